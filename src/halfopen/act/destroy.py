@@ -1,0 +1,116 @@
+"""SOCK_DESTROY: drop request sockets, many in one send(). Needs CAP_NET_ADMIN and CONFIG_INET_DIAG_DESTROY.
+
+A destroyed request leaves silently: no RST, no counter moves, so whoever calls this keeps the record (`act.audit`).
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+from dataclasses import dataclass
+from typing import Any, Final
+
+from numpy.typing import NDArray
+
+from halfopen.core.errors import KernelError, NotPermitted, Unsupported
+from halfopen.wire import inet_diag
+
+# Each refused message is answered with one small datagram; a whole batch of refusals must fit.
+_RECEIVE_BUFFER: Final = 8 * 1024 * 1024
+_SEND_BUFFER: Final = 1024 * 1024
+BATCH: Final = 512
+_SOL_NETLINK: Final = 270
+_NETLINK_CAP_ACK: Final = 10
+
+
+@dataclass(slots=True)
+class Counts:
+    """What became of the requests handed in: released, gone (completed or expired meanwhile), failed (`errno` the last)."""
+
+    released: int = 0
+    gone: int = 0
+    failed: int = 0
+    errno: int = 0
+
+
+def prepare(s: socket.socket) -> None:
+    """Make a sock_diag socket ready to send destroy batches and count their refusals."""
+    s.setsockopt(_SOL_NETLINK, _NETLINK_CAP_ACK, 1)
+    for force, plain, size in (
+        (getattr(socket, "SO_RCVBUFFORCE", 33), socket.SO_RCVBUF, _RECEIVE_BUFFER),
+        (getattr(socket, "SO_SNDBUFFORCE", 32), socket.SO_SNDBUF, _SEND_BUFFER),
+    ):
+        try:
+            s.setsockopt(socket.SOL_SOCKET, force, size)
+        except PermissionError:  # in a user namespace: as much as rmem_max allows
+            s.setsockopt(socket.SOL_SOCKET, plain, size)
+
+
+def probe(s: socket.socket) -> None:
+    """Ask the kernel to destroy a socket that cannot exist, to learn whether it would.
+
+    Raises: NotPermitted without CAP_NET_ADMIN over the namespace, Unsupported without CONFIG_INET_DIAG_DESTROY.
+    """
+    import numpy as np
+
+    from halfopen.core.sample import REQUEST
+
+    nobody = np.zeros(1, dtype=REQUEST)
+    nobody["family"] = inet_diag.AF_INET
+    nobody["local_port"] = nobody["remote_port"] = 1
+    nobody["cookie"] = 1
+    s.send(inet_diag.destroy_requests(nobody))
+    for _, code in _answers(s):
+        check(code)
+
+
+def check(code: int) -> None:
+    """Turn a refusal that would meet every request into the error that says what to do."""
+    if code in (errno.EPERM, errno.EACCES):
+        raise NotPermitted(
+            "releasing connections is refused", hint="run as root (it needs CAP_NET_ADMIN over the network namespace)"
+        )
+    if code == errno.EOPNOTSUPP:
+        raise Unsupported(
+            "SOCK_DESTROY",
+            "this kernel cannot destroy sockets",
+            hint="it was built without CONFIG_INET_DIAG_DESTROY; shorten tcp_synack_retries instead",
+        )
+
+
+def destroy(s: socket.socket, requests: NDArray[Any]) -> Counts:
+    """Destroy N request sockets (dtype REQUEST) in batches and count what became of them.
+
+    Raises: NotPermitted, Unsupported, KernelError (the answers were lost).
+    """
+    counts = Counts()
+    for start in range(0, len(requests), BATCH):
+        batch = requests[start : start + BATCH]
+        try:
+            s.send(inet_diag.destroy_requests(batch))
+            errors = _answers(s)
+        except OSError as e:
+            raise KernelError("SOCK_DESTROY", e.errno or 0, os.strerror(e.errno or 0)) from None
+        for _, code in errors:
+            if code == errno.ENOENT:
+                counts.gone += 1
+            else:
+                check(code)
+                counts.failed += 1
+                counts.errno = code
+        counts.released += len(batch) - len(errors)
+    return counts
+
+
+def _answers(s: socket.socket) -> list[tuple[int, int]]:
+    """The refusals of the batch just sent. The kernel has answered before send() returns, so none is waited for."""
+    errors: list[tuple[int, int]] = []
+    while True:
+        try:
+            data = s.recv(32 * 1024, socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            return errors
+        errors += inet_diag.destroy_errors(memoryview(data))
+
+

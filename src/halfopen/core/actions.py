@@ -1,0 +1,61 @@
+"""What may be done, as frozen data: each action with its reason. What came of it: outcomes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from halfopen.core.filters import Filter
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    """Drop the half-open connections of a namespace that a filter lets through. There is no undo: a client that still
+    wants in sends its SYN again."""
+
+    netns: str
+    filter: Filter
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Released:
+    """What a Release came to.
+
+    matched: half-open connections tried (dry run: that would be). released, gone (completed or expired between look and
+    destroy), failed: their sum is matched. resets: OutRsts that the namespace sent meanwhile, the most completed
+    connections that can have been hit; None when it could not be read. left: matching ones seen by the look afterwards.
+    spared: deferred-accept requests that the filter would have matched. window_ms: the longest time between look and
+    destroy. problems: what was not complete.
+    """
+
+    action: Release
+    matched: int = 0
+    released: int = 0
+    gone: int = 0
+    failed: int = 0
+    resets: int | None = 0
+    left: int = 0
+    spared: int = 0
+    dry_run: bool = False
+    seconds: float = 0.0
+    window_ms: float = 0.0
+    interrupted: bool = False
+    problems: tuple[str, ...] = field(default=())
+
+    def as_record(self) -> dict[str, Any]:
+        """The outcome for the audit log and for JSON."""
+        return {
+            "netns": self.action.netns,
+            "matched": self.matched,
+            "released": self.released,
+            "gone": self.gone,
+            "failed": self.failed,
+            "resets": self.resets,
+            "left": self.left,
+            "spared": self.spared,
+            "dry_run": self.dry_run,
+            "seconds": round(self.seconds, 4),
+            "window_ms": round(self.window_ms, 3),
+            "problems": list(self.problems),
+        }

@@ -1,0 +1,80 @@
+"""Every error halfopen raises on purpose: what failed, on what, what to do, and the exit code it ends in."""
+
+from __future__ import annotations
+
+import errno as _errno
+from typing import Final
+
+EXIT_DONE: Final = 0
+EXIT_FAILED: Final = 1
+EXIT_USAGE: Final = 2
+EXIT_REFUSED: Final = 3
+EXIT_INTERRUPTED: Final = 130
+
+
+class HalfopenError(Exception):
+    """An error with one clear line for a person and a stable `id` for a program.
+
+    `message` says what failed and on what, `hint` what to do about it (may be empty), `exit_code` is the
+    process's exit status when nothing catches it.
+    """
+
+    def __init__(self, id: str, message: str, *, exit_code: int = EXIT_FAILED, hint: str = "") -> None:
+        super().__init__(message)
+        self.id = id
+        self.message = message
+        self.exit_code = exit_code
+        self.hint = hint
+
+    def line(self) -> str:
+        """One line: the message, then the hint."""
+        return f"{self.message}; {self.hint}" if self.hint else self.message
+
+
+class UsageError(HalfopenError):
+    """The words of a command or of an API call are off. Exit code 2."""
+
+    def __init__(self, message: str, *, hint: str = "") -> None:
+        super().__init__("usage", message, exit_code=EXIT_USAGE, hint=hint)
+
+
+class ConfigError(HalfopenError):
+    """A configuration file cannot be used as it is. Exit code 2."""
+
+    def __init__(self, file: str, key: str, message: str, *, hint: str = "") -> None:
+        where = f"{file}: {key}" if key else file
+        super().__init__("config", f"{where}: {message}", exit_code=EXIT_USAGE, hint=hint)
+        self.file = file
+        self.key = key
+
+
+class Unsupported(HalfopenError):
+    """This kernel, build or machine lacks `feature`. Exit code 3."""
+
+    def __init__(self, feature: str, message: str, *, hint: str = "") -> None:
+        super().__init__("unsupported", message, exit_code=EXIT_REFUSED, hint=hint)
+        self.feature = feature
+
+
+class NotPermitted(HalfopenError):
+    """The kernel refused for lack of a privilege; the hint is the command that grants it. Exit code 3."""
+
+    def __init__(self, message: str, *, hint: str = "") -> None:
+        super().__init__("not-permitted", message, exit_code=EXIT_REFUSED, hint=hint)
+
+
+class UnknownTarget(HalfopenError):
+    """A namespace (or what else was named) does not exist, or no longer. Exit code 3."""
+
+    def __init__(self, message: str, *, hint: str = "") -> None:
+        super().__init__("unknown-target", message, exit_code=EXIT_REFUSED, hint=hint)
+
+
+class KernelError(HalfopenError):
+    """The kernel answered `op` with an errno nothing here knows how to soften. Exit code 1."""
+
+    def __init__(self, op: str, errno: int, context: str = "", *, hint: str = "") -> None:
+        name = _errno.errorcode.get(errno, str(errno))
+        super().__init__("kernel", f"{op} failed: {name}{f' ({context})' if context else ''}", hint=hint)
+        self.op = op
+        self.errno = errno

@@ -1,0 +1,92 @@
+"""Which request sockets are meant: the filters of list, release and watch. All of them must hold."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from halfopen.core.units import V4_MAPPED, Address, Network, endpoint_text, show_duration
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+_MAPPED_LOW = int.from_bytes(V4_MAPPED[8:], "big")
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """Conditions on request sockets; every one of them must hold, repeated ones too. Empty: all.
+
+    older_than_s: age at least. retransmits: SYN-ACKs sent again at least so often. listeners: local (address, port), no or
+    the wildcard address meaning any. sources: remote prefixes. IPv4 ones hold for v4-mapped sockets too.
+    """
+
+    older_than_s: float | None = None
+    retransmits: int | None = None
+    listeners: tuple[tuple[Address | None, int], ...] = ()
+    sources: tuple[Network, ...] = ()
+
+    @property
+    def empty(self) -> bool:
+        """True when it lets every request through."""
+        return self == Filter()
+
+    def describe(self) -> str:
+        """The filter in words: `older than 10 s, on :443, from 198.51.100.0/24`."""
+        words = []
+        if self.older_than_s is not None:
+            words.append(f"older than {show_duration(self.older_than_s)}")
+        if self.retransmits is not None:
+            words.append(f"with at least {self.retransmits} retransmits")
+        for address, port in self.listeners:
+            words.append(f"on {endpoint_text(str(address), port) if address else f':{port}'}")
+        words += [f"from {network}" for network in self.sources]
+        return ", ".join(words) or "all"
+
+    def arguments(self) -> str:
+        """The filter as the words of a command line, each with a space before it."""
+        words = ""
+        if self.older_than_s is not None:
+            words += f" --older-than {self.older_than_s:g}s"
+        if self.retransmits is not None:
+            words += f" --retransmits {self.retransmits}"
+        for address, port in self.listeners:
+            words += f" --listener {endpoint_text(str(address), port) if address else f':{port}'}"
+        return words + "".join(f" --source {network}" for network in self.sources)
+
+    def mask(self, requests: NDArray[Any], ages_s: NDArray[np.float32]) -> NDArray[np.bool_]:
+        """Which of N requests (dtype REQUEST) of the given ages all conditions hold for; shape (N,)."""
+        import numpy as np
+
+        keep = np.ones(len(requests), dtype=bool)
+        if self.older_than_s is not None:
+            keep &= ages_s >= self.older_than_s
+        if self.retransmits is not None:
+            keep &= requests["retransmits"] >= self.retransmits
+        for address, port in self.listeners:
+            keep &= requests["local_port"] == port
+            if address is not None and not address.is_unspecified:
+                keep &= _inside(requests, "local", address, address.max_prefixlen)
+        for network in self.sources:
+            keep &= _inside(requests, "remote", network.network_address, network.prefixlen)
+        return keep
+
+
+def _inside(requests: NDArray[Any], side: str, address: Address, length: int) -> NDArray[np.bool_]:
+    """Which requests have their `side` address below address/length; an IPv4 one also as v4-mapped."""
+    high, low, is_v6 = requests[f"{side}_high"], requests[f"{side}_low"], requests["family"] == 10
+    if address.version == 4:
+        value, shift = int(address), 32 - length
+        in_v4 = (high >> 32) >> shift == value >> shift
+        mapped = (high == 0) & (low >> 32 == _MAPPED_LOW) & ((low & 0xFFFFFFFF) >> shift == value >> shift)
+        return (~is_v6 & in_v4) | (is_v6 & mapped)
+    inside = is_v6
+    head, tail = int(address) >> 64, int(address) & (2**64 - 1)
+    if length:
+        shift = max(64 - length, 0)
+        inside = inside & (high >> shift == head >> shift)
+    if length > 64:
+        shift = 128 - length
+        inside = inside & (low >> shift == tail >> shift)
+    return inside

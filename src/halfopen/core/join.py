@@ -1,0 +1,97 @@
+"""Which listener each request socket belongs to, by the rules of the kernel's own lookup (`inet_lookup_listener()`).
+
+A request keeps its listener's family, so an IPv4 client of a dual-stack listener has an IPv6 (v4-mapped) request. SO_REUSEPORT
+members share address, port and device and cannot be told apart from outside: they are one group.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+_PORTS = 65536
+NONE = -1
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Listeners that share family, address, port and bound device: `rows` are their places in the Sample's listeners."""
+
+    family: int
+    address: bytes
+    port: int
+    ifindex: int
+    rows: tuple[int, ...]
+
+    @property
+    def wildcard(self) -> bool:
+        """True for 0.0.0.0 and ::."""
+        return not any(self.address)
+
+
+def groups(listeners: NDArray[Any]) -> list[Group]:
+    """The groups of L listeners (dtype LISTENER), in order of port, then address."""
+    keyed: dict[tuple[int, int, bytes, int], list[int]] = {}
+    for i, row in enumerate(listeners):
+        key = (int(row["port"]), int(row["family"]), bytes(row["address"]), int(row["ifindex"]))
+        keyed.setdefault(key, []).append(i)
+    return [
+        Group(family, address, port, ifindex, tuple(rows)) for (port, family, address, ifindex), rows in sorted(keyed.items())
+    ]
+
+
+def assign(requests: NDArray[Any], found: list[Group]) -> NDArray[np.int32]:
+    """For each of N requests (dtype REQUEST) the place of its group in `found`, NONE where its listener is gone.
+
+    A bound device beats none, a concrete address beats the wildcard.
+    """
+    ports = requests["local_port"].astype(np.uint16)
+    by_port: dict[int, list[int]] = {}
+    for i, group in enumerate(found):
+        by_port.setdefault(group.port, []).append(i)
+    # The usual case first, in a few passes over all: a port with one wildcard listener bound to no device.
+    table = np.full(_PORTS, NONE, dtype=np.int32)
+    families = np.zeros(_PORTS, dtype=np.uint8)
+    hard = np.zeros(_PORTS, dtype=bool)
+    for port, candidates in by_port.items():
+        only = found[candidates[0]]
+        if len(candidates) == 1 and only.wildcard and not only.ifindex:
+            table[port], families[port] = candidates[0], only.family
+        else:
+            hard[port] = True
+    result = table[ports]
+    strangers = families[ports] != requests["family"]
+    if strangers.any():
+        result[strangers] = NONE
+    if hard.any():
+        rows = np.flatnonzero(hard[ports])
+        if len(rows):
+            _assign_hard(requests, ports, rows, found, by_port, result)
+    return result
+
+
+def _assign_hard(
+    requests: NDArray[Any],
+    ports: NDArray[np.uint16],
+    rows: NDArray[np.intp],
+    found: list[Group],
+    by_port: dict[int, list[int]],
+    result: NDArray[np.int32],
+) -> None:
+    """Ports with several candidates: sort the rows by port once, then try candidates from the least to the most specific."""
+    rows = rows[np.argsort(ports[rows], kind="stable")]
+    edges = np.flatnonzero(np.diff(ports[rows])) + 1
+    for part in np.split(rows, edges):
+        subset = requests[part]
+        candidates = by_port[int(ports[part[0]])]
+        for i in sorted(candidates, key=lambda i: (not found[i].wildcard, bool(found[i].ifindex))):
+            group = found[i]
+            fits = subset["family"] == group.family
+            if not group.wildcard:
+                fits &= subset["local_address"] == np.void(group.address)
+            if group.ifindex:
+                fits &= subset["ifindex"] == group.ifindex
+            result[part[fits]] = i

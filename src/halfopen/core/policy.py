@@ -1,0 +1,98 @@
+"""policy.step decides, alone: from the state so far and an event, the next state and what to do. Pure; time is in the event."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+from halfopen.core import anomaly
+from halfopen.core.actions import Release, Released
+from halfopen.core.filters import Filter
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """A reading, in the numbers a decision needs. fullest: the highest SYN queue fill of a listener, 0 to 1 and more."""
+
+    netns: str
+    at_s: float
+    half_open: int
+    oldest_s: float
+    matching: int = 0
+    fullest: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Alarm:
+    """The number grew abnormally."""
+
+    netns: str
+    half_open: int
+    usual: float
+    limit: float
+
+
+@dataclass(frozen=True, slots=True)
+class Clear:
+    """The number is back to normal. lasted_s since the alarm, peak the highest number in between."""
+
+    netns: str
+    half_open: int
+    lasted_s: float
+    peak: int
+
+
+Event = Seen | Released
+Action = Alarm | Clear | Release
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """What the operator asked for. release: the filter to release by, None for watching only."""
+
+    sensitivity: anomaly.Sensitivity = anomaly.Sensitivity()
+    release: Filter | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class One:
+    """What is remembered of one namespace."""
+
+    watcher: anomaly.Watcher = anomaly.Watcher()
+    alarm_at_s: float = 0.0
+    failures: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """What is remembered, by namespace."""
+
+    of: Mapping[str, One] = field(default_factory=dict)
+
+
+# A release that came to nothing so often in a row is not tried again: the reason will not go away by itself.
+GIVE_UP_AFTER = 3
+
+
+def step(state: State, event: Event, policy: Policy) -> tuple[State, tuple[Action, ...]]:
+    """One decision. Raises nothing."""
+    if isinstance(event, Released):
+        name = event.action.netns
+        one = state.of.get(name, One())
+        failed = event.failed > 0 and event.released == 0
+        return _with(state, name, replace(one, failures=one.failures + 1 if failed else 0)), ()
+    one = state.of.get(event.netns, One())
+    watcher, judged = anomaly.step(one.watcher, event.half_open, policy.sensitivity)
+    actions: list[Action] = []
+    if judged.begins:
+        actions.append(Alarm(event.netns, event.half_open, judged.usual, judged.limit))
+        one = replace(one, alarm_at_s=event.at_s)
+    if judged.ends:
+        actions.append(Clear(event.netns, event.half_open, event.at_s - one.alarm_at_s, one.watcher.peak))
+    if policy.release is not None and event.matching and one.failures < GIVE_UP_AFTER:
+        actions.append(Release(event.netns, policy.release, f"watch: {event.matching} {policy.release.describe()}"))
+    return _with(state, event.netns, replace(one, watcher=watcher)), tuple(actions)
+
+
+def _with(state: State, name: str, one: One) -> State:
+    return State({**state.of, name: one})

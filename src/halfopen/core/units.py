@@ -1,0 +1,122 @@
+"""Durations, counts, addresses and prefixes, between a person's words and numbers."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from typing import Final
+
+from halfopen.core.errors import UsageError
+
+_UNIT_S: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+_DURATION: Final = re.compile(r"(\d{1,9}(?:\.\d{1,6})?)(ms|s|m|h|d)?", re.ASCII)
+
+V4_MAPPED: Final = bytes(10) + b"\xff\xff"
+
+
+def duration_s(text: str, *, what: str = "duration") -> float:
+    """Seconds in a duration such as `10s`, `500ms`, `1.5m`, `2h`, or a bare number of seconds.
+
+    Raises: UsageError, naming `what`.
+    """
+    match = _DURATION.fullmatch(text.strip())
+    if match is None:
+        raise UsageError(f"{what} {text!r} is not a duration", hint="write it as 10s, 500ms, 5m or 1h")
+    return float(match[1]) * _UNIT_S[match[2] or "s"]
+
+
+def show_duration(seconds: float) -> str:
+    """A duration a person reads at a glance: `0.4 s`, `7 s`, `2 min 7 s`, `3 h 5 min`."""
+    if seconds < 10 and seconds != int(seconds):
+        return f"{seconds:.1f} s"
+    whole = round(seconds)
+    if whole < 120:
+        return f"{whole} s"
+    minutes, rest = divmod(whole, 60)
+    if minutes < 120:
+        return f"{minutes} min {rest} s" if rest else f"{minutes} min"
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min" if minutes else f"{hours} h"
+
+
+def show_count(n: int) -> str:
+    """A whole number with thousands separated: `1,000,000`."""
+    return f"{n:,}"
+
+
+def show_bytes(n: float) -> str:
+    """A size in binary units: `320 B`, `1.5 KiB`, `305 MiB`."""
+    for unit in ("B", "KiB", "MiB"):
+        if n < 1024:
+            return f"{n:.0f} {unit}" if unit == "B" or n >= 10 else f"{n:.1f} {unit}"
+        n /= 1024
+    return f"{n:.1f} GiB"
+
+
+def plural(n: int, noun: str, nouns: str | None = None) -> str:
+    """`1 connection`, `2,304 connections`."""
+    return f"{n:,} {noun if n == 1 else nouns or noun + 's'}"
+
+
+def address_text(family: int, raw: bytes) -> str:
+    """The address in 16 raw bytes as inet_diag gives them (IPv4 in the first four); v4-mapped as plain IPv4.
+
+    `family` is the socket's (2 or 10).
+    """
+    if family != 10:
+        return ".".join(str(b) for b in raw[:4])
+    if raw[:12] == V4_MAPPED:
+        return ".".join(str(b) for b in raw[12:])
+    return str(ipaddress.IPv6Address(raw))
+
+
+def endpoint_text(address: str, port: int) -> str:
+    """`192.0.2.1:443` or `[2001:db8::1]:443`."""
+    return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
+
+
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+
+
+def prefix(text: str, *, what: str = "--source") -> Network:
+    """The network in `198.51.100.0/24`, `2001:db8::/32` or a single address. Raises: UsageError."""
+    try:
+        network = ipaddress.ip_network(text.strip(), strict=False)
+    except ValueError:
+        raise UsageError(
+            f"{what} {text!r} is not an address or prefix", hint="write it as 198.51.100.0/24 or 2001:db8::/32"
+        ) from None
+    if isinstance(network, ipaddress.IPv6Network) and network.prefixlen >= 96:
+        mapped = network.network_address.ipv4_mapped
+        if mapped is not None:
+            return ipaddress.IPv4Network((int(mapped), network.prefixlen - 96))
+    return network
+
+
+def port_number(text: str, *, what: str = "port") -> int:
+    """A port from 1 to 65535. Raises: UsageError."""
+    if not (text.isascii() and text.isdigit()) or len(text) > 5 or not 1 <= int(text) <= 65535:
+        raise UsageError(f"{what} {text!r} is not a port", hint="a port is a number from 1 to 65535")
+    return int(text)
+
+
+def endpoint(text: str, *, what: str = "--listener") -> tuple[Address | None, int]:
+    """Address (None when left out) and port in `:443`, `443`, `192.0.2.1:443` or `[2001:db8::1]:443`.
+
+    Raises: UsageError.
+    """
+    host, colon, port = text.strip().rpartition(":")
+    number = port_number(port, what=f"{what} {text!r}: port" if colon else what)
+    if not host or host == "*":
+        return None, number
+    bare = host[1:-1] if host.startswith("[") and host.endswith("]") else host
+    try:
+        address = ipaddress.ip_address(bare)
+    except ValueError:
+        raise UsageError(f"{what} {text!r}: {bare!r} is not an address", hint="write it as [ADDR]:PORT or :PORT") from None
+    if address.version == 6 and not host.startswith("["):
+        raise UsageError(f"{what} {text!r}: an IPv6 address goes in brackets", hint=f"[{bare}]:{number}")
+    if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None:
+        return address.ipv4_mapped, number
+    return address, number

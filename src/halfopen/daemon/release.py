@@ -1,0 +1,235 @@
+"""Releasing: look at a slice, destroy it at once, go on; then look again. Reading and destroying meet here.
+
+A half-open connection that completes between look and destroy would be reset as an established one, because the child keeps its
+request's cookie. So the two are kept about a millisecond apart: one recv() of the dump, one send() of destroys.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from socket import socket
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from halfopen.act import destroy
+from halfopen.core import join, timing
+from halfopen.core.actions import Release, Released
+from halfopen.core.errors import HalfopenError
+from halfopen.core.filters import Filter
+from halfopen.core.model import rto_max_s, tell_apart
+from halfopen.core.sample import ListenerOptions
+from halfopen.kernel import netns, owners, procfs, sockdiag
+from halfopen.kernel.listener_options import options as read_options
+from halfopen.kernel.netns import Netns
+from halfopen.kernel.reader import kernel_code
+
+# Destroying shortens the hash chains the dump is walking, so a pass may step over a few: the next finds them. Under a
+# flood every pass finds new ones, so there is an end to passes.
+MAX_PASSES: Final = 4
+# A timer that runs out after this look at /proc stands far enough away to show within that time (`timing.deferred`).
+_TIMEOUTS_KEEP_S: Final = 0.5
+
+
+@dataclass(slots=True)
+class _Tally:
+    matched: int = 0
+    released: int = 0
+    gone: int = 0
+    failed: int = 0
+    left: int = 0
+    spared: int = 0
+    window_s: float = 0.0
+    interrupted: bool = False
+    problems: list[str] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class _Scene:
+    """What must be known before anything is destroyed: the listeners, and which of them defer."""
+
+    listeners: NDArray[Any]
+    options: dict[int, ListenerOptions]
+    cap_s: float
+    chosen: Filter
+    code: bytes
+    may_defer: list[int]
+    groups: list[join.Group]
+    _timeouts: dict[tuple[int, bytes, bytes, int, int], int] = field(default_factory=dict)
+    _timeouts_at: float = -_TIMEOUTS_KEEP_S
+
+    def victims(self, rows: NDArray[Any]) -> tuple[NDArray[Any], int]:
+        """The half-open requests among `rows` that the filter lets through, and how many deferred ones were spared."""
+        if not self.may_defer:
+            # No listener defers, so a far timer is all there is to look for.
+            is_deferred = timing.deferred(rows["retransmits"], rows["expires_ms"], self.cap_s)
+            ages = timing.ages_s(rows["retransmits"], rows["expires_ms"], self.cap_s)
+        else:
+            told = tell_apart(rows, self.listeners, self.options, self.cap_s)
+            is_deferred, ages = told.is_deferred | self._acknowledged(rows, told.group_of), told.ages_s
+        meant = self.chosen.mask(rows, ages)
+        spared = meant & is_deferred
+        meant &= ~is_deferred
+        return (rows if meant.all() else rows[meant]), int(np.count_nonzero(spared))
+
+    def _acknowledged(self, rows: NDArray[Any], group_of: NDArray[np.int32]) -> NDArray[np.bool_]:
+        """Which requests of listeners that defer, or may for all that is known, are not certain to be half-open.
+
+        One whose timer ran out more often than its SYN-ACK was sent again has finished its handshake: /proc/net/tcp shows the
+        former count, sock_diag the latter. One that is in its first second, or that /proc does not show, is left alone too.
+        """
+        result = np.zeros(len(rows), dtype=bool)
+        at = np.flatnonzero(np.isin(group_of, self.may_defer))
+        if not len(at):
+            return result
+        if time.monotonic() - self._timeouts_at > _TIMEOUTS_KEEP_S:
+            self._timeouts_at = time.monotonic()
+            self._timeouts = {_key(row): int(row["retransmits"]) for row in procfs.sockets()[0]}
+        for i in at.tolist():
+            sent = int(rows[i]["retransmits"])
+            timeouts = self._timeouts.get(_key(rows[i]))
+            result[i] = sent == 0 or timeouts is None or timeouts > sent
+        return result
+
+
+def _key(row: Any) -> tuple[int, bytes, bytes, int, int]:
+    return (
+        int(row["family"]),
+        bytes(row["local_address"]),
+        bytes(row["remote_address"]),
+        int(row["local_port"]),
+        int(row["remote_port"]),
+    )
+
+
+def _scene(look: socket, chosen: Filter) -> _Scene:
+    listeners, _ = sockdiag.listeners(look)
+    settings = procfs.settings()
+    options, _ = read_options(owners.holders(listeners["inode"].tolist()), settings)
+    groups = join.groups(listeners)
+    may_defer = []
+    for i, group in enumerate(groups):
+        known = [options.get(int(listeners[row]["inode"])) for row in group.rows]
+        if any(o is None or o.defer_accept_s for o in known):
+            may_defer.append(i)
+    return _Scene(listeners, options, rto_max_s(settings), chosen, kernel_code(chosen), may_defer, groups)
+
+
+def _slices(look: socket, code: bytes, tally: _Tally) -> Iterator[tuple[float, NDArray[Any]]]:
+    """Slices of a dump, each with the time before which its content cannot have been read."""
+    # The kernel fills the next slice while it hands out the last one, so a slice is as old as the recv() before its own.
+    filled = asked = time.monotonic()
+    for part in sockdiag.slices(look, code, stretch=0):
+        tally.interrupted |= part.interrupted
+        for rows in part.parts:
+            yield filled, rows
+        filled, asked = asked, time.monotonic()
+
+
+def _pass(look: socket, kill: socket, scene: _Scene, tally: _Tally, stop: threading.Event) -> int:
+    """Walk the request sockets once and destroy the victims slice by slice; returns how many there were."""
+    found = spared = 0
+    for read_at, rows in _slices(look, scene.code, tally):
+        if stop.is_set():
+            break
+        victims, kept = scene.victims(rows)
+        spared += kept
+        if not len(victims):
+            continue
+        counts = destroy.destroy(kill, victims)
+        tally.window_s = max(tally.window_s, time.monotonic() - read_at)
+        found += len(victims)
+        tally.matched += len(victims)
+        tally.released += counts.released
+        tally.gone += counts.gone
+        tally.failed += counts.failed
+        if counts.failed:
+            note = f"the kernel refused to destroy some: {os.strerror(counts.errno)}"
+            if note not in tally.problems:
+                tally.problems.append(note)
+    tally.spared = spared
+    return found
+
+
+def _count(look: socket, scene: _Scene, tally: _Tally) -> int:
+    count = spared = 0
+    for _, rows in _slices(look, scene.code, tally):
+        victims, kept = scene.victims(rows)
+        count += len(victims)
+        spared += kept
+    tally.spared = spared
+    return count
+
+
+def _run(chosen: Filter, tally: _Tally, dry_run: bool, stop: threading.Event) -> None:
+    with sockdiag.open_socket() as kill:
+        destroy.prepare(kill)
+        destroy.probe(kill)
+        with sockdiag.open_socket() as look:
+            scene = _scene(look, chosen)
+            if dry_run:
+                tally.matched = tally.left = _count(look, scene, tally)
+                return
+            for _ in range(MAX_PASSES):
+                if not _pass(look, kill, scene, tally, stop) and not stop.is_set():
+                    tally.left = 0
+                    return
+            tally.left = _count(look, scene, tally)
+
+
+def execute(
+    action: Release, ns: Netns | None = None, *, dry_run: bool = False, stop: threading.Event | None = None
+) -> Released:
+    """Carry out a Release in a namespace (None: the process's own) and count what came of it.
+
+    Setting `stop` from another thread or a signal handler ends it after the slice at hand, with the outcome so far.
+
+    Raises: UnknownTarget, NotPermitted, Unsupported, KernelError when nothing was released; later failures are `problems`.
+    """
+    fd = None if ns is None or ns.path == netns.SELF else ns.open()
+    stop = stop or threading.Event()
+    tally = _Tally()
+    started = time.monotonic()
+    resets: list[int | None] = [None, None]
+
+    def work() -> None:
+        resets[0] = procfs.out_resets()
+        try:
+            _run(action.filter, tally, dry_run, stop)
+        except HalfopenError as e:
+            if not tally.matched:
+                raise
+            tally.problems.append(f"broken off: {e.message}")
+        finally:
+            resets[1] = procfs.out_resets()
+
+    try:
+        netns.run_in(fd, work)
+    finally:
+        if fd is not None:
+            os.close(fd)
+    if stop.is_set():
+        tally.problems.append("broken off on request")
+    if tally.interrupted:
+        tally.problems.append("the kernel flagged a look as interrupted: some connections may have been passed over")
+    before, after = resets
+    return Released(
+        action=action,
+        matched=tally.matched,
+        released=tally.released,
+        gone=tally.gone,
+        failed=tally.failed,
+        resets=after - before if before is not None and after is not None else None,
+        left=tally.left,
+        spared=tally.spared,
+        dry_run=dry_run,
+        seconds=time.monotonic() - started,
+        window_ms=tally.window_s * 1000,
+        interrupted=tally.interrupted,
+        problems=tuple(tally.problems),
+    )

@@ -1,0 +1,184 @@
+"""Network namespaces: name them, find them, and run a reading inside one.
+
+A namespace is held by an open file descriptor, never by a name, so a lab's namespace ends with the process that made
+it. The main thread never changes its own namespace: work inside another one is done by a short-lived thread.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final, TypeVar
+
+from halfopen.core.errors import KernelError, NotPermitted, UnknownTarget, UsageError
+
+T = TypeVar("T")
+
+CLONE_NEWNET: Final = 0x40000000
+SELF: Final = "/proc/self/ns/net"
+NAMED_DIRS: Final = ("/run/netns", "/run/docker/netns")
+
+
+@dataclass(frozen=True, slots=True)
+class Netns:
+    """One network namespace: its name as --netns takes it, its inode (the kernel's identity for it), a path that opens it,
+    and who lives in it where that is known."""
+
+    name: str
+    inode: int
+    path: str
+    lives_in: str = ""
+
+    def open(self) -> int:
+        """Open the namespace and return the descriptor.
+
+        Raises: UnknownTarget when it vanished meanwhile, NotPermitted when opening it is refused.
+        """
+        return _open(self.path, self.name)
+
+
+def _open(path: str, name: str) -> int:
+    try:
+        return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except PermissionError:
+        raise NotPermitted(
+            f"network namespace {name}: opening {path} is refused", hint="run as root, or as the owner of its processes"
+        ) from None
+    except OSError as e:
+        raise UnknownTarget(
+            f"network namespace {name}: {path}: {os.strerror(e.errno or 0)}",
+            hint="halfopen status --netns all shows those that exist",
+        ) from None
+
+
+def current() -> Netns:
+    """The namespace of this process."""
+    return Netns("self", os.stat(SELF).st_ino, SELF)
+
+
+def _setns(fd: int) -> None:
+    # os.setns came with Python 3.12; 3.11 has only libc's.
+    if hasattr(os, "setns"):
+        os.setns(fd, CLONE_NEWNET)
+        return
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.setns(fd, CLONE_NEWNET) != 0:
+        err = ctypes.get_errno()
+        raise OSError(err, os.strerror(err))
+
+
+def unshare(flags: int) -> None:
+    """`unshare(2)` for the calling thread (user namespaces: the whole, single-threaded, process). Raises OSError."""
+    if hasattr(os, "unshare"):
+        os.unshare(flags)
+        return
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.unshare(flags) != 0:
+        err = ctypes.get_errno()
+        raise OSError(err, os.strerror(err))
+
+
+def in_thread(work: Callable[[], T]) -> T:
+    """Run `work` in a short-lived thread, hand back its result or raise what it raised."""
+    result: list[T] = []
+    failure: list[BaseException] = []
+
+    def body() -> None:
+        try:
+            result.append(work())
+        except BaseException as e:
+            failure.append(e)
+
+    thread = threading.Thread(target=body, name="halfopen-netns", daemon=True)
+    thread.start()
+    thread.join()
+    if failure:
+        raise failure[0]
+    return result[0]
+
+
+def run_in(fd: int | None, work: Callable[[], T]) -> T:
+    """Run `work` with the namespace behind `fd` as the calling thread's own; `None` is the process's own namespace.
+
+    Sockets opened by `work` stay in that namespace for as long as they live, and /proc/thread-self/net and /proc/sys/net
+    read there are that namespace's.
+
+    Raises: NotPermitted when entering is refused, and whatever `work` raises.
+    """
+    if fd is None:
+        return work()
+
+    def inside() -> T:
+        try:
+            _setns(fd)
+        except OSError as e:
+            if e.errno == errno.EPERM:
+                raise NotPermitted(
+                    "entering another network namespace is refused", hint="run as root (it needs CAP_SYS_ADMIN)"
+                ) from None
+            raise KernelError("setns", e.errno or 0, f"fd {fd}") from None
+        return work()
+
+    return in_thread(inside)
+
+
+def create() -> int:
+    """Make a new, empty network namespace and return a descriptor that holds it; it ends when the last one closes.
+
+    Raises: NotPermitted without CAP_SYS_ADMIN in the user namespace.
+    """
+
+    def body() -> int:
+        try:
+            unshare(CLONE_NEWNET)
+        except OSError as e:
+            if e.errno == errno.EPERM:
+                raise NotPermitted("making a network namespace is refused", hint="run as root") from None
+            raise KernelError("unshare(CLONE_NEWNET)", e.errno or 0) from None
+        return os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+
+    return in_thread(body)
+
+
+def resolve(spec: str) -> Netns:
+    """The namespace that NAME (below /run/netns), PATH or pid:N means.
+
+    Raises: UsageError for a spec that can be none of these, UnknownTarget when there is none such, NotPermitted.
+    """
+    if not spec or "\0" in spec:
+        raise UsageError(f"--netns {spec!r} is not a namespace", hint="give NAME, PATH, pid:N or all")
+    if spec.startswith("pid:"):
+        number = spec[4:]
+        if not (number.isascii() and number.isdigit()) or len(number) > 10:
+            raise UsageError(f"--netns {spec}: {number!r} is not a process id", hint="give pid:N, as in pid:1")
+        candidates = [f"/proc/{int(number)}/ns/net"]
+    elif "/" in spec:
+        candidates = [spec]
+    else:
+        candidates = [f"{d}/{spec}" for d in NAMED_DIRS if os.path.lexists(f"{d}/{spec}")] or [f"{NAMED_DIRS[0]}/{spec}"]
+    path = candidates[0]
+    fd = _open(path, spec)
+    try:
+        # A regular file opens as well as a namespace does; only nsfs links read "net:[inode]".
+        link = os.readlink(f"/proc/self/fd/{fd}")
+        inode = os.fstat(fd).st_ino
+        is_netns = link.startswith("net:[") or _is_nsfs_net(fd)
+    finally:
+        os.close(fd)
+    if not is_netns:
+        raise UnknownTarget(f"--netns {spec}: {path} is not a network namespace", hint="give NAME, PATH, pid:N or all")
+    return Netns(spec, inode, path)
+
+
+def _is_nsfs_net(fd: int) -> bool:
+    import fcntl
+
+    ns_get_nstype = 0xB703  # NS_GET_NSTYPE, linux/nsfs.h
+    try:
+        return fcntl.ioctl(fd, ns_get_nstype) == CLONE_NEWNET
+    except OSError:
+        return False

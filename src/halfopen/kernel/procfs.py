@@ -1,0 +1,80 @@
+"""What /proc tells of the network namespace the calling thread is in: counters, settings, and sockets in degraded mode."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from halfopen.core.errors import NotPermitted, Unsupported
+from halfopen.wire import procnet
+
+# The calling thread's own: the main thread's may be another namespace's.
+_NET: Final = "/proc/thread-self/net"
+_SYS: Final = "/proc/sys/net"
+
+SETTINGS: Final = (
+    "ipv4/tcp_synack_retries",
+    "ipv4/tcp_syncookies",
+    "ipv4/tcp_max_syn_backlog",
+    "ipv4/tcp_syn_retries",
+    "ipv4/tcp_abort_on_overflow",
+    "ipv4/tcp_rto_max_ms",
+    "ipv4/tcp_fastopen",
+    "core/somaxconn",
+)
+
+
+def _read(path: str) -> bytes | None:
+    try:
+        with open(path, "rb", buffering=0) as f:
+            return f.readall()
+    except OSError:
+        return None
+
+
+def counters() -> dict[str, int]:
+    """The Tcp and TcpExt counters of the namespace, by name; empty where /proc shows none."""
+    return {
+        **procnet.parse_counters(_read(f"{_NET}/snmp") or b""),
+        **procnet.parse_counters(_read(f"{_NET}/netstat") or b""),
+    }
+
+
+def out_resets() -> int | None:
+    """Tcp OutRsts of the namespace, None where it cannot be read."""
+    return procnet.parse_counters(_read(f"{_NET}/snmp") or b"").get("OutRsts")
+
+
+def settings() -> dict[str, int]:
+    """The settings that bear on half-open connections, by last name; those this kernel does not have are left out."""
+    found = {}
+    for key in SETTINGS:
+        text = _read(f"{_SYS}/{key}")
+        if text is not None and text.strip().isdigit():
+            found[key.rpartition("/")[2]] = int(text)
+    return found
+
+
+def sockets() -> tuple[NDArray[Any], NDArray[Any], int]:
+    """Request sockets, listeners and full sockets in SYN_RECV from /proc/net/tcp and tcp6 (see wire.procnet).
+
+    Raises: Unsupported when there is no such file, NotPermitted when it cannot be read, WireError.
+    """
+    requests, listeners, full = [], [], 0
+    for name in ("tcp", "tcp6"):
+        try:
+            with open(f"{_NET}/{name}", "rb") as f:
+                data = f.read()
+        except FileNotFoundError:
+            if name == "tcp6":  # IPv6 is switched off on this kernel
+                continue
+            raise Unsupported("procfs", "there is no /proc/net/tcp", hint="halfopen needs Linux with /proc mounted") from None
+        except OSError as e:
+            raise NotPermitted(f"reading /proc/net/{name} is refused: {e.strerror}", hint="run as root") from None
+        found, listening, fulls = procnet.parse_tcp(data)
+        requests.append(found)
+        listeners.append(listening)
+        full += fulls
+    return np.concatenate(requests), np.concatenate(listeners), full

@@ -1,0 +1,162 @@
+"""Reading request sockets and listeners through sock_diag: one netlink socket a dump, one walk for IPv4 and IPv6."""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from halfopen.core.errors import KernelError, NotPermitted, Unsupported
+from halfopen.core.sample import LISTENER, REQUEST
+from halfopen.wire import inet_diag
+from halfopen.wire.netlink import WireError
+
+NETLINK_SOCK_DIAG: Final = 4
+# The kernel fills at most 32 KiB a recv (netlink_dump()); larger buffers bring nothing.
+RECV_BYTES: Final = 32 * 1024
+# Received bytes are parsed a stretch at a time: long enough that numpy's cost per call vanishes, short enough for the cache.
+_STRETCH: Final = 512 * 1024
+_FIRST_ROWS: Final = 4096
+# A silent kernel is a bug; better to say so than to hang an operator's terminal.
+_TIMEOUT_S: Final = 30
+
+SYN_RECV_STATES: Final = 1 << inet_diag.TCP_SYN_RECV
+LISTEN_STATES: Final = 1 << inet_diag.TCP_LISTEN
+_SKMEMINFO: Final = 1 << (inet_diag.INET_DIAG_SKMEMINFO - 1)
+
+
+def open_socket() -> socket.socket:
+    """A sock_diag socket in the calling thread's network namespace.
+
+    Raises: Unsupported when the kernel has no sock_diag, NotPermitted when it is refused (seccomp, LSM).
+    """
+    try:
+        s = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, NETLINK_SOCK_DIAG)
+    except PermissionError:
+        raise NotPermitted("opening a sock_diag socket is refused", hint="allow AF_NETLINK in the seccomp filter") from None
+    except OSError as e:
+        raise Unsupported(
+            "sock_diag", f"no sock_diag socket: {os.strerror(e.errno or 0)}", hint="modprobe tcp_diag"
+        ) from None
+    # A receive timeout in the kernel; Python's own would cost a poll() for every recv().
+    s.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("ll", _TIMEOUT_S, 0))
+    return s
+
+
+def check_dump(code: int) -> None:
+    """Turn the errno that ended a dump into the error that says what to do; 0 is none."""
+    if code in (0, errno.EINTR):
+        return
+    if code in (errno.ENOENT, errno.EOPNOTSUPP, errno.EPROTONOSUPPORT):
+        raise Unsupported("tcp_diag", "the kernel has no tcp_diag", hint="modprobe tcp_diag")
+    if code in (errno.EPERM, errno.EACCES):
+        raise NotPermitted("the sock_diag dump is refused", hint="run as root")
+    raise KernelError("the sock_diag dump", code)
+
+
+def receive(s: socket.socket, request: bytes, stretch: int = _STRETCH) -> Iterator[memoryview]:
+    """Send a dump request and yield what comes, `stretch` bytes at a time (0: each recv on its own).
+
+    Each piece holds whole messages and is overwritten by the next. The caller stops when it has seen the end.
+
+    Raises: KernelError (ENOBUFS too: what the kernel could not queue is lost, and so is the dump), NotPermitted, Unsupported.
+    """
+    buffer = memoryview(bytearray(stretch + RECV_BYTES))
+    used = 0
+    try:
+        s.send(request)
+        while True:
+            n = s.recv_into(buffer[used:], RECV_BYTES)
+            used += n
+            # A message that does not fill the buffer may be the last one, and no further recv would return.
+            if used > stretch or n < RECV_BYTES - 1024:
+                yield buffer[:used]
+                used = 0
+    except BlockingIOError:
+        raise KernelError("the sock_diag dump", errno.ETIMEDOUT, f"no answer for {_TIMEOUT_S} s") from None
+    except OSError as e:
+        check_dump(e.errno or errno.EIO)
+        raise KernelError("the sock_diag dump", e.errno or errno.EIO) from None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Requests:
+    """Every request socket of a dump: rows (N,) REQUEST; full sockets in SYN_RECV; whether the kernel flagged it."""
+
+    rows: NDArray[Any]
+    full: int
+    interrupted: bool
+
+
+class _Rows:
+    """Rows that grow in place: realloc moves large blocks by remapping pages, so nothing is held twice."""
+
+    def __init__(self) -> None:
+        self.array = np.empty(_FIRST_ROWS, dtype=REQUEST)
+        self.count = 0
+
+    def add(self, rows: NDArray[Any]) -> None:
+        need = self.count + len(rows)
+        if need > len(self.array):
+            self.array.resize(max(need, len(self.array) * 2), refcheck=False)
+        self.array[self.count : need] = rows
+        self.count = need
+
+    def take(self) -> NDArray[Any]:
+        self.array.resize(self.count, refcheck=False)
+        return self.array
+
+
+def slices(s: socket.socket, code: bytes = b"", *, stretch: int = _STRETCH) -> Iterator[inet_diag.Slice]:
+    """Dump the request sockets the filter `code` lets through, a slice at a time, to the end.
+
+    A slice's rows are a view that the next slice overwrites.
+
+    Raises: Unsupported, NotPermitted, KernelError, WireError.
+    """
+    request = inet_diag.dump_request(SYN_RECV_STATES, bytecode=code)
+    for data in receive(s, request, stretch):
+        part = inet_diag.parse_requests(data)
+        check_dump(part.errno)
+        yield part
+        if part.done:
+            return
+
+
+def requests(s: socket.socket, code: bytes = b"") -> Requests:
+    """Every request socket in the namespace of `s`. Raises: as `slices`."""
+    rows = _Rows()
+    full, interrupted = 0, False
+    for part in slices(s, code):
+        for piece in part.parts:
+            rows.add(piece)
+        full += part.full
+        interrupted |= part.interrupted or part.errno == errno.EINTR
+    return Requests(rows.take(), full, interrupted)
+
+
+def listeners(s: socket.socket) -> tuple[NDArray[Any], bool]:
+    """Every listener in the namespace of `s` (dtype LISTENER), and whether the kernel flagged the dump as inconsistent.
+
+    Raises: as `slices`.
+    """
+    request = inet_diag.dump_request(LISTEN_STATES, extensions=_SKMEMINFO)
+    parts, interrupted = [np.empty(0, dtype=LISTENER)], False
+    for data in receive(s, request):
+        part = inet_diag.parse_listeners(data)
+        check_dump(part.errno)
+        parts.append(part.listeners)
+        interrupted |= part.interrupted
+        if part.done:
+            break
+    return np.concatenate(parts), interrupted
+
+
+__all__ = ["Requests", "WireError", "check_dump", "listeners", "open_socket", "receive", "requests", "slices"]

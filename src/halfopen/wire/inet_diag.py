@@ -1,0 +1,284 @@
+"""inet_diag (linux/inet_diag.h, net/ipv4/inet_diag.c): dump requests, socket filters, records, SOCK_DESTROY.
+
+A request socket is sent as one `inet_diag_msg` of 72 bytes, followed by an INET_DIAG_MARK attribute when the reader has
+CAP_NET_ADMIN: 88 or 96 bytes with the netlink header. Full sockets always carry INET_DIAG_SHUTDOWN, so the two are told
+apart by what follows, also where a full socket has no inode yet (a Fast Open child before accept()).
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from halfopen.core.sample import LISTENER, REQUEST
+from halfopen.core.units import Address, Network
+from halfopen.wire import netlink
+from halfopen.wire.netlink import WireError
+
+TCPDIAG_GETSOCK: Final = 18
+SOCK_DIAG_BY_FAMILY: Final = 20
+SOCK_DESTROY: Final = 21
+IPPROTO_TCP: Final = 6
+AF_INET: Final = 2
+AF_INET6: Final = 10
+
+TCP_SYN_RECV: Final = 3
+TCP_LISTEN: Final = 10
+
+INET_DIAG_REQ_BYTECODE: Final = 1
+INET_DIAG_SKMEMINFO: Final = 7
+INET_DIAG_SHUTDOWN: Final = 8
+INET_DIAG_SKV6ONLY: Final = 11
+INET_DIAG_MARK: Final = 15
+SK_MEMINFO_DROPS: Final = 8
+
+_BC_S_COND: Final = 7
+_BC_D_COND: Final = 8
+_ANY_PORT: Final = -1
+
+MSG_SIZE: Final = 72
+_HEAD_AT: Final = netlink.HEADER.size
+_RECORD: Final = _HEAD_AT + MSG_SIZE
+_TAIL: Final = struct.Struct("=IIIII")  # expires, rqueue, wqueue, uid, inode
+_MARK_HEADER: Final = 8 | INET_DIAG_MARK << 16
+# Runs are looked at through windows that grow while the records stay alike, so that a stream of unlike ones stays linear.
+_FIRST_WINDOW: Final = 64
+
+
+def dump_request(states: int, *, extensions: int = 0, bytecode: bytes = b"", seq: int = 1) -> bytes:
+    """Ask for every TCP socket, IPv4 and IPv6 in one walk, whose state is in the bit mask `states`.
+
+    Source: `inet_diag_rcv_msg_compat()`; `extensions` has bit (INET_DIAG_x - 1) for each attribute wanted, at most 8.
+    """
+    payload = struct.pack("=BBBB48xII", 0, 0, 0, extensions, states, 0)
+    if bytecode:
+        payload += netlink.attribute(INET_DIAG_REQ_BYTECODE, bytecode)
+    return netlink.message(TCPDIAG_GETSOCK, netlink.NLM_F_REQUEST | netlink.NLM_F_DUMP, seq, payload)
+
+
+def _host_condition(op: int, address: Address | None, prefix_length: int, port: int) -> bytes:
+    packed = b"" if address is None else address.packed
+    family = 0 if address is None else (AF_INET if address.version == 4 else AF_INET6)
+    return struct.pack("=BxxxBBxxi", op, family, prefix_length, port) + packed
+
+
+def bytecode(listeners: Sequence[tuple[Address | None, int]], sources: Sequence[Network]) -> bytes:
+    """A filter the kernel runs before it copies a socket: every listener endpoint and every source prefix must hold.
+
+    Addresses match v4-mapped sockets too; a wildcard address stands for any. Source: `inet_diag_bc_run()`.
+    """
+    conditions = []
+    for address, port in listeners:
+        if address is None or address.is_unspecified:
+            conditions.append(_host_condition(_BC_S_COND, None, 0, port))
+        else:
+            conditions.append(_host_condition(_BC_S_COND, address, address.max_prefixlen, port))
+    for network in sources:
+        conditions.append(_host_condition(_BC_D_COND, network.network_address, network.prefixlen, _ANY_PORT))
+    rest = sum(len(c) for c in conditions)
+    code = b""
+    for c in conditions:
+        # Failing jumps four bytes past the end, which is "no"; running off the end exactly is "yes".
+        code += c[:1] + struct.pack("=BH", len(c), rest + 4) + c[4:]
+        rest -= len(c)
+    return code
+
+
+@dataclass(slots=True)
+class Slice:
+    """What one stretch of a dump held.
+
+    `parts` are runs of dtype REQUEST, views of the bytes read; `full` counts full sockets in SYN_RECV; `done` says the
+    dump ended here, with `errno` if it ended in an error; `interrupted` that the kernel flagged the dump as inconsistent.
+    """
+
+    parts: list[NDArray[Any]] = field(default_factory=list)
+    full: int = 0
+    done: bool = False
+    interrupted: bool = False
+    errno: int = 0
+
+    @property
+    def requests(self) -> NDArray[Any]:
+        """All request sockets of the stretch, (N,) REQUEST."""
+        if len(self.parts) == 1:
+            return self.parts[0]
+        return np.concatenate(self.parts) if self.parts else np.empty(0, dtype=REQUEST)
+
+
+def _run_dtype(length: int) -> np.dtype[Any]:
+    # `alike` is length, type and flags in one word; `kind` is inode and the header of the first attribute in one.
+    names: list[str] = ["alike", "head"]
+    formats: list[str] = ["<u8", f"V{REQUEST.itemsize}"]
+    offsets: list[int] = [0, _HEAD_AT]
+    if length == _RECORD:
+        names, formats, offsets = [*names, "kind"], [*formats, "<u4"], [*offsets, _RECORD - 4]
+    elif length == _RECORD + 8:
+        names, formats, offsets = [*names, "kind"], [*formats, "<u8"], [*offsets, _RECORD - 4]
+    return np.dtype({"names": names, "formats": formats, "offsets": offsets, "itemsize": length})
+
+
+_RUNS: Final = {length: _run_dtype(length) for length in (_RECORD, _RECORD + 8)}
+_REQUEST_KIND: Final = {_RECORD: 0, _RECORD + 8: _MARK_HEADER << 32}
+
+
+def parse_requests(data: memoryview) -> Slice:
+    """Read a stretch of a SYN_RECV dump: whole messages, records alike in length as one view, others one by one.
+
+    Raises: WireError for bytes that are no such messages.
+    """
+    result = Slice()
+    offset = 0
+    window = _FIRST_WINDOW
+    end = len(data)
+    while offset < end:
+        start, stop, type_, flags, _, _ = next(netlink.messages(data, offset))
+        if flags & netlink.NLM_F_DUMP_INTR:
+            result.interrupted = True
+        if type_ in (netlink.NLMSG_DONE, netlink.NLMSG_ERROR):
+            result.done = True
+            result.errno = netlink.error_code(data, start, stop)
+            break
+        if type_ == netlink.NLMSG_OVERRUN:
+            result.interrupted = True
+        elif type_ in (TCPDIAG_GETSOCK, SOCK_DIAG_BY_FAMILY):
+            length = stop - start
+            if length in _RUNS:
+                taken = _take_run(data, start, length, window, result)
+                window = window * 2 if taken == window else _FIRST_WINDOW
+                offset = start + taken * length
+                continue
+            _take_one(data, start, stop, result)
+        elif type_ != netlink.NLMSG_NOOP:
+            raise WireError(f"unexpected message type {type_}", start)
+        offset = netlink.align(stop)
+    return result
+
+
+def _take_run(data: memoryview, start: int, length: int, window: int, result: Slice) -> int:
+    """Take as many records like the first as follow, `window` at most; returns how many (at least one)."""
+    count = min((len(data) - start) // length, window)
+    view: NDArray[Any] = np.ndarray((count,), dtype=_RUNS[length], buffer=data, offset=start)
+    alike = view["alike"] == view["alike"][0]
+    if not alike.all():
+        count = int(np.argmin(alike))
+        view = view[:count]
+    is_request = view["kind"] == _REQUEST_KIND[length]
+    if not is_request.all():
+        result.full += int(count - np.count_nonzero(is_request))
+        view = view[is_request]
+    if view.size:
+        result.parts.append(view["head"].view(REQUEST))
+    return count
+
+
+def _take_one(data: memoryview, start: int, stop: int, result: Slice) -> None:
+    if stop - start < _RECORD:
+        raise WireError(f"inet_diag record of {stop - start} bytes", start)
+    inode = _TAIL.unpack_from(data, start + _RECORD - _TAIL.size)[4]
+    kinds = [kind for kind, _ in netlink.attributes(data, start + _RECORD, stop)]
+    if inode or INET_DIAG_SHUTDOWN in kinds:
+        result.full += 1
+    else:
+        result.parts.append(np.frombuffer(data, dtype=REQUEST, count=1, offset=start + _HEAD_AT))
+
+
+@dataclass(slots=True)
+class ListenerSlice:
+    """Listeners of one stretch of a LISTEN dump; `listeners` has dtype LISTENER."""
+
+    listeners: NDArray[Any]
+    done: bool = False
+    interrupted: bool = False
+    errno: int = 0
+
+
+def parse_listeners(data: memoryview) -> ListenerSlice:
+    """Read a stretch of a LISTEN dump made with INET_DIAG_SKMEMINFO. Raises: WireError."""
+    rows: list[tuple[Any, ...]] = []
+    result = ListenerSlice(np.empty(0, dtype=LISTENER))
+    for start, stop, type_, flags, _, _ in netlink.messages(data):
+        if flags & netlink.NLM_F_DUMP_INTR or type_ == netlink.NLMSG_OVERRUN:
+            result.interrupted = True
+        if type_ in (netlink.NLMSG_DONE, netlink.NLMSG_ERROR):
+            result.done = True
+            result.errno = netlink.error_code(data, start, stop)
+            break
+        if type_ in (TCPDIAG_GETSOCK, SOCK_DIAG_BY_FAMILY):
+            rows.append(_listener_row(data, start, stop))
+        elif type_ not in (netlink.NLMSG_NOOP, netlink.NLMSG_OVERRUN):
+            raise WireError(f"unexpected message type {type_}", start)
+    if rows:
+        result.listeners = np.array(rows, dtype=LISTENER)
+    return result
+
+
+def _listener_row(data: memoryview, start: int, stop: int) -> tuple[Any, ...]:
+    if stop - start < _RECORD:
+        raise WireError(f"inet_diag record of {stop - start} bytes", start)
+    head = np.frombuffer(data, dtype=REQUEST, count=1, offset=start + _HEAD_AT)[0]
+    _, rqueue, wqueue, uid, inode = _TAIL.unpack_from(data, start + _RECORD - _TAIL.size)
+    drops, v6only = 0, False
+    for kind, payload in netlink.attributes(data, start + _RECORD, stop):
+        if kind == INET_DIAG_SKMEMINFO and len(payload) >= 4 * (SK_MEMINFO_DROPS + 1):
+            (drops,) = struct.unpack_from("=I", payload, 4 * SK_MEMINFO_DROPS)
+        elif kind == INET_DIAG_SKV6ONLY and len(payload) >= 1:
+            v6only = bool(payload[0])
+    return (
+        head["family"],
+        v6only,
+        head["local_port"],
+        head["ifindex"],
+        bytes(head["local_address"]),
+        inode,
+        uid,
+        rqueue,
+        wqueue,
+        drops,
+        head["cookie"],
+    )
+
+
+_DESTROY: Final = np.dtype(
+    {
+        "names": ["length", "type", "flags", "seq", "family", "protocol", "id"],
+        "formats": ["<u4", "<u2", "<u2", "<u4", "u1", "u1", "V48"],
+        "offsets": [0, 4, 6, 8, 16, 17, 24],
+        "itemsize": 72,
+    }
+)
+_ID: Final = np.dtype({"names": ["family", "id"], "formats": ["u1", "V48"], "offsets": [0, 4], "itemsize": REQUEST.itemsize})
+
+
+def destroy_requests(requests: NDArray[Any]) -> bytes:
+    """SOCK_DESTROY messages for N request sockets (dtype REQUEST), each found by addresses, ports and cookie.
+
+    No acknowledgement is asked for: only errors answer, their sequence number the index here plus one.
+    """
+    batch = np.zeros(len(requests), dtype=_DESTROY)
+    batch["length"] = _DESTROY.itemsize
+    batch["type"] = SOCK_DESTROY
+    batch["flags"] = netlink.NLM_F_REQUEST
+    batch["seq"] = np.arange(1, len(requests) + 1)
+    view = np.ascontiguousarray(requests).view(_ID)
+    batch["family"] = view["family"]
+    batch["protocol"] = IPPROTO_TCP
+    batch["id"] = view["id"]
+    return batch.tobytes()
+
+
+def destroy_errors(data: memoryview) -> list[tuple[int, int]]:
+    """(index, errno) of each refused message of a batch, from the kernel's answers. Raises: WireError."""
+    errors = []
+    for start, stop, type_, _, seq, _ in netlink.messages(data):
+        if type_ == netlink.NLMSG_ERROR:
+            code = netlink.error_code(data, start, stop)
+            if code:
+                errors.append((seq - 1, code))
+    return errors
+

@@ -1,0 +1,90 @@
+"""Netlink framing (linux/netlink.h): headers, the end of a dump, error answers. Pure bytes in, values out."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from typing import Final
+
+from halfopen.core.errors import HalfopenError
+
+NLMSG_NOOP: Final = 1
+NLMSG_ERROR: Final = 2
+NLMSG_DONE: Final = 3
+NLMSG_OVERRUN: Final = 4
+
+NLM_F_REQUEST: Final = 0x1
+NLM_F_MULTI: Final = 0x2
+NLM_F_ACK: Final = 0x4
+NLM_F_DUMP_INTR: Final = 0x10
+NLM_F_DUMP: Final = 0x300
+
+HEADER: Final = struct.Struct("=IHHII")
+_ATTR: Final = struct.Struct("=HH")
+_ERRNO: Final = struct.Struct("=i")
+
+
+class WireError(HalfopenError):
+    """Bytes that are not what the kernel's format allows; `offset` is where."""
+
+    def __init__(self, message: str, offset: int = 0) -> None:
+        super().__init__("wire", f"{message} at byte {offset}", hint="this is a defect of halfopen or of the kernel's answer")
+        self.offset = offset
+
+
+def align(n: int) -> int:
+    """Netlink's alignment to four bytes."""
+    return (n + 3) & ~3
+
+
+def message(type_: int, flags: int, seq: int, payload: bytes) -> bytes:
+    """One message with its header, padded."""
+    length = HEADER.size + len(payload)
+    return HEADER.pack(length, type_, flags, seq, 0) + payload + bytes(align(length) - length)
+
+
+def attribute(type_: int, payload: bytes) -> bytes:
+    """One attribute, padded."""
+    length = _ATTR.size + len(payload)
+    return _ATTR.pack(length, type_) + payload + bytes(align(length) - length)
+
+
+def messages(data: memoryview, start: int = 0) -> Iterator[tuple[int, int, int, int, int, int]]:
+    """Walk a buffer: (start, end, type, flags, seq, portid) of each message, `start` at its header.
+
+    Raises: WireError for a header that is cut off or whose length lies.
+    """
+    offset = start
+    while offset < len(data):
+        if len(data) - offset < HEADER.size:
+            raise WireError("netlink header cut off", offset)
+        length, type_, flags, seq, portid = HEADER.unpack_from(data, offset)
+        if length < HEADER.size or offset + length > len(data):
+            raise WireError(f"netlink message of length {length}", offset)
+        yield offset, offset + length, type_, flags, seq, portid
+        offset += align(length)
+
+
+def attributes(data: memoryview, start: int, end: int) -> Iterator[tuple[int, memoryview]]:
+    """Walk the attributes in data[start:end]: (type, payload).
+
+    Raises: WireError for an attribute that is cut off or whose length lies.
+    """
+    offset = start
+    while offset + _ATTR.size <= end:
+        length, type_ = _ATTR.unpack_from(data, offset)
+        if length < _ATTR.size or offset + length > end:
+            raise WireError(f"netlink attribute of length {length}", offset)
+        yield type_ & 0x3FFF, data[offset + _ATTR.size : offset + length]
+        offset += align(length)
+
+
+def error_code(data: memoryview, start: int, end: int) -> int:
+    """The errno (positive; 0 is success) in an NLMSG_ERROR or NLMSG_DONE message at data[start:end].
+
+    A DONE without a payload is a success.
+    """
+    if end - start < HEADER.size + _ERRNO.size:
+        return 0
+    (code,) = _ERRNO.unpack_from(data, start + HEADER.size)
+    return -int(code) if -4096 < code < 0 else 0

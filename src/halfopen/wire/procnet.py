@@ -1,0 +1,82 @@
+"""/proc/net/tcp, tcp6, netstat and snmp as bytes in, records out (net/ipv4/tcp_ipv4.c get_openreq4(), tcp_ipv6.c).
+
+The degraded source of request sockets. `retrnsmt` there is the request's num_timeout, not its retransmissions, so a
+deferred-accept request looks like a half-open one; cookies and bound devices are not shown.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from halfopen.core.sample import LISTENER, REQUEST
+from halfopen.wire.netlink import WireError
+
+_MS_PER_TICK: Final = 10  # USER_HZ is 100 for every user of /proc
+
+_LINE: Final = re.compile(
+    rb"^ *\d+: ([0-9A-F]{8}|[0-9A-F]{32}):([0-9A-F]{4}) ([0-9A-F]{8}|[0-9A-F]{32}):([0-9A-F]{4}) (03|0A)"
+    rb" ([0-9A-F]{8}):([0-9A-F]{8}) ([0-9A-F]{2}):([0-9A-F]{1,16}) ([0-9A-F]{8}) +(\d{1,10}) +\d+ (\d{1,20}) -?\d+ [0-9a-fA-Fx()nul]+([^\n]*)$",
+    re.MULTILINE,
+)
+
+
+def _address(text: bytes) -> bytes:
+    # Each 32-bit word is printed in the machine's byte order.
+    raw = bytes.fromhex(text.decode("ascii"))
+    return b"".join(raw[i : i + 4][::-1] for i in range(0, len(raw), 4)).ljust(16, b"\0")
+
+
+def parse_tcp(data: bytes) -> tuple[NDArray[Any], NDArray[Any], int]:
+    """Request sockets (dtype REQUEST), listeners (dtype LISTENER, limits and drops unknown: 0) and full sockets in SYN_RECV.
+
+    `retransmits` is num_timeout (see above). Lines that are no socket lines are passed over, as the heading is; a file
+    without the heading raises WireError.
+    """
+    if not data.lstrip().startswith(b"sl "):
+        raise WireError("no heading of /proc/net/tcp")
+    requests, listeners, full = [], [], 0
+    for match in _LINE.finditer(data):
+        local, lport, remote, rport, state, _, rx_queue, _, when, retries, uid, inode, rest = match.groups()
+        family = 10 if len(local) == 32 else 2
+        if state == b"0A":
+            listeners.append(
+                (family, False, int(lport, 16), 0, _address(local), min(int(inode), 2**32 - 1), min(int(uid), 2**32 - 1))
+                + (int(rx_queue, 16), 0, 0, 0)
+            )
+        elif int(inode) or rest.strip():
+            # Only full sockets have the columns after the pointer (rto, ato, …).
+            full += 1
+        else:
+            expires = min(int(when, 16) * _MS_PER_TICK, 2**32 - 1)
+            requests.append(
+                (family, 3, 1, min(int(retries, 16), 255), int(lport, 16), int(rport, 16))
+                + (_address(local), _address(remote), 0, 0, expires)
+            )
+    head = np.array(requests, dtype=_PLAIN)
+    return head.view(REQUEST), np.array(listeners, dtype=LISTENER), full
+
+
+# REQUEST without its overlapping fields, for building rows.
+_PLAIN: Final = np.dtype([(name, REQUEST.fields[name][0]) for name in REQUEST.names[:11]])  # type: ignore[index]
+
+
+def parse_counters(data: bytes) -> dict[str, int]:
+    """Counters of /proc/net/netstat or snmp: `TcpExt: Name …` above `TcpExt: 1 …`, names as they stand, without the prefix.
+
+    Only the Tcp and TcpExt tables are read: other tables use the same names for other things. Pairs of lines that do not
+    match are passed over.
+    """
+    counters: dict[str, int] = {}
+    lines = data.decode("ascii", "replace").splitlines()
+    for names, values in zip(lines[::2], lines[1::2], strict=False):
+        table, _, columns = names.partition(":")
+        same, _, numbers = values.partition(":")
+        if table == same and table in ("Tcp", "TcpExt"):
+            for name, number in zip(columns.split(), numbers.split(), strict=False):
+                if number.lstrip("-").isdigit():
+                    counters[name] = int(number)
+    return counters
