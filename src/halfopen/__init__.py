@@ -1,3 +1,27 @@
-"""See, explain, release and prevent half-open TCP connections on Linux."""
+"""See, explain, release and prevent half-open TCP connections on Linux.
+
+    import halfopen
+    model = halfopen.snapshot()
+    model.half_open, model.oldest_s, model.listeners, model.sources
+    halfopen.release(older_than="10s", listener=":443")
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from halfopen.api import make_filter, release, sample, snapshot, snapshots
 
 __version__ = "0.1.0"
+
+__all__ = ["__version__", "make_filter", "release", "sample", "snapshot", "snapshots"]
+
+
+def __getattr__(name: str) -> object:
+    # Lazily: the command line reads the version without paying for numpy.
+    if name in __all__:
+        from halfopen import api
+
+        return getattr(api, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

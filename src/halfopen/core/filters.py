@@ -80,8 +80,9 @@ def _inside(requests: NDArray[Any], side: str, address: Address, length: int) ->
         value, shift = int(address), 32 - length
         in_v4 = (high >> 32) >> shift == value >> shift
         mapped = (high == 0) & (low >> 32 == _MAPPED_LOW) & ((low & 0xFFFFFFFF) >> shift == value >> shift)
-        return (~is_v6 & in_v4) | (is_v6 & mapped)
-    inside = is_v6
+        either: NDArray[np.bool_] = (~is_v6 & in_v4) | (is_v6 & mapped)
+        return either
+    inside: NDArray[np.bool_] = is_v6
     head, tail = int(address) >> 64, int(address) & (2**64 - 1)
     if length:
         shift = max(64 - length, 0)

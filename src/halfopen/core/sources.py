@@ -69,11 +69,10 @@ def top_sources(requests: NDArray[Any], ages_s: NDArray[np.float32], top: int) -
     high = None
     if not every_v4:
         high = requests["remote_high"].astype(np.uint64)
-        found = _runs(np.sort(high[~is_v4])) if not is_v4.all() else None
-        if found is not None:
-            distinct += len(found[0])
-            prefixes += len(found[0])
-            counted += _largest(*found, top, 6)
+        found = _runs(np.sort(high[~is_v4]))
+        distinct += len(found[0])
+        prefixes += len(found[0])
+        counted += _largest(*found, top, 6)
     counted.sort(key=lambda c: -c[0])
     views = []
     for count, version, value in counted[:top]:

@@ -187,7 +187,7 @@ def execute(
 ) -> Released:
     """Carry out a Release in a namespace (None: the process's own) and count what came of it.
 
-    Setting `stop` from another thread or a signal handler ends it after the slice at hand, with the outcome so far.
+    Ctrl-C, or setting `stop` from elsewhere, ends it after the slice at hand, with the outcome so far.
 
     Raises: UnknownTarget, NotPermitted, Unsupported, KernelError when nothing was released; later failures are `problems`.
     """
@@ -209,7 +209,7 @@ def execute(
             resets[1] = procfs.out_resets()
 
     try:
-        netns.run_in(fd, work)
+        netns.run_in(fd, work, stop.set)
     finally:
         if fd is not None:
             os.close(fd)

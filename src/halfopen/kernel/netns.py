@@ -82,8 +82,11 @@ def unshare(flags: int) -> None:
         raise OSError(err, os.strerror(err))
 
 
-def in_thread(work: Callable[[], T]) -> T:
-    """Run `work` in a short-lived thread, hand back its result or raise what it raised."""
+def in_thread(work: Callable[[], T], cancel: Callable[[], None] | None = None) -> T:
+    """Run `work` in a short-lived thread, hand back its result or raise what it raised.
+
+    With `cancel`, Ctrl-C calls it and goes on waiting, so that `work` ends in order; without, it raises KeyboardInterrupt.
+    """
     result: list[T] = []
     failure: list[BaseException] = []
 
@@ -95,22 +98,30 @@ def in_thread(work: Callable[[], T]) -> T:
 
     thread = threading.Thread(target=body, name="halfopen-netns", daemon=True)
     thread.start()
-    thread.join()
+    while thread.is_alive():
+        try:
+            thread.join()
+        except KeyboardInterrupt:
+            if cancel is None:
+                raise
+            cancel()
     if failure:
         raise failure[0]
     return result[0]
 
 
-def run_in(fd: int | None, work: Callable[[], T]) -> T:
+def run_in(fd: int | None, work: Callable[[], T], cancel: Callable[[], None] | None = None) -> T:
     """Run `work` with the namespace behind `fd` as the calling thread's own; `None` is the process's own namespace.
 
     Sockets opened by `work` stay in that namespace for as long as they live, and /proc/thread-self/net and /proc/sys/net
     read there are that namespace's.
 
+    `cancel` as for `in_thread`.
+
     Raises: NotPermitted when entering is refused, and whatever `work` raises.
     """
     if fd is None:
-        return work()
+        return work() if cancel is None else in_thread(work, cancel)
 
     def inside() -> T:
         try:
@@ -123,7 +134,7 @@ def run_in(fd: int | None, work: Callable[[], T]) -> T:
             raise KernelError("setns", e.errno or 0, f"fd {fd}") from None
         return work()
 
-    return in_thread(inside)
+    return in_thread(inside, cancel)
 
 
 def create() -> int:

@@ -1,0 +1,5 @@
+"""`python -m halfopen`."""
+
+from halfopen.cli.main import main
+
+main()

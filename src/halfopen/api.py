@@ -1,0 +1,103 @@
+"""What programs import and the command line uses: `snapshot()` and `release()`."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable
+from typing import Any
+
+from halfopen.core.actions import Release, Released
+from halfopen.core.errors import UsageError
+from halfopen.core.filters import Filter
+from halfopen.core.model import Model, build
+from halfopen.core.sample import Sample
+from halfopen.core.units import duration_s, endpoint, prefix
+from halfopen.kernel.netns import Netns, current, resolve
+
+
+def make_filter(
+    *,
+    older_than: str | float | None = None,
+    retransmits: int | None = None,
+    listener: str | Iterable[str] = (),
+    source: str | Iterable[str] = (),
+) -> Filter:
+    """A Filter from words as the command line takes them: `older_than="10s"`, `listener=":443"`, `source="10.0.0.0/8"`.
+
+    Raises: UsageError.
+    """
+    if isinstance(older_than, str):
+        older_than = duration_s(older_than, what="--older-than")
+    if retransmits is not None and not 0 <= retransmits <= 255:
+        raise UsageError(f"--retransmits {retransmits} is not possible", hint="give a number from 0 to 255")
+    listeners = (listener,) if isinstance(listener, str) else tuple(listener)
+    sources = (source,) if isinstance(source, str) else tuple(source)
+    return Filter(older_than, retransmits, tuple(endpoint(x) for x in listeners), tuple(prefix(x) for x in sources))
+
+
+def namespace(netns: str | Netns | None) -> Netns | None:
+    """The namespace meant by NAME, PATH or pid:N; None for the process's own. Raises: UsageError, UnknownTarget."""
+    if isinstance(netns, str):
+        if netns == "all":
+            raise UsageError("--netns all does not fit here", hint="name one namespace: NAME, PATH or pid:N")
+        if netns == "self":
+            return current()
+        return resolve(netns)
+    return netns
+
+
+def sample(netns: str | Netns | None = None, *, filter: Filter | None = None, owners: bool = True) -> Sample:
+    """Read one namespace as it is. `owners=False` leaves out the search for processes (milliseconds).
+
+    Raises: UnknownTarget, NotPermitted, Unsupported, KernelError.
+    """
+    from halfopen.kernel import reader
+
+    return reader.read(namespace(netns), filter, with_owners=owners)
+
+
+def snapshot(netns: str | Netns | None = None, *, top: int = 10, owners: bool = True) -> Model:
+    """Read one namespace and compute what is shown of it: half-open connections by listener and by source prefix.
+
+    `top`: how many source prefixes (IPv4 /24, IPv6 /64). The rows behind it: `.sample.requests` (dtype
+    `halfopen.core.sample.REQUEST`), with `.ages_s` and `.is_deferred` beside them.
+
+    Raises: UnknownTarget, NotPermitted, Unsupported, KernelError.
+    """
+    return build(sample(netns, owners=owners), top=top)
+
+
+def snapshots(*, top: int = 10, owners: bool = True) -> tuple[list[Model], list[str]]:
+    """A Model of every namespace of the machine, and a line for each that vanished or refused meanwhile."""
+    from halfopen.kernel import reader
+
+    samples, skipped = reader.read_all(with_owners=owners)
+    return [build(s, top=top) for s in samples], skipped
+
+
+def release(
+    filter: Filter | None = None,
+    *,
+    all: bool = False,
+    netns: str | Netns | None = None,
+    dry_run: bool = False,
+    reason: str = "",
+    audit_log: str | None = None,
+    stop: threading.Event | None = None,
+    **conditions: Any,
+) -> Released:
+    """Drop the half-open connections a filter lets through; conditions may be given as to `make_filter` instead.
+
+    Nothing goes without a filter or `all=True`. Deferred-accept requests and full sockets are never touched. Every
+    release is written to the audit log before and after; if that cannot be done, nothing is released.
+
+    Raises: UsageError, UnknownTarget, NotPermitted, Unsupported, HalfopenError "audit".
+    """
+    from halfopen.daemon.executor import Executor
+
+    chosen = filter if filter is not None else make_filter(**conditions)
+    if chosen.empty and not all:
+        raise UsageError("a release needs a filter", hint="give --older-than, --listener, --source, --retransmits or --all")
+    ns = namespace(netns)
+    action = Release(ns.name if ns else "self", chosen, reason or "asked for")
+    return Executor(audit_log, dry_run=dry_run).release(action, ns, stop=stop)

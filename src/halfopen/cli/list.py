@@ -1,0 +1,77 @@
+"""`halfopen list`: every half-open connection."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from halfopen.cli.options import chosen, filter_options, models, netns_option
+
+_TABLE_LIMIT = 100
+
+
+@click.command()
+@filter_options
+@netns_option
+@click.option("--sort", type=click.Choice(("age", "expires", "retransmits", "source", "listener")), default="age")
+@click.option("--limit", metavar="N", type=click.IntRange(min=0), help="At most N rows; 0: all (table: 100, others: all).")
+@click.option("--format", "form", type=click.Choice(("table", "json", "ndjson", "csv")), default="table")
+@click.option("--json", "as_json", is_flag=True, help="The same as --format json (halfopen.list/1).")
+@click.option("--no-deferred", is_flag=True, help="Leave out deferred-accept connections, which are not half-open.")
+def command(
+    older_than: str | None,
+    retransmits: int | None,
+    listener: tuple[str, ...],
+    source: tuple[str, ...],
+    netns: str | None,
+    sort: str,
+    limit: int | None,
+    form: str,
+    as_json: bool,
+    no_deferred: bool,
+) -> None:
+    """Every half-open connection with its age, the oldest first.
+
+    All filters given must hold. Deferred-accept connections are listed and marked: their handshake is finished.
+    """
+    import numpy as np
+
+    from halfopen.core.units import plural
+    from halfopen.present import rows
+
+    filter = chosen(older_than, retransmits, listener, source)
+    found, skipped = models(netns, filter)
+    form = "json" if as_json else form
+    parts, total, room = [], 0, _TABLE_LIMIT if limit is None and form == "table" else (limit or None)
+    for model in found:
+        keep = filter.mask(model.sample.requests, model.ages_s)
+        if no_deferred:
+            keep &= ~model.is_deferred
+        at = rows.order(model, np.flatnonzero(keep), sort)
+        total += len(at)
+        parts.append(rows.Part(model, at if room is None else at[:room]))
+        room = None if room is None else room - len(parts[-1].at)
+    shown = sum(len(p.at) for p in parts)
+    problems = [p for model in found for p in model.sample.completeness.problems] + skipped
+    if form == "json":
+        head: dict[str, Any] = {"schema": "halfopen.list/1", "time": found[0].sample.wall_s, "total": total, "problems": problems}
+        _print(rows.json_lines(head, parts))
+        return
+    _print({"csv": rows.csv_lines, "ndjson": rows.ndjson_lines}[form](parts) if form != "table" else rows.table(parts, netns == "all"))
+    for problem in problems:
+        click.echo(f"halfopen: {problem}", err=True)
+    if form == "table":
+        deferred = sum(int(np.count_nonzero(p.model.is_deferred[p.at])) for p in parts)
+        words = plural(total, "half-open connection") if not deferred else f"{plural(total, 'connection')} in SYN_RECV"
+        more = f", {shown:,} shown (--limit 0 shows all)" if shown < total else ""
+        click.echo(f"{words}{more}")
+
+
+def _print(lines: Any) -> None:
+    import sys
+
+    write = sys.stdout.write
+    for line in lines:
+        write(line)
+        write("\n")

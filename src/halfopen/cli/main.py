@@ -1,0 +1,113 @@
+"""The command line: one module a command, loaded when it is asked for; every error one line and an exit code."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import signal
+import sys
+from types import FrameType
+from typing import Any, Final, NoReturn
+
+import click
+
+from halfopen.core.errors import EXIT_INTERRUPTED, EXIT_REFUSED, EXIT_USAGE, HalfopenError
+
+# The summaries stand here so that --help loads no command.
+COMMANDS: Final = {
+    "status": "One screen: how many half-open connections, why, and what to do.",
+    "list": "Every half-open connection, with its age.",
+    "release": "Drop half-open connections now, safely.",
+    "watch": "Keep watching: a line on change, an alarm on growth, a release by age.",
+    "release-time": "When the kernel gives up, now and with other settings.",
+    "lab": "Private hosts in namespaces to try it all on.",
+}
+
+
+class Commands(click.Group):
+    """Loads `halfopen.cli.<name>` for the command asked for."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
+        if name not in COMMANDS:
+            return None
+        module = importlib.import_module(f"halfopen.cli.{name.replace('-', '_')}")
+        command: click.Command = module.command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+
+def _version(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:
+    if wanted and not ctx.resilient_parsing:
+        import halfopen
+
+        click.echo(f"halfopen {halfopen.__version__}")
+        ctx.exit()
+
+
+@click.group(
+    cls=Commands,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog="Exit codes: 0 done, 1 failed or done in part, 2 wrong usage, 3 not permitted or not there, 130 interrupted.",
+)
+@click.option("--version", is_flag=True, is_eager=True, expose_value=False, callback=_version, help="Print the version.")
+def cli() -> None:
+    """See, explain, release and prevent half-open TCP connections (SYN_RECV) on Linux."""
+
+
+def _terminated(number: int, _: FrameType | None) -> NoReturn:
+    raise KeyboardInterrupt
+
+
+def _fail(message: str, code: int) -> NoReturn:
+    # One line whatever is in it: a file name may hold a newline.
+    line = " ".join(message.split())
+    try:
+        print(f"halfopen: {line}", file=sys.stderr)
+    except OSError:
+        pass
+    sys.exit(code)
+
+
+def run(arguments: list[str] | None = None) -> Any:
+    """Run one command line, with exceptions as they are."""
+    return cli.main(args=arguments, prog_name="halfopen", standalone_mode=False)
+
+
+def main() -> NoReturn:
+    """The entry point: runs the command and ends the process with its exit code."""
+    # One thread is plenty for sorting; more cost start-up time and memory.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    if not sys.platform.startswith("linux"):
+        _fail(f"half-open connections are read from the Linux kernel; this is {sys.platform}", EXIT_REFUSED)
+    signal.signal(signal.SIGTERM, _terminated)
+    try:
+        code = run()
+        sys.stdout.flush()
+    except HalfopenError as e:
+        _fail(e.line(), e.exit_code)
+    except click.exceptions.Exit as e:
+        code = e.exit_code
+    except click.UsageError as e:
+        where = e.ctx.command_path if e.ctx else "halfopen"
+        _fail(f"{e.format_message()} (see {where} --help)", EXIT_USAGE)
+    except click.ClickException as e:
+        _fail(e.format_message(), EXIT_USAGE)
+    except (KeyboardInterrupt, click.Abort):
+        code = EXIT_INTERRUPTED
+    except BrokenPipeError:
+        # The reader has enough; what is still buffered must not raise again at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 0
+    except OSError as e:
+        _fail(f"{e.filename or 'input/output'}: {e.strerror}", 1)
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+if __name__ == "__main__":
+    main()

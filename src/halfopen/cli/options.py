@@ -1,0 +1,49 @@
+"""Options that several commands share: the namespace and the filters."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+if TYPE_CHECKING:
+    from halfopen.core.filters import Filter
+    from halfopen.core.model import Model
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+netns_option = click.option(
+    "--netns",
+    metavar="NAME|PATH|pid:N|all",
+    help="Network namespace to look at; all: every one of this machine.",
+)
+
+
+def filter_options(command: F) -> F:
+    """Add --older-than, --retransmits, --listener and --source, which `chosen` turns into a Filter."""
+    for option in (
+        click.option("--source", metavar="CIDR", multiple=True, help="From this address or prefix (repeatable)."),
+        click.option("--listener", metavar="[ADDR]:PORT", multiple=True, help="To this local port, or address and port."),
+        click.option("--retransmits", metavar="N", type=int, help="SYN-ACK sent again at least N times."),
+        click.option("--older-than", metavar="T", help="At least this old: 10s, 500ms, 2m."),
+    ):
+        command = option(command)
+    return command
+
+
+def chosen(older_than: str | None, retransmits: int | None, listener: tuple[str, ...], source: tuple[str, ...]) -> Filter:
+    """The Filter of the words given. Raises: UsageError."""
+    from halfopen.api import make_filter
+
+    return make_filter(older_than=older_than, retransmits=retransmits, listener=listener, source=source)
+
+
+def models(netns: str | None, filter: Filter | None = None, *, owners: bool = True) -> tuple[list[Model], list[str]]:
+    """Models of the namespaces meant, and a line for each that was skipped. Raises: HalfopenError."""
+    from halfopen import api
+    from halfopen.core.model import build
+
+    if netns == "all":
+        return api.snapshots(owners=owners)
+    return [build(api.sample(netns, filter=filter, owners=owners))], []

@@ -1,0 +1,121 @@
+"""`halfopen release`: drop half-open connections now."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+import click
+
+from halfopen.cli.options import chosen, filter_options, netns_option
+
+if TYPE_CHECKING:
+    from halfopen.core.actions import Released
+    from halfopen.core.filters import Filter
+    from halfopen.kernel.netns import Netns
+
+
+@click.command()
+@filter_options
+@netns_option
+@click.option("--all", "everything", is_flag=True, help="Every half-open connection, without a filter.")
+@click.option("--dry-run", is_flag=True, help="Show what would go and change nothing.")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON document (halfopen.release/1).")
+@click.option("--audit-log", metavar="PATH", help="Where to record it (default /var/log/halfopen/audit.jsonl).")
+def command(
+    older_than: str | None,
+    retransmits: int | None,
+    listener: tuple[str, ...],
+    source: tuple[str, ...],
+    netns: str | None,
+    everything: bool,
+    dry_run: bool,
+    yes: bool,
+    as_json: bool,
+    audit_log: str | None,
+) -> None:
+    """Drop half-open connections now; all filters given must hold.
+
+    Completed connections, deferred-accept ones and full sockets are never touched. A client that still wants in sends
+    its SYN again. Each release is recorded in the audit log.
+    """
+    from halfopen.core.errors import UsageError
+
+    filter = chosen(older_than, retransmits, listener, source)
+    if filter.empty and not everything:
+        raise UsageError("release needs a filter", hint="give --older-than, --listener, --source, --retransmits or --all")
+    if everything and not filter.empty:
+        raise UsageError("--all and a filter contradict each other", hint="leave one of them out")
+    targets = _targets(netns)
+    if not yes and not dry_run:
+        _confirm(filter, targets)
+    outcomes = _release(filter, targets, dry_run, audit_log)
+    _show(outcomes, as_json, dry_run)
+    bad = any(o.failed or o.problems for o in outcomes)
+    if any("broken off on request" in o.problems for o in outcomes):
+        raise KeyboardInterrupt
+    if bad:
+        raise click.exceptions.Exit(1)
+
+
+def _targets(netns: str | None) -> list[Netns]:
+    from halfopen.api import namespace
+    from halfopen.kernel.netns import current
+
+    if netns == "all":
+        from halfopen.kernel.discover import discover
+
+        return discover().namespaces
+    return [namespace(netns) or current()]
+
+
+def _release(filter: Filter, targets: list[Netns], dry_run: bool, audit_log: str | None) -> list[Released]:
+    from halfopen import api
+    from halfopen.core.errors import UnknownTarget
+
+    outcomes = []
+    for ns in targets:
+        try:
+            outcomes.append(
+                api.release(filter, all=filter.empty, netns=ns, dry_run=dry_run, reason="halfopen release", audit_log=audit_log)
+            )
+        except UnknownTarget as e:
+            if len(targets) == 1:
+                raise
+            click.echo(f"halfopen: {ns.name}: skipped: {e.message}", err=True)
+    return outcomes
+
+
+def _confirm(filter: Filter, targets: list[Netns]) -> None:
+    from halfopen.core.errors import UsageError
+    from halfopen.core.units import plural
+
+    if not sys.stdin.isatty():
+        raise UsageError("there is no terminal to ask on", hint="add --yes to release without asking, or --dry-run to look")
+    outcomes = _release(filter, targets, True, None)
+    matched = sum(o.matched for o in outcomes)
+    if not matched:
+        return
+    question = f"Release {plural(matched, 'half-open connection')} ({filter.describe()})?"
+    if not click.confirm(question, err=True):
+        raise click.Abort
+
+
+def _show(outcomes: list[Released], as_json: bool, dry_run: bool) -> None:
+    if as_json:
+        from halfopen.present import jsonout
+
+        click.echo(jsonout.dumps(jsonout.release(outcomes)))
+        return
+    from halfopen.present import text
+
+    out = text.console()
+    for outcome in outcomes:
+        if len(outcomes) > 1:
+            if not outcome.matched and not outcome.problems:
+                continue
+            out.print(f"[{outcome.action.netns}]")
+        text.released(out, outcome)
+    if len(outcomes) > 1 and not any(o.matched for o in outcomes):
+        out.print("no half-open connection matches in any namespace")

@@ -1,0 +1,39 @@
+"""`halfopen status`: one screen."""
+
+from __future__ import annotations
+
+import click
+
+from halfopen.cli.options import models, netns_option
+
+
+@click.command()
+@netns_option
+@click.option("--json", "as_json", is_flag=True, help="One JSON document (halfopen.status/1).")
+def command(netns: str | None, as_json: bool) -> None:
+    """One screen: how many half-open connections there are, why, and what to do next."""
+    from halfopen.core.diagnose import diagnose
+
+    found, skipped = models(netns)
+    verdicts = [diagnose(model) for model in found]
+    if as_json:
+        from halfopen.present import jsonout
+
+        click.echo(jsonout.dumps(jsonout.status(found, verdicts, skipped)))
+        return
+    from halfopen.present import text
+
+    out = text.console()
+    several = netns == "all"
+    if several:
+        text.summary(out, found, verdicts, skipped)
+    quiet = 0
+    for model, verdict in sorted(zip(found, verdicts, strict=True), key=lambda mv: (-mv[1].level, -mv[0].half_open)):
+        if several and not model.half_open and not verdict.findings:
+            quiet += 1
+            continue
+        if several:
+            out.print()
+        text.status(out, model, verdict)
+    if quiet:
+        out.print(f"{quiet} without any half-open connection")

@@ -1,0 +1,149 @@
+"""`halfopen watch`: the monitoring loop."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import threading
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from halfopen.cli.options import netns_option
+
+if TYPE_CHECKING:
+    from halfopen.core.config import Watch as Config
+    from halfopen.core.filters import Filter
+    from halfopen.core.policy import Policy
+    from halfopen.daemon.watch import Watch
+
+
+@click.command()
+@netns_option
+@click.option("--config", metavar="FILE", help="Settings in TOML; options given here win.")
+@click.option("--interval", metavar="T", help="Time between readings (default 1s).")
+@click.option("--duration", metavar="T", help="End after this long.")
+@click.option("--count", metavar="N", type=click.IntRange(min=1), help="End after N readings.")
+@click.option("--release-older-than", metavar="T", help="Release half-open connections of this age as it goes.")
+@click.option("--all-lines", is_flag=True, help="A line for every reading, also when nothing changed.")
+@click.option("--json", "as_json", is_flag=True, help="A JSON object a line (halfopen.watch/1).")
+@click.option("--audit-log", metavar="PATH", help="Where releases are recorded.")
+def command(
+    netns: str | None,
+    config: str | None,
+    interval: str | None,
+    duration: str | None,
+    count: int | None,
+    release_older_than: str | None,
+    all_lines: bool,
+    as_json: bool,
+    audit_log: str | None,
+) -> None:
+    """Keep watching: a line when something changes, an alarm when the number grows abnormally against its own past, a
+    line when that ends. Releases nothing unless told to."""
+    from halfopen.core.config import Watch as Config
+
+    settings = _load(config) if config else Config()
+    watch = _watch(
+        _policy(settings, release_older_than),
+        audit_log or settings.audit_log or None,
+        netns or settings.netns or None,
+        interval or settings.interval,
+    )
+    watch.duration_s = _duration(duration)
+    watch.count = count
+    _stop_on_signals(watch.stop)
+    _run(watch, as_json, all_lines)
+
+
+def _run(watch: Watch, as_json: bool, all_lines: bool) -> None:
+    from halfopen.daemon.watch import Decided, Did, Reading, Trouble
+    from halfopen.core.policy import Alarm, Clear
+    from halfopen.present.watchlines import Json, Text, Writer
+
+    writer: Writer = Json() if as_json else Text(sys.stdout.isatty(), every=all_lines, several=watch.everywhere)
+    _emit(writer.begin(watch.interval_s, watch.policy))
+    for report in watch.run():
+        if isinstance(report, Reading):
+            _emit(writer.reading(report.model))
+        elif isinstance(report, Did):
+            _emit(writer.released(report.outcome))
+        elif isinstance(report, Trouble):
+            _emit(writer.trouble(report.netns, report.error))
+        elif isinstance(report, Decided) and isinstance(report.action, Alarm):
+            _emit(writer.alarm(report.model, report.action))
+        elif isinstance(report, Decided) and isinstance(report.action, Clear):
+            _emit(writer.clear(report.model, report.action))
+    _emit(writer.end(watch.done))
+
+
+def _emit(lines: list[str]) -> None:
+    for line in lines:
+        print(line, flush=True)
+
+
+def _load(path: str) -> Config:
+    from halfopen.core.config import parse
+    from halfopen.core.errors import ConfigError
+
+    try:
+        with open(path, encoding="utf-8") as f:
+            return parse(f.read(), path)
+    except OSError as e:
+        raise ConfigError(path, "", e.strerror or str(e)) from None
+    except UnicodeDecodeError:
+        raise ConfigError(path, "", "is not UTF-8 text") from None
+
+
+def _duration(text: str | None) -> float | None:
+    from halfopen.core.errors import UsageError
+    from halfopen.core.units import duration_s
+
+    if text is None:
+        return None
+    seconds = duration_s(text, what="--duration")
+    if not seconds:
+        raise UsageError("--duration 0 watches nothing", hint="give a time, as in 30s")
+    return seconds
+
+
+def _watch(policy: Policy, audit_log: str | None, netns: str | None, interval: str) -> Watch:
+    from halfopen.api import namespace
+    from halfopen.core.errors import UsageError
+    from halfopen.core.units import duration_s
+    from halfopen.daemon.executor import Executor
+    from halfopen.daemon.watch import Watch
+
+    seconds = duration_s(interval, what="--interval")
+    if not 0.05 <= seconds <= 3600:
+        raise UsageError(f"--interval {interval} is out of range", hint="give 50ms to 1h")
+    everywhere = netns == "all"
+    return Watch(policy, Executor(audit_log), seconds, None if everywhere else namespace(netns), everywhere)
+
+
+def _policy(settings: Config, release_older_than: str | None) -> Policy:
+    from halfopen.api import make_filter
+    from halfopen.core.errors import UsageError
+    from halfopen.core.policy import Policy
+
+    older = release_older_than or settings.release.older_than
+    release: Filter | None = None
+    if older:
+        release = make_filter(older_than=older, listener=settings.release.listener, source=settings.release.source)
+        if not release.older_than_s:
+            raise UsageError("--release-older-than 0 would release every handshake", hint="give an age, as in 15s")
+    elif settings.release.listener or settings.release.source:
+        raise UsageError("the release section needs older_than", hint='add older_than = "15s"')
+    return Policy(settings.alarm.sensitivity(), release)
+
+
+def _stop_on_signals(stop: threading.Event) -> None:
+    """The first SIGINT or SIGTERM ends the watch in order; the second ends it at once."""
+
+    def handler(number: int, _: Any) -> None:
+        if stop.is_set():
+            raise KeyboardInterrupt
+        stop.set()
+
+    signal.signal(signal.SIGINT, handler)
+    signal.signal(signal.SIGTERM, handler)

@@ -1,0 +1,77 @@
+"""The configuration of `watch`: these dataclasses are its only schema. An unknown key is an error."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from halfopen.core import anomaly
+from halfopen.core.errors import ConfigError
+
+
+@dataclass(frozen=True, slots=True)
+class Alarm:
+    """When the number of half-open connections counts as abnormal (see core.anomaly.Sensitivity)."""
+
+    minimum: int = 50
+    factor: float = 3.0
+    sigmas: float = 6.0
+    window: int = 60
+    calm: int = 3
+
+    def sensitivity(self) -> anomaly.Sensitivity:
+        """The same for `anomaly.step`."""
+        return anomaly.Sensitivity(self.minimum, self.factor, self.sigmas, self.window, self.calm)
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    """What watch releases as it goes; nothing unless older_than is set. listener and source narrow it further."""
+
+    older_than: str = ""
+    listener: list[str] = field(default_factory=list)
+    source: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class Watch:
+    """A watch configuration file (TOML)."""
+
+    interval: str = "1s"
+    netns: str = ""
+    audit_log: str = ""
+    alarm: Alarm = field(default_factory=Alarm)
+    release: Release = field(default_factory=Release)
+
+
+def parse(text: str, file: str) -> Watch:
+    """The configuration in TOML `text`; `file` names it in errors. Raises: ConfigError (syntax, unknown key, wrong type)."""
+    import tomllib
+
+    import msgspec
+
+    try:
+        raw: Any = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as e:
+        raise ConfigError(file, "", str(e)) from None
+    _known(raw, Watch(), file, "")
+    try:
+        parsed = msgspec.convert(raw, Watch)
+    except msgspec.ValidationError as e:
+        message, _, where = str(e).partition(" - at ")
+        raise ConfigError(file, where.strip("`$. "), message) from None
+    a = parsed.alarm
+    if a.minimum < 1 or a.factor < 1 or a.sigmas < 0 or not 1 <= a.window <= 3600 or a.calm < 1:
+        raise ConfigError(file, "alarm", "out of range", hint="minimum, factor, calm >= 1; sigmas >= 0; window 1 to 3600")
+    return parsed
+
+
+def _known(raw: dict[str, Any], default: Any, file: str, where: str) -> None:
+    # msgspec passes over unknown keys of dataclasses; a misspelt key must not pass as a default.
+    names = list(default.__dataclass_fields__)
+    for key, value in raw.items():
+        if key not in names:
+            raise ConfigError(file, f"{where}{key}", "unknown key", hint=f"known here: {', '.join(names)}")
+        inner = getattr(default, key)
+        if isinstance(value, dict) and hasattr(inner, "__dataclass_fields__"):
+            _known(value, inner, file, f"{where}{key}.")

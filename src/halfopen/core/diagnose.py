@@ -1,0 +1,212 @@
+"""From a Model to Findings: what is wrong, why it is thought so, and the command that helps."""
+
+from __future__ import annotations
+
+import shlex
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import Final
+
+from halfopen.core import timing
+from halfopen.core.model import ListenerView, Model
+from halfopen.core.units import endpoint_text, plural, show_duration
+
+# Below this many half-open connections nothing is made of them: every busy server has some at any moment.
+FEW: Final = 50
+# A handshake that takes longer than this many seconds met loss or a client that does not mean it.
+SLOW_S: Final = 3.0
+MOST: Final = 0.5
+NEARLY_ALL: Final = 0.95
+
+
+class Level(IntEnum):
+    """How bad, in rising order; `name` in lower case is what JSON says."""
+
+    OK = 0
+    NOTICE = 1
+    WARNING = 2
+    CRITICAL = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing found: stable id, level, one sentence with its evidence, and the command that helps, if one does."""
+
+    id: str
+    level: Level
+    text: str
+    command: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """The worst level, the sentence of the first line, every finding (worst first) and what to do next, as commands."""
+
+    level: Level
+    headline: str
+    findings: tuple[Finding, ...]
+    next: tuple[str, ...]
+
+
+def listener_name(view: ListenerView) -> str:
+    """`:8080`, or with the address where the listener is bound to one."""
+    return f":{view.port}" if view.address in ("0.0.0.0", "::") else endpoint_text(view.address, view.port)
+
+
+def listener_argument(view: ListenerView) -> str:
+    """What `--listener` takes to mean this listener."""
+    return listener_name(view)
+
+
+def _here(model: Model) -> str:
+    return "" if model.sample.netns == "self" else f" --netns {shlex.quote(model.sample.netns)}"
+
+
+def _inside(model: Model, command: str) -> str:
+    if model.sample.netns == "self":
+        return command
+    return f"nsenter --net={shlex.quote(model.sample.netns_path)} {command}"
+
+
+def diagnose(model: Model) -> Verdict:
+    """Judge one namespace."""
+    findings = [*_incomplete(model), *_settings(model), *_deferred(model)]
+    for view in model.listeners:
+        findings += _accept_queue(view) + _syn_queue(model, view)
+    if model.half_open >= FEW:
+        findings += _cause(model)
+    findings.sort(key=lambda f: -f.level)
+    level = findings[0].level if findings else Level.OK
+    commands = tuple(dict.fromkeys(f.command for f in findings if f.command))
+    return Verdict(level, _headline(model), tuple(findings), commands or (f"halfopen watch{_here(model)}",))
+
+
+def _headline(model: Model) -> str:
+    text = plural(model.half_open, "half-open connection")
+    if model.half_open:
+        busy = [v for v in model.listeners if v.half_open]
+        text += f", the oldest {show_duration(model.oldest_s)}"
+        if len(busy) == 1 and busy[0].half_open == model.half_open:
+            text += f", all on {listener_name(busy[0])}"
+        elif busy:
+            text += f", {busy[0].half_open:,} of them on {listener_name(busy[0])}"
+    if model.sample.lives_in and model.sample.netns != "self":
+        text += f" in {model.sample.netns}"
+    return text
+
+
+def _incomplete(model: Model) -> list[Finding]:
+    kept = model.sample.completeness
+    level = Level.NOTICE if kept.whole else Level.WARNING
+    return [Finding("incomplete-reading", level, f"this reading is not whole: {p}") for p in kept.problems]
+
+
+def _release_command(model: Model, view: ListenerView | None, older_s: float | None) -> str:
+    words = f"halfopen release{_here(model)}"
+    if view is not None:
+        words += f" --listener {listener_argument(view)}"
+    if older_s is not None:
+        words += f" --older-than {older_s:g}s"
+    return words if view is not None or older_s is not None else f"{words} --all"
+
+
+def _accept_queue(view: ListenerView) -> list[Finding]:
+    limit = view.accept_queue_limit
+    if not limit or view.accept_queue <= limit * MOST:
+        return []
+    who = f"{view.processes[0].name} (pid {view.processes[0].pid})" if view.processes else "its process"
+    state = f"{view.accept_queue:,} of {limit:,} finished connections wait in the accept queue of {listener_name(view)}"
+    if view.accept_queue < limit:
+        return [Finding("accept-queue-filling", Level.NOTICE, f"{state}: {who} accepts too slowly")]
+    look = f"cat /proc/{view.processes[0].pid}/wchan /proc/{view.processes[0].pid}/status" if view.processes else None
+    return [
+        Finding(
+            "accept-queue-full",
+            Level.CRITICAL,
+            f"{state}: {who} does not accept, so handshakes cannot finish; releasing half-open ones will not help",
+            look,
+        )
+    ]
+
+
+def _syn_queue(model: Model, view: ListenerView) -> list[Finding]:
+    fill = view.fill
+    if fill is None or fill < MOST or not view.syn_queue_limit or view.half_open < 4:
+        return []
+    name, held = listener_name(view), view.half_open + view.deferred
+    cookies = model.sample.settings.get("tcp_syncookies", 1)
+    command = _release_command(model, view, SLOW_S if view.ages.max > SLOW_S else None)
+    if fill >= NEARLY_ALL:
+        effect = "new clients are let in by SYN cookies" if cookies else "new SYNs are dropped"
+        return [
+            Finding(
+                "syn-queue-full",
+                Level.WARNING if cookies else Level.CRITICAL,
+                f"the SYN queue of {name} is full ({held:,} of {view.syn_queue_limit:,}): {effect}",
+                command,
+            )
+        ]
+    text = f"the SYN queue of {name} is {fill:.0%} full ({held:,} of {view.syn_queue_limit:,})"
+    if view.effective_release_time_s < view.release_time_s:
+        now, usual = show_duration(view.effective_release_time_s), show_duration(view.release_time_s)
+        text += f": the kernel now gives up after {now} instead of {usual}"
+    return [Finding("syn-queue-filling", Level.WARNING, text, command)]
+
+
+def _deferred(model: Model) -> list[Finding]:
+    if not model.deferred:
+        return []
+    n = plural(model.deferred, "connection")
+    text = f"{n} in SYN_RECV finished the handshake and wait for data (TCP_DEFER_ACCEPT): not half-open"
+    return [Finding("deferred-accept", Level.NOTICE, text)]
+
+
+def _settings(model: Model) -> list[Finding]:
+    settings, found = model.sample.settings, []
+    if model.half_open < FEW:
+        return []
+    if settings.get("tcp_syncookies") == 0:
+        text = "SYN cookies are off (tcp_syncookies = 0): a full queue turns clients away"
+        found.append(
+            Finding("cookies-off", Level.WARNING, text, _inside(model, "sysctl -w net.ipv4.tcp_syncookies=1"))
+        )
+    if model.retries >= 5:
+        shorter = timing.release_time_s(2, model.rto_max_s)
+        text = (
+            f"an unanswered half-open connection stays {show_duration(model.release_time_s)} "
+            f"(tcp_synack_retries = {model.retries}); 2 would make it {show_duration(shorter)}"
+        )
+        found.append(
+            Finding("release-time-long", Level.NOTICE, text, _inside(model, "sysctl -w net.ipv4.tcp_synack_retries=2"))
+        )
+    return found
+
+
+def _cause(model: Model) -> list[Finding]:
+    """Why there are many, as far as ages, retransmissions and sources tell."""
+    n, found = model.half_open, []
+    old = sum(sum(v.retransmits[2:]) for v in model.listeners) / n
+    where = model.listeners[0] if model.listeners and model.listeners[0].half_open > n * MOST else None
+    command = _release_command(model, where, SLOW_S)
+    top = model.sources[0] if model.sources else None
+    if model.oldest_s < 1.0 and model.arrivals_per_s < 1000:
+        text = f"{n:,} handshakes are under way, none older than a second: a burst of clients, not a pile-up"
+        return [Finding("burst", Level.OK, text)]
+    if top is not None and top.share >= MOST:
+        text = f"{top.share:.0%} come from {top.prefix} ({top.half_open:,}): a few sources that never answer"
+        aimed = f"halfopen release{_here(model)} --source {top.prefix} --older-than {SLOW_S:g}s"
+        found.append(Finding("few-sources", Level.WARNING, text, aimed if model.oldest_s > SLOW_S else None))
+    elif model.distinct_sources > n * 0.3:
+        level = Level.CRITICAL if n >= 1000 else Level.WARNING
+        text = (
+            f"{n:,} from {model.distinct_sources:,} addresses, hardly one twice, and about {model.arrivals_per_s:,} new ones "
+            "a second: a SYN flood from spoofed addresses"
+        )
+        found.append(Finding("spoofed-flood", level, text, command if model.oldest_s > SLOW_S else None))
+    if old >= MOST:
+        text = f"{old:.0%} left two or more SYN-ACKs unanswered: no client behind them, or the way back to it is cut"
+        found.append(Finding("unanswered", Level.WARNING, text, command))
+    if not found:
+        text = f"{n:,} are waiting for the client's last ACK, the oldest for {show_duration(model.oldest_s)}: slow or lossy paths"
+        found.append(Finding("slow-clients", Level.WARNING, text, command if model.oldest_s > SLOW_S else None))
+    return found

@@ -1,0 +1,47 @@
+"""Carries out actions and keeps the record: a line in the audit log before, one after. A dry run is the same without effect."""
+
+from __future__ import annotations
+
+import threading
+import uuid
+from dataclasses import replace
+
+from halfopen.act.audit import AuditLog, who
+from halfopen.core.actions import Release, Released
+from halfopen.core.errors import HalfopenError
+from halfopen.daemon.release import execute
+from halfopen.kernel.netns import Netns
+
+
+class Executor:
+    """Executes actions one at a time. With `dry_run` it changes nothing and records nothing."""
+
+    def __init__(self, audit_log: str | None = None, *, dry_run: bool = False) -> None:
+        self.audit = AuditLog(audit_log)
+        self.dry_run = dry_run
+
+    def release(self, action: Release, ns: Netns | None, *, stop: threading.Event | None = None) -> Released:
+        """Release, recorded. Raises: as `execute`, and HalfopenError "audit" before anything is done."""
+        if self.dry_run:
+            return execute(action, ns, dry_run=True, stop=stop)
+        record = {
+            "id": uuid.uuid4().hex[:12],
+            "action": "release",
+            "netns": action.netns,
+            "netns_inode": ns.inode if ns else None,
+            "filter": action.filter.describe(),
+            "arguments": action.filter.arguments().strip() or "--all",
+            "reason": action.reason,
+            "who": who(),
+        }
+        self.audit.write({**record, "phase": "begin"})
+        try:
+            outcome = execute(action, ns, stop=stop)
+        except HalfopenError as e:
+            self.audit.write({**record, "phase": "failed", "error": e.line()})
+            raise
+        try:
+            self.audit.write({**record, "phase": "done", **outcome.as_record()})
+        except HalfopenError as e:
+            return replace(outcome, problems=(*outcome.problems, e.line()))
+        return outcome

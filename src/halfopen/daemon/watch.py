@@ -1,0 +1,147 @@
+"""The monitoring loop: read, compute, let the policy decide, carry out, tell. Survives vanished namespaces."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from halfopen.core.actions import Release, Released
+from halfopen.core.errors import HalfopenError
+from halfopen.core.model import Model, build
+from halfopen.core.policy import Action, Policy, Seen, State, step
+from halfopen.core.sample import Sample
+from halfopen.daemon.executor import Executor
+from halfopen.kernel import reader
+from halfopen.kernel.discover import discover
+from halfopen.kernel.netns import Netns, current
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """A namespace was read."""
+
+    model: Model
+
+
+@dataclass(frozen=True, slots=True)
+class Decided:
+    """The policy decided on an alarm or its end."""
+
+    model: Model
+    action: Action
+
+
+@dataclass(frozen=True, slots=True)
+class Did:
+    """A release was carried out."""
+
+    outcome: Released
+
+
+@dataclass(frozen=True, slots=True)
+class Trouble:
+    """Something could not be done; watching goes on."""
+
+    netns: str
+    error: HalfopenError
+
+
+Report = Reading | Decided | Did | Trouble
+
+
+@dataclass(slots=True)
+class Watch:
+    """A watch over one namespace (None: the process's own) or, with `everywhere`, over all there are at each reading.
+
+    interval_s between the starts of readings, duration_s and count end it (None: never); setting `stop` ends it at once.
+    """
+
+    policy: Policy
+    executor: Executor
+    interval_s: float = 1.0
+    ns: Netns | None = None
+    everywhere: bool = False
+    duration_s: float | None = None
+    count: int | None = None
+    stop: threading.Event = field(default_factory=threading.Event)
+    done: int = 0
+    _state: State = State()
+    _previous: dict[int, Sample] = field(default_factory=dict)
+    _troubled: dict[str, str] = field(default_factory=dict)
+
+    def run(self) -> Iterator[Report]:
+        """Watch, yielding what happens as it happens. Raises: HalfopenError when the very first reading is impossible."""
+        started = due = time.monotonic()
+        while not self.stop.is_set():
+            targets = discover().namespaces if self.everywhere else [self.ns or current()]
+            for ns in targets:
+                try:
+                    yield from self._one(ns)
+                    self._troubled.pop(ns.name, None)
+                except HalfopenError as e:
+                    if not self.done and not self.everywhere:
+                        raise
+                    # Once when it begins, not at every interval.
+                    if self._troubled.get(ns.name) != e.message:
+                        self._troubled[ns.name] = e.message
+                        yield Trouble(ns.name, e)
+            self.done += 1
+            if self.count is not None and self.done >= self.count:
+                return
+            due += self.interval_s
+            now = time.monotonic()
+            if due < now:  # a reading took longer than the interval: no catching up
+                due = now
+            if self.duration_s is not None and due - started >= self.duration_s:
+                self.stop.wait(max(0.0, started + self.duration_s - now))
+                return
+            self.stop.wait(due - now)
+
+    def _one(self, ns: Netns) -> Iterator[Report]:
+        previous = self._previous.get(ns.inode)
+        sample = self._read(ns, previous)
+        model = build(sample, previous, top=3)
+        # For the rates of the next reading the counters are enough; a million rows need not be kept.
+        self._previous[ns.inode] = replace(sample, requests=sample.requests[:0])
+        yield Reading(model)
+        self._state, actions = step(self._state, self._seen(model), self.policy)
+        for action in actions:
+            if isinstance(action, Release):
+                outcome = self.executor.release(action, ns, stop=self.stop)
+                self._state, _ = step(self._state, outcome, self.policy)
+                yield Did(outcome)
+            else:
+                yield Decided(model, action)
+
+    def _read(self, ns: Netns, previous: Sample | None) -> Sample:
+        """Read a namespace; who listens is looked up again only when the listeners changed."""
+        if previous is None:
+            return reader.read(ns)
+        sample = reader.read(ns, with_owners=False)
+        if set(sample.listeners["inode"].tolist()) != set(previous.listeners["inode"].tolist()):
+            return reader.read(ns)
+        problems = tuple(dict.fromkeys((*previous.completeness.problems, *sample.completeness.problems)))
+        return replace(
+            sample,
+            owners=previous.owners,
+            options=previous.options,
+            completeness=replace(sample.completeness, problems=problems),
+        )
+
+    def _seen(self, model: Model) -> Seen:
+        matching = 0
+        if self.policy.release is not None:
+            keep = self.policy.release.mask(model.sample.requests, model.ages_s) & ~model.is_deferred
+            matching = int(np.count_nonzero(keep))
+        return Seen(
+            netns=model.sample.netns,
+            at_s=model.sample.monotonic_s,
+            half_open=model.half_open,
+            oldest_s=model.oldest_s,
+            matching=matching,
+            fullest=max((v.fill or 0.0 for v in model.listeners), default=0.0),
+        )

@@ -1,0 +1,164 @@
+"""What `status` and `release` say to a person: the answer on the first line, the command to paste on the last."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from halfopen.core import timing
+from halfopen.core.actions import Released
+from halfopen.core.diagnose import Level, Verdict, listener_name
+from halfopen.core.fields import LISTENER, SOURCE, Field, Kind
+from halfopen.core.model import ListenerView, Model
+from halfopen.core.units import plural, show_duration
+
+_STYLE = {Level.OK: "bold green", Level.NOTICE: "bold cyan", Level.WARNING: "bold yellow", Level.CRITICAL: "bold red"}
+# Columns that go first when the screen is narrow.
+_GIVE_UP_FIRST = ("p99", "release", "p50", "drops", "retransmits", "process")
+_PLAIN_WIDTH = 200
+MAX_LISTENERS = 12
+
+
+def console(*, width: int | None = None, stderr: bool = False) -> Console:
+    """A console that is plain and wide where nobody looks, coloured and as wide as the terminal where somebody does."""
+    made = Console(stderr=stderr, highlight=False, markup=False, emoji=False, soft_wrap=False)
+    if width is not None:
+        made.width = width
+    elif not made.is_terminal:
+        made.width = _PLAIN_WIDTH
+    return made
+
+
+def _table(fields: Sequence[Field], rows: list[list[str]], width: int) -> Table:
+    """As many columns as fit `width`; what the rows need decides, not the registry's width."""
+    kept = list(range(len(fields)))
+
+    def need() -> int:
+        return sum(max(len(fields[i].title), *(len(r[i]) for r in rows)) + 2 for i in kept)
+
+    for name in _GIVE_UP_FIRST:
+        if need() <= width:
+            break
+        kept = [i for i in kept if fields[i].name != name]
+    made = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), show_edge=False)
+    for i in kept:
+        right = fields[i].kind is not Kind.LABEL
+        made.add_column(fields[i].title, justify="right" if right else "left", no_wrap=True, header_style="dim")
+    for row in rows:
+        made.add_row(*(Text(row[i]) for i in kept))
+    return made
+
+
+def _seconds(value: float) -> str:
+    return f"{value:.1f} s" if value < 100 else f"{value:.0f} s"
+
+
+def _listener_row(view: ListenerView) -> list[str]:
+    name = listener_name(view) + (f" x{view.members}" if view.members > 1 else "")
+    who = ""
+    if view.processes:
+        first = view.processes[0]
+        who = f"{first.name} {first.pid}" + (f" +{len(view.processes) - 1}" if len(view.processes) > 1 else "")
+        inside = first.container or first.unit
+        who += f" ({inside})" if inside else ""
+    has = view.half_open > 0
+    deferred = f" +{view.deferred}d" if view.deferred else ""
+    return [
+        name,
+        f"{view.half_open:,}{deferred}",
+        "?" if view.syn_queue_limit is None else f"{view.syn_queue_limit:,}",
+        _seconds(view.ages.max) if has else "-",
+        _seconds(view.ages.p50) if has else "-",
+        _seconds(view.ages.p99) if has else "-",
+        "/".join(str(n) for n in view.retransmits) or "-",
+        f"{view.accept_queue:,}/" + ("?" if view.accept_queue_limit is None else f"{view.accept_queue_limit:,}"),
+        f"{view.drops:,}",
+        f"{view.release_time_s:g} s" + ("*" if view.overridden else ""),
+        who or "-",
+    ]
+
+
+def _release_time_line(model: Model) -> str:
+    line = f"Release time  {show_duration(model.release_time_s)}: tcp_synack_retries = {model.retries}"
+    cookies = {0: "off", 1: "when a queue is full", 2: "always"}.get(model.sample.settings.get("tcp_syncookies", -1))
+    if cookies is not None:
+        line += f"; SYN cookies {cookies} (tcp_syncookies = {model.sample.settings['tcp_syncookies']})"
+    for view in model.listeners:
+        if view.effective_release_time_s < view.release_time_s and view.half_open:
+            line += f"; {listener_name(view)}: {show_duration(view.effective_release_time_s)} while more than half full"
+    return line
+
+
+def status(out: Console, model: Model, verdict: Verdict) -> None:
+    """One namespace on one screen."""
+    level = Text(f"{verdict.level.name:<8}  ", style=_STYLE[verdict.level])
+    if model.sample.netns != "self":
+        level.append(f"[{model.sample.netns}] ")
+    out.print(level.append(Text(verdict.headline, style="bold")))
+    for finding in verdict.findings:
+        line = Text("  - ", style=_STYLE[finding.level])
+        out.print(line.append(Text(finding.text, style="default")))
+    busy = [v for v in model.listeners if v.half_open or v.deferred or v.accept_queue or v.drops]
+    shown = (busy or list(model.listeners))[:MAX_LISTENERS]
+    if shown:
+        out.print()
+        out.print(_table(LISTENER, [_listener_row(v) for v in shown], out.width))
+        idle = len(model.listeners) - len(shown)
+        if idle:
+            out.print(Text(f"and {plural(idle, 'listener')} more", style="dim"))
+    if model.orphans:
+        out.print(f"{plural(model.orphans, 'half-open connection')} of listeners that are gone")
+    if model.full:
+        out.print(f"{plural(model.full, 'full socket')} in SYN_RECV (Fast Open or simultaneous open), not counted above")
+    if model.sources:
+        out.print()
+        rows = [[s.prefix, f"{s.half_open:,}", f"{s.share:.0%}", _seconds(s.oldest_s)] for s in model.sources]
+        out.print(_table(SOURCE, rows, out.width))
+        out.print(Text(f"{model.distinct_sources:,} distinct sources in all", style="dim"))
+    out.print()
+    out.print(_release_time_line(model))
+    for command in verdict.next[:3]:
+        out.print(Text("Next  ", style="bold") + Text(command, style="cyan"), soft_wrap=True)
+
+
+def summary(out: Console, models: list[Model], verdicts: list[Verdict], skipped: list[str]) -> None:
+    """The first lines when several namespaces are shown: all of them, and the worst."""
+    worst = max(verdicts, key=lambda v: v.level)
+    total = sum(m.half_open for m in models)
+    head = Text(f"{worst.level.name:<8}  ", style=_STYLE[worst.level])
+    out.print(head.append(Text(f"{plural(total, 'half-open connection')} in {plural(len(models), 'network namespace')}")))
+    for line in skipped:
+        out.print(Text(f"  - {line}", style="dim"))
+
+
+def released(out: Console, outcome: Released) -> None:
+    """What a release came to, or what it would."""
+    what = outcome.action.filter.describe()
+    if outcome.dry_run:
+        out.print(f"{plural(outcome.matched, 'half-open connection')} would be released ({what}); nothing was changed")
+    else:
+        out.print(f"{plural(outcome.released, 'half-open connection')} released ({what})")
+        out.print(
+            f"matched {outcome.matched:,}, gone meanwhile {outcome.gone:,}, failed {outcome.failed:,}, left {outcome.left:,}"
+            f"; {outcome.seconds:.2f} s, at most {outcome.window_ms:.1f} ms between look and release"
+        )
+        if outcome.resets:
+            out.print(
+                f"The namespace sent {plural(outcome.resets, 'RST')} meanwhile: at most so many connections that had just "
+                "completed can have been hit"
+            )
+    if outcome.spared:
+        out.print(f"{plural(outcome.spared, 'deferred-accept connection')} left alone")
+    for problem in outcome.problems:
+        out.print(problem)
+
+
+def schedule(retries: int, rto_max_s: float, measured: dict[int, float] | None = None) -> list[list[str]]:
+    """Rows of the SYN-ACK schedule: number, when sent, how long it is waited for."""
+    return [
+        [str(s.number), f"{s.at_s:g} s", f"{s.wait_s:g} s"] + ([f"{measured[s.number]:.2f} s"] if measured and s.number in measured else [])
+        for s in timing.schedule(retries, rto_max_s)
+    ]

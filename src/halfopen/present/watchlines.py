@@ -1,0 +1,194 @@
+"""The lines of `watch`: for a person, one when something changed; for a program, a JSON object for everything."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from halfopen.core.actions import Released
+from halfopen.core.diagnose import diagnose, listener_name
+from halfopen.core.errors import HalfopenError
+from halfopen.core.model import Model
+from halfopen.core.policy import Alarm, Clear, Policy
+from halfopen.core.units import plural, show_duration
+
+_RED, _GREEN, _YELLOW, _RESET = "\x1b[1;31m", "\x1b[32m", "\x1b[33m", "\x1b[0m"
+
+
+def _clock(wall_s: float | None = None) -> str:
+    return time.strftime("%H:%M:%S", time.localtime(wall_s))
+
+
+class Writer(Protocol):
+    """Turns what a watch reports into lines."""
+
+    def begin(self, interval_s: float, policy: Policy) -> list[str]: ...
+    def reading(self, model: Model) -> list[str]: ...
+    def alarm(self, model: Model, action: Alarm) -> list[str]: ...
+    def clear(self, model: Model, action: Clear) -> list[str]: ...
+    def released(self, outcome: Released) -> list[str]: ...
+    def trouble(self, netns: str, error: HalfopenError) -> list[str]: ...
+    def end(self, readings: int) -> list[str]: ...
+
+
+@dataclass(slots=True)
+class Text:
+    """For a person. `colour` on a terminal; `every` reading, or only changes; `several` namespaces are watched."""
+
+    colour: bool
+    every: bool = False
+    several: bool = False
+    _last: dict[str, tuple[int, ...]] = field(default_factory=dict)
+    _peak: int = 0
+
+    def _paint(self, colour: str, line: str) -> str:
+        return f"{colour}{line}{_RESET}" if self.colour and not os.environ.get("NO_COLOR") else line
+
+    def _where(self, netns: str) -> str:
+        return f"[{netns}] " if self.several else ""
+
+    def begin(self, interval_s: float, policy: Policy) -> list[str]:
+        """What is watched, and how."""
+        line = f"{_clock()}  watching every {show_duration(interval_s)}"
+        if policy.release is not None:
+            line += f", releasing those {policy.release.describe()}"
+        return [f"{line}; a line when something changes, Ctrl-C ends it"]
+
+    def reading(self, model: Model) -> list[str]:
+        """A line, when this reading differs from the last one of its namespace in more than age."""
+        name = model.sample.netns
+        self._peak = max(self._peak, model.half_open)
+        moved = model.rates or {}
+        dropped = round(moved.get("ListenDrops", 0.0)), round(moved.get("SyncookiesSent", 0.0))
+        accept = sum(v.accept_queue for v in model.listeners)
+        now = (model.half_open, model.deferred, accept, *dropped)
+        last = self._last.get(name)
+        self._last[name] = now
+        if now == last and not self.every:
+            return []
+        if last is None and not any(now) and self.several and not self.every:
+            return []
+        change = "" if last is None else f" ({model.half_open - last[0]:+,})"
+        line = f"{_clock(model.sample.wall_s)}  {self._where(name)}{model.half_open:,} half-open{change}"
+        if model.half_open:
+            line += f", oldest {show_duration(round(model.oldest_s, 1))}, new {model.arrivals_per_s:,}/s"
+            fullest = max(model.listeners, key=lambda v: v.fill or 0.0, default=None)
+            if fullest is not None and fullest.fill:
+                line += f", {listener_name(fullest)} {fullest.fill:.0%} full"
+        if model.deferred:
+            line += f", {model.deferred:,} deferred"
+        if accept:
+            line += f", {accept:,} in accept queues"
+        if dropped[0]:
+            line += f", {dropped[0]:,} drops/s"
+        if dropped[1]:
+            line += f", {dropped[1]:,} SYN cookies/s"
+        return [line]
+
+    def alarm(self, model: Model, action: Alarm) -> list[str]:
+        """The alarm, why, and what to do."""
+        verdict = diagnose(model)
+        head = (
+            f"{_clock(model.sample.wall_s)}  ALARM  {self._where(action.netns)}{plural(action.half_open, 'half-open connection')}"
+            f", usually {action.usual:,.0f} (alarm at {action.limit:,.0f})"
+        )
+        lines = [self._paint(_RED, head)]
+        if verdict.findings:
+            lines.append(f"          {verdict.findings[0].text}")
+        lines.append(f"          next: {verdict.next[0]}")
+        return lines
+
+    def clear(self, model: Model, action: Clear) -> list[str]:
+        """The end of an alarm."""
+        line = (
+            f"{_clock(model.sample.wall_s)}  CLEAR  {self._where(action.netns)}{action.half_open:,} half-open, "
+            f"after {show_duration(round(action.lasted_s))} with a peak of {action.peak:,}"
+        )
+        return [self._paint(_GREEN, line)]
+
+    def released(self, outcome: Released) -> list[str]:
+        """What a release came to."""
+        line = f"{_clock()}  released {outcome.released:,} {outcome.action.filter.describe()}"
+        if outcome.gone or outcome.failed:
+            line += f" (gone {outcome.gone:,}, failed {outcome.failed:,})"
+        if outcome.resets:
+            line += f", {plural(outcome.resets, 'RST')} sent meanwhile"
+        return [self._paint(_YELLOW, f"{line}"), *(f"          {p}" for p in outcome.problems)]
+
+    def trouble(self, netns: str, error: HalfopenError) -> list[str]:
+        """What could not be done."""
+        return [self._paint(_RED, f"{_clock()}  {netns}: {error.line()}")]
+
+    def end(self, readings: int) -> list[str]:
+        """The last line."""
+        return [f"{_clock()}  ended after {plural(readings, 'reading')}, at most {self._peak:,} half-open"]
+
+
+class Json:
+    """For a program: an object a line, each with `schema`, `event` and `time`."""
+
+    def _line(self, event: str, when: float | None = None, **values: Any) -> list[str]:
+        document = {"schema": "halfopen.watch/1", "event": event, "time": time.time() if when is None else when, **values}
+        return [json.dumps(document, ensure_ascii=False, separators=(",", ":"))]
+
+    def begin(self, interval_s: float, policy: Policy) -> list[str]:
+        """event begin."""
+        release = policy.release.describe() if policy.release is not None else None
+        return self._line("begin", interval_s=interval_s, release=release)
+
+    def reading(self, model: Model) -> list[str]:
+        """event reading."""
+        rates = model.rates or {}
+        names = ("ListenDrops", "ListenOverflows", "SyncookiesSent", "TCPReqQFullDrop")
+        return self._line(
+            "reading",
+            model.sample.wall_s,
+            netns=model.sample.netns,
+            half_open=model.half_open,
+            deferred=model.deferred,
+            oldest_s=round(model.oldest_s, 3),
+            arrivals_per_s=model.arrivals_per_s,
+            accept_queue=sum(v.accept_queue for v in model.listeners),
+            rates_per_s={name: round(rates[name], 3) for name in names if name in rates},
+            whole=model.sample.completeness.whole,
+        )
+
+    def alarm(self, model: Model, action: Alarm) -> list[str]:
+        """event alarm."""
+        verdict = diagnose(model)
+        return self._line(
+            "alarm",
+            model.sample.wall_s,
+            netns=action.netns,
+            half_open=action.half_open,
+            usual=action.usual,
+            limit=action.limit,
+            reasons=[f.text for f in verdict.findings],
+            next=list(verdict.next),
+        )
+
+    def clear(self, model: Model, action: Clear) -> list[str]:
+        """event clear."""
+        return self._line(
+            "clear",
+            model.sample.wall_s,
+            netns=action.netns,
+            half_open=action.half_open,
+            lasted_s=round(action.lasted_s, 3),
+            peak=action.peak,
+        )
+
+    def released(self, outcome: Released) -> list[str]:
+        """event released."""
+        return self._line("released", None, filter=outcome.action.filter.describe(), **outcome.as_record())
+
+    def trouble(self, netns: str, error: HalfopenError) -> list[str]:
+        """event trouble."""
+        return self._line("trouble", None, netns=netns, id=error.id, message=error.line())
+
+    def end(self, readings: int) -> list[str]:
+        """event end."""
+        return self._line("end", None, readings=readings)
