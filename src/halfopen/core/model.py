@@ -269,6 +269,6 @@ def _ages(ages: NDArray[np.float32]) -> Ages:
     n = len(ages)
     if not n:
         return Ages()
-    middle, high = (n - 1) // 2, min(n - 1, int(np.ceil(n * 0.99)) - 1)
-    part = np.partition(ages, [middle, high])
-    return Ages(float(part[middle]), float(part[high]), float(part[high:].max()))
+    # A whole sort: numpy's vectorised one is faster than its partition.
+    ordered = np.sort(ages)
+    return Ages(float(ordered[(n - 1) // 2]), float(ordered[min(n - 1, -(-n * 99 // 100) - 1)]), float(ordered[-1]))

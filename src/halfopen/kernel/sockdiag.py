@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
+import queue
 import socket
 import struct
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Final
@@ -15,7 +18,7 @@ from numpy.typing import NDArray
 
 from halfopen.core.errors import KernelError, NotPermitted, Unsupported
 from halfopen.core.sample import LISTENER, REQUEST
-from halfopen.wire import inet_diag
+from halfopen.wire import inet_diag, netlink
 from halfopen.wire.netlink import WireError
 
 NETLINK_SOCK_DIAG: Final = 4
@@ -61,29 +64,75 @@ def check_dump(code: int) -> None:
     raise KernelError("the sock_diag dump", code)
 
 
-def receive(s: socket.socket, request: bytes, stretch: int = _STRETCH) -> Iterator[memoryview]:
-    """Send a dump request and yield what comes, `stretch` bytes at a time (0: each recv on its own).
+def receive(s: socket.socket, request: bytes, stretch: int = _STRETCH, buffers: int = 1) -> Iterator[memoryview]:
+    """Send a dump request and yield what comes, `stretch` bytes at a time (0: each recv on its own), to the dump's end.
 
-    Each piece holds whole messages and is overwritten by the next. The caller stops when it has seen the end.
+    Each piece holds whole messages; its bytes are overwritten when `buffers` more have been asked for.
 
     Raises: KernelError (ENOBUFS too: what the kernel could not queue is lost, and so is the dump), NotPermitted, Unsupported.
     """
-    buffer = memoryview(bytearray(stretch + RECV_BYTES))
-    used = 0
+    ring = [memoryview(bytearray(stretch + RECV_BYTES)) for _ in range(buffers)]
+    turn = used = 0
+    ended = False
     try:
         s.send(request)
-        while True:
+        while not ended:
+            buffer = ring[turn]
             n = s.recv_into(buffer[used:], RECV_BYTES)
+            # Only a message that leaves room can be the last; looking through it costs less than waiting for nothing.
+            ended = n < RECV_BYTES - 1024 and _ends(buffer[used : used + n])
             used += n
-            # A message that does not fill the buffer may be the last one, and no further recv would return.
-            if used > stretch or n < RECV_BYTES - 1024:
+            if used > stretch or ended:
                 yield buffer[:used]
-                used = 0
+                turn, used = (turn + 1) % buffers, 0
     except BlockingIOError:
         raise KernelError("the sock_diag dump", errno.ETIMEDOUT, f"no answer for {_TIMEOUT_S} s") from None
     except OSError as e:
         check_dump(e.errno or errno.EIO)
         raise KernelError("the sock_diag dump", e.errno or errno.EIO) from None
+
+
+def _ends(data: memoryview) -> bool:
+    last = (netlink.NLMSG_DONE, netlink.NLMSG_ERROR)
+    return any(type_ in last for _, _, type_, _, _, _ in netlink.messages(data))
+
+
+def ahead(pieces: Iterator[memoryview]) -> Iterator[memoryview]:
+    """The same pieces, received by another thread while the caller works on the last one; `pieces` needs three buffers."""
+    ready: queue.Queue[memoryview | BaseException | None] = queue.Queue(maxsize=1)
+    abandoned = threading.Event()
+
+    def work() -> None:
+        end: BaseException | None = None
+        try:
+            for piece in pieces:
+                ready.put(piece)
+                if abandoned.is_set():
+                    return
+        except BaseException as e:
+            end = e
+        ready.put(end)
+
+    thread = threading.Thread(target=work, name="halfopen-dump", daemon=True)
+    thread.start()
+    try:
+        while (piece := ready.get()) is not None:
+            if isinstance(piece, BaseException):
+                raise piece
+            yield piece
+    finally:
+        abandoned.set()
+        while thread.is_alive():
+            with contextlib.suppress(queue.Empty):
+                ready.get(timeout=0.01)
+
+
+def _overlapped(s: socket.socket, request: bytes) -> Iterator[memoryview]:
+    """A dump's pieces; from the second on received while the caller works. A short dump starts no thread."""
+    pieces = receive(s, request, buffers=3)
+    first = next(pieces)
+    yield first
+    yield from ahead(pieces) if len(first) > _STRETCH else pieces
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -114,20 +163,18 @@ class _Rows:
         return self.array
 
 
-def slices(s: socket.socket, code: bytes = b"", *, stretch: int = _STRETCH) -> Iterator[inet_diag.Slice]:
+def slices(s: socket.socket, code: bytes = b"", *, stretch: int | None = None) -> Iterator[inet_diag.Slice]:
     """Dump the request sockets the filter `code` lets through, a slice at a time, to the end.
 
-    A slice's rows are a view that the next slice overwrites.
+    A slice's rows are views that the next slice overwrites. With `stretch` 0 each slice is one recv(), looked at at once.
 
     Raises: Unsupported, NotPermitted, KernelError, WireError.
     """
     request = inet_diag.dump_request(SYN_RECV_STATES, bytecode=code)
-    for data in receive(s, request, stretch):
+    for data in _overlapped(s, request) if stretch is None else receive(s, request, stretch):
         part = inet_diag.parse_requests(data)
         check_dump(part.errno)
         yield part
-        if part.done:
-            return
 
 
 def requests(s: socket.socket, code: bytes = b"") -> Requests:
@@ -154,8 +201,6 @@ def listeners(s: socket.socket) -> tuple[NDArray[Any], bool]:
         check_dump(part.errno)
         parts.append(part.listeners)
         interrupted |= part.interrupted
-        if part.done:
-            break
     return np.concatenate(parts), interrupted
 
 

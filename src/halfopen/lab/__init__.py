@@ -1,0 +1,38 @@
+"""A lab: private hosts in network namespaces, to try everything on and to test against. It reaches nothing but itself."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from halfopen.lab.errors import LabError
+from halfopen.lab.lab import Lab
+from halfopen.lab.listener import Listener
+from halfopen.lab.userns import enter_user_namespace, user_namespace_refusal
+
+if TYPE_CHECKING:
+    from halfopen.lab.flood import Flood, Sent
+    from halfopen.lab.honest import Honest
+    from halfopen.lab.slow import Slow
+
+__all__ = [
+    "Flood",
+    "Honest",
+    "Lab",
+    "LabError",
+    "Listener",
+    "Sent",
+    "Slow",
+    "enter_user_namespace",
+    "user_namespace_refusal",
+]
+
+_LAZY = {"Flood": "flood", "Sent": "flood", "Honest": "honest", "Slow": "slow"}
+
+
+def __getattr__(name: str) -> object:
+    # Lazily: these load numpy, whose threads would forbid entering a user namespace.
+    if name in _LAZY:
+        import importlib
+
+        return getattr(importlib.import_module(f"halfopen.lab.{_LAZY[name]}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

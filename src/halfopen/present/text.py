@@ -8,7 +8,6 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from halfopen.core import timing
 from halfopen.core.actions import Released
 from halfopen.core.diagnose import Level, Verdict, listener_name
 from halfopen.core.fields import LISTENER, SOURCE, Field, Kind
@@ -154,11 +153,3 @@ def released(out: Console, outcome: Released) -> None:
         out.print(f"{plural(outcome.spared, 'deferred-accept connection')} left alone")
     for problem in outcome.problems:
         out.print(problem)
-
-
-def schedule(retries: int, rto_max_s: float, measured: dict[int, float] | None = None) -> list[list[str]]:
-    """Rows of the SYN-ACK schedule: number, when sent, how long it is waited for."""
-    return [
-        [str(s.number), f"{s.at_s:g} s", f"{s.wait_s:g} s"] + ([f"{measured[s.number]:.2f} s"] if measured and s.number in measured else [])
-        for s in timing.schedule(retries, rto_max_s)
-    ]

@@ -1,0 +1,201 @@
+#!/usr/bin/env python3
+"""The import law of src/halfopen, and its check: which room may import which.
+
+    cli → api → daemon → {kernel, act, store, notify, present} → wire → core → numpy, msgspec, pure standard library
+
+An arrow means "may import", along the whole chain. `lab` stands beside `daemon`. The five middle rooms never import
+each other. `core` and `wire` touch nothing outside the process. The package itself imports only its api, and lazily.
+
+Every import counts, also inside a function and under TYPE_CHECKING. Run: python scripts/import_law.py [SRC]
+"""
+
+from __future__ import annotations
+
+import ast
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+PACKAGE: Final = "halfopen"
+TOP: Final = "halfopen"
+
+_CORE: Final = frozenset({"core"})
+_WIRE: Final = _CORE | {"wire"}
+_MIDDLE: Final = frozenset({"kernel", "act", "store", "notify", "present"})
+_DAEMON: Final = _WIRE | _MIDDLE | {"daemon"}
+_API: Final = _DAEMON | {"lab", "api"}
+_CLI: Final = _API | {"cli", TOP}
+
+# Room → the rooms it may import. `TOP` is the package's own `__init__.py`.
+LAW: Final[dict[str, frozenset[str]]] = {
+    "core": _CORE,
+    "wire": _WIRE,
+    **{room: _WIRE | {room} for room in _MIDDLE},
+    "daemon": _DAEMON,
+    "lab": _WIRE | {"kernel", "act", "present", "lab"},
+    "api": _API,
+    "cli": _CLI,
+    "__main__": frozenset({"cli"}),
+    TOP: frozenset({"api"}),
+}
+PURE: Final = frozenset({"core", "wire"})
+PURE_THIRD_PARTY: Final = frozenset({"numpy", "msgspec"})
+# Time, files, sockets and threads, by every door of the standard library.
+IMPURE: Final = frozenset(
+    {"socket", "os", "ctypes", "sqlite3", "subprocess", "time", "asyncio", "logging"}
+    | {"posix", "_socket", "select", "selectors", "ssl", "http", "socketserver", "syslog"}
+    | {"signal", "fcntl", "mmap", "pathlib", "shutil", "tempfile", "glob", "pty"}
+    | {"threading", "_thread", "multiprocessing", "concurrent"}
+)
+# Reading the version loads nothing else.
+FREE_NAMES: Final = frozenset({"__version__"})
+
+
+@dataclass(frozen=True, order=True)
+class Violation:
+    """One import that the law forbids."""
+
+    path: str
+    line: int
+    message: str
+
+    def __str__(self) -> str:
+        return f"{self.path}:{self.line}: {self.message}"
+
+
+@dataclass(frozen=True)
+class _Import:
+    target: str  # dotted, absolute; for `from m import n`: m.n
+    line: int
+    lazy: bool
+
+
+def check(source: str, module: str, *, is_package: bool = False, path: str = "") -> list[Violation]:
+    """The violations in one file. `module` is its dotted name, `is_package` whether it is an `__init__.py`.
+
+    Raises: SyntaxError.
+    """
+    room = _room(module)
+    where = path or module
+    if room not in LAW:
+        return [Violation(where, 1, f"room {room!r} is not in the import law (scripts/import_law.py)")]
+    found = []
+    for one in _imports(ast.parse(source, where), module, is_package):
+        message = _judge(room, one)
+        if message:
+            found.append(Violation(where, one.line, message))
+    return found
+
+
+def check_tree(src: Path) -> tuple[list[Violation], int]:
+    """The violations in every file below `src`/halfopen, and how many files were read."""
+    found: list[Violation] = []
+    files = sorted((src / PACKAGE).rglob("*.py"))
+    for file in files:
+        parts = file.relative_to(src).with_suffix("").parts
+        is_package = parts[-1] == "__init__"
+        module = ".".join(parts[:-1] if is_package else parts)
+        found += check(file.read_text("utf-8"), module, is_package=is_package, path=str(file))
+    return sorted(found), len(files)
+
+
+def _room(module: str) -> str:
+    parts = module.split(".")
+    return parts[1] if len(parts) > 1 else TOP
+
+
+def _judge(room: str, one: _Import) -> str | None:
+    """Why `room` may not do this import; None when it may."""
+    top, _, rest = one.target.partition(".")
+    if top == PACKAGE:
+        return _judge_own(room, one, rest)
+    if room == TOP and top != "__future__" and top not in sys.stdlib_module_names:
+        return f"the package itself must not import {one.target}: it is loaded for its version alone"
+    if room not in PURE:
+        return None
+    if top in IMPURE or one.target.startswith("urllib.request"):
+        return f"{room} must not import {top}: it is pure (time, files and sockets are its callers' business)"
+    if top not in sys.stdlib_module_names and top not in PURE_THIRD_PARTY:
+        return f"{room} must not import {top}: it knows {', '.join(sorted(PURE_THIRD_PARTY))} and the standard library"
+    return None
+
+
+def _judge_own(room: str, one: _Import, rest: str) -> str | None:
+    if rest in FREE_NAMES:
+        return None
+    # A name that is no room is one that the package's own __init__ hands out.
+    to = rest.split(".")[0]
+    if to not in LAW:
+        to = TOP
+    if to not in LAW[room]:
+        allowed = ", ".join(sorted(LAW[room])) or "no other room"
+        return f"{room} must not import {one.target} (it may import: {allowed})"
+    if room == TOP and not one.lazy:
+        return f"the package itself may import {one.target} only inside a function or under TYPE_CHECKING"
+    return None
+
+
+def _imports(tree: ast.Module, module: str, is_package: bool) -> Iterator[_Import]:
+    base = module if is_package else module.rpartition(".")[0]
+
+    def walk(node: ast.AST, lazy: bool) -> Iterator[_Import]:
+        if isinstance(node, ast.Import):
+            yield from (_Import(name.name, node.lineno, lazy) for name in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            start = _absolute(node, base)
+            own = start == PACKAGE
+            # `from halfopen import api` means a room; below it the module alone says which room.
+            yield from (_Import(f"{start}.{n.name}" if own else start, node.lineno, lazy) for n in node.names)
+        elif isinstance(node, ast.Call):
+            yield from _called(node, lazy)
+        inside = lazy or isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda))
+        for child in ast.iter_child_nodes(node):
+            guarded = isinstance(node, ast.If) and _names_type_checking(node.test) and child in node.body
+            yield from walk(child, inside or guarded)
+
+    return walk(tree, False)
+
+
+def _absolute(node: ast.ImportFrom, base: str) -> str:
+    if not node.level:
+        return node.module or ""
+    parts = base.split(".")
+    above = ".".join(parts[: len(parts) - node.level + 1]) or PACKAGE
+    return f"{above}.{node.module}" if node.module else above
+
+
+def _called(node: ast.Call, lazy: bool) -> Iterator[_Import]:
+    """`importlib.import_module("…")` and `__import__("…")`: their start counts, as far as it is written out."""
+    name = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
+    if name not in ("import_module", "__import__") or not node.args:
+        return
+    first = node.args[0]
+    if isinstance(first, ast.JoinedStr) and first.values:
+        first = first.values[0]
+    if isinstance(first, ast.Constant) and isinstance(first.value, str):
+        yield _Import(first.value.rstrip("."), node.lineno, lazy)
+
+
+def _names_type_checking(test: ast.expr) -> bool:
+    return (isinstance(test, ast.Name) and test.id == "TYPE_CHECKING") or (
+        isinstance(test, ast.Attribute) and test.attr == "TYPE_CHECKING"
+    )
+
+
+def main(arguments: list[str]) -> int:
+    """Check a source tree; print what breaks the law. Exit code 0 or 1."""
+    src = Path(arguments[0]) if arguments else Path(__file__).resolve().parent.parent / "src"
+    violations, files = check_tree(src)
+    for violation in violations:
+        print(violation)
+    if not files:
+        print(f"import law: no file below {src / PACKAGE}")
+    else:
+        print(f"import law: {files} files, {len(violations) or 'no'} violation{'' if len(violations) == 1 else 's'}")
+    return 1 if violations or not files else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,171 @@
+"""The lab's client host: floods, slow clients and honest ones, towards listeners of the same lab and nothing else."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, Protocol
+
+from halfopen.core.errors import UsageError
+from halfopen.lab import wiring
+from halfopen.lab.host import Host
+from halfopen.lab.listener import Listener
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from halfopen.lab.flood import Flood, Sent
+    from halfopen.lab.honest import Honest
+    from halfopen.lab.lab import Lab
+    from halfopen.lab.sender import Sender
+    from halfopen.lab.slow import Slow
+    from halfopen.lab.sources import Sources, Turns
+
+
+class _Stoppable(Protocol):
+    def stop(self) -> Any: ...
+
+
+class Client(Host):
+    """The host that connects."""
+
+    def __init__(self, lab: Lab) -> None:
+        super().__init__(lab, "client", wiring.CLIENT)
+        self._running: list[_Stoppable] = []
+        self._turns: Turns | None = None
+        self._random: np.random.Generator | None = None
+
+    @property
+    def turns(self) -> Turns:
+        """Whose turn it is among the source pools; the lab's own."""
+        if self._turns is None:
+            from halfopen.lab.sources import Turns
+
+            self._turns = Turns()
+        return self._turns
+
+    def random_seq(self, n: int) -> NDArray[np.uint32]:
+        """(n,) initial sequence numbers, repeatable by the lab's seed."""
+        import numpy as np
+
+        if self._random is None:
+            self._random = np.random.default_rng(self.lab.seed)
+        return self._random.integers(0, 2**32, size=n, dtype=np.uint32)
+
+    @contextlib.contextmanager
+    def sender(self) -> Iterator[Sender]:
+        """A sender on this host's device, closed at the end."""
+        from halfopen.lab.sender import Sender
+
+        sender = Sender(self)
+        try:
+            yield sender
+        finally:
+            sender.close()
+
+    def target(self, listener: Listener, family: int | None) -> str:
+        """The address to reach a listener of this lab at.
+
+        Raises: TypeError for anything but a Listener, UsageError for another lab's, a closed one or a wrong family.
+        """
+        if not isinstance(listener, Listener):
+            raise TypeError(f"the lab's traffic goes to a Listener of its own server, not to {listener!r}")
+        if listener.lab is not self.lab:
+            raise UsageError("this listener belongs to another lab")
+        if listener.closed:
+            raise UsageError("this listener is closed")
+        return listener.target(family)
+
+    def half_open(
+        self,
+        listener: Listener,
+        n: int,
+        rate: float | None = None,
+        *,
+        sources: Sources = "spoofed",
+        family: int | None = None,
+    ) -> Sent:
+        """Leave `n` connections half-open: send `n` SYNs, `rate` a second (None: as fast as it goes), answer nothing.
+
+        sources: "spoofed" draws from 198.18.0.0/15 or 2001:db8:66::/48, "few" from eight addresses, "one" from one.
+        family: 4 or 6, for a dual-stack listener (default its own). At most 2,000,000, over at most 600 s.
+
+        Raises: TypeError, UsageError, Unsupported, NotPermitted, KernelError.
+        """
+        from halfopen.lab import flood, sources as pools
+
+        target = self.target(listener, family)
+        flood.check_bounds(n, rate)
+        pools.check_sources(sources)
+        return flood.half_open(self, listener, n, rate, sources, target)
+
+    def flood(
+        self,
+        listener: Listener,
+        rate: float,
+        duration_s: float,
+        *,
+        sources: Sources = "spoofed",
+        family: int | None = None,
+    ) -> Flood:
+        """As `half_open`, steadily and in the background: `rate` SYNs a second for `duration_s` (at most 600 s).
+
+        Raises: TypeError, UsageError.
+        """
+        from halfopen.lab import flood, sources as pools
+
+        target = self.target(listener, family)
+        flood.check_bounds(0, rate, duration_s=duration_s)
+        flood.check_bounds(int(rate * duration_s), rate, most=flood.MAX_FLOOD)
+        pools.check_sources(sources)
+        started = flood.Flood(self, listener, rate, duration_s, sources, target)
+        self._running.append(started)
+        return started
+
+    def slow(
+        self,
+        listener: Listener,
+        n: int,
+        delay_s: float = 1.0,
+        spread_s: float = 0.0,
+        rate: float | None = None,
+        *,
+        sources: Sources = "spoofed",
+        family: int | None = None,
+    ) -> Slow:
+        """`n` clients that answer the SYN-ACK only after `delay_s` plus up to `spread_s`, evenly drawn; in the background.
+
+        They then stay connected in silence, and answer nothing more. At most 100,000, each within 600 s.
+
+        Raises: TypeError, UsageError, Unsupported, NotPermitted.
+        """
+        from halfopen.lab import flood, slow, sources as pools
+
+        target = self.target(listener, family)
+        flood.check_bounds(n, rate, most=slow.MAX_COUNT)
+        slow.check_delay(delay_s, spread_s)
+        pools.check_sources(sources)
+        started = slow.Slow(self, listener, n, delay_s, spread_s, rate, sources, target)
+        self._running.append(started)
+        return started
+
+    def connect(self, listener: Listener, n: int, *, family: int | None = None, timeout: float = 5.0) -> Honest:
+        """`n` honest clients: real sockets of the client's kernel, connected within `timeout` seconds where they can be.
+
+        Those that could not (a full queue) keep trying as the kernel does. At most 20,000.
+
+        Raises: TypeError, UsageError, LabError when there are not enough descriptors.
+        """
+        from halfopen.lab import honest
+
+        target = self.target(listener, family)
+        connected = honest.Honest(self, target, listener.port, n, timeout)
+        self._running.append(connected)
+        return connected
+
+    def close(self) -> None:
+        for running in self._running:
+            with contextlib.suppress(Exception):  # what failed was reported where it was asked for
+                running.stop()
+        super().close()

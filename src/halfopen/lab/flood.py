@@ -1,0 +1,231 @@
+"""Half-open connections: SYNs that nobody will follow up, as many, as fast and from where it is asked."""
+
+from __future__ import annotations
+
+import ipaddress
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from halfopen.core.errors import HalfopenError, UsageError
+from halfopen.core.units import V4_MAPPED
+from halfopen.lab import wiring
+from halfopen.lab.frames import Bytes, Path
+from halfopen.lab.sender import BATCH, Sender
+from halfopen.lab.sources import FLOOD, Pool
+
+if TYPE_CHECKING:
+    from halfopen.lab.client import Client
+    from halfopen.lab.listener import Listener
+
+MAX_COUNT: Final = 2_000_000
+MAX_FLOOD: Final = 20_000_000
+MAX_RATE: Final = 1_000_000
+MAX_DURATION_S: Final = 600.0
+
+_CHUNK: Final = 16 * BATCH
+# A paced batch covers so much time at most, and a waiting sender looks so often whether it should stop.
+_TICK_S: Final = 0.002
+_POLL_S: Final = 0.02
+
+
+def check_bounds(count: int, rate: float | None, *, most: int = MAX_COUNT, duration_s: float | None = None) -> None:
+    """Raises: UsageError for more packets, a higher rate or a longer time than the lab sends."""
+    if isinstance(count, bool) or not isinstance(count, int) or not 0 <= count <= most:
+        raise UsageError(f"the lab sends 0 to {most:,} at a time, not {count!r}")
+    if rate is not None and not 0 < rate <= MAX_RATE:
+        raise UsageError(f"the lab's rate is above 0 and at most {MAX_RATE:,} a second, not {rate!r}")
+    seconds = duration_s if duration_s is not None else (count / rate if rate else 0.0)
+    if not 0 <= seconds <= MAX_DURATION_S:
+        raise UsageError(f"the lab's traffic lasts at most {MAX_DURATION_S:g} s, not {seconds:g} s")
+
+
+def path_to(target: str, port: int) -> Path:
+    """The way of frames from the client to the server's `target`."""
+    return Path(wiring.CLIENT.mac, wiring.SERVER.mac, target, port)
+
+
+@dataclass(slots=True, eq=False)
+class Sent:
+    """What one `half_open` sent; arrays of one length, in the order sent.
+
+    source: (n, 16) uint8, as the listener's kernel shows them (IPv4 in the first four bytes, v4-mapped for an IPv6
+    listener). source_port, seq: (n,). sent_at_s: (n,) time.monotonic. lost: frames that the wire lost for good.
+    """
+
+    listener: Listener
+    v6: bool
+    source: Bytes
+    source_port: NDArray[np.uint16]
+    seq: NDArray[np.uint32]
+    sent_at_s: NDArray[np.float64]
+    lost: int = 0
+
+    @property
+    def count(self) -> int:
+        """How many SYNs were sent."""
+        return len(self.seq)
+
+    @property
+    def elapsed_s(self) -> float:
+        """From the first to the last."""
+        return float(self.sent_at_s[-1] - self.sent_at_s[0]) if self.count else 0.0
+
+    def addresses(self) -> list[str]:
+        """The sources as text, v4-mapped ones as plain IPv4. For few: it makes an object each."""
+        from halfopen.core.units import address_text
+
+        return [address_text(10 if self.listener.v6 else 2, row.tobytes()) for row in self.source]
+
+    def held_mask(self) -> NDArray[np.bool_]:
+        """(n,) which of them the server's kernel holds as request sockets now."""
+        rows = self.listener.server.requests(self.listener.port)
+        mine = np.ascontiguousarray(self.source).view(">u8").reshape(-1, 2)
+        there = _keys(rows["remote_high"], rows["remote_low"], rows["remote_port"])
+        mask: NDArray[np.bool_] = np.isin(_keys(mine[:, 0], mine[:, 1], self.source_port), there)
+        return mask
+
+    def held(self) -> int:
+        """How many of them the server's kernel holds as request sockets now."""
+        return int(self.held_mask().sum())
+
+    def settled(self, timeout: float = 10.0) -> int:
+        """Wait until the server holds all of them, at most `timeout` seconds; how many it holds."""
+        deadline = time.monotonic() + timeout
+        while (there := self.held()) < self.count and time.monotonic() < deadline:
+            time.sleep(_POLL_S)
+        return there
+
+
+def _keys(high: NDArray[Any], low: NDArray[Any], port: NDArray[Any]) -> NDArray[np.uint64]:
+    # One number a pair, to sort and compare at full speed. 64 mixed bits: two of a million meet once in 10**7 labs.
+    key: NDArray[np.uint64] = high.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15)
+    key = (key ^ low.astype(np.uint64)) * np.uint64(0xC2B2AE3D27D4EB4F)
+    key = (key ^ (key >> np.uint64(29)) ^ port.astype(np.uint64)) * np.uint64(0x165667B19E3779F9)
+    return key ^ (key >> np.uint64(32))
+
+
+def as_shown(source: Bytes, listener_v6: bool) -> Bytes:
+    """Addresses (N, 4 or 16) in the 16 bytes that inet_diag gives them for a listener of that family."""
+    if source.shape[1] == 16:
+        return source
+    shown = np.zeros((len(source), 16), dtype=np.uint8)
+    if listener_v6:
+        shown[:, :12] = np.frombuffer(V4_MAPPED, dtype=np.uint8)
+        shown[:, 12:] = source
+    else:
+        shown[:, :4] = source
+    return shown
+
+
+def timestamp() -> int:
+    """A TCP timestamp as a client would send it now: milliseconds."""
+    return time.monotonic_ns() // 1_000_000 & 0xFFFFFFFF
+
+
+class Pace:
+    """When the next frames of a run are due: `rate` a second from the first on, None for at once."""
+
+    def __init__(self, rate: float | None, stopped: Callable[[], bool]) -> None:
+        self._rate = rate
+        self._stopped = stopped
+        self._begun = time.monotonic()
+        self._done = 0
+
+    def batches(self, n: int) -> Iterator[tuple[int, int]]:
+        """Ranges of 0 to `n` in order, each when it is due; ends early once stopped."""
+        first = 0
+        most = _CHUNK if self._rate is None else max(1, min(_CHUNK, int(self._rate * _TICK_S)))
+        while first < n and not self._stopped():
+            due = n if self._rate is None else int((time.monotonic() - self._begun) * self._rate) + 1 - self._done
+            if due <= 0:
+                time.sleep(min(_POLL_S, (self._done / (self._rate or 1)) - (time.monotonic() - self._begun)))
+                continue
+            last = min(n, first + min(due, most))
+            yield first, last
+            self._done += last - first
+            first = last
+
+
+def half_open(client: Client, listener: Listener, n: int, rate: float | None, sources: str, target: str) -> Sent:
+    """Send `n` SYNs to `target` and say what was sent. Bounds and listener were checked by the caller."""
+    path = path_to(target, listener.port)
+    pool = FLOOD[sources]
+    source, port = pool.pair(client.turns.take(FLOOD, sources, path.v6, n), path.v6)
+    seq = client.random_seq(n)
+    at_s = np.empty(n, dtype=np.float64)
+    sent = Sent(listener, path.v6, as_shown(source, listener.v6), port, seq, at_s)
+    with client.sender() as sender:
+        for a, b in Pace(rate, lambda: False).batches(n):
+            frames = path.syns(source[a:b], port[a:b], seq[a:b], timestamp())
+            at_s[a:b], lost = sender.send(frames)
+            sent.lost += lost
+    return sent
+
+
+class Flood:
+    """SYNs at a steady rate in a background thread, until `duration_s` is over, `stop` is called or the lab closes."""
+
+    def __init__(
+        self, client: Client, listener: Listener, rate: float, duration_s: float, sources: str, target: str
+    ) -> None:
+        self.listener = listener
+        self.sent = 0
+        self.lost = 0
+        self.failed: HalfopenError | None = None
+        self._client = client
+        self._rate = rate
+        self._until = time.monotonic() + duration_s
+        self._most = int(rate * duration_s)
+        self._sources = sources
+        self._path = path_to(target, listener.port)
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="lab-flood", daemon=True)
+        self._thread.start()
+
+    @property
+    def running(self) -> bool:
+        """Whether it still sends."""
+        return self._thread.is_alive()
+
+    def _run(self) -> None:
+        try:
+            with self._client.sender() as sender:
+                self._send_all(sender, FLOOD[self._sources])
+        except HalfopenError as e:
+            self.failed = e
+
+    def _send_all(self, sender: Sender, pool: Pool) -> None:
+        def over() -> bool:
+            return self._stop.is_set() or time.monotonic() > self._until
+
+        for a, b in Pace(self._rate, over).batches(self._most):
+            index = self._client.turns.take(FLOOD, self._sources, self._path.v6, b - a)
+            source, port = pool.pair(index, self._path.v6)
+            frames = self._path.syns(source, port, self._client.random_seq(b - a), timestamp())
+            _, lost = sender.send(frames)
+            self.sent += b - a
+            self.lost += lost
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Wait until it has ended; whether it has."""
+        self._thread.join(timeout)
+        return not self.running
+
+    def stop(self) -> int:
+        """End it now; how many SYNs were sent. Raises: what went wrong meanwhile."""
+        self._stop.set()
+        self._thread.join()
+        if self.failed is not None:
+            raise self.failed
+        return self.sent
+
+
+def is_v6(target: str) -> bool:
+    """Whether `target` is an IPv6 address."""
+    return ipaddress.ip_address(target).version == 6

@@ -1,0 +1,221 @@
+"""A host of the lab: one network namespace held by a descriptor, and what can be done inside it."""
+
+from __future__ import annotations
+
+import os
+import queue
+import shutil
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from typing import IO, TYPE_CHECKING, Any, Final, TypeVar
+
+from halfopen.core.errors import NotPermitted, Unsupported, UsageError
+from halfopen.kernel import netns
+from halfopen.lab import child
+from halfopen.lab.errors import LabError
+
+if TYPE_CHECKING:
+    from halfopen.lab.lab import Lab
+    from halfopen.lab.wiring import Side
+
+T = TypeVar("T")
+
+_CHILD: Final = [sys.executable, "-I", "-S", child.__file__]
+_ENDS_WITHIN_S: Final = 2.0
+
+
+class Keeper:
+    """A thread that lives in the namespace as long as the lab does, and starts its child processes.
+
+    The kernel ties PR_SET_PDEATHSIG to the *thread* that forked, so a short-lived thread would take the children along.
+    """
+
+    def __init__(self, fd: int) -> None:
+        self._work: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
+        self._thread = threading.Thread(target=netns.run_in, args=(fd, self._loop), name="lab-keeper", daemon=True)
+        self._thread.start()
+
+    def _loop(self) -> None:
+        while (work := self._work.get()) is not None:
+            work()
+
+    def call(self, work: Callable[[], T]) -> T:
+        """Run `work` in the keeper; hand back its result or raise what it raised."""
+        result: list[T] = []
+        failure: list[BaseException] = []
+        done = threading.Event()
+
+        def body() -> None:
+            try:
+                result.append(work())
+            except BaseException as e:
+                failure.append(e)
+            finally:
+                done.set()
+
+        self._work.put(body)
+        done.wait()
+        if failure:
+            raise failure[0]
+        return result[0]
+
+    def close(self) -> None:
+        self._work.put(None)
+        self._thread.join()
+
+
+class Host:
+    """One private host: a network namespace that ends with the lab, or with this process, whatever happens."""
+
+    def __init__(self, lab: Lab, name: str, side: Side) -> None:
+        self.lab = lab
+        self.name = name
+        self.side = side
+        self._fd = netns.create()
+        self.inode = os.fstat(self._fd).st_ino
+        self._children: set[subprocess.Popen[Any]] = set()
+        self._keeper = Keeper(self._fd)
+
+    @property
+    def netns_fd(self) -> int:
+        """The descriptor that holds the namespace. Raises: LabError once the lab is closed."""
+        if self._fd < 0:
+            raise LabError(f"the lab's {self.name} is closed")
+        return self._fd
+
+    @property
+    def netns_path(self) -> str:
+        """A path that opens the namespace, for `--netns PATH` and `nsenter --net=PATH`, as long as the lab lives."""
+        return f"/proc/{os.getpid()}/fd/{self.netns_fd}"
+
+    @property
+    def v4(self) -> str:
+        """The host's IPv4 address on the wire."""
+        return self.side.v4
+
+    @property
+    def v6(self) -> str:
+        """The host's IPv6 address on the wire."""
+        return self.side.v6
+
+    @property
+    def device(self) -> str:
+        """The name of the host's network device."""
+        return self.side.device
+
+    def run(self, work: Callable[[], T]) -> T:
+        """Run `work` in a short-lived thread inside the namespace; sockets it opens stay there. Raises: what it raises."""
+        return netns.run_in(self.netns_fd, work)
+
+    def sysctl(self, key: str) -> str:
+        """A setting of the namespace, as in `net.ipv4.tcp_syncookies`. Raises: UsageError, Unsupported."""
+        path = _sysctl_path(key)
+
+        def read() -> str:
+            with open(path, encoding="ascii") as f:
+                return f.read().strip()
+
+        try:
+            return self.run(read)
+        except FileNotFoundError:
+            raise Unsupported(key, f"there is no sysctl {key} in the lab's namespace") from None
+
+    def set_sysctl(self, key: str, value: object) -> None:
+        """Change a setting of the namespace, and of it alone. Raises: UsageError, Unsupported, NotPermitted."""
+        self.set_sysctls({key: str(value)})
+
+    def set_sysctls(self, values: Mapping[str, str], *, missing_ok: bool = False) -> None:
+        """Change several settings in one visit. With `missing_ok`, those that this kernel or namespace lacks are passed over."""
+        paths = {_sysctl_path(key): value for key, value in values.items()}
+
+        def write() -> None:
+            for path, value in paths.items():
+                try:
+                    with open(path, "w", encoding="ascii") as f:
+                        f.write(value)
+                except FileNotFoundError:
+                    if not missing_ok:
+                        raise Unsupported(path, f"there is no {path} in the lab's namespace") from None
+                except PermissionError:
+                    if not missing_ok:
+                        raise NotPermitted(f"writing {path} is refused", hint="run as root") from None
+
+        self.run(write)
+
+    def spawn(
+        self,
+        command: Sequence[str],
+        *,
+        stdin: int | IO[Any] | None = subprocess.DEVNULL,
+        stdout: int | IO[Any] | None = None,
+        stderr: int | IO[Any] | None = None,
+        env: Mapping[str, str] | None = None,
+        text: bool = True,
+    ) -> subprocess.Popen[Any]:
+        """Start a command inside the namespace. It dies with the lab, and with this process, SIGKILL included."""
+        if not command or shutil.which(command[0]) is None:
+            raise LabError(f"{command[0] if command else ''!r}: no such command")
+        return self.start(["exec", *command], stdin=stdin, stdout=stdout, stderr=stderr, env=env, text=text)
+
+    def start(self, words: Sequence[str], **options: Any) -> subprocess.Popen[Any]:
+        """Start `child.py` in a role (its words after the parent's pid); the lab ends it. Internal to the lab."""
+        self.netns_fd  # noqa: B018 - raises once closed
+        argv = [*_CHILD, words[0], str(os.getpid()), *words[1:]]
+        process: subprocess.Popen[Any] = self._keeper.call(lambda: subprocess.Popen(argv, **options))
+        self._children.add(process)
+        return process
+
+    def end(self, process: subprocess.Popen[Any], within_s: float = _ENDS_WITHIN_S) -> None:
+        """End a child that `spawn` or `start` gave: SIGTERM, then SIGKILL. One that has ended already is fine."""
+        if process.poll() is None:
+            process.terminate()
+            try:
+                process.wait(within_s)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+        for stream in (process.stdin, process.stdout, process.stderr):
+            if stream is not None:
+                stream.close()
+        self._children.discard(process)
+
+    def exec(
+        self, command: Sequence[str], *, timeout: float = 30.0, input: str | None = None, check: bool = False
+    ) -> subprocess.CompletedProcess[str]:
+        """Run a command inside the namespace to its end, with its output as text.
+
+        Raises: LabError when there is no such command, it takes longer than `timeout` seconds, or, with `check`, fails.
+        """
+        process = self.spawn(
+            command,
+            stdin=subprocess.DEVNULL if input is None else subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+        try:
+            out, err = process.communicate(input, timeout=timeout)
+        except subprocess.TimeoutExpired:
+            raise LabError(f"{' '.join(command)} did not end within {timeout:g} s") from None
+        finally:
+            self.end(process)
+        if check and process.returncode:
+            raise LabError(f"{' '.join(command)} failed: {err.strip() or f'exit code {process.returncode}'}")
+        return subprocess.CompletedProcess(list(command), process.returncode, out, err)
+
+    def close(self) -> None:
+        """End the host's children by pid and let go of the namespace."""
+        if self._fd < 0:
+            return
+        for process in list(self._children):
+            self.end(process)
+        self._keeper.close()
+        os.close(self._fd)
+        self._fd = -1
+
+
+def _sysctl_path(key: str) -> str:
+    if not key.startswith("net.") or "/" in key or ".." in key:
+        raise UsageError(f"{key!r} is not a setting of a network namespace", hint="as in net.ipv4.tcp_syncookies")
+    return "/proc/sys/" + key.replace(".", "/")

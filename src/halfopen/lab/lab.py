@@ -1,0 +1,100 @@
+"""The lab: two private hosts joined by a wire, gone with the context or with the process."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from types import TracebackType
+from typing import Self
+
+from halfopen.core.errors import Unsupported
+from halfopen.lab import wiring
+from halfopen.lab.client import Client
+from halfopen.lab.errors import LabError
+from halfopen.lab.host import Host
+from halfopen.lab.server import Server
+
+
+class Lab:
+    """A server host and a client host in network namespaces of their own, joined by a veth pair.
+
+    The namespaces have no name and are held by descriptors of this process alone, and every child process dies with
+    it, so nothing is left behind however it ends. Traffic goes to listeners of `server` and nowhere else.
+
+    Use as a context manager, from a thread that outlives it. `seed` makes sequence numbers repeatable.
+
+    Raises (on entering): NotPermitted without CAP_SYS_ADMIN (see `enter_user_namespace`), Unsupported without the `ip`
+    command or veth devices.
+    """
+
+    def __init__(self, *, seed: int = 0) -> None:
+        self.seed = seed
+        self.ipv6 = os.path.exists("/proc/sys/net/ipv6")
+        self._server: Server | None = None
+        self._client: Client | None = None
+
+    @property
+    def server(self) -> Server:
+        """The host that listens. Raises: LabError outside the context."""
+        if self._server is None:
+            raise LabError("the lab is not open", hint="use it as: with Lab() as lab")
+        return self._server
+
+    @property
+    def client(self) -> Client:
+        """The host that connects. Raises: LabError outside the context."""
+        if self._client is None:
+            raise LabError("the lab is not open", hint="use it as: with Lab() as lab")
+        return self._client
+
+    def __enter__(self) -> Self:
+        if self._server is not None:
+            raise LabError("this lab is open already")
+        try:
+            self._server = Server(self)
+            self._client = Client(self)
+            self._wire(self._server, self._client)
+        except BaseException:
+            self.close()
+            raise
+        return self
+
+    def _wire(self, server: Server, client: Client) -> None:
+        # The pair first, then its settings (duplicate address detection off), then up.
+        _ip(server, wiring.link_batch(client.netns_path))
+        for mine, other in ((server, client), (client, server)):
+            mine.set_sysctls(wiring.settings(mine.device, self.ipv6), missing_ok=True)
+            _ip(mine, wiring.address_batch(mine.side, other.side, self.ipv6))
+
+    def settle(self, n: int, timeout: float = 10.0) -> None:
+        """Wait until the server holds exactly `n` request sockets. Raises: LabError when it does not in time."""
+        self.server.wait_half_open(n, timeout=timeout)
+
+    def close(self) -> None:
+        """End all traffic, threads and children, and let go of the namespaces. More than once is fine."""
+        client, server, self._client, self._server = self._client, self._server, None, None
+        try:
+            if client is not None:
+                client.close()
+        finally:
+            if server is not None:
+                server.close()
+
+    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+
+def _ip(host: Host, batch: str) -> None:
+    try:
+        done = host.exec(["ip", "-batch", "-"], input=batch)
+    except LabError:
+        raise Unsupported("iproute2", "the lab needs the ip command", hint="apt install iproute2") from None
+    if done.returncode:
+        why = _first_line(done)
+        if "not supported" in why:
+            raise Unsupported("veth", f"the lab needs veth devices: {why}", hint="modprobe veth")
+        raise LabError(f"setting up the lab's {host.name} failed: {why}")
+
+
+def _first_line(done: subprocess.CompletedProcess[str]) -> str:
+    return (done.stderr.strip().splitlines() or ["no message"])[0]

@@ -1,0 +1,103 @@
+"""The lab's server host: listeners of every kind, and how many half-open connections its kernel holds."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any, Final
+
+from halfopen.core.errors import Unsupported
+from halfopen.lab import wiring
+from halfopen.lab.errors import LabError
+from halfopen.lab.host import Host
+from halfopen.lab.listener import MAX_BACKLOG, Listener, Mode, Wanted
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from halfopen.lab.lab import Lab
+
+_POLL_S: Final = 0.01
+
+
+class Server(Host):
+    """The host that listens."""
+
+    def __init__(self, lab: Lab) -> None:
+        super().__init__(lab, "server", wiring.SERVER)
+        self.listeners: list[Listener] = []
+        # A million half-open connections need a backlog of a million. In a user namespace older kernels hide the setting.
+        self.set_sysctls({"net.core.somaxconn": str(MAX_BACKLOG)}, missing_ok=True)
+        self.somaxconn = self._somaxconn()
+
+    def _somaxconn(self) -> int:
+        try:
+            return int(self.sysctl("net.core.somaxconn"))
+        except (Unsupported, OSError):
+            return 4096 if _since_5_4() else 128
+
+    def listen(
+        self,
+        port: int = 8080,
+        address: str = "0.0.0.0",
+        backlog: int = 128,
+        mode: Mode = "accept",
+        *,
+        reuseport: int = 1,
+        defer_accept_s: int = 0,
+        retries: int | None = None,
+        v6only: bool | None = None,
+        other_process: bool = False,
+        device: str | None = None,
+    ) -> Listener:
+        """Open a listening port; 0 lets the kernel choose.
+
+        address: `0.0.0.0`, `::` (both families unless `v6only`) or one of the host's own (`lab.server.v4`, `.v6`).
+        mode: "accept" echoes what comes, "hold" accepts and keeps silent, "never" leaves the accept queue to fill.
+        reuseport: so many sockets share the port. defer_accept_s: TCP_DEFER_ACCEPT. retries: TCP_SYNCNT, its own
+        number of SYN-ACK retransmits. other_process: only a child process has the sockets. device: SO_BINDTODEVICE.
+
+        Raises: UsageError for what cannot be, LabError when the port is taken or the lab closed, KernelError.
+        """
+        wanted = Wanted(port, address, backlog, mode, reuseport, defer_accept_s, retries, v6only, device)
+        wanted.check(self.lab.ipv6)
+        listener = Listener(self, wanted, other_process)
+        self.listeners.append(listener)
+        return listener
+
+    def requests(self, port: int | None = None) -> NDArray[Any]:
+        """Every request socket the server's kernel holds (dtype `core.sample.REQUEST`), of one local port or of all."""
+        from halfopen.kernel import sockdiag
+        from halfopen.wire import inet_diag
+
+        code = inet_diag.bytecode([(None, port)], []) if port is not None else b""
+        with self.run(sockdiag.open_socket) as s:
+            return sockdiag.requests(s, code).rows
+
+    def half_open(self, port: int | None = None) -> int:
+        """How many request sockets the server's kernel holds, deferred-accept ones included."""
+        return len(self.requests(port))
+
+    def wait_half_open(self, n: int, *, port: int | None = None, timeout: float = 10.0) -> None:
+        """Wait until the server holds exactly `n` request sockets. Raises: LabError when it does not within `timeout`."""
+        deadline = time.monotonic() + timeout
+        while (there := self.half_open(port)) != n:
+            if time.monotonic() > deadline:
+                raise LabError(f"the server holds {there} half-open connections, not {n}, after {timeout:g} s")
+            time.sleep(_POLL_S)
+
+    def close(self) -> None:
+        for listener in self.listeners:
+            listener.close()
+        super().close()
+
+
+def _since_5_4() -> bool:
+    # Only where the setting is hidden, so that nothing but the kernel's default (SOMAXCONN) can be meant:
+    # since commit 19f92a030ca6 ("net: increase SOMAXCONN to 4096") (in v5.4).
+    import os
+
+    major, minor = os.uname().release.split(".")[:2]
+    return (int(major), int("".join(c for c in minor if c.isdigit()))) >= (5, 4)
+
+
+__all__ = ["Server"]

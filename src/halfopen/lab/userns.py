@@ -1,0 +1,110 @@
+"""Making labs without root: become root of a user namespace of one's own, where the machine allows it."""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+import warnings
+from typing import Final
+
+from halfopen.core.errors import Unsupported
+from halfopen.kernel.netns import CLONE_NEWNET, unshare
+from halfopen.lab.errors import LabError
+
+CLONE_NEWUSER: Final = 0x10000000
+_CAP_SYS_ADMIN: Final = 21
+
+# A setting that forbids it, the value that does, and how to allow it.
+_FORBIDS: Final = (
+    ("kernel.unprivileged_userns_clone", "0", "1"),  # Debian, Arch hardened
+    ("kernel.apparmor_restrict_unprivileged_userns", "1", "0"),  # Ubuntu 23.10 on
+    ("user.max_user_namespaces", "0", "1000"),  # RHEL 7, hardened hosts
+)
+
+
+def may_make_namespaces() -> bool:
+    """Whether this process may make network namespaces as it is (it has CAP_SYS_ADMIN)."""
+    with open("/proc/self/status", encoding="ascii", errors="replace") as f:
+        for line in f:
+            if line.startswith("CapEff:"):
+                return bool(int(line.split()[1], 16) >> _CAP_SYS_ADMIN & 1)
+    return False
+
+
+def enter_user_namespace() -> None:
+    """Make this process root of a new user namespace, unless it may make network namespaces already.
+
+    It keeps its pid, its files and its own user's rights outside; there is no way back. It must have one thread only:
+    call it first, before numpy is imported. A child tries it first, so that a refusal leaves this process as it was.
+
+    Raises: Unsupported, naming the setting that forbids it; LabError when there are threads already.
+    """
+    if may_make_namespaces():
+        return
+    if len(os.listdir("/proc/self/task")) > 1:
+        raise LabError(
+            "a user namespace can be entered by a process with one thread only",
+            hint="call halfopen.lab.enter_user_namespace() first of all, with OPENBLAS_NUM_THREADS=1, or run as root",
+        )
+    code = _trial()
+    if code:
+        raise Unsupported("user namespaces", _refusal(code), hint=_remedy())
+    _become_root()
+
+
+def user_namespace_refusal() -> str | None:
+    """Why this process cannot make a lab, as one line; None when it can, as it is or through a user namespace."""
+    if may_make_namespaces():
+        return None
+    code = _trial()
+    return f"{_refusal(code)}; {_remedy()}" if code else None
+
+
+def _become_root() -> None:
+    uid, gid = os.geteuid(), os.getegid()
+    unshare(CLONE_NEWUSER)
+    # Without setgroups denied an unprivileged process may not map its group (user_namespaces(7)).
+    _write("/proc/self/setgroups", "deny")
+    _write("/proc/self/uid_map", f"0 {uid} 1")
+    _write("/proc/self/gid_map", f"0 {gid} 1")
+
+
+def _write(path: str, text: str) -> None:
+    with open(path, "w", encoding="ascii") as f:
+        f.write(text)
+
+
+def _trial() -> int:
+    """Try it in a child that ends at once; the errno of the refusal, 0 for none."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # forking beside threads: the child only makes system calls
+        pid = os.fork()
+    if pid == 0:
+        code = errno.EPERM
+        try:
+            _become_root()
+            unshare(CLONE_NEWNET)
+            code = 0
+        except OSError as e:
+            code = e.errno or errno.EPERM
+        finally:
+            os._exit(code)
+    _, status = os.waitpid(pid, 0)
+    code = os.waitstatus_to_exitcode(status)
+    return code if code >= 0 else errno.EPERM if -code == signal.SIGSYS else errno.EINTR
+
+
+def _refusal(code: int) -> str:
+    return f"this machine gives an unprivileged user no network namespace ({os.strerror(code)})"
+
+
+def _remedy() -> str:
+    for key, forbidding, allowing in _FORBIDS:
+        try:
+            with open(f"/proc/sys/{key.replace('.', '/')}", encoding="ascii") as f:
+                if f.read().strip() == forbidding:
+                    return f"run as root, or allow it: sysctl {key}={allowing}"
+        except OSError:
+            continue
+    return "run as root (a container's seccomp filter or user.max_user_namespaces may forbid it)"

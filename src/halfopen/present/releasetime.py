@@ -1,0 +1,86 @@
+"""What `release-time` shows: when SYN-ACKs go out and when the kernel gives up."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from halfopen.core import timing
+from halfopen.core.diagnose import listener_name
+from halfopen.core.model import Model
+from halfopen.core.units import show_duration
+
+
+def _at(retries: int, cap_s: float) -> str:
+    return ", ".join(f"{s.at_s:g}" for s in timing.schedule(retries, cap_s))
+
+
+def headline(model: Model) -> str:
+    """The answer: what is in force in this namespace."""
+    return (
+        f"{show_duration(model.release_time_s)}: an unanswered half-open connection is released after its "
+        f"{'last' if model.retries else 'only'} SYN-ACK times out (tcp_synack_retries = {model.retries})"
+    )
+
+
+def show(out: Console, model: Model | None, retries: Sequence[int], cap_s: float, measured: dict[int, float]) -> None:
+    """The schedule for each number of retries; the present one is marked, and listeners with their own are named."""
+    if model is not None:
+        out.print(headline(model))
+        for view in model.listeners:
+            if view.overridden:
+                time_s = show_duration(view.release_time_s)
+                out.print(f"{time_s} on {listener_name(view)}: TCP_SYNCNT = {view.retries} set by the program overrides it")
+        out.print()
+    table = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0), show_edge=False)
+    table.add_column("RETRIES", justify="right", header_style="dim")
+    table.add_column("RELEASE", justify="right", header_style="dim", no_wrap=True)
+    if measured:
+        table.add_column("MEASURED", justify="right", header_style="dim", no_wrap=True)
+    table.add_column("SYN-ACKS SENT AFTER, IN SECONDS", header_style="dim")
+    for r in retries:
+        mark = "*" if model is not None and r == model.retries else ""
+        cells = [f"{mark}{r}", show_duration(timing.release_time_s(r, cap_s))]
+        if measured:
+            cells.append(f"{measured[r]:.2f} s" if r in measured else "-")
+        table.add_row(*cells, _at(r, cap_s))
+    out.print(table)
+    if model is not None:
+        shorter = timing.release_time_s(2, cap_s)
+        if model.retries > 2:
+            out.print()
+            out.print(f"Next  sysctl -w net.ipv4.tcp_synack_retries=2   (released after {show_duration(shorter)})")
+
+
+def document(model: Model | None, retries: Sequence[int], cap_s: float, measured: dict[int, float]) -> dict[str, Any]:
+    """`halfopen.release-time/1`."""
+    return {
+        "schema": "halfopen.release-time/1",
+        "netns": model.sample.netns if model else None,
+        "synack_retries": model.retries if model else None,
+        "release_time_s": model.release_time_s if model else None,
+        "rto_max_s": cap_s,
+        "listeners": [
+            {
+                "address": v.address,
+                "port": v.port,
+                "synack_retries": v.retries,
+                "overridden": v.overridden,
+                "release_time_s": v.release_time_s,
+                "effective_release_time_s": v.effective_release_time_s,
+            }
+            for v in (model.listeners if model else ())
+        ],
+        "schedules": [
+            {
+                "retries": r,
+                "release_time_s": timing.release_time_s(r, cap_s),
+                "syn_ack_at_s": [s.at_s for s in timing.schedule(r, cap_s)],
+                "measured_s": round(measured[r], 3) if r in measured else None,
+            }
+            for r in retries
+        ],
+    }

@@ -1,0 +1,53 @@
+"""For the tests on a real kernel: the marker, the reason when they cannot run here, and a lab."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from halfopen.lab import Lab
+
+HERE = Path(__file__).parent
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    mine = [item for item in items if item.path.is_relative_to(HERE)]
+    refusal = _refusal() if mine else None
+    for item in mine:
+        item.add_marker(pytest.mark.kernel)
+        if refusal:
+            item.add_marker(pytest.mark.skip(reason=refusal))
+
+
+def _refusal() -> str | None:
+    """Why no kernel test can run here; None when they can."""
+    if not sys.platform.startswith("linux"):
+        return f"needs Linux; this is {sys.platform}"
+    if not shutil.which("ip"):
+        return "needs the ip command: apt-get install iproute2"
+    from halfopen.lab import user_namespace_refusal
+
+    return user_namespace_refusal()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _may_make_namespaces() -> None:
+    """Without root, become root of a user namespace; with it, nothing."""
+    from halfopen.lab import enter_user_namespace
+
+    enter_user_namespace()
+
+
+@pytest.fixture
+def lab() -> Iterator[Lab]:
+    """A fresh lab: two hosts joined by a wire, gone after the test."""
+    from halfopen.lab import Lab
+
+    with Lab() as made:
+        yield made

@@ -1,0 +1,233 @@
+"""The check for leftovers and the ban on skips can fail: each kind of leftover is caught, and clean runs pass."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import textwrap
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import leftovers
+import pytest
+from leftovers import difference, look
+
+from halfopen.kernel import netns
+
+TESTS = Path(__file__).resolve().parents[1]
+SLEEP = [sys.executable, "-c", "import time; time.sleep(60)"]
+
+
+def gone(before: leftovers.State) -> bool:
+    return leftovers.leftovers(before) == []
+
+
+def test_a_held_namespace_is_named_until_it_is_let_go() -> None:
+    before = look()
+    fd = netns.create()
+    try:
+        inode = os.fstat(fd).st_ino
+        left = leftovers.leftovers(before, patience_s=0.1)
+        assert left == [f"network namespace {inode}: descriptor {fd} of this process"]
+    finally:
+        os.close(fd)
+    assert gone(before)
+
+
+def test_a_namespace_held_by_nothing_but_a_socket_is_named() -> None:
+    before = look()
+    fd = netns.create()
+    inode = os.fstat(fd).st_ino
+    held = netns.run_in(fd, lambda: socket.socket(socket.AF_INET, socket.SOCK_STREAM))
+    os.close(fd)
+    with held:
+        assert [line for line in difference(before, look()) if str(inode) in line]
+    assert gone(before)
+
+
+def test_a_namespace_in_which_a_child_lives_is_named() -> None:
+    before = look()
+    fd = netns.create()
+    inode = os.fstat(fd).st_ino
+    with netns.run_in(fd, lambda: subprocess.Popen(SLEEP)) as child:
+        os.close(fd)
+        left = difference(before, look())
+        child.kill()
+    assert f"network namespace {inode}: process {child.pid} lives in it" in left
+    assert gone(before)
+
+
+def test_a_living_child_is_named() -> None:
+    before = look()
+    with subprocess.Popen(SLEEP) as child:
+        left = difference(before, look())
+        child.kill()
+    assert len(left) == 1
+    assert left[0].startswith(f"process {child.pid} (")
+    assert gone(before)
+
+
+def test_a_child_that_detached_itself_is_named() -> None:
+    # Its parent ends at once, so it descends from init; the mark in its environment tells.
+    before = look()
+    program = (
+        "import os, sys, subprocess\n"
+        "print(subprocess.Popen(sys.argv[1:], start_new_session=True, stdout=subprocess.DEVNULL).pid)"
+    )
+    done = subprocess.run([sys.executable, "-W", "ignore", "-c", program, *SLEEP], capture_output=True, text=True)
+    pid = int(done.stdout)
+    try:
+        left = leftovers.leftovers(before, patience_s=0)
+    finally:
+        os.kill(pid, signal.SIGKILL)
+    assert [line for line in left if line.startswith(f"process {pid} (")]
+    assert gone(before)
+
+
+def test_an_open_listener_is_named() -> None:
+    before = look()
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+        assert difference(before, look()) == [f"listener on port {port} of process {os.getpid()}"]
+    assert gone(before)
+
+
+@pytest.mark.parametrize(
+    ("after", "line"),
+    [
+        (leftovers.State(rules=frozenset({"table inet halfopen"})), "packet filter rule: table inet halfopen"),
+        (leftovers.State(programs={7: "BPF program 7 (iter x)"}), "BPF program 7 (iter x)"),
+        (leftovers.State(settings={"net.ipv4.tcp_syncookies": "0"}), "setting net.ipv4.tcp_syncookies = 0 (was 1)"),
+        (leftovers.State(requests={"0A:01BB 0B:1": "request socket"}), "request socket"),
+    ],
+)
+def test_rules_programs_settings_and_requests_are_named(after: leftovers.State, line: str) -> None:
+    before = leftovers.State(settings={"net.ipv4.tcp_syncookies": "1"}, ports=frozenset({"0016"}))
+    assert difference(before, after) == [line]
+
+
+def test_what_strangers_do_is_not_ours() -> None:
+    before = leftovers.State(ports=frozenset({"0016"}))
+    assert difference(before, leftovers.State(requests={"0A:0016 0B:1": "someone at sshd"})) == []
+
+
+def test_what_goes_in_time_is_no_leftover() -> None:
+    asked_at: list[float] = []
+
+    def see() -> leftovers.State:
+        asked_at.append(time.monotonic())
+        return leftovers.State(processes={1: "slow to go"} if len(asked_at) < 3 else {})
+
+    assert leftovers.leftovers(leftovers.State(), see=see) == []
+    assert len(asked_at) == 3
+
+
+# Whole runs, each a pytest of its own with the same plugin.
+
+
+@pytest.fixture
+def pid_file(tmp_path: Path) -> Iterator[Path]:
+    """Where an inner test writes the pid of what it leaves; that is ended afterwards."""
+    file = tmp_path / "pid"
+    yield file
+    if file.exists():
+        os.kill(int(file.read_text()), signal.SIGKILL)
+
+
+def run_pytest(where: Path, source: str, *, require: bool = False) -> subprocess.CompletedProcess[str]:
+    (where / "conftest.py").write_text((TESTS / "conftest.py").read_text())
+    (where / "pytest.ini").write_text("[pytest]\n")
+    (where / "test_inner.py").write_text(textwrap.dedent(source))
+    path = [str(TESTS / "support"), str(TESTS.parent / "src")]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path)}
+    environment.pop("HALFOPEN_REQUIRE_KERNEL", None)
+    if require:
+        environment["HALFOPEN_REQUIRE_KERNEL"] = "1"
+    command = [sys.executable, "-m", "pytest", "-ra", "-p", "no:cacheprovider", str(where)]
+    return subprocess.run(command, capture_output=True, text=True, env=environment, cwd=where, timeout=60)
+
+
+def last_line(done: subprocess.CompletedProcess[str]) -> str:
+    return done.stdout.strip().splitlines()[-1]
+
+
+def test_a_run_that_leaves_a_process_fails_and_says_which(tmp_path: Path, pid_file: Path) -> None:
+    source = f"""
+        import pathlib, subprocess
+        def test_passes():
+            child = subprocess.Popen({SLEEP!r}, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+            child.returncode = 0
+            pathlib.Path({str(pid_file)!r}).write_text(str(child.pid))
+    """
+    done = run_pytest(tmp_path, source)
+    assert done.returncode == 1, done.stdout
+    assert f"process {pid_file.read_text()} (" in done.stdout
+    assert "1 passed, 1 error" in last_line(done)
+
+
+def test_a_run_that_leaves_a_namespace_fails_and_says_which(tmp_path: Path) -> None:
+    source = """
+        from halfopen.kernel import netns
+        def test_passes():
+            netns.create()
+    """
+    done = run_pytest(tmp_path, source)
+    assert done.returncode == 1, done.stdout
+    assert "network namespace 4" in done.stdout
+    assert "1 passed, 1 error" in last_line(done)
+
+
+def test_a_clean_run_passes(tmp_path: Path) -> None:
+    source = """
+        import os
+        from halfopen.kernel import netns
+        def test_passes():
+            os.close(netns.create())
+    """
+    done = run_pytest(tmp_path, source)
+    assert done.returncode == 0, done.stdout
+    assert "1 passed" in last_line(done)
+
+
+SKIPS = """
+    import pytest
+    def test_inside():
+        pytest.skip("no such feature")
+    @pytest.mark.skipif(True, reason="marked")
+    def test_marked():
+        pass
+    def test_import():
+        pytest.importorskip("no_such_module_at_all")
+    @pytest.fixture
+    def fixture():
+        pytest.skip("in a fixture")
+    def test_fixture(fixture):
+        pass
+    @pytest.mark.xfail(strict=True)
+    def test_expected_to_fail():
+        assert False
+"""
+
+
+def test_skips_are_skips(tmp_path: Path) -> None:
+    done = run_pytest(tmp_path, SKIPS)
+    assert done.returncode == 0, done.stdout
+    assert "4 skipped, 1 xfailed" in last_line(done)
+
+
+def test_where_the_kernel_is_required_every_skip_fails(tmp_path: Path) -> None:
+    done = run_pytest(tmp_path, SKIPS, require=True)
+    assert done.returncode == 1, done.stdout
+    assert "skipped" not in last_line(done)
+    for reason in ("no such feature", "marked", "no_such_module_at_all", "in a fixture"):
+        assert reason in done.stdout
+
+
+def test_where_the_kernel_is_required_a_skipped_module_fails(tmp_path: Path) -> None:
+    done = run_pytest(tmp_path, "import pytest\npytest.importorskip('no_such_module_at_all')", require=True)
+    assert done.returncode != 0, done.stdout
+    assert "nothing may be skipped" in done.stdout

@@ -1,0 +1,290 @@
+"""What a test run leaves on the machine: look before, look after, name the difference.
+
+Only what this run can have made counts. Processes are ours when they descend from this one or carry its mark in their
+environment, so one that detached itself is found too. Namespaces, listeners and programs are ours when such a process
+holds them, or when they have a name in /run/netns that was not there before.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import glob
+import json
+import os
+import re
+import shutil
+import stat
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+MARK = "HALFOPEN_TEST_RUN"
+NAMED = "/run/netns"
+SIOCGSKNS = 0x894C
+LISTEN, SYN_RECV = "0A", "03"
+_NET = re.compile(r"^net:\[(\d+)\]$")
+_SOCKET = re.compile(r"^socket:\[(\d+)\]$")
+
+
+@dataclass(frozen=True)
+class Process:
+    pid: int
+    parent: int
+    state: str
+    name: str
+
+
+@dataclass(frozen=True)
+class State:
+    """The machine at one moment, as far as a test could change it. Keys identify, values describe."""
+
+    processes: dict[int, str] = field(default_factory=dict)  # pid
+    namespaces: dict[int, str] = field(default_factory=dict)  # inode
+    listeners: dict[str, str] = field(default_factory=dict)  # socket inode
+    requests: dict[str, str] = field(default_factory=dict)  # both ends
+    ports: frozenset[str] = frozenset()  # local ports with a listener, anybody's
+    rules: frozenset[str] = frozenset()
+    programs: dict[int, str] = field(default_factory=dict)  # BPF program id
+    settings: dict[str, str] = field(default_factory=dict)
+
+
+def mark_this_run() -> None:
+    """Mark this process's future children. A run inside a run carries both marks."""
+    os.environ[MARK] = f"{os.environ.get(MARK, '')}:{os.getpid()}-{time.monotonic_ns()}"
+
+
+def look() -> State:
+    """The machine as it is now, in the network namespace of the main thread."""
+    ours = our_processes()
+    holders = [os.getpid(), *ours]
+    listeners, requests, ports = _sockets(holders)
+    return State(
+        processes={p.pid: f"process {p.pid} ({p.name}, child of {p.parent})" for p in ours.values()},
+        namespaces=dict(_namespaces(holders)),
+        listeners=listeners,
+        requests=requests,
+        ports=ports,
+        rules=_rules(),
+        programs=_programs(set(holders)),
+        settings=_settings(),
+    )
+
+
+def difference(before: State, after: State) -> list[str]:
+    """One line for each thing that is there now and was not before."""
+    left = [text for pid, text in after.processes.items() if pid not in before.processes]
+    left += [text for inode, text in after.namespaces.items() if inode not in before.namespaces]
+    left += [text for inode, text in after.listeners.items() if inode not in before.listeners]
+    # A request to a port that was open before the run is a stranger's.
+    left += [
+        text
+        for ends, text in after.requests.items()
+        if ends not in before.requests and ends.split()[0].rpartition(":")[2] not in before.ports
+    ]
+    left += [f"packet filter rule: {rule}" for rule in sorted(after.rules - before.rules)]
+    left += [text for number, text in after.programs.items() if number not in before.programs]
+    left += [
+        f"setting {name} = {value} (was {before.settings[name]})"
+        for name, value in after.settings.items()
+        if before.settings.get(name, value) != value
+    ]
+    return left
+
+
+def leftovers(before: State, *, patience_s: float = 3.0, see: Callable[[], State] = look) -> list[str]:
+    """What is left once things had `patience_s` seconds to go: a namespace dies some time after its last holder."""
+    deadline = time.monotonic() + patience_s
+    while True:
+        left = difference(before, see())
+        if not left or time.monotonic() > deadline:
+            return left
+        time.sleep(0.05)
+
+
+def our_processes() -> dict[int, Process]:
+    """Every living process of this run but this one: descendants, and those that carry the mark."""
+    mark = f"{MARK}={os.environ[MARK]}".encode() if os.environ.get(MARK) else None
+    everyone = {p.pid: p for p in _processes()}
+    ours: dict[int, Process] = {}
+    for process in everyone.values():
+        if process.pid != os.getpid() and (_descends(process, everyone) or (mark and _marked(process.pid, mark))):
+            ours[process.pid] = process
+    return ours
+
+
+def _processes() -> Iterator[Process]:
+    for entry in os.listdir("/proc"):
+        if not entry.isdigit():
+            continue
+        try:
+            with open(f"/proc/{entry}/stat", errors="replace") as f:
+                text = f.read()
+        except OSError:
+            continue
+        # The name stands in parentheses and may hold any character.
+        name, _, rest = text.partition("(")[2].rpartition(")")
+        state, parent, *_ = rest.split()
+        # A zombie holds nothing; one that nobody waits for is a ResourceWarning, and those are errors here.
+        if state not in "ZX":
+            yield Process(int(entry), int(parent), state, name)
+
+
+def _descends(process: Process, everyone: dict[int, Process]) -> bool:
+    me = os.getpid()
+    seen: set[int] = set()
+    at: Process | None = process
+    while at and at.pid not in seen:
+        if at.parent == me:
+            return True
+        seen.add(at.pid)
+        at = everyone.get(at.parent)
+    return False
+
+
+def _marked(pid: int, mark: bytes) -> bool:
+    try:
+        with open(f"/proc/{pid}/environ", "rb") as f:
+            return any(entry == mark or entry.startswith(mark + b":") for entry in f.read().split(b"\0"))
+    except OSError:
+        return False
+
+
+def _namespaces(holders: list[int]) -> Iterator[tuple[int, str]]:
+    for pid in holders:
+        who = "this process" if pid == os.getpid() else f"process {pid}"
+        for link in glob.glob(f"/proc/{pid}/task/*/ns/net"):
+            yield from _inode(link, f"{who} lives in it")
+        for link in glob.glob(f"/proc/{pid}/fd/*"):
+            yield from _inode(link, f"descriptor {os.path.basename(link)} of {who}")
+    yield from _behind_sockets()
+    if os.path.isdir(NAMED):
+        for name in os.listdir(NAMED):
+            try:
+                inode = os.stat(f"{NAMED}/{name}").st_ino
+            except OSError:
+                continue
+            yield inode, f"network namespace {inode}: {NAMED}/{name}"
+
+
+def _inode(link: str, how: str) -> Iterator[tuple[int, str]]:
+    try:
+        match = _NET.match(os.readlink(link))
+    except OSError:
+        return
+    if match:
+        yield int(match[1]), f"network namespace {match[1]}: {how}"
+
+
+def _behind_sockets() -> Iterator[tuple[int, str]]:
+    """Namespaces that live on only because a socket of this process was opened in them."""
+    for name in os.listdir("/proc/self/fd"):
+        fd = int(name)
+        try:
+            if not stat.S_ISSOCK(os.fstat(fd).st_mode):
+                continue
+            ns = fcntl.ioctl(fd, SIOCGSKNS)
+        except OSError:
+            continue
+        try:
+            inode = os.fstat(ns).st_ino
+        finally:
+            os.close(ns)
+        yield inode, f"network namespace {inode}: socket {fd} of this process was opened in it"
+
+
+def _sockets(holders: list[int]) -> tuple[dict[str, str], dict[str, str], frozenset[str]]:
+    """Our listeners, everybody's request sockets and everybody's listening ports in this namespace."""
+    held = _held_sockets(holders)
+    listeners: dict[str, str] = {}
+    requests: dict[str, str] = {}
+    ports: set[str] = set()
+    for path in ("/proc/net/tcp", "/proc/net/tcp6"):
+        try:
+            with open(path) as f:
+                rows = f.read().splitlines()[1:]
+        except OSError:
+            continue
+        for row in rows:
+            columns = row.split()
+            local, remote, state, inode = columns[1], columns[2], columns[3], columns[9]
+            port = local.rpartition(":")[2]
+            if state == LISTEN:
+                ports.add(port)
+                if inode in held:
+                    listeners[inode] = f"listener on port {int(port, 16)} of process {held[inode]}"
+            elif state == SYN_RECV:
+                requests[f"{local} {remote}"] = f"request socket on port {int(port, 16)} outside the lab"
+    return listeners, requests, frozenset(ports)
+
+
+def _held_sockets(holders: list[int]) -> dict[str, int]:
+    held: dict[str, int] = {}
+    for pid in holders:
+        for link in glob.glob(f"/proc/{pid}/fd/*"):
+            try:
+                match = _SOCKET.match(os.readlink(link))
+            except OSError:
+                continue
+            if match:
+                held[match[1]] = pid
+    return held
+
+
+def _rules() -> frozenset[str]:
+    """The packet filter of this namespace, a rule a line with its table and chain before it."""
+    if os.geteuid() != 0:
+        return frozenset()
+    if shutil.which("nft"):
+        text = _output("nft", "--stateless", "list", "ruleset")
+        return frozenset(_with_context(text))
+    # Asking iptables where nobody uses it would load its modules.
+    if shutil.which("iptables-save") and os.path.exists("/proc/net/ip_tables_names"):
+        lines = (re.sub(r"\[\d+:\d+\]", "", line) for line in _output("iptables-save").splitlines())
+        return frozenset(line for line in lines if line.startswith(("-A", "-N")))
+    return frozenset()
+
+
+def _with_context(ruleset: str) -> Iterator[str]:
+    context: list[str] = []
+    for line in map(str.strip, ruleset.splitlines()):
+        if line.endswith("{"):
+            context.append(line[:-1].strip())
+            yield " ".join(context)
+        elif line == "}":
+            context.pop()
+        elif line:
+            yield " ".join([*context, line])
+
+
+def _programs(ours: set[int]) -> dict[int, str]:
+    """BPF programs of our processes; where bpftool cannot tell whose, of anybody."""
+    if not shutil.which("bpftool") or os.geteuid() != 0:
+        return {}
+    text = _output("bpftool", "--json", "prog", "show")
+    found: dict[int, str] = {}
+    for program in json.loads(text) if text else []:
+        # Service managers and containers load these for cgroups at any time.
+        if str(program.get("type", "")).startswith("cgroup_"):
+            continue
+        if "pids" in program and not ours & {p["pid"] for p in program["pids"]}:
+            continue
+        found[program["id"]] = f"BPF program {program['id']} ({program.get('type')} {program.get('name', '')})"
+    return found
+
+
+def _settings() -> dict[str, str]:
+    """This namespace's TCP settings: tests change those of the lab only."""
+    found = {}
+    for path in [*glob.glob("/proc/sys/net/ipv4/tcp_*"), "/proc/sys/net/core/somaxconn"]:
+        try:
+            with open(path) as f:
+                found[path.removeprefix("/proc/sys/").replace("/", ".")] = f.read().strip()
+        except OSError:
+            continue
+    return found
+
+
+def _output(*command: str) -> str:
+    done = subprocess.run(command, capture_output=True, text=True, timeout=20, check=False)
+    return done.stdout if done.returncode == 0 else ""

@@ -1,0 +1,109 @@
+"""The import law holds, and its check can fail: each way of breaking it is caught."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+import import_law
+from import_law import check, check_tree
+
+SRC = Path(__file__).resolve().parents[2] / "src"
+
+
+def test_the_tree_keeps_the_law() -> None:
+    violations, files = check_tree(SRC)
+    assert files > 10
+    assert [str(v) for v in violations] == []
+
+
+@pytest.mark.parametrize(
+    ("module", "source"),
+    [
+        ("halfopen.core.model", "import socket"),
+        ("halfopen.core.model", "import os.path"),
+        ("halfopen.core.model", "from time import monotonic"),
+        ("halfopen.core.model", "def f():\n    import asyncio"),
+        ("halfopen.core.model", "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import logging"),
+        ("halfopen.core.model", "__import__('subprocess')"),
+        ("halfopen.core.model", "import importlib\nimportlib.import_module('halfopen.kernel')"),
+        ("halfopen.core.model", "import importlib\nimportlib.import_module(f'halfopen.kernel.{x}')"),
+        ("halfopen.core.model", "import rich"),
+        ("halfopen.core.model", "from halfopen import wire"),
+        ("halfopen.core.model", "from halfopen.wire.netlink import WireError"),
+        ("halfopen.core.model", "from halfopen import snapshot"),
+        ("halfopen.core.model", "import halfopen"),
+        ("halfopen.core.model", "from ..kernel import netns"),
+        ("halfopen.core.model", "from .. import kernel"),
+        ("halfopen.wire.netlink", "import ctypes"),
+        ("halfopen.wire.netlink", "import halfopen.kernel.netns"),
+        ("halfopen.kernel.reader", "from halfopen.act import destroy"),
+        ("halfopen.act.destroy", "from halfopen.kernel import netns"),
+        ("halfopen.store.history", "from halfopen.present import text"),
+        ("halfopen.notify.webhook", "from halfopen.store import history"),
+        ("halfopen.present.text", "from halfopen.daemon import watch"),
+        ("halfopen.daemon.watch", "from halfopen.lab import Lab"),
+        ("halfopen.daemon.watch", "from halfopen import api"),
+        ("halfopen.lab.lab", "from halfopen.daemon import watch"),
+        ("halfopen.lab.lab", "from halfopen.cli.main import main"),
+        ("halfopen.api", "from halfopen.cli import main"),
+        ("halfopen.__main__", "from halfopen.core import model"),
+        ("halfopen", "from halfopen import api"),
+        ("halfopen", "import numpy"),
+        ("halfopen", "def f():\n    from halfopen.core import model"),
+        ("halfopen.cellar.wine", ""),
+    ],
+)
+def test_a_breach_is_caught(module: str, source: str) -> None:
+    found = check(source, module, is_package=module == "halfopen")
+    assert len(found) == 1, found
+
+
+@pytest.mark.parametrize(
+    ("module", "source"),
+    [
+        (
+            "halfopen.core.model",
+            "import numpy\nimport msgspec, ipaddress\nfrom halfopen.core import timing",
+        ),
+        ("halfopen.core.model", "from . import timing\nfrom .timing import age"),
+        ("halfopen.core.model", "from halfopen import __version__"),
+        ("halfopen.wire.netlink", "from halfopen.core.errors import HalfopenError"),
+        ("halfopen.kernel.reader", "import os, socket\nfrom halfopen.wire import inet_diag"),
+        ("halfopen.daemon.watch", "from halfopen.kernel import reader\nfrom halfopen.store import history"),
+        ("halfopen.lab.lab", "from halfopen.kernel import netns\nfrom halfopen.present import text"),
+        ("halfopen.api", "from halfopen.daemon import watch"),
+        ("halfopen.cli.lab", "import halfopen\nfrom halfopen import api, snapshot\nfrom halfopen.lab import Lab"),
+        ("halfopen.__main__", "from halfopen.cli.main import main"),
+        ("halfopen", "def __getattr__(name):\n    from halfopen import api"),
+        ("halfopen", "if TYPE_CHECKING:\n    from halfopen.api import snapshot"),
+    ],
+)
+def test_what_the_law_allows_passes(module: str, source: str) -> None:
+    assert check(source, module, is_package=module == "halfopen") == []
+
+
+def test_else_of_type_checking_is_not_lazy() -> None:
+    source = "if TYPE_CHECKING:\n    pass\nelse:\n    from halfopen import api"
+    assert len(check(source, "halfopen", is_package=True)) == 1
+
+
+def test_middle_rooms_never_import_each_other() -> None:
+    rooms = ("kernel", "act", "store", "notify", "present")
+    for room in rooms:
+        for other in rooms:
+            found = check(f"from halfopen.{other} import x", f"halfopen.{room}.y")
+            assert bool(found) == (room != other), (room, other)
+
+
+def test_the_script_fails_and_names_file_and_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    bad = tmp_path / "halfopen" / "core" / "bad.py"
+    bad.parent.mkdir(parents=True)
+    bad.write_text("import numpy\n\nimport socket\n")
+    assert import_law.main([str(tmp_path)]) == 1
+    assert f"{bad}:3: core must not import socket" in capsys.readouterr().out
+
+
+def test_an_empty_tree_is_not_a_pass(tmp_path: Path) -> None:
+    assert import_law.main([str(tmp_path)]) == 1
