@@ -7,8 +7,9 @@ import os
 # Before anything loads numpy: its threads would keep this process from entering a user namespace.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
-import guard
 import pytest
+
+import guard
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -12,11 +12,11 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-import leftovers
 import pytest
-from leftovers import difference, look
 
+import leftovers
 from halfopen.kernel import netns
+from leftovers import difference, look
 
 TESTS = Path(__file__).resolve().parents[1]
 SLEEP = [sys.executable, "-c", "import time; time.sleep(60)"]
@@ -76,7 +76,7 @@ def test_a_child_that_detached_itself_is_named() -> None:
     before = look()
     program = (
         "import os, sys, subprocess\n"
-        "print(subprocess.Popen(sys.argv[1:], start_new_session=True, stdout=subprocess.DEVNULL).pid)"
+        "print(subprocess.Popen(sys.argv[1:], start_new_session=True, stdout=subprocess.DEVNULL, stderr=-3).pid)"
     )
     done = subprocess.run([sys.executable, "-W", "ignore", "-c", program, *SLEEP], capture_output=True, text=True)
     pid = int(done.stdout)

@@ -8,8 +8,9 @@ from __future__ import annotations
 import os
 from collections.abc import Generator
 
-import leftovers
 import pytest
+
+import leftovers
 
 REQUIRED = "HALFOPEN_REQUIRE_KERNEL"
 _before = pytest.StashKey[leftovers.State]()

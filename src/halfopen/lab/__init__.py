@@ -1,4 +1,4 @@
-"""A lab: private hosts in network namespaces, to try everything on and to test against. It reaches nothing but itself."""
+"""A lab: private hosts in network namespaces, to try everything on and to test against; it reaches only itself."""
 
 from __future__ import annotations
 

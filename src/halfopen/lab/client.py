@@ -93,7 +93,8 @@ class Client(Host):
 
         Raises: TypeError, UsageError, Unsupported, NotPermitted, KernelError.
         """
-        from halfopen.lab import flood, sources as pools
+        from halfopen.lab import flood
+        from halfopen.lab import sources as pools
 
         target = self.target(listener, family)
         flood.check_bounds(n, rate)
@@ -113,7 +114,8 @@ class Client(Host):
 
         Raises: TypeError, UsageError.
         """
-        from halfopen.lab import flood, sources as pools
+        from halfopen.lab import flood
+        from halfopen.lab import sources as pools
 
         target = self.target(listener, family)
         flood.check_bounds(0, rate, duration_s=duration_s)
@@ -134,13 +136,14 @@ class Client(Host):
         sources: Sources = "spoofed",
         family: int | None = None,
     ) -> Slow:
-        """`n` clients that answer the SYN-ACK only after `delay_s` plus up to `spread_s`, evenly drawn; in the background.
+        """`n` clients, in the background, that answer the SYN-ACK only after `delay_s` plus up to `spread_s`.
 
-        They then stay connected in silence, and answer nothing more. At most 100,000, each within 600 s.
+        Delays are drawn evenly. Afterwards they stay connected in silence. At most 100,000, each within 600 s.
 
         Raises: TypeError, UsageError, Unsupported, NotPermitted.
         """
-        from halfopen.lab import flood, slow, sources as pools
+        from halfopen.lab import flood, slow
+        from halfopen.lab import sources as pools
 
         target = self.target(listener, family)
         flood.check_bounds(n, rate, most=slow.MAX_COUNT)
@@ -151,7 +154,7 @@ class Client(Host):
         return started
 
     def connect(self, listener: Listener, n: int, *, family: int | None = None, timeout: float = 5.0) -> Honest:
-        """`n` honest clients: real sockets of the client's kernel, connected within `timeout` seconds where they can be.
+        """`n` honest clients: real sockets of the client's kernel, connected within `timeout` seconds if they can be.
 
         Those that could not (a full queue) keep trying as the kernel does. At most 20,000.
 

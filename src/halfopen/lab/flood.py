@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -32,6 +31,7 @@ _CHUNK: Final = 16 * BATCH
 # A paced batch covers so much time at most, and a waiting sender looks so often whether it should stop.
 _TICK_S: Final = 0.002
 _POLL_S: Final = 0.02
+_GRACE_S: Final = 1.0
 
 
 def check_bounds(count: int, rate: float | None, *, most: int = MAX_COUNT, duration_s: float | None = None) -> None:
@@ -85,9 +85,8 @@ class Sent:
     def held_mask(self) -> NDArray[np.bool_]:
         """(n,) which of them the server's kernel holds as request sockets now."""
         rows = self.listener.server.requests(self.listener.port)
-        mine = np.ascontiguousarray(self.source).view(">u8").reshape(-1, 2)
         there = _keys(rows["remote_high"], rows["remote_low"], rows["remote_port"])
-        mask: NDArray[np.bool_] = np.isin(_keys(mine[:, 0], mine[:, 1], self.source_port), there)
+        mask: NDArray[np.bool_] = np.isin(keys_of(self.source, self.source_port), there)
         return mask
 
     def held(self) -> int:
@@ -108,6 +107,12 @@ def _keys(high: NDArray[Any], low: NDArray[Any], port: NDArray[Any]) -> NDArray[
     key = (key ^ low.astype(np.uint64)) * np.uint64(0xC2B2AE3D27D4EB4F)
     key = (key ^ (key >> np.uint64(29)) ^ port.astype(np.uint64)) * np.uint64(0x165667B19E3779F9)
     return key ^ (key >> np.uint64(32))
+
+
+def keys_of(source: Bytes, port: NDArray[Any]) -> NDArray[np.uint64]:
+    """One number for each (address, port) pair; addresses (N, 4 or 16)."""
+    halves = np.ascontiguousarray(as_shown(source, False)).view(">u8").reshape(-1, 2)
+    return _keys(halves[:, 0], halves[:, 1], port)
 
 
 def as_shown(source: Bytes, listener_v6: bool) -> Bytes:
@@ -144,7 +149,8 @@ class Pace:
         while first < n and not self._stopped():
             due = n if self._rate is None else int((time.monotonic() - self._begun) * self._rate) + 1 - self._done
             if due <= 0:
-                time.sleep(min(_POLL_S, (self._done / (self._rate or 1)) - (time.monotonic() - self._begun)))
+                ahead_s = self._done / (self._rate or 1) - (time.monotonic() - self._begun)
+                time.sleep(max(0.0, min(_POLL_S, ahead_s)))
                 continue
             last = min(n, first + min(due, most))
             yield first, last
@@ -180,7 +186,8 @@ class Flood:
         self.failed: HalfopenError | None = None
         self._client = client
         self._rate = rate
-        self._until = time.monotonic() + duration_s
+        # The count ends it; time does where this machine cannot keep up with the rate.
+        self._until = time.monotonic() + duration_s + _GRACE_S
         self._most = int(rate * duration_s)
         self._sources = sources
         self._path = path_to(target, listener.port)
@@ -224,8 +231,3 @@ class Flood:
         if self.failed is not None:
             raise self.failed
         return self.sent
-
-
-def is_v6(target: str) -> bool:
-    """Whether `target` is an IPv6 address."""
-    return ipaddress.ip_address(target).version == 6

@@ -31,15 +31,16 @@ def fold(total: NDArray[np.uint32]) -> NDArray[np.uint16]:
     """Fold sums of 16-bit words into Internet checksums (RFC 1071)."""
     total = (total & 0xFFFF) + (total >> 16)
     total = (total & 0xFFFF) + (total >> 16)
-    return (~total & 0xFFFF).astype(np.uint16)
+    checksums: NDArray[np.uint16] = (~total & 0xFFFF).astype(np.uint16)
+    return checksums
 
 
 def word_sums(data: Bytes) -> NDArray[np.uint32]:
     """The sum of the big-endian 16-bit words of each row; rows have an even length."""
     words = data.reshape(len(data), -1, 2)
-    high: NDArray[np.uint32] = words[:, :, 0].sum(axis=1, dtype=np.uint32)
-    low: NDArray[np.uint32] = words[:, :, 1].sum(axis=1, dtype=np.uint32)
-    return (high << 8) + low
+    high = words[:, :, 0].sum(axis=1, dtype=np.uint32)
+    sums: NDArray[np.uint32] = high * np.uint32(256) + words[:, :, 1].sum(axis=1, dtype=np.uint32)
+    return sums
 
 
 def _put(frames: Bytes, offset: int, values: NDArray[Any], dtype: str) -> None:

@@ -106,7 +106,7 @@ class Host:
         return self.side.device
 
     def run(self, work: Callable[[], T]) -> T:
-        """Run `work` in a short-lived thread inside the namespace; sockets it opens stay there. Raises: what it raises."""
+        """Run `work` in a short-lived thread inside the namespace, where sockets it opens stay. Raises: as `work`."""
         return netns.run_in(self.netns_fd, work)
 
     def sysctl(self, key: str) -> str:
@@ -127,7 +127,7 @@ class Host:
         self.set_sysctls({key: str(value)})
 
     def set_sysctls(self, values: Mapping[str, str], *, missing_ok: bool = False) -> None:
-        """Change several settings in one visit. With `missing_ok`, those that this kernel or namespace lacks are passed over."""
+        """Change several settings in one visit; with `missing_ok`, pass over those this kernel or namespace lacks."""
         paths = {_sysctl_path(key): value for key, value in values.items()}
 
         def write() -> None:

@@ -21,7 +21,7 @@ class Lab:
     The namespaces have no name and are held by descriptors of this process alone, and every child process dies with
     it, so nothing is left behind however it ends. Traffic goes to listeners of `server` and nowhere else.
 
-    Use as a context manager, from a thread that outlives it. `seed` makes sequence numbers repeatable.
+    Use as a context manager. `seed` makes sequence numbers repeatable.
 
     Raises (on entering): NotPermitted without CAP_SYS_ADMIN (see `enter_user_namespace`), Unsupported without the `ip`
     command or veth devices.
@@ -80,7 +80,9 @@ class Lab:
             if server is not None:
                 server.close()
 
-    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.close()
 
 

@@ -13,7 +13,7 @@ import struct
 import subprocess
 import threading
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from halfopen.core.errors import KernelError, NotPermitted, UsageError
 from halfopen.lab import child
@@ -131,7 +131,8 @@ class Listener:
         Raises: UsageError when it does not listen in that family.
         """
         v6 = self.v6 if family is None else family == 6
-        if family not in (None, 4, 6) or v6 and not self.v6 or not v6 and self.v6 and not self.dual_stack:
+        reached = self.v6 if v6 else (not self.v6 or self.dual_stack)
+        if family not in (None, 4, 6) or not reached:
             raise UsageError(f"the listener on {self.address} is not reached by family {family}", hint="give 4 or 6")
         if self.address not in ("0.0.0.0", "::"):
             return self.address
@@ -169,12 +170,8 @@ class Listener:
         if self.wanted.mode == "never":
             return
         self._stop = os.pipe()
-
-        def serve() -> None:
-            assert self._stop is not None
-            child.serve(self.sockets, self.wanted.mode == "accept", self._stop[0], self._count)
-
-        self._thread = threading.Thread(target=serve, name=f"lab-listener-{self.port}", daemon=True)
+        work = (self.sockets, self.wanted.mode == "accept", self._stop[0], self._count)
+        self._thread = threading.Thread(target=child.serve, args=work, name=f"lab-listener-{self.port}", daemon=True)
         self._thread.start()
 
     def _count(self, accepted: int) -> None:
@@ -185,17 +182,11 @@ class Listener:
         try:
             os.ftruncate(fd, 8)
             self._page = mmap.mmap(fd, 8)
-            process = self.server.start(
-                ["serve"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, pass_fds=[fd]
-            )
-            self._process = process
-            assert process.stdin is not None and process.stdout is not None
-            process.stdin.write(json.dumps({**asdict(self.wanted), "count_fd": fd}).encode() + b"\n")
-            process.stdin.flush()
-            line = process.stdout.readline()
+            pipe = subprocess.PIPE
+            process = self._process = self.server.start(["serve"], stdin=pipe, stdout=pipe, pass_fds=[fd])
+            answer = _ask(process, {**asdict(self.wanted), "count_fd": fd})
         finally:
             os.close(fd)
-        answer = json.loads(line) if line else {"errno": errno.ECHILD}
         if "errno" in answer:
             self.server.end(process)
             raise OSError(answer["errno"], os.strerror(answer["errno"]))
@@ -219,6 +210,17 @@ class Listener:
             s.close()
 
 
+def _ask(process: subprocess.Popen[bytes], want: dict[str, Any]) -> dict[str, Any]:
+    """Give the child its listener's description; its answer has `errno`, or what it opened."""
+    line = b""
+    if process.stdin is not None and process.stdout is not None:
+        process.stdin.write(json.dumps(want).encode() + b"\n")
+        process.stdin.flush()
+        line = process.stdout.readline()
+    answer: dict[str, Any] = json.loads(line) if line else {"errno": errno.ECHILD}
+    return answer
+
+
 def _lose_acks(s: socket.socket, on: bool) -> None:
     if not on:
         try:
@@ -228,6 +230,4 @@ def _lose_acks(s: socket.socket, on: bool) -> None:
         return
     code = b"".join(struct.pack("=HBBI", *op) for op in _DROP_ACKS)
     buffer = ctypes.create_string_buffer(code, len(code))
-    s.setsockopt(
-        socket.SOL_SOCKET, _SO_ATTACH_FILTER, struct.pack("@HP", len(_DROP_ACKS), ctypes.addressof(buffer))
-    )
+    s.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, struct.pack("@HP", len(_DROP_ACKS), ctypes.addressof(buffer)))

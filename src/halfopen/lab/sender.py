@@ -43,7 +43,8 @@ def packet_socket(host: Host, protocol: int = 0) -> socket.socket:
     except PermissionError:
         raise NotPermitted("opening a packet socket in the lab is refused", hint="run as root") from None
     except OSError as e:
-        raise Unsupported("packet sockets", f"no packet socket in the lab: {e.strerror}", hint="modprobe af_packet") from None
+        why = f"no packet socket in the lab: {e.strerror}"
+        raise Unsupported("packet sockets", why, hint="modprobe af_packet") from None
 
 
 class Sender:

@@ -25,7 +25,7 @@ class Server(Host):
     def __init__(self, lab: Lab) -> None:
         super().__init__(lab, "server", wiring.SERVER)
         self.listeners: list[Listener] = []
-        # A million half-open connections need a backlog of a million. In a user namespace older kernels hide the setting.
+        # A million half-open connections need a backlog of a million. In a user namespace older kernels hide it.
         self.set_sysctls({"net.core.somaxconn": str(MAX_BACKLOG)}, missing_ok=True)
         self.somaxconn = self._somaxconn()
 
@@ -78,7 +78,7 @@ class Server(Host):
         return len(self.requests(port))
 
     def wait_half_open(self, n: int, *, port: int | None = None, timeout: float = 10.0) -> None:
-        """Wait until the server holds exactly `n` request sockets. Raises: LabError when it does not within `timeout`."""
+        """Wait until the server holds exactly `n` request sockets. Raises: LabError when it does not in time."""
         deadline = time.monotonic() + timeout
         while (there := self.half_open(port)) != n:
             if time.monotonic() > deadline:

@@ -64,7 +64,7 @@ class Pool:
 
 
 FLOOD: Final[dict[str, Pool]] = {
-    "spoofed": Pool(126_976, "198.18.0.0", "2001:db8:66::", subnets=16384),
+    "spoofed": Pool(126_975, "198.18.0.1", "2001:db8:66::1", subnets=16384),
     "few": Pool(8, "198.19.255.1", "2001:db8:66:fffe::1"),
     "one": Pool(1, "198.19.255.9", "2001:db8:66:fffe::9"),
 }

@@ -36,16 +36,15 @@ _V6_SETTINGS: Final = {"forwarding": "0", "accept_ra": "0", "accept_dad": "0", "
 
 def settings(device: str, ipv6: bool) -> dict[str, str]:
     """The sysctls one side needs before its device comes up."""
-    chosen = {f"net.ipv4.conf.{where}.{key}": v for where in ("all", "default", device) for key, v in _V4_SETTINGS.items()}
+    places = ("all", "default", device)
+    chosen = {f"net.ipv4.conf.{place}.{key}": v for place in places for key, v in _V4_SETTINGS.items()}
     if ipv6:
-        chosen |= {
-            f"net.ipv6.conf.{where}.{key}": v for where in ("all", "default", device) for key, v in _V6_SETTINGS.items()
-        }
+        chosen |= {f"net.ipv6.conf.{place}.{key}": v for place in places for key, v in _V6_SETTINGS.items()}
     return chosen
 
 
 def link_batch(client_netns: str) -> str:
-    """`ip -batch` lines, run at the server, that make the pair; `client_netns` is a path that opens the other namespace."""
+    """`ip -batch` lines, run at the server, that make the pair; `client_netns` opens the other namespace."""
     return (
         f"link add {SERVER.device} address {SERVER.mac} type veth "
         f"peer name {CLIENT.device} address {CLIENT.mac} netns {client_netns}\n"

@@ -1,0 +1,43 @@
+# Everything runs in .venv, which each target makes ready first: `make demo` is enough on a fresh machine.
+# HALFOPEN_PYTHON=/path/to/python chooses the interpreter; ARGS=… is handed to pytest, or to the benchmark.
+
+PYTHON := .venv/bin/python
+SOURCES := src tests scripts $(wildcard bench)
+ARGS :=
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check bench dev format clean ready-run ready-dev ready-bench
+
+help: ## This list.
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | column -t -s '|' 2>/dev/null || \
+		sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1	\2/p' $(MAKEFILE_LIST)
+
+demo: ready-run ## See it work: a private host is flooded, explained and freed again.
+	@$(PYTHON) -m halfopen.lab.demo $(ARGS)
+
+test: ready-dev ## Run every test (as root, or where user namespaces are allowed; others skip).
+	@$(PYTHON) -m pytest $(ARGS)
+
+check: ready-dev ## Lint, format, types and the import law.
+	@$(PYTHON) -m ruff check $(SOURCES)
+	@$(PYTHON) -m ruff format --check $(SOURCES)
+	@$(PYTHON) -m mypy --strict src scripts
+	@$(PYTHON) scripts/import_law.py
+
+bench: ready-bench ## Measure against ss, netstat and others on the same sockets.
+	@$(PYTHON) bench/run.py $(ARGS)
+
+dev: ready-dev ## Make .venv ready for work.
+	@echo "ready: $(PYTHON) -m pytest, .venv/bin/halfopen"
+
+format: ready-dev ## Bring the code into shape.
+	@$(PYTHON) -m ruff check --fix $(SOURCES)
+	@$(PYTHON) -m ruff format $(SOURCES)
+
+clean: ## Remove .venv and everything built or cached.
+	rm -rf .venv build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	find src tests scripts bench -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# The stamps are .venv/.ready-*; the script compares them with pyproject.toml and returns at once when all is there.
+ready-run ready-dev ready-bench: ready-%:
+	@scripts/bootstrap $*

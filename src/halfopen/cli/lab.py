@@ -1,0 +1,142 @@
+"""`halfopen lab`: private hosts with half-open connections to look at, and a command run among them."""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import click
+
+from halfopen.core.errors import UsageError
+
+if TYPE_CHECKING:
+    from halfopen.lab import Lab, Listener
+    from halfopen.lab.sources import Sources
+
+_MOST_S = 600.0
+_DEFER_S = 60
+
+
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    half_open: int
+    rate: float | None
+    sources: Sources
+    ipv6: bool
+    honest: int
+    defer: bool
+    never_accept: bool
+    backlog: int | None
+    port: int
+    stay_s: float
+
+
+@click.command(context_settings={"ignore_unknown_options": False})
+@click.option("--half-open", metavar="N", type=click.IntRange(0, 2_000_000), default=100, show_default=True,
+              help="Leave so many connections half-open.")  # fmt: skip
+@click.option("--rate", metavar="R", type=click.FloatRange(0, 1_000_000, min_open=True),
+              help="So many a second, in the background (else all at once).")  # fmt: skip
+@click.option("--sources", type=click.Choice(["spoofed", "few", "one"]), default="spoofed", show_default=True,
+              help="From many addresses, from eight or from one.")  # fmt: skip
+@click.option("--ipv6", is_flag=True, help="Over IPv6; the listener takes both.")
+@click.option("--honest", metavar="N", type=click.IntRange(0, 20_000), default=0, help="Also so many honest clients.")
+@click.option("--defer", is_flag=True, help="The listener defers accepting until data comes (TCP_DEFER_ACCEPT).")
+@click.option("--never-accept", is_flag=True, help="The listener never accepts.")
+@click.option("--backlog", metavar="N", type=click.IntRange(0, 4_000_000), help="Its backlog (else roomy enough).")
+@click.option("--port", metavar="P", type=click.IntRange(1, 65535), default=8080, show_default=True, help="Its port.")
+@click.option("--duration", metavar="T", default="30s", show_default=True, help="Stay so long, without a COMMAND.")
+@click.argument("command", nargs=-1, metavar="[-- COMMAND ...]", type=click.UNPROCESSED)
+def command(
+    half_open: int,
+    rate: float | None,
+    sources: Sources,
+    ipv6: bool,
+    honest: int,
+    defer: bool,
+    never_accept: bool,
+    backlog: int | None,
+    port: int,
+    duration: str,
+    command: tuple[str, ...],
+) -> int:
+    """Make a private server and client, leave connections half-open between them, and say how to look at them.
+
+    COMMAND runs inside the server's network namespace with HALFOPEN_NETNS set to its path, and its exit code is the
+    exit code. Nothing leaves this machine, and everything is gone at the end. Works without root where the machine
+    allows user namespaces.
+    """
+    from halfopen.core.units import duration_s
+    from halfopen.lab import Lab, enter_user_namespace
+
+    stay_s = duration_s(duration, what="--duration")
+    if stay_s > _MOST_S:
+        raise UsageError(f"--duration {duration} is too long", hint="a lab stays at most 10m")
+    plan = _Plan(half_open, rate, sources, ipv6, honest, defer, never_accept, backlog, port, stay_s)
+    outside = os.geteuid()
+    enter_user_namespace()
+    with Lab() as lab:
+        told = _begin(lab, plan)
+        look = f"look: {_look(lab, outside)}"
+        print(f"lab: {told}; {look}", file=sys.stderr if command else sys.stdout, flush=True)
+        if command:
+            return _run(lab, command)
+        threading.Event().wait(stay_s)
+    return 0
+
+
+def _begin(lab: Lab, plan: _Plan) -> str:
+    """Open the listener and the traffic; what there is now, in words."""
+    from halfopen.core.units import endpoint_text, plural
+
+    web = lab.server.listen(
+        plan.port,
+        "::" if plan.ipv6 else "0.0.0.0",
+        # More than half full, the kernel prunes a queue by itself: room for twice as many keeps what was asked for.
+        plan.backlog if plan.backlog is not None else max(1024, 2 * plan.half_open),
+        "never" if plan.never_accept else "accept",
+        defer_accept_s=_DEFER_S if plan.defer else 0,
+    )
+    words = [f"server {endpoint_text(web.target(), web.port)}"]
+    if plan.honest:
+        clients = lab.client.connect(web, plan.honest)
+        words.append(plural(clients.connected, "honest client"))
+    if plan.half_open:
+        words.append(_leave_half_open(lab, web, plan))
+    return ", ".join(words)
+
+
+def _leave_half_open(lab: Lab, web: Listener, plan: _Plan) -> str:
+    from halfopen.core.units import plural
+
+    if plan.rate is None:
+        sent = lab.client.half_open(web, plan.half_open, sources=plan.sources)
+        return f"{plural(sent.count, 'SYN')} sent ({plan.sources}), {lab.server.half_open(web.port):,} half-open"
+    seconds = plan.half_open / plan.rate
+    if seconds > _MOST_S:
+        raise UsageError(
+            f"{plan.half_open:,} at {plan.rate:g} a second take {seconds:g} s", hint="a flood lasts at most 10m"
+        )
+    lab.client.flood(web, plan.rate, seconds, sources=plan.sources)
+    return f"{plural(plan.half_open, 'SYN')} at {plan.rate:g} a second ({plan.sources})"
+
+
+def _look(lab: Lab, outside_uid: int) -> str:
+    """The command that shows the lab from another terminal of the same user."""
+    status = f"halfopen status --netns {lab.server.netns_path}"
+    if outside_uid == 0:
+        return status
+    # From outside, this user may enter the network namespace only through the user namespace that owns it.
+    return f"nsenter --preserve-credentials --user=/proc/{os.getpid()}/ns/user {status}"
+
+
+def _run(lab: Lab, words: tuple[str, ...]) -> int:
+    """Run the command inside the server's namespace; its exit code (128 + N when signal N ended it)."""
+    process = lab.server.spawn(list(words), stdin=None, env={**os.environ, "HALFOPEN_NETNS": lab.server.netns_path})
+    try:
+        code: int = process.wait()
+    finally:
+        lab.server.end(process)
+    return code if code >= 0 else 128 - code

@@ -1,0 +1,261 @@
+"""Slow clients: raw handshakes whose final ACK comes late.
+
+They live on addresses no kernel owns, so their SYN-ACKs are captured by a packet socket and answered in batches.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import ipaddress
+import select
+import socket
+import struct
+import threading
+import time
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from halfopen.core.errors import HalfopenError, UsageError
+from halfopen.lab.flood import MAX_DURATION_S, keys_of, path_to, timestamp
+from halfopen.lab.frames import ETH, Bytes, Path, parse_syn_acks
+from halfopen.lab.sender import BATCH, Sender, packet_socket
+from halfopen.lab.sources import SLOW, SLOW_V4, SLOW_V6
+
+if TYPE_CHECKING:
+    from halfopen.lab.client import Client
+    from halfopen.lab.listener import Listener
+
+MAX_COUNT: Final = 100_000
+_FRAME: Final = 128  # a SYN-ACK has 74 or 94 bytes
+_SO_ATTACH_FILTER: Final = 26
+_SO_RCVBUFFORCE: Final = 33
+_RECEIVE_BYTES: Final = 64 * 1024 * 1024
+_MSGHDR_WORDS: Final = 8
+_IDLE_S: Final = 0.02
+# A SYN without an answer goes again after 1 s, then 2, 4, 8 …, as clients do.
+_FIRST_RETRY_S: Final = 1.0
+
+
+def check_delay(delay_s: float, spread_s: float) -> None:
+    """Raises: UsageError for a delay the lab does not wait."""
+    if not (delay_s >= 0 and spread_s >= 0 and delay_s + spread_s <= MAX_DURATION_S):
+        raise UsageError(f"slow clients answer within 0 to {MAX_DURATION_S:g} s, not {delay_s} + {spread_s}")
+
+
+class Capture:
+    """SYN-ACKs for the slow clients' addresses, as they come in on the client's device."""
+
+    def __init__(self, client: Client, v6: bool, port: int) -> None:
+        self._v6 = v6
+        self._port = port
+        self.socket = packet_socket(client, 0x86DD if v6 else 0x0800)
+        try:
+            self.socket.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, _RECEIVE_BYTES)
+        except PermissionError:  # in a user namespace of an older kernel: the default buffer, and SYN-ACKs come again
+            pass
+        _only_for_slow_clients(self.socket, v6)
+        self._frames = np.zeros((BATCH, _FRAME), dtype=np.uint8)
+        self._vectors = np.empty((BATCH, 2), dtype=np.uint64)
+        turn = np.arange(BATCH, dtype=np.uint64)
+        self._vectors[:, 0] = turn * np.uint64(_FRAME) + np.uint64(self._frames.ctypes.data)
+        self._vectors[:, 1] = _FRAME
+        self._headers = np.zeros((BATCH, _MSGHDR_WORDS), dtype=np.uint64)
+        self._headers[:, 2] = turn * np.uint64(16) + np.uint64(self._vectors.ctypes.data)
+        self._headers[:, 3] = 1
+        self._libc = ctypes.CDLL(None, use_errno=True)
+        self._libc.recvmmsg.argtypes = [ctypes.c_int, ctypes.c_void_p, ctypes.c_uint, ctypes.c_int, ctypes.c_void_p]
+        self._poll = select.poll()
+        self._poll.register(self.socket.fileno(), select.POLLIN)
+
+    def wait(self, seconds: float) -> None:
+        """Wait until there is something to take, at most so long."""
+        self._poll.poll(max(0.0, seconds) * 1000)
+
+    def take(self) -> Bytes:
+        """The frames that are here now, at most a batch; a view that the next call overwrites."""
+        n = self._libc.recvmmsg(self.socket.fileno(), self._headers.ctypes.data, BATCH, socket.MSG_DONTWAIT, None)
+        return self._frames[: max(0, n)]
+
+    def close(self) -> None:
+        self.socket.close()
+
+
+def _only_for_slow_clients(s: socket.socket, v6: bool) -> None:
+    """Attach a classic BPF filter on the frame's destination, so that a flood's SYN-ACKs cost nothing here."""
+    if v6:
+        high = int(ipaddress.IPv6Network(SLOW_V6).network_address) >> 64
+        code = [
+            (0x20, 0, 0, ETH + 24),  # ld [destination]
+            (0x15, 0, 3, high >> 32),
+            (0x20, 0, 0, ETH + 28),
+            (0x15, 0, 1, high & 0xFFFFFFFF),
+        ]
+    else:
+        block = ipaddress.IPv4Network(SLOW_V4)
+        code = [
+            (0x20, 0, 0, ETH + 16),
+            (0x54, 0, 0, int(block.netmask)),
+            (0x15, 0, 1, int(block.network_address)),
+        ]
+    code += [(0x06, 0, 0, 0xFFFFFFFF), (0x06, 0, 0, 0)]
+    packed = b"".join(struct.pack("=HBBI", *op) for op in code)
+    buffer = ctypes.create_string_buffer(packed, len(packed))
+    s.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, struct.pack("@HP", len(code), ctypes.addressof(buffer)))
+
+
+class _Clients:
+    """The state of `n` slow clients as arrays, and what is due at a time."""
+
+    def __init__(self, source: Bytes, port: NDArray[np.uint16], seq: NDArray[np.uint32], delay_s: NDArray[np.float64]):
+        n = len(seq)
+        self.source, self.port, self.seq, self.delay_s = source, port, seq, delay_s
+        self.retry_at = np.full(n, np.inf)
+        self.retry_after = np.full(n, _FIRST_RETRY_S)
+        self.ack_at = np.full(n, np.inf)
+        self.answered = np.zeros(n, dtype=np.bool_)
+        self.completed = np.zeros(n, dtype=np.bool_)
+        self.server_seq = np.zeros(n, dtype=np.uint32)
+        self.echo = np.zeros(n, dtype=np.uint32)
+        key = keys_of(source, port)
+        self._order = np.argsort(key)
+        self._sorted = key[self._order]
+
+    def sent(self, index: NDArray[np.intp], now: float) -> None:
+        """Their SYN went out."""
+        self.retry_at[index] = now + self.retry_after[index]
+        self.retry_after[index] *= 2
+
+    def answer(self, frames: Bytes, v6: bool, port: int, now: float) -> None:
+        """Note the SYN-ACKs among captured frames."""
+        found = parse_syn_acks(frames, v6, port)
+        if not len(found.seq):
+            return
+        key = keys_of(found.source, found.source_port)
+        at = np.minimum(np.searchsorted(self._sorted, key), len(self._sorted) - 1)
+        mine = self._sorted[at] == key
+        index = self._order[at[mine]]
+        self.server_seq[index] = found.seq[mine]
+        self.echo[index] = found.timestamp[mine]
+        new = index[~self.answered[index]]
+        self.answered[new] = True
+        self.retry_at[new] = np.inf
+        self.ack_at[new] = now + self.delay_s[new]
+
+    def next_at(self) -> float:
+        """When something is due next; infinity when nothing is."""
+        return float(min(self.ack_at.min(initial=np.inf), self.retry_at.min(initial=np.inf)))
+
+
+class Slow:
+    """`n` slow clients at work in a background thread, until all have completed, `stop` is called or the lab closes.
+
+    completed: final ACKs sent. answered: SYN-ACKs received.
+    """
+
+    def __init__(
+        self,
+        client: Client,
+        listener: Listener,
+        n: int,
+        delay_s: float,
+        spread_s: float,
+        rate: float | None,
+        sources: str,
+        target: str,
+    ) -> None:
+        self.listener = listener
+        self.count = n
+        self.failed: HalfopenError | None = None
+        self._path = path_to(target, listener.port)
+        source, port = SLOW[sources].pair(client.turns.take(SLOW, sources, self._path.v6, n), self._path.v6)
+        seq = client.random_seq(n)
+        delay = delay_s + spread_s * (client.random_seq(n) / 2**32)
+        self._clients = _Clients(source, port, seq, delay)
+        self._rate = rate
+        self._begun = time.monotonic()
+        self._until = self._begun + MAX_DURATION_S
+        self._asked = 0
+        self._client = client
+        # Listening before the first SYN goes out, or its answer would be missed.
+        self._capture = Capture(client, self._path.v6, listener.port)
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="lab-slow", daemon=True)
+        self._thread.start()
+
+    @property
+    def completed(self) -> int:
+        """How many have sent their final ACK."""
+        return int(self._clients.completed.sum())
+
+    @property
+    def answered(self) -> int:
+        """How many have had a SYN-ACK."""
+        return int(self._clients.answered.sum())
+
+    def _run(self) -> None:
+        try:
+            with self._client.sender() as sender:
+                while not self._stop.is_set() and self.completed < self.count and time.monotonic() < self._until:
+                    self._step(sender)
+        except HalfopenError as e:
+            self.failed = e
+        finally:
+            self._capture.close()
+
+    def _step(self, sender: Sender) -> None:
+        self._send_syns(sender)
+        while len(frames := self._capture.take()):
+            self._clients.answer(frames, self._path.v6, self._path.port, time.monotonic())
+        self._send_acks(sender)
+        now = time.monotonic()
+        wait = min(_IDLE_S, self._clients.next_at() - now)
+        if self._asked < self.count:
+            wait = min(wait, self._asked / self._rate - (now - self._begun) if self._rate else 0.0)
+        self._capture.wait(wait)
+
+    def _send_syns(self, sender: Sender) -> None:
+        now, clients = time.monotonic(), self._clients
+        due = self.count if self._rate is None else min(self.count, int((now - self._begun) * self._rate) + 1)
+        last = min(due, self._asked + BATCH)
+        again = np.flatnonzero(clients.retry_at <= now)[:BATCH]
+        index = np.concatenate([np.arange(self._asked, last), again])
+        self._asked = last
+        if len(index):
+            frames = self._path.syns(clients.source[index], clients.port[index], clients.seq[index], timestamp())
+            clients.sent(index, now)
+            sender.send(frames)
+
+    def _send_acks(self, sender: Sender) -> None:
+        clients = self._clients
+        index = np.flatnonzero(clients.ack_at <= time.monotonic())[: 16 * BATCH]
+        if not len(index):
+            return
+        one = np.uint32(1)
+        frames = self._path.acks(
+            clients.source[index],
+            clients.port[index],
+            clients.seq[index] + one,
+            clients.server_seq[index] + one,
+            timestamp(),
+            clients.echo[index],
+        )
+        sender.send(frames)
+        clients.ack_at[index] = np.inf
+        clients.completed[index] = True
+
+    def wait(self, timeout: float | None = None) -> int:
+        """Wait until all have completed, at most `timeout` seconds; how many have. Raises: what went wrong."""
+        self._thread.join(timeout)
+        if self.failed is not None:
+            raise self.failed
+        return self.completed
+
+    def stop(self) -> int:
+        """End it now: who has not completed never will. How many have. Raises: what went wrong meanwhile."""
+        self._stop.set()
+        return self.wait()
+
+
+__all__ = ["MAX_COUNT", "Path", "Slow", "check_delay"]
