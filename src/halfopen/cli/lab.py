@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+import signal
+import subprocess
 import sys
 import threading
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from types import FrameType
+from typing import TYPE_CHECKING, NoReturn
 
 import click
 
@@ -18,6 +21,7 @@ if TYPE_CHECKING:
 
 _MOST_S = 600.0
 _DEFER_S = 60
+_ENDS_ITSELF_S = 3.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +38,7 @@ class _Plan:
     stay_s: float
 
 
-@click.command(context_settings={"ignore_unknown_options": False})
+@click.command()
 @click.option("--half-open", metavar="N", type=click.IntRange(0, 2_000_000), default=100, show_default=True,
               help="Leave so many connections half-open.")  # fmt: skip
 @click.option("--rate", metavar="R", type=click.FloatRange(0, 1_000_000, min_open=True),
@@ -132,11 +136,25 @@ def _look(lab: Lab, outside_uid: int) -> str:
     return f"nsenter --preserve-credentials --user=/proc/{os.getpid()}/ns/user {status}"
 
 
+class _Interrupted(KeyboardInterrupt):
+    """Ctrl-C, which the terminal gave the command too; SIGTERM is for the lab alone."""
+
+
+def _interrupted(number: int, _: FrameType | None) -> NoReturn:
+    raise _Interrupted
+
+
 def _run(lab: Lab, words: tuple[str, ...]) -> int:
     """Run the command inside the server's namespace; its exit code (128 + N when signal N ended it)."""
+    signal.signal(signal.SIGINT, _interrupted)
     process = lab.server.spawn(list(words), stdin=None, env={**os.environ, "HALFOPEN_NETNS": lab.server.netns_path})
     try:
         code: int = process.wait()
+    except _Interrupted:
+        try:
+            code = process.wait(_ENDS_ITSELF_S)
+        except subprocess.TimeoutExpired:
+            raise KeyboardInterrupt from None
     finally:
         lab.server.end(process)
     return code if code >= 0 else 128 - code

@@ -29,6 +29,8 @@ NOBODY: Final = Side("", "02:00:00:00:00:fe", "192.0.2.254", "2001:db8:1::fe")
 SPOOFED_V4: Final = "198.18.0.0/15"
 SPOOFED_V6: Final = "2001:db8:66::/48"
 
+QUEUE_PACKETS: Final = 1_000_000
+
 # A namespace's IPv4 settings start as copies of the first namespace's, so what matters is set.
 _V4_SETTINGS: Final = {"rp_filter": "0", "forwarding": "0", "accept_redirects": "0", "send_redirects": "0"}
 _V6_SETTINGS: Final = {"forwarding": "0", "accept_ra": "0", "accept_dad": "0", "disable_ipv6": "0"}
@@ -68,3 +70,8 @@ def address_batch(mine: Side, other: Side, ipv6: bool) -> str:
         if ipv6:
             lines.append(f"route add {SPOOFED_V6} via {NOBODY.v6} dev {mine.device}")
     return "".join(f"{line}\n" for line in lines if line)
+
+
+def queue_command(device: str) -> list[str]:
+    """The command that gives a device a queue of packets, long enough for a million timers that fire together."""
+    return ["tc", "qdisc", "replace", "dev", device, "root", "pfifo", "limit", str(QUEUE_PACKETS)]

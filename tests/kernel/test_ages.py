@@ -1,0 +1,64 @@
+"""Ages from one look, against the times at which the SYNs were sent."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+
+import halfopen
+from halfopen.core.model import build
+from halfopen.core.timing import release_time_s
+from peers import until
+
+if TYPE_CHECKING:
+    from halfopen.lab import Lab
+
+
+@pytest.mark.slow
+def test_ages_within_5_percent_or_50_ms_up_to_15_s(lab: Lab) -> None:
+    web = lab.server.listen(8080, backlog=4096)
+    # Spread over one and a half seconds, so that every look meets every phase of the timers.
+    sent = lab.client.half_open(web, 600, rate=400)
+    sent.settled()
+    sent_at = {
+        (bytes(a), int(p)): float(t) for a, p, t in zip(sent.source, sent.source_port, sent.sent_at_s, strict=True)
+    }
+    looks, worst = 0, 0.0
+    began = float(sent.sent_at_s[0])
+    while time.monotonic() - began < 15.2:
+        before = time.monotonic()
+        sample = halfopen.sample(lab.server.netns_path, owners=False)
+        after = time.monotonic()
+        rows = sample.requests
+        assert len(rows) == 600
+        ages = build(sample).ages_s
+        true = np.array(
+            [
+                (before + after) / 2 - sent_at[(bytes(a), int(p))]
+                for a, p in zip(rows["remote_address"], rows["remote_port"], strict=True)
+            ]
+        )
+        allowed = np.maximum(true * 0.05, 0.05) + (after - before)
+        error = np.abs(ages - true)
+        worst = max(worst, float((error / allowed).max()))
+        assert (error <= allowed).all(), (true[error > allowed], ages[error > allowed])
+        looks += 1
+        time.sleep(0.1)
+    assert looks > 100
+
+
+@pytest.mark.parametrize("retries", [1, 2])
+def test_release_time_of_a_listener_of_its_own(lab: Lab, retries: int) -> None:
+    web = lab.server.listen(8080, retries=retries)
+    sent = lab.client.half_open(web, 5)
+    assert sent.settled() == 5
+    model = halfopen.snapshot(lab.server.netns_path)
+    [view] = model.listeners
+    assert (view.retries, view.overridden) == (retries, True)
+    assert view.release_time_s == release_time_s(retries)
+    until(lambda: lab.server.half_open() == 0, timeout=view.release_time_s + 2)
+    lived = time.monotonic() - float(sent.sent_at_s[0])
+    assert view.release_time_s - 0.05 <= lived <= view.release_time_s * 1.13 + 0.3

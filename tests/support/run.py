@@ -1,0 +1,48 @@
+"""The command line as its user runs it: a process, its output and its exit code."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+SRC = Path(__file__).parents[2] / "src"
+
+
+def environment(**more: str) -> dict[str, str]:
+    """The environment of a child that runs this checkout's halfopen."""
+    return {**os.environ, "PYTHONPATH": str(SRC), "COLUMNS": "120", **more}
+
+
+def halfopen(*words: str, env: dict[str, str] | None = None, **options: Any) -> subprocess.CompletedProcess[str]:
+    """Run `halfopen` with these words; no terminal, standard input empty."""
+    return subprocess.run(
+        [sys.executable, "-m", "halfopen", *words],
+        env=environment(**(env or {})),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+        **options,
+    )
+
+
+def document(*words: str, **options: Any) -> Any:
+    """The JSON document a command prints. Raises: AssertionError when it failed."""
+    done = halfopen(*words, **options)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def one_line(done: subprocess.CompletedProcess[str], code: int) -> str:
+    """The one line on standard error of a command that must fail with `code` and no traceback."""
+    assert done.returncode == code, (done.returncode, done.stdout, done.stderr)
+    lines = done.stderr.strip().splitlines()
+    assert len(lines) == 1, done.stderr
+    assert "Traceback" not in done.stderr
+    assert lines[0].startswith("halfopen: ")
+    return lines[0]
