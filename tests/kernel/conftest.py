@@ -36,12 +36,13 @@ def _refusal() -> str | None:
     return user_namespace_refusal()
 
 
-@pytest.fixture(scope="session", autouse=True)
-def _may_make_namespaces() -> None:
-    """Without root, become root of a user namespace; with it, nothing."""
-    from halfopen.lab import enter_user_namespace
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Without root, become root of a user namespace: now, as pytest's watchdog is a thread and tests start more."""
+    chosen = [item for item in session.items if item.path.is_relative_to(HERE)]
+    if chosen and not session.config.option.collectonly and not _refusal():
+        from halfopen.lab import enter_user_namespace
 
-    enter_user_namespace()
+        enter_user_namespace()
 
 
 @pytest.fixture

@@ -20,8 +20,6 @@ import pytest
 from halfopen.core.errors import HalfopenError, UsageError
 from halfopen.lab import Lab, LabError, Listener
 
-pytestmark = pytest.mark.kernel
-
 HERE = Path(__file__).parent
 SRC = HERE.parents[1] / "src"
 
@@ -37,12 +35,6 @@ def _witness() -> Any:
 
 @pytest.fixture(scope="module")
 def shared() -> Iterator[Lab]:
-    with Lab() as lab:
-        yield lab
-
-
-@pytest.fixture
-def lab() -> Iterator[Lab]:
     with Lab() as lab:
         yield lab
 
@@ -388,7 +380,7 @@ def test_settings_are_the_kernels_own_but_for_somaxconn(shared: Lab) -> None:
 # --- ends
 
 SCRIPT = """
-import json, os, sys
+import json, select, sys
 from halfopen.lab import Lab
 with Lab() as lab:
     web = lab.server.listen(0, backlog=20000, other_process=True)
@@ -397,27 +389,16 @@ with Lab() as lab:
     other = lab.server.spawn(["sleep", "600"])
     print(json.dumps({
         "paths": [lab.server.netns_path, lab.client.netns_path],
-        "inodes": [lab.server.inode, lab.client.inode],
         "children": [*web.pids, other.pid],
     }), flush=True)
-    sys.stdin.readline()
+    while not select.select([sys.stdin], [], [], 0.2)[0]:
+        pass  # never blocked for long: Python may lose a signal that comes as it blocks
     ENDING
 """
 
 
 def _environment(**more: str) -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": str(SRC), **more}
-
-
-def _processes_in(inodes: list[int]) -> list[str]:
-    found = []
-    for pid in filter(str.isdigit, os.listdir("/proc")):
-        try:
-            if os.stat(f"/proc/{pid}/ns/net").st_ino in inodes:
-                found.append(pid)
-        except OSError:
-            continue
-    return found
 
 
 def _gone(pid: int) -> bool:
@@ -456,8 +437,8 @@ def test_nothing_is_left_however_it_ends(end: str) -> None:
             process.stdin.flush()
         process.wait(10)
         until(lambda: all(_gone(pid) for pid in made["children"]))
+        # A namespace ends after its last process and takes its veth along, so this says it all.
         witness.wait_gone()
-        assert _processes_in(made["inodes"]) == []
 
 
 # --- the command

@@ -126,6 +126,27 @@ def test_what_goes_in_time_is_no_leftover() -> None:
     assert len(asked_at) == 3
 
 
+def test_a_rule_is_told_with_its_table_and_chain() -> None:
+    ruleset = """
+    table inet a {
+        set blocked {
+            type ipv4_addr
+            elements = { 192.0.2.1, 192.0.2.2 }
+        }
+        chain in {
+            type filter hook input priority filter; policy accept;
+            tcp dport 443 drop
+        }
+    }
+    table ip b {
+    }
+    """
+    told = set(leftovers.with_context(ruleset))
+    assert "table inet a chain in tcp dport 443 drop" in told
+    assert "table inet a set blocked elements = { 192.0.2.1, 192.0.2.2 }" in told
+    assert "table ip b" in told
+
+
 # Whole runs, each a pytest of its own with the same plugin.
 
 

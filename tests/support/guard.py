@@ -24,11 +24,6 @@ def skips_forbidden() -> bool:
 @pytest.hookimpl(tryfirst=True)
 def pytest_sessionstart(session: pytest.Session) -> None:
     leftovers.mark_this_run()
-    look_again(session)
-
-
-def look_again(session: pytest.Session) -> None:
-    """Take what is there now for what was there before: the run itself moved to another namespace."""
     session.stash[_before] = leftovers.look()
 
 

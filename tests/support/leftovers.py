@@ -237,7 +237,7 @@ def _rules() -> frozenset[str]:
         return frozenset()
     if shutil.which("nft"):
         text = _output("nft", "--stateless", "list", "ruleset")
-        return frozenset(_with_context(text))
+        return frozenset(with_context(text))
     # Asking iptables where nobody uses it would load its modules.
     if shutil.which("iptables-save") and os.path.exists("/proc/net/ip_tables_names"):
         lines = (re.sub(r"\[\d+:\d+\]", "", line) for line in _output("iptables-save").splitlines())
@@ -245,13 +245,14 @@ def _rules() -> frozenset[str]:
     return frozenset()
 
 
-def _with_context(ruleset: str) -> Iterator[str]:
+def with_context(ruleset: str) -> Iterator[str]:
+    """The lines of `nft list ruleset`, each behind the names of its table and chain."""
     context: list[str] = []
     for line in map(str.strip, ruleset.splitlines()):
         if line.endswith("{"):
             context.append(line[:-1].strip())
             yield " ".join(context)
-        elif line == "}":
+        elif line == "}" and context:
             context.pop()
         elif line:
             yield " ".join([*context, line])

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
+import select
 import signal
 import subprocess
 import sys
-import threading
+import time
 from dataclasses import dataclass
 from types import FrameType
 from typing import TYPE_CHECKING, NoReturn
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 _MOST_S = 600.0
 _DEFER_S = 60
 _ENDS_ITSELF_S = 3.0
+# Python loses a signal that comes while it is about to block, which busy threads make likely: never block for long.
+_LOOK_S = 0.2
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,8 +90,14 @@ def command(
         print(f"lab: {told}; {look}", file=sys.stderr if command else sys.stdout, flush=True)
         if command:
             return _run(lab, command)
-        threading.Event().wait(stay_s)
+        _stay(stay_s)
     return 0
+
+
+def _stay(seconds: float) -> None:
+    deadline = time.monotonic() + seconds
+    while (left := deadline - time.monotonic()) > 0:
+        time.sleep(min(left, _LOOK_S))
 
 
 def _begin(lab: Lab, plan: _Plan) -> str:
@@ -144,12 +153,23 @@ def _interrupted(number: int, _: FrameType | None) -> NoReturn:
     raise _Interrupted
 
 
+def _ended(process: subprocess.Popen[str]) -> int:
+    """The exit code, as soon as there is one."""
+    pidfd = os.pidfd_open(process.pid)
+    try:
+        while not select.select([pidfd], [], [], _LOOK_S)[0]:
+            pass
+    finally:
+        os.close(pidfd)
+    return process.wait()
+
+
 def _run(lab: Lab, words: tuple[str, ...]) -> int:
     """Run the command inside the server's namespace; its exit code (128 + N when signal N ended it)."""
     signal.signal(signal.SIGINT, _interrupted)
     process = lab.server.spawn(list(words), stdin=None, env={**os.environ, "HALFOPEN_NETNS": lab.server.netns_path})
     try:
-        code: int = process.wait()
+        code = _ended(process)
     except _Interrupted:
         try:
             code = process.wait(_ENDS_ITSELF_S)

@@ -75,8 +75,10 @@ def _fail(message: str, code: int) -> NoReturn:
 
 
 def run(arguments: list[str] | None = None) -> Any:
-    """Run one command line, with exceptions as they are."""
-    return cli.main(args=arguments, prog_name="halfopen", standalone_mode=False)
+    """Run one command line, with exceptions as they are (click's own `main` would turn a closed pipe into exit code 1)."""
+    words = sys.argv[1:] if arguments is None else arguments
+    with cli.make_context("halfopen", list(words)) as ctx:
+        return cli.invoke(ctx)
 
 
 def main() -> NoReturn:

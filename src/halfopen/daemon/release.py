@@ -107,8 +107,9 @@ def _key(row: Any) -> tuple[int, bytes, bytes, int, int]:
     )
 
 
-def _scene(look: socket, chosen: Filter) -> _Scene:
-    listeners, _ = sockdiag.listeners(look)
+def _scene(chosen: Filter) -> _Scene:
+    with sockdiag.open_socket() as look:
+        listeners, _ = sockdiag.listeners(look)
     settings = procfs.settings()
     options, _ = read_options(owners.holders(listeners["inode"].tolist()), settings)
     groups = join.groups(listeners)
@@ -120,21 +121,23 @@ def _scene(look: socket, chosen: Filter) -> _Scene:
     return _Scene(listeners, options, rto_max_s(settings), chosen, kernel_code(chosen), may_defer, groups)
 
 
-def _slices(look: socket, code: bytes, tally: _Tally) -> Iterator[tuple[float, NDArray[Any]]]:
+def _slices(code: bytes, tally: _Tally) -> Iterator[tuple[float, NDArray[Any]]]:
     """Slices of a dump, each with the time before which its content cannot have been read."""
-    # The kernel fills the next slice while it hands out the last one, so a slice is as old as the recv() before its own.
-    filled = asked = time.monotonic()
-    for part in sockdiag.slices(look, code, stretch=0):
-        tally.interrupted |= part.interrupted
-        for rows in part.parts:
-            yield filled, rows
-        filled, asked = asked, time.monotonic()
+    # A socket of its own for each look: one that was broken off answers EBUSY to the next.
+    with sockdiag.open_socket() as look:
+        # The kernel fills the next slice while it hands out the last one: a slice is as old as the recv() before its own.
+        filled = asked = time.monotonic()
+        for part in sockdiag.slices(look, code, stretch=0):
+            tally.interrupted |= part.interrupted
+            for rows in part.parts:
+                yield filled, rows
+            filled, asked = asked, time.monotonic()
 
 
-def _pass(look: socket, kill: socket, scene: _Scene, tally: _Tally, stop: threading.Event) -> int:
+def _pass(kill: socket, scene: _Scene, tally: _Tally, stop: threading.Event) -> int:
     """Walk the request sockets once and destroy the victims slice by slice; returns how many there were."""
     found = spared = 0
-    for read_at, rows in _slices(look, scene.code, tally):
+    for read_at, rows in _slices(scene.code, tally):
         if stop.is_set():
             break
         victims, kept = scene.victims(rows)
@@ -156,9 +159,9 @@ def _pass(look: socket, kill: socket, scene: _Scene, tally: _Tally, stop: thread
     return found
 
 
-def _count(look: socket, scene: _Scene, tally: _Tally) -> int:
+def _count(scene: _Scene, tally: _Tally) -> int:
     count = spared = 0
-    for _, rows in _slices(look, scene.code, tally):
+    for _, rows in _slices(scene.code, tally):
         victims, kept = scene.victims(rows)
         count += len(victims)
         spared += kept
@@ -170,16 +173,16 @@ def _run(chosen: Filter, tally: _Tally, dry_run: bool, stop: threading.Event) ->
     with sockdiag.open_socket() as kill:
         destroy.prepare(kill)
         destroy.probe(kill)
-        with sockdiag.open_socket() as look:
-            scene = _scene(look, chosen)
-            if dry_run:
-                tally.matched = tally.left = _count(look, scene, tally)
+        scene = _scene(chosen)
+        if dry_run:
+            tally.matched = tally.left = _count(scene, tally)
+            return
+        for _ in range(MAX_PASSES):
+            if stop.is_set():
+                break
+            if not _pass(kill, scene, tally, stop) and not stop.is_set():
                 return
-            for _ in range(MAX_PASSES):
-                if not _pass(look, kill, scene, tally, stop) and not stop.is_set():
-                    tally.left = 0
-                    return
-            tally.left = _count(look, scene, tally)
+        tally.left = _count(scene, tally)
 
 
 def execute(

@@ -1,0 +1,93 @@
+"""Namespaces: by name, by path, by pid, all of them; those that vanish; and never the main thread's own."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+import pytest
+
+import halfopen
+from halfopen.core.errors import UnknownTarget
+from halfopen.kernel import netns
+from halfopen.kernel.discover import discover
+from peers import until
+from run import document, one_line
+from run import halfopen as command
+
+if TYPE_CHECKING:
+    from halfopen.lab import Lab
+
+
+def living(lab: Lab) -> int:
+    process = lab.server.spawn(["sleep", "60"])
+    until(lambda: os.readlink(f"/proc/{process.pid}/ns/net") == f"net:[{lab.server.inode}]")
+    return process.pid
+
+
+def test_by_path_and_by_pid(lab: Lab) -> None:
+    pid = living(lab)
+    web = lab.server.listen(8080)
+    lab.client.half_open(web, 9).settled()
+    for spec in (lab.server.netns_path, f"pid:{pid}", f"/proc/{pid}/ns/net"):
+        assert halfopen.snapshot(spec).half_open == 9
+        assert netns.resolve(spec).inode == lab.server.inode
+
+
+def test_all_finds_those_that_processes_live_in(lab: Lab) -> None:
+    pid = living(lab)
+    web = lab.server.listen(8080)
+    lab.client.half_open(web, 9).settled()
+    status = document("status", "--netns", "all", "--json")
+    by_name = {n["netns"]: n for n in status["namespaces"]}
+    assert by_name[f"pid:{pid}"]["half_open"] == 9
+    assert by_name[f"pid:{pid}"]["netns_inode"] == lab.server.inode
+    assert by_name[f"pid:{pid}"]["lives_in"].startswith("sleep")
+    assert "self" in by_name
+    rows = document("list", "--netns", "all", "--json")["connections"]
+    assert [row["local_port"] for row in rows if row["netns"] == f"pid:{pid}"] == [8080] * 9
+    text = command("status", "--netns", "all").stdout
+    assert f"[pid:{pid}] 9 half-open connections" in text
+
+
+def test_one_that_vanishes_meanwhile_is_skipped_and_mentioned(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    from halfopen.kernel import discover as discover_
+    from halfopen.kernel import reader
+
+    found = discover()
+    found.namespaces.append(netns.Netns("ghost", 1, "/proc/1/fd/99999/gone"))
+    monkeypatch.setattr(discover_, "discover", lambda: found)
+    samples, skipped = reader.read_all()
+    assert len(samples) == len(found.namespaces) - 1
+    assert any(line.startswith("ghost: skipped:") for line in skipped)
+
+
+def test_reading_elsewhere_leaves_the_main_thread_where_it_is(lab: Lab) -> None:
+    before = os.stat(netns.SELF).st_ino
+    halfopen.snapshot(lab.server.netns_path)
+    assert os.stat(netns.SELF).st_ino == before != lab.server.inode
+
+
+def test_unknown_ones(lab: Lab) -> None:
+    for spec, words in (
+        ("no-such-name", "/run/netns/no-such-name"),
+        ("pid:4194305", "pid:4194305"),
+        ("/no/such/path", "/no/such/path"),
+        ("/etc/hostname", "is not a network namespace"),
+        ("/proc/self/ns/uts", "is not a network namespace"),
+    ):
+        with pytest.raises(UnknownTarget):
+            netns.resolve(spec)
+        for words_ in (("status",), ("list",), ("release", "--all", "--yes"), ("watch", "--count", "1")):
+            assert words in one_line(command(*words_, "--netns", spec), 3)
+
+
+def test_settings_and_counters_are_those_of_the_namespace(lab: Lab) -> None:
+    lab.server.set_sysctl("net.ipv4.tcp_synack_retries", 3)
+    there = halfopen.sample(lab.server.netns_path)
+    assert there.settings["tcp_synack_retries"] == 3
+    assert halfopen.snapshot(lab.server.netns_path).release_time_s == 15
+    assert there.counters["PassiveOpens"] == 0
+    web = lab.server.listen(8080)
+    lab.client.connect(web, 4)
+    assert halfopen.sample(lab.server.netns_path).counters["PassiveOpens"] == 4

@@ -1,0 +1,153 @@
+"""watch: quiet until something happens, an alarm when it does, a release by age, an end in order."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from peers import until
+from run import environment
+from run import halfopen as command
+
+if TYPE_CHECKING:
+    from halfopen.lab import Lab
+
+
+def start(*words: str, **options: Any) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "halfopen", "watch", *words],
+        env=environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        **options,
+    )
+
+
+def events(text: str) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in text.splitlines()]
+
+
+def test_an_alarm_a_release_and_a_clear(lab: Lab, tmp_path: Path) -> None:
+    web = lab.server.listen(8080, backlog=4096)
+    audit = tmp_path / "audit.jsonl"
+    process = start(
+        *("--netns", lab.server.netns_path, "--interval", "100ms", "--duration", "5s", "--json"),
+        *("--release-older-than", "1500ms", "--audit-log", str(audit)),
+    )
+    assert process.stdout is not None
+    first = process.stdout.readline() + process.stdout.readline()
+    lab.client.half_open(web, 500).settled()
+    out, err = process.communicate(timeout=20)
+    assert (process.returncode, err) == (0, "")
+    seen = events(first + out)
+    names = [e["event"] for e in seen if e["event"] != "reading"]
+    assert names == ["begin", "alarm", "released", "clear", "end"]
+    by_name = {e["event"]: e for e in seen}
+    assert by_name["alarm"]["half_open"] >= 50
+    assert by_name["alarm"]["usual"] == 0
+    assert (by_name["released"]["released"], by_name["released"]["left"]) == (500, 0)
+    assert by_name["clear"]["half_open"] == 0
+    assert all(e["schema"] == "halfopen.watch/1" for e in seen)
+    assert [json.loads(line)["phase"] for line in audit.read_text().splitlines()] == ["begin", "done"]
+    assert lab.server.half_open() == 0
+
+
+def test_quiet_while_nothing_changes(lab: Lab) -> None:
+    web = lab.server.listen(8080)
+    lab.client.half_open(web, 7).settled()
+    done = command("watch", "--netns", lab.server.netns_path, "--interval", "50ms", "--count", "10")
+    lines = done.stdout.splitlines()
+    assert len([line for line in lines if "half-open" in line and "watching" not in line]) == 2, lines  # one, and the end
+    every = command("watch", "--netns", lab.server.netns_path, "--interval", "50ms", "--count", "10", "--all-lines")
+    assert len(every.stdout.splitlines()) == 12
+
+
+def test_it_releases_nothing_unless_told(lab: Lab) -> None:
+    web = lab.server.listen(8080)
+    lab.client.half_open(web, 60).settled()
+    done = command("watch", "--netns", lab.server.netns_path, "--interval", "50ms", "--count", "3")
+    assert "ALARM" in done.stdout
+    assert lab.server.half_open() == 60
+
+
+def test_a_signal_ends_it_in_order(lab: Lab) -> None:
+    for number in (signal.SIGTERM, signal.SIGINT):
+        process = start("--netns", lab.server.netns_path, "--interval", "10s")
+        assert process.stdout is not None
+        process.stdout.readline()
+        process.stdout.readline()
+        process.send_signal(number)
+        out, err = process.communicate(timeout=5)
+        assert (process.returncode, err) == (0, "")
+        assert "ended after 1 reading" in out
+
+
+def test_a_closed_pipe_ends_it(lab: Lab) -> None:
+    process = start("--netns", lab.server.netns_path, "--interval", "50ms", "--all-lines")
+    assert process.stdout is not None
+    assert process.stderr is not None
+    process.stdout.readline()
+    process.stdout.close()
+    assert process.wait(timeout=5) == 0
+    assert process.stderr.read() == ""
+    process.stderr.close()
+
+
+def test_a_namespace_that_vanishes_is_mentioned_once_and_survived(tmp_path: Path) -> None:
+    from halfopen.lab import Lab
+
+    with Lab() as first:
+        link = tmp_path / "ns"
+        link.symlink_to(first.server.netns_path)
+        process = start("--netns", str(link), "--interval", "50ms", "--duration", "2s", "--json")
+        assert process.stdout is not None
+        process.stdout.readline()
+        process.stdout.readline()
+    out, err = process.communicate(timeout=10)
+    assert (process.returncode, err) == (0, "")
+    troubles = [e for e in events(out) if e["event"] == "trouble"]
+    assert len(troubles) == 1, out
+    assert events(out)[-1]["event"] == "end"
+
+
+def test_settings_from_a_file(lab: Lab, tmp_path: Path) -> None:
+    web = lab.server.listen(8080)
+    lab.client.half_open(web, 20).settled()
+    config = tmp_path / "watch.toml"
+    config.write_text(f'interval = "50ms"\nnetns = "{lab.server.netns_path}"\n[alarm]\nminimum = 10\n')
+    done = command("watch", "--config", str(config), "--count", "2")
+    assert done.returncode == 0, done.stderr
+    assert "ALARM" in done.stdout
+    assert "(alarm at 10)" in done.stdout
+
+
+def test_it_keeps_its_interval(lab: Lab) -> None:
+    begun = time.monotonic()
+    done = command("watch", "--netns", lab.server.netns_path, "--interval", "100ms", "--count", "11", "--json")
+    took = time.monotonic() - begun
+    readings = [e["time"] for e in events(done.stdout) if e["event"] == "reading"]
+    assert len(readings) == 11
+    assert 0.9 <= readings[-1] - readings[0] <= took
+
+
+def test_every_namespace(lab: Lab) -> None:
+    # A namespace is found through a process that lives in it.
+    process = lab.server.spawn(["sleep", "60"])
+    web = lab.server.listen(8080)
+    lab.client.half_open(web, 60).settled()
+
+    def there() -> bool:
+        return os.readlink(f"/proc/{process.pid}/ns/net") == f"net:[{lab.server.inode}]"
+
+    until(there)
+    done = command("watch", "--netns", "all", "--interval", "50ms", "--count", "2", "--json")
+    # Other tests' labs may be there too.
+    mine = [e for e in events(done.stdout) if e["event"] == "alarm" and e["netns"] == f"pid:{process.pid}"]
+    assert [a["half_open"] for a in mine] == [60]
