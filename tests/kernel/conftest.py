@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import getpass
+import os
 import shutil
 import sys
 from collections.abc import Iterator
@@ -42,6 +44,8 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     if chosen and not session.config.option.collectonly and not _refusal():
         from halfopen.lab import enter_user_namespace
 
+        # Its root is still who it was: pytest's temporary directory is named after, and owned by, that user.
+        os.environ.setdefault("LOGNAME", getpass.getuser())
         enter_user_namespace()
 
 

@@ -22,6 +22,7 @@ _SEND_BUFFER: Final = 1024 * 1024
 BATCH: Final = 512
 _SOL_NETLINK: Final = 270
 _NETLINK_CAP_ACK: Final = 10
+_TCP_REPAIR: Final = 19
 
 
 @dataclass(slots=True)
@@ -48,7 +49,7 @@ def prepare(s: socket.socket) -> None:
 
 
 def probe(s: socket.socket) -> None:
-    """Ask the kernel to destroy a socket that cannot exist, to learn whether it would.
+    """Learn whether the kernel would destroy sockets for us in the calling thread's namespace, without destroying any.
 
     Raises: NotPermitted without CAP_NET_ADMIN over the namespace, Unsupported without CONFIG_INET_DIAG_DESTROY.
     """
@@ -56,6 +57,13 @@ def probe(s: socket.socket) -> None:
 
     from halfopen.core.sample import REQUEST
 
+    # SOCK_DESTROY looks for the socket before it looks at the privilege (`sock_diag_destroy()`), so asking for one that
+    # cannot exist tells only whether the kernel can. TCP_REPAIR on a fresh socket needs the very same privilege.
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as fresh:
+        try:
+            fresh.setsockopt(socket.IPPROTO_TCP, _TCP_REPAIR, 1)
+        except PermissionError:
+            check(errno.EPERM)
     nobody = np.zeros(1, dtype=REQUEST)
     nobody["family"] = inet_diag.AF_INET
     nobody["local_port"] = nobody["remote_port"] = 1

@@ -43,27 +43,35 @@ def command(
     filter = chosen(older_than, retransmits, listener, source)
     found, skipped = models(netns, filter)
     form = "json" if as_json else form
-    parts, total, room = [], 0, _TABLE_LIMIT if limit is None and form == "table" else (limit or None)
+    parts, total, deferred = [], 0, 0
+    room = _TABLE_LIMIT if limit is None and form == "table" else (limit or None)
     for model in found:
         keep = filter.mask(model.sample.requests, model.ages_s)
         if no_deferred:
             keep &= ~model.is_deferred
         at = rows.order(model, np.flatnonzero(keep), sort)
         total += len(at)
+        deferred += int(np.count_nonzero(model.is_deferred[at]))
         parts.append(rows.Part(model, at if room is None else at[:room]))
         room = None if room is None else room - len(parts[-1].at)
     shown = sum(len(p.at) for p in parts)
     problems = [p for model in found for p in model.sample.completeness.problems] + skipped
     if form == "json":
-        head: dict[str, Any] = {"schema": "halfopen.list/1", "time": found[0].sample.wall_s, "total": total, "problems": problems}
+        head: dict[str, Any] = {
+            "schema": "halfopen.list/1",
+            "time": found[0].sample.wall_s,
+            "total": total,
+            "deferred": deferred,
+            "problems": problems,
+        }
         _print(rows.json_lines(head, parts))
         return
     _print({"csv": rows.csv_lines, "ndjson": rows.ndjson_lines}[form](parts) if form != "table" else rows.table(parts, netns == "all"))
     for problem in problems:
         click.echo(f"halfopen: {problem}", err=True)
     if form == "table":
-        deferred = sum(int(np.count_nonzero(p.model.is_deferred[p.at])) for p in parts)
-        words = plural(total, "half-open connection") if not deferred else f"{plural(total, 'connection')} in SYN_RECV"
+        words = plural(total - deferred, "half-open connection")
+        words += f" and {deferred:,} deferred-accept" if deferred else ""
         more = f", {shown:,} shown (--limit 0 shows all)" if shown < total else ""
         click.echo(f"{words}{more}")
 

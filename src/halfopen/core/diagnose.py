@@ -13,6 +13,9 @@ from halfopen.core.units import endpoint_text, plural, show_duration
 
 # Below this many half-open connections nothing is made of them: every busy server has some at any moment.
 FEW: Final = 50
+MANY: Final = 1000
+# More distinct sources than this share of the connections: nobody tries twice, as no real client would.
+SPREAD: Final = 0.3
 # A handshake that takes longer than this many seconds met loss or a client that does not mean it.
 SLOW_S: Final = 3.0
 MOST: Final = 0.5
@@ -62,7 +65,8 @@ def _here(model: Model) -> str:
     return "" if model.sample.netns == "self" else f" --netns {shlex.quote(model.sample.netns)}"
 
 
-def _inside(model: Model, command: str) -> str:
+def inside(model: Model, command: str) -> str:
+    """The command as it is run from here to work in the Model's namespace."""
     if model.sample.netns == "self":
         return command
     return f"nsenter --net={shlex.quote(model.sample.netns_path)} {command}"
@@ -70,11 +74,10 @@ def _inside(model: Model, command: str) -> str:
 
 def diagnose(model: Model) -> Verdict:
     """Judge one namespace."""
-    findings = [*_incomplete(model), *_settings(model), *_deferred(model)]
+    findings = _cause(model) if model.half_open >= FEW else []
     for view in model.listeners:
         findings += _accept_queue(view) + _syn_queue(model, view)
-    if model.half_open >= FEW:
-        findings += _cause(model)
+    findings += [*_incomplete(model), *_settings(model), *_deferred(model)]
     findings.sort(key=lambda f: -f.level)
     level = findings[0].level if findings else Level.OK
     commands = tuple(dict.fromkeys(f.command for f in findings if f.command))
@@ -118,7 +121,7 @@ def _accept_queue(view: ListenerView) -> list[Finding]:
     state = f"{view.accept_queue:,} of {limit:,} finished connections wait in the accept queue of {listener_name(view)}"
     if view.accept_queue < limit:
         return [Finding("accept-queue-filling", Level.NOTICE, f"{state}: {who} accepts too slowly")]
-    look = f"cat /proc/{view.processes[0].pid}/wchan /proc/{view.processes[0].pid}/status" if view.processes else None
+    look = f"cat /proc/{view.processes[0].pid}/status /proc/{view.processes[0].pid}/stack" if view.processes else None
     return [
         Finding(
             "accept-queue-full",
@@ -131,9 +134,10 @@ def _accept_queue(view: ListenerView) -> list[Finding]:
 
 def _syn_queue(model: Model, view: ListenerView) -> list[Finding]:
     fill = view.fill
-    if fill is None or fill < MOST or not view.syn_queue_limit or view.half_open < 4:
-        return []
     name, held = listener_name(view), view.half_open + view.deferred
+    # The kernel starts to prune above half, and above eight (`reqsk_timer_handler()`).
+    if fill is None or not view.syn_queue_limit or held * 2 <= max(8, view.syn_queue_limit):
+        return []
     cookies = model.sample.settings.get("tcp_syncookies", 1)
     command = _release_command(model, view, SLOW_S if view.ages.max > SLOW_S else None)
     if fill >= NEARLY_ALL:
@@ -168,7 +172,7 @@ def _settings(model: Model) -> list[Finding]:
     if settings.get("tcp_syncookies") == 0:
         text = "SYN cookies are off (tcp_syncookies = 0): a full queue turns clients away"
         found.append(
-            Finding("cookies-off", Level.WARNING, text, _inside(model, "sysctl -w net.ipv4.tcp_syncookies=1"))
+            Finding("cookies-off", Level.WARNING, text, inside(model, "sysctl -w net.ipv4.tcp_syncookies=1"))
         )
     if model.retries >= 5:
         shorter = timing.release_time_s(2, model.rto_max_s)
@@ -177,7 +181,7 @@ def _settings(model: Model) -> list[Finding]:
             f"(tcp_synack_retries = {model.retries}); 2 would make it {show_duration(shorter)}"
         )
         found.append(
-            Finding("release-time-long", Level.NOTICE, text, _inside(model, "sysctl -w net.ipv4.tcp_synack_retries=2"))
+            Finding("release-time-long", Level.NOTICE, text, inside(model, "sysctl -w net.ipv4.tcp_synack_retries=2"))
         )
     return found
 
@@ -185,28 +189,27 @@ def _settings(model: Model) -> list[Finding]:
 def _cause(model: Model) -> list[Finding]:
     """Why there are many, as far as ages, retransmissions and sources tell."""
     n, found = model.half_open, []
-    old = sum(sum(v.retransmits[2:]) for v in model.listeners) / n
     where = model.listeners[0] if model.listeners and model.listeners[0].half_open > n * MOST else None
-    command = _release_command(model, where, SLOW_S)
+    # What is younger than this may still complete, and is not offered for release.
+    command = _release_command(model, where, SLOW_S) if model.oldest_s > SLOW_S else None
+    fresh = f"{model.arrivals_per_s:,} in the last second" if model.arrivals_per_s else "none new in the last second"
+    if model.oldest_s < 1.0 and n < MANY:
+        text = f"{n:,} handshakes are under way, none older than a second: a burst of clients, or a flood that just began"
+        return [Finding("burst", Level.NOTICE, text)]
     top = model.sources[0] if model.sources else None
-    if model.oldest_s < 1.0 and model.arrivals_per_s < 1000:
-        text = f"{n:,} handshakes are under way, none older than a second: a burst of clients, not a pile-up"
-        return [Finding("burst", Level.OK, text)]
     if top is not None and top.share >= MOST:
-        text = f"{top.share:.0%} come from {top.prefix} ({top.half_open:,}): a few sources that never answer"
-        aimed = f"halfopen release{_here(model)} --source {top.prefix} --older-than {SLOW_S:g}s"
-        found.append(Finding("few-sources", Level.WARNING, text, aimed if model.oldest_s > SLOW_S else None))
-    elif model.distinct_sources > n * 0.3:
-        level = Level.CRITICAL if n >= 1000 else Level.WARNING
-        text = (
-            f"{n:,} from {model.distinct_sources:,} addresses, hardly one twice, and about {model.arrivals_per_s:,} new ones "
-            "a second: a SYN flood from spoofed addresses"
-        )
-        found.append(Finding("spoofed-flood", level, text, command if model.oldest_s > SLOW_S else None))
+        text = f"{top.share:.0%} come from {top.prefix} ({top.half_open:,}; {fresh}): a few sources that never answer"
+        aimed = f"halfopen release{_here(model)} --source {top.prefix} --older-than {SLOW_S:g}s" if command else None
+        found.append(Finding("few-sources", Level.WARNING, text, aimed))
+    elif model.distinct_sources > n * SPREAD:
+        level = Level.CRITICAL if n >= MANY else Level.WARNING
+        text = f"{n:,} from {model.distinct_sources:,} addresses ({fresh}): a SYN flood from spoofed addresses"
+        found.append(Finding("spoofed-flood", level, text, command))
+    old = sum(sum(v.retransmits[2:]) for v in model.listeners) / n
     if old >= MOST:
         text = f"{old:.0%} left two or more SYN-ACKs unanswered: no client behind them, or the way back to it is cut"
         found.append(Finding("unanswered", Level.WARNING, text, command))
     if not found:
-        text = f"{n:,} are waiting for the client's last ACK, the oldest for {show_duration(model.oldest_s)}: slow or lossy paths"
-        found.append(Finding("slow-clients", Level.WARNING, text, command if model.oldest_s > SLOW_S else None))
+        text = f"{n:,} wait for the client's last ACK, the oldest for {show_duration(model.oldest_s)} ({fresh}): slow or lossy paths"
+        found.append(Finding("slow-clients", Level.WARNING, text, command))
     return found

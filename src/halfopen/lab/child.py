@@ -10,6 +10,7 @@ import ctypes
 import json
 import mmap
 import os
+import resource
 import select
 import signal
 import socket
@@ -21,6 +22,9 @@ from typing import Any, Final
 PR_SET_PDEATHSIG: Final = 1
 TCP_SYNCNT: Final = 7
 _CHUNK: Final = 65536
+_ROUND: Final = 1000
+# Left for everything else the process opens.
+SPARE_DESCRIPTORS: Final = 256
 
 
 def die_with(parent: int) -> None:
@@ -72,10 +76,13 @@ def _open_listener(want: dict[str, Any], port: int) -> socket.socket:
 def serve(listeners: list[socket.socket], echo: bool, stop: int, count: Callable[[int], None]) -> None:
     """Accept everything until `stop` (a descriptor) is readable; echo what comes, or hold it in silence.
 
-    `count` is told how many were accepted in all, after each round.
+    `count` is told how many were accepted in all, after each round. Out of descriptors, the rest waits in the accept
+    queue until a client leaves.
     """
     held: dict[int, socket.socket] = {}
     accepted = 0
+    waiting = False
+    most = resource.getrlimit(resource.RLIMIT_NOFILE)[0] - SPARE_DESCRIPTORS
     with select.epoll() as poll:
         poll.register(stop, select.EPOLLIN | select.EPOLLHUP)
         by_fd = {s.fileno(): s for s in listeners}
@@ -88,25 +95,29 @@ def serve(listeners: list[socket.socket], echo: bool, stop: int, count: Callable
                         s.close()
                     return
                 if fd in by_fd:
-                    accepted += _accept_all(by_fd[fd], held, poll, echo)
+                    accepted += _accept_all(by_fd[fd], held, poll if echo else None, most)
                     count(accepted)
                 elif not _echo(held[fd]):
                     held.pop(fd).close()
+            if waiting != (len(held) >= most):
+                waiting = not waiting
+                for fd in by_fd:
+                    poll.modify(fd, 0 if waiting else select.EPOLLIN)
 
 
-def _accept_all(listener: socket.socket, held: dict[int, socket.socket], poll: select.epoll, echo: bool) -> int:
+def _accept_all(listener: socket.socket, held: dict[int, socket.socket], poll: select.epoll | None, most: int) -> int:
     n = 0
     # At most so many a round: a flood of real clients must not starve those already here.
-    while n < 1000:
+    while n < _ROUND and len(held) < most:
         try:
             s, _ = listener.accept()
         except BlockingIOError:
             break
-        except OSError:  # out of descriptors, or the client went meanwhile: the rest waits for the next round
+        except OSError:  # the client went meanwhile
             break
         s.setblocking(False)
         held[s.fileno()] = s
-        if echo:
+        if poll is not None:
             poll.register(s.fileno(), select.EPOLLIN)
         n += 1
     return n

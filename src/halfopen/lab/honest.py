@@ -9,6 +9,7 @@ import time
 from typing import TYPE_CHECKING, Final
 
 from halfopen.core.errors import UsageError
+from halfopen.lab.child import SPARE_DESCRIPTORS
 from halfopen.lab.errors import LabError
 
 if TYPE_CHECKING:
@@ -18,7 +19,6 @@ MAX_CLIENTS: Final = 20_000
 # So many at once: a burst beyond a small backlog would be dropped and cost each a second.
 _GROUP: Final = 64
 _GROUP_PATIENCE_S: Final = 0.25
-_SPARE_DESCRIPTORS: Final = 256
 
 
 class Honest:
@@ -27,7 +27,7 @@ class Honest:
     def __init__(self, client: Client, target: str, port: int, n: int, timeout: float) -> None:
         if isinstance(n, bool) or not isinstance(n, int) or not 0 <= n <= MAX_CLIENTS:
             raise UsageError(f"the lab has 0 to {MAX_CLIENTS:,} honest clients, not {n!r}")
-        _allow_descriptors(n)
+        _check_descriptors(n)
         self.sockets: list[socket.socket] = []
         family = socket.AF_INET6 if ":" in target else socket.AF_INET
         deadline = time.monotonic() + timeout
@@ -72,14 +72,12 @@ class Honest:
     stop = close
 
 
-def _allow_descriptors(n: int) -> None:
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+def _check_descriptors(n: int) -> None:
+    most = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
     # The lab's own listener accepts in the same process: two descriptors a connection.
-    need = 2 * n + _SPARE_DESCRIPTORS
-    if hard != resource.RLIM_INFINITY and need > hard:
-        raise LabError(f"{n} honest clients need {need} open files, the limit is {hard}", hint=f"ulimit -n {need}")
-    if soft != resource.RLIM_INFINITY and need > soft:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (need, hard))
+    need = 2 * (n + SPARE_DESCRIPTORS)
+    if most != resource.RLIM_INFINITY and need > most:
+        raise LabError(f"{n} honest clients need {need} open files, the limit is {most}", hint=f"ulimit -n {need}")
 
 
 def _begin(family: int, target: str, port: int, kept: list[socket.socket]) -> socket.socket:

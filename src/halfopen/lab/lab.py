@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import subprocess
 from types import TracebackType
 from typing import Self
@@ -21,7 +22,8 @@ class Lab:
     The namespaces have no name and are held by descriptors of this process alone, and every child process dies with
     it, so nothing is left behind however it ends. Traffic goes to listeners of `server` and nowhere else.
 
-    Use as a context manager. `seed` makes sequence numbers repeatable.
+    Use as a context manager; entering raises this process's soft limit of open files to the hard one, as every
+    accepted connection takes one. `seed` makes sequence numbers repeatable.
 
     Raises (on entering): NotPermitted without CAP_SYS_ADMIN (see `enter_user_namespace`), Unsupported without the `ip`
     command or veth devices.
@@ -50,6 +52,7 @@ class Lab:
     def __enter__(self) -> Self:
         if self._server is not None:
             raise LabError("this lab is open already")
+        _allow_descriptors()
         try:
             self._server = Server(self)
             self._client = Client(self)
@@ -85,6 +88,12 @@ class Lab:
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def _allow_descriptors() -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def _ip(host: Host, batch: str) -> None:

@@ -19,6 +19,7 @@ _STYLE = {Level.OK: "bold green", Level.NOTICE: "bold cyan", Level.WARNING: "bol
 _GIVE_UP_FIRST = ("p99", "release", "p50", "drops", "retransmits", "process")
 _PLAIN_WIDTH = 200
 MAX_LISTENERS = 12
+STANDS_OUT = 0.02
 
 
 def console(*, width: int | None = None, stderr: bool = False) -> Console:
@@ -64,7 +65,7 @@ def _listener_row(view: ListenerView) -> list[str]:
         inside = first.container or first.unit
         who += f" ({inside})" if inside else ""
     has = view.half_open > 0
-    deferred = f" +{view.deferred}d" if view.deferred else ""
+    deferred = f" (+{view.deferred:,} deferred)" if view.deferred else ""
     return [
         name,
         f"{view.half_open:,}{deferred}",
@@ -114,13 +115,18 @@ def status(out: Console, model: Model, verdict: Verdict) -> None:
         out.print(f"{plural(model.full, 'full socket')} in SYN_RECV (Fast Open or simultaneous open), not counted above")
     if model.sources:
         out.print()
-        rows = [[s.prefix, f"{s.half_open:,}", f"{s.share:.0%}", _seconds(s.oldest_s)] for s in model.sources]
+        # Where no prefix stands out, three lines show that as well as ten.
+        top = [s for s in model.sources if s.share >= STANDS_OUT] or model.sources[:3]
+        rows = [[s.prefix, f"{s.half_open:,}", f"{s.share:.1%}", _seconds(s.oldest_s)] for s in top]
         out.print(_table(SOURCE, rows, out.width))
-        out.print(Text(f"{model.distinct_sources:,} distinct sources in all", style="dim"))
+        if model.distinct_sources > 1:
+            out.print(Text(f"{model.distinct_sources:,} distinct sources in all", style="dim"))
     out.print()
     out.print(_release_time_line(model))
-    for command in verdict.next[:3]:
-        out.print(Text("Next  ", style="bold") + Text(command, style="cyan"), soft_wrap=True)
+    best, *others = verdict.next
+    for command in others[:2]:
+        out.print(Text("Also  ") + Text(command), soft_wrap=True)
+    out.print(Text("Next  ", style="bold") + Text(best, style="cyan"), soft_wrap=True)
 
 
 def summary(out: Console, models: list[Model], verdicts: list[Verdict], skipped: list[str]) -> None:
@@ -150,6 +156,6 @@ def released(out: Console, outcome: Released) -> None:
                 "completed can have been hit"
             )
     if outcome.spared:
-        out.print(f"{plural(outcome.spared, 'deferred-accept connection')} left alone")
+        out.print(f"{outcome.spared:,} left alone: deferred-accept, or not yet certain not to be")
     for problem in outcome.problems:
         out.print(problem)

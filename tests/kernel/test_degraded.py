@@ -1,0 +1,132 @@
+"""Less privilege, less kernel: what can be shown is shown, what is missing is said, and what cannot be done says why."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+
+import halfopen
+from halfopen.core.errors import NotPermitted, Unsupported
+from halfopen.core.model import build
+from halfopen.kernel import netns, procfs, reader, sockdiag
+from run import SRC, environment, one_line
+from run import halfopen as command
+
+if TYPE_CHECKING:
+    import subprocess
+
+    from halfopen.lab import Lab
+
+
+def as_nobody(lab: Lab, *words: str) -> subprocess.CompletedProcess[str]:
+    """Run halfopen inside the server's namespace without any privilege."""
+    setpriv = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--inh-caps=-all", "--bounding-set=-all"]
+    variables = [f"{k}={v}" for k, v in environment(HOME="/nonexistent", PYTHONPATH=_readable()).items()]
+    return lab.server.exec(["env", "-i", *variables, *setpriv, sys.executable, "-m", "halfopen", *words])
+
+
+def _readable() -> str:
+    return os.environ.get("HALFOPEN_READABLE_PATH", str(SRC))
+
+
+@pytest.fixture(autouse=True)
+def _root() -> None:
+    if os.geteuid() != 0:
+        pytest.skip("becoming nobody needs root")
+
+
+@pytest.fixture
+def flooded(lab: Lab) -> Lab:
+    web = lab.server.listen(8080)
+    lab.client.half_open(web, 23).settled()
+    return lab
+
+
+def test_proc_says_the_same_and_says_that_it_is_degraded(flooded: Lab) -> None:
+    web6 = flooded.server.listen(8081, address="::")
+    flooded.client.half_open(web6, 5, family=6).settled()
+    flooded.client.half_open(web6, 6, family=4)
+    flooded.settle(34)
+    ns = netns.resolve(flooded.server.netns_path)
+    exact = reader.read(ns, source="netlink")
+    degraded = reader.read(ns, source="proc")
+    assert exact.completeness.whole
+    assert not degraded.completeness.whole
+    assert "/proc/net/tcp" in degraded.completeness.problems[0]
+    names = ["family", "local_port", "remote_port", "local_high", "local_low", "remote_high", "remote_low"]
+    order = np.argsort(exact.requests, order=names), np.argsort(degraded.requests, order=names)
+    for name in [*names, "state"]:
+        assert (exact.requests[name][order[0]] == degraded.requests[name][order[1]]).all(), name
+    ages = build(exact).ages_s[order[0]], build(degraded).ages_s[order[1]]
+    assert np.abs(ages[0] - ages[1]).max() < 0.1
+    assert build(degraded).half_open == 34
+    assert build(degraded).listeners[0].syn_queue_limit is None
+
+
+@pytest.mark.parametrize("error", [Unsupported("tcp_diag", "the kernel has no tcp_diag"), NotPermitted("refused")])
+def test_without_netlink_the_reading_falls_back_and_says_why(
+    flooded: Lab, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    def refuse() -> None:
+        raise error
+
+    monkeypatch.setattr(sockdiag, "open_socket", refuse)
+    model = halfopen.snapshot(flooded.server.netns_path)
+    assert model.half_open == 23
+    assert str(error) in model.sample.completeness.problems[0]
+    with pytest.raises(type(error)):
+        halfopen.release(all=True, netns=flooded.server.netns_path, dry_run=True)
+
+
+def test_an_interrupted_dump_is_said(flooded: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = sockdiag.requests
+
+    def shaken(s: object, code: bytes = b"") -> sockdiag.Requests:
+        found = whole(s, code)  # type: ignore[arg-type]
+        return sockdiag.Requests(found.rows, found.full, True)
+
+    monkeypatch.setattr(sockdiag, "requests", shaken)
+    sample = halfopen.sample(flooded.server.netns_path)
+    assert sample.completeness.interrupted
+    assert not sample.completeness.whole
+
+
+def test_nobody_sees_and_is_told_what_is_missing(flooded: Lab) -> None:
+    done = as_nobody(flooded, "status")
+    assert done.returncode == 0, done.stderr
+    assert "23 half-open connections" in done.stdout.splitlines()[0]
+    assert "run as root" in done.stdout
+
+
+def test_nobody_releases_nothing(flooded: Lab) -> None:
+    for words in (("--all", "--yes"), ("--all", "--dry-run")):
+        line = one_line(as_nobody(flooded, "release", *words, "--audit-log", "/dev/null"), 3)
+        assert "CAP_NET_ADMIN" in line
+    assert flooded.server.half_open() == 23
+
+
+def test_nobody_enters_no_other_namespace(flooded: Lab) -> None:
+    assert "root" in one_line(as_nobody(flooded, "status", "--netns", "pid:1"), 3)
+
+
+def test_records_without_cap_net_admin_are_read_too(flooded: Lab) -> None:
+    # Without the capability the kernel leaves out INET_DIAG_MARK: 88 bytes instead of 96.
+    done = as_nobody(flooded, "list", "--format", "csv")
+    assert done.returncode == 0
+    assert len(done.stdout.splitlines()) == 24
+
+
+def test_no_socket_to_destroy_is_not_an_error(lab: Lab) -> None:
+    lab.server.listen(8080)
+    done = command("release", "--netns", lab.server.netns_path, "--all", "--yes", "--audit-log", "/dev/null")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("0 half-open connections released")
+
+
+def test_proc_without_ipv6(flooded: Lab) -> None:
+    requests, listeners, full = flooded.server.run(procfs.sockets)
+    assert (len(requests), len(listeners), full) == (23, 1, 0)
