@@ -13,7 +13,7 @@ help: ## This list.
 		sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1	\2/p' $(MAKEFILE_LIST)
 
 demo: ready-run ## See it work: a private host is flooded, explained and freed again.
-	@$(PYTHON) -m halfopen.lab.demo $(ARGS)
+	@$(PYTHON) -m halfopen.cli.demo $(ARGS)
 
 test: ready-dev ## Run every test (as root, or where user namespaces are allowed; others skip).
 	@$(PYTHON) -m pytest $(ARGS)

@@ -68,6 +68,14 @@ class Reader:
     time: Callable[[Inside], dict[str, Any]]
     count: Callable[[Inside], int] | None
     guess_us: float
+    bytes_each: int = 0
+
+    def absent(self, inside: Inside, n: int) -> str:
+        """Why it cannot read `n` connections here; empty when it can."""
+        need = self.bytes_each * n
+        if need > _available_bytes():
+            return f"needs about {need / 1e9:.0f} GB of memory"
+        return self.missing(inside) or ""
 
     def guess_s(self, n: int) -> float:
         return 0.15 + n * self.guess_us * 1e-6
@@ -79,8 +87,13 @@ def halfopen_command() -> list[str]:
     return [str(installed)] if installed.exists() else [sys.executable, "-m", "halfopen"]
 
 
-def _worker(name: str, label: str, guess_us: float) -> Reader:
-    return Reader(name, label, lambda i: i.missing(name), lambda i: i.call(name), None, guess_us)
+def _available_bytes() -> int:
+    with open("/proc/meminfo", encoding="ascii") as f:
+        return next(int(line.split()[1]) * 1024 for line in f if line.startswith("MemAvailable:"))
+
+
+def _worker(name: str, label: str, guess_us: float, *, bytes_each: int = 0) -> Reader:
+    return Reader(name, label, lambda i: i.missing(name), lambda i: i.call(name), None, guess_us, bytes_each)
 
 
 def _command(name: str, label: str, argv: list[str], count: Callable[[Inside], int], guess_us: float) -> Reader:
@@ -102,14 +115,14 @@ def _status_count(inside: Inside) -> int:
 def readers() -> list[Reader]:
     """Everybody, in the order of their turns."""
     return [
-        _worker("floor", "floor: the dump, received and thrown away", 0.7),
-        _worker("snapshot", "halfopen.snapshot()", 1.2),
-        _command("status", "halfopen status (process)", [*halfopen_command(), "status"], _status_count, 1.6),
-        _command("ss", f"{' '.join(SS)} (process)", SS, _lines(SS), 3.5),
-        _worker("proc", "/proc/net/tcp, lines in state 03", 12.0),
-        _command("netstat", f"{' '.join(NETSTAT)} (process)", NETSTAT, _lines(NETSTAT, " SYN_RECV"), 14.0),
-        _worker("psutil", "psutil.net_connections(kind='tcp')", 40.0),
-        _worker("pyroute2", "pyroute2 DiagSocket.get_sock_stats()", 60.0),
+        _worker("floor", "floor: the dump, received and thrown away", 0.6),
+        _worker("snapshot", "halfopen.snapshot()", 0.9),
+        _command("status", "halfopen status (process)", [*halfopen_command(), "status"], _status_count, 1.2),
+        _command("ss", f"{' '.join(SS)} (process)", SS, _lines(SS), 2.0),
+        _worker("proc", "/proc/net/tcp, lines in state 03", 3.0),
+        _command("netstat", f"{' '.join(NETSTAT)} (process)", NETSTAT, _lines(NETSTAT, " SYN_RECV"), 5.0),
+        _worker("psutil", "psutil.net_connections(kind='tcp')", 12.0),
+        _worker("pyroute2", "pyroute2 DiagSocket.get_sock_stats()", 70.0, bytes_each=5000),
     ]
 
 
@@ -160,7 +173,7 @@ class _Turns:
     def take(self) -> Reading:
         present = []
         for reader in readers():
-            row = Row(reader.name, reader.label, missing=reader.missing(self.inside) or "")
+            row = Row(reader.name, reader.label, missing=reader.absent(self.inside, self.n))
             self.result.rows.append(row)
             if row.missing:
                 say(f"    {reader.name}: {row.missing}")

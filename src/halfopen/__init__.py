@@ -1,9 +1,9 @@
 """See, explain, release and prevent half-open TCP connections on Linux.
 
-    import halfopen
-    model = halfopen.snapshot()
-    model.half_open, model.oldest_s, model.listeners, model.sources
-    halfopen.release(older_than="10s", listener=":443")
+import halfopen
+model = halfopen.snapshot()
+model.half_open, model.oldest_s, model.listeners, model.sources
+halfopen.release(older_than="10s", listener=":443")
 """
 
 from __future__ import annotations

@@ -97,7 +97,9 @@ def release(
 
     chosen = filter if filter is not None else make_filter(**conditions)
     if chosen.empty and not all:
-        raise UsageError("a release needs a filter", hint="give --older-than, --listener, --source, --retransmits or --all")
+        raise UsageError(
+            "a release needs a filter", hint="give --older-than, --listener, --source, --retransmits or --all"
+        )
     ns = namespace(netns)
     action = Release(ns.name if ns else "self", chosen, reason or "asked for")
     return Executor(audit_log, dry_run=dry_run).release(action, ns, stop=stop)

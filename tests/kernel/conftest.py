@@ -25,6 +25,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         item.add_marker(pytest.mark.kernel)
         if refusal:
             item.add_marker(pytest.mark.skip(reason=refusal))
+        elif item.get_closest_marker("root") and os.geteuid() != 0:
+            item.add_marker(pytest.mark.skip(reason="needs root: becomes other users, or changes more than a lab"))
 
 
 def _refusal() -> str | None:

@@ -64,7 +64,9 @@ def test_quiet_while_nothing_changes(lab: Lab) -> None:
     lab.client.half_open(web, 7).settled()
     done = command("watch", "--netns", lab.server.netns_path, "--interval", "50ms", "--count", "10")
     lines = done.stdout.splitlines()
-    assert len([line for line in lines if "half-open" in line and "watching" not in line]) == 2, lines  # one, and the end
+    assert len([line for line in lines if "half-open" in line and "watching" not in line]) == 2, (
+        lines
+    )  # one, and the end
     every = command("watch", "--netns", lab.server.netns_path, "--interval", "50ms", "--count", "10", "--all-lines")
     assert len(every.stdout.splitlines()) == 12
 

@@ -1,4 +1,6 @@
-"""The audit log: a JSON line before and after everything that changes the system. What cannot be recorded is not done."""
+"""The audit log: a JSON line before and after everything that changes the system. What cannot be recorded is not
+done.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,9 @@ _JOURNAL: Final = "/run/systemd/journal/socket"
 
 
 def default_path() -> str:
-    """$HALFOPEN_AUDIT_LOG, else /var/log/halfopen/audit.jsonl for root and ~/.local/state/halfopen/audit.jsonl for others."""
+    """$HALFOPEN_AUDIT_LOG, else /var/log/halfopen/audit.jsonl for root and ~/.local/state/halfopen/audit.jsonl for
+    others.
+    """
     chosen = os.environ.get(ENVIRONMENT)
     if chosen:
         return chosen

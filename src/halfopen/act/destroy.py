@@ -27,7 +27,9 @@ _TCP_REPAIR: Final = 19
 
 @dataclass(slots=True)
 class Counts:
-    """What became of the requests handed in: released, gone (completed or expired meanwhile), failed (`errno` the last)."""
+    """What became of the requests handed in: released, gone (completed or expired meanwhile), failed (`errno` the
+    last).
+    """
 
     released: int = 0
     gone: int = 0
@@ -120,5 +122,3 @@ def _answers(s: socket.socket) -> list[tuple[int, int]]:
         except BlockingIOError:
             return errors
         errors += inet_diag.destroy_errors(memoryview(data))
-
-

@@ -21,7 +21,6 @@ from typing import TYPE_CHECKING, Final, NoReturn
 from halfopen.core.errors import EXIT_INTERRUPTED, HalfopenError
 
 if TYPE_CHECKING:
-    from halfopen.core.actions import Released
     from halfopen.lab import Honest, Lab, Listener
 
 HONEST: Final = 20
@@ -70,8 +69,7 @@ class Watch:
         self._reader.start()
 
     def _read(self) -> None:
-        assert self._process.stdout is not None
-        for line in self._process.stdout:
+        for line in self._process.stdout or ():
             self.lines.append(line)
             print(f"  watch | {line}", end="", flush=True)
 
@@ -150,16 +148,18 @@ def _youngest_s(path: str) -> float:
     return float(model.ages_s.min()) if model.half_open else 0.0
 
 
+_ROWS: Final[tuple[tuple[str, Callable[[Facts], str]], ...]] = (
+    ("half-open connections", lambda f: f"{f.half_open:,}"),
+    ("the oldest", lambda f: f"{f.oldest_s:.1f} s" if f.half_open else "-"),
+    ("honest clients alive", lambda f: f"{f.alive} of {HONEST}"),
+    ("a new client connects in", lambda f: f"{f.connect_ms:.1f} ms"),
+)
+
+
 def table(quiet: Facts, before: Facts, after: Facts) -> None:
     """The end of the story."""
-    rows = (
-        ("half-open connections", lambda f: f"{f.half_open:,}"),
-        ("the oldest", lambda f: f"{f.oldest_s:.1f} s" if f.half_open else "-"),
-        ("honest clients alive", lambda f: f"{f.alive} of {HONEST}"),
-        ("a new client connects in", lambda f: f"{f.connect_ms:.1f} ms"),
-    )
     print(f"{'':<26}{'quiet':>12}{'flooded':>12}{'released':>12}")
-    for title, show in rows:
+    for title, show in _ROWS:
         print(f"{title:<26}" + "".join(f"{show(f):>12}" for f in (quiet, before, after)))
 
 

@@ -15,7 +15,9 @@ _TABLE_LIMIT = 100
 @filter_options
 @netns_option
 @click.option("--sort", type=click.Choice(("age", "expires", "retransmits", "source", "listener")), default="age")
-@click.option("--limit", metavar="N", type=click.IntRange(min=0), help="At most N rows; 0: all (table: 100, others: all).")
+@click.option(
+    "--limit", metavar="N", type=click.IntRange(min=0), help="At most N rows; 0: all (table: 100, others: all)."
+)
 @click.option("--format", "form", type=click.Choice(("table", "json", "ndjson", "csv")), default="table")
 @click.option("--json", "as_json", is_flag=True, help="The same as --format json (halfopen.list/1).")
 @click.option("--no-deferred", is_flag=True, help="Leave out deferred-accept connections, which are not half-open.")
@@ -66,7 +68,11 @@ def command(
         }
         _print(rows.json_lines(head, parts))
         return
-    _print({"csv": rows.csv_lines, "ndjson": rows.ndjson_lines}[form](parts) if form != "table" else rows.table(parts, netns == "all"))
+    _print(
+        {"csv": rows.csv_lines, "ndjson": rows.ndjson_lines}[form](parts)
+        if form != "table"
+        else rows.table(parts, netns == "all")
+    )
     for problem in problems:
         click.echo(f"halfopen: {problem}", err=True)
     if form == "table":

@@ -54,9 +54,11 @@ def _version(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:
     cls=Commands,
     invoke_without_command=True,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
-    epilog="Exit codes: 0 done, 1 failed or done in part, 2 wrong usage, 3 not permitted or not there, 130 interrupted.",
+    epilog="Exit codes: 0 done, 1 failed or in part, 2 wrong usage, 3 not permitted or not there, 130 interrupted.",
 )
-@click.option("--version", is_flag=True, is_eager=True, expose_value=False, callback=_version, help="Print the version.")
+@click.option(
+    "--version", is_flag=True, is_eager=True, expose_value=False, callback=_version, help="Print the version."
+)
 @click.pass_context
 def cli(ctx: click.Context) -> None:
     """See, explain, release and prevent half-open TCP connections (SYN_RECV) on Linux."""
@@ -79,7 +81,9 @@ def _fail(message: str, code: int) -> NoReturn:
 
 
 def run(arguments: list[str] | None = None) -> Any:
-    """Run one command line, with exceptions as they are (click's own `main` would turn a closed pipe into exit code 1)."""
+    """Run one command line, with exceptions as they are (click's own `main` would turn a closed pipe into exit code
+    1).
+    """
     words = sys.argv[1:] if arguments is None else arguments
     with cli.make_context("halfopen", list(words)) as ctx:
         return cli.invoke(ctx)

@@ -24,7 +24,9 @@ def filter_options(command: F) -> F:
     """Add --older-than, --retransmits, --listener and --source, which `chosen` turns into a Filter."""
     for option in (
         click.option("--source", metavar="CIDR", multiple=True, help="From this address or prefix (repeatable)."),
-        click.option("--listener", metavar="[ADDR]:PORT", multiple=True, help="To this local port, or address and port."),
+        click.option(
+            "--listener", metavar="[ADDR]:PORT", multiple=True, help="To this local port, or address and port."
+        ),
         click.option("--retransmits", metavar="N", type=int, help="SYN-ACK sent again at least N times."),
         click.option("--older-than", metavar="T", help="At least this old: 10s, 500ms, 2m."),
     ):
@@ -32,7 +34,9 @@ def filter_options(command: F) -> F:
     return command
 
 
-def chosen(older_than: str | None, retransmits: int | None, listener: tuple[str, ...], source: tuple[str, ...]) -> Filter:
+def chosen(
+    older_than: str | None, retransmits: int | None, listener: tuple[str, ...], source: tuple[str, ...]
+) -> Filter:
     """The Filter of the words given. Raises: UsageError."""
     from halfopen.api import make_filter
 

@@ -44,7 +44,9 @@ def command(
 
     filter = chosen(older_than, retransmits, listener, source)
     if filter.empty and not everything:
-        raise UsageError("release needs a filter", hint="give --older-than, --listener, --source, --retransmits or --all")
+        raise UsageError(
+            "release needs a filter", hint="give --older-than, --listener, --source, --retransmits or --all"
+        )
     if everything and not filter.empty:
         raise UsageError("--all and a filter contradict each other", hint="leave one of them out")
     targets = _targets(netns)
@@ -78,7 +80,9 @@ def _release(filter: Filter, targets: list[Netns], dry_run: bool, audit_log: str
     for ns in targets:
         try:
             outcomes.append(
-                api.release(filter, all=filter.empty, netns=ns, dry_run=dry_run, reason="halfopen release", audit_log=audit_log)
+                api.release(
+                    filter, all=filter.empty, netns=ns, dry_run=dry_run, reason="halfopen release", audit_log=audit_log
+                )
             )
         except UnknownTarget as e:
             if len(targets) == 1:
@@ -92,7 +96,9 @@ def _confirm(filter: Filter, targets: list[Netns]) -> None:
     from halfopen.core.units import plural
 
     if not sys.stdin.isatty():
-        raise UsageError("there is no terminal to ask on", hint="add --yes to release without asking, or --dry-run to look")
+        raise UsageError(
+            "there is no terminal to ask on", hint="add --yes to release without asking, or --dry-run to look"
+        )
     outcomes = _release(filter, targets, True, None)
     matched = sum(o.matched for o in outcomes)
     if not matched:

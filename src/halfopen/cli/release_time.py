@@ -25,8 +25,12 @@ def _retries(text: str) -> list[int]:
 
 @click.command()
 @netns_option
-@click.option("--retries", metavar="N|N..M", help="The schedule for these settings of tcp_synack_retries (default 0..8).")
-@click.option("--measure", is_flag=True, help="Prove it on this kernel, in a private namespace (0..2 unless --retries).")
+@click.option(
+    "--retries", metavar="N|N..M", help="The schedule for these settings of tcp_synack_retries (default 0..8)."
+)
+@click.option(
+    "--measure", is_flag=True, help="Prove it on this kernel, in a private namespace (0..2 unless --retries)."
+)
 @click.option("--json", "as_json", is_flag=True, help="One JSON document (halfopen.release-time/1).")
 def command(netns: str | None, retries: str | None, measure: bool, as_json: bool) -> None:
     """When the kernel sends its SYN-ACKs and when it releases a half-open connection that nobody answers.

@@ -57,8 +57,8 @@ def command(
 
 
 def _run(watch: Watch, as_json: bool, all_lines: bool) -> None:
-    from halfopen.daemon.watch import Decided, Did, Reading, Trouble
     from halfopen.core.policy import Alarm, Clear
+    from halfopen.daemon.watch import Decided, Did, Reading, Trouble
     from halfopen.present.watchlines import Json, Text, Writer
 
     writer: Writer = Json() if as_json else Text(sys.stdout.isatty(), every=all_lines, several=watch.everywhere)

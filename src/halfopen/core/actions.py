@@ -25,8 +25,8 @@ class Released:
     matched: half-open connections tried (dry run: that would be). released, gone (completed or expired between look and
     destroy), failed: their sum is matched. resets: OutRsts that the namespace sent meanwhile, the most completed
     connections that can have been hit; None when it could not be read. left: matching ones seen by the look afterwards.
-    spared: deferred-accept requests that the filter would have matched. window_ms: the longest time between look and
-    destroy. problems: what was not complete.
+    spared: deferred-accept requests that the filter would have matched. window_ms, window_max_ms: the usual (median)
+    and the longest time between look and destroy. problems: what was not complete.
     """
 
     action: Release
@@ -40,6 +40,7 @@ class Released:
     dry_run: bool = False
     seconds: float = 0.0
     window_ms: float = 0.0
+    window_max_ms: float = 0.0
     interrupted: bool = False
     problems: tuple[str, ...] = field(default=())
 
@@ -57,5 +58,6 @@ class Released:
             "dry_run": self.dry_run,
             "seconds": round(self.seconds, 4),
             "window_ms": round(self.window_ms, 3),
+            "window_max_ms": round(self.window_max_ms, 3),
             "problems": list(self.problems),
         }

@@ -14,8 +14,9 @@ _MAD_TO_SIGMA: Final = 1.4826
 class Sensitivity:
     """When a number counts as abnormal.
 
-    minimum: never below this. factor: at least so many times the usual. sigmas: and so many standard deviations above it.
-    window: how many past readings make the usual. calm: how many readings in a row below half the limit end the alarm.
+    minimum: never below this. factor: at least so many times the usual. sigmas: and so many standard deviations above
+    it. window: how many past readings make the usual. calm: how many readings in a row below half the limit end the
+    alarm.
     """
 
     minimum: int = 50
@@ -27,7 +28,9 @@ class Sensitivity:
 
 @dataclass(frozen=True, slots=True)
 class Watcher:
-    """What is remembered between readings: the past of normal ones, and whether the alarm is on and how calm it has been."""
+    """What is remembered between readings: the past of normal ones, and whether the alarm is on and how calm it has
+    been.
+    """
 
     past: tuple[int, ...] = ()
     alarmed: bool = False
@@ -52,7 +55,9 @@ def _median(values: Sequence[float]) -> float:
 
 
 def step(state: Watcher, value: int, s: Sensitivity = Sensitivity()) -> tuple[Watcher, Judgement]:
-    """Judge one reading; returns the state after it. Without a past, the usual is 0: what is high at first sight alarms."""
+    """Judge one reading; returns the state after it. Without a past, the usual is 0: what is high at first sight
+    alarms.
+    """
     usual = _median(state.past) if state.past else 0.0
     spread = _median([abs(v - usual) for v in state.past]) * _MAD_TO_SIGMA if state.past else 0.0
     limit = max(float(s.minimum), usual * s.factor, usual + s.sigmas * spread)

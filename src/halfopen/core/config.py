@@ -45,7 +45,9 @@ class Watch:
 
 
 def parse(text: str, file: str) -> Watch:
-    """The configuration in TOML `text`; `file` names it in errors. Raises: ConfigError (syntax, unknown key, wrong type)."""
+    """The configuration in TOML `text`; `file` names it in errors. Raises: ConfigError (syntax, unknown key, wrong
+    type).
+    """
     import tomllib
 
     import msgspec
@@ -62,7 +64,9 @@ def parse(text: str, file: str) -> Watch:
         raise ConfigError(file, where.strip("`$. "), message) from None
     a = parsed.alarm
     if a.minimum < 1 or a.factor < 1 or a.sigmas < 0 or not 1 <= a.window <= 3600 or a.calm < 1:
-        raise ConfigError(file, "alarm", "out of range", hint="minimum, factor, calm >= 1; sigmas >= 0; window 1 to 3600")
+        raise ConfigError(
+            file, "alarm", "out of range", hint="minimum, factor, calm >= 1; sigmas >= 0; window 1 to 3600"
+        )
     return parsed
 
 

@@ -171,9 +171,7 @@ def _settings(model: Model) -> list[Finding]:
         return []
     if settings.get("tcp_syncookies") == 0:
         text = "SYN cookies are off (tcp_syncookies = 0): a full queue turns clients away"
-        found.append(
-            Finding("cookies-off", Level.WARNING, text, inside(model, "sysctl -w net.ipv4.tcp_syncookies=1"))
-        )
+        found.append(Finding("cookies-off", Level.WARNING, text, inside(model, "sysctl -w net.ipv4.tcp_syncookies=1")))
     if model.retries >= 5:
         shorter = timing.release_time_s(2, model.rto_max_s)
         text = (
@@ -194,7 +192,9 @@ def _cause(model: Model) -> list[Finding]:
     command = _release_command(model, where, SLOW_S) if model.oldest_s > SLOW_S else None
     fresh = f"{model.arrivals_per_s:,} in the last second" if model.arrivals_per_s else "none new in the last second"
     if model.oldest_s < 1.0 and n < MANY:
-        text = f"{n:,} handshakes are under way, none older than a second: a burst of clients, or a flood that just began"
+        text = (
+            f"{n:,} handshakes are under way, none older than a second: a burst of clients, or a flood that just began"
+        )
         return [Finding("burst", Level.NOTICE, text)]
     top = model.sources[0] if model.sources else None
     if top is not None and top.share >= MOST:
@@ -210,6 +210,7 @@ def _cause(model: Model) -> list[Finding]:
         text = f"{old:.0%} left two or more SYN-ACKs unanswered: no client behind them, or the way back to it is cut"
         found.append(Finding("unanswered", Level.WARNING, text, command))
     if not found:
-        text = f"{n:,} wait for the client's last ACK, the oldest for {show_duration(model.oldest_s)} ({fresh}): slow or lossy paths"
+        text = f"{n:,} wait for the client's last ACK, the oldest for {show_duration(model.oldest_s)} ({fresh})"
+        text += ": slow or lossy paths"
         found.append(Finding("slow-clients", Level.WARNING, text, command))
     return found

@@ -1,4 +1,6 @@
-"""The field registry: every value shown has its name, unit, title, width and meaning here, once, for text, CSV and JSON."""
+"""The field registry: every value shown has its name, unit, title, width and meaning here, once, for text, CSV and
+JSON.
+"""
 
 from __future__ import annotations
 
@@ -36,8 +38,17 @@ LIST: Final = (
     Field("remote_port", "PORT", 5, "", Kind.LABEL, "port the SYN came from"),
     Field("age_s", "AGE", 8, "s", Kind.GAUGE, "seconds since the SYN arrived"),
     Field("retransmits", "RETR", 4, "", Kind.GAUGE, "how often the SYN-ACK was sent again"),
-    Field("expires_s", "TIMER", 7, "s", Kind.GAUGE, "seconds to the next SYN-ACK, or to the release after the last one"),
-    Field("deferred", "DEFERRED", 8, "", Kind.LABEL, "handshake finished, waiting for data (TCP_DEFER_ACCEPT): not half-open"),
+    Field(
+        "expires_s", "TIMER", 7, "s", Kind.GAUGE, "seconds to the next SYN-ACK, or to the release after the last one"
+    ),
+    Field(
+        "deferred",
+        "DEFERRED",
+        8,
+        "",
+        Kind.LABEL,
+        "handshake finished, waiting for data (TCP_DEFER_ACCEPT): not half-open",
+    ),
 )
 
 LISTENER: Final = (

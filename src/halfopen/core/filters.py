@@ -18,8 +18,8 @@ _MAPPED_LOW = int.from_bytes(V4_MAPPED[8:], "big")
 class Filter:
     """Conditions on request sockets; every one of them must hold, repeated ones too. Empty: all.
 
-    older_than_s: age at least. retransmits: SYN-ACKs sent again at least so often. listeners: local (address, port), no or
-    the wildcard address meaning any. sources: remote prefixes. IPv4 ones hold for v4-mapped sockets too.
+    older_than_s: age at least. retransmits: SYN-ACKs sent again at least so often. listeners: local (address, port),
+    no or the wildcard address meaning any. sources: remote prefixes. IPv4 ones hold for v4-mapped sockets too.
     """
 
     older_than_s: float | None = None

@@ -1,7 +1,7 @@
 """Which listener each request socket belongs to, by the rules of the kernel's own lookup (`inet_lookup_listener()`).
 
-A request keeps its listener's family, so an IPv4 client of a dual-stack listener has an IPv6 (v4-mapped) request. SO_REUSEPORT
-members share address, port and device and cannot be told apart from outside: they are one group.
+A request keeps its listener's family, so an IPv4 client of a dual-stack listener has an IPv6 (v4-mapped) request.
+SO_REUSEPORT members share address, port and device and cannot be told apart from outside: they are one group.
 """
 
 from __future__ import annotations
@@ -18,7 +18,9 @@ NONE = -1
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """Listeners that share family, address, port and bound device: `rows` are their places in the Sample's listeners."""
+    """Listeners that share family, address, port and bound device: `rows` are their places in the Sample's
+    listeners.
+    """
 
     family: int
     address: bytes
@@ -39,7 +41,8 @@ def groups(listeners: NDArray[Any]) -> list[Group]:
         key = (int(row["port"]), int(row["family"]), bytes(row["address"]), int(row["ifindex"]))
         keyed.setdefault(key, []).append(i)
     return [
-        Group(family, address, port, ifindex, tuple(rows)) for (port, family, address, ifindex), rows in sorted(keyed.items())
+        Group(family, address, port, ifindex, tuple(rows))
+        for (port, family, address, ifindex), rows in sorted(keyed.items())
     ]
 
 
@@ -81,7 +84,9 @@ def _assign_hard(
     by_port: dict[int, list[int]],
     result: NDArray[np.int32],
 ) -> None:
-    """Ports with several candidates: sort the rows by port once, then try candidates from the least to the most specific."""
+    """Ports with several candidates: sort the rows by port once, then try candidates from the least to the most
+    specific.
+    """
     rows = rows[np.argsort(ports[rows], kind="stable")]
     edges = np.flatnonzero(np.diff(ports[rows])) + 1
     for part in np.split(rows, edges):

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from halfopen.core import join, timing
 from halfopen.core.sample import ListenerOptions, Process, Sample
-from halfopen.core.sources import SourceView, Sources, top_sources
+from halfopen.core.sources import Sources, SourceView, top_sources
 from halfopen.core.units import address_text
 
 DEFAULT_SYNACK_RETRIES: Final = 5
@@ -32,10 +32,10 @@ class ListenerView:
     """One listener, or one SO_REUSEPORT group of `members`, with what waits in its two queues.
 
     half_open: requests whose handshake is not finished. deferred: finished, waiting for data (TCP_DEFER_ACCEPT). young:
-    never retransmitted. retransmits: how many half-open ones had the SYN-ACK sent again 0, 1, 2 … times. syn_queue_limit,
-    accept_queue_limit: None when not known. retries and release_time_s: as configured; effective_release_time_s: with the
-    kernel's own pruning of a queue more than half full. overridden: TCP_SYNCNT is set. drops: SYNs and handshakes the
-    kernel dropped at this listener since it was opened.
+    never retransmitted. retransmits: how many half-open ones had the SYN-ACK sent again 0, 1, 2 … times.
+    syn_queue_limit, accept_queue_limit: None when not known. retries and release_time_s: as configured;
+    effective_release_time_s: with the kernel's own pruning of a queue more than half full. overridden: TCP_SYNCNT is
+    set. drops: SYNs and handshakes the kernel dropped at this listener since it was opened.
     """
 
     family: int
@@ -69,10 +69,11 @@ class ListenerView:
 class Model:
     """What one namespace looks like.
 
-    half_open, deferred: request sockets by kind (deferred ones finished their handshake). full: sockets in true SYN_RECV.
-    orphans: half-open ones whose listener is gone. arrivals_per_s: half-open ones that came in the last second. listeners:
-    all, the fullest first. ages_s (N,) and is_deferred (N,) go with sample.requests; listener_of (N,) is the place of a
-    request's listener in join order. rates: counters per second since the previous Sample; None without one.
+    half_open, deferred: request sockets by kind (deferred ones finished their handshake). full: sockets in true
+    SYN_RECV. orphans: half-open ones whose listener is gone. arrivals_per_s: half-open ones that came in the last
+    second. listeners: all, the fullest first. ages_s (N,) and is_deferred (N,) go with sample.requests; listener_of
+    (N,) is the place of a request's listener in join order. rates: counters per second since the previous Sample; None
+    without one.
     """
 
     sample: Sample
@@ -109,12 +110,15 @@ class Told:
     deferring: frozenset[int]
 
 
-def tell_apart(requests: NDArray[Any], listeners: NDArray[Any], options: Mapping[int, ListenerOptions], cap_s: float) -> Told:
+def tell_apart(
+    requests: NDArray[Any], listeners: NDArray[Any], options: Mapping[int, ListenerOptions], cap_s: float
+) -> Told:
     """Join N requests to their listeners and tell deferred-accept ones from half-open ones.
 
     A timer further away than the retransmissions explain is a deferred request's for certain. On a listener that defers
-    (its option says so, or it holds a certain one) a request never retransmitted may be one too, in the last stretch of its
-    timer, and counts as deferred: a half-open one there is known as such from its first retransmission, after 1 s.
+    (its option says so, or it holds a certain one) a request never retransmitted may be one too, in the last stretch
+    of its timer, and counts as deferred: a half-open one there is known as such from its first retransmission, after 1
+    s.
     """
     found = join.groups(listeners)
     group_of = join.assign(requests, found)
@@ -142,7 +146,9 @@ def build(sample: Sample, previous: Sample | None = None, *, top: int = 10) -> M
     half_open = int(np.count_nonzero(waiting))
     everything = half_open == len(waiting)
     ages = told.ages_s if everything else told.ages_s[waiting]
-    sources = top_sources(sample.requests if everything else sample.requests[waiting], ages, top) if half_open else Sources()
+    sources = (
+        top_sources(sample.requests if everything else sample.requests[waiting], ages, top) if half_open else Sources()
+    )
     views = _listener_views(sample, told, retries, cap_s)
     return Model(
         sample=sample,
@@ -219,7 +225,9 @@ def _view(
     override = next((o.retries for o in known if o.retries is not None), None)
     own_retries = retries if override is None else override
     accept_limit = int(rows["accept_queue_limit"].sum())
-    limit = _syn_queue_limit(accept_limit, len(rows), sample.settings) if sample.completeness.source == "netlink" else None
+    limit = (
+        _syn_queue_limit(accept_limit, len(rows), sample.settings) if sample.completeness.source == "netlink" else None
+    )
     effective = own_retries
     if limit is not None:
         # The members of a group share alike, as far as can be told from outside.
@@ -254,7 +262,8 @@ def _view(
 
 
 def _syn_queue_limit(accept_limit: int, members: int, settings: Mapping[str, int]) -> int:
-    """How many requests the kernel admits: the backlog of each member, less with SYN cookies off (`tcp_conn_request()`).
+    """How many requests the kernel admits: the backlog of each member, less with SYN cookies off
+    (`tcp_conn_request()`).
 
     Newer kernels admit one more than the backlog (`inet_csk_reqsk_queue_is_full()`); the limit shown is the backlog.
     """

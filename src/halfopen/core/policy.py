@@ -1,4 +1,6 @@
-"""policy.step decides, alone: from the state so far and an event, the next state and what to do. Pure; time is in the event."""
+"""policy.step decides, alone: from the state so far and an event, the next state and what to do. Pure; time is in the
+event.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +14,9 @@ from halfopen.core.filters import Filter
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """A reading, in the numbers a decision needs. fullest: the highest SYN queue fill of a listener, 0 to 1 and more."""
+    """A reading, in the numbers a decision needs. fullest: the highest SYN queue fill of a listener, 0 to 1 and
+    more.
+    """
 
     netns: str
     at_s: float

@@ -34,7 +34,24 @@ REQUEST: Final[np.dtype[Any]] = np.dtype(
             "remote_high",
             "remote_low",
         ],
-        "formats": ["u1", "u1", "u1", "u1", ">u2", ">u2", "V16", "V16", "<u4", "<u8", "<u4", ">u8", ">u8", ">u4", ">u8", ">u8"],
+        "formats": [
+            "u1",
+            "u1",
+            "u1",
+            "u1",
+            ">u2",
+            ">u2",
+            "V16",
+            "V16",
+            "<u4",
+            "<u8",
+            "<u4",
+            ">u8",
+            ">u8",
+            ">u4",
+            ">u8",
+            ">u8",
+        ],
         "offsets": [0, 1, 2, 3, 4, 6, 8, 24, 40, 44, 52, 8, 16, 24, 24, 32],
         "itemsize": 56,
     }
@@ -78,7 +95,9 @@ class ListenerOptions:
 
 @dataclass(frozen=True, slots=True)
 class Completeness:
-    """Whether a reading is whole. `source` is "netlink" or "proc"; `problems` says in words what is missing or doubtful."""
+    """Whether a reading is whole. `source` is "netlink" or "proc"; `problems` says in words what is missing or
+    doubtful.
+    """
 
     source: str = "netlink"
     interrupted: bool = False
@@ -95,9 +114,10 @@ class Sample:
     """One reading of one namespace.
 
     requests: (N,) REQUEST, every request socket in SYN_RECV, deferred-accept ones included. full: sockets in true
-    SYN_RECV (Fast Open, simultaneous open), which are no request sockets. listeners: (L,) LISTENER. owners and options are
-    keyed by the listener's inode. counters: names as in /proc/net/netstat and snmp, without prefix. settings: names as
-    below /proc/sys/net/ipv4, and `somaxconn`. filtered: the request sockets are only those a filter let through.
+    SYN_RECV (Fast Open, simultaneous open), which are no request sockets. listeners: (L,) LISTENER. owners and options
+    are keyed by the listener's inode. counters: names as in /proc/net/netstat and snmp, without prefix. settings:
+    names as below /proc/sys/net/ipv4, and `somaxconn`. filtered: the request sockets are only those a filter let
+    through.
     """
 
     netns: str

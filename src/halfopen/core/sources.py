@@ -80,8 +80,7 @@ def top_sources(requests: NDArray[Any], ages_s: NDArray[np.float32], top: int) -
             members = (v4 >> (32 - V4_PREFIX) == value) & is_v4
             text = str(ipaddress.IPv4Network((value << (32 - V4_PREFIX), V4_PREFIX)))
         else:
-            assert high is not None
-            members = (high == value) & ~is_v4
+            members = (high == value) & ~is_v4 if high is not None else ~is_v4
             text = str(ipaddress.IPv6Network((value << (128 - V6_PREFIX), V6_PREFIX)))
         views.append(SourceView(text, count, count / len(requests), float(ages_s[members].max())))
     return Sources(tuple(views), distinct, prefixes)

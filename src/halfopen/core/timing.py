@@ -20,7 +20,8 @@ INITIAL_RTO_S: Final = 1.0
 RTO_MAX_S: Final = 120.0
 # A retransmission counter is one byte on the wire.
 COUNTS: Final = 256
-# jiffies_to_msecs() rounds up to at most 10 ms at HZ=100; a timer further away than its period plus this is another period's.
+# jiffies_to_msecs() rounds up to at most 10 ms at HZ=100; a timer further away than its period plus this is another
+# period's.
 SLACK_MS: Final = 20
 
 
@@ -80,7 +81,9 @@ def retries_for(release_s: float, rto_max_s: float = RTO_MAX_S) -> int:
 
 @dataclass(frozen=True, slots=True)
 class _Tables:
-    """For each count 0..255: milliseconds from the SYN to the end of that wait; the longest timer it explains; the waits."""
+    """For each count 0..255: milliseconds from the SYN to the end of that wait; the longest timer it explains; the
+    waits.
+    """
 
     end_ms: NDArray[np.float32]
     longest_ms: NDArray[np.uint32]

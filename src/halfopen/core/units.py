@@ -114,7 +114,9 @@ def endpoint(text: str, *, what: str = "--listener") -> tuple[Address | None, in
     try:
         address = ipaddress.ip_address(bare)
     except ValueError:
-        raise UsageError(f"{what} {text!r}: {bare!r} is not an address", hint="write it as [ADDR]:PORT or :PORT") from None
+        raise UsageError(
+            f"{what} {text!r}: {bare!r} is not an address", hint="write it as [ADDR]:PORT or :PORT"
+        ) from None
     if address.version == 6 and not host.startswith("["):
         raise UsageError(f"{what} {text!r}: an IPv6 address goes in brackets", hint=f"[{bare}]:{number}")
     if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None:

@@ -1,4 +1,6 @@
-"""Carries out actions and keeps the record: a line in the audit log before, one after. A dry run is the same without effect."""
+"""Carries out actions and keeps the record: a line in the audit log before, one after. A dry run is the same without
+effect.
+"""
 
 from __future__ import annotations
 

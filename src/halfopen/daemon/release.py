@@ -1,7 +1,8 @@
 """Releasing: look at a slice, destroy it at once, go on; then look again. Reading and destroying meet here.
 
-A half-open connection that completes between look and destroy would be reset as an established one, because the child keeps its
-request's cookie. So the two are kept about a millisecond apart: one recv() of the dump, one send() of destroys.
+A half-open connection that completes between look and destroy would be reset as an established one, because the child
+keeps its request's cookie. So the two are kept about a millisecond apart: one recv() of the dump, one send() of
+destroys.
 """
 
 from __future__ import annotations
@@ -44,7 +45,7 @@ class _Tally:
     failed: int = 0
     left: int = 0
     spared: int = 0
-    window_s: float = 0.0
+    windows_s: list[float] = field(default_factory=list)
     interrupted: bool = False
     problems: list[str] = field(default_factory=list)
 
@@ -80,8 +81,9 @@ class _Scene:
     def _acknowledged(self, rows: NDArray[Any], group_of: NDArray[np.int32]) -> NDArray[np.bool_]:
         """Which requests of listeners that defer, or may for all that is known, are not certain to be half-open.
 
-        One whose timer ran out more often than its SYN-ACK was sent again has finished its handshake: /proc/net/tcp shows the
-        former count, sock_diag the latter. One that is in its first second, or that /proc does not show, is left alone too.
+        One whose timer ran out more often than its SYN-ACK was sent again has finished its handshake: /proc/net/tcp
+        shows the former count, sock_diag the latter. One that is in its first second, or that /proc does not show, is
+        left alone too.
         """
         result = np.zeros(len(rows), dtype=bool)
         at = np.flatnonzero(np.isin(group_of, self.may_defer))
@@ -125,7 +127,8 @@ def _slices(code: bytes, tally: _Tally) -> Iterator[tuple[float, NDArray[Any]]]:
     """Slices of a dump, each with the time before which its content cannot have been read."""
     # A socket of its own for each look: one that was broken off answers EBUSY to the next.
     with sockdiag.open_socket() as look:
-        # The kernel fills the next slice while it hands out the last one: a slice is as old as the recv() before its own.
+        # The kernel fills the next slice while it hands out the last one: a slice is as old as the recv() before its
+        # own.
         filled = asked = time.monotonic()
         for part in sockdiag.slices(look, code, stretch=0):
             tally.interrupted |= part.interrupted
@@ -145,7 +148,7 @@ def _pass(kill: socket, scene: _Scene, tally: _Tally, stop: threading.Event) -> 
         if not len(victims):
             continue
         counts = destroy.destroy(kill, victims)
-        tally.window_s = max(tally.window_s, time.monotonic() - read_at)
+        tally.windows_s.append(time.monotonic() - read_at)
         found += len(victims)
         tally.matched += len(victims)
         tally.released += counts.released
@@ -192,7 +195,8 @@ def execute(
 
     Ctrl-C, or setting `stop` from elsewhere, ends it after the slice at hand, with the outcome so far.
 
-    Raises: UnknownTarget, NotPermitted, Unsupported, KernelError when nothing was released; later failures are `problems`.
+    Raises: UnknownTarget, NotPermitted, Unsupported, KernelError when nothing was released; later failures are
+    `problems`.
     """
     fd = None if ns is None or ns.path == netns.SELF else ns.open()
     stop = stop or threading.Event()
@@ -232,7 +236,8 @@ def execute(
         spared=tally.spared,
         dry_run=dry_run,
         seconds=time.monotonic() - started,
-        window_ms=tally.window_s * 1000,
+        window_ms=sorted(tally.windows_s)[len(tally.windows_s) // 2] * 1000 if tally.windows_s else 0.0,
+        window_max_ms=max(tally.windows_s, default=0.0) * 1000,
         interrupted=tally.interrupted,
         problems=tuple(tally.problems),
     )

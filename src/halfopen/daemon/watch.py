@@ -57,7 +57,8 @@ Report = Reading | Decided | Did | Trouble
 class Watch:
     """A watch over one namespace (None: the process's own) or, with `everywhere`, over all there are at each reading.
 
-    interval_s between the starts of readings, duration_s and count end it (None: never); setting `stop` ends it at once.
+    interval_s between the starts of readings, duration_s and count end it (None: never); setting `stop` ends it at
+    once.
     """
 
     policy: Policy
@@ -74,7 +75,9 @@ class Watch:
     _troubled: dict[str, str] = field(default_factory=dict)
 
     def run(self) -> Iterator[Report]:
-        """Watch, yielding what happens as it happens. Raises: HalfopenError when the very first reading is impossible."""
+        """Watch, yielding what happens as it happens. Raises: HalfopenError when the very first reading is
+        impossible.
+        """
         started = due = time.monotonic()
         while not self.stop.is_set():
             targets = discover().namespaces if self.everywhere else [self.ns or current()]

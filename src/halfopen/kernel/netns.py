@@ -25,8 +25,8 @@ NAMED_DIRS: Final = ("/run/netns", "/run/docker/netns")
 
 @dataclass(frozen=True, slots=True)
 class Netns:
-    """One network namespace: its name as --netns takes it, its inode (the kernel's identity for it), a path that opens it,
-    and who lives in it where that is known."""
+    """One network namespace: its name as --netns takes it, its inode (the kernel's identity for it), a path that opens
+    it, and who lives in it where that is known."""
 
     name: str
     inode: int
@@ -85,7 +85,8 @@ def unshare(flags: int) -> None:
 def in_thread(work: Callable[[], T], cancel: Callable[[], None] | None = None) -> T:
     """Run `work` in a short-lived thread, hand back its result or raise what it raised.
 
-    With `cancel`, Ctrl-C calls it and goes on waiting, so that `work` ends in order; without, it raises KeyboardInterrupt.
+    With `cancel`, Ctrl-C calls it and goes on waiting, so that `work` ends in order; without, it raises
+    KeyboardInterrupt.
     """
     result: list[T] = []
     failure: list[BaseException] = []
@@ -113,8 +114,8 @@ def in_thread(work: Callable[[], T], cancel: Callable[[], None] | None = None) -
 def run_in(fd: int | None, work: Callable[[], T], cancel: Callable[[], None] | None = None) -> T:
     """Run `work` with the namespace behind `fd` as the calling thread's own; `None` is the process's own namespace.
 
-    Sockets opened by `work` stay in that namespace for as long as they live, and /proc/thread-self/net and /proc/sys/net
-    read there are that namespace's.
+    Sockets opened by `work` stay in that namespace for as long as they live, and /proc/thread-self/net and
+    /proc/sys/net read there are that namespace's.
 
     `cancel` as for `in_thread`.
 
@@ -170,7 +171,9 @@ def resolve(spec: str) -> Netns:
     elif "/" in spec:
         candidates = [spec]
     else:
-        candidates = [f"{d}/{spec}" for d in NAMED_DIRS if os.path.lexists(f"{d}/{spec}")] or [f"{NAMED_DIRS[0]}/{spec}"]
+        candidates = [f"{d}/{spec}" for d in NAMED_DIRS if os.path.lexists(f"{d}/{spec}")] or [
+            f"{NAMED_DIRS[0]}/{spec}"
+        ]
     path = candidates[0]
     fd = _open(path, spec)
     try:

@@ -16,7 +16,9 @@ _LXC: Final = re.compile(r"/lxc(?:\.payload)?[./]([^/]+)")
 
 @dataclass(slots=True)
 class Holders:
-    """Who holds which socket: inode → [(pid, descriptor)], lowest pid first; `refused` processes could not be looked into."""
+    """Who holds which socket: inode → [(pid, descriptor)], lowest pid first; `refused` processes could not be looked
+    into.
+    """
 
     by_inode: dict[int, list[tuple[int, int]]] = field(default_factory=dict)
     refused: int = 0

@@ -1,4 +1,6 @@
-"""What /proc tells of the network namespace the calling thread is in: counters, settings, and sockets in degraded mode."""
+"""What /proc tells of the network namespace the calling thread is in: counters, settings, and sockets in degraded
+mode.
+"""
 
 from __future__ import annotations
 
@@ -70,7 +72,9 @@ def sockets() -> tuple[NDArray[Any], NDArray[Any], int]:
         except FileNotFoundError:
             if name == "tcp6":  # IPv6 is switched off on this kernel
                 continue
-            raise Unsupported("procfs", "there is no /proc/net/tcp", hint="halfopen needs Linux with /proc mounted") from None
+            raise Unsupported(
+                "procfs", "there is no /proc/net/tcp", hint="halfopen needs Linux with /proc mounted"
+            ) from None
         except OSError as e:
             raise NotPermitted(f"reading /proc/net/{name} is refused: {e.strerror}", hint="run as root") from None
         found, listening, fulls = procnet.parse_tcp(data)

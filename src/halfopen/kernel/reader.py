@@ -120,7 +120,10 @@ def _ask_owners(
     if missing and found.refused:
         problems.append(f"the process of {missing} of {len(inodes)} listeners is hidden: run as root to see it")
     if refused:
-        problems.append(f"the release time of {refused} listeners is assumed from tcp_synack_retries: run as root to read TCP_SYNCNT")
+        problems.append(
+            f"the release time of {refused} listeners is assumed from tcp_synack_retries: "
+            "run as root to read TCP_SYNCNT"
+        )
     return owners_.owners(found), options
 
 

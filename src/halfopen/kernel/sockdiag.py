@@ -24,7 +24,8 @@ from halfopen.wire.netlink import WireError
 NETLINK_SOCK_DIAG: Final = 4
 # The kernel fills at most 32 KiB a recv (netlink_dump()); larger buffers bring nothing.
 RECV_BYTES: Final = 32 * 1024
-# Received bytes are parsed a stretch at a time: long enough that numpy's cost per call vanishes, short enough for the cache.
+# Received bytes are parsed a stretch at a time: long enough that numpy's cost per call vanishes, short enough for the
+# cache.
 _STRETCH: Final = 512 * 1024
 _FIRST_ROWS: Final = 4096
 # A silent kernel is a bug; better to say so than to hang an operator's terminal.
@@ -43,7 +44,9 @@ def open_socket() -> socket.socket:
     try:
         s = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, NETLINK_SOCK_DIAG)
     except PermissionError:
-        raise NotPermitted("opening a sock_diag socket is refused", hint="allow AF_NETLINK in the seccomp filter") from None
+        raise NotPermitted(
+            "opening a sock_diag socket is refused", hint="allow AF_NETLINK in the seccomp filter"
+        ) from None
     except OSError as e:
         raise Unsupported(
             "sock_diag", f"no sock_diag socket: {os.strerror(e.errno or 0)}", hint="modprobe tcp_diag"
@@ -69,7 +72,8 @@ def receive(s: socket.socket, request: bytes, stretch: int = _STRETCH, buffers: 
 
     Each piece holds whole messages; its bytes are overwritten when `buffers` more have been asked for.
 
-    Raises: KernelError (ENOBUFS too: what the kernel could not queue is lost, and so is the dump), NotPermitted, Unsupported.
+    Raises: KernelError (ENOBUFS too: what the kernel could not queue is lost, and so is the dump), NotPermitted,
+    Unsupported.
     """
     ring = [memoryview(bytearray(stretch + RECV_BYTES)) for _ in range(buffers)]
     turn = used = 0
@@ -98,7 +102,9 @@ def _ends(data: memoryview) -> bool:
 
 
 def ahead(pieces: Iterator[memoryview]) -> Iterator[memoryview]:
-    """The same pieces, received by another thread while the caller works on the last one; `pieces` needs three buffers."""
+    """The same pieces, received by another thread while the caller works on the last one; `pieces` needs three
+    buffers.
+    """
     ready: queue.Queue[memoryview | BaseException | None] = queue.Queue(maxsize=1)
     abandoned = threading.Event()
 
@@ -166,7 +172,8 @@ class _Rows:
 def slices(s: socket.socket, code: bytes = b"", *, stretch: int | None = None) -> Iterator[inet_diag.Slice]:
     """Dump the request sockets the filter `code` lets through, a slice at a time, to the end.
 
-    A slice's rows are views that the next slice overwrites. With `stretch` 0 each slice is one recv(), looked at at once.
+    A slice's rows are views that the next slice overwrites. With `stretch` 0 each slice is one recv(), looked at at
+    once.
 
     Raises: Unsupported, NotPermitted, KernelError, WireError.
     """

@@ -25,6 +25,7 @@ _CHUNK: Final = 65536
 _ROUND: Final = 1000
 # Left for everything else the process opens.
 SPARE_DESCRIPTORS: Final = 256
+MOST_OPEN_FILES: Final = 1 << 20
 
 
 def die_with(parent: int) -> None:
@@ -32,6 +33,12 @@ def die_with(parent: int) -> None:
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
     if os.getppid() != parent:
         os._exit(1)
+
+
+def open_files() -> int:
+    """How many descriptors this process may have."""
+    soft = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    return MOST_OPEN_FILES if soft == resource.RLIM_INFINITY else soft
 
 
 def open_listeners(want: dict[str, Any]) -> list[socket.socket]:
@@ -82,7 +89,7 @@ def serve(listeners: list[socket.socket], echo: bool, stop: int, count: Callable
     held: dict[int, socket.socket] = {}
     accepted = 0
     waiting = False
-    most = resource.getrlimit(resource.RLIMIT_NOFILE)[0] - SPARE_DESCRIPTORS
+    most = open_files() - SPARE_DESCRIPTORS
     with select.epoll() as poll:
         poll.register(stop, select.EPOLLIN | select.EPOLLHUP)
         by_fd = {s.fileno(): s for s in listeners}

@@ -10,6 +10,7 @@ from typing import Self
 
 from halfopen.core.errors import Unsupported
 from halfopen.lab import wiring
+from halfopen.lab.child import MOST_OPEN_FILES
 from halfopen.lab.client import Client
 from halfopen.lab.errors import LabError
 from halfopen.lab.host import Host
@@ -22,8 +23,8 @@ class Lab:
     The namespaces have no name and are held by descriptors of this process alone, and every child process dies with
     it, so nothing is left behind however it ends. Traffic goes to listeners of `server` and nowhere else.
 
-    Use as a context manager; entering raises this process's soft limit of open files to the hard one, as every
-    accepted connection takes one. `seed` makes sequence numbers repeatable.
+    Use as a context manager; entering raises this process's soft limit of open files towards the hard one, as
+    every accepted connection takes one. `seed` makes sequence numbers repeatable.
 
     Raises (on entering): NotPermitted without CAP_SYS_ADMIN (see `enter_user_namespace`), Unsupported without the `ip`
     command or veth devices.
@@ -92,8 +93,9 @@ class Lab:
 
 def _allow_descriptors() -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft != hard:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    most = MOST_OPEN_FILES if hard == resource.RLIM_INFINITY else min(hard, MOST_OPEN_FILES)
+    if soft != resource.RLIM_INFINITY and soft < most:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
 
 
 def _ip(host: Host, batch: str) -> None:

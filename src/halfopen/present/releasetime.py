@@ -33,7 +33,9 @@ def show(out: Console, model: Model | None, retries: Sequence[int], cap_s: float
         for view in model.listeners:
             if view.overridden:
                 time_s = show_duration(view.release_time_s)
-                out.print(f"{time_s} on {listener_name(view)}: TCP_SYNCNT = {view.retries} set by the program overrides it")
+                out.print(
+                    f"{time_s} on {listener_name(view)}: TCP_SYNCNT = {view.retries} set by the program overrides it"
+                )
         out.print()
     table = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0), show_edge=False)
     table.add_column("RETRIES", justify="right", header_style="dim")

@@ -112,7 +112,9 @@ def status(out: Console, model: Model, verdict: Verdict) -> None:
     if model.orphans:
         out.print(f"{plural(model.orphans, 'half-open connection')} of listeners that are gone")
     if model.full:
-        out.print(f"{plural(model.full, 'full socket')} in SYN_RECV (Fast Open or simultaneous open), not counted above")
+        out.print(
+            f"{plural(model.full, 'full socket')} in SYN_RECV (Fast Open or simultaneous open), not counted above"
+        )
     if model.sources:
         out.print()
         # Where no prefix stands out, three lines show that as well as ten.
@@ -134,7 +136,9 @@ def summary(out: Console, models: list[Model], verdicts: list[Verdict], skipped:
     worst = max(verdicts, key=lambda v: v.level)
     total = sum(m.half_open for m in models)
     head = Text(f"{worst.level.name:<8}  ", style=_STYLE[worst.level])
-    out.print(head.append(Text(f"{plural(total, 'half-open connection')} in {plural(len(models), 'network namespace')}")))
+    out.print(
+        head.append(Text(f"{plural(total, 'half-open connection')} in {plural(len(models), 'network namespace')}"))
+    )
     for line in skipped:
         out.print(Text(f"  - {line}", style="dim"))
 
@@ -147,13 +151,14 @@ def released(out: Console, outcome: Released) -> None:
     else:
         out.print(f"{plural(outcome.released, 'half-open connection')} released ({what})")
         out.print(
-            f"matched {outcome.matched:,}, gone meanwhile {outcome.gone:,}, failed {outcome.failed:,}, left {outcome.left:,}"
-            f"; {outcome.seconds:.2f} s, at most {outcome.window_ms:.1f} ms between look and release"
+            f"matched {outcome.matched:,}, gone meanwhile {outcome.gone:,}, failed {outcome.failed:,}, "
+            f"left {outcome.left:,}; {outcome.seconds:.2f} s, {outcome.window_ms:.1f} ms between look and release "
+            f"(at most {outcome.window_max_ms:.1f} ms)"
         )
         if outcome.resets:
             out.print(
-                f"The namespace sent {plural(outcome.resets, 'RST')} meanwhile: at most so many connections that had just "
-                "completed can have been hit"
+                f"The namespace sent {plural(outcome.resets, 'RST')} meanwhile: at most so many "
+                "connections that had just completed can have been hit"
             )
     if outcome.spared:
         out.print(f"{outcome.spared:,} left alone: deferred-accept, or not yet certain not to be")

@@ -91,10 +91,9 @@ class Text:
     def alarm(self, model: Model, action: Alarm) -> list[str]:
         """The alarm, why, and what to do."""
         verdict = diagnose(model)
-        head = (
-            f"{_clock(model.sample.wall_s)}  ALARM  {self._where(action.netns)}{plural(action.half_open, 'half-open connection')}"
-            f", usually {action.usual:,.0f} (alarm at {action.limit:,.0f})"
-        )
+        head = f"{_clock(model.sample.wall_s)}  ALARM  {self._where(action.netns)}"
+        head += plural(action.half_open, "half-open connection")
+        head += f", usually {action.usual:,.0f} (alarm at {action.limit:,.0f})"
         lines = [self._paint(_RED, head)]
         if verdict.findings:
             lines.append(f"          {verdict.findings[0].text}")
@@ -131,7 +130,12 @@ class Json:
     """For a program: an object a line, each with `schema`, `event` and `time`."""
 
     def _line(self, event: str, when: float | None = None, **values: Any) -> list[str]:
-        document = {"schema": "halfopen.watch/1", "event": event, "time": time.time() if when is None else when, **values}
+        document = {
+            "schema": "halfopen.watch/1",
+            "event": event,
+            "time": time.time() if when is None else when,
+            **values,
+        }
         return [json.dumps(document, ensure_ascii=False, separators=(",", ":"))]
 
     def begin(self, interval_s: float, policy: Policy) -> list[str]:

@@ -46,7 +46,8 @@ _HEAD_AT: Final = netlink.HEADER.size
 _RECORD: Final = _HEAD_AT + MSG_SIZE
 _TAIL: Final = struct.Struct("=IIIII")  # expires, rqueue, wqueue, uid, inode
 _MARK_HEADER: Final = 8 | INET_DIAG_MARK << 16
-# Runs are looked at through windows that grow while the records stay alike, so that a stream of unlike ones stays linear.
+# Runs are looked at through windows that grow while the records stay alike, so that a stream of unlike ones stays
+# linear.
 _FIRST_WINDOW: Final = 64
 
 
@@ -94,7 +95,8 @@ class Slice:
     """What one stretch of a dump held.
 
     `parts` are runs of dtype REQUEST, views of the bytes read; `full` counts full sockets in SYN_RECV; `done` says the
-    dump ended here, with `errno` if it ended in an error; `interrupted` that the kernel flagged the dump as inconsistent.
+    dump ended here, with `errno` if it ended in an error; `interrupted` that the kernel flagged the dump as
+    inconsistent.
     """
 
     parts: list[NDArray[Any]] = field(default_factory=list)
@@ -252,7 +254,9 @@ _DESTROY: Final = np.dtype(
         "itemsize": 72,
     }
 )
-_ID: Final = np.dtype({"names": ["family", "id"], "formats": ["u1", "V48"], "offsets": [0, 4], "itemsize": REQUEST.itemsize})
+_ID: Final = np.dtype(
+    {"names": ["family", "id"], "formats": ["u1", "V48"], "offsets": [0, 4], "itemsize": REQUEST.itemsize}
+)
 
 
 def destroy_requests(requests: NDArray[Any]) -> bytes:
@@ -281,4 +285,3 @@ def destroy_errors(data: memoryview) -> list[tuple[int, int]]:
             if code:
                 errors.append((seq - 1, code))
     return errors
-

@@ -28,7 +28,9 @@ class WireError(HalfopenError):
     """Bytes that are not what the kernel's format allows; `offset` is where."""
 
     def __init__(self, message: str, offset: int = 0) -> None:
-        super().__init__("wire", f"{message} at byte {offset}", hint="this is a defect of halfopen or of the kernel's answer")
+        super().__init__(
+            "wire", f"{message} at byte {offset}", hint="this is a defect of halfopen or of the kernel's answer"
+        )
         self.offset = offset
 
 

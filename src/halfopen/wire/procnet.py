@@ -19,7 +19,8 @@ _MS_PER_TICK: Final = 10  # USER_HZ is 100 for every user of /proc
 
 _LINE: Final = re.compile(
     rb"^ *\d+: ([0-9A-F]{8}|[0-9A-F]{32}):([0-9A-F]{4}) ([0-9A-F]{8}|[0-9A-F]{32}):([0-9A-F]{4}) (03|0A)"
-    rb" ([0-9A-F]{8}):([0-9A-F]{8}) ([0-9A-F]{2}):([0-9A-F]{1,16}) ([0-9A-F]{8}) +(\d{1,10}) +\d+ (\d{1,20}) -?\d+ [0-9a-fA-Fx()nul]+([^\n]*)$",
+    rb" ([0-9A-F]{8}):([0-9A-F]{8}) ([0-9A-F]{2}):([0-9A-F]{1,16}) ([0-9A-F]{8}) +(\d{1,10}) +\d+ (\d{1,20})"
+    rb" -?\d+ [0-9a-fA-Fx()nul]+([^\n]*)$",
     re.MULTILINE,
 )
 
@@ -31,7 +32,8 @@ def _address(text: bytes) -> bytes:
 
 
 def parse_tcp(data: bytes) -> tuple[NDArray[Any], NDArray[Any], int]:
-    """Request sockets (dtype REQUEST), listeners (dtype LISTENER, limits and drops unknown: 0) and full sockets in SYN_RECV.
+    """Request sockets (dtype REQUEST), listeners (dtype LISTENER, limits and drops unknown: 0) and full sockets in
+    SYN_RECV.
 
     `retransmits` is num_timeout (see above). Lines that are no socket lines are passed over, as the heading is; a file
     without the heading raises WireError.
@@ -43,19 +45,16 @@ def parse_tcp(data: bytes) -> tuple[NDArray[Any], NDArray[Any], int]:
         local, lport, remote, rport, state, _, rx_queue, _, when, retries, uid, inode, rest = match.groups()
         family = 10 if len(local) == 32 else 2
         if state == b"0A":
-            listeners.append(
-                (family, False, int(lport, 16), 0, _address(local), min(int(inode), 2**32 - 1), min(int(uid), 2**32 - 1))
-                + (int(rx_queue, 16), 0, 0, 0)
-            )
+            who = min(int(inode), 2**32 - 1), min(int(uid), 2**32 - 1)
+            listeners.append((family, False, int(lport, 16), 0, _address(local), *who, int(rx_queue, 16), 0, 0, 0))
         elif int(inode) or rest.strip():
             # Only full sockets have the columns after the pointer (rto, ato, …).
             full += 1
         else:
             expires = min(int(when, 16) * _MS_PER_TICK, 2**32 - 1)
-            requests.append(
-                (family, 3, 1, min(int(retries, 16), 255), int(lport, 16), int(rport, 16))
-                + (_address(local), _address(remote), 0, 0, expires)
-            )
+            ports = int(lport, 16), int(rport, 16)
+            addresses = _address(local), _address(remote)
+            requests.append((family, 3, 1, min(int(retries, 16), 255), *ports, *addresses, 0, 0, expires))
     head = np.array(requests, dtype=_PLAIN)
     return head.view(REQUEST), np.array(listeners, dtype=LISTENER), full
 
@@ -65,10 +64,11 @@ _PLAIN: Final = np.dtype([(name, REQUEST.fields[name][0]) for name in REQUEST.na
 
 
 def parse_counters(data: bytes) -> dict[str, int]:
-    """Counters of /proc/net/netstat or snmp: `TcpExt: Name …` above `TcpExt: 1 …`, names as they stand, without the prefix.
+    """Counters of /proc/net/netstat or snmp: `TcpExt: Name …` above `TcpExt: 1 …`, names as they stand, without the
+    prefix.
 
-    Only the Tcp and TcpExt tables are read: other tables use the same names for other things. Pairs of lines that do not
-    match are passed over.
+    Only the Tcp and TcpExt tables are read: other tables use the same names for other things. Pairs of lines that do
+    not match are passed over.
     """
     counters: dict[str, int] = {}
     lines = data.decode("ascii", "replace").splitlines()

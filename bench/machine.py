@@ -1,0 +1,51 @@
+"""What the figures were measured on."""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+import subprocess
+from importlib.metadata import PackageNotFoundError, version
+from typing import Final
+
+_PACKAGES: Final = ("numpy", "psutil", "pyroute2")
+
+
+def describe() -> dict[str, str]:
+    """Kernel, processor, cores, memory and the versions of everything measured; what is not there is left out."""
+    found = {
+        "kernel": os.uname().release,
+        "cpu": _field("/proc/cpuinfo", r"^model name\s*:\s*(.+)$") or platform.machine(),
+        "cores": str(len(os.sched_getaffinity(0))),
+        "memory": f"{int(_field('/proc/meminfo', r'^MemTotal:\s*(\d+)') or 0) / 2**20:.0f} GiB",
+        "python": platform.python_version(),
+    }
+    for name in _PACKAGES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            pass
+    found["iproute2"] = _said(["ss", "-V"], r"iproute2-([^\s,]+)")
+    found["net-tools"] = _said(["netstat", "--version"], r"net-tools ([^\s]+)")
+    return {name: value for name, value in found.items() if value}
+
+
+def load() -> float:
+    """How many processes wanted a core in the last minute."""
+    return os.getloadavg()[0]
+
+
+def _field(path: str, pattern: str) -> str:
+    with open(path, encoding="utf-8", errors="replace") as f:
+        match = re.search(pattern, f.read(), re.MULTILINE)
+    return " ".join(match[1].split()) if match else ""
+
+
+def _said(command: list[str], pattern: str) -> str:
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=5, check=False)
+    except OSError:
+        return ""
+    match = re.search(pattern, done.stdout + done.stderr)
+    return match[1] if match else ""

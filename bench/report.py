@@ -1,0 +1,217 @@
+"""The report: every figure of one run, the targets it met or missed, as a table of at most 100 columns and as JSON."""
+
+from __future__ import annotations
+
+import statistics
+import textwrap
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from typing import Any, Final
+
+from reading import Reading, Row
+from releasing import Releasing, Run
+from starting import Start
+
+SCHEMA: Final = "halfopen.bench/1"
+WIDTH: Final = 100
+
+
+@dataclass(slots=True)
+class Report:
+    """All of one run. `lab_rates` are SYNs a second; parts that were not asked for are empty."""
+
+    time: str
+    command: str
+    machine: dict[str, str]
+    loads: list[float] = field(default_factory=list)
+    seconds: float = 0.0
+    readings: list[Reading] = field(default_factory=list)
+    releasing: Releasing | None = None
+    starts: list[Start] = field(default_factory=list)
+    lab_rates: list[float] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What was wanted and what came of it. `note`: what a miss cannot do anything about."""
+
+    name: str
+    wanted: str
+    got: str
+    met: bool
+    note: str = ""
+
+
+def targets(report: Report) -> list[Target]:
+    """The targets that this run has figures for."""
+    found: list[Target] = []
+    if report.readings:
+        found += _reading_targets(max(report.readings, key=lambda r: r.half_open))
+    if report.releasing is not None:
+        found += _release_targets(report.releasing)
+    by_name = {start.name: start.median_s for start in report.starts}
+    for name in ("help", "status"):
+        if name in by_name:
+            found.append(_at_most(f"halfopen {'--' * (name == 'help')}{name} / import numpy", by_name[name] / by_name["numpy"], 3))
+    if report.lab_rates:
+        found.append(_at_least("SYNs a second from one core", statistics.median(report.lab_rates), 100_000))
+    return found
+
+
+def _at_most(name: str, got: float, wanted: float, note: str = "", unit: str = "x") -> Target:
+    return Target(name, f"<= {wanted:g} {unit}", f"{got:.2f} {unit}", got <= wanted, "" if got <= wanted else note)
+
+
+def _at_least(name: str, got: float, wanted: float, unit: str = "") -> Target:
+    shown = f"{got:,.0f}" if got >= 100 else f"{got:.1f}"
+    return Target(name, f">= {wanted:,.0f} {unit}".rstrip(), f"{shown} {unit}".rstrip(), got >= wanted)
+
+
+def _reading_targets(reading: Reading) -> Iterator[Target]:
+    at = f"at {reading.half_open:,}: "
+    floor, snapshot, status, ss = (reading.row(name) for name in ("floor", "snapshot", "status", "ss"))
+    yield _at_most(f"{at}snapshot / floor", snapshot.median_s / floor.median_s, 1.6)
+    if not ss.missing:
+        share = floor.median_s / ss.median_s
+        for row, wanted in ((snapshot, 1 / 4), (status, 1 / 3)):
+            note = f"the dump alone, thrown away, takes {share:.2f} of ss" if share > wanted / 1.6 else ""
+            got = row.median_s / ss.median_s
+            yield _at_most(f"{at}{row.name} / ss", got, round(wanted, 2), note)
+    yield _at_most(f"{at}peak RSS of status", status.rss_bytes / 1e6, 200, unit="MB")
+
+
+def _release_targets(releasing: Releasing) -> Iterator[Target]:
+    ours = releasing.ours
+    yield _at_least("released a second", releasing.per_s(ours), 400_000)
+    if releasing.ss:
+        yield _at_least("released a second / ss -K", releasing.per_s(ours) / releasing.per_s(releasing.ss), 5, "x")
+    left, lost = sum(run.left for run in ours), sum(run.honest_lost for run in ours)
+    yield Target("half-open connections left", "0", f"{left:,}", left == 0)
+    yield Target("honest connections lost", "0", f"{lost:,}", lost == 0)
+
+
+def as_json(report: Report) -> dict[str, Any]:
+    """The document of --json: every single run in seconds, medians, and the targets."""
+    document = asdict(report)
+    for reading, plain in zip(report.readings, document["readings"], strict=True):
+        plain["agreed"] = reading.agreed
+        for row, one in zip(reading.rows, plain["rows"], strict=True):
+            one["median_s"] = row.median_s if row.runs_s else None
+    return {"schema": SCHEMA, **document, "targets": [asdict(target) for target in targets(report)]}
+
+
+def as_text(report: Report) -> str:
+    """The table."""
+    lines = [f"halfopen benchmark, {report.time}, {report.seconds / 60:.1f} minutes: {report.command}"]
+    lines += _machine(report)
+    for reading in report.readings:
+        lines += ["", *_reading(reading)]
+    if report.releasing is not None:
+        lines += ["", *_releasing(report.releasing)]
+    if report.starts:
+        lines += ["", *_starts(report.starts)]
+    if report.lab_rates:
+        runs = ", ".join(f"{rate:,.0f}" for rate in report.lab_rates)
+        lines += ["", "Lab: SYNs a second from one core, both kernels' work included"]
+        lines.append(f"  median {statistics.median(report.lab_rates):,.0f}  (runs: {runs})")
+    lines += ["", *_targets(targets(report))]
+    return "\n".join(line.rstrip() for line in lines) + "\n"
+
+
+def _machine(report: Report) -> list[str]:
+    machine = dict(report.machine)
+    line = f"Linux {machine.pop('kernel')}; {machine.pop('cpu')}, {machine.pop('cores')} cores, {machine.pop('memory')}; "
+    line += ", ".join(f"{name} {value}" for name, value in machine.items())
+    line += f"; load {' to '.join(f'{load:.1f}' for load in report.loads)}"
+    return textwrap.wrap(line, WIDTH)
+
+
+def _ms(seconds: float) -> str:
+    ms = seconds * 1000
+    return f"{ms:,.0f}" if ms >= 100 else f"{ms:.1f}"
+
+
+def _times(value: float) -> str:
+    return f"{value:,.0f} x" if value >= 100 else f"{value:.2f} x"
+
+
+_READING: Final = "  {:<42}{:>9}{:>9}{:>5}{:>10}{:>8}{:>6}{:>11}"
+
+
+def _reading(reading: Reading) -> list[str]:
+    lines = [f"Reading {reading.half_open:,} half-open connections (milliseconds, on the same sockets)"]
+    lines.append(_READING.format("", "median", "least", "runs", "/ floor", "/ ss", "MB", "reported"))
+    floor, ss = reading.row("floor"), reading.row("ss")
+    for row in reading.rows:
+        if row.missing:
+            lines.append(f"  {row.label:<42}  {row.missing}")
+            continue
+        against = [_times(row.median_s / other.median_s) if not other.missing else "-" for other in (floor, ss)]
+        size = f"{row.rss_bytes / 1e6:,.0f}"
+        least, n = _ms(min(row.runs_s)), len(row.runs_s)
+        lines.append(_READING.format(row.label, _ms(row.median_s), least, n, *against, size, f"{row.said:,}"))
+    return lines
+
+
+_RELEASE: Final = "  {:<28}{:>12}{:>10}{:>6}{:>7}{:>16}{:>8}{:>11}"
+
+
+def _releasing(releasing: Releasing) -> list[str]:
+    lines = [f"Releasing {releasing.half_open:,} half-open connections (medians; honest connections alive / made)"]
+    lines.append(_RELEASE.format("", "a second", "seconds", "runs", "left", "honest", "resets", "window ms"))
+    for label, runs in (("halfopen.release(all=True)", releasing.ours), ("ss -HntK state syn-recv", releasing.ss)):
+        lines.append(_release(label, runs) if runs else f"  {label:<28}  {releasing.ss_missing}")
+    if releasing.ss:
+        ratio = releasing.per_s(releasing.ours) / releasing.per_s(releasing.ss)
+        lines.append(f"  halfopen / ss -K: {ratio:.1f} x")
+    windows = releasing.windows_ms()
+    if windows:
+        lines.append(
+            f"  Between look and destroy, the longest of each run: median {statistics.median(windows):.2f} ms, "
+            f"worst {max(windows):.2f} ms"
+        )
+    return lines
+
+
+def _release(label: str, runs: list[Run]) -> str:
+    made = sum(run.before + run.during for run in runs)
+    resets = [run.resets for run in runs if run.resets is not None]
+    windows = [run.window_ms for run in runs if run.window_ms is not None]
+    return _RELEASE.format(
+        label,
+        f"{statistics.median(run.per_s for run in runs):,.0f}",
+        f"{statistics.median(run.seconds for run in runs):.3f}",
+        len(runs),
+        f"{sum(run.left for run in runs):,}",
+        f"{made - sum(run.honest_lost for run in runs):,} / {made:,}",
+        f"{sum(resets):,}" if resets else "-",
+        f"{statistics.median(windows):.2f}" if windows else "-",
+    )
+
+
+_START: Final = "  {:<42}{:>9}{:>9}{:>5}{:>17}"
+
+
+def _starts(starts: list[Start]) -> list[str]:
+    numpy = next(start for start in starts if start.name == "numpy")
+    lines = ["Start-up, whole processes (milliseconds; byte code compiled before, one BLAS thread each)"]
+    lines.append(_START.format("", "median", "least", "runs", "/ import numpy"))
+    for start in starts:
+        ratio = _times(start.median_s / numpy.median_s)
+        lines.append(_START.format(start.label, _ms(start.median_s), _ms(min(start.runs_s)), len(start.runs_s), ratio))
+    return lines
+
+
+_TARGET: Final = "  {:<46}{:>14}{:>16}   {}"
+
+
+def _targets(found: list[Target]) -> list[str]:
+    lines = ["Targets", _TARGET.format("", "wanted", "got", "")]
+    for target in found:
+        lines.append(_TARGET.format(target.name, target.wanted, target.got, "met" if target.met else "MISSED"))
+        if target.note:
+            lines.append(f"      {target.note}")
+    return lines
+
+
+__all__ = ["Report", "Row", "Target", "as_json", "as_text", "targets"]

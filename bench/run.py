@@ -1,0 +1,142 @@
+"""The benchmark: halfopen and others on the same sockets, in private namespaces, in one run (`make bench`).
+
+Run as root, or where user namespaces are allowed: .venv/bin/python bench/run.py [--quick] [--json FILE]
+docs/benchmarks.md says what each row means.
+"""
+
+from __future__ import annotations
+
+import argparse
+import compileall
+import json
+import os
+import shlex
+import signal
+import sys
+import tempfile
+import time
+from pathlib import Path
+from types import FrameType
+from typing import NoReturn
+
+# Before anything loads numpy: its threads would keep this process from entering a user namespace.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+SRC = Path(__file__).resolve().parent.parent / "src"
+sys.path.insert(0, str(SRC))
+
+from halfopen.core.errors import HalfopenError, UsageError  # noqa: E402
+
+PARTS = ("read", "release", "start", "lab")
+
+
+def _numbers(text: str) -> list[int]:
+    numbers = [int(part.replace("_", "")) for part in text.split(",")]
+    if not numbers or not all(0 <= n <= 1_000_000 for n in numbers):
+        raise ValueError
+    return numbers
+
+
+def _positive(text: str) -> int:
+    number = int(text.replace("_", ""))
+    if number < 1:
+        raise ValueError
+    return number
+
+
+_numbers.__name__, _positive.__name__ = "list of numbers up to 1000000", "positive number"
+
+
+def arguments(words: list[str]) -> argparse.Namespace:
+    """What to measure. Counts not given are the full ones, or with --quick those of a check in about a minute."""
+    parser = argparse.ArgumentParser(prog="bench/run.py", description="Measure halfopen against others on the same sockets.")
+    add = parser.add_argument
+    add("--quick", action="store_true", help="smaller numbers and fewer rounds: a check in about a minute")
+    add("--json", metavar="FILE", help="write every single figure to FILE as well")
+    add("--only", choices=PARTS, action="append", help="measure this part alone (repeatable)")
+    add("--counts", type=_numbers, metavar="N,N,…", help="half-open connections to read (0,1000,100000,1000000)")
+    add("--rounds", type=_positive, metavar="N", help="rounds of readings (5; slow readers fewer)")
+    add("--release", type=_positive, metavar="N", help="half-open connections to release (300000)")
+    add("--release-rounds", type=_positive, metavar="N", help="releases by each (3)")
+    add("--starts", type=_positive, metavar="N", help="starts of each command (15)")
+    add("--syns", type=_positive, metavar="N", help="SYNs to send from one core (200000)")
+    given = parser.parse_args(words)
+    quick = {"counts": [0, 1000, 20_000], "rounds": 3, "release": 20_000, "release_rounds": 1, "starts": 5, "syns": 50_000}
+    full = {
+        "counts": [0, 1000, 100_000, 1_000_000],
+        "rounds": 5,
+        "release": 300_000,
+        "release_rounds": 3,
+        "starts": 15,
+        "syns": 200_000,
+    }
+    for name, value in (quick if given.quick else full).items():
+        if getattr(given, name) is None:
+            setattr(given, name, value)
+    return given
+
+
+def measure(given: argparse.Namespace, command: str) -> str:
+    """Measure what was asked for and give the table; the JSON goes to its file. Raises: HalfopenError."""
+    from halfopen.lab import enter_user_namespace
+
+    enter_user_namespace()
+    # Where PYTHONDONTWRITEBYTECODE is set every start would compile anew.
+    compileall.compile_dir(str(SRC), quiet=2)
+
+    import machine
+    import reading
+    import releasing
+    import report
+    import starting
+
+    begun = time.monotonic()
+    parts = set(given.only or PARTS)
+    made = report.Report(time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime()), command, machine.describe())
+    made.loads.append(machine.load())
+    with tempfile.TemporaryDirectory(prefix="halfopen-bench-") as directory:
+        audit_log = os.path.join(directory, "audit.jsonl")
+        if "start" in parts:
+            made.starts = starting.start_up(given.starts, audit_log)
+        if "lab" in parts:
+            made.lab_rates = starting.lab_rates(given.syns, 1 if given.quick else 3)
+        if "read" in parts:
+            made.readings = [reading.measure(n, given.rounds, audit_log) for n in given.counts]
+        if "release" in parts:
+            made.releasing = releasing.measure(given.release, given.release_rounds, audit_log)
+    made.loads.append(machine.load())
+    made.seconds = time.monotonic() - begun
+    if given.json:
+        _write(given.json, json.dumps(report.as_json(made), indent=2) + "\n")
+    return report.as_text(made)
+
+
+def _write(path: str, text: str) -> None:
+    try:
+        with open(path, "w", encoding="utf-8") as f:
+            f.write(text)
+    except OSError as e:
+        raise UsageError(f"{path}: {e.strerror}") from None
+
+
+def _terminated(number: int, _: FrameType | None) -> NoReturn:
+    raise KeyboardInterrupt
+
+
+def main() -> int:
+    """Exit code: 0 measured (missed targets too), 1 no figures, 2 wrong usage, 3 not possible here, 130 interrupted."""
+    given = arguments(sys.argv[1:])
+    signal.signal(signal.SIGTERM, _terminated)
+    command = shlex.join(["bench/run.py", *sys.argv[1:]])
+    try:
+        print(measure(given, command), end="", flush=True)
+    except HalfopenError as e:
+        print(f"bench: {e.line()}", file=sys.stderr)
+        return e.exit_code
+    except KeyboardInterrupt:
+        print("bench: interrupted; nothing is left behind", file=sys.stderr)
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
