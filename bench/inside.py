@@ -24,7 +24,7 @@ class BenchError(HalfopenError):
 
 
 def environment() -> dict[str, str]:
-    """What every measured process runs with: this checkout's halfopen, byte code as installed, one BLAS thread for all."""
+    """For every measured process: this checkout's halfopen, byte code as installed, one BLAS thread."""
     env = {**os.environ, "PYTHONPATH": str(SRC), "OPENBLAS_NUM_THREADS": "1", "LC_ALL": "C", "COLUMNS": "120"}
     for name in ("PYTHONDONTWRITEBYTECODE", "PYTHONPYCACHEPREFIX", "PYTHONWARNINGS", "PYTHONDEVMODE"):
         env.pop(name, None)
@@ -67,12 +67,12 @@ class Inside:
         if name in self._workers:
             self._lab.server.end(self._workers.pop(name))
 
-    def run(self, argv: list[str], *, read: bool = False, token: str = "\n") -> dict[str, Any]:
-        """Run a command to its end and time it; with `read`, count the lines of its output that hold `token`.
+    def run(self, argv: list[str], *, read: bool = False, holding: str = "\n") -> dict[str, Any]:
+        """Run a command to its end and time it; with `read`, count the lines of its output with `holding` in them.
 
         Raises: BenchError when it fails.
         """
-        request = {"argv": argv, "env": self._env, "read": read, "token": token}
+        request = {"argv": argv, "env": self._env, "read": read, "holding": holding}
         answer = _ask(self._launcher, json.dumps(request), argv[0])
         if answer["code"]:
             raise BenchError(f"{' '.join(argv)} failed with {answer['code']}: {answer['stderr'].strip()[:200]}")

@@ -1,8 +1,8 @@
 """Runs commands inside the lab's namespace and times them, from the smallest process that can.
 
-`python -I -S launcher.py` reads one JSON request a line and answers each with one. It stays small on purpose: the kernel
-counts the pages of whoever forks into the peak RSS of what it then execs (`exec_mmap()`), so a benchmark that holds
-numpy would lend its own size to `ss`.
+`python -I -S launcher.py` reads one JSON request a line and answers each with one. It stays small on purpose: the
+kernel counts the pages of whoever forks into the peak RSS of what it then execs (`exec_mmap()`), so a benchmark that
+holds numpy would lend its own size to `ss`.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ _CHUNK = 1 << 20
 _KEPT = 1 << 20
 
 
-def run(argv: list[str], env: dict[str, str], read: bool, token: str) -> dict[str, Any]:
-    """Run a command to its end, its output thrown away or (read) its lines counted that hold `token`.
+def run(argv: list[str], env: dict[str, str], read: bool, holding: str) -> dict[str, Any]:
+    """Run a command to its end, its output thrown away or (read) its lines counted with `holding` in them.
 
     `seconds` is from before the fork to after the wait; `rss_bytes` its peak. Reading makes `seconds` the reader's.
     """
@@ -30,7 +30,7 @@ def run(argv: list[str], env: dict[str, str], read: bool, token: str) -> dict[st
     begun = time.perf_counter()
     pid = os.posix_spawnp(argv[0], argv, env, file_actions=actions)
     os.close(sink)
-    count, head = _drain(source, token.encode()) if read else (0, "")
+    count, head = _drain(source, holding.encode()) if read else (0, "")
     _, status, usage = os.wait4(pid, 0)
     seconds = time.perf_counter() - begun
     said = os.pread(errors, 4096, 0).decode(errors="replace")
@@ -47,14 +47,14 @@ def run(argv: list[str], env: dict[str, str], read: bool, token: str) -> dict[st
     }
 
 
-def _drain(source: int, token: bytes) -> tuple[int, str]:
-    """How many lines hold the token, and the first megabyte."""
+def _drain(source: int, holding: bytes) -> tuple[int, str]:
+    """How many lines hold it, and the first megabyte."""
     count, kept, rest = 0, b"", b""
     while data := os.read(source, _CHUNK):
         if len(kept) < _KEPT:
             kept += data[: _KEPT - len(kept)]
         whole, newline, rest = (rest + data).rpartition(b"\n")
-        count += whole.count(token) if token != b"\n" else whole.count(b"\n") + len(newline)
+        count += whole.count(holding) if holding != b"\n" else whole.count(b"\n") + len(newline)
     return count, kept.decode(errors="replace")
 
 

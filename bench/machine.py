@@ -14,11 +14,12 @@ _PACKAGES: Final = ("numpy", "psutil", "pyroute2")
 
 def describe() -> dict[str, str]:
     """Kernel, processor, cores, memory and the versions of everything measured; what is not there is left out."""
+    memory_kib = int(_field("/proc/meminfo", r"^MemTotal:\s*(\d+)") or 0)
     found = {
         "kernel": os.uname().release,
         "cpu": _field("/proc/cpuinfo", r"^model name\s*:\s*(.+)$") or platform.machine(),
         "cores": str(len(os.sched_getaffinity(0))),
-        "memory": f"{int(_field('/proc/meminfo', r'^MemTotal:\s*(\d+)') or 0) / 2**20:.0f} GiB",
+        "memory": f"{memory_kib / 2**20:.0f} GiB",
         "python": platform.python_version(),
     }
     for name in _PACKAGES:

@@ -11,10 +11,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from halfopen.lab import Lab
-
 from inside import BenchError, Inside
 from still import RETRIES, Still, say
+
+from halfopen.lab import Lab
 
 PORT: Final = 8080
 SS: Final = ["ss", "-Hnt", "state", "syn-recv"]
@@ -103,8 +103,8 @@ def _command(name: str, label: str, argv: list[str], count: Callable[[Inside], i
     return Reader(name, label, missing, lambda i: i.run(argv), count, guess_us)
 
 
-def _lines(argv: list[str], token: str = "\n") -> Callable[[Inside], int]:
-    return lambda inside: int(inside.run(argv, read=True, token=token)["count"])
+def _lines(argv: list[str], holding: str = "\n") -> Callable[[Inside], int]:
+    return lambda inside: int(inside.run(argv, read=True, holding=holding)["count"])
 
 
 def _status_count(inside: Inside) -> int:

@@ -10,12 +10,12 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from halfopen.core.errors import HalfopenError
-from halfopen.lab import Honest, Lab, Listener
-
 from inside import BenchError, Inside
 from reading import PORT, backlog, prepare
 from still import Still, say
+
+from halfopen.core.errors import HalfopenError
+from halfopen.lab import Honest, Lab, Listener
 
 SS_KILL: Final = ["ss", "-HntK", "state", "syn-recv"]
 HONEST_BEFORE: Final = 100
@@ -28,8 +28,11 @@ _SS_US: Final = 20.0
 
 @dataclass(slots=True)
 class Run:
-    """One release: seconds of the whole call, how many were released and left, honest clients before and during it and how
-    many of them answered afterwards; `resets` and `window_ms` as the product reports them, None for others."""
+    """One release: seconds of the whole call, how many were released and left.
+
+    before, during: honest clients connected before it and while it ran; *_alive: those that answered afterwards.
+    resets, window_ms: as the product reports them, None for others.
+    """
 
     seconds: float
     released: int

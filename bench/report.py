@@ -5,7 +5,7 @@ from __future__ import annotations
 import statistics
 import textwrap
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Final
 
 from reading import Reading, Row
@@ -14,6 +14,9 @@ from starting import Start
 
 SCHEMA: Final = "halfopen.bench/1"
 WIDTH: Final = 100
+# The sizes the targets are for.
+READ_AT: Final = 1_000_000
+RELEASE_AT: Final = 300_000
 
 
 @dataclass(slots=True)
@@ -33,12 +36,15 @@ class Report:
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """What was wanted and what came of it. `note`: what a miss cannot do anything about."""
+    """What was wanted and what came of it. `met` is None where the set was smaller than the one the target is for.
+
+    `note`: the evidence that a miss is not ours alone.
+    """
 
     name: str
     wanted: str
     got: str
-    met: bool
+    met: bool | None
     note: str = ""
 
 
@@ -46,16 +52,23 @@ def targets(report: Report) -> list[Target]:
     """The targets that this run has figures for."""
     found: list[Target] = []
     if report.readings:
-        found += _reading_targets(max(report.readings, key=lambda r: r.half_open))
+        largest = max(report.readings, key=lambda r: r.half_open)
+        found += _judged(_reading_targets(largest), largest.half_open >= READ_AT)
     if report.releasing is not None:
-        found += _release_targets(report.releasing)
+        found += _judged(_speed_targets(report.releasing), report.releasing.half_open >= RELEASE_AT)
+        found += _harm_targets(report.releasing)
     by_name = {start.name: start.median_s for start in report.starts}
     for name in ("help", "status"):
         if name in by_name:
-            found.append(_at_most(f"halfopen {'--' * (name == 'help')}{name} / import numpy", by_name[name] / by_name["numpy"], 3))
+            word = "--help" if name == "help" else name
+            found.append(_at_most(f"halfopen {word} / import numpy", by_name[name] / by_name["numpy"], 3))
     if report.lab_rates:
         found.append(_at_least("SYNs a second from one core", statistics.median(report.lab_rates), 100_000))
     return found
+
+
+def _judged(found: Iterator[Target], large_enough: bool) -> list[Target]:
+    return [target if large_enough else replace(target, met=None, note="") for target in found]
 
 
 def _at_most(name: str, got: float, wanted: float, note: str = "", unit: str = "x") -> Target:
@@ -80,11 +93,15 @@ def _reading_targets(reading: Reading) -> Iterator[Target]:
     yield _at_most(f"{at}peak RSS of status", status.rss_bytes / 1e6, 200, unit="MB")
 
 
-def _release_targets(releasing: Releasing) -> Iterator[Target]:
+def _speed_targets(releasing: Releasing) -> Iterator[Target]:
     ours = releasing.ours
     yield _at_least("released a second", releasing.per_s(ours), 400_000)
     if releasing.ss:
         yield _at_least("released a second / ss -K", releasing.per_s(ours) / releasing.per_s(releasing.ss), 5, "x")
+
+
+def _harm_targets(releasing: Releasing) -> Iterator[Target]:
+    ours = releasing.ours
     left, lost = sum(run.left for run in ours), sum(run.honest_lost for run in ours)
     yield Target("half-open connections left", "0", f"{left:,}", left == 0)
     yield Target("honest connections lost", "0", f"{lost:,}", lost == 0)
@@ -102,7 +119,8 @@ def as_json(report: Report) -> dict[str, Any]:
 
 def as_text(report: Report) -> str:
     """The table."""
-    lines = [f"halfopen benchmark, {report.time}, {report.seconds / 60:.1f} minutes: {report.command}"]
+    head = f"halfopen benchmark, {report.time}, {report.seconds / 60:.1f} minutes: {report.command}"
+    lines = textwrap.wrap(head, WIDTH)
     lines += _machine(report)
     for reading in report.readings:
         lines += ["", *_reading(reading)]
@@ -120,7 +138,8 @@ def as_text(report: Report) -> str:
 
 def _machine(report: Report) -> list[str]:
     machine = dict(report.machine)
-    line = f"Linux {machine.pop('kernel')}; {machine.pop('cpu')}, {machine.pop('cores')} cores, {machine.pop('memory')}; "
+    line = f"Linux {machine.pop('kernel')}; {machine.pop('cpu')}, {machine.pop('cores')} cores, "
+    line += f"{machine.pop('memory')}; "
     line += ", ".join(f"{name} {value}" for name, value in machine.items())
     line += f"; load {' to '.join(f'{load:.1f}' for load in report.loads)}"
     return textwrap.wrap(line, WIDTH)
@@ -132,7 +151,7 @@ def _ms(seconds: float) -> str:
 
 
 def _times(value: float) -> str:
-    return f"{value:,.0f} x" if value >= 100 else f"{value:.2f} x"
+    return f"{value:.2f} x" if value < 10 else f"{value:,.1f} x" if value < 1000 else f"{value:,.0f} x"
 
 
 _READING: Final = "  {:<42}{:>9}{:>9}{:>5}{:>10}{:>8}{:>6}{:>11}"
@@ -202,13 +221,16 @@ def _starts(starts: list[Start]) -> list[str]:
     return lines
 
 
-_TARGET: Final = "  {:<46}{:>14}{:>16}   {}"
+_TARGET: Final = "  {:<43}{:>13}{:>13}   {}"
+
+
+_VERDICT: Final = {True: "met", False: "MISSED", None: "(not judged at this size)"}
 
 
 def _targets(found: list[Target]) -> list[str]:
     lines = ["Targets", _TARGET.format("", "wanted", "got", "")]
     for target in found:
-        lines.append(_TARGET.format(target.name, target.wanted, target.got, "met" if target.met else "MISSED"))
+        lines.append(_TARGET.format(target.name, target.wanted, target.got, _VERDICT[target.met]))
         if target.note:
             lines.append(f"      {target.note}")
     return lines

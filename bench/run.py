@@ -27,6 +27,15 @@ sys.path.insert(0, str(SRC))
 from halfopen.core.errors import HalfopenError, UsageError  # noqa: E402
 
 PARTS = ("read", "release", "start", "lab")
+# In full, and with --quick.
+NUMBERS = {
+    "counts": ([0, 1000, 100_000, 1_000_000], [0, 1000, 20_000]),
+    "rounds": (5, 3),
+    "release": (300_000, 20_000),
+    "release_rounds": (3, 1),
+    "starts": (15, 5),
+    "syns": (200_000, 50_000),
+}
 
 
 def _numbers(text: str) -> list[int]:
@@ -48,7 +57,9 @@ _numbers.__name__, _positive.__name__ = "list of numbers up to 1000000", "positi
 
 def arguments(words: list[str]) -> argparse.Namespace:
     """What to measure. Counts not given are the full ones, or with --quick those of a check in about a minute."""
-    parser = argparse.ArgumentParser(prog="bench/run.py", description="Measure halfopen against others on the same sockets.")
+    parser = argparse.ArgumentParser(
+        prog="bench/run.py", description="Measure halfopen against others on the same sockets."
+    )
     add = parser.add_argument
     add("--quick", action="store_true", help="smaller numbers and fewer rounds: a check in about a minute")
     add("--json", metavar="FILE", help="write every single figure to FILE as well")
@@ -60,18 +71,9 @@ def arguments(words: list[str]) -> argparse.Namespace:
     add("--starts", type=_positive, metavar="N", help="starts of each command (15)")
     add("--syns", type=_positive, metavar="N", help="SYNs to send from one core (200000)")
     given = parser.parse_args(words)
-    quick = {"counts": [0, 1000, 20_000], "rounds": 3, "release": 20_000, "release_rounds": 1, "starts": 5, "syns": 50_000}
-    full = {
-        "counts": [0, 1000, 100_000, 1_000_000],
-        "rounds": 5,
-        "release": 300_000,
-        "release_rounds": 3,
-        "starts": 15,
-        "syns": 200_000,
-    }
-    for name, value in (quick if given.quick else full).items():
+    for name, (full, quick) in NUMBERS.items():
         if getattr(given, name) is None:
-            setattr(given, name, value)
+            setattr(given, name, quick if given.quick else full)
     return given
 
 

@@ -9,11 +9,11 @@ import sys
 from dataclasses import dataclass, field
 from typing import Final
 
-from halfopen.lab import Lab
-
 from inside import HERE, BenchError, Inside, environment
 from reading import PORT, halfopen_command
 from still import say
+
+from halfopen.lab import Lab
 
 _PATIENCE_S: Final = 180
 
@@ -67,7 +67,12 @@ def lab_rates(count: int, rounds: int) -> list[float]:
     )
     try:
         done = subprocess.run(
-            [sys.executable, "-c", code], env=environment(), capture_output=True, text=True, timeout=_PATIENCE_S, check=False
+            [sys.executable, "-c", code],
+            env=environment(),
+            capture_output=True,
+            text=True,
+            timeout=_PATIENCE_S,
+            check=False,
         )
     except subprocess.TimeoutExpired:
         raise BenchError(f"sending SYNs did not end within {_PATIENCE_S} s") from None

@@ -11,11 +11,11 @@ import time
 from collections.abc import Callable
 from typing import Final, TypeVar
 
+from inside import BenchError
+
 from halfopen.core.timing import started_s
 from halfopen.kernel import procfs
 from halfopen.lab import Lab, Listener
-
-from inside import BenchError
 
 T = TypeVar("T")
 

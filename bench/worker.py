@@ -1,7 +1,7 @@
 """A Python process inside the lab's namespace that reads or releases in process, and times each call itself.
 
-`python worker.py NAME` reads a line for each call and answers with a JSON line: seconds, count, peak RSS. One process for
-each reader, so that none pays for what another one left in memory.
+`python worker.py NAME` reads a line for each call and answers with a JSON line: seconds, count, peak RSS. One process
+for each reader, so that none pays for what another one left in memory.
 """
 
 from __future__ import annotations
@@ -90,7 +90,7 @@ def proc() -> Call:
 
 def psutil() -> Call:
     """`psutil.net_connections(kind="tcp")`, those in SYN_RECV counted."""
-    import psutil
+    import psutil  # type: ignore[import-untyped,unused-ignore]
 
     def call() -> Result:
         return {"count": sum(c.status == psutil.CONN_SYN_RECV for c in psutil.net_connections(kind="tcp"))}
@@ -100,7 +100,7 @@ def psutil() -> Call:
 
 def pyroute2() -> Call:
     """`DiagSocket.get_sock_stats()` for IPv4 in SYN_RECV, which is what pyroute2's ss2 shows, counted."""
-    from pyroute2 import DiagSocket
+    from pyroute2 import DiagSocket  # type: ignore[import-untyped,unused-ignore]
 
     def call() -> Result:
         with DiagSocket() as s:

@@ -34,7 +34,10 @@ def _by_netlink(code: bytes) -> _Sockets:
     with sockdiag.open_socket() as s:
         listeners, shaken = sockdiag.listeners(s)
         found = sockdiag.requests(s, code)
-    return _Sockets(found.rows, listeners, found.full, Completeness("netlink", found.interrupted or shaken))
+    problems: tuple[str, ...] = ()
+    if found.broken:
+        problems = (f"{found.broken}: there are more than the {len(found.rows):,} read until then",)
+    return _Sockets(found.rows, listeners, found.full, Completeness("netlink", found.interrupted or shaken, problems))
 
 
 def _by_proc(why: str) -> _Sockets:

@@ -143,11 +143,15 @@ def _overlapped(s: socket.socket, request: bytes) -> Iterator[memoryview]:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Requests:
-    """Every request socket of a dump: rows (N,) REQUEST; full sockets in SYN_RECV; whether the kernel flagged it."""
+    """Every request socket of a dump: rows (N,) REQUEST; full sockets in SYN_RECV; whether the kernel flagged the dump.
+
+    broken: what ended the dump before its end, in words; the rows are then those that came before. "" when it is whole.
+    """
 
     rows: NDArray[Any]
     full: int
     interrupted: bool
+    broken: str = ""
 
 
 class _Rows:
@@ -185,15 +189,23 @@ def slices(s: socket.socket, code: bytes = b"", *, stretch: int | None = None) -
 
 
 def requests(s: socket.socket, code: bytes = b"") -> Requests:
-    """Every request socket in the namespace of `s`. Raises: as `slices`."""
+    """Every request socket in the namespace of `s`. A dump that breaks off half-way gives what came, marked as broken.
+
+    Raises: as `slices`, when nothing came at all.
+    """
     rows = _Rows()
-    full, interrupted = 0, False
-    for part in slices(s, code):
-        for piece in part.parts:
-            rows.add(piece)
-        full += part.full
-        interrupted |= part.interrupted or part.errno == errno.EINTR
-    return Requests(rows.take(), full, interrupted)
+    full, interrupted, broken = 0, False, ""
+    try:
+        for part in slices(s, code):
+            for piece in part.parts:
+                rows.add(piece)
+            full += part.full
+            interrupted |= part.interrupted or part.errno == errno.EINTR
+    except (KernelError, WireError) as e:
+        if not rows.count:
+            raise
+        broken = e.message
+    return Requests(rows.take(), full, interrupted, broken)
 
 
 def listeners(s: socket.socket) -> tuple[NDArray[Any], bool]:
