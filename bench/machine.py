@@ -10,6 +10,8 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Final
 
 _PACKAGES: Final = ("numpy", "psutil", "pyroute2")
+# /proc/stat counts in hundredths of a second.
+_LEAST_FOREIGN_S: Final = 0.03
 
 
 def describe() -> dict[str, str]:
@@ -35,6 +37,26 @@ def describe() -> dict[str, str]:
 def load() -> float:
     """How many processes wanted a core in the last minute."""
     return os.getloadavg()[0]
+
+
+class Others:
+    """How much processor time others used since this was made: all cores' busy time less what the measured used.
+
+    On a machine shared with others a reading may be slow for no reason of its own; such a one is taken again.
+    """
+
+    def __init__(self) -> None:
+        self._busy_s = _busy_s()
+
+    def disturbed(self, seconds: float, own_s: float) -> bool:
+        """Whether others took more than a quarter of a core in these `seconds`, of which the measured used `own_s`."""
+        return _busy_s() - self._busy_s - own_s > max(_LEAST_FOREIGN_S, seconds / 4)
+
+
+def _busy_s() -> float:
+    with open("/proc/stat", encoding="ascii") as f:
+        user, nice, system, _, _, irq, softirq, steal = map(int, f.readline().split()[1:9])
+    return (user + nice + system + irq + softirq + steal) / os.sysconf("SC_CLK_TCK")
 
 
 def _field(path: str, pattern: str) -> str:

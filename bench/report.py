@@ -168,7 +168,13 @@ def _reading(reading: Reading) -> list[str]:
         against = [_times(row.median_s / other.median_s) if not other.missing else "-" for other in (floor, ss)]
         size = f"{row.rss_bytes / 1e6:,.0f}"
         least, n = _ms(min(row.runs_s)), len(row.runs_s)
-        lines.append(_READING.format(row.label, _ms(row.median_s), least, n, *against, size, f"{row.said:,}"))
+        runs = f"{n}{'*' * bool(row.disturbed)}"
+        lines.append(_READING.format(row.label, _ms(row.median_s), least, runs, *against, size, f"{row.said:,}"))
+    disturbed = sum(row.disturbed for row in reading.rows)
+    if disturbed:
+        lines.append(
+            f"  * other processes of the machine disturbed {disturbed} of all these runs, repetitions included"
+        )
     return lines
 
 
@@ -183,6 +189,8 @@ def _releasing(releasing: Releasing) -> list[str]:
     if releasing.ss:
         ratio = releasing.per_s(releasing.ours) / releasing.per_s(releasing.ss)
         lines.append(f"  halfopen / ss -K: {ratio:.1f} x")
+    if any(run.disturbed for run in releasing.ours + releasing.ss):
+        lines.append("  * other processes of the machine disturbed some of these runs, repetitions included")
     windows = releasing.windows_ms()
     if windows:
         lines.append(
@@ -200,7 +208,7 @@ def _release(label: str, runs: list[Run]) -> str:
         label,
         f"{statistics.median(run.per_s for run in runs):,.0f}",
         f"{statistics.median(run.seconds for run in runs):.3f}",
-        len(runs),
+        f"{len(runs)}{'*' * any(run.disturbed for run in runs)}",
         f"{sum(run.left for run in runs):,}",
         f"{made - sum(run.honest_lost for run in runs):,} / {made:,}",
         f"{sum(resets):,}" if resets else "-",

@@ -130,12 +130,13 @@ def main() -> None:
         return
     print(json.dumps({"ready": True}), flush=True)
     for _ in sys.stdin:
-        begun = time.perf_counter()
+        begun, used = time.perf_counter(), time.process_time()
         try:
             answer = call()
         except Exception as e:
             answer = {"error": f"{type(e).__name__}: {e}"}
         answer["seconds"] = time.perf_counter() - begun
+        answer["cpu_s"] = time.process_time() - used
         answer["rss_bytes"] = peak_rss_bytes()
         print(json.dumps(answer), flush=True)
 

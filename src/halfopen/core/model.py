@@ -111,20 +111,24 @@ class Told:
 
 
 def tell_apart(
-    requests: NDArray[Any], listeners: NDArray[Any], options: Mapping[int, ListenerOptions], cap_s: float
+    requests: NDArray[Any],
+    listeners: NDArray[Any],
+    options: Mapping[int, ListenerOptions],
+    cap_s: float,
+    timeouts: NDArray[np.uint8] | None = None,
 ) -> Told:
     """Join N requests to their listeners and tell deferred-accept ones from half-open ones.
 
-    A timer further away than the retransmissions explain is a deferred request's for certain. On a listener that defers
-    (its option says so, or it holds a certain one) a request never retransmitted may be one too, in the last stretch
-    of its timer, and counts as deferred: a half-open one there is known as such from its first retransmission, after 1
-    s.
+    A timer that ran out more often than a SYN-ACK was sent again is a deferred request's for certain. On a listener
+    that defers (its option says so, or it holds a certain one) a request never retransmitted may be one too, and
+    counts as deferred: a half-open one there is known as such from its first retransmission, after 1 s.
     """
     found = join.groups(listeners)
     group_of = join.assign(requests, found)
     retransmits = np.ascontiguousarray(requests["retransmits"])
     expires_ms = np.ascontiguousarray(requests["expires_ms"])
-    is_deferred = timing.deferred(retransmits, expires_ms, cap_s)
+    count = timing.waits(retransmits, expires_ms, cap_s, timeouts)
+    is_deferred = count > retransmits
     deferring = {
         i
         for i, group in enumerate(found)
@@ -134,14 +138,16 @@ def tell_apart(
         deferring |= set(np.unique(group_of[is_deferred]).tolist()) - {join.NONE}
     if deferring:
         is_deferred |= (retransmits == 0) & np.isin(group_of, list(deferring))
-    return Told(found, group_of, is_deferred, timing.ages_s(retransmits, expires_ms, cap_s), frozenset(deferring))
+    return Told(
+        found, group_of, is_deferred, timing.ages_s(retransmits, count, expires_ms, cap_s), frozenset(deferring)
+    )
 
 
 def build(sample: Sample, previous: Sample | None = None, *, top: int = 10) -> Model:
     """Compute the Model of a Sample, with rates against `previous` and the `top` sources by prefix."""
     cap_s = rto_max_s(sample.settings)
     retries = sample.settings.get("tcp_synack_retries", DEFAULT_SYNACK_RETRIES)
-    told = tell_apart(sample.requests, sample.listeners, sample.options, cap_s)
+    told = tell_apart(sample.requests, sample.listeners, sample.options, cap_s, sample.timeouts)
     waiting = ~told.is_deferred
     half_open = int(np.count_nonzero(waiting))
     everything = half_open == len(waiting)

@@ -116,7 +116,8 @@ class Sample:
     requests: (N,) REQUEST, every request socket in SYN_RECV, deferred-accept ones included. full: sockets in true
     SYN_RECV (Fast Open, simultaneous open), which are no request sockets. listeners: (L,) LISTENER. owners and options
     are keyed by the listener's inode. counters: names as in /proc/net/netstat and snmp, without prefix. settings:
-    names as below /proc/sys/net/ipv4, and `somaxconn`. filtered: the request sockets are only those a filter let
+    names as below /proc/sys/net/ipv4, and `somaxconn`. timeouts: (N,) uint8, how often each request's timer ran out,
+    255 where unknown; None when /proc/net/tcp was not asked. filtered: the request sockets are only those a filter let
     through.
     """
 
@@ -133,6 +134,7 @@ class Sample:
     settings: Mapping[str, int] = field(default_factory=dict)
     completeness: Completeness = Completeness()
     filtered: bool = False
+    timeouts: NDArray[Any] | None = None
     netns_path: str = ""
     lives_in: str = ""
     kernel: str = ""

@@ -2,8 +2,8 @@
 
 A request's timer runs 1 s, then doubles at each SYN-ACK retransmission up to `tcp_rto_max_ms`
 (`reqsk_timeout()`, include/net/tcp.h and inet_connection_sock.h). After `retries` retransmissions the next expiry
-drops it (`reqsk_timer_handler()`, net/ipv4/inet_connection_sock.c). So a request seen with k retransmissions and
-e seconds left on its timer is (2^k - 1) + (2^k - e) seconds old.
+drops it (`reqsk_timer_handler()`, net/ipv4/inet_connection_sock.c). So a request whose timer ran out k times and has
+e seconds left is (2^k - 1) + (2^k - e) seconds old.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ INITIAL_RTO_S: Final = 1.0
 RTO_MAX_S: Final = 120.0
 # A retransmission counter is one byte on the wire.
 COUNTS: Final = 256
+UNKNOWN: Final = 255
 # jiffies_to_msecs() rounds up to at most 10 ms at HZ=100; a timer further away than its period plus this is another
 # period's.
 SLACK_MS: Final = 20
@@ -81,11 +82,13 @@ def retries_for(release_s: float, rto_max_s: float = RTO_MAX_S) -> int:
 
 @dataclass(frozen=True, slots=True)
 class _Tables:
-    """For each count 0..255: milliseconds from the SYN to the end of that wait; the longest timer it explains; the
-    waits.
+    """For each count 0..255, in ms: when its wait begins and how long it is; the longest timer it explains.
+
+    rising_ms: the waits only up to where they reach the cap, so that a search among them finds strictly rising values.
     """
 
-    end_ms: NDArray[np.float32]
+    start_ms: NDArray[np.float32]
+    wait_ms: NDArray[np.float32]
     longest_ms: NDArray[np.uint32]
     rising_ms: NDArray[np.float32]
 
@@ -95,42 +98,53 @@ def _tables(rto_max_s: float) -> _Tables:
     import numpy as np
 
     wait = np.array([timeout_s(k, rto_max_s) * 1000 for k in range(COUNTS)], dtype=np.float32)
-    # Waits only up to where they reach the cap, so that a search among them finds strictly rising values.
-    rising = wait[: int(np.argmax(wait)) + 1]
-    return _Tables(np.cumsum(wait, dtype=np.float32), (wait + SLACK_MS).astype(np.uint32), rising)
+    start = (np.cumsum(wait, dtype=np.float64) - wait).astype(np.float32)
+    return _Tables(start, wait, (wait + SLACK_MS).astype(np.uint32), wait[: int(np.argmax(wait)) + 1])
 
 
-def ages_s(
-    retransmits: NDArray[np.uint8], expires_ms: NDArray[np.uint32], rto_max_s: float = RTO_MAX_S
-) -> NDArray[np.float32]:
-    """Ages in seconds of N requests, from their retransmission counts and remaining timers; shape (N,).
+def waits(
+    retransmits: NDArray[np.uint8],
+    expires_ms: NDArray[np.uint32],
+    rto_max_s: float = RTO_MAX_S,
+    timeouts: NDArray[np.uint8] | None = None,
+) -> NDArray[np.uint8]:
+    """Which wait each of N requests is in: how often its timer ran out, as far as can be known; shape (N,).
 
-    Measured against known send times it is exact at first and up to 0.4 s short at 15 s, by the timer wheel's slack.
-    A timer longer than the wait of its count is a deferred-accept request's (see `deferred`): for it the age is that of
-    the shortest wait that can hold such a timer, a lower bound.
+    timeouts: the kernel's own count where /proc/net/tcp was asked just before (UNKNOWN where it did not say). Without
+    it the retransmissions stand in, which are ahead when a client sends its SYN again (the kernel answers and counts
+    that too, `tcp_check_req()`), and behind for a deferred-accept request, whose timer runs without anything being
+    sent; that one shows in a timer longer than its count explains.
     """
     import numpy as np
 
     tables = _tables(rto_max_s)
-    count = retransmits
-    longer = deferred(retransmits, expires_ms, rto_max_s)
+    count = retransmits if timeouts is None else np.where(timeouts == UNKNOWN, retransmits, timeouts).astype(np.uint8)
+    longer = expires_ms > tables.longest_ms[count]
     if longer.any():
         least = np.searchsorted(tables.rising_ms, expires_ms[longer].astype(np.float32) - SLACK_MS)
-        count = retransmits.copy()
+        count = count.copy()
         count[longer] = np.maximum(count[longer], least).astype(np.uint8)
-    age: NDArray[np.float32] = tables.end_ms[count] - expires_ms.astype(np.float32)
+    return count
+
+
+def ages_s(
+    retransmits: NDArray[np.uint8],
+    count: NDArray[np.uint8],
+    expires_ms: NDArray[np.uint32],
+    rto_max_s: float = RTO_MAX_S,
+) -> NDArray[np.float32]:
+    """Ages in seconds of N requests: retransmissions, the wait each is in (`waits`) and what is left of it; shape (N,).
+
+    Measured against known send times it is exact at first and up to 0.4 s short at 15 s, by the timer wheel's slack.
+    A client that sends its SYN again has the running wait begin anew: the retransmissions that no timeout explains are
+    such SYNs, and the last of them came no sooner than a client's own schedule allows (RFC 6298: after 1, 3, 7 ... s).
+    """
+    import numpy as np
+
+    tables = _tables(rto_max_s)
+    again = np.where(retransmits > count, retransmits - count, 0)
+    age: NDArray[np.float32] = tables.start_ms[np.maximum(count, again)] + tables.wait_ms[count]
+    age -= expires_ms.astype(np.float32)
     age *= np.float32(0.001)
     np.maximum(age, 0, out=age)
     return age
-
-
-def deferred(
-    retransmits: NDArray[np.uint8], expires_ms: NDArray[np.uint32], rto_max_s: float = RTO_MAX_S
-) -> NDArray[np.bool_]:
-    """Which of N requests certainly finished their handshake and wait for data (TCP_DEFER_ACCEPT); shape (N,).
-
-    The kernel lets their timer double without sending anything (`syn_ack_recalc()`), so it stands further away than
-    the retransmission count explains.
-    """
-    result: NDArray[np.bool_] = expires_ms > _tables(rto_max_s).longest_ms[retransmits]
-    return result

@@ -23,9 +23,9 @@ from halfopen.core import join, timing
 from halfopen.core.actions import Release, Released
 from halfopen.core.errors import HalfopenError
 from halfopen.core.filters import Filter
-from halfopen.core.model import rto_max_s, tell_apart
+from halfopen.core.model import rto_max_s
 from halfopen.core.sample import ListenerOptions
-from halfopen.kernel import netns, owners, procfs, sockdiag
+from halfopen.kernel import netns, owners, procfs, sockdiag, timeouts
 from halfopen.kernel.listener_options import options as read_options
 from halfopen.kernel.netns import Netns
 from halfopen.kernel.reader import kernel_code
@@ -52,7 +52,11 @@ class _Tally:
 
 @dataclass(slots=True)
 class _Scene:
-    """What must be known before anything is destroyed: the listeners, and which of them defer."""
+    """What must be known before anything is destroyed: the listeners, and which of them defer.
+
+    may_defer: groups of listeners that do, or may for all that is known. exact: timeouts are cheap enough to be asked
+    for every request, not only for those of such listeners.
+    """
 
     listeners: NDArray[Any]
     options: dict[int, ListenerOptions]
@@ -61,52 +65,40 @@ class _Scene:
     code: bytes
     may_defer: list[int]
     groups: list[join.Group]
-    _timeouts: dict[tuple[int, bytes, bytes, int, int], int] = field(default_factory=dict)
-    _timeouts_at: float = -_TIMEOUTS_KEEP_S
+    exact: bool
+    _table: timeouts.Table = field(default_factory=dict)
+    _asked_at: float = -_TIMEOUTS_KEEP_S
 
     def victims(self, rows: NDArray[Any]) -> tuple[NDArray[Any], int]:
-        """The half-open requests among `rows` that the filter lets through, and how many deferred ones were spared."""
-        if not self.may_defer:
-            # No listener defers, so a far timer is all there is to look for.
-            is_deferred = timing.deferred(rows["retransmits"], rows["expires_ms"], self.cap_s)
-            ages = timing.ages_s(rows["retransmits"], rows["expires_ms"], self.cap_s)
-        else:
-            told = tell_apart(rows, self.listeners, self.options, self.cap_s)
-            is_deferred, ages = told.is_deferred | self._acknowledged(rows, told.group_of), told.ages_s
-        meant = self.chosen.mask(rows, ages)
-        spared = meant & is_deferred
-        meant &= ~is_deferred
-        return (rows if meant.all() else rows[meant]), int(np.count_nonzero(spared))
+        """The half-open requests among `rows` that the filter lets through, and how many were spared.
 
-    def _acknowledged(self, rows: NDArray[Any], group_of: NDArray[np.int32]) -> NDArray[np.bool_]:
-        """Which requests of listeners that defer, or may for all that is known, are not certain to be half-open.
-
-        One whose timer ran out more often than its SYN-ACK was sent again has finished its handshake: /proc/net/tcp
-        shows the former count, sock_diag the latter. One that is in its first second, or that /proc does not show, is
-        left alone too.
+        Spared are deferred-accept requests, and on a listener that may defer those that are not certain to be none: in
+        their first second, or not shown by /proc.
         """
-        result = np.zeros(len(rows), dtype=bool)
-        at = np.flatnonzero(np.isin(group_of, self.may_defer))
-        if not len(at):
-            return result
-        if time.monotonic() - self._timeouts_at > _TIMEOUTS_KEEP_S:
-            self._timeouts_at = time.monotonic()
-            self._timeouts = {_key(row): int(row["retransmits"]) for row in procfs.sockets()[0]}
-        for i in at.tolist():
-            sent = int(rows[i]["retransmits"])
-            timeouts = self._timeouts.get(_key(rows[i]))
-            result[i] = sent == 0 or timeouts is None or timeouts > sent
-        return result
+        uncertain = np.zeros(len(rows), dtype=bool)
+        asked: NDArray[np.uint8] | None = None
+        if self.exact:
+            asked = self._timeouts(rows)
+        if self.may_defer:
+            at = np.isin(join.assign(rows, self.groups), self.may_defer)
+            if asked is None and at.any():
+                asked = np.full(len(rows), timing.UNKNOWN, dtype=np.uint8)
+                asked[at] = self._timeouts(rows[at])
+            if asked is not None:
+                uncertain = at & ((rows["retransmits"] == 0) | (asked == timing.UNKNOWN))
+        count = timing.waits(rows["retransmits"], rows["expires_ms"], self.cap_s, asked)
+        spare = (count > rows["retransmits"]) | uncertain
+        ages = timing.ages_s(rows["retransmits"], count, rows["expires_ms"], self.cap_s)
+        meant = self.chosen.mask(rows, ages)
+        spared = int(np.count_nonzero(meant & spare))
+        meant &= ~spare
+        return (rows if meant.all() else rows[meant]), spared
 
-
-def _key(row: Any) -> tuple[int, bytes, bytes, int, int]:
-    return (
-        int(row["family"]),
-        bytes(row["local_address"]),
-        bytes(row["remote_address"]),
-        int(row["local_port"]),
-        int(row["remote_port"]),
-    )
+    def _timeouts(self, rows: NDArray[Any]) -> NDArray[np.uint8]:
+        if time.monotonic() - self._asked_at > _TIMEOUTS_KEEP_S:
+            self._asked_at = time.monotonic()
+            self._table = timeouts.read()
+        return timeouts.look_up(self._table, rows)
 
 
 def _scene(chosen: Filter) -> _Scene:
@@ -120,7 +112,21 @@ def _scene(chosen: Filter) -> _Scene:
         known = [options.get(int(listeners[row]["inode"])) for row in group.rows]
         if any(o is None or o.defer_accept_s for o in known):
             may_defer.append(i)
-    return _Scene(listeners, options, rto_max_s(settings), chosen, kernel_code(chosen), may_defer, groups)
+    code, exact = kernel_code(chosen), _few(chosen)
+    return _Scene(listeners, options, rto_max_s(settings), chosen, code, may_defer, groups, exact)
+
+
+def _few(chosen: Filter) -> bool:
+    """Whether there are few enough requests to ask for the exact age of each, and an age is asked for."""
+    if chosen.older_than_s is None:
+        return False
+    with sockdiag.open_socket() as look:
+        count = 0
+        for part in sockdiag.slices(look, kernel_code(chosen), stretch=0):
+            count += sum(len(rows) for rows in part.parts)
+            if count > timeouts.MAX_REQUESTS:
+                return False
+    return timeouts.affordable(count)
 
 
 def _slices(code: bytes, tally: _Tally) -> Iterator[tuple[float, NDArray[Any]]]:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from halfopen.core.errors import HalfopenError, NotPermitted, Unsupported
 from halfopen.core.filters import Filter
 from halfopen.core.sample import Completeness, ListenerOptions, Process, Sample
-from halfopen.kernel import netns, procfs, sockdiag
+from halfopen.kernel import netns, procfs, sockdiag, timeouts
 from halfopen.kernel.netns import Netns
 from halfopen.wire import inet_diag
 
@@ -23,6 +23,7 @@ class _Sockets:
     listeners: NDArray[Any]
     full: int
     completeness: Completeness
+    timeouts: NDArray[Any] | None = None
 
 
 def kernel_code(chosen: Filter | None) -> bytes:
@@ -31,13 +32,20 @@ def kernel_code(chosen: Filter | None) -> bytes:
 
 
 def _by_netlink(code: bytes) -> _Sockets:
+    table: timeouts.Table | None = None
     with sockdiag.open_socket() as s:
         listeners, shaken = sockdiag.listeners(s)
         found = sockdiag.requests(s, code)
+        if found.rows["retransmits"].any() and timeouts.affordable(len(found.rows)):
+            # Asked before the look that is kept: a timer that runs out in between then shows by its length.
+            table = timeouts.read()
+            found = sockdiag.requests(s, code)
     problems: tuple[str, ...] = ()
     if found.broken:
         problems = (f"{found.broken}: there are more than the {len(found.rows):,} read until then",)
-    return _Sockets(found.rows, listeners, found.full, Completeness("netlink", found.interrupted or shaken, problems))
+    completeness = Completeness("netlink", found.interrupted or shaken, problems)
+    asked = timeouts.look_up(table, found.rows) if table is not None else None
+    return _Sockets(found.rows, listeners, found.full, completeness, asked)
 
 
 def _by_proc(why: str) -> _Sockets:
@@ -93,6 +101,7 @@ def read(
         netns_path=ns.path if ns else netns.SELF,
         lives_in=ns.lives_in if ns else "",
         requests=sockets.requests,
+        timeouts=sockets.timeouts,
         listeners=sockets.listeners,
         full=sockets.full,
         owners=owners,

@@ -1,0 +1,349 @@
+"""The documents and the code say the same: every JSON name, every command and option, every link; both READMEs alike."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+import pytest
+
+from halfopen.cli.main import COMMANDS, cli
+from halfopen.core import fields
+from halfopen.core.actions import Release, Released
+from halfopen.core.config import parse
+from halfopen.core.diagnose import diagnose
+from halfopen.core.errors import UnknownTarget
+from halfopen.core.filters import Filter
+from halfopen.core.model import Model, build
+from halfopen.core.policy import Alarm, Clear, Policy
+from halfopen.core.sample import LISTENER, REQUEST, ListenerOptions, Process, Sample
+from halfopen.kernel.procfs import SETTINGS
+
+ROOT = Path(__file__).resolve().parents[2]
+READMES = ("README.md", "README.zh-CN.md")
+DOCUMENTS = (*READMES, "ARCHITECTURE.md", "CHANGELOG.md", "docs/json.md", "docs/how-it-reads.md")
+# Objects whose keys are the kernel's names: named in the text, not in a table.
+MAPS = {"settings", "counters", "rates_per_s"}
+
+
+def text(name: str) -> str:
+    return (ROOT / name).read_text(encoding="utf-8")
+
+
+# --- documents of every kind, from a made-up Sample -------------------------------------------------------------------
+
+
+def sample() -> Sample:
+    requests = np.zeros(60, dtype=REQUEST)
+    requests["family"] = 2
+    requests["state"] = 3
+    requests["local_port"] = 443
+    requests["remote_port"] = np.arange(60) + 1024
+    requests["remote_v4"] = 0xC6336401
+    requests["retransmits"] = 3
+    requests["expires_ms"] = 4000
+    requests["cookie"] = np.arange(60) + 1
+    listeners = np.zeros(1, dtype=LISTENER)
+    listeners["family"], listeners["port"], listeners["inode"], listeners["accept_queue_limit"] = 2, 443, 7, 128
+    return Sample(
+        netns="self",
+        netns_inode=1,
+        requests=requests,
+        listeners=listeners,
+        monotonic_s=100.0,
+        wall_s=1_700_000_000.0,
+        owners={7: (Process(1, "web", "web.service", "0123456789ab"),)},
+        options={7: ListenerOptions(2, 0)},
+        counters=dict.fromkeys(fields.COUNTERS, 1),
+        settings={**{key.rpartition("/")[2]: 5 for key in SETTINGS}, "tcp_rto_max_ms": 120_000},
+        host="host",
+        kernel="6.1",
+    )
+
+
+def model() -> Model:
+    now = sample()
+    return build(now, Sample(**{**_fields(now), "monotonic_s": 99.0}))
+
+
+def _fields(s: Sample) -> dict[str, Any]:
+    return {name: getattr(s, name) for name in Sample.__dataclass_fields__}
+
+
+OUTCOME = Released(Release("self", Filter(older_than_s=3.0), "test"), matched=1, released=1)
+
+
+def status() -> list[Any]:
+    from halfopen.present import jsonout
+
+    m = model()
+    return [jsonout.status([m], [diagnose(m)], [])]
+
+
+def connections() -> list[Any]:
+    from halfopen.present import rows
+
+    # The head is made in cli/list.py; its names are read from there by running it on nothing but this Sample.
+    m = model()
+    part = rows.Part(m, np.arange(3))
+    document = json.loads("\n".join(rows.json_lines(list_head(m), [part])))
+    head, *lines = "\n".join(rows.csv_lines([part])).splitlines()
+    assert head.split(",") == [f.name for f in fields.LIST]
+    assert len(lines) == 3
+    assert [json.loads(line) for line in rows.ndjson_lines([part])] == document["connections"]
+    return [document]
+
+
+def list_head(m: Model) -> dict[str, Any]:
+    """What `halfopen list --json` puts before the rows, from the command itself."""
+    from click.testing import CliRunner
+
+    from halfopen.cli import list as command
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(command, "models", lambda netns, filter: ([m], []))
+        done = CliRunner().invoke(command.command, ["--json", "--limit", "1"])
+    document: dict[str, Any] = json.loads(done.output)
+    document.pop("connections")
+    return document
+
+
+def release() -> list[Any]:
+    from halfopen.present import jsonout
+
+    return [jsonout.release([OUTCOME])]
+
+
+def watch() -> list[Any]:
+    from halfopen.present.watchlines import Json
+
+    writer, m = Json(), model()
+    lines = [
+        *writer.begin(1.0, Policy()),
+        *writer.reading(m),
+        *writer.alarm(m, Alarm("self", 60, 1.0, 50.0)),
+        *writer.clear(m, Clear("self", 0, 3.0, 60)),
+        *writer.released(OUTCOME),
+        *writer.trouble("self", UnknownTarget("gone")),
+        *writer.end(1),
+    ]
+    return [json.loads(line) for line in lines]
+
+
+def release_time() -> list[Any]:
+    from halfopen.present import releasetime
+
+    return [releasetime.document(model(), [0, 1], 120.0, {1: 3.04})]
+
+
+def audit(directory: Path) -> list[Any]:
+    from halfopen.daemon import executor
+
+    path = directory / "audit.jsonl"
+    action = OUTCOME.action
+
+    def fails(*_: Any, **__: Any) -> Released:
+        raise UnknownTarget("gone")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SUDO_USER", "somebody")
+        patch.setattr(executor, "execute", lambda *_, **__: OUTCOME)
+        executor.Executor(str(path)).release(action, None)
+        patch.setattr(executor, "execute", fails)
+        with pytest.raises(UnknownTarget):
+            executor.Executor(str(path)).release(action, None)
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+@pytest.fixture(scope="module")
+def emitted(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[Any]]:
+    """Schema → documents of it."""
+    made = [status(), connections(), release(), watch(), release_time(), audit(tmp_path_factory.mktemp("audit"))]
+    return {documents[0]["schema"]: documents for documents in made}
+
+
+SCHEMAS = [f"halfopen.{name}/1" for name in ("status", "list", "release", "watch", "release-time", "audit")]
+
+
+def keys(value: Any, inside_map: bool = False) -> Iterator[tuple[str, bool]]:
+    """Every key in a document, and whether it is one of a map of the kernel's names."""
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            yield key, inside_map
+            yield from keys(inner, key in MAPS)
+    elif isinstance(value, list):
+        for inner in value:
+            yield from keys(inner)
+
+
+def section(schema: str) -> str:
+    found = re.search(rf"^## {re.escape(schema)}\n(.*?)(?=^## |\Z)", text("docs/json.md"), re.MULTILINE | re.DOTALL)
+    assert found, f"docs/json.md has no section {schema}"
+    return found[1]
+
+
+def tabled(part: str) -> set[str]:
+    """Names in the first column of a section's tables of names."""
+    names, wanted = set(), False
+    for line in part.splitlines():
+        if line.startswith("| Name "):
+            wanted = True
+        elif not line.startswith("|"):
+            wanted = False
+        elif wanted and (cell := re.match(r"\| `([^`]+)` \|", line)):
+            names.add(cell[1])
+    return names
+
+
+def test_every_schema_has_its_documents(emitted: dict[str, list[Any]]) -> None:
+    assert sorted(emitted) == sorted(SCHEMAS)
+
+
+@pytest.mark.parametrize("schema", SCHEMAS)
+def test_every_json_name_is_documented(schema: str, emitted: dict[str, list[Any]]) -> None:
+    part = section(schema)
+    in_tables, in_text = tabled(part), set(re.findall(r"`([^`\n]+)`", part))
+    found = set(keys(emitted[schema]))
+    assert {key for key, in_map in found if not in_map} - in_tables == set()
+    assert {key for key, in_map in found if in_map} - in_text == set()
+
+
+# `login_uid` depends on how the test was started.
+@pytest.mark.parametrize("schema", SCHEMAS)
+def test_no_documented_name_is_gone(schema: str, emitted: dict[str, list[Any]]) -> None:
+    assert tabled(section(schema)) - {key for key, _ in keys(emitted[schema])} - {"login_uid"} == set()
+
+
+@pytest.mark.parametrize("schema", SCHEMAS)
+def test_examples_are_such_documents(schema: str, emitted: dict[str, list[Any]]) -> None:
+    blocks = re.findall(r"```json\n(.*?)```", section(schema), re.DOTALL)
+    assert blocks
+    known = {key for key, _ in keys(emitted[schema])}
+    for block in blocks:
+        try:
+            documents = [json.loads(block)]
+        except json.JSONDecodeError:
+            documents = [json.loads(line) for line in block.splitlines()]
+        for document in documents:
+            assert document["schema"] == schema
+            assert {key for key, _ in keys(document)} - known == set()
+
+
+def test_every_finding_is_documented() -> None:
+    code = text("src/halfopen/core/diagnose.py")
+    in_code = set(re.findall(r'Finding\(\s*"([a-z-]+)"', code))
+    in_docs = set(re.findall(r"^\| `([a-z-]+)` \|", text("docs/json.md").partition("### Findings")[2], re.MULTILINE))
+    assert len(in_code) > 10
+    assert in_code - in_docs == set()
+    table = text("docs/json.md").partition("### Findings")[2].partition("\n## ")[0]
+    assert set(re.findall(r"^\| `([a-z-]+)` \|", table, re.MULTILINE)) == in_code
+
+
+# --- commands and options ---------------------------------------------------------------------------------------------
+
+
+def code_of(name: str) -> list[str]:
+    """Everything a document sets as code: the lines of blocks, and inline spans."""
+    blocks = re.findall(r"^```[a-z]*\n(.*?)^```", text(name), re.MULTILINE | re.DOTALL)
+    prose = re.sub(r"^```[a-z]*\n.*?^```", "", text(name), flags=re.MULTILINE | re.DOTALL)
+    return [line for block in blocks for line in block.splitlines()] + re.findall(r"`([^`\n]+)`", prose)
+
+
+def commands_in(line: str) -> list[list[str]]:
+    """The `halfopen …` commands in a line of code, each as words; what a lab runs, or a shell in it, is one of its own."""
+    line = line.replace("…", " ").partition("#")[0]
+    found = []
+    for piece in re.split(r"(?:^|[\s'`(/])halfopen (?=[a-z-])", line)[1:]:
+        # Up to what ends a command in a shell or in a JSON string, and before the command that a lab runs.
+        piece = re.split(r"""['"|;&)`<>]| --(?: |$)|\s{2,}""", piece)[0]
+        words = shlex.split(piece)
+        if words and words[0] in COMMANDS:
+            found.append(words)
+    return found
+
+
+def command_of(name: str) -> click.Command:
+    command = cli.get_command(click.Context(cli), name)
+    assert command is not None
+    return command
+
+
+def options_of(name: str) -> set[str]:
+    command = command_of(name)
+    return {o for p in command.get_params(click.Context(command, **command.context_settings)) for o in p.opts} | {
+        "--help",
+        "-h",
+    }
+
+
+ALL_OPTIONS = {"--version"}.union(*(options_of(name) for name in COMMANDS))
+
+
+@pytest.mark.parametrize("name", DOCUMENTS)
+def test_every_command_and_option_exists(name: str) -> None:
+    wrong = []
+    for line in code_of(name):
+        for words in commands_in(line):
+            wrong += [f"{line}: {w}" for w in words[1:] if w.startswith("--") and w not in options_of(words[0])]
+        first = line.split(" ")[0]
+        if first.startswith("--") and first not in ALL_OPTIONS:
+            wrong.append(line)
+        called = re.match(r"(?:\$ )?(?:sudo )?halfopen ([a-z-]+)", line)
+        if called and called[1] not in COMMANDS:
+            wrong.append(line)
+    assert wrong == []
+
+
+@pytest.mark.parametrize("name", READMES)
+def test_the_readme_names_every_command(name: str) -> None:
+    named = {words[0] for line in code_of(name) for words in commands_in(line)}
+    assert named == set(COMMANDS)
+
+
+def test_both_readmes_have_the_same_commands() -> None:
+    english, chinese = ({" ".join(w) for line in code_of(n) for w in commands_in(line)} for n in READMES)
+    assert len(english) > 10
+    assert english == chinese
+
+
+def test_both_readmes_show_the_same_output() -> None:
+    def shown(name: str) -> list[str]:
+        blocks = re.findall(r"^```(?:json)?\n(.*?)^```", text(name), re.MULTILINE | re.DOTALL)
+        return [block for block in blocks if block.strip()]
+
+    assert shown("README.md") == shown("README.zh-CN.md")
+
+
+@pytest.mark.parametrize("name", READMES)
+def test_the_sample_configuration_is_accepted(name: str) -> None:
+    blocks = re.findall(r"^```toml\n(.*?)^```", text(name), re.MULTILINE | re.DOTALL)
+    assert len(blocks) == 1
+    assert parse(blocks[0], name).release.older_than == "15s"
+
+
+# --- links ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", DOCUMENTS)
+def test_links_lead_somewhere(name: str) -> None:
+    broken = []
+    for target in re.findall(r"\]\(([^)\s]+)\)", text(name)):
+        if "://" in target:
+            continue
+        path, _, anchor = target.partition("#")
+        there = (ROOT / name).parent / path if path else ROOT / name
+        if not there.exists() or (anchor and anchor not in anchors(there.read_text(encoding="utf-8"))):
+            broken.append(target)
+    assert broken == []
+
+
+def anchors(markdown: str) -> set[str]:
+    """The anchors of the headings, as GitHub makes them."""
+    titles = re.findall(r"^#+ (.*)$", markdown, re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
