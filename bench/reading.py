@@ -177,7 +177,6 @@ class _Turns:
         self.rounds = rounds
         self.result = Reading(n)
         self.last_s: dict[str, float] = {}
-        self.own_s = 0.0
         self.repeated_s = 0.0
 
     def take(self) -> Reading:
@@ -216,22 +215,26 @@ class _Turns:
         elif self._rounds(reader) == self.rounds:
             self._call(reader, row)
 
-    def _call(self, reader: Reader, row: Row) -> float:
-        answer = self.still.during(_ROOM * self._expected_s(reader) + _LEAST_S, lambda: reader.time(self.inside))
+    def _call(self, reader: Reader, row: Row) -> tuple[float, bool]:
+        """Read once in a quiet window: the seconds it took, and whether other processes disturbed it."""
+
+        def read() -> tuple[dict[str, Any], bool]:
+            others = Others()
+            answer = reader.time(self.inside)
+            return answer, others.disturbed(answer["seconds"], answer["cpu_s"])
+
+        answer, disturbed = self.still.during(_ROOM * self._expected_s(reader) + _LEAST_S, read)
         self.last_s[reader.name] = seconds = float(answer["seconds"])
-        self.own_s = float(answer["cpu_s"])
         if reader.count is None:
             if row.said not in (None, self.n):
-                return seconds  # a wrong number stays
+                return seconds, disturbed  # a wrong number stays
             row.said = int(answer["count"])
         row.rss_bytes = max(row.rss_bytes, int(answer["rss_bytes"]))
-        return seconds
+        return seconds, disturbed
 
     def _turn(self, reader: Reader, row: Row) -> None:
         for _ in range(_TRIES):
-            others = Others()
-            seconds = self._call(reader, row)
-            disturbed = others.disturbed(seconds, self.own_s)
+            seconds, disturbed = self._call(reader, row)
             if not disturbed or self.repeated_s > _REPEAT_S:
                 break
             self.repeated_s += seconds

@@ -32,7 +32,8 @@ class Run:
     """One release: seconds of the whole call, how many were released and left.
 
     before, during: honest clients connected before it and while it ran; *_alive: those that answered afterwards.
-    resets, window_ms: as the product reports them, None for others. disturbed: other processes of the machine took part.
+    resets, window_ms: as the product reports them, None for others.
+    disturbed: by other processes of the machine.
     """
 
     seconds: float

@@ -172,9 +172,7 @@ def _reading(reading: Reading) -> list[str]:
         lines.append(_READING.format(row.label, _ms(row.median_s), least, runs, *against, size, f"{row.said:,}"))
     disturbed = sum(row.disturbed for row in reading.rows)
     if disturbed:
-        lines.append(
-            f"  * other processes of the machine disturbed {disturbed} of all these runs, repetitions included"
-        )
+        lines.append(f"  * {disturbed} of all these runs were disturbed by other processes, and again when repeated")
     return lines
 
 
@@ -190,7 +188,7 @@ def _releasing(releasing: Releasing) -> list[str]:
         ratio = releasing.per_s(releasing.ours) / releasing.per_s(releasing.ss)
         lines.append(f"  halfopen / ss -K: {ratio:.1f} x")
     if any(run.disturbed for run in releasing.ours + releasing.ss):
-        lines.append("  * other processes of the machine disturbed some of these runs, repetitions included")
+        lines.append("  * some of these runs were disturbed by other processes, and again when repeated")
     windows = releasing.windows_ms()
     if windows:
         lines.append(

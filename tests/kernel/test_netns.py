@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import signal
+import threading
 from typing import TYPE_CHECKING
 
 import pytest
@@ -91,3 +93,18 @@ def test_settings_and_counters_are_those_of_the_namespace(lab: Lab) -> None:
     web = lab.server.listen(8080)
     lab.client.connect(web, 4)
     assert halfopen.sample(lab.server.netns_path).counters["PassiveOpens"] == 4
+
+
+def test_ctrl_c_lets_the_work_in_a_namespace_end_in_order(lab: Lab) -> None:
+    stop = threading.Event()
+    timer = threading.Timer(0.1, lambda: os.kill(os.getpid(), signal.SIGINT))
+    timer.start()
+
+    def work() -> str:
+        assert stop.wait(10)
+        return "in order"
+
+    try:
+        assert netns.run_in(lab.server.netns_fd, work, stop.set) == "in order"
+    finally:
+        timer.join()

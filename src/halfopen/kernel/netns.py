@@ -18,6 +18,7 @@ from halfopen.core.errors import KernelError, NotPermitted, UnknownTarget, Usage
 
 T = TypeVar("T")
 
+_LOOK_UP_S: Final = 0.2
 CLONE_NEWNET: Final = 0x40000000
 SELF: Final = "/proc/self/ns/net"
 NAMED_DIRS: Final = ("/run/netns", "/run/docker/netns")
@@ -101,7 +102,8 @@ def in_thread(work: Callable[[], T], cancel: Callable[[], None] | None = None) -
     thread.start()
     while thread.is_alive():
         try:
-            thread.join()
+            # The kernel may hand a signal to the other thread, and then nothing wakes this one to act on it.
+            thread.join(_LOOK_UP_S)
         except KeyboardInterrupt:
             if cancel is None:
                 raise
