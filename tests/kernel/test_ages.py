@@ -48,7 +48,7 @@ def test_ages_within_5_percent_or_50_ms_up_to_15_s(lab: Lab) -> None:
         assert (error <= allowed).all(), (true[error > allowed], ages[error > allowed])
         looks += 1
         time.sleep(0.1)
-    assert looks > 100
+    assert looks > 30
 
 
 @pytest.mark.parametrize("retries", [1, 2])

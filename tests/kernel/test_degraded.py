@@ -40,12 +40,6 @@ def _readable() -> str:
     return os.environ.get("HALFOPEN_READABLE_PATH", str(SRC))
 
 
-@pytest.fixture(autouse=True)
-def _root() -> None:
-    if os.geteuid() != 0:
-        pytest.skip("becoming nobody needs root")
-
-
 @pytest.fixture
 def flooded(lab: Lab) -> Lab:
     web = lab.server.listen(8080)
@@ -103,6 +97,7 @@ def test_an_interrupted_dump_is_said(flooded: Lab, monkeypatch: pytest.MonkeyPat
     assert not sample.completeness.whole
 
 
+@pytest.mark.root
 def test_nobody_sees_and_is_told_what_is_missing(flooded: Lab) -> None:
     done = as_nobody(flooded, "status")
     assert done.returncode == 0, done.stderr
@@ -110,6 +105,7 @@ def test_nobody_sees_and_is_told_what_is_missing(flooded: Lab) -> None:
     assert "run as root" in done.stdout
 
 
+@pytest.mark.root
 def test_nobody_releases_nothing(flooded: Lab) -> None:
     for words in (("--all", "--yes"), ("--all", "--dry-run")):
         line = one_line(as_nobody(flooded, "release", *words, "--audit-log", "/dev/null"), 3)
@@ -117,10 +113,12 @@ def test_nobody_releases_nothing(flooded: Lab) -> None:
     assert flooded.server.half_open() == 23
 
 
+@pytest.mark.root
 def test_nobody_enters_no_other_namespace(flooded: Lab) -> None:
     assert "root" in one_line(as_nobody(flooded, "status", "--netns", "pid:1"), 3)
 
 
+@pytest.mark.root
 def test_records_without_cap_net_admin_are_read_too(flooded: Lab) -> None:
     # Without the capability the kernel leaves out INET_DIAG_MARK: 88 bytes instead of 96.
     done = as_nobody(flooded, "list", "--format", "csv")

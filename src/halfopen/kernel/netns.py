@@ -91,19 +91,23 @@ def in_thread(work: Callable[[], T], cancel: Callable[[], None] | None = None) -
     """
     result: list[T] = []
     failure: list[BaseException] = []
+    # Not join() alone: interrupted, it may take a running thread for an ended one (CPython issue 89437).
+    done = threading.Event()
 
     def body() -> None:
         try:
             result.append(work())
         except BaseException as e:
             failure.append(e)
+        finally:
+            done.set()
 
     thread = threading.Thread(target=body, name="halfopen-netns", daemon=True)
     thread.start()
-    while thread.is_alive():
+    while not done.is_set():
         try:
             # The kernel may hand a signal to the other thread, and then nothing wakes this one to act on it.
-            thread.join(_LOOK_UP_S)
+            done.wait(_LOOK_UP_S)
         except KeyboardInterrupt:
             if cancel is None:
                 raise

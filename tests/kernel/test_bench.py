@@ -1,0 +1,110 @@
+"""The benchmark itself, with tiny numbers: every row is there, and every reader reports the same number."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from run import environment
+
+RUN = Path(__file__).parents[2] / "bench" / "run.py"
+READERS = ["floor", "snapshot", "status", "ss", "proc", "netstat", "psutil", "pyroute2"]
+# What may be missing where the tests run: peers that only `make bench` installs.
+OPTIONAL = {"netstat", "psutil", "pyroute2"}
+TINY = ["--quick", "--rounds", "1", "--release", "500", "--starts", "1", "--syns", "2000"]
+
+
+def bench(*words: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, str(RUN), *words], env=environment(), capture_output=True, text=True, timeout=120, check=False
+    )
+
+
+@pytest.mark.slow
+def test_all_rows_are_there_and_all_readers_agree(tmp_path: Path) -> None:
+    file = tmp_path / "bench.json"
+    done = bench(*TINY, "--counts", "0,23,500", "--json", str(file))
+    assert done.returncode == 0, done.stderr
+    report: dict[str, Any] = json.loads(file.read_text())
+    assert report["schema"] == "halfopen.bench/1"
+
+    assert [reading["half_open"] for reading in report["readings"]] == [0, 23, 500]
+    for reading in report["readings"]:
+        assert reading["agreed"]
+        assert [row["name"] for row in reading["rows"]] == READERS
+        for row in reading["rows"]:
+            assert not row["missing"] or row["name"] in OPTIONAL, row
+            if not row["missing"]:
+                assert row["said"] == reading["half_open"], row
+                assert row["median_s"] > 0
+                assert row["rss_bytes"] > 1_000_000
+        assert f"Reading {reading['half_open']:,} half-open connections" in done.stdout
+
+    [ours] = report["releasing"]["ours"]
+    assert ours["left"] == 0
+    assert ours["released"] >= 500
+    assert (ours["before_alive"], ours["during_alive"]) == (ours["before"], ours["during"])
+    assert ours["resets"] == 0
+    assert ours["window_ms"] > 0
+    [theirs] = report["releasing"]["ss"]
+    assert theirs["left"] == 0
+    assert [start["name"] for start in report["starts"]] == ["python", "numpy", "help", "status"]
+    assert len(report["lab_rates"]) == 1
+
+    by_name = {target["name"]: target for target in report["targets"]}
+    assert by_name["half-open connections left"]["met"] is True
+    assert by_name["honest connections lost"]["met"] is True
+    # Figures of small sets are shown, and judged by nobody.
+    assert by_name["at 500: snapshot / floor"]["met"] is None
+    assert by_name["released a second"]["met"] is None
+    assert max(len(line) for line in done.stdout.splitlines()) <= 100
+
+
+@pytest.mark.parametrize("words", [["--counts", "x"], ["--counts", "-1"], ["--rounds", "0"], ["--only", "nothing"]])
+def test_wrong_words_are_refused(words: list[str]) -> None:
+    done = bench(*words)
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr
+    assert not done.stdout
+
+
+def _children(pid: int) -> list[int]:
+    found: list[int] = []
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        found += map(int, (task / "children").read_text().split())
+    return found
+
+
+def _ended(pid: int) -> bool:
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except (FileNotFoundError, ProcessLookupError):
+        return True
+    return state == "Z"
+
+
+def test_interrupted_it_leaves_no_process_and_one_line() -> None:
+    words = [sys.executable, str(RUN), "--only", "read", "--counts", "20000"]
+    with subprocess.Popen(words, env=environment(), stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True) as bench:
+        assert bench.stderr is not None
+        assert bench.stderr.readline().startswith("reading 20,000")
+        deadline = time.monotonic() + 20
+        while not (children := _children(bench.pid)):
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        os.kill(bench.pid, signal.SIGINT)
+        rest = bench.stderr.read()
+        assert bench.wait(20) == 130
+    assert rest.splitlines()[-1].startswith("bench: interrupted")
+    assert "Traceback" not in rest
+    while not all(_ended(child) for child in children):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
