@@ -100,6 +100,6 @@ def release(
         raise UsageError(
             "a release needs a filter", hint="give --older-than, --listener, --source, --retransmits or --all"
         )
-    ns = namespace(netns)
-    action = Release(ns.name if ns else "self", chosen, reason or "asked for")
+    ns = namespace(netns) or current()
+    action = Release(ns.name, chosen, reason or "asked for")
     return Executor(audit_log, dry_run=dry_run).release(action, ns, stop=stop)

@@ -65,14 +65,21 @@ def test_release_time_of_a_listener_of_its_own(lab: Lab, retries: int) -> None:
     assert view.release_time_s - 0.05 <= lived <= view.release_time_s * 1.13 + 0.3
 
 
-def test_a_client_that_sends_its_syn_again_does_not_look_older_than_it_is(lab: Lab) -> None:
-    """The kernel counts its answers to repeated SYNs as retransmissions: the retransmissions alone say 27 s after 4."""
+@pytest.mark.parametrize(
+    ("again_at_s", "exactly"),
+    [((1.05, 2.05, 3.05), True), ((1.05, 3.1, 7.15), False)],
+    ids=["tcp_syn_linear_timeouts", "exponential"],
+)
+def test_a_client_that_sends_its_syn_again_does_not_look_older_than_it_is(
+    lab: Lab, again_at_s: tuple[float, ...], exactly: bool
+) -> None:
+    """The kernel counts its answers to repeated SYNs as retransmissions: these alone would say 27 s after 4."""
     web = lab.server.listen(8080)
     sent = lab.client.half_open(web, 5)
     assert sent.settled() == 5
     began = float(sent.sent_at_s[0])
     path = path_to(lab.server.v4, web.port)
-    for at_s in (1.05, 3.1, 7.15):
+    for at_s in again_at_s:
         until(lambda at_s=at_s: time.monotonic() - began >= at_s)  # type: ignore[misc]
         with lab.client.sender() as sender:
             sender.send(path.syns(sent.source[:, :4], sent.source_port, sent.seq, timestamp()))
@@ -80,9 +87,12 @@ def test_a_client_that_sends_its_syn_again_does_not_look_older_than_it_is(lab: L
         model = halfopen.snapshot(lab.server.netns_path)
         true = time.monotonic() - began
         assert (model.half_open, model.deferred) == (5, 0)
-        assert np.abs(model.ages_s - true).max() <= 0.25 + 0.1 * true, (true, model.ages_s)
+        # Never much older than it is; and where clients send once a second, as Linux does, not much younger either.
+        assert model.ages_s.max() <= true + 0.3
+        if exactly:
+            assert model.ages_s.min() >= true - 0.7, (true, model.ages_s)
         rows = model.sample.requests
         naive = ages_s(rows["retransmits"], rows["retransmits"], rows["expires_ms"])
         assert naive.max() > 1.5 * true
-        would = halfopen.release(older_than=true * 1.5 + 1, netns=lab.server.netns_path, dry_run=True)
+        would = halfopen.release(older_than=true + 1, netns=lab.server.netns_path, dry_run=True)
         assert would.matched == 0

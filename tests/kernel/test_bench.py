@@ -93,7 +93,9 @@ def _ended(pid: int) -> bool:
 
 def test_interrupted_it_leaves_no_process_and_one_line() -> None:
     words = [sys.executable, str(RUN), "--only", "read", "--counts", "20000"]
-    with subprocess.Popen(words, env=environment(), stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True) as bench:
+    with subprocess.Popen(
+        words, env=environment(), stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True
+    ) as bench:
         assert bench.stderr is not None
         assert bench.stderr.readline().startswith("reading 20,000")
         deadline = time.monotonic() + 20

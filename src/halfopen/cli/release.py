@@ -105,7 +105,8 @@ def _confirm(filter: Filter, targets: list[Netns]) -> None:
         return
     question = f"Release {plural(matched, 'half-open connection')} ({filter.describe()})?"
     if not click.confirm(question, err=True):
-        raise click.Abort
+        click.echo("nothing was released", err=True)
+        raise click.exceptions.Exit(1)
 
 
 def _show(outcomes: list[Released], as_json: bool, dry_run: bool) -> None:

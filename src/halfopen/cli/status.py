@@ -36,4 +36,4 @@ def command(netns: str | None, as_json: bool) -> None:
             out.print()
         text.status(out, model, verdict)
     if quiet:
-        out.print(f"{quiet} without any half-open connection")
+        out.print(f"{quiet} of them without any half-open connection")

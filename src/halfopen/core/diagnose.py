@@ -100,8 +100,8 @@ def _headline(model: Model) -> str:
 
 def _incomplete(model: Model) -> list[Finding]:
     kept = model.sample.completeness
-    level = Level.NOTICE if kept.whole else Level.WARNING
-    return [Finding("incomplete-reading", level, f"this reading is not whole: {p}") for p in kept.problems]
+    problems = [Finding("incomplete-reading", Level.WARNING, f"this reading is not whole: {p}") for p in kept.problems]
+    return problems + [Finding("not-shown", Level.OK, note) for note in kept.notes]
 
 
 def _release_command(model: Model, view: ListenerView | None, older_s: float | None) -> str:
@@ -139,7 +139,8 @@ def _syn_queue(model: Model, view: ListenerView) -> list[Finding]:
     if fill is None or not view.syn_queue_limit or held * 2 <= max(8, view.syn_queue_limit):
         return []
     cookies = model.sample.settings.get("tcp_syncookies", 1)
-    command = _release_command(model, view, SLOW_S if view.ages.max > SLOW_S else None)
+    # What is younger may still complete, and is not offered for release.
+    command = _release_command(model, view, SLOW_S) if view.ages.max > SLOW_S else None
     if fill >= NEARLY_ALL:
         effect = "new clients are let in by SYN cookies" if cookies else "new SYNs are dropped"
         return [

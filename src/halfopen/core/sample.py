@@ -97,11 +97,14 @@ class ListenerOptions:
 class Completeness:
     """Whether a reading is whole. `source` is "netlink" or "proc"; `problems` says in words what is missing or
     doubtful.
+
+    `notes` says what is not shown beside the connections for lack of a privilege: owners, options of listeners.
     """
 
     source: str = "netlink"
     interrupted: bool = False
     problems: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
     @property
     def whole(self) -> bool:

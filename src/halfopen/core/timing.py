@@ -137,13 +137,15 @@ def ages_s(
 
     Measured against known send times it is exact at first and up to 0.4 s short at 15 s, by the timer wheel's slack.
     A client that sends its SYN again has the running wait begin anew: the retransmissions that no timeout explains are
-    such SYNs, and the last of them came no sooner than a client's own schedule allows (RFC 6298: after 1, 3, 7 ... s).
+    such SYNs, and no client sends them less than a second apart (RFC 6298; tcp_syn_linear_timeouts). So the age of one
+    that doubles its own waits is read too low rather than too high.
     """
     import numpy as np
 
     tables = _tables(rto_max_s)
-    again = np.where(retransmits > count, retransmits - count, 0)
-    age: NDArray[np.float32] = tables.start_ms[np.maximum(count, again)] + tables.wait_ms[count]
+    again = np.where(retransmits > count, retransmits - count, 0).astype(np.float32)
+    age: NDArray[np.float32] = np.maximum(tables.start_ms[count], again * np.float32(INITIAL_RTO_S * 1000))
+    age += tables.wait_ms[count]
     age -= expires_ms.astype(np.float32)
     age *= np.float32(0.001)
     np.maximum(age, 0, out=age)

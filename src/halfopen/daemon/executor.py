@@ -22,7 +22,7 @@ class Executor:
         self.audit = AuditLog(audit_log)
         self.dry_run = dry_run
 
-    def release(self, action: Release, ns: Netns | None, *, stop: threading.Event | None = None) -> Released:
+    def release(self, action: Release, ns: Netns, *, stop: threading.Event | None = None) -> Released:
         """Release, recorded. Raises: as `execute`, and HalfopenError "audit" before anything is done."""
         if self.dry_run:
             return execute(action, ns, dry_run=True, stop=stop)
@@ -30,7 +30,7 @@ class Executor:
             "id": uuid.uuid4().hex[:12],
             "action": "release",
             "netns": action.netns,
-            "netns_inode": ns.inode if ns else None,
+            "netns_inode": ns.inode,
             "filter": action.filter.describe(),
             "arguments": action.filter.arguments().strip() or "--all",
             "reason": action.reason,

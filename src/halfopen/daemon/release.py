@@ -32,9 +32,10 @@ from halfopen.kernel.reader import kernel_code
 
 # Destroying shortens the hash chains the dump is walking, so a pass may step over a few: the next finds them. Under a
 # flood every pass finds new ones, so there is an end to passes.
-MAX_PASSES: Final = 4
-# A timer that runs out after this look at /proc stands far enough away to show within that time (`timing.deferred`).
-_TIMEOUTS_KEEP_S: Final = 0.5
+MAX_PASSES: Final = 5
+# A timer that runs out after /proc was asked is at least 4 s long (one retransmission was sent before), and shows by
+# its length (`timing.waits`) for the first 2 of them.
+_TIMEOUTS_KEEP_S: Final = 1.5
 
 
 @dataclass(slots=True)
@@ -68,24 +69,34 @@ class _Scene:
     exact: bool
     _table: timeouts.Table = field(default_factory=dict)
     _asked_at: float = -_TIMEOUTS_KEEP_S
+    wanting: bool = False
+
+    def prepare(self) -> None:
+        """Ask for the timeouts before a pass that needs them, never between a look and its destroy."""
+        if self.exact or self.wanting:
+            self._asked_at = time.monotonic()
+            self._table = timeouts.read()
+        self.wanting = False
 
     def victims(self, rows: NDArray[Any]) -> tuple[NDArray[Any], int]:
         """The half-open requests among `rows` that the filter lets through, and how many were spared.
 
         Spared are deferred-accept requests, and on a listener that may defer those that are not certain to be none: in
-        their first second, or not shown by /proc.
+        their first second, not shown by /proc, or looked at too long after it was asked (`wanting`: ask and look
+        again).
         """
+        fresh = time.monotonic() - self._asked_at <= _TIMEOUTS_KEEP_S
         uncertain = np.zeros(len(rows), dtype=bool)
-        asked: NDArray[np.uint8] | None = None
-        if self.exact:
-            asked = self._timeouts(rows)
+        asked = timeouts.look_up(self._table, rows) if self.exact and fresh else None
         if self.may_defer:
-            at = np.isin(join.assign(rows, self.groups), self.may_defer)
-            if asked is None and at.any():
+            uncertain = np.isin(join.assign(rows, self.groups), self.may_defer)
+            told = uncertain & (rows["retransmits"] > 0)
+            if fresh and asked is None and told.any():
                 asked = np.full(len(rows), timing.UNKNOWN, dtype=np.uint8)
-                asked[at] = self._timeouts(rows[at])
+                asked[told] = timeouts.look_up(self._table, rows[told])
             if asked is not None:
-                uncertain = at & ((rows["retransmits"] == 0) | (asked == timing.UNKNOWN))
+                uncertain &= ~(told & (asked != timing.UNKNOWN))
+            self.wanting |= not fresh and bool(told.any())
         count = timing.waits(rows["retransmits"], rows["expires_ms"], self.cap_s, asked)
         spare = (count > rows["retransmits"]) | uncertain
         ages = timing.ages_s(rows["retransmits"], count, rows["expires_ms"], self.cap_s)
@@ -93,12 +104,6 @@ class _Scene:
         spared = int(np.count_nonzero(meant & spare))
         meant &= ~spare
         return (rows if meant.all() else rows[meant]), spared
-
-    def _timeouts(self, rows: NDArray[Any]) -> NDArray[np.uint8]:
-        if time.monotonic() - self._asked_at > _TIMEOUTS_KEEP_S:
-            self._asked_at = time.monotonic()
-            self._table = timeouts.read()
-        return timeouts.look_up(self._table, rows)
 
 
 def _scene(chosen: Filter) -> _Scene:
@@ -146,6 +151,7 @@ def _slices(code: bytes, tally: _Tally) -> Iterator[tuple[float, NDArray[Any]]]:
 def _pass(kill: socket, scene: _Scene, tally: _Tally, stop: threading.Event) -> int:
     """Walk the request sockets once and destroy the victims slice by slice; returns how many there were."""
     found = spared = 0
+    scene.prepare()
     for read_at, rows in _slices(scene.code, tally):
         if stop.is_set():
             break
@@ -170,6 +176,7 @@ def _pass(kill: socket, scene: _Scene, tally: _Tally, stop: threading.Event) -> 
 
 def _count(scene: _Scene, tally: _Tally) -> int:
     count = spared = 0
+    scene.prepare()
     for _, rows in _slices(scene.code, tally):
         victims, kept = scene.victims(rows)
         count += len(victims)
@@ -184,12 +191,15 @@ def _run(chosen: Filter, tally: _Tally, dry_run: bool, stop: threading.Event) ->
         destroy.probe(kill)
         scene = _scene(chosen)
         if dry_run:
-            tally.matched = tally.left = _count(scene, tally)
+            tally.matched = _count(scene, tally)
+            if scene.wanting:
+                tally.matched = _count(scene, tally)
+            tally.left = tally.matched
             return
         for _ in range(MAX_PASSES):
             if stop.is_set():
                 break
-            if not _pass(kill, scene, tally, stop) and not stop.is_set():
+            if not _pass(kill, scene, tally, stop) and not scene.wanting and not stop.is_set():
                 return
         tally.left = _count(scene, tally)
 

@@ -127,12 +127,11 @@ class Watch:
         sample = reader.read(ns, with_owners=False)
         if set(sample.listeners["inode"].tolist()) != set(previous.listeners["inode"].tolist()):
             return reader.read(ns)
-        problems = tuple(dict.fromkeys((*previous.completeness.problems, *sample.completeness.problems)))
         return replace(
             sample,
             owners=previous.owners,
             options=previous.options,
-            completeness=replace(sample.completeness, problems=problems),
+            completeness=replace(sample.completeness, notes=previous.completeness.notes),
         )
 
     def _seen(self, model: Model) -> Seen:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from halfopen.core.errors import HalfopenError, NotPermitted, Unsupported
 from halfopen.core.filters import Filter
 from halfopen.core.sample import Completeness, ListenerOptions, Process, Sample
+from halfopen.core.units import plural
 from halfopen.kernel import netns, procfs, sockdiag, timeouts
 from halfopen.kernel.netns import Netns
 from halfopen.wire import inet_diag
@@ -91,10 +92,11 @@ def read(
     problems = list(sockets.completeness.problems)
     if sockets.completeness.interrupted:
         problems.append("the kernel flagged the dump as interrupted: some connections may be missing or shown twice")
+    notes: list[str] = []
     owners: dict[int, tuple[Process, ...]] = {}
     options: dict[int, ListenerOptions] = {}
     if with_owners:
-        owners, options = _ask_owners(sockets.listeners, settings, problems)
+        owners, options, notes = _ask_owners(sockets.listeners, settings)
     return Sample(
         netns=ns.name if ns else "self",
         netns_inode=ns.inode if ns else os.stat(netns.SELF).st_ino,
@@ -110,7 +112,9 @@ def read(
         settings=settings,
         monotonic_s=monotonic_s,
         wall_s=wall_s,
-        completeness=Completeness(sockets.completeness.source, sockets.completeness.interrupted, tuple(problems)),
+        completeness=Completeness(
+            sockets.completeness.source, sockets.completeness.interrupted, tuple(problems), tuple(notes)
+        ),
         filtered=bool(chosen and (chosen.listeners or chosen.sources)),
         kernel=os.uname().release,
         host=os.uname().nodename,
@@ -118,10 +122,11 @@ def read(
 
 
 def _ask_owners(
-    listeners: NDArray[Any], settings: dict[str, int], problems: list[str]
-) -> tuple[dict[int, tuple[Process, ...]], dict[int, ListenerOptions]]:
+    listeners: NDArray[Any], settings: dict[str, int]
+) -> tuple[dict[int, tuple[Process, ...]], dict[int, ListenerOptions], list[str]]:
+    """Owners and options by inode, and in words what of them is hidden."""
     if not len(listeners):
-        return {}, {}
+        return {}, {}, []
     from halfopen.kernel import listener_options
     from halfopen.kernel import owners as owners_
 
@@ -129,14 +134,16 @@ def _ask_owners(
     found = owners_.holders(inodes)
     options, refused = listener_options.options(found, settings)
     missing = len(set(inodes) - found.by_inode.keys())
+    notes = []
     if missing and found.refused:
-        problems.append(f"the process of {missing} of {len(inodes)} listeners is hidden: run as root to see it")
+        notes.append(f"who listens is hidden for {missing} of {plural(len(inodes), 'listener')}{_as_root()}")
     if refused:
-        problems.append(
-            f"the release time of {refused} listeners is assumed from tcp_synack_retries: "
-            "run as root to read TCP_SYNCNT"
-        )
-    return owners_.owners(found), options
+        notes.append(f"the release time of {plural(refused, 'listener')} is taken from tcp_synack_retries{_as_root()}")
+    return owners_.owners(found), options, notes
+
+
+def _as_root() -> str:
+    return "" if os.geteuid() == 0 else ": run as root to see it"
 
 
 def read_all(*, with_owners: bool = True, source: str = "auto") -> tuple[list[Sample], list[str]]:
@@ -146,7 +153,7 @@ def read_all(*, with_owners: bool = True, source: str = "auto") -> tuple[list[Sa
     found = discover()
     samples, skipped = [], []
     if found.refused:
-        skipped.append(f"the namespaces of {found.refused} processes are hidden: run as root to see them")
+        skipped.append(f"the namespaces of {plural(found.refused, 'process', 'processes')} are hidden{_as_root()}")
     for ns in found.namespaces:
         try:
             samples.append(read(ns, with_owners=with_owners, source=source))

@@ -69,6 +69,7 @@ def _namespace(model: Model, verdict: Verdict) -> dict[str, Any]:
             "whole": sample.completeness.whole,
             "interrupted": sample.completeness.interrupted,
             "problems": list(sample.completeness.problems),
+            "notes": list(sample.completeness.notes),
             "ages_from": "retransmits" if sample.timeouts is None else "timeouts",
         },
         "listeners": [_listener(view) for view in model.listeners],

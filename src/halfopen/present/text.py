@@ -98,9 +98,11 @@ def status(out: Console, model: Model, verdict: Verdict) -> None:
     if model.sample.netns != "self":
         level.append(f"[{model.sample.netns}] ")
     out.print(level.append(Text(verdict.headline, style="bold")))
-    for finding in verdict.findings:
-        line = Text("  - ", style=_STYLE[finding.level])
-        out.print(line.append(Text(finding.text, style="default")))
+    if verdict.findings:
+        reasons = Table.grid(padding=(0, 1, 0, 0))
+        for finding in verdict.findings:
+            reasons.add_row(Text("  -", style=_STYLE[finding.level]), Text(finding.text))
+        out.print(reasons)
     busy = [v for v in model.listeners if v.half_open or v.deferred or v.accept_queue or v.drops]
     shown = (busy or list(model.listeners))[:MAX_LISTENERS]
     if shown:
@@ -108,7 +110,7 @@ def status(out: Console, model: Model, verdict: Verdict) -> None:
         out.print(_table(LISTENER, [_listener_row(v) for v in shown], out.width))
         idle = len(model.listeners) - len(shown)
         if idle:
-            out.print(Text(f"and {plural(idle, 'listener')} more", style="dim"))
+            out.print(Text(f"and {plural(idle, 'more listener', 'more listeners')}", style="dim"))
     if model.orphans:
         out.print(f"{plural(model.orphans, 'half-open connection')} of listeners that are gone")
     if model.full:
@@ -118,7 +120,7 @@ def status(out: Console, model: Model, verdict: Verdict) -> None:
     if model.sources:
         out.print()
         # Where no prefix stands out, three lines show that as well as ten.
-        top = [s for s in model.sources if s.share >= STANDS_OUT] or model.sources[:3]
+        top = [s for s in model.sources if s.share >= STANDS_OUT and s.half_open > 1] or model.sources[:3]
         rows = [[s.prefix, f"{s.half_open:,}", f"{s.share:.1%}", _seconds(s.oldest_s)] for s in top]
         out.print(_table(SOURCE, rows, out.width))
         if model.distinct_sources > 1:
