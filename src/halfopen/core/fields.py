@@ -43,8 +43,8 @@ LIST: Final = (
     ),
     Field(
         "deferred",
-        "DEFERRED",
-        8,
+        "DEFER",
+        5,
         "",
         Kind.LABEL,
         "handshake finished, waiting for data (TCP_DEFER_ACCEPT): not half-open",

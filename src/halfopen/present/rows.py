@@ -84,17 +84,26 @@ def _addresses(families: list[int], raw: NDArray[Any]) -> list[str]:
 
 
 def table(parts: list[Part], netns_column: bool) -> Iterator[str]:
-    """Lines of a table, the heading first. Addresses keep their column as wide as the widest of them needs."""
-    fields = LIST if netns_column else LIST[1:]
-    v6 = any((p.model.sample.requests["family"][p.at] == 10).any() for p in parts)
-    widths = [39 if v6 and f.name.endswith("_address") else f.width for f in fields]
-    if netns_column:
-        widths[0] = max([widths[0], *(len(p.model.sample.netns) for p in parts)])
+    """Lines of a table, the heading first; without the family, which the addresses show."""
+    # Addresses are as wide as the widest among few rows; among many, as wide as an address can be.
+    few = sum(len(p.at) for p in parts) <= _CHUNK
+    shown: Iterable[Row] = rows(parts)
+    if few:
+        shown = list(shown)
+        widest = [max((len(row[i]) for row in shown), default=0) for i in (2, 4)]
+    else:
+        v6 = any((p.model.sample.requests["family"][p.at] == 10).any() for p in parts)
+        widest = [39 if v6 else 15] * 2
+    local, remote = (max(width, least) for width, least in zip(widest, (5, 6), strict=True))
+    names = {"local_address": local, "remote_address": remote}
+    names["netns"] = max([5, *(len(p.model.sample.netns) for p in parts)])
+    at = [i for i, f in enumerate(LIST) if f.name != "family" and (netns_column or f.name != "netns")]
+    fields = tuple(LIST[i] for i in at)
+    widths = [names.get(f.name, f.width) for f in fields]
     yield _line(fields, widths, [f.title for f in fields])
-    skip = 0 if netns_column else 1
-    for row in rows(parts):
-        shown = [*row[:6], f"{row[6]:.1f} s", row[7], f"{row[8]:.1f} s", "yes" if row[9] else "-"]
-        yield _line(fields, widths, [str(v) for v in shown[skip:]])
+    for row in shown:
+        cells = [*row[:6], f"{row[6]:.1f} s", row[7], f"{row[8]:.1f} s", "yes" if row[9] else "-"]
+        yield _line(fields, widths, [str(cells[i]) for i in at])
 
 
 def _line(fields: tuple[Field, ...], widths: list[int], cells: list[str]) -> str:

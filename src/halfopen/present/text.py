@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import io
+import re
+import sys
 from collections.abc import Sequence
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
@@ -18,18 +22,28 @@ _STYLE = {Level.OK: "bold green", Level.NOTICE: "bold cyan", Level.WARNING: "bol
 # Columns that go first when the screen is narrow.
 _GIVE_UP_FIRST = ("p99", "release", "p50", "drops", "retransmits", "process")
 _PLAIN_WIDTH = 200
+_AT_LINE_END = re.compile(r"[ ]+$", re.MULTILINE)
 MAX_LISTENERS = 12
 STANDS_OUT = 0.02
 
 
-def console(*, width: int | None = None, stderr: bool = False) -> Console:
+class _Trimmed(io.TextIOBase):
+    """Standard output without the spaces that tables leave at the ends of lines."""
+
+    def write(self, text: str) -> int:
+        sys.stdout.write(_AT_LINE_END.sub("", text))
+        return len(text)
+
+    def flush(self) -> None:
+        sys.stdout.flush()
+
+
+def console() -> Console:
     """A console that is plain and wide where nobody looks, coloured and as wide as the terminal where somebody does."""
-    made = Console(stderr=stderr, highlight=False, markup=False, emoji=False, soft_wrap=False)
-    if width is not None:
-        made.width = width
-    elif not made.is_terminal:
-        made.width = _PLAIN_WIDTH
-    return made
+    if sys.stdout.isatty():
+        return Console(highlight=False, markup=False, emoji=False)
+    out: Any = _Trimmed()
+    return Console(file=out, width=_PLAIN_WIDTH, highlight=False, markup=False, emoji=False)
 
 
 def _table(fields: Sequence[Field], rows: list[list[str]], width: int) -> Table:
