@@ -154,7 +154,7 @@ def _times(value: float) -> str:
     return f"{value:.2f} x" if value < 10 else f"{value:,.1f} x" if value < 1000 else f"{value:,.0f} x"
 
 
-_READING: Final = "  {:<42}{:>9}{:>9}{:>5}{:>10}{:>8}{:>6}{:>11}"
+_READING: Final = "  {:<41}{:>9}{:>9}{:>5}{:>10}{:>8}{:>6}{:>10}"
 
 
 def _reading(reading: Reading) -> list[str]:
@@ -163,7 +163,7 @@ def _reading(reading: Reading) -> list[str]:
     floor, ss = reading.row("floor"), reading.row("ss")
     for row in reading.rows:
         if row.missing:
-            lines.append(f"  {row.label:<42}  {row.missing}")
+            lines.append(f"  {row.label:<41}  {row.missing}")
             continue
         against = [_times(row.median_s / other.median_s) if not other.missing else "-" for other in (floor, ss)]
         size = f"{row.rss_bytes / 1e6:,.0f}"

@@ -187,3 +187,37 @@ def test_look_and_destroy_stay_about_a_millisecond_apart(lab: Lab, audit: Path) 
     # whole.
     assert 0 < outcome.window_ms < 1000 * outcome.seconds / 10
     assert outcome.window_ms <= outcome.window_max_ms
+
+
+def test_a_second_look_sees_what_completed_meanwhile(lab: Lab) -> None:
+    from halfopen.act import destroy
+    from halfopen.kernel import sockdiag
+
+    web = lab.server.listen(8080, address="::")
+    slow = lab.client.slow(web, 10, delay_s=0.3, family=4)
+    lab.client.half_open(web, 7, family=6)
+    until(lambda: lab.server.half_open() == 17)
+    rows = halfopen.sample(lab.server.netns_path).requests
+    with lab.server.run(sockdiag.open_socket) as s:
+        destroy.prepare(s)
+        assert len(destroy.look_again(s, rows)) == 17
+        until(lambda: lab.server.half_open() == 7)
+        still = destroy.look_again(s, rows)
+        assert len(still) == 7
+        assert set(still["cookie"].tolist()) == set(lab.server.requests()["cookie"].tolist())
+        counts = destroy.destroy(s, still)
+    assert (counts.released, counts.gone) == (7, 0)
+    assert web.accepted == 10
+    slow.stop()
+
+
+def test_slices_that_took_long_are_looked_at_again(lab: Lab, audit: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from halfopen.daemon import release
+
+    monkeypatch.setattr(release, "_WINDOW_S", 0.0)
+    web = lab.server.listen(8080, backlog=4096)
+    good = lab.client.connect(web, 20)
+    lab.client.half_open(web, 1000).settled()
+    outcome = halfopen.release(all=True, netns=lab.server.netns_path)
+    assert (outcome.matched, outcome.released, outcome.gone, outcome.left, outcome.resets) == (1000, 1000, 0, 0, 0)
+    assert good.alive() == 20

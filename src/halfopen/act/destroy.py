@@ -8,6 +8,7 @@ from __future__ import annotations
 import errno
 import os
 import socket
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -113,12 +114,27 @@ def destroy(s: socket.socket, requests: NDArray[Any]) -> Counts:
     return counts
 
 
+def look_again(s: socket.socket, requests: NDArray[Any]) -> NDArray[Any]:
+    """Those of N requests (dtype REQUEST, at most BATCH) that are half-open at this moment. Raises: KernelError."""
+    still: list[int] = []
+    try:
+        s.send(inet_diag.look_requests(requests))
+        for data in _received(s):
+            still += inet_diag.still_half_open(data)
+    except OSError as e:
+        raise KernelError("the second look", e.errno or 0, os.strerror(e.errno or 0)) from None
+    return requests[[i for i in still if 0 <= i < len(requests)]]
+
+
 def _answers(s: socket.socket) -> list[tuple[int, int]]:
-    """The refusals of the batch just sent. The kernel has answered before send() returns, so none is waited for."""
-    errors: list[tuple[int, int]] = []
+    """The refusals of the batch just sent."""
+    return [error for data in _received(s) for error in inet_diag.destroy_errors(data)]
+
+
+def _received(s: socket.socket) -> Iterator[memoryview]:
+    """All answers to the batch just sent. The kernel has answered before send() returns, so none is waited for."""
     while True:
         try:
-            data = s.recv(32 * 1024, socket.MSG_DONTWAIT)
+            yield memoryview(s.recv(32 * 1024, socket.MSG_DONTWAIT))
         except BlockingIOError:
-            return errors
-        errors += inet_diag.destroy_errors(memoryview(data))
+            return

@@ -24,6 +24,7 @@ class _Sockets:
     listeners: NDArray[Any]
     full: int
     completeness: Completeness
+    looked_at: tuple[float, float]
     timeouts: NDArray[Any] | None = None
 
 
@@ -36,26 +37,30 @@ def _by_netlink(code: bytes) -> _Sockets:
     table: timeouts.Table | None = None
     with sockdiag.open_socket() as s:
         listeners, shaken = sockdiag.listeners(s)
+        looked_at = time.monotonic(), time.time()
         found = sockdiag.requests(s, code)
-        if found.rows["retransmits"].any() and timeouts.affordable(len(found.rows)):
+        took_s = time.monotonic() - looked_at[0]
+        if found.rows["retransmits"].any() and timeouts.affordable(len(found.rows), took_s):
             # Asked before the look that is kept: a timer that runs out in between then shows by its length.
             table = timeouts.read()
+            looked_at = time.monotonic(), time.time()
             found = sockdiag.requests(s, code)
     problems: tuple[str, ...] = ()
     if found.broken:
         problems = (f"{found.broken}: there are more than the {len(found.rows):,} read until then",)
     completeness = Completeness("netlink", found.interrupted or shaken, problems)
     asked = timeouts.look_up(table, found.rows) if table is not None else None
-    return _Sockets(found.rows, listeners, found.full, completeness, asked)
+    return _Sockets(found.rows, listeners, found.full, completeness, looked_at, asked)
 
 
 def _by_proc(why: str) -> _Sockets:
+    looked_at = time.monotonic(), time.time()
     requests, listeners, full = procfs.sockets()
     problems = (
         f"{why}: read from /proc/net/tcp instead, where deferred-accept requests look half-open and queue limits, "
         "drops and bound devices are not shown",
     )
-    return _Sockets(requests, listeners, full, Completeness("proc", False, problems))
+    return _Sockets(requests, listeners, full, Completeness("proc", False, problems), looked_at)
 
 
 def read_sockets(chosen: Filter | None = None, source: str = "auto") -> _Sockets:
@@ -81,7 +86,6 @@ def read(
     Raises: UnknownTarget, NotPermitted, Unsupported, KernelError, WireError.
     """
     fd = None if ns is None or ns.path == netns.SELF else ns.open()
-    monotonic_s, wall_s = time.monotonic(), time.time()
     try:
         sockets, counters, settings = netns.run_in(
             fd, lambda: (read_sockets(chosen, source), procfs.counters(), procfs.settings())
@@ -110,8 +114,8 @@ def read(
         options=options,
         counters=counters,
         settings=settings,
-        monotonic_s=monotonic_s,
-        wall_s=wall_s,
+        monotonic_s=sockets.looked_at[0],
+        wall_s=sockets.looked_at[1],
         completeness=Completeness(
             sockets.completeness.source, sockets.completeness.interrupted, tuple(problems), tuple(notes)
         ),

@@ -259,14 +259,14 @@ _ID: Final = np.dtype(
 )
 
 
-def destroy_requests(requests: NDArray[Any]) -> bytes:
-    """SOCK_DESTROY messages for N request sockets (dtype REQUEST), each found by addresses, ports and cookie.
+def _exact(requests: NDArray[Any], type_: int) -> bytes:
+    """One message for each of N request sockets (dtype REQUEST), found by addresses, ports and cookie.
 
-    No acknowledgement is asked for: only errors answer, their sequence number the index here plus one.
+    No acknowledgement is asked for. The sequence number is the index here plus one.
     """
     batch = np.zeros(len(requests), dtype=_DESTROY)
     batch["length"] = _DESTROY.itemsize
-    batch["type"] = SOCK_DESTROY
+    batch["type"] = type_
     batch["flags"] = netlink.NLM_F_REQUEST
     batch["seq"] = np.arange(1, len(requests) + 1)
     view = np.ascontiguousarray(requests).view(_ID)
@@ -274,6 +274,31 @@ def destroy_requests(requests: NDArray[Any]) -> bytes:
     batch["protocol"] = IPPROTO_TCP
     batch["id"] = view["id"]
     return batch.tobytes()
+
+
+def destroy_requests(requests: NDArray[Any]) -> bytes:
+    """SOCK_DESTROY messages for N request sockets (dtype REQUEST). Only errors answer: see `destroy_errors`."""
+    return _exact(requests, SOCK_DESTROY)
+
+
+def look_requests(requests: NDArray[Any]) -> bytes:
+    """Messages that ask for N sockets (dtype REQUEST) one by one. Each answers: see `still_half_open`."""
+    return _exact(requests, SOCK_DIAG_BY_FAMILY)
+
+
+def still_half_open(data: memoryview) -> list[int]:
+    """Which of the sockets asked for are request sockets still, by index, from the kernel's answers.
+
+    One whose handshake is finished answers as the full socket it became, under the same cookie. Raises: WireError.
+    """
+    still = []
+    for start, stop, type_, _, seq, _ in netlink.messages(data):
+        length = stop - start
+        if type_ == SOCK_DIAG_BY_FAMILY and length in _RUNS:
+            view: NDArray[Any] = np.ndarray((1,), dtype=_RUNS[length], buffer=data, offset=start)
+            if view["kind"][0] == _REQUEST_KIND[length]:
+                still.append(seq - 1)
+    return still
 
 
 def destroy_errors(data: memoryview) -> list[tuple[int, int]]:
