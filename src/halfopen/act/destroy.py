@@ -24,6 +24,8 @@ BATCH: Final = 512
 _SOL_NETLINK: Final = 270
 _NETLINK_CAP_ACK: Final = 10
 _TCP_REPAIR: Final = 19
+# An answer that does not fit is a full socket's, and of no interest.
+_ANSWER_BYTES: Final = 1024
 
 
 @dataclass(slots=True)
@@ -117,13 +119,17 @@ def destroy(s: socket.socket, requests: NDArray[Any]) -> Counts:
 def look_again(s: socket.socket, requests: NDArray[Any]) -> NDArray[Any]:
     """Those of N requests (dtype REQUEST, at most BATCH) that are half-open at this moment. Raises: KernelError."""
     still: list[int] = []
+    answer = bytearray(_ANSWER_BYTES)
     try:
         s.send(inet_diag.look_requests(requests))
-        for data in _received(s):
-            still += inet_diag.still_half_open(data)
+        while True:
+            index = inet_diag.still_half_open(answer, s.recv_into(answer, 0, socket.MSG_DONTWAIT))
+            if index is not None and 0 <= index < len(requests):
+                still.append(index)
+    except BlockingIOError:  # the kernel has answered before send() returned: there are no more
+        return requests[still]
     except OSError as e:
         raise KernelError("the second look", e.errno or 0, os.strerror(e.errno or 0)) from None
-    return requests[[i for i in still if 0 <= i < len(requests)]]
 
 
 def _answers(s: socket.socket) -> list[tuple[int, int]]:

@@ -37,7 +37,7 @@ MAX_PASSES: Final = 5
 # its length (`timing.waits`) for the first 2 of them.
 _TIMEOUTS_KEEP_S: Final = 1.5
 # A slice that is older than this when it is to be destroyed is looked at again, so many at a time.
-_WINDOW_S: Final = 0.002
+_WINDOW_S: Final = 0.005
 _CLOSE_BATCH: Final = 128
 
 

@@ -45,6 +45,9 @@ MSG_SIZE: Final = 72
 _HEAD_AT: Final = netlink.HEADER.size
 _RECORD: Final = _HEAD_AT + MSG_SIZE
 _TAIL: Final = struct.Struct("=IIIII")  # expires, rqueue, wqueue, uid, inode
+_INODE: Final = struct.Struct("=I")
+_KIND: Final = struct.Struct("=Q")
+_ANSWER: Final = struct.Struct("=IH2xI")
 _MARK_HEADER: Final = 8 | INET_DIAG_MARK << 16
 # Runs are looked at through windows that grow while the records stay alike, so that a stream of unlike ones stays
 # linear.
@@ -282,23 +285,22 @@ def destroy_requests(requests: NDArray[Any]) -> bytes:
 
 
 def look_requests(requests: NDArray[Any]) -> bytes:
-    """Messages that ask for N sockets (dtype REQUEST) one by one. Each answers: see `still_half_open`."""
+    """Messages that ask for N sockets (dtype REQUEST) one by one. Each answers on its own: see `still_half_open`."""
     return _exact(requests, SOCK_DIAG_BY_FAMILY)
 
 
-def still_half_open(data: memoryview) -> list[int]:
-    """Which of the sockets asked for are request sockets still, by index, from the kernel's answers.
+def still_half_open(data: bytearray, size: int) -> int | None:
+    """The index of the socket asked for when the answer in data[:size] is a request socket, else None.
 
-    One whose handshake is finished answers as the full socket it became, under the same cookie. Raises: WireError.
+    One whose handshake is finished answers as the full socket it became, under the same cookie.
     """
-    still = []
-    for start, stop, type_, _, seq, _ in netlink.messages(data):
-        length = stop - start
-        if type_ == SOCK_DIAG_BY_FAMILY and length in _RUNS:
-            view: NDArray[Any] = np.ndarray((1,), dtype=_RUNS[length], buffer=data, offset=start)
-            if view["kind"][0] == _REQUEST_KIND[length]:
-                still.append(seq - 1)
-    return still
+    if size not in _REQUEST_KIND or size > len(data):
+        return None
+    length, type_, seq = _ANSWER.unpack_from(data)
+    if length != size or type_ != SOCK_DIAG_BY_FAMILY:
+        return None
+    (kind,) = (_KIND if size > _RECORD else _INODE).unpack_from(data, _RECORD - _INODE.size)
+    return seq - 1 if kind == _REQUEST_KIND[size] else None
 
 
 def destroy_errors(data: memoryview) -> list[tuple[int, int]]:
