@@ -15,6 +15,8 @@ from halfopen.core.errors import HalfopenError
 
 ENVIRONMENT: Final = "HALFOPEN_AUDIT_LOG"
 _ROOT_PATH: Final = "/var/log/halfopen/audit.jsonl"
+# Never through a link, and never waiting for somebody to read a pipe.
+_FLAGS: Final = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _JOURNAL: Final = "/run/systemd/journal/socket"
 
 
@@ -63,7 +65,7 @@ class AuditLog:
             directory = os.path.dirname(self.path)
             if directory:
                 os.makedirs(directory, mode=0o700, exist_ok=True)
-            fd = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+            fd = os.open(self.path, _FLAGS, 0o600)
             try:
                 if os.write(fd, line) != len(line):
                     raise OSError(28, os.strerror(28))

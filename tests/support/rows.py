@@ -1,0 +1,67 @@
+"""Request sockets and listeners made up for tests."""
+
+from __future__ import annotations
+
+import ipaddress
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from halfopen.core.sample import LISTENER, REQUEST, Sample
+
+
+def raw(address: str, family: int) -> bytes:
+    """The 16 bytes in which a socket of that family (2 or 10) holds an address; IPv4 in an IPv6 one is mapped."""
+    parsed = ipaddress.ip_address(address)
+    if parsed.version == 6:
+        return parsed.packed
+    return parsed.packed.ljust(16, b"\0") if family == 2 else bytes(10) + b"\xff\xff" + parsed.packed
+
+
+def request(
+    source: str = "198.18.0.1",
+    local: str = "192.0.2.1",
+    port: int = 8080,
+    *,
+    family: int = 2,
+    source_port: int = 1024,
+    retransmits: int = 0,
+    expires_ms: int = 500,
+    ifindex: int = 0,
+    cookie: int = 1,
+) -> NDArray[Any]:
+    """One row of dtype REQUEST."""
+    row = np.zeros(1, dtype=REQUEST)
+    row["family"], row["state"], row["timer"] = family, 3, 1
+    row["local_port"], row["remote_port"] = port, source_port
+    row["local_address"], row["remote_address"] = np.void(raw(local, family)), np.void(raw(source, family))
+    row["retransmits"], row["expires_ms"], row["ifindex"], row["cookie"] = retransmits, expires_ms, ifindex, cookie
+    return row
+
+
+def listener(address: str = "0.0.0.0", port: int = 8080, *, ifindex: int = 0, inode: int = 1, **values: int) -> Any:
+    """One row of dtype LISTENER; `values` sets further fields."""
+    family = 10 if ":" in address else 2
+    row = np.zeros(1, dtype=LISTENER)
+    row["family"], row["port"], row["ifindex"], row["inode"] = family, port, ifindex, inode
+    row["address"] = np.void(raw(address, family))
+    row["accept_queue_limit"] = values.pop("limit", 128)
+    for name, value in values.items():
+        row[name] = value
+    return row
+
+
+def sample(requests: list[Any], listeners: list[Any], **values: Any) -> Sample:
+    """A Sample of these rows, with a kernel's default settings."""
+    settings = {"tcp_synack_retries": 5, "tcp_syncookies": 1, "tcp_max_syn_backlog": 2048, "somaxconn": 4096}
+    return Sample(
+        netns="self",
+        netns_inode=1,
+        requests=np.concatenate(requests) if requests else np.zeros(0, dtype=REQUEST),
+        listeners=np.concatenate(listeners) if listeners else np.zeros(0, dtype=LISTENER),
+        monotonic_s=values.pop("monotonic_s", 100.0),
+        wall_s=values.pop("wall_s", 1e9),
+        settings={**settings, **values.pop("settings", {})},
+        **values,
+    )

@@ -1,0 +1,136 @@
+"""Bad input gets one line that says what, where and what to do, the right exit code, and never a traceback."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from halfopen.cli import main
+from run import environment, one_line
+from run import halfopen as command
+
+TABLE = [
+    (("bogus",), 2, "No such command 'bogus'"),
+    (("status", "--bogus"), 2, "--bogus"),
+    (("status", "extra"), 2, "extra"),
+    (("list", "--source", "1.2.3.x"), 2, "--source '1.2.3.x' is not an address or prefix"),
+    (("list", "--source", "10.0.0.0/33"), 2, "is not an address or prefix"),
+    (("list", "--source", "2001:db8::/129"), 2, "is not an address or prefix"),
+    (("list", "--listener", ":http"), 2, "is not a port"),
+    (("list", "--listener", ":0"), 2, "is not a port"),
+    (("list", "--listener", ":65536"), 2, "is not a port"),
+    (("list", "--listener", "::1:80"), 2, "goes in brackets"),
+    (("list", "--listener", "example.org:80"), 2, "is not an address"),
+    (("list", "--older-than", "10 years"), 2, "--older-than '10 years' is not a duration"),
+    (("list", "--older-than", "-1s"), 2, "is not a duration"),
+    (("list", "--retransmits", "many"), 2, "--retransmits"),
+    (("list", "--retransmits", "256"), 2, "--retransmits 256"),
+    (("list", "--sort", "luck"), 2, "--sort"),
+    (("list", "--format", "xml"), 2, "--format"),
+    (("list", "--limit", "-1"), 2, "--limit"),
+    (("status", "--netns", "no-such"), 3, "/run/netns/no-such"),
+    (("status", "--netns", "/etc/hostname"), 3, "is not a network namespace"),
+    (("status", "--netns", "pid:abc"), 2, "'abc' is not a process id"),
+    (("status", "--netns", ""), 2, "is not a namespace"),
+    (("release",), 2, "release needs a filter"),
+    (("release", "--yes"), 2, "release needs a filter"),
+    (("release", "--all", "--older-than", "1s", "--yes"), 2, "contradict"),
+    (("release", "--all"), 2, "no terminal to ask on"),
+    (("watch", "--interval", "0"), 2, "--interval"),
+    (("watch", "--interval", "1ms"), 2, "out of range"),
+    (("watch", "--duration", "0s", "--count", "1"), 2, "--duration"),
+    (("watch", "--count", "0"), 2, "--count"),
+    (("watch", "--release-older-than", "0s", "--count", "1"), 2, "every handshake"),
+    (("watch", "--config", "/no/such.toml"), 2, "/no/such.toml"),
+    (("watch", "--config", "/"), 2, "/: "),
+    (("release-time", "--retries", "x"), 2, "--retries 'x'"),
+    (("release-time", "--retries", "8..2"), 2, "--retries '8..2'"),
+    (("release-time", "--retries", "256"), 2, "--retries '256'"),
+    (("release-time", "--netns", "all"), 2, "--netns all does not fit here"),
+    (("release-time", "--measure", "--retries", "8"), 2, "takes too long"),
+    (("lab", "--half-open", "9999999"), 2, "--half-open"),
+    (("lab", "--duration", "soon"), 2, "is not a duration"),
+]
+
+
+@pytest.mark.parametrize(("words", "code", "says"), TABLE, ids=lambda v: " ".join(v) if isinstance(v, tuple) else None)
+def test_bad_input(words: tuple[str, ...], code: int, says: str) -> None:
+    done = command(*words)
+    assert says in one_line(done, code)
+    assert done.stdout == ""
+
+
+@pytest.mark.parametrize(
+    "text", ["interval = 1", "bogus = 1", "[alarm]\nwindow = 'x'", "[release]\nlistener = [':80']", "\0", "= =", "é"]
+)
+def test_bad_settings(tmp_path: Path, text: str) -> None:
+    file = tmp_path / "watch.toml"
+    file.write_bytes(text.encode("latin-1"))
+    line = one_line(command("watch", "--config", str(file), "--count", "1"), 2)
+    assert str(file) in line or "older_than" in line
+
+
+def test_what_no_filter_matches_is_no_error() -> None:
+    done = command("list", "--older-than", "1000d")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "0 half-open connections" in done.stdout
+
+
+def test_not_linux(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(sys, "platform", "darwin")
+    with pytest.raises(SystemExit) as ended:
+        main.main()
+    assert ended.value.code == 3
+    assert capsys.readouterr().err == "halfopen: half-open connections are read from the Linux kernel; this is darwin\n"
+
+
+def test_a_full_disk_behind_standard_output() -> None:
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "halfopen", "status"],
+            env=environment(),
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+    assert "No space left on device" in one_line(done, 1)
+
+
+def test_a_reader_that_has_enough() -> None:
+    read, write = os.pipe()
+    os.close(read)
+    done = subprocess.run(
+        [sys.executable, "-m", "halfopen", "list"],
+        env=environment(),
+        stdout=write,
+        stderr=subprocess.PIPE,
+        text=True,
+        check=False,
+    )
+    os.close(write)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_help_and_version() -> None:
+    for words in ((), ("--help",), ("-h",)):
+        done = command(*words)
+        assert done.returncode == 0
+        assert all(name in done.stdout for name in main.COMMANDS)
+    for name in main.COMMANDS:
+        done = command(name, "--help")
+        assert done.returncode == 0, done.stderr
+        assert done.stdout.startswith(f"Usage: halfopen {name}")
+    assert command("--version").stdout.startswith("halfopen ")
+
+
+def test_help_loads_neither_numpy_nor_rich() -> None:
+    code = "import sys; sys.argv = ['halfopen', '--help']\nfrom halfopen.cli import main\n"
+    code += "try: main.main()\nexcept SystemExit: pass\n"
+    code += "print('heavy:', sorted({'numpy', 'rich', 'msgspec', 'ctypes'} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], env=environment(), capture_output=True, text=True, check=True)
+    assert done.stdout.endswith("heavy: []\n")
