@@ -23,6 +23,7 @@ from halfopen.core.filters import Filter
 from halfopen.core.model import Model, build
 from halfopen.core.policy import Alarm, Clear, Policy
 from halfopen.core.sample import LISTENER, REQUEST, ListenerOptions, Process, Sample
+from halfopen.kernel.netns import current
 from halfopen.kernel.procfs import SETTINGS
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -154,10 +155,10 @@ def audit(directory: Path) -> list[Any]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SUDO_USER", "somebody")
         patch.setattr(executor, "execute", lambda *_, **__: OUTCOME)
-        executor.Executor(str(path)).release(action, None)
+        executor.Executor(str(path)).release(action, current())
         patch.setattr(executor, "execute", fails)
         with pytest.raises(UnknownTarget):
-            executor.Executor(str(path)).release(action, None)
+            executor.Executor(str(path)).release(action, current())
     return [json.loads(line) for line in path.read_text().splitlines()]
 
 

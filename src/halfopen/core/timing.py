@@ -82,13 +82,13 @@ def retries_for(release_s: float, rto_max_s: float = RTO_MAX_S) -> int:
 
 @dataclass(frozen=True, slots=True)
 class _Tables:
-    """For each count 0..255, in ms: when its wait begins and how long it is; the longest timer it explains.
+    """For each count 0..255, in ms: when its wait begins and when it ends; the longest timer it explains.
 
     rising_ms: the waits only up to where they reach the cap, so that a search among them finds strictly rising values.
     """
 
     start_ms: NDArray[np.float32]
-    wait_ms: NDArray[np.float32]
+    end_ms: NDArray[np.float32]
     longest_ms: NDArray[np.uint32]
     rising_ms: NDArray[np.float32]
 
@@ -98,8 +98,9 @@ def _tables(rto_max_s: float) -> _Tables:
     import numpy as np
 
     wait = np.array([timeout_s(k, rto_max_s) * 1000 for k in range(COUNTS)], dtype=np.float32)
-    start = (np.cumsum(wait, dtype=np.float64) - wait).astype(np.float32)
-    return _Tables(start, wait, (wait + SLACK_MS).astype(np.uint32), wait[: int(np.argmax(wait)) + 1])
+    end = np.cumsum(wait, dtype=np.float64)
+    start = (end - wait).astype(np.float32)
+    return _Tables(start, end.astype(np.float32), (wait + SLACK_MS).astype(np.uint32), wait[: int(np.argmax(wait)) + 1])
 
 
 def waits(
@@ -143,10 +144,11 @@ def ages_s(
     import numpy as np
 
     tables = _tables(rto_max_s)
-    again = np.where(retransmits > count, retransmits - count, 0).astype(np.float32)
-    age: NDArray[np.float32] = np.maximum(tables.start_ms[count], again * np.float32(INITIAL_RTO_S * 1000))
-    age += tables.wait_ms[count]
-    age -= expires_ms.astype(np.float32)
+    age: NDArray[np.float32] = tables.end_ms[count] - expires_ms.astype(np.float32)
+    repeated = retransmits > count
+    if repeated.any():
+        again_ms = (retransmits[repeated] - count[repeated]) * np.float32(INITIAL_RTO_S * 1000)
+        age[repeated] += np.maximum(again_ms - tables.start_ms[count[repeated]], 0)
     age *= np.float32(0.001)
     np.maximum(age, 0, out=age)
     return age

@@ -71,13 +71,13 @@ def settings() -> dict[str, int]:
     return found
 
 
-def sockets() -> tuple[NDArray[Any], NDArray[Any], int]:
-    """Request sockets, listeners and full sockets in SYN_RECV from /proc/net/tcp and tcp6 (see wire.procnet).
+def sockets(files: tuple[str, ...] = ("tcp", "tcp6")) -> tuple[NDArray[Any], NDArray[Any], int]:
+    """Request sockets, listeners and full sockets in SYN_RECV from `files` of /proc/net (see wire.procnet).
 
     Raises: Unsupported when there is no such file, NotPermitted when it cannot be read, WireError.
     """
     requests, listeners, full = [], [], 0
-    for name in ("tcp", "tcp6"):
+    for name in files:
         try:
             with open(f"{_NET}/{name}", "rb") as f:
                 data = f.read()

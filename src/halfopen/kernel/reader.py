@@ -42,7 +42,7 @@ def _by_netlink(code: bytes) -> _Sockets:
         took_s = time.monotonic() - looked_at[0]
         if found.rows["retransmits"].any() and timeouts.affordable(len(found.rows), took_s):
             # Asked before the look that is kept: a timer that runs out in between then shows by its length.
-            table = timeouts.read()
+            table = timeouts.read(frozenset(found.rows["family"].tolist()))
             looked_at = time.monotonic(), time.time()
             found = sockdiag.requests(s, code)
     problems: tuple[str, ...] = ()
