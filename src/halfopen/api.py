@@ -28,6 +28,8 @@ def make_filter(
     """
     if isinstance(older_than, str):
         older_than = duration_s(older_than, what="--older-than")
+    if older_than is not None and not older_than >= 0:  # NaN too
+        raise UsageError(f"--older-than {older_than} is not possible", hint="give a number of seconds from 0 up")
     if retransmits is not None and not 0 <= retransmits <= 255:
         raise UsageError(f"--retransmits {retransmits} is not possible", hint="give a number from 0 to 255")
     listeners = (listener,) if isinstance(listener, str) else tuple(listener)
@@ -95,6 +97,8 @@ def release(
     """
     from halfopen.daemon.executor import Executor
 
+    if filter is not None and conditions:
+        raise UsageError("a filter and conditions beside it", hint="put all conditions into one of them")
     chosen = filter if filter is not None else make_filter(**conditions)
     if chosen.empty and not all:
         raise UsageError(

@@ -52,7 +52,7 @@ class AuditLog:
     """Appends records to one file, 0600 in a directory 0700, and to the journal when there is one."""
 
     def __init__(self, path: str | None = None) -> None:
-        self.path = path or default_path()
+        self.path = default_path() if path is None else path
 
     def write(self, record: dict[str, Any]) -> None:
         """Append one record and push it to the disk.
@@ -60,7 +60,8 @@ class AuditLog:
         Raises: HalfopenError "audit" when it cannot be written; the caller must then leave the system as it is.
         """
         stamped = {"schema": "halfopen.audit/1", "time": time.time(), **record}
-        line = json.dumps(stamped, ensure_ascii=False, separators=(",", ":")).encode() + b"\n"
+        # A word of the command line that is no UTF-8 stands there as the escape JSON has for it.
+        line = json.dumps(stamped, ensure_ascii=False, separators=(",", ":")).encode(errors="backslashreplace") + b"\n"
         try:
             directory = os.path.dirname(self.path)
             if directory:
@@ -73,10 +74,10 @@ class AuditLog:
                     os.fsync(fd)
             finally:
                 os.close(fd)
-        except OSError as e:
+        except (OSError, ValueError) as e:
             raise HalfopenError(
                 "audit",
-                f"the audit log {self.path} cannot be written: {e.strerror}",
+                f"the audit log {self.path!r} cannot be written: {getattr(e, 'strerror', None) or e}",
                 hint=f"choose another with --audit-log PATH or {ENVIRONMENT}",
             ) from None
         _to_journal(stamped)
@@ -95,6 +96,6 @@ def _to_journal(record: dict[str, Any]) -> None:
     }
     try:
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as s:
-            s.sendto("".join(f"{k}={v}\n" for k, v in fields.items()).encode(), _JOURNAL)
+            s.sendto("".join(f"{k}={v}\n" for k, v in fields.items()).encode(errors="backslashreplace"), _JOURNAL)
     except OSError:
         return

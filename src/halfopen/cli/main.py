@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import io
 import os
 import signal
 import sys
@@ -11,7 +12,7 @@ from typing import Any, Final, NoReturn
 
 import click
 
-from halfopen.core.errors import EXIT_INTERRUPTED, EXIT_REFUSED, EXIT_USAGE, HalfopenError
+from halfopen.core.errors import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_REFUSED, EXIT_USAGE, HalfopenError
 
 # The summaries stand here so that --help loads no command.
 COMMANDS: Final = {
@@ -73,6 +74,8 @@ def _terminated(number: int, _: FrameType | None) -> NoReturn:
 def _fail(message: str, code: int) -> NoReturn:
     # One line whatever is in it: a file name may hold a newline.
     line = " ".join(message.split())
+    if sys.stderr is None:
+        sys.exit(code)
     try:
         print(f"halfopen: {line}", file=sys.stderr)
     except OSError:
@@ -95,6 +98,11 @@ def main() -> NoReturn:
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     if not sys.platform.startswith("linux"):
         _fail(f"half-open connections are read from the Linux kernel; this is {sys.platform}", EXIT_REFUSED)
+    if sys.stdout is None:
+        _fail("standard output is closed; send it to a file or to /dev/null", EXIT_FAILED)
+    # A name that the terminal's encoding lacks is shown escaped; it must not end the command.
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
     signal.signal(signal.SIGTERM, _terminated)
     try:
         code = run()

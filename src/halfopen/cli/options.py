@@ -46,8 +46,12 @@ def chosen(
 def models(netns: str | None, filter: Filter | None = None, *, owners: bool = True) -> tuple[list[Model], list[str]]:
     """Models of the namespaces meant, and a line for each that was skipped. Raises: HalfopenError."""
     from halfopen import api
+    from halfopen.core.errors import HalfopenError
     from halfopen.core.model import build
 
     if netns == "all":
-        return api.snapshots(owners=owners)
+        found, skipped = api.snapshots(owners=owners)
+        if not found:
+            raise HalfopenError("nothing-read", f"no network namespace could be read: {'; '.join(skipped)}")
+        return found, skipped
     return [build(api.sample(netns, filter=filter, owners=owners))], []

@@ -95,7 +95,7 @@ def _confirm(filter: Filter, targets: list[Netns]) -> None:
     from halfopen.core.errors import UsageError
     from halfopen.core.units import plural
 
-    if not sys.stdin.isatty():
+    if sys.stdin is None or not sys.stdin.isatty():
         raise UsageError(
             "there is no terminal to ask on", hint="add --yes to release without asking, or --dry-run to look"
         )

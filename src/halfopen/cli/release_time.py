@@ -43,12 +43,12 @@ def command(netns: str | None, retries: str | None, measure: bool, as_json: bool
 
     if netns == "all":
         raise UsageError("--netns all does not fit here", hint="name one namespace: NAME, PATH or pid:N")
-    wanted = _retries(retries) if retries else list(range(9))
+    wanted = list(range(9)) if retries is None else _retries(retries)
     measured = {}
     model = api.snapshot(netns)
     cap_s = rto_max_s(model.sample.settings)
     if measure:
-        chosen = wanted if retries else list(_MEASURE_DEFAULT)
+        chosen = list(_MEASURE_DEFAULT) if retries is None else wanted
         if max(chosen) > _MEASURE_MOST:
             raise UsageError(
                 f"measuring {max(chosen)} retries takes too long", hint=f"measure at most {_MEASURE_MOST} (63 s)"

@@ -43,12 +43,12 @@ def command(
     line when that ends. Releases nothing unless told to."""
     from halfopen.core.config import Watch as Config
 
-    settings = _load(config) if config else Config()
+    settings = Config() if config is None else _load(config)
     watch = _watch(
         _policy(settings, release_older_than),
-        audit_log or settings.audit_log or None,
-        netns or settings.netns or None,
-        interval or settings.interval,
+        (settings.audit_log or None) if audit_log is None else audit_log,
+        (settings.netns or None) if netns is None else netns,
+        settings.interval if interval is None else interval,
     )
     watch.duration_s = _duration(duration)
     watch.count = count
@@ -126,9 +126,10 @@ def _policy(settings: Config, release_older_than: str | None) -> Policy:
     from halfopen.core.errors import UsageError
     from halfopen.core.policy import Policy
 
-    older = release_older_than or settings.release.older_than
+    # An empty word is wrong usage, not "as if it were not there": it is what an unset shell variable leaves.
+    older = settings.release.older_than or None if release_older_than is None else release_older_than
     release: Filter | None = None
-    if older:
+    if older is not None:
         release = make_filter(older_than=older, listener=settings.release.listener, source=settings.release.source)
         if not release.older_than_s:
             raise UsageError("--release-older-than 0 would release every handshake", hint="give an age, as in 15s")

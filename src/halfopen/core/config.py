@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 from halfopen.core import anomaly
-from halfopen.core.errors import ConfigError
+from halfopen.core.errors import ConfigError, UsageError
+from halfopen.core.units import duration_s, endpoint, prefix
+
+# No number of connections, readings or deviations is higher.
+_MOST: Final = 10**9
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +51,7 @@ class Watch:
 
 def parse(text: str, file: str) -> Watch:
     """The configuration in TOML `text`; `file` names it in errors. Raises: ConfigError (syntax, unknown key, wrong
-    type).
+    type or value).
     """
     import tomllib
 
@@ -54,7 +59,7 @@ def parse(text: str, file: str) -> Watch:
 
     try:
         raw: Any = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as e:
+    except (ValueError, RecursionError) as e:  # also of a number, or brackets, beyond what Python takes
         raise ConfigError(file, "", str(e)) from None
     _known(raw, Watch(), file, "")
     try:
@@ -63,11 +68,28 @@ def parse(text: str, file: str) -> Watch:
         message, _, where = str(e).partition(" - at ")
         raise ConfigError(file, where.strip("`$. "), message) from None
     a = parsed.alarm
-    if a.minimum < 1 or a.factor < 1 or a.sigmas < 0 or not 1 <= a.window <= 3600 or a.calm < 1:
+    ones = all(1 <= n <= _MOST for n in (a.minimum, a.factor, a.calm))  # and so neither nan nor inf
+    if not (ones and 0 <= a.sigmas <= _MOST and 1 <= a.window <= 3600):
         raise ConfigError(
             file, "alarm", "out of range", hint="minimum, factor, calm >= 1; sigmas >= 0; window 1 to 3600"
         )
+    _words(parsed, file)
     return parsed
+
+
+def _words(parsed: Watch, file: str) -> None:
+    """The words that are durations, endpoints and prefixes, refused by the file and key they stand under."""
+    release = parsed.release
+    checks: list[tuple[str, str, Callable[..., object]]] = [("interval", parsed.interval, duration_s)]
+    if release.older_than:
+        checks.append(("release.older_than", release.older_than, duration_s))
+    checks += [("release.listener", word, endpoint) for word in release.listener]
+    checks += [("release.source", word, prefix) for word in release.source]
+    for key, word, read in checks:
+        try:
+            read(word, what="")
+        except UsageError as e:
+            raise ConfigError(file, key, e.message.strip(), hint=e.hint) from None
 
 
 def _known(raw: dict[str, Any], default: Any, file: str, where: str) -> None:

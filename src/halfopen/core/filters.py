@@ -48,7 +48,9 @@ class Filter:
         """The filter as the words of a command line, each with a space before it."""
         words = ""
         if self.older_than_s is not None:
-            words += f" --older-than {self.older_than_s:g}s"
+            # Never with an exponent, which a duration does not take.
+            seconds = f"{self.older_than_s:.6f}".rstrip("0").rstrip(".")
+            words += f" --older-than {seconds}s"
         if self.retransmits is not None:
             words += f" --retransmits {self.retransmits}"
         for address, port in self.listeners:

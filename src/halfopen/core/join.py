@@ -12,6 +12,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from halfopen.core.units import V4_MAPPED
+
+_MAPPED_LOW = int.from_bytes(V4_MAPPED[8:], "big")
 _PORTS = 65536
 NONE = -1
 
@@ -30,8 +33,13 @@ class Group:
 
     @property
     def wildcard(self) -> bool:
-        """True for 0.0.0.0 and ::."""
-        return not any(self.address)
+        """True for 0.0.0.0, :: and ::ffff:0.0.0.0."""
+        return not any(self.address) or self.mapped_wildcard
+
+    @property
+    def mapped_wildcard(self) -> bool:
+        """True for ::ffff:0.0.0.0, an IPv6 socket for every IPv4 address and no other."""
+        return self.family == 10 and self.address == V4_MAPPED + bytes(4)
 
 
 def groups(listeners: NDArray[Any]) -> list[Group]:
@@ -61,7 +69,7 @@ def assign(requests: NDArray[Any], found: list[Group]) -> NDArray[np.int32]:
     hard = np.zeros(_PORTS, dtype=bool)
     for port, candidates in by_port.items():
         only = found[candidates[0]]
-        if len(candidates) == 1 and only.wildcard and not only.ifindex:
+        if len(candidates) == 1 and not any(only.address) and not only.ifindex:
             table[port], families[port] = candidates[0], only.family
         else:
             hard[port] = True
@@ -95,7 +103,9 @@ def _assign_hard(
         for i in sorted(candidates, key=lambda i: (not found[i].wildcard, bool(found[i].ifindex))):
             group = found[i]
             fits = subset["family"] == group.family
-            if not group.wildcard:
+            if group.mapped_wildcard:
+                fits &= (subset["local_high"] == 0) & (subset["local_low"] >> 32 == _MAPPED_LOW)
+            elif not group.wildcard:
                 fits &= subset["local_address"] == np.void(group.address)
             if group.ifindex:
                 fits &= subset["ifindex"] == group.ifindex

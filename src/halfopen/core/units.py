@@ -58,6 +58,11 @@ def plural(n: int, noun: str, nouns: str | None = None) -> str:
     return f"{n:,} {noun if n == 1 else nouns or noun + 's'}"
 
 
+def printable(text: str) -> str:
+    """The text with `?` for whatever a terminal would obey or break the line at: names that anybody may choose."""
+    return "".join(c if c.isprintable() else "?" for c in text)
+
+
 def address_text(family: int, raw: bytes) -> str:
     """The address in 16 raw bytes as inet_diag gives them (IPv4 in the first four); v4-mapped as plain IPv4.
 
@@ -79,6 +84,11 @@ Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 
+def _zone(what: str, text: str) -> UsageError:
+    # ipaddress drops the zone without a word; what was left would mean every device.
+    return UsageError(f"{what} {text!r}: an address with a zone is not understood", hint="leave out what follows the %")
+
+
 def prefix(text: str, *, what: str = "--source") -> Network:
     """The network in `198.51.100.0/24`, `2001:db8::/32` or a single address. Raises: UsageError."""
     try:
@@ -87,6 +97,8 @@ def prefix(text: str, *, what: str = "--source") -> Network:
         raise UsageError(
             f"{what} {text!r} is not an address or prefix", hint="write it as 198.51.100.0/24 or 2001:db8::/32"
         ) from None
+    if "%" in text:
+        raise _zone(what, text)
     if isinstance(network, ipaddress.IPv6Network) and network.prefixlen >= 96:
         mapped = network.network_address.ipv4_mapped
         if mapped is not None:
@@ -117,6 +129,8 @@ def endpoint(text: str, *, what: str = "--listener") -> tuple[Address | None, in
         raise UsageError(
             f"{what} {text!r}: {bare!r} is not an address", hint="write it as [ADDR]:PORT or :PORT"
         ) from None
+    if "%" in bare:
+        raise _zone(what, text)
     if address.version == 6 and not host.startswith("["):
         raise UsageError(f"{what} {text!r}: an IPv6 address goes in brackets", hint=f"[{bare}]:{number}")
     if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None:

@@ -44,7 +44,8 @@ class Netns:
 
 def _open(path: str, name: str) -> int:
     try:
-        return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        # Not blocking: the path may be a pipe that nobody writes to.
+        return os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
     except PermissionError:
         raise NotPermitted(
             f"network namespace {name}: opening {path} is refused", hint="run as root, or as the owner of its processes"

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from halfopen.core.sample import Process
+from halfopen.core.units import printable
 
 _CONTAINER_ID: Final = re.compile(r"(?<![0-9a-f])([0-9a-f]{64})(?![0-9a-f])")
 _LXC: Final = re.compile(r"/lxc(?:\.payload)?[./]([^/]+)")
@@ -72,7 +73,8 @@ def process(pid: int) -> Process | None:
     """What is known of a process; None when it ended."""
     try:
         with open(f"/proc/{pid}/comm", errors="replace") as f:
-            name = f.read().rstrip("\n")
+            # Every process chooses its own name, escape sequences included.
+            name = printable(f.read().removesuffix("\n"))
     except OSError:
         return None
     try:
@@ -80,7 +82,7 @@ def process(pid: int) -> Process | None:
             unit, container = unit_and_container(f.read())
     except OSError:
         unit, container = None, None
-    return Process(pid, name, unit, container)
+    return Process(pid, name, unit and printable(unit), container and printable(container))
 
 
 def owners(found: Holders) -> dict[int, tuple[Process, ...]]:

@@ -38,12 +38,18 @@ class _Trimmed(io.TextIOBase):
         sys.stdout.flush()
 
 
+class _Console(Console):
+    def on_broken_pipe(self) -> None:
+        # rich would end the process, and with 1; the command line decides that, for every command alike.
+        raise BrokenPipeError
+
+
 def console() -> Console:
     """A console that is plain and wide where nobody looks, coloured and as wide as the terminal where somebody does."""
     if sys.stdout.isatty():
-        return Console(highlight=False, markup=False, emoji=False)
+        return _Console(highlight=False, markup=False, emoji=False)
     out: Any = _Trimmed()
-    return Console(file=out, width=_PLAIN_WIDTH, highlight=False, markup=False, emoji=False)
+    return _Console(file=out, width=_PLAIN_WIDTH, highlight=False, markup=False, emoji=False)
 
 
 def _table(fields: Sequence[Field], rows: list[list[str]], width: int) -> Table:

@@ -40,6 +40,8 @@ SK_MEMINFO_DROPS: Final = 8
 _BC_S_COND: Final = 7
 _BC_D_COND: Final = 8
 _ANY_PORT: Final = -1
+# An attribute's length and a jump's are 16 bits; this many conditions of the longest kind stay far below.
+MAX_CONDITIONS: Final = 256
 
 MSG_SIZE: Final = 72
 _HEAD_AT: Final = netlink.HEADER.size
@@ -74,7 +76,8 @@ def _host_condition(op: int, address: Address | None, prefix_length: int, port: 
 def bytecode(listeners: Sequence[tuple[Address | None, int]], sources: Sequence[Network]) -> bytes:
     """A filter the kernel runs before it copies a socket: every listener endpoint and every source prefix must hold.
 
-    Addresses match v4-mapped sockets too; a wildcard address stands for any. Source: `inet_diag_bc_run()`.
+    Addresses match v4-mapped sockets too; a wildcard address stands for any. It carries MAX_CONDITIONS different ones
+    at most, so what comes through must meet `core.filters.Filter` as well. Source: `inet_diag_bc_run()`.
     """
     conditions = []
     for address, port in listeners:
@@ -84,6 +87,7 @@ def bytecode(listeners: Sequence[tuple[Address | None, int]], sources: Sequence[
             conditions.append(_host_condition(_BC_S_COND, address, address.max_prefixlen, port))
     for network in sources:
         conditions.append(_host_condition(_BC_D_COND, network.network_address, network.prefixlen, _ANY_PORT))
+    conditions = list(dict.fromkeys(conditions))[:MAX_CONDITIONS]
     rest = sum(len(c) for c in conditions)
     code = b""
     for c in conditions:

@@ -63,6 +63,9 @@ def parse_tcp(data: bytes) -> tuple[NDArray[Any], NDArray[Any], int]:
 _PLAIN: Final = np.dtype([(name, REQUEST.fields[name][0]) for name in REQUEST.names[:11]])  # type: ignore[index]
 
 
+_NUMBER: Final = re.compile(r"-?\d{1,20}", re.ASCII)
+
+
 def parse_counters(data: bytes) -> dict[str, int]:
     """Counters of /proc/net/netstat or snmp: `TcpExt: Name …` above `TcpExt: 1 …`, names as they stand, without the
     prefix.
@@ -77,6 +80,6 @@ def parse_counters(data: bytes) -> dict[str, int]:
         same, _, numbers = values.partition(":")
         if table == same and table in ("Tcp", "TcpExt"):
             for name, number in zip(columns.split(), numbers.split(), strict=False):
-                if number.lstrip("-").isdigit():
+                if _NUMBER.fullmatch(number):
                     counters[name] = int(number)
     return counters
