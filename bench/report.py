@@ -192,7 +192,7 @@ def _releasing(releasing: Releasing) -> list[str]:
     windows = releasing.windows_ms()
     if windows:
         lines.append(
-            f"  Between look and destroy, the longest of each run: median {statistics.median(windows):.2f} ms, "
+            f"  Between look and destroy, the usual time of each run: median {statistics.median(windows):.2f} ms, "
             f"worst {max(windows):.2f} ms"
         )
     return lines

@@ -86,6 +86,8 @@ def _load(path: str) -> Config:
     from halfopen.core.config import parse
     from halfopen.core.errors import ConfigError
 
+    if not path:
+        raise ConfigError("--config ''", "", "is no file name")
     try:
         with open(path, encoding="utf-8") as f:
             return parse(f.read(), path)
@@ -125,12 +127,14 @@ def _policy(settings: Config, release_older_than: str | None) -> Policy:
     from halfopen.api import make_filter
     from halfopen.core.errors import UsageError
     from halfopen.core.policy import Policy
+    from halfopen.core.units import duration_s
 
     # An empty word is wrong usage, not "as if it were not there": it is what an unset shell variable leaves.
     older = settings.release.older_than or None if release_older_than is None else release_older_than
     release: Filter | None = None
     if older is not None:
-        release = make_filter(older_than=older, listener=settings.release.listener, source=settings.release.source)
+        seconds = duration_s(older, what="--release-older-than")
+        release = make_filter(older_than=seconds, listener=settings.release.listener, source=settings.release.source)
         if not release.older_than_s:
             raise UsageError("--release-older-than 0 would release every handshake", hint="give an age, as in 15s")
     elif settings.release.listener or settings.release.source:
