@@ -40,7 +40,7 @@ def _by_netlink(code: bytes) -> _Sockets:
         looked_at = time.monotonic(), time.time()
         found = sockdiag.requests(s, code)
         took_s = time.monotonic() - looked_at[0]
-        if found.rows["retransmits"].any() and timeouts.affordable(len(found.rows), took_s):
+        if timeouts.affordable(len(found.rows), took_s) and found.rows["retransmits"].any():
             # Asked before the look that is kept: a timer that runs out in between then shows by its length.
             table = timeouts.read(frozenset(found.rows["family"].tolist()))
             looked_at = time.monotonic(), time.time()
