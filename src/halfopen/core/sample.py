@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 # The first 56 bytes of the kernel's inet_diag_msg, as they come: one copy per record, and SOCK_DESTROY takes them back.
-# IPv4 addresses stand in the first four bytes. `remote_v4`, `remote_high` … overlap the addresses for quick arithmetic.
+# IPv4 addresses stand in the first four bytes. `local_v4`, `remote_high` … overlap the addresses for quick arithmetic.
 REQUEST: Final[np.dtype[Any]] = np.dtype(
     {
         "names": [
@@ -30,6 +30,7 @@ REQUEST: Final[np.dtype[Any]] = np.dtype(
             "expires_ms",
             "local_high",
             "local_low",
+            "local_v4",
             "remote_v4",
             "remote_high",
             "remote_low",
@@ -49,10 +50,11 @@ REQUEST: Final[np.dtype[Any]] = np.dtype(
             ">u8",
             ">u8",
             ">u4",
+            ">u4",
             ">u8",
             ">u8",
         ],
-        "offsets": [0, 1, 2, 3, 4, 6, 8, 24, 40, 44, 52, 8, 16, 24, 24, 32],
+        "offsets": [0, 1, 2, 3, 4, 6, 8, 24, 40, 44, 52, 8, 16, 8, 24, 24, 32],
         "itemsize": 56,
     }
 )

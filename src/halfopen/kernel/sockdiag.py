@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import os
-import queue
 import socket
 import struct
-import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Final
@@ -18,6 +15,7 @@ from numpy.typing import NDArray
 
 from halfopen.core.errors import KernelError, NotPermitted, Unsupported
 from halfopen.core.sample import LISTENER, REQUEST
+from halfopen.kernel.ahead import ahead
 from halfopen.wire import inet_diag, netlink
 from halfopen.wire.netlink import WireError
 
@@ -99,38 +97,6 @@ def receive(s: socket.socket, request: bytes, stretch: int = _STRETCH, buffers: 
 def _ends(data: memoryview) -> bool:
     last = (netlink.NLMSG_DONE, netlink.NLMSG_ERROR)
     return any(type_ in last for _, _, type_, _, _, _ in netlink.messages(data))
-
-
-def ahead(pieces: Iterator[memoryview]) -> Iterator[memoryview]:
-    """The same pieces, received by another thread while the caller works on the last one; `pieces` needs three
-    buffers.
-    """
-    ready: queue.Queue[memoryview | BaseException | None] = queue.Queue(maxsize=1)
-    abandoned = threading.Event()
-
-    def work() -> None:
-        end: BaseException | None = None
-        try:
-            for piece in pieces:
-                ready.put(piece)
-                if abandoned.is_set():
-                    return
-        except BaseException as e:
-            end = e
-        ready.put(end)
-
-    thread = threading.Thread(target=work, name="halfopen-dump", daemon=True)
-    thread.start()
-    try:
-        while (piece := ready.get()) is not None:
-            if isinstance(piece, BaseException):
-                raise piece
-            yield piece
-    finally:
-        abandoned.set()
-        while thread.is_alive():
-            with contextlib.suppress(queue.Empty):
-                ready.get(timeout=0.01)
 
 
 def _overlapped(s: socket.socket, request: bytes) -> Iterator[memoryview]:

@@ -1,0 +1,62 @@
+/* SPDX-License-Identifier: GPL-2.0 OR Apache-2.0 */
+/*
+ * What the programs hand to user space. src/halfopen/wire/bpf_records.py says the same in numpy, and is checked against
+ * the BTF of these when a program is loaded. Ports and addresses of peers are in network order, as the kernel has them.
+ */
+#pragma once
+#include "kernel.bpf.h"
+
+/* One listener. */
+struct pulse_record {
+	u64 cookie; /* 0: none given out yet */
+	u32 address[4];
+	u32 netns;
+	u32 uid;
+	s32 ifindex;
+	s32 qlen;
+	s32 young;
+	u32 accept_queue;
+	u32 accept_queue_limit;
+	s32 fastopen_qlen;
+	u16 port;
+	u8 family;
+	u8 syn_retries;
+	u8 defer_accept;
+	u8 padding[3];
+};
+
+/*
+ * One request socket. The first byte tells the form: AF_INET for the short one, anything else for the long one
+ * (AF_INET6, or AF_INET with CENSUS_LONG).
+ */
+#define CENSUS_LONG 0x80
+/* Flags: the handshake is finished and data is waited for (TCP_DEFER_ACCEPT); no SYN-ACK was sent yet. */
+#define CENSUS_ACKED 1
+#define CENSUS_NOT_SENT 2
+
+struct census_short {
+	u8 kind;
+	u8 retransmits;
+	u8 timeouts;
+	u8 flags;
+	u16 remote_port;
+	u16 local_port; /* host order */
+	u32 sent; /* when the first SYN-ACK was, CLOCK_MONOTONIC in units of 64 us */
+	s32 expires_jiffies;
+	u32 remote;
+	u32 local;
+};
+
+struct census_long {
+	u8 kind;
+	u8 retransmits;
+	u8 timeouts;
+	u8 flags;
+	u16 remote_port;
+	u16 local_port;
+	u32 sent;
+	s32 expires_jiffies;
+	u32 remote[4];
+	u32 local[4];
+	s32 ifindex;
+};

@@ -1,0 +1,154 @@
+/* SPDX-License-Identifier: GPL-2.0 OR Apache-2.0 */
+/*
+ * The few kernel types and fields these programs use, written by hand: every access is relocated against the running
+ * kernel's BTF when the program is loaded, so only names and types must fit, never offsets. No kernel headers needed.
+ */
+#pragma once
+
+typedef unsigned char u8;
+typedef unsigned short u16;
+typedef unsigned int u32;
+typedef unsigned long long u64;
+typedef signed int s32;
+typedef signed long long s64;
+typedef u16 be16;
+typedef u32 be32;
+
+enum { false, true };
+typedef _Bool bool;
+
+#define SEC(name) __attribute__((section(name), used))
+#define INLINE static inline __attribute__((always_inline))
+/* Keeps a record's layout in the object's BTF, where the reader checks its own against it. */
+#define RECORD(name) const struct name *__record_##name __attribute__((unused))
+
+#define AF_INET 2
+#define AF_INET6 10
+#define TCP_ESTABLISHED 1
+#define TCP_SYN_RECV 3
+#define TCP_LISTEN 10
+#define TCP_NEW_SYN_RECV 12
+
+#pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
+
+struct in6_addr {
+	union {
+		be32 u6_addr32[4];
+	} in6_u;
+};
+
+struct ns_common {
+	u32 inum;
+};
+
+struct net {
+	struct ns_common ns;
+};
+
+typedef struct {
+	struct net *net;
+} possible_net_t;
+
+typedef struct {
+	s64 counter;
+} atomic64_t;
+
+typedef struct {
+	int counter;
+} atomic_t;
+
+struct sock_common {
+	be32 skc_daddr;
+	be32 skc_rcv_saddr;
+	be16 skc_dport;
+	u16 skc_num;
+	u16 skc_family;
+	volatile u8 skc_state;
+	int skc_bound_dev_if;
+	possible_net_t skc_net;
+	struct in6_addr skc_v6_daddr;
+	struct in6_addr skc_v6_rcv_saddr;
+	atomic64_t skc_cookie;
+};
+
+struct sock {
+	struct sock_common __sk_common;
+	u32 sk_ack_backlog;
+	u32 sk_max_ack_backlog;
+};
+
+struct inet_sock {
+	struct sock sk;
+};
+
+struct fastopen_queue {
+	int qlen;
+	int max_qlen;
+};
+
+struct request_sock_queue {
+	u8 rskq_defer_accept;
+	atomic_t qlen;
+	atomic_t young;
+	struct fastopen_queue fastopenq;
+};
+
+struct inet_connection_sock {
+	struct inet_sock icsk_inet;
+	struct request_sock_queue icsk_accept_queue;
+	u8 icsk_syn_retries;
+};
+
+struct tcp_sock {
+	struct inet_connection_sock inet_conn;
+	u32 srtt_us;
+	u32 total_retrans;
+};
+
+struct timer_list {
+	unsigned long expires;
+};
+
+struct request_sock {
+	struct sock_common __req_common;
+	u8 num_retrans;
+	u8 num_timeout : 7;
+	struct timer_list rsk_timer;
+	struct sock *rsk_listener;
+};
+
+struct inet_request_sock {
+	struct request_sock req;
+	u16 acked : 1;
+};
+
+struct tcp_request_sock {
+	struct inet_request_sock req;
+	u64 snt_synack;
+};
+
+struct seq_file;
+
+struct bpf_iter_meta {
+	struct seq_file *seq;
+	u64 session_id;
+	u64 seq_num;
+};
+
+struct bpf_iter__tcp {
+	struct bpf_iter_meta *meta;
+	struct sock_common *sk_common;
+	u32 uid;
+};
+
+#pragma clang attribute pop
+
+/* Helpers, by the numbers of include/uapi/linux/bpf.h. */
+static void *(*const bpf_map_lookup_elem)(void *map, const void *key) = (void *)1;
+static long (*const bpf_map_update_elem)(void *map, const void *key, const void *value, u64 flags) = (void *)2;
+static u64 (*const bpf_ktime_get_ns)(void) = (void *)5;
+static long (*const bpf_probe_read_kernel)(void *dst, u32 size, const void *src) = (void *)113;
+static u64 (*const bpf_jiffies64)(void) = (void *)118;
+static long (*const bpf_seq_write)(struct seq_file *m, const void *data, u32 len) = (void *)127;
+static struct tcp_sock *(*const bpf_skc_to_tcp_sock)(void *sk) = (void *)137;
+static struct tcp_request_sock *(*const bpf_skc_to_tcp_request_sock)(void *sk) = (void *)139;

@@ -1,0 +1,63 @@
+// SPDX-License-Identifier: GPL-2.0 OR Apache-2.0
+/*
+ * The two queues of every listener. The iterator hands out listeners first; the program ends the walk where they end, so
+ * that it costs what the listeners cost, however many connections there are.
+ *
+ * The kernel looks for the next socket before it asks whether the reader wants one. So in a namespace without any
+ * other socket the walk must end *at* the last listener, or it goes through the hash that all namespaces share. A walk
+ * that is ended at a socket drops what was written for it: the last listener's record is handed over apart.
+ */
+#include "compat.bpf.h"
+#include "events.h"
+
+RECORD(pulse_record);
+
+/* In: how many listeners there are, as far as is known; 0: not known. */
+u64 expected;
+/* Out: the record of the listener the walk was ended at; family 0: it was ended behind them. */
+struct pulse_record last;
+
+SEC("iter/tcp")
+int pulse(struct bpf_iter__tcp *ctx)
+{
+	struct sock_common *skc = ctx->sk_common;
+	struct pulse_record r = {};
+	struct tcp_sock *tp;
+
+	if (!skc)
+		return 0;
+	if (skc->skc_state != TCP_LISTEN)
+		return 1;
+	tp = bpf_skc_to_tcp_sock(skc);
+	if (tp) {
+		struct inet_connection_sock *icsk = &tp->inet_conn;
+		struct sock *sk = &icsk->icsk_inet.sk;
+
+		r.cookie = skc->skc_cookie.counter;
+		r.netns = skc->skc_net.net->ns.inum;
+		r.uid = ctx->uid;
+		r.ifindex = skc->skc_bound_dev_if;
+		r.qlen = icsk->icsk_accept_queue.qlen.counter;
+		r.young = icsk->icsk_accept_queue.young.counter;
+		r.fastopen_qlen = icsk->icsk_accept_queue.fastopenq.qlen;
+		r.accept_queue = sk->sk_ack_backlog;
+		r.accept_queue_limit = sk->sk_max_ack_backlog;
+		r.port = skc->skc_num;
+		r.family = skc->skc_family;
+		r.syn_retries = icsk->icsk_syn_retries;
+		r.defer_accept = icsk->icsk_accept_queue.rskq_defer_accept;
+		if (r.family == AF_INET6)
+			__builtin_memcpy(r.address, skc->skc_v6_rcv_saddr.in6_u.u6_addr32, 16);
+		else
+			r.address[0] = skc->skc_rcv_saddr;
+	}
+	if (expected && ctx->meta->seq_num + 1 >= expected) {
+		last = r;
+		return 1;
+	}
+	if (tp)
+		bpf_seq_write(ctx->meta->seq, &r, sizeof(r));
+	return 0;
+}
+
+char LICENSE[] SEC("license") = "Dual BSD/GPL";

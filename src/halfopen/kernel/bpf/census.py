@@ -1,0 +1,157 @@
+"""The census: every request socket of a namespace with its exact age, in stretches (bpf/census.bpf.c)."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from halfopen.core.errors import KernelError
+from halfopen.core.sample import REQUEST
+from halfopen.kernel.ahead import ahead
+from halfopen.kernel.bpf.loader import Loaded
+from halfopen.wire import bpf_records
+from halfopen.wire.inet_diag import TCP_SYN_RECV
+
+_READ_BYTES: Final = 32 * 1024
+_STRETCH: Final = 512 * 1024
+_CLOCK_MONOTONIC_COARSE: Final = 6
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Counted:
+    """n request sockets: rows (n,) REQUEST (no cookies), ages in s (n,), timeouts (n,), which are deferred (n,).
+
+    Overwritten by the next one.
+    """
+
+    rows: NDArray[Any]
+    ages_s: NDArray[np.float32]
+    timeouts: NDArray[np.uint8]
+    is_deferred: NDArray[np.bool_]
+
+
+class Census:
+    """The loaded program. One reading at a time, from any thread; close it, or use it as a context manager."""
+
+    def __init__(self) -> None:
+        """Raises: Unsupported, NotPermitted, KernelError."""
+        self._lock = threading.Lock()
+        records = {"census_short": bpf_records.CENSUS_SHORT, "census_long": bpf_records.CENSUS_LONG}
+        self._loaded = Loaded("census", records)
+        try:
+            self._uniform = self._loaded.variable("uniform", "<u4")
+            self._full = self._loaded.variable("full", "<u4")
+            self._began = self._loaded.variable("began", "<u8")
+            self._link = self._loaded.attach("census")
+        except BaseException:
+            self._loaded.close()
+            raise
+        # The coarse clock goes by jiffies.
+        self._jiffy_ms = time.clock_getres(_CLOCK_MONOTONIC_COARSE) * 1000
+
+    def __enter__(self) -> Census:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Unload the program."""
+        self._loaded.close()
+
+    @property
+    def full(self) -> int:
+        """Sockets in true SYN_RECV that the last reading passed over."""
+        return int(self._full[0])
+
+    def read(self, *, mixed: bool = False) -> Iterator[Counted]:
+        """The request sockets of the calling thread's namespace, a stretch at a time.
+
+        mixed: IPv4 requests without a device and others are to be expected side by side; they are then written alike.
+        Ages are as of the beginning of the walk; what came later is 0.
+
+        Raises: NotPermitted, KernelError, WireError.
+        """
+        with self._lock:
+            self._uniform[0], self._full[0], self._began[0] = mixed, 0, 0
+            fd = self._loaded.iterate(self._link)
+            try:
+                rows = _Rows()
+                for piece in _overlapped(fd):
+                    for raw in bpf_records.census(piece):
+                        yield self._counted(raw, rows)
+            finally:
+                os.close(fd)
+
+    def _counted(self, raw: NDArray[Any], rows: _Rows) -> Counted:
+        began = np.uint32(int(self._began[0]) // bpf_records.SENT_US & 0xFFFFFFFF)
+        # A difference of two wrapping counters, which is negative for what came after the beginning.
+        ages = (began - raw["sent"]).view(np.int32) * np.float32(bpf_records.SENT_US * 1e-6)
+        flags = raw["flags"]
+        ages[(ages < 0) | (flags & bpf_records.NOT_SENT != 0)] = 0
+        return Counted(rows.fill(raw, self._jiffy_ms), ages, raw["timeouts"], flags & bpf_records.ACKED != 0)
+
+
+class _Rows:
+    """Room for the rows of a stretch, for each of the two forms: what a form never writes stays zero."""
+
+    def __init__(self) -> None:
+        self._room: dict[bool, NDArray[Any]] = {}
+
+    def fill(self, raw: NDArray[Any], jiffy_ms: float) -> NDArray[Any]:
+        """The same requests as dtype REQUEST, overwritten by the next call."""
+        is_short = raw.dtype == bpf_records.CENSUS_SHORT
+        room = self._room.get(is_short)
+        if room is None or len(room) < len(raw):
+            room = self._room[is_short] = np.zeros(len(raw), dtype=REQUEST)
+            room["state"] = TCP_SYN_RECV
+        rows = room[: len(raw)]
+        rows["family"] = raw["kind"] & ~np.uint8(bpf_records.LONG)
+        rows["retransmits"] = raw["retransmits"]
+        rows["local_port"] = raw["local_port"]
+        rows["remote_port"] = raw["remote_port"]
+        rows["expires_ms"] = np.maximum(raw["expires_jiffies"], 0) * jiffy_ms
+        if is_short:
+            rows["local_v4"] = raw["local"]
+            rows["remote_v4"] = raw["remote"]
+        else:
+            rows["local_address"] = raw["local"]
+            rows["remote_address"] = raw["remote"]
+            rows["ifindex"] = raw["ifindex"]
+        return rows
+
+
+def _receive(fd: int) -> Iterator[memoryview]:
+    """What an iterator writes, a stretch at a time; each is overwritten when three more have been asked for."""
+    ring = [memoryview(bytearray(_STRETCH + _READ_BYTES)) for _ in range(3)]
+    turn = used = 0
+    while True:
+        try:
+            n = os.readv(fd, [ring[turn][used : used + _READ_BYTES]])
+        except BlockingIOError:
+            continue  # a million sockets without a request among them
+        except OSError as e:
+            raise KernelError("reading the eBPF program census", e.errno or 0) from None
+        used += n
+        if used and (not n or used > _STRETCH):
+            yield ring[turn][:used]
+            turn, used = (turn + 1) % len(ring), 0
+        if not n:
+            return
+
+
+def _overlapped(fd: int) -> Iterator[memoryview]:
+    """The pieces; from the second on received while the caller works. A short census starts no thread."""
+    pieces = _receive(fd)
+    first = next(pieces, None)
+    if first is None:
+        return
+    yield first
+    yield from ahead(pieces) if len(first) > _STRETCH else pieces

@@ -1,0 +1,242 @@
+"""Loading our eBPF objects: each on its own, its records' layout checked, gone when it is closed or the process ends."""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import mmap
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from halfopen.core.errors import KernelError, NotPermitted, Unsupported
+from halfopen.kernel.bpf import libbpf
+
+OBJECTS: Final = Path(__file__).parent / "objects"
+BTF: Final = "/sys/kernel/btf/vmlinux"
+# For tests and for telling what would happen: the objects named here are not loaded, as if the kernel refused them.
+REFUSE: Final = "HALFOPEN_REFUSE_BPF"
+_BTF_KIND_STRUCT: Final = 4
+_BTF_KIND_DATASEC: Final = 15
+_SECTIONS: Final = (".bss", ".data")
+
+
+def refused_by_name(name: str) -> bool:
+    """Whether HALFOPEN_REFUSE_BPF names this object (names separated by commas; `all`)."""
+    names = os.environ.get(REFUSE, "").split(",")
+    return name in names or "all" in names
+
+
+class Loaded:
+    """One loaded object: its programs, links, maps and global variables. Close it, or use it as a context manager."""
+
+    def __init__(
+        self,
+        name: str,
+        records: Mapping[str, np.dtype[Any]],
+        *,
+        sizes: Mapping[str, int] | None = None,
+        without: frozenset[str] = frozenset(),
+    ) -> None:
+        """Load `objects/<name>.bpf.o`.
+
+        records: C struct → the dtype its bytes are read with. sizes: map → number of entries. without: programs of the
+        object to leave out.
+
+        Raises: Unsupported, NotPermitted, KernelError.
+        """
+        if refused_by_name(name):
+            raise Unsupported(f"bpf:{name}", f"the eBPF program {name} is switched off by {REFUSE}")
+        self.name = name
+        self._lib = libbpf.library()
+        if not os.path.exists(BTF):
+            raise Unsupported("btf", f"this kernel does not describe its types ({BTF} is missing)")
+        try:
+            self._image = (OBJECTS / f"{name}.bpf.o").read_bytes()
+        except OSError as e:
+            raise Unsupported(f"bpf:{name}", f"{e.filename}: {e.strerror}", hint="reinstall halfopen") from None
+        self._links: list[int] = []
+        self._sections: dict[str, mmap.mmap] = {}
+        with libbpf.Heard() as lines:
+            ctypes.set_errno(0)
+            options = _OpenOptions(ctypes.sizeof(_OpenOptions), name.encode())
+            self._object = self._lib.bpf_object__open_mem(self._image, len(self._image), ctypes.byref(options))
+            if not self._object:
+                raise libbpf.failure(name, ctypes.get_errno(), lines)
+            try:
+                self._check(records)
+                for map_name, entries in (sizes or {}).items():
+                    self._lib.bpf_map__set_max_entries(self._map(map_name), entries)
+                for program in without:
+                    self._lib.bpf_program__set_autoload(self.program(program), False)
+                code = self._lib.bpf_object__load(self._object)
+                if code:
+                    raise libbpf.failure(name, -code, lines)
+            except BaseException:
+                self.close()
+                raise
+
+    def __enter__(self) -> Loaded:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Detach and unload everything."""
+        for link in self._links:
+            self._lib.bpf_link__destroy(link)
+        self._links.clear()
+        if self._object:
+            self._lib.bpf_object__close(self._object)
+            self._object = None
+
+    def _check(self, records: Mapping[str, np.dtype[Any]]) -> None:
+        """Hold our record layouts against the object's own. Raises: Unsupported when they differ."""
+        lib, btf = self._lib, self._lib.bpf_object__btf(self._object)
+        for struct, dtype in records.items():
+            theirs = layout(lib, btf, struct)
+            if theirs != of_dtype(dtype):
+                raise Unsupported(
+                    f"bpf:{self.name}",
+                    f"the eBPF object {self.name} writes another {struct} than this halfopen reads",
+                    hint="reinstall halfopen",
+                )
+
+    def program(self, name: str) -> int:
+        """libbpf's handle of a program. Raises: KeyError."""
+        found: int | None = self._lib.bpf_object__find_program_by_name(self._object, name.encode())
+        if not found:
+            raise KeyError(name)
+        return found
+
+    def program_fd(self, name: str) -> int:
+        """The descriptor of a loaded program; it belongs to this object."""
+        fd: int = self._lib.bpf_program__fd(self.program(name))
+        return fd
+
+    def _map(self, name: str) -> int:
+        found: int | None = self._lib.bpf_object__find_map_by_name(self._object, name.encode())
+        if not found:
+            raise KeyError(name)
+        return found
+
+    def map_fd(self, name: str) -> int:
+        """The descriptor of a map; it belongs to this object."""
+        fd: int = self._lib.bpf_map__fd(self._map(name))
+        return fd
+
+    def variable(self, name: str, dtype: np.dtype[Any] | str) -> NDArray[Any]:
+        """A global variable, shared with the programs as long as this object is open: shape (1,).
+
+        Raises: Unsupported when the object has none such.
+        """
+        kind = np.dtype(dtype)
+        found = _variable(self._lib, self._lib.bpf_object__btf(self._object), name)
+        if not found or found[2] != kind.itemsize:
+            raise Unsupported(
+                f"bpf:{self.name}",
+                f"the eBPF object {self.name} has no variable {name} of {kind.itemsize} bytes",
+                hint="reinstall halfopen",
+            )
+        section, offset, _ = found
+        if section not in self._sections:
+            # libbpf's own copy of a section is what the map began with, not the map.
+            self._sections[section] = mmap.mmap(self.map_fd(section), mmap.PAGESIZE)
+        return np.frombuffer(self._sections[section], dtype=kind, count=1, offset=offset)
+
+    def attach(self, program: str) -> int:
+        """Attach a program by its section's name and return the link's handle.
+
+        Raises: Unsupported, NotPermitted, KernelError.
+        """
+        with libbpf.Heard() as lines:
+            ctypes.set_errno(0)
+            link: int | None = self._lib.bpf_program__attach(self.program(program))
+            if not link:
+                raise libbpf.failure(f"{self.name} ({program})", ctypes.get_errno(), lines)
+        self._links.append(link)
+        return link
+
+    def iterate(self, link: int) -> int:
+        """A descriptor that reads an attached iterator over the calling thread's network namespace.
+
+        Raises: NotPermitted, KernelError.
+        """
+        fd: int = self._lib.bpf_iter_create(self._lib.bpf_link__fd(link))
+        if fd >= 0:
+            return fd
+        code = -fd if fd != -1 else ctypes.get_errno()
+        if code in (errno.EPERM, errno.EACCES):
+            raise NotPermitted(f"reading with the eBPF program {self.name} is refused", hint=libbpf.GRANT)
+        raise KernelError(f"starting the eBPF program {self.name}", code, os.strerror(code))
+
+
+class _OpenOptions(ctypes.Structure):
+    # The beginning of struct bpf_object_open_opts; libbpf takes what is missing as zero.
+    _fields_ = (("size", ctypes.c_size_t), ("name", ctypes.c_char_p))
+
+
+Layout = dict[str, tuple[int, int]]
+
+
+class _Part(ctypes.Structure):
+    # struct btf_var_secinfo
+    _fields_ = (("type", ctypes.c_uint32), ("offset", ctypes.c_uint32), ("size", ctypes.c_uint32))
+
+
+def _variable(lib: ctypes.CDLL, btf: int, name: str) -> tuple[str, int, int] | None:
+    """The section of a global variable, its place and size there; libbpf puts the places in when it opens an object."""
+    for section in _SECTIONS:
+        number = lib.btf__find_by_name_kind(btf, section.encode(), _BTF_KIND_DATASEC)
+        if number <= 0:
+            continue
+        at = lib.btf__type_by_id(btf, number)
+        head = _Type.from_address(at)
+        for part in (_Part * (head.info & 0xFFFF)).from_address(at + ctypes.sizeof(_Type)):
+            variable = _Type.from_address(lib.btf__type_by_id(btf, part.type))
+            if lib.btf__name_by_offset(btf, variable.name) == name.encode():
+                return section, part.offset, part.size
+    return None
+
+
+def of_dtype(dtype: np.dtype[Any]) -> tuple[int, Layout]:
+    """The size of a record and, by name, where each field lies and how long it is."""
+    fields = dtype.fields or {}
+    return dtype.itemsize, {name: (offset, kind.itemsize) for name, (kind, offset) in _simple(fields)}
+
+
+def _simple(fields: Mapping[str, Any]) -> Iterator[tuple[str, tuple[np.dtype[Any], int]]]:
+    for name, (kind, offset, *_) in fields.items():
+        yield name, (kind, offset)
+
+
+class _Type(ctypes.Structure):
+    _fields_ = (("name", ctypes.c_uint32), ("info", ctypes.c_uint32), ("size", ctypes.c_uint32))
+
+
+class _Member(ctypes.Structure):
+    _fields_ = (("name", ctypes.c_uint32), ("type", ctypes.c_uint32), ("offset", ctypes.c_uint32))
+
+
+def layout(lib: ctypes.CDLL, btf: int, struct: str) -> tuple[int, Layout] | None:
+    """The size and members of a C struct in an object's BTF; None when it is not described there.
+
+    Source: Documentation/bpf/btf.rst, BTF_KIND_STRUCT.
+    """
+    number = lib.btf__find_by_name_kind(btf, struct.encode(), _BTF_KIND_STRUCT)
+    if number <= 0:
+        return None
+    at = lib.btf__type_by_id(btf, number)
+    head = _Type.from_address(at)
+    members = (_Member * (head.info & 0xFFFF)).from_address(at + ctypes.sizeof(_Type))
+    found = {}
+    for member in members:
+        bits = member.offset & 0xFFFFFF if head.info >> 31 else member.offset
+        name = lib.btf__name_by_offset(btf, member.name).decode()
+        found[name] = (bits // 8, int(lib.btf__resolve_size(btf, member.type)))
+    return head.size, found
