@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from halfopen.core.actions import Release, Released
 from halfopen.core.errors import UsageError
@@ -13,6 +13,9 @@ from halfopen.core.model import Model, build
 from halfopen.core.sample import Sample
 from halfopen.core.units import duration_s, endpoint, prefix
 from halfopen.kernel.netns import Netns, current, resolve
+
+if TYPE_CHECKING:
+    from halfopen.kernel.reader import Wish
 
 
 def make_filter(
@@ -48,32 +51,55 @@ def namespace(netns: str | Netns | None) -> Netns | None:
     return netns
 
 
-def sample(netns: str | Netns | None = None, *, filter: Filter | None = None, owners: bool = True) -> Sample:
+def sample(
+    netns: str | Netns | None = None,
+    *,
+    filter: Filter | None = None,
+    owners: bool = True,
+    rows: bool = True,
+    source: str = "auto",
+) -> Sample:
     """Read one namespace as it is. `owners=False` leaves out the search for processes (milliseconds).
 
-    Raises: UnknownTarget, NotPermitted, Unsupported, KernelError.
+    `rows=False` keeps no row per request (56 bytes each) but what the Model needs of them (15). `source`: "bpf", "diag"
+    or "proc" to insist on one way to read; "auto" takes the best that answers, in that order.
+
+    Raises: UsageError, UnknownTarget, NotPermitted, Unsupported, KernelError.
     """
     from halfopen.kernel import reader
 
-    return reader.read(namespace(netns), filter, with_owners=owners)
+    return reader.read(namespace(netns), _wish(filter, rows, source), with_owners=owners)
 
 
-def snapshot(netns: str | Netns | None = None, *, top: int = 10, owners: bool = True) -> Model:
+def _wish(filter: Filter | None, rows: bool, source: str) -> Wish:
+    from halfopen.kernel import reader
+
+    if source not in ("auto", *reader.SOURCES):
+        raise UsageError(f"source {source!r} is not known", hint=f"give auto, {', '.join(reader.SOURCES)}")
+    return reader.Wish(filter, rows, source)
+
+
+def snapshot(
+    netns: str | Netns | None = None, *, top: int = 10, owners: bool = True, rows: bool = True, source: str = "auto"
+) -> Model:
     """Read one namespace and compute what is shown of it: half-open connections by listener and by source prefix.
 
     `top`: how many source prefixes (IPv4 /24, IPv6 /64). The rows behind it: `.sample.requests` (dtype
-    `halfopen.core.sample.REQUEST`), with `.ages_s` and `.is_deferred` beside them.
+    `halfopen.core.sample.REQUEST`; empty with `rows=False`), with `.ages_s` and `.is_deferred` beside them. `owners`,
+    `rows` and `source` as for `sample`.
 
-    Raises: UnknownTarget, NotPermitted, Unsupported, KernelError.
+    Raises: UsageError, UnknownTarget, NotPermitted, Unsupported, KernelError.
     """
-    return build(sample(netns, owners=owners), top=top)
+    return build(sample(netns, owners=owners, rows=rows, source=source), top=top)
 
 
-def snapshots(*, top: int = 10, owners: bool = True) -> tuple[list[Model], list[str]]:
+def snapshots(
+    *, top: int = 10, owners: bool = True, rows: bool = True, source: str = "auto"
+) -> tuple[list[Model], list[str]]:
     """A Model of every namespace of the machine, and a line for each that vanished or refused meanwhile."""
     from halfopen.kernel import reader
 
-    samples, skipped = reader.read_all(with_owners=owners)
+    samples, skipped = reader.read_all(_wish(None, rows, source), with_owners=owners)
     return [build(s, top=top) for s in samples], skipped
 
 

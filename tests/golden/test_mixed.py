@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from halfopen.core import join, model, timing
-from halfopen.core.sample import LISTENER
+from halfopen.core import columns, join, timing
+from halfopen.core.sample import LISTENER, Sample
 from halfopen.core.units import address_text
 from halfopen.wire import inet_diag, netlink, procnet
 
@@ -133,12 +133,15 @@ def test_listeners_are_those_of_ss(file: str) -> None:
 def test_joined_and_told_apart() -> None:
     requests = inet_diag.parse_requests(read("mixed_syn_recv.bin")).requests
     listeners = inet_diag.parse_listeners(read("mixed_listen.bin")).listeners
-    told = model.tell_apart(requests, listeners, {}, timing.RTO_MAX_S)
+    builder = columns.Builder(listeners, timing.RTO_MAX_S)
+    builder.add(requests)
+    told = builder.take()
+    is_deferred, _ = columns.settle(told, Sample("self", 1, requests, listeners, 0.0, 0.0))
     assert join.NONE not in told.group_of
     assert [told.groups[i].port for i in told.group_of] == requests["local_port"].tolist()
-    assert sorted(requests["local_port"][told.is_deferred].tolist()) == [8082, 8082]
+    assert sorted(requests["local_port"][is_deferred].tolist()) == [8082, 8082]
     assert [len(g.rows) for g in told.groups if g.port == 8086] == [2]
-    old = told.ages_s[(requests["retransmits"] == 1) & ~told.is_deferred]
+    old = told.ages_s[(requests["retransmits"] == 1) & ~is_deferred]
     assert len(old) == 8
     assert old.min() >= 1.0
     assert old.max() < 1.5

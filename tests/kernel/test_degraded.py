@@ -9,7 +9,7 @@ import os
 import sys
 import time
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -53,8 +53,8 @@ def test_proc_says_the_same_and_says_that_it_is_degraded(flooded: Lab) -> None:
     flooded.client.half_open(web6, 6, family=4)
     flooded.settle(34)
     ns = netns.resolve(flooded.server.netns_path)
-    exact = reader.read(ns, source="netlink")
-    degraded = reader.read(ns, source="proc")
+    exact = reader.read(ns, reader.Wish(source="diag"))
+    degraded = reader.read(ns, reader.Wish(source="proc"))
     took_s = time.monotonic() - exact.monotonic_s
     assert exact.completeness.whole
     assert not degraded.completeness.whole
@@ -85,14 +85,13 @@ def test_without_netlink_the_reading_falls_back_and_says_why(
 
 
 def test_an_interrupted_dump_is_said(flooded: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
-    whole = sockdiag.requests
+    whole = sockdiag.read
 
-    def shaken(s: object, code: bytes = b"") -> sockdiag.Requests:
-        found = whole(s, code)  # type: ignore[arg-type]
-        return sockdiag.Requests(found.rows, found.full, True)
+    def shaken(*args: Any) -> sockdiag.Walk:
+        return sockdiag.Walk(whole(*args).full, True)
 
-    monkeypatch.setattr(sockdiag, "requests", shaken)
-    sample = halfopen.sample(flooded.server.netns_path)
+    monkeypatch.setattr(sockdiag, "read", shaken)
+    sample = halfopen.sample(flooded.server.netns_path, source="diag")
     assert sample.completeness.interrupted
     assert not sample.completeness.whole
 
@@ -154,7 +153,7 @@ def test_a_dump_that_breaks_off_is_never_a_silent_smaller_number(
             yield memoryview(b"\xff" * 64) if breaks else piece
 
     monkeypatch.setattr(sockdiag, "receive", breaking)
-    model = halfopen.snapshot(lab.server.netns_path)
+    model = halfopen.snapshot(lab.server.netns_path, source="diag")
     assert 0 < model.half_open < 20_000
     assert not model.sample.completeness.whole
     assert "there are more than" in model.sample.completeness.problems[0]

@@ -108,7 +108,7 @@ def list_head(m: Model) -> dict[str, Any]:
     from halfopen.cli import list as command
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(command, "models", lambda netns, filter: ([m], []))
+        patch.setattr(command, "models", lambda netns, filter, source: ([m], []))
         done = CliRunner().invoke(command.command, ["--json", "--limit", "1"])
     document: dict[str, Any] = json.loads(done.output)
     document.pop("connections")

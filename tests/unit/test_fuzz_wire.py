@@ -40,7 +40,7 @@ def only_its_own_error(parse: Callable[[Any], Any], data: Any) -> Any:
 def everything(data: bytes) -> None:
     view = memoryview(data)
     only_its_own_error(lambda v: list(netlink.messages(v)), view)
-    only_its_own_error(lambda v: list(netlink.attributes(v, 0, len(v))), view)
+    only_its_own_error(lambda v: netlink.attribute_places(v, 0, len(v)), view)
     only_its_own_error(inet_diag.parse_requests, view)
     only_its_own_error(inet_diag.parse_listeners, view)
     only_its_own_error(inet_diag.destroy_errors, view)

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from halfopen.core.diagnose import Level, diagnose
 from halfopen.core.model import Model, build
 from halfopen.core.sample import Completeness, ListenerOptions, Process
-from halfopen.core.sources import top_sources
+from halfopen.core.sources import addresses, top_sources
 from halfopen.present import jsonout, rows
 from rows import listener, request, sample
 
@@ -57,7 +57,7 @@ def test_sources_by_prefix(sources: list[tuple[str, int]]) -> None:
     found = np.concatenate(
         [request(a, "::1" if ":" in a else "192.0.2.1", family=10 if ":" in a else f) for a, f in sources]
     )
-    views = top_sources(found, np.zeros(len(found), dtype=np.float32), 10)
+    views = top_sources(*addresses(found), np.zeros(len(found), dtype=np.float32), 10)
     plain = collections.Counter(
         str(ipaddress.ip_network(f"{a}/{64 if ':' in a else 24}", strict=False)) for a, _ in sources
     )
@@ -142,7 +142,7 @@ def test_the_command_is_for_the_namespace_and_spares_the_young() -> None:
 
 
 def test_an_incomplete_reading_is_a_warning_and_a_missing_privilege_is_none() -> None:
-    _, ids, level = verdict_of([], completeness=Completeness("netlink", True, ("broken",)))
+    _, ids, level = verdict_of([], completeness=Completeness("diag", True, ("broken",)))
     assert (ids, level) == (["incomplete-reading"], Level.WARNING)
     _, ids, level = verdict_of([], completeness=Completeness(notes=("hidden",)))
     assert (ids, level) == (["not-shown"], Level.OK)

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from halfopen.cli.options import chosen, filter_options, models, netns_option
+from halfopen.cli.options import chosen, filter_options, models, netns_option, reading_and_prefixes
 
 _TABLE_LIMIT = 100
 
@@ -35,15 +35,17 @@ def command(
 ) -> None:
     """Every half-open connection with its age, the oldest first.
 
-    All filters given must hold. Deferred-accept connections are listed and marked: their handshake is finished.
+    All filters given must hold. --source bpf, diag or proc chooses how to read instead. Deferred-accept connections are
+    listed and marked: their handshake is finished.
     """
     import numpy as np
 
     from halfopen.core.units import plural
     from halfopen.present import rows
 
-    filter = chosen(older_than, retransmits, listener, source)
-    found, skipped = models(netns, filter)
+    way, prefixes = reading_and_prefixes(source)
+    filter = chosen(older_than, retransmits, listener, prefixes)
+    found, skipped = models(netns, filter, source=way)
     form = "json" if as_json else form
     parts, total, deferred = [], 0, 0
     room = _TABLE_LIMIT if limit is None and form == "table" else (limit or None)

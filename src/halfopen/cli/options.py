@@ -20,6 +20,20 @@ netns_option = click.option(
 )
 
 
+SOURCES = ("bpf", "diag", "proc")
+source_option = click.option(
+    "--source",
+    type=click.Choice(SOURCES),
+    help="Insist on one way to read: eBPF, sock_diag or /proc/net/tcp; else the best that answers.",
+)
+
+
+def reading_and_prefixes(words: tuple[str, ...]) -> tuple[str | None, tuple[str, ...]]:
+    """The two uses of --source in a command with filters: a way to read (the last one given), and prefixes."""
+    ways = [word for word in words if word in SOURCES]
+    return (ways[-1] if ways else None), tuple(word for word in words if word not in SOURCES)
+
+
 def filter_options(command: F) -> F:
     """Add --older-than, --retransmits, --listener and --source, which `chosen` turns into a Filter."""
     for option in (
@@ -43,15 +57,23 @@ def chosen(
     return make_filter(older_than=older_than, retransmits=retransmits, listener=listener, source=source)
 
 
-def models(netns: str | None, filter: Filter | None = None, *, owners: bool = True) -> tuple[list[Model], list[str]]:
+def models(
+    netns: str | None,
+    filter: Filter | None = None,
+    *,
+    owners: bool = True,
+    rows: bool = True,
+    source: str | None = None,
+) -> tuple[list[Model], list[str]]:
     """Models of the namespaces meant, and a line for each that was skipped. Raises: HalfopenError."""
     from halfopen import api
     from halfopen.core.errors import HalfopenError
     from halfopen.core.model import build
 
+    how = source or "auto"
     if netns == "all":
-        found, skipped = api.snapshots(owners=owners)
+        found, skipped = api.snapshots(owners=owners, rows=rows, source=how)
         if not found:
             raise HalfopenError("nothing-read", f"no network namespace could be read: {'; '.join(skipped)}")
         return found, skipped
-    return [build(api.sample(netns, filter=filter, owners=owners))], []
+    return [build(api.sample(netns, filter=filter, owners=owners, rows=rows, source=how))], []

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import click
 
-from halfopen.cli.options import models, netns_option
+from halfopen.cli.options import models, netns_option, source_option
 
 
 @click.command()
 @netns_option
+@source_option
 @click.option("--json", "as_json", is_flag=True, help="One JSON document (halfopen.status/1).")
-def command(netns: str | None, as_json: bool) -> None:
+def command(netns: str | None, source: str | None, as_json: bool) -> None:
     """One screen: how many half-open connections there are, why, and what to do next."""
     from halfopen.core.diagnose import diagnose
 
-    found, skipped = models(netns)
+    found, skipped = models(netns, rows=False, source=source)
     verdicts = [diagnose(model) for model in found]
     if as_json:
         from halfopen.present import jsonout

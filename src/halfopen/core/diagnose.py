@@ -134,7 +134,7 @@ def _accept_queue(view: ListenerView) -> list[Finding]:
 
 def _syn_queue(model: Model, view: ListenerView) -> list[Finding]:
     fill = view.fill
-    name, held = listener_name(view), view.half_open + view.deferred
+    name, held = listener_name(view), view.held
     # The kernel starts to prune above half, and above eight (`reqsk_timer_handler()`).
     if fill is None or not view.syn_queue_limit or held * 2 <= max(8, view.syn_queue_limit):
         return []

@@ -54,7 +54,9 @@ LIST: Final = (
 LISTENER: Final = (
     Field("listener", "LISTENER", 10, "", Kind.LABEL, "address and port listened on; xN: N SO_REUSEPORT members"),
     Field("half_open", "HALF-OPEN", 9, "", Kind.GAUGE, "requests whose handshake is not finished"),
-    Field("syn_queue_limit", "SYN LIMIT", 9, "", Kind.GAUGE, "requests the SYN queue takes"),
+    Field(
+        "syn_queue", "SYN QUEUE", 9, "", Kind.GAUGE, "requests in the SYN queue as the kernel counts them, of the limit"
+    ),
     Field("oldest", "OLDEST", 6, "s", Kind.GAUGE, "age of the oldest half-open connection"),
     Field("p50", "P50", 6, "s", Kind.GAUGE, "median age"),
     Field("p99", "P99", 6, "s", Kind.GAUGE, "99th percentile of the ages"),

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from halfopen.core import join, timing
-from halfopen.core.sample import ListenerOptions, Process, Sample
+from halfopen.core.columns import Builder, Columns, settle
+from halfopen.core.sample import Process, Sample
 from halfopen.core.sources import Sources, SourceView, top_sources
 from halfopen.core.units import address_text
 
@@ -32,7 +33,8 @@ class ListenerView:
     """One listener, or one SO_REUSEPORT group of `members`, with what waits in its two queues.
 
     half_open: requests whose handshake is not finished. deferred: finished, waiting for data (TCP_DEFER_ACCEPT). young:
-    never retransmitted. retransmits: how many half-open ones had the SYN-ACK sent again 0, 1, 2 … times.
+    never retransmitted. syn_queue, syn_queue_young: the kernel's own count of the queue, None when only eBPF could have
+    read it and did not. retransmits: how many half-open ones had the SYN-ACK sent again 0, 1, 2 … times.
     syn_queue_limit, accept_queue_limit: None when not known. retries and release_time_s: as configured;
     effective_release_time_s: with the kernel's own pruning of a queue more than half full. overridden: TCP_SYNCNT is
     set. drops: SYNs and handshakes the kernel dropped at this listener since it was opened.
@@ -49,6 +51,8 @@ class ListenerView:
     young: int
     retransmits: tuple[int, ...]
     ages: Ages
+    syn_queue: int | None
+    syn_queue_young: int | None
     syn_queue_limit: int | None
     accept_queue: int
     accept_queue_limit: int | None
@@ -62,7 +66,12 @@ class ListenerView:
     @property
     def fill(self) -> float | None:
         """Requests held over the SYN queue's limit, None when the limit is not known."""
-        return (self.half_open + self.deferred) / self.syn_queue_limit if self.syn_queue_limit else None
+        return self.held / self.syn_queue_limit if self.syn_queue_limit else None
+
+    @property
+    def held(self) -> int:
+        """Requests in the SYN queue: as the kernel counts them where that could be read, else those seen."""
+        return self.half_open + self.deferred if self.syn_queue is None else self.syn_queue
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -99,69 +108,32 @@ def rto_max_s(settings: Mapping[str, int]) -> float:
     return settings.get("tcp_rto_max_ms", int(timing.RTO_MAX_S * 1000)) / 1000
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Told:
-    """Requests told apart: groups of listeners, each request's group (N,), which are deferred (N,), ages in s (N,)."""
-
-    groups: list[join.Group]
-    group_of: NDArray[np.int32]
-    is_deferred: NDArray[np.bool_]
-    ages_s: NDArray[np.float32]
-    deferring: frozenset[int]
-
-
-def tell_apart(
-    requests: NDArray[Any],
-    listeners: NDArray[Any],
-    options: Mapping[int, ListenerOptions],
-    cap_s: float,
-    timeouts: NDArray[np.uint8] | None = None,
-) -> Told:
-    """Join N requests to their listeners and tell deferred-accept ones from half-open ones.
-
-    A timer that ran out more often than a SYN-ACK was sent again is a deferred request's for certain. On a listener
-    that defers (its option says so, or it holds a certain one) a request never retransmitted may be one too, and
-    counts as deferred: a half-open one there is known as such from its first retransmission, after 1 s.
-    """
-    found = join.groups(listeners)
-    group_of = join.assign(requests, found)
-    retransmits = np.ascontiguousarray(requests["retransmits"])
-    expires_ms = np.ascontiguousarray(requests["expires_ms"])
-    count = timing.waits(retransmits, expires_ms, cap_s, timeouts)
-    is_deferred = count > retransmits
-    deferring = {
-        i
-        for i, group in enumerate(found)
-        if any((o := options.get(int(listeners[row]["inode"]))) and o.defer_accept_s for row in group.rows)
-    }
-    if is_deferred.any():
-        deferring |= set(np.unique(group_of[is_deferred]).tolist()) - {join.NONE}
-    if deferring:
-        is_deferred |= (retransmits == 0) & np.isin(group_of, list(deferring))
-    return Told(
-        found, group_of, is_deferred, timing.ages_s(retransmits, count, expires_ms, cap_s), frozenset(deferring)
-    )
+def columns_of(sample: Sample) -> Columns:
+    """The columns of a Sample: those it came with, else worked out from its rows."""
+    if sample.columns is not None:
+        return sample.columns
+    builder = Builder(sample.listeners, rto_max_s(sample.settings))
+    builder.add(sample.requests, timeouts=sample.timeouts)
+    return builder.take()
 
 
 def build(sample: Sample, previous: Sample | None = None, *, top: int = 10) -> Model:
     """Compute the Model of a Sample, with rates against `previous` and the `top` sources by prefix."""
     cap_s = rto_max_s(sample.settings)
     retries = sample.settings.get("tcp_synack_retries", DEFAULT_SYNACK_RETRIES)
-    told = tell_apart(sample.requests, sample.listeners, sample.options, cap_s, sample.timeouts)
-    waiting = ~told.is_deferred
+    columns = columns_of(sample)
+    is_deferred, deferring = settle(columns, sample)
+    waiting = ~is_deferred
     half_open = int(np.count_nonzero(waiting))
-    everything = half_open == len(waiting)
-    ages = told.ages_s if everything else told.ages_s[waiting]
-    sources = (
-        top_sources(sample.requests if everything else sample.requests[waiting], ages, top) if half_open else Sources()
-    )
-    views = _listener_views(sample, told, retries, cap_s)
+    ages = columns.ages_s if half_open == len(waiting) else columns.ages_s[waiting]
+    sources = _sources(columns, waiting, half_open, ages, top)
+    views = _listener_views(sample, columns, is_deferred, deferring, retries, cap_s)
     return Model(
         sample=sample,
         half_open=half_open,
         deferred=len(waiting) - half_open,
         full=sample.full,
-        orphans=int(np.count_nonzero((told.group_of == join.NONE) & waiting)),
+        orphans=int(np.count_nonzero((columns.group_of == join.NONE) & waiting)),
         oldest_s=float(ages.max()) if half_open else 0.0,
         arrivals_per_s=int(np.count_nonzero(ages < 1.0)),
         retries=retries,
@@ -170,10 +142,21 @@ def build(sample: Sample, previous: Sample | None = None, *, top: int = 10) -> M
         listeners=tuple(sorted(views, key=lambda v: (-v.half_open, -v.accept_queue, v.port, v.address))),
         sources=sources.top,
         distinct_sources=sources.distinct,
-        ages_s=told.ages_s,
-        is_deferred=told.is_deferred,
+        ages_s=columns.ages_s,
+        is_deferred=is_deferred,
         rates=_rates(sample, previous) if previous is not None else None,
     )
+
+
+def _sources(
+    columns: Columns, waiting: NDArray[np.bool_], half_open: int, ages: NDArray[np.float32], top: int
+) -> Sources:
+    if not half_open:
+        return Sources()
+    if half_open == len(waiting):
+        return top_sources(columns.v4, columns.is_v4, columns.high, ages, top)
+    high = columns.high[waiting[~columns.is_v4]]
+    return top_sources(columns.v4[waiting], columns.is_v4[waiting], high, ages, top)
 
 
 def _rates(sample: Sample, previous: Sample) -> dict[str, float]:
@@ -187,33 +170,78 @@ def _rates(sample: Sample, previous: Sample) -> dict[str, float]:
     }
 
 
-def _by_group(told: Told) -> dict[int, NDArray[np.intp] | slice]:
+def _by_group(group_of: NDArray[np.int32]) -> dict[int, NDArray[np.intp] | slice]:
     """Group → the places of its requests; all of them at once where only one group has any."""
-    if not len(told.group_of):
+    if not len(group_of):
         return {}
-    first = int(told.group_of[0])
-    if (told.group_of == first).all():
+    first = int(group_of[0])
+    if (group_of == first).all():
         return {first: slice(None)}
-    order = np.argsort(told.group_of, kind="stable")
-    edges = np.flatnonzero(np.diff(told.group_of[order])) + 1
-    return {int(told.group_of[part[0]]): part for part in np.split(order, edges)}
+    order = np.argsort(group_of, kind="stable")
+    edges = np.flatnonzero(np.diff(group_of[order])) + 1
+    return {int(group_of[part[0]]): part for part in np.split(order, edges)}
 
 
-def _listener_views(sample: Sample, told: Told, retries: int, cap_s: float) -> list[ListenerView]:
-    places = _by_group(told)
-    retransmits = np.ascontiguousarray(sample.requests["retransmits"])
+def _listener_views(
+    sample: Sample,
+    columns: Columns,
+    is_deferred: NDArray[np.bool_],
+    deferring: frozenset[int],
+    retries: int,
+    cap_s: float,
+) -> list[ListenerView]:
+    places = _by_group(columns.group_of)
     empty = np.empty(0, dtype=np.intp)
     views = []
-    for i, group in enumerate(told.groups):
+    for i, group in enumerate(columns.groups):
         at = places.get(i, empty)
-        is_deferred = told.is_deferred[at]
-        ages, counts = told.ages_s[at], retransmits[at]
-        deferred = int(np.count_nonzero(is_deferred))
+        deferred_here = is_deferred[at]
+        ages, counts = columns.ages_s[at], columns.retransmits[at]
+        deferred = int(np.count_nonzero(deferred_here))
         if deferred:
-            ages, counts = ages[~is_deferred], counts[~is_deferred]
+            ages, counts = ages[~deferred_here], counts[~deferred_here]
         profile = np.bincount(counts).tolist() if len(counts) else []
-        views.append(_view(sample, group, deferred, ages, profile, i in told.deferring, retries, cap_s))
+        views.append(_view(sample, group, deferred, ages, profile, i in deferring, retries, cap_s))
     return views
+
+
+@dataclass(frozen=True, slots=True)
+class _Queue:
+    """The SYN queue of a group: what eBPF read of it (None: it did not), its retries as set and as in force, and how
+    long it defers.
+    """
+
+    length: int | None
+    young: int | None
+    retries: int
+    overridden: bool
+    effective: int
+    defer_s: int
+
+
+def _queue(sample: Sample, group: join.Group, held: int, young: int, retries: int) -> _Queue:
+    """held, young: the requests counted for the group, for where the queue itself could not be read."""
+    rows = sample.listeners[list(group.rows)]
+    queues = None if sample.queues is None else sample.queues[list(group.rows)]
+    limits = rows["accept_queue_limit"].tolist()
+    if queues is None or not queues["known"].all():
+        known = [o for inode in rows["inode"].tolist() if (o := sample.options.get(inode)) is not None]
+        override = next((o.retries for o in known if o.retries is not None), None)
+        own = retries if override is None else override
+        # The members of a group share alike, as far as can be told from outside.
+        share = len(rows)
+        effective = timing.effective_retries(own, held // share, young // share, sum(limits) // share)
+        return _Queue(None, None, own, override is not None, effective, 0)
+    each = [(q["syn_retries"].item() or retries, q["syn_queue"].item(), q["young"].item()) for q in queues]
+    effective = min(timing.effective_retries(*one, limit) for one, limit in zip(each, limits, strict=True))
+    return _Queue(
+        int(queues["syn_queue"].sum()),
+        int(queues["young"].sum()),
+        each[0][0],
+        bool(queues["syn_retries"][0]),
+        effective,
+        int(timing.started_s(int(queues["defer_accept"].max()))),
+    )
 
 
 def _view(
@@ -227,21 +255,12 @@ def _view(
     cap_s: float,
 ) -> ListenerView:
     rows = sample.listeners[list(group.rows)]
-    known = [o for inode in rows["inode"].tolist() if (o := sample.options.get(inode)) is not None]
-    override = next((o.retries for o in known if o.retries is not None), None)
-    own_retries = retries if override is None else override
     accept_limit = int(rows["accept_queue_limit"].sum())
-    limit = (
-        _syn_queue_limit(accept_limit, len(rows), sample.settings) if sample.completeness.source == "netlink" else None
-    )
-    effective = own_retries
-    if limit is not None:
-        # The members of a group share alike, as far as can be told from outside.
-        share = len(rows)
-        young = profile[0] if profile else 0
-        effective = timing.effective_retries(
-            own_retries, (len(ages) + deferred) // share, young // share, accept_limit // share
-        )
+    exact = sample.completeness.source != "proc"
+    limit = _syn_queue_limit(accept_limit, len(rows), sample.settings) if exact else None
+    young = profile[0] if profile else 0
+    queue = _queue(sample, group, len(ages) + deferred, young, retries)
+    known = [o for inode in rows["inode"].tolist() if (o := sample.options.get(inode)) is not None]
     processes = {p.pid: p for inode in rows["inode"].tolist() for p in sample.owners.get(inode, ())}
     return ListenerView(
         family=group.family,
@@ -252,18 +271,20 @@ def _view(
         processes=tuple(processes[pid] for pid in sorted(processes)),
         half_open=len(ages),
         deferred=deferred,
-        young=profile[0] if profile else 0,
+        young=young,
         retransmits=tuple(profile),
         ages=_ages(ages),
+        syn_queue=queue.length,
+        syn_queue_young=queue.young,
         syn_queue_limit=limit,
         accept_queue=int(rows["accept_queue"].sum()),
         accept_queue_limit=accept_limit if limit is not None else None,
         drops=int(rows["drops"].sum()),
-        retries=own_retries,
-        overridden=override is not None,
-        defer_accept_s=max((o.defer_accept_s for o in known), default=0) or (1 if deferring else 0),
-        release_time_s=timing.release_time_s(own_retries, cap_s),
-        effective_release_time_s=timing.release_time_s(effective, cap_s),
+        retries=queue.retries,
+        overridden=queue.overridden,
+        defer_accept_s=max((o.defer_accept_s for o in known), default=0) or queue.defer_s or int(deferring),
+        release_time_s=timing.release_time_s(queue.retries, cap_s),
+        effective_release_time_s=timing.release_time_s(queue.effective if exact else queue.retries, cap_s),
     )
 
 

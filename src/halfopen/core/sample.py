@@ -7,10 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from halfopen.core.columns import Columns
 
 # The first 56 bytes of the kernel's inet_diag_msg, as they come: one copy per record, and SOCK_DESTROY takes them back.
 # IPv4 addresses stand in the first four bytes. `local_v4`, `remote_high` … overlap the addresses for quick arithmetic.
@@ -77,6 +80,13 @@ LISTENER: Final[np.dtype[Any]] = np.dtype(
 )
 
 
+# What only eBPF reads of a listener: its SYN queue (all of it, and those never retransmitted), TCP_SYNCNT (0: not set),
+# TCP_DEFER_ACCEPT in retransmissions. known: false where the listener was not met.
+QUEUES: Final[np.dtype[Any]] = np.dtype(
+    [("known", "?"), ("syn_queue", "i4"), ("young", "i4"), ("syn_retries", "u1"), ("defer_accept", "u1")]
+)
+
+
 @dataclass(frozen=True, slots=True)
 class Process:
     """A process that holds a listener: pid, command name, and the systemd unit and container id it runs in, if any."""
@@ -97,21 +107,21 @@ class ListenerOptions:
 
 @dataclass(frozen=True, slots=True)
 class Completeness:
-    """Whether a reading is whole. `source` is "netlink" or "proc"; `problems` says in words what is missing or
+    """Whether a reading is whole. `source` is "bpf", "diag" or "proc"; `problems` says in words what is missing or
     doubtful.
 
     `notes` says what is not shown beside the connections for lack of a privilege: owners, options of listeners.
     """
 
-    source: str = "netlink"
+    source: str = "diag"
     interrupted: bool = False
     problems: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
 
     @property
     def whole(self) -> bool:
-        """True when nothing is known to be missing and the exact source was used."""
-        return self.source == "netlink" and not self.interrupted and not self.problems
+        """True when nothing is known to be missing and an exact source was used."""
+        return self.source != "proc" and not self.interrupted and not self.problems
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -123,7 +133,9 @@ class Sample:
     are keyed by the listener's inode. counters: names as in /proc/net/netstat and snmp, without prefix. settings:
     names as below /proc/sys/net/ipv4, and `somaxconn`. timeouts: (N,) uint8, how often each request's timer ran out,
     255 where unknown; None when /proc/net/tcp was not asked. filtered: the request sockets are only those a filter let
-    through.
+    through. columns: the same requests as the Model wants them; None: to be worked out from `requests`, which may be
+    empty when columns are there. queues: (L,) QUEUES, None when
+    they could not be read.
     """
 
     netns: str
@@ -140,6 +152,8 @@ class Sample:
     completeness: Completeness = Completeness()
     filtered: bool = False
     timeouts: NDArray[Any] | None = None
+    columns: Columns | None = None
+    queues: NDArray[Any] | None = None
     netns_path: str = ""
     lives_in: str = ""
     kernel: str = ""

@@ -41,48 +41,56 @@ def _runs(ordered: NDArray[Any]) -> tuple[NDArray[Any], NDArray[np.intp]]:
     return ordered[edges], np.diff(np.append(edges, len(ordered)))
 
 
-def _v4_values(requests: NDArray[Any]) -> tuple[NDArray[np.uint32], NDArray[np.bool_]]:
-    """IPv4 source as a number for each request (v4-mapped ones too), and which requests have one."""
+def addresses(requests: NDArray[Any]) -> tuple[NDArray[np.uint32], NDArray[np.bool_], NDArray[np.uint64]]:
+    """Of N requests (dtype REQUEST): the IPv4 source as a number (v4-mapped ones too), which have one, both (N,), and
+    the first 64 bits of the M others (M,).
+    """
     v4 = requests["remote_v4"].astype(np.uint32)
     is_v4 = requests["family"] != 10
-    if not is_v4.all():
-        low = requests["remote_low"].astype(np.uint64)
-        mapped = ~is_v4 & (requests["remote_high"] == 0) & (low >> np.uint64(32) == _MAPPED_LOW)
-        v4 = np.where(mapped, low.astype(np.uint32), v4)
-        is_v4 = is_v4 | mapped
-    return v4, is_v4
+    if is_v4.all():
+        return v4, is_v4, np.empty(0, dtype=np.uint64)
+    low = requests["remote_low"].astype(np.uint64)
+    high = requests["remote_high"].astype(np.uint64)
+    mapped = ~is_v4 & (high == 0) & (low >> np.uint64(32) == _MAPPED_LOW)
+    v4 = np.where(mapped, low.astype(np.uint32), v4)
+    is_v4 = is_v4 | mapped
+    return v4, is_v4, high[~is_v4]
 
 
-def top_sources(requests: NDArray[Any], ages_s: NDArray[np.float32], top: int) -> Sources:
-    """Count N half-open requests (dtype REQUEST) by source prefix and describe the `top` ones."""
-    v4, is_v4 = _v4_values(requests)
+def top_sources(
+    v4: NDArray[np.uint32],
+    is_v4: NDArray[np.bool_],
+    high: NDArray[np.uint64],
+    ages_s: NDArray[np.float32],
+    top: int,
+) -> Sources:
+    """Count N half-open requests by source prefix and describe the `top` ones; columns as `addresses` gives them."""
     counted: list[tuple[int, int, int]] = []  # half-open, IP version, prefix as a number
     distinct = prefixes = 0
-    every_v4 = bool(is_v4.all())
-    v4_only = v4 if every_v4 else v4[is_v4]
+    v4_only = v4[is_v4] if len(high) else v4
     if len(v4_only):
         ordered = np.sort(v4_only)
         distinct += 1 + int(np.count_nonzero(ordered[1:] != ordered[:-1]))
-        found = _runs(ordered >> (32 - V4_PREFIX))
+        ordered >>= np.uint32(32 - V4_PREFIX)
+        found = _runs(ordered)
         prefixes += len(found[0])
         counted += _largest(*found, top, 4)
-    high = None
-    if not every_v4:
-        high = requests["remote_high"].astype(np.uint64)
-        found = _runs(np.sort(high[~is_v4]))
+    if len(high):
+        found = _runs(np.sort(high))
         distinct += len(found[0])
         prefixes += len(found[0])
         counted += _largest(*found, top, 6)
     counted.sort(key=lambda c: -c[0])
+    ages_v6 = ages_s[~is_v4] if len(high) else ages_s[:0]
     views = []
     for count, version, value in counted[:top]:
         if version == 4:
-            members = (v4 >> (32 - V4_PREFIX) == value) & is_v4
+            oldest = ages_s[(v4 >> np.uint32(32 - V4_PREFIX) == value) & is_v4].max()
             text = str(ipaddress.IPv4Network((value << (32 - V4_PREFIX), V4_PREFIX)))
         else:
-            members = (high == value) & ~is_v4 if high is not None else ~is_v4
+            oldest = ages_v6[high == value].max()
             text = str(ipaddress.IPv6Network((value << (128 - V6_PREFIX), V6_PREFIX)))
-        views.append(SourceView(text, count, count / len(requests), float(ages_s[members].max())))
+        views.append(SourceView(text, count, count / len(v4), float(oldest)))
     return Sources(tuple(views), distinct, prefixes)
 
 

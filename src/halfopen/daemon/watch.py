@@ -109,7 +109,7 @@ class Watch:
         sample = self._read(ns, previous)
         model = build(sample, previous, top=3)
         # For the rates of the next reading the counters are enough; a million rows need not be kept.
-        self._previous[ns.inode] = replace(sample, requests=sample.requests[:0])
+        self._previous[ns.inode] = replace(sample, requests=sample.requests[:0], columns=None)
         yield Reading(model)
         self._state, actions = step(self._state, self._seen(model), self.policy)
         for action in actions:
@@ -122,11 +122,13 @@ class Watch:
 
     def _read(self, ns: Netns, previous: Sample | None) -> Sample:
         """Read a namespace; who listens is looked up again only when the listeners changed."""
+        # Rows are for the release's filter alone.
+        wish = reader.Wish(rows=self.policy.release is not None)
         if previous is None:
-            return reader.read(ns)
-        sample = reader.read(ns, with_owners=False)
+            return reader.read(ns, wish)
+        sample = reader.read(ns, wish, with_owners=False)
         if set(sample.listeners["inode"].tolist()) != set(previous.listeners["inode"].tolist()):
-            return reader.read(ns)
+            return reader.read(ns, wish)
         return replace(
             sample,
             owners=previous.owners,

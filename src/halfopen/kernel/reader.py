@@ -1,31 +1,55 @@
-"""One Sample of one namespace: sock_diag where it answers, /proc/net/tcp, marked as degraded, where it is refused."""
+"""One Sample of one namespace: by eBPF where it may, else by sock_diag, else from /proc/net/tcp, marked as degraded."""
 
 from __future__ import annotations
 
 import os
 import time
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, Final
 
+import numpy as np
 from numpy.typing import NDArray
 
+from halfopen.core.columns import Builder, Columns
 from halfopen.core.errors import HalfopenError, NotPermitted, Unsupported
 from halfopen.core.filters import Filter
-from halfopen.core.sample import Completeness, ListenerOptions, Process, Sample
+from halfopen.core.model import rto_max_s
+from halfopen.core.sample import QUEUES, REQUEST, Completeness, ListenerOptions, Process, Sample
 from halfopen.core.units import plural
 from halfopen.kernel import netns, procfs, sockdiag, timeouts
+from halfopen.kernel.bpf import eyes
 from halfopen.kernel.netns import Netns
 from halfopen.wire import inet_diag
+
+SOURCES: Final = ("bpf", "diag", "proc")
 
 
 @dataclass(slots=True)
 class _Sockets:
-    requests: NDArray[Any]
+    columns: Columns
+    requests: NDArray[Any] | None
     listeners: NDArray[Any]
+    queues: NDArray[Any] | None
     full: int
     completeness: Completeness
     looked_at: tuple[float, float]
     timeouts: NDArray[Any] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What is to be read. chosen: leave out what its listeners and sources rule out. rows: keep the requests' rows.
+
+    source: "auto", or one of SOURCES to insist on.
+    """
+
+    chosen: Filter | None = None
+    rows: bool = True
+    source: str = "auto"
+
+    def builder(self, listeners: NDArray[Any], settings: dict[str, int]) -> Builder:
+        """What collects the requests."""
+        return Builder(listeners, rto_max_s(settings), rows=np.empty(0, dtype=REQUEST) if self.rows else None)
 
 
 def kernel_code(chosen: Filter | None) -> bytes:
@@ -33,82 +57,150 @@ def kernel_code(chosen: Filter | None) -> bytes:
     return inet_diag.bytecode(chosen.listeners, chosen.sources) if chosen else b""
 
 
-def _by_netlink(code: bytes) -> _Sockets:
-    table: timeouts.Table | None = None
+def _by_bpf(wish: Wish, settings: dict[str, int]) -> _Sockets:
+    census = eyes.census()
     with sockdiag.open_socket() as s:
         listeners, shaken = sockdiag.listeners(s)
+    queues, notes = _queues(listeners, insist=False)
+    builder = wish.builder(listeners, settings)
+    keep = Filter(listeners=wish.chosen.listeners, sources=wish.chosen.sources) if wish.chosen else Filter()
+    plain = (listeners["family"] == inet_diag.AF_INET) & (listeners["ifindex"] == 0)
+    looked_at = time.monotonic(), time.time()
+    for part in census.read(mixed=bool(plain.any() and not plain.all())):
+        rows, ages, is_deferred = part.rows, part.ages_s, part.is_deferred
+        if not keep.empty:
+            mask = keep.mask(rows, ages)
+            rows, ages, is_deferred = rows[mask], ages[mask], is_deferred[mask]
+        builder.add(rows, ages_s=ages, is_deferred=is_deferred)
+    completeness = Completeness("bpf", shaken, (), notes)
+    return _Sockets(builder.take(), builder.take_rows(), listeners, queues, census.full, completeness, looked_at)
+
+
+def _queues(listeners: NDArray[Any], *, insist: bool) -> tuple[NDArray[Any] | None, tuple[str, ...]]:
+    """The queues of L listeners as eBPF reads them, (L,) QUEUES; None, and why, where it cannot (insist: raise)."""
+    if not len(listeners):
+        return np.empty(0, dtype=QUEUES), ()
+    try:
+        pulse = eyes.pulse().read(len(listeners))
+    except HalfopenError as e:
+        if insist:
+            raise
+        return None, (f"SYN queues are counted, not read: {e.message}",)
+    queues = np.zeros(len(listeners), dtype=QUEUES)
+    order = np.argsort(pulse["cookie"], kind="stable")
+    at = np.searchsorted(pulse["cookie"][order], listeners["cookie"])
+    at = order[np.minimum(at, len(pulse) - 1)] if len(pulse) else np.zeros(len(listeners), dtype=np.intp)
+    if len(pulse):
+        met = pulse[at]
+        queues["known"] = (met["cookie"] == listeners["cookie"]) & (listeners["cookie"] != 0)
+        queues["syn_queue"] = met["qlen"]
+        for name in ("young", "syn_retries", "defer_accept"):
+            queues[name] = met[name]
+    return queues, ()
+
+
+def _by_diag(wish: Wish, settings: dict[str, int]) -> _Sockets:
+    with sockdiag.open_socket() as s:
+        listeners, shaken = sockdiag.listeners(s)
+        queues, notes = _queues(listeners, insist=False)
+        code = kernel_code(wish.chosen)
+        builder = wish.builder(listeners, settings)
+        table: timeouts.Table | None = None
         looked_at = time.monotonic(), time.time()
-        found = sockdiag.requests(s, code)
+        found = sockdiag.read(s, code, builder.add)
         took_s = time.monotonic() - looked_at[0]
-        if timeouts.affordable(len(found.rows), took_s) and found.rows["retransmits"].any():
+        if timeouts.affordable(len(builder), took_s) and builder.any_retransmitted:
             # Asked before the look that is kept: a timer that runs out in between then shows by its length.
-            table = timeouts.read(frozenset(found.rows["family"].tolist()))
+            asked = table = timeouts.read()
             looked_at = time.monotonic(), time.time()
-            found = sockdiag.requests(s, code)
+            builder = wish.builder(listeners, settings)
+            found = sockdiag.read(s, code, lambda rows: builder.add(rows, timeouts=timeouts.look_up(asked, rows)))
     problems: tuple[str, ...] = ()
     if found.broken:
-        problems = (f"{found.broken}: there are more than the {len(found.rows):,} read until then",)
-    completeness = Completeness("netlink", found.interrupted or shaken, problems)
-    asked = timeouts.look_up(table, found.rows) if table is not None else None
-    return _Sockets(found.rows, listeners, found.full, completeness, looked_at, asked)
+        problems = (f"{found.broken}: there are more than the {len(builder):,} read until then",)
+    completeness = Completeness("diag", found.interrupted or shaken, problems, notes)
+    rows = builder.take_rows()
+    looked_up = timeouts.look_up(table, rows) if table is not None and rows is not None else None
+    return _Sockets(builder.take(), rows, listeners, queues, found.full, completeness, looked_at, looked_up)
 
 
-def _by_proc(why: str) -> _Sockets:
+def _by_proc(wish: Wish, settings: dict[str, int], why: str) -> _Sockets:
     looked_at = time.monotonic(), time.time()
     requests, listeners, full = procfs.sockets()
+    builder = wish.builder(listeners, settings)
+    builder.add(requests)
     problems = (
         f"{why}: read from /proc/net/tcp instead, where deferred-accept requests look half-open and queue limits, "
         "drops and bound devices are not shown",
     )
-    return _Sockets(requests, listeners, full, Completeness("proc", False, problems), looked_at)
+    completeness = Completeness("proc", False, problems)
+    return _Sockets(builder.take(), builder.take_rows(), listeners, None, full, completeness, looked_at)
 
 
-def read_sockets(chosen: Filter | None = None, source: str = "auto") -> _Sockets:
-    """Request sockets and listeners of the calling thread's namespace; `source` is auto, netlink or proc."""
-    if source == "proc":
-        return _by_proc("asked to")
+def read_sockets(wish: Wish, settings: dict[str, int]) -> _Sockets:
+    """Request sockets and listeners of the calling thread's namespace, by the best source that answers.
+
+    Raises: Unsupported, NotPermitted, KernelError, WireError; of a source that was insisted on.
+    """
+    if wish.source == "proc":
+        return _by_proc(wish, settings, "asked to")
+    notes: tuple[str, ...] = ()
+    if wish.source != "diag":
+        try:
+            return _by_bpf(wish, settings)
+        except HalfopenError as e:
+            if wish.source == "bpf":
+                raise
+            notes = (f"ages are worked out from timers: {e.message}{_as_root()}",)
     try:
-        return _by_netlink(kernel_code(chosen))
+        found = _by_diag(wish, settings)
     except (Unsupported, NotPermitted) as e:
-        if source == "netlink":
+        if wish.source == "diag":
             raise
-        return _by_proc(e.message)
+        return _by_proc(wish, settings, e.message)
+    found.completeness = replace(found.completeness, notes=(*notes, *found.completeness.notes))
+    return found
 
 
-def read(
-    ns: Netns | None = None, chosen: Filter | None = None, *, with_owners: bool = True, source: str = "auto"
-) -> Sample:
+def read(ns: Netns | None = None, wish: Wish = Wish(), *, with_owners: bool = True) -> Sample:
     """Read one Sample of a namespace (None: the process's own).
 
-    With a filter, the request sockets that the kernel itself can rule out are left out and the Sample says `filtered`.
-    Without `with_owners` no process is looked for and no listener asked for its options (for cheap repeated readings).
+    With a filter, the request sockets that its listeners and sources rule out are left out and the Sample says
+    `filtered`. Without `with_owners` no process is looked for and no listener asked for its options (for cheap repeated
+    readings).
 
     Raises: UnknownTarget, NotPermitted, Unsupported, KernelError, WireError.
     """
+
+    def work() -> tuple[_Sockets, dict[str, int], dict[str, int]]:
+        settings = procfs.settings()
+        return read_sockets(wish, settings), procfs.counters(), settings
+
     fd = None if ns is None or ns.path == netns.SELF else ns.open()
     try:
-        sockets, counters, settings = netns.run_in(
-            fd, lambda: (read_sockets(chosen, source), procfs.counters(), procfs.settings())
-        )
+        sockets, counters, settings = netns.run_in(fd, work)
     finally:
         if fd is not None:
             os.close(fd)
-    problems = list(sockets.completeness.problems)
-    if sockets.completeness.interrupted:
+    kept = sockets.completeness
+    problems = list(kept.problems)
+    if kept.interrupted:
         problems.append("the kernel flagged the dump as interrupted: some connections may be missing or shown twice")
     notes: list[str] = []
     owners: dict[int, tuple[Process, ...]] = {}
     options: dict[int, ListenerOptions] = {}
     if with_owners:
-        owners, options, notes = _ask_owners(sockets.listeners, settings)
+        owners, options, notes = _ask_owners(sockets.listeners, sockets.queues, settings)
     return Sample(
         netns=ns.name if ns else "self",
         netns_inode=ns.inode if ns else os.stat(netns.SELF).st_ino,
         netns_path=ns.path if ns else netns.SELF,
         lives_in=ns.lives_in if ns else "",
-        requests=sockets.requests,
+        requests=np.empty(0, dtype=REQUEST) if sockets.requests is None else sockets.requests,
+        columns=sockets.columns,
         timeouts=sockets.timeouts,
         listeners=sockets.listeners,
+        queues=sockets.queues,
         full=sockets.full,
         owners=owners,
         options=options,
@@ -116,33 +208,35 @@ def read(
         settings=settings,
         monotonic_s=sockets.looked_at[0],
         wall_s=sockets.looked_at[1],
-        completeness=Completeness(
-            sockets.completeness.source, sockets.completeness.interrupted, tuple(problems), tuple(notes)
-        ),
-        filtered=bool(chosen and (chosen.listeners or chosen.sources)),
+        completeness=Completeness(kept.source, kept.interrupted, tuple(problems), (*kept.notes, *notes)),
+        filtered=bool(wish.chosen and (wish.chosen.listeners or wish.chosen.sources)),
         kernel=os.uname().release,
         host=os.uname().nodename,
     )
 
 
 def _ask_owners(
-    listeners: NDArray[Any], settings: dict[str, int]
+    listeners: NDArray[Any], queues: NDArray[Any] | None, settings: dict[str, int]
 ) -> tuple[dict[int, tuple[Process, ...]], dict[int, ListenerOptions], list[str]]:
-    """Owners and options by inode, and in words what of them is hidden."""
+    """Owners and options by inode, and in words what of them is hidden. The queues tell the options as well."""
     if not len(listeners):
         return {}, {}, []
-    from halfopen.kernel import listener_options
     from halfopen.kernel import owners as owners_
 
     inodes = listeners["inode"].tolist()
     found = owners_.holders(inodes)
-    options, refused = listener_options.options(found, settings)
     missing = len(set(inodes) - found.by_inode.keys())
     notes = []
     if missing and found.refused:
         notes.append(f"who listens is hidden for {missing} of {plural(len(inodes), 'listener')}{_as_root()}")
-    if refused:
-        notes.append(f"the release time of {plural(refused, 'listener')} is taken from tcp_synack_retries{_as_root()}")
+    options: dict[int, ListenerOptions] = {}
+    if queues is None or not queues["known"].all():
+        from halfopen.kernel import listener_options
+
+        options, refused = listener_options.options(found, settings)
+        if refused:
+            n = plural(refused, "listener")
+            notes.append(f"the release time of {n} is taken from tcp_synack_retries{_as_root()}")
     return owners_.owners(found), options, notes
 
 
@@ -150,7 +244,7 @@ def _as_root() -> str:
     return "" if os.geteuid() == 0 else ": run as root to see it"
 
 
-def read_all(*, with_owners: bool = True, source: str = "auto") -> tuple[list[Sample], list[str]]:
+def read_all(wish: Wish = Wish(), *, with_owners: bool = True) -> tuple[list[Sample], list[str]]:
     """A Sample of every namespace of the machine, and a line for each that vanished or refused meanwhile."""
     from halfopen.kernel.discover import discover
 
@@ -160,7 +254,7 @@ def read_all(*, with_owners: bool = True, source: str = "auto") -> tuple[list[Sa
         skipped.append(f"the namespaces of {plural(found.refused, 'process', 'processes')} are hidden{_as_root()}")
     for ns in found.namespaces:
         try:
-            samples.append(read(ns, with_owners=with_owners, source=source))
+            samples.append(read(ns, wish, with_owners=with_owners))
         except HalfopenError as e:
             skipped.append(f"{ns.name}: skipped: {e.message}")
     return samples, skipped

@@ -6,7 +6,7 @@ import errno
 import os
 import socket
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from halfopen.core.errors import KernelError, NotPermitted, Unsupported
-from halfopen.core.sample import LISTENER, REQUEST
+from halfopen.core.sample import LISTENER
 from halfopen.kernel.ahead import ahead
 from halfopen.wire import inet_diag, netlink
 from halfopen.wire.netlink import WireError
@@ -25,7 +25,6 @@ RECV_BYTES: Final = 32 * 1024
 # Received bytes are parsed a stretch at a time: long enough that numpy's cost per call vanishes, short enough for the
 # cache.
 _STRETCH: Final = 512 * 1024
-_FIRST_ROWS: Final = 4096
 # A silent kernel is a bug; better to say so than to hang an operator's terminal.
 _TIMEOUT_S: Final = 30
 
@@ -107,36 +106,16 @@ def _overlapped(s: socket.socket, request: bytes) -> Iterator[memoryview]:
     yield from ahead(pieces) if len(first) > _STRETCH else pieces
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Requests:
-    """Every request socket of a dump: rows (N,) REQUEST; full sockets in SYN_RECV; whether the kernel flagged the dump.
+@dataclass(frozen=True, slots=True)
+class Walk:
+    """How a dump went: full sockets met in SYN_RECV; whether the kernel flagged it as inconsistent.
 
-    broken: what ended the dump before its end, in words; the rows are then those that came before. "" when it is whole.
+    broken: what ended it before its end, in words; what came before was handed out. "" when it is whole.
     """
 
-    rows: NDArray[Any]
     full: int
     interrupted: bool
     broken: str = ""
-
-
-class _Rows:
-    """Rows that grow in place: realloc moves large blocks by remapping pages, so nothing is held twice."""
-
-    def __init__(self) -> None:
-        self.array = np.empty(_FIRST_ROWS, dtype=REQUEST)
-        self.count = 0
-
-    def add(self, rows: NDArray[Any]) -> None:
-        need = self.count + len(rows)
-        if need > len(self.array):
-            self.array.resize(max(need, len(self.array) * 2), refcheck=False)
-        self.array[self.count : need] = rows
-        self.count = need
-
-    def take(self) -> NDArray[Any]:
-        self.array.resize(self.count, refcheck=False)
-        return self.array
 
 
 def slices(s: socket.socket, code: bytes = b"", *, stretch: int | None = None) -> Iterator[inet_diag.Slice]:
@@ -154,24 +133,24 @@ def slices(s: socket.socket, code: bytes = b"", *, stretch: int | None = None) -
         yield part
 
 
-def requests(s: socket.socket, code: bytes = b"") -> Requests:
-    """Every request socket in the namespace of `s`. A dump that breaks off half-way gives what came, marked as broken.
+def read(s: socket.socket, code: bytes, add: Callable[[NDArray[Any]], None]) -> Walk:
+    """Hand every request socket in the namespace of `s` to `add`, (n,) REQUEST at a time, overwritten by the next.
 
     Raises: as `slices`, when nothing came at all.
     """
-    rows = _Rows()
-    full, interrupted, broken = 0, False, ""
+    full, interrupted, broken, any_came = 0, False, "", False
     try:
         for part in slices(s, code):
             for piece in part.parts:
-                rows.add(piece)
+                any_came = True
+                add(piece)
             full += part.full
             interrupted |= part.interrupted or part.errno == errno.EINTR
     except (KernelError, WireError) as e:
-        if not rows.count:
+        if not any_came:
             raise
         broken = e.message
-    return Requests(rows.take(), full, interrupted, broken)
+    return Walk(full, interrupted, broken)
 
 
 def listeners(s: socket.socket) -> tuple[NDArray[Any], bool]:
@@ -187,6 +166,3 @@ def listeners(s: socket.socket) -> tuple[NDArray[Any], bool]:
         parts.append(part.listeners)
         interrupted |= part.interrupted
     return np.concatenate(parts), interrupted
-
-
-__all__ = ["Requests", "WireError", "check_dump", "listeners", "open_socket", "receive", "requests", "slices"]

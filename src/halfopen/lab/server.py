@@ -66,12 +66,17 @@ class Server(Host):
 
     def requests(self, port: int | None = None) -> NDArray[Any]:
         """Every request socket the server's kernel holds (dtype `core.sample.REQUEST`), of one local port or of all."""
+        import numpy as np
+
+        from halfopen.core.sample import REQUEST
         from halfopen.kernel import sockdiag
         from halfopen.wire import inet_diag
 
         code = inet_diag.bytecode([(None, port)], []) if port is not None else b""
+        parts: list[NDArray[Any]] = [np.empty(0, dtype=REQUEST)]
         with self.run(sockdiag.open_socket) as s:
-            return sockdiag.requests(s, code).rows
+            sockdiag.read(s, code, lambda rows: parts.append(rows.copy()))
+        return np.concatenate(parts)
 
     def half_open(self, port: int | None = None) -> int:
         """How many request sockets the server's kernel holds, deferred-accept ones included."""

@@ -10,7 +10,7 @@ from halfopen.core.actions import Released
 from halfopen.core.diagnose import Verdict
 from halfopen.core.fields import COUNTERS
 from halfopen.core.model import ListenerView, Model
-from halfopen.core.sample import Process
+from halfopen.core.sample import Process, Sample
 
 
 def dumps(document: Any) -> str:
@@ -35,6 +35,8 @@ def _listener(view: ListenerView) -> dict[str, Any]:
         "deferred": view.deferred,
         "young": view.young,
         "retransmits": list(view.retransmits),
+        "syn_queue": view.syn_queue,
+        "syn_queue_young": view.syn_queue_young,
         "syn_queue_limit": view.syn_queue_limit,
         "accept_queue": view.accept_queue,
         "accept_queue_limit": view.accept_queue_limit,
@@ -70,7 +72,7 @@ def _namespace(model: Model, verdict: Verdict) -> dict[str, Any]:
             "interrupted": sample.completeness.interrupted,
             "problems": list(sample.completeness.problems),
             "notes": list(sample.completeness.notes),
-            "ages_from": "retransmits" if sample.timeouts is None else "timeouts",
+            "ages_from": _ages_from(sample),
         },
         "listeners": [_listener(view) for view in model.listeners],
         "distinct_sources": model.distinct_sources,
@@ -79,6 +81,13 @@ def _namespace(model: Model, verdict: Verdict) -> dict[str, Any]:
             for s in model.sources
         ],
     }
+
+
+def _ages_from(sample: Sample) -> str:
+    if sample.columns is not None and sample.columns.exact:
+        return "synack"
+    asked = sample.timeouts is not None or (sample.columns is not None and sample.columns.timeouts)
+    return "timeouts" if asked else "retransmits"
 
 
 def _verdict(verdict: Verdict) -> dict[str, Any]:

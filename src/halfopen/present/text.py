@@ -76,6 +76,11 @@ def _seconds(value: float) -> str:
     return f"{value:.1f} s" if value < 100 else f"{value:.0f} s"
 
 
+def _of(held: int | None, limit: int | None) -> str:
+    """A queue's length and its limit, `?` for what could not be read."""
+    return "/".join("?" if n is None else f"{n:,}" for n in (held, limit))
+
+
 def _listener_row(view: ListenerView) -> list[str]:
     name = listener_name(view) + (f" x{view.members}" if view.members > 1 else "")
     who = ""
@@ -89,12 +94,12 @@ def _listener_row(view: ListenerView) -> list[str]:
     return [
         name,
         f"{view.half_open:,}{deferred}",
-        "?" if view.syn_queue_limit is None else f"{view.syn_queue_limit:,}",
+        _of(view.syn_queue, view.syn_queue_limit),
         _seconds(view.ages.max) if has else "-",
         _seconds(view.ages.p50) if has else "-",
         _seconds(view.ages.p99) if has else "-",
         "/".join(str(n) for n in view.retransmits) or "-",
-        f"{view.accept_queue:,}/" + ("?" if view.accept_queue_limit is None else f"{view.accept_queue_limit:,}"),
+        _of(view.accept_queue, view.accept_queue_limit),
         f"{view.drops:,}",
         f"{view.release_time_s:g} s" + ("*" if view.overridden else ""),
         who or "-",

@@ -67,18 +67,20 @@ def messages(data: memoryview, start: int = 0) -> Iterator[tuple[int, int, int, 
         offset += align(length)
 
 
-def attributes(data: memoryview, start: int, end: int) -> Iterator[tuple[int, memoryview]]:
-    """Walk the attributes in data[start:end]: (type, payload).
+def attribute_places(data: memoryview, start: int, end: int) -> list[tuple[int, int, int]]:
+    """The attributes in data[start:end]: (type, where the payload begins, its length).
 
     Raises: WireError for an attribute that is cut off or whose length lies.
     """
+    found = []
     offset = start
     while offset + _ATTR.size <= end:
         length, type_ = _ATTR.unpack_from(data, offset)
         if length < _ATTR.size or offset + length > end:
             raise WireError(f"netlink attribute of length {length}", offset)
-        yield type_ & 0x3FFF, data[offset + _ATTR.size : offset + length]
+        found.append((type_ & 0x3FFF, offset + _ATTR.size, length - _ATTR.size))
         offset += align(length)
+    return found
 
 
 def error_code(data: memoryview, start: int, end: int) -> int:

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from halfopen.core.sample import REQUEST
-from halfopen.core.sources import Sources, top_sources
+from halfopen.core.sources import Sources, addresses, top_sources
 from rows import request
 
 QUICK = settings(max_examples=200, deadline=None, derandomize=True)
@@ -39,7 +39,7 @@ def test_as_a_counter_counts(seen: list[tuple[str, int, float]], top: int) -> No
         [request(a, "::1" if ":" in a else "192.0.2.1", family=10 if ":" in a else f) for a, f, _ in seen]
     )
     ages = np.array([age for _, _, age in seen], dtype=np.float32)
-    found = top_sources(rows, ages, top)
+    found = top_sources(*addresses(rows), ages, top)
     counts = Counter(prefix_of(a) for a, _, _ in seen)
     oldest: dict[str, float] = defaultdict(float)
     for a, _, age in seen:
@@ -56,17 +56,17 @@ def test_as_a_counter_counts(seen: list[tuple[str, int, float]], top: int) -> No
 
 
 def test_none() -> None:
-    assert top_sources(np.zeros(0, dtype=REQUEST), np.zeros(0, dtype=np.float32), 10) == Sources()
+    assert top_sources(*addresses(np.zeros(0, dtype=REQUEST)), np.zeros(0, dtype=np.float32), 10) == Sources()
 
 
 @pytest.mark.parametrize("top", [0, 1, 10])
 def test_no_more_than_asked_for(top: int) -> None:
     rows = np.concatenate([request(f"10.0.{i}.1") for i in range(3)])
-    assert len(top_sources(rows, np.zeros(3, dtype=np.float32), top).top) == min(top, 3)
+    assert len(top_sources(*addresses(rows), np.zeros(3, dtype=np.float32), top).top) == min(top, 3)
 
 
 def test_nothing_handed_in_is_changed() -> None:
     rows = np.concatenate([request("10.0.1.1"), request("10.0.0.1"), request("2001:db8::1", "::1", family=10)])
     kept = rows.tobytes()
-    top_sources(rows, np.zeros(3, dtype=np.float32), 10)
+    top_sources(*addresses(rows), np.zeros(3, dtype=np.float32), 10)
     assert rows.tobytes() == kept

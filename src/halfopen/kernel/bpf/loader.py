@@ -1,4 +1,4 @@
-"""Loading our eBPF objects: each on its own, its records' layout checked, gone when it is closed or the process ends."""
+"""Loading our eBPF objects: each on its own, its records' layout checked; gone with its close or with the process."""
 
 from __future__ import annotations
 
