@@ -60,3 +60,41 @@ struct census_long {
 	u32 local[4];
 	s32 ifindex;
 };
+
+/* Whose handshakes are counted together. */
+struct handshake_key {
+	u32 netns;
+	s32 ifindex;
+	u32 address[4]; /* of our end */
+	u16 port;
+	u8 family; /* of the socket */
+	u8 ipv4; /* on the wire: also for a v4-mapped address */
+};
+
+/*
+ * Handshake times: bucket 0 is below 16 us, then four equal parts of each octave, the last is from 2^27 us (134 s) on.
+ */
+#define HANDSHAKE_FIRST_OCTAVE 4
+#define HANDSHAKE_OCTAVES 23
+#define HANDSHAKE_BUCKETS (HANDSHAKE_OCTAVES * 4 + 2)
+#define HANDSHAKE_RETRANSMITS 8
+
+struct handshake_counters {
+	u64 times[HANDSHAKE_BUCKETS];
+	u64 by_retransmits[HANDSHAKE_RETRANSMITS]; /* finished after so many more SYN-ACKs; the last: or more */
+	u64 untimed; /* finished by a SYN cookie: nobody knows when they began */
+	u64 approximate; /* of those timed: by the least it can have been */
+	u64 sum_us;
+	u64 max_us;
+	u64 synack_retransmits;
+	u64 arrivals;
+	u64 given_up;
+};
+
+/* A connection the door is held for; IPv4 addresses as v4-mapped, everything in network order. */
+struct door_key {
+	u32 remote[4];
+	u32 local[4];
+	u16 remote_port;
+	u16 local_port;
+};

@@ -99,10 +99,16 @@ struct inet_connection_sock {
 	u8 icsk_syn_retries;
 };
 
+struct tcp_options_received {
+	u32 rcv_tsecr;
+	u16 wscale_ok : 1, sack_ok : 3, snd_wscale : 4;
+};
+
 struct tcp_sock {
 	struct inet_connection_sock inet_conn;
 	u32 srtt_us;
 	u32 total_retrans;
+	struct tcp_options_received rx_opt;
 };
 
 struct timer_list {
@@ -146,6 +152,7 @@ struct bpf_iter__tcp {
 /* Helpers, by the numbers of include/uapi/linux/bpf.h. */
 static void *(*const bpf_map_lookup_elem)(void *map, const void *key) = (void *)1;
 static long (*const bpf_map_update_elem)(void *map, const void *key, const void *value, u64 flags) = (void *)2;
+static long (*const bpf_map_delete_elem)(void *map, const void *key) = (void *)3;
 static u64 (*const bpf_ktime_get_ns)(void) = (void *)5;
 static long (*const bpf_probe_read_kernel)(void *dst, u32 size, const void *src) = (void *)113;
 static u64 (*const bpf_jiffies64)(void) = (void *)118;

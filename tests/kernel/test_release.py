@@ -6,6 +6,7 @@ import json
 import stat
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,6 +20,19 @@ from run import halfopen as command
 
 if TYPE_CHECKING:
     from halfopen.lab import Lab
+
+
+@pytest.fixture(autouse=True, params=["held", "narrow"])
+def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """Every release with the door held, and through the narrow window where eBPF is refused."""
+    from halfopen.kernel.bpf import eyes
+
+    if request.param == "narrow":
+        eyes.close()
+        monkeypatch.setenv("HALFOPEN_REFUSE_BPF", "all")
+    yield request.param
+    if request.param == "narrow":
+        eyes.close()
 
 
 @pytest.fixture
@@ -170,7 +184,7 @@ def test_gone_meanwhile_is_not_called_released(lab: Lab, audit: Path) -> None:
 
     web = lab.server.listen(8080)
     lab.client.half_open(web, 10).settled()
-    rows = halfopen.sample(lab.server.netns_path).requests
+    rows = halfopen.sample(lab.server.netns_path, source="diag").requests
     with lab.server.run(sockdiag.open_socket) as s:
         destroy.prepare(s)
         first = destroy.destroy(s, rows[:6])
@@ -197,7 +211,7 @@ def test_a_second_look_sees_what_completed_meanwhile(lab: Lab) -> None:
     slow = lab.client.slow(web, 10, delay_s=0.3, family=4)
     lab.client.half_open(web, 7, family=6)
     until(lambda: lab.server.half_open() == 17)
-    rows = halfopen.sample(lab.server.netns_path).requests
+    rows = halfopen.sample(lab.server.netns_path, source="diag").requests
     with lab.server.run(sockdiag.open_socket) as s:
         destroy.prepare(s)
         assert len(destroy.look_again(s, rows)) == 17
@@ -212,9 +226,10 @@ def test_a_second_look_sees_what_completed_meanwhile(lab: Lab) -> None:
 
 
 def test_slices_that_took_long_are_looked_at_again(lab: Lab, audit: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from halfopen.daemon import release
+    from halfopen.daemon import narrow
 
-    monkeypatch.setattr(release, "_WINDOW_S", 0.0)
+    monkeypatch.setattr(narrow, "_WINDOW_S", 0.0)
+    monkeypatch.setenv("HALFOPEN_REFUSE_BPF", "door")
     web = lab.server.listen(8080, backlog=4096)
     good = lab.client.connect(web, 20)
     lab.client.half_open(web, 1000).settled()

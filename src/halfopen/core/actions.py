@@ -25,8 +25,10 @@ class Released:
     matched: half-open connections tried (dry run: that would be). released, gone (completed or expired between look and
     destroy), failed: their sum is matched. resets: OutRsts that the namespace sent meanwhile, the most completed
     connections that can have been hit; None when it could not be read. left: matching ones seen by the look afterwards.
-    spared: deferred-accept requests that the filter would have matched. window_ms, window_max_ms: the usual (median)
-    and the longest time between look and destroy. problems: what was not complete.
+    spared: deferred-accept requests that the filter would have matched. held: the door was held, so that no
+    connection could complete between look and destroy and be hit. window_ms, window_max_ms: the usual (median)
+    and the longest time between look and destroy. problems: what was not complete. notes:
+    what was done in another way than usual, and what follows.
     """
 
     action: Release
@@ -37,12 +39,14 @@ class Released:
     resets: int | None = 0
     left: int = 0
     spared: int = 0
+    held: bool = False
     dry_run: bool = False
     seconds: float = 0.0
     window_ms: float = 0.0
     window_max_ms: float = 0.0
     interrupted: bool = False
     problems: tuple[str, ...] = field(default=())
+    notes: tuple[str, ...] = field(default=())
 
     def as_record(self) -> dict[str, Any]:
         """The outcome for the audit log and for JSON."""
@@ -56,8 +60,10 @@ class Released:
             "left": self.left,
             "spared": self.spared,
             "dry_run": self.dry_run,
+            "held": self.held,
             "seconds": round(self.seconds, 4),
             "window_ms": round(self.window_ms, 3),
             "window_max_ms": round(self.window_max_ms, 3),
             "problems": list(self.problems),
+            "notes": list(self.notes),
         }

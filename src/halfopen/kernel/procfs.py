@@ -93,4 +93,4 @@ def sockets(files: tuple[str, ...] = ("tcp", "tcp6")) -> tuple[NDArray[Any], NDA
         requests.append(found)
         listeners.append(listening)
         full += fulls
-    return np.concatenate(requests), np.concatenate(listeners), full
+    return np.concatenate(requests, dtype=REQUEST), np.concatenate(listeners), full

@@ -76,7 +76,7 @@ class Server(Host):
         parts: list[NDArray[Any]] = [np.empty(0, dtype=REQUEST)]
         with self.run(sockdiag.open_socket) as s:
             sockdiag.read(s, code, lambda rows: parts.append(rows.copy()))
-        return np.concatenate(parts)
+        return np.concatenate(parts, dtype=REQUEST)
 
     def half_open(self, port: int | None = None) -> int:
         """How many request sockets the server's kernel holds, deferred-accept ones included."""

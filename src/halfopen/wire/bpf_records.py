@@ -1,4 +1,4 @@
-"""What our eBPF programs write (bpf/events.h), as numpy records. Checked against the objects' BTF when they are loaded."""
+"""What our eBPF programs write (bpf/events.h), as numpy records; held against the objects' BTF when they are loaded."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from halfopen.core import handshakes
 from halfopen.wire.netlink import WireError
 
 PULSE: Final[np.dtype[Any]] = np.dtype(
@@ -78,3 +79,53 @@ def census(data: memoryview) -> Iterator[NDArray[Any]]:
         count = most if same.all() else int(np.argmin(same))
         yield rows[:count]
         at += count * dtype.itemsize
+
+
+HANDSHAKE_KEY: Final[np.dtype[Any]] = np.dtype(
+    [
+        ("netns", "<u4"),
+        ("ifindex", "<i4"),
+        ("address", "V16"),
+        ("port", "<u2"),
+        ("family", "u1"),
+        ("ipv4", "u1"),
+    ]
+)
+HANDSHAKE_COUNTERS: Final[np.dtype[Any]] = np.dtype(
+    [
+        ("times", "<u8", (handshakes.BUCKETS,)),
+        ("by_retransmits", "<u8", (handshakes.RETRANSMITS,)),
+        ("untimed", "<u8"),
+        ("approximate", "<u8"),
+        ("sum_us", "<u8"),
+        ("max_us", "<u8"),
+        ("synack_retransmits", "<u8"),
+        ("arrivals", "<u8"),
+        ("given_up", "<u8"),
+    ]
+)
+
+
+def handshake_counters(per_cpu: NDArray[Any]) -> NDArray[Any]:
+    """The counters of K keys on C CPUs, (K, C) HANDSHAKE_COUNTERS, added up over the CPUs: (K,)."""
+    total = np.zeros(len(per_cpu), dtype=HANDSHAKE_COUNTERS)
+    for name in HANDSHAKE_COUNTERS.names or ():
+        over = per_cpu[name]
+        total[name] = over.max(axis=1, initial=0) if name == "max_us" else over.sum(axis=1)
+    return total
+
+
+# A connection at the door: the addresses as two big-endian numbers each, over the same bytes as in C.
+DOOR_CHECKED: Final[np.dtype[Any]] = np.dtype(
+    [("remote", "V16"), ("local", "V16"), ("remote_port", ">u2"), ("local_port", ">u2")]
+)
+DOOR_KEY: Final[np.dtype[Any]] = np.dtype(
+    [
+        ("remote_high", ">u8"),
+        ("remote_low", ">u8"),
+        ("local_high", ">u8"),
+        ("local_low", ">u8"),
+        ("remote_port", ">u2"),
+        ("local_port", ">u2"),
+    ]
+)

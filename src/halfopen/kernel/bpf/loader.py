@@ -6,7 +6,7 @@ import ctypes
 import errno
 import mmap
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -150,17 +150,47 @@ class Loaded:
         return np.frombuffer(self._sections[section], dtype=kind, count=1, offset=offset)
 
     def attach(self, program: str) -> int:
-        """Attach a program by its section's name and return the link's handle.
+        """Attach a program to what its section names and return the link's handle.
 
         Raises: Unsupported, NotPermitted, KernelError.
         """
+        return self._attached(program, lambda: self._lib.bpf_program__attach(self.program(program)))
+
+    def attach_cgroup(self, program: str, cgroup: int) -> int:
+        """Attach a program to a cgroup (a descriptor of its directory) and return the link's handle.
+
+        Raises: as `attach`.
+        """
+        return self._attached(program, lambda: self._lib.bpf_program__attach_cgroup(self.program(program), cgroup))
+
+    def _attached(self, program: str, attach: Callable[[], int | None]) -> int:
         with libbpf.Heard() as lines:
             ctypes.set_errno(0)
-            link: int | None = self._lib.bpf_program__attach(self.program(program))
+            link = attach()
             if not link:
                 raise libbpf.failure(f"{self.name} ({program})", ctypes.get_errno(), lines)
         self._links.append(link)
         return link
+
+    def update_batch(self, map_name: str, keys: NDArray[Any], values: NDArray[Any]) -> None:
+        """Put N keys with their values into a hash map. Raises: KernelError."""
+        if len(keys):
+            count = ctypes.c_uint32(len(keys))
+            fd = self.map_fd(map_name)
+            code = self._lib.bpf_map_update_batch(fd, keys.ctypes.data, values.ctypes.data, ctypes.byref(count), None)
+            if code:
+                raise KernelError(f"filling the map {map_name} of the eBPF program {self.name}", -code)
+
+    def delete_batch(self, map_name: str, keys: NDArray[Any]) -> None:
+        """Take N keys out of a hash map; those that are not there are passed over. Raises: KernelError."""
+        start = 0
+        while start < len(keys):
+            rest = np.ascontiguousarray(keys[start:])
+            count = ctypes.c_uint32(len(rest))
+            code = self._lib.bpf_map_delete_batch(self.map_fd(map_name), rest.ctypes.data, ctypes.byref(count), None)
+            if code and code != -errno.ENOENT:
+                raise KernelError(f"emptying the map {map_name} of the eBPF program {self.name}", -code)
+            start += count.value + (1 if code else 0)
 
     def iterate(self, link: int) -> int:
         """A descriptor that reads an attached iterator over the calling thread's network namespace.

@@ -1,0 +1,328 @@
+"""Handshakes that finished: how long they took, how often the SYN-ACK went again, by listener, between two readings.
+
+A Reading is what the kernel's counters say since the programs were attached; only differences mean anything. Its rows
+are keyed by namespace, device, our address and port, family of the socket and whether IPv4 was spoken.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from halfopen.core import join
+from halfopen.core.filters import Filter
+from halfopen.core.sample import LISTENER, REQUEST, Process
+from halfopen.core.units import address_text
+
+# bpf/events.h: bucket 0 is below 16 us, then four equal parts of each octave, the last is from 2^27 us on.
+FIRST_OCTAVE: Final = 4
+OCTAVES: Final = 23
+PARTS: Final = 4
+BUCKETS: Final = OCTAVES * PARTS + 2
+# Finished after 0, 1 … SYN-ACK retransmissions; the last one: or more.
+RETRANSMITS: Final = 8
+
+
+def edges_s() -> NDArray[np.float64]:
+    """Where the buckets begin and end, in s: (BUCKETS + 1,), the first 0 and the last infinity."""
+    octaves = 2.0 ** np.arange(FIRST_OCTAVE, FIRST_OCTAVE + OCTAVES)
+    inner = (octaves[:, None] * (1 + np.arange(PARTS) / PARTS)).ravel() * 1e-6
+    return np.concatenate(([0.0], inner, [2.0 ** (FIRST_OCTAVE + OCTAVES) * 1e-6, np.inf]))
+
+
+def bucket_of(seconds: float) -> int:
+    """The bucket a time falls into."""
+    return int(np.searchsorted(edges_s(), seconds, side="right")) - 1
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Histogram:
+    """Times of handshakes: counts (BUCKETS,) by bucket, their sum, and the longest, in s."""
+
+    counts: NDArray[np.int64]
+    sum_s: float = 0.0
+    max_s: float = 0.0
+
+    @property
+    def total(self) -> int:
+        """How many."""
+        return int(self.counts.sum())
+
+    @property
+    def mean_s(self) -> float:
+        """The mean; 0 without any."""
+        return self.sum_s / self.total if self.total else 0.0
+
+    def quantile_s(self, q: float) -> float:
+        """The time within which a share `q` (0 to 1) of them finished, evenly spread within a bucket; 0 without any."""
+        reached = np.cumsum(self.counts)
+        total = int(reached[-1])
+        if not total:
+            return 0.0
+        rank = min(max(q, 0.0), 1.0) * total
+        at = int(np.searchsorted(reached, max(rank, 1e-9)))
+        edges = edges_s()
+        low, high = float(edges[at]), min(float(edges[at + 1]), max(self.max_s, float(edges[at])))
+        inside = (rank - float(reached[at] - self.counts[at])) / float(self.counts[at])
+        return low + (high - low) * inside
+
+    def above(self, seconds: float) -> int:
+        """How many are in buckets that begin at `seconds` or later."""
+        return int(self.counts[edges_s()[:-1] >= seconds].sum())
+
+    def __add__(self, other: Histogram) -> Histogram:
+        return Histogram(self.counts + other.counts, self.sum_s + other.sum_s, max(self.max_s, other.max_s))
+
+
+def empty() -> Histogram:
+    """A histogram of nothing."""
+    return Histogram(np.zeros(BUCKETS, dtype=np.int64))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Reading:
+    """The counters at one moment, or what came between two.
+
+    monotonic_s: when; of a difference, the end. seconds: how long they counted. keys: (K,) with the fields of
+    `wire.bpf_records.HANDSHAKE_KEY`, counters: (K,) HANDSHAKE_COUNTERS. unfit: events of keys for which there was no
+    room. arrivals, given_up: whether these were counted.
+    """
+
+    monotonic_s: float
+    seconds: float
+    keys: NDArray[Any]
+    counters: NDArray[Any]
+    unfit: int = 0
+    arrivals: bool = True
+    given_up: bool = True
+
+
+def difference(later: Reading, earlier: Reading) -> Reading:
+    """What came between two readings of the same programs. A key forgotten in between counts from nothing.
+
+    The longest time is exact where it is a new one; otherwise it is the end of the highest bucket that gained.
+    """
+    before = {key.tobytes(): i for i, key in enumerate(earlier.keys)}
+    counters = later.counters.copy()
+    edges = edges_s()
+    for i, key in enumerate(later.keys):
+        if (j := before.get(key.tobytes())) is None:
+            continue
+        now, then = later.counters[i], earlier.counters[j]
+        for name in counters.dtype.names or ():
+            if (now[name] < then[name]).any() if now[name].shape else now[name] < then[name]:
+                break  # forgotten and met again
+        else:
+            for name in counters.dtype.names or ():
+                counters[name][i] = now[name] - then[name]
+            counters["max_us"][i] = _longest_us(counters["times"][i], int(now["max_us"]), int(then["max_us"]), edges)
+    return Reading(
+        later.monotonic_s,
+        later.monotonic_s - earlier.monotonic_s,
+        later.keys,
+        counters,
+        max(0, later.unfit - earlier.unfit),
+        later.arrivals and earlier.arrivals,
+        later.given_up and earlier.given_up,
+    )
+
+
+def _longest_us(gained: NDArray[Any], now: int, then: int, edges: NDArray[np.float64]) -> int:
+    if now > then:
+        return now
+    highest = np.flatnonzero(gained)
+    return min(now, int(edges[highest[-1] + 1] * 1e6)) if len(highest) and highest[-1] < BUCKETS - 1 else now
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Handshakes:
+    """The handshakes of one listener (or SO_REUSEPORT group), or of several together, in `seconds`.
+
+    completed: all that finished, by how many SYN-ACK retransmissions they took: (RETRANSMITS,). ipv4, ipv6: their
+    times. untimed: finished by SYN cookies, in no histogram. approximate: of the times, so many are the least possible.
+    synack_retransmits: SYN-ACKs sent again, to whoever. arrivals: requests put into the SYN queue; given_up: taken out
+    of it unfinished (time ran out, reset or released); None where that could not be counted.
+    """
+
+    seconds: float
+    by_retransmits: NDArray[np.int64]
+    ipv4: Histogram
+    ipv6: Histogram
+    completed_ipv4: int
+    untimed: int
+    approximate: int
+    synack_retransmits: int
+    arrivals: int | None
+    given_up: int | None
+
+    @property
+    def completed(self) -> int:
+        """How many finished."""
+        return int(self.by_retransmits.sum())
+
+    @property
+    def completed_ipv6(self) -> int:
+        """How many of them by IPv6."""
+        return self.completed - self.completed_ipv4
+
+    @property
+    def retransmitted(self) -> int:
+        """How many finished that needed the SYN-ACK again."""
+        return int(self.by_retransmits[1:].sum())
+
+    @property
+    def times(self) -> Histogram:
+        """IPv4 and IPv6 together."""
+        return self.ipv4 + self.ipv6
+
+    def per_s(self, count: int | None) -> float | None:
+        """A count as a rate; None stays None."""
+        return None if count is None else count / self.seconds if self.seconds > 0 else 0.0
+
+
+def collect(reading: Reading, rows: NDArray[np.intp] | slice = slice(None)) -> Handshakes:
+    """These rows of a difference, added up."""
+    keys, counters = reading.keys[rows], reading.counters[rows]
+    is_v4 = keys["ipv4"] != 0
+    return Handshakes(
+        seconds=reading.seconds,
+        by_retransmits=counters["by_retransmits"].sum(axis=0).astype(np.int64),
+        ipv4=_histogram(counters[is_v4]),
+        ipv6=_histogram(counters[~is_v4]),
+        completed_ipv4=int(counters["by_retransmits"][is_v4].sum()),
+        untimed=int(counters["untimed"].sum()),
+        approximate=int(counters["approximate"].sum()),
+        synack_retransmits=int(counters["synack_retransmits"].sum()),
+        arrivals=int(counters["arrivals"].sum()) if reading.arrivals else None,
+        given_up=int(counters["given_up"].sum()) if reading.given_up else None,
+    )
+
+
+def _histogram(counters: NDArray[Any]) -> Histogram:
+    return Histogram(
+        counters["times"].sum(axis=0).astype(np.int64),
+        float(counters["sum_us"].sum()) * 1e-6,
+        float(counters["max_us"].max(initial=0)) * 1e-6,
+    )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ListenerHandshakes:
+    """One listener, or one SO_REUSEPORT group of `members`, and its handshakes; members 0: it is gone, or never was (a
+    simultaneous open).
+    """
+
+    family: int
+    address: str
+    port: int
+    ifindex: int
+    members: int
+    processes: tuple[Process, ...]
+    handshakes: Handshakes
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class NetnsHandshakes:
+    """One namespace: all its handshakes, and by listener, the busiest first."""
+
+    netns: str
+    netns_inode: int
+    lives_in: str
+    all: Handshakes
+    listeners: tuple[ListenerHandshakes, ...]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Observed:
+    """What finished on this machine in `seconds` from `time` (since 1970) on.
+
+    interrupted: ended before the time asked for. missing: what could not be counted, and why. unfit: events that found
+    no room to be counted in. skipped: a line for each namespace whose listeners could not be read.
+    """
+
+    time: float
+    host: str
+    kernel: str
+    seconds: float
+    interrupted: bool
+    missing: tuple[str, ...]
+    unfit: int
+    namespaces: tuple[NetnsHandshakes, ...]
+    skipped: tuple[str, ...]
+
+
+def requests_of(keys: NDArray[Any]) -> NDArray[Any]:
+    """The keys as rows of dtype REQUEST, as far as filters and the join look at them."""
+    rows = np.zeros(len(keys), dtype=REQUEST)
+    for name, source in (("family", "family"), ("local_port", "port"), ("ifindex", "ifindex")):
+        rows[name] = keys[source]
+    rows["local_address"] = keys["address"]
+    return rows
+
+
+def chosen(reading: Reading, filter: Filter) -> Reading:
+    """A reading with only the keys whose listener a filter lets through."""
+    wanted = Filter(listeners=filter.listeners)
+    rows = requests_of(reading.keys)
+    keep = wanted.mask(rows, np.zeros(len(rows), dtype=np.float32))
+    return Reading(
+        reading.monotonic_s,
+        reading.seconds,
+        reading.keys[keep],
+        reading.counters[keep],
+        reading.unfit,
+        reading.arrivals,
+        reading.given_up,
+    )
+
+
+def by_listener(
+    reading: Reading,
+    netns_inode: int,
+    listeners: NDArray[Any] | None = None,
+    owners: Mapping[int, Iterable[Process]] | None = None,
+    *,
+    netns: str = "",
+    lives_in: str = "",
+) -> NetnsHandshakes:
+    """One namespace of a difference, its handshakes joined to its L listeners (dtype LISTENER) as the kernel does.
+
+    Those of a listener that is gone stand under the address they came to, with members 0.
+    """
+    places = np.flatnonzero(reading.keys["netns"] == netns_inode)
+    requests = requests_of(reading.keys[places])
+    rows = np.zeros(0, dtype=LISTENER) if listeners is None else listeners
+    groups = join.groups(rows)
+    group_of = join.assign(requests, groups)
+    found = []
+    for i, group in enumerate(groups):
+        if len(mine := places[group_of == i]):
+            inodes = rows["inode"][list(group.rows)].tolist()
+            who = {p.pid: p for inode in inodes for p in (owners or {}).get(inode, ())}
+            name = address_text(group.family, group.address)
+            found.append(_row(reading, mine, group.family, name, group, tuple(who[pid] for pid in sorted(who))))
+    lost: dict[tuple[int, bytes, int, int], list[int]] = {}
+    for place in places[group_of == join.NONE]:
+        key = reading.keys[place]
+        end = (int(key["family"]), bytes(key["address"]), int(key["port"]), int(key["ifindex"]))
+        lost.setdefault(end, []).append(int(place))
+    for (family, address, port, ifindex), mine in lost.items():
+        gone = join.Group(family, address, port, ifindex, ())
+        found.append(_row(reading, np.array(mine), family, address_text(family, address), gone, ()))
+    found = [one for one in found if _any(one.handshakes)]
+    found.sort(key=lambda one: (-one.handshakes.completed, -(one.handshakes.arrivals or 0), one.port, one.address))
+    return NetnsHandshakes(netns, netns_inode, lives_in, collect(reading, places), tuple(found))
+
+
+def _row(
+    reading: Reading, mine: NDArray[Any], family: int, address: str, group: join.Group, who: tuple[Process, ...]
+) -> ListenerHandshakes:
+    return ListenerHandshakes(family, address, group.port, group.ifindex, len(group.rows), who, collect(reading, mine))
+
+
+def _any(one: Handshakes) -> bool:
+    return bool(one.completed or one.arrivals or one.given_up or one.synack_retransmits)

@@ -1,0 +1,61 @@
+"""What a release counts while it runs, and the one place where it destroys."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from socket import socket
+from typing import Any
+
+from numpy.typing import NDArray
+
+from halfopen.act import destroy
+from halfopen.kernel import sockdiag
+
+
+@dataclass(slots=True)
+class Tally:
+    """The counts of `core.actions.Released`, as they grow.
+
+    held: the door was held. notes: what was done in another way than usual, and what follows.
+    """
+
+    matched: int = 0
+    released: int = 0
+    gone: int = 0
+    failed: int = 0
+    left: int = 0
+    spared: int = 0
+    held: bool = False
+    windows_s: list[float] = field(default_factory=list)
+    interrupted: bool = False
+    problems: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+    def destroy(self, kill: socket, victims: NDArray[Any], read_at: float) -> None:
+        """Destroy N requests (dtype REQUEST) that were looked at at `read_at`, and count what became of them."""
+        counts = destroy.destroy(kill, victims)
+        self.windows_s.append(time.monotonic() - read_at)
+        self.released += counts.released
+        self.gone += counts.gone
+        self.failed += counts.failed
+        if counts.failed:
+            note = f"the kernel refused to destroy some: {os.strerror(counts.errno)}"
+            if note not in self.problems:
+                self.problems.append(note)
+
+
+def slices(code: bytes, tally: Tally) -> Iterator[tuple[float, NDArray[Any]]]:
+    """Slices of a dump, each with the time before which its content cannot have been read."""
+    # A socket of its own for each look: one that was broken off answers EBUSY to the next.
+    with sockdiag.open_socket() as look:
+        # The kernel fills the next slice while it hands out the last one: a slice is as old as the recv() before its
+        # own.
+        filled = asked = time.monotonic()
+        for part in sockdiag.slices(look, code, stretch=0):
+            tally.interrupted |= part.interrupted
+            for rows in part.parts:
+                yield filled, rows
+            filled, asked = asked, time.monotonic()

@@ -1,0 +1,132 @@
+"""The door: held for chosen half-open connections, it keeps them from finishing their handshake (bpf/door.bpf.c).
+
+The program is attached to the root of the cgroup tree by a link. So it sees the packets of every listener there is, all
+SO_REUSEPORT members and containers included, displaces no filter of any application, and is taken off by the kernel
+when the link's descriptor goes: with `close`, or with the process, however that ends.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+import platform
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from halfopen.core.errors import KernelError, Unsupported
+from halfopen.core.units import V4_MAPPED
+from halfopen.kernel.bpf.loader import Loaded
+from halfopen.wire import bpf_records
+
+# So many connections at a time; each takes about 100 bytes of the kernel's memory.
+CAPACITY: Final = 256 * 1024
+_MOUNTS: Final = "/proc/self/mountinfo"
+_ROOT_INODE: Final = 1
+_INET6: Final = 10
+_MEMBARRIER_GLOBAL: Final = 1
+# asm/unistd.h; there is no wrapper in libc.
+_SYS_MEMBARRIER: Final = {"x86_64": 324, "aarch64": 283, "riscv64": 283, "ppc64le": 365, "loongarch64": 283}
+
+
+def _root_cgroup() -> int:
+    """A descriptor of the root of the cgroup2 tree. Raises: Unsupported where it cannot be seen."""
+    try:
+        with open(_MOUNTS, encoding="utf-8", errors="surrogateescape") as f:
+            lines = [line.split() for line in f]
+    except OSError:
+        lines = []
+    for words in lines:
+        if words[words.index("-") + 1] == "cgroup2":
+            path = words[4].encode("ascii", "surrogateescape").decode("unicode_escape")
+            try:
+                fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            except OSError:
+                continue
+            # In a container the mount shows a part of the tree, and other listeners would be out of reach.
+            if os.fstat(fd).st_ino == _ROOT_INODE:
+                return fd
+            os.close(fd)
+    raise Unsupported("cgroup2", "the root of the cgroup2 tree cannot be seen from here")
+
+
+def keys(requests: NDArray[Any]) -> NDArray[Any]:
+    """What N requests (dtype REQUEST) are known by at the door: (N,) dtype `bpf_records.DOOR_KEY`."""
+    found = np.zeros(len(requests), dtype=bpf_records.DOOR_KEY)
+    v4 = requests["family"] != _INET6
+    mapped = int.from_bytes(V4_MAPPED[8:], "big") << 32
+    for ours, high, low, address in (
+        ("local", "local_high", "local_low", "local_v4"),
+        ("remote", "remote_high", "remote_low", "remote_v4"),
+    ):
+        found[f"{ours}_high"] = np.where(v4, 0, requests[high])
+        found[f"{ours}_low"] = np.where(v4, requests[address].astype(np.uint64) | np.uint64(mapped), requests[low])
+    found["local_port"] = requests["local_port"]
+    found["remote_port"] = requests["remote_port"]
+    return found
+
+
+class Door:
+    """The loaded and attached program, open for all until `hold`. Close it, or use it as a context manager."""
+
+    def __init__(self, capacity: int = CAPACITY) -> None:
+        """capacity: how many connections it can be held for at a time.
+
+        Raises: Unsupported, NotPermitted, KernelError."""
+        self.capacity = capacity
+        self._barrier()
+        cgroup = _root_cgroup()
+        try:
+            self._loaded = Loaded("door", {"door_key": bpf_records.DOOR_CHECKED}, sizes={"held": capacity})
+            try:
+                self._turned_away = self._loaded.variable("turned_away", "<u8")
+                self._loaded.attach_cgroup("door", cgroup)
+            except BaseException:
+                self._loaded.close()
+                raise
+        finally:
+            os.close(cgroup)
+
+    def __enter__(self) -> Door:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Take the program off: the door is gone."""
+        self._loaded.close()
+
+    @property
+    def turned_away(self) -> int:
+        """Packets of held connections that came meanwhile."""
+        return int(self._turned_away[0])
+
+    def hold(self, held: NDArray[Any]) -> None:
+        """Hold the door for N connections (dtype `DOOR_KEY`, at most CAPACITY): from the return on none can finish.
+
+        Raises: KernelError.
+        """
+        self._loaded.update_batch("held", held, np.ones(len(held), dtype=np.uint8))
+        # What was let in before may still be on its way through the handshake, on another CPU.
+        self._barrier()
+
+    def let_go(self, held: NDArray[Any]) -> None:
+        """Open the door again for these. Raises: KernelError."""
+        self._loaded.delete_batch("held", held)
+
+    @staticmethod
+    def _barrier() -> None:
+        """Wait until all packets that were being taken in are through (synchronize_rcu())."""
+        number = _SYS_MEMBARRIER.get(platform.machine())
+        if number is None:
+            raise Unsupported("membarrier", f"no membarrier() known for {platform.machine()}")
+        libc = ctypes.CDLL(None, use_errno=True)
+        if libc.syscall(number, _MEMBARRIER_GLOBAL, 0, 0) == 0:
+            return
+        code = ctypes.get_errno()
+        if code in (errno.EINVAL, errno.ENOSYS, errno.EPERM):
+            raise Unsupported("membarrier", "this kernel does not offer membarrier(MEMBARRIER_CMD_GLOBAL)")
+        raise KernelError("membarrier", code)
