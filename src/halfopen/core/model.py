@@ -81,7 +81,8 @@ class Model:
     half_open, deferred: request sockets by kind (deferred ones finished their handshake). full: sockets in true
     SYN_RECV. orphans: half-open ones whose listener is gone. arrivals_per_s: half-open ones that came in the last
     second. listeners: all, the fullest first. ages_s (N,) and is_deferred (N,) go with sample.requests; listener_of
-    (N,) is the place of a request's listener in join order. rates: counters per second since the previous Sample; None
+    (N,) is the place of a request's listener in join order. With a Sample of depths only, half_open is what the queues
+    hold, and there are no ages, sources or deferred ones. rates: counters per second since the previous Sample; None
     without one.
     """
 
@@ -130,7 +131,7 @@ def build(sample: Sample, previous: Sample | None = None, *, top: int = 10) -> M
     views = _listener_views(sample, columns, is_deferred, deferring, retries, cap_s)
     return Model(
         sample=sample,
-        half_open=half_open,
+        half_open=sum(v.half_open for v in views) if sample.depths else half_open,
         deferred=len(waiting) - half_open,
         full=sample.full,
         orphans=int(np.count_nonzero((columns.group_of == join.NONE) & waiting)),
@@ -261,6 +262,9 @@ def _view(
     young = profile[0] if profile else 0
     queue = _queue(sample, group, len(ages) + deferred, young, retries)
     known = [o for inode in rows["inode"].tolist() if (o := sample.options.get(inode)) is not None]
+    half_open = len(ages)
+    if sample.depths and queue.length is not None and queue.young is not None:
+        half_open, young = queue.length, queue.young
     processes = {p.pid: p for inode in rows["inode"].tolist() for p in sample.owners.get(inode, ())}
     return ListenerView(
         family=group.family,
@@ -269,7 +273,7 @@ def _view(
         ifindex=group.ifindex,
         members=len(rows),
         processes=tuple(processes[pid] for pid in sorted(processes)),
-        half_open=len(ages),
+        half_open=half_open,
         deferred=deferred,
         young=young,
         retransmits=tuple(profile),

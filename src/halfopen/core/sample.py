@@ -135,7 +135,7 @@ class Sample:
     255 where unknown; None when /proc/net/tcp was not asked. filtered: the request sockets are only those a filter let
     through. columns: the same requests as the Model wants them; None: to be worked out from `requests`, which may be
     empty when columns are there. queues: (L,) QUEUES, None when
-    they could not be read.
+    they could not be read. depths: only the queues were read, no request.
     """
 
     netns: str
@@ -154,6 +154,7 @@ class Sample:
     timeouts: NDArray[Any] | None = None
     columns: Columns | None = None
     queues: NDArray[Any] | None = None
+    depths: bool = False
     netns_path: str = ""
     lives_in: str = ""
     kernel: str = ""

@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
+from typing import Final
 
 import numpy as np
 
@@ -53,6 +54,10 @@ class Trouble:
 Report = Reading | Decided | Did | Trouble
 
 
+# Reading every request may take this share of the time at most; in between the depths of the queues tell how many.
+_CENSUS_SHARE: Final = 0.05
+
+
 @dataclass(slots=True)
 class Watch:
     """A watch over one namespace (None: the process's own) or, with `everywhere`, over all there are at each reading.
@@ -73,6 +78,7 @@ class Watch:
     _state: State = State()
     _previous: dict[int, Sample] = field(default_factory=dict)
     _troubled: dict[str, str] = field(default_factory=dict)
+    _whole_again_at: dict[int, float] = field(default_factory=dict)
 
     def run(self) -> Iterator[Report]:
         """Watch, yielding what happens as it happens. Raises: HalfopenError when the very first reading is
@@ -108,10 +114,17 @@ class Watch:
         previous = self._previous.get(ns.inode)
         sample = self._read(ns, previous)
         model = build(sample, previous, top=3)
+        state, actions = step(self._state, self._seen(model), self.policy)
+        wanted = self.policy.release is not None or self._due(ns)
+        if sample.depths and (actions or (model.half_open and wanted)):
+            # An alarm is to say why, and a release needs ages.
+            sample = self._read(ns, previous, whole=True)
+            model = build(sample, previous, top=3)
+            state, actions = step(self._state, self._seen(model), self.policy)
         # For the rates of the next reading the counters are enough; a million rows need not be kept.
         self._previous[ns.inode] = replace(sample, requests=sample.requests[:0], columns=None)
         yield Reading(model)
-        self._state, actions = step(self._state, self._seen(model), self.policy)
+        self._state = state
         for action in actions:
             if isinstance(action, Release):
                 outcome = self.executor.release(action, ns, stop=self.stop)
@@ -120,15 +133,26 @@ class Watch:
             else:
                 yield Decided(model, action)
 
-    def _read(self, ns: Netns, previous: Sample | None) -> Sample:
-        """Read a namespace; who listens is looked up again only when the listeners changed."""
+    def _due(self, ns: Netns) -> bool:
+        """Whether every request may be read again."""
+        return time.monotonic() >= self._whole_again_at.get(ns.inode, 0.0)
+
+    def _read(self, ns: Netns, previous: Sample | None, *, whole: bool = False) -> Sample:
+        """Read a namespace; who listens is looked up again only when the listeners changed.
+
+        First the depths of its queues, unless `whole`: without any half-open connection they say it all.
+        """
         # Rows are for the release's filter alone.
-        wish = reader.Wish(rows=self.policy.release is not None)
+        wish = reader.Wish(rows=self.policy.release is not None, depths=not whole and previous is not None)
+        began = time.monotonic()
+        sample = reader.read(ns, wish, with_owners=previous is None)
+        if not sample.depths:
+            now = time.monotonic()
+            self._whole_again_at[ns.inode] = now + (now - began) * (1 / _CENSUS_SHARE - 1)
         if previous is None:
-            return reader.read(ns, wish)
-        sample = reader.read(ns, wish, with_owners=False)
+            return sample
         if set(sample.listeners["inode"].tolist()) != set(previous.listeners["inode"].tolist()):
-            return reader.read(ns, wish)
+            return reader.read(ns, replace(wish, depths=False))
         return replace(
             sample,
             owners=previous.owners,

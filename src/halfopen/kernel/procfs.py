@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from halfopen.core.errors import NotPermitted, Unsupported
+from halfopen.core.sample import REQUEST
 from halfopen.wire import procnet
 
 # The calling thread's own: the main thread's may be another namespace's.

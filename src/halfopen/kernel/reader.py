@@ -34,18 +34,21 @@ class _Sockets:
     completeness: Completeness
     looked_at: tuple[float, float]
     timeouts: NDArray[Any] | None = None
+    depths: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Wish:
     """What is to be read. chosen: leave out what its listeners and sources rule out. rows: keep the requests' rows.
 
-    source: "auto", or one of SOURCES to insist on.
+    source: "auto", or one of SOURCES to insist on. depths: the two queues of each listener will do, where they can be
+    read and tell the number of half-open connections; the requests are read where not.
     """
 
     chosen: Filter | None = None
     rows: bool = True
     source: str = "auto"
+    depths: bool = False
 
     def builder(self, listeners: NDArray[Any], settings: dict[str, int]) -> Builder:
         """What collects the requests."""
@@ -74,6 +77,18 @@ def _by_bpf(wish: Wish, settings: dict[str, int]) -> _Sockets:
         builder.add(rows, ages_s=ages, is_deferred=is_deferred)
     completeness = Completeness("bpf", shaken, (), notes)
     return _Sockets(builder.take(), builder.take_rows(), listeners, queues, census.full, completeness, looked_at)
+
+
+def _by_pulse(wish: Wish, settings: dict[str, int]) -> _Sockets | None:
+    """The queues alone; None where they do not tell how many are half-open (deferred ones are in them too)."""
+    looked_at = time.monotonic(), time.time()
+    with sockdiag.open_socket() as s:
+        listeners, shaken = sockdiag.listeners(s)
+    queues, _ = _queues(listeners, insist=True)
+    if queues is None or not queues["known"].all() or (queues["syn_queue"][queues["defer_accept"] > 0] > 0).any():
+        return None
+    columns = wish.builder(listeners, settings).take()
+    return _Sockets(columns, None, listeners, queues, 0, Completeness("bpf", shaken), looked_at, depths=True)
 
 
 def _queues(listeners: NDArray[Any], *, insist: bool) -> tuple[NDArray[Any] | None, tuple[str, ...]]:
@@ -145,6 +160,13 @@ def read_sockets(wish: Wish, settings: dict[str, int]) -> _Sockets:
     if wish.source == "proc":
         return _by_proc(wish, settings, "asked to")
     notes: tuple[str, ...] = ()
+    if wish.depths and wish.source in ("auto", "bpf"):
+        try:
+            found_depths = _by_pulse(wish, settings)
+        except HalfopenError:
+            found_depths = None  # the whole reading says why
+        if found_depths is not None:
+            return found_depths
     if wish.source != "diag":
         try:
             return _by_bpf(wish, settings)
@@ -202,6 +224,7 @@ def read(ns: Netns | None = None, wish: Wish = Wish(), *, with_owners: bool = Tr
         listeners=sockets.listeners,
         queues=sockets.queues,
         full=sockets.full,
+        depths=sockets.depths,
         owners=owners,
         options=options,
         counters=counters,

@@ -170,6 +170,12 @@ def summary(out: Console, models: list[Model], verdicts: list[Verdict], skipped:
         out.print(Text(f"  - {line}", style="dim"))
 
 
+def _way(outcome: Released) -> str:
+    if outcome.held:
+        return "none of them could complete meanwhile (door held)"
+    return f"{outcome.window_ms:.1f} ms between look and release (at most {outcome.window_max_ms:.1f} ms)"
+
+
 def released(out: Console, outcome: Released) -> None:
     """What a release came to, or what it would."""
     what = outcome.action.filter.describe()
@@ -179,8 +185,7 @@ def released(out: Console, outcome: Released) -> None:
         out.print(f"{plural(outcome.released, 'half-open connection')} released ({what})")
         out.print(
             f"matched {outcome.matched:,}, gone meanwhile {outcome.gone:,}, failed {outcome.failed:,}, "
-            f"left {outcome.left:,}; {outcome.seconds:.2f} s, {outcome.window_ms:.1f} ms between look and release "
-            f"(at most {outcome.window_max_ms:.1f} ms)"
+            f"left {outcome.left:,}; {outcome.seconds:.2f} s, {_way(outcome)}"
         )
         if outcome.resets:
             out.print(
@@ -189,5 +194,5 @@ def released(out: Console, outcome: Released) -> None:
             )
     if outcome.spared:
         out.print(f"{outcome.spared:,} left alone: deferred-accept, or not yet certain not to be")
-    for problem in outcome.problems:
-        out.print(problem)
+    for line in (*outcome.problems, *outcome.notes):
+        out.print(line)

@@ -73,8 +73,9 @@ class Text:
             return []
         change = "" if last is None else f" ({model.half_open - last[0]:+,})"
         line = f"{_clock(model.sample.wall_s)}  {self._where(name)}{model.half_open:,} half-open{change}"
-        if model.half_open:
+        if model.half_open and not model.sample.depths:
             line += f", oldest {show_duration(round(model.oldest_s, 1))}, new {model.arrivals_per_s:,}/s"
+        if model.half_open:
             fullest = max(model.listeners, key=lambda v: v.fill or 0.0, default=None)
             if fullest is not None and fullest.fill:
                 line += f", {listener_name(fullest)} {fullest.fill:.0%} full"
@@ -153,8 +154,9 @@ class Json:
             netns=model.sample.netns,
             half_open=model.half_open,
             deferred=model.deferred,
-            oldest_s=round(model.oldest_s, 3),
-            arrivals_per_s=model.arrivals_per_s,
+            oldest_s=None if model.sample.depths else round(model.oldest_s, 3),
+            arrivals_per_s=None if model.sample.depths else model.arrivals_per_s,
+            depths=model.sample.depths,
             accept_queue=sum(v.accept_queue for v in model.listeners),
             rates_per_s={name: round(rates[name], 3) for name in names if name in rates},
             whole=model.sample.completeness.whole,
