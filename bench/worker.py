@@ -53,15 +53,56 @@ def floor() -> Call:
 
 
 def snapshot() -> Call:
-    """`halfopen.snapshot()` as a program calls it: everything `status` shows, by listener and by /24."""
+    """`halfopen.snapshot()` without rows: everything `status` shows, by listener and by /24."""
+    return _snapshot("auto")
+
+
+def snapshot_diag() -> Call:
+    """The same by sock_diag alone."""
+    return _snapshot("diag")
+
+
+def _snapshot(source: str) -> Call:
     import halfopen
 
     def call() -> Result:
-        model = halfopen.snapshot()
+        model = halfopen.snapshot(rows=False, source=source)
         assert sum(v.half_open for v in model.listeners) == model.half_open
         return {"count": model.half_open, "distinct": model.distinct_sources}
 
     return call
+
+
+def census() -> Call:
+    """Every request socket by the eBPF iterator, its records parsed, nothing kept."""
+    from halfopen.kernel.bpf.census import Census
+
+    program = Census()
+
+    def call() -> Result:
+        return {"count": sum(len(part.rows) for part in program.read())}
+
+    return call
+
+
+def bytes_of_census() -> Call:
+    """The same, read into one buffer and thrown away: what the kernel takes for it."""
+    from halfopen.kernel.bpf.census import Census
+    from halfopen.wire.bpf_records import CENSUS_SHORT
+
+    program = Census()
+    buffer = bytearray(_BUFFER)
+
+    def call() -> Result:
+        return {"count": program.drain(buffer) // CENSUS_SHORT.itemsize}
+
+    return call
+
+
+def release_narrow() -> Call:
+    """`halfopen.release(all=True)` without eBPF, through the narrow window."""
+    os.environ["HALFOPEN_REFUSE_BPF"] = "all"
+    return release()
 
 
 def release() -> Call:
@@ -75,6 +116,24 @@ def release() -> Call:
         return {"count": done.released, "record": done.as_record()}
 
     return call
+
+
+def release_old() -> Call:
+    """`halfopen.release(older_than=1)`."""
+    import halfopen
+
+    halfopen.release(all=True, dry_run=True)
+
+    def call() -> Result:
+        return {"count": halfopen.release(older_than=1.0, reason="benchmark").released}
+
+    return call
+
+
+def release_old_narrow() -> Call:
+    """The same without eBPF, through the narrow window."""
+    os.environ["HALFOPEN_REFUSE_BPF"] = "all"
+    return release_old()
 
 
 def proc() -> Call:
@@ -111,7 +170,21 @@ def pyroute2() -> Call:
 
 
 CALLS: Final[dict[str, Callable[[], Call]]] = {
-    f.__name__: f for f in (floor, snapshot, release, proc, psutil, pyroute2)
+    f.__name__: f
+    for f in (
+        floor,
+        snapshot,
+        snapshot_diag,
+        census,
+        bytes_of_census,
+        release,
+        release_narrow,
+        release_old,
+        release_old_narrow,
+        proc,
+        psutil,
+        pyroute2,
+    )
 }
 
 

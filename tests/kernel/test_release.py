@@ -193,14 +193,17 @@ def test_gone_meanwhile_is_not_called_released(lab: Lab, audit: Path) -> None:
     assert (second.released, second.gone, second.failed) == (4, 6, 0)
 
 
-def test_look_and_destroy_stay_about_a_millisecond_apart(lab: Lab, audit: Path) -> None:
+def test_look_and_destroy_stay_about_a_millisecond_apart(lab: Lab, audit: Path, way: str) -> None:
     web = lab.server.listen(8080, backlog=200_000)
     lab.client.half_open(web, 20_000).settled()
     outcome = halfopen.release(all=True, netns=lab.server.netns_path)
     # About one on a machine with nothing else to do (make bench); what is held here is that it is slices, not the
     # whole.
-    assert 0 < outcome.window_ms < 1000 * outcome.seconds / 10
-    assert outcome.window_ms <= outcome.window_max_ms
+    if way == "narrow":
+        assert 0 < outcome.window_ms < 1000 * outcome.seconds / 10
+        assert outcome.window_ms <= outcome.window_max_ms
+    else:
+        assert outcome.window_ms == outcome.window_max_ms == 0  # there is no window
 
 
 def test_a_second_look_sees_what_completed_meanwhile(lab: Lab) -> None:

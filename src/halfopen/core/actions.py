@@ -27,7 +27,7 @@ class Released:
     connections that can have been hit; None when it could not be read. left: matching ones seen by the look afterwards.
     spared: deferred-accept requests that the filter would have matched. held: the door was held, so that no
     connection could complete between look and destroy and be hit. window_ms, window_max_ms: the usual (median)
-    and the longest time between look and destroy. problems: what was not complete. notes:
+    and the longest time between look and destroy, 0 with the door held. problems: what was not complete. notes:
     what was done in another way than usual, and what follows.
     """
 

@@ -9,7 +9,6 @@ which the dump leaves out.
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from socket import socket
@@ -68,10 +67,11 @@ class _Held:
     """The connections the door is held for, and which of them were met again."""
 
     def __init__(self, victims: NDArray[Any]) -> None:
-        self.keys = keys(victims)
-        self.hashes = _hashes(self.keys)
-        order = np.argsort(self.hashes, kind="stable")
-        self.keys, self.hashes, self.rows = self.keys[order], self.hashes[order], victims[order]
+        found = keys(victims)
+        hashes = _hashes(found)
+        self._order = np.argsort(hashes)
+        self.keys, self._hashes = found[self._order], hashes[self._order]
+        self._victims, self._retransmits = victims, victims["retransmits"][self._order]
         self.met = np.zeros(len(victims), dtype=bool)
 
     def among(self, rows: NDArray[Any]) -> NDArray[Any]:
@@ -80,15 +80,15 @@ class _Held:
         One that is younger than the one that was held (the same client, again) has fewer retransmissions.
         """
         theirs = keys(rows)
-        at = np.minimum(np.searchsorted(self.hashes, _hashes(theirs)), len(self.hashes) - 1)
+        at = np.minimum(np.searchsorted(self._hashes, _hashes(theirs)), len(self.met) - 1)
         same = (self.keys[at] == theirs) & ~self.met[at]
-        same &= rows["retransmits"] >= self.rows["retransmits"][at]
+        same &= rows["retransmits"] >= self._retransmits[at]
         self.met[at[same]] = True
         return rows if same.all() else rows[same]
 
     def missing(self) -> NDArray[Any]:
         """Those not met yet, by address alone."""
-        rows = self.rows[~self.met]
+        rows = self._victims[self._order[~self.met]]
         rows["cookie"] = _NO_COOKIE
         return rows
 
@@ -124,38 +124,38 @@ def run(kill: socket, census: Census, chosen: Filter, tally: Tally, stop: thread
     with _door(min(found, CAPACITY)) as door:
         tally.held = True
         for _ in range(MAX_ROUNDS + found // CAPACITY):
-            _round(kill, door, victims[: door.capacity], code, tally, stop)
+            held = _Held(victims[: door.capacity])
+            door.hold(held.keys)
+            _release(kill, held, code, tally, stop)
             if stop.is_set():
                 break
             victims, found = _victims(census, chosen, tally, CAPACITY)
             if not found:
                 return
+            door.let_go(held.keys)
     _, tally.left = _victims(census, chosen, tally, None)
 
 
-def _round(kill: socket, door: Door, victims: NDArray[Any], code: bytes, tally: Tally, stop: threading.Event) -> None:
-    held = _Held(victims)
-    tally.matched += len(victims)
-    door.hold(held.keys)
-    try:
-        for _ in range(_DUMPS):
-            for read_at, rows in slices(code, tally):
-                if stop.is_set():
-                    break
-                mine = held.among(rows)
-                if len(mine):
-                    tally.destroy(kill, mine, read_at)
-            if stop.is_set() or np.count_nonzero(~held.met) <= _ONE_BY_ONE:
+def _release(kill: socket, held: _Held, code: bytes, tally: Tally, stop: threading.Event) -> None:
+    """Destroy those of the held ones that are half-open still."""
+    tally.matched += len(held.keys)
+    for _ in range(_DUMPS):
+        # In long stretches: with the door held it does not matter how old a look is.
+        for _, rows in slices(code, tally, stretch=None):
+            if stop.is_set():
                 break
-        rest = held.missing()
-        if stop.is_set():
-            tally.matched -= len(rest)
-            return
-        for start in range(0, len(rest), destroy.BATCH):
-            batch, read_at = rest[start : start + destroy.BATCH], time.monotonic()
-            still = destroy.look_again(kill, batch)
-            tally.gone += len(batch) - len(still)
-            if len(still):
-                tally.destroy(kill, still, read_at)
-    finally:
-        door.let_go(held.keys)
+            mine = held.among(rows)
+            if len(mine):
+                tally.destroy(kill, mine)
+        if stop.is_set() or np.count_nonzero(~held.met) <= _ONE_BY_ONE:
+            break
+    rest = held.missing()
+    if stop.is_set():
+        tally.matched -= len(rest)
+        return
+    for start in range(0, len(rest), destroy.BATCH):
+        batch = rest[start : start + destroy.BATCH]
+        still = destroy.look_again(kill, batch)
+        tally.gone += len(batch) - len(still)
+        if len(still):
+            tally.destroy(kill, still)

@@ -59,6 +59,7 @@ class _Scene:
 
     def prepare(self) -> None:
         """Ask for the timeouts before a pass that needs them, never between a look and its destroy."""
+        self.exact = self.exact and timeouts.affordable(0, 0.0)
         if self.exact or self.wanting:
             self._asked_at = time.monotonic()
             self._table = timeouts.read()

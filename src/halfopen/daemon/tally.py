@@ -34,10 +34,14 @@ class Tally:
     problems: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
-    def destroy(self, kill: socket, victims: NDArray[Any], read_at: float) -> None:
-        """Destroy N requests (dtype REQUEST) that were looked at at `read_at`, and count what became of them."""
+    def destroy(self, kill: socket, victims: NDArray[Any], read_at: float | None = None) -> None:
+        """Destroy N requests (dtype REQUEST) and count what became of them.
+
+        read_at: when they were looked at, where that leaves a window in which they may have completed.
+        """
         counts = destroy.destroy(kill, victims)
-        self.windows_s.append(time.monotonic() - read_at)
+        if read_at is not None:
+            self.windows_s.append(time.monotonic() - read_at)
         self.released += counts.released
         self.gone += counts.gone
         self.failed += counts.failed
@@ -47,14 +51,17 @@ class Tally:
                 self.problems.append(note)
 
 
-def slices(code: bytes, tally: Tally) -> Iterator[tuple[float, NDArray[Any]]]:
-    """Slices of a dump, each with the time before which its content cannot have been read."""
+def slices(code: bytes, tally: Tally, *, stretch: int | None = 0) -> Iterator[tuple[float, NDArray[Any]]]:
+    """Slices of a dump, each with the time before which its content cannot have been read.
+
+    stretch: 0 for each recv() on its own, as fresh as can be; None for long ones.
+    """
     # A socket of its own for each look: one that was broken off answers EBUSY to the next.
     with sockdiag.open_socket() as look:
         # The kernel fills the next slice while it hands out the last one: a slice is as old as the recv() before its
         # own.
         filled = asked = time.monotonic()
-        for part in sockdiag.slices(look, code, stretch=0):
+        for part in sockdiag.slices(look, code, stretch=stretch):
             tally.interrupted |= part.interrupted
             for rows in part.parts:
                 yield filled, rows

@@ -15,9 +15,9 @@ from halfopen.core.errors import HalfopenError
 from halfopen.core.timing import UNKNOWN
 from halfopen.kernel import procfs
 
-# /proc/net/tcp is text, written and read socket by socket: below these numbers that takes milliseconds.
+# /proc/net/tcp is text, written and read socket by socket: below these numbers that takes some tens of milliseconds at most.
 MAX_REQUESTS: Final = 4096
-MAX_SOCKETS: Final = 20_000
+MAX_SOCKETS: Final = 4096
 MAX_DUMP_S: Final = 0.05
 
 Key = tuple[int, bytes, bytes, int, int]
@@ -25,7 +25,7 @@ Table = dict[Key, int]
 
 
 def affordable(requests: int, dump_s: float) -> bool:
-    """Whether asking /proc/net/tcp of the calling thread's namespace costs milliseconds at most.
+    """Whether asking /proc/net/tcp of the calling thread's namespace costs some tens of milliseconds at most.
 
     dump_s: how long a dump of these requests took. It walks the hash that all namespaces share, as /proc does.
     """

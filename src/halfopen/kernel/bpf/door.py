@@ -22,7 +22,7 @@ from halfopen.kernel.bpf.loader import Loaded
 from halfopen.wire import bpf_records
 
 # So many connections at a time; each takes about 100 bytes of the kernel's memory.
-CAPACITY: Final = 256 * 1024
+CAPACITY: Final = 512 * 1024
 _MOUNTS: Final = "/proc/self/mountinfo"
 _ROOT_INODE: Final = 1
 _INET6: Final = 10

@@ -1,0 +1,171 @@
+"""The adversary: slow clients whose handshakes complete at random moments while releases run without a pause.
+
+How many connections that had completed are reset, and what it does to clients that are nobody's victims.
+Alone: python bench/adversary.py [CLIENTS] [ROUNDS]
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+if __name__ == "__main__":
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "src"))
+
+from inside import BenchError, Inside
+from reading import PORT
+from still import say
+
+from halfopen.lab import Lab
+
+OLDER_THAN_S: Final = 1.0
+# Handshakes take up to this long, evenly spread: about half of the clients become victims.
+_SPREAD_S: Final = 2.0
+_RATE: Final = 5_000
+SS_KILL: Final = ["ss", "-HntK", "state", "syn-recv"]
+NOTHING: Final = "no release"
+# Connects one after the other and says how long each took; runs in the client's namespace.
+_PROBE: Final = """
+import json, socket, sys, time
+took = []
+print("ready", flush=True)
+end = time.monotonic() + float(sys.argv[3])
+while time.monotonic() < end:
+    with socket.socket() as s:
+        begun = time.perf_counter()
+        s.connect((sys.argv[1], int(sys.argv[2])))
+        took.append(time.perf_counter() - begun)
+    time.sleep(0.002)
+print(json.dumps(took))
+"""
+
+
+@dataclass(slots=True)
+class Attack:
+    """One run: `clients` slow ones, `completed` of which reached the server, `resets` of those were reset.
+
+    passes: releases or ss runs in that time; released: as the product counts. connect_s: of the honest ones.
+    """
+
+    clients: int
+    completed: int
+    resets: int
+    passes: int
+    released: int | None
+    connect_s: list[float] = field(default_factory=list)
+
+    @property
+    def p99_s(self) -> float:
+        return statistics.quantiles(self.connect_s, n=100)[98]
+
+
+@dataclass(slots=True)
+class Adversary:
+    """Runs by the way of releasing."""
+
+    clients: int
+    runs: dict[str, list[Attack]] = field(default_factory=dict)
+
+    def p99_s(self, way: str) -> float:
+        """The median of the runs'. Raises: StatisticsError without any."""
+        return statistics.median(run.p99_s for run in self.runs[way])
+
+    def resets(self, way: str) -> int:
+        return sum(run.resets for run in self.runs[way])
+
+
+def measure(clients: int, rounds: int, audit_log: str) -> Adversary:
+    """Raises: BenchError, HalfopenError."""
+    say(f"{clients:,} slow clients against releases without a pause")
+    result = Adversary(clients)
+    for _ in range(rounds):
+        for way in (NOTHING, "halfopen, door held", "halfopen, narrow window", "ss -K"):
+            result.runs.setdefault(way, []).append(_attack(way, clients, audit_log))
+    return result
+
+
+def _attack(way: str, clients: int, audit_log: str) -> Attack:
+    with Lab() as lab:
+        lab.server.set_sysctl("net.ipv4.tcp_max_tw_buckets", 0)
+        web = lab.server.listen(PORT, backlog=200_000)
+        inside = Inside(lab, audit_log)
+        worker = {"halfopen, door held": "release_old", "halfopen, narrow window": "release_old_narrow"}.get(way)
+        if worker:
+            inside.missing(worker)
+        before = _snmp(lab)
+        probe = _probe(lab, clients / _RATE + _SPREAD_S)
+        late = lab.client.slow(web, clients, 0.0, _SPREAD_S, _RATE)
+        over = threading.Event()
+        passes, released = 0, 0
+
+        def watch_over() -> None:
+            late.wait()
+            over.set()
+
+        waiting = threading.Thread(target=watch_over, daemon=True)
+        waiting.start()
+        while not over.is_set():
+            if way == NOTHING:
+                over.wait(0.1)
+            elif worker:
+                released += int(inside.call(worker)["count"])
+                passes += 1
+            else:
+                inside.run(SS_KILL)
+                passes += 1
+        waiting.join()
+        connect_s = json.loads(probe.communicate(timeout=30)[0])
+        after = _snmp(lab)
+        completed = after["PassiveOpens"] - before["PassiveOpens"] - len(connect_s)
+        resets = after["EstabResets"] - before["EstabResets"]
+        return Attack(clients, completed, resets, passes, released if worker else None, connect_s)
+
+
+def _probe(lab: Lab, seconds: float) -> subprocess.Popen[str]:
+    words = [sys.executable, "-c", _PROBE, lab.server.v4, str(PORT), str(seconds)]
+    probe = lab.client.spawn(words, stdout=subprocess.PIPE)
+    if probe.stdout is None or probe.stdout.readline() != "ready\n":
+        raise BenchError("the probe did not start")
+    return probe
+
+
+def _snmp(lab: Lab) -> dict[str, int]:
+    def read() -> dict[str, int]:
+        lines = Path("/proc/thread-self/net/snmp").read_text(encoding="ascii").splitlines()
+        names, values = (line.split() for line in lines if line.startswith("Tcp:"))
+        return dict(zip(names[1:], map(int, values[1:]), strict=True))
+
+    found: dict[str, int] = lab.server.run(read)
+    return found
+
+
+def as_lines(result: Adversary) -> list[str]:
+    """The table."""
+    lines = [
+        f"{result.clients:,} slow clients, handshakes of 0 to {_SPREAD_S:g} s, releases of those older than "
+        f"{OLDER_THAN_S:g} s without a pause",
+        f"  {'':<26}{'passes':>8}{'released':>10}{'completed':>11}{'reset':>7}{'p99 of others':>16}",
+    ]
+    for way, runs in result.runs.items():
+        released: Any = sum(run.released or 0 for run in runs) if runs[0].released is not None else "-"
+        lines.append(
+            f"  {way:<26}{sum(r.passes for r in runs):>8,}{released:>10}{sum(r.completed for r in runs):>11,}"
+            f"{result.resets(way):>7,}{result.p99_s(way) * 1000:>13,.2f} ms"
+        )
+    return lines
+
+
+if __name__ == "__main__":
+    numbers = [int(word.replace("_", "")) for word in sys.argv[1:]]
+    with tempfile.TemporaryDirectory(prefix="halfopen-bench-") as directory:
+        given = [*numbers, *(50_000, 1)[len(numbers) :]]
+        print("\n".join(as_lines(measure(given[0], given[1], os.path.join(directory, "audit.jsonl")))))
