@@ -4,6 +4,7 @@ mode.
 
 from __future__ import annotations
 
+import os
 from typing import Any, Final
 
 import numpy as np
@@ -62,6 +63,11 @@ def sockets_in_use() -> int:
     return total
 
 
+# The kernel hands out a page at a time, but for a last line that does not fit; lines have at most 180 characters or so.
+_PIECE: Final = 64 * 1024
+_FILLED: Final = 4096 - 256
+
+
 def settings() -> dict[str, int]:
     """The settings that bear on half-open connections, by last name; those this kernel does not have are left out."""
     found = {}
@@ -72,6 +78,24 @@ def settings() -> dict[str, int]:
     return found
 
 
+def _table(path: str) -> bytes:
+    """One walk of a table of sockets.
+
+    Read to its end, a table that grows has none: behind its last socket the kernel looks for the next by number, from
+    the start, and finds one that came meanwhile (`tcp_seq_start()`). A read() that is not filled ends the walk.
+    """
+    pieces = []
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        while piece := os.read(fd, _PIECE):
+            pieces.append(piece)
+            if len(piece) < _FILLED:
+                break
+    finally:
+        os.close(fd)
+    return b"".join(pieces)
+
+
 def sockets(files: tuple[str, ...] = ("tcp", "tcp6")) -> tuple[NDArray[Any], NDArray[Any], int]:
     """Request sockets, listeners and full sockets in SYN_RECV from `files` of /proc/net (see wire.procnet).
 
@@ -80,8 +104,7 @@ def sockets(files: tuple[str, ...] = ("tcp", "tcp6")) -> tuple[NDArray[Any], NDA
     requests, listeners, full = [], [], 0
     for name in files:
         try:
-            with open(f"{_NET}/{name}", "rb") as f:
-                data = f.read()
+            data = _table(f"{_NET}/{name}")
         except FileNotFoundError:
             if name == "tcp6":  # IPv6 is switched off on this kernel
                 continue
