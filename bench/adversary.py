@@ -32,7 +32,12 @@ OLDER_THAN_S: Final = 1.0
 _SPREAD_S: Final = 2.0
 _RATE: Final = 5_000
 SS_KILL: Final = ["ss", "-HntK", "state", "syn-recv"]
-NOTHING: Final = "no release"
+NOTHING: Final = "nothing"
+# The same work but for the door and the destroying: what a busy core alone does to others.
+LOOKS: Final = "halfopen, looks alone"
+DOOR: Final = "halfopen, door held"
+NARROW: Final = "halfopen, narrow window"
+SS: Final = "ss -K"
 # Connects one after the other and says how long each took; runs in the client's namespace.
 _PROBE: Final = """
 import json, socket, sys, time
@@ -88,7 +93,7 @@ def measure(clients: int, rounds: int, audit_log: str) -> Adversary:
     say(f"{clients:,} slow clients against releases without a pause")
     result = Adversary(clients)
     for _ in range(rounds):
-        for way in (NOTHING, "halfopen, door held", "halfopen, narrow window", "ss -K"):
+        for way in (NOTHING, LOOKS, DOOR, NARROW, SS):
             result.runs.setdefault(way, []).append(_attack(way, clients, audit_log))
     return result
 
@@ -98,7 +103,7 @@ def _attack(way: str, clients: int, audit_log: str) -> Attack:
         lab.server.set_sysctl("net.ipv4.tcp_max_tw_buckets", 0)
         web = lab.server.listen(PORT, backlog=200_000)
         inside = Inside(lab, audit_log)
-        worker = {"halfopen, door held": "release_old", "halfopen, narrow window": "release_old_narrow"}.get(way)
+        worker = {LOOKS: "look_old", DOOR: "release_old", NARROW: "release_old_narrow"}.get(way)
         if worker:
             inside.missing(worker)
         before = _snmp(lab)

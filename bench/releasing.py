@@ -23,7 +23,7 @@ HONEST_BEFORE: Final = 100
 # Clients that come during the release: so many every so often, a few percent of one core.
 _COME: Final = 5
 _EVERY_S: Final = 0.02
-_OURS_US: Final = 3.0
+_OURS_US: Final = 6.0
 _SS_US: Final = 20.0
 
 
@@ -58,10 +58,14 @@ class Run:
 
 @dataclass(slots=True)
 class Releasing:
-    """All runs at `half_open` connections, ours and `ss -K`'s in turns; `ss_missing` says why there are none."""
+    """All runs at `half_open` connections in turns: ours with the door held and without eBPF, and `ss -K`'s.
+
+    ss_missing: why there are none of those.
+    """
 
     half_open: int
     ours: list[Run] = field(default_factory=list)
+    narrow: list[Run] = field(default_factory=list)
     ss: list[Run] = field(default_factory=list)
     ss_missing: str = ""
 
@@ -70,7 +74,7 @@ class Releasing:
         return statistics.median(run.per_s for run in runs)
 
     def windows_ms(self) -> list[float]:
-        return [run.window_ms for run in self.ours if run.window_ms is not None]
+        return [run.window_ms for run in self.narrow if run.window_ms is not None]
 
 
 def measure(n: int, rounds: int, audit_log: str) -> Releasing:
@@ -79,6 +83,7 @@ def measure(n: int, rounds: int, audit_log: str) -> Releasing:
     result = Releasing(n)
     for _ in range(rounds):
         result.ours.append(_undisturbed(n, audit_log, _ours, _OURS_US))
+        result.narrow.append(_undisturbed(n, audit_log, _narrow, _OURS_US))
         if result.ss_missing:
             continue
         run = _undisturbed(n, audit_log, _ss, _SS_US)
@@ -91,6 +96,10 @@ def measure(n: int, rounds: int, audit_log: str) -> Releasing:
 
 def _ours(inside: Inside) -> dict[str, Any]:
     return inside.call("release")
+
+
+def _narrow(inside: Inside) -> dict[str, Any]:
+    return inside.call("release_narrow")
 
 
 def _ss(inside: Inside) -> dict[str, Any]:
@@ -107,7 +116,8 @@ def _once(n: int, audit_log: str, release: Callable[[Inside], dict[str, Any]], g
     with Lab() as lab:
         prepare(lab)
         inside = Inside(lab, audit_log)
-        inside.missing("release")  # started and warm before anything waits for it
+        inside.missing("release")
+        inside.missing("release_narrow")  # started and warm before anything waits for it
         listener = lab.server.listen(PORT, backlog=backlog(n))
         before = lab.client.connect(listener, HONEST_BEFORE)
         still = Still(lab, listener, n)

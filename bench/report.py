@@ -8,6 +8,11 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Final
 
+import adversary
+import eyes
+from adversary import Adversary
+from eyes import Eyes
+from handshaking import Handshaking, as_lines
 from reading import Reading, Row
 from releasing import Releasing, Run
 from starting import Start
@@ -17,6 +22,8 @@ WIDTH: Final = 100
 # The sizes the targets are for.
 READ_AT: Final = 1_000_000
 RELEASE_AT: Final = 300_000
+SLOW_AT: Final = 50_000
+LISTENERS_AT: Final = 1000
 
 
 @dataclass(slots=True)
@@ -30,6 +37,9 @@ class Report:
     seconds: float = 0.0
     readings: list[Reading] = field(default_factory=list)
     releasing: Releasing | None = None
+    adversary: Adversary | None = None
+    eyes: Eyes | None = None
+    handshaking: Handshaking | None = None
     starts: list[Start] = field(default_factory=list)
     lab_rates: list[float] = field(default_factory=list)
 
@@ -57,6 +67,13 @@ def targets(report: Report) -> list[Target]:
     if report.releasing is not None:
         found += _judged(_speed_targets(report.releasing), report.releasing.half_open >= RELEASE_AT)
         found += _harm_targets(report.releasing)
+    if report.adversary is not None:
+        found += _judged(_adversary_targets(report.adversary), report.adversary.clients >= SLOW_AT)
+    if report.eyes is not None and not report.eyes.missing:
+        large = report.eyes.half_open >= READ_AT and report.eyes.listeners >= LISTENERS_AT
+        found += _judged(_eyes_targets(report.eyes), large)
+    if report.handshaking is not None and report.handshaking.with_s:
+        found.append(_at_most("counting handshakes adds", report.handshaking.overhead * 100, 5, unit="%"))
     by_name = {start.name: start.median_s for start in report.starts}
     for name in ("help", "status"):
         if name in by_name:
@@ -84,6 +101,9 @@ def _reading_targets(reading: Reading) -> Iterator[Target]:
     at = f"at {reading.half_open:,}: "
     floor, snapshot, status, ss = (reading.row(name) for name in ("floor", "snapshot", "status", "ss"))
     yield _at_most(f"{at}snapshot / floor", snapshot.median_s / floor.median_s, 1.6)
+    raw = reading.row("bytes_of_census")
+    if not raw.missing:
+        yield _at_most(f"{at}eBPF census / floor", raw.median_s / floor.median_s, 1.0)
     if not ss.missing:
         share = floor.median_s / ss.median_s
         for row, wanted in ((snapshot, 1 / 4), (status, 1 / 3)):
@@ -95,9 +115,26 @@ def _reading_targets(reading: Reading) -> Iterator[Target]:
 
 def _speed_targets(releasing: Releasing) -> Iterator[Target]:
     ours = releasing.ours
-    yield _at_least("released a second", releasing.per_s(ours), 400_000)
-    if releasing.ss:
-        yield _at_least("released a second / ss -K", releasing.per_s(ours) / releasing.per_s(releasing.ss), 5, "x")
+    yield _at_least("released a second, door held", releasing.per_s(ours), 150_000)
+    if releasing.narrow:
+        narrow = releasing.per_s(releasing.narrow)
+        yield _at_least("released a second, narrow window", narrow, 400_000)
+        if releasing.ss:
+            yield _at_least("narrow window / ss -K, a second", narrow / releasing.per_s(releasing.ss), 5, "x")
+
+
+def _adversary_targets(result: Adversary) -> Iterator[Target]:
+    lost = result.resets(adversary.DOOR)
+    yield Target("completed connections reset, door held", "0", f"{lost:,}", lost == 0)
+    some = result.resets(adversary.SS)
+    yield Target("completed connections reset by ss -K", "some", f"{some:,}", some > 0)
+    others = result.p99_s(adversary.DOOR) / result.p99_s(adversary.LOOKS)
+    yield _at_most("p99 of others, door held / looks alone", others, 1.1)
+
+
+def _eyes_targets(result: Eyes) -> Iterator[Target]:
+    yield _at_most("pulse with the connections", result.median_ms(eyes.OWN, "pulse"), 1, unit="ms")
+    yield _at_most("pulse beside them, without any", result.median_ms(eyes.OTHER, "pulse"), 2, unit="ms")
 
 
 def _harm_targets(releasing: Releasing) -> Iterator[Target]:
@@ -126,6 +163,12 @@ def as_text(report: Report) -> str:
         lines += ["", *_reading(reading)]
     if report.releasing is not None:
         lines += ["", *_releasing(report.releasing)]
+    if report.adversary is not None:
+        lines += ["", *(part for line in adversary.as_lines(report.adversary) for part in _wrapped(line))]
+    if report.eyes is not None:
+        lines += ["", *eyes.as_lines(report.eyes)]
+    if report.handshaking is not None:
+        lines += ["", *(part for line in as_lines(report.handshaking) for part in _wrapped(line))]
     if report.starts:
         lines += ["", *_starts(report.starts)]
     if report.lab_rates:
@@ -143,6 +186,10 @@ def _machine(report: Report) -> list[str]:
     line += ", ".join(f"{name} {value}" for name, value in machine.items())
     line += f"; load {' to '.join(f'{load:.1f}' for load in report.loads)}"
     return textwrap.wrap(line, WIDTH)
+
+
+def _wrapped(line: str) -> list[str]:
+    return textwrap.wrap(line, WIDTH, subsequent_indent="    ", drop_whitespace=True)
 
 
 def _ms(seconds: float) -> str:
@@ -182,12 +229,16 @@ _RELEASE: Final = "  {:<28}{:>12}{:>10}{:>6}{:>7}{:>16}{:>8}{:>11}"
 def _releasing(releasing: Releasing) -> list[str]:
     lines = [f"Releasing {releasing.half_open:,} half-open connections (medians; honest connections alive / made)"]
     lines.append(_RELEASE.format("", "a second", "seconds", "runs", "left", "honest", "resets", "window ms"))
-    for label, runs in (("halfopen.release(all=True)", releasing.ours), ("ss -HntK state syn-recv", releasing.ss)):
-        lines.append(_release(label, runs) if runs else f"  {label:<28}  {releasing.ss_missing}")
+    for label, runs, missing in (
+        ("halfopen, door held", releasing.ours, ""),
+        ("halfopen, narrow window", releasing.narrow, ""),
+        ("ss -HntK state syn-recv", releasing.ss, releasing.ss_missing),
+    ):
+        lines.append(_release(label, runs) if runs else f"  {label:<28}  {missing}")
     if releasing.ss:
         ratio = releasing.per_s(releasing.ours) / releasing.per_s(releasing.ss)
-        lines.append(f"  halfopen / ss -K: {ratio:.1f} x")
-    if any(run.disturbed for run in releasing.ours + releasing.ss):
+        lines.append(f"  halfopen, door held / ss -K: {ratio:.1f} x")
+    if any(run.disturbed for run in releasing.ours + releasing.narrow + releasing.ss):
         lines.append("  * some of these runs were disturbed by other processes, and again when repeated")
     windows = releasing.windows_ms()
     if windows:

@@ -26,13 +26,16 @@ sys.path.insert(0, str(SRC))
 
 from halfopen.core.errors import HalfopenError, UsageError  # noqa: E402
 
-PARTS = ("start", "release", "read", "lab")
+PARTS = ("start", "release", "adversary", "read", "pulse", "handshakes", "lab")
 # In full, and with --quick.
 NUMBERS = {
     "counts": ([0, 1000, 100_000, 1_000_000], [0, 1000, 20_000]),
     "rounds": (5, 3),
     "release": (300_000, 20_000),
     "release_rounds": (3, 1),
+    "slow": (50_000, 5_000),
+    "listeners": (1000, 50),
+    "handshake_rounds": (25, 5),
     "starts": (15, 5),
     "syns": (200_000, 50_000),
 }
@@ -68,6 +71,9 @@ def arguments(words: list[str]) -> argparse.Namespace:
     add("--rounds", type=_positive, metavar="N", help="rounds of readings (5; slow readers fewer)")
     add("--release", type=_positive, metavar="N", help="half-open connections to release (300000)")
     add("--release-rounds", type=_positive, metavar="N", help="releases by each (3)")
+    add("--slow", type=_positive, metavar="N", help="slow clients against releases without a pause (50000)")
+    add("--listeners", type=_positive, metavar="N", help="listeners whose queues are read (1000)")
+    add("--handshake-rounds", type=_positive, metavar="N", help="rounds of handshakes, counted and not (25)")
     add("--starts", type=_positive, metavar="N", help="starts of each command (15)")
     add("--syns", type=_positive, metavar="N", help="SYNs to send from one core (200000)")
     given = parser.parse_args(words)
@@ -85,6 +91,9 @@ def measure(given: argparse.Namespace, command: str) -> str:
     # Where PYTHONDONTWRITEBYTECODE is set every start would compile anew.
     compileall.compile_dir(str(SRC), quiet=2)
 
+    import adversary
+    import eyes
+    import handshaking
     import machine
     import reading
     import releasing
@@ -102,8 +111,14 @@ def measure(given: argparse.Namespace, command: str) -> str:
         # Before the reading: for a while after a million sockets were freed, a release takes half as long again.
         if "release" in parts:
             made.releasing = releasing.measure(given.release, given.release_rounds, audit_log)
+        if "adversary" in parts:
+            made.adversary = adversary.measure(given.slow, given.release_rounds, audit_log)
         if "read" in parts:
             made.readings = [reading.measure(n, given.rounds, audit_log) for n in given.counts]
+        if "pulse" in parts:
+            made.eyes = eyes.measure(max(given.counts), given.listeners, given.rounds)
+        if "handshakes" in parts:
+            made.handshaking = handshaking.measure(given.handshake_rounds)
         # Last: it leaves its half-open connections to the kernel, in the hash table that every reading walks.
         if "lab" in parts:
             made.lab_rates = starting.lab_rates(given.syns, 1 if given.quick else 3)

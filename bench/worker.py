@@ -118,6 +118,17 @@ def release() -> Call:
     return call
 
 
+def look_old() -> Call:
+    """`halfopen.release(older_than=1, dry_run=True)`."""
+    import halfopen
+
+    def call() -> Result:
+        halfopen.release(older_than=1.0, dry_run=True)
+        return {"count": 0}
+
+    return call
+
+
 def release_old() -> Call:
     """`halfopen.release(older_than=1)`."""
     import halfopen
@@ -179,6 +190,7 @@ CALLS: Final[dict[str, Callable[[], Call]]] = {
         bytes_of_census,
         release,
         release_narrow,
+        look_old,
         release_old,
         release_old_narrow,
         proc,
