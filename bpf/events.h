@@ -91,6 +91,12 @@ struct handshake_counters {
 	u64 given_up;
 };
 
+/* What a CPU keeps for itself between events. */
+struct handshake_cpu {
+	u64 from_cookie; /* the connection it is just making from a SYN cookie */
+	u64 unfit; /* events whose key did not fit the map */
+};
+
 /* A connection the door is held for; IPv4 addresses as v4-mapped, everything in network order. */
 struct door_key {
 	u32 remote[4];

@@ -143,6 +143,20 @@ def release_time() -> list[Any]:
     return [releasetime.document(model(), [0, 1], 120.0, {1: 3.04})]
 
 
+def handshakes() -> list[Any]:
+    from halfopen.core.handshakes import Observed, Reading, by_listener
+    from halfopen.present.handshakes import document
+    from halfopen.wire.bpf_records import HANDSHAKE_COUNTERS, HANDSHAKE_KEY
+
+    keys, counters = np.zeros(1, dtype=HANDSHAKE_KEY), np.zeros(1, dtype=HANDSHAKE_COUNTERS)
+    keys["netns"], keys["port"], keys["family"], keys["ipv4"] = 1, 8080, 2, 1
+    counters["times"][0, 20] = counters["by_retransmits"][0, 0] = 3
+    listener = np.zeros(1, dtype=LISTENER)
+    listener["port"], listener["family"], listener["inode"] = 8080, 2, 7
+    one = by_listener(Reading(1.0, 1.0, keys, counters), 1, listener, {7: (Process(1, "web"),)}, netns="self")
+    return [document(Observed(1e9, "host", "6.0", 1.0, False, (), 0, (one,), ()))]
+
+
 def audit(directory: Path) -> list[Any]:
     from halfopen.daemon import executor
 
@@ -165,11 +179,21 @@ def audit(directory: Path) -> list[Any]:
 @pytest.fixture(scope="module")
 def emitted(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[Any]]:
     """Schema → documents of it."""
-    made = [status(), connections(), release(), watch(), release_time(), audit(tmp_path_factory.mktemp("audit"))]
+    made = [
+        status(),
+        connections(),
+        release(),
+        watch(),
+        release_time(),
+        handshakes(),
+        audit(tmp_path_factory.mktemp("audit")),
+    ]
     return {documents[0]["schema"]: documents for documents in made}
 
 
-SCHEMAS = [f"halfopen.{name}/1" for name in ("status", "list", "release", "watch", "release-time", "audit")]
+SCHEMAS = [
+    f"halfopen.{name}/1" for name in ("status", "list", "release", "watch", "release-time", "handshakes", "audit")
+]
 
 
 def keys(value: Any, inside_map: bool = False) -> Iterator[tuple[str, bool]]:

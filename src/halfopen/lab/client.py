@@ -135,10 +135,12 @@ class Client(Host):
         *,
         sources: Sources = "spoofed",
         family: int | None = None,
+        loss: float = 0.0,
     ) -> Slow:
         """`n` clients, in the background, that answer the SYN-ACK only after `delay_s` plus up to `spread_s`.
 
-        Delays are drawn evenly. Afterwards they stay connected in silence. At most 100,000, each within 600 s.
+        Delays are drawn evenly. Afterwards they stay connected in silence. At most 100,000, each within 600 s. loss:
+        the share (0 to 1) of first SYN-ACKs, and again of first ACKs, that the wire loses.
 
         Raises: TypeError, UsageError, Unsupported, NotPermitted.
         """
@@ -148,8 +150,9 @@ class Client(Host):
         target = self.target(listener, family)
         flood.check_bounds(n, rate, most=slow.MAX_COUNT)
         slow.check_delay(delay_s, spread_s)
+        slow.check_loss(loss)
         pools.check_sources(sources)
-        started = slow.Slow(self, listener, n, delay_s, spread_s, rate, sources, target)
+        started = slow.Slow(self, listener, n, delay_s, spread_s, rate, sources, target, loss)
         self._running.append(started)
         return started
 

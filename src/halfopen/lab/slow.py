@@ -44,6 +44,12 @@ def check_delay(delay_s: float, spread_s: float) -> None:
         raise UsageError(f"slow clients answer within 0 to {MAX_DURATION_S:g} s, not {delay_s} + {spread_s}")
 
 
+def check_loss(loss: float) -> None:
+    """Raises: UsageError for what is no share."""
+    if not 0 <= loss <= 1:
+        raise UsageError(f"a loss is a share from 0 to 1, not {loss}")
+
+
 class Capture:
     """SYN-ACKs for the slow clients' addresses, as they come in on the client's device."""
 
@@ -108,9 +114,23 @@ def _only_for_slow_clients(s: socket.socket, v6: bool) -> None:
 class _Clients:
     """The state of `n` slow clients as arrays, and what is due at a time."""
 
-    def __init__(self, source: Bytes, port: NDArray[np.uint16], seq: NDArray[np.uint32], delay_s: NDArray[np.float64]):
+    def __init__(
+        self,
+        source: Bytes,
+        port: NDArray[np.uint16],
+        seq: NDArray[np.uint32],
+        delay_s: NDArray[np.float64],
+        loses_answer: NDArray[np.bool_],
+        loses_ack: NDArray[np.bool_],
+    ):
         n = len(seq)
         self.source, self.port, self.seq, self.delay_s = source, port, seq, delay_s
+        # Still to be lost: the first SYN-ACK, the first ACK.
+        self.loses_answer, self.loses_ack = loses_answer, loses_ack
+        self.began_at = np.full(n, np.inf)
+        self.heard_at = np.full(n, np.inf)
+        self.least_s = np.full(n, np.nan)
+        self.most_s = np.full(n, np.nan)
         self.retry_at = np.full(n, np.inf)
         self.retry_after = np.full(n, _FIRST_RETRY_S)
         self.ack_at = np.full(n, np.inf)
@@ -123,7 +143,8 @@ class _Clients:
         self._sorted = key[self._order]
 
     def sent(self, index: NDArray[np.intp], now: float) -> None:
-        """Their SYN went out."""
+        """Their SYN goes out."""
+        self.began_at[index] = np.minimum(self.began_at[index], now)
         self.retry_at[index] = now + self.retry_after[index]
         self.retry_after[index] *= 2
 
@@ -136,12 +157,20 @@ class _Clients:
         at = np.minimum(np.searchsorted(self._sorted, key), len(self._sorted) - 1)
         mine = self._sorted[at] == key
         index = self._order[at[mine]]
+        self.heard_at[index] = np.minimum(self.heard_at[index], now)
+        lost = self.loses_answer[index]
+        self.loses_answer[index] = False
+        index = index[~lost]
+        mine = np.flatnonzero(mine)[~lost]
         self.server_seq[index] = found.seq[mine]
         self.echo[index] = found.timestamp[mine]
         new = index[~self.answered[index]]
         self.answered[new] = True
         self.retry_at[new] = np.inf
         self.ack_at[new] = now + self.delay_s[new]
+        # A SYN-ACK that comes again tells who lost an ACK; the others wait for their time.
+        again = index[self.answered[index] & ~self.completed[index] & np.isinf(self.ack_at[index])]
+        self.ack_at[again] = now
 
     def next_at(self) -> float:
         """When something is due next; infinity when nothing is."""
@@ -151,7 +180,8 @@ class _Clients:
 class Slow:
     """`n` slow clients at work in a background thread, until all have completed, `stop` is called or the lab closes.
 
-    completed: final ACKs sent. answered: SYN-ACKs received.
+    completed: final ACKs sent. answered: SYN-ACKs received. least_s, most_s: (n,) the bounds of each handshake's time
+    as the server's kernel must see it, from its first SYN-ACK to the ACK that counts; NaN where it is not finished.
     """
 
     def __init__(
@@ -164,6 +194,7 @@ class Slow:
         rate: float | None,
         sources: str,
         target: str,
+        loss: float = 0.0,
     ) -> None:
         self.listener = listener
         self.count = n
@@ -172,7 +203,8 @@ class Slow:
         source, port = SLOW[sources].pair(client.turns.take(SLOW, sources, self._path.v6, n), self._path.v6)
         seq = client.random_seq(n)
         delay = delay_s + spread_s * (client.random_seq(n) / 2**32)
-        self._clients = _Clients(source, port, seq, delay)
+        loses = [client.random_seq(n) < loss * 2**32 if loss else np.zeros(n, dtype=np.bool_) for _ in range(2)]
+        self._clients = _Clients(source, port, seq, delay, *loses)
         self._rate = rate
         self._begun = time.monotonic()
         self._until = self._begun + MAX_DURATION_S
@@ -193,6 +225,16 @@ class Slow:
     def answered(self) -> int:
         """How many have had a SYN-ACK."""
         return int(self._clients.answered.sum())
+
+    @property
+    def least_s(self) -> NDArray[np.float64]:
+        """Each handshake took at least so long."""
+        return self._clients.least_s
+
+    @property
+    def most_s(self) -> NDArray[np.float64]:
+        """Each handshake took at most so long."""
+        return self._clients.most_s
 
     def _run(self) -> None:
         try:
@@ -230,8 +272,13 @@ class Slow:
     def _send_acks(self, sender: Sender) -> None:
         clients = self._clients
         index = np.flatnonzero(clients.ack_at <= time.monotonic())[: 16 * BATCH]
+        clients.ack_at[index] = np.inf
+        lost = clients.loses_ack[index]
+        clients.loses_ack[index] = False
+        index = index[~lost]
         if not len(index):
             return
+        before = time.monotonic()
         one = np.uint32(1)
         frames = self._path.acks(
             clients.source[index],
@@ -242,7 +289,8 @@ class Slow:
             clients.echo[index],
         )
         sender.send(frames)
-        clients.ack_at[index] = np.inf
+        clients.least_s[index] = before - clients.heard_at[index]
+        clients.most_s[index] = time.monotonic() - clients.began_at[index]
         clients.completed[index] = True
 
     def wait(self, timeout: float | None = None) -> int:
@@ -258,4 +306,4 @@ class Slow:
         return self.wait()
 
 
-__all__ = ["MAX_COUNT", "Path", "Slow", "check_delay"]
+__all__ = ["MAX_COUNT", "Path", "Slow", "check_delay", "check_loss"]

@@ -104,6 +104,7 @@ HANDSHAKE_COUNTERS: Final[np.dtype[Any]] = np.dtype(
         ("given_up", "<u8"),
     ]
 )
+HANDSHAKE_CPU: Final[np.dtype[Any]] = np.dtype([("from_cookie", "<u8"), ("unfit", "<u8")])
 
 
 def handshake_counters(per_cpu: NDArray[Any]) -> NDArray[Any]:

@@ -26,6 +26,7 @@ _OPTIONAL: Final = {
     "cookies": "handshakes by SYN cookies are guessed from their timestamps",
 }
 _NO_HOOKS: Final = "this host lets no eBPF program hook kernel functions (fentry)"
+ROOM: Final = 4096
 # Keys read at a time: 0.9 kB each for every CPU.
 _BATCH: Final = 64
 _KEY_BYTES: Final = bpf_records.HANDSHAKE_KEY.itemsize
@@ -35,23 +36,23 @@ _NOTHING: Final = (errno.ENOENT,)
 class Handshakes:
     """The loaded programs. They count from the moment this is made until it is closed, or the process ends.
 
-    missing: what this kernel or host does not let them count, and why; empty when nothing is missing.
+    missing: what this kernel or host does not let them count, and why; empty when nothing is missing. refused: the
+    same by program.
 
     One reading at a time, from any thread; close it, or use it as a context manager.
     """
 
-    def __init__(self, netns_inode: int = 0) -> None:
-        """netns_inode: count this network namespace alone; 0: every one of the machine.
+    def __init__(self, netns_inode: int = 0, *, room: int = ROOM) -> None:
+        """netns_inode: count this network namespace alone; 0: every one of the machine. room: for so many keys.
 
         Raises: Unsupported, NotPermitted, KernelError.
         """
         self._lock = threading.Lock()
         self.missing: tuple[str, ...] = ()
-        self._loaded, refused = _load()
+        self._loaded, refused = _load(room)
         try:
             self._only = self._loaded.variable("only_netns", "<u4")
             self._knows_cookies = self._loaded.variable("knows_cookies", "<u4")
-            self._unfit = self._loaded.variable("unfit", "<u8")
             self._only[0] = netns_inode
             self._cpus: int = libbpf.library().libbpf_num_possible_cpus()
             self._attach(refused)
@@ -68,6 +69,7 @@ class Handshakes:
                     refused[program] = _NO_HOOKS if isinstance(e, NotPermitted) else e.message
         self._knows_cookies[0] = "cookies" not in refused
         self._counts = {program: program not in refused for program in _OPTIONAL}
+        self.refused = refused
         whys = dict.fromkeys(refused.values())
         self.missing = tuple(
             f"{', '.join(_OPTIONAL[p] for p in _OPTIONAL if refused.get(p) == why)}: {why}" for why in whys
@@ -91,11 +93,11 @@ class Handshakes:
         with self._lock:
             keys, counters = self._batches()
             now = time.monotonic()
-            unfit = int(self._unfit[0])
+            unfit = self._unfit()
         return Reading(now, now - self._since, keys, counters, unfit, self._counts["arrived"], self._counts["given_up"])
 
     def forget(self, keys: NDArray[Any]) -> None:
-        """Make room: drop these keys (HANDSHAKE_KEY), as of namespaces that are gone. There is room for 4,096.
+        """Make room: drop these keys (HANDSHAKE_KEY), as of namespaces that are gone.
 
         Raises: KernelError.
         """
@@ -104,6 +106,14 @@ class Handshakes:
             code = lib.bpf_map_delete_elem(fd, key.tobytes())
             if code and -code not in _NOTHING:
                 raise KernelError("forgetting counters of handshakes", -code)
+
+    def _unfit(self) -> int:
+        cpus, key = np.zeros(self._cpus, dtype=bpf_records.HANDSHAKE_CPU), ctypes.c_uint32(0)
+        fd = self._loaded.map_fd("cpu_state")
+        code = libbpf.library().bpf_map_lookup_elem(fd, ctypes.byref(key), cpus.ctypes.data)
+        if code:
+            raise KernelError("reading counters of handshakes", -code)
+        return int(cpus["unfit"].sum())
 
     def _batches(self) -> tuple[NDArray[Any], NDArray[Any]]:
         """Source: generic hash tables' __htab_map_lookup_and_delete_batch(): a whole hash bucket or nothing."""
@@ -138,32 +148,33 @@ class Handshakes:
         return np.concatenate(parts), np.concatenate(sums)
 
 
-def _load() -> tuple[Loaded, dict[str, str]]:
+def _load(room: int) -> tuple[Loaded, dict[str, str]]:
     """The object with as many of its optional programs as this kernel takes, and why it does not take the others."""
     refused = {p: f"switched off by {REFUSE}" for p in _OPTIONAL if refused_by_name(f"{_OBJECT}.{p}")}
     try:
-        return _loaded(frozenset(refused)), refused
+        return _loaded(room, frozenset(refused)), refused
     except HalfopenError as e:
         if len(refused) == len(_OPTIONAL):
             raise
         first = e
     # What this raises is the caller's: even what is needed is refused.
-    bare = _loaded(frozenset(_OPTIONAL))
+    bare = _loaded(room, frozenset(_OPTIONAL))
     if isinstance(first, NotPermitted):
         return bare, dict.fromkeys(_OPTIONAL, _NO_HOOKS) | refused
     bare.close()
     for program in _OPTIONAL:
         if program not in refused:
             try:
-                _loaded(frozenset(_OPTIONAL) - {program}).close()
+                _loaded(room, frozenset(_OPTIONAL) - {program}).close()
             except HalfopenError as e:
                 refused[program] = _NO_HOOKS if isinstance(e, NotPermitted) else e.message
-    return _loaded(frozenset(refused)), refused
+    return _loaded(room, frozenset(refused)), refused
 
 
-def _loaded(without: frozenset[str]) -> Loaded:
+def _loaded(room: int, without: frozenset[str]) -> Loaded:
     records = {
         "handshake_key": bpf_records.HANDSHAKE_KEY,
         "handshake_counters": bpf_records.HANDSHAKE_COUNTERS,
+        "handshake_cpu": bpf_records.HANDSHAKE_CPU,
     }
-    return Loaded(_OBJECT, records, without=without)
+    return Loaded(_OBJECT, records, sizes={"counters": room}, without=without)

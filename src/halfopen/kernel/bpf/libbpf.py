@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import errno
 import os
+import re
 import threading
 from ctypes import CFUNCTYPE, POINTER, c_char_p, c_int, c_size_t, c_uint32, c_void_p
 from functools import lru_cache
@@ -13,7 +14,8 @@ from typing import Any, Final
 from halfopen.core.errors import HalfopenError, KernelError, NotPermitted, Unsupported
 
 _SONAME: Final = "libbpf.so.1"
-_LINE_BYTES: Final = 64 * 1024
+# A verifier's log comes as one message, and its end is what tells.
+_MESSAGE_BYTES: Final = 1024 * 1024
 GRANT: Final = "run as root, or with CAP_BPF and CAP_PERFMON"
 
 # (result, arguments) of each function; a pointer that libbpf owns is c_void_p.
@@ -61,16 +63,19 @@ def _hear() -> Any:
     libc.vsnprintf.argtypes = (c_char_p, c_size_t, c_char_p, c_void_p)
 
     # A va_list is handed on as the pointer that it is, or is passed as, on all of Linux's 64-bit architectures.
-    @CFUNCTYPE(c_int, c_int, c_char_p, c_void_p)
     def hear(level: int, template: bytes, arguments: int) -> int:
         lines: list[str] | None = getattr(_said, "lines", None)
         if lines is not None and level <= 1:
-            buffer = ctypes.create_string_buffer(_LINE_BYTES)
-            libc.vsnprintf(buffer, _LINE_BYTES, template, arguments)
+            buffer = ctypes.create_string_buffer(_MESSAGE_BYTES)
+            libc.vsnprintf(buffer, _MESSAGE_BYTES, template, arguments)
             lines.append(buffer.value.decode(errors="replace"))
         return 0
 
-    return hear
+    return CFUNCTYPE(c_int, c_int, c_char_p, c_void_p)(hear)
+
+
+# What C calls must not be collected.
+_kept: Final[list[Any]] = []
 
 
 @lru_cache(maxsize=1)
@@ -88,7 +93,7 @@ def library() -> ctypes.CDLL:
         function.restype, function.argtypes = result, arguments
     hear = _hear()
     lib.libbpf_set_print(ctypes.cast(hear, c_void_p))
-    lib.halfopen_keeps = hear
+    _kept.append(hear)
     return lib
 
 
@@ -110,42 +115,46 @@ class Heard:
         _said.lines = None
 
 
-# What of a verifier's log or of libbpf's chatter tells why, the most telling first.
-_TELLING: Final = (
-    "unknown func",
-    "invalid ",
-    "R1 ",
-    "failed to find",
-    "not allowed",
-    "Operation not permitted",
-    "permission",
-    "cannot ",
-    "not supported",
-    "failed: ",
-    "failed",
+# In a verifier's log: instructions and states, lines of source, statistics, hints. What is none of these is a verdict.
+_WALK: Final = re.compile(
+    r"^(\d+: |from \d+ to \d+|;|processed \d|verification time|stack depth|max_states|mark_precise|last_idx|regs=|"
+    r"parent |arg#|func '|func#|[Vv]alidating |R\d+(_w)?=|frame\d+:|caller:|callee:|safe$|propagating |"
+    r"reg type unsupported)"
 )
-_NOISE: Final = (
-    "processed ",
-    "verification time",
-    "stack depth",
-    "BEGIN PROG LOAD LOG",
-    "END PROG LOAD LOG",
-    "max_states",
+# What libbpf says besides and afterwards.
+_ASIDE: Final = re.compile(
+    r"skipping|failed to load object|failed to load: -|failed to prepare load attributes|BTF is optional|"
+    r"BTF loading error|BPF program load failed|-- (BEGIN|END) "
 )
+_PROGRAM: Final = re.compile(r"^prog '([^']*)': ")
+_MOST: Final = 200
 
 
-def telling(lines: list[str], most: int = 2) -> str:
-    """The lines that say why a program was refused, in one line: at most `most` of them, 200 characters each."""
-    flat = [line.strip().removeprefix("libbpf: ") for text in lines for line in text.splitlines()]
-    flat = [line for line in flat if line and not any(word in line for word in _NOISE)]
-    found: list[str] = []
-    for word in _TELLING:
-        for line in flat:
-            if word in line and line not in found:
-                found.append(line)
-        if len(found) >= most:
-            break
-    return "; ".join(line[:200] for line in (found or flat[-1:])[:most])
+def telling(lines: list[str]) -> str:
+    """Of what libbpf said, the line that says why a program was refused, at most 200 characters; empty without any.
+
+    That is the verifier's last word where it looked at a program, else the first complaint of libbpf's own.
+    """
+    program, verdict, log = "", "", ""
+    own: list[str] = []
+    others: list[str] = []
+    for said in (line.strip() for text in lines for line in text.splitlines()):
+        line = said.removeprefix("libbpf: ")
+        named = _PROGRAM.match(line)
+        if "-- BEGIN " in line:
+            log = "program" if "PROG LOAD" in line else "types"
+            program = named[1] if named else program
+        elif line != said or line.startswith("-- END "):
+            log = ""  # a long log lacks its end
+        if log == "program" and line and not _ASIDE.search(line) and not _WALK.match(line):
+            verdict = line
+        elif not log and line:
+            (others if _ASIDE.search(line) else own).append(_PROGRAM.sub(r"\1: ", line))
+    if verdict:
+        return f"{program}: {verdict}"[:_MOST]
+    # A log that was cut short has no verdict; then the errno in libbpf's own words is all there is.
+    failed = [line for line in others if "load failed" in line]
+    return next(iter([*own, *failed, *others]), "")[:_MOST]
 
 
 def failure(what: str, code: int, lines: list[str]) -> HalfopenError:

@@ -6,6 +6,7 @@ import ctypes
 import errno
 import mmap
 import os
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -51,6 +52,8 @@ class Loaded:
         """
         if refused_by_name(name):
             raise Unsupported(f"bpf:{name}", f"the eBPF program {name} is switched off by {REFUSE}")
+        if sys.byteorder != "little":
+            raise Unsupported("byteorder", "the eBPF programs are compiled for little-endian machines")
         self.name = name
         self._lib = libbpf.library()
         if not os.path.exists(BTF):
@@ -168,7 +171,8 @@ class Loaded:
             ctypes.set_errno(0)
             link = attach()
             if not link:
-                raise libbpf.failure(f"{self.name} ({program})", ctypes.get_errno(), lines)
+                what = self.name if program == self.name else f"{self.name}.{program}"
+                raise libbpf.failure(what, ctypes.get_errno(), lines)
         self._links.append(link)
         return link
 
@@ -236,7 +240,7 @@ def _variable(lib: ctypes.CDLL, btf: int, name: str) -> tuple[str, int, int] | N
 
 def of_dtype(dtype: np.dtype[Any]) -> tuple[int, Layout]:
     """The size of a record and, by name, where each field lies and how long it is."""
-    fields = dtype.fields or {}
+    fields: Mapping[str, Any] = dtype.fields or {}
     return dtype.itemsize, {name: (offset, kind.itemsize) for name, (kind, offset) in _simple(fields)}
 
 

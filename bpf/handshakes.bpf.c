@@ -1,0 +1,305 @@
+// SPDX-License-Identifier: GPL-2.0 OR Apache-2.0
+/*
+ * How long handshakes take that do finish, and how often the SYN-ACK had to be sent again: counted per CPU, read when
+ * somebody wants to know.
+ *
+ * A child knows the time from the first SYN-ACK to the final ACK (its first round-trip sample), unless the SYN-ACK was
+ * sent again: then tcp_synack_rtt_meas() takes no sample, and the time comes from what was noted when it was sent again.
+ */
+#include "compat.bpf.h"
+#include "events.h"
+
+RECORD(handshake_key);
+RECORD(handshake_counters);
+RECORD(handshake_cpu);
+
+#define BPF_MAP_TYPE_PERCPU_HASH 5
+#define BPF_MAP_TYPE_PERCPU_ARRAY 6
+#define BPF_MAP_TYPE_LRU_HASH 9
+#define BPF_NOEXIST 1
+#define BPF_F_NO_PREALLOC 1
+
+/* The connection of a request, and of the child it becomes. */
+struct tuple {
+	u32 netns;
+	u16 local_port;
+	u16 remote_port;
+	u32 local[4];
+	u32 remote[4];
+};
+
+/* Not preallocated: 4,096 times all CPUs would be half a gigabyte on a large machine. */
+struct {
+	int (*type)[BPF_MAP_TYPE_PERCPU_HASH];
+	int (*map_flags)[BPF_F_NO_PREALLOC];
+	int (*max_entries)[4096];
+	struct handshake_key *key;
+	struct handshake_counters *value;
+} counters SEC(".maps");
+
+/* When the first SYN-ACK of a connection went out whose SYN-ACK was sent again, us. */
+struct {
+	int (*type)[BPF_MAP_TYPE_LRU_HASH];
+	int (*max_entries)[65536];
+	struct tuple *key;
+	u64 *value;
+} first_sent SEC(".maps");
+
+/* Per CPU and not a variable: an atomic addition that newer compilers make is refused before Linux 5.12. */
+struct {
+	int (*type)[BPF_MAP_TYPE_PERCPU_ARRAY];
+	int (*max_entries)[1];
+	u32 *key;
+	struct handshake_cpu *value;
+} cpu_state SEC(".maps");
+
+/* In: count this namespace alone; 0: all. */
+u32 only_netns;
+/* In: the program `cookie` is attached. */
+u32 knows_cookies;
+/* What a new key begins with: too large for the stack. */
+struct handshake_counters nothing;
+
+INLINE struct handshake_cpu *this_cpu(void)
+{
+	u32 zero = 0;
+
+	return bpf_map_lookup_elem(&cpu_state, &zero);
+}
+
+INLINE struct handshake_counters *counters_of(struct sock_common *skc)
+{
+	struct handshake_key key = {};
+	struct handshake_counters *found;
+
+	key.netns = skc->skc_net.net->ns.inum;
+	if (only_netns && key.netns != only_netns)
+		return 0;
+	key.ifindex = skc->skc_bound_dev_if;
+	key.port = skc->skc_num;
+	key.family = skc->skc_family;
+	if (key.family == AF_INET6) {
+		__builtin_memcpy(key.address, skc->skc_v6_rcv_saddr.in6_u.u6_addr32, 16);
+		key.ipv4 = !key.address[0] && !key.address[1] && key.address[2] == 0xffff0000;
+	} else {
+		key.address[0] = skc->skc_rcv_saddr;
+		key.ipv4 = 1;
+	}
+	found = bpf_map_lookup_elem(&counters, &key);
+	if (found)
+		return found;
+	bpf_map_update_elem(&counters, &key, &nothing, BPF_NOEXIST);
+	found = bpf_map_lookup_elem(&counters, &key);
+	if (!found) {
+		struct handshake_cpu *cpu = this_cpu();
+
+		if (cpu)
+			cpu->unfit++;
+	}
+	return found;
+}
+
+INLINE void tuple_of(struct sock_common *skc, struct tuple *tuple)
+{
+	tuple->netns = skc->skc_net.net->ns.inum;
+	tuple->local_port = skc->skc_num;
+	tuple->remote_port = skc->skc_dport;
+	if (skc->skc_family == AF_INET6) {
+		__builtin_memcpy(tuple->local, skc->skc_v6_rcv_saddr.in6_u.u6_addr32, 16);
+		__builtin_memcpy(tuple->remote, skc->skc_v6_daddr.in6_u.u6_addr32, 16);
+	} else {
+		tuple->local[0] = skc->skc_rcv_saddr;
+		tuple->remote[0] = skc->skc_daddr;
+	}
+}
+
+/* Enough of a connection to know it again a few microseconds later on the same CPU. */
+INLINE u64 mark_of(struct sock_common *skc)
+{
+	u64 remote = skc->skc_family == AF_INET6 ? skc->skc_v6_daddr.in6_u.u6_addr32[3] : skc->skc_daddr;
+
+	return remote << 32 | (u32)skc->skc_dport << 16 | skc->skc_num;
+}
+
+INLINE void count_time(struct handshake_counters *c, u64 us)
+{
+	u32 bucket = 0;
+
+	if (us >> (HANDSHAKE_FIRST_OCTAVE + HANDSHAKE_OCTAVES)) {
+		bucket = HANDSHAKE_BUCKETS - 1;
+	} else if (us >> HANDSHAKE_FIRST_OCTAVE) {
+		u32 octave = 0, rest = us;
+
+		if (rest >> 16) {
+			octave = 16;
+			rest >>= 16;
+		}
+		if (rest >> 8) {
+			octave += 8;
+			rest >>= 8;
+		}
+		if (rest >> 4) {
+			octave += 4;
+			rest >>= 4;
+		}
+		if (rest >> 2) {
+			octave += 2;
+			rest >>= 2;
+		}
+		octave += rest >> 1;
+		bucket = 1 + (octave - HANDSHAKE_FIRST_OCTAVE) * 4 + ((us >> (octave - 2)) & 3);
+	}
+	asm volatile("" : "+r"(bucket)); /* the verifier has to see the check that the compiler finds needless */
+	if (bucket < HANDSHAKE_BUCKETS)
+		c->times[bucket]++;
+	c->sum_us += us;
+	if (us > c->max_us)
+		c->max_us = us;
+}
+
+/* The first SYN-ACK was sent again so often: how long ago it was. */
+INLINE void count_retransmitted(struct handshake_counters *c, struct sock_common *skc, u32 again)
+{
+	u64 now = bpf_ktime_get_ns() / 1000;
+	struct tuple tuple = {};
+	u64 *noted, sent = 0;
+
+	tuple_of(skc, &tuple);
+	noted = bpf_map_lookup_elem(&first_sent, &tuple);
+	if (noted) {
+		sent = *noted;
+		bpf_map_delete_elem(&first_sent, &tuple);
+	}
+	if (sent && sent <= now) {
+		count_time(c, now - sent);
+		return;
+	}
+	/* Not told, before the programs were attached, or pushed out of the map. Sent again after 1, 2, 4 ... s. */
+	c->approximate++;
+	count_time(c, ((1ull << (again < 7 ? again : 7)) - 1) * 1000000);
+}
+
+INLINE bool is_from_cookie(struct sock_common *skc)
+{
+	struct handshake_cpu *cpu = this_cpu();
+
+	if (!cpu || !cpu->from_cookie || cpu->from_cookie != mark_of(skc))
+		return false;
+	cpu->from_cookie = 0;
+	return true;
+}
+
+/*
+ * Without the program `cookies`. A connection from a cookie has a sample by its timestamp alone: in whole milliseconds,
+ * and by a clock whose lowest bits were made the options that the cookie has no room for (cookie_init_timestamp()), so
+ * up to 64 ms too much. One of 32,000 others looks the same.
+ */
+INLINE bool looks_from_cookie(struct tcp_sock *tp, u32 us)
+{
+	struct tcp_options_received *opt = &tp->rx_opt;
+	u32 options;
+
+	if (!us || us % 1000)
+		return false;
+	options = READ_BITS(opt, wscale_ok) ? READ_BITS(opt, snd_wscale) : 15;
+	if (READ_BITS(opt, sack_ok))
+		options |= 16;
+	return (opt->rcv_tsecr & 31) == options;
+}
+
+SEC("tp_btf/inet_sock_set_state")
+int finished(u64 *ctx)
+{
+	struct sock *sk = (void *)ctx[0];
+	struct handshake_counters *c;
+	struct sock_common *skc;
+	struct tcp_sock *tp;
+	u32 again, us;
+
+	if ((int)ctx[2] != TCP_ESTABLISHED || (int)ctx[1] != TCP_SYN_RECV)
+		return 0;
+	tp = bpf_skc_to_tcp_sock(sk);
+	if (!tp)
+		return 0;
+	skc = &sk->__sk_common;
+	c = counters_of(skc);
+	if (!c)
+		return 0;
+	again = tp->total_retrans;
+	us = tp->srtt_us >> 3;
+	if (again < HANDSHAKE_RETRANSMITS - 1)
+		c->by_retransmits[again & (HANDSHAKE_RETRANSMITS - 1)]++;
+	else
+		c->by_retransmits[HANDSHAKE_RETRANSMITS - 1]++;
+	if (again) {
+		count_retransmitted(c, skc, again);
+		return 0;
+	}
+	if (!tp->srtt_us || (knows_cookies ? is_from_cookie(skc) : looks_from_cookie(tp, us)))
+		c->untimed++;
+	else
+		count_time(c, us);
+	return 0;
+}
+
+SEC("tp_btf/tcp_retransmit_synack")
+int sent_again(u64 *ctx)
+{
+	struct tcp_request_sock *req = (void *)ctx[1];
+	struct sock_common *skc = &req->req.req.__req_common;
+	struct handshake_counters *c = counters_of(skc);
+	struct tuple tuple = {};
+	u64 sent = 0;
+
+	if (!c)
+		return 0;
+	c->synack_retransmits++;
+	bpf_probe_read_kernel(&sent, sizeof(sent), &req->snt_synack);
+	tuple_of(skc, &tuple);
+	bpf_map_update_elem(&first_sent, &tuple, &sent, 0);
+	return 0;
+}
+
+/* Optional, each: fentry and fexit are refused on some hosts. */
+
+SEC("fentry/tcp_get_cookie_sock")
+int cookies(u64 *ctx)
+{
+	struct request_sock *req = (void *)ctx[2];
+	struct handshake_cpu *cpu = this_cpu();
+
+	if (cpu)
+		cpu->from_cookie = mark_of(&req->__req_common);
+	return 0;
+}
+
+SEC("fentry/inet_csk_reqsk_queue_hash_add")
+int arrived(u64 *ctx)
+{
+	struct request_sock *req = (void *)ctx[1];
+	struct handshake_counters *c = counters_of(&req->__req_common);
+
+	if (c)
+		c->arrivals++;
+	return 0;
+}
+
+/*
+ * Whether a request that was still there was taken out: it ran out of time, was reset or released. One that completes
+ * is taken out before, when its child takes its place in the hash (inet_ehash_insert()), and then this says false.
+ */
+SEC("fexit/__inet_csk_reqsk_queue_drop")
+int given_up(u64 *ctx)
+{
+	struct request_sock *req = (void *)ctx[1];
+	struct handshake_counters *c;
+
+	if (!(ctx[3] & 1))
+		return 0;
+	c = counters_of(&req->__req_common);
+	if (c)
+		c->given_up++;
+	return 0;
+}
+
+char LICENSE[] SEC("license") = "Dual BSD/GPL";

@@ -1,0 +1,62 @@
+"""`halfopen handshakes`: how long handshakes take that do finish."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from typing import Any
+
+import click
+
+from halfopen.cli.options import netns_option
+
+_LONGEST_S = 86400.0
+
+
+@click.command()
+@netns_option
+@click.option("--for", "duration", metavar="T", default="10s", help="Watch for this long (default 10s).")
+@click.option("--listener", metavar="[ADDR]:PORT", multiple=True, help="To this local port, or address and port.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON document (halfopen.handshakes/1).")
+@click.pass_context
+def command(ctx: click.Context, netns: str | None, duration: str, listener: tuple[str, ...], as_json: bool) -> None:
+    """How long handshakes take that do finish, counted in the kernel as they do (eBPF): a histogram, rates and SYN-ACKs
+    sent again, by listener. Ctrl-C ends it early and shows what was seen."""
+    from halfopen import api
+    from halfopen.core.errors import EXIT_INTERRUPTED, UsageError
+    from halfopen.core.units import duration_s
+    from halfopen.daemon.handshakes import observe
+
+    seconds = duration_s(duration, what="--for")
+    if not 0 < seconds <= _LONGEST_S:
+        raise UsageError(f"--for {duration} is out of range", hint="give a time up to 24h, as in 10s")
+    filter = api.make_filter(listener=listener)
+    everywhere = netns == "all"
+    ns = None if everywhere else api.namespace(netns)
+    stop = threading.Event()
+    _stop_on_signals(stop)
+    seen = observe(ns, seconds, filter, stop, everywhere=everywhere)
+    from halfopen.present import handshakes
+
+    if as_json:
+        from halfopen.present import jsonout
+
+        click.echo(jsonout.dumps(handshakes.document(seen)))
+    else:
+        from halfopen.present import text
+
+        handshakes.show(text.console(), seen)
+    if seen.interrupted:
+        ctx.exit(EXIT_INTERRUPTED)
+
+
+def _stop_on_signals(stop: threading.Event) -> None:
+    """The first SIGINT or SIGTERM ends the watch in order; the second ends it at once."""
+
+    def handler(number: int, _: Any) -> None:
+        if stop.is_set():
+            raise KeyboardInterrupt
+        stop.set()
+
+    signal.signal(signal.SIGINT, handler)
+    signal.signal(signal.SIGTERM, handler)
