@@ -19,7 +19,10 @@ struct {
 	u8 *value;
 } held SEC(".maps");
 
-/* Out: packets turned away. */
+/*
+ * Out: packets turned away, but for a few that two CPUs counted at once: newer compilers make an atomic addition of a kind
+ * that is refused before Linux 5.12.
+ */
 u64 turned_away;
 
 #define IPV4_HEADER 20
@@ -108,7 +111,7 @@ int door(struct __sk_buff *skb)
 	key.local_port = ports.destination;
 	if (!bpf_map_lookup_elem(&held, &key))
 		return 1;
-	__sync_fetch_and_add(&turned_away, 1);
+	turned_away++;
 	return 0;
 }
 

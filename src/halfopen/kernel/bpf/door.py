@@ -101,7 +101,7 @@ class Door:
 
     @property
     def turned_away(self) -> int:
-        """Packets of held connections that came meanwhile."""
+        """Packets of held connections that came meanwhile; a few less where two CPUs counted at once."""
         return int(self._turned_away[0])
 
     def hold(self, held: NDArray[Any]) -> None:
