@@ -12,7 +12,7 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -243,3 +243,32 @@ def test_two_releases_at_once_hold_two_doors(lab: Lab) -> None:
         thread.join(20)
     assert sum(o.released for o in outcomes) == 4000
     assert lab.server.half_open() == 0
+
+
+def test_behind_extension_headers_as_well(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The last ACK of an IPv6 client may carry options between the IPv6 and the TCP header."""
+    from halfopen.lab.frames import Path as Frames
+
+    plain = Frames.acks
+    ethernet, ipv6, options = 14, 40, bytes([6, 0, 1, 4, 0, 0, 0, 0])  # TCP is next; PadN
+
+    def behind_options(self: Frames, *args: Any) -> np.ndarray[Any, Any]:
+        frames = plain(self, *args)
+        cut = ethernet + ipv6
+        middle = np.tile(np.frombuffer(options, dtype=np.uint8), (len(frames), 1))
+        longer = np.concatenate([frames[:, :cut], middle, frames[:, cut:]], axis=1)
+        longer[:, ethernet + 5] += len(options)  # the payload's length
+        longer[:, ethernet + 6] = 60  # destination options
+        return longer
+
+    monkeypatch.setattr(Frames, "acks", behind_options)
+    web = lab.server.listen(8080, address="::")
+    late = lab.client.slow(web, 20, delay_s=0.5, family=6)
+    until(lambda: lab.server.half_open() == 20)
+    rows = lab.server.requests()
+    with Door() as door:
+        door.hold(keys(rows[:10]))
+        until(lambda: late.completed == 20)
+        until(lambda: lab.server.half_open() == 10)
+        assert door.turned_away >= 10
+    assert web.accepted == 10
