@@ -2,15 +2,15 @@
 # HALFOPEN_PYTHON=/path/to/python chooses the interpreter; ARGS=… is handed to pytest, or to the benchmark.
 
 PYTHON := .venv/bin/python
-SOURCES := src tests scripts $(wildcard bench)
+SOURCES := src tests scripts hatch_build.py $(wildcard bench)
 ARGS :=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench dev format clean ready-run ready-dev ready-bench
+.PHONY: help demo test check bench bpf bpf-verify dev format clean ready-run ready-dev ready-bpf ready-bench
 
 help: ## This list.
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | column -t -s '|' 2>/dev/null || \
-		sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1	\2/p' $(MAKEFILE_LIST)
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | column -t -s '|' 2>/dev/null || \
+		sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1	\2/p' $(MAKEFILE_LIST)
 
 demo: ready-run ## See it work: a private host is flooded, explained and freed again.
 	@$(PYTHON) -m halfopen.cli.demo $(ARGS)
@@ -18,14 +18,21 @@ demo: ready-run ## See it work: a private host is flooded, explained and freed a
 test: ready-dev ## Run every test (as root, or where user namespaces are allowed; others skip).
 	@$(PYTHON) -m pytest $(ARGS)
 
-check: ready-dev ## Lint, format, types and the import law.
+check: ready-dev ## Lint, format, types, the import law, and that eBPF objects fit their sources.
 	@$(PYTHON) -m ruff check $(SOURCES)
 	@$(PYTHON) -m ruff format --check $(SOURCES)
 	@$(PYTHON) -m mypy --strict src scripts
 	@$(PYTHON) scripts/import_law.py
+	@$(PYTHON) scripts/build_bpf.py check
 
 bench: ready-bench ## Measure against ss, netstat and others on the same sockets.
 	@$(PYTHON) bench/run.py $(ARGS)
+
+bpf: ready-bpf ## Compile the eBPF programs that changed (bpf/), as they are committed.
+	@$(PYTHON) scripts/build_bpf.py build --pinned $(ARGS)
+
+bpf-verify: ready-bpf ## Compile all eBPF programs again and compare with what is committed.
+	@$(PYTHON) scripts/build_bpf.py verify
 
 dev: ready-dev ## Make .venv ready for work.
 	@echo "ready: $(PYTHON) -m pytest, .venv/bin/halfopen"
@@ -39,5 +46,5 @@ clean: ## Remove .venv and everything built or cached.
 	find src tests scripts bench -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # The stamps are .venv/.ready-*; the script compares them with pyproject.toml and returns at once when all is there.
-ready-run ready-dev ready-bench: ready-%:
+ready-run ready-dev ready-bpf ready-bench: ready-%:
 	@scripts/bootstrap $*

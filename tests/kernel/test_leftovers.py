@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -14,9 +15,14 @@ from pathlib import Path
 
 import pytest
 
+import bpf_seen
 import leftovers
+from halfopen.core.errors import NotPermitted, Unsupported
 from halfopen.kernel import netns
+from halfopen.kernel.bpf import libbpf
+from halfopen.kernel.bpf.pulse import Pulse
 from leftovers import difference, look
+from run import environment
 
 TESTS = Path(__file__).resolve().parents[1]
 SLEEP = [sys.executable, "-c", "import time; time.sleep(60)"]
@@ -96,11 +102,88 @@ def test_an_open_listener_is_named() -> None:
     assert gone(before)
 
 
+@pytest.fixture
+def countable() -> None:
+    """Only where eBPF programs can be loaded, and be listed."""
+    try:
+        with Pulse():
+            if not bpf_seen.seen({os.getpid()}):
+                pytest.skip("needs CAP_SYS_ADMIN over the machine: to list eBPF programs")
+    except (NotPermitted, Unsupported) as e:
+        pytest.skip(e.message)
+
+
+def named(left: list[str], pattern: str) -> bool:
+    return any(re.fullmatch(pattern, line) for line in left)
+
+
+@pytest.mark.usefixtures("countable")
+def test_a_loaded_program_is_named_with_its_map_and_link() -> None:
+    before = look()
+    program = Pulse()
+    try:
+        left = difference(before, look())
+        for kind, name in (("program", "pulse"), ("link", "pulse"), ("map", "pulse.bss")):
+            assert named(left, rf"BPF {kind} \d+ \({name}\), held by process {os.getpid()}"), left
+    finally:
+        program.close()
+    # Although `program`, and its view of the variables, are still there.
+    assert gone(before)
+
+
+@pytest.mark.usefixtures("countable")
+def test_a_program_that_a_child_holds_is_named() -> None:
+    before = look()
+    source = """
+import sys
+from halfopen.kernel.bpf.census import Census
+with Census():
+    print("loaded", flush=True)
+    sys.stdin.read()
+"""
+    pipe = subprocess.PIPE
+    with subprocess.Popen([sys.executable, "-c", source], stdin=pipe, stdout=pipe, env=environment()) as child:
+        assert child.stdout
+        assert child.stdout.readline() == b"loaded\n"
+        left = difference(before, look())
+        assert [
+            line for line in left if re.fullmatch(rf"BPF program \d+ \(census\), held by process {child.pid}", line)
+        ]
+        # However it ends.
+        child.kill()
+    assert gone(before)
+
+
+@pytest.mark.usefixtures("countable")
+def test_a_pinned_program_is_named_although_nobody_holds_it(tmp_path: Path) -> None:
+    place = tmp_path / "bpf"
+    place.mkdir()
+    if subprocess.run(["mount", "-t", "bpf", "bpf", str(place)], capture_output=True, check=False).returncode:
+        pytest.skip("needs to mount a bpf file system")
+    before = look()
+    try:
+        with Pulse() as other:
+            pin = libbpf.library().bpf_obj_pin
+            assert pin(other._loaded.program_fd("pulse"), os.fsencode(place / "left")) == 0
+        left = leftovers.leftovers(before, patience_s=0.1)
+        assert named(left, r"BPF program \d+ \(pulse\), held by no process"), left
+    finally:
+        (place / "left").unlink(missing_ok=True)
+        subprocess.run(["umount", str(place)], check=True)
+    assert gone(before)
+
+
+@pytest.mark.usefixtures("countable")
+def test_what_a_stranger_holds_is_not_ours() -> None:
+    with Pulse():
+        assert not [line for line in bpf_seen.seen({1}).values() if "held by process" in line]
+
+
 @pytest.mark.parametrize(
     ("after", "line"),
     [
         (leftovers.State(rules=frozenset({"table inet halfopen"})), "packet filter rule: table inet halfopen"),
-        (leftovers.State(programs={7: "BPF program 7 (iter x)"}), "BPF program 7 (iter x)"),
+        (leftovers.State(programs={"prog 7": "BPF program 7 (x)"}), "BPF program 7 (x)"),
         (leftovers.State(settings={"net.ipv4.tcp_syncookies": "0"}), "setting net.ipv4.tcp_syncookies = 0 (was 1)"),
         (leftovers.State(requests={"0A:01BB 0B:1": "request socket"}), "request socket"),
     ],

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import fcntl
 import glob
-import json
 import os
 import re
 import shutil
@@ -18,6 +17,8 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+
+import bpf_seen
 
 MARK = "HALFOPEN_TEST_RUN"
 NAMED = "/run/netns"
@@ -45,7 +46,7 @@ class State:
     requests: dict[str, str] = field(default_factory=dict)  # both ends
     ports: frozenset[str] = frozenset()  # local ports with a listener, anybody's
     rules: frozenset[str] = frozenset()
-    programs: dict[int, str] = field(default_factory=dict)  # BPF program id
+    programs: dict[str, str] = field(default_factory=dict)  # kind and id of BPF programs, maps, links
     settings: dict[str, str] = field(default_factory=dict)
 
 
@@ -66,7 +67,7 @@ def look() -> State:
         requests=requests,
         ports=ports,
         rules=_rules(),
-        programs=_programs(set(holders)),
+        programs=bpf_seen.seen(set(holders)),
         settings=_settings(),
     )
 
@@ -256,22 +257,6 @@ def with_context(ruleset: str) -> Iterator[str]:
             context.pop()
         elif line:
             yield " ".join([*context, line])
-
-
-def _programs(ours: set[int]) -> dict[int, str]:
-    """BPF programs of our processes; where bpftool cannot tell whose, of anybody."""
-    if not shutil.which("bpftool") or os.geteuid() != 0:
-        return {}
-    text = _output("bpftool", "--json", "prog", "show")
-    found: dict[int, str] = {}
-    for program in json.loads(text) if text else []:
-        # Service managers and containers load these for cgroups at any time.
-        if str(program.get("type", "")).startswith("cgroup_"):
-            continue
-        if "pids" in program and not ours & {p["pid"] for p in program["pids"]}:
-            continue
-        found[program["id"]] = f"BPF program {program['id']} ({program.get('type')} {program.get('name', '')})"
-    return found
 
 
 def _settings() -> dict[str, str]:

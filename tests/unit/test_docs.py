@@ -157,6 +157,15 @@ def handshakes() -> list[Any]:
     return [document(Observed(1e9, "host", "6.0", 1.0, False, (), 0, (one,), ()))]
 
 
+def doctor() -> list[Any]:
+    from halfopen.core.features import Checkup, Feature, Grant, Outcome
+    from halfopen.present.doctor import document
+
+    grants = (Grant("capability", "CAP_BPF"),)
+    feature = Feature("bpf:pulse", "queues", Outcome.NO, "refused", ("CAP_BPF",), grants)
+    return [document(Checkup("host", "6.1", 0, False, (feature,)))]
+
+
 def audit(directory: Path) -> list[Any]:
     from halfopen.daemon import executor
 
@@ -186,13 +195,15 @@ def emitted(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[Any]]:
         watch(),
         release_time(),
         handshakes(),
+        doctor(),
         audit(tmp_path_factory.mktemp("audit")),
     ]
     return {documents[0]["schema"]: documents for documents in made}
 
 
 SCHEMAS = [
-    f"halfopen.{name}/1" for name in ("status", "list", "release", "watch", "release-time", "handshakes", "audit")
+    f"halfopen.{name}/1"
+    for name in ("status", "list", "release", "watch", "release-time", "handshakes", "doctor", "audit")
 ]
 
 

@@ -20,7 +20,9 @@ COMMANDS: Final = {
     "list": "Every half-open connection, with its age.",
     "release": "Drop half-open connections now, safely.",
     "watch": "Keep watching: a line on change, an alarm on growth, a release by age.",
+    "handshakes": "How long handshakes take that do finish, and how often the SYN-ACK goes again.",
     "release-time": "When the kernel gives up, now and with other settings.",
+    "doctor": "What works here, what does not, and what would grant it.",
     "lab": "Private hosts in namespaces to try it all on.",
 }
 

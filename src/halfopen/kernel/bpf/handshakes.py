@@ -156,10 +156,11 @@ def _load(room: int) -> tuple[Loaded, dict[str, str]]:
     except HalfopenError as e:
         if len(refused) == len(_OPTIONAL):
             raise
-        first = e
+        # Not `e` itself: its traceback would keep this frame, and what it loads, until the collector comes by.
+        is_privilege = isinstance(e, NotPermitted)
     # What this raises is the caller's: even what is needed is refused.
     bare = _loaded(room, frozenset(_OPTIONAL))
-    if isinstance(first, NotPermitted):
+    if is_privilege:
         return bare, dict.fromkeys(_OPTIONAL, _NO_HOOKS) | refused
     bare.close()
     for program in _OPTIONAL:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ctypes
 import errno
-import mmap
 import os
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -16,6 +15,7 @@ from numpy.typing import NDArray
 
 from halfopen.core.errors import KernelError, NotPermitted, Unsupported
 from halfopen.kernel.bpf import libbpf
+from halfopen.kernel.bpf.window import Window
 
 OBJECTS: Final = Path(__file__).parent / "objects"
 BTF: Final = "/sys/kernel/btf/vmlinux"
@@ -63,7 +63,7 @@ class Loaded:
         except OSError as e:
             raise Unsupported(f"bpf:{name}", f"{e.filename}: {e.strerror}", hint="reinstall halfopen") from None
         self._links: list[int] = []
-        self._sections: dict[str, mmap.mmap] = {}
+        self._sections: dict[str, Window] = {}
         with libbpf.Heard() as lines:
             ctypes.set_errno(0)
             options = _OpenOptions(ctypes.sizeof(_OpenOptions), name.encode())
@@ -94,6 +94,9 @@ class Loaded:
         for link in self._links:
             self._lib.bpf_link__destroy(link)
         self._links.clear()
+        for section in self._sections.values():
+            section.close()
+        self._sections.clear()
         if self._object:
             self._lib.bpf_object__close(self._object)
             self._object = None
@@ -149,8 +152,8 @@ class Loaded:
         section, offset, _ = found
         if section not in self._sections:
             # libbpf's own copy of a section is what the map began with, not the map.
-            self._sections[section] = mmap.mmap(self.map_fd(section), mmap.PAGESIZE)
-        return np.frombuffer(self._sections[section], dtype=kind, count=1, offset=offset)
+            self._sections[section] = Window(self.map_fd(section))
+        return np.frombuffer(self._sections[section].memory, dtype=kind, count=1, offset=offset)
 
     def attach(self, program: str) -> int:
         """Attach a program to what its section names and return the link's handle.

@@ -1,0 +1,27 @@
+"""`halfopen doctor`: what works here, and what would grant the rest."""
+
+from __future__ import annotations
+
+import click
+
+
+@click.command()
+@click.option("--json", "as_json", is_flag=True, help="One JSON document (halfopen.doctor/1).")
+def command(as_json: bool) -> None:
+    """What halfopen can do here and what it cannot, why, and what would grant it.
+
+    Everything is really tried, with nothing at stake: eBPF programs are loaded and unloaded, no connection is touched.
+    """
+    from halfopen.daemon.doctor import examine
+
+    checkup = examine()
+    from halfopen.present import doctor
+
+    if as_json:
+        from halfopen.present import jsonout
+
+        click.echo(jsonout.dumps(doctor.document(checkup)))
+        return
+    from halfopen.present import text
+
+    doctor.show(text.console(), checkup)

@@ -1,0 +1,98 @@
+"""What of this machine halfopen can use, what would grant the rest, and the answer in a sentence."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+from typing import Final
+
+EBPF: Final = "bpf:"
+RELEASE: Final = "release"
+
+
+class Outcome(Enum):
+    """Whether a feature works here."""
+
+    YES = "yes"
+    NO = "no"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """One thing that would make a feature work. kind: capability, package, setting, kernel or host.
+
+    command: what to run for it, where there is one.
+    """
+
+    kind: str
+    name: str
+    command: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Feature:
+    """One thing halfopen uses. id is stable; needs: the capabilities it takes, held or not.
+
+    why: because of what not; of what works, a detail (may be empty). grants: what is missing, all of it.
+    """
+
+    id: str
+    purpose: str
+    outcome: Outcome
+    why: str = ""
+    needs: tuple[str, ...] = ()
+    grants: tuple[Grant, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Checkup:
+    """Every feature, and who asked: the user, in a user namespace or not, on which host and kernel."""
+
+    host: str
+    kernel: str
+    uid: int
+    user_namespace: bool
+    features: tuple[Feature, ...]
+
+    def works(self, id: str) -> bool:
+        """Whether a feature is there."""
+        return any(f.id == id and f.outcome is Outcome.YES for f in self.features)
+
+
+def answer(checkup: Checkup) -> str:
+    """What can be done here, in one sentence."""
+    programs = [f for f in checkup.features if f.id.startswith(EBPF)]
+    loaded = sum(f.outcome is Outcome.YES for f in programs)
+    if not lacking(checkup):
+        return f"Everything works here, with all {len(programs)} eBPF programs."
+    if checkup.works("sock_diag"):
+        read = "are read"
+    else:
+        read = "are read from /proc alone" if checkup.works("proc_net_tcp") else "cannot be read"
+    release = "and released here" if checkup.works(RELEASE) else "here, not released"
+    count = f"all {len(programs)}" if loaded == len(programs) else f"{loaded} of {len(programs)}"
+    return f"Half-open connections {read} {release}; {count} eBPF programs load."
+
+
+def lacking(checkup: Checkup) -> tuple[Feature, ...]:
+    """The features that are not there, or of which nobody could tell."""
+    return tuple(f for f in checkup.features if f.outcome is not Outcome.YES)
+
+
+def capabilities(checkup: Checkup) -> tuple[str, ...]:
+    """Every capability that halfopen can make use of; empty when none of them is missing."""
+    missing = any(g.kind == "capability" for f in checkup.features for g in f.grants)
+    return tuple(sorted({name for f in checkup.features for name in f.needs})) if missing else ()
+
+
+def next_command(checkup: Checkup) -> str:
+    """The command that grants most of what is missing; `halfopen status` where no command would."""
+    missing = lacking(checkup)
+    commands: dict[str, int] = {}
+    for feature in missing:
+        for grant in feature.grants:
+            command = "sudo halfopen doctor" if grant.kind == "capability" and checkup.uid else grant.command
+            if command:
+                commands[command] = commands.get(command, 0) + 1
+    return max(commands, key=lambda c: commands[c], default="halfopen status")

@@ -1,0 +1,30 @@
+"""The checkup: what reading needs and what changing needs, tried in one go."""
+
+from __future__ import annotations
+
+import os
+
+from halfopen.act import destroy
+from halfopen.core.features import RELEASE, Checkup, Feature
+from halfopen.kernel import features, sockdiag
+
+
+def _release() -> Feature:
+    def work() -> str:
+        with sockdiag.open_socket() as s:
+            destroy.probe(s)
+        return ""
+
+    return features.tried(RELEASE, "dropping half-open connections (SOCK_DESTROY)", work, ("CAP_NET_ADMIN",))
+
+
+def examine() -> Checkup:
+    """Try every feature, in the namespace and with the privileges of the calling thread. Nothing is left changed."""
+    where = os.uname()
+    return Checkup(
+        host=where.nodename,
+        kernel=where.release,
+        uid=os.geteuid(),
+        user_namespace=features.in_user_namespace(),
+        features=(*features.reading(), _release(), *features.others(), *features.ebpf()),
+    )

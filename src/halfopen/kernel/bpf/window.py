@@ -1,0 +1,43 @@
+"""A map's memory seen from here, that lets go of the map when told to, whoever still looks through it."""
+
+from __future__ import annotations
+
+import ctypes
+import mmap
+import os
+import weakref
+from functools import lru_cache
+from typing import Any, Final
+
+from halfopen.core.errors import KernelError
+
+_MAP_FIXED: Final = 0x10
+_FAILED: Final = ctypes.c_void_p(-1).value
+_BOTH: Final = mmap.PROT_READ | mmap.PROT_WRITE
+
+
+@lru_cache(maxsize=1)
+def _libc() -> ctypes.CDLL:
+    libc = ctypes.CDLL(None, use_errno=True)
+    libc.mmap.restype = ctypes.c_void_p
+    libc.mmap.argtypes = (ctypes.c_void_p, ctypes.c_size_t, *[ctypes.c_int] * 3, ctypes.c_long)
+    libc.munmap.argtypes = (ctypes.c_void_p, ctypes.c_size_t)
+    return libc
+
+
+class Window:
+    """The first page of a mappable map, as `memory`. (Python's own mmap holds a descriptor for as long as any array.)"""
+
+    def __init__(self, fd: int) -> None:
+        """Raises: KernelError."""
+        self._address = _libc().mmap(None, mmap.PAGESIZE, _BOTH, mmap.MAP_SHARED, fd, 0)
+        if self._address == _FAILED:
+            raise KernelError("mapping an eBPF map", ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+        self.memory: Any = (ctypes.c_char * mmap.PAGESIZE).from_address(self._address)
+        # When the last array over it is gone.
+        weakref.finalize(self.memory, _libc().munmap, self._address, mmap.PAGESIZE)
+
+    def close(self) -> None:
+        """Let go of the map. What looks through the window sees zeros from now on, and nobody sees what it writes."""
+        anonymous = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | _MAP_FIXED
+        _libc().mmap(self._address, mmap.PAGESIZE, _BOTH, anonymous, -1, 0)

@@ -1,0 +1,76 @@
+"""What `doctor` shows: the answer, a line or three for each feature, and the command that would grant the most."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from halfopen.core.features import EBPF, Checkup, Feature, Grant, Outcome, answer, capabilities, next_command
+
+_STYLE = {Outcome.YES: "green", Outcome.NO: "bold red", Outcome.UNKNOWN: "bold yellow"}
+_MARK = {Outcome.YES: "yes", Outcome.NO: "no", Outcome.UNKNOWN: "?"}
+_A_LINE = 3
+_BECAUSE = {Outcome.NO: "no, because ", Outcome.UNKNOWN: "could not tell: "}
+
+
+def _granted_by(grants: tuple[Grant, ...]) -> str:
+    return "granted by " + ", ".join(g.command if g.kind == "package" and g.command else g.name for g in grants)
+
+
+def _lines(feature: Feature) -> Text:
+    if feature.outcome is Outcome.YES:
+        return Text(f"{feature.purpose} ({feature.why})" if feature.why else feature.purpose)
+    cell = Text(feature.purpose)
+    cell.append(f"\n{_BECAUSE[feature.outcome]}{feature.why}")
+    if feature.grants:
+        cell.append(f"\n{_granted_by(feature.grants)}", style="bold")
+    return cell
+
+
+def show(out: Console, checkup: Checkup) -> None:
+    """Every feature, in the order of the checkup."""
+    out.print(answer(checkup))
+    out.print()
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), show_edge=False)
+    table.add_column("", no_wrap=True)
+    table.add_column("FEATURE", no_wrap=True, header_style="dim")
+    table.add_column("WHAT FOR", header_style="dim")
+    for feature in checkup.features:
+        mark = Text(_MARK[feature.outcome], style=_STYLE[feature.outcome])
+        table.add_row(mark, Text(feature.id.removeprefix(EBPF)), _lines(feature))
+    out.print(table)
+    out.print()
+    needed = capabilities(checkup)
+    if needed:
+        # systemd joins several such lines.
+        out.print("In a service:")
+        for start in range(0, len(needed), _A_LINE):
+            out.print(f"    AmbientCapabilities={' '.join(needed[start : start + _A_LINE])}", soft_wrap=True)
+    out.print(f"Next  {next_command(checkup)}", soft_wrap=True)
+
+
+def document(checkup: Checkup) -> dict[str, Any]:
+    """`halfopen.doctor/1`."""
+    return {
+        "schema": "halfopen.doctor/1",
+        "host": checkup.host,
+        "kernel": checkup.kernel,
+        "uid": checkup.uid,
+        "user_namespace": checkup.user_namespace,
+        "answer": answer(checkup),
+        "features": [
+            {
+                "id": feature.id,
+                "purpose": feature.purpose,
+                "outcome": feature.outcome.value,
+                "why": feature.why,
+                "needs": list(feature.needs),
+                "grants": [{"kind": g.kind, "name": g.name, "command": g.command or None} for g in feature.grants],
+            }
+            for feature in checkup.features
+        ],
+        "next": next_command(checkup),
+    }

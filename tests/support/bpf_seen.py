@@ -1,0 +1,134 @@
+"""The eBPF programs, maps and links of this kernel, and which of them are ours.
+
+Ours is what one of our processes holds a descriptor of; and what nobody holds and bears a name of ours, so that
+something else must keep it: a pin, an attachment without a link, a bug.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import glob
+import os
+import re
+import struct
+from collections.abc import Callable, Iterator
+from functools import lru_cache
+from pathlib import Path
+
+SOURCES = Path(__file__).resolve().parents[2] / "bpf"
+KINDS = ("prog", "map", "link")
+_WORDS = {"prog": "program", "map": "map", "link": "link"}
+_ID = re.compile(r"^(prog|map|link)_id:\s+(\d+)$", re.MULTILINE)
+_INFO_BYTES = 80
+# Where struct bpf_prog_info and struct bpf_map_info have the name (include/uapi/linux/bpf.h).
+_NAME_AT = {"prog": 64, "map": 24}
+
+Found = dict[str, str]
+
+
+def seen(ours: set[int]) -> Found:
+    """`prog 7` and the like, in words: those of the processes `ours` and those of nobody; none where asking is refused.
+
+    Needs CAP_SYS_ADMIN (bpf_obj_get_next_id()) and a libbpf.
+    """
+    there = {(kind, number): name for kind in KINDS for number, name in _all(kind)}
+    held: dict[tuple[str, int], set[int]] = {}
+    for pid, kind, number in _held():
+        held.setdefault((kind, number), set()).add(pid)
+    found = {}
+    for (kind, number), name in there.items():
+        pids = held.get((kind, number), set())
+        if pids & ours:
+            found[f"{kind} {number}"] = _line(kind, number, name, f"held by process {min(pids & ours)}")
+        elif not pids and is_ours(kind, name):
+            found[f"{kind} {number}"] = _line(kind, number, name, "held by no process")
+    return found
+
+
+def _line(kind: str, number: int, name: str, how: str) -> str:
+    return f"BPF {_WORDS[kind]} {number} ({name}), {how}"
+
+
+def is_ours(kind: str, name: str) -> bool:
+    """Whether a program, map or link (by its program's name) is called like one of bpf/*.bpf.c."""
+    if kind == "map":
+        return any(name.startswith(f"{object}."[:15]) for object in _objects())
+    return name in _programs()
+
+
+@lru_cache(maxsize=1)
+def _objects() -> tuple[str, ...]:
+    return tuple(path.name.removesuffix(".bpf.c") for path in SOURCES.glob("*.bpf.c"))
+
+
+@lru_cache(maxsize=1)
+def _programs() -> frozenset[str]:
+    text = "".join(path.read_text() for path in SOURCES.glob("*.bpf.c"))
+    return frozenset(name[:15] for name in re.findall(r'^SEC\("[^"]*"\)\s+int (\w+)\(', text, re.MULTILINE))
+
+
+@lru_cache(maxsize=1)
+def _libbpf() -> ctypes.CDLL | None:
+    try:
+        return ctypes.CDLL("libbpf.so.1", use_errno=True)
+    except OSError:
+        return None
+
+
+def _all(kind: str) -> Iterator[tuple[int, str]]:
+    """Every program, map or link there is, with its name."""
+    lib = _libbpf()
+    if lib is None:
+        return
+    following: Callable[..., int] = getattr(lib, f"bpf_{kind}_get_next_id")
+    opened: Callable[..., int] = getattr(lib, f"bpf_{kind}_get_fd_by_id")
+    number = ctypes.c_uint32(0)
+    while following(number, ctypes.byref(number)) == 0:
+        fd = opened(number)
+        if fd < 0:
+            continue  # gone meanwhile
+        try:
+            info = _info(lib, fd)
+        finally:
+            os.close(fd)
+        if kind == "link":
+            (program,) = struct.unpack_from("=I", info, 8)
+            yield number.value, _name_of_program(lib, program)
+        else:
+            yield number.value, _text(info, _NAME_AT[kind])
+
+
+def _name_of_program(lib: ctypes.CDLL, number: int) -> str:
+    fd = lib.bpf_prog_get_fd_by_id(ctypes.c_uint32(number))
+    if fd < 0:
+        return ""
+    try:
+        return _text(_info(lib, fd), _NAME_AT["prog"])
+    finally:
+        os.close(fd)
+
+
+def _info(lib: ctypes.CDLL, fd: int) -> bytes:
+    info, size = ctypes.create_string_buffer(_INFO_BYTES), ctypes.c_uint32(_INFO_BYTES)
+    if lib.bpf_obj_get_info_by_fd(fd, info, ctypes.byref(size)):
+        raise OSError(ctypes.get_errno() or errno.EINVAL, "bpf_obj_get_info_by_fd")
+    return info.raw
+
+
+def _text(info: bytes, at: int) -> str:
+    return info[at : at + 16].split(b"\0")[0].decode()
+
+
+def _held() -> Iterator[tuple[int, str, int]]:
+    """Which process holds what: a link's descriptor holds its program as well."""
+    for path in glob.glob("/proc/[0-9]*/fd/*"):
+        try:
+            if not os.readlink(path).startswith("anon_inode:bpf"):
+                continue
+            with open(path.replace("/fd/", "/fdinfo/")) as f:
+                text = f.read()
+        except OSError:
+            continue
+        for kind, number in _ID.findall(text):
+            yield int(path.split("/")[2]), kind, int(number)
