@@ -15,7 +15,8 @@ from halfopen.core.errors import HalfopenError
 from halfopen.core.timing import UNKNOWN
 from halfopen.kernel import procfs
 
-# /proc/net/tcp is text, written and read socket by socket: below these numbers that takes some tens of milliseconds at most.
+# /proc/net/tcp is text, written and read socket by socket: below these numbers that takes some tens of milliseconds at
+# most.
 MAX_REQUESTS: Final = 4096
 MAX_SOCKETS: Final = 4096
 MAX_DUMP_S: Final = 0.05

@@ -26,7 +26,7 @@ def _libc() -> ctypes.CDLL:
 
 
 class Window:
-    """The first page of a mappable map, as `memory`. (Python's own mmap holds a descriptor for as long as any array.)"""
+    """The first page of a mappable map, as `memory`; Python's own mmap holds a descriptor for as long as any array."""
 
     def __init__(self, fd: int) -> None:
         """Raises: KernelError."""
@@ -35,7 +35,7 @@ class Window:
             raise KernelError("mapping an eBPF map", ctypes.get_errno(), os.strerror(ctypes.get_errno()))
         self.memory: Any = (ctypes.c_char * mmap.PAGESIZE).from_address(self._address)
         # When the last array over it is gone.
-        weakref.finalize(self.memory, _libc().munmap, self._address, mmap.PAGESIZE)
+        weakref.finalize(self.memory, _libc().munmap, self._address, mmap.PAGESIZE).atexit = False
 
     def close(self) -> None:
         """Let go of the map. What looks through the window sees zeros from now on, and nobody sees what it writes."""
