@@ -125,7 +125,8 @@ def test_census_and_sock_diag_see_the_same(lab: Lab) -> None:
     for key, (retransmits, deferred, age) in ours.items():
         assert theirs[key][1] == deferred
         assert retransmits <= theirs[key][0] <= retransmits + 1
-        assert abs(theirs[key][2] - age - apart) < 0.1
+        # A timer fires up to a jiffy or an eighth of its time late, on a busy machine more.
+        assert abs(theirs[key][2] - age - apart) < 0.3
     # What is left of the timer: in order of age it is the same, but for the time between the looks and a jiffy.
     left = [np.sort(s.requests["expires_ms"].astype(float)) for s in (exact, timed)]
     assert np.abs(left[0] - left[1]).max() <= apart * 1000 + 50

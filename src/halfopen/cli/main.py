@@ -85,6 +85,14 @@ def _fail(message: str, code: int) -> NoReturn:
     sys.exit(code)
 
 
+def _forget_output() -> None:
+    """Let what is still buffered not raise again at exit, where it would change the exit code."""
+    try:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except (OSError, ValueError):
+        pass
+
+
 def run(arguments: list[str] | None = None) -> Any:
     """Run one command line, with exceptions as they are (click's own `main` would turn a closed pipe into exit code
     1).
@@ -121,10 +129,10 @@ def main() -> NoReturn:
     except (KeyboardInterrupt, click.Abort):
         code = EXIT_INTERRUPTED
     except BrokenPipeError:
-        # The reader has enough; what is still buffered must not raise again at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _forget_output()  # the reader has enough
         code = 0
     except OSError as e:
+        _forget_output()
         _fail(f"{e.filename or 'input/output'}: {e.strerror}", 1)
     sys.exit(code if isinstance(code, int) else 0)
 

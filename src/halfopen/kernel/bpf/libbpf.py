@@ -16,7 +16,7 @@ from halfopen.core.errors import HalfopenError, KernelError, NotPermitted, Unsup
 _SONAME: Final = "libbpf.so.1"
 # A verifier's log comes as one message, and its end is what tells.
 _MESSAGE_BYTES: Final = 1024 * 1024
-GRANT: Final = "run as root, or with CAP_BPF and CAP_PERFMON"
+GRANT: Final = "run as root, or with the capabilities that halfopen doctor names"
 
 # (result, arguments) of each function; a pointer that libbpf owns is c_void_p.
 _FUNCTIONS: Final[dict[str, tuple[Any, tuple[Any, ...]]]] = {
