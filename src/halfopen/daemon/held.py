@@ -9,8 +9,10 @@ which the dump leaves out.
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from socket import socket
 from typing import Any, Final
 
@@ -117,6 +119,7 @@ def _door(capacity: int) -> Iterator[Door]:
 
 def run(kill: socket, census: Census, chosen: Filter, tally: Tally, stop: threading.Event) -> None:
     """Release what the filter lets through, round after round. Raises: CannotHold before anything was done."""
+    begun = time.monotonic()
     victims, found = _victims(census, chosen, tally, CAPACITY)
     if not found:
         return
@@ -129,11 +132,18 @@ def run(kill: socket, census: Census, chosen: Filter, tally: Tally, stop: thread
             _release(kill, held, code, tally, stop)
             if stop.is_set():
                 break
-            victims, found = _victims(census, chosen, tally, CAPACITY)
+            victims, found = _victims(census, _as_of(chosen, begun), tally, CAPACITY)
             if not found:
                 return
             door.let_go(held.keys)
-    _, tally.left = _victims(census, chosen, tally, None)
+    _, tally.left = _victims(census, _as_of(chosen, begun), tally, None)
+
+
+def _as_of(chosen: Filter, begun: float) -> Filter:
+    """The filter as it was meant at `begun`: who turned old enough only since then is not meant, or there is no end."""
+    if chosen.older_than_s is None:
+        return chosen
+    return replace(chosen, older_than_s=chosen.older_than_s + time.monotonic() - begun)
 
 
 def _release(kill: socket, held: _Held, code: bytes, tally: Tally, stop: threading.Event) -> None:
