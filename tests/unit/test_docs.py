@@ -28,7 +28,7 @@ from halfopen.kernel.procfs import SETTINGS
 
 ROOT = Path(__file__).resolve().parents[2]
 READMES = ("README.md", "README.zh-CN.md")
-DOCUMENTS = (*READMES, "ARCHITECTURE.md", "CHANGELOG.md", "docs/json.md", "docs/how-it-reads.md")
+DOCUMENTS = (*READMES, "ARCHITECTURE.md", "CHANGELOG.md", "docs/json.md", "docs/how-it-reads.md", "docs/settings.md")
 # Objects whose keys are the kernel's names: named in the text, not in a table.
 MAPS = {"settings", "counters", "rates_per_s"}
 
@@ -311,11 +311,19 @@ def command_of(name: str) -> click.Command:
 
 
 def options_of(name: str) -> set[str]:
-    command = command_of(name)
-    return {o for p in command.get_params(click.Context(command, **command.context_settings)) for o in p.opts} | {
-        "--help",
-        "-h",
-    }
+    """The options of a command, and of the commands below it where it is a group."""
+
+    def of(command: click.Command) -> set[str]:
+        context = click.Context(command, **command.context_settings)
+        found = {option for parameter in command.get_params(context) for option in parameter.opts}
+        if isinstance(command, click.Group):
+            for below in command.list_commands(context):
+                one = command.get_command(context, below)
+                assert one is not None
+                found |= of(one)
+        return found
+
+    return of(command_of(name)) | {"--help", "-h"}
 
 
 ALL_OPTIONS = {"--version"}.union(*(options_of(name) for name in COMMANDS))

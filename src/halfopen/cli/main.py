@@ -22,6 +22,7 @@ COMMANDS: Final = {
     "watch": "Keep watching: a line on change, an alarm on growth, a release by age.",
     "handshakes": "How long handshakes take that do finish, and how often the SYN-ACK goes again.",
     "release-time": "When the kernel gives up, now and with other settings.",
+    "tune": "The kernel's settings for it: explained, changed live, and undone.",
     "doctor": "What works here, what does not, and what would grant it.",
     "lab": "Private hosts in namespaces to try it all on.",
 }

@@ -1,6 +1,6 @@
 """When the kernel sends a SYN-ACK again and when it gives up; how old a request socket is, from one look.
 
-A request's timer runs 1 s, then doubles at each SYN-ACK retransmission up to `tcp_rto_max_ms`
+A request's timer runs 1 s, then doubles at each SYN-ACK retransmission up to TCP_RTO_MAX, 120 s
 (`reqsk_timeout()`, include/net/tcp.h and inet_connection_sock.h). After `retries` retransmissions the next expiry
 drops it (`reqsk_timer_handler()`, net/ipv4/inet_connection_sock.c). So a request whose timer ran out k times and has
 e seconds left is (2^k - 1) + (2^k - e) seconds old.

@@ -1,0 +1,74 @@
+"""Write one setting of the network namespace the calling thread is in, and see what the kernel made of it."""
+
+from __future__ import annotations
+
+import errno
+import os
+from typing import Final
+
+from halfopen.core.errors import HalfopenError, KernelError, NotPermitted, Unsupported
+
+_ROOT: Final = "/proc/sys"
+
+
+class Refused(HalfopenError):
+    """The kernel does not take this value (EINVAL and the like); what was there is still there."""
+
+    def __init__(self, key: str, value: int, code: int) -> None:
+        super().__init__("refused", f"the kernel refuses {key} = {value}: {os.strerror(code)}")
+
+
+def path_of(key: str) -> str:
+    """The file of a setting with dots in its name, as net.core.somaxconn."""
+    return f"{_ROOT}/{key.replace('.', '/')}"
+
+
+def read(key: str) -> int | None:
+    """The setting's value, None where this kernel or namespace has no such setting.
+
+    Raises: NotPermitted, KernelError.
+    """
+    try:
+        with open(path_of(key), "rb", buffering=0) as f:
+            return int(f.read(64))
+    except FileNotFoundError:
+        return None
+    except OSError as e:
+        raise _problem("reading", key, e) from None
+    except ValueError:
+        raise KernelError(f"reading {key}", errno.EINVAL, "not a number") from None
+
+
+def write(key: str, value: int) -> int:
+    """Write the setting and return what the kernel holds then: something else than `value` where it was clamped.
+
+    Raises: Refused when the kernel does not take the value, Unsupported when there is no such setting, NotPermitted
+    (also where /proc/sys is mounted read-only), KernelError. Nothing has changed then.
+    """
+    try:
+        fd = os.open(path_of(key), os.O_WRONLY | os.O_CLOEXEC)
+        try:
+            os.write(fd, b"%d\n" % value)
+        finally:
+            os.close(fd)
+    except OSError as e:
+        if e.errno in (errno.EINVAL, errno.ERANGE, errno.EOVERFLOW):
+            raise Refused(key, value, e.errno) from None
+        raise _problem("writing", key, e) from None
+    held = read(key)
+    if held is None:
+        raise KernelError(f"reading {key} back", errno.ENOENT)
+    return held
+
+
+def _problem(doing: str, key: str, e: OSError) -> HalfopenError:
+    if e.errno == errno.ENOENT:
+        return Unsupported(key, f"there is no {key} in this namespace", hint="halfopen tune show lists what there is")
+    if e.errno == errno.EROFS:
+        return NotPermitted(
+            f"{doing} {key} is refused: /proc/sys is mounted read-only here",
+            hint="run it on the host with --netns pid:N, or in a privileged container",
+        )
+    if e.errno in (errno.EACCES, errno.EPERM):
+        return NotPermitted(f"{doing} {key} is refused", hint="run as root (sudo)")
+    return KernelError(f"{doing} {key}", e.errno or 0)

@@ -1,0 +1,309 @@
+"""`halfopen tune`: the settings that bear on half-open connections: explained, changed live, and undone."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import sys
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from halfopen.cli.options import netns_option
+
+if TYPE_CHECKING:
+    from halfopen.core.settings import Goals, Wanted
+    from halfopen.daemon.tune import Result
+    from halfopen.daemon.tune_session import Undone
+    from halfopen.kernel.netns import Netns
+    from halfopen.present.tune import Row
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+@click.group()
+def command() -> None:
+    """The release time, SYN cookies and queue limits: explained, changed live, and undone."""
+
+
+def _goal_options(decorated: F) -> F:
+    for option in (
+        click.option(
+            "--half-open", metavar="N", type=click.IntRange(1, 2**30), help="Goal: room for N half-open ones."
+        ),
+        click.option("--cookies", type=click.Choice(["on", "off", "always"]), help="Goal: SYN cookies."),
+        click.option("--release-time", metavar="T", help="Goal: half-open connections are released after at most T."),
+    ):
+        decorated = option(decorated)
+    return decorated
+
+
+def _goals(release_time: str | None, cookies: str | None, half_open: int | None) -> Goals:
+    from halfopen.core.settings import Goals
+    from halfopen.core.units import duration_s
+
+    release_s = None if release_time is None else duration_s(release_time, what="--release-time")
+    return Goals(release_s, cookies, half_open)
+
+
+def _namespace(netns: str | None) -> Netns:
+    from halfopen.core.errors import UsageError
+    from halfopen.kernel.netns import current, resolve
+
+    if netns == "all":
+        raise UsageError("--netns all does not fit here", hint="name one namespace: NAME, PATH or pid:N")
+    return current() if netns is None else resolve(netns)
+
+
+@command.command()
+@_goal_options
+@netns_option
+@click.option("--json", "as_json", is_flag=True, help="One JSON document (halfopen.tune-show/1).")
+def show(
+    release_time: str | None, cookies: str | None, half_open: int | None, netns: str | None, as_json: bool
+) -> None:
+    """Every setting that bears on it: value, effect at these other values, what it should be, and the cost."""
+    from halfopen.core import settings
+    from halfopen.daemon import tune, tune_show
+    from halfopen.present import jsonout, text
+    from halfopen.present import tune as present
+
+    goals = _goals(release_time, cookies, half_open)
+    ns = _namespace(netns)
+    _return_overdue()
+    values = tune.read(ns, [*settings.KEYS, *(c.key for c in settings.FALSE_CURES)])
+    advices = settings.advise(values, goals)
+    if not goals.empty:
+        advices = [_serves(a, goals) for a in advices]
+    cures = [(cure, values.get(cure.key)) for cure in settings.FALSE_CURES]
+    listeners = tune_show.listeners(ns, values)
+    if as_json:
+        click.echo(jsonout.dumps(present.show_document(ns.name, ns.inode, advices, cures, listeners)))
+        return
+    lines = present.listener_lines(listeners, values.get(settings.SOMAXCONN))
+    present.show(text.console(), ns.name, advices, cures, lines, _apply_words(release_time, cookies, half_open, netns))
+
+
+def _serves(advice: Any, goals: Goals) -> Any:
+    from dataclasses import replace
+
+    from halfopen.core.settings import serving
+
+    return advice if advice.key in serving(goals) else replace(advice, recommended=None, reason="", cost="")
+
+
+def _apply_words(release_time: str | None, cookies: str | None, half_open: int | None, netns: str | None) -> str:
+    given = (("--release-time", release_time), ("--cookies", cookies), ("--half-open", half_open), ("--netns", netns))
+    words = [f"{option} {shlex.quote(str(value))}" for option, value in given if value is not None]
+    return " ".join(["halfopen tune apply", *words])
+
+
+def _return_overdue() -> None:
+    """Undo first what should have returned by itself; who may not is told so, and may go on looking."""
+    from halfopen.core.errors import HalfopenError
+    from halfopen.daemon import tune
+
+    try:
+        for one in tune.overdue():
+            click.echo(f"halfopen: overdue: {_said(one)}", err=True)
+    except HalfopenError as e:
+        click.echo(f"halfopen: {e.line()}", err=True)
+
+
+def _said(one: Undone) -> str:
+    b = one.change.began
+    return f"change {one.change.id} ({b.key} in {b.place.name}): {one.state}{f', {one.why}' if one.why else ''}"
+
+
+@command.command()
+@click.option("--only", metavar="KEY", multiple=True, help="Change this setting and no other (repeatable).")
+@click.option("--set", "sets", metavar="KEY=VALUE", multiple=True, help="Set this value (repeatable).")
+@_goal_options
+@click.option("--for", "for_time", metavar="T", help="Undo it by itself after this long: 10m, 2h.")
+@click.option("--dry-run", is_flag=True, help="Show what would change and change nothing.")
+@netns_option
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON document (halfopen.tune-apply/1).")
+def apply(
+    only: tuple[str, ...],
+    sets: tuple[str, ...],
+    release_time: str | None,
+    cookies: str | None,
+    half_open: int | None,
+    for_time: str | None,
+    dry_run: bool,
+    netns: str | None,
+    yes: bool,
+    as_json: bool,
+) -> None:
+    """Change settings now: what is asked for, else what show recommends. Each change is in the journal and undoable.
+
+    A setting that the kernel refuses is left as it is; every other failure takes all of them back.
+    """
+    from halfopen.core import settings
+    from halfopen.daemon import tune
+
+    goals = _goals(release_time, cookies, half_open)
+    asked = [settings.assignment(text) for text in sets]
+    chosen = [settings.full_key(word) for word in only]
+    for_s = _for(for_time)
+    ns = _namespace(netns)
+    _return_overdue()
+    values = tune.read(ns, settings.KEYS)
+    wanted = settings.changes(values, goals, asked, chosen)
+    _must_exist(wanted, values, ns)
+    todo = [w for w in wanted if values[w.key] != w.value]
+    if dry_run:
+        _show_plan(ns, wanted, values, as_json)
+        return
+    if todo and not yes:
+        _confirm(ns, wanted, values)
+    result = tune.apply(wanted, ns, for_s=for_s)
+    _show_applied(ns, result, for_s, as_json)
+    if any(a.state in ("refused", "clamped") for a in result.applied):
+        raise click.exceptions.Exit(1)
+
+
+def _for(text: str | None) -> float | None:
+    from halfopen.core.errors import UsageError
+    from halfopen.core.units import duration_s
+
+    if text is None:
+        return None
+    seconds = duration_s(text, what="--for")
+    if not 0 < seconds <= 365 * 86400:
+        raise UsageError(f"--for {text} is not a time to wait", hint="give 10m, 2h or at most 365d")
+    return seconds
+
+
+def _must_exist(wanted: list[Wanted], values: dict[str, int], ns: Netns) -> None:
+    from halfopen.core.errors import Unsupported
+
+    for w in wanted:
+        if w.key not in values:
+            raise Unsupported(w.key, f"there is no {w.key} in {ns.name}", hint="halfopen tune show lists what there is")
+
+
+def _confirm(ns: Netns, wanted: list[Wanted], values: dict[str, int]) -> None:
+    from halfopen.core.errors import UsageError
+
+    if sys.stdin is None or not sys.stdin.isatty():
+        raise UsageError(
+            "there is no terminal to ask on", hint="add --yes to change without asking, or --dry-run to look"
+        )
+    from halfopen.present import text
+    from halfopen.present import tune as present
+
+    present.plan(text.console(), ns.name, wanted, values)
+    if not click.confirm("Change them?", err=True):
+        click.echo("nothing was changed", err=True)
+        raise click.exceptions.Exit(1)
+
+
+def _show_plan(ns: Netns, wanted: list[Wanted], values: dict[str, int], as_json: bool) -> None:
+    from halfopen.present import jsonout, text
+    from halfopen.present import tune as present
+
+    if as_json:
+        rows = [
+            present.Row(
+                w.key,
+                values[w.key],
+                w.value,
+                "already" if values[w.key] == w.value else "wanted",
+                w.reason,
+                netns=ns.name,
+            )
+            for w in wanted
+        ]
+        click.echo(jsonout.dumps(present.apply_document(ns.name, rows, [], True, None, "")))
+        return
+    present.plan(text.console(), ns.name, wanted, values)
+
+
+def _show_applied(ns: Netns, result: Result, for_s: float | None, as_json: bool) -> None:
+    from halfopen.present import jsonout, text
+    from halfopen.present import tune as present
+
+    rows = [
+        present.Row(a.key, a.old, a.value if a.state != "refused" else a.asked, a.state, a.reason, a.why, a.id, ns.name)
+        for a in result.applied
+    ]
+    if as_json:
+        document = present.apply_document(
+            ns.name, rows, _rows(result.overdue), False, result.until_s, result.returns_by
+        )
+        click.echo(jsonout.dumps(document))
+        return
+    out = text.console()
+    if result.overdue:
+        present.undone(out, _rows(result.overdue), "Overdue: ")
+    present.applied(out, ns.name, rows, for_s, result.returns_by)
+
+
+def _rows(undone: list[Undone]) -> list[Row]:
+    from halfopen.present.tune import Row
+
+    rows = []
+    for u in undone:
+        b = u.change.began
+        to = u.change.value if u.value is None else u.value
+        rows.append(
+            Row(b.key, u.change.value if u.wrote else to, to, u.state, why=u.why, id=u.change.id, netns=b.place.name)
+        )
+    return rows
+
+
+@command.command()
+@click.argument("ids", metavar="[ID]...", nargs=-1, type=click.IntRange(1))
+@click.option("--all", "everything", is_flag=True, help="Every change that is in force.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON document (halfopen.tune-undo/1).")
+@click.option("--at", type=float, hidden=True)
+@click.option("--ready", type=int, hidden=True)
+def undo(ids: tuple[int, ...], everything: bool, as_json: bool, at: float | None, ready: int | None) -> None:
+    """Undo changes by their ID, in any order, also after a crash. A value that somebody else set is left alone."""
+    from halfopen.core.errors import UsageError
+    from halfopen.daemon import tune
+
+    if bool(ids) == everything:
+        raise UsageError("undo needs an ID, or --all", hint="halfopen tune log lists the changes")
+    if at is not None:
+        if ready is not None:
+            os.write(ready, b"1")
+            os.close(ready)
+        result = tune.undo_at(ids, at)
+    else:
+        result = tune.undo(None if everything else ids)
+    failed = [u for u in result.undone if u.error is not None]
+    if len(failed) == len(result.undone) and failed and failed[0].error is not None:
+        raise failed[0].error
+    from halfopen.present import jsonout, text
+    from halfopen.present import tune as present
+
+    rows, overdue = _rows(result.undone), _rows(result.overdue)
+    if as_json:
+        click.echo(jsonout.dumps(present.undo_document(rows, overdue)))
+    else:
+        out = text.console()
+        present.undone(out, rows)
+        if overdue:
+            present.undone(out, overdue, "Overdue: ")
+    if failed:
+        raise click.exceptions.Exit(1)
+
+
+@command.command()
+@click.option("--json", "as_json", is_flag=True, help="One JSON document (halfopen.tune-log/1).")
+def log(as_json: bool) -> None:
+    """Every change made: when, where, from what to what, and whether it is still in force."""
+    from halfopen.daemon import tune
+    from halfopen.present import jsonout, text
+    from halfopen.present import tune as present
+
+    _return_overdue()
+    path, changes = tune.log()
+    if as_json:
+        click.echo(jsonout.dumps(present.log_document(path, changes)))
+        return
+    present.log(text.console(), path, changes)

@@ -1,0 +1,186 @@
+"""Change settings of a network namespace so that every change can be undone, whatever interrupts it.
+
+The order is always: record on the disk, write to the kernel, read back, record. What a crash leaves between two of
+these is settled by the next command from the value the kernel holds.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from typing import Final, TypeVar
+
+from halfopen.act import sysctl
+from halfopen.act.journal import Journal, step
+from halfopen.core.errors import HalfopenError, UnknownTarget, Unsupported, UsageError
+from halfopen.core.journal import Change
+from halfopen.core.settings import Wanted
+from halfopen.daemon.tune_session import Applied, Session, Spaces, Undone, own
+from halfopen.kernel import place as places
+from halfopen.kernel.netns import Netns, run_in
+
+T = TypeVar("T")
+
+_RETRIES: Final = 120
+_RETRY_S: Final = 5.0
+_LOOK_S: Final = 0.5
+
+
+@dataclass(slots=True)
+class Result:
+    """Everything one command did: to which namespace, what was applied or undone, and what was overdue before it.
+
+    until_s, returns_by: when changes return by themselves, and who sees to it ("systemd" or "child").
+    """
+
+    netns: str = ""
+    applied: list[Applied] = field(default_factory=list)
+    undone: list[Undone] = field(default_factory=list)
+    overdue: list[Undone] = field(default_factory=list)
+    until_s: float | None = None
+    returns_by: str = ""
+
+
+@contextmanager
+def _open(ns: Netns) -> Iterator[int]:
+    fd = ns.open()
+    try:
+        yield fd
+    finally:
+        os.close(fd)
+
+
+def read(ns: Netns, keys: Iterable[str]) -> dict[str, int]:
+    """The values of those of `keys` that the namespace has. Raises: UnknownTarget, NotPermitted, KernelError."""
+
+    def look() -> dict[str, int]:
+        return {key: value for key in keys if (value := sysctl.read(key)) is not None}
+
+    with _open(ns) as fd:
+        return run_in(None if own(fd) else fd, look)
+
+
+def apply(wanted: Sequence[Wanted], ns: Netns, *, for_s: float | None = None, directory: str | None = None) -> Result:
+    """Set each wanted value that is not so already; all of them, but for those the kernel refuses, or none.
+
+    for_s: undo them after so many seconds. directory: of the journal.
+
+    Raises: Unsupported for a setting that is not there, NotPermitted, JournalError, KernelError; nothing is changed
+    then.
+    """
+    keys = [w.key for w in wanted]
+    if len(set(keys)) != len(keys):
+        raise UsageError("a setting is given twice")
+    with _open(ns) as fd, Session(directory) as session:
+        place = places.identify(ns, fd)
+        session.spaces.put(place, fd)
+        session.tidy()
+        result = Result(ns.name, overdue=session.overdue)
+        current = {w.key: session.read(place, w.key) for w in wanted}
+        for key, value in current.items():
+            if value is None:
+                raise Unsupported(key, f"there is no {key} in {ns.name}", hint="halfopen tune show lists what there is")
+        old = {key: value for key, value in current.items() if value is not None}
+        todo = [w for w in wanted if w.value != old[w.key]]
+        begun = session.begin(todo, place, old, for_s)
+        step("apply.begun")
+        if begun and for_s is not None:
+            result.until_s = begun[0].until_s
+            result.returns_by = session.arm(begun, fd)
+            step("apply.armed")
+        done = session.write(begun, place)
+        reasons = {w.key: w.reason for w in wanted}
+        result.applied = [replace(done[w.key], reason=reasons[w.key]) if w.key in done else _already(w) for w in wanted]
+        return result
+
+
+def _already(w: Wanted) -> Applied:
+    return Applied(w.key, w.value, w.value, w.value, "already", w.reason)
+
+
+def undo(ids: Sequence[int] | None = None, *, directory: str | None = None) -> Result:
+    """Undo these changes, or (None) all that are in force. One that cannot be is `failed` and stays in force.
+
+    Raises: UnknownTarget for an id the journal does not have, NotPermitted, JournalError.
+    """
+    with Session(directory) as session:
+        for id in ids or ():
+            if id not in session.ledger.changes:
+                raise UnknownTarget(f"there is no change {id}", hint="halfopen tune log lists them")
+        chosen = [c.id for c in session.ledger.live()] if ids is None else sorted(set(ids))
+        session.tidy(asked=chosen)
+        result = Result(overdue=session.overdue)
+        # The lower ones first: they write nothing, and the topmost goes straight to where it ends.
+        result.undone = [session.undo(session.ledger.changes[id]) for id in chosen]
+        return result
+
+
+def overdue(directory: str | None = None) -> list[Undone]:
+    """Undo what should have returned by itself and has not. Raises: NotPermitted, JournalError."""
+    if not Journal(directory).look().overdue(time.time()):
+        return []
+    with Session(directory) as session:
+        session.tidy()
+        return session.overdue
+
+
+def log(directory: str | None = None) -> tuple[str, list[tuple[Change, int | None]]]:
+    """The journal's path, and every change with what its setting holds now (None: not live, or not to be read)."""
+    journal = Journal(directory)
+    spaces = Spaces()
+    try:
+        return journal.path, [(c, _peek(spaces, c)) for c in journal.look().changes.values()]
+    finally:
+        spaces.close()
+
+
+def _peek(spaces: Spaces, change: Change) -> int | None:
+    if not change.live:
+        return None
+    try:
+        return spaces.run(change.began.place, lambda: sysctl.read(change.began.key))
+    except HalfopenError:
+        return None
+
+
+def undo_at(ids: Sequence[int], at_s: float, *, directory: str | None = None) -> Result:
+    """Wait until `at_s` (Unix time) and undo those of these changes that are to return then.
+
+    Returns earlier when none of them is in force any more.
+
+    What fails then is tried again for ten minutes. Raises: as `undo`.
+    """
+    journal = Journal(directory)
+    mine = list(ids)
+    while True:
+        try:
+            mine = _returning(journal, ids, at_s)
+        except HalfopenError:
+            # Not to be read just now; the change is no less in force for that.
+            pass
+        left_s = at_s - time.time()
+        if not mine or left_s <= 0:
+            break
+        time.sleep(min(_LOOK_S, left_s))
+    for _ in range(_RETRIES):
+        try:
+            result = undo(mine, directory=directory)
+        except UnknownTarget:
+            raise
+        except HalfopenError:
+            pass
+        else:
+            if not any(u.state == "failed" for u in result.undone):
+                return result
+        time.sleep(_RETRY_S)
+    return undo(mine, directory=directory)
+
+
+def _returning(journal: Journal, ids: Sequence[int], at_s: float) -> list[int]:
+    """Those of the changes that are live and to return at `at_s`: a new journal may have others by these numbers."""
+    changes = journal.look().changes
+    found = [changes[id] for id in ids if id in changes]
+    return [c.id for c in found if c.live and c.began.until_s is not None and abs(c.began.until_s - at_s) < 0.01]

@@ -1,0 +1,33 @@
+"""What `tune show` says of listeners: the backlog each has and what its program set on it."""
+
+from __future__ import annotations
+
+from halfopen.core.settings import Values
+from halfopen.core.units import address_text
+from halfopen.kernel import listener_options, listening, owners
+from halfopen.kernel.netns import Netns
+from halfopen.present.tune import Socket
+
+
+def listeners(ns: Netns, values: Values) -> list[Socket]:
+    """The listeners of the namespace by port; members of a SO_REUSEPORT group that are alike are one.
+
+    Raises: UnknownTarget, NotPermitted, Unsupported, KernelError.
+    """
+    rows, _ = listening.listeners(ns, with_owners=False)
+    held = owners.holders(rows["inode"].tolist())
+    by_name = {key.rpartition(".")[2]: value for key, value in values.items()}
+    options, _ = listener_options.options(held, by_name)
+    found: dict[Socket, None] = {}
+    for row in rows:
+        own = options.get(int(row["inode"]))
+        found[
+            Socket(
+                address_text(int(row["family"]), bytes(row["address"])),
+                int(row["port"]),
+                int(row["accept_queue_limit"]),
+                own.retries if own else None,
+                own.defer_accept_s if own else None,
+            )
+        ] = None
+    return sorted(found, key=lambda s: (s.port, s.address, s.backlog))

@@ -1,0 +1,324 @@
+"""What `tune` says: the answer on the first line, the command to paste on the last; and its JSON documents."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from halfopen.core.journal import Change
+from halfopen.core.settings import Advice, Cure, Wanted
+from halfopen.core.units import endpoint_text, plural, printable, show_duration
+
+
+@dataclass(frozen=True, slots=True)
+class Socket:
+    """One listener as `tune show` lists it. backlog: the cap of its queues; retries: TCP_SYNCNT, None where it is not
+    set; deferred_s: TCP_DEFER_ACCEPT. Both None also where the socket could not be asked.
+    """
+
+    address: str
+    port: int
+    backlog: int
+    retries: int | None
+    deferred_s: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One change that was or would be made, or undone. from_: before, to: after; id: in the journal, None without."""
+
+    key: str
+    from_: int
+    to: int
+    state: str
+    reason: str = ""
+    why: str = ""
+    id: int | None = None
+    netns: str = ""
+
+    @property
+    def changed(self) -> bool:
+        return self.state in ("done", "clamped", "undone")
+
+
+def short(key: str) -> str:
+    """The last part of a setting's name, by which the command takes it."""
+    return key.rpartition(".")[2]
+
+
+def _grid() -> Table:
+    return Table.grid(padding=(0, 3, 0, 0))
+
+
+# --- show -------------------------------------------------------------------------------------------------------------
+
+
+def show(
+    out: Console,
+    netns: str,
+    advices: Sequence[Advice],
+    cures: Sequence[tuple[Cure, int | None]],
+    listeners: Sequence[str],
+    command: str,
+) -> None:
+    """`tune show`; listeners: a line each."""
+    todo = [a for a in advices if a.recommended is not None]
+    where = "" if netns == "self" else f" in {printable(netns)}"
+    if todo:
+        out.print(f"{plural(len(todo), 'setting')}{where} should change: {', '.join(short(a.key) for a in todo)}")
+    else:
+        out.print(f"Nothing to change{where}: every setting is as it should be")
+    out.print()
+    table = _grid()
+    for a in advices:
+        table.add_row(short(a.key), str(a.value), a.effect)
+        if a.recommended is not None:
+            table.add_row("", f"→ {a.recommended}", f"{a.reason}; costs: {a.cost}")
+    out.print(table)
+    if listeners:
+        out.print()
+        out.print("Listeners (set by their programs)")
+        for line in listeners:
+            out.print(f"  {line}", soft_wrap=True)
+    out.print()
+    out.print("No cure, though recommended")
+    table = _grid()
+    for cure, value in cures:
+        table.add_row(f"  {short(cure.key)}", "not there" if value is None else str(value), cure.truth)
+    out.print(table)
+    if todo:
+        out.print()
+        out.print(f"Next  {command}", soft_wrap=True)
+
+
+def show_document(
+    netns: str,
+    inode: int,
+    advices: Sequence[Advice],
+    cures: Sequence[tuple[Cure, int | None]],
+    listeners: Sequence[Socket],
+) -> dict[str, Any]:
+    """`halfopen.tune-show/1`."""
+    return {
+        "schema": "halfopen.tune-show/1",
+        "netns": netns,
+        "netns_inode": inode,
+        "settings": [
+            {
+                "key": a.key,
+                "value": a.value,
+                "effect": a.effect,
+                "idle": a.idle,
+                "recommended": a.recommended,
+                "reason": a.reason,
+                "cost": a.cost,
+            }
+            for a in advices
+        ],
+        "listeners": [
+            {
+                "address": s.address,
+                "port": s.port,
+                "backlog": s.backlog,
+                "synack_retries": s.retries,
+                "defer_accept_s": s.deferred_s,
+            }
+            for s in listeners
+        ],
+        "no_cures": [{"key": c.key, "value": value, "truth": c.truth} for c, value in cures],
+    }
+
+
+def listener_lines(listeners: Sequence[Socket], somaxconn: int | None) -> list[str]:
+    """One line a listener, for `show`."""
+    lines = []
+    for s in listeners:
+        words = [endpoint_text(s.address, s.port), f"backlog {s.backlog:,}"]
+        if somaxconn is not None and s.backlog >= somaxconn:
+            words.append("(as much as somaxconn lets it)")
+        if s.retries:
+            words.append(f"TCP_SYNCNT {s.retries} overrides tcp_synack_retries")
+        if s.deferred_s:
+            words.append(f"TCP_DEFER_ACCEPT: waits {show_duration(s.deferred_s)} for data")
+        lines.append("  ".join(words))
+    return lines
+
+
+# --- apply and undo ---------------------------------------------------------------------------------------------------
+
+
+def plan(out: Console, netns: str, wanted: Sequence[Wanted], values: dict[str, int]) -> None:
+    """What `apply` is about to do, or would with --dry-run."""
+    todo = [w for w in wanted if values.get(w.key) != w.value]
+    where = "" if netns == "self" else f" in {printable(netns)}"
+    if not todo:
+        out.print(f"Nothing to change{where}: all is so already")
+        return
+    out.print(f"{plural(len(todo), 'setting')} to change{where}")
+    _rows(out, [Row(w.key, values[w.key], w.value, "", w.reason) for w in todo])
+
+
+def _rows(out: Console, rows: Sequence[Row]) -> None:
+    table = _grid()
+    for r in rows:
+        number = "" if r.id is None else str(r.id)
+        words = "; ".join(filter(None, [r.reason, r.why]))
+        table.add_row(f"  {number}", short(r.key), f"{r.from_} → {r.to}", r.state, words)
+    out.print(table)
+
+
+def applied(out: Console, netns: str, rows: Sequence[Row], for_s: float | None, returns_by: str) -> None:
+    """What `apply` did."""
+    changed = [r for r in rows if r.changed]
+    where = "" if netns == "self" else f" in {printable(netns)}"
+    refused = sum(r.state == "refused" for r in rows)
+    more = f", {refused} refused" if refused else ""
+    if not changed:
+        out.print(f"Nothing was changed{where}{more or ': all is so already'}")
+    else:
+        out.print(f"{plural(len(changed), 'setting')} changed{where}{more}")
+    shown = [r for r in rows if r.state != "already"]
+    if shown:
+        _rows(out, shown)
+    if changed and for_s is not None:
+        by = "a timer of systemd" if returns_by == "systemd" else "a process of its own"
+        out.print(f"Undone by {by} in {show_duration(for_s)}")
+    if changed:
+        out.print(f"Undo  halfopen tune undo {' '.join(str(r.id) for r in changed)}", soft_wrap=True)
+
+
+def undone(out: Console, rows: Sequence[Row], title: str = "") -> None:
+    """What `undo` did, or what was overdue (`title`)."""
+    if not rows:
+        out.print("Nothing to undo: no change is in force")
+        return
+    back = sum(r.state == "undone" for r in rows)
+    rest = [f"{sum(r.state == s for r in rows)} {words}" for s, words in _ENDS if any(r.state == s for r in rows)]
+    out.print(f"{title}{plural(back, 'change')} undone{''.join(', ' + r for r in rest)}")
+    table = _grid()
+    for r in rows:
+        where = "" if r.netns == "self" else printable(r.netns)
+        table.add_row(f"  {r.id}", short(r.key), _arrow(r), where, r.state, r.why)
+    out.print(table)
+    failed = [str(r.id) for r in rows if r.state == "failed"]
+    if failed:
+        out.print(f"Next  halfopen tune undo {' '.join(failed)}", soft_wrap=True)
+
+
+def _arrow(r: Row) -> str:
+    return str(r.to) if r.from_ == r.to else f"{r.from_} → {r.to}"
+
+
+_ENDS = (
+    ("left", "left alone"),
+    ("gone", "gone with the namespace or the boot"),
+    ("failed", "failed"),
+    ("already", "not in force"),
+    ("refused", "never made"),
+)
+
+
+def row_fields(r: Row) -> dict[str, Any]:
+    """A row of `halfopen.tune-apply/1` or `halfopen.tune-undo/1`."""
+    return {
+        "id": r.id,
+        "netns": r.netns,
+        "key": r.key,
+        "from": r.from_,
+        "to": r.to,
+        "state": r.state,
+        "reason": r.reason,
+        "why": r.why,
+    }
+
+
+def apply_document(
+    netns: str, rows: Sequence[Row], overdue: Sequence[Row], dry_run: bool, until_s: float | None, returns_by: str
+) -> dict[str, Any]:
+    """`halfopen.tune-apply/1`."""
+    return {
+        "schema": "halfopen.tune-apply/1",
+        "netns": netns,
+        "dry_run": dry_run,
+        "until": until_s,
+        "returns_by": returns_by or None,
+        "changes": [row_fields(r) for r in rows],
+        "overdue": [row_fields(r) for r in overdue],
+    }
+
+
+def undo_document(rows: Sequence[Row], overdue: Sequence[Row]) -> dict[str, Any]:
+    """`halfopen.tune-undo/1`."""
+    return {
+        "schema": "halfopen.tune-undo/1",
+        "changes": [row_fields(r) for r in rows],
+        "overdue": [row_fields(r) for r in overdue],
+    }
+
+
+# --- log --------------------------------------------------------------------------------------------------------------
+
+
+def log(out: Console, path: str, changes: Sequence[tuple[Change, int | None]]) -> None:
+    """`tune log`: what is in force, then every change, the newest last."""
+    live = [c for c, _ in changes if c.live]
+    if not changes:
+        out.print(f"No change was ever made ({path})")
+        return
+    out.print(f"{plural(len(live), 'change')} in force of {len(changes):,} ever made ({path})")
+    table = _grid()
+    top = {c.spot: c for c in live}
+    for c, now in changes:
+        b = c.began
+        words = c.why
+        if b.until_s is not None and c.live:
+            words = f"until {_clock(b.until_s)}"
+        over = top.get(c.spot, c)
+        if c.live and over is not c:
+            words = f"under change {over.id}"
+        elif c.live and now is not None and now != c.value:
+            words = f"not in force: it holds {now} now"
+        where = "" if b.place.name == "self" else printable(b.place.name)
+        table.add_row(str(c.id), _clock(b.time_s), short(b.key), f"{b.old} → {c.value}", where, c.state, words)
+    out.print(table)
+    if live:
+        out.print("Undo  halfopen tune undo --all", soft_wrap=True)
+
+
+def _clock(unix_s: float) -> str:
+    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(unix_s))
+
+
+def log_document(path: str, changes: Sequence[tuple[Change, int | None]]) -> dict[str, Any]:
+    """`halfopen.tune-log/1`."""
+    return {
+        "schema": "halfopen.tune-log/1",
+        "journal": path,
+        "changes": [
+            {
+                "id": c.id,
+                "time": c.began.time_s,
+                "user": c.began.who.get("sudo_user"),
+                "uid": c.began.who.get("uid"),
+                "netns": c.began.place.name,
+                "netns_inode": c.began.place.inode,
+                "netns_cookie": c.began.place.cookie,
+                "boot_id": c.began.place.boot_id,
+                "key": c.began.key,
+                "from": c.began.old,
+                "to": c.value,
+                "original": c.original,
+                "until": c.began.until_s,
+                "state": c.state,
+                "state_time": c.time_s,
+                "why": c.why,
+                "value": now,
+            }
+            for c, now in changes
+        ],
+    }

@@ -1,0 +1,352 @@
+"""`tune` killed at every step, several at once, returning by itself: nothing stays, and no record lies."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import stat
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from halfopen.core import settings
+from halfopen.core.settings import Wanted
+from halfopen.daemon import tune, tune_timer
+from halfopen.kernel import netns
+from halfopen.kernel.netns import resolve
+from peers import until
+from run import SRC, environment, halfopen
+
+if TYPE_CHECKING:
+    from halfopen.lab import Lab
+
+RUNS = 200
+KEYS = (settings.SYNACK, settings.COOKIES, settings.ABORT)
+# Every place where a command can die; `torn` dies with half of a record written.
+STEPS = [
+    *("apply.begun", "apply.written:1", "apply.written:2", "apply.done"),
+    *("undo.undoing:1", "undo.undoing:2", "undo.written:1", "undo.written:2", "undo.undone:1", "undo.undone:2"),
+    *("torn:1", "torn:2"),
+]
+
+# Forks one process for each job: a process of its own to kill, and no start-up to wait for.
+_FORKER = """
+import json, os, signal, sys
+from halfopen.act import journal
+from halfopen.core.settings import Wanted
+from halfopen.daemon import tune
+from halfopen.kernel.netns import resolve
+
+write = journal._write
+
+def torn(fd, data):
+    before = dict(journal._passed)
+    wanted, _, count = os.environ.get(journal.CRASH, "").partition(":")
+    journal._passed["torn"] = before.get("torn", 0) + 1
+    if wanted == "torn" and journal._passed["torn"] == int(count):
+        write(fd, data[: len(data) // 2])
+        os.kill(os.getpid(), signal.SIGKILL)
+    write(fd, data)
+
+journal._write = torn
+for line in sys.stdin:
+    job = json.loads(line)
+    pid = os.fork()
+    if pid == 0:
+        code = 1
+        try:
+            os.environ[journal.CRASH] = job["crash"]
+            if "wanted" in job:
+                tune.apply([Wanted(k, v, "test") for k, v in job["wanted"].items()], resolve(job["netns"]))
+            else:
+                tune.undo(job["ids"])
+            code = 0
+        finally:
+            os._exit(code)
+    print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), flush=True)
+"""
+
+
+@pytest.fixture(autouse=True)
+def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where the journal is, for this process and for commands."""
+    directory = tmp_path / "state"
+    monkeypatch.setenv("HALFOPEN_STATE_DIR", str(directory))
+    return directory
+
+
+@pytest.fixture
+def space() -> Iterator[str]:
+    """An empty namespace, by a path."""
+    fd = netns.create()
+    yield f"/proc/{os.getpid()}/fd/{fd}"
+    os.close(fd)
+
+
+@pytest.fixture
+def job() -> Iterator[Callable[..., int]]:
+    """Runs a command in a process of its own; gives its exit code, -9 when it was killed."""
+    with subprocess.Popen(
+        [sys.executable, "-c", _FORKER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment(), text=True
+    ) as forker:
+        assert forker.stdin
+        assert forker.stdout
+
+        def run(**words: Any) -> int:
+            assert forker.stdin
+            assert forker.stdout
+            print(json.dumps({"crash": "", **words}), file=forker.stdin, flush=True)
+            return int(forker.stdout.readline())
+
+        yield run
+        forker.stdin.close()
+
+
+def held(path: str) -> dict[str, int]:
+    return tune.read(resolve(path), KEYS)
+
+
+def in_force(before: dict[str, int]) -> dict[str, int]:
+    """What the journal says the kernel holds."""
+    said = dict(before)
+    for change, _ in tune.log()[1]:
+        if change.live:
+            assert change.state == "done", change
+            said[change.began.key] = change.value
+    return said
+
+
+def test_killed_at_every_step(space: str, state: Path, job: Callable[..., int]) -> None:
+    chance = random.Random(4)
+    before = held(space)
+    killed = dict.fromkeys(STEPS, 0)
+    ns = resolve(space)
+
+    def apply(crash: str = "") -> int:
+        # Two settings at least, each to another value than it has.
+        now = held(space)
+        keys = chance.sample(KEYS, chance.randint(2, 3))
+        wanted = {key: chance.choice([v for v in range(3) if v != now[key]]) for key in keys}
+        if crash:
+            return job(wanted=wanted, netns=space, crash=crash)
+        tune.apply([Wanted(k, v, "test") for k, v in wanted.items()], ns)
+        return 0
+
+    def undo(crash: str = "") -> int:
+        ids = [c.id for c, _ in tune.log()[1] if c.live]
+        chosen = chance.sample(ids, chance.randint(1, len(ids))) if ids else None
+        if crash:
+            return job(ids=chosen, crash=crash)
+        tune.undo(chosen)
+        return 0
+
+    for n in range(RUNS):
+        step = STEPS[n % len(STEPS)]
+        (state / "tune.jsonl").unlink(missing_ok=True)
+        for _ in range(chance.randint(1, 2)):
+            apply()
+        dies = {"a": apply, "u": undo}.get(step[0]) or chance.choice([apply, undo])
+        code = dies(step)
+        assert code in (0, -signal.SIGKILL)
+        killed[step] += code != 0
+        # Any next command sees what is so.
+        tune.apply([], ns)
+        assert in_force(before) == held(space)
+        chance.choice([apply, undo])()
+        tune.undo()
+        assert held(space) == before
+        assert not any(c.live for c, _ in tune.log()[1])
+    assert sum(killed.values()) > RUNS // 2, killed
+    assert all(killed.values()), killed
+
+
+def test_the_hook_kills_the_command_itself(space: str) -> None:
+    before = held(space)
+    words = ("tune", "apply", "--yes", "--netns", space, "--set", "tcp_synack_retries=1")
+    assert halfopen(*words, env={"HALFOPEN_TUNE_CRASH": "apply.written"}).returncode == -signal.SIGKILL
+    assert held(space)[settings.SYNACK] == 1
+    assert halfopen("tune", "undo", "--all").stdout.startswith("1 change undone")
+    assert held(space) == before
+    assert halfopen(*words, env={"HALFOPEN_TUNE_CRASH": "apply.begun"}).returncode == -signal.SIGKILL
+    assert halfopen("tune", "undo", "--all").stdout.startswith("0 changes undone, 1 never made")
+
+
+def test_several_at_once_take_turns(space: str) -> None:
+    before = held(space)
+    running = [
+        subprocess.Popen(
+            [sys.executable, "-m", "halfopen", "tune", *words],
+            env=environment(),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+        )
+        for words in [
+            *(["apply", "--yes", "--netns", space, "--set", f"tcp_synack_retries={n}"] for n in (0, 1, 2, 3)),
+            ["undo", "--all"],
+            ["undo", "--all"],
+        ]
+    ]
+    for process in running:
+        _, error = process.communicate(timeout=60)
+        assert (process.returncode, error) == (0, b"")
+    assert in_force(before) == held(space)
+    tune.undo()
+    assert held(space) == before
+
+
+# --- for a time -------------------------------------------------------------------------------------------------------
+
+
+def waiting(state: Path) -> list[int]:
+    """The processes that wait to undo something of this journal."""
+    found = []
+    for entry in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            words = Path(f"/proc/{entry}/cmdline").read_bytes().split(b"\0")
+            inside = Path(f"/proc/{entry}/environ").read_bytes().split(b"\0")
+        except OSError:
+            continue
+        if b"--at" in words and f"HALFOPEN_STATE_DIR={state}".encode() in inside:
+            found.append(int(entry))
+    return found
+
+
+def test_a_change_for_a_time_returns_by_itself(lab: Lab, state: Path) -> None:
+    """Whatever became of the command: it ended, or was killed before, between and after the write and its record."""
+    path = lab.server.netns_path
+    before = held(path)
+    crashes = {
+        "apply.armed": settings.FIN_TIMEOUT,
+        "apply.written": settings.SYNACK,
+        "apply.done": settings.ABORT,
+        "": settings.COOKIES,
+    }
+    for crash, key in crashes.items():
+        words = ("tune", "apply", "--yes", "--json", "--netns", path, "--set", f"{key}=2", "--for", "2s")
+        done = halfopen(*words, env={"HALFOPEN_TUNE_CRASH": crash})
+        assert done.returncode == (-signal.SIGKILL if crash else 0), done.stderr
+        if not crash:
+            assert json.loads(done.stdout)["returns_by"] == "child"
+    until(lambda: not waiting(state))
+    assert held(path) == before
+    assert [c.state for c, _ in tune.log()[1]] == ["refused", "undone", "undone", "undone"]
+
+
+def test_a_namespace_that_only_a_descriptor_leads_to_returns_as_well(state: Path) -> None:
+    fd = netns.create()
+    try:
+        words = ("tune", "apply", "--yes", "--set", "tcp_synack_retries=1", "--for", "1.5s", "--netns")
+        assert halfopen(*words, f"/proc/self/fd/{fd}", pass_fds=(fd,)).returncode == 0
+    finally:
+        os.close(fd)
+    assert len(waiting(state)) == 1
+    until(lambda: not waiting(state))
+    [(change, _)] = tune.log()[1]
+    assert (change.state, change.why) == ("undone", "")
+
+
+def test_whoever_waits_goes_when_it_is_undone_before(space: str, state: Path) -> None:
+    tune.apply([Wanted(settings.SYNACK, 1, "test")], resolve(space), for_s=600.0)
+    assert len(waiting(state)) == 1
+    assert tune.undo([1]).undone[0].state == "undone"
+    until(lambda: not waiting(state))
+
+
+def test_a_late_timer_leaves_another_change_of_that_number_alone(space: str, state: Path) -> None:
+    tune.apply([Wanted(settings.SYNACK, 1, "test")], resolve(space))
+    assert tune.undo_at([1], 5.0).undone == []
+    assert halfopen("tune", "undo", "1", "--at", "5").returncode == 0
+    assert held(space)[settings.SYNACK] == 1
+    tune.undo()
+
+
+def test_what_is_overdue_is_undone_by_the_next_command(space: str, state: Path) -> None:
+    before = held(space)
+    tune.apply([Wanted(settings.SYNACK, 1, "test")], resolve(space), for_s=1.0)
+    for pid in waiting(state):
+        os.kill(pid, signal.SIGKILL)
+    [(change, _)] = tune.log()[1]
+    said = []
+
+    def shown() -> bool:
+        said.append(halfopen("tune", "log").stderr)
+        return held(space) == before
+
+    until(shown)
+    assert f"change {change.id} ({settings.SYNACK} in {space}): undone" in said[-1]
+
+
+def _systemd_run(directory: Path, script: str) -> None:
+    program = directory / "systemd-run"
+    program.write_text(f"#!/bin/sh\n{script}\n")
+    program.chmod(program.stat().st_mode | stat.S_IXUSR)
+
+
+def test_systemd_sees_to_it_where_it_runs(
+    lab: Lab, state: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A fake systemd-run that keeps its words and runs the command at once; the command itself waits for its time."""
+    record = tmp_path / "words"
+    keep = f'printf "%s\\n" "$@" > {record}'
+    # As systemd does: nothing of the caller's environment but what --setenv names.
+    run = 'for w; do case $w in --setenv=*) e="$e ${w#--setenv=}";; --) break;; esac; done\n'
+    run += f'while [ "$1" != -- ]; do shift; done; shift\nenv -i {_mark()} $e "$@" >/dev/null 2>&1 &'
+    _systemd_run(tmp_path, f"{keep}\n{run}")
+    monkeypatch.setattr(tune_timer, "SYSTEMD", str(tmp_path))
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    there = lab.server.spawn(["cat"], stdin=subprocess.PIPE)
+    path = f"/proc/{there.pid}/ns/net"
+    until(lambda: os.stat(path).st_ino == lab.server.inode)
+    before = held(path)
+    result = tune.apply([Wanted(settings.SYNACK, 1, "test")], resolve(path), for_s=1.5)
+    assert result.returns_by == "systemd"
+    words = record.read_text().splitlines()
+    assert "--collect" in words
+    assert [w for w in words if w.startswith("--on-active=1.")]
+    assert words[words.index("--") + 1 :][:8] == [sys.executable, "-P", "-m", "halfopen", "tune", "undo", "1", "--at"]
+    until(lambda: held(path) == before)
+    until(lambda: not waiting(state))
+    lab.server.end(there)
+
+
+def _mark() -> str:
+    import leftovers
+
+    return f"{leftovers.MARK}={os.environ[leftovers.MARK]}"
+
+
+def test_a_child_sees_to_it_where_systemd_refuses(
+    lab: Lab, state: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _systemd_run(tmp_path, "exit 1")
+    monkeypatch.setattr(tune_timer, "SYSTEMD", str(tmp_path))
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    there = lab.server.spawn(["cat"], stdin=subprocess.PIPE)
+    path = f"/proc/{there.pid}/ns/net"
+    until(lambda: os.stat(path).st_ino == lab.server.inode)
+    assert tune.apply([Wanted(settings.SYNACK, 1, "test")], resolve(path), for_s=600.0).returns_by == "child"
+    tune.undo()
+    until(lambda: not waiting(state))
+    lab.server.end(there)
+
+
+def test_nothing_is_changed_when_nobody_would_undo_it(space: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    from halfopen.core.errors import HalfopenError
+
+    before = held(space)
+    monkeypatch.setattr(tune_timer.sys, "executable", "/nonexistent")
+    with pytest.raises(HalfopenError, match="no process could be started"):
+        tune.apply([Wanted(settings.SYNACK, 1, "test")], resolve(space), for_s=600.0)
+    assert held(space) == before
+    assert [c.state for c, _ in tune.log()[1]] == ["refused"]
+
+
+def test_the_checkout_is_what_the_child_runs() -> None:
+    assert tune_timer._python_path().split(os.pathsep)[0] == str(SRC)

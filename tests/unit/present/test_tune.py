@@ -1,0 +1,142 @@
+"""`tune` in words and in JSON: first the answer, last the command; every name of a document is in docs/json.md."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from halfopen.core import settings
+from halfopen.core.journal import Began, Ledger, Place, Then
+from halfopen.core.settings import Wanted
+from halfopen.present import tune
+from halfopen.present.tune import Row
+
+ROOT = Path(__file__).resolve().parents[3]
+PLACE = Place("boot", 7, 1, "/run/netns/web", "web")
+VALUES = {settings.SYNACK: 5, settings.COOKIES: 1, settings.SOMAXCONN: 4096}
+ROW = Row(settings.SYNACK, 5, 2, "done", "because", "", 1, "web")
+SOCKET = tune.Socket("::", 443, 4096, 3, 5)
+
+
+def changes() -> list[Any]:
+    ledger = Ledger()
+    ledger.add(Began(1, 0.0, {"uid": 0}, PLACE, settings.SYNACK, 5, 2))
+    ledger.add(Then(1, 0.0, "done", 2))
+    ledger.add(Began(2, 0.0, {"uid": 0, "sudo_user": "somebody"}, PLACE, settings.SYNACK, 2, 1, until_s=9.0))
+    ledger.add(Then(2, 0.0, "done", 1))
+    return [(c, 1) for c in ledger.changes.values()]
+
+
+def documents() -> dict[str, Any]:
+    cures = [(settings.FALSE_CURES[0], None)]
+    made = [
+        tune.show_document("self", 7, settings.advise(VALUES), cures, [SOCKET]),
+        tune.apply_document("self", [ROW], [ROW], False, 9.0, "child"),
+        tune.undo_document([ROW], [ROW]),
+        tune.log_document("/x", changes()),
+    ]
+    return {document["schema"]: document for document in made}
+
+
+def keys(value: Any) -> Iterator[str]:
+    if isinstance(value, dict):
+        yield from value
+        value = list(value.values())
+    if isinstance(value, list):
+        for inner in value:
+            yield from keys(inner)
+
+
+def section(schema: str) -> str:
+    text = (ROOT / "docs/json.md").read_text(encoding="utf-8")
+    found = re.search(rf"^## {re.escape(schema)}\n(.*?)(?=^## |\Z)", text, re.MULTILINE | re.DOTALL)
+    assert found, f"docs/json.md has no section {schema}"
+    return found[1]
+
+
+@pytest.mark.parametrize("schema", documents())
+def test_every_name_is_documented_and_every_example_is_such_a_document(schema: str) -> None:
+    part = section(schema)
+    names = set(keys(documents()[schema]))
+    assert names - set(re.findall(r"`([^`\n]+)`", part)) == set()
+    assert set(re.findall(r"^\| `([^`]+)` \|", part, re.MULTILINE)) - names == set()
+    [block] = re.findall(r"```json\n(.*?)```", part, re.DOTALL)
+    example = json.loads(block)
+    assert (example["schema"], set(keys(example)) - names) == (schema, set())
+
+
+def lines(console: Console) -> list[str]:
+    return console.export_text().rstrip().splitlines()
+
+
+@pytest.fixture
+def out() -> Console:
+    return Console(record=True, width=200, quiet=False, file=open("/dev/null", "w"))
+
+
+@pytest.fixture(autouse=True)
+def _close(out: Console) -> Iterator[None]:
+    yield
+    out.file.close()
+
+
+def test_show_begins_with_the_answer_and_ends_with_the_command(out: Console) -> None:
+    tune.show(out, "web", settings.advise(VALUES), [], tune.listener_lines([SOCKET], 4096), "halfopen tune apply")
+    first, *rest, last = lines(out)
+    assert first == "1 setting in web should change: tcp_synack_retries"
+    assert last == "Next  halfopen tune apply"
+    assert any("63 s" in line for line in rest)
+    assert any("[::]:443" in line and "as much as somaxconn lets it" in line for line in rest)
+
+
+def test_nothing_to_change_has_no_command(out: Console) -> None:
+    tune.show(out, "self", settings.advise({settings.SYNACK: 2}), [], [], "halfopen tune apply")
+    first, *rest = lines(out)
+    assert first == "Nothing to change: every setting is as it should be"
+    assert not any(line.startswith("Next") for line in rest)
+
+
+def test_apply_ends_with_the_undo(out: Console) -> None:
+    refused = Row(settings.COOKIES, 1, 300, "refused", id=2)
+    tune.applied(out, "self", [ROW, refused], 600.0, "systemd")
+    first, *_, by, last = lines(out)
+    assert first == "1 setting changed, 1 refused"
+    assert by == "Undone by a timer of systemd in 10 min"
+    assert last == "Undo  halfopen tune undo 1"
+
+
+def test_a_plan(out: Console) -> None:
+    tune.plan(out, "self", [Wanted(settings.SYNACK, 2, "because")], VALUES)
+    assert [line.split() for line in lines(out)][1] == ["tcp_synack_retries", "5", "→", "2", "because"]
+
+
+def test_undo_counts_what_became_of_it(out: Console) -> None:
+    tune.undone(
+        out, [Row("net.x", 1, 5, "undone", id=1), Row("net.x", 1, 1, "left", id=2), Row("y", 1, 1, "failed", id=3)]
+    )
+    first, *_, last = lines(out)
+    assert first == "1 change undone, 1 left alone, 1 failed"
+    assert last == "Next  halfopen tune undo 3"
+
+
+def test_the_log_says_what_is_in_force(out: Console) -> None:
+    tune.log(out, "/x", changes())
+    first, one, two, last = lines(out)
+    assert first == "2 changes in force of 2 ever made (/x)"
+    assert one.rstrip().endswith("under change 2")
+    assert "until 1970" in two
+    assert last == "Undo  halfopen tune undo --all"
+
+
+def test_every_old_cure_has_a_test_that_is_there() -> None:
+    text = (ROOT / "docs/settings.md").read_text(encoding="utf-8")
+    tests = (ROOT / "tests/kernel/test_tune.py").read_text(encoding="utf-8")
+    named = re.findall(r"`(test_\w+)`", text)
+    assert len(named) > 6
+    assert [name for name in named if f"def {name}(" not in tests] == []
