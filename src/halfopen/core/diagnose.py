@@ -65,11 +65,9 @@ def _here(model: Model) -> str:
     return "" if model.sample.netns == "self" else f" --netns {shlex.quote(model.sample.netns)}"
 
 
-def inside(model: Model, command: str) -> str:
-    """The command as it is run from here to work in the Model's namespace."""
-    if model.sample.netns == "self":
-        return command
-    return f"nsenter --net={shlex.quote(model.sample.netns_path)} {command}"
+def shorten_command(model: Model, release_s: float) -> str:
+    """The command that makes the release time of the Model's namespace at most so many seconds."""
+    return f"halfopen tune apply{_here(model)} --release-time {release_s:g}s"
 
 
 def diagnose(model: Model) -> Verdict:
@@ -172,16 +170,14 @@ def _settings(model: Model) -> list[Finding]:
         return []
     if settings.get("tcp_syncookies") == 0:
         text = "SYN cookies are off (tcp_syncookies = 0): a full queue turns clients away"
-        found.append(Finding("cookies-off", Level.WARNING, text, inside(model, "sysctl -w net.ipv4.tcp_syncookies=1")))
+        found.append(Finding("cookies-off", Level.WARNING, text, f"halfopen tune apply{_here(model)} --cookies on"))
     if model.retries >= 5:
         shorter = timing.release_time_s(2, model.rto_max_s)
         text = (
             f"an unanswered half-open connection stays {show_duration(model.release_time_s)} "
             f"(tcp_synack_retries = {model.retries}); 2 would make it {show_duration(shorter)}"
         )
-        found.append(
-            Finding("release-time-long", Level.NOTICE, text, inside(model, "sysctl -w net.ipv4.tcp_synack_retries=2"))
-        )
+        found.append(Finding("release-time-long", Level.NOTICE, text, shorten_command(model, shorter)))
     return found
 
 

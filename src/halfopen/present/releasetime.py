@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from halfopen.core import timing
-from halfopen.core.diagnose import inside, listener_name
+from halfopen.core.diagnose import listener_name, shorten_command
 from halfopen.core.model import Model
 from halfopen.core.units import show_duration
 
@@ -55,7 +55,7 @@ def show(out: Console, model: Model | None, retries: Sequence[int], cap_s: float
         if model.retries > 2:
             out.print()
             out.print(f"To release after {show_duration(shorter)} instead:")
-            out.print(f"Next  {inside(model, 'sysctl -w net.ipv4.tcp_synack_retries=2')}", soft_wrap=True)
+            out.print(f"Next  {shorten_command(model, shorter)}", soft_wrap=True)
 
 
 def document(model: Model | None, retries: Sequence[int], cap_s: float, measured: dict[int, float]) -> dict[str, Any]:
