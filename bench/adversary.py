@@ -38,19 +38,24 @@ LOOKS: Final = "halfopen, looks alone"
 DOOR: Final = "halfopen, door held"
 NARROW: Final = "halfopen, narrow window"
 SS: Final = "ss -K"
-# Connects one after the other and says how long each took; runs in the client's namespace.
+# Connects one after the other and says how long each took; runs in the client's namespace. It closes none until it is
+# told to end: a close may be counted as a reset.
 _PROBE: Final = """
-import json, socket, sys, time
-took = []
+import json, resource, socket, sys, time
+most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+took, kept = [], []
 print("ready", flush=True)
 end = time.monotonic() + float(sys.argv[3])
 while time.monotonic() < end:
-    with socket.socket() as s:
-        begun = time.perf_counter()
-        s.connect((sys.argv[1], int(sys.argv[2])))
-        took.append(time.perf_counter() - begun)
+    s = socket.socket()
+    begun = time.perf_counter()
+    s.connect((sys.argv[1], int(sys.argv[2])))
+    took.append(time.perf_counter() - begun)
+    kept.append(s)
     time.sleep(0.002)
-print(json.dumps(took))
+print(json.dumps(took), flush=True)
+sys.stdin.read()
 """
 
 
@@ -128,8 +133,11 @@ def _attack(way: str, clients: int, audit_log: str) -> Attack:
                 inside.run(SS_KILL)
                 passes += 1
         waiting.join()
-        connect_s = json.loads(probe.communicate(timeout=30)[0])
+        if probe.stdout is None:
+            raise BenchError("the probe has no output")
+        connect_s = json.loads(probe.stdout.readline())
         after = _snmp(lab)
+        probe.communicate(timeout=30)
         completed = after["PassiveOpens"] - before["PassiveOpens"] - len(connect_s)
         resets = after["EstabResets"] - before["EstabResets"]
         return Attack(clients, completed, resets, passes, released if worker else None, connect_s)
@@ -137,7 +145,7 @@ def _attack(way: str, clients: int, audit_log: str) -> Attack:
 
 def _probe(lab: Lab, seconds: float) -> subprocess.Popen[str]:
     words = [sys.executable, "-c", _PROBE, lab.server.v4, str(PORT), str(seconds)]
-    probe = lab.client.spawn(words, stdout=subprocess.PIPE)
+    probe = lab.client.spawn(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     if probe.stdout is None or probe.stdout.readline() != "ready\n":
         raise BenchError("the probe did not start")
     return probe
