@@ -39,14 +39,13 @@ def command(netns: str | None, retries: str | None, measure: bool, as_json: bool
     """
     from halfopen import api
     from halfopen.core.errors import UsageError
-    from halfopen.core.model import rto_max_s
+    from halfopen.core.timing import RTO_MAX_S
 
     if netns == "all":
         raise UsageError("--netns all does not fit here", hint="name one namespace: NAME, PATH or pid:N")
     wanted = list(range(9)) if retries is None else _retries(retries)
     measured = {}
-    model = api.snapshot(netns)
-    cap_s = rto_max_s(model.sample.settings)
+    model = api.snapshot(netns, rows=False)
     if measure:
         chosen = list(_MEASURE_DEFAULT) if retries is None else wanted
         if max(chosen) > _MEASURE_MOST:
@@ -59,11 +58,11 @@ def command(netns: str | None, retries: str | None, measure: bool, as_json: bool
     if as_json:
         from halfopen.present import jsonout
 
-        click.echo(jsonout.dumps(releasetime.document(model, wanted, cap_s, measured)))
+        click.echo(jsonout.dumps(releasetime.document(model, wanted, RTO_MAX_S, measured)))
         return
     from halfopen.present import text
 
-    releasetime.show(text.console(), model, wanted, cap_s, measured)
+    releasetime.show(text.console(), model, wanted, RTO_MAX_S, measured)
 
 
 def _measure(retries: list[int], quiet: bool) -> dict[int, float]:

@@ -172,7 +172,7 @@ def _settings(model: Model) -> list[Finding]:
         text = "SYN cookies are off (tcp_syncookies = 0): a full queue turns clients away"
         found.append(Finding("cookies-off", Level.WARNING, text, f"halfopen tune apply{_here(model)} --cookies on"))
     if model.retries >= 5:
-        shorter = timing.release_time_s(2, model.rto_max_s)
+        shorter = timing.release_time_s(2)
         text = (
             f"an unanswered half-open connection stays {show_duration(model.release_time_s)} "
             f"(tcp_synack_retries = {model.retries}); 2 would make it {show_duration(shorter)}"

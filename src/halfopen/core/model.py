@@ -95,7 +95,6 @@ class Model:
     arrivals_per_s: int
     retries: int
     release_time_s: float
-    rto_max_s: float
     listeners: tuple[ListenerView, ...]
     sources: tuple[SourceView, ...]
     distinct_sources: int
@@ -104,28 +103,18 @@ class Model:
     rates: Mapping[str, float] | None = None
 
 
-def rto_max_s(settings: Mapping[str, int]) -> float:
-    """The cap of the SYN-ACK timeout in seconds, for these settings: 120 s.
-
-    `tcp_rto_max_ms` (6.15) does not cap it up to Linux 6.18 (`reqsk_timeout()` is given TCP_RTO_MAX); where a later
-    kernel lets it, its waits end sooner than is worked out here, for those who lowered it.
-    """
-    del settings
-    return timing.RTO_MAX_S
-
-
 def columns_of(sample: Sample) -> Columns:
     """The columns of a Sample: those it came with, else worked out from its rows."""
     if sample.columns is not None:
         return sample.columns
-    builder = Builder(sample.listeners, rto_max_s(sample.settings))
+    builder = Builder(sample.listeners, timing.RTO_MAX_S)
     builder.add(sample.requests, timeouts=sample.timeouts)
     return builder.take()
 
 
 def build(sample: Sample, previous: Sample | None = None, *, top: int = 10) -> Model:
     """Compute the Model of a Sample, with rates against `previous` and the `top` sources by prefix."""
-    cap_s = rto_max_s(sample.settings)
+    cap_s = timing.RTO_MAX_S
     retries = sample.settings.get("tcp_synack_retries", DEFAULT_SYNACK_RETRIES)
     columns = columns_of(sample)
     is_deferred, deferring = settle(columns, sample)
@@ -144,7 +133,6 @@ def build(sample: Sample, previous: Sample | None = None, *, top: int = 10) -> M
         arrivals_per_s=int(np.count_nonzero(ages < 1.0)),
         retries=retries,
         release_time_s=timing.release_time_s(retries, cap_s),
-        rto_max_s=cap_s,
         listeners=tuple(sorted(views, key=lambda v: (-v.half_open, -v.accept_queue, v.port, v.address))),
         sources=sources.top,
         distinct_sources=sources.distinct,

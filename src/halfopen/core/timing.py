@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 INITIAL_RTO_S: Final = 1.0
+# TCP_RTO_MAX. `tcp_rto_max_ms` (6.15) does not cap a request's timer up to Linux 6.18; where a later kernel lets it,
+# the waits of those who lowered it end sooner than is worked out here.
 RTO_MAX_S: Final = 120.0
 # A retransmission counter is one byte on the wire.
 COUNTS: Final = 256

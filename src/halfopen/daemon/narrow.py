@@ -19,7 +19,6 @@ from numpy.typing import NDArray
 from halfopen.act import destroy
 from halfopen.core import join, timing
 from halfopen.core.filters import Filter
-from halfopen.core.model import rto_max_s
 from halfopen.core.sample import ListenerOptions
 from halfopen.daemon.tally import Tally, slices
 from halfopen.kernel import owners, procfs, sockdiag, timeouts
@@ -59,6 +58,7 @@ class _Scene:
 
     def prepare(self) -> None:
         """Ask for the timeouts before a pass that needs them, never between a look and its destroy."""
+        # Sockets may have come since the last pass, and the text costs by the socket.
         self.exact = self.exact and timeouts.affordable(0, 0.0)
         if self.exact or self.wanting:
             self._asked_at = time.monotonic()
@@ -105,7 +105,7 @@ def _scene(chosen: Filter) -> _Scene:
         if any(o is None or o.defer_accept_s for o in known):
             may_defer.append(i)
     code, exact = kernel_code(chosen), _few(chosen)
-    return _Scene(listeners, options, rto_max_s(settings), chosen, code, may_defer, groups, exact)
+    return _Scene(listeners, options, timing.RTO_MAX_S, chosen, code, may_defer, groups, exact)
 
 
 def _few(chosen: Filter) -> bool:

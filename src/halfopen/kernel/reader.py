@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from halfopen.core.columns import Builder, Columns
 from halfopen.core.errors import HalfopenError, NotPermitted, Unsupported
 from halfopen.core.filters import Filter
-from halfopen.core.model import rto_max_s
 from halfopen.core.sample import QUEUES, REQUEST, Completeness, ListenerOptions, Process, Sample
+from halfopen.core.timing import RTO_MAX_S
 from halfopen.core.units import plural
 from halfopen.kernel import netns, procfs, sockdiag, timeouts
 from halfopen.kernel.bpf import eyes
@@ -50,9 +50,9 @@ class Wish:
     source: str = "auto"
     depths: bool = False
 
-    def builder(self, listeners: NDArray[Any], settings: dict[str, int]) -> Builder:
+    def builder(self, listeners: NDArray[Any]) -> Builder:
         """What collects the requests."""
-        return Builder(listeners, rto_max_s(settings), rows=np.empty(0, dtype=REQUEST) if self.rows else None)
+        return Builder(listeners, RTO_MAX_S, rows=np.empty(0, dtype=REQUEST) if self.rows else None)
 
 
 def kernel_code(chosen: Filter | None) -> bytes:
@@ -60,12 +60,12 @@ def kernel_code(chosen: Filter | None) -> bytes:
     return inet_diag.bytecode(chosen.listeners, chosen.sources) if chosen else b""
 
 
-def _by_bpf(wish: Wish, settings: dict[str, int]) -> _Sockets:
+def _by_bpf(wish: Wish) -> _Sockets:
     census = eyes.census()
     with sockdiag.open_socket() as s:
         listeners, shaken = sockdiag.listeners(s)
     queues, notes = _queues(listeners, insist=False)
-    builder = wish.builder(listeners, settings)
+    builder = wish.builder(listeners)
     keep = Filter(listeners=wish.chosen.listeners, sources=wish.chosen.sources) if wish.chosen else Filter()
     plain = (listeners["family"] == inet_diag.AF_INET) & (listeners["ifindex"] == 0)
     looked_at = time.monotonic(), time.time()
@@ -79,7 +79,7 @@ def _by_bpf(wish: Wish, settings: dict[str, int]) -> _Sockets:
     return _Sockets(builder.take(), builder.take_rows(), listeners, queues, census.full, completeness, looked_at)
 
 
-def _by_pulse(wish: Wish, settings: dict[str, int]) -> _Sockets | None:
+def _by_pulse(wish: Wish) -> _Sockets | None:
     """The queues alone; None where they do not tell how many are half-open (deferred ones are in them too)."""
     looked_at = time.monotonic(), time.time()
     with sockdiag.open_socket() as s:
@@ -87,7 +87,7 @@ def _by_pulse(wish: Wish, settings: dict[str, int]) -> _Sockets | None:
     queues, _ = _queues(listeners, insist=True)
     if queues is None or not queues["known"].all() or (queues["syn_queue"][queues["defer_accept"] > 0] > 0).any():
         return None
-    columns = wish.builder(listeners, settings).take()
+    columns = wish.builder(listeners).take()
     return _Sockets(columns, None, listeners, queues, 0, Completeness("bpf", shaken), looked_at, depths=True)
 
 
@@ -114,12 +114,12 @@ def _queues(listeners: NDArray[Any], *, insist: bool) -> tuple[NDArray[Any] | No
     return queues, ()
 
 
-def _by_diag(wish: Wish, settings: dict[str, int]) -> _Sockets:
+def _by_diag(wish: Wish) -> _Sockets:
     with sockdiag.open_socket() as s:
         listeners, shaken = sockdiag.listeners(s)
         queues, notes = _queues(listeners, insist=False)
         code = kernel_code(wish.chosen)
-        builder = wish.builder(listeners, settings)
+        builder = wish.builder(listeners)
         table: timeouts.Table | None = None
         looked_at = time.monotonic(), time.time()
         found = sockdiag.read(s, code, builder.add)
@@ -128,7 +128,7 @@ def _by_diag(wish: Wish, settings: dict[str, int]) -> _Sockets:
             # Asked before the look that is kept: a timer that runs out in between then shows by its length.
             asked = table = timeouts.read()
             looked_at = time.monotonic(), time.time()
-            builder = wish.builder(listeners, settings)
+            builder = wish.builder(listeners)
             found = sockdiag.read(s, code, lambda rows: builder.add(rows, timeouts=timeouts.look_up(asked, rows)))
     problems: tuple[str, ...] = ()
     if found.broken:
@@ -139,10 +139,10 @@ def _by_diag(wish: Wish, settings: dict[str, int]) -> _Sockets:
     return _Sockets(builder.take(), rows, listeners, queues, found.full, completeness, looked_at, looked_up)
 
 
-def _by_proc(wish: Wish, settings: dict[str, int], why: str) -> _Sockets:
+def _by_proc(wish: Wish, why: str) -> _Sockets:
     looked_at = time.monotonic(), time.time()
     requests, listeners, full = procfs.sockets()
-    builder = wish.builder(listeners, settings)
+    builder = wish.builder(listeners)
     builder.add(requests)
     problems = (
         f"{why}: read from /proc/net/tcp instead, where deferred-accept requests look half-open and queue limits, "
@@ -152,34 +152,34 @@ def _by_proc(wish: Wish, settings: dict[str, int], why: str) -> _Sockets:
     return _Sockets(builder.take(), builder.take_rows(), listeners, None, full, completeness, looked_at)
 
 
-def read_sockets(wish: Wish, settings: dict[str, int]) -> _Sockets:
+def read_sockets(wish: Wish) -> _Sockets:
     """Request sockets and listeners of the calling thread's namespace, by the best source that answers.
 
     Raises: Unsupported, NotPermitted, KernelError, WireError; of a source that was insisted on.
     """
     if wish.source == "proc":
-        return _by_proc(wish, settings, "asked to")
+        return _by_proc(wish, "asked to")
     notes: tuple[str, ...] = ()
     if wish.depths and wish.source in ("auto", "bpf"):
         try:
-            found_depths = _by_pulse(wish, settings)
+            found_depths = _by_pulse(wish)
         except HalfopenError:
             found_depths = None  # the whole reading says why
         if found_depths is not None:
             return found_depths
     if wish.source != "diag":
         try:
-            return _by_bpf(wish, settings)
+            return _by_bpf(wish)
         except HalfopenError as e:
             if wish.source == "bpf":
                 raise
             notes = (f"ages are worked out from timers: {e.message}{_as_root()}",)
     try:
-        found = _by_diag(wish, settings)
+        found = _by_diag(wish)
     except (Unsupported, NotPermitted) as e:
         if wish.source == "diag":
             raise
-        return _by_proc(wish, settings, e.message)
+        return _by_proc(wish, e.message)
     found.completeness = replace(found.completeness, notes=(*notes, *found.completeness.notes))
     return found
 
@@ -195,8 +195,7 @@ def read(ns: Netns | None = None, wish: Wish = Wish(), *, with_owners: bool = Tr
     """
 
     def work() -> tuple[_Sockets, dict[str, int], dict[str, int]]:
-        settings = procfs.settings()
-        return read_sockets(wish, settings), procfs.counters(), settings
+        return read_sockets(wish), procfs.counters(), procfs.settings()
 
     fd = None if ns is None or ns.path == netns.SELF else ns.open()
     try:

@@ -52,7 +52,10 @@ def short(key: str) -> str:
 
 
 def _grid() -> Table:
-    return Table.grid(padding=(0, 3, 0, 0))
+    table = Table.grid(padding=(0, 3, 0, 0))
+    # A key that does not fit goes on in the next line: cut off, it could not be pasted.
+    table.add_column(overflow="fold")
+    return table
 
 
 # --- show -------------------------------------------------------------------------------------------------------------

@@ -26,14 +26,13 @@ _CLOCK_MONOTONIC_COARSE: Final = 6
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Counted:
-    """n request sockets: rows (n,) REQUEST (no cookies), ages in s (n,), timeouts (n,), which are deferred (n,).
+    """n request sockets: rows (n,) REQUEST (no cookies), ages in s (n,), which are deferred (n,).
 
     Overwritten by the next one.
     """
 
     rows: NDArray[Any]
     ages_s: NDArray[np.float32]
-    timeouts: NDArray[np.uint8]
     is_deferred: NDArray[np.bool_]
 
 
@@ -117,7 +116,7 @@ class Census:
         ages = (began - raw["sent"]).view(np.int32) * np.float32(bpf_records.SENT_US * 1e-6)
         flags = raw["flags"]
         ages[(ages < 0) | (flags & bpf_records.NOT_SENT != 0)] = 0
-        return Counted(rows.fill(raw, self._jiffy_ms), ages, raw["timeouts"], flags & bpf_records.ACKED != 0)
+        return Counted(rows.fill(raw, self._jiffy_ms), ages, flags & bpf_records.ACKED != 0)
 
 
 class _Rows:
