@@ -17,6 +17,11 @@ typedef u32 be32;
 enum { false, true };
 typedef _Bool bool;
 
+/* Kinds of maps and their flags (include/uapi/linux/bpf.h). */
+#define BPF_MAP_TYPE_HASH 1
+#define BPF_MAP_TYPE_ARRAY 2
+#define BPF_F_MMAPABLE 1024
+
 #define SEC(name) __attribute__((section(name), used))
 #define INLINE static inline __attribute__((always_inline))
 /* Keeps a record's layout in the object's BTF, where the reader checks its own against it. */
@@ -41,8 +46,30 @@ struct ns_common {
 	u32 inum;
 };
 
+struct inet_hashinfo {
+	void *ehash;
+	u32 ehash_mask;
+};
+
+struct inet_timewait_death_row {
+	struct inet_hashinfo *hashinfo;
+};
+
+struct netns_ipv4 {
+	struct inet_timewait_death_row tcp_death_row;
+};
+
 struct net {
 	struct ns_common ns;
+	struct netns_ipv4 ipv4;
+};
+
+struct nsproxy {
+	struct net *net_ns;
+};
+
+struct task_struct {
+	struct nsproxy *nsproxy;
 };
 
 typedef struct {
@@ -57,6 +84,14 @@ typedef struct {
 	int counter;
 } atomic_t;
 
+typedef struct {
+	atomic_t refs;
+} refcount_t;
+
+struct hlist_nulls_node {
+	struct hlist_nulls_node *next;
+};
+
 struct sock_common {
 	be32 skc_daddr;
 	be32 skc_rcv_saddr;
@@ -69,6 +104,8 @@ struct sock_common {
 	struct in6_addr skc_v6_daddr;
 	struct in6_addr skc_v6_rcv_saddr;
 	atomic64_t skc_cookie;
+	struct hlist_nulls_node skc_nulls_node;
+	refcount_t skc_refcnt;
 };
 
 struct sock {
@@ -155,7 +192,12 @@ static long (*const bpf_map_update_elem)(void *map, const void *key, const void 
 static long (*const bpf_map_delete_elem)(void *map, const void *key) = (void *)3;
 static u64 (*const bpf_ktime_get_ns)(void) = (void *)5;
 static long (*const bpf_probe_read_kernel)(void *dst, u32 size, const void *src) = (void *)113;
+static struct task_struct *(*const bpf_get_current_task_btf)(void) = (void *)158;
 static u64 (*const bpf_jiffies64)(void) = (void *)118;
 static long (*const bpf_seq_write)(struct seq_file *m, const void *data, u32 len) = (void *)127;
+static long (*const bpf_loop)(u32 times, void *callback, void *context, u64 flags) = (void *)181;
 static struct tcp_sock *(*const bpf_skc_to_tcp_sock)(void *sk) = (void *)137;
 static struct tcp_request_sock *(*const bpf_skc_to_tcp_request_sock)(void *sk) = (void *)139;
+
+/* Since 6.2: an address becomes a pointer that can be read through and never faults. Weak: its users may be left out. */
+extern void *bpf_rdonly_cast(const void *address, u32 type) __attribute__((section(".ksyms"), weak));

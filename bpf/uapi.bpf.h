@@ -9,8 +9,6 @@
 #define ETH_P_IPV6_BE 0xdd86
 #define V4_MAPPED_BE 0xffff0000
 
-#define BPF_MAP_TYPE_HASH 1
-
 struct bpf_sock {
 	u32 bound_dev_if;
 	u32 family;

@@ -11,6 +11,7 @@ import pytest
 import halfopen
 from halfopen.core.model import build
 from halfopen.core.timing import ages_s, release_time_s
+from halfopen.kernel.bpf import eyes
 from halfopen.lab.flood import path_to, timestamp
 from peers import until
 
@@ -31,8 +32,11 @@ def test_ages_up_to_15_s(lab: Lab) -> None:
     looks = 0
     began = float(sent.sent_at_s[0])
     while time.monotonic() - began < 15.2:
-        for source in ("diag", "bpf"):
-            sample = halfopen.sample(lab.server.netns_path, owners=False, source=source)
+        for source in ("diag", "bpf", "bpf without walk"):
+            with pytest.MonkeyPatch.context() as patch:
+                if source == "bpf without walk":
+                    patch.setattr(eyes, "WalkCensus", eyes.IterCensus)
+                sample = halfopen.sample(lab.server.netns_path, owners=False, source=source.split()[0])
             rows = sample.requests
             assert len(rows) == 600
             ages = build(sample).ages_s

@@ -33,7 +33,7 @@ import os
 from halfopen.core.errors import HalfopenError
 from halfopen.core.sample import REQUEST
 from halfopen.kernel import netns, reader, sockdiag
-from halfopen.kernel.bpf import census, door, handshakes, pulse
+from halfopen.kernel.bpf import census, door, handshakes, pulse, walk
 from halfopen.act import destroy
 
 def entering():
@@ -53,7 +53,8 @@ for name, do in {
     "release": releasing,
     "namespaces": entering,
     "bpf:pulse": lambda: reading(pulse.Pulse),
-    "bpf:census": lambda: list(census.Census().read()),
+    "bpf:walk": lambda: list(walk.WalkCensus().read()),
+    "bpf:census": lambda: list(census.IterCensus().read()),
     "bpf:handshakes": lambda: reading(handshakes.Handshakes),
     "bpf:door": lambda: reading(door.Door),
 }.items():
@@ -81,7 +82,7 @@ def test_doctor_is_right(held: tuple[str, ...]) -> None:
     did = capabilities.python(DO, *held)
     assert did.returncode == 0, did.stderr
     outcomes = dict(line.split() for line in did.stdout.splitlines())
-    assert len(outcomes) == 8
+    assert len(outcomes) == 9
     for id, outcome in outcomes.items():
         assert said[id]["outcome"] == ("yes" if outcome == "ok" else "no"), (id, outcome, said[id])
         if outcome == "NotPermitted":
@@ -96,8 +97,11 @@ def test_doctor_is_right(held: tuple[str, ...]) -> None:
     ("held", "works"),
     [
         ((), {"sock_diag", "proc_net_tcp"}),
-        (("bpf", "perfmon"), {"sock_diag", "bpf:pulse", "bpf:census", "bpf:handshakes"}),
-        (("bpf", "perfmon", "net_admin"), {"release", "bpf:pulse", "bpf:census", "bpf:handshakes", "bpf:door"}),
+        (("bpf", "perfmon"), {"sock_diag", "bpf:pulse", "bpf:walk", "bpf:census", "bpf:handshakes"}),
+        (
+            ("bpf", "perfmon", "net_admin"),
+            {"release", "bpf:pulse", "bpf:walk", "bpf:census", "bpf:handshakes", "bpf:door"},
+        ),
     ],
 )
 def test_what_the_documents_promise_for_these_capabilities(held: tuple[str, ...], works: set[str]) -> None:

@@ -18,8 +18,11 @@ import numpy as np
 import pytest
 
 import halfopen
+from halfopen.act import destroy
 from halfopen.core.errors import HalfopenError
 from halfopen.core.sample import REQUEST
+from halfopen.daemon import held
+from halfopen.kernel import sockdiag
 from halfopen.kernel.bpf.door import Door, keys
 from halfopen.kernel.netns import in_thread
 from peers import until
@@ -57,13 +60,12 @@ def test_held_ones_wait_and_others_finish(lab: Lab, family: int) -> None:
     rows = lab.server.requests()
     with Door(len(rows)) as door:
         some = keys(rows[:15])
-        door.hold(some)
-        until(lambda: lab.server.half_open() == 15)
-        good = lab.client.connect(web, 20, family=family)
-        assert good.alive() == 20
-        assert lab.server.half_open() == 15
-        assert door.turned_away >= 15
-        door.let_go(some)
+        with door.held(some):
+            until(lambda: lab.server.half_open() == 15)
+            good = lab.client.connect(web, 20, family=family)
+            assert good.alive() == 20
+            assert lab.server.half_open() == 15
+            assert door.turned_away >= 15
         again = {k.tobytes() for k in keys(lab.server.requests())}
         assert again == {k.tobytes() for k in some}
     late.stop()
@@ -74,8 +76,7 @@ def test_every_member_of_a_reuseport_group_and_other_processes(lab: Lab) -> None
     late = lab.client.slow(web, 60, delay_s=0.5)
     until(lambda: lab.server.half_open() == 60)
     rows = lab.server.requests()
-    with Door() as door:
-        door.hold(keys(rows))
+    with Door() as door, door.held(keys(rows)):
         until(lambda: late.completed == 60)
         assert lab.server.half_open() == 60
     assert web.accepted == 0
@@ -109,22 +110,50 @@ def test_no_completed_connection_is_hit_while_releasing_without_end(lab: Lab) ->
     assert established_resets(lab) == before
 
 
-def test_hash_and_equality_tell_connections_apart() -> None:
-    from halfopen.daemon.held import _Held
+@pytest.mark.parametrize("few", [True, False])
+def test_one_that_is_gone_before_it_is_destroyed_costs_nobody_anything(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch, few: bool
+) -> None:
+    """Without its cookie the kernel would find its listener in its place, and close that."""
+    web, other = lab.server.listen(8080), lab.server.listen(8081, backlog=4000)
+    lab.client.half_open(web, 20)
+    lab.client.half_open(other, 2000 if few else 1)
+    lab.settle(2020 if few else 21)
+    plain = destroy.look_again
 
+    def and_then_gone(s: socket.socket, requests: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+        found = plain(s, requests)
+        assert destroy.destroy(s, found).released == len(found)
+        return found
+
+    monkeypatch.setattr(destroy, "look_again", and_then_gone)
+    if not few:
+        # Nobody is met in the dump, so that each is asked for.
+        monkeypatch.setattr(held, "slices", lambda *_, **__: iter(()))
+    done = halfopen.release(listener=":8080", netns=lab.server.netns_path)
+    assert done.held
+    assert (done.released, done.gone, done.left) == (0, 20, 0)
+    assert lab.client.connect(web, 3).alive() == 3
+    row = np.zeros(1, dtype=REQUEST)
+    row["cookie"] = destroy.NO_COOKIE
+    with lab.server.run(sockdiag.open_socket) as s, pytest.raises(ValueError, match="without a cookie"):
+        destroy.destroy(s, row)
+
+
+def test_hash_and_equality_tell_connections_apart() -> None:
     rows = np.zeros(4, dtype=REQUEST)
     rows["family"] = [2, 2, 10, 10]
     rows["local_port"], rows["remote_port"] = 80, [1, 2, 1, 1]
     rows["remote_v4"] = [5, 5, 0, 0]
     rows["remote_high"][2:] = [7, 8]
     rows["retransmits"] = 2
-    held = _Held(rows[:3])
+    met = held._Held(rows[:3])
     again = rows.copy()
     again["cookie"] = [11, 12, 13, 14]
     again["retransmits"][1] = 1  # a newer request of the same client
-    assert held.among(again)["cookie"].tolist() == [11, 13]
-    assert held.among(again)["cookie"].tolist() == []
-    assert held.missing()["remote_port"].tolist() == [2]
+    assert met.among(again)["cookie"].tolist() == [11, 13]
+    assert met.among(again)["cookie"].tolist() == []
+    assert met.missing()["remote_port"].tolist() == [2]
 
 
 _HOLD = """
@@ -132,9 +161,9 @@ import sys, time, numpy as np
 from halfopen.kernel.bpf.door import Door
 from halfopen.wire import bpf_records
 door = Door()
-door.hold(np.frombuffer(bytes.fromhex(sys.argv[1]), dtype=bpf_records.DOOR_KEY))
-print("held", flush=True)
-time.sleep(60)
+with door.held(np.frombuffer(bytes.fromhex(sys.argv[1]), dtype=bpf_records.DOOR_KEY)):
+    print("held", flush=True)
+    time.sleep(60)
 """
 
 
@@ -266,8 +295,7 @@ def test_behind_extension_headers_as_well(lab: Lab, monkeypatch: pytest.MonkeyPa
     late = lab.client.slow(web, 20, delay_s=0.5, family=6)
     until(lambda: lab.server.half_open() == 20)
     rows = lab.server.requests()
-    with Door() as door:
-        door.hold(keys(rows[:10]))
+    with Door() as door, door.held(keys(rows[:10])):
         until(lambda: late.completed == 20)
         until(lambda: lab.server.half_open() == 10)
         assert door.turned_away >= 10

@@ -21,6 +21,8 @@ from halfopen.wire import inet_diag
 _RECEIVE_BUFFER: Final = 8 * 1024 * 1024
 _SEND_BUFFER: Final = 1024 * 1024
 BATCH: Final = 512
+# For a look: whichever socket there is.
+NO_COOKIE: Final = inet_diag.NO_COOKIE
 _SOL_NETLINK: Final = 270
 _NETLINK_CAP_ACK: Final = 10
 _TCP_REPAIR: Final = 19
@@ -93,10 +95,13 @@ def check(code: int) -> None:
 
 
 def destroy(s: socket.socket, requests: NDArray[Any]) -> Counts:
-    """Destroy N request sockets (dtype REQUEST) in batches and count what became of them.
+    """Destroy N request sockets (dtype REQUEST, with their cookies) in batches and count what became of them.
 
-    Raises: NotPermitted, Unsupported, KernelError (the answers were lost).
+    Raises: NotPermitted, Unsupported, KernelError (the answers were lost); ValueError for one without a cookie: if it
+    were gone by now, the kernel would take its listener for it (`inet_lookup()`) and close that.
     """
+    if (requests["cookie"] == NO_COOKIE).any():
+        raise ValueError("a request without a cookie is never destroyed")
     counts = Counts()
     for start in range(0, len(requests), BATCH):
         batch = requests[start : start + BATCH]
@@ -117,17 +122,21 @@ def destroy(s: socket.socket, requests: NDArray[Any]) -> Counts:
 
 
 def look_again(s: socket.socket, requests: NDArray[Any]) -> NDArray[Any]:
-    """Those of N requests (dtype REQUEST, at most BATCH) that are half-open at this moment. Raises: KernelError."""
-    still: list[int] = []
+    """Those of N requests (dtype REQUEST, at most BATCH) that are half-open at this moment, as they are now.
+
+    With a cookie the very same request is meant, with `NO_COOKIE` whichever there is between these addresses and ports;
+    what is returned has cookies. Raises: KernelError.
+    """
+    still: list[bytes] = []
     answer = bytearray(_ANSWER_BYTES)
     try:
         s.send(inet_diag.look_requests(requests))
         while True:
-            index = inet_diag.still_half_open(answer, s.recv_into(answer, 0, socket.MSG_DONTWAIT))
-            if index is not None and 0 <= index < len(requests):
-                still.append(index)
+            found = inet_diag.still_half_open(answer, s.recv_into(answer, 0, socket.MSG_DONTWAIT))
+            if found is not None:
+                still.append(found)
     except BlockingIOError:  # the kernel has answered before send() returned: there are no more
-        return requests[still]
+        return inet_diag.rows(still)
     except OSError as e:
         raise KernelError("the second look", e.errno or 0, os.strerror(e.errno or 0)) from None
 

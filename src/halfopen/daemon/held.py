@@ -1,9 +1,9 @@
 """Releasing with the door held: no victim can finish its handshake between the look and the destroy.
 
 First the victims are found by a census (exact ages, deferred ones known). Then the door is held for them, and from
-there on none of them can complete. A second look, a dump, shows which of them are still half-open, with the cookies
-that name them; those are destroyed, and the door is opened again. Who had completed before shows as a full socket,
-which the dump leaves out.
+there on none of them can complete. A second look shows which of them are still half-open, with the cookies that name
+them: few are asked for one by one, many are found in a dump. Those are destroyed, and the door is opened again. Who had
+completed before shows as a full socket, which the second look leaves out.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import replace
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
 from socket import socket
 from typing import Any, Final
 
@@ -24,6 +24,7 @@ from halfopen.core.errors import HalfopenError
 from halfopen.core.filters import Filter
 from halfopen.core.sample import REQUEST
 from halfopen.daemon.tally import Tally, slices
+from halfopen.kernel.bpf import eyes
 from halfopen.kernel.bpf.census import Census
 from halfopen.kernel.bpf.door import CAPACITY, Door, keys
 from halfopen.kernel.reader import kernel_code
@@ -34,7 +35,8 @@ MAX_ROUNDS: Final = 5
 # for more the dump is repeated, so often.
 _ONE_BY_ONE: Final = 2048
 _DUMPS: Final = 3
-_NO_COOKIE: Final = 0xFFFFFFFFFFFFFFFF
+# Asking for one connection takes as long as so many of a dump.
+_ONE_OF: Final = 6
 
 
 class CannotHold(HalfopenError):
@@ -44,25 +46,36 @@ class CannotHold(HalfopenError):
         super().__init__("cannot-hold", why.message, exit_code=why.exit_code, hint=why.hint)
 
 
-def _victims(census: Census, chosen: Filter, tally: Tally, most: int | None) -> tuple[NDArray[Any], int]:
-    """The half-open requests the filter lets through, at most `most` of their rows (None: none), and their number."""
-    found = spared = 0
+@dataclass(frozen=True, slots=True, eq=False)
+class _Found:
+    """What a census found: rows of victims (V,) REQUEST, how many there are (or more), and how many requests in all."""
+
+    rows: NDArray[Any]
+    victims: int
+    all: int
+
+
+def _victims(census: Census, chosen: Filter, tally: Tally, most: int) -> _Found:
+    """The half-open requests the filter lets through, at most `most` of their rows."""
+    found = spared = everything = 0
     parts: list[NDArray[Any]] = []
     for part in census.read():
+        everything += len(part.rows)
         meant = chosen.mask(part.rows, part.ages_s)
         spared += int(np.count_nonzero(meant & part.is_deferred))
         meant &= ~part.is_deferred
         n = int(np.count_nonzero(meant))
-        if most is not None and n and found < most:
+        if n and found < most:
             parts.append(part.rows[meant][: most - found])
         found += n
     tally.spared = spared
-    return np.concatenate(parts, dtype=REQUEST) if parts else np.empty(0, dtype=REQUEST), found
+    tally.interrupted |= census.interrupted
+    return _Found(np.concatenate(parts, dtype=REQUEST) if parts else np.empty(0, dtype=REQUEST), found, everything)
 
 
 def count(census: Census, chosen: Filter, tally: Tally) -> None:
     """Count what `run` would release."""
-    _, tally.matched = _victims(census, chosen, tally, None)
+    tally.matched = _victims(census, chosen, tally, 0).victims
 
 
 class _Held:
@@ -90,9 +103,14 @@ class _Held:
 
     def missing(self) -> NDArray[Any]:
         """Those not met yet, by address alone."""
-        rows = self._victims[self._order[~self.met]]
-        rows["cookie"] = _NO_COOKIE
-        return rows
+        return by_address(self._victims[self._order[~self.met]])
+
+
+def by_address(rows: NDArray[Any]) -> NDArray[Any]:
+    """A copy of requests without their cookies: whichever request there is between these addresses and ports."""
+    copy = rows.copy()
+    copy["cookie"] = destroy.NO_COOKIE
+    return copy
 
 
 def _hashes(found: NDArray[Any]) -> NDArray[np.uint64]:
@@ -109,34 +127,37 @@ def _hashes(found: NDArray[Any]) -> NDArray[np.uint64]:
 
 @contextmanager
 def _door(capacity: int) -> Iterator[Door]:
-    try:
-        door = Door(capacity)
-    except HalfopenError as e:
-        raise CannotHold(e) from e
-    with door:
+    with ExitStack() as stack:
+        try:
+            door = stack.enter_context(eyes.door(capacity))
+        except HalfopenError as e:
+            raise CannotHold(e) from e
         yield door
 
 
 def run(kill: socket, census: Census, chosen: Filter, tally: Tally, stop: threading.Event) -> None:
     """Release what the filter lets through, round after round. Raises: CannotHold before anything was done."""
     begun = time.monotonic()
-    victims, found = _victims(census, chosen, tally, CAPACITY)
-    if not found:
+    found = _victims(census, chosen, tally, CAPACITY)
+    if not found.victims:
         return
     code = kernel_code(chosen)
-    with _door(min(found, CAPACITY)) as door:
+    with _door(min(found.victims, CAPACITY)) as door:
         tally.held = True
-        for _ in range(MAX_ROUNDS + found // CAPACITY):
-            held = _Held(victims[: door.capacity])
-            door.hold(held.keys)
-            _release(kill, held, code, tally, stop)
+        for _ in range(MAX_ROUNDS + found.victims // CAPACITY):
+            victims = found.rows[: door.capacity]
+            tally.matched += len(victims)
+            with door.held(keys(victims)):
+                if len(victims) * _ONE_OF < found.all:
+                    _release_few(kill, victims, tally, stop)
+                else:
+                    _release_many(kill, victims, code, tally, stop)
             if stop.is_set():
                 break
-            victims, found = _victims(census, _as_of(chosen, begun), tally, CAPACITY)
-            if not found:
+            found = _victims(census, _as_of(chosen, begun), tally, CAPACITY)
+            if not found.victims:
                 return
-            door.let_go(held.keys)
-    _, tally.left = _victims(census, _as_of(chosen, begun), tally, None)
+    tally.left = _victims(census, _as_of(chosen, begun), tally, 0).victims
 
 
 def _as_of(chosen: Filter, begun: float) -> Filter:
@@ -146,9 +167,23 @@ def _as_of(chosen: Filter, begun: float) -> Filter:
     return replace(chosen, older_than_s=chosen.older_than_s + time.monotonic() - begun)
 
 
-def _release(kill: socket, held: _Held, code: bytes, tally: Tally, stop: threading.Event) -> None:
-    """Destroy those of the held ones that are half-open still."""
-    tally.matched += len(held.keys)
+def _release_few(kill: socket, victims: NDArray[Any], tally: Tally, stop: threading.Event) -> None:
+    """Destroy those of the held ones that are half-open still, asking for each."""
+    for start in range(0, len(victims), destroy.BATCH):
+        if stop.is_set():
+            tally.matched -= len(victims) - start
+            return
+        batch = victims[start : start + destroy.BATCH]
+        still = destroy.look_again(kill, by_address(batch))
+        # A younger one between the same addresses (the client began anew before the door was held) is not meant.
+        still = _Held(batch).among(still)
+        tally.gone += len(batch) - len(still)
+        tally.destroy(kill, still)
+
+
+def _release_many(kill: socket, victims: NDArray[Any], code: bytes, tally: Tally, stop: threading.Event) -> None:
+    """Destroy those of the held ones that are half-open still, as a dump meets them."""
+    held = _Held(victims)
     for _ in range(_DUMPS):
         # In long stretches: with the door held it does not matter how old a look is.
         for _, rows in slices(code, tally, stretch=None):
@@ -163,9 +198,4 @@ def _release(kill: socket, held: _Held, code: bytes, tally: Tally, stop: threadi
     if stop.is_set():
         tally.matched -= len(rest)
         return
-    for start in range(0, len(rest), destroy.BATCH):
-        batch = rest[start : start + destroy.BATCH]
-        still = destroy.look_again(kill, batch)
-        tally.gone += len(batch) - len(still)
-        if len(still):
-            tally.destroy(kill, still)
+    _release_few(kill, rest, tally, stop)

@@ -52,7 +52,8 @@ class Program:
 
 PROGRAMS: Final = (
     Program("pulse", "pulse:Pulse", "the true SYN queue of each listener"),
-    Program("census", "census:Census", "exact ages of half-open connections"),
+    Program("walk", "walk:WalkCensus", "exact ages of half-open connections, read without the kernel's locks"),
+    Program("census", "census:IterCensus", "the same by the kernel's iterator, where the walk is refused"),
     Program(
         "handshakes",
         "handshakes:Handshakes",

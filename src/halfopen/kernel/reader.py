@@ -75,7 +75,7 @@ def _by_bpf(wish: Wish) -> _Sockets:
             mask = keep.mask(rows, ages)
             rows, ages, is_deferred = rows[mask], ages[mask], is_deferred[mask]
         builder.add(rows, ages_s=ages, is_deferred=is_deferred)
-    completeness = Completeness("bpf", shaken, (), notes)
+    completeness = Completeness("bpf", shaken or census.interrupted, (), notes)
     return _Sockets(builder.take(), builder.take_rows(), listeners, queues, census.full, completeness, looked_at)
 
 

@@ -36,6 +36,8 @@ INET_DIAG_SHUTDOWN: Final = 8
 INET_DIAG_SKV6ONLY: Final = 11
 INET_DIAG_MARK: Final = 15
 SK_MEMINFO_DROPS: Final = 8
+# INET_DIAG_NOCOOKIE, both halves: any socket will do.
+NO_COOKIE: Final = 0xFFFFFFFFFFFFFFFF
 
 _BC_S_COND: Final = 7
 _BC_D_COND: Final = 8
@@ -49,7 +51,7 @@ _RECORD: Final = _HEAD_AT + MSG_SIZE
 _TAIL: Final = struct.Struct("=IIIII")  # expires, rqueue, wqueue, uid, inode
 _INODE: Final = struct.Struct("=I")
 _KIND: Final = struct.Struct("=Q")
-_ANSWER: Final = struct.Struct("=IH2xI")
+_ANSWER: Final = struct.Struct("=IH")
 _MARK_HEADER: Final = 8 | INET_DIAG_MARK << 16
 # Runs are looked at through windows that grow while the records stay alike, so that a stream of unlike ones stays
 # linear.
@@ -305,18 +307,25 @@ def look_requests(requests: NDArray[Any]) -> bytes:
     return _exact(requests, SOCK_DIAG_BY_FAMILY)
 
 
-def still_half_open(data: bytearray, size: int) -> int | None:
-    """The index of the socket asked for when the answer in data[:size] is a request socket, else None.
+def still_half_open(data: bytearray, size: int) -> bytes | None:
+    """The row (the bytes of a REQUEST) of the socket asked for when the answer in data[:size] is a request socket, else
+    None.
 
-    One whose handshake is finished answers as the full socket it became, under the same cookie.
+    One whose handshake is finished answers as the full socket it became, under the same cookie; where a socket is gone
+    and was asked for without a cookie, its listener answers.
     """
     if size not in _REQUEST_KIND or size > len(data):
         return None
-    length, type_, seq = _ANSWER.unpack_from(data)
-    if length != size or type_ != SOCK_DIAG_BY_FAMILY:
+    length, type_ = _ANSWER.unpack_from(data)
+    if length != size or type_ != SOCK_DIAG_BY_FAMILY or data[_HEAD_AT + 1] != TCP_SYN_RECV:
         return None
     (kind,) = (_KIND if size > _RECORD else _INODE).unpack_from(data, _RECORD - _INODE.size)
-    return seq - 1 if kind == _REQUEST_KIND[size] else None
+    return bytes(data[_HEAD_AT : _HEAD_AT + REQUEST.itemsize]) if kind == _REQUEST_KIND[size] else None
+
+
+def rows(found: Sequence[bytes]) -> NDArray[Any]:
+    """What `still_half_open` found, as (N,) REQUEST."""
+    return np.frombuffer(b"".join(found), dtype=REQUEST)
 
 
 def destroy_errors(data: memoryview) -> list[tuple[int, int]]:

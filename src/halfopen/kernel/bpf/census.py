@@ -1,4 +1,8 @@
-"""The census: every request socket of a namespace with its exact age, in stretches (bpf/census.bpf.c)."""
+"""The census: every request socket of a namespace with its exact age, in stretches.
+
+Two programs write the same records. One goes through the kernel's hash by itself (bpf/walk.bpf.c, see `walk`); the
+other is handed each socket by the kernel's iterator (bpf/census.bpf.c, here), for kernels that refuse the first.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +10,7 @@ import os
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -21,6 +26,8 @@ from halfopen.wire.inet_diag import TCP_SYN_RECV
 
 _READ_BYTES: Final = 32 * 1024
 _STRETCH: Final = 512 * 1024
+# More than this at once, and there is more to come.
+_LONG: Final = _STRETCH // 2
 _CLOCK_MONOTONIC_COARSE: Final = 6
 
 
@@ -37,18 +44,20 @@ class Counted:
 
 
 class Census:
-    """The loaded program. One reading at a time, from any thread; close it, or use it as a context manager."""
+    """A loaded program that writes request sockets. One reading at a time, from any thread; close it, or use it as a
+    context manager.
+    """
 
-    def __init__(self) -> None:
+    def __init__(self, name: str) -> None:
         """Raises: Unsupported, NotPermitted, KernelError."""
         self._lock = threading.Lock()
         records = {"census_short": bpf_records.CENSUS_SHORT, "census_long": bpf_records.CENSUS_LONG}
-        self._loaded = Loaded("census", records)
+        self._loaded = Loaded(name, records)
         try:
             self._uniform = self._loaded.variable("uniform", "<u4")
             self._full = self._loaded.variable("full", "<u4")
             self._began = self._loaded.variable("began", "<u8")
-            self._link = self._loaded.attach("census")
+            self._prepare()
         except BaseException:
             self._loaded.close()
             raise
@@ -65,10 +74,25 @@ class Census:
         """Unload the program."""
         self._loaded.close()
 
+    def _prepare(self) -> None:
+        """What is to be done once, after loading."""
+        raise NotImplementedError
+
+    def _pieces(self) -> Iterator[memoryview]:
+        """What the program writes about the calling thread's namespace, a stretch at a time; each is overwritten when
+        three more have been asked for. The first is asked for by that thread, the others by any.
+        """
+        raise NotImplementedError
+
     @property
     def full(self) -> int:
         """Sockets in true SYN_RECV that the last reading passed over."""
         return int(self._full[0])
+
+    @property
+    def interrupted(self) -> bool:
+        """Whether the last reading could not follow the kernel's table everywhere, so that some may be missing."""
+        return False
 
     def read(self, *, mixed: bool = False) -> Iterator[Counted]:
         """The request sockets of the calling thread's namespace, a stretch at a time.
@@ -80,35 +104,21 @@ class Census:
         """
         with self._lock:
             self._uniform[0], self._full[0], self._began[0] = mixed, 0, 0
-            fd = self._loaded.iterate(self._link)
-            try:
-                rows = _Rows()
-                for piece in _overlapped(fd):
+            rows = _Rows()
+            # Closed here, not when somebody collects it: it may hold a descriptor.
+            with closing(self._pieces()) as pieces:
+                for piece in _overlapped(pieces):
                     for raw in bpf_records.census(piece):
                         yield self._counted(raw, rows)
-            finally:
-                os.close(fd)
 
-    def drain(self, buffer: bytearray) -> int:
-        """Read everything into one buffer and throw it away; how many bytes there were. What reading costs the kernel.
+    def drain(self) -> int:
+        """Read everything and throw it away; how many bytes there were. What reading costs the kernel.
 
         Raises: as `read`.
         """
-        with self._lock:
+        with self._lock, closing(self._pieces()) as pieces:
             self._uniform[0] = 0
-            fd = self._loaded.iterate(self._link)
-            try:
-                total = 0
-                while True:
-                    try:
-                        n = os.readv(fd, [buffer])
-                    except BlockingIOError:
-                        continue
-                    if not n:
-                        return total
-                    total += n
-            finally:
-                os.close(fd)
+            return sum(len(piece) for piece in pieces)
 
     def _counted(self, raw: NDArray[Any], rows: _Rows) -> Counted:
         began = np.uint32(int(self._began[0]) // bpf_records.SENT_US & 0xFFFFFFFF)
@@ -148,6 +158,24 @@ class _Rows:
         return rows
 
 
+class IterCensus(Census):
+    """The census by the kernel's iterator over TCP sockets: Linux 5.9 and newer."""
+
+    def __init__(self) -> None:
+        """Raises: Unsupported, NotPermitted, KernelError."""
+        super().__init__("census")
+
+    def _prepare(self) -> None:
+        self._link = self._loaded.attach("census")
+
+    def _pieces(self) -> Iterator[memoryview]:
+        fd = self._loaded.iterate(self._link)
+        try:
+            yield from _receive(fd)
+        finally:
+            os.close(fd)
+
+
 def _receive(fd: int) -> Iterator[memoryview]:
     """What an iterator writes, a stretch at a time; each is overwritten when three more have been asked for."""
     ring = [memoryview(bytearray(_STRETCH + _READ_BYTES)) for _ in range(3)]
@@ -167,11 +195,10 @@ def _receive(fd: int) -> Iterator[memoryview]:
             return
 
 
-def _overlapped(fd: int) -> Iterator[memoryview]:
+def _overlapped(pieces: Iterator[memoryview]) -> Iterator[memoryview]:
     """The pieces; from the second on received while the caller works. A short census starts no thread."""
-    pieces = _receive(fd)
     first = next(pieces, None)
     if first is None:
         return
     yield first
-    yield from ahead(pieces) if len(first) > _STRETCH else pieces
+    yield from ahead(pieces) if len(first) > _LONG else pieces

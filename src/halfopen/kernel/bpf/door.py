@@ -11,6 +11,9 @@ import ctypes
 import errno
 import os
 import platform
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, Final
 
 import numpy as np
@@ -69,25 +72,30 @@ def keys(requests: NDArray[Any]) -> NDArray[Any]:
 
 
 class Door:
-    """The loaded and attached program, open for all until `hold`. Close it, or use it as a context manager."""
+    """The loaded program. It is attached while the door is `held`, and at no other time. Close it, or use it as a
+    context manager.
+    """
 
     def __init__(self, capacity: int = CAPACITY) -> None:
         """capacity: how many connections it can be held for at a time.
 
-        Raises: Unsupported, NotPermitted, KernelError."""
+        Raises: Unsupported, NotPermitted, KernelError: also what attaching it would raise."""
         self.capacity = capacity
+        self._lock = threading.Lock()
         self._barrier()
-        cgroup = _root_cgroup()
+        self._cgroup = _root_cgroup()
         try:
             self._loaded = Loaded("door", {"door_key": bpf_records.DOOR_CHECKED}, sizes={"held": capacity})
             try:
                 self._turned_away = self._loaded.variable("turned_away", "<u8")
-                self._loaded.attach_cgroup("door", cgroup)
+                with self._loaded.attached_cgroup("door", self._cgroup):
+                    pass
             except BaseException:
                 self._loaded.close()
                 raise
-        finally:
-            os.close(cgroup)
+        except BaseException:
+            os.close(self._cgroup)
+            raise
 
     def __enter__(self) -> Door:
         return self
@@ -98,24 +106,33 @@ class Door:
     def close(self) -> None:
         """Take the program off: the door is gone."""
         self._loaded.close()
+        if self._cgroup >= 0:
+            os.close(self._cgroup)
+            self._cgroup = -1
 
     @property
     def turned_away(self) -> int:
         """Packets of held connections that came meanwhile; a few less where two CPUs counted at once."""
         return int(self._turned_away[0])
 
-    def hold(self, held: NDArray[Any]) -> None:
-        """Hold the door for N connections (dtype `DOOR_KEY`, at most CAPACITY): from the return on none can finish.
+    @contextmanager
+    def held(self, connections: NDArray[Any]) -> Iterator[None]:
+        """Hold the door for N connections (dtype `DOOR_KEY`, at most `capacity`): meanwhile none of them can finish.
 
-        Raises: KernelError.
+        One holder at a time, others wait. Raises: NotPermitted, Unsupported, KernelError.
         """
-        self._loaded.update_batch("held", held, np.ones(len(held), dtype=np.uint8))
-        # What was let in before may still be on its way through the handshake, on another CPU.
-        self._barrier()
+        with self._lock:
+            yield from self._hold(connections)
 
-    def let_go(self, held: NDArray[Any]) -> None:
-        """Open the door again for these. Raises: KernelError."""
-        self._loaded.delete_batch("held", held)
+    def _hold(self, connections: NDArray[Any]) -> Iterator[None]:
+        try:
+            self._loaded.update_batch("held", connections, np.ones(len(connections), dtype=np.uint8))
+            with self._loaded.attached_cgroup("door", self._cgroup):
+                # What was let in before may still be on its way through the handshake, on another CPU.
+                self._barrier()
+                yield
+        finally:
+            self._loaded.delete_batch("held", connections)
 
     @staticmethod
     def _barrier() -> None:

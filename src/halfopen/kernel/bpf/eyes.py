@@ -1,19 +1,26 @@
-"""The programs that readings use, loaded when first asked for and kept until the process ends (or `close`)."""
+"""The programs that readings and releases use, loaded when first asked for and kept until the process ends."""
 
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Final, TypeVar
 
 from halfopen.core.errors import HalfopenError
-from halfopen.kernel.bpf.census import Census
+from halfopen.kernel.bpf.census import Census, IterCensus
+from halfopen.kernel.bpf.door import Door
 from halfopen.kernel.bpf.pulse import Pulse
+from halfopen.kernel.bpf.walk import WalkCensus
 
-T = TypeVar("T", Pulse, Census)
+T = TypeVar("T", Pulse, IterCensus, WalkCensus, Door)
+
+# The door that is kept is for so many connections, 1.6 MB of the kernel's memory; a larger one goes after its use.
+_KEPT: Final = 16 * 1024
 
 _lock: Final = threading.Lock()
-_open: Final[dict[type[Pulse] | type[Census], Pulse | Census]] = {}
-_refused: Final[dict[type[Pulse] | type[Census], HalfopenError]] = {}
+_open: Final[dict[type[Pulse | Census | Door], Pulse | Census | Door]] = {}
+_refused: Final[dict[type[Pulse | Census | Door], HalfopenError]] = {}
 
 
 def _get(kind: type[T]) -> T:
@@ -23,7 +30,7 @@ def _get(kind: type[T]) -> T:
         found = _open.get(kind)
         if found is None:
             try:
-                found = _open[kind] = kind()
+                found = _open[kind] = kind(_KEPT) if issubclass(kind, Door) else kind()
             except HalfopenError as e:
                 # It would be refused at every reading alike.
                 _refused[kind] = e.with_traceback(None)
@@ -38,8 +45,21 @@ def pulse() -> Pulse:
 
 
 def census() -> Census:
-    """The census, loaded. Raises: as `pulse`."""
-    return _get(Census)
+    """The census, loaded: by the walk where that may be, else by the iterator. Raises: as `pulse`."""
+    try:
+        return _get(WalkCensus)
+    except HalfopenError:
+        return _get(IterCensus)
+
+
+@contextmanager
+def door(capacity: int) -> Iterator[Door]:
+    """A door for so many connections (at most `door.CAPACITY`), loaded. Raises: as `pulse`."""
+    if capacity <= _KEPT:
+        yield _get(Door)
+    else:
+        with Door(capacity) as large:
+            yield large
 
 
 def close() -> None:

@@ -7,6 +7,7 @@ import errno
 import os
 import sys
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
@@ -24,6 +25,8 @@ REFUSE: Final = "HALFOPEN_REFUSE_BPF"
 _BTF_KIND_STRUCT: Final = 4
 _BTF_KIND_DATASEC: Final = 15
 _SECTIONS: Final = (".bss", ".data")
+# include/linux/trace_events.h: MAX_BPF_FUNC_ARGS
+_RAW_ARGUMENTS: Final = 12
 
 
 def refused_by_name(name: str) -> bool:
@@ -155,6 +158,30 @@ class Loaded:
             self._sections[section] = Window(self.map_fd(section))
         return np.frombuffer(self._sections[section].memory, dtype=kind, count=1, offset=offset)
 
+    def window(self, map_name: str, size: int) -> Any:
+        """The first `size` bytes of a mappable map, shared with the programs as long as this object is open.
+
+        Raises: KernelError.
+        """
+        if map_name not in self._sections:
+            self._sections[map_name] = Window(self.map_fd(map_name), size)
+        return self._sections[map_name].memory
+
+    def run(self, program: str, argument: int = 0) -> None:
+        """Run a raw tracepoint program once, in the calling thread, with its first argument.
+
+        Raises: NotPermitted, KernelError.
+        """
+        arguments = (ctypes.c_uint64 * _RAW_ARGUMENTS)(argument)
+        options = _RunOptions(size=ctypes.sizeof(_RunOptions))
+        options.context_in = ctypes.addressof(arguments)
+        options.context_size_in = ctypes.sizeof(arguments)
+        code = self._lib.bpf_prog_test_run_opts(self.program_fd(program), ctypes.byref(options))
+        if code in (-errno.EPERM, -errno.EACCES):
+            raise NotPermitted(f"running the eBPF program {self.name} is refused", hint=libbpf.GRANT)
+        if code:
+            raise KernelError(f"running the eBPF program {self.name}", -code, os.strerror(-code))
+
     def attach(self, program: str) -> int:
         """Attach a program to what its section names and return the link's handle.
 
@@ -162,12 +189,19 @@ class Loaded:
         """
         return self._attached(program, lambda: self._lib.bpf_program__attach(self.program(program)))
 
-    def attach_cgroup(self, program: str, cgroup: int) -> int:
-        """Attach a program to a cgroup (a descriptor of its directory) and return the link's handle.
+    @contextmanager
+    def attached_cgroup(self, program: str, cgroup: int) -> Iterator[None]:
+        """Have a program attached to a cgroup (a descriptor of its directory) meanwhile.
 
         Raises: as `attach`.
         """
-        return self._attached(program, lambda: self._lib.bpf_program__attach_cgroup(self.program(program), cgroup))
+        link = self._attached(program, lambda: self._lib.bpf_program__attach_cgroup(self.program(program), cgroup))
+        try:
+            yield
+        finally:
+            if link in self._links:  # not closed meanwhile
+                self._links.remove(link)
+                self._lib.bpf_link__destroy(link)
 
     def _attached(self, program: str, attach: Callable[[], int | None]) -> int:
         with libbpf.Heard() as lines:
@@ -216,6 +250,19 @@ class Loaded:
 class _OpenOptions(ctypes.Structure):
     # The beginning of struct bpf_object_open_opts; libbpf takes what is missing as zero.
     _fields_ = (("size", ctypes.c_size_t), ("name", ctypes.c_char_p))
+
+
+class _RunOptions(ctypes.Structure):
+    # struct bpf_test_run_opts
+    _fields_ = (
+        ("size", ctypes.c_size_t),
+        *((name, ctypes.c_void_p) for name in ("data_in", "data_out")),
+        *((name, ctypes.c_uint32) for name in ("data_size_in", "data_size_out")),
+        *((name, ctypes.c_void_p) for name in ("context_in", "context_out")),
+        *((name, ctypes.c_uint32) for name in ("context_size_in", "context_size_out", "result")),
+        ("repeat", ctypes.c_int),
+        *((name, ctypes.c_uint32) for name in ("duration", "flags", "cpu", "batch_size")),
+    )
 
 
 Layout = dict[str, tuple[int, int]]

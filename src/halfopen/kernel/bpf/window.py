@@ -26,18 +26,19 @@ def _libc() -> ctypes.CDLL:
 
 
 class Window:
-    """The first page of a mappable map, as `memory`; Python's own mmap holds a descriptor for as long as any array."""
+    """The beginning of a mappable map, as `memory`; Python's own mmap holds a descriptor for as long as any array."""
 
-    def __init__(self, fd: int) -> None:
+    def __init__(self, fd: int, size: int = mmap.PAGESIZE) -> None:
         """Raises: KernelError."""
-        self._address = _libc().mmap(None, mmap.PAGESIZE, _BOTH, mmap.MAP_SHARED, fd, 0)
+        self._size = size
+        self._address = _libc().mmap(None, size, _BOTH, mmap.MAP_SHARED, fd, 0)
         if self._address == _FAILED:
             raise KernelError("mapping an eBPF map", ctypes.get_errno(), os.strerror(ctypes.get_errno()))
-        self.memory: Any = (ctypes.c_char * mmap.PAGESIZE).from_address(self._address)
+        self.memory: Any = (ctypes.c_char * size).from_address(self._address)
         # When the last array over it is gone.
-        weakref.finalize(self.memory, _libc().munmap, self._address, mmap.PAGESIZE).atexit = False
+        weakref.finalize(self.memory, _libc().munmap, self._address, size).atexit = False
 
     def close(self) -> None:
         """Let go of the map. What looks through the window sees zeros from now on, and nobody sees what it writes."""
         anonymous = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | _MAP_FIXED
-        _libc().mmap(self._address, mmap.PAGESIZE, _BOTH, anonymous, -1, 0)
+        _libc().mmap(self._address, self._size, _BOTH, anonymous, -1, 0)

@@ -1,0 +1,200 @@
+// SPDX-License-Identifier: GPL-2.0 OR Apache-2.0
+/*
+ * Every request socket of a namespace, as census.bpf.c writes them, without the kernel's own walk: the hash of connected
+ * sockets is gone through here, under RCU alone. No lock is taken and no socket is held, so nobody who handles packets
+ * waits for it, and the memory of many sockets is asked for at once: a million are read in a third of the time of a dump.
+ *
+ * What makes that right are the rules the kernel's own lookup lives by (__inet_lookup_established(),
+ * Documentation/RCU/rculist_nulls.rst). A socket's memory stays a socket's memory until the RCU grace period ends, but
+ * the socket may be freed and its memory made another socket, in another chain. Each chain ends in its own number: who
+ * arrives at another number has strayed, and begins that chain anew. The count of references is 0 in whatever is not a
+ * socket in the hash (yet, or any more).
+ *
+ * Each run goes through a part of the hash, so that nobody waits long for this CPU, and remembers no socket after it.
+ */
+#include "request.bpf.h"
+
+/* What fits one run; the reader has as many rooms as it works on at a time. */
+#define ROOM (512 * 1024)
+#define ROOMS 3
+#define SOCKETS_A_RUN 4096
+#define BUCKETS_A_RUN (128 * 1024)
+/* Chains that are gone through side by side. */
+#define GROUP 16
+/* Further along its chain a socket is read without having been asked for before. */
+#define AHEAD 5
+#define LONGEST_CHAIN 65536
+#define ATTEMPTS 4
+
+struct room {
+	u8 bytes[ROOM];
+};
+
+struct {
+	int (*type)[BPF_MAP_TYPE_ARRAY];
+	int (*map_flags)[BPF_F_MMAPABLE];
+	int (*max_entries)[ROOMS];
+	u32 *key;
+	struct room *value;
+} rooms SEC(".maps");
+
+/* Where the hash is, whose sockets are meant, and how far the walk has come: `begin` sets them, `walk` goes on. */
+u64 table;
+u64 whose;
+u32 buckets;
+u32 bucket;
+/* In and out: how much of the room is written to; the reader begins a new one with 0 when there is `no_room` left. */
+u32 used;
+u32 no_room;
+/* Out: chains that could not be read whole. */
+u32 torn;
+
+static u64 heads[GROUP];
+static u64 next[GROUP];
+static u64 node;
+static u32 visited;
+/* Nobody reads it: what is added here was fetched. */
+u64 fetched;
+
+struct place {
+	u8 *room;
+	u32 full;
+};
+
+#define AT(type, address) ((struct type *)bpf_rdonly_cast((void *)(address), __builtin_btf_type_id(*(struct type *)0, 1)))
+#define IS_END(pointer) ((pointer) & 1)
+#define SOCKET_OF(pointer) ((pointer) - FIELD((struct sock_common *)0, skc_nulls_node, FIELD_BYTE_OFFSET))
+
+static int visit(u32 i, struct place *to)
+{
+	struct sock_common *skc;
+	struct census_long r = {};
+	u32 at = used, size;
+	u8 state;
+
+	if (IS_END(node) || !node)
+		return 1;
+	skc = AT(sock_common, SOCKET_OF(node));
+	node = (u64)skc->skc_nulls_node.next;
+	visited++;
+	if ((u64)skc->skc_net.net != whose || !skc->skc_refcnt.refs.counter)
+		return 0;
+	state = skc->skc_state;
+	if (state != TCP_NEW_SYN_RECV) {
+		if (state == TCP_SYN_RECV)
+			to->full++;
+		return 0;
+	}
+	size = request_record(&r, skc, AT(tcp_request_sock, skc));
+	if (at > ROOM - sizeof(r)) {
+		no_room = 1;
+		return 1;
+	}
+	if (size == sizeof(struct census_short))
+		__builtin_memcpy(to->room + at, &r, sizeof(struct census_short));
+	else
+		__builtin_memcpy(to->room + at, &r, sizeof(r));
+	used = at + size;
+	return 0;
+}
+
+/* Asks the memory for sockets of all the chains before any of them is looked at: then the waits are one. */
+INLINE void fetch(void)
+{
+	for (int j = 0; j < GROUP; j++)
+		next[j] = heads[j];
+	for (int k = 0; k < AHEAD; k++) {
+		for (int j = 0; j < GROUP; j++) {
+			u64 at = next[j];
+
+			if (IS_END(at))
+				continue;
+			next[j] = (u64)AT(hlist_nulls_node, at)->next;
+			fetched += AT(tcp_request_sock, SOCKET_OF(at))->snt_synack;
+		}
+	}
+}
+
+static int group(u32 i, struct place *to)
+{
+	u32 first = bucket, began_at = used;
+
+	if (first >= buckets || visited >= SOCKETS_A_RUN || no_room)
+		return 1;
+	if (bpf_probe_read_kernel(heads, sizeof(heads), (void *)(table + (u64)first * sizeof(u64)))) {
+		torn++;
+		bucket = buckets;
+		return 1;
+	}
+	fetch();
+	to->full = full;
+	for (int j = 0; j < GROUP; j++) {
+		u32 before = used, full_before = to->full;
+
+		/* Nearly all chains are right at once. A number means that the chain has one. */
+		for (int attempt = 0; attempt < ATTEMPTS; attempt++) {
+			if (attempt) {
+				used = before;
+				to->full = full_before;
+				if (bpf_probe_read_kernel(&node, sizeof(node),
+							  (void *)(table + (u64)(first + j) * sizeof(u64))))
+					break;
+			} else {
+				node = heads[j];
+			}
+			if (!IS_END(node))
+				bpf_loop(LONGEST_CHAIN, visit, to, 0);
+			if (no_room || (IS_END(node) && node >> 1 == first + j))
+				break;
+		}
+		if (no_room)
+			break;
+		if (!IS_END(node) || node >> 1 != first + j)
+			torn++;
+	}
+	if (no_room && began_at) {
+		/* These chains again in an empty room. */
+		used = began_at;
+		return 1;
+	}
+	if (no_room)
+		torn++;
+	full = to->full;
+	bucket = first + GROUP;
+	return 0;
+}
+
+/* Run once for a reading, by a thread of the namespace that is meant. */
+SEC("raw_tp/sys_enter")
+int begin(void *ctx)
+{
+	struct task_struct *task = bpf_get_current_task_btf();
+	struct net *net = task->nsproxy->net_ns;
+	struct inet_hashinfo *info = net->ipv4.tcp_death_row.hashinfo;
+
+	whose = (u64)net;
+	table = (u64)info->ehash;
+	buckets = info->ehash_mask + 1;
+	bucket = 0;
+	full = 0;
+	torn = 0;
+	began = bpf_ktime_get_ns() / 1000;
+	return 0;
+}
+
+/* Goes on writing to the room named by its first argument; to be run until `bucket` has come to `buckets`. */
+SEC("raw_tp/sys_enter")
+int walk(u64 *arguments)
+{
+	u32 key = arguments[0];
+	struct place to = {};
+
+	visited = 0;
+	no_room = 0;
+	to.room = bpf_map_lookup_elem(&rooms, &key);
+	if (to.room)
+		bpf_loop(BUCKETS_A_RUN / GROUP, group, &to, 0);
+	return 0;
+}
+
+char LICENSE[] SEC("license") = "Dual BSD/GPL";
