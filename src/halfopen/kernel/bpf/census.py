@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from typing import Any, Final
@@ -78,7 +78,7 @@ class Census:
         """What is to be done once, after loading."""
         raise NotImplementedError
 
-    def _pieces(self) -> Iterator[memoryview]:
+    def _pieces(self) -> Generator[memoryview, None, None]:
         """What the program writes about the calling thread's namespace, a stretch at a time; each is overwritten when
         three more have been asked for. The first is asked for by that thread, the others by any.
         """
@@ -168,7 +168,7 @@ class IterCensus(Census):
     def _prepare(self) -> None:
         self._link = self._loaded.attach("census")
 
-    def _pieces(self) -> Iterator[memoryview]:
+    def _pieces(self) -> Generator[memoryview, None, None]:
         fd = self._loaded.iterate(self._link)
         try:
             yield from _receive(fd)

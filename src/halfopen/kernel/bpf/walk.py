@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from typing import Final
 
 from halfopen.core.errors import Unsupported
@@ -35,7 +35,7 @@ class WalkCensus(Census):
     def interrupted(self) -> bool:
         return bool(self._torn[0])
 
-    def _pieces(self) -> Iterator[memoryview]:
+    def _pieces(self) -> Generator[memoryview, None, None]:
         self._loaded.run("begin")
         turn = 0
         self._used[0] = 0
