@@ -33,7 +33,7 @@ _SPREAD_S: Final = 2.0
 _RATE: Final = 5_000
 SS_KILL: Final = ["ss", "-HntK", "state", "syn-recv"]
 NOTHING: Final = "nothing"
-# The same work but for the door and the destroying: what a busy core alone does to others.
+# The same looks, and nothing is released: what a busy core alone does to others.
 LOOKS: Final = "halfopen, looks alone"
 DOOR: Final = "halfopen, door held"
 NARROW: Final = "halfopen, narrow window"

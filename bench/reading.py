@@ -126,6 +126,7 @@ def readers() -> list[Reader]:
         _worker("floor", "floor: the dump, received and thrown away", 0.6),
         _worker("bytes_of_census", "the eBPF census, read and thrown away", 0.6),
         _worker("census", "the eBPF census, parsed", 0.7),
+        _worker("bytes_of_iterator", "the same by the iterator, thrown away", 0.6),
         _worker("snapshot", "halfopen.snapshot(rows=False)", 0.9),
         _worker("snapshot_diag", "the same by sock_diag alone", 0.9),
         _command("status", "halfopen status (process)", [*halfopen_command(), "status"], _status_count, 1.2),

@@ -13,7 +13,10 @@ import struct
 import sys
 import time
 from collections.abc import Callable
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from halfopen.kernel.bpf.census import Census
 
 _NETLINK_SOCK_DIAG: Final = 4
 _TCPDIAG_GETSOCK: Final = 18
@@ -74,10 +77,10 @@ def _snapshot(source: str) -> Call:
 
 
 def census() -> Call:
-    """Every request socket by the eBPF iterator, its records parsed, nothing kept."""
-    from halfopen.kernel.bpf.census import Census
+    """Every request socket by the eBPF walk, its records parsed, nothing kept."""
+    from halfopen.kernel.bpf.walk import WalkCensus
 
-    program = Census()
+    program = WalkCensus()
 
     def call() -> Result:
         return {"count": sum(len(part.rows) for part in program.read())}
@@ -87,10 +90,20 @@ def census() -> Call:
 
 def bytes_of_census() -> Call:
     """The same, thrown away unread: what the kernel takes for it."""
-    from halfopen.kernel.bpf import eyes
-    from halfopen.wire.bpf_records import CENSUS_SHORT
+    from halfopen.kernel.bpf.walk import WalkCensus
 
-    program = eyes.census()
+    return _bytes_of(WalkCensus())
+
+
+def bytes_of_iterator() -> Call:
+    """The census as kernels before 6.2 allow it, by the kernel's iterator, thrown away unread."""
+    from halfopen.kernel.bpf.census import IterCensus
+
+    return _bytes_of(IterCensus())
+
+
+def _bytes_of(program: Census) -> Call:
+    from halfopen.wire.bpf_records import CENSUS_SHORT
 
     def call() -> Result:
         return {"count": program.drain() // CENSUS_SHORT.itemsize}
@@ -187,6 +200,7 @@ CALLS: Final[dict[str, Callable[[], Call]]] = {
         snapshot_diag,
         census,
         bytes_of_census,
+        bytes_of_iterator,
         release,
         release_narrow,
         look_old,
