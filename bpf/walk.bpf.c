@@ -58,7 +58,6 @@ u64 fetched;
 
 struct place {
 	u8 *room;
-	u32 full;
 };
 
 #define AT(type, address) ((struct type *)bpf_rdonly_cast((void *)(address), __builtin_btf_type_id(*(struct type *)0, 1)))
@@ -82,7 +81,7 @@ static int visit(u32 i, struct place *to)
 	state = skc->skc_state;
 	if (state != TCP_NEW_SYN_RECV) {
 		if (state == TCP_SYN_RECV)
-			to->full++;
+			full++;
 		return 0;
 	}
 	size = request_record(&r, skc, AT(tcp_request_sock, skc));
@@ -98,69 +97,70 @@ static int visit(u32 i, struct place *to)
 	return 0;
 }
 
-/* Asks the memory for sockets of all the chains before any of them is looked at: then the waits are one. */
-INLINE void fetch(void)
+/*
+ * Asks the memory for the next sockets of all chains before any of them is looked at: then the waits are one.
+ */
+static int fetch(u32 i, struct place *to)
 {
-	for (int j = 0; j < GROUP; j++)
-		next[j] = heads[j];
-	for (int k = 0; k < AHEAD; k++) {
-		for (int j = 0; j < GROUP; j++) {
-			u64 at = next[j];
+	for (int j = 0; j < GROUP; j++) {
+		u64 at = i ? next[j] : heads[j];
 
-			if (IS_END(at))
-				continue;
-			next[j] = (u64)AT(hlist_nulls_node, at)->next;
+		if (!IS_END(at)) {
 			fetched += AT(tcp_request_sock, SOCKET_OF(at))->snt_synack;
+			at = (u64)AT(hlist_nulls_node, at)->next;
 		}
+		next[j] = at;
 	}
+	return 0;
+}
+
+/* Goes through one chain of the group; begins it anew where it strayed. Nearly all chains are right at once. */
+static int chain(u32 j, struct place *to)
+{
+	u64 number = bucket + j;
+	u32 before = used, full_before = full;
+
+	if (j >= GROUP)
+		return 1;
+	node = heads[j];
+	for (int attempt = 0; attempt < ATTEMPTS; attempt++) {
+		if (!IS_END(node))
+			bpf_loop(LONGEST_CHAIN, visit, to, 0);
+		if (no_room || (IS_END(node) && node >> 1 == number))
+			return no_room ? 1 : 0;
+		if (attempt == ATTEMPTS - 1)
+			break;
+		used = before;
+		full = full_before;
+		if (bpf_probe_read_kernel(&node, sizeof(node), (void *)(table + number * sizeof(u64))))
+			break;
+	}
+	torn++;
+	return 0;
 }
 
 static int group(u32 i, struct place *to)
 {
-	u32 first = bucket, began_at = used;
+	u32 began_at = used, full_before = full;
 
-	if (first >= buckets || visited >= SOCKETS_A_RUN || no_room)
+	if (bucket >= buckets || visited >= SOCKETS_A_RUN || no_room)
 		return 1;
-	if (bpf_probe_read_kernel(heads, sizeof(heads), (void *)(table + (u64)first * sizeof(u64)))) {
+	if (bpf_probe_read_kernel(heads, sizeof(heads), (void *)(table + (u64)bucket * sizeof(u64)))) {
 		torn++;
 		bucket = buckets;
 		return 1;
 	}
-	fetch();
-	to->full = full;
-	for (int j = 0; j < GROUP; j++) {
-		u32 before = used, full_before = to->full;
-
-		/* Nearly all chains are right at once. A number means that the chain has one. */
-		for (int attempt = 0; attempt < ATTEMPTS; attempt++) {
-			if (attempt) {
-				used = before;
-				to->full = full_before;
-				if (bpf_probe_read_kernel(&node, sizeof(node),
-							  (void *)(table + (u64)(first + j) * sizeof(u64))))
-					break;
-			} else {
-				node = heads[j];
-			}
-			if (!IS_END(node))
-				bpf_loop(LONGEST_CHAIN, visit, to, 0);
-			if (no_room || (IS_END(node) && node >> 1 == first + j))
-				break;
-		}
-		if (no_room)
-			break;
-		if (!IS_END(node) || node >> 1 != first + j)
-			torn++;
-	}
+	bpf_loop(AHEAD, fetch, to, 0);
+	bpf_loop(GROUP, chain, to, 0);
 	if (no_room && began_at) {
 		/* These chains again in an empty room. */
 		used = began_at;
+		full = full_before;
 		return 1;
 	}
 	if (no_room)
 		torn++;
-	full = to->full;
-	bucket = first + GROUP;
+	bucket += GROUP;
 	return 0;
 }
 
