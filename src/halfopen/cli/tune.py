@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from halfopen.cli import tune_listener
 from halfopen.cli.options import netns_option
 
 if TYPE_CHECKING:
@@ -47,7 +48,8 @@ def _goals(release_time: str | None, cookies: str | None, half_open: int | None)
     return Goals(release_s, cookies, half_open)
 
 
-def _namespace(netns: str | None) -> Netns:
+def namespace(netns: str | None) -> Netns:
+    """The one namespace that --netns means. Raises: UsageError, UnknownTarget, NotPermitted."""
     from halfopen.core.errors import UsageError
     from halfopen.kernel.netns import current, resolve
 
@@ -70,8 +72,8 @@ def show(
     from halfopen.present import tune as present
 
     goals = _goals(release_time, cookies, half_open)
-    ns = _namespace(netns)
-    _return_overdue()
+    ns = namespace(netns)
+    return_overdue()
     values = tune.read(ns, [*settings.KEYS, *(c.key for c in settings.FALSE_CURES)])
     advices = settings.advise(values, goals)
     if not goals.empty:
@@ -99,7 +101,7 @@ def _apply_words(release_time: str | None, cookies: str | None, half_open: int |
     return " ".join(["halfopen tune apply", *words])
 
 
-def _return_overdue() -> None:
+def return_overdue() -> None:
     """Undo first what should have returned by itself; who may not is told so, and may go on looking."""
     from halfopen.core.errors import HalfopenError
     from halfopen.daemon import tune
@@ -147,9 +149,9 @@ def apply(
     goals = _goals(release_time, cookies, half_open)
     asked = [settings.assignment(text) for text in sets]
     chosen = [settings.full_key(word) for word in only]
-    for_s = _for(for_time)
-    ns = _namespace(netns)
-    _return_overdue()
+    for_s = for_seconds(for_time)
+    ns = namespace(netns)
+    return_overdue()
     values = tune.read(ns, settings.KEYS)
     wanted = settings.changes(values, goals, asked, chosen)
     _must_exist(wanted, values, ns)
@@ -165,7 +167,8 @@ def apply(
         raise click.exceptions.Exit(1)
 
 
-def _for(text: str | None) -> float | None:
+def for_seconds(text: str | None) -> float | None:
+    """The time in --for. Raises: UsageError."""
     from halfopen.core.errors import UsageError
     from halfopen.core.units import duration_s
 
@@ -186,16 +189,21 @@ def _must_exist(wanted: list[Wanted], values: dict[str, int], ns: Netns) -> None
 
 
 def _confirm(ns: Netns, wanted: list[Wanted], values: dict[str, int]) -> None:
+    from halfopen.present import text
+    from halfopen.present import tune as present
+
+    ask(lambda: present.plan(text.console(), ns.name, wanted, values))
+
+
+def ask(show_plan: Callable[[], None]) -> None:
+    """Show what is about to change and ask. Raises: UsageError without a terminal, Exit for a no."""
     from halfopen.core.errors import UsageError
 
     if sys.stdin is None or not sys.stdin.isatty():
         raise UsageError(
             "there is no terminal to ask on", hint="add --yes to change without asking, or --dry-run to look"
         )
-    from halfopen.present import text
-    from halfopen.present import tune as present
-
-    present.plan(text.console(), ns.name, wanted, values)
+    show_plan()
     if not click.confirm("Change them?", err=True):
         click.echo("nothing was changed", err=True)
         raise click.exceptions.Exit(1)
@@ -226,20 +234,21 @@ def _show_applied(ns: Netns, result: Result, for_s: float | None, as_json: bool)
     from halfopen.present import jsonout, text
     from halfopen.present import tune as present
 
-    rows = [_applied(a) for a in result.applied]
+    rows = [applied_row(a) for a in result.applied]
     if as_json:
         document = present.apply_document(
-            ns.name, rows, _rows(result.overdue), False, result.until_s, result.returns_by
+            ns.name, rows, undone_rows(result.overdue), False, result.until_s, result.returns_by
         )
         click.echo(jsonout.dumps(document))
         return
     out = text.console()
     if result.overdue:
-        present.undone(out, _rows(result.overdue), "Overdue: ")
+        present.undone(out, undone_rows(result.overdue), "Overdue: ")
     present.applied(out, ns.name, rows, for_s, result.returns_by)
 
 
-def _rows(undone: list[Undone]) -> list[Row]:
+def undone_rows(undone: list[Undone]) -> list[Row]:
+    """What became of undoing changes, as it is shown."""
     from halfopen.present.tune import Row
 
     rows = []
@@ -252,7 +261,8 @@ def _rows(undone: list[Undone]) -> list[Row]:
     return rows
 
 
-def _applied(a: Applied) -> Row:
+def applied_row(a: Applied) -> Row:
+    """What became of a wanted value, as it is shown."""
     from halfopen.present.tune import Row
 
     to, spot = a.asked if a.state == "refused" else a.value, a.spot
@@ -285,7 +295,7 @@ def undo(ids: tuple[int, ...], everything: bool, as_json: bool, at: float | None
     from halfopen.present import jsonout, text
     from halfopen.present import tune as present
 
-    rows, overdue = _rows(result.undone), _rows(result.overdue)
+    rows, overdue = undone_rows(result.undone), undone_rows(result.overdue)
     if as_json:
         click.echo(jsonout.dumps(present.undo_document(rows, overdue)))
     else:
@@ -305,9 +315,12 @@ def log(as_json: bool) -> None:
     from halfopen.present import jsonout, text
     from halfopen.present import tune as present
 
-    _return_overdue()
+    return_overdue()
     path, changes = tune.log()
     if as_json:
         click.echo(jsonout.dumps(present.log_document(path, changes)))
         return
     present.log(text.console(), path, changes)
+
+
+command.add_command(tune_listener.command, "listener")

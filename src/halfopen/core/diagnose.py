@@ -9,7 +9,7 @@ from typing import Final
 
 from halfopen.core import timing
 from halfopen.core.model import ListenerView, Model
-from halfopen.core.units import endpoint_text, plural, show_duration
+from halfopen.core.units import listener_text, plural, show_duration
 
 # Below this many half-open connections nothing is made of them: every busy server has some at any moment.
 FEW: Final = 50
@@ -53,7 +53,7 @@ class Verdict:
 
 def listener_name(view: ListenerView) -> str:
     """`:8080`, or with the address where the listener is bound to one."""
-    return f":{view.port}" if view.address in ("0.0.0.0", "::") else endpoint_text(view.address, view.port)
+    return listener_text(view.address, view.port)
 
 
 def listener_argument(view: ListenerView) -> str:

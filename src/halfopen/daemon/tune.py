@@ -85,7 +85,7 @@ def apply(wanted: Sequence[Wanted], ns: Netns, *, for_s: float | None = None, di
 
 def _todo(session: Session, w: Wanted, spot: Spot) -> Todo:
     try:
-        return Todo(spot, session.spots.read(spot), w.value, w.reason)
+        return Todo(spot, session.read(spot), w.value, w.reason)
     except UnknownTarget:
         raise Unsupported(
             w.key, f"there is no {w.key} in {spot.place.name}", hint="halfopen tune show lists what there is"
@@ -104,8 +104,7 @@ def undo(ids: Sequence[int] | None = None, *, directory: str | None = None) -> R
         chosen = [c.id for c in session.ledger.live()] if ids is None else sorted(set(ids))
         session.tidy(asked=chosen)
         result = Result(overdue=session.overdue)
-        # The lower ones first: they write nothing, and the topmost goes straight to where it ends.
-        result.undone = [session.undo(session.ledger.changes[id]) for id in chosen]
+        result.undone = session.undo_all(chosen)
         return result
 
 
@@ -132,7 +131,7 @@ def _peek(spots: Spots, change: Change) -> Now | None:
     if not change.live:
         return None
     try:
-        return Now(spots.read(change.spot))
+        return Now(spots.read(change.spot, [change.value]))
     except HalfopenError:
         return None
 

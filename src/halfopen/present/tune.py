@@ -12,7 +12,7 @@ from rich.table import Table
 
 from halfopen.core.journal import Change, Listener, Now, shown
 from halfopen.core.settings import Advice, Cure, Wanted
-from halfopen.core.units import endpoint_text, plural, printable, show_duration
+from halfopen.core.units import endpoint_text, listener_text, plural, printable, show_duration
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,8 +59,7 @@ def short(key: str) -> str:
 def named(key: str, listener: Listener | None, file: str | None) -> str:
     """What is changed, in words: `tcp_synack_retries`, `:8080 backlog`, `tcp_synack_retries in 60-halfopen.conf`."""
     if listener is not None:
-        bare = listener.address in ("0.0.0.0", "::")
-        return f"{f':{listener.port}' if bare else endpoint_text(listener.address, listener.port)} {short(key)}"
+        return f"{listener_text(listener.address, listener.port)} {short(key)}"
     return short(key) if file is None else f"{short(key)} in {printable(file.rpartition('/')[2])}"
 
 
@@ -76,7 +75,8 @@ def _listener_fields(listener: Listener | None) -> dict[str, Any] | None:
     }
 
 
-def _grid() -> Table:
+def grid() -> Table:
+    """A table without lines, whose first column is never cut off."""
     table = Table.grid(padding=(0, 3, 0, 0))
     # A key that does not fit goes on in the next line: cut off, it could not be pasted.
     table.add_column(overflow="fold")
@@ -102,7 +102,7 @@ def show(
     else:
         out.print(f"Nothing to change{where}: every setting is as it should be")
     out.print()
-    table = _grid()
+    table = grid()
     for a in advices:
         table.add_row(short(a.key), str(a.value), a.effect)
         if a.recommended is not None:
@@ -115,7 +115,7 @@ def show(
             out.print(f"  {line}", soft_wrap=True)
     out.print()
     out.print("No cure, though recommended")
-    table = _grid()
+    table = grid()
     for cure, value in cures:
         table.add_row(f"  {short(cure.key)}", "not there" if value is None else str(value), cure.truth)
     out.print(table)
@@ -192,11 +192,11 @@ def plan(out: Console, netns: str, wanted: Sequence[Wanted], values: dict[str, i
 
 
 def _rows(out: Console, rows: Sequence[Row]) -> None:
-    table = _grid()
+    table = grid()
     for r in rows:
         number = "" if r.id is None else str(r.id)
         words = "; ".join(filter(None, [r.reason, r.why]))
-        table.add_row(f"  {number}", named(r.key, r.listener, r.file), _change(r.from_, r.to), r.state, words)
+        table.add_row(f"  {number}", named(r.key, r.listener, r.file), shown_change(r.from_, r.to), r.state, words)
     out.print(table)
 
 
@@ -214,10 +214,15 @@ def applied(out: Console, netns: str, rows: Sequence[Row], for_s: float | None, 
     if shown:
         _rows(out, shown)
     if changed and for_s is not None:
-        by = "a timer of systemd" if returns_by == "systemd" else "a process of its own"
-        out.print(f"Undone by {by} in {show_duration(for_s)}")
+        returns(out, for_s, returns_by)
     if changed:
         out.print(f"Undo  halfopen tune undo {' '.join(str(r.id) for r in changed)}", soft_wrap=True)
+
+
+def returns(out: Console, for_s: float, returns_by: str) -> None:
+    """When changes return by themselves, and who sees to it."""
+    by = "a timer of systemd" if returns_by == "systemd" else "a process of its own"
+    out.print(f"Undone by {by} in {show_duration(for_s)}")
 
 
 def undone(out: Console, rows: Sequence[Row], title: str = "") -> None:
@@ -228,24 +233,25 @@ def undone(out: Console, rows: Sequence[Row], title: str = "") -> None:
     back = sum(r.state == "undone" for r in rows)
     rest = [f"{sum(r.state == s for r in rows)} {words}" for s, words in _ENDS if any(r.state == s for r in rows)]
     out.print(f"{title}{plural(back, 'change')} undone{''.join(', ' + r for r in rest)}")
-    table = _grid()
+    table = grid()
     for r in rows:
         where = "" if r.netns == "self" else printable(r.netns)
         what = named(r.key, r.listener, r.file)
-        table.add_row(f"  {r.id}", what, _change(r.from_, r.to), where, r.state, r.why)
+        table.add_row(f"  {r.id}", what, shown_change(r.from_, r.to), where, r.state, r.why)
     out.print(table)
     failed = [str(r.id) for r in rows if r.state == "failed"]
     if failed:
         out.print(f"Next  halfopen tune undo {' '.join(failed)}", soft_wrap=True)
 
 
-def _change(from_: int | None, to: int | None) -> str:
+def shown_change(from_: int | None, to: int | None) -> str:
+    """`5 → 2`, or `5` where nothing was written."""
     return shown(to) if from_ == to else f"{shown(from_)} → {shown(to)}"
 
 
 _ENDS = (
     ("left", "left alone"),
-    ("gone", "gone with the namespace or the boot"),
+    ("gone", "gone"),
     ("failed", "failed"),
     ("already", "not in force"),
     ("refused", "never made"),
@@ -302,7 +308,7 @@ def log(out: Console, path: str, changes: Sequence[tuple[Change, Now | None]]) -
         out.print(f"No change was ever made ({path})")
         return
     out.print(f"{plural(len(live), 'change')} in force of {len(changes):,} ever made ({path})")
-    table = _grid()
+    table = grid()
     top = {c.spot.identity: c for c in live}
     for c, now in changes:
         b = c.began
@@ -316,7 +322,7 @@ def log(out: Console, path: str, changes: Sequence[tuple[Change, Now | None]]) -
             words = f"not in force: it is {shown(now.value)} now"
         where = "" if b.place.name == "self" else printable(b.place.name)
         what = named(b.key, b.listener, b.file)
-        table.add_row(str(c.id), _clock(b.time_s), what, _change(b.old, c.value), where, c.state, words)
+        table.add_row(str(c.id), _clock(b.time_s), what, shown_change(b.old, c.value), where, c.state, words)
     out.print(table)
     if live:
         out.print("Undo  halfopen tune undo --all", soft_wrap=True)
