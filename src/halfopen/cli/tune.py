@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from halfopen.daemon.tune import Result
     from halfopen.daemon.tune_session import Applied, Undone
     from halfopen.kernel.netns import Netns
-    from halfopen.present.tune import Row
+    from halfopen.present.tune import Row, Socket
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -235,16 +235,28 @@ def _show_applied(ns: Netns, result: Result, for_s: float | None, as_json: bool)
     from halfopen.present import tune as present
 
     rows = [applied_row(a) for a in result.applied]
+    not_on = _overriding(ns, rows)
     if as_json:
         document = present.apply_document(
-            ns.name, rows, undone_rows(result.overdue), False, result.until_s, result.returns_by
+            ns.name, rows, undone_rows(result.overdue), False, result.until_s, result.returns_by, not_on
         )
         click.echo(jsonout.dumps(document))
         return
     out = text.console()
     if result.overdue:
         present.undone(out, undone_rows(result.overdue), "Overdue: ")
-    present.applied(out, ns.name, rows, for_s, result.returns_by)
+    present.applied(out, ns.name, rows, for_s, result.returns_by, not_on)
+
+
+def _overriding(ns: Netns, rows: list[Row]) -> list[Socket]:
+    """The listeners whose own TCP_SYNCNT keeps a tcp_synack_retries that was just asked for from them."""
+    from halfopen.core.settings import SYN_RETRIES, SYNACK
+    from halfopen.daemon import tune, tune_show
+
+    wanted = [r.to for r in rows if r.key == SYNACK and r.file is None and r.state != "refused"]
+    if not wanted:
+        return []
+    return [s for s in tune_show.listeners(ns, tune.read(ns, [SYN_RETRIES])) if s.retries not in (None, *wanted)]
 
 
 def undone_rows(undone: list[Undone]) -> list[Row]:
@@ -313,14 +325,14 @@ def log(as_json: bool) -> None:
     """Every change made: when, where, from what to what, and whether it is still in force."""
     from halfopen.daemon import tune
     from halfopen.present import jsonout, text
-    from halfopen.present import tune as present
+    from halfopen.present import tune_log as present
 
     return_overdue()
     path, changes = tune.log()
     if as_json:
-        click.echo(jsonout.dumps(present.log_document(path, changes)))
+        click.echo(jsonout.dumps(present.document(path, changes)))
         return
-    present.log(text.console(), path, changes)
+    present.show(text.console(), path, changes)
 
 
 command.add_command(tune_listener.command, "listener")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 from halfopen.core import timing
 from halfopen.core.errors import HalfopenError, UsageError
 from halfopen.core.journal import RETRIES, Listener
-from halfopen.core.units import Address, listener_text, plural, show_duration
+from halfopen.core.units import Address, listener_text, show_duration
 
 if TYPE_CHECKING:
     from halfopen.core.sample import Process
@@ -150,7 +150,7 @@ def _plan_backlog(s: Running, asked: int, somaxconn: int | None) -> Planned:
         )
     new = asked if somaxconn is None else min(asked, somaxconn)
     why = "" if new == asked else f"somaxconn = {somaxconn:,} lets no listener have {asked:,}"
-    return Planned(s.socket, BACKLOG, s.backlog, asked, new, f"each of its two queues holds {new:,}", why)
+    return Planned(s.socket, BACKLOG, s.backlog, asked, new, f"each of the two queues holds {new:,}", why)
 
 
 def deferring(seconds: int) -> str:
@@ -181,8 +181,3 @@ def holders_text(processes: Sequence[Process]) -> str:
 def _people(name: str, where: str, pids: Sequence[int]) -> str:
     shown = " ".join(map(str, pids[:4])) + (" …" if len(pids) > 4 else "")
     return f"{name} (pid {shown}{f', {where}' if where else ''})"
-
-
-def sockets_text(n: int) -> str:
-    """`` for one, else `, 4 sockets`."""
-    return "" if n == 1 else f", {plural(n, 'socket')}"

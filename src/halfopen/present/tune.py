@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import time
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -10,8 +10,9 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from halfopen.core.journal import Change, Listener, Now, shown
-from halfopen.core.settings import Advice, Cure, Wanted
+from halfopen.core.journal import Listener, shown
+from halfopen.core.listener import DEFER, standing_retries
+from halfopen.core.settings import SYNACK, Advice, Cure, Wanted
 from halfopen.core.units import endpoint_text, listener_text, plural, printable, show_duration
 
 
@@ -63,7 +64,7 @@ def named(key: str, listener: Listener | None, file: str | None) -> str:
     return short(key) if file is None else f"{short(key)} in {printable(file.rpartition('/')[2])}"
 
 
-def _listener_fields(listener: Listener | None) -> dict[str, Any] | None:
+def listener_fields(listener: Listener | None) -> dict[str, Any] | None:
     """The object `listener` of a change."""
     if listener is None:
         return None
@@ -110,7 +111,7 @@ def show(
     out.print(table)
     if listeners:
         out.print()
-        out.print("Listeners (set by their programs)")
+        out.print("Listeners (halfopen tune listener [ADDR]:PORT changes one without a restart)")
         for line in listeners:
             out.print(f"  {line}", soft_wrap=True)
     out.print()
@@ -194,14 +195,16 @@ def plan(out: Console, netns: str, wanted: Sequence[Wanted], values: dict[str, i
 def _rows(out: Console, rows: Sequence[Row]) -> None:
     table = grid()
     for r in rows:
-        number = "" if r.id is None else str(r.id)
-        words = "; ".join(filter(None, [r.reason, r.why]))
-        table.add_row(f"  {number}", named(r.key, r.listener, r.file), shown_change(r.from_, r.to), r.state, words)
+        words = joined(r.reason, r.why)
+        what, value = named(r.key, r.listener, r.file), shown_change(r.key, r.from_, r.to)
+        table.add_row(f"  {shown_ids([r.id])}", what, value, r.state, words)
     out.print(table)
 
 
-def applied(out: Console, netns: str, rows: Sequence[Row], for_s: float | None, returns_by: str) -> None:
-    """What `apply` did."""
+def applied(
+    out: Console, netns: str, rows: Sequence[Row], for_s: float | None, returns_by: str, not_on: Sequence[Socket] = ()
+) -> None:
+    """What `apply` did. not_on: listeners whose own TCP_SYNCNT keeps tcp_synack_retries from them."""
     changed = [r for r in rows if r.changed]
     where = "" if netns == "self" else f" in {printable(netns)}"
     refused = sum(r.state == "refused" for r in rows)
@@ -213,10 +216,19 @@ def applied(out: Console, netns: str, rows: Sequence[Row], for_s: float | None, 
     shown = [r for r in rows if r.state != "already"]
     if shown:
         _rows(out, shown)
+    for s in not_on:
+        name, here = listener_text(s.address, s.port), "" if netns == "self" else f" --netns {shlex.quote(netns)}"
+        out.print(f"Not on {name}, whose own TCP_SYNCNT = {s.retries} overrides it", soft_wrap=True)
+        out.print(f"Also  halfopen tune listener {name} --retries {_synack(rows)}{here}", soft_wrap=True)
     if changed and for_s is not None:
         returns(out, for_s, returns_by)
     if changed:
         out.print(f"Undo  halfopen tune undo {' '.join(str(r.id) for r in changed)}", soft_wrap=True)
+
+
+def _synack(rows: Sequence[Row]) -> int:
+    value = next((r.to for r in rows if r.key == SYNACK), None)
+    return standing_retries(value or 0)
 
 
 def returns(out: Console, for_s: float, returns_by: str) -> None:
@@ -234,19 +246,55 @@ def undone(out: Console, rows: Sequence[Row], title: str = "") -> None:
     rest = [f"{sum(r.state == s for r in rows)} {words}" for s, words in _ENDS if any(r.state == s for r in rows)]
     out.print(f"{title}{plural(back, 'change')} undone{''.join(', ' + r for r in rest)}")
     table = grid()
-    for r in rows:
+    for group in alike(rows):
+        r = group[0]
         where = "" if r.netns == "self" else printable(r.netns)
-        what = named(r.key, r.listener, r.file)
-        table.add_row(f"  {r.id}", what, shown_change(r.from_, r.to), where, r.state, r.why)
+        what, value = named(r.key, r.listener, r.file), shown_change(r.key, r.from_, r.to)
+        words = joined(sockets_text(len(group)), r.why)
+        table.add_row(f"  {shown_ids([r.id for r in group])}", what, value, where, r.state, words)
     out.print(table)
     failed = [str(r.id) for r in rows if r.state == "failed"]
     if failed:
         out.print(f"Next  halfopen tune undo {' '.join(failed)}", soft_wrap=True)
 
 
-def shown_change(from_: int | None, to: int | None) -> str:
+def shown_change(key: str, from_: int | None, to: int | None) -> str:
     """`5 → 2`, or `5` where nothing was written."""
-    return shown(to) if from_ == to else f"{shown(from_)} → {shown(to)}"
+    before, after = _value(key, from_), _value(key, to)
+    return after if from_ == to else f"{before} → {after}"
+
+
+def _value(key: str, value: int | None) -> str:
+    if key == DEFER and value is not None:
+        return show_duration(value) if value else "off"
+    return shown(value)
+
+
+def alike(rows: Sequence[Row]) -> list[list[Row]]:
+    """The rows, those together that say the same of several sockets of one address."""
+    found: dict[tuple[Any, ...], list[Row]] = {}
+    for r in rows:
+        one = r.id if r.listener is None else (r.listener.address, r.listener.port)
+        found.setdefault((one, r.key, r.from_, r.to, r.state, r.reason, r.why, r.netns, r.file), []).append(r)
+    return list(found.values())
+
+
+def shown_ids(ids: Sequence[int | None]) -> str:
+    """`3`, `3-6` or `3 5 7`; empty without any."""
+    known = sorted(id for id in ids if id is not None)
+    if len(known) > 2 and known == list(range(known[0], known[-1] + 1)):
+        return f"{known[0]}-{known[-1]}"
+    return " ".join(map(str, known))
+
+
+def joined(*words: str) -> str:
+    """What is not empty, as one line."""
+    return "; ".join(filter(None, words))
+
+
+def sockets_text(n: int) -> str:
+    """`4 sockets`; empty for one."""
+    return f"{n} sockets" if n > 1 else ""
 
 
 _ENDS = (
@@ -264,7 +312,7 @@ def row_fields(r: Row) -> dict[str, Any]:
         "id": r.id,
         "netns": r.netns,
         "key": r.key,
-        "listener": _listener_fields(r.listener),
+        "listener": listener_fields(r.listener),
         "file": r.file,
         "from": r.from_,
         "to": r.to,
@@ -275,7 +323,13 @@ def row_fields(r: Row) -> dict[str, Any]:
 
 
 def apply_document(
-    netns: str, rows: Sequence[Row], overdue: Sequence[Row], dry_run: bool, until_s: float | None, returns_by: str
+    netns: str,
+    rows: Sequence[Row],
+    overdue: Sequence[Row],
+    dry_run: bool,
+    until_s: float | None,
+    returns_by: str,
+    not_on: Sequence[Socket] = (),
 ) -> dict[str, Any]:
     """`halfopen.tune-apply/1`."""
     return {
@@ -285,6 +339,7 @@ def apply_document(
         "until": until_s,
         "returns_by": returns_by or None,
         "changes": [row_fields(r) for r in rows],
+        "overridden_on": [{"address": s.address, "port": s.port, "synack_retries": s.retries} for s in not_on],
         "overdue": [row_fields(r) for r in overdue],
     }
 
@@ -295,70 +350,4 @@ def undo_document(rows: Sequence[Row], overdue: Sequence[Row]) -> dict[str, Any]
         "schema": "halfopen.tune-undo/1",
         "changes": [row_fields(r) for r in rows],
         "overdue": [row_fields(r) for r in overdue],
-    }
-
-
-# --- log --------------------------------------------------------------------------------------------------------------
-
-
-def log(out: Console, path: str, changes: Sequence[tuple[Change, Now | None]]) -> None:
-    """`tune log`: what is in force, then every change, the newest last."""
-    live = [c for c, _ in changes if c.live]
-    if not changes:
-        out.print(f"No change was ever made ({path})")
-        return
-    out.print(f"{plural(len(live), 'change')} in force of {len(changes):,} ever made ({path})")
-    table = grid()
-    top = {c.spot.identity: c for c in live}
-    for c, now in changes:
-        b = c.began
-        words = c.why
-        if b.until_s is not None and c.live:
-            words = f"until {_clock(b.until_s)}"
-        over = top.get(c.spot.identity, c)
-        if c.live and over is not c:
-            words = f"under change {over.id}"
-        elif c.live and now is not None and now.value != c.value:
-            words = f"not in force: it is {shown(now.value)} now"
-        where = "" if b.place.name == "self" else printable(b.place.name)
-        what = named(b.key, b.listener, b.file)
-        table.add_row(str(c.id), _clock(b.time_s), what, shown_change(b.old, c.value), where, c.state, words)
-    out.print(table)
-    if live:
-        out.print("Undo  halfopen tune undo --all", soft_wrap=True)
-
-
-def _clock(unix_s: float) -> str:
-    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(unix_s))
-
-
-def log_document(path: str, changes: Sequence[tuple[Change, Now | None]]) -> dict[str, Any]:
-    """`halfopen.tune-log/1`."""
-    return {
-        "schema": "halfopen.tune-log/1",
-        "journal": path,
-        "changes": [
-            {
-                "id": c.id,
-                "time": c.began.time_s,
-                "user": c.began.who.get("sudo_user"),
-                "uid": c.began.who.get("uid"),
-                "netns": c.began.place.name,
-                "netns_inode": c.began.place.inode,
-                "netns_cookie": c.began.place.cookie,
-                "boot_id": c.began.place.boot_id,
-                "key": c.began.key,
-                "listener": _listener_fields(c.began.listener),
-                "file": c.began.file,
-                "from": c.began.old,
-                "to": c.value,
-                "original": c.original,
-                "until": c.began.until_s,
-                "state": c.state,
-                "state_time": c.time_s,
-                "why": c.why,
-                "value": None if now is None else now.value,
-            }
-            for c, now in changes
-        ],
     }

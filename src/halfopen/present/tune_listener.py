@@ -9,9 +9,9 @@ from typing import Any
 from rich.console import Console
 
 from halfopen.core import timing
-from halfopen.core.listener import Planned, Running, deferring, holders_text, recommended
-from halfopen.core.units import plural, printable, show_duration
-from halfopen.present.tune import Row, grid, named, returns, row_fields, shown_change
+from halfopen.core.listener import DEFER, Planned, Running, deferring, holders_text, recommended
+from halfopen.core.units import listener_text, plural, printable, show_duration
+from halfopen.present.tune import Row, alike, grid, joined, named, returns, row_fields, shown_change, shown_ids
 
 
 def _where(netns: str) -> str:
@@ -47,9 +47,11 @@ def _show_group(
     size = f", {len(group)} sockets" if len(group) > 1 else ""
     out.print(f"{first.name}{_where(netns)}{size}: half-open connections are released after {release}")
     table = grid()
-    limit = "" if somaxconn is None else f"; somaxconn lets it have {somaxconn:,}"
+    limit = "" if somaxconn is None else f"; somaxconn allows {somaxconn:,}"
     backlog = _one(f"{s.backlog:,}" for s in group)
-    table.add_row("  backlog", backlog, f"each of the two queues holds so many{' a socket' * (len(group) > 1)}{limit}")
+    table.add_row(
+        "  backlog", backlog, f"each of {'their' if len(group) > 1 else 'its'} two queues holds so many{limit}"
+    )
     if first.problem is not None:
         table.add_row("  retries", "?", first.problem.line())
     else:
@@ -57,10 +59,12 @@ def _show_group(
         words = f"tcp_synack_retries = {synack} is in force"
         if first.mptcp:
             words += ": a Multipath TCP listener has none of its own"
+        elif first.retries == synack:
+            words = "TCP_SYNCNT, the same as tcp_synack_retries"
         elif first.retries is not None:
             words = f"TCP_SYNCNT: tcp_synack_retries = {synack} is not in force here"
         table.add_row("  retries", retries, words)
-        defer = _one(show_duration(s.defer_accept_s) if s.defer_accept_s else "off" for s in group)
+        defer = _one(shown_change(DEFER, s.defer_accept_s, s.defer_accept_s) for s in group)
         table.add_row("  defer_accept", defer, deferring(first.defer_accept_s))
     table.add_row("  held by", "", holders_text(_processes(group)) or "nobody that is seen from here")
     out.print(table)
@@ -95,8 +99,8 @@ def plan(out: Console, netns: str, planned: Sequence[Planned], first: str | None
     if not todo:
         out.print(f"Nothing to change{_where(netns)}: {planned[0].why or 'all is so already'}")
     else:
-        out.print(f"{plural(len(todo), 'change')} to make{_where(netns)}")
         rows = [Row(p.key, p.old, p.new, "", p.reason, p.why, None, netns, p.socket) for p in todo]
+        out.print(f"{_counted(rows)} to change{_where(netns)}")
         _rows(out, rows)
     if first:
         out.print(f"First  {first}", soft_wrap=True)
@@ -105,21 +109,20 @@ def plan(out: Console, netns: str, planned: Sequence[Planned], first: str | None
 def _rows(out: Console, rows: Sequence[Row]) -> None:
     """A line for each option of an address: sockets to which the same happened are one line."""
     table = grid()
-    for group in _alike(rows):
+    for group in alike(rows):
         r = group[0]
-        count = f"({len(group)} sockets)" if len(group) > 1 else ""
-        words = "; ".join(filter(None, [r.reason, r.why]))
-        what = named(r.key, r.listener, r.file)
-        table.add_row(f"  {_ids(group)}", what, shown_change(r.from_, r.to), r.state, count, words)
+        words = joined(r.reason, r.why)
+        what, value = named(r.key, r.listener, r.file), shown_change(r.key, r.from_, r.to)
+        table.add_row(f"  {shown_ids([r.id for r in group])}", what, value, r.state, words)
     out.print(table)
 
 
-def _alike(rows: Sequence[Row]) -> list[list[Row]]:
-    found: dict[tuple[Any, ...], list[Row]] = {}
-    for r in rows:
-        at = (r.listener.address, r.listener.port) if r.listener else ()
-        found.setdefault((at, r.key, r.from_, r.to, r.state, r.reason, r.why), []).append(r)
-    return list(found.values())
+def _counted(rows: Sequence[Row]) -> str:
+    """`2 options of :8080`, `1 option of 4 sockets on :8080`."""
+    names = dict.fromkeys(listener_text(r.listener.address, r.listener.port) for r in rows if r.listener)
+    sockets = len({r.listener.cookie for r in rows if r.listener})
+    options = plural(len({r.key for r in rows}), "option")
+    return f"{options} of {f'{sockets} sockets on ' if sockets > len(names) else ''}{' and '.join(names)}"
 
 
 def changed(
@@ -130,7 +133,7 @@ def changed(
     refused = sum(r.state == "refused" for r in rows)
     more = f", {refused} refused" if refused else ""
     if done:
-        out.print(f"{plural(len(done), 'change')} made{_where(netns)}{more}")
+        out.print(f"{_counted(done)} changed{_where(netns)}{more}")
     else:
         out.print(f"Nothing was changed{_where(netns)}{more or ': all is so already'}")
     shown = [r for r in rows if r.state != "already"]
@@ -187,11 +190,3 @@ def _listener(s: Running, synack: int) -> dict[str, Any]:
         "problem": None if s.problem is None else s.problem.line(),
         "processes": [{"pid": p.pid, "name": p.name, "unit": p.unit, "container": p.container} for p in s.processes],
     }
-
-
-def _ids(group: Sequence[Row]) -> str:
-    """`3`, `3-6` or `3 5 7`."""
-    ids = [r.id for r in group if r.id is not None]
-    if len(ids) > 2 and ids == list(range(ids[0], ids[-1] + 1)):
-        return f"{ids[0]}-{ids[-1]}"
-    return " ".join(map(str, ids))
