@@ -261,7 +261,7 @@ def test_what_stands_for_unset_follows_tcp_synack_retries(lab: Lab) -> None:
     synack(lab, 2)
     [one] = tune.undo([1]).undone
     assert (one.state, one.value) == ("undone", 2)
-    assert "TCP_SYNCNT cannot be unset: 2 is what tcp_synack_retries has" in one.why
+    assert "TCP_SYNCNT cannot be unset: 2 stands in for it, and follows tcp_synack_retries" in one.why
     assert tune.undo().undone[0].state == "undone"
     assert retries(lab) == [5]
     # Set by others: the next command sees to it.

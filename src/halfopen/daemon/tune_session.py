@@ -17,7 +17,7 @@ from halfopen.daemon.tune_spots import Spots
 from halfopen.kernel import place as places
 
 # Why a number is there though nothing was set before.
-STANDS: Final = "TCP_SYNCNT cannot be unset: {} is what tcp_synack_retries has, and halfopen tune keeps it so"
+STANDS: Final = "TCP_SYNCNT cannot be unset: {} stands in for it, and follows tcp_synack_retries"
 
 
 @dataclass(frozen=True, slots=True)
