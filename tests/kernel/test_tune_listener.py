@@ -286,6 +286,7 @@ def test_what_the_program_sets_after_an_undo_stays(lab: Lab) -> None:
     assert retries(lab) == [4]
 
 
+@pytest.mark.root
 def test_a_number_of_the_programs_own_comes_back(lab: Lab) -> None:
     lab.server.listen(retries=6)  # what tcp_syn_retries has: only eBPF tells it from unset
     assert retries(lab) == [6]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import socket
 import subprocess
 import sys
@@ -95,6 +97,25 @@ def test_whoever_is_not_seen_is_said(lab: Lab, monkeypatch: pytest.MonkeyPatch) 
     with pytest.raises(NotPermitted, match="no process that can be seen from here holds :8080"):
         change(lab, backlog=64)
     assert states() == []
+
+
+def test_where_one_holder_refuses_the_next_is_asked(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    duplicate = listener_socket.duplicate
+    with serving(lab, fork=True) as [one]:
+
+        def refuse(pid: int, descriptor: int) -> socket.socket:
+            if pid == one.pid or not child_too:
+                raise PermissionError(errno.EPERM, os.strerror(errno.EPERM))
+            return duplicate(pid, descriptor)
+
+        monkeypatch.setattr(listener_socket, "duplicate", refuse)
+        child_too = False
+        with pytest.raises(NotPermitted):
+            change(lab, backlog=64)
+        assert states() == []
+        child_too = True
+        assert [a.state for a in change(lab, backlog=64)] == ["done"]
+        assert [u.state for u in tune.undo().undone] == ["undone"]
 
 
 # --- who is there -----------------------------------------------------------------------------------------------------
@@ -222,7 +243,9 @@ def test_an_undo_that_somaxconn_forbids_fails_and_can_be_made_up_for(lab: Lab) -
     change(lab, backlog=64)
     lab.server.set_sysctl(settings.SOMAXCONN, 100)
     line = one_line(halfopen("tune", "undo", "--all"), 1)
-    assert "somaxconn = 100 lets no listener have a backlog of 512; first halfopen tune apply" in line
+    assert (
+        "somaxconn = 100 lets no listener have a backlog of 512; first halfopen tune apply --set somaxconn=512" in line
+    )
     assert (looked(lab), states()) == ([(64, None, 0)], ["done"])
     lab.server.set_sysctl(settings.SOMAXCONN, 512)
     assert halfopen("tune", "undo", "--all").returncode == 0

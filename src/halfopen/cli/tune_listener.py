@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import shlex
 import sys
 from typing import TYPE_CHECKING
 
@@ -63,14 +62,13 @@ def command(
             "nothing to change is given", hint="add --backlog, --retries, --release-time or --defer-accept"
         )
     return_overdue()
-    more = "" if netns is None else f" --netns {shlex.quote(netns)}"
     looked = tune_listener.look(ns, address, port)
     if not wishes.values():
-        _show(ns, looked, more, as_json)
+        _show(ns, looked, as_json)
         return
     _must_reach(looked)
     planned = looked.plan(wishes)
-    first = tune_listener.first(planned, more)
+    first = tune_listener.first(planned, ns.name)
     if dry_run:
         _show_plan(ns, looked, planned, first, as_json)
         return
@@ -101,14 +99,14 @@ def _must_reach(looked: Looked) -> None:
             raise one.problem
 
 
-def _show(ns: Netns, looked: Looked, more: str, as_json: bool) -> None:
+def _show(ns: Netns, looked: Looked, as_json: bool) -> None:
     from halfopen.present import text
     from halfopen.present import tune_listener as present
 
     if as_json:
         _document(ns, looked, [], [], False, None, "")
         return
-    present.show(text.console(), ns.name, looked.sockets, looked.somaxconn, looked.synack_retries, more)
+    present.show(text.console(), ns.name, looked.sockets, looked.somaxconn, looked.synack_retries)
 
 
 def _document(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import Final
@@ -10,7 +9,7 @@ from typing import Final
 from halfopen.core import timing
 from halfopen.core.listener import GOOD_BACKLOG
 from halfopen.core.model import ListenerView, Model
-from halfopen.core.units import listener_text, plural, show_duration
+from halfopen.core.units import listener_text, netns_words, plural, show_duration
 
 # Below this many half-open connections nothing is made of them: every busy server has some at any moment.
 FEW: Final = 50
@@ -63,7 +62,7 @@ def listener_argument(view: ListenerView) -> str:
 
 
 def _here(model: Model) -> str:
-    return "" if model.sample.netns == "self" else f" --netns {shlex.quote(model.sample.netns)}"
+    return netns_words(model.sample.netns)
 
 
 def shorten_command(model: Model, release_s: float) -> str:

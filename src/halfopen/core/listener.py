@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 from halfopen.core import timing
 from halfopen.core.errors import HalfopenError, UsageError
 from halfopen.core.journal import RETRIES, Listener
-from halfopen.core.units import Address, listener_text, show_duration
+from halfopen.core.units import Address, listener_text, netns_words, show_duration
 
 if TYPE_CHECKING:
     from halfopen.core.sample import Process
@@ -111,20 +111,25 @@ def standing_retries(synack_retries: int) -> int:
     return max(1, min(synack_retries, MOST_RETRIES))
 
 
-def plan(sockets: Sequence[Running], wishes: Wishes, somaxconn: int | None, synack_retries: int) -> list[Planned]:
+def plan(
+    sockets: Sequence[Running], wishes: Wishes, somaxconn: int | None, synack_retries: int, netns: str = "self"
+) -> list[Planned]:
     """What is set on each of these sockets, and why.
 
     somaxconn: None where it is not known. Raises: HalfopenError where somaxconn would turn a wish into its opposite, or
     keep the old value from coming back; UsageError for TCP_SYNCNT of a Multipath TCP listener.
     """
+    here = netns_words(netns)
     return [
-        _plan_one(s, key, value, somaxconn, synack_retries) for key, value in wishes.values().items() for s in sockets
+        _plan_one(s, key, asked, somaxconn, synack_retries, here)
+        for key, asked in wishes.values().items()
+        for s in sockets
     ]
 
 
-def _plan_one(s: Running, key: str, asked: int, somaxconn: int | None, synack_retries: int) -> Planned:
+def _plan_one(s: Running, key: str, asked: int, somaxconn: int | None, synack_retries: int, here: str) -> Planned:
     if key == BACKLOG:
-        return _plan_backlog(s, asked, somaxconn)
+        return _plan_backlog(s, asked, somaxconn, here)
     if key == DEFER:
         new = defers_s(asked)
         why = "" if new == asked else f"the kernel makes {new} s of {asked} s"
@@ -132,7 +137,7 @@ def _plan_one(s: Running, key: str, asked: int, somaxconn: int | None, synack_re
     if s.mptcp:
         raise UsageError(
             f"{s.name} is a Multipath TCP listener, which takes no TCP_SYNCNT",
-            hint="tcp_synack_retries counts there: halfopen tune apply --release-time T",
+            hint=f"tcp_synack_retries counts there: halfopen tune apply --release-time T{here}",
         )
     before = show_duration(timing.release_time_s(synack_retries if s.retries is None else s.retries))
     now = show_duration(timing.release_time_s(asked))
@@ -140,7 +145,7 @@ def _plan_one(s: Running, key: str, asked: int, somaxconn: int | None, synack_re
     return Planned(s.socket, key, s.retries, asked, asked, reason)
 
 
-def _plan_backlog(s: Running, asked: int, somaxconn: int | None) -> Planned:
+def _plan_backlog(s: Running, asked: int, somaxconn: int | None, here: str) -> Planned:
     if asked == s.backlog:
         return Planned(s.socket, BACKLOG, s.backlog, asked, asked, f"each of the two queues holds {asked}")
     if somaxconn is not None and s.backlog > somaxconn:
@@ -148,7 +153,7 @@ def _plan_backlog(s: Running, asked: int, somaxconn: int | None) -> Planned:
         raise HalfopenError(
             "somaxconn",
             f"{s.name} has a backlog of {s.backlog}, more than somaxconn = {somaxconn} would let it have again",
-            hint=f"first halfopen tune apply --set somaxconn={least}",
+            hint=f"first halfopen tune apply --set somaxconn={least}{here}",
         )
     new = asked if somaxconn is None else min(asked, somaxconn)
     why = "" if new == asked else f"somaxconn = {somaxconn} lets no listener have {asked}"

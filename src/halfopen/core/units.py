@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
+import shlex
 from typing import Final
 
 from halfopen.core.errors import UsageError
@@ -83,6 +84,11 @@ def endpoint_text(address: str, port: int) -> str:
 def listener_text(address: str, port: int) -> str:
     """`:8080`, or with the address where the listener is bound to one."""
     return f":{port}" if address in ("0.0.0.0", "::") else endpoint_text(address, port)
+
+
+def netns_words(name: str) -> str:
+    """What follows a command that is meant for this namespace: ` --netns web`; empty for one's own ("self")."""
+    return "" if name == "self" else f" --netns {shlex.quote(name)}"
 
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network

@@ -14,7 +14,7 @@ from halfopen.core.journal import RETRIES, Listener, Spot
 from halfopen.core.listener import BACKLOG, DEFER, holders_text, standing_retries
 from halfopen.core.model import DEFAULT_SYNACK_RETRIES
 from halfopen.core.settings import SOMAXCONN, SYN_RETRIES, SYNACK
-from halfopen.core.units import listener_text
+from halfopen.core.units import listener_text, netns_words
 from halfopen.daemon.tune_spots import Spaces
 from halfopen.kernel import listener_socket, owners
 
@@ -61,7 +61,7 @@ class Listeners:
             raise HalfopenError(
                 "somaxconn",
                 f"somaxconn = {limit} lets no listener have a backlog of {backlog}",
-                hint=f"first halfopen tune apply --set somaxconn={backlog}",
+                hint=f"first halfopen tune apply --set somaxconn={backlog}{netns_words(spot.place.name)}",
             )
 
     def _retries(self, s: socket.socket, spot: Spot, expected: int, ours: Container[int | None]) -> int | None:

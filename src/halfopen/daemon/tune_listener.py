@@ -13,7 +13,7 @@ from halfopen.core.journal import RETRIES, Place, Spot
 from halfopen.core.listener import Planned, Running, Wishes
 from halfopen.core.model import DEFAULT_SYNACK_RETRIES
 from halfopen.core.sample import Process
-from halfopen.core.units import Address, listener_text
+from halfopen.core.units import Address, listener_text, netns_words
 from halfopen.daemon.listener_spots import Listeners
 from halfopen.daemon.tune import Result, opened
 from halfopen.daemon.tune_session import Applied, Session, Todo
@@ -27,13 +27,14 @@ from halfopen.kernel.netns import Netns
 class Looked:
     """The listeners that were meant, and the settings of their namespace that bear on them."""
 
+    netns: str
     sockets: list[Running]
     somaxconn: int | None
     synack_retries: int
 
     def plan(self, wishes: Wishes) -> list[Planned]:
         """What would be set on them. Raises: as `core.listener.plan`."""
-        return core.plan(self.sockets, wishes, self.somaxconn, self.synack_retries)
+        return core.plan(self.sockets, wishes, self.somaxconn, self.synack_retries, self.netns)
 
 
 def look(ns: Netns, address: Address | None, port: int) -> Looked:
@@ -63,7 +64,10 @@ def _look(spaces: Spaces, place: Place, address: Address | None, port: int) -> L
     sockets = [_running(backend, place, row, rows, held.get(int(row["inode"]), ())) for row in meant]
     sockets.sort(key=lambda s: (s.socket.address, s.socket.inode))
     return Looked(
-        sockets, backend.setting(spot, settings.SOMAXCONN), DEFAULT_SYNACK_RETRIES if synack is None else synack
+        place.name,
+        sockets,
+        backend.setting(spot, settings.SOMAXCONN),
+        DEFAULT_SYNACK_RETRIES if synack is None else synack,
     )
 
 
@@ -88,13 +92,15 @@ def _running(backend: Listeners, place: Place, row: Any, rows: Any, processes: t
 
 
 def _nobody(rows: Any, address: Address | None, port: int, place: Place) -> UnknownTarget:
-    where = "" if place.name == "self" else f" in {place.name}"
+    where, here = "" if place.name == "self" else f" in {place.name}", netns_words(place.name)
     wanted = f"{f'[{address}]' if address and address.version == 6 else address or ''}:{port}"
     others = [listener_socket.identity(row) for row in rows[rows["port"] == port]]
     if others:
         name = listener_text(others[0].address, port)
-        return UnknownTarget(f"nobody listens on {wanted}{where}, but on {name}", hint=f"halfopen tune listener {name}")
-    return UnknownTarget(f"nobody listens on {wanted}{where}", hint="halfopen tune show lists the listeners")
+        return UnknownTarget(
+            f"nobody listens on {wanted}{where}, but on {name}", hint=f"halfopen tune listener {name}{here}"
+        )
+    return UnknownTarget(f"nobody listens on {wanted}{where}", hint=f"halfopen tune show{here} lists the listeners")
 
 
 def change(
@@ -143,7 +149,7 @@ def _said(a: Applied, p: Planned) -> Applied:
     return a
 
 
-def first(planned: Sequence[Planned], more: str) -> str | None:
-    """The command that lifts what is in the way of a plan, with `more` words; None when nothing is."""
+def first(planned: Sequence[Planned], netns: str) -> str | None:
+    """The command that lifts what is in the way of a plan; None when nothing is."""
     wanted = max((p.asked for p in planned if p.key == core.BACKLOG and p.new < p.asked), default=None)
-    return None if wanted is None else f"halfopen tune apply --set somaxconn={wanted}{more}"
+    return None if wanted is None else f"halfopen tune apply --set somaxconn={wanted}{netns_words(netns)}"

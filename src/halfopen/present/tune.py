@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -13,7 +12,7 @@ from rich.table import Table
 from halfopen.core.journal import Listener, shown
 from halfopen.core.listener import DEFER, standing_retries
 from halfopen.core.settings import SYNACK, Advice, Cure, Wanted
-from halfopen.core.units import endpoint_text, listener_text, plural, printable, show_duration
+from halfopen.core.units import endpoint_text, listener_text, netns_words, plural, printable, show_duration
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,7 +216,7 @@ def applied(
     if shown:
         _rows(out, shown)
     for s in not_on:
-        name, here = listener_text(s.address, s.port), "" if netns == "self" else f" --netns {shlex.quote(netns)}"
+        name, here = listener_text(s.address, s.port), netns_words(netns)
         out.print(f"Not on {name}, whose own TCP_SYNCNT = {s.retries} overrides it", soft_wrap=True)
         out.print(f"Also  halfopen tune listener {name} --retries {_synack(rows)}{here}", soft_wrap=True)
     if changed and for_s is not None:

@@ -10,7 +10,7 @@ from rich.console import Console
 
 from halfopen.core import timing
 from halfopen.core.listener import DEFER, Planned, Running, deferring, holders_text, recommended
-from halfopen.core.units import listener_text, plural, printable, show_duration
+from halfopen.core.units import listener_text, netns_words, plural, printable, show_duration
 from halfopen.present.tune import Row, alike, grid, joined, named, returns, row_fields, shown_change, shown_ids
 
 
@@ -27,21 +27,19 @@ def _groups(sockets: Sequence[Running]) -> list[list[Running]]:
 # --- as they are ------------------------------------------------------------------------------------------------------
 
 
-def show(out: Console, netns: str, sockets: Sequence[Running], somaxconn: int | None, synack: int, more: str) -> None:
-    """The listeners, and the command that would help. more: what follows a command, as ` --netns web`."""
+def show(out: Console, netns: str, sockets: Sequence[Running], somaxconn: int | None, synack: int) -> None:
+    """The listeners, and the command that would help."""
     helps: list[str] = []
     for n, group in enumerate(_groups(sockets)):
         if n:
             out.print()
-        helps += _show_group(out, netns, group, somaxconn, synack, more)
+        helps += _show_group(out, netns, group, somaxconn, synack)
     if helps:
         out.print()
         out.print(f"Next  {helps[0]}", soft_wrap=True)
 
 
-def _show_group(
-    out: Console, netns: str, group: Sequence[Running], somaxconn: int | None, synack: int, more: str
-) -> list[str]:
+def _show_group(out: Console, netns: str, group: Sequence[Running], somaxconn: int | None, synack: int) -> list[str]:
     first = group[0]
     release = show_duration(timing.release_time_s(synack if first.retries is None else first.retries))
     size = f", {len(group)} sockets" if len(group) > 1 else ""
@@ -68,7 +66,7 @@ def _show_group(
         table.add_row("  defer_accept", defer, deferring(first.defer_accept_s))
     table.add_row("  held by", "", holders_text(_processes(group)) or "nobody that is seen from here")
     out.print(table)
-    return _help(first, synack, somaxconn, more)
+    return _help(first, synack, somaxconn, netns_words(netns))
 
 
 def _one(values: Any) -> str:

@@ -161,16 +161,16 @@ def group() -> list[Running]:
 
 
 def test_a_group_of_sockets_is_one(out: Console) -> None:
-    tune_listener.show(out, "self", group(), 4096, 5, " --netns web")
+    tune_listener.show(out, "web", group(), 4096, 5)
     first, backlog, *_, last = lines(out)
-    assert first == ":443, 3 sockets: half-open connections are released after 63 s"
+    assert first == ":443 in web, 3 sockets: half-open connections are released after 63 s"
     assert backlog.split()[:2] == ["backlog", "128"]
     assert last == "Next  halfopen tune listener :443 --backlog 4096 --release-time 7s --netns web"
 
 
 def test_a_listener_that_cannot_be_read_says_why(out: Console) -> None:
     problem = NotPermitted("reaching into web (pid 7) needs CAP_SYS_PTRACE", hint="run as root (sudo)")
-    tune_listener.show(out, "self", [Running(LISTENER, 4096, 0, None, 0, problem=problem)], 4096, 2, "")
+    tune_listener.show(out, "self", [Running(LISTENER, 4096, 0, None, 0, problem=problem)], 4096, 2)
     first, _, retries, *_ = lines(out)
     assert first.startswith("192.0.2.1:8080: ")
     assert retries.split(maxsplit=2)[2] == problem.line()
