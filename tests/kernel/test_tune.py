@@ -21,7 +21,7 @@ import capabilities
 from halfopen.act import journal as act_journal
 from halfopen.act import sysctl
 from halfopen.core import settings
-from halfopen.core.errors import HalfopenError, NotPermitted
+from halfopen.core.errors import HalfopenError, NotPermitted, Refused
 from halfopen.core.journal import JournalError
 from halfopen.core.settings import Wanted
 from halfopen.daemon import tune
@@ -397,7 +397,7 @@ def test_a_journal_that_others_may_write_or_that_is_none(lab: Lab, state: Path) 
 
 
 def test_errors_of_the_kernel_are_told_apart(monkeypatch: pytest.MonkeyPatch) -> None:
-    for code, kind in ((errno.EROFS, NotPermitted), (errno.EACCES, NotPermitted), (errno.EINVAL, sysctl.Refused)):
+    for code, kind in ((errno.EROFS, NotPermitted), (errno.EACCES, NotPermitted), (errno.EINVAL, Refused)):
 
         def refuse(*_: object, code: int = code) -> int:
             raise OSError(code, os.strerror(code))

@@ -15,7 +15,7 @@ from halfopen.cli.options import netns_option
 if TYPE_CHECKING:
     from halfopen.core.settings import Goals, Wanted
     from halfopen.daemon.tune import Result
-    from halfopen.daemon.tune_session import Undone
+    from halfopen.daemon.tune_session import Applied, Undone
     from halfopen.kernel.netns import Netns
     from halfopen.present.tune import Row
 
@@ -226,10 +226,7 @@ def _show_applied(ns: Netns, result: Result, for_s: float | None, as_json: bool)
     from halfopen.present import jsonout, text
     from halfopen.present import tune as present
 
-    rows = [
-        present.Row(a.key, a.old, a.value if a.state != "refused" else a.asked, a.state, a.reason, a.why, a.id, ns.name)
-        for a in result.applied
-    ]
+    rows = [_applied(a) for a in result.applied]
     if as_json:
         document = present.apply_document(
             ns.name, rows, _rows(result.overdue), False, result.until_s, result.returns_by
@@ -248,11 +245,18 @@ def _rows(undone: list[Undone]) -> list[Row]:
     rows = []
     for u in undone:
         b = u.change.began
-        to = u.change.value if u.value is None else u.value
+        before = u.change.value if u.wrote else u.value
         rows.append(
-            Row(b.key, u.change.value if u.wrote else to, to, u.state, why=u.why, id=u.change.id, netns=b.place.name)
+            Row(b.key, before, u.value, u.state, "", u.why, u.change.id, b.place.name, b.listener, b.file),
         )
     return rows
+
+
+def _applied(a: Applied) -> Row:
+    from halfopen.present.tune import Row
+
+    to, spot = a.asked if a.state == "refused" else a.value, a.spot
+    return Row(a.key, a.old, to, a.state, a.reason, a.why, a.id, spot.place.name, spot.listener, spot.file)
 
 
 @command.command()

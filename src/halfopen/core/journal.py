@@ -1,8 +1,11 @@
 """What a journal of changed settings says: which changes are in force, and what undoing one of them writes.
 
-The journal is a list of records that only grows: a change begins (`Began`, on the disk before the kernel is written),
+The journal is a list of records that only grows: a change begins (`Began`, on the disk before anything is written),
 and later facts about it follow (`Then`). Everything else is computed from them. What a crash left open is decided by
-the value the kernel holds now: a change always sets something else than was there.
+the value that is there now: a change always sets something else than was there.
+
+A value of None, old or new, means that nothing is set: a file without a line for the setting, a listener without a
+TCP_SYNCNT of its own.
 """
 
 from __future__ import annotations
@@ -33,8 +36,12 @@ MAX_BYTES: Final = 32 * 1024 * 1024
 
 _Id = Annotated[int, msgspec.Meta(ge=1, le=2**53)]
 _Value = Annotated[int, msgspec.Meta(ge=-(2**53), le=2**53)]
-_Key = Annotated[str, msgspec.Meta(pattern=r"^net(\.[a-z0-9_-]{1,64}){1,8}$")]
+_Key = Annotated[
+    str, msgspec.Meta(pattern=r"^(net(\.[a-z0-9_-]{1,64}){1,8}|listener\.(backlog|retries|defer_accept))$")
+]
 _Text = Annotated[str, msgspec.Meta(max_length=4096)]
+LISTENER: Final = "listener."
+RETRIES: Final = "listener.retries"
 
 
 class Place(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -55,6 +62,47 @@ class Place(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return self.boot_id, self.inode, self.cookie
 
 
+class Listener(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One listening socket, so that another one at the same address is never taken for it.
+
+    Its inode is used again once it is closed; its cookie (SO_COOKIE) is not, within a boot.
+    family: 2 or 10; address: as text, v4-mapped as IPv4.
+    """
+
+    family: int
+    address: Annotated[str, msgspec.Meta(max_length=64)]
+    port: Annotated[int, msgspec.Meta(ge=0, le=65535)]
+    inode: int
+    cookie: int
+
+
+@dataclass(frozen=True, slots=True)
+class Spot:
+    """What a change is written to: a setting of a namespace, an option of a listener in it, or a line of a file.
+
+    listener, file: None where it is not that. file: its path; `place` is then only where the command was run.
+    """
+
+    place: Place
+    key: str
+    listener: Listener | None = None
+    file: str | None = None
+
+    @property
+    def identity(self) -> tuple[object, ...]:
+        """The same for changes that stack: of one setting of one namespace, one socket's option, one file's line."""
+        if self.file is not None:
+            return self.file, self.key
+        if self.listener is not None:
+            return *self.place.identity, self.listener.inode, self.listener.cookie, self.key
+        return *self.place.identity, self.key
+
+    @property
+    def lasting(self) -> bool:
+        """Whether it outlives the boot and the namespace."""
+        return self.file is not None
+
+
 class Began(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="event", tag="begun"):
     """A change is about to be written. until_s: when it returns by itself (Unix time), None: when it is undone."""
 
@@ -63,13 +111,26 @@ class Began(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="
     who: dict[str, Any]
     place: Place
     key: _Key
-    old: _Value
-    new: _Value
+    old: _Value | None
+    new: _Value | None
     until_s: float | None = None
+    listener: Listener | None = None
+    file: _Text | None = None
+
+    def __post_init__(self) -> None:
+        if self.key.startswith(LISTENER) != (self.listener is not None) or (self.listener and self.file):
+            raise ValueError(f"{self.key} does not go with what it is written to")
+        if None in (self.old, self.new) and self.file is None and self.key != RETRIES:
+            raise ValueError(f"{self.key} always has a value")
+
+    @property
+    def spot(self) -> Spot:
+        """What it is written to."""
+        return Spot(self.place, self.key, self.listener, self.file)
 
 
 class Then(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="event", tag="then"):
-    """A change has reached another state. value: what the kernel was seen to hold, where it was looked at."""
+    """A change has reached another state. value: what was seen to be there; None: nothing is set, or not looked at."""
 
     id: _Id
     time_s: float
@@ -97,8 +158,8 @@ class Change:
     """
 
     began: Began
-    original: int
-    value: int
+    original: int | None
+    value: int | None
     state: State = "begun"
     time_s: float = 0.0
     why: str = ""
@@ -113,9 +174,16 @@ class Change:
         return bool(FOLLOWS[self.state])
 
     @property
-    def spot(self) -> tuple[tuple[str, int, int | None], str]:
-        """Which setting of which namespace."""
-        return self.began.place.identity, self.began.key
+    def spot(self) -> Spot:
+        """What it is written to."""
+        return self.began.spot
+
+
+@dataclass(frozen=True, slots=True)
+class Now:
+    """What was found at a spot; value None: nothing is set there."""
+
+    value: int | None
 
 
 @dataclass(slots=True)
@@ -132,10 +200,10 @@ class Ledger:
         """Changes in force or possibly so, the oldest first."""
         return [change for change in self.changes.values() if change.live]
 
-    def stack(self, place: Place, key: str) -> list[Change]:
-        """The live changes of one setting of one namespace, the topmost last."""
-        spot = (place.identity, key)
-        return [change for change in self.changes.values() if change.live and change.spot == spot]
+    def stack(self, spot: Spot) -> list[Change]:
+        """The live changes of one spot, the topmost last."""
+        wanted = spot.identity
+        return [change for change in self.changes.values() if change.live and change.spot.identity == wanted]
 
     def overdue(self, now_s: float) -> list[Change]:
         """Live changes whose time is up."""
@@ -160,7 +228,7 @@ class Ledger:
     def _begin(self, record: Began) -> None:
         if record.id < self.next_id:
             raise JournalError(f"change {record.id} begins twice or out of order")
-        below = self.stack(record.place, record.key)
+        below = self.stack(record.spot)
         # As long as one change is in force, what was there before the first of them is the way back.
         original = below[-1].original if below else record.old
         self.changes[record.id] = Change(record, original, record.new, time_s=record.time_s)
@@ -168,39 +236,45 @@ class Ledger:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """What undoing one change takes: a value to write first (None: nothing to write), then the state to record."""
+    """What undoing one change takes: `value` to be written first where `writes`, then the state to record."""
 
     state: State
-    write: int | None = None
     why: str = ""
+    writes: bool = False
+    value: int | None = None
 
 
-def target(ledger: Ledger, change: Change) -> int:
+def target(ledger: Ledger, change: Change) -> int | None:
     """The value that undoing a topmost change leads to: what the change below set, else the original."""
-    below = [c for c in ledger.stack(change.began.place, change.began.key) if c.id < change.id]
+    below = [c for c in ledger.stack(change.spot) if c.id < change.id]
     return below[-1].value if below else change.original
 
 
-def undo_step(ledger: Ledger, change: Change, current: int) -> Step:
-    """How to undo a live change (`done`, see `resolve`) while the kernel holds `current`."""
-    above = [c for c in ledger.stack(change.began.place, change.began.key) if c.id > change.id]
+def undo_step(ledger: Ledger, change: Change, current: int | None) -> Step:
+    """How to undo a live change (`done`, see `resolve`) while `current` is there."""
+    above = [c for c in ledger.stack(change.spot) if c.id > change.id]
     if above:
         return Step("undone", why=f"nothing to write: change {above[-1].id} of the same setting is in force")
     to = target(ledger, change)
     if current == to:
-        return Step("undone", why=f"it was {to} already")
+        return Step("undone", why=f"it was {shown(to)} already")
     if current == change.value:
-        return Step("undone", write=to)
+        return Step("undone", writes=True, value=to)
     return Step("left", why=foreign(current))
 
 
-def foreign(current: int) -> str:
+def shown(value: int | None) -> str:
+    """A value in words."""
+    return "not set" if value is None else str(value)
+
+
+def foreign(current: int | None) -> str:
     """The words for a value that is not ours."""
-    return f"somebody else set it to {current}"
+    return "somebody else removed it" if current is None else f"somebody else set it to {current}"
 
 
-def resolve(ledger: Ledger, change: Change, current: int) -> Step | None:
-    """What an interrupted command left behind, told from the kernel's value; None when nothing is open."""
+def resolve(ledger: Ledger, change: Change, current: int | None) -> Step | None:
+    """What an interrupted command left behind, told from the value that is there; None when nothing is open."""
     if change.state == "begun":
         if current == change.value:
             return Step("done", why="found written after an interruption")
@@ -216,12 +290,12 @@ def resolve(ledger: Ledger, change: Change, current: int) -> Step | None:
     return None
 
 
-def overtaken(ledger: Ledger, place: Place, key: str, current: int) -> list[Change]:
+def overtaken(ledger: Ledger, spot: Spot, current: int | None) -> list[Change]:
     """Live changes that are not in force any more, as somebody else changed the setting since; none when it is ours.
 
     Before a new change: its way back is the value it finds, not what was there before somebody else came.
     """
-    stack = ledger.stack(place, key)
+    stack = ledger.stack(spot)
     return stack if stack and stack[-1].value != current else []
 
 

@@ -10,7 +10,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from halfopen.core.journal import Change
+from halfopen.core.journal import Change, Listener, Now, shown
 from halfopen.core.settings import Advice, Cure, Wanted
 from halfopen.core.units import endpoint_text, plural, printable, show_duration
 
@@ -30,16 +30,21 @@ class Socket:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One change that was or would be made, or undone. from_: before, to: after; id: in the journal, None without."""
+    """One change that was or would be made, or undone. from_: before, to: after (None: not set).
+
+    id: in the journal, None without. listener, file: where it is not a setting of the namespace.
+    """
 
     key: str
-    from_: int
-    to: int
+    from_: int | None
+    to: int | None
     state: str
     reason: str = ""
     why: str = ""
     id: int | None = None
     netns: str = ""
+    listener: Listener | None = None
+    file: str | None = None
 
     @property
     def changed(self) -> bool:
@@ -49,6 +54,26 @@ class Row:
 def short(key: str) -> str:
     """The last part of a setting's name, by which the command takes it."""
     return key.rpartition(".")[2]
+
+
+def named(key: str, listener: Listener | None, file: str | None) -> str:
+    """What is changed, in words: `tcp_synack_retries`, `:8080 backlog`, `tcp_synack_retries in 60-halfopen.conf`."""
+    if listener is not None:
+        bare = listener.address in ("0.0.0.0", "::")
+        return f"{f':{listener.port}' if bare else endpoint_text(listener.address, listener.port)} {short(key)}"
+    return short(key) if file is None else f"{short(key)} in {printable(file.rpartition('/')[2])}"
+
+
+def _listener_fields(listener: Listener | None) -> dict[str, Any] | None:
+    """The object `listener` of a change."""
+    if listener is None:
+        return None
+    return {
+        "address": listener.address,
+        "port": listener.port,
+        "inode": listener.inode,
+        "cookie": listener.cookie,
+    }
 
 
 def _grid() -> Table:
@@ -171,7 +196,7 @@ def _rows(out: Console, rows: Sequence[Row]) -> None:
     for r in rows:
         number = "" if r.id is None else str(r.id)
         words = "; ".join(filter(None, [r.reason, r.why]))
-        table.add_row(f"  {number}", short(r.key), f"{r.from_} → {r.to}", r.state, words)
+        table.add_row(f"  {number}", named(r.key, r.listener, r.file), _change(r.from_, r.to), r.state, words)
     out.print(table)
 
 
@@ -206,15 +231,16 @@ def undone(out: Console, rows: Sequence[Row], title: str = "") -> None:
     table = _grid()
     for r in rows:
         where = "" if r.netns == "self" else printable(r.netns)
-        table.add_row(f"  {r.id}", short(r.key), _arrow(r), where, r.state, r.why)
+        what = named(r.key, r.listener, r.file)
+        table.add_row(f"  {r.id}", what, _change(r.from_, r.to), where, r.state, r.why)
     out.print(table)
     failed = [str(r.id) for r in rows if r.state == "failed"]
     if failed:
         out.print(f"Next  halfopen tune undo {' '.join(failed)}", soft_wrap=True)
 
 
-def _arrow(r: Row) -> str:
-    return str(r.to) if r.from_ == r.to else f"{r.from_} → {r.to}"
+def _change(from_: int | None, to: int | None) -> str:
+    return shown(to) if from_ == to else f"{shown(from_)} → {shown(to)}"
 
 
 _ENDS = (
@@ -232,6 +258,8 @@ def row_fields(r: Row) -> dict[str, Any]:
         "id": r.id,
         "netns": r.netns,
         "key": r.key,
+        "listener": _listener_fields(r.listener),
+        "file": r.file,
         "from": r.from_,
         "to": r.to,
         "state": r.state,
@@ -267,7 +295,7 @@ def undo_document(rows: Sequence[Row], overdue: Sequence[Row]) -> dict[str, Any]
 # --- log --------------------------------------------------------------------------------------------------------------
 
 
-def log(out: Console, path: str, changes: Sequence[tuple[Change, int | None]]) -> None:
+def log(out: Console, path: str, changes: Sequence[tuple[Change, Now | None]]) -> None:
     """`tune log`: what is in force, then every change, the newest last."""
     live = [c for c, _ in changes if c.live]
     if not changes:
@@ -275,19 +303,20 @@ def log(out: Console, path: str, changes: Sequence[tuple[Change, int | None]]) -
         return
     out.print(f"{plural(len(live), 'change')} in force of {len(changes):,} ever made ({path})")
     table = _grid()
-    top = {c.spot: c for c in live}
+    top = {c.spot.identity: c for c in live}
     for c, now in changes:
         b = c.began
         words = c.why
         if b.until_s is not None and c.live:
             words = f"until {_clock(b.until_s)}"
-        over = top.get(c.spot, c)
+        over = top.get(c.spot.identity, c)
         if c.live and over is not c:
             words = f"under change {over.id}"
-        elif c.live and now is not None and now != c.value:
-            words = f"not in force: it holds {now} now"
+        elif c.live and now is not None and now.value != c.value:
+            words = f"not in force: it is {shown(now.value)} now"
         where = "" if b.place.name == "self" else printable(b.place.name)
-        table.add_row(str(c.id), _clock(b.time_s), short(b.key), f"{b.old} → {c.value}", where, c.state, words)
+        what = named(b.key, b.listener, b.file)
+        table.add_row(str(c.id), _clock(b.time_s), what, _change(b.old, c.value), where, c.state, words)
     out.print(table)
     if live:
         out.print("Undo  halfopen tune undo --all", soft_wrap=True)
@@ -297,7 +326,7 @@ def _clock(unix_s: float) -> str:
     return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(unix_s))
 
 
-def log_document(path: str, changes: Sequence[tuple[Change, int | None]]) -> dict[str, Any]:
+def log_document(path: str, changes: Sequence[tuple[Change, Now | None]]) -> dict[str, Any]:
     """`halfopen.tune-log/1`."""
     return {
         "schema": "halfopen.tune-log/1",
@@ -313,6 +342,8 @@ def log_document(path: str, changes: Sequence[tuple[Change, int | None]]) -> dic
                 "netns_cookie": c.began.place.cookie,
                 "boot_id": c.began.place.boot_id,
                 "key": c.began.key,
+                "listener": _listener_fields(c.began.listener),
+                "file": c.began.file,
                 "from": c.began.old,
                 "to": c.value,
                 "original": c.original,
@@ -320,7 +351,7 @@ def log_document(path: str, changes: Sequence[tuple[Change, int | None]]) -> dic
                 "state": c.state,
                 "state_time": c.time_s,
                 "why": c.why,
-                "value": now,
+                "value": None if now is None else now.value,
             }
             for c, now in changes
         ],

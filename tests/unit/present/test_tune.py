@@ -12,7 +12,7 @@ import pytest
 from rich.console import Console
 
 from halfopen.core import settings
-from halfopen.core.journal import Began, Ledger, Place, Then
+from halfopen.core.journal import Began, Ledger, Listener, Now, Place, Then
 from halfopen.core.settings import Wanted
 from halfopen.present import tune
 from halfopen.present.tune import Row
@@ -20,6 +20,8 @@ from halfopen.present.tune import Row
 ROOT = Path(__file__).resolve().parents[3]
 PLACE = Place("boot", 7, 1, "/run/netns/web", "web")
 VALUES = {settings.SYNACK: 5, settings.COOKIES: 1, settings.SOMAXCONN: 4096}
+LISTENER = Listener(2, "192.0.2.1", 8080, 77, 99)
+ON_LISTENER = Row("listener.backlog", 4, 512, "done", id=3, netns="web", listener=LISTENER)
 ROW = Row(settings.SYNACK, 5, 2, "done", "because", "", 1, "web")
 SOCKET = tune.Socket("::", 443, 4096, 3, 5)
 
@@ -30,15 +32,15 @@ def changes() -> list[Any]:
     ledger.add(Then(1, 0.0, "done", 2))
     ledger.add(Began(2, 0.0, {"uid": 0, "sudo_user": "somebody"}, PLACE, settings.SYNACK, 2, 1, until_s=9.0))
     ledger.add(Then(2, 0.0, "done", 1))
-    return [(c, 1) for c in ledger.changes.values()]
+    return [(c, Now(1)) for c in ledger.changes.values()]
 
 
 def documents() -> dict[str, Any]:
     cures = [(settings.FALSE_CURES[0], None)]
     made = [
         tune.show_document("self", 7, settings.advise(VALUES), cures, [SOCKET]),
-        tune.apply_document("self", [ROW], [ROW], False, 9.0, "child"),
-        tune.undo_document([ROW], [ROW]),
+        tune.apply_document("self", [ROW, ON_LISTENER], [ROW], False, 9.0, "child"),
+        tune.undo_document([ROW, ON_LISTENER], [ROW]),
         tune.log_document("/x", changes()),
     ]
     return {document["schema"]: document for document in made}
@@ -123,6 +125,20 @@ def test_undo_counts_what_became_of_it(out: Console) -> None:
     first, *_, last = lines(out)
     assert first == "1 change undone, 1 left alone, 1 failed"
     assert last == "Next  halfopen tune undo 3"
+
+
+def test_what_was_changed_is_named() -> None:
+    assert tune.named(settings.SYNACK, None, None) == "tcp_synack_retries"
+    assert tune.named(settings.SYNACK, None, "/etc/sysctl.d/60-halfopen.conf") == (
+        "tcp_synack_retries in 60-halfopen.conf"
+    )
+    assert tune.named("listener.backlog", LISTENER, None) == "192.0.2.1:8080 backlog"
+    assert tune.named("listener.retries", Listener(10, "::", 443, 7, 9), None) == ":443 retries"
+
+
+def test_no_value_is_words(out: Console) -> None:
+    tune.undone(out, [Row(settings.SYNACK, 2, None, "undone", id=1, file="/etc/sysctl.d/60-halfopen.conf")])
+    assert "2 → not set" in lines(out)[1]
 
 
 def test_the_log_says_what_is_in_force(out: Console) -> None:
