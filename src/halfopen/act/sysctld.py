@@ -47,7 +47,8 @@ def check() -> None:
     entries()
     if not os.access(DIRECTORY, os.W_OK | os.X_OK, effective_ids=True):
         read_only = os.statvfs(DIRECTORY).f_flag & os.ST_RDONLY
-        raise _problem(OSError(errno.EROFS if read_only else errno.EACCES, ""))
+        code = errno.EROFS if read_only else errno.EACCES
+        raise _problem(OSError(code, os.strerror(code)))
 
 
 def write(key: str, value: int | None) -> int | None:
@@ -181,5 +182,5 @@ def _problem(e: OSError) -> HalfopenError:
     if e.errno == errno.EROFS:
         return NotPermitted(f"{DIRECTORY} is mounted read-only here", hint="leave out --persist, or run it on the host")
     if isinstance(e, PermissionError):
-        return NotPermitted(f"{path()} cannot be used: {e.strerror or 'refused'}", hint="run as root (sudo)")
+        return NotPermitted(f"{path()} cannot be used: {e.strerror}", hint="run as root (sudo)")
     return FileError(f"{path()} cannot be used: {e.strerror or e}", hint="make room, or leave out --persist")

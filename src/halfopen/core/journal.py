@@ -130,13 +130,17 @@ class Began(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="
 
 
 class Then(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="event", tag="then"):
-    """A change has reached another state. value: what was seen to be there; None: nothing is set, or not looked at."""
+    """A change has reached another state. value: what was seen to be there; None: nothing is set, or not looked at.
+
+    place: where it is in force from now on, after a boot (core.boots).
+    """
 
     id: _Id
     time_s: float
     state: State
     value: _Value | None = None
     why: _Text = ""
+    place: Place | None = None
 
 
 Record = Began | Then
@@ -215,7 +219,8 @@ class Ledger:
             self._begin(record)
             return
         change = self.changes.get(record.id)
-        if change is None or record.state not in FOLLOWS[change.state]:
+        stays = change is not None and change.state == record.state == "done" and record.place is not None
+        if change is None or (record.state not in FOLLOWS[change.state] and not stays):
             state = "begun" if change is None else change.state
             raise JournalError(
                 f"change {record.id} cannot become {record.state}: it is {state if change else 'unknown'}"
@@ -223,7 +228,10 @@ class Ledger:
         value = change.value
         if change.state == "begun" and record.state == "done" and record.value is not None:
             value = record.value
-        self.changes[record.id] = replace(change, state=record.state, value=value, time_s=record.time_s, why=record.why)
+        began = msgspec.structs.replace(change.began, place=record.place) if record.place else change.began
+        self.changes[record.id] = replace(
+            change, began=began, state=record.state, value=value, time_s=record.time_s, why=record.why
+        )
 
     def _begin(self, record: Began) -> None:
         if record.id < self.next_id:

@@ -8,7 +8,7 @@ exist there.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -316,6 +316,16 @@ def changes(
 
 def _only(found: list[Wanted], only: Sequence[str]) -> list[Wanted]:
     return [w for w in found if not only or w.key in only]
+
+
+def kept(
+    values: Values, goals: Goals, wanted: Sequence[Wanted], others: Collection[str], only: Sequence[str]
+) -> list[Wanted]:
+    """What is so already and is to stay so: what serves the goals and does something, and `others`; not `wanted`."""
+    idle = {a.key for a in advise(values, goals) if a.idle}
+    keys = {*others, *(serving(goals) - idle)} - {w.key for w in wanted}
+    found = [Wanted(key, values[key], "as it is") for key in KEYS if key in keys and key in values]
+    return _only(found, only)
 
 
 def serving(goals: Goals) -> set[str]:

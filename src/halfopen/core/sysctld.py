@@ -174,7 +174,7 @@ def _others(files: Sequence[File], wanted: dict[str, int], at_boot: bool) -> lis
     top: dict[str, Override] = {}
     for file in files:
         for a in assignments(file.data):
-            # `sysctl --system` keeps what it has when it meets an exclusion (procps 4.0.2), systemd-sysctl drops it (252).
+            # At an exclusion systemd-sysctl drops what it has (252), `sysctl --system` keeps it (procps 4.0.2).
             if a.key in wanted and (a.value is not None or at_boot):
                 top[a.key] = Override(a.key, a.value, file.path, a.line, at_boot)
     return [top[key] for key, value in wanted.items() if key in top and not _same(top[key].value, value)]

@@ -18,6 +18,7 @@ from halfopen.act.journal import Journal
 from halfopen.core.errors import HalfopenError, UnknownTarget, Unsupported, UsageError
 from halfopen.core.journal import Change, Now, Spot
 from halfopen.core.settings import Wanted
+from halfopen.daemon import tune_persist
 from halfopen.daemon.tune_session import Applied, Session, Todo, Undone
 from halfopen.daemon.tune_spots import Spots, own
 from halfopen.kernel import place as places
@@ -63,13 +64,21 @@ def read(ns: Netns, keys: Iterable[str]) -> dict[str, int]:
         return run_in(None if own(fd) else fd, look)
 
 
-def apply(wanted: Sequence[Wanted], ns: Netns, *, for_s: float | None = None, directory: str | None = None) -> Result:
+def apply(
+    wanted: Sequence[Wanted],
+    ns: Netns,
+    *,
+    for_s: float | None = None,
+    persist: bool = False,
+    directory: str | None = None,
+) -> Result:
     """Set each wanted value that is not so already; all of them, but for those the kernel refuses, or none.
 
-    for_s: undo them after so many seconds. directory: of the journal.
+    for_s: undo them after so many seconds. persist: keep them in our file of sysctl.d too, also those that are so
+    already. directory: of the journal.
 
-    Raises: Unsupported for a setting that is not there, NotPermitted, JournalError, KernelError; nothing is changed
-    then.
+    Raises: Unsupported for a setting that is not there, UsageError, NotPermitted, JournalError, KernelError,
+    FileError; nothing is changed then.
     """
     keys = [w.key for w in wanted]
     if len(set(keys)) != len(keys):
@@ -79,6 +88,10 @@ def apply(wanted: Sequence[Wanted], ns: Netns, *, for_s: float | None = None, di
         session.spots.spaces.put(place, fd)
         session.tidy()
         todo = [_todo(session, w, Spot(place, w.key)) for w in wanted]
+        if persist:
+            tune_persist.must_be_possible(ns, fd, for_s)
+            # Behind the others: what the kernel refuses is not kept.
+            todo += tune_persist.entries(session, todo)
         done = session.carry_out(todo, for_s, fd)
         return Result(ns.name, done.applied, [], session.overdue, done.until_s, done.returns_by)
 
@@ -104,8 +117,10 @@ def undo(ids: Sequence[int] | None = None, *, directory: str | None = None) -> R
         chosen = [c.id for c in session.ledger.live()] if ids is None else sorted(set(ids))
         session.tidy(asked=chosen)
         result = Result(overdue=session.overdue)
-        # The lower ones first: they write nothing, and the topmost goes straight to where it ends.
-        result.undone = [session.undo(session.ledger.changes[id]) for id in chosen]
+        # Lines of files first: should the machine go down in between, it does not set again what was undone. Then the
+        # lower ones: they write nothing, and the topmost goes straight to where it ends.
+        changes = sorted((session.ledger.changes[id] for id in chosen), key=lambda c: (not c.spot.lasting, c.id))
+        result.undone = sorted((session.undo(c) for c in changes), key=lambda u: u.change.id)
         return result
 
 

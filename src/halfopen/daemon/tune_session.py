@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import time
 from collections.abc import Container, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from halfopen.act import sysctld
 from halfopen.act.audit import who
 from halfopen.act.journal import Journal, step
+from halfopen.core import boots
 from halfopen.core import journal as core
 from halfopen.core.errors import HalfopenError, Refused, UnknownTarget
-from halfopen.core.journal import Began, Change, Ledger, Spot, Then
+from halfopen.core.journal import Began, Change, Ledger, Place, Spot, Then
 from halfopen.daemon import tune_timer
 from halfopen.daemon.tune_spots import Spots
 from halfopen.kernel import place as places
@@ -111,9 +114,7 @@ class Session:
         before = self.ledger.live()
         for change in before:
             try:
-                if change.began.place.boot_id != boot and not change.spot.lasting:
-                    self.record(change, "gone", why="the machine was booted since")
-                elif change.state != "done":
+                if change.state != "done" and (change.began.place.boot_id == boot or change.spot.lasting):
                     self._settle(change)
             except UnknownTarget as e:
                 self.record(change, "gone", why=e.message)
@@ -122,11 +123,26 @@ class Session:
             except HalfopenError:
                 # Not to be reached from here; whoever asks for this very change is told why.
                 continue
+        self._after_boot(boot)
         self._settled = {c.id for c in before if not self.ledger.changes[c.id].live}
         late = [c.id for c in self.ledger.overdue(time.time()) if c.id not in asked]
         self.overdue = [self.undo(self.ledger.changes[id]) for id in late]
 
+    def _after_boot(self, boot: str) -> None:
+        """Settle the changes of other boots, see core.boots."""
+        keys = boots.keys_to_look_at(self.ledger, boot)
+        here: Place | None = None
+        values: dict[str, int | None] = {}
+        if keys:
+            # Where that is refused, they stay open: whoever asks for them is told why.
+            with suppress(HalfopenError):
+                here = places.booted()
+                values = {key: self.spots.read(Spot(here, key)) for key in keys}
+        self.journal.append(boots.after(self.ledger, time.time(), boot, here, values))
+
     def _settle(self, change: Change) -> None:
+        if change.spot.lasting:
+            sysctld.clean()
         current = self.spots.read(change.spot)
         if found := core.resolve(self.ledger, change, current):
             self.record(change, found.state, current, found.why)
@@ -194,7 +210,7 @@ class Session:
             for b in begun:
                 # Before the write: whatever interrupts it, the value is looked at on the way back.
                 written.append(b)
-                done.append(self._write_one(b))
+                done.append(self._write_one(b, done))
                 step("apply.written")
             self.journal.append(
                 [
@@ -209,7 +225,9 @@ class Session:
         step("apply.done")
         return done
 
-    def _write_one(self, b: Began) -> Applied:
+    def _write_one(self, b: Began, before: Sequence[Applied]) -> Applied:
+        if b.spot.lasting and any(a.key == b.key and a.state == "refused" for a in before):
+            return Applied(b.spot, b.old, b.new, b.old, "refused", why="what the kernel refuses is not kept", id=b.id)
         try:
             held = self.spots.write(b.spot, b.new)
         except Refused as e:
@@ -254,6 +272,17 @@ class Session:
         step("undo.undone")
         return Undone(change, state, value, wrote, why)
 
+    def _stays(self, change: Change) -> str:
+        """What to say of an entry whose value a boot has set and that nothing in the journal leads back from."""
+        if not change.spot.lasting or change.began.place.boot_id == places.boot_id():
+            return ""
+        with suppress(HalfopenError):
+            running = Spot(places.booted(), change.began.key)
+            if not self.ledger.stack(running) and self.spots.read(running) == change.value:
+                key = change.began.key.rpartition(".")[2]
+                return f"the running value stays {change.value}: halfopen tune apply --set {key}=VALUE changes it"
+        return ""
+
     def _write_undo(self, change: Change, to: int | None) -> Undone:
         self.record(change, "undoing")
         step("undo.undoing")
@@ -264,7 +293,7 @@ class Session:
             return Undone(change, "failed", change.value, why=e.message, error=e)
         step("undo.written")
         try:
-            why = "" if held == to else f"the kernel made {core.shown(held)} of {core.shown(to)}"
+            why = self._stays(change) if held == to else f"the kernel made {core.shown(held)} of {core.shown(to)}"
             return self._end(change, "undone", held, why, wrote=True)
         except core.JournalError:
             # What cannot be recorded is not done.

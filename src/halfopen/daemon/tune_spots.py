@@ -6,8 +6,8 @@ import os
 from collections.abc import Callable
 from typing import Protocol, TypeVar
 
-from halfopen.act import sysctl
-from halfopen.core.errors import UnknownTarget
+from halfopen.act import sysctl, sysctld
+from halfopen.core.errors import UnknownTarget, Unsupported
 from halfopen.core.journal import Place, Spot
 from halfopen.kernel import place as places
 from halfopen.kernel.netns import SELF, run_in
@@ -89,16 +89,37 @@ class Settings:
         return self._spaces.run(spot.place, lambda: sysctl.write(spot.key, value))
 
 
+class Files:
+    """Lines of our file of sysctl.d."""
+
+    def read(self, spot: Spot) -> int | None:
+        self._must_be_ours(spot)
+        try:
+            return sysctld.read(spot.key)
+        except Unsupported:
+            return None
+
+    def write(self, spot: Spot, value: int | None) -> int | None:
+        self._must_be_ours(spot)
+        return sysctld.write(spot.key, value)
+
+    def _must_be_ours(self, spot: Spot) -> None:
+        # A journal may come from elsewhere; no other file is touched on its word.
+        if spot.file != sysctld.path():
+            raise UnknownTarget(f"{spot.file} is not the file that halfopen keeps here")
+
+
 class Spots:
     """Reads and writes spots of every kind. Close it: it holds descriptors."""
 
     def __init__(self) -> None:
         self.spaces = Spaces()
         self._settings = Settings(self.spaces)
+        self._files = Files()
 
     def _of(self, spot: Spot) -> Backend:
         """What reads and writes this kind of spot: told by `spot.file` and `spot.listener`, else a setting."""
-        return self._settings
+        return self._settings if spot.file is None else self._files
 
     def read(self, spot: Spot) -> int | None:
         """The value there now. Raises: as `Backend.read`."""

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
 from halfopen.core.journal import Change, Listener, Now, shown
-from halfopen.core.settings import Advice, Cure, Wanted
+from halfopen.core.settings import Advice, Cure
+from halfopen.core.sysctld import Override
 from halfopen.core.units import endpoint_text, plural, printable, show_duration
 
 
@@ -180,15 +181,37 @@ def listener_lines(listeners: Sequence[Socket], somaxconn: int | None) -> list[s
 # --- apply and undo ---------------------------------------------------------------------------------------------------
 
 
-def plan(out: Console, netns: str, wanted: Sequence[Wanted], values: dict[str, int]) -> None:
+def plan(
+    out: Console, netns: str, rows: Sequence[Row], overrides: Sequence[Override] = (), notes: Sequence[str] = ()
+) -> None:
     """What `apply` is about to do, or would with --dry-run."""
-    todo = [w for w in wanted if values.get(w.key) != w.value]
+    todo = [r for r in rows if r.state == "wanted"]
     where = "" if netns == "self" else f" in {printable(netns)}"
     if not todo:
         out.print(f"Nothing to change{where}: all is so already")
-        return
-    out.print(f"{plural(len(todo), 'setting')} to change{where}")
-    _rows(out, [Row(w.key, values[w.key], w.value, "", w.reason) for w in todo])
+    else:
+        out.print(f"{_count(todo)} to change{where}")
+        _rows(out, [replace(r, state="") for r in todo])
+    _warn(out, overrides, notes)
+
+
+def _count(rows: Sequence[Row]) -> str:
+    """`2 settings`, `1 setting and 1 entry of /etc/sysctl.d/60-halfopen.conf`."""
+    entries = [r for r in rows if r.file is not None]
+    running = len(rows) - len(entries)
+    words = [plural(running, "setting")] if running else []
+    if entries:
+        words.append(f"{plural(len(entries), 'entry', 'entries')} of {printable(entries[0].file or '')}")
+    return " and ".join(words)
+
+
+def _warn(out: Console, overrides: Sequence[Override], notes: Sequence[str]) -> None:
+    for o in overrides:
+        what = "leaves it out" if o.value is None else f"sets it to {printable(o.value)}"
+        when = "" if o.at_boot else ", when sysctl --system is run"
+        out.print(f"Overridden  {short(o.key)}: {printable(o.path)}:{o.line} is read later and {what}{when}")
+    for note in notes:
+        out.print(f"Note  {printable(note)}")
 
 
 def _rows(out: Console, rows: Sequence[Row]) -> None:
@@ -200,7 +223,15 @@ def _rows(out: Console, rows: Sequence[Row]) -> None:
     out.print(table)
 
 
-def applied(out: Console, netns: str, rows: Sequence[Row], for_s: float | None, returns_by: str) -> None:
+def applied(
+    out: Console,
+    netns: str,
+    rows: Sequence[Row],
+    for_s: float | None,
+    returns_by: str,
+    overrides: Sequence[Override] = (),
+    notes: Sequence[str] = (),
+) -> None:
     """What `apply` did."""
     changed = [r for r in rows if r.changed]
     where = "" if netns == "self" else f" in {printable(netns)}"
@@ -209,10 +240,11 @@ def applied(out: Console, netns: str, rows: Sequence[Row], for_s: float | None, 
     if not changed:
         out.print(f"Nothing was changed{where}{more or ': all is so already'}")
     else:
-        out.print(f"{plural(len(changed), 'setting')} changed{where}{more}")
-    shown = [r for r in rows if r.state != "already"]
-    if shown:
-        _rows(out, shown)
+        out.print(f"{_count(changed)} changed{where}{more}")
+    shown_rows = [r for r in rows if r.state != "already"]
+    if shown_rows:
+        _rows(out, shown_rows)
+    _warn(out, overrides, notes)
     if changed and for_s is not None:
         by = "a timer of systemd" if returns_by == "systemd" else "a process of its own"
         out.print(f"Undone by {by} in {show_duration(for_s)}")
@@ -269,7 +301,14 @@ def row_fields(r: Row) -> dict[str, Any]:
 
 
 def apply_document(
-    netns: str, rows: Sequence[Row], overdue: Sequence[Row], dry_run: bool, until_s: float | None, returns_by: str
+    netns: str,
+    rows: Sequence[Row],
+    overdue: Sequence[Row],
+    dry_run: bool,
+    until_s: float | None,
+    returns_by: str,
+    overrides: Sequence[Override] = (),
+    notes: Sequence[str] = (),
 ) -> dict[str, Any]:
     """`halfopen.tune-apply/1`."""
     return {
@@ -279,6 +318,10 @@ def apply_document(
         "until": until_s,
         "returns_by": returns_by or None,
         "changes": [row_fields(r) for r in rows],
+        "overrides": [
+            {"key": o.key, "value": o.value, "path": o.path, "line": o.line, "at_boot": o.at_boot} for o in overrides
+        ],
+        "notes": list(notes),
         "overdue": [row_fields(r) for r in overdue],
     }
 
