@@ -107,6 +107,7 @@ class Machine:
             env=environment(HALFOPEN_STATE_DIR=str(self.state)),
             text=True,
         )
+        assert self.run("true").returncode == 0
 
     def _stop(self) -> None:
         # Process 1 ends when there is nothing more to read, and every other process of the machine with it.
@@ -116,7 +117,7 @@ class Machine:
         """Go down and come up again: another boot, a new network, and the files of sysctl.d applied."""
         self._stop()
         self._start()
-        assert self.run(SYSTEMD_SYSCTL).returncode == 0
+        assert self.run(SYSTEMD_SYSCTL, "--prefix=/net").returncode == 0
 
     def _ask(self, **words: Any) -> subprocess.CompletedProcess[str]:
         assert self._init.stdin
