@@ -97,12 +97,12 @@ def _of_tuned(keys: list[str], tuned: Tuned, persist: bool) -> list[str]:
     for key in keys:
         if (found := tuned.settings.get(key)) is None:
             continue
-        kept = persist and tuned.reapplies
-        then = (
-            "it applies sysctl.d after that, so the entry holds"
-            if kept
-            else f"it does so when it starts{'' if persist else ' and when its profile is chosen'}"
-        )
+        if not persist:
+            then = "it does so when it starts and when its profile is chosen"
+        elif tuned.reapplies:
+            then = "it applies sysctl.d after that, so the entry holds"
+        else:
+            then = "it does so when it starts, after the entry was read"
         lines.append(
             f"tuned runs with profile {tuned.profile}, which sets {_short(key)} to {_words(found.value)}"
             f" ({found.path}:{found.line}); {then}"
