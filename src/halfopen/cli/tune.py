@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from halfopen.cli import tune_listener
 from halfopen.cli.options import netns_option
 
 if TYPE_CHECKING:
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from halfopen.daemon.tune_persist import Outlook
     from halfopen.daemon.tune_session import Applied, Undone
     from halfopen.kernel.netns import Netns
-    from halfopen.present.tune import Row
+    from halfopen.present.tune import Row, Socket
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -48,7 +49,8 @@ def _goals(release_time: str | None, cookies: str | None, half_open: int | None)
     return Goals(release_s, cookies, half_open)
 
 
-def _namespace(netns: str | None) -> Netns:
+def namespace(netns: str | None) -> Netns:
+    """The one namespace that --netns means. Raises: UsageError, UnknownTarget, NotPermitted."""
     from halfopen.core.errors import UsageError
     from halfopen.kernel.netns import current, resolve
 
@@ -71,8 +73,8 @@ def show(
     from halfopen.present import tune as present
 
     goals = _goals(release_time, cookies, half_open)
-    ns = _namespace(netns)
-    _return_overdue()
+    ns = namespace(netns)
+    return_overdue()
     values = tune.read(ns, [*settings.KEYS, *(c.key for c in settings.FALSE_CURES)])
     advices = settings.advise(values, goals)
     if not goals.empty:
@@ -100,7 +102,7 @@ def _apply_words(release_time: str | None, cookies: str | None, half_open: int |
     return " ".join(["halfopen tune apply", *words])
 
 
-def _return_overdue() -> None:
+def return_overdue() -> None:
     """Undo first what should have returned by itself; who may not is told so, and may go on looking."""
     from halfopen.core.errors import HalfopenError
     from halfopen.daemon import tune
@@ -151,9 +153,9 @@ def apply(
     goals = _goals(release_time, cookies, half_open)
     asked = [settings.assignment(text) for text in sets]
     chosen = [settings.full_key(word) for word in only]
-    for_s = _for(for_time)
-    ns = _namespace(netns)
-    _return_overdue()
+    for_s = for_seconds(for_time)
+    ns = namespace(netns)
+    return_overdue()
     values = tune.read(ns, settings.KEYS)
     wanted = settings.changes(values, goals, asked, chosen)
     if persist:
@@ -173,7 +175,8 @@ def apply(
         raise click.exceptions.Exit(1)
 
 
-def _for(text: str | None) -> float | None:
+def for_seconds(text: str | None) -> float | None:
+    """The time in --for. Raises: UsageError."""
     from halfopen.core.errors import UsageError
     from halfopen.core.units import duration_s
 
@@ -210,16 +213,21 @@ def _planned(ns: Netns, wanted: list[Wanted], values: dict[str, int], persist: b
 
 
 def _confirm(ns: Netns, rows: list[Row], outlook: Outlook) -> None:
+    from halfopen.present import text
+    from halfopen.present import tune as present
+
+    ask(lambda: present.plan(text.console(), ns.name, rows, outlook.overrides, outlook.notes))
+
+
+def ask(show_plan: Callable[[], None]) -> None:
+    """Show what is about to change and ask. Raises: UsageError without a terminal, Exit for a no."""
     from halfopen.core.errors import UsageError
 
     if sys.stdin is None or not sys.stdin.isatty():
         raise UsageError(
             "there is no terminal to ask on", hint="add --yes to change without asking, or --dry-run to look"
         )
-    from halfopen.present import text
-    from halfopen.present import tune as present
-
-    present.plan(text.console(), ns.name, rows, outlook.overrides, outlook.notes)
+    show_plan()
     if not click.confirm("Change them?", err=True):
         click.echo("nothing was changed", err=True)
         raise click.exceptions.Exit(1)
@@ -230,7 +238,7 @@ def _show_plan(ns: Netns, rows: list[Row], outlook: Outlook, as_json: bool) -> N
     from halfopen.present import tune as present
 
     if as_json:
-        document = present.apply_document(ns.name, rows, [], True, None, "", outlook.overrides, outlook.notes)
+        document = present.apply_document(ns.name, rows, [], True, None, "", [], outlook.overrides, outlook.notes)
         click.echo(jsonout.dumps(document))
         return
     present.plan(text.console(), ns.name, rows, outlook.overrides, outlook.notes)
@@ -240,20 +248,32 @@ def _show_applied(ns: Netns, result: Result, for_s: float | None, outlook: Outlo
     from halfopen.present import jsonout, text
     from halfopen.present import tune as present
 
-    rows = [_applied(a) for a in result.applied]
-    overdue, overrides, notes = _rows(result.overdue), outlook.overrides, outlook.notes
+    rows, overdue = [applied_row(a) for a in result.applied], undone_rows(result.overdue)
+    not_on, overrides, notes = _overriding(ns, rows), outlook.overrides, outlook.notes
     if as_json:
         until_s, by = result.until_s, result.returns_by
-        document = present.apply_document(ns.name, rows, overdue, False, until_s, by, overrides, notes)
+        document = present.apply_document(ns.name, rows, overdue, False, until_s, by, not_on, overrides, notes)
         click.echo(jsonout.dumps(document))
         return
     out = text.console()
     if overdue:
         present.undone(out, overdue, "Overdue: ")
-    present.applied(out, ns.name, rows, for_s, result.returns_by, overrides, notes)
+    present.applied(out, ns.name, rows, for_s, result.returns_by, not_on, overrides, notes)
 
 
-def _rows(undone: list[Undone]) -> list[Row]:
+def _overriding(ns: Netns, rows: list[Row]) -> list[Socket]:
+    """The listeners whose own TCP_SYNCNT keeps a tcp_synack_retries that was just asked for from them."""
+    from halfopen.core.settings import SYN_RETRIES, SYNACK
+    from halfopen.daemon import tune, tune_show
+
+    wanted = [r.to for r in rows if r.key == SYNACK and r.file is None and r.state != "refused"]
+    if not wanted:
+        return []
+    return [s for s in tune_show.listeners(ns, tune.read(ns, [SYN_RETRIES])) if s.retries not in (None, *wanted)]
+
+
+def undone_rows(undone: list[Undone]) -> list[Row]:
+    """What became of undoing changes, as it is shown."""
     from halfopen.present.tune import Row
 
     rows = []
@@ -266,7 +286,8 @@ def _rows(undone: list[Undone]) -> list[Row]:
     return rows
 
 
-def _applied(a: Applied) -> Row:
+def applied_row(a: Applied) -> Row:
+    """What became of a wanted value, as it is shown."""
     from halfopen.present.tune import Row
 
     to, spot = a.asked if a.state == "refused" else a.value, a.spot
@@ -299,7 +320,7 @@ def undo(ids: tuple[int, ...], everything: bool, as_json: bool, at: float | None
     from halfopen.present import jsonout, text
     from halfopen.present import tune as present
 
-    rows, overdue = _rows(result.undone), _rows(result.overdue)
+    rows, overdue = undone_rows(result.undone), undone_rows(result.overdue)
     if as_json:
         click.echo(jsonout.dumps(present.undo_document(rows, overdue)))
     else:
@@ -317,11 +338,14 @@ def log(as_json: bool) -> None:
     """Every change made: when, where, from what to what, and whether it is still in force."""
     from halfopen.daemon import tune
     from halfopen.present import jsonout, text
-    from halfopen.present import tune as present
+    from halfopen.present import tune_log as present
 
-    _return_overdue()
+    return_overdue()
     path, changes = tune.log()
     if as_json:
-        click.echo(jsonout.dumps(present.log_document(path, changes)))
+        click.echo(jsonout.dumps(present.document(path, changes)))
         return
-    present.log(text.console(), path, changes)
+    present.show(text.console(), path, changes)
+
+
+command.add_command(tune_listener.command, "listener")

@@ -40,8 +40,8 @@ def after(
         if values[change.began.key] != ledger.stack(pairs[0].spot)[-1].value:
             found.append(Then(change.id, now_s, "gone", why=GONE))
             continue
-        found.append(Then(change.id, now_s, "done", change.value, AGAIN, here))
-        moved |= {f.id: Then(f.id, now_s, "done", f.value, f.why, here) for f in pairs}
+        found.append(Then(change.id, now_s, "done", change.value, AGAIN, place=here))
+        moved |= {f.id: Then(f.id, now_s, "done", f.value, f.why, place=here) for f in pairs}
     return found + list(moved.values())
 
 

@@ -20,16 +20,17 @@ from halfopen.core.errors import HalfopenError
 
 State = Literal["begun", "done", "refused", "undoing", "undone", "left", "gone"]
 
-# Every transition there is. A change is live until it reaches a state that has none.
+# Every transition there is. The same state again is news of the number that stands in for nothing (Then.instead).
 FOLLOWS: Final[dict[State, frozenset[State]]] = {
     "begun": frozenset({"done", "refused", "left", "gone"}),
     "done": frozenset({"undoing", "undone", "left", "gone"}),
     "undoing": frozenset({"done", "undone", "left", "gone"}),
-    "refused": frozenset(),
-    "undone": frozenset(),
+    "refused": frozenset({"refused"}),
+    "undone": frozenset({"undone"}),
     "left": frozenset(),
     "gone": frozenset(),
 }
+LIVE: Final[frozenset[State]] = frozenset({"begun", "done", "undoing"})
 
 MAX_LINE: Final = 16 * 1024
 MAX_BYTES: Final = 32 * 1024 * 1024
@@ -104,7 +105,10 @@ class Spot:
 
 
 class Began(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="event", tag="begun"):
-    """A change is about to be written. until_s: when it returns by itself (Unix time), None: when it is undone."""
+    """A change is about to be written. until_s: when it returns by itself (Unix time), None: when it is undone.
+
+    instead: see `Then`; should the change be taken back.
+    """
 
     id: _Id
     time_s: float
@@ -116,6 +120,7 @@ class Began(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="
     until_s: float | None = None
     listener: Listener | None = None
     file: _Text | None = None
+    instead: _Value | None = None
 
     def __post_init__(self) -> None:
         if self.key.startswith(LISTENER) != (self.listener is not None) or (self.listener and self.file):
@@ -132,6 +137,8 @@ class Began(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="
 class Then(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="event", tag="then"):
     """A change has reached another state. value: what was seen to be there; None: nothing is set, or not looked at.
 
+    instead: the number that stands, or is about to stand, for "nothing is set" where the kernel cannot go back to that
+    (TCP_SYNCNT). With a final state that was reached before: another number stands there now, or (None) none any more.
     place: where it is in force from now on, after a boot (core.boots).
     """
 
@@ -140,6 +147,7 @@ class Then(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="e
     state: State
     value: _Value | None = None
     why: _Text = ""
+    instead: _Value | None = None
     place: Place | None = None
 
 
@@ -175,7 +183,7 @@ class Change:
     @property
     def live(self) -> bool:
         """Whether it is in force, or may be."""
-        return bool(FOLLOWS[self.state])
+        return self.state in LIVE
 
     @property
     def spot(self) -> Spot:
@@ -192,9 +200,17 @@ class Now:
 
 @dataclass(slots=True)
 class Ledger:
-    """All changes, by id, in the order they began."""
+    """All changes, by id, in the order they began.
+
+    instead: by the identity of a spot, the numbers that stand for "nothing is set" there, see `Then`.
+    """
 
     changes: dict[int, Change] = field(default_factory=dict)
+    instead: dict[tuple[object, ...], frozenset[int]] = field(default_factory=dict)
+
+    def copy(self) -> Ledger:
+        """One that can be added to without changing this one."""
+        return Ledger(dict(self.changes), dict(self.instead))
 
     @property
     def next_id(self) -> int:
@@ -213,14 +229,29 @@ class Ledger:
         """Live changes whose time is up."""
         return [c for c in self.live() if c.began.until_s is not None and c.began.until_s <= now_s]
 
+    def seen(self, spot: Spot, current: int | None) -> int | None:
+        """What `current` means at this spot: a number that stands for nothing does, unless a live change set it."""
+        stands = current in self.instead.get(spot.identity, ())
+        return None if stands and all(c.value != current for c in self.stack(spot)) else current
+
+    def standing(self) -> list[Change]:
+        """The last change of each spot where a number stands for nothing, and no change is live."""
+        last = {c.spot.identity: c for c in self.changes.values() if c.spot.identity in self.instead}
+        return [c for c in last.values() if not self.stack(c.spot)]
+
     def add(self, record: Record) -> None:
         """Take one record in. Raises: JournalError for one that cannot follow what was there."""
         if isinstance(record, Began):
             self._begin(record)
             return
         change = self.changes.get(record.id)
-        stays = change is not None and change.state == record.state == "done" and record.place is not None
-        if change is None or (record.state not in FOLLOWS[change.state] and not stays):
+        moved = change is not None and change.state == record.state == "done" and record.place is not None
+        again = change is not None and record.state == change.state and not moved
+        if (
+            change is None
+            or (record.state not in FOLLOWS[change.state] and not moved)
+            or (again and change.spot.identity not in self.instead)
+        ):
             state = "begun" if change is None else change.state
             raise JournalError(
                 f"change {record.id} cannot become {record.state}: it is {state if change else 'unknown'}"
@@ -232,6 +263,14 @@ class Ledger:
         self.changes[record.id] = replace(
             change, began=began, state=record.state, value=value, time_s=record.time_s, why=record.why
         )
+        if record.instead is not None:
+            self._stand(change.spot, record.instead)
+        elif again or record.state in ("done", "left", "gone"):
+            self.instead.pop(change.spot.identity, None)
+
+    def _stand(self, spot: Spot, number: int) -> None:
+        # Earlier ones stay known: a crash comes between this record and the write.
+        self.instead[spot.identity] = self.instead.get(spot.identity, frozenset()) | {number}
 
     def _begin(self, record: Began) -> None:
         if record.id < self.next_id:
@@ -240,6 +279,8 @@ class Ledger:
         # As long as one change is in force, what was there before the first of them is the way back.
         original = below[-1].original if below else record.old
         self.changes[record.id] = Change(record, original, record.new, time_s=record.time_s)
+        if record.instead is not None:
+            self._stand(record.spot, record.instead)
 
 
 @dataclass(frozen=True, slots=True)

@@ -80,6 +80,11 @@ def endpoint_text(address: str, port: int) -> str:
     return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
 
 
+def listener_text(address: str, port: int) -> str:
+    """`:8080`, or with the address where the listener is bound to one."""
+    return f":{port}" if address in ("0.0.0.0", "::") else endpoint_text(address, port)
+
+
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 

@@ -98,7 +98,7 @@ def apply(
 
 def _todo(session: Session, w: Wanted, spot: Spot) -> Todo:
     try:
-        return Todo(spot, session.spots.read(spot), w.value, w.reason)
+        return Todo(spot, session.read(spot), w.value, w.reason)
     except UnknownTarget:
         raise Unsupported(
             w.key, f"there is no {w.key} in {spot.place.name}", hint="halfopen tune show lists what there is"
@@ -117,10 +117,7 @@ def undo(ids: Sequence[int] | None = None, *, directory: str | None = None) -> R
         chosen = [c.id for c in session.ledger.live()] if ids is None else sorted(set(ids))
         session.tidy(asked=chosen)
         result = Result(overdue=session.overdue)
-        # Lines of files first: should the machine go down in between, it does not set again what was undone. Then the
-        # lower ones: they write nothing, and the topmost goes straight to where it ends.
-        changes = sorted((session.ledger.changes[id] for id in chosen), key=lambda c: (not c.spot.lasting, c.id))
-        result.undone = sorted((session.undo(c) for c in changes), key=lambda u: u.change.id)
+        result.undone = session.undo_all(chosen)
         return result
 
 
@@ -147,7 +144,7 @@ def _peek(spots: Spots, change: Change) -> Now | None:
     if not change.live:
         return None
     try:
-        return Now(spots.read(change.spot))
+        return Now(spots.read(change.spot, [change.value]))
     except HalfopenError:
         return None
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Container, Sequence
+from collections.abc import Container, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Final, Literal
 
 from halfopen.act import sysctld
 from halfopen.act.audit import who
@@ -18,6 +18,9 @@ from halfopen.core.journal import Began, Change, Ledger, Place, Spot, Then
 from halfopen.daemon import tune_timer
 from halfopen.daemon.tune_spots import Spots
 from halfopen.kernel import place as places
+
+# Why a number is there though nothing was set before.
+STANDS: Final = "TCP_SYNCNT cannot be unset: {} is what tcp_synack_retries has, and halfopen tune keeps it so"
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,8 +108,15 @@ class Session:
     def ledger(self) -> Ledger:
         return self.journal.ledger
 
-    def record(self, change: Change, state: core.State, value: int | None = None, why: str = "") -> None:
-        self.journal.append([Then(change.id, time.time(), state, value, why)])
+    def read(self, spot: Spot) -> int | None:
+        """What is there now, None for nothing. Raises: as `Backend.read`."""
+        ours = [c.value for c in self.ledger.stack(spot)]
+        return self.ledger.seen(spot, self.spots.read(spot, ours))
+
+    def record(
+        self, change: Change, state: core.State, value: int | None = None, why: str = "", instead: int | None = None
+    ) -> None:
+        self.journal.append([Then(change.id, time.time(), state, value, why, instead)])
 
     def tidy(self, asked: Container[int] = ()) -> None:
         """Settle what interrupted commands left open, and undo what is overdue, but for what is asked for anyway."""
@@ -125,8 +135,7 @@ class Session:
                 continue
         self._after_boot(boot)
         self._settled = {c.id for c in before if not self.ledger.changes[c.id].live}
-        late = [c.id for c in self.ledger.overdue(time.time()) if c.id not in asked]
-        self.overdue = [self.undo(self.ledger.changes[id]) for id in late]
+        self.overdue = self.undo_all([c.id for c in self.ledger.overdue(time.time()) if c.id not in asked])
 
     def _after_boot(self, boot: str) -> None:
         """Settle the changes of other boots, see core.boots."""
@@ -143,7 +152,7 @@ class Session:
     def _settle(self, change: Change) -> None:
         if change.spot.lasting:
             sysctld.clean()
-        current = self.spots.read(change.spot)
+        current = self.read(change.spot)
         if found := core.resolve(self.ledger, change, current):
             self.record(change, found.state, current, found.why)
 
@@ -161,6 +170,7 @@ class Session:
             returns_by = self._arm(begun, netns_fd)
             step("apply.armed")
         done = iter(self._write(begun))
+        self._follow()
         applied = [
             replace(next(done), reason=t.reason)
             if t.old != t.new
@@ -179,12 +189,13 @@ class Session:
             for c in core.overtaken(self.ledger, t.spot, t.old)
         ]
         first = self.ledger.next_id
-        begun = [
-            Began(first + i, now, _who(), t.spot.place, t.spot.key, t.old, t.new, until, t.spot.listener, t.spot.file)
-            for i, t in enumerate(todo)
-        ]
+        begun = [self._began(first + i, now, t, until) for i, t in enumerate(todo)]
         self.journal.append([*passed, *begun])
         return begun
+
+    def _began(self, id: int, now_s: float, t: Todo, until_s: float | None) -> Began:
+        spot, instead = t.spot, self.spots.instead(t.spot, t.old)
+        return Began(id, now_s, _who(), spot.place, spot.key, t.old, t.new, until_s, spot.listener, spot.file, instead)
 
     def _arm(self, begun: Sequence[Began], fd: int) -> str:
         until = begun[0].until_s
@@ -244,20 +255,30 @@ class Session:
             if self.ledger.changes[b.id].state != "begun":
                 continue
             try:
-                if self.spots.read(b.spot) != b.old:
-                    self.spots.write(b.spot, b.old)
+                if self.read(b.spot) != b.old:
+                    self.spots.write(b.spot, b.old if b.instead is None else b.instead)
             except HalfopenError:
                 # It stays in the journal as begun, and the next undo sees it in force.
                 continue
 
-    def undo(self, change: Change) -> Undone:
-        """Undo one change, whatever its state."""
+    def undo_all(self, ids: Iterable[int]) -> list[Undone]:
+        """Undo these changes, whatever their state; what became of them, by id."""
+        # Lines of the file first: should the machine go down in between, it does not set again what was undone.
+        # Listeners last: what somaxconn lets one have, and what stands for an unset TCP_SYNCNT, follow from settings.
+        # Of one spot the lower ones first: they write nothing, and the topmost goes straight to where it ends.
+        changes = (self.ledger.changes[id] for id in ids)
+        order = sorted(changes, key=lambda c: (not c.spot.lasting, c.spot.listener is not None, c.id))
+        undone = [self._undo(c) for c in order]
+        self._follow()
+        return sorted(undone, key=lambda u: u.change.id)
+
+    def _undo(self, change: Change) -> Undone:
         if not change.live:
             if change.id in self._settled:
                 return Undone(change, change.state, change.value, why=change.why)
             return Undone(change, "already", change.value, why=f"it is {change.state}")
         try:
-            current = self.spots.read(change.spot)
+            current = self.read(change.spot)
         except UnknownTarget as e:
             return self._end(change, "gone", change.value, e.message)
         except HalfopenError as e:
@@ -284,18 +305,51 @@ class Session:
         return ""
 
     def _write_undo(self, change: Change, to: int | None) -> Undone:
-        self.record(change, "undoing")
-        step("undo.undoing")
         try:
-            held = self.spots.write(change.spot, to)
+            instead = self.spots.instead(change.spot, to)
+            self.record(change, "undoing", instead=instead)
+            step("undo.undoing")
+            held = self.spots.write(change.spot, to if instead is None else instead)
+        except core.JournalError:
+            raise
+        except UnknownTarget as e:
+            return self._end(change, "gone", change.value, e.message)
         except HalfopenError as e:
             self.record(change, "done", change.value, e.message[:1000])
             return Undone(change, "failed", change.value, why=e.message, error=e)
         step("undo.written")
         try:
             why = self._stays(change) if held == to else f"the kernel made {core.shown(held)} of {core.shown(to)}"
+            if instead is not None and held == instead:
+                why = STANDS.format(held)
             return self._end(change, "undone", held, why, wrote=True)
         except core.JournalError:
             # What cannot be recorded is not done.
             self.spots.write(change.spot, change.value)
             raise
+
+    def _follow(self) -> None:
+        """Where a number stands for an unset TCP_SYNCNT, see that it is the one that behaves so now."""
+        for change in self.ledger.standing():
+            try:
+                self._follow_one(change)
+            except core.JournalError:
+                # Left to the next command; what this one did is done and recorded.
+                return
+            except HalfopenError:
+                continue
+
+    def _follow_one(self, change: Change) -> None:
+        spot = change.spot
+        try:
+            now, wanted = self.spots.read(spot, ()), self.spots.instead(spot, None)
+        except UnknownTarget as e:
+            self.record(change, change.state, change.value, e.message)
+            return
+        if now not in self.ledger.instead[spot.identity]:
+            # Nothing was written in the first place, or somebody else has set it since.
+            self.record(change, change.state, now, change.why)
+        elif now != wanted and wanted is not None:
+            self.record(change, change.state, wanted, STANDS.format(wanted), wanted)
+            step("follow.recorded")
+            self.spots.write(spot, wanted)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from typing import Protocol, TypeVar
 
 from halfopen.act import sysctl, sysctld
@@ -18,10 +18,17 @@ T = TypeVar("T")
 class Backend(Protocol):
     """How values of one kind are read and written. None: nothing is set there."""
 
-    def read(self, spot: Spot) -> int | None:
-        """The value there now.
+    def read(self, spot: Spot, ours: Container[int | None]) -> int | None:
+        """The value there now. ours: what changes in force set; of use where a value can be read two ways.
 
         Raises: UnknownTarget when what it would be written to is gone for good, else what says why it cannot be read.
+        """
+        ...
+
+    def instead(self, spot: Spot, value: int | None) -> int | None:
+        """What has to be written where `value` itself cannot be, and then stands for it; None: write `value`.
+
+        Raises: as `read`.
         """
         ...
 
@@ -78,11 +85,14 @@ class Settings:
     def __init__(self, spaces: Spaces) -> None:
         self._spaces = spaces
 
-    def read(self, spot: Spot) -> int | None:
+    def read(self, spot: Spot, ours: Container[int | None]) -> int | None:
         value = self._spaces.run(spot.place, lambda: sysctl.read(spot.key))
         if value is None:
             raise UnknownTarget("there is no such setting any more")
         return value
+
+    def instead(self, spot: Spot, value: int | None) -> int | None:
+        return None
 
     def write(self, spot: Spot, value: int | None) -> int | None:
         assert value is not None  # noqa: S101 - for mypy: a setting always has one (core.journal.Began)
@@ -92,12 +102,15 @@ class Settings:
 class Files:
     """Lines of our file of sysctl.d."""
 
-    def read(self, spot: Spot) -> int | None:
+    def read(self, spot: Spot, ours: Container[int | None]) -> int | None:
         self._must_be_ours(spot)
         try:
             return sysctld.read(spot.key)
         except Unsupported:
             return None
+
+    def instead(self, spot: Spot, value: int | None) -> int | None:
+        return None
 
     def write(self, spot: Spot, value: int | None) -> int | None:
         self._must_be_ours(spot)
@@ -116,14 +129,28 @@ class Spots:
         self.spaces = Spaces()
         self._settings = Settings(self.spaces)
         self._files = Files()
+        self._listeners: Backend | None = None
 
     def _of(self, spot: Spot) -> Backend:
         """What reads and writes this kind of spot: told by `spot.file` and `spot.listener`, else a setting."""
-        return self._settings if spot.file is None else self._files
+        if spot.file is not None:
+            return self._files
+        if spot.listener is None:
+            return self._settings
+        if self._listeners is None:
+            # It brings numpy, which a process that only waits to undo a setting does without.
+            from halfopen.daemon.listener_spots import Listeners
 
-    def read(self, spot: Spot) -> int | None:
+            self._listeners = Listeners(self.spaces)
+        return self._listeners
+
+    def read(self, spot: Spot, ours: Container[int | None] = ()) -> int | None:
         """The value there now. Raises: as `Backend.read`."""
-        return self._of(spot).read(spot)
+        return self._of(spot).read(spot, ours)
+
+    def instead(self, spot: Spot, value: int | None) -> int | None:
+        """What is written for a value that cannot be. Raises: as `Backend.instead`."""
+        return self._of(spot).instead(spot, value)
 
     def write(self, spot: Spot, value: int | None) -> int | None:
         """Write it and return what is there then. Raises: as `Backend.write`."""

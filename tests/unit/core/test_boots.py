@@ -88,7 +88,7 @@ def test_the_place_is_read_back_from_the_disk() -> None:
     lines = [
         encode(Began(1, 0.0, {}, OLD, A, 5, 2)),
         encode(Then(1, 0.0, "done", 2)),
-        encode(Then(1, 0.0, "done", 2, boots.AGAIN, NEW)),
+        encode(Then(1, 0.0, "done", 2, boots.AGAIN, place=NEW)),
     ]
     change = replay(b"".join(lines)).changes[1]
     assert (change.began.place, change.value, change.state) == (NEW, 2, "done")

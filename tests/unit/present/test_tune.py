@@ -14,7 +14,7 @@ from rich.console import Console
 from halfopen.core import settings
 from halfopen.core.journal import Began, Ledger, Listener, Now, Place, Then
 from halfopen.core.settings import Wanted
-from halfopen.present import tune
+from halfopen.present import tune, tune_log
 from halfopen.present.tune import Row
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -39,9 +39,9 @@ def documents() -> dict[str, Any]:
     cures = [(settings.FALSE_CURES[0], None)]
     made = [
         tune.show_document("self", 7, settings.advise(VALUES), cures, [SOCKET]),
-        tune.apply_document("self", [ROW, ON_LISTENER], [ROW], False, 9.0, "child"),
+        tune.apply_document("self", [ROW, ON_LISTENER], [ROW], False, 9.0, "child", [SOCKET]),
         tune.undo_document([ROW, ON_LISTENER], [ROW]),
-        tune.log_document("/x", changes()),
+        tune_log.document("/x", changes()),
     ]
     return {document["schema"]: document for document in made}
 
@@ -142,7 +142,7 @@ def test_no_value_is_words(out: Console) -> None:
 
 
 def test_the_log_says_what_is_in_force(out: Console) -> None:
-    tune.log(out, "/x", changes())
+    tune_log.show(out, "/x", changes())
     first, one, two, last = lines(out)
     assert first == "2 changes in force of 2 ever made (/x)"
     assert one.rstrip().endswith("under change 2")
