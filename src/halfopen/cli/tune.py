@@ -14,6 +14,7 @@ from halfopen.cli import tune_listener
 from halfopen.cli.options import netns_option
 
 if TYPE_CHECKING:
+    from halfopen.core.errors import HalfopenError
     from halfopen.core.settings import Goals, Wanted
     from halfopen.daemon.tune import Result
     from halfopen.daemon.tune_persist import Outlook
@@ -68,6 +69,7 @@ def show(
 ) -> None:
     """Every setting that bears on it: value, effect at these other values, what it should be, and the cost."""
     from halfopen.core import settings
+    from halfopen.core.errors import HalfopenError
     from halfopen.daemon import tune, tune_show
     from halfopen.present import jsonout, text
     from halfopen.present import tune as present
@@ -75,17 +77,23 @@ def show(
     goals = _goals(release_time, cookies, half_open)
     ns = namespace(netns)
     return_overdue()
-    values = tune.read(ns, [*settings.KEYS, *(c.key for c in settings.FALSE_CURES)])
+    values, unread = tune.look(ns, [*settings.KEYS, settings.SYN_LINEAR, *(c.key for c in settings.FALSE_CURES)])
+    settings.must_be_there({**values, **dict.fromkeys(unread, 0)}, goals)
     advices = settings.advise(values, goals)
     if not goals.empty:
         advices = [_serves(a, goals) for a in advices]
-    cures = [(cure, values.get(cure.key)) for cure in settings.FALSE_CURES]
-    listeners = tune_show.listeners(ns, values)
+    cures = [(cure, values.get(cure.key)) for cure in settings.FALSE_CURES if cure.key not in unread]
+    listeners = []
+    try:
+        listeners = tune_show.listeners(ns, values)
+    except HalfopenError as e:
+        unread["listeners"] = e
     if as_json:
-        click.echo(jsonout.dumps(present.show_document(ns.name, ns.inode, advices, cures, listeners)))
+        click.echo(jsonout.dumps(present.show_document(ns.name, ns.inode, advices, cures, listeners, unread)))
         return
     lines = present.listener_lines(listeners, values.get(settings.SOMAXCONN))
-    present.show(text.console(), ns.name, advices, cures, lines, _apply_words(release_time, cookies, half_open, netns))
+    words = _apply_words(release_time, cookies, half_open, netns)
+    present.show(text.console(), ns.name, advices, cures, lines, words, unread)
 
 
 def _serves(advice: Any, goals: Goals) -> Any:
@@ -156,12 +164,13 @@ def apply(
     for_s = for_seconds(for_time)
     ns = namespace(netns)
     return_overdue()
-    values = tune.read(ns, settings.KEYS)
+    values, unread = tune.look(ns, settings.KEYS)
+    settings.must_be_there({**values, **dict.fromkeys(unread, 0)}, goals)
     wanted = settings.changes(values, goals, asked, chosen)
     if persist:
         kept = () if asked or not goals.empty else {*tune_persist.in_force(ns), *chosen}
         wanted += settings.kept(values, goals, wanted, kept, chosen)
-    _must_exist(wanted, values, ns)
+    _must_exist(wanted, values, unread, ns)
     rows = _planned(ns, wanted, values, persist, for_s)
     outlook = tune_persist.outlook(ns, {w.key: w.value for w in wanted}, persist=persist)
     if dry_run:
@@ -188,10 +197,12 @@ def for_seconds(text: str | None) -> float | None:
     return seconds
 
 
-def _must_exist(wanted: list[Wanted], values: dict[str, int], ns: Netns) -> None:
+def _must_exist(wanted: list[Wanted], values: dict[str, int], unread: dict[str, HalfopenError], ns: Netns) -> None:
     from halfopen.core.errors import Unsupported
 
     for w in wanted:
+        if w.key in unread:
+            raise unread[w.key]
         if w.key not in values:
             raise Unsupported(w.key, f"there is no {w.key} in {ns.name}", hint="halfopen tune show lists what there is")
 

@@ -54,14 +54,31 @@ def opened(ns: Netns) -> Iterator[int]:
         os.close(fd)
 
 
-def read(ns: Netns, keys: Iterable[str]) -> dict[str, int]:
-    """The values of those of `keys` that the namespace has. Raises: UnknownTarget, NotPermitted, KernelError."""
+def look(ns: Netns, keys: Iterable[str]) -> tuple[dict[str, int], dict[str, HalfopenError]]:
+    """The values of those of `keys` that the namespace has, and why others could not be read.
 
-    def look() -> dict[str, int]:
-        return {key: value for key in keys if (value := sysctl.read(key)) is not None}
+    Raises: UnknownTarget, NotPermitted when the namespace cannot be entered.
+    """
+    unread: dict[str, HalfopenError] = {}
+
+    def one(key: str) -> int | None:
+        try:
+            return sysctl.read(key)
+        except HalfopenError as e:
+            unread[key] = e
+            return None
 
     with opened(ns) as fd:
-        return run_in(None if own(fd) else fd, look)
+        values = run_in(None if own(fd) else fd, lambda: {key: v for key in keys if (v := one(key)) is not None})
+    return values, unread
+
+
+def read(ns: Netns, keys: Iterable[str]) -> dict[str, int]:
+    """The values of those of `keys` that the namespace has. Raises: UnknownTarget, NotPermitted, KernelError."""
+    values, unread = look(ns, keys)
+    for e in unread.values():
+        raise e
+    return values
 
 
 def apply(

@@ -103,7 +103,7 @@ def outlook(ns: Netns, wanted: dict[str, int], *, persist: bool) -> Outlook:
     overrides, problems = reading.overrides(wanted)
     if any(key.startswith(settings.CONNTRACK) for key in wanted):
         notes.append(
-            "nf_conntrack settings are there only once the module is loaded, which may be after sysctl.d was applied:"
-            " name nf_conntrack in a file of /etc/modules-load.d"
+            "nf_conntrack's settings exist once its module is loaded, perhaps only after sysctl.d was applied; to load"
+            " it before: echo nf_conntrack > /etc/modules-load.d/nf_conntrack.conf"
         )
     return Outlook(overrides, [*problems, *notes])

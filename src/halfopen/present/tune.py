@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
+from halfopen.core.errors import HalfopenError
 from halfopen.core.journal import Listener, shown
 from halfopen.core.listener import DEFER, standing_retries
 from halfopen.core.settings import SYNACK, Advice, Cure
@@ -95,20 +97,24 @@ def show(
     cures: Sequence[tuple[Cure, int | None]],
     listeners: Sequence[str],
     command: str,
+    unread: Mapping[str, HalfopenError] = MappingProxyType({}),
 ) -> None:
-    """`tune show`; listeners: a line each."""
+    """`tune show`; listeners: a line each; unread: why a setting, or "listeners", could not be read."""
     todo = [a for a in advices if a.recommended is not None]
     where = "" if netns == "self" else f" in {printable(netns)}"
+    more = f"; {len(unread)} could not be read" if unread else ""
     if todo:
-        out.print(f"{plural(len(todo), 'setting')}{where} should change: {', '.join(short(a.key) for a in todo)}")
+        out.print(f"{plural(len(todo), 'setting')}{where} should change: {', '.join(short(a.key) for a in todo)}{more}")
     else:
-        out.print(f"Nothing to change{where}: every setting is as it should be")
+        out.print(f"Nothing to change{where}: every setting {'that was read ' if more else ''}is as it should be{more}")
     out.print()
     table = grid()
     for a in advices:
         table.add_row(short(a.key), str(a.value), a.effect)
         if a.recommended is not None:
             table.add_row("", f"→ {a.recommended}", f"{a.reason}; costs: {a.cost}")
+    for key, e in unread.items():
+        table.add_row(short(key), "?", f"could not be read: {e.line()}")
     out.print(table)
     if listeners:
         out.print()
@@ -132,6 +138,7 @@ def show_document(
     advices: Sequence[Advice],
     cures: Sequence[tuple[Cure, int | None]],
     listeners: Sequence[Socket],
+    unread: Mapping[str, HalfopenError] = MappingProxyType({}),
 ) -> dict[str, Any]:
     """`halfopen.tune-show/1`."""
     return {
@@ -161,6 +168,7 @@ def show_document(
             for s in listeners
         ],
         "no_cures": [{"key": c.key, "value": value, "truth": c.truth} for c, value in cures],
+        "unread": [{"key": key, "why": e.line()} for key, e in unread.items()],
     }
 
 
