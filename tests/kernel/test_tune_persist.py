@@ -13,6 +13,8 @@ import pytest
 
 from halfopen.core import settings
 from halfopen.core.sysctld import HEADER, NAME
+from halfopen.daemon import tune_persist
+from halfopen.kernel.netns import current
 from machine import Machine
 from run import halfopen, one_line
 
@@ -204,12 +206,10 @@ def test_the_file_that_overrides_it_is_named(machine: Machine) -> None:
     assert words in done.stdout
 
 
-def test_conntrack_settings_may_come_too_late_at_boot(machine: Machine) -> None:
-    key = settings.CONNTRACK + "syn_recv"
-    if settings.CONNTRACK not in machine.halfopen("tune", "show", "--json").stdout:
-        pytest.skip("needs nf_conntrack: modprobe nf_conntrack")
-    [note] = persist(machine, "--set", f"{key}=30")["notes"]
-    assert "/etc/modules-load.d" in note
+def test_conntrack_settings_may_come_too_late_at_boot() -> None:
+    for key, said in ((settings.CONNTRACK + "syn_recv", True), (settings.SYNACK, False)):
+        notes = tune_persist.outlook(current(), {key: 30}, persist=True).notes
+        assert any("/etc/modules-load.d/nf_conntrack.conf" in note for note in notes) is said
 
 
 # --- refusals: one line, nothing half done ----------------------------------------------------------------------------

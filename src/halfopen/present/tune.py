@@ -80,10 +80,11 @@ def listener_fields(listener: Listener | None) -> dict[str, Any] | None:
 
 
 def grid() -> Table:
-    """A table without lines, whose first column is never cut off."""
+    """A table without lines, whose first columns are never cut off."""
     table = Table.grid(padding=(0, 3, 0, 0))
     # A key that does not fit goes on in the next line: cut off, it could not be pasted.
-    table.add_column(overflow="fold")
+    for _ in range(3):
+        table.add_column(overflow="fold")
     return table
 
 
@@ -218,9 +219,11 @@ def _warn(out: Console, overrides: Sequence[Override], notes: Sequence[str]) -> 
     for o in overrides:
         what = "leaves it out" if o.value is None else f"sets it to {printable(o.value)}"
         when = "" if o.at_boot else ", when sysctl --system is run"
-        out.print(f"Overridden  {short(o.key)}: {printable(o.path)}:{o.line} is read later and {what}{when}")
+        out.print(
+            f"Overridden  {short(o.key)}: {printable(o.path)}:{o.line} is read later and {what}{when}", soft_wrap=True
+        )
     for note in notes:
-        out.print(f"Note  {printable(note)}")
+        out.print(f"Note  {printable(note)}", soft_wrap=True)
 
 
 def _rows(out: Console, rows: Sequence[Row]) -> None:
