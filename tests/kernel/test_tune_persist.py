@@ -15,8 +15,8 @@ from halfopen.core import settings
 from halfopen.core.sysctld import HEADER, NAME
 from halfopen.daemon import tune_persist
 from halfopen.kernel.netns import current
-from machine import Machine
 from run import halfopen, one_line
+from whole_machine import Machine
 
 if TYPE_CHECKING:
     from halfopen.lab import Lab

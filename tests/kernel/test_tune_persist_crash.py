@@ -12,7 +12,7 @@ import pytest
 
 from halfopen.core import settings
 from halfopen.core.sysctld import NAME, entries
-from machine import Machine
+from whole_machine import Machine
 
 pytestmark = pytest.mark.root
 
