@@ -141,7 +141,9 @@ def _plan_one(s: Running, key: str, asked: int, somaxconn: int | None, synack_re
 
 
 def _plan_backlog(s: Running, asked: int, somaxconn: int | None) -> Planned:
-    if somaxconn is not None and s.backlog > somaxconn and asked != s.backlog:
+    if asked == s.backlog:
+        return Planned(s.socket, BACKLOG, s.backlog, asked, asked, f"each of the two queues holds {asked:,}")
+    if somaxconn is not None and s.backlog > somaxconn:
         least = max(s.backlog, asked)
         raise HalfopenError(
             "somaxconn",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 from collections.abc import Container
 from typing import Any
@@ -122,7 +123,8 @@ def _gone(who: Listener, rows: Any) -> str:
 def _hidden(who: Listener, found: owners.Holders | None) -> HalfopenError:
     name = listener_text(who.address, who.port)
     if found is not None and found.refused:
-        return NotPermitted(f"who holds {name} is hidden", hint="run as root (sudo)")
+        hint = "run it on the host" if os.geteuid() == 0 else "run as root (sudo)"
+        return NotPermitted(f"who holds {name} is hidden: a process keeps its open files from this one", hint=hint)
     return NotPermitted(
         f"no process that can be seen from here holds {name}: it is in another pid namespace, or the kernel's own",
         hint="run it on the host with --netns pid:N",
