@@ -72,7 +72,7 @@ def show(
     from halfopen.core.errors import HalfopenError
     from halfopen.daemon import tune, tune_show
     from halfopen.present import jsonout, text
-    from halfopen.present import tune as present
+    from halfopen.present import tune_show as present
 
     goals = _goals(release_time, cookies, half_open)
     ns = namespace(netns)
@@ -89,7 +89,7 @@ def show(
     except HalfopenError as e:
         unread["listeners"] = e
     if as_json:
-        click.echo(jsonout.dumps(present.show_document(ns.name, ns.inode, advices, cures, listeners, unread)))
+        click.echo(jsonout.dumps(present.document(ns.name, ns.inode, advices, cures, listeners, unread)))
         return
     lines = present.listener_lines(listeners, values.get(settings.SOMAXCONN))
     words = _apply_words(release_time, cookies, half_open, netns)
@@ -256,11 +256,17 @@ def _show_plan(ns: Netns, rows: list[Row], outlook: Outlook, as_json: bool) -> N
 
 
 def _show_applied(ns: Netns, result: Result, for_s: float | None, outlook: Outlook, as_json: bool) -> None:
+    from halfopen.core.errors import HalfopenError
     from halfopen.present import jsonout, text
     from halfopen.present import tune as present
 
     rows, overdue = [applied_row(a) for a in result.applied], undone_rows(result.overdue)
-    not_on, overrides, notes = _overriding(ns, rows), outlook.overrides, outlook.notes
+    not_on, overrides, notes = [], outlook.overrides, list(outlook.notes)
+    try:
+        not_on = _overriding(ns, rows)
+    except HalfopenError as e:
+        # The changes are made all the same.
+        notes.append(f"which listeners have a TCP_SYNCNT of their own could not be read: {e.line()}")
     if as_json:
         until_s, by = result.until_s, result.returns_by
         document = present.apply_document(ns.name, rows, overdue, False, until_s, by, not_on, overrides, notes)

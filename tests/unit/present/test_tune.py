@@ -15,7 +15,7 @@ from halfopen.core import settings
 from halfopen.core.errors import NotPermitted
 from halfopen.core.journal import Began, Ledger, Listener, Now, Place, Then
 from halfopen.core.sysctld import Override
-from halfopen.present import tune, tune_log
+from halfopen.present import tune, tune_log, tune_show
 from halfopen.present.tune import Row
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -45,7 +45,7 @@ def changes() -> list[Any]:
 def documents() -> dict[str, Any]:
     cures = [(settings.FALSE_CURES[0], None)]
     made = [
-        tune.show_document("self", 7, settings.advise(VALUES), cures, [SOCKET], UNREAD),
+        tune_show.document("self", 7, settings.advise(VALUES), cures, [SOCKET], UNREAD),
         tune.apply_document("self", [ROW, ON_LISTENER], [ROW], False, 9.0, "child", [SOCKET], OVERRIDES, ["note"]),
         tune.undo_document([ROW, ON_LISTENER], [ROW]),
         tune_log.document("/x", changes()),
@@ -96,7 +96,9 @@ def _close(out: Console) -> Iterator[None]:
 
 
 def test_show_begins_with_the_answer_and_ends_with_the_command(out: Console) -> None:
-    tune.show(out, "web", settings.advise(VALUES), [], tune.listener_lines([SOCKET], 4096), "halfopen tune apply")
+    tune_show.show(
+        out, "web", settings.advise(VALUES), [], tune_show.listener_lines([SOCKET], 4096), "halfopen tune apply"
+    )
     first, *rest, last = lines(out)
     assert first == "1 setting in web should change: tcp_synack_retries"
     assert last == "Next  halfopen tune apply"
@@ -105,7 +107,7 @@ def test_show_begins_with_the_answer_and_ends_with_the_command(out: Console) -> 
 
 
 def test_what_could_not_be_read_is_said(out: Console) -> None:
-    tune.show(out, "self", settings.advise({settings.SYNACK: 2}), [], [], "halfopen tune apply", UNREAD)
+    tune_show.show(out, "self", settings.advise({settings.SYNACK: 2}), [], [], "halfopen tune apply", UNREAD)
     first, *rest = lines(out)
     assert first == "Nothing to change: every setting that was read is as it should be; 1 could not be read"
     [row] = [line.split() for line in rest if "tcp_abort_on_overflow" in line]
@@ -113,7 +115,7 @@ def test_what_could_not_be_read_is_said(out: Console) -> None:
 
 
 def test_nothing_to_change_has_no_command(out: Console) -> None:
-    tune.show(out, "self", settings.advise({settings.SYNACK: 2}), [], [], "halfopen tune apply")
+    tune_show.show(out, "self", settings.advise({settings.SYNACK: 2}), [], [], "halfopen tune apply")
     first, *rest = lines(out)
     assert first == "Nothing to change: every setting is as it should be"
     assert not any(line.startswith("Next") for line in rest)
