@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from halfopen.core import settings
-from run import document, halfopen, in_a_mount_namespace
+from run import document, halfopen, in_a_mount_namespace, one_line
 
 if TYPE_CHECKING:
     from halfopen.lab import Lab
@@ -58,6 +58,7 @@ def test_a_setting_that_cannot_be_read_is_said(lab: Lab) -> None:
     # Reading the start of a process's memory is an I/O error, for root too.
     enter = f"nsenter --net={lab.server.netns_path}"
     hide = f"{enter} mount --bind /proc/self/mem /proc/sys/net/ipv4/tcp_abort_on_overflow"
+    blind = f"{enter} mount --bind /proc/self/mem /proc/sys/net/ipv4/tcp_synack_retries"
     where = ("--netns", lab.server.netns_path)
     done = in_a_mount_namespace(hide, "tune", "show", *where)
     assert done.returncode == 0
@@ -73,4 +74,6 @@ def test_a_setting_that_cannot_be_read_is_said(lab: Lab) -> None:
     done = in_a_mount_namespace(hide, "tune", "apply", "--yes", "--set", "tcp_abort_on_overflow=1", *where)
     assert done.returncode != 0
     assert done.stderr.startswith(f"halfopen: reading {settings.ABORT} ")
+    done = in_a_mount_namespace(blind, "tune", "apply", "--yes", "--release-time", "7s", *where)
+    assert one_line(done, 1).startswith(f"halfopen: reading {settings.SYNACK} failed")
     assert halfopen("tune", "undo", "--all").returncode == 0

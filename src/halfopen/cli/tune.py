@@ -166,6 +166,8 @@ def apply(
     return_overdue()
     values, unread = tune.look(ns, settings.KEYS)
     settings.must_be_there({**values, **dict.fromkeys(unread, 0)}, goals)
+    for key in settings.serving(goals) & unread.keys():
+        raise unread[key]
     wanted = settings.changes(values, goals, asked, chosen)
     if persist:
         kept = () if asked or not goals.empty else {*tune_persist.in_force(ns), *chosen}
