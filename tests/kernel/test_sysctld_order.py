@@ -57,9 +57,6 @@ def draw():
             elif chance.random() < 0.15:
                 os.symlink("/dev/null", path)
                 continue
-            elif chance.random() < 0.1:
-                os.symlink("/nowhere", path)
-                continue
             elif name == "99-sysctl.conf" and chance.random() < 0.5:
                 os.symlink("/etc/sysctl.conf", path)
                 continue

@@ -64,6 +64,7 @@ def live(machine: Machine) -> list[int]:
     return [c.id for c in Journal(str(machine.state)).look().live()]
 
 
+@pytest.mark.slow
 def test_killed_at_every_step_with_files_in_the_mix(machine: Machine) -> None:
     chance = random.Random(4)
     before, files = held(machine), machine.files()
