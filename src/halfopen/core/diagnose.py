@@ -144,8 +144,8 @@ def _accept_queue(model: Model, view: ListenerView) -> list[Finding]:
         Finding(
             "accept-queue-full",
             Level.CRITICAL,
-            f"{state}: {who} does not accept{look}, so handshakes cannot finish; releasing half-open ones will not "
-            "help, a longer queue does if it is only slow",
+            f"{state}: {who} does not accept, so handshakes cannot finish; releasing half-open ones will not help, "
+            f"a longer queue does if it is only slow{look}",
             _longer_queues(model, view),
         )
     ]

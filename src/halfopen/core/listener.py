@@ -142,17 +142,17 @@ def _plan_one(s: Running, key: str, asked: int, somaxconn: int | None, synack_re
 
 def _plan_backlog(s: Running, asked: int, somaxconn: int | None) -> Planned:
     if asked == s.backlog:
-        return Planned(s.socket, BACKLOG, s.backlog, asked, asked, f"each of the two queues holds {asked:,}")
+        return Planned(s.socket, BACKLOG, s.backlog, asked, asked, f"each of the two queues holds {asked}")
     if somaxconn is not None and s.backlog > somaxconn:
         least = max(s.backlog, asked)
         raise HalfopenError(
             "somaxconn",
-            f"{s.name} has a backlog of {s.backlog:,}, more than somaxconn = {somaxconn:,} would let it have again",
+            f"{s.name} has a backlog of {s.backlog}, more than somaxconn = {somaxconn} would let it have again",
             hint=f"first halfopen tune apply --set somaxconn={least}",
         )
     new = asked if somaxconn is None else min(asked, somaxconn)
-    why = "" if new == asked else f"somaxconn = {somaxconn:,} lets no listener have {asked:,}"
-    return Planned(s.socket, BACKLOG, s.backlog, asked, new, f"each of the two queues holds {new:,}", why)
+    why = "" if new == asked else f"somaxconn = {somaxconn} lets no listener have {asked}"
+    return Planned(s.socket, BACKLOG, s.backlog, asked, new, f"each of the two queues holds {new}", why)
 
 
 def deferring(seconds: int) -> str:

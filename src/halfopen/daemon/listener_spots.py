@@ -60,7 +60,7 @@ class Listeners:
         if limit is not None and backlog > limit:
             raise HalfopenError(
                 "somaxconn",
-                f"somaxconn = {limit:,} lets no listener have a backlog of {backlog:,}",
+                f"somaxconn = {limit} lets no listener have a backlog of {backlog}",
                 hint=f"first halfopen tune apply --set somaxconn={backlog}",
             )
 

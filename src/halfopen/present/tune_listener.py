@@ -47,8 +47,8 @@ def _show_group(
     size = f", {len(group)} sockets" if len(group) > 1 else ""
     out.print(f"{first.name}{_where(netns)}{size}: half-open connections are released after {release}")
     table = grid()
-    limit = "" if somaxconn is None else f"; somaxconn allows {somaxconn:,}"
-    backlog = _one(f"{s.backlog:,}" for s in group)
+    limit = "" if somaxconn is None else f"; somaxconn allows {somaxconn}"
+    backlog = _one(str(s.backlog) for s in group)
     table.add_row(
         "  backlog", backlog, f"each of {'their' if len(group) > 1 else 'its'} two queues holds so many{limit}"
     )

@@ -14,8 +14,11 @@ from rich.console import Console
 from halfopen.core import settings
 from halfopen.core.errors import NotPermitted
 from halfopen.core.journal import Began, Ledger, Listener, Now, Place, Then
+from halfopen.core.listener import Running, Wishes
+from halfopen.core.listener import plan as planned
+from halfopen.core.sample import Process
 from halfopen.core.sysctld import Override
-from halfopen.present import tune, tune_log, tune_show
+from halfopen.present import tune, tune_listener, tune_log, tune_show
 from halfopen.present.tune import Row
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -23,6 +26,7 @@ PLACE = Place("boot", 7, 1, "/run/netns/web", "web")
 VALUES = {settings.SYNACK: 5, settings.COOKIES: 1, settings.SOMAXCONN: 4096}
 LISTENER = Listener(2, "192.0.2.1", 8080, 77, 99)
 ON_LISTENER = Row("listener.backlog", 4, 512, "done", id=3, netns="web", listener=LISTENER)
+RUNNING = Running(LISTENER, 128, 0, None, 0, processes=(Process(1, "web", "web.service", "0123456789ab"),))
 ROW = Row(settings.SYNACK, 5, 2, "done", "because", "", 1, "web")
 FILE = "/etc/sysctl.d/60-halfopen.conf"
 OVERRIDES = [
@@ -48,6 +52,7 @@ def documents() -> dict[str, Any]:
         tune_show.document("self", 7, settings.advise(VALUES), cures, [SOCKET], UNREAD),
         tune.apply_document("self", [ROW, ON_LISTENER], [ROW], False, 9.0, "child", [SOCKET], OVERRIDES, ["note"]),
         tune.undo_document([ROW, ON_LISTENER], [ROW]),
+        tune_listener.document("self", [RUNNING], 4096, 5, [ON_LISTENER], [ROW], False, 9.0, "child"),
         tune_log.document("/x", changes()),
     ]
     return {document["schema"]: document for document in made}
@@ -190,9 +195,58 @@ def test_the_log_says_what_is_in_force(out: Console) -> None:
     assert last == "Undo  halfopen tune undo --all"
 
 
+def group() -> list[Running]:
+    return [Running(Listener(2, "0.0.0.0", 443, n, n), 128, 0, None, 0) for n in (1, 2, 3)]
+
+
+def test_a_group_of_sockets_is_one(out: Console) -> None:
+    tune_listener.show(out, "self", group(), 4096, 5, " --netns web")
+    first, backlog, *_, last = lines(out)
+    assert first == ":443, 3 sockets: half-open connections are released after 63 s"
+    assert backlog.split()[:2] == ["backlog", "128"]
+    assert last == "Next  halfopen tune listener :443 --backlog 4096 --release-time 7s --netns web"
+
+
+def test_a_listener_that_cannot_be_read_says_why(out: Console) -> None:
+    problem = NotPermitted("reaching into web (pid 7) needs CAP_SYS_PTRACE", hint="run as root (sudo)")
+    tune_listener.show(out, "self", [Running(LISTENER, 4096, 0, None, 0, problem=problem)], 4096, 2, "")
+    first, _, retries, *_ = lines(out)
+    assert first.startswith("192.0.2.1:8080: ")
+    assert retries.split(maxsplit=2)[2] == problem.line()
+
+
+def test_what_is_in_the_way_comes_first(out: Console) -> None:
+    tune_listener.plan(out, "self", planned(group(), Wishes(backlog=512), 256, 5), "halfopen tune apply")
+    first, row, last = lines(out)
+    assert first == "1 option of 3 sockets on :443 to change"
+    assert row.split()[:5] == [":443", "backlog", "128", "→", "256"]
+    assert last == "First  halfopen tune apply"
+
+
+def test_what_was_changed_on_a_group(out: Console) -> None:
+    rows = [
+        Row(p.key, p.old, p.new, "done", p.reason, p.why, n, "self", p.socket)
+        for n, p in enumerate(planned(group(), Wishes(retries=2, defer_accept_s=5), 256, 5), 1)
+    ]
+    tune_listener.changed(out, "self", rows, None, "", None)
+    first, one, two, last = lines(out)
+    assert first == "2 options of 3 sockets on :443 changed"
+    assert one.split()[:6] == ["1-3", ":443", "retries", "not", "set", "→"]
+    assert "off → 7 s" in two
+    assert last == "Undo  halfopen tune undo 1 2 3 4 5 6"
+
+
+def test_listeners_that_override_are_named(out: Console) -> None:
+    tune.applied(out, "web", [ROW], None, "", [SOCKET])
+    *_, not_on, also, _ = lines(out)
+    assert not_on == "Not on :443, whose own TCP_SYNCNT = 3 overrides it"
+    assert also == "Also  halfopen tune listener :443 --retries 2 --netns web"
+
+
 def test_every_old_cure_has_a_test_that_is_there() -> None:
     text = (ROOT / "docs/settings.md").read_text(encoding="utf-8")
-    tests = (ROOT / "tests/kernel/test_tune.py").read_text(encoding="utf-8")
+    files = [ROOT / f"tests/kernel/{name}.py" for name in ("test_tune", "test_tune_listener")]
+    tests = "".join(path.read_text(encoding="utf-8") for path in files)
     named = re.findall(r"`(test_\w+)`", text)
     assert len(named) > 6
     assert [name for name in named if f"def {name}(" not in tests] == []
