@@ -139,6 +139,7 @@ class Then(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="e
 
     instead: the number that stands, or is about to stand, for "nothing is set" where the kernel cannot go back to that
     (TCP_SYNCNT). With a final state that was reached before: another number stands there now, or (None) none any more.
+    place: where it is in force from now on, after a boot (core.boots).
     """
 
     id: _Id
@@ -147,6 +148,7 @@ class Then(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="e
     value: _Value | None = None
     why: _Text = ""
     instead: _Value | None = None
+    place: Place | None = None
 
 
 Record = Began | Then
@@ -243,10 +245,11 @@ class Ledger:
             self._begin(record)
             return
         change = self.changes.get(record.id)
-        again = change is not None and record.state == change.state
+        moved = change is not None and change.state == record.state == "done" and record.place is not None
+        again = change is not None and record.state == change.state and not moved
         if (
             change is None
-            or record.state not in FOLLOWS[change.state]
+            or (record.state not in FOLLOWS[change.state] and not moved)
             or (again and change.spot.identity not in self.instead)
         ):
             state = "begun" if change is None else change.state
@@ -256,7 +259,10 @@ class Ledger:
         value = change.value
         if change.state == "begun" and record.state == "done" and record.value is not None:
             value = record.value
-        self.changes[record.id] = replace(change, state=record.state, value=value, time_s=record.time_s, why=record.why)
+        began = msgspec.structs.replace(change.began, place=record.place) if record.place else change.began
+        self.changes[record.id] = replace(
+            change, began=began, state=record.state, value=value, time_s=record.time_s, why=record.why
+        )
         if record.instead is not None:
             self._stand(change.spot, record.instead)
         elif again or record.state in ("done", "left", "gone"):

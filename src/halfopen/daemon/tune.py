@@ -18,6 +18,7 @@ from halfopen.act.journal import Journal
 from halfopen.core.errors import HalfopenError, UnknownTarget, Unsupported, UsageError
 from halfopen.core.journal import Change, Now, Spot
 from halfopen.core.settings import Wanted
+from halfopen.daemon import tune_persist
 from halfopen.daemon.tune_session import Applied, Session, Todo, Undone
 from halfopen.daemon.tune_spots import Spots, own
 from halfopen.kernel import place as places
@@ -53,23 +54,48 @@ def opened(ns: Netns) -> Iterator[int]:
         os.close(fd)
 
 
-def read(ns: Netns, keys: Iterable[str]) -> dict[str, int]:
-    """The values of those of `keys` that the namespace has. Raises: UnknownTarget, NotPermitted, KernelError."""
+def look(ns: Netns, keys: Iterable[str]) -> tuple[dict[str, int], dict[str, HalfopenError]]:
+    """The values of those of `keys` that the namespace has, and why others could not be read.
 
-    def look() -> dict[str, int]:
-        return {key: value for key in keys if (value := sysctl.read(key)) is not None}
+    Raises: UnknownTarget, NotPermitted when the namespace cannot be entered.
+    """
+    unread: dict[str, HalfopenError] = {}
+
+    def one(key: str) -> int | None:
+        try:
+            return sysctl.read(key)
+        except HalfopenError as e:
+            unread[key] = e
+            return None
 
     with opened(ns) as fd:
-        return run_in(None if own(fd) else fd, look)
+        values = run_in(None if own(fd) else fd, lambda: {key: v for key in keys if (v := one(key)) is not None})
+    return values, unread
 
 
-def apply(wanted: Sequence[Wanted], ns: Netns, *, for_s: float | None = None, directory: str | None = None) -> Result:
+def read(ns: Netns, keys: Iterable[str]) -> dict[str, int]:
+    """The values of those of `keys` that the namespace has. Raises: UnknownTarget, NotPermitted, KernelError."""
+    values, unread = look(ns, keys)
+    for e in unread.values():
+        raise e
+    return values
+
+
+def apply(
+    wanted: Sequence[Wanted],
+    ns: Netns,
+    *,
+    for_s: float | None = None,
+    persist: bool = False,
+    directory: str | None = None,
+) -> Result:
     """Set each wanted value that is not so already; all of them, but for those the kernel refuses, or none.
 
-    for_s: undo them after so many seconds. directory: of the journal.
+    for_s: undo them after so many seconds. persist: keep them in our file of sysctl.d too, also those that are so
+    already. directory: of the journal.
 
-    Raises: Unsupported for a setting that is not there, NotPermitted, JournalError, KernelError; nothing is changed
-    then.
+    Raises: Unsupported for a setting that is not there, UsageError, NotPermitted, JournalError, KernelError,
+    FileError; nothing is changed then.
     """
     keys = [w.key for w in wanted]
     if len(set(keys)) != len(keys):
@@ -79,6 +105,10 @@ def apply(wanted: Sequence[Wanted], ns: Netns, *, for_s: float | None = None, di
         session.spots.spaces.put(place, fd)
         session.tidy()
         todo = [_todo(session, w, Spot(place, w.key)) for w in wanted]
+        if persist:
+            tune_persist.must_be_possible(ns, fd, for_s)
+            # Behind the others: what the kernel refuses is not kept.
+            todo += tune_persist.entries(session, todo)
         done = session.carry_out(todo, for_s, fd)
         return Result(ns.name, done.applied, [], session.overdue, done.until_s, done.returns_by)
 

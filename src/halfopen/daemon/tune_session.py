@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import time
 from collections.abc import Container, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Final, Literal
 
+from halfopen.act import sysctld
 from halfopen.act.audit import who
 from halfopen.act.journal import Journal, step
+from halfopen.core import boots
 from halfopen.core import journal as core
 from halfopen.core.errors import HalfopenError, Refused, UnknownTarget
-from halfopen.core.journal import Began, Change, Ledger, Spot, Then
+from halfopen.core.journal import Began, Change, Ledger, Place, Spot, Then
 from halfopen.daemon import tune_timer
 from halfopen.daemon.tune_spots import Spots
 from halfopen.kernel import place as places
@@ -121,9 +124,7 @@ class Session:
         before = self.ledger.live()
         for change in before:
             try:
-                if change.began.place.boot_id != boot and not change.spot.lasting:
-                    self.record(change, "gone", why="the machine was booted since")
-                elif change.state != "done":
+                if change.state != "done" and (change.began.place.boot_id == boot or change.spot.lasting):
                     self._settle(change)
             except UnknownTarget as e:
                 self.record(change, "gone", why=e.message)
@@ -132,10 +133,25 @@ class Session:
             except HalfopenError:
                 # Not to be reached from here; whoever asks for this very change is told why.
                 continue
+        self._after_boot(boot)
         self._settled = {c.id for c in before if not self.ledger.changes[c.id].live}
         self.overdue = self.undo_all([c.id for c in self.ledger.overdue(time.time()) if c.id not in asked])
 
+    def _after_boot(self, boot: str) -> None:
+        """Settle the changes of other boots, see core.boots."""
+        keys = boots.keys_to_look_at(self.ledger, boot)
+        here: Place | None = None
+        values: dict[str, int | None] = {}
+        if keys:
+            # Where that is refused, they stay open: whoever asks for them is told why.
+            with suppress(HalfopenError):
+                here = places.booted()
+                values = {key: self.spots.read(Spot(here, key)) for key in keys}
+        self.journal.append(boots.after(self.ledger, time.time(), boot, here, values))
+
     def _settle(self, change: Change) -> None:
+        if change.spot.lasting:
+            sysctld.clean()
         current = self.read(change.spot)
         if found := core.resolve(self.ledger, change, current):
             self.record(change, found.state, current, found.why)
@@ -205,7 +221,7 @@ class Session:
             for b in begun:
                 # Before the write: whatever interrupts it, the value is looked at on the way back.
                 written.append(b)
-                done.append(self._write_one(b))
+                done.append(self._write_one(b, done))
                 step("apply.written")
             self.journal.append(
                 [
@@ -220,7 +236,9 @@ class Session:
         step("apply.done")
         return done
 
-    def _write_one(self, b: Began) -> Applied:
+    def _write_one(self, b: Began, before: Sequence[Applied]) -> Applied:
+        if b.spot.lasting and any(a.key == b.key and a.state == "refused" for a in before):
+            return Applied(b.spot, b.old, b.new, b.old, "refused", why="what the kernel refuses is not kept", id=b.id)
         try:
             held = self.spots.write(b.spot, b.new)
         except Refused as e:
@@ -245,10 +263,12 @@ class Session:
 
     def undo_all(self, ids: Iterable[int]) -> list[Undone]:
         """Undo these changes, whatever their state; what became of them, by id."""
-        # Settings first: what somaxconn lets a listener have, and what stands for an unset TCP_SYNCNT, follow from
-        # them. Of one spot the lower ones first: they write nothing, and the topmost goes straight to where it ends.
-        order = sorted(ids, key=lambda id: (self.ledger.changes[id].spot.listener is not None, id))
-        undone = [self._undo(self.ledger.changes[id]) for id in order]
+        # Lines of the file first: should the machine go down in between, it does not set again what was undone.
+        # Listeners last: what somaxconn lets one have, and what stands for an unset TCP_SYNCNT, follow from settings.
+        # Of one spot the lower ones first: they write nothing, and the topmost goes straight to where it ends.
+        changes = (self.ledger.changes[id] for id in ids)
+        order = sorted(changes, key=lambda c: (not c.spot.lasting, c.spot.listener is not None, c.id))
+        undone = [self._undo(c) for c in order]
         self._follow()
         return sorted(undone, key=lambda u: u.change.id)
 
@@ -273,6 +293,17 @@ class Session:
         step("undo.undone")
         return Undone(change, state, value, wrote, why)
 
+    def _stays(self, change: Change) -> str:
+        """What to say of an entry whose value a boot has set and that nothing in the journal leads back from."""
+        if not change.spot.lasting or change.began.place.boot_id == places.boot_id():
+            return ""
+        with suppress(HalfopenError):
+            running = Spot(places.booted(), change.began.key)
+            if not self.ledger.stack(running) and self.spots.read(running) == change.value:
+                key = change.began.key.rpartition(".")[2]
+                return f"the running value stays {change.value}: halfopen tune apply --set {key}=VALUE changes it"
+        return ""
+
     def _write_undo(self, change: Change, to: int | None) -> Undone:
         try:
             instead = self.spots.instead(change.spot, to)
@@ -288,7 +319,7 @@ class Session:
             return Undone(change, "failed", change.value, why=e.message, error=e)
         step("undo.written")
         try:
-            why = "" if held == to else f"the kernel made {core.shown(held)} of {core.shown(to)}"
+            why = self._stays(change) if held == to else f"the kernel made {core.shown(held)} of {core.shown(to)}"
             if instead is not None and held == instead:
                 why = STANDS.format(held)
             return self._end(change, "undone", held, why, wrote=True)

@@ -6,8 +6,8 @@ import os
 from collections.abc import Callable, Container
 from typing import Protocol, TypeVar
 
-from halfopen.act import sysctl
-from halfopen.core.errors import UnknownTarget
+from halfopen.act import sysctl, sysctld
+from halfopen.core.errors import UnknownTarget, Unsupported
 from halfopen.core.journal import Place, Spot
 from halfopen.kernel import place as places
 from halfopen.kernel.netns import SELF, run_in
@@ -99,16 +99,42 @@ class Settings:
         return self._spaces.run(spot.place, lambda: sysctl.write(spot.key, value))
 
 
+class Files:
+    """Lines of our file of sysctl.d."""
+
+    def read(self, spot: Spot, ours: Container[int | None]) -> int | None:
+        self._must_be_ours(spot)
+        try:
+            return sysctld.read(spot.key)
+        except Unsupported:
+            return None
+
+    def instead(self, spot: Spot, value: int | None) -> int | None:
+        return None
+
+    def write(self, spot: Spot, value: int | None) -> int | None:
+        self._must_be_ours(spot)
+        return sysctld.write(spot.key, value)
+
+    def _must_be_ours(self, spot: Spot) -> None:
+        # A journal may come from elsewhere; no other file is touched on its word.
+        if spot.file != sysctld.path():
+            raise UnknownTarget(f"{spot.file} is not the file that halfopen keeps here")
+
+
 class Spots:
     """Reads and writes spots of every kind. Close it: it holds descriptors."""
 
     def __init__(self) -> None:
         self.spaces = Spaces()
         self._settings = Settings(self.spaces)
+        self._files = Files()
         self._listeners: Backend | None = None
 
     def _of(self, spot: Spot) -> Backend:
         """What reads and writes this kind of spot: told by `spot.file` and `spot.listener`, else a setting."""
+        if spot.file is not None:
+            return self._files
         if spot.listener is None:
             return self._settings
         if self._listeners is None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from rich.console import Console
@@ -11,8 +11,9 @@ from rich.table import Table
 
 from halfopen.core.journal import Listener, shown
 from halfopen.core.listener import DEFER, standing_retries
-from halfopen.core.settings import SYNACK, Advice, Cure, Wanted
-from halfopen.core.units import endpoint_text, listener_text, netns_words, plural, printable, show_duration
+from halfopen.core.settings import SYNACK
+from halfopen.core.sysctld import Override
+from halfopen.core.units import listener_text, netns_words, plural, printable, show_duration
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,119 +77,50 @@ def listener_fields(listener: Listener | None) -> dict[str, Any] | None:
 
 
 def grid() -> Table:
-    """A table without lines, whose first column is never cut off."""
+    """A table without lines, whose first columns are never cut off."""
     table = Table.grid(padding=(0, 3, 0, 0))
     # A key that does not fit goes on in the next line: cut off, it could not be pasted.
-    table.add_column(overflow="fold")
+    for _ in range(3):
+        table.add_column(overflow="fold")
     return table
-
-
-# --- show -------------------------------------------------------------------------------------------------------------
-
-
-def show(
-    out: Console,
-    netns: str,
-    advices: Sequence[Advice],
-    cures: Sequence[tuple[Cure, int | None]],
-    listeners: Sequence[str],
-    command: str,
-) -> None:
-    """`tune show`; listeners: a line each."""
-    todo = [a for a in advices if a.recommended is not None]
-    where = "" if netns == "self" else f" in {printable(netns)}"
-    if todo:
-        out.print(f"{plural(len(todo), 'setting')}{where} should change: {', '.join(short(a.key) for a in todo)}")
-    else:
-        out.print(f"Nothing to change{where}: every setting is as it should be")
-    out.print()
-    table = grid()
-    for a in advices:
-        table.add_row(short(a.key), str(a.value), a.effect)
-        if a.recommended is not None:
-            table.add_row("", f"→ {a.recommended}", f"{a.reason}; costs: {a.cost}")
-    out.print(table)
-    if listeners:
-        out.print()
-        out.print("Listeners (halfopen tune listener [ADDR]:PORT changes one without a restart)")
-        for line in listeners:
-            out.print(f"  {line}", soft_wrap=True)
-    out.print()
-    out.print("No cure, though recommended")
-    table = grid()
-    for cure, value in cures:
-        table.add_row(f"  {short(cure.key)}", "not there" if value is None else str(value), cure.truth)
-    out.print(table)
-    if todo:
-        out.print()
-        out.print(f"Next  {command}", soft_wrap=True)
-
-
-def show_document(
-    netns: str,
-    inode: int,
-    advices: Sequence[Advice],
-    cures: Sequence[tuple[Cure, int | None]],
-    listeners: Sequence[Socket],
-) -> dict[str, Any]:
-    """`halfopen.tune-show/1`."""
-    return {
-        "schema": "halfopen.tune-show/1",
-        "netns": netns,
-        "netns_inode": inode,
-        "settings": [
-            {
-                "key": a.key,
-                "value": a.value,
-                "effect": a.effect,
-                "idle": a.idle,
-                "recommended": a.recommended,
-                "reason": a.reason,
-                "cost": a.cost,
-            }
-            for a in advices
-        ],
-        "listeners": [
-            {
-                "address": s.address,
-                "port": s.port,
-                "backlog": s.backlog,
-                "synack_retries": s.retries,
-                "defer_accept_s": s.deferred_s,
-            }
-            for s in listeners
-        ],
-        "no_cures": [{"key": c.key, "value": value, "truth": c.truth} for c, value in cures],
-    }
-
-
-def listener_lines(listeners: Sequence[Socket], somaxconn: int | None) -> list[str]:
-    """One line a listener, for `show`."""
-    lines = []
-    for s in listeners:
-        words = [endpoint_text(s.address, s.port), f"backlog {s.backlog:,}"]
-        if somaxconn is not None and s.backlog >= somaxconn:
-            words.append("(as much as somaxconn lets it)")
-        if s.retries:
-            words.append(f"TCP_SYNCNT {s.retries} overrides tcp_synack_retries")
-        if s.deferred_s:
-            words.append(f"TCP_DEFER_ACCEPT: waits {show_duration(s.deferred_s)} for data")
-        lines.append("  ".join(words))
-    return lines
 
 
 # --- apply and undo ---------------------------------------------------------------------------------------------------
 
 
-def plan(out: Console, netns: str, wanted: Sequence[Wanted], values: dict[str, int]) -> None:
+def plan(
+    out: Console, netns: str, rows: Sequence[Row], overrides: Sequence[Override] = (), notes: Sequence[str] = ()
+) -> None:
     """What `apply` is about to do, or would with --dry-run."""
-    todo = [w for w in wanted if values.get(w.key) != w.value]
+    todo = [r for r in rows if r.state == "wanted"]
     where = "" if netns == "self" else f" in {printable(netns)}"
     if not todo:
         out.print(f"Nothing to change{where}: all is so already")
-        return
-    out.print(f"{plural(len(todo), 'setting')} to change{where}")
-    _rows(out, [Row(w.key, values[w.key], w.value, "", w.reason) for w in todo])
+    else:
+        out.print(f"{_count(todo)} to change{where}")
+        _rows(out, [replace(r, state="") for r in todo])
+    _warn(out, overrides, notes)
+
+
+def _count(rows: Sequence[Row]) -> str:
+    """`2 settings`, `1 setting and 1 entry of /etc/sysctl.d/60-halfopen.conf`."""
+    entries = [r for r in rows if r.file is not None]
+    running = len(rows) - len(entries)
+    words = [plural(running, "setting")] if running else []
+    if entries:
+        words.append(f"{plural(len(entries), 'entry', 'entries')} of {printable(entries[0].file or '')}")
+    return " and ".join(words)
+
+
+def _warn(out: Console, overrides: Sequence[Override], notes: Sequence[str]) -> None:
+    for o in overrides:
+        what = "leaves it out" if o.value is None else f"sets it to {printable(o.value)}"
+        when = "" if o.at_boot else ", when sysctl --system is run"
+        out.print(
+            f"Overridden  {short(o.key)}: {printable(o.path)}:{o.line} is read later and {what}{when}", soft_wrap=True
+        )
+    for note in notes:
+        out.print(f"Note  {printable(note)}", soft_wrap=True)
 
 
 def _rows(out: Console, rows: Sequence[Row]) -> None:
@@ -201,7 +133,14 @@ def _rows(out: Console, rows: Sequence[Row]) -> None:
 
 
 def applied(
-    out: Console, netns: str, rows: Sequence[Row], for_s: float | None, returns_by: str, not_on: Sequence[Socket] = ()
+    out: Console,
+    netns: str,
+    rows: Sequence[Row],
+    for_s: float | None,
+    returns_by: str,
+    not_on: Sequence[Socket] = (),
+    overrides: Sequence[Override] = (),
+    notes: Sequence[str] = (),
 ) -> None:
     """What `apply` did. not_on: listeners whose own TCP_SYNCNT keeps tcp_synack_retries from them."""
     changed = [r for r in rows if r.changed]
@@ -211,14 +150,15 @@ def applied(
     if not changed:
         out.print(f"Nothing was changed{where}{more or ': all is so already'}")
     else:
-        out.print(f"{plural(len(changed), 'setting')} changed{where}{more}")
-    shown = [r for r in rows if r.state != "already"]
-    if shown:
-        _rows(out, shown)
+        out.print(f"{_count(changed)} changed{where}{more}")
+    rest = [r for r in rows if r.state != "already"]
+    if rest:
+        _rows(out, rest)
     for s in not_on:
         name, here = listener_text(s.address, s.port), netns_words(netns)
         out.print(f"Not on {name}, whose own TCP_SYNCNT = {s.retries} overrides it", soft_wrap=True)
         out.print(f"Also  halfopen tune listener {name} --retries {_synack(rows)}{here}", soft_wrap=True)
+    _warn(out, overrides, notes)
     if changed and for_s is not None:
         returns(out, for_s, returns_by)
     if changed:
@@ -329,6 +269,8 @@ def apply_document(
     until_s: float | None,
     returns_by: str,
     not_on: Sequence[Socket] = (),
+    overrides: Sequence[Override] = (),
+    notes: Sequence[str] = (),
 ) -> dict[str, Any]:
     """`halfopen.tune-apply/1`."""
     return {
@@ -339,6 +281,10 @@ def apply_document(
         "returns_by": returns_by or None,
         "changes": [row_fields(r) for r in rows],
         "overridden_on": [{"address": s.address, "port": s.port, "synack_retries": s.retries} for s in not_on],
+        "overrides": [
+            {"key": o.key, "value": o.value, "path": o.path, "line": o.line, "at_boot": o.at_boot} for o in overrides
+        ],
+        "notes": list(notes),
         "overdue": [row_fields(r) for r in overdue],
     }
 

@@ -17,8 +17,8 @@ from halfopen.core.journal import Began, Ledger, Listener, Now, Place, Then
 from halfopen.core.listener import Running, Wishes
 from halfopen.core.listener import plan as planned
 from halfopen.core.sample import Process
-from halfopen.core.settings import Wanted
-from halfopen.present import tune, tune_listener, tune_log
+from halfopen.core.sysctld import Override
+from halfopen.present import tune, tune_listener, tune_log, tune_show
 from halfopen.present.tune import Row
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -28,6 +28,12 @@ LISTENER = Listener(2, "192.0.2.1", 8080, 77, 99)
 ON_LISTENER = Row("listener.backlog", 4, 512, "done", id=3, netns="web", listener=LISTENER)
 RUNNING = Running(LISTENER, 128, 0, None, 0, processes=(Process(1, "web", "web.service", "0123456789ab"),))
 ROW = Row(settings.SYNACK, 5, 2, "done", "because", "", 1, "web")
+FILE = "/etc/sysctl.d/60-halfopen.conf"
+OVERRIDES = [
+    Override(settings.SYNACK, "5", "/etc/sysctl.d/99-x.conf", 3),
+    Override(settings.SYNACK, None, "/etc/sysctl.conf", 1, at_boot=False),
+]
+UNREAD = {settings.ABORT: NotPermitted("reading it is refused", hint="run as root")}
 SOCKET = tune.Socket("::", 443, 4096, 3, 5)
 
 
@@ -43,8 +49,8 @@ def changes() -> list[Any]:
 def documents() -> dict[str, Any]:
     cures = [(settings.FALSE_CURES[0], None)]
     made = [
-        tune.show_document("self", 7, settings.advise(VALUES), cures, [SOCKET]),
-        tune.apply_document("self", [ROW, ON_LISTENER], [ROW], False, 9.0, "child", [SOCKET]),
+        tune_show.document("self", 7, settings.advise(VALUES), cures, [SOCKET], UNREAD),
+        tune.apply_document("self", [ROW, ON_LISTENER], [ROW], False, 9.0, "child", [SOCKET], OVERRIDES, ["note"]),
         tune.undo_document([ROW, ON_LISTENER], [ROW]),
         tune_listener.document("self", [RUNNING], 4096, 5, [ON_LISTENER], [ROW], False, 9.0, "child"),
         tune_log.document("/x", changes()),
@@ -95,7 +101,9 @@ def _close(out: Console) -> Iterator[None]:
 
 
 def test_show_begins_with_the_answer_and_ends_with_the_command(out: Console) -> None:
-    tune.show(out, "web", settings.advise(VALUES), [], tune.listener_lines([SOCKET], 4096), "halfopen tune apply")
+    tune_show.show(
+        out, "web", settings.advise(VALUES), [], tune_show.listener_lines([SOCKET], 4096), "halfopen tune apply"
+    )
     first, *rest, last = lines(out)
     assert first == "1 setting in web should change: tcp_synack_retries"
     assert last == "Next  halfopen tune apply"
@@ -103,8 +111,16 @@ def test_show_begins_with_the_answer_and_ends_with_the_command(out: Console) -> 
     assert any("[::]:443" in line and "as much as somaxconn lets it" in line for line in rest)
 
 
+def test_what_could_not_be_read_is_said(out: Console) -> None:
+    tune_show.show(out, "self", settings.advise({settings.SYNACK: 2}), [], [], "halfopen tune apply", UNREAD)
+    first, *rest = lines(out)
+    assert first == "Nothing to change: every setting that was read is as it should be; 1 could not be read"
+    [row] = [line.split() for line in rest if "tcp_abort_on_overflow" in line]
+    assert row[1:] == ["?", "could", "not", "be", "read:", "reading", "it", "is", "refused;", "run", "as", "root"]
+
+
 def test_nothing_to_change_has_no_command(out: Console) -> None:
-    tune.show(out, "self", settings.advise({settings.SYNACK: 2}), [], [], "halfopen tune apply")
+    tune_show.show(out, "self", settings.advise({settings.SYNACK: 2}), [], [], "halfopen tune apply")
     first, *rest = lines(out)
     assert first == "Nothing to change: every setting is as it should be"
     assert not any(line.startswith("Next") for line in rest)
@@ -120,8 +136,31 @@ def test_apply_ends_with_the_undo(out: Console) -> None:
 
 
 def test_a_plan(out: Console) -> None:
-    tune.plan(out, "self", [Wanted(settings.SYNACK, 2, "because")], VALUES)
-    assert [line.split() for line in lines(out)][1] == ["tcp_synack_retries", "5", "→", "2", "because"]
+    rows = [
+        Row(settings.SYNACK, 5, 2, "wanted", "because"),
+        Row(settings.COOKIES, 1, 1, "already"),
+        Row(settings.SYNACK, None, 2, "wanted", "at boot", file=FILE),
+    ]
+    tune.plan(out, "self", rows, OVERRIDES, ["tuned runs"])
+    first, *_, last = lines(out)
+    assert first == f"1 setting and 1 entry of {FILE} to change"
+    out.clear()
+    tune.plan(out, "self", rows[1:2])
+    assert lines(out)[-1] == "Nothing to change: all is so already"
+    assert last == "Note  tuned runs"
+
+
+def test_who_overrides_an_entry_is_told(out: Console) -> None:
+    tune.applied(out, "self", [Row(settings.SYNACK, None, 2, "done", id=1, file=FILE)], None, "", [], OVERRIDES)
+    first, row, *rest, last = lines(out)
+    assert first == f"1 entry of {FILE} changed"
+    assert row.split() == ["1", "tcp_synack_retries", "in", "60-halfopen.conf", "not", "set", "→", "2", "done"]
+    start = "Overridden  tcp_synack_retries: /etc/sysctl"
+    assert rest == [
+        f"{start}.d/99-x.conf:3 is read later and sets it to 5",
+        f"{start}.conf:1 is read later and leaves it out, when sysctl --system is run",
+    ]
+    assert last == "Undo  halfopen tune undo 1"
 
 
 def test_undo_counts_what_became_of_it(out: Console) -> None:
