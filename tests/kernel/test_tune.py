@@ -21,14 +21,14 @@ import capabilities
 from halfopen.act import journal as act_journal
 from halfopen.act import sysctl
 from halfopen.core import settings
-from halfopen.core.errors import HalfopenError, NotPermitted
+from halfopen.core.errors import HalfopenError, NotPermitted, Refused
 from halfopen.core.journal import JournalError
 from halfopen.core.settings import Wanted
 from halfopen.daemon import tune
 from halfopen.kernel import netns, procfs
 from halfopen.kernel.netns import Netns, resolve
 from peers import until
-from run import environment, halfopen, one_line
+from run import environment, halfopen, in_a_mount_namespace, one_line
 
 if TYPE_CHECKING:
     from halfopen.lab import Lab
@@ -166,6 +166,32 @@ def test_abort_on_overflow_resets_clients(lab: Lab, on: int) -> None:
     slow.stop()
 
 
+def test_a_server_that_accepts_at_once_keeps_silent_clients_as_long(lab: Lab) -> None:
+    """Half-open connections wait for the client: a program that does nothing has them no longer than one that works."""
+    set_(lab, tcp_synack_retries=1)
+    sent = [
+        lab.client.half_open(lab.server.listen(8080), 1),
+        lab.client.half_open(lab.server.listen(8081, mode="never"), 1),
+    ]
+    gone: dict[int, float] = {}
+
+    def both_gone() -> bool:
+        for port, one in zip((8080, 8081), sent, strict=True):
+            if port not in gone and not lab.server.half_open(port):
+                gone[port] = time.monotonic() - float(one.sent_at_s[0])
+        return len(gone) == 2
+
+    lab.settle(2)
+    until(both_gone)
+    assert all(2.9 < seconds < 4.0 for seconds in gone.values())
+    # Only clients that do answer are kept half-open by it: their last ACK finds the accept queue full.
+    full = lab.server.listen(8082, backlog=1, mode="never")
+    lab.client.connect(full, 2)
+    slow = lab.client.slow(full, 2, delay_s=0.3)
+    until(lambda: counters(lab)["ListenOverflows"] > 0 or counters(lab)["TCPReqQFullDoCookies"] > 0)
+    slow.stop()
+
+
 def test_tcp_tw_recycle_is_gone_and_said_so(lab: Lab) -> None:
     shown = command("show", "--netns", lab.server.netns_path)
     assert {c["key"]: c["value"] for c in shown["no_cures"]}["net.ipv4.tcp_tw_recycle"] is None
@@ -235,19 +261,6 @@ def test_what_somebody_else_set_is_left_alone(lab: Lab) -> None:
 # --- refusals: one line, nothing half done ----------------------------------------------------------------------------
 
 
-def _in_a_mount_namespace(setup: str, *words: str) -> subprocess.CompletedProcess[str]:
-    script = f'{setup}; exec "$@"'
-    return subprocess.run(
-        ["unshare", "--mount", "sh", "-ec", script, "sh", sys.executable, "-m", "halfopen", *words],
-        env=environment(),
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-
-
 _READ_ONLY = "mount --bind /proc/sys /proc/sys; mount -o remount,bind,ro /proc/sys"
 
 
@@ -255,11 +268,11 @@ _READ_ONLY = "mount --bind /proc/sys /proc/sys; mount -o remount,bind,ro /proc/s
 def test_a_read_only_proc_sys(lab: Lab) -> None:
     before = values(lab)
     words = ("tune", "apply", "--yes", "--netns", lab.server.netns_path)
-    assert "mounted read-only" in one_line(_in_a_mount_namespace(_READ_ONLY, *words), 3)
+    assert "mounted read-only" in one_line(in_a_mount_namespace(_READ_ONLY, *words), 3)
     assert values(lab) == before
     assert states() == ["refused"]
     set_(lab, tcp_synack_retries=2)
-    assert "mounted read-only" in one_line(_in_a_mount_namespace(_READ_ONLY, "tune", "undo", "--all"), 3)
+    assert "mounted read-only" in one_line(in_a_mount_namespace(_READ_ONLY, "tune", "undo", "--all"), 3)
     assert states() == ["refused", "done"]
     assert halfopen("tune", "undo", "--all").returncode == 0
     assert values(lab) == before
@@ -270,7 +283,7 @@ def test_a_full_disk(lab: Lab, state: Path) -> None:
     before = values(lab)
     state.mkdir()
     full = f"mount -t tmpfs -o size=4k none {state}; head -c 4096 /dev/zero > {state}/all"
-    done = _in_a_mount_namespace(full, "tune", "apply", "--yes", "--netns", lab.server.netns_path)
+    done = in_a_mount_namespace(full, "tune", "apply", "--yes", "--netns", lab.server.netns_path)
     assert "No space left on device" in one_line(done, 1)
     assert values(lab) == before
 
@@ -397,7 +410,7 @@ def test_a_journal_that_others_may_write_or_that_is_none(lab: Lab, state: Path) 
 
 
 def test_errors_of_the_kernel_are_told_apart(monkeypatch: pytest.MonkeyPatch) -> None:
-    for code, kind in ((errno.EROFS, NotPermitted), (errno.EACCES, NotPermitted), (errno.EINVAL, sysctl.Refused)):
+    for code, kind in ((errno.EROFS, NotPermitted), (errno.EACCES, NotPermitted), (errno.EINVAL, Refused)):
 
         def refuse(*_: object, code: int = code) -> int:
             raise OSError(code, os.strerror(code))

@@ -6,20 +6,23 @@ import json
 import os
 import random
 import signal
+import socket
 import stat
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from halfopen.core import settings
+from halfopen.core.listener import Wishes
 from halfopen.core.settings import Wanted
-from halfopen.daemon import tune, tune_timer
+from halfopen.daemon import tune, tune_listener, tune_timer
 from halfopen.kernel import netns
-from halfopen.kernel.netns import resolve
+from halfopen.kernel.netns import resolve, run_in
 from peers import until
 from run import SRC, environment, halfopen
 
@@ -28,19 +31,22 @@ if TYPE_CHECKING:
 
 RUNS = 200
 KEYS = (settings.SYNACK, settings.COOKIES, settings.ABORT)
+OPTIONS = ("backlog", "retries", "defer_accept_s")
+RETRIES = "listener.retries"
 # Every place where a command can die; `torn` dies with half of a record written.
 STEPS = [
     *("apply.begun", "apply.written:1", "apply.written:2", "apply.done"),
     *("undo.undoing:1", "undo.undoing:2", "undo.written:1", "undo.written:2", "undo.undone:1", "undo.undone:2"),
-    *("torn:1", "torn:2"),
+    *("torn:1", "torn:2", "follow.recorded"),
 ]
 
 # Forks one process for each job: a process of its own to kill, and no start-up to wait for.
 _FORKER = """
 import json, os, signal, sys
 from halfopen.act import journal
+from halfopen.core.listener import Wishes
 from halfopen.core.settings import Wanted
-from halfopen.daemon import tune
+from halfopen.daemon import tune, tune_listener
 from halfopen.kernel.netns import resolve
 
 write = journal._write
@@ -64,6 +70,8 @@ for line in sys.stdin:
             os.environ[journal.CRASH] = job["crash"]
             if "wanted" in job:
                 tune.apply([Wanted(k, v, "test") for k, v in job["wanted"].items()], resolve(job["netns"]))
+            elif "wishes" in job:
+                tune_listener.change(resolve(job["netns"]), None, 8080, Wishes(**job["wishes"]))
             else:
                 tune.undo(job["ids"])
             code = 0
@@ -113,55 +121,121 @@ def held(path: str) -> dict[str, int]:
 
 
 def in_force(before: dict[str, int]) -> dict[str, int]:
-    """What the journal says the kernel holds."""
+    """What the journal says is so."""
     said = dict(before)
     for change, _ in tune.log()[1]:
         if change.live:
             assert change.state == "done", change
+            assert change.value is not None
             said[change.began.key] = change.value
     return said
 
 
-def test_killed_at_every_step(space: str, state: Path, job: Callable[..., int]) -> None:
-    chance = random.Random(4)
-    before = held(space)
-    killed = dict.fromkeys(STEPS, 0)
-    ns = resolve(space)
+class World:
+    """A namespace with a listener, commands that change either at random, and what is so."""
 
-    def apply(crash: str = "") -> int:
-        # Two settings at least, each to another value than it has.
-        now = held(space)
-        keys = chance.sample(KEYS, chance.randint(2, 3))
-        wanted = {key: chance.choice([v for v in range(3) if v != now[key]]) for key in keys}
+    def __init__(self, path: str, job: Callable[..., int]) -> None:
+        self.ns = resolve(path)
+        self.path = path
+        self.job = job
+        self.chance = random.Random(4)
+
+    def held(self) -> dict[str, int]:
+        """Settings, and options of the listener: of TCP_SYNCNT what it comes to, as it cannot be unset."""
+        looked = tune_listener.look(self.ns, None, 8080)
+        [one] = looked.sockets
+        assert one.problem is None
+        retries = looked.synack_retries if one.retries is None else one.retries
+        options = {"listener.backlog": one.backlog, "listener.defer_accept": one.defer_accept_s, RETRIES: retries}
+        return {**held(self.path), **options}
+
+    def said(self, before: dict[str, int]) -> dict[str, int]:
+        """What the journal says is so."""
+        said = in_force(before)
+        if not any(c.live and c.began.key == RETRIES for c, _ in tune.log()[1]):
+            said[RETRIES] = said[settings.SYNACK]
+        return said
+
+    def apply(self, crash: str = "") -> int:
+        # Two settings or options at least, each to another value than it has.
+        return self.settings(crash) if self.chance.random() < 0.5 else self.listener(crash)
+
+    def settings(self, crash: str = "") -> int:
+        now = held(self.path)
+        # With a change of tcp_synack_retries what stands for an unset TCP_SYNCNT follows.
+        keys = KEYS if crash.startswith("follow") else self.chance.sample(KEYS, self.chance.randint(2, 3))
+        wanted = {key: self.chance.choice([v for v in range(1, 4) if v != now[key]]) for key in keys}
+        wanted[settings.ABORT] = 1 - now[settings.ABORT]
+        wanted[settings.COOKIES] = (now[settings.COOKIES] + 1) % 3
         if crash:
-            return job(wanted=wanted, netns=space, crash=crash)
-        tune.apply([Wanted(k, v, "test") for k, v in wanted.items()], ns)
+            return self.job(wanted=wanted, netns=self.path, crash=crash)
+        tune.apply([Wanted(k, v, "test") for k, v in wanted.items()], self.ns)
         return 0
 
-    def undo(crash: str = "") -> int:
-        ids = [c.id for c, _ in tune.log()[1] if c.live]
-        chosen = chance.sample(ids, chance.randint(1, len(ids))) if ids else None
+    def listener(self, crash: str = "") -> int:
+        now = self.held()
+        values = {"backlog": (8, 16, 32), "retries": (1, 2, 3), "defer_accept_s": (1, 3, 7)}
+        held_ = dict(zip(OPTIONS, (now["listener.backlog"], now[RETRIES], now["listener.defer_accept"]), strict=True))
+        names = self.chance.sample(OPTIONS, self.chance.randint(2, 3))
+        wishes = {name: self.chance.choice([v for v in values[name] if v != held_[name]]) for name in names}
         if crash:
-            return job(ids=chosen, crash=crash)
+            return self.job(wishes=wishes, netns=self.path, crash=crash)
+        tune_listener.change(self.ns, None, 8080, Wishes(**wishes))
+        return 0
+
+    def undo(self, crash: str = "") -> int:
+        ids = [c.id for c, _ in tune.log()[1] if c.live]
+        chosen = self.chance.sample(ids, self.chance.randint(1, len(ids))) if ids else None
+        if crash:
+            return self.job(ids=chosen, crash=crash)
         tune.undo(chosen)
         return 0
 
+    def begin(self, step: str) -> Callable[[str], int]:
+        """Some changes in force; and a command that may die at this step."""
+        if step.startswith("follow"):
+            tune_listener.change(self.ns, None, 8080, Wishes(retries=7))
+            tune.undo()
+            return self.settings
+        for _ in range(self.chance.randint(1, 2)):
+            self.apply()
+        return {"a": self.apply, "u": self.undo}.get(step[0]) or self.chance.choice([self.apply, self.undo])
+
+
+@contextmanager
+def listening(path: str) -> Iterator[None]:
+    """A fresh listener in the namespace: one whose TCP_SYNCNT was never set."""
+    fd = os.open(path, os.O_RDONLY)
+    try:
+        with run_in(fd, socket.socket) as listener:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listener.bind(("127.0.0.1", 8080))
+            listener.listen(4)
+            yield
+    finally:
+        os.close(fd)
+
+
+@pytest.mark.slow
+def test_killed_at_every_step(space: str, state: Path, job: Callable[..., int]) -> None:
+    world = World(space, job)
+    killed = dict.fromkeys(STEPS, 0)
     for n in range(RUNS):
         step = STEPS[n % len(STEPS)]
         (state / "tune.jsonl").unlink(missing_ok=True)
-        for _ in range(chance.randint(1, 2)):
-            apply()
-        dies = {"a": apply, "u": undo}.get(step[0]) or chance.choice([apply, undo])
-        code = dies(step)
-        assert code in (0, -signal.SIGKILL)
-        killed[step] += code != 0
-        # Any next command sees what is so.
-        tune.apply([], ns)
-        assert in_force(before) == held(space)
-        chance.choice([apply, undo])()
-        tune.undo()
-        assert held(space) == before
-        assert not any(c.live for c, _ in tune.log()[1])
+        with listening(space):
+            before = world.held()
+            dies = world.begin(step)
+            code = dies(step)
+            assert code in (0, -signal.SIGKILL)
+            killed[step] += code != 0
+            # Any next command sees what is so.
+            tune.apply([], world.ns)
+            assert world.said(before) == world.held()
+            world.chance.choice([world.apply, world.undo])()
+            tune.undo()
+            assert world.held() == before
+            assert not any(c.live for c, _ in tune.log()[1])
     assert sum(killed.values()) > RUNS // 2, killed
     assert all(killed.values()), killed
 

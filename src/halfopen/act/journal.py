@@ -94,7 +94,7 @@ class Journal:
                     os.ftruncate(self._fd, whole)
                     os.fsync(self._fd)
                 self.ledger = self._replay(data)
-                if whole > _ROTATE_BYTES and not self.ledger.live():
+                if whole > _ROTATE_BYTES and not self.ledger.live() and not self.ledger.instead:
                     self._rotate(data[:whole])
             except OSError as e:
                 raise self._problem(e) from None
@@ -112,7 +112,7 @@ class Journal:
             return
         data = b"".join(journal.encode(record) for record in records)
         # First on paper: a record that cannot follow must not reach the file.
-        after = Ledger(dict(self.ledger.changes))
+        after = self.ledger.copy()
         for record in records:
             after.add(record)
         end = os.fstat(self._fd).st_size
@@ -125,7 +125,7 @@ class Journal:
                 raise
         except OSError as e:
             raise self._problem(e) from None
-        self.ledger.changes = after.changes
+        self.ledger = after
 
     def _open(self) -> None:
         os.makedirs(self.directory, mode=0o700, exist_ok=True)

@@ -6,16 +6,9 @@ import errno
 import os
 from typing import Final
 
-from halfopen.core.errors import HalfopenError, KernelError, NotPermitted, Unsupported
+from halfopen.core.errors import HalfopenError, KernelError, NotPermitted, Refused, Unsupported
 
 _ROOT: Final = "/proc/sys"
-
-
-class Refused(HalfopenError):
-    """The kernel does not take this value (EINVAL and the like); what was there is still there."""
-
-    def __init__(self, key: str, value: int, code: int) -> None:
-        super().__init__("refused", f"the kernel refuses {key} = {value}: {os.strerror(code)}")
 
 
 def path_of(key: str) -> str:
@@ -53,7 +46,7 @@ def write(key: str, value: int) -> int:
             os.close(fd)
     except OSError as e:
         if e.errno in (errno.EINVAL, errno.ERANGE, errno.EOVERFLOW):
-            raise Refused(key, value, e.errno) from None
+            raise Refused(f"the kernel refuses {key} = {value}: {os.strerror(e.errno)}") from None
         raise _problem("writing", key, e) from None
     held = read(key)
     if held is None:

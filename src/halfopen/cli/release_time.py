@@ -52,7 +52,7 @@ def command(netns: str | None, retries: str | None, measure: bool, as_json: bool
             raise UsageError(
                 f"measuring {max(chosen)} retries takes too long", hint=f"measure at most {_MEASURE_MOST} (63 s)"
             )
-        measured = _measure(chosen, as_json)
+        measured = _measure(chosen, model.sample.settings.get("tcp_rto_max_ms"), as_json)
     from halfopen.present import releasetime
 
     if as_json:
@@ -65,11 +65,11 @@ def command(netns: str | None, retries: str | None, measure: bool, as_json: bool
     releasetime.show(text.console(), model, wanted, RTO_MAX_S, measured)
 
 
-def _measure(retries: list[int], quiet: bool) -> dict[int, float]:
+def _measure(retries: list[int], rto_max_ms: int | None, quiet: bool) -> dict[int, float]:
     from halfopen.core.timing import release_time_s
     from halfopen.core.units import show_duration
     from halfopen.lab.measure import measure_release_times
 
     if not quiet:
         click.echo(f"Measuring in a private namespace, {show_duration(release_time_s(max(retries)) + 1)} …", err=True)
-    return measure_release_times(retries)
+    return measure_release_times(retries, rto_max_ms)

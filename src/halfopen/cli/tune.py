@@ -10,14 +10,17 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from halfopen.cli import tune_listener
 from halfopen.cli.options import netns_option
 
 if TYPE_CHECKING:
+    from halfopen.core.errors import HalfopenError
     from halfopen.core.settings import Goals, Wanted
     from halfopen.daemon.tune import Result
-    from halfopen.daemon.tune_session import Undone
+    from halfopen.daemon.tune_persist import Outlook
+    from halfopen.daemon.tune_session import Applied, Undone
     from halfopen.kernel.netns import Netns
-    from halfopen.present.tune import Row
+    from halfopen.present.tune import Row, Socket
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -47,7 +50,8 @@ def _goals(release_time: str | None, cookies: str | None, half_open: int | None)
     return Goals(release_s, cookies, half_open)
 
 
-def _namespace(netns: str | None) -> Netns:
+def namespace(netns: str | None) -> Netns:
+    """The one namespace that --netns means. Raises: UsageError, UnknownTarget, NotPermitted."""
     from halfopen.core.errors import UsageError
     from halfopen.kernel.netns import current, resolve
 
@@ -65,24 +69,31 @@ def show(
 ) -> None:
     """Every setting that bears on it: value, effect at these other values, what it should be, and the cost."""
     from halfopen.core import settings
+    from halfopen.core.errors import HalfopenError
     from halfopen.daemon import tune, tune_show
     from halfopen.present import jsonout, text
-    from halfopen.present import tune as present
+    from halfopen.present import tune_show as present
 
     goals = _goals(release_time, cookies, half_open)
-    ns = _namespace(netns)
-    _return_overdue()
-    values = tune.read(ns, [*settings.KEYS, *(c.key for c in settings.FALSE_CURES)])
+    ns = namespace(netns)
+    return_overdue()
+    values, unread = tune.look(ns, [*settings.KEYS, settings.SYN_LINEAR, *(c.key for c in settings.FALSE_CURES)])
+    settings.must_be_there({**values, **dict.fromkeys(unread, 0)}, goals)
     advices = settings.advise(values, goals)
     if not goals.empty:
         advices = [_serves(a, goals) for a in advices]
-    cures = [(cure, values.get(cure.key)) for cure in settings.FALSE_CURES]
-    listeners = tune_show.listeners(ns, values)
+    cures = [(cure, values.get(cure.key)) for cure in settings.FALSE_CURES if cure.key not in unread]
+    listeners = []
+    try:
+        listeners = tune_show.listeners(ns, values)
+    except HalfopenError as e:
+        unread["listeners"] = e
     if as_json:
-        click.echo(jsonout.dumps(present.show_document(ns.name, ns.inode, advices, cures, listeners)))
+        click.echo(jsonout.dumps(present.document(ns.name, ns.inode, advices, cures, listeners, unread)))
         return
     lines = present.listener_lines(listeners, values.get(settings.SOMAXCONN))
-    present.show(text.console(), ns.name, advices, cures, lines, _apply_words(release_time, cookies, half_open, netns))
+    words = _apply_words(release_time, cookies, half_open, netns)
+    present.show(text.console(), ns.name, advices, cures, lines, words, unread)
 
 
 def _serves(advice: Any, goals: Goals) -> Any:
@@ -99,7 +110,7 @@ def _apply_words(release_time: str | None, cookies: str | None, half_open: int |
     return " ".join(["halfopen tune apply", *words])
 
 
-def _return_overdue() -> None:
+def return_overdue() -> None:
     """Undo first what should have returned by itself; who may not is told so, and may go on looking."""
     from halfopen.core.errors import HalfopenError
     from halfopen.daemon import tune
@@ -121,6 +132,7 @@ def _said(one: Undone) -> str:
 @click.option("--set", "sets", metavar="KEY=VALUE", multiple=True, help="Set this value (repeatable).")
 @_goal_options
 @click.option("--for", "for_time", metavar="T", help="Undo it by itself after this long: 10m, 2h.")
+@click.option("--persist", is_flag=True, help="Keep it over a boot too, in /etc/sysctl.d/60-halfopen.conf.")
 @click.option("--dry-run", is_flag=True, help="Show what would change and change nothing.")
 @netns_option
 @click.option("--yes", is_flag=True, help="Do not ask.")
@@ -132,6 +144,7 @@ def apply(
     cookies: str | None,
     half_open: int | None,
     for_time: str | None,
+    persist: bool,
     dry_run: bool,
     netns: str | None,
     yes: bool,
@@ -139,33 +152,42 @@ def apply(
 ) -> None:
     """Change settings now: what is asked for, else what show recommends. Each change is in the journal and undoable.
 
-    A setting that the kernel refuses is left as it is; every other failure takes all of them back.
+    A setting that the kernel refuses is left as it is; every other failure takes all of them back. With --persist
+    what is so already is kept as well: what the goals take, else what changes in force have set.
     """
     from halfopen.core import settings
-    from halfopen.daemon import tune
+    from halfopen.daemon import tune, tune_persist
 
     goals = _goals(release_time, cookies, half_open)
     asked = [settings.assignment(text) for text in sets]
     chosen = [settings.full_key(word) for word in only]
-    for_s = _for(for_time)
-    ns = _namespace(netns)
-    _return_overdue()
-    values = tune.read(ns, settings.KEYS)
+    for_s = for_seconds(for_time)
+    ns = namespace(netns)
+    return_overdue()
+    values, unread = tune.look(ns, settings.KEYS)
+    settings.must_be_there({**values, **dict.fromkeys(unread, 0)}, goals)
+    for key in settings.serving(goals) & unread.keys():
+        raise unread[key]
     wanted = settings.changes(values, goals, asked, chosen)
-    _must_exist(wanted, values, ns)
-    todo = [w for w in wanted if values[w.key] != w.value]
+    if persist:
+        kept = () if asked or not goals.empty else {*tune_persist.in_force(ns), *chosen}
+        wanted += settings.kept(values, goals, wanted, kept, chosen)
+    _must_exist(wanted, values, unread, ns)
+    rows = _planned(ns, wanted, values, persist, for_s)
+    outlook = tune_persist.outlook(ns, {w.key: w.value for w in wanted}, persist=persist)
     if dry_run:
-        _show_plan(ns, wanted, values, as_json)
+        _show_plan(ns, rows, outlook, as_json)
         return
-    if todo and not yes:
-        _confirm(ns, wanted, values)
-    result = tune.apply(wanted, ns, for_s=for_s)
-    _show_applied(ns, result, for_s, as_json)
+    if any(r.state == "wanted" for r in rows) and not yes:
+        _confirm(ns, rows, outlook)
+    result = tune.apply(wanted, ns, for_s=for_s, persist=persist)
+    _show_applied(ns, result, for_s, outlook, as_json)
     if any(a.state in ("refused", "clamped") for a in result.applied):
         raise click.exceptions.Exit(1)
 
 
-def _for(text: str | None) -> float | None:
+def for_seconds(text: str | None) -> float | None:
+    """The time in --for. Raises: UsageError."""
     from halfopen.core.errors import UsageError
     from halfopen.core.units import duration_s
 
@@ -177,82 +199,118 @@ def _for(text: str | None) -> float | None:
     return seconds
 
 
-def _must_exist(wanted: list[Wanted], values: dict[str, int], ns: Netns) -> None:
+def _must_exist(wanted: list[Wanted], values: dict[str, int], unread: dict[str, HalfopenError], ns: Netns) -> None:
     from halfopen.core.errors import Unsupported
 
     for w in wanted:
+        if w.key in unread:
+            raise unread[w.key]
         if w.key not in values:
             raise Unsupported(w.key, f"there is no {w.key} in {ns.name}", hint="halfopen tune show lists what there is")
 
 
-def _confirm(ns: Netns, wanted: list[Wanted], values: dict[str, int]) -> None:
+def _planned(ns: Netns, wanted: list[Wanted], values: dict[str, int], persist: bool, for_s: float | None) -> list[Row]:
+    """What would be done, each a row with the state "wanted" or "already"."""
+    from halfopen.daemon import tune_persist
+    from halfopen.present.tune import Row
+
+    def row(w: Wanted, now: int | None, reason: str, file: str | None = None) -> Row:
+        state = "already" if now == w.value else "wanted"
+        return Row(w.key, now, w.value, state, reason, netns=ns.name, file=file)
+
+    rows = [row(w, values[w.key], w.reason) for w in wanted]
+    if persist:
+        file, there = tune_persist.planned(ns, values, for_s)
+        rows += [row(w, there.get(w.key), tune_persist.REASON, file) for w in wanted]
+    return rows
+
+
+def _confirm(ns: Netns, rows: list[Row], outlook: Outlook) -> None:
+    from halfopen.present import text
+    from halfopen.present import tune as present
+
+    ask(lambda: present.plan(text.console(), ns.name, rows, outlook.overrides, outlook.notes))
+
+
+def ask(show_plan: Callable[[], None]) -> None:
+    """Show what is about to change and ask. Raises: UsageError without a terminal, Exit for a no."""
     from halfopen.core.errors import UsageError
 
     if sys.stdin is None or not sys.stdin.isatty():
         raise UsageError(
             "there is no terminal to ask on", hint="add --yes to change without asking, or --dry-run to look"
         )
-    from halfopen.present import text
-    from halfopen.present import tune as present
-
-    present.plan(text.console(), ns.name, wanted, values)
+    show_plan()
     if not click.confirm("Change them?", err=True):
         click.echo("nothing was changed", err=True)
         raise click.exceptions.Exit(1)
 
 
-def _show_plan(ns: Netns, wanted: list[Wanted], values: dict[str, int], as_json: bool) -> None:
+def _show_plan(ns: Netns, rows: list[Row], outlook: Outlook, as_json: bool) -> None:
     from halfopen.present import jsonout, text
     from halfopen.present import tune as present
 
     if as_json:
-        rows = [
-            present.Row(
-                w.key,
-                values[w.key],
-                w.value,
-                "already" if values[w.key] == w.value else "wanted",
-                w.reason,
-                netns=ns.name,
-            )
-            for w in wanted
-        ]
-        click.echo(jsonout.dumps(present.apply_document(ns.name, rows, [], True, None, "")))
+        document = present.apply_document(ns.name, rows, [], True, None, "", [], outlook.overrides, outlook.notes)
+        click.echo(jsonout.dumps(document))
         return
-    present.plan(text.console(), ns.name, wanted, values)
+    present.plan(text.console(), ns.name, rows, outlook.overrides, outlook.notes)
 
 
-def _show_applied(ns: Netns, result: Result, for_s: float | None, as_json: bool) -> None:
+def _show_applied(ns: Netns, result: Result, for_s: float | None, outlook: Outlook, as_json: bool) -> None:
+    from halfopen.core.errors import HalfopenError
     from halfopen.present import jsonout, text
     from halfopen.present import tune as present
 
-    rows = [
-        present.Row(a.key, a.old, a.value if a.state != "refused" else a.asked, a.state, a.reason, a.why, a.id, ns.name)
-        for a in result.applied
-    ]
+    rows, overdue = [applied_row(a) for a in result.applied], undone_rows(result.overdue)
+    not_on, overrides, notes = [], outlook.overrides, list(outlook.notes)
+    try:
+        not_on = _overriding(ns, rows)
+    except HalfopenError as e:
+        # The changes are made all the same.
+        notes.append(f"which listeners have a TCP_SYNCNT of their own could not be read: {e.line()}")
     if as_json:
-        document = present.apply_document(
-            ns.name, rows, _rows(result.overdue), False, result.until_s, result.returns_by
-        )
+        until_s, by = result.until_s, result.returns_by
+        document = present.apply_document(ns.name, rows, overdue, False, until_s, by, not_on, overrides, notes)
         click.echo(jsonout.dumps(document))
         return
     out = text.console()
-    if result.overdue:
-        present.undone(out, _rows(result.overdue), "Overdue: ")
-    present.applied(out, ns.name, rows, for_s, result.returns_by)
+    if overdue:
+        present.undone(out, overdue, "Overdue: ")
+    present.applied(out, ns.name, rows, for_s, result.returns_by, not_on, overrides, notes)
 
 
-def _rows(undone: list[Undone]) -> list[Row]:
+def _overriding(ns: Netns, rows: list[Row]) -> list[Socket]:
+    """The listeners whose own TCP_SYNCNT keeps a tcp_synack_retries that was just asked for from them."""
+    from halfopen.core.settings import SYN_RETRIES, SYNACK
+    from halfopen.daemon import tune, tune_show
+
+    wanted = [r.to for r in rows if r.key == SYNACK and r.file is None and r.state != "refused"]
+    if not wanted:
+        return []
+    return [s for s in tune_show.listeners(ns, tune.read(ns, [SYN_RETRIES])) if s.retries not in (None, *wanted)]
+
+
+def undone_rows(undone: list[Undone]) -> list[Row]:
+    """What became of undoing changes, as it is shown."""
     from halfopen.present.tune import Row
 
     rows = []
     for u in undone:
         b = u.change.began
-        to = u.change.value if u.value is None else u.value
+        before = u.change.value if u.wrote else u.value
         rows.append(
-            Row(b.key, u.change.value if u.wrote else to, to, u.state, why=u.why, id=u.change.id, netns=b.place.name)
+            Row(b.key, before, u.value, u.state, "", u.why, u.change.id, b.place.name, b.listener, b.file),
         )
     return rows
+
+
+def applied_row(a: Applied) -> Row:
+    """What became of a wanted value, as it is shown."""
+    from halfopen.present.tune import Row
+
+    to, spot = a.asked if a.state == "refused" else a.value, a.spot
+    return Row(a.key, a.old, to, a.state, a.reason, a.why, a.id, spot.place.name, spot.listener, spot.file)
 
 
 @command.command()
@@ -281,7 +339,7 @@ def undo(ids: tuple[int, ...], everything: bool, as_json: bool, at: float | None
     from halfopen.present import jsonout, text
     from halfopen.present import tune as present
 
-    rows, overdue = _rows(result.undone), _rows(result.overdue)
+    rows, overdue = undone_rows(result.undone), undone_rows(result.overdue)
     if as_json:
         click.echo(jsonout.dumps(present.undo_document(rows, overdue)))
     else:
@@ -299,11 +357,14 @@ def log(as_json: bool) -> None:
     """Every change made: when, where, from what to what, and whether it is still in force."""
     from halfopen.daemon import tune
     from halfopen.present import jsonout, text
-    from halfopen.present import tune as present
+    from halfopen.present import tune_log as present
 
-    _return_overdue()
+    return_overdue()
     path, changes = tune.log()
     if as_json:
-        click.echo(jsonout.dumps(present.log_document(path, changes)))
+        click.echo(jsonout.dumps(present.document(path, changes)))
         return
-    present.log(text.console(), path, changes)
+    present.show(text.console(), path, changes)
+
+
+command.add_command(tune_listener.command, "listener")

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import shlex
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import Final
 
 from halfopen.core import timing
+from halfopen.core.listener import GOOD_BACKLOG
 from halfopen.core.model import ListenerView, Model
-from halfopen.core.units import endpoint_text, plural, show_duration
+from halfopen.core.units import listener_text, netns_words, plural, show_duration
 
 # Below this many half-open connections nothing is made of them: every busy server has some at any moment.
 FEW: Final = 50
@@ -53,7 +53,7 @@ class Verdict:
 
 def listener_name(view: ListenerView) -> str:
     """`:8080`, or with the address where the listener is bound to one."""
-    return f":{view.port}" if view.address in ("0.0.0.0", "::") else endpoint_text(view.address, view.port)
+    return listener_text(view.address, view.port)
 
 
 def listener_argument(view: ListenerView) -> str:
@@ -62,7 +62,7 @@ def listener_argument(view: ListenerView) -> str:
 
 
 def _here(model: Model) -> str:
-    return "" if model.sample.netns == "self" else f" --netns {shlex.quote(model.sample.netns)}"
+    return netns_words(model.sample.netns)
 
 
 def shorten_command(model: Model, release_s: float) -> str:
@@ -70,11 +70,30 @@ def shorten_command(model: Model, release_s: float) -> str:
     return f"halfopen tune apply{_here(model)} --release-time {release_s:g}s"
 
 
+def listener_command(model: Model, view: ListenerView, words: str) -> str:
+    """The `tune listener` command for a listener of the Model's namespace."""
+    return f"halfopen tune listener {listener_name(view)} {words}{_here(model)}"
+
+
+def _longer_queues(model: Model, view: ListenerView) -> str | None:
+    """The command that gives a listener longer queues; first the one that lifts what is in the way."""
+    if not view.accept_queue_limit:
+        return None
+    if view.syn_queue_limit is not None and view.syn_queue_limit < view.accept_queue_limit:
+        # Cookies are off, and it is tcp_max_syn_backlog that is full.
+        return f"halfopen tune apply{_here(model)} --half-open {max(GOOD_BACKLOG, 2 * view.syn_queue_limit)}"
+    backlog = max(GOOD_BACKLOG, 2 * (view.accept_queue_limit // view.members))
+    command = listener_command(model, view, f"--backlog {backlog}")
+    if model.sample.settings.get("somaxconn", backlog) < backlog:
+        return f"halfopen tune apply{_here(model)} --set somaxconn={backlog} && {command}"
+    return command
+
+
 def diagnose(model: Model) -> Verdict:
     """Judge one namespace."""
     findings = _cause(model) if model.half_open >= FEW else []
     for view in model.listeners:
-        findings += _accept_queue(view) + _syn_queue(model, view)
+        findings += _accept_queue(model, view) + _syn_queue(model, view)
     findings += [*_incomplete(model), *_settings(model), *_deferred(model)]
     findings.sort(key=lambda f: -f.level)
     level = findings[0].level if findings else Level.OK
@@ -111,7 +130,7 @@ def _release_command(model: Model, view: ListenerView | None, older_s: float | N
     return words if view is not None or older_s is not None else f"{words} --all"
 
 
-def _accept_queue(view: ListenerView) -> list[Finding]:
+def _accept_queue(model: Model, view: ListenerView) -> list[Finding]:
     limit = view.accept_queue_limit
     if not limit or view.accept_queue <= limit * MOST:
         return []
@@ -119,13 +138,14 @@ def _accept_queue(view: ListenerView) -> list[Finding]:
     state = f"{view.accept_queue:,} of {limit:,} finished connections wait in the accept queue of {listener_name(view)}"
     if view.accept_queue < limit:
         return [Finding("accept-queue-filling", Level.NOTICE, f"{state}: {who} accepts too slowly")]
-    look = f"cat /proc/{view.processes[0].pid}/status /proc/{view.processes[0].pid}/stack" if view.processes else None
+    look = f" (cat /proc/{view.processes[0].pid}/stack says where it is)" if view.processes else ""
     return [
         Finding(
             "accept-queue-full",
             Level.CRITICAL,
-            f"{state}: {who} does not accept, so handshakes cannot finish; releasing half-open ones will not help",
-            look,
+            f"{state}: {who} does not accept, so handshakes cannot finish; releasing half-open ones will not help, "
+            f"a longer queue does if it is only slow{look}",
+            _longer_queues(model, view),
         )
     ]
 
@@ -146,7 +166,7 @@ def _syn_queue(model: Model, view: ListenerView) -> list[Finding]:
                 "syn-queue-full",
                 Level.WARNING if cookies else Level.CRITICAL,
                 f"the SYN queue of {name} is full ({held:,} of {view.syn_queue_limit:,}): {effect}",
-                command,
+                _longer_queues(model, view),
             )
         ]
     text = f"the SYN queue of {name} is {fill:.0%} full ({held:,} of {view.syn_queue_limit:,})"

@@ -78,3 +78,10 @@ class KernelError(HalfopenError):
         super().__init__("kernel", f"{op} failed: {name}{f' ({context})' if context else ''}", hint=hint)
         self.op = op
         self.errno = errno
+
+
+class Refused(HalfopenError):
+    """What is written to does not take this value; what was there is still there. Exit code 1."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__("refused", message)

@@ -1,8 +1,11 @@
 """What a journal of changed settings says: which changes are in force, and what undoing one of them writes.
 
-The journal is a list of records that only grows: a change begins (`Began`, on the disk before the kernel is written),
+The journal is a list of records that only grows: a change begins (`Began`, on the disk before anything is written),
 and later facts about it follow (`Then`). Everything else is computed from them. What a crash left open is decided by
-the value the kernel holds now: a change always sets something else than was there.
+the value that is there now: a change always sets something else than was there.
+
+A value of None, old or new, means that nothing is set: a file without a line for the setting, a listener without a
+TCP_SYNCNT of its own.
 """
 
 from __future__ import annotations
@@ -17,24 +20,29 @@ from halfopen.core.errors import HalfopenError
 
 State = Literal["begun", "done", "refused", "undoing", "undone", "left", "gone"]
 
-# Every transition there is. A change is live until it reaches a state that has none.
+# Every transition there is. The same state again is news of the number that stands in for nothing (Then.instead).
 FOLLOWS: Final[dict[State, frozenset[State]]] = {
     "begun": frozenset({"done", "refused", "left", "gone"}),
     "done": frozenset({"undoing", "undone", "left", "gone"}),
     "undoing": frozenset({"done", "undone", "left", "gone"}),
-    "refused": frozenset(),
-    "undone": frozenset(),
+    "refused": frozenset({"refused"}),
+    "undone": frozenset({"undone"}),
     "left": frozenset(),
     "gone": frozenset(),
 }
+LIVE: Final[frozenset[State]] = frozenset({"begun", "done", "undoing"})
 
 MAX_LINE: Final = 16 * 1024
 MAX_BYTES: Final = 32 * 1024 * 1024
 
 _Id = Annotated[int, msgspec.Meta(ge=1, le=2**53)]
 _Value = Annotated[int, msgspec.Meta(ge=-(2**53), le=2**53)]
-_Key = Annotated[str, msgspec.Meta(pattern=r"^net(\.[a-z0-9_-]{1,64}){1,8}$")]
+_Key = Annotated[
+    str, msgspec.Meta(pattern=r"^(net(\.[a-z0-9_-]{1,64}){1,8}|listener\.(backlog|retries|defer_accept))$")
+]
 _Text = Annotated[str, msgspec.Meta(max_length=4096)]
+LISTENER: Final = "listener."
+RETRIES: Final = "listener.retries"
 
 
 class Place(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -55,27 +63,92 @@ class Place(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return self.boot_id, self.inode, self.cookie
 
 
+class Listener(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One listening socket, so that another one at the same address is never taken for it.
+
+    Its inode is used again once it is closed; its cookie (SO_COOKIE) is not, within a boot.
+    family: 2 or 10; address: as text, v4-mapped as IPv4.
+    """
+
+    family: int
+    address: Annotated[str, msgspec.Meta(max_length=64)]
+    port: Annotated[int, msgspec.Meta(ge=0, le=65535)]
+    inode: int
+    cookie: int
+
+
+@dataclass(frozen=True, slots=True)
+class Spot:
+    """What a change is written to: a setting of a namespace, an option of a listener in it, or a line of a file.
+
+    listener, file: None where it is not that. file: its path; `place` is then only where the command was run.
+    """
+
+    place: Place
+    key: str
+    listener: Listener | None = None
+    file: str | None = None
+
+    @property
+    def identity(self) -> tuple[object, ...]:
+        """The same for changes that stack: of one setting of one namespace, one socket's option, one file's line."""
+        if self.file is not None:
+            return self.file, self.key
+        if self.listener is not None:
+            return *self.place.identity, self.listener.inode, self.listener.cookie, self.key
+        return *self.place.identity, self.key
+
+    @property
+    def lasting(self) -> bool:
+        """Whether it outlives the boot and the namespace."""
+        return self.file is not None
+
+
 class Began(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="event", tag="begun"):
-    """A change is about to be written. until_s: when it returns by itself (Unix time), None: when it is undone."""
+    """A change is about to be written. until_s: when it returns by itself (Unix time), None: when it is undone.
+
+    instead: see `Then`; should the change be taken back.
+    """
 
     id: _Id
     time_s: float
     who: dict[str, Any]
     place: Place
     key: _Key
-    old: _Value
-    new: _Value
+    old: _Value | None
+    new: _Value | None
     until_s: float | None = None
+    listener: Listener | None = None
+    file: _Text | None = None
+    instead: _Value | None = None
+
+    def __post_init__(self) -> None:
+        if self.key.startswith(LISTENER) != (self.listener is not None) or (self.listener and self.file):
+            raise ValueError(f"{self.key} does not go with what it is written to")
+        if None in (self.old, self.new) and self.file is None and self.key != RETRIES:
+            raise ValueError(f"{self.key} always has a value")
+
+    @property
+    def spot(self) -> Spot:
+        """What it is written to."""
+        return Spot(self.place, self.key, self.listener, self.file)
 
 
 class Then(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="event", tag="then"):
-    """A change has reached another state. value: what the kernel was seen to hold, where it was looked at."""
+    """A change has reached another state. value: what was seen to be there; None: nothing is set, or not looked at.
+
+    instead: the number that stands, or is about to stand, for "nothing is set" where the kernel cannot go back to that
+    (TCP_SYNCNT). With a final state that was reached before: another number stands there now, or (None) none any more.
+    place: where it is in force from now on, after a boot (core.boots).
+    """
 
     id: _Id
     time_s: float
     state: State
     value: _Value | None = None
     why: _Text = ""
+    instead: _Value | None = None
+    place: Place | None = None
 
 
 Record = Began | Then
@@ -97,8 +170,8 @@ class Change:
     """
 
     began: Began
-    original: int
-    value: int
+    original: int | None
+    value: int | None
     state: State = "begun"
     time_s: float = 0.0
     why: str = ""
@@ -110,19 +183,34 @@ class Change:
     @property
     def live(self) -> bool:
         """Whether it is in force, or may be."""
-        return bool(FOLLOWS[self.state])
+        return self.state in LIVE
 
     @property
-    def spot(self) -> tuple[tuple[str, int, int | None], str]:
-        """Which setting of which namespace."""
-        return self.began.place.identity, self.began.key
+    def spot(self) -> Spot:
+        """What it is written to."""
+        return self.began.spot
+
+
+@dataclass(frozen=True, slots=True)
+class Now:
+    """What was found at a spot; value None: nothing is set there."""
+
+    value: int | None
 
 
 @dataclass(slots=True)
 class Ledger:
-    """All changes, by id, in the order they began."""
+    """All changes, by id, in the order they began.
+
+    instead: by the identity of a spot, the numbers that stand for "nothing is set" there, see `Then`.
+    """
 
     changes: dict[int, Change] = field(default_factory=dict)
+    instead: dict[tuple[object, ...], frozenset[int]] = field(default_factory=dict)
+
+    def copy(self) -> Ledger:
+        """One that can be added to without changing this one."""
+        return Ledger(dict(self.changes), dict(self.instead))
 
     @property
     def next_id(self) -> int:
@@ -132,14 +220,24 @@ class Ledger:
         """Changes in force or possibly so, the oldest first."""
         return [change for change in self.changes.values() if change.live]
 
-    def stack(self, place: Place, key: str) -> list[Change]:
-        """The live changes of one setting of one namespace, the topmost last."""
-        spot = (place.identity, key)
-        return [change for change in self.changes.values() if change.live and change.spot == spot]
+    def stack(self, spot: Spot) -> list[Change]:
+        """The live changes of one spot, the topmost last."""
+        wanted = spot.identity
+        return [change for change in self.changes.values() if change.live and change.spot.identity == wanted]
 
     def overdue(self, now_s: float) -> list[Change]:
         """Live changes whose time is up."""
         return [c for c in self.live() if c.began.until_s is not None and c.began.until_s <= now_s]
+
+    def seen(self, spot: Spot, current: int | None) -> int | None:
+        """What `current` means at this spot: a number that stands for nothing does, unless a live change set it."""
+        stands = current in self.instead.get(spot.identity, ())
+        return None if stands and all(c.value != current for c in self.stack(spot)) else current
+
+    def standing(self) -> list[Change]:
+        """The last change of each spot where a number stands for nothing, and no change is live."""
+        last = {c.spot.identity: c for c in self.changes.values() if c.spot.identity in self.instead}
+        return [c for c in last.values() if not self.stack(c.spot)]
 
     def add(self, record: Record) -> None:
         """Take one record in. Raises: JournalError for one that cannot follow what was there."""
@@ -147,7 +245,13 @@ class Ledger:
             self._begin(record)
             return
         change = self.changes.get(record.id)
-        if change is None or record.state not in FOLLOWS[change.state]:
+        moved = change is not None and change.state == record.state == "done" and record.place is not None
+        again = change is not None and record.state == change.state and not moved
+        if (
+            change is None
+            or (record.state not in FOLLOWS[change.state] and not moved)
+            or (again and change.spot.identity not in self.instead)
+        ):
             state = "begun" if change is None else change.state
             raise JournalError(
                 f"change {record.id} cannot become {record.state}: it is {state if change else 'unknown'}"
@@ -155,52 +259,71 @@ class Ledger:
         value = change.value
         if change.state == "begun" and record.state == "done" and record.value is not None:
             value = record.value
-        self.changes[record.id] = replace(change, state=record.state, value=value, time_s=record.time_s, why=record.why)
+        began = msgspec.structs.replace(change.began, place=record.place) if record.place else change.began
+        self.changes[record.id] = replace(
+            change, began=began, state=record.state, value=value, time_s=record.time_s, why=record.why
+        )
+        if record.instead is not None:
+            self._stand(change.spot, record.instead)
+        elif again or record.state in ("done", "left", "gone"):
+            self.instead.pop(change.spot.identity, None)
+
+    def _stand(self, spot: Spot, number: int) -> None:
+        # Earlier ones stay known: a crash comes between this record and the write.
+        self.instead[spot.identity] = self.instead.get(spot.identity, frozenset()) | {number}
 
     def _begin(self, record: Began) -> None:
         if record.id < self.next_id:
             raise JournalError(f"change {record.id} begins twice or out of order")
-        below = self.stack(record.place, record.key)
+        below = self.stack(record.spot)
         # As long as one change is in force, what was there before the first of them is the way back.
         original = below[-1].original if below else record.old
         self.changes[record.id] = Change(record, original, record.new, time_s=record.time_s)
+        if record.instead is not None:
+            self._stand(record.spot, record.instead)
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """What undoing one change takes: a value to write first (None: nothing to write), then the state to record."""
+    """What undoing one change takes: `value` to be written first where `writes`, then the state to record."""
 
     state: State
-    write: int | None = None
     why: str = ""
+    writes: bool = False
+    value: int | None = None
 
 
-def target(ledger: Ledger, change: Change) -> int:
+def target(ledger: Ledger, change: Change) -> int | None:
     """The value that undoing a topmost change leads to: what the change below set, else the original."""
-    below = [c for c in ledger.stack(change.began.place, change.began.key) if c.id < change.id]
+    below = [c for c in ledger.stack(change.spot) if c.id < change.id]
     return below[-1].value if below else change.original
 
 
-def undo_step(ledger: Ledger, change: Change, current: int) -> Step:
-    """How to undo a live change (`done`, see `resolve`) while the kernel holds `current`."""
-    above = [c for c in ledger.stack(change.began.place, change.began.key) if c.id > change.id]
+def undo_step(ledger: Ledger, change: Change, current: int | None) -> Step:
+    """How to undo a live change (`done`, see `resolve`) while `current` is there."""
+    above = [c for c in ledger.stack(change.spot) if c.id > change.id]
     if above:
         return Step("undone", why=f"nothing to write: change {above[-1].id} of the same setting is in force")
     to = target(ledger, change)
     if current == to:
-        return Step("undone", why=f"it was {to} already")
+        return Step("undone", why=f"it was {shown(to)} already")
     if current == change.value:
-        return Step("undone", write=to)
+        return Step("undone", writes=True, value=to)
     return Step("left", why=foreign(current))
 
 
-def foreign(current: int) -> str:
+def shown(value: int | None) -> str:
+    """A value in words."""
+    return "not set" if value is None else str(value)
+
+
+def foreign(current: int | None) -> str:
     """The words for a value that is not ours."""
-    return f"somebody else set it to {current}"
+    return "somebody else removed it" if current is None else f"somebody else set it to {current}"
 
 
-def resolve(ledger: Ledger, change: Change, current: int) -> Step | None:
-    """What an interrupted command left behind, told from the kernel's value; None when nothing is open."""
+def resolve(ledger: Ledger, change: Change, current: int | None) -> Step | None:
+    """What an interrupted command left behind, told from the value that is there; None when nothing is open."""
     if change.state == "begun":
         if current == change.value:
             return Step("done", why="found written after an interruption")
@@ -216,12 +339,12 @@ def resolve(ledger: Ledger, change: Change, current: int) -> Step | None:
     return None
 
 
-def overtaken(ledger: Ledger, place: Place, key: str, current: int) -> list[Change]:
+def overtaken(ledger: Ledger, spot: Spot, current: int | None) -> list[Change]:
     """Live changes that are not in force any more, as somebody else changed the setting since; none when it is ours.
 
     Before a new change: its way back is the value it finds, not what was there before somebody else came.
     """
-    stack = ledger.stack(place, key)
+    stack = ledger.stack(spot)
     return stack if stack and stack[-1].value != current else []
 
 

@@ -8,12 +8,12 @@ exist there.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from halfopen.core import timing
-from halfopen.core.errors import UsageError
+from halfopen.core.errors import Unsupported, UsageError
 from halfopen.core.units import plural, show_bytes, show_duration
 
 Values = Mapping[str, int]
@@ -28,6 +28,8 @@ SYN_RETRIES: Final = "net.ipv4.tcp_syn_retries"
 FIN_TIMEOUT: Final = "net.ipv4.tcp_fin_timeout"
 TW_REUSE: Final = "net.ipv4.tcp_tw_reuse"
 RTO_MAX: Final = "net.ipv4.tcp_rto_max_ms"
+# Of use to tell what others amount to.
+SYN_LINEAR: Final = "net.ipv4.tcp_syn_linear_timeouts"
 CONNTRACK: Final = "net.netfilter.nf_conntrack_tcp_timeout_"
 
 COOKIE_WORDS: Final = {"off": 0, "on": 1, "always": 2}
@@ -113,6 +115,8 @@ def wanted_retries(goals: Goals) -> int:
 def _synack(values: Values, goals: Goals) -> Advice:
     now = values[SYNACK]
     effect = f"an unanswered half-open connection is released after {_release(now)}"
+    if now > _RETRIES:
+        effect += ", sooner in a queue more than half full"
     if values.get(COOKIES) == 2:
         effect += "; with tcp_syncookies = 2 none is kept at all"
     to = wanted_retries(goals)
@@ -131,8 +135,7 @@ def _synack(values: Values, goals: Goals) -> Advice:
 
 
 def _release(retries: int) -> str:
-    # With the fixed 120 s, not tcp_rto_max_ms: only the newest kernels take that for request timers ("tcp: Apply max
-    # RTO to non-TFO SYN+ACK", November 2025), 6.18 does not (measured).
+    # With the fixed 120 s, not tcp_rto_max_ms, see _rto_max.
     return show_duration(timing.release_time_s(min(retries, 255)))
 
 
@@ -197,7 +200,10 @@ def _abort(values: Values, _: Goals) -> Advice:
 
 def _syn_retries(values: Values, _: Goals) -> Advice:
     now = values[SYN_RETRIES]
-    return Advice(SYN_RETRIES, now, "connections this machine opens; does nothing for those it is asked for", idle=True)
+    # As many waits of 1 s come first, then they double (tcp_write_timeout(), net/ipv4/tcp_timer.c; since 6.5).
+    given_up = show_duration(values.get(SYN_LINEAR, 0) + timing.release_time_s(min(now, 255)))
+    effect = f"connections this machine opens are given up after {given_up}; does nothing for those it is asked for"
+    return Advice(SYN_RETRIES, now, effect, idle=True)
 
 
 def _fin_timeout(values: Values, _: Goals) -> Advice:
@@ -214,9 +220,16 @@ def _tw_reuse(values: Values, _: Goals) -> Advice:
 
 
 def _rto_max(values: Values, _: Goals) -> Advice:
-    now = values[RTO_MAX]
+    now, retries = values[RTO_MAX], min(values.get(SYNACK, 0), 255)
     effect = f"established connections retransmit at least every {show_duration(now / 1000)}"
-    return Advice(RTO_MAX, now, f"{effect}; does nothing for half-open ones up to Linux 6.18", idle=True)
+    longest_s = timing.timeout_s(retries)
+    if now >= longest_s * 1000:
+        words = f"does nothing for half-open ones, whose longest wait is {show_duration(longest_s)}"
+        return Advice(RTO_MAX, now, f"{effect}; {words}", idle=True)
+    # 6.18 does not (measured); "tcp: Apply max RTO to non-TFO SYN+ACK" (November 2025) does. Nothing but a measurement
+    # tells, which takes seconds.
+    words = "whether half-open ones do depends on the kernel: halfopen release-time --measure tells"
+    return Advice(RTO_MAX, now, f"{effect}; {words}")
 
 
 _OURS: Final[dict[str, Callable[[Values, Goals], Advice]]] = {
@@ -316,6 +329,22 @@ def changes(
 
 def _only(found: list[Wanted], only: Sequence[str]) -> list[Wanted]:
     return [w for w in found if not only or w.key in only]
+
+
+def must_be_there(values: Values, goals: Goals) -> None:
+    """Raises: Unsupported for a goal whose setting this kernel or namespace lacks."""
+    for key in sorted(serving(goals) - {SYN_BACKLOG} - values.keys()):
+        raise Unsupported(key, f"there is no {key} here, so nothing can be had of it", hint="leave out that goal")
+
+
+def kept(
+    values: Values, goals: Goals, wanted: Sequence[Wanted], others: Collection[str], only: Sequence[str]
+) -> list[Wanted]:
+    """What is so already and is to stay so: what serves the goals and does something, and `others`; not `wanted`."""
+    idle = {a.key for a in advise(values, goals) if a.idle}
+    keys = {*others, *(serving(goals) - idle)} - {w.key for w in wanted}
+    found = [Wanted(key, values[key], "as it is") for key in KEYS if key in keys and key in values]
+    return _only(found, only)
 
 
 def serving(goals: Goals) -> set[str]:

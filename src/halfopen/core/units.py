@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
+import shlex
 from typing import Final
 
 from halfopen.core.errors import UsageError
@@ -78,6 +79,16 @@ def address_text(family: int, raw: bytes) -> str:
 def endpoint_text(address: str, port: int) -> str:
     """`192.0.2.1:443` or `[2001:db8::1]:443`."""
     return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
+
+
+def listener_text(address: str, port: int) -> str:
+    """`:8080`, or with the address where the listener is bound to one."""
+    return f":{port}" if address in ("0.0.0.0", "::") else endpoint_text(address, port)
+
+
+def netns_words(name: str) -> str:
+    """What follows a command that is meant for this namespace: ` --netns web`; empty for one's own ("self")."""
+    return "" if name == "self" else f" --netns {shlex.quote(name)}"
 
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network

@@ -10,19 +10,19 @@ import os
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
-from typing import Final, TypeVar
+from dataclasses import dataclass, field
+from typing import Final
 
 from halfopen.act import sysctl
-from halfopen.act.journal import Journal, step
+from halfopen.act.journal import Journal
 from halfopen.core.errors import HalfopenError, UnknownTarget, Unsupported, UsageError
-from halfopen.core.journal import Change
+from halfopen.core.journal import Change, Now, Spot
 from halfopen.core.settings import Wanted
-from halfopen.daemon.tune_session import Applied, Session, Spaces, Undone, own
+from halfopen.daemon import tune_persist
+from halfopen.daemon.tune_session import Applied, Session, Todo, Undone
+from halfopen.daemon.tune_spots import Spots, own
 from halfopen.kernel import place as places
 from halfopen.kernel.netns import Netns, run_in
-
-T = TypeVar("T")
 
 _RETRIES: Final = 120
 _RETRY_S: Final = 5.0
@@ -45,7 +45,8 @@ class Result:
 
 
 @contextmanager
-def _open(ns: Netns) -> Iterator[int]:
+def opened(ns: Netns) -> Iterator[int]:
+    """A descriptor of the namespace. Raises: UnknownTarget, NotPermitted."""
     fd = ns.open()
     try:
         yield fd
@@ -53,52 +54,72 @@ def _open(ns: Netns) -> Iterator[int]:
         os.close(fd)
 
 
+def look(ns: Netns, keys: Iterable[str]) -> tuple[dict[str, int], dict[str, HalfopenError]]:
+    """The values of those of `keys` that the namespace has, and why others could not be read.
+
+    Raises: UnknownTarget, NotPermitted when the namespace cannot be entered.
+    """
+    unread: dict[str, HalfopenError] = {}
+
+    def one(key: str) -> int | None:
+        try:
+            return sysctl.read(key)
+        except HalfopenError as e:
+            unread[key] = e
+            return None
+
+    with opened(ns) as fd:
+        values = run_in(None if own(fd) else fd, lambda: {key: v for key in keys if (v := one(key)) is not None})
+    return values, unread
+
+
 def read(ns: Netns, keys: Iterable[str]) -> dict[str, int]:
     """The values of those of `keys` that the namespace has. Raises: UnknownTarget, NotPermitted, KernelError."""
-
-    def look() -> dict[str, int]:
-        return {key: value for key in keys if (value := sysctl.read(key)) is not None}
-
-    with _open(ns) as fd:
-        return run_in(None if own(fd) else fd, look)
+    values, unread = look(ns, keys)
+    for e in unread.values():
+        raise e
+    return values
 
 
-def apply(wanted: Sequence[Wanted], ns: Netns, *, for_s: float | None = None, directory: str | None = None) -> Result:
+def apply(
+    wanted: Sequence[Wanted],
+    ns: Netns,
+    *,
+    for_s: float | None = None,
+    persist: bool = False,
+    directory: str | None = None,
+) -> Result:
     """Set each wanted value that is not so already; all of them, but for those the kernel refuses, or none.
 
-    for_s: undo them after so many seconds. directory: of the journal.
+    for_s: undo them after so many seconds. persist: keep them in our file of sysctl.d too, also those that are so
+    already. directory: of the journal.
 
-    Raises: Unsupported for a setting that is not there, NotPermitted, JournalError, KernelError; nothing is changed
-    then.
+    Raises: Unsupported for a setting that is not there, UsageError, NotPermitted, JournalError, KernelError,
+    FileError; nothing is changed then.
     """
     keys = [w.key for w in wanted]
     if len(set(keys)) != len(keys):
         raise UsageError("a setting is given twice")
-    with _open(ns) as fd, Session(directory) as session:
+    with opened(ns) as fd, Session(directory) as session:
         place = places.identify(ns, fd)
-        session.spaces.put(place, fd)
+        session.spots.spaces.put(place, fd)
         session.tidy()
-        result = Result(ns.name, overdue=session.overdue)
-        current = {w.key: session.read(place, w.key) for w in wanted}
-        for key, value in current.items():
-            if value is None:
-                raise Unsupported(key, f"there is no {key} in {ns.name}", hint="halfopen tune show lists what there is")
-        old = {key: value for key, value in current.items() if value is not None}
-        todo = [w for w in wanted if w.value != old[w.key]]
-        begun = session.begin(todo, place, old, for_s)
-        step("apply.begun")
-        if begun and for_s is not None:
-            result.until_s = begun[0].until_s
-            result.returns_by = session.arm(begun, fd)
-            step("apply.armed")
-        done = session.write(begun, place)
-        reasons = {w.key: w.reason for w in wanted}
-        result.applied = [replace(done[w.key], reason=reasons[w.key]) if w.key in done else _already(w) for w in wanted]
-        return result
+        todo = [_todo(session, w, Spot(place, w.key)) for w in wanted]
+        if persist:
+            tune_persist.must_be_possible(ns, fd, for_s)
+            # Behind the others: what the kernel refuses is not kept.
+            todo += tune_persist.entries(session, todo)
+        done = session.carry_out(todo, for_s, fd)
+        return Result(ns.name, done.applied, [], session.overdue, done.until_s, done.returns_by)
 
 
-def _already(w: Wanted) -> Applied:
-    return Applied(w.key, w.value, w.value, w.value, "already", w.reason)
+def _todo(session: Session, w: Wanted, spot: Spot) -> Todo:
+    try:
+        return Todo(spot, session.read(spot), w.value, w.reason)
+    except UnknownTarget:
+        raise Unsupported(
+            w.key, f"there is no {w.key} in {spot.place.name}", hint="halfopen tune show lists what there is"
+        ) from None
 
 
 def undo(ids: Sequence[int] | None = None, *, directory: str | None = None) -> Result:
@@ -113,8 +134,7 @@ def undo(ids: Sequence[int] | None = None, *, directory: str | None = None) -> R
         chosen = [c.id for c in session.ledger.live()] if ids is None else sorted(set(ids))
         session.tidy(asked=chosen)
         result = Result(overdue=session.overdue)
-        # The lower ones first: they write nothing, and the topmost goes straight to where it ends.
-        result.undone = [session.undo(session.ledger.changes[id]) for id in chosen]
+        result.undone = session.undo_all(chosen)
         return result
 
 
@@ -127,21 +147,21 @@ def overdue(directory: str | None = None) -> list[Undone]:
         return session.overdue
 
 
-def log(directory: str | None = None) -> tuple[str, list[tuple[Change, int | None]]]:
-    """The journal's path, and every change with what its setting holds now (None: not live, or not to be read)."""
+def log(directory: str | None = None) -> tuple[str, list[tuple[Change, Now | None]]]:
+    """The journal's path, and every change with what is there now (None: it is not live, or cannot be read)."""
     journal = Journal(directory)
-    spaces = Spaces()
+    spots = Spots()
     try:
-        return journal.path, [(c, _peek(spaces, c)) for c in journal.look().changes.values()]
+        return journal.path, [(c, _peek(spots, c)) for c in journal.look().changes.values()]
     finally:
-        spaces.close()
+        spots.close()
 
 
-def _peek(spaces: Spaces, change: Change) -> int | None:
+def _peek(spots: Spots, change: Change) -> Now | None:
     if not change.live:
         return None
     try:
-        return spaces.run(change.began.place, lambda: sysctl.read(change.began.key))
+        return Now(spots.read(change.spot, [change.value]))
     except HalfopenError:
         return None
 

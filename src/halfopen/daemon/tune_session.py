@@ -2,24 +2,35 @@
 
 from __future__ import annotations
 
-import os
 import time
-from collections.abc import Callable, Container
-from dataclasses import dataclass
-from typing import Literal, TypeVar
+from collections.abc import Container, Iterable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from typing import Final, Literal
 
-from halfopen.act import sysctl
+from halfopen.act import sysctld
 from halfopen.act.audit import who
 from halfopen.act.journal import Journal, step
+from halfopen.core import boots
 from halfopen.core import journal as core
-from halfopen.core.errors import HalfopenError, UnknownTarget
-from halfopen.core.journal import Began, Change, Ledger, Place, Then
-from halfopen.core.settings import Wanted
+from halfopen.core.errors import HalfopenError, Refused, UnknownTarget
+from halfopen.core.journal import Began, Change, Ledger, Place, Spot, Then
 from halfopen.daemon import tune_timer
+from halfopen.daemon.tune_spots import Spots
 from halfopen.kernel import place as places
-from halfopen.kernel.netns import SELF, run_in
 
-T = TypeVar("T")
+# Why a number is there though nothing was set before.
+STANDS: Final = "TCP_SYNCNT cannot be unset: {} stands in for it, and follows tcp_synack_retries"
+
+
+@dataclass(frozen=True, slots=True)
+class Todo:
+    """A value to be written: where, what is there, what is to be there, and why."""
+
+    spot: Spot
+    old: int | None
+    new: int | None
+    reason: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,14 +40,27 @@ class Applied:
     state: done, clamped (the kernel made something else of it: `value`), refused, already.
     """
 
-    key: str
-    old: int
-    asked: int
-    value: int
+    spot: Spot
+    old: int | None
+    asked: int | None
+    value: int | None
     state: Literal["done", "clamped", "refused", "already"]
     reason: str = ""
     why: str = ""
     id: int | None = None
+
+    @property
+    def key(self) -> str:
+        return self.spot.key
+
+
+@dataclass(frozen=True, slots=True)
+class Carried:
+    """What became of each change; and, when they return by themselves, at what Unix time and who sees to it."""
+
+    applied: list[Applied]
+    until_s: float | None
+    returns_by: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,53 +68,16 @@ class Undone:
     """What became of undoing one change. state: undone, left, gone, failed, already (not in force),
     refused (found never to have been made).
 
-    value: what the setting holds now, where it was looked at; wrote: whether this undo set it to that.
+    value: what is there now, or, where it was not looked at, what the change set; wrote: whether this undo set that.
     """
 
     change: Change
     state: str
-    value: int | None = None
+    value: int | None
     wrote: bool = False
     why: str = ""
     # The error behind `failed`.
     error: HalfopenError | None = None
-
-
-class Spaces:
-    """Descriptors of the namespaces that changes were made in, each looked for once."""
-
-    def __init__(self) -> None:
-        self._fds: dict[tuple[str, int, int | None], int | None] = {}
-
-    def put(self, place: Place, fd: int) -> None:
-        self._fds[place.identity] = os.dup(fd)
-
-    def run(self, place: Place, work: Callable[[], T]) -> T:
-        """Raises: UnknownTarget when the namespace is gone, NotPermitted, and what `work` raises."""
-        fd = self._find(place)
-        if fd is None:
-            boot = (
-                "since then the machine was booted"
-                if place.boot_id != places.boot_id()
-                else "it is gone: nobody who could be asked holds it"
-            )
-            raise UnknownTarget(f"network namespace {place.name}: {boot}")
-        return run_in(None if own(fd) else fd, work)
-
-    def _find(self, place: Place) -> int | None:
-        if place.identity not in self._fds:
-            self._fds[place.identity] = places.find(place)
-        return self._fds[place.identity]
-
-    def close(self) -> None:
-        for fd in self._fds.values():
-            if fd is not None:
-                os.close(fd)
-        self._fds.clear()
-
-
-def own(fd: int) -> bool:
-    return os.path.samestat(os.fstat(fd), os.stat(SELF))
 
 
 def _who() -> dict[str, object]:
@@ -100,11 +87,11 @@ def _who() -> dict[str, object]:
 
 
 class Session:
-    """The journal under its lock, and the namespaces; what a command does between begin and end."""
+    """The journal under its lock, and what it is about; what a command does between begin and end."""
 
     def __init__(self, directory: str | None) -> None:
         self.journal = Journal(directory)
-        self.spaces = Spaces()
+        self.spots = Spots()
         self.overdue: list[Undone] = []
         self._settled: set[int] = set()
         self._lock = self.journal.locked()
@@ -114,18 +101,22 @@ class Session:
         return self
 
     def __exit__(self, *what: object) -> None:
-        self.spaces.close()
+        self.spots.close()
         self._lock.__exit__(None, None, None)
 
     @property
     def ledger(self) -> Ledger:
         return self.journal.ledger
 
-    def read(self, place: Place, key: str) -> int | None:
-        return self.spaces.run(place, lambda: sysctl.read(key))
+    def read(self, spot: Spot) -> int | None:
+        """What is there now, None for nothing. Raises: as `Backend.read`."""
+        ours = [c.value for c in self.ledger.stack(spot)]
+        return self.ledger.seen(spot, self.spots.read(spot, ours))
 
-    def record(self, change: Change, state: core.State, value: int | None = None, why: str = "") -> None:
-        self.journal.append([Then(change.id, time.time(), state, value, why)])
+    def record(
+        self, change: Change, state: core.State, value: int | None = None, why: str = "", instead: int | None = None
+    ) -> None:
+        self.journal.append([Then(change.id, time.time(), state, value, why, instead)])
 
     def tidy(self, asked: Container[int] = ()) -> None:
         """Settle what interrupted commands left open, and undo what is overdue, but for what is asked for anyway."""
@@ -133,9 +124,7 @@ class Session:
         before = self.ledger.live()
         for change in before:
             try:
-                if change.began.place.boot_id != boot:
-                    self.record(change, "gone", why="the machine was booted since")
-                elif change.state != "done":
+                if change.state != "done" and (change.began.place.boot_id == boot or change.spot.lasting):
                     self._settle(change)
             except UnknownTarget as e:
                 self.record(change, "gone", why=e.message)
@@ -144,32 +133,71 @@ class Session:
             except HalfopenError:
                 # Not to be reached from here; whoever asks for this very change is told why.
                 continue
+        self._after_boot(boot)
         self._settled = {c.id for c in before if not self.ledger.changes[c.id].live}
-        late = [c.id for c in self.ledger.overdue(time.time()) if c.id not in asked]
-        self.overdue = [self.undo(self.ledger.changes[id]) for id in late]
+        self.overdue = self.undo_all([c.id for c in self.ledger.overdue(time.time()) if c.id not in asked])
+
+    def _after_boot(self, boot: str) -> None:
+        """Settle the changes of other boots, see core.boots."""
+        keys = boots.keys_to_look_at(self.ledger, boot)
+        here: Place | None = None
+        values: dict[str, int | None] = {}
+        if keys:
+            # Where that is refused, they stay open: whoever asks for them is told why.
+            with suppress(HalfopenError):
+                here = places.booted()
+                values = {key: self.spots.read(Spot(here, key)) for key in keys}
+        self.journal.append(boots.after(self.ledger, time.time(), boot, here, values))
 
     def _settle(self, change: Change) -> None:
-        current = self.read(change.began.place, change.began.key)
-        if current is None:
-            self.record(change, "gone", why="there is no such setting any more")
-        elif found := core.resolve(self.ledger, change, current):
+        if change.spot.lasting:
+            sysctld.clean()
+        current = self.read(change.spot)
+        if found := core.resolve(self.ledger, change, current):
             self.record(change, found.state, current, found.why)
 
-    def begin(self, todo: list[Wanted], place: Place, old: dict[str, int], for_s: float | None) -> list[Began]:
+    def carry_out(self, todo: Sequence[Todo], for_s: float | None, netns_fd: int) -> Carried:
+        """Make these changes: all of them, but for those that are refused, or none. Those that are so already are left.
+
+        for_s: undo them after so many seconds. netns_fd: a namespace to hold open until then.
+
+        Raises: NotPermitted, JournalError, KernelError; nothing is changed then.
+        """
+        begun = self._begin([t for t in todo if t.old != t.new], for_s)
+        step("apply.begun")
+        returns_by = ""
+        if begun and for_s is not None:
+            returns_by = self._arm(begun, netns_fd)
+            step("apply.armed")
+        done = iter(self._write(begun))
+        self._follow()
+        applied = [
+            replace(next(done), reason=t.reason)
+            if t.old != t.new
+            else Applied(t.spot, t.old, t.new, t.old, "already", t.reason)
+            for t in todo
+        ]
+        return Carried(applied, begun[0].until_s if begun else None, returns_by)
+
+    def _begin(self, todo: Sequence[Todo], for_s: float | None) -> list[Began]:
         """Record on the disk what is about to be written."""
         now = time.time()
         until = None if for_s is None else now + for_s
         passed = [
-            Then(c.id, now, "left", old[w.key], core.foreign(old[w.key]))
-            for w in todo
-            for c in core.overtaken(self.ledger, place, w.key, old[w.key])
+            Then(c.id, now, "left", t.old, core.foreign(t.old))
+            for t in todo
+            for c in core.overtaken(self.ledger, t.spot, t.old)
         ]
         first = self.ledger.next_id
-        begun = [Began(first + i, now, who(), place, w.key, old[w.key], w.value, until) for i, w in enumerate(todo)]
+        begun = [self._began(first + i, now, t, until) for i, t in enumerate(todo)]
         self.journal.append([*passed, *begun])
         return begun
 
-    def arm(self, begun: list[Began], fd: int) -> str:
+    def _began(self, id: int, now_s: float, t: Todo, until_s: float | None) -> Began:
+        spot, instead = t.spot, self.spots.instead(t.spot, t.old)
+        return Began(id, now_s, _who(), spot.place, spot.key, t.old, t.new, until_s, spot.listener, spot.file, instead)
+
+    def _arm(self, begun: Sequence[Began], fd: int) -> str:
         until = begun[0].until_s
         try:
             return tune_timer.arm([b.id for b in begun], until or 0.0, begun[0].place, fd, self.journal.directory)
@@ -177,7 +205,7 @@ class Session:
             self._refuse(begun, e.message)
             raise
 
-    def _refuse(self, begun: list[Began], why: str) -> None:
+    def _refuse(self, begun: Sequence[Began], why: str) -> None:
         open_still = [b for b in begun if self.ledger.changes[b.id].state == "begun"]
         try:
             self.journal.append([Then(b.id, time.time(), "refused", b.old, why[:1000]) for b in open_still])
@@ -185,93 +213,143 @@ class Session:
             # Nothing was written, or it was taken back: the next command sees that from the values.
             pass
 
-    def write(self, begun: list[Began], place: Place) -> dict[str, Applied]:
-        """Write what began, and record it: all that the kernel takes, or nothing."""
-        done: dict[str, Applied] = {}
+    def _write(self, begun: Sequence[Began]) -> list[Applied]:
+        """Write what began, and record it: all that is taken, or nothing."""
+        done: list[Applied] = []
         written: list[Began] = []
         try:
             for b in begun:
                 # Before the write: whatever interrupts it, the value is looked at on the way back.
                 written.append(b)
-                done[b.key] = self._write_one(b, place)
+                done.append(self._write_one(b, done))
                 step("apply.written")
             self.journal.append(
                 [
-                    Then(a.id, time.time(), "refused" if a.state == "refused" else "done", a.value, a.why)
-                    for a in done.values()
-                    if a.id is not None
+                    Then(b.id, time.time(), "refused" if a.state == "refused" else "done", a.value, a.why)
+                    for b, a in zip(begun, done, strict=True)
                 ]
             )
         except BaseException as e:
-            self._take_back(written, place)
+            self._take_back(written)
             self._refuse(begun, f"taken back: {e.message if isinstance(e, HalfopenError) else type(e).__name__}")
             raise
         step("apply.done")
         return done
 
-    def _write_one(self, b: Began, place: Place) -> Applied:
+    def _write_one(self, b: Began, before: Sequence[Applied]) -> Applied:
+        if b.spot.lasting and any(a.key == b.key and a.state == "refused" for a in before):
+            return Applied(b.spot, b.old, b.new, b.old, "refused", why="what the kernel refuses is not kept", id=b.id)
         try:
-            held = self.spaces.run(place, lambda: sysctl.write(b.key, b.new))
-        except sysctl.Refused as e:
-            return Applied(b.key, b.old, b.new, b.old, "refused", why=e.message, id=b.id)
+            held = self.spots.write(b.spot, b.new)
+        except Refused as e:
+            return Applied(b.spot, b.old, b.new, b.old, "refused", why=e.message, id=b.id)
         if held == b.new:
-            return Applied(b.key, b.old, b.new, held, "done", id=b.id)
+            return Applied(b.spot, b.old, b.new, held, "done", id=b.id)
         if held == b.old:
-            return Applied(b.key, b.old, b.new, held, "refused", why=f"the kernel keeps {held}", id=b.id)
-        return Applied(b.key, b.old, b.new, held, "clamped", why=f"the kernel made it {held}", id=b.id)
+            return Applied(b.spot, b.old, b.new, held, "refused", why=f"the kernel keeps {held}", id=b.id)
+        return Applied(b.spot, b.old, b.new, held, "clamped", why=f"the kernel made it {held}", id=b.id)
 
-    def _take_back(self, written: list[Began], place: Place) -> None:
+    def _take_back(self, written: Sequence[Began]) -> None:
         for b in reversed(written):
             # Interrupted after it was recorded: it is done, and the journal says so.
             if self.ledger.changes[b.id].state != "begun":
                 continue
             try:
-                if self.read(place, b.key) != b.old:
-                    self.spaces.run(place, lambda b=b: sysctl.write(b.key, b.old))  # type: ignore[misc]
+                if self.read(b.spot) != b.old:
+                    self.spots.write(b.spot, b.old if b.instead is None else b.instead)
             except HalfopenError:
                 # It stays in the journal as begun, and the next undo sees it in force.
                 continue
 
-    def undo(self, change: Change) -> Undone:
-        """Undo one change, whatever its state."""
+    def undo_all(self, ids: Iterable[int]) -> list[Undone]:
+        """Undo these changes, whatever their state; what became of them, by id."""
+        # Lines of the file first: should the machine go down in between, it does not set again what was undone.
+        # Listeners last: what somaxconn lets one have, and what stands for an unset TCP_SYNCNT, follow from settings.
+        # Of one spot the lower ones first: they write nothing, and the topmost goes straight to where it ends.
+        changes = (self.ledger.changes[id] for id in ids)
+        order = sorted(changes, key=lambda c: (not c.spot.lasting, c.spot.listener is not None, c.id))
+        undone = [self._undo(c) for c in order]
+        self._follow()
+        return sorted(undone, key=lambda u: u.change.id)
+
+    def _undo(self, change: Change) -> Undone:
         if not change.live:
             if change.id in self._settled:
-                return Undone(change, change.state, why=change.why)
-            return Undone(change, "already", why=f"it is {change.state}")
-        key, place = change.began.key, change.began.place
+                return Undone(change, change.state, change.value, why=change.why)
+            return Undone(change, "already", change.value, why=f"it is {change.state}")
         try:
-            current = self.read(place, key)
+            current = self.read(change.spot)
         except UnknownTarget as e:
-            return self._end(change, "gone", None, e.message)
+            return self._end(change, "gone", change.value, e.message)
         except HalfopenError as e:
-            return Undone(change, "failed", why=e.message, error=e)
-        if current is None:
-            return self._end(change, "gone", None, "there is no such setting any more")
+            return Undone(change, "failed", change.value, why=e.message, error=e)
         plan = core.undo_step(self.ledger, change, current)
-        if plan.write is None:
+        if not plan.writes:
             return self._end(change, plan.state, current, plan.why)
-        return self._write_undo(change, plan.write)
+        return self._write_undo(change, plan.value)
 
     def _end(self, change: Change, state: core.State, value: int | None, why: str, *, wrote: bool = False) -> Undone:
-        self.record(change, state, value, why)
+        self.record(change, state, None if state == "gone" else value, why)
         step("undo.undone")
         return Undone(change, state, value, wrote, why)
 
-    def _write_undo(self, change: Change, to: int) -> Undone:
-        key, place = change.began.key, change.began.place
-        self.record(change, "undoing")
-        step("undo.undoing")
+    def _stays(self, change: Change) -> str:
+        """What to say of an entry whose value a boot has set and that nothing in the journal leads back from."""
+        if not change.spot.lasting or change.began.place.boot_id == places.boot_id():
+            return ""
+        with suppress(HalfopenError):
+            running = Spot(places.booted(), change.began.key)
+            if not self.ledger.stack(running) and self.spots.read(running) == change.value:
+                key = change.began.key.rpartition(".")[2]
+                return f"the running value stays {change.value}: halfopen tune apply --set {key}=VALUE changes it"
+        return ""
+
+    def _write_undo(self, change: Change, to: int | None) -> Undone:
         try:
-            held = self.spaces.run(place, lambda: sysctl.write(key, to))
+            instead = self.spots.instead(change.spot, to)
+            self.record(change, "undoing", instead=instead)
+            step("undo.undoing")
+            held = self.spots.write(change.spot, to if instead is None else instead)
+        except core.JournalError:
+            raise
+        except UnknownTarget as e:
+            return self._end(change, "gone", change.value, e.message)
         except HalfopenError as e:
             self.record(change, "done", change.value, e.message[:1000])
             return Undone(change, "failed", change.value, why=e.message, error=e)
         step("undo.written")
         try:
-            return self._end(
-                change, "undone", held, "" if held == to else f"the kernel made {held} of {to}", wrote=True
-            )
+            why = self._stays(change) if held == to else f"the kernel made {core.shown(held)} of {core.shown(to)}"
+            if instead is not None and held == instead:
+                why = STANDS.format(held)
+            return self._end(change, "undone", held, why, wrote=True)
         except core.JournalError:
             # What cannot be recorded is not done.
-            self.spaces.run(place, lambda: sysctl.write(key, change.value))
+            self.spots.write(change.spot, change.value)
             raise
+
+    def _follow(self) -> None:
+        """Where a number stands for an unset TCP_SYNCNT, see that it is the one that behaves so now."""
+        for change in self.ledger.standing():
+            try:
+                self._follow_one(change)
+            except core.JournalError:
+                # Left to the next command; what this one did is done and recorded.
+                return
+            except HalfopenError:
+                continue
+
+    def _follow_one(self, change: Change) -> None:
+        spot = change.spot
+        try:
+            now, wanted = self.spots.read(spot, ()), self.spots.instead(spot, None)
+        except UnknownTarget as e:
+            self.record(change, change.state, change.value, e.message)
+            return
+        if now not in self.ledger.instead[spot.identity]:
+            # Nothing was written in the first place, or somebody else has set it since.
+            self.record(change, change.state, now, change.why)
+        elif now != wanted and wanted is not None:
+            self.record(change, change.state, wanted, STANDS.format(wanted), wanted)
+            step("follow.recorded")
+            self.spots.write(spot, wanted)

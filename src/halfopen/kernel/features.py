@@ -256,7 +256,7 @@ def _owners() -> str:
 
 
 def _pidfd_getfd() -> Feature:
-    id, purpose = "pidfd_getfd", "reading what programs set on listeners (TCP_SYNCNT)"
+    id, purpose = "pidfd_getfd", "what programs set on listeners (TCP_SYNCNT): reading it, and tune listener"
     # The privilege is looked at before the descriptor (pidfd_getfd()), so this duplicates nothing.
     refused = "other users' programs are out of reach"
     made = tried(id, purpose, lambda: _reach(lambda pid: duplicate(pid, _NO_DESCRIPTOR), refused), ("CAP_SYS_PTRACE",))

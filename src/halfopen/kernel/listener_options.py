@@ -30,7 +30,11 @@ def duplicate(pid: int, descriptor: int) -> socket.socket:
             raise OSError(code, os.strerror(code))
     finally:
         os.close(pidfd)
-    return socket.socket(fileno=fd)
+    try:
+        return socket.socket(fileno=fd)
+    except OSError:  # the number means something else by now
+        os.close(fd)
+        raise
 
 
 def _read(s: socket.socket, syn_retries: int) -> ListenerOptions:

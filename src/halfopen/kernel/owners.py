@@ -48,6 +48,9 @@ def holders(inodes: Iterable[int]) -> Holders:
         for descriptor in descriptors:
             try:
                 inode = wanted.get(os.readlink(f"{directory}/{descriptor}"))
+            except PermissionError:  # in a user namespace: the names may be listed, and no more
+                found.refused += 1
+                break
             except OSError:
                 continue
             if inode is not None:

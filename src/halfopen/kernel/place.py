@@ -7,9 +7,9 @@ import socket
 from collections.abc import Iterator
 from typing import Final
 
-from halfopen.core.errors import NotPermitted
+from halfopen.core.errors import NotPermitted, Unsupported
 from halfopen.core.journal import Place
-from halfopen.kernel.netns import SELF, Netns, run_in
+from halfopen.kernel.netns import SELF, Netns, current, resolve, run_in
 
 # Since Linux 5.14 (`sk_getsockopt()`, net/core/sock.c); a number no other namespace of this boot has had.
 _SO_NETNS_COOKIE: Final = 71
@@ -42,6 +42,35 @@ def identify(ns: Netns, fd: int) -> Place:
     """The namespace behind `fd`, opened as `ns` says. Raises: NotPermitted."""
     inode = os.fstat(fd).st_ino
     return Place(boot_id(), inode, cookie(None if _own(inode) else fd), ns.path, ns.name)
+
+
+def is_booted(fd: int | None) -> bool:
+    """Whether the namespace (None: the caller's) is the one that was booted: that of process 1, as seen from here.
+
+    Told by the file of it that anybody may look at, as process 1 itself may be closed even to root.
+
+    Raises: Unsupported when it could not be told.
+    """
+
+    def look() -> bool:
+        try:
+            return os.path.samestat(os.stat("/proc/1/net/dev"), os.stat("/proc/thread-self/net/dev"))
+        except OSError as e:
+            raise Unsupported(
+                "booted namespace", f"which network namespace was booted could not be told: {e.strerror}"
+            ) from None
+
+    return run_in(fd, look)
+
+
+def booted() -> Place:
+    """The namespace that was booted. Raises: Unsupported, UnknownTarget, NotPermitted."""
+    ns = current() if is_booted(None) else resolve("pid:1")
+    fd = ns.open()
+    try:
+        return identify(ns, fd)
+    finally:
+        os.close(fd)
 
 
 def find(place: Place) -> int | None:

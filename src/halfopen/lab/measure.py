@@ -16,14 +16,18 @@ _LATE: Final = 1.25
 _FIRST_PORT: Final = 8000
 
 
-def measure_release_times(retries: Sequence[int]) -> dict[int, float]:
+def measure_release_times(retries: Sequence[int], rto_max_ms: int | None = None) -> dict[int, float]:
     """Seconds from SYN to release for each of `retries` (0 to 5), all at once, in a private namespace.
+
+    rto_max_ms: tcp_rto_max_ms there; some kernels let it cap the waits between SYN-ACKs. None: as it comes.
 
     Raises: LabError when one stays much longer than it should, NotPermitted, Unsupported.
     """
     with Lab() as lab:
         # TCP_SYNCNT cannot be 0, so the namespace's own setting serves that one.
         lab.server.set_sysctl("net.ipv4.tcp_synack_retries", 0)
+        if rto_max_ms is not None:
+            lab.server.set_sysctls({"net.ipv4.tcp_rto_max_ms": str(rto_max_ms)}, missing_ok=True)
         sent = {}
         for r in retries:
             listener = lab.server.listen(_FIRST_PORT + r, retries=r or None)

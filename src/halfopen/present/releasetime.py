@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
 from rich.console import Console
 from rich.table import Table
 
 from halfopen.core import timing
-from halfopen.core.diagnose import listener_name, shorten_command
+from halfopen.core.diagnose import listener_command, listener_name, shorten_command
 from halfopen.core.model import Model
 from halfopen.core.units import show_duration
+
+_SHORT: Final = 2
+_MOST_LISTENERS: Final = 4
 
 
 def _at(retries: int, cap_s: float) -> str:
@@ -33,9 +36,7 @@ def show(out: Console, model: Model | None, retries: Sequence[int], cap_s: float
         for view in model.listeners:
             if view.overridden:
                 time_s = show_duration(view.release_time_s)
-                out.print(
-                    f"{time_s} on {listener_name(view)}: TCP_SYNCNT = {view.retries} set by the program overrides it"
-                )
+                out.print(f"{time_s} on {listener_name(view)}: its own TCP_SYNCNT = {view.retries} overrides it")
         out.print()
     table = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0), show_edge=False)
     table.add_column("RETRIES", justify="right", header_style="dim")
@@ -51,11 +52,14 @@ def show(out: Console, model: Model | None, retries: Sequence[int], cap_s: float
         table.add_row(*cells, _at(r, cap_s))
     out.print(table)
     if model is not None:
-        shorter = timing.release_time_s(2, cap_s)
-        if model.retries > 2:
+        shorter = timing.release_time_s(_SHORT, cap_s)
+        if model.retries > _SHORT:
             out.print()
             out.print(f"To release after {show_duration(shorter)} instead:")
             out.print(f"Next  {shorten_command(model, shorter)}", soft_wrap=True)
+        for view in [v for v in model.listeners if v.overridden and v.retries > _SHORT][:_MOST_LISTENERS]:
+            command = listener_command(model, view, f"--release-time {shorter:g}s")
+            out.print(f"Also  {command}", soft_wrap=True)
 
 
 def document(model: Model | None, retries: Sequence[int], cap_s: float, measured: dict[int, float]) -> dict[str, Any]:

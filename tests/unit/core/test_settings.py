@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from halfopen.core import settings, timing
-from halfopen.core.errors import UsageError
+from halfopen.core.errors import Unsupported, UsageError
 from halfopen.core.settings import Advice, Goals, Wanted, advise, assignment, changes, full_key
 
 DEBIAN = {
@@ -149,3 +149,21 @@ def test_following_the_advice_leaves_nothing_to_advise(
     goals = Goals(release_s, cookies, half_open)
     found = changes(values, goals)
     assert changes({**values, **{w.key: w.value for w in found}}, goals) == []
+
+
+def test_a_goal_that_nothing_here_can_serve_is_refused() -> None:
+    there = {settings.SYNACK: 5, settings.SOMAXCONN: 128}
+    settings.must_be_there(there, Goals(release_time_s=7.0, half_open=9))
+    with pytest.raises(Unsupported, match=r"there is no net\.ipv4\.tcp_syncookies here"):
+        settings.must_be_there(there, Goals(cookies="on"))
+
+
+def test_what_is_so_already_is_kept_where_it_serves() -> None:
+    values = {settings.SYNACK: 2, settings.COOKIES: 1, settings.SOMAXCONN: 4096, settings.SYN_BACKLOG: 2048}
+    seven = Goals(release_time_s=7.0)
+    assert [(w.key, w.value) for w in settings.kept(values, seven, [], (), ())] == [(settings.SYNACK, 2)]
+    assert settings.kept(values, seven, [Wanted(settings.SYNACK, 1, "")], (), ()) == []
+    # tcp_max_syn_backlog does nothing beside cookies, so it is not kept.
+    assert [w.key for w in settings.kept(values, Goals(half_open=100), [], (), ())] == [settings.SOMAXCONN]
+    others = {settings.SYNACK, settings.COOKIES}
+    assert [w.key for w in settings.kept(values, Goals(), [], others, [settings.COOKIES])] == [settings.COOKIES]

@@ -12,15 +12,28 @@ import pytest
 from rich.console import Console
 
 from halfopen.core import settings
-from halfopen.core.journal import Began, Ledger, Place, Then
-from halfopen.core.settings import Wanted
-from halfopen.present import tune
+from halfopen.core.errors import NotPermitted
+from halfopen.core.journal import Began, Ledger, Listener, Now, Place, Then
+from halfopen.core.listener import Running, Wishes
+from halfopen.core.listener import plan as planned
+from halfopen.core.sample import Process
+from halfopen.core.sysctld import Override
+from halfopen.present import tune, tune_listener, tune_log, tune_show
 from halfopen.present.tune import Row
 
 ROOT = Path(__file__).resolve().parents[3]
 PLACE = Place("boot", 7, 1, "/run/netns/web", "web")
 VALUES = {settings.SYNACK: 5, settings.COOKIES: 1, settings.SOMAXCONN: 4096}
+LISTENER = Listener(2, "192.0.2.1", 8080, 77, 99)
+ON_LISTENER = Row("listener.backlog", 4, 512, "done", id=3, netns="web", listener=LISTENER)
+RUNNING = Running(LISTENER, 128, 0, None, 0, processes=(Process(1, "web", "web.service", "0123456789ab"),))
 ROW = Row(settings.SYNACK, 5, 2, "done", "because", "", 1, "web")
+FILE = "/etc/sysctl.d/60-halfopen.conf"
+OVERRIDES = [
+    Override(settings.SYNACK, "5", "/etc/sysctl.d/99-x.conf", 3),
+    Override(settings.SYNACK, None, "/etc/sysctl.conf", 1, at_boot=False),
+]
+UNREAD = {settings.ABORT: NotPermitted("reading it is refused", hint="run as root")}
 SOCKET = tune.Socket("::", 443, 4096, 3, 5)
 
 
@@ -30,16 +43,17 @@ def changes() -> list[Any]:
     ledger.add(Then(1, 0.0, "done", 2))
     ledger.add(Began(2, 0.0, {"uid": 0, "sudo_user": "somebody"}, PLACE, settings.SYNACK, 2, 1, until_s=9.0))
     ledger.add(Then(2, 0.0, "done", 1))
-    return [(c, 1) for c in ledger.changes.values()]
+    return [(c, Now(1)) for c in ledger.changes.values()]
 
 
 def documents() -> dict[str, Any]:
     cures = [(settings.FALSE_CURES[0], None)]
     made = [
-        tune.show_document("self", 7, settings.advise(VALUES), cures, [SOCKET]),
-        tune.apply_document("self", [ROW], [ROW], False, 9.0, "child"),
-        tune.undo_document([ROW], [ROW]),
-        tune.log_document("/x", changes()),
+        tune_show.document("self", 7, settings.advise(VALUES), cures, [SOCKET], UNREAD),
+        tune.apply_document("self", [ROW, ON_LISTENER], [ROW], False, 9.0, "child", [SOCKET], OVERRIDES, ["note"]),
+        tune.undo_document([ROW, ON_LISTENER], [ROW]),
+        tune_listener.document("self", [RUNNING], 4096, 5, [ON_LISTENER], [ROW], False, 9.0, "child"),
+        tune_log.document("/x", changes()),
     ]
     return {document["schema"]: document for document in made}
 
@@ -87,7 +101,9 @@ def _close(out: Console) -> Iterator[None]:
 
 
 def test_show_begins_with_the_answer_and_ends_with_the_command(out: Console) -> None:
-    tune.show(out, "web", settings.advise(VALUES), [], tune.listener_lines([SOCKET], 4096), "halfopen tune apply")
+    tune_show.show(
+        out, "web", settings.advise(VALUES), [], tune_show.listener_lines([SOCKET], 4096), "halfopen tune apply"
+    )
     first, *rest, last = lines(out)
     assert first == "1 setting in web should change: tcp_synack_retries"
     assert last == "Next  halfopen tune apply"
@@ -95,8 +111,16 @@ def test_show_begins_with_the_answer_and_ends_with_the_command(out: Console) -> 
     assert any("[::]:443" in line and "as much as somaxconn lets it" in line for line in rest)
 
 
+def test_what_could_not_be_read_is_said(out: Console) -> None:
+    tune_show.show(out, "self", settings.advise({settings.SYNACK: 2}), [], [], "halfopen tune apply", UNREAD)
+    first, *rest = lines(out)
+    assert first == "Nothing to change: every setting that was read is as it should be; 1 could not be read"
+    [row] = [line.split() for line in rest if "tcp_abort_on_overflow" in line]
+    assert row[1:] == ["?", "could", "not", "be", "read:", "reading", "it", "is", "refused;", "run", "as", "root"]
+
+
 def test_nothing_to_change_has_no_command(out: Console) -> None:
-    tune.show(out, "self", settings.advise({settings.SYNACK: 2}), [], [], "halfopen tune apply")
+    tune_show.show(out, "self", settings.advise({settings.SYNACK: 2}), [], [], "halfopen tune apply")
     first, *rest = lines(out)
     assert first == "Nothing to change: every setting is as it should be"
     assert not any(line.startswith("Next") for line in rest)
@@ -112,8 +136,31 @@ def test_apply_ends_with_the_undo(out: Console) -> None:
 
 
 def test_a_plan(out: Console) -> None:
-    tune.plan(out, "self", [Wanted(settings.SYNACK, 2, "because")], VALUES)
-    assert [line.split() for line in lines(out)][1] == ["tcp_synack_retries", "5", "→", "2", "because"]
+    rows = [
+        Row(settings.SYNACK, 5, 2, "wanted", "because"),
+        Row(settings.COOKIES, 1, 1, "already"),
+        Row(settings.SYNACK, None, 2, "wanted", "at boot", file=FILE),
+    ]
+    tune.plan(out, "self", rows, OVERRIDES, ["tuned runs"])
+    first, *_, last = lines(out)
+    assert first == f"1 setting and 1 entry of {FILE} to change"
+    out.clear()
+    tune.plan(out, "self", rows[1:2])
+    assert lines(out)[-1] == "Nothing to change: all is so already"
+    assert last == "Note  tuned runs"
+
+
+def test_who_overrides_an_entry_is_told(out: Console) -> None:
+    tune.applied(out, "self", [Row(settings.SYNACK, None, 2, "done", id=1, file=FILE)], None, "", [], OVERRIDES)
+    first, row, *rest, last = lines(out)
+    assert first == f"1 entry of {FILE} changed"
+    assert row.split() == ["1", "tcp_synack_retries", "in", "60-halfopen.conf", "not", "set", "→", "2", "done"]
+    start = "Overridden  tcp_synack_retries: /etc/sysctl"
+    assert rest == [
+        f"{start}.d/99-x.conf:3 is read later and sets it to 5",
+        f"{start}.conf:1 is read later and leaves it out, when sysctl --system is run",
+    ]
+    assert last == "Undo  halfopen tune undo 1"
 
 
 def test_undo_counts_what_became_of_it(out: Console) -> None:
@@ -125,8 +172,22 @@ def test_undo_counts_what_became_of_it(out: Console) -> None:
     assert last == "Next  halfopen tune undo 3"
 
 
+def test_what_was_changed_is_named() -> None:
+    assert tune.named(settings.SYNACK, None, None) == "tcp_synack_retries"
+    assert tune.named(settings.SYNACK, None, "/etc/sysctl.d/60-halfopen.conf") == (
+        "tcp_synack_retries in 60-halfopen.conf"
+    )
+    assert tune.named("listener.backlog", LISTENER, None) == "192.0.2.1:8080 backlog"
+    assert tune.named("listener.retries", Listener(10, "::", 443, 7, 9), None) == ":443 retries"
+
+
+def test_no_value_is_words(out: Console) -> None:
+    tune.undone(out, [Row(settings.SYNACK, 2, None, "undone", id=1, file="/etc/sysctl.d/60-halfopen.conf")])
+    assert "2 → not set" in lines(out)[1]
+
+
 def test_the_log_says_what_is_in_force(out: Console) -> None:
-    tune.log(out, "/x", changes())
+    tune_log.show(out, "/x", changes())
     first, one, two, last = lines(out)
     assert first == "2 changes in force of 2 ever made (/x)"
     assert one.rstrip().endswith("under change 2")
@@ -134,9 +195,58 @@ def test_the_log_says_what_is_in_force(out: Console) -> None:
     assert last == "Undo  halfopen tune undo --all"
 
 
+def group() -> list[Running]:
+    return [Running(Listener(2, "0.0.0.0", 443, n, n), 128, 0, None, 0) for n in (1, 2, 3)]
+
+
+def test_a_group_of_sockets_is_one(out: Console) -> None:
+    tune_listener.show(out, "web", group(), 4096, 5)
+    first, backlog, *_, last = lines(out)
+    assert first == ":443 in web, 3 sockets: half-open connections are released after 63 s"
+    assert backlog.split()[:2] == ["backlog", "128"]
+    assert last == "Next  halfopen tune listener :443 --backlog 4096 --release-time 7s --netns web"
+
+
+def test_a_listener_that_cannot_be_read_says_why(out: Console) -> None:
+    problem = NotPermitted("reaching into web (pid 7) needs CAP_SYS_PTRACE", hint="run as root (sudo)")
+    tune_listener.show(out, "self", [Running(LISTENER, 4096, 0, None, 0, problem=problem)], 4096, 2)
+    first, _, retries, *_ = lines(out)
+    assert first.startswith("192.0.2.1:8080: ")
+    assert retries.split(maxsplit=2)[2] == problem.line()
+
+
+def test_what_is_in_the_way_comes_first(out: Console) -> None:
+    tune_listener.plan(out, "self", planned(group(), Wishes(backlog=512), 256, 5), "halfopen tune apply")
+    first, row, last = lines(out)
+    assert first == "1 option of 3 sockets on :443 to change"
+    assert row.split()[:5] == [":443", "backlog", "128", "→", "256"]
+    assert last == "First  halfopen tune apply"
+
+
+def test_what_was_changed_on_a_group(out: Console) -> None:
+    rows = [
+        Row(p.key, p.old, p.new, "done", p.reason, p.why, n, "self", p.socket)
+        for n, p in enumerate(planned(group(), Wishes(retries=2, defer_accept_s=5), 256, 5), 1)
+    ]
+    tune_listener.changed(out, "self", rows, None, "", None)
+    first, one, two, last = lines(out)
+    assert first == "2 options of 3 sockets on :443 changed"
+    assert one.split()[:6] == ["1-3", ":443", "retries", "not", "set", "→"]
+    assert "off → 7 s" in two
+    assert last == "Undo  halfopen tune undo 1 2 3 4 5 6"
+
+
+def test_listeners_that_override_are_named(out: Console) -> None:
+    tune.applied(out, "web", [ROW], None, "", [SOCKET])
+    *_, not_on, also, _ = lines(out)
+    assert not_on == "Not on :443, whose own TCP_SYNCNT = 3 overrides it"
+    assert also == "Also  halfopen tune listener :443 --retries 2 --netns web"
+
+
 def test_every_old_cure_has_a_test_that_is_there() -> None:
     text = (ROOT / "docs/settings.md").read_text(encoding="utf-8")
-    tests = (ROOT / "tests/kernel/test_tune.py").read_text(encoding="utf-8")
+    files = [ROOT / f"tests/kernel/{name}.py" for name in ("test_tune", "test_tune_listener")]
+    tests = "".join(path.read_text(encoding="utf-8") for path in files)
     named = re.findall(r"`(test_\w+)`", text)
     assert len(named) > 6
     assert [name for name in named if f"def {name}(" not in tests] == []

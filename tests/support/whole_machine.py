@@ -1,0 +1,162 @@
+"""A small machine: a process 1 with its own processes, network and files of sysctl.d, which may be booted again.
+
+Everything ends with it. Needs root.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import uuid
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import pytest
+
+from run import environment
+
+SYSTEMD_SYSCTL = "/lib/systemd/systemd-sysctl"
+
+# Its directories stand in for those of this machine, its boot for the kernel's.
+_SETUP = """
+mount --make-rprivate /
+mount -t proc proc /proc
+for d in /run /usr/lib/sysctl.d; do mount -t tmpfs none $d; done
+mount --bind "$0/sysctl.d" /etc/sysctl.d
+mount --bind "$0/boot_id" /proc/sys/kernel/random/boot_id
+exec "$@"
+"""
+
+# Process 1: runs commands, or (quicker) forks and calls `tune` itself, perhaps to be killed at a step.
+_INIT = """
+import json, os, signal, subprocess, sys
+from halfopen.act import journal
+from halfopen.core.settings import Wanted
+from halfopen.daemon import tune
+from halfopen.kernel.netns import current
+
+write = journal._write
+
+def torn(fd, data):
+    wanted, _, count = os.environ.get(journal.CRASH, "").partition(":")
+    journal._passed["torn"] = journal._passed.get("torn", 0) + 1
+    if wanted == "torn" and journal._passed["torn"] == int(count or 1):
+        write(fd, data[: len(data) // 2])
+        os.kill(os.getpid(), signal.SIGKILL)
+    write(fd, data)
+
+journal._write = torn
+
+def job(words):
+    os.environ[journal.CRASH] = words["crash"]
+    if words["wanted"] is not None:
+        wanted = [Wanted(k, v, "test") for k, v in words["wanted"].items()]
+        tune.apply(wanted, current(), persist=words["persist"])
+    else:
+        tune.undo(words["ids"])
+
+def answer(words):
+    if "command" in words:
+        done = subprocess.run(words["command"], stdin=subprocess.DEVNULL, capture_output=True, text=True,
+                              env={**os.environ, **words["env"]}, timeout=60)
+        return [done.returncode, done.stdout, done.stderr]
+    pid = os.fork()
+    if pid == 0:
+        code = 1
+        try:
+            job(words)
+            code = 0
+        finally:
+            sys.stderr.flush()
+            os._exit(code)
+    return [os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), "", ""]
+
+for line in sys.stdin:
+    print(json.dumps(answer(json.loads(line))), flush=True)
+"""
+
+
+class Machine:
+    """A context manager. `directory` keeps what outlives a boot: sysctl.d/ and state/ (the journal).
+
+    setup: more shell commands, run as the machine is made.
+    """
+
+    def __init__(self, directory: Path, setup: str = "") -> None:
+        self.directory = directory
+        self.sysctl_d = directory / "sysctl.d"
+        self.state = directory / "state"
+        self._setup = setup
+        self.sysctl_d.mkdir(mode=0o755, exist_ok=True)
+
+    def __enter__(self) -> Self:
+        if not Path(SYSTEMD_SYSCTL).exists():
+            pytest.skip("needs systemd-sysctl: apt-get install systemd")
+        self._start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, e: BaseException | None, trace: TracebackType | None) -> None:
+        self._stop()
+
+    def _start(self) -> None:
+        (self.directory / "boot_id").write_text(f"{uuid.uuid4()}\n")
+        script = _SETUP.replace('exec "$@"', f'{self._setup}\nexec "$@"')
+        words = ["sh", "-ec", script, str(self.directory), sys.executable, "-c", _INIT]
+        self._init = subprocess.Popen(
+            ["unshare", "--pid", "--fork", "--kill-child", "--mount", "--net", *words],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            env=environment(HALFOPEN_STATE_DIR=str(self.state)),
+            text=True,
+        )
+        assert self.run("true").returncode == 0
+
+    def _stop(self) -> None:
+        # Process 1 ends when there is nothing more to read, and every other process of the machine with it.
+        self._init.communicate(timeout=30)
+
+    def boot(self) -> None:
+        """Go down and come up again: another boot, a new network, and the files of sysctl.d applied."""
+        self._stop()
+        self._start()
+        assert self.run(SYSTEMD_SYSCTL, "--prefix=/net").returncode == 0
+
+    def _ask(self, **words: Any) -> subprocess.CompletedProcess[str]:
+        assert self._init.stdin
+        assert self._init.stdout
+        print(json.dumps(words), file=self._init.stdin, flush=True)
+        code, out, error = json.loads(self._init.stdout.readline())
+        return subprocess.CompletedProcess([], code, out, error)
+
+    def run(self, *command: str, **env: str) -> subprocess.CompletedProcess[str]:
+        """Run a command."""
+        return self._ask(command=command, env=env)
+
+    def halfopen(self, *words: str, **env: str) -> subprocess.CompletedProcess[str]:
+        """Run `halfopen` with these words."""
+        return self.run(sys.executable, "-m", "halfopen", *words, **env)
+
+    def tune(
+        self,
+        wanted: dict[str, int] | None = None,
+        *,
+        persist: bool = False,
+        ids: list[int] | None = None,
+        crash: str = "",
+    ) -> int:
+        """Apply, or (no `wanted`) undo `ids` or all, in a process of its own. Returns its exit code, -9: killed."""
+        return self._ask(wanted=wanted, persist=persist, ids=ids, crash=crash).returncode
+
+    def value(self, key: str) -> int:
+        """What the kernel holds."""
+        return int(self.run("cat", f"/proc/sys/{key.replace('.', '/')}").stdout)
+
+    def files(self) -> dict[str, tuple[bytes, int]]:
+        """Every file of /etc/sysctl.d: its bytes (where a link leads, for one) and mode."""
+
+        def content(path: Path) -> bytes:
+            return bytes(path.readlink()) if path.is_symlink() else path.read_bytes()
+
+        return {p.name: (content(p), p.lstat().st_mode) for p in self.sysctl_d.iterdir()}
