@@ -158,7 +158,7 @@ INLINE void count_time(struct handshake_counters *c, u64 us)
 }
 
 /* The first SYN-ACK was sent again so often: how long ago it was. */
-INLINE void count_retransmitted(struct handshake_counters *c, struct sock_common *skc, u32 again)
+INLINE void count_retransmitted(struct handshake_counters *c, struct sock_common *skc, struct tcp_sock *tp, u32 again)
 {
 	u64 now = bpf_ktime_get_ns() / 1000;
 	struct tuple tuple = {};
@@ -174,7 +174,16 @@ INLINE void count_retransmitted(struct handshake_counters *c, struct sock_common
 		count_time(c, now - sent);
 		return;
 	}
-	/* Not told, before the programs were attached, or pushed out of the map. Sent again after 1, 2, 4 ... s. */
+	/*
+	 * Not told (the ACK may overtake the event on another CPU), before the programs were attached, or pushed out of the
+	 * map. Since commit 3868ab0f1925 ("tcp: new TCP_INFO stats for RTO events") (in v6.7) the child knows it in
+	 * milliseconds, where a timer ran out.
+	 */
+	if (FIELD(tp, total_rto_time, FIELD_EXISTS) && tp->total_rto_time) {
+		count_time(c, tp->total_rto_time * 1000ull);
+		return;
+	}
+	/* At the least after 1, 2, 4 ... s. */
 	c->approximate++;
 	count_time(c, ((1ull << (again < 7 ? again : 7)) - 1) * 1000000);
 }
@@ -232,7 +241,7 @@ int finished(u64 *ctx)
 	else
 		c->by_retransmits[HANDSHAKE_RETRANSMITS - 1]++;
 	if (again) {
-		count_retransmitted(c, skc, again);
+		count_retransmitted(c, skc, tp, again);
 		return 0;
 	}
 	if (!tp->srtt_us || (knows_cookies ? is_from_cookie(skc) : looks_from_cookie(tp, us)))

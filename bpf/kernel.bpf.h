@@ -46,6 +46,10 @@ struct ns_common {
 	u32 inum;
 };
 
+struct inet_ehash_bucket {
+	void *chain;
+};
+
 struct inet_hashinfo {
 	void *ehash;
 	u32 ehash_mask;
@@ -105,6 +109,7 @@ struct sock_common {
 	struct in6_addr skc_v6_rcv_saddr;
 	atomic64_t skc_cookie;
 	struct hlist_nulls_node skc_nulls_node;
+	u32 skc_hash;
 	refcount_t skc_refcnt;
 };
 
@@ -145,6 +150,7 @@ struct tcp_sock {
 	struct inet_connection_sock inet_conn;
 	u32 srtt_us;
 	u32 total_retrans;
+	u32 total_rto_time;
 	struct tcp_options_received rx_opt;
 };
 
@@ -199,5 +205,5 @@ static long (*const bpf_loop)(u32 times, void *callback, void *context, u64 flag
 static struct tcp_sock *(*const bpf_skc_to_tcp_sock)(void *sk) = (void *)137;
 static struct tcp_request_sock *(*const bpf_skc_to_tcp_request_sock)(void *sk) = (void *)139;
 
-/* Since 6.2: an address becomes a pointer that can be read through and never faults. Weak: its users may be left out. */
-extern void *bpf_rdonly_cast(const void *address, u32 type) __attribute__((section(".ksyms"), weak));
+/* Since 6.2: an address becomes a pointer that can be read through and never faults. */
+extern void *bpf_rdonly_cast(const void *address, u32 type) __attribute__((section(".ksyms")));

@@ -52,6 +52,7 @@ u32 torn;
 static u64 heads[GROUP];
 static u64 next[GROUP];
 static u64 node;
+static u32 chain_number;
 static u32 visited;
 /* Nobody reads it: what is added here was fetched. */
 u64 fetched;
@@ -61,6 +62,7 @@ struct place {
 };
 
 #define AT(type, address) ((struct type *)bpf_rdonly_cast((void *)(address), __builtin_btf_type_id(*(struct type *)0, 1)))
+#define SIZE_OF(type) __builtin_preserve_type_info(*(struct type *)0, 1)
 #define IS_END(pointer) ((pointer) & 1)
 #define SOCKET_OF(pointer) ((pointer) - FIELD((struct sock_common *)0, skc_nulls_node, FIELD_BYTE_OFFSET))
 
@@ -85,6 +87,9 @@ static int visit(u32 i, struct place *to)
 		return 0;
 	}
 	size = request_record(&r, skc, AT(tcp_request_sock, skc));
+	/* Freed meanwhile, and made another one? Then what was read may be of both. */
+	if (!skc->skc_refcnt.refs.counter || (skc->skc_hash & (buckets - 1)) != chain_number)
+		return 0;
 	if (at > ROOM - sizeof(r)) {
 		no_room = 1;
 		return 1;
@@ -120,9 +125,11 @@ static int chain(u32 j, struct place *to)
 	u64 number = bucket + j;
 	u32 before = used, full_before = full;
 
-	if (j >= GROUP)
+	/* A namespace's own hash (tcp_child_ehash_entries) may have fewer chains than a group. */
+	if (j >= GROUP || number >= buckets)
 		return 1;
 	node = heads[j];
+	chain_number = number;
 	for (int attempt = 0; attempt < ATTEMPTS; attempt++) {
 		if (!IS_END(node))
 			bpf_loop(LONGEST_CHAIN, visit, to, 0);
@@ -174,7 +181,8 @@ int begin(void *ctx)
 
 	whose = (u64)net;
 	table = (u64)info->ehash;
-	buckets = info->ehash_mask + 1;
+	/* A hash that is none of this kind has no buckets for us. */
+	buckets = SIZE_OF(inet_ehash_bucket) == sizeof(u64) ? info->ehash_mask + 1 : 0;
 	bucket = 0;
 	full = 0;
 	torn = 0;

@@ -12,6 +12,7 @@ import capabilities
 from halfopen.core.errors import HalfopenError, NotPermitted, Unsupported
 from halfopen.daemon.doctor import examine
 from halfopen.kernel import features
+from halfopen.kernel.bpf import libbpf
 from halfopen.kernel.bpf.loader import REFUSE
 from halfopen.kernel.features import PROGRAMS
 from run import document
@@ -186,6 +187,7 @@ def test_nothing_is_missing_from_the_list() -> None:
         (Unsupported("btf", "no BTF"), "no", {"kernel"}),
         (Unsupported("SOCK_DESTROY", "cannot"), "no", {"kernel"}),
         (Unsupported("tcp_diag", "no tcp_diag"), "no", {"setting"}),
+        (libbpf.failure("walk", 524, ["prog 'walk': JIT is required for calling kernel function"]), "no", {"setting"}),
         (Unsupported("cgroup2", "not seen"), "no", {"host"}),
         (Unsupported("bpf:pulse", "missing", hint="reinstall halfopen"), "no", {"package"}),
         (HalfopenError("kernel", "EIO"), "unknown", set()),

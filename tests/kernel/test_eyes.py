@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -181,6 +183,36 @@ def test_both_ways_of_a_census_write_the_same(lab: Lab) -> None:
     apart = ages_b - ages_a
     assert apart.min() >= 0
     assert apart.max() - apart.min() < 0.001
+
+
+@pytest.mark.parametrize("chains", [1, 8, 16, 256])
+def test_a_namespace_with_a_hash_of_its_own(lab: Lab, chains: int) -> None:
+    """tcp_child_ehash_entries (Linux 6.1): fewer chains than the walk takes at a time, and more."""
+    from halfopen.lab import Lab as Another
+
+    crowd = lab.server.listen(8080)
+    lab.client.half_open(crowd, 100).settled()
+    path = Path("/proc/sys/net/ipv4/tcp_child_ehash_entries")
+    # Read by whoever makes the next namespace, which then has one.
+    before = path.read_text()
+    path.write_text(f"{chains}\n")
+    with contextlib.ExitStack() as stack:
+        try:
+            other = stack.enter_context(Another())
+        finally:
+            path.write_text(before)
+        assert int(other.server.sysctl("net.ipv4.tcp_ehash_entries")) == chains
+        web = other.server.listen(8080, backlog=1000)
+        other.client.half_open(web, 700)
+        other.settle(700)
+        with WalkCensus() as walk:
+            rows, _, _ = census_in(other, walk)
+            assert not walk.interrupted
+            assert len(rows) == 700
+            rows, _, _ = census_in(lab, walk)
+            assert len(rows) == 100
+        done = halfopen.release(all=True, netns=other.server.netns_path)
+        assert (done.released, done.left, done.problems) == (700, 0, ())
 
 
 @pytest.mark.slow

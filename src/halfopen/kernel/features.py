@@ -123,6 +123,8 @@ def _support(e: Unsupported) -> Grant:
         return Grant("package", "halfopen", "pip install --force-reinstall halfopen")
     if kind == "libbpf":
         return _package("libbpf1", "libbpf", "libbpf 1.0 or newer")
+    if kind == "bpf_jit":
+        return Grant("setting", "net.core.bpf_jit_enable = 1", "sysctl -w net.core.bpf_jit_enable=1")
     if kind in ("sock_diag", "tcp_diag"):
         return Grant("setting", "the kernel module tcp_diag", "modprobe tcp_diag")
     known = {

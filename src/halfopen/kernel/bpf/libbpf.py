@@ -16,6 +16,12 @@ from halfopen.core.errors import HalfopenError, KernelError, NotPermitted, Unsup
 _SONAME: Final = "libbpf.so.1"
 # A verifier's log comes as one message, and its end is what tells.
 _MESSAGE_BYTES: Final = 1024 * 1024
+# The kernel's own, of include/linux/errno.h; user space knows no such number.
+_ENOTSUPP: Final = 524
+_NOT_TAKEN: Final = (
+    *(errno.EINVAL, errno.EACCES, errno.ENOENT, errno.ESRCH),
+    *(errno.EOPNOTSUPP, errno.ENOTSUP, errno.E2BIG, _ENOTSUPP),
+)
 GRANT: Final = "run as root, or with the capabilities that halfopen doctor names"
 
 # (result, arguments) of each function; a pointer that libbpf owns is c_void_p.
@@ -161,7 +167,11 @@ def failure(what: str, code: int, lines: list[str]) -> HalfopenError:
     why = telling(lines)
     if code in (errno.EPERM, errno.EACCES) and not _verified(lines):
         return NotPermitted(f"loading the eBPF program {what} is refused", hint=GRANT)
-    if code in (errno.EINVAL, errno.EACCES, errno.ENOENT, errno.ESRCH, errno.EOPNOTSUPP, errno.ENOTSUP, errno.E2BIG):
+    if code == _ENOTSUPP and "JIT" in why:
+        return Unsupported(
+            "bpf_jit", f"the eBPF program {what} needs the kernel's compiler for eBPF (JIT), which is off"
+        )
+    if code in _NOT_TAKEN:
         return Unsupported(
             f"bpf:{what}", f"this kernel does not take the eBPF program {what}{f' ({why})' if why else ''}"
         )
