@@ -67,3 +67,11 @@ def lab() -> Iterator[Lab]:
 
     with Lab() as made:
         yield made
+
+
+@pytest.fixture(autouse=True)
+def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where the journal of `tune` is, for this process and for commands: never where the machine's own is."""
+    directory = tmp_path / "state"
+    monkeypatch.setenv("HALFOPEN_STATE_DIR", str(directory))
+    return directory

@@ -34,14 +34,6 @@ if TYPE_CHECKING:
     from halfopen.lab import Lab
 
 
-@pytest.fixture(autouse=True)
-def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Where the journal is, for this process and for commands."""
-    directory = tmp_path / "state"
-    monkeypatch.setenv("HALFOPEN_STATE_DIR", str(directory))
-    return directory
-
-
 def command(*words: str, **options: Any) -> Any:
     """The document of a `tune` command that succeeds."""
     done = halfopen("tune", *words, "--json", **options)

@@ -81,14 +81,6 @@ for line in sys.stdin:
 """
 
 
-@pytest.fixture(autouse=True)
-def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Where the journal is, for this process and for commands."""
-    directory = tmp_path / "state"
-    monkeypatch.setenv("HALFOPEN_STATE_DIR", str(directory))
-    return directory
-
-
 @pytest.fixture
 def space() -> Iterator[str]:
     """An empty namespace, by a path."""

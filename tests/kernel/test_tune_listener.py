@@ -11,7 +11,6 @@ import re
 import signal
 import socket
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -29,14 +28,6 @@ from servers import contained, serving, words
 
 if TYPE_CHECKING:
     from halfopen.lab import Lab
-
-
-@pytest.fixture(autouse=True)
-def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Where the journal is, for this process and for commands."""
-    directory = tmp_path / "state"
-    monkeypatch.setenv("HALFOPEN_STATE_DIR", str(directory))
-    return directory
 
 
 def server(lab: Lab) -> Netns:

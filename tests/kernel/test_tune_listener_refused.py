@@ -7,7 +7,6 @@ import os
 import socket
 import subprocess
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -25,14 +24,6 @@ from servers import serving
 
 if TYPE_CHECKING:
     from halfopen.lab import Lab
-
-
-@pytest.fixture(autouse=True)
-def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Where the journal is, for this process and for commands."""
-    directory = tmp_path / "state"
-    monkeypatch.setenv("HALFOPEN_STATE_DIR", str(directory))
-    return directory
 
 
 def server(lab: Lab) -> Netns:

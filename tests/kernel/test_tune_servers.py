@@ -74,12 +74,6 @@ asyncio.run(main())
 """
 
 
-@pytest.fixture(autouse=True)
-def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where the journal is, for this process and for commands."""
-    monkeypatch.setenv("HALFOPEN_STATE_DIR", str(tmp_path / "state"))
-
-
 def needed(*programs: str) -> None:
     for program in programs:
         if shutil.which(program) is None:
