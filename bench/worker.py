@@ -130,17 +130,6 @@ def release() -> Call:
     return call
 
 
-def look_old() -> Call:
-    """`halfopen.release(older_than=1, dry_run=True)`."""
-    import halfopen
-
-    def call() -> Result:
-        halfopen.release(older_than=1.0, dry_run=True)
-        return {"count": 0}
-
-    return call
-
-
 def release_old() -> Call:
     """`halfopen.release(older_than=1)`."""
     import halfopen
@@ -203,7 +192,6 @@ CALLS: Final[dict[str, Callable[[], Call]]] = {
         bytes_of_iterator,
         release,
         release_narrow,
-        look_old,
         release_old,
         release_old_narrow,
         proc,

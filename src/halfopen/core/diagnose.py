@@ -7,8 +7,8 @@ from enum import IntEnum
 from typing import Final
 
 from halfopen.core import timing
-from halfopen.core.listener import GOOD_BACKLOG
 from halfopen.core.model import ListenerView, Model
+from halfopen.core.settings import GOOD_BACKLOG
 from halfopen.core.units import listener_text, netns_words, plural, show_duration
 
 # Below this many half-open connections nothing is made of them: every busy server has some at any moment.

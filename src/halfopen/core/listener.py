@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 from halfopen.core import timing
 from halfopen.core.errors import HalfopenError, UsageError
 from halfopen.core.journal import RETRIES, Listener
+from halfopen.core.settings import GOOD_BACKLOG, GOOD_RETRIES
 from halfopen.core.units import Address, listener_text, netns_words, show_duration
 
 if TYPE_CHECKING:
@@ -19,9 +20,6 @@ DEFER: Final = "listener.defer_accept"
 OPTIONS: Final = (BACKLOG, RETRIES, DEFER)
 # What tcp_sock_set_syncnt() takes (MAX_TCP_SYNCNT).
 MOST_RETRIES: Final = 127
-# What `tune listener` recommends, as `tune show` does.
-GOOD_BACKLOG: Final = 4096
-GOOD_RETRIES: Final = 2
 
 
 @dataclass(frozen=True, slots=True)

@@ -33,8 +33,9 @@ SYN_LINEAR: Final = "net.ipv4.tcp_syn_linear_timeouts"
 CONNTRACK: Final = "net.netfilter.nf_conntrack_tcp_timeout_"
 
 COOKIE_WORDS: Final = {"off": 0, "on": 1, "always": 2}
-_RETRIES: Final = 2
-_QUEUE: Final = 4096
+# What is recommended where nothing else is asked for.
+GOOD_RETRIES: Final = 2
+GOOD_BACKLOG: Final = 4096
 # Slab of one request socket (request_sock_TCP).
 _REQUEST_BYTES: Final = 320
 
@@ -100,7 +101,7 @@ FALSE_CURES: Final = (
 def wanted_retries(goals: Goals) -> int:
     """tcp_synack_retries that the goal asks for; without one, 2."""
     if goals.release_time_s is None:
-        return _RETRIES
+        return GOOD_RETRIES
     if goals.release_time_s < timing.INITIAL_RTO_S:
         raise UsageError(
             f"a release time of {show_duration(goals.release_time_s)} cannot be",
@@ -115,7 +116,7 @@ def wanted_retries(goals: Goals) -> int:
 def _synack(values: Values, goals: Goals) -> Advice:
     now = values[SYNACK]
     effect = f"an unanswered half-open connection is released after {_release(now)}"
-    if now > _RETRIES:
+    if now > GOOD_RETRIES:
         effect += ", sooner in a queue more than half full"
     if values.get(COOKIES) == 2:
         effect += "; with tcp_syncookies = 2 none is kept at all"
@@ -182,7 +183,7 @@ def _memory(goals: Goals) -> str:
 def _somaxconn(values: Values, goals: Goals) -> Advice:
     now = values[SOMAXCONN]
     effect = f"no listener's two queues hold more than {now:,} each, whatever its backlog"
-    least = goals.half_open or _QUEUE
+    least = goals.half_open or GOOD_BACKLOG
     if now >= least:
         return Advice(SOMAXCONN, now, effect)
     cost = f"{_memory(goals)}; a program asks for it with listen() only when it starts" if goals.half_open else "none"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,13 +19,15 @@ T = TypeVar("T", Pulse, IterCensus, WalkCensus, Door)
 # The door that is kept is for so many connections, 1.6 MB of the kernel's memory; a larger one goes after its use.
 _KEPT: Final = 16 * 1024
 
-_lock: Final = threading.Lock()
+_KINDS: Final[tuple[type[Pulse | Census | Door], ...]] = (Pulse, WalkCensus, IterCensus, Door)
+# One a kind: two may be loaded at a time.
+_locks: Final = {kind: threading.Lock() for kind in _KINDS}
 _open: Final[dict[type[Pulse | Census | Door], Pulse | Census | Door]] = {}
 _refused: Final[dict[type[Pulse | Census | Door], HalfopenError]] = {}
 
 
 def _get(kind: type[T]) -> T:
-    with _lock:
+    with _locks[kind]:
         if kind in _refused:
             raise _refused[kind]
         found = _open.get(kind)
@@ -62,10 +65,31 @@ def door(capacity: int) -> Iterator[Door]:
             yield large
 
 
+def both() -> Census:
+    """The census, while a thread loads the pulse beside it: most of the time that takes is the kernel's own.
+
+    Raises: as `census`; what the pulse raises comes when it is asked for.
+    """
+
+    def load() -> None:
+        with contextlib.suppress(HalfopenError):
+            pulse()
+
+    if Pulse in _open or Pulse in _refused:
+        return census()
+    loading = threading.Thread(target=load, name="halfopen-load", daemon=True)
+    loading.start()
+    try:
+        return census()
+    finally:
+        loading.join()
+
+
 def close() -> None:
     """Unload what is loaded, and forget what was refused."""
-    with _lock:
-        for program in _open.values():
-            program.close()
-        _open.clear()
-        _refused.clear()
+    for kind in _KINDS:
+        with _locks[kind]:
+            found = _open.pop(kind, None)
+            if found is not None:
+                found.close()
+            _refused.pop(kind, None)
