@@ -136,8 +136,8 @@ def test_a_program_that_a_child_holds_is_named() -> None:
     before = look()
     source = """
 import sys
-from halfopen.kernel.bpf.census import Census
-with Census():
+from halfopen.kernel.bpf.census import IterCensus
+with IterCensus():
     print("loaded", flush=True)
     sys.stdin.read()
 """
