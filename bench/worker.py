@@ -209,10 +209,15 @@ def peak_rss_bytes() -> int:
 
 def main() -> None:
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    from halfopen.core.errors import HalfopenError
+
     try:
         call = CALLS[sys.argv[1]]()
     except ImportError as e:
         print(json.dumps({"missing": f"{e.name} is not installed"}), flush=True)
+        return
+    except HalfopenError as e:
+        print(json.dumps({"missing": e.message}), flush=True)
         return
     print(json.dumps({"ready": True}), flush=True)
     for _ in sys.stdin:
