@@ -2,7 +2,7 @@
 /*
  * Every request socket of a namespace, as census.bpf.c writes them, without the kernel's own walk: the hash of connected
  * sockets is gone through here, under RCU alone. No lock is taken and no socket is held, so nobody who handles packets
- * waits for it, and the memory of many sockets is asked for at once: a million are read in a third of the time of a dump.
+ * waits for it, and the memory of many sockets is asked for at once: a million are read in half the time of a dump.
  *
  * What makes that right are the rules the kernel's own lookup lives by (__inet_lookup_established(),
  * Documentation/RCU/rculist_nulls.rst). A socket's memory stays a socket's memory until the RCU grace period ends, but
