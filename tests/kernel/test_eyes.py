@@ -23,6 +23,7 @@ from halfopen.kernel.bpf import eyes
 from halfopen.kernel.bpf.census import Census, IterCensus
 from halfopen.kernel.bpf.pulse import Pulse
 from halfopen.kernel.bpf.walk import WalkCensus
+from halfopen.wire.bpf_records import CENSUS_SHORT
 from peers import until
 from run import SRC, document
 from run import halfopen as command
@@ -183,6 +184,32 @@ def test_both_ways_of_a_census_write_the_same(lab: Lab) -> None:
     apart = ages_b - ages_a
     assert apart.min() >= 0
     assert apart.max() - apart.min() < 0.001
+
+
+def test_a_run_of_the_walk_is_short(lab: Lab) -> None:
+    """Nothing else is scheduled on its CPU meanwhile: a run ends after so many chains or sockets."""
+    web = lab.server.listen(8080, backlog=50_000)
+    lab.client.half_open(web, 20_000)
+    lab.settle(20_000, timeout=20)
+    runs: list[tuple[int, int]] = []
+    with WalkCensus() as walk:
+        loaded, run = walk._loaded, walk._loaded.run
+        bucket, used = (loaded.variable(name, "<u4") for name in ("bucket", "used"))
+
+        def counted(program: str, argument: int = 0) -> None:
+            before = int(bucket[0]), int(used[0])
+            run(program, argument)
+            if program == "walk":
+                runs.append((int(bucket[0]) - before[0], (int(used[0]) - before[1]) // CENSUS_SHORT.itemsize))
+
+        loaded.run = counted  # type: ignore[method-assign]
+        rows, _, _ = census_in(lab, walk)
+    chains, sockets = (np.array(column) for column in zip(*runs, strict=True))
+    assert len(rows) == sockets.sum() == 20_000
+    assert chains.sum() == int(lab.server.sysctl("net.ipv4.tcp_ehash_entries").lstrip("-"))
+    assert chains.max() <= 4096
+    # The last group of chains may go beyond.
+    assert sockets.max() <= 512
 
 
 @pytest.mark.parametrize("chains", [1, 8, 16, 256])
