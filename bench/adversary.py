@@ -33,30 +33,47 @@ _SPREAD_S: Final = 2.0
 _RATE: Final = 5_000
 SS_KILL: Final = ["ss", "-HntK", "state", "syn-recv"]
 NOTHING: Final = "nothing"
-# A process that does nothing but keep a core busy: what any work at all on this machine does to others.
-BUSY: Final = "another busy process"
 DOOR: Final = "halfopen, door held"
 NARROW: Final = "halfopen, narrow window"
 SS: Final = "ss -K"
+# A process that does nothing but keep a core busy: what any work at all on this machine does to its other processes.
+BUSY: Final = "another busy process"
+WAYS: Final = (NOTHING, DOOR, NARROW, SS)
+# With the clients that are nobody's victims processes of this machine, which it schedules like any other.
+HERE: Final = {way: f"{way}; clients here" for way in (NOTHING, BUSY, DOOR)}
 # Connects one after the other and says how long each took; runs in the client's namespace. It closes none until it is
-# told to end: a close may be counted as a reset.
+# told to end: a close may be counted as a reset. As another machine would, it has a processor whenever it wants one
+# (real-time) and does not sleep before the answer comes; with `here` it is an ordinary process that sleeps.
 _PROBE: Final = """
-import json, resource, socket, sys, time
+import json, os, resource, select, socket, sys, time
 most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
 resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+address, seconds, here = (sys.argv[1], int(sys.argv[2])), float(sys.argv[3]), sys.argv[4] == "here"
+if not here:
+    os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(1))
 took, kept = [], []
 print("ready", flush=True)
-end = time.monotonic() + float(sys.argv[3])
+end = time.monotonic() + seconds
 while time.monotonic() < end:
     s = socket.socket()
+    s.setblocking(here)
+    answer = select.poll()
+    answer.register(s, select.POLLOUT)
     begun = time.perf_counter()
-    s.connect((sys.argv[1], int(sys.argv[2])))
+    s.connect_ex(address)
+    while not here and not answer.poll(0):
+        pass
     took.append(time.perf_counter() - begun)
+    if s.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
+        sys.exit("refused")
     kept.append(s)
-    time.sleep(0.002)
+    time.sleep(0.001)
 print(json.dumps(took), flush=True)
 sys.stdin.read()
 """
+# Each packet is taken in by the CPU its flow's hash names, as with a network card of many queues. Otherwise the wire
+# between two namespaces has all of a client's packets taken in on the client's own CPU, and never beside the release.
+_SPREAD: Final = "mount -t sysfs none /sys && for f in /sys/class/net/*/queues/rx-*/rps_cpus; do echo {cpus} >$f; done"
 
 
 @dataclass(slots=True)
@@ -94,13 +111,16 @@ def measure(clients: int, rounds: int, audit_log: str) -> Adversary:
     say(f"{clients:,} slow clients against releases without a pause")
     result = Adversary(clients)
     for _ in range(rounds):
-        for way in (NOTHING, BUSY, DOOR, NARROW, SS):
+        for way in WAYS:
             result.runs.setdefault(way, []).append(_attack(way, clients, audit_log))
+        for way, row in HERE.items():
+            result.runs.setdefault(row, []).append(_attack(way, clients, audit_log, here=True))
     return result
 
 
-def _attack(way: str, clients: int, audit_log: str) -> Attack:
+def _attack(way: str, clients: int, audit_log: str, *, here: bool = False) -> Attack:
     with Lab() as lab:
+        _spread(lab)
         lab.server.set_sysctl("net.ipv4.tcp_max_tw_buckets", 0)
         web = lab.server.listen(PORT, backlog=200_000)
         inside = Inside(lab, audit_log)
@@ -108,7 +128,7 @@ def _attack(way: str, clients: int, audit_log: str) -> Attack:
         if worker:
             inside.missing(worker)
         before = _snmp(lab)
-        probe = _probe(lab, clients / _RATE + _SPREAD_S)
+        probe = _probe(lab, clients / _RATE + _SPREAD_S, here)
         late = lab.client.slow(web, clients, 0.0, _SPREAD_S, _RATE)
         over = threading.Event()
         passes, released = 0, 0
@@ -143,8 +163,18 @@ def _attack(way: str, clients: int, audit_log: str) -> Attack:
         return Attack(clients, completed, resets, passes, released if worker else None, connect_s)
 
 
-def _probe(lab: Lab, seconds: float) -> subprocess.Popen[str]:
-    words = [sys.executable, "-c", _PROBE, lab.server.v4, str(PORT), str(seconds)]
+def _spread(lab: Lab) -> None:
+    mask = f"{(1 << (os.cpu_count() or 1)) - 1:x}"
+    # The kernel takes 32 CPUs between commas.
+    cpus = ",".join(mask[max(0, end - 8) : end] for end in range(len(mask) % 8 or 8, len(mask) + 8, 8))
+    command = lab.server.spawn(["unshare", "--mount", "sh", "-ec", _SPREAD.format(cpus=cpus)])
+    if command.wait():
+        raise BenchError("the server's packets cannot be spread over the CPUs (rps_cpus)")
+
+
+def _probe(lab: Lab, seconds: float, here: bool) -> subprocess.Popen[str]:
+    where = "here" if here else "elsewhere"
+    words = [sys.executable, "-c", _PROBE, lab.server.v4, str(PORT), str(seconds), where]
     probe = lab.client.spawn(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     if probe.stdout is None or probe.stdout.readline() != "ready\n":
         raise BenchError("the probe did not start")
@@ -166,13 +196,13 @@ def as_lines(result: Adversary) -> list[str]:
     lines = [
         f"{result.clients:,} slow clients, handshakes of 0 to {_SPREAD_S:g} s, releases of those older than "
         f"{OLDER_THAN_S:g} s without a pause",
-        f"  {'':<26}{'passes':>8}{'released':>10}{'completed':>11}{'reset':>7}{'p99 of others':>16}",
+        f"  {'':<36}{'passes':>8}{'released':>10}{'completed':>11}{'reset':>7}{'p99 of others':>16}",
     ]
     for way, runs in result.runs.items():
         released: Any = sum(run.released or 0 for run in runs) if runs[0].released is not None else "-"
         lines.append(
-            f"  {way:<26}{sum(r.passes for r in runs):>8,}{released:>10}{sum(r.completed for r in runs):>11,}"
-            f"{result.resets(way):>7,}{result.p99_s(way) * 1000:>13,.2f} ms"
+            f"  {way:<36}{sum(r.passes for r in runs):>8,}{released:>10}{sum(r.completed for r in runs):>11,}"
+            f"{result.resets(way):>7,}{result.p99_s(way) * 1e6:>13,.0f} us"
         )
     return lines
 
