@@ -13,7 +13,7 @@ from halfopen.core.errors import HalfopenError, NotPermitted, Unsupported
 from halfopen.daemon.doctor import examine
 from halfopen.kernel import features
 from halfopen.kernel.bpf import libbpf
-from halfopen.kernel.bpf.loader import REFUSE
+from halfopen.kernel.bpf.opened import REFUSE
 from halfopen.kernel.features import PROGRAMS
 from run import document
 from run import halfopen as command

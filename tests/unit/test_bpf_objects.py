@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 import build_bpf
-from halfopen.kernel.bpf.loader import OBJECTS
+from halfopen.kernel.bpf.opened import OBJECTS
 
 ROOT = Path(__file__).resolve().parents[2]
 EXTRAS = ("bpf", "scripts", "src/halfopen/kernel/bpf/objects", "pyproject.toml")

@@ -66,6 +66,10 @@ def models(
     source: str | None = None,
 ) -> tuple[list[Model], list[str]]:
     """Models of the namespaces meant, and a line for each that was skipped. Raises: HalfopenError."""
+    from halfopen.kernel.bpf import opened
+
+    # What is imported next takes longer than loading these.
+    opened.begin(*{"diag": ("pulse",), "proc": ()}.get(source or "", ("walk", "pulse")))
     from halfopen import api
     from halfopen.core.errors import HalfopenError
     from halfopen.core.model import build

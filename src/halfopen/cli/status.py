@@ -13,9 +13,9 @@ from halfopen.cli.options import models, netns_option, source_option
 @click.option("--json", "as_json", is_flag=True, help="One JSON document (halfopen.status/1).")
 def command(netns: str | None, source: str | None, as_json: bool) -> None:
     """One screen: how many half-open connections there are, why, and what to do next."""
+    found, skipped = models(netns, rows=False, source=source)
     from halfopen.core.diagnose import diagnose
 
-    found, skipped = models(netns, rows=False, source=source)
     verdicts = [diagnose(model) for model in found]
     if as_json:
         from halfopen.present import jsonout

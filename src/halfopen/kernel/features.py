@@ -16,7 +16,7 @@ from halfopen.core.features import EBPF, Feature, Grant, Outcome
 from halfopen.core.units import plural
 from halfopen.kernel import discover, netns, owners, sockdiag
 from halfopen.kernel.bpf import libbpf
-from halfopen.kernel.bpf.loader import BTF, REFUSE, refused_by_name
+from halfopen.kernel.bpf.opened import BTF, REFUSE, refused_by_name
 from halfopen.kernel.listener_options import duplicate
 
 # include/uapi/linux/capability.h

@@ -61,7 +61,8 @@ def kernel_code(chosen: Filter | None) -> bytes:
 
 
 def _by_bpf(wish: Wish) -> _Sockets:
-    census = eyes.both()
+    eyes.begin()
+    census = eyes.census()
     with sockdiag.open_socket() as s:
         listeners, shaken = sockdiag.listeners(s)
     queues, notes = _queues(listeners, insist=False)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final, TypeVar
 
 from halfopen.core.errors import HalfopenError
+from halfopen.kernel.bpf import opened
 from halfopen.kernel.bpf.census import Census, IterCensus
 from halfopen.kernel.bpf.door import Door
 from halfopen.kernel.bpf.pulse import Pulse
@@ -65,24 +65,14 @@ def door(capacity: int) -> Iterator[Door]:
             yield large
 
 
-def both() -> Census:
-    """The census, while a thread loads the pulse beside it: most of the time that takes is the kernel's own.
+def begin() -> None:
+    """Have what a reading uses loaded by threads, side by side: most of the time that takes is the kernel's own.
 
-    Raises: as `census`; what the pulse raises comes when it is asked for.
+    What it raises comes when it is asked for.
     """
-
-    def load() -> None:
-        with contextlib.suppress(HalfopenError):
-            pulse()
-
-    if Pulse in _open or Pulse in _refused:
-        return census()
-    loading = threading.Thread(target=load, name="halfopen-load", daemon=True)
-    loading.start()
-    try:
-        return census()
-    finally:
-        loading.join()
+    for kind, name in ((WalkCensus, "walk"), (Pulse, "pulse")):
+        if kind not in _open and kind not in _refused:
+            opened.begin(name)
 
 
 def close() -> None:
@@ -93,3 +83,4 @@ def close() -> None:
             if found is not None:
                 found.close()
             _refused.pop(kind, None)
+    opened.forget()

@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from halfopen.core.errors import HalfopenError, KernelError, NotPermitted
 from halfopen.core.handshakes import Reading
 from halfopen.kernel.bpf import libbpf
-from halfopen.kernel.bpf.loader import REFUSE, Loaded, refused_by_name
+from halfopen.kernel.bpf.loader import Loaded
+from halfopen.kernel.bpf.opened import REFUSE, refused_by_name
 from halfopen.wire import bpf_records
 
 _OBJECT: Final = "handshakes"

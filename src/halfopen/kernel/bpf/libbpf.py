@@ -60,6 +60,7 @@ _FUNCTIONS: Final[dict[str, tuple[Any, tuple[Any, ...]]]] = {
 }
 
 _said = threading.local()
+_hearing_lock: Final = threading.Lock()
 
 
 def _hear() -> Any:
@@ -79,10 +80,6 @@ def _hear() -> Any:
     return CFUNCTYPE(c_int, c_int, c_char_p, c_void_p)(hear)
 
 
-# What C calls must not be collected.
-_kept: Final[list[Any]] = []
-
-
 @lru_cache(maxsize=1)
 def library() -> ctypes.CDLL:
     """libbpf, ready to use. Raises: Unsupported when this machine has none that is new enough."""
@@ -96,10 +93,14 @@ def library() -> ctypes.CDLL:
         except AttributeError:
             raise Unsupported("libbpf", f"the libbpf of this machine lacks {name}") from None
         function.restype, function.argtypes = result, arguments
-    hear = _hear()
-    lib.libbpf_set_print(ctypes.cast(hear, c_void_p))
-    _kept.append(hear)
+    lib.libbpf_set_print(None)
     return lib
+
+
+@lru_cache(maxsize=1)
+def _hearing() -> Any:
+    # Kept by the cache: what C calls must not be collected.
+    return _hear()
 
 
 def version() -> str:
@@ -109,15 +110,23 @@ def version() -> str:
 
 
 class Heard:
-    """Keeps what libbpf says to this thread while it is open."""
+    """Keeps what libbpf says to this thread while it is open; one thread at a time.
+
+    Without it libbpf says nothing: it has hundreds of remarks on what goes well, and for each the thread would have to
+    wait for the interpreter. So what takes long is tried unheard, and heard only once it failed.
+    """
 
     def __enter__(self) -> list[str]:
+        _hearing_lock.acquire()
         _said.lines = []
         lines: list[str] = _said.lines
+        library().libbpf_set_print(ctypes.cast(_hearing(), c_void_p))
         return lines
 
     def __exit__(self, *_: object) -> None:
+        library().libbpf_set_print(None)
         _said.lines = None
+        _hearing_lock.release()
 
 
 # In a verifier's log: instructions and states, lines of source, statistics, hints. What is none of these is a verdict.

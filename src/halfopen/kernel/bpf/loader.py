@@ -5,34 +5,22 @@ from __future__ import annotations
 import ctypes
 import errno
 import os
-import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from halfopen.core.errors import KernelError, NotPermitted, Unsupported
-from halfopen.kernel.bpf import libbpf
+from halfopen.kernel.bpf import libbpf, opened
 from halfopen.kernel.bpf.window import Window
 
-OBJECTS: Final = Path(__file__).parent / "objects"
-BTF: Final = "/sys/kernel/btf/vmlinux"
-# For tests and for telling what would happen: the objects named here are not loaded, as if the kernel refused them.
-REFUSE: Final = "HALFOPEN_REFUSE_BPF"
 _BTF_KIND_STRUCT: Final = 4
 _BTF_KIND_DATASEC: Final = 15
 _SECTIONS: Final = (".bss", ".data")
 # include/linux/trace_events.h: MAX_BPF_FUNC_ARGS
 _RAW_ARGUMENTS: Final = 12
-
-
-def refused_by_name(name: str) -> bool:
-    """Whether HALFOPEN_REFUSE_BPF names this object (names separated by commas; `all`)."""
-    names = os.environ.get(REFUSE, "").split(",")
-    return name in names or "all" in names
 
 
 class Loaded:
@@ -53,38 +41,16 @@ class Loaded:
 
         Raises: Unsupported, NotPermitted, KernelError.
         """
-        if refused_by_name(name):
-            raise Unsupported(f"bpf:{name}", f"the eBPF program {name} is switched off by {REFUSE}")
-        if sys.byteorder != "little":
-            raise Unsupported("byteorder", "the eBPF programs are compiled for little-endian machines")
         self.name = name
-        self._lib = libbpf.library()
-        if not os.path.exists(BTF):
-            raise Unsupported("btf", f"this kernel does not describe its types ({BTF} is missing)")
-        try:
-            self._image = (OBJECTS / f"{name}.bpf.o").read_bytes()
-        except OSError as e:
-            raise Unsupported(f"bpf:{name}", f"{e.filename}: {e.strerror}", hint="reinstall halfopen") from None
         self._links: list[int] = []
         self._sections: dict[str, Window] = {}
-        with libbpf.Heard() as lines:
-            ctypes.set_errno(0)
-            options = _OpenOptions(ctypes.sizeof(_OpenOptions), name.encode())
-            self._object = self._lib.bpf_object__open_mem(self._image, len(self._image), ctypes.byref(options))
-            if not self._object:
-                raise libbpf.failure(name, ctypes.get_errno(), lines)
-            try:
-                self._check(records)
-                for map_name, entries in (sizes or {}).items():
-                    self._lib.bpf_map__set_max_entries(self._map(map_name), entries)
-                for program in without:
-                    self._lib.bpf_program__set_autoload(self.program(program), False)
-                code = self._lib.bpf_object__load(self._object)
-                if code:
-                    raise libbpf.failure(name, -code, lines)
-            except BaseException:
-                self.close()
-                raise
+        self._opened = opened.Opened(name, sizes=sizes, without=without) if sizes or without else opened.take(name)
+        self._lib = self._opened.lib
+        try:
+            self._check(records)
+        except BaseException:
+            self.close()
+            raise
 
     def __enter__(self) -> Loaded:
         return self
@@ -100,13 +66,11 @@ class Loaded:
         for section in self._sections.values():
             section.close()
         self._sections.clear()
-        if self._object:
-            self._lib.bpf_object__close(self._object)
-            self._object = None
+        self._opened.close()
 
     def _check(self, records: Mapping[str, np.dtype[Any]]) -> None:
         """Hold our record layouts against the object's own. Raises: Unsupported when they differ."""
-        lib, btf = self._lib, self._lib.bpf_object__btf(self._object)
+        lib, btf = self._lib, self._lib.bpf_object__btf(self._opened.handle)
         for struct, dtype in records.items():
             theirs = layout(lib, btf, struct)
             if theirs != of_dtype(dtype):
@@ -116,27 +80,14 @@ class Loaded:
                     hint="reinstall halfopen",
                 )
 
-    def program(self, name: str) -> int:
-        """libbpf's handle of a program. Raises: KeyError."""
-        found: int | None = self._lib.bpf_object__find_program_by_name(self._object, name.encode())
-        if not found:
-            raise KeyError(name)
-        return found
-
     def program_fd(self, name: str) -> int:
         """The descriptor of a loaded program; it belongs to this object."""
-        fd: int = self._lib.bpf_program__fd(self.program(name))
+        fd: int = self._lib.bpf_program__fd(self._opened.program(name))
         return fd
-
-    def _map(self, name: str) -> int:
-        found: int | None = self._lib.bpf_object__find_map_by_name(self._object, name.encode())
-        if not found:
-            raise KeyError(name)
-        return found
 
     def map_fd(self, name: str) -> int:
         """The descriptor of a map; it belongs to this object."""
-        fd: int = self._lib.bpf_map__fd(self._map(name))
+        fd: int = self._lib.bpf_map__fd(self._opened.map(name))
         return fd
 
     def variable(self, name: str, dtype: np.dtype[Any] | str) -> NDArray[Any]:
@@ -145,7 +96,7 @@ class Loaded:
         Raises: Unsupported when the object has none such.
         """
         kind = np.dtype(dtype)
-        found = _variable(self._lib, self._lib.bpf_object__btf(self._object), name)
+        found = _variable(self._lib, self._lib.bpf_object__btf(self._opened.handle), name)
         if not found or found[2] != kind.itemsize:
             raise Unsupported(
                 f"bpf:{self.name}",
@@ -187,7 +138,7 @@ class Loaded:
 
         Raises: Unsupported, NotPermitted, KernelError.
         """
-        return self._attached(program, lambda: self._lib.bpf_program__attach(self.program(program)))
+        return self._attached(program, lambda: self._lib.bpf_program__attach(self._opened.program(program)))
 
     @contextmanager
     def attached_cgroup(self, program: str, cgroup: int) -> Iterator[None]:
@@ -195,7 +146,8 @@ class Loaded:
 
         Raises: as `attach`.
         """
-        link = self._attached(program, lambda: self._lib.bpf_program__attach_cgroup(self.program(program), cgroup))
+        handle = self._opened.program(program)
+        link = self._attached(program, lambda: self._lib.bpf_program__attach_cgroup(handle, cgroup))
         try:
             yield
         finally:
@@ -245,11 +197,6 @@ class Loaded:
         if code in (errno.EPERM, errno.EACCES):
             raise NotPermitted(f"reading with the eBPF program {self.name} is refused", hint=libbpf.GRANT)
         raise KernelError(f"starting the eBPF program {self.name}", code, os.strerror(code))
-
-
-class _OpenOptions(ctypes.Structure):
-    # The beginning of struct bpf_object_open_opts; libbpf takes what is missing as zero.
-    _fields_ = (("size", ctypes.c_size_t), ("name", ctypes.c_char_p))
 
 
 class _RunOptions(ctypes.Structure):

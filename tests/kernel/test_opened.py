@@ -1,0 +1,94 @@
+"""Objects loaded ahead of their use: loaded once, given to whoever asks, their errors told then, nothing left over."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from halfopen.core.errors import KernelError, Unsupported
+from halfopen.kernel.bpf import eyes, opened
+from halfopen.kernel.bpf.opened import Opened
+from run import document
+
+pytestmark = pytest.mark.root
+
+
+@pytest.fixture(autouse=True)
+def fresh() -> Iterator[None]:
+    eyes.close()
+    yield
+    eyes.close()
+
+
+@pytest.fixture
+def loads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The threads that called into libbpf to load something."""
+    found: list[str] = []
+    load = Opened._load
+
+    def counted(self: Opened, *arguments: object) -> int:
+        found.append(threading.current_thread().name)
+        return load(self, *arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Opened, "_load", counted)
+    return found
+
+
+def test_what_was_begun_is_loaded_once_and_by_a_thread(loads: list[str]) -> None:
+    opened.begin("walk", "pulse")
+    opened.begin("walk")
+    census, pulse = eyes.census(), eyes.pulse()
+    assert sorted(loads) == ["halfopen-load-pulse", "halfopen-load-walk"]
+    assert [len(part.rows) for part in census.read()] in ([], [0])
+    assert pulse.read(0).dtype.names
+    eyes.begin()
+    assert len(loads) == 2, "what is loaded already is not loaded again"
+
+
+def test_what_was_begun_and_not_taken_goes(loads: list[str]) -> None:
+    opened.begin("walk")
+    opened.forget()
+    assert opened._ahead == {}
+    opened.take("walk").close()
+    assert len(loads) == 2
+
+
+def test_a_refusal_is_told_when_it_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(opened.REFUSE, "walk")
+    opened.begin("walk")
+    with pytest.raises(Unsupported, match="switched off by HALFOPEN_REFUSE_BPF"):
+        opened.take("walk")
+
+
+def test_without_a_thread_to_be_had_it_is_loaded_when_taken(
+    monkeypatch: pytest.MonkeyPatch, loads: list[str]
+) -> None:
+    def none_left(self: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", none_left)
+    opened.begin("walk", "pulse")
+    opened.take("walk").close()
+    assert loads == ["MainThread"]
+
+
+def test_what_libbpf_says_is_heard_when_it_fails(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, loads: list[str]
+) -> None:
+    """The first try says nothing, as nearly all succeed; the reason comes from the second."""
+    with pytest.raises(Unsupported, match=r"held.*Invalid argument"):
+        Opened("door", sizes={"held": 0})
+    assert len(loads) == 2
+    (tmp_path / "walk.bpf.o").write_bytes(b"no object at all")
+    monkeypatch.setattr(opened, "OBJECTS", tmp_path)
+    opened.begin("walk")
+    with pytest.raises(KernelError, match="not a proper ELF object"):
+        opened.take("walk")
+
+
+@pytest.mark.parametrize("source", ["bpf", "diag", "proc"])
+def test_a_command_ends_whichever_way_it_reads(source: str) -> None:
+    assert document("status", "--source", source, "--json")["namespaces"][0]["completeness"]["source"] == source
