@@ -63,9 +63,7 @@ def test_a_refusal_is_told_when_it_is_taken(monkeypatch: pytest.MonkeyPatch) -> 
         opened.take("walk")
 
 
-def test_without_a_thread_to_be_had_it_is_loaded_when_taken(
-    monkeypatch: pytest.MonkeyPatch, loads: list[str]
-) -> None:
+def test_without_a_thread_to_be_had_it_is_loaded_when_taken(monkeypatch: pytest.MonkeyPatch, loads: list[str]) -> None:
     def none_left(self: threading.Thread) -> None:
         raise RuntimeError("can't start new thread")
 
