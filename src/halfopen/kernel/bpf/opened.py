@@ -61,7 +61,7 @@ class Opened:
         self.handle = self.lib.bpf_object__open_mem(self._image, len(self._image), ctypes.byref(options))
         if not self.handle:
             return ctypes.get_errno() or errno.EINVAL
-        code = -1
+        code: int = -1
         try:
             for map_name, entries in sizes.items():
                 self.lib.bpf_map__set_max_entries(self.map(map_name), entries)
