@@ -1,7 +1,8 @@
-"""Everybody counts the same: list, status, the API, ss and /proc/net/tcp, for IPv4, IPv6 and v4-mapped clients."""
+"""Everybody counts the same: list, status, the API, metrics, ss and /proc/net/tcp; IPv4, IPv6 and v4-mapped clients."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     [("0.0.0.0", None, "ipv4"), ("::", 6, "ipv6"), ("::", 4, "ipv4")],
     ids=["ipv4", "ipv6", "v4-mapped"],
 )
-def test_23(lab: Lab, address: str, family: int | None, shown_as: str) -> None:
+def test_23(lab: Lab, tmp_path: Path, address: str, family: int | None, shown_as: str) -> None:
     web = lab.server.listen(8080, address=address)
     good = lab.client.connect(web, 3, family=family)
     assert lab.client.half_open(web, 23, family=family).settled() == 23
@@ -49,6 +50,11 @@ def test_23(lab: Lab, address: str, family: int | None, shown_as: str) -> None:
     assert sum(source["half_open"] for source in there["sources"]) <= 23
     first = command("status", "--netns", path).stdout.splitlines()[0]
     assert "23 half-open connections" in first
+    file = tmp_path / "halfopen.prom"
+    assert command("watch", "--netns", path, "--count", "1", "--metrics-file", str(file)).returncode == 0
+    lines = file.read_text().splitlines()
+    assert [line.split()[-1] for line in lines if line.startswith("halfopen_connections{")] == ["23.0"]
+    assert [line.split()[-1] for line in lines if line.startswith("halfopen_syn_queue{")] == ["23.0"]
     assert good.alive() == 3
 
 

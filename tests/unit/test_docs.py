@@ -28,7 +28,10 @@ from halfopen.kernel.procfs import SETTINGS
 
 ROOT = Path(__file__).resolve().parents[2]
 READMES = ("README.md", "README.zh-CN.md")
-DOCUMENTS = (*READMES, "ARCHITECTURE.md", "CHANGELOG.md", "docs/json.md", "docs/how-it-reads.md", "docs/settings.md")
+DOCUMENTS = (
+    *(*READMES, "ARCHITECTURE.md", "CHANGELOG.md"),
+    *("docs/json.md", "docs/how-it-reads.md", "docs/settings.md", "docs/metrics.md"),
+)
 # Objects whose keys are the kernel's names: named in the text, not in a table.
 MAPS = {"settings", "counters", "rates_per_s"}
 
@@ -269,6 +272,14 @@ def test_examples_are_such_documents(schema: str, emitted: dict[str, list[Any]])
         for document in documents:
             assert document["schema"] == schema
             assert {key for key, _ in keys(document)} - known == set()
+
+
+def test_every_metric_is_documented_and_no_other() -> None:
+    rows = re.findall(r"^\| `halfopen_(\w+)` \| (gauge|counter) \|", text("docs/metrics.md"), re.MULTILINE)
+    known = [(f.name, f.kind.value) for f in (*fields.NAMESPACE_METRICS, *fields.LISTENER_METRICS)]
+    assert rows == [(name + "_total" * (kind == "counter"), kind) for name, kind in known]
+    used = set(re.findall(r"halfopen_\w+", text("docs/metrics.md")))
+    assert used == {f"halfopen_{name}" for name, _ in rows}
 
 
 def test_every_finding_is_documented() -> None:

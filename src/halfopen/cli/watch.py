@@ -13,9 +13,10 @@ from halfopen.cli.options import netns_option
 
 if TYPE_CHECKING:
     from halfopen.core.config import Watch as Config
+    from halfopen.core.errors import HalfopenError
     from halfopen.core.filters import Filter
     from halfopen.core.policy import Policy
-    from halfopen.daemon.watch import Watch
+    from halfopen.daemon.watch import Report, Watch
 
 
 @click.command()
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 @click.option("--release-older-than", metavar="T", help="Release half-open connections of this age as it goes.")
 @click.option("--all-lines", is_flag=True, help="A line for every reading, also when nothing changed.")
 @click.option("--json", "as_json", is_flag=True, help="A JSON object a line (halfopen.watch/1).")
+@click.option("--metrics-file", metavar="FILE", help="Keep Prometheus metrics there (FILE.prom, for node_exporter).")
 @click.option("--audit-log", metavar="PATH", help="Where releases are recorded.")
 def command(
     netns: str | None,
@@ -37,6 +39,7 @@ def command(
     release_older_than: str | None,
     all_lines: bool,
     as_json: bool,
+    metrics_file: str | None,
     audit_log: str | None,
 ) -> None:
     """Keep watching: a line when something changes, an alarm when the number grows abnormally against its own past, a
@@ -53,10 +56,11 @@ def command(
     watch.duration_s = _duration(duration)
     watch.count = count
     _stop_on_signals(watch.stop)
-    _run(watch, as_json, all_lines)
+    path = (settings.metrics_file or None) if metrics_file is None else metrics_file
+    _run(watch, as_json, all_lines, None if path is None else _Exported(path))
 
 
-def _run(watch: Watch, as_json: bool, all_lines: bool) -> None:
+def _run(watch: Watch, as_json: bool, all_lines: bool, exported: _Exported | None) -> None:
     from halfopen.core.policy import Alarm, Clear
     from halfopen.daemon.watch import Decided, Did, Reading, Trouble
     from halfopen.present.watchlines import Json, Text, Writer
@@ -64,6 +68,8 @@ def _run(watch: Watch, as_json: bool, all_lines: bool) -> None:
     writer: Writer = Json() if as_json else Text(sys.stdout.isatty(), every=all_lines, several=watch.everywhere)
     _emit(writer.begin(watch.interval_s, watch.policy))
     for report in watch.run():
+        if exported is not None and (error := exported.take(report)):
+            _emit(writer.trouble("metrics", error))
         if isinstance(report, Reading):
             _emit(writer.reading(report.model))
         elif isinstance(report, Did):
@@ -75,6 +81,41 @@ def _run(watch: Watch, as_json: bool, all_lines: bool) -> None:
         elif isinstance(report, Decided) and isinstance(report.action, Clear):
             _emit(writer.clear(report.model, report.action))
     _emit(writer.end(watch.done))
+
+
+class _Exported:
+    """The metrics of a watch in their file, brought up to date after every round."""
+
+    def __init__(self, path: str) -> None:
+        """Raises: UsageError, HalfopenError when the file cannot be written."""
+        from halfopen.daemon.metrics_file import MetricsFile
+        from halfopen.present.metrics import Metrics
+
+        self._metrics, self._file = Metrics(), MetricsFile(path)
+        self._file.write(self._metrics.text())
+        self._failed = False
+
+    def take(self, report: Report) -> HalfopenError | None:
+        """Take in a report; what went wrong with the file, once when that begins."""
+        from halfopen.core.errors import HalfopenError
+        from halfopen.core.policy import Alarm
+        from halfopen.daemon.watch import Decided, Did, Reading, Round
+
+        if isinstance(report, Reading):
+            self._metrics.reading(report.model)
+        elif isinstance(report, Did):
+            self._metrics.released(report.outcome)
+        elif isinstance(report, Decided):
+            self._metrics.alarm(report.model.sample.netns, isinstance(report.action, Alarm))
+        elif isinstance(report, Round):
+            self._metrics.round(report.watched, report.troubled)
+            before, self._failed = self._failed, False
+            try:
+                self._file.write(self._metrics.text())
+            except HalfopenError as e:
+                self._failed = True
+                return None if before else e
+        return None
 
 
 def _emit(lines: list[str]) -> None:

@@ -45,6 +45,7 @@ class Watch:
     interval: str = "1s"
     netns: str = ""
     audit_log: str = ""
+    metrics_file: str = ""
     alarm: Alarm = field(default_factory=Alarm)
     release: Release = field(default_factory=Release)
 

@@ -74,6 +74,29 @@ SOURCE: Final = (
     Field("oldest_s", "OLDEST", 6, "s", Kind.GAUGE, "age of the oldest from there"),
 )
 
+# Of a namespace and of a listener, as Prometheus knows them: with the prefix halfopen_, and _total behind a counter.
+NAMESPACE_METRICS: Final = (
+    Field("connections", "", 0, "", Kind.GAUGE, "Half-open connections: requests whose handshake is not finished"),
+    Field("readable", "", 0, "", Kind.GAUGE, "1 when the last reading of the namespace succeeded, else 0"),
+    Field("degraded", "", 0, "", Kind.GAUGE, "1 when the last reading was not whole, else 0"),
+    Field("last_reading_timestamp_seconds", "", 0, "s", Kind.GAUGE, "When the namespace was last read"),
+    Field("alarm", "", 0, "", Kind.GAUGE, "1 while the number is abnormal against its own past, else 0"),
+    Field("released", "", 0, "", Kind.COUNTER, "Half-open connections released since the watch began"),
+    Field("release_failures", "", 0, "", Kind.COUNTER, "Half-open connections that could not be released"),
+    Field("kernel_events", "", 0, "", Kind.COUNTER, "The kernel's own counters that tell what became of SYNs"),
+    Field("setting", "", 0, "", Kind.GAUGE, "The kernel's settings that bear on half-open connections"),
+)
+LISTENER_METRICS: Final = (
+    Field("syn_queue", "", 0, "", Kind.GAUGE, "Requests in the SYN queue of the listener"),
+    Field("syn_queue_young", "", 0, "", Kind.GAUGE, "Of these, those whose SYN-ACK was never sent again"),
+    Field("syn_queue_limit", "", 0, "", Kind.GAUGE, "How many requests the SYN queue takes"),
+    Field("accept_queue", "", 0, "", Kind.GAUGE, "Finished connections that wait for accept()"),
+    Field("accept_queue_limit", "", 0, "", Kind.GAUGE, "How many connections the accept queue takes"),
+    Field("listener_drops", "", 0, "", Kind.COUNTER, "SYNs and handshakes dropped here since the listener was opened"),
+    Field("listener_members", "", 0, "", Kind.GAUGE, "Sockets that listen here (SO_REUSEPORT)"),
+    Field("release_time_seconds", "", 0, "s", Kind.GAUGE, "When the kernel gives a request up, as things are now"),
+)
+
 # Counters that tell what became of SYNs, as /proc/net/netstat and snmp name them.
 COUNTERS: Final = (
     "ListenOverflows",

@@ -51,7 +51,15 @@ class Trouble:
     error: HalfopenError
 
 
-Report = Reading | Decided | Did | Trouble
+@dataclass(frozen=True, slots=True)
+class Round:
+    """Every namespace that is watched was read, or (`troubled`) could not be."""
+
+    watched: frozenset[str]
+    troubled: frozenset[str]
+
+
+Report = Reading | Decided | Did | Trouble | Round
 
 
 # Reading every request may take this share of the time at most; in between the depths of the queues tell how many.
@@ -99,6 +107,7 @@ class Watch:
                         self._troubled[ns.name] = e.message
                         yield Trouble(ns.name, e)
             self.done += 1
+            yield Round(frozenset(ns.name for ns in targets), frozenset(self._troubled))
             if self.count is not None and self.done >= self.count:
                 return
             due += self.interval_s

@@ -81,6 +81,7 @@ def test_every_key() -> None:
         interval = "500ms"
         netns = "blue"
         audit_log = "/tmp/a"
+        metrics_file = "/tmp/m.prom"
         [alarm]
         minimum = 1
         factor = 1
@@ -97,6 +98,7 @@ def test_every_key() -> None:
         "500ms",
         "blue",
         "/tmp/a",
+        "/tmp/m.prom",
         config.Alarm(1, 1.0, 0.0, 3600, 1),
         config.Release("15s", [":443", "[2001:db8::1]:443"], ["203.0.113.0/24"]),
     )

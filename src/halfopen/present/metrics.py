@@ -1,0 +1,147 @@
+"""The state of a watch as Prometheus metrics, in the text format that node_exporter's textfile collector reads."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+
+from halfopen.core.fields import COUNTERS, LISTENER_METRICS, NAMESPACE_METRICS, Field, Kind
+
+if TYPE_CHECKING:
+    from halfopen.core.actions import Released
+    from halfopen.core.model import ListenerView, Model
+
+_PREFIX: Final = "halfopen_"
+_NAMESPACE: Final = ("netns",)
+# What makes a metric of a namespace more than one number.
+_BY: Final = {"kernel_events": "event", "setting": "name"}
+# How many connections there are is no event.
+_EVENTS: Final = tuple(name for name in COUNTERS if name != "CurrEstab")
+_LISTENER: Final = ("netns", "family", "address", "port", "ifindex")
+
+_OF_LISTENER: Final[dict[str, Callable[[ListenerView], float | None]]] = {
+    "syn_queue": lambda view: view.held,
+    "syn_queue_young": lambda view: view.young if view.syn_queue_young is None else view.syn_queue_young,
+    "syn_queue_limit": lambda view: view.syn_queue_limit,
+    "accept_queue": lambda view: view.accept_queue,
+    "accept_queue_limit": lambda view: view.accept_queue_limit,
+    "listener_drops": lambda view: view.drops,
+    "listener_members": lambda view: view.members,
+    "release_time_seconds": lambda view: view.effective_release_time_s,
+}
+
+_Family = GaugeMetricFamily | CounterMetricFamily
+
+
+@dataclass(slots=True)
+class _Watched:
+    """What is known of one namespace."""
+
+    model: Model | None = None
+    readable: bool = True
+    alarm: bool = False
+    released: int = 0
+    failed: int = 0
+
+
+class Metrics:
+    """Collects what a watch reports; `text` is the state after the last report."""
+
+    def __init__(self) -> None:
+        self._of: dict[str, _Watched] = {}
+        self._registry = CollectorRegistry(auto_describe=False)
+        self._registry.register(self)
+
+    def reading(self, model: Model) -> None:
+        """A namespace was read."""
+        self._watched(model.sample.netns).model = model
+
+    def alarm(self, netns: str, on: bool) -> None:
+        """An alarm began or ended."""
+        self._watched(netns).alarm = on
+
+    def released(self, outcome: Released) -> None:
+        """Connections were released."""
+        watched = self._watched(outcome.action.netns)
+        watched.released += outcome.released
+        watched.failed += outcome.failed
+
+    def round(self, watched: Iterable[str], troubled: Iterable[str]) -> None:
+        """These namespaces are watched, those of them could not be read; any other is gone."""
+        names, unread = set(watched), set(troubled)
+        self._of = {name: one for name, one in self._of.items() if name in names}
+        for name in names:
+            self._watched(name).readable = name not in unread
+
+    def text(self) -> bytes:
+        """The metrics in Prometheus's text format, version 0.0.4."""
+        return generate_latest(self._registry)
+
+    def collect(self) -> Iterator[_Family]:
+        """For the registry: every metric with all of its samples."""
+        for field in NAMESPACE_METRICS:
+            family = _family(field, _NAMESPACE + ((_BY[field.name],) if field.name in _BY else ()))
+            for netns, watched in self._of.items():
+                for more, value in _of_namespace(field.name, watched):
+                    family.add_metric([_plain(netns), *more], value)
+            yield family
+        for field in LISTENER_METRICS:
+            family = _family(field, _LISTENER)
+            for netns, watched in self._of.items():
+                for view in watched.model.listeners if watched.model and watched.readable else ():
+                    known = _OF_LISTENER[field.name](view)
+                    if known is not None:
+                        family.add_metric(_labels(netns, view), known)
+            yield family
+
+    def _watched(self, netns: str) -> _Watched:
+        return self._of.setdefault(netns, _Watched())
+
+
+def _family(field: Field, labels: tuple[str, ...]) -> _Family:
+    kind = CounterMetricFamily if field.kind is Kind.COUNTER else GaugeMetricFamily
+    return kind(_PREFIX + field.name, field.help, labels=labels)
+
+
+def _plain(text: str) -> str:
+    # A file name may hold bytes that are no text.
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
+def _labels(netns: str, view: ListenerView) -> list[str]:
+    family = "ipv6" if view.family == 10 else "ipv4"
+    return [_plain(netns), family, view.address, str(view.port), str(view.ifindex)]
+
+
+def _of_namespace(name: str, watched: _Watched) -> Iterator[tuple[tuple[str, ...], float]]:
+    """The metric's samples: the label it has besides the namespace's, if any, and the value."""
+    always = {
+        "readable": watched.readable,
+        "alarm": watched.alarm,
+        "released": watched.released,
+        "release_failures": watched.failed,
+    }
+    if name in always:
+        yield (), float(always[name])
+        return
+    model = watched.model
+    if model is None:
+        return
+    sample = model.sample
+    if name == "last_reading_timestamp_seconds":
+        yield (), sample.wall_s
+    elif not watched.readable:
+        return
+    elif name == "connections":
+        yield (), model.half_open
+    elif name == "degraded":
+        yield (), float(not sample.completeness.whole)
+    else:
+        values = sample.settings if name == "setting" else sample.counters
+        for key in values if name == "setting" else _EVENTS:
+            if key in values:
+                yield (key,), values[key]

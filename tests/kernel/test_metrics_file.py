@@ -1,0 +1,161 @@
+"""watch --metrics-file: whole at every moment, fed by the cheap reading, honest about what it could not do."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from halfopen.core.errors import HalfopenError
+from halfopen.daemon.metrics_file import MetricsFile
+from peers import until
+from run import environment, one_line
+from run import halfopen as command
+
+if TYPE_CHECKING:
+    from halfopen.lab import Lab
+
+
+def values(file: Path, name: str) -> list[float]:
+    """The values of a metric, whatever its labels."""
+    return [float(line.split()[-1]) for line in file.read_text().splitlines() if line.startswith(f"halfopen_{name}{{")]
+
+
+def test_it_lives_on_the_queues_depths(lab: Lab, tmp_path: Path) -> None:
+    """While nothing but the pulse is read, the number is still the right one."""
+    web = lab.server.listen(8080, backlog=20_000)
+    lab.client.half_open(web, 15_000)
+    lab.settle(15_000, timeout=20)
+    file = tmp_path / "halfopen.prom"
+    done = command(
+        *("watch", "--netns", lab.server.netns_path, "--interval", "50ms", "--count", "8", "--json"),
+        *("--metrics-file", str(file)),
+    )
+    readings = [event for event in map(json.loads, done.stdout.splitlines()) if event["event"] == "reading"]
+    if not readings[-1]["depths"]:
+        pytest.fail(f"the last reading was a census: {[r['depths'] for r in readings]}")
+    assert values(file, "connections") == values(file, "syn_queue") == [15_000]
+    assert values(file, "alarm") == [1]
+    assert values(file, "degraded") == [0]
+
+
+def test_alarm_release_and_the_end_of_it(lab: Lab, tmp_path: Path) -> None:
+    web = lab.server.listen(8080, backlog=4096)
+    lab.client.half_open(web, 300).settled()
+    file = tmp_path / "halfopen.prom"
+    done = command(
+        *("watch", "--netns", lab.server.netns_path, "--interval", "100ms", "--duration", "3s", "--json"),
+        *("--release-older-than", "1s", "--metrics-file", str(file), "--audit-log", str(tmp_path / "audit")),
+    )
+    assert {"alarm", "clear"} <= {json.loads(line)["event"] for line in done.stdout.splitlines()}
+    assert values(file, "released_total") == [300]
+    assert values(file, "release_failures_total") == [0]
+    assert values(file, "alarm") == values(file, "connections") == [0]
+
+
+def test_a_reader_never_meets_half_a_file(tmp_path: Path) -> None:
+    file = tmp_path / "halfopen.prom"
+    target = MetricsFile(str(file))
+    texts = {letter * size for letter, size in ((b"a", 1), (b"b", 300_000), (b"c", 20_000))}
+    target.write(b"a")
+    over = threading.Event()
+    bad: list[int] = []
+
+    def read() -> None:
+        while not over.is_set():
+            if (found := file.read_bytes()) not in texts:
+                bad.append(len(found))
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    for _ in range(100):
+        for text in texts:
+            target.write(text)
+    over.set()
+    reader.join()
+    assert not bad
+    assert [path.name for path in tmp_path.iterdir()] == ["halfopen.prom"]
+
+
+def test_others_may_read_it_whatever_the_umask(tmp_path: Path) -> None:
+    before = os.umask(0o077)
+    try:
+        MetricsFile(str(tmp_path / "x.prom")).write(b"1")
+    finally:
+        os.umask(before)
+    assert (tmp_path / "x.prom").stat().st_mode & 0o777 == 0o644
+
+
+def test_a_link_in_its_way_is_replaced_and_never_written_through(tmp_path: Path) -> None:
+    kept = tmp_path / "kept"
+    kept.write_text("mine")
+    for name in ("x.prom", ".x.prom.new"):
+        (tmp_path / name).symlink_to(kept)
+    MetricsFile(str(tmp_path / "x.prom")).write(b"1")
+    assert kept.read_text() == "mine"
+    assert not (tmp_path / "x.prom").is_symlink()
+    assert (tmp_path / "x.prom").read_text() == "1"
+
+
+def test_what_is_there_stays_when_it_cannot_be_replaced(tmp_path: Path) -> None:
+    file = tmp_path / "x.prom"
+    file.mkdir()
+    with pytest.raises(HalfopenError, match="directory"):
+        MetricsFile(str(file)).write(b"1")
+    assert [path.name for path in tmp_path.iterdir()] == ["x.prom"]
+
+
+@pytest.mark.parametrize(
+    ("path", "code", "said"),
+    [
+        ("halfopen.txt", 2, "does not end in .prom"),
+        (".prom", 2, "does not end in .prom"),
+        ("", 2, "does not end in .prom"),
+        ("/nonexistent/halfopen.prom", 1, "/nonexistent/halfopen.prom: No such file or directory"),
+        ("/dev/null/halfopen.prom", 1, "Not a directory"),
+    ],
+)
+def test_a_path_that_will_not_do(path: str, code: int, said: str) -> None:
+    assert said in one_line(command("watch", "--count", "1", "--metrics-file", path), code)
+
+
+def test_the_settings_file_names_it_and_the_option_wins(lab: Lab, tmp_path: Path) -> None:
+    config = tmp_path / "watch.toml"
+    config.write_text(f'metrics_file = "{tmp_path}/a.prom"\n')
+    words = ("watch", "--netns", lab.server.netns_path, "--count", "1", "--config", str(config))
+    assert command(*words).returncode == 0
+    assert command(*words, "--metrics-file", str(tmp_path / "b.prom")).returncode == 0
+    assert values(tmp_path / "a.prom", "readable") == values(tmp_path / "b.prom", "readable") == [1]
+
+
+def test_a_directory_that_goes_away_is_told_once_and_watching_goes_on(lab: Lab, tmp_path: Path) -> None:
+    place, away = tmp_path / "place", tmp_path / "away"
+    place.mkdir()
+    file = place / "halfopen.prom"
+    words = ("--netns", lab.server.netns_path, "--interval", "50ms", "--json", "--metrics-file", str(file))
+    process = subprocess.Popen(
+        [sys.executable, "-m", "halfopen", "watch", *words], env=environment(), stdout=subprocess.PIPE, text=True
+    )
+    try:
+        until(lambda: file.exists() and values(file, "readable") == [1], timeout=10)
+        place.rename(away)
+        assert process.stdout is not None
+        seen = [json.loads(process.stdout.readline()) for _ in range(20)]
+        while not any(event["event"] == "trouble" for event in seen):
+            seen.append(json.loads(process.stdout.readline()))
+        place.mkdir()
+        until(lambda: file.exists() and values(file, "readable") == [1], timeout=10)
+    finally:
+        process.send_signal(signal.SIGTERM)
+        rest, _ = process.communicate(timeout=10)
+    seen += [json.loads(line) for line in rest.splitlines()]
+    told = [event for event in seen if event["event"] == "trouble"]
+    assert [(event["netns"], event["id"]) for event in told] == [("metrics", "metrics-file")]
+    assert process.returncode == 0

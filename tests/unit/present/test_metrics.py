@@ -1,0 +1,110 @@
+"""Metrics: what a watch reported, as Prometheus reads it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from halfopen.core.actions import Release, Released
+from halfopen.core.fields import LISTENER_METRICS, NAMESPACE_METRICS, Kind
+from halfopen.core.filters import Filter
+from halfopen.core.model import Model, build
+from halfopen.present.metrics import Metrics
+from rows import listener, request, sample
+
+
+def parsed(metrics: Metrics) -> dict[tuple[str, frozenset[tuple[str, str]]], float]:
+    """(name, labels) → value; each must be there once."""
+    found: dict[tuple[str, frozenset[tuple[str, str]]], float] = {}
+    for family in text_string_to_metric_families(metrics.text().decode()):
+        for one in family.samples:
+            key = (one.name, frozenset(one.labels.items()))
+            assert key not in found
+            found[key] = one.value
+    return found
+
+
+def value(metrics: Metrics, metric: str, /, **labels: str) -> float | None:
+    return parsed(metrics).get((f"halfopen_{metric}", frozenset(labels.items())))
+
+
+def labels(netns: str = "self", **more: str) -> Mapping[str, str]:
+    return {"netns": netns, "family": "ipv4", "address": "0.0.0.0", "port": "8080", "ifindex": "0", **more}
+
+
+def model(n: int = 3, netns: str = "self", **values: int) -> Model:
+    rows = [request(source_port=1024 + i, retransmits=i % 2, cookie=i + 1) for i in range(n)]
+    one = sample(rows, [listener(accept_queue=7, limit=128, drops=5, **values)])
+    return build(replace(one, netns=netns, counters={"ListenDrops": 11, "CurrEstab": 4, "Unknown": 1}))
+
+
+def test_every_metric_of_the_registry_is_there_once_and_as_it_says() -> None:
+    metrics = Metrics()
+    metrics.reading(model())
+    families = {f.name: f for f in text_string_to_metric_families(metrics.text().decode())}
+    assert len(families) == len(NAMESPACE_METRICS) + len(LISTENER_METRICS)
+    for field in (*NAMESPACE_METRICS, *LISTENER_METRICS):
+        family = families[f"halfopen_{field.name}"]
+        assert (family.type, family.documentation) == (field.kind.value, field.help)
+        assert family.samples, field.name
+        counted = all(one.name.endswith("_total") for one in family.samples)
+        assert counted == (field.kind is Kind.COUNTER)
+
+
+def test_values() -> None:
+    metrics = Metrics()
+    metrics.reading(model())
+    assert value(metrics, "connections", netns="self") == 3
+    assert value(metrics, "setting", netns="self", name="tcp_syncookies") == 1
+    assert value(metrics, "kernel_events_total", netns="self", event="ListenDrops") == 11
+    assert value(metrics, "kernel_events_total", netns="self", event="CurrEstab") is None
+    assert value(metrics, "kernel_events_total", netns="self", event="Unknown") is None
+    at = labels()
+    assert value(metrics, "syn_queue", **at) == 3
+    assert value(metrics, "syn_queue_young", **at) == 2
+    assert value(metrics, "syn_queue_limit", **at) == 128
+    assert value(metrics, "accept_queue", **at) == 7
+    assert value(metrics, "listener_drops_total", **at) == 5
+    assert value(metrics, "release_time_seconds", **at) == 63
+
+
+def test_alarms_and_releases_add_up() -> None:
+    metrics = Metrics()
+    outcome = Released(Release("self", Filter(older_than_s=5), "r"), matched=9, released=7, failed=2)
+    for _ in range(3):
+        metrics.released(outcome)
+    metrics.alarm("self", True)
+    metrics.reading(model())
+    assert value(metrics, "alarm", netns="self") == 1
+    assert value(metrics, "released_total", netns="self") == 21
+    assert value(metrics, "release_failures_total", netns="self") == 6
+    metrics.alarm("self", False)
+    assert value(metrics, "alarm", netns="self") == 0
+
+
+def test_what_could_not_be_read_shows_no_old_numbers() -> None:
+    metrics = Metrics()
+    for name in ("a", "b"):
+        metrics.reading(model(netns=name))
+    metrics.round(["a", "b"], ["b"])
+    assert (value(metrics, "readable", netns="a"), value(metrics, "readable", netns="b")) == (1, 0)
+    assert (value(metrics, "connections", netns="a"), value(metrics, "connections", netns="b")) == (3, None)
+    assert value(metrics, "syn_queue", **labels("b")) is None
+    assert value(metrics, "last_reading_timestamp_seconds", netns="b") is not None
+    metrics.round(["a"], [])
+    assert all(("netns", "a") in key[1] for key in parsed(metrics))
+
+
+@pytest.mark.parametrize("name", ['a"b\\c\nd', "\udcff bytes", "中文", ""])
+def test_any_name_of_a_namespace(name: str) -> None:
+    metrics = Metrics()
+    metrics.reading(model(netns=name))
+    shown = name.encode("utf-8", "backslashreplace").decode()
+    assert value(metrics, "connections", netns=shown) == 3
+
+
+def test_nothing_read_yet() -> None:
+    assert parsed(Metrics()) == {}
