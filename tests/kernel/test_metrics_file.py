@@ -8,13 +8,16 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 from halfopen.core.errors import HalfopenError
-from halfopen.daemon.metrics_file import MetricsFile
+from halfopen.daemon.metrics_file import Export, MetricsFile
+from halfopen.daemon.watch import Round
+from halfopen.present.metrics import Metrics
 from peers import until
 from run import environment, one_line
 from run import halfopen as command
@@ -159,3 +162,29 @@ def test_a_directory_that_goes_away_is_told_once_and_watching_goes_on(lab: Lab, 
     told = [event for event in seen if event["event"] == "trouble"]
     assert [(event["netns"], event["id"]) for event in told] == [("metrics", "metrics-file")]
     assert process.returncode == 0
+
+
+def test_it_is_written_as_often_as_its_share_of_the_time_allows_and_at_the_end(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    file = tmp_path / "halfopen.prom"
+    export = Export(str(file))
+    writes = 0
+    text = Metrics.text
+
+    def slow(self: Metrics) -> bytes:
+        nonlocal writes
+        writes += 1
+        time.sleep(0.02)
+        return text(self)
+
+    monkeypatch.setattr(Metrics, "text", slow)
+    for n in range(1000):
+        assert export.take(Round(frozenset({f"n{n}"}), frozenset())) is None
+    assert writes == 1
+    assert 'netns="n0"' in file.read_text()
+    assert export.end() is None
+    assert 'netns="n999"' in file.read_text()
+    assert writes == 2
+    assert export.end() is None
+    assert writes == 2, "there was nothing new"

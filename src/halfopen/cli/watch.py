@@ -13,10 +13,10 @@ from halfopen.cli.options import netns_option
 
 if TYPE_CHECKING:
     from halfopen.core.config import Watch as Config
-    from halfopen.core.errors import HalfopenError
     from halfopen.core.filters import Filter
     from halfopen.core.policy import Policy
-    from halfopen.daemon.watch import Report, Watch
+    from halfopen.daemon.metrics_file import Export
+    from halfopen.daemon.watch import Watch
 
 
 @click.command()
@@ -57,14 +57,15 @@ def command(
     watch.count = count
     _stop_on_signals(watch.stop)
     path = (settings.metrics_file or None) if metrics_file is None else metrics_file
-    _run(watch, as_json, all_lines, None if path is None else _Exported(path))
+    _run(watch, as_json, all_lines, path)
 
 
-def _run(watch: Watch, as_json: bool, all_lines: bool, exported: _Exported | None) -> None:
+def _run(watch: Watch, as_json: bool, all_lines: bool, metrics_file: str | None) -> None:
     from halfopen.core.policy import Alarm, Clear
     from halfopen.daemon.watch import Decided, Did, Reading, Trouble
     from halfopen.present.watchlines import Json, Text, Writer
 
+    exported = None if metrics_file is None else _export(metrics_file)
     writer: Writer = Json() if as_json else Text(sys.stdout.isatty(), every=all_lines, several=watch.everywhere)
     _emit(writer.begin(watch.interval_s, watch.policy))
     for report in watch.run():
@@ -80,42 +81,15 @@ def _run(watch: Watch, as_json: bool, all_lines: bool, exported: _Exported | Non
             _emit(writer.alarm(report.model, report.action))
         elif isinstance(report, Decided) and isinstance(report.action, Clear):
             _emit(writer.clear(report.model, report.action))
+    if exported is not None and (error := exported.end()):
+        _emit(writer.trouble("metrics", error))
     _emit(writer.end(watch.done))
 
 
-class _Exported:
-    """The metrics of a watch in their file, brought up to date after every round."""
+def _export(path: str) -> Export:
+    from halfopen.daemon.metrics_file import Export
 
-    def __init__(self, path: str) -> None:
-        """Raises: UsageError, HalfopenError when the file cannot be written."""
-        from halfopen.daemon.metrics_file import MetricsFile
-        from halfopen.present.metrics import Metrics
-
-        self._metrics, self._file = Metrics(), MetricsFile(path)
-        self._file.write(self._metrics.text())
-        self._failed = False
-
-    def take(self, report: Report) -> HalfopenError | None:
-        """Take in a report; what went wrong with the file, once when that begins."""
-        from halfopen.core.errors import HalfopenError
-        from halfopen.core.policy import Alarm
-        from halfopen.daemon.watch import Decided, Did, Reading, Round
-
-        if isinstance(report, Reading):
-            self._metrics.reading(report.model)
-        elif isinstance(report, Did):
-            self._metrics.released(report.outcome)
-        elif isinstance(report, Decided):
-            self._metrics.alarm(report.model.sample.netns, isinstance(report.action, Alarm))
-        elif isinstance(report, Round):
-            self._metrics.round(report.watched, report.troubled)
-            before, self._failed = self._failed, False
-            try:
-                self._file.write(self._metrics.text())
-            except HalfopenError as e:
-                self._failed = True
-                return None if before else e
-        return None
+    return Export(path)
 
 
 def _emit(lines: list[str]) -> None:

@@ -1,15 +1,21 @@
-"""The file that metrics are read from: replaced as a whole, so that no reader meets half of one."""
+"""The metrics of a watch in their file, which is replaced as a whole, so that no reader meets half of one."""
 
 from __future__ import annotations
 
 import os
+import time
 from contextlib import suppress
 from typing import Final
 
 from halfopen.core.errors import HalfopenError, UsageError
+from halfopen.core.policy import Alarm
+from halfopen.daemon.watch import Decided, Did, Reading, Report, Round
+from halfopen.present.metrics import Metrics
 
 _SUFFIX: Final = ".prom"
 _MODE: Final = 0o644
+# Writing may take this share of the time at most: a thousand listeners are eight thousand lines.
+_SHARE: Final = 0.05
 _FLAGS: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
@@ -57,3 +63,46 @@ class MetricsFile:
 
     def _problem(self, error: OSError) -> HalfopenError:
         return HalfopenError("metrics-file", f"{self._path}: {error.strerror}", hint="name a file that can be written")
+
+
+class Export:
+    """What a watch reports, kept in a `MetricsFile`: after every round, or as often as 5 % of the time allows."""
+
+    def __init__(self, path: str) -> None:
+        """Raises: UsageError, HalfopenError when the file cannot be written."""
+        self._metrics, self._file = Metrics(), MetricsFile(path)
+        self._file.write(self._metrics.text())
+        self._failed = False
+        self._behind = False
+        self._next = 0.0
+
+    def take(self, report: Report) -> HalfopenError | None:
+        """Take in a report. Returns what went wrong with the file, once when that begins."""
+        if isinstance(report, Reading):
+            self._metrics.reading(report.model)
+        elif isinstance(report, Did):
+            self._metrics.released(report.outcome)
+        elif isinstance(report, Decided):
+            self._metrics.alarm(report.model.sample.netns, isinstance(report.action, Alarm))
+        elif isinstance(report, Round):
+            self._metrics.round(report.watched, report.troubled)
+            self._behind = True
+            if time.monotonic() >= self._next:
+                return self._write()
+        return None
+
+    def end(self) -> HalfopenError | None:
+        """Write what was not written yet. Returns as `take`."""
+        return self._write() if self._behind else None
+
+    def _write(self) -> HalfopenError | None:
+        began = time.monotonic()
+        before, self._failed, self._behind = self._failed, False, False
+        try:
+            self._file.write(self._metrics.text())
+        except HalfopenError as e:
+            self._failed = True
+            return None if before else e
+        now = time.monotonic()
+        self._next = now + (now - began) * (1 / _SHARE - 1)
+        return None
