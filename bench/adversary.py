@@ -22,9 +22,11 @@ if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "src"))
 
 from inside import BenchError, Inside
+from machine import real_time_refused
 from reading import PORT
 from still import say
 
+from halfopen.cli.options import NICER
 from halfopen.lab import Lab
 
 OLDER_THAN_S: Final = 1.0
@@ -48,8 +50,9 @@ _PROBE: Final = """
 import json, os, resource, select, socket, sys, time
 most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
 resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
-address, seconds, here = (sys.argv[1], int(sys.argv[2])), float(sys.argv[3]), sys.argv[4] == "here"
-if not here:
+address, seconds, where = (sys.argv[1], int(sys.argv[2])), float(sys.argv[3]), sys.argv[4]
+here = where == "here"
+if where == "elsewhere":
     os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(1))
 took, kept = [], []
 print("ready", flush=True)
@@ -93,9 +96,10 @@ class Attack:
 
 @dataclass(slots=True)
 class Adversary:
-    """Runs by the way of releasing."""
+    """Runs by the way of releasing. not_elsewhere: why the other clients are not as those of another machine, if so."""
 
     clients: int
+    not_elsewhere: str = ""
     runs: dict[str, list[Attack]] = field(default_factory=dict)
 
     def p99_s(self, way: str) -> float:
@@ -109,26 +113,30 @@ class Adversary:
 def measure(clients: int, rounds: int, audit_log: str) -> Adversary:
     """Raises: BenchError, HalfopenError."""
     say(f"{clients:,} slow clients against releases without a pause")
-    result = Adversary(clients)
+    result = Adversary(clients, real_time_refused())
+    spread = not result.not_elsewhere
     for _ in range(rounds):
         for way in WAYS:
-            result.runs.setdefault(way, []).append(_attack(way, clients, audit_log))
+            where = "polling" if result.not_elsewhere else "elsewhere"
+            result.runs.setdefault(way, []).append(_attack(way, clients, audit_log, where, spread=spread))
         for way, row in HERE.items():
-            result.runs.setdefault(row, []).append(_attack(way, clients, audit_log, here=True))
+            result.runs.setdefault(row, []).append(_attack(way, clients, audit_log, "here", spread=spread))
     return result
 
 
-def _attack(way: str, clients: int, audit_log: str, *, here: bool = False) -> Attack:
+def _attack(way: str, clients: int, audit_log: str, where: str, *, spread: bool) -> Attack:
     with Lab() as lab:
-        _spread(lab)
+        if spread:
+            _spread(lab)
         lab.server.set_sysctl("net.ipv4.tcp_max_tw_buckets", 0)
         web = lab.server.listen(PORT, backlog=200_000)
         inside = Inside(lab, audit_log)
         worker = {DOOR: "release_old", NARROW: "release_old_narrow"}.get(way)
         if worker:
             inside.missing(worker)
+            inside.nice(worker, NICER)  # as the command does
         before = _snmp(lab)
-        probe = _probe(lab, clients / _RATE + _SPREAD_S, here)
+        probe = _probe(lab, clients / _RATE + _SPREAD_S, where)
         late = lab.client.slow(web, clients, 0.0, _SPREAD_S, _RATE)
         over = threading.Event()
         passes, released = 0, 0
@@ -174,8 +182,7 @@ def _spread(lab: Lab) -> None:
         raise BenchError("the server's packets cannot be spread over the CPUs (rps_cpus)")
 
 
-def _probe(lab: Lab, seconds: float, here: bool) -> subprocess.Popen[str]:
-    where = "here" if here else "elsewhere"
+def _probe(lab: Lab, seconds: float, where: str) -> subprocess.Popen[str]:
     words = [sys.executable, "-c", _PROBE, lab.server.v4, str(PORT), str(seconds), where]
     probe = lab.client.spawn(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     if probe.stdout is None or probe.stdout.readline() != "ready\n":
@@ -200,6 +207,8 @@ def as_lines(result: Adversary) -> list[str]:
         f"{OLDER_THAN_S:g} s without a pause",
         f"  {'':<36}{'passes':>8}{'released':>10}{'completed':>11}{'reset':>7}{'p99 of others':>16}",
     ]
+    if result.not_elsewhere:
+        lines.append(f"  the others are processes of this machine: {result.not_elsewhere}")
     for way, runs in result.runs.items():
         released: Any = sum(run.released or 0 for run in runs) if runs[0].released is not None else "-"
         lines.append(

@@ -62,6 +62,14 @@ class Inside:
             raise BenchError(why)
         return _ask(self._workers[name], "", name)
 
+    def pin(self, cpu: int, name: str = "") -> None:
+        """Keep a worker on one CPU; without a name, the commands that are run."""
+        os.sched_setaffinity(self._workers[name].pid if name else self._launcher.pid, {cpu})
+
+    def nice(self, name: str, niceness: int) -> None:
+        """Have a worker let others go first."""
+        os.setpriority(os.PRIO_PROCESS, self._workers[name].pid, niceness)
+
     def end(self, name: str) -> None:
         """End a worker, and give back what it holds."""
         if name in self._workers:

@@ -72,3 +72,16 @@ def _said(command: list[str], pattern: str) -> str:
         return ""
     match = re.search(pattern, done.stdout + done.stderr)
     return match[1] if match else ""
+
+
+def real_time_refused() -> str:
+    """Why no process of this user may be real-time, or set how a network device spreads its packets; else empty.
+
+    Both ask for capabilities in the first user namespace.
+    """
+    try:
+        os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(1))
+    except PermissionError:
+        return "real-time processes are refused here"
+    os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
+    return ""

@@ -10,12 +10,14 @@ from typing import Any, Final
 
 import adversary
 import eyes
+import waiting
 from adversary import Adversary
 from eyes import Eyes
 from handshaking import Handshaking, as_lines
 from reading import Reading, Row
 from releasing import Releasing, Run
 from starting import Start
+from waiting import Waiting
 
 SCHEMA: Final = "halfopen.bench/1"
 WIDTH: Final = 100
@@ -38,6 +40,7 @@ class Report:
     readings: list[Reading] = field(default_factory=list)
     releasing: Releasing | None = None
     adversary: Adversary | None = None
+    waiting: Waiting | None = None
     eyes: Eyes | None = None
     handshaking: Handshaking | None = None
     starts: list[Start] = field(default_factory=list)
@@ -129,7 +132,8 @@ def _adversary_targets(result: Adversary) -> Iterator[Target]:
     some = result.resets(adversary.SS)
     yield Target("completed connections reset by ss -K", "some", f"{some:,}", some > 0)
     others = result.p99_s(adversary.DOOR) / result.p99_s(adversary.NOTHING)
-    yield _at_most("p99 of others, door held / no releases", others, 1.1)
+    target = _at_most("p99 of others, door held / no releases", others, 1.1)
+    yield replace(target, met=None, note="") if result.not_elsewhere else target
 
 
 def _eyes_targets(result: Eyes) -> Iterator[Target]:
@@ -165,6 +169,8 @@ def as_text(report: Report) -> str:
         lines += ["", *_releasing(report.releasing)]
     if report.adversary is not None:
         lines += ["", *(part for line in adversary.as_lines(report.adversary) for part in _wrapped(line))]
+    if report.waiting is not None:
+        lines += ["", *waiting.as_lines(report.waiting)]
     if report.eyes is not None:
         lines += ["", *eyes.as_lines(report.eyes)]
     if report.handshaking is not None:

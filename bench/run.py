@@ -26,7 +26,7 @@ sys.path.insert(0, str(SRC))
 
 from halfopen.core.errors import HalfopenError, UsageError  # noqa: E402
 
-PARTS = ("start", "release", "adversary", "read", "pulse", "handshakes", "lab")
+PARTS = ("start", "release", "adversary", "waiting", "read", "pulse", "handshakes", "lab")
 # In full, and with --quick.
 NUMBERS = {
     "counts": ([0, 1000, 100_000, 1_000_000], [0, 1000, 20_000]),
@@ -34,6 +34,7 @@ NUMBERS = {
     "release": (300_000, 20_000),
     "release_rounds": (3, 1),
     "slow": (50_000, 5_000),
+    "beside": (100_000, 5_000),
     "listeners": (1000, 50),
     "handshake_rounds": (25, 5),
     "starts": (15, 5),
@@ -72,6 +73,7 @@ def arguments(words: list[str]) -> argparse.Namespace:
     add("--release", type=_positive, metavar="N", help="half-open connections to release (300000)")
     add("--release-rounds", type=_positive, metavar="N", help="releases by each (3)")
     add("--slow", type=_positive, metavar="N", help="slow clients against releases without a pause (50000)")
+    add("--beside", type=_positive, metavar="N", help="half-open connections while others wait (100000)")
     add("--listeners", type=_positive, metavar="N", help="listeners whose queues are read (1000)")
     add("--handshake-rounds", type=_positive, metavar="N", help="rounds of handshakes, counted and not (25)")
     add("--starts", type=_positive, metavar="N", help="starts of each command (15)")
@@ -99,6 +101,7 @@ def measure(given: argparse.Namespace, command: str) -> str:
     import releasing
     import report
     import starting
+    import waiting
 
     begun = time.monotonic()
     parts = set(given.only or PARTS)
@@ -113,6 +116,8 @@ def measure(given: argparse.Namespace, command: str) -> str:
             made.releasing = releasing.measure(given.release, given.release_rounds, audit_log)
         if "adversary" in parts:
             made.adversary = adversary.measure(given.slow, given.release_rounds, audit_log)
+        if "waiting" in parts:
+            made.waiting = waiting.measure(given.beside, 0.3 if given.quick else 4.0, audit_log)
         if "read" in parts:
             made.readings = [reading.measure(n, given.rounds, audit_log) for n in given.counts]
         if "pulse" in parts:

@@ -24,7 +24,7 @@ READERS = [
 OPTIONAL = {"netstat", "psutil", "pyroute2"}
 TINY = [
     *("--quick", "--rounds", "1", "--release", "500", "--starts", "1", "--syns", "2000"),
-    *("--slow", "300", "--listeners", "5", "--handshake-rounds", "1"),
+    *("--slow", "300", "--listeners", "5", "--handshake-rounds", "1", "--beside", "500"),
 ]
 
 
@@ -62,6 +62,11 @@ def test_all_rows_are_there_and_all_readers_agree(tmp_path: Path) -> None:
     assert ours["window_ms"] == 0  # the door was held
     assert report["releasing"]["narrow"][0]["window_ms"] > 0
     assert sum(run["resets"] for run in report["adversary"]["runs"]["halfopen, door held"]) == 0
+    assert not report["adversary"]["not_elsewhere"]
+    waiting = report["waiting"]
+    assert not waiting["missing"]
+    assert len(waiting["late_s"]) == 9
+    assert all(len(late) > 5 for late in waiting["late_s"].values())
     assert report["eyes"]["agreed"]
     [theirs] = report["releasing"]["ss"]
     assert theirs["left"] == 0

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import stat
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -15,7 +18,7 @@ import pytest
 import halfopen
 from halfopen.core.errors import HalfopenError, UsageError
 from peers import until
-from run import document, one_line
+from run import document, environment, one_line
 from run import halfopen as command
 
 if TYPE_CHECKING:
@@ -52,6 +55,23 @@ def test_all_of_a_dual_stack_listener_go_and_honest_ones_stay(lab: Lab, audit: P
     assert outcome.resets == 0
     assert lab.server.half_open() == 0
     assert good.alive() == 20
+
+
+def test_programs_of_the_machine_go_first(lab: Lab) -> None:
+    """The command; a program that calls release() keeps its priority."""
+    code = (
+        "import os, sys, halfopen\n"
+        "from halfopen.cli.main import run\n"
+        "halfopen.release(all=True, dry_run=True, netns=sys.argv[1])\n"
+        "before = os.nice(0)\n"
+        "run(['release', '--all', '--dry-run', '--netns', sys.argv[1]])\n"
+        "print(os.nice(0) - before)\n"
+    )
+    path = f"/proc/{os.getpid()}/fd/{lab.server.netns_path.rpartition('/')[2]}"
+    done = subprocess.run(
+        [sys.executable, "-c", code, path], env=environment(), stdout=subprocess.PIPE, check=True, text=True
+    )
+    assert done.stdout.splitlines()[-1] == "5"
 
 
 def test_only_what_every_filter_lets_through(lab: Lab, audit: Path) -> None:

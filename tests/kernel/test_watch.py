@@ -59,6 +59,17 @@ def test_an_alarm_a_release_and_a_clear(lab: Lab, tmp_path: Path) -> None:
     assert lab.server.half_open() == 0
 
 
+def test_programs_of_the_machine_go_first(lab: Lab) -> None:
+    watch = start("--netns", lab.server.netns_path, "--interval", "50ms")
+    try:
+        assert watch.stdout is not None
+        watch.stdout.readline()
+        assert os.getpriority(os.PRIO_PROCESS, watch.pid) == min(19, os.getpriority(os.PRIO_PROCESS, 0) + 5)
+    finally:
+        watch.terminate()
+        watch.communicate(timeout=10)
+
+
 def test_quiet_while_nothing_changes(lab: Lab) -> None:
     web = lab.server.listen(8080)
     lab.client.half_open(web, 7).settled()

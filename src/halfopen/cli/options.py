@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
 
@@ -26,6 +27,15 @@ source_option = click.option(
     type=click.Choice(SOURCES),
     help="Insist on one way to read: eBPF, sock_diag or /proc/net/tcp; else the best that answers.",
 )
+
+
+# Enough for others to be woken first; a quarter of a CPU is still ours where somebody else wants all of it.
+NICER: Final = 5
+
+
+def let_others_go_first() -> None:
+    """Work that may go on for long runs a little nicer, so that programs of this machine do not wait for it."""
+    os.nice(NICER)
 
 
 def reading_and_prefixes(words: tuple[str, ...]) -> tuple[str | None, tuple[str, ...]]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from halfopen.cli.options import chosen, filter_options, netns_option
+from halfopen.cli.options import chosen, filter_options, let_others_go_first, netns_option
 
 if TYPE_CHECKING:
     from halfopen.core.actions import Released
@@ -52,6 +52,7 @@ def command(
     targets = _targets(netns)
     if not yes and not dry_run:
         _confirm(filter, targets)
+    let_others_go_first()
     outcomes = _release(filter, targets, dry_run, audit_log)
     _show(outcomes, as_json, dry_run)
     bad = any(o.failed or o.problems for o in outcomes)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from halfopen.cli.options import netns_option
+from halfopen.cli.options import let_others_go_first, netns_option
 
 if TYPE_CHECKING:
     from halfopen.core.config import Watch as Config
@@ -55,6 +55,7 @@ def command(
     )
     watch.duration_s = _duration(duration)
     watch.count = count
+    let_others_go_first()
     _stop_on_signals(watch.stop)
     path = (settings.metrics_file or None) if metrics_file is None else metrics_file
     _run(watch, as_json, all_lines, path)
