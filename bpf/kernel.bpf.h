@@ -72,7 +72,13 @@ struct nsproxy {
 	struct net *net_ns;
 };
 
+/* In the task where CONFIG_THREAD_INFO_IN_TASK is set: x86, arm64, powerpc, riscv, s390 and more. */
+struct thread_info {
+	unsigned long flags;
+};
+
 struct task_struct {
+	struct thread_info thread_info;
 	struct nsproxy *nsproxy;
 };
 

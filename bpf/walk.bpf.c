@@ -10,16 +10,19 @@
  * arrives at another number has strayed, and begins that chain anew. The count of references is 0 in whatever is not a
  * socket in the hash (yet, or any more).
  *
- * Each run goes through a part of the hash, so that nobody waits long for this CPU, and remembers no socket after it.
+ * Each run goes through a part of the hash, ends when somebody else wants the CPU, and remembers no socket after it.
  */
 #include "request.bpf.h"
 
 /* What fits one run; the reader has as many rooms as it works on at a time. */
 #define ROOM (512 * 1024)
 #define ROOMS 3
-/* Nothing else is scheduled on this CPU while a run lasts: about 50 us with either, and starting one takes 3. */
-#define SOCKETS_A_RUN 256
-#define BUCKETS_A_RUN 4096
+/* No run is longer: up to a millisecond. It is much shorter where somebody wants the CPU. */
+#define SOCKETS_A_RUN 4096
+#define BUCKETS_A_RUN (128 * 1024)
+/* Nor this, about 50 us, where that does not show. */
+#define SOCKETS_BLIND 256
+#define BUCKETS_BLIND 4096
 /* Chains that are gone through side by side. */
 #define GROUP 16
 /* Further along its chain a socket is read without having been asked for before. */
@@ -55,6 +58,8 @@ static u64 next[GROUP];
 static u64 node;
 static u32 chain_number;
 static u32 visited;
+static u32 began_at_bucket;
+static u64 flags_before;
 /* Nobody reads it: what is added here was fetched. */
 u64 fetched;
 
@@ -159,11 +164,25 @@ static bool all_empty(void)
 	return true;
 }
 
+/*
+ * Nothing else is scheduled on this CPU while a run lasts. Whoever is to be scheduled sets a flag of the running task
+ * (TIF_NEED_RESCHED; which bit that is depends on the kernel). All were clear when the task came from user space, so
+ * any change says that somebody waits: as cond_resched() does, between one chain and the next.
+ */
+static bool somebody_waits(void)
+{
+	struct task_struct *task = bpf_get_current_task_btf();
+
+	if (!FIELD(task, thread_info.flags, FIELD_EXISTS))
+		return visited >= SOCKETS_BLIND || bucket - began_at_bucket >= BUCKETS_BLIND;
+	return task->thread_info.flags != flags_before;
+}
+
 static int group(u32 i, struct place *to)
 {
 	u32 began_at = used, full_before = full;
 
-	if (bucket >= buckets || visited >= SOCKETS_A_RUN || no_room)
+	if (bucket >= buckets || visited >= SOCKETS_A_RUN || no_room || somebody_waits())
 		return 1;
 	if (bpf_probe_read_kernel(heads, sizeof(heads), (void *)(table + (u64)bucket * sizeof(u64)))) {
 		torn++;
@@ -211,11 +230,14 @@ int begin(void *ctx)
 SEC("raw_tp/sys_enter")
 int walk(u64 *arguments)
 {
+	struct task_struct *task = bpf_get_current_task_btf();
 	u32 key = arguments[0];
 	struct place to = {};
 
 	visited = 0;
 	no_room = 0;
+	began_at_bucket = bucket;
+	flags_before = FIELD(task, thread_info.flags, FIELD_EXISTS) ? task->thread_info.flags : 0;
 	to.room = bpf_map_lookup_elem(&rooms, &key);
 	if (to.room)
 		bpf_loop(BUCKETS_A_RUN / GROUP, group, &to, 0);
