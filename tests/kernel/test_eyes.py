@@ -198,7 +198,7 @@ while True:
 
 
 def test_the_walk_breaks_off_when_somebody_wants_its_cpu(lab: Lab) -> None:
-    """Nothing else is scheduled there during a run. Alone it takes few runs, and is never longer than so many chains."""
+    """Nothing else is scheduled there during a run; a run alone ends after so many chains or sockets."""
     web = lab.server.listen(8080, backlog=50_000)
     lab.client.half_open(web, 20_000)
     lab.settle(20_000, timeout=20)
