@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,10 +17,7 @@ from halfopen.core.errors import Unsupported
 from halfopen.core.model import build
 from halfopen.kernel import netns, sockdiag
 from halfopen.kernel.bpf import eyes
-from halfopen.kernel.bpf.census import Census, IterCensus
 from halfopen.kernel.bpf.pulse import Pulse
-from halfopen.kernel.bpf.walk import WalkCensus
-from halfopen.wire.bpf_records import CENSUS_SHORT
 from peers import until
 from run import SRC, document
 from run import halfopen as command
@@ -152,162 +146,6 @@ def test_the_kernel_says_which_are_deferred(lab: Lab) -> None:
     guessed = halfopen.snapshot(lab.server.netns_path, source="diag")
     assert (guessed.half_open, guessed.deferred) == (0, 13)
     good.close()
-
-
-def census_in(lab: Lab, census: Census) -> Any:
-    """All rows of a census with their ages and whether they are deferred, in an order of their own."""
-
-    def read() -> Any:
-        parts = [(p.rows.copy(), p.ages_s.copy(), p.is_deferred.copy()) for p in census.read()]
-        return tuple(np.concatenate(column) for column in zip(*parts, strict=True))
-
-    rows, ages, is_deferred = lab.server.run(read)
-    order = np.lexsort([rows[n] for n in ("remote_port", "remote_low", "remote_high", "local_port")])
-    return rows[order], ages[order], is_deferred[order]
-
-
-def test_both_ways_of_a_census_write_the_same(lab: Lab) -> None:
-    plain, dual = lab.server.listen(8080, backlog=50_000), lab.server.listen(8081, address="::", backlog=5000)
-    waits = lab.server.listen(8082, defer_accept_s=30)
-    lab.client.half_open(plain, 40_000)
-    lab.client.half_open(dual, 1000, family=6)
-    lab.client.half_open(dual, 700, family=4)
-    lab.client.connect(waits, 9)
-    lab.settle(41_709, timeout=20)
-    with WalkCensus() as walk, IterCensus() as iterator:
-        (a, ages_a, is_deferred_a), (b, ages_b, is_deferred_b) = census_in(lab, walk), census_in(lab, iterator)
-    for name in ("family", "local_port", "remote_port", "local_address", "remote_address", "ifindex"):
-        assert (a[name] == b[name]).all()
-    assert is_deferred_a.tolist() == is_deferred_b.tolist()
-    assert is_deferred_a.sum() == 9
-    # The same sockets, read one after the other.
-    apart = ages_b - ages_a
-    assert apart.min() >= 0
-    assert apart.max() - apart.min() < 0.001
-
-
-# Woken every 200 us on the CPU it is told, as urgent as can be.
-_URGENT = """
-import os, sys, time
-os.sched_setaffinity(0, {int(sys.argv[1])})
-os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(1))
-print("ready", flush=True)
-while True:
-    time.sleep(0.0002)
-"""
-
-
-def test_the_walk_breaks_off_when_somebody_wants_its_cpu(lab: Lab) -> None:
-    """Nothing else is scheduled there during a run; a run alone ends after so many chains or sockets."""
-    web = lab.server.listen(8080, backlog=50_000)
-    lab.client.half_open(web, 20_000)
-    lab.settle(20_000, timeout=20)
-    cpu = max(os.sched_getaffinity(0))
-    runs: list[int] = []
-
-    def censuses() -> int:
-        """How many runs 50 of them take, in a thread that is pinned."""
-        os.sched_setaffinity(0, {cpu})
-        begun = len(runs)
-        with WalkCensus() as walk:
-            loaded, run = walk._loaded, walk._loaded.run
-            bucket = loaded.variable("bucket", "<u4")
-
-            def counted(program: str, argument: int = 0) -> None:
-                before = int(bucket[0])
-                run(program, argument)
-                if program == "walk":
-                    runs.append(int(bucket[0]) - before)
-
-            loaded.run = counted  # type: ignore[method-assign]
-            for _ in range(50):
-                assert walk.drain() == 20_000 * CENSUS_SHORT.itemsize
-        return len(runs) - begun
-
-    alone = lab.server.run(censuses)
-    with subprocess.Popen([sys.executable, "-c", _URGENT, str(cpu)], stdout=subprocess.PIPE) as urgent:
-        try:
-            assert urgent.stdout is not None
-            assert urgent.stdout.readline() == b"ready\n"
-            disturbed = lab.server.run(censuses)
-        finally:
-            urgent.kill()
-    assert max(runs) <= 128 * 1024
-    assert disturbed > 2 * alone, (alone, disturbed)
-
-
-@pytest.mark.parametrize("chains", [1, 8, 16, 256])
-def test_a_namespace_with_a_hash_of_its_own(lab: Lab, chains: int) -> None:
-    """tcp_child_ehash_entries (Linux 6.1): fewer chains than the walk takes at a time, and more."""
-    from halfopen.lab import Lab as Another
-
-    crowd = lab.server.listen(8080)
-    lab.client.half_open(crowd, 100).settled()
-    path = Path("/proc/sys/net/ipv4/tcp_child_ehash_entries")
-    # Read by whoever makes the next namespace, which then has one.
-    before = path.read_text()
-    path.write_text(f"{chains}\n")
-    with contextlib.ExitStack() as stack:
-        try:
-            other = stack.enter_context(Another())
-        finally:
-            path.write_text(before)
-        assert int(other.server.sysctl("net.ipv4.tcp_ehash_entries")) == chains
-        web = other.server.listen(8080, backlog=1000)
-        other.client.half_open(web, 700)
-        other.settle(700)
-        with WalkCensus() as walk:
-            rows, _, _ = census_in(other, walk)
-            assert not walk.interrupted
-            assert len(rows) == 700
-            rows, _, _ = census_in(lab, walk)
-            assert len(rows) == 100
-        done = halfopen.release(all=True, netns=other.server.netns_path)
-        assert (done.released, done.left, done.problems) == (700, 0, ())
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("kind", [WalkCensus, IterCensus])
-def test_while_others_come_and_go_each_that_stays_is_seen_once(lab: Lab, kind: type[Census]) -> None:
-    """The walk takes no lock: 20,000 that stay are seen exactly once each, whatever is made and freed around them."""
-    stays, comes = (lab.server.listen(port, backlog=500_000) for port in (8080, 8081))
-    lab.client.half_open(stays, 20_000)
-    lab.settle(20_000, timeout=20)
-    over = threading.Event()
-    released, looks = 0, 0
-    met: set[int] = set()
-
-    def release() -> None:
-        nonlocal released
-        while not over.is_set():
-            released += halfopen.release(listener=":8081", netns=lab.server.netns_path).released
-
-    def flood() -> None:
-        while not over.is_set():
-            lab.client.half_open(comes, 20_000)
-
-    threads = [threading.Thread(target=work) for work in (release, flood)]
-    for thread in threads:
-        thread.start()
-    try:
-        with kind() as census:
-            began = time.monotonic()
-            while time.monotonic() - began < 3:
-                rows, _, _ = census_in(lab, census)
-                looks += 1
-                assert not census.interrupted
-                others = rows["local_port"] == 8081
-                met.add(int(others.sum()))
-                own = rows[~others]
-                assert len(own) == 20_000
-                assert len(np.unique(own[["remote_low", "remote_port"]])) == 20_000
-    finally:
-        over.set()
-        for thread in threads:
-            thread.join()
-    assert looks >= 5
-    assert len(met) > 1
-    assert released > 10_000
 
 
 def test_columns_alone_tell_the_same_as_rows(lab: Lab) -> None:
