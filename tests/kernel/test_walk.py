@@ -57,14 +57,14 @@ def test_both_ways_of_a_census_write_the_same(lab: Lab) -> None:
     assert apart.max() - apart.min() < 0.001
 
 
-# Woken every 200 us on the CPU it is told, as urgent as can be.
+# Woken every 100 us on the CPU it is told, as urgent as can be.
 _URGENT = """
 import os, sys, time
 os.sched_setaffinity(0, {int(sys.argv[1])})
 os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(1))
 print("ready", flush=True)
 while True:
-    time.sleep(0.0002)
+    time.sleep(0.0001)
 """
 
 
@@ -77,9 +77,9 @@ def test_the_walk_breaks_off_when_somebody_wants_its_cpu(lab: Lab) -> None:
     runs: list[int] = []
 
     def censuses() -> int:
-        """How many runs 50 of them take, in a thread that is pinned."""
+        """The fewest runs that one of 50 takes, in a thread that is pinned."""
         os.sched_setaffinity(0, {cpu})
-        begun = len(runs)
+        counts = []
         with WalkCensus() as walk:
             loaded, run = walk._loaded, walk._loaded.run
             bucket = loaded.variable("bucket", "<u4")
@@ -92,8 +92,10 @@ def test_the_walk_breaks_off_when_somebody_wants_its_cpu(lab: Lab) -> None:
 
             loaded.run = counted  # type: ignore[method-assign]
             for _ in range(50):
+                begun = len(runs)
                 assert walk.drain() == 20_000 * CENSUS_SHORT.itemsize
-        return len(runs) - begun
+                counts.append(len(runs) - begun)
+        return min(counts)
 
     alone = lab.server.run(censuses)
     with subprocess.Popen([sys.executable, "-c", _URGENT, str(cpu)], stdout=subprocess.PIPE) as urgent:
@@ -103,8 +105,8 @@ def test_the_walk_breaks_off_when_somebody_wants_its_cpu(lab: Lab) -> None:
             disturbed = lab.server.run(censuses)
         finally:
             urgent.kill()
-    assert max(runs) <= 128 * 1024
-    assert disturbed > 2 * alone, (alone, disturbed)
+    assert max(runs) <= 16 * 1024
+    assert disturbed > 1.2 * alone, (alone, disturbed)
 
 
 @pytest.mark.parametrize("chains", [1, 8, 16, 256])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Generator
 from typing import Final
 
@@ -41,6 +42,8 @@ class WalkCensus(Census):
         self._used[0] = 0
         while self._bucket[0] < self._buckets[0]:
             self._loaded.run("walk", turn)
+            # Who is as important as we are does not end a run by being woken; so let those go first now.
+            os.sched_yield()
             if self._no_room[0]:
                 yield self._rooms[turn][: int(self._used[0])]
                 turn = (turn + 1) % _ROOMS
