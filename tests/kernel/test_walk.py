@@ -76,8 +76,8 @@ def test_the_walk_breaks_off_when_somebody_wants_its_cpu(lab: Lab) -> None:
     cpu = max(os.sched_getaffinity(0))
     runs: list[int] = []
 
-    def censuses() -> int:
-        """The fewest runs that one of 50 takes, in a thread that is pinned."""
+    def censuses() -> list[int]:
+        """How many runs each of 50 takes, the fewest first, in a thread that is pinned."""
         os.sched_setaffinity(0, {cpu})
         counts = []
         with WalkCensus() as walk:
@@ -95,7 +95,7 @@ def test_the_walk_breaks_off_when_somebody_wants_its_cpu(lab: Lab) -> None:
                 begun = len(runs)
                 assert walk.drain() == 20_000 * CENSUS_SHORT.itemsize
                 counts.append(len(runs) - begun)
-        return min(counts)
+        return sorted(counts)
 
     alone = lab.server.run(censuses)
     with subprocess.Popen([sys.executable, "-c", _URGENT, str(cpu)], stdout=subprocess.PIPE) as urgent:
@@ -106,7 +106,7 @@ def test_the_walk_breaks_off_when_somebody_wants_its_cpu(lab: Lab) -> None:
         finally:
             urgent.kill()
     assert max(runs) <= 16 * 1024
-    assert disturbed > 1.2 * alone, (alone, disturbed)
+    assert disturbed[25] > 1.2 * alone[0], (alone, disturbed)
 
 
 @pytest.mark.parametrize("chains", [1, 8, 16, 256])
