@@ -131,7 +131,7 @@ class Watch:
             model = build(sample, previous, top=3)
             state, actions = step(self._state, self._seen(model), self.policy)
         # For the rates of the next reading the counters are enough; a million rows need not be kept.
-        self._previous[ns.inode] = replace(sample, requests=sample.requests[:0], columns=None)
+        self._previous[ns.inode] = replace(sample, requests=sample.requests[:0].copy(), columns=None)
         yield Reading(model)
         self._state = state
         for action in actions:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 from prometheus_client import CollectorRegistry, generate_latest
@@ -58,7 +58,10 @@ class Metrics:
 
     def reading(self, model: Model) -> None:
         """A namespace was read."""
-        self._watched(model.sample.netns).model = model
+        # Of a million connections nothing is kept but their number.
+        sample = replace(model.sample, requests=model.sample.requests[:0].copy(), columns=None)
+        bare = replace(model, sample=sample, ages_s=model.ages_s[:0].copy(), is_deferred=model.is_deferred[:0].copy())
+        self._watched(sample.netns).model = bare
 
     def alarm(self, netns: str, on: bool) -> None:
         """An alarm began or ended."""

@@ -106,5 +106,15 @@ def test_any_name_of_a_namespace(name: str) -> None:
     assert value(metrics, "connections", netns=shown) == 3
 
 
+def test_nothing_of_the_connections_themselves_is_kept() -> None:
+    metrics, one = Metrics(), model(1000)
+    metrics.reading(one)
+    kept = metrics._of["self"].model
+    assert kept is not None
+    assert kept.sample.columns is None
+    assert all(a.base is None and not len(a) for a in (kept.sample.requests, kept.ages_s, kept.is_deferred))
+    assert value(metrics, "connections", netns="self") == 1000
+
+
 def test_nothing_read_yet() -> None:
     assert parsed(Metrics()) == {}
