@@ -16,12 +16,13 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING
 
 import pytest
 
 from peers import until
 from run import environment
+from run import halfopen as command
 
 if TYPE_CHECKING:
     from halfopen.lab import Lab
@@ -30,14 +31,14 @@ if TYPE_CHECKING:
 class Terminal:
     """A process on a pseudo-terminal."""
 
-    def __init__(self, words: tuple[str, ...], columns: int, env: dict[str, str]) -> None:
+    def __init__(self, words: tuple[str, ...], columns: int, env: dict[str, str], stdout: IO[str] | None) -> None:
         self.master, slave = pty.openpty()
 
         fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 40, columns, 0, 0))
         self.process = subprocess.Popen(
             [sys.executable, "-m", "halfopen", *words],
             stdin=slave,
-            stdout=slave,
+            stdout=stdout or slave,
             stderr=slave,
             env={**environment(TERM="xterm-256color"), **env},
             start_new_session=True,
@@ -72,8 +73,8 @@ class Terminal:
 
 
 @contextmanager
-def terminal(*words: str, columns: int = 100, **env: str) -> Iterator[Terminal]:
-    made = Terminal(words, columns, env)
+def terminal(*words: str, columns: int = 100, stdout: IO[str] | None = None, **env: str) -> Iterator[Terminal]:
+    made = Terminal(words, columns, env, stdout)
     try:
         yield made
     finally:
@@ -83,7 +84,10 @@ def terminal(*words: str, columns: int = 100, **env: str) -> Iterator[Terminal]:
         os.close(made.master)
 
 
-@pytest.mark.parametrize(("typed", "left", "code"), [("y\n", 0, 0), ("n\n", 12, 1), ("\n", 12, 1), ("\x03", 12, 130)])
+@pytest.mark.parametrize(
+    ("typed", "left", "code"),
+    [("y\n", 0, 0), ("YES\n", 0, 0), ("n\n", 12, 130), ("\n", 12, 130), ("\x03", 12, 130), ("\x04", 12, 130)],
+)
 def test_release_asks(lab: Lab, tmp_path: Path, typed: str, left: int, code: int) -> None:
     web = lab.server.listen(8080)
     lab.client.half_open(web, 12).settled()
@@ -97,6 +101,7 @@ def test_release_asks(lab: Lab, tmp_path: Path, typed: str, left: int, code: int
         else:
             t.answer(typed)
         assert t.wait() == code
+        assert ("nothing was released" in t.text) == (left == 12)
     assert lab.server.half_open() == left
     assert os.path.exists(audit) == (left == 0)
 
@@ -119,3 +124,40 @@ def test_no_color(lab: Lab) -> None:
     with terminal("status", "--netns", lab.server.netns_path, NO_COLOR="1") as t:
         assert t.wait() == 0
     assert "\x1b[3" not in t.text
+
+
+def test_an_answer_that_is_neither_is_asked_again(lab: Lab, tmp_path: Path) -> None:
+    web = lab.server.listen(8080)
+    lab.client.half_open(web, 3).settled()
+    with terminal("release", "--netns", lab.server.netns_path, "--all", "--audit-log", str(tmp_path / "a")) as t:
+        until(lambda: t.read().count("[y/N]") == 1)
+        t.answer("maybe\n")
+        until(lambda: t.read().count("[y/N]") == 2)
+        t.answer("y\n")
+        assert t.wait() == 0
+    assert lab.server.half_open() == 0
+
+
+def test_the_question_is_not_in_the_output(lab: Lab, tmp_path: Path) -> None:
+    web = lab.server.listen(8080)
+    lab.client.half_open(web, 3).settled()
+    words = ("release", "--netns", lab.server.netns_path, "--all", "--json", "--audit-log", str(tmp_path / "a"))
+    with (tmp_path / "out").open("w") as out, terminal(*words, stdout=out) as t:
+        until(lambda: "[y/N]" in t.read())
+        t.answer("y\n")
+        assert t.wait() == 0
+    assert (tmp_path / "out").read_text().startswith("{")
+
+
+def test_a_long_look_says_how_far_it_is_and_leaves_nothing_behind(lab: Lab) -> None:
+    lab.server.listen(8080)
+    with terminal("handshakes", "--netns", lab.server.netns_path, "--for", "3s") as t:
+        until(lambda: "watching handshakes: 1 s of 3 s" in t.read())
+        assert t.wait() == 0
+    # Erased: written over with spaces, and then the answer from the first column on.
+    assert re.search(r"\r {20,}\r[^\n]*No handshake finished", t.text)
+
+
+def test_a_long_look_says_nothing_in_a_pipe(lab: Lab) -> None:
+    done = command("handshakes", "--netns", lab.server.netns_path, "--for", "2.1s")
+    assert (done.returncode, done.stderr) == (0, "")

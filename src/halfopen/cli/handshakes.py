@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from halfopen.cli.options import netns_option
+from halfopen.cli.progress import progress
 
 _LONGEST_S = 86400.0
 
@@ -35,7 +36,8 @@ def command(ctx: click.Context, netns: str | None, duration: str, listener: tupl
     ns = None if everywhere else api.namespace(netns)
     stop = threading.Event()
     _stop_on_signals(stop)
-    seen = observe(ns, seconds, filter, stop, everywhere=everywhere)
+    with progress("watching handshakes", seconds):
+        seen = observe(ns, seconds, filter, stop, everywhere=everywhere)
     from halfopen.present import handshakes
 
     if as_json:

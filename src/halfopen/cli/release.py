@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING
 
 import click
@@ -93,21 +92,15 @@ def _release(filter: Filter, targets: list[Netns], dry_run: bool, audit_log: str
 
 
 def _confirm(filter: Filter, targets: list[Netns]) -> None:
-    from halfopen.core.errors import UsageError
+    from halfopen.cli.asking import confirm, need_terminal
     from halfopen.core.units import plural
 
-    if sys.stdin is None or not sys.stdin.isatty():
-        raise UsageError(
-            "there is no terminal to ask on", hint="add --yes to release without asking, or --dry-run to look"
-        )
+    need_terminal("release")
     outcomes = _release(filter, targets, True, None)
     matched = sum(o.matched for o in outcomes)
     if not matched:
         return
-    question = f"Release {plural(matched, 'half-open connection')} ({filter.describe()})?"
-    if not click.confirm(question, err=True):
-        click.echo("nothing was released", err=True)
-        raise click.exceptions.Exit(1)
+    confirm(f"Release {plural(matched, 'half-open connection')} ({filter.describe()})?", "nothing was released")
 
 
 def _show(outcomes: list[Released], as_json: bool, dry_run: bool) -> None:

@@ -1,0 +1,38 @@
+"""The question before a change. A no ends the command with 130, as Ctrl-C and Ctrl-D at the prompt do."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+
+from halfopen.core.errors import EXIT_INTERRUPTED, UsageError
+
+
+def need_terminal(verb: str) -> None:
+    """Refuse to ask where nobody can answer; `verb` is what --yes would do without asking. Raises: UsageError."""
+    if sys.stdin is None or not sys.stdin.isatty():
+        raise UsageError(
+            "there is no terminal to ask on", hint=f"add --yes to {verb} without asking, or --dry-run to look"
+        )
+
+
+def confirm(question: str, nothing: str) -> None:
+    """Ask on standard error; returns for a yes. Otherwise says `nothing`, as in "nothing was changed".
+
+    Raises: Exit with 130 for a no, an empty answer, Ctrl-C and Ctrl-D.
+    """
+    answer = ""
+    while answer not in ("y", "yes"):
+        click.echo(f"{question} [y/N]: ", nl=False, err=True)
+        try:
+            # Not input(): it writes to standard output, which may be a file that wants JSON.
+            line = sys.stdin.readline()
+        except KeyboardInterrupt:
+            line = ""
+        if not line.endswith("\n"):
+            click.echo(err=True)
+        answer = line.strip().lower()
+        if answer in ("", "n", "no"):
+            click.echo(nothing, err=True)
+            raise click.exceptions.Exit(EXIT_INTERRUPTED)

@@ -1,0 +1,63 @@
+"""A line on the terminal while a command looks for long; it is gone when the look ends, and never in a pipe."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Final
+
+from halfopen.core.units import show_duration
+
+# A command that looks for longer says what it does.
+_PATIENCE_S: Final = 2.0
+_REDRAW_S: Final = 0.25
+
+
+@contextmanager
+def progress(what: str, seconds: float | None = None) -> Iterator[None]:
+    """Show `what` ("watching handshakes") and how long it has taken (of `seconds`, where known) on standard error.
+
+    Nothing is shown when standard error is no terminal, or `seconds` are few. The line is drawn by a thread: enter a
+    user namespace before.
+    """
+    if sys.stderr is None or not sys.stderr.isatty() or (seconds is not None and seconds <= _PATIENCE_S):
+        yield
+        return
+    ended = threading.Event()
+    drawer = threading.Thread(target=_draw, args=(what, seconds, ended), name="halfopen-progress", daemon=True)
+    drawer.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        drawer.join()
+
+
+def line(what: str, passed_s: float, seconds: float | None) -> str:
+    """The words of the line: `watching handshakes: 3 s of 10 s`."""
+    passed = show_duration(int(passed_s))
+    return f"{what}: {passed}" if seconds is None else f"{what}: {passed} of {show_duration(seconds)}"
+
+
+def _draw(what: str, seconds: float | None, ended: threading.Event) -> None:
+    began, drawn = time.monotonic(), 0
+    try:
+        if seconds is None and ended.wait(_PATIENCE_S):
+            return
+        while True:
+            words = line(what, min(time.monotonic() - began, seconds or float("inf")), seconds)
+            words = words[: max(1, shutil.get_terminal_size().columns - 1)]
+            sys.stderr.write(f"\r{words:<{drawn}}")
+            sys.stderr.flush()
+            drawn = max(drawn, len(words))
+            if ended.wait(_REDRAW_S):
+                break
+        # Also what the terminal echoed for Ctrl-C.
+        sys.stderr.write("\r" + " " * (drawn + 2) + "\r")
+        sys.stderr.flush()
+    except (OSError, ValueError):
+        pass  # a courtesy: the terminal is gone
