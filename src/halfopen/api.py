@@ -37,7 +37,11 @@ def make_filter(
         raise UsageError(f"--retransmits {retransmits} is not possible", hint="give a number from 0 to 255")
     listeners = (listener,) if isinstance(listener, str) else tuple(listener)
     sources = (source,) if isinstance(source, str) else tuple(source)
-    return Filter(older_than, retransmits, tuple(endpoint(x) for x in listeners), tuple(prefix(x) for x in sources))
+    listeners, sources = (tuple(dict.fromkeys(words)) for words in (listeners, sources))
+    made = Filter(older_than, retransmits, tuple(endpoint(x) for x in listeners), tuple(prefix(x) for x in sources))
+    if both := made.contradiction():
+        raise UsageError(f"no connection is of {both}: all conditions must hold", hint="use one of them at a time")
+    return made
 
 
 def namespace(netns: str | Netns | None) -> Netns | None:

@@ -114,7 +114,7 @@ def test_what_the_documents_promise_for_these_capabilities(held: tuple[str, ...]
 
 @pytest.mark.root
 def test_a_listener_is_read_with_two_capabilities_as_with_all() -> None:
-    done = capabilities.halfopen("status", "--json", "--source", "bpf", capabilities=("bpf", "perfmon"))
+    done = capabilities.halfopen("status", "--json", "--read-by", "bpf", capabilities=("bpf", "perfmon"))
     assert done.returncode == 0, done.stderr
     (namespace,) = json.loads(done.stdout)["namespaces"]
     assert namespace["completeness"]["source"] == "bpf"

@@ -220,7 +220,7 @@ def test_each_program_refused_the_product_answers_and_says_so(
 @pytest.mark.parametrize("what", ["pulse", "walk,census"])
 def test_insisting_on_a_refused_source_is_one_line(lab: Lab, monkeypatch: pytest.MonkeyPatch, what: str) -> None:
     monkeypatch.setenv("HALFOPEN_REFUSE_BPF", what)
-    done = command("status", "--netns", lab.server.netns_path, "--source", "bpf")
+    done = command("status", "--netns", lab.server.netns_path, "--read-by", "bpf")
     assert done.returncode == (0 if what == "pulse" else 3)
     assert len(done.stderr.splitlines()) == (0 if what == "pulse" else 1)
 

@@ -471,7 +471,7 @@ def test_lab_command_ends_in_order_on_a_signal(number: signal.Signals) -> None:
     with (
         _witness() as witness,
         subprocess.Popen(
-            _halfopen("lab", "--half-open", "1000", "--rate", "100", "--duration", "60s"),
+            _halfopen("lab", "--half-open", "1000", "--rate", "100", "--for", "60s"),
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             env=_environment(),

@@ -54,7 +54,7 @@ def test_alarm_release_and_the_end_of_it(lab: Lab, tmp_path: Path) -> None:
     lab.client.half_open(web, 300).settled()
     file = tmp_path / "halfopen.prom"
     done = command(
-        *("watch", "--netns", lab.server.netns_path, "--interval", "100ms", "--duration", "3s", "--json"),
+        *("watch", "--netns", lab.server.netns_path, "--interval", "100ms", "--for", "3s", "--json"),
         *("--release-older-than", "1s", "--metrics-file", str(file), "--audit-log", str(tmp_path / "audit")),
     )
     assert {"alarm", "clear"} <= {json.loads(line)["event"] for line in done.stdout.splitlines()}

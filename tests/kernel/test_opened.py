@@ -89,4 +89,4 @@ def test_what_libbpf_says_is_heard_when_it_fails(
 
 @pytest.mark.parametrize("source", ["bpf", "diag", "proc"])
 def test_a_command_ends_whichever_way_it_reads(source: str) -> None:
-    assert document("status", "--source", source, "--json")["namespaces"][0]["completeness"]["source"] == source
+    assert document("status", "--read-by", source, "--json")["namespaces"][0]["completeness"]["source"] == source

@@ -38,7 +38,7 @@ def test_an_alarm_a_release_and_a_clear(lab: Lab, tmp_path: Path) -> None:
     web = lab.server.listen(8080, backlog=4096)
     audit = tmp_path / "audit.jsonl"
     process = start(
-        *("--netns", lab.server.netns_path, "--interval", "100ms", "--duration", "5s", "--json"),
+        *("--netns", lab.server.netns_path, "--interval", "100ms", "--for", "5s", "--json"),
         *("--release-older-than", "1500ms", "--audit-log", str(audit)),
     )
     assert process.stdout is not None
@@ -119,7 +119,7 @@ def test_a_namespace_that_vanishes_is_mentioned_once_and_survived(tmp_path: Path
     with Lab() as first:
         link = tmp_path / "ns"
         link.symlink_to(first.server.netns_path)
-        process = start("--netns", str(link), "--interval", "50ms", "--duration", "2s", "--json")
+        process = start("--netns", str(link), "--interval", "50ms", "--for", "2s", "--json")
         assert process.stdout is not None
         process.stdout.readline()
         process.stdout.readline()
@@ -164,3 +164,58 @@ def test_every_namespace(lab: Lab) -> None:
     # Other tests' labs may be there too.
     mine = [e for e in events(done.stdout) if e["event"] == "alarm" and e["netns"] == f"pid:{process.pid}"]
     assert [a["half_open"] for a in mine] == [60]
+
+
+def test_only_the_listeners_named_are_watched_and_released(lab: Lab, tmp_path: Path) -> None:
+    for port, count in ((8080, 60), (8081, 30), (80, 20)):
+        lab.client.half_open(lab.server.listen(port), count).settled()
+    audit = tmp_path / "audit.jsonl"
+    words = ("--netns", lab.server.netns_path, "--listener", ":8081", "--interval", "50ms", "--json")
+    seen = events(command("watch", *words, "--count", "3").stdout)
+    # Also where only the depths of the queues are read, from the second reading on.
+    assert [e["half_open"] for e in seen if e["event"] == "reading"] == [30, 30, 30]
+    assert (seen[0]["watched"], [e for e in seen if e["event"] == "alarm"]) == ("on :8081", [])
+    words = (*words, "--release-older-than", "100ms", "--audit-log", str(audit), "--reason", "runbook 12")
+    until(lambda: command("watch", *words, "--count", "1").returncode == 0 and lab.server.half_open() == 80)
+    assert {json.loads(line)["reason"] for line in audit.read_text().splitlines()} == {"runbook 12"}
+
+
+def test_only_the_sources_named_are_watched(lab: Lab) -> None:
+    web = lab.server.listen(8080)
+    lab.client.half_open(web, 40, sources="few").settled()
+    counts = []
+    for prefix in ("198.19.255.1", "198.19.255.0/24", "203.0.113.0/24"):
+        done = command(
+            *("watch", "--netns", lab.server.netns_path, "--source", prefix),
+            *("--interval", "50ms", "--count", "3", "--json"),
+        )
+        counts.append({e["half_open"] for e in events(done.stdout) if e["event"] == "reading"})
+    assert counts == [{5}, {40}, {0}]
+
+
+def test_what_is_watched_may_stand_in_the_file(lab: Lab, tmp_path: Path) -> None:
+    for port in (8080, 8081):
+        lab.client.half_open(lab.server.listen(port), port - 8070).settled()
+    config = tmp_path / "watch.toml"
+    config.write_text(f'netns = "{lab.server.netns_path}"\nlistener = [":8080"]\n')
+    for words, count in (((), 10), (("--listener", ":8081"), 11)):  # options win
+        done = command("watch", "--config", str(config), "--count", "1", *words)
+        assert f"{count} half-open" in done.stdout, done
+    config.write_text('listener = [":8080"]\n[release]\nolder_than = "1s"\nlistener = [":443"]\n')
+    done = command("watch", "--config", str(config), "--count", "1")
+    assert (done.returncode, "no connection is of :8080 and :443" in done.stderr) == (2, True)
+
+
+def test_it_reads_as_it_is_told(lab: Lab) -> None:
+    web = lab.server.listen(8080)
+    lab.client.half_open(web, 3).settled()
+    words = ("--netns", lab.server.netns_path, "--interval", "50ms", "--count", "2")
+    done = command("watch", *words, "--read-by", "bpf", env={"HALFOPEN_REFUSE_BPF": "walk,census"})
+    assert done.returncode == 3, done
+    for way in ("diag", "proc"):
+        assert "3 half-open" in command("watch", *words, "--read-by", way).stdout
+
+
+def test_the_old_word_for_the_time_still_works() -> None:
+    done = command("watch", "--duration", "100ms", "--interval", "50ms")
+    assert (done.returncode, done.stderr) == (0, "")

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 import click
 
+from halfopen.cli.options import old_for_option
 from halfopen.core.errors import UsageError
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from halfopen.lab.sources import Sources
 
 _MOST_S = 600.0
+_STAY = "30s"
 _DEFER_S = 60
 _ENDS_ITSELF_S = 3.0
 # Python loses a signal that comes while it is about to block, which busy threads make likely: never block for long.
@@ -54,7 +56,8 @@ class _Plan:
 @click.option("--never-accept", is_flag=True, help="The listener never accepts.")
 @click.option("--backlog", metavar="N", type=click.IntRange(0, 4_000_000), help="Its backlog (else roomy enough).")
 @click.option("--port", metavar="P", type=click.IntRange(1, 65535), default=8080, show_default=True, help="Its port.")
-@click.option("--duration", metavar="T", default="30s", show_default=True, help="Stay so long, without a COMMAND.")
+@click.option("--for", "for_time", metavar="T", help="Stay so long, without a COMMAND.  [default: 30s]")
+@old_for_option
 @click.argument("command", nargs=-1, metavar="[-- COMMAND ...]", type=click.UNPROCESSED)
 def command(
     half_open: int,
@@ -66,7 +69,8 @@ def command(
     never_accept: bool,
     backlog: int | None,
     port: int,
-    duration: str,
+    for_time: str | None,
+    old_for: str | None,
     command: tuple[str, ...],
 ) -> int:
     """Make a private server and client, leave connections half-open between them, and say how to look at them.
@@ -78,9 +82,10 @@ def command(
     from halfopen.core.units import duration_s
     from halfopen.lab import Lab, enter_user_namespace
 
-    stay_s = duration_s(duration, what="--duration")
+    stay = for_time if for_time is not None else old_for if old_for is not None else _STAY
+    stay_s = duration_s(stay, what="--for")
     if stay_s > _MOST_S:
-        raise UsageError(f"--duration {duration} is too long", hint="a lab stays at most 10m")
+        raise UsageError(f"--for {stay} is too long", hint="a lab stays at most 10m")
     plan = _Plan(half_open, rate, sources, ipv6, honest, defer, never_accept, backlog, port, stay_s)
     outside = os.geteuid()
     enter_user_namespace()

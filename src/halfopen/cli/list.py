@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from halfopen.cli.options import chosen, filter_options, models, netns_option, reading_and_prefixes
+from halfopen.cli.options import chosen, filter_options, models, netns_option, read_by_option
 
 _TABLE_LIMIT = 100
 
@@ -14,6 +14,7 @@ _TABLE_LIMIT = 100
 @click.command()
 @filter_options
 @netns_option
+@read_by_option
 @click.option("--sort", type=click.Choice(("age", "expires", "retransmits", "source", "listener")), default="age")
 @click.option(
     "--limit", metavar="N", type=click.IntRange(min=0), help="At most N rows; 0: all (table: 100, others: all)."
@@ -27,6 +28,7 @@ def command(
     listener: tuple[str, ...],
     source: tuple[str, ...],
     netns: str | None,
+    read_by: str | None,
     sort: str,
     limit: int | None,
     form: str,
@@ -35,17 +37,15 @@ def command(
 ) -> None:
     """Every half-open connection with its age, the oldest first.
 
-    All filters given must hold. --source bpf, diag or proc chooses how to read instead. Deferred-accept connections are
-    listed and marked: their handshake is finished.
+    All filters given must hold. Deferred-accept connections are listed and marked: their handshake is finished.
     """
     import numpy as np
 
     from halfopen.core.units import plural
     from halfopen.present import rows
 
-    way, prefixes = reading_and_prefixes(source)
-    filter = chosen(older_than, retransmits, listener, prefixes)
-    found, skipped = models(netns, filter, source=way)
+    filter = chosen(older_than, retransmits, listener, source)
+    found, skipped = models(netns, filter, read_by=read_by)
     form = "json" if as_json else form
     parts, total, deferred = [], 0, 0
     room = _TABLE_LIMIT if limit is None and form == "table" else (limit or None)

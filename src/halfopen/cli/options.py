@@ -21,10 +21,10 @@ netns_option = click.option(
 )
 
 
-SOURCES = ("bpf", "diag", "proc")
-source_option = click.option(
-    "--source",
-    type=click.Choice(SOURCES),
+WAYS: Final = ("bpf", "diag", "proc")
+read_by_option = click.option(
+    "--read-by",
+    type=click.Choice(WAYS),
     help="Insist on one way to read: eBPF, sock_diag or /proc/net/tcp; else the best that answers.",
 )
 
@@ -38,19 +38,59 @@ def let_others_go_first() -> None:
     os.nice(NICER)
 
 
-def reading_and_prefixes(words: tuple[str, ...]) -> tuple[str | None, tuple[str, ...]]:
-    """The two uses of --source in a command with filters: a way to read (the last one given), and prefixes."""
-    ways = [word for word in words if word in SOURCES]
-    return (ways[-1] if ways else None), tuple(word for word in words if word not in SOURCES)
+def no_longer_a_way(ctx: click.Context, __: click.Parameter, words: tuple[str, ...]) -> tuple[str, ...]:
+    """The callback of --source, which was once a way to read as well. Raises: UsageError."""
+    from halfopen.core.errors import UsageError
+
+    takes_it = any(p.name == "read_by" for p in ctx.command.params)
+    for word in words:
+        if word in WAYS:
+            hint = f"a way to read is chosen with --read-by {word}"
+            if not takes_it:
+                hint = f"--read-by {word} of status, list and watch chooses a way to read"
+            raise UsageError(f"--source {word} is not an address or prefix", hint=hint)
+    return words
+
+
+# The name that --for had, for scripts that use it; unlike the old --source it meant one thing only.
+old_for_option = click.option("--duration", "old_for", metavar="T", hidden=True)
+
+
+def worded(_: click.Context, __: click.Parameter, text: str | None) -> str | None:
+    """The callback of --reason: one line that says something. Raises: UsageError."""
+    from halfopen.core.errors import UsageError
+
+    line = None if text is None else " ".join(text.split())
+    if line == "":
+        raise UsageError("--reason is empty", hint="say why, or leave it out")
+    return line
+
+
+def _never_a_filter(_: click.Context, __: click.Parameter, word: str | None) -> None:
+    from halfopen.core.errors import UsageError
+
+    if word in WAYS:
+        raise UsageError("status has no --source", hint=f"a way to read is chosen with --read-by {word}")
+    if word is not None:
+        raise UsageError("status has no --source", hint="halfopen list --source CIDR shows the connections from there")
+
+
+# status once took a way to read here.
+no_source_option = click.option("--source", hidden=True, expose_value=False, callback=_never_a_filter)
+listener_option = click.option(
+    "--listener", metavar="[ADDR]:PORT", multiple=True, help="To this local port, or address and port."
+)
+source_option = click.option(
+    "--source", metavar="CIDR", multiple=True, callback=no_longer_a_way, help="From this address or prefix."
+)
+reason_option = click.option("--reason", metavar="TEXT", callback=worded, help="Why, for the audit log.")
 
 
 def filter_options(command: F) -> F:
     """Add --older-than, --retransmits, --listener and --source, which `chosen` turns into a Filter."""
     for option in (
-        click.option("--source", metavar="CIDR", multiple=True, help="From this address or prefix (repeatable)."),
-        click.option(
-            "--listener", metavar="[ADDR]:PORT", multiple=True, help="To this local port, or address and port."
-        ),
+        source_option,
+        listener_option,
         click.option("--retransmits", metavar="N", type=int, help="SYN-ACK sent again at least N times."),
         click.option("--older-than", metavar="T", help="At least this old: 10s, 500ms, 2m."),
     ):
@@ -73,18 +113,18 @@ def models(
     *,
     owners: bool = True,
     rows: bool = True,
-    source: str | None = None,
+    read_by: str | None = None,
 ) -> tuple[list[Model], list[str]]:
     """Models of the namespaces meant, and a line for each that was skipped. Raises: HalfopenError."""
     from halfopen.kernel.bpf import opened
 
     # What is imported next takes longer than loading these.
-    opened.begin(*{"diag": ("pulse",), "proc": ()}.get(source or "", ("walk", "pulse")))
+    opened.begin(*{"diag": ("pulse",), "proc": ()}.get(read_by or "", ("walk", "pulse")))
     from halfopen import api
     from halfopen.core.errors import HalfopenError
     from halfopen.core.model import build
 
-    how = source or "auto"
+    how = read_by or "auto"
     if netns == "all":
         found, skipped = api.snapshots(owners=owners, rows=rows, source=how)
         if not found:

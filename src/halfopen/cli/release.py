@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from halfopen.cli.options import chosen, filter_options, let_others_go_first, netns_option
+from halfopen.cli.options import chosen, filter_options, let_others_go_first, netns_option, reason_option
 
 if TYPE_CHECKING:
     from halfopen.core.actions import Released
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 @click.option("--all", "everything", is_flag=True, help="Every half-open connection, without a filter.")
 @click.option("--dry-run", is_flag=True, help="Show what would go and change nothing.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
+@reason_option
 @click.option("--json", "as_json", is_flag=True, help="One JSON document (halfopen.release/1).")
 @click.option("--audit-log", metavar="PATH", help="Where to record it (default /var/log/halfopen/audit.jsonl).")
 def command(
@@ -31,6 +32,7 @@ def command(
     everything: bool,
     dry_run: bool,
     yes: bool,
+    reason: str | None,
     as_json: bool,
     audit_log: str | None,
 ) -> None:
@@ -52,7 +54,7 @@ def command(
     if not yes and not dry_run:
         _confirm(filter, targets)
     let_others_go_first()
-    outcomes = _release(filter, targets, dry_run, audit_log)
+    outcomes = _release(filter, targets, dry_run, audit_log, reason)
     _show(outcomes, as_json, dry_run)
     bad = any(o.failed or o.problems for o in outcomes)
     if any("broken off on request" in o.problems for o in outcomes):
@@ -72,7 +74,9 @@ def _targets(netns: str | None) -> list[Netns]:
     return [namespace(netns) or current()]
 
 
-def _release(filter: Filter, targets: list[Netns], dry_run: bool, audit_log: str | None) -> list[Released]:
+def _release(
+    filter: Filter, targets: list[Netns], dry_run: bool, audit_log: str | None, reason: str | None
+) -> list[Released]:
     from halfopen import api
     from halfopen.core.errors import UnknownTarget
 
@@ -81,7 +85,12 @@ def _release(filter: Filter, targets: list[Netns], dry_run: bool, audit_log: str
         try:
             outcomes.append(
                 api.release(
-                    filter, all=filter.empty, netns=ns, dry_run=dry_run, reason="halfopen release", audit_log=audit_log
+                    filter,
+                    all=filter.empty,
+                    netns=ns,
+                    dry_run=dry_run,
+                    reason=reason or "halfopen release",
+                    audit_log=audit_log,
                 )
             )
         except UnknownTarget as e:
@@ -96,7 +105,7 @@ def _confirm(filter: Filter, targets: list[Netns]) -> None:
     from halfopen.core.units import plural
 
     need_terminal("release")
-    outcomes = _release(filter, targets, True, None)
+    outcomes = _release(filter, targets, True, None, None)
     matched = sum(o.matched for o in outcomes)
     if not matched:
         return

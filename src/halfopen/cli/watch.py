@@ -5,11 +5,20 @@ from __future__ import annotations
 import signal
 import sys
 import threading
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from halfopen.cli.options import let_others_go_first, netns_option
+from halfopen.cli.options import (
+    let_others_go_first,
+    listener_option,
+    netns_option,
+    old_for_option,
+    read_by_option,
+    reason_option,
+    source_option,
+)
 
 if TYPE_CHECKING:
     from halfopen.core.config import Watch as Config
@@ -20,40 +29,55 @@ if TYPE_CHECKING:
 
 
 @click.command()
+@listener_option
+@source_option
 @netns_option
+@read_by_option
 @click.option("--config", metavar="FILE", help="Settings in TOML; options given here win.")
 @click.option("--interval", metavar="T", help="Time between readings (default 1s).")
-@click.option("--duration", metavar="T", help="End after this long.")
+@click.option("--for", "for_time", metavar="T", help="End after this long.")
+@old_for_option
 @click.option("--count", metavar="N", type=click.IntRange(min=1), help="End after N readings.")
 @click.option("--release-older-than", metavar="T", help="Release half-open connections of this age as it goes.")
+@reason_option
 @click.option("--all-lines", is_flag=True, help="A line for every reading, also when nothing changed.")
 @click.option("--json", "as_json", is_flag=True, help="A JSON object a line (halfopen.watch/1).")
 @click.option("--metrics-file", metavar="FILE", help="Keep Prometheus metrics there (FILE.prom, for node_exporter).")
 @click.option("--audit-log", metavar="PATH", help="Where releases are recorded.")
 def command(
+    listener: tuple[str, ...],
+    source: tuple[str, ...],
     netns: str | None,
+    read_by: str | None,
     config: str | None,
     interval: str | None,
-    duration: str | None,
+    for_time: str | None,
+    old_for: str | None,
     count: int | None,
     release_older_than: str | None,
+    reason: str | None,
     all_lines: bool,
     as_json: bool,
     metrics_file: str | None,
     audit_log: str | None,
 ) -> None:
     """Keep watching: a line when something changes, an alarm when the number grows abnormally against its own past, a
-    line when that ends. Releases nothing unless told to."""
+    line when that ends. Releases nothing unless told to.
+
+    With --listener or --source the counts, the alarm and the releases concern only those connections; drops and SYN
+    cookies are the whole namespace's. --source reads every connection each time, not only the depths of the queues.
+    """
     from halfopen.core.config import Watch as Config
 
     settings = Config() if config is None else _load(config)
     watch = _watch(
-        _policy(settings, release_older_than),
+        _policy(settings, release_older_than, listener or settings.listener, source or settings.source, reason),
         (settings.audit_log or None) if audit_log is None else audit_log,
         (settings.netns or None) if netns is None else netns,
         settings.interval if interval is None else interval,
     )
-    watch.duration_s = _duration(duration)
+    watch.duration_s = _duration(old_for if for_time is None else for_time)
+    watch.read_by = read_by or "auto"
     watch.count = count
     let_others_go_first()
     _stop_on_signals(watch.stop)
@@ -119,9 +143,9 @@ def _duration(text: str | None) -> float | None:
 
     if text is None:
         return None
-    seconds = duration_s(text, what="--duration")
+    seconds = duration_s(text, what="--for")
     if not seconds:
-        raise UsageError("--duration 0 watches nothing", hint="give a time, as in 30s")
+        raise UsageError("--for 0 watches nothing", hint="give a time, as in 30s")
     return seconds
 
 
@@ -139,7 +163,14 @@ def _watch(policy: Policy, audit_log: str | None, netns: str | None, interval: s
     return Watch(policy, Executor(audit_log), seconds, None if everywhere else namespace(netns), everywhere)
 
 
-def _policy(settings: Config, release_older_than: str | None) -> Policy:
+def _policy(
+    settings: Config,
+    release_older_than: str | None,
+    listener: Sequence[str],
+    source: Sequence[str],
+    reason: str | None,
+) -> Policy:
+    """listener, source: those that are watched at all, which also narrow what is released."""
     from halfopen.api import make_filter
     from halfopen.core.errors import UsageError
     from halfopen.core.policy import Policy
@@ -150,12 +181,19 @@ def _policy(settings: Config, release_older_than: str | None) -> Policy:
     release: Filter | None = None
     if older is not None:
         seconds = duration_s(older, what="--release-older-than")
-        release = make_filter(older_than=seconds, listener=settings.release.listener, source=settings.release.source)
+        release = make_filter(
+            older_than=seconds,
+            listener=[*listener, *settings.release.listener],
+            source=[*source, *settings.release.source],
+        )
         if not release.older_than_s:
             raise UsageError("--release-older-than 0 would release every handshake", hint="give an age, as in 15s")
     elif settings.release.listener or settings.release.source:
         raise UsageError("the release section needs older_than", hint='add older_than = "15s"')
-    return Policy(settings.alarm.sensitivity(), release)
+    elif reason is not None:
+        raise UsageError("--reason is for releases", hint="add --release-older-than, as in 15s")
+    watched = make_filter(listener=listener, source=source)
+    return Policy(settings.alarm.sensitivity(), release, watched, reason or "")
 
 
 def _stop_on_signals(stop: threading.Event) -> None:

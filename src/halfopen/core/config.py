@@ -40,10 +40,12 @@ class Release:
 
 @dataclass(frozen=True, slots=True)
 class Watch:
-    """A watch configuration file (TOML)."""
+    """A watch configuration file (TOML). listener and source: what is watched, and released, at all."""
 
     interval: str = "1s"
     netns: str = ""
+    listener: list[str] = field(default_factory=list)
+    source: list[str] = field(default_factory=list)
     audit_log: str = ""
     metrics_file: str = ""
     alarm: Alarm = field(default_factory=Alarm)
@@ -84,6 +86,8 @@ def _words(parsed: Watch, file: str) -> None:
     checks: list[tuple[str, str, Callable[..., object]]] = [("interval", parsed.interval, duration_s)]
     if release.older_than:
         checks.append(("release.older_than", release.older_than, duration_s))
+    checks += [("listener", word, endpoint) for word in parsed.listener]
+    checks += [("source", word, prefix) for word in parsed.source]
     checks += [("release.listener", word, endpoint) for word in release.listener]
     checks += [("release.source", word, prefix) for word in release.source]
     for key, word, read in checks:

@@ -32,6 +32,19 @@ class Filter:
         """True when it lets every request through."""
         return self == Filter()
 
+    def contradiction(self) -> str:
+        """Two conditions that no connection can meet both, in words: `:80 and :443`; empty when there are none."""
+        for i, (address, port) in enumerate(self.listeners):
+            for other, at in self.listeners[:i]:
+                places = {a for a in (address, other) if a is not None and not a.is_unspecified}
+                if port != at or len(places) > 1:
+                    return f"{_endpoint(other, at)} and {_endpoint(address, port)}"
+        for i, network in enumerate(self.sources):
+            for before in self.sources[:i]:
+                if not (network.version == before.version and network.overlaps(before)):
+                    return f"{before} and {network}"
+        return ""
+
     def describe(self) -> str:
         """The filter in words: `older than 10 s, on :443, from 198.51.100.0/24`."""
         words = []
@@ -40,7 +53,7 @@ class Filter:
         if self.retransmits is not None:
             words.append(f"with at least {self.retransmits} retransmits")
         for address, port in self.listeners:
-            words.append(f"on {endpoint_text(str(address), port) if address else f':{port}'}")
+            words.append(f"on {_endpoint(address, port)}")
         words += [f"from {network}" for network in self.sources]
         return ", ".join(words) or "all"
 
@@ -54,7 +67,7 @@ class Filter:
         if self.retransmits is not None:
             words += f" --retransmits {self.retransmits}"
         for address, port in self.listeners:
-            words += f" --listener {endpoint_text(str(address), port) if address else f':{port}'}"
+            words += f" --listener {_endpoint(address, port)}"
         return words + "".join(f" --source {network}" for network in self.sources)
 
     def mask(self, requests: NDArray[Any], ages_s: NDArray[np.float32]) -> NDArray[np.bool_]:
@@ -73,6 +86,10 @@ class Filter:
         for network in self.sources:
             keep &= _inside(requests, "remote", network.network_address, network.prefixlen)
         return keep
+
+
+def _endpoint(address: Address | None, port: int) -> str:
+    return endpoint_text(str(address), port) if address else f":{port}"
 
 
 def _inside(requests: NDArray[Any], side: str, address: Address, length: int) -> NDArray[np.bool_]:

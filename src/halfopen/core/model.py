@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 import numpy as np
@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 
 from halfopen.core import join, timing
 from halfopen.core.columns import Builder, Columns, settle
+from halfopen.core.filters import Filter
 from halfopen.core.sample import Process, Sample
 from halfopen.core.sources import Sources, SourceView, top_sources
-from halfopen.core.units import address_text
+from halfopen.core.units import Address, address_text
 
 DEFAULT_SYNACK_RETRIES: Final = 5
 NO_AGES: Final[NDArray[np.float32]] = np.empty(0, dtype=np.float32)
@@ -140,6 +141,27 @@ def build(sample: Sample, previous: Sample | None = None, *, top: int = 10) -> M
         is_deferred=is_deferred,
         rates=_rates(sample, previous) if previous is not None else None,
     )
+
+
+def only(model: Model, chosen: Filter) -> Model:
+    """The Model of a Sample that was read with `chosen`, its listeners those that the filter can mean."""
+    if not chosen.listeners:
+        return model
+    views = tuple(v for v in model.listeners if all(_meant(v, *one) for one in chosen.listeners))
+    half_open = sum(v.half_open for v in views) if model.sample.depths else model.half_open
+    return replace(model, listeners=views, half_open=half_open)
+
+
+def tells(chosen: Filter) -> bool:
+    """Whether the depths of the queues tell how many requests a filter lets through: it names whole listeners."""
+    return not chosen.sources and all(a is None or a.is_unspecified for a, _ in chosen.listeners)
+
+
+def _meant(view: ListenerView, address: Address | None, port: int) -> bool:
+    if view.port != port:
+        return False
+    wild = address is None or address.is_unspecified or view.address in ("0.0.0.0", "::")
+    return wild or view.address == str(address)
 
 
 def _sources(

@@ -52,10 +52,14 @@ Action = Alarm | Clear | Release
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """What the operator asked for. release: the filter to release by, None for watching only."""
+    """What the operator asked for. release: the filter to release by, None for watching only. watched: the listeners
+    and sources that count at all. reason: why it is released, for the record; else which and how many.
+    """
 
     sensitivity: anomaly.Sensitivity = anomaly.Sensitivity()
     release: Filter | None = None
+    watched: Filter = Filter()
+    reason: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +98,8 @@ def step(state: State, event: Event, policy: Policy) -> tuple[State, tuple[Actio
     if judged.ends:
         actions.append(Clear(event.netns, event.half_open, event.at_s - one.alarm_at_s, one.watcher.peak))
     if policy.release is not None and event.matching and one.failures < GIVE_UP_AFTER:
-        actions.append(Release(event.netns, policy.release, f"watch: {event.matching} {policy.release.describe()}"))
+        reason = policy.reason or f"watch: {event.matching} {policy.release.describe()}"
+        actions.append(Release(event.netns, policy.release, reason))
     return _with(state, event.netns, replace(one, watcher=watcher)), tuple(actions)
 
 

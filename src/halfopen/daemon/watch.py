@@ -12,7 +12,7 @@ import numpy as np
 
 from halfopen.core.actions import Release, Released
 from halfopen.core.errors import HalfopenError
-from halfopen.core.model import Model, build
+from halfopen.core.model import Model, build, only, tells
 from halfopen.core.policy import Action, Policy, Seen, State, step
 from halfopen.core.sample import Sample
 from halfopen.daemon.executor import Executor
@@ -70,8 +70,8 @@ _CENSUS_SHARE: Final = 0.05
 class Watch:
     """A watch over one namespace (None: the process's own) or, with `everywhere`, over all there are at each reading.
 
-    interval_s between the starts of readings, duration_s and count end it (None: never); setting `stop` ends it at
-    once.
+    read_by: as `reader.Wish.source`. interval_s between the starts of readings, duration_s and count end it (None:
+    never); setting `stop` ends it at once.
     """
 
     policy: Policy
@@ -79,6 +79,7 @@ class Watch:
     interval_s: float = 1.0
     ns: Netns | None = None
     everywhere: bool = False
+    read_by: str = "auto"
     duration_s: float | None = None
     count: int | None = None
     stop: threading.Event = field(default_factory=threading.Event)
@@ -122,13 +123,13 @@ class Watch:
     def _one(self, ns: Netns) -> Iterator[Report]:
         previous = self._previous.get(ns.inode)
         sample = self._read(ns, previous)
-        model = build(sample, previous, top=3)
+        model = self._model(sample, previous)
         state, actions = step(self._state, self._seen(model), self.policy)
-        wanted = self.policy.release is not None or self._due(ns)
+        wanted = self.policy.release is not None or not tells(self.policy.watched) or self._due(ns)
         if sample.depths and (actions or (model.half_open and wanted)):
             # An alarm is to say why, and a release needs ages.
             sample = self._read(ns, previous, whole=True)
-            model = build(sample, previous, top=3)
+            model = self._model(sample, previous)
             state, actions = step(self._state, self._seen(model), self.policy)
         # For the rates of the next reading the counters are enough; a million rows need not be kept.
         self._previous[ns.inode] = replace(sample, requests=sample.requests[:0].copy(), columns=None)
@@ -142,6 +143,10 @@ class Watch:
             else:
                 yield Decided(model, action)
 
+    def _model(self, sample: Sample, previous: Sample | None) -> Model:
+        """What the sample shows of what is watched."""
+        return only(build(sample, previous, top=3), self.policy.watched)
+
     def _due(self, ns: Netns) -> bool:
         """Whether every request may be read again."""
         return time.monotonic() >= self._whole_again_at.get(ns.inode, 0.0)
@@ -152,7 +157,9 @@ class Watch:
         First the depths of its queues, unless `whole`: without any half-open connection they say it all.
         """
         # Rows are for the release's filter alone.
-        wish = reader.Wish(rows=self.policy.release is not None, depths=not whole and previous is not None)
+        watched = None if self.policy.watched.empty else self.policy.watched
+        depths = not whole and previous is not None
+        wish = reader.Wish(watched, self.policy.release is not None, self.read_by, depths)
         began = time.monotonic()
         sample = reader.read(ns, wish, with_owners=previous is None)
         if not sample.depths:

@@ -52,7 +52,10 @@ class Text:
 
     def begin(self, interval_s: float, policy: Policy) -> list[str]:
         """What is watched, and how."""
-        line = f"{_clock()}  watching every {show_duration(interval_s)}"
+        line = f"{_clock()}  watching "
+        if not policy.watched.empty:
+            line += f"those {policy.watched.describe()} "
+        line += f"every {show_duration(interval_s)}"
         if policy.release is not None:
             line += f", releasing those {policy.release.describe()}"
         return [f"{line}; a line when something changes, Ctrl-C ends it"]
@@ -142,7 +145,8 @@ class Json:
     def begin(self, interval_s: float, policy: Policy) -> list[str]:
         """event begin."""
         release = policy.release.describe() if policy.release is not None else None
-        return self._line("begin", interval_s=interval_s, release=release)
+        watched = None if policy.watched.empty else policy.watched.describe()
+        return self._line("begin", interval_s=interval_s, watched=watched, release=release)
 
     def reading(self, model: Model) -> list[str]:
         """event reading."""
