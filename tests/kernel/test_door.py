@@ -26,7 +26,9 @@ from halfopen.kernel import sockdiag
 from halfopen.kernel.bpf.door import Door, keys
 from halfopen.kernel.netns import in_thread
 from peers import until
-from run import SRC, document
+from run import SRC, document, in_a_mount_namespace
+from run import halfopen as halfopen_command
+from terminal import terminal
 
 if TYPE_CHECKING:
     from halfopen.lab import Lab
@@ -249,6 +251,36 @@ def test_where_the_root_of_the_tree_is_not_seen_it_says_so(monkeypatch: pytest.M
     monkeypatch.setattr(door, "_MOUNTS", str(shown))
     with pytest.raises(HalfopenError, match="cgroup2"):
         in_thread(Door)
+
+
+# What `ip netns exec` does to /sys.
+NEW_SYS = "umount -l /sys; mount -t sysfs sysfs /sys"
+
+
+@pytest.mark.root
+def test_the_door_is_held_inside_ip_netns_exec(lab: Lab) -> None:
+    web = lab.server.listen(8080)
+    lab.client.half_open(web, 12).settled()
+    words = ("release", "--netns", lab.server.netns_path, "--all", "--yes", "--json")
+    did = json.loads(in_a_mount_namespace(NEW_SYS, *words).stdout)
+    assert (did["released"], did["namespaces"][0]["held"], did["namespaces"][0]["notes"]) == (12, True, [])
+
+
+def test_where_it_cannot_be_held_that_is_said_before(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    web = lab.server.listen(8080)
+    lab.client.half_open(web, 12).settled()
+    monkeypatch.setenv("HALFOPEN_REFUSE_BPF", "door")
+    words = ("release", "--netns", lab.server.netns_path, "--all")
+    done = halfopen_command(*words, "--dry-run")
+    assert "the door cannot be held here" in done.stdout
+    with terminal(*words, columns=200) as t:
+        until(lambda: "[y/N]" in t.read())
+        assert "the door cannot be held here" in t.text.partition("Release 12")[0]
+        t.answer("n\n")
+        assert t.wait() == 130
+    assert lab.server.half_open() == 12
+    # Nothing would be released: nothing can be hit.
+    assert "door" not in halfopen_command(*words[:-1], "--older-than", "1h", "--dry-run").stdout
 
 
 def test_release_is_recorded_with_the_way_it_went(lab: Lab, audit: Path) -> None:

@@ -2,86 +2,20 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
-import pty
 import re
-import select
 import signal
-import struct
-import subprocess
-import sys
-import termios
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from typing import TYPE_CHECKING
 
 import pytest
 
 from peers import until
-from run import environment
 from run import halfopen as command
+from terminal import terminal
 
 if TYPE_CHECKING:
     from halfopen.lab import Lab
-
-
-class Terminal:
-    """A process on a pseudo-terminal."""
-
-    def __init__(self, words: tuple[str, ...], columns: int, env: dict[str, str], stdout: IO[str] | None) -> None:
-        self.master, slave = pty.openpty()
-
-        fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 40, columns, 0, 0))
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "halfopen", *words],
-            stdin=slave,
-            stdout=stdout or slave,
-            stderr=slave,
-            env={**environment(TERM="xterm-256color"), **env},
-            start_new_session=True,
-        )
-        os.close(slave)
-        self.text = ""
-
-    def read(self, seconds: float = 0.05) -> str:
-        """Take in what came."""
-        while select.select([self.master], [], [], seconds)[0]:
-            try:
-                data = os.read(self.master, 65536)
-            except OSError:
-                break
-            if not data:
-                break
-            self.text += data.decode()
-        return self.text
-
-    def answer(self, text: str) -> None:
-        """Type."""
-        os.write(self.master, text.encode())
-
-    def wait(self) -> int:
-        """The exit code, once everything was read."""
-        deadline = time.monotonic() + 20
-        while self.process.poll() is None:
-            assert time.monotonic() < deadline
-            self.read()
-        self.read()
-        return self.process.returncode
-
-
-@contextmanager
-def terminal(*words: str, columns: int = 100, stdout: IO[str] | None = None, **env: str) -> Iterator[Terminal]:
-    made = Terminal(words, columns, env, stdout)
-    try:
-        yield made
-    finally:
-        if made.process.poll() is None:
-            made.process.kill()
-            made.process.wait()
-        os.close(made.master)
 
 
 @pytest.mark.parametrize(

@@ -109,6 +109,8 @@ def _confirm(filter: Filter, targets: list[Netns]) -> None:
     matched = sum(o.matched for o in outcomes)
     if not matched:
         return
+    for note in dict.fromkeys(note for o in outcomes for note in o.notes):
+        click.echo(note, err=True)
     confirm(f"Release {plural(matched, 'half-open connection')} ({filter.describe()})?", "nothing was released")
 
 

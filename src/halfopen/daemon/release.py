@@ -25,6 +25,15 @@ def _census() -> tuple[Census | None, str]:
         return None, e.message
 
 
+def _cannot_hold() -> str:
+    """Why the door could not be held now; empty when it could."""
+    try:
+        with eyes.door(1):
+            return ""
+    except HalfopenError as e:
+        return e.line()
+
+
 def _run(chosen: Filter, tally: Tally, dry_run: bool, stop: threading.Event) -> None:
     with sockdiag.open_socket() as kill:
         destroy.prepare(kill)
@@ -33,16 +42,22 @@ def _run(chosen: Filter, tally: Tally, dry_run: bool, stop: threading.Event) -> 
         if dry_run:
             if census is not None:
                 held.count(census, chosen, tally)
+                why = _cannot_hold()
             else:
                 narrow.count(chosen, tally)
             tally.left = tally.matched
+            if why and tally.matched:
+                tally.notes.append(
+                    f"the door cannot be held here ({why}): a connection that completes in the moment between look and "
+                    "release may be reset"
+                )
             return
         if census is not None:
             try:
                 held.run(kill, census, chosen, tally, stop)
                 return
             except held.CannotHold as e:
-                why = e.message
+                why = e.line()
         tally.notes.append(
             f"the door could not be held ({why}): a connection that completed in the moment between look and release "
             "may have been reset"

@@ -26,7 +26,8 @@ from halfopen.wire import bpf_records
 
 # So many connections at a time; each takes about 100 bytes of the kernel's memory.
 CAPACITY: Final = 512 * 1024
-_MOUNTS: Final = "/proc/self/mountinfo"
+_MOUNTS: Final = "/proc/{}/mountinfo"
+_MOST_ELDERS: Final = 16
 _ROOT_INODE: Final = 1
 _INET6: Final = 10
 _MEMBARRIER_GLOBAL: Final = 1
@@ -34,16 +35,43 @@ _MEMBARRIER_GLOBAL: Final = 1
 _SYS_MEMBARRIER: Final = {"x86_64": 324, "aarch64": 283, "riscv64": 283, "ppc64le": 365, "loongarch64": 283}
 
 
-def _root_cgroup() -> int:
-    """A descriptor of the root of the cgroup2 tree. Raises: Unsupported where it cannot be seen."""
+def _elders() -> Iterator[str]:
+    """The processes above this one that are the same user's, the nearest first, and the first process of all."""
+    pid = os.getppid()
+    for _ in range(_MOST_ELDERS):
+        try:
+            if pid <= 1 or os.stat(f"/proc/{pid}").st_uid != os.geteuid():
+                break
+            yield str(pid)
+            with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as f:
+                pid = int(f.read().rpartition(")")[2].split()[1])
+        except (OSError, ValueError, IndexError):
+            break
+    yield "1"
+
+
+def _trees(pid: str) -> Iterator[str]:
+    """Where a process ("self": this one) has cgroup2 mounted, as a path for this process."""
     try:
-        with open(_MOUNTS, encoding="utf-8", errors="surrogateescape") as f:
+        with open(_MOUNTS.format(pid), encoding="utf-8", errors="surrogateescape") as f:
             lines = [line.split() for line in f]
     except OSError:
-        lines = []
+        return
     for words in lines:
         if words[words.index("-") + 1] == "cgroup2":
             path = words[4].encode("ascii", "surrogateescape").decode("unicode_escape")
+            yield path if pid == "self" else f"/proc/{pid}/root{path}"
+
+
+def _root_cgroup() -> int:
+    """A descriptor of the root of the cgroup2 tree. Raises: Unsupported where it cannot be seen.
+
+    `ip netns exec` mounts a new /sys, without the tree; the process that called it, and its callers, still see it.
+    Mounting it once more is no way: a mount without nsdelegate takes that from the whole machine
+    (`apply_cgroup_root_flags()`).
+    """
+    for pid in ("self", *_elders()):
+        for path in _trees(pid):
             try:
                 fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
             except OSError:
@@ -52,7 +80,11 @@ def _root_cgroup() -> int:
             if os.fstat(fd).st_ino == _ROOT_INODE:
                 return fd
             os.close(fd)
-    raise Unsupported("cgroup2", "the root of the cgroup2 tree cannot be seen from here")
+    raise Unsupported(
+        "cgroup2",
+        "the root of the cgroup2 tree cannot be seen from here",
+        hint="from the host it can: halfopen release --netns NAME, or --netns pid:N",
+    )
 
 
 def keys(requests: NDArray[Any]) -> NDArray[Any]:
