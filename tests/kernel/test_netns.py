@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import os
+import shlex
 import signal
+import subprocess
 import threading
+import time
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 import halfopen
 from halfopen.core.errors import UnknownTarget
-from halfopen.kernel import netns
+from halfopen.kernel import holding, netns
 from halfopen.kernel.discover import discover
 from peers import until
 from run import document, one_line
@@ -52,11 +56,46 @@ def test_all_finds_those_that_processes_live_in(lab: Lab) -> None:
     assert f"[pid:{pid}] 9 half-open connections" in text
 
 
+def test_all_finds_those_that_a_descriptor_alone_holds(lab: Lab) -> None:
+    """The name that is printed works in the command that is printed."""
+    lab.client.half_open(lab.server.listen(8080), 7).settled()
+    mine = {ns.inode: ns for ns in discover().namespaces}[os.stat(lab.server.netns_path).st_ino]
+    assert (mine.name, mine.lives_in) == (mine.path, "")
+    [there] = document("status", "--netns", mine.name, "--json")["namespaces"]
+    assert (there["half_open"], there["netns"]) == (7, mine.name)
+    everywhere = document("status", "--netns", "all", "--json")["namespaces"]
+    assert 7 in {n["half_open"] for n in everywhere if n["netns_inode"] == mine.inode}
+
+
+@pytest.mark.root
+def test_all_finds_those_that_are_mounted_elsewhere(lab: Lab, tmp_path: Path) -> None:
+    """As podman and others keep theirs; also in another mount namespace, and under a name with odd characters."""
+    inode = os.stat(lab.client.netns_path).st_ino
+    place = tmp_path / "a b\\c'ü"
+    place.touch()
+    script = f"mount --bind {shlex.quote(lab.client.netns_path)} {shlex.quote(str(place))}; echo ready; exec sleep 60"
+    holder = subprocess.Popen(["unshare", "--mount", "sh", "-ec", script], stdout=subprocess.PIPE, text=True)
+    try:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == "ready\n"
+        [(found, path)] = [one for one in holding.held_by_mounts([holder.pid], time.monotonic() + 5) if one[0] == inode]
+        assert (found, path) == (inode, f"/proc/{holder.pid}/root{place}")
+        assert document("status", "--netns", path, "--json")["namespaces"][0]["netns_inode"] == inode
+    finally:
+        holder.kill()
+        holder.communicate()
+
+
+def test_the_search_for_descriptors_ends_in_time() -> None:
+    _, passed_over = holding.held_by_descriptors([os.getpid()], time.monotonic() - 1)
+    assert passed_over == 1
+
+
 def test_one_that_vanishes_meanwhile_is_skipped_and_mentioned(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
     from halfopen.kernel import discover as discover_
     from halfopen.kernel import reader
 
-    found = discover()
+    found = discover_.Found([netns.current()])  # others may vanish too
     found.namespaces.append(netns.Netns("ghost", 1, "/proc/1/fd/99999/gone"))
     monkeypatch.setattr(discover_, "discover", lambda: found)
     samples, skipped = reader.read_all()

@@ -111,7 +111,7 @@ def _headline(model: Model) -> str:
         elif busy:
             text += f", {busy[0].half_open:,} of them on {listener_name(busy[0])}"
     if model.sample.lives_in and model.sample.netns != "self":
-        text += f" in {model.sample.netns}"
+        text += f" in {model.sample.lives_in}"
     return text
 
 

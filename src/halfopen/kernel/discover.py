@@ -1,20 +1,23 @@
-"""Every network namespace of the machine, found through /proc and the directories that name them."""
+"""Every network namespace of the machine, found through /proc, the directories that name them, and what holds them."""
 
 from __future__ import annotations
 
 import os
 from dataclasses import dataclass, field
 
+from halfopen.kernel.holding import held
 from halfopen.kernel.netns import NAMED_DIRS, SELF, Netns
 from halfopen.kernel.owners import pids, process
 
 
 @dataclass(slots=True)
 class Found:
-    """The namespaces found, this process's own first; and how many processes could not be asked."""
+    """The namespaces found, this process's own first; how many processes could not be asked; and how many there was no
+    time to look into for descriptors of namespaces."""
 
     namespaces: list[Netns] = field(default_factory=list)
     refused: int = 0
+    passed_over: int = 0
 
 
 def _inhabitant(members: list[int]) -> str:
@@ -44,13 +47,15 @@ def _named() -> dict[int, tuple[str, str]]:
 
 
 def discover() -> Found:
-    """Find every network namespace: each named by its name where it has one, else by its first process as pid:N.
+    """Find every network namespace: each named by its name where it has one, else by its first process as pid:N, else
+    by the path of what holds it: a bind mount, or a descriptor.
 
     `Netns.name` is what `--netns` takes; `Netns.lives_in` says who lives there.
     """
     found = Found()
     members: dict[int, list[int]] = {}
-    for pid in pids():
+    asked = pids()
+    for pid in asked:
         try:
             link = os.readlink(f"/proc/{pid}/ns/net")
         except PermissionError:
@@ -68,4 +73,9 @@ def discover() -> Found:
         living = members.get(inode, [])
         name, path = named.get(inode) or (f"pid:{living[0]}", f"/proc/{living[0]}/ns/net")
         found.namespaces.append(Netns(name, inode, path, _inhabitant(living)))
+    holdings = held(asked)
+    found.passed_over = holdings.passed_over
+    for inode in sorted(holdings.by_inode.keys() - named.keys() - members.keys() - {own}):
+        path = holdings.by_inode[inode]
+        found.namespaces.append(Netns(path, inode, path))
     return found

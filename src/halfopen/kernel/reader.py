@@ -275,6 +275,11 @@ def read_all(wish: Wish = Wish(), *, with_owners: bool = True) -> tuple[list[Sam
     samples, skipped = [], []
     if found.refused:
         skipped.append(f"the namespaces of {plural(found.refused, 'process', 'processes')} are hidden{_as_root()}")
+    if found.passed_over:
+        skipped.append(
+            f"{plural(found.passed_over, 'process', 'processes')} with very many descriptors not looked through: a "
+            "namespace that only one of these holds may be missing"
+        )
     for ns in found.namespaces:
         try:
             samples.append(read(ns, wish, with_owners=with_owners))
