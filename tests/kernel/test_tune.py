@@ -18,8 +18,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import capabilities
-from halfopen.act import journal as act_journal
-from halfopen.act import sysctl
+from halfopen.act import files, sysctl
 from halfopen.core import settings
 from halfopen.core.errors import HalfopenError, NotPermitted, Refused
 from halfopen.core.journal import JournalError
@@ -336,17 +335,18 @@ def test_an_undo_that_is_refused_leaves_the_change_in_force(lab: Lab, monkeypatc
 
 
 def _full_disk(patch: pytest.MonkeyPatch, fails_at: int) -> None:
-    """From the n-th record on, half of it is written and then the disk is full."""
-    write, calls = act_journal._write, []
+    """The n-th record of the journal is written by half, and then the disk is full."""
+    write, calls = os.write, []
 
-    def full(fd: int, data: bytes) -> None:
-        calls.append(fd)
-        if len(calls) < fails_at:
+    def full(fd: int, data: bytes) -> int:
+        if not os.readlink(f"/proc/self/fd/{fd}").endswith("tune.jsonl"):
             return write(fd, data)
-        write(fd, data[: len(data) // 2])
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        calls.append(fd)
+        if len(calls) > fails_at:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return write(fd, data if len(calls) < fails_at else data[: len(data) // 2])
 
-    patch.setattr(act_journal, "_write", full)
+    patch.setattr(files.os, "write", full)
 
 
 @pytest.mark.root

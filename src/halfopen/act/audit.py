@@ -7,16 +7,18 @@ from __future__ import annotations
 import json
 import os
 import socket
+import stat
 import sys
 import time
 from typing import Any, Final
 
+from halfopen.act import files
 from halfopen.core.errors import HalfopenError
 
 ENVIRONMENT: Final = "HALFOPEN_AUDIT_LOG"
 _ROOT_PATH: Final = "/var/log/halfopen/audit.jsonl"
-# Never through a link, and never waiting for somebody to read a pipe.
-_FLAGS: Final = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+# Another writer's turn is a push to the disk. Without a turn a line is appended all the same: see `files.append`.
+_WAIT_S: Final = 5.0
 _JOURNAL: Final = "/run/systemd/journal/socket"
 
 
@@ -63,30 +65,42 @@ class AuditLog:
         # A word of the command line that is no UTF-8 stands there as the escape JSON has for it.
         line = json.dumps(stamped, ensure_ascii=False, separators=(",", ":")).encode(errors="backslashreplace") + b"\n"
         try:
-            directory = os.path.dirname(self.path)
-            if directory:
-                os.makedirs(directory, mode=0o700, exist_ok=True)
-            fd = os.open(self.path, _FLAGS, 0o600)
-            try:
-                if os.write(fd, line) != len(line):
-                    raise OSError(28, os.strerror(28))
-                if os.path.isfile(self.path):
-                    os.fsync(fd)
-            finally:
-                os.close(fd)
-        except (OSError, ValueError) as e:
+            self._append(line)
+        except (OSError, ValueError, files.Unsafe) as e:
+            elsewhere = f"choose another with --audit-log PATH or {ENVIRONMENT}"
+            what, remedy = str(e), elsewhere
+            if not isinstance(e, ValueError):
+                what, remedy = files.what_and_remedy(e, self.path, elsewhere)
             raise HalfopenError(
-                "audit",
-                f"the audit log {self.path!r} cannot be written: {getattr(e, 'strerror', None) or e}",
-                hint=f"choose another with --audit-log PATH or {ENVIRONMENT}",
+                "audit", f"the audit log {self.path!r} cannot be written: {what}", hint=remedy
             ) from None
         _to_journal(stamped)
 
+    def _append(self, line: bytes) -> None:
+        directory = os.path.dirname(self.path) or "."
+        files.make_directory(directory)
+        fd = files.open_to_append(self.path, devices=True)
+        try:
+            # A device is everybody's: somebody else may hold it for good.
+            alone = stat.S_ISREG(os.fstat(fd).st_mode) and files.lock(fd, _WAIT_S)
+            # A line that was left torn is not to swallow this one.
+            files.append(fd, line if files.ends_in_a_line(fd) else b"\n" + line, alone=alone)
+        finally:
+            os.close(fd)
+
 
 def _to_journal(record: dict[str, Any]) -> None:
-    """Hand a record to systemd's journal where there is one; the file is the record, the journal a courtesy."""
-    if not os.path.exists(_JOURNAL):
+    """Hand a record to systemd's journal where there is one; the file is the record, the journal a courtesy: nobody
+    waits for it, and nothing fails with it.
+    """
+    try:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as s:
+            s.sendto(_datagram(record), socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL, _JOURNAL)
+    except Exception:
         return
+
+
+def _datagram(record: dict[str, Any]) -> bytes:
     summary = " ".join(f"{k}={v}" for k, v in record.items() if isinstance(v, str | int | float) and k != "schema")
     fields = {
         "MESSAGE": f"halfopen {summary}".replace("\n", " "),
@@ -94,8 +108,4 @@ def _to_journal(record: dict[str, Any]) -> None:
         "SYSLOG_IDENTIFIER": "halfopen",
         "HALFOPEN_RECORD": json.dumps(record, separators=(",", ":")),
     }
-    try:
-        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as s:
-            s.sendto("".join(f"{k}={v}\n" for k, v in fields.items()).encode(errors="backslashreplace"), _JOURNAL)
-    except OSError:
-        return
+    return "".join(f"{k}={v}\n" for k, v in fields.items()).encode(errors="backslashreplace")

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import signal
-import stat
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Final
 
+from halfopen.act import files
 from halfopen.core import journal
 from halfopen.core.errors import NotPermitted
 from halfopen.core.journal import JournalError, Ledger, Record
@@ -20,10 +19,8 @@ CRASH: Final = "HALFOPEN_TUNE_CRASH"
 _ROOT_DIRECTORY: Final = "/var/lib/halfopen"
 _NAME: Final = "tune.jsonl"
 _WAIT_S: Final = 20.0
-_POLL_S: Final = 0.02
 # Past this, and with nothing in force, the file starts anew; the one before is kept.
 _ROTATE_BYTES: Final = 1024 * 1024
-_FLAGS: Final = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 
 _passed: dict[str, int] = {}
 
@@ -56,6 +53,8 @@ class Journal:
     def __init__(self, directory: str | None = None) -> None:
         self.directory = default_directory() if directory is None else directory
         self.path = os.path.join(self.directory, _NAME)
+        # Where the one before it is kept; a crash may leave it as a second name of this one.
+        self._before = f"{self.path}.1"
         self._fd = -1
         self.ledger = Ledger()
 
@@ -65,13 +64,16 @@ class Journal:
         Raises: JournalError, NotPermitted.
         """
         try:
-            fd = os.open(self.path, os.O_RDONLY | _FLAGS)
+            files.check_directory(self.directory, private=True)
+            fd = files.open_to_read(self.path, twin=self._before)
         except FileNotFoundError:
             return Ledger()
-        except OSError as e:
+        except (OSError, files.Unsafe) as e:
             raise self._problem(e) from None
         try:
             return self._replay(self._read(fd))
+        except OSError as e:
+            raise self._problem(e) from None
         finally:
             os.close(fd)
 
@@ -83,7 +85,7 @@ class Journal:
         """
         try:
             self._open()
-        except OSError as e:
+        except (OSError, files.Unsafe) as e:
             raise self._problem(e) from None
         try:
             try:
@@ -115,26 +117,24 @@ class Journal:
         after = self.ledger.copy()
         for record in records:
             after.add(record)
-        end = os.fstat(self._fd).st_size
         try:
-            try:
-                _write(self._fd, data)
-                os.fsync(self._fd)
-            except OSError:
-                os.ftruncate(self._fd, end)
-                raise
+            _write(self._fd, data)
         except OSError as e:
             raise self._problem(e) from None
         self.ledger = after
 
     def _open(self) -> None:
-        os.makedirs(self.directory, mode=0o700, exist_ok=True)
+        files.make_directory(self.directory)
+        files.check_directory(self.directory, private=True)
         deadline = time.monotonic() + _WAIT_S
         while True:
-            fd = os.open(self.path, os.O_RDWR | os.O_APPEND | os.O_CREAT | _FLAGS, 0o600)
+            fd = files.open_to_append(self.path, twin=self._before)
             try:
-                self._check(fd)
-                _lock(fd, deadline)
+                if not files.lock(fd, max(0.0, deadline - time.monotonic())):
+                    raise JournalError(
+                        "another halfopen tune has been at work for a while",
+                        hint=f"wait for it, or end it: fuser {self.path} names it",
+                    )
                 # Whoever held it may have begun a new file meanwhile.
                 if os.path.samestat(os.fstat(fd), os.stat(self.path)):
                     break
@@ -148,18 +148,7 @@ class Journal:
         if not os.fstat(fd).st_size:
             _sync_directory(self.directory)
 
-    def _check(self, fd: int) -> None:
-        facts = os.fstat(fd)
-        if not stat.S_ISREG(facts.st_mode):
-            raise JournalError(f"the journal {self.path!r} is not a regular file")
-        # What it says is written to the kernel.
-        if facts.st_uid not in (0, os.geteuid()) or facts.st_mode & 0o022:
-            raise JournalError(
-                f"the journal {self.path!r} could be written by others", hint=f"look at it, then: chmod 600 {self.path}"
-            )
-
     def _read(self, fd: int) -> bytes:
-        self._check(fd)
         size = os.fstat(fd).st_size
         if size > journal.MAX_BYTES:
             raise JournalError(f"the journal {self.path!r} is too large", hint="move it away")
@@ -181,14 +170,13 @@ class Journal:
         last = self.ledger.next_id - 1
         kept = [line for line in data.splitlines(keepends=True) if b'"id":%d,' % last in line]
         made = f"{self.path}.new"
-        fd = os.open(made, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_TRUNC | _FLAGS, 0o600)
+        fd = files.open_anew(made)
         try:
             _write(fd, b"".join(kept))
-            os.fsync(fd)
-            fcntl.flock(fd, fcntl.LOCK_EX)
-            if os.path.lexists(f"{self.path}.1"):
-                os.unlink(f"{self.path}.1")
-            os.link(self.path, f"{self.path}.1")
+            files.lock(fd, 0.0)
+            if os.path.lexists(self._before):
+                os.unlink(self._before)
+            os.link(self.path, self._before)
             os.rename(made, self.path)
         except BaseException:
             os.close(fd)
@@ -198,30 +186,16 @@ class Journal:
         self._fd = fd
         self.ledger = self._replay(b"".join(kept))
 
-    def _problem(self, e: OSError) -> JournalError | NotPermitted:
-        what = f"the journal {self.path!r} cannot be used: {e.strerror or e}"
-        if isinstance(e, PermissionError):
-            return NotPermitted(what, hint=f"run as its owner, or choose a directory with {ENVIRONMENT}")
-        return JournalError(what, hint=f"make room, or choose another directory with {ENVIRONMENT}")
-
-
-def _lock(fd: int, deadline: float) -> None:
-    while True:
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return
-        except BlockingIOError:
-            if time.monotonic() > deadline:
-                raise JournalError(
-                    "another halfopen tune has been at work for a while", hint="wait for it, or end it"
-                ) from None
-        time.sleep(_POLL_S)
+    def _problem(self, e: OSError | files.Unsafe) -> JournalError | NotPermitted:
+        elsewhere = f"choose another directory with {ENVIRONMENT}"
+        what, remedy = files.what_and_remedy(e, self.path, elsewhere)
+        message = f"the journal {self.path!r} cannot be used: {what}"
+        return (NotPermitted if isinstance(e, PermissionError) else JournalError)(message, hint=remedy)
 
 
 def _write(fd: int, data: bytes) -> None:
-    # One call: a crash leaves at most one torn line behind whole ones.
-    if os.write(fd, data) != len(data):
-        raise OSError(28, os.strerror(28))
+    # Under the lock, so all of it or nothing; a crash leaves at most one torn line behind whole ones.
+    files.append(fd, data)
 
 
 def _sync_directory(path: str) -> None:

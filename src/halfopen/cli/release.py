@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     from halfopen.core.filters import Filter
     from halfopen.kernel.netns import Netns
 
+# As daemon.release says it.
+_STOPPED = "broken off on request"
+
 
 @click.command()
 @filter_options
@@ -41,7 +44,7 @@ def command(
     Completed connections, deferred-accept ones and full sockets are never touched. A client that still wants in sends
     its SYN again. Each release is recorded in the audit log.
     """
-    from halfopen.core.errors import UsageError
+    from halfopen.core.errors import HalfopenError, UsageError
 
     filter = chosen(older_than, retransmits, listener, source)
     if filter.empty and not everything:
@@ -54,12 +57,16 @@ def command(
     if not yes and not dry_run:
         _confirm(filter, targets)
     let_others_go_first()
-    outcomes = _release(filter, targets, dry_run, audit_log, reason)
-    _show(outcomes, as_json, dry_run)
-    bad = any(o.failed or o.problems for o in outcomes)
-    if any("broken off on request" in o.problems for o in outcomes):
+    outcomes, errors = _release(filter, targets, dry_run, audit_log, reason)
+    # Whatever ended it: what was done before is told first.
+    _show(outcomes, as_json, len(targets) > 1)
+    for e in errors:
+        if not isinstance(e, HalfopenError):
+            raise e
+        click.echo(f"halfopen: {e.line()}", err=True)
+    if any(_STOPPED in o.problems for o in outcomes):
         raise KeyboardInterrupt
-    if bad:
+    if errors or any(o.failed or o.problems for o in outcomes):
         raise click.exceptions.Exit(1)
 
 
@@ -76,12 +83,14 @@ def _targets(netns: str | None) -> list[Netns]:
 
 def _release(
     filter: Filter, targets: list[Netns], dry_run: bool, audit_log: str | None, reason: str | None
-) -> list[Released]:
+) -> tuple[list[Released], list[BaseException]]:
+    """What came of it in each namespace, and what kept it from others. Raises: what kept it from all of them."""
     from halfopen import api
-    from halfopen.core.errors import UnknownTarget
+    from halfopen.core.errors import HalfopenError, UnknownTarget
 
-    outcomes = []
-    for ns in targets:
+    outcomes: list[Released] = []
+    errors: list[BaseException] = []
+    for i, ns in enumerate(targets):
         try:
             outcomes.append(
                 api.release(
@@ -97,7 +106,25 @@ def _release(
             if len(targets) == 1:
                 raise
             click.echo(f"halfopen: {ns.name}: skipped: {e.message}", err=True)
-    return outcomes
+        except HalfopenError as e:
+            if len(targets) > 1:
+                e.message = _of(ns, len(targets) - i - 1 if e.id == "audit" else 0, e.message)
+            errors.append(e)
+            if e.id == "audit":  # what cannot be recorded is not done, in the others neither
+                break
+        except BaseException as e:
+            errors.append(e)
+            break
+        if outcomes and _STOPPED in outcomes[-1].problems:
+            break
+    if errors and not outcomes:
+        raise errors[0]
+    return outcomes, errors
+
+
+def _of(ns: Netns, others: int, message: str) -> str:
+    rest = f" and the {others} after it" if others > 1 else " and the one after it" if others else ""
+    return f"{ns.name}{rest}: nothing was released: {message}"
 
 
 def _confirm(filter: Filter, targets: list[Netns]) -> None:
@@ -105,7 +132,7 @@ def _confirm(filter: Filter, targets: list[Netns]) -> None:
     from halfopen.core.units import plural
 
     need_terminal("release")
-    outcomes = _release(filter, targets, True, None, None)
+    outcomes, _ = _release(filter, targets, True, None, None)
     matched = sum(o.matched for o in outcomes)
     if not matched:
         return
@@ -114,7 +141,7 @@ def _confirm(filter: Filter, targets: list[Netns]) -> None:
     confirm(f"Release {plural(matched, 'half-open connection')} ({filter.describe()})?", "nothing was released")
 
 
-def _show(outcomes: list[Released], as_json: bool, dry_run: bool) -> None:
+def _show(outcomes: list[Released], as_json: bool, several: bool) -> None:
     if as_json:
         from halfopen.present import jsonout
 
@@ -124,10 +151,10 @@ def _show(outcomes: list[Released], as_json: bool, dry_run: bool) -> None:
 
     out = text.console()
     for outcome in outcomes:
-        if len(outcomes) > 1:
+        if several:
             if not outcome.matched and not outcome.problems:
                 continue
             out.print(f"[{outcome.action.netns}]")
         text.released(out, outcome)
-    if len(outcomes) > 1 and not any(o.matched for o in outcomes):
+    if several and not any(o.matched for o in outcomes):
         out.print("no half-open connection matches in any namespace")

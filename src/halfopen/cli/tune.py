@@ -110,8 +110,11 @@ def _apply_words(release_time: str | None, cookies: str | None, half_open: int |
     return " ".join(["halfopen tune apply", *words])
 
 
-def return_overdue() -> None:
-    """Undo first what should have returned by itself; who may not is told so, and may go on looking."""
+def return_overdue(*, looking: bool = True) -> None:
+    """Undo first what should have returned by itself; who may not is told so, and may go on looking.
+
+    looking: nothing is about to be changed. Raises: what is in the way of that, where something is.
+    """
     from halfopen.core.errors import HalfopenError
     from halfopen.daemon import tune
 
@@ -119,6 +122,8 @@ def return_overdue() -> None:
         for one in tune.overdue():
             click.echo(f"halfopen: overdue: {_said(one)}", err=True)
     except HalfopenError as e:
+        if not looking:
+            raise
         click.echo(f"halfopen: {e.line()}", err=True)
 
 
@@ -163,7 +168,7 @@ def apply(
     chosen = [settings.full_key(word) for word in only]
     for_s = for_seconds(for_time)
     ns = namespace(netns)
-    return_overdue()
+    return_overdue(looking=dry_run)
     values, unread = tune.look(ns, settings.KEYS)
     settings.must_be_there({**values, **dict.fromkeys(unread, 0)}, goals)
     for key in settings.serving(goals) & unread.keys():

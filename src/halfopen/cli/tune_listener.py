@@ -61,7 +61,7 @@ def command(
         raise UsageError(
             "nothing to change is given", hint="add --backlog, --retries, --release-time or --defer-accept"
         )
-    return_overdue()
+    return_overdue(looking=dry_run or not wishes.values())
     looked = tune_listener.look(ns, address, port)
     if not wishes.values():
         _show(ns, looked, as_json)

@@ -85,3 +85,16 @@ class Refused(HalfopenError):
 
     def __init__(self, message: str) -> None:
         super().__init__("refused", message)
+
+
+def words(error: BaseException) -> str:
+    """Any exception as one line."""
+    if isinstance(error, HalfopenError):
+        return error.line()
+    if isinstance(error, MemoryError):
+        return "there is not enough memory"
+    if isinstance(error, KeyboardInterrupt):
+        return "interrupted"
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+    return " ".join(f"{type(error).__name__}: {error}".split()).removesuffix(":")

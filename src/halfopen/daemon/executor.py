@@ -7,10 +7,12 @@ from __future__ import annotations
 import threading
 import uuid
 from dataclasses import replace
+from typing import Any
 
 from halfopen.act.audit import AuditLog, who
 from halfopen.core.actions import Release, Released
-from halfopen.core.errors import HalfopenError
+from halfopen.core.errors import HalfopenError, words
+from halfopen.daemon import signals
 from halfopen.daemon.release import execute
 from halfopen.kernel.netns import Netns
 
@@ -26,6 +28,11 @@ class Executor:
         """Release, recorded. Raises: as `execute`, and HalfopenError "audit" before anything is done."""
         if self.dry_run:
             return execute(action, ns, dry_run=True, stop=stop)
+        stop = stop or threading.Event()
+        with signals.held_off(stop):
+            return self._recorded(action, ns, stop)
+
+    def _recorded(self, action: Release, ns: Netns, stop: threading.Event) -> Released:
         record = {
             "id": uuid.uuid4().hex[:12],
             "action": "release",
@@ -39,11 +46,18 @@ class Executor:
         self.audit.write({**record, "phase": "begin"})
         try:
             outcome = execute(action, ns, stop=stop)
-        except HalfopenError as e:
-            self.audit.write({**record, "phase": "failed", "error": e.line()})
+        except BaseException as e:
+            self._failed(record, e)
             raise
         try:
             self.audit.write({**record, "phase": "done", **outcome.as_record()})
         except HalfopenError as e:
             return replace(outcome, problems=(*outcome.problems, e.line()))
         return outcome
+
+    def _failed(self, record: dict[str, Any], error: BaseException) -> None:
+        try:
+            self.audit.write({**record, "phase": "failed", "error": words(error)})
+        except HalfopenError as e:
+            if isinstance(error, HalfopenError):
+                error.message = f"{error.message} (and {e.message})"

@@ -8,7 +8,7 @@ import time
 
 from halfopen.act import destroy
 from halfopen.core.actions import Release, Released
-from halfopen.core.errors import HalfopenError
+from halfopen.core.errors import HalfopenError, words
 from halfopen.core.filters import Filter
 from halfopen.daemon import held, narrow
 from halfopen.daemon.tally import Tally
@@ -85,15 +85,16 @@ def execute(
         resets[0] = procfs.out_resets()
         try:
             _run(action.filter, tally, dry_run, stop)
-        except HalfopenError as e:
-            if not tally.matched:
-                raise
-            tally.problems.append(f"broken off: {e.message}")
         finally:
             resets[1] = procfs.out_resets()
 
     try:
         netns.run_in(fd, work, stop.set)
+    except BaseException as e:
+        # From here on something was tried: whatever it was, what came of it is told.
+        if not tally.matched:
+            raise
+        tally.problems.append(f"broken off: {e.message if isinstance(e, HalfopenError) else words(e)}")
     finally:
         if fd is not None:
             os.close(fd)

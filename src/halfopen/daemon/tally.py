@@ -39,12 +39,16 @@ class Tally:
 
         read_at: when they were looked at, where that leaves a window in which they may have completed.
         """
-        counts = destroy.destroy(kill, victims)
+        counts = destroy.Counts()
+        try:
+            destroy.destroy(kill, victims, counts)
+        finally:
+            # Whatever breaks it off: what went before is counted.
+            self.released += counts.released
+            self.gone += counts.gone
+            self.failed += counts.failed
         if read_at is not None:
             self.windows_s.append(time.monotonic() - read_at)
-        self.released += counts.released
-        self.gone += counts.gone
-        self.failed += counts.failed
         if counts.failed:
             note = f"the kernel refused to destroy some: {os.strerror(counts.errno)}"
             if note not in self.problems:

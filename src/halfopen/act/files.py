@@ -1,0 +1,239 @@
+"""Files of record: in directories that nobody else could exchange, in files that nobody else writes to.
+
+The audit log and the journal of `tune` are opened here and nowhere else.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import stat
+import time
+from typing import Final
+
+_FLAGS: Final = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+_DIRECTORY: Final = 0o700
+# Made on the way to it: as /var/lib is, whatever the umask.
+_ON_THE_WAY: Final = 0o755
+_FILE: Final = 0o600
+_OTHERS_WRITE: Final = 0o022
+_LINKS: Final = 40
+_TRIES: Final = 100
+_POLL_S: Final = 0.02
+
+
+class Unsafe(Exception):
+    """A file or directory that somebody else could have put there, or could change. hint: what to do."""
+
+    def __init__(self, message: str, hint: str) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+
+def make_directory(path: str) -> None:
+    """Make the directory, 0700, and those on the way to it, 0755, whatever the umask. Raises: as `check_directory`."""
+    _walk(path, make=True)
+
+
+def check_directory(path: str, *, private: bool) -> None:
+    """See that nobody else could put another directory in this one's place; private: nor another file into it.
+
+    On the way to it, directories of others and those that everybody may write to are refused, unless they are sticky
+    (/tmp, and a container's tmpfs). Those that a group may write to are not: /var/log is one on some distributions.
+
+    Raises: Unsafe, OSError.
+    """
+    facts = _walk(path, make=False)
+    if not private:
+        return
+    if facts.st_uid not in (0, os.geteuid()):
+        raise Unsafe(f"{path} belongs to another user", f"chown {_us()} {path}, once you have looked into it")
+    if facts.st_mode & _OTHERS_WRITE and not facts.st_mode & stat.S_ISVTX:
+        raise Unsafe(f"{path} could be written by others", f"look into it, then: chmod go-w {path}")
+
+
+def _walk(path: str, *, make: bool) -> os.stat_result:
+    """Follow a path name by name, links included, and look at every directory on it."""
+    here, names, links = "/", _names(path if path.startswith("/") else os.path.join(os.getcwd(), path)), 0
+    facts = os.stat(here)
+    # Whoever has the root directory has everything (in a user namespace it belongs to a user without a number).
+    trusted = {0, os.geteuid(), facts.st_uid}
+    while names:
+        name = names.pop()
+        there = os.path.dirname(here) if name == ".." else os.path.join(here, name)
+        try:
+            found = os.lstat(there)
+        except FileNotFoundError:
+            if not make:
+                raise
+            found = _made(there, _ON_THE_WAY if names else _DIRECTORY)
+        if stat.S_ISLNK(found.st_mode):
+            links += 1
+            if links > _LINKS:
+                raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), there)
+            # Where everybody may write, anybody could have put it there.
+            if facts.st_mode & stat.S_IWOTH and found.st_uid not in trusted:
+                raise Unsafe(f"{there} is a link of another user", "remove it")
+            target = os.readlink(there)
+            here, facts = ("/", os.stat("/")) if target.startswith("/") else (here, facts)
+            names += _names(target)
+            continue
+        if not stat.S_ISDIR(found.st_mode):
+            raise Unsafe(f"{there} is not a directory", "move it away")
+        if found.st_uid not in trusted:
+            raise Unsafe(f"{there} belongs to another user", f"chown {_us()} {there}, once you have looked into it")
+        if found.st_mode & stat.S_IWOTH and not found.st_mode & stat.S_ISVTX:
+            raise Unsafe(f"{there} could be written by others", f"look into it, then: chmod go-w {there}")
+        here, facts = there, found
+    return facts
+
+
+def _names(path: str) -> list[str]:
+    return [name for name in reversed(path.split("/")) if name not in ("", ".")]
+
+
+def _made(path: str, mode: int) -> os.stat_result:
+    try:
+        os.mkdir(path, mode)
+        # The umask may have taken from it what we need ourselves.
+        os.chmod(path, mode)
+    except FileExistsError:
+        pass
+    return os.lstat(path)
+
+
+def _us() -> str:
+    return str(os.geteuid())
+
+
+def open_to_append(path: str, *, twin: str = "", devices: bool = False) -> int:
+    """A descriptor to read `path` and append to it; made, 0600, where it is not there. Never follows a link.
+
+    Refused is what is no regular file, not ours or root's, writable for others, or hard-linked. twin: a second name it
+    may have, given by us. devices: a character device (/dev/null) will do. Raises: Unsafe, OSError.
+    """
+    for _ in range(_TRIES):
+        try:
+            fd = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_EXCL | _FLAGS, _FILE)
+        except FileExistsError:
+            pass
+        else:
+            os.fchmod(fd, _FILE)
+            return fd
+        try:
+            fd = os.open(path, os.O_RDWR | os.O_APPEND | _FLAGS)
+        except FileNotFoundError:  # removed in between
+            continue
+        return _checked(fd, path, twin, devices)
+    raise OSError(errno.EBUSY, os.strerror(errno.EBUSY), path)
+
+
+def open_to_read(path: str, *, twin: str = "") -> int:
+    """A descriptor to read `path`; twin and what is refused: see `open_to_append`. Raises: Unsafe, OSError."""
+    return _checked(os.open(path, os.O_RDONLY | _FLAGS), path, twin, False)
+
+
+def open_anew(path: str) -> int:
+    """A descriptor to write to an empty file made in the place of what is at `path`. Raises: OSError."""
+    try:
+        os.unlink(path)
+    except FileNotFoundError:
+        pass
+    fd = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_EXCL | _FLAGS, _FILE)
+    os.fchmod(fd, _FILE)
+    return fd
+
+
+def _checked(fd: int, path: str, twin: str, devices: bool) -> int:
+    try:
+        _check_file(fd, path, twin, devices)
+    except BaseException:
+        os.close(fd)
+        raise
+    return fd
+
+
+def _check_file(fd: int, path: str, twin: str, devices: bool) -> None:
+    facts = os.fstat(fd)
+    if devices and stat.S_ISCHR(facts.st_mode):
+        return
+    if not stat.S_ISREG(facts.st_mode):
+        raise Unsafe("it is not a regular file", "move it away")
+    if facts.st_uid not in (0, os.geteuid()):
+        raise Unsafe("it belongs to another user, and could be written by others", "look at it, then move it away")
+    if facts.st_mode & _OTHERS_WRITE:
+        raise Unsafe("it could be written by others", f"look at it, then: chmod go-w {path}")
+    if facts.st_nlink > 1 and not _is(twin, facts):
+        raise Unsafe("it has a second name (a hard link)", f"find / -xdev -samefile {path} names both: remove one")
+
+
+def _is(path: str, facts: os.stat_result) -> bool:
+    try:
+        return bool(path) and facts.st_nlink == 2 and os.path.samestat(os.lstat(path), facts)
+    except OSError:
+        return False
+
+
+def lock(fd: int, wait_s: float) -> bool:
+    """Lock the file against other processes of ours; False when somebody holds it for longer. Raises: OSError."""
+    deadline = time.monotonic() + wait_s
+    while True:
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(_POLL_S)
+        else:
+            return True
+
+
+def append(fd: int, data: bytes, *, alone: bool = True) -> None:
+    """Append `data` and push it to the disk, all of it or nothing. Raises: OSError.
+
+    alone: nobody else appends meanwhile (`lock`); else what was written in part is left where it is.
+    """
+    end, written = os.fstat(fd).st_size, 0
+    try:
+        # In one call, but on a full disk; the second then says why.
+        while written < len(data):
+            written += os.write(fd, data[written:])
+        if stat.S_ISREG(os.fstat(fd).st_mode):
+            os.fsync(fd)
+    except BaseException:
+        if alone and os.fstat(fd).st_size == end + written:
+            try:
+                os.ftruncate(fd, end)
+            except OSError:  # of an append-only file (chattr +a) nothing is taken back
+                pass
+        raise
+
+
+def ends_in_a_line(fd: int) -> bool:
+    """Whether a file is empty or ends with a newline: a crash or a full disk may have left its last line torn."""
+    facts = os.fstat(fd)
+    return not (stat.S_ISREG(facts.st_mode) and facts.st_size) or os.pread(fd, 1, facts.st_size - 1) == b"\n"
+
+
+def what_and_remedy(e: OSError | Unsafe, path: str, elsewhere: str) -> tuple[str, str]:
+    """What is wrong with `path`, and what to do about it. elsewhere: how another place is chosen."""
+    if isinstance(e, Unsafe):
+        return e.message, f"{e.hint}, or {elsewhere}"
+    what = e.strerror or str(e)
+    if e.errno in (errno.ENOSPC, errno.EDQUOT):
+        return what, f"make room, or {elsewhere}"
+    if e.errno == errno.EFBIG:
+        return what, f"raise the limit (ulimit -f), or {elsewhere}"
+    if e.errno in (errno.EMFILE, errno.ENFILE):
+        return what, "raise the limit (ulimit -n)"
+    if e.errno == errno.ELOOP:
+        return "it is a symbolic link, or behind a loop of them", f"remove it, or {elsewhere}"
+    if e.errno == errno.EPERM:
+        return what, f"see whether it is immutable (lsattr {path}), or {elsewhere}"
+    if e.errno == errno.EACCES and os.geteuid() != 0:
+        return what, f"run as root (sudo) or as its owner, or {elsewhere}"
+    if e.errno == errno.EIO:
+        return what, f"see what is wrong with the disk (dmesg), or {elsewhere}"
+    return what, elsewhere

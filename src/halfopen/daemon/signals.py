@@ -1,0 +1,70 @@
+"""Signals that would end the process wait until what was begun has its end in the record."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import Any, Final
+
+# Those that end a process and can be met (Python itself ignores SIGPIPE and SIGXFSZ).
+_ENDING: Final = (
+    *(signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT),
+    *(signal.SIGALRM, signal.SIGUSR1, signal.SIGUSR2, signal.SIGXCPU),
+)
+_LEFT_ALONE: Final = (signal.SIG_IGN, None)
+
+
+@contextmanager
+def held_off(stop: threading.Event) -> Iterator[None]:
+    """Within, a signal that would end the process sets `stop` instead; it ends the process behind.
+
+    Ctrl-C only sets `stop`, whoever handles it. A handler of the program's own is called at once; what it raises is
+    raised behind, but for KeyboardInterrupt. Ignored signals stay ignored. In another thread than the main one
+    nothing changes: Python runs no handler there.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    later: list[Callable[[], None]] = []
+    before = {number: signal.getsignal(number) for number in _ENDING}
+    try:
+        for number, handler in before.items():
+            # None: set by somebody else than Python, and not to be put back from here.
+            if handler not in _LEFT_ALONE:
+                signal.signal(number, _stopping(stop, handler, later))
+        yield
+    finally:
+        for number, handler in before.items():
+            if handler not in _LEFT_ALONE:
+                signal.signal(number, handler)
+    for end in later:
+        end()
+
+
+def _stopping(
+    stop: threading.Event, before: Any, later: list[Callable[[], None]]
+) -> Callable[[int, FrameType | None], None]:
+    def handler(number: int, frame: FrameType | None) -> None:
+        if not callable(before):
+            stop.set()
+            later.append(lambda: signal.raise_signal(number))
+            return
+        try:
+            before(number, frame)
+        except KeyboardInterrupt:
+            stop.set()
+        except BaseException as e:
+            stop.set()
+            later.append(_raising(e))
+
+    return handler
+
+
+def _raising(e: BaseException) -> Callable[[], None]:
+    def end() -> None:
+        raise e
+
+    return end
