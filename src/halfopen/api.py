@@ -60,10 +60,14 @@ def sample(
     *,
     filter: Filter | None = None,
     owners: bool = True,
+    options: bool | None = None,
     rows: bool = True,
     source: str = "auto",
 ) -> Sample:
     """Read one namespace as it is. `owners=False` leaves out the search for processes (milliseconds).
+
+    `options=True` with it makes an exception for what programs set on listeners (TCP_DEFER_ACCEPT): where eBPF did not
+    read it, the processes are looked for to ask the listeners themselves. Unset, it is as `owners`.
 
     `rows=False` keeps no row per request (56 bytes each) but what the Model needs of them (15). `source`: "bpf", "diag"
     or "proc" to insist on one way to read; "auto" takes the best that answers, in that order.
@@ -72,7 +76,8 @@ def sample(
     """
     from halfopen.kernel import reader
 
-    return reader.read(namespace(netns), _wish(filter, rows, source), with_owners=owners)
+    wish = _wish(filter, rows, source)
+    return reader.read(namespace(netns), wish, with_owners=owners, with_options=owners if options is None else options)
 
 
 def _wish(filter: Filter | None, rows: bool, source: str) -> Wish:
@@ -98,12 +103,13 @@ def snapshot(
 
 
 def snapshots(
-    *, top: int = 10, owners: bool = True, rows: bool = True, source: str = "auto"
+    *, top: int = 10, owners: bool = True, options: bool | None = None, rows: bool = True, source: str = "auto"
 ) -> tuple[list[Model], list[str]]:
     """A Model of every namespace of the machine, and a line for each that vanished or refused meanwhile."""
     from halfopen.kernel import reader
 
-    samples, skipped = reader.read_all(_wish(None, rows, source), with_owners=owners)
+    with_options = owners if options is None else options
+    samples, skipped = reader.read_all(_wish(None, rows, source), with_owners=owners, with_options=with_options)
     return [build(s, top=top) for s in samples], skipped
 
 

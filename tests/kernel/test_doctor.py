@@ -34,7 +34,7 @@ import os
 from halfopen.core.errors import HalfopenError
 from halfopen.core.sample import REQUEST
 from halfopen.kernel import netns, reader, sockdiag
-from halfopen.kernel.bpf import census, door, handshakes, pulse, walk
+from halfopen.kernel.bpf import census, door, handshakes, owners, pulse, walk
 from halfopen.act import destroy
 
 def entering():
@@ -56,6 +56,7 @@ for name, do in {
     "bpf:pulse": lambda: reading(pulse.Pulse),
     "bpf:walk": lambda: list(walk.WalkCensus().read()),
     "bpf:census": lambda: list(census.IterCensus().read()),
+    "bpf:owners": lambda: reading(owners.Owners),
     "bpf:handshakes": lambda: reading(handshakes.Handshakes),
     "bpf:door": lambda: reading(door.Door),
 }.items():
@@ -83,7 +84,7 @@ def test_doctor_is_right(held: tuple[str, ...]) -> None:
     did = capabilities.python(DO, *held)
     assert did.returncode == 0, did.stderr
     outcomes = dict(line.split() for line in did.stdout.splitlines())
-    assert len(outcomes) == 9
+    assert len(outcomes) == 10
     for id, outcome in outcomes.items():
         assert said[id]["outcome"] == ("yes" if outcome == "ok" else "no"), (id, outcome, said[id])
         if outcome == "NotPermitted":

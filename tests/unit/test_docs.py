@@ -111,7 +111,7 @@ def list_head(m: Model) -> dict[str, Any]:
     from halfopen.cli import list as command
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(command, "models", lambda netns, filter, read_by: ([m], []))
+        patch.setattr(command, "models", lambda netns, filter, owners, read_by: ([m], []))
         done = CliRunner().invoke(command.command, ["--json", "--limit", "1"])
     document: dict[str, Any] = json.loads(done.output)
     document.pop("connections")

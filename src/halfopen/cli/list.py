@@ -45,7 +45,7 @@ def command(
     from halfopen.present import rows
 
     filter = chosen(older_than, retransmits, listener, source)
-    found, skipped = models(netns, filter, read_by=read_by)
+    found, skipped = models(netns, filter, owners=False, read_by=read_by)
     form = "json" if as_json else form
     parts, total, deferred = [], 0, 0
     room = _TABLE_LIMIT if limit is None and form == "table" else (limit or None)

@@ -115,7 +115,9 @@ def models(
     rows: bool = True,
     read_by: str | None = None,
 ) -> tuple[list[Model], list[str]]:
-    """Models of the namespaces meant, and a line for each that was skipped. Raises: HalfopenError."""
+    """Models of the namespaces meant, and a line for each that was skipped; who listens is looked for with `owners`
+    alone. Raises: HalfopenError.
+    """
     from halfopen.kernel.bpf import opened
 
     # What is imported next takes longer than loading these.
@@ -126,8 +128,9 @@ def models(
 
     how = read_by or "auto"
     if netns == "all":
-        found, skipped = api.snapshots(owners=owners, rows=rows, source=how)
+        found, skipped = api.snapshots(owners=owners, options=True, rows=rows, source=how)
         if not found:
             raise HalfopenError("nothing-read", f"no network namespace could be read: {'; '.join(skipped)}")
         return found, skipped
-    return [build(api.sample(netns, filter=filter, owners=owners, rows=rows, source=how))], []
+    one = api.sample(netns, filter=filter, owners=owners, options=True, rows=rows, source=how)
+    return [build(one)], []

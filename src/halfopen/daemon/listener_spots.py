@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Container
-from typing import Any
+from typing import Any, Final
 
 from halfopen.act import listener as act
 from halfopen.act import sysctl
@@ -17,6 +17,9 @@ from halfopen.core.settings import SOMAXCONN, SYN_RETRIES, SYNACK
 from halfopen.core.units import listener_text, netns_words
 from halfopen.daemon.tune_spots import Spaces
 from halfopen.kernel import listener_socket, owners
+
+# Who is not found in a short look is looked for longer before a change is given up.
+_AGAIN_S: Final = 5.0
 
 
 class Listeners:
@@ -104,8 +107,8 @@ class Listeners:
 
     def _held(self, who: Listener, rows: Any, *, again: bool) -> list[tuple[int, int]]:
         if again or self._holders is None or who.inode not in self._holders.by_inode:
-            # One walk through all processes for all listeners there are.
-            self._holders = owners.holders(rows["inode"].tolist())
+            # One walk through all processes for all listeners there are; a longer one for who is still to be found.
+            self._holders = owners.holders(rows["inode"].tolist(), budget_s=_AGAIN_S if again else None)
         return self._holders.by_inode.get(who.inode, [])
 
 
@@ -125,6 +128,11 @@ def _hidden(who: Listener, found: owners.Holders | None) -> HalfopenError:
     if found is not None and found.refused:
         hint = "run it on the host" if os.geteuid() == 0 else "run as root (sudo)"
         return NotPermitted(f"who holds {name} is hidden: a process keeps its open files from this one", hint=hint)
+    if found is not None and found.broken_off:
+        return NotPermitted(
+            f"who holds {name} was not found in {_AGAIN_S:g} s among the open files of this machine",
+            hint="halfopen doctor says what the quicker look (eBPF) takes",
+        )
     return NotPermitted(
         f"no process that can be seen from here holds {name}: it is in another pid namespace, or the kernel's own",
         hint="run it on the host with --netns pid:N",

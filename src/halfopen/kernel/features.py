@@ -9,6 +9,7 @@ import shutil
 import socket
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 from typing import Final
 
 from halfopen.core.errors import HalfopenError, NotPermitted, Unsupported
@@ -54,6 +55,7 @@ PROGRAMS: Final = (
     Program("pulse", "pulse:Pulse", "the true SYN queue of each listener"),
     Program("walk", "walk:WalkCensus", "exact ages of half-open connections, read without the kernel's locks"),
     Program("census", "census:IterCensus", "the same by the kernel's iterator, where the walk is refused"),
+    Program("owners", "owners:Owners", "naming the programs that listen beside many open files"),
     Program(
         "handshakes",
         "handshakes:Handshakes",
@@ -251,8 +253,9 @@ def _reach(ask: Callable[[int], object], refused: str) -> str:
 
 def _owners() -> str:
     def look(pid: int) -> None:
-        for descriptor in os.listdir(f"/proc/{pid}/fd")[:1]:
-            os.readlink(f"/proc/{pid}/fd/{descriptor}")
+        with os.scandir(f"/proc/{pid}/fd") as descriptors:
+            for descriptor in islice(descriptors, 1):
+                os.readlink(descriptor.path)
 
     return _reach(look, "what other users' programs have open is hidden")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -19,6 +20,7 @@ from halfopen.core.units import plural
 from halfopen.kernel import netns, procfs, sockdiag, timeouts
 from halfopen.kernel.bpf import eyes
 from halfopen.kernel.netns import Netns
+from halfopen.kernel.owners import Holders
 from halfopen.wire import inet_diag
 
 SOURCES: Final = ("bpf", "diag", "proc")
@@ -70,14 +72,17 @@ def _by_bpf(wish: Wish) -> _Sockets:
     keep = Filter(listeners=wish.chosen.listeners, sources=wish.chosen.sources) if wish.chosen else Filter()
     plain = (listeners["family"] == inet_diag.AF_INET) & (listeners["ifindex"] == 0)
     looked_at = time.monotonic(), time.time()
-    for part in census.read(mixed=bool(plain.any() and not plain.all())):
+    # Nobody can be half-open where no segment ever came; the hash that is walked is that of all namespaces.
+    parts = census.read(mixed=bool(plain.any() and not plain.all())) if procfs.any_segments() else ()
+    for part in parts:
         rows, ages, is_deferred = part.rows, part.ages_s, part.is_deferred
         if not keep.empty:
             mask = keep.mask(rows, ages)
             rows, ages, is_deferred = rows[mask], ages[mask], is_deferred[mask]
         builder.add(rows, ages_s=ages, is_deferred=is_deferred)
-    completeness = Completeness("bpf", shaken or census.interrupted, (), notes)
-    return _Sockets(builder.take(), builder.take_rows(), listeners, queues, census.full, completeness, looked_at)
+    interrupted, full = (census.interrupted, census.full) if parts else (False, 0)
+    completeness = Completeness("bpf", shaken or interrupted, (), notes)
+    return _Sockets(builder.take(), builder.take_rows(), listeners, queues, full, completeness, looked_at)
 
 
 def _by_pulse(wish: Wish) -> _Sockets | None:
@@ -185,16 +190,22 @@ def read_sockets(wish: Wish) -> _Sockets:
     return found
 
 
-def read(ns: Netns | None = None, wish: Wish = Wish(), *, with_owners: bool = True) -> Sample:
+def read(
+    ns: Netns | None = None, wish: Wish = Wish(), *, with_owners: bool = True, with_options: bool = False
+) -> Sample:
     """Read one Sample of a namespace (None: the process's own).
 
     With a filter, the request sockets that its listeners and sources rule out are left out and the Sample says
-    `filtered`. Without `with_owners` no process is looked for and no listener asked for its options (for cheap repeated
-    readings).
+    `filtered`. Without `with_owners` no process is looked for, unless (`with_options`) only the listeners themselves
+    tell whether connections are deferred; with neither, never (for cheap repeated readings).
 
     Raises: UnknownTarget, NotPermitted, Unsupported, KernelError, WireError.
     """
+    sample = _read(ns, wish)
+    return _with_owners([sample], names=with_owners)[0] if with_owners or with_options else sample
 
+
+def _read(ns: Netns | None, wish: Wish) -> Sample:
     def work() -> tuple[_Sockets, dict[str, int], dict[str, int]]:
         return read_sockets(wish), procfs.counters(), procfs.settings()
 
@@ -208,11 +219,6 @@ def read(ns: Netns | None = None, wish: Wish = Wish(), *, with_owners: bool = Tr
     problems = list(kept.problems)
     if kept.interrupted:
         problems.append("the kernel flagged the dump as interrupted: some connections may be missing or shown twice")
-    notes: list[str] = []
-    owners: dict[int, tuple[Process, ...]] = {}
-    options: dict[int, ListenerOptions] = {}
-    if with_owners:
-        owners, options, notes = _ask_owners(sockets.listeners, sockets.queues, settings)
     return Sample(
         netns=ns.name if ns else "self",
         netns_inode=ns.inode if ns else os.stat(netns.SELF).st_ino,
@@ -225,49 +231,79 @@ def read(ns: Netns | None = None, wish: Wish = Wish(), *, with_owners: bool = Tr
         queues=sockets.queues,
         full=sockets.full,
         depths=sockets.depths,
-        owners=owners,
-        options=options,
         counters=counters,
         settings=settings,
         monotonic_s=sockets.looked_at[0],
         wall_s=sockets.looked_at[1],
-        completeness=Completeness(kept.source, kept.interrupted, tuple(problems), (*kept.notes, *notes)),
+        completeness=Completeness(kept.source, kept.interrupted, tuple(problems), kept.notes),
         filtered=bool(wish.chosen and (wish.chosen.listeners or wish.chosen.sources)),
         kernel=os.uname().release,
         host=os.uname().nodename,
     )
 
 
-def _ask_owners(
-    listeners: NDArray[Any], queues: NDArray[Any] | None, settings: dict[str, int]
-) -> tuple[dict[int, tuple[Process, ...]], dict[int, ListenerOptions], list[str]]:
-    """Owners and options by inode, and in words what of them is hidden. The queues tell the options as well."""
-    if not len(listeners):
-        return {}, {}, []
+def _with_owners(samples: list[Sample], *, names: bool) -> list[Sample]:
+    """The Samples with what one look through all processes tells of their listeners: owners (names), and options where
+    the queues did not tell them as well.
+    """
+    asking = [s for s in samples if len(s.listeners) and (names or _wants_options(s))]
+    if not asking:
+        return samples
     from halfopen.kernel import owners as owners_
 
-    inodes = listeners["inode"].tolist()
-    found = owners_.holders(inodes)
+    found = owners_.holders(inode for s in asking for inode in s.listeners["inode"].tolist())
+    owners = owners_.owners(found) if names else {}
+    meant = {id(s) for s in asking}
+    return [_told(s, found, owners) if id(s) in meant else s for s in samples]
+
+
+def _wants_options(sample: Sample) -> bool:
+    """Whether connections may be deferred ones for all that eBPF said."""
+    columns = sample.columns
+    return not _known(sample) and columns is not None and not columns.exact and len(columns.ages_s) > 0
+
+
+def _known(sample: Sample) -> bool:
+    return sample.queues is not None and bool(sample.queues["known"].all())
+
+
+def _told(sample: Sample, found: Holders, owners: Mapping[int, tuple[Process, ...]]) -> Sample:
+    """The Sample with its part of what was found, and with what of it is hidden or was not looked for to the end."""
+    inodes = sample.listeners["inode"].tolist()
     missing = len(set(inodes) - found.by_inode.keys())
-    notes = []
-    if missing and found.refused:
-        notes.append(f"who listens is hidden for {missing} of {plural(len(inodes), 'listener')}{_as_root()}")
+    notes = list(sample.completeness.notes)
+    of = f"{missing} of {plural(len(inodes), 'listener')}"
+    if missing and found.broken_off:
+        notes.append(f"the look for who listens took too long and was broken off: {of} without a name")
+    elif missing and found.refused:
+        notes.append(f"who listens is hidden for {of}{_as_root()}")
     options: dict[int, ListenerOptions] = {}
-    if queues is None or not queues["known"].all():
+    if not _known(sample):
         from halfopen.kernel import listener_options
 
-        options, refused = listener_options.options(found, settings)
+        mine = Holders({inode: found.by_inode[inode] for inode in inodes if inode in found.by_inode})
+        options, refused = listener_options.options(mine, sample.settings)
         if refused:
             n = plural(refused, "listener")
             notes.append(f"the release time of {n} is taken from tcp_synack_retries{_as_root()}")
-    return owners_.owners(found), options, notes
+    mine_owners = {inode: owners[inode] for inode in inodes if inode in owners}
+    problems = list(sample.completeness.problems)
+    if missing and found.broken_off and _wants_options(sample):
+        problems.append(
+            f"which connections are deferred ones was not looked for to the end: those of {missing} of "
+            f"{plural(len(inodes), 'listener')} may be shown as half-open"
+        )
+    completeness = replace(sample.completeness, problems=tuple(problems), notes=tuple(notes))
+    return replace(sample, owners=mine_owners, options=options, completeness=completeness)
 
 
 def _as_root() -> str:
     return "" if os.geteuid() == 0 else ": run as root to see it"
 
 
-def read_all(wish: Wish = Wish(), *, with_owners: bool = True) -> tuple[list[Sample], list[str]]:
+def read_all(
+    wish: Wish = Wish(), *, with_owners: bool = True, with_options: bool = False
+) -> tuple[list[Sample], list[str]]:
     """A Sample of every namespace of the machine, and a line for each that vanished or refused meanwhile."""
     from halfopen.kernel.discover import discover
 
@@ -282,7 +318,9 @@ def read_all(wish: Wish = Wish(), *, with_owners: bool = True) -> tuple[list[Sam
         )
     for ns in found.namespaces:
         try:
-            samples.append(read(ns, wish, with_owners=with_owners))
+            samples.append(_read(ns, wish))
         except HalfopenError as e:
             skipped.append(f"{ns.name}: skipped: {e.message}")
+    if with_owners or with_options:
+        samples = _with_owners(samples, names=with_owners)
     return samples, skipped

@@ -51,6 +51,16 @@ LONG: Final = 0x80
 _LONG_KINDS: Final = (10, 2 | LONG)
 
 
+HOLDER: Final[np.dtype[Any]] = np.dtype([("inode", "<u8"), ("pid", "<u4"), ("fd", "<u4")])
+
+
+def holders(data: bytes | memoryview) -> NDArray[Any]:
+    """The records of a look for owners, (n,) HOLDER. Raises: WireError."""
+    if len(data) % HOLDER.itemsize:
+        raise WireError(f"a look for owners of {len(data)} bytes is no whole number of records")
+    return np.frombuffer(data, dtype=HOLDER)
+
+
 def pulses(data: bytes | memoryview) -> NDArray[Any]:
     """The records of a pulse, (L,) PULSE. Raises: WireError."""
     if len(data) % PULSE.itemsize:

@@ -64,6 +64,7 @@ _PLAIN: Final = np.dtype([(name, REQUEST.fields[name][0]) for name in REQUEST.na
 
 
 _NUMBER: Final = re.compile(r"-?\d{1,20}", re.ASCII)
+_NUMBERS: Final = re.compile(r"(?: -?\d{1,20})*", re.ASCII)
 
 
 def parse_counters(data: bytes) -> dict[str, int]:
@@ -79,6 +80,9 @@ def parse_counters(data: bytes) -> dict[str, int]:
         table, _, columns = names.partition(":")
         same, _, numbers = values.partition(":")
         if table == same and table in ("Tcp", "TcpExt"):
+            if _NUMBERS.fullmatch(numbers):
+                counters.update(zip(columns.split(), map(int, numbers.split()), strict=False))
+                continue
             for name, number in zip(columns.split(), numbers.split(), strict=False):
                 if _NUMBER.fullmatch(number):
                     counters[name] = int(number)

@@ -11,19 +11,20 @@ from halfopen.core.errors import HalfopenError
 from halfopen.kernel.bpf import opened
 from halfopen.kernel.bpf.census import Census, IterCensus
 from halfopen.kernel.bpf.door import Door
+from halfopen.kernel.bpf.owners import Owners
 from halfopen.kernel.bpf.pulse import Pulse
 from halfopen.kernel.bpf.walk import WalkCensus
 
-T = TypeVar("T", Pulse, IterCensus, WalkCensus, Door)
+T = TypeVar("T", Pulse, IterCensus, WalkCensus, Door, Owners)
 
 # The door that is kept is for so many connections, 1.6 MB of the kernel's memory; a larger one goes after its use.
 _KEPT: Final = 16 * 1024
 
-_KINDS: Final[tuple[type[Pulse | Census | Door], ...]] = (Pulse, WalkCensus, IterCensus, Door)
+_KINDS: Final[tuple[type[Pulse | Census | Door | Owners], ...]] = (Pulse, WalkCensus, IterCensus, Door, Owners)
 # One a kind: two may be loaded at a time.
 _locks: Final = {kind: threading.Lock() for kind in _KINDS}
-_open: Final[dict[type[Pulse | Census | Door], Pulse | Census | Door]] = {}
-_refused: Final[dict[type[Pulse | Census | Door], HalfopenError]] = {}
+_open: Final[dict[type[Pulse | Census | Door | Owners], Pulse | Census | Door | Owners]] = {}
+_refused: Final[dict[type[Pulse | Census | Door | Owners], HalfopenError]] = {}
 
 
 def _get(kind: type[T]) -> T:
@@ -45,6 +46,11 @@ def _get(kind: type[T]) -> T:
 def pulse() -> Pulse:
     """The pulse, loaded. Raises: Unsupported, NotPermitted, KernelError, the same at every call."""
     return _get(Pulse)
+
+
+def owners() -> Owners:
+    """What finds the owners of listeners, loaded. Raises: as `pulse`."""
+    return _get(Owners)
 
 
 def census() -> Census:
