@@ -21,7 +21,7 @@ from click.testing import CliRunner
 import halfopen
 from halfopen.cli.main import cli
 from halfopen.core.errors import HalfopenError
-from halfopen.kernel import netns, owners, place, reader
+from halfopen.kernel import discover, holding, netns, owners, place, reader
 from halfopen.kernel.bpf import eyes
 from halfopen.kernel.bpf.opened import REFUSE
 from halfopen.kernel.netns import Netns
@@ -286,6 +286,17 @@ def other() -> Iterator[Lab]:
         yield made
 
 
+@pytest.mark.usefixtures("bpf")
+def test_where_proc_would_take_long_ebpf_finds_namespaces_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    fd = netns.create()
+    monkeypatch.setattr(holding, "held_by_descriptors", lambda pids, until_s: ({}, 1))
+    monkeypatch.setattr(holding, "_again_at", 0.0)
+    found = holding.held([os.getpid()])
+    os.close(fd)
+    assert found.passed_over == 0
+    assert f"/proc/{os.getpid()}/fd/{fd}" in found.by_inode.values()
+
+
 def test_one_look_serves_all_namespaces(lab: Lab, other: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
     lab.server.listen(8080)
     other.server.listen(8081)
@@ -298,7 +309,7 @@ def test_one_look_serves_all_namespaces(lab: Lab, other: Lab, monkeypatch: pytes
 
     monkeypatch.setattr(owners, "holders", counted)
     hosts = [Netns(f"host{i}", 0, host.netns_path) for i, host in enumerate((lab.server, other.server))]
-    monkeypatch.setattr("halfopen.kernel.discover.discover", lambda: type("F", (), {"namespaces": hosts, "refused": 0}))
+    monkeypatch.setattr(discover, "discover", lambda: discover.Found(hosts))
     samples, skipped = reader.read_all()
     assert (len(samples), skipped) == (2, [])
     assert len(looks) == 1
