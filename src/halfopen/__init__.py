@@ -8,8 +8,8 @@ halfopen.release(older_than="10s", listener=":443")
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
+# Not typing's: it would take half of what a command needs to take charge of signals.
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from halfopen.api import make_filter, release, sample, snapshot, snapshots
 

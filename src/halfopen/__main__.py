@@ -1,5 +1,5 @@
 """`python -m halfopen`."""
 
-from halfopen.cli.main import main
+from halfopen.cli.entry import main
 
 main()

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import signal
 import threading
-from typing import Any
 
 import click
 
+from halfopen.cli import signals
 from halfopen.cli.options import netns_option
 from halfopen.cli.progress import progress
 
@@ -35,7 +34,8 @@ def command(ctx: click.Context, netns: str | None, duration: str, listener: tupl
     everywhere = netns == "all"
     ns = None if everywhere else api.namespace(netns)
     stop = threading.Event()
-    _stop_on_signals(stop)
+    # The first signal ends the look and shows what was seen, the second ends the command.
+    signals.take_first(lambda _: stop.set())
     with progress("watching handshakes", seconds):
         seen = observe(ns, seconds, filter, stop, everywhere=everywhere)
     from halfopen.present import handshakes
@@ -50,15 +50,3 @@ def command(ctx: click.Context, netns: str | None, duration: str, listener: tupl
         handshakes.show(text.console(), seen)
     if seen.interrupted:
         ctx.exit(EXIT_INTERRUPTED)
-
-
-def _stop_on_signals(stop: threading.Event) -> None:
-    """The first SIGINT or SIGTERM ends the watch in order; the second ends it at once."""
-
-    def handler(number: int, _: Any) -> None:
-        if stop.is_set():
-            raise KeyboardInterrupt
-        stop.set()
-
-    signal.signal(signal.SIGINT, handler)
-    signal.signal(signal.SIGTERM, handler)

@@ -9,11 +9,11 @@ import subprocess
 import sys
 import time
 from dataclasses import dataclass
-from types import FrameType
 from typing import TYPE_CHECKING, NoReturn
 
 import click
 
+from halfopen.cli import signals
 from halfopen.cli.options import old_for_option
 from halfopen.core.errors import UsageError
 
@@ -154,8 +154,8 @@ class _Interrupted(KeyboardInterrupt):
     """Ctrl-C, which the terminal gave the command too; SIGTERM is for the lab alone."""
 
 
-def _interrupted(number: int, _: FrameType | None) -> NoReturn:
-    raise _Interrupted
+def _interrupted(number: int) -> NoReturn:
+    raise _Interrupted if number == signal.SIGINT else KeyboardInterrupt
 
 
 def _ended(process: subprocess.Popen[str]) -> int:
@@ -171,7 +171,7 @@ def _ended(process: subprocess.Popen[str]) -> int:
 
 def _run(lab: Lab, words: tuple[str, ...]) -> int:
     """Run the command inside the server's namespace; its exit code (128 + N when signal N ended it)."""
-    signal.signal(signal.SIGINT, _interrupted)
+    signals.take_first(_interrupted)
     process = lab.server.spawn(list(words), stdin=None, env={**os.environ, "HALFOPEN_NETNS": lab.server.netns_path})
     try:
         code = _ended(process)

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
+import errno
 import gc
 import importlib
 import io
 import os
-import signal
+import re
 import sys
-from types import FrameType
 from typing import Any, Final, NoReturn
 
 import click
 
-from halfopen.core.errors import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_REFUSED, EXIT_USAGE, HalfopenError
+from halfopen.core.errors import EXIT_FAILED, EXIT_REFUSED, EXIT_USAGE, HalfopenError
 
 # The summaries stand here so that --help loads no command.
 COMMANDS: Final = {
@@ -27,6 +27,9 @@ COMMANDS: Final = {
     "doctor": "What works here, what does not, and what would grant it.",
     "lab": "Private hosts in namespaces to try it all on.",
 }
+
+# The dynamic loader's words when a module in C does not fit into memory.
+_NO_ROOM: Final = re.compile("cannot allocate memory|failed to map segment|cannot create shared object", re.IGNORECASE)
 
 
 class Commands(click.Group):
@@ -71,20 +74,18 @@ def cli(ctx: click.Context) -> None:
         click.echo(ctx.get_help())
 
 
-def _terminated(number: int, _: FrameType | None) -> NoReturn:
-    raise KeyboardInterrupt
+def _fail(message: str, code: int) -> int:
+    # Only here: addresses, which are in the same module, take long to import.
+    from halfopen.core.units import printable
 
-
-def _fail(message: str, code: int) -> NoReturn:
-    # One line whatever is in it: a file name may hold a newline.
-    line = " ".join(message.split())
-    if sys.stderr is None:
-        sys.exit(code)
-    try:
-        print(f"halfopen: {line}", file=sys.stderr)
-    except OSError:
-        pass
-    sys.exit(code)
+    # One line whatever is in it, and nothing that a terminal obeys: a file name may hold both.
+    line = printable(" ".join(message.split()))
+    if sys.stderr is not None:
+        try:
+            print(f"halfopen: {line}", file=sys.stderr)
+        except OSError:
+            pass
+    return code
 
 
 def _forget_output() -> None:
@@ -104,45 +105,74 @@ def run(arguments: list[str] | None = None) -> Any:
         return cli.invoke(ctx)
 
 
-def main() -> NoReturn:
-    """The entry point: runs the command and ends the process with its exit code."""
+def outcome() -> int:
+    """Run the command of the process's arguments; its exit code, with what went wrong said in one line.
+
+    Raises: KeyboardInterrupt.
+    """
     # Imports make tens of thousands of objects that stay; to look through them for garbage time and again is a tenth of
     # a short command.
     gc.set_threshold(50_000)
     # One thread is plenty for sorting; more cost start-up time and memory.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     if not sys.platform.startswith("linux"):
-        _fail(f"half-open connections are read from the Linux kernel; this is {sys.platform}", EXIT_REFUSED)
+        return _fail(f"half-open connections are read from the Linux kernel; this is {sys.platform}", EXIT_REFUSED)
     if sys.stdout is None:
-        _fail("standard output is closed; send it to a file or to /dev/null", EXIT_FAILED)
+        return _fail("standard output is closed; send it to a file or to /dev/null", EXIT_FAILED)
     # A name that the terminal's encoding lacks is shown escaped; it must not end the command.
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")
-    signal.signal(signal.SIGTERM, _terminated)
     try:
         code = run()
         sys.stdout.flush()
-    except HalfopenError as e:
-        _fail(e.line(), e.exit_code)
-    except click.exceptions.Exit as e:
-        code = e.exit_code
-    except click.UsageError as e:
-        where = e.ctx.command_path if e.ctx else "halfopen"
-        _fail(f"{e.format_message()} (see {where} --help)", EXIT_USAGE)
-    except click.ClickException as e:
-        _fail(e.format_message(), EXIT_USAGE)
-    except (KeyboardInterrupt, click.Abort):
-        code = EXIT_INTERRUPTED
-    except BrokenPipeError:
-        _forget_output()  # the reader has enough
-        code = 0
-    except OSError as e:
-        _forget_output()
-        _fail(f"{e.filename or 'input/output'}: {e.strerror}", 1)
+    except click.Abort:
+        raise KeyboardInterrupt from None
+    except Exception as e:
+        return _failed(e)
     finally:
         gc.freeze()  # nor is there anything to look for at the end
-    sys.exit(code if isinstance(code, int) else 0)
+    return code if isinstance(code, int) else 0
 
 
-if __name__ == "__main__":
-    main()
+def _failed(error: Exception) -> int:
+    """Say what went wrong, where it was foreseen; the exit code. Raises: the error itself, where it was not."""
+    if isinstance(error, HalfopenError):
+        return _fail(error.line(), error.exit_code)
+    if isinstance(error, click.exceptions.Exit):
+        return error.exit_code
+    if isinstance(error, click.UsageError):
+        where = error.ctx.command_path if error.ctx else "halfopen"
+        return _fail(f"{error.format_message()} (see {where} --help)", EXIT_USAGE)
+    if isinstance(error, click.ClickException):
+        return _fail(error.format_message(), EXIT_USAGE)
+    _forget_output()
+    if isinstance(error, BrokenPipeError):
+        return 0  # the reader has enough
+    short = _short_of(error)
+    if short is not None:
+        return _fail(short, EXIT_FAILED)
+    if isinstance(error, OSError):
+        return _fail(f"{error.filename or 'input/output'}: {error.strerror}", EXIT_FAILED)
+    raise error
+
+
+def _short_of(error: BaseException) -> str | None:
+    """What the machine, or a limit on this process, has too little of; None when this is another error."""
+    seen: BaseException | None = error
+    while seen is not None:
+        text = str(seen)
+        if isinstance(seen, MemoryError) or (isinstance(seen, ImportError) and _NO_ROOM.search(text)):
+            return "not enough memory; raise the limit (ulimit -v, memory.max of the cgroup) or free some"
+        if isinstance(seen, OSError) and seen.errno == errno.ENOMEM:
+            return "not enough memory; raise the limit (ulimit -v, memory.max of the cgroup) or free some"
+        if isinstance(seen, RuntimeError) and "start new thread" in text:
+            return "no thread could be started; raise the limit (ulimit -u, pids.max of the cgroup)"
+        seen = seen.__cause__ or seen.__context__
+    return None
+
+
+def main() -> NoReturn:
+    """As `halfopen.cli.entry.main`, which begins sooner."""
+    from halfopen.cli import entry
+
+    entry.main()

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import signal
 import sys
-import threading
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
+from halfopen.cli import signals
 from halfopen.cli.options import (
     let_others_go_first,
     listener_option,
@@ -80,7 +79,8 @@ def command(
     watch.read_by = read_by or "auto"
     watch.count = count
     let_others_go_first()
-    _stop_on_signals(watch.stop)
+    # The first signal ends the watch in order, the second at once.
+    signals.take_first(lambda _: watch.stop.set())
     path = (settings.metrics_file or None) if metrics_file is None else metrics_file
     _run(watch, as_json, all_lines, path)
 
@@ -194,15 +194,3 @@ def _policy(
         raise UsageError("--reason is for releases", hint="add --release-older-than, as in 15s")
     watched = make_filter(listener=listener, source=source)
     return Policy(settings.alarm.sensitivity(), release, watched, reason or "")
-
-
-def _stop_on_signals(stop: threading.Event) -> None:
-    """The first SIGINT or SIGTERM ends the watch in order; the second ends it at once."""
-
-    def handler(number: int, _: Any) -> None:
-        if stop.is_set():
-            raise KeyboardInterrupt
-        stop.set()
-
-    signal.signal(signal.SIGINT, handler)
-    signal.signal(signal.SIGTERM, handler)

@@ -6,13 +6,22 @@ serves it and says on stdout what it opened. Both die with the thread that start
 
 from __future__ import annotations
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import signal
+else:
+    # Before everything else: a Ctrl-C of the terminal reaches the whole group, and Python would print where it was.
+    import _signal as signal
+
+    if signal.getsignal(signal.SIGINT) == signal.default_int_handler:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+
 import ctypes
 import json
 import mmap
 import os
 import resource
 import select
-import signal
 import socket
 import struct
 import sys

@@ -1,0 +1,41 @@
+"""The entry point: imports nothing heavy, so that signals are taken care of before anything else goes on."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from halfopen.cli import signals
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import NoReturn
+
+
+def main() -> NoReturn:
+    """Run the command of the process's arguments and end the process with its exit code."""
+    signals.begin()
+    _open_standard_descriptors()
+    from halfopen.cli.main import outcome
+
+    try:
+        try:
+            signals.run()
+            code = outcome()
+        finally:
+            signals.over()
+    except KeyboardInterrupt:
+        signals.over()
+        # At once: a thread that is still at work in the kernel or in C is not waited for, as nobody takes its result.
+        os._exit(signals.INTERRUPTED)
+    sys.exit(code)
+
+
+def _open_standard_descriptors() -> None:
+    """Put /dev/null where a standard descriptor is closed: the next file to be opened would take its place, and get
+    what libraries print."""
+    for fd in range(3):
+        try:
+            os.fstat(fd)
+        except OSError:
+            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)
