@@ -23,10 +23,11 @@ from halfopen.core.errors import HalfopenError
 from halfopen.core.sample import REQUEST
 from halfopen.daemon import held
 from halfopen.kernel import sockdiag
+from halfopen.kernel.bpf import door
 from halfopen.kernel.bpf.door import Door, keys
 from halfopen.kernel.netns import in_thread
 from peers import until
-from run import SRC, document, in_a_mount_namespace
+from run import SRC, document, environment, in_a_mount_namespace
 from run import halfopen as halfopen_command
 from terminal import terminal
 
@@ -244,8 +245,6 @@ def test_refused_the_release_goes_through_the_narrow_window_and_says_so(
 
 
 def test_where_the_root_of_the_tree_is_not_seen_it_says_so(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    from halfopen.kernel.bpf import door
-
     shown = tmp_path / "mountinfo"
     shown.write_text(f"41 31 0:38 / {tmp_path} rw - cgroup2 cgroup2 rw\n")
     monkeypatch.setattr(door, "_MOUNTS", str(shown))
@@ -281,6 +280,36 @@ def test_where_it_cannot_be_held_that_is_said_before(lab: Lab, monkeypatch: pyte
     assert lab.server.half_open() == 12
     # Nothing would be released: nothing can be hit.
     assert "door" not in halfopen_command(*words[:-1], "--older-than", "1h", "--dry-run").stdout
+
+
+@pytest.mark.parametrize("name", ["größe", "a name\\with blanks", os.fsdecode(b"no\xfftext")])
+def test_the_root_of_the_tree_is_found_under_any_name(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).mkdir()
+    code = (
+        "import os; from halfopen.kernel.bpf import door\n"
+        "found = [p for p in door._trees('self') if door._root_at(p) is not None]\n"
+        "print(*map(ascii, found))"
+    )
+    done = subprocess.run(
+        # Bound, not mounted anew: that would take nsdelegate from the whole machine.
+        [
+            "unshare",
+            "--mount",
+            "sh",
+            "-ec",
+            'mount --bind "$1" "$2"; exec "$3" -c "$4"',
+            "sh",
+            next(door._trees("self")),
+            str(tmp_path / name),
+            sys.executable,
+            code,
+        ],
+        env=environment(),
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+    )
+    assert ascii(str(tmp_path / name)) in done.stdout
 
 
 def test_release_is_recorded_with_the_way_it_went(lab: Lab, audit: Path) -> None:

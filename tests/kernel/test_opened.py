@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,7 +13,7 @@ import pytest
 from halfopen.core.errors import KernelError, Unsupported
 from halfopen.kernel.bpf import eyes, opened
 from halfopen.kernel.bpf.opened import Opened
-from run import document
+from run import document, environment
 
 pytestmark = pytest.mark.root
 
@@ -90,3 +92,33 @@ def test_what_libbpf_says_is_heard_when_it_fails(
 @pytest.mark.parametrize("source", ["bpf", "diag", "proc"])
 def test_a_command_ends_whichever_way_it_reads(source: str) -> None:
     assert document("status", "--read-by", source, "--json")["namespaces"][0]["completeness"]["source"] == source
+
+
+_SHORT = """
+import resource, sys
+from halfopen.core.errors import HalfopenError, KernelError
+from halfopen.kernel.bpf import eyes, opened
+
+with open("/proc/self/statm") as f:
+    room = int(f.read().split()[0]) * resource.getpagesize() + int(sys.argv[1])
+_, hard = resource.getrlimit(resource.RLIMIT_AS)
+for ask in (eyes.pulse, eyes.census):
+    resource.setrlimit(resource.RLIMIT_AS, (room, hard))
+    try:
+        ask()
+        print("loaded")
+    except (KernelError, MemoryError) as e:
+        print("too little", e)
+    resource.setrlimit(resource.RLIMIT_AS, (hard, hard))
+    ask()
+eyes.close()
+"""
+
+
+@pytest.mark.parametrize("kib", [100, 1000, 8000])
+def test_want_of_memory_is_not_remembered_as_a_refusal(kib: int) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", _SHORT, str(kib * 1024)], env=environment(), capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "too little" in done.stdout

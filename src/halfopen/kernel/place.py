@@ -9,6 +9,7 @@ from typing import Final
 
 from halfopen.core.errors import NotPermitted, Unsupported
 from halfopen.core.journal import Place
+from halfopen.kernel.mounts import mounts
 from halfopen.kernel.netns import SELF, Netns, current, resolve, run_in
 
 # Since Linux 5.14 (`sk_getsockopt()`, net/core/sock.c); a number no other namespace of this boot has had.
@@ -124,8 +125,7 @@ def _candidates(place: Place) -> Iterator[str]:
         if _reads(f"/proc/{pid}/ns/net", wanted):
             yield f"/proc/{pid}/ns/net"
     try:
-        with open("/proc/self/mountinfo", encoding="utf-8", errors="replace") as f:
-            yield from [words[4] for line in f if (words := line.split())[3] == wanted]
+        yield from [mount.point for mount in mounts() if mount.root == wanted]
     except OSError:
         pass
     yield from _held_by_descriptors(place.inode, wanted)

@@ -22,12 +22,15 @@ from numpy.typing import NDArray
 from halfopen.core.errors import KernelError, Unsupported
 from halfopen.core.units import V4_MAPPED
 from halfopen.kernel.bpf.loader import Loaded
+from halfopen.kernel.mounts import mounts
 from halfopen.wire import bpf_records
 
 # So many connections at a time; each takes about 100 bytes of the kernel's memory.
 CAPACITY: Final = 512 * 1024
 _MOUNTS: Final = "/proc/{}/mountinfo"
 _MOST_ELDERS: Final = 16
+# No answer to whether it is there.
+_TOO_LITTLE: Final = (errno.ENOMEM, errno.EMFILE, errno.ENFILE)
 _ROOT_INODE: Final = 1
 _INET6: Final = 10
 _MEMBARRIER_GLOBAL: Final = 1
@@ -51,40 +54,51 @@ def _elders() -> Iterator[str]:
 
 
 def _trees(pid: str) -> Iterator[str]:
-    """Where a process ("self": this one) has cgroup2 mounted, as a path for this process."""
-    try:
-        with open(_MOUNTS.format(pid), encoding="utf-8", errors="surrogateescape") as f:
-            lines = [line.split() for line in f]
-    except OSError:
-        return
-    for words in lines:
-        if words[words.index("-") + 1] == "cgroup2":
-            path = words[4].encode("ascii", "surrogateescape").decode("unicode_escape")
-            yield path if pid == "self" else f"/proc/{pid}/root{path}"
+    """Where a process ("self": this one) has cgroup2 mounted, as a path for this process. Raises: OSError."""
+    for mount in mounts(_MOUNTS.format(pid)):
+        if mount.kind == "cgroup2":
+            yield mount.point if pid == "self" else f"/proc/{pid}/root{mount.point}"
 
 
 def _root_cgroup() -> int:
-    """A descriptor of the root of the cgroup2 tree. Raises: Unsupported where it cannot be seen.
+    """A descriptor of the root of the cgroup2 tree.
 
     `ip netns exec` mounts a new /sys, without the tree; the process that called it, and its callers, still see it.
     Mounting it once more is no way: a mount without nsdelegate takes that from the whole machine
     (`apply_cgroup_root_flags()`).
+
+    Raises: Unsupported where it cannot be seen, KernelError where that could not be told.
     """
     for pid in ("self", *_elders()):
-        for path in _trees(pid):
-            try:
-                fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-            except OSError:
-                continue
-            # In a container the mount shows a part of the tree, and other listeners would be out of reach.
-            if os.fstat(fd).st_ino == _ROOT_INODE:
-                return fd
-            os.close(fd)
+        try:
+            for path in _trees(pid):
+                fd = _root_at(path)
+                if fd is not None:
+                    return fd
+        except OSError as e:
+            if e.errno in _TOO_LITTLE:
+                raise KernelError("looking for the root of the cgroup2 tree", e.errno, e.strerror or "") from None
     raise Unsupported(
         "cgroup2",
         "the root of the cgroup2 tree cannot be seen from here",
         hint="from the host it can: halfopen release --netns NAME, or --netns pid:N",
     )
+
+
+def _root_at(path: str) -> int | None:
+    """A descriptor of the directory, where it is the root of the tree. Raises: OSError when there was too little to
+    tell."""
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError as e:
+        if e.errno in _TOO_LITTLE:
+            raise
+        return None
+    # In a container the mount shows a part of the tree, and other listeners would be out of reach.
+    if os.fstat(fd).st_ino == _ROOT_INODE:
+        return fd
+    os.close(fd)
+    return None
 
 
 def keys(requests: NDArray[Any]) -> NDArray[Any]:

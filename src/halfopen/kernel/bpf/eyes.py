@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final, TypeVar
 
-from halfopen.core.errors import HalfopenError
+from halfopen.core.errors import HalfopenError, NotPermitted, Unsupported
 from halfopen.kernel.bpf import opened
 from halfopen.kernel.bpf.census import Census, IterCensus
 from halfopen.kernel.bpf.door import Door
@@ -35,8 +35,8 @@ def _get(kind: type[T]) -> T:
         if found is None:
             try:
                 found = _open[kind] = kind(_KEPT) if issubclass(kind, Door) else kind()
-            except HalfopenError as e:
-                # It would be refused at every reading alike.
+            except (Unsupported, NotPermitted) as e:
+                # It would be refused at every reading alike; any other error, as want of memory, may pass.
                 _refused[kind] = e.with_traceback(None)
                 raise
         assert isinstance(found, kind)  # noqa: S101 - for mypy: each kind is kept under itself
@@ -44,7 +44,7 @@ def _get(kind: type[T]) -> T:
 
 
 def pulse() -> Pulse:
-    """The pulse, loaded. Raises: Unsupported, NotPermitted, KernelError, the same at every call."""
+    """The pulse, loaded. Raises: Unsupported, NotPermitted, the same at every call; KernelError."""
     return _get(Pulse)
 
 

@@ -20,8 +20,12 @@ _MESSAGE_BYTES: Final = 1024 * 1024
 _ENOTSUPP: Final = 524
 _NOT_TAKEN: Final = (
     *(errno.EINVAL, errno.EACCES, errno.ENOENT, errno.ESRCH),
-    *(errno.EOPNOTSUPP, errno.ENOTSUP, errno.E2BIG, _ENOTSUPP),
+    *(errno.EOPNOTSUPP, errno.ENOTSUP, errno.E2BIG, errno.ENOSYS, _ENOTSUPP),
 )
+_SHORT: Final = re.compile(r"^libbpf: .*(: -12|: -ENOMEM|\(-12\))$", re.MULTILINE)
+_NO_MEMORY: Final = "libbpf: no memory for what it says: -ENOMEM"
+# A remark on the way, though it is the only one that tells why.
+_WHY_NO_BTF: Final = b"libbpf: loading kernel BTF"
 GRANT: Final = "run as root, or with the capabilities that halfopen doctor names"
 
 # (result, arguments) of each function; a pointer that libbpf owns is c_void_p.
@@ -71,10 +75,12 @@ def _hear() -> Any:
     # A va_list is handed on as the pointer that it is, or is passed as, on all of Linux's 64-bit architectures.
     def hear(level: int, template: bytes, arguments: int) -> int:
         lines: list[str] | None = getattr(_said, "lines", None)
-        if lines is not None and level <= 1:
-            buffer = ctypes.create_string_buffer(_MESSAGE_BYTES)
-            libc.vsnprintf(buffer, _MESSAGE_BYTES, template, arguments)
-            lines.append(buffer.value.decode(errors="replace"))
+        if lines is not None and (level <= 1 or template.startswith(_WHY_NO_BTF)):
+            try:
+                libc.vsnprintf(_said.buffer, _MESSAGE_BYTES, template, arguments)
+                lines.append(_said.buffer.value.decode(errors="replace"))
+            except MemoryError:  # nobody could be told: C called
+                lines.append(_NO_MEMORY)
         return 0
 
     return CFUNCTYPE(c_int, c_int, c_char_p, c_void_p)(hear)
@@ -85,7 +91,10 @@ def library() -> ctypes.CDLL:
     """libbpf, ready to use. Raises: Unsupported when this machine has none that is new enough."""
     try:
         lib = ctypes.CDLL(_SONAME, use_errno=True)
-    except OSError:
+    except OSError as e:
+        # The dynamic loader gives words, no errno; also when it has no memory or no descriptor.
+        if "No such file" not in str(e):
+            raise KernelError("loading libbpf", errno.ENOMEM, str(e)) from None
         raise Unsupported("libbpf", "no libbpf 1.x on this machine", hint="apt-get install libbpf1") from None
     for name, (result, arguments) in _FUNCTIONS.items():
         try:
@@ -117,15 +126,17 @@ class Heard:
     """
 
     def __enter__(self) -> list[str]:
+        _said.buffer = ctypes.create_string_buffer(_MESSAGE_BYTES)
+        hearing = ctypes.cast(_hearing(), c_void_p)
         _hearing_lock.acquire()
         _said.lines = []
         lines: list[str] = _said.lines
-        library().libbpf_set_print(ctypes.cast(_hearing(), c_void_p))
+        library().libbpf_set_print(hearing)
         return lines
 
     def __exit__(self, *_: object) -> None:
         library().libbpf_set_print(None)
-        _said.lines = None
+        _said.lines = _said.buffer = None
         _hearing_lock.release()
 
 
@@ -173,6 +184,9 @@ def telling(lines: list[str]) -> str:
 
 def failure(what: str, code: int, lines: list[str]) -> HalfopenError:
     """The error for a call of libbpf that answered `code` (an errno) about the program or map `what`."""
+    # Want of memory comes as another errno where libbpf made an answer of it, as ESRCH for the kernel's types.
+    if any(_SHORT.search(line) for line in lines):
+        return KernelError(f"loading the eBPF program {what}", errno.ENOMEM, os.strerror(errno.ENOMEM))
     why = telling(lines)
     if code in (errno.EPERM, errno.EACCES) and not _verified(lines):
         return NotPermitted(f"loading the eBPF program {what} is refused", hint=GRANT)

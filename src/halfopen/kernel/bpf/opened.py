@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
-from halfopen.core.errors import HalfopenError, Unsupported
+from halfopen.core.errors import HalfopenError, KernelError, Unsupported
 from halfopen.kernel.bpf import libbpf
 
 OBJECTS: Final = Path(__file__).parent / "objects"
@@ -45,8 +45,10 @@ class Opened:
             raise Unsupported("btf", f"this kernel does not describe its types ({BTF} is missing)")
         try:
             self._image = (OBJECTS / f"{name}.bpf.o").read_bytes()
-        except OSError as e:
+        except FileNotFoundError as e:
             raise Unsupported(f"bpf:{name}", f"{e.filename}: {e.strerror}", hint="reinstall halfopen") from None
+        except OSError as e:
+            raise KernelError(f"reading {e.filename}", e.errno or 0, e.strerror or "") from None
         self.handle: int | None = None
         if self._load(name, sizes or {}, without):
             with libbpf.Heard() as lines:
@@ -105,13 +107,13 @@ class _Ahead(threading.Thread):
         super().__init__(name=f"halfopen-load-{name}")
         self._object = name
         self._opened: Opened | None = None
-        self._failed: HalfopenError | None = None
+        self._failed: BaseException | None = None
         self.start()
 
     def run(self) -> None:
         try:
             self._opened = Opened(self._object)
-        except HalfopenError as e:
+        except BaseException as e:  # want of memory too is told to who takes it
             self._failed = e
 
     def take(self) -> Opened:
@@ -153,5 +155,5 @@ def forget() -> None:
     for begun in left:
         try:
             begun.take().close()
-        except HalfopenError:
+        except (HalfopenError, MemoryError):
             pass

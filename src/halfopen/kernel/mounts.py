@@ -1,0 +1,40 @@
+"""The mounts of this process's mount namespace, as /proc/self/mountinfo gives them."""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass
+from typing import Final
+
+_MOUNTS: Final = "/proc/self/mountinfo"
+_ESCAPED: Final = re.compile(rb"\\([0-7]{3})")
+
+
+@dataclass(frozen=True, slots=True)
+class Mount:
+    """One mount: what of the file system is mounted, where (a name of bytes, as os.open takes it), and its type."""
+
+    root: str
+    point: str
+    kind: str
+
+
+def mounts(file: str = _MOUNTS) -> list[Mount]:
+    """All of them, in order. Raises: OSError.
+
+    Source: show_mountinfo(), fs/proc_namespace.c: blanks and backslashes are three octal digits (seq_escape()), all
+    other bytes stand as they are.
+    """
+    found = []
+    with open(file, "rb") as f:
+        for line in f:
+            before, _, after = line.partition(b" - ")
+            words, kind = before.split(), after.split()
+            if len(words) > 4 and kind:
+                found.append(Mount(_name(words[3]), _name(words[4]), _name(kind[0])))
+    return found
+
+
+def _name(word: bytes) -> str:
+    return os.fsdecode(_ESCAPED.sub(lambda digits: bytes([int(digits[1], 8) & 0xFF]), word))
