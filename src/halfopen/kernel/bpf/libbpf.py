@@ -186,7 +186,9 @@ def failure(what: str, code: int, lines: list[str]) -> HalfopenError:
     """The error for a call of libbpf that answered `code` (an errno) about the program or map `what`."""
     # Want of memory comes as another errno where libbpf made an answer of it, as ESRCH for the kernel's types.
     if any(_SHORT.search(line) for line in lines):
-        return KernelError(f"loading the eBPF program {what}", errno.ENOMEM, os.strerror(errno.ENOMEM))
+        return KernelError(
+            f"loading the eBPF program {what}", errno.ENOMEM, telling(lines) or os.strerror(errno.ENOMEM)
+        )
     why = telling(lines)
     if code in (errno.EPERM, errno.EACCES) and not _verified(lines):
         return NotPermitted(f"loading the eBPF program {what} is refused", hint=GRANT)
