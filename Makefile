@@ -6,7 +6,7 @@ SOURCES := src tests scripts hatch_build.py $(wildcard bench)
 ARGS :=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench bpf bpf-verify dev format clean ready-run ready-dev ready-bpf ready-bench
+.PHONY: help demo test check bench bpf bpf-verify man dev format clean ready-run ready-dev ready-bpf ready-bench
 
 help: ## This list.
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | column -t -s '|' 2>/dev/null || \
@@ -30,6 +30,9 @@ bench: ready-bench ## Measure against ss, netstat and others on the same sockets
 
 bpf: ready-bpf ## Compile the eBPF programs that changed (bpf/), as they are committed.
 	@$(PYTHON) scripts/build_bpf.py build --pinned $(ARGS)
+
+man: ready-dev ## Write the manual pages (docs/man) from --help.
+	@$(PYTHON) scripts/build_man.py
 
 bpf-verify: ready-bpf ## Compile all eBPF programs again and compare with what is committed.
 	@$(PYTHON) scripts/build_bpf.py verify

@@ -7,7 +7,7 @@ import threading
 import click
 
 from halfopen.cli import signals
-from halfopen.cli.options import netns_option
+from halfopen.cli.options import listener_option, netns_option
 from halfopen.cli.progress import progress
 
 _LONGEST_S = 86400.0
@@ -16,7 +16,7 @@ _LONGEST_S = 86400.0
 @click.command()
 @netns_option
 @click.option("--for", "duration", metavar="T", default="10s", help="Watch for this long (default 10s).")
-@click.option("--listener", metavar="[ADDR]:PORT", multiple=True, help="To this local port, or address and port.")
+@listener_option
 @click.option("--json", "as_json", is_flag=True, help="One JSON document (halfopen.handshakes/1).")
 @click.pass_context
 def command(ctx: click.Context, netns: str | None, duration: str, listener: tuple[str, ...], as_json: bool) -> None:

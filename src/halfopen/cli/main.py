@@ -9,10 +9,12 @@ import io
 import os
 import re
 import sys
+from collections.abc import Iterable
 from typing import Any, Final, NoReturn
 
 import click
 
+from halfopen.cli import completion, examples
 from halfopen.core.errors import EXIT_FAILED, EXIT_REFUSED, EXIT_USAGE, HalfopenError
 
 # The summaries stand here so that --help loads no command.
@@ -26,6 +28,7 @@ COMMANDS: Final = {
     "tune": "The kernel's settings for it: explained, changed live, and undone.",
     "doctor": "What works here, what does not, and what would grant it.",
     "lab": "Private hosts in namespaces to try it all on.",
+    "completion": "The script that lets bash, zsh or fish complete all this.",
 }
 
 # The dynamic loader's words when a module in C does not fit into memory.
@@ -43,11 +46,33 @@ class Commands(click.Group):
             return None
         module = importlib.import_module(f"halfopen.cli.{name.replace('-', '_')}")
         command: click.Command = module.command
-        return command
+        return examples.add(command, name)
+
+    def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
+        name = args[0]
+        if name not in COMMANDS and not name.startswith("-") and not ctx.resilient_parsing:
+            ctx.fail(f"No such command {name!r}.{_did_you_mean(name, COMMANDS)}")
+        return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
             formatter.write_dl(list(COMMANDS.items()))
+
+
+def _did_you_mean(word: str, known: Iterable[str]) -> str:
+    from difflib import get_close_matches
+
+    near = get_close_matches(word, list(known), 1)
+    return f" Did you mean {near[0]}?" if near else ""
+
+
+def _said(e: click.UsageError) -> str:
+    """The message; for a word that is not among those an option knows, with the one that is near."""
+    said = e.format_message()
+    given = re.search(r"'([^']*)' is not one of", said)
+    if given and isinstance(e, click.BadParameter) and e.param is not None and isinstance(e.param.type, click.Choice):
+        said += _did_you_mean(given[1], map(str, e.param.type.choices))
+    return said
 
 
 def _version(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:
@@ -65,7 +90,7 @@ def _version(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:
     epilog="Exit codes: 0 done, 1 failed or in part, 2 wrong usage, 3 not permitted or not there, 130 interrupted.",
 )
 @click.option(
-    "--version", is_flag=True, is_eager=True, expose_value=False, callback=_version, help="Print the version."
+    "-V", "--version", is_flag=True, is_eager=True, expose_value=False, callback=_version, help="Print the version."
 )
 @click.pass_context
 def cli(ctx: click.Context) -> None:
@@ -123,6 +148,9 @@ def outcome() -> int:
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
+        if os.environ.get(completion.COMPLETE):
+            completion.answer(sys.argv[1:])
+            return 0
         code = run()
         sys.stdout.flush()
     except click.Abort:
@@ -142,7 +170,7 @@ def _failed(error: Exception) -> int:
         return error.exit_code
     if isinstance(error, click.UsageError):
         where = error.ctx.command_path if error.ctx else "halfopen"
-        return _fail(f"{error.format_message()} (see {where} --help)", EXIT_USAGE)
+        return _fail(f"{_said(error)} (see {where} --help)", EXIT_USAGE)
     if isinstance(error, click.ClickException):
         return _fail(error.format_message(), EXIT_USAGE)
     _forget_output()

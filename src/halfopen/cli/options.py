@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
 
+from halfopen.cli import completing
+
 if TYPE_CHECKING:
     from halfopen.core.filters import Filter
     from halfopen.core.model import Model
@@ -17,6 +19,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 netns_option = click.option(
     "--netns",
     metavar="NAME|PATH|pid:N|all",
+    shell_complete=completing.namespaces,
     help="Network namespace to look at; all: every one of this machine.",
 )
 
@@ -78,7 +81,17 @@ def _never_a_filter(_: click.Context, __: click.Parameter, word: str | None) -> 
 # status once took a way to read here.
 no_source_option = click.option("--source", hidden=True, expose_value=False, callback=_never_a_filter)
 listener_option = click.option(
-    "--listener", metavar="[ADDR]:PORT", multiple=True, help="To this local port, or address and port."
+    "--listener",
+    metavar="[ADDR]:PORT",
+    multiple=True,
+    shell_complete=completing.listeners,
+    help="To this local port, or address and port.",
+)
+audit_log_option = click.option(
+    "--audit-log",
+    metavar="PATH",
+    shell_complete=completing.files,
+    help="Where to record releases (default /var/log/halfopen/audit.jsonl).",
 )
 source_option = click.option(
     "--source", metavar="CIDR", multiple=True, callback=no_longer_a_way, help="From this address or prefix."

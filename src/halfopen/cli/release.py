@@ -6,7 +6,14 @@ from typing import TYPE_CHECKING
 
 import click
 
-from halfopen.cli.options import chosen, filter_options, let_others_go_first, netns_option, reason_option
+from halfopen.cli.options import (
+    audit_log_option,
+    chosen,
+    filter_options,
+    let_others_go_first,
+    netns_option,
+    reason_option,
+)
 
 if TYPE_CHECKING:
     from halfopen.core.actions import Released
@@ -25,7 +32,7 @@ _STOPPED = "broken off on request"
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @reason_option
 @click.option("--json", "as_json", is_flag=True, help="One JSON document (halfopen.release/1).")
-@click.option("--audit-log", metavar="PATH", help="Where to record it (default /var/log/halfopen/audit.jsonl).")
+@audit_log_option
 def command(
     older_than: str | None,
     retransmits: int | None,

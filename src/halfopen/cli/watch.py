@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING
 import click
 
 from halfopen.cli import signals
+from halfopen.cli.completing import files
 from halfopen.cli.options import (
+    audit_log_option,
     let_others_go_first,
     listener_option,
     netns_option,
@@ -32,7 +34,7 @@ if TYPE_CHECKING:
 @source_option
 @netns_option
 @read_by_option
-@click.option("--config", metavar="FILE", help="Settings in TOML; options given here win.")
+@click.option("--config", metavar="FILE", shell_complete=files, help="Settings in TOML; options given here win.")
 @click.option("--interval", metavar="T", help="Time between readings (default 1s).")
 @click.option("--for", "for_time", metavar="T", help="End after this long.")
 @old_for_option
@@ -41,8 +43,9 @@ if TYPE_CHECKING:
 @reason_option
 @click.option("--all-lines", is_flag=True, help="A line for every reading, also when nothing changed.")
 @click.option("--json", "as_json", is_flag=True, help="A JSON object a line (halfopen.watch/1).")
-@click.option("--metrics-file", metavar="FILE", help="Keep Prometheus metrics there (FILE.prom, for node_exporter).")
-@click.option("--audit-log", metavar="PATH", help="Where releases are recorded.")
+@click.option("--metrics-file", metavar="FILE", shell_complete=files,
+              help="Keep Prometheus metrics there (FILE.prom, for node_exporter).")  # fmt: skip
+@audit_log_option
 def command(
     listener: tuple[str, ...],
     source: tuple[str, ...],

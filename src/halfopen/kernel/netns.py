@@ -9,12 +9,14 @@ from __future__ import annotations
 import ctypes
 import errno
 import os
+import shlex
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, TypeVar
 
 from halfopen.core.errors import KernelError, NotPermitted, UnknownTarget, UsageError
+from halfopen.core.units import printable
 
 T = TypeVar("T")
 
@@ -53,7 +55,7 @@ def _open(path: str, name: str) -> int:
     except OSError as e:
         raise UnknownTarget(
             f"network namespace {name}: {path}: {os.strerror(e.errno or 0)}",
-            hint="halfopen status --netns all shows those that exist",
+            hint=_near(name) or "halfopen status --netns all shows those that exist",
         ) from None
 
 
@@ -161,6 +163,25 @@ def create() -> int:
         return os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
 
     return in_thread(body)
+
+
+def names() -> list[str]:
+    """The names there are below /run/netns and the like."""
+    found: list[str] = []
+    for directory in NAMED_DIRS:
+        try:
+            found += sorted(os.listdir(directory))
+        except OSError:
+            continue
+    return list(dict.fromkeys(found))
+
+
+def _near(spec: str) -> str:
+    """The name that was perhaps meant, as a hint; empty when there is none like it."""
+    from difflib import get_close_matches
+
+    near = [] if "/" in spec or spec.startswith("pid:") else get_close_matches(spec, names(), 1)
+    return f"did you mean {shlex.quote(printable(near[0]))}?" if near else ""
 
 
 def resolve(spec: str) -> Netns:

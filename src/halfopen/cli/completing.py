@@ -1,0 +1,79 @@
+"""What the shell is offered for the value of an option: names that are looked up in an instant, and nothing else."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+from collections.abc import Iterator
+
+import click
+from click.shell_completion import CompletionItem
+
+from halfopen.core.units import listener_text
+
+_EVERYWHERE = {"status", "list", "release", "watch", "handshakes"}
+_LISTEN = "0A"
+
+
+def files(_: click.Context, __: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """The shell's own completion of file names."""
+    return [CompletionItem(incomplete, type="file")]
+
+
+def namespaces(ctx: click.Context, _: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """Namespaces with a name, and processes once pid: is typed."""
+    from halfopen.kernel.netns import names
+
+    if "/" in incomplete:
+        return [CompletionItem(incomplete, type="file")]
+    if incomplete.startswith("pid:"):
+        offered = [CompletionItem(f"pid:{pid}", help=name) for pid, name in _processes()]
+        return [item for item in offered if item.value.startswith(incomplete)]
+    offered = [CompletionItem(name) for name in names()]
+    if ctx.info_name in _EVERYWHERE:
+        offered.append(CompletionItem("all", help="every network namespace"))
+    offered.append(CompletionItem("pid:", help="where a process lives"))
+    return [item for item in offered if item.value.startswith(incomplete)]
+
+
+def _processes() -> Iterator[tuple[int, str]]:
+    for pid in sorted(int(name) for name in os.listdir("/proc") if name.isdigit()):
+        try:
+            with open(f"/proc/{pid}/comm", encoding="utf-8", errors="replace") as f:
+                yield pid, f.read().strip()
+        except OSError:
+            continue
+
+
+def listeners(ctx: click.Context, _: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """The listeners of this network namespace; none where another one is meant."""
+    if ctx.params.get("netns"):
+        return []
+    return [CompletionItem(name) for name in sorted(set(_listening())) if name.startswith(incomplete)]
+
+
+def _listening() -> Iterator[str]:
+    for file, size in (("/proc/self/net/tcp", 8), ("/proc/self/net/tcp6", 32)):
+        try:
+            with open(file, encoding="ascii") as f:
+                next(f, None)
+                for line in f:
+                    words = line.split()
+                    # Listeners come first, and what follows may be a million lines.
+                    if words[3] != _LISTEN:
+                        break
+                    address, _, port = words[1].partition(":")
+                    yield listener_text(_address(address[:size]), int(port, 16))
+        except (OSError, ValueError, IndexError):
+            continue
+
+
+def _address(text: str) -> str:
+    import sys
+
+    # Each 32 bits as this machine's number.
+    raw = b"".join(
+        int(text[i : i + 8], 16).to_bytes(4, "little" if sys.byteorder == "little" else "big")
+        for i in range(0, len(text), 8)
+    )
+    return str(ipaddress.ip_address(raw))

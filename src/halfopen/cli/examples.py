@@ -1,0 +1,88 @@
+"""Examples of every command, for --help and for the manual pages."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+import click
+
+EXAMPLES: Final[Mapping[str, tuple[str, ...]]] = {
+    "status": (
+        "halfopen status",
+        "halfopen status --netns all          # every network namespace",
+        "halfopen status --netns pid:4711     # where process 4711 lives",
+    ),
+    "list": (
+        "halfopen list --older-than 10s",
+        "halfopen list --listener :443 --sort source --limit 20",
+        "halfopen list --format csv > half-open.csv",
+    ),
+    "release": (
+        "halfopen release --older-than 10s --dry-run     # look first",
+        "halfopen release --listener :443 --older-than 10s",
+        "halfopen release --source 198.51.100.0/24 --yes --reason 'runbook 12'",
+    ),
+    "watch": (
+        "halfopen watch                                  # Ctrl-C ends it",
+        "halfopen watch --listener :443 --release-older-than 15s",
+        "halfopen watch --netns all --config watch.toml",
+    ),
+    "handshakes": (
+        "halfopen handshakes",
+        "halfopen handshakes --listener :443 --for 1m",
+    ),
+    "release-time": (
+        "halfopen release-time --retries 0..8",
+        "halfopen release-time --measure --retries 0..2  # takes 8 s",
+    ),
+    "tune": (
+        "halfopen tune show",
+        "halfopen tune apply --release-time 7s --for 10m",
+        "halfopen tune log",
+        "halfopen tune undo 1",
+    ),
+    "tune show": (
+        "halfopen tune show",
+        "halfopen tune show --release-time 7s            # what that takes",
+    ),
+    "tune apply": (
+        "halfopen tune apply --release-time 7s --dry-run",
+        "halfopen tune apply --release-time 7s --for 10m # reverts by itself",
+        "halfopen tune apply --cookies on --persist      # over a boot too",
+    ),
+    "tune listener": (
+        "halfopen tune listener :443                     # shows it",
+        "halfopen tune listener :443 --backlog 4096 --release-time 7s",
+    ),
+    "tune log": ("halfopen tune log",),
+    "tune undo": (
+        "halfopen tune undo 3",
+        "halfopen tune undo --all",
+    ),
+    "doctor": (
+        "halfopen doctor",
+        "halfopen doctor --json",
+    ),
+    "lab": (
+        "halfopen lab --half-open 2400 --sources few -- halfopen status",
+        "halfopen lab --half-open 900 --rate 100 -- sh   # a shell in there",
+        "halfopen lab --never-accept --honest 200 --for 5m",
+    ),
+    "completion": (
+        'eval "$(halfopen completion bash)"              # for this shell',
+        "halfopen completion fish > ~/.config/fish/completions/halfopen.fish",
+    ),
+}
+
+
+def add(command: click.Command, name: str) -> click.Command:
+    """The command `name`, and those below it, with their examples at the end of --help."""
+    lines = EXAMPLES.get(name)
+    if lines and command.epilog is None:
+        # \b keeps click from filling the lines.
+        command.epilog = "\b\n" + "\n".join(["Examples:", *(f"  {line}" for line in lines)])
+    if isinstance(command, click.Group):
+        for below, one in command.commands.items():
+            add(one, f"{name} {below}")
+    return command
