@@ -44,12 +44,12 @@ class Watch:
 
     interval: str = "1s"
     netns: str = ""
-    listener: list[str] = field(default_factory=list)
-    source: list[str] = field(default_factory=list)
     audit_log: str = ""
     metrics_file: str = ""
     alarm: Alarm = field(default_factory=Alarm)
     release: Release = field(default_factory=Release)
+    listener: list[str] = field(default_factory=list)
+    source: list[str] = field(default_factory=list)
 
 
 def parse(text: str, file: str) -> Watch:

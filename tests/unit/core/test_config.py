@@ -53,6 +53,8 @@ def refused(text: str) -> str:
         ("[release]\nolder_than = 'x'", "w.toml: release.older_than: 'x' is not a duration"),
         ("[release]\nolder_than = '1s'\nlistener = [':http']", "w.toml: release.listener: "),
         ("[release]\nolder_than = '1s'\nsource = ['1.2.3.4', '1.2.3']", "w.toml: release.source: '1.2.3' is not"),
+        ("listener = [':http']", "w.toml: listener: "),
+        ("source = ['1.2.3']", "w.toml: source: '1.2.3' is not"),
         ("[release]\nsource = [1]", "w.toml: release.source"),
         ("'' = 1", "w.toml: "),
         ("Interval = '1s'", "w.toml: Interval: unknown key"),
@@ -80,6 +82,8 @@ def test_every_key() -> None:
     text = """
         interval = "500ms"
         netns = "blue"
+        listener = [":443"]
+        source = ["203.0.113.0/24"]
         audit_log = "/tmp/a"
         metrics_file = "/tmp/m.prom"
         [alarm]
@@ -101,6 +105,8 @@ def test_every_key() -> None:
         "/tmp/m.prom",
         config.Alarm(1, 1.0, 0.0, 3600, 1),
         config.Release("15s", [":443", "[2001:db8::1]:443"], ["203.0.113.0/24"]),
+        [":443"],
+        ["203.0.113.0/24"],
     )
     assert parsed.alarm.sensitivity() == anomaly.Sensitivity(1, 1.0, 0.0, 3600, 1)
 
