@@ -7,6 +7,8 @@ from typing import Final
 
 import click
 
+HELP: Final = ("-h", "--help")
+
 EXAMPLES: Final[Mapping[str, tuple[str, ...]]] = {
     "status": (
         "halfopen status",
@@ -78,6 +80,8 @@ EXAMPLES: Final[Mapping[str, tuple[str, ...]]] = {
 
 def add(command: click.Command, name: str) -> click.Command:
     """The command `name`, and those below it, with their examples at the end of --help."""
+    # click remembers the first context's, which need not have been made by way of the group.
+    command.context_settings.setdefault("help_option_names", list(HELP))
     lines = EXAMPLES.get(name)
     if lines and command.epilog is None:
         # \b keeps click from filling the lines.

@@ -86,7 +86,7 @@ def _version(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:
 @click.group(
     cls=Commands,
     invoke_without_command=True,
-    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    context_settings={"help_option_names": list(examples.HELP), "max_content_width": 100},
     epilog="Exit codes: 0 done, 1 failed or in part, 2 wrong usage, 3 not permitted or not there, 130 interrupted.",
 )
 @click.option(
