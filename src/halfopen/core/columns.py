@@ -141,7 +141,8 @@ def settle(columns: Columns, sample: Sample) -> tuple[NDArray[np.bool_], frozens
     one too, unless the kernel said, and counts as one: a half-open one there is known as such from its first
     retransmission, after 1 s.
     """
-    deferring = {i for i, group in enumerate(columns.groups) if _defers(sample, group)}
+    any_may = bool(sample.options) or (sample.queues is not None and bool(sample.queues["defer_accept"].any()))
+    deferring = {i for i, group in enumerate(columns.groups) if _defers(sample, group)} if any_may else set()
     is_deferred = columns.is_deferred
     if is_deferred.any():
         deferring |= set(np.unique(columns.group_of[is_deferred]).tolist()) - {join.NONE}

@@ -7,11 +7,13 @@ SO_REUSEPORT members share address, port and device and cannot be told apart fro
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from functools import lru_cache
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from halfopen.core.sample import LISTENER
 from halfopen.core.units import V4_MAPPED
 
 _MAPPED_LOW = int.from_bytes(V4_MAPPED[8:], "big")
@@ -42,8 +44,21 @@ class Group:
         return self.family == 10 and self.address == V4_MAPPED + bytes(4)
 
 
+# What tells one group from another.
+IDENTITY: Final = ("port", "family", "address", "ifindex")
+
+
 def groups(listeners: NDArray[Any]) -> list[Group]:
-    """The groups of L listeners (dtype LISTENER), in order of port, then address."""
+    """The groups of L listeners (dtype LISTENER), in order of port, then address. The list is not to be changed."""
+    return _groups(len(listeners), *(listeners[name].tobytes() for name in IDENTITY))
+
+
+# A watch reads the same listeners again and again.
+@lru_cache(maxsize=64)
+def _groups(n: int, *identity: bytes) -> list[Group]:
+    listeners = np.zeros(n, dtype=[(name, LISTENER[name]) for name in IDENTITY])
+    for name, column in zip(IDENTITY, identity, strict=True):
+        listeners[name] = np.frombuffer(column, dtype=LISTENER[name])
     keyed: dict[tuple[int, int, bytes, int], list[int]] = {}
     for i, row in enumerate(listeners):
         key = (int(row["port"]), int(row["family"]), bytes(row["address"]), int(row["ifindex"]))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -84,7 +84,7 @@ class Model:
     second. listeners: all, the fullest first. ages_s (N,) and is_deferred (N,) go with sample.requests; listener_of
     (N,) is the place of a request's listener in join order. With a Sample of depths only, half_open is what the queues
     hold, and there are no ages, sources or deferred ones. rates: counters per second since the previous Sample; None
-    without one.
+    without one. views: the listeners in join order.
     """
 
     sample: Sample
@@ -102,6 +102,7 @@ class Model:
     ages_s: NDArray[np.float32] = field(repr=False)
     is_deferred: NDArray[np.bool_] = field(repr=False)
     rates: Mapping[str, float] | None = None
+    views: tuple[ListenerView, ...] = field(default=(), repr=False)
 
 
 def columns_of(sample: Sample) -> Columns:
@@ -113,8 +114,12 @@ def columns_of(sample: Sample) -> Columns:
     return builder.take()
 
 
-def build(sample: Sample, previous: Sample | None = None, *, top: int = 10) -> Model:
-    """Compute the Model of a Sample, with rates against `previous` and the `top` sources by prefix."""
+def build(sample: Sample, previous: Sample | None = None, *, top: int = 10, before: Model | None = None) -> Model:
+    """Compute the Model of a Sample, with rates against `previous` and the `top` sources by prefix.
+
+    before: a Model of the same namespace; where both are of depths only, its listeners are taken over as far as nothing
+    of theirs changed (the very same objects).
+    """
     cap_s = timing.RTO_MAX_S
     retries = sample.settings.get("tcp_synack_retries", DEFAULT_SYNACK_RETRIES)
     columns = columns_of(sample)
@@ -123,7 +128,9 @@ def build(sample: Sample, previous: Sample | None = None, *, top: int = 10) -> M
     half_open = int(np.count_nonzero(waiting))
     ages = columns.ages_s if half_open == len(waiting) else columns.ages_s[waiting]
     sources = _sources(columns, waiting, half_open, ages, top)
-    views = _listener_views(sample, columns, is_deferred, deferring, retries, cap_s)
+    kept = {} if before is None else _unchanged(sample, columns, before)
+    views = _listener_views(sample, columns, is_deferred, deferring, retries, cap_s, kept)
+    same = before is not None and len(kept) == len(views) == len(before.views)
     return Model(
         sample=sample,
         half_open=sum(v.half_open for v in views) if sample.depths else half_open,
@@ -134,13 +141,41 @@ def build(sample: Sample, previous: Sample | None = None, *, top: int = 10) -> M
         arrivals_per_s=int(np.count_nonzero(ages < 1.0)),
         retries=retries,
         release_time_s=timing.release_time_s(retries, cap_s),
-        listeners=tuple(sorted(views, key=lambda v: (-v.half_open, -v.accept_queue, v.port, v.address))),
+        listeners=before.listeners if before is not None and same else _fullest_first(views),
         sources=sources.top,
         distinct_sources=sources.distinct,
         ages_s=columns.ages_s,
         is_deferred=is_deferred,
         rates=_rates(sample, previous) if previous is not None else None,
+        views=before.views if before is not None and same else tuple(views),
     )
+
+
+def _fullest_first(views: list[ListenerView]) -> tuple[ListenerView, ...]:
+    return tuple(sorted(views, key=lambda v: (-v.half_open, -v.accept_queue, v.port, v.address)))
+
+
+def _unchanged(sample: Sample, columns: Columns, before: Model) -> dict[int, ListenerView]:
+    """Group → its view in the Model before, of those groups that look as they did then."""
+    old = before.sample
+    if not sample.depths or not old.depths or sample.queues is None or old.queues is None:
+        return {}
+    alike = (
+        len(sample.listeners) == len(old.listeners)
+        and sample.settings == old.settings
+        and sample.owners is old.owners
+        and sample.options is old.options
+        and sample.completeness.source == old.completeness.source
+    )
+    if not alike or len(before.views) != len(columns.groups):
+        return {}
+    if any((sample.listeners[name] != old.listeners[name]).any() for name in (*join.IDENTITY, "inode")):
+        return {}
+    changed = _differ(sample.listeners, old.listeners) | _differ(sample.queues, old.queues)
+    if not changed.any():
+        return dict(enumerate(before.views))
+    rows = set(np.flatnonzero(changed).tolist())
+    return {i: before.views[i] for i, group in enumerate(columns.groups) if rows.isdisjoint(group.rows)}
 
 
 def only(model: Model, chosen: Filter) -> Model:
@@ -162,6 +197,17 @@ def _meant(view: ListenerView, address: Address | None, port: int) -> bool:
         return False
     wild = address is None or address.is_unspecified or view.address in ("0.0.0.0", "::")
     return wild or view.address == str(address)
+
+
+def _differ(rows: NDArray[Any], others: NDArray[Any]) -> NDArray[np.bool_]:
+    """Which of n records differ from the others in their place (n,)."""
+    size = rows.dtype.itemsize
+    differ: NDArray[np.bool_] = (_octets(rows, size) != _octets(others, size)).any(axis=1)
+    return differ
+
+
+def _octets(rows: NDArray[Any], size: int) -> NDArray[np.uint8]:
+    return np.ascontiguousarray(rows).view(np.uint8).reshape(len(rows), size)
 
 
 def _sources(
@@ -205,11 +251,17 @@ def _listener_views(
     deferring: frozenset[int],
     retries: int,
     cap_s: float,
+    kept: Mapping[int, ListenerView],
 ) -> list[ListenerView]:
+    if len(kept) == len(columns.groups):
+        return list(kept.values())
     places = _by_group(columns.group_of)
     empty = np.empty(0, dtype=np.intp)
     views = []
     for i, group in enumerate(columns.groups):
+        if i in kept:
+            views.append(kept[i])
+            continue
         at = places.get(i, empty)
         deferred_here = is_deferred[at]
         ages, counts = columns.ages_s[at], columns.retransmits[at]

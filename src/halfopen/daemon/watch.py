@@ -86,6 +86,7 @@ class Watch:
     done: int = 0
     _state: State = State()
     _previous: dict[int, Sample] = field(default_factory=dict)
+    _before: dict[int, Model] = field(default_factory=dict)
     _troubled: dict[str, str] = field(default_factory=dict)
     _whole_again_at: dict[int, float] = field(default_factory=dict)
 
@@ -108,6 +109,8 @@ class Watch:
                         self._troubled[ns.name] = e.message
                         yield Trouble(ns.name, e)
             self.done += 1
+            there = {ns.inode for ns in targets}
+            self._before = {inode: model for inode, model in self._before.items() if inode in there}
             yield Round(frozenset(ns.name for ns in targets), frozenset(self._troubled))
             if self.count is not None and self.done >= self.count:
                 return
@@ -145,7 +148,11 @@ class Watch:
 
     def _model(self, sample: Sample, previous: Sample | None) -> Model:
         """What the sample shows of what is watched."""
-        return only(build(sample, previous, top=3), self.policy.watched)
+        model = build(sample, previous, top=3, before=self._before.get(sample.netns_inode))
+        self._before.pop(sample.netns_inode, None)
+        if sample.depths:
+            self._before[sample.netns_inode] = model
+        return only(model, self.policy.watched)
 
     def _due(self, ns: Netns) -> bool:
         """Whether every request may be read again."""
@@ -167,7 +174,8 @@ class Watch:
             self._whole_again_at[ns.inode] = now + (now - began) * (1 / _CENSUS_SHARE - 1)
         if previous is None:
             return sample
-        if set(sample.listeners["inode"].tolist()) != set(previous.listeners["inode"].tolist()):
+        now_there, there = sample.listeners["inode"], previous.listeners["inode"]
+        if not np.array_equal(now_there, there) and set(now_there.tolist()) != set(there.tolist()):
             return reader.read(ns, replace(wish, depths=False))
         return replace(
             sample,

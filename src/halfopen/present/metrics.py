@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+from prometheus_client.registry import Collector
 
 from halfopen.core.fields import COUNTERS, LISTENER_METRICS, NAMESPACE_METRICS, Field, Kind
 
@@ -34,6 +35,9 @@ _OF_LISTENER: Final[dict[str, Callable[[ListenerView], float | None]]] = {
     "release_time_seconds": lambda view: view.effective_release_time_s,
 }
 
+# HELP and TYPE stand above the lines of a metric.
+_HEAD: Final = 2
+
 _Family = GaugeMetricFamily | CounterMetricFamily
 
 
@@ -55,6 +59,7 @@ class Metrics:
         self._of: dict[str, _Watched] = {}
         self._registry = CollectorRegistry(auto_describe=False)
         self._registry.register(self)
+        self._lines = _Lines()
 
     def reading(self, model: Model) -> None:
         """A namespace was read."""
@@ -82,27 +87,78 @@ class Metrics:
 
     def text(self) -> bytes:
         """The metrics in Prometheus's text format, version 0.0.4."""
-        return generate_latest(self._registry)
+        read = [(netns, w.model) for netns, w in self._of.items() if w.model is not None and w.readable]
+        return generate_latest(self._registry) + self._lines.text([(netns, model.listeners) for netns, model in read])
 
     def collect(self) -> Iterator[_Family]:
-        """For the registry: every metric with all of its samples."""
+        """For the registry: every metric of namespaces with all of its samples."""
         for field in NAMESPACE_METRICS:
             family = _family(field, _NAMESPACE + ((_BY[field.name],) if field.name in _BY else ()))
             for netns, watched in self._of.items():
                 for more, value in _of_namespace(field.name, watched):
                     family.add_metric([_plain(netns), *more], value)
             yield family
-        for field in LISTENER_METRICS:
-            family = _family(field, _LISTENER)
-            for netns, watched in self._of.items():
-                for view in watched.model.listeners if watched.model and watched.readable else ():
-                    known = _OF_LISTENER[field.name](view)
-                    if known is not None:
-                        family.add_metric(_labels(netns, view), known)
-            yield family
 
     def _watched(self, netns: str) -> _Watched:
         return self._of.setdefault(netns, _Watched())
+
+
+@dataclass(frozen=True, slots=True)
+class _Fresh(Collector):
+    """The metrics of these listeners, for the client library."""
+
+    views: list[tuple[str, ListenerView]]
+
+    def collect(self) -> Iterator[_Family]:
+        for field in LISTENER_METRICS:
+            family = _family(field, _LISTENER)
+            for netns, view in self.views:
+                known = _OF_LISTENER[field.name](view)
+                if known is not None:
+                    family.add_metric(_labels(netns, view), known)
+            yield family
+
+
+class _Lines:
+    """The metrics of listeners as text. Made anew is only what belongs to listeners that are not those of last time:
+    of a thousand that are idle, eight thousand lines stay as they are.
+    """
+
+    def __init__(self) -> None:
+        self._shown: list[tuple[str, tuple[ListenerView, ...]]] | None = None
+        self._text = b""
+        # By namespace and id(view), with the view, so that the id stays its own: a line for each metric it has.
+        self._of: dict[tuple[str, int], tuple[ListenerView, dict[str, bytes]]] = {}
+
+    def text(self, shown: list[tuple[str, tuple[ListenerView, ...]]]) -> bytes:
+        """All metrics of the listeners of namespaces."""
+        before = self._shown
+        if before is not None and [(n, id(v)) for n, v in before] == [(n, id(v)) for n, v in shown]:
+            return self._text
+        views = [(netns, view) for netns, listeners in shown for view in listeners]
+        fresh = [(netns, view) for netns, view in views if (netns, id(view)) not in self._of]
+        heads = self._add(fresh)
+        self._of = {key: self._of[key] for key in ((netns, id(view)) for netns, view in views)}
+        pieces = []
+        for name, head in heads.items():
+            pieces.append(head)
+            pieces += [lines[name] for _, lines in self._of.values() if name in lines]
+        self._shown, self._text = shown, b"".join(pieces)
+        return self._text
+
+    def _add(self, fresh: list[tuple[str, ListenerView]]) -> dict[str, bytes]:
+        """Add the lines of these listeners. Returns what stands above those of each metric."""
+        for netns, view in fresh:
+            self._of[netns, id(view)] = (view, {})
+        heads = {}
+        rest = generate_latest(_Fresh(fresh)).splitlines(keepends=True)
+        for field in LISTENER_METRICS:
+            has = [(netns, view) for netns, view in fresh if _OF_LISTENER[field.name](view) is not None]
+            heads[field.name] = b"".join(rest[:_HEAD])
+            for (netns, view), line in zip(has, rest[_HEAD:], strict=False):
+                self._of[netns, id(view)][1][field.name] = line
+            rest = rest[_HEAD + len(has) :]
+        return heads
 
 
 def _family(field: Field, labels: tuple[str, ...]) -> _Family:

@@ -213,7 +213,10 @@ def parse_listeners(data: memoryview) -> ListenerSlice:
     """Read a stretch of a LISTEN dump made with INET_DIAG_SKMEMINFO. Raises: WireError."""
     by_length: dict[int, list[int]] = {}
     result = ListenerSlice(np.empty(0, dtype=LISTENER))
-    for start, stop, type_, flags, _, _ in netlink.messages(data):
+    offset, window = 0, _FIRST_WINDOW
+    while offset < len(data):
+        start, stop, type_, flags, _, _ = next(netlink.messages(data, offset))
+        offset = netlink.align(stop)
         if flags & netlink.NLM_F_DUMP_INTR or type_ == netlink.NLMSG_OVERRUN:
             result.interrupted = True
         if type_ in (netlink.NLMSG_DONE, netlink.NLMSG_ERROR):
@@ -223,7 +226,12 @@ def parse_listeners(data: memoryview) -> ListenerSlice:
         if type_ in (TCPDIAG_GETSOCK, SOCK_DIAG_BY_FAMILY):
             if stop - start < _RECORD:
                 raise WireError(f"inet_diag record of {stop - start} bytes", start)
-            by_length.setdefault(stop - start, []).append(start)
+            # Nearly all are alike: the next ones with the very same length, type and flags are taken with it.
+            step = offset - start
+            count = _alike(data, start, step, window)
+            window = window * 2 if count == window else _FIRST_WINDOW
+            by_length.setdefault(stop - start, []).extend(range(start, start + count * step, step))
+            offset = start + count * step
         elif type_ not in (netlink.NLMSG_NOOP, netlink.NLMSG_OVERRUN):
             raise WireError(f"unexpected message type {type_}", start)
     parts = [_listener_rows(data, starts, length) for length, starts in by_length.items()]
@@ -234,11 +242,33 @@ def parse_listeners(data: memoryview) -> ListenerSlice:
     return result
 
 
+def _alike(data: memoryview, start: int, step: int, window: int) -> int:
+    """How many messages from `start` on, `step` bytes apart and `window` at most, are as long and of the same type and
+    flags as the first; at least one.
+    """
+    count = min((len(data) - start) // step, window)
+    if count < 2:
+        return 1
+    heads: NDArray[Any] = np.ndarray((count,), dtype="<u8", buffer=data, offset=start, strides=(step,))
+    alike = heads == heads[0]
+    return count if alike.all() else int(np.argmin(alike))
+
+
+def _messages(data: memoryview, starts: list[int], length: int) -> NDArray[np.uint8]:
+    """The bytes of messages of one length, (n, length); without a copy where they lie evenly."""
+    at = np.array(starts, dtype=np.intp)
+    gaps = np.diff(at)
+    if len(gaps) and (gaps == gaps[0]).all():
+        strides = (int(gaps[0]), 1)
+        return np.ndarray((len(at), length), dtype=np.uint8, buffer=data, offset=starts[0], strides=strides)
+    found: NDArray[np.uint8] = np.frombuffer(data, dtype=np.uint8)[at[:, None] + np.arange(length)]
+    return found
+
+
 def _listener_rows(data: memoryview, starts: list[int], length: int) -> NDArray[Any]:
     """The listeners of messages of one length, (n,) LISTENER; a few numpy calls for all whose attributes lie alike."""
-    at = np.array(starts, dtype=np.intp)
-    raw = np.frombuffer(data, dtype=np.uint8)[at[:, None] + np.arange(length)]
-    rows = np.zeros(len(at), dtype=LISTENER)
+    raw = _messages(data, starts, length)
+    rows = np.zeros(len(starts), dtype=LISTENER)
     head = np.ascontiguousarray(raw[:, _HEAD_AT : _HEAD_AT + REQUEST.itemsize]).view(REQUEST)[:, 0]
     tail = np.ascontiguousarray(raw[:, _RECORD - _TAIL.size : _RECORD]).view("=u4")
     for ours, theirs in (("family", "family"), ("port", "local_port"), ("ifindex", "ifindex"), ("cookie", "cookie")):
@@ -246,7 +276,7 @@ def _listener_rows(data: memoryview, starts: list[int], length: int) -> NDArray[
     rows["address"] = head["local_address"]
     for name, column in (("accept_queue", 1), ("accept_queue_limit", 2), ("uid", 3), ("inode", 4)):
         rows[name] = tail[:, column]
-    left = np.ones(len(at), dtype=bool)
+    left = np.ones(len(starts), dtype=bool)
     while left.any():
         # All that have the same attributes in the same places as the first that is left.
         first = int(np.argmax(left))
