@@ -366,6 +366,7 @@ def test_systemd_sees_to_it_where_it_runs(
     run += f'while [ "$1" != -- ]; do shift; done; shift\nenv -i {_mark()} $e "$@" >/dev/null 2>&1 &'
     _systemd_run(tmp_path, f"{keep}\n{run}")
     monkeypatch.setattr(tune_timer, "SYSTEMD", str(tmp_path))
+    monkeypatch.setattr(tune_timer, "_systemd_is_first", lambda: True)
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
     there = lab.server.spawn(["cat"], stdin=subprocess.PIPE)
     path = f"/proc/{there.pid}/ns/net"
@@ -393,6 +394,7 @@ def test_a_child_sees_to_it_where_systemd_refuses(
 ) -> None:
     _systemd_run(tmp_path, "exit 1")
     monkeypatch.setattr(tune_timer, "SYSTEMD", str(tmp_path))
+    monkeypatch.setattr(tune_timer, "_systemd_is_first", lambda: True)
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
     there = lab.server.spawn(["cat"], stdin=subprocess.PIPE)
     path = f"/proc/{there.pid}/ns/net"

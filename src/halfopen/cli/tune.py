@@ -168,6 +168,7 @@ def apply(
     chosen = [settings.full_key(word) for word in only]
     for_s = for_seconds(for_time)
     ns = namespace(netns)
+    tell_risk(ns, for_s)
     return_overdue(looking=dry_run)
     values, unread = tune.look(ns, settings.KEYS)
     settings.must_be_there({**values, **dict.fromkeys(unread, 0)}, goals)
@@ -202,6 +203,14 @@ def for_seconds(text: str | None) -> float | None:
     if not 0 < seconds <= 365 * 86400:
         raise UsageError(f"--for {text} is not a time to wait", hint="give 10m, 2h or at most 365d")
     return seconds
+
+
+def tell_risk(ns: Netns, for_s: float | None) -> None:
+    """Before a change for a time: what may keep it from being undone. Raises: Unsupported where that is certain."""
+    from halfopen.daemon import tune_timer
+
+    if for_s is not None and (risk := tune_timer.risk(ns.path)):
+        click.echo(f"halfopen: warning: {risk}", err=True)
 
 
 def _must_exist(wanted: list[Wanted], values: dict[str, int], unread: dict[str, HalfopenError], ns: Netns) -> None:

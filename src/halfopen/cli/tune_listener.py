@@ -48,7 +48,7 @@ def command(
 
     All sockets that share the port are changed. Each change is in the journal and undoable.
     """
-    from halfopen.cli.tune import for_seconds, namespace, return_overdue
+    from halfopen.cli.tune import for_seconds, namespace, return_overdue, tell_risk
     from halfopen.core.errors import UsageError
     from halfopen.core.units import endpoint
     from halfopen.daemon import tune_listener
@@ -61,6 +61,7 @@ def command(
         raise UsageError(
             "nothing to change is given", hint="add --backlog, --retries, --release-time or --defer-accept"
         )
+    tell_risk(ns, for_s)
     return_overdue(looking=dry_run or not wishes.values())
     looked = tune_listener.look(ns, address, port)
     if not wishes.values():

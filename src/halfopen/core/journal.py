@@ -107,7 +107,8 @@ class Spot:
 class Began(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="event", tag="begun"):
     """A change is about to be written. until_s: when it returns by itself (Unix time), None: when it is undone.
 
-    instead: see `Then`; should the change be taken back.
+    until_boot_s: the same by CLOCK_BOOTTIME of that boot, which nobody sets back. instead: see `Then`; should the
+    change be taken back.
     """
 
     id: _Id
@@ -121,6 +122,7 @@ class Began(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="
     listener: Listener | None = None
     file: _Text | None = None
     instead: _Value | None = None
+    until_boot_s: float | None = None
 
     def __post_init__(self) -> None:
         if self.key.startswith(LISTENER) != (self.listener is not None) or (self.listener and self.file):
@@ -192,6 +194,27 @@ class Change:
 
 
 @dataclass(frozen=True, slots=True)
+class Clocks:
+    """What time it is: Unix time, and the boot with its CLOCK_BOOTTIME."""
+
+    wall_s: float
+    boot_id: str
+    boot_s: float
+
+    def left_s(self, began: Began) -> float | None:
+        """How long until a change returns by itself, by the clock that says sooner; None when it does not.
+
+        The wall clock may be set back, and the boot's says nothing of another boot.
+        """
+        if began.until_s is None:
+            return None
+        left = began.until_s - self.wall_s
+        if began.until_boot_s is None or began.place.boot_id != self.boot_id:
+            return left
+        return min(left, began.until_boot_s - self.boot_s)
+
+
+@dataclass(frozen=True, slots=True)
 class Now:
     """What was found at a spot; value None: nothing is set there."""
 
@@ -225,9 +248,9 @@ class Ledger:
         wanted = spot.identity
         return [change for change in self.changes.values() if change.live and change.spot.identity == wanted]
 
-    def overdue(self, now_s: float) -> list[Change]:
+    def overdue(self, now: Clocks) -> list[Change]:
         """Live changes whose time is up."""
-        return [c for c in self.live() if c.began.until_s is not None and c.began.until_s <= now_s]
+        return [c for c in self.live() if (left := now.left_s(c.began)) is not None and left <= 0]
 
     def seen(self, spot: Spot, current: int | None) -> int | None:
         """What `current` means at this spot: a number that stands for nothing does, unless a live change set it."""
@@ -259,7 +282,12 @@ class Ledger:
         value = change.value
         if change.state == "begun" and record.state == "done" and record.value is not None:
             value = record.value
-        began = msgspec.structs.replace(change.began, place=record.place) if record.place else change.began
+        began = change.began
+        if record.place is not None:
+            same = record.place.boot_id == began.place.boot_id
+            began = msgspec.structs.replace(
+                began, place=record.place, until_boot_s=began.until_boot_s if same else None
+            )
         self.changes[record.id] = replace(
             change, began=began, state=record.state, value=value, time_s=record.time_s, why=record.why
         )

@@ -140,7 +140,7 @@ def undo(ids: Sequence[int] | None = None, *, directory: str | None = None) -> R
 
 def overdue(directory: str | None = None) -> list[Undone]:
     """Undo what should have returned by itself and has not. Raises: NotPermitted, JournalError."""
-    if not Journal(directory).look().overdue(time.time()):
+    if not Journal(directory).look().overdue(places.clocks()):
         return []
     with Session(directory) as session:
         session.tidy()
@@ -174,17 +174,18 @@ def undo_at(ids: Sequence[int], at_s: float, *, directory: str | None = None) ->
     What fails then is tried again for ten minutes. Raises: as `undo`.
     """
     journal = Journal(directory)
-    mine = list(ids)
+    found: list[Change] | None = None
     while True:
         try:
-            mine = _returning(journal, ids, at_s)
+            found = _returning(journal, ids, at_s)
         except HalfopenError:
             # Not to be read just now; the change is no less in force for that.
             pass
-        left_s = at_s - time.time()
-        if not mine or left_s <= 0:
+        left_s = _left_s(found, at_s)
+        if found == [] or left_s <= 0:
             break
         time.sleep(min(_LOOK_S, left_s))
+    mine = list(ids) if found is None else [c.id for c in found]
     for _ in range(_RETRIES):
         try:
             result = undo(mine, directory=directory)
@@ -199,8 +200,14 @@ def undo_at(ids: Sequence[int], at_s: float, *, directory: str | None = None) ->
     return undo(mine, directory=directory)
 
 
-def _returning(journal: Journal, ids: Sequence[int], at_s: float) -> list[int]:
+def _left_s(found: Sequence[Change] | None, at_s: float) -> float:
+    """How long to wait; what the journal says of the boot's clock counts as well."""
+    now = places.clocks()
+    return min([at_s - now.wall_s, *(left for c in found or () if (left := now.left_s(c.began)) is not None)])
+
+
+def _returning(journal: Journal, ids: Sequence[int], at_s: float) -> list[Change]:
     """Those of the changes that are live and to return at `at_s`: a new journal may have others by these numbers."""
     changes = journal.look().changes
     found = [changes[id] for id in ids if id in changes]
-    return [c.id for c in found if c.live and c.began.until_s is not None and abs(c.began.until_s - at_s) < 0.01]
+    return [c for c in found if c.live and c.began.until_s is not None and abs(c.began.until_s - at_s) < 0.01]

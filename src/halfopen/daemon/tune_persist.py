@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Final
@@ -63,7 +62,7 @@ def entries(session: Session, running: Sequence[Todo]) -> list[Todo]:
 
 
 def _returns(change: Change) -> None:
-    left_s = max(0.0, (change.began.until_s or 0.0) - time.time())
+    left_s = max(0.0, places.clocks().left_s(change.began) or 0.0)
     raise HalfopenError(
         "returning",
         f"{change.began.key} = {change.value} is change {change.id}, which is undone in {show_duration(left_s)}",

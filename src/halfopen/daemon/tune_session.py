@@ -13,7 +13,7 @@ from halfopen.act.audit import who
 from halfopen.act.journal import Journal, step
 from halfopen.core import boots
 from halfopen.core import journal as core
-from halfopen.core.errors import HalfopenError, Refused, UnknownTarget
+from halfopen.core.errors import HalfopenError, Refused, UnknownTarget, words
 from halfopen.core.journal import Began, Change, Ledger, Place, Spot, Then
 from halfopen.daemon import tune_timer
 from halfopen.daemon.tune_spots import Spots
@@ -135,7 +135,7 @@ class Session:
                 continue
         self._after_boot(boot)
         self._settled = {c.id for c in before if not self.ledger.changes[c.id].live}
-        self.overdue = self.undo_all([c.id for c in self.ledger.overdue(time.time()) if c.id not in asked])
+        self.overdue = self.undo_all([c.id for c in self.ledger.overdue(places.clocks()) if c.id not in asked])
 
     def _after_boot(self, boot: str) -> None:
         """Settle the changes of other boots, see core.boots."""
@@ -161,8 +161,10 @@ class Session:
 
         for_s: undo them after so many seconds. netns_fd: a namespace to hold open until then.
 
-        Raises: NotPermitted, JournalError, KernelError; nothing is changed then.
+        Raises: NotPermitted, JournalError, KernelError, Unsupported (`tune_timer.risk`); nothing is changed then.
         """
+        if for_s is not None and todo:
+            tune_timer.risk(todo[0].spot.place.path)
         begun = self._begin([t for t in todo if t.old != t.new], for_s)
         step("apply.begun")
         returns_by = ""
@@ -181,28 +183,31 @@ class Session:
 
     def _begin(self, todo: Sequence[Todo], for_s: float | None) -> list[Began]:
         """Record on the disk what is about to be written."""
-        now = time.time()
-        until = None if for_s is None else now + for_s
+        clocks = places.clocks()
+        now = clocks.wall_s
         passed = [
             Then(c.id, now, "left", t.old, core.foreign(t.old))
             for t in todo
             for c in core.overtaken(self.ledger, t.spot, t.old)
         ]
         first = self.ledger.next_id
-        begun = [self._began(first + i, now, t, until) for i, t in enumerate(todo)]
+        begun = [self._began(first + i, clocks, t, for_s) for i, t in enumerate(todo)]
         self.journal.append([*passed, *begun])
         return begun
 
-    def _began(self, id: int, now_s: float, t: Todo, until_s: float | None) -> Began:
+    def _began(self, id: int, now: core.Clocks, t: Todo, for_s: float | None) -> Began:
         spot, instead = t.spot, self.spots.instead(t.spot, t.old)
-        return Began(id, now_s, _who(), spot.place, spot.key, t.old, t.new, until_s, spot.listener, spot.file, instead)
+        until = (None, None) if for_s is None else (now.wall_s + for_s, now.boot_s + for_s)
+        return Began(
+            *(id, now.wall_s, _who(), spot.place, spot.key, t.old, t.new, until[0]),
+            *(spot.listener, spot.file, instead, until[1]),
+        )
 
     def _arm(self, begun: Sequence[Began], fd: int) -> str:
-        until = begun[0].until_s
         try:
-            return tune_timer.arm([b.id for b in begun], until or 0.0, begun[0].place, fd, self.journal.directory)
-        except HalfopenError as e:
-            self._refuse(begun, e.message)
+            return tune_timer.arm(begun, fd, self.journal.directory)
+        except BaseException as e:
+            self._refuse(begun, e.message if isinstance(e, HalfopenError) else words(e))
             raise
 
     def _refuse(self, begun: Sequence[Began], why: str) -> None:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import socket
+import time
 from collections.abc import Iterator
 from typing import Final
 
 from halfopen.core.errors import NotPermitted, Unsupported
-from halfopen.core.journal import Place
+from halfopen.core.journal import Clocks, Place
 from halfopen.kernel.mounts import mounts
 from halfopen.kernel.netns import SELF, Netns, current, resolve, run_in
 
@@ -24,6 +25,11 @@ def boot_id() -> str:
             return f.read().strip()
     except OSError:
         return ""
+
+
+def clocks() -> Clocks:
+    """What time it is."""
+    return Clocks(time.time(), boot_id(), time.clock_gettime(time.CLOCK_BOOTTIME))
 
 
 def cookie(fd: int | None) -> int | None:

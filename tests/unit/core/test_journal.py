@@ -13,6 +13,7 @@ from halfopen.core.journal import (
     FOLLOWS,
     MAX_LINE,
     Began,
+    Clocks,
     JournalError,
     Ledger,
     Listener,
@@ -239,12 +240,30 @@ def test_a_clamped_value_counts_as_the_kernel_has_it() -> None:
     assert (step.writes, step.value) == (True, 5)
 
 
+def at(wall_s: float, boot_s: float = 0.0, boot_id: str = "boot") -> Clocks:
+    return Clocks(wall_s, boot_id, boot_s)
+
+
 def test_overdue_is_what_is_live_and_past_its_time() -> None:
     ledger = replay(encode(Began(1, 0.0, {}, PLACE, KEY, 5, 1, until_s=10.0)))
-    assert [c.id for c in ledger.overdue(10.0)] == [1]
-    assert ledger.overdue(9.0) == []
+    assert [c.id for c in ledger.overdue(at(10.0))] == [1]
+    assert ledger.overdue(at(9.0)) == []
     ledger.add(Then(1, 0.0, "refused"))
-    assert ledger.overdue(11.0) == []
+    assert ledger.overdue(at(11.0)) == []
+
+
+def test_the_wall_clock_set_back_prolongs_nothing() -> None:
+    ledger = replay(encode(Began(1, 0.0, {}, PLACE, KEY, 5, 1, until_s=1000.0, until_boot_s=60.0)))
+    began = ledger.changes[1].began
+    assert at(990.0, 30.0).left_s(began) == 10.0
+    assert at(10.0, 59.0).left_s(began) == 1.0
+    assert [c.id for c in ledger.overdue(at(10.0, 60.0))] == [1]
+    # The clock of another boot says nothing.
+    assert ledger.overdue(at(10.0, 60.0, "another")) == []
+    ledger.add(Then(1, 0.0, "done", 1))
+    ledger.add(Then(1, 0.0, "done", 1, place=Place("another", 9, 1, "/x", "x")))
+    assert ledger.overdue(at(10.0, 60.0, "another")) == []
+    assert [c.id for c in ledger.overdue(at(1000.0, 0.0, "another"))] == [1]
 
 
 def test_a_torn_last_line_is_passed_over() -> None:
