@@ -26,7 +26,6 @@ from machine import real_time_refused
 from reading import PORT
 from still import say
 
-from halfopen.cli.options import NICER
 from halfopen.lab import Lab
 
 OLDER_THAN_S: Final = 1.0
@@ -134,7 +133,6 @@ def _attack(way: str, clients: int, audit_log: str, where: str, *, spread: bool)
         worker = {DOOR: "release_old", NARROW: "release_old_narrow"}.get(way)
         if worker:
             inside.missing(worker)
-            inside.nice(worker, NICER)  # as the command does
         before = _snmp(lab)
         probe = _probe(lab, clients / _RATE + _SPREAD_S, where)
         late = lab.client.slow(web, clients, 0.0, _SPREAD_S, _RATE)

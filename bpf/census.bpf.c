@@ -7,7 +7,8 @@ int census(struct bpf_iter__tcp *ctx)
 {
 	struct sock_common *skc = ctx->sk_common;
 	struct tcp_request_sock *treq;
-	struct census_long r = {};
+	struct census_named r = {};
+	u32 size;
 	u8 state;
 
 	if (!skc)
@@ -23,8 +24,11 @@ int census(struct bpf_iter__tcp *ctx)
 	treq = bpf_skc_to_tcp_request_sock(skc);
 	if (!treq)
 		return 0;
-	if (request_record(&r, skc, treq) == sizeof(struct census_short))
+	size = request_record(&r, skc, treq, 0);
+	if (size == sizeof(struct census_short))
 		bpf_seq_write(ctx->meta->seq, &r, sizeof(struct census_short));
+	else if (size == sizeof(struct census_long))
+		bpf_seq_write(ctx->meta->seq, &r, sizeof(struct census_long));
 	else
 		bpf_seq_write(ctx->meta->seq, &r, sizeof(r));
 	return 0;

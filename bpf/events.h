@@ -26,10 +26,11 @@ struct pulse_record {
 };
 
 /*
- * One request socket. The first byte tells the form: AF_INET for the short one, anything else for the long one
- * (AF_INET6, or AF_INET with CENSUS_LONG).
+ * One request socket. The first byte tells the form: AF_INET for the short one; AF_INET or AF_INET6 with CENSUS_NAMED for
+ * the one that names the socket; AF_INET6, or AF_INET with CENSUS_LONG, for the long one.
  */
 #define CENSUS_LONG 0x80
+#define CENSUS_NAMED 0x40
 /* Flags: the handshake is finished and data is waited for (TCP_DEFER_ACCEPT); no SYN-ACK was sent yet. */
 #define CENSUS_ACKED 1
 #define CENSUS_NOT_SENT 2
@@ -43,6 +44,7 @@ struct census_short {
 	u16 local_port; /* host order */
 	u32 sent; /* when the first SYN-ACK was, CLOCK_MONOTONIC in units of 64 us */
 	s32 expires_jiffies;
+	u32 chain; /* of the hash of connections; 0 where the kernel's iterator handed it out */
 	u32 remote;
 	u32 local;
 };
@@ -56,9 +58,27 @@ struct census_long {
 	u16 local_port;
 	u32 sent;
 	s32 expires_jiffies;
+	u32 chain;
 	u32 remote[4];
 	u32 local[4];
 	s32 ifindex;
+};
+
+/* The long form, and the cookie, by which the very same socket is found again. */
+struct census_named {
+	u8 kind;
+	u8 retransmits;
+	u8 timeouts;
+	u8 flags;
+	u16 remote_port;
+	u16 local_port;
+	u32 sent;
+	s32 expires_jiffies;
+	u32 chain;
+	u32 remote[4];
+	u32 local[4];
+	s32 ifindex;
+	u64 cookie; /* 0: none was given out yet */
 };
 
 /* Whose handshakes are counted together. */
@@ -95,12 +115,4 @@ struct handshake_counters {
 struct handshake_cpu {
 	u64 from_cookie; /* the connection it is just making from a SYN cookie */
 	u64 unfit; /* events whose key did not fit the map */
-};
-
-/* A connection the door is held for; IPv4 addresses as v4-mapped, everything in network order. */
-struct door_key {
-	u32 remote[4];
-	u32 local[4];
-	u16 remote_port;
-	u16 local_port;
 };

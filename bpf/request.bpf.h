@@ -6,16 +6,20 @@
 
 RECORD(census_short);
 RECORD(census_long);
+RECORD(census_named);
 
 /* In: write the long form for all, so that they are of one size where both kinds are to be expected. */
 u32 uniform;
+/* In: write the named form for all. */
+u32 named;
 /* Out: how many sockets in true SYN_RECV were passed over: they are no request sockets. */
 u32 full;
 /* Out: the clock at the beginning, us; ages are reckoned from it. Asking for each would cost a tenth of the walk. */
 u64 began;
 
-/* Writes the record and returns its size: that of the short form or of the long one. */
-INLINE u32 request_record(struct census_long *r, const struct sock_common *skc, const struct tcp_request_sock *treq)
+/* Writes the record, in one of its three forms, and returns its size. */
+INLINE u32 request_record(struct census_named *r, const struct sock_common *skc, const struct tcp_request_sock *treq,
+			  u32 chain)
 {
 	const struct request_sock *req = &treq->req.req;
 	u64 sent = treq->snt_synack;
@@ -29,8 +33,9 @@ INLINE u32 request_record(struct census_long *r, const struct sock_common *skc, 
 	r->remote_port = skc->skc_dport;
 	r->local_port = skc->skc_num;
 	r->sent = sent >> 6;
+	r->chain = chain;
 	r->expires_jiffies = req->rsk_timer.expires - bpf_jiffies64();
-	if (r->kind == AF_INET && !skc->skc_bound_dev_if && !uniform) {
+	if (r->kind == AF_INET && !skc->skc_bound_dev_if && !uniform && !named) {
 		struct census_short *brief = (void *)r;
 
 		brief->remote = skc->skc_daddr;
@@ -42,9 +47,13 @@ INLINE u32 request_record(struct census_long *r, const struct sock_common *skc, 
 		__builtin_memcpy(r->remote, skc->skc_v6_daddr.in6_u.u6_addr32, 16);
 		__builtin_memcpy(r->local, skc->skc_v6_rcv_saddr.in6_u.u6_addr32, 16);
 	} else {
-		r->kind |= CENSUS_LONG;
+		r->kind |= named ? 0 : CENSUS_LONG;
 		r->remote[0] = skc->skc_daddr;
 		r->local[0] = skc->skc_rcv_saddr;
 	}
+	if (!named)
+		return sizeof(struct census_long);
+	r->kind |= CENSUS_NAMED;
+	r->cookie = skc->skc_cookie.counter;
 	return sizeof(*r);
 }

@@ -28,6 +28,8 @@
 /* Further along its chain a socket is read without having been asked for before. */
 #define AHEAD 5
 #define LONGEST_CHAIN 65536
+/* Where only some chains are meant: as many as this. */
+#define CHOSEN 16384
 #define ATTEMPTS 4
 
 struct room {
@@ -42,11 +44,29 @@ struct {
 	struct room *value;
 } rooms SEC(".maps");
 
-/* Where the hash is, whose sockets are meant, and how far the walk has come: `begin` sets them, `walk` goes on. */
+/* In: the chains to go through where not all are meant, their numbers by place. */
+struct {
+	int (*type)[BPF_MAP_TYPE_ARRAY];
+	int (*map_flags)[BPF_F_MMAPABLE];
+	int (*max_entries)[CHOSEN];
+	u32 *key;
+	u64 *value;
+} chains SEC(".maps");
+
+/* In: how many chains are chosen; 0 for all. */
+u32 chosen;
+/* In: do not write, only find the `longest` chain: how many request sockets it holds. */
+u32 measuring;
+u32 longest;
+/*
+ * Where the hash is, how many chains it has, whose sockets are meant, and how far the walk has come: `begin` sets them,
+ * `walk` goes on from chain `bucket` to chain `last`, by number or, where some are chosen, by place.
+ */
 u64 table;
 u64 whose;
 u32 buckets;
 u32 bucket;
+u32 last;
 /* In and out: how much of the room is written to; the reader begins a new one with 0 when there is `no_room` left. */
 u32 used;
 u32 no_room;
@@ -55,8 +75,11 @@ u32 torn;
 
 static u64 heads[GROUP];
 static u64 next[GROUP];
+static u32 numbers[GROUP];
 static u64 node;
 static u32 chain_number;
+static u32 found;
+static u32 whole;
 static u32 visited;
 static u32 began_at_bucket;
 static u64 flags_before;
@@ -75,7 +98,7 @@ struct place {
 static int visit(u32 i, struct place *to)
 {
 	struct sock_common *skc;
-	struct census_long r = {};
+	struct census_named r = {};
 	u32 at = used, size;
 	u8 state;
 
@@ -92,7 +115,10 @@ static int visit(u32 i, struct place *to)
 			full++;
 		return 0;
 	}
-	size = request_record(&r, skc, AT(tcp_request_sock, skc));
+	found++;
+	if (measuring)
+		return 0;
+	size = request_record(&r, skc, AT(tcp_request_sock, skc), chain_number);
 	/* Freed meanwhile, and made another one? Then what was read may be of both. */
 	if (!skc->skc_refcnt.refs.counter || (skc->skc_hash & (buckets - 1)) != chain_number)
 		return 0;
@@ -102,6 +128,8 @@ static int visit(u32 i, struct place *to)
 	}
 	if (size == sizeof(struct census_short))
 		__builtin_memcpy(to->room + at, &r, sizeof(struct census_short));
+	else if (size == sizeof(struct census_long))
+		__builtin_memcpy(to->room + at, &r, sizeof(struct census_long));
 	else
 		__builtin_memcpy(to->room + at, &r, sizeof(r));
 	used = at + size;
@@ -131,19 +159,31 @@ static int fetch(u32 i, struct place *to)
 /* Goes through one chain of the group; begins it anew where it strayed. Nearly all chains are right at once. */
 static int chain(u32 j, struct place *to)
 {
-	u64 number = bucket + j;
 	u32 before = used, full_before = full;
+	u64 number;
 
 	/* A namespace's own hash (tcp_child_ehash_entries) may have fewer chains than a group. */
-	if (j >= GROUP || number >= buckets)
+	if (j >= GROUP || bucket + j >= last)
 		return 1;
+	number = numbers[j];
 	node = heads[j];
 	chain_number = number;
 	for (int attempt = 0; attempt < ATTEMPTS; attempt++) {
+		found = 0;
 		if (!IS_END(node))
 			bpf_loop(LONGEST_CHAIN, visit, to, 0);
-		if (no_room || (IS_END(node) && node >> 1 == number))
-			return no_room ? 1 : 0;
+		if (no_room) {
+			/* This chain again, in an empty room. */
+			used = before;
+			full = full_before;
+			return 1;
+		}
+		if (IS_END(node) && node >> 1 == number) {
+			if (found > longest)
+				longest = found;
+			whole++;
+			return 0;
+		}
 		if (attempt == ATTEMPTS - 1)
 			break;
 		used = before;
@@ -152,6 +192,7 @@ static int chain(u32 j, struct place *to)
 			break;
 	}
 	torn++;
+	whole++;
 	return 0;
 }
 
@@ -178,33 +219,57 @@ static bool somebody_waits(void)
 	return task->thread_info.flags != flags_before;
 }
 
+/* The heads of the next chains. False where they cannot be read. */
+static bool take_heads(void)
+{
+	if (!chosen) {
+		for (int j = 0; j < GROUP; j++)
+			numbers[j] = bucket + j;
+		return !bpf_probe_read_kernel(heads, sizeof(heads), (void *)(table + (u64)bucket * sizeof(u64)));
+	}
+	for (int j = 0; j < GROUP; j++) {
+		u32 place = bucket + j;
+		u64 *number = bpf_map_lookup_elem(&chains, &place);
+
+		heads[j] = 1;
+		if (!number || place >= last)
+			continue;
+		numbers[j] = *number & (buckets - 1);
+		if (bpf_probe_read_kernel(&heads[j], sizeof(u64), (void *)(table + (u64)numbers[j] * sizeof(u64))))
+			return false;
+	}
+	return true;
+}
+
 static int group(u32 i, struct place *to)
 {
-	u32 began_at = used, full_before = full;
+	u32 began_at = used;
 
-	if (bucket >= buckets || visited >= SOCKETS_A_RUN || no_room || somebody_waits())
+	if (bucket >= last || visited >= SOCKETS_A_RUN || no_room || somebody_waits())
 		return 1;
-	if (bpf_probe_read_kernel(heads, sizeof(heads), (void *)(table + (u64)bucket * sizeof(u64)))) {
+	if (!take_heads()) {
 		torn++;
-		bucket = buckets;
+		bucket = last;
 		return 1;
 	}
 	if (all_empty()) {
 		bucket += GROUP;
 		return 0;
 	}
+	whole = 0;
 	bpf_loop(AHEAD, fetch, to, 0);
 	bpf_loop(GROUP, chain, to, 0);
-	if (no_room && began_at) {
-		/* These chains again in an empty room. */
-		used = began_at;
-		full = full_before;
-		return 1;
+	if (!no_room) {
+		bucket += GROUP;
+		return 0;
 	}
-	if (no_room)
+	/* On with the chain that did not fit; one that does not fit an empty room is passed over. */
+	if (!whole && !began_at) {
 		torn++;
-	bucket += GROUP;
-	return 0;
+		whole++;
+	}
+	bucket += whole;
+	return 1;
 }
 
 /* Run once for a reading, by a thread of the namespace that is meant. */
@@ -219,14 +284,16 @@ int begin(void *ctx)
 	table = (u64)info->ehash;
 	/* A hash that is none of this kind has no buckets for us. */
 	buckets = SIZE_OF(inet_ehash_bucket) == sizeof(u64) ? info->ehash_mask + 1 : 0;
+	last = chosen ? chosen : buckets;
 	bucket = 0;
+	longest = 0;
 	full = 0;
 	torn = 0;
 	began = bpf_ktime_get_ns() / 1000;
 	return 0;
 }
 
-/* Goes on writing to the room named by its first argument; to be run until `bucket` has come to `buckets`. */
+/* Goes on writing to the room named by its first argument; to be run until `bucket` has come to `last`. */
 SEC("raw_tp/sys_enter")
 int walk(u64 *arguments)
 {

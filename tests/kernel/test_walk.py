@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,7 @@ import numpy as np
 import pytest
 
 import halfopen
+from halfopen.core.sample import REQUEST
 from halfopen.kernel.bpf.census import Census, IterCensus
 from halfopen.kernel.bpf.walk import WalkCensus
 from halfopen.wire.bpf_records import CENSUS_SHORT
@@ -109,13 +111,11 @@ def test_the_walk_breaks_off_when_somebody_wants_its_cpu(lab: Lab) -> None:
     assert disturbed[25] > 1.2 * alone[0], (alone, disturbed)
 
 
-@pytest.mark.parametrize("chains", [1, 8, 16, 256])
-def test_a_namespace_with_a_hash_of_its_own(lab: Lab, chains: int) -> None:
-    """tcp_child_ehash_entries (Linux 6.1): fewer chains than the walk takes at a time, and more."""
+@contextlib.contextmanager
+def with_chains(chains: int) -> Iterator[Lab]:
+    """A lab whose namespaces have hashes of their own with so many chains (tcp_child_ehash_entries, Linux 6.1)."""
     from halfopen.lab import Lab as Another
 
-    crowd = lab.server.listen(8080)
-    lab.client.half_open(crowd, 100).settled()
     path = Path("/proc/sys/net/ipv4/tcp_child_ehash_entries")
     # Read by whoever makes the next namespace, which then has one.
     before = path.read_text()
@@ -126,6 +126,15 @@ def test_a_namespace_with_a_hash_of_its_own(lab: Lab, chains: int) -> None:
         finally:
             path.write_text(before)
         assert int(other.server.sysctl("net.ipv4.tcp_ehash_entries")) == chains
+        yield other
+
+
+@pytest.mark.parametrize("chains", [1, 8, 16, 256])
+def test_a_namespace_with_a_hash_of_its_own(lab: Lab, chains: int) -> None:
+    """Fewer chains than the walk takes at a time, and more."""
+    crowd = lab.server.listen(8080)
+    lab.client.half_open(crowd, 100).settled()
+    with with_chains(chains) as other:
         web = other.server.listen(8080, backlog=1000)
         other.client.half_open(web, 700)
         other.settle(700)
@@ -137,6 +146,60 @@ def test_a_namespace_with_a_hash_of_its_own(lab: Lab, chains: int) -> None:
             assert len(rows) == 100
         done = halfopen.release(all=True, netns=other.server.netns_path)
         assert (done.released, done.left, done.problems) == (700, 0, ())
+
+
+@pytest.mark.slow
+def test_a_hash_of_one_chain_is_read_whole_however_long_it_is(lab: Lab) -> None:
+    """The walk takes a chain in one piece; where it is too long for that, the kernel's iterator reads."""
+    with with_chains(1) as other:
+        web = other.server.listen(8080, backlog=20_000)
+        # Each SYN is looked for in the whole chain, so more take their time.
+        other.client.half_open(web, 9000)
+        other.settle(9000, timeout=60)
+        path = other.server.netns_path
+        model = halfopen.snapshot(path)
+        assert (model.half_open, model.sample.completeness.whole) == (9000, True)
+        assert model.sample.completeness.source == "bpf"
+        done = halfopen.release(all=True, netns=path)
+        assert (done.released, done.left, done.held, done.problems) == (9000, 0, True, ())
+
+
+def test_chosen_chains_alone(lab: Lab) -> None:
+    web = lab.server.listen(8080, backlog=20_000)
+    lab.client.half_open(web, 5000)
+    lab.settle(5000, timeout=20)
+
+    def look() -> tuple[set[int], int, int, set[int]]:
+        with WalkCensus() as walk:
+            every = np.concatenate([part.chains.copy() for part in walk.read()])
+            some = np.unique(every)[:700]
+            met = np.concatenate([part.chains.copy() for part in walk.read(named=True, chains=some)])
+            there = int(np.isin(every, some).sum())
+            return set(some.tolist()), there, len(met), set(met.tolist())
+
+    some, there, met, chains = lab.server.run(look)
+    assert (met, chains) == (there, some)
+
+
+def test_named_ones_have_the_cookies_that_sock_diag_gives(lab: Lab) -> None:
+    plain, dual = lab.server.listen(8080, backlog=2000), lab.server.listen(8081, address="::", backlog=2000)
+    lab.client.half_open(plain, 500)
+    lab.client.half_open(dual, 300, family=6)
+    lab.client.half_open(dual, 200, family=4)
+    lab.settle(1000)
+
+    def named(census: Census) -> Any:
+        def read() -> Any:
+            return np.concatenate([part.rows.copy() for part in census.read(named=True)], dtype=REQUEST)
+
+        return lab.server.run(read)
+
+    with WalkCensus() as walk, IterCensus() as iterator:
+        wanted = np.sort(lab.server.requests()["cookie"])
+        for census in (walk, iterator):
+            rows = named(census)
+            assert np.sort(rows["cookie"]).tolist() == wanted.tolist()
+            assert sorted(rows["local_port"].tolist()) == [8080] * 500 + [8081] * 500
 
 
 @pytest.mark.slow

@@ -6,14 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from halfopen.cli.options import (
-    audit_log_option,
-    chosen,
-    filter_options,
-    let_others_go_first,
-    netns_option,
-    reason_option,
-)
+from halfopen.cli.options import audit_log_option, chosen, filter_options, netns_option, reason_option
 
 if TYPE_CHECKING:
     from halfopen.core.actions import Released
@@ -63,7 +56,6 @@ def command(
     targets = _targets(netns)
     if not yes and not dry_run:
         _confirm(filter, targets)
-    let_others_go_first()
     outcomes, errors = _release(filter, targets, dry_run, audit_log, reason)
     # Whatever ended it: what was done before is told first.
     _show(outcomes, as_json, len(targets) > 1)

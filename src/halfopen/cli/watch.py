@@ -81,7 +81,8 @@ def command(
     watch.duration_s = _duration(old_for if for_time is None else for_time)
     watch.read_by = read_by or "auto"
     watch.count = count
-    let_others_go_first()
+    if watch.policy.release is None:
+        let_others_go_first()
     # The first signal ends the watch in order, the second at once.
     signals.take_first(lambda _: watch.stop.set())
     path = (settings.metrics_file or None) if metrics_file is None else metrics_file

@@ -24,15 +24,20 @@ class Executor:
         self.audit = AuditLog(audit_log)
         self.dry_run = dry_run
 
-    def release(self, action: Release, ns: Netns, *, stop: threading.Event | None = None) -> Released:
-        """Release, recorded. Raises: as `execute`, and HalfopenError "audit" before anything is done."""
+    def release(
+        self, action: Release, ns: Netns, *, stop: threading.Event | None = None, within_s: float | None = None
+    ) -> Released:
+        """Release, recorded. stop, within_s: as for `execute`.
+
+        Raises: as `execute`, and HalfopenError "audit" before anything is done.
+        """
         if self.dry_run:
             return execute(action, ns, dry_run=True, stop=stop)
         stop = stop or threading.Event()
         with signals.held_off(stop):
-            return self._recorded(action, ns, stop)
+            return self._recorded(action, ns, stop, within_s)
 
-    def _recorded(self, action: Release, ns: Netns, stop: threading.Event) -> Released:
+    def _recorded(self, action: Release, ns: Netns, stop: threading.Event, within_s: float | None) -> Released:
         record = {
             "id": uuid.uuid4().hex[:12],
             "action": "release",
@@ -45,7 +50,7 @@ class Executor:
         }
         self.audit.write({**record, "phase": "begin"})
         try:
-            outcome = execute(action, ns, stop=stop)
+            outcome = execute(action, ns, stop=stop, within_s=within_s)
         except BaseException as e:
             self._failed(record, e)
             raise

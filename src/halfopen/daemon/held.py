@@ -1,18 +1,19 @@
 """Releasing with the door held: no victim can finish its handshake between the look and the destroy.
 
-First the victims are found by a census (exact ages, deferred ones known). Then the door is held for them, and from
-there on none of them can complete. A second look shows which of them are still half-open, with the cookies that name
-them: few are asked for one by one, many are found in a dump. Those are destroyed, and the door is opened again. Who had
-completed before shows as a full socket, which the second look leaves out.
+A census finds the victims. Then each is given its cookie, by which SOCK_DESTROY will know it, and the door is held for
+them: from there on none of them can complete. A second census, with the door held, shows which of them are half-open
+still. A request whose last ACK came in between is not: it was turned into a connection, or it waits for data
+(TCP_DEFER_ACCEPT) or for room in the accept queue, and the kernel says so (`acked`). The others are destroyed as they
+are met,
+and the door is opened again.
 """
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from socket import socket
 from typing import Any, Final
 
@@ -22,21 +23,21 @@ from numpy.typing import NDArray
 from halfopen.act import destroy
 from halfopen.core.errors import HalfopenError
 from halfopen.core.filters import Filter
-from halfopen.core.sample import REQUEST
-from halfopen.daemon.tally import Tally, slices
+from halfopen.daemon.tally import Stop, Tally
+from halfopen.kernel import sockdiag
 from halfopen.kernel.bpf import eyes
 from halfopen.kernel.bpf.census import Census
-from halfopen.kernel.bpf.door import CAPACITY, Door, keys
+from halfopen.kernel.bpf.door import Door, hashes
 from halfopen.kernel.reader import kernel_code
+from halfopen.wire import inet_diag
 
-# Under a flood every round finds new ones, so there is an end to rounds beyond those a full door needs.
+# Connections are passed over where others come and go around them; a few rounds find them all.
 MAX_ROUNDS: Final = 5
-# Destroying shortens the hash chains the dump is walking, so it may step over a few: so many are asked for one by one,
-# for more the dump is repeated, so often.
-_ONE_BY_ONE: Final = 2048
-_DUMPS: Final = 3
-# Asking for one connection takes as long as so many of a dump.
+# Up to so many victims are given their cookies one by one. Asking for one takes as long as _ONE_OF of a dump.
+_FEW: Final = 16 * 1024
 _ONE_OF: Final = 6
+# The clock is asked before a census asks it: who was old enough for the first one is so for the second.
+_SLACK_S: Final = 0.01
 
 
 class CannotHold(HalfopenError):
@@ -46,83 +47,49 @@ class CannotHold(HalfopenError):
         super().__init__("cannot-hold", why.message, exit_code=why.exit_code, hint=why.hint)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(slots=True)
 class _Found:
-    """What a census found: rows of victims (V,) REQUEST, how many there are (or more), and how many requests in all."""
+    """What a census found: how many requests in all, how many victims, and their `hashes`.
 
-    rows: NDArray[Any]
-    victims: int
-    all: int
+    rows, chains: of the victims while they are few, in parts.
+    """
+
+    all: int = 0
+    victims: int = 0
+    hashes: list[NDArray[np.uint64]] = field(default_factory=list)
+    rows: list[NDArray[Any]] = field(default_factory=list)
+    chains: list[NDArray[np.uint32]] = field(default_factory=list)
+
+    @property
+    def few(self) -> bool:
+        return self.victims <= _FEW and self.victims * _ONE_OF < self.all
 
 
-def _victims(census: Census, chosen: Filter, tally: Tally, most: int) -> _Found:
-    """The half-open requests the filter lets through, at most `most` of their rows."""
-    found = spared = everything = 0
-    parts: list[NDArray[Any]] = []
+def _find(census: Census, chosen: Filter, tally: Tally, *, keep: bool = True) -> _Found:
+    """The half-open requests the filter lets through. Without `keep` they are only counted."""
+    found, spared = _Found(), 0
     for part in census.read():
-        everything += len(part.rows)
+        found.all += len(part.rows)
         meant = chosen.mask(part.rows, part.ages_s)
         spared += int(np.count_nonzero(meant & part.is_deferred))
         meant &= ~part.is_deferred
         n = int(np.count_nonzero(meant))
-        if n and found < most:
-            parts.append(part.rows[meant][: most - found])
-        found += n
+        found.victims += n
+        if not n or not keep:
+            continue
+        rows = part.rows[meant]
+        found.hashes.append(hashes(rows))
+        if found.victims <= _FEW:
+            found.rows.append(rows)
+            found.chains.append(part.chains[meant])
     tally.spared = spared
     tally.interrupted |= census.interrupted
-    return _Found(np.concatenate(parts, dtype=REQUEST) if parts else np.empty(0, dtype=REQUEST), found, everything)
+    return found
 
 
 def count(census: Census, chosen: Filter, tally: Tally) -> None:
     """Count what `run` would release."""
-    tally.matched = _victims(census, chosen, tally, 0).victims
-
-
-class _Held:
-    """The connections the door is held for, and which of them were met again."""
-
-    def __init__(self, victims: NDArray[Any]) -> None:
-        found = keys(victims)
-        hashes = _hashes(found)
-        self._order = np.argsort(hashes)
-        self.keys, self._hashes = found[self._order], hashes[self._order]
-        self._victims, self._retransmits = victims, victims["retransmits"][self._order]
-        self.met = np.zeros(len(victims), dtype=bool)
-
-    def among(self, rows: NDArray[Any]) -> NDArray[Any]:
-        """Those of n requests (dtype REQUEST) that are held and were not met yet; they are met now.
-
-        One that is younger than the one that was held (the same client, again) has fewer retransmissions.
-        """
-        theirs = keys(rows)
-        at = np.minimum(np.searchsorted(self._hashes, _hashes(theirs)), len(self.met) - 1)
-        same = (self.keys[at] == theirs) & ~self.met[at]
-        same &= rows["retransmits"] >= self._retransmits[at]
-        self.met[at[same]] = True
-        return rows if same.all() else rows[same]
-
-    def missing(self) -> NDArray[Any]:
-        """Those not met yet, by address alone."""
-        return by_address(self._victims[self._order[~self.met]])
-
-
-def by_address(rows: NDArray[Any]) -> NDArray[Any]:
-    """A copy of requests without their cookies: whichever request there is between these addresses and ports."""
-    copy = rows.copy()
-    copy["cookie"] = destroy.NO_COOKIE
-    return copy
-
-
-def _hashes(found: NDArray[Any]) -> NDArray[np.uint64]:
-    """A number for each of N keys (dtype `DOOR_KEY`), the same for the same key."""
-    odd = np.uint64(0x9E3779B97F4A7C15)
-    mixed = np.zeros(len(found), dtype=np.uint64)
-    ports = found["remote_port"].astype(np.uint64) << np.uint64(16) | found["local_port"].astype(np.uint64)
-    for part in (found["remote_high"], found["remote_low"], found["local_high"], found["local_low"], ports):
-        mixed ^= part.astype(np.uint64)
-        mixed *= odd
-        mixed ^= mixed >> np.uint64(29)
-    return mixed
+    tally.matched = _find(census, chosen, tally, keep=False).victims
 
 
 @contextmanager
@@ -135,67 +102,89 @@ def _door(capacity: int) -> Iterator[Door]:
         yield door
 
 
-def run(kill: socket, census: Census, chosen: Filter, tally: Tally, stop: threading.Event) -> None:
-    """Release what the filter lets through, round after round. Raises: CannotHold before anything was done."""
+def run(kill: socket, census: Census, chosen: Filter, tally: Tally, stop: Stop) -> None:
+    """Release what the filter lets through at this moment. Raises: CannotHold before anything was done."""
     begun = time.monotonic()
-    found = _victims(census, chosen, tally, CAPACITY)
-    if not found.victims:
-        return
-    code = kernel_code(chosen)
-    with _door(min(found.victims, CAPACITY)) as door:
-        tally.held = True
-        for _ in range(MAX_ROUNDS + found.victims // CAPACITY):
-            victims = found.rows[: door.capacity]
-            tally.matched += len(victims)
-            with door.held(keys(victims)):
-                if len(victims) * _ONE_OF < found.all:
-                    _release_few(kill, victims, tally, stop)
-                else:
-                    _release_many(kill, victims, code, tally, stop)
-            if stop.is_set():
-                break
-            found = _victims(census, _as_of(chosen, begun), tally, CAPACITY)
-            if not found.victims:
-                return
-    tally.left = _victims(census, _as_of(chosen, begun), tally, 0).victims
-
-
-def _as_of(chosen: Filter, begun: float) -> Filter:
-    """The filter as it was meant at `begun`: who turned old enough only since then is not meant, or there is no end."""
-    if chosen.older_than_s is None:
-        return chosen
-    return replace(chosen, older_than_s=chosen.older_than_s + time.monotonic() - begun)
-
-
-def _release_few(kill: socket, victims: NDArray[Any], tally: Tally, stop: threading.Event) -> None:
-    """Destroy those of the held ones that are half-open still, asking for each."""
-    for start in range(0, len(victims), destroy.BATCH):
-        if stop.is_set():
-            tally.matched -= len(victims) - start
+    for _ in range(MAX_ROUNDS):
+        found = _find(census, _as_of(chosen, begun), tally)
+        if not found.victims or stop.is_set():
+            tally.left = found.victims
             return
-        batch = victims[start : start + destroy.BATCH]
-        still = destroy.look_again(kill, by_address(batch))
-        # A younger one between the same addresses (the client began anew before the door was held) is not meant.
-        still = _Held(batch).among(still)
-        tally.gone += len(batch) - len(still)
-        tally.destroy(kill, still)
+        with _door(found.victims) as door:
+            tally.held = True
+            tally.left = _round(_Round(kill, census, door, chosen, begun, tally, stop), found)
+        if not tally.left or stop.is_set():
+            return
 
 
-def _release_many(kill: socket, victims: NDArray[Any], code: bytes, tally: Tally, stop: threading.Event) -> None:
-    """Destroy those of the held ones that are half-open still, as a dump meets them."""
-    held = _Held(victims)
-    for _ in range(_DUMPS):
-        # In long stretches: with the door held it does not matter how old a look is.
-        for _, rows in slices(code, tally, stretch=None):
-            if stop.is_set():
+def _as_of(chosen: Filter, begun: float, slack_s: float = 0.0) -> Filter:
+    """The filter as it was meant at `begun`: connections that came, or reached the age limit, later are not meant."""
+    older_than_s = chosen.older_than_s or 0.0
+    return replace(chosen, older_than_s=max(0.0, older_than_s + time.monotonic() - begun - slack_s))
+
+
+@dataclass(frozen=True, slots=True)
+class _Round:
+    kill: socket
+    census: Census
+    door: Door
+    chosen: Filter
+    begun: float
+    tally: Tally
+    stop: Stop
+
+
+def _round(of: _Round, found: _Found) -> int:
+    """Destroy those of the victims that are half-open still, with the door held; returns how many are left."""
+    tally = of.tally
+    few = found.few
+    _give_cookies(of, found)
+    chains = np.unique(np.concatenate(found.chains)) if few else None
+    before, nameless = tally.matched, 0
+    whole = True
+    with of.door.held(*found.hashes):
+        meant = _as_of(of.chosen, of.begun, _SLACK_S)
+        for part in of.census.read(named=True, chains=chains):
+            mask = meant.mask(part.rows, part.ages_s) & ~part.is_deferred
+            mask &= of.door.holds(hashes(part.rows))
+            named = part.rows["cookie"] != 0
+            nameless += int(np.count_nonzero(mask & ~named))
+            if not _destroy(of, part.rows[mask & named]):
+                whole = False
                 break
-            mine = held.among(rows)
-            if len(mine):
-                tally.destroy(kill, mine)
-        if stop.is_set() or np.count_nonzero(~held.met) <= _ONE_BY_ONE:
-            break
-    rest = held.missing()
-    if stop.is_set():
-        tally.matched -= len(rest)
+    tally.interrupted |= of.census.interrupted
+    tried = tally.matched - before
+    if not whole:
+        return max(0, found.victims - tried)
+    gone = max(0, found.victims - tried - nameless)
+    tally.gone += gone
+    tally.matched += gone
+    return nameless
+
+
+def _give_cookies(of: _Round, found: _Found) -> None:
+    """The kernel gives a socket its cookie when it is first asked for it (`sock_diag_save_cookie()`)."""
+    if found.few:
+        for rows in found.rows:
+            for start in range(0, len(rows), destroy.BATCH):
+                batch = rows[start : start + destroy.BATCH].copy()
+                batch["cookie"] = destroy.NO_COOKIE
+                destroy.look_again(of.kill, batch)
         return
-    _release_few(kill, rest, tally, stop)
+    request = inet_diag.dump_request(sockdiag.SYN_RECV_STATES, bytecode=kernel_code(of.chosen))
+    with sockdiag.open_socket() as look:
+        for _ in sockdiag.receive(look, request, 0):
+            if of.stop.is_set():
+                return
+
+
+def _destroy(of: _Round, rows: NDArray[Any]) -> bool:
+    """Destroy victims, batch after batch. False when it was broken off: on request, or since the door has opened."""
+    for start in range(0, len(rows), destroy.BATCH):
+        if of.stop.is_set() or not of.door.keep():
+            return False
+        of.stop.begin()
+        batch = rows[start : start + destroy.BATCH]
+        of.tally.matched += len(batch)
+        of.tally.destroy(of.kill, batch)
+    return True

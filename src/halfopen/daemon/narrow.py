@@ -7,7 +7,6 @@ apart: one recv() of the dump, one send() of destroys.
 
 from __future__ import annotations
 
-import threading
 import time
 from dataclasses import dataclass, field
 from socket import socket
@@ -20,7 +19,7 @@ from halfopen.act import destroy
 from halfopen.core import join, timing
 from halfopen.core.filters import Filter
 from halfopen.core.sample import ListenerOptions
-from halfopen.daemon.tally import Tally, slices
+from halfopen.daemon.tally import Stop, Tally, slices
 from halfopen.kernel import owners, procfs, sockdiag, timeouts
 from halfopen.kernel.listener_options import options as read_options
 from halfopen.kernel.reader import kernel_code
@@ -122,7 +121,7 @@ def _few(chosen: Filter) -> bool:
     return timeouts.affordable(count, time.monotonic() - started)
 
 
-def _pass(kill: socket, scene: _Scene, tally: Tally, stop: threading.Event) -> int:
+def _pass(kill: socket, scene: _Scene, tally: Tally, stop: Stop) -> int:
     """Walk the request sockets once and destroy the victims slice by slice; returns how many there were."""
     found = spared = 0
     scene.prepare()
@@ -133,6 +132,7 @@ def _pass(kill: socket, scene: _Scene, tally: Tally, stop: threading.Event) -> i
         spared += kept
         if not len(victims):
             continue
+        stop.begin()
         found += len(victims)
         tally.matched += len(victims)
         if time.monotonic() - read_at < _WINDOW_S:
@@ -159,7 +159,7 @@ def _count(scene: _Scene, tally: Tally) -> int:
     return count
 
 
-def run(kill: socket, chosen: Filter, tally: Tally, stop: threading.Event) -> None:
+def run(kill: socket, chosen: Filter, tally: Tally, stop: Stop) -> None:
     """Release what the filter lets through, pass after pass."""
     scene = _scene(chosen)
     for _ in range(MAX_PASSES):

@@ -5,13 +5,16 @@ from __future__ import annotations
 import os
 import threading
 import time
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Final
 
 from halfopen.act import destroy
 from halfopen.core.actions import Release, Released
 from halfopen.core.errors import HalfopenError, words
 from halfopen.core.filters import Filter
 from halfopen.daemon import held, narrow
-from halfopen.daemon.tally import Tally
+from halfopen.daemon.tally import Stop, Tally
 from halfopen.kernel import netns, procfs, sockdiag
 from halfopen.kernel.bpf import eyes
 from halfopen.kernel.bpf.census import Census
@@ -34,7 +37,7 @@ def _cannot_hold() -> str:
         return e.line()
 
 
-def _run(chosen: Filter, tally: Tally, dry_run: bool, stop: threading.Event) -> None:
+def _run(chosen: Filter, tally: Tally, dry_run: bool, stop: Stop) -> None:
     with sockdiag.open_socket() as kill:
         destroy.prepare(kill)
         destroy.probe(kill)
@@ -65,39 +68,87 @@ def _run(chosen: Filter, tally: Tally, dry_run: bool, stop: threading.Event) -> 
         narrow.run(kill, chosen, tally, stop)
 
 
+def matching(chosen: Filter, ns: Netns | None, stop: threading.Event) -> int:
+    """How many connections of a namespace (None: the process's own) a release by this filter would find at this moment.
+
+    Ctrl-C sets `stop`.
+
+    Raises: UnknownTarget, NotPermitted, Unsupported, KernelError.
+    """
+    tally = Tally()
+
+    def work() -> None:
+        _hurry()
+        census, _ = _census()
+        if census is not None:
+            held.count(census, chosen, tally)
+        else:
+            narrow.count(chosen, tally)
+
+    _inside(ns, work, stop)
+    return tally.matched
+
+
+def _inside(ns: Netns | None, work: Callable[[], None], stop: threading.Event) -> None:
+    """Do `work` in a thread of its own that lives in a namespace; Ctrl-C sets `stop`."""
+    fd = None if ns is None or ns.path == netns.SELF else ns.open()
+    try:
+        netns.run_in(fd, work, stop.set)
+    finally:
+        if fd is not None:
+            os.close(fd)
+
+
+# Under a flood the CPU that takes it in is busy with it, and a release that gets its fair share falls behind.
+_HURRY: Final = -10
+# Whoever starts a program nicer than `watch` makes itself wants it to wait for others.
+_NICE: Final = 5
+
+
+def _hurry() -> None:
+    """Have the calling thread, which ends with the release, scheduled before others, where that is allowed."""
+    thread = threading.get_native_id()
+    if os.getpriority(os.PRIO_PROCESS, thread) <= _NICE:
+        with suppress(OSError):
+            os.setpriority(os.PRIO_PROCESS, thread, _HURRY)
+
+
 def execute(
-    action: Release, ns: Netns | None = None, *, dry_run: bool = False, stop: threading.Event | None = None
+    action: Release,
+    ns: Netns | None = None,
+    *,
+    dry_run: bool = False,
+    stop: threading.Event | None = None,
+    within_s: float | None = None,
 ) -> Released:
     """Carry out a Release in a namespace (None: the process's own) and count what came of it.
 
-    Ctrl-C, or setting `stop` from elsewhere, ends it after the slice at hand, with the outcome so far.
+    Ctrl-C, or setting `stop` from elsewhere, ends it after the batch at hand, with the outcome so far; so does
+    `within_s` after the first was destroyed, which leaves the rest to the next release.
 
     Raises: UnknownTarget, NotPermitted, Unsupported, KernelError when nothing was released; later failures are
     `problems`.
     """
-    fd = None if ns is None or ns.path == netns.SELF else ns.open()
     stop = stop or threading.Event()
     tally = Tally()
     started = time.monotonic()
     resets: list[int | None] = [None, None]
 
     def work() -> None:
+        _hurry()
         resets[0] = procfs.out_resets()
         try:
-            _run(action.filter, tally, dry_run, stop)
+            _run(action.filter, tally, dry_run, Stop(stop, within_s))
         finally:
             resets[1] = procfs.out_resets()
 
     try:
-        netns.run_in(fd, work, stop.set)
+        _inside(ns, work, stop)
     except BaseException as e:
         # From here on something was tried: whatever it was, what came of it is told.
         if not tally.matched:
             raise
         tally.problems.append(f"broken off: {e.message if isinstance(e, HalfopenError) else words(e)}")
-    finally:
-        if fd is not None:
-            os.close(fd)
     if stop.is_set():
         tally.problems.append("broken off on request")
     if tally.interrupted:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -13,6 +14,29 @@ from numpy.typing import NDArray
 
 from halfopen.act import destroy
 from halfopen.kernel import sockdiag
+
+
+@dataclass(slots=True)
+class Stop:
+    """Ends a release after the batch at hand: when `asked` is set, or `within_s` (None: never) after the first destroy.
+
+    Looking is not counted: however long it takes, each release gets on.
+    """
+
+    asked: threading.Event
+    within_s: float | None = None
+    _began: float | None = None
+
+    def begin(self) -> None:
+        """Something is about to be destroyed."""
+        if self._began is None:
+            self._began = time.monotonic()
+
+    def is_set(self) -> bool:
+        """Whether to end now."""
+        if self.within_s is not None and self._began is not None and time.monotonic() - self._began > self.within_s:
+            return True
+        return self.asked.is_set()
 
 
 @dataclass(slots=True)

@@ -16,6 +16,7 @@ from halfopen.core.model import Model, build, only, tells
 from halfopen.core.policy import Action, Policy, Seen, State, step
 from halfopen.core.sample import Sample
 from halfopen.daemon.executor import Executor
+from halfopen.daemon.release import matching
 from halfopen.kernel import reader
 from halfopen.kernel.discover import discover
 from halfopen.kernel.netns import Netns, current
@@ -64,6 +65,8 @@ Report = Reading | Decided | Did | Trouble | Round
 
 # Reading every request may take this share of the time at most; in between the depths of the queues tell how many.
 _CENSUS_SHARE: Final = 0.05
+# A release may take this share of an interval, and the next one goes on: so the interval is kept under a flood too.
+_RELEASE_SHARE: Final = 0.5
 
 
 @dataclass(slots=True)
@@ -127,20 +130,22 @@ class Watch:
         previous = self._previous.get(ns.inode)
         sample = self._read(ns, previous)
         model = self._model(sample, previous)
-        state, actions = step(self._state, self._seen(model), self.policy)
-        wanted = self.policy.release is not None or not tells(self.policy.watched) or self._due(ns)
-        if sample.depths and (actions or (model.half_open and wanted)):
-            # An alarm is to say why, and a release needs ages.
+        matching = self._matching(ns, model)
+        state, actions = step(self._state, self._seen(model, matching), self.policy)
+        wanted = not tells(self.policy.watched) or self._due(ns)
+        alarmed = any(not isinstance(action, Release) for action in actions)
+        if sample.depths and (alarmed or (model.half_open and wanted)):
+            # An alarm is to say why.
             sample = self._read(ns, previous, whole=True)
             model = self._model(sample, previous)
-            state, actions = step(self._state, self._seen(model), self.policy)
+            state, actions = step(self._state, self._seen(model, matching), self.policy)
         # For the rates of the next reading the counters are enough; a million rows need not be kept.
         self._previous[ns.inode] = replace(sample, requests=sample.requests[:0].copy(), columns=None)
         yield Reading(model)
         self._state = state
         for action in actions:
             if isinstance(action, Release):
-                outcome = self.executor.release(action, ns, stop=self.stop)
+                outcome = self.executor.release(action, ns, stop=self.stop, within_s=self.interval_s * _RELEASE_SHARE)
                 self._state, _ = step(self._state, outcome, self.policy)
                 yield Did(outcome)
             else:
@@ -163,10 +168,9 @@ class Watch:
 
         First the depths of its queues, unless `whole`: without any half-open connection they say it all.
         """
-        # Rows are for the release's filter alone.
         watched = None if self.policy.watched.empty else self.policy.watched
         depths = not whole and previous is not None
-        wish = reader.Wish(watched, self.policy.release is not None, self.read_by, depths)
+        wish = reader.Wish(watched, rows=False, source=self.read_by, depths=depths)
         began = time.monotonic()
         sample = reader.read(ns, wish, with_owners=previous is None)
         if not sample.depths:
@@ -184,11 +188,13 @@ class Watch:
             completeness=replace(sample.completeness, notes=previous.completeness.notes),
         )
 
-    def _seen(self, model: Model) -> Seen:
-        matching = 0
-        if self.policy.release is not None:
-            keep = self.policy.release.mask(model.sample.requests, model.ages_s) & ~model.is_deferred
-            matching = int(np.count_nonzero(keep))
+    def _matching(self, ns: Netns, model: Model) -> int:
+        """How many connections are to be released."""
+        if self.policy.release is None or not model.half_open:
+            return 0
+        return matching(self.policy.release, ns, self.stop)
+
+    def _seen(self, model: Model, matching: int) -> Seen:
         return Seen(
             netns=model.sample.netns,
             at_s=model.sample.monotonic_s,

@@ -39,16 +39,29 @@ _CENSUS: Final = [
     ("local_port", "<u2"),
     ("sent", "<u4"),
     ("expires_jiffies", "<i4"),
+    ("chain", "<u4"),
 ]
 CENSUS_SHORT: Final[np.dtype[Any]] = np.dtype([*_CENSUS, ("remote", ">u4"), ("local", ">u4")])
 CENSUS_LONG: Final[np.dtype[Any]] = np.dtype([*_CENSUS, ("remote", "V16"), ("local", "V16"), ("ifindex", "<i4")])
+CENSUS_NAMED: Final[np.dtype[Any]] = np.dtype(
+    [*_CENSUS, ("remote", "V16"), ("local", "V16"), ("ifindex", "<i4"), ("cookie", "<u8")]
+)
 # The unit of `sent`.
 SENT_US: Final = 64
 ACKED: Final = 1
 NOT_SENT: Final = 2
 _SHORT_KIND: Final = 2
 LONG: Final = 0x80
-_LONG_KINDS: Final = (10, 2 | LONG)
+NAMED: Final = 0x40
+_FORMS: Final = {
+    _SHORT_KIND: CENSUS_SHORT,
+    10: CENSUS_LONG,
+    2 | LONG: CENSUS_LONG,
+    2 | NAMED: CENSUS_NAMED,
+    10 | NAMED: CENSUS_NAMED,
+}
+# The size of a record by its kind; 0 is no kind.
+_SIZE_OF: Final = np.array([_FORMS[k].itemsize if k in _FORMS else 0 for k in range(256)], dtype=np.uint8)
 
 
 HOLDER: Final[np.dtype[Any]] = np.dtype([("inode", "<u8"), ("pid", "<u4"), ("fd", "<u4")])
@@ -69,23 +82,21 @@ def pulses(data: bytes | memoryview) -> NDArray[Any]:
 
 
 def census(data: memoryview) -> Iterator[NDArray[Any]]:
-    """The records of a stretch of a census, in runs of one form: (n,) CENSUS_SHORT or CENSUS_LONG, views of `data`.
+    """The records of a stretch of a census, in runs of one form: (n,) CENSUS_SHORT, CENSUS_LONG or CENSUS_NAMED, views
+    of `data`.
 
     Raises: WireError.
     """
     at, end = 0, len(data)
     while at < end:
-        dtype = CENSUS_SHORT if data[at] == _SHORT_KIND else CENSUS_LONG
-        if dtype is CENSUS_LONG and data[at] not in _LONG_KINDS:
+        dtype = _FORMS.get(data[at])
+        if dtype is None:
             raise WireError(f"a census record of unknown kind {data[at]}")
         most = (end - at) // dtype.itemsize
         if not most:
             raise WireError("a census record is cut short")
         rows = np.frombuffer(data, dtype=dtype, count=most, offset=at)
-        is_short = rows["kind"] == _SHORT_KIND
-        same = (
-            is_short if dtype is CENSUS_SHORT else (rows["kind"] == _LONG_KINDS[0]) | (rows["kind"] == _LONG_KINDS[1])
-        )
+        same = _SIZE_OF[rows["kind"]] == dtype.itemsize
         count = most if same.all() else int(np.argmin(same))
         yield rows[:count]
         at += count * dtype.itemsize
@@ -124,19 +135,3 @@ def handshake_counters(per_cpu: NDArray[Any]) -> NDArray[Any]:
         over = per_cpu[name]
         total[name] = over.max(axis=1, initial=0) if name == "max_us" else over.sum(axis=1)
     return total
-
-
-# A connection at the door: the addresses as two big-endian numbers each, over the same bytes as in C.
-DOOR_CHECKED: Final[np.dtype[Any]] = np.dtype(
-    [("remote", "V16"), ("local", "V16"), ("remote_port", ">u2"), ("local_port", ">u2")]
-)
-DOOR_KEY: Final[np.dtype[Any]] = np.dtype(
-    [
-        ("remote_high", ">u8"),
-        ("remote_low", ">u8"),
-        ("local_high", ">u8"),
-        ("local_low", ">u8"),
-        ("remote_port", ">u2"),
-        ("local_port", ">u2"),
-    ]
-)

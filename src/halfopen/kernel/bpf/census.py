@@ -33,14 +33,16 @@ _CLOCK_MONOTONIC_COARSE: Final = 6
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Counted:
-    """n request sockets: rows (n,) REQUEST (no cookies), ages in s (n,), which are deferred (n,).
+    """n request sockets: rows (n,) REQUEST, ages in s (n,), which are deferred (n,).
 
-    Overwritten by the next one.
+    chains (n,): the chain of the kernel's hash that each is in, where the census tells it. Rows have cookies where the
+    reading was `named`; a cookie is 0 where none was given out yet. Overwritten by the next one.
     """
 
     rows: NDArray[Any]
     ages_s: NDArray[np.float32]
     is_deferred: NDArray[np.bool_]
+    chains: NDArray[np.uint32]
 
 
 class Census:
@@ -51,10 +53,15 @@ class Census:
     def __init__(self, name: str) -> None:
         """Raises: Unsupported, NotPermitted, KernelError."""
         self._lock = threading.Lock()
-        records = {"census_short": bpf_records.CENSUS_SHORT, "census_long": bpf_records.CENSUS_LONG}
+        records = {
+            "census_short": bpf_records.CENSUS_SHORT,
+            "census_long": bpf_records.CENSUS_LONG,
+            "census_named": bpf_records.CENSUS_NAMED,
+        }
         self._loaded = Loaded(name, records)
         try:
             self._uniform = self._loaded.variable("uniform", "<u4")
+            self._named = self._loaded.variable("named", "<u4")
             self._full = self._loaded.variable("full", "<u4")
             self._began = self._loaded.variable("began", "<u8")
             self._prepare()
@@ -94,16 +101,23 @@ class Census:
         """Whether the last reading could not follow the kernel's table everywhere, so that some may be missing."""
         return False
 
-    def read(self, *, mixed: bool = False) -> Iterator[Counted]:
+    def _choose(self, chains: NDArray[np.uint32] | None) -> None:
+        """Have the next reading go through these chains alone, where this census can; None: through all."""
+
+    def read(
+        self, *, mixed: bool = False, named: bool = False, chains: NDArray[np.uint32] | None = None
+    ) -> Iterator[Counted]:
         """The request sockets of the calling thread's namespace, a stretch at a time.
 
         mixed: IPv4 requests without a device and others are to be expected side by side; they are then written alike.
-        Ages are as of the beginning of the walk; what came later is 0.
+        named: with cookies. chains: those of these chains will do; others may come as well. Ages are as of the
+        beginning of the walk; the age of a request that came later is 0.
 
         Raises: NotPermitted, KernelError, WireError.
         """
         with self._lock:
-            self._uniform[0], self._full[0], self._began[0] = mixed, 0, 0
+            self._choose(chains)
+            self._uniform[0], self._named[0], self._full[0], self._began[0] = mixed, named, 0, 0
             rows = _Rows()
             # Closed here, not when somebody collects it: it may hold a descriptor.
             with closing(self._pieces()) as pieces:
@@ -117,7 +131,8 @@ class Census:
         Raises: as `read`.
         """
         with self._lock, closing(self._pieces()) as pieces:
-            self._uniform[0] = 0
+            self._choose(None)
+            self._uniform[0] = self._named[0] = 0
             return sum(len(piece) for piece in pieces)
 
     def _counted(self, raw: NDArray[Any], rows: _Rows) -> Counted:
@@ -126,35 +141,37 @@ class Census:
         ages = (began - raw["sent"]).view(np.int32) * np.float32(bpf_records.SENT_US * 1e-6)
         flags = raw["flags"]
         ages[(ages < 0) | (flags & bpf_records.NOT_SENT != 0)] = 0
-        return Counted(rows.fill(raw, self._jiffy_ms), ages, flags & bpf_records.ACKED != 0)
+        return Counted(rows.fill(raw, self._jiffy_ms), ages, flags & bpf_records.ACKED != 0, raw["chain"])
 
 
 class _Rows:
-    """Room for the rows of a stretch, for each of the two forms: what a form never writes stays zero."""
+    """Room for the rows of a stretch, for each of the three forms: what a form never writes stays zero."""
 
     def __init__(self) -> None:
-        self._room: dict[bool, NDArray[Any]] = {}
+        self._room: dict[int, NDArray[Any]] = {}
 
     def fill(self, raw: NDArray[Any], jiffy_ms: float) -> NDArray[Any]:
         """The same requests as dtype REQUEST, overwritten by the next call."""
-        is_short = raw.dtype == bpf_records.CENSUS_SHORT
-        room = self._room.get(is_short)
+        form = raw.dtype.itemsize
+        room = self._room.get(form)
         if room is None or len(room) < len(raw):
-            room = self._room[is_short] = np.zeros(len(raw), dtype=REQUEST)
+            room = self._room[form] = np.zeros(len(raw), dtype=REQUEST)
             room["state"] = TCP_SYN_RECV
         rows = room[: len(raw)]
-        rows["family"] = raw["kind"] & ~np.uint8(bpf_records.LONG)
+        rows["family"] = raw["kind"] & ~np.uint8(bpf_records.LONG | bpf_records.NAMED)
         rows["retransmits"] = raw["retransmits"]
         rows["local_port"] = raw["local_port"]
         rows["remote_port"] = raw["remote_port"]
         rows["expires_ms"] = np.maximum(raw["expires_jiffies"], 0) * jiffy_ms
-        if is_short:
+        if raw.dtype == bpf_records.CENSUS_SHORT:
             rows["local_v4"] = raw["local"]
             rows["remote_v4"] = raw["remote"]
-        else:
-            rows["local_address"] = raw["local"]
-            rows["remote_address"] = raw["remote"]
-            rows["ifindex"] = raw["ifindex"]
+            return rows
+        rows["local_address"] = raw["local"]
+        rows["remote_address"] = raw["remote"]
+        rows["ifindex"] = raw["ifindex"]
+        if raw.dtype == bpf_records.CENSUS_NAMED:
+            rows["cookie"] = raw["cookie"]
         return rows
 
 

@@ -12,7 +12,8 @@ import errno
 import os
 import platform
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Final
 
@@ -20,13 +21,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from halfopen.core.errors import KernelError, Unsupported
-from halfopen.core.units import V4_MAPPED
+from halfopen.core.sample import REQUEST
 from halfopen.kernel.bpf.loader import Loaded
 from halfopen.kernel.mounts import mounts
-from halfopen.wire import bpf_records
 
-# So many connections at a time; each takes about 100 bytes of the kernel's memory.
-CAPACITY: Final = 512 * 1024
+# For each connection a word of 64 bits: then about one in a thousand others looks like a held one. A door for more than
+# MOST connections mistakes more, and holds all of them the same.
+MOST: Final = 4 * 1024 * 1024
+_FEWEST: Final = 1024
+# The door opens by itself this long after `keep` was last called; later than _TOO_LATE_S nobody may count on it.
+_OPENS_AFTER_S: Final = 3.0
+_TOO_LATE_S: Final = 2.0
 _MOUNTS: Final = "/proc/{}/mountinfo"
 _MOST_ELDERS: Final = 16
 # No answer to whether it is there.
@@ -101,20 +106,48 @@ def _root_at(path: str) -> int | None:
     return None
 
 
-def keys(requests: NDArray[Any]) -> NDArray[Any]:
-    """What N requests (dtype REQUEST) are known by at the door: (N,) dtype `bpf_records.DOOR_KEY`."""
-    found = np.zeros(len(requests), dtype=bpf_records.DOOR_KEY)
+# The ends of a connection as bpf/door.bpf.c sees them: words in memory order.
+_ENDS: Final = np.dtype(
+    {
+        "names": ["local_0", "local_1", "remote_0", "remote_1", "local_v4", "remote_v4", "local_port", "remote_port"],
+        "formats": ["<u8", "<u8", "<u8", "<u8", "<u4", "<u4", "<u2", "<u2"],
+        "offsets": [8, 16, 24, 32, 8, 24, 4, 6],
+        "itemsize": REQUEST.itemsize,
+    }
+)
+_V4_MAPPED: Final = np.uint64(0xFFFF0000)
+_ODD: Final = np.uint64(0x9E3779B97F4A7C15)
+_32: Final = np.uint64(32)
+
+
+def _parts(requests: NDArray[Any]) -> Iterator[NDArray[np.uint64]]:
+    ends = np.ascontiguousarray(requests).view(_ENDS)
     v4 = requests["family"] != _INET6
-    mapped = int.from_bytes(V4_MAPPED[8:], "big") << 32
-    for ours, high, low, address in (
-        ("local", "local_high", "local_low", "local_v4"),
-        ("remote", "remote_high", "remote_low", "remote_v4"),
-    ):
-        found[f"{ours}_high"] = np.where(v4, 0, requests[high])
-        found[f"{ours}_low"] = np.where(v4, requests[address].astype(np.uint64) | np.uint64(mapped), requests[low])
-    found["local_port"] = requests["local_port"]
-    found["remote_port"] = requests["remote_port"]
+    for ours in ("remote", "local"):
+        mapped = ends[f"{ours}_v4"].astype(np.uint64) << _32 | _V4_MAPPED
+        yield np.where(v4, mapped, ends[f"{ours}_1"])
+    for ours in ("remote", "local"):
+        yield np.where(v4, np.uint64(0), ends[f"{ours}_0"])
+    yield ends["remote_port"].astype(np.uint64) | ends["local_port"].astype(np.uint64) << np.uint64(16)
+
+
+# The same for all doors of this process, and unknown to whoever chooses addresses and ports.
+_SEED: Final = np.uint64(int.from_bytes(os.urandom(8), "little"))
+
+
+def hashes(requests: NDArray[Any]) -> NDArray[np.uint64]:
+    """The numbers by which N requests (dtype REQUEST) are known at the door, (N,)."""
+    found = np.full(len(requests), _SEED)
+    for part in _parts(requests):
+        found ^= part
+        found *= _ODD
+        found ^= found >> _32
     return found
+
+
+def _in_ns(seconds: float) -> int:
+    """CLOCK_MONOTONIC so many seconds from now, as the program reads it."""
+    return time.monotonic_ns() + int(seconds * 1e9)
 
 
 class Door:
@@ -122,18 +155,27 @@ class Door:
     context manager.
     """
 
-    def __init__(self, capacity: int = CAPACITY) -> None:
-        """capacity: how many connections it can be held for at a time.
+    def __init__(self, capacity: int = _FEWEST) -> None:
+        """capacity: for how many connections at a time it is to tell the held ones from others well.
 
         Raises: Unsupported, NotPermitted, KernelError: also what attaching it would raise."""
-        self.capacity = capacity
+        self.capacity = max(_FEWEST, min(capacity, MOST))
+        words = 1 << (self.capacity - 1).bit_length()
+        self._shift = 64 - (words.bit_length() - 1)
         self._lock = threading.Lock()
         self._barrier()
         self._cgroup = _root_cgroup()
         try:
-            self._loaded = Loaded("door", {"door_key": bpf_records.DOOR_CHECKED}, sizes={"held": capacity})
+            self._loaded = Loaded("door", {}, sizes={"bits": words})
             try:
-                self._turned_away = self._loaded.variable("turned_away", "<u8")
+                self._bits = np.frombuffer(self._loaded.window("bits", words * 8), dtype=np.uint64)
+                self._netns, self._lapsed, shift = (
+                    self._loaded.variable(name, "<u4") for name in ("netns", "lapsed", "shift")
+                )
+                self._until, self._turned_away, seed = (
+                    self._loaded.variable(name, "<u8") for name in ("until", "turned_away", "seed")
+                )
+                seed[0], shift[0] = _SEED, self._shift
                 with self._loaded.attached_cgroup("door", self._cgroup):
                     pass
             except BaseException:
@@ -162,23 +204,52 @@ class Door:
         return int(self._turned_away[0])
 
     @contextmanager
-    def held(self, connections: NDArray[Any]) -> Iterator[None]:
-        """Hold the door for N connections (dtype `DOOR_KEY`, at most `capacity`): meanwhile none of them can finish.
+    def held(self, *connections: NDArray[np.uint64]) -> Iterator[None]:
+        """Hold the door for connections of the calling thread's namespace (their `hashes`, in any number of arrays):
+        meanwhile none of them can finish, for as long as `keep` is called often enough.
 
         One holder at a time, others wait. Raises: NotPermitted, Unsupported, KernelError.
         """
         with self._lock:
             yield from self._hold(connections)
 
-    def _hold(self, connections: NDArray[Any]) -> Iterator[None]:
+    def _hold(self, connections: Sequence[NDArray[np.uint64]]) -> Iterator[None]:
         try:
-            self._loaded.update_batch("held", connections, np.ones(len(connections), dtype=np.uint8))
+            self._netns[0] = os.stat("/proc/thread-self/ns/net").st_ino
+            for part in connections:
+                np.bitwise_or.at(self._bits, *self._places(part))
+            self._lapsed[0] = 0
+            self._until[0] = _in_ns(_OPENS_AFTER_S)
             with self._loaded.attached_cgroup("door", self._cgroup):
                 # What was let in before may still be on its way through the handshake, on another CPU.
                 self._barrier()
                 yield
         finally:
-            self._loaded.delete_batch("held", connections)
+            self._bits[:] = 0
+
+    def _places(self, connections: NDArray[np.uint64]) -> tuple[NDArray[np.intp], NDArray[np.uint64]]:
+        """The word each connection has bits in, and which."""
+        one, six, low = np.uint64(1), np.uint64(6), np.uint64(63)
+        three = one << (connections & low)
+        three |= one << (connections >> six & low)
+        three |= one << (connections >> np.uint64(12) & low)
+        return (connections >> np.uint64(self._shift)).astype(np.intp), three
+
+    def holds(self, connections: NDArray[np.uint64]) -> NDArray[np.bool_]:
+        """Which of N connections (their `hashes`) the door is held for at this moment, (N,).
+
+        It is exact in the sense that counts: the program decides by the same bits.
+        """
+        places, three = self._places(connections)
+        is_held: NDArray[np.bool_] = self._bits[places] & three == three
+        return is_held
+
+    def keep(self) -> bool:
+        """Go on holding it. False when it may have opened by itself meanwhile: then nothing held before is certain."""
+        if self._lapsed[0] or int(self._until[0]) - _in_ns(0) < (_OPENS_AFTER_S - _TOO_LATE_S) * 1e9:
+            return False
+        self._until[0] = _in_ns(_OPENS_AFTER_S)
+        return True
 
     @staticmethod
     def _barrier() -> None:

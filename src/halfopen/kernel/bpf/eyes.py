@@ -17,8 +17,10 @@ from halfopen.kernel.bpf.walk import WalkCensus
 
 T = TypeVar("T", Pulse, IterCensus, WalkCensus, Door, Owners)
 
-# The door that is kept is for so many connections, 1.6 MB of the kernel's memory; a larger one goes after its use.
+# The door that is kept is for so many connections, 128 KB of the kernel's memory; a larger one goes after its use.
 _KEPT: Final = 16 * 1024
+# Where memory is short: a door this much smaller tells fewer others from held ones, and holds all the same.
+_SMALLEST: Final = 32
 
 _KINDS: Final[tuple[type[Pulse | Census | Door | Owners], ...]] = (Pulse, WalkCensus, IterCensus, Door, Owners)
 # One a kind: two may be loaded at a time.
@@ -63,12 +65,23 @@ def census() -> Census:
 
 @contextmanager
 def door(capacity: int) -> Iterator[Door]:
-    """A door for so many connections (at most `door.CAPACITY`), loaded. Raises: as `pulse`."""
+    """A door for so many connections, loaded; a smaller one where memory is short. Raises: as `pulse`."""
     if capacity <= _KEPT:
         yield _get(Door)
-    else:
-        with Door(capacity) as large:
-            yield large
+        return
+    with _large(capacity) as large:
+        yield large
+
+
+def _large(capacity: int) -> Door:
+    less = 1
+    while True:
+        try:
+            return Door(capacity // less)
+        except HalfopenError as e:
+            if less == _SMALLEST or isinstance(e, Unsupported | NotPermitted):
+                raise
+            less *= 2
 
 
 def begin() -> None:
