@@ -5,8 +5,6 @@ why.
 from __future__ import annotations
 
 import errno
-import os
-import sys
 import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
@@ -14,13 +12,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
+import capabilities
 import halfopen
 from halfopen.core.diagnose import Level, diagnose
 from halfopen.core.errors import KernelError, NotPermitted, Unsupported
 from halfopen.core.model import build
 from halfopen.kernel import netns, procfs, reader, sockdiag
-from run import SRC, environment, one_line
 from run import halfopen as command
+from run import one_line
 
 if TYPE_CHECKING:
     import socket
@@ -31,13 +30,8 @@ if TYPE_CHECKING:
 
 def as_nobody(lab: Lab, *words: str) -> subprocess.CompletedProcess[str]:
     """Run halfopen inside the server's namespace without any privilege."""
-    setpriv = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--inh-caps=-all", "--bounding-set=-all"]
-    variables = [f"{k}={v}" for k, v in environment(HOME="/nonexistent", PYTHONPATH=_readable()).items()]
-    return lab.server.exec(["env", "-i", *variables, *setpriv, sys.executable, "-m", "halfopen", *words])
-
-
-def _readable() -> str:
-    return os.environ.get("HALFOPEN_READABLE_PATH", str(SRC))
+    variables = [f"{k}={v}" for k, v in capabilities.environment_of_nobody().items()]
+    return lab.server.exec(["env", "-i", "-C", "/", *variables, *capabilities.command(*words)])
 
 
 @pytest.fixture

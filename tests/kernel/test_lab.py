@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -17,6 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+import readable
 from halfopen.core.errors import HalfopenError, UsageError
 from halfopen.lab import Lab, LabError, Listener
 
@@ -490,44 +490,32 @@ def test_lab_command_ends_in_order_on_a_signal(number: signal.Signals) -> None:
 
 # --- without root
 
-SYSTEM_PYTHON = shutil.which("python3", path="/usr/bin:/bin") or ""
-
 
 @pytest.fixture
-def as_nobody(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., subprocess.CompletedProcess[str]]]:
-    """Runs the sources, copied where anyone may read them, as uid 65534 with the system's Python."""
-    import tempfile
-
+def as_nobody() -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Runs Python with this checkout's halfopen as uid 65534."""
     if os.geteuid() != 0:
         pytest.skip("needs root to become somebody else")
-    version = f"{sys.version_info.major}.{sys.version_info.minor}"
-    python = shutil.which(f"python{version}", path="/usr/bin:/bin") or SYSTEM_PYTHON
-    packages = Path(np.__file__).parents[1]
-    with tempfile.TemporaryDirectory(prefix="halfopen-nobody-") as place:
-        os.chmod(place, 0o755)
-        shutil.copytree(SRC, f"{place}/src", ignore=shutil.ignore_patterns("__pycache__"))
-        drop = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]
-        environment = {
-            "PATH": os.environ["PATH"],
-            "PYTHONPATH": f"{place}/src:{packages}",
-            "PYTHONDONTWRITEBYTECODE": "1",
-            "OPENBLAS_NUM_THREADS": "1",
-        }
+    python = readable.python()
+    environment = {
+        "PATH": os.environ["PATH"],
+        "PYTHONPATH": readable.path(),
+        "PYTHONDONTWRITEBYTECODE": "1",
+        "OPENBLAS_NUM_THREADS": "1",
+    }
 
-        def run(*words: str, before: tuple[str, ...] = ()) -> subprocess.CompletedProcess[str]:
-            return subprocess.run(
-                [*drop, *before, python, *words],
-                capture_output=True,
-                text=True,
-                env=environment,
-                cwd="/",
-                timeout=60,
-                check=False,
-            )
+    def run(*words: str, before: tuple[str, ...] = ()) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [*readable.AS_NOBODY, *before, python, *words],
+            capture_output=True,
+            text=True,
+            env=environment,
+            cwd="/",
+            timeout=60,
+            check=False,
+        )
 
-        if run("-c", "import numpy, click").returncode:
-            pytest.skip(f"uid 65534 cannot read {python} and {packages}")
-        yield run
+    return run
 
 
 def test_lab_works_for_an_unprivileged_user(as_nobody: Callable[..., subprocess.CompletedProcess[str]]) -> None:

@@ -5,12 +5,11 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from run import SRC, environment
+import capabilities
 
 if TYPE_CHECKING:
     from halfopen.lab import Lab
@@ -20,13 +19,10 @@ pytestmark = pytest.mark.root
 
 def with_capabilities(lab: Lab, granted: str, *words: str) -> subprocess.CompletedProcess[str]:
     """Run halfopen as nobody in the server's namespace, with these capabilities and no others."""
-    only = ",".join(["-all", *(f"+{name}" for name in granted.split())])
-    setpriv = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", f"--inh-caps={only}"]
-    setpriv += [f"--ambient-caps={only}", f"--bounding-set={only}"]
-    readable = os.environ.get("HALFOPEN_READABLE_PATH", str(SRC))
-    variables = environment(HOME="/nonexistent", PYTHONPATH=readable, HALFOPEN_AUDIT_LOG=os.devnull)
+    variables = capabilities.environment_of_nobody(HALFOPEN_AUDIT_LOG=os.devnull)
     assigned = [f"{name}={value}" for name, value in variables.items()]
-    return lab.server.exec(["env", "-i", *assigned, *setpriv, sys.executable, "-m", "halfopen", *words])
+    as_nobody = capabilities.command(*words, capabilities=tuple(granted.split()))
+    return lab.server.exec(["env", "-i", "-C", "/", *assigned, *as_nobody])
 
 
 def status(lab: Lab, granted: str) -> dict[str, Any]:

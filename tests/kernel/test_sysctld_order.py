@@ -15,13 +15,16 @@ from run import environment
 SYSTEMD_SYSCTL = "/lib/systemd/systemd-sysctl"
 ROUNDS = 40
 
-# In a mount and network namespace of its own, where every directory of sysctl.d is an empty one.
+# In a mount and network namespace of its own, where every directory of sysctl.d is an empty one. Its /etc has what the
+# machine's has, but for /etc/sysctl.conf, which Debian 13 no longer has at all.
 _SETUP = """
 mount -t tmpfs none /run; mkdir /run/sysctl.d
 mount -t tmpfs none /usr/local/lib; mkdir /usr/local/lib/sysctl.d
 mount -t tmpfs none /usr/lib/sysctl.d
-mount -t tmpfs none /etc/sysctl.d
-mount -t tmpfs none /mnt; : > /mnt/sysctl.conf; mount --bind /mnt/sysctl.conf /etc/sysctl.conf
+mount -t tmpfs none /mnt; mkdir /mnt/old /mnt/etc; mount --bind /etc /mnt/old
+for f in /mnt/old/*; do ln -s "$f" /mnt/etc; done
+rm -f /mnt/etc/sysctl.d /mnt/etc/sysctl.conf; mkdir /mnt/etc/sysctl.d
+mount --bind /mnt/etc /etc
 exec "$@"
 """
 
@@ -64,8 +67,11 @@ def draw():
                 text = "\\n".join(line() for _ in range(chance.randint(0, 4))) + chance.choice(["", "\\n"])
             with open(path, "w") as f:
                 f.write(text)
-    with open("/etc/sysctl.conf", "w") as f:
-        f.write("\\n".join(line() for _ in range(chance.randint(0, 3))))
+    if os.path.exists("/etc/sysctl.conf"):
+        os.unlink("/etc/sysctl.conf")
+    if chance.random() < 0.7:
+        with open("/etc/sysctl.conf", "w") as f:
+            f.write("\\n".join(line() for _ in range(chance.randint(0, 3))))
 
 def read(key):
     with open("/proc/sys/" + key.replace(".", "/")) as f:

@@ -9,7 +9,6 @@ import errno
 import json
 import os
 import subprocess
-import sys
 import tempfile
 import time
 from pathlib import Path
@@ -27,7 +26,7 @@ from halfopen.daemon import tune
 from halfopen.kernel import netns, procfs
 from halfopen.kernel.netns import Netns, resolve
 from peers import until
-from run import environment, halfopen, in_a_mount_namespace, one_line
+from run import halfopen, in_a_mount_namespace, one_line
 
 if TYPE_CHECKING:
     from halfopen.lab import Lab
@@ -377,8 +376,9 @@ def test_no_permission(lab: Lab) -> None:
     # Inside the namespace, with a journal of its own. pytest's directories are closed to others.
     with tempfile.TemporaryDirectory() as own:
         os.chown(own, capabilities.NOBODY, capabilities.NOBODY)
-        words = [*capabilities.setpriv(), sys.executable, "-m", "halfopen", "tune", "apply", "--yes"]
-        process = lab.server.spawn(words, stderr=subprocess.PIPE, env=environment(HALFOPEN_STATE_DIR=own))
+        words = capabilities.command("tune", "apply", "--yes")
+        variables = capabilities.environment_of_nobody(HALFOPEN_STATE_DIR=own)
+        process = lab.server.spawn(words, stderr=subprocess.PIPE, env=variables)
         _, error = process.communicate(timeout=30)
         with open(f"{own}/tune.jsonl") as f:
             assert [json.loads(line).get("state") for line in f] == [None, "refused"]

@@ -53,12 +53,11 @@ def run(lab: Lab, *more: str) -> subprocess.CompletedProcess[str]:
 @pytest.mark.root
 def test_nobody_may_not(lab: Lab) -> None:
     lab.server.listen(8080, backlog=16, other_process=True)
-    command = [sys.executable, "-m", "halfopen", "tune", "listener", ":8080", "--backlog", "64", "--yes"]
     process = lab.server.spawn(
-        [*capabilities.setpriv(), *command],
+        capabilities.command("tune", "listener", ":8080", "--backlog", "64", "--yes"),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
-        env=environment(HALFOPEN_STATE_DIR="/nonexistent"),
+        env=capabilities.environment_of_nobody(HALFOPEN_STATE_DIR="/nonexistent"),
     )
     out, error = process.communicate(timeout=30)
     assert (process.returncode, out) == (3, "")

@@ -2,49 +2,53 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
-import sys
-from functools import lru_cache
+from collections.abc import Mapping
+from typing import Any
 
+import readable
+from readable import NOBODY
 from run import environment
 
-NOBODY = 65534
-# Where the interpreter or the checkout lies in root's home, nobody could not even start it. This one opens no feature.
-_TO_READ_FILES = "dac_read_search"
+__all__ = ["NOBODY", "command", "environment_of_nobody", "halfopen", "python", "setpriv"]
 
 
 def setpriv(*capabilities: str) -> list[str]:
     """The words before a command (bpf, perfmon, net_admin …: as setpriv of util-linux names them)."""
-    kept = [*capabilities, *([] if _readable() else [_TO_READ_FILES])]
-    plus = "".join(f",+{name}" for name in kept)
-    return [*_as_nobody(), f"--inh-caps=-all{plus}", f"--ambient-caps=-all{plus}", f"--bounding-set=-all{plus}"]
+    plus = "".join(f",+{name}" for name in capabilities)
+    kept = [f"--inh-caps=-all{plus}", f"--ambient-caps=-all{plus}", f"--bounding-set=-all{plus}"]
+    return [*readable.AS_NOBODY, *kept]
 
 
-def _as_nobody() -> list[str]:
-    return ["setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups"]
+def command(*words: str, capabilities: tuple[str, ...] = ()) -> list[str]:
+    """`halfopen` with these words, as nobody with these capabilities; its environment is `environment_of_nobody`."""
+    return [*setpriv(*capabilities), readable.python(), "-m", "halfopen", *words]
 
 
-@lru_cache(maxsize=1)
-def _readable() -> bool:
-    command = [*_as_nobody(), sys.executable, "-c", "import halfopen.kernel.reader"]
-    return subprocess.run(command, env=environment(), capture_output=True, check=False).returncode == 0
+def environment_of_nobody(**more: str) -> Mapping[str, str]:
+    """The environment of a child that runs this checkout's halfopen as nobody."""
+    return environment(HOME="/nonexistent", PYTHONPATH=readable.path(), **more)
 
 
 def python(code: str, *capabilities: str, **variables: str) -> subprocess.CompletedProcess[str]:
     """Run Python code with this checkout's halfopen as nobody with these capabilities."""
+    return _run([*setpriv(*capabilities), readable.python(), "-c", code], variables)
+
+
+def halfopen(*words: str, capabilities: tuple[str, ...] = (), **variables: str) -> subprocess.CompletedProcess[str]:
+    """Run `halfopen` with these words as nobody with these capabilities."""
+    return _run(command(*words, capabilities=capabilities), variables)
+
+
+def _run(words: list[str], variables: Mapping[str, Any]) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [*setpriv(*capabilities), sys.executable, "-c", code],
-        env=environment(HOME="/nonexistent", **variables),
+        words,
+        env=environment_of_nobody(**variables),
+        cwd=os.sep,
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
         timeout=60,
         check=False,
-    )
-
-
-def halfopen(*words: str, capabilities: tuple[str, ...] = (), **variables: str) -> subprocess.CompletedProcess[str]:
-    """Run `halfopen` with these words as nobody with these capabilities."""
-    return python(
-        f"import sys; sys.argv = ['halfopen', *{words!r}]; import halfopen.__main__", *capabilities, **variables
     )

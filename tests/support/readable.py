@@ -1,0 +1,94 @@
+"""This checkout where everybody may read it: root's own clone may lie where nobody else can look.
+
+Tests that become another user start `python()` with `PYTHONPATH` set to `path()`. Both are this run's own where that
+user can read them; else halfopen and what it needs are copied, for as long as this process lives, and the interpreter
+is the one that the virtual environment was made with.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from functools import lru_cache
+from importlib import metadata
+from pathlib import Path
+
+import pytest
+
+NOBODY = 65534
+AS_NOBODY = ("setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups")
+SRC = Path(__file__).parents[2] / "src"
+_TRY = "import click, msgspec, rich.table, halfopen.kernel.reader; print(halfopen.__file__)"
+
+
+def python() -> str:
+    """An interpreter that everybody may start. Skips the test where there is none."""
+    return _place()[0]
+
+
+def path() -> str:
+    """The directories of halfopen and of what it needs, for PYTHONPATH, readable to everybody."""
+    return _place()[1]
+
+
+@lru_cache(maxsize=1)
+def _place() -> tuple[str, str]:
+    if os.geteuid() != 0 or _works(sys.executable, str(SRC)):
+        return sys.executable, str(SRC)
+    copied = _copy(tempfile.mkdtemp(prefix="halfopen-readable-"))
+    for interpreter in (os.path.realpath(sys.executable), _system_python()):
+        if interpreter and _works(interpreter, copied):
+            return interpreter, copied
+    pytest.skip(f"needs a Python {_version()} that other users may start, as in /usr/bin; {sys.executable} is closed")
+
+
+def _works(interpreter: str, where: str) -> bool:
+    variables = {"PATH": os.environ["PATH"], "PYTHONPATH": where, "PYTHONDONTWRITEBYTECODE": "1"}
+    try:
+        done = subprocess.run(
+            [*AS_NOBODY, interpreter, "-c", _TRY], env=variables, cwd="/", capture_output=True, text=True, check=False
+        )
+    except FileNotFoundError:
+        pytest.skip("needs setpriv, to become another user: apt-get install util-linux")
+    # An installed halfopen may be another one.
+    return done.returncode == 0 and done.stdout.startswith(f"{where.split(os.pathsep)[0]}/")
+
+
+def _version() -> str:
+    return f"{sys.version_info.major}.{sys.version_info.minor}"
+
+
+def _system_python() -> str | None:
+    return shutil.which(f"python{_version()}", path="/usr/bin:/bin:/usr/local/bin")
+
+
+def _copy(place: str) -> str:
+    """Copy halfopen and what it needs below `place`."""
+    atexit.register(shutil.rmtree, place, ignore_errors=True)
+    shutil.copytree(SRC, f"{place}/src", ignore=shutil.ignore_patterns("__pycache__"))
+    for name in _needed():
+        for file in metadata.distribution(name).files or ():
+            if not file.is_absolute() and ".." not in file.parts and file.suffix != ".pyc":
+                target = Path(place, "packages", file)
+                target.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(file.locate(), target)
+    subprocess.run(["chmod", "--recursive", "a+rX", place], check=True)
+    return f"{place}/src:{place}/packages"
+
+
+def _needed() -> set[str]:
+    """The distributions that halfopen needs to run, and those that they need."""
+    found: set[str] = set()
+    ahead = ["halfopen"]
+    while ahead:
+        for line in metadata.requires(ahead.pop()) or ():
+            name = re.split(r"[^A-Za-z0-9._-]", line, maxsplit=1)[0]
+            if ";" not in line and name not in found:
+                found.add(name)
+                ahead.append(name)
+    return found
