@@ -10,7 +10,7 @@ import subprocess
 import sys
 import textwrap
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -189,13 +189,32 @@ def test_what_a_stranger_holds_is_not_ours() -> None:
     ],
 )
 def test_rules_programs_settings_and_requests_are_named(after: leftovers.State, line: str) -> None:
-    before = leftovers.State(settings={"net.ipv4.tcp_syncookies": "1"}, ports=frozenset({"0016"}))
+    before = leftovers.State(settings={"net.ipv4.tcp_syncookies": "1"})
     assert difference(before, after) == [line]
 
 
-def test_what_strangers_do_is_not_ours() -> None:
-    before = leftovers.State(ports=frozenset({"0016"}))
-    assert difference(before, leftovers.State(requests={"0A:0016 0B:1": "someone at sshd"})) == []
+def test_what_strangers_do_in_passing_is_not_ours() -> None:
+    numbers = iter(range(1000))
+
+    def see() -> leftovers.State:
+        return leftovers.State(programs={f"prog {next(numbers)}": "another each time", "prog -1": "the same"})
+
+    assert leftovers.leftovers(leftovers.State(), patience_s=0.2, see=see) == ["the same"]
+
+
+@pytest.mark.root
+def test_a_name_for_a_namespace_is_ours_when_it_is_marked() -> None:
+    before = look()
+    names = [leftovers.netns_name("left"), f"strange-{os.getpid()}"]
+    try:
+        for name in names:
+            subprocess.run(["ip", "netns", "add", name], check=True)
+        (line,) = difference(before, look())
+        assert line.endswith(f": /run/netns/{names[0]}")
+    finally:
+        for name in names:
+            subprocess.run(["ip", "netns", "del", name], check=False)
+    assert gone(before)
 
 
 def test_what_goes_in_time_is_no_leftover() -> None:
@@ -242,7 +261,9 @@ def pid_file(tmp_path: Path) -> Iterator[Path]:
         os.kill(int(file.read_text()), signal.SIGKILL)
 
 
-def run_pytest(where: Path, source: str, *, require: bool = False) -> subprocess.CompletedProcess[str]:
+def run_pytest(
+    where: Path, source: str, *, require: bool = False, before: Sequence[str] = ()
+) -> subprocess.CompletedProcess[str]:
     (where / "conftest.py").write_text((TESTS / "conftest.py").read_text())
     (where / "pytest.ini").write_text("[pytest]\n")
     (where / "test_inner.py").write_text(textwrap.dedent(source))
@@ -251,7 +272,7 @@ def run_pytest(where: Path, source: str, *, require: bool = False) -> subprocess
     environment.pop("HALFOPEN_REQUIRE_KERNEL", None)
     if require:
         environment["HALFOPEN_REQUIRE_KERNEL"] = "1"
-    command = [sys.executable, "-m", "pytest", "-ra", "-p", "no:cacheprovider", str(where)]
+    command = [*before, sys.executable, "-m", "pytest", "-ra", "-p", "no:cacheprovider", str(where)]
     return subprocess.run(command, capture_output=True, text=True, env=environment, cwd=where, timeout=60)
 
 
@@ -315,6 +336,64 @@ SKIPS = """
     def test_expected_to_fail():
         assert False
 """
+
+
+# Does what other users of a machine do, all in the network namespace that the inner run was started in, once the file
+# BEGIN is there; says so with the file DONE, and undoes it when its input ends.
+STRANGER = """
+import os, socket, subprocess, sys, time
+from pathlib import Path
+begin, done, name = sys.argv[1:]
+while not os.path.exists(begin):
+    time.sleep(0.01)
+run = lambda *words: subprocess.run(words, check=True)
+setting = Path("/proc/sys/net/ipv4/tcp_fin_timeout")
+before = setting.read_text()
+run("ip", "netns", "add", name)
+setting.write_text("59")
+listener = socket.create_server(("127.0.0.1", 0))
+Path(done).touch()
+sys.stdin.read()
+setting.write_text(before)
+run("ip", "netns", "del", name)
+"""
+
+
+@pytest.mark.root
+def test_what_other_users_of_the_machine_do_meanwhile_is_not_held_against_a_run(tmp_path: Path) -> None:
+    begin, done = tmp_path / "begin", tmp_path / "done"
+    source = f"""
+        import os, pathlib, time
+        def test_passes():
+            pathlib.Path({str(begin)!r}).touch()
+            deadline = time.monotonic() + 20
+            while not os.path.exists({str(done)!r}):
+                assert time.monotonic() < deadline
+                time.sleep(0.01)
+    """
+    inner = tmp_path / "inner"
+    inner.mkdir()
+    words = [sys.executable, "-c", STRANGER, str(begin), str(done), f"strange-{os.getpid()}"]
+    with subprocess.Popen(words, stdin=subprocess.PIPE) as stranger:
+        ran = run_pytest(inner, source)
+        assert stranger.stdin
+        stranger.stdin.close()
+    assert stranger.returncode == 0
+    assert ran.returncode == 0, ran.stdout
+
+
+@pytest.mark.parametrize("ignored", ["INT", "QUIT", "HUP", "TERM"])
+def test_a_run_started_with_a_signal_ignored_gives_its_children_the_default(tmp_path: Path, ignored: str) -> None:
+    # As `make test &` in a script does, or nohup.
+    source = f"""
+        import subprocess, sys
+        def test_passes():
+            code = "import os, signal, time; os.kill(os.getpid(), signal.SIG{ignored}); time.sleep(9)"
+            done = subprocess.run([sys.executable, "-c", code], stderr=subprocess.DEVNULL)
+            assert done.returncode == -{int(getattr(signal, f"SIG{ignored}"))}
+    """
+    done = run_pytest(tmp_path, source, before=["sh", "-c", f'trap "" {ignored}; exec "$@"', "sh"])
+    assert done.returncode == 0, done.stdout
 
 
 def test_skips_are_skips(tmp_path: Path) -> None:

@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import ctypes
 import errno
-import glob
 import os
 import re
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import lru_cache
 from pathlib import Path
 
@@ -33,17 +32,25 @@ def seen(ours: set[int]) -> Found:
     Needs CAP_SYS_ADMIN (bpf_obj_get_next_id()) and a libbpf.
     """
     there = {(kind, number): name for kind in KINDS for number, name in _all(kind)}
-    held: dict[tuple[str, int], set[int]] = {}
-    for pid, kind, number in _held():
-        held.setdefault((kind, number), set()).add(pid)
+    held: dict[tuple[str, int], int] = {}
+    for pid, kind, number in _held(sorted(ours, reverse=True)):
+        held[kind, number] = pid
     found = {}
-    for (kind, number), name in there.items():
-        pids = held.get((kind, number), set())
-        if pids & ours:
-            found[f"{kind} {number}"] = _line(kind, number, name, f"held by process {min(pids & ours)}")
-        elif not pids and is_ours(kind, name):
-            found[f"{kind} {number}"] = _line(kind, number, name, "held by no process")
+    for (kind, number), pid in held.items():
+        if (kind, number) in there:
+            name = there[kind, number]
+            found[f"{kind} {number}"] = _line(kind, number, name, f"held by process {pid}")
+    # To ask everybody on the machine takes long; mostly there is nothing to ask for.
+    orphans = {it for it, name in there.items() if it not in held and is_ours(it[0], name)}
+    if orphans:
+        orphans.difference_update((kind, number) for _, kind, number in _held(_everybody()))
+    for kind, number in sorted(orphans):
+        found[f"{kind} {number}"] = _line(kind, number, there[kind, number], "held by no process")
     return found
+
+
+def _everybody() -> Iterator[int]:
+    return (int(entry) for entry in os.listdir("/proc") if entry.isdigit())
 
 
 def _line(kind: str, number: int, name: str, how: str) -> str:
@@ -120,15 +127,20 @@ def _text(info: bytes, at: int) -> str:
     return info[at : at + 16].split(b"\0")[0].decode()
 
 
-def _held() -> Iterator[tuple[int, str, int]]:
-    """Which process holds what: a link's descriptor holds its program as well."""
-    for path in glob.glob("/proc/[0-9]*/fd/*"):
+def _held(pids: Iterable[int]) -> Iterator[tuple[int, str, int]]:
+    """Which of these processes holds what: a link's descriptor holds its program as well."""
+    for pid in pids:
         try:
-            if not os.readlink(path).startswith("anon_inode:bpf"):
-                continue
-            with open(path.replace("/fd/", "/fdinfo/")) as f:
-                text = f.read()
+            descriptors = os.listdir(f"/proc/{pid}/fd")
         except OSError:
             continue
-        for kind, number in _ID.findall(text):
-            yield int(path.split("/")[2]), kind, int(number)
+        for fd in descriptors:
+            try:
+                if not os.readlink(f"/proc/{pid}/fd/{fd}").startswith("anon_inode:bpf"):
+                    continue
+                with open(f"/proc/{pid}/fdinfo/{fd}") as f:
+                    text = f.read()
+            except OSError:
+                continue
+            for kind, number in _ID.findall(text):
+                yield pid, kind, int(number)

@@ -6,6 +6,7 @@ tests/conftest.py registers it. What is left after the last test is an error lik
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Generator
 
 import pytest
@@ -21,9 +22,26 @@ def skips_forbidden() -> bool:
     return os.environ.get(REQUIRED, "") not in ("", "0")
 
 
+def hear_signals() -> None:
+    """Let children start with the default for each signal, as tests send them.
+
+    In the background of a script SIGINT and SIGQUIT are ignored, below nohup SIGHUP, and children inherit it. A signal
+    with a handler is set back to the default for them.
+    """
+
+    def nothing(*_: object) -> None:
+        pass
+
+    for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP, signal.SIGTERM):
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, signal.default_int_handler if number == signal.SIGINT else nothing)
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_sessionstart(session: pytest.Session) -> None:
+    hear_signals()
     leftovers.mark_this_run()
+    leftovers.move_away()
     session.stash[_before] = leftovers.look()
 
 

@@ -1,8 +1,11 @@
 """What a test run leaves on the machine: look before, look after, name the difference.
 
-Only what this run can have made counts. Processes are ours when they descend from this one or carry its mark in their
-environment, so one that detached itself is found too. Namespaces, listeners and programs are ours when such a process
-holds them, or when they have a name in /run/netns that was not there before.
+Only what this run made counts: others use the machine meanwhile, and perhaps run this suite too. Processes are ours
+when they descend from this one or carry its mark in their environment, so one that detached itself is found too.
+Namespaces, listeners and programs are ours when such a process holds them, a name in /run/netns when it came from
+`netns_name`. Settings and packet filter rules have no owner, so they count only where the run has a network namespace
+of its own (`move_away`); where it cannot have one, it cannot change them either. A program that nobody holds may be a
+stranger's, in passing: like everything, it counts when it stays.
 """
 
 from __future__ import annotations
@@ -19,6 +22,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 import bpf_seen
+from halfopen.kernel.netns import CLONE_NEWNET, unshare
+from halfopen.lab.userns import may_make_namespaces
 
 MARK = "HALFOPEN_TEST_RUN"
 NAMED = "/run/netns"
@@ -26,6 +31,7 @@ SIOCGSKNS = 0x894C
 LISTEN, SYN_RECV = "0A", "03"
 _NET = re.compile(r"^net:\[(\d+)\]$")
 _SOCKET = re.compile(r"^socket:\[(\d+)\]$")
+_alone = False
 
 
 @dataclass(frozen=True)
@@ -43,8 +49,7 @@ class State:
     processes: dict[int, str] = field(default_factory=dict)  # pid
     namespaces: dict[int, str] = field(default_factory=dict)  # inode
     listeners: dict[str, str] = field(default_factory=dict)  # socket inode
-    requests: dict[str, str] = field(default_factory=dict)  # both ends
-    ports: frozenset[str] = frozenset()  # local ports with a listener, anybody's
+    requests: dict[str, str] = field(default_factory=dict)  # both ends, of our listeners
     rules: frozenset[str] = frozenset()
     programs: dict[str, str] = field(default_factory=dict)  # kind and id of BPF programs, maps, links
     settings: dict[str, str] = field(default_factory=dict)
@@ -55,51 +60,72 @@ def mark_this_run() -> None:
     os.environ[MARK] = f"{os.environ.get(MARK, '')}:{os.getpid()}-{time.monotonic_ns()}"
 
 
+def move_away() -> None:
+    """Give the run a network namespace of its own, where it may have one: strangers change nothing in it."""
+    global _alone
+    if _alone or not may_make_namespaces():
+        return
+    try:
+        unshare(CLONE_NEWNET)
+    except OSError:
+        return
+    _alone = True
+    if shutil.which("ip"):
+        subprocess.run(["ip", "link", "set", "lo", "up"], check=False)
+
+
+def netns_name(what: str = "") -> str:
+    """A name for /run/netns that is known for this run's."""
+    return f"halfopen-test-{os.getpid()}-{what}"
+
+
 def look() -> State:
     """The machine as it is now, in the network namespace of the main thread."""
     ours = our_processes()
     holders = [os.getpid(), *ours]
-    listeners, requests, ports = _sockets(holders)
+    listeners, requests = _sockets(holders)
     return State(
         processes={p.pid: f"process {p.pid} ({p.name}, child of {p.parent})" for p in ours.values()},
         namespaces=dict(_namespaces(holders)),
         listeners=listeners,
         requests=requests,
-        ports=ports,
-        rules=_rules(),
+        rules=_rules() if _alone else frozenset(),
         programs=bpf_seen.seen(set(holders)),
-        settings=_settings(),
+        settings=_settings() if _alone else {},
     )
 
 
 def difference(before: State, after: State) -> list[str]:
     """One line for each thing that is there now and was not before."""
-    left = [text for pid, text in after.processes.items() if pid not in before.processes]
-    left += [text for inode, text in after.namespaces.items() if inode not in before.namespaces]
-    left += [text for inode, text in after.listeners.items() if inode not in before.listeners]
-    # A request to a port that was open before the run is a stranger's.
-    left += [
-        text
-        for ends, text in after.requests.items()
-        if ends not in before.requests and ends.split()[0].rpartition(":")[2] not in before.ports
-    ]
-    left += [f"packet filter rule: {rule}" for rule in sorted(after.rules - before.rules)]
-    left += [text for number, text in after.programs.items() if number not in before.programs]
-    left += [
-        f"setting {name} = {value} (was {before.settings[name]})"
+    return list(_difference(before, after).values())
+
+
+def _difference(before: State, after: State) -> dict[tuple[str, object], str]:
+    left: dict[tuple[str, object], str] = {}
+    for kind in ("processes", "namespaces", "listeners", "requests", "programs"):
+        known = getattr(before, kind)
+        left |= {(kind, key): text for key, text in getattr(after, kind).items() if key not in known}
+    left |= {("rules", rule): f"packet filter rule: {rule}" for rule in sorted(after.rules - before.rules)}
+    left |= {
+        ("settings", name): f"setting {name} = {value} (was {before.settings[name]})"
         for name, value in after.settings.items()
         if before.settings.get(name, value) != value
-    ]
+    }
     return left
 
 
 def leftovers(before: State, *, patience_s: float = 3.0, see: Callable[[], State] = look) -> list[str]:
-    """What is left once things had `patience_s` seconds to go: a namespace dies some time after its last holder."""
+    """What is left once things had `patience_s` seconds to go: a namespace dies some time after its last holder.
+
+    What was not there all the time is another thing than what was seen first, and goes as that did.
+    """
     deadline = time.monotonic() + patience_s
+    stays: set[tuple[str, object]] | None = None
     while True:
-        left = difference(before, see())
+        left = _difference(before, see())
+        stays = left.keys() if stays is None else stays & left.keys()
         if not left or time.monotonic() > deadline:
-            return left
+            return [text for key, text in left.items() if key in stays]
         time.sleep(0.05)
 
 
@@ -161,6 +187,8 @@ def _namespaces(holders: list[int]) -> Iterator[tuple[int, str]]:
     yield from _behind_sockets()
     if os.path.isdir(NAMED):
         for name in os.listdir(NAMED):
+            if not name.startswith(netns_name()):
+                continue
             try:
                 inode = os.stat(f"{NAMED}/{name}").st_ino
             except OSError:
@@ -194,8 +222,8 @@ def _behind_sockets() -> Iterator[tuple[int, str]]:
         yield inode, f"network namespace {inode}: socket {fd} of this process was opened in it"
 
 
-def _sockets(holders: list[int]) -> tuple[dict[str, str], dict[str, str], frozenset[str]]:
-    """Our listeners, everybody's request sockets and everybody's listening ports in this namespace."""
+def _sockets(holders: list[int]) -> tuple[dict[str, str], dict[str, str]]:
+    """Our listeners in this namespace, and the request sockets at their ports."""
     held = _held_sockets(holders)
     listeners: dict[str, str] = {}
     requests: dict[str, str] = {}
@@ -210,13 +238,12 @@ def _sockets(holders: list[int]) -> tuple[dict[str, str], dict[str, str], frozen
             columns = row.split()
             local, remote, state, inode = columns[1], columns[2], columns[3], columns[9]
             port = local.rpartition(":")[2]
-            if state == LISTEN:
+            if state == LISTEN and inode in held:
                 ports.add(port)
-                if inode in held:
-                    listeners[inode] = f"listener on port {int(port, 16)} of process {held[inode]}"
+                listeners[inode] = f"listener on port {int(port, 16)} of process {held[inode]}"
             elif state == SYN_RECV:
                 requests[f"{local} {remote}"] = f"request socket on port {int(port, 16)} outside the lab"
-    return listeners, requests, frozenset(ports)
+    return listeners, {ends: text for ends, text in requests.items() if ends.split()[0].rpartition(":")[2] in ports}
 
 
 def _held_sockets(holders: list[int]) -> dict[str, int]:
