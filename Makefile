@@ -12,7 +12,7 @@ help: ## This list.
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | column -t -s '|' 2>/dev/null || \
 		sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1	\2/p' $(MAKEFILE_LIST)
 
-demo: ready-run ## See it work: a private host is flooded, explained and freed again.
+demo: ready-run ## See it work: a flood turns clients away from a private host, is explained and cured.
 	@$(PYTHON) -m halfopen.cli.demo $(ARGS)
 
 test: ready-dev ## Run every test (as root, or where user namespaces are allowed; others skip).

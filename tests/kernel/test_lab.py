@@ -496,7 +496,7 @@ def as_nobody() -> Callable[..., subprocess.CompletedProcess[str]]:
     """Runs Python with this checkout's halfopen as uid 65534."""
     if os.geteuid() != 0:
         pytest.skip("needs root to become somebody else")
-    python = readable.python()
+    python = readable.python(starts_others=True)
     environment = {
         "PATH": os.environ["PATH"],
         "PYTHONPATH": readable.path(),

@@ -24,11 +24,19 @@ NOBODY = 65534
 AS_NOBODY = ("setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups")
 SRC = Path(__file__).parents[2] / "src"
 _TRY = "import click, msgspec, rich.table, halfopen.kernel.reader; print(halfopen.__file__)"
+# setpriv still has root's rights when it starts a program; what that program starts shows what the user may.
+_AGAIN = "import subprocess, sys; subprocess.run([sys.executable, '-c', sys.argv[1]], check=True)"
 
 
-def python() -> str:
-    """An interpreter that everybody may start. Skips the test where there is none."""
-    return _place()[0]
+def python(*, starts_others: bool = False) -> str:
+    """An interpreter that everybody may start. starts_others: and that can start itself again as another user.
+
+    Skips the test where there is none.
+    """
+    interpreter, _, again = _place()
+    if starts_others and not again:
+        pytest.skip(f"needs a Python {_version()} that other users may start, as in /usr/bin; {interpreter} is closed")
+    return interpreter
 
 
 def path() -> str:
@@ -37,22 +45,23 @@ def path() -> str:
 
 
 @lru_cache(maxsize=1)
-def _place() -> tuple[str, str]:
-    if os.geteuid() != 0 or _works(sys.executable, str(SRC)):
-        return sys.executable, str(SRC)
+def _place() -> tuple[str, str, bool]:
+    if os.geteuid() != 0 or _works(sys.executable, str(SRC), again=True):
+        return sys.executable, str(SRC), True
     copied = _copy(tempfile.mkdtemp(prefix="halfopen-readable-"))
-    for interpreter in (os.path.realpath(sys.executable), _system_python()):
-        if interpreter and _works(interpreter, copied):
-            return interpreter, copied
-    pytest.skip(f"needs a Python {_version()} that other users may start, as in /usr/bin; {sys.executable} is closed")
+    real = os.path.realpath(sys.executable)
+    for again in (True, False):
+        for interpreter in (real, _system_python()):
+            if interpreter and _works(interpreter, copied, again=again):
+                return interpreter, copied, again
+    pytest.skip(f"needs a Python {_version()} that other users may start, as in /usr/bin; {real} is closed")
 
 
-def _works(interpreter: str, where: str) -> bool:
+def _works(interpreter: str, where: str, *, again: bool) -> bool:
     variables = {"PATH": os.environ["PATH"], "PYTHONPATH": where, "PYTHONDONTWRITEBYTECODE": "1"}
+    words = [*AS_NOBODY, interpreter, "-c", *([_AGAIN] if again else []), _TRY]
     try:
-        done = subprocess.run(
-            [*AS_NOBODY, interpreter, "-c", _TRY], env=variables, cwd="/", capture_output=True, text=True, check=False
-        )
+        done = subprocess.run(words, env=variables, cwd="/", capture_output=True, text=True, check=False)
     except FileNotFoundError:
         pytest.skip("needs setpriv, to become another user: apt-get install util-linux")
     # An installed halfopen may be another one.

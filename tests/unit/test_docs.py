@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shlex
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -353,6 +354,19 @@ def test_every_command_and_option_exists(name: str) -> None:
         if called and called[1] not in COMMANDS:
             wrong.append(line)
     assert wrong == []
+
+
+@pytest.mark.parametrize("name", READMES)
+def test_the_first_commands_work_as_they_stand(name: str) -> None:
+    block = re.search(r"^```sh\n(.*?)^```$", text(name), re.MULTILINE | re.DOTALL)
+    assert block
+    first, second = (shlex.split(line, comments=True) for line in block[1].splitlines())
+    # In a shell `<this>` reads a file, and `halfopen` is not found where no more than `make` was run.
+    assert first == ["make", "demo"]
+    assert re.search(r"^demo: ready-run", text("Makefile"), re.MULTILINE)
+    assert second == [".venv/bin/halfopen", "status"]
+    assert "PYTHON := .venv/bin/python\n" in text("Makefile")
+    assert set(tomllib.loads(text("pyproject.toml"))["project"]["scripts"]) == {"halfopen"}
 
 
 @pytest.mark.parametrize("name", READMES)
