@@ -7,10 +7,15 @@ import os
 # Before anything loads numpy: its threads would keep this process from entering a user namespace.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
+import hypothesis
 import pytest
 
 import guard
 
+# Others may use the machine meanwhile: how long an example takes says nothing.
+hypothesis.settings.register_profile("shared", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
+
 
 def pytest_configure(config: pytest.Config) -> None:
+    hypothesis.settings.load_profile("shared")
     config.pluginmanager.register(guard, "halfopen-guard")

@@ -26,9 +26,10 @@ _NAME_AT = {"prog": 64, "map": 24}
 Found = dict[str, str]
 
 
-def seen(ours: set[int]) -> Found:
-    """`prog 7` and the like, in words: those of the processes `ours` and those of nobody; none where asking is refused.
+def seen(ours: set[int]) -> tuple[Found, Found]:
+    """`prog 7` and the like, in words: those that the processes `ours` hold, and others that are called like ours.
 
+    The others are a stranger's, or nobody's: `held_by_others` tells. Empty where asking is refused.
     Needs CAP_SYS_ADMIN (bpf_obj_get_next_id()) and a libbpf.
     """
     there = {(kind, number): name for kind in KINDS for number, name in _all(kind)}
@@ -40,17 +41,38 @@ def seen(ours: set[int]) -> Found:
         if (kind, number) in there:
             name = there[kind, number]
             found[f"{kind} {number}"] = _line(kind, number, name, f"held by process {pid}")
-    # To ask everybody on the machine takes long; mostly there is nothing to ask for.
-    orphans = {it for it, name in there.items() if it not in held and is_ours(it[0], name)}
-    if orphans:
-        orphans.difference_update((kind, number) for _, kind, number in _held(_everybody()))
-    for kind, number in sorted(orphans):
-        found[f"{kind} {number}"] = _line(kind, number, there[kind, number], "held by no process")
-    return found
+    others = {
+        f"{kind} {number}": _line(kind, number, name, "held by no process")
+        for (kind, number), name in there.items()
+        if (kind, number) not in held and is_ours(kind, name)
+    }
+    return found, others
+
+
+def held_by_others(wanted: set[str]) -> set[str]:
+    """Which of these (`prog 7` and the like) any process holds, or which are gone by now."""
+    unheld = set(wanted)
+    for _, kind, number in _held(_everybody()) if wanted else ():
+        unheld.discard(f"{kind} {number}")
+        if not unheld:
+            return set(wanted)
+    return wanted - (unheld & {f"{kind} {number}" for kind in KINDS for number, _ in _all(kind)})
 
 
 def _everybody() -> Iterator[int]:
-    return (int(entry) for entry in os.listdir("/proc") if entry.isdigit())
+    """Every process, those that use libbpf first: to ask one with a million descriptors takes ten seconds."""
+    rest = []
+    for pid in [int(entry) for entry in os.listdir("/proc") if entry.isdigit()]:
+        try:
+            with open(f"/proc/{pid}/maps") as f:
+                uses = "libbpf" in f.read()
+        except OSError:
+            uses = False
+        if uses:
+            yield pid
+        else:
+            rest.append(pid)
+    yield from rest
 
 
 def _line(kind: str, number: int, name: str, how: str) -> str:

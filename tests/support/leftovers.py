@@ -31,7 +31,9 @@ SIOCGSKNS = 0x894C
 LISTEN, SYN_RECV = "0A", "03"
 _NET = re.compile(r"^net:\[(\d+)\]$")
 _SOCKET = re.compile(r"^socket:\[(\d+)\]$")
+_LOOKS = 3
 _alone = False
+_strangers: set[object] = set()  # programs that somebody else was found to hold
 
 
 @dataclass(frozen=True)
@@ -51,7 +53,8 @@ class State:
     listeners: dict[str, str] = field(default_factory=dict)  # socket inode
     requests: dict[str, str] = field(default_factory=dict)  # both ends, of our listeners
     rules: frozenset[str] = frozenset()
-    programs: dict[str, str] = field(default_factory=dict)  # kind and id of BPF programs, maps, links
+    programs: dict[str, str] = field(default_factory=dict)  # kind and id of BPF programs, maps, links that we hold
+    orphans: dict[str, str] = field(default_factory=dict)  # those called like ours that we do not hold
     settings: dict[str, str] = field(default_factory=dict)
 
 
@@ -84,13 +87,15 @@ def look() -> State:
     ours = our_processes()
     holders = [os.getpid(), *ours]
     listeners, requests = _sockets(holders)
+    programs, orphans = bpf_seen.seen(set(holders))
     return State(
         processes={p.pid: f"process {p.pid} ({p.name}, child of {p.parent})" for p in ours.values()},
         namespaces=dict(_namespaces(holders)),
         listeners=listeners,
         requests=requests,
         rules=_rules() if _alone else frozenset(),
-        programs=bpf_seen.seen(set(holders)),
+        programs=programs,
+        orphans=orphans,
         settings=_settings() if _alone else {},
     )
 
@@ -121,10 +126,21 @@ def leftovers(before: State, *, patience_s: float = 3.0, see: Callable[[], State
     """
     deadline = time.monotonic() + patience_s
     stays: set[tuple[str, object]] | None = None
+    looks = 0
     while True:
-        left = _difference(before, see())
-        stays = left.keys() if stays is None else stays & left.keys()
-        if not left or time.monotonic() > deadline:
+        now = see()
+        left = _difference(before, now) | {
+            ("orphans", key): text
+            for key, text in now.orphans.items()
+            if key not in before.orphans and key not in before.programs and key not in _strangers
+        }
+        stays = set(left) if stays is None else stays & left.keys()
+        looks += 1
+        if looks >= _LOOKS:
+            _strangers.update(bpf_seen.held_by_others({key for kind, key in stays if kind == "orphans"}))
+            stays = {(kind, key) for kind, key in stays if kind != "orphans" or key not in _strangers}
+        # On a busy machine a look takes seconds.
+        if not stays or (looks >= _LOOKS and time.monotonic() > deadline):
             return [text for key, text in left.items() if key in stays]
         time.sleep(0.05)
 
