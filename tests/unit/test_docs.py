@@ -366,7 +366,8 @@ def test_the_first_commands_work_as_they_stand(name: str) -> None:
     assert re.search(r"^demo: ready-run", text("Makefile"), re.MULTILINE)
     assert second == [".venv/bin/halfopen", "status"]
     assert "PYTHON := .venv/bin/python\n" in text("Makefile")
-    assert set(tomllib.loads(text("pyproject.toml"))["project"]["scripts"]) == {"halfopen"}
+    wheel = tomllib.loads(text("pyproject.toml"))["tool"]["hatch"]["build"]["targets"]["wheel"]
+    assert "halfopen" in wheel["shared-scripts"].values()
 
 
 @pytest.mark.parametrize("name", READMES)
