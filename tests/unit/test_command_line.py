@@ -87,6 +87,88 @@ def test_bad_settings(tmp_path: Path, text: str) -> None:
     assert str(file) in line or "older_than" in line
 
 
+def test_settings_are_read_from_a_regular_file_of_a_sensible_size(tmp_path: Path) -> None:
+    pipe, large, link = tmp_path / "pipe", tmp_path / "large.toml", tmp_path / "link.toml"
+    os.mkfifo(pipe)
+    large.write_bytes(b"#" * (1024 * 1024 + 1))
+    link.symlink_to("/dev/zero")
+    for path, says in (
+        ("/dev/zero", "is not a regular file"),
+        (str(link), "is not a regular file"),
+        (str(pipe), "is not a regular file"),
+        (str(tmp_path), "is not a regular file"),
+        (str(large), "is larger than"),
+    ):
+        line = one_line(command("watch", "--config", path, "--count", "1"), 2)
+        assert f"{path}: " in line
+        assert says in line
+
+
+@pytest.mark.parametrize("kib", [40_000, 110_000])
+@pytest.mark.parametrize("words", [("status",), ("lab", "--half-open", "1", "--duration", "100ms")])
+def test_too_little_memory_is_one_line(kib: int, words: tuple[str, ...]) -> None:
+    done = subprocess.run(
+        ["sh", "-c", f'ulimit -v {kib}; exec "$@"', "sh", sys.executable, "-m", "halfopen", *words],
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode in (0, 1, 3), done.stderr
+    assert len(done.stderr.splitlines()) == (done.returncode != 0), done.stderr
+
+
+def test_no_thread_to_be_had_is_one_line() -> None:
+    code = (
+        "import sys, threading\n"
+        'def refused(*_): raise RuntimeError("can\'t start new thread")\n'
+        "threading._start_new_thread = refused\n"
+        "from halfopen.cli.entry import main\n"
+        "main()\n"
+    )
+    for words in (("release", "--all", "--dry-run"), ("lab", "--half-open", "1", "--duration", "1s"), ("status",)):
+        done = subprocess.run(
+            [sys.executable, "-c", code, *words],
+            env=environment(),
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        if words == ("status",):
+            assert (done.returncode, done.stderr) == (0, "")
+        elif os.geteuid() == 0:
+            assert "starting a thread failed: EAGAIN" in one_line(done, 1)
+
+
+@pytest.mark.parametrize("closed", ["0", "1", "2", "0 1 2"])
+def test_closed_standard_descriptors(closed: str) -> None:
+    script = "exec " + " ".join(f"{n}>&-" for n in closed.split()) + '; exec "$@"'
+    done = subprocess.run(
+        ["sh", "-c", script, "sh", sys.executable, "-m", "halfopen", "status"],
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == ("1" in closed)
+    assert len(done.stderr.splitlines()) == (closed == "1")
+
+
+@pytest.mark.parametrize(
+    "env",
+    [{"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}, {"PYTHONIOENCODING": "ascii"}],
+    ids=["LC_ALL=C", "PYTHONIOENCODING"],
+)
+def test_a_terminal_without_unicode(env: dict[str, str]) -> None:
+    for words in (("status",), ("tune", "show"), ("status", "--json")):
+        done = command(*words, env=env)
+        assert (done.returncode, done.stderr) == (0, ""), words
+        assert done.stdout.isascii()
+
+
 def test_what_no_filter_matches_is_no_error() -> None:
     done = command("list", "--older-than", "1000d")
     assert (done.returncode, done.stderr) == (0, "")

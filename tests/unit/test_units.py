@@ -1,6 +1,9 @@
 from __future__ import annotations
 
 import ipaddress
+import json
+import os
+import subprocess
 from collections.abc import Callable
 
 import pytest
@@ -103,3 +106,17 @@ def test_counts() -> None:
     assert units.plural(2304, "connection") == "2,304 connections"
     assert units.plural(2, "process", "processes") == "2 processes"
     assert (units.show_bytes(320), units.show_bytes(1536), units.show_bytes(2**30)) == ("320 B", "1.5 KiB", "1.0 GiB")
+
+
+@pytest.mark.parametrize("name", [b"web", b"a b'c\\", b"\xff\xe9x", b"\x1b]0;t\x07\nOK", "é\x9b\u202e'\\".encode()])
+def test_a_word_of_the_shell_is_printable_and_means_the_name(name: bytes) -> None:
+    word = units.shell_word(os.fsdecode(name))
+    assert word.isprintable()
+    assert subprocess.run(["bash", "-c", f"printf %s {word}"], stdout=subprocess.PIPE, check=True).stdout == name
+
+
+def test_json_holds_nothing_that_a_terminal_obeys() -> None:
+    names = "é…\x7f\x9b\u202e\u2028\udcff"
+    text = units.json_text(json.dumps(names, ensure_ascii=False))
+    assert json.loads(text) == names
+    assert text == '"é…\\u007f\\u009b\\u202e\\u2028\\udcff"'

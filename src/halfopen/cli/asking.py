@@ -7,6 +7,7 @@ import sys
 import click
 
 from halfopen.core.errors import EXIT_INTERRUPTED, UsageError
+from halfopen.core.units import printable
 
 
 def need_terminal(verb: str) -> None:
@@ -24,7 +25,7 @@ def confirm(question: str, nothing: str) -> None:
     """
     answer = ""
     while answer not in ("y", "yes"):
-        click.echo(f"{question} [y/N]: ", nl=False, err=True)
+        click.echo(f"{printable(question)} [y/N]: ", nl=False, err=True)
         try:
             # Not input(): it writes to standard output, which may be a file that wants JSON.
             line = sys.stdin.readline()

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from halfopen.cli.options import chosen, filter_options, models, netns_option, read_by_option
+from halfopen.cli.options import chosen, filter_options, models, netns_option, read_by_option, tell
 
 _TABLE_LIMIT = 100
 
@@ -76,7 +76,7 @@ def command(
         else rows.table(parts, netns == "all")
     )
     for problem in problems:
-        click.echo(f"halfopen: {problem}", err=True)
+        tell(problem)
     if form == "table":
         words = plural(total - deferred, "half-open connection")
         words += f" and {deferred:,} deferred-accept" if deferred else ""

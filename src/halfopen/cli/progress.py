@@ -29,7 +29,11 @@ def progress(what: str, seconds: float | None = None) -> Iterator[None]:
         return
     ended = threading.Event()
     drawer = threading.Thread(target=_draw, args=(what, seconds, ended), name="halfopen-progress", daemon=True)
-    drawer.start()
+    try:
+        drawer.start()
+    except RuntimeError:  # no thread to be had, and none is needed
+        yield
+        return
     try:
         yield
     finally:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from halfopen.cli.options import audit_log_option, chosen, filter_options, netns_option, reason_option
+from halfopen.cli.options import audit_log_option, chosen, filter_options, netns_option, reason_option, tell
 
 if TYPE_CHECKING:
     from halfopen.core.actions import Released
@@ -62,7 +62,7 @@ def command(
     for e in errors:
         if not isinstance(e, HalfopenError):
             raise e
-        click.echo(f"halfopen: {e.line()}", err=True)
+        tell(e.line())
     if any(_STOPPED in o.problems for o in outcomes):
         raise KeyboardInterrupt
     if errors or any(o.failed or o.problems for o in outcomes):
@@ -104,7 +104,7 @@ def _release(
         except UnknownTarget as e:
             if len(targets) == 1:
                 raise
-            click.echo(f"halfopen: {ns.name}: skipped: {e.message}", err=True)
+            tell(f"{ns.name}: skipped: {e.message}")
         except HalfopenError as e:
             if len(targets) > 1:
                 e.message = _of(ns, len(targets) - i - 1 if e.id == "audit" else 0, e.message)
@@ -128,7 +128,7 @@ def _of(ns: Netns, others: int, message: str) -> str:
 
 def _confirm(filter: Filter, targets: list[Netns]) -> None:
     from halfopen.cli.asking import confirm, need_terminal
-    from halfopen.core.units import plural
+    from halfopen.core.units import plural, printable
 
     need_terminal("release")
     outcomes, _ = _release(filter, targets, True, None, None)
@@ -136,7 +136,7 @@ def _confirm(filter: Filter, targets: list[Netns]) -> None:
     if not matched:
         return
     for note in dict.fromkeys(note for o in outcomes for note in o.notes):
-        click.echo(note, err=True)
+        click.echo(printable(note), err=True)
     confirm(f"Release {plural(matched, 'half-open connection')} ({filter.describe()})?", "nothing was released")
 
 
@@ -146,6 +146,7 @@ def _show(outcomes: list[Released], as_json: bool, several: bool) -> None:
 
         click.echo(jsonout.dumps(jsonout.release(outcomes)))
         return
+    from halfopen.core.units import printable
     from halfopen.present import text
 
     out = text.console()
@@ -153,7 +154,7 @@ def _show(outcomes: list[Released], as_json: bool, several: bool) -> None:
         if several:
             if not outcome.matched and not outcome.problems:
                 continue
-            out.print(f"[{outcome.action.netns}]")
+            out.print(f"[{printable(outcome.action.netns)}]")
         text.released(out, outcome)
     if several and not any(o.matched for o in outcomes):
         out.print("no half-open connection matches in any namespace")

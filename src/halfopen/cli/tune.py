@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shlex
 import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from halfopen.cli import tune_listener
-from halfopen.cli.options import netns_option
+from halfopen.cli.options import netns_option, tell
 
 if TYPE_CHECKING:
     from halfopen.core.errors import HalfopenError
@@ -105,8 +104,10 @@ def _serves(advice: Any, goals: Goals) -> Any:
 
 
 def _apply_words(release_time: str | None, cookies: str | None, half_open: int | None, netns: str | None) -> str:
+    from halfopen.core.units import shell_word
+
     given = (("--release-time", release_time), ("--cookies", cookies), ("--half-open", half_open), ("--netns", netns))
-    words = [f"{option} {shlex.quote(str(value))}" for option, value in given if value is not None]
+    words = [f"{option} {shell_word(str(value))}" for option, value in given if value is not None]
     return " ".join(["halfopen tune apply", *words])
 
 
@@ -120,11 +121,11 @@ def return_overdue(*, looking: bool = True) -> None:
 
     try:
         for one in tune.overdue():
-            click.echo(f"halfopen: overdue: {_said(one)}", err=True)
+            tell(f"overdue: {_said(one)}")
     except HalfopenError as e:
         if not looking:
             raise
-        click.echo(f"halfopen: {e.line()}", err=True)
+        tell(e.line())
 
 
 def _said(one: Undone) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import stat
 import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -27,6 +29,9 @@ if TYPE_CHECKING:
     from halfopen.core.policy import Policy
     from halfopen.daemon.metrics_file import Export
     from halfopen.daemon.watch import Watch
+
+# A file of settings has a few hundred bytes.
+_CONFIG_BYTES = 1024 * 1024
 
 
 @click.command()
@@ -133,12 +138,32 @@ def _load(path: str) -> Config:
     if not path:
         raise ConfigError("--config ''", "", "is no file name")
     try:
-        with open(path, encoding="utf-8") as f:
-            return parse(f.read(), path)
+        return parse(_read(path).decode(), path)
     except OSError as e:
         raise ConfigError(path, "", e.strerror or str(e)) from None
     except UnicodeDecodeError:
         raise ConfigError(path, "", "is not UTF-8 text") from None
+    except ValueError as e:  # a name with a zero byte
+        raise ConfigError(path, "", str(e)) from None
+
+
+def _read(path: str) -> bytes:
+    from halfopen.core.errors import ConfigError
+    from halfopen.core.units import show_bytes
+
+    # Not blocking: the path may be a pipe that nobody writes to.
+    fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+    try:
+        if not stat.S_ISREG(os.fstat(fd).st_mode):
+            raise ConfigError(path, "", "is not a regular file")
+        data = b""
+        while len(data) <= _CONFIG_BYTES and (piece := os.read(fd, _CONFIG_BYTES)):
+            data += piece
+    finally:
+        os.close(fd)
+    if len(data) > _CONFIG_BYTES:
+        raise ConfigError(path, "", f"is larger than {show_bytes(_CONFIG_BYTES)}", hint="is it the right file?")
+    return data
 
 
 def _duration(text: str | None) -> float | None:

@@ -40,7 +40,8 @@ _Value = Annotated[int, msgspec.Meta(ge=-(2**53), le=2**53)]
 _Key = Annotated[
     str, msgspec.Meta(pattern=r"^(net(\.[a-z0-9_-]{1,64}){1,8}|listener\.(backlog|retries|defer_accept))$")
 ]
-_Text = Annotated[str, msgspec.Meta(max_length=4096)]
+_TEXT_LENGTH: Final = 4096
+_Text = Annotated[str, msgspec.Meta(max_length=_TEXT_LENGTH)]
 LISTENER: Final = "listener."
 RETRIES: Final = "listener.retries"
 
@@ -382,10 +383,25 @@ _encoder: Final = msgspec.json.Encoder()
 
 def encode(record: Record) -> bytes:
     """The record's line. Raises: JournalError when it is too long."""
-    line = _encoder.encode(record) + b"\n"
+    try:
+        line = _encoder.encode(record) + b"\n"
+    except UnicodeEncodeError:
+        line = _encoder.encode(_as_text(msgspec.to_builtins(record))) + b"\n"
     if len(line) > MAX_LINE:
         raise JournalError("a record of the journal is too long")
     return line
+
+
+def _as_text(value: Any) -> Any:
+    """The same with what is no text, in a name that is bytes to the kernel, as escapes: a namespace is found again by
+    its inode, so its name may change."""
+    if isinstance(value, dict):
+        return {key: _as_text(one) for key, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_as_text(one) for one in value]
+    if isinstance(value, str):
+        return value.encode("utf-8", "backslashreplace").decode()[:_TEXT_LENGTH]
+    return value
 
 
 def whole_lines(data: bytes) -> int:

@@ -12,6 +12,8 @@ from halfopen.core.errors import UsageError
 _UNIT_S: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _DURATION: Final = re.compile(r"(\d{1,9}(?:\.\d{1,6})?)(ms|s|m|h|d)?", re.ASCII)
 
+_OBEYED: Final = re.compile("[\x7f-\x9f\xad\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ud800-\udfff]")
+
 V4_MAPPED: Final = bytes(10) + b"\xff\xff"
 
 
@@ -88,7 +90,31 @@ def listener_text(address: str, port: int) -> str:
 
 def netns_words(name: str) -> str:
     """What follows a command that is meant for this namespace: ` --netns web`; empty for one's own ("self")."""
-    return "" if name == "self" else f" --netns {shlex.quote(name)}"
+    return "" if name == "self" else f" --netns {shell_word(name)}"
+
+
+def shell_word(text: str) -> str:
+    """The text as one word of a shell; with bytes that a terminal would obey, in the `$'…'` of bash and zsh."""
+    if text.isprintable():
+        return shlex.quote(text)
+    words = []
+    for c in text:
+        if c in "\\'":
+            words.append(f"\\{c}")
+        elif c.isprintable():
+            words.append(c)
+        else:
+            words.append("".join(f"\\x{byte:02x}" for byte in c.encode("utf-8", "surrogateescape")))
+    return f"$'{''.join(words)}'"
+
+
+def json_text(document: str) -> str:
+    """A JSON document with what a terminal would obey, and what is no text, as the escapes JSON has for it.
+
+    The JSON encoder escapes the first 32 only: not C1 (0x9b begins a sequence as ESC [ does), nor marks that turn the
+    direction of writing.
+    """
+    return _OBEYED.sub(lambda c: f"\\u{ord(c[0]):04x}", document)
 
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network

@@ -27,7 +27,11 @@ def ahead(pieces: Iterator[memoryview]) -> Iterator[memoryview]:
         ready.put(end)
 
     thread = threading.Thread(target=work, name="halfopen-ahead", daemon=True)
-    thread.start()
+    try:
+        thread.start()
+    except RuntimeError:
+        yield from pieces  # no thread to be had: one after the other
+        return
     try:
         while (piece := ready.get()) is not None:
             if isinstance(piece, BaseException):

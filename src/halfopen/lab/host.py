@@ -34,10 +34,22 @@ class Keeper:
 
     def __init__(self, fd: int) -> None:
         self._work: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
-        self._thread = threading.Thread(target=netns.run_in, args=(fd, self._loop), name="lab-keeper", daemon=True)
-        self._thread.start()
+        """Raises: KernelError, NotPermitted."""
+        self._begun: queue.SimpleQueue[BaseException | None] = queue.SimpleQueue()
+        self._thread = threading.Thread(target=self._run, args=(fd,), name="lab-keeper", daemon=True)
+        netns.start(self._thread)
+        failed = self._begun.get()
+        if failed is not None:
+            raise failed
+
+    def _run(self, fd: int) -> None:
+        try:
+            netns.run_in(fd, self._loop)
+        except BaseException as e:
+            self._begun.put(e)
 
     def _loop(self) -> None:
+        self._begun.put(None)
         while (work := self._work.get()) is not None:
             work()
 

@@ -20,7 +20,7 @@ from halfopen.core.handshakes import (
     Observed,
     edges_s,
 )
-from halfopen.core.units import endpoint_text, plural, show_duration
+from halfopen.core.units import endpoint_text, plural, printable, show_duration
 
 MAX_LISTENERS: Final = 12
 # With fewer, one in a hundred is nobody.
@@ -85,7 +85,7 @@ def show(out: Console, seen: Observed) -> None:
     for i, one in enumerate(seen.namespaces):
         if i:
             out.print()
-        where = f"[{one.netns}] " if several or one.netns != "self" else ""
+        where = f"[{printable(one.netns)}] " if several or one.netns != "self" else ""
         out.print(Text(where).append(Text(headline(one.all, seen.seconds), style="bold")))
         if one.listeners:
             _namespace(out, one)

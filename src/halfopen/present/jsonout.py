@@ -11,11 +11,12 @@ from halfopen.core.diagnose import Verdict
 from halfopen.core.fields import COUNTERS
 from halfopen.core.model import ListenerView, Model
 from halfopen.core.sample import Process, Sample
+from halfopen.core.units import json_text
 
 
 def dumps(document: Any) -> str:
     """A document for people to read and programs to parse."""
-    return json.dumps(document, ensure_ascii=False, indent=2)
+    return json_text(json.dumps(document, ensure_ascii=False, indent=2))
 
 
 def _process(process: Process) -> dict[str, Any]:

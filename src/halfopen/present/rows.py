@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from halfopen.core.fields import LIST, Field, Kind
 from halfopen.core.model import Model
-from halfopen.core.units import V4_MAPPED, address_text
+from halfopen.core.units import V4_MAPPED, address_text, json_text, printable
 
 SORTS: Final = ("age", "expires", "retransmits", "source", "listener")
 FORMATS: Final = ("table", "json", "ndjson", "csv")
@@ -103,7 +103,7 @@ def table(parts: list[Part], netns_column: bool) -> Iterator[str]:
     yield _line(fields, widths, [f.title for f in fields])
     for row in shown:
         cells = [*row[:6], f"{row[6]:.1f} s", row[7], f"{row[8]:.1f} s", "yes" if row[9] else "-"]
-        yield _line(fields, widths, [str(cells[i]) for i in at])
+        yield _line(fields, widths, [printable(str(cells[i])) for i in at])
 
 
 def _line(fields: tuple[Field, ...], widths: list[int], cells: list[str]) -> str:
@@ -121,7 +121,7 @@ def csv_lines(parts: list[Part]) -> Iterator[str]:
     writer = csv.writer(buffer, lineterminator="\n")
     writer.writerow(names)
     for i, row in enumerate(rows(parts)):
-        writer.writerow((*row[:9], "true" if row[9] else "false"))
+        writer.writerow((printable(row[0]), *row[1:9], "true" if row[9] else "false"))
         if i % _CHUNK == _CHUNK - 1:
             yield buffer.getvalue().rstrip("\n")
             buffer.seek(0)
@@ -133,14 +133,14 @@ def csv_lines(parts: list[Part]) -> Iterator[str]:
 def ndjson_lines(parts: list[Part]) -> Iterator[str]:
     """One JSON object a line."""
     names = [f.name for f in LIST]
-    encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
+    encode = json.JSONEncoder(separators=(",", ":")).encode  # nothing a terminal obeys
     for row in rows(parts):
         yield encode(dict(zip(names, row, strict=True)))
 
 
 def json_lines(head: dict[str, Any], parts: list[Part]) -> Iterator[str]:
     """One JSON document: `head`, then `connections`, a row a line, never held whole in memory."""
-    yield json.dumps(head, ensure_ascii=False)[:-1] + ', "connections": ['
+    yield json_text(json.dumps(head, ensure_ascii=False))[:-1] + ', "connections": ['
     last = None
     for line in ndjson_lines(parts):
         if last is not None:

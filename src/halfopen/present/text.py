@@ -5,10 +5,11 @@ from __future__ import annotations
 import io
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from rich.console import Console
+from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
 
@@ -16,8 +17,9 @@ from halfopen.core.actions import Released
 from halfopen.core.diagnose import Level, Verdict, listener_name
 from halfopen.core.fields import LISTENER, SOURCE, Field, Kind
 from halfopen.core.model import ListenerView, Model
-from halfopen.core.units import plural, show_duration
+from halfopen.core.units import plural, printable, show_duration
 
+_UNPRINTABLE = re.compile(r"[^\n\x20-\x7e]")
 _STYLE = {Level.OK: "bold green", Level.NOTICE: "bold cyan", Level.WARNING: "bold yellow", Level.CRITICAL: "bold red"}
 # Columns that go first when the screen is narrow.
 _GIVE_UP_FIRST = ("p99", "release", "p50", "drops", "retransmits", "process")
@@ -39,9 +41,23 @@ class _Trimmed(io.TextIOBase):
 
 
 class _Console(Console):
+    def render(self, *arguments: Any, **options: Any) -> Iterator[Segment]:
+        """As rich does it, but of the text itself a terminal obeys nothing: anybody may choose names."""
+        for piece in super().render(*arguments, **options):
+            text, style, control = piece
+            yield piece if control or _plain(text) else Segment(_printable_lines(text), style)
+
     def on_broken_pipe(self) -> None:
         # rich would end the process, and with 1; the command line decides that, for every command alike.
         raise BrokenPipeError
+
+
+def _plain(text: str) -> bool:
+    return _UNPRINTABLE.search(text) is None
+
+
+def _printable_lines(text: str) -> str:
+    return "\n".join(map(printable, text.split("\n")))
 
 
 def console() -> Console:
@@ -121,12 +137,12 @@ def status(out: Console, model: Model, verdict: Verdict) -> None:
     """One namespace on one screen."""
     level = Text(f"{verdict.level.name:<8}  ", style=_STYLE[verdict.level])
     if model.sample.netns != "self":
-        level.append(f"[{model.sample.netns}] ")
+        level.append(f"[{printable(model.sample.netns)}] ")
     out.print(level.append(Text(verdict.headline, style="bold")))
     if verdict.findings:
         reasons = Table.grid(padding=(0, 1, 0, 0))
         for finding in verdict.findings:
-            reasons.add_row(Text("  -", style=_STYLE[finding.level]), Text(finding.text))
+            reasons.add_row(Text("  -", style=_STYLE[finding.level]), Text(printable(finding.text)))
         out.print(reasons)
     busy = [v for v in model.listeners if v.half_open or v.deferred or v.accept_queue or v.drops]
     shown = (busy or list(model.listeners))[:MAX_LISTENERS]
@@ -167,7 +183,7 @@ def summary(out: Console, models: list[Model], verdicts: list[Verdict], skipped:
         head.append(Text(f"{plural(total, 'half-open connection')} in {plural(len(models), 'network namespace')}"))
     )
     for line in skipped:
-        out.print(Text(f"  - {line}", style="dim"))
+        out.print(Text(f"  - {printable(line)}", style="dim"))
 
 
 def _way(outcome: Released) -> str:
@@ -195,4 +211,4 @@ def released(out: Console, outcome: Released) -> None:
     if outcome.spared:
         out.print(f"{outcome.spared:,} left alone: deferred-accept, or not yet certain not to be")
     for line in (*outcome.problems, *outcome.notes):
-        out.print(line)
+        out.print(printable(line))

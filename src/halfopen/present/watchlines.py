@@ -13,7 +13,7 @@ from halfopen.core.diagnose import diagnose, listener_name
 from halfopen.core.errors import HalfopenError
 from halfopen.core.model import Model
 from halfopen.core.policy import Alarm, Clear, Policy
-from halfopen.core.units import plural, show_duration
+from halfopen.core.units import json_text, plural, printable, show_duration
 
 _RED, _GREEN, _YELLOW, _RESET = "\x1b[1;31m", "\x1b[32m", "\x1b[33m", "\x1b[0m"
 
@@ -48,7 +48,7 @@ class Text:
         return f"{colour}{line}{_RESET}" if self.colour and not os.environ.get("NO_COLOR") else line
 
     def _where(self, netns: str) -> str:
-        return f"[{netns}] " if self.several else ""
+        return f"[{printable(netns)}] " if self.several else ""
 
     def begin(self, interval_s: float, policy: Policy) -> list[str]:
         """What is watched, and how."""
@@ -119,11 +119,11 @@ class Text:
             line += f" (gone {outcome.gone:,}, failed {outcome.failed:,})"
         if outcome.resets:
             line += f", {plural(outcome.resets, 'RST')} sent meanwhile"
-        return [self._paint(_YELLOW, f"{line}"), *(f"          {p}" for p in outcome.problems)]
+        return [self._paint(_YELLOW, f"{line}"), *(f"          {printable(p)}" for p in outcome.problems)]
 
     def trouble(self, netns: str, error: HalfopenError) -> list[str]:
         """What could not be done."""
-        return [self._paint(_RED, f"{_clock()}  {netns}: {error.line()}")]
+        return [self._paint(_RED, f"{_clock()}  {printable(f'{netns}: {error.line()}')}")]
 
     def end(self, readings: int) -> list[str]:
         """The last line."""
@@ -140,7 +140,7 @@ class Json:
             "time": time.time() if when is None else when,
             **values,
         }
-        return [json.dumps(document, ensure_ascii=False, separators=(",", ":"))]
+        return [json_text(json.dumps(document, ensure_ascii=False, separators=(",", ":")))]
 
     def begin(self, interval_s: float, policy: Policy) -> list[str]:
         """event begin."""
