@@ -250,3 +250,15 @@ def test_what_tune_and_release_make_under_umask_0_is_private(lab: Lab, tmp_path:
     made = (state.parent, state, state / "tune.jsonl", audit.parent.parent, audit.parent, audit)
     modes = [oct(path.stat().st_mode & 0o7777) for path in made]
     assert modes == ["0o755", "0o700", "0o600"] * 2
+
+
+@pytest.mark.root
+def test_root_without_the_capability_is_told_which(lab: Lab, audit: Path) -> None:
+    lab.client.half_open(lab.server.listen(8080, backlog=64), 20).settled()
+    drop = ["setpriv", "--inh-caps=-net_admin", "--bounding-set=-net_admin"]
+    words = [sys.executable, "-m", "halfopen", "release", "--netns", lab.server.netns_path, "--all", "--yes"]
+    done = subprocess.run([*drop, *words], env=environment(), capture_output=True, text=True, timeout=60, check=False)
+    line = one_line(done, 3)
+    assert "root lacks CAP_NET_ADMIN over the network namespace here" in line
+    assert "run as root" not in line
+    assert [r["phase"] for r in lines(audit)] == ["begin", "failed"]

@@ -265,5 +265,6 @@ def test_no_permission(machine: Machine) -> None:
     words = [sys.executable, "-m", "halfopen", "tune", "apply", "--yes", "--persist", *SET]
     done = machine.run(*as_nobody, *kept, "--bounding-set=-all,+dac_read_search", *words, HALFOPEN_STATE_DIR="/tmp/x")
     line = one_line(subprocess.CompletedProcess([], done.returncode, done.stdout, done.stderr), 3)
-    assert line == f"halfopen: {FILE} cannot be used: Permission denied; run as root (sudo)"
+    remedy = "run as root (sudo) or as its owner, or leave out --persist"
+    assert line == f"halfopen: {FILE} cannot be used: Permission denied; {remedy}"
     assert NAME not in machine.files()

@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from numpy.typing import NDArray
 
-from halfopen.core.errors import KernelError, NotPermitted, Unsupported
+from halfopen.core.errors import KernelError, NotPermitted, Unsupported, privilege
 from halfopen.wire import inet_diag
 
 # Each refused message is answered with one small datagram; a whole batch of refusals must fit.
@@ -84,7 +84,8 @@ def check(code: int) -> None:
     """Turn a refusal that would meet every request into the error that says what to do."""
     if code in (errno.EPERM, errno.EACCES):
         raise NotPermitted(
-            "releasing connections is refused", hint="run as root (it needs CAP_NET_ADMIN over the network namespace)"
+            "releasing connections is refused",
+            hint=privilege(os.geteuid(), "CAP_NET_ADMIN over the network namespace"),
         )
     if code == errno.EOPNOTSUPP:
         raise Unsupported(

@@ -217,23 +217,34 @@ def ends_in_a_line(fd: int) -> bool:
     return not (stat.S_ISREG(facts.st_mode) and facts.st_size) or os.pread(fd, 1, facts.st_size - 1) == b"\n"
 
 
-def what_and_remedy(e: OSError | Unsafe, path: str, elsewhere: str) -> tuple[str, str]:
-    """What is wrong with `path`, and what to do about it. elsewhere: how another place is chosen."""
+def what_and_remedy(e: OSError | Unsafe, path: str, elsewhere: str = "") -> tuple[str, str]:
+    """What is wrong with `path`, and what to do about it. elsewhere: how another place is chosen, where that helps."""
     if isinstance(e, Unsafe):
-        return e.message, f"{e.hint}, or {elsewhere}"
+        return e.message, _either(e.hint, elsewhere)
     what = e.strerror or str(e)
-    if e.errno in (errno.ENOSPC, errno.EDQUOT):
-        return what, f"make room, or {elsewhere}"
-    if e.errno == errno.EFBIG:
-        return what, f"raise the limit (ulimit -f), or {elsewhere}"
-    if e.errno in (errno.EMFILE, errno.ENFILE):
-        return what, "raise the limit (ulimit -n)"
     if e.errno == errno.ELOOP:
-        return "it is a symbolic link, or behind a loop of them", f"remove it, or {elsewhere}"
+        what = "it is a symbolic link, or behind a loop of them"
+    remedy = _REMEDIES.get(e.errno or 0, "")
     if e.errno == errno.EPERM:
-        return what, f"see whether it is immutable (lsattr {path}), or {elsewhere}"
-    if e.errno == errno.EACCES and os.geteuid() != 0:
-        return what, f"run as root (sudo) or as its owner, or {elsewhere}"
-    if e.errno == errno.EIO:
-        return what, f"see what is wrong with the disk (dmesg), or {elsewhere}"
-    return what, elsewhere
+        remedy = f"see whether it is immutable (lsattr {path})"
+    if e.errno == errno.EACCES:
+        remedy = (
+            "run as root (sudo) or as its owner" if os.geteuid() else "a security module may forbid it: journalctl -k"
+        )
+    return what, _either(remedy, elsewhere)
+
+
+_REMEDIES: Final = {
+    errno.ENOSPC: "make room",
+    errno.EDQUOT: "make room",
+    errno.EFBIG: "raise the limit (ulimit -f)",
+    errno.EMFILE: "raise the limit (ulimit -n)",
+    errno.ENFILE: "raise the limit (sysctl fs.file-max)",
+    errno.ELOOP: "remove it",
+    errno.EROFS: "mount it writable",
+    errno.EIO: "see what is wrong with the disk (dmesg)",
+}
+
+
+def _either(remedy: str, elsewhere: str) -> str:
+    return f"{remedy}, or {elsewhere}" if remedy and elsewhere else remedy or elsewhere

@@ -187,7 +187,8 @@ class Journal:
         self.ledger = self._replay(b"".join(kept))
 
     def _problem(self, e: OSError | files.Unsafe) -> JournalError | NotPermitted:
-        elsewhere = f"choose another directory with {ENVIRONMENT}"
+        # Another directory has another journal: what is in this one could not be undone from there.
+        elsewhere = "" if os.path.lexists(self.path) else f"choose another directory with {ENVIRONMENT}"
         what, remedy = files.what_and_remedy(e, self.path, elsewhere)
         message = f"the journal {self.path!r} cannot be used: {what}"
         return (NotPermitted if isinstance(e, PermissionError) else JournalError)(message, hint=remedy)

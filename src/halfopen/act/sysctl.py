@@ -6,7 +6,7 @@ import errno
 import os
 from typing import Final
 
-from halfopen.core.errors import HalfopenError, KernelError, NotPermitted, Refused, Unsupported
+from halfopen.core.errors import HalfopenError, KernelError, NotPermitted, Refused, Unsupported, privilege
 
 _ROOT: Final = "/proc/sys"
 
@@ -63,5 +63,6 @@ def _problem(doing: str, key: str, e: OSError) -> HalfopenError:
             hint="run it on the host with --netns pid:N, or in a privileged container",
         )
     if e.errno in (errno.EACCES, errno.EPERM):
-        return NotPermitted(f"{doing} {key} is refused", hint="run as root (sudo)")
+        hint = "run as root (sudo)" if os.geteuid() else privilege(0, "CAP_NET_ADMIN")
+        return NotPermitted(f"{doing} {key} is refused", hint=hint)
     return KernelError(f"{doing} {key}", e.errno or 0)

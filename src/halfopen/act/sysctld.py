@@ -8,6 +8,7 @@ import stat
 from contextlib import suppress
 from typing import Final
 
+from halfopen.act import files
 from halfopen.act.journal import step
 from halfopen.core import sysctld
 from halfopen.core.errors import HalfopenError, NotPermitted, Unsupported
@@ -92,9 +93,7 @@ def _open_directory() -> int:
     try:
         fd = os.open(DIRECTORY, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     except (FileNotFoundError, NotADirectoryError):
-        raise Unsupported(
-            "sysctl.d", f"there is no directory {DIRECTORY}: nothing would be read at boot", hint="leave out --persist"
-        ) from None
+        raise Unsupported("sysctl.d", f"there is no directory {DIRECTORY}: nothing would be read at boot") from None
     except OSError as e:
         raise _problem(e) from None
     facts = os.fstat(fd)
@@ -112,7 +111,7 @@ def _content(directory: int) -> bytes | None:
         return None
     except OSError as e:
         if e.errno == errno.ELOOP:
-            raise FileError(f"{path()} is a symbolic link", hint="remove it, or leave out --persist") from None
+            raise FileError(f"{path()} is a symbolic link", hint="remove it") from None
         raise _problem(e) from None
     try:
         facts = os.fstat(fd)
@@ -180,7 +179,8 @@ def _exists(name: str, directory: int) -> bool:
 
 def _problem(e: OSError) -> HalfopenError:
     if e.errno == errno.EROFS:
-        return NotPermitted(f"{DIRECTORY} is mounted read-only here", hint="leave out --persist, or run it on the host")
+        return NotPermitted(f"{DIRECTORY} is mounted read-only here", hint="run it on the host")
+    what, remedy = files.what_and_remedy(e, path())
     if isinstance(e, PermissionError):
-        return NotPermitted(f"{path()} cannot be used: {e.strerror}", hint="run as root (sudo)")
-    return FileError(f"{path()} cannot be used: {e.strerror or e}", hint="make room, or leave out --persist")
+        return NotPermitted(f"{path()} cannot be used: {what}", hint=remedy)
+    return FileError(f"{path()} cannot be used: {what}", hint=remedy)

@@ -45,7 +45,10 @@ def tell(message: str) -> None:
 
 def let_others_go_first() -> None:
     """Work that may go on for long runs a little nicer, so that programs of this machine do not wait for it."""
-    os.nice(NICER)
+    try:
+        os.nice(NICER)
+    except OSError:  # a courtesy: a seccomp filter that forbids it stops nothing
+        pass
 
 
 def no_longer_a_way(ctx: click.Context, __: click.Parameter, words: tuple[str, ...]) -> tuple[str, ...]:

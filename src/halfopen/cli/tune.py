@@ -169,7 +169,7 @@ def apply(
     chosen = [settings.full_key(word) for word in only]
     for_s = for_seconds(for_time)
     ns = namespace(netns)
-    tell_risk(ns, for_s)
+    tell_risk(ns, None if persist else for_s)
     return_overdue(looking=dry_run)
     values, unread = tune.look(ns, settings.KEYS)
     settings.must_be_there({**values, **dict.fromkeys(unread, 0)}, goals)

@@ -87,6 +87,13 @@ class Refused(HalfopenError):
         super().__init__("refused", message)
 
 
+def privilege(euid: int, capability: str) -> str:
+    """What to do where the kernel refused for lack of a capability; root cannot become root."""
+    if euid != 0:
+        return f"run as root (it needs {capability})"
+    return f"root lacks {capability} here: run it on the host, or let the container have it"
+
+
 def words(error: BaseException) -> str:
     """Any exception as one line."""
     if isinstance(error, HalfopenError):

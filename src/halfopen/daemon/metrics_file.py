@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import time
 from contextlib import suppress
 from typing import Final
 
+from halfopen.act.files import what_and_remedy
 from halfopen.core.errors import HalfopenError, UsageError
 from halfopen.core.policy import Alarm
 from halfopen.daemon.watch import Decided, Did, Reading, Report, Round
@@ -62,7 +64,10 @@ class MetricsFile:
             raise
 
     def _problem(self, error: OSError) -> HalfopenError:
-        return HalfopenError("metrics-file", f"{self._path}: {error.strerror}", hint="name a file that can be written")
+        what, remedy = what_and_remedy(error, self._path, "name another file")
+        if error.errno == errno.ENOENT:
+            remedy = "make its directory first, or name another file"
+        return HalfopenError("metrics-file", f"{self._path}: {what}", hint=remedy)
 
 
 class Export:

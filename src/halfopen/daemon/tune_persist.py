@@ -43,7 +43,11 @@ def must_be_possible(ns: Netns, fd: int, for_s: float | None = None) -> None:
             f"--persist concerns the network namespace that was booted, and {ns.name} is another one",
             hint="leave it out; have whoever makes that namespace set its values",
         )
-    sysctld.check()
+    try:
+        sysctld.check()
+    except HalfopenError as e:
+        e.hint = f"{e.hint}, or leave out --persist" if e.hint else "leave out --persist"
+        raise
 
 
 def entries(session: Session, running: Sequence[Todo]) -> list[Todo]:

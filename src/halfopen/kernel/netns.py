@@ -15,7 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, TypeVar
 
-from halfopen.core.errors import KernelError, NotPermitted, UnknownTarget, UsageError
+from halfopen.core.errors import KernelError, NotPermitted, UnknownTarget, UsageError, privilege
 from halfopen.core.units import printable
 
 T = TypeVar("T")
@@ -50,14 +50,18 @@ def _open(path: str, name: str) -> int:
         # Not blocking: the path may be a pipe that nobody writes to.
         return os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
     except PermissionError:
-        raise NotPermitted(
-            f"network namespace {name}: opening {path} is refused", hint="run as root, or as the owner of its processes"
-        ) from None
+        raise NotPermitted(f"network namespace {name}: opening {path} is refused", hint=_opening()) from None
     except OSError as e:
         raise UnknownTarget(
             f"network namespace {name}: {path}: {os.strerror(e.errno or 0)}",
             hint=_near(name) or "halfopen status --netns all shows those that exist",
         ) from None
+
+
+def _opening() -> str:
+    if os.geteuid() != 0:
+        return "run as root (sudo), or as the owner of its processes"
+    return privilege(0, "CAP_SYS_PTRACE")
 
 
 def current() -> Netns:
@@ -158,7 +162,7 @@ def run_in(fd: int | None, work: Callable[[], T], cancel: Callable[[], None] | N
         except OSError as e:
             if e.errno == errno.EPERM:
                 raise NotPermitted(
-                    "entering another network namespace is refused", hint="run as root (it needs CAP_SYS_ADMIN)"
+                    "entering another network namespace is refused", hint=privilege(os.geteuid(), "CAP_SYS_ADMIN")
                 ) from None
             raise KernelError("setns", e.errno or 0, f"fd {fd}") from None
         return work()
@@ -177,7 +181,9 @@ def create() -> int:
             unshare(CLONE_NEWNET)
         except OSError as e:
             if e.errno == errno.EPERM:
-                raise NotPermitted("making a network namespace is refused", hint="run as root") from None
+                raise NotPermitted(
+                    "making a network namespace is refused", hint=privilege(os.geteuid(), "CAP_SYS_ADMIN")
+                ) from None
             raise KernelError("unshare(CLONE_NEWNET)", e.errno or 0) from None
         return os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
 

@@ -128,7 +128,8 @@ def sockets(files: tuple[str, ...] = ("tcp", "tcp6")) -> tuple[NDArray[Any], NDA
                 "procfs", "there is no /proc/net/tcp", hint="halfopen needs Linux with /proc mounted"
             ) from None
         except OSError as e:
-            raise NotPermitted(f"reading /proc/net/{name} is refused: {e.strerror}", hint="run as root") from None
+            hint = "run as root (sudo)" if os.geteuid() else "a security module may forbid it: journalctl -k"
+            raise NotPermitted(f"reading /proc/net/{name} is refused: {e.strerror}", hint=hint) from None
         found, listening, fulls = procnet.parse_tcp(data)
         requests.append(found)
         listeners.append(listening)

@@ -13,7 +13,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from halfopen.core.errors import KernelError, NotPermitted, Unsupported
+from halfopen.core.errors import KernelError, NotPermitted, Unsupported, privilege
 from halfopen.core.sample import LISTENER
 from halfopen.kernel.ahead import ahead
 from halfopen.wire import inet_diag, netlink
@@ -60,7 +60,7 @@ def check_dump(code: int) -> None:
     if code in (errno.ENOENT, errno.EOPNOTSUPP, errno.EPROTONOSUPPORT):
         raise Unsupported("tcp_diag", "the kernel has no tcp_diag", hint="modprobe tcp_diag")
     if code in (errno.EPERM, errno.EACCES):
-        raise NotPermitted("the sock_diag dump is refused", hint="run as root")
+        raise NotPermitted("the sock_diag dump is refused", hint=privilege(os.geteuid(), "CAP_NET_ADMIN"))
     raise KernelError("the sock_diag dump", code)
 
 

@@ -15,6 +15,7 @@ import pytest
 
 from halfopen.act import files
 from halfopen.act.files import Unsafe
+from halfopen.core.errors import privilege
 
 
 @contextmanager
@@ -186,3 +187,16 @@ def test_root_is_not_told_to_become_root(monkeypatch: pytest.MonkeyPatch) -> Non
     for uid, told in ((0, False), (1000, True)):
         monkeypatch.setattr(os, "geteuid", lambda uid=uid: uid)
         assert ("run as root" in files.what_and_remedy(refused, "/x", "choose another")[1]) == told
+
+
+def test_another_place_is_named_only_where_it_helps() -> None:
+    full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    assert files.what_and_remedy(full, "/x", "choose another")[1] == "make room, or choose another"
+    assert files.what_and_remedy(full, "/x")[1] == "make room"
+    assert files.what_and_remedy(Unsafe("it is not a regular file", "move it away"), "/x")[1] == "move it away"
+
+
+def test_privileges_that_root_lacks_are_not_had_by_becoming_root() -> None:
+    assert privilege(1000, "CAP_NET_ADMIN") == "run as root (it needs CAP_NET_ADMIN)"
+    assert "run as root" not in privilege(0, "CAP_NET_ADMIN")
+    assert "CAP_NET_ADMIN" in privilege(0, "CAP_NET_ADMIN")

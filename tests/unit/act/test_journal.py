@@ -105,3 +105,17 @@ def test_one_that_is_too_large_is_not_read(journal: Journal, monkeypatch: pytest
     monkeypatch.setattr(act.journal, "MAX_BYTES", 8)
     with pytest.raises(JournalError, match="too large"):
         journal.look()
+
+
+def test_an_existing_journal_is_not_to_be_left_for_another(journal: Journal) -> None:
+    """What is in force could not be undone from there."""
+    with journal.locked():
+        journal.append([began(1)])
+    os.chmod(journal.path, 0o622)
+    with pytest.raises(JournalError, match="could be written by others") as raised:
+        journal.look()
+    assert raised.value.hint == f"look at it, then: chmod go-w {journal.path}"
+    new = Journal(f"{journal.path}/below")
+    with pytest.raises(JournalError, match="not a directory") as raised, new.locked():
+        pass
+    assert act.ENVIRONMENT in raised.value.hint
