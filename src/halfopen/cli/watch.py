@@ -96,7 +96,7 @@ def command(
 
 def _run(watch: Watch, as_json: bool, all_lines: bool, metrics_file: str | None) -> None:
     from halfopen.core.policy import Alarm, Clear
-    from halfopen.daemon.watch import Decided, Did, Reading, Trouble
+    from halfopen.daemon.watch import Decided, Did, Reading, Round, Trouble
     from halfopen.present.watchlines import Json, Text, Writer
 
     exported = None if metrics_file is None else _export(metrics_file)
@@ -109,6 +109,8 @@ def _run(watch: Watch, as_json: bool, all_lines: bool, metrics_file: str | None)
             _emit(writer.reading(report.model))
         elif isinstance(report, Did):
             _emit(writer.released(report.outcome))
+        elif isinstance(report, Round):
+            writer.round(report.watched)
         elif isinstance(report, Trouble):
             _emit(writer.trouble(report.netns, report.error))
         elif isinstance(report, Decided) and isinstance(report.action, Alarm):

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final
 
@@ -13,7 +14,7 @@ import numpy as np
 from halfopen.core.actions import Release, Released
 from halfopen.core.errors import HalfopenError
 from halfopen.core.model import Model, build, only, tells
-from halfopen.core.policy import Action, Policy, Seen, State, step
+from halfopen.core.policy import Action, Policy, Seen, State, forget, step
 from halfopen.core.sample import Sample
 from halfopen.daemon.executor import Executor
 from halfopen.daemon.release import matching
@@ -102,18 +103,19 @@ class Watch:
             targets = discover().namespaces if self.everywhere else [self.ns or current()]
             for ns in targets:
                 try:
-                    yield from self._one(ns)
+                    yield from self._try(ns)
                     self._troubled.pop(ns.name, None)
                 except HalfopenError as e:
                     if not self.done and not self.everywhere:
                         raise
+                    if self.everywhere and _gone(ns):
+                        continue  # between looking for namespaces and reading this one: no trouble
                     # Once when it begins, not at every interval.
                     if self._troubled.get(ns.name) != e.message:
                         self._troubled[ns.name] = e.message
                         yield Trouble(ns.name, e)
             self.done += 1
-            there = {ns.inode for ns in targets}
-            self._before = {inode: model for inode, model in self._before.items() if inode in there}
+            yield from self._forget(targets)
             yield Round(frozenset(ns.name for ns in targets), frozenset(self._troubled))
             if self.count is not None and self.done >= self.count:
                 return
@@ -125,6 +127,25 @@ class Watch:
                 self.stop.wait(max(0.0, started + self.duration_s - now))
                 return
             self.stop.wait(due - now)
+
+    def _try(self, ns: Netns) -> Iterator[Report]:
+        try:
+            yield from self._one(ns)
+        except MemoryError:
+            raise HalfopenError("memory", "there was too little memory for a reading") from None
+
+    def _forget(self, targets: Sequence[Netns]) -> Iterator[Report]:
+        """Forget what is known of namespaces that are gone; an alarm there is over."""
+        there, names = {ns.inode for ns in targets}, {ns.name for ns in targets}
+        self._state, ended = forget(self._state, there, time.monotonic())
+        for inode, clear in ended:
+            if inode in self._previous:
+                yield Decided(build(replace(self._previous[inode], wall_s=time.time()), None), clear)
+        for known in (self._previous, self._before, self._whole_again_at):
+            for inode in known.keys() - there:
+                del known[inode]
+        for name in self._troubled.keys() - names:
+            del self._troubled[name]
 
     def _one(self, ns: Netns) -> Iterator[Report]:
         previous = self._previous.get(ns.inode)
@@ -202,4 +223,13 @@ class Watch:
             oldest_s=model.oldest_s,
             matching=matching,
             fullest=max((v.fill or 0.0 for v in model.listeners), default=0.0),
+            inode=model.sample.netns_inode,
         )
+
+
+def _gone(ns: Netns) -> bool:
+    """Whether the namespace is no longer where it was found."""
+    try:
+        return os.stat(ns.path).st_ino != ns.inode
+    except OSError:
+        return True

@@ -32,6 +32,7 @@ def _inhabitant(members: list[int]) -> str:
 def _named() -> dict[int, tuple[str, str]]:
     """Inode → (name, path) of every named namespace; the first directory wins."""
     names: dict[int, tuple[str, str]] = {}
+    nsfs = os.stat(SELF).st_dev
     for directory in NAMED_DIRS:
         try:
             entries = sorted(os.listdir(directory))
@@ -40,9 +41,12 @@ def _named() -> dict[int, tuple[str, str]]:
         for name in entries:
             path = f"{directory}/{name}"
             try:
-                names.setdefault(os.stat(path).st_ino, (name, path))
+                facts = os.stat(path)
             except OSError:
                 continue
+            # `ip netns` makes a plain file first and mounts the namespace on it, and takes it off before the file.
+            if facts.st_dev == nsfs:
+                names.setdefault(facts.st_ino, (name, path))
     return names
 
 

@@ -57,6 +57,7 @@ class Metrics:
 
     def __init__(self) -> None:
         self._of: dict[str, _Watched] = {}
+        self._names: dict[int, str] = {}
         self._registry = CollectorRegistry(auto_describe=False)
         self._registry.register(self)
         self._lines = _Lines()
@@ -66,6 +67,11 @@ class Metrics:
         # Of a million connections nothing is kept but their number.
         sample = replace(model.sample, requests=model.sample.requests[:0].copy(), columns=None)
         bare = replace(model, sample=sample, ages_s=model.ages_s[:0].copy(), is_deferred=model.is_deferred[:0].copy())
+        # One that is named after a process is named anew when that ends.
+        before = self._names.get(sample.netns_inode, sample.netns)
+        if before != sample.netns and before in self._of:
+            self._of[sample.netns] = self._of.pop(before)
+        self._names[sample.netns_inode] = sample.netns
         self._watched(sample.netns).model = bare
 
     def alarm(self, netns: str, on: bool) -> None:
@@ -82,6 +88,7 @@ class Metrics:
         """These namespaces are watched, those of them could not be read; any other is gone."""
         names, unread = set(watched), set(troubled)
         self._of = {name: one for name, one in self._of.items() if name in names}
+        self._names = {inode: name for inode, name in self._names.items() if name in names}
         for name in names:
             self._watched(name).readable = name not in unread
 

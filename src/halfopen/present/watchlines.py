@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import time
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -31,6 +32,7 @@ class Writer(Protocol):
     def clear(self, model: Model, action: Clear) -> list[str]: ...
     def released(self, outcome: Released) -> list[str]: ...
     def trouble(self, netns: str, error: HalfopenError) -> list[str]: ...
+    def round(self, watched: Collection[str]) -> None: ...
     def end(self, readings: int) -> list[str]: ...
 
 
@@ -125,6 +127,11 @@ class Text:
         """What could not be done."""
         return [self._paint(_RED, f"{_clock()}  {printable(f'{netns}: {error.line()}')}")]
 
+    def round(self, watched: Collection[str]) -> None:
+        """These namespaces are watched; any other is gone."""
+        for name in self._last.keys() - set(watched):
+            del self._last[name]
+
     def end(self, readings: int) -> list[str]:
         """The last line."""
         return [f"{_clock()}  ended after {plural(readings, 'reading')}, at most {self._peak:,} half-open"]
@@ -198,6 +205,9 @@ class Json:
     def trouble(self, netns: str, error: HalfopenError) -> list[str]:
         """event trouble."""
         return self._line("trouble", None, netns=netns, id=error.id, message=error.line())
+
+    def round(self, watched: Collection[str]) -> None:
+        """Nothing is said of it."""
 
     def end(self, readings: int) -> list[str]:
         """event end."""

@@ -88,7 +88,8 @@ def test_alarms_and_releases_add_up() -> None:
 def test_what_could_not_be_read_shows_no_old_numbers() -> None:
     metrics = Metrics()
     for name in ("a", "b"):
-        metrics.reading(model(netns=name))
+        one = model(netns=name)
+        metrics.reading(replace(one, sample=replace(one.sample, netns_inode=ord(name))))
     metrics.round(["a", "b"], ["b"])
     assert (value(metrics, "readable", netns="a"), value(metrics, "readable", netns="b")) == (1, 0)
     assert (value(metrics, "connections", netns="a"), value(metrics, "connections", netns="b")) == (3, None)
