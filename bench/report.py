@@ -9,9 +9,11 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Final
 
 import adversary
+import costs
 import eyes
 import waiting
 from adversary import Adversary
+from costs import Idle, Timed
 from eyes import Eyes
 from handshaking import Handshaking, as_lines
 from reading import Reading, Row
@@ -26,6 +28,8 @@ READ_AT: Final = 1_000_000
 RELEASE_AT: Final = 300_000
 SLOW_AT: Final = 50_000
 LISTENERS_AT: Final = 1000
+DESCRIPTORS_AT: Final = 1_000_000
+NAMESPACES_AT: Final = 500
 
 
 @dataclass(slots=True)
@@ -43,6 +47,9 @@ class Report:
     waiting: Waiting | None = None
     eyes: Eyes | None = None
     handshaking: Handshaking | None = None
+    owners: Timed | None = None
+    namespaces: Timed | None = None
+    idle: Idle | None = None
     starts: list[Start] = field(default_factory=list)
     lab_rates: list[float] = field(default_factory=list)
 
@@ -77,6 +84,7 @@ def targets(report: Report) -> list[Target]:
         found += _judged(_eyes_targets(report.eyes), large)
     if report.handshaking is not None and report.handshaking.with_s:
         found.append(_at_most("counting handshakes adds", report.handshaking.overhead * 100, 5, unit="%"))
+    found += _cost_targets(report)
     by_name = {start.name: start.median_s for start in report.starts}
     for name in ("help", "status"):
         if name in by_name:
@@ -141,6 +149,21 @@ def _eyes_targets(result: Eyes) -> Iterator[Target]:
     yield _at_most("pulse beside them, without any", result.median_ms(eyes.OTHER, "pulse"), 2, unit="ms")
 
 
+def _cost_targets(report: Report) -> Iterator[Target]:
+    if report.owners is not None:
+        status = _at_most("status beside others' open files", report.owners.median_s(costs.STATUS), 0.6, unit="s")
+        yield from _judged(iter([status]), report.owners.beside >= DESCRIPTORS_AT)
+    if report.namespaces is not None:
+        every = _at_most("status --netns all", report.namespaces.median_s(costs.STATUS), 2, unit="s")
+        yield from _judged(iter([every]), report.namespaces.beside >= NAMESPACES_AT)
+    for n, metrics, share in report.idle.shares if report.idle else ():
+        if n == 1 and metrics:
+            continue
+        name = f"core for an idle watch, {n:,} listener{'s' * (n > 1)}{', metrics' * metrics}"
+        one = _at_most(name, share * 100, 0.3 if n == 1 else 1, unit="%")
+        yield from _judged(iter([one]), n == 1 or n >= LISTENERS_AT)
+
+
 def _harm_targets(releasing: Releasing) -> Iterator[Target]:
     ours = releasing.ours
     left, lost = sum(run.left for run in ours), sum(run.honest_lost for run in ours)
@@ -175,6 +198,12 @@ def as_text(report: Report) -> str:
         lines += ["", *eyes.as_lines(report.eyes)]
     if report.handshaking is not None:
         lines += ["", *(part for line in as_lines(report.handshaking) for part in _wrapped(line))]
+    if report.owners is not None:
+        lines += ["", *costs.owners_lines(report.owners)]
+    if report.namespaces is not None:
+        lines += ["", *costs.namespaces_lines(report.namespaces)]
+    if report.idle is not None:
+        lines += ["", *costs.idle_lines(report.idle)]
     if report.starts:
         lines += ["", *_starts(report.starts)]
     if report.lab_rates:

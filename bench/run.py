@@ -26,7 +26,9 @@ sys.path.insert(0, str(SRC))
 
 from halfopen.core.errors import HalfopenError, UsageError  # noqa: E402
 
-PARTS = ("start", "release", "adversary", "waiting", "read", "pulse", "handshakes", "lab")
+PARTS = (
+    *("start", "release", "adversary", "waiting", "read", "pulse", "handshakes", "owners", "namespaces", "idle", "lab"),
+)
 # In full, and with --quick.
 NUMBERS = {
     "counts": ([0, 1000, 100_000, 1_000_000], [0, 1000, 20_000]),
@@ -38,6 +40,9 @@ NUMBERS = {
     "listeners": (1000, 50),
     "handshake_rounds": (25, 5),
     "starts": (15, 5),
+    "descriptors": (1_000_000, 50_000),
+    "namespaces": (500, 50),
+    "watch_seconds": (20, 2),
     "syns": (200_000, 50_000),
 }
 
@@ -76,6 +81,9 @@ def arguments(words: list[str]) -> argparse.Namespace:
     add("--beside", type=_positive, metavar="N", help="half-open connections while others wait (100000)")
     add("--listeners", type=_positive, metavar="N", help="listeners whose queues are read (1000)")
     add("--handshake-rounds", type=_positive, metavar="N", help="rounds of handshakes, counted and not (25)")
+    add("--descriptors", type=_positive, metavar="N", help="open files of others beside a listener (1000000)")
+    add("--namespaces", type=_positive, metavar="N", help="empty network namespaces (500)")
+    add("--watch-seconds", type=_positive, metavar="N", help="seconds that an idle watch is measured for (20)")
     add("--starts", type=_positive, metavar="N", help="starts of each command (15)")
     add("--syns", type=_positive, metavar="N", help="SYNs to send from one core (200000)")
     given = parser.parse_args(words)
@@ -94,6 +102,7 @@ def measure(given: argparse.Namespace, command: str) -> str:
     compileall.compile_dir(str(SRC), quiet=2)
 
     import adversary
+    import costs
     import eyes
     import handshaking
     import machine
@@ -124,6 +133,12 @@ def measure(given: argparse.Namespace, command: str) -> str:
             made.eyes = eyes.measure(max(given.counts), given.listeners, given.rounds)
         if "handshakes" in parts:
             made.handshaking = handshaking.measure(given.handshake_rounds)
+        if "owners" in parts:
+            made.owners = costs.owners(given.descriptors, given.rounds, audit_log)
+        if "namespaces" in parts:
+            made.namespaces = costs.namespaces(given.namespaces, given.rounds, audit_log)
+        if "idle" in parts:
+            made.idle = costs.idle(given.listeners, given.watch_seconds)
         # Last: it leaves its half-open connections to the kernel, in the hash table that every reading walks.
         if "lab" in parts:
             made.lab_rates = starting.lab_rates(given.syns, 1 if given.quick else 3)

@@ -25,12 +25,13 @@ OPTIONAL = {"netstat", "psutil", "pyroute2"}
 TINY = [
     *("--quick", "--rounds", "1", "--release", "500", "--starts", "1", "--syns", "2000"),
     *("--slow", "300", "--listeners", "5", "--handshake-rounds", "1", "--beside", "500"),
+    *("--descriptors", "2000", "--namespaces", "5", "--watch-seconds", "1"),
 ]
 
 
 def bench(*words: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, str(RUN), *words], env=environment(), capture_output=True, text=True, timeout=120, check=False
+        [sys.executable, str(RUN), *words], env=environment(), capture_output=True, text=True, timeout=240, check=False
     )
 
 
@@ -68,6 +69,11 @@ def test_all_rows_are_there_and_all_readers_agree(tmp_path: Path) -> None:
     assert len(waiting["late_s"]) == 9
     assert all(len(late) > 5 for late in waiting["late_s"].values())
     assert report["eyes"]["agreed"]
+    assert report["owners"]["beside"] >= 2000
+    assert all(seconds > 0 for runs in report["owners"]["runs_s"].values() for seconds in runs)
+    assert report["namespaces"]["beside"] == 5
+    shares = [(n, metrics) for n, metrics, _ in report["idle"]["shares"]]
+    assert shares == [(1, False), (1, True), (5, False), (5, True)]
     [theirs] = report["releasing"]["ss"]
     assert theirs["left"] == 0
     assert [start["name"] for start in report["starts"]] == ["python", "numpy", "help", "status"]

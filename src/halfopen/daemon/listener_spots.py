@@ -105,6 +105,12 @@ class Listeners:
         self._row(spot)
         raise _hidden(who, self._holders)
 
+    def holders(self, rows: Any) -> owners.Holders:
+        """Who holds the listeners in `rows`, those of a namespace; looked for once."""
+        if self._holders is None:
+            self._holders = owners.holders(rows["inode"].tolist())
+        return self._holders
+
     def _held(self, who: Listener, rows: Any, *, again: bool) -> list[tuple[int, int]]:
         if again or self._holders is None or who.inode not in self._holders.by_inode:
             # One walk through all processes for all listeners there are; a longer one for who is still to be found.

@@ -18,6 +18,9 @@ _SUFFIX: Final = ".prom"
 _MODE: Final = 0o644
 # Writing may take this share of the time at most: a thousand listeners are eight thousand lines.
 _SHARE: Final = 0.05
+# Of processor time less, but for five seconds at most the file is as it was.
+_CPU_SHARE: Final = 0.005
+_MOST_S: Final = 5.0
 _FLAGS: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
@@ -71,7 +74,7 @@ class MetricsFile:
 
 
 class Export:
-    """What a watch reports, kept in a `MetricsFile`: after every round, or as often as 5 % of the time allows."""
+    """What a watch reports, kept in a `MetricsFile`: after every round, or as often as its share of the time allows."""
 
     def __init__(self, path: str) -> None:
         """Raises: UsageError, HalfopenError when the file cannot be written."""
@@ -101,7 +104,7 @@ class Export:
         return self._write() if self._behind else None
 
     def _write(self) -> HalfopenError | None:
-        began = time.monotonic()
+        began, used_s = time.monotonic(), time.thread_time()
         before, self._failed, self._behind = self._failed, False, False
         try:
             self._file.write(self._metrics.text())
@@ -109,5 +112,6 @@ class Export:
             self._failed = True
             return None if before else e
         now = time.monotonic()
-        self._next = now + (now - began) * (1 / _SHARE - 1)
+        pause_s = min((time.thread_time() - used_s) * (1 / _CPU_SHARE - 1), _MOST_S)
+        self._next = now + max(pause_s, (now - began) * (1 / _SHARE - 1))
         return None

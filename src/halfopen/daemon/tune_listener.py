@@ -57,8 +57,10 @@ def _look(spaces: Spaces, place: Place, address: Address | None, port: int) -> L
     meant = [row for row in rows if core.is_meant(listener_socket.identity(row), address, port)]
     if not meant:
         raise _nobody(rows, address, port, place)
-    held = owners.owners(owners.holders([int(row["inode"]) for row in meant]))
     backend = Listeners(spaces)
+    found = backend.holders(rows).by_inode
+    inodes = [int(row["inode"]) for row in meant]
+    held = owners.owners(owners.Holders({inode: found[inode] for inode in inodes if inode in found}))
     spot = Spot(place, RETRIES, listener_socket.identity(meant[0]))
     synack = backend.setting(spot, settings.SYNACK)
     sockets = [_running(backend, place, row, rows, held.get(int(row["inode"]), ())) for row in meant]

@@ -273,8 +273,11 @@ def _told(sample: Sample, found: Holders, owners: Mapping[int, tuple[Process, ..
     missing = len(set(inodes) - found.by_inode.keys())
     notes = list(sample.completeness.notes)
     of = f"{missing} of {plural(len(inodes), 'listener')}"
-    if missing and found.broken_off:
-        notes.append(f"the look for who listens took too long and was broken off: {of} without a name")
+    if found.broken_off:
+        notes.append(
+            f"the look for who listens took too long and was broken off: {of} without a name, and other processes may "
+            "hold the rest as well"
+        )
     elif missing and found.refused:
         notes.append(f"who listens is hidden for {of}{_as_root()}")
     options: dict[int, ListenerOptions] = {}
