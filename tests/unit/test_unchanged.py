@@ -108,7 +108,7 @@ def test_groups_are_made_once_for_the_same_listeners() -> None:
 
 
 def named(one: Model, netns: str) -> Model:
-    return replace(one, sample=replace(one.sample, netns=netns))
+    return replace(one, sample=replace(one.sample, netns=netns, netns_inode=ord(netns)))
 
 
 def test_lines_of_metrics_are_those_of_a_fresh_start() -> None:
