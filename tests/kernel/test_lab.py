@@ -539,7 +539,93 @@ with Lab() as lab:
     done = as_nobody("-m", "halfopen", "lab", "--half-open", "23", "--", "ss", "-Htan", "state", "syn-recv")
     assert done.returncode == 0
     assert len(done.stdout.splitlines()) == 23
-    assert "--user=/proc/" in done.stderr
+    assert "Look  halfopen status --netns /proc/" in done.stderr
+
+
+def test_every_command_that_is_printed_works_for_an_unprivileged_user(
+    as_nobody: Callable[..., subprocess.CompletedProcess[str]],
+) -> None:
+    """From another terminal, outside the user namespace of the lab, as it was printed."""
+    script = """
+import os, shlex, subprocess, sys, tempfile
+home = tempfile.mkdtemp()
+os.environ["HOME"] = home
+for name in ("HALFOPEN_STATE_DIR", "HALFOPEN_AUDIT_LOG", "XDG_STATE_HOME"):
+    os.environ.pop(name, None)
+halfopen = [sys.executable, "-m", "halfopen"]
+lab = subprocess.Popen([*halfopen, "lab", "--half-open", "60", "--for", "100s"], stdout=subprocess.PIPE, text=True)
+
+def printed(text):
+    return [l.split("  ", 1)[1] for l in text.splitlines() if l.startswith(("Look", "Next", "Also", "Undo"))]
+
+def run(command, *more):
+    words = shlex.split(command)
+    assert words[0] == "halfopen"
+    done = subprocess.run([*halfopen, *words[1:], *more], capture_output=True, text=True)
+    print(done.returncode, command, done.stderr if done.returncode else "")
+    return printed(done.stdout)
+
+try:
+    lab.stdout.readline()
+    [look] = printed(lab.stdout.readline())
+    where = look.split()[-1]
+    found = run(look) + run(f"halfopen tune show --netns {where}")
+    found += run(f"halfopen tune listener :8080 --netns {where}") + run(f"halfopen release-time --netns {where}")
+    undo = [c for command in dict.fromkeys(found) for c in run(command, "--yes")]
+    for command in undo:
+        run(command)
+    print(len(found) >= 5, len(undo) >= 2)
+finally:
+    lab.terminate()
+    lab.wait()
+    import shutil
+    shutil.rmtree(home)
+"""
+    done = as_nobody("-c", script)
+    if "gives an unprivileged user no network namespace" in done.stderr:
+        pytest.skip(done.stderr.strip())
+    *codes, last = done.stdout.splitlines() or [done.stderr]
+    assert last == "True True", (done.stdout, done.stderr)
+    assert [line for line in codes if not line.startswith("0 ")] == []
+
+
+def test_measuring_release_times_works_for_an_unprivileged_user(
+    as_nobody: Callable[..., subprocess.CompletedProcess[str]],
+) -> None:
+    done = as_nobody("-m", "halfopen", "release-time", "--measure", "--retries", "0..1", "--json")
+    if "gives an unprivileged user no network namespace" in done.stderr:
+        pytest.skip(done.stderr.strip())
+    assert done.returncode == 0, done.stderr
+    times = [s["measured_s"] for s in json.loads(done.stdout)["schedules"]]
+    assert times == [pytest.approx(1.0, abs=0.5), pytest.approx(3.0, abs=0.7)]
+    # Killed, it leaves nobody behind.
+    script = """
+import os, signal, sys, time
+from halfopen.lab import apart
+reader, writer = os.pipe()
+child = os.fork()
+if not child:
+    apart(lambda: (os.write(writer, b"%d" % os.getpid()), time.sleep(60)))()
+pid = int(os.read(reader, 16))
+os.kill(child, signal.SIGKILL)
+os.waitpid(child, 0)
+until = time.monotonic() + 10
+while os.path.exists(f"/proc/{pid}") and time.monotonic() < until:
+    time.sleep(0.01)
+print(os.path.exists(f"/proc/{pid}"))
+"""
+    done = as_nobody("-c", script)
+    assert (done.stderr, done.stdout.split()) == ("", ["False"])
+
+
+def test_a_refusal_to_measure_is_one_line(as_nobody: Callable[..., subprocess.CompletedProcess[str]]) -> None:
+    forbid = 'echo 0 > /proc/sys/user/max_user_namespaces; exec setpriv --bounding-set=-all --inh-caps=-all "$@"'
+    words = ("-m", "halfopen", "release-time", "--measure")
+    done = as_nobody(*words, before=("unshare", "--map-root-user", "sh", "-c", forbid, "sh"))
+    if "unshare:" in done.stderr:
+        pytest.skip(done.stderr.strip())
+    assert done.returncode == 3
+    assert "sysctl user.max_user_namespaces" in done.stderr.splitlines()[-1]
 
 
 def test_refusal_of_user_namespaces_names_the_setting(

@@ -221,13 +221,17 @@ def test_a_dry_run_and_no_answer_change_nothing(lab: Lab, state: Path) -> None:
     assert states() == []
 
 
+@pytest.mark.root
 def test_a_value_that_the_kernel_refuses_is_left_as_it_is(lab: Lab) -> None:
-    words = ("--set", "tcp_syncookies=300", "--set", "tcp_synack_retries=2", "--netns", lab.server.netns_path)
-    done = halfopen("tune", "apply", "--yes", *words)
+    # A file that takes 0 to 2 stands where tcp_syn_retries is looked for.
+    other = "/proc/sys/net/ipv4/tcp_tw_reuse /proc/sys/net/ipv4/tcp_syn_retries"
+    setup = f"nsenter --net={lab.server.netns_path} mount --bind {other}"
+    words = ("--set", "tcp_syn_retries=9", "--set", "tcp_synack_retries=2", "--netns", lab.server.netns_path)
+    done = in_a_mount_namespace(setup, "tune", "apply", "--yes", *words)
     assert done.returncode == 1
     assert "1 setting changed" in done.stdout
     assert "1 refused" in done.stdout
-    assert (values(lab)[settings.COOKIES], values(lab)[settings.SYNACK]) == (1, 2)
+    assert (values(lab)[settings.TW_REUSE], values(lab)[settings.SYNACK]) == (2, 2)
     assert states() == ["refused", "done"]
 
 
@@ -260,10 +264,10 @@ def test_a_read_only_proc_sys(lab: Lab) -> None:
     words = ("tune", "apply", "--yes", "--netns", lab.server.netns_path)
     assert "mounted read-only" in one_line(in_a_mount_namespace(_READ_ONLY, *words), 3)
     assert values(lab) == before
-    assert states() == ["refused"]
+    assert states() == []
     set_(lab, tcp_synack_retries=2)
     assert "mounted read-only" in one_line(in_a_mount_namespace(_READ_ONLY, "tune", "undo", "--all"), 3)
-    assert states() == ["refused", "done"]
+    assert states() == ["done"]
     assert halfopen("tune", "undo", "--all").returncode == 0
     assert values(lab) == before
 
@@ -380,8 +384,7 @@ def test_no_permission(lab: Lab) -> None:
         variables = capabilities.environment_of_nobody(HALFOPEN_STATE_DIR=own)
         process = lab.server.spawn(words, stderr=subprocess.PIPE, env=variables)
         _, error = process.communicate(timeout=30)
-        with open(f"{own}/tune.jsonl") as f:
-            assert [json.loads(line).get("state") for line in f] == [None, "refused"]
+        assert not os.path.exists(f"{own}/tune.jsonl")  # told before anything was begun
     assert process.returncode == 3
     assert error == f"halfopen: writing {settings.SYNACK} is refused; run as root (sudo)\n"
     assert values(lab) == before

@@ -83,7 +83,7 @@ def test_a_user_namespace_does_not_reach_out_of_itself(lab: Lab) -> None:
 
 def test_whoever_is_not_seen_is_said(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
     lab.server.listen(8080)
-    monkeypatch.setattr(owners, "holders", lambda inodes: owners.Holders())
+    monkeypatch.setattr(owners, "holders", lambda inodes, **_: owners.Holders())
     with pytest.raises(NotPermitted, match="no process that can be seen from here holds :8080"):
         change(lab, backlog=64)
     assert states() == []

@@ -63,7 +63,7 @@ def test_a_setting_that_cannot_be_read_is_said(lab: Lab) -> None:
     done = in_a_mount_namespace(hide, "tune", "show", *where)
     assert done.returncode == 0
     first, *rest = done.stdout.splitlines()
-    assert first.endswith("should change: tcp_synack_retries; 1 could not be read")
+    assert first.endswith("; worth changing before a flood: tcp_synack_retries; 1 could not be read")
     assert any(line.startswith("tcp_abort_on_overflow") and "could not be read: " in line for line in rest)
     found = json.loads(in_a_mount_namespace(hide, "tune", "show", "--json", *where).stdout)
     assert [u["key"] for u in found["unread"]] == [settings.ABORT]

@@ -29,7 +29,7 @@ def default_path() -> str:
     chosen = os.environ.get(ENVIRONMENT)
     if chosen:
         return chosen
-    if os.geteuid() == 0:
+    if files.is_root():
         return _ROOT_PATH
     state = os.environ.get("XDG_STATE_HOME") or os.path.join(os.path.expanduser("~"), ".local", "state")
     return os.path.join(state, "halfopen", "audit.jsonl")

@@ -23,6 +23,13 @@ _TRIES: Final = 100
 _POLL_S: Final = 0.02
 
 
+def is_root() -> bool:
+    """Whether this is root of a machine or a container, where /var is root's; not only of a user namespace, in which
+    the root directory belongs to a user without a number.
+    """
+    return os.geteuid() == 0 and os.stat("/").st_uid == 0
+
+
 class Unsafe(Exception):
     """A file or directory that somebody else could have put there, or could change. hint: what to do."""
 
@@ -128,6 +135,22 @@ def open_to_append(path: str, *, twin: str = "", devices: bool = False) -> int:
             continue
         return _checked(fd, path, twin, devices)
     raise OSError(errno.EBUSY, os.strerror(errno.EBUSY), path)
+
+
+def check_append(path: str, *, twin: str = "") -> None:
+    """See whether `make_directory` and `open_to_append` would do, without making anything. Raises: Unsafe, OSError."""
+    there = os.path.dirname(os.path.abspath(path))
+    try:
+        check_directory(there, private=True)
+        os.close(_checked(os.open(path, os.O_RDWR | os.O_APPEND | _FLAGS), path, twin, False))
+    except FileNotFoundError:
+        while not os.path.lexists(there):
+            there = os.path.dirname(there)
+        check_directory(there, private=False)
+        # Also where the file system is read-only.
+        if not os.access(there, os.W_OK | os.X_OK, effective_ids=os.access in os.supports_effective_ids):
+            code = errno.EROFS if os.statvfs(there).f_flag & os.ST_RDONLY else errno.EACCES
+            raise OSError(code, os.strerror(code), path) from None
 
 
 def open_to_read(path: str, *, twin: str = "") -> int:

@@ -41,7 +41,7 @@ def default_directory() -> str:
     chosen = os.environ.get(ENVIRONMENT)
     if chosen:
         return chosen
-    if os.geteuid() == 0:
+    if files.is_root():
         return _ROOT_DIRECTORY
     state = os.environ.get("XDG_STATE_HOME") or os.path.join(os.path.expanduser("~"), ".local", "state")
     return os.path.join(state, "halfopen")
@@ -122,6 +122,13 @@ class Journal:
         except OSError as e:
             raise self._problem(e) from None
         self.ledger = after
+
+    def check(self) -> None:
+        """See whether it could be written, without making or changing anything. Raises: NotPermitted, JournalError."""
+        try:
+            files.check_append(self.path, twin=self._before)
+        except (OSError, files.Unsafe) as e:
+            raise self._problem(e) from None
 
     def _open(self) -> None:
         files.make_directory(self.directory)

@@ -32,6 +32,17 @@ def read(key: str) -> int | None:
         raise KernelError(f"reading {key}", errno.EINVAL, "not a number") from None
 
 
+def check(key: str) -> None:
+    """See whether the setting could be written, by opening its file as `write` does and writing nothing.
+
+    Raises: Unsupported, NotPermitted, KernelError, as `write`.
+    """
+    try:
+        os.close(os.open(path_of(key), os.O_WRONLY | os.O_CLOEXEC))
+    except OSError as e:
+        raise _problem("writing", key, e) from None
+
+
 def write(key: str, value: int) -> int:
     """Write the setting and return what the kernel holds then: something else than `value` where it was clamped.
 

@@ -39,28 +39,35 @@ EXAMPLES: Final[Mapping[str, tuple[str, ...]]] = {
         "halfopen release-time --measure --retries 0..2  # takes 8 s",
     ),
     "tune": (
-        "halfopen tune show",
+        "halfopen tune show                              # what matters here",
         "halfopen tune apply --release-time 7s --for 10m",
+        "halfopen tune listener :443 --backlog 4096",
         "halfopen tune log",
         "halfopen tune undo 1",
     ),
     "tune show": (
         "halfopen tune show",
         "halfopen tune show --release-time 7s            # what that takes",
+        "halfopen tune show --all --netns web            # every setting",
     ),
     "tune apply": (
         "halfopen tune apply --release-time 7s --dry-run",
         "halfopen tune apply --release-time 7s --for 10m # reverts by itself",
+        "halfopen tune apply --set somaxconn=8192 --reason 'ticket 12'",
         "halfopen tune apply --cookies on --persist      # over a boot too",
     ),
     "tune listener": (
         "halfopen tune listener :443                     # shows it",
-        "halfopen tune listener :443 --backlog 4096 --release-time 7s",
+        "halfopen tune listener :443 --backlog 4096 --dry-run",
+        "halfopen tune listener 192.0.2.1:443 --release-time 7s --netns pid:4711",
     ),
-    "tune log": ("halfopen tune log",),
+    "tune log": (
+        "halfopen tune log",
+        "halfopen tune log --json",
+    ),
     "tune undo": (
         "halfopen tune undo 3",
-        "halfopen tune undo --all",
+        "halfopen tune undo --all --reason 'flood is over'",
     ),
     "doctor": (
         "halfopen doctor",

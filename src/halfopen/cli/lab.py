@@ -45,18 +45,22 @@ class _Plan:
 
 @click.command()
 @click.option("--half-open", metavar="N", type=click.IntRange(0, 2_000_000), default=100, show_default=True,
-              help="Leave so many connections half-open.")  # fmt: skip
+              help="How many connections to leave half-open.")  # fmt: skip
 @click.option("--rate", metavar="R", type=click.FloatRange(0, 1_000_000, min_open=True),
-              help="So many a second, in the background (else all at once).")  # fmt: skip
+              help="Send R SYNs a second, in the background (default: all at once).")  # fmt: skip
 @click.option("--sources", type=click.Choice(["spoofed", "few", "one"]), default="spoofed", show_default=True,
-              help="From many addresses, from eight or from one.")  # fmt: skip
-@click.option("--ipv6", is_flag=True, help="Over IPv6; the listener takes both.")
-@click.option("--honest", metavar="N", type=click.IntRange(0, 20_000), default=0, help="Also so many honest clients.")
-@click.option("--defer", is_flag=True, help="The listener defers accepting until data comes (TCP_DEFER_ACCEPT).")
-@click.option("--never-accept", is_flag=True, help="The listener never accepts.")
-@click.option("--backlog", metavar="N", type=click.IntRange(0, 4_000_000), help="Its backlog (else roomy enough).")
-@click.option("--port", metavar="P", type=click.IntRange(1, 65535), default=8080, show_default=True, help="Its port.")
-@click.option("--for", "for_time", metavar="T", help="Stay so long, without a COMMAND.  [default: 30s]")
+              help="Send them from many addresses, from eight, or from one.")  # fmt: skip
+@click.option("--ipv6", is_flag=True, help="Send them over IPv6; the listener takes IPv4 as well.")
+@click.option("--honest", metavar="N", type=click.IntRange(0, 20_000), default=0,
+              help="Connect N clients that finish their handshake as well.")  # fmt: skip
+@click.option("--defer", is_flag=True, help="Accept connections only once data comes (TCP_DEFER_ACCEPT).")
+@click.option("--never-accept", is_flag=True, help="Never accept a connection, so that the accept queue fills up.")
+@click.option("--backlog", metavar="N", type=click.IntRange(0, 4_000_000),
+              help="Backlog of the listener (default: more than it needs).")  # fmt: skip
+@click.option("--port", metavar="P", type=click.IntRange(1, 65535), default=8080, show_default=True,
+              help="Port of the listener.")  # fmt: skip
+@click.option("--for", "for_time", metavar="T",
+              help="How long the lab stays when no COMMAND is given.  [default: 30s]")  # fmt: skip
 @old_for_option
 @click.argument("command", nargs=-1, metavar="[-- COMMAND ...]", type=click.UNPROCESSED)
 def command(
@@ -75,9 +79,9 @@ def command(
 ) -> int:
     """Make a private server and client, leave connections half-open between them, and say how to look at them.
 
-    COMMAND runs inside the server's network namespace with HALFOPEN_NETNS set to its path, and its exit code is the
-    exit code. Nothing leaves this machine, and everything is gone at the end. Works without root where the machine
-    allows user namespaces.
+    COMMAND runs inside the network namespace of the server, with HALFOPEN_NETNS set to its path, and lab exits with the
+    exit code of COMMAND. Nothing leaves this machine, and everything is gone at the end. Root is not needed where the
+    machine allows user namespaces.
     """
     from halfopen.core.units import duration_s
     from halfopen.lab import Lab, enter_user_namespace
@@ -87,12 +91,12 @@ def command(
     if stay_s > _MOST_S:
         raise UsageError(f"--for {stay} is too long", hint="a lab stays at most 10m")
     plan = _Plan(half_open, rate, sources, ipv6, honest, defer, never_accept, backlog, port, stay_s)
-    outside = os.geteuid()
     enter_user_namespace()
     with Lab() as lab:
         told = _begin(lab, plan)
-        look = f"look: {_look(lab, outside)}"
-        print(f"lab: {told}; {look}", file=sys.stderr if command else sys.stdout, flush=True)
+        out = sys.stderr if command else sys.stdout
+        print(f"lab: {told}", file=out)
+        print(f"Look  halfopen status --netns {lab.server.netns_path}", file=out, flush=True)
         if command:
             return _run(lab, command)
         _stay(stay_s)
@@ -139,15 +143,6 @@ def _leave_half_open(lab: Lab, web: Listener, plan: _Plan) -> str:
         )
     lab.client.flood(web, plan.rate, seconds, sources=plan.sources)
     return f"{plural(plan.half_open, 'SYN')} at {plan.rate:g} a second ({plan.sources})"
-
-
-def _look(lab: Lab, outside_uid: int) -> str:
-    """The command that shows the lab from another terminal of the same user."""
-    status = f"halfopen status --netns {lab.server.netns_path}"
-    if outside_uid == 0:
-        return status
-    # From outside, this user may enter the network namespace only through the user namespace that owns it.
-    return f"nsenter --preserve-credentials --user=/proc/{os.getpid()}/ns/user {status}"
 
 
 class _Interrupted(KeyboardInterrupt):

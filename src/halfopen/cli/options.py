@@ -16,8 +16,19 @@ if TYPE_CHECKING:
 
 F = TypeVar("F", bound=Callable[..., Any])
 
+
+def _joined(ctx: click.Context, _: click.Parameter, word: str | None) -> str | None:
+    """The callback of --netns: now, while there are no threads, an ordinary user can join what is the user's own."""
+    if word not in (None, "all") and not ctx.resilient_parsing:
+        from halfopen.kernel.userns import join_owner
+
+        join_owner(word)
+    return word
+
+
 netns_option = click.option(
     "--netns",
+    callback=_joined,
     metavar="NAME|PATH|pid:N|all",
     shell_complete=completing.namespaces,
     help="Network namespace to look at; all: every one of this machine.",
@@ -107,6 +118,9 @@ source_option = click.option(
     "--source", metavar="CIDR", multiple=True, callback=no_longer_a_way, help="From this address or prefix."
 )
 reason_option = click.option("--reason", metavar="TEXT", callback=worded, help="Why, for the audit log.")
+tune_reason_option = click.option(
+    "--reason", metavar="TEXT", callback=worded, help="Why, for the journal: a ticket, a name. tune log shows it."
+)
 
 
 def filter_options(command: F) -> F:

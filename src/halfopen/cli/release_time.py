@@ -3,10 +3,19 @@
 from __future__ import annotations
 
 import re
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from halfopen.cli.options import netns_option
+from halfopen.cli.progress import progress
+from halfopen.cli.tune_words import namespace
+
+if TYPE_CHECKING:
+    from halfopen.kernel.netns import Netns
 
 _MEASURE_DEFAULT = (0, 1, 2)
 _MEASURE_MOST = 5
@@ -37,22 +46,16 @@ def command(netns: str | None, retries: str | None, measure: bool, as_json: bool
 
     For the present settings, for listeners that override them, and for other settings.
     """
-    from halfopen import api
-    from halfopen.core.errors import UsageError
     from halfopen.core.timing import RTO_MAX_S
 
-    if netns == "all":
-        raise UsageError("--netns all does not fit here", hint="name one namespace: NAME, PATH or pid:N")
+    ns = namespace(netns)
     wanted = list(range(9)) if retries is None else _retries(retries)
-    measured = {}
-    model = api.snapshot(netns, rows=False)
-    if measure:
-        chosen = list(_MEASURE_DEFAULT) if retries is None else wanted
-        if max(chosen) > _MEASURE_MOST:
-            raise UsageError(
-                f"measuring {max(chosen)} retries takes too long", hint=f"measure at most {_MEASURE_MOST} (63 s)"
-            )
-        measured = _measure(chosen, model.sample.settings.get("tcp_rto_max_ms"), as_json)
+    # Begun before numpy is there: where it takes a user namespace, that is for a process without threads.
+    timing = _begin(list(_MEASURE_DEFAULT) if retries is None else wanted, ns) if measure else None
+    from halfopen import api
+
+    model = api.snapshot(ns, rows=False)
+    measured = {} if timing is None else _measured(timing)
     from halfopen.present import releasetime
 
     if as_json:
@@ -65,11 +68,39 @@ def command(netns: str | None, retries: str | None, measure: bool, as_json: bool
     releasetime.show(text.console(), model, wanted, RTO_MAX_S, measured)
 
 
-def _measure(retries: list[int], rto_max_ms: int | None, quiet: bool) -> dict[int, float]:
-    from halfopen.core.timing import release_time_s
-    from halfopen.core.units import show_duration
-    from halfopen.lab.measure import measure_release_times
+@dataclass(frozen=True, slots=True)
+class _Timing:
+    """A measurement: about how many seconds it takes, and what to call for its end: retries and seconds, in pairs."""
 
-    if not quiet:
-        click.echo(f"Measuring in a private namespace, {show_duration(release_time_s(max(retries)) + 1)} …", err=True)
-    return measure_release_times(retries, rto_max_ms)
+    seconds: float
+    wait: Callable[[], Any]
+
+
+def _begin(retries: list[int], ns: Netns) -> _Timing:
+    from halfopen.core.errors import UsageError
+    from halfopen.core.settings import RTO_MAX
+    from halfopen.core.timing import release_time_s
+    from halfopen.daemon import tune
+    from halfopen.lab import apart
+
+    if max(retries) > _MEASURE_MOST:
+        raise UsageError(
+            f"measuring {max(retries)} retries takes too long", hint=f"measure at most {_MEASURE_MOST} (63 s)"
+        )
+    rto_max_ms = tune.read(ns, [RTO_MAX]).get(RTO_MAX)
+
+    def measure() -> list[tuple[int, float]]:
+        from halfopen.lab.measure import measure_release_times
+
+        return list(measure_release_times(retries, rto_max_ms).items())
+
+    return _Timing(release_time_s(max(retries)) + 1, apart(measure))
+
+
+def _measured(timing: _Timing) -> dict[int, float]:
+    from halfopen.core.units import show_duration
+
+    if not sys.stderr or not sys.stderr.isatty():
+        click.echo(f"Measuring in a private namespace, {show_duration(timing.seconds)} …", err=True)
+    with progress("measuring in a private namespace", timing.seconds):
+        return dict(timing.wait())

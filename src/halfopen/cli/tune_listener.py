@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from halfopen.cli.options import netns_option
+from halfopen.cli.options import netns_option, tune_reason_option
 
 if TYPE_CHECKING:
     from halfopen.core.listener import Planned, Wishes
@@ -28,6 +28,7 @@ _MOST = 2**31 - 1
 @click.option("--release-time", metavar="T", help="The same as a time: half-open ones are released after at most T.")
 @click.option("--defer-accept", metavar="T", help="Hand connections over when data comes, within T; 0: at once.")
 @click.option("--for", "for_time", metavar="T", help="Undo it by itself after this long: 10m, 2h.")
+@tune_reason_option
 @click.option("--dry-run", is_flag=True, help="Show what would change and change nothing.")
 @netns_option
 @click.option("--yes", is_flag=True, help="Do not ask.")
@@ -39,6 +40,7 @@ def command(
     release_time: str | None,
     defer_accept: str | None,
     for_time: str | None,
+    reason: str | None,
     dry_run: bool,
     netns: str | None,
     yes: bool,
@@ -48,21 +50,23 @@ def command(
 
     All sockets that share the port are changed. Each change is in the journal and undoable.
     """
-    from halfopen.cli.tune import for_seconds, namespace, return_overdue, tell_risk
+    from halfopen.act.journal import Journal
+    from halfopen.cli.tune_words import for_seconds, namespace, return_overdue, tell_risk
     from halfopen.core.errors import UsageError
     from halfopen.core.units import endpoint
     from halfopen.daemon import tune_listener
+    from halfopen.daemon.tune_session import check_reason
 
     address, port = endpoint(listener, what="listener")
     wishes = _wishes(backlog, retries, release_time, defer_accept)
     for_s = for_seconds(for_time)
     ns = namespace(netns)
-    if not wishes.values() and (for_s is not None or dry_run or yes):
+    if not wishes.values() and (for_s is not None or dry_run or yes or reason):
         raise UsageError(
             "nothing to change is given", hint="add --backlog, --retries, --release-time or --defer-accept"
         )
     tell_risk(ns, for_s)
-    return_overdue(looking=dry_run or not wishes.values())
+    return_overdue(looking=not wishes.values())
     looked = tune_listener.look(ns, address, port)
     if not wishes.values():
         _show(ns, looked, as_json)
@@ -70,12 +74,15 @@ def command(
     _must_reach(looked)
     planned = looked.plan(wishes)
     first = tune_listener.first(planned, ns.name)
+    Journal().check()
+    check_reason(reason or "")
     if dry_run:
         _show_plan(ns, looked, planned, first, as_json)
         return
     if any(p.old != p.new for p in planned) and not yes:
         _confirm(ns, planned, first)
-    _change(ns, address, port, wishes, for_s, looked, first, as_json)
+    result = tune_listener.change(ns, address, port, wishes, for_s=for_s, reason=reason or "")
+    _changed(ns, address, port, result, for_s, first, as_json)
 
 
 def _wishes(backlog: int | None, retries: int | None, release_time: str | None, defer_accept: str | None) -> Wishes:
@@ -128,7 +135,7 @@ def _show_plan(ns: Netns, looked: Looked, planned: list[Planned], first: str | N
     if as_json:
         states = ["already" if p.old == p.new else "wanted" for p in planned]
         rows = [
-            Row(p.key, p.old, p.new, state, p.reason, p.why, None, ns.name, p.socket)
+            Row(p.key, p.old, p.new, state, p.reason, p.why, None, ns.name, p.socket, cost=p.cost)
             for p, state in zip(planned, states, strict=True)
         ]
         _document(ns, looked, rows, [], True, None, "")
@@ -137,30 +144,28 @@ def _show_plan(ns: Netns, looked: Looked, planned: list[Planned], first: str | N
 
 
 def _confirm(ns: Netns, planned: list[Planned], first: str | None) -> None:
-    from halfopen.cli.tune import ask
+    from halfopen.cli.tune_words import ask
     from halfopen.present import text
     from halfopen.present import tune_listener as present
 
     ask(lambda: present.plan(text.console(), ns.name, planned, first))
 
 
-def _change(
+def _changed(
     ns: Netns,
     address: Address | None,
     port: int,
-    wishes: Wishes,
+    result: Result,
     for_s: float | None,
-    looked: Looked,
     first: str | None,
     as_json: bool,
 ) -> None:
-    from halfopen.cli.tune import applied_row, undone_rows
+    from halfopen.cli.tune_words import applied_row, undone_rows
     from halfopen.daemon import tune_listener
     from halfopen.present import text
     from halfopen.present import tune as present_tune
     from halfopen.present import tune_listener as present
 
-    result: Result = tune_listener.change(ns, address, port, wishes, for_s=for_s)
     rows, overdue = [applied_row(a) for a in result.applied], undone_rows(result.overdue)
     if as_json:
         now = tune_listener.look(ns, address, port)

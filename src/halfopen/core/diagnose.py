@@ -7,8 +7,9 @@ from enum import IntEnum
 from typing import Final
 
 from halfopen.core import timing
+from halfopen.core.keys import COOKIES, IPV4, SYNACK
 from halfopen.core.model import ListenerView, Model
-from halfopen.core.settings import GOOD_BACKLOG
+from halfopen.core.settings import GOOD_BACKLOG, needed
 from halfopen.core.units import listener_text, netns_words, plural, show_duration
 
 # Below this many half-open connections nothing is made of them: every busy server has some at any moment.
@@ -185,13 +186,14 @@ def _deferred(model: Model) -> list[Finding]:
 
 
 def _settings(model: Model) -> list[Finding]:
-    settings, found = model.sample.settings, []
-    if model.half_open < FEW:
-        return []
-    if settings.get("tcp_syncookies") == 0:
+    found, many = [], model.half_open >= FEW
+    held = {IPV4 + name: value for name, value in model.sample.settings.items()}
+    should = needed({**held, SYNACK: model.retries}, many)
+    if COOKIES in should:
         text = "SYN cookies are off (tcp_syncookies = 0): a full queue turns clients away"
-        found.append(Finding("cookies-off", Level.WARNING, text, f"halfopen tune apply{_here(model)} --cookies on"))
-    if model.retries >= 5:
+        level = Level.WARNING if many else Level.NOTICE
+        found.append(Finding("cookies-off", level, text, f"halfopen tune apply{_here(model)} --cookies on"))
+    if SYNACK in should:
         shorter = timing.release_time_s(2)
         text = (
             f"an unanswered half-open connection stays {show_duration(model.release_time_s)} "

@@ -136,6 +136,11 @@ class Began(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="
         """What it is written to."""
         return Spot(self.place, self.key, self.listener, self.file)
 
+    @property
+    def reason(self) -> str:
+        """Why it was made, in the words of who made it; it stands in `who`, where older versions read over it."""
+        return str(self.who.get("reason", ""))
+
 
 class Then(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="event", tag="then"):
     """A change has reached another state. value: what was seen to be there; None: nothing is set, or not looked at.

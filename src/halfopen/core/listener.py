@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 from halfopen.core import timing
 from halfopen.core.errors import HalfopenError, UsageError
 from halfopen.core.journal import RETRIES, Listener
+from halfopen.core.prices import memory_price, retries_price
 from halfopen.core.settings import GOOD_BACKLOG, GOOD_RETRIES
 from halfopen.core.units import Address, listener_text, netns_words, show_duration
 
@@ -20,6 +21,7 @@ DEFER: Final = "listener.defer_accept"
 OPTIONS: Final = (BACKLOG, RETRIES, DEFER)
 # What tcp_sock_set_syncnt() takes (MAX_TCP_SYNCNT).
 MOST_RETRIES: Final = 127
+_DEFERRING: Final = "where the server speaks first (SSH, SMTP, FTP), a client waits for its greeting all that time"
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +64,7 @@ class Running:
 
 @dataclass(frozen=True, slots=True)
 class Planned:
-    """One option of one socket to set. asked: what was wanted, `new`: what can be had."""
+    """One option of one socket to set. asked: what was wanted, `new`: what can be had; cost: what is worse then."""
 
     socket: Listener
     key: str
@@ -71,6 +73,7 @@ class Planned:
     new: int
     reason: str
     why: str = ""
+    cost: str = ""
 
 
 def is_meant(socket: Listener, address: Address | None, port: int) -> bool:
@@ -131,16 +134,19 @@ def _plan_one(s: Running, key: str, asked: int, somaxconn: int | None, synack_re
     if key == DEFER:
         new = defers_s(asked)
         why = "" if new == asked else f"the kernel makes {new} s of {asked} s"
-        return Planned(s.socket, key, s.defer_accept_s, asked, new, deferring(new), why)
+        cost = _DEFERRING if new > s.defer_accept_s else ""
+        return Planned(s.socket, key, s.defer_accept_s, asked, new, deferring(new), why, cost)
     if s.mptcp:
         raise UsageError(
             f"{s.name} is a Multipath TCP listener, which takes no TCP_SYNCNT",
             hint=f"tcp_synack_retries counts there: halfopen tune apply --release-time T{here}",
         )
-    before = show_duration(timing.release_time_s(synack_retries if s.retries is None else s.retries))
+    held = synack_retries if s.retries is None else s.retries
+    before = show_duration(timing.release_time_s(held))
     now = show_duration(timing.release_time_s(asked))
     reason = f"released after {now} instead of {before}" if now != before else f"released after {now} as before"
-    return Planned(s.socket, key, s.retries, asked, asked, reason)
+    cost = "" if asked == held else retries_price(asked, held)
+    return Planned(s.socket, key, s.retries, asked, asked, reason, cost=cost)
 
 
 def _plan_backlog(s: Running, asked: int, somaxconn: int | None, here: str) -> Planned:
@@ -155,7 +161,9 @@ def _plan_backlog(s: Running, asked: int, somaxconn: int | None, here: str) -> P
         )
     new = asked if somaxconn is None else min(asked, somaxconn)
     why = "" if new == asked else f"somaxconn = {somaxconn} lets no listener have {asked}"
-    return Planned(s.socket, BACKLOG, s.backlog, asked, new, f"each of the two queues holds {new}", why)
+    fewer = f"clients are turned away once {new:,} wait to be accepted"
+    cost = memory_price(new) if new > s.backlog else fewer if new < s.backlog else ""
+    return Planned(s.socket, BACKLOG, s.backlog, asked, new, f"each of the two queues holds {new}", why, cost)
 
 
 def deferring(seconds: int) -> str:

@@ -14,39 +14,41 @@ from typing import Final
 
 from halfopen.core import timing
 from halfopen.core.errors import Unsupported, UsageError
-from halfopen.core.units import plural, show_bytes, show_duration
+from halfopen.core.keys import ABORT as ABORT
+from halfopen.core.keys import CONNTRACK as CONNTRACK
+from halfopen.core.keys import COOKIES as COOKIES
+from halfopen.core.keys import FIN_TIMEOUT as FIN_TIMEOUT
+from halfopen.core.keys import IPV4 as IPV4
+from halfopen.core.keys import RTO_MAX as RTO_MAX
+from halfopen.core.keys import SOMAXCONN as SOMAXCONN
+from halfopen.core.keys import SYN_BACKLOG as SYN_BACKLOG
+from halfopen.core.keys import SYN_LINEAR as SYN_LINEAR
+from halfopen.core.keys import SYN_RETRIES as SYN_RETRIES
+from halfopen.core.keys import SYNACK as SYNACK
+from halfopen.core.keys import TW_REUSE as TW_REUSE
+from halfopen.core.keys import range_of
+from halfopen.core.prices import memory_price, price
+from halfopen.core.units import plural, show_duration
 
 Values = Mapping[str, int]
-
-IPV4: Final = "net.ipv4."
-SYNACK: Final = "net.ipv4.tcp_synack_retries"
-COOKIES: Final = "net.ipv4.tcp_syncookies"
-SYN_BACKLOG: Final = "net.ipv4.tcp_max_syn_backlog"
-SOMAXCONN: Final = "net.core.somaxconn"
-ABORT: Final = "net.ipv4.tcp_abort_on_overflow"
-SYN_RETRIES: Final = "net.ipv4.tcp_syn_retries"
-FIN_TIMEOUT: Final = "net.ipv4.tcp_fin_timeout"
-TW_REUSE: Final = "net.ipv4.tcp_tw_reuse"
-RTO_MAX: Final = "net.ipv4.tcp_rto_max_ms"
-# Of use to tell what others amount to.
-SYN_LINEAR: Final = "net.ipv4.tcp_syn_linear_timeouts"
-CONNTRACK: Final = "net.netfilter.nf_conntrack_tcp_timeout_"
 
 COOKIE_WORDS: Final = {"off": 0, "on": 1, "always": 2}
 # What is recommended where nothing else is asked for.
 GOOD_RETRIES: Final = 2
 GOOD_BACKLOG: Final = 4096
-# Slab of one request socket (request_sock_TCP).
-_REQUEST_BYTES: Final = 320
+_ASKED: Final = "as asked for"
+# From so many retries on, half-open connections that pile up stay too long (63 s).
+_LONG_RETRIES: Final = 5
 
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """A value to set, and why."""
+    """A value to set, why, and what it costs."""
 
     key: str
     value: int
     reason: str
+    cost: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,9 +131,7 @@ def _synack(values: Values, goals: Goals) -> Advice:
         effect,
         recommended=to,
         reason=f"released after {_release(to)} instead of {_release(now)}",
-        cost=f"a client whose packets are lost for {_release(to)} must send its SYN again"
-        if to < now
-        else "half-open connections stay longer",
+        cost=price(SYNACK, to, values),
     )
 
 
@@ -149,15 +149,12 @@ def _cookies(values: Values, goals: Goals) -> Advice:
     to = COOKIE_WORDS[goals.cookies] if goals.cookies else 1
     if to == now:
         return Advice(COOKIES, now, effect)
-    reason, cost = {
-        0: ("as asked for", "a full SYN queue locks new clients out"),
-        1: (
-            "new clients get in while the SYN queue is full" if now == 0 else "window scaling and SACK while it is not",
-            "clients without timestamps lose window scaling and SACK, only while the queue is full",
-        ),
-        2: ("no half-open connection is kept", "clients without timestamps always lose window scaling and SACK"),
+    reason = {
+        0: _ASKED,
+        1: "new clients get in while the SYN queue is full" if now == 0 else "window scaling and SACK while it is not",
+        2: "no half-open connection is kept",
     }[to]
-    return Advice(COOKIES, now, effect, recommended=to, reason=reason, cost=cost)
+    return Advice(COOKIES, now, effect, recommended=to, reason=reason, cost=price(COOKIES, to, values))
 
 
 def _syn_backlog(values: Values, goals: Goals) -> Advice:
@@ -173,11 +170,7 @@ def _syn_backlog(values: Values, goals: Goals) -> Advice:
         return Advice(SYN_BACKLOG, now, effect, idle=cookies != 0)
     to = -(-goals.half_open * 4 // 3)
     reason = f"room for {goals.half_open:,} without cookies"
-    return Advice(SYN_BACKLOG, now, effect, cookies != 0, to, reason, _memory(goals))
-
-
-def _memory(goals: Goals) -> str:
-    return f"up to {show_bytes((goals.half_open or 0) * _REQUEST_BYTES)} of kernel memory"
+    return Advice(SYN_BACKLOG, now, effect, cookies != 0, to, reason, memory_price(goals.half_open))
 
 
 def _somaxconn(values: Values, goals: Goals) -> Advice:
@@ -186,7 +179,9 @@ def _somaxconn(values: Values, goals: Goals) -> Advice:
     least = goals.half_open or GOOD_BACKLOG
     if now >= least:
         return Advice(SOMAXCONN, now, effect)
-    cost = f"{_memory(goals)}; a program asks for it with listen() only when it starts" if goals.half_open else "none"
+    cost = price(SOMAXCONN, least, values)
+    if goals.half_open:
+        cost = f"{memory_price(goals.half_open)}; {cost}"
     return Advice(SOMAXCONN, now, effect, False, least, f"listeners may hold {least:,} half-open connections", cost)
 
 
@@ -196,7 +191,7 @@ def _abort(values: Values, _: Goals) -> Advice:
         return Advice(ABORT, now, "off: with a full accept queue the client's last ACK is ignored, and it tries again")
     reason = "a short burst then costs time instead of connections"
     effect = "on: with a full accept queue clients are reset"
-    return Advice(ABORT, now, effect, False, 0, reason, "clients see a full queue as slowness")
+    return Advice(ABORT, now, effect, False, 0, reason, price(ABORT, 0, values))
 
 
 def _syn_retries(values: Values, _: Goals) -> Advice:
@@ -277,6 +272,17 @@ def advise(values: Values, goals: Goals = Goals()) -> list[Advice]:
     return found + [_conntrack(key, values) for key in KEYS if key.startswith(CONNTRACK) and key in values]
 
 
+def needed(values: Values, many: bool) -> set[str]:
+    """The settings that should change as things are; others may be better changed before a flood than in it.
+
+    many: half-open connections pile up. `status` and `tune show` both go by this.
+    """
+    found = {COOKIES} if values.get(COOKIES) == 0 else set()
+    if many and values.get(SYNACK, 0) >= _LONG_RETRIES:
+        found.add(SYNACK)
+    return found
+
+
 # --- from words to values ---------------------------------------------------------------------------------------------
 
 
@@ -296,11 +302,21 @@ def full_key(word: str) -> str:
 
 
 def assignment(text: str) -> Wanted:
-    """The value in KEY=VALUE. Raises: UsageError."""
+    """The value in KEY=VALUE. Raises: UsageError, also for a value that the setting does not take."""
     word, equals, value = text.partition("=")
     if not equals or not re.fullmatch(r"-?\d{1,12}", value.strip(), re.ASCII):
         raise UsageError(f"--set {text!r} is not KEY=VALUE", hint="as in --set tcp_synack_retries=2")
-    return Wanted(full_key(word), int(value), "as asked for")
+    wanted = Wanted(full_key(word), int(value), _ASKED)
+    must_be_taken(wanted)
+    return wanted
+
+
+def must_be_taken(wanted: Wanted) -> None:
+    """Raises: UsageError for a value outside the setting's range."""
+    least, most = range_of(wanted.key)
+    if not least <= wanted.value <= most:
+        name = wanted.key.rpartition(".")[2]
+        raise UsageError(f"{name} = {wanted.value} cannot be", hint=f"{wanted.key} takes {least} to {most}")
 
 
 def changes(
@@ -317,15 +333,21 @@ def changes(
     if len(asked) != len(sets):
         raise UsageError("a setting is given twice with --set")
     beside = {**values, **{w.key: w.value for w in sets}}
-    found = list(sets)
+    found = [_priced(w, {**beside, w.key: values.get(w.key, w.value)}) for w in sets]
     if goals.empty and sets:
         return _only(found, only)
     for advice in advise(beside, goals):
         if advice.recommended is None or advice.key in asked:
             continue
         if goals.empty or advice.key in serving(goals):
-            found.append(Wanted(advice.key, advice.recommended, advice.reason))
+            found.append(Wanted(advice.key, advice.recommended, advice.reason, advice.cost))
     return _only(found, only)
+
+
+def _priced(w: Wanted, values: Values) -> Wanted:
+    """The same with what it does and what it costs; values: as they will be, but for this one."""
+    effect = next((a.effect for a in advise({**values, w.key: w.value}) if a.key == w.key), w.reason)
+    return Wanted(w.key, w.value, effect if w.reason == _ASKED else w.reason, price(w.key, w.value, values))
 
 
 def _only(found: list[Wanted], only: Sequence[str]) -> list[Wanted]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Final
@@ -16,13 +16,14 @@ from typing import Final
 from halfopen.act import sysctl
 from halfopen.act.journal import Journal
 from halfopen.core.errors import HalfopenError, UnknownTarget, Unsupported, UsageError
-from halfopen.core.journal import Change, Now, Spot
-from halfopen.core.settings import Wanted
+from halfopen.core.journal import Change, Now, Place, Spot
+from halfopen.core.settings import Wanted, must_be_taken
+from halfopen.core.units import netns_words
 from halfopen.daemon import tune_persist
-from halfopen.daemon.tune_session import Applied, Session, Todo, Undone
+from halfopen.daemon.tune_session import Applied, Session, Todo, Undone, check_reason
 from halfopen.daemon.tune_spots import Spots, own
 from halfopen.kernel import place as places
-from halfopen.kernel.netns import Netns, run_in
+from halfopen.kernel.netns import Netns, current, run_in
 
 _RETRIES: Final = 120
 _RETRY_S: Final = 5.0
@@ -81,60 +82,107 @@ def read(ns: Netns, keys: Iterable[str]) -> dict[str, int]:
     return values
 
 
+def check(
+    wanted: Sequence[Wanted],
+    ns: Netns,
+    *,
+    for_s: float | None = None,
+    persist: bool = False,
+    reason: str = "",
+    directory: str | None = None,
+) -> None:
+    """Everything that `apply` checks before it writes, and nothing is written; as far as that can be told.
+
+    Raises: as `apply`.
+    """
+    check_reason(reason)
+    with opened(ns) as fd:
+        place = places.identify(ns, fd)
+        journal, spots = Journal(directory), Spots()
+        try:
+            spots.spaces.put(place, fd)
+            ledger = journal.look()
+            todo = [_todo(lambda spot: ledger.seen(spot, spots.read(spot)), w, Spot(place, w.key)) for w in wanted]
+            _check(wanted, todo, ns, fd)
+            if persist:
+                tune_persist.must_be_possible(ns, fd, for_s)
+                tune_persist.entries(ledger, todo)
+            journal.check()
+        finally:
+            spots.close()
+
+
+def _check(wanted: Sequence[Wanted], todo: Sequence[Todo], ns: Netns, fd: int) -> None:
+    """Ranges, and whether what is to change may be written. Raises: UsageError, NotPermitted, KernelError."""
+    for w in wanted:
+        must_be_taken(w)
+
+    def writable() -> None:
+        for t in todo:
+            if t.old != t.new:
+                sysctl.check(t.spot.key)
+
+    run_in(None if own(fd) else fd, writable)
+
+
 def apply(
     wanted: Sequence[Wanted],
     ns: Netns,
     *,
     for_s: float | None = None,
     persist: bool = False,
+    reason: str = "",
     directory: str | None = None,
 ) -> Result:
     """Set each wanted value that is not so already; all of them, but for those the kernel refuses, or none.
 
     for_s: undo them after so many seconds. persist: keep them in our file of sysctl.d too, also those that are so
-    already. directory: of the journal.
+    already. reason: why, for the journal. directory: of the journal.
 
-    Raises: Unsupported for a setting that is not there, UsageError, NotPermitted, JournalError, KernelError,
-    FileError; nothing is changed then.
+    Raises: Unsupported for a setting that is not there, UsageError also for a value outside a setting's range,
+    NotPermitted, JournalError, KernelError, FileError; nothing is changed then.
     """
     keys = [w.key for w in wanted]
     if len(set(keys)) != len(keys):
         raise UsageError("a setting is given twice")
-    with opened(ns) as fd, Session(directory) as session:
+    with opened(ns) as fd, Session(directory, reason) as session:
         place = places.identify(ns, fd)
         session.spots.spaces.put(place, fd)
         session.tidy()
-        todo = [_todo(session, w, Spot(place, w.key)) for w in wanted]
+        todo = [_todo(session.read, w, Spot(place, w.key)) for w in wanted]
+        _check(wanted, todo, ns, fd)
         if persist:
             tune_persist.must_be_possible(ns, fd, for_s)
             # Behind the others: what the kernel refuses is not kept.
-            todo += tune_persist.entries(session, todo)
+            todo += tune_persist.entries(session.ledger, todo)
         done = session.carry_out(todo, for_s, fd)
         return Result(ns.name, done.applied, [], session.overdue, done.until_s, done.returns_by)
 
 
-def _todo(session: Session, w: Wanted, spot: Spot) -> Todo:
+def _todo(read: Callable[[Spot], int | None], w: Wanted, spot: Spot) -> Todo:
     try:
-        return Todo(spot, session.read(spot), w.value, w.reason)
+        return Todo(spot, read(spot), w.value, w.reason, w.cost)
     except UnknownTarget:
-        raise Unsupported(
-            w.key, f"there is no {w.key} in {spot.place.name}", hint="halfopen tune show lists what there is"
-        ) from None
+        name = spot.place.name
+        hint = f"halfopen tune show --all{netns_words(name)} lists what there is"
+        raise Unsupported(w.key, f"there is no {w.key} in {name}", hint=hint) from None
 
 
-def undo(ids: Sequence[int] | None = None, *, directory: str | None = None) -> Result:
+def undo(ids: Sequence[int] | None = None, *, reason: str = "", directory: str | None = None) -> Result:
     """Undo these changes, or (None) all that are in force. One that cannot be is `failed` and stays in force.
+
+    reason: why, for the journal.
 
     Raises: UnknownTarget for an id the journal does not have, NotPermitted, JournalError.
     """
-    with Session(directory) as session:
+    with Session(directory, reason) as session:
         for id in ids or ():
             if id not in session.ledger.changes:
                 raise UnknownTarget(f"there is no change {id}", hint="halfopen tune log lists them")
         chosen = [c.id for c in session.ledger.live()] if ids is None else sorted(set(ids))
         session.tidy(asked=chosen)
         result = Result(overdue=session.overdue)
-        result.undone = session.undo_all(chosen)
+        result.undone = session.undo_all(chosen, reason)
         return result
 
 
@@ -145,6 +193,16 @@ def overdue(directory: str | None = None) -> list[Undone]:
     with Session(directory) as session:
         session.tidy()
         return session.overdue
+
+
+def here() -> Place | None:
+    """The namespace of this process; None where it cannot be told."""
+    try:
+        ns = current()
+        with opened(ns) as fd:
+            return places.identify(ns, fd)
+    except HalfopenError:
+        return None
 
 
 def log(directory: str | None = None) -> tuple[str, list[tuple[Change, Now | None]]]:

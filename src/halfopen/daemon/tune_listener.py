@@ -112,16 +112,17 @@ def change(
     wishes: Wishes,
     *,
     for_s: float | None = None,
+    reason: str = "",
     directory: str | None = None,
 ) -> Result:
     """Set what is wished for on every socket that listens on [address]:port; on all of them, or on none.
 
-    for_s: undo it after so many seconds. directory: of the journal.
+    for_s: undo it after so many seconds. reason: why, for the journal. directory: of the journal.
 
     Raises: UnknownTarget when nobody listens there (any more), NotPermitted and Unsupported with what refuses,
     HalfopenError for what somaxconn does not allow, JournalError, KernelError; nothing is changed then.
     """
-    with opened(ns) as fd, Session(directory) as session:
+    with opened(ns) as fd, Session(directory, reason) as session:
         place = places.identify(ns, fd)
         session.spots.spaces.put(place, fd)
         session.tidy()
@@ -139,7 +140,7 @@ def change(
 def _todo(session: Session, place: Place, p: Planned) -> Todo:
     # Under the lock, and as the journal sees it: a number may stand for an unset TCP_SYNCNT.
     spot = Spot(place, p.key, p.socket)
-    return Todo(spot, session.read(spot), p.new, p.reason)
+    return Todo(spot, session.read(spot), p.new, p.reason, p.cost)
 
 
 def _said(a: Applied, p: Planned) -> Applied:

@@ -11,10 +11,10 @@ from halfopen.act import sysctld
 from halfopen.act.journal import Journal
 from halfopen.core import settings
 from halfopen.core.errors import HalfopenError, UsageError
-from halfopen.core.journal import Change, Spot
+from halfopen.core.journal import Change, Ledger, Spot
 from halfopen.core.sysctld import Override
 from halfopen.core.units import show_duration
-from halfopen.daemon.tune_session import Session, Todo
+from halfopen.daemon.tune_session import Todo
 from halfopen.daemon.tune_spots import own
 from halfopen.kernel import place as places
 from halfopen.kernel import sysctld as reading
@@ -50,14 +50,14 @@ def must_be_possible(ns: Netns, fd: int, for_s: float | None = None) -> None:
         raise
 
 
-def entries(session: Session, running: Sequence[Todo]) -> list[Todo]:
+def entries(ledger: Ledger, running: Sequence[Todo]) -> list[Todo]:
     """The lines of our file that keep these running values.
 
     Raises: HalfopenError "returning" for a value that is there only for a time.
     """
     there = sysctld.entries()
     for t in running:
-        stack = session.ledger.stack(t.spot)
+        stack = ledger.stack(t.spot)
         if t.old == t.new and stack and stack[-1].began.until_s is not None:
             _returns(stack[-1])
     return [

@@ -13,24 +13,27 @@ from halfopen.act.audit import who
 from halfopen.act.journal import Journal, step
 from halfopen.core import boots
 from halfopen.core import journal as core
-from halfopen.core.errors import HalfopenError, Refused, UnknownTarget, words
+from halfopen.core.errors import HalfopenError, Refused, UnknownTarget, UsageError, words
 from halfopen.core.journal import Began, Change, Ledger, Place, Spot, Then
 from halfopen.daemon import tune_timer
 from halfopen.daemon.tune_spots import Spots
 from halfopen.kernel import place as places
 
+# What a person gives as the reason of a change or an undo, in characters.
+MOST_REASON: Final = 500
 # Why a number is there though nothing was set before.
 STANDS: Final = "TCP_SYNCNT cannot be unset: {} stands in for it, and follows tcp_synack_retries"
 
 
 @dataclass(frozen=True, slots=True)
 class Todo:
-    """A value to be written: where, what is there, what is to be there, and why."""
+    """A value to be written: where, what is there, what is to be there, why, and what it costs."""
 
     spot: Spot
     old: int | None
     new: int | None
     reason: str = ""
+    cost: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +51,7 @@ class Applied:
     reason: str = ""
     why: str = ""
     id: int | None = None
+    cost: str = ""
 
     @property
     def key(self) -> str:
@@ -80,16 +84,30 @@ class Undone:
     error: HalfopenError | None = None
 
 
-def _who() -> dict[str, object]:
-    """Who it is, short enough for a record whatever the command line was."""
+def check_reason(reason: str) -> None:
+    """Raises: UsageError for a reason that is too long for the journal."""
+    if len(reason) > MOST_REASON:
+        raise UsageError(f"a reason of {len(reason):,} characters is too long", hint=f"at most {MOST_REASON}")
+
+
+def _with_reason(why: str, reason: str) -> str:
+    """What happened, and the reason that was given for it, as `Then.why`."""
+    return "; ".join(filter(None, [why, reason and f"reason to undo: {reason}"]))
+
+
+def _who(reason: str) -> dict[str, object]:
+    """Who it is and, where it was said, why: short enough for a record whatever the command line was."""
     person = who()
-    return {**person, "command": [str(word)[:200] for word in person["command"][:24]]}
+    more = {"reason": reason} if reason else {}
+    return {**person, "command": [str(word)[:200] for word in person["command"][:24]], **more}
 
 
 class Session:
     """The journal under its lock, and what it is about; what a command does between begin and end."""
 
-    def __init__(self, directory: str | None) -> None:
+    def __init__(self, directory: str | None, reason: str = "") -> None:
+        check_reason(reason)
+        self._reason = reason
         self.journal = Journal(directory)
         self.spots = Spots()
         self.overdue: list[Undone] = []
@@ -154,7 +172,9 @@ class Session:
             sysctld.clean()
         current = self.read(change.spot)
         if found := core.resolve(self.ledger, change, current):
-            self.record(change, found.state, current, found.why)
+            # An interrupted undo keeps the reason that was given for it.
+            why = "; ".join(filter(None, [found.why, change.why if change.state == "undoing" else ""]))
+            self.record(change, found.state, current, why)
 
     def carry_out(self, todo: Sequence[Todo], for_s: float | None, netns_fd: int) -> Carried:
         """Make these changes: all of them, but for those that are refused, or none. Those that are so already are left.
@@ -174,7 +194,7 @@ class Session:
         done = iter(self._write(begun))
         self._follow()
         applied = [
-            replace(next(done), reason=t.reason)
+            replace(next(done), reason=t.reason, cost=t.cost)
             if t.old != t.new
             else Applied(t.spot, t.old, t.new, t.old, "already", t.reason)
             for t in todo
@@ -199,7 +219,7 @@ class Session:
         spot, instead = t.spot, self.spots.instead(t.spot, t.old)
         until = (None, None) if for_s is None else (now.wall_s + for_s, now.boot_s + for_s)
         return Began(
-            *(id, now.wall_s, _who(), spot.place, spot.key, t.old, t.new, until[0]),
+            *(id, now.wall_s, _who(self._reason), spot.place, spot.key, t.old, t.new, until[0]),
             *(spot.listener, spot.file, instead, until[1]),
         )
 
@@ -266,18 +286,18 @@ class Session:
                 # It stays in the journal as begun, and the next undo sees it in force.
                 continue
 
-    def undo_all(self, ids: Iterable[int]) -> list[Undone]:
-        """Undo these changes, whatever their state; what became of them, by id."""
+    def undo_all(self, ids: Iterable[int], reason: str = "") -> list[Undone]:
+        """Undo these changes, whatever their state; what became of them, by id. reason: why, for the journal."""
         # Lines of the file first: should the machine go down in between, it does not set again what was undone.
         # Listeners last: what somaxconn lets one have, and what stands for an unset TCP_SYNCNT, follow from settings.
         # Of one spot the lower ones first: they write nothing, and the topmost goes straight to where it ends.
         changes = (self.ledger.changes[id] for id in ids)
         order = sorted(changes, key=lambda c: (not c.spot.lasting, c.spot.listener is not None, c.id))
-        undone = [self._undo(c) for c in order]
+        undone = [self._undo(c, reason) for c in order]
         self._follow()
         return sorted(undone, key=lambda u: u.change.id)
 
-    def _undo(self, change: Change) -> Undone:
+    def _undo(self, change: Change, reason: str) -> Undone:
         if not change.live:
             if change.id in self._settled:
                 return Undone(change, change.state, change.value, why=change.why)
@@ -285,15 +305,18 @@ class Session:
         try:
             current = self.read(change.spot)
         except UnknownTarget as e:
-            return self._end(change, "gone", change.value, e.message)
+            return self._end(change, "gone", change.value, e.message, reason)
         except HalfopenError as e:
             return Undone(change, "failed", change.value, why=e.message, error=e)
         plan = core.undo_step(self.ledger, change, current)
         if not plan.writes:
-            return self._end(change, plan.state, current, plan.why)
-        return self._write_undo(change, plan.value)
+            return self._end(change, plan.state, current, plan.why, reason)
+        return self._write_undo(change, plan.value, reason)
 
-    def _end(self, change: Change, state: core.State, value: int | None, why: str, *, wrote: bool = False) -> Undone:
+    def _end(
+        self, change: Change, state: core.State, value: int | None, why: str, reason: str, *, wrote: bool = False
+    ) -> Undone:
+        why = _with_reason(why, reason)
         self.record(change, state, None if state == "gone" else value, why)
         step("undo.undone")
         return Undone(change, state, value, wrote, why)
@@ -309,16 +332,16 @@ class Session:
                 return f"the running value stays {change.value}: halfopen tune apply --set {key}=VALUE changes it"
         return ""
 
-    def _write_undo(self, change: Change, to: int | None) -> Undone:
+    def _write_undo(self, change: Change, to: int | None, reason: str) -> Undone:
         try:
             instead = self.spots.instead(change.spot, to)
-            self.record(change, "undoing", instead=instead)
+            self.record(change, "undoing", why=_with_reason("", reason), instead=instead)
             step("undo.undoing")
             held = self.spots.write(change.spot, to if instead is None else instead)
         except core.JournalError:
             raise
         except UnknownTarget as e:
-            return self._end(change, "gone", change.value, e.message)
+            return self._end(change, "gone", change.value, e.message, reason)
         except HalfopenError as e:
             self.record(change, "done", change.value, e.message[:1000])
             return Undone(change, "failed", change.value, why=e.message, error=e)
@@ -327,7 +350,7 @@ class Session:
             why = self._stays(change) if held == to else f"the kernel made {core.shown(held)} of {core.shown(to)}"
             if instead is not None and held == instead:
                 why = STANDS.format(held)
-            return self._end(change, "undone", held, why, wrote=True)
+            return self._end(change, "undone", held, why, reason, wrote=True)
         except core.JournalError:
             # What cannot be recorded is not done.
             self.spots.write(change.spot, change.value)

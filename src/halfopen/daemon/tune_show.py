@@ -9,6 +9,21 @@ from halfopen.kernel.netns import Netns
 from halfopen.present.tune import Socket
 
 
+def keep_backlog(ns: Netns, limit: int, most: int | None) -> list[Socket]:
+    """The listeners that keep their backlog when somaxconn is raised from `limit`: those that have all it lets them
+    have, or (most) whose backlog is at most so long.
+
+    Raises: UnknownTarget, NotPermitted, Unsupported, KernelError.
+    """
+    rows, _ = listening.listeners(ns, with_owners=False)
+    found = {}
+    for row in rows:
+        address, backlog = address_text(int(row["family"]), bytes(row["address"])), int(row["accept_queue_limit"])
+        if backlog >= limit if most is None else backlog <= most:
+            found[address, int(row["port"])] = Socket(address, int(row["port"]), backlog, None, None)
+    return [found[key] for key in sorted(found, key=lambda k: (k[1], k[0]))]
+
+
 def listeners(ns: Netns, values: Values) -> list[Socket]:
     """The listeners of the namespace by port; members of a SO_REUSEPORT group that are alike are one.
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from halfopen.lab.errors import LabError
 from halfopen.lab.lab import Lab
 from halfopen.lab.listener import Listener
-from halfopen.lab.userns import enter_user_namespace, user_namespace_refusal
+from halfopen.lab.userns import apart, enter_user_namespace, user_namespace_refusal
 
 if TYPE_CHECKING:
     from halfopen.lab.flood import Flood, Sent
@@ -22,6 +22,7 @@ __all__ = [
     "Listener",
     "Sent",
     "Slow",
+    "apart",
     "enter_user_namespace",
     "user_namespace_refusal",
 ]

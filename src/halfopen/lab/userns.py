@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
+import json
 import os
 import signal
 import warnings
-from typing import Final
+from collections.abc import Callable
+from typing import Any, Final
 
-from halfopen.core.errors import Unsupported
+from halfopen.core.errors import EXIT_FAILED, HalfopenError, Unsupported
 from halfopen.kernel.netns import CLONE_NEWNET, unshare
+from halfopen.kernel.userns import may_enter_namespaces
+from halfopen.lab.child import die_with
 from halfopen.lab.errors import LabError
 
 CLONE_NEWUSER: Final = 0x10000000
-_CAP_SYS_ADMIN: Final = 21
 
 # A setting that forbids it, the value that does, and how to allow it.
 _FORBIDS: Final = (
@@ -25,11 +29,7 @@ _FORBIDS: Final = (
 
 def may_make_namespaces() -> bool:
     """Whether this process may make network namespaces as it is (it has CAP_SYS_ADMIN)."""
-    with open("/proc/self/status", encoding="ascii", errors="replace") as f:
-        for line in f:
-            if line.startswith("CapEff:"):
-                return bool(int(line.split()[1], 16) >> _CAP_SYS_ADMIN & 1)
-    return False
+    return may_enter_namespaces()
 
 
 def enter_user_namespace() -> None:
@@ -59,6 +59,68 @@ def user_namespace_refusal() -> str | None:
         return None
     code = _trial()
     return f"{_refusal(code)}; {_remedy()}" if code else None
+
+
+def apart(work: Callable[[], Any]) -> Callable[[], Any]:
+    """Have `work` done where labs can be made; calling what is returned waits for it and returns its result.
+
+    As it is, where this process may make network namespaces; else begun in a child that becomes root of a user
+    namespace, so that this process keeps its rights where it is. The result is what JSON carries. Call it while this
+    process has one thread only.
+
+    Raises (when it is waited for): as `enter_user_namespace` and `work`.
+    """
+    if may_make_namespaces():
+        return work
+    parent = os.getpid()
+    reader, writer = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        code = 1
+        try:
+            os.close(reader)
+            die_with(parent)
+            _write_all(writer, json.dumps(_outcome(work, parent)).encode())
+            code = 0
+        finally:
+            # Nothing that the parent has buffered is written twice.
+            os._exit(code)
+    os.close(writer)
+    return lambda: _result(reader, pid)
+
+
+def _outcome(work: Callable[[], Any], parent: int) -> dict[str, Any]:
+    try:
+        enter_user_namespace()
+        # Becoming somebody else may have undone it (commit_creds()).
+        die_with(parent)
+        return {"result": work()}
+    except HalfopenError as e:
+        return {"error": [e.id, e.message, e.exit_code, e.hint]}
+    except OSError as e:
+        return {"error": ["lab", f"{e.filename or 'the lab'}: {e.strerror}", EXIT_FAILED, ""]}
+
+
+def _write_all(fd: int, data: bytes) -> None:
+    while data:
+        data = data[os.write(fd, data) :]
+
+
+def _result(reader: int, pid: int) -> Any:
+    try:
+        with open(reader, "rb") as f:
+            data = f.read()
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGTERM)
+        os.waitpid(pid, 0)
+    if not data:
+        raise LabError("the private namespace ended before its work was done")
+    found = json.loads(data)
+    if "error" in found:
+        id, message, exit_code, hint = found["error"]
+        raise HalfopenError(id, message, exit_code=exit_code, hint=hint)
+    return found["result"]
 
 
 def _become_root() -> None:

@@ -51,6 +51,8 @@ def show(out: Console, model: Model | None, retries: Sequence[int], cap_s: float
             cells.append(f"{measured[r]:.2f} s" if r in measured else "-")
         table.add_row(*cells, _at(r, cap_s))
     out.print(table)
+    if model is not None and model.retries in retries:
+        out.print(f"* as it is now: tcp_synack_retries = {model.retries}")
     if model is not None:
         shorter = timing.release_time_s(_SHORT, cap_s)
         if model.retries > _SHORT:

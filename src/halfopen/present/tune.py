@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Final
 
 from rich.console import Console
-from rich.table import Table
 
 from halfopen.core.journal import Listener, shown
 from halfopen.core.listener import DEFER, standing_retries
-from halfopen.core.settings import SYNACK
+from halfopen.core.settings import SOMAXCONN, SYNACK
 from halfopen.core.sysctld import Override
-from halfopen.core.units import listener_text, netns_words, plural, printable, show_duration
+from halfopen.core.units import endpoint_text, listener_text, netns_words, plural, printable, show_duration
+from halfopen.present import prose
+
+# More are not named one by one.
+_MOST_LISTENERS: Final = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +36,8 @@ class Socket:
 class Row:
     """One change that was or would be made, or undone. from_: before, to: after (None: not set).
 
-    id: in the journal, None without. listener, file: where it is not a setting of the namespace.
+    id: in the journal, None without. listener, file: where it is not a setting of the namespace. cost: what is worse
+    afterwards. where: the namespace for a person, where `netns` does not say it.
     """
 
     key: str
@@ -46,6 +50,8 @@ class Row:
     netns: str = ""
     listener: Listener | None = None
     file: str | None = None
+    cost: str = ""
+    where: str = ""
 
     @property
     def changed(self) -> bool:
@@ -57,11 +63,25 @@ def short(key: str) -> str:
     return key.rpartition(".")[2]
 
 
-def named(key: str, listener: Listener | None, file: str | None) -> str:
-    """What is changed, in words: `tcp_synack_retries`, `:8080 backlog`, `tcp_synack_retries in 60-halfopen.conf`."""
+def named(key: str, listener: Listener | None, file: str | None, twins: Container[int] = ()) -> str:
+    """What is changed, in words: `tcp_synack_retries`, `:8080 backlog`, `tcp_synack_retries in 60-halfopen.conf`.
+
+    twins: the ports on which `listener_text` would give two listeners one name.
+    """
     if listener is not None:
-        return f"{listener_text(listener.address, listener.port)} {short(key)}"
+        return f"{listener_named(listener.address, listener.port, twins)} {short(key)}"
     return short(key) if file is None else f"{short(key)} in {printable(file.rpartition('/')[2])}"
+
+
+def listener_named(address: str, port: int, twins: Container[int]) -> str:
+    """`:8080`; `0.0.0.0:8080` or `[::]:8080` where both are there."""
+    return endpoint_text(address, port) if port in twins else listener_text(address, port)
+
+
+def twins(listeners: Iterable[Listener | None]) -> set[int]:
+    """The ports where one of these listeners is on 0.0.0.0 and another on ::."""
+    found = {(x.address, x.port) for x in listeners if x is not None}
+    return {port for address, port in found if address == "::" and ("0.0.0.0", port) in found}
 
 
 def listener_fields(listener: Listener | None) -> dict[str, Any] | None:
@@ -76,22 +96,18 @@ def listener_fields(listener: Listener | None) -> dict[str, Any] | None:
     }
 
 
-def grid() -> Table:
-    """A table without lines, whose first columns are never cut off."""
-    table = Table.grid(padding=(0, 3, 0, 0))
-    # A key that does not fit goes on in the next line: cut off, it could not be pasted.
-    for _ in range(3):
-        table.add_column(overflow="fold")
-    return table
-
-
 # --- apply and undo ---------------------------------------------------------------------------------------------------
 
 
 def plan(
-    out: Console, netns: str, rows: Sequence[Row], overrides: Sequence[Override] = (), notes: Sequence[str] = ()
+    out: Console,
+    netns: str,
+    rows: Sequence[Row],
+    overrides: Sequence[Override] = (),
+    notes: Sequence[str] = (),
+    keep: Sequence[Socket] = (),
 ) -> None:
-    """What `apply` is about to do, or would with --dry-run."""
+    """What `apply` is about to do, or would with --dry-run, and its price. keep: listeners that keep their backlog."""
     todo = [r for r in rows if r.state == "wanted"]
     where = "" if netns == "self" else f" in {printable(netns)}"
     if not todo:
@@ -99,6 +115,8 @@ def plan(
     else:
         out.print(f"{_count(todo)} to change{where}")
         _rows(out, [replace(r, state="") for r in todo])
+        costs(out, todo)
+    _keeping(out, netns, rows, keep)
     _warn(out, overrides, notes)
 
 
@@ -124,12 +142,40 @@ def _warn(out: Console, overrides: Sequence[Override], notes: Sequence[str]) -> 
 
 
 def _rows(out: Console, rows: Sequence[Row]) -> None:
-    table = grid()
+    prose.rows(
+        out,
+        [
+            (
+                f"  {shown_ids([r.id])}",
+                named(r.key, r.listener, r.file),
+                shown_change(r.key, r.from_, r.to),
+                r.state,
+                joined(r.reason, r.why),
+            )
+            for r in rows
+        ],
+    )
+
+
+def costs(out: Console, rows: Sequence[Row]) -> None:
+    """The price of each change that has one, each price once; named where there are several changes."""
+    found: dict[str, str] = {}
     for r in rows:
-        words = joined(r.reason, r.why)
-        what, value = named(r.key, r.listener, r.file), shown_change(r.key, r.from_, r.to)
-        table.add_row(f"  {shown_ids([r.id])}", what, value, r.state, words)
-    out.print(table)
+        if r.cost and r.file is None:
+            found.setdefault(r.cost, short(r.key))
+    several = len({r.key for r in rows}) > 1
+    for cost, name in found.items():
+        prose.paragraph(out, "Costs", f"{name}: {cost}" if several else cost)
+
+
+def _keeping(out: Console, netns: str, rows: Sequence[Row], keep: Sequence[Socket]) -> None:
+    """The commands that lift the backlog of listeners that run already."""
+    backlog = next((r.to for r in rows if r.key == SOMAXCONN and r.file is None), None)
+    names = list(dict.fromkeys(listener_text(s.address, s.port) for s in keep))
+    for name in names[:_MOST_LISTENERS]:
+        out.print(f"Also  halfopen tune listener {name} --backlog {backlog}{netns_words(netns)}", soft_wrap=True)
+    if (more := len(names) - _MOST_LISTENERS) > 0:
+        out.print(f"and {plural(more, 'more listener')}: halfopen tune show{netns_words(netns)}", soft_wrap=True)
 
 
 def applied(
@@ -141,8 +187,9 @@ def applied(
     not_on: Sequence[Socket] = (),
     overrides: Sequence[Override] = (),
     notes: Sequence[str] = (),
+    keep: Sequence[Socket] = (),
 ) -> None:
-    """What `apply` did. not_on: listeners whose own TCP_SYNCNT keeps tcp_synack_retries from them."""
+    """What `apply` did. not_on: listeners whose own TCP_SYNCNT keeps tcp_synack_retries from them; keep: as `plan`."""
     changed = [r for r in rows if r.changed]
     where = "" if netns == "self" else f" in {printable(netns)}"
     refused = sum(r.state == "refused" for r in rows)
@@ -154,6 +201,8 @@ def applied(
     rest = [r for r in rows if r.state != "already"]
     if rest:
         _rows(out, rest)
+        costs(out, changed)
+    _keeping(out, netns, rows, keep)
     for s in not_on:
         name, here = listener_text(s.address, s.port), netns_words(netns)
         out.print(f"Not on {name}, whose own TCP_SYNCNT = {s.retries} overrides it", soft_wrap=True)
@@ -184,14 +233,15 @@ def undone(out: Console, rows: Sequence[Row], title: str = "") -> None:
     back = sum(r.state == "undone" for r in rows)
     rest = [f"{sum(r.state == s for r in rows)} {words}" for s, words in _ENDS if any(r.state == s for r in rows)]
     out.print(f"{title}{plural(back, 'change')} undone{''.join(', ' + r for r in rest)}")
-    table = grid()
+    both = twins(r.listener for r in rows)
+    lines = []
     for group in alike(rows):
         r = group[0]
-        where = "" if r.netns == "self" else printable(r.netns)
-        what, value = named(r.key, r.listener, r.file), shown_change(r.key, r.from_, r.to)
-        words = joined(sockets_text(len(group)), r.why)
-        table.add_row(f"  {shown_ids([r.id for r in group])}", what, value, where, r.state, words)
-    out.print(table)
+        where = r.where or ("" if r.netns == "self" else printable(r.netns))
+        what, value = named(r.key, r.listener, r.file, both), shown_change(r.key, r.from_, r.to)
+        words = printable(joined(sockets_text(len(group)), r.why))
+        lines.append((f"  {shown_ids([r.id for r in group])}", what, value, where, r.state, words))
+    prose.rows(out, lines)
     failed = [str(r.id) for r in rows if r.state == "failed"]
     if failed:
         out.print(f"Next  halfopen tune undo {' '.join(failed)}", soft_wrap=True)
@@ -246,7 +296,7 @@ _ENDS = (
 
 
 def row_fields(r: Row) -> dict[str, Any]:
-    """A row of `halfopen.tune-apply/1` or `halfopen.tune-undo/1`."""
+    """A change that was undone, of `halfopen.tune-undo/1`."""
     return {
         "id": r.id,
         "netns": r.netns,
@@ -261,6 +311,11 @@ def row_fields(r: Row) -> dict[str, Any]:
     }
 
 
+def made_fields(r: Row) -> dict[str, Any]:
+    """A change of `halfopen.tune-apply/1` or `halfopen.tune-listener/1`, with its price."""
+    return {**row_fields(r), "cost": r.cost}
+
+
 def apply_document(
     netns: str,
     rows: Sequence[Row],
@@ -271,6 +326,7 @@ def apply_document(
     not_on: Sequence[Socket] = (),
     overrides: Sequence[Override] = (),
     notes: Sequence[str] = (),
+    keep: Sequence[Socket] = (),
 ) -> dict[str, Any]:
     """`halfopen.tune-apply/1`."""
     return {
@@ -279,11 +335,12 @@ def apply_document(
         "dry_run": dry_run,
         "until": until_s,
         "returns_by": returns_by or None,
-        "changes": [row_fields(r) for r in rows],
+        "changes": [made_fields(r) for r in rows],
         "overridden_on": [{"address": s.address, "port": s.port, "synack_retries": s.retries} for s in not_on],
         "overrides": [
             {"key": o.key, "value": o.value, "path": o.path, "line": o.line, "at_boot": o.at_boot} for o in overrides
         ],
+        "keep_backlog": [{"address": s.address, "port": s.port, "backlog": s.backlog} for s in keep],
         "notes": list(notes),
         "overdue": [row_fields(r) for r in overdue],
     }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from itertools import groupby
 from typing import Any
 
@@ -10,8 +10,22 @@ from rich.console import Console
 
 from halfopen.core import timing
 from halfopen.core.listener import DEFER, Planned, Running, deferring, holders_text, recommended
-from halfopen.core.units import listener_text, netns_words, plural, printable, show_duration
-from halfopen.present.tune import Row, alike, grid, joined, named, returns, row_fields, shown_change, shown_ids
+from halfopen.core.units import netns_words, plural, printable, show_duration
+from halfopen.present import prose
+from halfopen.present.tune import (
+    Row,
+    alike,
+    costs,
+    joined,
+    listener_named,
+    made_fields,
+    named,
+    returns,
+    row_fields,
+    shown_change,
+    shown_ids,
+    twins,
+)
 
 
 def _where(netns: str) -> str:
@@ -30,28 +44,33 @@ def _groups(sockets: Sequence[Running]) -> list[list[Running]]:
 def show(out: Console, netns: str, sockets: Sequence[Running], somaxconn: int | None, synack: int) -> None:
     """The listeners, and the command that would help."""
     helps: list[str] = []
+    both = twins(s.socket for s in sockets)
     for n, group in enumerate(_groups(sockets)):
         if n:
             out.print()
-        helps += _show_group(out, netns, group, somaxconn, synack)
+        helps += _show_group(out, netns, group, somaxconn, synack, both)
     if helps:
         out.print()
         out.print(f"Next  {helps[0]}", soft_wrap=True)
 
 
-def _show_group(out: Console, netns: str, group: Sequence[Running], somaxconn: int | None, synack: int) -> list[str]:
+def _show_group(
+    out: Console, netns: str, group: Sequence[Running], somaxconn: int | None, synack: int, both: Container[int]
+) -> list[str]:
     first = group[0]
+    name = listener_named(first.socket.address, first.socket.port, both)
+    device = f" on device {first.ifindex}" if first.ifindex else ""
     release = show_duration(timing.release_time_s(synack if first.retries is None else first.retries))
     size = f", {len(group)} sockets" if len(group) > 1 else ""
-    out.print(f"{first.name}{_where(netns)}{size}: half-open connections are released after {release}")
-    table = grid()
+    out.print(
+        f"{name}{device}{_where(netns)}{size}: half-open connections are released after {release}", soft_wrap=True
+    )
     limit = "" if somaxconn is None else f"; somaxconn allows {somaxconn}"
     backlog = _one(str(s.backlog) for s in group)
-    table.add_row(
-        "  backlog", backlog, f"each of {'their' if len(group) > 1 else 'its'} two queues holds so many{limit}"
-    )
+    whose = "their" if len(group) > 1 else "its"
+    lines = [("  backlog", backlog, f"each of {whose} two queues holds this many connections{limit}")]
     if first.problem is not None:
-        table.add_row("  retries", "?", first.problem.line())
+        lines.append(("  retries", "?", first.problem.line()))
     else:
         retries = _one("not set" if s.retries is None else str(s.retries) for s in group)
         words = f"tcp_synack_retries = {synack} is in force"
@@ -61,11 +80,11 @@ def _show_group(out: Console, netns: str, group: Sequence[Running], somaxconn: i
             words = "TCP_SYNCNT, the same as tcp_synack_retries"
         elif first.retries is not None:
             words = f"TCP_SYNCNT: tcp_synack_retries = {synack} is not in force here"
-        table.add_row("  retries", retries, words)
+        lines.append(("  retries", retries, words))
         defer = _one(shown_change(DEFER, s.defer_accept_s, s.defer_accept_s) for s in group)
-        table.add_row("  defer_accept", defer, deferring(first.defer_accept_s))
-    table.add_row("  held by", "", holders_text(_processes(group)) or "nobody that is seen from here")
-    out.print(table)
+        lines.append(("  defer_accept", defer, deferring(first.defer_accept_s)))
+    lines.append(("  held by", "", printable(holders_text(_processes(group))) or "nobody that is seen from here"))
+    prose.rows(out, lines)
     return _help(first, synack, somaxconn, netns_words(netns))
 
 
@@ -97,27 +116,30 @@ def plan(out: Console, netns: str, planned: Sequence[Planned], first: str | None
     if not todo:
         out.print(f"Nothing to change{_where(netns)}: {planned[0].why or 'all is so already'}")
     else:
-        rows = [Row(p.key, p.old, p.new, "", p.reason, p.why, None, netns, p.socket) for p in todo]
+        rows = [Row(p.key, p.old, p.new, "", p.reason, p.why, None, netns, p.socket, cost=p.cost) for p in todo]
         out.print(f"{_counted(rows)} to change{_where(netns)}")
         _rows(out, rows)
+        costs(out, rows)
     if first:
         out.print(f"First  {first}", soft_wrap=True)
 
 
 def _rows(out: Console, rows: Sequence[Row]) -> None:
     """A line for each option of an address: sockets to which the same happened are one line."""
-    table = grid()
+    both = twins(r.listener for r in rows)
+    lines = []
     for group in alike(rows):
         r = group[0]
         words = joined(r.reason, r.why)
-        what, value = named(r.key, r.listener, r.file), shown_change(r.key, r.from_, r.to)
-        table.add_row(f"  {shown_ids([r.id for r in group])}", what, value, r.state, words)
-    out.print(table)
+        what, value = named(r.key, r.listener, r.file, both), shown_change(r.key, r.from_, r.to)
+        lines.append((f"  {shown_ids([r.id for r in group])}", what, value, r.state, words))
+    prose.rows(out, lines)
 
 
 def _counted(rows: Sequence[Row]) -> str:
     """`2 options of :8080`, `1 option of 4 sockets on :8080`."""
-    names = dict.fromkeys(listener_text(r.listener.address, r.listener.port) for r in rows if r.listener)
+    both = twins(r.listener for r in rows)
+    names = dict.fromkeys(listener_named(r.listener.address, r.listener.port, both) for r in rows if r.listener)
     sockets = len({r.listener.cookie for r in rows if r.listener})
     options = plural(len({r.key for r in rows}), "option")
     return f"{options} of {f'{sockets} sockets on ' if sockets > len(names) else ''}{' and '.join(names)}"
@@ -137,6 +159,7 @@ def changed(
     shown = [r for r in rows if r.state != "already"]
     if shown:
         _rows(out, shown)
+        costs(out, done)
     if done and for_s is not None:
         returns(out, for_s, returns_by)
     if first:
@@ -166,7 +189,7 @@ def document(
         "listeners": [_listener(s, synack) for s in sockets],
         "until": until_s,
         "returns_by": returns_by or None,
-        "changes": [row_fields(r) for r in rows],
+        "changes": [made_fields(r) for r in rows],
         "overdue": [row_fields(r) for r in overdue],
     }
 

@@ -8,27 +8,40 @@ from typing import Any
 
 from rich.console import Console
 
-from halfopen.core.journal import Change, Now, shown
+from halfopen.core.journal import Change, Now, Place, shown
 from halfopen.core.units import plural, printable
-from halfopen.present.tune import grid, joined, listener_fields, named, shown_change, shown_ids, sockets_text
+from halfopen.present import prose
+from halfopen.present.tune import joined, listener_fields, named, shown_change, shown_ids, sockets_text, twins
+
+_TITLES = ("ID", "TIME", "CHANGE", "VALUE", "NAMESPACE", "STATE", "")
 
 
-def show(out: Console, path: str, changes: Sequence[tuple[Change, Now | None]]) -> None:
-    """`tune log`: what is in force, then every change, the newest last."""
+def show(out: Console, path: str, changes: Sequence[tuple[Change, Now | None]], here: Place | None = None) -> None:
+    """`tune log`: what is in force, then every change, the newest last. here: the namespace of this process."""
     live = [c for c, _ in changes if c.live]
     if not changes:
-        out.print(f"No change was ever made ({path})")
+        out.print(f"No change was ever made ({printable(path)})", soft_wrap=True)
         return
-    out.print(f"{plural(len(live), 'change')} in force of {len(changes):,} ever made ({path})")
-    table = grid()
+    counted = f"{plural(len(live), 'change')} in force of {len(changes):,} ever made"
+    out.print(f"{counted} ({printable(path)})", soft_wrap=True)
+    both = twins(c.began.listener for c, _ in changes)
+    lines = []
     for ids, (c, words) in _together(changes).items():
         b = c.began
-        where = "" if b.place.name == "self" else printable(b.place.name)
-        what, value = named(b.key, b.listener, b.file), shown_change(b.key, b.old, c.value)
-        table.add_row(shown_ids(ids), _clock(b.time_s), what, value, where, c.state, words)
-    out.print(table)
+        what, value = named(b.key, b.listener, b.file, both), shown_change(b.key, b.old, c.value)
+        lines.append((shown_ids(ids), _clock(b.time_s), what, value, where(b.place, b.file, here), c.state, words))
+    prose.rows(out, lines, _TITLES)
     if live:
         out.print("Undo  halfopen tune undo --all", soft_wrap=True)
+
+
+def where(place: Place, file: str | None, here: Place | None) -> str:
+    """The namespace of a change as a person knows it: its name, or `this one` where it is that of this process."""
+    if file is not None:
+        return "the machine"
+    if place.name != "self":
+        return printable(place.name)
+    return "this one" if here is not None and place.identity == here.identity else f"net:[{place.inode}]"
 
 
 def _together(changes: Sequence[tuple[Change, Now | None]]) -> dict[tuple[int, ...], tuple[Change, str]]:
@@ -36,7 +49,8 @@ def _together(changes: Sequence[tuple[Change, Now | None]]) -> dict[tuple[int, .
     top = {c.spot.identity: c for c, _ in changes if c.live}
     found: dict[tuple[Any, ...], list[tuple[Change, str]]] = {}
     for c, now in changes:
-        words = _fate(c, now, top.get(c.spot.identity, c))
+        reason = f"reason: {c.began.reason}" if c.began.reason else ""
+        words = printable(joined(reason, _fate(c, now, top.get(c.spot.identity, c))))
         at = c.id if c.began.listener is None else (c.began.listener.address, c.began.listener.port)
         alike = (at, c.began.key, c.began.time_s, c.began.old, c.value, c.state, words)
         found.setdefault(alike, []).append((c, words))
@@ -82,6 +96,7 @@ def document(path: str, changes: Sequence[tuple[Change, Now | None]]) -> dict[st
                 "until": c.began.until_s,
                 "state": c.state,
                 "state_time": c.time_s,
+                "reason": c.began.reason,
                 "why": c.why,
                 "value": None if now is None else now.value,
             }

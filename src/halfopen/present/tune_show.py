@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from types import MappingProxyType
+from dataclasses import dataclass, field
 from typing import Any
 
 from rich.console import Console
@@ -11,75 +11,104 @@ from rich.console import Console
 from halfopen.core.errors import HalfopenError
 from halfopen.core.settings import Advice, Cure
 from halfopen.core.units import endpoint_text, plural, printable, show_duration
-from halfopen.present.tune import Socket, grid, short
+from halfopen.present import prose
+from halfopen.present.tune import Socket, short
 
 
-def show(
-    out: Console,
-    netns: str,
-    advices: Sequence[Advice],
-    cures: Sequence[tuple[Cure, int | None]],
-    listeners: Sequence[str],
-    command: str,
-    unread: Mapping[str, HalfopenError] = MappingProxyType({}),
-) -> None:
-    """`tune show`; listeners: a line each; unread: why a setting, or "listeners", could not be read."""
-    todo = [a for a in advices if a.recommended is not None]
-    where = "" if netns == "self" else f" in {printable(netns)}"
-    more = f"; {len(unread)} could not be read" if unread else ""
-    if todo:
-        out.print(f"{plural(len(todo), 'setting')}{where} should change: {', '.join(short(a.key) for a in todo)}{more}")
-    else:
-        out.print(f"Nothing to change{where}: every setting {'that was read ' if more else ''}is as it should be{more}")
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """What there is to show of one namespace.
+
+    cures: with the value each has, None where it is not there. needed: keys of the settings that should change as
+    things are; None with a goal: what serves it should. half_open: how many there are, None where that could not be
+    told. unread: why a setting, "listeners" or "half_open" could not be read.
+    """
+
+    netns: str
+    inode: int
+    advices: Sequence[Advice]
+    cures: Sequence[tuple[Cure, int | None]] = ()
+    listeners: Sequence[Socket] = ()
+    somaxconn: int | None = None
+    needed: frozenset[str] | None = None
+    half_open: int | None = None
+    unread: Mapping[str, HalfopenError] = field(default_factory=dict)
+
+    def should_change(self, advice: Advice) -> bool:
+        """Whether this setting should change as things are, or for the goal that was given."""
+        return advice.recommended is not None and (self.needed is None or advice.key in self.needed)
+
+
+def show(out: Console, shown: Shown, command: str, everything: str | None = None) -> None:
+    """`tune show`. command: makes the changes. everything: the command that shows what is left out here, None where
+    nothing is to be.
+    """
+    out.print(_headline(shown), soft_wrap=True)
     out.print()
-    table = grid()
-    for a in advices:
-        table.add_row(short(a.key), str(a.value), a.effect)
-        if a.recommended is not None:
-            table.add_row("", f"→ {a.recommended}", f"{a.reason}; costs: {a.cost}")
-    for key, e in unread.items():
-        table.add_row(short(key), "?", f"could not be read: {e.line()}")
-    out.print(table)
-    if listeners:
+    kept = [a for a in shown.advices if everything is None or not a.idle or a.recommended is not None]
+    _settings(out, kept, shown.unread)
+    if lines := listener_rows(shown.listeners, shown.somaxconn):
         out.print()
-        out.print("Listeners (halfopen tune listener [ADDR]:PORT changes one without a restart)")
-        for line in listeners:
-            out.print(f"  {line}", soft_wrap=True)
+        out.print("Listeners (halfopen tune listener [ADDR]:PORT changes one without a restart)", soft_wrap=True)
+        prose.rows(out, lines)
+    if everything is None:
+        out.print()
+        out.print("No cure, though recommended")
+        prose.rows(out, [(f"  {short(c.key)}", "not there" if v is None else str(v), c.truth) for c, v in shown.cures])
     out.print()
-    out.print("No cure, though recommended")
-    table = grid()
-    for cure, value in cures:
-        table.add_row(f"  {short(cure.key)}", "not there" if value is None else str(value), cure.truth)
-    out.print(table)
-    if todo:
-        out.print()
+    if everything is not None:
+        idle = plural(len(shown.advices) - len(kept), "setting")
+        out.print(f"{idle} that do nothing for half-open connections here: {everything}", soft_wrap=True)
+    if any(shown.should_change(a) for a in shown.advices):
         out.print(f"Next  {command}", soft_wrap=True)
+    elif any(a.recommended is not None for a in shown.advices):
+        out.print(f"Also  {command}", soft_wrap=True)
 
 
-def document(
-    netns: str,
-    inode: int,
-    advices: Sequence[Advice],
-    cures: Sequence[tuple[Cure, int | None]],
-    listeners: Sequence[Socket],
-    unread: Mapping[str, HalfopenError] = MappingProxyType({}),
-) -> dict[str, Any]:
+def _headline(shown: Shown) -> str:
+    should = [short(a.key) for a in shown.advices if shown.should_change(a)]
+    could = [short(a.key) for a in shown.advices if a.recommended is not None and not shown.should_change(a)]
+    where = "" if shown.netns == "self" else f" in {printable(shown.netns)}"
+    unread = f"; {len(shown.unread)} could not be read" if shown.unread else ""
+    before = f"worth changing before a flood: {', '.join(could)}"
+    if should:
+        more = f"; {before}" if could else ""
+        return f"{plural(len(should), 'setting')}{where} should change: {', '.join(should)}{more}{unread}"
+    if could:
+        now = "" if shown.half_open is None else f" ({plural(shown.half_open, 'half-open connection')} now)"
+        return f"Nothing has to change{where}{now}; {before}{unread}"
+    return f"Nothing to change{where}: every setting {'that was read ' if unread else ''}is as it should be{unread}"
+
+
+def _settings(out: Console, advices: Sequence[Advice], unread: Mapping[str, HalfopenError]) -> None:
+    lines = []
+    for a in advices:
+        lines.append((short(a.key), str(a.value), a.effect))
+        if a.recommended is not None:
+            lines.append(("", f"→ {a.recommended}", f"{a.reason}; costs: {a.cost}"))
+    lines += [(short(key), "?", f"could not be read: {e.line()}") for key, e in unread.items()]
+    prose.rows(out, lines)
+
+
+def document(shown: Shown) -> dict[str, Any]:
     """`halfopen.tune-show/1`."""
     return {
         "schema": "halfopen.tune-show/1",
-        "netns": netns,
-        "netns_inode": inode,
+        "netns": shown.netns,
+        "netns_inode": shown.inode,
+        "half_open": shown.half_open,
         "settings": [
             {
                 "key": a.key,
                 "value": a.value,
                 "effect": a.effect,
                 "idle": a.idle,
+                "needed": shown.should_change(a),
                 "recommended": a.recommended,
                 "reason": a.reason,
                 "cost": a.cost,
             }
-            for a in advices
+            for a in shown.advices
         ],
         "listeners": [
             {
@@ -89,23 +118,23 @@ def document(
                 "synack_retries": s.retries,
                 "defer_accept_s": s.deferred_s,
             }
-            for s in listeners
+            for s in shown.listeners
         ],
-        "no_cures": [{"key": c.key, "value": value, "truth": c.truth} for c, value in cures],
-        "unread": [{"key": key, "why": e.line()} for key, e in unread.items()],
+        "no_cures": [{"key": c.key, "value": value, "truth": c.truth} for c, value in shown.cures],
+        "unread": [{"key": key, "why": e.line()} for key, e in shown.unread.items()],
     }
 
 
-def listener_lines(listeners: Sequence[Socket], somaxconn: int | None) -> list[str]:
-    """One line a listener, for `show`."""
+def listener_rows(listeners: Sequence[Socket], somaxconn: int | None) -> list[tuple[str, str, str]]:
+    """A row for each listener: where it listens, its backlog, what its program set on it."""
     lines = []
     for s in listeners:
-        words = [endpoint_text(s.address, s.port), f"backlog {s.backlog:,}"]
+        words = []
         if somaxconn is not None and s.backlog >= somaxconn:
-            words.append("(as much as somaxconn lets it)")
+            words.append("as much as somaxconn lets it")
         if s.retries:
             words.append(f"TCP_SYNCNT {s.retries} overrides tcp_synack_retries")
         if s.deferred_s:
             words.append(f"TCP_DEFER_ACCEPT: waits {show_duration(s.deferred_s)} for data")
-        lines.append("  ".join(words))
+        lines.append((f"  {endpoint_text(s.address, s.port)}", f"backlog {s.backlog:,}", "; ".join(words)))
     return lines

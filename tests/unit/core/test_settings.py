@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from halfopen.core import settings, timing
 from halfopen.core.errors import Unsupported, UsageError
+from halfopen.core.keys import range_of
 from halfopen.core.settings import Advice, Goals, Wanted, advise, assignment, changes, full_key
 
 DEBIAN = {
@@ -103,7 +104,8 @@ def test_only_keeps_to_what_is_named() -> None:
 
 
 def test_set_alone_brings_nothing_else() -> None:
-    assert changes(DEBIAN, sets=[assignment("somaxconn=8192")]) == [Wanted(settings.SOMAXCONN, 8192, "as asked for")]
+    [one] = changes(DEBIAN, sets=[assignment("somaxconn=8192")])
+    assert (one.key, one.value) == (settings.SOMAXCONN, 8192)
     with pytest.raises(UsageError, match="twice"):
         changes(DEBIAN, sets=[assignment("somaxconn=1"), assignment("net.core.somaxconn=2")])
 
@@ -167,3 +169,50 @@ def test_what_is_so_already_is_kept_where_it_serves() -> None:
     assert [w.key for w in settings.kept(values, Goals(half_open=100), [], (), ())] == [settings.SOMAXCONN]
     others = {settings.SYNACK, settings.COOKIES}
     assert [w.key for w in settings.kept(values, Goals(), [], others, [settings.COOKIES])] == [settings.COOKIES]
+
+
+@pytest.mark.parametrize("key", settings.KEYS)
+def test_a_value_outside_the_range_is_refused_and_the_range_named(key: str) -> None:
+    least, most = range_of(key)
+    for value in (least, most):
+        assert assignment(f"{key}={value}").value == value
+    for value in (least - 1, most + 1, 10**11):
+        with pytest.raises(UsageError, match="cannot be") as caught:
+            assignment(f"{key}={value}")
+        assert f"{key} takes {least} to {most}" in caught.value.line()
+
+
+@pytest.mark.parametrize(
+    ("text", "values", "words"),
+    [
+        ("tcp_syncookies=0", {}, "locks new clients out"),
+        ("tcp_syncookies=2", {}, "always lose window scaling"),
+        ("tcp_synack_retries=0", {}, "one SYN-ACK only"),
+        ("tcp_synack_retries=1", {}, "lost for 3 s"),
+        ("tcp_synack_retries=9", {}, "stay longer"),
+        ("somaxconn=8192", {}, "running listeners keep their backlog"),
+        ("somaxconn=128", {}, "at most 128"),
+        ("tcp_abort_on_overflow=1", {}, "resets clients"),
+        ("tcp_max_syn_backlog=9999", {settings.COOKIES: 0}, "kernel memory"),
+        ("tcp_max_syn_backlog=8", {settings.COOKIES: 0}, "more than 6 half-open connections"),
+        ("nf_conntrack_tcp_timeout_established=60", {}, "break"),
+    ],
+)
+def test_a_price_is_named(text: str, values: dict[str, int], words: str) -> None:
+    [one] = changes({**DEBIAN, **values}, sets=[assignment(text)])
+    assert words in one.cost
+
+
+def test_what_is_set_does_is_said_beside_what_else_is_set() -> None:
+    """Not "as asked for": what it does then, at the values that the other settings have by then."""
+    [one] = changes(DEBIAN, sets=[assignment("tcp_max_syn_backlog=9999")])
+    assert (one.reason, one.cost) == ("does nothing while tcp_syncookies = 1", "")
+    found = changes(DEBIAN, sets=[assignment("tcp_max_syn_backlog=9999"), assignment("tcp_syncookies=0")])
+    assert "only proven peers get in" in found[0].reason
+    assert "kernel memory" in found[0].cost
+
+
+def test_every_recommendation_that_is_chosen_keeps_its_price() -> None:
+    bad = {**DEBIAN, settings.COOKIES: 0, settings.SOMAXCONN: 128, settings.ABORT: 1}
+    assert all(w.cost for w in changes(bad))
+    assert "1 s never gets in" in changes(DEBIAN, Goals(release_time_s=1.0))[0].cost

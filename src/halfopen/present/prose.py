@@ -1,0 +1,73 @@
+"""Rows of short cells with prose behind them, for any width: no word and no name is ever broken."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+from rich.cells import cell_len
+from rich.console import Console
+
+_GAP: Final = 3
+# Prose beside the cells has at least this much room; with less it goes below them.
+_LEAST: Final = 36
+_BELOW: Final = 6
+
+
+def rows(out: Console, lines: Sequence[Sequence[str]], titles: Sequence[str] = ()) -> None:
+    """Print a line for each row, its cells in columns; the last cell is prose.
+
+    Where the prose does not fit beside the cells it is broken between words, in a column of its own, or below the cells
+    where that column would be narrow. Cells that do not fit one line go on in the next. Columns that are empty in every
+    row are left out; titles: of the columns, in a line of their own where all columns fit.
+    """
+    if not lines:
+        return
+    kept = [i for i in range(len(lines[0]) - 1) if any(line[i] for line in lines)]
+    widths = {i: max(cell_len(line[i]) for line in (*lines, titles) if line) for i in kept}
+    start = sum(width + _GAP for width in widths.values())
+    longest = max(cell_len(line[-1]) for line in lines)
+    beside = start + min(_LEAST, longest) <= out.width
+    if titles and start - _GAP <= out.width:
+        out.print(_head(titles, widths) + titles[-1] * beside, style="dim", soft_wrap=True)
+    for line in lines:
+        head = _head(line, widths)
+        for text in _beside(head, line[-1], out.width) if beside else _below(head, line, widths, out.width):
+            out.print(text.rstrip(), soft_wrap=True)
+
+
+def _head(line: Sequence[str], widths: Mapping[int, int]) -> str:
+    return "".join(line[i] + " " * (width - cell_len(line[i]) + _GAP) for i, width in widths.items())
+
+
+def paragraph(out: Console, title: str, text: str) -> None:
+    """Print `Title  text`, its further lines below the text."""
+    for line in _beside(f"{title}  ", text, out.width):
+        out.print(line, soft_wrap=True)
+
+
+def _beside(head: str, text: str, width: int) -> list[str]:
+    first, *more = _wrapped(text, width - cell_len(head)) or [""]
+    return [head + first, *(" " * cell_len(head) + line for line in more)]
+
+
+def _below(head: str, line: Sequence[str], widths: Mapping[int, int], width: int) -> list[str]:
+    heads = [head.rstrip()] if cell_len(head.rstrip()) <= width else _packed([line[i] for i in widths], width)
+    return [*heads, *(" " * _BELOW + text for text in _wrapped(line[-1], width - _BELOW))]
+
+
+def _packed(cells: Sequence[str], width: int) -> list[str]:
+    """As many cells a line as fit, none of them broken."""
+    found = [""]
+    for cell in filter(None, cells):
+        more = f"{found[-1]}{' ' * _GAP if found[-1] else ''}{cell}"
+        if found[-1].strip() and cell_len(more) > width:
+            found.append(" " * _BELOW + cell.lstrip())
+        else:
+            found[-1] = more
+    return found
+
+
+def _wrapped(text: str, width: int) -> list[str]:
+    return textwrap.wrap(text, max(width, 20), break_long_words=False, break_on_hyphens=False)
