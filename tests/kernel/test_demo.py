@@ -43,7 +43,7 @@ def test_new_clients_are_turned_away_then_let_in() -> None:
         words = [*capabilities.setpriv(), readable.python(starts_others=True), *DEMO]
         running.append(begin(words, capabilities.environment_of_nobody()))
     try:
-        ended = [(process.communicate(timeout=100)[0], process.returncode) for process in running]
+        ended = [(process.communicate(timeout=240)[0], process.returncode) for process in running]
     finally:
         for process in running:
             process.kill()

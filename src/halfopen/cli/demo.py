@@ -64,7 +64,7 @@ class Watch:
     """`halfopen watch` running beside the story, its lines shown as they come."""
 
     def __init__(self, path: str) -> None:
-        words = ["watch", "--netns", path, "--interval", "500ms", "--for", "120s"]
+        words = ["watch", "--netns", path, "--interval", "500ms", "--for", "300s"]
         print("$ halfopen watch --netns NETNS --interval 500ms &", flush=True)
         self._process = subprocess.Popen(
             [sys.executable, "-m", "halfopen", *words], stdout=subprocess.PIPE, text=True, start_new_session=True
