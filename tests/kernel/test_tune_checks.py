@@ -228,7 +228,7 @@ def test_alone_it_shows_what_matters_and_how_to_go_on(lab: Lab) -> None:
     first, *rest = done.stdout.splitlines()
     assert first.startswith("Nothing has to change (0 half-open connections now); worth changing before a flood: ")
     assert len(rest) < 20
-    assert rest[-1] == "More  halfopen tune --help"
+    assert rest[-1] == "Help  halfopen tune --help"
     assert halfopen("tune", "--help").returncode == 0
 
 

@@ -35,7 +35,7 @@ def command(ctx: click.Context) -> None:
     """
     if ctx.invoked_subcommand is None:
         ctx.invoke(show)
-        click.echo("More  halfopen tune --help")
+        click.echo("Help  halfopen tune --help")
 
 
 @command.command()

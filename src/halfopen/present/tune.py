@@ -134,11 +134,10 @@ def _warn(out: Console, overrides: Sequence[Override], notes: Sequence[str]) -> 
     for o in overrides:
         what = "leaves it out" if o.value is None else f"sets it to {printable(o.value)}"
         when = "" if o.at_boot else ", when sysctl --system is run"
-        out.print(
-            f"Overridden  {short(o.key)}: {printable(o.path)}:{o.line} is read later and {what}{when}", soft_wrap=True
-        )
+        text = f"{short(o.key)}: {printable(o.path)}:{o.line} is read later and {what}{when}"
+        prose.paragraph(out, "Overridden", text)
     for note in notes:
-        out.print(f"Note  {printable(note)}", soft_wrap=True)
+        prose.paragraph(out, "Note", printable(note))
 
 
 def _rows(out: Console, rows: Sequence[Row]) -> None:
@@ -205,7 +204,7 @@ def applied(
     _keeping(out, netns, rows, keep)
     for s in not_on:
         name, here = listener_text(s.address, s.port), netns_words(netns)
-        out.print(f"Not on {name}, whose own TCP_SYNCNT = {s.retries} overrides it", soft_wrap=True)
+        out.print(f"Not on {name}, whose own TCP_SYNCNT = {s.retries} overrides it")
         out.print(f"Also  halfopen tune listener {name} --retries {_synack(rows)}{here}", soft_wrap=True)
     _warn(out, overrides, notes)
     if changed and for_s is not None:

@@ -20,10 +20,10 @@ def show(out: Console, path: str, changes: Sequence[tuple[Change, Now | None]], 
     """`tune log`: what is in force, then every change, the newest last. here: the namespace of this process."""
     live = [c for c, _ in changes if c.live]
     if not changes:
-        out.print(f"No change was ever made ({printable(path)})", soft_wrap=True)
+        out.print(f"No change was ever made ({printable(path)})")
         return
     counted = f"{plural(len(live), 'change')} in force of {len(changes):,} ever made"
-    out.print(f"{counted} ({printable(path)})", soft_wrap=True)
+    out.print(f"{counted} ({printable(path)})")
     both = twins(c.began.listener for c, _ in changes)
     lines = []
     for ids, (c, words) in _together(changes).items():

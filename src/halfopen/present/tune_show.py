@@ -43,13 +43,13 @@ def show(out: Console, shown: Shown, command: str, everything: str | None = None
     """`tune show`. command: makes the changes. everything: the command that shows what is left out here, None where
     nothing is to be.
     """
-    out.print(_headline(shown), soft_wrap=True)
+    out.print(_headline(shown))
     out.print()
     kept = [a for a in shown.advices if everything is None or not a.idle or a.recommended is not None]
     _settings(out, kept, shown.unread)
     if lines := listener_rows(shown.listeners, shown.somaxconn):
         out.print()
-        out.print("Listeners (halfopen tune listener [ADDR]:PORT changes one without a restart)", soft_wrap=True)
+        out.print("Listeners (halfopen tune listener [ADDR]:PORT changes one without a restart)")
         prose.rows(out, lines)
     if everything is None:
         out.print()
@@ -58,7 +58,8 @@ def show(out: Console, shown: Shown, command: str, everything: str | None = None
     out.print()
     if everything is not None:
         idle = plural(len(shown.advices) - len(kept), "setting")
-        out.print(f"{idle} that do nothing for half-open connections here: {everything}", soft_wrap=True)
+        out.print(f"{idle} that do nothing for half-open connections here are left out")
+        out.print(f"More  {everything}", soft_wrap=True)
     if any(shown.should_change(a) for a in shown.advices):
         out.print(f"Next  {command}", soft_wrap=True)
     elif any(a.recommended is not None for a in shown.advices):

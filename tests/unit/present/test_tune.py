@@ -157,7 +157,8 @@ def test_what_does_nothing_is_left_out_and_counted(out: Console) -> None:
     brief = "\n".join(lines(out))
     assert "tcp_syncookies" in brief
     assert not any(word in brief for word in ("tcp_fin_timeout", "tcp_max_syn_backlog", "conntrack", "tcp_tw_recycle"))
-    assert "3 settings that do nothing for half-open connections here: halfopen tune show --all" in brief
+    assert "3 settings that do nothing for half-open connections here are left out" in brief
+    assert "More  halfopen tune show --all" in brief
     tune_show.show(out, shown, "halfopen tune apply")
     whole = "\n".join(lines(out))
     assert all(word in whole for word in ("tcp_fin_timeout", "tcp_max_syn_backlog", "conntrack", "tcp_tw_recycle"))
@@ -294,11 +295,13 @@ def screens(out: Console) -> list[str]:
     tune_log.show(out, "/x", [(c, None) for c in ledger.changes.values()])
     cost = "a client whose packets are lost must send its SYN again, which takes a second or more"
     rows = [Row(key, 300, 100, "done", "because of this and that", "so", 1, file=FILE), replace(ROW, cost=cost)]
-    tune.applied(out, "self", rows, None, "")
+    tune.applied(out, "self", rows, None, "", [SOCKET], OVERRIDES, ["tuned runs with a profile that sets it to 5, too"])
     tune.undone(out, [replace(r, state="undone", why="the kernel made 5 of 3", where="net:[4026531840]") for r in rows])
     values = {**VALUES, key: 300, settings.COOKIES: 0, settings.RTO_MAX: 1000}
     cures = [(settings.FALSE_CURES[0], 1)]
-    tune_show.show(out, Shown("web", 7, settings.advise(values), cures, [SOCKET]), "halfopen tune apply")
+    shown = Shown("web", 7, settings.advise(values), cures, [SOCKET], needed=frozenset(), half_open=3)
+    tune_show.show(out, shown, "halfopen tune apply")
+    tune_show.show(out, shown, "halfopen tune apply", "halfopen tune show --all")
     tune_listener.show(out, "web", group(), 4096, 5)
     return lines(out)
 
@@ -311,8 +314,9 @@ def test_no_word_is_broken_and_every_line_fits(width: int) -> None:
     words = {word for line in narrow for word in line.split()}
     # Titles of columns are shown where they fit.
     assert words <= {word for line in wide for word in line.split()}
-    # First lines and commands are left to the terminal to break; what stands in tables is not.
-    assert [line for line in narrow if len(line) > width and line.startswith((" ", "tcp_", "Costs"))] == []
+    # Commands are left whole, to be pasted.
+    commands = ("Next", "Also", "Undo", "More")
+    assert [line for line in narrow if len(line) > width and not line.startswith(commands)] == []
 
 
 def group() -> list[Running]:
