@@ -6,6 +6,7 @@ import os
 import shlex
 import signal
 import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -18,7 +19,7 @@ from halfopen.core.errors import UnknownTarget
 from halfopen.kernel import holding, netns
 from halfopen.kernel.discover import discover
 from peers import until
-from run import document, one_line
+from run import document, environment, one_line
 from run import halfopen as command
 
 if TYPE_CHECKING:
@@ -147,3 +148,36 @@ def test_ctrl_c_lets_the_work_in_a_namespace_end_in_order(lab: Lab) -> None:
         assert netns.run_in(lab.server.netns_fd, work, stop.set) == "in order"
     finally:
         timer.join()
+
+
+@pytest.mark.root
+def test_what_is_proposed_inside_ip_netns_exec_is_meant_for_there(tmp_path: Path) -> None:
+    """The caller, who would paste it, is in another namespace."""
+    name = f"halfopen-t{os.getpid()} 'x"
+    subprocess.run(["ip", "netns", "add", name], check=True)
+    try:
+        words = ["ip", "netns", "exec", name, sys.executable, "-m", "halfopen", "status"]
+        done = subprocess.run(words, env=environment(), capture_output=True, text=True, check=True)
+        assert done.stdout.splitlines()[-1] == f"Next  halfopen watch --netns {shlex.quote(name)}"
+        [there] = document("status", *shlex.split(done.stdout.splitlines()[-1])[3:], "--json")["namespaces"]
+        assert there["netns"] == name
+        # Who is in there to stay, as in a shell, is not told: it is where commands go.
+        script = f"{shlex.quote(sys.executable)} -m halfopen status; exit"
+        done = subprocess.run(
+            ["ip", "netns", "exec", name, "sh", "-c", script],
+            env=environment(),
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        assert done.stdout.splitlines()[-1] == "Next  halfopen watch"
+    finally:
+        subprocess.run(["ip", "netns", "delete", name], check=True)
+
+
+def test_a_name_that_is_nearly_right(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "web-1").touch()
+    monkeypatch.setattr(netns, "NAMED_DIRS", (str(tmp_path),))
+    with pytest.raises(UnknownTarget) as raised:
+        netns.resolve("web1")
+    assert raised.value.hint == "did you mean web-1?"

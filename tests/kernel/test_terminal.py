@@ -48,10 +48,11 @@ def test_status_fits_the_terminal(lab: Lab, columns: int) -> None:
         assert t.wait() == 0
     assert "\x1b[" in t.text
     plain = re.sub(r"\x1b\[[0-9;]*m", "", t.text).replace("\r", "").splitlines()
-    # Commands to paste are never broken; everything else fits.
-    assert all(len(line) <= columns for line in plain if not line.startswith(("Next", "Also")))
+    assert all(len(line) <= columns for line in plain)
     assert "120 half-open connections" in " ".join(plain[:2])
-    assert plain[-1].startswith("Next  ")
+    # A command that is longer than the screen is one command still.
+    at = max(i for i, line in enumerate(plain) if line.startswith("Next  "))
+    assert all(line.endswith(" \\") for line in plain[at:-1])
 
 
 def test_no_color(lab: Lab) -> None:
@@ -95,3 +96,26 @@ def test_a_long_look_says_how_far_it_is_and_leaves_nothing_behind(lab: Lab) -> N
 def test_a_long_look_says_nothing_in_a_pipe(lab: Lab) -> None:
     done = command("handshakes", "--netns", lab.server.netns_path, "--for", "2.1s")
     assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("columns", [80, 140])
+def test_no_word_is_broken_at_the_edge(lab: Lab, tmp_path: Path, columns: int) -> None:
+    """Nothing that is printed is left to the terminal to break, but one word that is longer than the screen."""
+    web = lab.server.listen(8080, address="::")
+    lab.client.half_open(web, 120, family=6).settled()
+    there = ("--netns", lab.server.netns_path)
+    audit = str(tmp_path / "audit.jsonl")
+    for words in (
+        ("list", *there, "--limit", "3"),
+        ("list", "--netns", "all", "--limit", "3"),
+        ("watch", *there, "--count", "2", "--interval", "100ms", "--release-older-than", "1h", "--audit-log", audit),
+        ("release", *there, "--all", "--dry-run"),
+        ("release", *there, "--older-than", "1ms", "--yes", "--audit-log", audit),
+        ("handshakes", *there, "--for", "200ms"),
+        ("release-time", *there),
+        ("doctor",),
+    ):
+        with terminal(*words, COLUMNS=str(columns), columns=columns) as t:
+            assert t.wait() == 0, t.text
+        plain = re.sub(r"\x1b\[[0-9;]*[mK]", "", t.text).replace("\r", "").splitlines()
+        assert all(len(line) <= columns or " " not in line.strip() for line in plain), (words, plain)

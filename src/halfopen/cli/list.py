@@ -73,7 +73,7 @@ def command(
     _print(
         {"csv": rows.csv_lines, "ndjson": rows.ndjson_lines}[form](parts)
         if form != "table"
-        else rows.table(parts, netns == "all")
+        else rows.table(parts, netns == "all", _width())
     )
     for problem in problems:
         tell(problem)
@@ -82,6 +82,14 @@ def command(
         words += f" and {deferred:,} deferred-accept" if deferred else ""
         more = f", {shown:,} shown (--limit 0 shows all)" if shown < total else ""
         click.echo(f"{words}{more}")
+
+
+def _width() -> int | None:
+    """Columns of the terminal; None where there is none."""
+    import shutil
+    import sys
+
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
 
 
 def _print(lines: Any) -> None:

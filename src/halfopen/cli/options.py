@@ -13,6 +13,7 @@ from halfopen.cli import completing
 if TYPE_CHECKING:
     from halfopen.core.filters import Filter
     from halfopen.core.model import Model
+    from halfopen.kernel.netns import Netns
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -144,6 +145,13 @@ def chosen(
     return make_filter(older_than=older_than, retransmits=retransmits, listener=listener, source=source)
 
 
+def here() -> Netns | None:
+    """This process's own namespace under the name that its caller knows it by, where the caller is in another one."""
+    from halfopen.kernel.netns import entered
+
+    return entered(os.environ.get("HALFOPEN_NETNS"))
+
+
 def models(
     netns: str | None,
     filter: Filter | None = None,
@@ -169,5 +177,6 @@ def models(
         if not found:
             raise HalfopenError("nothing-read", f"no network namespace could be read: {'; '.join(skipped)}")
         return found, skipped
-    one = api.sample(netns, filter=filter, owners=owners, options=True, rows=rows, source=how)
+    where = here() if netns is None else netns
+    one = api.sample(where, filter=filter, owners=owners, options=True, rows=rows, source=how)
     return [build(one)], []

@@ -6,7 +6,15 @@ from typing import TYPE_CHECKING
 
 import click
 
-from halfopen.cli.options import audit_log_option, chosen, filter_options, netns_option, reason_option, tell
+from halfopen.cli.options import (
+    audit_log_option,
+    chosen,
+    filter_options,
+    here,
+    netns_option,
+    reason_option,
+    tell,
+)
 
 if TYPE_CHECKING:
     from halfopen.core.actions import Released
@@ -77,7 +85,7 @@ def _targets(netns: str | None) -> list[Netns]:
         from halfopen.kernel.discover import discover
 
         return discover().namespaces
-    return [namespace(netns) or current()]
+    return [namespace(netns) or here() or current()]
 
 
 def _release(

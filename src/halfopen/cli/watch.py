@@ -14,6 +14,7 @@ from halfopen.cli import signals
 from halfopen.cli.completing import files
 from halfopen.cli.options import (
     audit_log_option,
+    here,
     let_others_go_first,
     listener_option,
     netns_option,
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from halfopen.core.policy import Policy
     from halfopen.daemon.metrics_file import Export
     from halfopen.daemon.watch import Watch
+    from halfopen.present.watchlines import Writer
 
 # A file of settings has a few hundred bytes.
 _CONFIG_BYTES = 1024 * 1024
@@ -97,10 +99,10 @@ def command(
 def _run(watch: Watch, as_json: bool, all_lines: bool, metrics_file: str | None) -> None:
     from halfopen.core.policy import Alarm, Clear
     from halfopen.daemon.watch import Decided, Did, Reading, Round, Trouble
-    from halfopen.present.watchlines import Json, Text, Writer
+    from halfopen.present.watchlines import Json
 
     exported = None if metrics_file is None else _export(metrics_file)
-    writer: Writer = Json() if as_json else Text(sys.stdout.isatty(), every=all_lines, several=watch.everywhere)
+    writer: Writer = Json() if as_json else _text(all_lines, watch.everywhere)
     _emit(writer.begin(watch.interval_s, watch.policy))
     for report in watch.run():
         if exported is not None and (error := exported.take(report)):
@@ -120,6 +122,15 @@ def _run(watch: Watch, as_json: bool, all_lines: bool, metrics_file: str | None)
     if exported is not None and (error := exported.end()):
         _emit(writer.trouble("metrics", error))
     _emit(writer.end(watch.done))
+
+
+def _text(all_lines: bool, several: bool) -> Writer:
+    import shutil
+
+    from halfopen.present.watchlines import Text
+
+    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+    return Text(width is not None, every=all_lines, several=several, width=width)
 
 
 def _export(path: str) -> Export:
@@ -191,7 +202,7 @@ def _watch(policy: Policy, audit_log: str | None, netns: str | None, interval: s
     if not 0.05 <= seconds <= 3600:
         raise UsageError(f"--interval {interval} is out of range", hint="give 50ms to 1h")
     everywhere = netns == "all"
-    return Watch(policy, Executor(audit_log), seconds, None if everywhere else namespace(netns), everywhere)
+    return Watch(policy, Executor(audit_log), seconds, None if everywhere else namespace(netns) or here(), everywhere)
 
 
 def _policy(

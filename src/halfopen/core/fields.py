@@ -60,7 +60,7 @@ LISTENER: Final = (
     Field("oldest", "OLDEST", 6, "s", Kind.GAUGE, "age of the oldest half-open connection"),
     Field("p50", "P50", 6, "s", Kind.GAUGE, "median age"),
     Field("p99", "P99", 6, "s", Kind.GAUGE, "99th percentile of the ages"),
-    Field("retransmits", "RETRANSMITS", 11, "", Kind.GAUGE, "half-open ones by SYN-ACKs sent again: 0/1/2/…"),
+    Field("retransmits", "RETRANSMITS", 11, "", Kind.GAUGE, "half-open ones by SYN-ACKs sent again: 0/1/2/… or N at K"),
     Field("accept", "ACCEPT QUEUE", 12, "", Kind.GAUGE, "finished connections waiting for accept(), of the limit"),
     Field("drops", "DROPS", 5, "", Kind.COUNTER, "SYNs and handshakes dropped here since the listener was opened"),
     Field("release", "RELEASE", 7, "s", Kind.GAUGE, "seconds after which the kernel gives up; TCP_SYNCNT marked *"),

@@ -9,6 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from halfopen.core.features import EBPF, Checkup, Feature, Grant, Outcome, answer, capabilities, next_command
+from halfopen.present.text import propose
 
 _STYLE = {Outcome.YES: "green", Outcome.NO: "bold red", Outcome.UNKNOWN: "bold yellow"}
 _MARK = {Outcome.YES: "yes", Outcome.NO: "no", Outcome.UNKNOWN: "?"}
@@ -49,7 +50,7 @@ def show(out: Console, checkup: Checkup) -> None:
         out.print("In a service:")
         for start in range(0, len(needed), _A_LINE):
             out.print(f"    AmbientCapabilities={' '.join(needed[start : start + _A_LINE])}", soft_wrap=True)
-    out.print(f"Next  {next_command(checkup)}", soft_wrap=True)
+    propose(out, "Next", next_command(checkup))
 
 
 def document(checkup: Checkup) -> dict[str, Any]:

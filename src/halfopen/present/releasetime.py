@@ -12,6 +12,7 @@ from halfopen.core import timing
 from halfopen.core.diagnose import listener_command, listener_name, shorten_command
 from halfopen.core.model import Model
 from halfopen.core.units import show_duration
+from halfopen.present.text import propose
 
 _SHORT: Final = 2
 _MOST_LISTENERS: Final = 4
@@ -58,10 +59,10 @@ def show(out: Console, model: Model | None, retries: Sequence[int], cap_s: float
         if model.retries > _SHORT:
             out.print()
             out.print(f"To release after {show_duration(shorter)} instead:")
-            out.print(f"Next  {shorten_command(model, shorter)}", soft_wrap=True)
+            propose(out, "Next", shorten_command(model, shorter))
         for view in [v for v in model.listeners if v.overridden and v.retries > _SHORT][:_MOST_LISTENERS]:
             command = listener_command(model, view, f"--release-time {shorter:g}s")
-            out.print(f"Also  {command}", soft_wrap=True)
+            propose(out, "Also", command)
 
 
 def document(model: Model | None, retries: Sequence[int], cap_s: float, measured: dict[int, float]) -> dict[str, Any]:

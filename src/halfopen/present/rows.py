@@ -20,6 +20,7 @@ SORTS: Final = ("age", "expires", "retransmits", "source", "listener")
 FORMATS: Final = ("table", "json", "ndjson", "csv")
 _CHUNK: Final = 8192
 _GAP: Final = "  "
+_GIVE_UP_FIRST: Final = ("expires_s", "deferred", "retransmits", "local_address", "netns")
 
 Row = tuple[Any, ...]
 
@@ -83,8 +84,10 @@ def _addresses(families: list[int], raw: NDArray[Any]) -> list[str]:
     ]
 
 
-def table(parts: list[Part], netns_column: bool) -> Iterator[str]:
-    """Lines of a table, the heading first; without the family, which the addresses show."""
+def table(parts: list[Part], netns_column: bool, width: int | None = None) -> Iterator[str]:
+    """Lines of a table, the heading first; without the family, which the addresses show, and without what else is
+    least missed where a screen is less wide.
+    """
     # Addresses are as wide as the widest among few rows; among many, as wide as an address can be.
     few = sum(len(p.at) for p in parts) <= _CHUNK
     shown: Iterable[Row] = rows(parts)
@@ -98,8 +101,13 @@ def table(parts: list[Part], netns_column: bool) -> Iterator[str]:
     names = {"local_address": local, "remote_address": remote}
     names["netns"] = max([5, *(len(p.model.sample.netns) for p in parts)])
     at = [i for i, f in enumerate(LIST) if f.name != "family" and (netns_column or f.name != "netns")]
+    wide = {f.name: names.get(f.name, f.width) for f in LIST}
+    for name in _GIVE_UP_FIRST:
+        if width is None or sum(wide[LIST[i].name] + len(_GAP) for i in at) - len(_GAP) <= width:
+            break
+        at = [i for i in at if LIST[i].name != name]
     fields = tuple(LIST[i] for i in at)
-    widths = [names.get(f.name, f.width) for f in fields]
+    widths = [wide[f.name] for f in fields]
     yield _line(fields, widths, [f.title for f in fields])
     for row in shown:
         cells = [*row[:6], f"{row[6]:.1f} s", row[7], f"{row[8]:.1f} s", "yes" if row[9] else "-"]

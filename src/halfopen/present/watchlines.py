@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import textwrap
 import time
 from collections.abc import Collection
 from dataclasses import dataclass, field
@@ -15,7 +16,10 @@ from halfopen.core.errors import HalfopenError
 from halfopen.core.model import Model
 from halfopen.core.policy import Alarm, Clear, Policy
 from halfopen.core.units import json_text, plural, printable, show_duration
+from halfopen.present import commands
 
+# Under the text, beside the time.
+_INDENT = " " * 10
 _RED, _GREEN, _YELLOW, _RESET = "\x1b[1;31m", "\x1b[32m", "\x1b[33m", "\x1b[0m"
 
 
@@ -38,11 +42,14 @@ class Writer(Protocol):
 
 @dataclass(slots=True)
 class Text:
-    """For a person. `colour` on a terminal; `every` reading, or only changes; `several` namespaces are watched."""
+    """For a person. `colour` on a terminal; `every` reading, or only changes; `several` namespaces are watched; `width`
+    of the terminal, None where there is none.
+    """
 
     colour: bool
     every: bool = False
     several: bool = False
+    width: int | None = None
     _last: dict[str, tuple[int, ...]] = field(default_factory=dict)
     _peak: int = 0
 
@@ -52,6 +59,14 @@ class Text:
     def _where(self, netns: str) -> str:
         return f"[{printable(netns)}] " if self.several else ""
 
+    def _filled(self, line: str) -> list[str]:
+        """The line, in several where the terminal is narrower: broken between words."""
+        if self.width is None or len(line) <= self.width:
+            return [line]
+        return textwrap.wrap(
+            line, self.width, subsequent_indent=_INDENT, break_long_words=False, break_on_hyphens=False
+        )
+
     def begin(self, interval_s: float, policy: Policy) -> list[str]:
         """What is watched, and how."""
         line = f"{_clock()}  watching "
@@ -60,7 +75,7 @@ class Text:
         line += f"every {show_duration(interval_s)}"
         if policy.release is not None:
             line += f", releasing those {policy.release.describe()}"
-        return [f"{line}; a line when something changes, Ctrl-C ends it"]
+        return self._filled(f"{line}; a line when something changes, Ctrl-C ends it")
 
     def reading(self, model: Model) -> list[str]:
         """A line, when this reading differs from the last one of its namespace in more than age."""
@@ -92,7 +107,7 @@ class Text:
             line += f", {dropped[0]:,} drops/s"
         if dropped[1]:
             line += f", {dropped[1]:,} SYN cookies/s"
-        return [line]
+        return self._filled(line)
 
     def alarm(self, model: Model, action: Alarm) -> list[str]:
         """The alarm, why, and what to do."""
@@ -100,10 +115,11 @@ class Text:
         head = f"{_clock(model.sample.wall_s)}  ALARM  {self._where(action.netns)}"
         head += plural(action.half_open, "half-open connection")
         head += f", usually {action.usual:,.0f} (alarm at {action.limit:,.0f})"
-        lines = [self._paint(_RED, head)]
+        lines = [self._paint(_RED, part) for part in self._filled(head)]
         if verdict.findings:
-            lines.append(f"          {verdict.findings[0].text}")
-        lines.append(f"          next: {verdict.next[0]}")
+            lines += self._filled(f"{_INDENT}{verdict.findings[0].text}")
+        command = commands.runnable(verdict.next[0])
+        lines += commands.filled(f"{_INDENT}next: ", command, self.width, indent=14).split("\n")
         return lines
 
     def clear(self, model: Model, action: Clear) -> list[str]:
@@ -112,7 +128,7 @@ class Text:
             f"{_clock(model.sample.wall_s)}  CLEAR  {self._where(action.netns)}{action.half_open:,} half-open, "
             f"after {show_duration(round(action.lasted_s))} with a peak of {action.peak:,}"
         )
-        return [self._paint(_GREEN, line)]
+        return [self._paint(_GREEN, part) for part in self._filled(line)]
 
     def released(self, outcome: Released) -> list[str]:
         """What a release came to."""
@@ -121,11 +137,12 @@ class Text:
             line += f" (gone {outcome.gone:,}, failed {outcome.failed:,})"
         if outcome.resets:
             line += f", {plural(outcome.resets, 'RST')} sent meanwhile"
-        return [self._paint(_YELLOW, f"{line}"), *(f"          {printable(p)}" for p in outcome.problems)]
+        problems = [part for p in outcome.problems for part in self._filled(f"{_INDENT}{printable(p)}")]
+        return [*(self._paint(_YELLOW, part) for part in self._filled(line)), *problems]
 
     def trouble(self, netns: str, error: HalfopenError) -> list[str]:
         """What could not be done."""
-        return [self._paint(_RED, f"{_clock()}  {printable(f'{netns}: {error.line()}')}")]
+        return [self._paint(_RED, part) for part in self._filled(f"{_clock()}  {printable(f'{netns}: {error.line()}')}")]
 
     def round(self, watched: Collection[str]) -> None:
         """These namespaces are watched; any other is gone."""
