@@ -13,7 +13,7 @@ else:
     # Before everything else: a Ctrl-C of the terminal reaches the whole group, and Python would print where it was.
     import _signal as signal
 
-    if signal.getsignal(signal.SIGINT) == signal.default_int_handler:
+    if __name__ == "__main__" and signal.getsignal(signal.SIGINT) == signal.default_int_handler:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 import ctypes

@@ -142,7 +142,8 @@ class Text:
 
     def trouble(self, netns: str, error: HalfopenError) -> list[str]:
         """What could not be done."""
-        return [self._paint(_RED, part) for part in self._filled(f"{_clock()}  {printable(f'{netns}: {error.line()}')}")]
+        line = f"{_clock()}  {printable(f'{netns}: {error.line()}')}"
+        return [self._paint(_RED, part) for part in self._filled(line)]
 
     def round(self, watched: Collection[str]) -> None:
         """These namespaces are watched; any other is gone."""
