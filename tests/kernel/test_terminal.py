@@ -118,4 +118,6 @@ def test_no_word_is_broken_at_the_edge(lab: Lab, tmp_path: Path, columns: int) -
         with terminal(*words, COLUMNS=str(columns), columns=columns) as t:
             assert t.wait() == 0, t.text
         plain = re.sub(r"\x1b\[[0-9;]*[mK]", "", t.text).replace("\r", "").splitlines()
+        # What went wrong is one line, whatever the screen.
+        plain = [line for line in plain if not line.startswith("halfopen: ")]
         assert all(len(line) <= columns or " " not in line.strip() for line in plain), (words, plain)
