@@ -47,6 +47,7 @@ def listener(address: str = "0.0.0.0", port: int = 8080, *, ifindex: int = 0, in
     row["family"], row["port"], row["ifindex"], row["inode"] = family, port, ifindex, inode
     row["address"] = np.void(raw(address, family))
     row["accept_queue_limit"] = values.pop("limit", 128)
+    row["drops_known"] = True
     for name, value in values.items():
         row[name] = value
     return row

@@ -47,6 +47,7 @@ def everything(data: bytes) -> None:
     inet_diag.still_half_open(bytearray(data), len(data))
     only_its_own_error(procnet.parse_tcp, data)
     only_its_own_error(procnet.parse_counters, data)
+    assert procnet.parse_counter(data, "ListenOverflows") is None or b"ListenOverflows" in data
 
 
 @QUICK

@@ -47,7 +47,7 @@ def command(
     filter = chosen(older_than, retransmits, listener, source)
     found, skipped = models(netns, filter, owners=False, read_by=read_by)
     form = "json" if as_json else form
-    parts, total, deferred = [], 0, 0
+    parts, total, deferred, doubtful = [], 0, 0, 0
     room = _TABLE_LIMIT if limit is None and form == "table" else (limit or None)
     for model in found:
         keep = filter.mask(model.sample.requests, model.ages_s)
@@ -56,6 +56,7 @@ def command(
         at = rows.order(model, np.flatnonzero(keep), sort)
         total += len(at)
         deferred += int(np.count_nonzero(model.is_deferred[at]))
+        doubtful += int(np.count_nonzero(model.doubtful(at)))
         parts.append(rows.Part(model, at if room is None else at[:room]))
         room = None if room is None else room - len(parts[-1].at)
     shown = sum(len(p.at) for p in parts)
@@ -66,6 +67,7 @@ def command(
             "time": found[0].sample.wall_s,
             "total": total,
             "deferred": deferred,
+            "may_have_answered": doubtful,
             "problems": problems,
         }
         _print(rows.json_lines(head, parts))
@@ -82,6 +84,9 @@ def command(
         words += f" and {deferred:,} deferred-accept" if deferred else ""
         more = f", {shown:,} shown (--limit 0 shows all)" if shown < total else ""
         click.echo(f"{words}{more}")
+        if doubtful:
+            whys = "; ".join(model.doubt for model in found if model.doubt)
+            click.echo(f"{doubtful:,} of them may have answered (?): {whys}, and without eBPF that is not shown")
 
 
 def _width() -> int | None:

@@ -25,10 +25,11 @@ class Released:
     matched: half-open connections tried (dry run: that would be). released, gone (completed or expired between look and
     destroy), failed: their sum is matched. resets: OutRsts that the namespace sent meanwhile, the most completed
     connections that can have been hit; None when it could not be read. left: matching ones seen by the look afterwards.
-    spared: deferred-accept requests that the filter would have matched. held: the door was held, so that no
-    connection could complete between look and destroy and be hit. window_ms, window_max_ms: the usual (median)
-    and the longest time between look and destroy, 0 with the door held. problems: what was not complete. notes:
-    what was done in another way than usual, and what follows.
+    spared: requests that the filter would have matched, but that answered or may have: deferred-accept ones, and with
+    an accept queue that is full or was. may_have_answered: those of them that only eBPF could tell. held: the door was
+    held, so that no connection could complete between look and destroy and be hit. window_ms, window_max_ms: the usual
+    (median) and the longest time between look and destroy, 0 with the door held. problems: what was not complete.
+    notes: what was done in another way than usual, and what follows.
     """
 
     action: Release
@@ -39,6 +40,7 @@ class Released:
     resets: int | None = 0
     left: int = 0
     spared: int = 0
+    may_have_answered: int = 0
     held: bool = False
     dry_run: bool = False
     seconds: float = 0.0
@@ -59,6 +61,7 @@ class Released:
             "resets": self.resets,
             "left": self.left,
             "spared": self.spared,
+            "may_have_answered": self.may_have_answered,
             "dry_run": self.dry_run,
             "held": self.held,
             "seconds": round(self.seconds, 4),

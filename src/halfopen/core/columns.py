@@ -38,6 +38,21 @@ class Columns:
     exact: bool = False
     timeouts: bool = False
 
+    def pick(self, keep: NDArray[np.bool_]) -> Columns:
+        """The columns of some of them, by a mask (N,)."""
+        return Columns(
+            self.groups,
+            self.group_of[keep],
+            self.retransmits[keep],
+            self.ages_s[keep],
+            self.is_deferred[keep],
+            self.v4[keep],
+            self.is_v4[keep],
+            self.high[keep[~self.is_v4]],
+            self.exact,
+            self.timeouts,
+        )
+
 
 class _Growing:
     """An array that grows in place: realloc moves large blocks by remapping pages, so nothing is held twice."""
@@ -137,14 +152,15 @@ class Builder:
 def settle(columns: Columns, sample: Sample) -> tuple[NDArray[np.bool_], frozenset[int]]:
     """Which of the N requests of a Sample count as deferred (N,), and the groups of listeners that defer.
 
-    On a listener that defers (it says so, or it holds a certain one) a request never retransmitted may be a deferred
-    one too, unless the kernel said, and counts as one: a half-open one there is known as such from its first
+    Unless the kernel said which are: on a listener that defers (it says so, or it holds a certain one) a request never
+    retransmitted may be a deferred one too, and counts as one; a half-open one there is known as such from its first
     retransmission, after 1 s.
     """
     any_may = bool(sample.options) or (sample.queues is not None and bool(sample.queues["defer_accept"].any()))
     deferring = {i for i, group in enumerate(columns.groups) if _defers(sample, group)} if any_may else set()
     is_deferred = columns.is_deferred
-    if is_deferred.any():
+    # Where the kernel said, they may have answered a listener whose accept queue was full, which does not defer.
+    if is_deferred.any() and not columns.exact:
         deferring |= set(np.unique(columns.group_of[is_deferred]).tolist()) - {join.NONE}
     if deferring and not columns.exact:
         is_deferred = is_deferred | ((columns.retransmits == 0) & np.isin(columns.group_of, list(deferring)))

@@ -92,10 +92,13 @@ def _longer_queues(model: Model, view: ListenerView) -> str | None:
 
 def diagnose(model: Model) -> Verdict:
     """Judge one namespace."""
-    findings = _cause(model) if model.half_open >= FEW else []
+    # Nobody is called silent, or offered for release, who may have answered.
+    certain = model.certain or model
+    findings = _cause(certain) if certain.half_open >= FEW else []
+    silent = {view.key: view for view in certain.listeners}
     for view in model.listeners:
-        findings += _accept_queue(model, view) + _syn_queue(model, view)
-    findings += [*_incomplete(model), *_settings(model), *_deferred(model)]
+        findings += _accept_queue(model, view) + _syn_queue(model, view, silent[view.key])
+    findings += [*_may_have_answered(model), *_incomplete(model), *_settings(model, certain), *_deferred(model)]
     findings.sort(key=lambda f: -f.level)
     level = findings[0].level if findings else Level.OK
     commands = tuple(dict.fromkeys(f.command for f in findings if f.command and _possible(model, f.command)))
@@ -116,6 +119,9 @@ def _headline(model: Model) -> str:
             text += f", all on {listener_name(busy[0])}"
         elif busy:
             text += f", {busy[0].half_open:,} of them on {listener_name(busy[0])}"
+        if model.may_have_answered:
+            everyone = model.may_have_answered == model.half_open
+            text += f"; {'they' if everyone else f'{model.may_have_answered:,} of them'} may have answered"
     if model.sample.lives_in and model.sample.netns != "self":
         text += f" in {model.sample.lives_in}"
     return text
@@ -156,7 +162,17 @@ def _accept_queue(model: Model, view: ListenerView) -> list[Finding]:
     ]
 
 
-def _syn_queue(model: Model, view: ListenerView) -> list[Finding]:
+def _may_have_answered(model: Model) -> list[Finding]:
+    if not model.may_have_answered:
+        return []
+    text = (
+        f"{model.may_have_answered:,} of them may have answered: {model.doubt}, and the kernel ignores the last ACK of "
+        "a handshake then; without eBPF that is not shown, and release leaves them alone"
+    )
+    return [Finding("may-have-answered", Level.WARNING, text, "halfopen doctor")]
+
+
+def _syn_queue(model: Model, view: ListenerView, silent: ListenerView) -> list[Finding]:
     fill = view.fill
     name, held = listener_name(view), view.held
     # The kernel starts to prune above half, and above eight (`reqsk_timer_handler()`).
@@ -164,7 +180,7 @@ def _syn_queue(model: Model, view: ListenerView) -> list[Finding]:
         return []
     cookies = model.sample.settings.get("tcp_syncookies", 1)
     # What is younger may still complete, and is not offered for release.
-    command = _release_command(model, view, SLOW_S) if view.ages.max > SLOW_S else None
+    command = _release_command(model, view, SLOW_S) if silent.ages.max > SLOW_S else None
     if fill >= NEARLY_ALL:
         effect = "new clients are let in by SYN cookies" if cookies else "new SYNs are dropped"
         return [
@@ -185,12 +201,23 @@ def _syn_queue(model: Model, view: ListenerView) -> list[Finding]:
 def _deferred(model: Model) -> list[Finding]:
     if not model.deferred:
         return []
-    n = plural(model.deferred, "connection")
-    text = f"{n} in SYN_RECV finished the handshake and wait for data (TCP_DEFER_ACCEPT): not half-open"
-    return [Finding("deferred-accept", Level.NOTICE, text)]
+    answered = [v for v in model.listeners if v.deferred and v.defers is False]
+    others = model.deferred - sum(v.deferred for v in answered)
+    found = []
+    for view in answered:
+        text = (
+            f"{plural(view.deferred, 'client')} of {listener_name(view)} answered while its accept queue was full, and "
+            "the kernel ignored the ACK: not half-open, in when there is room and they send"
+        )
+        found.append(Finding("answered", Level.NOTICE, text))
+    if others:
+        n = plural(others, "connection")
+        text = f"{n} in SYN_RECV finished the handshake and wait for data (TCP_DEFER_ACCEPT): not half-open"
+        found.append(Finding("deferred-accept", Level.NOTICE, text))
+    return found
 
 
-def _settings(model: Model) -> list[Finding]:
+def _settings(model: Model, certain: Model) -> list[Finding]:
     found, many = [], model.half_open >= FEW
     held = {IPV4 + name: value for name, value in model.sample.settings.items()}
     should = needed({**held, SYNACK: model.retries}, many)
@@ -198,7 +225,8 @@ def _settings(model: Model) -> list[Finding]:
         text = "SYN cookies are off (tcp_syncookies = 0): a full queue turns clients away"
         level = Level.WARNING if many else Level.NOTICE
         found.append(Finding("cookies-off", level, text, f"halfopen tune apply{_here(model)} --cookies on"))
-    if SYNACK in should:
+    # A shorter release time drops those as well that answered and wait for room.
+    if SYNACK in should and certain.half_open >= FEW:
         shorter = timing.release_time_s(2)
         text = (
             f"an unanswered half-open connection stays {show_duration(model.release_time_s)} "

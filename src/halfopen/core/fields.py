@@ -47,7 +47,15 @@ LIST: Final = (
         5,
         "",
         Kind.LABEL,
-        "handshake finished, waiting for data (TCP_DEFER_ACCEPT): not half-open",
+        "handshake finished, waiting for data (TCP_DEFER_ACCEPT) or for room in the accept queue: not half-open",
+    ),
+    Field(
+        "may_have_answered",
+        "",
+        0,
+        "",
+        Kind.LABEL,
+        "whether the client answered cannot be told without eBPF: its listener's accept queue is full, or was",
     ),
 )
 

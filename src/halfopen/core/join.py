@@ -117,11 +117,16 @@ def _assign_hard(
         candidates = by_port[int(ports[part[0]])]
         for i in sorted(candidates, key=lambda i: (not found[i].wildcard, bool(found[i].ifindex))):
             group = found[i]
-            fits = subset["family"] == group.family
-            if group.mapped_wildcard:
-                fits &= (subset["local_high"] == 0) & (subset["local_low"] >> 32 == _MAPPED_LOW)
-            elif not group.wildcard:
-                fits &= subset["local_address"] == np.void(group.address)
-            if group.ifindex:
-                fits &= subset["ifindex"] == group.ifindex
-            result[part[fits]] = i
+            result[part[fits(subset, group)]] = i
+
+
+def fits(requests: NDArray[Any], group: Group) -> NDArray[np.bool_]:
+    """Which of N requests (dtype REQUEST) can have come to a group's listeners; shape (N,)."""
+    fitting: NDArray[np.bool_] = (requests["local_port"] == group.port) & (requests["family"] == group.family)
+    if group.mapped_wildcard:
+        fitting &= (requests["local_high"] == 0) & (requests["local_low"] >> 32 == _MAPPED_LOW)
+    elif not group.wildcard:
+        fitting &= requests["local_address"] == np.void(group.address)
+    if group.ifindex:
+        fitting &= requests["ifindex"] == group.ifindex
+    return fitting

@@ -9,7 +9,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from halfopen.core import join, timing
+from halfopen.core import answered, join, timing
 from halfopen.core.columns import Builder, Columns, settle
 from halfopen.core.filters import Filter
 from halfopen.core.sample import Process, Sample
@@ -33,12 +33,14 @@ class Ages:
 class ListenerView:
     """One listener, or one SO_REUSEPORT group of `members`, with what waits in its two queues.
 
-    half_open: requests whose handshake is not finished. deferred: finished, waiting for data (TCP_DEFER_ACCEPT). young:
-    never retransmitted. syn_queue, syn_queue_young: the kernel's own count of the queue, None when only eBPF could have
-    read it and did not. retransmits: how many half-open ones had the SYN-ACK sent again 0, 1, 2 … times.
-    syn_queue_limit, accept_queue_limit: None when not known. retries and release_time_s: as configured;
-    effective_release_time_s: with the kernel's own pruning of a queue more than half full. overridden: TCP_SYNCNT is
-    set. drops: SYNs and handshakes the kernel dropped at this listener since it was opened.
+    half_open: requests whose handshake is not finished. deferred: finished, waiting for data (TCP_DEFER_ACCEPT) or,
+    with defers False, for room in the accept queue; defers None: not known. may_have_answered: of half_open, those of
+    whom that cannot be told (`core.answered`). young: never retransmitted. syn_queue, syn_queue_young: the kernel's own
+    count of the queue, None when only eBPF could have read it and did not. retransmits: how many half-open ones had the
+    SYN-ACK sent again 0, 1, 2 … times. syn_queue_limit, accept_queue_limit: None when not known. retries and
+    release_time_s: as configured; effective_release_time_s: with the kernel's own pruning of a queue more than half
+    full. overridden: TCP_SYNCNT is set. drops: SYNs and handshakes the kernel dropped at this listener since it was
+    opened.
     """
 
     family: int
@@ -63,11 +65,18 @@ class ListenerView:
     defer_accept_s: int
     release_time_s: float
     effective_release_time_s: float
+    may_have_answered: int = 0
+    defers: bool | None = None
 
     @property
     def fill(self) -> float | None:
         """Requests held over the SYN queue's limit, None when the limit is not known."""
         return self.held / self.syn_queue_limit if self.syn_queue_limit else None
+
+    @property
+    def key(self) -> tuple[int, str, int, int]:
+        """What no other listener of the namespace shares."""
+        return self.family, self.address, self.port, self.ifindex
 
     @property
     def held(self) -> int:
@@ -79,12 +88,14 @@ class ListenerView:
 class Model:
     """What one namespace looks like.
 
-    half_open, deferred: request sockets by kind (deferred ones finished their handshake). full: sockets in true
-    SYN_RECV. orphans: half-open ones whose listener is gone. arrivals_per_s: half-open ones that came in the last
-    second. listeners: all, the fullest first. ages_s (N,) and is_deferred (N,) go with sample.requests; listener_of
-    (N,) is the place of a request's listener in join order. With a Sample of depths only, half_open is what the queues
-    hold, and there are no ages, sources or deferred ones. rates: counters per second since the previous Sample; None
-    without one. views: the listeners in join order.
+    half_open, deferred: request sockets by kind (deferred ones finished their handshake). may_have_answered: of
+    half_open, those of whom that cannot be told, because of `doubt`, without eBPF; is_doubtful (N,) says which, and
+    certain is the Model without them (None: there are none). full: sockets in true SYN_RECV. orphans: half-open ones
+    whose listener is gone. arrivals_per_s: half-open ones that came in the last second. listeners: all, the fullest
+    first. ages_s (N,) and is_deferred (N,) go with sample.requests; listener_of (N,) is the place of a request's
+    listener in join order. With a Sample of depths only, half_open is what the queues hold, and there are no ages,
+    sources or deferred ones. rates: counters per second since the previous Sample; None without one. views: the
+    listeners in join order.
     """
 
     sample: Sample
@@ -103,6 +114,14 @@ class Model:
     is_deferred: NDArray[np.bool_] = field(repr=False)
     rates: Mapping[str, float] | None = None
     views: tuple[ListenerView, ...] = field(default=(), repr=False)
+    may_have_answered: int = 0
+    doubt: str = ""
+    is_doubtful: NDArray[np.bool_] = field(repr=False, default_factory=lambda: np.empty(0, dtype=bool))
+    certain: Model | None = field(repr=False, default=None)
+
+    def doubtful(self, at: NDArray[np.intp] | slice) -> NDArray[np.bool_]:
+        """`is_doubtful` of some of its requests, by their places."""
+        return self.is_doubtful[at] if len(self.is_doubtful) else np.zeros(len(self.is_deferred), dtype=bool)[at]
 
 
 def columns_of(sample: Sample) -> Columns:
@@ -114,16 +133,63 @@ def columns_of(sample: Sample) -> Columns:
     return builder.take()
 
 
-def build(sample: Sample, previous: Sample | None = None, *, top: int = 10, before: Model | None = None) -> Model:
+def build(
+    sample: Sample,
+    previous: Sample | None = None,
+    *,
+    top: int = 10,
+    before: Model | None = None,
+    calm: answered.Calm | None = None,
+) -> Model:
     """Compute the Model of a Sample, with rates against `previous` and the `top` sources by prefix.
 
     before: a Model of the same namespace; where both are of depths only, its listeners are taken over as far as nothing
-    of theirs changed (the very same objects).
+    of theirs changed (the very same objects). calm: what earlier readings tell of ACKs that were ignored.
     """
-    cap_s = timing.RTO_MAX_S
-    retries = sample.settings.get("tcp_synack_retries", DEFAULT_SYNACK_RETRIES)
     columns = columns_of(sample)
     is_deferred, deferring = settle(columns, sample)
+    rates = _rates(sample, previous) if previous is not None else None
+    model = _build(sample, columns, is_deferred, deferring, top, rates, before)
+    if columns.exact or not len(is_deferred):
+        return model
+    doubt = answered.doubt_of(sample, columns.groups, calm)
+    if not doubt.any:
+        return model
+    is_doubtful = doubt.of_groups(columns.group_of, answered.earliest_s(columns.ages_s, sample.monotonic_s))
+    is_doubtful &= ~is_deferred
+    if not is_doubtful.any():
+        return model
+    certain = _build(sample, columns.pick(~is_doubtful), is_deferred[~is_doubtful], deferring, top, rates, None)
+    why = answered.why(doubt.reason(place) for place in np.unique(columns.group_of[is_doubtful]).tolist())
+    return _with_doubt(model, certain, is_doubtful, why)
+
+
+def _with_doubt(model: Model, certain: Model, is_doubtful: NDArray[np.bool_], why: str) -> Model:
+    """The Model with what cannot be told of some."""
+    pairs = zip(model.views, certain.views, strict=True)
+    views = [replace(v, may_have_answered=v.half_open - silent.half_open) for v, silent in pairs]
+    return replace(
+        model,
+        listeners=_fullest_first(views),
+        views=tuple(views),
+        may_have_answered=int(np.count_nonzero(is_doubtful)),
+        doubt=why,
+        is_doubtful=is_doubtful,
+        certain=certain,
+    )
+
+
+def _build(
+    sample: Sample,
+    columns: Columns,
+    is_deferred: NDArray[np.bool_],
+    deferring: frozenset[int],
+    top: int,
+    rates: Mapping[str, float] | None,
+    before: Model | None,
+) -> Model:
+    cap_s = timing.RTO_MAX_S
+    retries = sample.settings.get("tcp_synack_retries", DEFAULT_SYNACK_RETRIES)
     waiting = ~is_deferred
     half_open = int(np.count_nonzero(waiting))
     ages = columns.ages_s if half_open == len(waiting) else columns.ages_s[waiting]
@@ -146,7 +212,7 @@ def build(sample: Sample, previous: Sample | None = None, *, top: int = 10, befo
         distinct_sources=sources.distinct,
         ages_s=columns.ages_s,
         is_deferred=is_deferred,
-        rates=_rates(sample, previous) if previous is not None else None,
+        rates=rates,
         views=before.views if before is not None and same else tuple(views),
     )
 
@@ -184,7 +250,8 @@ def only(model: Model, chosen: Filter) -> Model:
         return model
     views = tuple(v for v in model.listeners if all(_meant(v, *one) for one in chosen.listeners))
     half_open = sum(v.half_open for v in views) if model.sample.depths else model.half_open
-    return replace(model, listeners=views, half_open=half_open)
+    certain = only(model.certain, chosen) if model.certain is not None else None
+    return replace(model, listeners=views, half_open=half_open, certain=certain)
 
 
 def tells(chosen: Filter) -> bool:
@@ -356,6 +423,7 @@ def _view(
         defer_accept_s=max((o.defer_accept_s for o in known), default=0) or queue.defer_s or int(deferring),
         release_time_s=timing.release_time_s(queue.retries, cap_s),
         effective_release_time_s=timing.release_time_s(queue.effective if exact else queue.retries, cap_s),
+        defers=deferring or (False if queue.length is not None or len(known) == len(rows) else None),
     )
 
 

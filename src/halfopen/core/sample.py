@@ -62,7 +62,8 @@ REQUEST: Final[np.dtype[Any]] = np.dtype(
     }
 )
 
-# accept_queue and accept_queue_limit are inet_diag's rqueue and wqueue of a LISTEN socket; drops is SK_MEMINFO_DROPS.
+# accept_queue and accept_queue_limit are inet_diag's rqueue and wqueue of a LISTEN socket; drops is SK_MEMINFO_DROPS
+# (Linux 4.7; drops_known: it was there).
 LISTENER: Final[np.dtype[Any]] = np.dtype(
     [
         ("family", "u1"),
@@ -76,6 +77,7 @@ LISTENER: Final[np.dtype[Any]] = np.dtype(
         ("accept_queue_limit", "u4"),
         ("drops", "u4"),
         ("cookie", "u8"),
+        ("drops_known", "?"),
     ]
 )
 

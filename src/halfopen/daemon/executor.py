@@ -11,6 +11,7 @@ from typing import Any
 
 from halfopen.act.audit import AuditLog, who
 from halfopen.core.actions import Release, Released
+from halfopen.core.answered import Calm
 from halfopen.core.errors import HalfopenError, words
 from halfopen.daemon import signals
 from halfopen.daemon.release import execute
@@ -25,19 +26,27 @@ class Executor:
         self.dry_run = dry_run
 
     def release(
-        self, action: Release, ns: Netns, *, stop: threading.Event | None = None, within_s: float | None = None
+        self,
+        action: Release,
+        ns: Netns,
+        *,
+        stop: threading.Event | None = None,
+        within_s: float | None = None,
+        calm: Calm | None = None,
     ) -> Released:
-        """Release, recorded. stop, within_s: as for `execute`.
+        """Release, recorded. stop, within_s, calm: as for `execute`.
 
         Raises: as `execute`, and HalfopenError "audit" before anything is done.
         """
         if self.dry_run:
-            return execute(action, ns, dry_run=True, stop=stop)
+            return execute(action, ns, dry_run=True, stop=stop, calm=calm)
         stop = stop or threading.Event()
         with signals.held_off(stop):
-            return self._recorded(action, ns, stop, within_s)
+            return self._recorded(action, ns, stop, within_s, calm)
 
-    def _recorded(self, action: Release, ns: Netns, stop: threading.Event, within_s: float | None) -> Released:
+    def _recorded(
+        self, action: Release, ns: Netns, stop: threading.Event, within_s: float | None, calm: Calm | None
+    ) -> Released:
         record = {
             "id": uuid.uuid4().hex[:12],
             "action": "release",
@@ -50,7 +59,7 @@ class Executor:
         }
         self.audit.write({**record, "phase": "begin"})
         try:
-            outcome = execute(action, ns, stop=stop, within_s=within_s)
+            outcome = execute(action, ns, stop=stop, within_s=within_s, calm=calm)
         except BaseException as e:
             self._failed(record, e)
             raise

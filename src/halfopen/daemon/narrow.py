@@ -17,8 +17,10 @@ from numpy.typing import NDArray
 
 from halfopen.act import destroy
 from halfopen.core import join, timing
+from halfopen.core.answered import Calm
 from halfopen.core.filters import Filter
 from halfopen.core.sample import ListenerOptions
+from halfopen.daemon.overflows import Overflows
 from halfopen.daemon.tally import Stop, Tally, slices
 from halfopen.kernel import owners, procfs, sockdiag, timeouts
 from halfopen.kernel.listener_options import options as read_options
@@ -37,7 +39,7 @@ _CLOSE_BATCH: Final = 128
 
 @dataclass(slots=True)
 class _Scene:
-    """What must be known before anything is destroyed: the listeners, and which of them defer.
+    """What must be known before anything is destroyed: the listeners, which of them defer, and which ignored ACKs.
 
     may_defer: groups of listeners that do, or may for all that is known. exact: timeouts are cheap enough to be asked
     for every request, not only for those of such listeners.
@@ -51,6 +53,7 @@ class _Scene:
     may_defer: list[int]
     groups: list[join.Group]
     exact: bool
+    overflows: Overflows
     _table: timeouts.Table = field(default_factory=dict)
     _asked_at: float = -_TIMEOUTS_KEEP_S
     wanting: bool = False
@@ -92,7 +95,7 @@ class _Scene:
         return (rows if meant.all() else rows[meant]), spared
 
 
-def _scene(chosen: Filter) -> _Scene:
+def _scene(chosen: Filter, calm: Calm | None) -> _Scene:
     with sockdiag.open_socket() as look:
         listeners, _ = sockdiag.listeners(look)
     settings = procfs.settings()
@@ -104,7 +107,7 @@ def _scene(chosen: Filter) -> _Scene:
         if any(o is None or o.defer_accept_s for o in known):
             may_defer.append(i)
     code, exact = kernel_code(chosen), _few(chosen)
-    return _Scene(listeners, options, timing.RTO_MAX_S, chosen, code, may_defer, groups, exact)
+    return _Scene(listeners, options, timing.RTO_MAX_S, chosen, code, may_defer, groups, exact, Overflows(calm))
 
 
 def _few(chosen: Filter) -> bool:
@@ -125,11 +128,13 @@ def _pass(kill: socket, scene: _Scene, tally: Tally, stop: Stop) -> int:
     """Walk the request sockets once and destroy the victims slice by slice; returns how many there were."""
     found = spared = 0
     scene.prepare()
+    scene.overflows.begin()
     for read_at, rows in slices(scene.code, tally):
         if stop.is_set():
             break
         victims, kept = scene.victims(rows)
         spared += kept
+        victims = scene.overflows.certain(victims)
         if not len(victims):
             continue
         stop.begin()
@@ -143,25 +148,38 @@ def _pass(kill: socket, scene: _Scene, tally: Tally, stop: Stop) -> int:
             batch, read_at = victims[start : start + _CLOSE_BATCH], time.monotonic()
             still = destroy.look_again(kill, batch)
             tally.gone += len(batch) - len(still)
-            tally.destroy(kill, still, read_at)
-    tally.spared = spared
+            sure = scene.overflows.certain(still)
+            found, tally.matched = found - len(still) + len(sure), tally.matched - len(still) + len(sure)
+            tally.destroy(kill, sure, read_at)
+    scene.overflows.end(tally)
+    tally.spared = spared + tally.may_have_answered
     return found
 
 
 def _count(scene: _Scene, tally: Tally) -> int:
     count = spared = 0
     scene.prepare()
+    scene.overflows.begin()
     for _, rows in slices(scene.code, tally):
         victims, kept = scene.victims(rows)
-        count += len(victims)
+        count += len(scene.overflows.certain(victims, destroyed=False))
         spared += kept
-    tally.spared = spared
+    scene.overflows.end(tally)
+    tally.spared = spared + tally.may_have_answered
     return count
 
 
-def run(kill: socket, chosen: Filter, tally: Tally, stop: Stop) -> None:
-    """Release what the filter lets through, pass after pass."""
-    scene = _scene(chosen)
+def run(kill: socket, chosen: Filter, tally: Tally, stop: Stop, calm: Calm | None = None) -> None:
+    """Release what the filter lets through, pass after pass. calm: what earlier readings tell of ignored ACKs."""
+    scene = _scene(chosen, calm)
+    try:
+        _run(kill, scene, tally, stop)
+    finally:
+        scene.overflows.close()
+        tally.notes += scene.overflows.notes()
+
+
+def _run(kill: socket, scene: _Scene, tally: Tally, stop: Stop) -> None:
     for _ in range(MAX_PASSES):
         if stop.is_set():
             break
@@ -170,9 +188,13 @@ def run(kill: socket, chosen: Filter, tally: Tally, stop: Stop) -> None:
     tally.left = _count(scene, tally)
 
 
-def count(chosen: Filter, tally: Tally) -> None:
+def count(chosen: Filter, tally: Tally, calm: Calm | None = None) -> None:
     """Count what `run` would release."""
-    scene = _scene(chosen)
-    tally.matched = _count(scene, tally)
-    if scene.wanting:
+    scene = _scene(chosen, calm)
+    try:
         tally.matched = _count(scene, tally)
+        if scene.wanting:
+            tally.matched = _count(scene, tally)
+    finally:
+        scene.overflows.close()
+        tally.notes += scene.overflows.notes()

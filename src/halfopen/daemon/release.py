@@ -11,6 +11,7 @@ from typing import Final
 
 from halfopen.act import destroy
 from halfopen.core.actions import Release, Released
+from halfopen.core.answered import Calm
 from halfopen.core.errors import HalfopenError, words
 from halfopen.core.filters import Filter
 from halfopen.daemon import held, narrow
@@ -37,17 +38,16 @@ def _cannot_hold() -> str:
         return e.line()
 
 
-def _run(chosen: Filter, tally: Tally, dry_run: bool, stop: Stop) -> None:
+def _run(chosen: Filter, tally: Tally, dry_run: bool, stop: Stop, calm: Calm | None) -> None:
     with sockdiag.open_socket() as kill:
         destroy.prepare(kill)
         destroy.probe(kill)
         census, why = _census()
         if dry_run:
-            if census is not None:
+            if census is not None and not (why := _cannot_hold()):
                 held.count(census, chosen, tally)
-                why = _cannot_hold()
             else:
-                narrow.count(chosen, tally)
+                narrow.count(chosen, tally, calm)
             tally.left = tally.matched
             if why and tally.matched:
                 tally.notes.append(
@@ -65,13 +65,13 @@ def _run(chosen: Filter, tally: Tally, dry_run: bool, stop: Stop) -> None:
             f"the door could not be held ({why}): a connection that completed in the moment between look and release "
             "may have been reset"
         )
-        narrow.run(kill, chosen, tally, stop)
+        narrow.run(kill, chosen, tally, stop, calm)
 
 
-def matching(chosen: Filter, ns: Netns | None, stop: threading.Event) -> int:
+def matching(chosen: Filter, ns: Netns | None, stop: threading.Event, calm: Calm | None = None) -> int:
     """How many connections of a namespace (None: the process's own) a release by this filter would find at this moment.
 
-    Ctrl-C sets `stop`.
+    Ctrl-C sets `stop`. calm: as for `execute`.
 
     Raises: UnknownTarget, NotPermitted, Unsupported, KernelError.
     """
@@ -80,10 +80,10 @@ def matching(chosen: Filter, ns: Netns | None, stop: threading.Event) -> int:
     def work() -> None:
         _hurry()
         census, _ = _census()
-        if census is not None:
+        if census is not None and not _cannot_hold():
             held.count(census, chosen, tally)
         else:
-            narrow.count(chosen, tally)
+            narrow.count(chosen, tally, calm)
 
     _inside(ns, work, stop)
     return tally.matched
@@ -120,11 +120,14 @@ def execute(
     dry_run: bool = False,
     stop: threading.Event | None = None,
     within_s: float | None = None,
+    calm: Calm | None = None,
 ) -> Released:
     """Carry out a Release in a namespace (None: the process's own) and count what came of it.
 
     Ctrl-C, or setting `stop` from elsewhere, ends it after the batch at hand, with the outcome so far; so does
     `within_s` after the first was destroyed, which leaves the rest to the next release.
+
+    calm: what earlier readings of the namespace tell of ACKs that were ignored (`core.answered`).
 
     Raises: UnknownTarget, NotPermitted, Unsupported, KernelError when nothing was released; later failures are
     `problems`.
@@ -138,7 +141,7 @@ def execute(
         _hurry()
         resets[0] = procfs.out_resets()
         try:
-            _run(action.filter, tally, dry_run, Stop(stop, within_s))
+            _run(action.filter, tally, dry_run, Stop(stop, within_s), calm)
         finally:
             resets[1] = procfs.out_resets()
 
@@ -163,6 +166,7 @@ def execute(
         resets=after - before if before is not None and after is not None else None,
         left=tally.left,
         spared=tally.spared,
+        may_have_answered=tally.may_have_answered,
         dry_run=dry_run,
         held=tally.held,
         seconds=time.monotonic() - started,

@@ -52,6 +52,7 @@ class Tally:
     failed: int = 0
     left: int = 0
     spared: int = 0
+    may_have_answered: int = 0
     held: bool = False
     windows_s: list[float] = field(default_factory=list)
     interrupted: bool = False

@@ -11,6 +11,7 @@ from typing import Final
 
 import numpy as np
 
+from halfopen.core import answered
 from halfopen.core.actions import Release, Released
 from halfopen.core.errors import HalfopenError
 from halfopen.core.model import Model, build, only, tells
@@ -93,6 +94,7 @@ class Watch:
     _before: dict[int, Model] = field(default_factory=dict)
     _troubled: dict[str, str] = field(default_factory=dict)
     _whole_again_at: dict[int, float] = field(default_factory=dict)
+    _calm: dict[int, answered.Calm] = field(default_factory=dict)
 
     def run(self) -> Iterator[Report]:
         """Watch, yielding what happens as it happens. Raises: HalfopenError when the very first reading is
@@ -141,7 +143,7 @@ class Watch:
         for inode, clear in ended:
             if inode in self._previous:
                 yield Decided(build(replace(self._previous[inode], wall_s=time.time()), None), clear)
-        for known in (self._previous, self._before, self._whole_again_at):
+        for known in (self._previous, self._before, self._whole_again_at, self._calm):
             for inode in known.keys() - there:
                 del known[inode]
         for name in self._troubled.keys() - names:
@@ -166,7 +168,13 @@ class Watch:
         self._state = state
         for action in actions:
             if isinstance(action, Release):
-                outcome = self.executor.release(action, ns, stop=self.stop, within_s=self.interval_s * _RELEASE_SHARE)
+                outcome = self.executor.release(
+                    action,
+                    ns,
+                    stop=self.stop,
+                    within_s=self.interval_s * _RELEASE_SHARE,
+                    calm=self._calm.get(model.sample.netns_inode),
+                )
                 self._state, _ = step(self._state, outcome, self.policy)
                 yield Did(outcome)
             else:
@@ -174,10 +182,15 @@ class Watch:
 
     def _model(self, sample: Sample, previous: Sample | None) -> Model:
         """What the sample shows of what is watched."""
-        model = build(sample, previous, top=3, before=self._before.get(sample.netns_inode))
-        self._before.pop(sample.netns_inode, None)
+        inode = sample.netns_inode
+        # A reading tells of what came after it.
+        calm = self._calm[inode] = answered.calm(
+            sample.listeners, sample.counters, time.monotonic(), self._calm.get(inode)
+        )
+        model = build(sample, previous, top=3, before=self._before.get(inode), calm=calm)
+        self._before.pop(inode, None)
         if sample.depths:
-            self._before[sample.netns_inode] = model
+            self._before[inode] = model
         return only(model, self.policy.watched)
 
     def _due(self, ns: Netns) -> bool:
@@ -213,7 +226,7 @@ class Watch:
         """How many connections are to be released."""
         if self.policy.release is None or not model.half_open:
             return 0
-        return matching(self.policy.release, ns, self.stop)
+        return matching(self.policy.release, ns, self.stop, self._calm.get(model.sample.netns_inode))
 
     def _seen(self, model: Model, matching: int) -> Seen:
         return Seen(

@@ -26,6 +26,7 @@ SETTINGS: Final = (
     "ipv4/tcp_abort_on_overflow",
     "ipv4/tcp_rto_max_ms",
     "ipv4/tcp_fastopen",
+    "ipv4/tcp_migrate_req",
     "core/somaxconn",
 )
 
@@ -65,6 +66,30 @@ def any_segments() -> bool:
 def out_resets() -> int | None:
     """Tcp OutRsts of the namespace, None where it cannot be read."""
     return procnet.parse_counters(_read(f"{_NET}/snmp") or b"").get("OutRsts")
+
+
+class Counter:
+    """One TcpExt counter of the calling thread's namespace, to be read often; close it."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        try:
+            self._fd = os.open(f"{_NET}/netstat", os.O_RDONLY | os.O_CLOEXEC)
+        except OSError:
+            self._fd = -1
+
+    def read(self) -> int | None:
+        """Its value now, None where it cannot be read."""
+        try:
+            return procnet.parse_counter(os.pread(self._fd, _PIECE, 0), self._name) if self._fd >= 0 else None
+        except OSError:
+            return None
+
+    def close(self) -> None:
+        """Close the file."""
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
 
 
 def sockets_in_use() -> int:

@@ -66,7 +66,14 @@ class Metrics:
         """A namespace was read."""
         # Of a million connections nothing is kept but their number.
         sample = replace(model.sample, requests=model.sample.requests[:0].copy(), columns=None)
-        bare = replace(model, sample=sample, ages_s=model.ages_s[:0].copy(), is_deferred=model.is_deferred[:0].copy())
+        bare = replace(
+            model,
+            sample=sample,
+            ages_s=model.ages_s[:0].copy(),
+            is_deferred=model.is_deferred[:0].copy(),
+            is_doubtful=model.is_doubtful[:0].copy(),
+            certain=None,
+        )
         # One that is named after a process is named anew when that ends.
         before = self._names.get(sample.netns_inode, sample.netns)
         if before != sample.netns and before in self._of:

@@ -20,6 +20,7 @@ SORTS: Final = ("age", "expires", "retransmits", "source", "listener")
 FORMATS: Final = ("table", "json", "ndjson", "csv")
 _CHUNK: Final = 8192
 _GAP: Final = "  "
+_NOT_IN_TABLE: Final = ("family", "may_have_answered")
 _GIVE_UP_FIRST: Final = ("expires_s", "deferred", "retransmits", "local_address", "netns")
 
 Row = tuple[Any, ...]
@@ -68,6 +69,7 @@ def rows(parts: Iterable[Part]) -> Iterator[Row]:
                 chunk["retransmits"].tolist(),
                 (chunk["expires_ms"] / 1000).tolist(),
                 part.model.is_deferred[at].tolist(),
+                part.model.doubtful(at).tolist(),
                 strict=True,
             )
 
@@ -86,7 +88,7 @@ def _addresses(families: list[int], raw: NDArray[Any]) -> list[str]:
 
 def table(parts: list[Part], netns_column: bool, width: int | None = None) -> Iterator[str]:
     """Lines of a table, the heading first; without the family, which the addresses show, and without what else is
-    least missed where a screen is less wide.
+    least missed where a screen is less wide. A `?` for deferred: it cannot be told.
     """
     # Addresses are as wide as the widest among few rows; among many, as wide as an address can be.
     few = sum(len(p.at) for p in parts) <= _CHUNK
@@ -100,7 +102,7 @@ def table(parts: list[Part], netns_column: bool, width: int | None = None) -> It
     local, remote = (max(width, least) for width, least in zip(widest, (5, 6), strict=True))
     names = {"local_address": local, "remote_address": remote}
     names["netns"] = max([5, *(len(p.model.sample.netns) for p in parts)])
-    at = [i for i, f in enumerate(LIST) if f.name != "family" and (netns_column or f.name != "netns")]
+    at = [i for i, f in enumerate(LIST) if f.name not in _NOT_IN_TABLE and (netns_column or f.name != "netns")]
     wide = {f.name: names.get(f.name, f.width) for f in LIST}
     for name in _GIVE_UP_FIRST:
         if width is None or sum(wide[LIST[i].name] + len(_GAP) for i in at) - len(_GAP) <= width:
@@ -110,7 +112,7 @@ def table(parts: list[Part], netns_column: bool, width: int | None = None) -> It
     widths = [wide[f.name] for f in fields]
     yield _line(fields, widths, [f.title for f in fields])
     for row in shown:
-        cells = [*row[:6], f"{row[6]:.1f} s", row[7], f"{row[8]:.1f} s", "yes" if row[9] else "-"]
+        cells = [*row[:6], f"{row[6]:.1f} s", row[7], f"{row[8]:.1f} s", "yes" if row[9] else "?" if row[10] else "-"]
         yield _line(fields, widths, [printable(str(cells[i])) for i in at])
 
 
@@ -129,7 +131,7 @@ def csv_lines(parts: list[Part]) -> Iterator[str]:
     writer = csv.writer(buffer, lineterminator="\n")
     writer.writerow(names)
     for i, row in enumerate(rows(parts)):
-        writer.writerow((printable(row[0]), *row[1:9], "true" if row[9] else "false"))
+        writer.writerow((printable(row[0]), *row[1:9], *("true" if yes else "false" for yes in row[9:])))
         if i % _CHUNK == _CHUNK - 1:
             yield buffer.getvalue().rstrip("\n")
             buffer.seek(0)

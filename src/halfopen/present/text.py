@@ -126,7 +126,7 @@ def _listener_row(view: ListenerView) -> list[str]:
         inside = first.container or first.unit
         who += f" ({inside})" if inside else ""
     has = view.half_open > 0
-    deferred = f" (+{view.deferred:,} deferred)" if view.deferred else ""
+    deferred = f" (+{view.deferred:,} {'answered' if view.defers is False else 'deferred'})" if view.deferred else ""
     return [
         name,
         f"{view.half_open:,}{deferred}",
@@ -239,7 +239,8 @@ def released(out: Console, outcome: Released) -> None:
                 f"The namespace sent {plural(outcome.resets, 'RST')} meanwhile: at most so many "
                 "connections that had just completed can have been hit"
             )
-    if outcome.spared:
-        out.print(f"{outcome.spared:,} left alone: deferred-accept, or not yet certain not to be")
+    deferred = outcome.spared - outcome.may_have_answered
+    if deferred:
+        out.print(f"{deferred:,} left alone: they answered, or may have")
     for line in (*outcome.problems, *outcome.notes):
         out.print(printable(line))

@@ -84,7 +84,7 @@ class Text:
         moved = model.rates or {}
         dropped = round(moved.get("ListenDrops", 0.0)), round(moved.get("SyncookiesSent", 0.0))
         accept = sum(v.accept_queue for v in model.listeners)
-        now = (model.half_open, model.deferred, accept, *dropped)
+        now = (model.half_open, model.may_have_answered, model.deferred, accept, *dropped)
         last = self._last.get(name)
         self._last[name] = now
         if now == last and not self.every:
@@ -99,6 +99,8 @@ class Text:
             fullest = max(model.listeners, key=lambda v: v.fill or 0.0, default=None)
             if fullest is not None and fullest.fill:
                 line += f", {listener_name(fullest)} {fullest.fill:.0%} full"
+        if model.may_have_answered:
+            line += f", {model.may_have_answered:,} may have answered"
         if model.deferred:
             line += f", {model.deferred:,} deferred"
         if accept:
@@ -182,6 +184,7 @@ class Json:
             model.sample.wall_s,
             netns=model.sample.netns,
             half_open=model.half_open,
+            may_have_answered=model.may_have_answered,
             deferred=model.deferred,
             oldest_s=None if model.sample.depths else round(model.oldest_s, 3),
             arrivals_per_s=None if model.sample.depths else model.arrivals_per_s,

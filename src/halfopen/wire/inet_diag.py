@@ -291,6 +291,7 @@ def _listener_rows(data: memoryview, starts: list[int], length: int) -> NDArray[
             if kind == INET_DIAG_SKMEMINFO and size >= 4 * (SK_MEMINFO_DROPS + 1):
                 where = offset + 4 * SK_MEMINFO_DROPS
                 rows["drops"][alike] = np.ascontiguousarray(raw[alike, where : where + 4]).view("=u4")[:, 0]
+                rows["drops_known"][alike] = True
             elif kind == INET_DIAG_SKV6ONLY and size >= 1:
                 rows["v6only"][alike] = raw[alike, offset] != 0
         left &= ~alike

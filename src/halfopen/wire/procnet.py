@@ -46,7 +46,9 @@ def parse_tcp(data: bytes) -> tuple[NDArray[Any], NDArray[Any], int]:
         family = 10 if len(local) == 32 else 2
         if state == b"0A":
             who = min(int(inode), 2**32 - 1), min(int(uid), 2**32 - 1)
-            listeners.append((family, False, int(lport, 16), 0, _address(local), *who, int(rx_queue, 16), 0, 0, 0))
+            listeners.append(
+                (family, False, int(lport, 16), 0, _address(local), *who, int(rx_queue, 16), 0, 0, 0, False)
+            )
         elif int(inode) or rest.strip():
             # Only full sockets have the columns after the pointer (rto, ato, …).
             full += 1
@@ -87,3 +89,17 @@ def parse_counters(data: bytes) -> dict[str, int]:
                 if _NUMBER.fullmatch(number):
                     counters[name] = int(number)
     return counters
+
+
+def parse_counter(data: bytes, name: str) -> int | None:
+    """One counter of the TcpExt table at the beginning of /proc/net/netstat; None where it is not there."""
+    names, _, rest = data.partition(b"\n")
+    values, newline, _ = rest.partition(b"\n")
+    columns, numbers = names.split(), values.split()
+    if not newline or columns[:1] != [b"TcpExt:"] or numbers[:1] != [b"TcpExt:"] or len(columns) != len(numbers):
+        return None
+    try:
+        number = numbers[columns.index(name.encode())].decode("ascii", "replace")
+    except ValueError:
+        return None
+    return int(number) if _NUMBER.fullmatch(number) else None

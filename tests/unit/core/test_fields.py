@@ -34,6 +34,7 @@ def test_names_are_unique_and_say_something(name: str) -> None:
 
 def test_the_list_keeps_the_names_that_stay() -> None:
     stay = "netns family local_address local_port remote_address remote_port age_s retransmits expires_s deferred"
+    stay += " may_have_answered"
     assert [f.name for f in fields.LIST] == stay.split()
     model = build(sample([request()], [listener()]))
     part = rows.Part(model, np.arange(1))
