@@ -176,7 +176,17 @@ def test_nothing_is_missing_from_the_list() -> None:
     ids = [feature.id for feature in examine().features]
     assert len(ids) == len(set(ids))
     assert set(EBPF) < set(ids)
-    first = ["sock_diag", "proc_net_tcp", "net_admin", "release", "namespaces", "owners", "pidfd_getfd", "libbpf"]
+    first = [
+        "sock_diag",
+        "proc_net_tcp",
+        "net_admin",
+        "release",
+        "nf_tables",
+        "namespaces",
+        "owners",
+        "pidfd_getfd",
+        "libbpf",
+    ]
     assert ids[: len(first)] == first
 
 

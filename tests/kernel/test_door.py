@@ -367,6 +367,7 @@ def test_refused_the_release_goes_through_the_narrow_window_and_says_so(
     web = lab.server.listen(8080)
     lab.client.half_open(web, 12).settled()
     monkeypatch.setenv("HALFOPEN_REFUSE_BPF", "door")
+    monkeypatch.setenv("HALFOPEN_REFUSE_NFT", "1")
     did = document("release", "--netns", lab.server.netns_path, "--all", "--yes", "--json")
     assert (did["released"], did["left"]) == (12, 0)
     [there] = did["namespaces"]
@@ -399,6 +400,7 @@ def test_where_it_cannot_be_held_that_is_said_before(lab: Lab, monkeypatch: pyte
     web = lab.server.listen(8080)
     lab.client.half_open(web, 12).settled()
     monkeypatch.setenv("HALFOPEN_REFUSE_BPF", "door")
+    monkeypatch.setenv("HALFOPEN_REFUSE_NFT", "1")
     words = ("release", "--netns", lab.server.netns_path, "--all")
     done = halfopen_command(*words, "--dry-run")
     assert "the door cannot be held here" in done.stdout

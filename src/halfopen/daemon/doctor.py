@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from halfopen.act import destroy
+from halfopen.act import destroy, nft_door
 from halfopen.core.features import RELEASE, Checkup, Feature
 from halfopen.kernel import features, sockdiag
 
@@ -18,6 +18,14 @@ def _release() -> Feature:
     return features.tried(RELEASE, "dropping half-open connections (SOCK_DESTROY)", work, ("CAP_NET_ADMIN",))
 
 
+def _table() -> Feature:
+    def work() -> str:
+        nft_door.try_out()
+        return ""
+
+    return features.tried("nf_tables", "the door of a release where eBPF cannot hold it", work, ("CAP_NET_ADMIN",))
+
+
 def examine() -> Checkup:
     """Try every feature, in the namespace and with the privileges of the calling thread. Nothing is left changed."""
     where = os.uname()
@@ -26,5 +34,5 @@ def examine() -> Checkup:
         kernel=where.release,
         uid=os.geteuid(),
         user_namespace=features.in_user_namespace(),
-        features=(*features.reading(), _release(), *features.others(), *features.ebpf()),
+        features=(*features.reading(), _release(), _table(), *features.others(), *features.ebpf()),
     )

@@ -11,8 +11,6 @@ and the door is opened again.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from socket import socket
 from typing import Any, Final
@@ -21,13 +19,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from halfopen.act import destroy
-from halfopen.core.errors import HalfopenError
 from halfopen.core.filters import Filter
+from halfopen.daemon.doors import AnyDoor
 from halfopen.daemon.tally import Stop, Tally
 from halfopen.kernel import sockdiag
-from halfopen.kernel.bpf import eyes
 from halfopen.kernel.bpf.census import Census
-from halfopen.kernel.bpf.door import Door, hashes
+from halfopen.kernel.bpf.door import hashes
 from halfopen.kernel.reader import kernel_code
 from halfopen.wire import inet_diag
 
@@ -40,18 +37,11 @@ _ONE_OF: Final = 6
 _SLACK_S: Final = 0.01
 
 
-class CannotHold(HalfopenError):
-    """The door cannot be held here; nothing was done yet."""
-
-    def __init__(self, why: HalfopenError) -> None:
-        super().__init__("cannot-hold", why.message, exit_code=why.exit_code, hint=why.hint)
-
-
 @dataclass(slots=True)
 class _Found:
     """What a census found: how many requests in all, how many victims, and their `hashes`.
 
-    rows, chains: of the victims while they are few, in parts.
+    rows, chains: of the victims, in parts, while there are no more than are to be kept.
     """
 
     all: int = 0
@@ -64,9 +54,19 @@ class _Found:
     def few(self) -> bool:
         return self.victims <= _FEW and self.victims * _ONE_OF < self.all
 
+    @property
+    def kept(self) -> int:
+        return sum(len(part) for part in self.hashes)
 
-def _find(census: Census, chosen: Filter, tally: Tally, *, keep: bool = True) -> _Found:
-    """The half-open requests the filter lets through. Without `keep` they are only counted."""
+    def keep(self, rows: NDArray[Any], chains: NDArray[np.uint32], *, all_rows: bool) -> None:
+        self.hashes.append(hashes(rows))
+        if all_rows or self.victims <= _FEW:
+            self.rows.append(rows)
+            self.chains.append(chains)
+
+
+def _find(census: Census, chosen: Filter, tally: Tally, door: AnyDoor | None = None) -> _Found:
+    """The half-open requests the filter lets through: counted, and as many kept as a door takes at a time."""
     found, spared = _Found(), 0
     for part in census.read():
         found.all += len(part.rows)
@@ -74,14 +74,10 @@ def _find(census: Census, chosen: Filter, tally: Tally, *, keep: bool = True) ->
         spared += int(np.count_nonzero(meant & part.is_deferred))
         meant &= ~part.is_deferred
         n = int(np.count_nonzero(meant))
+        if n and door is not None and found.victims < door.most:
+            room = door.most - found.victims
+            found.keep(part.rows[meant][:room], part.chains[meant][:room], all_rows=door.by_rows)
         found.victims += n
-        if not n or not keep:
-            continue
-        rows = part.rows[meant]
-        found.hashes.append(hashes(rows))
-        if found.victims <= _FEW:
-            found.rows.append(rows)
-            found.chains.append(part.chains[meant])
     tally.spared = spared
     tally.interrupted |= census.interrupted
     return found
@@ -89,30 +85,23 @@ def _find(census: Census, chosen: Filter, tally: Tally, *, keep: bool = True) ->
 
 def count(census: Census, chosen: Filter, tally: Tally) -> None:
     """Count what `run` would release."""
-    tally.matched = _find(census, chosen, tally, keep=False).victims
+    tally.matched = _find(census, chosen, tally).victims
 
 
-@contextmanager
-def _door(capacity: int) -> Iterator[Door]:
-    with ExitStack() as stack:
-        try:
-            door = stack.enter_context(eyes.door(capacity))
-        except HalfopenError as e:
-            raise CannotHold(e) from e
-        yield door
-
-
-def run(kill: socket, census: Census, chosen: Filter, tally: Tally, stop: Stop) -> None:
-    """Release what the filter lets through at this moment. Raises: CannotHold before anything was done."""
+def run(kill: socket, census: Census, door: AnyDoor, chosen: Filter, tally: Tally, stop: Stop) -> None:
+    """Release what the filter lets through at this moment."""
     begun = time.monotonic()
-    for _ in range(MAX_ROUNDS):
-        found = _find(census, _as_of(chosen, begun), tally)
+    left_at_first = 0
+    rounds = 0
+    while rounds < MAX_ROUNDS + left_at_first // door.most:
+        found = _find(census, _as_of(chosen, begun), tally, door)
+        tally.left = found.victims
         if not found.victims or stop.is_set():
-            tally.left = found.victims
             return
-        with _door(found.victims) as door:
-            tally.held = True
-            tally.left = _round(_Round(kill, census, door, chosen, begun, tally, stop), found)
+        left_at_first = left_at_first or found.victims
+        rounds += 1
+        tally.held = True
+        tally.left = _round(_Round(kill, census, door, chosen, begun, tally, stop), found)
         if not tally.left or stop.is_set():
             return
 
@@ -127,7 +116,7 @@ def _as_of(chosen: Filter, begun: float, slack_s: float = 0.0) -> Filter:
 class _Round:
     kill: socket
     census: Census
-    door: Door
+    door: AnyDoor
     chosen: Filter
     begun: float
     tally: Tally
@@ -142,11 +131,11 @@ def _round(of: _Round, found: _Found) -> int:
     chains = np.unique(np.concatenate(found.chains)) if few else None
     before, nameless = tally.matched, 0
     whole = True
-    with of.door.held(*found.hashes):
+    with of.door.held(found.hashes, found.rows):
         meant = _as_of(of.chosen, of.begun, _SLACK_S)
         for part in of.census.read(named=True, chains=chains):
             mask = meant.mask(part.rows, part.ages_s) & ~part.is_deferred
-            mask &= of.door.holds(hashes(part.rows))
+            mask &= of.door.holds(part.rows)
             named = part.rows["cookie"] != 0
             nameless += int(np.count_nonzero(mask & ~named))
             if not _destroy(of, part.rows[mask & named]):
@@ -156,10 +145,10 @@ def _round(of: _Round, found: _Found) -> int:
     tried = tally.matched - before
     if not whole:
         return max(0, found.victims - tried)
-    gone = max(0, found.victims - tried - nameless)
+    gone = max(0, found.kept - tried - nameless)
     tally.gone += gone
     tally.matched += gone
-    return nameless
+    return nameless + found.victims - found.kept
 
 
 def _give_cookies(of: _Round, found: _Found) -> None:

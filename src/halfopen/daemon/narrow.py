@@ -1,8 +1,9 @@
-"""Releasing through a narrow window: look at a slice, destroy it at once, go on; then look again.
+"""Releasing without eBPF's census: by netlink alone, which does not tell who has answered.
 
-For where the door cannot be held (`daemon.held`). A half-open connection that completes between look and destroy would
-be reset as an established one, because the child keeps its request's cookie. So the two are kept about a millisecond
-apart: one recv() of the dump, one send() of destroys.
+With a door (`daemon.doors`): a dump finds the victims, the door is held for them, each is asked for once more and
+destroyed if it is half-open still. Without any, through a narrow window: a half-open connection that completes between
+look and destroy would be reset as an established one, because the child keeps its request's cookie. So the two are kept
+about a millisecond apart: one recv() of the dump, one send() of destroys.
 """
 
 from __future__ import annotations
@@ -19,10 +20,12 @@ from halfopen.act import destroy
 from halfopen.core import join, timing
 from halfopen.core.answered import Calm
 from halfopen.core.filters import Filter
-from halfopen.core.sample import ListenerOptions
+from halfopen.core.sample import REQUEST
+from halfopen.daemon.doors import AnyDoor
 from halfopen.daemon.overflows import Overflows
 from halfopen.daemon.tally import Stop, Tally, slices
 from halfopen.kernel import owners, procfs, sockdiag, timeouts
+from halfopen.kernel.bpf.door import hashes
 from halfopen.kernel.listener_options import options as read_options
 from halfopen.kernel.reader import kernel_code
 
@@ -32,6 +35,8 @@ MAX_PASSES: Final = 5
 # A timer that runs out after /proc was asked is at least 4 s long (one retransmission was sent before), and shows by
 # its length (`timing.waits`) for the first 2 of them.
 _TIMEOUTS_KEEP_S: Final = 1.5
+# Moves once for each request that an ACK makes a deferred one (`tcp_check_req()`).
+_DEFERRED: Final = "TCPDeferAcceptDrop"
 # A slice that is older than this when it is to be destroyed is looked at again, so many at a time.
 _WINDOW_S: Final = 0.005
 _CLOSE_BATCH: Final = 128
@@ -42,11 +47,10 @@ class _Scene:
     """What must be known before anything is destroyed: the listeners, which of them defer, and which ignored ACKs.
 
     may_defer: groups of listeners that do, or may for all that is known. exact: timeouts are cheap enough to be asked
-    for every request, not only for those of such listeners.
+    for every request. door: None where none can be held.
     """
 
     listeners: NDArray[Any]
-    options: dict[int, ListenerOptions]
     cap_s: float
     chosen: Filter
     code: bytes
@@ -54,48 +58,59 @@ class _Scene:
     groups: list[join.Group]
     exact: bool
     overflows: Overflows
+    deferred: procfs.Counter
+    door: AnyDoor | None
+    spared: int = 0
     _table: timeouts.Table = field(default_factory=dict)
     _asked_at: float = -_TIMEOUTS_KEEP_S
-    wanting: bool = False
 
-    def prepare(self) -> None:
-        """Ask for the timeouts before a pass that needs them, never between a look and its destroy."""
+    def begin(self) -> None:
+        """A pass begins. Timeouts are asked for now, never between a look and its destroy."""
         # Sockets may have come since the last pass, and the text costs by the socket.
         self.exact = self.exact and timeouts.affordable(0, 0.0)
-        if self.exact or self.wanting:
+        if self.exact:
             self._asked_at = time.monotonic()
             self._table = timeouts.read()
-        self.wanting = False
+        self.spared = 0
+        self.overflows.begin()
 
-    def victims(self, rows: NDArray[Any]) -> tuple[NDArray[Any], int]:
-        """The half-open requests among `rows` that the filter lets through, and how many were spared.
+    def end(self, tally: Tally) -> None:
+        """A pass is over: count what it spared."""
+        self.overflows.end(tally)
+        tally.spared = self.spared + tally.may_have_answered
 
-        Spared are deferred-accept requests, and on a listener that may defer those that are not certain to be none: in
-        their first second, not shown by /proc, or looked at too long after it was asked (`wanting`: ask and look
-        again).
-        """
+    def close(self, tally: Tally) -> None:
+        """Nothing more is looked at."""
+        self.overflows.close()
+        self.deferred.close()
+        tally.notes += self.overflows.notes()
+
+    def victims(self, rows: NDArray[Any]) -> NDArray[Any]:
+        """The requests among `rows` that the filter lets through and that do not show that they are deferred."""
         fresh = time.monotonic() - self._asked_at <= _TIMEOUTS_KEEP_S
-        uncertain = np.zeros(len(rows), dtype=bool)
         asked = timeouts.look_up(self._table, rows) if self.exact and fresh else None
-        if self.may_defer:
-            uncertain = np.isin(join.assign(rows, self.groups), self.may_defer)
-            told = uncertain & (rows["retransmits"] > 0)
-            if fresh and asked is None and told.any():
-                asked = np.full(len(rows), timing.UNKNOWN, dtype=np.uint8)
-                asked[told] = timeouts.look_up(self._table, rows[told])
-            if asked is not None:
-                uncertain &= ~(told & (asked != timing.UNKNOWN))
-            self.wanting |= not fresh and bool(told.any())
         count = timing.waits(rows["retransmits"], rows["expires_ms"], self.cap_s, asked)
-        spare = (count > rows["retransmits"]) | uncertain
+        spare = count > rows["retransmits"]
         ages = timing.ages_s(rows["retransmits"], count, rows["expires_ms"], self.cap_s)
         meant = self.chosen.mask(rows, ages)
-        spared = int(np.count_nonzero(meant & spare))
+        self.spared += int(np.count_nonzero(meant & spare))
         meant &= ~spare
-        return (rows if meant.all() else rows[meant]), spared
+        return rows if meant.all() else rows[meant]
+
+    def certain(self, victims: NDArray[Any], *, destroyed: bool = True) -> NDArray[Any]:
+        """Those of N requests, just looked at, that are certainly half-open.
+
+        On a listener that may defer, an ACK makes a request a deferred one and nothing shows that before its timer runs
+        out again: none is certain there, unless no request of the namespace was ever deferred.
+        """
+        if self.may_defer and self.deferred.read() != 0:
+            uncertain = np.isin(join.assign(victims, self.groups), self.may_defer)
+            self.spared += int(np.count_nonzero(uncertain))
+            victims = victims[~uncertain]
+        return self.overflows.certain(victims, destroyed=destroyed)
 
 
-def _scene(chosen: Filter, calm: Calm | None) -> _Scene:
+def _scene(chosen: Filter, calm: Calm | None, door: AnyDoor | None) -> _Scene:
     with sockdiag.open_socket() as look:
         listeners, _ = sockdiag.listeners(look)
     settings = procfs.settings()
@@ -107,7 +122,8 @@ def _scene(chosen: Filter, calm: Calm | None) -> _Scene:
         if any(o is None or o.defer_accept_s for o in known):
             may_defer.append(i)
     code, exact = kernel_code(chosen), _few(chosen)
-    return _Scene(listeners, options, timing.RTO_MAX_S, chosen, code, may_defer, groups, exact, Overflows(calm))
+    overflows, deferred = Overflows(calm), procfs.Counter(_DEFERRED)
+    return _Scene(listeners, timing.RTO_MAX_S, chosen, code, may_defer, groups, exact, overflows, deferred, door)
 
 
 def _few(chosen: Filter) -> bool:
@@ -125,20 +141,60 @@ def _few(chosen: Filter) -> bool:
 
 
 def _pass(kill: socket, scene: _Scene, tally: Tally, stop: Stop) -> int:
-    """Walk the request sockets once and destroy the victims slice by slice; returns how many there were."""
-    found = spared = 0
-    scene.prepare()
-    scene.overflows.begin()
+    """Walk the request sockets once and destroy the victims; returns how many there were."""
+    before = tally.matched
+    scene.begin()
+    if scene.door is None:
+        _slice_by_slice(kill, scene, tally, stop)
+    else:
+        _behind(scene.door, kill, scene, tally, stop)
+    scene.end(tally)
+    return tally.matched - before
+
+
+def _behind(door: AnyDoor, kill: socket, scene: _Scene, tally: Tally, stop: Stop) -> None:
+    """Collect victims, as many as the door takes at a time, and destroy them behind it."""
+    waiting: list[NDArray[Any]] = []
+    count = 0
+    for _, rows in slices(scene.code, tally, stretch=None):
+        victims = scene.victims(rows)
+        while len(victims):
+            waiting.append(victims[: door.most - count].copy())
+            victims, count = victims[door.most - count :], count + len(waiting[-1])
+            if count == door.most:
+                _held(door, waiting, kill, scene, tally, stop)
+                waiting, count = [], 0
+        if stop.is_set():
+            return
+    if count:
+        _held(door, waiting, kill, scene, tally, stop)
+
+
+def _held(door: AnyDoor, waiting: list[NDArray[Any]], kill: socket, scene: _Scene, tally: Tally, stop: Stop) -> None:
+    """Hold the door for victims and destroy those that are half-open still; whatever is left comes in the next pass."""
+    victims = np.concatenate(waiting, dtype=REQUEST)
+    with door.held([hashes(victims)], [victims]):
+        tally.held = True
+        for start in range(0, len(victims), destroy.BATCH):
+            if stop.is_set() or not door.keep():
+                return
+            stop.begin()
+            batch = victims[start : start + destroy.BATCH]
+            still = destroy.look_again(kill, batch)
+            tally.gone += len(batch) - len(still)
+            sure = scene.certain(still)
+            tally.matched += len(batch) - len(still) + len(sure)
+            tally.destroy(kill, sure)
+
+
+def _slice_by_slice(kill: socket, scene: _Scene, tally: Tally, stop: Stop) -> None:
     for read_at, rows in slices(scene.code, tally):
         if stop.is_set():
             break
-        victims, kept = scene.victims(rows)
-        spared += kept
-        victims = scene.overflows.certain(victims)
+        victims = scene.certain(scene.victims(rows))
         if not len(victims):
             continue
         stop.begin()
-        found += len(victims)
         tally.matched += len(victims)
         if time.monotonic() - read_at < _WINDOW_S:
             tally.destroy(kill, victims, read_at)
@@ -148,53 +204,40 @@ def _pass(kill: socket, scene: _Scene, tally: Tally, stop: Stop) -> int:
             batch, read_at = victims[start : start + _CLOSE_BATCH], time.monotonic()
             still = destroy.look_again(kill, batch)
             tally.gone += len(batch) - len(still)
-            sure = scene.overflows.certain(still)
-            found, tally.matched = found - len(still) + len(sure), tally.matched - len(still) + len(sure)
+            sure = scene.certain(still)
+            tally.matched += len(sure) - len(still)
             tally.destroy(kill, sure, read_at)
-    scene.overflows.end(tally)
-    tally.spared = spared + tally.may_have_answered
-    return found
 
 
 def _count(scene: _Scene, tally: Tally) -> int:
-    count = spared = 0
-    scene.prepare()
-    scene.overflows.begin()
+    count = 0
+    scene.begin()
     for _, rows in slices(scene.code, tally):
-        victims, kept = scene.victims(rows)
-        count += len(scene.overflows.certain(victims, destroyed=False))
-        spared += kept
-    scene.overflows.end(tally)
-    tally.spared = spared + tally.may_have_answered
+        count += len(scene.certain(scene.victims(rows), destroyed=False))
+    scene.end(tally)
     return count
 
 
-def run(kill: socket, chosen: Filter, tally: Tally, stop: Stop, calm: Calm | None = None) -> None:
+def run(
+    kill: socket, chosen: Filter, tally: Tally, stop: Stop, calm: Calm | None = None, door: AnyDoor | None = None
+) -> None:
     """Release what the filter lets through, pass after pass. calm: what earlier readings tell of ignored ACKs."""
-    scene = _scene(chosen, calm)
+    scene = _scene(chosen, calm, door)
     try:
-        _run(kill, scene, tally, stop)
+        for _ in range(MAX_PASSES):
+            if not _pass(kill, scene, tally, stop) and not stop.is_set():
+                return
+            if stop.is_set():
+                break
+        tally.left = _count(scene, tally)
     finally:
-        scene.overflows.close()
-        tally.notes += scene.overflows.notes()
-
-
-def _run(kill: socket, scene: _Scene, tally: Tally, stop: Stop) -> None:
-    for _ in range(MAX_PASSES):
-        if stop.is_set():
-            break
-        if not _pass(kill, scene, tally, stop) and not scene.wanting and not stop.is_set():
-            return
-    tally.left = _count(scene, tally)
+        scene.close(tally)
 
 
 def count(chosen: Filter, tally: Tally, calm: Calm | None = None) -> None:
     """Count what `run` would release."""
-    scene = _scene(chosen, calm)
+    scene = _scene(chosen, calm, None)
     try:
         tally.matched = _count(scene, tally)
-        if scene.wanting:
-            tally.matched = _count(scene, tally)
     finally:
-        scene.overflows.close()
-        tally.notes += scene.overflows.notes()
+        scene.close(tally)

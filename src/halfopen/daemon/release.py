@@ -14,7 +14,7 @@ from halfopen.core.actions import Release, Released
 from halfopen.core.answered import Calm
 from halfopen.core.errors import HalfopenError, words
 from halfopen.core.filters import Filter
-from halfopen.daemon import held, narrow
+from halfopen.daemon import doors, held, narrow
 from halfopen.daemon.tally import Stop, Tally
 from halfopen.kernel import netns, procfs, sockdiag
 from halfopen.kernel.bpf import eyes
@@ -22,18 +22,18 @@ from halfopen.kernel.bpf.census import Census
 from halfopen.kernel.netns import Netns
 
 
-def _census() -> tuple[Census | None, str]:
+def _census() -> Census | None:
     try:
-        return eyes.census(), ""
-    except HalfopenError as e:
-        return None, e.message
+        return eyes.census()
+    except HalfopenError:
+        return None
 
 
 def _cannot_hold() -> str:
     """Why the door could not be held now; empty when it could."""
     try:
-        with eyes.door(1):
-            return ""
+        doors.door()
+        return ""
     except HalfopenError as e:
         return e.line()
 
@@ -42,9 +42,9 @@ def _run(chosen: Filter, tally: Tally, dry_run: bool, stop: Stop, calm: Calm | N
     with sockdiag.open_socket() as kill:
         destroy.prepare(kill)
         destroy.probe(kill)
-        census, why = _census()
+        census, why = _census(), _cannot_hold() if dry_run else ""
         if dry_run:
-            if census is not None and not (why := _cannot_hold()):
+            if census is not None and not why:
                 held.count(census, chosen, tally)
             else:
                 narrow.count(chosen, tally, calm)
@@ -55,17 +55,18 @@ def _run(chosen: Filter, tally: Tally, dry_run: bool, stop: Stop, calm: Calm | N
                     "release may be reset"
                 )
             return
-        if census is not None:
-            try:
-                held.run(kill, census, chosen, tally, stop)
-                return
-            except held.CannotHold as e:
-                why = e.line()
-        tally.notes.append(
-            f"the door could not be held ({why}): a connection that completed in the moment between look and release "
-            "may have been reset"
-        )
-        narrow.run(kill, chosen, tally, stop, calm)
+        door: doors.AnyDoor | None = None
+        try:
+            door = doors.door()
+        except doors.CannotHold as e:
+            tally.notes.append(
+                f"the door could not be held ({e.line()}): a connection that completed in the moment between look and "
+                "release may have been reset"
+            )
+        if census is not None and door is not None:
+            held.run(kill, census, door, chosen, tally, stop)
+        else:
+            narrow.run(kill, chosen, tally, stop, calm, door)
 
 
 def matching(chosen: Filter, ns: Netns | None, stop: threading.Event, calm: Calm | None = None) -> int:
@@ -79,7 +80,7 @@ def matching(chosen: Filter, ns: Netns | None, stop: threading.Event, calm: Calm
 
     def work() -> None:
         _hurry()
-        census, _ = _census()
+        census = _census()
         if census is not None and not _cannot_hold():
             held.count(census, chosen, tally)
         else:

@@ -70,7 +70,7 @@ PROGRAMS: Final = (
         "door",
         "door:Door",
         "releases that hit no completed connection",
-        needs=("CAP_BPF", "CAP_NET_ADMIN"),
+        needs=("CAP_BPF", "CAP_PERFMON", "CAP_NET_ADMIN"),
     ),
 )
 

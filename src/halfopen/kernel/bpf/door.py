@@ -145,6 +145,23 @@ def hashes(requests: NDArray[Any]) -> NDArray[np.uint64]:
     return found
 
 
+def barrier() -> None:
+    """Wait until all packets that were being taken in are through (synchronize_rcu()).
+
+    Raises: Unsupported, KernelError.
+    """
+    number = _SYS_MEMBARRIER.get(platform.machine())
+    if number is None:
+        raise Unsupported("membarrier", f"no membarrier() known for {platform.machine()}")
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.syscall(number, _MEMBARRIER_GLOBAL, 0, 0) == 0:
+        return
+    code = ctypes.get_errno()
+    if code in (errno.EINVAL, errno.ENOSYS, errno.EPERM):
+        raise Unsupported("membarrier", "this kernel does not offer membarrier(MEMBARRIER_CMD_GLOBAL)")
+    raise KernelError("membarrier", code)
+
+
 def _in_ns(seconds: float) -> int:
     """CLOCK_MONOTONIC so many seconds from now, as the program reads it."""
     return time.monotonic_ns() + int(seconds * 1e9)
@@ -163,7 +180,7 @@ class Door:
         words = 1 << (self.capacity - 1).bit_length()
         self._shift = 64 - (words.bit_length() - 1)
         self._lock = threading.Lock()
-        self._barrier()
+        barrier()
         self._cgroup = _root_cgroup()
         try:
             self._loaded = Loaded("door", {}, sizes={"bits": words})
@@ -222,7 +239,7 @@ class Door:
             self._until[0] = _in_ns(_OPENS_AFTER_S)
             with self._loaded.attached_cgroup("door", self._cgroup):
                 # What was let in before may still be on its way through the handshake, on another CPU.
-                self._barrier()
+                barrier()
                 yield
         finally:
             self._bits[:] = 0
@@ -250,17 +267,3 @@ class Door:
             return False
         self._until[0] = _in_ns(_OPENS_AFTER_S)
         return True
-
-    @staticmethod
-    def _barrier() -> None:
-        """Wait until all packets that were being taken in are through (synchronize_rcu())."""
-        number = _SYS_MEMBARRIER.get(platform.machine())
-        if number is None:
-            raise Unsupported("membarrier", f"no membarrier() known for {platform.machine()}")
-        libc = ctypes.CDLL(None, use_errno=True)
-        if libc.syscall(number, _MEMBARRIER_GLOBAL, 0, 0) == 0:
-            return
-        code = ctypes.get_errno()
-        if code in (errno.EINVAL, errno.ENOSYS, errno.EPERM):
-            raise Unsupported("membarrier", "this kernel does not offer membarrier(MEMBARRIER_CMD_GLOBAL)")
-        raise KernelError("membarrier", code)

@@ -1,0 +1,134 @@
+"""The two doors, one like the other: while one is held for connections, none of them can finish its handshake.
+
+By an eBPF program on the root of the cgroup tree (`kernel.bpf.door`); where eBPF is refused or that root is out of
+sight, as in a container, by nf_tables (`act.nft_door`).
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, Final, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from halfopen.act import nft_door
+from halfopen.core.errors import HalfopenError
+from halfopen.core.sample import REQUEST
+from halfopen.kernel.bpf import eyes
+from halfopen.kernel.bpf.door import Door, barrier, hashes
+
+# More connections than any kernel has.
+_ANY: Final = 2**62
+# Namespaces in which a table could be made; asking at every reading of a watch would be much ado.
+_proven: Final[set[int]] = set()
+
+
+class CannotHold(HalfopenError):
+    """No door can be held here; nothing was done yet."""
+
+    def __init__(self, why: HalfopenError) -> None:
+        super().__init__("cannot-hold", why.message, exit_code=why.exit_code, hint=why.hint)
+
+
+class AnyDoor(Protocol):
+    """A door. most: how many connections it can be held for at a time. by_rows: it is held by rows, not by hashes."""
+
+    most: int
+    by_rows: bool
+
+    def held(self, known: Sequence[NDArray[np.uint64]], rows: Sequence[NDArray[Any]]) -> Any:
+        """A context in which it is held for connections, given by their `hashes` or (by_rows) as rows (dtype REQUEST).
+
+        Whatever packet of theirs was let in before is through when it begins. Raises: HalfopenError.
+        """
+
+    def holds(self, rows: NDArray[Any]) -> NDArray[np.bool_]:
+        """Which of N requests (dtype REQUEST) it is held for at this moment, (N,)."""
+
+    def keep(self) -> bool:
+        """Go on holding it. False when it may have opened meanwhile: then nothing held before is certain."""
+
+
+class ByCgroup:
+    """By eBPF: for any number, and for as long as `keep` is called."""
+
+    most = _ANY
+    by_rows = False
+
+    def __init__(self) -> None:
+        """Raises: Unsupported, NotPermitted, KernelError."""
+        self._door: Door | None = None
+        with eyes.door(1):
+            pass
+
+    @contextmanager
+    def held(self, known: Sequence[NDArray[np.uint64]], rows: Sequence[NDArray[Any]]) -> Iterator[None]:
+        """As `AnyDoor.held`."""
+        with eyes.door(sum(len(part) for part in known)) as door, door.held(*known):
+            self._door = door
+            try:
+                yield
+            finally:
+                self._door = None
+
+    def holds(self, rows: NDArray[Any]) -> NDArray[np.bool_]:
+        """As `AnyDoor.holds`."""
+        return np.zeros(len(rows), dtype=bool) if self._door is None else self._door.holds(hashes(rows))
+
+    def keep(self) -> bool:
+        """As `AnyDoor.keep`."""
+        return self._door is not None and self._door.keep()
+
+
+class ByTable:
+    """By nf_tables: for some ten thousand, and for three seconds."""
+
+    most = nft_door.MOST
+    by_rows = True
+
+    def __init__(self) -> None:
+        """Raises: Unsupported, NotPermitted, KernelError."""
+        self._door = nft_door.NftDoor()
+        self._known = np.empty(0, dtype=np.uint64)
+        barrier()
+        here = os.stat("/proc/thread-self/ns/net").st_ino
+        if here not in _proven or nft_door.refused():
+            # As in earnest, for nobody.
+            nft_door.try_out()
+            _proven.add(here)
+
+    @contextmanager
+    def held(self, known: Sequence[NDArray[np.uint64]], rows: Sequence[NDArray[Any]]) -> Iterator[None]:
+        """As `AnyDoor.held`."""
+        meant = np.concatenate(rows, dtype=REQUEST)
+        with self._door.held(meant):
+            barrier()
+            self._known = np.sort(hashes(meant))
+            yield
+
+    def holds(self, rows: NDArray[Any]) -> NDArray[np.bool_]:
+        """As `AnyDoor.holds`."""
+        if not len(self._known):
+            return np.zeros(len(rows), dtype=bool)
+        theirs = hashes(rows)
+        at = np.minimum(np.searchsorted(self._known, theirs), len(self._known) - 1)
+        is_held: NDArray[np.bool_] = self._known[at] == theirs
+        return is_held
+
+    def keep(self) -> bool:
+        """As `AnyDoor.keep`."""
+        return self._door.keep()
+
+
+def door() -> AnyDoor:
+    """The door to be had in the calling thread's namespace. Raises: CannotHold, with why the better one is not."""
+    try:
+        return ByCgroup()
+    except HalfopenError as why:
+        try:
+            return ByTable()
+        except HalfopenError:
+            raise CannotHold(why) from None
