@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from halfopen.core.actions import Release, Released
 from halfopen.core.errors import UsageError
 from halfopen.core.filters import Filter
+from halfopen.core.listing import Collected, Listed, Listing
 from halfopen.core.model import Model, build
 from halfopen.core.sample import Sample
 from halfopen.core.units import duration_s, endpoint, prefix
@@ -16,6 +17,9 @@ from halfopen.kernel.netns import Netns, current, resolve
 
 if TYPE_CHECKING:
     from halfopen.kernel.reader import Wish
+
+# Requests that are put into another form at a time.
+_STRETCH: Final = 16 * 1024
 
 
 def make_filter(
@@ -111,6 +115,46 @@ def snapshots(
     with_options = owners if options is None else options
     samples, skipped = reader.read_all(_wish(None, rows, source), with_owners=owners, with_options=with_options)
     return [build(s, top=top) for s in samples], skipped
+
+
+def listed(
+    listing: Listing, netns: str | Netns | None = None, *, source: str = "auto"
+) -> tuple[list[Listed], list[str]]:
+    """What is listed of a namespace, or of each ("all"), and a line for each that was skipped.
+
+    By eBPF nothing but that is kept while the kernel's table is read. Otherwise only the whole reading tells which
+    requests are deferred: it takes about 75 bytes a request besides.
+
+    Raises: UsageError, UnknownTarget, NotPermitted, Unsupported, KernelError.
+    """
+    from dataclasses import replace
+
+    from halfopen.kernel import reader
+
+    everywhere = netns == "all"
+    wish = replace(_wish(None if everywhere else listing.filter, True, source), listing=listing)
+    if everywhere:
+        samples, skipped = reader.read_all(wish, with_owners=False, with_options=True)
+    else:
+        samples, skipped = [reader.read(namespace(netns), wish, with_owners=False, with_options=True)], []
+    found = []
+    while samples:
+        # One is let go before the next is taken.
+        found.append(_collected(samples.pop(0), listing))
+    return found, skipped
+
+
+def _collected(sample: Sample, listing: Listing) -> Listed:
+    collected, doubt = sample.collected, ""
+    if collected is None:
+        collected = Collected(listing)
+        model = build(sample)
+        doubt = model.doubt
+        for start in range(0, len(sample.requests), _STRETCH):
+            part = slice(start, start + _STRETCH)
+            is_doubtful = model.doubtful(part) if doubt else None
+            collected.add(sample.requests[part], model.ages_s[part], model.is_deferred[part], is_doubtful)
+    return Listed(sample.netns, sample.wall_s, sample.completeness.problems, collected, doubt)
 
 
 def release(

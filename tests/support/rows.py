@@ -8,7 +8,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from halfopen.core.listing import Collected, Listing
+from halfopen.core.model import Model
 from halfopen.core.sample import LISTENER, REQUEST, Sample
+from halfopen.present.rows import Part
 
 
 def raw(address: str, family: int) -> bytes:
@@ -51,6 +54,13 @@ def listener(address: str = "0.0.0.0", port: int = 8080, *, ifindex: int = 0, in
     for name, value in values.items():
         row[name] = value
     return row
+
+
+def part(model: Model, count: int | None = None) -> Part:
+    """A Model's requests as `list` shows them, the oldest first: `count` of them, or all."""
+    collected = Collected(Listing())
+    collected.add(model.sample.requests, model.ages_s, model.is_deferred, model.doubtful(slice(None)))
+    return Part(model.sample.netns, collected, len(collected) if count is None else count)
 
 
 def sample(requests: list[Any], listeners: list[Any], **values: Any) -> Sample:

@@ -26,6 +26,7 @@ from halfopen.core.policy import Alarm, Clear, Policy
 from halfopen.core.sample import LISTENER, REQUEST, ListenerOptions, Process, Sample
 from halfopen.kernel.netns import current
 from halfopen.kernel.procfs import SETTINGS
+from rows import part
 
 ROOT = Path(__file__).resolve().parents[2]
 READMES = ("README.md", "README.zh-CN.md")
@@ -96,12 +97,12 @@ def connections() -> list[Any]:
 
     # The head is made in cli/list.py; its names are read from there by running it on nothing but this Sample.
     m = model()
-    part = rows.Part(m, np.arange(3))
-    document = json.loads("\n".join(rows.json_lines(list_head(m), [part])))
-    head, *lines = "\n".join(rows.csv_lines([part])).splitlines()
+    parts = [part(m, 3)]
+    document = json.loads("\n".join(rows.json_lines(list_head(m), parts)))
+    head, *lines = "\n".join(rows.csv_lines(parts)).splitlines()
     assert head.split(",") == [f.name for f in fields.LIST]
     assert len(lines) == 3
-    assert [json.loads(line) for line in rows.ndjson_lines([part])] == document["connections"]
+    assert [json.loads(line) for line in rows.ndjson_lines(parts)] == document["connections"]
     return [document]
 
 
@@ -109,10 +110,12 @@ def list_head(m: Model) -> dict[str, Any]:
     """What `halfopen list --json` puts before the rows, from the command itself."""
     from click.testing import CliRunner
 
+    from halfopen import api
     from halfopen.cli import list as command
+    from halfopen.core.listing import Listed
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(command, "models", lambda netns, filter, owners, read_by: ([m], []))
+        patch.setattr(api, "listed", lambda *_, **__: ([Listed("self", m.sample.wall_s, (), part(m).collected)], []))
         done = CliRunner().invoke(command.command, ["--json", "--limit", "1"])
     document: dict[str, Any] = json.loads(done.output)
     document.pop("connections")

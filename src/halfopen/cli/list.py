@@ -6,7 +6,16 @@ from typing import Any
 
 import click
 
-from halfopen.cli.options import chosen, filter_options, models, netns_option, read_by_option, tell
+from halfopen.cli.options import (
+    LOADED_FIRST,
+    chosen,
+    filter_options,
+    here,
+    netns_option,
+    nothing_read,
+    read_by_option,
+    tell,
+)
 
 _TABLE_LIMIT = 100
 
@@ -39,32 +48,31 @@ def command(
 
     All filters given must hold. Deferred-accept connections are listed and marked: their handshake is finished.
     """
-    import numpy as np
+    from halfopen.kernel.bpf import opened
 
+    filter = chosen(older_than, retransmits, listener, source)
+    # Loaded by threads while the rest is imported.
+    opened.begin(*LOADED_FIRST.get(read_by or "auto", ()))
+    from halfopen import api
+    from halfopen.core.listing import Listing
     from halfopen.core.units import plural
     from halfopen.present import rows
 
-    filter = chosen(older_than, retransmits, listener, source)
-    found, skipped = models(netns, filter, owners=False, read_by=read_by)
     form = "json" if as_json else form
-    parts, total, deferred, doubtful = [], 0, 0, 0
     room = _TABLE_LIMIT if limit is None and form == "table" else (limit or None)
-    for model in found:
-        keep = filter.mask(model.sample.requests, model.ages_s)
-        if no_deferred:
-            keep &= ~model.is_deferred
-        at = rows.order(model, np.flatnonzero(keep), sort)
-        total += len(at)
-        deferred += int(np.count_nonzero(model.is_deferred[at]))
-        doubtful += int(np.count_nonzero(model.doubtful(at)))
-        parts.append(rows.Part(model, at if room is None else at[:room]))
-        room = None if room is None else room - len(parts[-1].at)
-    shown = sum(len(p.at) for p in parts)
-    problems = [p for model in found for p in model.sample.completeness.problems] + skipped
+    where = here() if netns is None else netns
+    found, skipped = api.listed(Listing(filter, not no_deferred, sort, room), where, source=read_by or "auto")
+    if not found:
+        raise nothing_read(skipped)
+    parts = rows.parts(((one.netns, one.collected) for one in found), room)
+    total = sum(one.collected.total for one in found)
+    deferred = sum(one.collected.deferred for one in found)
+    doubtful = sum(one.collected.doubtful for one in found)
+    problems = [p for one in found for p in one.problems] + skipped
     if form == "json":
         head: dict[str, Any] = {
             "schema": "halfopen.list/1",
-            "time": found[0].sample.wall_s,
+            "time": found[0].wall_s,
             "total": total,
             "deferred": deferred,
             "may_have_answered": doubtful,
@@ -82,10 +90,11 @@ def command(
     if form == "table":
         words = plural(total - deferred, "half-open connection")
         words += f" and {deferred:,} deferred-accept" if deferred else ""
+        shown = sum(p.count for p in parts)
         more = f", {shown:,} shown (--limit 0 shows all)" if shown < total else ""
         click.echo(f"{words}{more}")
         if doubtful:
-            whys = "; ".join(model.doubt for model in found if model.doubt)
+            whys = "; ".join(one.doubt for one in found if one.doubt)
             click.echo(f"{doubtful:,} of them may have answered (?): {whys}, and without eBPF that is not shown")
 
 

@@ -37,6 +37,8 @@ netns_option = click.option(
 
 
 WAYS: Final = ("bpf", "diag", "proc")
+# The eBPF programs of each way to read.
+LOADED_FIRST: Final = {"auto": ("walk", "pulse"), "bpf": ("walk", "pulse"), "diag": ("pulse",)}
 read_by_option = click.option(
     "--read-by",
     type=click.Choice(WAYS),
@@ -152,31 +154,29 @@ def here() -> Netns | None:
     return entered(os.environ.get("HALFOPEN_NETNS"))
 
 
-def models(
-    netns: str | None,
-    filter: Filter | None = None,
-    *,
-    owners: bool = True,
-    rows: bool = True,
-    read_by: str | None = None,
-) -> tuple[list[Model], list[str]]:
-    """Models of the namespaces meant, and a line for each that was skipped; who listens is looked for with `owners`
-    alone. Raises: HalfopenError.
+def nothing_read(skipped: list[str]) -> Exception:
+    """The error that no namespace of --netns all could be read."""
+    from halfopen.core.errors import HalfopenError
+
+    return HalfopenError("nothing-read", f"no network namespace could be read: {'; '.join(skipped)}")
+
+
+def models(netns: str | None, *, read_by: str | None = None) -> tuple[list[Model], list[str]]:
+    """Models of the namespaces meant, without a row per request, and a line for each that was skipped.
+
+    Raises: HalfopenError.
     """
     from halfopen.kernel.bpf import opened
 
     # What is imported next takes longer than loading these.
-    opened.begin(*{"diag": ("pulse",), "proc": ()}.get(read_by or "", ("walk", "pulse")))
+    opened.begin(*LOADED_FIRST.get(read_by or "auto", ()))
     from halfopen import api
-    from halfopen.core.errors import HalfopenError
     from halfopen.core.model import build
 
     how = read_by or "auto"
     if netns == "all":
-        found, skipped = api.snapshots(owners=owners, options=True, rows=rows, source=how)
+        found, skipped = api.snapshots(rows=False, source=how)
         if not found:
-            raise HalfopenError("nothing-read", f"no network namespace could be read: {'; '.join(skipped)}")
+            raise nothing_read(skipped)
         return found, skipped
-    where = here() if netns is None else netns
-    one = api.sample(where, filter=filter, owners=owners, options=True, rows=rows, source=how)
-    return [build(one)], []
+    return [build(api.sample(here() if netns is None else netns, rows=False, source=how))], []

@@ -54,7 +54,7 @@ class Columns:
         )
 
 
-class _Growing:
+class Growing:
     """An array that grows in place: realloc moves large blocks by remapping pages, so nothing is held twice."""
 
     def __init__(self, dtype: Any) -> None:
@@ -62,13 +62,24 @@ class _Growing:
         self.count = 0
 
     def add(self, values: NDArray[Any]) -> None:
+        """Append them."""
         need = self.count + len(values)
         if need > len(self.array):
             self.array.resize(max(need, len(self.array) * 3 // 2), refcheck=False)
         self.array[self.count : need] = values
         self.count = need
 
+    @property
+    def kept(self) -> NDArray[Any]:
+        """What was added so far, until more is."""
+        return self.array[: self.count]
+
+    def clear(self) -> None:
+        """Forget all of it; the room stays."""
+        self.count = 0
+
     def take(self) -> NDArray[Any]:
+        """What was added; nothing can be added afterwards."""
         self.array.resize(self.count, refcheck=False)
         return self.array
 
@@ -81,14 +92,14 @@ class Builder:
         of them (dtype REQUEST), or None for nothing."""
         self.groups = join.groups(listeners)
         self.cap_s = cap_s
-        self._rows = None if rows is None else _Growing(rows.dtype)
-        self._group_of = _Growing(np.int32)
-        self._retransmits = _Growing(np.uint8)
-        self._ages_s = _Growing(np.float32)
-        self._is_deferred = _Growing(np.bool_)
-        self._v4 = _Growing(np.uint32)
-        self._is_v4 = _Growing(np.bool_)
-        self._high = _Growing(np.uint64)
+        self._rows = None if rows is None else Growing(rows.dtype)
+        self._group_of = Growing(np.int32)
+        self._retransmits = Growing(np.uint8)
+        self._ages_s = Growing(np.float32)
+        self._is_deferred = Growing(np.bool_)
+        self._v4 = Growing(np.uint32)
+        self._is_v4 = Growing(np.bool_)
+        self._high = Growing(np.uint64)
         self._exact = self._timeouts = False
 
     def __len__(self) -> int:

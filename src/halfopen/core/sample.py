@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 if TYPE_CHECKING:
     from halfopen.core.columns import Columns
+    from halfopen.core.listing import Collected
 
 # The first 56 bytes of the kernel's inet_diag_msg, as they come: one copy per record, and SOCK_DESTROY takes them back.
 # IPv4 addresses stand in the first four bytes. `local_v4`, `remote_high` … overlap the addresses for quick arithmetic.
@@ -137,7 +138,8 @@ class Sample:
     255 where unknown; None when /proc/net/tcp was not asked. filtered: the request sockets are only those a filter let
     through. columns: the same requests as the Model wants them; None: to be worked out from `requests`, which may be
     empty when columns are there. queues: (L,) QUEUES, None when
-    they could not be read. depths: only the queues were read, no request.
+    they could not be read. depths: only the queues were read, no request. collected: the requests as `list` shows them,
+    where these were asked for and the kernel said which are deferred; requests and columns are empty then.
     """
 
     netns: str
@@ -155,6 +157,7 @@ class Sample:
     filtered: bool = False
     timeouts: NDArray[Any] | None = None
     columns: Columns | None = None
+    collected: Collected | None = None
     queues: NDArray[Any] | None = None
     depths: bool = False
     netns_path: str = ""

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from halfopen.core.columns import Builder, Columns
 from halfopen.core.errors import HalfopenError, NotPermitted, Unsupported
 from halfopen.core.filters import Filter
+from halfopen.core.listing import Collected, Listing
 from halfopen.core.sample import QUEUES, REQUEST, Completeness, ListenerOptions, Process, Sample
 from halfopen.core.timing import RTO_MAX_S
 from halfopen.core.units import plural
@@ -37,6 +38,7 @@ class _Sockets:
     looked_at: tuple[float, float]
     timeouts: NDArray[Any] | None = None
     depths: bool = False
+    collected: Collected | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,13 +46,15 @@ class Wish:
     """What is to be read. chosen: leave out what its listeners and sources rule out. rows: keep the requests' rows.
 
     source: "auto", or one of SOURCES to insist on. depths: the two queues of each listener will do, where they can be
-    read and tell the number of half-open connections; the requests are read where not.
+    read and tell the number of half-open connections; the requests are read where not. listing: collect what it lists
+    instead of rows and columns, where the kernel says which requests are deferred.
     """
 
     chosen: Filter | None = None
     rows: bool = True
     source: str = "auto"
     depths: bool = False
+    listing: Listing | None = None
 
     def builder(self, listeners: NDArray[Any]) -> Builder:
         """What collects the requests."""
@@ -69,6 +73,7 @@ def _by_bpf(wish: Wish) -> _Sockets:
         listeners, shaken = sockdiag.listeners(s)
     queues, notes = _queues(listeners, insist=False)
     builder = wish.builder(listeners)
+    collected = Collected(wish.listing) if wish.listing else None
     keep = Filter(listeners=wish.chosen.listeners, sources=wish.chosen.sources) if wish.chosen else Filter()
     plain = (listeners["family"] == inet_diag.AF_INET) & (listeners["ifindex"] == 0)
     looked_at = time.monotonic(), time.time()
@@ -79,10 +84,14 @@ def _by_bpf(wish: Wish) -> _Sockets:
         if not keep.empty:
             mask = keep.mask(rows, ages)
             rows, ages, is_deferred = rows[mask], ages[mask], is_deferred[mask]
-        builder.add(rows, ages_s=ages, is_deferred=is_deferred)
+        if collected is not None:
+            collected.add(rows, ages, is_deferred)
+        else:
+            builder.add(rows, ages_s=ages, is_deferred=is_deferred)
     interrupted, full = (census.interrupted, census.full) if parts else (False, 0)
     completeness = Completeness("bpf", shaken or interrupted, (), notes)
-    return _Sockets(builder.take(), builder.take_rows(), listeners, queues, full, completeness, looked_at)
+    columns, kept = builder.take(), builder.take_rows()
+    return _Sockets(columns, kept, listeners, queues, full, completeness, looked_at, collected=collected)
 
 
 def _by_pulse(wish: Wish) -> _Sockets | None:
@@ -227,6 +236,7 @@ def _read(ns: Netns | None, wish: Wish) -> Sample:
         requests=np.empty(0, dtype=REQUEST) if sockets.requests is None else sockets.requests,
         columns=sockets.columns,
         timeouts=sockets.timeouts,
+        collected=sockets.collected,
         listeners=sockets.listeners,
         queues=sockets.queues,
         full=sockets.full,

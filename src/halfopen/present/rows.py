@@ -1,4 +1,4 @@
-"""Request sockets as rows: sorted, limited, and written as a table, CSV, JSON or NDJSON, a chunk at a time."""
+"""Request sockets as rows: written as a table, CSV, JSON or NDJSON, a chunk at a time."""
 
 from __future__ import annotations
 
@@ -13,12 +13,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from halfopen.core.fields import LIST, Field, Kind
-from halfopen.core.model import Model
-from halfopen.core.units import V4_MAPPED, address_text, json_text, printable
+from halfopen.core.listing import IS_DEFERRED, IS_DOUBTFUL, IS_WIDE, Collected
+from halfopen.core.units import address_text, json_text, printable
 
-SORTS: Final = ("age", "expires", "retransmits", "source", "listener")
-FORMATS: Final = ("table", "json", "ndjson", "csv")
-_CHUNK: Final = 8192
+# Rows that are Python objects at a time, at half a kilobyte each.
+_CHUNK: Final = 2048
+# Up to so many a table's columns are as wide as what is in them.
+_FEW: Final = 8192
 _GAP: Final = "  "
 _NOT_IN_TABLE: Final = ("family", "may_have_answered")
 _GIVE_UP_FIRST: Final = ("expires_s", "deferred", "retransmits", "local_address", "netns")
@@ -28,62 +29,53 @@ Row = tuple[Any, ...]
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """The rows of one namespace that are to be shown: places in the Sample's requests, in order."""
+    """The rows of one namespace that are to be shown: the first `count` that were collected."""
 
-    model: Model
-    at: NDArray[np.intp]
+    netns: str
+    collected: Collected
+    count: int
 
 
-def order(model: Model, at: NDArray[np.intp], by: str) -> NDArray[np.intp]:
-    """The places `at`, sorted: age and retransmits from the highest, expires, source and listener from the lowest."""
-    rows = model.sample.requests
-    if by == "age":
-        return at[np.argsort(-model.ages_s[at], kind="stable")]
-    if by == "retransmits":
-        return at[np.argsort(-rows["retransmits"][at].astype(np.int16), kind="stable")]
-    if by == "expires":
-        return at[np.argsort(rows["expires_ms"][at], kind="stable")]
-    side = "remote" if by == "source" else "local"
-    chosen = rows[at]
-    return at[np.lexsort((chosen[f"{side}_port"], chosen[f"{side}_low"], chosen[f"{side}_high"], chosen["family"]))]
+def parts(found: Iterable[tuple[str, Collected]], limit: int | None) -> list[Part]:
+    """What is to be shown of several namespaces, by name: the first `limit` rows in all; None: every one."""
+    made = []
+    for netns, collected in found:
+        count = len(collected) if limit is None else min(len(collected), limit)
+        limit = None if limit is None else limit - count
+        made.append(Part(netns, collected, count))
+    return made
 
 
 def rows(parts: Iterable[Part]) -> Iterator[Row]:
     """Each request as a tuple in the order of `fields.LIST`."""
     for part in parts:
-        sample = part.model.sample
-        for start in range(0, len(part.at), _CHUNK):
-            at = part.at[start : start + _CHUNK]
-            chunk = sample.requests[at]
-            families = chunk["family"].tolist()
-            local = _addresses(families, chunk["local_address"])
-            remote = _addresses(families, chunk["remote_address"])
+        for chunk, wide in part.collected.in_order(part.count, _CHUNK):
+            at_wide = np.flatnonzero(chunk["form"] & IS_WIDE).tolist()
+            local = _addresses(chunk["local"], at_wide, wide["local"])
+            remote = _addresses(chunk["remote"], at_wide, wide["remote"])
             yield from zip(
-                [sample.netns] * len(at),
+                [part.netns] * len(chunk),
                 ["ipv6" if ":" in a else "ipv4" for a in remote],
                 local,
                 chunk["local_port"].tolist(),
                 remote,
                 chunk["remote_port"].tolist(),
-                np.round(part.model.ages_s[at].astype(float), 3).tolist(),
+                np.round(chunk["age_s"].astype(float), 3).tolist(),
                 chunk["retransmits"].tolist(),
                 (chunk["expires_ms"] / 1000).tolist(),
-                part.model.is_deferred[at].tolist(),
-                part.model.doubtful(at).tolist(),
+                (chunk["form"] & IS_DEFERRED != 0).tolist(),
+                (chunk["form"] & IS_DOUBTFUL != 0).tolist(),
                 strict=True,
             )
 
 
-def _addresses(families: list[int], raw: NDArray[Any]) -> list[str]:
+def _addresses(numbers: NDArray[np.uint32], at_wide: list[int], wide: NDArray[Any]) -> list[str]:
     # Eight in a thousand microseconds matter at a million rows: IPv4 is written without a detour.
-    octets = np.ascontiguousarray(raw).view(np.uint8).reshape(-1, 16).tolist()
-    mapped = list(V4_MAPPED)
-    return [
-        "%d.%d.%d.%d" % tuple(o[:4])  # noqa: UP031
-        if family != 10
-        else ("%d.%d.%d.%d" % tuple(o[12:]) if o[:12] == mapped else address_text(10, bytes(o)))  # noqa: UP031
-        for family, o in zip(families, octets, strict=True)
-    ]
+    octets = numbers.astype(">u4").view(np.uint8).reshape(-1, 4).T.tolist()
+    texts = ["%d.%d.%d.%d" % four for four in zip(*octets, strict=True)]  # noqa: UP031
+    for at, address in zip(at_wide, wide.tolist(), strict=True):
+        texts[at] = address_text(10, address)
+    return texts
 
 
 def table(parts: list[Part], netns_column: bool, width: int | None = None) -> Iterator[str]:
@@ -91,17 +83,17 @@ def table(parts: list[Part], netns_column: bool, width: int | None = None) -> It
     least missed where a screen is less wide. A `?` for deferred: it cannot be told.
     """
     # Addresses are as wide as the widest among few rows; among many, as wide as an address can be.
-    few = sum(len(p.at) for p in parts) <= _CHUNK
+    few = sum(p.count for p in parts) <= _FEW
     shown: Iterable[Row] = rows(parts)
     if few:
         shown = list(shown)
         widest = [max((len(row[i]) for row in shown), default=0) for i in (2, 4)]
     else:
-        v6 = any((p.model.sample.requests["family"][p.at] == 10).any() for p in parts)
+        v6 = any(p.collected.any_ipv6 for p in parts)
         widest = [39 if v6 else 15] * 2
     local, remote = (max(width, least) for width, least in zip(widest, (5, 6), strict=True))
     names = {"local_address": local, "remote_address": remote}
-    names["netns"] = max([5, *(len(p.model.sample.netns) for p in parts)])
+    names["netns"] = max([5, *(len(p.netns) for p in parts)])
     at = [i for i, f in enumerate(LIST) if f.name not in _NOT_IN_TABLE and (netns_column or f.name != "netns")]
     wide = {f.name: names.get(f.name, f.width) for f in LIST}
     for name in _GIVE_UP_FIRST:

@@ -5,14 +5,13 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from halfopen.core import fields
 from halfopen.core.diagnose import diagnose
 from halfopen.core.model import build
 from halfopen.present import jsonout, rows
-from rows import listener, request, sample
+from rows import listener, part, request, sample
 
 DOCS = Path(__file__).parents[3] / "docs" / "json.md"
 REGISTRIES = {"LIST": fields.LIST, "LISTENER": fields.LISTENER, "SOURCE": fields.SOURCE}
@@ -37,10 +36,10 @@ def test_the_list_keeps_the_names_that_stay() -> None:
     stay += " may_have_answered"
     assert [f.name for f in fields.LIST] == stay.split()
     model = build(sample([request()], [listener()]))
-    part = rows.Part(model, np.arange(1))
-    [line] = rows.ndjson_lines([part])
+    shown = [part(model)]
+    [line] = rows.ndjson_lines(shown)
     assert list(json.loads(line)) == stay.split()
-    assert next(rows.csv_lines([part])).splitlines()[0] == ",".join(stay.split())
+    assert next(rows.csv_lines(shown)).splitlines()[0] == ",".join(stay.split())
     assert all(f"`{name}`" in DOCS.read_text() or f'"{name}"' in DOCS.read_text() for name in stay.split())
 
 
