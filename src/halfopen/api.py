@@ -123,7 +123,7 @@ def listed(
     """What is listed of a namespace, or of each ("all"), and a line for each that was skipped.
 
     By eBPF nothing but that is kept while the kernel's table is read. Otherwise only the whole reading tells which
-    requests are deferred: it takes about 75 bytes a request besides.
+    requests are deferred, and all rows are kept until then.
 
     Raises: UsageError, UnknownTarget, NotPermitted, Unsupported, KernelError.
     """

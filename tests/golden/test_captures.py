@@ -45,7 +45,9 @@ def test_the_same_without_cap_net_admin() -> None:
     assert (a == b).all()
 
 
-def test_request_sockets_by_proc() -> None:
+@pytest.mark.parametrize("at_a_time", [1, 2, procnet._MANY])
+def test_request_sockets_by_proc(monkeypatch: pytest.MonkeyPatch, at_a_time: int) -> None:
+    monkeypatch.setattr(procnet, "_MANY", at_a_time)
     both = [procnet.parse_tcp((HERE / f"{name}.txt").read_bytes()) for name in ("tcp", "tcp6")]
     rows = np.concatenate([b[0] for b in both])
     assert sources(rows) == TRUTH

@@ -119,22 +119,22 @@ def settings() -> dict[str, int]:
     return found
 
 
-def _table(path: str) -> bytes:
+def _table(path: str) -> bytearray:
     """One walk of a table of sockets.
 
     Read to its end, a table that grows has none: behind its last socket the kernel looks for the next by number, from
     the start, and finds one that came meanwhile (`tcp_seq_start()`). A read() that is not filled ends the walk.
     """
-    pieces = []
+    text = bytearray()
     fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         while piece := os.read(fd, _PIECE):
-            pieces.append(piece)
+            text += piece
             if len(piece) < _FILLED:
                 break
     finally:
         os.close(fd)
-    return b"".join(pieces)
+    return text
 
 
 def sockets(files: tuple[str, ...] = ("tcp", "tcp6")) -> tuple[NDArray[Any], NDArray[Any], int]:
@@ -156,6 +156,7 @@ def sockets(files: tuple[str, ...] = ("tcp", "tcp6")) -> tuple[NDArray[Any], NDA
             hint = "run as root (sudo)" if os.geteuid() else "a security module may forbid it: journalctl -k"
             raise NotPermitted(f"reading /proc/net/{name} is refused: {e.strerror}", hint=hint) from None
         found, listening, fulls = procnet.parse_tcp(data)
+        del data
         requests.append(found)
         listeners.append(listening)
         full += fulls

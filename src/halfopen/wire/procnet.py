@@ -15,6 +15,9 @@ from numpy.typing import NDArray
 from halfopen.core.sample import LISTENER, REQUEST
 from halfopen.wire.netlink import WireError
 
+# The heading begins within so many bytes. So many rows are Python objects at a time, at 400 bytes each.
+_HEADING: Final = 256
+_MANY: Final = 8192
 _MS_PER_TICK: Final = 10  # USER_HZ is 100 for every user of /proc
 
 _LINE: Final = re.compile(
@@ -31,16 +34,18 @@ def _address(text: bytes) -> bytes:
     return b"".join(raw[i : i + 4][::-1] for i in range(0, len(raw), 4)).ljust(16, b"\0")
 
 
-def parse_tcp(data: bytes) -> tuple[NDArray[Any], NDArray[Any], int]:
+def parse_tcp(data: bytes | bytearray) -> tuple[NDArray[Any], NDArray[Any], int]:
     """Request sockets (dtype REQUEST), listeners (dtype LISTENER, limits and drops unknown: 0) and full sockets in
     SYN_RECV.
 
     `retransmits` is num_timeout (see above). Lines that are no socket lines are passed over, as the heading is; a file
     without the heading raises WireError.
     """
-    if not data.lstrip().startswith(b"sl "):
+    if not data[:_HEADING].lstrip().startswith(b"sl "):
         raise WireError("no heading of /proc/net/tcp")
-    requests, listeners, full = [], [], 0
+    parts: list[NDArray[Any]] = []
+    requests: list[tuple[Any, ...]] = []
+    listeners, full = [], 0
     for match in _LINE.finditer(data):
         local, lport, remote, rport, state, _, rx_queue, _, when, retries, uid, inode, rest = match.groups()
         family = 10 if len(local) == 32 else 2
@@ -57,7 +62,11 @@ def parse_tcp(data: bytes) -> tuple[NDArray[Any], NDArray[Any], int]:
             ports = int(lport, 16), int(rport, 16)
             addresses = _address(local), _address(remote)
             requests.append((family, 3, 1, min(int(retries, 16), 255), *ports, *addresses, 0, 0, expires))
-    head = np.array(requests, dtype=_PLAIN)
+            if len(requests) == _MANY:
+                parts.append(np.array(requests, dtype=_PLAIN))
+                requests.clear()
+    # With the type, or the ports' order of bytes would be the machine's own.
+    head = np.concatenate([*parts, np.array(requests, dtype=_PLAIN)], dtype=_PLAIN)
     return head.view(REQUEST), np.array(listeners, dtype=LISTENER), full
 
 

@@ -1,0 +1,150 @@
+"""The list is written while little of it is held, and says the same whatever way it was read and cut."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from halfopen import api
+from halfopen.core.errors import KernelError
+from halfopen.core.filters import Filter
+from halfopen.core.listing import SORTS, Listing
+from halfopen.kernel.bpf import eyes
+from halfopen.kernel.bpf.census import Census, Counted
+from run import document, environment
+
+if TYPE_CHECKING:
+    from halfopen.lab import Lab
+
+MANY = 300_000
+# Runs the command line and says on standard error how much memory it took at most, in KB.
+PEAK = """
+import sys
+from halfopen.cli.main import run
+run(sys.argv[1:])
+sys.stdout.flush()
+print(next(line.split()[1] for line in open("/proc/self/status") if line.startswith("VmHWM")), file=sys.stderr)
+"""
+
+
+def peak_bytes(lab: Lab, *words: str) -> tuple[int, int]:
+    """The most memory that `list` with these words held, and the number of lines it wrote."""
+    command = [sys.executable, "-c", PEAK, "list", "--netns", named(lab), *words]
+    with subprocess.Popen(
+        command, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as running:
+        assert running.stdout is not None
+        assert running.stderr is not None
+        lines = sum(1 for _ in running.stdout)
+        said = running.stderr.read()
+    assert running.returncode == 0, said
+    return int(said) * 1024, lines
+
+
+def named(lab: Lab) -> str:
+    return f"/proc/{os.getpid()}/fd/{lab.server.netns_path.rpartition('/')[2]}"
+
+
+@pytest.mark.root
+@pytest.mark.slow
+def test_a_list_of_many_takes_little_memory(lab: Lab) -> None:
+    """With a limit next to nothing more than a list of none; without one at most 36 bytes a connection."""
+    web = lab.server.listen(8080, backlog=4 * MANY)
+    none = max(peak_bytes(lab, "--limit", "1")[0] for _ in range(2))
+    lab.client.half_open(web, MANY)
+    lab.settle(MANY, timeout=30)
+    for words, most, expected in (
+        (("--limit", "1", "--sort", "source"), 20, 3),
+        (("--format", "csv"), 36, MANY + 1),
+        (("--format", "ndjson", "--sort", "source"), 36, MANY),
+    ):
+        peak, lines = peak_bytes(lab, *words)
+        assert lines == expected
+        assert peak - none <= MANY * most, (words, peak, none)
+
+
+@pytest.mark.slow
+def test_a_reader_that_has_enough_ends_it_at_once_and_quietly(lab: Lab) -> None:
+    web = lab.server.listen(8080, backlog=100_000)
+    lab.client.half_open(web, 50_000)
+    lab.settle(50_000, timeout=30)
+    for form in ("ndjson", "csv", "json", "table"):
+        words = ["list", "--netns", named(lab), "--format", form, "--limit", "0"]
+        with subprocess.Popen(
+            [sys.executable, "-m", "halfopen", *words],
+            env=environment(),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        ) as running:
+            assert running.stdout is not None
+            assert running.stderr is not None
+            assert [running.stdout.readline() for _ in range(3)][2]
+            running.stdout.close()
+            enough_s = time.monotonic()
+            said = running.stderr.read()
+        assert (running.returncode, said) == (0, b"")
+        assert time.monotonic() - enough_s < 5
+
+
+@pytest.fixture
+def mixed(lab: Lab) -> Lab:
+    """IPv4, IPv6 and v4-mapped ones, of several listeners, and deferred ones."""
+    lab.client.half_open(lab.server.listen(8080), 40)
+    both = lab.server.listen(8081, address="::")
+    lab.client.half_open(both, 30, family=6)
+    lab.client.half_open(both, 20, family=4)
+    lab.client.connect(lab.server.listen(8082, defer_accept_s=30), 7)
+    lab.settle(97)
+    return lab
+
+
+def rows(found: dict[str, Any]) -> list[tuple[Any, ...]]:
+    """What no second look can change of each row."""
+    steady = ("family", "local_address", "local_port", "remote_address", "remote_port", "deferred")
+    return [tuple(row[name] for name in steady) for row in found["connections"]]
+
+
+@pytest.mark.root
+def test_however_it_is_sorted_and_cut(mixed: Lab) -> None:
+    """By eBPF rows are dropped while others are still read; sock_diag keeps them all until the end."""
+
+    def listed(*words: str) -> dict[str, Any]:
+        found: dict[str, Any] = document("list", "--netns", mixed.server.netns_path, "--json", *words)
+        return found
+
+    # All requests of a listener that defers count as deferred by sock_diag, and these all are.
+    by_diag = {by: listed("--read-by", "diag", "--sort", by) for by in SORTS}
+    for by in SORTS:
+        whole = listed("--read-by", "bpf", "--sort", by)
+        assert (whole["total"], whole["deferred"]) == (97, 7)
+        assert sorted(rows(whole)) == sorted(rows(by_diag[by]))
+        if by in ("source", "listener"):
+            assert rows(whole) == rows(by_diag[by])
+            cut = listed("--read-by", "bpf", "--sort", by, "--limit", "45")
+            assert (cut["total"], cut["deferred"]) == (97, 7)
+            assert rows(cut) == rows(whole)[:45]
+    assert listed("--read-by", "bpf", "--no-deferred", "--limit", "1")["total"] == 90
+    assert listed("--read-by", "bpf", "--listener", ":8081", "--limit", "1")["total"] == 50
+
+
+@pytest.mark.root
+def test_a_census_that_breaks_off_leaves_nothing_behind(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    lab.client.half_open(lab.server.listen(8080), 23).settled()
+    read = Census.read
+
+    def broken(self: Census, **options: Any) -> Iterator[Counted]:
+        yield next(iter(read(self, **options)))
+        raise KernelError("reading the eBPF program walk", 5)
+
+    monkeypatch.setattr(Census, "read", broken)
+    try:
+        [found], skipped = api.listed(Listing(Filter()), lab.server.netns_path)
+    finally:
+        eyes.close()
+    assert (found.collected.total, len(found.collected), skipped) == (23, 23, [])
