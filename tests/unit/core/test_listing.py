@@ -48,13 +48,10 @@ STRETCHES = st.lists(st.lists(st.tuples(REQUESTS, AGES, st.booleans(), st.boolea
 FILTERS = st.sampled_from([Filter(), Filter(retransmits=1), Filter(older_than_s=3.5)])
 
 
-def columns(those: list[tuple[NDArray[Any], float, bool]]) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
-    requests = np.concatenate([np.zeros(0, dtype=REQUEST), *(r for r, _, _ in those)])
-    return (
-        requests,
-        np.array([a for _, a, _ in those], dtype=np.float32),
-        np.array([d for _, _, d in those], dtype=bool),
-    )
+def columns(those: list[tuple[NDArray[Any], float, bool, bool]]) -> tuple[NDArray[Any], ...]:
+    requests, ages, *marks = zip(*those, strict=True) if those else [()] * 4
+    rows = np.concatenate([np.zeros(0, dtype=REQUEST), *requests], dtype=REQUEST)
+    return rows, np.array(ages, dtype=np.float32), *(np.array(marked, dtype=bool) for marked in marks)
 
 
 def sorted_at_once(by: str, requests: NDArray[Any], ages: NDArray[Any]) -> NDArray[np.intp]:
