@@ -99,7 +99,7 @@ class Collected:
         self._records.add(self._recorded(requests, ages_s, marks))
         # Now and then: each time costs a sort of what is kept.
         if limit is not None and self._records.count > 2 * limit + _CHUNK:
-            self._forget_all_but(np.sort(self._order()[:limit]))
+            self._forget_all_but(self._order()[:limit])
 
     def in_order(self, most: int | None = None, chunk: int = _CHUNK) -> Iterator[tuple[NDArray[Any], NDArray[Any]]]:
         """The first `most` in the order of the listing, a chunk at a time: n records (n,) RECORD, and the addresses of
