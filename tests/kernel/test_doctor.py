@@ -10,11 +10,10 @@ import pytest
 
 import capabilities
 from halfopen.core.errors import HalfopenError, NotPermitted, Unsupported
-from halfopen.daemon.doctor import examine
+from halfopen.daemon.doctor import PROGRAMS, examine
 from halfopen.kernel import features
 from halfopen.kernel.bpf import libbpf
 from halfopen.kernel.bpf.opened import REFUSE
-from halfopen.kernel.features import PROGRAMS
 from run import document
 from run import halfopen as command
 

@@ -3,10 +3,21 @@
 from __future__ import annotations
 
 import os
+from typing import Final
 
 from halfopen.act import destroy, nft_door
 from halfopen.core.features import RELEASE, Checkup, Feature
 from halfopen.kernel import features, sockdiag
+
+PROGRAMS: Final = (
+    *features.PROGRAMS,
+    features.Program(
+        "door",
+        "halfopen.kernel.bpf.door:Door",
+        "releases that hit no completed connection",
+        needs=("CAP_BPF", "CAP_PERFMON", "CAP_NET_ADMIN"),
+    ),
+)
 
 
 def _release() -> Feature:
@@ -34,5 +45,5 @@ def examine() -> Checkup:
         kernel=where.release,
         uid=os.geteuid(),
         user_namespace=features.in_user_namespace(),
-        features=(*features.reading(), _release(), _table(), *features.others(), *features.ebpf()),
+        features=(*features.reading(), _release(), _table(), *features.others(), *features.ebpf(PROGRAMS)),
     )

@@ -15,13 +15,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from halfopen.act import nft_door
-from halfopen.core.errors import HalfopenError
+from halfopen.core.errors import HalfopenError, NotPermitted, Unsupported
 from halfopen.core.sample import REQUEST
-from halfopen.kernel.bpf import eyes
-from halfopen.kernel.bpf.door import Door, barrier, hashes
+from halfopen.kernel.bpf import kept
+from halfopen.kernel.bpf.door import USUAL, Door, barrier, hashes
 
 # More connections than any kernel has.
 _ANY: Final = 2**62
+# Where memory is short: a door this much smaller tells fewer others from held ones, and holds all the same.
+_SMALLEST: Final = 32
 # Namespaces in which a table could be made; asking at every reading of a watch would be much ado.
 _proven: Final[set[int]] = set()
 
@@ -61,13 +63,12 @@ class ByCgroup:
     def __init__(self) -> None:
         """Raises: Unsupported, NotPermitted, KernelError."""
         self._door: Door | None = None
-        with eyes.door(1):
-            pass
+        kept.get(Door)
 
     @contextmanager
     def held(self, known: Sequence[NDArray[np.uint64]], rows: Sequence[NDArray[Any]]) -> Iterator[None]:
         """As `AnyDoor.held`."""
-        with eyes.door(sum(len(part) for part in known)) as door, door.held(*known):
+        with _door(sum(len(part) for part in known)) as door, door.held(*known):
             self._door = door
             try:
                 yield
@@ -81,6 +82,27 @@ class ByCgroup:
     def keep(self) -> bool:
         """As `AnyDoor.keep`."""
         return self._door is not None and self._door.keep()
+
+
+@contextmanager
+def _door(capacity: int) -> Iterator[Door]:
+    """The one that is kept where it tells so many connections from others; a larger one goes after its use."""
+    if capacity <= USUAL:
+        yield kept.get(Door)
+        return
+    with _large(capacity) as large:
+        yield large
+
+
+def _large(capacity: int) -> Door:
+    less = 1
+    while True:
+        try:
+            return Door(capacity // less)
+        except HalfopenError as e:
+            if less == _SMALLEST or isinstance(e, Unsupported | NotPermitted):
+                raise
+            less *= 2
 
 
 class ByTable:

@@ -7,7 +7,7 @@ import importlib
 import os
 import shutil
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 from typing import Final
@@ -39,7 +39,7 @@ _WHOLE_MACHINE: Final = ["0", "0", "4294967295"]
 
 @dataclass(frozen=True, slots=True)
 class Program:
-    """An eBPF object: the class that loads and attaches it, as `module:Class`, and what it needs.
+    """An eBPF object: where the class that loads and attaches it is, as `module:Class`, and what it needs.
 
     parts: programs of it that it does without, each with what for; the class tells of them in `refused`.
     """
@@ -52,25 +52,27 @@ class Program:
 
 
 PROGRAMS: Final = (
-    Program("pulse", "pulse:Pulse", "the true SYN queue of each listener"),
-    Program("walk", "walk:WalkCensus", "exact ages of half-open connections, read without the kernel's locks"),
-    Program("census", "census:IterCensus", "the same by the kernel's iterator, where the walk is refused"),
-    Program("owners", "owners:Owners", "naming the programs that listen beside many open files"),
+    Program("pulse", "halfopen.kernel.bpf.pulse:Pulse", "the true SYN queue of each listener"),
+    Program(
+        "walk",
+        "halfopen.kernel.bpf.walk:WalkCensus",
+        "exact ages of half-open connections, read without the kernel's locks",
+    ),
+    Program(
+        "census",
+        "halfopen.kernel.bpf.census:IterCensus",
+        "the same by the kernel's iterator, where the walk is refused",
+    ),
+    Program("owners", "halfopen.kernel.bpf.owners:Owners", "naming the programs that listen beside many open files"),
     Program(
         "handshakes",
-        "handshakes:Handshakes",
+        "halfopen.kernel.bpf.handshakes:Handshakes",
         "how long handshakes take that do finish",
         parts=(
             ("arrived", "arrivals of half-open connections, counted"),
             ("given_up", "those that the kernel gave up, counted"),
             ("cookies", "handshakes by SYN cookies, told from others"),
         ),
-    ),
-    Program(
-        "door",
-        "door:Door",
-        "releases that hit no completed connection",
-        needs=("CAP_BPF", "CAP_PERFMON", "CAP_NET_ADMIN"),
     ),
 )
 
@@ -280,12 +282,12 @@ def _read(path: str) -> str:
         return ""
 
 
-def ebpf() -> Iterator[Feature]:
+def ebpf(programs: Iterable[Program]) -> Iterator[Feature]:
     """What eBPF programs need, and each of them, loaded, attached and taken off again."""
     yield tried("libbpf", "loading eBPF programs", libbpf.version)
     yield tried("btf", "fitting eBPF programs to this kernel (BTF)", _btf)
     yield _jit()
-    for program in PROGRAMS:
+    for program in programs:
         yield from _program(program)
 
 
@@ -319,7 +321,7 @@ def _program(program: Program) -> Iterator[Feature]:
 
     def work() -> str:
         module, _, kind = program.where.partition(":")
-        with getattr(importlib.import_module(f"halfopen.kernel.bpf.{module}"), kind)() as loaded:
+        with getattr(importlib.import_module(module), kind)() as loaded:
             refused.update(getattr(loaded, "refused", {}))
         return ""
 

@@ -28,6 +28,8 @@ from halfopen.kernel.mounts import mounts
 # For each connection a word of 64 bits: then about one in a thousand others looks like a held one. A door for more than
 # MOST connections mistakes more, and holds all of them the same.
 MOST: Final = 4 * 1024 * 1024
+# Enough for most releases, and 128 KB of the kernel's memory.
+USUAL: Final = 16 * 1024
 _FEWEST: Final = 1024
 # The door opens by itself this long after `keep` was last called; later than _TOO_LATE_S nobody may count on it.
 _OPENS_AFTER_S: Final = 3.0
@@ -172,7 +174,7 @@ class Door:
     context manager.
     """
 
-    def __init__(self, capacity: int = _FEWEST) -> None:
+    def __init__(self, capacity: int = USUAL) -> None:
         """capacity: for how many connections at a time it is to tell the held ones from others well.
 
         Raises: Unsupported, NotPermitted, KernelError: also what attaching it would raise."""

@@ -1,0 +1,61 @@
+"""Loaded eBPF programs that are kept until the process ends: one of each kind, loaded when it is first asked for."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any, Final, Protocol, TypeVar
+
+from halfopen.core.errors import HalfopenError, NotPermitted, Unsupported
+
+
+class Program(Protocol):
+    """What loads itself when it is made."""
+
+    def close(self) -> None:
+        """Unload it."""
+
+
+T = TypeVar("T", bound=Program)
+
+# One lock a kind: two kinds may be loaded at a time.
+_locks: Final[dict[type[Any], threading.Lock]] = {}
+_guard: Final = threading.Lock()
+_open: Final[dict[type[Any], Program]] = {}
+_refused: Final[dict[type[Any], HalfopenError]] = {}
+
+
+def _lock(kind: type[Any]) -> threading.Lock:
+    with _guard:
+        return _locks.setdefault(kind, threading.Lock())
+
+
+def get(kind: type[T]) -> T:
+    """The program of this kind, loaded. Raises: Unsupported, NotPermitted, the same at every call; KernelError."""
+    with _lock(kind):
+        if kind in _refused:
+            raise _refused[kind]
+        found = _open.get(kind)
+        if found is None:
+            try:
+                found = _open[kind] = kind()
+            except (Unsupported, NotPermitted) as e:
+                # It would be refused at every reading alike; any other error, such as lack of memory, may pass.
+                _refused[kind] = e.with_traceback(None)
+                raise
+        assert isinstance(found, kind)  # noqa: S101 - for mypy: each kind is kept under itself
+        return found
+
+
+def known(kind: type[Any]) -> bool:
+    """Whether it is loaded, or known to be refused."""
+    return kind in _open or kind in _refused
+
+
+def close() -> None:
+    """Unload what is loaded, and forget what was refused."""
+    for kind in list(_locks):
+        with _lock(kind):
+            found = _open.pop(kind, None)
+            if found is not None:
+                found.close()
+            _refused.pop(kind, None)
