@@ -10,7 +10,11 @@ and the door is opened again.
 
 from __future__ import annotations
 
+import os
 import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
 from socket import socket
 from typing import Any, Final
@@ -20,13 +24,13 @@ from numpy.typing import NDArray
 
 from halfopen.act import destroy
 from halfopen.core.filters import Filter
+from halfopen.daemon import cookies
 from halfopen.daemon.doors import AnyDoor
 from halfopen.daemon.tally import Stop, Tally
 from halfopen.kernel import sockdiag
 from halfopen.kernel.bpf.census import Census
 from halfopen.kernel.bpf.door import hashes
 from halfopen.kernel.reader import kernel_code
-from halfopen.wire import inet_diag
 
 # Connections are passed over where others come and go around them; a few rounds find them all.
 MAX_ROUNDS: Final = 5
@@ -41,7 +45,7 @@ _SLACK_S: Final = 0.01
 class _Found:
     """What a census found: how many requests in all, how many victims, and their `hashes`.
 
-    rows, chains: of the victims, in parts, while there are no more than are to be kept.
+    rows, chains: of the victims, in parts, while there are no more than are to be kept. cookies: on their way to many.
     """
 
     all: int = 0
@@ -49,6 +53,7 @@ class _Found:
     hashes: list[NDArray[np.uint64]] = field(default_factory=list)
     rows: list[NDArray[Any]] = field(default_factory=list)
     chains: list[NDArray[np.uint32]] = field(default_factory=list)
+    cookies: cookies.ToAll | None = None
 
     @property
     def few(self) -> bool:
@@ -65,8 +70,13 @@ class _Found:
             self.chains.append(chains)
 
 
-def _find(census: Census, chosen: Filter, tally: Tally, door: AnyDoor | None = None) -> _Found:
-    """The half-open requests the filter lets through: counted, and as many kept as a door takes at a time."""
+def _find(
+    census: Census, chosen: Filter, tally: Tally, door: AnyDoor | None = None, stop: Stop | None = None
+) -> _Found:
+    """The half-open requests the filter lets through: counted; with a door, as many kept as it takes at a time.
+
+    Many are given their cookies meanwhile.
+    """
     found, spared = _Found(), 0
     for part in census.read():
         found.all += len(part.rows)
@@ -78,6 +88,8 @@ def _find(census: Census, chosen: Filter, tally: Tally, door: AnyDoor | None = N
             room = door.most - found.victims
             found.keep(part.rows[meant][:room], part.chains[meant][:room], all_rows=door.by_rows)
         found.victims += n
+        if stop is not None and found.cookies is None and found.victims > _FEW:
+            found.cookies = cookies.ToAll(kernel_code(chosen), stop)
     tally.spared = spared
     tally.interrupted |= census.interrupted
     return found
@@ -94,14 +106,15 @@ def run(kill: socket, census: Census, door: AnyDoor, chosen: Filter, tally: Tall
     left_at_first = 0
     rounds = 0
     while rounds < MAX_ROUNDS + left_at_first // door.most:
-        found = _find(census, _as_of(chosen, begun), tally, door)
+        found = _find(census, _as_of(chosen, begun), tally, door, stop)
         tally.left = found.victims
         if not found.victims or stop.is_set():
             return
         left_at_first = left_at_first or found.victims
         rounds += 1
         tally.held = True
-        tally.left = _round(_Round(kill, census, door, chosen, begun, tally, stop), found)
+        with _second() as second:
+            tally.left = _round(_Round(kill, census, door, chosen, begun, tally, stop, second), found)
         if not tally.left or stop.is_set():
             return
 
@@ -121,6 +134,7 @@ class _Round:
     begun: float
     tally: Tally
     stop: Stop
+    second: _Second | None = None
 
 
 def _round(of: _Round, found: _Found) -> int:
@@ -152,28 +166,67 @@ def _round(of: _Round, found: _Found) -> int:
 
 
 def _give_cookies(of: _Round, found: _Found) -> None:
-    """The kernel gives a socket its cookie when it is first asked for it (`sock_diag_save_cookie()`)."""
     if found.few:
         for rows in found.rows:
-            for start in range(0, len(rows), destroy.BATCH):
-                batch = rows[start : start + destroy.BATCH].copy()
-                batch["cookie"] = destroy.NO_COOKIE
-                destroy.look_again(of.kill, batch)
+            cookies.to_each(of.kill, rows)
         return
-    request = inet_diag.dump_request(sockdiag.SYN_RECV_STATES, bytecode=kernel_code(of.chosen))
-    with sockdiag.open_socket() as look:
-        for _ in sockdiag.receive(look, request, 0):
-            if of.stop.is_set():
-                return
+    if found.cookies is None:
+        found.cookies = cookies.ToAll(kernel_code(of.chosen), of.stop)
+    found.cookies.finish()
 
 
 def _destroy(of: _Round, rows: NDArray[Any]) -> bool:
     """Destroy victims, batch after batch. False when it was broken off: on request, or since the door has opened."""
+    half = len(rows) // 2 if of.second is not None else 0
+    if of.second is None or half < destroy.BATCH:
+        return _batches(of, of.kill, rows, of.tally)
+    beside = Tally()
+    other = of.second.start(lambda s: _batches(of, s, rows[:half], beside))
+    try:
+        whole = _batches(of, of.kill, rows[half:], of.tally)
+    finally:
+        other_whole = other()
+        of.tally.add(beside)
+    return whole and other_whole
+
+
+def _batches(of: _Round, kill: socket, rows: NDArray[Any], tally: Tally) -> bool:
     for start in range(0, len(rows), destroy.BATCH):
         if of.stop.is_set() or not of.door.keep():
             return False
         of.stop.begin()
         batch = rows[start : start + destroy.BATCH]
-        of.tally.matched += len(batch)
-        of.tally.destroy(of.kill, batch)
+        tally.matched += len(batch)
+        tally.destroy(kill, batch)
     return True
+
+
+class _Second:
+    """Another thread that destroys, on a socket of its own: half of the work where there is more than one CPU."""
+
+    def __init__(self) -> None:
+        """Raises: Unsupported, NotPermitted."""
+        self._kill = sockdiag.open_socket()
+        destroy.prepare(self._kill)
+        self._pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="halfopen-second")
+
+    def start(self, work: Callable[[socket], bool]) -> Callable[[], bool]:
+        """Have it done; what is returned waits for its end. Where no thread is to be had it is done then."""
+        try:
+            return self._pool.submit(work, self._kill).result
+        except RuntimeError:
+            return lambda: work(self._kill)
+
+    def close(self) -> None:
+        """Let go of thread and socket."""
+        self._pool.shutdown()
+        self._kill.close()
+
+
+@contextmanager
+def _second() -> Iterator[_Second | None]:
+    if len(os.sched_getaffinity(0)) < 2:
+        yield None
+        return
+    with closing(_Second()) as made:
+        yield made

@@ -59,6 +59,14 @@ class Tally:
     problems: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
+    def add(self, other: Tally) -> None:
+        """Count what another tally counted of the same release."""
+        self.matched += other.matched
+        self.released += other.released
+        self.gone += other.gone
+        self.failed += other.failed
+        self.problems += [p for p in other.problems if p not in self.problems]
+
     def destroy(self, kill: socket, victims: NDArray[Any], read_at: float | None = None) -> None:
         """Destroy N requests (dtype REQUEST) and count what became of them.
 
