@@ -1,4 +1,4 @@
-"""Of a verifier's log, the line that tells. The logs are real: Linux 6.18 and libbpf 1.1, on programs made to fail."""
+"""Of a verifier's log, the line that tells. The logs are real: libbpf 1.1 on Linux 6.18, on programs made to fail."""
 
 from __future__ import annotations
 
@@ -24,6 +24,8 @@ TELLING = {
         "(0:0 @ offset 0)",
     ),
     "func": (errno.ESRCH, "func: failed to find kernel BTF type ID of 'no_such_function_anywhere': -3"),
+    # Linux 5.15, and a program of ours. That the kernel's types are there is no reason, though it is said first.
+    "ksym": (errno.EINVAL, "extern (func ksym) 'bpf_rdonly_cast': not found in kernel or module BTFs"),
     # A million instructions: the log is cut short, the verdict with it.
     "loop": (errno.E2BIG, "loop: BPF program load failed: Argument list too long"),
     # The kernel dislikes a type first; libbpf goes on without, and fails for another reason.

@@ -151,6 +151,8 @@ _ASIDE: Final = re.compile(
     r"skipping|failed to load object|failed to load: -|failed to prepare load attributes|BTF is optional|"
     r"BTF loading error|BPF program load failed|-- (BEGIN|END) "
 )
+# Said of success as well, before what fails for another reason.
+_BTF_IS_THERE: Final = re.compile(r"^loading kernel BTF '[^']*': 0$")
 _PROGRAM: Final = re.compile(r"^prog '([^']*)': ")
 _MOST: Final = 200
 
@@ -165,6 +167,8 @@ def telling(lines: list[str]) -> str:
     others: list[str] = []
     for said in (line.strip() for text in lines for line in text.splitlines()):
         line = said.removeprefix("libbpf: ")
+        if _BTF_IS_THERE.match(line):
+            continue
         named = _PROGRAM.match(line)
         if "-- BEGIN " in line:
             log = "program" if "PROG LOAD" in line else "types"
