@@ -126,7 +126,7 @@ def measure(clients: int, rounds: int, audit_log: str) -> Adversary:
 def _attack(way: str, clients: int, audit_log: str, where: str, *, spread: bool) -> Attack:
     with Lab() as lab:
         if spread:
-            _spread(lab)
+            spread(lab)
         lab.server.set_sysctl("net.ipv4.tcp_max_tw_buckets", 0)
         web = lab.server.listen(PORT, backlog=200_000)
         inside = Inside(lab, audit_log)
@@ -171,7 +171,8 @@ def _attack(way: str, clients: int, audit_log: str, where: str, *, spread: bool)
         return Attack(clients, completed, resets, passes, released if worker else None, connect_s)
 
 
-def _spread(lab: Lab) -> None:
+def spread(lab: Lab) -> None:
+    """Have the server take packets in on every CPU. Raises: BenchError."""
     mask = f"{(1 << (os.cpu_count() or 1)) - 1:x}"
     # The kernel takes 32 CPUs between commas.
     cpus = ",".join(mask[max(0, end - 8) : end] for end in range(len(mask) % 8 or 8, len(mask) + 8, 8))

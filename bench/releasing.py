@@ -24,6 +24,7 @@ HONEST_BEFORE: Final = 100
 _COME: Final = 5
 _EVERY_S: Final = 0.02
 _OURS_US: Final = 6.0
+_TABLE_US: Final = 12.0
 _SS_US: Final = 20.0
 
 
@@ -58,13 +59,15 @@ class Run:
 
 @dataclass(slots=True)
 class Releasing:
-    """All runs at `half_open` connections in turns: ours with the door held and without eBPF, and `ss -K`'s.
+    """All runs at `half_open` connections in turns: ours with the door held by eBPF (ours), by nf_tables (table) and
+    by nobody (narrow), and `ss -K`'s.
 
     ss_missing: why there are none of those.
     """
 
     half_open: int
     ours: list[Run] = field(default_factory=list)
+    table: list[Run] = field(default_factory=list)
     narrow: list[Run] = field(default_factory=list)
     ss: list[Run] = field(default_factory=list)
     ss_missing: str = ""
@@ -83,6 +86,7 @@ def measure(n: int, rounds: int, audit_log: str) -> Releasing:
     result = Releasing(n)
     for _ in range(rounds):
         result.ours.append(_undisturbed(n, audit_log, _ours, _OURS_US))
+        result.table.append(_undisturbed(n, audit_log, _table, _TABLE_US))
         result.narrow.append(_undisturbed(n, audit_log, _narrow, _OURS_US))
         if result.ss_missing:
             continue
@@ -96,6 +100,10 @@ def measure(n: int, rounds: int, audit_log: str) -> Releasing:
 
 def _ours(inside: Inside) -> dict[str, Any]:
     return inside.call("release")
+
+
+def _table(inside: Inside) -> dict[str, Any]:
+    return inside.call("release_table")
 
 
 def _narrow(inside: Inside) -> dict[str, Any]:
@@ -116,8 +124,8 @@ def _once(n: int, audit_log: str, release: Callable[[Inside], dict[str, Any]], g
     with Lab() as lab:
         prepare(lab)
         inside = Inside(lab, audit_log)
-        inside.missing("release")
-        inside.missing("release_narrow")  # started and warm before anything waits for it
+        for worker in ("release", "release_table", "release_narrow"):
+            inside.missing(worker)  # started and warm before anything waits for it
         listener = lab.server.listen(PORT, backlog=backlog(n))
         before = lab.client.connect(listener, HONEST_BEFORE)
         still = Still(lab, listener, n)

@@ -11,13 +11,17 @@ from typing import Any, Final
 import adversary
 import costs
 import eyes
+import flooded
+import scenes
 import waiting
 from adversary import Adversary
 from costs import Idle, Timed
 from eyes import Eyes
+from flooded import Flooded, Whole
 from handshaking import Handshaking, as_lines
 from reading import Reading, Row
 from releasing import Releasing, Run
+from scenes import Scenes
 from starting import Start
 from waiting import Waiting
 
@@ -27,6 +31,8 @@ WIDTH: Final = 100
 READ_AT: Final = 1_000_000
 RELEASE_AT: Final = 300_000
 SLOW_AT: Final = 50_000
+FLOOD_AT: Final = 50_000
+WHOLE_AT: Final = 1_000_000
 LISTENERS_AT: Final = 1000
 DESCRIPTORS_AT: Final = 1_000_000
 NAMESPACES_AT: Final = 500
@@ -44,6 +50,9 @@ class Report:
     readings: list[Reading] = field(default_factory=list)
     releasing: Releasing | None = None
     adversary: Adversary | None = None
+    scenes: Scenes | None = None
+    flooded: Flooded | None = None
+    whole: Whole | None = None
     waiting: Waiting | None = None
     eyes: Eyes | None = None
     handshaking: Handshaking | None = None
@@ -79,6 +88,9 @@ def targets(report: Report) -> list[Target]:
         found += _harm_targets(report.releasing)
     if report.adversary is not None:
         found += _judged(_adversary_targets(report.adversary), report.adversary.clients >= SLOW_AT)
+    if report.scenes is not None:
+        found += _scene_targets(report.scenes)
+    found += _release_targets(report)
     if report.eyes is not None and not report.eyes.missing:
         large = report.eyes.half_open >= READ_AT and report.eyes.listeners >= LISTENERS_AT
         found += _judged(_eyes_targets(report.eyes), large)
@@ -144,6 +156,33 @@ def _adversary_targets(result: Adversary) -> Iterator[Target]:
     yield replace(target, met=None, note="") if result.not_elsewhere else target
 
 
+def _scene_targets(result: Scenes) -> Iterator[Target]:
+    """Without releases as well: a counter that moves by itself would make the others worthless."""
+    for way in (scenes.NOTHING, scenes.OURS, scenes.TABLE):
+        if way in result.missing:
+            continue
+        harmed = result.harmed(way)
+        yield Target(f"finished ones hit: {way}", "0", f"{harmed:,}", harmed == 0)
+    enough = result.clients >= SLOW_AT
+    for name, runs in result.runs.items():
+        if enough and scenes.SS in runs and not runs[scenes.SS].harmed:
+            yield Target(f"hit by ss -K: {name}", "some", "0", False)
+        for run in runs.values():
+            if run.clients * 10 <= abs(run.missed) and run.released is not None:
+                yield Target(f"not accounted for: {name}", "few", f"{run.missed:,}", False)
+
+
+def _release_targets(report: Report) -> Iterator[Target]:
+    if (flood := report.flooded) is not None:
+        found = [_at_least("released a second under a flood", flood.per_s(), 100_000)]
+        each_s = flood.watch_s / flood.readings if flood.readings else flood.watch_s
+        found.append(_at_most("seconds a reading of a watch there", each_s, 1.5, unit="s"))
+        yield from _judged(iter(found), flood.rate >= FLOOD_AT)
+    if (whole := report.whole) is not None:
+        million = _at_least("released a second, whole process", whole.per_s(), 400_000)
+        yield from _judged(iter([million]), whole.half_open >= WHOLE_AT)
+
+
 def _eyes_targets(result: Eyes) -> Iterator[Target]:
     yield _at_most("pulse with the connections", result.median_ms(eyes.OWN, "pulse"), 1, unit="ms")
     yield _at_most("pulse beside them, without any", result.median_ms(eyes.OTHER, "pulse"), 2, unit="ms")
@@ -192,6 +231,12 @@ def as_text(report: Report) -> str:
         lines += ["", *_releasing(report.releasing)]
     if report.adversary is not None:
         lines += ["", *(part for line in adversary.as_lines(report.adversary) for part in _wrapped(line))]
+    if report.scenes is not None:
+        lines += ["", *(part for line in scenes.as_lines(report.scenes) for part in _wrapped(line))]
+    if report.flooded is not None:
+        lines += ["", *flooded.flood_lines(report.flooded)]
+    if report.whole is not None:
+        lines += ["", *flooded.whole_lines(report.whole)]
     if report.waiting is not None:
         lines += ["", *waiting.as_lines(report.waiting)]
     if report.eyes is not None:
@@ -266,6 +311,7 @@ def _releasing(releasing: Releasing) -> list[str]:
     lines.append(_RELEASE.format("", "a second", "seconds", "runs", "left", "honest", "resets", "window ms"))
     for label, runs, missing in (
         ("halfopen, door held", releasing.ours, ""),
+        ("halfopen, nf_tables door", releasing.table, ""),
         ("halfopen, narrow window", releasing.narrow, ""),
         ("ss -HntK state syn-recv", releasing.ss, releasing.ss_missing),
     ):
@@ -273,7 +319,7 @@ def _releasing(releasing: Releasing) -> list[str]:
     if releasing.ss:
         ratio = releasing.per_s(releasing.ours) / releasing.per_s(releasing.ss)
         lines.append(f"  halfopen, door held / ss -K: {ratio:.1f} x")
-    if any(run.disturbed for run in releasing.ours + releasing.narrow + releasing.ss):
+    if any(run.disturbed for run in releasing.ours + releasing.table + releasing.narrow + releasing.ss):
         lines.append("  * some of these runs were disturbed by other processes, and again when repeated")
     windows = releasing.windows_ms()
     if windows:

@@ -27,7 +27,8 @@ sys.path.insert(0, str(SRC))
 from halfopen.core.errors import HalfopenError, UsageError  # noqa: E402
 
 PARTS = (
-    *("start", "release", "adversary", "waiting", "read", "pulse", "handshakes", "owners", "namespaces", "idle", "lab"),
+    *("start", "release", "adversary", "scenes", "flood", "million", "waiting", "read", "pulse", "handshakes"),
+    *("owners", "namespaces", "idle", "lab"),
 )
 # In full, and with --quick.
 NUMBERS = {
@@ -36,6 +37,9 @@ NUMBERS = {
     "release": (300_000, 20_000),
     "release_rounds": (3, 1),
     "slow": (50_000, 5_000),
+    "flood": (50_000, 2_000),
+    "flood_seconds": (6.0, 3.5),
+    "million": (1_000_000, 20_000),
     "beside": (100_000, 5_000),
     "listeners": (1000, 50),
     "handshake_rounds": (25, 5),
@@ -78,6 +82,9 @@ def arguments(words: list[str]) -> argparse.Namespace:
     add("--release", type=_positive, metavar="N", help="half-open connections to release (300000)")
     add("--release-rounds", type=_positive, metavar="N", help="releases by each (3)")
     add("--slow", type=_positive, metavar="N", help="slow clients against releases without a pause (50000)")
+    add("--flood", type=_positive, metavar="N", help="SYNs a second while releases share their core (50000)")
+    add("--flood-seconds", type=float, metavar="S", help="seconds of that before each release (6)")
+    add("--million", type=_positive, metavar="N", help="half-open connections to release by one command (1000000)")
     add("--beside", type=_positive, metavar="N", help="half-open connections while others wait (100000)")
     add("--listeners", type=_positive, metavar="N", help="listeners whose queues are read (1000)")
     add("--handshake-rounds", type=_positive, metavar="N", help="rounds of handshakes, counted and not (25)")
@@ -104,11 +111,13 @@ def measure(given: argparse.Namespace, command: str) -> str:
     import adversary
     import costs
     import eyes
+    import flooded
     import handshaking
     import machine
     import reading
     import releasing
     import report
+    import scenes
     import starting
     import waiting
 
@@ -125,6 +134,13 @@ def measure(given: argparse.Namespace, command: str) -> str:
             made.releasing = releasing.measure(given.release, given.release_rounds, audit_log)
         if "adversary" in parts:
             made.adversary = adversary.measure(given.slow, given.release_rounds, audit_log)
+        if "scenes" in parts:
+            made.scenes = scenes.measure(given.slow, audit_log, quick=given.quick)
+        if "flood" in parts:
+            watch_s = 2.0 if given.quick else flooded.WATCH_S
+            made.flooded = flooded.flood(given.flood, given.release_rounds, audit_log, given.flood_seconds, watch_s)
+        if "million" in parts:
+            made.whole = flooded.whole(given.million, given.release_rounds, audit_log)
         if "waiting" in parts:
             made.waiting = waiting.measure(given.beside, 0.3 if given.quick else 4.0, audit_log)
         if "read" in parts:

@@ -111,10 +111,16 @@ def _bytes_of(program: Census) -> Call:
     return call
 
 
-def release_narrow() -> Call:
-    """`halfopen.release(all=True)` without eBPF, through the narrow window."""
+def release_table() -> Call:
+    """`halfopen.release(all=True)` without eBPF, a table of nf_tables holding the door."""
     os.environ["HALFOPEN_REFUSE_BPF"] = "all"
     return release()
+
+
+def release_narrow() -> Call:
+    """The same without any door, through the narrow window."""
+    os.environ["HALFOPEN_REFUSE_NFT"] = "1"
+    return release_table()
 
 
 def release() -> Call:
@@ -137,15 +143,22 @@ def release_old() -> Call:
     halfopen.release(all=True, dry_run=True)
 
     def call() -> Result:
-        return {"count": halfopen.release(older_than=1.0, reason="benchmark").released}
+        done = halfopen.release(older_than=1.0, reason="benchmark")
+        return {"count": done.released, "record": done.as_record()}
 
     return call
 
 
-def release_old_narrow() -> Call:
-    """The same without eBPF, through the narrow window."""
+def release_old_table() -> Call:
+    """The same without eBPF, a table of nf_tables holding the door."""
     os.environ["HALFOPEN_REFUSE_BPF"] = "all"
     return release_old()
+
+
+def release_old_narrow() -> Call:
+    """The same without any door, through the narrow window."""
+    os.environ["HALFOPEN_REFUSE_NFT"] = "1"
+    return release_old_table()
 
 
 def proc() -> Call:
@@ -191,8 +204,10 @@ CALLS: Final[dict[str, Callable[[], Call]]] = {
         bytes_of_census,
         bytes_of_iterator,
         release,
+        release_table,
         release_narrow,
         release_old,
+        release_old_table,
         release_old_narrow,
         proc,
         psutil,
