@@ -33,7 +33,8 @@ def get(kind: type[T]) -> T:
     """The program of this kind, loaded. Raises: Unsupported, NotPermitted, the same at every call; KernelError."""
     with _lock(kind):
         if kind in _refused:
-            raise _refused[kind]
+            # Without what it saw the last time: a traceback grows each time it is raised, with all the frames it met.
+            raise _refused[kind].with_traceback(None)
         found = _open.get(kind)
         if found is None:
             try:
