@@ -55,7 +55,7 @@ def test_one_of_a_kind() -> None:
 
 
 def test_a_refusal_is_met_again_without_another_try_and_without_growing() -> None:
-    """A traceback that grows each time keeps every frame it met, with all they hold: a watch would never end growing."""
+    """A traceback that grows each time keeps every frame it met, and all they hold: a watch would grow for ever."""
     depths = []
     for _ in range(5):
         with pytest.raises(Unsupported) as raised:
