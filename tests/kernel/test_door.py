@@ -333,6 +333,49 @@ def test_stopped_while_it_is_held_it_opens_by_itself(lab: Lab) -> None:
             holder.kill()
 
 
+_STOPPED_IN_BETWEEN = """
+import os, signal, sys, time
+from halfopen.cli import entry
+from halfopen.daemon.tally import Tally
+plain, number = Tally.destroy, int(sys.argv.pop())
+def stopped(*arguments):
+    os.kill(os.getpid(), number)
+    time.sleep(0.1)
+    Tally.destroy = plain
+    plain(*arguments)
+Tally.destroy = stopped
+entry.main()
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("number", "refused"), [(signal.SIGTSTP, ""), (signal.SIGSTOP, ""), (signal.SIGSTOP, "door")])
+def test_stopped_between_asking_and_destroying(lab: Lab, audit: Path, number: signal.Signals, refused: str) -> None:
+    """Ctrl-Z waits until what was asked for is done; what cannot be put off is told."""
+    web = lab.server.listen(8080, backlog=4000)
+    before = established_resets(lab)
+    late = lab.client.slow(web, 50, delay_s=12.0)
+    until(lambda: lab.server.half_open() == 50)
+    words = [sys.executable, "-c", _STOPPED_IN_BETWEEN, "release", "--all", "--yes", "--netns", path_of(lab)]
+    environment = {**os.environ, "PYTHONPATH": str(SRC), "HALFOPEN_REFUSE_BPF": refused}
+    with subprocess.Popen(
+        [*words, str(int(number))], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=environment, text=True
+    ) as releasing:
+        try:
+            stat = Path(f"/proc/{releasing.pid}/stat")
+            until(lambda: stat.read_text().rpartition(")")[2].split()[0] == "T")
+            assert late.wait(20) == 50
+            if number == signal.SIGSTOP:
+                until(lambda: web.accepted == 50, timeout=20)
+            releasing.send_signal(signal.SIGCONT)
+            said, _ = releasing.communicate(timeout=20)
+        finally:
+            releasing.kill()
+    told = "halfopen was stopped while it released: of 50 connections" in said
+    reset = established_resets(lab) - before
+    assert (told, reset, releasing.returncode) == ((False, 0, 0) if number == signal.SIGTSTP else (True, 50, 1)), said
+
+
 def test_what_the_door_lapsed_for_is_found_anew_and_not_destroyed_blindly(
     lab: Lab, monkeypatch: pytest.MonkeyPatch
 ) -> None:

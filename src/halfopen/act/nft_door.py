@@ -73,6 +73,10 @@ class NftDoor:
         """Whether it is certainly still held: connections are forgotten after a time, also while we were stopped."""
         return time.monotonic() < self._until
 
+    def opened(self) -> bool:
+        """Whether connections may have been forgotten by now."""
+        return time.monotonic() >= self._until - _TOO_LATE_S + _FORGOTTEN_AFTER_MS / 1000
+
 
 def try_out() -> None:
     """Hold it for nobody. Raises: as `NftDoor.held`."""

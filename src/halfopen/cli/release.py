@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from halfopen.cli import signals
 from halfopen.cli.options import (
     audit_log_option,
     chosen,
@@ -53,6 +54,7 @@ def command(
     its SYN again. Each release is recorded in the audit log.
     """
     from halfopen.core.errors import HalfopenError, UsageError
+    from halfopen.daemon.steady import steady
 
     filter = chosen(older_than, retransmits, listener, source)
     if filter.empty and not everything:
@@ -64,6 +66,7 @@ def command(
     targets = _targets(netns)
     if not yes and not dry_run:
         _confirm(filter, targets)
+    signals.stop_between(steady.alone)
     outcomes, errors = _release(filter, targets, dry_run, audit_log, reason)
     # Whatever ended it: what was done before is told first.
     _show(outcomes, as_json, len(targets) > 1)

@@ -16,6 +16,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     import signal
     from collections.abc import Callable
+    from contextlib import AbstractContextManager
     from types import FrameType
     from typing import Final
 else:
@@ -63,6 +64,17 @@ def take_first(act: Callable[[int], None]) -> None:
     if _State.phase == _RUNNING:
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, _came)
+
+
+def stop_between(alone: Callable[[], AbstractContextManager[object]]) -> None:
+    """Let Ctrl-Z stop the process only inside the context that `alone` makes."""
+
+    def stop(_: int, __: FrameType | None) -> None:
+        with alone():
+            os.kill(os.getpid(), signal.SIGSTOP)
+
+    if signal.getsignal(signal.SIGTSTP) == signal.SIG_DFL:
+        signal.signal(signal.SIGTSTP, stop)
 
 
 def _came(number: int, frame: FrameType | None) -> None:

@@ -90,6 +90,10 @@ def command(
     watch.count = count
     if watch.policy.release is None:
         let_others_go_first()
+    else:
+        from halfopen.daemon.steady import steady
+
+        signals.stop_between(steady.alone)
     # The first signal ends the watch in order, the second at once.
     signals.take_first(lambda _: watch.stop.set())
     path = (settings.metrics_file or None) if metrics_file is None else metrics_file

@@ -7,8 +7,10 @@ sight, as in a container, by nf_tables (`act.nft_door`).
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from socket import socket
 from typing import Any, Final, Protocol
 
 import numpy as np
@@ -17,6 +19,8 @@ from numpy.typing import NDArray
 from halfopen.act import nft_door
 from halfopen.core.errors import HalfopenError, NotPermitted, Unsupported
 from halfopen.core.sample import REQUEST
+from halfopen.daemon.steady import steady
+from halfopen.daemon.tally import Tally
 from halfopen.kernel.bpf import kept
 from halfopen.kernel.bpf.door import USUAL, Door, barrier, hashes
 
@@ -53,6 +57,9 @@ class AnyDoor(Protocol):
     def keep(self) -> bool:
         """Go on holding it. False when it may have opened meanwhile: then nothing held before is certain."""
 
+    def opened(self) -> bool:
+        """Whether it has opened, or may have by now."""
+
 
 class ByCgroup:
     """By eBPF: for any number, and for as long as `keep` is called."""
@@ -82,6 +89,10 @@ class ByCgroup:
     def keep(self) -> bool:
         """As `AnyDoor.keep`."""
         return self._door is not None and self._door.keep()
+
+    def opened(self) -> bool:
+        """As `AnyDoor.opened`."""
+        return self._door is None or self._door.opened()
 
 
 @contextmanager
@@ -143,6 +154,33 @@ class ByTable:
     def keep(self) -> bool:
         """As `AnyDoor.keep`."""
         return self._door.keep()
+
+    def opened(self) -> bool:
+        """As `AnyDoor.opened`."""
+        return self._door.opened()
+
+
+def destroy(door: AnyDoor, kill: socket, victims: NDArray[Any], tally: Tally, gone: int = 0) -> bool:
+    """Destroy at most a batch of connections the door is held for, and count them with the `gone` of the batch; False,
+    and nothing done, when it may have opened.
+
+    A stop that cannot be put off (SIGSTOP, a frozen container) may still come in between: then that is told.
+    """
+    with steady:
+        asked = time.monotonic()
+        if not door.keep():
+            return False
+        tally.gone += gone
+        tally.matched += gone + len(victims)
+        tally.destroy(kill, victims)
+        if len(victims) and door.opened():
+            tally.held = False
+            tally.windows_s.append(time.monotonic() - asked)
+            tally.problems.append(
+                f"halfopen was stopped while it released: of {len(victims):,} connections, those that completed "
+                "meanwhile may have been reset"
+            )
+    return True
 
 
 def door() -> AnyDoor:

@@ -24,7 +24,8 @@ from numpy.typing import NDArray
 
 from halfopen.act import destroy
 from halfopen.core.filters import Filter
-from halfopen.daemon import cookies
+from halfopen.daemon import cookies, doors
+from halfopen.daemon.doors import AnyDoor
 from halfopen.daemon.doors import AnyDoor
 from halfopen.daemon.tally import Stop, Tally
 from halfopen.kernel import sockdiag
@@ -112,7 +113,7 @@ def run(kill: socket, census: Census, door: AnyDoor, chosen: Filter, tally: Tall
             return
         left_at_first = left_at_first or found.victims
         rounds += 1
-        tally.held = True
+        tally.held = not tally.windows_s
         with _second() as second:
             tally.left = _round(_Round(kill, census, door, chosen, begun, tally, stop, second), found)
         if not tally.left or stop.is_set():
@@ -192,12 +193,12 @@ def _destroy(of: _Round, rows: NDArray[Any]) -> bool:
 
 def _batches(of: _Round, kill: socket, rows: NDArray[Any], tally: Tally) -> bool:
     for start in range(0, len(rows), destroy.BATCH):
-        if of.stop.is_set() or not of.door.keep():
+        if of.stop.is_set():
             return False
-        of.stop.begin()
         batch = rows[start : start + destroy.BATCH]
-        tally.matched += len(batch)
-        tally.destroy(kill, batch)
+        of.stop.begin()
+        if not doors.destroy(of.door, kill, batch, tally):
+            return False
     return True
 
 

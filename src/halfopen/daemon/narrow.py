@@ -21,6 +21,7 @@ from halfopen.core import join, timing
 from halfopen.core.answered import Calm
 from halfopen.core.filters import Filter
 from halfopen.core.sample import REQUEST
+from halfopen.daemon import doors
 from halfopen.daemon.doors import AnyDoor
 from halfopen.daemon.overflows import Overflows
 from halfopen.daemon.tally import Stop, Tally, slices
@@ -174,17 +175,16 @@ def _held(door: AnyDoor, waiting: list[NDArray[Any]], kill: socket, scene: _Scen
     """Hold the door for victims and destroy those that are half-open still; whatever is left comes in the next pass."""
     victims = np.concatenate(waiting, dtype=REQUEST)
     with door.held([hashes(victims)], [victims]):
-        tally.held = True
+        tally.held = not tally.windows_s
         for start in range(0, len(victims), destroy.BATCH):
             if stop.is_set() or not door.keep():
                 return
             stop.begin()
             batch = victims[start : start + destroy.BATCH]
             still = destroy.look_again(kill, batch)
-            tally.gone += len(batch) - len(still)
             sure = scene.certain(still)
-            tally.matched += len(batch) - len(still) + len(sure)
-            tally.destroy(kill, sure)
+            if not doors.destroy(door, kill, sure, tally, len(batch) - len(still)):
+                return
 
 
 def _slice_by_slice(kill: socket, scene: _Scene, tally: Tally, stop: Stop) -> None:

@@ -65,6 +65,9 @@ class Tally:
         self.released += other.released
         self.gone += other.gone
         self.failed += other.failed
+        if other.windows_s:
+            self.windows_s += other.windows_s
+            self.held = False
         self.problems += [p for p in other.problems if p not in self.problems]
 
     def destroy(self, kill: socket, victims: NDArray[Any], read_at: float | None = None) -> None:

@@ -268,4 +268,9 @@ class Door:
         if self._lapsed[0] or int(self._until[0]) - _in_ns(0) < (_OPENS_AFTER_S - _TOO_LATE_S) * 1e9:
             return False
         self._until[0] = _in_ns(_OPENS_AFTER_S)
-        return True
+        # Once more: it may have opened since it was asked.
+        return not self._lapsed[0]
+
+    def opened(self) -> bool:
+        """Whether it has opened by itself by now."""
+        return bool(self._lapsed[0]) or int(self._until[0]) <= _in_ns(0)
