@@ -92,7 +92,8 @@ def page(words: str, command: click.Command, context: click.Context) -> str:
         lines += [*([".PP"] if i else []), quoted(" ".join(paragraph.split()))]
     if isinstance(command, click.Group):
         lines += [".SH COMMANDS", *_entries(_listed(words, command, context))]
-    options = [record for p in command.get_params(context) if (record := p.get_help_record(context)) is not None]
+    shown = [p for p in command.get_params(context) if isinstance(p, click.Option)]
+    options = [record for p in shown if (record := p.get_help_record(context)) is not None]
     lines += [".SH OPTIONS", *_entries(options)]
     examples = EXAMPLES.get(words) or (() if words else EXAMPLES["status"] + EXAMPLES["release"][:1])
     lines += [".SH EXAMPLES", ".nf", *(quoted(line) for line in examples), ".fi"]

@@ -145,7 +145,7 @@ def test_each_program_refused_is_told(name: str) -> None:
             )
         elif program.partition(".")[0] == name or name == "all":
             assert said[id]["outcome"] == "no"
-            assert said[id]["why"] == f"bpf:{program.partition('.')[0]} is not there"
+            assert said[id]["why"] == f"the eBPF program {program.partition('.')[0]} does not load"
         else:
             assert said[id]["outcome"] == before[id]["outcome"], said[id]
     assert {id for id in said if not id.startswith("bpf:")} == {id for id in before if not id.startswith("bpf:")}

@@ -297,7 +297,7 @@ def test_the_log_names_the_namespace_of_each_change(lab: Lab) -> None:
         return done.stdout
 
     run("apply", "--set", "tcp_synack_retries=2", "--yes")
-    assert "this one" in run("log")
+    assert "this namespace" in run("log")
     inode = server(lab).inode
     assert f"net:[{inode}]" in halfopen("tune", "log").stdout
     assert f"net:[{inode}]" in halfopen("tune", "undo", "1").stdout

@@ -114,7 +114,7 @@ def test_the_accept_queue_holds_what_was_promised(lab: Lab) -> None:
 def test_deferred_accept_on_and_off(lab: Lab) -> None:
     web = lab.server.listen()
     [done] = change(lab, 8080, defer_accept_s=25)
-    assert (done.value, done.why) == (31, "the kernel makes 31 s of 25 s")
+    assert (done.value, done.why) == (31, "the kernel rounds 25 s up to 31 s")
     deferred = lab.client.connect(web, 5)
     lab.settle(5)
     undo()

@@ -11,9 +11,10 @@ from pathlib import Path
 
 import click
 import pytest
+from click.testing import CliRunner
 
 import build_man
-from halfopen.cli import completion
+from halfopen.cli import completion, tune
 from halfopen.cli.examples import EXAMPLES
 from run import environment
 from run import halfopen as command
@@ -67,12 +68,12 @@ def test_short_and_long_version() -> None:
 @pytest.mark.parametrize(
     ("words", "says"),
     [
-        (("staus",), "Did you mean status?"),
-        (("relase-time",), "Did you mean release-time?"),
+        (("staus",), "Did you mean 'status'?"),
+        (("relase-time",), "Did you mean 'release-time'?"),
         (("list", "--lisener", ":80"), "Did you mean '--listener'?"),
-        (("list", "--sort", "sorce"), "Did you mean source?"),
-        (("list", "--format", "jsn"), "Did you mean json?"),
-        (("status", "--read-by", "bfp"), "Did you mean bpf?"),
+        (("list", "--sort", "sorce"), "Did you mean 'source'?"),
+        (("list", "--format", "jsn"), "Did you mean 'json'?"),
+        (("status", "--read-by", "bfp"), "Did you mean 'bpf'?"),
     ],
 )
 def test_a_word_that_is_nearly_right(words: tuple[str, ...], says: str) -> None:
@@ -147,3 +148,16 @@ def test_there_is_a_script_for_each_shell() -> None:
     for shell, text in completion.SCRIPTS.items():
         assert command("completion", shell).stdout == text
         assert completion.COMPLETE in text
+
+
+def test_the_summaries_of_tune_are_whole() -> None:
+    said = " ".join(CliRunner().invoke(tune.command, ["--help"]).output.split())
+    assert "changed without a restart. log" in said
+    assert "..." not in said.partition("Commands:")[2].partition("Examples:")[0]
+
+
+def test_what_is_no_id_is_told_so() -> None:
+    for word in ("x", "0", "-1", "9" * 30):
+        done = CliRunner().invoke(tune.command, ["undo", "--", word])
+        assert done.exit_code == 2, word
+        assert f"{word!r} is not an ID; halfopen tune log lists the changes" in done.output

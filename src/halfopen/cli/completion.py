@@ -101,6 +101,6 @@ def answer(words: list[str]) -> None:
 def command(shell: str) -> None:
     """Print the script that lets SHELL complete commands, options and names.
 
-    Completed are commands, options, and the names of namespaces, listeners and files. Nothing but names is looked up.
+    It completes commands, options, and the names of namespaces, listeners and files, and looks up nothing but names.
     """
     click.echo(SCRIPTS[shell], nl=False)

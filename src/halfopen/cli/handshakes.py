@@ -20,8 +20,8 @@ _LONGEST_S = 86400.0
 @click.option("--json", "as_json", is_flag=True, help="One JSON document (halfopen.handshakes/1).")
 @click.pass_context
 def command(ctx: click.Context, netns: str | None, duration: str, listener: tuple[str, ...], as_json: bool) -> None:
-    """How long handshakes take that do finish, counted in the kernel as they do (eBPF): a histogram, rates and SYN-ACKs
-    sent again, by listener. Ctrl-C ends it early and shows what was seen."""
+    """How long completed handshakes take, counted in the kernel as they complete (eBPF): a histogram, rates and
+    SYN-ACKs sent again, by listener. Ctrl-C ends it early and shows what was seen."""
     from halfopen import api
     from halfopen.core.errors import EXIT_INTERRUPTED, UsageError
     from halfopen.core.units import duration_s

@@ -124,7 +124,8 @@ def _begin(lab: Lab, plan: _Plan) -> str:
     words = [f"server {endpoint_text(web.target(), web.port)}"]
     if plan.honest:
         clients = lab.client.connect(web, plan.honest)
-        words.append(plural(clients.connected, "honest client"))
+        some = f"{clients.connected:,} of " if clients.connected < plan.honest else ""
+        words.append(some + plural(plan.honest, "honest client") + " connected" * bool(some))
     if plan.half_open:
         words.append(_leave_half_open(lab, web, plan))
     return ", ".join(words)

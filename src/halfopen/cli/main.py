@@ -23,12 +23,12 @@ COMMANDS: Final = {
     "list": "Every half-open connection, with its age.",
     "release": "Drop half-open connections now, safely.",
     "watch": "Keep watching: a line on change, an alarm on growth, a release by age.",
-    "handshakes": "How long handshakes take that do finish, and how often the SYN-ACK goes again.",
+    "handshakes": "How long completed handshakes take, and how often the SYN-ACK is sent again.",
     "release-time": "When the kernel gives up, now and with other settings.",
-    "tune": "The kernel's settings for it: explained, changed live, and undone.",
+    "tune": "The kernel's settings for half-open connections: explained, changed live, and undone.",
     "doctor": "What works here, what does not, and what would grant it.",
-    "lab": "Private hosts in namespaces to try it all on.",
-    "completion": "The script that lets bash, zsh or fish complete all this.",
+    "lab": "Private hosts in namespaces, to try every command on.",
+    "completion": "The script by which bash, zsh or fish completes commands and options.",
 }
 
 # The dynamic loader's words when a module in C does not fit into memory.
@@ -63,7 +63,7 @@ def _did_you_mean(word: str, known: Iterable[str]) -> str:
     from difflib import get_close_matches
 
     near = get_close_matches(word, list(known), 1)
-    return f" Did you mean {near[0]}?" if near else ""
+    return f" Did you mean {near[0]!r}?" if near else ""
 
 
 def _said(e: click.UsageError) -> str:

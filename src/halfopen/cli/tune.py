@@ -26,7 +26,27 @@ if TYPE_CHECKING:
     from halfopen.present.tune_show import Shown
 
 
-@click.group(invoke_without_command=True)
+class _ChangeID(click.types.IntParamType):
+    """The ID of a change, as `tune log` shows it."""
+
+    name = "id"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        text = str(value)
+        if not (text.isascii() and text.isdecimal() and 0 < len(text) < 20 and int(text) > 0):
+            self.fail(f"{text!r} is not an ID; halfopen tune log lists the changes", param, ctx)
+        return int(text)
+
+
+class _Commands(click.Group):
+    """Summaries are wrapped, not cut off in the middle of a sentence."""
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, c.get_short_help_str(200)) for name, c in sorted(self.commands.items())])
+
+
+@click.group(cls=_Commands, invoke_without_command=True)
 @click.pass_context
 def command(ctx: click.Context) -> None:
     """The release time, SYN cookies and queue limits: explained, changed live, and undone.
@@ -115,7 +135,7 @@ def _serves(advice: Any, goals: Goals) -> Any:
 
 
 @command.command()
-@click.argument("ids", metavar="[ID]...", nargs=-1, type=click.IntRange(1))
+@click.argument("ids", metavar="[ID]...", nargs=-1, type=_ChangeID())
 @click.option("--all", "everything", is_flag=True, help="Every change that is in force.")
 @tune_reason_option
 @click.option("--json", "as_json", is_flag=True, help="One JSON document (halfopen.tune-undo/1).")

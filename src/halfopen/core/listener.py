@@ -133,7 +133,7 @@ def _plan_one(s: Running, key: str, asked: int, somaxconn: int | None, synack_re
         return _plan_backlog(s, asked, somaxconn, here)
     if key == DEFER:
         new = defers_s(asked)
-        why = "" if new == asked else f"the kernel makes {new} s of {asked} s"
+        why = "" if new == asked else f"the kernel rounds {asked} s up to {new} s"
         cost = _DEFERRING if new > s.defer_accept_s else ""
         return Planned(s.socket, key, s.defer_accept_s, asked, new, deferring(new), why, cost)
     if s.mptcp:

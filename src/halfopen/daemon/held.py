@@ -26,7 +26,6 @@ from halfopen.act import destroy
 from halfopen.core.filters import Filter
 from halfopen.daemon import cookies, doors
 from halfopen.daemon.doors import AnyDoor
-from halfopen.daemon.doors import AnyDoor
 from halfopen.daemon.tally import Stop, Tally
 from halfopen.kernel import sockdiag
 from halfopen.kernel.bpf.census import Census

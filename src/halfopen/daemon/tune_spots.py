@@ -55,11 +55,12 @@ class Spaces:
         fd = self._find(place)
         if fd is None:
             boot = (
-                "since then the machine was booted"
+                "the machine was booted since then"
                 if place.boot_id != places.boot_id()
-                else "it is gone: nobody who could be asked holds it"
+                else "it is gone: nothing that can be seen from here holds it"
             )
-            raise UnknownTarget(f"network namespace {place.name}: {boot}")
+            name = f"net:[{place.inode}]" if place.name == "self" else place.name
+            raise UnknownTarget(f"network namespace {name}: {boot}")
         return run_in(None if own(fd) else fd, work)
 
     def _find(self, place: Place) -> int | None:

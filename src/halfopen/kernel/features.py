@@ -67,7 +67,7 @@ PROGRAMS: Final = (
     Program(
         "handshakes",
         "halfopen.kernel.bpf.handshakes:Handshakes",
-        "how long handshakes take that do finish",
+        "how long completed handshakes take",
         parts=(
             ("arrived", "arrivals of half-open connections, counted"),
             ("given_up", "those that the kernel gave up, counted"),
@@ -330,7 +330,7 @@ def _program(program: Program) -> Iterator[Feature]:
     for name, purpose in program.parts:
         id = f"{EBPF}{program.name}.{name}"
         if whole.outcome is not Outcome.YES:
-            yield Feature(id, purpose, whole.outcome, f"{EBPF}{program.name} is not there", program.needs)
+            yield Feature(id, purpose, whole.outcome, f"the eBPF program {program.name} does not load", program.needs)
         elif name in refused:
             yield Feature(id, purpose, Outcome.NO, refused[name], program.needs, (_part(f"{program.name}.{name}"),))
         else:

@@ -8,6 +8,7 @@ import shutil
 from typing import Final
 
 _CHANGES: Final = re.compile(r"\bhalfopen (?=release\b|tune apply\b|tune listener\b|tune undo\b)")
+_SUDO: Final = "sudo halfopen "
 _CAP_NET_ADMIN: Final = 12
 # Where sudo looks on every system.
 _EVERYBODYS: Final = ("/usr/bin", "/usr/sbin", "/bin", "/sbin")
@@ -28,10 +29,13 @@ def runnable(command: str) -> str:
 
     sudo does not look where pip and pipx put halfopen for one user.
     """
-    if not _CHANGES.search(command) or may_change():
+    by_sudo = command.startswith(_SUDO)
+    if not by_sudo and (not _CHANGES.search(command) or may_change()):
         return command
     found = shutil.which("halfopen")
     name = "halfopen" if found is None or os.path.dirname(found) in _EVERYBODYS else "$(command -v halfopen)"
+    if by_sudo:
+        return f"sudo {name} {command.removeprefix(_SUDO)}"
     return _CHANGES.sub(lambda _: f"sudo {name} ", command)
 
 

@@ -39,9 +39,13 @@ def show(out: Console, checkup: Checkup) -> None:
     table.add_column("", no_wrap=True)
     table.add_column("FEATURE", no_wrap=True, header_style="dim")
     table.add_column("WHAT FOR", header_style="dim")
+    ids = {feature.id for feature in checkup.features}
     for feature in checkup.features:
+        name = feature.id.removeprefix(EBPF)
+        if name != feature.id and name in ids:
+            name = feature.id
         mark = Text(_MARK[feature.outcome], style=_STYLE[feature.outcome])
-        table.add_row(mark, Text(feature.id.removeprefix(EBPF)), _lines(feature))
+        table.add_row(mark, Text(name), _lines(feature))
     out.print(table)
     out.print()
     needed = capabilities(checkup)

@@ -14,6 +14,7 @@ from halfopen.core.settings import SOMAXCONN, SYNACK
 from halfopen.core.sysctld import Override
 from halfopen.core.units import endpoint_text, listener_text, netns_words, plural, printable, show_duration
 from halfopen.present import prose
+from halfopen.present.text import propose
 
 # More are not named one by one.
 _MOST_LISTENERS: Final = 4
@@ -172,7 +173,7 @@ def _keeping(out: Console, netns: str, rows: Sequence[Row], keep: Sequence[Socke
     backlog = next((r.to for r in rows if r.key == SOMAXCONN and r.file is None), None)
     names = list(dict.fromkeys(listener_text(s.address, s.port) for s in keep))
     for name in names[:_MOST_LISTENERS]:
-        out.print(f"Also  halfopen tune listener {name} --backlog {backlog}{netns_words(netns)}", soft_wrap=True)
+        propose(out, "Also", f"halfopen tune listener {name} --backlog {backlog}{netns_words(netns)}")
     if (more := len(names) - _MOST_LISTENERS) > 0:
         out.print(f"and {plural(more, 'more listener')}: halfopen tune show{netns_words(netns)}", soft_wrap=True)
 
@@ -205,12 +206,12 @@ def applied(
     for s in not_on:
         name, here = listener_text(s.address, s.port), netns_words(netns)
         out.print(f"Not on {name}, whose own TCP_SYNCNT = {s.retries} overrides it")
-        out.print(f"Also  halfopen tune listener {name} --retries {_synack(rows)}{here}", soft_wrap=True)
+        propose(out, "Also", f"halfopen tune listener {name} --retries {_synack(rows)}{here}")
     _warn(out, overrides, notes)
     if changed and for_s is not None:
         returns(out, for_s, returns_by)
     if changed:
-        out.print(f"Undo  halfopen tune undo {' '.join(str(r.id) for r in changed)}", soft_wrap=True)
+        propose(out, "Undo", f"halfopen tune undo {' '.join(str(r.id) for r in changed)}")
 
 
 def _synack(rows: Sequence[Row]) -> int:
@@ -220,8 +221,8 @@ def _synack(rows: Sequence[Row]) -> int:
 
 def returns(out: Console, for_s: float, returns_by: str) -> None:
     """When changes return by themselves, and who sees to it."""
-    by = "a timer of systemd" if returns_by == "systemd" else "a process of its own"
-    out.print(f"Undone by {by} in {show_duration(for_s)}")
+    by = "a timer of systemd" if returns_by == "systemd" else "a background process"
+    out.print(f"Reverts by itself in {show_duration(for_s)} (by {by})")
 
 
 def undone(out: Console, rows: Sequence[Row], title: str = "") -> None:
@@ -243,7 +244,7 @@ def undone(out: Console, rows: Sequence[Row], title: str = "") -> None:
     prose.rows(out, lines)
     failed = [str(r.id) for r in rows if r.state == "failed"]
     if failed:
-        out.print(f"Next  halfopen tune undo {' '.join(failed)}", soft_wrap=True)
+        propose(out, "Next", f"halfopen tune undo {' '.join(failed)}")
 
 
 def shown_change(key: str, from_: int | None, to: int | None) -> str:

@@ -12,6 +12,7 @@ from halfopen.core import timing
 from halfopen.core.listener import DEFER, Planned, Running, deferring, holders_text, recommended
 from halfopen.core.units import netns_words, plural, printable, show_duration
 from halfopen.present import prose
+from halfopen.present.text import propose
 from halfopen.present.tune import (
     Row,
     alike,
@@ -51,7 +52,7 @@ def show(out: Console, netns: str, sockets: Sequence[Running], somaxconn: int | 
         helps += _show_group(out, netns, group, somaxconn, synack, both)
     if helps:
         out.print()
-        out.print(f"Next  {helps[0]}", soft_wrap=True)
+        propose(out, "Next", helps[0])
 
 
 def _show_group(
@@ -119,7 +120,7 @@ def plan(out: Console, netns: str, planned: Sequence[Planned], first: str | None
         _rows(out, rows)
         costs(out, rows)
     if first:
-        out.print(f"First  {first}", soft_wrap=True)
+        propose(out, "First", first)
 
 
 def _rows(out: Console, rows: Sequence[Row]) -> None:
@@ -161,9 +162,9 @@ def changed(
     if done and for_s is not None:
         returns(out, for_s, returns_by)
     if first:
-        out.print(f"More  {first}", soft_wrap=True)
+        propose(out, "More", first)
     if done:
-        out.print(f"Undo  halfopen tune undo {' '.join(str(r.id) for r in done)}", soft_wrap=True)
+        propose(out, "Undo", f"halfopen tune undo {' '.join(str(r.id) for r in done)}")
 
 
 def document(

@@ -11,6 +11,7 @@ from rich.console import Console
 from halfopen.core.journal import Change, Now, Place, shown
 from halfopen.core.units import plural, printable
 from halfopen.present import prose
+from halfopen.present.text import propose
 from halfopen.present.tune import joined, listener_fields, named, shown_change, shown_ids, sockets_text, twins
 
 _TITLES = ("ID", "TIME", "CHANGE", "VALUE", "NAMESPACE", "STATE", "")
@@ -32,16 +33,16 @@ def show(out: Console, path: str, changes: Sequence[tuple[Change, Now | None]], 
         lines.append((shown_ids(ids), _clock(b.time_s), what, value, where(b.place, b.file, here), c.state, words))
     prose.rows(out, lines, _TITLES)
     if live:
-        out.print("Undo  halfopen tune undo --all", soft_wrap=True)
+        propose(out, "Undo", "halfopen tune undo --all")
 
 
 def where(place: Place, file: str | None, here: Place | None) -> str:
-    """The namespace of a change as a person knows it: its name, or `this one` where it is that of this process."""
+    """The namespace of a change as a person knows it: its name, or `this namespace` for this process's own."""
     if file is not None:
         return "the machine"
     if place.name != "self":
         return printable(place.name)
-    return "this one" if here is not None and place.identity == here.identity else f"net:[{place.inode}]"
+    return "this namespace" if here is not None and place.identity == here.identity else f"net:[{place.inode}]"
 
 
 def _together(changes: Sequence[tuple[Change, Now | None]]) -> dict[tuple[int, ...], tuple[Change, str]]:

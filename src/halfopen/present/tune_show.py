@@ -12,6 +12,7 @@ from halfopen.core.errors import HalfopenError
 from halfopen.core.settings import Advice, Cure
 from halfopen.core.units import endpoint_text, plural, printable, show_duration
 from halfopen.present import prose
+from halfopen.present.text import propose
 from halfopen.present.tune import Socket, short
 
 
@@ -59,11 +60,11 @@ def show(out: Console, shown: Shown, command: str, everything: str | None = None
     if everything is not None:
         idle = plural(len(shown.advices) - len(kept), "setting")
         out.print(f"{idle} that do nothing for half-open connections here are left out")
-        out.print(f"More  {everything}", soft_wrap=True)
+        propose(out, "More", everything)
     if any(shown.should_change(a) for a in shown.advices):
-        out.print(f"Next  {command}", soft_wrap=True)
+        propose(out, "Next", command)
     elif any(a.recommended is not None for a in shown.advices):
-        out.print(f"Also  {command}", soft_wrap=True)
+        propose(out, "Also", command)
 
 
 def _headline(shown: Shown) -> str:

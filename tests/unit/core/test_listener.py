@@ -62,7 +62,7 @@ def test_a_plan_is_every_option_of_every_socket() -> None:
         "released after 7 s instead of 63 s",
         "released after 7 s instead of 15 s",
     ]
-    assert planned[4].why == "the kernel makes 7 s of 5 s"
+    assert planned[4].why == "the kernel rounds 5 s up to 7 s"
 
 
 def test_somaxconn_in_the_way() -> None:

@@ -30,6 +30,7 @@ def test_who_may_not_change_is_told_how(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setattr(commands, "may_change", lambda: False)
     monkeypatch.setattr(commands.shutil, "which", lambda _: "/home/me/.local/bin/halfopen")
     assert commands.runnable("halfopen release --all") == "sudo $(command -v halfopen) release --all"
+    assert commands.runnable("sudo halfopen doctor") == "sudo $(command -v halfopen) doctor"
     assert commands.runnable(TWO).count("sudo $(command -v halfopen) tune ") == 2
     assert commands.runnable("halfopen watch --netns release") == "halfopen watch --netns release"
     monkeypatch.setattr(commands.shutil, "which", lambda _: "/usr/bin/halfopen")

@@ -170,7 +170,7 @@ def test_apply_ends_with_the_undo(out: Console) -> None:
     tune.applied(out, "self", [ROW, refused], 600.0, "systemd")
     first, *_, by, last = lines(out)
     assert first == "1 setting changed, 1 refused"
-    assert by == "Undone by a timer of systemd in 10 min"
+    assert by == "Reverts by itself in 10 min (by a timer of systemd)"
     assert last == "Undo  halfopen tune undo 1"
 
 
@@ -263,7 +263,7 @@ def test_the_log_names_the_namespace_and_the_listener(out: Console) -> None:
     ledger.add(Began(5, 0.0, {}, here, settings.SYNACK, None, 2, file=FILE))
     tune_log.show(out, "/x", [(c, None) for c in ledger.changes.values()], here)
     one, two, three, four_, five = lines(out)[2:7]
-    assert "this one" in one
+    assert "this namespace" in one
     assert "reason: ticket 12?[31m" in one
     assert "net:[8]" in two
     assert "0.0.0.0:443 backlog" in three
