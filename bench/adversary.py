@@ -113,19 +113,19 @@ def measure(clients: int, rounds: int, audit_log: str) -> Adversary:
     """Raises: BenchError, HalfopenError."""
     say(f"{clients:,} slow clients against releases without a pause")
     result = Adversary(clients, real_time_refused())
-    spread = not result.not_elsewhere
+    spreads = not result.not_elsewhere
     for _ in range(rounds):
         for way in WAYS:
             where = "polling" if result.not_elsewhere else "elsewhere"
-            result.runs.setdefault(way, []).append(_attack(way, clients, audit_log, where, spread=spread))
+            result.runs.setdefault(way, []).append(_attack(way, clients, audit_log, where, spreads=spreads))
         for way, row in HERE.items():
-            result.runs.setdefault(row, []).append(_attack(way, clients, audit_log, "here", spread=spread))
+            result.runs.setdefault(row, []).append(_attack(way, clients, audit_log, "here", spreads=spreads))
     return result
 
 
-def _attack(way: str, clients: int, audit_log: str, where: str, *, spread: bool) -> Attack:
+def _attack(way: str, clients: int, audit_log: str, where: str, *, spreads: bool) -> Attack:
     with Lab() as lab:
-        if spread:
+        if spreads:
             spread(lab)
         lab.server.set_sysctl("net.ipv4.tcp_max_tw_buckets", 0)
         web = lab.server.listen(PORT, backlog=200_000)
