@@ -462,8 +462,9 @@ def test_lab_command_runs_a_command_inside() -> None:
     assert (count, done.returncode) == ("23", 7)
     assert "23 half-open" in done.stderr
     assert "5 honest clients" in done.stderr
-    assert f"--netns {path}" in done.stderr
-    assert len(done.stderr.splitlines()) == 1
+    told, look = done.stderr.splitlines()
+    assert told.startswith("lab: ")
+    assert look == f"Look  halfopen status --netns {path}"
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -480,8 +481,9 @@ def test_lab_command_ends_in_order_on_a_signal(number: signal.Signals) -> None:
     ):
         assert process.stdout is not None
         assert process.stderr is not None
-        line = process.stdout.readline()
-        witness.watch(line.split("--netns ")[1].strip())
+        told, look = process.stdout.readline(), process.stdout.readline()
+        assert told.startswith("lab: ")
+        witness.watch(look.split("--netns ")[1].strip())
         process.send_signal(number)
         assert process.wait(10) == 130
         assert process.stderr.read().strip() == ""
