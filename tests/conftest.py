@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import sys
+from collections.abc import Iterator
 
 # Before anything loads numpy: its threads would keep this process from entering a user namespace.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
@@ -19,3 +21,11 @@ hypothesis.settings.register_profile("shared", deadline=None, suppress_health_ch
 def pytest_configure(config: pytest.Config) -> None:
     hypothesis.settings.load_profile("shared")
     config.pluginmanager.register(guard, "halfopen-guard")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _programs_unloaded() -> Iterator[None]:
+    """The eBPF programs that readings in this process loaded go with the tests, not only with the process."""
+    yield
+    if (eyes := sys.modules.get("halfopen.kernel.bpf.eyes")) is not None:
+        eyes.close()

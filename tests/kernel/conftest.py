@@ -51,15 +51,6 @@ def pytest_collection_finish(session: pytest.Session) -> None:
         enter_user_namespace()
 
 
-@pytest.fixture(scope="session", autouse=True)
-def _eyes_closed() -> Iterator[None]:
-    """The eBPF programs that readings in this process loaded go with the tests, not only with the process."""
-    from halfopen.kernel.bpf import eyes
-
-    yield
-    eyes.close()
-
-
 @pytest.fixture
 def lab() -> Iterator[Lab]:
     """A fresh lab: two hosts joined by a wire, gone after the test."""
