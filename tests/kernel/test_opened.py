@@ -79,8 +79,8 @@ def test_what_libbpf_says_is_heard_when_it_fails(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, loads: list[str]
 ) -> None:
     """The first try says nothing, as nearly all succeed; the reason comes from the second."""
-    with pytest.raises(Unsupported, match=r"held.*Invalid argument"):
-        Opened("door", sizes={"held": 0})
+    with pytest.raises(Unsupported, match=r"bits.*Invalid argument"):
+        Opened("door", sizes={"bits": 0})
     assert len(loads) == 2
     (tmp_path / "walk.bpf.o").write_bytes(b"no object at all")
     monkeypatch.setattr(opened, "OBJECTS", tmp_path)
