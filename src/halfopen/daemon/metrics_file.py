@@ -18,9 +18,9 @@ _SUFFIX: Final = ".prom"
 _MODE: Final = 0o644
 # Writing may take this share of the time at most: a thousand listeners are eight thousand lines.
 _SHARE: Final = 0.05
-# Of processor time less, but for five seconds at most the file is as it was.
+# Of processor time less, but the file is never more than fifteen seconds old for that: as often as it is scraped.
 _CPU_SHARE: Final = 0.005
-_MOST_S: Final = 5.0
+_MOST_S: Final = 15.0
 _FLAGS: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
