@@ -165,26 +165,6 @@ class Loaded:
         self._links.append(link)
         return link
 
-    def update_batch(self, map_name: str, keys: NDArray[Any], values: NDArray[Any]) -> None:
-        """Put N keys with their values into a hash map. Raises: KernelError."""
-        if len(keys):
-            count = ctypes.c_uint32(len(keys))
-            fd = self.map_fd(map_name)
-            code = self._lib.bpf_map_update_batch(fd, keys.ctypes.data, values.ctypes.data, ctypes.byref(count), None)
-            if code:
-                raise KernelError(f"filling the map {map_name} of the eBPF program {self.name}", -code)
-
-    def delete_batch(self, map_name: str, keys: NDArray[Any]) -> None:
-        """Take N keys out of a hash map; those that are not there are passed over. Raises: KernelError."""
-        start = 0
-        while start < len(keys):
-            rest = np.ascontiguousarray(keys[start:])
-            count = ctypes.c_uint32(len(rest))
-            code = self._lib.bpf_map_delete_batch(self.map_fd(map_name), rest.ctypes.data, ctypes.byref(count), None)
-            if code and code != -errno.ENOENT:
-                raise KernelError(f"emptying the map {map_name} of the eBPF program {self.name}", -code)
-            start += count.value + (1 if code else 0)
-
     def iterate(self, link: int) -> int:
         """A descriptor that reads an attached iterator over the calling thread's network namespace.
 
