@@ -26,8 +26,8 @@ from inside import BenchError, Inside, environment
 from reading import PORT, halfopen_command
 from still import say
 
-from halfopen.kernel import netns
 from halfopen.lab import Lab
+from halfopen.linux import netns
 
 _FIRST_PORT: Final = 20_000
 _WARM_S: Final = 5.0

@@ -24,9 +24,9 @@ from reading import PORT, backlog, prepare
 from still import Still, say
 
 from halfopen.core.errors import HalfopenError
-from halfopen.kernel import sockdiag
-from halfopen.kernel.bpf import eyes
 from halfopen.lab import Lab
+from halfopen.read import sockdiag
+from halfopen.read.bpf import programs as eyes
 from halfopen.wire import inet_diag
 
 _FIRST_PORT: Final = 20_000

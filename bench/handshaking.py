@@ -23,8 +23,8 @@ from still import say
 
 from halfopen.core.errors import HalfopenError
 from halfopen.core.handshakes import collect
-from halfopen.kernel.bpf.handshakes import Handshakes
 from halfopen.lab import Lab
+from halfopen.read.bpf.handshakes import Handshakes
 
 # Short turns, so that what else the machine does falls on both alike.
 HANDSHAKES: Final = 2000

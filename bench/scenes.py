@@ -28,15 +28,15 @@ from machine import real_time_refused
 from reading import PORT
 from still import say
 
-from halfopen.act import nft_door
+from halfopen.change import nft_door
 from halfopen.core.errors import HalfopenError
-from halfopen.daemon import doors
-from halfopen.kernel import procfs
-from halfopen.kernel.bpf import eyes
 from halfopen.lab import Lab, sender
 from halfopen.lab.frames import ETH, Bytes
 from halfopen.lab.frames import Path as Frames
 from halfopen.lab.slow import Slow
+from halfopen.ops.release import doors
+from halfopen.read import procfs
+from halfopen.read.bpf import programs as eyes
 
 OURS: Final = "halfopen"
 TABLE: Final = "halfopen, without eBPF"

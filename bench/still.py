@@ -13,9 +13,9 @@ from typing import Final, TypeVar
 
 from inside import BenchError
 
-from halfopen.core.timing import started_s
-from halfopen.kernel import procfs
+from halfopen.core.model.timing import started_s
 from halfopen.lab import Lab, Listener
+from halfopen.read import procfs
 
 T = TypeVar("T")
 

@@ -16,7 +16,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
-    from halfopen.kernel.bpf.census import Census
+    from halfopen.read.bpf.census import Census
 
 _NETLINK_SOCK_DIAG: Final = 4
 _TCPDIAG_GETSOCK: Final = 18
@@ -78,7 +78,7 @@ def _snapshot(source: str) -> Call:
 
 def census() -> Call:
     """Every request socket by the eBPF walk, its records parsed, nothing kept."""
-    from halfopen.kernel.bpf.walk import WalkCensus
+    from halfopen.read.bpf.walk import WalkCensus
 
     program = WalkCensus()
 
@@ -90,14 +90,14 @@ def census() -> Call:
 
 def bytes_of_census() -> Call:
     """The same, thrown away unread: what the kernel takes for it."""
-    from halfopen.kernel.bpf.walk import WalkCensus
+    from halfopen.read.bpf.walk import WalkCensus
 
     return _bytes_of(WalkCensus())
 
 
 def bytes_of_iterator() -> Call:
     """The census as kernels before 6.2 allow it, by the kernel's iterator, thrown away unread."""
-    from halfopen.kernel.bpf.census import IterCensus
+    from halfopen.read.bpf.census import IterCensus
 
     return _bytes_of(IterCensus())
 

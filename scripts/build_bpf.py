@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Compile bpf/*.bpf.c into src/halfopen/kernel/bpf/objects, and tell whether sources and objects agree.
+"""Compile bpf/*.bpf.c into src/halfopen/linux/bpf/objects, and tell whether sources and objects agree.
 
     build_bpf.py build [--all] [--pinned]   compile what changed (or all), write the manifest
     build_bpf.py check                      compare with the manifest; compiles nothing
@@ -28,7 +28,7 @@ from typing import Final
 
 ROOT: Final = Path(__file__).resolve().parent.parent
 SOURCES: Final = "bpf"
-OBJECTS: Final = "src/halfopen/kernel/bpf/objects"
+OBJECTS: Final = "src/halfopen/linux/bpf/objects"
 MANIFEST: Final = "MANIFEST.json"
 CLANG: Final = "HALFOPEN_CLANG"
 REPAIR: Final = "run: make bpf"

@@ -1,10 +1,11 @@
 #!/usr/bin/env python3
 """The import law of src/halfopen, and its check: which room may import which.
 
-    cli → api → daemon → {kernel, act, store, notify, present} → wire → core → numpy, msgspec, pure standard library
+    cli → api → service → ops → {read, change, store, notify, present} → {linux, wire} → core
 
-An arrow means "may import", along the whole chain. `lab` stands beside `daemon`. The five middle rooms never import
-each other. `core` and `wire` touch nothing outside the process. The package itself imports only its api, and lazily.
+An arrow means "may import", along the whole chain. `core` imports numpy, msgspec and the pure standard library. `lab`
+stands beside `ops`. The five middle rooms never import each other, and `present` does not import `linux`. `core` and
+`wire` touch nothing outside the process. The package itself imports only its api, and lazily.
 
 Every import counts, also inside a function and under TYPE_CHECKING. Run: python scripts/import_law.py [SRC]
 """
@@ -23,18 +24,23 @@ TOP: Final = "halfopen"
 
 _CORE: Final = frozenset({"core"})
 _WIRE: Final = _CORE | {"wire"}
-_MIDDLE: Final = frozenset({"kernel", "act", "store", "notify", "present"})
-_DAEMON: Final = _WIRE | _MIDDLE | {"daemon"}
-_API: Final = _DAEMON | {"lab", "api"}
+_BELOW: Final = _WIRE | {"linux"}
+_MIDDLE: Final = frozenset({"read", "change", "store", "notify", "present"})
+_OPS: Final = _BELOW | _MIDDLE | {"ops"}
+_SERVICE: Final = _OPS | {"service"}
+_API: Final = _SERVICE | {"lab", "api"}
 _CLI: Final = _API | {"cli", TOP}
 
 # Room → the rooms it may import. `TOP` is the package's own `__init__.py`.
 LAW: Final[dict[str, frozenset[str]]] = {
     "core": _CORE,
     "wire": _WIRE,
-    **{room: _WIRE | {room} for room in _MIDDLE},
-    "daemon": _DAEMON,
-    "lab": _WIRE | {"kernel", "act", "present", "lab"},
+    "linux": _CORE | {"linux"},
+    **{room: _BELOW | {room} for room in _MIDDLE},
+    "present": _WIRE | {"present"},
+    "ops": _OPS,
+    "service": _SERVICE,
+    "lab": _BELOW | {"read", "change", "present", "lab"},
     "api": _API,
     "cli": _CLI,
     "__main__": frozenset({"cli"}),

@@ -6,17 +6,17 @@ import threading
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Final
 
-from halfopen.core.actions import Release, Released
 from halfopen.core.errors import UsageError
 from halfopen.core.filters import Filter
 from halfopen.core.listing import Collected, Listed, Listing
-from halfopen.core.model import Model, build
+from halfopen.core.model.model import Model, build
+from halfopen.core.policy.actions import Release, Released
 from halfopen.core.sample import Sample
 from halfopen.core.units import duration_s, endpoint, prefix
-from halfopen.kernel.netns import Netns, current, resolve
+from halfopen.linux.netns import Netns, current, resolve
 
 if TYPE_CHECKING:
-    from halfopen.kernel.reader import Wish
+    from halfopen.read.reader import Wish
 
 # Requests that are put into another form at a time.
 _STRETCH: Final = 16 * 1024
@@ -78,14 +78,14 @@ def sample(
 
     Raises: UsageError, UnknownTarget, NotPermitted, Unsupported, KernelError.
     """
-    from halfopen.kernel import reader
+    from halfopen.read import reader
 
     wish = _wish(filter, rows, source)
     return reader.read(namespace(netns), wish, with_owners=owners, with_options=owners if options is None else options)
 
 
 def _wish(filter: Filter | None, rows: bool, source: str) -> Wish:
-    from halfopen.kernel import reader
+    from halfopen.read import reader
 
     if source not in ("auto", *reader.SOURCES):
         raise UsageError(f"source {source!r} is not known", hint=f"give auto, {', '.join(reader.SOURCES)}")
@@ -110,7 +110,7 @@ def snapshots(
     *, top: int = 10, owners: bool = True, options: bool | None = None, rows: bool = True, source: str = "auto"
 ) -> tuple[list[Model], list[str]]:
     """A Model of every namespace of the machine, and a line for each that vanished or refused meanwhile."""
-    from halfopen.kernel import reader
+    from halfopen.read import reader
 
     with_options = owners if options is None else options
     samples, skipped = reader.read_all(_wish(None, rows, source), with_owners=owners, with_options=with_options)
@@ -129,7 +129,7 @@ def listed(
     """
     from dataclasses import replace
 
-    from halfopen.kernel import reader
+    from halfopen.read import reader
 
     everywhere = netns == "all"
     wish = replace(_wish(None if everywhere else listing.filter, True, source), listing=listing)
@@ -175,7 +175,7 @@ def release(
 
     Raises: UsageError, UnknownTarget, NotPermitted, Unsupported, HalfopenError "audit".
     """
-    from halfopen.daemon.executor import Executor
+    from halfopen.ops.executor import Executor
 
     if filter is not None and conditions:
         raise UsageError("a filter and conditions beside it", hint="put all conditions into one of them")

@@ -13,8 +13,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from halfopen.kernel import sockdiag
 from halfopen.lab import Lab
+from halfopen.read import sockdiag
 from halfopen.wire import inet_diag
 
 HERE = Path(__file__).parent

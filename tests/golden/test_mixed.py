@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from halfopen.core import columns, join, timing
+from halfopen.core.model import columns, join, timing
 from halfopen.core.sample import LISTENER, Sample
 from halfopen.core.units import address_text
 from halfopen.wire import inet_diag, netlink, procnet

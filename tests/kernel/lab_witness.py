@@ -12,7 +12,7 @@ import time
 from types import TracebackType
 from typing import Final
 
-from halfopen.kernel import netns
+from halfopen.linux import netns
 
 _RTM_NEWNSID: Final = 88
 _RTM_GETNSID: Final = 90

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 import halfopen
-from halfopen.core.model import build
-from halfopen.core.timing import ages_s, release_time_s
-from halfopen.kernel.bpf import eyes
+from halfopen.core.model.model import build
+from halfopen.core.model.timing import ages_s, release_time_s
 from halfopen.lab.flood import path_to, timestamp
+from halfopen.read.bpf import programs as eyes
 from peers import until
 
 if TYPE_CHECKING:

@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 import halfopen
-from halfopen.core.diagnose import diagnose
-from halfopen.kernel import procfs, sockdiag
-from halfopen.kernel.bpf import eyes
+from halfopen.core.findings.diagnose import diagnose
+from halfopen.read import procfs, sockdiag
+from halfopen.read.bpf import programs as eyes
 from peers import until
 from run import document, environment
 from run import halfopen as command

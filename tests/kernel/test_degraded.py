@@ -14,10 +14,11 @@ import pytest
 
 import capabilities
 import halfopen
-from halfopen.core.diagnose import Level, diagnose
 from halfopen.core.errors import KernelError, NotPermitted, Unsupported
-from halfopen.core.model import build
-from halfopen.kernel import netns, procfs, reader, sockdiag
+from halfopen.core.findings.diagnose import Level, diagnose
+from halfopen.core.model.model import build
+from halfopen.linux import netns
+from halfopen.read import procfs, reader, sockdiag
 from run import halfopen as command
 from run import one_line
 

@@ -10,10 +10,10 @@ import pytest
 
 import capabilities
 from halfopen.core.errors import HalfopenError, NotPermitted, Unsupported
-from halfopen.daemon.doctor import PROGRAMS, examine
-from halfopen.kernel import features
-from halfopen.kernel.bpf import libbpf
-from halfopen.kernel.bpf.opened import REFUSE
+from halfopen.linux.bpf import libbpf
+from halfopen.linux.bpf.opened import REFUSE
+from halfopen.ops.doctor import PROGRAMS, examine
+from halfopen.read import features
 from run import document
 from run import halfopen as command
 
@@ -32,9 +32,9 @@ DO = """
 import os
 from halfopen.core.errors import HalfopenError
 from halfopen.core.sample import REQUEST
-from halfopen.kernel import netns, reader, sockdiag
-from halfopen.kernel.bpf import census, door, handshakes, owners, pulse, walk
-from halfopen.act import destroy
+from halfopen.linux import netns; from halfopen.read import reader, sockdiag
+from halfopen.read.bpf import census, handshakes, owners, pulse, walk; from halfopen.change import door
+from halfopen.change import destroy
 
 def entering():
     fd = os.open(netns.SELF, os.O_RDONLY)
@@ -228,7 +228,7 @@ def test_in_a_user_namespace_no_capability_would_help_alone(monkeypatch: pytest.
 
 
 def test_no_libbpf_is_told_and_the_rest_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    from halfopen.kernel.bpf import libbpf
+    from halfopen.linux.bpf import libbpf
 
     monkeypatch.setattr(libbpf, "_SONAME", "libbpf.so.does-not-exist")
     libbpf.library.cache_clear()

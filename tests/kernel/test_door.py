@@ -21,15 +21,15 @@ import pytest
 from numpy.typing import NDArray
 
 import halfopen
-from halfopen.act import destroy
+from halfopen.change import destroy
+from halfopen.change import door as door_module
+from halfopen.change.door import Door, hashes
 from halfopen.core.errors import HalfopenError
 from halfopen.core.sample import REQUEST
-from halfopen.daemon import held
-from halfopen.kernel import sockdiag
-from halfopen.kernel.bpf import door as door_module
-from halfopen.kernel.bpf import eyes
-from halfopen.kernel.bpf.door import Door, hashes
-from halfopen.kernel.netns import in_thread, resolve
+from halfopen.linux.netns import in_thread, resolve
+from halfopen.ops.release import behind_door as held
+from halfopen.read import sockdiag
+from halfopen.read.bpf import programs as eyes
 from peers import until
 from run import SRC, document, environment, in_a_mount_namespace
 from run import halfopen as halfopen_command
@@ -234,8 +234,8 @@ def row_of(lab: Lab, port: int) -> NDArray[Any]:
 _HOLD = """
 import sys, time, numpy as np
 from halfopen.core.sample import REQUEST
-from halfopen.kernel.bpf.door import Door, hashes
-from halfopen.kernel.netns import resolve, run_in
+from halfopen.change.door import Door, hashes
+from halfopen.linux.netns import resolve, run_in
 door = Door()
 def hold():
     with door.held(hashes(np.frombuffer(bytes.fromhex(sys.argv[2]), dtype=REQUEST))):
@@ -249,7 +249,7 @@ run_in(resolve(sys.argv[1]).open(), hold)
 
 def programs() -> set[int]:
     """The ids of the eBPF programs there are."""
-    from halfopen.kernel.bpf import libbpf
+    from halfopen.linux.bpf import libbpf
 
     lib = libbpf.library()
     found: set[int] = set()
@@ -336,7 +336,7 @@ def test_stopped_while_it_is_held_it_opens_by_itself(lab: Lab) -> None:
 _STOPPED_IN_BETWEEN = """
 import os, signal, sys, time
 from halfopen.cli import entry
-from halfopen.daemon.tally import Tally
+from halfopen.ops.release.tally import Tally
 plain, number = Tally.destroy, int(sys.argv.pop())
 def stopped(*arguments):
     os.kill(os.getpid(), number)
@@ -389,9 +389,9 @@ def test_what_the_door_lapsed_for_is_found_anew_and_not_destroyed_blindly(
 
 
 def test_a_release_that_may_take_no_longer_leaves_the_rest_to_the_next(lab: Lab) -> None:
-    from halfopen.core.actions import Release
     from halfopen.core.filters import Filter
-    from halfopen.daemon.release import execute
+    from halfopen.core.policy.actions import Release
+    from halfopen.ops.release.release import execute
 
     web = lab.server.listen(8080, backlog=8192)
     lab.client.half_open(web, 4000).settled()
@@ -461,7 +461,7 @@ def test_where_it_cannot_be_held_that_is_said_before(lab: Lab, monkeypatch: pyte
 def test_the_root_of_the_tree_is_found_under_any_name(tmp_path: Path, name: str) -> None:
     (tmp_path / name).mkdir()
     code = (
-        "import os; from halfopen.kernel.bpf import door\n"
+        "import os; from halfopen.change import door\n"
         "found = [p for p in door._trees('self') if door._root_at(p) is not None]\n"
         "print(*map(ascii, found))"
     )

@@ -14,10 +14,11 @@ import pytest
 
 import halfopen
 from halfopen.core.errors import Unsupported
-from halfopen.core.model import build
-from halfopen.kernel import netns, sockdiag
-from halfopen.kernel.bpf import eyes
-from halfopen.kernel.bpf.pulse import Pulse
+from halfopen.core.model.model import build
+from halfopen.linux import netns
+from halfopen.read import sockdiag
+from halfopen.read.bpf import programs as eyes
+from halfopen.read.bpf.pulse import Pulse
 from peers import until
 from run import SRC, document
 from run import halfopen as command
@@ -223,9 +224,9 @@ def test_insisting_on_a_refused_source_is_one_line(lab: Lab, monkeypatch: pytest
 
 
 def test_a_watch_reads_depths_and_looks_closer_where_there_is_something(lab: Lab, fresh: None) -> None:
-    from halfopen.core.policy import Policy
-    from halfopen.daemon.executor import Executor
-    from halfopen.daemon.watch import Reading, Round, Watch
+    from halfopen.core.policy.policy import Policy
+    from halfopen.ops.executor import Executor
+    from halfopen.ops.watch.loop import Reading, Round, Watch
 
     web = lab.server.listen(8080)
     ns = netns.resolve(lab.server.netns_path)
@@ -255,7 +256,7 @@ def test_another_layout_is_not_believed(monkeypatch: pytest.MonkeyPatch) -> None
 
 @pytest.mark.parametrize(("missing", "why"), [("btf", "does not describe its types"), ("libbpf", "no libbpf")])
 def test_without_btf_or_libbpf_it_says_which(monkeypatch: pytest.MonkeyPatch, missing: str, why: str) -> None:
-    from halfopen.kernel.bpf import libbpf, opened
+    from halfopen.linux.bpf import libbpf, opened
 
     if missing == "btf":
         monkeypatch.setattr(opened, "BTF", "/nonexistent")

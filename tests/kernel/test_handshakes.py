@@ -19,9 +19,9 @@ import pytest
 from halfopen.core.errors import HalfopenError, UsageError
 from halfopen.core.handshakes import Handshakes as Counted
 from halfopen.core.handshakes import collect, difference, edges_s
-from halfopen.kernel.bpf import libbpf
-from halfopen.kernel.bpf.handshakes import Handshakes
 from halfopen.lab import Lab
+from halfopen.linux.bpf import libbpf
+from halfopen.read.bpf.handshakes import Handshakes
 from peers import until
 from run import document, environment, one_line
 from run import halfopen as command

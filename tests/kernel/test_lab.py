@@ -70,7 +70,7 @@ def proc_half_open(lab: Lab, port: int) -> dict[str, int]:
 
 
 def counter(lab: Lab, name: str) -> int:
-    from halfopen.kernel import procfs
+    from halfopen.read import procfs
 
     return lab.server.run(procfs.counters)[name]
 

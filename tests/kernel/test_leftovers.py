@@ -18,9 +18,9 @@ import pytest
 import bpf_seen
 import leftovers
 from halfopen.core.errors import NotPermitted, Unsupported
-from halfopen.kernel import netns
-from halfopen.kernel.bpf import libbpf
-from halfopen.kernel.bpf.pulse import Pulse
+from halfopen.linux import netns
+from halfopen.linux.bpf import libbpf
+from halfopen.read.bpf.pulse import Pulse
 from leftovers import difference, look
 from run import environment
 
@@ -136,7 +136,7 @@ def test_a_program_that_a_child_holds_is_named() -> None:
     before = look()
     source = """
 import sys
-from halfopen.kernel.bpf.census import IterCensus
+from halfopen.read.bpf.census import IterCensus
 with IterCensus():
     print("loaded", flush=True)
     sys.stdin.read()
@@ -302,7 +302,7 @@ def test_a_run_that_leaves_a_process_fails_and_says_which(tmp_path: Path, pid_fi
 
 def test_a_run_that_leaves_a_namespace_fails_and_says_which(tmp_path: Path) -> None:
     source = """
-        from halfopen.kernel import netns
+        from halfopen.linux import netns
         def test_passes():
             netns.create()
     """
@@ -315,7 +315,7 @@ def test_a_run_that_leaves_a_namespace_fails_and_says_which(tmp_path: Path) -> N
 def test_a_clean_run_passes(tmp_path: Path) -> None:
     source = """
         import os
-        from halfopen.kernel import netns
+        from halfopen.linux import netns
         def test_passes():
             os.close(netns.create())
     """

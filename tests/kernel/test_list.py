@@ -15,8 +15,8 @@ from halfopen import api
 from halfopen.core.errors import KernelError
 from halfopen.core.filters import Filter
 from halfopen.core.listing import SORTS, Listing
-from halfopen.kernel.bpf import eyes
-from halfopen.kernel.bpf.census import Census, Counted
+from halfopen.read.bpf import programs as eyes
+from halfopen.read.bpf.census import Census, Counted
 from run import document, environment
 
 if TYPE_CHECKING:

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 import halfopen
-from halfopen.core.diagnose import diagnose
-from halfopen.core.model import ListenerView
+from halfopen.core.findings.diagnose import diagnose
+from halfopen.core.model.model import ListenerView
 from halfopen.core.sample import LISTENER
 from peers import until
 

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from halfopen.core.errors import HalfopenError
-from halfopen.daemon.metrics_file import Export, MetricsFile
-from halfopen.daemon.watch import Round
+from halfopen.ops.watch.loop import Round
+from halfopen.ops.watch.metrics_file import Export, MetricsFile
 from halfopen.present.metrics import Metrics
 from peers import until
 from run import environment, one_line

@@ -16,8 +16,9 @@ import pytest
 
 import halfopen
 from halfopen.core.errors import UnknownTarget
-from halfopen.kernel import holding, netns
-from halfopen.kernel.discover import discover
+from halfopen.linux import netns
+from halfopen.read import holding
+from halfopen.read.discover import discover
 from peers import until
 from run import document, environment, one_line
 from run import halfopen as command
@@ -93,8 +94,8 @@ def test_the_search_for_descriptors_ends_in_time() -> None:
 
 
 def test_one_that_vanishes_meanwhile_is_skipped_and_mentioned(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
-    from halfopen.kernel import discover as discover_
-    from halfopen.kernel import reader
+    from halfopen.read import discover as discover_
+    from halfopen.read import reader
 
     found = discover_.Found([netns.current()])  # others may vanish too
     found.namespaces.append(netns.Netns("ghost", 1, "/proc/1/fd/99999/gone"))

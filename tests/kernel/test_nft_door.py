@@ -18,8 +18,8 @@ import pytest
 from numpy.typing import NDArray
 
 import halfopen
-from halfopen.act import nft_door
-from halfopen.act.nft_door import NftDoor
+from halfopen.change import nft_door
+from halfopen.change.nft_door import NftDoor
 from halfopen.core.errors import Unsupported
 from halfopen.core.sample import REQUEST
 from halfopen.wire import netlink, nft
@@ -121,7 +121,7 @@ def counter(lab: Lab, name: str) -> int:
 
 
 def test_more_than_it_holds_at_a_time(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
-    from halfopen.daemon import doors
+    from halfopen.ops.release import doors
 
     monkeypatch.setenv("HALFOPEN_REFUSE_BPF", "door")
     monkeypatch.setattr(doors.ByTable, "most", 700)
@@ -135,10 +135,10 @@ def test_more_than_it_holds_at_a_time(lab: Lab, monkeypatch: pytest.MonkeyPatch)
 
 _HOLD = """
 import sys, time, numpy as np
-from halfopen.act.nft_door import NftDoor
+from halfopen.change.nft_door import NftDoor
 from halfopen.core.errors import Unsupported
 from halfopen.core.sample import REQUEST
-from halfopen.kernel.netns import resolve, run_in
+from halfopen.linux.netns import resolve, run_in
 door = NftDoor()
 def hold():
     with door.held(np.frombuffer(bytes.fromhex(sys.argv[2]), dtype=REQUEST)):

@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 
 from halfopen.core.errors import KernelError, Unsupported
-from halfopen.kernel.bpf import eyes, opened
-from halfopen.kernel.bpf.opened import Opened
+from halfopen.linux.bpf import opened
+from halfopen.linux.bpf.opened import Opened
+from halfopen.read.bpf import programs as eyes
 from run import document, environment
 
 pytestmark = pytest.mark.root
@@ -97,7 +98,7 @@ def test_a_command_ends_whichever_way_it_reads(source: str) -> None:
 _SHORT = """
 import resource, sys
 from halfopen.core.errors import HalfopenError, KernelError
-from halfopen.kernel.bpf import eyes, opened
+from halfopen.read.bpf import programs as eyes; from halfopen.linux.bpf import opened
 
 with open("/proc/self/statm") as f:
     room = int(f.read().split()[0]) * resource.getpagesize() + int(sys.argv[1])

@@ -21,10 +21,11 @@ from click.testing import CliRunner
 import halfopen
 from halfopen.cli.main import cli
 from halfopen.core.errors import HalfopenError
-from halfopen.kernel import discover, holding, netns, owners, place, reader
-from halfopen.kernel.bpf import eyes
-from halfopen.kernel.bpf.opened import REFUSE
-from halfopen.kernel.netns import Netns
+from halfopen.linux import netns
+from halfopen.linux.bpf.opened import REFUSE
+from halfopen.linux.netns import Netns
+from halfopen.read import discover, holding, owners, place, reader
+from halfopen.read.bpf import programs as eyes
 from run import SRC
 from servers import serving
 
@@ -105,7 +106,7 @@ def test_a_thread_with_files_of_its_own_is_its_process() -> None:
 # In a pid namespace of its own: what both say of a listener, and the number of this process there.
 _INSIDE = """
 import json, os, socket
-from halfopen.kernel import owners
+from halfopen.read import owners
 with socket.create_server(("127.0.0.1", 0)) as s:
     inode = os.fstat(s.fileno()).st_ino
     print(json.dumps({

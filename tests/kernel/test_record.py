@@ -15,7 +15,7 @@ import pytest
 
 import halfopen
 from capabilities import NOBODY
-from halfopen.daemon import release
+from halfopen.ops.release import release
 from peers import until
 from run import environment, one_line
 from run import halfopen as command
@@ -84,7 +84,7 @@ def test_what_earlier_namespaces_lost_is_told_when_the_disk_fills_up(lab: Lab, a
     code = (
         "import resource, sys\n"
         "from halfopen.cli import main, release\n"
-        "from halfopen.kernel.netns import resolve\n"
+        "from halfopen.linux.netns import resolve\n"
         "paths = sys.argv.pop(1).split(',')\n"
         "release._targets = lambda netns: [resolve(path) for path in paths]\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv.pop(1)), resource.RLIM_INFINITY))\n"

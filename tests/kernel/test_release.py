@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 @pytest.fixture(autouse=True, params=["held", "table", "narrow"])
 def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """Every release with the door held by eBPF, by nf_tables, and through the narrow window without either."""
-    from halfopen.kernel.bpf import eyes
+    from halfopen.read.bpf import programs as eyes
 
     if request.param != "held":
         eyes.close()
@@ -62,7 +62,7 @@ def test_a_release_is_scheduled_before_others_and_nothing_else_of_the_program_is
     lab: Lab, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A flood keeps the CPU that takes it in busy; a release that waits for its turn would fall behind."""
-    from halfopen.act import destroy
+    from halfopen.change import destroy
 
     seen = []
     plain = destroy.probe
@@ -210,8 +210,8 @@ def test_stopping_half_way_keeps_the_count(lab: Lab, audit: Path) -> None:
 
 
 def test_gone_meanwhile_is_not_called_released(lab: Lab, audit: Path) -> None:
-    from halfopen.act import destroy
-    from halfopen.kernel import sockdiag
+    from halfopen.change import destroy
+    from halfopen.read import sockdiag
 
     web = lab.server.listen(8080)
     lab.client.half_open(web, 10).settled()
@@ -238,8 +238,8 @@ def test_look_and_destroy_stay_about_a_millisecond_apart(lab: Lab, audit: Path, 
 
 
 def test_a_second_look_sees_what_completed_meanwhile(lab: Lab) -> None:
-    from halfopen.act import destroy
-    from halfopen.kernel import sockdiag
+    from halfopen.change import destroy
+    from halfopen.read import sockdiag
 
     web = lab.server.listen(8080, address="::")
     slow = lab.client.slow(web, 10, delay_s=1.5, family=4)
@@ -260,7 +260,7 @@ def test_a_second_look_sees_what_completed_meanwhile(lab: Lab) -> None:
 
 
 def test_slices_that_took_long_are_looked_at_again(lab: Lab, audit: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from halfopen.daemon import narrow
+    from halfopen.ops.release import by_netlink as narrow
 
     monkeypatch.setattr(narrow, "_WINDOW_S", 0.0)
     monkeypatch.setenv("HALFOPEN_REFUSE_BPF", "door")

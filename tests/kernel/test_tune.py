@@ -17,14 +17,15 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import capabilities
-from halfopen.act import files, sysctl
-from halfopen.core import settings
+from halfopen.change import sysctl
 from halfopen.core.errors import HalfopenError, NotPermitted, Refused
-from halfopen.core.journal import JournalError
-from halfopen.core.settings import Wanted
-from halfopen.daemon import tune
-from halfopen.kernel import netns, procfs
-from halfopen.kernel.netns import Netns, resolve
+from halfopen.core.tune import settings
+from halfopen.core.tune.journal import JournalError
+from halfopen.core.tune.settings import Wanted
+from halfopen.linux import files, netns
+from halfopen.linux.netns import Netns, resolve
+from halfopen.ops.tune import tune
+from halfopen.read import procfs
 from peers import until
 from run import halfopen, in_a_mount_namespace, one_line
 

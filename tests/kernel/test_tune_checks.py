@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import capabilities
-from halfopen.act import sysctl
-from halfopen.core import journal, settings
+from halfopen.change import sysctl
 from halfopen.core.errors import HalfopenError, UsageError
-from halfopen.core.keys import range_of
-from halfopen.core.settings import Wanted
-from halfopen.daemon import tune
-from halfopen.kernel.netns import Netns, resolve
+from halfopen.core.tune import journal, settings
+from halfopen.core.tune.keys import range_of
+from halfopen.core.tune.settings import Wanted
+from halfopen.linux.netns import Netns, resolve
+from halfopen.ops.tune import tune
 from peers import until
 from run import document, environment, halfopen, in_a_mount_namespace, one_line
 from terminal import terminal

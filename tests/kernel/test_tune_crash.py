@@ -17,12 +17,14 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from halfopen.core import settings
-from halfopen.core.listener import Wishes
-from halfopen.core.settings import Wanted
-from halfopen.daemon import tune, tune_listener, tune_timer
-from halfopen.kernel import netns
-from halfopen.kernel.netns import resolve, run_in
+from halfopen.core.tune import settings
+from halfopen.core.tune.listener import Wishes
+from halfopen.core.tune.settings import Wanted
+from halfopen.linux import netns
+from halfopen.linux.netns import resolve, run_in
+from halfopen.ops.tune import listener as tune_listener
+from halfopen.ops.tune import timer as tune_timer
+from halfopen.ops.tune import tune
 from peers import until
 from run import SRC, environment, halfopen
 
@@ -43,11 +45,11 @@ STEPS = [
 # Forks one process for each job: a process of its own to kill, and no start-up to wait for.
 _FORKER = """
 import json, os, signal, sys
-from halfopen.act import journal
-from halfopen.core.listener import Wishes
-from halfopen.core.settings import Wanted
-from halfopen.daemon import tune, tune_listener
-from halfopen.kernel.netns import resolve
+from halfopen.change import journal_file as journal
+from halfopen.core.tune.listener import Wishes
+from halfopen.core.tune.settings import Wanted
+from halfopen.ops.tune import tune, listener as tune_listener
+from halfopen.linux.netns import resolve
 
 write = journal._write
 

@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from halfopen.core import settings
-from halfopen.core.journal import JournalError
-from halfopen.core.settings import Wanted
-from halfopen.daemon import tune
-from halfopen.kernel.netns import resolve
+from halfopen.core.tune import settings
+from halfopen.core.tune.journal import JournalError
+from halfopen.core.tune.settings import Wanted
+from halfopen.linux.netns import resolve
+from halfopen.ops.tune import tune
 from peers import until
 from run import environment, halfopen, one_line
 
@@ -170,7 +170,7 @@ def test_whatever_keeps_it_from_being_armed_nothing_is_changed(
         raise error
 
     before = retries(lab)
-    monkeypatch.setattr("halfopen.daemon.tune_timer.arm", broken)
+    monkeypatch.setattr("halfopen.ops.tune.timer.arm", broken)
     with pytest.raises(type(error)):
         tune.apply([Wanted(settings.SYNACK, 1, "test")], resolve(lab.server.netns_path), for_s=60.0)
     assert retries(lab) == before

@@ -15,13 +15,14 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from halfopen.core import settings
 from halfopen.core.errors import NotPermitted
-from halfopen.core.settings import Wanted
-from halfopen.daemon import tune, tune_listener
-from halfopen.kernel import procfs
-from halfopen.kernel.bpf import eyes
-from halfopen.kernel.netns import Netns, resolve
+from halfopen.core.tune import settings
+from halfopen.core.tune.settings import Wanted
+from halfopen.linux.netns import Netns, resolve
+from halfopen.ops.tune import listener as tune_listener
+from halfopen.ops.tune import tune
+from halfopen.read import procfs
+from halfopen.read.bpf import programs as eyes
 from peers import until
 from run import document, halfopen
 from servers import contained, serving, words

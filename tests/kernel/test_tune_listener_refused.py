@@ -12,13 +12,15 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import capabilities
-from halfopen.act import listener as act
-from halfopen.core import settings
+from halfopen.change import listener as act
 from halfopen.core.errors import HalfopenError, NotPermitted, UnknownTarget
-from halfopen.core.listener import Wishes
-from halfopen.daemon import tune, tune_listener, tune_session
-from halfopen.kernel import listener_socket, owners
-from halfopen.kernel.netns import Netns, resolve
+from halfopen.core.tune import settings
+from halfopen.core.tune.listener import Wishes
+from halfopen.linux.netns import Netns, resolve
+from halfopen.ops.tune import listener as tune_listener
+from halfopen.ops.tune import session as tune_session
+from halfopen.ops.tune import tune
+from halfopen.read import listener_socket, owners
 from run import document, environment, halfopen, one_line
 from servers import serving
 

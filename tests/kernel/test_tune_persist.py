@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from halfopen.core import settings
-from halfopen.core.sysctld import HEADER, NAME
-from halfopen.daemon import tune_persist
-from halfopen.kernel.netns import current
+from halfopen.core.tune import settings
+from halfopen.core.tune.sysctl_d import HEADER, NAME
+from halfopen.linux.netns import current
+from halfopen.ops.tune import persist as tune_persist
 from run import halfopen, one_line
 from whole_machine import Machine
 

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from halfopen.core import settings
-from halfopen.core.sysctld import NAME, entries
+from halfopen.core.tune import settings
+from halfopen.core.tune.sysctl_d import NAME, entries
 from whole_machine import Machine
 
 pytestmark = pytest.mark.root
@@ -47,7 +47,7 @@ def kept(machine: Machine) -> dict[str, int]:
 
 def said(machine: Machine, before: dict[str, int]) -> tuple[dict[str, int], dict[str, int]]:
     """What the journal says that the kernel and the file hold."""
-    from halfopen.act.journal import Journal
+    from halfopen.change.journal_file import Journal
 
     running, file = dict(before), {}
     for change in Journal(str(machine.state)).look().changes.values():
@@ -59,7 +59,7 @@ def said(machine: Machine, before: dict[str, int]) -> tuple[dict[str, int], dict
 
 
 def live(machine: Machine) -> list[int]:
-    from halfopen.act.journal import Journal
+    from halfopen.change.journal_file import Journal
 
     return [c.id for c in Journal(str(machine.state)).look().live()]
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from halfopen.daemon import tune
+from halfopen.ops.tune import tune
 from peers import until
 from run import document
 

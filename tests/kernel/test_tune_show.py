@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from halfopen.core import settings
+from halfopen.core.tune import settings
 from run import document, halfopen, in_a_mount_namespace, one_line
 
 if TYPE_CHECKING:

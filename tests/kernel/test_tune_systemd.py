@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from halfopen.core import settings
+from halfopen.core.tune import settings
 from peers import until
 from systemd import SYSTEMD, Systemd
 

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from halfopen.core import settings
-from halfopen.kernel import tuners
+from halfopen.core.tune import settings
+from halfopen.read import tuners
 from peers import until
 
 if TYPE_CHECKING:

@@ -17,8 +17,8 @@ import pytest
 
 import halfopen
 from halfopen.core.sample import REQUEST
-from halfopen.kernel.bpf.census import Census, IterCensus
-from halfopen.kernel.bpf.walk import WalkCensus
+from halfopen.read.bpf.census import Census, IterCensus
+from halfopen.read.bpf.walk import WalkCensus
 from halfopen.wire.bpf_records import CENSUS_SHORT
 
 if TYPE_CHECKING:

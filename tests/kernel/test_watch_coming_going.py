@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from halfopen.core.policy import Alarm, Clear, Policy
-from halfopen.daemon.executor import Executor
-from halfopen.daemon.watch import Decided, Reading, Report, Round, Trouble, Watch
-from halfopen.kernel import discover, reader
-from halfopen.kernel.netns import Netns, current
+from halfopen.core.policy.policy import Alarm, Clear, Policy
+from halfopen.linux.netns import Netns, current
+from halfopen.ops.executor import Executor
+from halfopen.ops.watch.loop import Decided, Reading, Report, Round, Trouble, Watch
 from halfopen.present.metrics import Metrics
 from halfopen.present.watchlines import Text
+from halfopen.read import discover, reader
 from peers import until
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ def mine(monkeypatch: pytest.MonkeyPatch) -> set[int]:
         everything.namespaces = [ns for ns in everything.namespaces if ns.inode in inodes]
         return everything
 
-    monkeypatch.setattr("halfopen.daemon.watch.discover", found)
+    monkeypatch.setattr("halfopen.ops.watch.loop.discover", found)
     return inodes
 
 

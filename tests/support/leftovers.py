@@ -22,8 +22,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 import bpf_seen
-from halfopen.kernel.netns import CLONE_NEWNET, unshare
 from halfopen.lab.userns import may_make_namespaces
+from halfopen.linux.netns import CLONE_NEWNET, unshare
 
 MARK = "HALFOPEN_TEST_RUN"
 NAMED = "/run/netns"

@@ -23,7 +23,7 @@ import pytest
 NOBODY = 65534
 AS_NOBODY = ("setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups")
 SRC = Path(__file__).parents[2] / "src"
-_TRY = "import click, msgspec, rich.table, halfopen.kernel.reader; print(halfopen.__file__)"
+_TRY = "import click, msgspec, rich.table, halfopen.read.reader; print(halfopen.__file__)"
 # setpriv still has root's rights when it starts a program; what that program starts shows what the user may.
 _AGAIN = "import subprocess, sys; subprocess.run([sys.executable, '-c', sys.argv[1]], check=True)"
 

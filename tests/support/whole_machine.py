@@ -32,10 +32,10 @@ exec "$@"
 # Process 1: runs commands, or (quicker) forks and calls `tune` itself, perhaps to be killed at a step.
 _INIT = """
 import json, os, signal, subprocess, sys
-from halfopen.act import journal
-from halfopen.core.settings import Wanted
-from halfopen.daemon import tune
-from halfopen.kernel.netns import current
+from halfopen.change import journal_file as journal
+from halfopen.core.tune.settings import Wanted
+from halfopen.ops.tune import tune
+from halfopen.linux.netns import current
 
 write = journal._write
 

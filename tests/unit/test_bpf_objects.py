@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 
 import build_bpf
-from halfopen.kernel.bpf.opened import OBJECTS
+from halfopen.linux.bpf.opened import OBJECTS
 
 ROOT = Path(__file__).resolve().parents[2]
-EXTRAS = ("bpf", "scripts", "src/halfopen/kernel/bpf/objects", "pyproject.toml")
+EXTRAS = ("bpf", "scripts", "src/halfopen/linux/bpf/objects", "pyproject.toml")
 
 
 def test_the_objects_fit_their_sources() -> None:

@@ -16,16 +16,16 @@ import pytest
 
 from halfopen.cli.main import COMMANDS, cli
 from halfopen.core import fields
-from halfopen.core.actions import Release, Released
 from halfopen.core.config import parse
-from halfopen.core.diagnose import diagnose
 from halfopen.core.errors import UnknownTarget
 from halfopen.core.filters import Filter
-from halfopen.core.model import Model, build
-from halfopen.core.policy import Alarm, Clear, Policy
+from halfopen.core.findings.diagnose import diagnose
+from halfopen.core.model.model import Model, build
+from halfopen.core.policy.actions import Release, Released
+from halfopen.core.policy.policy import Alarm, Clear, Policy
 from halfopen.core.sample import LISTENER, REQUEST, ListenerOptions, Process, Sample
-from halfopen.kernel.netns import current
-from halfopen.kernel.procfs import SETTINGS
+from halfopen.linux.netns import current
+from halfopen.read.procfs import SETTINGS
 from rows import part
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -174,7 +174,7 @@ def doctor() -> list[Any]:
 
 
 def audit(directory: Path) -> list[Any]:
-    from halfopen.daemon import executor
+    from halfopen.ops import executor
 
     path = directory / "audit.jsonl"
     action = OUTCOME.action
@@ -287,7 +287,7 @@ def test_every_metric_is_documented_and_no_other() -> None:
 
 
 def test_every_finding_is_documented() -> None:
-    code = text("src/halfopen/core/diagnose.py")
+    code = text("src/halfopen/core/findings/diagnose.py")
     in_code = set(re.findall(r'Finding\(\s*"([a-z-]+)"', code))
     in_docs = set(re.findall(r"^\| `([a-z-]+)` \|", text("docs/json.md").partition("### Findings")[2], re.MULTILINE))
     assert len(in_code) > 10

@@ -22,7 +22,7 @@ def files(_: click.Context, __: click.Parameter, incomplete: str) -> list[Comple
 
 def namespaces(ctx: click.Context, _: click.Parameter, incomplete: str) -> list[CompletionItem]:
     """Namespaces with a name, and processes once pid: is typed."""
-    from halfopen.kernel.netns import names
+    from halfopen.linux.netns import names
 
     if "/" in incomplete:
         return [CompletionItem(incomplete, type="file")]

@@ -12,7 +12,7 @@ def command(as_json: bool) -> None:
 
     Everything is really tried, with nothing at stake: eBPF programs are loaded and unloaded, no connection is touched.
     """
-    from halfopen.daemon.doctor import examine
+    from halfopen.ops.doctor import examine
 
     checkup = examine()
     from halfopen.present import doctor

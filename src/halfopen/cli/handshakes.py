@@ -25,7 +25,7 @@ def command(ctx: click.Context, netns: str | None, duration: str, listener: tupl
     from halfopen import api
     from halfopen.core.errors import EXIT_INTERRUPTED, UsageError
     from halfopen.core.units import duration_s
-    from halfopen.daemon.handshakes import observe
+    from halfopen.ops.handshakes import observe
 
     seconds = duration_s(duration, what="--for")
     if not 0 < seconds <= _LONGEST_S:

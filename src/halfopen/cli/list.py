@@ -48,7 +48,7 @@ def command(
 
     All filters given must hold. Deferred-accept connections are listed and marked: their handshake is finished.
     """
-    from halfopen.kernel.bpf import opened
+    from halfopen.linux.bpf import opened
 
     filter = chosen(older_than, retransmits, listener, source)
     # Loaded by threads while the rest is imported.

@@ -12,8 +12,8 @@ from halfopen.cli import completing
 
 if TYPE_CHECKING:
     from halfopen.core.filters import Filter
-    from halfopen.core.model import Model
-    from halfopen.kernel.netns import Netns
+    from halfopen.core.model.model import Model
+    from halfopen.linux.netns import Netns
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -21,7 +21,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 def _joined(ctx: click.Context, _: click.Parameter, word: str | None) -> str | None:
     """The callback of --netns: now, while there are no threads, an ordinary user can join what is the user's own."""
     if word not in (None, "all") and not ctx.resilient_parsing:
-        from halfopen.kernel.userns import join_owner
+        from halfopen.linux.userns import join_owner
 
         join_owner(word)
     return word
@@ -149,7 +149,7 @@ def chosen(
 
 def here() -> Netns | None:
     """This process's own namespace under the name that its caller knows it by, where the caller is in another one."""
-    from halfopen.kernel.netns import entered
+    from halfopen.linux.netns import entered
 
     return entered(os.environ.get("HALFOPEN_NETNS"))
 
@@ -166,12 +166,12 @@ def models(netns: str | None, *, read_by: str | None = None) -> tuple[list[Model
 
     Raises: HalfopenError.
     """
-    from halfopen.kernel.bpf import opened
+    from halfopen.linux.bpf import opened
 
     # What is imported next takes longer than loading these.
     opened.begin(*LOADED_FIRST.get(read_by or "auto", ()))
     from halfopen import api
-    from halfopen.core.model import build
+    from halfopen.core.model.model import build
 
     how = read_by or "auto"
     if netns == "all":

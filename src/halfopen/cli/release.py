@@ -7,22 +7,14 @@ from typing import TYPE_CHECKING
 import click
 
 from halfopen.cli import signals
-from halfopen.cli.options import (
-    audit_log_option,
-    chosen,
-    filter_options,
-    here,
-    netns_option,
-    reason_option,
-    tell,
-)
+from halfopen.cli.options import audit_log_option, chosen, filter_options, here, netns_option, reason_option, tell
 
 if TYPE_CHECKING:
-    from halfopen.core.actions import Released
     from halfopen.core.filters import Filter
-    from halfopen.kernel.netns import Netns
+    from halfopen.core.policy.actions import Released
+    from halfopen.linux.netns import Netns
 
-# As daemon.release says it.
+# As ops.release.release says it.
 _STOPPED = "broken off on request"
 
 
@@ -54,7 +46,7 @@ def command(
     its SYN again. Each release is recorded in the audit log.
     """
     from halfopen.core.errors import HalfopenError, UsageError
-    from halfopen.daemon.steady import steady
+    from halfopen.ops.release.steady import steady
 
     filter = chosen(older_than, retransmits, listener, source)
     if filter.empty and not everything:
@@ -82,10 +74,10 @@ def command(
 
 def _targets(netns: str | None) -> list[Netns]:
     from halfopen.api import namespace
-    from halfopen.kernel.netns import current
+    from halfopen.linux.netns import current
 
     if netns == "all":
-        from halfopen.kernel.discover import discover
+        from halfopen.read.discover import discover
 
         return discover().namespaces
     return [namespace(netns) or here() or current()]

@@ -15,7 +15,7 @@ from halfopen.cli.progress import progress
 from halfopen.cli.tune_words import namespace
 
 if TYPE_CHECKING:
-    from halfopen.kernel.netns import Netns
+    from halfopen.linux.netns import Netns
 
 _MEASURE_DEFAULT = (0, 1, 2)
 _MEASURE_MOST = 5
@@ -46,7 +46,7 @@ def command(netns: str | None, retries: str | None, measure: bool, as_json: bool
 
     For the present settings, for listeners that override them, and for other settings.
     """
-    from halfopen.core.timing import RTO_MAX_S
+    from halfopen.core.model.timing import RTO_MAX_S
 
     ns = namespace(netns)
     wanted = list(range(9)) if retries is None else _retries(retries)
@@ -78,10 +78,10 @@ class _Timing:
 
 def _begin(retries: list[int], ns: Netns) -> _Timing:
     from halfopen.core.errors import UsageError
-    from halfopen.core.settings import RTO_MAX
-    from halfopen.core.timing import release_time_s
-    from halfopen.daemon import tune
+    from halfopen.core.model.timing import release_time_s
+    from halfopen.core.tune.settings import RTO_MAX
     from halfopen.lab import apart
+    from halfopen.ops.tune import tune
 
     if max(retries) > _MEASURE_MOST:
         raise UsageError(

@@ -9,21 +9,14 @@ import click
 
 from halfopen.cli import tune_apply, tune_listener
 from halfopen.cli.options import netns_option, tune_reason_option
-from halfopen.cli.tune_words import (
-    command_words,
-    goal_options,
-    goals_of,
-    namespace,
-    return_overdue,
-    undone_rows,
-)
-from halfopen.kernel.netns import SELF
+from halfopen.cli.tune_words import command_words, goal_options, goals_of, namespace, return_overdue, undone_rows
+from halfopen.linux.netns import SELF
 
 if TYPE_CHECKING:
     from halfopen.core.errors import HalfopenError
-    from halfopen.core.settings import Goals, Values
-    from halfopen.kernel.netns import Netns
-    from halfopen.present.tune_show import Shown
+    from halfopen.core.tune.settings import Goals, Values
+    from halfopen.linux.netns import Netns
+    from halfopen.present.tune.show import Shown
 
 
 class _ChangeID(click.types.IntParamType):
@@ -73,7 +66,7 @@ def show(
 ) -> None:
     """The settings that matter here: value, effect at these other values, what it should be, and the cost."""
     from halfopen.present import jsonout, text
-    from halfopen.present import tune_show as present
+    from halfopen.present.tune import show as present
 
     goals = goals_of(release_time, cookies, half_open)
     ns = namespace(netns)
@@ -89,10 +82,11 @@ def show(
 
 def _shown(ns: Netns, goals: Goals) -> Shown:
     """What there is to show. Raises: Unsupported for a goal whose setting is not there, UnknownTarget, NotPermitted."""
-    from halfopen.core import settings
     from halfopen.core.errors import HalfopenError
-    from halfopen.daemon import tune, tune_show
-    from halfopen.present.tune_show import Shown
+    from halfopen.core.tune import settings
+    from halfopen.ops.tune import show as tune_show
+    from halfopen.ops.tune import tune
+    from halfopen.present.tune.show import Shown
 
     values, unread = tune.look(ns, [*settings.KEYS, settings.SYN_LINEAR, *(c.key for c in settings.FALSE_CURES)])
     settings.must_be_there({**values, **dict.fromkeys(unread, 0)}, goals)
@@ -114,9 +108,9 @@ def _shown(ns: Netns, goals: Goals) -> Shown:
 def _needed(ns: Netns, values: Values, unread: dict[str, HalfopenError]) -> tuple[int | None, frozenset[str]]:
     """How many half-open connections there are, and what should change then, as `status` says it."""
     from halfopen import api
-    from halfopen.core import settings
-    from halfopen.core.diagnose import FEW
     from halfopen.core.errors import HalfopenError
+    from halfopen.core.findings.diagnose import FEW
+    from halfopen.core.tune import settings
 
     now = None
     try:
@@ -129,7 +123,7 @@ def _needed(ns: Netns, values: Values, unread: dict[str, HalfopenError]) -> tupl
 def _serves(advice: Any, goals: Goals) -> Any:
     from dataclasses import replace
 
-    from halfopen.core.settings import serving
+    from halfopen.core.tune.settings import serving
 
     return advice if advice.key in serving(goals) else replace(advice, recommended=None, reason="", cost="")
 
@@ -146,7 +140,7 @@ def undo(
 ) -> None:
     """Undo changes by their ID, in any order, also after a crash. A value that somebody else set is left alone."""
     from halfopen.core.errors import UsageError
-    from halfopen.daemon import tune
+    from halfopen.ops.tune import tune
 
     if bool(ids) == everything:
         raise UsageError("undo needs an ID, or --all", hint="halfopen tune log lists the changes")
@@ -162,7 +156,7 @@ def undo(
     if len(failed) == len(result.undone) and failed and failed[0].error is not None:
         raise failed[0].error
     from halfopen.present import jsonout, text
-    from halfopen.present import tune as present
+    from halfopen.present.tune import changes as present
 
     rows, overdue = undone_rows(result.undone), undone_rows(result.overdue)
     if as_json:
@@ -178,9 +172,9 @@ def undo(
 
 def _join(ids: tuple[int, ...]) -> None:
     """Join the user namespace of the first change to be undone that is in one of the user's own, see `join_owner`."""
-    from halfopen.act.journal import Journal
+    from halfopen.change.journal_file import Journal
     from halfopen.core.errors import HalfopenError
-    from halfopen.kernel.userns import join_owner
+    from halfopen.linux.userns import join_owner
 
     try:
         live = Journal().look().live()
@@ -195,9 +189,9 @@ def _join(ids: tuple[int, ...]) -> None:
 @click.option("--json", "as_json", is_flag=True, help="One JSON document (halfopen.tune-log/1).")
 def log(as_json: bool) -> None:
     """Every change made: when, where, from what to what, why, and whether it is still in force."""
-    from halfopen.daemon import tune
+    from halfopen.ops.tune import tune
     from halfopen.present import jsonout, text
-    from halfopen.present import tune_log as present
+    from halfopen.present.tune import log as present
 
     return_overdue()
     path, changes = tune.log()

@@ -21,11 +21,11 @@ from halfopen.cli.tune_words import (
 
 if TYPE_CHECKING:
     from halfopen.core.errors import HalfopenError
-    from halfopen.core.settings import Wanted
-    from halfopen.daemon.tune import Result
-    from halfopen.daemon.tune_persist import Outlook
-    from halfopen.kernel.netns import Netns
-    from halfopen.present.tune import Row, Socket
+    from halfopen.core.tune.settings import Wanted
+    from halfopen.linux.netns import Netns
+    from halfopen.ops.tune.persist import Outlook
+    from halfopen.ops.tune.tune import Result
+    from halfopen.present.tune.changes import Row, Socket
 
 
 @click.command()
@@ -58,8 +58,9 @@ def command(
     A setting that the kernel refuses is left as it is; every other failure takes all of them back. With --persist
     what is so already is kept as well: what the goals take, else what changes in force have set.
     """
-    from halfopen.core import settings
-    from halfopen.daemon import tune, tune_persist
+    from halfopen.core.tune import settings
+    from halfopen.ops.tune import persist as tune_persist
+    from halfopen.ops.tune import tune
 
     goals = goals_of(release_time, cookies, half_open)
     asked = [settings.assignment(text) for text in sets]
@@ -106,8 +107,8 @@ def _must_exist(wanted: list[Wanted], values: dict[str, int], unread: dict[str, 
 
 def _planned(ns: Netns, wanted: list[Wanted], values: dict[str, int], persist: bool, for_s: float | None) -> list[Row]:
     """What would be done, each a row with the state "wanted" or "already"."""
-    from halfopen.daemon import tune_persist
-    from halfopen.present.tune import Row
+    from halfopen.ops.tune import persist as tune_persist
+    from halfopen.present.tune.changes import Row
 
     def row(w: Wanted, now: int | None, reason: str, file: str | None = None) -> Row:
         state = "already" if now == w.value else "wanted"
@@ -126,8 +127,8 @@ def _keep_backlog(ns: Netns, rows: list[Row], half_open: int | None) -> list[Soc
     have less.
     """
     from halfopen.core.errors import HalfopenError
-    from halfopen.core.settings import SOMAXCONN
-    from halfopen.daemon import tune_show
+    from halfopen.core.tune.settings import SOMAXCONN
+    from halfopen.ops.tune import show as tune_show
 
     raised = [r for r in rows if r.key == SOMAXCONN and r.file is None and r.state == "wanted"]
     if not raised or (raised[0].to or 0) < (raised[0].from_ or 0):
@@ -141,14 +142,14 @@ def _keep_backlog(ns: Netns, rows: list[Row], half_open: int | None) -> list[Soc
 
 def _confirm(ns: Netns, rows: list[Row], outlook: Outlook, keep: list[Socket]) -> None:
     from halfopen.present import text
-    from halfopen.present import tune as present
+    from halfopen.present.tune import changes as present
 
     ask(lambda: present.plan(text.console(), ns.name, rows, outlook.overrides, outlook.notes, keep))
 
 
 def _show_plan(ns: Netns, rows: list[Row], outlook: Outlook, keep: list[Socket], as_json: bool) -> None:
     from halfopen.present import jsonout, text
-    from halfopen.present import tune as present
+    from halfopen.present.tune import changes as present
 
     if as_json:
         document = present.apply_document(ns.name, rows, [], True, None, "", [], outlook.overrides, outlook.notes, keep)
@@ -162,7 +163,7 @@ def _show_applied(
 ) -> None:
     from halfopen.core.errors import HalfopenError
     from halfopen.present import jsonout, text
-    from halfopen.present import tune as present
+    from halfopen.present.tune import changes as present
 
     rows, overdue = [applied_row(a) for a in result.applied], undone_rows(result.overdue)
     not_on, overrides, notes = [], outlook.overrides, list(outlook.notes)
@@ -184,8 +185,9 @@ def _show_applied(
 
 def _overriding(ns: Netns, rows: list[Row]) -> list[Socket]:
     """The listeners whose own TCP_SYNCNT keeps a tcp_synack_retries that was just asked for from them."""
-    from halfopen.core.settings import SYN_RETRIES, SYNACK
-    from halfopen.daemon import tune, tune_show
+    from halfopen.core.tune.settings import SYN_RETRIES, SYNACK
+    from halfopen.ops.tune import show as tune_show
+    from halfopen.ops.tune import tune
 
     wanted = [r.to for r in rows if r.key == SYNACK and r.file is None and r.state != "refused"]
     if not wanted:

@@ -11,12 +11,12 @@ import click
 from halfopen.cli.options import netns_option, tune_reason_option
 
 if TYPE_CHECKING:
-    from halfopen.core.listener import Planned, Wishes
+    from halfopen.core.tune.listener import Planned, Wishes
     from halfopen.core.units import Address
-    from halfopen.daemon.tune import Result
-    from halfopen.daemon.tune_listener import Looked
-    from halfopen.kernel.netns import Netns
-    from halfopen.present.tune import Row
+    from halfopen.linux.netns import Netns
+    from halfopen.ops.tune.listener import Looked
+    from halfopen.ops.tune.tune import Result
+    from halfopen.present.tune.changes import Row
 
 _MOST = 2**31 - 1
 
@@ -50,12 +50,12 @@ def command(
 
     All sockets that share the port are changed. Each change is in the journal and undoable.
     """
-    from halfopen.act.journal import Journal
+    from halfopen.change.journal_file import Journal
     from halfopen.cli.tune_words import for_seconds, namespace, return_overdue, tell_risk
     from halfopen.core.errors import UsageError
     from halfopen.core.units import endpoint
-    from halfopen.daemon import tune_listener
-    from halfopen.daemon.tune_session import check_reason
+    from halfopen.ops.tune import listener as tune_listener
+    from halfopen.ops.tune.session import check_reason
 
     address, port = endpoint(listener, what="listener")
     wishes = _wishes(backlog, retries, release_time, defer_accept)
@@ -87,7 +87,7 @@ def command(
 
 def _wishes(backlog: int | None, retries: int | None, release_time: str | None, defer_accept: str | None) -> Wishes:
     from halfopen.core.errors import UsageError
-    from halfopen.core.listener import Wishes, retries_within
+    from halfopen.core.tune.listener import Wishes, retries_within
     from halfopen.core.units import duration_s
 
     if release_time is not None:
@@ -109,7 +109,7 @@ def _must_reach(looked: Looked) -> None:
 
 def _show(ns: Netns, looked: Looked, as_json: bool) -> None:
     from halfopen.present import text
-    from halfopen.present import tune_listener as present
+    from halfopen.present.tune import listener as present
 
     if as_json:
         _document(ns, looked, [], [], False, None, "")
@@ -121,7 +121,7 @@ def _document(
     ns: Netns, looked: Looked, rows: list[Row], overdue: list[Row], dry_run: bool, until_s: float | None, by: str
 ) -> None:
     from halfopen.present import jsonout
-    from halfopen.present import tune_listener as present
+    from halfopen.present.tune import listener as present
 
     facts = looked.sockets, looked.somaxconn, looked.synack_retries
     click.echo(jsonout.dumps(present.document(ns.name, *facts, rows, overdue, dry_run, until_s, by)))
@@ -129,8 +129,8 @@ def _document(
 
 def _show_plan(ns: Netns, looked: Looked, planned: list[Planned], first: str | None, as_json: bool) -> None:
     from halfopen.present import text
-    from halfopen.present import tune_listener as present
-    from halfopen.present.tune import Row
+    from halfopen.present.tune import listener as present
+    from halfopen.present.tune.changes import Row
 
     if as_json:
         states = ["already" if p.old == p.new else "wanted" for p in planned]
@@ -146,7 +146,7 @@ def _show_plan(ns: Netns, looked: Looked, planned: list[Planned], first: str | N
 def _confirm(ns: Netns, planned: list[Planned], first: str | None) -> None:
     from halfopen.cli.tune_words import ask
     from halfopen.present import text
-    from halfopen.present import tune_listener as present
+    from halfopen.present.tune import listener as present
 
     ask(lambda: present.plan(text.console(), ns.name, planned, first))
 
@@ -161,10 +161,10 @@ def _changed(
     as_json: bool,
 ) -> None:
     from halfopen.cli.tune_words import applied_row, undone_rows
-    from halfopen.daemon import tune_listener
+    from halfopen.ops.tune import listener as tune_listener
     from halfopen.present import text
-    from halfopen.present import tune as present_tune
-    from halfopen.present import tune_listener as present
+    from halfopen.present.tune import changes as present_tune
+    from halfopen.present.tune import listener as present
 
     rows, overdue = [applied_row(a) for a in result.applied], undone_rows(result.overdue)
     if as_json:

@@ -12,10 +12,10 @@ from halfopen.cli.asking import confirm, need_terminal
 from halfopen.cli.options import tell
 
 if TYPE_CHECKING:
-    from halfopen.core.settings import Goals
-    from halfopen.daemon.tune_session import Applied, Undone
-    from halfopen.kernel.netns import Netns
-    from halfopen.present.tune import Row
+    from halfopen.core.tune.settings import Goals
+    from halfopen.linux.netns import Netns
+    from halfopen.ops.tune.session import Applied, Undone
+    from halfopen.present.tune.changes import Row
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -35,7 +35,7 @@ def goal_options(decorated: F) -> F:
 
 def goals_of(release_time: str | None, cookies: str | None, half_open: int | None) -> Goals:
     """The goals of the words given. Raises: UsageError."""
-    from halfopen.core.settings import Goals
+    from halfopen.core.tune.settings import Goals
     from halfopen.core.units import duration_s
 
     release_s = None if release_time is None else duration_s(release_time, what="--release-time")
@@ -45,7 +45,7 @@ def goals_of(release_time: str | None, cookies: str | None, half_open: int | Non
 def namespace(netns: str | None) -> Netns:
     """The one namespace that --netns means. Raises: UsageError, UnknownTarget, NotPermitted."""
     from halfopen.core.errors import UsageError
-    from halfopen.kernel.netns import current, resolve
+    from halfopen.linux.netns import current, resolve
 
     if netns == "all":
         raise UsageError("--netns all does not fit here", hint="name one namespace: NAME, PATH or pid:N")
@@ -69,7 +69,7 @@ def return_overdue(*, looking: bool = True) -> None:
     Raises (not looking: for a command that changes something, which needs the journal): NotPermitted, JournalError.
     """
     from halfopen.core.errors import HalfopenError
-    from halfopen.daemon import tune
+    from halfopen.ops.tune import tune
 
     try:
         for one in tune.overdue():
@@ -100,7 +100,7 @@ def for_seconds(text: str | None) -> float | None:
 
 def tell_risk(ns: Netns, for_s: float | None) -> None:
     """Before a change for a time: what may keep it from being undone. Raises: Unsupported where that is certain."""
-    from halfopen.daemon import tune_timer
+    from halfopen.ops.tune import timer as tune_timer
 
     if for_s is not None and (risk := tune_timer.risk(ns.path)):
         tell(f"warning: {risk}")
@@ -116,9 +116,9 @@ def ask(show_plan: Callable[[], None]) -> None:
 
 def undone_rows(undone: list[Undone]) -> list[Row]:
     """What became of undoing changes, as it is shown."""
-    from halfopen.daemon import tune
-    from halfopen.present.tune import Row
-    from halfopen.present.tune_log import where
+    from halfopen.ops.tune import tune
+    from halfopen.present.tune.changes import Row
+    from halfopen.present.tune.log import where
 
     rows, here = [], tune.here() if undone else None
     for u in undone:
@@ -132,7 +132,7 @@ def undone_rows(undone: list[Undone]) -> list[Row]:
 
 def applied_row(a: Applied) -> Row:
     """What became of a wanted value, as it is shown."""
-    from halfopen.present.tune import Row
+    from halfopen.present.tune.changes import Row
 
     to, spot = a.asked if a.state == "refused" else a.value, a.spot
     cost = a.cost if a.state in ("done", "clamped") else ""

@@ -27,9 +27,9 @@ from halfopen.cli.options import (
 if TYPE_CHECKING:
     from halfopen.core.config import Watch as Config
     from halfopen.core.filters import Filter
-    from halfopen.core.policy import Policy
-    from halfopen.daemon.metrics_file import Export
-    from halfopen.daemon.watch import Watch
+    from halfopen.core.policy.policy import Policy
+    from halfopen.ops.watch.loop import Watch
+    from halfopen.ops.watch.metrics_file import Export
     from halfopen.present.watchlines import Writer
 
 # A file of settings has a few hundred bytes.
@@ -91,7 +91,7 @@ def command(
     if watch.policy.release is None:
         let_others_go_first()
     else:
-        from halfopen.daemon.steady import steady
+        from halfopen.ops.release.steady import steady
 
         signals.stop_between(steady.alone)
     # The first signal ends the watch in order, the second at once.
@@ -101,8 +101,8 @@ def command(
 
 
 def _run(watch: Watch, as_json: bool, all_lines: bool, metrics_file: str | None) -> None:
-    from halfopen.core.policy import Alarm, Clear
-    from halfopen.daemon.watch import Decided, Did, Reading, Round, Trouble
+    from halfopen.core.policy.policy import Alarm, Clear
+    from halfopen.ops.watch.loop import Decided, Did, Reading, Round, Trouble
     from halfopen.present.watchlines import Json
 
     exported = None if metrics_file is None else _export(metrics_file)
@@ -138,7 +138,7 @@ def _text(all_lines: bool, several: bool) -> Writer:
 
 
 def _export(path: str) -> Export:
-    from halfopen.daemon.metrics_file import Export
+    from halfopen.ops.watch.metrics_file import Export
 
     return Export(path)
 
@@ -199,8 +199,8 @@ def _watch(policy: Policy, audit_log: str | None, netns: str | None, interval: s
     from halfopen.api import namespace
     from halfopen.core.errors import UsageError
     from halfopen.core.units import duration_s
-    from halfopen.daemon.executor import Executor
-    from halfopen.daemon.watch import Watch
+    from halfopen.ops.executor import Executor
+    from halfopen.ops.watch.loop import Watch
 
     seconds = duration_s(interval, what="--interval")
     if not 0.05 <= seconds <= 3600:
@@ -219,7 +219,7 @@ def _policy(
     """listener, source: those that are watched at all, which also narrow what is released."""
     from halfopen.api import make_filter
     from halfopen.core.errors import UsageError
-    from halfopen.core.policy import Policy
+    from halfopen.core.policy.policy import Policy
     from halfopen.core.units import duration_s
 
     # An empty word is wrong usage, not "as if it were not there": it is what an unset shell variable leaves.

@@ -6,8 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from halfopen.core import anomaly
 from halfopen.core.errors import ConfigError, UsageError
+from halfopen.core.policy import anomaly
 from halfopen.core.units import duration_s, endpoint, prefix
 
 # No number of connections, readings or deviations is higher.

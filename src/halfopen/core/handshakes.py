@@ -13,8 +13,8 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from halfopen.core import join
 from halfopen.core.filters import Filter
+from halfopen.core.model import join
 from halfopen.core.sample import LISTENER, REQUEST, Process
 from halfopen.core.units import address_text
 

@@ -12,8 +12,8 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from halfopen.core.columns import Growing
 from halfopen.core.filters import Filter
+from halfopen.core.model.columns import Growing
 from halfopen.core.units import V4_MAPPED
 
 SORTS: Final = ("age", "expires", "retransmits", "source", "listener")

@@ -1,6 +1,6 @@
 """A Sample: one frozen reading of one network namespace, as close to the kernel's own bytes as can be kept.
 
-It is what is stored; everything shown is computed from it (`core.model`), so live, history and replay agree.
+It is what is stored; everything shown is computed from it (`core.model.model`), so live, history and replay agree.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:
-    from halfopen.core.columns import Columns
     from halfopen.core.listing import Collected
+    from halfopen.core.model.columns import Columns
 
 # The first 56 bytes of the kernel's inet_diag_msg, as they come: one copy per record, and SOCK_DESTROY takes them back.
 # IPv4 addresses stand in the first four bytes. `local_v4`, `remote_high` … overlap the addresses for quick arithmetic.

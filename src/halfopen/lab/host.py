@@ -12,9 +12,9 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import IO, TYPE_CHECKING, Any, Final, TypeVar
 
 from halfopen.core.errors import NotPermitted, Unsupported, UsageError
-from halfopen.kernel import netns
 from halfopen.lab import child
 from halfopen.lab.errors import LabError
+from halfopen.linux import netns
 
 if TYPE_CHECKING:
     from halfopen.lab.lab import Lab

@@ -155,7 +155,7 @@ class Listener:
     def _all_sockets(self) -> list[socket.socket]:
         if self._process is None:
             return [s.dup() for s in self.sockets]
-        from halfopen.kernel.listener_options import duplicate
+        from halfopen.read.listener_options import duplicate
 
         try:
             return [duplicate(self._process.pid, fd) for fd in self._fds]

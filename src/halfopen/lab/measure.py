@@ -6,7 +6,7 @@ import time
 from collections.abc import Sequence
 from typing import Final
 
-from halfopen.core.timing import release_time_s
+from halfopen.core.model.timing import release_time_s
 from halfopen.lab.errors import LabError
 from halfopen.lab.lab import Lab
 

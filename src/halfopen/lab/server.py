@@ -69,7 +69,7 @@ class Server(Host):
         import numpy as np
 
         from halfopen.core.sample import REQUEST
-        from halfopen.kernel import sockdiag
+        from halfopen.read import sockdiag
         from halfopen.wire import inet_diag
 
         code = inet_diag.bytecode([(None, port)], []) if port is not None else b""

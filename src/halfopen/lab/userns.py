@@ -12,10 +12,10 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from halfopen.core.errors import EXIT_FAILED, HalfopenError, Unsupported
-from halfopen.kernel.netns import CLONE_NEWNET, unshare
-from halfopen.kernel.userns import may_enter_namespaces
 from halfopen.lab.child import die_with
 from halfopen.lab.errors import LabError
+from halfopen.linux.netns import CLONE_NEWNET, unshare
+from halfopen.linux.userns import may_enter_namespaces
 
 CLONE_NEWUSER: Final = 0x10000000
 

@@ -6,10 +6,10 @@ import json
 from dataclasses import asdict
 from typing import Any
 
-from halfopen.core.actions import Released
-from halfopen.core.diagnose import Verdict
 from halfopen.core.fields import COUNTERS
-from halfopen.core.model import ListenerView, Model
+from halfopen.core.findings.diagnose import Verdict
+from halfopen.core.model.model import ListenerView, Model
+from halfopen.core.policy.actions import Released
 from halfopen.core.sample import Process, Sample
 from halfopen.core.units import json_text
 

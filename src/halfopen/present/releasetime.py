@@ -8,9 +8,9 @@ from typing import Any, Final
 from rich.console import Console
 from rich.table import Table
 
-from halfopen.core import timing
-from halfopen.core.diagnose import listener_command, listener_name, shorten_command
-from halfopen.core.model import Model
+from halfopen.core.findings.diagnose import listener_command, listener_name, shorten_command
+from halfopen.core.model import timing
+from halfopen.core.model.model import Model
 from halfopen.core.units import show_duration
 from halfopen.present.text import propose
 

@@ -13,10 +13,10 @@ from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
 
-from halfopen.core.actions import Released
-from halfopen.core.diagnose import Level, Verdict, listener_name
 from halfopen.core.fields import LISTENER, SOURCE, Field, Kind
-from halfopen.core.model import ListenerView, Model
+from halfopen.core.findings.diagnose import Level, Verdict, listener_name
+from halfopen.core.model.model import ListenerView, Model
+from halfopen.core.policy.actions import Released
 from halfopen.core.units import plural, printable, show_duration
 from halfopen.present import commands
 

@@ -10,11 +10,11 @@ from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from halfopen.core.actions import Released
-from halfopen.core.diagnose import diagnose, listener_name
 from halfopen.core.errors import HalfopenError
-from halfopen.core.model import Model
-from halfopen.core.policy import Alarm, Clear, Policy
+from halfopen.core.findings.diagnose import diagnose, listener_name
+from halfopen.core.model.model import Model
+from halfopen.core.policy.actions import Released
+from halfopen.core.policy.policy import Alarm, Clear, Policy
 from halfopen.core.units import json_text, plural, printable, show_duration
 from halfopen.present import commands
 

@@ -8,8 +8,9 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from halfopen.core import anomaly, config
+from halfopen.core import config
 from halfopen.core.errors import ConfigError
+from halfopen.core.policy import anomaly
 
 QUICK = settings(max_examples=200, deadline=None, derandomize=True)
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from halfopen.core import fields
-from halfopen.core.diagnose import diagnose
-from halfopen.core.model import build
+from halfopen.core.findings.diagnose import diagnose
+from halfopen.core.model.model import build
 from halfopen.present import jsonout, rows
 from rows import listener, part, request, sample
 

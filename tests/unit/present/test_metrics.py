@@ -8,10 +8,10 @@ from dataclasses import replace
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from halfopen.core.actions import Release, Released
 from halfopen.core.fields import LISTENER_METRICS, NAMESPACE_METRICS, Kind
 from halfopen.core.filters import Filter
-from halfopen.core.model import Model, build
+from halfopen.core.model.model import Model, build
+from halfopen.core.policy.actions import Release, Released
 from halfopen.present.metrics import Metrics
 from rows import listener, request, sample
 

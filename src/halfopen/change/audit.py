@@ -1,0 +1,111 @@
+"""The audit log: a JSON line before and after everything that changes the system. What cannot be recorded is not
+done.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import stat
+import sys
+import time
+from typing import Any, Final
+
+from halfopen.core.errors import HalfopenError
+from halfopen.linux import files
+
+ENVIRONMENT: Final = "HALFOPEN_AUDIT_LOG"
+_ROOT_PATH: Final = "/var/log/halfopen/audit.jsonl"
+# Another writer's turn is a push to the disk. Without a turn a line is appended all the same: see `files.append`.
+_WAIT_S: Final = 5.0
+_JOURNAL: Final = "/run/systemd/journal/socket"
+
+
+def default_path() -> str:
+    """$HALFOPEN_AUDIT_LOG, else /var/log/halfopen/audit.jsonl for root and ~/.local/state/halfopen/audit.jsonl for
+    others.
+    """
+    chosen = os.environ.get(ENVIRONMENT)
+    if chosen:
+        return chosen
+    if files.is_root():
+        return _ROOT_PATH
+    state = os.environ.get("XDG_STATE_HOME") or os.path.join(os.path.expanduser("~"), ".local", "state")
+    return os.path.join(state, "halfopen", "audit.jsonl")
+
+
+def who() -> dict[str, Any]:
+    """Who is at it: uid, login uid and sudo user where known, pid and command line."""
+    person: dict[str, Any] = {"uid": os.getuid(), "pid": os.getpid(), "command": sys.argv}
+    if "SUDO_USER" in os.environ:
+        person["sudo_user"] = os.environ["SUDO_USER"]
+    try:
+        with open("/proc/self/loginuid") as f:
+            login = int(f.read())
+    except (OSError, ValueError):
+        return person
+    if login != 2**32 - 1:
+        person["login_uid"] = login
+    return person
+
+
+class AuditLog:
+    """Appends records to one file, 0600 in a directory 0700, and to the journal when there is one."""
+
+    def __init__(self, path: str | None = None) -> None:
+        self.path = default_path() if path is None else path
+
+    def write(self, record: dict[str, Any]) -> None:
+        """Append one record and push it to the disk.
+
+        Raises: HalfopenError "audit" when it cannot be written; the caller must then leave the system as it is.
+        """
+        stamped = {"schema": "halfopen.audit/1", "time": time.time(), **record}
+        # A word of the command line that is no UTF-8 stands there as the escape JSON has for it.
+        line = json.dumps(stamped, ensure_ascii=False, separators=(",", ":")).encode(errors="backslashreplace") + b"\n"
+        try:
+            self._append(line)
+        except (OSError, ValueError, files.Unsafe) as e:
+            elsewhere = f"choose another with --audit-log PATH or {ENVIRONMENT}"
+            what, remedy = str(e), elsewhere
+            if not isinstance(e, ValueError):
+                what, remedy = files.what_and_remedy(e, self.path, elsewhere)
+            raise HalfopenError(
+                "audit", f"the audit log {self.path!r} cannot be written: {what}", hint=remedy
+            ) from None
+        _to_journal(stamped)
+
+    def _append(self, line: bytes) -> None:
+        directory = os.path.dirname(self.path) or "."
+        files.make_directory(directory)
+        fd = files.open_to_append(self.path, devices=True)
+        try:
+            # A device is everybody's: somebody else may hold it for good.
+            alone = stat.S_ISREG(os.fstat(fd).st_mode) and files.lock(fd, _WAIT_S)
+            # A line that was left torn is not to swallow this one.
+            files.append(fd, line if files.ends_in_a_line(fd) else b"\n" + line, alone=alone)
+        finally:
+            os.close(fd)
+
+
+def _to_journal(record: dict[str, Any]) -> None:
+    """Hand a record to systemd's journal where there is one; the file is the record, the journal a courtesy: nobody
+    waits for it, and nothing fails with it.
+    """
+    try:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as s:
+            s.sendto(_datagram(record), socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL, _JOURNAL)
+    except Exception:
+        return
+
+
+def _datagram(record: dict[str, Any]) -> bytes:
+    summary = " ".join(f"{k}={v}" for k, v in record.items() if isinstance(v, str | int | float) and k != "schema")
+    fields = {
+        "MESSAGE": f"halfopen {summary}".replace("\n", " "),
+        "PRIORITY": "5",
+        "SYSLOG_IDENTIFIER": "halfopen",
+        "HALFOPEN_RECORD": json.dumps(record, separators=(",", ":")),
+    }
+    return "".join(f"{k}={v}\n" for k, v in fields.items()).encode(errors="backslashreplace")

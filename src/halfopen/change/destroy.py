@@ -1,0 +1,158 @@
+"""SOCK_DESTROY: drop request sockets, many in one send(). Needs CAP_NET_ADMIN and CONFIG_INET_DIAG_DESTROY.
+
+A destroyed request leaves silently: no RST, no counter moves, so whoever calls this keeps the record (`change.audit`).
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Final
+
+from numpy.typing import NDArray
+
+from halfopen.core.errors import KernelError, NotPermitted, Unsupported, privilege
+from halfopen.wire import inet_diag
+
+# Each refused message is answered with one small datagram; a whole batch of refusals must fit.
+_RECEIVE_BUFFER: Final = 8 * 1024 * 1024
+_SEND_BUFFER: Final = 1024 * 1024
+BATCH: Final = 512
+# For a look: whichever socket there is.
+NO_COOKIE: Final = inet_diag.NO_COOKIE
+_SOL_NETLINK: Final = 270
+_NETLINK_CAP_ACK: Final = 10
+_TCP_REPAIR: Final = 19
+# An answer that does not fit is a full socket's, and of no interest.
+_ANSWER_BYTES: Final = 1024
+
+
+@dataclass(slots=True)
+class Counts:
+    """What became of the requests handed in: released, gone (completed or expired meanwhile), failed (`errno` the
+    last).
+    """
+
+    released: int = 0
+    gone: int = 0
+    failed: int = 0
+    errno: int = 0
+
+
+def prepare(s: socket.socket) -> None:
+    """Make a sock_diag socket ready to send destroy batches and count their refusals."""
+    s.setsockopt(_SOL_NETLINK, _NETLINK_CAP_ACK, 1)
+    for force, plain, size in (
+        (getattr(socket, "SO_RCVBUFFORCE", 33), socket.SO_RCVBUF, _RECEIVE_BUFFER),
+        (getattr(socket, "SO_SNDBUFFORCE", 32), socket.SO_SNDBUF, _SEND_BUFFER),
+    ):
+        try:
+            s.setsockopt(socket.SOL_SOCKET, force, size)
+        except PermissionError:  # in a user namespace: as much as rmem_max allows
+            s.setsockopt(socket.SOL_SOCKET, plain, size)
+
+
+def probe(s: socket.socket) -> None:
+    """Learn whether the kernel would destroy sockets for us in the calling thread's namespace, without destroying any.
+
+    Raises: NotPermitted without CAP_NET_ADMIN over the namespace, Unsupported without CONFIG_INET_DIAG_DESTROY.
+    """
+    import numpy as np
+
+    from halfopen.core.sample import REQUEST
+
+    # SOCK_DESTROY looks for the socket before it looks at the privilege (`sock_diag_destroy()`), so asking for one that
+    # cannot exist tells only whether the kernel can. TCP_REPAIR on a fresh socket needs the very same privilege.
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as fresh:
+        try:
+            fresh.setsockopt(socket.IPPROTO_TCP, _TCP_REPAIR, 1)
+        except PermissionError:
+            check(errno.EPERM)
+    nobody = np.zeros(1, dtype=REQUEST)
+    nobody["family"] = inet_diag.AF_INET
+    nobody["local_port"] = nobody["remote_port"] = 1
+    nobody["cookie"] = 1
+    s.send(inet_diag.destroy_requests(nobody))
+    for _, code in _answers(s):
+        check(code)
+
+
+def check(code: int) -> None:
+    """Turn a refusal that would meet every request into the error that says what to do."""
+    if code in (errno.EPERM, errno.EACCES):
+        raise NotPermitted(
+            "releasing connections is refused",
+            hint=privilege(os.geteuid(), "CAP_NET_ADMIN over the network namespace"),
+        )
+    if code == errno.EOPNOTSUPP:
+        raise Unsupported(
+            "SOCK_DESTROY",
+            "this kernel cannot destroy sockets",
+            hint="it was built without CONFIG_INET_DIAG_DESTROY; shorten tcp_synack_retries instead",
+        )
+
+
+def destroy(s: socket.socket, requests: NDArray[Any], counts: Counts | None = None) -> Counts:
+    """Destroy N request sockets (dtype REQUEST, with their cookies) in batches and count what became of them.
+
+    counts: what to count in, batch by batch, for who wants to know how far it came when it raises.
+
+    Raises: NotPermitted, Unsupported, KernelError (the answers were lost); ValueError for one without a cookie: if it
+    were gone by now, the kernel would take its listener for it (`inet_lookup()`) and close that.
+    """
+    if (requests["cookie"] == NO_COOKIE).any():
+        raise ValueError("a request without a cookie is never destroyed")
+    counts = Counts() if counts is None else counts
+    for start in range(0, len(requests), BATCH):
+        batch = requests[start : start + BATCH]
+        try:
+            s.send(inet_diag.destroy_requests(batch))
+            errors = _answers(s)
+        except OSError as e:
+            raise KernelError("SOCK_DESTROY", e.errno or 0, os.strerror(e.errno or 0)) from None
+        for _, code in errors:
+            if code == errno.ENOENT:
+                counts.gone += 1
+            else:
+                check(code)
+                counts.failed += 1
+                counts.errno = code
+        counts.released += len(batch) - len(errors)
+    return counts
+
+
+def look_again(s: socket.socket, requests: NDArray[Any]) -> NDArray[Any]:
+    """Those of N requests (dtype REQUEST, at most BATCH) that are half-open at this moment, as they are now.
+
+    With a cookie the very same request is meant, with `NO_COOKIE` whichever there is between these addresses and ports;
+    what is returned has cookies. Raises: KernelError.
+    """
+    still: list[bytes] = []
+    answer = bytearray(_ANSWER_BYTES)
+    try:
+        s.send(inet_diag.look_requests(requests))
+        while True:
+            found = inet_diag.still_half_open(answer, s.recv_into(answer, 0, socket.MSG_DONTWAIT))
+            if found is not None:
+                still.append(found)
+    except BlockingIOError:  # the kernel has answered before send() returned: there are no more
+        return inet_diag.rows(still)
+    except OSError as e:
+        raise KernelError("the second look", e.errno or 0, os.strerror(e.errno or 0)) from None
+
+
+def _answers(s: socket.socket) -> list[tuple[int, int]]:
+    """The refusals of the batch just sent."""
+    return [error for data in _received(s) for error in inet_diag.destroy_errors(data)]
+
+
+def _received(s: socket.socket) -> Iterator[memoryview]:
+    """All answers to the batch just sent. The kernel has answered before send() returns, so none is waited for."""
+    while True:
+        try:
+            yield memoryview(s.recv(32 * 1024, socket.MSG_DONTWAIT))
+        except BlockingIOError:
+            return

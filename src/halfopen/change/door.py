@@ -1,0 +1,276 @@
+"""The door: held for chosen half-open connections, it keeps them from finishing their handshake (bpf/door.bpf.c).
+
+The program is attached to the root of the cgroup tree by a link. So it sees the packets of every listener there is, all
+SO_REUSEPORT members and containers included, displaces no filter of any application, and is taken off by the kernel
+when the link's descriptor goes: with `close`, or with the process, however that ends.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+import platform
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from halfopen.core.errors import KernelError, Unsupported
+from halfopen.core.sample import REQUEST
+from halfopen.linux.bpf.loader import Loaded
+from halfopen.linux.mounts import mounts
+
+# For each connection a word of 64 bits: then about one in a thousand others looks like a held one. A door for more than
+# MOST connections mistakes more, and holds all of them the same.
+MOST: Final = 4 * 1024 * 1024
+# Enough for most releases, and 128 KB of the kernel's memory.
+USUAL: Final = 16 * 1024
+_FEWEST: Final = 1024
+# The door opens by itself this long after `keep` was last called; later than _TOO_LATE_S nobody may count on it.
+_OPENS_AFTER_S: Final = 3.0
+_TOO_LATE_S: Final = 2.0
+_MOUNTS: Final = "/proc/{}/mountinfo"
+_MOST_ELDERS: Final = 16
+# No answer to whether it is there.
+_TOO_LITTLE: Final = (errno.ENOMEM, errno.EMFILE, errno.ENFILE)
+_ROOT_INODE: Final = 1
+_INET6: Final = 10
+_MEMBARRIER_GLOBAL: Final = 1
+# asm/unistd.h; there is no wrapper in libc.
+_SYS_MEMBARRIER: Final = {"x86_64": 324, "aarch64": 283, "riscv64": 283, "ppc64le": 365, "loongarch64": 283}
+
+
+def _elders() -> Iterator[str]:
+    """The processes above this one that are the same user's, the nearest first, and the first process of all."""
+    pid = os.getppid()
+    for _ in range(_MOST_ELDERS):
+        try:
+            if pid <= 1 or os.stat(f"/proc/{pid}").st_uid != os.geteuid():
+                break
+            yield str(pid)
+            with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as f:
+                pid = int(f.read().rpartition(")")[2].split()[1])
+        except (OSError, ValueError, IndexError):
+            break
+    yield "1"
+
+
+def _trees(pid: str) -> Iterator[str]:
+    """Where a process ("self": this one) has cgroup2 mounted, as a path for this process. Raises: OSError."""
+    for mount in mounts(_MOUNTS.format(pid)):
+        if mount.kind == "cgroup2":
+            yield mount.point if pid == "self" else f"/proc/{pid}/root{mount.point}"
+
+
+def _root_cgroup() -> int:
+    """A descriptor of the root of the cgroup2 tree.
+
+    `ip netns exec` mounts a new /sys, without the tree; the process that called it, and its callers, still see it.
+    Mounting it once more is no way: a mount without nsdelegate takes that from the whole machine
+    (`apply_cgroup_root_flags()`).
+
+    Raises: Unsupported where it cannot be seen, KernelError where that could not be told.
+    """
+    for pid in ("self", *_elders()):
+        try:
+            for path in _trees(pid):
+                fd = _root_at(path)
+                if fd is not None:
+                    return fd
+        except OSError as e:
+            if e.errno in _TOO_LITTLE:
+                raise KernelError("looking for the root of the cgroup2 tree", e.errno, e.strerror or "") from None
+    raise Unsupported(
+        "cgroup2",
+        "the root of the cgroup2 tree cannot be seen from here",
+        hint="from the host it can: halfopen release --netns NAME, or --netns pid:N",
+    )
+
+
+def _root_at(path: str) -> int | None:
+    """A descriptor of the directory, where it is the root of the tree. Raises: OSError when there was too little to
+    tell."""
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError as e:
+        if e.errno in _TOO_LITTLE:
+            raise
+        return None
+    # In a container the mount shows a part of the tree, and other listeners would be out of reach.
+    if os.fstat(fd).st_ino == _ROOT_INODE:
+        return fd
+    os.close(fd)
+    return None
+
+
+# The ends of a connection as bpf/door.bpf.c sees them: words in memory order.
+_ENDS: Final = np.dtype(
+    {
+        "names": ["local_0", "local_1", "remote_0", "remote_1", "local_v4", "remote_v4", "local_port", "remote_port"],
+        "formats": ["<u8", "<u8", "<u8", "<u8", "<u4", "<u4", "<u2", "<u2"],
+        "offsets": [8, 16, 24, 32, 8, 24, 4, 6],
+        "itemsize": REQUEST.itemsize,
+    }
+)
+_V4_MAPPED: Final = np.uint64(0xFFFF0000)
+_ODD: Final = np.uint64(0x9E3779B97F4A7C15)
+_32: Final = np.uint64(32)
+
+
+def _parts(requests: NDArray[Any]) -> Iterator[NDArray[np.uint64]]:
+    ends = np.ascontiguousarray(requests).view(_ENDS)
+    v4 = requests["family"] != _INET6
+    for ours in ("remote", "local"):
+        mapped = ends[f"{ours}_v4"].astype(np.uint64) << _32 | _V4_MAPPED
+        yield np.where(v4, mapped, ends[f"{ours}_1"])
+    for ours in ("remote", "local"):
+        yield np.where(v4, np.uint64(0), ends[f"{ours}_0"])
+    yield ends["remote_port"].astype(np.uint64) | ends["local_port"].astype(np.uint64) << np.uint64(16)
+
+
+# The same for all doors of this process, and unknown to whoever chooses addresses and ports.
+_SEED: Final = np.uint64(int.from_bytes(os.urandom(8), "little"))
+
+
+def hashes(requests: NDArray[Any]) -> NDArray[np.uint64]:
+    """The numbers by which N requests (dtype REQUEST) are known at the door, (N,)."""
+    found = np.full(len(requests), _SEED)
+    for part in _parts(requests):
+        found ^= part
+        found *= _ODD
+        found ^= found >> _32
+    return found
+
+
+def barrier() -> None:
+    """Wait until all packets that were being taken in are through (synchronize_rcu()).
+
+    Raises: Unsupported, KernelError.
+    """
+    number = _SYS_MEMBARRIER.get(platform.machine())
+    if number is None:
+        raise Unsupported("membarrier", f"no membarrier() known for {platform.machine()}")
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.syscall(number, _MEMBARRIER_GLOBAL, 0, 0) == 0:
+        return
+    code = ctypes.get_errno()
+    if code in (errno.EINVAL, errno.ENOSYS, errno.EPERM):
+        raise Unsupported("membarrier", "this kernel does not offer membarrier(MEMBARRIER_CMD_GLOBAL)")
+    raise KernelError("membarrier", code)
+
+
+def _in_ns(seconds: float) -> int:
+    """CLOCK_MONOTONIC so many seconds from now, as the program reads it."""
+    return time.monotonic_ns() + int(seconds * 1e9)
+
+
+class Door:
+    """The loaded program. It is attached while the door is `held`, and at no other time. Close it, or use it as a
+    context manager.
+    """
+
+    def __init__(self, capacity: int = USUAL) -> None:
+        """capacity: for how many connections at a time it is to tell the held ones from others well.
+
+        Raises: Unsupported, NotPermitted, KernelError: also what attaching it would raise."""
+        self.capacity = max(_FEWEST, min(capacity, MOST))
+        words = 1 << (self.capacity - 1).bit_length()
+        self._shift = 64 - (words.bit_length() - 1)
+        self._lock = threading.Lock()
+        barrier()
+        self._cgroup = _root_cgroup()
+        try:
+            self._loaded = Loaded("door", {}, sizes={"bits": words})
+            try:
+                self._bits = np.frombuffer(self._loaded.window("bits", words * 8), dtype=np.uint64)
+                self._netns, self._lapsed, shift = (
+                    self._loaded.variable(name, "<u4") for name in ("netns", "lapsed", "shift")
+                )
+                self._until, self._turned_away, seed = (
+                    self._loaded.variable(name, "<u8") for name in ("until", "turned_away", "seed")
+                )
+                seed[0], shift[0] = _SEED, self._shift
+                with self._loaded.attached_cgroup("door", self._cgroup):
+                    pass
+            except BaseException:
+                self._loaded.close()
+                raise
+        except BaseException:
+            os.close(self._cgroup)
+            raise
+
+    def __enter__(self) -> Door:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Take the program off: the door is gone."""
+        self._loaded.close()
+        if self._cgroup >= 0:
+            os.close(self._cgroup)
+            self._cgroup = -1
+
+    @property
+    def turned_away(self) -> int:
+        """Packets of held connections that came meanwhile; a few less where two CPUs counted at once."""
+        return int(self._turned_away[0])
+
+    @contextmanager
+    def held(self, *connections: NDArray[np.uint64]) -> Iterator[None]:
+        """Hold the door for connections of the calling thread's namespace (their `hashes`, in any number of arrays):
+        meanwhile none of them can finish, for as long as `keep` is called often enough.
+
+        One holder at a time, others wait. Raises: NotPermitted, Unsupported, KernelError.
+        """
+        with self._lock:
+            yield from self._hold(connections)
+
+    def _hold(self, connections: Sequence[NDArray[np.uint64]]) -> Iterator[None]:
+        try:
+            self._netns[0] = os.stat("/proc/thread-self/ns/net").st_ino
+            for part in connections:
+                np.bitwise_or.at(self._bits, *self._places(part))
+            self._lapsed[0] = 0
+            self._until[0] = _in_ns(_OPENS_AFTER_S)
+            with self._loaded.attached_cgroup("door", self._cgroup):
+                # What was let in before may still be on its way through the handshake, on another CPU.
+                barrier()
+                yield
+        finally:
+            self._bits[:] = 0
+
+    def _places(self, connections: NDArray[np.uint64]) -> tuple[NDArray[np.intp], NDArray[np.uint64]]:
+        """The word each connection has bits in, and which."""
+        one, six, low = np.uint64(1), np.uint64(6), np.uint64(63)
+        three = one << (connections & low)
+        three |= one << (connections >> six & low)
+        three |= one << (connections >> np.uint64(12) & low)
+        return (connections >> np.uint64(self._shift)).astype(np.intp), three
+
+    def holds(self, connections: NDArray[np.uint64]) -> NDArray[np.bool_]:
+        """Which of N connections (their `hashes`) the door is held for at this moment, (N,).
+
+        It is exact in the sense that counts: the program decides by the same bits.
+        """
+        places, three = self._places(connections)
+        is_held: NDArray[np.bool_] = self._bits[places] & three == three
+        return is_held
+
+    def keep(self) -> bool:
+        """Go on holding it. False when it may have opened by itself meanwhile: then nothing held before is certain."""
+        if self._lapsed[0] or int(self._until[0]) - _in_ns(0) < (_OPENS_AFTER_S - _TOO_LATE_S) * 1e9:
+            return False
+        self._until[0] = _in_ns(_OPENS_AFTER_S)
+        # Once more: it may have opened since it was asked.
+        return not self._lapsed[0]
+
+    def opened(self) -> bool:
+        """Whether it has opened by itself by now."""
+        return bool(self._lapsed[0]) or int(self._until[0]) <= _in_ns(0)

@@ -1,0 +1,214 @@
+"""The journal of changed settings on the disk: locked for the whole of a command, written before the kernel is."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Final
+
+from halfopen.core.errors import NotPermitted
+from halfopen.core.tune import journal
+from halfopen.core.tune.journal import JournalError, Ledger, Record
+from halfopen.linux import files
+
+ENVIRONMENT: Final = "HALFOPEN_STATE_DIR"
+CRASH: Final = "HALFOPEN_TUNE_CRASH"
+_ROOT_DIRECTORY: Final = "/var/lib/halfopen"
+_NAME: Final = "tune.jsonl"
+_WAIT_S: Final = 20.0
+# Past this, and with nothing in force, the file starts anew; the one before is kept.
+_ROTATE_BYTES: Final = 1024 * 1024
+
+_passed: dict[str, int] = {}
+
+
+def step(name: str) -> None:
+    """A place where tests have the process killed: HALFOPEN_TUNE_CRASH=NAME, or NAME:N for the N-th time."""
+    wanted = os.environ.get(CRASH)
+    if not wanted:
+        return
+    _passed[name] = _passed.get(name, 0) + 1
+    which, _, count = wanted.partition(":")
+    if which == name and _passed[name] == int(count or 1):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+def default_directory() -> str:
+    """$HALFOPEN_STATE_DIR, else /var/lib/halfopen for root and ~/.local/state/halfopen for others."""
+    chosen = os.environ.get(ENVIRONMENT)
+    if chosen:
+        return chosen
+    if files.is_root():
+        return _ROOT_DIRECTORY
+    state = os.environ.get("XDG_STATE_HOME") or os.path.join(os.path.expanduser("~"), ".local", "state")
+    return os.path.join(state, "halfopen")
+
+
+class Journal:
+    """One file, 0600 in a directory 0700; records are appended and pushed to the disk before `append` returns."""
+
+    def __init__(self, directory: str | None = None) -> None:
+        self.directory = default_directory() if directory is None else directory
+        self.path = os.path.join(self.directory, _NAME)
+        # Where the one before it is kept; a crash may leave it as a second name of this one.
+        self._before = f"{self.path}.1"
+        self._fd = -1
+        self.ledger = Ledger()
+
+    def look(self) -> Ledger:
+        """What the journal says, without a lock and without changing anything; empty when there is none.
+
+        Raises: JournalError, NotPermitted.
+        """
+        try:
+            files.check_directory(self.directory, private=True)
+            fd = files.open_to_read(self.path, twin=self._before)
+        except FileNotFoundError:
+            return Ledger()
+        except (OSError, files.Unsafe) as e:
+            raise self._problem(e) from None
+        try:
+            return self._replay(self._read(fd))
+        except OSError as e:
+            raise self._problem(e) from None
+        finally:
+            os.close(fd)
+
+    @contextmanager
+    def locked(self) -> Iterator[Ledger]:
+        """The journal for this process alone, a torn last line cut off.
+
+        Raises: JournalError when it cannot be opened, read or locked in time, NotPermitted.
+        """
+        try:
+            self._open()
+        except (OSError, files.Unsafe) as e:
+            raise self._problem(e) from None
+        try:
+            try:
+                data = self._read(self._fd)
+                whole = journal.whole_lines(data)
+                if whole != len(data):
+                    # It was never pushed to the disk whole, so nothing was done on its strength.
+                    os.ftruncate(self._fd, whole)
+                    os.fsync(self._fd)
+                self.ledger = self._replay(data)
+                if whole > _ROTATE_BYTES and not self.ledger.live() and not self.ledger.instead:
+                    self._rotate(data[:whole])
+            except OSError as e:
+                raise self._problem(e) from None
+            yield self.ledger
+        finally:
+            os.close(self._fd)
+            self._fd = -1
+
+    def append(self, records: Sequence[Record]) -> None:
+        """Append records under the lock: all of them on the disk, or none.
+
+        Raises: JournalError; the caller must then leave the system as it was.
+        """
+        if not records:
+            return
+        data = b"".join(journal.encode(record) for record in records)
+        # First on paper: a record that cannot follow must not reach the file.
+        after = self.ledger.copy()
+        for record in records:
+            after.add(record)
+        try:
+            _write(self._fd, data)
+        except OSError as e:
+            raise self._problem(e) from None
+        self.ledger = after
+
+    def check(self) -> None:
+        """See whether it could be written, without making or changing anything. Raises: NotPermitted, JournalError."""
+        try:
+            files.check_append(self.path, twin=self._before)
+        except (OSError, files.Unsafe) as e:
+            raise self._problem(e) from None
+
+    def _open(self) -> None:
+        files.make_directory(self.directory)
+        files.check_directory(self.directory, private=True)
+        deadline = time.monotonic() + _WAIT_S
+        while True:
+            fd = files.open_to_append(self.path, twin=self._before)
+            try:
+                if not files.lock(fd, max(0.0, deadline - time.monotonic())):
+                    raise JournalError(
+                        "another halfopen tune has been at work for a while",
+                        hint=f"wait for it, or end it: fuser {self.path} names it",
+                    )
+                # Whoever held it may have begun a new file meanwhile.
+                if os.path.samestat(os.fstat(fd), os.stat(self.path)):
+                    break
+            except FileNotFoundError:
+                pass
+            except BaseException:
+                os.close(fd)
+                raise
+            os.close(fd)
+        self._fd = fd
+        if not os.fstat(fd).st_size:
+            _sync_directory(self.directory)
+
+    def _read(self, fd: int) -> bytes:
+        size = os.fstat(fd).st_size
+        if size > journal.MAX_BYTES:
+            raise JournalError(f"the journal {self.path!r} is too large", hint="move it away")
+        pieces = []
+        at = 0
+        while piece := os.pread(fd, size + 1 - at, at):
+            pieces.append(piece)
+            at += len(piece)
+        return b"".join(pieces)
+
+    def _replay(self, data: bytes) -> Ledger:
+        try:
+            return journal.replay(data)
+        except JournalError as e:
+            raise JournalError(f"the journal {self.path!r}, {e}", hint="repair it or move it away") from None
+
+    def _rotate(self, data: bytes) -> None:
+        """Begin a new file with the last change alone, so that ids go on."""
+        last = self.ledger.next_id - 1
+        kept = [line for line in data.splitlines(keepends=True) if b'"id":%d,' % last in line]
+        made = f"{self.path}.new"
+        fd = files.open_anew(made)
+        try:
+            _write(fd, b"".join(kept))
+            files.lock(fd, 0.0)
+            if os.path.lexists(self._before):
+                os.unlink(self._before)
+            os.link(self.path, self._before)
+            os.rename(made, self.path)
+        except BaseException:
+            os.close(fd)
+            raise
+        _sync_directory(self.directory)
+        os.close(self._fd)
+        self._fd = fd
+        self.ledger = self._replay(b"".join(kept))
+
+    def _problem(self, e: OSError | files.Unsafe) -> JournalError | NotPermitted:
+        # Another directory has another journal: what is in this one could not be undone from there.
+        elsewhere = "" if os.path.lexists(self.path) else f"choose another directory with {ENVIRONMENT}"
+        what, remedy = files.what_and_remedy(e, self.path, elsewhere)
+        message = f"the journal {self.path!r} cannot be used: {what}"
+        return (NotPermitted if isinstance(e, PermissionError) else JournalError)(message, hint=remedy)
+
+
+def _write(fd: int, data: bytes) -> None:
+    # Under the lock, so all of it or nothing; a crash leaves at most one torn line behind whole ones.
+    files.append(fd, data)
+
+
+def _sync_directory(path: str) -> None:
+    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)

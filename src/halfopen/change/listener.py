@@ -1,0 +1,45 @@
+"""Change an option of a listening socket, through a duplicate of it."""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+from typing import Final
+
+from halfopen.core.errors import HalfopenError, KernelError, NotPermitted, Refused, UnknownTarget, Unsupported
+from halfopen.core.tune.journal import RETRIES
+from halfopen.core.tune.listener import BACKLOG, DEFER
+
+_TCP_LISTEN: Final = 10
+_OPTIONS: Final = {RETRIES: socket.TCP_SYNCNT, DEFER: socket.TCP_DEFER_ACCEPT}
+
+
+def write(s: socket.socket, key: str, value: int) -> None:
+    """Set an option (key as in the journal) of the listener behind `s`.
+
+    The backlog by listen(), which on a socket that listens changes sk_max_ack_backlog alone (`__inet_listen_sk()`).
+
+    Raises: Refused when the kernel does not take the value, Unsupported when this socket has no such option,
+    UnknownTarget when it does not listen any more, NotPermitted, KernelError. Nothing has changed then.
+    """
+    # On a socket that was shut down, listen() would open it again.
+    if s.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0] != _TCP_LISTEN:
+        raise UnknownTarget("it does not listen any more")
+    try:
+        if key == BACKLOG:
+            s.listen(value)
+        else:
+            s.setsockopt(socket.IPPROTO_TCP, _OPTIONS[key], value)
+    except OSError as e:
+        raise _problem(key, value, e.errno or 0) from None
+
+
+def _problem(key: str, value: int, code: int) -> HalfopenError:
+    if code in (errno.EINVAL, errno.ERANGE):
+        return Refused(f"the kernel refuses {key} = {value}: {os.strerror(code)}")
+    if code in (errno.ENOPROTOOPT, errno.EOPNOTSUPP):
+        return Unsupported(key, f"this socket has no {key}: {os.strerror(code)}")
+    if code in (errno.EPERM, errno.EACCES):
+        return NotPermitted(f"setting {key} is refused", hint="a security module may forbid it: journalctl -k")
+    return KernelError(f"setting {key}", code)

@@ -1,0 +1,186 @@
+"""Our one file of sysctl.d: an entry is written, changed or taken out; no other file is touched."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from contextlib import suppress
+from typing import Final
+
+from halfopen.change.journal_file import step
+from halfopen.core.errors import HalfopenError, NotPermitted, Unsupported
+from halfopen.core.tune import sysctl_d as sysctld
+from halfopen.core.tune.sysctl_d import FileError
+from halfopen.linux import files
+
+DIRECTORY = sysctld.DIRECTORIES[0]
+# Not *.conf: nobody reads it.
+_NEW: Final = f"{sysctld.NAME}.new"
+_MODE: Final = 0o644
+_FLAGS: Final = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+
+
+def path() -> str:
+    """Where the file is, or would be."""
+    return f"{DIRECTORY}/{sysctld.NAME}"
+
+
+def read(key: str) -> int | None:
+    """The key's entry, None where there is none.
+
+    Raises: FileError when the file is not as we write it, NotPermitted, Unsupported (no such directory).
+    """
+    return entries().get(key)
+
+
+def entries() -> dict[str, int]:
+    """All entries. Raises: as `read`."""
+    directory = _open_directory()
+    try:
+        return _entries(_content(directory))
+    finally:
+        os.close(directory)
+
+
+def check() -> None:
+    """Raises: as `read` and `write` would, as far as that can be told without writing."""
+    entries()
+    if not os.access(DIRECTORY, os.W_OK | os.X_OK, effective_ids=True):
+        read_only = os.statvfs(DIRECTORY).f_flag & os.ST_RDONLY
+        code = errno.EROFS if read_only else errno.EACCES
+        raise _problem(OSError(code, os.strerror(code)))
+
+
+def write(key: str, value: int | None) -> int | None:
+    """Set the key's entry, or (None) take it out; the file goes with its last entry. Returns what is there then.
+
+    The file is replaced as a whole, on the disk before this returns. Raises: as `read`, and FileError when it cannot
+    be written; the file is then as it was.
+    """
+    directory = _open_directory()
+    try:
+        before = _content(directory)
+        try:
+            after = sysctld.edited(before, key, value)
+        except FileError as e:
+            raise _ours(e) from None
+        if after != before:
+            try:
+                _replace(directory, after)
+            except OSError as e:
+                raise _problem(e) from None
+        return _entries(after).get(key)
+    finally:
+        os.close(directory)
+
+
+def clean() -> None:
+    """Remove what a write that was killed may have left. Raises: as `write`."""
+    with suppress(Unsupported):
+        directory = _open_directory()
+        try:
+            if _exists(_NEW, directory):
+                os.unlink(_NEW, dir_fd=directory)
+                os.fsync(directory)
+        except OSError as e:
+            raise _problem(e) from None
+        finally:
+            os.close(directory)
+
+
+def _open_directory() -> int:
+    try:
+        fd = os.open(DIRECTORY, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except (FileNotFoundError, NotADirectoryError):
+        raise Unsupported("sysctl.d", f"there is no directory {DIRECTORY}: nothing would be read at boot") from None
+    except OSError as e:
+        raise _problem(e) from None
+    facts = os.fstat(fd)
+    if facts.st_uid not in (0, os.geteuid()) or facts.st_mode & 0o022:
+        os.close(fd)
+        raise FileError(f"{DIRECTORY} could be written by others", hint=f"look at it, then: chmod go-w {DIRECTORY}")
+    return fd
+
+
+def _content(directory: int) -> bytes | None:
+    """The file's bytes, None where there is none."""
+    try:
+        fd = os.open(sysctld.NAME, os.O_RDONLY | _FLAGS, dir_fd=directory)
+    except FileNotFoundError:
+        return None
+    except OSError as e:
+        if e.errno == errno.ELOOP:
+            raise FileError(f"{path()} is a symbolic link", hint="remove it") from None
+        raise _problem(e) from None
+    try:
+        facts = os.fstat(fd)
+        if not stat.S_ISREG(facts.st_mode) or facts.st_nlink != 1:
+            raise FileError(f"{path()} is not a regular file of its own", hint="move it away")
+        data = b""
+        while piece := os.read(fd, sysctld.MAX_BYTES + 1 - len(data)):
+            data += piece
+        if len(data) > sysctld.MAX_BYTES:
+            raise FileError(f"{path()} is too large", hint="move it away")
+        return data
+    except OSError as e:
+        raise _problem(e) from None
+    finally:
+        os.close(fd)
+
+
+def _entries(data: bytes | None) -> dict[str, int]:
+    try:
+        return sysctld.entries(data)
+    except FileError as e:
+        raise _ours(e) from None
+
+
+def _ours(e: FileError) -> FileError:
+    return FileError(f"{path()} was changed by somebody else: {e.message}", hint="mend that, or move the file away")
+
+
+def _replace(directory: int, data: bytes | None) -> None:
+    if data is None:
+        os.unlink(sysctld.NAME, dir_fd=directory)
+    else:
+        if _exists(_NEW, directory):
+            os.unlink(_NEW, dir_fd=directory)
+        fd = os.open(_NEW, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _FLAGS, _MODE, dir_fd=directory)
+        try:
+            try:
+                os.fchmod(fd, _MODE)
+                _write(fd, data)
+                os.fsync(fd)
+            finally:
+                os.close(fd)
+            step("file.new")
+            os.rename(_NEW, sysctld.NAME, src_dir_fd=directory, dst_dir_fd=directory)
+        except BaseException:
+            with suppress(OSError):
+                os.unlink(_NEW, dir_fd=directory)
+            raise
+    step("file.replaced")
+    os.fsync(directory)
+
+
+def _write(fd: int, data: bytes) -> None:
+    if os.write(fd, data) != len(data):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def _exists(name: str, directory: int) -> bool:
+    try:
+        os.stat(name, dir_fd=directory, follow_symlinks=False)
+    except FileNotFoundError:
+        return False
+    return True
+
+
+def _problem(e: OSError) -> HalfopenError:
+    if e.errno == errno.EROFS:
+        return NotPermitted(f"{DIRECTORY} is mounted read-only here", hint="run it on the host")
+    what, remedy = files.what_and_remedy(e, path())
+    if isinstance(e, PermissionError):
+        return NotPermitted(f"{path()} cannot be used: {what}", hint=remedy)
+    return FileError(f"{path()} cannot be used: {what}", hint=remedy)

@@ -1,0 +1,196 @@
+"""What can be changed on a running listener: what a person's words come to there, and what is in the way."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from halfopen.core.errors import HalfopenError, UsageError
+from halfopen.core.model import timing
+from halfopen.core.tune.journal import RETRIES, Listener
+from halfopen.core.tune.prices import memory_price, retries_price
+from halfopen.core.tune.settings import GOOD_BACKLOG, GOOD_RETRIES
+from halfopen.core.units import Address, listener_text, netns_words, show_duration
+
+if TYPE_CHECKING:
+    from halfopen.core.sample import Process
+
+BACKLOG: Final = "listener.backlog"
+DEFER: Final = "listener.defer_accept"
+OPTIONS: Final = (BACKLOG, RETRIES, DEFER)
+# What tcp_sock_set_syncnt() takes (MAX_TCP_SYNCNT).
+MOST_RETRIES: Final = 127
+_DEFERRING: Final = "where the server speaks first (SSH, SMTP, FTP), a client waits for its greeting all that time"
+
+
+@dataclass(frozen=True, slots=True)
+class Wishes:
+    """What is to be set; None: left as it is. retries: TCP_SYNCNT; defer_accept_s: TCP_DEFER_ACCEPT, 0 is off."""
+
+    backlog: int | None = None
+    retries: int | None = None
+    defer_accept_s: int | None = None
+
+    def values(self) -> dict[str, int]:
+        """What is to be set, by the journal's key."""
+        found = {BACKLOG: self.backlog, RETRIES: self.retries, DEFER: self.defer_accept_s}
+        return {key: value for key, value in found.items() if value is not None}
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """One listening socket as it is.
+
+    backlog: the cap of each of its queues. retries: TCP_SYNCNT, None: not set. defer_accept_s: 0 is off. mptcp: it
+    speaks Multipath TCP as well. problem: why retries and defer_accept_s could not be read (None and 0 then).
+    """
+
+    socket: Listener
+    backlog: int
+    accept_queue: int
+    retries: int | None
+    defer_accept_s: int
+    ifindex: int = 0
+    mptcp: bool = False
+    processes: tuple[Process, ...] = ()
+    problem: HalfopenError | None = None
+
+    @property
+    def name(self) -> str:
+        """`:8080`, or with its address where it is bound to one."""
+        return listener_text(self.socket.address, self.socket.port)
+
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """One option of one socket to set. asked: what was wanted, `new`: what can be had; cost: what is worse then."""
+
+    socket: Listener
+    key: str
+    old: int | None
+    asked: int
+    new: int
+    reason: str
+    why: str = ""
+    cost: str = ""
+
+
+def is_meant(socket: Listener, address: Address | None, port: int) -> bool:
+    """Whether [address]:port means this listener; no or the wildcard address means any."""
+    any_address = address is None or address.is_unspecified
+    return socket.port == port and (any_address or socket.address == str(address))
+
+
+def retries_within(release_s: float) -> int:
+    """The TCP_SYNCNT with the longest release time not above so many seconds. Raises: UsageError below 3 s."""
+    shortest = timing.release_time_s(1)
+    if release_s < shortest:
+        raise UsageError(
+            f"a listener's release time of {show_duration(release_s)} cannot be: TCP_SYNCNT is at least 1, "
+            f"which is {show_duration(shortest)}",
+            hint="for the whole namespace 1 s can be had: halfopen tune apply --release-time 1s",
+        )
+    return min(timing.retries_for(release_s), MOST_RETRIES)
+
+
+def defers_s(seconds: int) -> int:
+    """What the kernel makes of so many seconds of TCP_DEFER_ACCEPT: 1, 3, 7, 15 …, the next that is not less.
+
+    It keeps a number of SYN-ACK timeouts (`secs_to_retrans()`, net/ipv4/tcp.c).
+    """
+    if seconds <= 0:
+        return 0
+    for timeouts in range(1, timing.COUNTS):
+        if timing.started_s(timeouts) >= seconds:
+            break
+    return int(timing.started_s(timeouts))
+
+
+def standing_retries(synack_retries: int) -> int:
+    """The TCP_SYNCNT that behaves as one that is not set: the number that cannot be is the nearest that can."""
+    return max(1, min(synack_retries, MOST_RETRIES))
+
+
+def plan(
+    sockets: Sequence[Running], wishes: Wishes, somaxconn: int | None, synack_retries: int, netns: str = "self"
+) -> list[Planned]:
+    """What is set on each of these sockets, and why.
+
+    somaxconn: None where it is not known. Raises: HalfopenError where somaxconn would turn a wish into its opposite, or
+    keep the old value from coming back; UsageError for TCP_SYNCNT of a Multipath TCP listener.
+    """
+    here = netns_words(netns)
+    return [
+        _plan_one(s, key, asked, somaxconn, synack_retries, here)
+        for key, asked in wishes.values().items()
+        for s in sockets
+    ]
+
+
+def _plan_one(s: Running, key: str, asked: int, somaxconn: int | None, synack_retries: int, here: str) -> Planned:
+    if key == BACKLOG:
+        return _plan_backlog(s, asked, somaxconn, here)
+    if key == DEFER:
+        new = defers_s(asked)
+        why = "" if new == asked else f"the kernel rounds {asked} s up to {new} s"
+        cost = _DEFERRING if new > s.defer_accept_s else ""
+        return Planned(s.socket, key, s.defer_accept_s, asked, new, deferring(new), why, cost)
+    if s.mptcp:
+        raise UsageError(
+            f"{s.name} is a Multipath TCP listener, which takes no TCP_SYNCNT",
+            hint=f"tcp_synack_retries counts there: halfopen tune apply --release-time T{here}",
+        )
+    held = synack_retries if s.retries is None else s.retries
+    before = show_duration(timing.release_time_s(held))
+    now = show_duration(timing.release_time_s(asked))
+    reason = f"released after {now} instead of {before}" if now != before else f"released after {now} as before"
+    cost = "" if asked == held else retries_price(asked, held)
+    return Planned(s.socket, key, s.retries, asked, asked, reason, cost=cost)
+
+
+def _plan_backlog(s: Running, asked: int, somaxconn: int | None, here: str) -> Planned:
+    if asked == s.backlog:
+        return Planned(s.socket, BACKLOG, s.backlog, asked, asked, f"each of the two queues holds {asked}")
+    if somaxconn is not None and s.backlog > somaxconn:
+        least = max(s.backlog, asked)
+        raise HalfopenError(
+            "somaxconn",
+            f"{s.name} has a backlog of {s.backlog}, more than somaxconn = {somaxconn} would let it have again",
+            hint=f"first halfopen tune apply --set somaxconn={least}{here}",
+        )
+    new = asked if somaxconn is None else min(asked, somaxconn)
+    why = "" if new == asked else f"somaxconn = {somaxconn} lets no listener have {asked}"
+    fewer = f"clients are turned away once {new:,} wait to be accepted"
+    cost = memory_price(new) if new > s.backlog else fewer if new < s.backlog else ""
+    return Planned(s.socket, BACKLOG, s.backlog, asked, new, f"each of the two queues holds {new}", why, cost)
+
+
+def deferring(seconds: int) -> str:
+    """What TCP_DEFER_ACCEPT of so many seconds does."""
+    if not seconds:
+        return "connections are handed over as soon as they are open"
+    return f"connections are handed over when data comes, within {show_duration(seconds)}"
+
+
+def recommended(s: Running, synack_retries: int) -> Wishes:
+    """What would help this listener; nothing where it is well."""
+    retries = synack_retries if s.retries is None else s.retries
+    return Wishes(
+        backlog=GOOD_BACKLOG if s.backlog < GOOD_BACKLOG else None,
+        retries=GOOD_RETRIES if retries > GOOD_RETRIES and not s.mptcp else None,
+    )
+
+
+def holders_text(processes: Sequence[Process]) -> str:
+    """Who holds it: `nginx (pid 12 13 14 15 …, nginx.service)`; empty when nobody is seen to."""
+    by_name: dict[tuple[str, str], list[int]] = {}
+    for p in processes:
+        where = f"container {p.container}" if p.container else p.unit or ""
+        by_name.setdefault((p.name, where), []).append(p.pid)
+    return ", ".join(_people(name, where, pids) for (name, where), pids in by_name.items())
+
+
+def _people(name: str, where: str, pids: Sequence[int]) -> str:
+    shown = " ".join(map(str, pids[:4])) + (" …" if len(pids) > 4 else "")
+    return f"{name} (pid {shown}{f', {where}' if where else ''})"

@@ -1,0 +1,382 @@
+"""The settings that bear on half-open connections and the two queues: what each does, what it amounts to beside the
+others, what it should be and at what cost; and goals in the user's words turned into values.
+
+`values` is always the settings a namespace has, by full name (net.ipv4.tcp_syncookies); one that is missing does not
+exist there.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from halfopen.core.errors import Unsupported, UsageError
+from halfopen.core.model import timing
+from halfopen.core.tune.keys import ABORT as ABORT
+from halfopen.core.tune.keys import CONNTRACK as CONNTRACK
+from halfopen.core.tune.keys import COOKIES as COOKIES
+from halfopen.core.tune.keys import FIN_TIMEOUT as FIN_TIMEOUT
+from halfopen.core.tune.keys import IPV4 as IPV4
+from halfopen.core.tune.keys import RTO_MAX as RTO_MAX
+from halfopen.core.tune.keys import SOMAXCONN as SOMAXCONN
+from halfopen.core.tune.keys import SYN_BACKLOG as SYN_BACKLOG
+from halfopen.core.tune.keys import SYN_LINEAR as SYN_LINEAR
+from halfopen.core.tune.keys import SYN_RETRIES as SYN_RETRIES
+from halfopen.core.tune.keys import SYNACK as SYNACK
+from halfopen.core.tune.keys import TW_REUSE as TW_REUSE
+from halfopen.core.tune.keys import range_of
+from halfopen.core.tune.prices import memory_price, price
+from halfopen.core.units import plural, show_duration
+
+Values = Mapping[str, int]
+
+COOKIE_WORDS: Final = {"off": 0, "on": 1, "always": 2}
+# What is recommended where nothing else is asked for.
+GOOD_RETRIES: Final = 2
+GOOD_BACKLOG: Final = 4096
+_ASKED: Final = "as asked for"
+# From so many retries on, half-open connections that pile up stay too long (63 s).
+_LONG_RETRIES: Final = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """A value to set, why, and what it costs."""
+
+    key: str
+    value: int
+    reason: str
+    cost: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Advice:
+    """What one setting does in this namespace.
+
+    idle: it does nothing for half-open connections, or nothing at these other values; `effect` says so.
+    recommended: the value it should have, None when there is nothing to change it for; with `reason` and `cost`.
+    """
+
+    key: str
+    value: int
+    effect: str
+    idle: bool = False
+    recommended: int | None = None
+    reason: str = ""
+    cost: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Goals:
+    """What the user wants, in the user's words; None: nothing said about it."""
+
+    release_time_s: float | None = None
+    cookies: str | None = None
+    half_open: int | None = None
+
+    @property
+    def empty(self) -> bool:
+        return self.release_time_s is None and self.cookies is None and self.half_open is None
+
+
+@dataclass(frozen=True, slots=True)
+class Cure:
+    """A setting that articles recommend against half-open connections and that is no cure."""
+
+    key: str
+    truth: str
+
+
+# Not in this list: settings that are no cure but exist and are shown (tcp_fin_timeout, tcp_tw_reuse …).
+FALSE_CURES: Final = (
+    Cure(
+        "net.ipv4.tcp_tw_recycle", "left the kernel in 4.12; it broke clients behind NAT and concerned TIME_WAIT only"
+    ),
+    Cure("net.ipv4.tcp_keepalive_time", "concerns established connections; a half-open one has no keepalive"),
+    Cure("net.ipv4.tcp_max_tw_buckets", "concerns TIME_WAIT; a half-open connection never was open"),
+    Cure("net.ipv4.tcp_retries2", "concerns established connections"),
+)
+
+
+def wanted_retries(goals: Goals) -> int:
+    """tcp_synack_retries that the goal asks for; without one, 2."""
+    if goals.release_time_s is None:
+        return GOOD_RETRIES
+    if goals.release_time_s < timing.INITIAL_RTO_S:
+        raise UsageError(
+            f"a release time of {show_duration(goals.release_time_s)} cannot be",
+            hint="the kernel waits 1 s for the answer to its first SYN-ACK; halfopen release drops one at once",
+        )
+    return timing.retries_for(goals.release_time_s)
+
+
+# --- one function a setting: value and neighbours → Advice ------------------------------------------------------------
+
+
+def _synack(values: Values, goals: Goals) -> Advice:
+    now = values[SYNACK]
+    effect = f"an unanswered half-open connection is released after {_release(now)}"
+    if now > GOOD_RETRIES:
+        effect += ", sooner in a queue more than half full"
+    if values.get(COOKIES) == 2:
+        effect += "; with tcp_syncookies = 2 none is kept at all"
+    to = wanted_retries(goals)
+    if to == now or (goals.release_time_s is None and now < to):
+        return Advice(SYNACK, now, effect)
+    return Advice(
+        SYNACK,
+        now,
+        effect,
+        recommended=to,
+        reason=f"released after {_release(to)} instead of {_release(now)}",
+        cost=price(SYNACK, to, values),
+    )
+
+
+def _release(retries: int) -> str:
+    # With the fixed 120 s, not tcp_rto_max_ms, see _rto_max.
+    return show_duration(timing.release_time_s(min(retries, 255)))
+
+
+def _cookies(values: Values, goals: Goals) -> Advice:
+    now = values[COOKIES]
+    effect = {
+        0: "off: a full SYN queue drops every further SYN",
+        1: "on: a full SYN queue answers with cookies and keeps nothing",
+    }.get(now, "always: every SYN is answered with a cookie; no half-open connection is kept")
+    to = COOKIE_WORDS[goals.cookies] if goals.cookies else 1
+    if to == now:
+        return Advice(COOKIES, now, effect)
+    reason = {
+        0: _ASKED,
+        1: "new clients get in while the SYN queue is full" if now == 0 else "window scaling and SACK while it is not",
+        2: "no half-open connection is kept",
+    }[to]
+    return Advice(COOKIES, now, effect, recommended=to, reason=reason, cost=price(COOKIES, to, values))
+
+
+def _syn_backlog(values: Values, goals: Goals) -> Advice:
+    now = values[SYN_BACKLOG]
+    cookies = values.get(COOKIES, 0)
+    free = now - (now >> 2)
+    if cookies:
+        effect = f"does nothing while tcp_syncookies = {cookies}"
+    else:
+        effect = f"tcp_syncookies = 0: with more than {plural(free, 'half-open connection')} only proven peers get in"
+    after = COOKIE_WORDS[goals.cookies] if goals.cookies and COOKIES in values else cookies
+    if after or goals.half_open is None or free >= goals.half_open:
+        return Advice(SYN_BACKLOG, now, effect, idle=cookies != 0)
+    to = -(-goals.half_open * 4 // 3)
+    reason = f"room for {goals.half_open:,} without cookies"
+    return Advice(SYN_BACKLOG, now, effect, cookies != 0, to, reason, memory_price(goals.half_open))
+
+
+def _somaxconn(values: Values, goals: Goals) -> Advice:
+    now = values[SOMAXCONN]
+    effect = f"no listener's two queues hold more than {now:,} each, whatever its backlog"
+    least = goals.half_open or GOOD_BACKLOG
+    if now >= least:
+        return Advice(SOMAXCONN, now, effect)
+    cost = price(SOMAXCONN, least, values)
+    if goals.half_open:
+        cost = f"{memory_price(goals.half_open)}; {cost}"
+    return Advice(SOMAXCONN, now, effect, False, least, f"listeners may hold {least:,} half-open connections", cost)
+
+
+def _abort(values: Values, _: Goals) -> Advice:
+    now = values[ABORT]
+    if not now:
+        return Advice(ABORT, now, "off: with a full accept queue the client's last ACK is ignored, and it tries again")
+    reason = "a short burst then costs time instead of connections"
+    effect = "on: with a full accept queue clients are reset"
+    return Advice(ABORT, now, effect, False, 0, reason, price(ABORT, 0, values))
+
+
+def _syn_retries(values: Values, _: Goals) -> Advice:
+    now = values[SYN_RETRIES]
+    # As many waits of 1 s come first, then they double (tcp_write_timeout(), net/ipv4/tcp_timer.c; since 6.5).
+    given_up = show_duration(values.get(SYN_LINEAR, 0) + timing.release_time_s(min(now, 255)))
+    effect = f"connections this machine opens are given up after {given_up}; does nothing for those it is asked for"
+    return Advice(SYN_RETRIES, now, effect, idle=True)
+
+
+def _fin_timeout(values: Values, _: Goals) -> Advice:
+    now = values[FIN_TIMEOUT]
+    effect = f"FIN_WAIT_2 without an owner ends after {show_duration(now)}; does nothing for half-open connections"
+    return Advice(FIN_TIMEOUT, now, effect, idle=True)
+
+
+def _tw_reuse(values: Values, _: Goals) -> Advice:
+    now = values[TW_REUSE]
+    words = {0: "off", 1: "on", 2: "on for loopback"}.get(now, "on")
+    effect = f"{words}: ports of outgoing connections in TIME_WAIT; does nothing for half-open connections"
+    return Advice(TW_REUSE, now, effect, idle=True)
+
+
+def _rto_max(values: Values, _: Goals) -> Advice:
+    now, retries = values[RTO_MAX], min(values.get(SYNACK, 0), 255)
+    effect = f"established connections retransmit at least every {show_duration(now / 1000)}"
+    longest_s = timing.timeout_s(retries)
+    if now >= longest_s * 1000:
+        words = f"does nothing for half-open ones, whose longest wait is {show_duration(longest_s)}"
+        return Advice(RTO_MAX, now, f"{effect}; {words}", idle=True)
+    # 6.18 does not (measured); "tcp: Apply max RTO to non-TFO SYN+ACK" (November 2025) does. Nothing but a measurement
+    # tells, which takes seconds.
+    words = "whether half-open ones do depends on the kernel: halfopen release-time --measure tells"
+    return Advice(RTO_MAX, now, f"{effect}; {words}")
+
+
+_OURS: Final[dict[str, Callable[[Values, Goals], Advice]]] = {
+    SYNACK: _synack,
+    COOKIES: _cookies,
+    SOMAXCONN: _somaxconn,
+    SYN_BACKLOG: _syn_backlog,
+    ABORT: _abort,
+    RTO_MAX: _rto_max,
+    SYN_RETRIES: _syn_retries,
+    FIN_TIMEOUT: _fin_timeout,
+    TW_REUSE: _tw_reuse,
+}
+_CONNTRACK_STATES: Final = {
+    "syn_sent": "after a client's SYN",
+    "syn_recv": "of a half-open connection (SYN-ACK seen, no ACK)",
+    "established": "of a connection without traffic",
+    "fin_wait": "after the first FIN",
+    "close_wait": "after the other side's FIN",
+    "last_ack": "after the second FIN",
+    "time_wait": "after both FINs",
+    "close": "after a RST",
+    "max_retrans": "after retransmissions without an answer",
+    "unacknowledged": "with unacknowledged data",
+}
+KEYS: Final = (*_OURS, *(CONNTRACK + state for state in _CONNTRACK_STATES))
+
+
+def _conntrack(key: str, values: Values) -> Advice:
+    now = values[key]
+    what = _CONNTRACK_STATES[key.removeprefix(CONNTRACK)]
+    effect = f"conntrack forgets an entry {what} {show_duration(now)} later"
+    if not key.endswith("syn_recv"):
+        return Advice(key, now, f"{effect}; does nothing for half-open connections", idle=True)
+    return Advice(key, now, f"{effect}; the socket itself stays as long as tcp_synack_retries says", idle=True)
+
+
+def advise(values: Values, goals: Goals = Goals()) -> list[Advice]:
+    """What every setting that is there does, and what to set for the goals (without one: in general).
+
+    Raises: UsageError for a goal that no setting can reach.
+    """
+    found = [advise_one(values, goals) for key, advise_one in _OURS.items() if key in values]
+    return found + [_conntrack(key, values) for key in KEYS if key.startswith(CONNTRACK) and key in values]
+
+
+def needed(values: Values, many: bool) -> set[str]:
+    """The settings that should change as things are; others may be better changed before a flood than in it.
+
+    many: half-open connections pile up. `status` and `tune show` both go by this.
+    """
+    found = {COOKIES} if values.get(COOKIES) == 0 else set()
+    if many and values.get(SYNACK, 0) >= _LONG_RETRIES:
+        found.add(SYNACK)
+    return found
+
+
+# --- from words to values ---------------------------------------------------------------------------------------------
+
+
+def full_key(word: str) -> str:
+    """The full name of a setting given with or without its first parts, with dots or slashes.
+
+    Raises: UsageError for one that is not in the registry; one that articles recommend is told apart.
+    """
+    name = word.strip().removeprefix("/proc/sys/").replace("/", ".")
+    for key in KEYS:
+        if name == key or (name and key.endswith(f".{name}")):
+            return key
+    for cure in FALSE_CURES:
+        if name == cure.key or cure.key.endswith(f".{name}"):
+            raise UsageError(f"{cure.key} {cure.truth}", hint="halfopen tune show lists what helps")
+    raise UsageError(f"{word!r} is not a setting that tune knows", hint="halfopen tune show lists them")
+
+
+def assignment(text: str) -> Wanted:
+    """The value in KEY=VALUE. Raises: UsageError, also for a value that the setting does not take."""
+    word, equals, value = text.partition("=")
+    if not equals or not re.fullmatch(r"-?\d{1,12}", value.strip(), re.ASCII):
+        raise UsageError(f"--set {text!r} is not KEY=VALUE", hint="as in --set tcp_synack_retries=2")
+    wanted = Wanted(full_key(word), int(value), _ASKED)
+    must_be_taken(wanted)
+    return wanted
+
+
+def must_be_taken(wanted: Wanted) -> None:
+    """Raises: UsageError for a value outside the setting's range."""
+    least, most = range_of(wanted.key)
+    if not least <= wanted.value <= most:
+        name = wanted.key.rpartition(".")[2]
+        raise UsageError(f"{name} = {wanted.value} cannot be", hint=f"{wanted.key} takes {least} to {most}")
+
+
+def changes(
+    values: Values,
+    goals: Goals = Goals(),
+    sets: Sequence[Wanted] = (),
+    only: Sequence[str] = (),
+) -> list[Wanted]:
+    """What to set: what was asked for outright, and what the goals take beside it; without either, what is recommended.
+
+    With a goal, only what serves a goal is changed. only: full keys, nothing else is changed. Raises: UsageError.
+    """
+    asked = {w.key: w for w in sets}
+    if len(asked) != len(sets):
+        raise UsageError("a setting is given twice with --set")
+    beside = {**values, **{w.key: w.value for w in sets}}
+    found = [_priced(w, {**beside, w.key: values.get(w.key, w.value)}) for w in sets]
+    if goals.empty and sets:
+        return _only(found, only)
+    for advice in advise(beside, goals):
+        if advice.recommended is None or advice.key in asked:
+            continue
+        if goals.empty or advice.key in serving(goals):
+            found.append(Wanted(advice.key, advice.recommended, advice.reason, advice.cost))
+    return _only(found, only)
+
+
+def _priced(w: Wanted, values: Values) -> Wanted:
+    """The same with what it does and what it costs; values: as they will be, but for this one."""
+    effect = next((a.effect for a in advise({**values, w.key: w.value}) if a.key == w.key), w.reason)
+    return Wanted(w.key, w.value, effect if w.reason == _ASKED else w.reason, price(w.key, w.value, values))
+
+
+def _only(found: list[Wanted], only: Sequence[str]) -> list[Wanted]:
+    return [w for w in found if not only or w.key in only]
+
+
+def must_be_there(values: Values, goals: Goals) -> None:
+    """Raises: Unsupported for a goal whose setting this kernel or namespace lacks."""
+    for key in sorted(serving(goals) - {SYN_BACKLOG} - values.keys()):
+        raise Unsupported(key, f"there is no {key} here, so nothing can be had of it", hint="leave out that goal")
+
+
+def kept(
+    values: Values, goals: Goals, wanted: Sequence[Wanted], others: Collection[str], only: Sequence[str]
+) -> list[Wanted]:
+    """What is so already and is to stay so: what serves the goals and does something, and `others`; not `wanted`."""
+    idle = {a.key for a in advise(values, goals) if a.idle}
+    keys = {*others, *(serving(goals) - idle)} - {w.key for w in wanted}
+    found = [Wanted(key, values[key], "as it is") for key in KEYS if key in keys and key in values]
+    return _only(found, only)
+
+
+def serving(goals: Goals) -> set[str]:
+    """The settings that serve the goals."""
+    keys: set[str] = set()
+    if goals.release_time_s is not None:
+        keys.add(SYNACK)
+    if goals.cookies is not None:
+        keys.add(COOKIES)
+    if goals.half_open is not None:
+        keys |= {SOMAXCONN, SYN_BACKLOG}
+    return keys

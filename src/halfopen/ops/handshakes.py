@@ -1,0 +1,68 @@
+"""Watch handshakes finish for a while: one namespace or all of the machine."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+
+from halfopen.core.errors import HalfopenError
+from halfopen.core.filters import Filter
+from halfopen.core.handshakes import NetnsHandshakes, Observed, Reading, by_listener, chosen, difference
+from halfopen.linux.netns import Netns, current
+from halfopen.read import discover
+from halfopen.read import listeners as listening
+from halfopen.read.bpf.handshakes import Handshakes
+
+
+def observe(
+    ns: Netns | None, seconds: float, filter: Filter, stop: threading.Event, *, everywhere: bool = False
+) -> Observed:
+    """Count for `seconds`, or until `stop` is set, in a namespace (None: this process's) or everywhere.
+
+    Raises: Unsupported, NotPermitted, KernelError, UnknownTarget.
+    """
+    target = ns or current()
+    with Handshakes(0 if everywhere else target.inode) as programs:
+        begun = time.time()
+        before = programs.read()
+        interrupted = stop.wait(seconds)
+        gained = chosen(difference(programs.read(), before), filter)
+        missing = programs.missing
+    skipped: list[str] = []
+    namespaces = _everywhere(gained, skipped) if everywhere else [_one(gained, target, skipped)]
+    where = os.uname()
+    return Observed(
+        time=begun,
+        host=where.nodename,
+        kernel=where.release,
+        seconds=gained.seconds,
+        interrupted=interrupted,
+        missing=missing,
+        unfit=gained.unfit,
+        namespaces=tuple(namespaces),
+        skipped=tuple(skipped),
+    )
+
+
+def _everywhere(gained: Reading, skipped: list[str]) -> list[NetnsHandshakes]:
+    """Those with handshakes alone, the busiest first; a namespace that nobody names or lives in goes by its inode."""
+    inodes = dict.fromkeys(gained.keys["netns"].tolist())
+    known = {ns.inode: ns for ns in discover.discover().namespaces} if inodes else {}
+    found = []
+    for inode in inodes:
+        if inode in known:
+            found.append(_one(gained, known[inode], skipped))
+        else:
+            found.append(by_listener(gained, inode, netns=f"net:[{inode}]"))
+    found = [one for one in found if one.listeners]
+    return sorted(found, key=lambda one: -one.all.completed)
+
+
+def _one(gained: Reading, ns: Netns, skipped: list[str]) -> NetnsHandshakes:
+    try:
+        rows, owners = listening.listeners(ns)
+    except HalfopenError as e:
+        skipped.append(f"{ns.name}: its listeners could not be read: {e.message}")
+        return by_listener(gained, ns.inode, netns=ns.name, lives_in=ns.lives_in)
+    return by_listener(gained, ns.inode, rows, owners, netns=ns.name, lives_in=ns.lives_in)

@@ -1,0 +1,232 @@
+"""Releasing with the door held: no victim can finish its handshake between the look and the destroy.
+
+A census finds the victims. Then each is given its cookie, by which SOCK_DESTROY will know it, and the door is held for
+them: from there on none of them can complete. A second census, with the door held, shows which of them are half-open
+still. A request whose last ACK came in between is not: it was turned into a connection, or it waits for data
+(TCP_DEFER_ACCEPT) or for room in the accept queue, and the kernel says so (`acked`). The others are destroyed as they
+are met,
+and the door is opened again.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field, replace
+from socket import socket
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from halfopen.change import destroy
+from halfopen.change.door import hashes
+from halfopen.core.filters import Filter
+from halfopen.ops.release import cookies, doors
+from halfopen.ops.release.doors import AnyDoor
+from halfopen.ops.release.tally import Stop, Tally
+from halfopen.read import sockdiag
+from halfopen.read.bpf.census import Census
+from halfopen.read.reader import kernel_code
+
+# Connections are passed over where others come and go around them; a few rounds find them all.
+MAX_ROUNDS: Final = 5
+# Up to so many victims are given their cookies one by one. Asking for one takes as long as _ONE_OF of a dump.
+_FEW: Final = 16 * 1024
+_ONE_OF: Final = 6
+# The clock is asked before a census asks it: who was old enough for the first one is so for the second.
+_SLACK_S: Final = 0.01
+
+
+@dataclass(slots=True)
+class _Found:
+    """What a census found: how many requests in all, how many victims, and their `hashes`.
+
+    rows, chains: of the victims, in parts, while there are no more than are to be kept. cookies: on their way to many.
+    """
+
+    all: int = 0
+    victims: int = 0
+    hashes: list[NDArray[np.uint64]] = field(default_factory=list)
+    rows: list[NDArray[Any]] = field(default_factory=list)
+    chains: list[NDArray[np.uint32]] = field(default_factory=list)
+    cookies: cookies.ToAll | None = None
+
+    @property
+    def few(self) -> bool:
+        return self.victims <= _FEW and self.victims * _ONE_OF < self.all
+
+    @property
+    def kept(self) -> int:
+        return sum(len(part) for part in self.hashes)
+
+    def keep(self, rows: NDArray[Any], chains: NDArray[np.uint32], *, all_rows: bool) -> None:
+        self.hashes.append(hashes(rows))
+        if all_rows or self.victims <= _FEW:
+            self.rows.append(rows)
+            self.chains.append(chains)
+
+
+def _find(
+    census: Census, chosen: Filter, tally: Tally, door: AnyDoor | None = None, stop: Stop | None = None
+) -> _Found:
+    """The half-open requests the filter lets through: counted; with a door, as many kept as it takes at a time.
+
+    Many are given their cookies meanwhile.
+    """
+    found, spared = _Found(), 0
+    for part in census.read():
+        found.all += len(part.rows)
+        meant = chosen.mask(part.rows, part.ages_s)
+        spared += int(np.count_nonzero(meant & part.is_deferred))
+        meant &= ~part.is_deferred
+        n = int(np.count_nonzero(meant))
+        if n and door is not None and found.victims < door.most:
+            room = door.most - found.victims
+            found.keep(part.rows[meant][:room], part.chains[meant][:room], all_rows=door.by_rows)
+        found.victims += n
+        if stop is not None and found.cookies is None and found.victims > _FEW:
+            found.cookies = cookies.ToAll(kernel_code(chosen), stop)
+    tally.spared = spared
+    tally.interrupted |= census.interrupted
+    return found
+
+
+def count(census: Census, chosen: Filter, tally: Tally) -> None:
+    """Count what `run` would release."""
+    tally.matched = _find(census, chosen, tally).victims
+
+
+def run(kill: socket, census: Census, door: AnyDoor, chosen: Filter, tally: Tally, stop: Stop) -> None:
+    """Release what the filter lets through at this moment."""
+    begun = time.monotonic()
+    left_at_first = 0
+    rounds = 0
+    while rounds < MAX_ROUNDS + left_at_first // door.most:
+        found = _find(census, _as_of(chosen, begun), tally, door, stop)
+        tally.left = found.victims
+        if not found.victims or stop.is_set():
+            return
+        left_at_first = left_at_first or found.victims
+        rounds += 1
+        tally.held = not tally.windows_s
+        with _second() as second:
+            tally.left = _round(_Round(kill, census, door, chosen, begun, tally, stop, second), found)
+        if not tally.left or stop.is_set():
+            return
+
+
+def _as_of(chosen: Filter, begun: float, slack_s: float = 0.0) -> Filter:
+    """The filter as it was meant at `begun`: connections that came, or reached the age limit, later are not meant."""
+    older_than_s = chosen.older_than_s or 0.0
+    return replace(chosen, older_than_s=max(0.0, older_than_s + time.monotonic() - begun - slack_s))
+
+
+@dataclass(frozen=True, slots=True)
+class _Round:
+    kill: socket
+    census: Census
+    door: AnyDoor
+    chosen: Filter
+    begun: float
+    tally: Tally
+    stop: Stop
+    second: _Second | None = None
+
+
+def _round(of: _Round, found: _Found) -> int:
+    """Destroy those of the victims that are half-open still, with the door held; returns how many are left."""
+    tally = of.tally
+    few = found.few
+    _give_cookies(of, found)
+    chains = np.unique(np.concatenate(found.chains)) if few else None
+    before, nameless = tally.matched, 0
+    whole = True
+    with of.door.held(found.hashes, found.rows):
+        meant = _as_of(of.chosen, of.begun, _SLACK_S)
+        for part in of.census.read(named=True, chains=chains):
+            mask = meant.mask(part.rows, part.ages_s) & ~part.is_deferred
+            mask &= of.door.holds(part.rows)
+            named = part.rows["cookie"] != 0
+            nameless += int(np.count_nonzero(mask & ~named))
+            if not _destroy(of, part.rows[mask & named]):
+                whole = False
+                break
+    tally.interrupted |= of.census.interrupted
+    tried = tally.matched - before
+    if not whole:
+        return max(0, found.victims - tried)
+    gone = max(0, found.kept - tried - nameless)
+    tally.gone += gone
+    tally.matched += gone
+    return nameless + found.victims - found.kept
+
+
+def _give_cookies(of: _Round, found: _Found) -> None:
+    if found.few:
+        for rows in found.rows:
+            cookies.to_each(of.kill, rows)
+        return
+    if found.cookies is None:
+        found.cookies = cookies.ToAll(kernel_code(of.chosen), of.stop)
+    found.cookies.finish()
+
+
+def _destroy(of: _Round, rows: NDArray[Any]) -> bool:
+    """Destroy victims, batch after batch. False when it was broken off: on request, or since the door has opened."""
+    half = len(rows) // 2 if of.second is not None else 0
+    if of.second is None or half < destroy.BATCH:
+        return _batches(of, of.kill, rows, of.tally)
+    beside = Tally()
+    other = of.second.start(lambda s: _batches(of, s, rows[:half], beside))
+    try:
+        whole = _batches(of, of.kill, rows[half:], of.tally)
+    finally:
+        other_whole = other()
+        of.tally.add(beside)
+    return whole and other_whole
+
+
+def _batches(of: _Round, kill: socket, rows: NDArray[Any], tally: Tally) -> bool:
+    for start in range(0, len(rows), destroy.BATCH):
+        if of.stop.is_set():
+            return False
+        batch = rows[start : start + destroy.BATCH]
+        of.stop.begin()
+        if not doors.destroy(of.door, kill, batch, tally):
+            return False
+    return True
+
+
+class _Second:
+    """Another thread that destroys, on a socket of its own: half of the work where there is more than one CPU."""
+
+    def __init__(self) -> None:
+        """Raises: Unsupported, NotPermitted."""
+        self._kill = sockdiag.open_socket()
+        destroy.prepare(self._kill)
+        self._pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="halfopen-second")
+
+    def start(self, work: Callable[[socket], bool]) -> Callable[[], bool]:
+        """Have it done; what is returned waits for its end. Where no thread is to be had it is done then."""
+        try:
+            return self._pool.submit(work, self._kill).result
+        except RuntimeError:
+            return lambda: work(self._kill)
+
+    def close(self) -> None:
+        """Let go of thread and socket."""
+        self._pool.shutdown()
+        self._kill.close()
+
+
+@contextmanager
+def _second() -> Iterator[_Second | None]:
+    if len(os.sched_getaffinity(0)) < 2:
+        yield None
+        return
+    with closing(_Second()) as made:
+        yield made

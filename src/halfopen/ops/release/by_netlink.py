@@ -1,0 +1,243 @@
+"""Releasing without eBPF's census: by netlink alone, which does not tell who has answered.
+
+With a door (`ops.release.doors`): a dump finds the victims, the door is held for them, each is asked for once more and
+destroyed if it is half-open still. Without any, through a narrow window: a half-open connection that completes between
+look and destroy would be reset as an established one, because the child keeps its request's cookie. So the two are kept
+about a millisecond apart: one recv() of the dump, one send() of destroys.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from socket import socket
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from halfopen.change import destroy
+from halfopen.change.door import hashes
+from halfopen.core.filters import Filter
+from halfopen.core.model import join, timing
+from halfopen.core.model.answered import Calm
+from halfopen.core.sample import REQUEST
+from halfopen.ops.release import doors
+from halfopen.ops.release.doors import AnyDoor
+from halfopen.ops.release.overflows import Overflows
+from halfopen.ops.release.tally import Stop, Tally, slices
+from halfopen.read import owners, procfs, sockdiag, timeouts
+from halfopen.read.listener_options import options as read_options
+from halfopen.read.reader import kernel_code
+
+# Destroying shortens the hash chains the dump is walking, so a pass may step over a few: the next finds them. Under a
+# flood every pass finds new ones, so there is an end to passes.
+MAX_PASSES: Final = 5
+# A timer that runs out after /proc was asked is at least 4 s long (one retransmission was sent before), and shows by
+# its length (`timing.waits`) for the first 2 of them.
+_TIMEOUTS_KEEP_S: Final = 1.5
+# Moves once for each request that an ACK makes a deferred one (`tcp_check_req()`).
+_DEFERRED: Final = "TCPDeferAcceptDrop"
+# A slice that is older than this when it is to be destroyed is looked at again, so many at a time.
+_WINDOW_S: Final = 0.005
+_CLOSE_BATCH: Final = 128
+
+
+@dataclass(slots=True)
+class _Scene:
+    """What must be known before anything is destroyed: the listeners, which of them defer, and which ignored ACKs.
+
+    may_defer: groups of listeners that do, or may for all that is known. exact: timeouts are cheap enough to be asked
+    for every request. door: None where none can be held.
+    """
+
+    listeners: NDArray[Any]
+    cap_s: float
+    chosen: Filter
+    code: bytes
+    may_defer: list[int]
+    groups: list[join.Group]
+    exact: bool
+    overflows: Overflows
+    deferred: procfs.Counter
+    door: AnyDoor | None
+    spared: int = 0
+    _table: timeouts.Table = field(default_factory=dict)
+    _asked_at: float = -_TIMEOUTS_KEEP_S
+
+    def begin(self) -> None:
+        """A pass begins. Timeouts are asked for now, never between a look and its destroy."""
+        # Sockets may have come since the last pass, and the text costs by the socket.
+        self.exact = self.exact and timeouts.affordable(0, 0.0)
+        if self.exact:
+            self._asked_at = time.monotonic()
+            self._table = timeouts.read()
+        self.spared = 0
+        self.overflows.begin()
+
+    def end(self, tally: Tally) -> None:
+        """A pass is over: count what it spared."""
+        self.overflows.end(tally)
+        tally.spared = self.spared + tally.may_have_answered
+
+    def close(self, tally: Tally) -> None:
+        """Nothing more is looked at."""
+        self.overflows.close()
+        self.deferred.close()
+        tally.notes += self.overflows.notes()
+
+    def victims(self, rows: NDArray[Any]) -> NDArray[Any]:
+        """The requests among `rows` that the filter lets through and that do not show that they are deferred."""
+        fresh = time.monotonic() - self._asked_at <= _TIMEOUTS_KEEP_S
+        asked = timeouts.look_up(self._table, rows) if self.exact and fresh else None
+        count = timing.waits(rows["retransmits"], rows["expires_ms"], self.cap_s, asked)
+        spare = count > rows["retransmits"]
+        ages = timing.ages_s(rows["retransmits"], count, rows["expires_ms"], self.cap_s)
+        meant = self.chosen.mask(rows, ages)
+        self.spared += int(np.count_nonzero(meant & spare))
+        meant &= ~spare
+        return rows if meant.all() else rows[meant]
+
+    def certain(self, victims: NDArray[Any], *, destroyed: bool = True) -> NDArray[Any]:
+        """Those of N requests, just looked at, that are certainly half-open.
+
+        On a listener that may defer, an ACK makes a request a deferred one and nothing shows that before its timer runs
+        out again: none is certain there, unless no request of the namespace was ever deferred.
+        """
+        if self.may_defer and self.deferred.read() != 0:
+            uncertain = np.isin(join.assign(victims, self.groups), self.may_defer)
+            self.spared += int(np.count_nonzero(uncertain))
+            victims = victims[~uncertain]
+        return self.overflows.certain(victims, destroyed=destroyed)
+
+
+def _scene(chosen: Filter, calm: Calm | None, door: AnyDoor | None) -> _Scene:
+    with sockdiag.open_socket() as look:
+        listeners, _ = sockdiag.listeners(look)
+    settings = procfs.settings()
+    options, _ = read_options(owners.holders(listeners["inode"].tolist()), settings)
+    groups = join.groups(listeners)
+    may_defer = []
+    for i, group in enumerate(groups):
+        known = [options.get(int(listeners[row]["inode"])) for row in group.rows]
+        if any(o is None or o.defer_accept_s for o in known):
+            may_defer.append(i)
+    code, exact = kernel_code(chosen), _few(chosen)
+    overflows, deferred = Overflows(calm), procfs.Counter(_DEFERRED)
+    return _Scene(listeners, timing.RTO_MAX_S, chosen, code, may_defer, groups, exact, overflows, deferred, door)
+
+
+def _few(chosen: Filter) -> bool:
+    """Whether there are few enough requests to ask for the exact age of each, and an age is asked for."""
+    if chosen.older_than_s is None:
+        return False
+    started = time.monotonic()
+    with sockdiag.open_socket() as look:
+        count = 0
+        for part in sockdiag.slices(look, kernel_code(chosen), stretch=0):
+            count += sum(len(rows) for rows in part.parts)
+            if count > timeouts.MAX_REQUESTS:
+                return False
+    return timeouts.affordable(count, time.monotonic() - started)
+
+
+def _pass(kill: socket, scene: _Scene, tally: Tally, stop: Stop) -> int:
+    """Walk the request sockets once and destroy the victims; returns how many there were."""
+    before = tally.matched
+    scene.begin()
+    if scene.door is None:
+        _slice_by_slice(kill, scene, tally, stop)
+    else:
+        _behind(scene.door, kill, scene, tally, stop)
+    scene.end(tally)
+    return tally.matched - before
+
+
+def _behind(door: AnyDoor, kill: socket, scene: _Scene, tally: Tally, stop: Stop) -> None:
+    """Collect victims, as many as the door takes at a time, and destroy them behind it."""
+    waiting: list[NDArray[Any]] = []
+    count = 0
+    for _, rows in slices(scene.code, tally, stretch=None):
+        victims = scene.victims(rows)
+        while len(victims):
+            waiting.append(victims[: door.most - count].copy())
+            victims, count = victims[door.most - count :], count + len(waiting[-1])
+            if count == door.most:
+                _held(door, waiting, kill, scene, tally, stop)
+                waiting, count = [], 0
+        if stop.is_set():
+            return
+    if count:
+        _held(door, waiting, kill, scene, tally, stop)
+
+
+def _held(door: AnyDoor, waiting: list[NDArray[Any]], kill: socket, scene: _Scene, tally: Tally, stop: Stop) -> None:
+    """Hold the door for victims and destroy those that are half-open still; whatever is left comes in the next pass."""
+    victims = np.concatenate(waiting, dtype=REQUEST)
+    with door.held([hashes(victims)], [victims]):
+        tally.held = not tally.windows_s
+        for start in range(0, len(victims), destroy.BATCH):
+            if stop.is_set() or not door.keep():
+                return
+            stop.begin()
+            batch = victims[start : start + destroy.BATCH]
+            still = destroy.look_again(kill, batch)
+            sure = scene.certain(still)
+            if not doors.destroy(door, kill, sure, tally, len(batch) - len(still)):
+                return
+
+
+def _slice_by_slice(kill: socket, scene: _Scene, tally: Tally, stop: Stop) -> None:
+    for read_at, rows in slices(scene.code, tally):
+        if stop.is_set():
+            break
+        victims = scene.certain(scene.victims(rows))
+        if not len(victims):
+            continue
+        stop.begin()
+        tally.matched += len(victims)
+        if time.monotonic() - read_at < _WINDOW_S:
+            tally.destroy(kill, victims, read_at)
+            continue
+        # The walk to fill this slice took long: other namespaces share the hash, or the machine is busy.
+        for start in range(0, len(victims), _CLOSE_BATCH):
+            batch, read_at = victims[start : start + _CLOSE_BATCH], time.monotonic()
+            still = destroy.look_again(kill, batch)
+            tally.gone += len(batch) - len(still)
+            sure = scene.certain(still)
+            tally.matched += len(sure) - len(still)
+            tally.destroy(kill, sure, read_at)
+
+
+def _count(scene: _Scene, tally: Tally) -> int:
+    count = 0
+    scene.begin()
+    for _, rows in slices(scene.code, tally):
+        count += len(scene.certain(scene.victims(rows), destroyed=False))
+    scene.end(tally)
+    return count
+
+
+def run(
+    kill: socket, chosen: Filter, tally: Tally, stop: Stop, calm: Calm | None = None, door: AnyDoor | None = None
+) -> None:
+    """Release what the filter lets through, pass after pass. calm: what earlier readings tell of ignored ACKs."""
+    scene = _scene(chosen, calm, door)
+    try:
+        for _ in range(MAX_PASSES):
+            if not _pass(kill, scene, tally, stop) and not stop.is_set():
+                return
+            if stop.is_set():
+                break
+        tally.left = _count(scene, tally)
+    finally:
+        scene.close(tally)
+
+
+def count(chosen: Filter, tally: Tally, calm: Calm | None = None) -> None:
+    """Count what `run` would release."""
+    scene = _scene(chosen, calm, None)
+    try:
+        tally.matched = _count(scene, tally)
+    finally:
+        scene.close(tally)

@@ -1,0 +1,57 @@
+"""Giving request sockets their cookies: the kernel does when it is first asked (`sock_diag_save_cookie()`)."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from socket import socket
+from typing import Any
+
+from numpy.typing import NDArray
+
+from halfopen.change import destroy
+from halfopen.ops.release.tally import Stop
+from halfopen.read import sockdiag
+from halfopen.wire import inet_diag
+
+
+def to_each(s: socket, rows: NDArray[Any]) -> None:
+    """Ask for N requests (dtype REQUEST) one by one. Raises: KernelError."""
+    for start in range(0, len(rows), destroy.BATCH):
+        batch = rows[start : start + destroy.BATCH].copy()
+        batch["cookie"] = destroy.NO_COOKIE
+        destroy.look_again(s, batch)
+
+
+class ToAll:
+    """Asks for all requests of the calling thread's namespace that an inet_diag filter lets through, in a dump whose
+    content is thrown away. It goes on in a thread, while the caller has other work.
+    """
+
+    def __init__(self, code: bytes, stop: Stop) -> None:
+        """Raises: Unsupported, NotPermitted."""
+        self._look = sockdiag.open_socket()
+        self._request = inet_diag.dump_request(sockdiag.SYN_RECV_STATES, bytecode=code)
+        self._stop = stop
+        self._error: BaseException | None = None
+        self._thread = threading.Thread(target=self._run, name="halfopen-cookies", daemon=True)
+        with contextlib.suppress(RuntimeError):  # no thread to be had: it is done at the end
+            self._thread.start()
+
+    def _run(self) -> None:
+        try:
+            with self._look:
+                for _ in sockdiag.receive(self._look, self._request, 0):
+                    if self._stop.is_set():
+                        return
+        except BaseException as e:
+            self._error = e
+
+    def finish(self) -> None:
+        """Wait for its end. Raises: what went wrong."""
+        if self._thread.ident is None:
+            self._run()
+        else:
+            self._thread.join()
+        if self._error is not None:
+            raise self._error

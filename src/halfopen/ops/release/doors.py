@@ -1,0 +1,194 @@
+"""The two doors, one like the other: while one is held for connections, none of them can finish its handshake.
+
+By an eBPF program on the root of the cgroup tree (`change.door`); where eBPF is refused or that root is out of
+sight, as in a container, by nf_tables (`change.nft_door`).
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from socket import socket
+from typing import Any, Final, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from halfopen.change import nft_door
+from halfopen.change.door import USUAL, Door, barrier, hashes
+from halfopen.core.errors import HalfopenError, NotPermitted, Unsupported
+from halfopen.core.sample import REQUEST
+from halfopen.linux.bpf import kept
+from halfopen.ops.release.steady import steady
+from halfopen.ops.release.tally import Tally
+
+# More connections than any kernel has.
+_ANY: Final = 2**62
+# Where memory is short: a door this much smaller tells fewer others from held ones, and holds all the same.
+_SMALLEST: Final = 32
+# Namespaces in which a table could be made; asking at every reading of a watch would be much ado.
+_proven: Final[set[int]] = set()
+
+
+class CannotHold(HalfopenError):
+    """No door can be held here; nothing was done yet."""
+
+    def __init__(self, why: HalfopenError) -> None:
+        super().__init__("cannot-hold", why.message, exit_code=why.exit_code, hint=why.hint)
+
+
+class AnyDoor(Protocol):
+    """A door. most: how many connections it can be held for at a time. by_rows: it is held by rows, not by hashes."""
+
+    most: int
+    by_rows: bool
+
+    def held(self, known: Sequence[NDArray[np.uint64]], rows: Sequence[NDArray[Any]]) -> Any:
+        """A context in which it is held for connections, given by their `hashes` or (by_rows) as rows (dtype REQUEST).
+
+        Whatever packet of theirs was let in before is through when it begins. Raises: HalfopenError.
+        """
+
+    def holds(self, rows: NDArray[Any]) -> NDArray[np.bool_]:
+        """Which of N requests (dtype REQUEST) it is held for at this moment, (N,)."""
+
+    def keep(self) -> bool:
+        """Go on holding it. False when it may have opened meanwhile: then nothing held before is certain."""
+
+    def opened(self) -> bool:
+        """Whether it has opened, or may have by now."""
+
+
+class ByCgroup:
+    """By eBPF: for any number, and for as long as `keep` is called."""
+
+    most = _ANY
+    by_rows = False
+
+    def __init__(self) -> None:
+        """Raises: Unsupported, NotPermitted, KernelError."""
+        self._door: Door | None = None
+        kept.get(Door)
+
+    @contextmanager
+    def held(self, known: Sequence[NDArray[np.uint64]], rows: Sequence[NDArray[Any]]) -> Iterator[None]:
+        """As `AnyDoor.held`."""
+        with _door(sum(len(part) for part in known)) as door, door.held(*known):
+            self._door = door
+            try:
+                yield
+            finally:
+                self._door = None
+
+    def holds(self, rows: NDArray[Any]) -> NDArray[np.bool_]:
+        """As `AnyDoor.holds`."""
+        return np.zeros(len(rows), dtype=bool) if self._door is None else self._door.holds(hashes(rows))
+
+    def keep(self) -> bool:
+        """As `AnyDoor.keep`."""
+        return self._door is not None and self._door.keep()
+
+    def opened(self) -> bool:
+        """As `AnyDoor.opened`."""
+        return self._door is None or self._door.opened()
+
+
+@contextmanager
+def _door(capacity: int) -> Iterator[Door]:
+    """The one that is kept where it tells so many connections from others; a larger one goes after its use."""
+    if capacity <= USUAL:
+        yield kept.get(Door)
+        return
+    with _large(capacity) as large:
+        yield large
+
+
+def _large(capacity: int) -> Door:
+    less = 1
+    while True:
+        try:
+            return Door(capacity // less)
+        except HalfopenError as e:
+            if less == _SMALLEST or isinstance(e, Unsupported | NotPermitted):
+                raise
+            less *= 2
+
+
+class ByTable:
+    """By nf_tables: for some ten thousand, and for three seconds."""
+
+    most = nft_door.MOST
+    by_rows = True
+
+    def __init__(self) -> None:
+        """Raises: Unsupported, NotPermitted, KernelError."""
+        self._door = nft_door.NftDoor()
+        self._known = np.empty(0, dtype=np.uint64)
+        barrier()
+        here = os.stat("/proc/thread-self/ns/net").st_ino
+        if here not in _proven or nft_door.refused():
+            # As in earnest, for nobody.
+            nft_door.try_out()
+            _proven.add(here)
+
+    @contextmanager
+    def held(self, known: Sequence[NDArray[np.uint64]], rows: Sequence[NDArray[Any]]) -> Iterator[None]:
+        """As `AnyDoor.held`."""
+        meant = np.concatenate(rows, dtype=REQUEST)
+        with self._door.held(meant):
+            barrier()
+            self._known = np.sort(hashes(meant))
+            yield
+
+    def holds(self, rows: NDArray[Any]) -> NDArray[np.bool_]:
+        """As `AnyDoor.holds`."""
+        if not len(self._known):
+            return np.zeros(len(rows), dtype=bool)
+        theirs = hashes(rows)
+        at = np.minimum(np.searchsorted(self._known, theirs), len(self._known) - 1)
+        is_held: NDArray[np.bool_] = self._known[at] == theirs
+        return is_held
+
+    def keep(self) -> bool:
+        """As `AnyDoor.keep`."""
+        return self._door.keep()
+
+    def opened(self) -> bool:
+        """As `AnyDoor.opened`."""
+        return self._door.opened()
+
+
+def destroy(door: AnyDoor, kill: socket, victims: NDArray[Any], tally: Tally, gone: int = 0) -> bool:
+    """Destroy at most a batch of connections the door is held for, and count them with the `gone` of the batch; False,
+    and nothing done, when it may have opened.
+
+    A stop that cannot be put off (SIGSTOP, a frozen container) may still come in between: then that is told.
+    """
+    with steady:
+        asked = time.monotonic()
+        if not door.keep():
+            return False
+        tally.gone += gone
+        tally.matched += gone + len(victims)
+        tally.destroy(kill, victims)
+        if len(victims) and door.opened():
+            tally.held = False
+            tally.windows_s.append(time.monotonic() - asked)
+            tally.problems.append(
+                f"halfopen was stopped while it released: of {len(victims):,} connections, those that completed "
+                "meanwhile may have been reset"
+            )
+    return True
+
+
+def door() -> AnyDoor:
+    """The door to be had in the calling thread's namespace. Raises: CannotHold, with why the better one is not."""
+    try:
+        return ByCgroup()
+    except HalfopenError as why:
+        try:
+            return ByTable()
+        except HalfopenError:
+            raise CannotHold(why) from None

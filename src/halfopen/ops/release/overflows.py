@@ -1,0 +1,100 @@
+"""While requests are released without eBPF: which of them may have answered, as of the moment before each destroy.
+
+The kernel ignores the last ACK of a handshake while the accept queue is full, and nothing shows it on the request
+(`answered`). Such an ACK moves ListenOverflows of the namespace: one short read before each destroy tells whether
+there was one since the listeners were looked at, and only then they are looked at again.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from halfopen.core.model import answered, join
+from halfopen.core.sample import REQUEST
+from halfopen.ops.release.tally import Tally
+from halfopen.read import procfs, sockdiag
+
+
+class Overflows:
+    """What is known of ignored ACKs in the calling thread's namespace. `begin` and `end` each pass; close it."""
+
+    def __init__(self, calm: answered.Calm | None) -> None:
+        """calm: what earlier readings tell. Raises: as `sockdiag.listeners`."""
+        self._calm = calm
+        self._spared: Counter[answered.Reason] = Counter()
+        # Handed out last, to be destroyed at once; and how many of those may have answered before they were.
+        self._last: NDArray[Any] = np.empty(0, dtype=REQUEST)
+        self._late = 0
+        self._counter = procfs.Counter(answered.OVERFLOWS)
+        try:
+            self._look()
+        except BaseException:
+            self._counter.close()
+            raise
+
+    def _look(self) -> None:
+        # The counter first: an ACK that is ignored during the dump then shows as a move.
+        self._at = self._counter.read()
+        counters = procfs.counters()
+        if self._at is not None:
+            counters[answered.OVERFLOWS] = self._at
+        with sockdiag.open_socket() as s:
+            listeners, shaken = sockdiag.listeners(s)
+        self._doubt = answered.doubt(
+            listeners, join.groups(listeners), counters, procfs.settings(), self._calm, whole=not shaken
+        )
+
+    def _look_again(self) -> None:
+        """Look at the listeners again where an ACK was ignored since."""
+        at = self._counter.read()
+        if at is None or at != self._at:
+            self._look()
+            may, _ = self._doubt.of_rows(self._last, answered.born_s(self._last, time.monotonic()))
+            self._late += int(np.count_nonzero(may))
+        self._last = self._last[:0]
+
+    def begin(self) -> None:
+        """A pass begins: what it spares is counted anew."""
+        self._spared.clear()
+
+    def certain(self, victims: NDArray[Any], *, destroyed: bool = True) -> NDArray[Any]:
+        """Those of N requests (dtype REQUEST), just looked at, who cannot have answered by now; destroyed at once,
+        unless they are only counted.
+        """
+        if not len(victims):
+            return victims
+        self._look_again()
+        if self._doubt.any:
+            may, count = self._doubt.of_rows(victims, answered.born_s(victims, time.monotonic()))
+            self._spared += count
+            victims = victims[~may] if may.any() else victims
+        if destroyed:
+            self._last = victims.copy()
+        return victims
+
+    def end(self, tally: Tally) -> None:
+        """The pass is over: count what it spared."""
+        self._look_again()
+        tally.may_have_answered = sum(self._spared.values())
+
+    def notes(self) -> list[str]:
+        """Who was spared in the last pass, and why."""
+        said = []
+        n = sum(self._spared.values())
+        if n:
+            why = answered.why(self._spared)
+            said = [f"{n:,} left alone: {why}, and without eBPF that does not show whether these clients have answered"]
+        if self._late:
+            said.append(
+                f"an accept queue overflowed meanwhile: at most {self._late:,} of the released may just have answered"
+            )
+        return said
+
+    def close(self) -> None:
+        """Let go of the counter."""
+        self._counter.close()

@@ -1,0 +1,182 @@
+"""Releasing: with the door held where that can be, else through a narrow window; the counts are the same."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Final
+
+from halfopen.change import destroy
+from halfopen.core.errors import HalfopenError, words
+from halfopen.core.filters import Filter
+from halfopen.core.model.answered import Calm
+from halfopen.core.policy.actions import Release, Released
+from halfopen.linux import netns
+from halfopen.linux.netns import Netns
+from halfopen.ops.release import behind_door as held
+from halfopen.ops.release import by_netlink as narrow
+from halfopen.ops.release import doors
+from halfopen.ops.release.tally import Stop, Tally
+from halfopen.read import procfs, sockdiag
+from halfopen.read.bpf import programs as eyes
+from halfopen.read.bpf.census import Census
+
+
+def _census() -> Census | None:
+    try:
+        return eyes.census()
+    except HalfopenError:
+        return None
+
+
+def _cannot_hold() -> str:
+    """Why the door could not be held now; empty when it could."""
+    try:
+        doors.door()
+        return ""
+    except HalfopenError as e:
+        return e.line()
+
+
+def _run(chosen: Filter, tally: Tally, dry_run: bool, stop: Stop, calm: Calm | None) -> None:
+    with sockdiag.open_socket() as kill:
+        destroy.prepare(kill)
+        destroy.probe(kill)
+        census, why = _census(), _cannot_hold() if dry_run else ""
+        if dry_run:
+            if census is not None and not why:
+                held.count(census, chosen, tally)
+            else:
+                narrow.count(chosen, tally, calm)
+            tally.left = tally.matched
+            if why and tally.matched:
+                tally.notes.append(
+                    f"the door cannot be held here ({why}): a connection that completes in the moment between look and "
+                    "release may be reset"
+                )
+            return
+        door: doors.AnyDoor | None = None
+        try:
+            door = doors.door()
+        except doors.CannotHold as e:
+            tally.notes.append(
+                f"the door could not be held ({e.line()}): a connection that completed in the moment between look and "
+                "release may have been reset"
+            )
+        if census is not None and door is not None:
+            held.run(kill, census, door, chosen, tally, stop)
+        else:
+            narrow.run(kill, chosen, tally, stop, calm, door)
+
+
+def matching(chosen: Filter, ns: Netns | None, stop: threading.Event, calm: Calm | None = None) -> int:
+    """How many connections of a namespace (None: the process's own) a release by this filter would find at this moment.
+
+    Ctrl-C sets `stop`. calm: as for `execute`.
+
+    Raises: UnknownTarget, NotPermitted, Unsupported, KernelError.
+    """
+    tally = Tally()
+
+    def work() -> None:
+        _hurry()
+        census = _census()
+        if census is not None and not _cannot_hold():
+            held.count(census, chosen, tally)
+        else:
+            narrow.count(chosen, tally, calm)
+
+    _inside(ns, work, stop)
+    return tally.matched
+
+
+def _inside(ns: Netns | None, work: Callable[[], None], stop: threading.Event) -> None:
+    """Do `work` in a thread of its own that lives in a namespace; Ctrl-C sets `stop`."""
+    fd = None if ns is None or ns.path == netns.SELF else ns.open()
+    try:
+        netns.run_in(fd, work, stop.set)
+    finally:
+        if fd is not None:
+            os.close(fd)
+
+
+# Under a flood the CPU that takes it in is busy with it, and a release that gets its fair share falls behind.
+_HURRY: Final = -10
+# Whoever starts a program nicer than `watch` makes itself wants it to wait for others.
+_NICE: Final = 5
+
+
+def _hurry() -> None:
+    """Have the calling thread, which ends with the release, scheduled before others, where that is allowed."""
+    thread = threading.get_native_id()
+    if os.getpriority(os.PRIO_PROCESS, thread) <= _NICE:
+        with suppress(OSError):
+            os.setpriority(os.PRIO_PROCESS, thread, _HURRY)
+
+
+def execute(
+    action: Release,
+    ns: Netns | None = None,
+    *,
+    dry_run: bool = False,
+    stop: threading.Event | None = None,
+    within_s: float | None = None,
+    calm: Calm | None = None,
+) -> Released:
+    """Carry out a Release in a namespace (None: the process's own) and count what came of it.
+
+    Ctrl-C, or setting `stop` from elsewhere, ends it after the batch at hand, with the outcome so far; so does
+    `within_s` after the first was destroyed, which leaves the rest to the next release.
+
+    calm: what earlier readings of the namespace tell of ACKs that were ignored (`core.model.answered`).
+
+    Raises: UnknownTarget, NotPermitted, Unsupported, KernelError when nothing was released; later failures are
+    `problems`.
+    """
+    stop = stop or threading.Event()
+    tally = Tally()
+    started = time.monotonic()
+    resets: list[int | None] = [None, None]
+
+    def work() -> None:
+        _hurry()
+        resets[0] = procfs.out_resets()
+        try:
+            _run(action.filter, tally, dry_run, Stop(stop, within_s), calm)
+        finally:
+            resets[1] = procfs.out_resets()
+
+    try:
+        _inside(ns, work, stop)
+    except BaseException as e:
+        # From here on something was tried: whatever it was, what came of it is told.
+        if not tally.matched:
+            raise
+        tally.problems.append(f"broken off: {e.message if isinstance(e, HalfopenError) else words(e)}")
+    if stop.is_set():
+        tally.problems.append("broken off on request")
+    if tally.interrupted:
+        tally.problems.append("the kernel flagged a look as interrupted: some connections may have been passed over")
+    before, after = resets
+    return Released(
+        action=action,
+        matched=tally.matched,
+        released=tally.released,
+        gone=tally.gone,
+        failed=tally.failed,
+        resets=after - before if before is not None and after is not None else None,
+        left=tally.left,
+        spared=tally.spared,
+        may_have_answered=tally.may_have_answered,
+        dry_run=dry_run,
+        held=tally.held,
+        seconds=time.monotonic() - started,
+        window_ms=sorted(tally.windows_s)[len(tally.windows_s) // 2] * 1000 if tally.windows_s else 0.0,
+        window_max_ms=max(tally.windows_s, default=0.0) * 1000,
+        interrupted=tally.interrupted,
+        problems=tuple(tally.problems),
+        notes=tuple(tally.notes),
+    )

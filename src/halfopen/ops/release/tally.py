@@ -1,0 +1,108 @@
+"""What a release counts while it runs, and the one place where it destroys."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from socket import socket
+from typing import Any
+
+from numpy.typing import NDArray
+
+from halfopen.change import destroy
+from halfopen.read import sockdiag
+
+
+@dataclass(slots=True)
+class Stop:
+    """Ends a release after the batch at hand: when `asked` is set, or `within_s` (None: never) after the first destroy.
+
+    Looking is not counted: however long it takes, each release gets on.
+    """
+
+    asked: threading.Event
+    within_s: float | None = None
+    _began: float | None = None
+
+    def begin(self) -> None:
+        """Something is about to be destroyed."""
+        if self._began is None:
+            self._began = time.monotonic()
+
+    def is_set(self) -> bool:
+        """Whether to end now."""
+        if self.within_s is not None and self._began is not None and time.monotonic() - self._began > self.within_s:
+            return True
+        return self.asked.is_set()
+
+
+@dataclass(slots=True)
+class Tally:
+    """The counts of `core.policy.actions.Released`, as they grow.
+
+    held: the door was held. notes: what was done in another way than usual, and what follows.
+    """
+
+    matched: int = 0
+    released: int = 0
+    gone: int = 0
+    failed: int = 0
+    left: int = 0
+    spared: int = 0
+    may_have_answered: int = 0
+    held: bool = False
+    windows_s: list[float] = field(default_factory=list)
+    interrupted: bool = False
+    problems: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+    def add(self, other: Tally) -> None:
+        """Count what another tally counted of the same release."""
+        self.matched += other.matched
+        self.released += other.released
+        self.gone += other.gone
+        self.failed += other.failed
+        if other.windows_s:
+            self.windows_s += other.windows_s
+            self.held = False
+        self.problems += [p for p in other.problems if p not in self.problems]
+
+    def destroy(self, kill: socket, victims: NDArray[Any], read_at: float | None = None) -> None:
+        """Destroy N requests (dtype REQUEST) and count what became of them.
+
+        read_at: when they were looked at, where that leaves a window in which they may have completed.
+        """
+        counts = destroy.Counts()
+        try:
+            destroy.destroy(kill, victims, counts)
+        finally:
+            # Whatever breaks it off: what went before is counted.
+            self.released += counts.released
+            self.gone += counts.gone
+            self.failed += counts.failed
+        if read_at is not None:
+            self.windows_s.append(time.monotonic() - read_at)
+        if counts.failed:
+            note = f"the kernel refused to destroy some: {os.strerror(counts.errno)}"
+            if note not in self.problems:
+                self.problems.append(note)
+
+
+def slices(code: bytes, tally: Tally, *, stretch: int | None = 0) -> Iterator[tuple[float, NDArray[Any]]]:
+    """Slices of a dump, each with the time before which its content cannot have been read.
+
+    stretch: 0 for each recv() on its own, as fresh as can be; None for long ones.
+    """
+    # A socket of its own for each look: one that was broken off answers EBUSY to the next.
+    with sockdiag.open_socket() as look:
+        # The kernel fills the next slice while it hands out the last one: a slice is as old as the recv() before its
+        # own.
+        filled = asked = time.monotonic()
+        for part in sockdiag.slices(look, code, stretch=stretch):
+            tally.interrupted |= part.interrupted
+            for rows in part.parts:
+                yield filled, rows
+            filled, asked = asked, time.monotonic()

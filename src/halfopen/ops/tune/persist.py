@@ -1,0 +1,112 @@
+"""Keep settings over a boot: entries of our file of sysctl.d beside the running values, and who would override them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+from halfopen.change import sysctl_d as sysctld
+from halfopen.change.journal_file import Journal
+from halfopen.core.errors import HalfopenError, UsageError
+from halfopen.core.tune import settings
+from halfopen.core.tune.journal import Change, Ledger, Spot
+from halfopen.core.tune.sysctl_d import Override
+from halfopen.core.units import show_duration
+from halfopen.linux.netns import Netns, run_in
+from halfopen.ops.tune.backends import own
+from halfopen.ops.tune.session import Todo
+from halfopen.read import place as places
+from halfopen.read import sysctl_d as reading
+from halfopen.read import tuners
+
+REASON: Final = "set again at boot"
+
+
+@dataclass(frozen=True, slots=True)
+class Outlook:
+    """What may become of the values: lines of files that override an entry of ours, and other notes, a line each."""
+
+    overrides: list[Override] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+
+def must_be_possible(ns: Netns, fd: int, for_s: float | None = None) -> None:
+    """Raises: UsageError when the file does not concern this namespace, else what keeps it from being written."""
+    if for_s is not None:
+        raise UsageError(
+            "--persist keeps a value and --for gives it up", hint="try it with --for, then apply it with --persist"
+        )
+    if not places.is_booted(None if own(fd) else fd):
+        raise UsageError(
+            f"--persist concerns the network namespace that was booted, and {ns.name} is another one",
+            hint="leave it out; have whoever makes that namespace set its values",
+        )
+    try:
+        sysctld.check()
+    except HalfopenError as e:
+        e.hint = f"{e.hint}, or leave out --persist" if e.hint else "leave out --persist"
+        raise
+
+
+def entries(ledger: Ledger, running: Sequence[Todo]) -> list[Todo]:
+    """The lines of our file that keep these running values.
+
+    Raises: HalfopenError "returning" for a value that is there only for a time.
+    """
+    there = sysctld.entries()
+    for t in running:
+        stack = ledger.stack(t.spot)
+        if t.old == t.new and stack and stack[-1].began.until_s is not None:
+            _returns(stack[-1])
+    return [
+        Todo(Spot(t.spot.place, t.spot.key, file=sysctld.path()), there.get(t.spot.key), t.new, REASON) for t in running
+    ]
+
+
+def _returns(change: Change) -> None:
+    left_s = max(0.0, places.clocks().left_s(change.began) or 0.0)
+    raise HalfopenError(
+        "returning",
+        f"{change.began.key} = {change.value} is change {change.id}, which is undone in {show_duration(left_s)}",
+        hint=f"halfopen tune undo {change.id}, then apply it with --persist",
+    )
+
+
+def planned(ns: Netns, keys: Iterable[str], for_s: float | None) -> tuple[str, dict[str, int | None]]:
+    """The path of our file, and its entries for these keys as they are now. Raises: as `must_be_possible`."""
+    fd = ns.open()
+    try:
+        must_be_possible(ns, fd, for_s)
+    finally:
+        os.close(fd)
+    there = sysctld.entries()
+    return sysctld.path(), {key: there.get(key) for key in keys}
+
+
+def in_force(ns: Netns, directory: str | None = None) -> set[str]:
+    """The settings of this namespace that changes in force set. Raises: NotPermitted, JournalError."""
+    live = [c for c in Journal(directory).look().live() if not c.spot.lasting and c.spot.listener is None]
+    return {c.began.key for c in live if c.began.place.inode == ns.inode and c.began.place.boot_id == places.boot_id()}
+
+
+def outlook(ns: Netns, wanted: dict[str, int], *, persist: bool) -> Outlook:
+    """What else bears on these values now and, with `persist`, when the machine boots.
+
+    Raises: UnknownTarget, NotPermitted.
+    """
+    fd = ns.open()
+    try:
+        notes = run_in(None if own(fd) else fd, lambda: tuners.notes(list(wanted), persist))
+    finally:
+        os.close(fd)
+    if not persist:
+        return Outlook(notes=notes)
+    overrides, problems = reading.overrides(wanted)
+    if any(key.startswith(settings.CONNTRACK) for key in wanted):
+        notes.append(
+            "nf_conntrack's settings exist once its module is loaded, perhaps only after sysctl.d was applied; to load"
+            " it before: echo nf_conntrack > /etc/modules-load.d/nf_conntrack.conf"
+        )
+    return Outlook(overrides, [*problems, *notes])

@@ -1,0 +1,117 @@
+"""The metrics of a watch in their file, which is replaced as a whole, so that no reader meets half of one."""
+
+from __future__ import annotations
+
+import errno
+import os
+import time
+from contextlib import suppress
+from typing import Final
+
+from halfopen.core.errors import HalfopenError, UsageError
+from halfopen.core.policy.policy import Alarm
+from halfopen.linux.files import what_and_remedy
+from halfopen.ops.watch.loop import Decided, Did, Reading, Report, Round
+from halfopen.present.metrics import Metrics
+
+_SUFFIX: Final = ".prom"
+_MODE: Final = 0o644
+# Writing may take this share of the time at most: a thousand listeners are eight thousand lines.
+_SHARE: Final = 0.05
+# Of processor time less, but the file is never more than fifteen seconds old for that: as often as it is scraped.
+_CPU_SHARE: Final = 0.005
+_MOST_S: Final = 15.0
+_FLAGS: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+class MetricsFile:
+    """A file at `path`, which must end in .prom: node_exporter reads no other."""
+
+    def __init__(self, path: str) -> None:
+        """Raises: UsageError."""
+        directory, name = os.path.split(path)
+        if not name.endswith(_SUFFIX) or name == _SUFFIX:
+            raise UsageError(
+                f"--metrics-file {path!r} does not end in {_SUFFIX}",
+                hint="node_exporter's textfile collector reads no other; give a name as in halfopen.prom",
+            )
+        self._path, self._directory, self._name = path, directory or ".", name
+
+    def write(self, text: bytes) -> None:
+        """Replace the file. Raises: HalfopenError; the file is then as it was."""
+        try:
+            directory = os.open(self._directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        except OSError as e:
+            raise self._problem(e) from None
+        try:
+            self._replace(directory, text)
+        except OSError as e:
+            raise self._problem(e) from None
+        finally:
+            os.close(directory)
+
+    def _replace(self, directory: int, text: bytes) -> None:
+        # Not *.prom: nobody reads it. Made anew and never followed, whoever else may write to the directory.
+        new = f".{self._name}.new"
+        with suppress(FileNotFoundError):
+            os.unlink(new, dir_fd=directory)
+        fd = os.open(new, _FLAGS, _MODE, dir_fd=directory)
+        try:
+            with os.fdopen(fd, "wb") as f:
+                os.fchmod(f.fileno(), _MODE)  # whatever the umask: another user's node_exporter reads it
+                f.write(text)
+            os.replace(new, self._name, src_dir_fd=directory, dst_dir_fd=directory)
+        except BaseException:
+            with suppress(OSError):
+                os.unlink(new, dir_fd=directory)
+            raise
+
+    def _problem(self, error: OSError) -> HalfopenError:
+        what, remedy = what_and_remedy(error, self._path, "name another file")
+        if error.errno == errno.ENOENT:
+            remedy = "make its directory first, or name another file"
+        return HalfopenError("metrics-file", f"{self._path}: {what}", hint=remedy)
+
+
+class Export:
+    """What a watch reports, kept in a `MetricsFile`: after every round, or as often as its share of the time allows."""
+
+    def __init__(self, path: str) -> None:
+        """Raises: UsageError, HalfopenError when the file cannot be written."""
+        self._metrics, self._file = Metrics(), MetricsFile(path)
+        self._file.write(self._metrics.text())
+        self._failed = False
+        self._behind = False
+        self._next = 0.0
+
+    def take(self, report: Report) -> HalfopenError | None:
+        """Take in a report. Returns what went wrong with the file, once when that begins."""
+        if isinstance(report, Reading):
+            self._metrics.reading(report.model)
+        elif isinstance(report, Did):
+            self._metrics.released(report.outcome)
+        elif isinstance(report, Decided):
+            self._metrics.alarm(report.model.sample.netns, isinstance(report.action, Alarm))
+        elif isinstance(report, Round):
+            self._metrics.round(report.watched, report.troubled)
+            self._behind = True
+            if time.monotonic() >= self._next:
+                return self._write()
+        return None
+
+    def end(self) -> HalfopenError | None:
+        """Write what was not written yet. Returns as `take`."""
+        return self._write() if self._behind else None
+
+    def _write(self) -> HalfopenError | None:
+        began, used_s = time.monotonic(), time.thread_time()
+        before, self._failed, self._behind = self._failed, False, False
+        try:
+            self._file.write(self._metrics.text())
+        except HalfopenError as e:
+            self._failed = True
+            return None if before else e
+        now = time.monotonic()
+        pause_s = min((time.thread_time() - used_s) * (1 / _CPU_SHARE - 1), _MOST_S)
+        self._next = now + max(pause_s, (now - began) * (1 / _SHARE - 1))
+        return None

@@ -1,0 +1,212 @@
+"""What `tune listener` says: the listeners as they are, what is to change, what changed; and its JSON document."""
+
+from __future__ import annotations
+
+from collections.abc import Container, Sequence
+from itertools import groupby
+from typing import Any
+
+from rich.console import Console
+
+from halfopen.core.model import timing
+from halfopen.core.tune.listener import DEFER, Planned, Running, deferring, holders_text, recommended
+from halfopen.core.units import netns_words, plural, printable, show_duration
+from halfopen.present import prose
+from halfopen.present.text import propose
+from halfopen.present.tune.changes import (
+    Row,
+    alike,
+    costs,
+    joined,
+    listener_named,
+    made_fields,
+    named,
+    returns,
+    row_fields,
+    shown_change,
+    shown_ids,
+    twins,
+)
+
+
+def _where(netns: str) -> str:
+    return "" if netns == "self" else f" in {printable(netns)}"
+
+
+def _groups(sockets: Sequence[Running]) -> list[list[Running]]:
+    """Sockets of one address (SO_REUSEPORT) together."""
+    key = lambda s: (s.socket.address, s.socket.port, s.ifindex)  # noqa: E731
+    return [list(group) for _, group in groupby(sorted(sockets, key=key), key)]
+
+
+# --- as they are ------------------------------------------------------------------------------------------------------
+
+
+def show(out: Console, netns: str, sockets: Sequence[Running], somaxconn: int | None, synack: int) -> None:
+    """The listeners, and the command that would help."""
+    helps: list[str] = []
+    both = twins(s.socket for s in sockets)
+    for n, group in enumerate(_groups(sockets)):
+        if n:
+            out.print()
+        helps += _show_group(out, netns, group, somaxconn, synack, both)
+    if helps:
+        out.print()
+        propose(out, "Next", helps[0])
+
+
+def _show_group(
+    out: Console, netns: str, group: Sequence[Running], somaxconn: int | None, synack: int, both: Container[int]
+) -> list[str]:
+    first = group[0]
+    name = listener_named(first.socket.address, first.socket.port, both)
+    device = f" on device {first.ifindex}" if first.ifindex else ""
+    release = show_duration(timing.release_time_s(synack if first.retries is None else first.retries))
+    size = f", {len(group)} sockets" if len(group) > 1 else ""
+    out.print(f"{name}{device}{_where(netns)}{size}: half-open connections are released after {release}")
+    limit = "" if somaxconn is None else f"; somaxconn allows {somaxconn}"
+    backlog = _one(str(s.backlog) for s in group)
+    whose = "their" if len(group) > 1 else "its"
+    lines = [("  backlog", backlog, f"each of {whose} two queues holds this many connections{limit}")]
+    if first.problem is not None:
+        lines.append(("  retries", "?", first.problem.line()))
+    else:
+        retries = _one("not set" if s.retries is None else str(s.retries) for s in group)
+        words = f"tcp_synack_retries = {synack} is in force"
+        if first.mptcp:
+            words += ": a Multipath TCP listener has none of its own"
+        elif first.retries == synack:
+            words = "TCP_SYNCNT, the same as tcp_synack_retries"
+        elif first.retries is not None:
+            words = f"TCP_SYNCNT: tcp_synack_retries = {synack} is not in force here"
+        lines.append(("  retries", retries, words))
+        defer = _one(shown_change(DEFER, s.defer_accept_s, s.defer_accept_s) for s in group)
+        lines.append(("  defer_accept", defer, deferring(first.defer_accept_s)))
+    lines.append(("  held by", "", printable(holders_text(_processes(group))) or "nobody that is seen from here"))
+    prose.rows(out, lines)
+    return _help(first, synack, somaxconn, netns_words(netns))
+
+
+def _one(values: Any) -> str:
+    return ", ".join(dict.fromkeys(values))
+
+
+def _processes(group: Sequence[Running]) -> list[Any]:
+    found = {p.pid: p for s in group for p in s.processes}
+    return [found[pid] for pid in sorted(found)]
+
+
+def _help(s: Running, synack: int, somaxconn: int | None, more: str) -> list[str]:
+    wishes = recommended(s, synack)
+    words = ""
+    if wishes.backlog is not None and (somaxconn is None or somaxconn >= wishes.backlog):
+        words += f" --backlog {wishes.backlog}"
+    if wishes.retries is not None:
+        words += f" --release-time {timing.release_time_s(wishes.retries):g}s"
+    return [f"halfopen tune listener {s.name}{words}{more}"] if words else []
+
+
+# --- changes ----------------------------------------------------------------------------------------------------------
+
+
+def plan(out: Console, netns: str, planned: Sequence[Planned], first: str | None) -> None:
+    """What is about to be changed. first: the command that lifts what is in the way."""
+    todo = [p for p in planned if p.old != p.new]
+    if not todo:
+        out.print(f"Nothing to change{_where(netns)}: {planned[0].why or 'all is so already'}")
+    else:
+        rows = [Row(p.key, p.old, p.new, "", p.reason, p.why, None, netns, p.socket, cost=p.cost) for p in todo]
+        out.print(f"{_counted(rows)} to change{_where(netns)}")
+        _rows(out, rows)
+        costs(out, rows)
+    if first:
+        propose(out, "First", first)
+
+
+def _rows(out: Console, rows: Sequence[Row]) -> None:
+    """A line for each option of an address: sockets to which the same happened are one line."""
+    both = twins(r.listener for r in rows)
+    lines = []
+    for group in alike(rows):
+        r = group[0]
+        words = joined(r.reason, r.why)
+        what, value = named(r.key, r.listener, r.file, both), shown_change(r.key, r.from_, r.to)
+        lines.append((f"  {shown_ids([r.id for r in group])}", what, value, r.state, words))
+    prose.rows(out, lines)
+
+
+def _counted(rows: Sequence[Row]) -> str:
+    """`2 options of :8080`, `1 option of 4 sockets on :8080`."""
+    both = twins(r.listener for r in rows)
+    names = dict.fromkeys(listener_named(r.listener.address, r.listener.port, both) for r in rows if r.listener)
+    sockets = len({r.listener.cookie for r in rows if r.listener})
+    options = plural(len({r.key for r in rows}), "option")
+    return f"{options} of {f'{sockets} sockets on ' if sockets > len(names) else ''}{' and '.join(names)}"
+
+
+def changed(
+    out: Console, netns: str, rows: Sequence[Row], for_s: float | None, returns_by: str, first: str | None
+) -> None:
+    """What was changed, what was not and why, and the command that undoes it."""
+    done = [r for r in rows if r.changed]
+    refused = sum(r.state == "refused" for r in rows)
+    more = f", {refused} refused" if refused else ""
+    if done:
+        out.print(f"{_counted(done)} changed{_where(netns)}{more}")
+    else:
+        out.print(f"Nothing was changed{_where(netns)}{more or ': all is so already'}")
+    shown = [r for r in rows if r.state != "already"]
+    if shown:
+        _rows(out, shown)
+        costs(out, done)
+    if done and for_s is not None:
+        returns(out, for_s, returns_by)
+    if first:
+        propose(out, "More", first)
+    if done:
+        propose(out, "Undo", f"halfopen tune undo {' '.join(str(r.id) for r in done)}")
+
+
+def document(
+    netns: str,
+    sockets: Sequence[Running],
+    somaxconn: int | None,
+    synack: int,
+    rows: Sequence[Row],
+    overdue: Sequence[Row],
+    dry_run: bool,
+    until_s: float | None,
+    returns_by: str,
+) -> dict[str, Any]:
+    """`halfopen.tune-listener/1`."""
+    return {
+        "schema": "halfopen.tune-listener/1",
+        "netns": netns,
+        "dry_run": dry_run,
+        "somaxconn": somaxconn,
+        "synack_retries": synack,
+        "listeners": [_listener(s, synack) for s in sockets],
+        "until": until_s,
+        "returns_by": returns_by or None,
+        "changes": [made_fields(r) for r in rows],
+        "overdue": [row_fields(r) for r in overdue],
+    }
+
+
+def _listener(s: Running, synack: int) -> dict[str, Any]:
+    known = s.problem is None
+    return {
+        "address": s.socket.address,
+        "port": s.socket.port,
+        "ifindex": s.ifindex,
+        "inode": s.socket.inode,
+        "cookie": s.socket.cookie,
+        "backlog": s.backlog,
+        "accept_queue": s.accept_queue,
+        "retries": s.retries,
+        "release_time_s": timing.release_time_s(synack if s.retries is None else s.retries) if known else None,
+        "defer_accept_s": s.defer_accept_s if known else None,
+        "mptcp": s.mptcp if known else None,
+        "problem": None if s.problem is None else s.problem.line(),
+        "processes": [{"pid": p.pid, "name": p.name, "unit": p.unit, "container": p.container} for p in s.processes],
+    }

@@ -1,0 +1,142 @@
+"""What `tune show` says: what should change on the first line, the command on the last; and its JSON document."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from rich.console import Console
+
+from halfopen.core.errors import HalfopenError
+from halfopen.core.tune.settings import Advice, Cure
+from halfopen.core.units import endpoint_text, plural, printable, show_duration
+from halfopen.present import prose
+from halfopen.present.text import propose
+from halfopen.present.tune.changes import Socket, short
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """What there is to show of one namespace.
+
+    cures: with the value each has, None where it is not there. needed: keys of the settings that should change as
+    things are; None with a goal: what serves it should. half_open: how many there are, None where that could not be
+    told. unread: why a setting, "listeners" or "half_open" could not be read.
+    """
+
+    netns: str
+    inode: int
+    advices: Sequence[Advice]
+    cures: Sequence[tuple[Cure, int | None]] = ()
+    listeners: Sequence[Socket] = ()
+    somaxconn: int | None = None
+    needed: frozenset[str] | None = None
+    half_open: int | None = None
+    unread: Mapping[str, HalfopenError] = field(default_factory=dict)
+
+    def should_change(self, advice: Advice) -> bool:
+        """Whether this setting should change as things are, or for the goal that was given."""
+        return advice.recommended is not None and (self.needed is None or advice.key in self.needed)
+
+
+def show(out: Console, shown: Shown, command: str, everything: str | None = None) -> None:
+    """`tune show`. command: makes the changes. everything: the command that shows what is left out here, None where
+    nothing is to be.
+    """
+    out.print(_headline(shown))
+    out.print()
+    kept = [a for a in shown.advices if everything is None or not a.idle or a.recommended is not None]
+    _settings(out, kept, shown.unread)
+    if lines := listener_rows(shown.listeners, shown.somaxconn):
+        out.print()
+        out.print("Listeners (halfopen tune listener [ADDR]:PORT changes one without a restart)")
+        prose.rows(out, lines)
+    if everything is None:
+        out.print()
+        out.print("No cure, though recommended")
+        prose.rows(out, [(f"  {short(c.key)}", "not there" if v is None else str(v), c.truth) for c, v in shown.cures])
+    out.print()
+    if everything is not None:
+        idle = plural(len(shown.advices) - len(kept), "setting")
+        out.print(f"{idle} that do nothing for half-open connections here are left out")
+        propose(out, "More", everything)
+    if any(shown.should_change(a) for a in shown.advices):
+        propose(out, "Next", command)
+    elif any(a.recommended is not None for a in shown.advices):
+        propose(out, "Also", command)
+
+
+def _headline(shown: Shown) -> str:
+    should = [short(a.key) for a in shown.advices if shown.should_change(a)]
+    could = [short(a.key) for a in shown.advices if a.recommended is not None and not shown.should_change(a)]
+    where = "" if shown.netns == "self" else f" in {printable(shown.netns)}"
+    unread = f"; {len(shown.unread)} could not be read" if shown.unread else ""
+    before = f"worth changing before a flood: {', '.join(could)}"
+    if should:
+        more = f"; {before}" if could else ""
+        return f"{plural(len(should), 'setting')}{where} should change: {', '.join(should)}{more}{unread}"
+    if could:
+        now = "" if shown.half_open is None else f" ({plural(shown.half_open, 'half-open connection')} now)"
+        return f"Nothing has to change{where}{now}; {before}{unread}"
+    return f"Nothing to change{where}: every setting {'that was read ' if unread else ''}is as it should be{unread}"
+
+
+def _settings(out: Console, advices: Sequence[Advice], unread: Mapping[str, HalfopenError]) -> None:
+    lines = []
+    for a in advices:
+        lines.append((short(a.key), str(a.value), a.effect))
+        if a.recommended is not None:
+            lines.append(("", f"→ {a.recommended}", f"{a.reason}; costs: {a.cost}"))
+    lines += [(short(key), "?", f"could not be read: {e.line()}") for key, e in unread.items()]
+    prose.rows(out, lines)
+
+
+def document(shown: Shown) -> dict[str, Any]:
+    """`halfopen.tune-show/1`."""
+    return {
+        "schema": "halfopen.tune-show/1",
+        "netns": shown.netns,
+        "netns_inode": shown.inode,
+        "half_open": shown.half_open,
+        "settings": [
+            {
+                "key": a.key,
+                "value": a.value,
+                "effect": a.effect,
+                "idle": a.idle,
+                "needed": shown.should_change(a),
+                "recommended": a.recommended,
+                "reason": a.reason,
+                "cost": a.cost,
+            }
+            for a in shown.advices
+        ],
+        "listeners": [
+            {
+                "address": s.address,
+                "port": s.port,
+                "backlog": s.backlog,
+                "synack_retries": s.retries,
+                "defer_accept_s": s.deferred_s,
+            }
+            for s in shown.listeners
+        ],
+        "no_cures": [{"key": c.key, "value": value, "truth": c.truth} for c, value in shown.cures],
+        "unread": [{"key": key, "why": e.line()} for key, e in shown.unread.items()],
+    }
+
+
+def listener_rows(listeners: Sequence[Socket], somaxconn: int | None) -> list[tuple[str, str, str]]:
+    """A row for each listener: where it listens, its backlog, what its program set on it."""
+    lines = []
+    for s in listeners:
+        words = []
+        if somaxconn is not None and s.backlog >= somaxconn:
+            words.append("as much as somaxconn lets it")
+        if s.retries:
+            words.append(f"TCP_SYNCNT {s.retries} overrides tcp_synack_retries")
+        if s.deferred_s:
+            words.append(f"TCP_DEFER_ACCEPT: waits {show_duration(s.deferred_s)} for data")
+        lines.append((f"  {endpoint_text(s.address, s.port)}", f"backlog {s.backlog:,}", "; ".join(words)))
+    return lines

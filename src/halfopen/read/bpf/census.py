@@ -1,0 +1,221 @@
+"""The census: every request socket of a namespace with its exact age, in stretches.
+
+Two programs write the same records. One goes through the kernel's hash by itself (bpf/walk.bpf.c, see `walk`); the
+other is handed each socket by the kernel's iterator (bpf/census.bpf.c, here), for kernels that refuse the first.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Generator, Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from halfopen.core.errors import KernelError
+from halfopen.core.sample import REQUEST
+from halfopen.linux.ahead import ahead
+from halfopen.linux.bpf.loader import Loaded
+from halfopen.wire import bpf_records
+from halfopen.wire.inet_diag import TCP_SYN_RECV
+
+_READ_BYTES: Final = 32 * 1024
+_STRETCH: Final = 512 * 1024
+# More than this at once, and there is more to come.
+_LONG: Final = _STRETCH // 2
+_CLOCK_MONOTONIC_COARSE: Final = 6
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Counted:
+    """n request sockets: rows (n,) REQUEST, ages in s (n,), which are deferred (n,).
+
+    chains (n,): the chain of the kernel's hash that each is in, where the census tells it. Rows have cookies where the
+    reading was `named`; a cookie is 0 where none was given out yet. Overwritten by the next one.
+    """
+
+    rows: NDArray[Any]
+    ages_s: NDArray[np.float32]
+    is_deferred: NDArray[np.bool_]
+    chains: NDArray[np.uint32]
+
+
+class Census:
+    """A loaded program that writes request sockets. One reading at a time, from any thread; close it, or use it as a
+    context manager.
+    """
+
+    def __init__(self, name: str) -> None:
+        """Raises: Unsupported, NotPermitted, KernelError."""
+        self._lock = threading.Lock()
+        records = {
+            "census_short": bpf_records.CENSUS_SHORT,
+            "census_long": bpf_records.CENSUS_LONG,
+            "census_named": bpf_records.CENSUS_NAMED,
+        }
+        self._loaded = Loaded(name, records)
+        try:
+            self._uniform = self._loaded.variable("uniform", "<u4")
+            self._named = self._loaded.variable("named", "<u4")
+            self._full = self._loaded.variable("full", "<u4")
+            self._began = self._loaded.variable("began", "<u8")
+            self._prepare()
+        except BaseException:
+            self._loaded.close()
+            raise
+        # The coarse clock goes by jiffies.
+        self._jiffy_ms = time.clock_getres(_CLOCK_MONOTONIC_COARSE) * 1000
+
+    def __enter__(self) -> Census:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Unload the program."""
+        self._loaded.close()
+
+    def _prepare(self) -> None:
+        """What is to be done once, after loading."""
+        raise NotImplementedError
+
+    def _pieces(self) -> Generator[memoryview, None, None]:
+        """What the program writes about the calling thread's namespace, a stretch at a time; each is overwritten when
+        three more have been asked for. The first is asked for by that thread, the others by any.
+        """
+        raise NotImplementedError
+
+    @property
+    def full(self) -> int:
+        """Sockets in true SYN_RECV that the last reading passed over."""
+        return int(self._full[0])
+
+    @property
+    def interrupted(self) -> bool:
+        """Whether the last reading could not follow the kernel's table everywhere, so that some may be missing."""
+        return False
+
+    def _choose(self, chains: NDArray[np.uint32] | None) -> None:
+        """Have the next reading go through these chains alone, where this census can; None: through all."""
+
+    def read(
+        self, *, mixed: bool = False, named: bool = False, chains: NDArray[np.uint32] | None = None
+    ) -> Iterator[Counted]:
+        """The request sockets of the calling thread's namespace, a stretch at a time.
+
+        mixed: IPv4 requests without a device and others are to be expected side by side; they are then written alike.
+        named: with cookies. chains: those of these chains will do; others may come as well. Ages are as of the
+        beginning of the walk; the age of a request that came later is 0.
+
+        Raises: NotPermitted, KernelError, WireError.
+        """
+        with self._lock:
+            self._choose(chains)
+            self._uniform[0], self._named[0], self._full[0], self._began[0] = mixed, named, 0, 0
+            rows = _Rows()
+            # Closed here, not when somebody collects it: it may hold a descriptor.
+            with closing(self._pieces()) as pieces:
+                for piece in _overlapped(pieces):
+                    for raw in bpf_records.census(piece):
+                        yield self._counted(raw, rows)
+
+    def drain(self) -> int:
+        """Read everything and throw it away; how many bytes there were. What reading costs the kernel.
+
+        Raises: as `read`.
+        """
+        with self._lock, closing(self._pieces()) as pieces:
+            self._choose(None)
+            self._uniform[0] = self._named[0] = 0
+            return sum(len(piece) for piece in pieces)
+
+    def _counted(self, raw: NDArray[Any], rows: _Rows) -> Counted:
+        began = np.uint32(int(self._began[0]) // bpf_records.SENT_US & 0xFFFFFFFF)
+        # A difference of two wrapping counters, which is negative for what came after the beginning.
+        ages = (began - raw["sent"]).view(np.int32) * np.float32(bpf_records.SENT_US * 1e-6)
+        flags = raw["flags"]
+        ages[(ages < 0) | (flags & bpf_records.NOT_SENT != 0)] = 0
+        return Counted(rows.fill(raw, self._jiffy_ms), ages, flags & bpf_records.ACKED != 0, raw["chain"])
+
+
+class _Rows:
+    """Room for the rows of a stretch, for each of the three forms: what a form never writes stays zero."""
+
+    def __init__(self) -> None:
+        self._room: dict[int, NDArray[Any]] = {}
+
+    def fill(self, raw: NDArray[Any], jiffy_ms: float) -> NDArray[Any]:
+        """The same requests as dtype REQUEST, overwritten by the next call."""
+        form = raw.dtype.itemsize
+        room = self._room.get(form)
+        if room is None or len(room) < len(raw):
+            room = self._room[form] = np.zeros(len(raw), dtype=REQUEST)
+            room["state"] = TCP_SYN_RECV
+        rows = room[: len(raw)]
+        rows["family"] = raw["kind"] & ~np.uint8(bpf_records.LONG | bpf_records.NAMED)
+        rows["retransmits"] = raw["retransmits"]
+        rows["local_port"] = raw["local_port"]
+        rows["remote_port"] = raw["remote_port"]
+        rows["expires_ms"] = np.maximum(raw["expires_jiffies"], 0) * jiffy_ms
+        if raw.dtype == bpf_records.CENSUS_SHORT:
+            rows["local_v4"] = raw["local"]
+            rows["remote_v4"] = raw["remote"]
+            return rows
+        rows["local_address"] = raw["local"]
+        rows["remote_address"] = raw["remote"]
+        rows["ifindex"] = raw["ifindex"]
+        if raw.dtype == bpf_records.CENSUS_NAMED:
+            rows["cookie"] = raw["cookie"]
+        return rows
+
+
+class IterCensus(Census):
+    """The census by the kernel's iterator over TCP sockets: Linux 5.9 and newer."""
+
+    def __init__(self) -> None:
+        """Raises: Unsupported, NotPermitted, KernelError."""
+        super().__init__("census")
+
+    def _prepare(self) -> None:
+        self._link = self._loaded.attach("census")
+
+    def _pieces(self) -> Generator[memoryview, None, None]:
+        fd = self._loaded.iterate(self._link)
+        try:
+            yield from _receive(fd)
+        finally:
+            os.close(fd)
+
+
+def _receive(fd: int) -> Iterator[memoryview]:
+    """What an iterator writes, a stretch at a time; each is overwritten when three more have been asked for."""
+    ring = [memoryview(bytearray(_STRETCH + _READ_BYTES)) for _ in range(3)]
+    turn = used = 0
+    while True:
+        try:
+            n = os.readv(fd, [ring[turn][used : used + _READ_BYTES]])
+        except BlockingIOError:
+            continue  # a million sockets without a request among them
+        except OSError as e:
+            raise KernelError("reading the eBPF program census", e.errno or 0) from None
+        used += n
+        if used and (not n or used > _STRETCH):
+            yield ring[turn][:used]
+            turn, used = (turn + 1) % len(ring), 0
+        if not n:
+            return
+
+
+def _overlapped(pieces: Iterator[memoryview]) -> Iterator[memoryview]:
+    """The pieces; from the second on received while the caller works. A short census starts no thread."""
+    first = next(pieces, None)
+    if first is None:
+        return
+    yield first
+    yield from ahead(pieces) if len(first) > _LONG else pieces

@@ -1,0 +1,182 @@
+"""Handshakes that finish, counted in the kernel as they do (bpf/handshakes.bpf.c)."""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import threading
+import time
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from halfopen.core.errors import HalfopenError, KernelError, NotPermitted
+from halfopen.core.handshakes import Reading
+from halfopen.linux.bpf import libbpf
+from halfopen.linux.bpf.loader import Loaded
+from halfopen.linux.bpf.opened import REFUSE, refused_by_name
+from halfopen.wire import bpf_records
+
+_OBJECT: Final = "handshakes"
+_NEEDED: Final = ("finished", "sent_again")
+# Program → what goes without it. Each hooks a kernel function, which some hosts refuse and some kernels lack.
+_OPTIONAL: Final = {
+    "arrived": "arrivals are not counted",
+    "given_up": "give-ups are not counted",
+    "cookies": "handshakes by SYN cookies are guessed from their timestamps",
+}
+_NO_HOOKS: Final = "this host lets no eBPF program hook kernel functions (fentry)"
+ROOM: Final = 4096
+# Keys read at a time: 0.9 kB each for every CPU.
+_BATCH: Final = 64
+_KEY_BYTES: Final = bpf_records.HANDSHAKE_KEY.itemsize
+_NOTHING: Final = (errno.ENOENT,)
+
+
+class Handshakes:
+    """The loaded programs. They count from the moment this is made until it is closed, or the process ends.
+
+    missing: what this kernel or host does not let them count, and why; empty when nothing is missing. refused: the
+    same by program.
+
+    One reading at a time, from any thread; close it, or use it as a context manager.
+    """
+
+    def __init__(self, netns_inode: int = 0, *, room: int = ROOM) -> None:
+        """netns_inode: count this network namespace alone; 0: every one of the machine. room: for so many keys.
+
+        Raises: Unsupported, NotPermitted, KernelError.
+        """
+        self._lock = threading.Lock()
+        self.missing: tuple[str, ...] = ()
+        self._loaded, refused = _load(room)
+        try:
+            self._only = self._loaded.variable("only_netns", "<u4")
+            self._knows_cookies = self._loaded.variable("knows_cookies", "<u4")
+            self._only[0] = netns_inode
+            self._cpus: int = libbpf.library().libbpf_num_possible_cpus()
+            self._attach(refused)
+        except BaseException:
+            self._loaded.close()
+            raise
+
+    def _attach(self, refused: dict[str, str]) -> None:
+        for program in _OPTIONAL:
+            if program not in refused:
+                try:
+                    self._loaded.attach(program)
+                except HalfopenError as e:
+                    refused[program] = _NO_HOOKS if isinstance(e, NotPermitted) else e.message
+        self._knows_cookies[0] = "cookies" not in refused
+        self._counts = {program: program not in refused for program in _OPTIONAL}
+        self.refused = refused
+        whys = dict.fromkeys(refused.values())
+        self.missing = tuple(
+            f"{', '.join(_OPTIONAL[p] for p in _OPTIONAL if refused.get(p) == why)}: {why}" for why in whys
+        )
+        for program in _NEEDED[::-1]:
+            self._loaded.attach(program)
+        self._since = time.monotonic()
+
+    def __enter__(self) -> Handshakes:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Detach and unload the programs."""
+        self._loaded.close()
+
+    def read(self) -> Reading:
+        """The counters since the programs were attached, all CPUs together: K rows in no order. Raises: KernelError."""
+        with self._lock:
+            keys, counters = self._batches()
+            now = time.monotonic()
+            unfit = self._unfit()
+        return Reading(now, now - self._since, keys, counters, unfit, self._counts["arrived"], self._counts["given_up"])
+
+    def forget(self, keys: NDArray[Any]) -> None:
+        """Make room: drop these keys (HANDSHAKE_KEY), as of namespaces that are gone.
+
+        Raises: KernelError.
+        """
+        lib, fd = libbpf.library(), self._loaded.map_fd("counters")
+        for key in keys:
+            code = lib.bpf_map_delete_elem(fd, key.tobytes())
+            if code and -code not in _NOTHING:
+                raise KernelError("forgetting counters of handshakes", -code)
+
+    def _unfit(self) -> int:
+        cpus, key = np.zeros(self._cpus, dtype=bpf_records.HANDSHAKE_CPU), ctypes.c_uint32(0)
+        fd = self._loaded.map_fd("cpu_state")
+        code = libbpf.library().bpf_map_lookup_elem(fd, ctypes.byref(key), cpus.ctypes.data)
+        if code:
+            raise KernelError("reading counters of handshakes", -code)
+        return int(cpus["unfit"].sum())
+
+    def _batches(self) -> tuple[NDArray[Any], NDArray[Any]]:
+        """Source: generic hash tables' __htab_map_lookup_and_delete_batch(): a whole hash bucket or nothing."""
+        lib, fd = libbpf.library(), self._loaded.map_fd("counters")
+        room = _BATCH
+        place, next_place = ctypes.create_string_buffer(_KEY_BYTES), ctypes.create_string_buffer(_KEY_BYTES)
+        first, done = True, False
+        parts: list[NDArray[Any]] = [np.empty(0, dtype=bpf_records.HANDSHAKE_KEY)]
+        sums: list[NDArray[Any]] = [np.empty(0, dtype=bpf_records.HANDSHAKE_COUNTERS)]
+        while not done:
+            keys = np.empty(room, dtype=bpf_records.HANDSHAKE_KEY)
+            values = np.empty((room, self._cpus), dtype=bpf_records.HANDSHAKE_COUNTERS)
+            count = ctypes.c_uint32(room)
+            code = -lib.bpf_map_lookup_batch(
+                fd,
+                None if first else place,
+                next_place,
+                keys.ctypes.data,
+                values.ctypes.data,
+                ctypes.byref(count),
+                None,
+            )
+            if code == errno.ENOSPC:  # not even one bucket of the hash found room
+                room *= 2
+                continue
+            if code and code != errno.ENOENT:
+                raise KernelError("reading counters of handshakes", code)
+            parts.append(keys[: count.value])
+            sums.append(bpf_records.handshake_counters(values[: count.value]))
+            place, next_place = next_place, place
+            first, done = False, code == errno.ENOENT
+        return np.concatenate(parts), np.concatenate(sums)
+
+
+def _load(room: int) -> tuple[Loaded, dict[str, str]]:
+    """The object with as many of its optional programs as this kernel takes, and why it does not take the others."""
+    refused = {p: f"switched off by {REFUSE}" for p in _OPTIONAL if refused_by_name(f"{_OBJECT}.{p}")}
+    try:
+        return _loaded(room, frozenset(refused)), refused
+    except HalfopenError as e:
+        if len(refused) == len(_OPTIONAL):
+            raise
+        # Not `e` itself: its traceback would keep this frame, and what it loads, until the collector comes by.
+        is_privilege = isinstance(e, NotPermitted)
+    # What this raises is the caller's: even what is needed is refused.
+    bare = _loaded(room, frozenset(_OPTIONAL))
+    if is_privilege:
+        return bare, dict.fromkeys(_OPTIONAL, _NO_HOOKS) | refused
+    bare.close()
+    for program in _OPTIONAL:
+        if program not in refused:
+            try:
+                _loaded(room, frozenset(_OPTIONAL) - {program}).close()
+            except HalfopenError as e:
+                refused[program] = _NO_HOOKS if isinstance(e, NotPermitted) else e.message
+    return _loaded(room, frozenset(refused)), refused
+
+
+def _loaded(room: int, without: frozenset[str]) -> Loaded:
+    records = {
+        "handshake_key": bpf_records.HANDSHAKE_KEY,
+        "handshake_counters": bpf_records.HANDSHAKE_COUNTERS,
+        "handshake_cpu": bpf_records.HANDSHAKE_CPU,
+    }
+    return Loaded(_OBJECT, records, sizes={"counters": room}, without=without)

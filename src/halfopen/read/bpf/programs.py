@@ -1,0 +1,44 @@
+"""The eBPF programs that readings use, loaded when first asked for and kept until the process ends."""
+
+from __future__ import annotations
+
+from halfopen.core.errors import HalfopenError
+from halfopen.linux.bpf import kept, opened
+from halfopen.read.bpf.census import Census, IterCensus
+from halfopen.read.bpf.owners import Owners
+from halfopen.read.bpf.pulse import Pulse
+from halfopen.read.bpf.walk import WalkCensus
+
+
+def pulse() -> Pulse:
+    """The pulse, loaded. Raises: Unsupported, NotPermitted, the same at every call; KernelError."""
+    return kept.get(Pulse)
+
+
+def owners() -> Owners:
+    """What finds the owners of listeners, loaded. Raises: as `pulse`."""
+    return kept.get(Owners)
+
+
+def census() -> Census:
+    """The census, loaded: by the walk where that may be, else by the iterator. Raises: as `pulse`."""
+    try:
+        return kept.get(WalkCensus)
+    except HalfopenError:
+        return kept.get(IterCensus)
+
+
+def begin() -> None:
+    """Have what a reading uses loaded by threads, side by side: most of the time that takes is the kernel's own.
+
+    What it raises comes when it is asked for.
+    """
+    for kind, name in ((WalkCensus, "walk"), (Pulse, "pulse")):
+        if not kept.known(kind):
+            opened.begin(name)
+
+
+def close() -> None:
+    """Unload what is loaded, and forget what was refused."""
+    kept.close()
+    opened.forget()

@@ -1,0 +1,85 @@
+"""Every network namespace of the machine, found through /proc, the directories that name them, and what holds them."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+
+from halfopen.linux.netns import NAMED_DIRS, SELF, Netns
+from halfopen.read.holding import held
+from halfopen.read.owners import pids, process
+
+
+@dataclass(slots=True)
+class Found:
+    """The namespaces found, this process's own first; how many processes could not be asked; and how many there was no
+    time to look into for descriptors of namespaces."""
+
+    namespaces: list[Netns] = field(default_factory=list)
+    refused: int = 0
+    passed_over: int = 0
+
+
+def _inhabitant(members: list[int]) -> str:
+    for pid in members:
+        found = process(pid)
+        if found is not None:
+            inside = found.container or found.unit
+            return f"{found.name} ({inside})" if inside else found.name
+    return ""
+
+
+def _named() -> dict[int, tuple[str, str]]:
+    """Inode → (name, path) of every named namespace; the first directory wins."""
+    names: dict[int, tuple[str, str]] = {}
+    nsfs = os.stat(SELF).st_dev
+    for directory in NAMED_DIRS:
+        try:
+            entries = sorted(os.listdir(directory))
+        except OSError:
+            continue
+        for name in entries:
+            path = f"{directory}/{name}"
+            try:
+                facts = os.stat(path)
+            except OSError:
+                continue
+            # `ip netns` makes a plain file first and mounts the namespace on it, and takes it off before the file.
+            if facts.st_dev == nsfs:
+                names.setdefault(facts.st_ino, (name, path))
+    return names
+
+
+def discover() -> Found:
+    """Find every network namespace: each named by its name where it has one, else by its first process as pid:N, else
+    by the path of what holds it: a bind mount, or a descriptor.
+
+    `Netns.name` is what `--netns` takes; `Netns.lives_in` says who lives there.
+    """
+    found = Found()
+    members: dict[int, list[int]] = {}
+    asked = pids()
+    for pid in asked:
+        try:
+            link = os.readlink(f"/proc/{pid}/ns/net")
+        except PermissionError:
+            found.refused += 1
+            continue
+        except OSError:
+            continue
+        members.setdefault(int(link[5:-1]), []).append(pid)
+    own = os.stat(SELF).st_ino
+    named = _named()
+    found.namespaces.append(Netns("self", own, SELF, _inhabitant(members.get(own, []))))
+    for inode in sorted(named.keys() | members.keys(), key=lambda i: (i not in named, members.get(i, [0])[0])):
+        if inode == own:
+            continue
+        living = members.get(inode, [])
+        name, path = named.get(inode) or (f"pid:{living[0]}", f"/proc/{living[0]}/ns/net")
+        found.namespaces.append(Netns(name, inode, path, _inhabitant(living)))
+    holdings = held(asked)
+    found.passed_over = holdings.passed_over
+    for inode in sorted(holdings.by_inode.keys() - named.keys() - members.keys() - {own}):
+        path = holdings.by_inode[inode]
+        found.namespaces.append(Netns(path, inode, path))
+    return found

@@ -1,0 +1,338 @@
+"""Feature probes: each thing is done, not guessed from a version or a privilege. What is tried is undone at once."""
+
+from __future__ import annotations
+
+import errno
+import importlib
+import os
+import shutil
+import socket
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from itertools import islice
+from typing import Final
+
+from halfopen.core.errors import HalfopenError, NotPermitted, Unsupported
+from halfopen.core.features import EBPF, Feature, Grant, Outcome
+from halfopen.core.units import plural
+from halfopen.linux import netns
+from halfopen.linux.bpf import libbpf
+from halfopen.linux.bpf.opened import BTF, REFUSE, refused_by_name
+from halfopen.read import discover, owners, sockdiag
+from halfopen.read.listener_options import duplicate
+
+# include/uapi/linux/capability.h
+_CAPABILITIES: Final = {
+    "CAP_DAC_READ_SEARCH": 2,
+    "CAP_NET_ADMIN": 12,
+    "CAP_SYS_PTRACE": 19,
+    "CAP_SYS_ADMIN": 21,
+    "CAP_PERFMON": 38,
+    "CAP_BPF": 39,
+}
+_TCP_REPAIR: Final = 19
+_NO_DESCRIPTOR: Final = 2**31 - 1
+_PF_KTHREAD: Final = 0x200000
+_YAMA: Final = "/proc/sys/kernel/yama/ptrace_scope"
+_JIT: Final = "/proc/sys/net/core/bpf_jit_enable"
+_WHOLE_MACHINE: Final = ["0", "0", "4294967295"]
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """An eBPF object: where the class that loads and attaches it is, as `module:Class`, and what it needs.
+
+    parts: programs of it that it does without, each with what for; the class tells of them in `refused`.
+    """
+
+    name: str
+    where: str
+    purpose: str
+    needs: tuple[str, ...] = ("CAP_BPF", "CAP_PERFMON")
+    parts: tuple[tuple[str, str], ...] = ()
+
+
+PROGRAMS: Final = (
+    Program("pulse", "halfopen.read.bpf.pulse:Pulse", "the true SYN queue of each listener"),
+    Program(
+        "walk",
+        "halfopen.read.bpf.walk:WalkCensus",
+        "exact ages of half-open connections, read without the kernel's locks",
+    ),
+    Program(
+        "census",
+        "halfopen.read.bpf.census:IterCensus",
+        "the same by the kernel's iterator, where the walk is refused",
+    ),
+    Program("owners", "halfopen.read.bpf.owners:Owners", "naming the programs that listen beside many open files"),
+    Program(
+        "handshakes",
+        "halfopen.read.bpf.handshakes:Handshakes",
+        "how long completed handshakes take",
+        parts=(
+            ("arrived", "arrivals of half-open connections, counted"),
+            ("given_up", "those that the kernel gave up, counted"),
+            ("cookies", "handshakes by SYN cookies, told from others"),
+        ),
+    ),
+)
+
+
+def in_user_namespace() -> bool:
+    """Whether this process lives in a user namespace of its own: there, no capability counts for the machine."""
+    try:
+        with open("/proc/self/uid_map", encoding="ascii") as f:
+            return f.read().split() != _WHOLE_MACHINE
+    except OSError:
+        return False
+
+
+def lacking(needs: tuple[str, ...]) -> list[str]:
+    """Those of the capabilities that this process has not in effect."""
+    with open("/proc/thread-self/status", encoding="ascii", errors="replace") as f:
+        effective = next((int(line.split()[1], 16) for line in f if line.startswith("CapEff:")), 0)
+    return [name for name in needs if not effective >> _CAPABILITIES[name] & 1]
+
+
+def tried(id: str, purpose: str, work: Callable[[], str], needs: tuple[str, ...] = ()) -> Feature:
+    """Do `work`; what it raises is why the feature is not there, what it returns is a detail to show."""
+    grants: tuple[Grant, ...] = ()
+    outcome = Outcome.NO
+    try:
+        outcome, why = Outcome.YES, work()
+    except NotPermitted as e:
+        why, grants = e.message, _privileges(needs)
+    except Unsupported as e:
+        why, grants = e.message, (_support(e),)
+    except HalfopenError as e:
+        outcome, why = Outcome.UNKNOWN, e.message
+    except OSError as e:
+        outcome, why = Outcome.UNKNOWN, f"{e.filename or 'asking'}: {e.strerror}"
+    return Feature(id, purpose, outcome, why, needs, grants)
+
+
+def _privileges(needs: tuple[str, ...]) -> tuple[Grant, ...]:
+    missing = tuple(Grant("capability", name) for name in lacking(needs))
+    if in_user_namespace():
+        return (*missing, Grant("host", "running outside of this user namespace"))
+    return missing or (Grant("host", "a security module, kernel lockdown or seccomp filter that allows it"),)
+
+
+def _support(e: Unsupported) -> Grant:
+    """What would bring a feature that this machine lacks."""
+    kind, _, name = e.feature.partition(":")
+    off = _switched_off(name) if kind == "bpf" else None
+    if off:
+        return off
+    if kind == "bpf" and e.hint:
+        return Grant("package", "halfopen", "pip install --force-reinstall halfopen")
+    if kind == "libbpf":
+        return _package("libbpf1", "libbpf", "libbpf 1.0 or newer")
+    if kind == "bpf_jit":
+        return Grant("setting", "net.core.bpf_jit_enable = 1", "sysctl -w net.core.bpf_jit_enable=1")
+    if kind in ("sock_diag", "tcp_diag"):
+        return Grant("setting", "the kernel module tcp_diag", "modprobe tcp_diag")
+    known = {
+        "btf": ("kernel", "a kernel with CONFIG_DEBUG_INFO_BTF"),
+        "byteorder": ("host", "a little-endian machine"),
+        "SOCK_DESTROY": ("kernel", "a kernel with CONFIG_INET_DIAG_DESTROY"),
+        "pidfd_getfd": ("kernel", "Linux 5.6"),
+        "cgroup2": ("host", "running where the root of the cgroup2 tree is mounted, as on the host itself"),
+    }
+    return Grant(*known.get(kind, ("kernel", "a newer kernel, or one built with it")))
+
+
+def _switched_off(name: str) -> Grant | None:
+    return Grant("setting", f"not naming it in {REFUSE}", f"unset {REFUSE}") if refused_by_name(name) else None
+
+
+def _part(name: str) -> Grant:
+    """What would bring a program of an object whose others are there."""
+    return _switched_off(name) or Grant("host", "a kernel and host that let eBPF programs hook this function")
+
+
+def _package(debian: str, fedora: str, what: str) -> Grant:
+    if shutil.which("apt-get"):
+        return Grant("package", debian, f"apt-get install {debian}")
+    if shutil.which("dnf"):
+        return Grant("package", fedora, f"dnf install {fedora}")
+    return Grant("package", what)
+
+
+def reading() -> tuple[Feature, ...]:
+    """The ways to read connections, and the privilege that changing them takes."""
+    return (
+        tried("sock_diag", "reading connections and listeners", _sock_diag),
+        tried("proc_net_tcp", "reading them where sock_diag is refused", _proc_net_tcp),
+        tried("net_admin", "changing things in this network namespace", _net_admin, ("CAP_NET_ADMIN",)),
+    )
+
+
+def _sock_diag() -> str:
+    with sockdiag.open_socket() as s:
+        found, _ = sockdiag.listeners(s)
+    return plural(len(found), "listener")
+
+
+def _proc_net_tcp() -> str:
+    try:
+        with open("/proc/thread-self/net/tcp", encoding="ascii") as f:
+            f.readline()
+    except FileNotFoundError:
+        raise Unsupported("procfs", "there is no /proc/net/tcp") from None
+    except PermissionError:
+        raise NotPermitted("opening /proc/net/tcp is refused") from None
+    return ""
+
+
+def _net_admin() -> str:
+    # It asks ns_capable(net->user_ns, CAP_NET_ADMIN), as SOCK_DESTROY does, and changes a fresh socket alone.
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as fresh:
+        try:
+            fresh.setsockopt(socket.IPPROTO_TCP, _TCP_REPAIR, 1)
+        except PermissionError:
+            raise NotPermitted("it takes CAP_NET_ADMIN over it") from None
+    return ""
+
+
+def others() -> tuple[Feature, ...]:
+    """What reaches beyond this process and its namespace."""
+    hidden = discover.discover().refused
+    seen = f"those of {plural(hidden, 'process', 'processes')} hidden" if hidden else ""
+    return (
+        tried("namespaces", "reading other network namespaces (--netns)", lambda: _enter() or seen, ("CAP_SYS_ADMIN",)),
+        tried("owners", "naming the programs that listen", _owners, ("CAP_SYS_PTRACE", "CAP_DAC_READ_SEARCH")),
+        _pidfd_getfd(),
+    )
+
+
+def _enter() -> str:
+    # Entering one's own asks for the same privileges (netns_install()) as entering another.
+    fd = os.open(netns.SELF, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        return netns.run_in(fd, lambda: "")
+    finally:
+        os.close(fd)
+
+
+def _programs() -> Iterator[int]:
+    """The processes of other users, without the kernel's own; where there are none, the other ones of this user."""
+    mine: list[int] = []
+    others = 0
+    for pid in owners.pids():
+        try:
+            user = os.stat(f"/proc/{pid}").st_uid
+            flags = int(_read(f"/proc/{pid}/stat").rpartition(")")[2].split()[6])
+        except (OSError, IndexError):  # it ended meanwhile
+            continue
+        if flags & _PF_KTHREAD or pid == os.getpid():
+            continue
+        if user != os.geteuid():
+            others += 1
+            yield pid
+        else:
+            mine.append(pid)
+    if not others:
+        yield from mine
+
+
+def _reach(ask: Callable[[int], object], refused: str) -> str:
+    """Ask of every program. Nothing to say when all let us, how many did not when some did. Raises: NotPermitted."""
+    asked = hidden = 0
+    for pid in _programs():
+        try:
+            ask(pid)
+        except OSError as e:
+            if e.errno == errno.ENOSYS:
+                raise Unsupported("pidfd_getfd", "this kernel has no pidfd_getfd") from None
+            if e.errno in (errno.ESRCH, errno.ENOENT):
+                continue
+            hidden += e.errno in (errno.EPERM, errno.EACCES)
+        asked += 1
+    if hidden and hidden == asked:
+        raise NotPermitted(refused)
+    return f"{plural(hidden, 'process', 'processes')} of {asked} refused" if hidden else ""
+
+
+def _owners() -> str:
+    def look(pid: int) -> None:
+        with os.scandir(f"/proc/{pid}/fd") as descriptors:
+            for descriptor in islice(descriptors, 1):
+                os.readlink(descriptor.path)
+
+    return _reach(look, "what other users' programs have open is hidden")
+
+
+def _pidfd_getfd() -> Feature:
+    id, purpose = "pidfd_getfd", "what programs set on listeners (TCP_SYNCNT): reading it, and tune listener"
+    # The privilege is looked at before the descriptor (pidfd_getfd()), so this duplicates nothing.
+    refused = "other users' programs are out of reach"
+    made = tried(id, purpose, lambda: _reach(lambda pid: duplicate(pid, _NO_DESCRIPTOR), refused), ("CAP_SYS_PTRACE",))
+    if made.outcome is Outcome.NO and _read(_YAMA) == "3":
+        why = "kernel.yama.ptrace_scope = 3 forbids it to everybody"
+        grant = Grant("setting", "a boot without kernel.yama.ptrace_scope=3")
+        return Feature(id, purpose, made.outcome, why, made.needs, (grant,))
+    return made
+
+
+def _read(path: str) -> str:
+    try:
+        with open(path, encoding="utf-8", errors="replace") as f:
+            return f.read().strip()
+    except OSError:
+        return ""
+
+
+def ebpf(programs: Iterable[Program]) -> Iterator[Feature]:
+    """What eBPF programs need, and each of them, loaded, attached and taken off again."""
+    yield tried("libbpf", "loading eBPF programs", libbpf.version)
+    yield tried("btf", "fitting eBPF programs to this kernel (BTF)", _btf)
+    yield _jit()
+    for program in programs:
+        yield from _program(program)
+
+
+def _btf() -> str:
+    try:
+        with open(BTF, "rb") as f:
+            f.read(1)
+    except FileNotFoundError:
+        raise Unsupported("btf", f"{BTF} is missing") from None
+    return ""
+
+
+def _jit() -> Feature:
+    id, purpose = "bpf_jit", "running eBPF programs as machine code (JIT)"
+    try:
+        with open(_JIT, encoding="ascii") as f:
+            on = f.read().strip() != "0"
+    except FileNotFoundError:
+        return Feature(id, purpose, Outcome.UNKNOWN, f"{_JIT} is not shown in this network namespace")
+    except OSError as e:
+        return Feature(id, purpose, Outcome.UNKNOWN, f"{_JIT}: {e.strerror}")
+    if on:
+        return Feature(id, purpose, Outcome.YES)
+    name = "net.core.bpf_jit_enable = 1"
+    grant = Grant("setting", name, "sysctl -w net.core.bpf_jit_enable=1")
+    return Feature(id, purpose, Outcome.NO, f"{name[:-1]}0", grants=(grant,))
+
+
+def _program(program: Program) -> Iterator[Feature]:
+    refused: dict[str, str] = {}
+
+    def work() -> str:
+        module, _, kind = program.where.partition(":")
+        with getattr(importlib.import_module(module), kind)() as loaded:
+            refused.update(getattr(loaded, "refused", {}))
+        return ""
+
+    whole = tried(f"{EBPF}{program.name}", program.purpose, work, program.needs)
+    yield whole
+    for name, purpose in program.parts:
+        id = f"{EBPF}{program.name}.{name}"
+        if whole.outcome is not Outcome.YES:
+            yield Feature(id, purpose, whole.outcome, f"the eBPF program {program.name} does not load", program.needs)
+        elif name in refused:
+            yield Feature(id, purpose, Outcome.NO, refused[name], program.needs, (_part(f"{program.name}.{name}"),))
+        else:
+            yield Feature(id, purpose, Outcome.YES, needs=program.needs)

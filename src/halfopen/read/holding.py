@@ -1,0 +1,150 @@
+"""Network namespaces without a name that is known and without a process: held by a bind mount, or by a descriptor."""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Final
+
+from halfopen.read.owners import namespace_files
+
+# A machine may have a million descriptors, at some 10 us each: so long at most, and this share of the time where the
+# search is made again and again.
+_BUDGET_S: Final = 0.3
+_SHARE: Final = 0.05
+# Where /proc is not through by then, eBPF is quicker, if it may be used.
+_AT_FIRST_S: Final = 0.02
+_NET: Final = re.compile(r"net:\[(\d+)\]")
+
+
+@dataclass(frozen=True, slots=True)
+class Holdings:
+    """What holds namespaces: inode → a path that opens it; and how many processes there was no time for."""
+
+    by_inode: dict[int, str] = field(default_factory=dict)
+    passed_over: int = 0
+
+    def still(self) -> Holdings:
+        """Those whose path still leads there."""
+        there = {inode: path for inode, path in self.by_inode.items() if _inode(path) == inode}
+        return Holdings(there, self.passed_over)
+
+
+_found = Holdings()
+_again_at = 0.0
+
+
+def held(pids: Iterable[int], budget_s: float = _BUDGET_S) -> Holdings:
+    """The namespaces that bind mounts and descriptors of these processes hold.
+
+    A search is not made anew before it would take more than 5 % of the time; until then what it found is looked after.
+    """
+    global _found, _again_at
+    began = time.monotonic()
+    if began < _again_at:
+        return _found.still()
+    until_s = began + budget_s
+    found = dict(held_by_mounts(pids, until_s))
+    ours, left = held_by_descriptors(pids, min(until_s, time.monotonic() + _AT_FIRST_S))
+    if left:
+        told = _told_by_bpf()
+        ours, left = (told, 0) if told is not None else held_by_descriptors(pids, until_s)
+    for inode, path in ours.items():
+        found.setdefault(inode, path)
+    _found = Holdings(found, left)
+    now = time.monotonic()
+    _again_at = now + (now - began) * (1 / _SHARE - 1)
+    return _found
+
+
+def _inode(path: str) -> int | None:
+    try:
+        return os.stat(path).st_ino
+    except (OSError, ValueError):
+        return None
+
+
+def held_by_mounts(pids: Iterable[int], until_s: float) -> Iterator[tuple[int, str]]:
+    """Namespaces that are mounted somewhere, as tools do that keep their names elsewhere: (inode, path)."""
+    seen: set[str] = set()
+    for pid in (os.getpid(), *pids):
+        if time.monotonic() > until_s:
+            return
+        try:
+            mounts = os.readlink(f"/proc/{pid}/ns/mnt")
+            if mounts in seen:
+                continue
+            seen.add(mounts)
+            with open(f"/proc/{pid}/mountinfo", encoding="utf-8", errors="surrogateescape") as f:
+                lines = [line.split() for line in f if " nsfs " in line]
+        except OSError:
+            continue
+        for words in lines:
+            net = _NET.fullmatch(words[3])
+            if net:
+                path = words[4].encode("utf-8", "surrogateescape").decode("unicode_escape").encode("latin-1")
+                place = os.fsdecode(path)
+                yield int(net[1]), place if pid == os.getpid() else f"/proc/{pid}/root{place}"
+
+
+def held_by_descriptors(pids: Iterable[int], until_s: float) -> tuple[dict[int, str], int]:
+    """Namespaces that descriptors of these processes are open for: inode → path; and how many processes there was no
+    time for. Those with few descriptors come first (`/proc/PID/fd` tells its size since Linux 6.2).
+    """
+    found: dict[int, str] = {}
+    mine = sorted((size, pid) for pid in pids if (size := _size(pid)) is not None)
+    for at, (_, pid) in enumerate(mine):
+        if time.monotonic() > until_s or not _look_into(pid, until_s, found):
+            return found, len(mine) - at
+    return found, 0
+
+
+def _told_by_bpf() -> dict[int, str] | None:
+    """The same of all processes; None where eBPF cannot tell."""
+    files = namespace_files()
+    if files is None:
+        return None
+    found: dict[int, str] = {}
+    for inode, pid, descriptor in files:
+        path = f"/proc/{pid}/fd/{descriptor}"
+        try:
+            is_net = os.readlink(path) == f"net:[{inode}]"
+        except OSError:
+            continue
+        if is_net:
+            found.setdefault(inode, path)
+    return found
+
+
+def _size(pid: int) -> int | None:
+    try:
+        return os.stat(f"/proc/{pid}/fd").st_size
+    except OSError:
+        return None
+
+
+def _look_into(pid: int, until_s: float, found: dict[int, str]) -> bool:
+    """Whether all descriptors of a process were looked at in time."""
+    try:
+        directory = os.open(f"/proc/{pid}/fd", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError:
+        return True
+    try:
+        for i, name in enumerate(os.listdir(directory)):
+            if i % 256 == 255 and time.monotonic() > until_s:
+                return False
+            try:
+                link = os.readlink(name, dir_fd=directory)
+            except OSError:
+                continue
+            net = _NET.fullmatch(link) if link.startswith("net:[") else None
+            if net:
+                found.setdefault(int(net[1]), f"/proc/{pid}/fd/{name}")
+    except OSError:
+        pass
+    finally:
+        os.close(directory)
+    return True

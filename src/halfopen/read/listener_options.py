@@ -1,0 +1,68 @@
+"""What only the listening socket itself tells (TCP_SYNCNT, TCP_DEFER_ACCEPT), read through a duplicate of it.
+
+`pidfd_getfd` (Linux 5.6) needs PTRACE_MODE_ATTACH over the holder. The duplicate lives for microseconds and nothing is
+changed on it.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+import socket
+from collections.abc import Mapping
+from typing import Final
+
+from halfopen.core.sample import ListenerOptions
+from halfopen.read.owners import Holders
+
+_SYS_PIDFD_GETFD: Final = 438  # the same on every architecture
+
+
+def duplicate(pid: int, descriptor: int) -> socket.socket:
+    """A duplicate of another process's socket. Raises: OSError (EPERM without the privilege, ENOSYS before 5.6)."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    pidfd = os.pidfd_open(pid)
+    try:
+        fd = libc.syscall(_SYS_PIDFD_GETFD, pidfd, descriptor, 0)
+        if fd < 0:
+            code = ctypes.get_errno()
+            raise OSError(code, os.strerror(code))
+    finally:
+        os.close(pidfd)
+    try:
+        return socket.socket(fileno=fd)
+    except OSError:  # the number means something else by now
+        os.close(fd)
+        raise
+
+
+def _read(s: socket.socket, syn_retries: int) -> ListenerOptions:
+    # Where TCP_SYNCNT was never set, reading it gives tcp_syn_retries of the namespace (do_tcp_getsockopt()).
+    retries = s.getsockopt(socket.IPPROTO_TCP, socket.TCP_SYNCNT)
+    return ListenerOptions(
+        retries=None if retries == syn_retries else retries,
+        defer_accept_s=s.getsockopt(socket.IPPROTO_TCP, socket.TCP_DEFER_ACCEPT),
+    )
+
+
+def options(found: Holders, settings: Mapping[str, int]) -> tuple[dict[int, ListenerOptions], int]:
+    """The options of each held listener by inode, and how many could not be read for lack of privilege.
+
+    TCP_SYNCNT set to the very value of tcp_syn_retries cannot be told from unset and counts as unset.
+    """
+    read: dict[int, ListenerOptions] = {}
+    refused = 0
+    syn_retries = settings.get("tcp_syn_retries", -1)
+    for inode, held in found.by_inode.items():
+        for pid, descriptor in held:
+            try:
+                with duplicate(pid, descriptor) as s:
+                    if os.fstat(s.fileno()).st_ino == inode:  # the number may mean another file by now
+                        read[inode] = _read(s, syn_retries)
+                        break
+            except OSError as e:
+                if e.errno in (errno.EPERM, errno.ENOSYS):
+                    refused += 1
+                    break
+    return read, refused

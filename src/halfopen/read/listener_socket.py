@@ -1,0 +1,87 @@
+"""One listening socket among all processes: found by what identifies it, and duplicated for a moment."""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+from collections.abc import Sequence
+from typing import Any, Final
+
+from numpy.typing import NDArray
+
+from halfopen.core.errors import HalfopenError
+from halfopen.core.tune.journal import Listener
+from halfopen.core.units import address_text
+from halfopen.read import sockdiag
+from halfopen.read.bpf import programs as eyes
+from halfopen.read.listener_options import duplicate
+from halfopen.read.reach import refusal
+
+# Not in Python's socket module. SO_PROTOCOL: since Linux 2.6.32, SO_COOKIE: since 4.12 (`sk_getsockopt()`).
+_SO_PROTOCOL: Final = 38
+_SO_COOKIE: Final = 57
+_IPPROTO_MPTCP: Final = 262
+
+
+def rows() -> NDArray[Any]:
+    """The listeners of the calling thread's namespace, (L,) LISTENER. Raises: as `sockdiag.listeners`."""
+    with sockdiag.open_socket() as s:
+        return sockdiag.listeners(s)[0]
+
+
+def identity(row: Any) -> Listener:
+    """What identifies the listener of a row."""
+    family = int(row["family"])
+    return Listener(
+        family, address_text(family, bytes(row["address"])), int(row["port"]), int(row["inode"]), int(row["cookie"])
+    )
+
+
+def is_mptcp(s: socket.socket) -> bool:
+    """Whether it is a Multipath TCP listener: the listener in the tables is then a socket inside it."""
+    return s.getsockopt(socket.SOL_SOCKET, _SO_PROTOCOL) == _IPPROTO_MPTCP
+
+
+def lend(who: Listener, holders: Sequence[tuple[int, int]]) -> socket.socket | None:
+    """A duplicate of the listener `who`, from the first of its holders (pid, descriptor) that gives it; close it soon.
+
+    None when none of them has it any more. Raises: NotPermitted, Unsupported, KernelError when those that have it
+    refuse.
+    """
+    refused: HalfopenError | None = None
+    for pid, descriptor in holders:
+        try:
+            s = duplicate(pid, descriptor)
+        except OSError as e:
+            # It ended, or closed it, since it was found.
+            if e.errno not in (errno.ESRCH, errno.EBADF, errno.ENOTSOCK):
+                refused = refused or refusal(pid, e.errno or 0)
+            continue
+        if _is(s, who):
+            return s
+        s.close()
+    if refused is not None:
+        raise refused
+    return None
+
+
+def _is(s: socket.socket, who: Listener) -> bool:
+    # The number may mean another socket by now.
+    if os.fstat(s.fileno()).st_ino != who.inode:
+        return False
+    # The inode is shared by a Multipath TCP socket and the listener inside it, the cookie is not.
+    cookie = int.from_bytes(s.getsockopt(socket.SOL_SOCKET, _SO_COOKIE, 8), "little")
+    return cookie == who.cookie or is_mptcp(s)
+
+
+def set_retries(expected: int) -> dict[int, int] | None:
+    """TCP_SYNCNT of every listener of the calling thread's namespace by cookie, 0 where not set; None without eBPF.
+
+    expected: how many listeners there are.
+    """
+    try:
+        pulse = eyes.pulse().read(expected)
+    except HalfopenError:
+        return None
+    return dict(zip(pulse["cookie"].tolist(), pulse["syn_retries"].tolist(), strict=True))

@@ -1,0 +1,186 @@
+"""From a listener's inode to the processes that hold it, the systemd unit and the container they live in."""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+from collections.abc import Iterable, Set
+from dataclasses import dataclass, field
+from typing import Final
+
+from halfopen.core.errors import HalfopenError
+from halfopen.core.sample import Process
+from halfopen.core.units import printable
+
+_CONTAINER_ID: Final = re.compile(r"(?<![0-9a-f])([0-9a-f]{64})(?![0-9a-f])")
+_LXC: Final = re.compile(r"/lxc(?:\.payload)?[./]([^/]+)")
+
+
+# A look by /proc may take so long, one by eBPF longer, as that is nearly always whole by then. One that is not is
+# broken off, and that is told.
+BUDGET_S: Final = 0.5
+_BPF_BUDGET: Final = 4
+# On most machines /proc is read whole in less time than an eBPF program takes to load.
+_AT_FIRST_S: Final = 0.02
+# A program opens its listeners before it serves anybody: they have low numbers.
+_LIKELY: Final = 64
+
+
+@dataclass(slots=True)
+class Holders:
+    """Who holds which socket: inode → [(pid, descriptor)], lowest pid first; `refused` processes could not be looked
+    into. broken_off: time ran out, so others may hold them as well.
+    """
+
+    by_inode: dict[int, list[tuple[int, int]]] = field(default_factory=dict)
+    refused: int = 0
+    broken_off: bool = False
+
+
+def pids() -> list[int]:
+    """The processes there are, in order."""
+    return sorted(int(name) for name in os.listdir("/proc") if name.isdigit())
+
+
+def holders(inodes: Iterable[int], *, budget_s: float | None = None) -> Holders:
+    """Find the holders of listening sockets among the open files of every process, and give up in time.
+
+    By /proc where that is quick, else by eBPF where that may be used, else by /proc for `budget_s` (BUDGET_S): there a
+    descriptor takes forty times as long.
+    """
+    wanted = {inode for inode in inodes if inode}
+    if not wanted:
+        return Holders()
+    begun = time.monotonic()
+    budget_s = BUDGET_S if budget_s is None else budget_s
+    found = by_proc(wanted, begun + min(_AT_FIRST_S, budget_s))
+    if not found.broken_off and not (found.refused and wanted - found.by_inode.keys()):
+        return found
+    if _is_own_proc():
+        try:
+            return by_bpf(wanted, begun + budget_s * _BPF_BUDGET)
+        except HalfopenError:
+            pass  # what /proc shows will have to do
+    return by_proc(wanted, begun + budget_s) if found.broken_off else found
+
+
+def by_bpf(wanted: Set[int], until_s: float) -> Holders:
+    """`holders` by the eBPF program. Raises: Unsupported, NotPermitted, KernelError."""
+    from halfopen.read.bpf import programs as eyes
+
+    rows, whole = eyes.owners().read(until_s)
+    found = Holders(broken_off=not whole)
+    pairs: dict[int, dict[int, int]] = {}
+    for inode, pid, descriptor in rows.tolist():
+        if inode in wanted:
+            pairs.setdefault(inode, {}).setdefault(pid, descriptor)
+    found.by_inode = _in_order(pairs)
+    return found
+
+
+def namespace_files() -> list[tuple[int, int, int]] | None:
+    """Every open file of a namespace, of any kind, as inode, pid and descriptor; None where eBPF cannot tell them."""
+    from halfopen.read.bpf import programs as eyes
+
+    if not _is_own_proc():
+        return None
+    try:
+        rows, whole = eyes.owners().read(time.monotonic() + BUDGET_S * _BPF_BUDGET, namespaces=True)
+    except HalfopenError:
+        return None
+    return rows.tolist() if whole else None
+
+
+def _is_own_proc() -> bool:
+    """Whether /proc numbers processes as this process's pid namespace does, in which the eBPF program tells them."""
+    try:
+        return os.readlink("/proc/self") == str(os.getpid())
+    except OSError:
+        return False
+
+
+def _in_order(pairs: dict[int, dict[int, int]]) -> dict[int, list[tuple[int, int]]]:
+    return {inode: sorted(held.items()) for inode, held in pairs.items()}
+
+
+def by_proc(wanted: Set[int], until_s: float) -> Holders:
+    """`holders` by the links in /proc/PID/fd: the low descriptors of every process first, then all others."""
+    names = {f"socket:[{inode}]": inode for inode in wanted}
+    found = Holders()
+    pairs: dict[int, dict[int, int]] = {}
+    left: list[int] = []
+    for skip, members in ((0, pids()), (_LIKELY, left)):
+        for pid in members:
+            if time.monotonic() > until_s:
+                found.broken_off = True
+                break
+            try:
+                if _look(pid, skip, names, pairs, until_s):
+                    left.append(pid)
+            except PermissionError:  # in a user namespace the names may be listed, and no more
+                found.refused += 1
+            except TimeoutError:
+                found.broken_off = True
+            except OSError:  # the process ended meanwhile
+                continue
+    found.by_inode = _in_order(pairs)
+    return found
+
+
+def _look(pid: int, skip: int, names: dict[str, int], pairs: dict[int, dict[int, int]], until_s: float) -> bool:
+    """Go through the likely descriptors of a process, or (skip) through those behind them.
+
+    Returns whether there are more. Raises: OSError; TimeoutError when it is late.
+    """
+    with os.scandir(f"/proc/{pid}/fd") as descriptors:
+        for n, descriptor in enumerate(descriptors):
+            if n < skip:
+                continue
+            if not skip and n >= _LIKELY:
+                return True
+            if n % _LIKELY == 0 and time.monotonic() > until_s:
+                raise TimeoutError
+            try:
+                inode = names.get(os.readlink(descriptor.path))
+            except FileNotFoundError:
+                continue
+            if inode is not None:
+                pairs.setdefault(inode, {}).setdefault(pid, int(descriptor.name))
+    return False
+
+
+def unit_and_container(cgroup: str) -> tuple[str | None, str | None]:
+    """The systemd unit and the container id (12 characters, or an LXC name) in the text of /proc/PID/cgroup."""
+    container = _CONTAINER_ID.search(cgroup)
+    lxc = _LXC.search(cgroup)
+    unit = None
+    for line in cgroup.splitlines():
+        for part in line.rpartition(":")[2].split("/"):
+            if part.endswith(".service") or (part.endswith(".scope") and part != "init.scope"):
+                unit = part
+    return unit, container[1][:12] if container else (lxc[1] if lxc else None)
+
+
+def process(pid: int) -> Process | None:
+    """What is known of a process; None when it ended."""
+    try:
+        with open(f"/proc/{pid}/comm", errors="replace") as f:
+            # Every process chooses its own name, escape sequences included.
+            name = printable(f.read().removesuffix("\n"))
+    except OSError:
+        return None
+    try:
+        with open(f"/proc/{pid}/cgroup", errors="replace") as f:
+            unit, container = unit_and_container(f.read())
+    except OSError:
+        unit, container = None, None
+    return Process(pid, name, unit and printable(unit), container and printable(container))
+
+
+def owners(found: Holders) -> dict[int, tuple[Process, ...]]:
+    """The processes behind each inode of `found`; those that ended meanwhile are left out."""
+    known = {pid: process(pid) for held in found.by_inode.values() for pid, _ in held}
+    return {
+        inode: tuple(p for pid, _ in held if (p := known[pid]) is not None) for inode, held in found.by_inode.items()
+    }

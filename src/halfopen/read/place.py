@@ -1,0 +1,180 @@
+"""Which network namespace this is, so that a change can find it again and never takes another one for it."""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+from collections.abc import Iterator
+from typing import Final
+
+from halfopen.core.errors import NotPermitted, Unsupported
+from halfopen.core.tune.journal import Clocks, Place
+from halfopen.linux.mounts import mounts
+from halfopen.linux.netns import SELF, Netns, current, resolve, run_in
+
+# Since Linux 5.14 (`sk_getsockopt()`, net/core/sock.c); a number no other namespace of this boot has had.
+_SO_NETNS_COOKIE: Final = 71
+_NON_BLOCKING: Final = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+
+
+def boot_id() -> str:
+    """The kernel's name for this boot; empty where /proc does not say."""
+    try:
+        with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as f:
+            return f.read().strip()
+    except OSError:
+        return ""
+
+
+def clocks() -> Clocks:
+    """What time it is."""
+    return Clocks(time.time(), boot_id(), time.clock_gettime(time.CLOCK_BOOTTIME))
+
+
+def cookie(fd: int | None) -> int | None:
+    """The cookie of the namespace behind `fd`, None where the kernel has none. Raises: NotPermitted."""
+
+    def ask() -> int | None:
+        try:
+            with socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as s:
+                return int.from_bytes(s.getsockopt(socket.SOL_SOCKET, _SO_NETNS_COOKIE, 8), "little")
+        except OSError:
+            return None
+
+    return run_in(fd, ask)
+
+
+def identify(ns: Netns, fd: int) -> Place:
+    """The namespace behind `fd`, opened as `ns` says. Raises: NotPermitted."""
+    inode = os.fstat(fd).st_ino
+    return Place(boot_id(), inode, cookie(None if _own(inode) else fd), ns.path, ns.name)
+
+
+def is_booted(fd: int | None) -> bool:
+    """Whether the namespace (None: the caller's) is the one that was booted: that of process 1, as seen from here.
+
+    Told by the file of it that anybody may look at, as process 1 itself may be closed even to root.
+
+    Raises: Unsupported when it could not be told.
+    """
+
+    def look() -> bool:
+        try:
+            return os.path.samestat(os.stat("/proc/1/net/dev"), os.stat("/proc/thread-self/net/dev"))
+        except OSError as e:
+            raise Unsupported(
+                "booted namespace", f"which network namespace was booted could not be told: {e.strerror}"
+            ) from None
+
+    return run_in(fd, look)
+
+
+def booted() -> Place:
+    """The namespace that was booted. Raises: Unsupported, UnknownTarget, NotPermitted."""
+    ns = current() if is_booted(None) else resolve("pid:1")
+    fd = ns.open()
+    try:
+        return identify(ns, fd)
+    finally:
+        os.close(fd)
+
+
+def find(place: Place) -> int | None:
+    """A descriptor of the namespace; None when it is gone: another boot, or nobody on this machine holds it.
+
+    Looked for where it was opened, among the namespaces of all processes, their open files, and mounts.
+
+    Raises: NotPermitted when it was not found and somebody else than root looks, whom processes refuse.
+    """
+    if place.boot_id != boot_id():
+        return None
+    refused = False
+    nsfs = os.stat(SELF).st_dev
+    for path in _candidates(place):
+        try:
+            # By now the path may be anything; nothing but a namespace is opened.
+            facts = os.stat(path)
+            if (facts.st_dev, facts.st_ino) != (nsfs, place.inode):
+                continue
+            fd = os.open(path, _NON_BLOCKING)
+        except PermissionError:
+            refused = True
+            continue
+        except OSError:
+            continue
+        if _is(fd, place):
+            return fd
+        os.close(fd)
+    if os.geteuid() != 0 and (refused or not _sees_all()):
+        raise NotPermitted(
+            f"network namespace {place.name} was not found, but not every process could be asked", hint="run as root"
+        )
+    return None
+
+
+def _is(fd: int, place: Place) -> bool:
+    if os.fstat(fd).st_ino != place.inode:
+        return False
+    return place.cookie is None or cookie(None if _own(place.inode) else fd) == place.cookie
+
+
+def _own(inode: int) -> bool:
+    return os.stat(SELF).st_ino == inode
+
+
+def _candidates(place: Place) -> Iterator[str]:
+    yield place.path
+    yield SELF
+    wanted = f"net:[{place.inode}]"
+    for pid in _pids():
+        if _reads(f"/proc/{pid}/ns/net", wanted):
+            yield f"/proc/{pid}/ns/net"
+    try:
+        yield from [mount.point for mount in mounts() if mount.root == wanted]
+    except OSError:
+        pass
+    yield from _held_by_descriptors(place.inode, wanted)
+
+
+def _held_by_descriptors(inode: int, wanted: str) -> Iterator[str]:
+    # Only here, in the rare case that nothing else holds it: it brings numpy into a process that waits for minutes.
+    from halfopen.read import owners
+
+    found = owners.namespace_files()
+    if found is not None:
+        yield from (f"/proc/{pid}/fd/{descriptor}" for held, pid, descriptor in found if held == inode)
+        return
+    for pid in _pids():
+        directory = f"/proc/{pid}/fd"
+        try:
+            names = os.listdir(directory)
+        except OSError:
+            continue
+        for name in names:
+            if _reads(f"{directory}/{name}", wanted):
+                yield f"{directory}/{name}"
+
+
+def _pids() -> list[int]:
+    # As owners.pids(), which would bring numpy into a process that waits for minutes.
+    return [int(name) for name in os.listdir("/proc") if name.isdigit()]
+
+
+def _reads(path: str, wanted: str) -> bool:
+    try:
+        return os.readlink(path) == wanted
+    except OSError:
+        return False
+
+
+def _sees_all() -> bool:
+    """Whether this process may look into every other one; root may."""
+    for pid in _pids():
+        try:
+            os.readlink(f"/proc/{pid}/ns/net")
+        except PermissionError:
+            return False
+        except OSError:
+            continue
+    return True

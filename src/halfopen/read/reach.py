@@ -1,0 +1,106 @@
+"""Why a process cannot be reached into (pidfd_getfd, PTRACE_MODE_ATTACH): one line that names what refuses.
+
+The order is that of the kernel's own checks: `__ptrace_may_access()` (kernel/ptrace.c), then Yama and the other
+security modules.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from typing import Final
+
+from halfopen.core.errors import HalfopenError, KernelError, NotPermitted, Unsupported
+from halfopen.read.owners import process
+
+_YAMA: Final = "/proc/sys/kernel/yama/ptrace_scope"
+_STATUS: Final = "/proc/self/status"
+_CAP_SYS_PTRACE: Final = 19
+_SECCOMP_FILTER: Final = "2"
+
+
+def refusal(pid: int, code: int) -> HalfopenError:
+    """The error for `code`, the errno with which duplicating a descriptor of process `pid` failed."""
+    found = process(pid)
+    who = f"{found.name} (pid {pid})" if found else f"pid {pid}"
+    if code == errno.ENOSYS:
+        return _missing()
+    if code not in (errno.EPERM, errno.EACCES):
+        return KernelError("pidfd_getfd", code, who)
+    scope, status = _text(_YAMA), _status()
+    if scope == "3":
+        return NotPermitted(
+            f"Yama (kernel.yama.ptrace_scope = 3) lets nobody reach into {who}, root included",
+            hint="boot without that setting",
+        )
+    if not int(status.get("CapEff", "0"), 16) >> _CAP_SYS_PTRACE & 1:
+        return _unprivileged(pid, who, scope)
+    if _user_namespace(pid) != _user_namespace("self"):
+        return NotPermitted(
+            f"{who} lives in another user namespace, into which this one does not reach",
+            hint="run it on the host, or inside the container of that process",
+        )
+    if status.get("Seccomp") == _SECCOMP_FILTER:
+        return NotPermitted(
+            "a seccomp filter forbids pidfd_getfd here", hint="run it on the host, or allow pidfd_getfd in the profile"
+        )
+    return NotPermitted(
+        f"a security module (AppArmor, SELinux) keeps {who} out of reach", hint="its log says which: journalctl -k"
+    )
+
+
+def _missing() -> Unsupported:
+    if _status().get("Seccomp") == _SECCOMP_FILTER:
+        return Unsupported(
+            "pidfd_getfd",
+            "a seccomp filter hides pidfd_getfd, or this kernel has none (Linux 5.6)",
+            hint="run it on the host, or allow pidfd_getfd in the profile",
+        )
+    return Unsupported(
+        "pidfd_getfd",
+        "this kernel has no pidfd_getfd (Linux 5.6)",
+        hint="set the value in the program and restart it",
+    )
+
+
+def _unprivileged(pid: int, who: str, scope: str) -> NotPermitted:
+    if os.geteuid() == 0:
+        return NotPermitted(
+            f"reaching into {who} needs CAP_SYS_PTRACE, which this root does not have",
+            hint="run it on the host, or start the container with --cap-add SYS_PTRACE",
+        )
+    if scope in ("1", "2") and _owner(pid) == os.geteuid():
+        return NotPermitted(
+            f"Yama (kernel.yama.ptrace_scope = {scope}) lets only root reach into {who}", hint="run as root (sudo)"
+        )
+    return NotPermitted(f"reaching into {who} needs CAP_SYS_PTRACE", hint="run as root (sudo)")
+
+
+def _owner(pid: int) -> int:
+    try:
+        return os.stat(f"/proc/{pid}").st_uid
+    except OSError:
+        return -1
+
+
+def _user_namespace(pid: int | str) -> str:
+    try:
+        return os.readlink(f"/proc/{pid}/ns/user")
+    except OSError:
+        return ""
+
+
+def _text(path: str) -> str:
+    try:
+        with open(path, encoding="ascii", errors="replace") as f:
+            return f.read().strip()
+    except OSError:
+        return ""
+
+
+def _status() -> dict[str, str]:
+    found = {}
+    for line in _text(_STATUS).splitlines():
+        name, _, value = line.partition(":")
+        found[name] = value.strip()
+    return found

@@ -1,0 +1,168 @@
+"""Reading request sockets and listeners through sock_diag: one netlink socket a dump, one walk for IPv4 and IPv6."""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+import struct
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from halfopen.core.errors import KernelError, NotPermitted, Unsupported, privilege
+from halfopen.core.sample import LISTENER
+from halfopen.linux.ahead import ahead
+from halfopen.wire import inet_diag, netlink
+from halfopen.wire.netlink import WireError
+
+NETLINK_SOCK_DIAG: Final = 4
+# The kernel fills at most 32 KiB a recv (netlink_dump()); larger buffers bring nothing.
+RECV_BYTES: Final = 32 * 1024
+# Received bytes are parsed a stretch at a time: long enough that numpy's cost per call vanishes, short enough for the
+# cache.
+_STRETCH: Final = 512 * 1024
+# A silent kernel is a bug; better to say so than to hang an operator's terminal.
+_TIMEOUT_S: Final = 30
+
+SYN_RECV_STATES: Final = 1 << inet_diag.TCP_SYN_RECV
+LISTEN_STATES: Final = 1 << inet_diag.TCP_LISTEN
+_SKMEMINFO: Final = 1 << (inet_diag.INET_DIAG_SKMEMINFO - 1)
+
+
+def open_socket() -> socket.socket:
+    """A sock_diag socket in the calling thread's network namespace.
+
+    Raises: Unsupported when the kernel has no sock_diag, NotPermitted when it is refused (seccomp, LSM).
+    """
+    try:
+        s = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, NETLINK_SOCK_DIAG)
+    except PermissionError:
+        raise NotPermitted(
+            "opening a sock_diag socket is refused", hint="allow AF_NETLINK in the seccomp filter"
+        ) from None
+    except OSError as e:
+        raise Unsupported(
+            "sock_diag", f"no sock_diag socket: {os.strerror(e.errno or 0)}", hint="modprobe tcp_diag"
+        ) from None
+    # A receive timeout in the kernel; Python's own would cost a poll() for every recv().
+    s.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("ll", _TIMEOUT_S, 0))
+    return s
+
+
+def check_dump(code: int) -> None:
+    """Turn the errno that ended a dump into the error that says what to do; 0 is none."""
+    if code in (0, errno.EINTR):
+        return
+    if code in (errno.ENOENT, errno.EOPNOTSUPP, errno.EPROTONOSUPPORT):
+        raise Unsupported("tcp_diag", "the kernel has no tcp_diag", hint="modprobe tcp_diag")
+    if code in (errno.EPERM, errno.EACCES):
+        raise NotPermitted("the sock_diag dump is refused", hint=privilege(os.geteuid(), "CAP_NET_ADMIN"))
+    raise KernelError("the sock_diag dump", code)
+
+
+def receive(s: socket.socket, request: bytes, stretch: int = _STRETCH, buffers: int = 1) -> Iterator[memoryview]:
+    """Send a dump request and yield what comes, `stretch` bytes at a time (0: each recv on its own), to the dump's end.
+
+    Each piece holds whole messages; its bytes are overwritten when `buffers` more have been asked for.
+
+    Raises: KernelError (ENOBUFS too: what the kernel could not queue is lost, and so is the dump), NotPermitted,
+    Unsupported.
+    """
+    ring = [memoryview(bytearray(stretch + RECV_BYTES)) for _ in range(buffers)]
+    turn = used = 0
+    ended = False
+    try:
+        s.send(request)
+        while not ended:
+            buffer = ring[turn]
+            n = s.recv_into(buffer[used:], RECV_BYTES)
+            # Only a message that leaves room can be the last; looking through it costs less than waiting for nothing.
+            ended = n < RECV_BYTES - 1024 and _ends(buffer[used : used + n])
+            used += n
+            if used > stretch or ended:
+                yield buffer[:used]
+                turn, used = (turn + 1) % buffers, 0
+    except BlockingIOError:
+        raise KernelError("the sock_diag dump", errno.ETIMEDOUT, f"no answer for {_TIMEOUT_S} s") from None
+    except OSError as e:
+        check_dump(e.errno or errno.EIO)
+        raise KernelError("the sock_diag dump", e.errno or errno.EIO) from None
+
+
+def _ends(data: memoryview) -> bool:
+    last = (netlink.NLMSG_DONE, netlink.NLMSG_ERROR)
+    return any(type_ in last for _, _, type_, _, _, _ in netlink.messages(data))
+
+
+def _overlapped(s: socket.socket, request: bytes) -> Iterator[memoryview]:
+    """A dump's pieces; from the second on received while the caller works. A short dump starts no thread."""
+    pieces = receive(s, request, buffers=3)
+    first = next(pieces)
+    yield first
+    yield from ahead(pieces) if len(first) > _STRETCH else pieces
+
+
+@dataclass(frozen=True, slots=True)
+class Walk:
+    """How a dump went: full sockets met in SYN_RECV; whether the kernel flagged it as inconsistent.
+
+    broken: what ended it before its end, in words; what came before was handed out. "" when it is whole.
+    """
+
+    full: int
+    interrupted: bool
+    broken: str = ""
+
+
+def slices(s: socket.socket, code: bytes = b"", *, stretch: int | None = None) -> Iterator[inet_diag.Slice]:
+    """Dump the request sockets the filter `code` lets through, a slice at a time, to the end.
+
+    A slice's rows are views that the next slice overwrites. With `stretch` 0 each slice is one recv(), looked at at
+    once.
+
+    Raises: Unsupported, NotPermitted, KernelError, WireError.
+    """
+    request = inet_diag.dump_request(SYN_RECV_STATES, bytecode=code)
+    for data in _overlapped(s, request) if stretch is None else receive(s, request, stretch):
+        part = inet_diag.parse_requests(data)
+        check_dump(part.errno)
+        yield part
+
+
+def read(s: socket.socket, code: bytes, add: Callable[[NDArray[Any]], None]) -> Walk:
+    """Hand every request socket in the namespace of `s` to `add`, (n,) REQUEST at a time, overwritten by the next.
+
+    Raises: as `slices`, when nothing came at all.
+    """
+    full, interrupted, broken, any_came = 0, False, "", False
+    try:
+        for part in slices(s, code):
+            for piece in part.parts:
+                any_came = True
+                add(piece)
+            full += part.full
+            interrupted |= part.interrupted or part.errno == errno.EINTR
+    except (KernelError, WireError) as e:
+        if not any_came:
+            raise
+        broken = e.message
+    return Walk(full, interrupted, broken)
+
+
+def listeners(s: socket.socket) -> tuple[NDArray[Any], bool]:
+    """Every listener in the namespace of `s` (dtype LISTENER), and whether the kernel flagged the dump as inconsistent.
+
+    Raises: as `slices`.
+    """
+    request = inet_diag.dump_request(LISTEN_STATES, extensions=_SKMEMINFO)
+    parts, interrupted = [np.empty(0, dtype=LISTENER)], False
+    for data in receive(s, request):
+        part = inet_diag.parse_listeners(data)
+        check_dump(part.errno)
+        parts.append(part.listeners)
+        interrupted |= part.interrupted
+    return np.concatenate(parts), interrupted

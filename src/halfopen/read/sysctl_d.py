@@ -1,0 +1,71 @@
+"""Read the files of sysctl.d as they would be read when the machine boots."""
+
+from __future__ import annotations
+
+import os
+import stat
+from typing import Final
+
+from halfopen.core.tune import sysctl_d as sysctld
+from halfopen.core.tune.sysctl_d import File, Override
+
+# What is longer is read so far: nobody sets a key behind that.
+_MOST: Final = 1024 * 1024
+_FLAGS: Final = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+
+
+def overrides(wanted: dict[str, int]) -> tuple[list[Override], list[str]]:
+    """Who would have the last word on these keys instead of our file, and a line for each file that was not read."""
+    problems: list[str] = []
+    found = []
+    for directory in sysctld.DIRECTORIES:
+        for name in _names(directory, problems):
+            file = _file(f"{directory}/{name}", problems)
+            if file is not None:
+                found.append(file)
+    files = sysctld.in_order(found)
+    last = _file(sysctld.LAST, problems) if os.path.exists(sysctld.LAST) else None
+    if last is not None and any(_same(file.path, last.path) for file in files):
+        last = None
+    return sysctld.overrides(files, last, wanted), problems
+
+
+def _names(directory: str, problems: list[str]) -> list[str]:
+    try:
+        return [name for name in os.listdir(directory) if name.endswith(".conf")]
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    except OSError as e:
+        problems.append(f"{directory} was not read: {e.strerror}")
+        return []
+
+
+def _file(path: str, problems: list[str]) -> File | None:
+    """The file behind a name; empty where a link leads to /dev/null or nowhere: it masks others. None: not read."""
+    try:
+        fd = os.open(path, _FLAGS)
+        try:
+            if not stat.S_ISREG(os.fstat(fd).st_mode):
+                return File(path, b"")
+            return File(path, _read(fd))
+        finally:
+            os.close(fd)
+    except FileNotFoundError:
+        return File(path, b"")
+    except OSError as e:
+        problems.append(f"{path} was not read: {e.strerror}")
+        return None
+
+
+def _read(fd: int) -> bytes:
+    pieces: list[bytes] = []
+    while sum(map(len, pieces)) < _MOST and (piece := os.read(fd, _MOST)):
+        pieces.append(piece)
+    return b"".join(pieces)
+
+
+def _same(path: str, other: str) -> bool:
+    try:
+        return os.path.samefile(path, other)
+    except OSError:
+        return False

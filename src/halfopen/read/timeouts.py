@@ -1,0 +1,62 @@
+"""How often a request's timer ran out: /proc/net/tcp shows it, sock_diag does not.
+
+sock_diag shows how often the SYN-ACK was sent again. The two differ where it matters: a client that sends its SYN again
+is answered again (more retransmissions than timeouts), and a deferred-accept request waits in silence (fewer).
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from halfopen.core.errors import HalfopenError
+from halfopen.core.model.timing import UNKNOWN
+from halfopen.read import procfs
+
+# /proc/net/tcp is text, written and read socket by socket: below these numbers that takes some tens of milliseconds at
+# most.
+MAX_REQUESTS: Final = 4096
+MAX_SOCKETS: Final = 4096
+MAX_DUMP_S: Final = 0.05
+
+Key = tuple[int, bytes, bytes, int, int]
+Table = dict[Key, int]
+
+
+def affordable(requests: int, dump_s: float) -> bool:
+    """Whether asking /proc/net/tcp of the calling thread's namespace costs some tens of milliseconds at most.
+
+    dump_s: how long a dump of these requests took. It walks the hash that all namespaces share, as /proc does.
+    """
+    return requests <= MAX_REQUESTS and dump_s <= MAX_DUMP_S and procfs.sockets_in_use() <= MAX_SOCKETS
+
+
+def key(row: Any) -> Key:
+    """What a request (one row of dtype REQUEST) is known by in both places."""
+    return (
+        int(row["family"]),
+        bytes(row["local_address"]),
+        bytes(row["remote_address"]),
+        int(row["local_port"]),
+        int(row["remote_port"]),
+    )
+
+
+def read(families: frozenset[int] = frozenset((2, 10))) -> Table:
+    """The timeouts of the requests of the calling thread's namespace; empty where /proc does not show it.
+
+    families: of the sockets that are asked for (2, 10): each is a file of its own, and a walk.
+    """
+    files = tuple(name for family, name in ((2, "tcp"), (10, "tcp6")) if family in families)
+    try:
+        rows, _, _ = procfs.sockets(files)
+    except HalfopenError:
+        return {}
+    return {key(row): int(row["retransmits"]) for row in rows}
+
+
+def look_up(table: Table, rows: NDArray[Any]) -> NDArray[np.uint8]:
+    """The timeouts of N requests (dtype REQUEST), UNKNOWN for those not in the table; shape (N,)."""
+    return np.array([min(table.get(key(row), UNKNOWN), UNKNOWN) for row in rows], dtype=np.uint8)

@@ -1,0 +1,93 @@
+"""Whether tuned or bpftune run here, and what tuned's profile sets."""
+
+from __future__ import annotations
+
+import os
+import stat
+from typing import Final
+
+from halfopen.core.tune import tuners
+from halfopen.core.tune.tuners import Line, Tuned
+
+ETC: Final = "/etc/tuned"
+# A profile of the administrator goes before one of the package; newer versions keep both a directory further down.
+PROFILES: Final = (f"{ETC}/profiles", ETC, "/usr/lib/tuned/profiles", "/usr/lib/tuned")
+_MOST: Final = 256 * 1024
+_DEEPEST: Final = 16
+
+
+def notes(keys: list[str], persist: bool) -> list[str]:
+    """A line for each of the two that runs and may change one of these settings of the caller's namespace back.
+
+    tuned sets those of the namespace it runs in, bpftune those of all.
+    """
+    there = running()
+    own = "tuned" in there and _lives_here(there["tuned"])
+    return tuners.notes(keys, tuned() if own else None, "bpftune" in there, persist)
+
+
+def running() -> dict[str, int]:
+    """Which of the two run, and as which process, seen by its name and what it executes.
+
+    A name alone proves little, as anybody may take it: the command must be called so as well.
+    """
+    found: dict[str, int] = {}
+    for entry in filter(str.isdigit, os.listdir("/proc")):
+        name = _read(f"/proc/{entry}/comm").strip().decode("utf-8", "replace")
+        if name in ("tuned", "bpftune") and name not in found:
+            words = _read(f"/proc/{entry}/cmdline").split(b"\0")[:4]
+            if name.encode() in {os.path.basename(word) for word in words}:
+                found[name] = int(entry)
+    return found
+
+
+def _lives_here(pid: int) -> bool:
+    try:
+        return os.path.samestat(os.stat(f"/proc/{pid}/net/dev"), os.stat("/proc/thread-self/net/dev"))
+    except OSError:
+        return False
+
+
+def tuned() -> Tuned:
+    """The profile that tuned has chosen, with all that it includes."""
+    names = _read(f"{ETC}/active_profile").decode("utf-8", "replace").split()
+    names += _read(f"{ETC}/post_loaded_profile").decode("utf-8", "replace").split()
+    settings: dict[str, Line] = {}
+    missing: list[str] = []
+    for name in names:
+        _add(name, settings, missing, _DEEPEST)
+    if not names:
+        missing.append(f"{ETC}/active_profile")
+    reapplies = tuners.flag(_read(f"{ETC}/tuned-main.conf"), "reapply_sysctl", True)
+    return Tuned(" ".join(names) or "unknown", settings, reapplies, ", ".join(missing))
+
+
+def _add(name: str, settings: dict[str, Line], missing: list[str], depth: int) -> None:
+    """What a profile includes comes first: the profile itself has the last word."""
+    path = next((p for d in PROFILES if "/" not in name and os.path.isfile(p := f"{d}/{name}/tuned.conf")), None)
+    if path is None or not depth:
+        missing.append(name)
+        return
+    found = tuners.profile(path, _read(path))
+    for other in found.includes:
+        # `-name` may be missing.
+        if not other.startswith("-") or _there(other[1:]):
+            _add(other.removeprefix("-"), settings, missing, depth - 1)
+    settings.update(found.settings)
+
+
+def _there(name: str) -> bool:
+    return any(os.path.isfile(f"{directory}/{name}/tuned.conf") for directory in PROFILES)
+
+
+def _read(path: str) -> bytes:
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+    except OSError:
+        return b""
+    try:
+        return os.read(fd, _MOST) if stat.S_ISREG(os.fstat(fd).st_mode) else b""
+    except OSError:
+        return b""
+    finally:
+        os.close(fd)

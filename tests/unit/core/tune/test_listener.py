@@ -1,0 +1,92 @@
+"""What a person's words come to on a listener, and what is in the way."""
+
+from __future__ import annotations
+
+import ipaddress
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from halfopen.core.errors import HalfopenError, UsageError
+from halfopen.core.model import timing
+from halfopen.core.tune import listener
+from halfopen.core.tune.journal import RETRIES, Listener
+from halfopen.core.tune.listener import BACKLOG, DEFER, Running, Wishes
+
+SOCKET = Listener(2, "192.0.2.1", 8080, 7, 9)
+RUNNING = Running(SOCKET, 128, 0, None, 0)
+
+
+@pytest.mark.parametrize(
+    ("address", "port", "meant"),
+    [
+        (None, 8080, True),
+        ("0.0.0.0", 8080, True),
+        ("::", 8080, True),
+        ("192.0.2.1", 8080, True),
+        ("192.0.2.2", 8080, False),
+        (None, 8081, False),
+    ],
+)
+def test_which_listener_is_meant(address: str | None, port: int, meant: bool) -> None:
+    assert listener.is_meant(SOCKET, address and ipaddress.ip_address(address), port) is meant  # type: ignore[arg-type]
+
+
+def test_the_longest_release_time_not_above() -> None:
+    assert [listener.retries_within(s) for s in (3, 6.9, 7, 63, 1e9)] == [1, 1, 2, 5, 127]
+    for too_short in (0.0, 1.0, 2.9):
+        with pytest.raises(UsageError, match="at least 1"):
+            listener.retries_within(too_short)
+
+
+@given(st.integers(0, 100_000))
+def test_deferring_is_rounded_up_and_comes_back_as_it_is(seconds: int) -> None:
+    made = listener.defers_s(seconds)
+    assert made >= seconds or made == timing.started_s(255)
+    assert listener.defers_s(made) == made
+    assert (made == 0) == (seconds == 0)
+
+
+def test_a_plan_is_every_option_of_every_socket() -> None:
+    other = Running(Listener(2, "192.0.2.1", 8080, 8, 10), 64, 0, 3, 7)
+    planned = listener.plan([RUNNING, other], Wishes(512, 2, 5), 4096, 5)
+    assert [(p.key, p.socket.inode, p.old, p.new) for p in planned] == [
+        (BACKLOG, 7, 128, 512),
+        (BACKLOG, 8, 64, 512),
+        (RETRIES, 7, None, 2),
+        (RETRIES, 8, 3, 2),
+        (DEFER, 7, 0, 7),
+        (DEFER, 8, 7, 7),
+    ]
+    assert [p.reason for p in planned][2:4] == [
+        "released after 7 s instead of 63 s",
+        "released after 7 s instead of 15 s",
+    ]
+    assert planned[4].why == "the kernel rounds 5 s up to 7 s"
+
+
+def test_somaxconn_in_the_way() -> None:
+    [p] = listener.plan([RUNNING], Wishes(backlog=512), 256, 5)
+    assert (p.asked, p.new, p.why) == (512, 256, "somaxconn = 256 lets no listener have 512")
+    [p] = listener.plan([RUNNING], Wishes(backlog=512), None, 5)
+    assert (p.asked, p.new) == (512, 512)
+    for wanted in (64, 512):
+        with pytest.raises(HalfopenError, match="more than somaxconn") as caught:
+            listener.plan([RUNNING], Wishes(backlog=wanted), 100, 5)
+        assert caught.value.hint.endswith(f"--set somaxconn={max(wanted, 128)}")
+    [p] = listener.plan([RUNNING], Wishes(backlog=128), 100, 5)
+    assert (p.old, p.new, p.why) == (128, 128, "")
+
+
+def test_multipath_tcp_takes_no_retries() -> None:
+    one = Running(SOCKET, 128, 0, None, 0, mptcp=True)
+    with pytest.raises(UsageError, match="Multipath TCP"):
+        listener.plan([one], Wishes(retries=2), 4096, 5)
+    assert listener.recommended(one, 5) == Wishes(backlog=4096)
+
+
+def test_what_helps() -> None:
+    assert listener.recommended(RUNNING, 5) == Wishes(4096, 2)
+    assert listener.recommended(Running(SOCKET, 4096, 0, None, 0), 2) == Wishes()
+    assert listener.recommended(Running(SOCKET, 4096, 0, 7, 0), 2) == Wishes(retries=2)

@@ -1,0 +1,380 @@
+"""`tune` in words and in JSON: first the answer, last the command; every name of a document is in docs/json.md."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from halfopen.core.errors import NotPermitted
+from halfopen.core.sample import Process
+from halfopen.core.tune import settings
+from halfopen.core.tune.journal import Began, Ledger, Listener, Now, Place, Then
+from halfopen.core.tune.listener import Running, Wishes
+from halfopen.core.tune.listener import plan as planned
+from halfopen.core.tune.sysctl_d import Override
+from halfopen.present.tune import changes as tune
+from halfopen.present.tune import listener as tune_listener
+from halfopen.present.tune import log as tune_log
+from halfopen.present.tune import show as tune_show
+from halfopen.present.tune.changes import Row
+from halfopen.present.tune.show import Shown
+
+ROOT = Path(__file__).resolve().parents[4]
+PLACE = Place("boot", 7, 1, "/run/netns/web", "web")
+VALUES = {settings.SYNACK: 5, settings.COOKIES: 1, settings.SOMAXCONN: 4096}
+LISTENER = Listener(2, "192.0.2.1", 8080, 77, 99)
+ON_LISTENER = Row("listener.backlog", 4, 512, "done", id=3, netns="web", listener=LISTENER)
+RUNNING = Running(LISTENER, 128, 0, None, 0, processes=(Process(1, "web", "web.service", "0123456789ab"),))
+ROW = Row(settings.SYNACK, 5, 2, "done", "because", "", 1, "web")
+FILE = "/etc/sysctl.d/60-halfopen.conf"
+OVERRIDES = [
+    Override(settings.SYNACK, "5", "/etc/sysctl.d/99-x.conf", 3),
+    Override(settings.SYNACK, None, "/etc/sysctl.conf", 1, at_boot=False),
+]
+UNREAD = {settings.ABORT: NotPermitted("reading it is refused", hint="run as root")}
+SOCKET = tune.Socket("::", 443, 4096, 3, 5)
+
+
+def changes() -> list[Any]:
+    ledger = Ledger()
+    ledger.add(Began(1, 0.0, {"uid": 0}, PLACE, settings.SYNACK, 5, 2))
+    ledger.add(Then(1, 0.0, "done", 2))
+    ledger.add(Began(2, 0.0, {"uid": 0, "sudo_user": "somebody"}, PLACE, settings.SYNACK, 2, 1, until_s=9.0))
+    ledger.add(Then(2, 0.0, "done", 1))
+    return [(c, Now(1)) for c in ledger.changes.values()]
+
+
+def documents() -> dict[str, Any]:
+    cures = [(settings.FALSE_CURES[0], None)]
+    made = [
+        tune_show.document(Shown("self", 7, settings.advise(VALUES), cures, [SOCKET], unread=UNREAD)),
+        tune.apply_document(
+            "self", [ROW, ON_LISTENER], [ROW], False, 9.0, "child", [SOCKET], OVERRIDES, ["note"], [SOCKET]
+        ),
+        tune.undo_document([ROW, ON_LISTENER], [ROW]),
+        tune_listener.document("self", [RUNNING], 4096, 5, [ON_LISTENER], [ROW], False, 9.0, "child"),
+        tune_log.document("/x", changes()),
+    ]
+    return {document["schema"]: document for document in made}
+
+
+def keys(value: Any) -> Iterator[str]:
+    if isinstance(value, dict):
+        yield from value
+        value = list(value.values())
+    if isinstance(value, list):
+        for inner in value:
+            yield from keys(inner)
+
+
+def section(schema: str) -> str:
+    text = (ROOT / "docs/json.md").read_text(encoding="utf-8")
+    found = re.search(rf"^## {re.escape(schema)}\n(.*?)(?=^## |\Z)", text, re.MULTILINE | re.DOTALL)
+    assert found, f"docs/json.md has no section {schema}"
+    return found[1]
+
+
+@pytest.mark.parametrize("schema", documents())
+def test_every_name_is_documented_and_every_example_is_such_a_document(schema: str) -> None:
+    part = section(schema)
+    names = set(keys(documents()[schema]))
+    assert names - set(re.findall(r"`([^`\n]+)`", part)) == set()
+    assert set(re.findall(r"^\| `([^`]+)` \|", part, re.MULTILINE)) - names == set()
+    [block] = re.findall(r"```json\n(.*?)```", part, re.DOTALL)
+    example = json.loads(block)
+    assert (example["schema"], set(keys(example)) - names) == (schema, set())
+
+
+def lines(console: Console) -> list[str]:
+    return console.export_text().rstrip().splitlines()
+
+
+@pytest.fixture
+def out() -> Console:
+    return Console(record=True, width=200, quiet=False, file=open("/dev/null", "w"))
+
+
+@pytest.fixture(autouse=True)
+def _close(out: Console) -> Iterator[None]:
+    yield
+    out.file.close()
+
+
+def test_show_begins_with_the_answer_and_ends_with_the_command(out: Console) -> None:
+    shown = Shown("web", 7, settings.advise(VALUES), [], [SOCKET], 4096)
+    tune_show.show(out, shown, "halfopen tune apply", "halfopen tune show --all")
+    first, *rest, last = lines(out)
+    assert first == "1 setting in web should change: tcp_synack_retries"
+    assert last == "Next  halfopen tune apply"
+    assert any("63 s" in line for line in rest)
+    assert any("[::]:443" in line and "as much as somaxconn lets it" in line for line in rest)
+
+
+def test_what_could_not_be_read_is_said(out: Console) -> None:
+    shown = Shown("self", 7, settings.advise({settings.SYNACK: 2}), unread=UNREAD)
+    tune_show.show(out, shown, "halfopen tune apply")
+    first, *rest = lines(out)
+    assert first == "Nothing to change: every setting that was read is as it should be; 1 could not be read"
+    [row] = [line.split() for line in rest if "tcp_abort_on_overflow" in line]
+    assert row[1:] == ["?", "could", "not", "be", "read:", "reading", "it", "is", "refused;", "run", "as", "root"]
+
+
+def test_nothing_to_change_has_no_command(out: Console) -> None:
+    tune_show.show(out, Shown("self", 7, settings.advise({settings.SYNACK: 2})), "halfopen tune apply")
+    first, *rest = lines(out)
+    assert first == "Nothing to change: every setting is as it should be"
+    assert not any(line.startswith(("Next", "Also")) for line in rest)
+
+
+@pytest.mark.parametrize(
+    ("values", "many", "first", "last"),
+    [
+        (VALUES, False, "Nothing has to change (3 half-open connections now); worth changing before a flood: ", "Also"),
+        (VALUES, True, "1 setting should change: ", "Next"),
+        ({**VALUES, settings.COOKIES: 0}, False, "1 setting should change: tcp_syncookies; worth changing", "Next"),
+    ],
+)
+def test_one_judgement_on_one_screen(out: Console, values: dict[str, int], many: bool, first: str, last: str) -> None:
+    needed = frozenset(settings.needed(values, many))
+    shown = Shown("self", 7, settings.advise(values), needed=needed, half_open=3)
+    tune_show.show(out, shown, "halfopen tune apply")
+    text = lines(out)
+    assert text[0].startswith(first)
+    assert "tcp_synack_retries" in text[0]
+    assert text[-1] == f"{last}  halfopen tune apply"
+    assert sum("should change" in line or "to change" in line.lower() for line in text) <= 1
+
+
+def test_what_does_nothing_is_left_out_and_counted(out: Console) -> None:
+    values = {**VALUES, settings.SYN_BACKLOG: 512, settings.FIN_TIMEOUT: 60, settings.CONNTRACK + "close": 10}
+    cures = [(settings.FALSE_CURES[0], None)]
+    shown = Shown("self", 7, settings.advise(values), cures, needed=frozenset())
+    tune_show.show(out, shown, "halfopen tune apply", "halfopen tune show --all")
+    brief = "\n".join(lines(out))
+    assert "tcp_syncookies" in brief
+    assert not any(word in brief for word in ("tcp_fin_timeout", "tcp_max_syn_backlog", "conntrack", "tcp_tw_recycle"))
+    assert "3 settings that do nothing for half-open connections here are left out" in brief
+    assert "More  halfopen tune show --all" in brief
+    tune_show.show(out, shown, "halfopen tune apply")
+    whole = "\n".join(lines(out))
+    assert all(word in whole for word in ("tcp_fin_timeout", "tcp_max_syn_backlog", "conntrack", "tcp_tw_recycle"))
+    assert "--all" not in whole
+
+
+def test_apply_ends_with_the_undo(out: Console) -> None:
+    refused = Row(settings.COOKIES, 1, 300, "refused", id=2)
+    tune.applied(out, "self", [ROW, refused], 600.0, "systemd")
+    first, *_, by, last = lines(out)
+    assert first == "1 setting changed, 1 refused"
+    assert by == "Reverts by itself in 10 min (by a timer of systemd)"
+    assert last == "Undo  halfopen tune undo 1"
+
+
+def test_a_plan(out: Console) -> None:
+    rows = [
+        Row(settings.SYNACK, 5, 2, "wanted", "because"),
+        Row(settings.COOKIES, 1, 1, "already"),
+        Row(settings.SYNACK, None, 2, "wanted", "at boot", file=FILE),
+    ]
+    tune.plan(out, "self", rows, OVERRIDES, ["tuned runs"])
+    first, *_, last = lines(out)
+    assert first == f"1 setting and 1 entry of {FILE} to change"
+    out.clear()
+    tune.plan(out, "self", rows[1:2])
+    assert lines(out)[-1] == "Nothing to change: all is so already"
+    assert not any(line.startswith("Costs") for line in lines(out))
+    assert last == "Note  tuned runs"
+
+
+def test_a_price_is_told_before_and_after(out: Console) -> None:
+    rows = [
+        Row(settings.SOMAXCONN, 128, 4096, "wanted", cost="running listeners keep theirs"),
+        Row(settings.COOKIES, 1, 0, "wanted", cost="a full SYN queue locks new clients out"),
+    ]
+    keep = [tune.Socket("0.0.0.0", 80 + n, 128, None, None) for n in range(6)]
+    tune.plan(out, "web", rows, keep=keep)
+    text = lines(out)
+    assert "Costs  tcp_syncookies: a full SYN queue locks new clients out" in text
+    assert text[-5:-1] == [f"Also  halfopen tune listener :{80 + n} --backlog 4096 --netns web" for n in range(4)]
+    assert text[-1] == "and 2 more listeners: halfopen tune show --netns web"
+    tune.applied(out, "self", [replace(rows[1], state="done", id=1)], None, "")
+    assert "Costs  a full SYN queue locks new clients out" in lines(out)
+
+
+def test_who_overrides_an_entry_is_told(out: Console) -> None:
+    tune.applied(out, "self", [Row(settings.SYNACK, None, 2, "done", id=1, file=FILE)], None, "", [], OVERRIDES)
+    first, row, *rest, last = lines(out)
+    assert first == f"1 entry of {FILE} changed"
+    assert row.split() == ["1", "tcp_synack_retries", "in", "60-halfopen.conf", "not", "set", "→", "2", "done"]
+    start = "Overridden  tcp_synack_retries: /etc/sysctl"
+    assert rest == [
+        f"{start}.d/99-x.conf:3 is read later and sets it to 5",
+        f"{start}.conf:1 is read later and leaves it out, when sysctl --system is run",
+    ]
+    assert last == "Undo  halfopen tune undo 1"
+
+
+def test_undo_counts_what_became_of_it(out: Console) -> None:
+    tune.undone(
+        out, [Row("net.x", 1, 5, "undone", id=1), Row("net.x", 1, 1, "left", id=2), Row("y", 1, 1, "failed", id=3)]
+    )
+    first, *_, last = lines(out)
+    assert first == "1 change undone, 1 left alone, 1 failed"
+    assert last == "Next  halfopen tune undo 3"
+
+
+def test_what_was_changed_is_named() -> None:
+    assert tune.named(settings.SYNACK, None, None) == "tcp_synack_retries"
+    assert tune.named(settings.SYNACK, None, "/etc/sysctl.d/60-halfopen.conf") == (
+        "tcp_synack_retries in 60-halfopen.conf"
+    )
+    assert tune.named("listener.backlog", LISTENER, None) == "192.0.2.1:8080 backlog"
+    assert tune.named("listener.retries", Listener(10, "::", 443, 7, 9), None) == ":443 retries"
+
+
+def test_no_value_is_words(out: Console) -> None:
+    tune.undone(out, [Row(settings.SYNACK, 2, None, "undone", id=1, file="/etc/sysctl.d/60-halfopen.conf")])
+    assert "2 → not set" in lines(out)[1]
+
+
+def test_the_log_says_what_is_in_force(out: Console) -> None:
+    tune_log.show(out, "/x", changes())
+    first, titles, one, two, last = lines(out)
+    assert first == "2 changes in force of 2 ever made (/x)"
+    assert titles.split() == ["ID", "TIME", "CHANGE", "VALUE", "NAMESPACE", "STATE"]
+    assert "web" in one.split()
+    assert one.rstrip().endswith("under change 2")
+    assert "until 1970" in two
+    assert last == "Undo  halfopen tune undo --all"
+
+
+def test_the_log_names_the_namespace_and_the_listener(out: Console) -> None:
+    here, ledger = Place("boot", 7, 1, "/proc/self/ns/net", "self"), Ledger()
+    other = Place("boot", 8, 2, "/proc/self/ns/net", "self")
+    four, six = Listener(2, "0.0.0.0", 443, 1, 1), Listener(10, "::", 443, 2, 2)
+    ledger.add(Began(1, 0.0, {"reason": "ticket 12\x1b[31m"}, here, settings.SYNACK, 5, 2))
+    ledger.add(Began(2, 0.0, {}, other, settings.SYNACK, 5, 2))
+    ledger.add(Began(3, 0.0, {}, PLACE, "listener.backlog", 8, 16, listener=four))
+    ledger.add(Began(4, 0.0, {}, PLACE, "listener.backlog", 8, 16, listener=six))
+    ledger.add(Began(5, 0.0, {}, here, settings.SYNACK, None, 2, file=FILE))
+    tune_log.show(out, "/x", [(c, None) for c in ledger.changes.values()], here)
+    one, two, three, four_, five = lines(out)[2:7]
+    assert "this namespace" in one
+    assert "reason: ticket 12?[31m" in one
+    assert "net:[8]" in two
+    assert "0.0.0.0:443 backlog" in three
+    assert "[::]:443 backlog" in four_
+    assert "the machine" in five
+
+
+def test_listeners_of_one_port_are_told_apart(out: Console) -> None:
+    pair = [Running(Listener(2, "0.0.0.0", 443, 1, 1), 8, 0, 2, 0), Running(Listener(10, "::", 443, 2, 2), 8, 0, 2, 0)]
+    tune_listener.show(out, "self", pair, 4096, 2)
+    titles = [line.split(": half-open")[0] for line in lines(out) if ": half-open" in line]
+    assert titles == ["0.0.0.0:443", "[::]:443"]
+    tune_listener.plan(out, "self", planned(pair, Wishes(backlog=16), 4096, 2), None)
+    first, one, two, *_ = lines(out)
+    assert first == "1 option of 0.0.0.0:443 and [::]:443 to change"
+    assert (one.split()[0], two.split()[0]) == ("0.0.0.0:443", "[::]:443")
+    bound = [replace(pair[0], ifindex=n) for n in (2, 3)]
+    tune_listener.show(out, "self", bound, 4096, 2)
+    titles = [line.split(": half-open")[0] for line in lines(out) if ": half-open" in line]
+    assert titles == [":443 on device 2", ":443 on device 3"]
+
+
+def screens(out: Console) -> list[str]:
+    """Everything that `tune` shows in tables, with long names in it."""
+    ledger, key = Ledger(), settings.CONNTRACK + "unacknowledged"
+    place = Place("boot", 8, 2, "/run/netns/a", "a-namespace-of-a-customer-with-a-long-name")
+    ledger.add(Began(1, 0.0, {"reason": "a flood on the front end that lasted"}, place, key, 300, 100, until_s=9e9))
+    ledger.add(Began(2, 0.0, {}, place, key, None, 2, file=FILE))
+    tune_log.show(out, "/x", [(c, None) for c in ledger.changes.values()])
+    cost = "a client whose packets are lost must send its SYN again, which takes a second or more"
+    rows = [Row(key, 300, 100, "done", "because of this and that", "so", 1, file=FILE), replace(ROW, cost=cost)]
+    tune.applied(out, "self", rows, None, "", [SOCKET], OVERRIDES, ["tuned runs with a profile that sets it to 5, too"])
+    tune.undone(out, [replace(r, state="undone", why="the kernel made 5 of 3", where="net:[4026531840]") for r in rows])
+    values = {**VALUES, key: 300, settings.COOKIES: 0, settings.RTO_MAX: 1000}
+    cures = [(settings.FALSE_CURES[0], 1)]
+    shown = Shown("web", 7, settings.advise(values), cures, [SOCKET], needed=frozenset(), half_open=3)
+    tune_show.show(out, shown, "halfopen tune apply")
+    tune_show.show(out, shown, "halfopen tune apply", "halfopen tune show --all")
+    tune_listener.show(out, "web", group(), 4096, 5)
+    return lines(out)
+
+
+@pytest.mark.parametrize("width", [80, 100, 140])
+def test_no_word_is_broken_and_every_line_fits(width: int) -> None:
+    with open("/dev/null", "w") as nowhere:
+        narrow = screens(Console(record=True, width=width, file=nowhere))
+        wide = screens(Console(record=True, width=1000, file=nowhere))
+    words = {word for line in narrow for word in line.split()}
+    # Titles of columns are shown where they fit.
+    assert words <= {word for line in wide for word in line.split()}
+    # Commands are left whole, to be pasted.
+    commands = ("Next", "Also", "Undo", "More")
+    assert [line for line in narrow if len(line) > width and not line.startswith(commands)] == []
+
+
+def group() -> list[Running]:
+    return [Running(Listener(2, "0.0.0.0", 443, n, n), 128, 0, None, 0) for n in (1, 2, 3)]
+
+
+def test_a_group_of_sockets_is_one(out: Console) -> None:
+    tune_listener.show(out, "web", group(), 4096, 5)
+    first, backlog, *_, last = lines(out)
+    assert first == ":443 in web, 3 sockets: half-open connections are released after 63 s"
+    assert backlog.split()[:2] == ["backlog", "128"]
+    assert last == "Next  halfopen tune listener :443 --backlog 4096 --release-time 7s --netns web"
+
+
+def test_a_listener_that_cannot_be_read_says_why(out: Console) -> None:
+    problem = NotPermitted("reaching into web (pid 7) needs CAP_SYS_PTRACE", hint="run as root (sudo)")
+    tune_listener.show(out, "self", [Running(LISTENER, 4096, 0, None, 0, problem=problem)], 4096, 2)
+    first, _, retries, *_ = lines(out)
+    assert first.startswith("192.0.2.1:8080: ")
+    assert retries.split(maxsplit=2)[2] == problem.line()
+
+
+def test_what_is_in_the_way_comes_first(out: Console) -> None:
+    tune_listener.plan(out, "self", planned(group(), Wishes(backlog=512), 256, 5), "halfopen tune apply")
+    first, row, cost, last = lines(out)
+    assert first == "1 option of 3 sockets on :443 to change"
+    assert cost == "Costs  up to 80 KiB of kernel memory under a flood"
+    assert row.split()[:5] == [":443", "backlog", "128", "→", "256"]
+    assert last == "First  halfopen tune apply"
+
+
+def test_what_was_changed_on_a_group(out: Console) -> None:
+    rows = [
+        Row(p.key, p.old, p.new, "done", p.reason, p.why, n, "self", p.socket)
+        for n, p in enumerate(planned(group(), Wishes(retries=2, defer_accept_s=5), 256, 5), 1)
+    ]
+    tune_listener.changed(out, "self", rows, None, "", None)
+    first, one, two, last = lines(out)
+    assert first == "2 options of 3 sockets on :443 changed"
+    assert one.split()[:6] == ["1-3", ":443", "retries", "not", "set", "→"]
+    assert "off → 7 s" in two
+    assert last == "Undo  halfopen tune undo 1 2 3 4 5 6"
+
+
+def test_listeners_that_override_are_named(out: Console) -> None:
+    tune.applied(out, "web", [ROW], None, "", [SOCKET])
+    *_, not_on, also, _ = lines(out)
+    assert not_on == "Not on :443, whose own TCP_SYNCNT = 3 overrides it"
+    assert also == "Also  halfopen tune listener :443 --retries 2 --netns web"
+
+
+def test_every_old_cure_has_a_test_that_is_there() -> None:
+    text = (ROOT / "docs/settings.md").read_text(encoding="utf-8")
+    files = [ROOT / f"tests/kernel/{name}.py" for name in ("test_tune", "test_tune_listener", "test_tune_checks")]
+    tests = "".join(path.read_text(encoding="utf-8") for path in files)
+    named = re.findall(r"`(test_\w+)`", text)
+    assert len(named) > 6
+    assert [name for name in named if f"def {name}(" not in tests] == []

@@ -1,0 +1,71 @@
+"""Why a process cannot be reached into: each refusal is named, with what to do."""
+
+from __future__ import annotations
+
+import errno
+import os
+from pathlib import Path
+
+import pytest
+
+from halfopen.core.errors import HalfopenError
+from halfopen.read import reach
+
+ALL = "CapEff:\t000001ffffffffff\nSeccomp:\t0\n"
+NONE = "CapEff:\t0000000000000000\nSeccomp:\t0\n"
+FILTERED = "CapEff:\t000001ffffffffff\nSeccomp:\t2\n"
+
+
+def refusal(
+    patch: pytest.MonkeyPatch,
+    directory: Path,
+    *,
+    code: int = errno.EPERM,
+    scope: str = "0",
+    status: str = ALL,
+    uid: int = 0,
+    owner: int = 0,
+    other_namespace: bool = False,
+) -> HalfopenError:
+    """The error for this process, on a machine made up so."""
+    (directory / "scope").write_text(f"{scope}\n")
+    (directory / "status").write_text(status)
+    patch.setattr(reach, "_YAMA", str(directory / "scope"))
+    patch.setattr(reach, "_STATUS", str(directory / "status"))
+    patch.setattr(reach.os, "geteuid", lambda: uid)
+    patch.setattr(reach, "_owner", lambda pid: owner)
+    patch.setattr(reach, "_user_namespace", lambda pid: str(pid) if other_namespace else "user:[1]")
+    return reach.refusal(os.getpid(), code)
+
+
+@pytest.mark.parametrize(
+    ("machine", "says", "hint"),
+    [
+        ({"status": NONE, "uid": 1000}, "needs CAP_SYS_PTRACE", "run as root"),
+        ({"status": NONE, "uid": 1000, "owner": 1000, "scope": "1"}, "ptrace_scope = 1) lets only root", "run as root"),
+        ({"status": NONE, "uid": 1000, "owner": 1000, "scope": "2"}, "ptrace_scope = 2) lets only root", "run as root"),
+        ({"status": NONE, "uid": 1000, "owner": 2000, "scope": "1"}, "needs CAP_SYS_PTRACE", "run as root"),
+        ({"status": NONE}, "which this root does not have", "--cap-add SYS_PTRACE"),
+        ({"scope": "3"}, "ptrace_scope = 3) lets nobody", "boot without"),
+        ({"other_namespace": True}, "lives in another user namespace", "run it on the host"),
+        ({"status": FILTERED}, "a seccomp filter forbids pidfd_getfd", "run it on the host"),
+        ({"code": errno.EACCES}, "a security module", "journalctl"),
+        ({"code": errno.ENOSYS}, "this kernel has no pidfd_getfd (Linux 5.6)", "restart"),
+        ({"code": errno.ENOSYS, "status": FILTERED}, "a seccomp filter hides pidfd_getfd", "run it on the host"),
+        ({"code": errno.EMFILE}, "pidfd_getfd failed: EMFILE", ""),
+    ],
+)
+def test_what_refuses_is_named(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, machine: dict[str, object], says: str, hint: str
+) -> None:
+    error = refusal(monkeypatch, tmp_path, **machine)  # type: ignore[arg-type]
+    assert says in error.message
+    assert hint in error.hint
+    assert "\n" not in error.line()
+
+
+def test_a_machine_without_yama_and_a_process_that_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reach, "_YAMA", "/nonexistent")
+    assert "pid 4194304" in reach.refusal(2**22, errno.EPERM).message or os.geteuid() == 0
+    assert reach._owner(2**22) == -1
+    assert reach._user_namespace(2**22) == ""
