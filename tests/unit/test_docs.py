@@ -32,7 +32,7 @@ ROOT = Path(__file__).resolve().parents[2]
 READMES = ("README.md", "README.zh-CN.md")
 DOCUMENTS = (
     *(*READMES, "ARCHITECTURE.md", "CHANGELOG.md"),
-    *("docs/json.md", "docs/how-it-reads.md", "docs/settings.md", "docs/metrics.md"),
+    *("docs/commands.md", "docs/safety.md", "docs/json.md", "docs/how-it-reads.md", "docs/settings.md", "docs/metrics.md"),
 )
 # Objects whose keys are the kernel's names: named in the text, not in a table.
 MAPS = {"settings", "counters", "rates_per_s"}
@@ -391,15 +391,14 @@ def test_both_readmes_show_the_same_output() -> None:
         return [block for kind, block in blocks if kind in ("", "json")]
 
     english = shown("README.md")
-    assert len(english) > 5
+    assert len(english) >= 3
     assert english == shown("README.zh-CN.md")
 
 
-@pytest.mark.parametrize("name", READMES)
-def test_the_sample_configuration_is_accepted(name: str) -> None:
-    blocks = re.findall(r"^```toml\n(.*?)^```", text(name), re.MULTILINE | re.DOTALL)
+def test_the_sample_configuration_is_accepted() -> None:
+    blocks = re.findall(r"^```toml\n(.*?)^```", text("docs/commands.md"), re.MULTILINE | re.DOTALL)
     assert len(blocks) == 1
-    assert parse(blocks[0], name).release.older_than == "15s"
+    assert parse(blocks[0], "docs/commands.md").release.older_than == "15s"
 
 
 # --- links ------------------------------------------------------------------------------------------------------------
