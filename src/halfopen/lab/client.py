@@ -3,66 +3,32 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Protocol
 
 from halfopen.core.errors import UsageError
 from halfopen.lab import wiring
-from halfopen.lab.host import Host
 from halfopen.lab.listener import Listener
+from halfopen.lab.raw_host import RawHost
+from halfopen.lab.server import Server
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
     from halfopen.lab.flood import Flood, Sent
     from halfopen.lab.honest import Honest
-    from halfopen.lab.lab import Lab
-    from halfopen.lab.sender import Sender
     from halfopen.lab.slow import Slow
-    from halfopen.lab.sources import Sources, Turns
+    from halfopen.lab.sources import Sources
 
 
 class _Stoppable(Protocol):
     def stop(self) -> Any: ...
 
 
-class Client(Host):
-    """The host that connects."""
+class Client(RawHost):
+    """The host that connects, to listeners of `server` and to nothing else. `seed` repeats its sequence numbers."""
 
-    def __init__(self, lab: Lab) -> None:
-        super().__init__(lab, "client", wiring.CLIENT)
+    def __init__(self, server: Server, seed: int) -> None:
+        super().__init__("client", wiring.CLIENT, seed)
+        self._server = server
         self._running: list[_Stoppable] = []
-        self._turns: Turns | None = None
-        self._random: np.random.Generator | None = None
-
-    @property
-    def turns(self) -> Turns:
-        """Whose turn it is among the source pools; the lab's own."""
-        if self._turns is None:
-            from halfopen.lab.sources import Turns
-
-            self._turns = Turns()
-        return self._turns
-
-    def random_seq(self, n: int) -> NDArray[np.uint32]:
-        """(n,) initial sequence numbers, repeatable by the lab's seed."""
-        import numpy as np
-
-        if self._random is None:
-            self._random = np.random.default_rng(self.lab.seed)
-        return self._random.integers(0, 2**32, size=n, dtype=np.uint32)
-
-    @contextlib.contextmanager
-    def sender(self) -> Iterator[Sender]:
-        """A sender on this host's device, closed at the end."""
-        from halfopen.lab.sender import Sender
-
-        sender = Sender(self)
-        try:
-            yield sender
-        finally:
-            sender.close()
 
     def target(self, listener: Listener, family: int | None) -> str:
         """The address to reach a listener of this lab at.
@@ -71,7 +37,7 @@ class Client(Host):
         """
         if not isinstance(listener, Listener):
             raise TypeError(f"the lab's traffic goes to a Listener of its own server, not to {listener!r}")
-        if listener.lab is not self.lab:
+        if listener.server is not self._server:
             raise UsageError("this listener belongs to another lab")
         if listener.closed:
             raise UsageError("this listener is closed")

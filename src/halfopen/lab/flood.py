@@ -6,21 +6,19 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from halfopen.core.errors import HalfopenError, UsageError
 from halfopen.core.units import V4_MAPPED
-from halfopen.lab import wiring
+from halfopen.lab import requests, wiring
 from halfopen.lab.frames import Bytes, Path
+from halfopen.lab.listener import Listener
+from halfopen.lab.raw_host import RawHost
 from halfopen.lab.sender import BATCH, Sender
 from halfopen.lab.sources import FLOOD, Pool
-
-if TYPE_CHECKING:
-    from halfopen.lab.client import Client
-    from halfopen.lab.listener import Listener
 
 MAX_COUNT: Final = 2_000_000
 MAX_FLOOD: Final = 20_000_000
@@ -84,7 +82,7 @@ class Sent:
 
     def held_mask(self) -> NDArray[np.bool_]:
         """(n,) which of them the server's kernel holds as request sockets now."""
-        rows = self.listener.server.requests(self.listener.port)
+        rows = requests.held(self.listener.server, self.listener.port)
         there = _keys(rows["remote_high"], rows["remote_low"], rows["remote_port"])
         mask: NDArray[np.bool_] = np.isin(keys_of(self.source, self.source_port), there)
         return mask
@@ -158,7 +156,7 @@ class Pace:
             first = last
 
 
-def half_open(client: Client, listener: Listener, n: int, rate: float | None, sources: str, target: str) -> Sent:
+def half_open(client: RawHost, listener: Listener, n: int, rate: float | None, sources: str, target: str) -> Sent:
     """Send `n` SYNs to `target` and say what was sent. Bounds and listener were checked by the caller."""
     path = path_to(target, listener.port)
     pool = FLOOD[sources]
@@ -178,7 +176,7 @@ class Flood:
     """SYNs at a steady rate in a background thread, until `duration_s` is over, `stop` is called or the lab closes."""
 
     def __init__(
-        self, client: Client, listener: Listener, rate: float, duration_s: float, sources: str, target: str
+        self, client: RawHost, listener: Listener, rate: float, duration_s: float, sources: str, target: str
     ) -> None:
         self.listener = listener
         self.sent = 0

@@ -9,16 +9,13 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from typing import IO, TYPE_CHECKING, Any, Final, TypeVar
+from typing import IO, Any, Final, TypeVar
 
 from halfopen.core.errors import NotPermitted, Unsupported, UsageError
 from halfopen.lab import child
 from halfopen.lab.errors import LabError
+from halfopen.lab.wiring import Side
 from halfopen.linux import netns
-
-if TYPE_CHECKING:
-    from halfopen.lab.lab import Lab
-    from halfopen.lab.wiring import Side
 
 T = TypeVar("T")
 
@@ -81,8 +78,7 @@ class Keeper:
 class Host:
     """One private host: a network namespace that ends with the lab, or with this process, whatever happens."""
 
-    def __init__(self, lab: Lab, name: str, side: Side) -> None:
-        self.lab = lab
+    def __init__(self, name: str, side: Side) -> None:
         self.name = name
         self.side = side
         self._fd = netns.create()

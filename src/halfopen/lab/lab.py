@@ -55,8 +55,8 @@ class Lab:
             raise LabError("this lab is open already")
         _allow_descriptors()
         try:
-            self._server = Server(self)
-            self._client = Client(self)
+            self._server = Server(ipv6=self.ipv6)
+            self._client = Client(self._server, self.seed)
             self._wire(self._server, self._client)
         except BaseException:
             self.close()

@@ -13,14 +13,12 @@ import struct
 import subprocess
 import threading
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import Any, Final, Literal
 
 from halfopen.core.errors import KernelError, NotPermitted, UsageError
 from halfopen.lab import child
 from halfopen.lab.errors import LabError
-
-if TYPE_CHECKING:
-    from halfopen.lab.server import Server
+from halfopen.lab.host import Host
 
 Mode = Literal["accept", "never", "hold"]
 MODES: Final = ("accept", "never", "hold")
@@ -80,14 +78,14 @@ class Listener:
 
     port, address: where it listens. backlog: the one in force, after somaxconn. sockets: the listening sockets, none
     when another process has them. inodes: of those sockets, wherever they are. pids: the processes that hold them.
+    server: the host whose namespace they are in.
     """
 
-    def __init__(self, server: Server, wanted: Wanted, other_process: bool) -> None:
+    def __init__(self, server: Host, wanted: Wanted, somaxconn: int, other_process: bool) -> None:
         self.server = server
-        self.lab = server.lab
         self.wanted = wanted
         self.address = wanted.address
-        self.backlog = min(wanted.backlog, server.somaxconn)
+        self.backlog = min(wanted.backlog, somaxconn)
         self.closed = False
         self.sockets: list[socket.socket] = []
         self._accepted = 0

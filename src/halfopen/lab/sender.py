@@ -8,16 +8,14 @@ import os
 import socket
 import struct
 import time
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from halfopen.core.errors import KernelError, NotPermitted, Unsupported
 from halfopen.lab.frames import Bytes
-
-if TYPE_CHECKING:
-    from halfopen.lab.host import Host
+from halfopen.lab.host import Host
 
 # Half of the kernel's default netdev_max_backlog (1000), and small enough that times are good to a millisecond.
 BATCH: Final = 256

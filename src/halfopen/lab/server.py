@@ -2,28 +2,23 @@
 
 from __future__ import annotations
 
-import time
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from halfopen.core.errors import Unsupported
-from halfopen.lab import wiring
-from halfopen.lab.errors import LabError
+from halfopen.lab import requests, wiring
 from halfopen.lab.host import Host
 from halfopen.lab.listener import MAX_BACKLOG, Listener, Mode, Wanted
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from halfopen.lab.lab import Lab
-
-_POLL_S: Final = 0.01
-
 
 class Server(Host):
-    """The host that listens."""
+    """The host that listens; `ipv6` says whether it may do so on IPv6 addresses."""
 
-    def __init__(self, lab: Lab) -> None:
-        super().__init__(lab, "server", wiring.SERVER)
+    def __init__(self, *, ipv6: bool) -> None:
+        super().__init__("server", wiring.SERVER)
+        self._ipv6 = ipv6
         self.listeners: list[Listener] = []
         # A million half-open connections need a backlog of a million. In a user namespace older kernels hide it.
         self.set_sysctls({"net.core.somaxconn": str(MAX_BACKLOG)}, missing_ok=True)
@@ -59,24 +54,14 @@ class Server(Host):
         Raises: UsageError for what cannot be, LabError when the port is taken or the lab closed, KernelError.
         """
         wanted = Wanted(port, address, backlog, mode, reuseport, defer_accept_s, retries, v6only, device)
-        wanted.check(self.lab.ipv6)
-        listener = Listener(self, wanted, other_process)
+        wanted.check(self._ipv6)
+        listener = Listener(self, wanted, self.somaxconn, other_process)
         self.listeners.append(listener)
         return listener
 
     def requests(self, port: int | None = None) -> NDArray[Any]:
         """Every request socket the server's kernel holds (dtype `core.sample.REQUEST`), of one local port or of all."""
-        import numpy as np
-
-        from halfopen.core.sample import REQUEST
-        from halfopen.read import sockdiag
-        from halfopen.wire import inet_diag
-
-        code = inet_diag.bytecode([(None, port)], []) if port is not None else b""
-        parts: list[NDArray[Any]] = [np.empty(0, dtype=REQUEST)]
-        with self.run(sockdiag.open_socket) as s:
-            sockdiag.read(s, code, lambda rows: parts.append(rows.copy()))
-        return np.concatenate(parts, dtype=REQUEST)
+        return requests.held(self, port)
 
     def half_open(self, port: int | None = None) -> int:
         """How many request sockets the server's kernel holds, deferred-accept ones included."""
@@ -84,11 +69,7 @@ class Server(Host):
 
     def wait_half_open(self, n: int, *, port: int | None = None, timeout: float = 10.0) -> None:
         """Wait until the server holds exactly `n` request sockets. Raises: LabError when it does not in time."""
-        deadline = time.monotonic() + timeout
-        while (there := self.half_open(port)) != n:
-            if time.monotonic() > deadline:
-                raise LabError(f"the server holds {there} half-open connections, not {n}, after {timeout:g} s")
-            time.sleep(_POLL_S)
+        requests.wait(self, n, port=port, timeout=timeout)
 
     def close(self) -> None:
         for listener in self.listeners:

@@ -12,7 +12,7 @@ import socket
 import struct
 import threading
 import time
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,12 +20,10 @@ from numpy.typing import NDArray
 from halfopen.core.errors import HalfopenError, UsageError
 from halfopen.lab.flood import MAX_DURATION_S, keys_of, path_to, timestamp
 from halfopen.lab.frames import ETH, Bytes, Path, parse_syn_acks
+from halfopen.lab.listener import Listener
+from halfopen.lab.raw_host import RawHost
 from halfopen.lab.sender import BATCH, Sender, packet_socket
 from halfopen.lab.sources import SLOW, SLOW_V4, SLOW_V6
-
-if TYPE_CHECKING:
-    from halfopen.lab.client import Client
-    from halfopen.lab.listener import Listener
 
 MAX_COUNT: Final = 100_000
 _FRAME: Final = 128  # a SYN-ACK has 74 or 94 bytes
@@ -53,7 +51,7 @@ def check_loss(loss: float) -> None:
 class Capture:
     """SYN-ACKs for the slow clients' addresses, as they come in on the client's device."""
 
-    def __init__(self, client: Client, v6: bool, port: int) -> None:
+    def __init__(self, client: RawHost, v6: bool, port: int) -> None:
         self._v6 = v6
         self._port = port
         self.socket = packet_socket(client, 0x86DD if v6 else 0x0800)
@@ -186,7 +184,7 @@ class Slow:
 
     def __init__(
         self,
-        client: Client,
+        client: RawHost,
         listener: Listener,
         n: int,
         delay_s: float,

@@ -1,0 +1,42 @@
+"""The request sockets that the kernel of one of the lab's hosts holds."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any, Final
+
+from halfopen.lab.errors import LabError
+from halfopen.lab.host import Host
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+_POLL_S: Final = 0.01
+
+
+def held(host: Host, port: int | None = None) -> NDArray[Any]:
+    """Every request socket in the host's namespace (dtype `core.sample.REQUEST`), of one local port or of all.
+
+    Raises: LabError once the lab is closed, KernelError.
+    """
+    # numpy's threads would forbid a user namespace, which is entered after this module is loaded.
+    import numpy as np
+
+    from halfopen.core.sample import REQUEST
+    from halfopen.read import sockdiag
+    from halfopen.wire import inet_diag
+
+    code = inet_diag.bytecode([(None, port)], []) if port is not None else b""
+    parts: list[NDArray[Any]] = [np.empty(0, dtype=REQUEST)]
+    with host.run(sockdiag.open_socket) as s:
+        sockdiag.read(s, code, lambda rows: parts.append(rows.copy()))
+    return np.concatenate(parts, dtype=REQUEST)
+
+
+def wait(host: Host, n: int, *, port: int | None = None, timeout: float = 10.0) -> None:
+    """Wait until the host holds exactly `n` request sockets. Raises: LabError if `timeout` seconds pass first."""
+    deadline = time.monotonic() + timeout
+    while (there := len(held(host, port))) != n:
+        if time.monotonic() > deadline:
+            raise LabError(f"the {host.name} holds {there} half-open connections, not {n}, after {timeout:g} s")
+        time.sleep(_POLL_S)
