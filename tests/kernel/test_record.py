@@ -83,12 +83,12 @@ def test_what_earlier_namespaces_lost_is_told_when_the_disk_fills_up(lab: Lab, a
     # lines of the first one.
     code = (
         "import resource, sys\n"
-        "from halfopen.cli import main, release\n"
+        "from halfopen.cli import entry, release\n"
         "from halfopen.linux.netns import resolve\n"
         "paths = sys.argv.pop(1).split(',')\n"
         "release._targets = lambda netns: [resolve(path) for path in paths]\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv.pop(1)), resource.RLIM_INFINITY))\n"
-        "main.main()"
+        "entry.main()"
     )
     with AnotherLab() as other:
         for one in (lab, other):

@@ -222,8 +222,8 @@ def test_help_and_version() -> None:
 
 
 def test_help_loads_neither_numpy_nor_rich() -> None:
-    code = "import sys; sys.argv = ['halfopen', '--help']\nfrom halfopen.cli import main\n"
-    code += "try: main.main()\nexcept SystemExit: pass\n"
+    code = "import sys; sys.argv = ['halfopen', '--help']\nfrom halfopen.cli import entry\n"
+    code += "try: entry.main()\nexcept SystemExit: pass\n"
     code += "print('heavy:', sorted({'numpy', 'rich', 'msgspec', 'ctypes'} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], env=environment(), capture_output=True, text=True, check=True)
     assert done.stdout.endswith("heavy: []\n")

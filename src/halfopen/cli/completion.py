@@ -82,11 +82,9 @@ complete --command halfopen --no-files --arguments '(__halfopen_completion)'
 SCRIPTS: Final = {"bash": _BASH, "zsh": _ZSH, "fish": _FISH}
 
 
-def answer(words: list[str]) -> None:
-    """Print what may stand where the last of these words is being typed."""
+def answer(cli: click.Command, words: list[str]) -> None:
+    """Print what may stand where the last of these words of a command line of `cli` is being typed."""
     from click.shell_completion import ShellComplete
-
-    from halfopen.cli.main import cli
 
     *before, incomplete = words or [""]
     for item in ShellComplete(cli, {}, "halfopen", COMPLETE).get_completions(before, incomplete):

@@ -10,7 +10,7 @@ import os
 import re
 import sys
 from collections.abc import Iterable
-from typing import Any, Final, NoReturn
+from typing import Any, Final
 
 import click
 
@@ -149,7 +149,7 @@ def outcome() -> int:
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
         if os.environ.get(completion.COMPLETE):
-            completion.answer(sys.argv[1:])
+            completion.answer(cli, sys.argv[1:])
             return 0
         code = run()
         sys.stdout.flush()
@@ -197,10 +197,3 @@ def _short_of(error: BaseException) -> str | None:
             return "no thread could be started; raise the limit (ulimit -u, pids.max of the cgroup)"
         seen = seen.__cause__ or seen.__context__
     return None
-
-
-def main() -> NoReturn:
-    """As `halfopen.cli.entry.main`, which begins sooner."""
-    from halfopen.cli import entry
-
-    entry.main()
