@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 import import_law
-from import_law import check, check_tree
+from import_law import File, check, check_circles, check_tree
 
 SRC = Path(__file__).resolve().parents[2] / "src"
 
@@ -98,6 +98,78 @@ def test_middle_rooms_never_import_each_other() -> None:
         for other in rooms:
             found = check(f"from halfopen.{other} import x", f"halfopen.{room}.y")
             assert bool(found) == (room != other), (room, other)
+
+
+def files(**sources: str) -> list[File]:
+    """Files of one room, by name; `init` is the room's own `__init__.py`."""
+    return [
+        File("halfopen.read" if name == "init" else f"halfopen.read.{name}", name == "init", f"{name}.py", source)
+        for name, source in sources.items()
+    ]
+
+
+def circles(**sources: str) -> list[str]:
+    return [str(v) for v in check_circles(files(**sources))]
+
+
+TYPES = "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    "
+
+
+@pytest.mark.parametrize(
+    "back",
+    [
+        "from halfopen.read import a",
+        "from halfopen.read.a import thing",
+        "import halfopen.read.a",
+        "from . import a",
+        "from .a import thing",
+        "def f():\n    from halfopen.read import a",
+        TYPES + "from halfopen.read.a import Thing",
+        "import importlib\nimportlib.import_module('halfopen.read.a')",
+    ],
+)
+def test_a_circle_of_two_files_is_caught(back: str) -> None:
+    assert circles(a="from halfopen.read import b", b="import os", c=back) == []
+    assert circles(a="from halfopen.read import b", b=back) == ["a.py:1: a circle of imports: read.a, read.b"]
+
+
+def test_a_circle_of_three_files_is_caught_once() -> None:
+    links = {
+        "a": "from halfopen.read.b import x",
+        "b": "from halfopen.read import c",
+        "c": TYPES + "from .a import y",
+        "d": "from halfopen.read import a, b, c",  # leads into the circle and is not part of it
+    }
+    assert circles(**links) == ["a.py:1: a circle of imports: read.a, read.b, read.c"]
+    assert circles(**{**links, "c": "from halfopen.read import e", "e": ""}) == []
+
+
+def test_two_circles_are_two() -> None:
+    assert circles(a="from . import b", b="from . import a, c", c="from . import d", d="from . import c") == [
+        "a.py:1: a circle of imports: read.a, read.b",
+        "c.py:1: a circle of imports: read.c, read.d",
+    ]
+
+
+def test_a_package_that_hands_out_its_files_is_no_circle_until_one_of_them_asks_it() -> None:
+    init = "from halfopen.read.a import thing\n"
+    assert circles(init=init, a="from halfopen.read import b", b="") == []
+    assert circles(init=init, a="from halfopen.read import other") == ["init.py:1: a circle of imports: read, read.a"]
+
+
+def test_a_known_circle_passes_and_no_other_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(import_law, "KNOWN_CIRCLES", frozenset({frozenset({"halfopen.read.a", "halfopen.read.b"})}))
+    assert circles(a="from . import b", b="from . import a") == []
+    assert len(circles(a="from . import b, c", b="from . import a", c="from . import b")) == 1
+
+
+def test_the_script_names_a_circle(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    room = tmp_path / "halfopen" / "read"
+    room.mkdir(parents=True)
+    (room / "one.py").write_text("from halfopen.read import two\n")
+    (room / "two.py").write_text("def f():\n    from halfopen.read import one\n")
+    assert import_law.main([str(tmp_path)]) == 1
+    assert f"{room / 'one.py'}:1: a circle of imports: read.one, read.two" in capsys.readouterr().out
 
 
 def test_the_script_fails_and_names_file_and_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
