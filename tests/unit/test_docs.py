@@ -32,7 +32,14 @@ ROOT = Path(__file__).resolve().parents[2]
 READMES = ("README.md", "README.zh-CN.md")
 DOCUMENTS = (
     *(*READMES, "ARCHITECTURE.md", "CHANGELOG.md"),
-    *("docs/commands.md", "docs/safety.md", "docs/json.md", "docs/how-it-reads.md", "docs/settings.md", "docs/metrics.md"),
+    *(
+        "docs/commands.md",
+        "docs/safety.md",
+        "docs/json.md",
+        "docs/how-it-reads.md",
+        "docs/settings.md",
+        "docs/metrics.md",
+    ),
 )
 # Objects whose keys are the kernel's names: named in the text, not in a table.
 MAPS = {"settings", "counters", "rates_per_s"}
