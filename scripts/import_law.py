@@ -65,7 +65,6 @@ KNOWN_CIRCLES: Final[frozenset[frozenset[str]]] = frozenset(
     {
         frozenset({"halfopen.core.listing", "halfopen.core.sample"})
         | {"halfopen.core.model.columns", "halfopen.core.model.join"},
-        frozenset({"halfopen.ops.tune.backends", "halfopen.ops.tune.listener_backend"}),
     }
 )
 # Reading the version loads nothing else.

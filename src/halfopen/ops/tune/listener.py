@@ -15,9 +15,9 @@ from halfopen.core.tune.journal import RETRIES, Place, Spot
 from halfopen.core.tune.listener import Planned, Running, Wishes
 from halfopen.core.units import Address, listener_text, netns_words
 from halfopen.linux.netns import Netns
-from halfopen.ops.tune.backends import Spaces
 from halfopen.ops.tune.listener_backend import Listeners
 from halfopen.ops.tune.session import Applied, Session, Todo
+from halfopen.ops.tune.spaces import Spaces
 from halfopen.ops.tune.tune import Result, opened
 from halfopen.read import listener_socket, owners
 from halfopen.read import place as places

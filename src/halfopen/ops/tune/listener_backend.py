@@ -15,7 +15,7 @@ from halfopen.core.tune.journal import RETRIES, Listener, Spot
 from halfopen.core.tune.listener import BACKLOG, DEFER, holders_text, standing_retries
 from halfopen.core.tune.settings import SOMAXCONN, SYN_RETRIES, SYNACK
 from halfopen.core.units import listener_text, netns_words
-from halfopen.ops.tune.backends import Spaces
+from halfopen.ops.tune.spaces import Spaces
 from halfopen.read import listener_socket, owners
 
 # Who is not found in a short look is looked for longer before a change is given up.

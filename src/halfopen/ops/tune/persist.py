@@ -15,8 +15,8 @@ from halfopen.core.tune.journal import Change, Ledger, Spot
 from halfopen.core.tune.sysctl_d import Override
 from halfopen.core.units import show_duration
 from halfopen.linux.netns import Netns, run_in
-from halfopen.ops.tune.backends import own
 from halfopen.ops.tune.session import Todo
+from halfopen.ops.tune.spaces import own
 from halfopen.read import place as places
 from halfopen.read import sysctl_d as reading
 from halfopen.read import tuners

@@ -21,8 +21,9 @@ from halfopen.core.tune.settings import Wanted, must_be_taken
 from halfopen.core.units import netns_words
 from halfopen.linux.netns import Netns, current, run_in
 from halfopen.ops.tune import persist as tune_persist
-from halfopen.ops.tune.backends import Spots, own
+from halfopen.ops.tune.backends import Spots
 from halfopen.ops.tune.session import Applied, Session, Todo, Undone, check_reason
+from halfopen.ops.tune.spaces import own
 from halfopen.read import place as places
 
 _RETRIES: Final = 120

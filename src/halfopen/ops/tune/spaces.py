@@ -1,0 +1,54 @@
+"""The network namespaces that changes were made in: found again by their identity, and entered."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import TypeVar
+
+from halfopen.core.errors import UnknownTarget
+from halfopen.core.tune.journal import Place
+from halfopen.linux.netns import SELF, run_in
+from halfopen.read import place as places
+
+T = TypeVar("T")
+
+
+class Spaces:
+    """Descriptors of the namespaces that changes were made in, each looked for once."""
+
+    def __init__(self) -> None:
+        self._fds: dict[tuple[str, int, int | None], int | None] = {}
+
+    def put(self, place: Place, fd: int) -> None:
+        """This descriptor is of that namespace."""
+        self._fds[place.identity] = os.dup(fd)
+
+    def run(self, place: Place, work: Callable[[], T]) -> T:
+        """Raises: UnknownTarget when the namespace is gone, NotPermitted, and what `work` raises."""
+        fd = self._find(place)
+        if fd is None:
+            boot = (
+                "the machine was booted since then"
+                if place.boot_id != places.boot_id()
+                else "it is gone: nothing that can be seen from here holds it"
+            )
+            name = f"net:[{place.inode}]" if place.name == "self" else place.name
+            raise UnknownTarget(f"network namespace {name}: {boot}")
+        return run_in(None if own(fd) else fd, work)
+
+    def _find(self, place: Place) -> int | None:
+        if place.identity not in self._fds:
+            self._fds[place.identity] = places.find(place)
+        return self._fds[place.identity]
+
+    def close(self) -> None:
+        for fd in self._fds.values():
+            if fd is not None:
+                os.close(fd)
+        self._fds.clear()
+
+
+def own(fd: int) -> bool:
+    """Whether the descriptor is of this process's namespace."""
+    return os.path.samestat(os.fstat(fd), os.stat(SELF))
