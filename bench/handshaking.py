@@ -22,9 +22,9 @@ if __name__ == "__main__":
 from still import say
 
 from halfopen.core.errors import HalfopenError
-from halfopen.core.handshakes import collect
+from halfopen.core.model.handshakes import collect
 from halfopen.lab import Lab
-from halfopen.read.bpf.handshakes import Handshakes
+from halfopen.read.bpf.handshakes import HandshakePrograms
 
 # Short turns, so that what else the machine does falls on both alike.
 HANDSHAKES: Final = 2000
@@ -63,7 +63,7 @@ def measure(rounds: int) -> Handshaking:
     result = Handshaking()
     with Lab() as lab:
         try:
-            with Handshakes(lab.server.inode) as programs:
+            with HandshakePrograms(lab.server.inode) as programs:
                 result.missing = list(programs.missing)
         except HalfopenError as e:
             result.missing = [e.message]
@@ -81,7 +81,7 @@ def _round(inode: int) -> tuple[float, float]:
         listener.bind(("127.0.0.1", 0))
         listener.listen(64)
         before_s = _shake(listener)
-        with Handshakes(inode) as programs:
+        with HandshakePrograms(inode) as programs:
             with_s = _shake(listener) + _shake(listener)
             counted = collect(programs.read()).completed
         if counted != 2 * HANDSHAKES:

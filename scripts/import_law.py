@@ -63,7 +63,7 @@ IMPURE: Final = frozenset(
 # Circles that stand today, each as the set of its files; every entry is to go.
 KNOWN_CIRCLES: Final[frozenset[frozenset[str]]] = frozenset(
     {
-        frozenset({"halfopen.core.listing", "halfopen.core.sample"})
+        frozenset({"halfopen.core.sample", "halfopen.core.sample.sample", "halfopen.core.model.listing"})
         | {"halfopen.core.model.columns", "halfopen.core.model.join"},
     }
 )

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from halfopen.core.errors import UsageError
 from halfopen.core.filters import Filter
-from halfopen.core.listing import Collected, Listed, Listing
+from halfopen.core.model.listing import Collected, Listed, Listing
 from halfopen.core.model.model import Model, build
 from halfopen.core.policy.actions import Release, Released
 from halfopen.core.sample import Sample

@@ -56,7 +56,7 @@ for name, do in {
     "bpf:walk": lambda: list(walk.WalkCensus().read()),
     "bpf:census": lambda: list(census.IterCensus().read()),
     "bpf:owners": lambda: reading(owners.Owners),
-    "bpf:handshakes": lambda: reading(handshakes.Handshakes),
+    "bpf:handshakes": lambda: reading(handshakes.HandshakePrograms),
     "bpf:door": lambda: reading(door.Door),
 }.items():
     try: do(); print(name, "ok")

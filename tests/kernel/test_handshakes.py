@@ -17,17 +17,17 @@ import numpy as np
 import pytest
 
 from halfopen.core.errors import HalfopenError, UsageError
-from halfopen.core.handshakes import Handshakes as Counted
-from halfopen.core.handshakes import collect, difference, edges_s
+from halfopen.core.model.handshakes import Handshakes, collect, difference
+from halfopen.core.sample.handshakes import edges_s
 from halfopen.lab import Lab
 from halfopen.linux.bpf import libbpf
-from halfopen.read.bpf.handshakes import Handshakes
+from halfopen.read.bpf.handshakes import HandshakePrograms
 from peers import until
 from run import document, environment, one_line
 from run import halfopen as command
 
 if TYPE_CHECKING:
-    from halfopen.core.handshakes import Reading
+    from halfopen.core.sample.handshakes import HandshakeCounters
     from halfopen.lab import Slow
 
 pytestmark = pytest.mark.root
@@ -36,21 +36,21 @@ pytestmark = pytest.mark.root
 _SLACK_S = 0.15
 
 
-def loaded(netns_inode: int = 0, **options: int) -> Handshakes:
+def loaded(netns_inode: int = 0, **options: int) -> HandshakePrograms:
     try:
-        return Handshakes(netns_inode, **options)
+        return HandshakePrograms(netns_inode, **options)
     except HalfopenError as e:
         pytest.skip(e.message)
 
 
 @pytest.fixture
-def programs(lab: Lab) -> Iterator[Handshakes]:
+def programs(lab: Lab) -> Iterator[HandshakePrograms]:
     """For the lab's server alone: a flood elsewhere on the machine pushes times out of those that count all."""
     with loaded(lab.server.inode) as made:
         yield made
 
 
-def of(reading: Reading, lab: Lab, port: int | None = None, ipv4: bool | None = None) -> Counted:
+def of(reading: HandshakeCounters, lab: Lab, port: int | None = None, ipv4: bool | None = None) -> Handshakes:
     """The handshakes of a lab's server, of one port, by one protocol."""
     keys = reading.keys
     mine = keys["netns"] == lab.server.inode
@@ -61,7 +61,7 @@ def of(reading: Reading, lab: Lab, port: int | None = None, ipv4: bool | None = 
     return collect(reading, np.flatnonzero(mine))
 
 
-def check_times(seen: Counted, least_s: Any, most_s: Any) -> None:
+def check_times(seen: Handshakes, least_s: Any, most_s: Any) -> None:
     """At each edge there are as many below as the bounds of every single handshake allow."""
     below = np.cumsum(seen.times.counts)
     edges = edges_s()[1:-1]
@@ -80,7 +80,7 @@ def finished(slows: list[Slow], timeout: float) -> None:
 
 
 @pytest.mark.slow
-def test_ten_thousand_in_their_buckets_and_none_missed(lab: Lab, programs: Handshakes) -> None:
+def test_ten_thousand_in_their_buckets_and_none_missed(lab: Lab, programs: HandshakePrograms) -> None:
     """Delays of 0 to 3 s and a wire that loses SYN-ACKs and ACKs, in two namespaces at once: IPv4, IPv6, v4-mapped."""
     with Lab(seed=1) as other, loaded(other.server.inode) as others:
         plain = lab.server.listen(8080, backlog=65536)
@@ -118,7 +118,7 @@ def test_a_loss_is_a_share(lab: Lab, loss: float) -> None:
         lab.client.slow(web, 1, loss=loss)
 
 
-def test_a_sure_number_of_each_kind(lab: Lab, programs: Handshakes) -> None:
+def test_a_sure_number_of_each_kind(lab: Lab, programs: HandshakePrograms) -> None:
     web = lab.server.listen(8080, address="::", backlog=1024)
     before = programs.read()
     lab.client.connect(web, 23, family=4)
@@ -131,7 +131,7 @@ def test_a_sure_number_of_each_kind(lab: Lab, programs: Handshakes) -> None:
     assert seen.times.max_s < 1
 
 
-def test_an_ack_that_is_lost_once(lab: Lab, programs: Handshakes) -> None:
+def test_an_ack_that_is_lost_once(lab: Lab, programs: HandshakePrograms) -> None:
     web = lab.server.listen(8080, backlog=1024)
     web.lose_acks()
     before = programs.read()
@@ -145,7 +145,7 @@ def test_an_ack_that_is_lost_once(lab: Lab, programs: Handshakes) -> None:
     assert 0.95 < seen.times.quantile_s(0.5) < 1.5
 
 
-def test_a_time_that_was_pushed_out(lab: Lab, programs: Handshakes) -> None:
+def test_a_time_that_was_pushed_out(lab: Lab, programs: HandshakePrograms) -> None:
     """Where the first SYN-ACK's time is no longer known, the connection knows it in milliseconds (Linux 6.7)."""
     web = lab.server.listen(8080, backlog=1024)
     before = programs.read()
@@ -163,7 +163,7 @@ def test_a_time_that_was_pushed_out(lab: Lab, programs: Handshakes) -> None:
     assert seen.times.max_s > 1.9
 
 
-def test_syn_cookies_tell_no_time(lab: Lab, programs: Handshakes) -> None:
+def test_syn_cookies_tell_no_time(lab: Lab, programs: HandshakePrograms) -> None:
     web = lab.server.listen(8080, address="::", backlog=1024)
     lab.server.set_sysctl("net.ipv4.tcp_syncookies", 2)
     before = programs.read()
@@ -174,7 +174,7 @@ def test_syn_cookies_tell_no_time(lab: Lab, programs: Handshakes) -> None:
     assert (seen.completed, seen.untimed, seen.times.total) == (40, 40, 0)
 
 
-def test_those_that_never_finish(lab: Lab, programs: Handshakes) -> None:
+def test_those_that_never_finish(lab: Lab, programs: HandshakePrograms) -> None:
     lab.server.set_sysctl("net.ipv4.tcp_synack_retries", 1)
     web = lab.server.listen(8080, backlog=1024)
     before = programs.read()
@@ -189,7 +189,7 @@ def test_those_that_never_finish(lab: Lab, programs: Handshakes) -> None:
     assert (seen.arrivals, seen.given_up) == ((35, 30) if not programs.missing else (None, None))
 
 
-def test_one_namespace_alone_and_all_at_once(lab: Lab, programs: Handshakes) -> None:
+def test_one_namespace_alone_and_all_at_once(lab: Lab, programs: HandshakePrograms) -> None:
     with loaded() as everywhere, Lab(seed=2) as other:
         for one in (lab, other):
             web = one.server.listen(8080)
@@ -202,7 +202,7 @@ def test_one_namespace_alone_and_all_at_once(lab: Lab, programs: Handshakes) -> 
         assert [of(reading, one).completed for one in (lab, other)] == [3, 3]
 
 
-def test_forgetting(lab: Lab, programs: Handshakes) -> None:
+def test_forgetting(lab: Lab, programs: HandshakePrograms) -> None:
     web = lab.server.listen(8080)
     lab.client.connect(web, 3)
     until(lambda: web.accepted == 3)
@@ -214,7 +214,7 @@ def test_forgetting(lab: Lab, programs: Handshakes) -> None:
     assert lab.server.inode not in programs.read().keys["netns"]
 
 
-def test_many_addresses_take_more_than_one_batch(lab: Lab, programs: Handshakes) -> None:
+def test_many_addresses_take_more_than_one_batch(lab: Lab, programs: HandshakePrograms) -> None:
     ports = [lab.server.listen(port) for port in range(9000, 9150)]
     for web in ports:
         lab.client.connect(web, 1)
@@ -300,10 +300,10 @@ def test_each_program_that_may_be_missing(lab: Lab, monkeypatch: pytest.MonkeyPa
     words = {"arrived": "arrivals are not counted", "given_up": "give-ups", "cookies": "guessed"}
     for program, word in words.items():
         monkeypatch.setenv("HALFOPEN_REFUSE_BPF", f"handshakes.{program}")
-        with Handshakes() as made:
+        with HandshakePrograms() as made:
             assert any(word in line and "HALFOPEN_REFUSE_BPF" in line for line in made.missing)
     monkeypatch.setenv("HALFOPEN_REFUSE_BPF", ",".join(f"handshakes.{program}" for program in words))
-    with Handshakes() as made:
+    with HandshakePrograms() as made:
         [line] = made.missing
         assert all(word in line for word in words.values())
         web = lab.server.listen(8080)

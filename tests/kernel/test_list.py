@@ -14,7 +14,7 @@ import pytest
 from halfopen import api
 from halfopen.core.errors import KernelError
 from halfopen.core.filters import Filter
-from halfopen.core.listing import SORTS, Listing
+from halfopen.core.model.listing import SORTS, Listing
 from halfopen.read.bpf import programs as eyes
 from halfopen.read.bpf.census import Census, Counted
 from run import document, environment

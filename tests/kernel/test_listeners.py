@@ -10,7 +10,7 @@ import pytest
 
 import halfopen
 from halfopen.core.findings.diagnose import diagnose
-from halfopen.core.model.model import ListenerView
+from halfopen.core.model.listeners import ListenerView
 from halfopen.core.sample import LISTENER
 from peers import until
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from halfopen.core.listing import Collected, Listing
+from halfopen.core.model.listing import Collected, Listing
 from halfopen.core.model.model import Model
 from halfopen.core.sample import LISTENER, REQUEST, Sample
 from halfopen.present.rows import Part

@@ -119,7 +119,7 @@ def list_head(m: Model) -> dict[str, Any]:
 
     from halfopen import api
     from halfopen.cli import list as command
-    from halfopen.core.listing import Listed
+    from halfopen.core.model.listing import Listed
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(api, "listed", lambda *_, **__: ([Listed("self", m.sample.wall_s, (), part(m).collected)], []))
@@ -158,7 +158,8 @@ def release_time() -> list[Any]:
 
 
 def handshakes() -> list[Any]:
-    from halfopen.core.handshakes import Observed, Reading, by_listener
+    from halfopen.core.model.handshakes import Observed, by_listener
+    from halfopen.core.sample.handshakes import HandshakeCounters
     from halfopen.present.handshakes import document
     from halfopen.wire.bpf_records import HANDSHAKE_COUNTERS, HANDSHAKE_KEY
 
@@ -167,7 +168,7 @@ def handshakes() -> list[Any]:
     counters["times"][0, 20] = counters["by_retransmits"][0, 0] = 3
     listener = np.zeros(1, dtype=LISTENER)
     listener["port"], listener["family"], listener["inode"] = 8080, 2, 7
-    one = by_listener(Reading(1.0, 1.0, keys, counters), 1, listener, {7: (Process(1, "web"),)}, netns="self")
+    one = by_listener(HandshakeCounters(1.0, 1.0, keys, counters), 1, listener, {7: (Process(1, "web"),)}, netns="self")
     return [document(Observed(1e9, "host", "6.0", 1.0, False, (), 0, (one,), ()))]
 
 

@@ -54,7 +54,7 @@ def command(
     # Loaded by threads while the rest is imported.
     opened.begin(*LOADED_FIRST.get(read_by or "auto", ()))
     from halfopen import api
-    from halfopen.core.listing import Listing
+    from halfopen.core.model.listing import Listing
     from halfopen.core.units import plural
     from halfopen.present import rows
 

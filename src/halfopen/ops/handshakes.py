@@ -8,11 +8,12 @@ import time
 
 from halfopen.core.errors import HalfopenError
 from halfopen.core.filters import Filter
-from halfopen.core.handshakes import NetnsHandshakes, Observed, Reading, by_listener, chosen, difference
+from halfopen.core.model.handshakes import NetnsHandshakes, Observed, by_listener, chosen, difference
+from halfopen.core.sample.handshakes import HandshakeCounters
 from halfopen.linux.netns import Netns, current
 from halfopen.read import discover
 from halfopen.read import listeners as listening
-from halfopen.read.bpf.handshakes import Handshakes
+from halfopen.read.bpf.handshakes import HandshakePrograms
 
 
 def observe(
@@ -23,7 +24,7 @@ def observe(
     Raises: Unsupported, NotPermitted, KernelError, UnknownTarget.
     """
     target = ns or current()
-    with Handshakes(0 if everywhere else target.inode) as programs:
+    with HandshakePrograms(0 if everywhere else target.inode) as programs:
         begun = time.time()
         before = programs.read()
         interrupted = stop.wait(seconds)
@@ -45,7 +46,7 @@ def observe(
     )
 
 
-def _everywhere(gained: Reading, skipped: list[str]) -> list[NetnsHandshakes]:
+def _everywhere(gained: HandshakeCounters, skipped: list[str]) -> list[NetnsHandshakes]:
     """Those with handshakes alone, the busiest first; a namespace that nobody names or lives in goes by its inode."""
     inodes = dict.fromkeys(gained.keys["netns"].tolist())
     known = {ns.inode: ns for ns in discover.discover().namespaces} if inodes else {}
@@ -59,7 +60,7 @@ def _everywhere(gained: Reading, skipped: list[str]) -> list[NetnsHandshakes]:
     return sorted(found, key=lambda one: -one.all.completed)
 
 
-def _one(gained: Reading, ns: Netns, skipped: list[str]) -> NetnsHandshakes:
+def _one(gained: HandshakeCounters, ns: Netns, skipped: list[str]) -> NetnsHandshakes:
     try:
         rows, owners = listening.listeners(ns)
     except HalfopenError as e:

@@ -9,17 +9,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from halfopen.core.handshakes import (
-    BUCKETS,
-    PARTS,
-    RETRANSMITS,
-    Handshakes,
-    Histogram,
-    ListenerHandshakes,
-    NetnsHandshakes,
-    Observed,
-    edges_s,
-)
+from halfopen.core.model.handshakes import Handshakes, ListenerHandshakes, NetnsHandshakes, Observed
+from halfopen.core.model.histogram import Histogram
+from halfopen.core.sample.handshakes import BUCKETS, PARTS, RETRANSMITS, edges_s
 from halfopen.core.units import endpoint_text, plural, printable, show_duration
 
 MAX_LISTENERS: Final = 12

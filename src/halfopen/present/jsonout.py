@@ -8,7 +8,8 @@ from typing import Any
 
 from halfopen.core.fields import COUNTERS
 from halfopen.core.findings.diagnose import Verdict
-from halfopen.core.model.model import ListenerView, Model
+from halfopen.core.model.listeners import ListenerView
+from halfopen.core.model.model import Model
 from halfopen.core.policy.actions import Released
 from halfopen.core.sample import Process, Sample
 from halfopen.core.units import json_text

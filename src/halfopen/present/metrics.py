@@ -13,7 +13,8 @@ from prometheus_client.registry import Collector
 from halfopen.core.fields import COUNTERS, LISTENER_METRICS, NAMESPACE_METRICS, Field, Kind
 
 if TYPE_CHECKING:
-    from halfopen.core.model.model import ListenerView, Model
+    from halfopen.core.model.listeners import ListenerView
+    from halfopen.core.model.model import Model
     from halfopen.core.policy.actions import Released
 
 _PREFIX: Final = "halfopen_"

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from halfopen.core.fields import LIST, Field, Kind
-from halfopen.core.listing import IS_DEFERRED, IS_DOUBTFUL, IS_WIDE, Collected
+from halfopen.core.model.listing import IS_DEFERRED, IS_DOUBTFUL, IS_WIDE, Collected
 from halfopen.core.units import address_text, json_text, printable
 
 # Rows that are Python objects at a time, at half a kilobyte each.

@@ -15,7 +15,8 @@ from rich.text import Text
 
 from halfopen.core.fields import LISTENER, SOURCE, Field, Kind
 from halfopen.core.findings.diagnose import Level, Verdict, listener_name
-from halfopen.core.model.model import ListenerView, Model
+from halfopen.core.model.listeners import ListenerView
+from halfopen.core.model.model import Model
 from halfopen.core.policy.actions import Released
 from halfopen.core.units import plural, printable, show_duration
 from halfopen.present import commands

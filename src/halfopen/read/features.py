@@ -67,7 +67,7 @@ PROGRAMS: Final = (
     Program("owners", "halfopen.read.bpf.owners:Owners", "naming the programs that listen beside many open files"),
     Program(
         "handshakes",
-        "halfopen.read.bpf.handshakes:Handshakes",
+        "halfopen.read.bpf.handshakes:HandshakePrograms",
         "how long completed handshakes take",
         parts=(
             ("arrived", "arrivals of half-open connections, counted"),

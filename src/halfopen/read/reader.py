@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from halfopen.core.errors import HalfopenError, NotPermitted, Unsupported
 from halfopen.core.filters import Filter
-from halfopen.core.listing import Collected, Listing
 from halfopen.core.model.columns import Builder, Columns
+from halfopen.core.model.listing import Collected, Listing
 from halfopen.core.model.timing import RTO_MAX_S
 from halfopen.core.sample import QUEUES, REQUEST, Completeness, ListenerOptions, Process, Sample
 from halfopen.core.units import plural

@@ -7,7 +7,8 @@ from enum import IntEnum
 from typing import Final
 
 from halfopen.core.model import timing
-from halfopen.core.model.model import ListenerView, Model
+from halfopen.core.model.listeners import ListenerView
+from halfopen.core.model.model import Model
 from halfopen.core.tune.keys import COOKIES, IPV4, SYNACK
 from halfopen.core.tune.settings import GOOD_BACKLOG, needed
 from halfopen.core.units import listener_text, netns_words, plural, show_duration

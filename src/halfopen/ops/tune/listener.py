@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from halfopen.core.errors import HalfopenError, UnknownTarget
-from halfopen.core.model.model import DEFAULT_SYNACK_RETRIES
+from halfopen.core.model.listeners import DEFAULT_SYNACK_RETRIES
 from halfopen.core.sample import Process
 from halfopen.core.tune import listener as core
 from halfopen.core.tune import settings

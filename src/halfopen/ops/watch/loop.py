@@ -13,7 +13,8 @@ import numpy as np
 
 from halfopen.core.errors import HalfopenError
 from halfopen.core.model import answered
-from halfopen.core.model.model import Model, build, only, tells
+from halfopen.core.model.model import Model, build
+from halfopen.core.model.narrowed import only, tells
 from halfopen.core.policy.actions import Release, Released
 from halfopen.core.policy.policy import Action, Policy, Seen, State, forget, step
 from halfopen.core.sample import Sample

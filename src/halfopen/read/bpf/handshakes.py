@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from halfopen.core.errors import HalfopenError, KernelError, NotPermitted
-from halfopen.core.handshakes import Reading
+from halfopen.core.sample.handshakes import HandshakeCounters
 from halfopen.linux.bpf import libbpf
 from halfopen.linux.bpf.loader import Loaded
 from halfopen.linux.bpf.opened import REFUSE, refused_by_name
@@ -34,7 +34,7 @@ _KEY_BYTES: Final = bpf_records.HANDSHAKE_KEY.itemsize
 _NOTHING: Final = (errno.ENOENT,)
 
 
-class Handshakes:
+class HandshakePrograms:
     """The loaded programs. They count from the moment this is made until it is closed, or the process ends.
 
     missing: what this kernel or host does not let them count, and why; empty when nothing is missing. refused: the
@@ -79,7 +79,7 @@ class Handshakes:
             self._loaded.attach(program)
         self._since = time.monotonic()
 
-    def __enter__(self) -> Handshakes:
+    def __enter__(self) -> HandshakePrograms:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -89,13 +89,15 @@ class Handshakes:
         """Detach and unload the programs."""
         self._loaded.close()
 
-    def read(self) -> Reading:
+    def read(self) -> HandshakeCounters:
         """The counters since the programs were attached, all CPUs together: K rows in no order. Raises: KernelError."""
         with self._lock:
             keys, counters = self._batches()
             now = time.monotonic()
             unfit = self._unfit()
-        return Reading(now, now - self._since, keys, counters, unfit, self._counts["arrived"], self._counts["given_up"])
+        return HandshakeCounters(
+            now, now - self._since, keys, counters, unfit, self._counts["arrived"], self._counts["given_up"]
+        )
 
     def forget(self, keys: NDArray[Any]) -> None:
         """Make room: drop these keys (HANDSHAKE_KEY), as of namespaces that are gone.

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from halfopen.core.model import model as models
+from halfopen.core.model import listeners as listener_views
 from halfopen.core.model.join import groups
 from halfopen.core.model.model import Model, build
 from halfopen.core.sample import QUEUES, ListenerOptions, Process, Sample
@@ -42,7 +42,7 @@ def again(one: Sample, change: Callable[[Any, Any], None] | None = None) -> Samp
 
 def test_what_is_idle_is_taken_over_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
     first = build(idle())
-    monkeypatch.setattr(models, "_view", None)
+    monkeypatch.setattr(listener_views, "_view", None)
     second = build(again(first.sample), first.sample, before=first)
     assert second.listeners is first.listeners
     assert second.rates == {}

@@ -1,107 +1,23 @@
-"""Handshakes that finished: how long they took, how often the SYN-ACK went again, by listener, between two readings.
-
-A Reading is what the kernel's counters say since the programs were attached; only differences mean anything. Its rows
-are keyed by namespace, device, our address and port, family of the socket and whether IPv4 was spoken.
-"""
+"""Handshakes that finished: how long they took, how often the SYN-ACK went again, by listener, between two readings."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from halfopen.core.filters import Filter
 from halfopen.core.model import join
+from halfopen.core.model.histogram import Histogram
 from halfopen.core.sample import LISTENER, REQUEST, Process
+from halfopen.core.sample.handshakes import BUCKETS, HandshakeCounters, edges_s
 from halfopen.core.units import address_text
 
-# bpf/events.h: bucket 0 is below 16 us, then four equal parts of each octave, the last is from 2^27 us on.
-FIRST_OCTAVE: Final = 4
-OCTAVES: Final = 23
-PARTS: Final = 4
-BUCKETS: Final = OCTAVES * PARTS + 2
-# Finished after 0, 1 … SYN-ACK retransmissions; the last one: or more.
-RETRANSMITS: Final = 8
 
-
-def edges_s() -> NDArray[np.float64]:
-    """Where the buckets begin and end, in s: (BUCKETS + 1,), the first 0 and the last infinity."""
-    octaves = 2.0 ** np.arange(FIRST_OCTAVE, FIRST_OCTAVE + OCTAVES)
-    inner = (octaves[:, None] * (1 + np.arange(PARTS) / PARTS)).ravel() * 1e-6
-    return np.concatenate(([0.0], inner, [2.0 ** (FIRST_OCTAVE + OCTAVES) * 1e-6, np.inf]))
-
-
-def bucket_of(seconds: float) -> int:
-    """The bucket a time falls into."""
-    return int(np.searchsorted(edges_s(), seconds, side="right")) - 1
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Histogram:
-    """Times of handshakes: counts (BUCKETS,) by bucket, their sum, and the longest, in s."""
-
-    counts: NDArray[np.int64]
-    sum_s: float = 0.0
-    max_s: float = 0.0
-
-    @property
-    def total(self) -> int:
-        """How many."""
-        return int(self.counts.sum())
-
-    @property
-    def mean_s(self) -> float:
-        """The mean; 0 without any."""
-        return self.sum_s / self.total if self.total else 0.0
-
-    def quantile_s(self, q: float) -> float:
-        """The time within which a share `q` (0 to 1) of them finished, evenly spread within a bucket; 0 without any."""
-        reached = np.cumsum(self.counts)
-        total = int(reached[-1])
-        if not total:
-            return 0.0
-        rank = min(max(q, 0.0), 1.0) * total
-        at = int(np.searchsorted(reached, max(rank, 1e-9)))
-        edges = edges_s()
-        low, high = float(edges[at]), min(float(edges[at + 1]), max(self.max_s, float(edges[at])))
-        inside = (rank - float(reached[at] - self.counts[at])) / float(self.counts[at])
-        return low + (high - low) * inside
-
-    def above(self, seconds: float) -> int:
-        """How many are in buckets that begin at `seconds` or later."""
-        return int(self.counts[edges_s()[:-1] >= seconds].sum())
-
-    def __add__(self, other: Histogram) -> Histogram:
-        return Histogram(self.counts + other.counts, self.sum_s + other.sum_s, max(self.max_s, other.max_s))
-
-
-def empty() -> Histogram:
-    """A histogram of nothing."""
-    return Histogram(np.zeros(BUCKETS, dtype=np.int64))
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Reading:
-    """The counters at one moment, or what came between two.
-
-    monotonic_s: when; of a difference, the end. seconds: how long they counted. keys: (K,) with the fields of
-    `wire.bpf_records.HANDSHAKE_KEY`, counters: (K,) HANDSHAKE_COUNTERS. unfit: events of keys for which there was no
-    room. arrivals, given_up: whether these were counted.
-    """
-
-    monotonic_s: float
-    seconds: float
-    keys: NDArray[Any]
-    counters: NDArray[Any]
-    unfit: int = 0
-    arrivals: bool = True
-    given_up: bool = True
-
-
-def difference(later: Reading, earlier: Reading) -> Reading:
+def difference(later: HandshakeCounters, earlier: HandshakeCounters) -> HandshakeCounters:
     """What came between two readings of the same programs. A key forgotten in between counts from nothing.
 
     The longest time is exact where it is a new one; otherwise it is the end of the highest bucket that gained.
@@ -120,7 +36,7 @@ def difference(later: Reading, earlier: Reading) -> Reading:
             for name in counters.dtype.names or ():
                 counters[name][i] = now[name] - then[name]
             counters["max_us"][i] = _longest_us(counters["times"][i], int(now["max_us"]), int(then["max_us"]), edges)
-    return Reading(
+    return HandshakeCounters(
         later.monotonic_s,
         later.monotonic_s - earlier.monotonic_s,
         later.keys,
@@ -184,7 +100,7 @@ class Handshakes:
         return None if count is None else count / self.seconds if self.seconds > 0 else 0.0
 
 
-def collect(reading: Reading, rows: NDArray[np.intp] | slice = slice(None)) -> Handshakes:
+def collect(reading: HandshakeCounters, rows: NDArray[np.intp] | slice = slice(None)) -> Handshakes:
     """These rows of a difference, added up."""
     keys, counters = reading.keys[rows], reading.counters[rows]
     is_v4 = keys["ipv4"] != 0
@@ -264,12 +180,12 @@ def requests_of(keys: NDArray[Any]) -> NDArray[Any]:
     return rows
 
 
-def chosen(reading: Reading, filter: Filter) -> Reading:
+def chosen(reading: HandshakeCounters, filter: Filter) -> HandshakeCounters:
     """A reading with only the keys whose listener a filter lets through."""
     wanted = Filter(listeners=filter.listeners)
     rows = requests_of(reading.keys)
     keep = wanted.mask(rows, np.zeros(len(rows), dtype=np.float32))
-    return Reading(
+    return HandshakeCounters(
         reading.monotonic_s,
         reading.seconds,
         reading.keys[keep],
@@ -281,7 +197,7 @@ def chosen(reading: Reading, filter: Filter) -> Reading:
 
 
 def by_listener(
-    reading: Reading,
+    reading: HandshakeCounters,
     netns_inode: int,
     listeners: NDArray[Any] | None = None,
     owners: Mapping[int, Iterable[Process]] | None = None,
@@ -319,7 +235,12 @@ def by_listener(
 
 
 def _row(
-    reading: Reading, mine: NDArray[Any], family: int, address: str, group: join.Group, who: tuple[Process, ...]
+    reading: HandshakeCounters,
+    mine: NDArray[Any],
+    family: int,
+    address: str,
+    group: join.Group,
+    who: tuple[Process, ...],
 ) -> ListenerHandshakes:
     return ListenerHandshakes(family, address, group.port, group.ifindex, len(group.rows), who, collect(reading, mine))
 

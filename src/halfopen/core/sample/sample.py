@@ -7,105 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from numpy.typing import NDArray
 
+from halfopen.core.sample.listeners import ListenerOptions, Process
+
 if TYPE_CHECKING:
-    from halfopen.core.listing import Collected
     from halfopen.core.model.columns import Columns
-
-# The first 56 bytes of the kernel's inet_diag_msg, as they come: one copy per record, and SOCK_DESTROY takes them back.
-# IPv4 addresses stand in the first four bytes. `local_v4`, `remote_high` … overlap the addresses for quick arithmetic.
-REQUEST: Final[np.dtype[Any]] = np.dtype(
-    {
-        "names": [
-            "family",
-            "state",
-            "timer",
-            "retransmits",
-            "local_port",
-            "remote_port",
-            "local_address",
-            "remote_address",
-            "ifindex",
-            "cookie",
-            "expires_ms",
-            "local_high",
-            "local_low",
-            "local_v4",
-            "remote_v4",
-            "remote_high",
-            "remote_low",
-        ],
-        "formats": [
-            "u1",
-            "u1",
-            "u1",
-            "u1",
-            ">u2",
-            ">u2",
-            "V16",
-            "V16",
-            "<u4",
-            "<u8",
-            "<u4",
-            ">u8",
-            ">u8",
-            ">u4",
-            ">u4",
-            ">u8",
-            ">u8",
-        ],
-        "offsets": [0, 1, 2, 3, 4, 6, 8, 24, 40, 44, 52, 8, 16, 8, 24, 24, 32],
-        "itemsize": 56,
-    }
-)
-
-# accept_queue and accept_queue_limit are inet_diag's rqueue and wqueue of a LISTEN socket; drops is SK_MEMINFO_DROPS
-# (Linux 4.7; drops_known: it was there).
-LISTENER: Final[np.dtype[Any]] = np.dtype(
-    [
-        ("family", "u1"),
-        ("v6only", "?"),
-        ("port", "u2"),
-        ("ifindex", "u4"),
-        ("address", "V16"),
-        ("inode", "u4"),
-        ("uid", "u4"),
-        ("accept_queue", "u4"),
-        ("accept_queue_limit", "u4"),
-        ("drops", "u4"),
-        ("cookie", "u8"),
-        ("drops_known", "?"),
-    ]
-)
-
-
-# What only eBPF reads of a listener: its SYN queue (all of it, and those never retransmitted), TCP_SYNCNT (0: not set),
-# TCP_DEFER_ACCEPT in retransmissions. known: false where the listener was not met.
-QUEUES: Final[np.dtype[Any]] = np.dtype(
-    [("known", "?"), ("syn_queue", "i4"), ("young", "i4"), ("syn_retries", "u1"), ("defer_accept", "u1")]
-)
-
-
-@dataclass(frozen=True, slots=True)
-class Process:
-    """A process that holds a listener: pid, command name, and the systemd unit and container id it runs in, if any."""
-
-    pid: int
-    name: str
-    unit: str | None = None
-    container: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class ListenerOptions:
-    """What only the socket itself tells: retries set with TCP_SYNCNT (None: not overridden), TCP_DEFER_ACCEPT in s."""
-
-    retries: int | None = None
-    defer_accept_s: int = 0
+    from halfopen.core.model.listing import Collected
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,9 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from halfopen.core import listing
 from halfopen.core.filters import Filter
-from halfopen.core.listing import SORTS, Collected, Listing
+from halfopen.core.model import listing
+from halfopen.core.model.listing import SORTS, Collected, Listing
 from halfopen.core.sample import REQUEST
 from halfopen.core.units import address_text
 from halfopen.present import rows

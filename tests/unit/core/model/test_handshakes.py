@@ -11,10 +11,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from halfopen.core import handshakes as core
 from halfopen.core.filters import Filter
-from halfopen.core.handshakes import BUCKETS, Histogram, Observed, Reading, by_listener, collect, difference
+from halfopen.core.model.handshakes import Observed, by_listener, chosen, collect, difference
+from halfopen.core.model.histogram import Histogram
 from halfopen.core.sample import Process
+from halfopen.core.sample.handshakes import BUCKETS, HandshakeCounters, bucket_of, edges_s
 from halfopen.core.units import endpoint
 from halfopen.present import handshakes as present
 from halfopen.wire.bpf_records import HANDSHAKE_COUNTERS, HANDSHAKE_KEY, handshake_counters
@@ -26,7 +27,7 @@ NETNS = 4026531840
 def histogram(*times_s: float) -> Histogram:
     counts = np.zeros(BUCKETS, dtype=np.int64)
     for t in times_s:
-        counts[core.bucket_of(t)] += 1
+        counts[bucket_of(t)] += 1
     return Histogram(counts, sum(times_s), max(times_s, default=0.0))
 
 
@@ -41,7 +42,7 @@ def key(address: str = "192.0.2.1", port: int = 443, *, family: int = 2, netns: 
 def counted(*times_s: float, again: int = 0, **values: int) -> Any:
     row = np.zeros(1, dtype=HANDSHAKE_COUNTERS)
     for t in times_s:
-        row["times"][0, core.bucket_of(t)] += 1
+        row["times"][0, bucket_of(t)] += 1
         row["sum_us"] += int(t * 1e6)
         row["max_us"] = max(int(row["max_us"][0]), int(t * 1e6))
     row["by_retransmits"][0, again] = len(times_s) + values.get("untimed", 0)
@@ -50,10 +51,10 @@ def counted(*times_s: float, again: int = 0, **values: int) -> Any:
     return row
 
 
-def reading(rows: list[tuple[Any, Any]], at: float = 10.0, **values: Any) -> Reading:
+def reading(rows: list[tuple[Any, Any]], at: float = 10.0, **values: Any) -> HandshakeCounters:
     keys = np.concatenate([k for k, _ in rows]) if rows else np.empty(0, dtype=HANDSHAKE_KEY)
     counters = np.concatenate([c for _, c in rows]) if rows else np.empty(0, dtype=HANDSHAKE_COUNTERS)
-    return Reading(at, at, keys, counters, **values)
+    return HandshakeCounters(at, at, keys, counters, **values)
 
 
 def kernels_bucket(us: int) -> int:
@@ -70,7 +71,7 @@ def kernels_bucket(us: int) -> int:
 
 
 def test_the_buckets_cover_everything_in_steps_of_at_most_a_quarter() -> None:
-    edges = core.edges_s()
+    edges = edges_s()
     assert len(edges) == BUCKETS + 1
     assert edges[0] == 0
     assert edges[-1] == np.inf
@@ -85,7 +86,7 @@ def test_a_time_falls_where_the_kernel_puts_it(us: int) -> None:
     bucket = kernels_bucket(us)
     assert 0 <= bucket < BUCKETS
     # In the middle of the microsecond: the edges are not exact in binary.
-    assert core.bucket_of((us + 0.5) * 1e-6) == bucket
+    assert bucket_of((us + 0.5) * 1e-6) == bucket
 
 
 # --- quantiles --------------------------------------------------------------------------------------------------------
@@ -98,8 +99,8 @@ def test_a_quantile_is_within_its_bucket(times: list[float], q: float) -> None:
 
 
 def test_quantiles_of_nothing_and_of_one() -> None:
-    assert core.empty().quantile_s(0.5) == 0
-    assert core.empty().mean_s == 0
+    assert histogram().quantile_s(0.5) == 0
+    assert histogram().mean_s == 0
     one = histogram(0.3)
     assert one.total == 1
     assert one.quantile_s(1.0) == pytest.approx(0.3)
@@ -217,7 +218,7 @@ def test_a_bound_device_beats_none() -> None:
 )
 def test_choosing_listeners(words: str, ports: set[int]) -> None:
     rows = [(key(port=443), counted(0.1)), (key("192.0.2.1", 80, family=10), counted(0.1))]
-    kept = core.chosen(reading(rows), Filter(listeners=(endpoint(words),)))
+    kept = chosen(reading(rows), Filter(listeners=(endpoint(words),)))
     assert set(kept.keys["port"].tolist()) == ports
     assert len(kept.counters) == len(kept.keys)
 

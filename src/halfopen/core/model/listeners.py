@@ -1,0 +1,231 @@
+"""Listeners as they are shown: who holds each, its two queues, and what waits in them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from halfopen.core.model import join, timing
+from halfopen.core.model.columns import Columns
+from halfopen.core.sample import Process, Sample
+from halfopen.core.units import address_text
+
+DEFAULT_SYNACK_RETRIES: Final = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Ages:
+    """Ages of half-open connections in seconds: median, 99th percentile, oldest."""
+
+    p50: float = 0.0
+    p99: float = 0.0
+    max: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class ListenerView:
+    """One listener, or one SO_REUSEPORT group of `members`, with what waits in its two queues.
+
+    half_open: requests whose handshake is not finished. deferred: finished, waiting for data (TCP_DEFER_ACCEPT) or,
+    with defers False, for room in the accept queue; defers None: not known. may_have_answered: of half_open, those of
+    whom that cannot be told (`answered`). young: never retransmitted. syn_queue, syn_queue_young: the kernel's own
+    count of the queue, None when only eBPF could have read it and did not. retransmits: how many half-open ones had the
+    SYN-ACK sent again 0, 1, 2 … times. syn_queue_limit, accept_queue_limit: None when not known. retries and
+    release_time_s: as configured; effective_release_time_s: with the kernel's own pruning of a queue more than half
+    full. overridden: TCP_SYNCNT is set. drops: SYNs and handshakes the kernel dropped at this listener since it was
+    opened.
+    """
+
+    family: int
+    address: str
+    port: int
+    ifindex: int
+    members: int
+    processes: tuple[Process, ...]
+    half_open: int
+    deferred: int
+    young: int
+    retransmits: tuple[int, ...]
+    ages: Ages
+    syn_queue: int | None
+    syn_queue_young: int | None
+    syn_queue_limit: int | None
+    accept_queue: int
+    accept_queue_limit: int | None
+    drops: int
+    retries: int
+    overridden: bool
+    defer_accept_s: int
+    release_time_s: float
+    effective_release_time_s: float
+    may_have_answered: int = 0
+    defers: bool | None = None
+
+    @property
+    def fill(self) -> float | None:
+        """Requests held over the SYN queue's limit, None when the limit is not known."""
+        return self.held / self.syn_queue_limit if self.syn_queue_limit else None
+
+    @property
+    def key(self) -> tuple[int, str, int, int]:
+        """What no other listener of the namespace shares."""
+        return self.family, self.address, self.port, self.ifindex
+
+    @property
+    def held(self) -> int:
+        """Requests in the SYN queue: as the kernel counts them where that could be read, else those seen."""
+        return self.half_open + self.deferred if self.syn_queue is None else self.syn_queue
+
+
+def _by_group(group_of: NDArray[np.int32]) -> dict[int, NDArray[np.intp] | slice]:
+    """Group → the places of its requests; all of them at once where only one group has any."""
+    if not len(group_of):
+        return {}
+    first = int(group_of[0])
+    if (group_of == first).all():
+        return {first: slice(None)}
+    order = np.argsort(group_of, kind="stable")
+    edges = np.flatnonzero(np.diff(group_of[order])) + 1
+    return {int(group_of[part[0]]): part for part in np.split(order, edges)}
+
+
+def views_of(
+    sample: Sample,
+    columns: Columns,
+    is_deferred: NDArray[np.bool_],
+    deferring: frozenset[int],
+    retries: int,
+    cap_s: float,
+    kept: Mapping[int, ListenerView],
+) -> list[ListenerView]:
+    if len(kept) == len(columns.groups):
+        return list(kept.values())
+    places = _by_group(columns.group_of)
+    empty = np.empty(0, dtype=np.intp)
+    views = []
+    for i, group in enumerate(columns.groups):
+        if i in kept:
+            views.append(kept[i])
+            continue
+        at = places.get(i, empty)
+        deferred_here = is_deferred[at]
+        ages, counts = columns.ages_s[at], columns.retransmits[at]
+        deferred = int(np.count_nonzero(deferred_here))
+        if deferred:
+            ages, counts = ages[~deferred_here], counts[~deferred_here]
+        profile = np.bincount(counts).tolist() if len(counts) else []
+        views.append(_view(sample, group, deferred, ages, profile, i in deferring, retries, cap_s))
+    return views
+
+
+@dataclass(frozen=True, slots=True)
+class _Queue:
+    """The SYN queue of a group: what eBPF read of it (None: it did not), its retries as set and as in force, and how
+    long it defers.
+    """
+
+    length: int | None
+    young: int | None
+    retries: int
+    overridden: bool
+    effective: int
+    defer_s: int
+
+
+def _queue(sample: Sample, group: join.Group, held: int, young: int, retries: int) -> _Queue:
+    """held, young: the requests counted for the group, for where the queue itself could not be read."""
+    rows = sample.listeners[list(group.rows)]
+    queues = None if sample.queues is None else sample.queues[list(group.rows)]
+    limits = rows["accept_queue_limit"].tolist()
+    if queues is None or not queues["known"].all():
+        known = [o for inode in rows["inode"].tolist() if (o := sample.options.get(inode)) is not None]
+        override = next((o.retries for o in known if o.retries is not None), None)
+        own = retries if override is None else override
+        # The members of a group share alike, as far as can be told from outside.
+        share = len(rows)
+        effective = timing.effective_retries(own, held // share, young // share, sum(limits) // share)
+        return _Queue(None, None, own, override is not None, effective, 0)
+    each = [(q["syn_retries"].item() or retries, q["syn_queue"].item(), q["young"].item()) for q in queues]
+    effective = min(timing.effective_retries(*one, limit) for one, limit in zip(each, limits, strict=True))
+    return _Queue(
+        int(queues["syn_queue"].sum()),
+        int(queues["young"].sum()),
+        each[0][0],
+        bool(queues["syn_retries"][0]),
+        effective,
+        int(timing.started_s(int(queues["defer_accept"].max()))),
+    )
+
+
+def _view(
+    sample: Sample,
+    group: join.Group,
+    deferred: int,
+    ages: NDArray[np.float32],
+    profile: list[int],
+    deferring: bool,
+    retries: int,
+    cap_s: float,
+) -> ListenerView:
+    rows = sample.listeners[list(group.rows)]
+    accept_limit = int(rows["accept_queue_limit"].sum())
+    exact = sample.completeness.source != "proc"
+    limit = _syn_queue_limit(accept_limit, len(rows), sample.settings) if exact else None
+    young = profile[0] if profile else 0
+    queue = _queue(sample, group, len(ages) + deferred, young, retries)
+    known = [o for inode in rows["inode"].tolist() if (o := sample.options.get(inode)) is not None]
+    half_open = len(ages)
+    if sample.depths and queue.length is not None and queue.young is not None:
+        half_open, young = queue.length, queue.young
+    processes = {p.pid: p for inode in rows["inode"].tolist() for p in sample.owners.get(inode, ())}
+    return ListenerView(
+        family=group.family,
+        address=address_text(group.family, group.address),
+        port=group.port,
+        ifindex=group.ifindex,
+        members=len(rows),
+        processes=tuple(processes[pid] for pid in sorted(processes)),
+        half_open=half_open,
+        deferred=deferred,
+        young=young,
+        retransmits=tuple(profile),
+        ages=_ages(ages),
+        syn_queue=queue.length,
+        syn_queue_young=queue.young,
+        syn_queue_limit=limit,
+        accept_queue=int(rows["accept_queue"].sum()),
+        accept_queue_limit=accept_limit if limit is not None else None,
+        drops=int(rows["drops"].sum()),
+        retries=queue.retries,
+        overridden=queue.overridden,
+        defer_accept_s=max((o.defer_accept_s for o in known), default=0) or queue.defer_s or int(deferring),
+        release_time_s=timing.release_time_s(queue.retries, cap_s),
+        effective_release_time_s=timing.release_time_s(queue.effective if exact else queue.retries, cap_s),
+        defers=deferring or (False if queue.length is not None or len(known) == len(rows) else None),
+    )
+
+
+def _syn_queue_limit(accept_limit: int, members: int, settings: Mapping[str, int]) -> int:
+    """How many requests the kernel admits: the backlog of each member, less with SYN cookies off
+    (`tcp_conn_request()`).
+
+    Newer kernels admit one more than the backlog (`inet_csk_reqsk_queue_is_full()`); the limit shown is the backlog.
+    """
+    if settings.get("tcp_syncookies", 1) == 0 and "tcp_max_syn_backlog" in settings:
+        # The last quarter of tcp_max_syn_backlog is kept for peers that proved themselves.
+        backlog = settings["tcp_max_syn_backlog"]
+        return min(accept_limit, (backlog - (backlog >> 2)) * members)
+    return accept_limit
+
+
+def _ages(ages: NDArray[np.float32]) -> Ages:
+    n = len(ages)
+    if not n:
+        return Ages()
+    # A whole sort: numpy's vectorised one is faster than its partition.
+    ordered = np.sort(ages)
+    return Ages(float(ordered[(n - 1) // 2]), float(ordered[min(n - 1, -(-n * 99 // 100) - 1)]), float(ordered[-1]))

@@ -1,0 +1,32 @@
+"""A Model of the listeners that a filter can mean, and no others."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from halfopen.core.filters import Filter
+from halfopen.core.model.listeners import ListenerView
+from halfopen.core.model.model import Model
+from halfopen.core.units import Address
+
+
+def only(model: Model, chosen: Filter) -> Model:
+    """The Model of a Sample that was read with `chosen`, its listeners those that the filter can mean."""
+    if not chosen.listeners:
+        return model
+    views = tuple(v for v in model.listeners if all(_meant(v, *one) for one in chosen.listeners))
+    half_open = sum(v.half_open for v in views) if model.sample.depths else model.half_open
+    certain = only(model.certain, chosen) if model.certain is not None else None
+    return replace(model, listeners=views, half_open=half_open, certain=certain)
+
+
+def tells(chosen: Filter) -> bool:
+    """Whether the depths of the queues tell how many requests a filter lets through: it names whole listeners."""
+    return not chosen.sources and all(a is None or a.is_unspecified for a, _ in chosen.listeners)
+
+
+def _meant(view: ListenerView, address: Address | None, port: int) -> bool:
+    if view.port != port:
+        return False
+    wild = address is None or address.is_unspecified or view.address in ("0.0.0.0", "::")
+    return wild or view.address == str(address)

@@ -1,0 +1,48 @@
+"""Listeners of which nothing changed since the reading before: their views need not be made again."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from halfopen.core.model import join
+from halfopen.core.model.listeners import ListenerView
+from halfopen.core.sample import Sample
+
+
+def unchanged(
+    sample: Sample, groups: Sequence[join.Group], old: Sample, views: Sequence[ListenerView]
+) -> dict[int, ListenerView]:
+    """Group → its view, of the groups that look as in the Sample before; views: of that one, in join order."""
+    if not sample.depths or not old.depths or sample.queues is None or old.queues is None:
+        return {}
+    alike = (
+        len(sample.listeners) == len(old.listeners)
+        and sample.settings == old.settings
+        and sample.owners is old.owners
+        and sample.options is old.options
+        and sample.completeness.source == old.completeness.source
+    )
+    if not alike or len(views) != len(groups):
+        return {}
+    if any((sample.listeners[name] != old.listeners[name]).any() for name in (*join.IDENTITY, "inode")):
+        return {}
+    changed = _differ(sample.listeners, old.listeners) | _differ(sample.queues, old.queues)
+    if not changed.any():
+        return dict(enumerate(views))
+    rows = set(np.flatnonzero(changed).tolist())
+    return {i: views[i] for i, group in enumerate(groups) if rows.isdisjoint(group.rows)}
+
+
+def _differ(rows: NDArray[Any], others: NDArray[Any]) -> NDArray[np.bool_]:
+    """Which of n records differ from the others in their place (n,)."""
+    size = rows.dtype.itemsize
+    differ: NDArray[np.bool_] = (_octets(rows, size) != _octets(others, size)).any(axis=1)
+    return differ
+
+
+def _octets(rows: NDArray[Any], size: int) -> NDArray[np.uint8]:
+    return np.ascontiguousarray(rows).view(np.uint8).reshape(len(rows), size)

@@ -1,0 +1,52 @@
+"""The rows of listeners, of their queues, and of the processes that hold them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+
+# accept_queue and accept_queue_limit are inet_diag's rqueue and wqueue of a LISTEN socket; drops is SK_MEMINFO_DROPS
+# (Linux 4.7; drops_known: it was there).
+LISTENER: Final[np.dtype[Any]] = np.dtype(
+    [
+        ("family", "u1"),
+        ("v6only", "?"),
+        ("port", "u2"),
+        ("ifindex", "u4"),
+        ("address", "V16"),
+        ("inode", "u4"),
+        ("uid", "u4"),
+        ("accept_queue", "u4"),
+        ("accept_queue_limit", "u4"),
+        ("drops", "u4"),
+        ("cookie", "u8"),
+        ("drops_known", "?"),
+    ]
+)
+
+
+# What only eBPF reads of a listener: its SYN queue (all of it, and those never retransmitted), TCP_SYNCNT (0: not set),
+# TCP_DEFER_ACCEPT in retransmissions. known: false where the listener was not met.
+QUEUES: Final[np.dtype[Any]] = np.dtype(
+    [("known", "?"), ("syn_queue", "i4"), ("young", "i4"), ("syn_retries", "u1"), ("defer_accept", "u1")]
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Process:
+    """A process that holds a listener: pid, command name, and the systemd unit and container id it runs in, if any."""
+
+    pid: int
+    name: str
+    unit: str | None = None
+    container: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ListenerOptions:
+    """What only the socket itself tells: retries set with TCP_SYNCNT (None: not overridden), TCP_DEFER_ACCEPT in s."""
+
+    retries: int | None = None
+    defer_accept_s: int = 0
