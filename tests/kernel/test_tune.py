@@ -18,9 +18,8 @@ import pytest
 
 import capabilities
 from halfopen.change import sysctl
-from halfopen.core.errors import HalfopenError, NotPermitted, Refused
+from halfopen.core.errors import HalfopenError, JournalError, NotPermitted, Refused
 from halfopen.core.tune import settings
-from halfopen.core.tune.journal import JournalError
 from halfopen.core.tune.settings import Wanted
 from halfopen.linux import files, netns
 from halfopen.linux.netns import Netns, resolve

@@ -15,8 +15,10 @@ import pytest
 import capabilities
 from halfopen.change import sysctl
 from halfopen.core.errors import HalfopenError, UsageError
-from halfopen.core.tune import journal, settings
+from halfopen.core.tune import settings
 from halfopen.core.tune.keys import range_of
+from halfopen.core.tune.ledger import replay
+from halfopen.core.tune.records import Began, Then
 from halfopen.core.tune.settings import Wanted
 from halfopen.linux.netns import Netns, resolve
 from halfopen.ops.tune import tune
@@ -266,13 +268,13 @@ def test_a_reason_is_kept_and_shown(lab: Lab, state: Path) -> None:
     assert "reason: ticket 13" in text
     assert lab.server.netns_path in text
     # Versions without it read the journal all the same: no record has a field that they do not know.
-    known = {"event", *journal.Began.__struct_fields__, *journal.Then.__struct_fields__}
+    known = {"event", *Began.__struct_fields__, *Then.__struct_fields__}
     records = [json.loads(line) for line in (state / "tune.jsonl").read_text().splitlines()]
     assert "reason" not in known
     assert all(record.keys() <= known for record in records)
     # And a journal of theirs is read: nobody gave a reason.
     lines = [json.dumps({**r, "who": {"uid": 0}} if "who" in r else r) for r in records]
-    assert all(c.began.reason == "" for c in journal.replay(("\n".join(lines) + "\n").encode()).changes.values())
+    assert all(c.began.reason == "" for c in replay(("\n".join(lines) + "\n").encode()).changes.values())
     assert "too long" in one_line(halfopen("tune", "undo", "--all", "--reason", "x" * 501), 2)
     line = one_line(halfopen("tune", "apply", "--set", "tcp_syncookies=0", "--yes", "--reason", "x" * 501, *where), 2)
     assert "too long" in line

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from halfopen.core.errors import JournalError
 from halfopen.core.tune import settings
-from halfopen.core.tune.journal import JournalError
 from halfopen.core.tune.settings import Wanted
 from halfopen.linux.netns import resolve
 from halfopen.ops.tune import tune

@@ -9,9 +9,9 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Final
 
-from halfopen.core.errors import NotPermitted
-from halfopen.core.tune import journal
-from halfopen.core.tune.journal import JournalError, Ledger, Record
+from halfopen.core.errors import JournalError, NotPermitted
+from halfopen.core.tune.ledger import Ledger, replay
+from halfopen.core.tune.records import MAX_BYTES, Record, encode, whole_lines
 from halfopen.linux import files
 
 ENVIRONMENT: Final = "HALFOPEN_STATE_DIR"
@@ -90,7 +90,7 @@ class Journal:
         try:
             try:
                 data = self._read(self._fd)
-                whole = journal.whole_lines(data)
+                whole = whole_lines(data)
                 if whole != len(data):
                     # It was never pushed to the disk whole, so nothing was done on its strength.
                     os.ftruncate(self._fd, whole)
@@ -112,8 +112,8 @@ class Journal:
         """
         if not records:
             return
-        data = b"".join(journal.encode(record) for record in records)
-        # First on paper: a record that cannot follow must not reach the file.
+        data = b"".join(encode(record) for record in records)
+        # Into a copy of the ledger first: a record that cannot follow must never reach the disk.
         after = self.ledger.copy()
         for record in records:
             after.add(record)
@@ -157,7 +157,7 @@ class Journal:
 
     def _read(self, fd: int) -> bytes:
         size = os.fstat(fd).st_size
-        if size > journal.MAX_BYTES:
+        if size > MAX_BYTES:
             raise JournalError(f"the journal {self.path!r} is too large", hint="move it away")
         pieces = []
         at = 0
@@ -168,7 +168,7 @@ class Journal:
 
     def _replay(self, data: bytes) -> Ledger:
         try:
-            return journal.replay(data)
+            return replay(data)
         except JournalError as e:
             raise JournalError(f"the journal {self.path!r}, {e}", hint="repair it or move it away") from None
 

@@ -87,6 +87,13 @@ class Refused(HalfopenError):
         super().__init__("refused", message)
 
 
+class JournalError(HalfopenError):
+    """The journal of changed settings cannot be used as it is. Exit code 1."""
+
+    def __init__(self, message: str, *, hint: str = "") -> None:
+        super().__init__("journal", message, hint=hint)
+
+
 def privilege(euid: int, capability: str) -> str:
     """What to do where the kernel refused for lack of a capability; root cannot become root."""
     if euid != 0:

@@ -11,7 +11,7 @@ from typing import Any, Final
 from numpy.typing import NDArray
 
 from halfopen.core.errors import HalfopenError
-from halfopen.core.tune.journal import Listener
+from halfopen.core.tune.spots import Listener
 from halfopen.core.units import address_text
 from halfopen.read import sockdiag
 from halfopen.read.bpf import programs as eyes

@@ -9,7 +9,8 @@ from collections.abc import Iterator
 from typing import Final
 
 from halfopen.core.errors import NotPermitted, Unsupported
-from halfopen.core.tune.journal import Clocks, Place
+from halfopen.core.tune.ledger import Clocks
+from halfopen.core.tune.spots import Place
 from halfopen.linux.mounts import mounts
 from halfopen.linux.netns import SELF, Netns, current, resolve, run_in
 

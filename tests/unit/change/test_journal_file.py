@@ -10,8 +10,9 @@ import pytest
 
 from halfopen.change import journal_file as act
 from halfopen.change.journal_file import Journal
-from halfopen.core.errors import HalfopenError
-from halfopen.core.tune.journal import Began, JournalError, Place, Then
+from halfopen.core.errors import HalfopenError, JournalError
+from halfopen.core.tune.records import Began, Then
+from halfopen.core.tune.spots import Place
 
 PLACE = Place("boot", 7, 1, "/run/netns/web", "web")
 
@@ -102,7 +103,7 @@ def test_a_long_one_begins_anew_once_nothing_is_in_force(journal: Journal, monke
 def test_one_that_is_too_large_is_not_read(journal: Journal, monkeypatch: pytest.MonkeyPatch) -> None:
     with journal.locked():
         journal.append([began(1)])
-    monkeypatch.setattr(act.journal, "MAX_BYTES", 8)
+    monkeypatch.setattr(act, "MAX_BYTES", 8)
     with pytest.raises(JournalError, match="too large"):
         journal.look()
 

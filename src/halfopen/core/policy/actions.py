@@ -1,11 +1,27 @@
-"""What may be done, as frozen data: each action with its reason. What came of it: outcomes."""
+"""Everything that halfopen may do, as frozen data: each action with its reason, and with an undo where one exists.
+
+An action is what a finding proposes as a cure, what a plan shows, what is confirmed and what the Executor
+(`ops/executor.py`) carries out: always the same object. `Released` is the outcome of a Release.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from halfopen.core.filters import Filter
+from halfopen.core.tune.spots import Spot
+
+if TYPE_CHECKING:
+    from halfopen.core.filters import Filter
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """Read or measure something: `halfopen COMMAND` in a namespace. It changes nothing, so there is nothing to undo."""
+
+    netns: str
+    command: str
+    reason: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,6 +32,63 @@ class Release:
     netns: str
     filter: Filter
     reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """Where exactly a change is to be made, and the value that was there when it was planned (None: not set)."""
+
+    spot: Spot
+    value: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class ChangeSetting:
+    """Set a sysctl of a network namespace, key by its full name. Undo: set what was there before.
+
+    cost: what is worse afterwards. found: None as long as it is only proposed; the Executor carries out what was found.
+    """
+
+    netns: str
+    key: str
+    value: int
+    reason: str
+    cost: str = ""
+    found: Found | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ChangeListener:
+    """Set an option (`core.tune.listener.OPTIONS`) of the listeners on [address]:port; found: of one socket of them.
+
+    Undo: set what was there before. asked: what was wanted where only `value` can be had, why: the reason for that.
+    """
+
+    netns: str
+    address: str
+    port: int
+    key: str
+    value: int
+    reason: str
+    cost: str = ""
+    asked: int | None = None
+    why: str = ""
+    found: Found | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ChangeLine:
+    """Set the line of a key in our file of sysctl.d, so that a boot sets the value again. Undo: as it was before."""
+
+    file: str
+    key: str
+    value: int
+    reason: str
+    found: Found | None = None
+
+
+# The changes that have an undo: the journal of `tune` holds what leads back.
+PlannedChange = ChangeSetting | ChangeListener | ChangeLine
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from halfopen.core.tune.journal import Change, Ledger, Place, Then
+from halfopen.core.tune.ledger import Change, Ledger
+from halfopen.core.tune.records import Then
+from halfopen.core.tune.spots import Place
 
 GONE = "the machine was booted since"
 AGAIN = "set again when the machine booted"

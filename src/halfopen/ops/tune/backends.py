@@ -8,7 +8,7 @@ from typing import Protocol
 from halfopen.change import sysctl
 from halfopen.change import sysctl_d as sysctld
 from halfopen.core.errors import UnknownTarget, Unsupported
-from halfopen.core.tune.journal import Spot
+from halfopen.core.tune.spots import Spot
 from halfopen.ops.tune.spaces import Spaces
 
 

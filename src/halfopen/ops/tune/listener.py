@@ -11,8 +11,8 @@ from halfopen.core.model.listeners import DEFAULT_SYNACK_RETRIES
 from halfopen.core.sample import Process
 from halfopen.core.tune import listener as core
 from halfopen.core.tune import settings
-from halfopen.core.tune.journal import RETRIES, Place, Spot
 from halfopen.core.tune.listener import Planned, Running, Wishes
+from halfopen.core.tune.spots import RETRIES, Place, Spot
 from halfopen.core.units import Address, listener_text, netns_words
 from halfopen.linux.netns import Netns
 from halfopen.ops.tune.listener_backend import Listeners

@@ -11,9 +11,9 @@ from halfopen.change import listener as act
 from halfopen.change import sysctl
 from halfopen.core.errors import HalfopenError, NotPermitted, UnknownTarget
 from halfopen.core.model.listeners import DEFAULT_SYNACK_RETRIES
-from halfopen.core.tune.journal import RETRIES, Listener, Spot
 from halfopen.core.tune.listener import BACKLOG, DEFER, holders_text, standing_retries
 from halfopen.core.tune.settings import SOMAXCONN, SYN_RETRIES, SYNACK
+from halfopen.core.tune.spots import RETRIES, Listener, Spot
 from halfopen.core.units import listener_text, netns_words
 from halfopen.ops.tune.spaces import Spaces
 from halfopen.read import listener_socket, owners

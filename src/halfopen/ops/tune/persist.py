@@ -11,7 +11,8 @@ from halfopen.change import sysctl_d as sysctld
 from halfopen.change.journal_file import Journal
 from halfopen.core.errors import HalfopenError, UsageError
 from halfopen.core.tune import settings
-from halfopen.core.tune.journal import Change, Ledger, Spot
+from halfopen.core.tune.ledger import Change, Ledger
+from halfopen.core.tune.spots import Spot
 from halfopen.core.tune.sysctl_d import Override
 from halfopen.core.units import show_duration
 from halfopen.linux.netns import Netns, run_in

@@ -11,10 +11,11 @@ from typing import Final, Literal
 from halfopen.change import sysctl_d as sysctld
 from halfopen.change.audit import who
 from halfopen.change.journal_file import Journal, step
-from halfopen.core.errors import HalfopenError, Refused, UnknownTarget, UsageError, words
-from halfopen.core.tune import boots
-from halfopen.core.tune import journal as core
-from halfopen.core.tune.journal import Began, Change, Ledger, Place, Spot, Then
+from halfopen.core.errors import HalfopenError, JournalError, Refused, UnknownTarget, UsageError, words
+from halfopen.core.tune import boots, undoing
+from halfopen.core.tune.ledger import Change, Clocks, Ledger
+from halfopen.core.tune.records import Began, State, Then
+from halfopen.core.tune.spots import Place, Spot
 from halfopen.ops.tune import timer as tune_timer
 from halfopen.ops.tune.backends import Spots
 from halfopen.read import place as places
@@ -132,7 +133,7 @@ class Session:
         return self.ledger.seen(spot, self.spots.read(spot, ours))
 
     def record(
-        self, change: Change, state: core.State, value: int | None = None, why: str = "", instead: int | None = None
+        self, change: Change, state: State, value: int | None = None, why: str = "", instead: int | None = None
     ) -> None:
         self.journal.append([Then(change.id, time.time(), state, value, why, instead)])
 
@@ -146,7 +147,7 @@ class Session:
                     self._settle(change)
             except UnknownTarget as e:
                 self.record(change, "gone", why=e.message)
-            except core.JournalError:
+            except JournalError:
                 raise
             except HalfopenError:
                 # Not to be reached from here; whoever asks for this very change is told why.
@@ -171,7 +172,7 @@ class Session:
         if change.spot.lasting:
             sysctld.clean()
         current = self.read(change.spot)
-        if found := core.resolve(self.ledger, change, current):
+        if found := undoing.resolve(self.ledger, change, current):
             # An interrupted undo keeps the reason that was given for it.
             why = "; ".join(filter(None, [found.why, change.why if change.state == "undoing" else ""]))
             self.record(change, found.state, current, why)
@@ -206,16 +207,16 @@ class Session:
         clocks = places.clocks()
         now = clocks.wall_s
         passed = [
-            Then(c.id, now, "left", t.old, core.foreign(t.old))
+            Then(c.id, now, "left", t.old, undoing.foreign(t.old))
             for t in todo
-            for c in core.overtaken(self.ledger, t.spot, t.old)
+            for c in undoing.overtaken(self.ledger, t.spot, t.old)
         ]
         first = self.ledger.next_id
         begun = [self._began(first + i, clocks, t, for_s) for i, t in enumerate(todo)]
         self.journal.append([*passed, *begun])
         return begun
 
-    def _began(self, id: int, now: core.Clocks, t: Todo, for_s: float | None) -> Began:
+    def _began(self, id: int, now: Clocks, t: Todo, for_s: float | None) -> Began:
         spot, instead = t.spot, self.spots.instead(t.spot, t.old)
         until = (None, None) if for_s is None else (now.wall_s + for_s, now.boot_s + for_s)
         return Began(
@@ -234,7 +235,7 @@ class Session:
         open_still = [b for b in begun if self.ledger.changes[b.id].state == "begun"]
         try:
             self.journal.append([Then(b.id, time.time(), "refused", b.old, why[:1000]) for b in open_still])
-        except core.JournalError:
+        except JournalError:
             # Nothing was written, or it was taken back: the next command sees that from the values.
             pass
 
@@ -308,13 +309,13 @@ class Session:
             return self._end(change, "gone", change.value, e.message, reason)
         except HalfopenError as e:
             return Undone(change, "failed", change.value, why=e.message, error=e)
-        plan = core.undo_step(self.ledger, change, current)
+        plan = undoing.undo_step(self.ledger, change, current)
         if not plan.writes:
             return self._end(change, plan.state, current, plan.why, reason)
         return self._write_undo(change, plan.value, reason)
 
     def _end(
-        self, change: Change, state: core.State, value: int | None, why: str, reason: str, *, wrote: bool = False
+        self, change: Change, state: State, value: int | None, why: str, reason: str, *, wrote: bool = False
     ) -> Undone:
         why = _with_reason(why, reason)
         self.record(change, state, None if state == "gone" else value, why)
@@ -338,7 +339,7 @@ class Session:
             self.record(change, "undoing", why=_with_reason("", reason), instead=instead)
             step("undo.undoing")
             held = self.spots.write(change.spot, to if instead is None else instead)
-        except core.JournalError:
+        except JournalError:
             raise
         except UnknownTarget as e:
             return self._end(change, "gone", change.value, e.message, reason)
@@ -347,11 +348,11 @@ class Session:
             return Undone(change, "failed", change.value, why=e.message, error=e)
         step("undo.written")
         try:
-            why = self._stays(change) if held == to else f"the kernel made {core.shown(held)} of {core.shown(to)}"
+            why = self._stays(change) if held == to else f"the kernel made {undoing.shown(held)} of {undoing.shown(to)}"
             if instead is not None and held == instead:
                 why = STANDS.format(held)
             return self._end(change, "undone", held, why, reason, wrote=True)
-        except core.JournalError:
+        except JournalError:
             # What cannot be recorded is not done.
             self.spots.write(change.spot, change.value)
             raise
@@ -361,7 +362,7 @@ class Session:
         for change in self.ledger.standing():
             try:
                 self._follow_one(change)
-            except core.JournalError:
+            except JournalError:
                 # Left to the next command; what this one did is done and recorded.
                 return
             except HalfopenError:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from halfopen.core.errors import UnknownTarget
-from halfopen.core.tune.journal import Place
+from halfopen.core.tune.spots import Place
 from halfopen.linux.netns import SELF, run_in
 from halfopen.read import place as places
 

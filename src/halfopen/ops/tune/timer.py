@@ -19,7 +19,7 @@ from typing import Final
 
 from halfopen.change.journal_file import CRASH, ENVIRONMENT
 from halfopen.core.errors import HalfopenError, Unsupported
-from halfopen.core.tune.journal import Began
+from halfopen.core.tune.records import Began
 from halfopen.read import place as places
 
 SYSTEMD: Final = "/run/systemd/system"

@@ -16,8 +16,9 @@ from typing import Final
 from halfopen.change import sysctl
 from halfopen.change.journal_file import Journal
 from halfopen.core.errors import HalfopenError, UnknownTarget, Unsupported, UsageError
-from halfopen.core.tune.journal import Change, Now, Place, Spot
+from halfopen.core.tune.ledger import Change, Now
 from halfopen.core.tune.settings import Wanted, must_be_taken
+from halfopen.core.tune.spots import Place, Spot
 from halfopen.core.units import netns_words
 from halfopen.linux.netns import Netns, current, run_in
 from halfopen.ops.tune import persist as tune_persist

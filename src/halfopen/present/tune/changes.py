@@ -8,10 +8,11 @@ from typing import Any, Final
 
 from rich.console import Console
 
-from halfopen.core.tune.journal import Listener, shown
 from halfopen.core.tune.listener import DEFER, standing_retries
 from halfopen.core.tune.settings import SOMAXCONN, SYNACK
+from halfopen.core.tune.spots import Listener
 from halfopen.core.tune.sysctl_d import Override
+from halfopen.core.tune.undoing import shown
 from halfopen.core.units import endpoint_text, listener_text, netns_words, plural, printable, show_duration
 from halfopen.present import prose
 from halfopen.present.text import propose

@@ -8,7 +8,9 @@ from typing import Any
 
 from rich.console import Console
 
-from halfopen.core.tune.journal import Change, Now, Place, shown
+from halfopen.core.tune.ledger import Change, Now
+from halfopen.core.tune.spots import Place
+from halfopen.core.tune.undoing import shown
 from halfopen.core.units import plural, printable
 from halfopen.present import prose
 from halfopen.present.text import propose

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from halfopen.core.tune import boots
-from halfopen.core.tune.journal import Began, Change, Ledger, Listener, Place, Then, encode, replay
+from halfopen.core.tune.ledger import Change, Ledger, replay
+from halfopen.core.tune.records import Began, Then, encode
+from halfopen.core.tune.spots import Listener, Place
 
 OLD, NEW = Place("old", 7, 1, "/proc/self/ns/net", "self"), Place("new", 7, 1, "/proc/1/ns/net", "pid:1")
 ELSEWHERE = Place("old", 8, 2, "/run/netns/web", "web")

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from halfopen.core.errors import HalfopenError, UsageError
 from halfopen.core.model import timing
 from halfopen.core.tune import listener
-from halfopen.core.tune.journal import RETRIES, Listener
 from halfopen.core.tune.listener import BACKLOG, DEFER, Running, Wishes
+from halfopen.core.tune.spots import RETRIES, Listener
 
 SOCKET = Listener(2, "192.0.2.1", 8080, 7, 9)
 RUNNING = Running(SOCKET, 128, 0, None, 0)

@@ -15,9 +15,11 @@ from rich.console import Console
 from halfopen.core.errors import NotPermitted
 from halfopen.core.sample import Process
 from halfopen.core.tune import settings
-from halfopen.core.tune.journal import Began, Ledger, Listener, Now, Place, Then
+from halfopen.core.tune.ledger import Ledger, Now
 from halfopen.core.tune.listener import Running, Wishes
 from halfopen.core.tune.listener import plan as planned
+from halfopen.core.tune.records import Began, Then
+from halfopen.core.tune.spots import Listener, Place
 from halfopen.core.tune.sysctl_d import Override
 from halfopen.present.tune import changes as tune
 from halfopen.present.tune import listener as tune_listener

@@ -9,25 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from halfopen.core.tune.journal import (
-    FOLLOWS,
-    MAX_LINE,
-    Began,
-    Clocks,
-    JournalError,
-    Ledger,
-    Listener,
-    Place,
-    Record,
-    Spot,
-    Then,
-    encode,
-    overtaken,
-    replay,
-    resolve,
-    undo_step,
-    whole_lines,
-)
+from halfopen.core.errors import JournalError
+from halfopen.core.tune.ledger import Clocks, Ledger, replay
+from halfopen.core.tune.records import FOLLOWS, MAX_LINE, Began, Record, Then, encode, whole_lines
+from halfopen.core.tune.spots import Listener, Place, Spot
+from halfopen.core.tune.undoing import overtaken, resolve, undo_step
 
 PLACE = Place("boot", 4026531840, 1, "/run/netns/web", "web")
 OTHER = Place("boot", 4026531840, 2, "/run/netns/web", "web")

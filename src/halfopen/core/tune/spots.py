@@ -1,0 +1,72 @@
+"""Where a change is written to: a setting of a namespace, an option of one listener, or a line of a file."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, Final
+
+import msgspec
+
+TEXT_LENGTH: Final = 4096
+Text = Annotated[str, msgspec.Meta(max_length=TEXT_LENGTH)]
+LISTENER: Final = "listener."
+RETRIES: Final = "listener.retries"
+
+
+class Place(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A network namespace, so that another one is never taken for it.
+
+    An inode is used again once its namespace is gone; the cookie (where the kernel has one) is not, within a boot.
+    path: where it was opened; name: as --netns takes it.
+    """
+
+    boot_id: Annotated[str, msgspec.Meta(max_length=64)]
+    inode: int
+    cookie: int | None
+    path: Text
+    name: Text
+
+    @property
+    def identity(self) -> tuple[str, int, int | None]:
+        return self.boot_id, self.inode, self.cookie
+
+
+class Listener(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One listening socket, so that another one at the same address is never taken for it.
+
+    Its inode is used again once it is closed; its cookie (SO_COOKIE) is not, within a boot.
+    family: 2 or 10; address: as text, v4-mapped as IPv4.
+    """
+
+    family: int
+    address: Annotated[str, msgspec.Meta(max_length=64)]
+    port: Annotated[int, msgspec.Meta(ge=0, le=65535)]
+    inode: int
+    cookie: int
+
+
+@dataclass(frozen=True, slots=True)
+class Spot:
+    """What a change is written to: a setting of a namespace, an option of a listener in it, or a line of a file.
+
+    listener, file: None where it is not that. file: its path; `place` is then only where the command was run.
+    """
+
+    place: Place
+    key: str
+    listener: Listener | None = None
+    file: str | None = None
+
+    @property
+    def identity(self) -> tuple[object, ...]:
+        """The same for changes that stack: of one setting of one namespace, one socket's option, one file's line."""
+        if self.file is not None:
+            return self.file, self.key
+        if self.listener is not None:
+            return *self.place.identity, self.listener.inode, self.listener.cookie, self.key
+        return *self.place.identity, self.key
+
+    @property
+    def lasting(self) -> bool:
+        """Whether it outlives the boot and the namespace."""
+        return self.file is not None

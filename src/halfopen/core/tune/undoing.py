@@ -1,0 +1,77 @@
+"""What undoing a change writes, and what an interrupted command left behind, told from the value that is there now.
+
+A change always sets another value than it found, so the value alone decides.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from halfopen.core.tune.ledger import Change, Ledger
+from halfopen.core.tune.records import State
+from halfopen.core.tune.spots import Spot
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """What undoing one change takes: `value` to be written first where `writes`, then the state to record."""
+
+    state: State
+    why: str = ""
+    writes: bool = False
+    value: int | None = None
+
+
+def target(ledger: Ledger, change: Change) -> int | None:
+    """The value that undoing a topmost change leads to: what the change below set, else the original."""
+    below = [c for c in ledger.stack(change.spot) if c.id < change.id]
+    return below[-1].value if below else change.original
+
+
+def undo_step(ledger: Ledger, change: Change, current: int | None) -> Step:
+    """How to undo a live change (`done`, see `resolve`) while `current` is there."""
+    above = [c for c in ledger.stack(change.spot) if c.id > change.id]
+    if above:
+        return Step("undone", why=f"nothing to write: change {above[-1].id} of the same setting is in force")
+    to = target(ledger, change)
+    if current == to:
+        return Step("undone", why=f"it was {shown(to)} already")
+    if current == change.value:
+        return Step("undone", writes=True, value=to)
+    return Step("left", why=foreign(current))
+
+
+def shown(value: int | None) -> str:
+    """A value in words."""
+    return "not set" if value is None else str(value)
+
+
+def foreign(current: int | None) -> str:
+    """The words for a value that is not ours."""
+    return "somebody else removed it" if current is None else f"somebody else set it to {current}"
+
+
+def resolve(ledger: Ledger, change: Change, current: int | None) -> Step | None:
+    """What an interrupted command left behind, told from the value that is there; None when nothing is open."""
+    if change.state == "begun":
+        if current == change.value:
+            return Step("done", why="found written after an interruption")
+        if current == change.began.old:
+            return Step("refused", why="interrupted before it was written")
+        return Step("left", why=foreign(current))
+    if change.state == "undoing":
+        if current == target(ledger, change):
+            return Step("undone", why="found undone after an interruption")
+        if current == change.value:
+            return Step("done", why="the undo was interrupted before it was written")
+        return Step("left", why=foreign(current))
+    return None
+
+
+def overtaken(ledger: Ledger, spot: Spot, current: int | None) -> list[Change]:
+    """Live changes that are not in force any more, as somebody else changed the setting since; none when it is ours.
+
+    Before a new change: its way back is the value it finds, not what was there before somebody else came.
+    """
+    stack = ledger.stack(spot)
+    return stack if stack and stack[-1].value != current else []
