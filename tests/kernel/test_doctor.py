@@ -29,8 +29,8 @@ def by_id(said: Any) -> dict[str, Any]:
 
 # What each feature stands for, done: prints `feature ok`, or `feature` and the class of the error.
 DO = """
-import os
-from halfopen.core.errors import HalfopenError
+import ctypes, os
+from halfopen.core.errors import HalfopenError, NotPermitted
 from halfopen.core.sample import REQUEST
 from halfopen.linux import netns; from halfopen.read import reader, sockdiag
 from halfopen.read.bpf import census, handshakes, owners, pulse, walk; from halfopen.change import door
@@ -38,7 +38,9 @@ from halfopen.change import destroy
 
 def entering():
     fd = os.open(netns.SELF, os.O_RDONLY)
-    try: netns.run_in(fd, lambda: None)
+    try:
+        # To enter the namespace one is in asks for the privileges that any other does.
+        if ctypes.CDLL(None).setns(fd, 0): raise NotPermitted("setns")
     finally: os.close(fd)
 
 def releasing():

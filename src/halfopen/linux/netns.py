@@ -44,6 +44,14 @@ class Netns:
         """
         return _open(self.path, self.name)
 
+    def run(self, work: Callable[[], T], cancel: Callable[[], None] | None = None) -> T:
+        """Open the namespace and `run_in` it. Raises: as `open` and `run_in`."""
+        fd = self.open()
+        try:
+            return run_in(fd, work, cancel)
+        finally:
+            os.close(fd)
+
 
 def _open(path: str, name: str) -> int:
     try:
@@ -168,31 +176,50 @@ def start(thread: threading.Thread) -> None:
         ) from None
 
 
-def run_in(fd: int | None, work: Callable[[], T], cancel: Callable[[], None] | None = None) -> T:
-    """Run `work` with the namespace behind `fd` as the calling thread's own; `None` is the process's own namespace.
+def run_in(fd: int, work: Callable[[], T], cancel: Callable[[], None] | None = None) -> T:
+    """Run `work` in the network namespace behind `fd`; `cancel` as for `in_thread`.
 
     Sockets opened by `work` stay in that namespace for as long as they live, and /proc/thread-self/net and
     /proc/sys/net read there are that namespace's.
 
-    `cancel` as for `in_thread`.
+    setns(2) asks for CAP_SYS_ADMIN even to enter the namespace one is in (netns_install()). So `work` for the calling
+    thread's own namespace runs without it: in the calling thread, or, with `cancel`, in a thread of its own.
 
     Raises: NotPermitted when entering is refused, and whatever `work` raises.
     """
-    if fd is None:
+    if is_own(fd):
         return work() if cancel is None else in_thread(work, cancel)
 
     def inside() -> T:
-        try:
-            _setns(fd)
-        except OSError as e:
-            if e.errno == errno.EPERM:
-                raise NotPermitted(
-                    "entering another network namespace is refused", hint=privilege(os.geteuid(), "CAP_SYS_ADMIN")
-                ) from None
-            raise KernelError("setns", e.errno or 0, f"fd {fd}") from None
+        _enter(fd)
         return work()
 
     return in_thread(inside, cancel)
+
+
+def is_own(fd: int) -> bool:
+    """Whether the namespace behind `fd` is the calling thread's."""
+    return os.path.samestat(os.fstat(fd), os.stat("/proc/thread-self/ns/net"))
+
+
+def try_to_enter() -> None:
+    """Enter the namespace one is in, which takes the same privileges. Raises: NotPermitted, KernelError."""
+    fd = os.open(SELF, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        in_thread(lambda: _enter(fd))
+    finally:
+        os.close(fd)
+
+
+def _enter(fd: int) -> None:
+    try:
+        _setns(fd)
+    except OSError as e:
+        if e.errno == errno.EPERM:
+            raise NotPermitted(
+                "entering another network namespace is refused", hint=privilege(os.geteuid(), "CAP_SYS_ADMIN")
+            ) from None
+        raise KernelError("setns", e.errno or 0, f"fd {fd}") from None
 
 
 def create() -> int:

@@ -199,20 +199,16 @@ def others() -> tuple[Feature, ...]:
     """What reaches beyond this process and its namespace."""
     hidden = discover.discover().refused
     seen = f"those of {plural(hidden, 'process', 'processes')} hidden" if hidden else ""
+
+    def enter() -> str:
+        netns.try_to_enter()
+        return seen
+
     return (
-        tried("namespaces", "reading other network namespaces (--netns)", lambda: _enter() or seen, ("CAP_SYS_ADMIN",)),
+        tried("namespaces", "reading other network namespaces (--netns)", enter, ("CAP_SYS_ADMIN",)),
         tried("owners", "naming the programs that listen", _owners, ("CAP_SYS_PTRACE", "CAP_DAC_READ_SEARCH")),
         _pidfd_getfd(),
     )
-
-
-def _enter() -> str:
-    # Entering one's own asks for the same privileges (netns_install()) as entering another.
-    fd = os.open(netns.SELF, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        return netns.run_in(fd, lambda: "")
-    finally:
-        os.close(fd)
 
 
 def _programs() -> Iterator[int]:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from typing import Any
 
 from numpy.typing import NDArray
 
 from halfopen.core.errors import NotPermitted, Unsupported
 from halfopen.core.sample import Process
-from halfopen.linux import netns
 from halfopen.linux.netns import Netns
 from halfopen.read import owners, procfs, sockdiag
 
@@ -19,12 +17,7 @@ def listeners(ns: Netns, *, with_owners: bool = True) -> tuple[NDArray[Any], dic
 
     Raises: UnknownTarget, NotPermitted, Unsupported, KernelError, WireError.
     """
-    fd = None if ns.path == netns.SELF else ns.open()
-    try:
-        rows = netns.run_in(fd, _read)
-    finally:
-        if fd is not None:
-            os.close(fd)
+    rows = ns.run(_read)
     if not with_owners or not len(rows):
         return rows, {}
     return rows, owners.owners(owners.holders(rows["inode"].tolist()))

@@ -33,7 +33,7 @@ def clocks() -> Clocks:
     return Clocks(time.time(), boot_id(), time.clock_gettime(time.CLOCK_BOOTTIME))
 
 
-def cookie(fd: int | None) -> int | None:
+def cookie(fd: int) -> int | None:
     """The cookie of the namespace behind `fd`, None where the kernel has none. Raises: NotPermitted."""
 
     def ask() -> int | None:
@@ -49,7 +49,7 @@ def cookie(fd: int | None) -> int | None:
 def identify(ns: Netns, fd: int) -> Place:
     """The namespace behind `fd`, opened as `ns` says. Raises: NotPermitted."""
     inode = os.fstat(fd).st_ino
-    return Place(boot_id(), inode, cookie(None if _own(inode) else fd), ns.path, ns.name)
+    return Place(boot_id(), inode, cookie(fd), ns.path, ns.name)
 
 
 def is_booted(fd: int | None) -> bool:
@@ -68,7 +68,7 @@ def is_booted(fd: int | None) -> bool:
                 "booted namespace", f"which network namespace was booted could not be told: {e.strerror}"
             ) from None
 
-    return run_in(fd, look)
+    return look() if fd is None else run_in(fd, look)
 
 
 def booted() -> Place:
@@ -117,11 +117,7 @@ def find(place: Place) -> int | None:
 def _is(fd: int, place: Place) -> bool:
     if os.fstat(fd).st_ino != place.inode:
         return False
-    return place.cookie is None or cookie(None if _own(place.inode) else fd) == place.cookie
-
-
-def _own(inode: int) -> bool:
-    return os.stat(SELF).st_ino == inode
+    return place.cookie is None or cookie(fd) == place.cookie
 
 
 def _candidates(place: Place) -> Iterator[str]:

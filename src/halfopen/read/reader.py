@@ -219,12 +219,7 @@ def _read(ns: Netns | None, wish: Wish) -> Sample:
     def work() -> tuple[_Sockets, dict[str, int], dict[str, int]]:
         return read_sockets(wish), procfs.counters(), procfs.settings()
 
-    fd = None if ns is None or ns.path == netns.SELF else ns.open()
-    try:
-        sockets, counters, settings = netns.run_in(fd, work)
-    finally:
-        if fd is not None:
-            os.close(fd)
+    sockets, counters, settings = (ns or netns.current()).run(work)
     kept = sockets.completeness
     problems = list(kept.problems)
     if kept.interrupted:

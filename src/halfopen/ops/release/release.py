@@ -95,12 +95,7 @@ def matching(chosen: Filter, ns: Netns | None, stop: threading.Event, calm: Calm
 
 def _inside(ns: Netns | None, work: Callable[[], None], stop: threading.Event) -> None:
     """Do `work` in a thread of its own that lives in a namespace; Ctrl-C sets `stop`."""
-    fd = None if ns is None or ns.path == netns.SELF else ns.open()
-    try:
-        netns.run_in(fd, work, stop.set)
-    finally:
-        if fd is not None:
-            os.close(fd)
+    (ns or netns.current()).run(work, stop.set)
 
 
 # Under a flood the CPU that takes it in is busy with it, and a release that gets its fair share falls behind.

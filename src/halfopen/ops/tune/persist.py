@@ -17,7 +17,6 @@ from halfopen.core.tune.sysctl_d import Override
 from halfopen.core.units import show_duration
 from halfopen.linux.netns import Netns, run_in
 from halfopen.ops.tune.session import Todo
-from halfopen.ops.tune.spaces import own
 from halfopen.read import place as places
 from halfopen.read import sysctl_d as reading
 from halfopen.read import tuners
@@ -39,7 +38,7 @@ def must_be_possible(ns: Netns, fd: int, for_s: float | None = None) -> None:
         raise UsageError(
             "--persist keeps a value and --for gives it up", hint="try it with --for, then apply it with --persist"
         )
-    if not places.is_booted(None if own(fd) else fd):
+    if not places.is_booted(fd):
         raise UsageError(
             f"--persist concerns the network namespace that was booted, and {ns.name} is another one",
             hint="leave it out; have whoever makes that namespace set its values",
@@ -99,7 +98,7 @@ def outlook(ns: Netns, wanted: dict[str, int], *, persist: bool) -> Outlook:
     """
     fd = ns.open()
     try:
-        notes = run_in(None if own(fd) else fd, lambda: tuners.notes(list(wanted), persist))
+        notes = run_in(fd, lambda: tuners.notes(list(wanted), persist))
     finally:
         os.close(fd)
     if not persist:

@@ -8,7 +8,7 @@ from typing import TypeVar
 
 from halfopen.core.errors import UnknownTarget
 from halfopen.core.tune.spots import Place
-from halfopen.linux.netns import SELF, run_in
+from halfopen.linux.netns import run_in
 from halfopen.read import place as places
 
 T = TypeVar("T")
@@ -35,7 +35,7 @@ class Spaces:
             )
             name = f"net:[{place.inode}]" if place.name == "self" else place.name
             raise UnknownTarget(f"network namespace {name}: {boot}")
-        return run_in(None if own(fd) else fd, work)
+        return run_in(fd, work)
 
     def _find(self, place: Place) -> int | None:
         if place.identity not in self._fds:
@@ -47,8 +47,3 @@ class Spaces:
             if fd is not None:
                 os.close(fd)
         self._fds.clear()
-
-
-def own(fd: int) -> bool:
-    """Whether the descriptor is of this process's namespace."""
-    return os.path.samestat(os.fstat(fd), os.stat(SELF))

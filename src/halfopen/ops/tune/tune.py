@@ -24,7 +24,6 @@ from halfopen.linux.netns import Netns, current, run_in
 from halfopen.ops.tune import persist as tune_persist
 from halfopen.ops.tune.backends import Spots
 from halfopen.ops.tune.session import Applied, Session, Todo, Undone, check_reason
-from halfopen.ops.tune.spaces import own
 from halfopen.read import place as places
 
 _RETRIES: Final = 120
@@ -72,7 +71,7 @@ def look(ns: Netns, keys: Iterable[str]) -> tuple[dict[str, int], dict[str, Half
             return None
 
     with opened(ns) as fd:
-        values = run_in(None if own(fd) else fd, lambda: {key: v for key in keys if (v := one(key)) is not None})
+        values = run_in(fd, lambda: {key: v for key in keys if (v := one(key)) is not None})
     return values, unread
 
 
@@ -124,7 +123,7 @@ def _check(wanted: Sequence[Wanted], todo: Sequence[Todo], ns: Netns, fd: int) -
             if t.old != t.new:
                 sysctl.check(t.spot.key)
 
-    run_in(None if own(fd) else fd, writable)
+    run_in(fd, writable)
 
 
 def apply(
