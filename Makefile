@@ -6,7 +6,7 @@ SOURCES := src tests scripts hatch_build.py $(wildcard bench)
 ARGS :=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench bpf bpf-verify man dev format clean ready-run ready-dev ready-bpf ready-bench
+.PHONY: help demo test check bench bpf bpf-verify man docs dev format clean ready-run ready-dev ready-bpf ready-bench
 
 help: ## This list.
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | column -t -s '|' 2>/dev/null || \
@@ -18,11 +18,12 @@ demo: ready-run ## See it work: a flood turns clients away from a private host, 
 test: ready-dev ## Run every test (as root, or where user namespaces are allowed; others skip).
 	@$(PYTHON) -m pytest $(ARGS)
 
-check: ready-dev ## Lint, format, types, the import law, and that eBPF objects fit their sources.
+check: ready-dev ## Lint, format, types, the import law, and that tables and eBPF objects fit their sources.
 	@$(PYTHON) -m ruff check $(SOURCES)
 	@$(PYTHON) -m ruff format --check $(SOURCES)
 	@$(PYTHON) -m mypy --strict src scripts
 	@$(PYTHON) scripts/import_law.py
+	@$(PYTHON) scripts/build_docs.py --check
 	@$(PYTHON) scripts/build_bpf.py check
 
 bench: ready-bench ## Measure against ss, netstat and others on the same sockets.
@@ -33,6 +34,9 @@ bpf: ready-bpf ## Compile the eBPF programs that changed (bpf/), as they are com
 
 man: ready-dev ## Write the manual pages (docs/man) from --help.
 	@$(PYTHON) scripts/build_man.py
+
+docs: ready-dev ## Write the tables of the documents that registries of the code fill.
+	@$(PYTHON) scripts/build_docs.py
 
 bpf-verify: ready-bpf ## Compile all eBPF programs again and compare with what is committed.
 	@$(PYTHON) scripts/build_bpf.py verify

@@ -15,7 +15,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 import halfopen
-from halfopen.core.findings.diagnose import diagnose
+from halfopen.core.findings.verdict import judge
+from halfopen.present.findings.cures import next_commands
+from halfopen.present.findings.headline import headline
+from halfopen.present.findings.sentences import say
 from halfopen.read import procfs, sockdiag
 from halfopen.read.bpf import programs as eyes
 from peers import until
@@ -232,12 +235,12 @@ def test_silent_ones_beside_them_are_still_blamed_and_offered(lab: Lab, crowd: C
     until(lambda: halfopen.snapshot(lab.server.netns_path, source="diag").oldest_s > 4)
     model = halfopen.snapshot(lab.server.netns_path, source="diag")
     assert (model.half_open, model.may_have_answered) == (300 + IGNORED, IGNORED)
-    verdict = diagnose(model)
+    verdict = judge(model)
     found = {f.id: f for f in verdict.findings}
-    assert "100% come from 198.19.255.0/24 (300;" in found["few-sources"].text
-    assert found["few-sources"].command is not None
-    assert f"{IGNORED} of them may have answered" in verdict.headline
-    assert not any("8090" in c for c in verdict.next if "release" in c)
+    assert "100% come from 198.19.255.0/24 (300;" in say(found["few-sources"])
+    assert found["few-sources"].cures
+    assert f"{IGNORED} of them may have answered" in headline(model)
+    assert not any("8090" in c for c in next_commands(verdict) if "release" in c)
 
 
 def test_with_ebpf_they_are_known_and_not_called_deferred(lab: Lab, crowd: Crowd) -> None:
@@ -245,7 +248,7 @@ def test_with_ebpf_they_are_known_and_not_called_deferred(lab: Lab, crowd: Crowd
     if not model.sample.columns or not model.sample.columns.exact:
         pytest.skip("eBPF is refused here")
     assert (model.half_open, model.deferred, model.may_have_answered) == (0, IGNORED, 0)
-    found = {f.id: f.text for f in diagnose(model).findings}
+    found = {f.id: say(f) for f in judge(model).findings}
     assert "deferred-accept" not in found
     assert f"{IGNORED} clients of :8090 answered while its accept queue was full" in found["answered"]
     assert model.listeners[0].defer_accept_s == 0

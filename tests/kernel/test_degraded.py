@@ -15,7 +15,8 @@ import pytest
 import capabilities
 import halfopen
 from halfopen.core.errors import KernelError, NotPermitted, Unsupported
-from halfopen.core.findings.diagnose import Level, diagnose
+from halfopen.core.findings.finding import Level
+from halfopen.core.findings.verdict import judge
 from halfopen.core.model.model import build
 from halfopen.linux import netns
 from halfopen.read import procfs, reader, sockdiag
@@ -152,5 +153,5 @@ def test_a_dump_that_breaks_off_is_never_a_silent_smaller_number(
     assert 0 < model.half_open < 20_000
     assert not model.sample.completeness.whole
     assert "there are more than" in model.sample.completeness.problems[0]
-    verdict = diagnose(model)
+    verdict = judge(model)
     assert any(f.id == "incomplete-reading" and f.level is Level.WARNING for f in verdict.findings)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 import halfopen
-from halfopen.core.findings.diagnose import diagnose
+from halfopen.core.findings.verdict import judge
 from halfopen.core.model.listeners import ListenerView
 from halfopen.core.sample import LISTENER
 from peers import until
@@ -81,7 +81,7 @@ def test_accept_queue_and_its_overflow(lab: Lab) -> None:
     [view] = model.listeners
     assert (view.accept_queue, view.accept_queue_limit) == (5, 4)
     assert view.drops == model.sample.counters["ListenDrops"] == model.sample.counters["ListenOverflows"]
-    verdict = diagnose(model)
+    verdict = judge(model)
     assert verdict.findings[0].id == "accept-queue-full"
     late.close()
 

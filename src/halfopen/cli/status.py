@@ -15,9 +15,9 @@ from halfopen.cli.options import models, netns_option, no_source_option, read_by
 def command(netns: str | None, read_by: str | None, as_json: bool) -> None:
     """One screen: how many half-open connections there are, why, and what to do next."""
     found, skipped = models(netns, read_by=read_by)
-    from halfopen.core.findings.diagnose import diagnose
+    from halfopen.core.findings.verdict import judge
 
-    verdicts = [diagnose(model) for model in found]
+    verdicts = [judge(model) for model in found]
     if as_json:
         from halfopen.present import jsonout
 

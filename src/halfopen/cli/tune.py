@@ -109,7 +109,7 @@ def _needed(ns: Netns, values: Values, unread: dict[str, HalfopenError]) -> tupl
     """How many half-open connections there are, and what should change then, as `status` says it."""
     from halfopen import api
     from halfopen.core.errors import HalfopenError
-    from halfopen.core.findings.diagnose import FEW
+    from halfopen.core.findings.evidence import FEW
     from halfopen.core.tune import settings
 
     now = None

@@ -59,16 +59,15 @@ class Filter:
 
     def arguments(self) -> str:
         """The filter as the words of a command line, each with a space before it."""
-        words = ""
+        words = "".join(f" --listener {_endpoint(address, port)}" for address, port in self.listeners)
+        words += "".join(f" --source {network}" for network in self.sources)
         if self.older_than_s is not None:
             # Never with an exponent, which a duration does not take.
             seconds = f"{self.older_than_s:.6f}".rstrip("0").rstrip(".")
             words += f" --older-than {seconds}s"
         if self.retransmits is not None:
             words += f" --retransmits {self.retransmits}"
-        for address, port in self.listeners:
-            words += f" --listener {_endpoint(address, port)}"
-        return words + "".join(f" --source {network}" for network in self.sources)
+        return words
 
     def mask(self, requests: NDArray[Any], ages_s: NDArray[np.float32]) -> NDArray[np.bool_]:
         """Which of N requests (dtype REQUEST) of the given ages all conditions hold for; shape (N,)."""

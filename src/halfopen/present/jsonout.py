@@ -7,12 +7,15 @@ from dataclasses import asdict
 from typing import Any
 
 from halfopen.core.fields import COUNTERS
-from halfopen.core.findings.diagnose import Verdict
+from halfopen.core.findings.finding import Finding
+from halfopen.core.findings.verdict import Verdict
 from halfopen.core.model.listeners import ListenerView
 from halfopen.core.model.model import Model
 from halfopen.core.policy.actions import Released
 from halfopen.core.sample import Process, Sample
 from halfopen.core.units import json_text
+from halfopen.present.findings.cures import next_commands
+from halfopen.present.findings.sentences import say
 
 
 def dumps(document: Any) -> str:
@@ -94,11 +97,23 @@ def _ages_from(sample: Sample) -> str:
     return "timeouts" if asked else "retransmits"
 
 
+def _reason(finding: Finding) -> dict[str, Any]:
+    return {
+        "id": finding.id,
+        "level": finding.level.name.lower(),
+        "text": say(finding),
+        "facts": [
+            {"name": fact.name, "value": fact.value, "limit": fact.limit, "unit": fact.unit} for fact in finding.facts
+        ],
+        "rules_out": list(finding.rules_out),
+    }
+
+
 def _verdict(verdict: Verdict) -> dict[str, Any]:
     return {
         "level": verdict.level.name.lower(),
-        "reasons": [{"id": f.id, "level": f.level.name.lower(), "text": f.text} for f in verdict.findings],
-        "next": list(verdict.next),
+        "reasons": [_reason(f) for f in verdict.findings],
+        "next": next_commands(verdict),
     }
 
 

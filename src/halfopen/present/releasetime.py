@@ -8,10 +8,13 @@ from typing import Any, Final
 from rich.console import Console
 from rich.table import Table
 
-from halfopen.core.findings.diagnose import listener_command, listener_name, shorten_command
+from halfopen.core.findings.cures import ChangeListener, ChangeSetting
 from halfopen.core.model import timing
 from halfopen.core.model.model import Model
+from halfopen.core.tune.keys import SYNACK
 from halfopen.core.units import show_duration
+from halfopen.present.findings.cures import command
+from halfopen.present.findings.sentences import listener_name
 from halfopen.present.text import propose
 
 _SHORT: Final = 2
@@ -59,10 +62,10 @@ def show(out: Console, model: Model | None, retries: Sequence[int], cap_s: float
         if model.retries > _SHORT:
             out.print()
             out.print(f"To release after {show_duration(shorter)} instead:")
-            propose(out, "Next", shorten_command(model, shorter))
+            propose(out, "Next", command((ChangeSetting(model.sample.netns, SYNACK, _SHORT),)))
         for view in [v for v in model.listeners if v.overridden and v.retries > _SHORT][:_MOST_LISTENERS]:
-            command = listener_command(model, view, f"--release-time {shorter:g}s")
-            propose(out, "Also", command)
+            change = ChangeListener(model.sample.netns, view.address, view.port, release_time_s=shorter)
+            propose(out, "Also", command((change,)))
 
 
 def document(model: Model | None, retries: Sequence[int], cap_s: float, measured: dict[int, float]) -> dict[str, Any]:

@@ -14,12 +14,16 @@ from rich.table import Table
 from rich.text import Text
 
 from halfopen.core.fields import LISTENER, SOURCE, Field, Kind
-from halfopen.core.findings.diagnose import Level, Verdict, listener_name
+from halfopen.core.findings.finding import Level
+from halfopen.core.findings.verdict import Verdict
 from halfopen.core.model.listeners import ListenerView
 from halfopen.core.model.model import Model
 from halfopen.core.policy.actions import Released
 from halfopen.core.units import plural, printable, show_duration
 from halfopen.present import commands
+from halfopen.present.findings.cures import next_commands
+from halfopen.present.findings.headline import headline
+from halfopen.present.findings.sentences import listener_name, say
 
 _UNPRINTABLE = re.compile(r"[^\n\x20-\x7e]")
 _STYLE = {Level.OK: "bold green", Level.NOTICE: "bold cyan", Level.WARNING: "bold yellow", Level.CRITICAL: "bold red"}
@@ -159,11 +163,11 @@ def status(out: Console, model: Model, verdict: Verdict) -> None:
     level = Text(f"{verdict.level.name:<8}  ", style=_STYLE[verdict.level])
     if model.sample.netns != "self":
         level.append(f"[{printable(model.sample.netns)}] ")
-    out.print(level.append(Text(verdict.headline, style="bold")))
+    out.print(level.append(Text(headline(model), style="bold")))
     if verdict.findings:
         reasons = Table.grid(padding=(0, 1, 0, 0))
         for finding in verdict.findings:
-            reasons.add_row(Text("  -", style=_STYLE[finding.level]), Text(printable(finding.text)))
+            reasons.add_row(Text("  -", style=_STYLE[finding.level]), Text(printable(say(finding))))
         out.print(reasons)
     busy = [v for v in model.listeners if v.half_open or v.deferred or v.accept_queue or v.drops]
     shown = (busy or list(model.listeners))[:MAX_LISTENERS]
@@ -192,7 +196,7 @@ def status(out: Console, model: Model, verdict: Verdict) -> None:
             out.print(Text(f"{model.distinct_sources:,} distinct sources in all", style="dim"))
     out.print()
     out.print(_release_time_line(model))
-    best, *others = verdict.next
+    best, *others = next_commands(verdict)
     for command in others[:2]:
         propose(out, "Also", command)
     propose(out, "Next", best)

@@ -11,12 +11,14 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from halfopen.core.errors import HalfopenError
-from halfopen.core.findings.diagnose import diagnose, listener_name
+from halfopen.core.findings.verdict import judge
 from halfopen.core.model.model import Model
 from halfopen.core.policy.actions import Released
 from halfopen.core.policy.policy import Alarm, Clear, Policy
 from halfopen.core.units import json_text, plural, printable, show_duration
 from halfopen.present import commands
+from halfopen.present.findings.cures import next_commands
+from halfopen.present.findings.sentences import listener_name, say
 
 # Under the text, beside the time.
 _INDENT = " " * 10
@@ -113,14 +115,14 @@ class Text:
 
     def alarm(self, model: Model, action: Alarm) -> list[str]:
         """The alarm, why, and what to do."""
-        verdict = diagnose(model)
+        verdict = judge(model)
         head = f"{_clock(model.sample.wall_s)}  ALARM  {self._where(action.netns)}"
         head += plural(action.half_open, "half-open connection")
         head += f", usually {action.usual:,.0f} (alarm at {action.limit:,.0f})"
         lines = [self._paint(_RED, part) for part in self._filled(head)]
         if verdict.findings:
-            lines += self._filled(f"{_INDENT}{verdict.findings[0].text}")
-        command = commands.runnable(verdict.next[0])
+            lines += self._filled(f"{_INDENT}{say(verdict.findings[0])}")
+        command = commands.runnable(next_commands(verdict)[0])
         lines += commands.filled(f"{_INDENT}next: ", command, self.width, indent=14).split("\n")
         return lines
 
@@ -196,7 +198,7 @@ class Json:
 
     def alarm(self, model: Model, action: Alarm) -> list[str]:
         """event alarm."""
-        verdict = diagnose(model)
+        verdict = judge(model)
         return self._line(
             "alarm",
             model.sample.wall_s,
@@ -204,8 +206,8 @@ class Json:
             half_open=action.half_open,
             usual=action.usual,
             limit=action.limit,
-            reasons=[f.text for f in verdict.findings],
-            next=list(verdict.next),
+            reasons=[say(f) for f in verdict.findings],
+            next=next_commands(verdict),
         )
 
     def clear(self, model: Model, action: Clear) -> list[str]:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from halfopen.core import fields
-from halfopen.core.findings.diagnose import diagnose
+from halfopen.core.findings.verdict import judge
 from halfopen.core.model.model import build
 from halfopen.present import jsonout, rows
 from rows import listener, part, request, sample
@@ -49,5 +49,5 @@ def test_counters_are_named_once() -> None:
 
 def test_a_source_is_shown_by_the_registrys_names() -> None:
     model = build(sample([request()], [listener()]))
-    document = jsonout.status([model], [diagnose(model)], [])
+    document = jsonout.status([model], [judge(model)], [])
     assert list(document["namespaces"][0]["sources"][0]) == [f.name for f in fields.SOURCE]

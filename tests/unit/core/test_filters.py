@@ -120,7 +120,7 @@ def test_the_kernels_filter_lets_the_same_through(rows: NDArray[Any], chosen: Fi
 def test_words() -> None:
     chosen = Filter(10, 2, ((None, 443),), (ipaddress.IPv4Network("10.0.0.0/8"),))
     assert chosen.describe() == "older than 10 s, with at least 2 retransmits, on :443, from 10.0.0.0/8"
-    assert chosen.arguments() == " --older-than 10s --retransmits 2 --listener :443 --source 10.0.0.0/8"
+    assert chosen.arguments() == " --listener :443 --source 10.0.0.0/8 --older-than 10s --retransmits 2"
     assert Filter().empty
     assert Filter().describe() == "all"
     assert not Filter(older_than_s=0).empty

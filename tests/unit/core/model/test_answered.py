@@ -5,11 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from halfopen.core.findings.diagnose import diagnose
+from halfopen.core.findings.verdict import judge
 from halfopen.core.model import join
 from halfopen.core.model.answered import Calm, Doubt, born_s, calm, doubt, why
 from halfopen.core.model.model import build
 from halfopen.core.sample import REQUEST, Completeness
+from halfopen.present.findings.cures import next_commands
+from halfopen.present.findings.headline import headline
+from halfopen.present.findings.sentences import say
 from rows import listener, request, sample
 
 OVERFLOWED = {"ListenOverflows": 9}
@@ -150,20 +153,20 @@ def test_a_verdict_blames_only_those_who_cannot_have_answered() -> None:
     few = [request("198.18.0.1", retransmits=3, source_port=i, cookie=i) for i in range(1, 61)]
     one = listener(accept_queue=129)
     model = build(sample(few, [one], counters=OVERFLOWED))
-    verdict = diagnose(model)
+    verdict = judge(model)
     assert (model.half_open, model.may_have_answered, model.doubtful(slice(None)).sum()) == (60, 60, 60)
     assert {f.id for f in verdict.findings} == {"accept-queue-full", "may-have-answered"}
-    assert not any("release" in command for command in verdict.next)
-    assert verdict.headline.endswith("they may have answered")
+    assert not any("release" in command for command in next_commands(verdict))
+    assert headline(model).endswith("they may have answered")
     # From /proc a queue that is not empty may be full.
     shown = build(sample(few, [listener(accept_queue=1, limit=0)], completeness=Completeness("proc")))
     assert "may be full" in shown.doubt
     # The same flood at a listener that vouches for them, beside a few that nobody vouches for.
     others = [request("10.0.0.1", port=80, source_port=i, cookie=i) for i in range(1, 9)]
     mixed = build(sample([*few, *others], [listener(), listener(port=80, drops=1, inode=2)], counters=OVERFLOWED))
-    verdict = diagnose(mixed)
+    verdict = judge(mixed)
     found = {f.id: f for f in verdict.findings}
-    assert "100% come from 198.18.0.0/24 (60;" in found["few-sources"].text
+    assert "100% come from 198.18.0.0/24 (60;" in say(found["few-sources"])
     assert mixed.may_have_answered == 8
     assert [v.may_have_answered for v in mixed.listeners] == [0, 8]
-    assert "8 of them may have answered" in verdict.headline
+    assert "8 of them may have answered" in headline(mixed)

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from halfopen.core.findings.diagnose import Level, diagnose
-from halfopen.core.model.model import Model, build
+from halfopen.core.findings.verdict import judge
+from halfopen.core.model.model import build
 from halfopen.core.model.sources import addresses, top_sources
 from halfopen.core.sample import Completeness, ListenerOptions, Process
 from halfopen.present import jsonout, rows
@@ -29,8 +29,6 @@ def test_nothing() -> None:
     model = build(sample([], [listener()]))
     assert (model.half_open, model.deferred, model.oldest_s, model.distinct_sources) == (0, 0, 0.0, 0)
     assert model.listeners[0].fill == 0
-    assert diagnose(model).level is Level.OK
-    assert diagnose(model).headline == "0 half-open connections"
 
 
 @QUICK
@@ -102,52 +100,6 @@ def test_rates() -> None:
     assert build(before, before).rates == {}
 
 
-def verdict_of(requests: list[Any], *listeners: Any, **values: Any) -> tuple[Model, list[str], Level]:
-    model = build(sample(requests, list(listeners) or [listener(limit=100_000)], **values))
-    verdict = diagnose(model)
-    return model, [f.id for f in verdict.findings], verdict.level
-
-
-@pytest.mark.parametrize(
-    ("requests", "listeners", "settings_", "first", "level"),
-    [
-        (many(60, retransmits=2, expires_ms=10), [], {}, "spoofed-flood", Level.WARNING),
-        (many(1200, retransmits=2, expires_ms=10), [], {}, "spoofed-flood", Level.CRITICAL),
-        (
-            [request(retransmits=2, expires_ms=10, source_port=i + 1024) for i in range(60)],
-            [],
-            {},
-            "few-sources",
-            Level.WARNING,
-        ),
-        (many(60, expires_ms=900), [], {}, "burst", Level.NOTICE),
-        (many(60, expires_ms=900), [listener(limit=60)], {"tcp_syncookies": 0}, "syn-queue-full", Level.CRITICAL),
-        ([], [listener(accept_queue=129, limit=128)], {}, "accept-queue-full", Level.CRITICAL),
-        ([], [listener(accept_queue=100, limit=128)], {}, "accept-queue-filling", Level.NOTICE),
-        ([request(expires_ms=3500)], [], {}, "deferred-accept", Level.NOTICE),
-    ],
-)
-def test_why(requests: list[Any], listeners: list[Any], settings_: dict[str, int], first: str, level: Level) -> None:
-    _, ids, worst = verdict_of(requests, *listeners, settings=settings_)
-    assert ids[0] == first
-    assert worst is level
-
-
-def test_the_command_is_for_the_namespace_and_spares_the_young() -> None:
-    model, _, _ = verdict_of(many(60, retransmits=3, expires_ms=10), settings={})
-    [command, *_] = diagnose(model).next
-    assert command == "halfopen release --listener :8080 --older-than 3s"
-    young, _, _ = verdict_of(many(60, retransmits=1, expires_ms=10))
-    assert not any("halfopen release" in c for c in diagnose(young).next)
-
-
-def test_an_incomplete_reading_is_a_warning_and_a_missing_privilege_is_none() -> None:
-    _, ids, level = verdict_of([], completeness=Completeness("diag", True, ("broken",)))
-    assert (ids, level) == (["incomplete-reading"], Level.WARNING)
-    _, ids, level = verdict_of([], completeness=Completeness(notes=("hidden",)))
-    assert (ids, level) == (["not-shown"], Level.OK)
-
-
 def test_rows_in_every_format_say_the_same() -> None:
     requests = [
         request(retransmits=1, expires_ms=1500),
@@ -179,7 +131,7 @@ def test_rows_in_every_format_say_the_same() -> None:
 def test_status_document_is_json() -> None:
     who = Process(7, "nginx", "nginx.service", None)
     model = build(sample(many(3), [listener()], owners={1: (who,)}))
-    document = jsonout.status([model], [diagnose(model)], [])
+    document = jsonout.status([model], [judge(model)], [])
     assert document["namespaces"][0]["listeners"][0]["process"] == {
         "pid": 7,
         "name": "nginx",

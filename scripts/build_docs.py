@@ -1,0 +1,58 @@
+#!/usr/bin/env python3
+"""Tables of the documents that are made from registries: `python scripts/build_docs.py` writes them, --check compares.
+
+A table stands between `<!-- made by scripts/build_docs.py: NAME -->` and `<!-- end -->`.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+from halfopen.core.findings.registry import RULES
+from halfopen.core.findings.verdict import judge as judge  # fills the registry
+
+ROOT: Final = Path(__file__).resolve().parents[1]
+_TABLE: Final = re.compile(r"(<!-- made by scripts/build_docs\.py: ([a-z-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
+DOCUMENTS: Final = ("docs/json.md",)
+
+
+def findings() -> str:
+    """The ids of findings, their levels and when each is found."""
+    lines = ["| Id | Level | Found when |", "| --- | --- | --- |"]
+    for rule in RULES.values():
+        levels = ", ".join(level.name.lower() for level in sorted(rule.levels))
+        lines.append(f"| `{rule.id}` | {levels} | {rule.doc} |")
+    return "\n".join(lines)
+
+
+TABLES: Final[dict[str, Callable[[], str]]] = {"findings": findings}
+
+
+def made(text: str) -> str:
+    """A document with its tables made anew."""
+    return _TABLE.sub(lambda m: f"{m[1]}{TABLES[m[2]]()}\n{m[3]}", text)
+
+
+def main(check: bool) -> int:
+    """Write the documents, or name those that would change."""
+    stale = []
+    for name in DOCUMENTS:
+        path = ROOT / name
+        text = path.read_text(encoding="utf-8")
+        if made(text) == text:
+            continue
+        stale.append(name)
+        if not check:
+            path.write_text(made(text), encoding="utf-8")
+    if check and stale:
+        print(f"not as the registry has it: {', '.join(stale)}; run python scripts/build_docs.py", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main("--check" in sys.argv[1:]))

@@ -1,0 +1,31 @@
+"""Requests that are not half-open: their client answered."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from halfopen.core.findings.evidence import Evidence
+from halfopen.core.findings.finding import Fact, Hit, Level
+from halfopen.core.findings.registry import rule
+from halfopen.core.model.listeners import ListenerView
+
+
+def _answered(e: Evidence) -> list[ListenerView]:
+    return [v for v in e.now.listeners if v.deferred and v.defers is False]
+
+
+@rule(
+    "answered",
+    Level.NOTICE,
+    doc="clients answered a listener whose accept queue was full, and the kernel ignored the ACK",
+)
+def answered(e: Evidence) -> Iterator[Hit]:
+    for view in _answered(e):
+        yield Hit(Level.NOTICE, (Fact("answered", view.deferred),), view)
+
+
+@rule("deferred-accept", Level.NOTICE, doc="deferred connections are there")
+def deferred_accept(e: Evidence) -> Iterator[Hit]:
+    deferred = e.now.deferred - sum(v.deferred for v in _answered(e))
+    if deferred:
+        yield Hit(Level.NOTICE, (Fact("deferred", deferred),))

@@ -1,0 +1,44 @@
+"""The verdict on one namespace: every rule is asked, the worst finding comes first."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+
+from halfopen.core.findings import rules as _rules  # noqa: F401  (fills the registry)
+from halfopen.core.findings.cures import Cure, Look
+from halfopen.core.findings.evidence import Evidence
+from halfopen.core.findings.finding import Finding, Hit, Level
+from halfopen.core.findings.registry import RULES
+from halfopen.core.model.model import Model
+from halfopen.core.policy.actions import Release
+
+_PARTS = tuple(f.name for f in fields(Hit))
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """The worst level, every finding (worst first), and what to do next (the best first, never empty)."""
+
+    level: Level
+    findings: tuple[Finding, ...]
+    next: tuple[Cure, ...]
+
+
+def judge(now: Model, before: Model | None = None) -> Verdict:
+    """Judge one namespace by one reading, or by two of which `before` is the earlier."""
+    evidence = Evidence(now, before)
+    found = [
+        Finding(rule.id, **{part: getattr(hit, part) for part in _PARTS})
+        for rule in RULES.values()
+        if all(map(evidence.has, rule.needs))
+        for hit in rule.judge(evidence)
+    ]
+    found.sort(key=lambda f: -f.level)
+    level = found[0].level if found else Level.OK
+    cures = tuple(dict.fromkeys(c for f in found for c in f.cures if _possible(now, c)))
+    return Verdict(level, tuple(found), cures or ((Look(evidence.netns, "watch"),),))
+
+
+def _possible(model: Model, cure: Cure) -> bool:
+    """Where netlink is refused, a release is as well."""
+    return model.sample.completeness.source != "proc" or not any(isinstance(action, Release) for action in cure)

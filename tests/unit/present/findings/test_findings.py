@@ -1,0 +1,47 @@
+"""Findings and cures in words."""
+
+from __future__ import annotations
+
+from halfopen.core.filters import Filter
+from halfopen.core.findings.cures import ChangeListener, ChangeSetting, Look
+from halfopen.core.findings.registry import RULES
+from halfopen.core.policy.actions import Release
+from halfopen.core.tune.keys import COOKIES, SOMAXCONN, SYN_BACKLOG, SYNACK
+from halfopen.core.units import endpoint
+from halfopen.present.findings.cures import command, next_commands
+from halfopen.present.findings.headline import headline
+from halfopen.present.findings.sentences import SENTENCES
+from verdicts import many, model_of, verdict_of
+
+
+def test_every_rule_has_a_sentence_and_every_sentence_a_rule() -> None:
+    assert set(SENTENCES) == set(RULES)
+
+
+def test_the_first_line() -> None:
+    assert headline(model_of([])) == "0 half-open connections"
+    assert headline(model_of(many(2))).startswith("2 half-open connections, the oldest 0.5 s, all on :8080")
+
+
+def test_commands() -> None:
+    assert command((Release("self", Filter(3.0, None, (endpoint(":8080"),)), ""),)) == (
+        "halfopen release --listener :8080 --older-than 3s"
+    )
+    assert command((Release("web", Filter(), ""),)) == "halfopen release --netns web --all"
+    assert command((ChangeSetting("self", SYNACK, 2),)) == "halfopen tune apply --release-time 7s"
+    assert command((ChangeSetting("web", COOKIES, 1),)) == "halfopen tune apply --netns web --cookies on"
+    assert command((ChangeSetting("self", SYN_BACKLOG, 4096),)) == "halfopen tune apply --half-open 4096"
+    both = ChangeSetting("self", SOMAXCONN, 4096), ChangeListener("self", "::1", 80, backlog=4096)
+    assert command(both) == (
+        "halfopen tune apply --set somaxconn=4096 && halfopen tune listener [::1]:80 --backlog 4096"
+    )
+    assert command((ChangeListener("web", "::", 80, release_time_s=7.0),)) == (
+        "halfopen tune listener :80 --release-time 7s --netns web"
+    )
+    assert command((Look("web", "watch"),)) == "halfopen watch --netns web"
+    assert command((Look("web", "doctor", everywhere=True),)) == "halfopen doctor"
+
+
+def test_there_is_always_a_next_command() -> None:
+    verdict, _ = verdict_of([])
+    assert next_commands(verdict) == ["halfopen watch"]
