@@ -154,7 +154,7 @@ def _collected(sample: Sample, listing: Listing) -> Listed:
             part = slice(start, start + _STRETCH)
             is_doubtful = model.doubtful(part) if doubt else None
             collected.add(sample.requests[part], model.ages_s[part], model.is_deferred[part], is_doubtful)
-    return Listed(sample.netns, sample.wall_s, sample.completeness.problems, collected, doubt)
+    return Listed(sample.where.name, sample.wall_s, sample.completeness.problems, collected, doubt)
 
 
 def release(

@@ -133,7 +133,7 @@ def test_one_alarm_whichever_process_gives_the_name_and_an_end_when_the_namespac
             metrics.reading(report.model)
         elif isinstance(report, Decided):
             said.append(report.action)
-            metrics.alarm(report.model.sample.netns, isinstance(report.action, Alarm))
+            metrics.alarm(report.model.sample.where.name, isinstance(report.action, Alarm))
         elif isinstance(report, Round):
             metrics.round(report.watched, report.troubled)
             if watch.done == 3:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from halfopen.core.model.listing import Collected, Listing
 from halfopen.core.model.model import Model
 from halfopen.core.sample import LISTENER, REQUEST, Sample
+from halfopen.core.where import Host, Namespace
 from halfopen.present.rows import Part
 
 
@@ -60,15 +61,15 @@ def part(model: Model, count: int | None = None) -> Part:
     """A Model's requests as `list` shows them, the oldest first: `count` of them, or all."""
     collected = Collected(Listing())
     collected.add(model.sample.requests, model.ages_s, model.is_deferred, model.doubtful(slice(None)))
-    return Part(model.sample.netns, collected, len(collected) if count is None else count)
+    return Part(model.sample.where.name, collected, len(collected) if count is None else count)
 
 
 def sample(requests: list[Any], listeners: list[Any], **values: Any) -> Sample:
     """A Sample of these rows, with a kernel's default settings."""
     settings = {"tcp_synack_retries": 5, "tcp_syncookies": 1, "tcp_max_syn_backlog": 2048, "somaxconn": 4096}
     return Sample(
-        netns="self",
-        netns_inode=1,
+        where=values.pop("where", Namespace("boot", 1)),
+        host=Host("host", "6.1"),
         requests=np.concatenate(requests) if requests else np.zeros(0, dtype=REQUEST),
         listeners=np.concatenate(listeners) if listeners else np.zeros(0, dtype=LISTENER),
         monotonic_s=values.pop("monotonic_s", 100.0),

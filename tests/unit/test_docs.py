@@ -25,6 +25,7 @@ from halfopen.core.model.model import Model, build
 from halfopen.core.policy.actions import Release, Released
 from halfopen.core.policy.policy import Alarm, Clear, Policy
 from halfopen.core.sample import LISTENER, REQUEST, ListenerOptions, Process, Sample
+from halfopen.core.where import Host, Namespace
 from halfopen.linux.netns import current
 from halfopen.read.procfs import SETTINGS
 from rows import part
@@ -66,8 +67,8 @@ def sample() -> Sample:
     listeners = np.zeros(1, dtype=LISTENER)
     listeners["family"], listeners["port"], listeners["inode"], listeners["accept_queue_limit"] = 2, 443, 7, 128
     return Sample(
-        netns="self",
-        netns_inode=1,
+        where=Namespace("boot", 1),
+        host=Host("host", "6.1"),
         requests=requests,
         listeners=listeners,
         monotonic_s=100.0,
@@ -76,8 +77,6 @@ def sample() -> Sample:
         options={7: ListenerOptions(2, 0)},
         counters=dict.fromkeys(fields.COUNTERS, 1),
         settings={**{key.rpartition("/")[2]: 5 for key in SETTINGS}, "tcp_rto_max_ms": 120_000},
-        host="host",
-        kernel="6.1",
     )
 
 
@@ -169,8 +168,10 @@ def handshakes() -> list[Any]:
     counters["times"][0, 20] = counters["by_retransmits"][0, 0] = 3
     listener = np.zeros(1, dtype=LISTENER)
     listener["port"], listener["family"], listener["inode"] = 8080, 2, 7
-    one = by_listener(HandshakeCounters(1.0, 1.0, keys, counters), 1, listener, {7: (Process(1, "web"),)}, netns="self")
-    return [document(Observed(1e9, "host", "6.0", 1.0, False, (), 0, (one,), ()))]
+    one = by_listener(
+        HandshakeCounters(1.0, 1.0, keys, counters), Namespace("boot", 1), listener, {7: (Process(1, "web"),)}
+    )
+    return [document(Observed(1e9, Host("host", "6.0"), 1.0, False, (), 0, (one,), ()))]
 
 
 def doctor() -> list[Any]:
@@ -179,7 +180,7 @@ def doctor() -> list[Any]:
 
     grants = (Grant("capability", "CAP_BPF"),)
     feature = Feature("bpf:pulse", "queues", Outcome.NO, "refused", ("CAP_BPF",), grants)
-    return [document(Checkup("host", "6.1", 0, False, (feature,)))]
+    return [document(Checkup(Host("host", "6.1"), 0, False, (feature,)))]
 
 
 def audit(directory: Path) -> list[Any]:

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Final
 
+from halfopen.core.where import Host
+
 EBPF: Final = "bpf:"
 RELEASE: Final = "release"
 
@@ -49,8 +51,7 @@ class Feature:
 class Checkup:
     """Every feature, and who asked: the user, in a user namespace or not, on which host and kernel."""
 
-    host: str
-    kernel: str
+    host: Host
     uid: int
     user_namespace: bool
     features: tuple[Feature, ...]

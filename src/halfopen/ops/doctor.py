@@ -7,6 +7,7 @@ from typing import Final
 
 from halfopen.change import destroy, nft_door
 from halfopen.core.features import RELEASE, Checkup, Feature
+from halfopen.linux import identity
 from halfopen.read import features, sockdiag
 
 PROGRAMS: Final = (
@@ -39,10 +40,8 @@ def _table() -> Feature:
 
 def examine() -> Checkup:
     """Try every feature, in the namespace and with the privileges of the calling thread. Nothing is left changed."""
-    where = os.uname()
     return Checkup(
-        host=where.nodename,
-        kernel=where.release,
+        host=identity.host(),
         uid=os.geteuid(),
         user_namespace=features.in_user_namespace(),
         features=(*features.reading(), _release(), _table(), *features.others(), *features.ebpf(PROGRAMS)),

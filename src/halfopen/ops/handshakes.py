@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import threading
 import time
 
@@ -10,6 +9,8 @@ from halfopen.core.errors import HalfopenError
 from halfopen.core.filters import Filter
 from halfopen.core.model.handshakes import NetnsHandshakes, Observed, by_listener, chosen, difference
 from halfopen.core.sample.handshakes import HandshakeCounters
+from halfopen.core.where import Namespace
+from halfopen.linux.identity import boot_id, host
 from halfopen.linux.netns import Netns, current
 from halfopen.read import discover
 from halfopen.read import listeners as listening
@@ -32,11 +33,9 @@ def observe(
         missing = programs.missing
     skipped: list[str] = []
     namespaces = _everywhere(gained, skipped) if everywhere else [_one(gained, target, skipped)]
-    where = os.uname()
     return Observed(
         time=begun,
-        host=where.nodename,
-        kernel=where.release,
+        host=host(),
         seconds=gained.seconds,
         interrupted=interrupted,
         missing=missing,
@@ -55,15 +54,15 @@ def _everywhere(gained: HandshakeCounters, skipped: list[str]) -> list[NetnsHand
         if inode in known:
             found.append(_one(gained, known[inode], skipped))
         else:
-            found.append(by_listener(gained, inode, netns=f"net:[{inode}]"))
+            found.append(by_listener(gained, Namespace(boot_id(), inode, name=f"net:[{inode}]")))
     found = [one for one in found if one.listeners]
     return sorted(found, key=lambda one: -one.all.completed)
 
 
 def _one(gained: HandshakeCounters, ns: Netns, skipped: list[str]) -> NetnsHandshakes:
     try:
-        rows, owners = listening.listeners(ns)
+        found = listening.listeners(ns)
     except HalfopenError as e:
         skipped.append(f"{ns.name}: its listeners could not be read: {e.message}")
-        return by_listener(gained, ns.inode, netns=ns.name, lives_in=ns.lives_in)
-    return by_listener(gained, ns.inode, rows, owners, netns=ns.name, lives_in=ns.lives_in)
+        return by_listener(gained, Namespace(boot_id(), ns.inode, None, ns.name, ns.path, ns.lives_in))
+    return by_listener(gained, found.where, found.rows, found.owners)

@@ -61,8 +61,8 @@ def document(checkup: Checkup) -> dict[str, Any]:
     """`halfopen.doctor/1`."""
     return {
         "schema": "halfopen.doctor/1",
-        "host": checkup.host,
-        "kernel": checkup.kernel,
+        "host": checkup.host.name,
+        "kernel": checkup.host.kernel,
         "uid": checkup.uid,
         "user_namespace": checkup.user_namespace,
         "answer": answer(checkup),

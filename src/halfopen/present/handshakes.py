@@ -77,7 +77,7 @@ def show(out: Console, seen: Observed) -> None:
     for i, one in enumerate(seen.namespaces):
         if i:
             out.print()
-        where = f"[{printable(one.netns)}] " if several or one.netns != "self" else ""
+        where = f"[{printable(one.where.name)}] " if several or one.where.name != "self" else ""
         out.print(Text(where).append(Text(headline(one.all, seen.seconds), style="bold")))
         if one.listeners:
             _namespace(out, one)
@@ -253,8 +253,8 @@ def document(seen: Observed) -> dict[str, Any]:
     return {
         "schema": "halfopen.handshakes/1",
         "time": round(seen.time, 3),
-        "host": seen.host,
-        "kernel": seen.kernel,
+        "host": seen.host.name,
+        "kernel": seen.host.kernel,
         "seconds": round(seen.seconds, 3),
         "interrupted": seen.interrupted,
         "missing": list(seen.missing),
@@ -262,9 +262,9 @@ def document(seen: Observed) -> dict[str, Any]:
         "uncounted": seen.unfit,
         "namespaces": [
             {
-                "netns": one.netns,
-                "netns_inode": one.netns_inode,
-                "lives_in": one.lives_in or None,
+                "netns": one.where.name,
+                "netns_inode": one.where.inode,
+                "lives_in": one.where.lives_in or None,
                 **_counts(one.all),
                 "listeners": [_listener(listener) for listener in one.listeners],
             }

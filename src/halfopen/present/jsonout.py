@@ -59,9 +59,9 @@ def _listener(view: ListenerView) -> dict[str, Any]:
 def _namespace(model: Model, verdict: Verdict) -> dict[str, Any]:
     sample = model.sample
     return {
-        "netns": sample.netns,
-        "netns_inode": sample.netns_inode,
-        "lives_in": sample.lives_in or None,
+        "netns": sample.where.name,
+        "netns_inode": sample.where.inode,
+        "lives_in": sample.where.lives_in or None,
         "verdict": _verdict(verdict),
         "half_open": model.half_open,
         "may_have_answered": model.may_have_answered,
@@ -124,8 +124,8 @@ def status(models: list[Model], verdicts: list[Verdict], skipped: list[str]) -> 
     return {
         "schema": "halfopen.status/1",
         "time": first.wall_s,
-        "host": first.host,
-        "kernel": first.kernel,
+        "host": first.host.name,
+        "kernel": first.host.kernel,
         "verdict": _verdict(worst),
         "namespaces": [_namespace(m, v) for m, v in zip(models, verdicts, strict=True)],
         "skipped": skipped,

@@ -76,11 +76,11 @@ class Metrics:
             certain=None,
         )
         # One that is named after a process is named anew when that ends.
-        before = self._names.get(sample.netns_inode, sample.netns)
-        if before != sample.netns and before in self._of:
-            self._of[sample.netns] = self._of.pop(before)
-        self._names[sample.netns_inode] = sample.netns
-        self._watched(sample.netns).model = bare
+        before = self._names.get(sample.where.inode, sample.where.name)
+        if before != sample.where.name and before in self._of:
+            self._of[sample.where.name] = self._of.pop(before)
+        self._names[sample.where.inode] = sample.where.name
+        self._watched(sample.where.name).model = bare
 
     def alarm(self, netns: str, on: bool) -> None:
         """An alarm began or ended."""

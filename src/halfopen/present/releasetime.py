@@ -62,9 +62,9 @@ def show(out: Console, model: Model | None, retries: Sequence[int], cap_s: float
         if model.retries > _SHORT:
             out.print()
             out.print(f"To release after {show_duration(shorter)} instead:")
-            propose(out, "Next", command((ChangeSetting(model.sample.netns, SYNACK, _SHORT),)))
+            propose(out, "Next", command((ChangeSetting(model.sample.where.name, SYNACK, _SHORT),)))
         for view in [v for v in model.listeners if v.overridden and v.retries > _SHORT][:_MOST_LISTENERS]:
-            change = ChangeListener(model.sample.netns, view.address, view.port, release_time_s=shorter)
+            change = ChangeListener(model.sample.where.name, view.address, view.port, release_time_s=shorter)
             propose(out, "Also", command((change,)))
 
 
@@ -72,7 +72,7 @@ def document(model: Model | None, retries: Sequence[int], cap_s: float, measured
     """`halfopen.release-time/1`."""
     return {
         "schema": "halfopen.release-time/1",
-        "netns": model.sample.netns if model else None,
+        "netns": model.sample.where.name if model else None,
         "synack_retries": model.retries if model else None,
         "release_time_s": model.release_time_s if model else None,
         "rto_max_s": cap_s,

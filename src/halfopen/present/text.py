@@ -161,8 +161,8 @@ def _release_time_line(model: Model) -> str:
 def status(out: Console, model: Model, verdict: Verdict) -> None:
     """One namespace on one screen."""
     level = Text(f"{verdict.level.name:<8}  ", style=_STYLE[verdict.level])
-    if model.sample.netns != "self":
-        level.append(f"[{printable(model.sample.netns)}] ")
+    if model.sample.where.name != "self":
+        level.append(f"[{printable(model.sample.where.name)}] ")
     out.print(level.append(Text(headline(model), style="bold")))
     if verdict.findings:
         reasons = Table.grid(padding=(0, 1, 0, 0))

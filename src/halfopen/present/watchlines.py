@@ -81,7 +81,7 @@ class Text:
 
     def reading(self, model: Model) -> list[str]:
         """A line, when this reading differs from the last one of its namespace in more than age."""
-        name = model.sample.netns
+        name = model.sample.where.name
         self._peak = max(self._peak, model.half_open)
         moved = model.rates or {}
         dropped = round(moved.get("ListenDrops", 0.0)), round(moved.get("SyncookiesSent", 0.0))
@@ -184,7 +184,7 @@ class Json:
         return self._line(
             "reading",
             model.sample.wall_s,
-            netns=model.sample.netns,
+            netns=model.sample.where.name,
             half_open=model.half_open,
             may_have_answered=model.may_have_answered,
             deferred=model.deferred,

@@ -2,25 +2,37 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 from numpy.typing import NDArray
 
 from halfopen.core.errors import NotPermitted, Unsupported
 from halfopen.core.sample import Process
+from halfopen.core.where import Namespace
+from halfopen.linux.identity import of_thread
 from halfopen.linux.netns import Netns
 from halfopen.read import owners, procfs, sockdiag
 
 
-def listeners(ns: Netns, *, with_owners: bool = True) -> tuple[NDArray[Any], dict[int, tuple[Process, ...]]]:
-    """The listeners of a namespace, (L,) LISTENER, and the processes that hold each, by inode, as far as visible.
+@dataclass(frozen=True, slots=True, eq=False)
+class Listening:
+    """The listeners of a namespace, (L,) LISTENER, and the processes that hold each, by inode, as far as visible."""
+
+    where: Namespace
+    rows: NDArray[Any]
+    owners: dict[int, tuple[Process, ...]]
+
+
+def listeners(ns: Netns, *, with_owners: bool = True) -> Listening:
+    """Who listens in a namespace; without `with_owners` no process is looked for.
 
     Raises: UnknownTarget, NotPermitted, Unsupported, KernelError, WireError.
     """
-    rows = ns.run(_read)
+    where, rows = ns.run(lambda: (of_thread(ns), _read()))
     if not with_owners or not len(rows):
-        return rows, {}
-    return rows, owners.owners(owners.holders(rows["inode"].tolist()))
+        return Listening(where, rows, {})
+    return Listening(where, rows, owners.owners(owners.holders(rows["inode"].tolist())))
 
 
 def _read() -> NDArray[Any]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import socket
 import time
 from collections.abc import Iterator
 from typing import Final
@@ -11,21 +10,11 @@ from typing import Final
 from halfopen.core.errors import NotPermitted, Unsupported
 from halfopen.core.tune.ledger import Clocks
 from halfopen.core.tune.spots import Place
+from halfopen.linux.identity import boot_id, cookie, of_thread
 from halfopen.linux.mounts import mounts
 from halfopen.linux.netns import SELF, Netns, current, resolve, run_in
 
-# Since Linux 5.14 (`sk_getsockopt()`, net/core/sock.c); a number no other namespace of this boot has had.
-_SO_NETNS_COOKIE: Final = 71
 _NON_BLOCKING: Final = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
-
-
-def boot_id() -> str:
-    """The kernel's name for this boot; empty where /proc does not say."""
-    try:
-        with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as f:
-            return f.read().strip()
-    except OSError:
-        return ""
 
 
 def clocks() -> Clocks:
@@ -33,23 +22,9 @@ def clocks() -> Clocks:
     return Clocks(time.time(), boot_id(), time.clock_gettime(time.CLOCK_BOOTTIME))
 
 
-def cookie(fd: int) -> int | None:
-    """The cookie of the namespace behind `fd`, None where the kernel has none. Raises: NotPermitted."""
-
-    def ask() -> int | None:
-        try:
-            with socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as s:
-                return int.from_bytes(s.getsockopt(socket.SOL_SOCKET, _SO_NETNS_COOKIE, 8), "little")
-        except OSError:
-            return None
-
-    return run_in(fd, ask)
-
-
 def identify(ns: Netns, fd: int) -> Place:
-    """The namespace behind `fd`, opened as `ns` says. Raises: NotPermitted."""
-    inode = os.fstat(fd).st_ino
-    return Place(boot_id(), inode, cookie(fd), ns.path, ns.name)
+    """The namespace behind `fd`, opened as `ns` says. Raises: NotPermitted, KernelError."""
+    return Place.of(run_in(fd, lambda: of_thread(ns)))
 
 
 def is_booted(fd: int | None) -> bool:
@@ -117,7 +92,7 @@ def find(place: Place) -> int | None:
 def _is(fd: int, place: Place) -> bool:
     if os.fstat(fd).st_ino != place.inode:
         return False
-    return place.cookie is None or cookie(fd) == place.cookie
+    return place.cookie is None or run_in(fd, cookie) == place.cookie
 
 
 def _candidates(place: Place) -> Iterator[str]:

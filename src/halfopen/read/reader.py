@@ -18,7 +18,8 @@ from halfopen.core.model.listing import Collected, Listing
 from halfopen.core.model.timing import RTO_MAX_S
 from halfopen.core.sample import QUEUES, REQUEST, Completeness, ListenerOptions, Process, Sample
 from halfopen.core.units import plural
-from halfopen.linux import netns
+from halfopen.core.where import Namespace
+from halfopen.linux import identity, netns
 from halfopen.linux.netns import Netns
 from halfopen.read import procfs, sockdiag, timeouts
 from halfopen.read.bpf import programs as eyes
@@ -216,19 +217,16 @@ def read(
 
 
 def _read(ns: Netns | None, wish: Wish) -> Sample:
-    def work() -> tuple[_Sockets, dict[str, int], dict[str, int]]:
-        return read_sockets(wish), procfs.counters(), procfs.settings()
+    def work() -> tuple[Namespace, _Sockets, dict[str, int], dict[str, int]]:
+        return identity.of_thread(ns), read_sockets(wish), procfs.counters(), procfs.settings()
 
-    sockets, counters, settings = (ns or netns.current()).run(work)
+    where, sockets, counters, settings = (ns or netns.current()).run(work)
     kept = sockets.completeness
     problems = list(kept.problems)
     if kept.interrupted:
         problems.append("the kernel flagged the dump as interrupted: some connections may be missing or shown twice")
     return Sample(
-        netns=ns.name if ns else "self",
-        netns_inode=ns.inode if ns else os.stat(netns.SELF).st_ino,
-        netns_path=ns.path if ns else netns.SELF,
-        lives_in=ns.lives_in if ns else "",
+        where=where,
         requests=np.empty(0, dtype=REQUEST) if sockets.requests is None else sockets.requests,
         columns=sockets.columns,
         timeouts=sockets.timeouts,
@@ -243,8 +241,7 @@ def _read(ns: Netns | None, wish: Wish) -> Sample:
         wall_s=sockets.looked_at[1],
         completeness=Completeness(kept.source, kept.interrupted, tuple(problems), kept.notes),
         filtered=bool(wish.chosen and (wish.chosen.listeners or wish.chosen.sources)),
-        kernel=os.uname().release,
-        host=os.uname().nodename,
+        host=identity.host(),
     )
 
 

@@ -12,6 +12,7 @@ from halfopen.core.fields import LISTENER_METRICS, NAMESPACE_METRICS, Kind
 from halfopen.core.filters import Filter
 from halfopen.core.model.model import Model, build
 from halfopen.core.policy.actions import Release, Released
+from halfopen.core.where import Namespace
 from halfopen.present.metrics import Metrics
 from rows import listener, request, sample
 
@@ -38,7 +39,9 @@ def labels(netns: str = "self", **more: str) -> Mapping[str, str]:
 def model(n: int = 3, netns: str = "self", **values: int) -> Model:
     rows = [request(source_port=1024 + i, retransmits=i % 2, cookie=i + 1) for i in range(n)]
     one = sample(rows, [listener(accept_queue=7, limit=128, drops=5, **values)])
-    return build(replace(one, netns=netns, counters={"ListenDrops": 11, "CurrEstab": 4, "Unknown": 1}))
+    return build(
+        replace(one, where=Namespace("boot", 1, name=netns), counters={"ListenDrops": 11, "CurrEstab": 4, "Unknown": 1})
+    )
 
 
 def test_every_metric_of_the_registry_is_there_once_and_as_it_says() -> None:
@@ -89,7 +92,7 @@ def test_what_could_not_be_read_shows_no_old_numbers() -> None:
     metrics = Metrics()
     for name in ("a", "b"):
         one = model(netns=name)
-        metrics.reading(replace(one, sample=replace(one.sample, netns_inode=ord(name))))
+        metrics.reading(replace(one, sample=replace(one.sample, where=Namespace("boot", ord(name), name=name))))
     metrics.round(["a", "b"], ["b"])
     assert (value(metrics, "readable", netns="a"), value(metrics, "readable", netns="b")) == (1, 0)
     assert (value(metrics, "connections", netns="a"), value(metrics, "connections", netns="b")) == (3, None)

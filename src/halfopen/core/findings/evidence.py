@@ -40,7 +40,7 @@ class Evidence:
 
     @property
     def netns(self) -> str:
-        return self.now.sample.netns
+        return self.now.sample.where.name
 
     @property
     def certain(self) -> Model:

@@ -15,6 +15,7 @@ from halfopen.core.model.histogram import Histogram
 from halfopen.core.sample import LISTENER, REQUEST, Process
 from halfopen.core.sample.handshakes import BUCKETS, HandshakeCounters, edges_s
 from halfopen.core.units import address_text
+from halfopen.core.where import Host, Namespace
 
 
 def difference(later: HandshakeCounters, earlier: HandshakeCounters) -> HandshakeCounters:
@@ -145,9 +146,7 @@ class ListenerHandshakes:
 class NetnsHandshakes:
     """One namespace: all its handshakes, and by listener, the busiest first."""
 
-    netns: str
-    netns_inode: int
-    lives_in: str
+    where: Namespace
     all: Handshakes
     listeners: tuple[ListenerHandshakes, ...]
 
@@ -161,8 +160,7 @@ class Observed:
     """
 
     time: float
-    host: str
-    kernel: str
+    host: Host
     seconds: float
     interrupted: bool
     missing: tuple[str, ...]
@@ -198,18 +196,15 @@ def chosen(reading: HandshakeCounters, filter: Filter) -> HandshakeCounters:
 
 def by_listener(
     reading: HandshakeCounters,
-    netns_inode: int,
+    where: Namespace,
     listeners: NDArray[Any] | None = None,
     owners: Mapping[int, Iterable[Process]] | None = None,
-    *,
-    netns: str = "",
-    lives_in: str = "",
 ) -> NetnsHandshakes:
-    """One namespace of a difference, its handshakes joined to its L listeners (dtype LISTENER) as the kernel does.
+    """The handshakes of namespace `where`, joined to its L listeners (dtype LISTENER) as the kernel does.
 
     Those of a listener that is gone stand under the address they came to, with members 0.
     """
-    places = np.flatnonzero(reading.keys["netns"] == netns_inode)
+    places = np.flatnonzero(reading.keys["netns"] == where.inode)
     requests = requests_of(reading.keys[places])
     rows = np.zeros(0, dtype=LISTENER) if listeners is None else listeners
     groups = join.groups(rows)
@@ -231,7 +226,7 @@ def by_listener(
         found.append(_row(reading, np.array(mine), family, address_text(family, address), gone, ()))
     found = [one for one in found if _any(one.handshakes)]
     found.sort(key=lambda one: (-one.handshakes.completed, -(one.handshakes.arrivals or 0), one.port, one.address))
-    return NetnsHandshakes(netns, netns_inode, lives_in, collect(reading, places), tuple(found))
+    return NetnsHandshakes(where, collect(reading, places), tuple(found))
 
 
 def _row(

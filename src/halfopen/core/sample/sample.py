@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from numpy.typing import NDArray
 
 from halfopen.core.sample.listeners import ListenerOptions, Process
+from halfopen.core.where import Host, Namespace
 
 if TYPE_CHECKING:
     from halfopen.core.model.columns import Columns
@@ -52,8 +53,8 @@ class Sample:
     where these were asked for and the kernel said which are deferred; requests and columns are empty then.
     """
 
-    netns: str
-    netns_inode: int
+    where: Namespace
+    host: Host
     requests: NDArray[Any]
     listeners: NDArray[Any]
     monotonic_s: float
@@ -70,7 +71,3 @@ class Sample:
     collected: Collected | None = None
     queues: NDArray[Any] | None = None
     depths: bool = False
-    netns_path: str = ""
-    lives_in: str = ""
-    kernel: str = ""
-    host: str = ""

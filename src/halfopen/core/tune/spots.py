@@ -7,6 +7,8 @@ from typing import Annotated, Final
 
 import msgspec
 
+from halfopen.core.where import Namespace
+
 TEXT_LENGTH: Final = 4096
 Text = Annotated[str, msgspec.Meta(max_length=TEXT_LENGTH)]
 LISTENER: Final = "listener."
@@ -14,11 +16,7 @@ RETRIES: Final = "listener.retries"
 
 
 class Place(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A network namespace, so that another one is never taken for it.
-
-    An inode is used again once its namespace is gone; the cookie (where the kernel has one) is not, within a boot.
-    path: where it was opened; name: as --netns takes it.
-    """
+    """A `Namespace` as the journal's file holds it."""
 
     boot_id: Annotated[str, msgspec.Meta(max_length=64)]
     inode: int
@@ -26,8 +24,14 @@ class Place(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     path: Text
     name: Text
 
+    @classmethod
+    def of(cls, where: Namespace) -> Place:
+        """The record of a namespace."""
+        return cls(where.boot_id, where.inode, where.cookie, where.path, where.name)
+
     @property
     def identity(self) -> tuple[str, int, int | None]:
+        """The same for records of one namespace."""
         return self.boot_id, self.inode, self.cookie
 
 

@@ -15,6 +15,7 @@ from halfopen.core.tune.ledger import Change, Ledger
 from halfopen.core.tune.spots import Spot
 from halfopen.core.tune.sysctl_d import Override
 from halfopen.core.units import show_duration
+from halfopen.linux.identity import boot_id
 from halfopen.linux.netns import Netns, run_in
 from halfopen.ops.tune.session import Todo
 from halfopen.read import place as places
@@ -88,7 +89,7 @@ def planned(ns: Netns, keys: Iterable[str], for_s: float | None) -> tuple[str, d
 def in_force(ns: Netns, directory: str | None = None) -> set[str]:
     """The settings of this namespace that changes in force set. Raises: NotPermitted, JournalError."""
     live = [c for c in Journal(directory).look().live() if not c.spot.lasting and c.spot.listener is None]
-    return {c.began.key for c in live if c.began.place.inode == ns.inode and c.began.place.boot_id == places.boot_id()}
+    return {c.began.key for c in live if c.began.place.inode == ns.inode and c.began.place.boot_id == boot_id()}
 
 
 def outlook(ns: Netns, wanted: dict[str, int], *, persist: bool) -> Outlook:

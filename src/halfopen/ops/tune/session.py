@@ -16,6 +16,7 @@ from halfopen.core.tune import boots, undoing
 from halfopen.core.tune.ledger import Change, Clocks, Ledger
 from halfopen.core.tune.records import Began, State, Then
 from halfopen.core.tune.spots import Place, Spot
+from halfopen.linux.identity import boot_id
 from halfopen.ops.tune import timer as tune_timer
 from halfopen.ops.tune.backends import Spots
 from halfopen.read import place as places
@@ -139,7 +140,7 @@ class Session:
 
     def tidy(self, asked: Container[int] = ()) -> None:
         """Settle what interrupted commands left open, and undo what is overdue, but for what is asked for anyway."""
-        boot = places.boot_id()
+        boot = boot_id()
         before = self.ledger.live()
         for change in before:
             try:
@@ -324,7 +325,7 @@ class Session:
 
     def _stays(self, change: Change) -> str:
         """What to say of an entry whose value a boot has set and that nothing in the journal leads back from."""
-        if not change.spot.lasting or change.began.place.boot_id == places.boot_id():
+        if not change.spot.lasting or change.began.place.boot_id == boot_id():
             return ""
         with suppress(HalfopenError):
             running = Spot(places.booted(), change.began.key)

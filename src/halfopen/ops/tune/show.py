@@ -16,7 +16,7 @@ def keep_backlog(ns: Netns, limit: int, most: int | None) -> list[Socket]:
 
     Raises: UnknownTarget, NotPermitted, Unsupported, KernelError.
     """
-    rows, _ = listening.listeners(ns, with_owners=False)
+    rows = listening.listeners(ns, with_owners=False).rows
     found = {}
     for row in rows:
         address, backlog = address_text(int(row["family"]), bytes(row["address"])), int(row["accept_queue_limit"])
@@ -30,7 +30,7 @@ def listeners(ns: Netns, values: Values) -> list[Socket]:
 
     Raises: UnknownTarget, NotPermitted, Unsupported, KernelError.
     """
-    rows, _ = listening.listeners(ns, with_owners=False)
+    rows = listening.listeners(ns, with_owners=False).rows
     held = owners.holders(rows["inode"].tolist())
     by_name = {key.rpartition(".")[2]: value for key, value in values.items()}
     options, _ = listener_options.options(held, by_name)

@@ -8,6 +8,7 @@ from typing import TypeVar
 
 from halfopen.core.errors import UnknownTarget
 from halfopen.core.tune.spots import Place
+from halfopen.linux.identity import boot_id
 from halfopen.linux.netns import run_in
 from halfopen.read import place as places
 
@@ -30,7 +31,7 @@ class Spaces:
         if fd is None:
             boot = (
                 "the machine was booted since then"
-                if place.boot_id != places.boot_id()
+                if place.boot_id != boot_id()
                 else "it is gone: nothing that can be seen from here holds it"
             )
             name = f"net:[{place.inode}]" if place.name == "self" else place.name

@@ -174,7 +174,7 @@ class Watch:
                     ns,
                     stop=self.stop,
                     within_s=self.interval_s * _RELEASE_SHARE,
-                    calm=self._calm.get(model.sample.netns_inode),
+                    calm=self._calm.get(model.sample.where.inode),
                 )
                 self._state, _ = step(self._state, outcome, self.policy)
                 yield Did(outcome)
@@ -183,7 +183,7 @@ class Watch:
 
     def _model(self, sample: Sample, previous: Sample | None) -> Model:
         """What the sample shows of what is watched."""
-        inode = sample.netns_inode
+        inode = sample.where.inode
         # A reading tells of what came after it.
         calm = self._calm[inode] = answered.calm(
             sample.listeners, sample.counters, time.monotonic(), self._calm.get(inode)
@@ -227,17 +227,17 @@ class Watch:
         """How many connections are to be released."""
         if self.policy.release is None or not model.half_open:
             return 0
-        return matching(self.policy.release, ns, self.stop, self._calm.get(model.sample.netns_inode))
+        return matching(self.policy.release, ns, self.stop, self._calm.get(model.sample.where.inode))
 
     def _seen(self, model: Model, matching: int) -> Seen:
         return Seen(
-            netns=model.sample.netns,
+            netns=model.sample.where.name,
             at_s=model.sample.monotonic_s,
             half_open=model.half_open,
             oldest_s=model.oldest_s,
             matching=matching,
             fullest=max((v.fill or 0.0 for v in model.listeners), default=0.0),
-            inode=model.sample.netns_inode,
+            inode=model.sample.where.inode,
         )
 
 

@@ -91,7 +91,7 @@ class Export:
         elif isinstance(report, Did):
             self._metrics.released(report.outcome)
         elif isinstance(report, Decided):
-            self._metrics.alarm(report.model.sample.netns, isinstance(report.action, Alarm))
+            self._metrics.alarm(report.model.sample.where.name, isinstance(report.action, Alarm))
         elif isinstance(report, Round):
             self._metrics.round(report.watched, report.troubled)
             self._behind = True

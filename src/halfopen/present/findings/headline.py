@@ -16,8 +16,9 @@ def headline(model: Model) -> str:
         if model.may_have_answered:
             everyone = model.may_have_answered == model.half_open
             text += f"; {'they' if everyone else f'{model.may_have_answered:,} of them'} may have answered"
-    if model.sample.lives_in and model.sample.netns != "self":
-        text += f" in {model.sample.lives_in}"
+    where = model.sample.where
+    if where.lives_in and where.name != "self":
+        text += f" in {where.lives_in}"
     return text
 
 

@@ -17,11 +17,13 @@ from halfopen.core.model.histogram import Histogram
 from halfopen.core.sample import Process
 from halfopen.core.sample.handshakes import BUCKETS, HandshakeCounters, bucket_of, edges_s
 from halfopen.core.units import endpoint
+from halfopen.core.where import Host, Namespace
 from halfopen.present import handshakes as present
 from halfopen.wire.bpf_records import HANDSHAKE_COUNTERS, HANDSHAKE_KEY, handshake_counters
 from rows import listener, raw
 
 NETNS = 4026531840
+WHERE = Namespace("boot", NETNS)
 
 
 def histogram(*times_s: float) -> Histogram:
@@ -149,7 +151,7 @@ def test_a_reading_without_keys() -> None:
     gained = difference(reading([], at=3), reading([], at=1))
     all = collect(gained)
     assert (all.completed, all.per_s(all.completed)) == (0, 0.0)
-    assert by_listener(gained, NETNS).listeners == ()
+    assert by_listener(gained, WHERE).listeners == ()
 
 
 def test_what_is_not_counted_stays_unknown() -> None:
@@ -190,7 +192,7 @@ def test_the_join_to_listeners() -> None:
         ]
     )
     who = {3: (Process(7, "web"),), 4: (Process(8, "web"),)}
-    found = by_listener(reading(rows), NETNS, listeners, who, netns="self")
+    found = by_listener(reading(rows), WHERE, listeners, who)
     shown = [(one.address, one.port, one.members, one.handshakes.completed) for one in found.listeners]
     assert shown == [
         ("::", 80, 2, 9),
@@ -208,7 +210,7 @@ def test_the_join_to_listeners() -> None:
 def test_a_bound_device_beats_none() -> None:
     rows = [(key(ifindex=3), counted(0.1)), (key(ifindex=0), counted(0.1, 0.1))]
     listeners = np.concatenate([listener(port=443, inode=1), listener(port=443, ifindex=3, inode=2)])
-    found = by_listener(reading(rows), NETNS, listeners)
+    found = by_listener(reading(rows), WHERE, listeners)
     assert {one.ifindex: one.handshakes.completed for one in found.listeners} == {0: 2, 3: 1}
 
 
@@ -229,8 +231,8 @@ def test_choosing_listeners(words: str, ports: set[int]) -> None:
 def observed(rows: list[tuple[Any, Any]], **values: Any) -> Observed:
     listeners = np.concatenate([listener("::", 443, inode=1), listener("0.0.0.0", 443, inode=2)])
     gained = difference(reading(rows, at=10.0), reading([], at=0.0))
-    one = by_listener(gained, NETNS, listeners, {1: (Process(7, "web"),)}, netns="self")
-    seen = Observed(1e9, "host", "6.0", 10.0, False, (), 0, (one,), ())
+    one = by_listener(gained, WHERE, listeners, {1: (Process(7, "web"),)})
+    seen = Observed(1e9, Host("host", "6.0"), 10.0, False, (), 0, (one,), ())
     return replace(seen, **values)
 
 

@@ -15,6 +15,7 @@ from halfopen.core.model import listeners as listener_views
 from halfopen.core.model.join import groups
 from halfopen.core.model.model import Model, build
 from halfopen.core.sample import QUEUES, ListenerOptions, Process, Sample
+from halfopen.core.where import Namespace
 from halfopen.present import metrics
 from halfopen.present.metrics import Metrics
 from halfopen.wire import inet_diag, netlink
@@ -108,7 +109,7 @@ def test_groups_are_made_once_for_the_same_listeners() -> None:
 
 
 def named(one: Model, netns: str) -> Model:
-    return replace(one, sample=replace(one.sample, netns=netns, netns_inode=ord(netns)))
+    return replace(one, sample=replace(one.sample, where=Namespace("boot", ord(netns), name=netns)))
 
 
 def test_lines_of_metrics_are_those_of_a_fresh_start() -> None:

@@ -32,7 +32,7 @@ def _cures(model: Model, reason: str) -> tuple[Cure, ...]:
         return ()
     first = model.listeners[0] if model.listeners else None
     where = first if first is not None and first.half_open > model.half_open * MOST else None
-    return (release(model.sample.netns, reason, view=where),)
+    return (release(model.sample.where.name, reason, view=where),)
 
 
 def _few(model: Model) -> bool:

@@ -1,0 +1,64 @@
+"""Which namespace, boot and host a thread is in, as the kernel tells them apart."""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+from typing import Final
+
+from halfopen.core.errors import KernelError
+from halfopen.core.where import Host, Namespace
+from halfopen.linux.netns import Netns, current
+
+# Since commit e8b9eab99232 ("net: retrieve netns cookie via getsocketopt") (in v5.14).
+_SO_NETNS_COOKIE: Final = 71
+_THREAD: Final = "/proc/thread-self/ns/net"
+_SHORTAGES: Final = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS)
+
+
+def boot_id() -> str:
+    """The kernel's name for this boot; empty where /proc does not say."""
+    try:
+        with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as f:
+            return f.read().strip()
+    except OSError:
+        return ""
+
+
+def host() -> Host:
+    """This machine."""
+    facts = os.uname()
+    return Host(facts.nodename, facts.release)
+
+
+def cookie() -> int | None:
+    """The cookie of the calling thread's namespace; None where the kernel does not tell (before Linux 5.14).
+
+    Raises: KernelError when there was no descriptor or memory to ask with.
+    """
+    try:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as s:
+            return int.from_bytes(s.getsockopt(socket.SOL_SOCKET, _SO_NETNS_COOKIE, 8), "little")
+    except OSError as e:
+        # A shortage passes; taken for "no cookie", it would make another namespace of this one until then.
+        if e.errno in _SHORTAGES:
+            raise KernelError("asking for the network namespace's cookie", e.errno or 0) from None
+        return None
+
+
+def of_thread(ns: Netns | None) -> Namespace:
+    """The namespace of the calling thread, which entered it as `ns` says (None: the process's own).
+
+    Raises: KernelError.
+    """
+    known = ns or current()
+    return Namespace(boot_id(), os.stat(_THREAD).st_ino, cookie(), known.name, known.path, known.lives_in)
+
+
+def identify(ns: Netns | None) -> Namespace:
+    """The namespace behind `ns` (None: the process's own), entered to ask for its cookie.
+
+    Raises: UnknownTarget, NotPermitted, KernelError.
+    """
+    return (ns or current()).run(lambda: of_thread(ns))
