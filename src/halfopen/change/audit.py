@@ -13,7 +13,7 @@ import time
 from typing import Any, Final
 
 from halfopen.core.errors import HalfopenError
-from halfopen.linux import files
+from halfopen.linux import files, small_files
 
 ENVIRONMENT: Final = "HALFOPEN_AUDIT_LOG"
 _ROOT_PATH: Final = "/var/log/halfopen/audit.jsonl"
@@ -41,9 +41,8 @@ def who() -> dict[str, Any]:
     if "SUDO_USER" in os.environ:
         person["sudo_user"] = os.environ["SUDO_USER"]
     try:
-        with open("/proc/self/loginuid") as f:
-            login = int(f.read())
-    except (OSError, ValueError):
+        login = int(small_files.text("/proc/self/loginuid"))
+    except ValueError:
         return person
     if login != 2**32 - 1:
         person["login_uid"] = login

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from halfopen.core.errors import KernelError, Unsupported
 from halfopen.core.sample import REQUEST
+from halfopen.linux import proc
 from halfopen.linux.bpf.loader import Loaded
 from halfopen.linux.mounts import mounts
 
@@ -53,8 +54,7 @@ def _elders() -> Iterator[str]:
             if pid <= 1 or os.stat(f"/proc/{pid}").st_uid != os.geteuid():
                 break
             yield str(pid)
-            with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as f:
-                pid = int(f.read().rpartition(")")[2].split()[1])
+            pid = int(proc.stat_fields(pid)[1])
         except (OSError, ValueError, IndexError):
             break
     yield "1"

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import ipaddress
-import os
 from collections.abc import Iterator
 
 import click
 from click.shell_completion import CompletionItem
 
 from halfopen.core.units import listener_text
+from halfopen.linux import proc
 
 _EVERYWHERE = {"status", "list", "release", "watch", "handshakes"}
 _LISTEN = "0A"
@@ -37,12 +37,10 @@ def namespaces(ctx: click.Context, _: click.Parameter, incomplete: str) -> list[
 
 
 def _processes() -> Iterator[tuple[int, str]]:
-    for pid in sorted(int(name) for name in os.listdir("/proc") if name.isdigit()):
-        try:
-            with open(f"/proc/{pid}/comm", encoding="utf-8", errors="replace") as f:
-                yield pid, f.read().strip()
-        except OSError:
-            continue
+    for pid in proc.pids():
+        name = proc.name(pid)
+        if name is not None:
+            yield pid, name
 
 
 def listeners(ctx: click.Context, _: click.Parameter, incomplete: str) -> list[CompletionItem]:

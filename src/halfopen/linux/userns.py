@@ -8,20 +8,16 @@ import os
 from typing import Final
 
 from halfopen.core.errors import HalfopenError
+from halfopen.linux import proc
 from halfopen.linux.netns import resolve
 
 _CLONE_NEWUSER: Final = 0x10000000
 _NS_GET_USERNS: Final = 0xB701  # linux/nsfs.h, since 4.9
-_CAP_SYS_ADMIN: Final = 21
 
 
 def may_enter_namespaces() -> bool:
     """Whether this process has CAP_SYS_ADMIN where it is."""
-    with open("/proc/self/status", encoding="ascii", errors="replace") as f:
-        for line in f:
-            if line.startswith("CapEff:"):
-                return bool(int(line.split()[1], 16) >> _CAP_SYS_ADMIN & 1)
-    return False
+    return not proc.lacking(("CAP_SYS_ADMIN",))
 
 
 def join_owner(spec: str) -> None:

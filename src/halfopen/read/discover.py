@@ -6,8 +6,9 @@ import os
 from dataclasses import dataclass, field
 
 from halfopen.linux.netns import NAMED_DIRS, SELF, Netns
+from halfopen.linux.proc import pids
 from halfopen.read.holding import held
-from halfopen.read.owners import pids, process
+from halfopen.read.owners import process
 
 
 @dataclass(slots=True)

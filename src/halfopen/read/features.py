@@ -15,25 +15,15 @@ from typing import Final
 from halfopen.core.errors import HalfopenError, NotPermitted, Unsupported
 from halfopen.core.features import EBPF, Feature, Grant, Outcome
 from halfopen.core.units import plural
-from halfopen.linux import netns
+from halfopen.linux import netns, proc, small_files
 from halfopen.linux.bpf import libbpf
 from halfopen.linux.bpf.opened import BTF, REFUSE, refused_by_name
-from halfopen.read import discover, owners, sockdiag
+from halfopen.read import discover, sockdiag
 from halfopen.read.listener_options import duplicate
 
-# include/uapi/linux/capability.h
-_CAPABILITIES: Final = {
-    "CAP_DAC_READ_SEARCH": 2,
-    "CAP_NET_ADMIN": 12,
-    "CAP_SYS_PTRACE": 19,
-    "CAP_SYS_ADMIN": 21,
-    "CAP_PERFMON": 38,
-    "CAP_BPF": 39,
-}
 _TCP_REPAIR: Final = 19
 _NO_DESCRIPTOR: Final = 2**31 - 1
 _PF_KTHREAD: Final = 0x200000
-_YAMA: Final = "/proc/sys/kernel/yama/ptrace_scope"
 _JIT: Final = "/proc/sys/net/core/bpf_jit_enable"
 _WHOLE_MACHINE: Final = ["0", "0", "4294967295"]
 
@@ -80,18 +70,7 @@ PROGRAMS: Final = (
 
 def in_user_namespace() -> bool:
     """Whether this process lives in a user namespace of its own: there, no capability counts for the machine."""
-    try:
-        with open("/proc/self/uid_map", encoding="ascii") as f:
-            return f.read().split() != _WHOLE_MACHINE
-    except OSError:
-        return False
-
-
-def lacking(needs: tuple[str, ...]) -> list[str]:
-    """Those of the capabilities that this process has not in effect."""
-    with open("/proc/thread-self/status", encoding="ascii", errors="replace") as f:
-        effective = next((int(line.split()[1], 16) for line in f if line.startswith("CapEff:")), 0)
-    return [name for name in needs if not effective >> _CAPABILITIES[name] & 1]
+    return small_files.text("/proc/self/uid_map").split() not in (_WHOLE_MACHINE, [])
 
 
 def tried(id: str, purpose: str, work: Callable[[], str], needs: tuple[str, ...] = ()) -> Feature:
@@ -112,7 +91,7 @@ def tried(id: str, purpose: str, work: Callable[[], str], needs: tuple[str, ...]
 
 
 def _privileges(needs: tuple[str, ...]) -> tuple[Grant, ...]:
-    missing = tuple(Grant("capability", name) for name in lacking(needs))
+    missing = tuple(Grant("capability", name) for name in proc.lacking(needs))
     if in_user_namespace():
         return (*missing, Grant("host", "running outside of this user namespace"))
     return missing or (Grant("host", "a security module, kernel lockdown or seccomp filter that allows it"),)
@@ -215,10 +194,10 @@ def _programs() -> Iterator[int]:
     """The processes of other users, without the kernel's own; where there are none, the other ones of this user."""
     mine: list[int] = []
     others = 0
-    for pid in owners.pids():
+    for pid in proc.pids():
         try:
             user = os.stat(f"/proc/{pid}").st_uid
-            flags = int(_read(f"/proc/{pid}/stat").rpartition(")")[2].split()[6])
+            flags = int(proc.stat_fields(pid)[6])
         except (OSError, IndexError):  # it ended meanwhile
             continue
         if flags & _PF_KTHREAD or pid == os.getpid():
@@ -264,19 +243,11 @@ def _pidfd_getfd() -> Feature:
     # The privilege is looked at before the descriptor (pidfd_getfd()), so this duplicates nothing.
     refused = "other users' programs are out of reach"
     made = tried(id, purpose, lambda: _reach(lambda pid: duplicate(pid, _NO_DESCRIPTOR), refused), ("CAP_SYS_PTRACE",))
-    if made.outcome is Outcome.NO and _read(_YAMA) == "3":
+    if made.outcome is Outcome.NO and proc.yama_scope() == "3":
         why = "kernel.yama.ptrace_scope = 3 forbids it to everybody"
         grant = Grant("setting", "a boot without kernel.yama.ptrace_scope=3")
         return Feature(id, purpose, made.outcome, why, made.needs, (grant,))
     return made
-
-
-def _read(path: str) -> str:
-    try:
-        with open(path, encoding="utf-8", errors="replace") as f:
-            return f.read().strip()
-    except OSError:
-        return ""
 
 
 def ebpf(programs: Iterable[Program]) -> Iterator[Feature]:

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Final
 
+from halfopen.linux.mounts import mounts
 from halfopen.read.owners import namespace_files
 
 # A machine may have a million descriptors, at some 10 us each: so long at most, and this share of the time where the
@@ -74,20 +75,17 @@ def held_by_mounts(pids: Iterable[int], until_s: float) -> Iterator[tuple[int, s
         if time.monotonic() > until_s:
             return
         try:
-            mounts = os.readlink(f"/proc/{pid}/ns/mnt")
-            if mounts in seen:
+            space = os.readlink(f"/proc/{pid}/ns/mnt")
+            if space in seen:
                 continue
-            seen.add(mounts)
-            with open(f"/proc/{pid}/mountinfo", encoding="utf-8", errors="surrogateescape") as f:
-                lines = [line.split() for line in f if " nsfs " in line]
+            seen.add(space)
+            mounted = [mount for mount in mounts(f"/proc/{pid}/mountinfo") if mount.kind == "nsfs"]
         except OSError:
             continue
-        for words in lines:
-            net = _NET.fullmatch(words[3])
+        for mount in mounted:
+            net = _NET.fullmatch(mount.root)
             if net:
-                path = words[4].encode("utf-8", "surrogateescape").decode("unicode_escape").encode("latin-1")
-                place = os.fsdecode(path)
-                yield int(net[1]), place if pid == os.getpid() else f"/proc/{pid}/root{place}"
+                yield int(net[1]), mount.point if pid == os.getpid() else f"/proc/{pid}/root{mount.point}"
 
 
 def held_by_descriptors(pids: Iterable[int], until_s: float) -> tuple[dict[int, str], int]:

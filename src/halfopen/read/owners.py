@@ -12,6 +12,7 @@ from typing import Final
 from halfopen.core.errors import HalfopenError
 from halfopen.core.sample import Process
 from halfopen.core.units import printable
+from halfopen.linux import proc, small_files
 
 _CONTAINER_ID: Final = re.compile(r"(?<![0-9a-f])([0-9a-f]{64})(?![0-9a-f])")
 _LXC: Final = re.compile(r"/lxc(?:\.payload)?[./]([^/]+)")
@@ -38,11 +39,6 @@ class Holders:
     broken_off: bool = False
 
 
-def pids() -> list[int]:
-    """The processes there are, in order."""
-    return sorted(int(name) for name in os.listdir("/proc") if name.isdigit())
-
-
 def holders(inodes: Iterable[int], *, budget_s: float | None = None) -> Holders:
     """Find the holders of listening sockets among the open files of every process, and give up in time.
 
@@ -57,7 +53,8 @@ def holders(inodes: Iterable[int], *, budget_s: float | None = None) -> Holders:
     found = by_proc(wanted, begun + min(_AT_FIRST_S, budget_s))
     if not found.broken_off and not (found.refused and wanted - found.by_inode.keys()):
         return found
-    if _is_own_proc():
+    # The eBPF program tells processes by their numbers in this process's own PID namespace.
+    if proc.numbers_as_we_do():
         try:
             return by_bpf(wanted, begun + budget_s * _BPF_BUDGET)
         except HalfopenError:
@@ -83,21 +80,13 @@ def namespace_files() -> list[tuple[int, int, int]] | None:
     """Every open file of a namespace, of any kind, as inode, pid and descriptor; None where eBPF cannot tell them."""
     from halfopen.read.bpf import programs as eyes
 
-    if not _is_own_proc():
+    if not proc.numbers_as_we_do():
         return None
     try:
         rows, whole = eyes.owners().read(time.monotonic() + BUDGET_S * _BPF_BUDGET, namespaces=True)
     except HalfopenError:
         return None
     return rows.tolist() if whole else None
-
-
-def _is_own_proc() -> bool:
-    """Whether /proc numbers processes as this process's pid namespace does, in which the eBPF program tells them."""
-    try:
-        return os.readlink("/proc/self") == str(os.getpid())
-    except OSError:
-        return False
 
 
 def _in_order(pairs: dict[int, dict[int, int]]) -> dict[int, list[tuple[int, int]]]:
@@ -110,7 +99,7 @@ def by_proc(wanted: Set[int], until_s: float) -> Holders:
     found = Holders()
     pairs: dict[int, dict[int, int]] = {}
     left: list[int] = []
-    for skip, members in ((0, pids()), (_LIKELY, left)):
+    for skip, members in ((0, proc.pids()), (_LIKELY, left)):
         for pid in members:
             if time.monotonic() > until_s:
                 found.broken_off = True
@@ -164,18 +153,12 @@ def unit_and_container(cgroup: str) -> tuple[str | None, str | None]:
 
 def process(pid: int) -> Process | None:
     """What is known of a process; None when it ended."""
-    try:
-        with open(f"/proc/{pid}/comm", errors="replace") as f:
-            # Every process chooses its own name, escape sequences included.
-            name = printable(f.read().removesuffix("\n"))
-    except OSError:
+    name = proc.name(pid)
+    if name is None:
         return None
-    try:
-        with open(f"/proc/{pid}/cgroup", errors="replace") as f:
-            unit, container = unit_and_container(f.read())
-    except OSError:
-        unit, container = None, None
-    return Process(pid, name, unit and printable(unit), container and printable(container))
+    unit, container = unit_and_container(small_files.text(f"/proc/{pid}/cgroup"))
+    # Every process chooses its own name, escape sequences included.
+    return Process(pid, printable(name), unit and printable(unit), container and printable(container))
 
 
 def owners(found: Holders) -> dict[int, tuple[Process, ...]]:

@@ -10,6 +10,7 @@ from typing import Final
 from halfopen.core.errors import NotPermitted, Unsupported
 from halfopen.core.tune.ledger import Clocks
 from halfopen.core.tune.spots import Place
+from halfopen.linux import proc
 from halfopen.linux.identity import boot_id, cookie, of_thread
 from halfopen.linux.mounts import mounts
 from halfopen.linux.netns import SELF, Netns, current, resolve, run_in
@@ -99,7 +100,7 @@ def _candidates(place: Place) -> Iterator[str]:
     yield place.path
     yield SELF
     wanted = f"net:[{place.inode}]"
-    for pid in _pids():
+    for pid in proc.pids():
         if _reads(f"/proc/{pid}/ns/net", wanted):
             yield f"/proc/{pid}/ns/net"
     try:
@@ -117,7 +118,7 @@ def _held_by_descriptors(inode: int, wanted: str) -> Iterator[str]:
     if found is not None:
         yield from (f"/proc/{pid}/fd/{descriptor}" for held, pid, descriptor in found if held == inode)
         return
-    for pid in _pids():
+    for pid in proc.pids():
         directory = f"/proc/{pid}/fd"
         try:
             names = os.listdir(directory)
@@ -126,11 +127,6 @@ def _held_by_descriptors(inode: int, wanted: str) -> Iterator[str]:
         for name in names:
             if _reads(f"{directory}/{name}", wanted):
                 yield f"{directory}/{name}"
-
-
-def _pids() -> list[int]:
-    # As owners.pids(), which would bring numpy into a process that waits for minutes.
-    return [int(name) for name in os.listdir("/proc") if name.isdigit()]
 
 
 def _reads(path: str, wanted: str) -> bool:
@@ -142,7 +138,7 @@ def _reads(path: str, wanted: str) -> bool:
 
 def _sees_all() -> bool:
     """Whether this process may look into every other one; root may."""
-    for pid in _pids():
+    for pid in proc.pids():
         try:
             os.readlink(f"/proc/{pid}/ns/net")
         except PermissionError:

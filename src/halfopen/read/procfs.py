@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from halfopen.core.errors import NotPermitted, Unsupported
 from halfopen.core.sample import REQUEST
+from halfopen.linux import small_files
 from halfopen.wire import procnet
 
 # The calling thread's own: the main thread's may be another namespace's.
@@ -31,28 +32,11 @@ SETTINGS: Final = (
 )
 
 
-def _read(path: str) -> bytes | None:
-    # Without Python's file objects: where there are hundreds of namespaces, thousands of files are read.
-    try:
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    except OSError:
-        return None
-    try:
-        pieces = []
-        while piece := os.read(fd, _PIECE):
-            pieces.append(piece)
-        return b"".join(pieces)
-    except OSError:
-        return None
-    finally:
-        os.close(fd)
-
-
 def counters() -> dict[str, int]:
     """The Tcp and TcpExt counters of the namespace, by name; empty where /proc shows none."""
     return {
-        **procnet.parse_counters(_read(f"{_NET}/snmp") or b""),
-        **procnet.parse_counters(_read(f"{_NET}/netstat") or b""),
+        **procnet.parse_counters(small_files.read(f"{_NET}/snmp") or b""),
+        **procnet.parse_counters(small_files.read(f"{_NET}/netstat") or b""),
     }
 
 
@@ -60,12 +44,12 @@ def any_segments() -> bool:
     """Whether a TCP segment ever came to the namespace (Tcp InSegs, which `tcp_v4_rcv()` and `tcp_v6_rcv()` count first
     of all); true where /proc does not say.
     """
-    return procnet.parse_counters(_read(f"{_NET}/snmp") or b"").get("InSegs") != 0
+    return procnet.parse_counters(small_files.read(f"{_NET}/snmp") or b"").get("InSegs") != 0
 
 
 def out_resets() -> int | None:
     """Tcp OutRsts of the namespace, None where it cannot be read."""
-    return procnet.parse_counters(_read(f"{_NET}/snmp") or b"").get("OutRsts")
+    return procnet.parse_counters(small_files.read(f"{_NET}/snmp") or b"").get("OutRsts")
 
 
 class Counter:
@@ -96,7 +80,7 @@ def sockets_in_use() -> int:
     """TCP sockets of the namespace, TIME_WAIT included, request sockets not (/proc/net/sockstat). 0 where not shown."""
     total = 0
     for name in ("sockstat", "sockstat6"):
-        for line in (_read(f"{_NET}/{name}") or b"").splitlines():
+        for line in (small_files.read(f"{_NET}/{name}") or b"").splitlines():
             words = line.split()
             if words[:1] in ([b"TCP:"], [b"TCP6:"]):
                 pairs = dict(zip(words[1::2], words[2::2], strict=False))
@@ -113,7 +97,7 @@ def settings() -> dict[str, int]:
     """The settings that bear on half-open connections, by last name; those this kernel does not have are left out."""
     found = {}
     for key in SETTINGS:
-        text = _read(f"{_SYS}/{key}")
+        text = small_files.read(f"{_SYS}/{key}")
         if text is not None and text.strip().isdigit():
             found[key.rpartition("/")[2]] = int(text)
     return found

@@ -11,11 +11,9 @@ import os
 from typing import Final
 
 from halfopen.core.errors import HalfopenError, KernelError, NotPermitted, Unsupported
+from halfopen.linux import proc
 from halfopen.read.owners import process
 
-_YAMA: Final = "/proc/sys/kernel/yama/ptrace_scope"
-_STATUS: Final = "/proc/self/status"
-_CAP_SYS_PTRACE: Final = 19
 _SECCOMP_FILTER: Final = "2"
 
 
@@ -27,20 +25,20 @@ def refusal(pid: int, code: int) -> HalfopenError:
         return _missing()
     if code not in (errno.EPERM, errno.EACCES):
         return KernelError("pidfd_getfd", code, who)
-    scope, status = _text(_YAMA), _status()
+    scope = proc.yama_scope()
     if scope == "3":
         return NotPermitted(
             f"Yama (kernel.yama.ptrace_scope = 3) lets nobody reach into {who}, root included",
             hint="boot without that setting",
         )
-    if not int(status.get("CapEff", "0"), 16) >> _CAP_SYS_PTRACE & 1:
+    if proc.lacking(("CAP_SYS_PTRACE",)):
         return _unprivileged(pid, who, scope)
     if _user_namespace(pid) != _user_namespace("self"):
         return NotPermitted(
             f"{who} lives in another user namespace, into which this one does not reach",
             hint="run it on the host, or inside the container of that process",
         )
-    if status.get("Seccomp") == _SECCOMP_FILTER:
+    if proc.status().get("Seccomp") == _SECCOMP_FILTER:
         return NotPermitted(
             "a seccomp filter forbids pidfd_getfd here", hint="run it on the host, or allow pidfd_getfd in the profile"
         )
@@ -50,7 +48,7 @@ def refusal(pid: int, code: int) -> HalfopenError:
 
 
 def _missing() -> Unsupported:
-    if _status().get("Seccomp") == _SECCOMP_FILTER:
+    if proc.status().get("Seccomp") == _SECCOMP_FILTER:
         return Unsupported(
             "pidfd_getfd",
             "a seccomp filter hides pidfd_getfd, or this kernel has none (Linux 5.6)",
@@ -88,19 +86,3 @@ def _user_namespace(pid: int | str) -> str:
         return os.readlink(f"/proc/{pid}/ns/user")
     except OSError:
         return ""
-
-
-def _text(path: str) -> str:
-    try:
-        with open(path, encoding="ascii", errors="replace") as f:
-            return f.read().strip()
-    except OSError:
-        return ""
-
-
-def _status() -> dict[str, str]:
-    found = {}
-    for line in _text(_STATUS).splitlines():
-        name, _, value = line.partition(":")
-        found[name] = value.strip()
-    return found

@@ -8,8 +8,9 @@ from typing import Final
 
 from halfopen.core.tune import sysctl_d as sysctld
 from halfopen.core.tune.sysctl_d import File, Override
+from halfopen.linux.small_files import read_open
 
-# What is longer is read so far: nobody sets a key behind that.
+# Read at most this much; no real file of sysctl.d is longer.
 _MOST: Final = 1024 * 1024
 _FLAGS: Final = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 
@@ -47,7 +48,7 @@ def _file(path: str, problems: list[str]) -> File | None:
         try:
             if not stat.S_ISREG(os.fstat(fd).st_mode):
                 return File(path, b"")
-            return File(path, _read(fd))
+            return File(path, read_open(fd, _MOST))
         finally:
             os.close(fd)
     except FileNotFoundError:
@@ -55,13 +56,6 @@ def _file(path: str, problems: list[str]) -> File | None:
     except OSError as e:
         problems.append(f"{path} was not read: {e.strerror}")
         return None
-
-
-def _read(fd: int) -> bytes:
-    pieces: list[bytes] = []
-    while sum(map(len, pieces)) < _MOST and (piece := os.read(fd, _MOST)):
-        pieces.append(piece)
-    return b"".join(pieces)
 
 
 def _same(path: str, other: str) -> bool:

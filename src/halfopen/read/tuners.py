@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-import stat
 from typing import Final
 
 from halfopen.core.tune import tuners
 from halfopen.core.tune.tuners import Line, Tuned
+from halfopen.linux import proc, small_files
 
 ETC: Final = "/etc/tuned"
 # A profile of the administrator goes before one of the package; newer versions keep both a directory further down.
@@ -32,12 +32,12 @@ def running() -> dict[str, int]:
     A name alone proves little, as anybody may take it: the command must be called so as well.
     """
     found: dict[str, int] = {}
-    for entry in filter(str.isdigit, os.listdir("/proc")):
-        name = _read(f"/proc/{entry}/comm").strip().decode("utf-8", "replace")
+    for pid in proc.pids():
+        name = proc.name(pid)
         if name in ("tuned", "bpftune") and name not in found:
-            words = _read(f"/proc/{entry}/cmdline").split(b"\0")[:4]
+            words = _read(f"/proc/{pid}/cmdline").split(b"\0")[:4]
             if name.encode() in {os.path.basename(word) for word in words}:
-                found[name] = int(entry)
+                found[name] = pid
     return found
 
 
@@ -81,13 +81,4 @@ def _there(name: str) -> bool:
 
 
 def _read(path: str) -> bytes:
-    try:
-        fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
-    except OSError:
-        return b""
-    try:
-        return os.read(fd, _MOST) if stat.S_ISREG(os.fstat(fd).st_mode) else b""
-    except OSError:
-        return b""
-    finally:
-        os.close(fd)
+    return small_files.read(path, _MOST) or b""

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import errno
 import os
-from pathlib import Path
 
 import pytest
 
 from halfopen.core.errors import HalfopenError
+from halfopen.linux import proc
 from halfopen.read import reach
 
 ALL = "CapEff:\t000001ffffffffff\nSeccomp:\t0\n"
@@ -18,7 +18,6 @@ FILTERED = "CapEff:\t000001ffffffffff\nSeccomp:\t2\n"
 
 def refusal(
     patch: pytest.MonkeyPatch,
-    directory: Path,
     *,
     code: int = errno.EPERM,
     scope: str = "0",
@@ -28,10 +27,8 @@ def refusal(
     other_namespace: bool = False,
 ) -> HalfopenError:
     """The error for this process, on a machine made up so."""
-    (directory / "scope").write_text(f"{scope}\n")
-    (directory / "status").write_text(status)
-    patch.setattr(reach, "_YAMA", str(directory / "scope"))
-    patch.setattr(reach, "_STATUS", str(directory / "status"))
+    files = {"/proc/sys/kernel/yama/ptrace_scope": f"{scope}\n", "/proc/thread-self/status": status}
+    patch.setattr(proc, "text", lambda path: files[path].strip())
     patch.setattr(reach.os, "geteuid", lambda: uid)
     patch.setattr(reach, "_owner", lambda pid: owner)
     patch.setattr(reach, "_user_namespace", lambda pid: str(pid) if other_namespace else "user:[1]")
@@ -56,16 +53,16 @@ def refusal(
     ],
 )
 def test_what_refuses_is_named(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, machine: dict[str, object], says: str, hint: str
+    monkeypatch: pytest.MonkeyPatch, machine: dict[str, object], says: str, hint: str
 ) -> None:
-    error = refusal(monkeypatch, tmp_path, **machine)  # type: ignore[arg-type]
+    error = refusal(monkeypatch, **machine)  # type: ignore[arg-type]
     assert says in error.message
     assert hint in error.hint
     assert "\n" not in error.line()
 
 
 def test_a_machine_without_yama_and_a_process_that_ended(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reach, "_YAMA", "/nonexistent")
+    monkeypatch.setattr(proc, "yama_scope", lambda: "")
     assert "pid 4194304" in reach.refusal(2**22, errno.EPERM).message or os.geteuid() == 0
     assert reach._owner(2**22) == -1
     assert reach._user_namespace(2**22) == ""

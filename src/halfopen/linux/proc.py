@@ -1,0 +1,63 @@
+"""What /proc says about processes, this one included. Imports nothing heavy: completing a word in a shell uses it."""
+
+from __future__ import annotations
+
+import os
+from typing import Final
+
+from halfopen.linux.small_files import read, text
+
+# linux/capability.h
+CAPABILITIES: Final = {
+    "CAP_DAC_OVERRIDE": 1,
+    "CAP_DAC_READ_SEARCH": 2,
+    "CAP_NET_ADMIN": 12,
+    "CAP_SYS_PTRACE": 19,
+    "CAP_SYS_ADMIN": 21,
+    "CAP_PERFMON": 38,
+    "CAP_BPF": 39,
+}
+
+
+def pids() -> list[int]:
+    """The processes there are, in order. Raises: OSError where /proc is not mounted."""
+    return sorted(int(name) for name in os.listdir("/proc") if name.isdigit())
+
+
+def name(pid: int) -> str | None:
+    """The name that a process gives itself, as it stands: it may hold control characters. None when it ended."""
+    found = read(f"/proc/{pid}/comm")
+    return None if found is None else found.decode("utf-8", "replace").removesuffix("\n")
+
+
+def stat_fields(pid: int | str) -> list[str]:
+    """The fields of /proc/PID/stat behind the name: the state is the first, the parent the second. Empty when it ended.
+
+    Source: do_task_stat(), fs/proc/array.c. The name may hold blanks and brackets.
+    """
+    return text(f"/proc/{pid}/stat").rpartition(")")[2].split()
+
+
+def status() -> dict[str, str]:
+    """The lines of the calling thread's /proc/thread-self/status, by name."""
+    lines = (line.partition(":") for line in text("/proc/thread-self/status").splitlines())
+    return {name: value.strip() for name, _, value in lines}
+
+
+def lacking(needs: tuple[str, ...]) -> list[str]:
+    """The capabilities among `needs` that the calling thread does not have in effect."""
+    effective = int(status().get("CapEff", "0"), 16)
+    return [name for name in needs if not effective >> CAPABILITIES[name] & 1]
+
+
+def yama_scope() -> str:
+    """kernel.yama.ptrace_scope; empty where the kernel has no Yama."""
+    return text("/proc/sys/kernel/yama/ptrace_scope")
+
+
+def numbers_as_we_do() -> bool:
+    """Whether /proc numbers processes as this process's own PID namespace does."""
+    try:
+        return os.readlink("/proc/self") == str(os.getpid())
+    except OSError:
+        return False

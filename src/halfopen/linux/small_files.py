@@ -1,0 +1,44 @@
+"""Small files read as a whole, without following up on what goes wrong: /proc, /sys, other programs' configuration."""
+
+from __future__ import annotations
+
+import os
+import stat
+from typing import Final
+
+_PIECE: Final = 64 * 1024
+_MOST: Final = 16 * 1024 * 1024
+# Not blocking: the path may be a pipe that nobody writes to.
+_FLAGS: Final = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+
+
+def read(path: str, most: int = _MOST) -> bytes | None:
+    """The bytes of a regular file (all of /proc are), at most `most`; None where it cannot be opened or read.
+
+    Without Python's file objects: with hundreds of namespaces, thousands of files are read.
+    """
+    try:
+        fd = os.open(path, _FLAGS)
+    except (OSError, ValueError):
+        return None
+    try:
+        return read_open(fd, most) if stat.S_ISREG(os.fstat(fd).st_mode) else None
+    except OSError:
+        return None
+    finally:
+        os.close(fd)
+
+
+def read_open(fd: int, most: int = _MOST) -> bytes:
+    """The bytes of an open file from where it stands, at most `most`. Raises: OSError."""
+    pieces: list[bytes] = []
+    left = most
+    while left > 0 and (piece := os.read(fd, min(left, _PIECE))):
+        pieces.append(piece)
+        left -= len(piece)
+    return b"".join(pieces)
+
+
+def text(path: str) -> str:
+    """The text of a small file without the white space around it; empty where it cannot be read."""
+    return (read(path) or b"").decode("utf-8", "replace").strip()
