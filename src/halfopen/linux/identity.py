@@ -9,6 +9,7 @@ from typing import Final
 
 from halfopen.core.errors import KernelError
 from halfopen.core.where import Host, Namespace
+from halfopen.linux import small_files
 from halfopen.linux.netns import Netns, current
 
 # Since commit e8b9eab99232 ("net: retrieve netns cookie via getsocketopt") (in v5.14).
@@ -19,11 +20,7 @@ _SHORTAGES: Final = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS)
 
 def boot_id() -> str:
     """The kernel's name for this boot; empty where /proc does not say."""
-    try:
-        with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as f:
-            return f.read().strip()
-    except OSError:
-        return ""
+    return small_files.text("/proc/sys/kernel/random/boot_id")
 
 
 def host() -> Host:
