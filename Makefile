@@ -35,7 +35,7 @@ bpf: ready-bpf ## Compile the eBPF programs that changed (bpf/), as they are com
 man: ready-dev ## Write the manual pages (docs/man) from --help.
 	@$(PYTHON) scripts/build_man.py
 
-docs: ready-dev ## Write the tables of the documents that registries of the code fill.
+docs: ready-dev ## Write the tables in docs/ that are made from registries of the code.
 	@$(PYTHON) scripts/build_docs.py
 
 bpf-verify: ready-bpf ## Compile all eBPF programs again and compare with what is committed.

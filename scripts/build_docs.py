@@ -9,15 +9,18 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
+from halfopen.core.fields import connection, handshakes, listener, metrics, namespace, process, source
+from halfopen.core.fields.field import Field, Kind
 from halfopen.core.findings.registry import RULES
 from halfopen.core.findings.verdict import judge as judge  # fills the registry
 
 ROOT: Final = Path(__file__).resolve().parents[1]
 _TABLE: Final = re.compile(r"(<!-- made by scripts/build_docs\.py: ([a-z-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
-DOCUMENTS: Final = ("docs/json.md",)
+DOCUMENTS: Final = ("docs/json.md", "docs/metrics.md")
 
 
 def findings() -> str:
@@ -29,7 +32,45 @@ def findings() -> str:
     return "\n".join(lines)
 
 
-TABLES: Final[dict[str, Callable[[], str]]] = {"findings": findings}
+def names(fields: tuple[Field[Any], ...]) -> str:
+    """The names in a JSON object, the types of their values and what they mean."""
+    lines = ["| Name | Type | Meaning |", "| --- | --- | --- |"]
+    lines += [f"| `{field.name}` | {field.type} | {field.help} |" for field in fields if field.get is not None]
+    return "\n".join(lines)
+
+
+def metric_names(fields: tuple[Field[Any], ...]) -> str:
+    """Metrics, their types and what they mean."""
+    lines = ["| Metric | Type | Meaning |", "| --- | --- | --- |"]
+    for field in fields:
+        total = "_total" if field.kind is Kind.COUNTER else ""
+        lines.append(f"| `halfopen_{field.name}{total}` | {field.kind.value} | {field.help} |")
+    return "\n".join(lines)
+
+
+_NAMES: Final[dict[str, tuple[Field[Any], ...]]] = {
+    "namespace": (*namespace.PLACE, *namespace.NAMESPACE),
+    "completeness": namespace.COMPLETENESS,
+    "listener": listener.LISTENER,
+    "ages": listener.AGES,
+    "process": process.PROCESS,
+    "source": source.SOURCE,
+    "connection": connection.LIST,
+    "handshakes": handshakes.HANDSHAKES,
+    "times": handshakes.TIMES,
+    "bucket": handshakes.BUCKET,
+    "named": listener.NAMED,
+    "release-time": listener.RELEASE_TIME,
+}
+_METRICS: Final[dict[str, tuple[Field[Any], ...]]] = {
+    "namespace-metrics": metrics.NAMESPACE_METRICS,
+    "listener-metrics": metrics.LISTENER_METRICS,
+}
+TABLES: Final[dict[str, Callable[[], str]]] = {
+    "findings": findings,
+    **{name: partial(names, fields) for name, fields in _NAMES.items()},
+    **{name: partial(metric_names, fields) for name, fields in _METRICS.items()},
+}
 
 
 def made(text: str) -> str:

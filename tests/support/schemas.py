@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -79,8 +80,10 @@ def trees(lab: Lab, src: Path, directory: Path) -> dict[str, Tree]:
 
     def run(*words: str) -> str:
         command = [sys.executable, "-m", "halfopen", *words]
+        if words[0] == "watch":
+            return _until_clear(command, environment)
         done = subprocess.run(
-            command, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60, check=False
+            command, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=180, check=False
         )
         assert done.returncode == 0, (words, done.stdout, done.stderr)
         return done.stdout
@@ -93,6 +96,18 @@ def trees(lab: Lab, src: Path, directory: Path) -> dict[str, Tree]:
         name = document["schema"] + (f":{kind}" if kind else "")
         found[name] = merged(found.get(name), tree(document))
     return found
+
+
+def _until_clear(command: list[str], environment: dict[str, str]) -> str:
+    """What a watch writes that is interrupted when its alarm is over."""
+    lines = []
+    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as running:
+        assert running.stdout is not None
+        for line in running.stdout:
+            lines.append(line)
+            if '"event":"clear"' in line:
+                running.send_signal(signal.SIGINT)
+    return "".join(lines)
 
 
 def _looks(lab: Lab, run: Run) -> list[dict[str, Any]]:
@@ -110,7 +125,6 @@ def _looks(lab: Lab, run: Run) -> list[dict[str, Any]]:
     words = ("release-time", *where, "--json", "--measure", "--retries", "0")
     return [
         json.loads(run("status", *where, "--json")),
-        json.loads(run("status", "--netns", "all", "--json")),
         listed,
         shakes,
         json.loads(run("doctor", "--json")),
@@ -121,7 +135,7 @@ def _looks(lab: Lab, run: Run) -> list[dict[str, Any]]:
 def _watch(lab: Lab, run: Run, audit: str) -> list[dict[str, Any]]:
     """An alarm, a release, and a clear: the connections of `_looks` are there when it begins."""
     [web] = lab.server.listeners
-    words = ("watch", "--netns", lab.server.netns_path, "--interval", "100ms", "--for", "2s", "--json")
+    words = ("watch", "--netns", lab.server.netns_path, "--interval", "100ms", "--for", "2m", "--json")
     lab.client.half_open(web, _HALF_OPEN).settled()
     lines = run(*words, "--release-older-than", "500ms", "--audit-log", audit).splitlines()
     return [json.loads(line) for line in lines]

@@ -14,10 +14,13 @@ import click
 import numpy as np
 import pytest
 
+import build_docs
 from halfopen.cli.main import COMMANDS, cli
-from halfopen.core import fields
 from halfopen.core.config import parse
 from halfopen.core.errors import UnknownTarget
+from halfopen.core.fields.connection import LIST
+from halfopen.core.fields.counters import COUNTERS
+from halfopen.core.fields.metrics import LISTENER_METRICS, NAMESPACE_METRICS
 from halfopen.core.filters import Filter
 from halfopen.core.findings.registry import RULES
 from halfopen.core.findings.verdict import judge
@@ -75,7 +78,7 @@ def sample() -> Sample:
         wall_s=1_700_000_000.0,
         owners={7: (Process(1, "web", "web.service", "0123456789ab"),)},
         options={7: ListenerOptions(2, 0)},
-        counters=dict.fromkeys(fields.COUNTERS, 1),
+        counters=dict.fromkeys(COUNTERS, 1),
         settings={**{key.rpartition("/")[2]: 5 for key in SETTINGS}, "tcp_rto_max_ms": 120_000},
     )
 
@@ -107,7 +110,7 @@ def connections() -> list[Any]:
     parts = [part(m, 3)]
     document = json.loads("\n".join(rows.json_lines(list_head(m), parts)))
     head, *lines = "\n".join(rows.csv_lines(parts)).splitlines()
-    assert head.split(",") == [f.name for f in fields.LIST]
+    assert head.split(",") == [f.name for f in LIST]
     assert len(lines) == 3
     assert [json.loads(line) for line in rows.ndjson_lines(parts)] == document["connections"]
     return [document]
@@ -288,19 +291,26 @@ def test_examples_are_such_documents(schema: str, emitted: dict[str, list[Any]])
             assert {key for key, _ in keys(document)} - known == set()
 
 
+@pytest.mark.parametrize("name", build_docs.DOCUMENTS)
+def test_tables_are_those_of_the_registries(name: str) -> None:
+    assert build_docs.made(text(name)) == text(name), "run `make docs`"
+    assert text(name).count("<!-- end -->") == text(name).count("<!-- made by scripts/build_docs.py: ") > 0
+
+
+def test_every_table_of_the_registries_is_in_a_document() -> None:
+    named = re.findall(r"<!-- made by scripts/build_docs.py: (\S+) -->", "".join(map(text, build_docs.DOCUMENTS)))
+    assert set(named) == set(build_docs.TABLES)
+
+
 def test_every_metric_is_documented_and_no_other() -> None:
     rows = re.findall(r"^\| `halfopen_(\w+)` \| (gauge|counter) \|", text("docs/metrics.md"), re.MULTILINE)
-    known = [(f.name, f.kind.value) for f in (*fields.NAMESPACE_METRICS, *fields.LISTENER_METRICS)]
+    known = [(f.name, f.kind.value) for f in (*NAMESPACE_METRICS, *LISTENER_METRICS)]
     assert rows == [(name + "_total" * (kind == "counter"), kind) for name, kind in known]
     used = set(re.findall(r"halfopen_\w+", text("docs/metrics.md")))
     assert used == {f"halfopen_{name}" for name, _ in rows}
 
 
 def test_tables_of_the_documents_are_as_their_registry_has_them() -> None:
-    import build_docs
-
-    for name in build_docs.DOCUMENTS:
-        assert build_docs.made(text(name)) == text(name), "run python scripts/build_docs.py"
     table = text("docs/json.md").partition("### Findings")[2].partition("\n## ")[0]
     assert re.findall(r"^\| `([a-z-]+)` \|", table, re.MULTILINE) == list(RULES)
 

@@ -14,6 +14,7 @@ from typing import Any, Final
 
 from numpy.typing import NDArray
 
+from halfopen.core.addresses import AF_INET
 from halfopen.core.errors import KernelError, NotPermitted, Unsupported, privilege
 from halfopen.wire import inet_diag
 
@@ -72,7 +73,7 @@ def probe(s: socket.socket) -> None:
         except PermissionError:
             check(errno.EPERM)
     nobody = np.zeros(1, dtype=REQUEST)
-    nobody["family"] = inet_diag.AF_INET
+    nobody["family"] = AF_INET
     nobody["local_port"] = nobody["remote_port"] = 1
     nobody["cookie"] = 1
     s.send(inet_diag.destroy_requests(nobody))

@@ -21,9 +21,9 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from halfopen.core.addresses import V4_MAPPED
 from halfopen.core.errors import KernelError, NotPermitted, Unsupported
 from halfopen.core.sample import REQUEST
-from halfopen.core.units import V4_MAPPED
 from halfopen.wire import nft
 
 # Set, nf_tables is left alone.

@@ -5,13 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from halfopen.core.units import V4_MAPPED, Address, Network, endpoint_text, show_duration
+from halfopen.core.addresses import AF_INET6, MAPPED_LOW
+from halfopen.core.units import Address, Network, endpoint_text, show_duration
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
-
-_MAPPED_LOW = int.from_bytes(V4_MAPPED[8:], "big")
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,11 +92,11 @@ def _endpoint(address: Address | None, port: int) -> str:
 
 def _inside(requests: NDArray[Any], side: str, address: Address, length: int) -> NDArray[np.bool_]:
     """Which requests have their `side` address below address/length; an IPv4 one also as v4-mapped."""
-    high, low, is_v6 = requests[f"{side}_high"], requests[f"{side}_low"], requests["family"] == 10
+    high, low, is_v6 = requests[f"{side}_high"], requests[f"{side}_low"], requests["family"] == AF_INET6
     if address.version == 4:
         value, shift = int(address), 32 - length
         in_v4 = (high >> 32) >> shift == value >> shift
-        mapped = (high == 0) & (low >> 32 == _MAPPED_LOW) & ((low & 0xFFFFFFFF) >> shift == value >> shift)
+        mapped = (high == 0) & (low >> 32 == MAPPED_LOW) & ((low & 0xFFFFFFFF) >> shift == value >> shift)
         either: NDArray[np.bool_] = (~is_v6 & in_v4) | (is_v6 & mapped)
         return either
     inside: NDArray[np.bool_] = is_v6

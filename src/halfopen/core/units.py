@@ -7,14 +7,13 @@ import re
 import shlex
 from typing import Final
 
+from halfopen.core.addresses import AF_INET6, V4_MAPPED
 from halfopen.core.errors import UsageError
 
 _UNIT_S: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _DURATION: Final = re.compile(r"(\d{1,9}(?:\.\d{1,6})?)(ms|s|m|h|d)?", re.ASCII)
 
 _OBEYED: Final = re.compile("[\x7f-\x9f\xad\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ud800-\udfff]")
-
-V4_MAPPED: Final = bytes(10) + b"\xff\xff"
 
 
 def duration_s(text: str, *, what: str = "duration") -> float:
@@ -42,9 +41,29 @@ def show_duration(seconds: float) -> str:
     return f"{hours} h {minutes} min" if minutes else f"{hours} h"
 
 
+def show_time(seconds: float) -> str:
+    """A time of any size in three digits or so: `9 µs`, `0.14 ms`, `1.3 ms`, `120 ms`, `1.02 s`, `63 s`."""
+    for limit, unit, scale, digits in (
+        (0.0000995, "µs", 1e6, 0),
+        (0.000995, "ms", 1000, 2),
+        (0.00995, "ms", 1000, 1),
+        (0.9995, "ms", 1000, 0),
+        (9.995, "s", 1, 2),
+        (99.5, "s", 1, 1),
+    ):
+        if seconds < limit:
+            return f"{seconds * scale:.{digits}f} {unit}"
+    return f"{seconds:.0f} s"
+
+
 def show_count(n: int) -> str:
     """A whole number with thousands separated: `1,000,000`."""
     return f"{n:,}"
+
+
+def show_age(seconds: float) -> str:
+    """An age in a column: `3.2 s`, `120 s`."""
+    return f"{seconds:.1f} s" if seconds < 100 else f"{seconds:.0f} s"
 
 
 def show_bytes(n: float) -> str:
@@ -71,11 +90,16 @@ def address_text(family: int, raw: bytes) -> str:
 
     `family` is the socket's (2 or 10).
     """
-    if family != 10:
+    if family != AF_INET6:
         return ".".join(str(b) for b in raw[:4])
     if raw[:12] == V4_MAPPED:
         return ".".join(str(b) for b in raw[12:])
     return str(ipaddress.IPv6Address(raw))
+
+
+def family_text(family: int) -> str:
+    """`ipv4` or `ipv6`, of a socket's family (2 or 10)."""
+    return "ipv6" if family == AF_INET6 else "ipv4"
 
 
 def endpoint_text(address: str, port: int) -> str:

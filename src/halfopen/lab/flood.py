@@ -11,8 +11,8 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from halfopen.core.addresses import V4_MAPPED
 from halfopen.core.errors import HalfopenError, UsageError
-from halfopen.core.units import V4_MAPPED
 from halfopen.lab import requests, wiring
 from halfopen.lab.frames import Bytes, Path
 from halfopen.lab.listener import Listener

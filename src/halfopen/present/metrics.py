@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
 
-from halfopen.core.fields import COUNTERS, LISTENER_METRICS, NAMESPACE_METRICS, Field, Kind
+from halfopen.core.fields.field import Field, Kind
+from halfopen.core.fields.metrics import BY, LISTENER_METRICS, NAMESPACE_METRICS, Watched
+from halfopen.core.units import family_text
 
 if TYPE_CHECKING:
     from halfopen.core.model.listeners import ListenerView
@@ -19,22 +21,7 @@ if TYPE_CHECKING:
 
 _PREFIX: Final = "halfopen_"
 _NAMESPACE: Final = ("netns",)
-# What makes a metric of a namespace more than one number.
-_BY: Final = {"kernel_events": "event", "setting": "name"}
-# How many connections there are is no event.
-_EVENTS: Final = tuple(name for name in COUNTERS if name != "CurrEstab")
 _LISTENER: Final = ("netns", "family", "address", "port", "ifindex")
-
-_OF_LISTENER: Final[dict[str, Callable[[ListenerView], float | None]]] = {
-    "syn_queue": lambda view: view.held,
-    "syn_queue_young": lambda view: view.young if view.syn_queue_young is None else view.syn_queue_young,
-    "syn_queue_limit": lambda view: view.syn_queue_limit,
-    "accept_queue": lambda view: view.accept_queue,
-    "accept_queue_limit": lambda view: view.accept_queue_limit,
-    "listener_drops": lambda view: view.drops,
-    "listener_members": lambda view: view.members,
-    "release_time_seconds": lambda view: view.effective_release_time_s,
-}
 
 # HELP and TYPE stand above the lines of a metric.
 _HEAD: Final = 2
@@ -42,22 +29,11 @@ _HEAD: Final = 2
 _Family = GaugeMetricFamily | CounterMetricFamily
 
 
-@dataclass(slots=True)
-class _Watched:
-    """What is known of one namespace."""
-
-    model: Model | None = None
-    readable: bool = True
-    alarm: bool = False
-    released: int = 0
-    failed: int = 0
-
-
 class Metrics:
     """Collects what a watch reports; `text` is the state after the last report."""
 
     def __init__(self) -> None:
-        self._of: dict[str, _Watched] = {}
+        self._of: dict[str, Watched] = {}
         self._names: dict[int, str] = {}
         self._registry = CollectorRegistry(auto_describe=False)
         self._registry.register(self)
@@ -108,14 +84,14 @@ class Metrics:
     def collect(self) -> Iterator[_Family]:
         """For the registry: every metric of namespaces with all of its samples."""
         for field in NAMESPACE_METRICS:
-            family = _family(field, _NAMESPACE + ((_BY[field.name],) if field.name in _BY else ()))
+            family = _family(field, _NAMESPACE + ((BY[field.name],) if field.name in BY else ()))
             for netns, watched in self._of.items():
-                for more, value in _of_namespace(field.name, watched):
+                for more, value in _samples(field, watched):
                     family.add_metric([_plain(netns), *more], value)
             yield family
 
-    def _watched(self, netns: str) -> _Watched:
-        return self._of.setdefault(netns, _Watched())
+    def _watched(self, netns: str) -> Watched:
+        return self._of.setdefault(netns, Watched())
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +104,7 @@ class _Fresh(Collector):
         for field in LISTENER_METRICS:
             family = _family(field, _LISTENER)
             for netns, view in self.views:
-                known = _OF_LISTENER[field.name](view)
+                known = _value(field, view)
                 if known is not None:
                     family.add_metric(_labels(netns, view), known)
             yield family
@@ -168,7 +144,7 @@ class _Lines:
         heads = {}
         rest = generate_latest(_Fresh(fresh)).splitlines(keepends=True)
         for field in LISTENER_METRICS:
-            has = [(netns, view) for netns, view in fresh if _OF_LISTENER[field.name](view) is not None]
+            has = [(netns, view) for netns, view in fresh if _value(field, view) is not None]
             heads[field.name] = b"".join(rest[:_HEAD])
             for (netns, view), line in zip(has, rest[_HEAD:], strict=False):
                 self._of[netns, id(view)][1][field.name] = line
@@ -176,9 +152,9 @@ class _Lines:
         return heads
 
 
-def _family(field: Field, labels: tuple[str, ...]) -> _Family:
+def _family(field: Field[Any], labels: tuple[str, ...]) -> _Family:
     kind = CounterMetricFamily if field.kind is Kind.COUNTER else GaugeMetricFamily
-    return kind(_PREFIX + field.name, field.help, labels=labels)
+    return kind(_PREFIX + field.name, field.plain_help, labels=labels)
 
 
 def _plain(text: str) -> str:
@@ -187,35 +163,20 @@ def _plain(text: str) -> str:
 
 
 def _labels(netns: str, view: ListenerView) -> list[str]:
-    family = "ipv6" if view.family == 10 else "ipv4"
-    return [_plain(netns), family, view.address, str(view.port), str(view.ifindex)]
+    return [_plain(netns), family_text(view.family), view.address, str(view.port), str(view.ifindex)]
 
 
-def _of_namespace(name: str, watched: _Watched) -> Iterator[tuple[tuple[str, ...], float]]:
-    """The metric's samples: the label it has besides the namespace's, if any, and the value."""
-    always = {
-        "readable": watched.readable,
-        "alarm": watched.alarm,
-        "released": watched.released,
-        "release_failures": watched.failed,
-    }
-    if name in always:
-        yield (), float(always[name])
+def _samples(field: Field[Watched], watched: Watched) -> Iterator[tuple[tuple[str, ...], float]]:
+    """The metric's samples of a namespace: the label it has besides the namespace's, if any, and the value."""
+    value = None if field.get is None else field.get(watched)
+    if value is None:
         return
-    model = watched.model
-    if model is None:
-        return
-    sample = model.sample
-    if name == "last_reading_timestamp_seconds":
-        yield (), sample.wall_s
-    elif not watched.readable:
-        return
-    elif name == "connections":
-        yield (), model.half_open
-    elif name == "degraded":
-        yield (), float(not sample.completeness.whole)
+    if field.name in BY:
+        for label, number in value:
+            yield (label,), float(number)
     else:
-        values = sample.settings if name == "setting" else sample.counters
-        for key in values if name == "setting" else _EVENTS:
-            if key in values:
-                yield (key,), values[key]
+        yield (), float(value)
+
+
+def _value(field: Field[ListenerView], view: ListenerView) -> float | None:
+    return None if field.get is None else field.get(view)

@@ -8,6 +8,8 @@ from typing import Any, Final
 from rich.console import Console
 from rich.table import Table
 
+from halfopen.core.fields.field import json_object
+from halfopen.core.fields.listener import RELEASE_TIME
 from halfopen.core.findings.cures import ChangeListener, ChangeSetting
 from halfopen.core.model import timing
 from halfopen.core.model.model import Model
@@ -76,17 +78,7 @@ def document(model: Model | None, retries: Sequence[int], cap_s: float, measured
         "synack_retries": model.retries if model else None,
         "release_time_s": model.release_time_s if model else None,
         "rto_max_s": cap_s,
-        "listeners": [
-            {
-                "address": v.address,
-                "port": v.port,
-                "synack_retries": v.retries,
-                "overridden": v.overridden,
-                "release_time_s": v.release_time_s,
-                "effective_release_time_s": v.effective_release_time_s,
-            }
-            for v in (model.listeners if model else ())
-        ],
+        "listeners": [json_object(RELEASE_TIME, view) for view in (model.listeners if model else ())],
         "schedules": [
             {
                 "retries": r,

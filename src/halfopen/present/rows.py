@@ -5,25 +5,21 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from json.encoder import encode_basestring_ascii
 from typing import Any, Final
 
-import numpy as np
-from numpy.typing import NDArray
-
-from halfopen.core.fields import LIST, Field, Kind
-from halfopen.core.model.listing import IS_DEFERRED, IS_DOUBTFUL, IS_WIDE, Collected
-from halfopen.core.units import address_text, json_text, printable
+from halfopen.core.fields.connection import LIST, Chunk
+from halfopen.core.fields.field import Field, Kind, columns
+from halfopen.core.model.listing import Collected
+from halfopen.core.units import json_text, printable
+from halfopen.present.columns import GAP, fitting, left_out
 
 # Rows that are Python objects at a time, at half a kilobyte each.
 _CHUNK: Final = 2048
 # Up to so many a table's columns are as wide as what is in them.
 _FEW: Final = 8192
-_GAP: Final = "  "
-_NOT_IN_TABLE: Final = ("family", "may_have_answered")
-_GIVE_UP_FIRST: Final = ("expires_s", "deferred", "retransmits", "local_address", "netns")
-
 Row = tuple[Any, ...]
 
 
@@ -46,98 +42,105 @@ def parts(found: Iterable[tuple[str, Collected]], limit: int | None) -> list[Par
     return made
 
 
-def rows(parts: Iterable[Part]) -> Iterator[Row]:
-    """Each request as a tuple in the order of `fields.LIST`."""
+def chunks(parts: Iterable[Part]) -> Iterator[Chunk]:
+    """The connections in their order, some at a time."""
     for part in parts:
-        for chunk, wide in part.collected.in_order(part.count, _CHUNK):
-            at_wide = np.flatnonzero(chunk["form"] & IS_WIDE).tolist()
-            local = _addresses(chunk["local"], at_wide, wide["local"])
-            remote = _addresses(chunk["remote"], at_wide, wide["remote"])
-            yield from zip(
-                [part.netns] * len(chunk),
-                ["ipv6" if ":" in a else "ipv4" for a in remote],
-                local,
-                chunk["local_port"].tolist(),
-                remote,
-                chunk["remote_port"].tolist(),
-                np.round(chunk["age_s"].astype(float), 3).tolist(),
-                chunk["retransmits"].tolist(),
-                (chunk["expires_ms"] / 1000).tolist(),
-                (chunk["form"] & IS_DEFERRED != 0).tolist(),
-                (chunk["form"] & IS_DOUBTFUL != 0).tolist(),
-                strict=True,
-            )
+        for records, wide in part.collected.in_order(part.count, _CHUNK):
+            yield Chunk(part.netns, records, wide)
 
 
-def _addresses(numbers: NDArray[np.uint32], at_wide: list[int], wide: NDArray[Any]) -> list[str]:
-    # Eight in a thousand microseconds matter at a million rows: IPv4 is written without a detour.
-    octets = numbers.astype(">u4").view(np.uint8).reshape(-1, 4).T.tolist()
-    texts = ["%d.%d.%d.%d" % four for four in zip(*octets, strict=True)]  # noqa: UP031
-    for at, address in zip(at_wide, wide.tolist(), strict=True):
-        texts[at] = address_text(10, address)
-    return texts
+def rows(parts: Iterable[Part]) -> Iterator[Row]:
+    """Each connection as a tuple of its values, in the order of `LIST`."""
+    for chunk in chunks(parts):
+        yield from zip(*_values(chunk), strict=True)
+
+
+def _values(chunk: Chunk) -> list[list[Any]]:
+    return [field.get(chunk) for field in LIST if field.get is not None]
+
+
+def _readable(parts: Iterable[Part]) -> list[Part]:
+    """With names of namespaces of which a terminal obeys nothing."""
+    return [replace(part, netns=printable(part.netns)) for part in parts]
 
 
 def table(parts: list[Part], netns_column: bool, width: int | None = None) -> Iterator[str]:
-    """Lines of a table, the heading first; without the family, which the addresses show, and without what else is
-    least missed where a screen is less wide. A `?` for deferred: it cannot be told.
+    """Lines of a table, the heading first, without the columns for which a screen `width` wide has no room: the last
+    line names these.
     """
-    # Addresses are as wide as the widest among few rows; among many, as wide as an address can be.
-    few = sum(p.count for p in parts) <= _FEW
-    shown: Iterable[Row] = rows(parts)
-    if few:
-        shown = list(shown)
-        widest = [max((len(row[i]) for row in shown), default=0) for i in (2, 4)]
+    parts = _readable(parts)
+    fields = [field for field in columns(LIST) if netns_column or field.name != "netns"]
+    cells: Iterable[list[list[str]]] = (_cells(fields, chunk) for chunk in chunks(parts))
+    if sum(part.count for part in parts) <= _FEW:
+        cells = list(cells)
+        widest = [max((len(text) for chunk in cells for text in chunk[i]), default=0) for i in range(len(fields))]
     else:
-        v6 = any(p.collected.any_ipv6 for p in parts)
-        widest = [39 if v6 else 15] * 2
-    local, remote = (max(width, least) for width, least in zip(widest, (5, 6), strict=True))
-    names = {"local_address": local, "remote_address": remote}
-    names["netns"] = max([5, *(len(p.netns) for p in parts)])
-    at = [i for i, f in enumerate(LIST) if f.name not in _NOT_IN_TABLE and (netns_column or f.name != "netns")]
-    wide = {f.name: names.get(f.name, f.width) for f in LIST}
-    for name in _GIVE_UP_FIRST:
-        if width is None or sum(wide[LIST[i].name] + len(_GAP) for i in at) - len(_GAP) <= width:
-            break
-        at = [i for i in at if LIST[i].name != name]
-    fields = tuple(LIST[i] for i in at)
-    widths = [wide[f.name] for f in fields]
-    yield _line(fields, widths, [f.title for f in fields])
-    for row in shown:
-        cells = [*row[:6], f"{row[6]:.1f} s", row[7], f"{row[8]:.1f} s", "yes" if row[9] else "?" if row[10] else "-"]
-        yield _line(fields, widths, [printable(str(cells[i])) for i in at])
+        widest = [_most(field, parts) for field in fields]
+    widths = [max(len(field.title), field.least, most) for field, most in zip(fields, widest, strict=True)]
+    kept = fitting(fields, widths, width)
+    yield _line(fields, widths, kept, [field.title for field in fields])
+    for chunk in cells:
+        for line in zip(*chunk, strict=True):
+            yield _line(fields, widths, kept, line)
+    if words := left_out([field for i, field in enumerate(fields) if i not in kept], width):
+        yield words
 
 
-def _line(fields: tuple[Field, ...], widths: list[int], cells: list[str]) -> str:
-    parts = [
-        cell.rjust(width) if field.kind is not Kind.LABEL or field.name.endswith("_port") else cell.ljust(width)
-        for field, width, cell in zip(fields, widths, cells, strict=True)
-    ]
-    return _GAP.join(parts).rstrip()
+def _most(field: Field[Chunk], parts: Iterable[Part]) -> int:
+    """How wide a cell of the column may be, without a look at all of them."""
+    if field.name == "netns":
+        return max(len(part.netns) for part in parts)
+    return field.most_ipv6 if any(part.collected.any_ipv6 for part in parts) else field.most
+
+
+def _cells(fields: Sequence[Field[Chunk]], chunk: Chunk) -> list[list[str]]:
+    """The cells of each column."""
+    found = []
+    for field in fields:
+        show = field.show or field.get
+        found.append([str(value) for value in show(chunk)] if show is not None else [])
+    return found
+
+
+def _line(fields: Sequence[Field[Chunk]], widths: Sequence[int], kept: Sequence[int], cells: Sequence[str]) -> str:
+    texts = (cells[i].ljust(widths[i]) if fields[i].kind is Kind.LABEL else cells[i].rjust(widths[i]) for i in kept)
+    return (" " * GAP).join(texts).rstrip()
 
 
 def csv_lines(parts: list[Part]) -> Iterator[str]:
     """CSV with a heading, RFC 4180 but for plain newlines."""
-    names = [f.name for f in LIST]
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(names)
-    for i, row in enumerate(rows(parts)):
-        writer.writerow((printable(row[0]), *row[1:9], *("true" if yes else "false" for yes in row[9:])))
-        if i % _CHUNK == _CHUNK - 1:
-            yield buffer.getvalue().rstrip("\n")
-            buffer.seek(0)
-            buffer.truncate()
+    writer.writerow([field.name for field in LIST])
+    for chunk in chunks(_readable(parts)):
+        writer.writerows(zip(*map(_words, LIST, _values(chunk)), strict=True))
+        yield buffer.getvalue().rstrip("\n")
+        buffer.seek(0)
+        buffer.truncate()
     if buffer.tell():
         yield buffer.getvalue().rstrip("\n")
 
 
+def _words(field: Field[Chunk], values: list[Any]) -> list[Any]:
+    """A column as CSV has it: `true` and `false` as in JSON."""
+    return ["true" if value else "false" for value in values] if field.type == "boolean" else values
+
+
 def ndjson_lines(parts: list[Part]) -> Iterator[str]:
-    """One JSON object a line."""
-    names = [f.name for f in LIST]
-    encode = json.JSONEncoder(separators=(",", ":")).encode  # nothing a terminal obeys
-    for row in rows(parts):
-        yield encode(dict(zip(names, row, strict=True)))
+    """One JSON object a line, with nothing in it that a terminal obeys."""
+    template = "{" + ",".join(f'"{field.name}":%s' for field in LIST) + "}"
+    for chunk in chunks(parts):
+        for row in zip(*map(_encoded, LIST, _values(chunk)), strict=True):
+            yield template % row
+
+
+def _encoded(field: Field[Chunk], values: list[Any]) -> list[str]:
+    """A column as JSON; an encoder is not made anew for each value."""
+    if field.type == "boolean":
+        return ["true" if value else "false" for value in values]
+    if field.type == "string":
+        return list(map(encode_basestring_ascii, values))
+    return list(map(repr if field.type == "number" else json.dumps, values))
 
 
 def json_lines(head: dict[str, Any], parts: list[Part]) -> Iterator[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import re
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any
 
 from rich.console import Console
@@ -13,22 +13,20 @@ from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
 
-from halfopen.core.fields import LISTENER, SOURCE, Field, Kind
+from halfopen.core.fields.listener import LISTENER
+from halfopen.core.fields.source import SOURCE
 from halfopen.core.findings.finding import Level
 from halfopen.core.findings.verdict import Verdict
-from halfopen.core.model.listeners import ListenerView
 from halfopen.core.model.model import Model
 from halfopen.core.policy.actions import Released
 from halfopen.core.units import plural, printable, show_duration
-from halfopen.present import commands
+from halfopen.present import columns, commands
 from halfopen.present.findings.cures import next_commands
 from halfopen.present.findings.headline import headline
 from halfopen.present.findings.sentences import listener_name, say
 
 _UNPRINTABLE = re.compile(r"[^\n\x20-\x7e]")
 _STYLE = {Level.OK: "bold green", Level.NOTICE: "bold cyan", Level.WARNING: "bold yellow", Level.CRITICAL: "bold red"}
-# Columns that go first when the screen is narrow.
-_GIVE_UP_FIRST = ("p99", "release", "p50", "drops", "retransmits", "process")
 _PLAIN_WIDTH = 200
 _AT_LINE_END = re.compile(r"[ ]+$", re.MULTILINE)
 MAX_LISTENERS = 12
@@ -74,79 +72,6 @@ def console() -> Console:
     return _Console(file=out, width=_PLAIN_WIDTH, highlight=False, markup=False, emoji=False)
 
 
-def _table(fields: Sequence[Field], rows: list[list[str]], width: int) -> Table:
-    """As many columns as fit `width`; what the rows need decides, not the registry's width."""
-    kept = list(range(len(fields)))
-
-    def need() -> int:
-        return sum(max(len(fields[i].title), *(len(r[i]) for r in rows)) + 2 for i in kept)
-
-    for name in _GIVE_UP_FIRST:
-        if need() <= width:
-            break
-        kept = [i for i in kept if fields[i].name != name]
-    made = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), show_edge=False)
-    for i in kept:
-        right = fields[i].kind is not Kind.LABEL
-        made.add_column(fields[i].title, justify="right" if right else "left", no_wrap=True, header_style="dim")
-    for row in rows:
-        made.add_row(*(Text(row[i]) for i in kept))
-    return made
-
-
-def _seconds(value: float) -> str:
-    return f"{value:.1f} s" if value < 100 else f"{value:.0f} s"
-
-
-def _of(held: int | None, limit: int | None) -> str:
-    """A queue's length and its limit, `?` for what could not be read."""
-    return "/".join("?" if n is None else f"{n:,}" for n in (held, limit))
-
-
-def retransmits(profile: Sequence[int]) -> str:
-    """How many had the SYN-ACK sent again 0, 1, 2 … times: `152/404/812/1032`; `47 at 8, 69 at 10` where that would be
-    mostly zeros, `9 at 0-3, 30 at 4-7, 77 at 8-10` where it would be long.
-    """
-    there = [(k, n) for k, n in enumerate(profile) if n]
-    if len(profile) <= 3 or (len(profile) <= 7 and 2 * len(there) >= len(profile)):
-        return "/".join(str(n) for n in profile) or "-"
-    if len(there) <= 3:
-        return ", ".join(f"{n} at {k}" for k, n in there)
-    step = -(-len(profile) // 3)
-    parts = []
-    for first in range(0, len(profile), step):
-        last = min(first + step, len(profile)) - 1
-        n = sum(profile[first : last + 1])
-        if n:
-            parts.append(f"{n} at {first}-{last}" if last > first else f"{n} at {first}")
-    return ", ".join(parts)
-
-
-def _listener_row(view: ListenerView) -> list[str]:
-    name = listener_name(view) + (f" x{view.members}" if view.members > 1 else "")
-    who = ""
-    if view.processes:
-        first = view.processes[0]
-        who = f"{first.name} {first.pid}" + (f" +{len(view.processes) - 1}" if len(view.processes) > 1 else "")
-        inside = first.container or first.unit
-        who += f" ({inside})" if inside else ""
-    has = view.half_open > 0
-    deferred = f" (+{view.deferred:,} {'answered' if view.defers is False else 'deferred'})" if view.deferred else ""
-    return [
-        name,
-        f"{view.half_open:,}{deferred}",
-        _of(view.syn_queue, view.syn_queue_limit),
-        _seconds(view.ages.max) if has else "-",
-        _seconds(view.ages.p50) if has else "-",
-        _seconds(view.ages.p99) if has else "-",
-        retransmits(view.retransmits),
-        _of(view.accept_queue, view.accept_queue_limit),
-        f"{view.drops:,}",
-        f"{view.release_time_s:g} s" + ("*" if view.overridden else ""),
-        who or "-",
-    ]
-
-
 def _release_time_line(model: Model) -> str:
     line = f"Release time  {show_duration(model.release_time_s)}: tcp_synack_retries = {model.retries}"
     cookies = {0: "off", 1: "when a queue is full", 2: "always"}.get(model.sample.settings.get("tcp_syncookies", -1))
@@ -173,9 +98,8 @@ def status(out: Console, model: Model, verdict: Verdict) -> None:
     shown = (busy or list(model.listeners))[:MAX_LISTENERS]
     if shown:
         out.print()
-        table = _table(LISTENER, [_listener_row(v) for v in shown], out.width)
-        out.print(table)
-        if any(v.overridden for v in shown) and any(c.header == "RELEASE" for c in table.columns):
+        seen = columns.show(out, LISTENER, shown)
+        if any(v.overridden for v in shown) and "release_time_s" in seen:
             out.print(Text("* its own release time (TCP_SYNCNT), whatever tcp_synack_retries is", style="dim"))
         idle = len(model.listeners) - len(shown)
         if idle:
@@ -190,8 +114,7 @@ def status(out: Console, model: Model, verdict: Verdict) -> None:
         out.print()
         # Where no prefix stands out, three lines show that as well as ten.
         top = [s for s in model.sources if s.share >= STANDS_OUT and s.half_open > 1] or model.sources[:3]
-        rows = [[s.prefix, f"{s.half_open:,}", f"{s.share:.1%}", _seconds(s.oldest_s)] for s in top]
-        out.print(_table(SOURCE, rows, out.width))
+        columns.show(out, SOURCE, top)
         if model.distinct_sources > 1:
             out.print(Text(f"{model.distinct_sources:,} distinct sources in all", style="dim"))
     out.print()

@@ -11,6 +11,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from halfopen.core.addresses import AF_INET
 from halfopen.core.errors import HalfopenError, NotPermitted, Unsupported
 from halfopen.core.filters import Filter
 from halfopen.core.model.columns import Builder, Columns
@@ -77,7 +78,7 @@ def _by_bpf(wish: Wish) -> _Sockets:
     builder = wish.builder(listeners)
     collected = Collected(wish.listing) if wish.listing else None
     keep = Filter(listeners=wish.chosen.listeners, sources=wish.chosen.sources) if wish.chosen else Filter()
-    plain = (listeners["family"] == inet_diag.AF_INET) & (listeners["ifindex"] == 0)
+    plain = (listeners["family"] == AF_INET) & (listeners["ifindex"] == 0)
     looked_at = time.monotonic(), time.time()
     # Nobody can be half-open where no segment ever came; the hash that is walked is that of all namespaces.
     parts = census.read(mixed=bool(plain.any() and not plain.all())) if procfs.any_segments() else ()

@@ -15,6 +15,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from halfopen.core.addresses import AF_INET, AF_INET6
 from halfopen.core.sample import LISTENER, REQUEST
 from halfopen.core.units import Address, Network
 from halfopen.wire import netlink
@@ -24,8 +25,6 @@ TCPDIAG_GETSOCK: Final = 18
 SOCK_DIAG_BY_FAMILY: Final = 20
 SOCK_DESTROY: Final = 21
 IPPROTO_TCP: Final = 6
-AF_INET: Final = 2
-AF_INET6: Final = 10
 
 TCP_SYN_RECV: Final = 3
 TCP_LISTEN: Final = 10

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from halfopen.present.text import retransmits
+from halfopen.core.fields.listener import retransmits_cell
 
 
 @pytest.mark.parametrize(
@@ -23,4 +23,4 @@ from halfopen.present.text import retransmits
     ],
 )
 def test_retransmits(profile: tuple[int, ...], shown: str) -> None:
-    assert retransmits(profile) == shown
+    assert retransmits_cell(profile) == shown

@@ -8,7 +8,8 @@ from dataclasses import replace
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from halfopen.core.fields import LISTENER_METRICS, NAMESPACE_METRICS, Kind
+from halfopen.core.fields.field import Kind
+from halfopen.core.fields.metrics import LISTENER_METRICS, NAMESPACE_METRICS
 from halfopen.core.filters import Filter
 from halfopen.core.model.model import Model, build
 from halfopen.core.policy.actions import Release, Released
@@ -51,7 +52,7 @@ def test_every_metric_of_the_registry_is_there_once_and_as_it_says() -> None:
     assert len(families) == len(NAMESPACE_METRICS) + len(LISTENER_METRICS)
     for field in (*NAMESPACE_METRICS, *LISTENER_METRICS):
         family = families[f"halfopen_{field.name}"]
-        assert (family.type, family.documentation) == (field.kind.value, field.help)
+        assert (family.type, family.documentation) == (field.kind.value, field.plain_help)
         assert family.samples, field.name
         counted = all(one.name.endswith("_total") for one in family.samples)
         assert counted == (field.kind is Kind.COUNTER)

@@ -13,10 +13,9 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from halfopen.core.addresses import AF_INET6, MAPPED_LOW, V4_MAPPED
 from halfopen.core.sample import LISTENER
-from halfopen.core.units import V4_MAPPED
 
-_MAPPED_LOW = int.from_bytes(V4_MAPPED[8:], "big")
 _PORTS = 65536
 NONE = -1
 
@@ -41,7 +40,7 @@ class Group:
     @property
     def mapped_wildcard(self) -> bool:
         """True for ::ffff:0.0.0.0, an IPv6 socket for every IPv4 address and no other."""
-        return self.family == 10 and self.address == V4_MAPPED + bytes(4)
+        return self.family == AF_INET6 and self.address == V4_MAPPED + bytes(4)
 
 
 # What tells one group from another.
@@ -124,7 +123,7 @@ def fits(requests: NDArray[Any], group: Group) -> NDArray[np.bool_]:
     """Which of N requests (dtype REQUEST) can have come to a group's listeners; shape (N,)."""
     fitting: NDArray[np.bool_] = (requests["local_port"] == group.port) & (requests["family"] == group.family)
     if group.mapped_wildcard:
-        fitting &= (requests["local_high"] == 0) & (requests["local_low"] >> 32 == _MAPPED_LOW)
+        fitting &= (requests["local_high"] == 0) & (requests["local_low"] >> 32 == MAPPED_LOW)
     elif not group.wildcard:
         fitting &= requests["local_address"] == np.void(group.address)
     if group.ifindex:

@@ -12,9 +12,9 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from halfopen.core.addresses import AF_INET6, MAPPED_LOW, V4_MAPPED
 from halfopen.core.filters import Filter
 from halfopen.core.model.columns import Growing
-from halfopen.core.units import V4_MAPPED
 
 SORTS: Final = ("age", "expires", "retransmits", "source", "listener")
 # remote and local: the IPv4 address as a number, of a v4-mapped one too; a WIDE record has its place among the wide
@@ -33,7 +33,6 @@ RECORD: Final[np.dtype[Any]] = np.dtype(
 )
 WIDE: Final[np.dtype[Any]] = np.dtype([("remote", "V16"), ("local", "V16")])
 IS_IPV6, IS_WIDE, IS_DEFERRED, IS_DOUBTFUL = 1, 2, 4, 8
-_MAPPED_LOW: Final = int.from_bytes(V4_MAPPED[8:], "big")
 _MAPPED_WORDS: Final = np.frombuffer(V4_MAPPED, dtype=">u4")
 _ADDRESS_WORDS: Final = 4
 _CHUNK: Final = 16 * 1024
@@ -123,7 +122,7 @@ class Collected:
         made["age_s"] = ages_s
         made["form"] = marks
         made["remote"], made["local"] = requests["remote_v4"], requests["local_v4"]
-        v6 = requests["family"] == 10
+        v6 = requests["family"] == AF_INET6
         if v6.any():
             self._record_v6(made, requests, np.flatnonzero(v6))
         return made
@@ -133,7 +132,7 @@ class Collected:
         ours = requests[at]
         mapped = np.ones(len(at), dtype=bool)
         for side in ("remote", "local"):
-            mapped &= (ours[f"{side}_high"] == 0) & (ours[f"{side}_low"] >> np.uint64(32) == _MAPPED_LOW)
+            mapped &= (ours[f"{side}_high"] == 0) & (ours[f"{side}_low"] >> np.uint64(32) == MAPPED_LOW)
         for side in ("remote", "local"):
             made[side][at[mapped]] = ours[f"{side}_low"][mapped] & _LOW
         if mapped.all():

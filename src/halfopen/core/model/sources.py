@@ -9,11 +9,10 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from halfopen.core.units import V4_MAPPED
+from halfopen.core.addresses import AF_INET6, MAPPED_LOW
 
 V4_PREFIX: Final = 24
 V6_PREFIX: Final = 64
-_MAPPED_LOW: Final = int.from_bytes(V4_MAPPED[8:], "big")
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,12 +45,12 @@ def addresses(requests: NDArray[Any]) -> tuple[NDArray[np.uint32], NDArray[np.bo
     the first 64 bits of the M others (M,).
     """
     v4 = requests["remote_v4"].astype(np.uint32)
-    is_v4 = requests["family"] != 10
+    is_v4 = requests["family"] != AF_INET6
     if is_v4.all():
         return v4, is_v4, np.empty(0, dtype=np.uint64)
     low = requests["remote_low"].astype(np.uint64)
     high = requests["remote_high"].astype(np.uint64)
-    mapped = ~is_v4 & (high == 0) & (low >> np.uint64(32) == _MAPPED_LOW)
+    mapped = ~is_v4 & (high == 0) & (low >> np.uint64(32) == MAPPED_LOW)
     v4 = np.where(mapped, low.astype(np.uint32), v4)
     is_v4 = is_v4 | mapped
     return v4, is_v4, high[~is_v4]

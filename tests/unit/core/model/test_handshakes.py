@@ -16,9 +16,10 @@ from halfopen.core.model.handshakes import Observed, by_listener, chosen, collec
 from halfopen.core.model.histogram import Histogram
 from halfopen.core.sample import Process
 from halfopen.core.sample.handshakes import BUCKETS, HandshakeCounters, bucket_of, edges_s
-from halfopen.core.units import endpoint
+from halfopen.core.units import endpoint, show_time
 from halfopen.core.where import Host, Namespace
 from halfopen.present import handshakes as present
+from halfopen.present.chart import chart
 from halfopen.wire.bpf_records import HANDSHAKE_COUNTERS, HANDSHAKE_KEY, handshake_counters
 from rows import listener, raw
 
@@ -253,7 +254,7 @@ def observed(rows: list[tuple[Any, Any]], **values: Any) -> Observed:
     ],
 )
 def test_times_are_shown_in_three_digits(seconds: float, shown: str) -> None:
-    assert present.show_time(seconds) == shown
+    assert show_time(seconds) == shown
 
 
 def test_the_first_line_is_the_answer() -> None:
@@ -300,12 +301,12 @@ def test_everything_fits_the_screen(width: int) -> None:
 
 
 def test_the_chart_leaves_long_gaps_out() -> None:
-    lines = [str(line) for line in present.chart(histogram(0.0001, 0.0001, 3.0), 80)]
+    lines = [str(line) for line in chart(histogram(0.0001, 0.0001, 3.0), 80)]
     assert len(lines) == 4
     assert lines[2].strip() == "..."
     assert "66.7 %" in lines[1]
     assert "100 %" in lines[3]
-    ascii_lines = [str(line) for line in present.chart(histogram(0.0001, 3.0), 80, ascii_only=True)]
+    ascii_lines = [str(line) for line in chart(histogram(0.0001, 3.0), 80, ascii_only=True)]
     assert all(line.isascii() for line in ascii_lines if "s  #" in line)
 
 
