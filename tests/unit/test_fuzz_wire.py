@@ -13,9 +13,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from halfopen.core.errors import WireError
 from halfopen.core.sample import REQUEST
 from halfopen.wire import inet_diag, netlink, procnet
-from halfopen.wire.netlink import WireError
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 QUICK = settings(max_examples=200, deadline=None, derandomize=True)

@@ -9,9 +9,8 @@ from contextlib import suppress
 from typing import Final
 
 from halfopen.change.journal_file import step
-from halfopen.core.errors import HalfopenError, NotPermitted, Unsupported
+from halfopen.core.errors import HalfopenError, NotPermitted, SysctlDError, Unsupported
 from halfopen.core.tune import sysctl_d as sysctld
-from halfopen.core.tune.sysctl_d import FileError
 from halfopen.linux import files
 
 DIRECTORY = sysctld.DIRECTORIES[0]
@@ -29,7 +28,7 @@ def path() -> str:
 def read(key: str) -> int | None:
     """The key's entry, None where there is none.
 
-    Raises: FileError when the file is not as we write it, NotPermitted, Unsupported (no such directory).
+    Raises: SysctlDError when the file is not as we write it, NotPermitted, Unsupported (no such directory).
     """
     return entries().get(key)
 
@@ -55,7 +54,7 @@ def check() -> None:
 def write(key: str, value: int | None) -> int | None:
     """Set the key's entry, or (None) take it out; the file goes with its last entry. Returns what is there then.
 
-    The file is replaced as a whole, on the disk before this returns. Raises: as `read`, and FileError when it cannot
+    The file is replaced as a whole, on the disk before this returns. Raises: as `read`, and SysctlDError when it cannot
     be written; the file is then as it was.
     """
     directory = _open_directory()
@@ -63,7 +62,7 @@ def write(key: str, value: int | None) -> int | None:
         before = _content(directory)
         try:
             after = sysctld.edited(before, key, value)
-        except FileError as e:
+        except SysctlDError as e:
             raise _ours(e) from None
         if after != before:
             try:
@@ -99,7 +98,7 @@ def _open_directory() -> int:
     facts = os.fstat(fd)
     if facts.st_uid not in (0, os.geteuid()) or facts.st_mode & 0o022:
         os.close(fd)
-        raise FileError(f"{DIRECTORY} could be written by others", hint=f"look at it, then: chmod go-w {DIRECTORY}")
+        raise SysctlDError(f"{DIRECTORY} could be written by others", hint=f"look at it, then: chmod go-w {DIRECTORY}")
     return fd
 
 
@@ -111,17 +110,17 @@ def _content(directory: int) -> bytes | None:
         return None
     except OSError as e:
         if e.errno == errno.ELOOP:
-            raise FileError(f"{path()} is a symbolic link", hint="remove it") from None
+            raise SysctlDError(f"{path()} is a symbolic link", hint="remove it") from None
         raise _problem(e) from None
     try:
         facts = os.fstat(fd)
         if not stat.S_ISREG(facts.st_mode) or facts.st_nlink != 1:
-            raise FileError(f"{path()} is not a regular file of its own", hint="move it away")
+            raise SysctlDError(f"{path()} is not a regular file of its own", hint="move it away")
         data = b""
         while piece := os.read(fd, sysctld.MAX_BYTES + 1 - len(data)):
             data += piece
         if len(data) > sysctld.MAX_BYTES:
-            raise FileError(f"{path()} is too large", hint="move it away")
+            raise SysctlDError(f"{path()} is too large", hint="move it away")
         return data
     except OSError as e:
         raise _problem(e) from None
@@ -132,12 +131,12 @@ def _content(directory: int) -> bytes | None:
 def _entries(data: bytes | None) -> dict[str, int]:
     try:
         return sysctld.entries(data)
-    except FileError as e:
+    except SysctlDError as e:
         raise _ours(e) from None
 
 
-def _ours(e: FileError) -> FileError:
-    return FileError(f"{path()} was changed by somebody else: {e.message}", hint="mend that, or move the file away")
+def _ours(e: SysctlDError) -> SysctlDError:
+    return SysctlDError(f"{path()} was changed by somebody else: {e.message}", hint="mend that, or move the file away")
 
 
 def _replace(directory: int, data: bytes | None) -> None:
@@ -183,4 +182,4 @@ def _problem(e: OSError) -> HalfopenError:
     what, remedy = files.what_and_remedy(e, path())
     if isinstance(e, PermissionError):
         return NotPermitted(f"{path()} cannot be used: {what}", hint=remedy)
-    return FileError(f"{path()} cannot be used: {what}", hint=remedy)
+    return SysctlDError(f"{path()} cannot be used: {what}", hint=remedy)

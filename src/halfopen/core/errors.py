@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno as _errno
 from typing import Final
 
-EXIT_DONE: Final = 0
 EXIT_FAILED: Final = 1
 EXIT_USAGE: Final = 2
 EXIT_REFUSED: Final = 3
@@ -92,6 +91,37 @@ class JournalError(HalfopenError):
 
     def __init__(self, message: str, *, hint: str = "") -> None:
         super().__init__("journal", message, hint=hint)
+
+
+class SysctlDError(HalfopenError):
+    """Our file of sysctl.d is not as we write it, or cannot be written; it was left as it is. Exit code 1."""
+
+    def __init__(self, message: str, *, hint: str = "") -> None:
+        super().__init__("sysctl.d", message, hint=hint)
+
+
+class CannotHold(HalfopenError):
+    """No door can be held here, for the reason `why`; nothing has been released yet. Exit code: that of `why`."""
+
+    def __init__(self, why: HalfopenError) -> None:
+        super().__init__("cannot-hold", why.message, exit_code=why.exit_code, hint=why.hint)
+
+
+class WireError(HalfopenError):
+    """Bytes that are not what the kernel's format allows; `offset` is where. Exit code 1."""
+
+    def __init__(self, message: str, offset: int = 0) -> None:
+        super().__init__(
+            "wire", f"{message} at byte {offset}", hint="this is a defect of halfopen or of the kernel's answer"
+        )
+        self.offset = offset
+
+
+class LabError(HalfopenError):
+    """The lab could not make, or no longer has, what was asked of it. Exit code 1."""
+
+    def __init__(self, message: str, *, hint: str = "") -> None:
+        super().__init__("lab", message, hint=hint)
 
 
 def privilege(euid: int, capability: str) -> str:

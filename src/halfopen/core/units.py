@@ -56,11 +56,6 @@ def show_time(seconds: float) -> str:
     return f"{seconds:.0f} s"
 
 
-def show_count(n: int) -> str:
-    """A whole number with thousands separated: `1,000,000`."""
-    return f"{n:,}"
-
-
 def show_age(seconds: float) -> str:
     """An age in a column: `3.2 s`, `120 s`."""
     return f"{seconds:.1f} s" if seconds < 100 else f"{seconds:.0f} s"

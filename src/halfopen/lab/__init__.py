@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from halfopen.lab.errors import LabError
+from halfopen.core.errors import LabError
 from halfopen.lab.lab import Lab
 from halfopen.lab.listener import Listener
 from halfopen.lab.userns import apart, enter_user_namespace, user_namespace_refusal

@@ -7,9 +7,8 @@ import socket
 import time
 from typing import Final
 
-from halfopen.core.errors import UsageError
+from halfopen.core.errors import LabError, UsageError
 from halfopen.lab.child import SPARE_DESCRIPTORS, open_files
-from halfopen.lab.errors import LabError
 from halfopen.lab.host import Host
 
 MAX_CLIENTS: Final = 20_000

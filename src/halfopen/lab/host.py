@@ -11,9 +11,8 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from typing import IO, Any, Final, TypeVar
 
-from halfopen.core.errors import NotPermitted, Unsupported, UsageError
+from halfopen.core.errors import LabError, NotPermitted, Unsupported, UsageError
 from halfopen.lab import child
-from halfopen.lab.errors import LabError
 from halfopen.lab.wiring import Side
 from halfopen.linux import netns
 

@@ -8,11 +8,10 @@ import subprocess
 from types import TracebackType
 from typing import Self
 
-from halfopen.core.errors import Unsupported
+from halfopen.core.errors import LabError, Unsupported
 from halfopen.lab import wiring
 from halfopen.lab.child import MOST_OPEN_FILES
 from halfopen.lab.client import Client
-from halfopen.lab.errors import LabError
 from halfopen.lab.host import Host
 from halfopen.lab.server import Server
 

@@ -15,9 +15,8 @@ import threading
 from dataclasses import asdict, dataclass
 from typing import Any, Final, Literal
 
-from halfopen.core.errors import KernelError, NotPermitted, UsageError
+from halfopen.core.errors import KernelError, LabError, NotPermitted, UsageError
 from halfopen.lab import child
-from halfopen.lab.errors import LabError
 from halfopen.lab.host import Host
 
 Mode = Literal["accept", "never", "hold"]

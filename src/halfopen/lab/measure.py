@@ -6,8 +6,8 @@ import time
 from collections.abc import Sequence
 from typing import Final
 
+from halfopen.core.errors import LabError
 from halfopen.core.model.timing import release_time_s
-from halfopen.lab.errors import LabError
 from halfopen.lab.lab import Lab
 
 _POLL_S: Final = 0.005

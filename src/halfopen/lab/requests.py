@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any, Final
 
-from halfopen.lab.errors import LabError
+from halfopen.core.errors import LabError
 from halfopen.lab.host import Host
 
 if TYPE_CHECKING:

@@ -51,9 +51,7 @@ def check_loss(loss: float) -> None:
 class Capture:
     """SYN-ACKs for the slow clients' addresses, as they come in on the client's device."""
 
-    def __init__(self, client: RawHost, v6: bool, port: int) -> None:
-        self._v6 = v6
-        self._port = port
+    def __init__(self, client: RawHost, v6: bool) -> None:
         self.socket = packet_socket(client, 0x86DD if v6 else 0x0800)
         try:
             self.socket.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, _RECEIVE_BYTES)
@@ -209,7 +207,7 @@ class Slow:
         self._asked = 0
         self._client = client
         # Listening before the first SYN goes out, or its answer would be missed.
-        self._capture = Capture(client, self._path.v6, listener.port)
+        self._capture = Capture(client, self._path.v6)
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="lab-slow", daemon=True)
         self._thread.start()

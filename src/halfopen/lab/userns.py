@@ -11,9 +11,8 @@ import warnings
 from collections.abc import Callable
 from typing import Any, Final
 
-from halfopen.core.errors import EXIT_FAILED, HalfopenError, Unsupported
+from halfopen.core.errors import EXIT_FAILED, HalfopenError, LabError, Unsupported
 from halfopen.lab.child import die_with
-from halfopen.lab.errors import LabError
 from halfopen.linux.netns import CLONE_NEWNET, unshare
 from halfopen.linux.userns import may_enter_namespaces
 

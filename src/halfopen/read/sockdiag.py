@@ -13,11 +13,10 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from halfopen.core.errors import KernelError, NotPermitted, Unsupported, privilege
+from halfopen.core.errors import KernelError, NotPermitted, Unsupported, WireError, privilege
 from halfopen.core.sample import LISTENER
 from halfopen.linux.ahead import ahead
 from halfopen.wire import inet_diag, netlink
-from halfopen.wire.netlink import WireError
 
 NETLINK_SOCK_DIAG: Final = 4
 # The kernel fills at most 32 KiB a recv (netlink_dump()); larger buffers bring nothing.

@@ -8,8 +8,8 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from halfopen.core.errors import WireError
 from halfopen.core.sample import handshakes
-from halfopen.wire.netlink import WireError
 
 PULSE: Final[np.dtype[Any]] = np.dtype(
     [

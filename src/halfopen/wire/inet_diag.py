@@ -16,10 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from halfopen.core.addresses import AF_INET, AF_INET6
+from halfopen.core.errors import WireError
 from halfopen.core.sample import LISTENER, REQUEST
 from halfopen.core.units import Address, Network
 from halfopen.wire import netlink
-from halfopen.wire.netlink import WireError
 
 TCPDIAG_GETSOCK: Final = 18
 SOCK_DIAG_BY_FAMILY: Final = 20

@@ -6,7 +6,7 @@ import struct
 from collections.abc import Iterator
 from typing import Final
 
-from halfopen.core.errors import HalfopenError
+from halfopen.core.errors import WireError
 
 NLMSG_NOOP: Final = 1
 NLMSG_ERROR: Final = 2
@@ -15,23 +15,12 @@ NLMSG_OVERRUN: Final = 4
 
 NLM_F_REQUEST: Final = 0x1
 NLM_F_MULTI: Final = 0x2
-NLM_F_ACK: Final = 0x4
 NLM_F_DUMP_INTR: Final = 0x10
 NLM_F_DUMP: Final = 0x300
 
 HEADER: Final = struct.Struct("=IHHII")
 _ATTR: Final = struct.Struct("=HH")
 _ERRNO: Final = struct.Struct("=i")
-
-
-class WireError(HalfopenError):
-    """Bytes that are not what the kernel's format allows; `offset` is where."""
-
-    def __init__(self, message: str, offset: int = 0) -> None:
-        super().__init__(
-            "wire", f"{message} at byte {offset}", hint="this is a defect of halfopen or of the kernel's answer"
-        )
-        self.offset = offset
 
 
 def align(n: int) -> int:

@@ -12,8 +12,8 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from halfopen.core.errors import WireError
 from halfopen.core.sample import LISTENER, REQUEST
-from halfopen.wire.netlink import WireError
 
 # The heading begins within so many bytes. So many rows are Python objects at a time, at 400 bytes each.
 _HEADING: Final = 256

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from halfopen.change import sysctl_d as sysctld
-from halfopen.core.errors import NotPermitted, Unsupported
-from halfopen.core.tune.sysctl_d import HEADER, NAME, FileError
+from halfopen.core.errors import NotPermitted, SysctlDError, Unsupported
+from halfopen.core.tune.sysctl_d import HEADER, NAME
 
 A, B = "net.ipv4.tcp_synack_retries", "net.core.somaxconn"
 
@@ -53,7 +53,7 @@ def test_a_link_is_never_followed(directory: Path, tmp_path: Path, where: str) -
     target.write_text("as it was")
     (directory / where).symlink_to(target)
     if where == NAME:
-        with pytest.raises(FileError, match="is a symbolic link"):
+        with pytest.raises(SysctlDError, match="is a symbolic link"):
             sysctld.write(A, 2)
         assert (directory / NAME).is_symlink()
     else:
@@ -65,11 +65,11 @@ def test_a_link_is_never_followed(directory: Path, tmp_path: Path, where: str) -
 def test_what_is_no_file_of_its_own_is_left_alone(directory: Path, tmp_path: Path) -> None:
     sysctld.write(A, 2)
     os.link(directory / NAME, tmp_path / "second")
-    with pytest.raises(FileError, match="not a regular file of its own"):
+    with pytest.raises(SysctlDError, match="not a regular file of its own"):
         sysctld.write(A, 3)
     (directory / NAME).unlink()
     os.mkfifo(directory / NAME)
-    with pytest.raises(FileError, match="not a regular file"):
+    with pytest.raises(SysctlDError, match="not a regular file"):
         sysctld.read(A)
 
 
@@ -83,7 +83,7 @@ def test_a_full_disk_leaves_the_old_file(directory: Path, monkeypatch: pytest.Mo
 
     with monkeypatch.context() as patch:
         patch.setattr(sysctld.os, call, full)
-        with pytest.raises(FileError, match="No space left on device"):
+        with pytest.raises(SysctlDError, match="No space left on device"):
             sysctld.write(A, 3)
     assert found(directory) == before
 
@@ -93,7 +93,7 @@ def test_half_a_write_is_a_full_disk(directory: Path, monkeypatch: pytest.Monkey
     write = os.write
     with monkeypatch.context() as patch:
         patch.setattr(sysctld.os, "write", lambda fd, data: write(fd, data[:9]))
-        with pytest.raises(FileError, match="No space left on device"):
+        with pytest.raises(SysctlDError, match="No space left on device"):
             sysctld.write(A, 3)
     assert found(directory) == before
 
@@ -108,7 +108,7 @@ def test_a_killed_write_is_cleaned_up(directory: Path) -> None:
 
 def test_a_directory_that_others_may_write_or_that_is_not_there(directory: Path, tmp_path: Path) -> None:
     directory.chmod(0o777)
-    with pytest.raises(FileError, match="could be written by others"):
+    with pytest.raises(SysctlDError, match="could be written by others"):
         sysctld.write(A, 2)
     directory.chmod(0o755)
     directory.rename(tmp_path / "elsewhere")
@@ -120,11 +120,11 @@ def test_a_directory_that_others_may_write_or_that_is_not_there(directory: Path,
 
 def test_a_foreign_file_is_one_line(directory: Path) -> None:
     (directory / NAME).write_text(f"{A} = 2\n")
-    with pytest.raises(FileError) as caught:
+    with pytest.raises(SysctlDError) as caught:
         sysctld.write(A, 3)
     assert caught.value.line().startswith(f"{directory}/{NAME} was changed by somebody else: ")
     (directory / NAME).write_bytes(HEADER.encode() * 2000)
-    with pytest.raises(FileError, match="too large"):
+    with pytest.raises(SysctlDError, match="too large"):
         sysctld.check()
 
 
@@ -133,8 +133,8 @@ def test_a_foreign_file_is_one_line(directory: Path) -> None:
     [
         (errno.EROFS, NotPermitted, "mounted read-only"),
         (errno.EACCES, NotPermitted, "run as root" if os.geteuid() else "a security module may forbid it"),
-        (errno.ENOSPC, FileError, "make room"),
-        (errno.EIO, FileError, "Input/output error"),
+        (errno.ENOSPC, SysctlDError, "make room"),
+        (errno.EIO, SysctlDError, "Input/output error"),
     ],
 )
 def test_errors_are_told_apart(

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from halfopen.core.errors import HalfopenError
+from halfopen.core.errors import SysctlDError
 
 NAME: Final = "60-halfopen.conf"
 DIRECTORIES: Final = (
@@ -35,20 +35,13 @@ _ENTRY: Final = re.compile(r"(net(?:\.[a-z0-9_-]{1,64}){1,8}) = (0|-?[1-9][0-9]{
 _GLOB: Final = frozenset("*?[")
 
 
-class FileError(HalfopenError):
-    """Our file of sysctl.d is not as we write it, or cannot be written; it was left as it is."""
-
-    def __init__(self, message: str, *, hint: str = "") -> None:
-        super().__init__("sysctl.d", message, hint=hint)
-
-
 # --- our own file -----------------------------------------------------------------------------------------------------
 
 
 def entries(data: bytes | None) -> dict[str, int]:
     """The entries of our file (None: there is none) in its order.
 
-    Raises: FileError naming the first line that we would not have written.
+    Raises: SysctlDError naming the first line that we would not have written.
     """
     found: dict[str, int] = {}
     for number, line in enumerate(_lines(data), 1):
@@ -56,7 +49,7 @@ def entries(data: bytes | None) -> dict[str, int]:
             continue
         entry = _ENTRY.fullmatch(line)
         if entry is None or entry[1] in found:
-            raise FileError(f"line {number} is not as halfopen wrote it")
+            raise SysctlDError(f"line {number} is not as halfopen wrote it")
         found[entry[1]] = int(entry[2])
     return found
 
@@ -64,7 +57,7 @@ def entries(data: bytes | None) -> dict[str, int]:
 def edited(data: bytes | None, key: str, value: int | None) -> bytes | None:
     """Our file with the key's entry set, or (None) without it: every other byte as it was. None: no file is left.
 
-    Taking an entry out again that was not there before gives the bytes of before. Raises: FileError, as `entries`.
+    Taking an entry out again that was not there before gives the bytes of before. Raises: SysctlDError, as `entries`.
     """
     there = entries(data)
     lines = _lines(data) if data is not None else HEADER.splitlines()
@@ -84,11 +77,11 @@ def _lines(data: bytes | None) -> list[str]:
     try:
         text = data.decode("ascii")
     except UnicodeDecodeError:
-        raise FileError("it holds bytes that halfopen did not write") from None
+        raise SysctlDError("it holds bytes that halfopen did not write") from None
     if not text.startswith(_OURS):
-        raise FileError("it does not begin as halfopen begins it")
+        raise SysctlDError("it does not begin as halfopen begins it")
     if not text.endswith("\n"):
-        raise FileError("its last line is cut off")
+        raise SysctlDError("its last line is cut off")
     return text[:-1].split("\n")
 
 

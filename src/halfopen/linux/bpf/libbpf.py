@@ -31,7 +31,6 @@ GRANT: Final = "run as root, or with the capabilities that halfopen doctor names
 # (result, arguments) of each function; a pointer that libbpf owns is c_void_p.
 _FUNCTIONS: Final[dict[str, tuple[Any, tuple[Any, ...]]]] = {
     "libbpf_set_print": (c_void_p, (c_void_p,)),
-    "libbpf_major_version": (c_uint32, ()),
     "libbpf_version_string": (c_char_p, ()),
     "bpf_object__open_mem": (c_void_p, (c_void_p, c_size_t, c_void_p)),
     "bpf_object__load": (c_int, (c_void_p,)),

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from halfopen.change import nft_door
 from halfopen.change.door import USUAL, Door, barrier, hashes
-from halfopen.core.errors import HalfopenError, NotPermitted, Unsupported
+from halfopen.core.errors import CannotHold, HalfopenError, NotPermitted, Unsupported
 from halfopen.core.sample import REQUEST
 from halfopen.linux.bpf import kept
 from halfopen.ops.release.steady import steady
@@ -30,13 +30,6 @@ _ANY: Final = 2**62
 _SMALLEST: Final = 32
 # Namespaces in which a table could be made; asking at every reading of a watch would be much ado.
 _proven: Final[set[int]] = set()
-
-
-class CannotHold(HalfopenError):
-    """No door can be held here; nothing was done yet."""
-
-    def __init__(self, why: HalfopenError) -> None:
-        super().__init__("cannot-hold", why.message, exit_code=why.exit_code, hint=why.hint)
 
 
 class AnyDoor(Protocol):

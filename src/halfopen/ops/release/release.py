@@ -10,7 +10,7 @@ from contextlib import suppress
 from typing import Final
 
 from halfopen.change import destroy
-from halfopen.core.errors import HalfopenError, words
+from halfopen.core.errors import CannotHold, HalfopenError, words
 from halfopen.core.filters import Filter
 from halfopen.core.model.answered import Calm
 from halfopen.core.policy.actions import Release, Released
@@ -61,7 +61,7 @@ def _run(chosen: Filter, tally: Tally, dry_run: bool, stop: Stop, calm: Calm | N
         door: doors.AnyDoor | None = None
         try:
             door = doors.door()
-        except doors.CannotHold as e:
+        except CannotHold as e:
             tally.notes.append(
                 f"the door could not be held ({e.line()}): a connection that completed in the moment between look and "
                 "release may have been reset"

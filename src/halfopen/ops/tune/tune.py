@@ -141,7 +141,7 @@ def apply(
     already. reason: why, for the journal. directory: of the journal.
 
     Raises: Unsupported for a setting that is not there, UsageError also for a value outside a setting's range,
-    NotPermitted, JournalError, KernelError, FileError; nothing is changed then.
+    NotPermitted, JournalError, KernelError, SysctlDError; nothing is changed then.
     """
     keys = [w.key for w in wanted]
     if len(set(keys)) != len(keys):

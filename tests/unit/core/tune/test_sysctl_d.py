@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from halfopen.core.errors import SysctlDError
 from halfopen.core.tune import sysctl_d as sysctld
-from halfopen.core.tune.sysctl_d import Assignment, File, FileError, Override
+from halfopen.core.tune.sysctl_d import Assignment, File, Override
 
 A, B = "net.ipv4.tcp_synack_retries", "net.core.somaxconn"
 OURS = f"/etc/sysctl.d/{sysctld.NAME}"
@@ -76,15 +77,15 @@ def test_what_an_older_header_said_is_kept() -> None:
     ],
 )
 def test_anything_that_we_did_not_write_is_refused(damage: bytes) -> None:
-    with pytest.raises(FileError):
+    with pytest.raises(SysctlDError):
         sysctld.entries(damage)
-    with pytest.raises(FileError):
+    with pytest.raises(SysctlDError):
         sysctld.edited(damage, A, 5)
 
 
 @given(st.binary(max_size=200).map(lambda tail: sysctld.HEADER.encode() + tail))
 def test_whatever_stands_in_it_is_an_entry_or_one_error(data: bytes) -> None:
-    with suppress(FileError):
+    with suppress(SysctlDError):
         assert all(key.startswith("net.") for key in sysctld.entries(data))
 
 
