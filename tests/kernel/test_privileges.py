@@ -66,3 +66,14 @@ def test_a_release_without_the_privilege_is_one_line(lab: Lab) -> None:
     assert done.returncode == 3
     assert len(done.stderr.splitlines()) == 1
     assert "CAP_NET_ADMIN" in done.stderr
+
+
+def test_who_is_hidden_by_hidepid_is_said_with_the_command_that_shows_it(lab: Lab) -> None:
+    lab.server.listen(8080)
+    variables = capabilities.environment_of_nobody()
+    assigned = [f"{name}={value}" for name, value in variables.items()]
+    as_nobody = ["env", "-i", "-C", "/", *assigned, *capabilities.command("status")]
+    hide = 'mount -t proc -o hidepid=2 proc /proc; exec "$@"'
+    done = lab.server.exec(["unshare", "--mount", "sh", "-ec", hide, "sh", *as_nobody])
+    assert done.returncode == 0, done.stderr
+    assert "who listens is hidden for 1 of 1 listener: run as root to see it (sudo halfopen status)" in done.stdout

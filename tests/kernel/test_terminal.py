@@ -12,6 +12,7 @@ import pytest
 
 from peers import until
 from run import halfopen as command
+from run import one_line
 from terminal import terminal
 
 if TYPE_CHECKING:
@@ -121,3 +122,14 @@ def test_no_word_is_broken_at_the_edge(lab: Lab, tmp_path: Path, columns: int) -
         # What went wrong is one line, whatever the screen.
         plain = [line for line in plain if not line.startswith("halfopen: ")]
         assert all(len(line) <= columns or " " not in line.strip() for line in plain), (words, plain)
+
+
+def test_an_error_is_broken_between_words() -> None:
+    words = ("status", "--netns", "not-there")
+    whole = one_line(command(*words), 3)
+    with terminal(*words, COLUMNS="60", columns=60) as t:
+        assert t.wait() == 3
+    lines = t.text.replace("\r\n", "\n").rstrip("\n").split("\n")
+    assert len(lines) > 1
+    assert max(map(len, lines)) <= 60
+    assert " ".join(line.strip() for line in lines) == whole

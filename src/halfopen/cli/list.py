@@ -14,8 +14,8 @@ from halfopen.cli.options import (
     netns_option,
     nothing_read,
     read_by_option,
-    tell,
 )
+from halfopen.cli.saying import say
 
 _TABLE_LIMIT = 100
 
@@ -86,7 +86,7 @@ def command(
         else rows.table(parts, netns == "all", _width())
     )
     for problem in problems:
-        tell(problem)
+        say(problem)
     if form == "table":
         words = plural(total - deferred, "half-open connection")
         words += f" and {deferred:,} deferred-accept" if deferred else ""

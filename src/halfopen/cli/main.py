@@ -14,7 +14,7 @@ from typing import Any, Final
 
 import click
 
-from halfopen.cli import completion, examples
+from halfopen.cli import completion, examples, saying
 from halfopen.core.errors import EXIT_FAILED, EXIT_REFUSED, EXIT_USAGE, HalfopenError
 
 # The summaries stand here so that --help loads no command.
@@ -100,16 +100,7 @@ def cli(ctx: click.Context) -> None:
 
 
 def _fail(message: str, code: int) -> int:
-    # Only here: addresses, which are in the same module, take long to import.
-    from halfopen.core.units import printable
-
-    # One line whatever is in it, and nothing that a terminal obeys: a file name may hold both.
-    line = printable(" ".join(message.split()))
-    if sys.stderr is not None:
-        try:
-            print(f"halfopen: {line}", file=sys.stderr)
-        except OSError:
-            pass
+    saying.say(message)
     return code
 
 

@@ -50,13 +50,6 @@ read_by_option = click.option(
 NICER: Final = 5
 
 
-def tell(message: str) -> None:
-    """A line on standard error beside what a command shows, with nothing in it that a terminal obeys."""
-    from halfopen.core.units import printable
-
-    click.echo(f"halfopen: {printable(message)}", err=True)
-
-
 def let_others_go_first() -> None:
     """Work that may go on for long runs a little nicer, so that programs of this machine do not wait for it."""
     try:

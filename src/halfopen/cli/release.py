@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 import click
 
 from halfopen.cli import signals
-from halfopen.cli.options import audit_log_option, chosen, filter_options, here, netns_option, reason_option, tell
+from halfopen.cli.options import audit_log_option, chosen, filter_options, here, netns_option, reason_option
+from halfopen.cli.saying import say
 
 if TYPE_CHECKING:
     from halfopen.core.filters import Filter
@@ -65,7 +66,7 @@ def command(
     for e in errors:
         if not isinstance(e, HalfopenError):
             raise e
-        tell(e.line())
+        say(e.line())
     if any(_STOPPED in o.problems for o in outcomes):
         raise KeyboardInterrupt
     if errors or any(o.failed or o.problems for o in outcomes):
@@ -107,7 +108,7 @@ def _release(
         except UnknownTarget as e:
             if len(targets) == 1:
                 raise
-            tell(f"{ns.name}: skipped: {e.message}")
+            say(f"{ns.name}: skipped: {e.message}")
         except HalfopenError as e:
             if len(targets) > 1:
                 e.message = _of(ns, len(targets) - i - 1 if e.id == "audit" else 0, e.message)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from halfopen.cli.asking import confirm, need_terminal
-from halfopen.cli.options import tell
+from halfopen.cli.saying import say
 
 if TYPE_CHECKING:
     from halfopen.core.tune.settings import Goals
@@ -73,11 +73,11 @@ def return_overdue(*, looking: bool = True) -> None:
 
     try:
         for one in tune.overdue():
-            tell(f"overdue: {_said(one)}")
+            say(f"overdue: {_said(one)}")
     except HalfopenError as e:
         if not looking:
             raise
-        tell(e.line())
+        say(e.line())
 
 
 def _said(one: Undone) -> str:
@@ -103,7 +103,7 @@ def tell_risk(ns: Netns, for_s: float | None) -> None:
     from halfopen.ops.tune import timer as tune_timer
 
     if for_s is not None and (risk := tune_timer.risk(ns.path)):
-        tell(f"warning: {risk}")
+        say(f"warning: {risk}")
 
 
 def ask(show_plan: Callable[[], None]) -> None:

@@ -18,9 +18,9 @@ from halfopen.core.model.columns import Builder, Columns
 from halfopen.core.model.listing import Collected, Listing
 from halfopen.core.model.timing import RTO_MAX_S
 from halfopen.core.sample import QUEUES, REQUEST, Completeness, ListenerOptions, Process, Sample
-from halfopen.core.units import plural
+from halfopen.core.units import netns_words, plural
 from halfopen.core.where import Namespace
-from halfopen.linux import identity, netns
+from halfopen.linux import identity, netns, proc
 from halfopen.linux.netns import Netns
 from halfopen.read import procfs, sockdiag, timeouts
 from halfopen.read.bpf import programs as eyes
@@ -282,8 +282,9 @@ def _told(sample: Sample, found: Holders, owners: Mapping[int, tuple[Process, ..
             f"the look for who listens took too long and was broken off: {of} without a name, and other processes may "
             "hold the rest as well"
         )
-    elif missing and found.refused:
-        notes.append(f"who listens is hidden for {of}{_as_root()}")
+    elif missing and (found.refused or proc.lacking(("CAP_SYS_PTRACE",))):
+        # With hidepid nothing is refused: the processes of others are not there at all.
+        notes.append(f"who listens is hidden for {of}{_shown_by(sample)}")
     options: dict[int, ListenerOptions] = {}
     if not _known(sample):
         from halfopen.read import listener_options
@@ -292,7 +293,7 @@ def _told(sample: Sample, found: Holders, owners: Mapping[int, tuple[Process, ..
         options, refused = listener_options.options(mine, sample.settings)
         if refused:
             n = plural(refused, "listener")
-            notes.append(f"the release time of {n} is taken from tcp_synack_retries{_as_root()}")
+            notes.append(f"the release time of {n} is taken from tcp_synack_retries{_shown_by(sample)}")
     mine_owners = {inode: owners[inode] for inode in inodes if inode in owners}
     problems = list(sample.completeness.problems)
     if missing and found.broken_off and _wants_options(sample):
@@ -302,6 +303,12 @@ def _told(sample: Sample, found: Holders, owners: Mapping[int, tuple[Process, ..
         )
     completeness = replace(sample.completeness, problems=tuple(problems), notes=tuple(notes))
     return replace(sample, owners=mine_owners, options=options, completeness=completeness)
+
+
+def _shown_by(sample: Sample) -> str:
+    if os.geteuid() == 0:
+        return ""
+    return f": run as root to see it (sudo halfopen status{netns_words(sample.where.name)})"
 
 
 def _as_root() -> str:
