@@ -227,3 +227,16 @@ def test_help_loads_neither_numpy_nor_rich() -> None:
     code += "print('heavy:', sorted({'numpy', 'rich', 'msgspec', 'ctypes'} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], env=environment(), capture_output=True, text=True, check=True)
     assert done.stdout.endswith("heavy: []\n")
+
+
+def test_a_machine_without_proc_is_told_to_mount_it(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from halfopen.cli import main
+
+    missing = FileNotFoundError(2, "No such file or directory", "/proc/self/ns/net")
+    assert main._failed(missing) == 1
+    assert "mount" not in capsys.readouterr().err
+    monkeypatch.setattr(os.path, "exists", lambda path: not str(path).startswith("/proc"))
+    assert main._failed(missing) == 1
+    assert capsys.readouterr().err.endswith("; /proc is not mounted here: mount -t proc proc /proc\n")

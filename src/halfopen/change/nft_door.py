@@ -126,7 +126,15 @@ def _send(s: socket.socket, data: bytes, *, ignore: bool = False) -> None:
         return
     if codes[0] in (errno.EPERM, errno.EACCES):
         raise NotPermitted("changing nf_tables is refused", hint="run as root (it needs CAP_NET_ADMIN)")
-    if codes[0] in (errno.EOPNOTSUPP, errno.EINVAL, errno.ENOENT, errno.EAFNOSUPPORT, errno.EPROTONOSUPPORT):
+    if codes[0] == errno.EINVAL:
+        # Since commit 6001a930ce03 ("netfilter: nftables: introduce table ownership") (in v5.12), a table can go with
+        # the socket that made it. Kernels before refuse the flag, so the door would stay shut when we are killed.
+        raise Unsupported(
+            "nf_tables",
+            f"this kernel's nf_tables cannot hold the door: {os.strerror(codes[0])}",
+            hint="it takes Linux 5.12, or a kernel with tables that go with their owner (NFT_TABLE_F_OWNER)",
+        )
+    if codes[0] in (errno.EOPNOTSUPP, errno.ENOENT, errno.EAFNOSUPPORT, errno.EPROTONOSUPPORT):
         raise Unsupported("nf_tables", f"this kernel's nf_tables cannot hold the door: {os.strerror(codes[0])}")
     raise KernelError("nf_tables", codes[0], os.strerror(codes[0]))
 

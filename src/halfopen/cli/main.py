@@ -171,7 +171,8 @@ def _failed(error: Exception) -> int:
     if short is not None:
         return _fail(short, EXIT_FAILED)
     if isinstance(error, OSError):
-        return _fail(f"{error.filename or 'input/output'}: {error.strerror}", EXIT_FAILED)
+        hint = "" if os.path.exists("/proc/self") else "; /proc is not mounted here: mount -t proc proc /proc"
+        return _fail(f"{error.filename or 'input/output'}: {error.strerror}{hint}", EXIT_FAILED)
     raise error
 
 

@@ -146,9 +146,12 @@ def summary(out: Console, models: list[Model], verdicts: list[Verdict], skipped:
 
 
 def _way(outcome: Released) -> str:
+    """How sure it is that nothing else was hit; nothing to say where nothing was meant to be."""
+    if not outcome.matched:
+        return ""
     if outcome.held:
-        return "none of them could complete meanwhile (door held)"
-    return f"{outcome.window_ms:.1f} ms between look and release (at most {outcome.window_max_ms:.1f} ms)"
+        return ", none of them could complete meanwhile (door held)"
+    return f", {outcome.window_ms:.1f} ms between look and release (at most {outcome.window_max_ms:.1f} ms)"
 
 
 def released(out: Console, outcome: Released) -> None:
@@ -160,7 +163,7 @@ def released(out: Console, outcome: Released) -> None:
         out.print(f"{plural(outcome.released, 'half-open connection')} released ({what})")
         out.print(
             f"matched {outcome.matched:,}, gone meanwhile {outcome.gone:,}, failed {outcome.failed:,}, "
-            f"left {outcome.left:,}; {outcome.seconds:.2f} s, {_way(outcome)}"
+            f"left {outcome.left:,}; {outcome.seconds:.2f} s{_way(outcome)}"
         )
         if outcome.resets:
             out.print(

@@ -1,0 +1,33 @@
+"""What a release came to, in words."""
+
+from __future__ import annotations
+
+import io
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from halfopen.core.filters import Filter
+from halfopen.core.policy.actions import Release, Released
+from halfopen.present import text
+
+
+def said(**facts: Any) -> str:
+    out = Console(file=io.StringIO(), width=200)
+    text.released(out, Released(Release("self", Filter(), "a test"), **facts))
+    assert isinstance(out.file, io.StringIO)
+    return out.file.getvalue()
+
+
+@pytest.mark.parametrize("held", [False, True])
+def test_where_nothing_matched_there_is_no_time_between_look_and_release(held: bool) -> None:
+    assert "0 half-open connections released" in said(held=held, seconds=0.25)
+    assert "left 0; 0.25 s\n" in said(held=held, seconds=0.25)
+
+
+def test_how_sure_it_is_that_nothing_else_was_hit() -> None:
+    assert "; 1.00 s, none of them could complete meanwhile (door held)\n" in said(matched=2, held=True, seconds=1.0)
+    assert "; 1.00 s, 3.0 ms between look and release (at most 9.0 ms)\n" in said(
+        matched=2, seconds=1.0, window_ms=3.0, window_max_ms=9.0
+    )
