@@ -120,7 +120,7 @@ def _command(ids: Sequence[int], at_s: float) -> list[str]:
 
 def _python_path() -> str:
     # This very code again, also where it runs from a checkout.
-    here = str(Path(__file__).resolve().parents[2])
+    here = str(Path(__file__).resolve().parents[3])
     return os.pathsep.join([here, *filter(None, [os.environ.get("PYTHONPATH")])])
 
 
