@@ -48,8 +48,10 @@ def command(
 
     All filters given must hold. Deferred-accept connections are listed and marked: their handshake is finished.
     """
+    from halfopen.linux import allocator
     from halfopen.linux.bpf import opened
 
+    allocator.map_large_blocks()
     filter = chosen(older_than, retransmits, listener, source)
     # Loaded by threads while the rest is imported.
     opened.begin(*LOADED_FIRST.get(read_by or "auto", ()))
