@@ -6,7 +6,7 @@ SOURCES := src tests scripts hatch_build.py $(wildcard bench)
 ARGS :=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench bpf bpf-verify man docs dev format clean ready-run ready-dev ready-bpf ready-bench
+.PHONY: help demo test quick check bench bpf bpf-verify man docs dev format clean ready-run ready-dev ready-bpf ready-bench
 
 help: ## This list.
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | column -t -s '|' 2>/dev/null || \
@@ -16,7 +16,10 @@ demo: ready-run ## See it work: a flood turns clients away from a private host, 
 	@$(PYTHON) -m halfopen.cli.demo $(ARGS)
 
 test: ready-dev ## Run every test (as root, or where user namespaces are allowed; others skip).
-	@$(PYTHON) -m pytest $(ARGS)
+	@$(PYTHON) -m pytest -n auto --dist loadgroup $(ARGS)
+
+quick: ready-dev ## Run the tests that need no kernel and no root (unit, golden).
+	@$(PYTHON) -m pytest -n auto tests/unit tests/golden $(ARGS)
 
 check: ready-dev ## Lint, format, types, the import law, and that tables and eBPF objects fit their sources.
 	@$(PYTHON) -m ruff check $(SOURCES)

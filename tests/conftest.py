@@ -13,6 +13,10 @@ import hypothesis
 import pytest
 
 import guard
+import workers
+
+# Asked before plugins can be registered.
+from workers import pytest_xdist_auto_num_workers as pytest_xdist_auto_num_workers
 
 # Others may use the machine meanwhile: how long an example takes says nothing.
 hypothesis.settings.register_profile("shared", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
@@ -21,6 +25,7 @@ hypothesis.settings.register_profile("shared", deadline=None, suppress_health_ch
 def pytest_configure(config: pytest.Config) -> None:
     hypothesis.settings.load_profile("shared")
     config.pluginmanager.register(guard, "halfopen-guard")
+    config.pluginmanager.register(workers, "halfopen-workers")
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import getpass
-import os
-import shutil
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+
+import workers
 
 if TYPE_CHECKING:
     from halfopen.lab import Lab
@@ -18,37 +16,22 @@ if TYPE_CHECKING:
 HERE = Path(__file__).parent
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     mine = [item for item in items if item.path.is_relative_to(HERE)]
-    refusal = _refusal() if mine else None
+    refusal = workers.refusal() if mine else None
     for item in mine:
         item.add_marker(pytest.mark.kernel)
         if refusal:
             item.add_marker(pytest.mark.skip(reason=refusal))
-        elif item.get_closest_marker("root") and os.geteuid() != 0:
+        elif item.get_closest_marker("root") and not workers.is_root(config):
             item.add_marker(pytest.mark.skip(reason="needs root: becomes other users, or changes more than a lab"))
-
-
-def _refusal() -> str | None:
-    """Why no kernel test can run here; None when they can."""
-    if not sys.platform.startswith("linux"):
-        return f"needs Linux; this is {sys.platform}"
-    if not shutil.which("ip"):
-        return "needs the ip command: apt-get install iproute2"
-    from halfopen.lab import user_namespace_refusal
-
-    return user_namespace_refusal()
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
     """Without root, become root of a user namespace: now, as pytest's watchdog is a thread and tests start more."""
     chosen = [item for item in session.items if item.path.is_relative_to(HERE)]
-    if chosen and not session.config.option.collectonly and not _refusal():
-        from halfopen.lab import enter_user_namespace
-
-        # Its root is still who it was: pytest's temporary directory is named after, and owned by, that user.
-        os.environ.setdefault("LOGNAME", getpass.getuser())
-        enter_user_namespace()
+    if chosen and not session.config.option.collectonly and not workers.is_worker(session.config):
+        workers.enter_user_namespace()
 
 
 @pytest.fixture

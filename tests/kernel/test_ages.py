@@ -29,27 +29,32 @@ def test_ages_up_to_15_s(lab: Lab) -> None:
     sent_at = {
         (bytes(a), int(p)): float(t) for a, p, t in zip(sent.source, sent.source_port, sent.sent_at_s, strict=True)
     }
-    looks = 0
+    judged = 0
     began = float(sent.sent_at_s[0])
     while time.monotonic() - began < 15.2:
         for source in ("diag", "bpf", "bpf without walk"):
             with pytest.MonkeyPatch.context() as patch:
                 if source == "bpf without walk":
                     patch.setattr(eyes, "WalkCensus", eyes.IterCensus)
+                before = time.monotonic()
                 sample = halfopen.sample(lab.server.netns_path, owners=False, source=source.split()[0])
+                after = time.monotonic()
             rows = sample.requests
             assert len(rows) == 600
             ages = build(sample).ages_s
-            sent_then = [
-                sent_at[(bytes(a), int(p))] for a, p in zip(rows["remote_address"], rows["remote_port"], strict=True)
-            ]
-            true = sample.monotonic_s - np.array(sent_then)
+            sent_then = np.array(
+                [sent_at[(bytes(a), int(p))] for a, p in zip(rows["remote_address"], rows["remote_port"], strict=True)]
+            )
+            true = sample.monotonic_s - sent_then
             allowed = np.maximum(true * 0.05, 0.05) + 0.01 if source == "diag" else np.full(600, 0.005)
-            wrong = np.abs(ages - true) > allowed
+            # On a busy machine this process may have stood still between the clock and the table.
+            stood_still = after - before > 0.03
+            at_least, at_most = (before - sent_then, after - sent_then) if stood_still else (true, true)
+            wrong = (ages < at_least - allowed) | (ages > at_most + allowed)
+            judged += not stood_still
             assert not wrong.any(), (source, true[wrong], ages[wrong])
-        looks += 1
         time.sleep(0.1)
-    assert looks > 30
+    assert judged > 5
 
 
 @pytest.mark.parametrize("retries", [1, 2])

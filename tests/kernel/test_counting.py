@@ -68,6 +68,7 @@ def test_the_sources_listed_are_those_that_sent(lab: Lab) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.xdist_group("many")
 @pytest.mark.parametrize("n", [100_000, pytest.param(1_000_000, id="a million")])
 def test_many(lab: Lab, n: int) -> None:
     lab.server.set_sysctl("net.ipv4.tcp_synack_retries", 8)

@@ -162,6 +162,7 @@ def test_columns_alone_tell_the_same_as_rows(lab: Lab) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.xdist_group("many")
 def test_a_census_of_many_takes_little_memory(lab: Lab) -> None:
     """At most 64 bytes a connection, so 64 MB a million: measured with 300,000 against a reading of none."""
     web = lab.server.listen(8080, backlog=1_200_000)

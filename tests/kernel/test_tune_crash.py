@@ -31,7 +31,7 @@ from run import SRC, environment, halfopen
 if TYPE_CHECKING:
     from halfopen.lab import Lab
 
-RUNS = 200
+RUNS, SHARES = 200, 4
 KEYS = (settings.SYNACK, settings.COOKIES, settings.ABORT)
 OPTIONS = ("backlog", "retries", "defer_accept_s")
 RETRIES = "listener.retries"
@@ -128,11 +128,11 @@ def in_force(before: dict[str, int]) -> dict[str, int]:
 class World:
     """A namespace with a listener, commands that change either at random, and what is so."""
 
-    def __init__(self, path: str, job: Callable[..., int]) -> None:
+    def __init__(self, path: str, job: Callable[..., int], seed: int) -> None:
         self.ns = resolve(path)
         self.path = path
         self.job = job
-        self.chance = random.Random(4)
+        self.chance = random.Random(seed)
 
     def held(self) -> dict[str, int]:
         """Settings, and options of the listener: of TCP_SYNCNT what it comes to, as it cannot be unset."""
@@ -211,11 +211,14 @@ def listening(path: str) -> Iterator[None]:
 
 
 @pytest.mark.slow
-def test_killed_at_every_step(space: str, state: Path, job: Callable[..., int]) -> None:
-    world = World(space, job)
-    killed = dict.fromkeys(STEPS, 0)
-    for n in range(RUNS):
-        step = STEPS[n % len(STEPS)]
+@pytest.mark.parametrize("share", range(SHARES))
+def test_killed_at_every_step(space: str, state: Path, job: Callable[..., int], share: int) -> None:
+    """In shares, which run side by side: each takes some of the steps."""
+    world = World(space, job, share)
+    steps = STEPS[share::SHARES]
+    killed = dict.fromkeys(steps, 0)
+    for n in range(RUNS // SHARES):
+        step = steps[n % len(steps)]
         (state / "tune.jsonl").unlink(missing_ok=True)
         with listening(space):
             before = world.held()
@@ -230,7 +233,7 @@ def test_killed_at_every_step(space: str, state: Path, job: Callable[..., int]) 
             tune.undo()
             assert world.held() == before
             assert not any(c.live for c, _ in tune.log()[1])
-    assert sum(killed.values()) > RUNS // 2, killed
+    assert sum(killed.values()) > RUNS // SHARES // 2, killed
     assert all(killed.values()), killed
 
 

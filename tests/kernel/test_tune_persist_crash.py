@@ -16,7 +16,7 @@ from whole_machine import Machine
 
 pytestmark = pytest.mark.root
 
-RUNS = 200
+RUNS, SHARES = 200, 4
 KEYS = (settings.SYNACK, settings.COOKIES, settings.ABORT)
 # `file.new`: the new file is written beside the old one; `file.replaced`: it has taken its place.
 STEPS = [
@@ -65,10 +65,13 @@ def live(machine: Machine) -> list[int]:
 
 
 @pytest.mark.slow
-def test_killed_at_every_step_with_files_in_the_mix(machine: Machine) -> None:
-    chance = random.Random(4)
+@pytest.mark.parametrize("share", range(SHARES))
+def test_killed_at_every_step_with_files_in_the_mix(machine: Machine, share: int) -> None:
+    """In shares, which run side by side: each takes some of the steps."""
+    chance = random.Random(share)
+    steps = STEPS[share::SHARES]
     before, files = held(machine), machine.files()
-    killed = dict.fromkeys(STEPS, 0)
+    killed = dict.fromkeys(steps, 0)
 
     def apply(crash: str = "") -> int:
         now = held(machine)
@@ -81,8 +84,8 @@ def test_killed_at_every_step_with_files_in_the_mix(machine: Machine) -> None:
         chosen = None if everything or not ids else chance.sample(ids, chance.randint(1, len(ids)))
         return machine.tune(ids=chosen, crash=crash)
 
-    for n in range(RUNS):
-        step, boots = STEPS[n % len(STEPS)], n % 3 == 0
+    for n in range(RUNS // SHARES):
+        step, boots = steps[n % len(steps)], n // len(steps) % 3 == 0
         (machine.state / "tune.jsonl").unlink(missing_ok=True)
         for _ in range(chance.randint(1, 2)):
             assert apply() == 0
@@ -101,7 +104,7 @@ def test_killed_at_every_step_with_files_in_the_mix(machine: Machine) -> None:
         assert machine.tune() == 0
         assert (held(machine), machine.files()) == (before, files), (n, step)
         assert live(machine) == []
-    assert sum(killed.values()) > RUNS // 2, killed
+    assert sum(killed.values()) > RUNS // SHARES // 2, killed
     assert all(killed.values()), killed
 
 

@@ -1,6 +1,7 @@
 """The suite's two promises, as a pytest plugin: it leaves nothing behind, and where it must not skip it does not.
 
-tests/conftest.py registers it. What is left after the last test is an error like any other: the summary counts it.
+tests/conftest.py registers it. A thing left after the last test is an error like any other: the summary counts it.
+With pytest-xdist each worker looks for itself, and the process that started the workers looks once more at the end.
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Generator
+from typing import Any
 
 import pytest
 
@@ -15,6 +17,8 @@ import leftovers
 
 REQUIRED = "HALFOPEN_REQUIRE_KERNEL"
 _before = pytest.StashKey[leftovers.State]()
+_failed = pytest.StashKey[bool]()
+_OUTPUT = "halfopen-leftovers"
 
 
 def skips_forbidden() -> bool:
@@ -45,18 +49,37 @@ def pytest_sessionstart(session: pytest.Session) -> None:
     session.stash[_before] = leftovers.look()
 
 
-@pytest.hookimpl(tryfirst=True)
+# Last: the workers of pytest-xdist and the fixtures of the whole session are gone by then.
+@pytest.hookimpl(trylast=True)
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
     if _before not in session.stash:
         return
-    left = leftovers.leftovers(session.stash[_before])
+    worker: dict[str, Any] | None = getattr(session.config, "workeroutput", None)
+    # Other workers of this run live beside a worker: only the whole run can tell whose an eBPF program without a
+    # holder is.
+    left = leftovers.leftovers(session.stash[_before], orphans=worker is None)
+    if worker is not None:
+        worker[_OUTPUT] = left
+        return
+    _complain(session, left, "The tests are over")
+    if session.stash.get(_failed, False) and exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED):
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """In the process that runs the workers: one of them ended."""
+    left = getattr(node, "workeroutput", {}).get(_OUTPUT, [])
+    _complain(node.config.pluginmanager.get_plugin("session"), left, f"Worker {node.gateway.id} has run its tests")
+
+
+def _complain(session: pytest.Session, left: list[str], when: str) -> None:
     if not left:
         return
-    text = "The tests are over, and this is still there:\n" + "\n".join(f"  {line}" for line in left)
+    text = f"{when}, and this is still there:\n" + "\n".join(f"  {line}" for line in left)
     report = pytest.TestReport("leftovers", ("leftovers", None, "leftovers"), {}, "failed", text, "teardown")
+    session.stash[_failed] = True
     session.config.hook.pytest_runtest_logreport(report=report)
-    if exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED):
-        session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
 
 @pytest.hookimpl(wrapper=True)

@@ -4,8 +4,8 @@ Only what this run made counts: others use the machine meanwhile, and perhaps ru
 when they descend from this one or carry its mark in their environment, so one that detached itself is found too.
 Namespaces, listeners and programs are ours when such a process holds them, a name in /run/netns when it came from
 `netns_name`. Settings and packet filter rules have no owner, so they count only where the run has a network namespace
-of its own (`move_away`); where it cannot have one, it cannot change them either. A program that nobody holds may be a
-stranger's, in passing: like everything, it counts when it stays.
+of its own (`move_away`); where it cannot have one, it cannot change them either. An eBPF program that nobody holds has
+no owner either (a pin keeps it, an attachment or a bug): it counts where no other run of these tests is alive.
 """
 
 from __future__ import annotations
@@ -119,11 +119,21 @@ def _difference(before: State, after: State) -> dict[tuple[str, object], str]:
     return left
 
 
-def leftovers(before: State, *, patience_s: float = 3.0, see: Callable[[], State] = look) -> list[str]:
-    """What is left once things had `patience_s` seconds to go: a namespace dies some time after its last holder.
+def leftovers(
+    before: State,
+    *,
+    patience_s: float = 3.0,
+    see: Callable[[], State] = look,
+    orphans: bool = True,
+    beside: Callable[[], bool] | None = None,
+) -> list[str]:
+    """Everything that is left after `patience_s` seconds: a namespace dies some time after its last holder.
 
-    What was not there all the time is another thing than what was seen first, and goes as that did.
+    A thing that is missing from one look counts as gone, even if the same key is seen again later. With `orphans`,
+    eBPF programs that nobody holds count too: nothing tells whose they are, so only where no other run of these tests
+    is seen (`runs_beside`).
     """
+    beside = beside or runs_beside
     deadline = time.monotonic() + patience_s
     stays: set[tuple[str, object]] | None = None
     looks = 0
@@ -132,13 +142,16 @@ def leftovers(before: State, *, patience_s: float = 3.0, see: Callable[[], State
         left = _difference(before, now) | {
             ("orphans", key): text
             for key, text in now.orphans.items()
-            if key not in before.orphans and key not in before.programs and key not in _strangers
+            if orphans and key not in before.orphans and key not in before.programs and key not in _strangers
         }
         stays = set(left) if stays is None else stays & left.keys()
         looks += 1
         if looks >= _LOOKS:
             _strangers.update(bpf_seen.held_by_others({key for kind, key in stays if kind == "orphans"}))
             stays = {(kind, key) for kind, key in stays if kind != "orphans" or key not in _strangers}
+            if any(kind == "orphans" for kind, _ in stays) and beside():
+                orphans = False
+                stays = {(kind, key) for kind, key in stays if kind != "orphans"}
         # On a busy machine a look takes seconds.
         if not stays or (looks >= _LOOKS and time.monotonic() > deadline):
             return [text for key, text in left.items() if key in stays]
@@ -154,6 +167,12 @@ def our_processes() -> dict[int, Process]:
         if process.pid != os.getpid() and (_descends(process, everyone) or (mark and _marked(process.pid, mark))):
             ours[process.pid] = process
     return ours
+
+
+def runs_beside() -> bool:
+    """Whether a process of another run of these tests is alive, or of another worker of this run."""
+    everyone, ours = f"{MARK}=".encode(), {os.getpid(), *our_processes()}
+    return any(_marked(p.pid, everyone) for p in _processes() if p.pid not in ours)
 
 
 def _processes() -> Iterator[Process]:
@@ -188,7 +207,7 @@ def _descends(process: Process, everyone: dict[int, Process]) -> bool:
 def _marked(pid: int, mark: bytes) -> bool:
     try:
         with open(f"/proc/{pid}/environ", "rb") as f:
-            return any(entry == mark or entry.startswith(mark + b":") for entry in f.read().split(b"\0"))
+            return any((entry + b":").startswith(mark + b":") for entry in f.read().split(b"\0"))
     except OSError:
         return False
 

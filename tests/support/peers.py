@@ -29,7 +29,7 @@ def proc_syn_recv(lab: Lab) -> int:
     return lab.server.run(count)
 
 
-def until(holds: Callable[[], bool], timeout: float = 10.0) -> None:
+def until(holds: Callable[[], bool], timeout: float = 60.0) -> None:
     """Poll until something holds. Raises: AssertionError when it does not in time."""
     deadline = time.monotonic() + timeout
     while not holds():

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+PATIENCE_S = 180  # others may want the processors too
 SRC = Path(__file__).parents[2] / "src"
 
 
@@ -25,7 +26,7 @@ def halfopen(*words: str, env: dict[str, str] | None = None, **options: Any) -> 
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=PATIENCE_S,
         check=False,
         **options,
     )
@@ -40,7 +41,7 @@ def in_a_mount_namespace(setup: str, *words: str) -> subprocess.CompletedProcess
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=PATIENCE_S,
         check=False,
     )
 

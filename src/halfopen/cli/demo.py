@@ -32,7 +32,7 @@ _BACKLOG: Final = 128
 _LONGER: Final = 4096
 _COOKIES: Final = "net.ipv4.tcp_syncookies"
 _PATIENCE_S: Final = 3.0
-_DEADLINE_S: Final = 15.0
+_DEADLINE_S: Final = 60.0
 # The story ends the flood long before.
 _FLOOD_AT_MOST_S: Final = 60.0
 
