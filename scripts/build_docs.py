@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
-from halfopen.core.fields import connection, handshakes, listener, metrics, namespace, process, source
+from halfopen.core.fields import connection, handshakes, listener, metrics, namespace, process, source, tune_listener
 from halfopen.core.fields.field import Field, Kind
 from halfopen.core.findings.registry import RULES
 from halfopen.core.findings.verdict import judge as judge  # fills the registry
@@ -61,6 +61,7 @@ _NAMES: Final[dict[str, tuple[Field[Any], ...]]] = {
     "bucket": handshakes.BUCKET,
     "named": listener.NAMED,
     "release-time": listener.RELEASE_TIME,
+    "tune-listener": tune_listener.LISTENER,
 }
 _METRICS: Final[dict[str, tuple[Field[Any], ...]]] = {
     "namespace-metrics": metrics.NAMESPACE_METRICS,

@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from halfopen.core.errors import HalfopenError
+from halfopen.core.fields.field import json_object
+from halfopen.core.fields.watch import READING
 from halfopen.core.findings.verdict import judge
 from halfopen.core.model.model import Model
 from halfopen.core.policy.actions import Released
@@ -179,22 +181,7 @@ class Json:
 
     def reading(self, model: Model) -> list[str]:
         """event reading."""
-        rates = model.rates or {}
-        names = ("ListenDrops", "ListenOverflows", "SyncookiesSent", "TCPReqQFullDrop")
-        return self._line(
-            "reading",
-            model.sample.wall_s,
-            netns=model.sample.where.name,
-            half_open=model.half_open,
-            may_have_answered=model.may_have_answered,
-            deferred=model.deferred,
-            oldest_s=None if model.sample.depths else round(model.oldest_s, 3),
-            arrivals_per_s=None if model.sample.depths else model.arrivals_per_s,
-            depths=model.sample.depths,
-            accept_queue=sum(v.accept_queue for v in model.listeners),
-            rates_per_s={name: round(rates[name], 3) for name in names if name in rates},
-            whole=model.sample.completeness.whole,
-        )
+        return self._line("reading", model.sample.wall_s, **json_object(READING, model))
 
     def alarm(self, model: Model, action: Alarm) -> list[str]:
         """event alarm."""

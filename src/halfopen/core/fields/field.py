@@ -75,6 +75,12 @@ def json_object(fields: Iterable[Field[S]], subject: S) -> dict[str, Any]:
     return {field.name: field.get(subject) for field in fields if field.get is not None}
 
 
+def chosen(fields: Iterable[Field[S]], *names: str) -> tuple[Field[S], ...]:
+    """The fields with these names, in this order. Raises: KeyError."""
+    known = {field.name: field for field in fields}
+    return tuple(known[name] for name in names)
+
+
 def columns(fields: Iterable[Field[S]]) -> tuple[Field[S], ...]:
     """The fields that a table shows, in its order."""
     return tuple(field for field in fields if field.title)

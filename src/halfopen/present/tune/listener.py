@@ -8,6 +8,8 @@ from typing import Any
 
 from rich.console import Console
 
+from halfopen.core.fields.field import json_object
+from halfopen.core.fields.tune_listener import LISTENER, InNamespace
 from halfopen.core.model import timing
 from halfopen.core.tune.listener import DEFER, Planned, Running, deferring, holders_text, recommended
 from halfopen.core.units import netns_words, plural, printable, show_duration
@@ -185,28 +187,9 @@ def document(
         "dry_run": dry_run,
         "somaxconn": somaxconn,
         "synack_retries": synack,
-        "listeners": [_listener(s, synack) for s in sockets],
+        "listeners": [json_object(LISTENER, InNamespace(s, synack)) for s in sockets],
         "until": until_s,
         "returns_by": returns_by or None,
         "changes": [made_fields(r) for r in rows],
         "overdue": [row_fields(r) for r in overdue],
-    }
-
-
-def _listener(s: Running, synack: int) -> dict[str, Any]:
-    known = s.problem is None
-    return {
-        "address": s.socket.address,
-        "port": s.socket.port,
-        "ifindex": s.ifindex,
-        "inode": s.socket.inode,
-        "cookie": s.socket.cookie,
-        "backlog": s.backlog,
-        "accept_queue": s.accept_queue,
-        "retries": s.retries,
-        "release_time_s": timing.release_time_s(synack if s.retries is None else s.retries) if known else None,
-        "defer_accept_s": s.defer_accept_s if known else None,
-        "mptcp": s.mptcp if known else None,
-        "problem": None if s.problem is None else s.problem.line(),
-        "processes": [{"pid": p.pid, "name": p.name, "unit": p.unit, "container": p.container} for p in s.processes],
     }

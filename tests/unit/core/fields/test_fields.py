@@ -18,6 +18,8 @@ from halfopen.core.fields.metrics import LISTENER_METRICS, NAMESPACE_METRICS
 from halfopen.core.fields.namespace import COMPLETENESS, NAMESPACE, PLACE
 from halfopen.core.fields.process import PROCESS
 from halfopen.core.fields.source import SOURCE
+from halfopen.core.fields.tune_listener import LISTENER as TUNE_LISTENER
+from halfopen.core.fields.watch import READING
 from halfopen.core.findings.verdict import judge
 from halfopen.core.model.model import build
 from halfopen.present import jsonout, rows
@@ -37,6 +39,8 @@ REGISTRIES: dict[str, tuple[Field[Any], ...]] = {
     "handshakes-listener": HANDSHAKES_LISTENER,
     "times": TIMES,
     "bucket": BUCKET,
+    "watch": READING,
+    "tune-listener": TUNE_LISTENER,
     "namespace-metrics": NAMESPACE_METRICS,
     "listener-metrics": LISTENER_METRICS,
 }
