@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0 OR Apache-2.0
-/* Every request socket of a namespace: exact age, timer, retransmissions. Iterator fd: read to the end. */
+/* Every request socket of a namespace, with its exact age, timer and retransmissions; read the iterator to its end. */
 #include "request.bpf.h"
 
 SEC("iter/tcp")

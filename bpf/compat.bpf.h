@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0 OR Apache-2.0 */
-/* Everything that differs from kernel to kernel, in one place. */
+/* Access to fields whose place or size differs between kernels. */
 #pragma once
 #include "kernel.bpf.h"
 
@@ -15,8 +15,8 @@ enum {
 #define FIELD(pointer, field, what) __builtin_preserve_field_info((pointer)->field, what)
 
 /*
- * An unsigned bit field, wherever this kernel keeps it and however wide its storage is. Narrow loads only: a compiler
- * that loads by itself does so with the offsets of our header.
+ * An unsigned bit field, wherever this kernel keeps it and however wide its storage is. The loads are written out: a load
+ * that the compiler makes for a bit field uses the offset in our header, which is not relocated.
  */
 #define READ_BITS(pointer, field)                                                                                      \
 	({                                                                                                             \

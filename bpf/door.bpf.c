@@ -1,14 +1,15 @@
 // SPDX-License-Identifier: GPL-2.0 OR Apache-2.0
 /*
- * The door: while it is held, packets of the held connections do not reach their listener, so none of them can finish
- * its handshake. All others pass. Attached to a cgroup by a link, which ends with the process that holds it.
+ * The door: while it is held, packets of the held connections do not reach their listener, so none of these connections
+ * can complete its handshake. All other packets pass. The program is attached to a cgroup by a link, which the kernel
+ * removes when the process that holds the door ends.
  *
- * The last ACK of a handshake is shown to its listener's filters (tcp_v4_rcv(), tcp_filter()), those of its cgroup
- * first; no application's own filter is touched.
+ * The kernel runs the filters of the listener, those of its cgroup first, on the last ACK of a handshake (tcp_v4_rcv(),
+ * tcp_filter()). Filters that an application attached itself are not touched.
  *
- * The held connections stand in `bits` as a Bloom filter: three bits of one word for each, chosen by a hash of its
- * addresses and ports (change/door.py has the same hash). It never misses a held connection. About one in a thousand
- * others looks like a held one, and loses a packet while the door is held, as on a lossy path.
+ * `bits` is a Bloom filter of the connections: three bits of one word for each, chosen by a hash of its addresses and
+ * ports (change/door.py computes the same hash). The filter never misses a held connection. About one in a thousand
+ * other connections looks like a held one and loses a packet while the door is held, as on a lossy path.
  */
 #include "compat.bpf.h"
 #include "uapi.bpf.h"
@@ -23,35 +24,35 @@ struct {
 
 /* In: the namespace whose connections are held, by its inode number. */
 u32 netns;
-/* In: what the hash begins with, and how far it is shifted to give the place of a word. */
+/* In: the seed of the hash, and the shift that turns a hash into the index of a word. */
 u64 seed;
 u32 shift;
-/* In: the door opens by itself then, CLOCK_MONOTONIC in ns: whoever holds it may have been stopped. */
+/* In: when the door opens by itself (CLOCK_MONOTONIC, ns): the process that holds it may have been stopped. */
 u64 until;
-/* Out: it did, and let packets of held connections through. */
+/* Out: the door opened by itself, and let packets of held connections through. */
 u32 lapsed;
 /*
- * Out: packets turned away, but for a few that two CPUs counted at once: newer compilers make an atomic addition of a kind
- * that is refused before Linux 5.12.
+ * Out: packets dropped. Increments by two CPUs at once may be lost: the addition is not atomic, because newer compilers
+ * emit a kind of atomic addition that kernels before Linux 5.12 refuse.
  */
 u64 turned_away;
 
 #define IPV4_HEADER 20
 #define IPV6_HEADER 40
-/* An IPv6 packet with more headers than this before TCP counts as one that cannot be parsed. */
+/* An IPv6 packet with more extension headers than this counts as unparsable. */
 #define EXTENSIONS 8
 #define ODD 0x9E3779B97F4A7C15ULL
 
 enum { HOP_BY_HOP = 0, ROUTING = 43, FRAGMENT = 44, AUTHENTICATION = 51, DESTINATION = 60 };
 
-/* Who talks to whom, IPv4 addresses as v4-mapped, in network order: each address as two words in memory order. */
+/* The addresses and ports of a connection, in network order. An address is two words; IPv4 is v4-mapped. */
 struct ends {
 	u64 remote[2];
 	u64 local[2];
 	u32 ports; /* remote, local */
 };
 
-/* Where the TCP header of an IPv6 packet begins; 0 where it was not found. */
+/* The offset of the TCP header in an IPv6 packet; 0 where there is none. */
 INLINE u32 behind_extensions(struct __sk_buff *skb, u8 next)
 {
 	u32 at = IPV6_HEADER;
@@ -76,7 +77,7 @@ INLINE u32 behind_extensions(struct __sk_buff *skb, u8 next)
 	return next == IPPROTO_TCP ? at : 0;
 }
 
-/* Reads the ends of a TCP packet. False where it cannot be parsed. */
+/* Reads addresses and ports of a TCP packet. False where the packet cannot be parsed. */
 INLINE bool read_ends(struct __sk_buff *skb, struct ends *ends)
 {
 	u32 tcp;
@@ -133,10 +134,10 @@ INLINE bool is_held(const struct ends *ends)
 	return word && (*word & three) == three;
 }
 
-/* Whether a socket is of the namespace that is meant. */
+/* Whether a socket belongs to the namespace whose connections are held; true where that cannot be told. */
 INLINE bool is_meant(struct bpf_sock *sk)
 {
-	/* The verifier lets nobody look into a socket by an offset, only copy from its beginning. */
+	/* The verifier refuses reads at an offset into a socket, and accepts a copy from its beginning. */
 	u8 beginning[128] = {};
 	u32 at = FIELD((struct sock_common *)0, skc_net.net, FIELD_BYTE_OFFSET);
 	struct net *net;
@@ -160,7 +161,7 @@ int door(struct __sk_buff *skb)
 	sk = bpf_sk_fullsock(sk);
 	if (!sk || sk->state != TCP_LISTEN)
 		return 1;
-	/* A packet that cannot be parsed might be a held connection's. */
+	/* An unparsable packet may belong to a held connection. */
 	if ((read_ends(skb, &ends) && !is_held(&ends)) || !is_meant(sk))
 		return 1;
 	if (bpf_ktime_get_ns() > until) {

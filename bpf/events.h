@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0 OR Apache-2.0 */
 /*
- * What the programs hand to user space. src/halfopen/wire/bpf_records.py says the same in numpy, and is checked against
- * the BTF of these when a program is loaded. Ports and addresses of peers are in network order, as the kernel has them.
+ * The records that the programs hand to user space. src/halfopen/wire/bpf_records.py declares them for numpy; that
+ * declaration is checked against this one's BTF when a program is loaded. Ports and addresses of peers are in network
+ * order, as in the kernel.
  */
 #pragma once
 #include "kernel.bpf.h"
@@ -31,7 +32,7 @@ struct pulse_record {
  */
 #define CENSUS_LONG 0x80
 #define CENSUS_NAMED 0x40
-/* Flags: the handshake is finished and data is waited for (TCP_DEFER_ACCEPT); no SYN-ACK was sent yet. */
+/* Flags: the client has answered and its data is awaited (TCP_DEFER_ACCEPT); no SYN-ACK was sent yet. */
 #define CENSUS_ACKED 1
 #define CENSUS_NOT_SENT 2
 
@@ -64,7 +65,7 @@ struct census_long {
 	s32 ifindex;
 };
 
-/* The long form, and the cookie, by which the very same socket is found again. */
+/* The long form and the socket cookie, which identifies the socket. */
 struct census_named {
 	u8 kind;
 	u8 retransmits;

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0 OR Apache-2.0
 /*
- * How long handshakes take that do finish, and how often the SYN-ACK had to be sent again: counted per CPU, read when
- * somebody wants to know.
+ * The time that completed handshakes took, and how often their SYN-ACK was retransmitted, counted per CPU and read on
+ * demand.
  *
- * A child knows the time from the first SYN-ACK to the final ACK (its first round-trip sample), unless the SYN-ACK was
- * sent again: then tcp_synack_rtt_meas() takes no sample, and the time comes from what was noted when it was sent again.
+ * The first round-trip sample of a new connection is the time from the first SYN-ACK to the final ACK. For a
+ * retransmitted SYN-ACK tcp_synack_rtt_meas() takes no sample, so a retransmission notes when the first one was sent.
  */
 #include "compat.bpf.h"
 #include "events.h"
@@ -37,7 +37,7 @@ struct {
 	struct handshake_counters *value;
 } counters SEC(".maps");
 
-/* When the first SYN-ACK of a connection went out whose SYN-ACK was sent again, us. */
+/* Connections whose SYN-ACK was retransmitted: when the first SYN-ACK was sent, us. */
 struct {
 	int (*type)[BPF_MAP_TYPE_LRU_HASH];
 	int (*max_entries)[65536];
@@ -45,7 +45,7 @@ struct {
 	u64 *value;
 } first_sent SEC(".maps");
 
-/* Per CPU and not a variable: an atomic addition that newer compilers make is refused before Linux 5.12. */
+/* A map per CPU: kernels before Linux 5.12 refuse the atomic addition that newer compilers emit for a variable. */
 struct {
 	int (*type)[BPF_MAP_TYPE_PERCPU_ARRAY];
 	int (*max_entries)[1];
@@ -57,7 +57,7 @@ struct {
 u32 only_netns;
 /* In: the program `cookie` is attached. */
 u32 knows_cookies;
-/* What a new key begins with: too large for the stack. */
+/* The initial value of a new key, too large for the stack. */
 struct handshake_counters nothing;
 
 INLINE struct handshake_cpu *this_cpu(void)
@@ -113,7 +113,7 @@ INLINE void tuple_of(struct sock_common *skc, struct tuple *tuple)
 	}
 }
 
-/* Enough of a connection to know it again a few microseconds later on the same CPU. */
+/* Enough of a connection to recognize it a few microseconds later on the same CPU. */
 INLINE u64 mark_of(struct sock_common *skc)
 {
 	u64 remote = skc->skc_family == AF_INET6 ? skc->skc_v6_daddr.in6_u.u6_addr32[3] : skc->skc_daddr;
@@ -149,7 +149,7 @@ INLINE void count_time(struct handshake_counters *c, u64 us)
 		octave += rest >> 1;
 		bucket = 1 + (octave - HANDSHAKE_FIRST_OCTAVE) * 4 + ((us >> (octave - 2)) & 3);
 	}
-	asm volatile("" : "+r"(bucket)); /* the verifier has to see the check that the compiler finds needless */
+	asm volatile("" : "+r"(bucket)); /* keeps the check below, which the compiler finds redundant and the verifier needs */
 	if (bucket < HANDSHAKE_BUCKETS)
 		c->times[bucket]++;
 	c->sum_us += us;
@@ -157,7 +157,7 @@ INLINE void count_time(struct handshake_counters *c, u64 us)
 		c->max_us = us;
 }
 
-/* The first SYN-ACK was sent again so often: how long ago it was. */
+/* Counts the time since the first SYN-ACK of a connection whose SYN-ACK was retransmitted `again` times. */
 INLINE void count_retransmitted(struct handshake_counters *c, struct sock_common *skc, struct tcp_sock *tp, u32 again)
 {
 	u64 now = bpf_ktime_get_ns() / 1000;
@@ -175,15 +175,15 @@ INLINE void count_retransmitted(struct handshake_counters *c, struct sock_common
 		return;
 	}
 	/*
-	 * Not told (the ACK may overtake the event on another CPU), before the programs were attached, or pushed out of the
-	 * map. Since commit 3868ab0f1925 ("tcp: new TCP_INFO stats for RTO events") (in v6.7) the child knows it in
-	 * milliseconds, where a timer ran out.
+	 * No note: the ACK overtook the event on another CPU, the retransmission came before the programs were attached, or
+	 * the map dropped the entry. Since commit 3868ab0f1925 ("tcp: new TCP_INFO stats for RTO events") (in v6.7), the
+	 * new connection holds the time in milliseconds, if a timer ran out.
 	 */
 	if (FIELD(tp, total_rto_time, FIELD_EXISTS) && tp->total_rto_time) {
 		count_time(c, tp->total_rto_time * 1000ull);
 		return;
 	}
-	/* At the least after 1, 2, 4 ... s. */
+	/* The least it can have been: timers of 1, 2, 4 ... s. */
 	c->approximate++;
 	count_time(c, ((1ull << (again < 7 ? again : 7)) - 1) * 1000000);
 }
@@ -269,7 +269,7 @@ int sent_again(u64 *ctx)
 	return 0;
 }
 
-/* Optional, each: fentry and fexit are refused on some hosts. */
+/* The programs below are optional, one by one: some hosts refuse fentry and fexit. */
 
 SEC("fentry/tcp_get_cookie_sock")
 int cookies(u64 *ctx)
@@ -294,8 +294,8 @@ int arrived(u64 *ctx)
 }
 
 /*
- * Whether a request that was still there was taken out: it ran out of time, was reset or released. One that completes
- * is taken out before, when its child takes its place in the hash (inet_ehash_insert()), and then this says false.
+ * Returns whether the request was still in the hash: it expired, was reset or released. A request that completes has
+ * left the hash before, when the new connection took its place (inet_ehash_insert()), and the function returns false.
  */
 SEC("fexit/__inet_csk_reqsk_queue_drop")
 int given_up(u64 *ctx)

@@ -24,7 +24,7 @@ typedef _Bool bool;
 
 #define SEC(name) __attribute__((section(name), used))
 #define INLINE static inline __attribute__((always_inline))
-/* Keeps a record's layout in the object's BTF, where the reader checks its own against it. */
+/* Keeps the layout of a record in the BTF of the object, against which the reader checks its own. */
 #define RECORD(name) const struct name *__record_##name __attribute__((unused))
 
 #define AF_INET 2
@@ -211,5 +211,5 @@ static long (*const bpf_loop)(u32 times, void *callback, void *context, u64 flag
 static struct tcp_sock *(*const bpf_skc_to_tcp_sock)(void *sk) = (void *)137;
 static struct tcp_request_sock *(*const bpf_skc_to_tcp_request_sock)(void *sk) = (void *)139;
 
-/* Since 6.2: an address becomes a pointer that can be read through and never faults. */
+/* Since commit a35b9af4ec2c ("bpf: Add a kfunc for generic type cast") (in v6.2): a cast whose loads never fault. */
 extern void *bpf_rdonly_cast(const void *address, u32 type) __attribute__((section(".ksyms")));

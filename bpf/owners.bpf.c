@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0 OR Apache-2.0
 /*
- * Who holds listening TCP sockets, or the files of namespaces: the kernel's iterator goes through the open files of every
- * process of the reader's pid namespace, and what is none of these is passed over here. /proc makes a link, a text and
- * several system calls of each of them: forty times the work.
+ * The processes that hold listening TCP sockets, or files of namespaces. The iterator of the kernel visits all files of
+ * every process in the reader's PID namespace; this program skips all others. Reading the links of /proc/PID/fd instead
+ * takes several system calls and a formatted string for each file, forty times the time.
  */
 #include "compat.bpf.h"
 
@@ -13,7 +13,7 @@
 
 struct holder_record {
 	u64 inode;
-	u32 pid; /* as it is numbered in the reader's pid namespace */
+	u32 pid; /* in the reader's PID namespace */
 	u32 fd;
 };
 RECORD(holder_record);
@@ -66,13 +66,13 @@ struct bpf_iter__task_file {
 
 static void *(*const bpf_get_current_task)(void) = (void *)35;
 
-/* In: until when (CLOCK_MONOTONIC, ns); whether namespaces are meant instead of listeners. */
+/* In: when to stop (CLOCK_MONOTONIC, ns); whether to look for namespaces instead of listeners. */
 u64 deadline;
 u32 namespaces;
-/* Out: it was broken off at the deadline. */
+/* Out: the walk was stopped at the deadline. */
 u32 late;
 
-/* The clock is looked at once in so many files. */
+/* The clock is read once in this many files. */
 #define FILES_A_LOOK 64
 
 #define READ(to, pointer, field) bpf_probe_read_kernel(&(to), sizeof(to), (const void *)&(pointer)->field)
@@ -90,7 +90,7 @@ INLINE bool is_listener(struct file *file)
 	return state == TCP_LISTEN && (family == AF_INET || family == AF_INET6);
 }
 
-/* The number of the process of `leader` in the pid namespace of whoever reads; 0 where it has none there. */
+/* The PID of `leader` in the reader's PID namespace; 0 where it has none there. */
 INLINE u32 number_of(struct task_struct___holder *leader)
 {
 	struct task_struct___holder *reader = bpf_get_current_task();
@@ -125,12 +125,12 @@ int owners(struct bpf_iter__task_file *ctx)
 	inode = file->f_inode;
 	if (!namespaces && (inode->i_mode & S_IFMT) != S_IFSOCK)
 		return 0;
-	/* A socket's name in a file system is a file of that kind as well. */
+	/* The name of a Unix socket in a file system has the same file type. */
 	if (inode->i_sb->s_magic != (namespaces ? NSFS_MAGIC : SOCKFS_MAGIC))
 		return 0;
 	if (!namespaces && !is_listener(file))
 		return 0;
-	/* Threads share their files, but for one that was told not to; older kernels show them all. */
+	/* Threads share the table of open files unless they unshared it; older kernels visit every thread. */
 	leader = task->group_leader;
 	if (leader != task && leader->files == task->files)
 		return 0;

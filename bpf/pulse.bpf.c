@@ -1,20 +1,20 @@
 // SPDX-License-Identifier: GPL-2.0 OR Apache-2.0
 /*
- * The two queues of every listener. The iterator hands out listeners first; the program ends the walk where they end, so
- * that it costs what the listeners cost, however many connections there are.
+ * The two queues of every listener. The iterator visits listeners before all other sockets. The program stops it at the
+ * first socket that is no listener, so the cost depends on the number of listeners alone.
  *
- * The kernel looks for the next socket before it asks whether the reader wants one. So in a namespace without any
- * other socket the walk must end *at* the last listener, or it goes through the hash that all namespaces share. A walk
- * that is ended at a socket drops what was written for it: the last listener's record is handed over apart.
+ * The kernel searches for the next socket before it calls the program. In a namespace without other sockets that search
+ * would scan the whole hash, which all namespaces share, so the program stops *at* the last listener where it knows how
+ * many there are. Stopping at a socket discards the bytes written for it: that record is handed over in `last`.
  */
 #include "compat.bpf.h"
 #include "events.h"
 
 RECORD(pulse_record);
 
-/* In: how many listeners there are, as far as is known; 0: not known. */
+/* In: how many listeners there are; 0: not known. */
 u64 expected;
-/* Out: the record of the listener the walk was ended at; family 0: it was ended behind them. */
+/* Out: the record of the listener at which the walk was stopped; family 0: it was stopped after the last one. */
 struct pulse_record last;
 
 SEC("iter/tcp")

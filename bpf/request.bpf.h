@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0 OR Apache-2.0 */
-/* One request socket as a record: what both ways of reading them all (census, walk) write. */
+/* One request socket as a record, as both census and walk write it. */
 #pragma once
 #include "compat.bpf.h"
 #include "events.h"
@@ -8,13 +8,13 @@ RECORD(census_short);
 RECORD(census_long);
 RECORD(census_named);
 
-/* In: write the long form for all, so that they are of one size where both kinds are to be expected. */
+/* In: write the long form for every socket, so that all records have one size where both families are likely. */
 u32 uniform;
-/* In: write the named form for all. */
+/* In: write the named form for every socket. */
 u32 named;
-/* Out: how many sockets in true SYN_RECV were passed over: they are no request sockets. */
+/* Out: sockets in true SYN_RECV, which are not request sockets and were skipped. */
 u32 full;
-/* Out: the clock at the beginning, us; ages are reckoned from it. Asking for each would cost a tenth of the walk. */
+/* Out: the clock at the start, us. Ages refer to it: reading the clock for each socket would cost a tenth more. */
 u64 began;
 
 /* Writes the record, in one of its three forms, and returns its size. */

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0 OR Apache-2.0 */
-/* What the kernel promises never to change (include/uapi/linux/bpf.h), as far as packet programs here use it. */
+/* The part of the stable kernel ABI (include/uapi/linux/bpf.h) that packet programs here use. */
 #pragma once
 #include "kernel.bpf.h"
 

@@ -1,34 +1,34 @@
 // SPDX-License-Identifier: GPL-2.0 OR Apache-2.0
 /*
- * Every request socket of a namespace, as census.bpf.c writes them, without the kernel's own walk: the hash of connected
- * sockets is gone through here, under RCU alone. No lock is taken and no socket is held, so nobody who handles packets
- * waits for it, and the memory of many sockets is asked for at once: a million are read in half the time of a dump.
+ * Writes the same records as census.bpf.c, but walks the kernel's hash of established sockets itself, as an RCU reader.
+ * The walk takes no lock and holds no socket, so packet processing never waits for it, and it prefetches the sockets of
+ * many chains at once: a million are read in half the time of a dump.
  *
- * What makes that right are the rules the kernel's own lookup lives by (__inet_lookup_established(),
- * Documentation/RCU/rculist_nulls.rst). A socket's memory stays a socket's memory until the RCU grace period ends, but
- * the socket may be freed and its memory made another socket, in another chain. Each chain ends in its own number: who
- * arrives at another number has strayed, and begins that chain anew. The count of references is 0 in whatever is not a
- * socket in the hash (yet, or any more).
+ * The walk follows the rules of the kernel's own lookup (__inet_lookup_established(),
+ * Documentation/RCU/rculist_nulls.rst). Until the RCU grace period ends, the memory of a socket stays a socket, but it
+ * may be freed and reused for another socket, in another chain. Each chain ends in its own number: a walk that arrives
+ * at another number has strayed, and reads the chain again. The reference count is 0 in a socket that is not in the
+ * hash, or not yet.
  *
- * Each run goes through a part of the hash, ends when somebody else wants the CPU, and remembers no socket after it.
+ * Each run reads a part of the hash, ends when another task wants the CPU, and keeps no pointer to a socket afterwards.
  */
 #include "request.bpf.h"
 
-/* What fits one run; the reader has as many rooms as it works on at a time. */
+/* Output buffers: the program fills one while the reader works on the others. */
 #define ROOM (512 * 1024)
 #define ROOMS 3
-/* No run is longer, about 100 us: then the reader yields. It ends sooner where somebody more urgent wants the CPU. */
+/* Limits of a run, about 100 us, after which the reader yields. A pending reschedule ends the run sooner. */
 #define SOCKETS_A_RUN 512
 #define BUCKETS_A_RUN (16 * 1024)
-/* Nor this where that does not show. */
+/* Tighter limits for kernels whose BTF lacks thread_info.flags, where a pending reschedule cannot be seen. */
 #define SOCKETS_BLIND 256
 #define BUCKETS_BLIND 4096
-/* Chains that are gone through side by side. */
+/* Chains that are read side by side. */
 #define GROUP 16
-/* Further along its chain a socket is read without having been asked for before. */
+/* Sockets deeper in a chain than this are not prefetched. */
 #define AHEAD 5
 #define LONGEST_CHAIN 65536
-/* Where only some chains are meant: as many as this. */
+/* The most chains that can be chosen. */
 #define CHOSEN 16384
 #define ATTEMPTS 4
 
@@ -44,7 +44,7 @@ struct {
 	struct room *value;
 } rooms SEC(".maps");
 
-/* In: the chains to go through where not all are meant, their numbers by place. */
+/* In: the chosen chains, place -> chain number. */
 struct {
 	int (*type)[BPF_MAP_TYPE_ARRAY];
 	int (*map_flags)[BPF_F_MMAPABLE];
@@ -53,24 +53,24 @@ struct {
 	u64 *value;
 } chains SEC(".maps");
 
-/* In: how many chains are chosen; 0 for all. */
+/* In: how many chains are chosen; 0 reads all. */
 u32 chosen;
-/* In: do not write, only find the `longest` chain: how many request sockets it holds. */
+/* In: write nothing, only find how many request sockets the `longest` chain holds. */
 u32 measuring;
 u32 longest;
 /*
- * Where the hash is, how many chains it has, whose sockets are meant, and how far the walk has come: `begin` sets them,
- * `walk` goes on from chain `bucket` to chain `last`, by number or, where some are chosen, by place.
+ * The address of the hash, the namespace to read, the number of chains, the position of the walk. `begin` sets them,
+ * `walk` continues from chain `bucket` to chain `last`: chain numbers, or places in `chains` where some are chosen.
  */
 u64 table;
 u64 whose;
 u32 buckets;
 u32 bucket;
 u32 last;
-/* In and out: how much of the room is written to; the reader begins a new one with 0 when there is `no_room` left. */
+/* In and out: bytes used of the buffer. `no_room` says that it is full; the reader then sets 0 and passes another. */
 u32 used;
 u32 no_room;
-/* Out: chains that could not be read whole. */
+/* Out: chains that could not be read completely. */
 u32 torn;
 
 static u64 heads[GROUP];
@@ -83,7 +83,7 @@ static u32 whole;
 static u32 visited;
 static u32 began_at_bucket;
 static u64 flags_before;
-/* Nobody reads it: what is added here was fetched. */
+/* Sink that keeps the compiler from dropping the prefetching loads. */
 u64 fetched;
 
 struct place {
@@ -119,7 +119,7 @@ static int visit(u32 i, struct place *to)
 	if (measuring)
 		return 0;
 	size = request_record(&r, skc, AT(tcp_request_sock, skc), chain_number);
-	/* Freed meanwhile, and made another one? Then what was read may be of both. */
+	/* Freed and reused while it was read? Then the record may mix two sockets. */
 	if (!skc->skc_refcnt.refs.counter || (skc->skc_hash & (buckets - 1)) != chain_number)
 		return 0;
 	if (at > ROOM - sizeof(r)) {
@@ -136,9 +136,7 @@ static int visit(u32 i, struct place *to)
 	return 0;
 }
 
-/*
- * Asks the memory for the next sockets of all chains before any of them is looked at: then the waits are one.
- */
+/* Loads the next socket of every chain before any of them is used, so that the cache misses overlap. */
 static int fetch(u32 i, struct place *to)
 {
 	bool more = false;
@@ -156,13 +154,13 @@ static int fetch(u32 i, struct place *to)
 	return !more;
 }
 
-/* Goes through one chain of the group; begins it anew where it strayed. Nearly all chains are right at once. */
+/* Reads one chain of the group, and reads it again where the walk strayed. Nearly all succeed at once. */
 static int chain(u32 j, struct place *to)
 {
 	u32 before = used, full_before = full;
 	u64 number;
 
-	/* A namespace's own hash (tcp_child_ehash_entries) may have fewer chains than a group. */
+	/* The hash of a namespace alone (tcp_child_ehash_entries) may have fewer chains than a group. */
 	if (j >= GROUP || bucket + j >= last)
 		return 1;
 	number = numbers[j];
@@ -173,7 +171,7 @@ static int chain(u32 j, struct place *to)
 		if (!IS_END(node))
 			bpf_loop(LONGEST_CHAIN, visit, to, 0);
 		if (no_room) {
-			/* This chain again, in an empty room. */
+			/* The next run reads this chain again, into an empty buffer. */
 			used = before;
 			full = full_before;
 			return 1;
@@ -196,7 +194,7 @@ static int chain(u32 j, struct place *to)
 	return 0;
 }
 
-/* Most chains of a large hash have nobody in them, and there is nothing more to ask of those. */
+/* Most chains of a large hash are empty: skip them by the group. */
 static bool all_empty(void)
 {
 	for (int j = 0; j < GROUP; j++)
@@ -206,9 +204,9 @@ static bool all_empty(void)
 }
 
 /*
- * Nothing else is scheduled on this CPU while a run lasts. Whoever is to be scheduled sets a flag of the running task
- * (TIF_NEED_RESCHED; which bit that is depends on the kernel). All were clear when the task came from user space, so
- * any change says that somebody waits: as cond_resched() does, between one chain and the next.
+ * A run cannot be preempted. A task that wants this CPU sets TIF_NEED_RESCHED in the flags of the running task; its bit
+ * depends on the kernel. All such bits were clear when the reader entered the kernel, so any change of the flags
+ * means that a task waits. The run then ends between two groups of chains, as a loop with cond_resched() would yield.
  */
 static bool somebody_waits(void)
 {
@@ -219,7 +217,7 @@ static bool somebody_waits(void)
 	return task->thread_info.flags != flags_before;
 }
 
-/* The heads of the next chains. False where they cannot be read. */
+/* Loads the heads of the next group of chains. False where they cannot be read. */
 static bool take_heads(void)
 {
 	if (!chosen) {
@@ -263,7 +261,7 @@ static int group(u32 i, struct place *to)
 		bucket += GROUP;
 		return 0;
 	}
-	/* On with the chain that did not fit; one that does not fit an empty room is passed over. */
+	/* Continue with the chain that did not fit. A chain that does not fit an empty buffer is skipped. */
 	if (!whole && !began_at) {
 		torn++;
 		whole++;
@@ -272,7 +270,7 @@ static int group(u32 i, struct place *to)
 	return 1;
 }
 
-/* Run once for a reading, by a thread of the namespace that is meant. */
+/* Runs once for a reading, in a thread of the namespace to read. */
 SEC("raw_tp/sys_enter")
 int begin(void *ctx)
 {
@@ -282,7 +280,7 @@ int begin(void *ctx)
 
 	whose = (u64)net;
 	table = (u64)info->ehash;
-	/* A hash that is none of this kind has no buckets for us. */
+	/* Buckets of another size are laid out in a way this program does not know: read none. */
 	buckets = SIZE_OF(inet_ehash_bucket) == sizeof(u64) ? info->ehash_mask + 1 : 0;
 	last = chosen ? chosen : buckets;
 	bucket = 0;
@@ -293,7 +291,7 @@ int begin(void *ctx)
 	return 0;
 }
 
-/* Goes on writing to the room named by its first argument; to be run until `bucket` has come to `last`. */
+/* Writes to the buffer whose index is the first argument. To be run until `bucket` reaches `last`. */
 SEC("raw_tp/sys_enter")
 int walk(u64 *arguments)
 {
