@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from halfopen.core.errors import UsageError
 from halfopen.core.filters import Filter
-from halfopen.core.model.listing import Collected, Listed, Listing
+from halfopen.core.model.listing import Collecting, Listed, Listing
 from halfopen.core.model.model import Model, build
+from halfopen.core.model.narrowed import only
 from halfopen.core.policy.actions import Release, Released
 from halfopen.core.sample import Sample
 from halfopen.core.units import duration_s, endpoint, prefix
 from halfopen.linux.netns import Netns, current, resolve
 
 if TYPE_CHECKING:
-    from halfopen.read.reader import Wish
+    from halfopen.read.probe import Probe
 
+T = TypeVar("T")
 # Requests that are put into another form at a time.
 _STRETCH: Final = 16 * 1024
 
@@ -65,56 +68,100 @@ def sample(
     filter: Filter | None = None,
     owners: bool = True,
     options: bool | None = None,
-    rows: bool = True,
     source: str = "auto",
 ) -> Sample:
-    """Read one namespace as it is. `owners=False` leaves out the search for processes (milliseconds).
+    """Read one namespace as it is, with a row of 56 bytes for every request socket.
 
-    `options=True` with it makes an exception for what programs set on listeners (TCP_DEFER_ACCEPT): where eBPF did not
-    read it, the processes are looked for to ask the listeners themselves. Unset, it is as `owners`.
-
-    `rows=False` keeps no row per request (56 bytes each) but what the Model needs of them (15). `source`: "bpf", "diag"
-    or "proc" to insist on one way to read; "auto" takes the best that answers, in that order.
+    `filter`: leave out the requests that its listeners and sources rule out. `owners=False` leaves out the search for
+    processes (milliseconds). `options=True` with it makes an exception for what programs set on listeners
+    (TCP_DEFER_ACCEPT): where eBPF did not read it, the processes are looked for to ask the listeners themselves. Unset,
+    it is as `owners`. `source`: "bpf", "diag" or "proc" to insist on one way to read; "auto" takes the best that
+    answers, in that order.
 
     Raises: UsageError, UnknownTarget, NotPermitted, Unsupported, KernelError.
     """
-    from halfopen.read import reader
+    from halfopen.read import requests
 
-    wish = _wish(filter, rows, source)
-    return reader.read(namespace(netns), wish, with_owners=owners, with_options=owners if options is None else options)
-
-
-def _wish(filter: Filter | None, rows: bool, source: str) -> Wish:
-    from halfopen.read import reader
-
-    if source not in ("auto", *reader.SOURCES):
-        raise UsageError(f"source {source!r} is not known", hint=f"give auto, {', '.join(reader.SOURCES)}")
-    return reader.Wish(filter, rows, source)
+    how = _How(source, owners, options)
+    return how.read(netns, requests.probe(chosen=filter, rows=True))
 
 
 def snapshot(
-    netns: str | Netns | None = None, *, top: int = 10, owners: bool = True, rows: bool = True, source: str = "auto"
+    netns: str | Netns | None = None,
+    *,
+    filter: Filter | None = None,
+    top: int = 10,
+    owners: bool = True,
+    options: bool | None = None,
+    rows: bool = True,
+    source: str = "auto",
 ) -> Model:
     """Read one namespace and compute what is shown of it: half-open connections by listener and by source prefix.
 
-    `top`: how many source prefixes (IPv4 /24, IPv6 /64). The rows behind it: `.sample.requests` (dtype
-    `halfopen.core.sample.REQUEST`; empty with `rows=False`), with `.ages_s` and `.is_deferred` beside them. `owners`,
-    `rows` and `source` as for `sample`.
+    `filter`: only connections to its listeners and from its sources. `top`: how many source prefixes (IPv4 /24, IPv6
+    /64). The rows behind the Model: `.sample.requests` (dtype `halfopen.core.sample.REQUEST`), with `.ages_s` and
+    `.is_deferred` beside them; with `rows=False` they are not kept, and a connection takes 15 bytes instead of 71.
+    `owners`, `options` and `source` as for `sample`.
 
-    Raises: UsageError, UnknownTarget, NotPermitted, Unsupported, KernelError.
+    Raises: UsageError (also for a filter by age or retransmissions), UnknownTarget, NotPermitted, Unsupported,
+    KernelError.
     """
-    return build(sample(netns, owners=owners, rows=rows, source=source), top=top)
+    from halfopen.core.model.columns import Builder
+    from halfopen.read import requests
+
+    if filter is not None and filter != filter.endpoints:
+        raise UsageError(
+            "a snapshot cannot be limited by age or retransmissions", hint="choose by listener and source, or use list"
+        )
+    how, builder = _How(source, owners, options), Builder()
+    read = how.read(netns, requests.probe(builder, chosen=filter, rows=rows))
+    model = build(read, columns=builder.take(), top=top)
+    return model if filter is None else only(model, filter)
 
 
 def snapshots(
     *, top: int = 10, owners: bool = True, options: bool | None = None, rows: bool = True, source: str = "auto"
 ) -> tuple[list[Model], list[str]]:
     """A Model of every namespace of the machine, and a line for each that vanished or refused meanwhile."""
-    from halfopen.read import reader
+    from halfopen.core.model.columns import Builder
+    from halfopen.read import requests
 
-    with_options = owners if options is None else options
-    samples, skipped = reader.read_all(_wish(None, rows, source), with_owners=owners, with_options=with_options)
-    return [build(s, top=top) for s in samples], skipped
+    def asked() -> tuple[list[Probe], Builder]:
+        builder = Builder()
+        return [requests.probe(builder, rows=rows)], builder
+
+    found, skipped = _How(source, owners, options).read_all(asked)
+    return [build(read, columns=builder.take(), top=top) for read, builder in found], skipped
+
+
+@dataclass(frozen=True, slots=True)
+class _How:
+    """How to read: as the arguments of `sample`."""
+
+    source: str
+    owners: bool = True
+    options: bool | None = None
+
+    def __post_init__(self) -> None:
+        from halfopen.read.probe import WAYS
+
+        if self.source not in ("auto", *WAYS):
+            raise UsageError(f"source {self.source!r} is not known", hint=f"give auto, {', '.join(WAYS)}")
+
+    @property
+    def with_options(self) -> bool:
+        return self.owners if self.options is None else self.options
+
+    def read(self, netns: str | Netns | None, probe: Probe) -> Sample:
+        from halfopen.read import reader
+
+        ns = namespace(netns)
+        return reader.read(ns, [probe], way=self.source, with_owners=self.owners, with_options=self.with_options)
+
+    def read_all(self, asked: Callable[[], tuple[list[Probe], T]]) -> tuple[list[tuple[Sample, T]], list[str]]:
+        from halfopen.read import reader
+
+        return reader.read_all(asked, way=self.source, with_owners=self.owners, with_options=self.with_options)
 
 
 def listed(
@@ -127,34 +174,36 @@ def listed(
 
     Raises: UsageError, UnknownTarget, NotPermitted, Unsupported, KernelError.
     """
-    from dataclasses import replace
+    from halfopen.read import requests
 
-    from halfopen.read import reader
+    how = _How(source, owners=False, options=True)
+    if netns != "all":
+        one = Collecting(listing)
+        return [_listed(how.read(netns, requests.probe(one, chosen=listing.filter)), one, listing)], []
 
-    everywhere = netns == "all"
-    wish = replace(_wish(None if everywhere else listing.filter, True, source), listing=listing)
-    if everywhere:
-        samples, skipped = reader.read_all(wish, with_owners=False, with_options=True)
-    else:
-        samples, skipped = [reader.read(namespace(netns), wish, with_owners=False, with_options=True)], []
+    def asked() -> tuple[list[Probe], Collecting]:
+        collecting = Collecting(listing)
+        return [requests.probe(collecting)], collecting
+
+    read, skipped = how.read_all(asked)
     found = []
-    while samples:
+    while read:
         # One is let go before the next is taken.
-        found.append(_collected(samples.pop(0), listing))
+        found.append(_listed(*read.pop(0), listing))
     return found, skipped
 
 
-def _collected(sample: Sample, listing: Listing) -> Listed:
-    collected, doubt = sample.collected, ""
-    if collected is None:
-        collected = Collected(listing)
-        model = build(sample)
+def _listed(read: Sample, collecting: Collecting, listing: Listing) -> Listed:
+    collected, doubt = collecting.collected, ""
+    if len(collecting.rows):
+        read = replace(read, parts=(collecting.rows.take(),))
+        model = build(read)
         doubt = model.doubt
-        for start in range(0, len(sample.requests), _STRETCH):
+        for start in range(0, len(read.requests), _STRETCH):
             part = slice(start, start + _STRETCH)
             is_doubtful = model.doubtful(part) if doubt else None
-            collected.add(sample.requests[part], model.ages_s[part], model.is_deferred[part], is_doubtful)
-    return Listed(sample.where.name, sample.wall_s, sample.completeness.problems, collected, doubt)
+            collected.add(read.requests[part], model.ages_s[part], model.is_deferred[part], is_doubtful)
+    return Listed(read.where.name, read.wall_s, read.completeness.problems, collected, doubt)
 
 
 def release(

@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from halfopen.core.model import columns, join, timing
-from halfopen.core.sample import LISTENER, Sample
+from halfopen.core.model import columns, join
+from halfopen.core.sample import LISTENER, Head
 from halfopen.core.units import address_text
+from halfopen.core.where import Host, Namespace
 from halfopen.wire import inet_diag, netlink, procnet
 
 HERE = Path(__file__).parent
@@ -133,10 +134,14 @@ def test_listeners_are_those_of_ss(file: str) -> None:
 def test_joined_and_told_apart() -> None:
     requests = inet_diag.parse_requests(read("mixed_syn_recv.bin")).requests
     listeners = inet_diag.parse_listeners(read("mixed_listen.bin")).listeners
-    builder = columns.Builder(listeners, timing.RTO_MAX_S)
+    builder = columns.Builder()
+    builder.begin(listeners)
     builder.add(requests)
     told = builder.take()
-    is_deferred, _ = columns.settle(told, Sample("self", 1, requests, listeners, 0.0, 0.0))
+    is_deferred, _ = columns.settle(
+        told,
+        Head(where=Namespace("boot", 1), host=Host("host", "6.1"), listeners=listeners, monotonic_s=0.0, wall_s=0.0),
+    )
     assert join.NONE not in told.group_of
     assert [told.groups[i].port for i in told.group_of] == requests["local_port"].tolist()
     assert sorted(requests["local_port"][is_deferred].tolist()) == [8082, 8082]

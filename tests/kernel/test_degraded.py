@@ -19,7 +19,7 @@ from halfopen.core.findings.finding import Level
 from halfopen.core.findings.verdict import judge
 from halfopen.core.model.model import build
 from halfopen.linux import netns
-from halfopen.read import procfs, reader, sockdiag
+from halfopen.read import procfs, reader, requests, sockdiag
 from run import halfopen as command
 from run import one_line
 
@@ -49,8 +49,8 @@ def test_proc_says_the_same_and_says_that_it_is_degraded(flooded: Lab) -> None:
     flooded.client.half_open(web6, 6, family=4)
     flooded.settle(34)
     ns = netns.resolve(flooded.server.netns_path)
-    exact = reader.read(ns, reader.Wish(source="diag"))
-    degraded = reader.read(ns, reader.Wish(source="proc"))
+    exact = reader.read(ns, [requests.probe(rows=True)], way="diag")
+    degraded = reader.read(ns, [requests.probe(rows=True)], way="proc")
     took_s = time.monotonic() - exact.monotonic_s
     assert exact.completeness.whole
     assert not degraded.completeness.whole

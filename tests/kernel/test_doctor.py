@@ -32,7 +32,7 @@ DO = """
 import ctypes, os
 from halfopen.core.errors import HalfopenError, NotPermitted
 from halfopen.core.sample import REQUEST
-from halfopen.linux import netns; from halfopen.read import reader, sockdiag
+from halfopen.linux import netns; from halfopen.read import reader, requests, sockdiag
 from halfopen.read.bpf import census, handshakes, owners, pulse, walk; from halfopen.change import door
 from halfopen.change import destroy
 
@@ -50,8 +50,8 @@ def reading(kind, *words):
     with kind() as loaded: getattr(loaded, "read", lambda: None)()
 
 for name, do in {
-    "sock_diag": lambda: reader.read(None, reader.Wish(source="diag")),
-    "proc_net_tcp": lambda: reader.read(None, reader.Wish(source="proc")),
+    "sock_diag": lambda: reader.read(None, [requests.probe()], way="diag"),
+    "proc_net_tcp": lambda: reader.read(None, [requests.probe()], way="proc"),
     "release": releasing,
     "namespaces": entering,
     "bpf:pulse": lambda: reading(pulse.Pulse),

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from halfopen.core.model.listing import Collected, Listing
 from halfopen.core.model.model import Model
-from halfopen.core.sample import LISTENER, REQUEST, Sample
+from halfopen.core.sample import LISTENER, REQUEST, Requests, Sample
 from halfopen.core.where import Host, Namespace
 from halfopen.present.rows import Part
 
@@ -64,13 +64,16 @@ def part(model: Model, count: int | None = None) -> Part:
     return Part(model.sample.where.name, collected, len(collected) if count is None else count)
 
 
-def sample(requests: list[Any], listeners: list[Any], **values: Any) -> Sample:
-    """A Sample of these rows, with a kernel's default settings."""
+def sample(
+    requests: list[Any], listeners: list[Any], *, depths: bool = False, timeouts: Any = None, **values: Any
+) -> Sample:
+    """A Sample of these rows, with a kernel's default settings; depths: without the part about requests."""
+    rows = np.concatenate(requests) if requests else np.zeros(0, dtype=REQUEST)
     settings = {"tcp_synack_retries": 5, "tcp_syncookies": 1, "tcp_max_syn_backlog": 2048, "somaxconn": 4096}
     return Sample(
         where=values.pop("where", Namespace("boot", 1)),
         host=Host("host", "6.1"),
-        requests=np.concatenate(requests) if requests else np.zeros(0, dtype=REQUEST),
+        parts=() if depths else (Requests(rows, len(rows), values.pop("full", 0), timeouts),),
         listeners=np.concatenate(listeners) if listeners else np.zeros(0, dtype=LISTENER),
         monotonic_s=values.pop("monotonic_s", 100.0),
         wall_s=values.pop("wall_s", 1e9),

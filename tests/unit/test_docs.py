@@ -27,7 +27,7 @@ from halfopen.core.findings.verdict import judge
 from halfopen.core.model.model import Model, build
 from halfopen.core.policy.actions import Release, Released
 from halfopen.core.policy.policy import Alarm, Clear, Policy
-from halfopen.core.sample import LISTENER, REQUEST, ListenerOptions, Process, Sample
+from halfopen.core.sample import LISTENER, REQUEST, ListenerOptions, Process, Requests, Sample
 from halfopen.core.where import Host, Namespace
 from halfopen.linux.netns import current
 from halfopen.read.procfs import SETTINGS
@@ -72,7 +72,7 @@ def sample() -> Sample:
     return Sample(
         where=Namespace("boot", 1),
         host=Host("host", "6.1"),
-        requests=requests,
+        parts=(Requests(requests, len(requests)),),
         listeners=listeners,
         monotonic_s=100.0,
         wall_s=1_700_000_000.0,

@@ -164,7 +164,6 @@ def models(netns: str | None, *, read_by: str | None = None) -> tuple[list[Model
     # What is imported next takes longer than loading these.
     opened.begin(*LOADED_FIRST.get(read_by or "auto", ()))
     from halfopen import api
-    from halfopen.core.model.model import build
 
     how = read_by or "auto"
     if netns == "all":
@@ -172,4 +171,4 @@ def models(netns: str | None, *, read_by: str | None = None) -> tuple[list[Model
         if not found:
             raise nothing_read(skipped)
         return found, skipped
-    return [build(api.sample(here() if netns is None else netns, rows=False, source=how))], []
+    return [api.snapshot(here() if netns is None else netns, rows=False, source=how)], []

@@ -31,6 +31,11 @@ class Filter:
         """True when it lets every request through."""
         return self == Filter()
 
+    @property
+    def endpoints(self) -> Filter:
+        """The conditions on listeners and sources alone, which the kernel can apply while it is read."""
+        return Filter(listeners=self.listeners, sources=self.sources)
+
     def contradiction(self) -> str:
         """Two conditions that no connection can meet both, in words: `:80 and :443`; empty when there are none."""
         for i, (address, port) in enumerate(self.listeners):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from prometheus_client import CollectorRegistry, generate_latest
@@ -41,22 +41,13 @@ class Metrics:
 
     def reading(self, model: Model) -> None:
         """A namespace was read."""
-        # Of a million connections nothing is kept but their number.
-        sample = replace(model.sample, requests=model.sample.requests[:0].copy(), columns=None)
-        bare = replace(
-            model,
-            sample=sample,
-            ages_s=model.ages_s[:0].copy(),
-            is_deferred=model.is_deferred[:0].copy(),
-            is_doubtful=model.is_doubtful[:0].copy(),
-            certain=None,
-        )
+        where = model.sample.where
         # One that is named after a process is named anew when that ends.
-        before = self._names.get(sample.where.inode, sample.where.name)
-        if before != sample.where.name and before in self._of:
-            self._of[sample.where.name] = self._of.pop(before)
-        self._names[sample.where.inode] = sample.where.name
-        self._watched(sample.where.name).model = bare
+        before = self._names.get(where.inode, where.name)
+        if before != where.name and before in self._of:
+            self._of[where.name] = self._of.pop(before)
+        self._names[where.inode] = where.name
+        self._watched(where.name).model = model.bare()
 
     def alarm(self, netns: str, on: bool) -> None:
         """An alarm began or ended."""

@@ -116,8 +116,8 @@ def test_nothing_of_the_connections_themselves_is_kept() -> None:
     metrics.reading(one)
     kept = metrics._of["self"].model
     assert kept is not None
-    assert kept.sample.columns is None
-    assert all(a.base is None and not len(a) for a in (kept.sample.requests, kept.ages_s, kept.is_deferred))
+    assert kept.sample.parts == ()
+    assert all(a.base is None and not len(a) for a in (kept.ages_s, kept.is_deferred, kept.is_doubtful))
     assert value(metrics, "connections", netns="self") == 1000
 
 

@@ -9,54 +9,45 @@ from halfopen.core.fields.field import Field, Kind, json_object
 from halfopen.core.fields.listener import LISTENER
 from halfopen.core.fields.source import SOURCE
 from halfopen.core.model.model import Model
-from halfopen.core.sample import Sample
 from halfopen.core.where import Namespace
 
-
-def _ages_from(sample: Sample) -> str:
-    if sample.columns is not None and sample.columns.exact:
-        return "synack"
-    asked = sample.timeouts is not None or (sample.columns is not None and sample.columns.timeouts)
-    return "timeouts" if asked else "retransmits"
-
-
-COMPLETENESS: Final[tuple[Field[Sample], ...]] = (
+COMPLETENESS: Final[tuple[Field[Model], ...]] = (
     Field(
         "source",
         "`bpf` (eBPF iterator), `diag` (sock_diag) where that is refused, `proc` where both are",
-        lambda s: s.completeness.source,
+        lambda m: m.sample.completeness.source,
         "string",
         kind=Kind.LABEL,
     ),
     Field(
         "whole",
         "false when anything below says that something may be missing",
-        lambda s: s.completeness.whole,
+        lambda m: m.sample.completeness.whole,
         "boolean",
     ),
     Field(
         "interrupted",
         "the kernel flagged the dump: rows may be missing or shown twice",
-        lambda s: s.completeness.interrupted,
+        lambda m: m.sample.completeness.interrupted,
         "boolean",
     ),
     Field(
         "problems",
         "what is missing or doubtful, in words",
-        lambda s: list(s.completeness.problems),
+        lambda m: list(m.sample.completeness.problems),
         "array of strings",
     ),
     Field(
         "notes",
         "what is not shown beside the connections for lack of a privilege or of time: owners, options of listeners",
-        lambda s: list(s.completeness.notes),
+        lambda m: list(m.sample.completeness.notes),
         "array of strings",
     ),
     Field(
         "ages_from",
         "`synack`: the kernel's own time of the first SYN-ACK, exact; `timeouts`: worked out from timers, "
         "`/proc/net/tcp` was asked as well; `retransmits`: it was not ([why](how-it-reads.md#when-the-age-is-wrong))",
-        _ages_from,
+        lambda m: m.ages_from,
         "string",
         kind=Kind.LABEL,
     ),
@@ -123,7 +114,7 @@ NAMESPACE: Final[tuple[Field[Model], ...]] = (
     Field(
         "completeness",
         "whether the reading is whole, see below",
-        lambda m: json_object(COMPLETENESS, m.sample),
+        lambda m: json_object(COMPLETENESS, m),
         "object",
     ),
     Field(

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from halfopen.core.model import join, timing
-from halfopen.core.sample import Sample
+from halfopen.core.sample import Head
 from halfopen.core.units import address_text, listener_text
 
 OVERFLOWS: Final = "ListenOverflows"
@@ -193,11 +193,11 @@ def doubt(
     return Doubt(groups, since, by_counter, frozenset(full), limits)
 
 
-def doubt_of(sample: Sample, groups: Sequence[join.Group], known: Calm | None = None) -> Doubt:
-    """How far the listeners of a Sample in their groups, and its counters, vouch for its requests."""
-    kept = sample.completeness
+def doubt_of(head: Head, groups: Sequence[join.Group], known: Calm | None = None) -> Doubt:
+    """How far the listeners of a reading in their groups, and its counters, vouch for its requests."""
+    kept = head.completeness
     whole, limits = not kept.interrupted, kept.source != "proc"
-    return doubt(sample.listeners, groups, sample.counters, sample.settings, known, whole=whole, limits=limits)
+    return doubt(head.listeners, groups, head.counters, head.settings, known, whole=whole, limits=limits)
 
 
 def _migrates(counters: Mapping[str, int], settings: Mapping[str, int]) -> bool:

@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 
 from halfopen.core.addresses import AF_INET6, MAPPED_LOW, V4_MAPPED
 from halfopen.core.filters import Filter
-from halfopen.core.model.columns import Growing
+from halfopen.core.sample.growing import Growing
+from halfopen.core.sample.requests import Rows
 
 SORTS: Final = ("age", "expires", "retransmits", "source", "listener")
 # remote and local: the IPv4 address as a number, of a v4-mapped one too; a WIDE record has its place among the wide
@@ -184,6 +185,34 @@ class Collected:
             return found
 
         return word
+
+
+class Collecting:
+    """The `core.sample.requests.Taker` of a listing. Where the kernel says which requests are deferred, only what is
+    listed is kept, in `collected`; otherwise the whole reading tells, and `rows` keeps all until then.
+    """
+
+    def __init__(self, listing: Listing) -> None:
+        self._listing = listing
+        self.begin(np.empty(0))
+
+    def begin(self, listeners: NDArray[Any]) -> None:
+        """As `Taker.begin`."""
+        self.collected, self.rows = Collected(self._listing), Rows()
+
+    def add(
+        self,
+        requests: NDArray[Any],
+        *,
+        timeouts: NDArray[np.uint8] | None = None,
+        ages_s: NDArray[np.float32] | None = None,
+        acked: NDArray[np.bool_] | None = None,
+    ) -> None:
+        """As `Taker.add`."""
+        if ages_s is not None and acked is not None:
+            self.collected.add(requests, ages_s, acked)
+        else:
+            self.rows.add(requests, timeouts=timeouts)
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,11 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from halfopen.core.model import answered, join, timing
-from halfopen.core.model.columns import Builder, Columns, settle
+from halfopen.core.model.columns import Columns, columns_of, settle
 from halfopen.core.model.listeners import DEFAULT_SYNACK_RETRIES, ListenerView, views_of
 from halfopen.core.model.sources import Sources, SourceView, top_sources
 from halfopen.core.model.unchanged import unchanged
-from halfopen.core.sample import Sample
+from halfopen.core.sample import Head, Requests, Sample
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -24,10 +24,10 @@ class Model:
     half_open, those of whom that cannot be told, because of `doubt`, without eBPF; is_doubtful (N,) says which, and
     certain is the Model without them (None: there are none). full: sockets in true SYN_RECV. orphans: half-open ones
     whose listener is gone. arrivals_per_s: half-open ones that came in the last second. listeners: all, the fullest
-    first. ages_s (N,) and is_deferred (N,) go with sample.requests; listener_of (N,) is the place of a request's
-    listener in join order. With a Sample of depths only, half_open is what the queues hold, and there are no ages,
-    sources or deferred ones. rates: counters per second since the previous Sample; None without one. views: the
-    listeners in join order.
+    first. ages_s (N,) and is_deferred (N,) go with sample.requests. With a Sample of depths only, half_open is what the
+    queues hold, and there are no ages, sources or deferred ones. rates: counters per second since the previous Sample;
+    None without one. views: the listeners in join order. ages_from: what the ages are computed from, "synack" (the
+    kernel's time of the first SYN-ACK), "timeouts" or "retransmits".
     """
 
     sample: Sample
@@ -50,35 +50,40 @@ class Model:
     doubt: str = ""
     is_doubtful: NDArray[np.bool_] = field(repr=False, default_factory=lambda: np.empty(0, dtype=bool))
     certain: Model | None = field(repr=False, default=None)
+    ages_from: str = "retransmits"
 
     def doubtful(self, at: NDArray[np.intp] | slice) -> NDArray[np.bool_]:
         """`is_doubtful` of some of its requests, by their places."""
         return self.is_doubtful[at] if len(self.is_doubtful) else np.zeros(len(self.is_deferred), dtype=bool)[at]
 
-
-def columns_of(sample: Sample) -> Columns:
-    """The columns of a Sample: those it came with, else worked out from its rows."""
-    if sample.columns is not None:
-        return sample.columns
-    builder = Builder(sample.listeners, timing.RTO_MAX_S)
-    builder.add(sample.requests, timeouts=sample.timeouts)
-    return builder.take()
+    def bare(self) -> Model:
+        """The Model with nothing in it by the request, to be kept where a million would weigh."""
+        return replace(
+            self,
+            sample=self.sample.bare(),
+            ages_s=np.empty(0, dtype=np.float32),
+            is_deferred=np.empty(0, dtype=bool),
+            is_doubtful=np.empty(0, dtype=bool),
+            certain=None,
+        )
 
 
 def build(
     sample: Sample,
-    previous: Sample | None = None,
+    previous: Head | None = None,
     *,
+    columns: Columns | None = None,
     top: int = 10,
     before: Model | None = None,
     calm: answered.Calm | None = None,
 ) -> Model:
     """Compute the Model of a Sample, with rates against `previous` and the `top` sources by prefix.
 
-    before: a Model of the same namespace; where both are of depths only, its listeners are taken over as far as nothing
-    of theirs changed (the very same objects). calm: what earlier readings tell of ACKs that were ignored.
+    columns: derived while the Sample was read; None: derived now from its rows. before: a Model of the same namespace;
+    where both are of depths only, its listeners are taken over as far as nothing of theirs changed (the very same
+    objects). calm: what earlier readings tell of ACKs that were ignored.
     """
-    columns = columns_of(sample)
+    columns = columns_of(sample) if columns is None else columns
     is_deferred, deferring = settle(columns, sample)
     rates = _rates(sample, previous) if previous is not None else None
     model = _build(sample, columns, is_deferred, deferring, top, rates, before)
@@ -133,7 +138,7 @@ def _build(
         sample=sample,
         half_open=sum(v.half_open for v in views) if sample.depths else half_open,
         deferred=len(waiting) - half_open,
-        full=sample.full,
+        full=part.full if (part := sample.part(Requests)) is not None else 0,
         orphans=int(np.count_nonzero((columns.group_of == join.NONE) & waiting)),
         oldest_s=float(ages.max()) if half_open else 0.0,
         arrivals_per_s=int(np.count_nonzero(ages < 1.0)),
@@ -146,6 +151,7 @@ def _build(
         is_deferred=is_deferred,
         rates=rates,
         views=before.views if before is not None and same else tuple(views),
+        ages_from="synack" if columns.exact else "timeouts" if columns.timeouts else "retransmits",
     )
 
 
@@ -164,7 +170,7 @@ def _sources(
     return top_sources(columns.v4[waiting], columns.is_v4[waiting], high, ages, top)
 
 
-def _rates(sample: Sample, previous: Sample) -> dict[str, float]:
+def _rates(sample: Head, previous: Head) -> dict[str, float]:
     seconds = sample.monotonic_s - previous.monotonic_s
     if seconds <= 0:
         return {}

@@ -7,6 +7,7 @@ from dataclasses import replace
 from halfopen.core.filters import Filter
 from halfopen.core.model.listeners import ListenerView
 from halfopen.core.model.model import Model
+from halfopen.core.sample import Head
 from halfopen.core.units import Address
 
 
@@ -23,6 +24,14 @@ def only(model: Model, chosen: Filter) -> Model:
 def tells(chosen: Filter) -> bool:
     """Whether the depths of the queues tell how many requests a filter lets through: it names whole listeners."""
     return not chosen.sources and all(a is None or a.is_unspecified for a, _ in chosen.listeners)
+
+
+def depths_tell(head: Head) -> bool:
+    """Whether the queues alone tell how many requests are half-open: all are known, and none may hold deferred ones."""
+    queues = head.queues
+    if queues is None or head.completeness.source != "bpf" or not queues["known"].all():
+        return False
+    return not bool((queues["syn_queue"][queues["defer_accept"] > 0] > 0).any())
 
 
 def _meant(view: ListenerView, address: Address | None, port: int) -> bool:

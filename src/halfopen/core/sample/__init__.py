@@ -1,5 +1,16 @@
+from halfopen.core.sample.head import Completeness, Head
 from halfopen.core.sample.listeners import LISTENER, QUEUES, ListenerOptions, Process
-from halfopen.core.sample.requests import REQUEST
-from halfopen.core.sample.sample import Completeness, Sample
+from halfopen.core.sample.requests import REQUEST, Requests
+from halfopen.core.sample.sample import Sample
 
-__all__ = ["LISTENER", "QUEUES", "REQUEST", "Completeness", "ListenerOptions", "Process", "Sample"]
+__all__ = [
+    "LISTENER",
+    "QUEUES",
+    "REQUEST",
+    "Completeness",
+    "Head",
+    "ListenerOptions",
+    "Process",
+    "Requests",
+    "Sample",
+]

@@ -1,10 +1,14 @@
-"""The rows of request sockets, as the kernel reports them."""
+"""The part about request sockets, one row each as the kernel reports them, and what takes them while they are read."""
 
 from __future__ import annotations
 
-from typing import Any, Final
+from dataclasses import dataclass, field
+from typing import Any, Final, Protocol
 
 import numpy as np
+from numpy.typing import NDArray
+
+from halfopen.core.sample.growing import Growing
 
 # The first 56 bytes of the kernel's inet_diag_msg, as they come: one copy per record, and SOCK_DESTROY takes them back.
 # IPv4 addresses stand in the first four bytes. `local_v4`, `remote_high` … overlap the addresses for quick arithmetic.
@@ -52,3 +56,72 @@ REQUEST: Final[np.dtype[Any]] = np.dtype(
         "itemsize": 56,
     }
 )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Requests:
+    """The request sockets of a namespace in SYN_RECV, deferred-accept ones included.
+
+    rows: (N,) REQUEST; empty where only a `Taker` was to see them. count: how many were read, kept or not. full:
+    sockets in true SYN_RECV (Fast Open, simultaneous open), which are no request sockets. timeouts: (N,) uint8, how
+    often the timer of each ran out, 255 where unknown; None when /proc/net/tcp was not asked. ages_s (N,), acked (N,):
+    how old each is and whether its last ACK came, as the kernel itself says (eBPF); None where it did not say.
+    """
+
+    rows: NDArray[Any] = field(default_factory=lambda: np.empty(0, dtype=REQUEST))
+    count: int = 0
+    full: int = 0
+    timeouts: NDArray[np.uint8] | None = None
+    ages_s: NDArray[np.float32] | None = None
+    acked: NDArray[np.bool_] | None = None
+
+
+class Taker(Protocol):
+    """Takes request sockets while they are read, so that their rows need not be kept."""
+
+    def begin(self, listeners: NDArray[Any]) -> None:
+        """A look at the request sockets of these L listeners (dtype LISTENER) begins; forget an earlier one."""
+
+    def add(
+        self,
+        requests: NDArray[Any],
+        *,
+        timeouts: NDArray[np.uint8] | None = None,
+        ages_s: NDArray[np.float32] | None = None,
+        acked: NDArray[np.bool_] | None = None,
+    ) -> None:
+        """Take n requests (dtype REQUEST), which the next call overwrites; the others (n,) as in `Requests`."""
+
+
+class Rows:
+    """The Taker that keeps all of it, 56 to 61 bytes a request."""
+
+    def __init__(self) -> None:
+        self.begin(np.empty(0))
+
+    def begin(self, listeners: NDArray[Any]) -> None:
+        """As `Taker.begin`."""
+        self._rows = Growing(REQUEST)
+        self._beside: dict[str, Growing] = {}
+
+    def add(
+        self,
+        requests: NDArray[Any],
+        *,
+        timeouts: NDArray[np.uint8] | None = None,
+        ages_s: NDArray[np.float32] | None = None,
+        acked: NDArray[np.bool_] | None = None,
+    ) -> None:
+        """As `Taker.add`."""
+        self._rows.add(requests)
+        for name, column in (("timeouts", timeouts), ("ages_s", ages_s), ("acked", acked)):
+            if column is not None:
+                self._beside.setdefault(name, Growing(column.dtype)).add(column)
+
+    def __len__(self) -> int:
+        return self._rows.count
+
+    def take(self, full: int = 0) -> Requests:
+        """The part; nothing can be added afterwards."""
+        rows = self._rows.take()
+        return Requests(rows, len(rows), full, **{name: column.take() for name, column in self._beside.items()})

@@ -30,7 +30,7 @@ from halfopen.ops.release.doors import AnyDoor
 from halfopen.ops.release.tally import Stop, Tally
 from halfopen.read import sockdiag
 from halfopen.read.bpf.census import Census
-from halfopen.read.reader import kernel_code
+from halfopen.read.requests import kernel_code
 
 # Connections are passed over where others come and go around them; a few rounds find them all.
 MAX_ROUNDS: Final = 5

@@ -28,7 +28,7 @@ from halfopen.ops.release.overflows import Overflows
 from halfopen.ops.release.tally import Stop, Tally, slices
 from halfopen.read import owners, procfs, sockdiag, timeouts
 from halfopen.read.listener_options import options as read_options
-from halfopen.read.reader import kernel_code
+from halfopen.read.requests import kernel_code
 
 # Destroying shortens the hash chains the dump is walking, so a pass may step over a few: the next finds them. Under a
 # flood every pass finds new ones, so there is an end to passes.

@@ -13,15 +13,16 @@ import numpy as np
 
 from halfopen.core.errors import HalfopenError
 from halfopen.core.model import answered
+from halfopen.core.model.columns import Builder, Columns
 from halfopen.core.model.model import Model, build
-from halfopen.core.model.narrowed import only, tells
+from halfopen.core.model.narrowed import depths_tell, only, tells
 from halfopen.core.policy.actions import Release, Released
 from halfopen.core.policy.policy import Action, Policy, Seen, State, forget, step
-from halfopen.core.sample import Sample
+from halfopen.core.sample import Requests, Sample
 from halfopen.linux.netns import Netns, current
 from halfopen.ops.executor import Executor
 from halfopen.ops.release.release import matching
-from halfopen.read import reader
+from halfopen.read import reader, requests
 from halfopen.read.discover import discover
 
 
@@ -76,8 +77,8 @@ _RELEASE_SHARE: Final = 0.5
 class Watch:
     """A watch over one namespace (None: the process's own) or, with `everywhere`, over all there are at each reading.
 
-    read_by: as `reader.Wish.source`. interval_s between the starts of readings, duration_s and count end it (None:
-    never); setting `stop` ends it at once.
+    read_by: "auto", or a way to read to insist on. interval_s between the starts of readings, duration_s and count end
+    it (None: never); setting `stop` ends it at once.
     """
 
     policy: Policy
@@ -143,7 +144,7 @@ class Watch:
         self._state, ended = forget(self._state, there, time.monotonic())
         for inode, clear in ended:
             if inode in self._previous:
-                yield Decided(build(replace(self._previous[inode], wall_s=time.time()), None), clear)
+                yield Decided(build(replace(self._previous[inode], wall_s=time.time(), parts=(Requests(),))), clear)
         for known in (self._previous, self._before, self._whole_again_at, self._calm):
             for inode in known.keys() - there:
                 del known[inode]
@@ -152,19 +153,18 @@ class Watch:
 
     def _one(self, ns: Netns) -> Iterator[Report]:
         previous = self._previous.get(ns.inode)
-        sample = self._read(ns, previous)
-        model = self._model(sample, previous)
+        sample, columns = self._read(ns, previous)
+        model = self._model(sample, columns, previous)
         matching = self._matching(ns, model)
         state, actions = step(self._state, self._seen(model, matching), self.policy)
         wanted = not tells(self.policy.watched) or self._due(ns)
         alarmed = any(not isinstance(action, Release) for action in actions)
         if sample.depths and (alarmed or (model.half_open and wanted)):
             # An alarm is to say why.
-            sample = self._read(ns, previous, whole=True)
-            model = self._model(sample, previous)
+            sample, columns = self._read(ns, previous, whole=True)
+            model = self._model(sample, columns, previous)
             state, actions = step(self._state, self._seen(model, matching), self.policy)
-        # For the rates of the next reading the counters are enough; a million rows need not be kept.
-        self._previous[ns.inode] = replace(sample, requests=sample.requests[:0].copy(), columns=None)
+        self._previous[ns.inode] = sample.bare()
         yield Reading(model)
         self._state = state
         for action in actions:
@@ -181,14 +181,14 @@ class Watch:
             else:
                 yield Decided(model, action)
 
-    def _model(self, sample: Sample, previous: Sample | None) -> Model:
+    def _model(self, sample: Sample, columns: Columns | None, previous: Sample | None) -> Model:
         """What the sample shows of what is watched."""
         inode = sample.where.inode
         # A reading tells of what came after it.
         calm = self._calm[inode] = answered.calm(
             sample.listeners, sample.counters, time.monotonic(), self._calm.get(inode)
         )
-        model = build(sample, previous, top=3, before=self._before.get(inode), calm=calm)
+        model = build(sample, previous, columns=columns, top=3, before=self._before.get(inode), calm=calm)
         self._before.pop(inode, None)
         if sample.depths:
             self._before[inode] = model
@@ -198,30 +198,46 @@ class Watch:
         """Whether every request may be read again."""
         return time.monotonic() >= self._whole_again_at.get(ns.inode, 0.0)
 
-    def _read(self, ns: Netns, previous: Sample | None, *, whole: bool = False) -> Sample:
+    def _read(self, ns: Netns, previous: Sample | None, *, whole: bool = False) -> tuple[Sample, Columns | None]:
         """Read a namespace; who listens is looked up again only when the listeners changed.
 
-        First the depths of its queues, unless `whole`: without any half-open connection they say it all.
+        First the depths of its queues, unless `whole`: without any half-open connection they say it all. With every
+        request read, the columns come with the Sample.
         """
-        watched = None if self.policy.watched.empty else self.policy.watched
-        depths = not whole and previous is not None
-        wish = reader.Wish(watched, rows=False, source=self.read_by, depths=depths)
-        began = time.monotonic()
-        sample = reader.read(ns, wish, with_owners=previous is None)
-        if not sample.depths:
-            now = time.monotonic()
-            self._whole_again_at[ns.inode] = now + (now - began) * (1 / _CENSUS_SHARE - 1)
         if previous is None:
-            return sample
+            return self._read_whole(ns, with_owners=True)
+        found = None if whole else self._read_depths(ns)
+        sample, columns = (found, None) if found is not None else self._read_whole(ns, with_owners=False)
         now_there, there = sample.listeners["inode"], previous.listeners["inode"]
         if not np.array_equal(now_there, there) and set(now_there.tolist()) != set(there.tolist()):
-            return reader.read(ns, replace(wish, depths=False))
-        return replace(
+            return self._read_whole(ns, with_owners=True)
+        kept = replace(
             sample,
             owners=previous.owners,
             options=previous.options,
             completeness=replace(sample.completeness, notes=previous.completeness.notes),
         )
+        return kept, columns
+
+    def _read_whole(self, ns: Netns, *, with_owners: bool) -> tuple[Sample, Columns]:
+        watched = None if self.policy.watched.empty else self.policy.watched
+        builder = Builder()
+        began = time.monotonic()
+        probe = requests.probe(builder, chosen=watched)
+        sample = reader.read(ns, [probe], way=self.read_by, with_owners=with_owners)
+        now = time.monotonic()
+        self._whole_again_at[ns.inode] = now + (now - began) * (1 / _CENSUS_SHARE - 1)
+        return sample, builder.take()
+
+    def _read_depths(self, ns: Netns) -> Sample | None:
+        """The depths of the queues; None where they do not tell how many connections are half-open."""
+        if self.read_by not in ("auto", "bpf"):
+            return None
+        try:
+            sample = reader.read(ns, way=self.read_by, with_owners=False)
+        except HalfopenError:
+            return None  # the whole reading says why
+        return sample if depths_tell(sample) else None
 
     def _matching(self, ns: Netns, model: Model) -> int:
         """How many connections are to be released."""

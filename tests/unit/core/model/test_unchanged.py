@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from halfopen.core.model import listeners as listener_views
 from halfopen.core.model.join import groups
 from halfopen.core.model.model import Model, build
-from halfopen.core.sample import QUEUES, ListenerOptions, Process, Sample
+from halfopen.core.sample import QUEUES, ListenerOptions, Process, Requests, Sample
 from halfopen.core.where import Namespace
 from halfopen.present import metrics
 from halfopen.present.metrics import Metrics
@@ -88,7 +88,7 @@ def test_a_model_is_the_same_with_and_without_one_before(changes: list[tuple[tup
         {"settings": {"tcp_synack_retries": 1}},
         {"owners": {1: (Process(7, "web"),)}},
         {"options": {1: ListenerOptions(2, 0)}},
-        {"depths": False},
+        {"parts": (Requests(),)},
         {"queues": None},
     ],
     ids=str,

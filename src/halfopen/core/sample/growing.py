@@ -1,0 +1,40 @@
+"""Arrays that grow while the kernel is read."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+_FIRST: Final = 4096
+
+
+class Growing:
+    """An array that grows in place: realloc moves large blocks by remapping pages, so no element is held twice."""
+
+    def __init__(self, dtype: Any) -> None:
+        self.array = np.empty(0, dtype=dtype)
+        self.count = 0
+
+    def add(self, values: NDArray[Any]) -> None:
+        """Append them."""
+        need = self.count + len(values)
+        if need > len(self.array):
+            self.array.resize(max(need, len(self.array) * 3 // 2, _FIRST), refcheck=False)
+        self.array[self.count : need] = values
+        self.count = need
+
+    @property
+    def kept(self) -> NDArray[Any]:
+        """The elements added so far; valid until more are added."""
+        return self.array[: self.count]
+
+    def clear(self) -> None:
+        """Forget all elements; the room stays."""
+        self.count = 0
+
+    def take(self) -> NDArray[Any]:
+        """The elements; none can be added afterwards."""
+        self.array.resize(self.count, refcheck=False)
+        return self.array

@@ -1,0 +1,69 @@
+"""Probes: each reads one part of a Sample. The reader runs those that are asked for.
+
+A new part is a class in `core/sample/` and a file here that makes its Probe; nothing else has to know of either.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from numpy.typing import NDArray
+
+# The ways to read sockets, the best first; "auto" takes the first that answers.
+WAYS: Final = ("bpf", "diag", "proc")
+
+
+@dataclass(slots=True)
+class Draft:
+    """The head of a Sample while it is read. A probe reads in the namespace of the calling thread, may correct the
+    draft, and adds to it what it could not read.
+
+    way: what was asked for, "auto" or one of WAYS. source: what answered. listeners: (L,) LISTENER. queues: (L,) QUEUES
+    or None. looked_at: when, as monotonic time and time since the epoch. interrupted: the kernel flagged a dump as
+    inconsistent. problems: what is missing or doubtful. notes: what is not shown for lack of a privilege. table: the
+    request sockets (N,) REQUEST and the number of full ones, where the listeners came from the same text of /proc.
+    """
+
+    way: str
+    source: str
+    listeners: NDArray[Any]
+    queues: NDArray[Any] | None
+    looked_at: tuple[float, float]
+    interrupted: bool = False
+    problems: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    table: tuple[NDArray[Any], int] | None = None
+
+    def become(self, other: Draft) -> None:
+        """Be the other draft, which was read in another way."""
+        for name in self.__slots__:
+            setattr(self, name, getattr(other, name))
+
+
+def as_root() -> str:
+    """What would help where something is hidden; empty for root."""
+    return "" if os.geteuid() == 0 else ": run as root to see it"
+
+
+def _nothing(_: str) -> None:
+    """No preparation."""
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """Reads one part of a Sample.
+
+    name: for people. needs: the features it reads by, as `halfopen doctor` names them; any one will do. read: the part
+    of the calling thread's namespace; raises HalfopenError when there is nothing to be had. vital: a Sample without
+    this part is none, and the error is the caller's; without it, the error becomes a note. prepare: called with the way
+    to read before anything is read, to start what takes long.
+    """
+
+    name: str
+    needs: tuple[str, ...]
+    read: Callable[[Draft], object]
+    vital: bool = False
+    prepare: Callable[[str], None] = _nothing

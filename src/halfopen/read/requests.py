@@ -1,0 +1,134 @@
+"""The probe of request sockets: by eBPF where it may, else by sock_diag, else from /proc/net/tcp, degraded."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from halfopen.core.addresses import AF_INET
+from halfopen.core.errors import HalfopenError, NotPermitted, Unsupported
+from halfopen.core.filters import Filter
+from halfopen.core.sample import REQUEST, Requests
+from halfopen.core.sample.requests import Rows, Taker
+from halfopen.read import head, procfs, sockdiag, timeouts
+from halfopen.read.bpf import programs
+from halfopen.read.probe import Draft, Probe, as_root
+from halfopen.wire import inet_diag
+
+
+def probe(*takers: Taker, chosen: Filter | None = None, rows: bool = False) -> Probe:
+    """The probe whose requests go to every taker; with `rows` the part has them all.
+
+    chosen: the requests that its listeners and sources rule out are left out.
+    """
+    kept = Rows() if rows else None
+    reading = _Reading((*takers, kept) if kept is not None else takers, kept, chosen)
+    needs = ("bpf:walk", "bpf:census", "sock_diag", "proc_net_tcp")
+    return Probe("request sockets", needs, reading.read, vital=True, prepare=_prepare)
+
+
+def kernel_code(chosen: Filter | None) -> bytes:
+    """The part of a filter that the kernel can apply before copying, as inet_diag bytecode."""
+    return inet_diag.bytecode(chosen.listeners, chosen.sources) if chosen else b""
+
+
+def _prepare(way: str) -> None:
+    if way in ("auto", "bpf"):
+        programs.begin()
+
+
+class _Reading:
+    """One reading: `count` request sockets went to the takers since the last `begin`."""
+
+    def __init__(self, takers: tuple[Taker, ...], kept: Rows | None, chosen: Filter | None) -> None:
+        self._takers, self._kept, self._chosen = takers, kept, chosen
+        self._code = kernel_code(chosen)
+        self._count = 0
+        self._any_retransmitted = False
+
+    def read(self, draft: Draft) -> Requests:
+        """By the best way that answers, of those asked for. Raises: as that way."""
+        if draft.source == "proc":
+            return self._by_proc(draft)
+        if draft.way != "diag":
+            try:
+                return self._by_bpf(draft)
+            except HalfopenError as e:
+                if draft.way == "bpf":
+                    raise
+                draft.notes.insert(0, f"ages are worked out from timers: {e.message}{as_root()}")
+        try:
+            return self._by_diag(draft)
+        except (Unsupported, NotPermitted) as e:
+            if draft.way == "diag":
+                raise
+            draft.become(head.from_proc(draft.way, e.message))
+            return self._by_proc(draft)
+
+    def _begin(self, draft: Draft, looked_at: tuple[float, float] | None = None) -> None:
+        draft.looked_at = looked_at or (time.monotonic(), time.time())
+        self._count, self._any_retransmitted = 0, False
+        for taker in self._takers:
+            taker.begin(draft.listeners)
+
+    def _add(self, rows: NDArray[Any], **beside: NDArray[Any] | None) -> None:
+        self._count += len(rows)
+        for taker in self._takers:
+            taker.add(rows, **beside)
+
+    def _part(self, full: int) -> Requests:
+        if self._kept is None:
+            return Requests(count=self._count, full=full)
+        return self._kept.take(full)
+
+    def _by_bpf(self, draft: Draft) -> Requests:
+        census = programs.census()
+        rows = draft.listeners
+        plain = (rows["family"] == AF_INET) & (rows["ifindex"] == 0)
+        keep = self._chosen.endpoints if self._chosen is not None else Filter()
+        self._begin(draft)
+        # Nobody can be half-open where no segment ever came; the hash that is walked is that of all namespaces.
+        walked = procfs.any_segments()
+        for part in census.read(mixed=bool(plain.any() and not plain.all())) if walked else ():
+            found, ages_s, acked = part.rows, part.ages_s, part.is_deferred
+            if not keep.empty:
+                mask = keep.mask(found, ages_s)
+                found, ages_s, acked = found[mask], ages_s[mask], acked[mask]
+            self._add(found, ages_s=ages_s, acked=acked)
+        draft.source = "bpf"
+        draft.interrupted |= walked and census.interrupted
+        return self._part(census.full if walked else 0)
+
+    def _by_diag(self, draft: Draft) -> Requests:
+        with sockdiag.open_socket() as s:
+            self._begin(draft)
+            found = sockdiag.read(s, self._code, self._add_and_note)
+            took_s = time.monotonic() - draft.looked_at[0]
+            if timeouts.affordable(self._count, took_s) and self._any_retransmitted:
+                # Asked before the look that is kept: a timer that runs out in between then shows by its length.
+                asked = timeouts.read()
+                self._begin(draft)
+                found = sockdiag.read(
+                    s, self._code, lambda rows: self._add(rows, timeouts=timeouts.look_up(asked, rows))
+                )
+        if found.broken:
+            draft.problems.append(f"{found.broken}: there are more than the {self._count:,} read until then")
+        draft.source = "diag"
+        draft.interrupted |= found.interrupted
+        return self._part(found.full)
+
+    def _add_and_note(self, rows: NDArray[Any]) -> None:
+        # Beyond that number nobody asks.
+        if self._count <= timeouts.MAX_REQUESTS and not self._any_retransmitted:
+            self._any_retransmitted = bool(rows["retransmits"].any())
+        self._add(rows)
+
+    def _by_proc(self, draft: Draft) -> Requests:
+        rows, full = draft.table or (np.empty(0, dtype=REQUEST), 0)
+        draft.table = None
+        self._begin(draft, draft.looked_at)
+        self._add(rows)
+        return self._part(full)

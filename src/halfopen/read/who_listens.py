@@ -1,0 +1,77 @@
+"""What the processes that hold listeners tell: who they are, and what they set on the listeners' sockets."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import replace
+
+from halfopen.core.sample import ListenerOptions, Process, Requests, Sample
+from halfopen.core.units import netns_words, plural
+from halfopen.linux import proc
+from halfopen.read.owners import Holders
+
+
+def with_owners(samples: list[Sample], *, names: bool) -> list[Sample]:
+    """The Samples with what one look through all processes tells of their listeners: owners (names), and options where
+    the queues did not tell them as well.
+    """
+    asking = [s for s in samples if len(s.listeners) and (names or _wants_options(s))]
+    if not asking:
+        return samples
+    from halfopen.read import owners as owners_
+
+    found = owners_.holders(inode for s in asking for inode in s.listeners["inode"].tolist())
+    owners = owners_.owners(found) if names else {}
+    meant = {id(s) for s in asking}
+    return [_told(s, found, owners) if id(s) in meant else s for s in samples]
+
+
+def _wants_options(sample: Sample) -> bool:
+    """Whether connections may be deferred ones for all that eBPF said."""
+    part = sample.part(Requests)
+    return not _known(sample) and sample.completeness.source != "bpf" and part is not None and part.count > 0
+
+
+def _known(sample: Sample) -> bool:
+    return sample.queues is not None and bool(sample.queues["known"].all())
+
+
+def _told(sample: Sample, found: Holders, owners: Mapping[int, tuple[Process, ...]]) -> Sample:
+    """The Sample with its part of what was found, and with what of it is hidden or was not looked for to the end."""
+    inodes = sample.listeners["inode"].tolist()
+    missing = len(set(inodes) - found.by_inode.keys())
+    notes = list(sample.completeness.notes)
+    of = f"{missing} of {plural(len(inodes), 'listener')}"
+    if found.broken_off:
+        notes.append(
+            f"the look for who listens took too long and was broken off: {of} without a name, and other processes may "
+            "hold the rest as well"
+        )
+    elif missing and (found.refused or proc.lacking(("CAP_SYS_PTRACE",))):
+        # With hidepid nothing is refused: the processes of others are not there at all.
+        notes.append(f"who listens is hidden for {of}{_shown_by(sample)}")
+    options: dict[int, ListenerOptions] = {}
+    if not _known(sample):
+        from halfopen.read import listener_options
+
+        mine = Holders({inode: found.by_inode[inode] for inode in inodes if inode in found.by_inode})
+        options, refused = listener_options.options(mine, sample.settings)
+        if refused:
+            n = plural(refused, "listener")
+            notes.append(f"the release time of {n} is taken from tcp_synack_retries{_shown_by(sample)}")
+    mine_owners = {inode: owners[inode] for inode in inodes if inode in owners}
+    problems = list(sample.completeness.problems)
+    if missing and found.broken_off and _wants_options(sample):
+        problems.append(
+            f"which connections are deferred ones was not looked for to the end: those of {missing} of "
+            f"{plural(len(inodes), 'listener')} may be shown as half-open"
+        )
+    completeness = replace(sample.completeness, problems=tuple(problems), notes=tuple(notes))
+    return replace(sample, owners=mine_owners, options=options, completeness=completeness)
+
+
+def _shown_by(sample: Sample) -> str:
+    if os.geteuid() == 0:
+        return ""
+    return f": run as root to see it (sudo halfopen status{netns_words(sample.where.name)})"
