@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+import forked
 import leftovers
 
 REQUIRED = "HALFOPEN_REQUIRE_KERNEL"
@@ -54,6 +55,7 @@ def pytest_sessionstart(session: pytest.Session) -> None:
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
     if _before not in session.stash:
         return
+    forked.close()
     worker: dict[str, Any] | None = getattr(session.config, "workeroutput", None)
     # Other workers of this run live beside a worker: only the whole run can tell whose an eBPF program without a
     # holder is.

@@ -7,10 +7,11 @@ import os
 import subprocess
 import sys
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
-PATIENCE_S = 180  # others may want the processors too
+import forked
+
+PATIENCE_S = forked.PATIENCE_S
 SRC = Path(__file__).parents[2] / "src"
 
 
@@ -20,7 +21,17 @@ def environment(**more: str) -> dict[str, str]:
 
 
 def halfopen(*words: str, env: dict[str, str] | None = None, **options: Any) -> subprocess.CompletedProcess[str]:
-    """Run `halfopen` with these words; no terminal, standard input empty."""
+    """Run `halfopen` with these words; no terminal, standard input empty.
+
+    Forked from a process that has imported the command line, where nothing speaks against it.
+    """
+    if not options and (done := forked.run(words, environment(**(env or {})))):
+        return done
+    return started(*words, env=env, **options)
+
+
+def started(*words: str, env: dict[str, str] | None = None, **options: Any) -> subprocess.CompletedProcess[str]:
+    """The same, from the start of the interpreter on."""
     return subprocess.run(
         [sys.executable, "-m", "halfopen", *words],
         env=environment(**(env or {})),
@@ -31,59 +42,6 @@ def halfopen(*words: str, env: dict[str, str] | None = None, **options: Any) -> 
         check=False,
         **options,
     )
-
-
-# Has imported the command line, and forks for each command: a tenth of what starting Python costs.
-_FORKER = """
-import json, os, sys, traceback
-import numpy, rich.console
-import halfopen.cli.main
-from halfopen.cli import entry
-
-for line in sys.stdin:
-    words, out, error = json.loads(line)
-    pid = os.fork()
-    if pid == 0:
-        code = 70
-        try:
-            os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
-            for fd, path in ((1, out), (2, error)):
-                os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), fd)
-            sys.argv = ["halfopen", *words]
-            entry.main()
-        except SystemExit as e:
-            code = e.code
-        except BaseException:
-            traceback.print_exc()
-        finally:
-            sys.stdout.flush()
-            sys.stderr.flush()
-            os._exit(code)
-    print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), flush=True)
-"""
-
-
-class Forked:
-    """A context manager: runs `halfopen` like `halfopen()`, for many commands whose start is not what is tested."""
-
-    def __init__(self, directory: Path) -> None:
-        self._out, self._error = directory / "out", directory / "error"
-
-    def __enter__(self) -> Self:
-        pipe = subprocess.PIPE
-        words = [sys.executable, "-c", _FORKER]
-        self._forker = subprocess.Popen(words, env=environment(), stdin=pipe, stdout=pipe, text=True)
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, e: BaseException | None, trace: TracebackType | None) -> None:
-        self._forker.communicate(timeout=PATIENCE_S)
-
-    def __call__(self, *words: str) -> subprocess.CompletedProcess[str]:
-        assert self._forker.stdin
-        assert self._forker.stdout
-        print(json.dumps([words, str(self._out), str(self._error)]), file=self._forker.stdin, flush=True)
-        code = int(self._forker.stdout.readline())
-        return subprocess.CompletedProcess(words, code, self._out.read_text(), self._error.read_text())
 
 
 def in_a_mount_namespace(setup: str, *words: str) -> subprocess.CompletedProcess[str]:

@@ -5,13 +5,12 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from halfopen.cli import main
-from run import Forked, environment, one_line
+from run import environment, one_line
 from run import halfopen as command
 
 TABLE = [
@@ -71,15 +70,9 @@ TABLE = [
 ]
 
 
-@pytest.fixture(scope="module")
-def forked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Forked]:
-    with Forked(tmp_path_factory.mktemp("forked")) as made:
-        yield made
-
-
 @pytest.mark.parametrize(("words", "code", "says"), TABLE, ids=lambda v: " ".join(v) if isinstance(v, tuple) else None)
-def test_bad_input(forked: Forked, words: tuple[str, ...], code: int, says: str) -> None:
-    done = forked(*words)
+def test_bad_input(words: tuple[str, ...], code: int, says: str) -> None:
+    done = command(*words)
     assert says in one_line(done, code)
     assert done.stdout == ""
 
@@ -87,10 +80,10 @@ def test_bad_input(forked: Forked, words: tuple[str, ...], code: int, says: str)
 @pytest.mark.parametrize(
     "text", ["interval = 1", "bogus = 1", "[alarm]\nwindow = 'x'", "[release]\nlistener = [':80']", "\0", "= =", "é"]
 )
-def test_bad_settings(forked: Forked, tmp_path: Path, text: str) -> None:
+def test_bad_settings(tmp_path: Path, text: str) -> None:
     file = tmp_path / "watch.toml"
     file.write_bytes(text.encode("latin-1"))
-    line = one_line(forked("watch", "--config", str(file), "--count", "1"), 2)
+    line = one_line(command("watch", "--config", str(file), "--count", "1"), 2)
     assert str(file) in line or "older_than" in line
 
 
@@ -216,13 +209,13 @@ def test_a_reader_that_has_enough() -> None:
     assert (done.returncode, done.stderr) == (0, "")
 
 
-def test_help_and_version(forked: Forked) -> None:
+def test_help_and_version() -> None:
     for words in ((), ("--help",), ("-h",)):
-        done = forked(*words)
+        done = command(*words)
         assert done.returncode == 0
         assert all(name in done.stdout for name in main.COMMANDS)
     for name in main.COMMANDS:
-        done = forked(name, "--help")
+        done = command(name, "--help")
         assert done.returncode == 0, done.stderr
         assert done.stdout.startswith(f"Usage: halfopen {name}")
     assert command("--version").stdout.startswith("halfopen ")
