@@ -32,5 +32,5 @@ def pytest_configure(config: pytest.Config) -> None:
 def _programs_unloaded() -> Iterator[None]:
     """The eBPF programs that readings in this process loaded go with the tests, not only with the process."""
     yield
-    if (eyes := sys.modules.get("halfopen.read.bpf.programs")) is not None:
-        eyes.close()
+    if (kept := sys.modules.get("halfopen.read.bpf.programs")) is not None:
+        kept.close()

@@ -12,7 +12,7 @@ import halfopen
 from halfopen.core.model.model import build
 from halfopen.core.model.timing import ages_s, release_time_s
 from halfopen.lab.flood import path_to, timestamp
-from halfopen.read.bpf import programs as eyes
+from halfopen.read.bpf import programs
 from peers import until
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ def test_ages_up_to_15_s(lab: Lab) -> None:
         for source in ("diag", "bpf", "bpf without walk"):
             with pytest.MonkeyPatch.context() as patch:
                 if source == "bpf without walk":
-                    patch.setattr(eyes, "WalkCensus", eyes.IterCensus)
+                    patch.setattr(programs, "WalkCensus", programs.IterCensus)
                 before = time.monotonic()
                 sample = halfopen.sample(lab.server.netns_path, owners=False, source=source.split()[0])
                 after = time.monotonic()

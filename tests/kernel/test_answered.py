@@ -20,7 +20,7 @@ from halfopen.present.findings.cures import next_commands
 from halfopen.present.findings.headline import headline
 from halfopen.present.findings.sentences import say
 from halfopen.read import procfs, sockdiag
-from halfopen.read.bpf import programs as eyes
+from halfopen.read.bpf import programs
 from peers import until
 from run import document, environment
 from run import halfopen as command
@@ -39,10 +39,10 @@ def audit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def refused(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    eyes.close()
+    programs.close()
     monkeypatch.setenv("HALFOPEN_REFUSE_BPF", "all")
     yield
-    eyes.close()
+    programs.close()
 
 
 class Crowd:

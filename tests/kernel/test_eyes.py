@@ -17,7 +17,7 @@ from halfopen.core.errors import Unsupported
 from halfopen.core.model.model import build
 from halfopen.linux import netns
 from halfopen.read import sockdiag
-from halfopen.read.bpf import programs as eyes
+from halfopen.read.bpf import programs
 from halfopen.read.bpf.pulse import Pulse
 from peers import until
 from run import SRC, document
@@ -32,13 +32,13 @@ pytestmark = pytest.mark.root
 @pytest.fixture
 def fresh() -> Iterator[None]:
     """What was loaded or refused before is forgotten."""
-    eyes.close()
+    programs.close()
     yield
-    eyes.close()
+    programs.close()
 
 
 def pulse_in(lab: Lab, expected: int = 0) -> Any:
-    return lab.server.run(lambda: eyes.pulse().read(expected))
+    return lab.server.run(lambda: programs.pulse().read(expected))
 
 
 def test_both_queues_of_each_listener(lab: Lab) -> None:
@@ -93,7 +93,7 @@ def test_a_namespace_without_connections_does_not_walk_those_of_others(lab: Lab)
 
         def took(expected: int) -> float:
             began = time.perf_counter()
-            assert len(eyes.pulse().read(expected)) == 5
+            assert len(programs.pulse().read(expected)) == 5
             return time.perf_counter() - began
 
         known = min(lab.server.run(lambda: took(5)) for _ in range(5))

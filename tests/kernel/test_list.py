@@ -15,7 +15,7 @@ from halfopen import api
 from halfopen.core.errors import KernelError
 from halfopen.core.filters import Filter
 from halfopen.core.model.listing import SORTS, Listing
-from halfopen.read.bpf import programs as eyes
+from halfopen.read.bpf import programs
 from halfopen.read.bpf.census import Census, Counted
 from run import document, environment
 
@@ -173,5 +173,5 @@ def test_a_census_that_breaks_off_leaves_nothing_behind(lab: Lab, monkeypatch: p
     try:
         [found], skipped = api.listed(Listing(Filter()), lab.server.netns_path)
     finally:
-        eyes.close()
+        programs.close()
     assert (found.collected.total, len(found.collected), skipped) == (23, 23, [])

@@ -13,7 +13,7 @@ import pytest
 from halfopen.core.errors import KernelError, Unsupported
 from halfopen.linux.bpf import opened
 from halfopen.linux.bpf.opened import Opened
-from halfopen.read.bpf import programs as eyes
+from halfopen.read.bpf import programs
 from run import document, environment
 
 pytestmark = pytest.mark.root
@@ -21,9 +21,9 @@ pytestmark = pytest.mark.root
 
 @pytest.fixture(autouse=True)
 def fresh() -> Iterator[None]:
-    eyes.close()
+    programs.close()
     yield
-    eyes.close()
+    programs.close()
 
 
 @pytest.fixture
@@ -43,11 +43,11 @@ def loads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 def test_what_was_begun_is_loaded_once_and_by_a_thread(loads: list[str]) -> None:
     opened.begin("walk", "pulse")
     opened.begin("walk")
-    census, pulse = eyes.census(), eyes.pulse()
+    census, pulse = programs.census(), programs.pulse()
     assert sorted(loads) == ["halfopen-load-pulse", "halfopen-load-walk"]
     assert [len(part.rows) for part in census.read()] in ([], [0])
     assert pulse.read(0).dtype.names
-    eyes.begin()
+    programs.begin()
     assert len(loads) == 2, "what is loaded already is not loaded again"
 
 
@@ -98,12 +98,12 @@ def test_a_command_ends_whichever_way_it_reads(source: str) -> None:
 _SHORT = """
 import resource, sys
 from halfopen.core.errors import HalfopenError, KernelError
-from halfopen.read.bpf import programs as eyes; from halfopen.linux.bpf import opened
+from halfopen.read.bpf import programs; from halfopen.linux.bpf import opened
 
 with open("/proc/self/statm") as f:
     room = int(f.read().split()[0]) * resource.getpagesize() + int(sys.argv[1])
 _, hard = resource.getrlimit(resource.RLIMIT_AS)
-for ask in (eyes.pulse, eyes.census):
+for ask in (programs.pulse, programs.census):
     resource.setrlimit(resource.RLIMIT_AS, (room, hard))
     try:
         ask()
@@ -112,7 +112,7 @@ for ask in (eyes.pulse, eyes.census):
         print("too little", e)
     resource.setrlimit(resource.RLIMIT_AS, (hard, hard))
     ask()
-eyes.close()
+programs.close()
 """
 
 

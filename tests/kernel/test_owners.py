@@ -25,7 +25,7 @@ from halfopen.linux import netns
 from halfopen.linux.bpf.opened import REFUSE
 from halfopen.linux.netns import Netns
 from halfopen.read import discover, holding, owners, place, reader
-from halfopen.read.bpf import programs as eyes
+from halfopen.read.bpf import programs
 from run import SRC
 from servers import serving
 
@@ -40,7 +40,7 @@ NEVER = float("inf")
 def bpf() -> None:
     """eBPF tells the owners here."""
     try:
-        eyes.owners()
+        programs.owners()
     except HalfopenError as e:
         pytest.skip(e.message)
 
@@ -171,14 +171,14 @@ def test_ebpf_breaks_off_when_its_time_is_over() -> None:
 def test_a_look_that_was_broken_off_is_told(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
     lab.server.listen(8080)
     monkeypatch.setenv(REFUSE, "owners")
-    eyes.close()
+    programs.close()
     monkeypatch.setattr(owners, "BUDGET_S", 0.0)
     sample = halfopen.sample(lab.server.netns_path)
     assert sample.owners == {}
     notes = " ".join(sample.completeness.notes)
     assert "the look for who listens took too long and was broken off: 1 of 1 listener without a name" in notes
     monkeypatch.undo()
-    eyes.close()
+    programs.close()
 
 
 def test_low_descriptors_are_looked_at_first(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -226,7 +226,7 @@ def test_who_shows_no_owner_looks_for_none(lab: Lab, tmp_path: Any) -> None:
 def test_without_ebpf_list_still_tells_deferred_ones(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
     """There only the listener itself says that it defers; if it is not found in time, that is told."""
     monkeypatch.setenv(REFUSE, "all")
-    eyes.close()
+    programs.close()
     web = lab.server.listen(8080, defer_accept_s=10)
     lab.client.half_open(web, 23).settled()
     words = ["list", "--netns", lab.server.netns_path, "--json"]
@@ -239,14 +239,14 @@ def test_without_ebpf_list_still_tells_deferred_ones(lab: Lab, monkeypatch: pyte
         "half-open"
     ]
     monkeypatch.undo()
-    eyes.close()
+    programs.close()
 
 
 def test_release_spares_what_may_be_deferred_when_there_was_no_time_to_ask(
     lab: Lab, monkeypatch: pytest.MonkeyPatch, tmp_path: Any
 ) -> None:
     monkeypatch.setenv(REFUSE, "all")
-    eyes.close()
+    programs.close()
     monkeypatch.setattr(owners, "BUDGET_S", 0.0)
     web = lab.server.listen(8080, defer_accept_s=10)
     good = lab.client.connect(web, 8)
@@ -255,7 +255,7 @@ def test_release_spares_what_may_be_deferred_when_there_was_no_time_to_ask(
     assert (done.released, done.spared) == (0, 8)
     good.close()
     monkeypatch.undo()
-    eyes.close()
+    programs.close()
 
 
 @pytest.mark.usefixtures("bpf")
@@ -321,7 +321,7 @@ def test_one_look_serves_all_namespaces(lab: Lab, other: Lab, monkeypatch: pytes
 
 def test_where_no_segment_ever_came_the_hash_of_all_is_not_walked(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
     try:
-        census = eyes.census()
+        census = programs.census()
     except HalfopenError as e:
         pytest.skip(e.message)
     web = lab.server.listen(8080)

@@ -27,16 +27,16 @@ if TYPE_CHECKING:
 @pytest.fixture(autouse=True, params=["held", "table", "narrow"])
 def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """Every release with the door held by eBPF, by nf_tables, and through the narrow window without either."""
-    from halfopen.read.bpf import programs as eyes
+    from halfopen.read.bpf import programs
 
     if request.param != "held":
-        eyes.close()
+        programs.close()
         monkeypatch.setenv("HALFOPEN_REFUSE_BPF", "all")
     if request.param == "narrow":
         monkeypatch.setenv("HALFOPEN_REFUSE_NFT", "1")
     yield request.param
     if request.param != "held":
-        eyes.close()
+        programs.close()
 
 
 @pytest.fixture

@@ -22,7 +22,7 @@ from halfopen.linux.netns import Netns, resolve
 from halfopen.ops.tune import listener as tune_listener
 from halfopen.ops.tune import tune
 from halfopen.read import procfs
-from halfopen.read.bpf import programs as eyes
+from halfopen.read.bpf import programs
 from peers import until
 from run import document, halfopen
 from servers import contained, serving, words
@@ -291,7 +291,7 @@ def test_without_ebpf(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
     def refused() -> None:
         raise NotPermitted("no")
 
-    monkeypatch.setattr(eyes, "pulse", refused)
+    monkeypatch.setattr(programs, "pulse", refused)
     lab.server.listen()
     for value in (1, 6):
         [done] = change(lab, 8080, retries=value)

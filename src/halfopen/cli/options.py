@@ -46,7 +46,7 @@ read_by_option = click.option(
 )
 
 
-# Enough for others to be woken first; a quarter of a CPU is still ours where somebody else wants all of it.
+# Other tasks are scheduled first; on a saturated CPU this process still gets about a quarter of it.
 NICER: Final = 5
 
 

@@ -36,7 +36,7 @@ class Grant:
 class Feature:
     """One thing halfopen uses. id is stable; needs: the capabilities it takes, held or not.
 
-    why: because of what not; of what works, a detail (may be empty). grants: what is missing, all of it.
+    why: the reason it is unavailable; if it is available, an optional detail. grants: what is missing, all of it.
     """
 
     id: str

@@ -32,7 +32,7 @@ _WHOLE_MACHINE: Final = ["0", "0", "4294967295"]
 class Program:
     """An eBPF object: where the class that loads and attaches it is, as `module:Class`, and what it needs.
 
-    parts: programs of it that it does without, each with what for; the class tells of them in `refused`.
+    parts: optional programs as (name, purpose); the class lists those that did not load in `refused`.
     """
 
     name: str

@@ -14,7 +14,7 @@ from halfopen.core.errors import HalfopenError
 from halfopen.core.tune.spots import Listener
 from halfopen.core.units import address_text
 from halfopen.read import sockdiag
-from halfopen.read.bpf import programs as eyes
+from halfopen.read.bpf import programs
 from halfopen.read.listener_options import duplicate
 from halfopen.read.reach import refusal
 
@@ -81,7 +81,7 @@ def set_retries(expected: int) -> dict[int, int] | None:
     expected: how many listeners there are.
     """
     try:
-        pulse = eyes.pulse().read(expected)
+        pulse = programs.pulse().read(expected)
     except HalfopenError:
         return None
     return dict(zip(pulse["cookie"].tolist(), pulse["syn_retries"].tolist(), strict=True))

@@ -64,9 +64,9 @@ def holders(inodes: Iterable[int], *, budget_s: float | None = None) -> Holders:
 
 def by_bpf(wanted: Set[int], until_s: float) -> Holders:
     """`holders` by the eBPF program. Raises: Unsupported, NotPermitted, KernelError."""
-    from halfopen.read.bpf import programs as eyes
+    from halfopen.read.bpf import programs
 
-    rows, whole = eyes.owners().read(until_s)
+    rows, whole = programs.owners().read(until_s)
     found = Holders(broken_off=not whole)
     pairs: dict[int, dict[int, int]] = {}
     for inode, pid, descriptor in rows.tolist():
@@ -78,12 +78,12 @@ def by_bpf(wanted: Set[int], until_s: float) -> Holders:
 
 def namespace_files() -> list[tuple[int, int, int]] | None:
     """Every open file of a namespace, of any kind, as inode, pid and descriptor; None where eBPF cannot tell them."""
-    from halfopen.read.bpf import programs as eyes
+    from halfopen.read.bpf import programs
 
     if not proc.numbers_as_we_do():
         return None
     try:
-        rows, whole = eyes.owners().read(time.monotonic() + BUDGET_S * _BPF_BUDGET, namespaces=True)
+        rows, whole = programs.owners().read(time.monotonic() + BUDGET_S * _BPF_BUDGET, namespaces=True)
     except HalfopenError:
         return None
     return rows.tolist() if whole else None

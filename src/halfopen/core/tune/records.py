@@ -19,7 +19,7 @@ from halfopen.core.tune.spots import LISTENER, RETRIES, TEXT_LENGTH, Listener, P
 
 State = Literal["begun", "done", "refused", "undoing", "undone", "left", "gone"]
 
-# Every transition there is. The same state again is news of the number that stands in for nothing (Then.instead).
+# Every transition there is. refused → refused and undone → undone record a new stand-in for "not set" (Then.instead).
 FOLLOWS: Final[dict[State, frozenset[State]]] = {
     "begun": frozenset({"done", "refused", "left", "gone"}),
     "done": frozenset({"undoing", "undone", "left", "gone"}),

@@ -21,13 +21,13 @@ from halfopen.ops.release import by_netlink as narrow
 from halfopen.ops.release import doors
 from halfopen.ops.release.tally import Stop, Tally
 from halfopen.read import procfs, sockdiag
-from halfopen.read.bpf import programs as eyes
+from halfopen.read.bpf import programs
 from halfopen.read.bpf.census import Census
 
 
 def _census() -> Census | None:
     try:
-        return eyes.census()
+        return programs.census()
     except HalfopenError:
         return None
 
