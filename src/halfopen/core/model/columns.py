@@ -15,6 +15,7 @@ from halfopen.core.model import join, timing
 from halfopen.core.model.sources import addresses
 from halfopen.core.sample import LISTENER, Head, Requests, Sample
 from halfopen.core.sample.growing import Growing
+from halfopen.core.victims import by_timers
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -84,11 +85,7 @@ class Builder:
         """As `Taker.add`."""
         retransmits = np.ascontiguousarray(requests["retransmits"])
         if ages_s is None or acked is None:
-            expires_ms = np.ascontiguousarray(requests["expires_ms"])
-            count = timing.waits(retransmits, expires_ms, self.cap_s, timeouts)
-            # A timer that ran out more often than a SYN-ACK was sent again is a deferred request's for certain.
-            is_deferred = count > retransmits
-            ages_s = timing.ages_s(retransmits, count, expires_ms, self.cap_s)
+            ages_s, is_deferred = by_timers(requests, self.cap_s, timeouts)
         else:
             is_deferred = acked
             self._exact = True

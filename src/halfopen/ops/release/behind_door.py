@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 from halfopen.change import destroy
 from halfopen.change.door import hashes
 from halfopen.core.filters import Filter
+from halfopen.core.victims import victims
 from halfopen.ops.release import cookies, doors
 from halfopen.ops.release.doors import AnyDoor
 from halfopen.ops.release.tally import Stop, Tally
@@ -80,10 +81,9 @@ def _find(
     found, spared = _Found(), 0
     for part in census.read():
         found.all += len(part.rows)
-        meant = chosen.mask(part.rows, part.ages_s)
-        spared += int(np.count_nonzero(meant & part.is_deferred))
-        meant &= ~part.is_deferred
-        n = int(np.count_nonzero(meant))
+        found_here = victims(part.rows, chosen, part.ages_s, part.is_deferred)
+        spared += found_here.spared
+        meant, n = found_here.mask, found_here.count
         if n and door is not None and found.victims < door.most:
             room = door.most - found.victims
             found.keep(part.rows[meant][:room], part.chains[meant][:room], all_rows=door.by_rows)
@@ -148,8 +148,7 @@ def _round(of: _Round, found: _Found) -> int:
     with of.door.held(found.hashes, found.rows):
         meant = _as_of(of.chosen, of.begun, _SLACK_S)
         for part in of.census.read(named=True, chains=chains):
-            mask = meant.mask(part.rows, part.ages_s) & ~part.is_deferred
-            mask &= of.door.holds(part.rows)
+            mask = victims(part.rows, meant, part.ages_s, part.is_deferred).mask & of.door.holds(part.rows)
             named = part.rows["cookie"] != 0
             nameless += int(np.count_nonzero(mask & ~named))
             if not _destroy(of, part.rows[mask & named]):

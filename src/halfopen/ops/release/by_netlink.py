@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from halfopen.change import destroy
 from halfopen.change.door import hashes
+from halfopen.core import victims as core
 from halfopen.core.filters import Filter
 from halfopen.core.model import join, timing
 from halfopen.core.model.answered import Calm
@@ -90,13 +91,9 @@ class _Scene:
         """The requests among `rows` that the filter lets through and that do not show that they are deferred."""
         fresh = time.monotonic() - self._asked_at <= _TIMEOUTS_KEEP_S
         asked = timeouts.look_up(self._table, rows) if self.exact and fresh else None
-        count = timing.waits(rows["retransmits"], rows["expires_ms"], self.cap_s, asked)
-        spare = count > rows["retransmits"]
-        ages = timing.ages_s(rows["retransmits"], count, rows["expires_ms"], self.cap_s)
-        meant = self.chosen.mask(rows, ages)
-        self.spared += int(np.count_nonzero(meant & spare))
-        meant &= ~spare
-        return rows if meant.all() else rows[meant]
+        found = core.victims(rows, self.chosen, *core.by_timers(rows, self.cap_s, asked))
+        self.spared += found.spared
+        return rows if found.mask.all() else rows[found.mask]
 
     def certain(self, victims: NDArray[Any], *, destroyed: bool = True) -> NDArray[Any]:
         """Those of N requests, just looked at, that are certainly half-open.
@@ -106,8 +103,9 @@ class _Scene:
         """
         if self.may_defer and self.deferred.read() != 0:
             uncertain = np.isin(join.assign(victims, self.groups), self.may_defer)
-            self.spared += int(np.count_nonzero(uncertain))
-            victims = victims[~uncertain]
+            found = core.certain(np.ones(len(victims), dtype=bool), uncertain)
+            self.spared += found.spared
+            victims = victims[found.mask]
         return self.overflows.certain(victims, destroyed=destroyed)
 
 

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from halfopen.core.model import answered, join
 from halfopen.core.sample import REQUEST
+from halfopen.core.victims import certain
 from halfopen.ops.release.tally import Tally
 from halfopen.read import procfs, sockdiag
 
@@ -72,7 +73,7 @@ class Overflows:
         if self._doubt.any:
             may, count = self._doubt.of_rows(victims, answered.born_s(victims, time.monotonic()))
             self._spared += count
-            victims = victims[~may] if may.any() else victims
+            victims = victims[certain(np.ones(len(victims), dtype=bool), may).mask] if may.any() else victims
         if destroyed:
             self._last = victims.copy()
         return victims

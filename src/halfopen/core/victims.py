@@ -1,0 +1,60 @@
+"""Who is meant by a release: every condition of the filter holds, and the client has certainly not answered.
+
+The only place for that rule. A request whose last ACK came (a deferred-accept one, or one that waits for room in the
+accept queue) belongs to an established connection of the client and is never released. Where the kernel says so
+(eBPF), that is `acked`; otherwise a timer that ran out more often than the SYN-ACK was sent again shows it
+(`by_timers`), and whatever else may have answered (`answered.Doubt`, listeners that defer) is in doubt.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from halfopen.core.filters import Filter
+from halfopen.core.model import timing
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Victims:
+    """Which of N requests are meant (N,), and how many the filter lets through that are spared all the same."""
+
+    mask: NDArray[np.bool_]
+    spared: int
+
+    @property
+    def count(self) -> int:
+        """How many are meant."""
+        return int(np.count_nonzero(self.mask))
+
+
+def victims(
+    requests: NDArray[Any], chosen: Filter, ages_s: NDArray[np.float32], may_have_answered: NDArray[np.bool_]
+) -> Victims:
+    """Of N requests (dtype REQUEST) of these ages (N,) the victims of a release by the filter.
+
+    may_have_answered (N,): those that answered, or of which that cannot be ruled out.
+    """
+    matching = chosen.mask(requests, ages_s)
+    return certain(matching, may_have_answered)
+
+
+def certain(matching: NDArray[np.bool_], may_have_answered: NDArray[np.bool_]) -> Victims:
+    """Of requests that the filter let through before (`matching`, (N,)), those that have certainly not answered."""
+    return Victims(matching & ~may_have_answered, int(np.count_nonzero(matching & may_have_answered)))
+
+
+def by_timers(
+    requests: NDArray[Any], cap_s: float, timeouts: NDArray[np.uint8] | None = None
+) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    """The ages of N requests in s (N,), and which have answered for certain (N,), as far as their timers tell.
+
+    A timer that ran out more often than a SYN-ACK was sent again is a deferred request's. cap_s, timeouts: as for
+    `timing.waits`.
+    """
+    retransmits, expires_ms = (np.ascontiguousarray(requests[name]) for name in ("retransmits", "expires_ms"))
+    count = timing.waits(retransmits, expires_ms, cap_s, timeouts)
+    return timing.ages_s(retransmits, count, expires_ms, cap_s), count > retransmits
