@@ -34,7 +34,10 @@ EXITS: Final = (
     ("130", "Interrupted, or answered no."),
 )
 FILES: Final = (
-    ("/var/log/halfopen/audit.jsonl", "Where releases are recorded; ~/.local/state/halfopen/audit.jsonl without root."),
+    (
+        "/var/log/halfopen/audit.jsonl",
+        "Where each release, change and undo is recorded; ~/.local/state/halfopen without root.",
+    ),
     ("/var/lib/halfopen", "The journal of tune; ~/.local/state/halfopen without root."),
     ("/etc/sysctl.d/60-halfopen.conf", "What tune apply --persist keeps over a boot."),
 )

@@ -11,11 +11,21 @@ from __future__ import annotations
 # Not typing's: it would take half of what a command needs to take charge of signals.
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from halfopen.api import make_filter, release, sample, snapshot, snapshots
+    from halfopen.api import make_filter, release, sample, snapshot, snapshots, tune_apply, tune_plan, tune_undo
 
 __version__ = "0.1.0"
 
-__all__ = ["__version__", "make_filter", "release", "sample", "snapshot", "snapshots"]
+__all__ = [
+    "__version__",
+    "make_filter",
+    "release",
+    "sample",
+    "snapshot",
+    "snapshots",
+    "tune_apply",
+    "tune_plan",
+    "tune_undo",
+]
 
 
 def __getattr__(name: str) -> object:

@@ -1,9 +1,9 @@
-"""What programs import and the command line uses: `snapshot()` and `release()`."""
+"""What programs import and the command line uses: `snapshot()`, `release()`, `tune_plan()` and so on."""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
@@ -18,6 +18,8 @@ from halfopen.core.units import duration_s, endpoint, prefix
 from halfopen.linux.netns import Netns, current, resolve
 
 if TYPE_CHECKING:
+    from halfopen.core.tune.outcomes import Tuned, Undid
+    from halfopen.core.tune.plan import Plan
     from halfopen.read.probe import Probe
 
 T = TypeVar("T")
@@ -235,4 +237,86 @@ def release(
         )
     ns = namespace(netns) or current()
     action = Release(ns.name, chosen, reason or "asked for")
-    return Executor(audit_log, dry_run=dry_run).release(action, ns, stop=stop)
+    return Executor(audit_log, dry_run=dry_run).execute(action, ns, stop=stop)
+
+
+def tune_plan(
+    netns: str | Netns | None = None,
+    *,
+    release_time: str | float | None = None,
+    cookies: str | None = None,
+    half_open: int | None = None,
+    settings: Mapping[str, int] | None = None,
+    only: Iterable[str] = (),
+    for_time: str | float | None = None,
+    persist: bool = False,
+    reason: str = "",
+    audit_log: str | None = None,
+) -> Plan:
+    """The changes of kernel settings that goals take (as `halfopen tune apply`), made of the values as they are now.
+
+    Goals: `release_time="7s"`, `cookies="on"`, "off" or "always", `half_open=4096`; `settings` sets values outright
+    ({"tcp_synack_retries": 2}); without either, what is recommended. `only`: no other setting. `for_time`: revert it
+    after so long. `persist`: keep it over a boot. `plan.changes`: each with `key`, `found.value`, `value`, `reason` and
+    `cost`; `plan.todo`: those that change something. Nothing is changed.
+
+    Raises: UsageError, UnknownTarget, NotPermitted, Unsupported, JournalError, KernelError, HalfopenError "audit".
+    """
+    from halfopen.core.tune.plan import Request
+    from halfopen.core.tune.settings import COOKIE_WORDS, Goals, assignment, full_key
+    from halfopen.ops.tune import plan
+
+    if cookies is not None and cookies not in COOKIE_WORDS:
+        raise UsageError(f"cookies = {cookies!r} is not possible", hint=f"give {', '.join(COOKIE_WORDS)}")
+    if half_open is not None and not 1 <= half_open <= 2**30:
+        raise UsageError(f"half_open = {half_open} is not possible", hint="give a number from 1 to 2**30")
+    request = Request(
+        Goals(_seconds(release_time, "release_time"), cookies, half_open),
+        tuple(assignment(f"{key}={value}") for key, value in (settings or {}).items()),
+        tuple(map(full_key, (only,) if isinstance(only, str) else only)),
+        _seconds(for_time, "for_time"),
+        persist,
+        reason,
+    )
+    return plan.plan(namespace(netns) or current(), request, audit_log=audit_log)
+
+
+def _seconds(time: str | float | None, name: str) -> float | None:
+    seconds = duration_s(time, what=name) if isinstance(time, str) else time
+    if seconds is not None and not 0 < seconds <= 365 * 86400:  # NaN too
+        raise UsageError(f"{name} = {time} is not possible", hint="give a time as 10s or 2h, or a number of seconds")
+    return seconds
+
+
+def tune_apply(plan: Plan, *, dry_run: bool = False, audit_log: str | None = None) -> Tuned:
+    """Carry out a plan of `tune_plan`: all its changes but those the kernel refuses, or none.
+
+    Each change is in the journal (`halfopen tune log`) and undone by its id: `outcome.applied`, each with `state`,
+    `value`, `why` and `id`. The audit log has a line before and after; what cannot be recorded is not done.
+
+    Raises: HalfopenError "changed" when a value is another one than was planned for, and nothing was changed; else as
+    `tune_plan`.
+    """
+    from halfopen.ops.executor import Executor
+
+    return Executor(audit_log, dry_run=dry_run).execute(plan)
+
+
+def tune_undo(
+    ids: int | Iterable[int] = (), *, all: bool = False, reason: str = "", audit_log: str | None = None
+) -> Undid:
+    """Undo changes by their ids, in any order, or `all` that are in force; recorded as in `tune_apply`.
+
+    `outcome.undone`: each with `state` ("undone", "left": somebody else set the value, "gone", "failed", "already"),
+    `value`, `why` and `error`.
+
+    Raises: UsageError, UnknownTarget for an id that the journal does not have, NotPermitted, JournalError,
+    HalfopenError "audit".
+    """
+    from halfopen.core.policy.actions import Undo
+    from halfopen.ops.executor import Executor
+
+    chosen = (ids,) if isinstance(ids, int) else tuple(ids)
+    if bool(chosen) == all:
+        raise UsageError("an undo needs ids, or all", hint="halfopen tune log lists the changes")
+    return Executor(audit_log).execute(Undo(None if all else chosen, reason))

@@ -45,7 +45,8 @@ def lab() -> Iterator[Lab]:
 
 @pytest.fixture(autouse=True)
 def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Where the journal of `tune` is, for this process and for commands: never where the machine's own is."""
+    """Where the journal of `tune` and the audit log are, for this process and for commands: never the machine's own."""
     directory = tmp_path / "state"
     monkeypatch.setenv("HALFOPEN_STATE_DIR", str(directory))
+    monkeypatch.setenv("HALFOPEN_AUDIT_LOG", str(tmp_path / "audit" / "audit.jsonl"))
     return directory

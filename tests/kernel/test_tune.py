@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import capabilities
+import tuning
 from halfopen.change import sysctl
 from halfopen.core.errors import HalfopenError, JournalError, NotPermitted, Refused
 from halfopen.core.tune import settings
@@ -24,6 +25,7 @@ from halfopen.core.tune.settings import Wanted
 from halfopen.linux import files, netns
 from halfopen.linux.netns import Netns, resolve
 from halfopen.ops.tune import tune
+from halfopen.ops.tune.values import read
 from halfopen.read import procfs
 from peers import until
 from run import halfopen, in_a_mount_namespace, one_line
@@ -44,12 +46,12 @@ def server(lab: Lab) -> Netns:
 
 
 def values(lab: Lab) -> dict[str, int]:
-    return tune.read(server(lab), settings.KEYS)
+    return read(server(lab), settings.KEYS)
 
 
 def set_(lab: Lab, **wanted: int) -> None:
     """Apply settings by their short names, through the journal."""
-    tune.apply([Wanted(settings.full_key(k), v, "test") for k, v in wanted.items()], server(lab))
+    tuning.apply([Wanted(settings.full_key(k), v, "test") for k, v in wanted.items()], server(lab))
 
 
 def counters(lab: Lab) -> dict[str, int]:
@@ -67,10 +69,10 @@ def test_every_setting_comes_back_as_found(lab: Lab) -> None:
     before = values(lab)
     assert len(before) >= 8
     wanted = [Wanted(k, v - 1 if v > 1 else v + 1, "test") for k, v in before.items()]
-    result = tune.apply(wanted, server(lab))
+    result = tuning.apply(wanted, server(lab))
     assert {a.key: a.state for a in result.applied} == dict.fromkeys(before, "done")
     assert values(lab) == {w.key: w.value for w in wanted}
-    assert {u.state for u in tune.undo().undone} == {"undone"}
+    assert {u.state for u in tuning.undo().undone} == {"undone"}
     assert values(lab) == before
 
 
@@ -101,7 +103,7 @@ def test_cookies_off_drop_and_on_answer(lab: Lab) -> None:
     lab.client.half_open(listener, 20)
     until(lambda: counters(lab)["SyncookiesSent"] >= 20)
     assert 4 <= lab.server.half_open() <= 5
-    tune.undo()
+    tuning.undo()
 
 
 def test_cookies_always_keep_nothing(lab: Lab) -> None:
@@ -133,7 +135,7 @@ def test_somaxconn_clamps_a_listen(lab: Lab) -> None:
     lab.server.listen(backlog=128)
     shown = command("show", "--netns", lab.server.netns_path)
     assert [(s["port"], s["backlog"]) for s in shown["listeners"]] == [(8080, 16)]
-    tune.undo()
+    tuning.undo()
     lab.server.listen(8081, backlog=128)
     shown = command("show", "--netns", lab.server.netns_path)
     assert [(s["port"], s["backlog"]) for s in shown["listeners"]] == [(8080, 16), (8081, 128)]
@@ -238,9 +240,9 @@ def test_a_value_that_the_kernel_refuses_is_left_as_it_is(lab: Lab) -> None:
 def test_a_value_that_the_kernel_clamps_is_told(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
     write = sysctl.write
     monkeypatch.setattr(sysctl, "write", lambda key, value: write(key, min(value, 3)))
-    [one] = tune.apply([Wanted(settings.SYNACK, 9, "test")], server(lab)).applied
+    [one] = tuning.apply([Wanted(settings.SYNACK, 9, "test")], server(lab)).applied
     assert (one.state, one.asked, one.value) == ("clamped", 9, 3)
-    assert [u.state for u in tune.undo().undone] == ["undone"]
+    assert [u.state for u in tuning.undo().undone] == ["undone"]
     assert values(lab)[settings.SYNACK] == 3  # the write of the undo was clamped as well
 
 
@@ -289,15 +291,15 @@ def test_what_cannot_be_recorded_is_not_done(lab: Lab, monkeypatch: pytest.Monke
     with monkeypatch.context() as patch:
         _full_disk(patch, fails_at)
         with pytest.raises(JournalError, match="No space left"):
-            tune.apply(wanted, server(lab))
+            tuning.apply(wanted, server(lab))
     assert values(lab) == before
-    tune.apply(wanted, server(lab))
+    tuning.apply(wanted, server(lab))
     with monkeypatch.context() as patch:
         _full_disk(patch, fails_at)
         with pytest.raises(JournalError, match="No space left"):
-            tune.undo([max(c.id for c, _ in tune.log()[1])])
+            tuning.undo([max(c.id for c, _ in tune.log()[1])])
     assert values(lab) == {**before, settings.SYNACK: 2, settings.COOKIES: 0}
-    tune.undo()
+    tuning.undo()
     assert values(lab) == before
     assert not {"begun", "done", "undoing"} & set(states())
 
@@ -316,7 +318,7 @@ def test_interrupted_or_refused_halfway_takes_all_back(
 
     monkeypatch.setattr(sysctl, "write", halfway)
     with pytest.raises(type(error)):
-        tune.apply([Wanted(settings.SYNACK, 2, "test"), Wanted(settings.COOKIES, 0, "test")], server(lab))
+        tuning.apply([Wanted(settings.SYNACK, 2, "test"), Wanted(settings.COOKIES, 0, "test")], server(lab))
     assert values(lab) == before
     assert states() == ["refused", "refused"]
 
@@ -332,9 +334,9 @@ def test_an_undo_that_is_refused_leaves_the_change_in_force(lab: Lab, monkeypatc
 
     with monkeypatch.context() as patch:
         patch.setattr(sysctl, "write", refuse)
-        assert [u.state for u in tune.undo().undone] == ["undone", "failed"]
+        assert [u.state for u in tuning.undo().undone] == ["undone", "failed"]
     assert states() == ["undone", "done"]
-    assert [u.state for u in tune.undo().undone] == ["undone"]
+    assert [u.state for u in tuning.undo().undone] == ["undone"]
 
 
 def _full_disk(patch: pytest.MonkeyPatch, fails_at: int) -> None:
@@ -355,7 +357,7 @@ def _full_disk(patch: pytest.MonkeyPatch, fails_at: int) -> None:
 @pytest.mark.root
 def test_a_namespace_that_vanishes() -> None:
     fd = netns.create()
-    tune.apply([Wanted(settings.SYNACK, 2, "test")], resolve(f"/proc/{os.getpid()}/fd/{fd}"))
+    tuning.apply([Wanted(settings.SYNACK, 2, "test")], resolve(f"/proc/{os.getpid()}/fd/{fd}"))
     os.close(fd)
     [row] = command("undo", "--all")["changes"]
     assert row["state"] == "gone"
@@ -367,7 +369,7 @@ def test_another_boot(lab: Lab, state: Path) -> None:
     path = state / "tune.jsonl"
     boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
     path.write_text(path.read_text().replace(boot, "0" * 8))
-    result = tune.undo([1])
+    result = tuning.undo([1])
     assert [u.state for u in result.undone] == ["gone"]
     assert values(lab)[settings.SYNACK] == 2
 

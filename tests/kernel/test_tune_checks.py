@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import capabilities
+import tuning
 from halfopen.change import sysctl
 from halfopen.core.errors import HalfopenError, UsageError
 from halfopen.core.tune import settings
@@ -21,7 +22,7 @@ from halfopen.core.tune.ledger import replay
 from halfopen.core.tune.records import Began, Then
 from halfopen.core.tune.settings import Wanted
 from halfopen.linux.netns import Netns, resolve
-from halfopen.ops.tune import tune
+from halfopen.ops.tune import tune, values
 from peers import until
 from run import document, environment, halfopen, in_a_mount_namespace, one_line
 from terminal import terminal
@@ -54,7 +55,7 @@ def as_printed(command: str, *more: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_what_is_in_range_the_kernel_takes(lab: Lab) -> None:
-    held = tune.read(server(lab), settings.KEYS)
+    held = values.read(server(lab), settings.KEYS)
     assert len(held) >= 8
 
     def ends() -> dict[str, list[int]]:
@@ -65,13 +66,13 @@ def test_what_is_in_range_the_kernel_takes(lab: Lab) -> None:
 
 @pytest.mark.parametrize("more", [(), ("--dry-run",), ("--dry-run", "--json")])
 def test_out_of_range_nothing_is_written(lab: Lab, more: tuple[str, ...]) -> None:
-    before = tune.read(server(lab), settings.KEYS)
+    before = values.read(server(lab), settings.KEYS)
     words = ("--set", "tcp_synack_retries=2", "--set", "tcp_syncookies=300", "--netns", lab.server.netns_path)
     line = one_line(halfopen("tune", "apply", "--yes", *words, *more), 2)
     assert line == "halfopen: tcp_syncookies = 300 cannot be; net.ipv4.tcp_syncookies takes 0 to 2"
     with pytest.raises(UsageError, match="cannot be"):
-        tune.apply([Wanted(settings.SYNACK, 2, "test"), Wanted(settings.SYN_RETRIES, 0, "test")], server(lab))
-    assert tune.read(server(lab), settings.KEYS) == before
+        tuning.apply([Wanted(settings.SYNACK, 2, "test"), Wanted(settings.SYN_RETRIES, 0, "test")], server(lab))
+    assert values.read(server(lab), settings.KEYS) == before
     assert states() == []
 
 
@@ -139,7 +140,7 @@ def test_a_dry_run_sees_a_directory_that_cannot_be_written(lab: Lab, state: Path
 
 def test_a_dry_run_sees_what_is_not_there(lab: Lab) -> None:
     where = ("--netns", lab.server.netns_path)
-    missing = [key for key in settings.KEYS if key not in tune.read(server(lab), settings.KEYS)]
+    missing = [key for key in settings.KEYS if key not in values.read(server(lab), settings.KEYS)]
     for key in missing[:1]:
         line = both(halfopen, "tune", "apply", "--set", f"{key}={range_of(key)[1]}", *where)
         hint = line.strip().partition("; ")[2].removesuffix(" lists what there is")
@@ -183,7 +184,7 @@ def test_with_one_syn_ack_only_a_far_client_never_gets_in(lab: Lab) -> None:
     assert lab.client.slow(web, 20, delay_s=1.6).wait(12) == 20
     until(lambda: lab.server.half_open() == 0)
     assert web.accepted == 0
-    tune.undo()
+    tuning.undo()
     assert lab.client.slow(web, 20, delay_s=1.6).wait(12) == 20
     until(lambda: web.accepted == 20)
 
@@ -199,8 +200,8 @@ def test_it_asks_with_the_price(lab: Lab, typed: str, code: int, value: int) -> 
         assert "Costs  a full SYN queue locks new clients out" in t.text
         t.answer(typed)
         assert t.wait() == code
-    assert tune.read(server(lab), [settings.COOKIES])[settings.COOKIES] == value
-    tune.undo()
+    assert values.read(server(lab), [settings.COOKIES])[settings.COOKIES] == value
+    tuning.undo()
 
 
 def test_a_listener_is_asked_about_as_well(lab: Lab) -> None:
@@ -282,8 +283,8 @@ def test_a_reason_is_kept_and_shown(lab: Lab, state: Path) -> None:
 
 
 def test_an_interrupted_undo_keeps_its_reason(lab: Lab) -> None:
-    tune.apply([Wanted(settings.SYNACK, 2, "test")], server(lab))
-    killed = halfopen("tune", "undo", "1", "--reason", "flood is over", env={"HALFOPEN_TUNE_CRASH": "undo.written"})
+    tuning.apply([Wanted(settings.SYNACK, 2, "test")], server(lab))
+    killed = halfopen("tune", "undo", "1", "--reason", "flood is over", dies_at="undo.written")
     assert killed.returncode == -9
     halfopen("tune", "undo", "--all")
     assert document("tune", "log", "--json")["changes"][0]["why"].endswith("; reason to undo: flood is over")

@@ -17,16 +17,17 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+import tuning
 from halfopen.core.tune import settings
 from halfopen.core.tune.listener import Wishes
 from halfopen.core.tune.settings import Wanted
 from halfopen.linux import netns
 from halfopen.linux.netns import resolve, run_in
+from halfopen.ops.tune import arm, tune, values
 from halfopen.ops.tune import listener as tune_listener
-from halfopen.ops.tune import timer as tune_timer
-from halfopen.ops.tune import tune
+from halfopen.ops.tune.timer import undo_at
 from peers import until
-from run import SRC, environment, halfopen
+from run import SRC, environment, halfopen, helped
 
 if TYPE_CHECKING:
     from halfopen.lab import Lab
@@ -44,38 +45,26 @@ STEPS = [
 
 # Forks one process for each job: a process of its own to kill, and no start-up to wait for.
 _FORKER = """
-import json, os, signal, sys
-from halfopen.change import journal_file as journal
+import json, os, sys
+import tuning
 from halfopen.core.tune.listener import Wishes
 from halfopen.core.tune.settings import Wanted
-from halfopen.ops.tune import tune, listener as tune_listener
 from halfopen.linux.netns import resolve
 
-write = journal._write
-
-def torn(fd, data):
-    before = dict(journal._passed)
-    wanted, _, count = os.environ.get(journal.CRASH, "").partition(":")
-    journal._passed["torn"] = before.get("torn", 0) + 1
-    if wanted == "torn" and journal._passed["torn"] == int(count):
-        write(fd, data[: len(data) // 2])
-        os.kill(os.getpid(), signal.SIGKILL)
-    write(fd, data)
-
-journal._write = torn
 for line in sys.stdin:
     job = json.loads(line)
     pid = os.fork()
     if pid == 0:
         code = 1
         try:
-            os.environ[journal.CRASH] = job["crash"]
+            checkpoint = tuning.dying_at(job["crash"])
             if "wanted" in job:
-                tune.apply([Wanted(k, v, "test") for k, v in job["wanted"].items()], resolve(job["netns"]))
+                wanted = [Wanted(k, v, "test") for k, v in job["wanted"].items()]
+                tuning.apply(wanted, resolve(job["netns"]), checkpoint=checkpoint)
             elif "wishes" in job:
-                tune_listener.change(resolve(job["netns"]), None, 8080, Wishes(**job["wishes"]))
+                tuning.change(resolve(job["netns"]), 8080, Wishes(**job["wishes"]), checkpoint=checkpoint)
             else:
-                tune.undo(job["ids"])
+                tuning.undo(job["ids"], checkpoint=checkpoint)
             code = 0
         finally:
             os._exit(code)
@@ -95,7 +84,7 @@ def space() -> Iterator[str]:
 def job() -> Iterator[Callable[..., int]]:
     """Runs a command in a process of its own; gives its exit code, -9 when it was killed."""
     with subprocess.Popen(
-        [sys.executable, "-c", _FORKER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment(), text=True
+        [sys.executable, "-c", _FORKER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=helped(), text=True
     ) as forker:
         assert forker.stdin
         assert forker.stdout
@@ -111,7 +100,7 @@ def job() -> Iterator[Callable[..., int]]:
 
 
 def held(path: str) -> dict[str, int]:
-    return tune.read(resolve(path), KEYS)
+    return values.read(resolve(path), KEYS)
 
 
 def in_force(before: dict[str, int]) -> dict[str, int]:
@@ -163,7 +152,7 @@ class World:
         wanted[settings.COOKIES] = (now[settings.COOKIES] + 1) % 3
         if crash:
             return self.job(wanted=wanted, netns=self.path, crash=crash)
-        tune.apply([Wanted(k, v, "test") for k, v in wanted.items()], self.ns)
+        tuning.apply([Wanted(k, v, "test") for k, v in wanted.items()], self.ns)
         return 0
 
     def listener(self, crash: str = "") -> int:
@@ -174,7 +163,7 @@ class World:
         wishes = {name: self.chance.choice([v for v in values[name] if v != held_[name]]) for name in names}
         if crash:
             return self.job(wishes=wishes, netns=self.path, crash=crash)
-        tune_listener.change(self.ns, None, 8080, Wishes(**wishes))
+        tuning.change(self.ns, 8080, Wishes(**wishes))
         return 0
 
     def undo(self, crash: str = "") -> int:
@@ -182,14 +171,14 @@ class World:
         chosen = self.chance.sample(ids, self.chance.randint(1, len(ids))) if ids else None
         if crash:
             return self.job(ids=chosen, crash=crash)
-        tune.undo(chosen)
+        tuning.undo(chosen)
         return 0
 
     def begin(self, step: str) -> Callable[[str], int]:
         """Some changes in force; and a command that may die at this step."""
         if step.startswith("follow"):
-            tune_listener.change(self.ns, None, 8080, Wishes(retries=7))
-            tune.undo()
+            tuning.change(self.ns, 8080, Wishes(retries=7))
+            tuning.undo()
             return self.settings
         for _ in range(self.chance.randint(1, 2)):
             self.apply()
@@ -227,24 +216,24 @@ def test_killed_at_every_step(space: str, state: Path, job: Callable[..., int], 
             assert code in (0, -signal.SIGKILL)
             killed[step] += code != 0
             # Any next command sees what is so.
-            tune.apply([], world.ns)
+            tuning.apply([], world.ns)
             assert world.said(before) == world.held()
             world.chance.choice([world.apply, world.undo])()
-            tune.undo()
+            tuning.undo()
             assert world.held() == before
             assert not any(c.live for c, _ in tune.log()[1])
     assert sum(killed.values()) > RUNS // SHARES // 2, killed
     assert all(killed.values()), killed
 
 
-def test_the_hook_kills_the_command_itself(space: str) -> None:
+def test_the_command_itself_is_killed(space: str) -> None:
     before = held(space)
     words = ("tune", "apply", "--yes", "--netns", space, "--set", "tcp_synack_retries=1")
-    assert halfopen(*words, env={"HALFOPEN_TUNE_CRASH": "apply.written"}).returncode == -signal.SIGKILL
+    assert halfopen(*words, dies_at="apply.written").returncode == -signal.SIGKILL
     assert held(space)[settings.SYNACK] == 1
     assert halfopen("tune", "undo", "--all").stdout.startswith("1 change undone")
     assert held(space) == before
-    assert halfopen(*words, env={"HALFOPEN_TUNE_CRASH": "apply.begun"}).returncode == -signal.SIGKILL
+    assert halfopen(*words, dies_at="apply.begun").returncode == -signal.SIGKILL
     assert halfopen("tune", "undo", "--all").stdout.startswith("0 changes undone, 1 never made")
 
 
@@ -268,7 +257,7 @@ def test_several_at_once_take_turns(space: str) -> None:
         _, error = process.communicate(timeout=60)
         assert (process.returncode, error) == (0, b"")
     assert in_force(before) == held(space)
-    tune.undo()
+    tuning.undo()
     assert held(space) == before
 
 
@@ -301,7 +290,7 @@ def test_a_change_for_a_time_returns_by_itself(lab: Lab, state: Path) -> None:
     }
     for crash, key in crashes.items():
         words = ("tune", "apply", "--yes", "--json", "--netns", path, "--set", f"{key}=2", "--for", "2s")
-        done = halfopen(*words, env={"HALFOPEN_TUNE_CRASH": crash})
+        done = halfopen(*words, dies_at=crash)
         assert done.returncode == (-signal.SIGKILL if crash else 0), done.stderr
         if not crash:
             assert json.loads(done.stdout)["returns_by"] == "child"
@@ -324,23 +313,23 @@ def test_a_namespace_that_only_a_descriptor_leads_to_returns_as_well(state: Path
 
 
 def test_whoever_waits_goes_when_it_is_undone_before(space: str, state: Path) -> None:
-    tune.apply([Wanted(settings.SYNACK, 1, "test")], resolve(space), for_s=600.0)
+    tuning.apply([Wanted(settings.SYNACK, 1, "test")], resolve(space), for_s=600.0)
     assert len(waiting(state)) == 1
-    assert tune.undo([1]).undone[0].state == "undone"
+    assert tuning.undo([1]).undone[0].state == "undone"
     until(lambda: not waiting(state))
 
 
 def test_a_late_timer_leaves_another_change_of_that_number_alone(space: str, state: Path) -> None:
-    tune.apply([Wanted(settings.SYNACK, 1, "test")], resolve(space))
-    assert tune.undo_at([1], 5.0).undone == []
+    tuning.apply([Wanted(settings.SYNACK, 1, "test")], resolve(space))
+    assert undo_at([1], 5.0).undone == ()
     assert halfopen("tune", "undo", "1", "--at", "5").returncode == 0
     assert held(space)[settings.SYNACK] == 1
-    tune.undo()
+    tuning.undo()
 
 
 def test_what_is_overdue_is_undone_by_the_next_command(space: str, state: Path) -> None:
     before = held(space)
-    tune.apply([Wanted(settings.SYNACK, 1, "test")], resolve(space), for_s=1.0)
+    tuning.apply([Wanted(settings.SYNACK, 1, "test")], resolve(space), for_s=1.0)
     for pid in waiting(state):
         os.kill(pid, signal.SIGKILL)
     [(change, _)] = tune.log()[1]
@@ -370,19 +359,19 @@ def test_systemd_sees_to_it_where_it_runs(
     run = 'for w; do case $w in --setenv=*) e="$e ${w#--setenv=}";; --) break;; esac; done\n'
     run += f'while [ "$1" != -- ]; do shift; done; shift\nenv -i {_mark()} $e "$@" >/dev/null 2>&1 &'
     _systemd_run(tmp_path, f"{keep}\n{run}")
-    monkeypatch.setattr(tune_timer, "SYSTEMD", str(tmp_path))
-    monkeypatch.setattr(tune_timer, "_systemd_is_first", lambda: True)
+    monkeypatch.setattr(arm, "SYSTEMD", str(tmp_path))
+    monkeypatch.setattr(arm, "_systemd_is_first", lambda: True)
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
     there = lab.server.spawn(["cat"], stdin=subprocess.PIPE)
     path = f"/proc/{there.pid}/ns/net"
     until(lambda: os.stat(path).st_ino == lab.server.inode)
     before = held(path)
-    result = tune.apply([Wanted(settings.SYNACK, 1, "test")], resolve(path), for_s=1.5)
+    result = tuning.apply([Wanted(settings.SYNACK, 1, "test")], resolve(path), for_s=1.5)
     assert result.returns_by == "systemd"
     words = record.read_text().splitlines()
     assert "--collect" in words
     assert [w for w in words if w.startswith("--on-active=1.")]
-    assert words[words.index("--") + 1 :][:8] == [sys.executable, "-P", "-m", "halfopen", "tune", "undo", "1", "--at"]
+    assert words[words.index("--") + 1 :][:6] == [sys.executable, "-P", "-m", "halfopen.ops.tune.timer", "1", "--at"]
     until(lambda: held(path) == before)
     until(lambda: not waiting(state))
     lab.server.end(there)
@@ -398,14 +387,14 @@ def test_a_child_sees_to_it_where_systemd_refuses(
     lab: Lab, state: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     _systemd_run(tmp_path, "exit 1")
-    monkeypatch.setattr(tune_timer, "SYSTEMD", str(tmp_path))
-    monkeypatch.setattr(tune_timer, "_systemd_is_first", lambda: True)
+    monkeypatch.setattr(arm, "SYSTEMD", str(tmp_path))
+    monkeypatch.setattr(arm, "_systemd_is_first", lambda: True)
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
     there = lab.server.spawn(["cat"], stdin=subprocess.PIPE)
     path = f"/proc/{there.pid}/ns/net"
     until(lambda: os.stat(path).st_ino == lab.server.inode)
-    assert tune.apply([Wanted(settings.SYNACK, 1, "test")], resolve(path), for_s=600.0).returns_by == "child"
-    tune.undo()
+    assert tuning.apply([Wanted(settings.SYNACK, 1, "test")], resolve(path), for_s=600.0).returns_by == "child"
+    tuning.undo()
     until(lambda: not waiting(state))
     lab.server.end(there)
 
@@ -414,12 +403,12 @@ def test_nothing_is_changed_when_nobody_would_undo_it(space: str, monkeypatch: p
     from halfopen.core.errors import HalfopenError
 
     before = held(space)
-    monkeypatch.setattr(tune_timer.sys, "executable", "/nonexistent")
+    monkeypatch.setattr(arm.sys, "executable", "/nonexistent")
     with pytest.raises(HalfopenError, match="no process could be started"):
-        tune.apply([Wanted(settings.SYNACK, 1, "test")], resolve(space), for_s=600.0)
+        tuning.apply([Wanted(settings.SYNACK, 1, "test")], resolve(space), for_s=600.0)
     assert held(space) == before
     assert [c.state for c, _ in tune.log()[1]] == ["refused"]
 
 
 def test_the_checkout_is_what_the_child_runs() -> None:
-    assert tune_timer._python_path().split(os.pathsep)[0] == str(SRC)
+    assert arm._python_path().split(os.pathsep)[0] == str(SRC)

@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+import tuning
 from halfopen.core.errors import JournalError
 from halfopen.core.tune import settings
 from halfopen.core.tune.settings import Wanted
 from halfopen.linux.netns import resolve
-from halfopen.ops.tune import tune
+from halfopen.ops.tune import tune, values
 from peers import until
 from run import environment, halfopen, one_line
 
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from halfopen.lab import Lab
 
 HALFOPEN = [sys.executable, "-m", "halfopen"]
+TIMER = [sys.executable, "-m", "halfopen.ops.tune.timer"]
 # In a time namespace the boot's clock is an hour ahead: as if the wall clock had been set back by an hour.
 SET_BACK = ["unshare", "--time", "--boottime", "3600", "--fork"]
 APPLY = [*HALFOPEN, "tune", "apply", "--yes", "--set", "tcp_synack_retries=1", "--for"]
@@ -44,7 +46,7 @@ def run(*words: str, **options: str) -> subprocess.CompletedProcess[str]:
 
 
 def retries(lab: Lab) -> int:
-    return tune.read(resolve(lab.server.netns_path), [settings.SYNACK])[settings.SYNACK]
+    return values.read(resolve(lab.server.netns_path), [settings.SYNACK])[settings.SYNACK]
 
 
 def waiting(state: Path) -> list[int]:
@@ -68,7 +70,7 @@ def container(lab: Lab) -> list[str]:
 
 def change_for(lab: Lab, state: Path, for_s: float) -> float:
     """Make a change for a time, and end whoever would undo it. Returns until when, by the wall clock."""
-    result = tune.apply([Wanted(settings.SYNACK, 1, "test")], resolve(lab.server.netns_path), for_s=for_s)
+    result = tuning.apply([Wanted(settings.SYNACK, 1, "test")], resolve(lab.server.netns_path), for_s=for_s)
     for pid in waiting(state):
         os.kill(pid, signal.SIGKILL)
     until(lambda: not waiting(state))
@@ -92,7 +94,7 @@ def test_whoever_waits_goes_by_the_boots_clock_too(lab: Lab, state: Path) -> Non
     """What a timer of systemd starts, and the process where there is none, are this command."""
     before = retries(lab)
     until_s = change_for(lab, state, 3000.0)
-    done = run(*SET_BACK, *HALFOPEN, "tune", "undo", "1", "--at", f"{until_s:.3f}")
+    done = run(*SET_BACK, *TIMER, "1", "--at", f"{until_s:.3f}")
     assert done.returncode == 0, done.stderr
     assert retries(lab) == before
     assert time.time() < until_s
@@ -108,7 +110,7 @@ def test_the_boots_clock_of_another_boot_says_nothing(lab: Lab, state: Path) -> 
     record["place"]["boot_id"] = "0" * 8
     path.write_text(json.dumps(record) + "\n" + done + "\n")
     assert tune.Journal(None).look().overdue(tune.places.clocks()) == []
-    tune.undo()
+    tuning.undo()
 
 
 @pytest.mark.root
@@ -170,8 +172,8 @@ def test_whatever_keeps_it_from_being_armed_nothing_is_changed(
         raise error
 
     before = retries(lab)
-    monkeypatch.setattr("halfopen.ops.tune.timer.arm", broken)
+    monkeypatch.setattr("halfopen.ops.tune.arm.arm", broken)
     with pytest.raises(type(error)):
-        tune.apply([Wanted(settings.SYNACK, 1, "test")], resolve(lab.server.netns_path), for_s=60.0)
+        tuning.apply([Wanted(settings.SYNACK, 1, "test")], resolve(lab.server.netns_path), for_s=60.0)
     assert retries(lab) == before
     assert [c.state for c, _ in tune.log()[1]] == ["refused"]

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+import tuning
 from halfopen.core.errors import NotPermitted
 from halfopen.core.tune import settings
 from halfopen.core.tune.settings import Wanted
@@ -40,14 +41,14 @@ def listener(lab: Lab, *more: str) -> Any:
     return document("tune", "listener", *more, "--netns", lab.server.netns_path, "--json")
 
 
-def change(lab: Lab, port: int, **wishes: int) -> list[Any]:
+def change(lab: Lab, port: int, **wishes: int) -> tuple[Any, ...]:
     """Change it, through the journal; what became of each socket."""
-    return tune_listener.change(server(lab), None, port, tune_listener.Wishes(**wishes)).applied
+    return tuning.change(server(lab), port, tune_listener.Wishes(**wishes)).applied
 
 
 def undo() -> None:
     """Undo all there is; all of it must be undone."""
-    assert {u.state for u in tune.undo().undone} == {"undone"}
+    assert {u.state for u in tuning.undo().undone} == {"undone"}
 
 
 def backlogs(lab: Lab) -> list[int]:
@@ -244,21 +245,21 @@ def retries(lab: Lab, port: int = 8080) -> list[int | None]:
 
 
 def synack(lab: Lab, value: int) -> None:
-    tune.apply([Wanted(settings.SYNACK, value, "test")], server(lab))
+    tuning.apply([Wanted(settings.SYNACK, value, "test")], server(lab))
 
 
 def test_what_stands_for_unset_follows_tcp_synack_retries(lab: Lab) -> None:
     lab.server.listen()
     change(lab, 8080, retries=1)
     synack(lab, 2)
-    [one] = tune.undo([1]).undone
+    [one] = tuning.undo([1]).undone
     assert (one.state, one.value) == ("undone", 2)
     assert "TCP_SYNCNT cannot be unset: 2 stands in for it, and follows tcp_synack_retries" in one.why
-    assert tune.undo().undone[0].state == "undone"
+    assert tuning.undo().undone[0].state == "undone"
     assert retries(lab) == [5]
     # Set by others: the next command sees to it.
     lab.server.set_sysctl(settings.SYNACK, 3)
-    tune.apply([], server(lab))
+    tuning.apply([], server(lab))
     assert retries(lab) == [3]
     # Set anew and undone anew: it is still nothing that it goes back to.
     [done] = change(lab, 8080, retries=4)
@@ -363,7 +364,7 @@ def test_it_returns_by_itself(lab: Lab) -> None:
 def test_killed_before_the_write_it_returns_as_well(lab: Lab) -> None:
     with serving(lab):
         command = ("tune", "listener", ":8080", "--backlog", "64", "--yes", "--for", "1s")
-        done = halfopen(*command, "--netns", lab.server.netns_path, env={"HALFOPEN_TUNE_CRASH": "apply.written"})
+        done = halfopen(*command, "--netns", lab.server.netns_path, dies_at="apply.written")
         assert done.returncode == -signal.SIGKILL
         assert backlogs(lab) == [64]
         until(lambda: backlogs(lab) == [16])

@@ -12,13 +12,15 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import capabilities
+import tuning
 from halfopen.change import listener as act
 from halfopen.core.errors import HalfopenError, NotPermitted, UnknownTarget
 from halfopen.core.tune import settings
+from halfopen.core.tune.checkpoint import Checkpoint, go_on
 from halfopen.core.tune.listener import Wishes
+from halfopen.core.tune.outcomes import Applied
 from halfopen.linux.netns import Netns, resolve
 from halfopen.ops.tune import listener as tune_listener
-from halfopen.ops.tune import session as tune_session
 from halfopen.ops.tune import tune
 from halfopen.read import listener_socket, owners
 from run import document, environment, halfopen, one_line
@@ -32,8 +34,8 @@ def server(lab: Lab) -> Netns:
     return resolve(lab.server.netns_path)
 
 
-def change(lab: Lab, port: int = 8080, **wishes: int) -> list[Any]:
-    return tune_listener.change(server(lab), None, port, Wishes(**wishes)).applied
+def change(lab: Lab, port: int = 8080, checkpoint: Checkpoint = go_on, **wishes: int) -> tuple[Applied, ...]:
+    return tuning.change(server(lab), port, Wishes(**wishes), checkpoint=checkpoint).applied
 
 
 def looked(lab: Lab, port: int = 8080) -> list[tuple[Any, ...]]:
@@ -107,7 +109,7 @@ def test_where_one_holder_refuses_the_next_is_asked(lab: Lab, monkeypatch: pytes
         assert states() == []
         child_too = True
         assert [a.state for a in change(lab, backlog=64)] == ["done"]
-        assert [u.state for u in tune.undo().undone] == ["undone"]
+        assert [u.state for u in tuning.undo().undone] == ["undone"]
 
 
 # --- who is there -----------------------------------------------------------------------------------------------------
@@ -125,26 +127,23 @@ def test_nobody_listens_there(lab: Lab) -> None:
     assert states() == []
 
 
-def kill_at(monkeypatch: pytest.MonkeyPatch, place: str, kill: Any) -> None:
-    """Have `kill` called when a command passes `place`."""
-    step = tune_session.step
+def kill_at(step: str, kill: Any) -> Checkpoint:
+    """A checkpoint that calls `kill` at this step."""
 
-    def passed(name: str) -> None:
-        if name == place:
+    def checkpoint(name: str) -> None:
+        if name == step:
             kill()
-        step(name)
 
-    monkeypatch.setattr(tune_session, "step", passed)
+    return checkpoint
 
 
-def test_it_ends_between_the_look_and_the_write(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_it_ends_between_the_look_and_the_write(lab: Lab) -> None:
     with serving(lab, 2) as servers:
-        kill_at(monkeypatch, "apply.begun", servers[1].kill)
         with pytest.raises(UnknownTarget, match="closed"):
-            change(lab, backlog=64, retries=1)
+            change(lab, checkpoint=kill_at("apply.begun", servers[1].kill), backlog=64, retries=1)
         assert [row[0] for row in looked(lab)] == [16]
         assert states() == ["refused"] * 4
-        assert tune.undo().undone == []
+        assert tuning.undo().undone == ()
 
 
 def test_it_is_closed_between_apply_and_undo(lab: Lab) -> None:
@@ -277,7 +276,7 @@ def test_taken_back_where_it_cannot_be_unset(lab: Lab, monkeypatch: pytest.Monke
             change(lab, retries=1, defer_accept_s=7)
     assert (looked(lab), states()) == ([(16, 5, 0)], ["refused", "refused"])
     lab.server.set_sysctl(settings.SYNACK, 3)
-    tune.apply([], server(lab))
+    tuning.apply([], server(lab))
     assert looked(lab) == [(16, 3, 0)]
 
 
@@ -308,6 +307,6 @@ def test_several_commands_at_once_take_turns(lab: Lab) -> None:
         top = {c.spot.identity: (c, now) for c, now in tune.log()[1] if c.live}
         # What the journal says is what is so.
         assert [now.value for _, now in top.values() if now] == [c.value for c, _ in top.values()]
-        tune.undo()
+        tuning.undo()
         assert looked(lab) == [(16, 5, 0)] * 2
         assert not {"begun", "done", "undoing"} & set(states())

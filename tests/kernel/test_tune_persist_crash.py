@@ -109,10 +109,10 @@ def test_killed_at_every_step_with_files_in_the_mix(machine: Machine, share: int
 
 
 @pytest.mark.parametrize("step", ["file.new", "file.replaced"])
-def test_the_hook_kills_the_command_itself(machine: Machine, step: str) -> None:
+def test_the_command_itself_is_killed(machine: Machine, step: str) -> None:
     before, files = held(machine), machine.files()
     words = ("tune", "apply", "--yes", "--persist", "--set", "tcp_synack_retries=1")
-    assert machine.halfopen(*words, HALFOPEN_TUNE_CRASH=step).returncode == -signal.SIGKILL
+    assert machine.halfopen(*words, dies_at=step).returncode == -signal.SIGKILL
     assert len(machine.files()) == len(files) + 1
     done = machine.halfopen("tune", "undo", "--all", "--json")
     states = [c["state"] for c in json.loads(done.stdout)["changes"]]

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from halfopen.ops.tune import tune
+import tuning
 from peers import until
 from run import document
 
@@ -181,7 +181,7 @@ def test_tuned_while_wrk_asks(lab: Lab, tmp_path: Path) -> None:
             assert sockets(lab, port) == [1024] * count, name
         lived = releases(lab, [port for _, port, _ in SERVERS.values()])
         assert all(2.9 < s < 6.0 for s in lived), lived
-        assert {u.state for u in tune.undo().undone} == {"undone"}
+        assert {u.state for u in tuning.undo().undone} == {"undone"}
         for name, (_, port, count) in SERVERS.items():
             assert sockets(lab, port) == [BACKLOG] * count, name
         for name, client in clients.items():

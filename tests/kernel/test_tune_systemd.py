@@ -42,7 +42,7 @@ def test_a_timer_of_systemd_brings_it_back(systemd: Systemd) -> None:
     before = value(systemd, settings.SYNACK), value(systemd, settings.COOKIES)
     # The clock of the timer starts before the command is killed.
     killed = ("tune", "apply", "--yes", "--release-time", "3s", "--for", "4s")
-    done = systemd.halfopen(*killed, HALFOPEN_TUNE_CRASH="apply.written")
+    done = systemd.halfopen(*killed, dies_at="apply.written")
     assert done.returncode == -signal.SIGKILL, done.stderr
     assert value(systemd, settings.SYNACK) == 1
     timers = systemd.run("systemctl", "list-timers", "--no-legend", "--all").stdout

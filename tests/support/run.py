@@ -13,6 +13,7 @@ import forked
 
 PATIENCE_S = forked.PATIENCE_S
 SRC = Path(__file__).parents[2] / "src"
+HERE = Path(__file__).parent
 
 
 def environment(**more: str) -> dict[str, str]:
@@ -20,20 +21,35 @@ def environment(**more: str) -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": str(SRC), "COLUMNS": "120", **more}
 
 
-def halfopen(*words: str, env: dict[str, str] | None = None, **options: Any) -> subprocess.CompletedProcess[str]:
-    """Run `halfopen` with these words; no terminal, standard input empty.
+def helped(**more: str) -> dict[str, str]:
+    """The same for a child that also imports from this directory."""
+    return environment(PYTHONPATH=f"{SRC}{os.pathsep}{HERE}", **more)
+
+
+def command(*words: str, dies_at: str = "") -> list[str]:
+    """The command line of `halfopen` with these words. dies_at: a step of `tuning.dying_at` at which it is killed."""
+    start = [str(HERE / "tuning.py"), dies_at] if dies_at else ["-m", "halfopen"]
+    return [sys.executable, *start, *words]
+
+
+def halfopen(
+    *words: str, env: dict[str, str] | None = None, dies_at: str = "", **options: Any
+) -> subprocess.CompletedProcess[str]:
+    """Run `halfopen` with these words; no terminal, standard input empty. dies_at: as for `command`.
 
     Forked from a process that has imported the command line, where nothing speaks against it.
     """
-    if not options and (done := forked.run(words, environment(**(env or {})))):
+    if not options and not dies_at and (done := forked.run(words, environment(**(env or {})))):
         return done
-    return started(*words, env=env, **options)
+    return started(*words, env=env, dies_at=dies_at, **options)
 
 
-def started(*words: str, env: dict[str, str] | None = None, **options: Any) -> subprocess.CompletedProcess[str]:
+def started(
+    *words: str, env: dict[str, str] | None = None, dies_at: str = "", **options: Any
+) -> subprocess.CompletedProcess[str]:
     """The same, from the start of the interpreter on."""
     return subprocess.run(
-        [sys.executable, "-m", "halfopen", *words],
+        command(*words, dies_at=dies_at),
         env=environment(**(env or {})),
         stdin=subprocess.DEVNULL,
         capture_output=True,

@@ -9,13 +9,12 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-import sys
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 from peers import until
-from run import environment
+from run import command, environment
 
 SYSTEMD = "/lib/systemd/systemd"
 
@@ -103,6 +102,6 @@ class Systemd:
             check=False,
         )
 
-    def halfopen(self, *words: str, **env: str) -> subprocess.CompletedProcess[str]:
-        """Run `halfopen` with these words inside."""
-        return self.run(sys.executable, "-m", "halfopen", *words, **env)
+    def halfopen(self, *words: str, dies_at: str = "", **env: str) -> subprocess.CompletedProcess[str]:
+        """Run `halfopen` with these words inside. dies_at: as for `run.command`."""
+        return self.run(*command(*words, dies_at=dies_at), **env)

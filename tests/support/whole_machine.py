@@ -15,7 +15,7 @@ from typing import Any, Self
 
 import pytest
 
-from run import environment
+from run import command, helped
 
 SYSTEMD_SYSCTL = "/lib/systemd/systemd-sysctl"
 
@@ -31,31 +31,18 @@ exec "$@"
 
 # Process 1: runs commands, or (quicker) forks and calls `tune` itself, perhaps to be killed at a step.
 _INIT = """
-import json, os, signal, subprocess, sys
-from halfopen.change import journal_file as journal
+import json, os, subprocess, sys
+import tuning
 from halfopen.core.tune.settings import Wanted
-from halfopen.ops.tune import tune
 from halfopen.linux.netns import current
 
-write = journal._write
-
-def torn(fd, data):
-    wanted, _, count = os.environ.get(journal.CRASH, "").partition(":")
-    journal._passed["torn"] = journal._passed.get("torn", 0) + 1
-    if wanted == "torn" and journal._passed["torn"] == int(count or 1):
-        write(fd, data[: len(data) // 2])
-        os.kill(os.getpid(), signal.SIGKILL)
-    write(fd, data)
-
-journal._write = torn
-
 def job(words):
-    os.environ[journal.CRASH] = words["crash"]
+    checkpoint = tuning.dying_at(words["crash"])
     if words["wanted"] is not None:
         wanted = [Wanted(k, v, "test") for k, v in words["wanted"].items()]
-        tune.apply(wanted, current(), persist=words["persist"])
+        tuning.apply(wanted, current(), persist=words["persist"], checkpoint=checkpoint)
     else:
-        tune.undo(words["ids"])
+        tuning.undo(words["ids"], checkpoint=checkpoint)
 
 def answer(words):
     if "command" in words:
@@ -108,7 +95,7 @@ class Machine:
             ["unshare", "--pid", "--fork", "--kill-child", "--mount", "--net", *words],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            env=environment(HALFOPEN_STATE_DIR=str(self.state)),
+            env=helped(HALFOPEN_STATE_DIR=str(self.state)),
             text=True,
         )
         assert self.run("true").returncode == 0
@@ -134,9 +121,9 @@ class Machine:
         """Run a command."""
         return self._ask(command=command, env=env)
 
-    def halfopen(self, *words: str, **env: str) -> subprocess.CompletedProcess[str]:
-        """Run `halfopen` with these words."""
-        return self.run(sys.executable, "-m", "halfopen", *words, **env)
+    def halfopen(self, *words: str, dies_at: str = "", **env: str) -> subprocess.CompletedProcess[str]:
+        """Run `halfopen` with these words. dies_at: as for `run.command`."""
+        return self.run(*command(*words, dies_at=dies_at), **env)
 
     def tune(
         self,

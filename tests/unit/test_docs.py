@@ -25,9 +25,14 @@ from halfopen.core.filters import Filter
 from halfopen.core.findings.registry import RULES
 from halfopen.core.findings.verdict import judge
 from halfopen.core.model.model import Model, build
-from halfopen.core.policy.actions import Release, Released
+from halfopen.core.policy.actions import ChangeListener, Found, Release, Released, Undo
 from halfopen.core.policy.policy import Alarm, Clear, Policy
 from halfopen.core.sample import LISTENER, REQUEST, ListenerOptions, Process, Requests, Sample
+from halfopen.core.tune.ledger import Ledger
+from halfopen.core.tune.outcomes import Applied, Tuned, Undid, Undone
+from halfopen.core.tune.plan import Plan
+from halfopen.core.tune.records import Began
+from halfopen.core.tune.spots import Listener, Place, Spot
 from halfopen.core.where import Host, Namespace
 from halfopen.linux.netns import current
 from halfopen.read.procfs import SETTINGS
@@ -187,7 +192,8 @@ def doctor() -> list[Any]:
 
 
 def audit(directory: Path) -> list[Any]:
-    from halfopen.ops import executor
+    from halfopen.ops.executor import Executor
+    from halfopen.ops.release import release as releasing
 
     path = directory / "audit.jsonl"
     action = OUTCOME.action
@@ -197,12 +203,27 @@ def audit(directory: Path) -> list[Any]:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SUDO_USER", "somebody")
-        patch.setattr(executor, "execute", lambda *_, **__: OUTCOME)
-        executor.Executor(str(path)).release(action, current())
-        patch.setattr(executor, "execute", fails)
+        patch.setattr(releasing, "execute", lambda *_, **__: OUTCOME)
+        Executor(str(path)).execute(action, current())
+        patch.setattr(releasing, "execute", fails)
         with pytest.raises(UnknownTarget):
-            executor.Executor(str(path)).release(action, current())
+            Executor(str(path)).execute(action, current())
+    plan, applied, undone = tuned()
+    executor = Executor(str(path))
+    executor._recorded(plan.as_record(), lambda: Tuned(plan, (applied,)))
+    executor._recorded({"action": "undo", "reason": ""}, lambda: Undid(Undo(None), (undone,)))
     return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def tuned() -> tuple[Plan, Applied, Undone]:
+    """A plan with a change of a listener, its outcome, and that of its undo."""
+    listener = Listener(2, "192.0.2.1", 8080, 77, 99)
+    spot = Spot(Place("boot", 7, 1, "/run/netns/web", "web"), "listener.backlog", listener)
+    change = ChangeListener("web", "192.0.2.1", 8080, spot.key, 512, "more room", found=Found(spot, 128))
+    ledger = Ledger()
+    ledger.add(Began(1, 0.0, {}, spot.place, spot.key, 128, 512, listener=listener))
+    applied = Applied(spot, 128, 512, 512, "done", "more room", id=1)
+    return Plan(spot.place, (change,)), applied, Undone(ledger.changes[1], "undone", 128, True)
 
 
 @pytest.fixture(scope="module")

@@ -69,6 +69,7 @@ def test_short_and_long_version() -> None:
     ("words", "says"),
     [
         (("staus",), "Did you mean 'status'?"),
+        (("tune", "aply"), "Did you mean 'apply'?"),
         (("relase-time",), "Did you mean 'release-time'?"),
         (("list", "--lisener", ":80"), "Did you mean '--listener'?"),
         (("list", "--sort", "sorce"), "Did you mean 'source'?"),

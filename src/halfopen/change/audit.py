@@ -13,10 +13,13 @@ import time
 from typing import Any, Final
 
 from halfopen.core.errors import HalfopenError
-from halfopen.linux import files, small_files
+from halfopen.linux import files, small_files, state
 
 ENVIRONMENT: Final = "HALFOPEN_AUDIT_LOG"
-_ROOT_PATH: Final = "/var/log/halfopen/audit.jsonl"
+_ROOT_DIRECTORY: Final = "/var/log/halfopen"
+_NAME: Final = "audit.jsonl"
+# The commands that take the path as an option, by the action they record.
+_OPTION: Final = {"release": "--audit-log PATH or "}
 # Another writer's turn is a push to the disk. Without a turn a line is appended all the same: see `files.append`.
 _WAIT_S: Final = 5.0
 _JOURNAL: Final = "/run/systemd/journal/socket"
@@ -26,13 +29,7 @@ def default_path() -> str:
     """$HALFOPEN_AUDIT_LOG, else /var/log/halfopen/audit.jsonl for root and ~/.local/state/halfopen/audit.jsonl for
     others.
     """
-    chosen = os.environ.get(ENVIRONMENT)
-    if chosen:
-        return chosen
-    if files.is_root():
-        return _ROOT_PATH
-    state = os.environ.get("XDG_STATE_HOME") or os.path.join(os.path.expanduser("~"), ".local", "state")
-    return os.path.join(state, "halfopen", "audit.jsonl")
+    return os.environ.get(ENVIRONMENT) or os.path.join(state.directory(_ROOT_DIRECTORY), _NAME)
 
 
 def who() -> dict[str, Any]:
@@ -66,14 +63,22 @@ class AuditLog:
         try:
             self._append(line)
         except (OSError, ValueError, files.Unsafe) as e:
-            elsewhere = f"choose another with --audit-log PATH or {ENVIRONMENT}"
-            what, remedy = str(e), elsewhere
-            if not isinstance(e, ValueError):
-                what, remedy = files.what_and_remedy(e, self.path, elsewhere)
-            raise HalfopenError(
-                "audit", f"the audit log {self.path!r} cannot be written: {what}", hint=remedy
-            ) from None
+            raise self._problem(e, _OPTION.get(record.get("action", ""), "")) from None
         _to_journal(stamped)
+
+    def check(self) -> None:
+        """See whether it could be written, without making or changing anything. Raises: as `write`."""
+        try:
+            files.check_append(self.path, private=False, devices=True)
+        except (OSError, ValueError, files.Unsafe) as e:
+            raise self._problem(e, "") from None
+
+    def _problem(self, e: OSError | ValueError | files.Unsafe, option: str) -> HalfopenError:
+        elsewhere = f"choose another with {option}{ENVIRONMENT}"
+        what, remedy = str(e), elsewhere
+        if not isinstance(e, ValueError):
+            what, remedy = files.what_and_remedy(e, self.path, elsewhere)
+        return HalfopenError("audit", f"the audit log {self.path!r} cannot be written: {what}", hint=remedy)
 
     def _append(self, line: bytes) -> None:
         directory = os.path.dirname(self.path) or "."

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -12,39 +11,28 @@ from typing import Final
 from halfopen.core.errors import JournalError, NotPermitted
 from halfopen.core.tune.ledger import Ledger, replay
 from halfopen.core.tune.records import MAX_BYTES, Record, encode, whole_lines
-from halfopen.linux import files
+from halfopen.linux import files, state
 
 ENVIRONMENT: Final = "HALFOPEN_STATE_DIR"
-CRASH: Final = "HALFOPEN_TUNE_CRASH"
 _ROOT_DIRECTORY: Final = "/var/lib/halfopen"
 _NAME: Final = "tune.jsonl"
 _WAIT_S: Final = 20.0
 # Past this, and with nothing in force, the file starts anew; the one before is kept.
 _ROTATE_BYTES: Final = 1024 * 1024
 
-_passed: dict[str, int] = {}
-
-
-def step(name: str) -> None:
-    """A place where tests have the process killed: HALFOPEN_TUNE_CRASH=NAME, or NAME:N for the N-th time."""
-    wanted = os.environ.get(CRASH)
-    if not wanted:
-        return
-    _passed[name] = _passed.get(name, 0) + 1
-    which, _, count = wanted.partition(":")
-    if which == name and _passed[name] == int(count or 1):
-        os.kill(os.getpid(), signal.SIGKILL)
-
 
 def default_directory() -> str:
     """$HALFOPEN_STATE_DIR, else /var/lib/halfopen for root and ~/.local/state/halfopen for others."""
-    chosen = os.environ.get(ENVIRONMENT)
-    if chosen:
-        return chosen
-    if files.is_root():
-        return _ROOT_DIRECTORY
-    state = os.environ.get("XDG_STATE_HOME") or os.path.join(os.path.expanduser("~"), ".local", "state")
-    return os.path.join(state, "halfopen")
+    return os.environ.get(ENVIRONMENT) or state.directory(_ROOT_DIRECTORY)
+
+
+def hidden_from_us() -> str:
+    """The journal of root where there is one that this user may not read; empty otherwise.
+
+    Nobody but root may look into its directory: the directory is what can be seen.
+    """
+    there = os.path.isdir(_ROOT_DIRECTORY) and not os.access(_ROOT_DIRECTORY, os.R_OK | os.X_OK)
+    return os.path.join(_ROOT_DIRECTORY, _NAME) if there and not files.is_root() else ""
 
 
 class Journal:

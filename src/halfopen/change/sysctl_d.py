@@ -8,9 +8,9 @@ import stat
 from contextlib import suppress
 from typing import Final
 
-from halfopen.change.journal_file import step
 from halfopen.core.errors import HalfopenError, NotPermitted, SysctlDError, Unsupported
 from halfopen.core.tune import sysctl_d as sysctld
+from halfopen.core.tune.checkpoint import Checkpoint, go_on
 from halfopen.linux import files
 
 DIRECTORY = sysctld.DIRECTORIES[0]
@@ -51,11 +51,13 @@ def check() -> None:
         raise _problem(OSError(code, os.strerror(code)))
 
 
-def write(key: str, value: int | None) -> int | None:
+def write(key: str, value: int | None, checkpoint: Checkpoint = go_on) -> int | None:
     """Set the key's entry, or (None) take it out; the file goes with its last entry. Returns what is there then.
 
-    The file is replaced as a whole, on the disk before this returns. Raises: as `read`, and SysctlDError when it cannot
-    be written; the file is then as it was.
+    The file is replaced as a whole, on the disk before this returns. checkpoint: passed at "file.new" (written beside
+    the old one) and "file.replaced".
+
+    Raises: as `read`, and SysctlDError when it cannot be written; the file is then as it was.
     """
     directory = _open_directory()
     try:
@@ -66,7 +68,7 @@ def write(key: str, value: int | None) -> int | None:
             raise _ours(e) from None
         if after != before:
             try:
-                _replace(directory, after)
+                _replace(directory, after, checkpoint)
             except OSError as e:
                 raise _problem(e) from None
         return _entries(after).get(key)
@@ -139,7 +141,7 @@ def _ours(e: SysctlDError) -> SysctlDError:
     return SysctlDError(f"{path()} was changed by somebody else: {e.message}", hint="mend that, or move the file away")
 
 
-def _replace(directory: int, data: bytes | None) -> None:
+def _replace(directory: int, data: bytes | None, checkpoint: Checkpoint) -> None:
     if data is None:
         os.unlink(sysctld.NAME, dir_fd=directory)
     else:
@@ -153,13 +155,13 @@ def _replace(directory: int, data: bytes | None) -> None:
                 os.fsync(fd)
             finally:
                 os.close(fd)
-            step("file.new")
+            checkpoint("file.new")
             os.rename(_NEW, sysctld.NAME, src_dir_fd=directory, dst_dir_fd=directory)
         except BaseException:
             with suppress(OSError):
                 os.unlink(_NEW, dir_fd=directory)
             raise
-    step("file.replaced")
+    checkpoint("file.replaced")
     os.fsync(directory)
 
 

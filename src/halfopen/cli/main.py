@@ -9,12 +9,12 @@ import io
 import os
 import re
 import sys
-from collections.abc import Iterable
 from typing import Any, Final
 
 import click
 
 from halfopen.cli import completion, examples, saying
+from halfopen.cli.suggesting import Suggesting, did_you_mean
 from halfopen.core.errors import EXIT_FAILED, EXIT_REFUSED, EXIT_USAGE, HalfopenError
 
 # The summaries stand here so that --help loads no command.
@@ -35,7 +35,7 @@ COMMANDS: Final = {
 _NO_ROOM: Final = re.compile("cannot allocate memory|failed to map segment|cannot create shared object", re.IGNORECASE)
 
 
-class Commands(click.Group):
+class Commands(Suggesting):
     """Loads `halfopen.cli.<name>` for the command asked for."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
@@ -48,22 +48,9 @@ class Commands(click.Group):
         command: click.Command = module.command
         return examples.add(command, name)
 
-    def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
-        name = args[0]
-        if name not in COMMANDS and not name.startswith("-") and not ctx.resilient_parsing:
-            ctx.fail(f"No such command {name!r}.{_did_you_mean(name, COMMANDS)}")
-        return super().resolve_command(ctx, args)
-
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
             formatter.write_dl(list(COMMANDS.items()))
-
-
-def _did_you_mean(word: str, known: Iterable[str]) -> str:
-    from difflib import get_close_matches
-
-    near = get_close_matches(word, list(known), 1)
-    return f" Did you mean {near[0]!r}?" if near else ""
 
 
 def _said(e: click.UsageError) -> str:
@@ -71,7 +58,7 @@ def _said(e: click.UsageError) -> str:
     said = e.format_message()
     given = re.search(r"'([^']*)' is not one of", said)
     if given and isinstance(e, click.BadParameter) and e.param is not None and isinstance(e.param.type, click.Choice):
-        said += _did_you_mean(given[1], map(str, e.param.type.choices))
+        said += did_you_mean(given[1], map(str, e.param.type.choices))
     return said
 
 

@@ -15,9 +15,6 @@ if TYPE_CHECKING:
     from halfopen.core.policy.actions import Released
     from halfopen.linux.netns import Netns
 
-# As ops.release.release says it.
-_STOPPED = "broken off on request"
-
 
 @click.command()
 @filter_options
@@ -67,7 +64,7 @@ def command(
         if not isinstance(e, HalfopenError):
             raise e
         say(e.line())
-    if any(_STOPPED in o.problems for o in outcomes):
+    if any(o.stopped for o in outcomes):
         raise KeyboardInterrupt
     if errors or any(o.failed or o.problems for o in outcomes):
         raise click.exceptions.Exit(1)
@@ -118,7 +115,7 @@ def _release(
         except BaseException as e:
             errors.append(e)
             break
-        if outcomes and _STOPPED in outcomes[-1].problems:
+        if outcomes and outcomes[-1].stopped:
             break
     if errors and not outcomes:
         raise errors[0]

@@ -81,13 +81,13 @@ def _begin(retries: list[int], ns: Netns) -> _Timing:
     from halfopen.core.model.timing import release_time_s
     from halfopen.core.tune.settings import RTO_MAX
     from halfopen.lab import apart
-    from halfopen.ops.tune import tune
+    from halfopen.ops.tune import values
 
     if max(retries) > _MEASURE_MOST:
         raise UsageError(
             f"measuring {max(retries)} retries takes too long", hint=f"measure at most {_MEASURE_MOST} (63 s)"
         )
-    rto_max_ms = tune.read(ns, [RTO_MAX]).get(RTO_MAX)
+    rto_max_ms = values.read(ns, [RTO_MAX]).get(RTO_MAX)
 
     def measure() -> list[tuple[int, float]]:
         from halfopen.lab.measure import measure_release_times

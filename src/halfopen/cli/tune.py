@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
-import os
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from halfopen.cli import tune_apply, tune_listener
 from halfopen.cli.options import netns_option, tune_reason_option
-from halfopen.cli.tune_words import command_words, goal_options, goals_of, namespace, return_overdue, undone_rows
+from halfopen.cli.suggesting import Suggesting
+from halfopen.cli.tune_words import command_words, end, goal_options, goals_of, namespace, return_overdue
 from halfopen.linux.netns import SELF
-
-if TYPE_CHECKING:
-    from halfopen.core.errors import HalfopenError
-    from halfopen.core.tune.settings import Goals, Values
-    from halfopen.linux.netns import Netns
-    from halfopen.present.tune.show import Shown
 
 
 class _ChangeID(click.types.IntParamType):
@@ -31,7 +25,7 @@ class _ChangeID(click.types.IntParamType):
         return int(text)
 
 
-class _Commands(click.Group):
+class _Commands(Suggesting):
     """Summaries are wrapped, not cut off in the middle of a sentence."""
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
@@ -65,13 +59,14 @@ def show(
     as_json: bool,
 ) -> None:
     """The settings that matter here: value, effect at these other values, what it should be, and the cost."""
+    from halfopen.ops.tune import show as tune_show
     from halfopen.present import jsonout, text
     from halfopen.present.tune import show as present
 
     goals = goals_of(release_time, cookies, half_open)
     ns = namespace(netns)
     return_overdue()
-    shown = _shown(ns, goals)
+    shown = tune_show.shown(ns, goals)
     if as_json:
         click.echo(jsonout.dumps(present.document(shown)))
         return
@@ -80,109 +75,50 @@ def show(
     present.show(text.console(), shown, words, left_out)
 
 
-def _shown(ns: Netns, goals: Goals) -> Shown:
-    """What there is to show. Raises: Unsupported for a goal whose setting is not there, UnknownTarget, NotPermitted."""
-    from halfopen.core.errors import HalfopenError
-    from halfopen.core.tune import settings
-    from halfopen.ops.tune import show as tune_show
-    from halfopen.ops.tune import tune
-    from halfopen.present.tune.show import Shown
-
-    values, unread = tune.look(ns, [*settings.KEYS, settings.SYN_LINEAR, *(c.key for c in settings.FALSE_CURES)])
-    settings.must_be_there({**values, **dict.fromkeys(unread, 0)}, goals)
-    advices = settings.advise(values, goals)
-    if not goals.empty:
-        advices = [_serves(a, goals) for a in advices]
-    cures = [(cure, values.get(cure.key)) for cure in settings.FALSE_CURES if cure.key not in unread]
-    listeners, now, needed = [], None, None
-    try:
-        listeners = tune_show.listeners(ns, values)
-    except HalfopenError as e:
-        unread["listeners"] = e
-    if goals.empty:
-        now, needed = _needed(ns, values, unread)
-    somaxconn = values.get(settings.SOMAXCONN)
-    return Shown(ns.name, ns.inode, advices, cures, listeners, somaxconn, needed, now, unread)
-
-
-def _needed(ns: Netns, values: Values, unread: dict[str, HalfopenError]) -> tuple[int | None, frozenset[str]]:
-    """How many half-open connections there are, and what should change then, as `status` says it."""
-    from halfopen import api
-    from halfopen.core.errors import HalfopenError
-    from halfopen.core.findings.evidence import FEW
-    from halfopen.core.tune import settings
-
-    now = None
-    try:
-        now = api.snapshot(ns, owners=False, rows=False).half_open
-    except HalfopenError as e:
-        unread["half_open"] = e
-    return now, frozenset(settings.needed(values, many=now is not None and now >= FEW))
-
-
-def _serves(advice: Any, goals: Goals) -> Any:
-    from dataclasses import replace
-
-    from halfopen.core.tune.settings import serving
-
-    return advice if advice.key in serving(goals) else replace(advice, recommended=None, reason="", cost="")
-
-
 @command.command()
 @click.argument("ids", metavar="[ID]...", nargs=-1, type=_ChangeID())
 @click.option("--all", "everything", is_flag=True, help="Every change that is in force.")
 @tune_reason_option
 @click.option("--json", "as_json", is_flag=True, help="One JSON document (halfopen.tune-undo/1).")
+# Timers that halfopen 0.1.0 and earlier armed, up to a year ahead, call this; today's call halfopen.ops.tune.timer.
 @click.option("--at", type=float, hidden=True)
-@click.option("--ready", type=int, hidden=True)
-def undo(
-    ids: tuple[int, ...], everything: bool, reason: str | None, as_json: bool, at: float | None, ready: int | None
-) -> None:
+def undo(ids: tuple[int, ...], everything: bool, reason: str | None, as_json: bool, at: float | None) -> None:
     """Undo changes by their ID, in any order, also after a crash. A value that somebody else set is left alone."""
     from halfopen.core.errors import UsageError
+    from halfopen.ops.executor import Executor
     from halfopen.ops.tune import tune
 
     if bool(ids) == everything:
         raise UsageError("undo needs an ID, or --all", hint="halfopen tune log lists the changes")
     _join(ids)
     if at is not None:
-        if ready is not None:
-            os.write(ready, b"1")
-            os.close(ready)
-        result = tune.undo_at(ids, at)
+        from halfopen.ops.tune.timer import undo_at
+
+        outcome = undo_at(ids, at)
     else:
-        result = tune.undo(None if everything else ids, reason=reason or "")
-    failed = [u for u in result.undone if u.error is not None]
-    if len(failed) == len(result.undone) and failed and failed[0].error is not None:
+        outcome = tune.undo(None if everything else ids, reason or "", Executor())
+    failed = [u for u in outcome.undone if u.error is not None]
+    if len(failed) == len(outcome.undone) and failed and failed[0].error is not None:
         raise failed[0].error
     from halfopen.present import jsonout, text
     from halfopen.present.tune import changes as present
 
-    rows, overdue = undone_rows(result.undone), undone_rows(result.overdue)
+    here = tune.here() if outcome.undone or outcome.overdue else None
     if as_json:
-        click.echo(jsonout.dumps(present.undo_document(rows, overdue)))
+        click.echo(jsonout.dumps(present.undo_document(outcome, here)))
     else:
-        out = text.console()
-        present.undone(out, rows)
-        if overdue:
-            present.undone(out, overdue, "Overdue: ")
-    if failed:
-        raise click.exceptions.Exit(1)
+        present.undid(text.console(), outcome, here)
+    end(outcome, bool(failed))
 
 
 def _join(ids: tuple[int, ...]) -> None:
     """Join the user namespace of the first change to be undone that is in one of the user's own, see `join_owner`."""
-    from halfopen.change.journal_file import Journal
-    from halfopen.core.errors import HalfopenError
     from halfopen.linux.userns import join_owner
+    from halfopen.ops.tune.tune import paths_in_force
 
-    try:
-        live = Journal().look().live()
-    except HalfopenError:
-        return  # the undo says it
-    for change in live:
-        if (not ids or change.id in ids) and change.began.place.path != SELF:
-            join_owner(change.began.place.path)
+    for path in paths_in_force(ids):
+        if path != SELF:
+            join_owner(path)
 
 
 @command.command()
@@ -198,7 +134,7 @@ def log(as_json: bool) -> None:
     if as_json:
         click.echo(jsonout.dumps(present.document(path, changes)))
         return
-    present.show(text.console(), path, changes, tune.here())
+    present.show(text.console(), path, changes, tune.here(), tune.hidden_from_us())
 
 
 command.add_command(tune_apply.command, "apply")

@@ -7,25 +7,12 @@ from typing import TYPE_CHECKING
 import click
 
 from halfopen.cli.options import netns_option, tune_reason_option
-from halfopen.cli.tune_words import (
-    applied_row,
-    ask,
-    for_seconds,
-    goal_options,
-    goals_of,
-    namespace,
-    return_overdue,
-    tell_risk,
-    undone_rows,
-)
+from halfopen.cli.tune_words import ask, end, for_seconds, goal_options, goals_of, namespace, return_overdue, tell_risk
 
 if TYPE_CHECKING:
-    from halfopen.core.errors import HalfopenError
-    from halfopen.core.tune.settings import Wanted
+    from halfopen.core.tune.outcomes import Tuned
+    from halfopen.core.tune.plan import Plan
     from halfopen.linux.netns import Netns
-    from halfopen.ops.tune.persist import Outlook
-    from halfopen.ops.tune.tune import Result
-    from halfopen.present.tune.changes import Row, Socket
 
 
 @click.command()
@@ -59,137 +46,62 @@ def command(
     what is so already is kept as well: what the goals take, else what changes in force have set.
     """
     from halfopen.core.tune import settings
-    from halfopen.ops.tune import persist as tune_persist
+    from halfopen.core.tune.plan import Request
+    from halfopen.ops.executor import Executor
+    from halfopen.ops.tune import plan as planning
     from halfopen.ops.tune import tune
 
     goals = goals_of(release_time, cookies, half_open)
-    asked = [settings.assignment(text) for text in sets]
-    chosen = [settings.full_key(word) for word in only]
-    for_s = for_seconds(for_time)
+    asked = tuple(settings.assignment(text) for text in sets)
+    chosen = tuple(settings.full_key(word) for word in only)
+    request = Request(goals, asked, chosen, for_seconds(for_time), persist, reason or "")
     ns = namespace(netns)
-    tell_risk(ns, None if persist else for_s)
+    tell_risk(ns, None if persist else request.for_s)
     return_overdue(looking=False)
-    values, unread = tune.look(ns, settings.KEYS)
-    settings.must_be_there({**values, **dict.fromkeys(unread, 0)}, goals)
-    for key in settings.serving(goals) & unread.keys():
-        raise unread[key]
-    wanted = settings.changes(values, goals, asked, chosen)
-    if persist:
-        kept = () if asked or not goals.empty else {*tune_persist.in_force(ns), *chosen}
-        wanted += settings.kept(values, goals, wanted, kept, chosen)
-    _must_exist(wanted, values, unread, ns)
-    rows = _planned(ns, wanted, values, persist, for_s)
-    outlook = tune_persist.outlook(ns, {w.key: w.value for w in wanted}, persist=persist)
-    tune.check(wanted, ns, for_s=for_s, persist=persist, reason=reason or "")
-    keep = _keep_backlog(ns, rows, half_open)
+    plan = planning.plan(ns, request)
     if dry_run:
-        _show_plan(ns, rows, outlook, keep, as_json)
+        _show_preview(Executor(dry_run=True).execute(plan), as_json)
         return
-    if any(r.state == "wanted" for r in rows) and not yes:
-        _confirm(ns, rows, outlook, keep)
-    result = tune.apply(wanted, ns, for_s=for_s, persist=persist, reason=reason or "")
-    _show_applied(ns, result, for_s, outlook, keep, as_json)
-    if any(a.state in ("refused", "clamped") for a in result.applied):
-        raise click.exceptions.Exit(1)
+    if plan.todo and not yes:
+        _confirm(plan)
+        outcome = Executor().execute(plan)
+    else:
+        outcome = tune.carry_out(lambda: planning.plan(ns, request), Executor(), plan)
+    _show(ns, outcome, as_json)
+    end(outcome, any(a.state in ("refused", "clamped") for a in outcome.applied))
 
 
-def _must_exist(wanted: list[Wanted], values: dict[str, int], unread: dict[str, HalfopenError], ns: Netns) -> None:
-    from halfopen.core.errors import Unsupported
-    from halfopen.core.units import netns_words
-
-    for w in wanted:
-        if w.key in unread:
-            raise unread[w.key]
-        if w.key not in values:
-            hint = f"halfopen tune show --all{netns_words(ns.name)} lists what there is"
-            raise Unsupported(w.key, f"there is no {w.key} in {ns.name}", hint=hint)
-
-
-def _planned(ns: Netns, wanted: list[Wanted], values: dict[str, int], persist: bool, for_s: float | None) -> list[Row]:
-    """What would be done, each a row with the state "wanted" or "already"."""
-    from halfopen.ops.tune import persist as tune_persist
-    from halfopen.present.tune.changes import Row
-
-    def row(w: Wanted, now: int | None, reason: str, file: str | None = None) -> Row:
-        state = "already" if now == w.value else "wanted"
-        cost = w.cost if state == "wanted" and file is None else ""
-        return Row(w.key, now, w.value, state, reason, netns=ns.name, file=file, cost=cost)
-
-    rows = [row(w, values[w.key], w.reason) for w in wanted]
-    if persist:
-        file, there = tune_persist.planned(ns, values, for_s)
-        rows += [row(w, there.get(w.key), tune_persist.REASON, file) for w in wanted]
-    return rows
-
-
-def _keep_backlog(ns: Netns, rows: list[Row], half_open: int | None) -> list[Socket]:
-    """The running listeners whose backlog a raised somaxconn would not lift: those it cut off, with a goal all that
-    have less.
-    """
-    from halfopen.core.errors import HalfopenError
-    from halfopen.core.tune.settings import SOMAXCONN
-    from halfopen.ops.tune import show as tune_show
-
-    raised = [r for r in rows if r.key == SOMAXCONN and r.file is None and r.state == "wanted"]
-    if not raised or (raised[0].to or 0) < (raised[0].from_ or 0):
-        return []
-    most = (half_open or 1) - 1 if half_open else None
-    try:
-        return tune_show.keep_backlog(ns, raised[0].from_ or 0, most)
-    except HalfopenError:
-        return []  # what somaxconn costs is told all the same
-
-
-def _confirm(ns: Netns, rows: list[Row], outlook: Outlook, keep: list[Socket]) -> None:
+def _confirm(plan: Plan) -> None:
     from halfopen.present import text
     from halfopen.present.tune import changes as present
 
-    ask(lambda: present.plan(text.console(), ns.name, rows, outlook.overrides, outlook.notes, keep))
+    ask(lambda: present.plan(text.console(), plan))
 
 
-def _show_plan(ns: Netns, rows: list[Row], outlook: Outlook, keep: list[Socket], as_json: bool) -> None:
+def _show_preview(outcome: Tuned, as_json: bool) -> None:
     from halfopen.present import jsonout, text
     from halfopen.present.tune import changes as present
 
     if as_json:
-        document = present.apply_document(ns.name, rows, [], True, None, "", [], outlook.overrides, outlook.notes, keep)
-        click.echo(jsonout.dumps(document))
-        return
-    present.plan(text.console(), ns.name, rows, outlook.overrides, outlook.notes, keep)
+        click.echo(jsonout.dumps(present.apply_document(outcome, None, dry_run=True)))
+    else:
+        present.plan(text.console(), outcome.action)
 
 
-def _show_applied(
-    ns: Netns, result: Result, for_s: float | None, outlook: Outlook, keep: list[Socket], as_json: bool
-) -> None:
+def _show(ns: Netns, outcome: Tuned, as_json: bool) -> None:
     from halfopen.core.errors import HalfopenError
+    from halfopen.ops.tune import tune
+    from halfopen.ops.tune.listening import overriding
     from halfopen.present import jsonout, text
     from halfopen.present.tune import changes as present
 
-    rows, overdue = [applied_row(a) for a in result.applied], undone_rows(result.overdue)
-    not_on, overrides, notes = [], outlook.overrides, list(outlook.notes)
+    not_on, unread, here = [], "", tune.here() if outcome.overdue else None
     try:
-        not_on = _overriding(ns, rows)
+        not_on = overriding(ns, outcome)
     except HalfopenError as e:
         # The changes are made all the same.
-        notes.append(f"which listeners have a TCP_SYNCNT of their own could not be read: {e.line()}")
+        unread = f"which listeners have a TCP_SYNCNT of their own could not be read: {e.line()}"
     if as_json:
-        until_s, by = result.until_s, result.returns_by
-        document = present.apply_document(ns.name, rows, overdue, False, until_s, by, not_on, overrides, notes, keep)
-        click.echo(jsonout.dumps(document))
-        return
-    out = text.console()
-    if overdue:
-        present.undone(out, overdue, "Overdue: ")
-    present.applied(out, ns.name, rows, for_s, result.returns_by, not_on, overrides, notes, keep)
-
-
-def _overriding(ns: Netns, rows: list[Row]) -> list[Socket]:
-    """The listeners whose own TCP_SYNCNT keeps a tcp_synack_retries that was just asked for from them."""
-    from halfopen.core.tune.settings import SYN_RETRIES, SYNACK
-    from halfopen.ops.tune import show as tune_show
-    from halfopen.ops.tune import tune
-
-    wanted = [r.to for r in rows if r.key == SYNACK and r.file is None and r.state != "refused"]
-    if not wanted:
-        return []
-    return [s for s in tune_show.listeners(ns, tune.read(ns, [SYN_RETRIES])) if s.retries not in (None, *wanted)]
+        click.echo(jsonout.dumps(present.apply_document(outcome, here, not_on, unread)))
+    else:
+        present.applied(text.console(), outcome, here, not_on, unread)

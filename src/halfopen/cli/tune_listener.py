@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import math
-import sys
 from typing import TYPE_CHECKING
 
 import click
 
 from halfopen.cli.options import netns_option, tune_reason_option
+from halfopen.cli.tune_words import ask, end, for_seconds, namespace, return_overdue, tell_risk
 
 if TYPE_CHECKING:
-    from halfopen.core.tune.listener import Planned, Wishes
-    from halfopen.core.units import Address
+    from halfopen.core.tune.listener import Wishes
+    from halfopen.core.tune.outcomes import Tuned
+    from halfopen.core.tune.plan import Plan
+    from halfopen.core.tune.spots import Place
     from halfopen.linux.netns import Netns
     from halfopen.ops.tune.listener import Looked
-    from halfopen.ops.tune.tune import Result
-    from halfopen.present.tune.changes import Row
 
 _MOST = 2**31 - 1
 
@@ -50,12 +50,11 @@ def command(
 
     All sockets that share the port are changed. Each change is in the journal and undoable.
     """
-    from halfopen.change.journal_file import Journal
-    from halfopen.cli.tune_words import for_seconds, namespace, return_overdue, tell_risk
     from halfopen.core.errors import UsageError
     from halfopen.core.units import endpoint
+    from halfopen.ops.executor import Executor
     from halfopen.ops.tune import listener as tune_listener
-    from halfopen.ops.tune.session import check_reason
+    from halfopen.ops.tune import tune
 
     address, port = endpoint(listener, what="listener")
     wishes = _wishes(backlog, retries, release_time, defer_accept)
@@ -67,22 +66,24 @@ def command(
         )
     tell_risk(ns, for_s)
     return_overdue(looking=not wishes.values())
-    looked = tune_listener.look(ns, address, port)
     if not wishes.values():
-        _show(ns, looked, as_json)
+        _show(ns, tune_listener.look(ns, address, port), as_json)
         return
-    _must_reach(looked)
-    planned = looked.plan(wishes)
-    first = tune_listener.first(planned, ns.name)
-    Journal().check()
-    check_reason(reason or "")
+
+    def plan() -> Plan:
+        return tune_listener.plan(ns, address, port, wishes, for_s=for_s, reason=reason or "")
+
+    planned = plan()
     if dry_run:
-        _show_plan(ns, looked, planned, first, as_json)
+        _show_preview(ns, Executor(dry_run=True).execute(planned), as_json)
         return
-    if any(p.old != p.new for p in planned) and not yes:
-        _confirm(ns, planned, first)
-    result = tune_listener.change(ns, address, port, wishes, for_s=for_s, reason=reason or "")
-    _changed(ns, address, port, result, for_s, first, as_json)
+    if planned.todo and not yes:
+        _confirm(planned)
+        outcome = Executor().execute(planned)
+    else:
+        outcome = tune.carry_out(plan, Executor(), planned)
+    _changed(ns, outcome, as_json)
+    end(outcome, any(a.state in ("refused", "clamped") for a in outcome.applied))
 
 
 def _wishes(backlog: int | None, retries: int | None, release_time: str | None, defer_accept: str | None) -> Wishes:
@@ -101,80 +102,58 @@ def _wishes(backlog: int | None, retries: int | None, release_time: str | None, 
     return Wishes(backlog, retries, defer_s)
 
 
-def _must_reach(looked: Looked) -> None:
-    for one in looked.sockets:
-        if one.problem is not None:
-            raise one.problem
-
-
 def _show(ns: Netns, looked: Looked, as_json: bool) -> None:
     from halfopen.present import text
     from halfopen.present.tune import listener as present
 
     if as_json:
-        _document(ns, looked, [], [], False, None, "")
+        _document(ns, looked)
         return
     present.show(text.console(), ns.name, looked.sockets, looked.somaxconn, looked.synack_retries)
 
 
 def _document(
-    ns: Netns, looked: Looked, rows: list[Row], overdue: list[Row], dry_run: bool, until_s: float | None, by: str
+    ns: Netns, looked: Looked, outcome: Tuned | None = None, here: Place | None = None, *, dry_run: bool = False
 ) -> None:
     from halfopen.present import jsonout
     from halfopen.present.tune import listener as present
 
     facts = looked.sockets, looked.somaxconn, looked.synack_retries
-    click.echo(jsonout.dumps(present.document(ns.name, *facts, rows, overdue, dry_run, until_s, by)))
+    click.echo(jsonout.dumps(present.document(ns.name, *facts, outcome, here, dry_run=dry_run)))
 
 
-def _show_plan(ns: Netns, looked: Looked, planned: list[Planned], first: str | None, as_json: bool) -> None:
-    from halfopen.present import text
-    from halfopen.present.tune import listener as present
-    from halfopen.present.tune.changes import Row
-
-    if as_json:
-        states = ["already" if p.old == p.new else "wanted" for p in planned]
-        rows = [
-            Row(p.key, p.old, p.new, state, p.reason, p.why, None, ns.name, p.socket, cost=p.cost)
-            for p, state in zip(planned, states, strict=True)
-        ]
-        _document(ns, looked, rows, [], True, None, "")
-        return
-    present.plan(text.console(), ns.name, planned, first)
-
-
-def _confirm(ns: Netns, planned: list[Planned], first: str | None) -> None:
-    from halfopen.cli.tune_words import ask
-    from halfopen.present import text
-    from halfopen.present.tune import listener as present
-
-    ask(lambda: present.plan(text.console(), ns.name, planned, first))
-
-
-def _changed(
-    ns: Netns,
-    address: Address | None,
-    port: int,
-    result: Result,
-    for_s: float | None,
-    first: str | None,
-    as_json: bool,
-) -> None:
-    from halfopen.cli.tune_words import applied_row, undone_rows
+def _as_they_are(ns: Netns, plan: Plan) -> Looked:
+    """The listeners of a plan, looked at once more."""
     from halfopen.ops.tune import listener as tune_listener
+
+    address, port = plan.meant or (None, 0)
+    return tune_listener.look(ns, address, port)
+
+
+def _show_preview(ns: Netns, outcome: Tuned, as_json: bool) -> None:
     from halfopen.present import text
-    from halfopen.present.tune import changes as present_tune
     from halfopen.present.tune import listener as present
 
-    rows, overdue = [applied_row(a) for a in result.applied], undone_rows(result.overdue)
     if as_json:
-        now = tune_listener.look(ns, address, port)
-        _document(ns, now, rows, overdue, False, result.until_s, result.returns_by)
+        _document(ns, _as_they_are(ns, outcome.action), outcome, dry_run=True)
     else:
-        out = text.console()
-        if overdue:
-            present_tune.undone(out, overdue, "Overdue: ")
-        present.changed(out, ns.name, rows, for_s, result.returns_by, first)
-    if any(r.state in ("refused", "clamped") for r in rows):
-        sys.stdout.flush()
-        raise click.exceptions.Exit(1)
+        present.plan(text.console(), outcome.action)
+
+
+def _confirm(plan: Plan) -> None:
+    from halfopen.present import text
+    from halfopen.present.tune import listener as present
+
+    ask(lambda: present.plan(text.console(), plan))
+
+
+def _changed(ns: Netns, outcome: Tuned, as_json: bool) -> None:
+    from halfopen.ops.tune import tune
+    from halfopen.present import text
+    from halfopen.present.tune import listener as present
+
+    here = tune.here() if outcome.overdue else None
+    if as_json:
+        _document(ns, _as_they_are(ns, outcome.action), outcome, here)
+    else:
+        present.changed(text.console(), outcome, here)

@@ -1,4 +1,4 @@
-"""What the `tune` commands share: goals and times in words, the question, what was overdue, and outcomes as rows."""
+"""What the `tune` commands share: goals and times in words, the question, and what was overdue."""
 
 from __future__ import annotations
 
@@ -12,10 +12,9 @@ from halfopen.cli.asking import confirm, need_terminal
 from halfopen.cli.saying import say
 
 if TYPE_CHECKING:
+    from halfopen.core.tune.outcomes import Tuned, Undid, Undone
     from halfopen.core.tune.settings import Goals
     from halfopen.linux.netns import Netns
-    from halfopen.ops.tune.session import Applied, Undone
-    from halfopen.present.tune.changes import Row
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -69,15 +68,20 @@ def return_overdue(*, looking: bool = True) -> None:
     Raises (not looking: for a command that changes something, which needs the journal): NotPermitted, JournalError.
     """
     from halfopen.core.errors import HalfopenError
+    from halfopen.ops.executor import Executor
     from halfopen.ops.tune import tune
 
     try:
-        for one in tune.overdue():
-            say(f"overdue: {_said(one)}")
+        outcome = tune.overdue(Executor())
     except HalfopenError as e:
         if not looking:
             raise
         say(e.line())
+        return
+    for one in outcome.undone:
+        say(f"overdue: {_said(one)}")
+    for line in outcome.problems:
+        say(line)
 
 
 def _said(one: Undone) -> str:
@@ -100,10 +104,19 @@ def for_seconds(text: str | None) -> float | None:
 
 def tell_risk(ns: Netns, for_s: float | None) -> None:
     """Before a change for a time: what may keep it from being undone. Raises: Unsupported where that is certain."""
-    from halfopen.ops.tune import timer as tune_timer
+    from halfopen.ops.tune import arm
 
-    if for_s is not None and (risk := tune_timer.risk(ns.path)):
+    if for_s is not None and (risk := arm.risk(ns.path)):
         say(f"warning: {risk}")
+
+
+def end(outcome: Tuned | Undid, failed: bool) -> None:
+    """Tell what could not be recorded. Raises: Exit (1) where something failed."""
+    for line in outcome.problems:
+        say(line)
+    if failed or outcome.problems:
+        sys.stdout.flush()
+        raise click.exceptions.Exit(1)
 
 
 def ask(show_plan: Callable[[], None]) -> None:
@@ -112,28 +125,3 @@ def ask(show_plan: Callable[[], None]) -> None:
     show_plan()
     sys.stdout.flush()
     confirm("Change this?", "nothing was changed")
-
-
-def undone_rows(undone: list[Undone]) -> list[Row]:
-    """What became of undoing changes, as it is shown."""
-    from halfopen.ops.tune import tune
-    from halfopen.present.tune.changes import Row
-    from halfopen.present.tune.log import where
-
-    rows, here = [], tune.here() if undone else None
-    for u in undone:
-        b = u.change.began
-        before = u.change.value if u.wrote else u.value
-        there = "" if here is None or here.identity == b.place.identity else where(b.place, b.file, here)
-        why, name = u.why, b.place.name
-        rows.append(Row(b.key, before, u.value, u.state, "", why, u.change.id, name, b.listener, b.file, where=there))
-    return rows
-
-
-def applied_row(a: Applied) -> Row:
-    """What became of a wanted value, as it is shown."""
-    from halfopen.present.tune.changes import Row
-
-    to, spot = a.asked if a.state == "refused" else a.value, a.spot
-    cost = a.cost if a.state in ("done", "clamped") else ""
-    return Row(a.key, a.old, to, a.state, a.reason, a.why, a.id, spot.place.name, spot.listener, spot.file, cost)

@@ -137,12 +137,15 @@ def open_to_append(path: str, *, twin: str = "", devices: bool = False) -> int:
     raise OSError(errno.EBUSY, os.strerror(errno.EBUSY), path)
 
 
-def check_append(path: str, *, twin: str = "") -> None:
-    """See whether `make_directory` and `open_to_append` would do, without making anything. Raises: Unsafe, OSError."""
+def check_append(path: str, *, twin: str = "", private: bool = True, devices: bool = False) -> None:
+    """See whether `make_directory` and `open_to_append` would do, without making anything. Raises: Unsafe, OSError.
+
+    private: as for `check_directory`. twin, devices: as for `open_to_append`.
+    """
     there = os.path.dirname(os.path.abspath(path))
     try:
-        check_directory(there, private=True)
-        os.close(_checked(os.open(path, os.O_RDWR | os.O_APPEND | _FLAGS), path, twin, False))
+        check_directory(there, private=private)
+        os.close(_checked(os.open(path, os.O_RDWR | os.O_APPEND | _FLAGS), path, twin, devices))
     except FileNotFoundError:
         while not os.path.lexists(there):
             there = os.path.dirname(there)

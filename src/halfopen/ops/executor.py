@@ -1,31 +1,52 @@
-"""Carries out actions and keeps the record: a line in the audit log before, one after. A dry run is the same without
-effect.
+"""Carries out actions, and alone records them: a line in the audit log before and after. A dry run is another executor:
+it changes nothing and records nothing.
 """
 
 from __future__ import annotations
 
 import threading
 import uuid
+from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from halfopen.change.audit import AuditLog, who
-from halfopen.core.errors import HalfopenError, words
-from halfopen.core.model.answered import Calm
-from halfopen.core.policy.actions import Release, Released
+from halfopen.core.errors import HalfopenError, UsageError, words
+from halfopen.core.policy.actions import Release, Released, Undo
+from halfopen.core.tune.checkpoint import Checkpoint, go_on
 from halfopen.linux.netns import Netns
 from halfopen.ops import signals
-from halfopen.ops.release.release import execute
+
+if TYPE_CHECKING:
+    from halfopen.core.model.answered import Calm
+    from halfopen.core.tune.outcomes import Tuned, Undid
+    from halfopen.core.tune.plan import Plan
+
+Outcome = TypeVar("Outcome", "Released", "Tuned", "Undid")
 
 
 class Executor:
-    """Executes actions one at a time. With `dry_run` it changes nothing and records nothing."""
+    """Executes actions one at a time.
 
-    def __init__(self, audit_log: str | None = None, *, dry_run: bool = False) -> None:
+    audit_log: another file than the default; directory: of the journal of `tune`, likewise. checkpoint: passed at each
+    step of a change of `tune`.
+    """
+
+    def __init__(
+        self,
+        audit_log: str | None = None,
+        *,
+        dry_run: bool = False,
+        directory: str | None = None,
+        checkpoint: Checkpoint = go_on,
+    ) -> None:
         self.audit = AuditLog(audit_log)
         self.dry_run = dry_run
+        self.directory = directory
+        self._checkpoint = checkpoint
 
-    def release(
+    @overload
+    def execute(
         self,
         action: Release,
         ns: Netns,
@@ -33,41 +54,97 @@ class Executor:
         stop: threading.Event | None = None,
         within_s: float | None = None,
         calm: Calm | None = None,
-    ) -> Released:
-        """Release, recorded. stop, within_s, calm: as for `execute`.
+    ) -> Released: ...
 
-        Raises: as `execute`, and HalfopenError "audit" before anything is done.
+    @overload
+    def execute(self, action: Plan) -> Tuned: ...
+
+    @overload
+    def execute(self, action: Undo) -> Undid: ...
+
+    def execute(
+        self,
+        action: Release | Plan | Undo,
+        ns: Netns | None = None,
+        *,
+        stop: threading.Event | None = None,
+        within_s: float | None = None,
+        calm: Calm | None = None,
+    ) -> Released | Tuned | Undid:
+        """Carry an action out, recorded before and after. stop, within_s, calm: as for `ops.release.release.execute`.
+
+        A Plan is carried out as it is, or (`Changed`) not at all when a value is another one by now. An Undo of changes
+        whose time is up (`timed`) goes on where the audit log cannot be written: the journal has its record.
+
+        Raises: HalfopenError "audit" before anything is done; else as `ops.release.release.execute`, or as
+        `ops.tune.execute.change` and `undo`.
         """
-        if self.dry_run:
-            return execute(action, ns, dry_run=True, stop=stop, calm=calm)
-        stop = stop or threading.Event()
-        with signals.held_off(stop):
-            return self._recorded(action, ns, stop, within_s, calm)
+        if not isinstance(action, Release):
+            return self._tune(action)
+        if ns is None:
+            raise UsageError("a release needs its network namespace", hint="pass it beside the action")
+        return self._release(action, ns, stop, within_s, calm)
 
-    def _recorded(
-        self, action: Release, ns: Netns, stop: threading.Event, within_s: float | None, calm: Calm | None
+    # --- release ------------------------------------------------------------------------------------------------------
+
+    def _release(
+        self,
+        action: Release,
+        ns: Netns,
+        stop: threading.Event | None,
+        within_s: float | None,
+        calm: Calm | None,
     ) -> Released:
+        # It brings numpy, which a process that only waits to undo a setting does without.
+        from halfopen.ops.release import release
+
+        if self.dry_run:
+            return release.execute(action, ns, dry_run=True, stop=stop, calm=calm)
+        stop = stop or threading.Event()
         record = {
-            "id": uuid.uuid4().hex[:12],
             "action": "release",
             "netns": action.netns,
             "netns_inode": ns.inode,
             "filter": action.filter.describe(),
             "arguments": action.filter.arguments().strip() or "--all",
             "reason": action.reason,
-            "who": who(),
         }
-        self.audit.write({**record, "phase": "begin"})
+        with signals.held_off(stop):
+            return self._recorded(record, lambda: release.execute(action, ns, stop=stop, within_s=within_s, calm=calm))
+
+    def _tune(self, action: Plan | Undo) -> Tuned | Undid:
+        # What a release does without.
+        from halfopen.ops.tune import execute
+
+        means = execute.Means(self.directory, self.audit.path, self._checkpoint, self._recorded)
+        if isinstance(action, Undo):
+            if self.dry_run:
+                raise UsageError("a dry run cannot tell what an undo would do", hint="halfopen tune log shows it")
+            return execute.undo(action, means)
+        return execute.preview(action, means) if self.dry_run else execute.change(action, means)
+
+    # --- the record ---------------------------------------------------------------------------------------------------
+
+    def _recorded(self, action: dict[str, Any], work: Callable[[], Outcome], *, refuse: bool = True) -> Outcome:
+        """Do `work` between two lines of the audit log; refuse: not when the first of them cannot be written."""
+        record = {"id": uuid.uuid4().hex[:12], **action, "who": who()}
+        problems: tuple[str, ...] = ()
         try:
-            outcome = execute(action, ns, stop=stop, within_s=within_s, calm=calm)
+            self.audit.write({**record, "phase": "begin"})
+        except HalfopenError as e:
+            if refuse:
+                raise
+            problems = (e.line(),)
+        try:
+            outcome: Outcome = work()
         except BaseException as e:
             self._failed(record, e)
             raise
         try:
             self.audit.write({**record, "phase": "done", **outcome.as_record()})
         except HalfopenError as e:
-            return replace(outcome, problems=(*outcome.problems, e.line()))
-        return outcome
+            problems = (e.line(),)
+        return replace(outcome, problems=(*outcome.problems, *problems)) if problems else outcome
 
     def _failed(self, record: dict[str, Any], error: BaseException) -> None:
         try:

@@ -28,13 +28,21 @@ def rows(out: Console, lines: Sequence[Sequence[str]], titles: Sequence[str] = (
     widths = {i: max(cell_len(line[i]) for line in (*lines, titles) if line) for i in kept}
     start = sum(width + _GAP for width in widths.values())
     longest = max(cell_len(line[-1]) for line in lines)
-    beside = start + min(_LEAST, longest) <= out.width
+    longest_word = max((cell_len(word) for line in lines for word in line[-1].split()), default=0)
+    beside = start + max(min(_LEAST, longest), longest_word) <= out.width
     if titles and start - _GAP <= out.width:
-        out.print(_head(titles, widths) + titles[-1] * beside, style="dim", soft_wrap=True)
+        out.print((_head(titles, widths) + titles[-1] * beside).rstrip(), style="dim", soft_wrap=True)
     for line in lines:
         head = _head(line, widths)
         for text in _beside(head, line[-1], out.width) if beside else _below(head, line, widths, out.width):
             out.print(text.rstrip(), soft_wrap=True)
+
+
+def fits(lines: Sequence[Sequence[str]], titles: Sequence[str], width: int) -> bool:
+    """Whether every cell of a row has room in one line of so many columns, the prose beside or below."""
+    columns = zip(*[line[:-1] for line in lines], strict=True)
+    wide = [max(map(cell_len, (*cells, title))) for title, cells in zip(titles, columns, strict=False) if any(cells)]
+    return sum(wide) + _GAP * (len(wide) - 1) <= width
 
 
 def _head(line: Sequence[str], widths: Mapping[int, int]) -> str:

@@ -87,6 +87,18 @@ class ChangeLine:
     found: Found | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Undo:
+    """Undo changes by their ids in the journal, or (None) all that are in force. No undo: each can be made again.
+
+    reason: why, for the records. timed: their time is up.
+    """
+
+    ids: tuple[int, ...] | None
+    reason: str = ""
+    timed: bool = False
+
+
 # The changes that have an undo: the journal of `tune` holds what leads back.
 PlannedChange = ChangeSetting | ChangeListener | ChangeLine
 
@@ -101,8 +113,8 @@ class Released:
     spared: requests that the filter would have matched, but that answered or may have: deferred-accept ones, and with
     an accept queue that is full or was. may_have_answered: those of them that only eBPF could tell. held: the door was
     held, so that no connection could complete between look and destroy and be hit. window_ms, window_max_ms: the usual
-    (median) and the longest time between look and destroy, 0 with the door held. problems: what was not complete.
-    notes: what was done in another way than usual, and what follows.
+    (median) and the longest time between look and destroy, 0 with the door held. stopped: Ctrl-C or `stop` ended it
+    early. problems: what was not complete. notes: what was done in another way than usual, and what follows.
     """
 
     action: Release
@@ -120,6 +132,7 @@ class Released:
     window_ms: float = 0.0
     window_max_ms: float = 0.0
     interrupted: bool = False
+    stopped: bool = False
     problems: tuple[str, ...] = field(default=())
     notes: tuple[str, ...] = field(default=())
 

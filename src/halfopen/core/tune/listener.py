@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Final
 
 from halfopen.core.errors import HalfopenError, UsageError
 from halfopen.core.model import timing
+from halfopen.core.policy.actions import ChangeListener, Found
 from halfopen.core.tune.prices import memory_price, retries_price
 from halfopen.core.tune.settings import GOOD_BACKLOG, GOOD_RETRIES
-from halfopen.core.tune.spots import RETRIES, Listener
+from halfopen.core.tune.spots import RETRIES, Listener, Place, Spot
 from halfopen.core.units import Address, listener_text, netns_words, show_duration
 
 if TYPE_CHECKING:
@@ -63,17 +64,16 @@ class Running:
 
 
 @dataclass(frozen=True, slots=True)
-class Planned:
-    """One option of one socket to set. asked: what was wanted, `new`: what can be had; cost: what is worse then."""
+class ListenerSummary:
+    """One listener as `tune show` lists it. backlog: the cap of its queues; retries: TCP_SYNCNT, None where it is not
+    set; deferred_s: TCP_DEFER_ACCEPT. Both None also where the socket could not be asked.
+    """
 
-    socket: Listener
-    key: str
-    old: int | None
-    asked: int
-    new: int
-    reason: str
-    why: str = ""
-    cost: str = ""
+    address: str
+    port: int
+    backlog: int
+    retries: int | None
+    deferred_s: int | None
 
 
 def is_meant(socket: Listener, address: Address | None, port: int) -> bool:
@@ -113,57 +113,74 @@ def standing_retries(synack_retries: int) -> int:
 
 
 def plan(
-    sockets: Sequence[Running], wishes: Wishes, somaxconn: int | None, synack_retries: int, netns: str = "self"
-) -> list[Planned]:
-    """What is set on each of these sockets, and why.
+    sockets: Sequence[Running], wishes: Wishes, somaxconn: int | None, synack_retries: int, place: Place
+) -> list[ChangeListener]:
+    """The change of each of these sockets for each wish, also where it has the value already.
 
     somaxconn: None where it is not known. Raises: HalfopenError where somaxconn would turn a wish into its opposite, or
     keep the old value from coming back; UsageError for TCP_SYNCNT of a Multipath TCP listener.
     """
-    here = netns_words(netns)
     return [
-        _plan_one(s, key, asked, somaxconn, synack_retries, here)
+        _plan_one(s, key, asked, somaxconn, synack_retries, place)
         for key, asked in wishes.values().items()
         for s in sockets
     ]
 
 
-def _plan_one(s: Running, key: str, asked: int, somaxconn: int | None, synack_retries: int, here: str) -> Planned:
+def _plan_one(
+    s: Running, key: str, asked: int, somaxconn: int | None, synack_retries: int, place: Place
+) -> ChangeListener:
     if key == BACKLOG:
-        return _plan_backlog(s, asked, somaxconn, here)
+        return _plan_backlog(s, asked, somaxconn, place)
     if key == DEFER:
         new = defers_s(asked)
         why = "" if new == asked else f"the kernel rounds {asked} s up to {new} s"
         cost = _DEFERRING if new > s.defer_accept_s else ""
-        return Planned(s.socket, key, s.defer_accept_s, asked, new, deferring(new), why, cost)
+        return _change(place, s, key, s.defer_accept_s, new, deferring(new), cost, asked, why)
     if s.mptcp:
         raise UsageError(
             f"{s.name} is a Multipath TCP listener, which takes no TCP_SYNCNT",
-            hint=f"tcp_synack_retries counts there: halfopen tune apply --release-time T{here}",
+            hint=f"tcp_synack_retries counts there: halfopen tune apply --release-time T{netns_words(place.name)}",
         )
     held = synack_retries if s.retries is None else s.retries
     before = show_duration(timing.release_time_s(held))
     now = show_duration(timing.release_time_s(asked))
     reason = f"released after {now} instead of {before}" if now != before else f"released after {now} as before"
     cost = "" if asked == held else retries_price(asked, held)
-    return Planned(s.socket, key, s.retries, asked, asked, reason, cost=cost)
+    return _change(place, s, key, s.retries, asked, reason, cost)
 
 
-def _plan_backlog(s: Running, asked: int, somaxconn: int | None, here: str) -> Planned:
+def _plan_backlog(s: Running, asked: int, somaxconn: int | None, place: Place) -> ChangeListener:
     if asked == s.backlog:
-        return Planned(s.socket, BACKLOG, s.backlog, asked, asked, f"each of the two queues holds {asked}")
+        return _change(place, s, BACKLOG, s.backlog, asked, f"each of the two queues holds {asked}")
     if somaxconn is not None and s.backlog > somaxconn:
         least = max(s.backlog, asked)
         raise HalfopenError(
             "somaxconn",
             f"{s.name} has a backlog of {s.backlog}, more than somaxconn = {somaxconn} would let it have again",
-            hint=f"first halfopen tune apply --set somaxconn={least}{here}",
+            hint=f"first halfopen tune apply --set somaxconn={least}{netns_words(place.name)}",
         )
     new = asked if somaxconn is None else min(asked, somaxconn)
     why = "" if new == asked else f"somaxconn = {somaxconn} lets no listener have {asked}"
     fewer = f"clients are turned away once {new:,} wait to be accepted"
     cost = memory_price(new) if new > s.backlog else fewer if new < s.backlog else ""
-    return Planned(s.socket, BACKLOG, s.backlog, asked, new, f"each of the two queues holds {new}", why, cost)
+    return _change(place, s, BACKLOG, s.backlog, new, f"each of the two queues holds {new}", cost, asked, why)
+
+
+def _change(
+    place: Place,
+    s: Running,
+    key: str,
+    old: int | None,
+    new: int,
+    reason: str,
+    cost: str = "",
+    asked: int | None = None,
+    why: str = "",
+) -> ChangeListener:
+    found = Found(Spot(place, key, s.socket), old)
+    wanted = None if asked == new else asked
+    return ChangeListener(place.name, s.socket.address, s.socket.port, key, new, reason, cost, wanted, why, found)
 
 
 def deferring(seconds: int) -> str:

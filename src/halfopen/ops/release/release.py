@@ -172,6 +172,7 @@ def execute(
         window_ms=sorted(tally.windows_s)[len(tally.windows_s) // 2] * 1000 if tally.windows_s else 0.0,
         window_max_ms=max(tally.windows_s, default=0.0) * 1000,
         interrupted=tally.interrupted,
+        stopped=stop.is_set(),
         problems=tuple(tally.problems),
         notes=tuple(tally.notes),
     )

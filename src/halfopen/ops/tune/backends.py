@@ -8,6 +8,7 @@ from typing import Protocol
 from halfopen.change import sysctl
 from halfopen.change import sysctl_d as sysctld
 from halfopen.core.errors import UnknownTarget, Unsupported
+from halfopen.core.tune.checkpoint import Checkpoint, go_on
 from halfopen.core.tune.spots import Spot
 from halfopen.ops.tune.spaces import Spaces
 
@@ -60,6 +61,9 @@ class Settings:
 class Files:
     """Lines of our file of sysctl.d."""
 
+    def __init__(self, checkpoint: Checkpoint) -> None:
+        self._checkpoint = checkpoint
+
     def read(self, spot: Spot, ours: Container[int | None]) -> int | None:
         self._must_be_ours(spot)
         try:
@@ -72,7 +76,7 @@ class Files:
 
     def write(self, spot: Spot, value: int | None) -> int | None:
         self._must_be_ours(spot)
-        return sysctld.write(spot.key, value)
+        return sysctld.write(spot.key, value, self._checkpoint)
 
     def _must_be_ours(self, spot: Spot) -> None:
         # A journal may come from elsewhere; no other file is touched on its word.
@@ -83,10 +87,10 @@ class Files:
 class Spots:
     """Reads and writes spots of every kind. Close it: it holds descriptors."""
 
-    def __init__(self) -> None:
+    def __init__(self, checkpoint: Checkpoint = go_on) -> None:
         self.spaces = Spaces()
         self._settings = Settings(self.spaces)
-        self._files = Files()
+        self._files = Files(checkpoint)
         self._listeners: Backend | None = None
 
     def _of(self, spot: Spot) -> Backend:

@@ -6,19 +6,21 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from halfopen.change.audit import AuditLog
 from halfopen.core.errors import HalfopenError, UnknownTarget
 from halfopen.core.model.listeners import DEFAULT_SYNACK_RETRIES
+from halfopen.core.policy.actions import ChangeListener, Found
 from halfopen.core.sample import Process
 from halfopen.core.tune import listener as core
 from halfopen.core.tune import settings
-from halfopen.core.tune.listener import Planned, Running, Wishes
+from halfopen.core.tune.listener import Running, Wishes
+from halfopen.core.tune.plan import Changed, Plan, check_reason, found
 from halfopen.core.tune.spots import RETRIES, Place, Spot
 from halfopen.core.units import Address, listener_text, netns_words
 from halfopen.linux.netns import Netns
 from halfopen.ops.tune.listener_backend import Listeners
-from halfopen.ops.tune.session import Applied, Session, Todo
-from halfopen.ops.tune.spaces import Spaces
-from halfopen.ops.tune.tune import Result, opened
+from halfopen.ops.tune.session import View
+from halfopen.ops.tune.spaces import Spaces, opened
 from halfopen.read import listener_socket, owners
 from halfopen.read import place as places
 
@@ -31,10 +33,6 @@ class Looked:
     sockets: list[Running]
     somaxconn: int | None
     synack_retries: int
-
-    def plan(self, wishes: Wishes) -> list[Planned]:
-        """What would be set on them. Raises: as `core.tune.listener.plan`."""
-        return core.plan(self.sockets, wishes, self.somaxconn, self.synack_retries, self.netns)
 
 
 def look(ns: Netns, address: Address | None, port: int) -> Looked:
@@ -105,7 +103,7 @@ def _nobody(rows: Any, address: Address | None, port: int, place: Place) -> Unkn
     return UnknownTarget(f"nobody listens on {wanted}{where}", hint=f"halfopen tune show{here} lists the listeners")
 
 
-def change(
+def plan(
     ns: Netns,
     address: Address | None,
     port: int,
@@ -114,45 +112,50 @@ def change(
     for_s: float | None = None,
     reason: str = "",
     directory: str | None = None,
-) -> Result:
-    """Set what is wished for on every socket that listens on [address]:port; on all of them, or on none.
+    audit_log: str | None = None,
+) -> Plan:
+    """The changes that set what is wished for on every socket that listens on [address]:port (None: any address).
 
-    for_s: undo it after so many seconds. reason: why, for the journal. directory: of the journal.
+    for_s: revert them after so many seconds. reason: why, for the records. directory, audit_log: see `Executor`.
 
-    Raises: UnknownTarget when nobody listens there (any more), NotPermitted and Unsupported with what refuses,
-    HalfopenError for what somaxconn does not allow, JournalError, KernelError; nothing is changed then.
+    Raises: UnknownTarget when nobody listens there, NotPermitted and Unsupported with what refuses, HalfopenError for
+    what somaxconn does not allow, UsageError, JournalError, KernelError, HalfopenError "audit".
     """
-    with opened(ns) as fd, Session(directory, reason) as session:
+    check_reason(reason)
+    with opened(ns) as fd, View(directory) as view:
         place = places.identify(ns, fd)
-        session.spots.spaces.put(place, fd)
-        session.tidy()
-        looked = _look(session.spots.spaces, place, address, port)
+        view.spots.spaces.put(place, fd)
+        looked = _look(view.spots.spaces, place, address, port)
         for one in looked.sockets:
             if one.problem is not None:
                 raise one.problem
-        planned = looked.plan(wishes)
-        todo = [_todo(session, place, p) for p in planned]
-        done = session.carry_out(todo, for_s, fd)
-        applied = [_said(a, p) for a, p in zip(done.applied, planned, strict=True)]
-        return Result(ns.name, applied, [], session.overdue, done.until_s, done.returns_by)
+        planned = core.plan(looked.sockets, wishes, looked.somaxconn, looked.synack_retries, place)
+        # As the journal sees it: a number may stand for an unset TCP_SYNCNT.
+        changes = tuple(replace(c, found=Found(found(c).spot, view.read(found(c).spot))) for c in planned)
+        made = Plan(place, changes, reason, for_s, meant=(address, port), first=_first(planned, ns.name))
+        view.journal.check()
+        if made.todo:
+            AuditLog(audit_log).check()
+        return made
 
 
-def _todo(session: Session, place: Place, p: Planned) -> Todo:
-    # Under the lock, and as the journal sees it: a number may stand for an unset TCP_SYNCNT.
-    spot = Spot(place, p.key, p.socket)
-    return Todo(spot, session.read(spot), p.new, p.reason, p.cost)
+def must_be_all(view: View, plan: Plan) -> None:
+    """See that the sockets of a plan are those that listen there now: all of them are changed, or none.
+
+    Raises: Changed, UnknownTarget when nobody listens there any more, NotPermitted.
+    """
+    assert plan.meant is not None  # noqa: S101 - for mypy: asked of such a plan alone
+    address, port = plan.meant
+    rows = view.spots.spaces.run(plan.place, listener_socket.rows)
+    there = [who for row in rows if core.is_meant(who := listener_socket.identity(row), address, port)]
+    if not there:
+        raise _nobody(rows, address, port, plan.place)
+    planned = {found(c).spot.listener for c in plan.changes}
+    if {(who.inode, who.cookie) for who in there} != {(who.inode, who.cookie) for who in planned if who is not None}:
+        raise Changed(f"other sockets listen on {listener_text(there[0].address, port)} by now than were planned for")
 
 
-def _said(a: Applied, p: Planned) -> Applied:
-    """The outcome in the words of the plan, which knew what cannot be had."""
-    if a.state == "already" and p.new != p.asked and p.key == core.BACKLOG:
-        return replace(a, asked=p.asked, state="refused", why=p.why)
-    if a.state == "done" and p.new != p.asked:
-        return replace(a, asked=p.asked, state="clamped" if p.key == core.BACKLOG else "done", why=p.why)
-    return a
-
-
-def first(planned: Sequence[Planned], netns: str) -> str | None:
+def _first(planned: Sequence[ChangeListener], netns: str) -> str | None:
     """The command that lifts what is in the way of a plan; None when nothing is."""
-    wanted = max((p.asked for p in planned if p.key == core.BACKLOG and p.new < p.asked), default=None)
+    wanted = max((c.asked for c in planned if c.key == core.BACKLOG and c.asked is not None), default=None)
     return None if wanted is None else f"halfopen tune apply --set somaxconn={wanted}{netns_words(netns)}"

@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
 from halfopen.change import sysctl_d as sysctld
 from halfopen.change.journal_file import Journal
 from halfopen.core.errors import HalfopenError, UsageError
-from halfopen.core.tune import settings
+from halfopen.core.policy.actions import ChangeLine, ChangeSetting, Found
+from halfopen.core.tune import settings as core
 from halfopen.core.tune.ledger import Change, Ledger
+from halfopen.core.tune.plan import Plan, found, is_open
 from halfopen.core.tune.spots import Spot
 from halfopen.core.tune.sysctl_d import Override
 from halfopen.core.units import show_duration
 from halfopen.linux.identity import boot_id
 from halfopen.linux.netns import Netns, run_in
-from halfopen.ops.tune.session import Todo
 from halfopen.read import place as places
 from halfopen.read import sysctl_d as reading
 from halfopen.read import tuners
@@ -51,19 +52,21 @@ def must_be_possible(ns: Netns, fd: int, for_s: float | None = None) -> None:
         raise
 
 
-def entries(ledger: Ledger, running: Sequence[Todo]) -> list[Todo]:
-    """The lines of our file that keep these running values.
-
-    Raises: HalfopenError "returning" for a value that is there only for a time.
-    """
-    there = sysctld.entries()
-    for t in running:
-        stack = ledger.stack(t.spot)
-        if t.old == t.new and stack and stack[-1].began.until_s is not None:
-            _returns(stack[-1])
+def lines(settings: Sequence[ChangeSetting]) -> list[ChangeLine]:
+    """The changes of our file that keep these values. Raises: as `change.sysctl_d.entries`."""
+    there, place = sysctld.entries(), sysctld.path()
     return [
-        Todo(Spot(t.spot.place, t.spot.key, file=sysctld.path()), there.get(t.spot.key), t.new, REASON) for t in running
+        ChangeLine(place, c.key, c.value, REASON, Found(Spot(found(c).spot.place, c.key, file=place), there.get(c.key)))
+        for c in settings
     ]
+
+
+def must_last(ledger: Ledger, plan: Plan) -> None:
+    """Raises: HalfopenError "returning" for a value that is kept though it is there only for a time."""
+    for c in plan.changes:
+        stack = ledger.stack(found(c).spot) if isinstance(c, ChangeSetting) and not is_open(c) else []
+        if stack and stack[-1].began.until_s is not None:
+            _returns(stack[-1])
 
 
 def _returns(change: Change) -> None:
@@ -73,17 +76,6 @@ def _returns(change: Change) -> None:
         f"{change.began.key} = {change.value} is change {change.id}, which is undone in {show_duration(left_s)}",
         hint=f"halfopen tune undo {change.id}, then apply it with --persist",
     )
-
-
-def planned(ns: Netns, keys: Iterable[str], for_s: float | None) -> tuple[str, dict[str, int | None]]:
-    """The path of our file, and its entries for these keys as they are now. Raises: as `must_be_possible`."""
-    fd = ns.open()
-    try:
-        must_be_possible(ns, fd, for_s)
-    finally:
-        os.close(fd)
-    there = sysctld.entries()
-    return sysctld.path(), {key: there.get(key) for key in keys}
 
 
 def in_force(ns: Netns, directory: str | None = None) -> set[str]:
@@ -105,7 +97,7 @@ def outlook(ns: Netns, wanted: dict[str, int], *, persist: bool) -> Outlook:
     if not persist:
         return Outlook(notes=notes)
     overrides, problems = reading.overrides(wanted)
-    if any(key.startswith(settings.CONNTRACK) for key in wanted):
+    if any(key.startswith(core.CONNTRACK) for key in wanted):
         notes.append(
             "nf_conntrack's settings exist once its module is loaded, perhaps only after sysctl.d was applied; to load"
             " it before: echo nf_conntrack > /etc/modules-load.d/nf_conntrack.conf"

@@ -1,49 +1,59 @@
-"""What `tune show` says of listeners: the backlog each has and what its program set on it."""
+"""What `tune show` shows of a namespace: settings, cures that are none, listeners, and what should change now."""
 
 from __future__ import annotations
 
-from halfopen.core.tune.settings import Values
-from halfopen.core.units import address_text
+from dataclasses import replace
+
+from halfopen.core.errors import HalfopenError
+from halfopen.core.findings.evidence import FEW
+from halfopen.core.model.columns import Builder
+from halfopen.core.model.model import build
+from halfopen.core.tune import settings
+from halfopen.core.tune.settings import Advice, Goals, Values
+from halfopen.core.tune.shown import Shown
 from halfopen.linux.netns import Netns
-from halfopen.present.tune.changes import Socket
-from halfopen.read import listener_options, owners
-from halfopen.read import listeners as listening
+from halfopen.ops.tune.listening import listeners
+from halfopen.ops.tune.values import look
+from halfopen.read import reader, requests
 
 
-def keep_backlog(ns: Netns, limit: int, most: int | None) -> list[Socket]:
-    """The listeners that keep their backlog when somaxconn is raised from `limit`: those that have all it lets them
-    have, or (most) whose backlog is at most so long.
+def shown(ns: Netns, goals: Goals) -> Shown:
+    """What there is to show. Raises: Unsupported for a goal whose setting is not there, UnknownTarget, NotPermitted."""
+    values, unread = look(ns, [*settings.KEYS, settings.SYN_LINEAR, *(c.key for c in settings.FALSE_CURES)])
+    settings.must_be_there({**values, **dict.fromkeys(unread, 0)}, goals)
+    advices = settings.advise(values, goals)
+    if not goals.empty:
+        advices = [_serving(a, goals) for a in advices]
+    cures = [(cure, values.get(cure.key)) for cure in settings.FALSE_CURES if cure.key not in unread]
+    found, now, needed = [], None, None
+    try:
+        found = listeners(ns, values)
+    except HalfopenError as e:
+        unread["listeners"] = e
+    if goals.empty:
+        now, needed = _needed(ns, values, unread)
+    somaxconn = values.get(settings.SOMAXCONN)
+    return Shown(ns.name, ns.inode, advices, cures, found, somaxconn, needed, now, unread)
 
-    Raises: UnknownTarget, NotPermitted, Unsupported, KernelError.
-    """
-    rows = listening.listeners(ns, with_owners=False).rows
-    found = {}
-    for row in rows:
-        address, backlog = address_text(int(row["family"]), bytes(row["address"])), int(row["accept_queue_limit"])
-        if backlog >= limit if most is None else backlog <= most:
-            found[address, int(row["port"])] = Socket(address, int(row["port"]), backlog, None, None)
-    return [found[key] for key in sorted(found, key=lambda k: (k[1], k[0]))]
+
+def _needed(ns: Netns, values: Values, unread: dict[str, HalfopenError]) -> tuple[int | None, frozenset[str]]:
+    """How many half-open connections there are, and the settings that should change then, as `status` says it."""
+    now = None
+    try:
+        now = _half_open(ns)
+    except HalfopenError as e:
+        unread["half_open"] = e
+    return now, frozenset(settings.needed(values, many=now is not None and now >= FEW))
 
 
-def listeners(ns: Netns, values: Values) -> list[Socket]:
-    """The listeners of the namespace by port; members of a SO_REUSEPORT group that are alike are one.
+def _half_open(ns: Netns) -> int:
+    """How many there are. Raises: as `reader.read`."""
+    builder = Builder()
+    sample = reader.read(ns, [requests.probe(builder)], with_owners=False)
+    return build(sample, columns=builder.take()).half_open
 
-    Raises: UnknownTarget, NotPermitted, Unsupported, KernelError.
-    """
-    rows = listening.listeners(ns, with_owners=False).rows
-    held = owners.holders(rows["inode"].tolist())
-    by_name = {key.rpartition(".")[2]: value for key, value in values.items()}
-    options, _ = listener_options.options(held, by_name)
-    found: dict[Socket, None] = {}
-    for row in rows:
-        own = options.get(int(row["inode"]))
-        found[
-            Socket(
-                address_text(int(row["family"]), bytes(row["address"])),
-                int(row["port"]),
-                int(row["accept_queue_limit"]),
-                own.retries if own else None,
-                own.defer_accept_s if own else None,
-            )
-        ] = None
-    return sorted(found, key=lambda s: (s.port, s.address, s.backlog))
+
+def _serving(advice: Advice, goals: Goals) -> Advice:
+    if advice.key in settings.serving(goals):
+        return advice
+    return replace(advice, recommended=None, reason="", cost="")

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TypeVar
 
 from halfopen.core.errors import UnknownTarget
 from halfopen.core.tune.spots import Place
 from halfopen.linux.identity import boot_id
-from halfopen.linux.netns import run_in
+from halfopen.linux.netns import Netns, run_in
 from halfopen.read import place as places
 
 T = TypeVar("T")
@@ -25,8 +26,8 @@ class Spaces:
         """This descriptor is of that namespace."""
         self._fds[place.identity] = os.dup(fd)
 
-    def run(self, place: Place, work: Callable[[], T]) -> T:
-        """Raises: UnknownTarget when the namespace is gone, NotPermitted, and what `work` raises."""
+    def fd(self, place: Place) -> int:
+        """A descriptor of the namespace, closed by `close`. Raises: UnknownTarget when it is gone, NotPermitted."""
         fd = self._find(place)
         if fd is None:
             boot = (
@@ -36,6 +37,11 @@ class Spaces:
             )
             name = f"net:[{place.inode}]" if place.name == "self" else place.name
             raise UnknownTarget(f"network namespace {name}: {boot}")
+        return fd
+
+    def run(self, place: Place, work: Callable[[], T]) -> T:
+        """Raises: as `fd`, and what `work` raises."""
+        fd = self.fd(place)
         return run_in(fd, work)
 
     def _find(self, place: Place) -> int | None:
@@ -48,3 +54,13 @@ class Spaces:
             if fd is not None:
                 os.close(fd)
         self._fds.clear()
+
+
+@contextmanager
+def opened(ns: Netns) -> Iterator[int]:
+    """A descriptor of the namespace. Raises: UnknownTarget, NotPermitted."""
+    fd = ns.open()
+    try:
+        yield fd
+    finally:
+        os.close(fd)

@@ -1,180 +1,98 @@
-"""See to it that changes return by themselves at a time, whatever becomes of the process that made them.
+"""What a timer runs, under systemd-run or as a child process: `python -m halfopen.ops.tune.timer ID... --at UNIX_TIME`.
 
-Where systemd runs, a transient timer of it; else, and for a namespace that only an open file of this process leads to,
-a child in a session of its own that holds the namespace open.
+It waits until then and undoes these changes. No command of a person.
 """
 
 from __future__ import annotations
 
-import math
+import argparse
 import os
-import select
-import shutil
-import subprocess
 import sys
 import time
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Final
 
-from halfopen.change.journal_file import CRASH, ENVIRONMENT
-from halfopen.core.errors import HalfopenError, Unsupported
-from halfopen.core.tune.records import Began
+from halfopen.change.journal_file import Journal
+from halfopen.core.errors import HalfopenError, UnknownTarget
+from halfopen.core.policy.actions import Undo
+from halfopen.core.tune.ledger import Change
+from halfopen.core.tune.outcomes import Undid
+from halfopen.ops.executor import Executor
 from halfopen.read import place as places
 
-SYSTEMD: Final = "/run/systemd/system"
-_ARMED_WITHIN_S: Final = 15.0
-# PROC_PID_INIT_INO (include/linux/proc_ns.h): the PID namespace that was booted.
-_BOOTED_PIDS: Final = 0xEFFFFFFC
-# As process 1 these start one command and end with it.
-_ENDS_WITH_US: Final = ("tini", "docker-init", "dumb-init", "catatonit", "podman-init", "bwrap", "(sd-stubinit)")
+_TRIES: Final = 120
+_AGAIN_S: Final = 5.0
+_LOOK_S: Final = 0.5
 
 
-def arm(begun: Sequence[Began], netns_fd: int, directory: str) -> str:
-    """Have `halfopen tune undo IDS` run at their time. Returns who sees to it: "systemd" or "child".
+def undo_at(ids: Sequence[int], at_s: float, *, directory: str | None = None) -> Undid:
+    """Wait until `at_s` (Unix time) and undo those of these changes that are to be reverted then.
 
-    Raises: HalfopenError "timer" when nobody does.
+    Returns earlier when none of them is in force any more. An undo that fails is tried again for ten minutes.
+
+    Raises: as `Executor.execute` of an Undo.
     """
-    ids, at_s = [b.id for b in begun], begun[0].until_s or 0.0
-    if _systemd_reaches(begun[0].place.path) and _with_systemd(ids, at_s, _left_s(begun[0]), directory):
-        return "systemd"
-    _with_child(ids, at_s, netns_fd, directory)
-    return "child"
-
-
-def _left_s(began: Began) -> float:
-    return max(0.0, places.clocks().left_s(began) or 0.0)
-
-
-def risk(path: str) -> str:
-    """What may keep a change of the namespace at `path` from being undone in time; empty where nothing is known to.
-
-    The end of process 1 of a PID namespace, which a container is, kills every process of it, also the one that waits.
-
-    Raises: Unsupported where that would happen for certain.
-    """
-    if _systemd_reaches(path):
-        return ""
-    instead = "run it on the host with --netns pid:N, in a container that goes on (docker exec), or without --for"
-    if os.getpid() == 1:
-        raise Unsupported(
-            "timer",
-            "as process 1 of this container (PID namespace) halfopen takes whoever is to undo the change along",
-            hint=instead,
-        )
-    pids = _namespace("pid")
-    # It cannot be opened either until the first process of that namespace is there.
-    if _namespace("pid_for_children") != pids and "pid_for_children" in os.listdir("/proc/self/ns"):
-        raise Unsupported(
-            "timer", "processes started from here get a PID namespace that ends with the first of them", hint=instead
-        )
-    if pids == _BOOTED_PIDS:
-        return ""
-    if os.getppid() == 1 and (first := _first()) in _ENDS_WITH_US:
-        raise Unsupported(
-            "timer", f"{first}, process 1 of this container (PID namespace), ends with this command", hint=instead
-        )
-    return (
-        "the change is undone by a process of this container (PID namespace): if the container ends before and its "
-        "network does not, the change stays; to be sure run it on the host with --netns pid:N"
-    )
-
-
-def _namespace(kind: str) -> int:
-    """Its inode, 0 where that is not to be had."""
-    try:
-        return os.stat(f"/proc/self/ns/{kind}").st_ino
-    except OSError:
-        return 0
-
-
-def _first() -> str:
-    """The name of process 1, as far as /proc says."""
-    try:
-        with open("/proc/1/comm", encoding="utf-8", errors="replace") as f:
-            return f.read().strip()
-    except OSError:
-        return ""
-
-
-def _systemd_reaches(path: str) -> bool:
-    """Whether a process started by systemd finds the namespace: not one that only our own descriptor holds.
-
-    A container may be shown the host's /run/systemd: what it has started would run there, without our files.
-    """
-    ours = ("/proc/self/fd/", "/proc/thread-self/fd/", "/dev/fd/", f"/proc/{os.getpid()}/fd/")
-    here = os.path.isdir(SYSTEMD) and os.geteuid() == 0 and shutil.which("systemd-run") is not None
-    return here and not path.startswith(ours) and _systemd_is_first()
-
-
-def _systemd_is_first() -> bool:
-    try:
-        return _first() == "systemd" and os.path.samestat(os.stat("/proc/1/root"), os.stat("/"))
-    except OSError:
-        return False
-
-
-def _command(ids: Sequence[int], at_s: float) -> list[str]:
-    return [sys.executable, "-P", "-m", "halfopen", "tune", "undo", *map(str, ids), "--at", f"{at_s:.3f}"]
-
-
-def _python_path() -> str:
-    # This very code again, also where it runs from a checkout.
-    here = str(Path(__file__).resolve().parents[3])
-    return os.pathsep.join([here, *filter(None, [os.environ.get("PYTHONPATH")])])
-
-
-def _with_systemd(ids: Sequence[int], at_s: float, left_s: float, directory: str) -> bool:
-    # By both clocks: the monotonic one stands still while the machine sleeps, the wall's may be set back.
-    on_the_wall = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(math.ceil(at_s)))
-    command = [
-        "systemd-run",
-        "--quiet",
-        "--collect",
-        f"--unit=halfopen-tune-{ids[0]}-{int(at_s)}",
-        "--description=halfopen: undo a change of settings that was made for a time",
-        f"--on-active={left_s:.3f}s",
-        f"--on-calendar={on_the_wall}",
-        "--timer-property=AccuracySec=1s",
-        f"--setenv={ENVIRONMENT}={os.path.abspath(directory)}",
-        f"--setenv=PYTHONPATH={_python_path()}",
-        "--",
-        *_command(ids, at_s),
-    ]
-    try:
-        done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=30, check=False)
-    except (OSError, subprocess.TimeoutExpired):
-        return False
-    return done.returncode == 0
-
-
-def _with_child(ids: Sequence[int], at_s: float, netns_fd: int, directory: str) -> None:
-    ready, write = os.pipe()
-    try:
+    journal = Journal(directory)
+    found: list[Change] | None = None
+    while True:
         try:
-            environment = {**os.environ, ENVIRONMENT: os.path.abspath(directory), "PYTHONPATH": _python_path()}
-            environment.pop(CRASH, None)
-            # A shell that starts it and ends: it belongs to nobody, has its own session, and no Ctrl-C reaches it.
-            subprocess.run(
-                ["/bin/sh", "-c", '"$@" &', "sh", *_command(ids, at_s), "--ready", str(write)],
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
-                env=environment,
-                cwd="/",
-                start_new_session=True,
-                pass_fds=(write, netns_fd),
-                timeout=_ARMED_WITHIN_S,
-                check=True,
-            )
-        finally:
-            os.close(write)
-        waiting = select.poll()
-        waiting.register(ready, select.POLLIN)
-        if waiting.poll(_ARMED_WITHIN_S * 1000) and os.read(ready, 1):
-            return
-    except (OSError, subprocess.SubprocessError):
-        pass
-    finally:
-        os.close(ready)
-    raise HalfopenError("timer", "no process could be started that undoes it in time", hint="apply it without --for")
+            found = _reverted_then(journal, ids, at_s)
+        except HalfopenError:
+            # The journal cannot be read just now; the change is no less in force for that.
+            pass
+        left_s = _left_s(found, at_s)
+        if found == [] or left_s <= 0:
+            break
+        time.sleep(min(_LOOK_S, left_s))
+    action = Undo(tuple(ids if found is None else [c.id for c in found]), timed=True)
+    executor = Executor(directory=directory)
+    for _ in range(_TRIES):
+        try:
+            outcome = executor.execute(action)
+        except UnknownTarget:
+            raise
+        except HalfopenError:
+            pass
+        else:
+            if not any(u.state == "failed" for u in outcome.undone):
+                return outcome
+        time.sleep(_AGAIN_S)
+    return executor.execute(action)
+
+
+def _left_s(found: Sequence[Change] | None, at_s: float) -> float:
+    """How long to wait; the boot's clock in the journal counts as well."""
+    now = places.clocks()
+    return min([at_s - now.wall_s, *(left for c in found or () if (left := now.left_s(c.began)) is not None)])
+
+
+def _reverted_then(journal: Journal, ids: Sequence[int], at_s: float) -> list[Change]:
+    """Those of the changes that are live and to be reverted at `at_s`: a new journal may have others by these ids."""
+    changes = journal.look().changes
+    found = [changes[id] for id in ids if id in changes]
+    return [c for c in found if c.live and c.began.until_s is not None and abs(c.began.until_s - at_s) < 0.01]
+
+
+def main(words: Sequence[str] | None = None) -> int:
+    """Wait and undo. Returns the exit code; says on standard error what could not be done."""
+    parser = argparse.ArgumentParser(prog="halfopen-timer", description="Undo changes of halfopen tune at a time.")
+    parser.add_argument("ids", metavar="ID", nargs="+", type=int)
+    parser.add_argument("--at", required=True, type=float, metavar="UNIX_TIME")
+    parser.add_argument("--ready", type=int, metavar="FD", help="where to write a byte once it waits")
+    given = parser.parse_args(words)
+    if given.ready is not None:
+        os.write(given.ready, b"1")
+        os.close(given.ready)
+    try:
+        outcome = undo_at(given.ids, given.at)
+    except HalfopenError as e:
+        print(f"halfopen: {e.line()}", file=sys.stderr)
+        return e.exit_code
+    failed = [f"change {u.change.id} was not undone: {u.why}" for u in outcome.undone if u.state == "failed"]
+    for line in (*failed, *outcome.problems):
+        print(f"halfopen: {line}", file=sys.stderr)
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

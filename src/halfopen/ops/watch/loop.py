@@ -169,7 +169,7 @@ class Watch:
         self._state = state
         for action in actions:
             if isinstance(action, Release):
-                outcome = self.executor.release(
+                outcome = self.executor.execute(
                     action,
                     ns,
                     stop=self.stop,

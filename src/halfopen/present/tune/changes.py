@@ -2,124 +2,59 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, Final
 
 from rich.console import Console
 
-from halfopen.core.tune.listener import DEFER, standing_retries
+from halfopen.core.tune.listener import ListenerSummary, standing_retries
+from halfopen.core.tune.outcomes import Tuned, Undid
+from halfopen.core.tune.plan import Plan
 from halfopen.core.tune.settings import SOMAXCONN, SYNACK
-from halfopen.core.tune.spots import Listener
+from halfopen.core.tune.spots import Place
 from halfopen.core.tune.sysctl_d import Override
-from halfopen.core.tune.undoing import shown
-from halfopen.core.units import endpoint_text, listener_text, netns_words, plural, printable, show_duration
+from halfopen.core.units import listener_text, netns_words, plural, printable, show_duration
 from halfopen.present import prose
 from halfopen.present.text import propose
+from halfopen.present.tune.rows import (
+    Row,
+    alike,
+    applied_rows,
+    joined,
+    made_fields,
+    named,
+    planned_rows,
+    row_fields,
+    short,
+    shown_change,
+    shown_ids,
+    sockets_text,
+    twins,
+    undone_rows,
+)
 
 # More are not named one by one.
 _MOST_LISTENERS: Final = 4
 
 
-@dataclass(frozen=True, slots=True)
-class Socket:
-    """One listener as `tune show` lists it. backlog: the cap of its queues; retries: TCP_SYNCNT, None where it is not
-    set; deferred_s: TCP_DEFER_ACCEPT. Both None also where the socket could not be asked.
-    """
-
-    address: str
-    port: int
-    backlog: int
-    retries: int | None
-    deferred_s: int | None
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """One change that was or would be made, or undone. from_: before, to: after (None: not set).
-
-    id: in the journal, None without. listener, file: where it is not a setting of the namespace. cost: what is worse
-    afterwards. where: the namespace for a person, where `netns` does not say it.
-    """
-
-    key: str
-    from_: int | None
-    to: int | None
-    state: str
-    reason: str = ""
-    why: str = ""
-    id: int | None = None
-    netns: str = ""
-    listener: Listener | None = None
-    file: str | None = None
-    cost: str = ""
-    where: str = ""
-
-    @property
-    def changed(self) -> bool:
-        return self.state in ("done", "clamped", "undone")
-
-
-def short(key: str) -> str:
-    """The last part of a setting's name, by which the command takes it."""
-    return key.rpartition(".")[2]
-
-
-def named(key: str, listener: Listener | None, file: str | None, twins: Container[int] = ()) -> str:
-    """What is changed, in words: `tcp_synack_retries`, `:8080 backlog`, `tcp_synack_retries in 60-halfopen.conf`.
-
-    twins: the ports on which `listener_text` would give two listeners one name.
-    """
-    if listener is not None:
-        return f"{listener_named(listener.address, listener.port, twins)} {short(key)}"
-    return short(key) if file is None else f"{short(key)} in {printable(file.rpartition('/')[2])}"
-
-
-def listener_named(address: str, port: int, twins: Container[int]) -> str:
-    """`:8080`; `0.0.0.0:8080` or `[::]:8080` where both are there."""
-    return endpoint_text(address, port) if port in twins else listener_text(address, port)
-
-
-def twins(listeners: Iterable[Listener | None]) -> set[int]:
-    """The ports where one of these listeners is on 0.0.0.0 and another on ::."""
-    found = {(x.address, x.port) for x in listeners if x is not None}
-    return {port for address, port in found if address == "::" and ("0.0.0.0", port) in found}
-
-
-def listener_fields(listener: Listener | None) -> dict[str, Any] | None:
-    """The object `listener` of a change."""
-    if listener is None:
-        return None
-    return {
-        "address": listener.address,
-        "port": listener.port,
-        "inode": listener.inode,
-        "cookie": listener.cookie,
-    }
-
-
-# --- apply and undo ---------------------------------------------------------------------------------------------------
-
-
-def plan(
-    out: Console,
-    netns: str,
-    rows: Sequence[Row],
-    overrides: Sequence[Override] = (),
-    notes: Sequence[str] = (),
-    keep: Sequence[Socket] = (),
-) -> None:
-    """What `apply` is about to do, or would with --dry-run, and its price. keep: listeners that keep their backlog."""
+def plan(out: Console, planned: Plan) -> None:
+    """What `apply` is about to do, or would with --dry-run, and its price."""
+    rows = planned_rows(planned.changes)
     todo = [r for r in rows if r.state == "wanted"]
-    where = "" if netns == "self" else f" in {printable(netns)}"
+    where = _where(planned.netns)
     if not todo:
         out.print(f"Nothing to change{where}: all is so already")
     else:
         out.print(f"{_count(todo)} to change{where}")
         _rows(out, [replace(r, state="") for r in todo])
         costs(out, todo)
-    _keeping(out, netns, rows, keep)
-    _warn(out, overrides, notes)
+    _keeping(out, rows, planned)
+    _warn(out, planned.overrides, planned.notes)
+
+
+def _where(netns: str) -> str:
+    return "" if netns == "self" else f" in {printable(netns)}"
 
 
 def _count(rows: Sequence[Row]) -> str:
@@ -169,30 +104,29 @@ def costs(out: Console, rows: Sequence[Row]) -> None:
         prose.paragraph(out, "Costs", f"{name}: {cost}" if several else cost)
 
 
-def _keeping(out: Console, netns: str, rows: Sequence[Row], keep: Sequence[Socket]) -> None:
+def _keeping(out: Console, rows: Sequence[Row], planned: Plan) -> None:
     """The commands that lift the backlog of listeners that run already."""
     backlog = next((r.to for r in rows if r.key == SOMAXCONN and r.file is None), None)
-    names = list(dict.fromkeys(listener_text(s.address, s.port) for s in keep))
+    names = list(dict.fromkeys(listener_text(s.address, s.port) for s in planned.keep))
+    here = netns_words(planned.netns)
     for name in names[:_MOST_LISTENERS]:
-        propose(out, "Also", f"halfopen tune listener {name} --backlog {backlog}{netns_words(netns)}")
+        propose(out, "Also", f"halfopen tune listener {name} --backlog {backlog}{here}")
     if (more := len(names) - _MOST_LISTENERS) > 0:
-        out.print(f"and {plural(more, 'more listener')}: halfopen tune show{netns_words(netns)}", soft_wrap=True)
+        out.print(f"and {plural(more, 'more listener')}: halfopen tune show{here}", soft_wrap=True)
 
 
 def applied(
-    out: Console,
-    netns: str,
-    rows: Sequence[Row],
-    for_s: float | None,
-    returns_by: str,
-    not_on: Sequence[Socket] = (),
-    overrides: Sequence[Override] = (),
-    notes: Sequence[str] = (),
-    keep: Sequence[Socket] = (),
+    out: Console, outcome: Tuned, here: Place | None = None, not_on: Sequence[ListenerSummary] = (), unread: str = ""
 ) -> None:
-    """What `apply` did. not_on: listeners whose own TCP_SYNCNT keeps tcp_synack_retries from them; keep: as `plan`."""
+    """What `apply` did. here: the namespace of this process. not_on: listeners whose own TCP_SYNCNT keeps
+    tcp_synack_retries from them; unread: why that could not be told.
+    """
+    planned = outcome.action
+    if outcome.overdue:
+        undone(out, undone_rows(outcome.overdue, here), "Overdue: ")
+    rows = applied_rows(outcome.applied)
     changed = [r for r in rows if r.changed]
-    where = "" if netns == "self" else f" in {printable(netns)}"
+    where = _where(planned.netns)
     refused = sum(r.state == "refused" for r in rows)
     more = f", {refused} refused" if refused else ""
     if not changed:
@@ -203,14 +137,14 @@ def applied(
     if rest:
         _rows(out, rest)
         costs(out, changed)
-    _keeping(out, netns, rows, keep)
+    _keeping(out, rows, planned)
     for s in not_on:
-        name, here = listener_text(s.address, s.port), netns_words(netns)
+        name = listener_text(s.address, s.port)
         out.print(f"Not on {name}, whose own TCP_SYNCNT = {s.retries} overrides it")
-        propose(out, "Also", f"halfopen tune listener {name} --retries {_synack(rows)}{here}")
-    _warn(out, overrides, notes)
-    if changed and for_s is not None:
-        returns(out, for_s, returns_by)
+        propose(out, "Also", f"halfopen tune listener {name} --retries {_synack(rows)}{netns_words(planned.netns)}")
+    _warn(out, planned.overrides, [*planned.notes, *filter(None, [unread])])
+    if changed and planned.for_s is not None:
+        returns(out, planned.for_s, outcome.returns_by)
     if changed:
         propose(out, "Undo", f"halfopen tune undo {' '.join(str(r.id) for r in changed)}")
 
@@ -224,6 +158,13 @@ def returns(out: Console, for_s: float, returns_by: str) -> None:
     """When changes return by themselves, and who sees to it."""
     by = "a timer of systemd" if returns_by == "systemd" else "a background process"
     out.print(f"Reverts by itself in {show_duration(for_s)} (by {by})")
+
+
+def undid(out: Console, outcome: Undid, here: Place | None) -> None:
+    """What `undo` did. here: the namespace of this process."""
+    undone(out, undone_rows(outcome.undone, here))
+    if outcome.overdue:
+        undone(out, undone_rows(outcome.overdue, here), "Overdue: ")
 
 
 def undone(out: Console, rows: Sequence[Row], title: str = "") -> None:
@@ -248,45 +189,6 @@ def undone(out: Console, rows: Sequence[Row], title: str = "") -> None:
         propose(out, "Next", f"halfopen tune undo {' '.join(failed)}")
 
 
-def shown_change(key: str, from_: int | None, to: int | None) -> str:
-    """`5 → 2`, or `5` where nothing was written."""
-    before, after = _value(key, from_), _value(key, to)
-    return after if from_ == to else f"{before} → {after}"
-
-
-def _value(key: str, value: int | None) -> str:
-    if key == DEFER and value is not None:
-        return show_duration(value) if value else "off"
-    return shown(value)
-
-
-def alike(rows: Sequence[Row]) -> list[list[Row]]:
-    """The rows, those together that say the same of several sockets of one address."""
-    found: dict[tuple[Any, ...], list[Row]] = {}
-    for r in rows:
-        one = r.id if r.listener is None else (r.listener.address, r.listener.port)
-        found.setdefault((one, r.key, r.from_, r.to, r.state, r.reason, r.why, r.netns, r.file), []).append(r)
-    return list(found.values())
-
-
-def shown_ids(ids: Sequence[int | None]) -> str:
-    """`3`, `3-6` or `3 5 7`; empty without any."""
-    known = sorted(id for id in ids if id is not None)
-    if len(known) > 2 and known == list(range(known[0], known[-1] + 1)):
-        return f"{known[0]}-{known[-1]}"
-    return " ".join(map(str, known))
-
-
-def joined(*words: str) -> str:
-    """What is not empty, as one line."""
-    return "; ".join(filter(None, words))
-
-
-def sockets_text(n: int) -> str:
-    """`4 sockets`; empty for one."""
-    return f"{n} sockets" if n > 1 else ""
-
-
 _ENDS = (
     ("left", "left alone"),
     ("gone", "gone"),
@@ -296,61 +198,39 @@ _ENDS = (
 )
 
 
-def row_fields(r: Row) -> dict[str, Any]:
-    """A change that was undone, of `halfopen.tune-undo/1`."""
-    return {
-        "id": r.id,
-        "netns": r.netns,
-        "key": r.key,
-        "listener": listener_fields(r.listener),
-        "file": r.file,
-        "from": r.from_,
-        "to": r.to,
-        "state": r.state,
-        "reason": r.reason,
-        "why": r.why,
-    }
-
-
-def made_fields(r: Row) -> dict[str, Any]:
-    """A change of `halfopen.tune-apply/1` or `halfopen.tune-listener/1`, with its price."""
-    return {**row_fields(r), "cost": r.cost}
-
-
 def apply_document(
-    netns: str,
-    rows: Sequence[Row],
-    overdue: Sequence[Row],
-    dry_run: bool,
-    until_s: float | None,
-    returns_by: str,
-    not_on: Sequence[Socket] = (),
-    overrides: Sequence[Override] = (),
-    notes: Sequence[str] = (),
-    keep: Sequence[Socket] = (),
+    outcome: Tuned,
+    here: Place | None,
+    not_on: Sequence[ListenerSummary] = (),
+    unread: str = "",
+    *,
+    dry_run: bool = False,
 ) -> dict[str, Any]:
-    """`halfopen.tune-apply/1`."""
+    """`halfopen.tune-apply/1`. here, not_on, unread: as for `applied`."""
+    planned = outcome.action
+    rows = planned_rows(planned.changes) if dry_run else applied_rows(outcome.applied)
     return {
         "schema": "halfopen.tune-apply/1",
-        "netns": netns,
+        "netns": planned.netns,
         "dry_run": dry_run,
-        "until": until_s,
-        "returns_by": returns_by or None,
+        "until": outcome.until_s,
+        "returns_by": outcome.returns_by or None,
         "changes": [made_fields(r) for r in rows],
         "overridden_on": [{"address": s.address, "port": s.port, "synack_retries": s.retries} for s in not_on],
         "overrides": [
-            {"key": o.key, "value": o.value, "path": o.path, "line": o.line, "at_boot": o.at_boot} for o in overrides
+            {"key": o.key, "value": o.value, "path": o.path, "line": o.line, "at_boot": o.at_boot}
+            for o in planned.overrides
         ],
-        "keep_backlog": [{"address": s.address, "port": s.port, "backlog": s.backlog} for s in keep],
-        "notes": list(notes),
-        "overdue": [row_fields(r) for r in overdue],
+        "keep_backlog": [{"address": s.address, "port": s.port, "backlog": s.backlog} for s in planned.keep],
+        "notes": [*planned.notes, *filter(None, [unread])],
+        "overdue": [row_fields(r) for r in undone_rows(outcome.overdue, here)],
     }
 
 
-def undo_document(rows: Sequence[Row], overdue: Sequence[Row]) -> dict[str, Any]:
-    """`halfopen.tune-undo/1`."""
+def undo_document(outcome: Undid, here: Place | None) -> dict[str, Any]:
+    """`halfopen.tune-undo/1`. here: the namespace of this process."""
     return {
         "schema": "halfopen.tune-undo/1",
-        "changes": [row_fields(r) for r in rows],
-        "overdue": [row_fields(r) for r in overdue],
+        "changes": [row_fields(r) for r in undone_rows(outcome.undone, here)],
+        "overdue": [row_fields(r) for r in undone_rows(outcome.overdue, here)],
     }

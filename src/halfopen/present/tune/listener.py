@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Container, Sequence
+from dataclasses import replace
 from itertools import groupby
 from typing import Any
 
@@ -11,23 +12,29 @@ from rich.console import Console
 from halfopen.core.fields.field import json_object
 from halfopen.core.fields.tune_listener import LISTENER, InNamespace
 from halfopen.core.model import timing
-from halfopen.core.tune.listener import DEFER, Planned, Running, deferring, holders_text, recommended
+from halfopen.core.policy.actions import ChangeListener
+from halfopen.core.tune.listener import DEFER, Running, deferring, holders_text, recommended
+from halfopen.core.tune.outcomes import Tuned
+from halfopen.core.tune.plan import Plan
+from halfopen.core.tune.spots import Place
 from halfopen.core.units import netns_words, plural, printable, show_duration
 from halfopen.present import prose
 from halfopen.present.text import propose
-from halfopen.present.tune.changes import (
+from halfopen.present.tune.changes import costs, returns, undone
+from halfopen.present.tune.rows import (
     Row,
     alike,
-    costs,
+    applied_rows,
     joined,
     listener_named,
     made_fields,
     named,
-    returns,
+    planned_rows,
     row_fields,
     shown_change,
     shown_ids,
     twins,
+    undone_rows,
 )
 
 
@@ -111,18 +118,22 @@ def _help(s: Running, synack: int, somaxconn: int | None, more: str) -> list[str
 # --- changes ----------------------------------------------------------------------------------------------------------
 
 
-def plan(out: Console, netns: str, planned: Sequence[Planned], first: str | None) -> None:
-    """What is about to be changed. first: the command that lifts what is in the way."""
-    todo = [p for p in planned if p.old != p.new]
-    if not todo:
-        out.print(f"Nothing to change{_where(netns)}: {planned[0].why or 'all is so already'}")
+def plan(out: Console, planned: Plan) -> None:
+    """What is about to be changed."""
+    rows = [replace(r, state="") for r in planned_rows(planned.changes) if r.state == "wanted"]
+    if not rows:
+        out.print(f"Nothing to change{_where(planned.netns)}: {_why_not(planned) or 'all is so already'}")
     else:
-        rows = [Row(p.key, p.old, p.new, "", p.reason, p.why, None, netns, p.socket, cost=p.cost) for p in todo]
-        out.print(f"{_counted(rows)} to change{_where(netns)}")
+        out.print(f"{_counted(rows)} to change{_where(planned.netns)}")
         _rows(out, rows)
         costs(out, rows)
-    if first:
-        propose(out, "First", first)
+    if planned.first:
+        propose(out, "First", planned.first)
+
+
+def _why_not(planned: Plan) -> str:
+    first = planned.changes[0]
+    return first.why if isinstance(first, ChangeListener) else ""
 
 
 def _rows(out: Console, rows: Sequence[Row]) -> None:
@@ -146,25 +157,26 @@ def _counted(rows: Sequence[Row]) -> str:
     return f"{options} of {f'{sockets} sockets on ' if sockets > len(names) else ''}{' and '.join(names)}"
 
 
-def changed(
-    out: Console, netns: str, rows: Sequence[Row], for_s: float | None, returns_by: str, first: str | None
-) -> None:
-    """What was changed, what was not and why, and the command that undoes it."""
+def changed(out: Console, outcome: Tuned, here: Place | None) -> None:
+    """What was changed, what was not and why, and the command that undoes it. here: the namespace of this process."""
+    if outcome.overdue:
+        undone(out, undone_rows(outcome.overdue, here), "Overdue: ")
+    rows, planned = applied_rows(outcome.applied), outcome.action
     done = [r for r in rows if r.changed]
     refused = sum(r.state == "refused" for r in rows)
     more = f", {refused} refused" if refused else ""
     if done:
-        out.print(f"{_counted(done)} changed{_where(netns)}{more}")
+        out.print(f"{_counted(done)} changed{_where(planned.netns)}{more}")
     else:
-        out.print(f"Nothing was changed{_where(netns)}{more or ': all is so already'}")
+        out.print(f"Nothing was changed{_where(planned.netns)}{more or ': all is so already'}")
     shown = [r for r in rows if r.state != "already"]
     if shown:
         _rows(out, shown)
         costs(out, done)
-    if done and for_s is not None:
-        returns(out, for_s, returns_by)
-    if first:
-        propose(out, "More", first)
+    if done and planned.for_s is not None:
+        returns(out, planned.for_s, outcome.returns_by)
+    if planned.first:
+        propose(out, "More", planned.first)
     if done:
         propose(out, "Undo", f"halfopen tune undo {' '.join(str(r.id) for r in done)}")
 
@@ -174,13 +186,15 @@ def document(
     sockets: Sequence[Running],
     somaxconn: int | None,
     synack: int,
-    rows: Sequence[Row],
-    overdue: Sequence[Row],
-    dry_run: bool,
-    until_s: float | None,
-    returns_by: str,
+    outcome: Tuned | None = None,
+    here: Place | None = None,
+    *,
+    dry_run: bool = False,
 ) -> dict[str, Any]:
-    """`halfopen.tune-listener/1`."""
+    """`halfopen.tune-listener/1`. outcome: None where they are only shown. here: the namespace of this process."""
+    rows: list[Row] = []
+    if outcome is not None:
+        rows = planned_rows(outcome.action.changes) if dry_run else applied_rows(outcome.applied)
     return {
         "schema": "halfopen.tune-listener/1",
         "netns": netns,
@@ -188,8 +202,8 @@ def document(
         "somaxconn": somaxconn,
         "synack_retries": synack,
         "listeners": [json_object(LISTENER, InNamespace(s, synack)) for s in sockets],
-        "until": until_s,
-        "returns_by": returns_by or None,
+        "until": None if outcome is None else outcome.until_s,
+        "returns_by": None if outcome is None else outcome.returns_by or None,
         "changes": [made_fields(r) for r in rows],
-        "overdue": [row_fields(r) for r in overdue],
+        "overdue": [row_fields(r) for r in undone_rows(outcome.overdue, here)] if outcome is not None else [],
     }

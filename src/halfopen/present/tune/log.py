@@ -9,42 +9,61 @@ from typing import Any
 from rich.console import Console
 
 from halfopen.core.tune.ledger import Change, Now
+from halfopen.core.tune.plan import listener_record
 from halfopen.core.tune.spots import Place
 from halfopen.core.tune.undoing import shown
 from halfopen.core.units import plural, printable
 from halfopen.present import prose
 from halfopen.present.text import propose
-from halfopen.present.tune.changes import joined, listener_fields, named, shown_change, shown_ids, sockets_text, twins
+from halfopen.present.tune.rows import joined, named, shown_change, shown_ids, sockets_text, twins, where
 
 _TITLES = ("ID", "TIME", "CHANGE", "VALUE", "NAMESPACE", "STATE", "")
 
 
-def show(out: Console, path: str, changes: Sequence[tuple[Change, Now | None]], here: Place | None = None) -> None:
-    """`tune log`: what is in force, then every change, the newest last. here: the namespace of this process."""
+def show(
+    out: Console, path: str, changes: Sequence[tuple[Change, Now | None]], here: Place | None = None, hidden: str = ""
+) -> None:
+    """`tune log`: what is in force, then every change, the newest last. here: the namespace of this process.
+
+    hidden: the journal of root, where this user may not read it.
+    """
     live = [c for c, _ in changes if c.live]
     if not changes:
-        out.print(f"No change was ever made ({printable(path)})")
+        made = "made by this user" if hidden else "ever made"
+        out.print(f"No change was {made} ({printable(path)})")
+        _hidden(out, hidden)
         return
     counted = f"{plural(len(live), 'change')} in force of {len(changes):,} ever made"
     out.print(f"{counted} ({printable(path)})")
+    lines = _lines(changes, here)
+    if not prose.fits(lines, _TITLES, out.width):
+        lines = [_narrow(*line) for line in lines]
+    prose.rows(out, lines, _TITLES)
+    if live:
+        propose(out, "Undo", "halfopen tune undo --all")
+    _hidden(out, hidden)
+
+
+def _hidden(out: Console, hidden: str) -> None:
+    if hidden:
+        out.print(f"Changes made as root are in {printable(hidden)}, which only root can read", soft_wrap=True)
+        propose(out, "Next", "sudo halfopen tune log")
+
+
+def _narrow(id: str, time: str, what: str, value: str, place: str, state: str, words: str) -> tuple[str, ...]:
+    """A line with the date without its year, and the namespace behind the columns."""
+    return id, time[5:16], what, value, "", state, joined(f"in {place}", words)
+
+
+def _lines(changes: Sequence[tuple[Change, Now | None]], here: Place | None) -> list[tuple[str, ...]]:
+    """A line for each change, those of several sockets together, with the cells of _TITLES."""
     both = twins(c.began.listener for c, _ in changes)
-    lines = []
+    lines: list[tuple[str, ...]] = []
     for ids, (c, words) in _together(changes).items():
         b = c.began
         what, value = named(b.key, b.listener, b.file, both), shown_change(b.key, b.old, c.value)
         lines.append((shown_ids(ids), _clock(b.time_s), what, value, where(b.place, b.file, here), c.state, words))
-    prose.rows(out, lines, _TITLES)
-    if live:
-        propose(out, "Undo", "halfopen tune undo --all")
-
-
-def where(place: Place, file: str | None, here: Place | None) -> str:
-    """The namespace of a change as a person knows it: its name, or `this namespace` for this process's own."""
-    if file is not None:
-        return "the machine"
-    if place.name != "self":
-        return printable(place.name)
-    return "this namespace" if here is not None and place.identity == here.identity else f"net:[{place.inode}]"
+    return lines
 
 
 def _together(changes: Sequence[tuple[Change, Now | None]]) -> dict[tuple[int, ...], tuple[Change, str]]:
@@ -91,7 +110,7 @@ def document(path: str, changes: Sequence[tuple[Change, Now | None]]) -> dict[st
                 "netns_cookie": c.began.place.cookie,
                 "boot_id": c.began.place.boot_id,
                 "key": c.began.key,
-                "listener": listener_fields(c.began.listener),
+                "listener": listener_record(c.began.listener),
                 "file": c.began.file,
                 "from": c.began.old,
                 "to": c.value,

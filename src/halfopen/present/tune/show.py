@@ -3,41 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 from rich.console import Console
 
 from halfopen.core.errors import HalfopenError
-from halfopen.core.tune.settings import Advice, Cure
+from halfopen.core.tune.listener import ListenerSummary
+from halfopen.core.tune.settings import Advice
+from halfopen.core.tune.shown import Shown
 from halfopen.core.units import endpoint_text, plural, printable, show_duration
 from halfopen.present import prose
 from halfopen.present.text import propose
-from halfopen.present.tune.changes import Socket, short
-
-
-@dataclass(frozen=True, slots=True)
-class Shown:
-    """What there is to show of one namespace.
-
-    cures: with the value each has, None where it is not there. needed: keys of the settings that should change as
-    things are; None with a goal: what serves it should. half_open: how many there are, None where that could not be
-    told. unread: why a setting, "listeners" or "half_open" could not be read.
-    """
-
-    netns: str
-    inode: int
-    advices: Sequence[Advice]
-    cures: Sequence[tuple[Cure, int | None]] = ()
-    listeners: Sequence[Socket] = ()
-    somaxconn: int | None = None
-    needed: frozenset[str] | None = None
-    half_open: int | None = None
-    unread: Mapping[str, HalfopenError] = field(default_factory=dict)
-
-    def should_change(self, advice: Advice) -> bool:
-        """Whether this setting should change as things are, or for the goal that was given."""
-        return advice.recommended is not None and (self.needed is None or advice.key in self.needed)
+from halfopen.present.tune.rows import short
 
 
 def show(out: Console, shown: Shown, command: str, everything: str | None = None) -> None:
@@ -127,7 +104,7 @@ def document(shown: Shown) -> dict[str, Any]:
     }
 
 
-def listener_rows(listeners: Sequence[Socket], somaxconn: int | None) -> list[tuple[str, str, str]]:
+def listener_rows(listeners: Sequence[ListenerSummary], somaxconn: int | None) -> list[tuple[str, str, str]]:
     """A row for each listener: where it listens, its backlog, what its program set on it."""
     lines = []
     for s in listeners:

@@ -10,11 +10,13 @@ from hypothesis import strategies as st
 
 from halfopen.core.errors import HalfopenError, UsageError
 from halfopen.core.model import timing
+from halfopen.core.policy.actions import ChangeListener
 from halfopen.core.tune import listener
 from halfopen.core.tune.listener import BACKLOG, DEFER, Running, Wishes
-from halfopen.core.tune.spots import RETRIES, Listener
+from halfopen.core.tune.spots import RETRIES, Listener, Place
 
 SOCKET = Listener(2, "192.0.2.1", 8080, 7, 9)
+PLACE = Place("boot", 7, 1, "/proc/self/ns/net", "self")
 RUNNING = Running(SOCKET, 128, 0, None, 0)
 
 
@@ -48,10 +50,17 @@ def test_deferring_is_rounded_up_and_comes_back_as_it_is(seconds: int) -> None:
     assert (made == 0) == (seconds == 0)
 
 
+def seen(c: ChangeListener) -> tuple[str, int, int | None, int]:
+    """The option, the socket's inode, what was found and what is to be."""
+    assert c.found is not None
+    assert c.found.spot.listener is not None
+    return c.key, c.found.spot.listener.inode, c.found.value, c.value
+
+
 def test_a_plan_is_every_option_of_every_socket() -> None:
     other = Running(Listener(2, "192.0.2.1", 8080, 8, 10), 64, 0, 3, 7)
-    planned = listener.plan([RUNNING, other], Wishes(512, 2, 5), 4096, 5)
-    assert [(p.key, p.socket.inode, p.old, p.new) for p in planned] == [
+    planned = listener.plan([RUNNING, other], Wishes(512, 2, 5), 4096, 5, PLACE)
+    assert [seen(p) for p in planned] == [
         (BACKLOG, 7, 128, 512),
         (BACKLOG, 8, 64, 512),
         (RETRIES, 7, None, 2),
@@ -67,22 +76,22 @@ def test_a_plan_is_every_option_of_every_socket() -> None:
 
 
 def test_somaxconn_in_the_way() -> None:
-    [p] = listener.plan([RUNNING], Wishes(backlog=512), 256, 5)
-    assert (p.asked, p.new, p.why) == (512, 256, "somaxconn = 256 lets no listener have 512")
-    [p] = listener.plan([RUNNING], Wishes(backlog=512), None, 5)
-    assert (p.asked, p.new) == (512, 512)
+    [p] = listener.plan([RUNNING], Wishes(backlog=512), 256, 5, PLACE)
+    assert (p.asked, p.value, p.why) == (512, 256, "somaxconn = 256 lets no listener have 512")
+    [p] = listener.plan([RUNNING], Wishes(backlog=512), None, 5, PLACE)
+    assert (p.asked, p.value) == (None, 512)
     for wanted in (64, 512):
         with pytest.raises(HalfopenError, match="more than somaxconn") as caught:
-            listener.plan([RUNNING], Wishes(backlog=wanted), 100, 5)
+            listener.plan([RUNNING], Wishes(backlog=wanted), 100, 5, PLACE)
         assert caught.value.hint.endswith(f"--set somaxconn={max(wanted, 128)}")
-    [p] = listener.plan([RUNNING], Wishes(backlog=128), 100, 5)
-    assert (p.old, p.new, p.why) == (128, 128, "")
+    [p] = listener.plan([RUNNING], Wishes(backlog=128), 100, 5, PLACE)
+    assert (seen(p), p.why) == ((BACKLOG, 7, 128, 128), "")
 
 
 def test_multipath_tcp_takes_no_retries() -> None:
     one = Running(SOCKET, 128, 0, None, 0, mptcp=True)
     with pytest.raises(UsageError, match="Multipath TCP"):
-        listener.plan([one], Wishes(retries=2), 4096, 5)
+        listener.plan([one], Wishes(retries=2), 4096, 5, PLACE)
     assert listener.recommended(one, 5) == Wishes(backlog=4096)
 
 

@@ -13,35 +13,58 @@ import pytest
 from rich.console import Console
 
 from halfopen.core.errors import NotPermitted
+from halfopen.core.policy.actions import ChangeLine, ChangeListener, ChangeSetting, Found, PlannedChange, Undo
 from halfopen.core.sample import Process
 from halfopen.core.tune import settings
 from halfopen.core.tune.ledger import Ledger, Now
-from halfopen.core.tune.listener import Running, Wishes
-from halfopen.core.tune.listener import plan as planned
+from halfopen.core.tune.listener import ListenerSummary, Running, Wishes
+from halfopen.core.tune.listener import plan as of_listeners
+from halfopen.core.tune.outcomes import Applied, Tuned, Undid, Undone
+from halfopen.core.tune.plan import Plan, found
 from halfopen.core.tune.records import Began, Then
-from halfopen.core.tune.spots import Listener, Place
+from halfopen.core.tune.shown import Shown
+from halfopen.core.tune.spots import Listener, Place, Spot
 from halfopen.core.tune.sysctl_d import Override
 from halfopen.present.tune import changes as tune
 from halfopen.present.tune import listener as tune_listener
 from halfopen.present.tune import log as tune_log
+from halfopen.present.tune import rows as tune_rows
 from halfopen.present.tune import show as tune_show
-from halfopen.present.tune.changes import Row
-from halfopen.present.tune.show import Shown
+from halfopen.present.tune.rows import Row
 
 ROOT = Path(__file__).resolve().parents[4]
 PLACE = Place("boot", 7, 1, "/run/netns/web", "web")
 VALUES = {settings.SYNACK: 5, settings.COOKIES: 1, settings.SOMAXCONN: 4096}
 LISTENER = Listener(2, "192.0.2.1", 8080, 77, 99)
-ON_LISTENER = Row("listener.backlog", 4, 512, "done", id=3, netns="web", listener=LISTENER)
 RUNNING = Running(LISTENER, 128, 0, None, 0, processes=(Process(1, "web", "web.service", "0123456789ab"),))
-ROW = Row(settings.SYNACK, 5, 2, "done", "because", "", 1, "web")
+HERE = Place("boot", 8, 2, "/proc/self/ns/net", "self")
+DONE = Applied(Spot(PLACE, settings.SYNACK), 5, 2, 2, "done", "because", "", 1)
+ON_LISTENER = Applied(Spot(PLACE, "listener.backlog", LISTENER), 4, 512, 512, "done", id=3)
 FILE = "/etc/sysctl.d/60-halfopen.conf"
 OVERRIDES = [
     Override(settings.SYNACK, "5", "/etc/sysctl.d/99-x.conf", 3),
     Override(settings.SYNACK, None, "/etc/sysctl.conf", 1, at_boot=False),
 ]
 UNREAD = {settings.ABORT: NotPermitted("reading it is refused", hint="run as root")}
-SOCKET = tune.Socket("::", 443, 4096, 3, 5)
+SOCKET = ListenerSummary("::", 443, 4096, 3, 5)
+
+
+def change(key: str, old: int | None, new: int, cost: str = "", place: Place = HERE, file: str = "") -> PlannedChange:
+    if file:
+        return ChangeLine(file, key, new, "at boot", Found(Spot(place, key, file=file), old))
+    return ChangeSetting(place.name, key, new, "because", cost, Found(Spot(place, key), old))
+
+
+def made(key: str, old: int | None, new: int, state: Any = "done", id: int = 1, **more: Any) -> Applied:
+    return Applied(Spot(HERE, key, file=more.get("file")), old, new, new, state, id=id, cost=more.get("cost", ""))
+
+
+def tuned(*applied: Applied, place: Place = HERE, by: str = "", **plan: Any) -> Tuned:
+    return Tuned(Plan(place, (), **plan), applied, (), 9.0 if by else None, by)
+
+
+def planned(sockets: list[Running], wishes: Wishes, somaxconn: int, first: str | None = None, synack: int = 5) -> Plan:
+    return Plan(HERE, tuple(of_listeners(sockets, wishes, somaxconn, synack, HERE)), first=first)
 
 
 def changes() -> list[Any]:
@@ -55,13 +78,15 @@ def changes() -> list[Any]:
 
 def documents() -> dict[str, Any]:
     cures = [(settings.FALSE_CURES[0], None)]
+    undone = Undone(changes()[0][0], "undone", 5, True)
+    outcome = tuned(DONE, ON_LISTENER, by="child", overrides=OVERRIDES, notes=("note",), keep=(SOCKET,))
+    outcome = replace(outcome, overdue=(undone,))
+    undid = Undid(Undo(None), (undone,), (undone,))
     made = [
         tune_show.document(Shown("self", 7, settings.advise(VALUES), cures, [SOCKET], unread=UNREAD)),
-        tune.apply_document(
-            "self", [ROW, ON_LISTENER], [ROW], False, 9.0, "child", [SOCKET], OVERRIDES, ["note"], [SOCKET]
-        ),
-        tune.undo_document([ROW, ON_LISTENER], [ROW]),
-        tune_listener.document("self", [RUNNING], 4096, 5, [ON_LISTENER], [ROW], False, 9.0, "child"),
+        tune.apply_document(outcome, None, [SOCKET]),
+        tune.undo_document(undid, None),
+        tune_listener.document("self", [RUNNING], 4096, 5, outcome),
         tune_log.document("/x", changes()),
     ]
     return {document["schema"]: document for document in made}
@@ -171,8 +196,7 @@ def test_what_does_nothing_is_left_out_and_counted(out: Console) -> None:
 
 
 def test_apply_ends_with_the_undo(out: Console) -> None:
-    refused = Row(settings.COOKIES, 1, 300, "refused", id=2)
-    tune.applied(out, "self", [ROW, refused], 600.0, "systemd")
+    tune.applied(out, tuned(DONE, made(settings.COOKIES, 1, 300, "refused", 2), by="systemd", for_s=600.0))
     first, *_, by, last = lines(out)
     assert first == "1 setting changed, 1 refused"
     assert by == "Reverts by itself in 10 min (by a timer of systemd)"
@@ -180,38 +204,36 @@ def test_apply_ends_with_the_undo(out: Console) -> None:
 
 
 def test_a_plan(out: Console) -> None:
-    rows = [
-        Row(settings.SYNACK, 5, 2, "wanted", "because"),
-        Row(settings.COOKIES, 1, 1, "already"),
-        Row(settings.SYNACK, None, 2, "wanted", "at boot", file=FILE),
-    ]
-    tune.plan(out, "self", rows, OVERRIDES, ["tuned runs"])
+    settled = change(settings.COOKIES, 1, 1)
+    todo = (change(settings.SYNACK, 5, 2), settled, change(settings.SYNACK, None, 2, file=FILE))
+    tune.plan(out, Plan(HERE, todo, overrides=tuple(OVERRIDES), notes=("tuned runs",)))
     first, *_, last = lines(out)
     assert first == f"1 setting and 1 entry of {FILE} to change"
     out.clear()
-    tune.plan(out, "self", rows[1:2])
+    tune.plan(out, Plan(HERE, (settled,)))
     assert lines(out)[-1] == "Nothing to change: all is so already"
     assert not any(line.startswith("Costs") for line in lines(out))
     assert last == "Note  tuned runs"
 
 
 def test_a_price_is_told_before_and_after(out: Console) -> None:
-    rows = [
-        Row(settings.SOMAXCONN, 128, 4096, "wanted", cost="running listeners keep theirs"),
-        Row(settings.COOKIES, 1, 0, "wanted", cost="a full SYN queue locks new clients out"),
-    ]
-    keep = [tune.Socket("0.0.0.0", 80 + n, 128, None, None) for n in range(6)]
-    tune.plan(out, "web", rows, keep=keep)
+    price = "a full SYN queue locks new clients out"
+    todo = (
+        change(settings.SOMAXCONN, 128, 4096, "running listeners keep theirs", PLACE),
+        change(settings.COOKIES, 1, 0, price, PLACE),
+    )
+    keep = tuple(ListenerSummary("0.0.0.0", 80 + n, 128, None, None) for n in range(6))
+    tune.plan(out, Plan(PLACE, todo, keep=keep))
     text = lines(out)
     assert "Costs  tcp_syncookies: a full SYN queue locks new clients out" in text
     assert text[-5:-1] == [f"Also  halfopen tune listener :{80 + n} --backlog 4096 --netns web" for n in range(4)]
     assert text[-1] == "and 2 more listeners: halfopen tune show --netns web"
-    tune.applied(out, "self", [replace(rows[1], state="done", id=1)], None, "")
+    tune.applied(out, tuned(made(settings.COOKIES, 1, 0, cost=price)))
     assert "Costs  a full SYN queue locks new clients out" in lines(out)
 
 
 def test_who_overrides_an_entry_is_told(out: Console) -> None:
-    tune.applied(out, "self", [Row(settings.SYNACK, None, 2, "done", id=1, file=FILE)], None, "", [], OVERRIDES)
+    tune.applied(out, tuned(made(settings.SYNACK, None, 2, file=FILE), overrides=OVERRIDES))
     first, row, *rest, last = lines(out)
     assert first == f"1 entry of {FILE} changed"
     assert row.split() == ["1", "tcp_synack_retries", "in", "60-halfopen.conf", "not", "set", "→", "2", "done"]
@@ -233,12 +255,12 @@ def test_undo_counts_what_became_of_it(out: Console) -> None:
 
 
 def test_what_was_changed_is_named() -> None:
-    assert tune.named(settings.SYNACK, None, None) == "tcp_synack_retries"
-    assert tune.named(settings.SYNACK, None, "/etc/sysctl.d/60-halfopen.conf") == (
+    assert tune_rows.named(settings.SYNACK, None, None) == "tcp_synack_retries"
+    assert tune_rows.named(settings.SYNACK, None, "/etc/sysctl.d/60-halfopen.conf") == (
         "tcp_synack_retries in 60-halfopen.conf"
     )
-    assert tune.named("listener.backlog", LISTENER, None) == "192.0.2.1:8080 backlog"
-    assert tune.named("listener.retries", Listener(10, "::", 443, 7, 9), None) == ":443 retries"
+    assert tune_rows.named("listener.backlog", LISTENER, None) == "192.0.2.1:8080 backlog"
+    assert tune_rows.named("listener.retries", Listener(10, "::", 443, 7, 9), None) == ":443 retries"
 
 
 def test_no_value_is_words(out: Console) -> None:
@@ -276,12 +298,35 @@ def test_the_log_names_the_namespace_and_the_listener(out: Console) -> None:
     assert "the machine" in five
 
 
+def test_the_log_keeps_its_columns_at_80(out: Console) -> None:
+    narrow = Console(record=True, width=80, file=out.file)
+    ledger, place = Ledger(), Place("boot", 7, 1, "/proc/4711/ns/net", "/proc/4711/ns/net")
+    for id, old, new in ((1, 5, 2), (2, 2, 1)):
+        ledger.add(Began(id, 0.0, {}, place, settings.SYNACK, old, new))
+        ledger.add(Then(id, 0.0, "done", new))
+    tune_log.show(narrow, "/x", [(c, Now(1)) for c in ledger.changes.values()])
+    _, titles, *rest, _ = lines(narrow)
+    assert titles.split() == ["ID", "TIME", "CHANGE", "VALUE", "STATE"]
+    made = [line for line in rest if "→" in line]
+    assert [line.index("→") for line in made] == [titles.index("VALUE") + 2] * 2
+    assert [line.index("done") for line in made] == [titles.index("STATE")] * 2
+    assert any("in /proc/4711/ns/net; under change 2" in line for line in rest)
+
+
+def test_a_log_that_is_not_the_whole_says_so(out: Console) -> None:
+    tune_log.show(out, "/home/me/tune.jsonl", [], hidden="/var/lib/halfopen/tune.jsonl")
+    first, second, last = lines(out)
+    assert first == "No change was made by this user (/home/me/tune.jsonl)"
+    assert second == "Changes made as root are in /var/lib/halfopen/tune.jsonl, which only root can read"
+    assert last == "Next  sudo halfopen tune log"
+
+
 def test_listeners_of_one_port_are_told_apart(out: Console) -> None:
     pair = [Running(Listener(2, "0.0.0.0", 443, 1, 1), 8, 0, 2, 0), Running(Listener(10, "::", 443, 2, 2), 8, 0, 2, 0)]
     tune_listener.show(out, "self", pair, 4096, 2)
     titles = [line.split(": half-open")[0] for line in lines(out) if ": half-open" in line]
     assert titles == ["0.0.0.0:443", "[::]:443"]
-    tune_listener.plan(out, "self", planned(pair, Wishes(backlog=16), 4096, 2), None)
+    tune_listener.plan(out, planned(pair, Wishes(backlog=16), 4096, synack=2))
     first, one, two, *_ = lines(out)
     assert first == "1 option of 0.0.0.0:443 and [::]:443 to change"
     assert (one.split()[0], two.split()[0]) == ("0.0.0.0:443", "[::]:443")
@@ -299,8 +344,11 @@ def screens(out: Console) -> list[str]:
     ledger.add(Began(2, 0.0, {}, place, key, None, 2, file=FILE))
     tune_log.show(out, "/x", [(c, None) for c in ledger.changes.values()])
     cost = "a client whose packets are lost must send its SYN again, which takes a second or more"
-    rows = [Row(key, 300, 100, "done", "because of this and that", "so", 1, file=FILE), replace(ROW, cost=cost)]
-    tune.applied(out, "self", rows, None, "", [SOCKET], OVERRIDES, ["tuned runs with a profile that sets it to 5, too"])
+    line = Applied(Spot(PLACE, key, file=FILE), 300, 100, 100, "done", "because of this and that", "so", 1)
+    notes = ("tuned runs with a profile that sets it to 5, too",)
+    outcome = tuned(line, replace(DONE, cost=cost), overrides=OVERRIDES, notes=notes)
+    tune.applied(out, outcome, None, [SOCKET])
+    rows = tune_rows.applied_rows(outcome.applied)
     tune.undone(out, [replace(r, state="undone", why="the kernel made 5 of 3", where="net:[4026531840]") for r in rows])
     values = {**VALUES, key: 300, settings.COOKIES: 0, settings.RTO_MAX: 1000}
     cures = [(settings.FALSE_CURES[0], 1)]
@@ -316,9 +364,11 @@ def test_no_word_is_broken_and_every_line_fits(width: int) -> None:
     with open("/dev/null", "w") as nowhere:
         narrow = screens(Console(record=True, width=width, file=nowhere))
         wide = screens(Console(record=True, width=1000, file=nowhere))
-    words = {word for line in narrow for word in line.split()}
+    words = {word.strip(";") for line in narrow for word in line.split()}
+    # The log has the date without its year there.
+    words = {word for word in words if not re.fullmatch(r"\d\d-\d\d|\d\d:\d\d", word)}
     # Titles of columns are shown where they fit.
-    assert words <= {word for line in wide for word in line.split()}
+    assert words <= {word.strip(";") for line in wide for word in line.split()}
     # Commands are left whole, to be pasted.
     commands = ("Next", "Also", "Undo", "More")
     assert [line for line in narrow if len(line) > width and not line.startswith(commands)] == []
@@ -345,7 +395,7 @@ def test_a_listener_that_cannot_be_read_says_why(out: Console) -> None:
 
 
 def test_what_is_in_the_way_comes_first(out: Console) -> None:
-    tune_listener.plan(out, "self", planned(group(), Wishes(backlog=512), 256, 5), "halfopen tune apply")
+    tune_listener.plan(out, planned(group(), Wishes(backlog=512), 256, "halfopen tune apply"))
     first, row, cost, last = lines(out)
     assert first == "1 option of 3 sockets on :443 to change"
     assert cost == "Costs  up to 80 KiB of kernel memory under a flood"
@@ -354,11 +404,13 @@ def test_what_is_in_the_way_comes_first(out: Console) -> None:
 
 
 def test_what_was_changed_on_a_group(out: Console) -> None:
-    rows = [
-        Row(p.key, p.old, p.new, "done", p.reason, p.why, n, "self", p.socket)
-        for n, p in enumerate(planned(group(), Wishes(retries=2, defer_accept_s=5), 256, 5), 1)
+    plan = planned(group(), Wishes(retries=2, defer_accept_s=5), 256)
+    applied = [
+        Applied(found(c).spot, found(c).value, c.value, c.value, "done", c.reason, c.why, n)
+        for n, c in enumerate(plan.changes, 1)
+        if isinstance(c, ChangeListener)
     ]
-    tune_listener.changed(out, "self", rows, None, "", None)
+    tune_listener.changed(out, Tuned(plan, tuple(applied)), None)
     first, one, two, last = lines(out)
     assert first == "2 options of 3 sockets on :443 changed"
     assert one.split()[:6] == ["1-3", ":443", "retries", "not", "set", "→"]
@@ -367,7 +419,7 @@ def test_what_was_changed_on_a_group(out: Console) -> None:
 
 
 def test_listeners_that_override_are_named(out: Console) -> None:
-    tune.applied(out, "web", [ROW], None, "", [SOCKET])
+    tune.applied(out, tuned(DONE, place=PLACE), None, [SOCKET])
     *_, not_on, also, _ = lines(out)
     assert not_on == "Not on :443, whose own TCP_SYNCNT = 3 overrides it"
     assert also == "Also  halfopen tune listener :443 --retries 2 --netns web"

@@ -1,0 +1,126 @@
+"""What `tune` is asked for, and the plan made of it: the changes that are shown, confirmed and carried out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Final
+
+from halfopen.core.errors import HalfopenError, UsageError
+from halfopen.core.policy.actions import Found, PlannedChange
+from halfopen.core.tune.listener import ListenerSummary
+from halfopen.core.tune.settings import Goals, Wanted
+from halfopen.core.tune.spots import Listener, Place, Spot
+from halfopen.core.tune.sysctl_d import Override
+from halfopen.core.units import Address
+
+_NO_GOALS: Final = Goals()
+# What a person gives as the reason of a change or an undo, in characters.
+MOST_REASON: Final = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What `tune apply` is asked for: `goals` and `sets`, else what is recommended; `only` these keys of it.
+
+    for_s: revert it after so many seconds. persist: keep it over a boot. reason: why, for the records.
+    """
+
+    goals: Goals = _NO_GOALS
+    sets: tuple[Wanted, ...] = ()
+    only: tuple[str, ...] = ()
+    for_s: float | None = None
+    persist: bool = False
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Changes of one namespace that are made together: all but those the kernel refuses, or none. An action.
+
+    Each change carries the value that was found (`found`); one whose value is there already is in the plan and writes
+    nothing. meant: of changes of listeners, the address (None: any) and port whose sockets these are.
+    overrides, notes: what may set other values again, now and at boot. keep: listeners that keep their backlog though
+    somaxconn is raised. first: the command that lifts what is in the way of a listener's backlog, None when nothing is.
+    """
+
+    place: Place
+    changes: tuple[PlannedChange, ...]
+    reason: str = ""
+    for_s: float | None = None
+    meant: tuple[Address | None, int] | None = None
+    overrides: tuple[Override, ...] = ()
+    notes: tuple[str, ...] = ()
+    keep: tuple[ListenerSummary, ...] = ()
+    first: str | None = None
+
+    @property
+    def netns(self) -> str:
+        """The namespace's name."""
+        return self.place.name
+
+    @property
+    def todo(self) -> tuple[PlannedChange, ...]:
+        """The changes that write something."""
+        return tuple(c for c in self.changes if is_open(c))
+
+    def as_record(self) -> dict[str, Any]:
+        """The plan for the audit log."""
+        return {
+            "action": "change",
+            "netns": self.place.name,
+            "netns_inode": self.place.inode,
+            "for_s": self.for_s,
+            "reason": self.reason or "halfopen tune",
+            "changes": [change_record(found(c).spot, found(c).value, c.value, c.reason) for c in self.todo],
+        }
+
+
+class Changed(HalfopenError):
+    """A value is not what it was when the plan was made. Exit code 1; nothing was changed."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__("changed", f"{message}; nothing was changed", hint="run the command again: it plans anew")
+
+
+def found(change: PlannedChange) -> Found:
+    """Where a change is to be made and what was found there. Raises: UsageError for one that is only proposed."""
+    if change.found is None:
+        raise UsageError(f"{change.key} = {change.value} is proposed, not planned", hint="plan it with tune_plan()")
+    return change.found
+
+
+def is_open(change: PlannedChange) -> bool:
+    """Whether the change would write something."""
+    return found(change).value != change.value
+
+
+def check_reason(reason: str) -> None:
+    """Raises: UsageError for a reason that is too long for the journal."""
+    if len(reason) > MOST_REASON:
+        raise UsageError(f"a reason of {len(reason):,} characters is too long", hint=f"at most {MOST_REASON}")
+
+
+def change_record(spot: Spot, old: int | None, new: int | None, reason: str) -> dict[str, Any]:
+    """One change for the audit log."""
+    return {
+        "netns": spot.place.name,
+        "netns_inode": spot.place.inode,
+        "key": spot.key,
+        "listener": listener_record(spot.listener),
+        "file": spot.file,
+        "from": old,
+        "to": new,
+        "reason": reason,
+    }
+
+
+def listener_record(listener: Listener | None) -> dict[str, Any] | None:
+    """The object `listener` of a change, in JSON."""
+    if listener is None:
+        return None
+    return {
+        "address": listener.address,
+        "port": listener.port,
+        "inode": listener.inode,
+        "cookie": listener.cookie,
+    }

@@ -1,0 +1,212 @@
+"""Carry out a plan under the journal's lock, so that every change can be undone, whatever interrupts it.
+
+The order is always: record on the disk, write to the kernel, read back, record. A crash between two of these is
+settled by the next command from the value the kernel holds.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+
+from halfopen.change import sysctl
+from halfopen.change.audit import who
+from halfopen.core.errors import HalfopenError, JournalError, Refused, UnknownTarget, words
+from halfopen.core.policy.actions import ChangeLine, ChangeListener, ChangeSetting, PlannedChange
+from halfopen.core.tune import listener as core
+from halfopen.core.tune import undoing
+from halfopen.core.tune.ledger import Clocks
+from halfopen.core.tune.outcomes import Applied, Tuned
+from halfopen.core.tune.plan import Changed, Plan, found, is_open
+from halfopen.core.tune.records import Began, Then
+from halfopen.core.tune.settings import Wanted, must_be_taken
+from halfopen.core.units import listener_text
+from halfopen.ops.tune import arm, persist
+from halfopen.ops.tune.session import Session, View
+from halfopen.read import place as places
+
+
+def must_hold(view: View, plan: Plan) -> None:
+    """See that everything is as it was planned, and may be written.
+
+    Raises: Changed where a value is another one by now; UnknownTarget, UsageError, NotPermitted, KernelError,
+    HalfopenError "returning" (`persist.must_last`). Nothing has changed then.
+    """
+    if plan.meant is not None:
+        from halfopen.ops.tune.listener import must_be_all
+
+        must_be_all(view, plan)
+    for c in plan.changes:
+        spot, planned = found(c).spot, found(c).value
+        try:
+            now = view.read(spot)
+        except UnknownTarget as e:
+            raise UnknownTarget(f"{_name(c)}: {e.message}", hint=e.hint) from None
+        if now != planned:
+            was, is_ = undoing.shown(planned), undoing.shown(now)
+            raise Changed(f"{_name(c)} is {is_} by now, and was {was} when the change was planned")
+        if isinstance(c, ChangeSetting):
+            must_be_taken(Wanted(c.key, c.value, c.reason))
+    if any(isinstance(c, ChangeSetting) for c in plan.todo):
+        view.spots.spaces.run(plan.place, lambda: _writable(plan))
+    if any(isinstance(c, ChangeLine) for c in plan.changes):
+        persist.must_last(view.ledger, plan)
+
+
+def _writable(plan: Plan) -> None:
+    for c in plan.todo:
+        if isinstance(c, ChangeSetting):
+            sysctl.check(c.key)
+
+
+def _name(c: PlannedChange) -> str:
+    if isinstance(c, ChangeListener):
+        return f"{c.key.rpartition('.')[2]} of {listener_text(c.address, c.port)}"
+    return c.key if isinstance(c, ChangeSetting) else f"{c.key} in {c.file}"
+
+
+def carry_out(session: Session, plan: Plan, audit_log: str) -> Tuned:
+    """Make the changes of a plan: all of them, but for those that are refused, or none.
+
+    audit_log: where their revert is to be recorded.
+
+    Raises: NotPermitted, JournalError, KernelError, Unsupported (`arm.risk`); nothing is changed then.
+    """
+    if plan.for_s is not None and plan.changes:
+        arm.risk(plan.place.path)
+    begun = _begin(session, plan)
+    session.checkpoint("apply.begun")
+    returns_by = ""
+    if begun and plan.for_s is not None:
+        returns_by = _arm(session, begun, audit_log)
+        session.checkpoint("apply.armed")
+    done = iter(_write(session, begun))
+    session.follow()
+    applied = tuple(_told(next(done), c) if is_open(c) else already(c) for c in plan.changes)
+    return Tuned(plan, applied, (), begun[0].until_s if begun else None, returns_by)
+
+
+def already(c: PlannedChange) -> Applied:
+    """The outcome of a change whose value is there already."""
+    spot, value = found(c).spot, found(c).value
+    if isinstance(c, ChangeListener) and c.asked is not None and c.key == core.BACKLOG:
+        return Applied(spot, value, c.asked, value, "refused", c.reason, c.why)
+    return Applied(spot, value, c.value, value, "already", c.reason)
+
+
+def would_be(c: PlannedChange) -> Applied:
+    """The outcome that a dry run tells."""
+    if not is_open(c):
+        return already(c)
+    at, cost = found(c), "" if isinstance(c, ChangeLine) else c.cost
+    why = c.why if isinstance(c, ChangeListener) else ""
+    return Applied(at.spot, at.value, c.value, c.value, "wanted", c.reason, why, cost=cost)
+
+
+def _told(a: Applied, c: PlannedChange) -> Applied:
+    """The outcome in the words of the plan, which knew what cannot be had."""
+    a = replace(a, reason=c.reason, cost="" if isinstance(c, ChangeLine) else c.cost)
+    if isinstance(c, ChangeListener) and c.asked is not None and a.state == "done":
+        return replace(a, asked=c.asked, state="clamped" if c.key == core.BACKLOG else "done", why=c.why)
+    return a
+
+
+def _begin(session: Session, plan: Plan) -> list[Began]:
+    """Record on the disk what is about to be written."""
+    clocks, todo, ledger = places.clocks(), [(found(c), c.value) for c in plan.todo], session.ledger
+    passed = [
+        Then(c.id, clocks.wall_s, "left", at.value, undoing.foreign(at.value))
+        for at, _ in todo
+        for c in undoing.overtaken(ledger, at.spot, at.value)
+    ]
+    first = ledger.next_id
+    begun = [_began(session, first + i, clocks, plan.todo[i], plan.for_s) for i in range(len(todo))]
+    session.append([*passed, *begun])
+    return begun
+
+
+def _began(session: Session, id: int, now: Clocks, c: PlannedChange, for_s: float | None) -> Began:
+    at = found(c)
+    spot, instead = at.spot, session.spots.instead(at.spot, at.value)
+    until = (None, None) if for_s is None else (now.wall_s + for_s, now.boot_s + for_s)
+    return Began(
+        *(id, now.wall_s, _who(session.reason), spot.place, spot.key, at.value, c.value, until[0]),
+        *(spot.listener, spot.file, instead, until[1]),
+    )
+
+
+def _who(reason: str) -> dict[str, object]:
+    """Who it is and, where it was said, why: short enough for a record whatever the command line was."""
+    person = who()
+    more = {"reason": reason} if reason else {}
+    return {**person, "command": [str(word)[:200] for word in person["command"][:24]], **more}
+
+
+def _arm(session: Session, begun: Sequence[Began], audit_log: str) -> str:
+    try:
+        fd = session.spots.spaces.fd(begun[0].place)
+        return arm.arm(begun, fd, session.journal.directory, audit_log)
+    except BaseException as e:
+        _refuse(session, begun, e.message if isinstance(e, HalfopenError) else words(e))
+        raise
+
+
+def _refuse(session: Session, begun: Sequence[Began], why: str) -> None:
+    open_still = [b for b in begun if session.ledger.changes[b.id].state == "begun"]
+    try:
+        session.append([Then(b.id, time.time(), "refused", b.old, why[:1000]) for b in open_still])
+    except JournalError:
+        # Nothing was written, or it was taken back: the next command sees that from the values.
+        pass
+
+
+def _write(session: Session, begun: Sequence[Began]) -> list[Applied]:
+    """Write what began, and record it: all that is taken, or nothing."""
+    done: list[Applied] = []
+    written: list[Began] = []
+    try:
+        for b in begun:
+            # Before the write: whatever interrupts it, the value is looked at on the way back.
+            written.append(b)
+            done.append(_write_one(session, b, done))
+            session.checkpoint("apply.written")
+        session.append(
+            [
+                Then(b.id, time.time(), "refused" if a.state == "refused" else "done", a.value, a.why)
+                for b, a in zip(begun, done, strict=True)
+            ]
+        )
+    except BaseException as e:
+        _take_back(session, written)
+        _refuse(session, begun, f"taken back: {e.message if isinstance(e, HalfopenError) else type(e).__name__}")
+        raise
+    session.checkpoint("apply.done")
+    return done
+
+
+def _write_one(session: Session, b: Began, before: Sequence[Applied]) -> Applied:
+    if b.spot.lasting and any(a.key == b.key and a.state == "refused" for a in before):
+        return Applied(b.spot, b.old, b.new, b.old, "refused", why="what the kernel refuses is not kept", id=b.id)
+    try:
+        held = session.spots.write(b.spot, b.new)
+    except Refused as e:
+        return Applied(b.spot, b.old, b.new, b.old, "refused", why=e.message, id=b.id)
+    if held == b.new:
+        return Applied(b.spot, b.old, b.new, held, "done", id=b.id)
+    if held == b.old:
+        return Applied(b.spot, b.old, b.new, held, "refused", why=f"the kernel keeps {held}", id=b.id)
+    return Applied(b.spot, b.old, b.new, held, "clamped", why=f"the kernel made it {held}", id=b.id)
+
+
+def _take_back(session: Session, written: Sequence[Began]) -> None:
+    for b in reversed(written):
+        # Interrupted after it was recorded: it is done, and the journal says so.
+        if session.ledger.changes[b.id].state != "begun":
+            continue
+        try:
+            if session.read(b.spot) != b.old:
+                session.spots.write(b.spot, b.old if b.instead is None else b.instead)
+        except HalfopenError:
+            # It stays in the journal as begun, and the next undo sees it in force.
+            continue

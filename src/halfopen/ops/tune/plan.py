@@ -1,0 +1,113 @@
+"""From what is asked for to the plan: goals, the values as they are, what they take, and who else bears on them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from typing import Final
+
+from halfopen.change.audit import AuditLog
+from halfopen.core.errors import HalfopenError, UnknownTarget, Unsupported, UsageError
+from halfopen.core.policy.actions import ChangeSetting, Found, PlannedChange
+from halfopen.core.tune import settings
+from halfopen.core.tune.listener import ListenerSummary
+from halfopen.core.tune.plan import Plan, Request, check_reason, is_open
+from halfopen.core.tune.settings import Goals, Wanted
+from halfopen.core.tune.spots import Place, Spot
+from halfopen.core.units import netns_words
+from halfopen.linux.netns import Netns
+from halfopen.ops.tune import apply, persist
+from halfopen.ops.tune.listening import keep_backlog
+from halfopen.ops.tune.session import View
+from halfopen.ops.tune.spaces import opened
+from halfopen.ops.tune.values import look
+from halfopen.read import place as places
+
+_PLAIN: Final = Request()
+
+
+def plan(ns: Netns, request: Request, *, directory: str | None = None, audit_log: str | None = None) -> Plan:
+    """The changes that a request takes in a namespace, checked as far as can be told without writing.
+
+    directory: of the journal; audit_log: see `Executor`.
+
+    Raises: Unsupported for a goal or setting that is not there, UsageError also for a value outside a setting's range,
+    UnknownTarget, NotPermitted, JournalError, KernelError, SysctlDError, HalfopenError "audit".
+    """
+    values, unread = look(ns, settings.KEYS)
+    goals = request.goals
+    settings.must_be_there({**values, **dict.fromkeys(unread, 0)}, goals)
+    for key in settings.serving(goals) & unread.keys():
+        raise unread[key]
+    wanted = settings.changes(values, goals, request.sets, request.only)
+    if request.persist:
+        others: Iterable[str] = ()
+        if not request.sets and goals.empty:
+            others = {*persist.in_force(ns, directory), *request.only}
+        wanted += settings.kept(values, goals, wanted, set(others), request.only)
+    for w in wanted:
+        if w.key in unread:
+            raise unread[w.key]
+    made = exactly(ns, wanted, request, directory=directory, audit_log=audit_log)
+    return replace(made, keep=tuple(_keep_backlog(ns, made.changes, goals)))
+
+
+def exactly(
+    ns: Netns,
+    wanted: Sequence[Wanted],
+    request: Request = _PLAIN,
+    *,
+    directory: str | None = None,
+    audit_log: str | None = None,
+) -> Plan:
+    """The plan that sets these values, whatever the request's goals. Raises: as `plan`."""
+    check_reason(request.reason)
+    if len({w.key for w in wanted}) != len(wanted):
+        raise UsageError("a setting is given twice")
+    with opened(ns) as fd, View(directory) as view:
+        place = places.identify(ns, fd)
+        view.spots.spaces.put(place, fd)
+        running = [_setting(view, place, w) for w in wanted]
+        changes: list[PlannedChange] = [*running]
+        if request.persist:
+            persist.must_be_possible(ns, fd, request.for_s)
+            # Behind the others: a value that the kernel refuses is not kept.
+            changes += persist.lines(running)
+        outlook = persist.outlook(ns, {w.key: w.value for w in wanted}, persist=request.persist)
+        made = Plan(
+            place,
+            tuple(changes),
+            request.reason,
+            request.for_s,
+            overrides=tuple(outlook.overrides),
+            notes=tuple(outlook.notes),
+        )
+        apply.must_hold(view, made)
+        view.journal.check()
+        if made.todo:
+            AuditLog(audit_log).check()
+    return made
+
+
+def _setting(view: View, place: Place, w: Wanted) -> ChangeSetting:
+    spot = Spot(place, w.key)
+    try:
+        held = view.read(spot)
+    except UnknownTarget:
+        hint = f"halfopen tune show --all{netns_words(place.name)} lists what there is"
+        raise Unsupported(w.key, f"there is no {w.key} in {place.name}", hint=hint) from None
+    return ChangeSetting(place.name, w.key, w.value, w.reason, w.cost, Found(spot, held))
+
+
+def _keep_backlog(ns: Netns, changes: Sequence[PlannedChange], goals: Goals) -> list[ListenerSummary]:
+    """The running listeners whose backlog a raised somaxconn would not lift: those it cut off, with a goal all that
+    have less.
+    """
+    raised = [c for c in changes if isinstance(c, ChangeSetting) and c.key == settings.SOMAXCONN and is_open(c)]
+    before = raised[0].found.value or 0 if raised and raised[0].found else 0
+    if not raised or raised[0].value < before:
+        return []
+    try:
+        return keep_backlog(ns, before, goals.half_open - 1 if goals.half_open else None)
+    except HalfopenError:
+        return []  # what somaxconn costs is told all the same

@@ -1,0 +1,174 @@
+"""A change as one row of a table and one object in JSON: planned, made or undone."""
+
+from __future__ import annotations
+
+from collections.abc import Container, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from halfopen.core.policy.actions import ChangeListener, ChangeSetting, PlannedChange
+from halfopen.core.tune.listener import DEFER
+from halfopen.core.tune.outcomes import Applied, Undone
+from halfopen.core.tune.plan import found, is_open, listener_record
+from halfopen.core.tune.spots import Listener, Place
+from halfopen.core.tune.undoing import shown
+from halfopen.core.units import endpoint_text, listener_text, printable, show_duration
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One change that was or would be made, or undone. from_: before, to: after (None: not set).
+
+    id: in the journal, None without. listener, file: where it is not a setting of the namespace. cost: what is worse
+    afterwards. where: the namespace for a person, where `netns` does not say it.
+    """
+
+    key: str
+    from_: int | None
+    to: int | None
+    state: str
+    reason: str = ""
+    why: str = ""
+    id: int | None = None
+    netns: str = ""
+    listener: Listener | None = None
+    file: str | None = None
+    cost: str = ""
+    where: str = ""
+
+    @property
+    def changed(self) -> bool:
+        return self.state in ("done", "clamped", "undone")
+
+
+def planned_rows(changes: Iterable[PlannedChange]) -> list[Row]:
+    """The changes of a plan, each "wanted" or "already"."""
+    return [_planned(c) for c in changes]
+
+
+def _planned(c: PlannedChange) -> Row:
+    spot, wanted = found(c).spot, is_open(c)
+    cost = c.cost if wanted and isinstance(c, ChangeSetting | ChangeListener) else ""
+    why = c.why if isinstance(c, ChangeListener) else ""
+    state = "wanted" if wanted else "already"
+    name, listener, file = spot.place.name, spot.listener, spot.file
+    return Row(c.key, found(c).value, c.value, state, c.reason, why, None, name, listener, file, cost)
+
+
+def applied_rows(applied: Iterable[Applied]) -> list[Row]:
+    """The outcome of each change of a plan."""
+    return [_applied(a) for a in applied]
+
+
+def _applied(a: Applied) -> Row:
+    to, spot = a.asked if a.state == "refused" else a.value, a.spot
+    cost = a.cost if a.state in ("done", "clamped") else ""
+    return Row(a.key, a.old, to, a.state, a.reason, a.why, a.id, spot.place.name, spot.listener, spot.file, cost)
+
+
+def undone_rows(undone: Iterable[Undone], here: Place | None) -> list[Row]:
+    """The outcome of undoing each change. here: the namespace of this process."""
+    return [_undone(u, here) for u in undone]
+
+
+def _undone(u: Undone, here: Place | None) -> Row:
+    b = u.change.began
+    before = u.change.value if u.wrote else u.value
+    there = "" if here is None or here.identity == b.place.identity else where(b.place, b.file, here)
+    why, name = u.why, b.place.name
+    return Row(b.key, before, u.value, u.state, "", why, u.change.id, name, b.listener, b.file, where=there)
+
+
+def where(place: Place, file: str | None, here: Place | None) -> str:
+    """The namespace of a change as a person knows it: its name, or `this namespace` for this process's own."""
+    if file is not None:
+        return "the machine"
+    if place.name != "self":
+        return printable(place.name)
+    return "this namespace" if here is not None and place.identity == here.identity else f"net:[{place.inode}]"
+
+
+def short(key: str) -> str:
+    """The last part of a setting's name, by which the command takes it."""
+    return key.rpartition(".")[2]
+
+
+def named(key: str, listener: Listener | None, file: str | None, twins: Container[int] = ()) -> str:
+    """What is changed, in words: `tcp_synack_retries`, `:8080 backlog`, `tcp_synack_retries in 60-halfopen.conf`.
+
+    twins: the ports on which `listener_text` would give two listeners one name.
+    """
+    if listener is not None:
+        return f"{listener_named(listener.address, listener.port, twins)} {short(key)}"
+    return short(key) if file is None else f"{short(key)} in {printable(file.rpartition('/')[2])}"
+
+
+def listener_named(address: str, port: int, twins: Container[int]) -> str:
+    """`:8080`; `0.0.0.0:8080` or `[::]:8080` where both are there."""
+    return endpoint_text(address, port) if port in twins else listener_text(address, port)
+
+
+def twins(listeners: Iterable[Listener | None]) -> set[int]:
+    """The ports where one of these listeners is on 0.0.0.0 and another on ::."""
+    found = {(x.address, x.port) for x in listeners if x is not None}
+    return {port for address, port in found if address == "::" and ("0.0.0.0", port) in found}
+
+
+def shown_change(key: str, from_: int | None, to: int | None) -> str:
+    """`5 → 2`, or `5` where nothing was written."""
+    before, after = _value(key, from_), _value(key, to)
+    return after if from_ == to else f"{before} → {after}"
+
+
+def _value(key: str, value: int | None) -> str:
+    if key == DEFER and value is not None:
+        return show_duration(value) if value else "off"
+    return shown(value)
+
+
+def alike(rows: Sequence[Row]) -> list[list[Row]]:
+    """The rows, those together that say the same of several sockets of one address."""
+    found: dict[tuple[Any, ...], list[Row]] = {}
+    for r in rows:
+        one = r.id if r.listener is None else (r.listener.address, r.listener.port)
+        found.setdefault((one, r.key, r.from_, r.to, r.state, r.reason, r.why, r.netns, r.file), []).append(r)
+    return list(found.values())
+
+
+def shown_ids(ids: Sequence[int | None]) -> str:
+    """`3`, `3-6` or `3 5 7`; empty without any."""
+    known = sorted(id for id in ids if id is not None)
+    if len(known) > 2 and known == list(range(known[0], known[-1] + 1)):
+        return f"{known[0]}-{known[-1]}"
+    return " ".join(map(str, known))
+
+
+def joined(*words: str) -> str:
+    """What is not empty, as one line."""
+    return "; ".join(filter(None, words))
+
+
+def sockets_text(n: int) -> str:
+    """`4 sockets`; empty for one."""
+    return f"{n} sockets" if n > 1 else ""
+
+
+def row_fields(r: Row) -> dict[str, Any]:
+    """A change that was undone, of `halfopen.tune-undo/1`."""
+    return {
+        "id": r.id,
+        "netns": r.netns,
+        "key": r.key,
+        "listener": listener_record(r.listener),
+        "file": r.file,
+        "from": r.from_,
+        "to": r.to,
+        "state": r.state,
+        "reason": r.reason,
+        "why": r.why,
+    }
+
+
+def made_fields(r: Row) -> dict[str, Any]:
+    """A change of `halfopen.tune-apply/1` or `halfopen.tune-listener/1`, with its price."""
+    return {**row_fields(r), "cost": r.cost}
