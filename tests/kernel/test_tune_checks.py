@@ -101,11 +101,10 @@ def test_a_dry_run_sees_a_read_only_proc_sys(lab: Lab) -> None:
 @pytest.mark.root
 def test_a_dry_run_sees_that_it_is_not_permitted(lab: Lab, tmp_path: Path) -> None:
     def run(*words: str) -> subprocess.CompletedProcess[str]:
-        command = [*capabilities.setpriv(), sys.executable, "-m", "halfopen", *words]
-        process = lab.server.spawn(
-            command, stderr=subprocess.PIPE, env=environment(HALFOPEN_STATE_DIR="/tmp/halfopen-none")
-        )
-        out, error = process.communicate(timeout=60)
+        command = capabilities.command(*words)
+        variables = capabilities.environment_of_nobody(HALFOPEN_STATE_DIR="/tmp/halfopen-none")
+        process = lab.server.spawn(command, stderr=subprocess.PIPE, env=variables)
+        out, error = process.communicate(timeout=180)
         return subprocess.CompletedProcess(command, process.returncode, out, error)
 
     assert "writing net.ipv4.tcp_syncookies is refused" in both(run, "tune", "apply", "--set", "tcp_syncookies=0")

@@ -228,7 +228,8 @@ def test_while_others_come_and_go_each_that_stays_is_seen_once(lab: Lab, kind: t
     try:
         with kind() as census:
             began = time.monotonic()
-            while time.monotonic() - began < 3:
+            # Longer on a busy machine.
+            while time.monotonic() - began < (3 if looks >= 5 and len(met) > 1 else 60):
                 rows, _, _ = census_in(lab, census)
                 looks += 1
                 assert not census.interrupted

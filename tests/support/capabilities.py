@@ -9,7 +9,7 @@ from typing import Any
 
 import readable
 from readable import NOBODY
-from run import environment
+from run import PATIENCE_S, environment
 
 __all__ = ["NOBODY", "command", "environment_of_nobody", "halfopen", "python", "setpriv"]
 
@@ -49,6 +49,6 @@ def _run(words: list[str], variables: Mapping[str, Any]) -> subprocess.Completed
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=PATIENCE_S,
         check=False,
     )

@@ -32,6 +32,7 @@ LISTEN, SYN_RECV = "0A", "03"
 _NET = re.compile(r"^net:\[(\d+)\]$")
 _SOCKET = re.compile(r"^socket:\[(\d+)\]$")
 _LOOKS = 3
+_FIRST_PID_NAMESPACE = 0xEFFFFFFC  # PROC_PID_INIT_INO, include/linux/proc_ns.h
 _alone = False
 _strangers: set[object] = set()  # programs that somebody else was found to hold
 
@@ -133,7 +134,7 @@ def leftovers(
     eBPF programs that nobody holds count too: nothing tells whose they are, so only where no other run of these tests
     is seen (`runs_beside`).
     """
-    beside = beside or runs_beside
+    beside = beside or _others_possible
     deadline = time.monotonic() + patience_s
     stays: set[tuple[str, object]] | None = None
     looks = 0
@@ -167,6 +168,15 @@ def our_processes() -> dict[int, Process]:
         if process.pid != os.getpid() and (_descends(process, everyone) or (mark and _marked(process.pid, mark))):
             ours[process.pid] = process
     return ours
+
+
+def _sees_everybody() -> bool:
+    """Whether every process of the machine is seen here: not in a PID namespace of one's own, as of a container."""
+    return os.stat("/proc/self/ns/pid").st_ino == _FIRST_PID_NAMESPACE
+
+
+def _others_possible() -> bool:
+    return not _sees_everybody() or runs_beside()
 
 
 def runs_beside() -> bool:

@@ -123,7 +123,7 @@ def test_no_thread_to_be_had_is_one_line() -> None:
     code = (
         "import sys, threading\n"
         'def refused(*_): raise RuntimeError("can\'t start new thread")\n'
-        "threading._start_new_thread = refused\n"
+        "threading._start_new_thread = threading._start_joinable_thread = refused\n"  # the latter from Python 3.13 on
         "from halfopen.cli.entry import main\n"
         "main()\n"
     )

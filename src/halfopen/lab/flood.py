@@ -167,7 +167,7 @@ def half_open(client: RawHost, listener: Listener, n: int, rate: float | None, s
     with client.sender() as sender:
         for a, b in Pace(rate, lambda: False).batches(n):
             frames = path.syns(source[a:b], port[a:b], seq[a:b], timestamp())
-            at_s[a:b], lost = sender.send(frames)
+            at_s[a:b], lost = sender.send(frames, patient=True)
             sent.lost += lost
     return sent
 

@@ -22,8 +22,9 @@ BATCH: Final = 256
 _SOL_PACKET: Final = 263
 _PACKET_QDISC_BYPASS: Final = 20
 _MMSGHDR: Final = 64  # on 64-bit: msghdr 56, msg_len 4, padding 4
-_TRIES: Final = 3
+_TRIES, _PATIENT_TRIES = 3, 11
 _REFUSED_PAUSE_S: Final = 0.0005
+_PAUSE_S: Final = 0.01
 
 
 def packet_socket(host: Host, protocol: int = 0) -> socket.socket:
@@ -66,16 +67,19 @@ class Sender:
                 return int(rest.split()[11])
         return 0
 
-    def send(self, frames: Bytes) -> tuple[NDArray[np.float64], int]:
+    def send(self, frames: Bytes, *, patient: bool = False) -> tuple[NDArray[np.float64], int]:
         """Send frames (N, length) in order; returns when each went out (N, time.monotonic) and how many were lost.
 
-        What the receiving side's full backlog dropped is sent again, up to three times.
+        What the receiving side's full backlog dropped is sent again, up to three times. patient: for some 2.5 s after
+        that as well; on a busy machine ksoftirqd may not run for so long, and the backlog is every namespace's.
 
         Raises: KernelError.
         """
         at_s = np.empty(len(frames), dtype=np.float64)
         lost = 0
-        for _ in range(_TRIES):
+        for done in range(_PATIENT_TRIES if patient else _TRIES):
+            if done >= _TRIES:
+                time.sleep(_PAUSE_S * 2 ** (done - _TRIES))
             dropped, refused = self._dropped(), self._refused
             self._send_once(frames, at_s)
             # A refused frame counts as dropped and was sent again at once. A SYN that comes twice is one request.
