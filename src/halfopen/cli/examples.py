@@ -77,6 +77,8 @@ EXAMPLES: Final[Mapping[str, tuple[str, ...]]] = {
         "halfopen lab --half-open 2400 --sources few -- halfopen status",
         "halfopen lab --half-open 900 --rate 100 -- sh   # a shell in there",
         "halfopen lab --never-accept --honest 200 --for 5m",
+        "halfopen lab --scene app-stopped -- halfopen status",
+        "halfopen lab --scene list",
     ),
     "completion": (
         'eval "$(halfopen completion bash)"              # for this shell',

@@ -19,6 +19,7 @@ from halfopen.core.errors import UsageError
 
 if TYPE_CHECKING:
     from halfopen.lab import Lab, Listener
+    from halfopen.lab.host import Host
     from halfopen.lab.sources import Sources
 
 _MOST_S = 600.0
@@ -59,6 +60,10 @@ class _Plan:
               help="Backlog of the listener (default: more than it needs).")  # fmt: skip
 @click.option("--port", metavar="P", type=click.IntRange(1, 65535), default=8080, show_default=True,
               help="Port of the listener.")  # fmt: skip
+@click.option("--scene", metavar="NAME",
+              help="Show a scene instead: a server in one kind of trouble, or in none (list: name them).")  # fmt: skip
+@click.option("--seed", metavar="N", type=click.IntRange(0, 2**31 - 1), default=1, show_default=True,
+              help="Draw the rates, ports and delays of the scene from N.")  # fmt: skip
 @click.option("--for", "for_time", metavar="T",
               help="How long the lab stays when no COMMAND is given.  [default: 30s]")  # fmt: skip
 @old_for_option
@@ -73,6 +78,8 @@ def command(
     never_accept: bool,
     backlog: int | None,
     port: int,
+    scene: str | None,
+    seed: int,
     for_time: str | None,
     old_for: str | None,
     command: tuple[str, ...],
@@ -90,6 +97,8 @@ def command(
     stay_s = duration_s(stay, what="--for")
     if stay_s > _MOST_S:
         raise UsageError(f"--for {stay} is too long", hint="a lab stays at most 10m")
+    if scene is not None:
+        return _show_scene(scene, seed, stay_s, command)
     plan = _Plan(half_open, rate, sources, ipv6, honest, defer, never_accept, backlog, port, stay_s)
     enter_user_namespace()
     with Lab() as lab:
@@ -98,9 +107,37 @@ def command(
         print(f"lab: {told}", file=out)
         print(f"Look  halfopen status --netns {lab.server.netns_path}", file=out, flush=True)
         if command:
-            return _run(lab, command)
+            return _run(lab.server, command)
         _stay(stay_s)
     return 0
+
+
+def _show_scene(name: str, seed: int, stay_s: float, words: tuple[str, ...]) -> int:
+    from halfopen.cli import lab_scene
+
+    _no_other_options()
+    if name == "list":
+        lab_scene.print_list()
+        return 0
+    with lab_scene.opened(name, seed) as stage:
+        out = sys.stderr if words else sys.stdout
+        lab_scene.print_truth(stage, out)
+        if words:
+            return _run(stage.server, words)
+        _stay(stay_s)
+    return 0
+
+
+def _no_other_options() -> None:
+    """Raises: UsageError where an option of the plain lab is given with --scene."""
+    context = click.get_current_context()
+    given = click.core.ParameterSource.COMMANDLINE
+    for name in ("half_open", "rate", "sources", "ipv6", "honest", "defer", "never_accept", "backlog", "port"):
+        if context.get_parameter_source(name) is given:
+            option = f"--{name.replace('_', '-')}"
+            raise UsageError(
+                f"--scene does not go with {option}", hint="a scene draws its own; another --seed, other ones"
+            )
 
 
 def _stay(seconds: float) -> None:
@@ -165,10 +202,10 @@ def _ended(process: subprocess.Popen[str]) -> int:
     return process.wait()
 
 
-def _run(lab: Lab, words: tuple[str, ...]) -> int:
+def _run(server: Host, words: tuple[str, ...]) -> int:
     """Run the command inside the server's namespace; its exit code (128 + N when signal N ended it)."""
     signals.take_first(_interrupted)
-    process = lab.server.spawn(list(words), stdin=None, env={**os.environ, "HALFOPEN_NETNS": lab.server.netns_path})
+    process = server.spawn(list(words), stdin=None, env={**os.environ, "HALFOPEN_NETNS": server.netns_path})
     try:
         code = _ended(process)
     except _Interrupted:
@@ -177,5 +214,5 @@ def _run(lab: Lab, words: tuple[str, ...]) -> int:
         except subprocess.TimeoutExpired:
             raise KeyboardInterrupt from None
     finally:
-        lab.server.end(process)
+        server.end(process)
     return code if code >= 0 else 128 - code

@@ -52,7 +52,7 @@ class Lab:
     def __enter__(self) -> Self:
         if self._server is not None:
             raise LabError("this lab is open already")
-        _allow_descriptors()
+        allow_descriptors()
         try:
             self._server = Server(ipv6=self.ipv6)
             self._client = Client(self._server, self.seed)
@@ -90,7 +90,8 @@ class Lab:
         self.close()
 
 
-def _allow_descriptors() -> None:
+def allow_descriptors() -> None:
+    """Raise this process's soft limit of open files towards the hard one: each connection takes a descriptor."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     most = MOST_OPEN_FILES if hard == resource.RLIM_INFINITY else min(hard, MOST_OPEN_FILES)
     if soft != resource.RLIM_INFINITY and soft < most:

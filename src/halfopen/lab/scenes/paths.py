@@ -1,0 +1,60 @@
+"""Scenes of the way between: slow, lossy, or cut in one direction, for some clients."""
+
+from __future__ import annotations
+
+from halfopen.lab.scenes.registry import entry
+from halfopen.lab.scenes.stage import Stage
+from halfopen.lab.wire.rules import Rule
+
+
+def _two_prefixes(at: Stage, backlog: int) -> tuple[str, float]:
+    """Clients of two prefixes; gives the one to hurt, and its rate, once both have connected for a while."""
+    web = at.serve(backlog=backlog)
+    at.rtt(at.between(0.01, 0.08))
+    usual, rate = at.between(30, 150), at.between(15, 80)
+    well, ill = at.prefix(16, 48), at.prefix(at.pick(16, 20, 24), 56)
+    near = at.visit(web, [well], rate=usual, addresses=3000)
+    far = at.visit(web, [ill], rate=rate, addresses=at.pick(60, 200))
+    at.until(lambda: near.connected > 2 * usual and far.connected > 2 * rate, "both prefixes connect")
+    return ill, rate
+
+
+@entry("slow-path", "the way to one prefix is long and loses a part", "slow-path")
+def slow_path(at: Stage) -> None:
+    ill, _ = _two_prefixes(at, 4096)
+    at.rtt(at.between(0.8, 1.8), client=ill)
+    at.wire.add(Rule(client=ill, loss=at.between(0.05, 0.15)))
+    at.wait(at.between(8, 10))
+
+
+@entry("lossy-path", "the way to one prefix loses a third of all packets", "slow-path")
+def lossy_path(at: Stage) -> None:
+    ill, _ = _two_prefixes(at, 4096)
+    at.wire.add(Rule(client=ill, loss=at.between(0.25, 0.4)))
+    at.wait(at.between(8, 10))
+
+
+@entry("synacks-lost", "SYN-ACKs to one prefix do not arrive", "synacks-lost")
+def synacks_lost(at: Stage) -> None:
+    ill, _ = _two_prefixes(at, at.pick(1024, 4096))
+    at.wire.add(Rule("out", "any", client=ill, loss=1))
+    at.wait(at.between(7, 10))
+
+
+@entry("acks-lost", "last ACKs from one prefix do not arrive", "acks-lost")
+def acks_lost(at: Stage) -> None:
+    ill, _ = _two_prefixes(at, at.pick(1024, 4096))
+    at.wire.add(*(Rule("in", kind, client=ill, loss=1) for kind in ("ack", "data", "rst")))
+    at.wait(at.between(7, 10))
+
+
+@entry("one-port-cut", "a few clients, none of whom gets an answer from one port", "synacks-lost")
+def one_port_cut(at: Stage) -> None:
+    well, ill = at.serve(backlog=128), at.serve(backlog=128)
+    at.rtt(at.between(0.01, 0.08))
+    at.wire.add(Rule("out", "any", port=ill.port, loss=1))
+    home = at.prefix(16, 48)
+    fine = at.visit(well, [home], rate=2, addresses=2)
+    at.visit(ill, [home], burst=at.whole(8, 20), count=20, every_s=60, addresses=2, give_up_s=60)
+    at.until(lambda: fine.connected > 3, "the other port works")
+    at.wait(at.between(9, 12))

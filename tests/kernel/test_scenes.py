@@ -1,0 +1,144 @@
+"""Every scene stands up, is true in the kernel's own numbers, and leaves nothing behind."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from halfopen.core.errors import Unsupported
+from halfopen.lab.scenes import SCENES, Truth, scene
+from halfopen.lab.scenes.throttle import _V1, _V2
+
+SEED = 5
+# Scenes wait more than they work.
+AT_ONCE = 3
+
+
+def finished(t: Truth, stream: int = 0) -> int:
+    return sum(t.streams[stream].prefixes.values())
+
+
+def moved(t: Truth, name: str) -> int:
+    return t.counters.get(name, 0)
+
+
+def served(t: Truth) -> bool:
+    """Nobody was turned away, and nearly all who began more than a moment ago have finished."""
+    waits = t.half_open + 0.2 * sum(s.started for s in t.streams) + 5
+    got = sum(map(sum, (s.prefixes.values() for s in t.streams)))
+    return moved(t, "ListenDrops") == 0 and sum(s.started for s in t.streams) - got < waits
+
+
+def full(t: Truth) -> bool:
+    """An accept queue is at its cap, and the kernel turned clients away."""
+    return any(n >= one.cap for one in t.served for n in one.queue) and moved(t, "ListenOverflows") >= 0
+
+
+def filling(t: Truth) -> bool:
+    return any(n >= one.cap / 2 for one in t.served for n in one.queue)
+
+
+TRUE: dict[str, Callable[[Truth], bool]] = {
+    "idle": served,
+    "busy": served,
+    "far-clients": lambda t: served(t) and t.half_open > 150 and t.streams[0].p50_s > 0.4,
+    "flash-crowd": served,
+    "behind-proxy": lambda t: served(t) and len(t.streams[0].prefixes) == 1 and finished(t) > 500,
+    "recovered": lambda t: moved(t, "ListenOverflows") > 10 and t.served[0].queue == (0,),
+    "flood": lambda t: t.half_open > 400 and not t.streams,
+    "flood-cookies": lambda t: moved(t, "SyncookiesSent") > 500 and finished(t) > 0,
+    "flood-no-cookies": lambda t: moved(t, "ListenDrops") > 200 and moved(t, "SyncookiesSent") == 0,
+    "flood-beside": lambda t: finished(t) > 50 and t.silent[0].sent > 3 * finished(t) / 2,
+    "flood-few": lambda t: 1 <= len(t.silent[0].prefixes) <= 8 and t.half_open > 50,
+    "flood-prefix": lambda t: len(t.silent[0].prefixes) == 1 and t.half_open > 50,
+    "scan": lambda t: moved(t, "EmbryonicRsts") > 20 and moved(t, "OutRsts") > 100,
+    "slow-path": lambda t: finished(t, 1) > 20 and t.streams[1].max_s > 1.5,
+    "lossy-path": lambda t: finished(t, 1) > 20 and t.streams[1].max_s > 1.0,
+    "synacks-lost": lambda t: t.half_open > 20 and t.streams[1].started > finished(t, 1) + 20,
+    "acks-lost": lambda t: t.half_open > 20 and t.streams[1].connected > finished(t, 1) + 20,
+    "one-port-cut": lambda t: t.streams[1].connected == 0 < t.half_open and finished(t, 0) > 3,
+    "app-stopped": filling,
+    "app-blocked": lambda t: full(t) and sum(t.served[0].accepted) == 0,
+    "app-slow": lambda t: full(t) and sum(t.served[0].accepted) > 0,
+    "worker-stuck": full,
+    "member-stuck": lambda t: sorted(n >= t.served[0].cap for n in t.served[0].queue) == [False] * 3 + [True],
+    "no-descriptors": lambda t: full(t) and 10 < sum(t.served[0].accepted) < 60,
+    "throttled": full,
+    "backlog-tiny": lambda t: moved(t, "TCPReqQFullDoCookies") > 60 and moved(t, "SyncookiesSent") > 60,
+    "backlog-zero": lambda t: moved(t, "ListenDrops") > 40 and t.served[0].cap == 0,
+    "somaxconn-clamp": lambda t: {one.cap for one in t.served} == {int(t.settings["somaxconn"])},
+    "cookies-off": lambda t: moved(t, "TCPReqQFullDrop") > 200 and moved(t, "SyncookiesSent") == 0,
+    "syn-backlog-reserve": lambda t: moved(t, "ListenDrops") > 200 and moved(t, "TCPReqQFullDrop") == 0,
+    "cookies-always": lambda t: moved(t, "SyncookiesRecv") > 100 and moved(t, "ListenDrops") == 0,
+    "release-time-long": lambda t: t.half_open > 10 and finished(t, 1) == 0 < t.streams[1].started,
+    "release-time-short": lambda t: finished(t, 1) < t.streams[1].started / 5,
+    "deferred": lambda t: t.half_open > 50 and finished(t) == 0 < t.streams[0].connected,
+    "deferred-vanished": lambda t: t.half_open > 50 and finished(t) == 0 < t.streams[0].connected,
+    "timewait-reopen": lambda t: t.half_open > 2 * t.served[0].cap and moved(t, "ListenDrops") == 0,
+    "abort-on-overflow": lambda t: moved(t, "ListenOverflows") > 20 < moved(t, "OutRsts"),
+    "health-checks-reset": lambda t: moved(t, "EmbryonicRsts") > 10 and moved(t, "ListenDrops") == 0,
+    "health-checks-silent": lambda t: t.half_open > 0 and t.streams[1].connected > 15,
+    "reverse-path": lambda t: moved(t, "IPReversePathFilter") > 50 and finished(t, 1) == 0,
+    "conntrack-full": lambda t: t.streams[0].started > t.streams[0].connected + 10 and moved(t, "ListenDrops") == 0,
+    "container": full,
+}
+
+
+def play(name: str) -> Truth | Unsupported:
+    try:
+        with scene(name, SEED) as stage:
+            return stage.truth()
+    except Unsupported as e:
+        return e
+
+
+@pytest.fixture(scope="module")
+def plays() -> Iterator[dict[str, Future[Truth | Unsupported]]]:
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        yield {name: pool.submit(play, name) for name in SCENES}
+
+
+@pytest.mark.parametrize("name", list(SCENES))
+def test_a_scene_is_true_in_the_kernels_numbers(plays: dict[str, Future[Truth | Unsupported]], name: str) -> None:
+    found = plays[name].result(120)
+    if isinstance(found, Unsupported):
+        pytest.skip(found.line())
+    assert TRUE[name](found), found.as_json()
+
+
+def test_nothing_is_left(plays: dict[str, Future[Truth | Unsupported]]) -> None:
+    for one in plays.values():
+        one.exception(120)
+    assert not [path for home in (_V1, _V2) for path in home.glob(f"halfopen-lab-{os.getpid()}-*")]
+    # Children belong to the thread that started them.
+    assert not [pid for task in Path("/proc/self/task").iterdir() for pid in (task / "children").read_text().split()]
+
+
+def lab(*words: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "halfopen", "lab", *words], capture_output=True, text=True, timeout=120, check=False
+    )
+
+
+def test_the_command_shows_a_scene_and_runs_a_command_in_it() -> None:
+    done = lab("--scene", "app-blocked", "--seed", "3", "--", "ss", "-Hltn")
+    assert done.returncode == 0, done.stderr
+    assert "Right  app-not-accepting" in done.stderr
+    assert "halfopen status --netns /proc/" in done.stderr
+    (row,) = done.stdout.splitlines()
+    assert int(row.split()[1]) > int(row.split()[2])
+
+
+def test_the_command_lists_scenes_and_refuses_what_does_not_go_together() -> None:
+    listed = lab("--scene", "list")
+    assert all(name in listed.stdout for name in SCENES)
+    for words in (["--scene", "nix"], ["--scene", "idle", "--rate", "3"]):
+        done = lab(*words)
+        assert done.returncode == 2
+        assert done.stderr.count("\n") == 1
