@@ -76,7 +76,7 @@ def arguments(words: list[str]) -> argparse.Namespace:
     add = parser.add_argument
     add("--quick", action="store_true", help="smaller numbers and fewer rounds: a check in about a minute")
     add("--json", metavar="FILE", help="write every single figure to FILE as well")
-    add("--only", choices=PARTS, action="append", help="measure this part alone (repeatable)")
+    add("--only", choices=(*PARTS, "verdicts"), action="append", help="measure this part alone (repeatable)")
     add("--counts", type=_numbers, metavar="N,N,…", help="half-open connections to read (0,1000,100000,1000000)")
     add("--rounds", type=_positive, metavar="N", help="rounds of readings (5; slow readers fewer)")
     add("--release", type=_positive, metavar="N", help="half-open connections to release (300000)")
@@ -93,6 +93,9 @@ def arguments(words: list[str]) -> argparse.Namespace:
     add("--watch-seconds", type=_positive, metavar="N", help="seconds that an idle watch is measured for (20)")
     add("--starts", type=_positive, metavar="N", help="starts of each command (15)")
     add("--syns", type=_positive, metavar="N", help="SYNs to send from one core (200000)")
+    add("--draws", type=_positive, metavar="N", help="verdicts: seeds of each scene (10, with --quick 1)")
+    add("--scene", action="append", metavar="NAME", help="verdicts: this scene alone (repeatable); mixes: every mix")
+    add("--blind", action="store_true", help="verdicts: without eBPF")
     given = parser.parse_args(words)
     for name, (full, quick) in NUMBERS.items():
         if getattr(given, name) is None:
@@ -102,6 +105,8 @@ def arguments(words: list[str]) -> argparse.Namespace:
 
 def measure(given: argparse.Namespace, command: str) -> str:
     """Measure what was asked for and give the table; the JSON goes to its file. Raises: HalfopenError."""
+    if "verdicts" in (given.only or ()):
+        return _verdicts(given)
     from halfopen.lab import enter_user_namespace
 
     enter_user_namespace()
@@ -163,6 +168,19 @@ def measure(given: argparse.Namespace, command: str) -> str:
     if given.json:
         _write(given.json, json.dumps(report.as_json(made), indent=2) + "\n")
     return report.as_text(made)
+
+
+def _verdicts(given: argparse.Namespace) -> str:
+    """Every scene in processes of its own, so nothing else is measured beside it."""
+    if given.only != ["verdicts"]:
+        raise UsageError("--only verdicts is measured alone", hint="give the other parts to a second run")
+    import verdicts
+
+    draws = given.draws or (1 if given.quick else verdicts.DRAWS)
+    tallies = verdicts.measure(verdicts.chosen(given.scene), draws, blind=given.blind, jobs=os.cpu_count() or 1)
+    if given.json:
+        _write(given.json, json.dumps(verdicts.as_json(tallies), indent=1) + "\n")
+    return "\n".join(verdicts.as_lines(tallies)) + "\n"
 
 
 def _write(path: str, text: str) -> None:

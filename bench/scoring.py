@@ -1,0 +1,163 @@
+"""How a verdict is scored: by what was measured in the scene, never by the rules that made it. Pure."""
+
+from __future__ import annotations
+
+import ipaddress
+import itertools
+import re
+import shlex
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from halfopen.core.errors import UsageError
+from halfopen.core.units import duration_s
+from halfopen.lab.scenes.truth import Truth
+
+# The ids that name a cause; every other id is an effect, a note on the reading, or unknown here.
+CAUSES: Final = frozenset(
+    {
+        *("spoofed-flood", "few-sources-flood", "prefix-flood", "scan", "slow-path", "synacks-lost", "acks-lost"),
+        *("app-not-accepting", "member-not-accepting", "backlog-small", "somaxconn-clamp", "cookies-off"),
+        *("syn-backlog-reserve", "cookies-always", "release-time-long", "release-time-short", "deferred-accept"),
+        *(
+            "timewait-reopen",
+            "abort-on-overflow",
+            "conntrack-full",
+            "reverse-path-filter",
+            "nic-drops",
+            "health-checks",
+        ),
+    }
+)
+HOSTILE: Final = frozenset({"spoofed-flood", "few-sources-flood", "prefix-flood", "scan"})
+# Older ids, and the causes that their sentences name. An effect (an empty set) names none.
+MEANS: Final[dict[str, frozenset[str]]] = {
+    "few-sources": frozenset({"few-sources-flood", "prefix-flood"}),
+    "unanswered": frozenset({"synacks-lost", "acks-lost", "spoofed-flood", "few-sources-flood", "prefix-flood"}),
+    "slow-clients": frozenset({"slow-path"}),
+    "accept-queue-full": frozenset({"app-not-accepting", "member-not-accepting", "abort-on-overflow"}),
+    "accept-queue-filling": frozenset({"app-not-accepting", "member-not-accepting", "abort-on-overflow"}),
+}
+# Ids that say nothing wrong whatever is true.
+NEUTRAL: Final = frozenset({"cannot-tell", "not-shown", "incomplete-reading", "may-have-answered", "answered"})
+_BAD: Final = frozenset({"warning", "critical"})
+_PREFIX: Final = re.compile(r"(?<![\w.:])(?:\d+(?:\.\d+){3}|[0-9a-f]*:[0-9a-f:]+:[0-9a-f:]*)(?:/\d+)?(?![\w.:])")
+_DESTRUCTIVE: Final = ("release", "protect", "close")
+
+
+@dataclass(slots=True)
+class Score:
+    """One play. right: the right cause came first (of two scenes: each among the first two), or nothing was wrong and
+    nothing was said. The lists hold what was untrue, who was accused, and the commands that would harm. silent:
+    something is wrong and nothing was said; cannot: "cannot tell yet" came first.
+    """
+
+    right: bool
+    first: str
+    untrue: list[str] = field(default_factory=list)
+    accused: list[str] = field(default_factory=list)
+    harmful: list[str] = field(default_factory=list)
+    silent: bool = False
+    cannot: bool = False
+
+
+def means(id: str) -> frozenset[str]:
+    """The causes that a finding of this id names."""
+    return MEANS.get(id, frozenset({id}) & CAUSES)
+
+
+def score(truth: Truth, wanted: list[tuple[str, ...]], verdict: dict[str, Any]) -> Score:
+    """Score a verdict (`level`, `reasons`, `next`) on a scene; `wanted` has the right causes of each scene in it."""
+    reasons = verdict["reasons"]
+    causes = [r for r in reasons if means(r["id"])]
+    made = Score(_right(wanted, causes, reasons), reasons[0]["id"] if reasons else "-")
+    made.untrue = [r["id"] for r in reasons if not _true(truth, r["id"])]
+    made.accused = [r["id"] for r in reasons if _accuses(truth, r)]
+    commands = [*verdict["next"], *(c for r in reasons for c in _cures(r))]
+    made.harmful = [c for c in dict.fromkeys(commands) if harms(truth, c)]
+    asked = [one for one in wanted if one]
+    made.silent = bool(asked) and not reasons
+    made.cannot = bool(reasons) and reasons[0]["id"] == "cannot-tell"
+    return made
+
+
+def _cures(reason: dict[str, Any]) -> list[str]:
+    """The commands that a reason carries, as text, whatever its shape."""
+    found = [reason.get("command"), *reason.get("cures", []), *reason.get("commands", [])]
+    return [c["command"] if isinstance(c, dict) else c for c in found if c]
+
+
+def _right(wanted: list[tuple[str, ...]], causes: list[dict[str, Any]], reasons: list[dict[str, Any]]) -> bool:
+    asked = [set(one) for one in wanted if one]
+    if not asked:
+        return not causes and not any(r["level"] in _BAD for r in reasons)
+    # A note on the reading explains nothing, and may stand anywhere; an effect that comes first hides the cause.
+    named = [means(r["id"]) for r in reasons if r["id"] not in NEUTRAL or means(r["id"])]
+    if len(asked) == 1:
+        return bool(named) and bool(named[0] & asked[0])
+    return all(any(one & two for two in named[:2]) for one in asked)
+
+
+def _true(truth: Truth, id: str) -> bool:
+    """Whether the finding is true of the scene, by what was measured there."""
+    right = means(id) & {*truth.causes, *truth.also}
+    if id in NEUTRAL or right:
+        return True
+    drops = truth.counters.get("ListenDrops", 0)
+    measured = {
+        "cookies-off": truth.settings.get("tcp_syncookies") == "0" and drops > 0,
+        "cookies-always": truth.settings.get("tcp_syncookies") == "2",
+        "abort-on-overflow": truth.settings.get("tcp_abort_on_overflow") == "1",
+        # What stays is of no client: the default is too long for it.
+        "release-time-long": nobody_there(truth) and truth.half_open > 0,
+        "syn-queue-full": drops > 0 or truth.counters.get("TCPReqQFullDoCookies", 0) > 0 or _over(truth),
+        "syn-queue-filling": _over(truth),
+    }
+    return measured.get(id, id not in CAUSES and id not in MEANS and id != "burst")
+
+
+def _over(truth: Truth) -> bool:
+    return any(truth.half_open * 2 >= one.cap for one in truth.served)
+
+
+def nobody_there(truth: Truth) -> bool:
+    """Whether some of those half-open have no client that will ever answer."""
+    return truth.hostile or any(not stream.honest for stream in truth.streams)
+
+
+def _accuses(truth: Truth, reason: dict[str, Any]) -> bool:
+    """Whether it calls traffic hostile where nobody is, or names as silent a source that completes."""
+    if not means(reason["id"]) & HOSTILE or reason["id"] == "unanswered":
+        return False
+    if not truth.hostile:
+        return True
+    return any(_completes(truth, prefix) for prefix in _PREFIX.findall(reason["text"]))
+
+
+def _completes(truth: Truth, prefix: str) -> bool:
+    try:
+        asked = ipaddress.ip_network(prefix, strict=False)
+    except ValueError:
+        return False
+    silent = [ipaddress.ip_network(p) for one in truth.silent for p in one.prefixes]
+    if any(asked.version == net.version and asked.overlaps(net) for net in silent):
+        return False
+    return truth.completes(prefix) > 0
+
+
+def harms(truth: Truth, command: str) -> bool:
+    """Whether a command would take from clients that complete: a source that does, or all whatever their age."""
+    words = shlex.split(command)
+    if words[:1] != ["halfopen"] or not set(words[1:2]) & set(_DESTRUCTIVE) or "--dry-run" in words:
+        return False
+    given = dict(itertools.pairwise(words))
+    if "--source" in given:
+        return truth.completes(given["--source"]) > 0
+    if not nobody_there(truth):
+        return True
+    try:
+        older_s = duration_s(given["--older-than"], what="--older-than") if "--older-than" in given else 0.0
+    except UsageError:
+        older_s = 0.0
+    slowest = max((one.max_s for one in truth.streams if one.honest and one.connected), default=0.0)
+    return bool(slowest) and older_s <= slowest
