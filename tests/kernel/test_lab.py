@@ -256,10 +256,11 @@ def test_flood_runs_in_the_background_and_stops(shared: Lab) -> None:
 @pytest.mark.parametrize("address", ["0.0.0.0", "2001:db8:1::1"])
 def test_slow_clients_complete(shared: Lab, address: str) -> None:
     web = shared.server.listen(0, address, backlog=1000)
-    slow = shared.client.slow(web, 200, delay_s=0.5, spread_s=0.2)
+    # Time to see all of them half-open, on a busy machine too.
+    slow = shared.client.slow(web, 200, delay_s=3, spread_s=0.2)
     shared.server.wait_half_open(200, port=web.port)
     assert slow.completed == 0
-    assert slow.wait(10) == slow.answered == 200
+    assert slow.wait(60) == slow.answered == 200
     until(lambda: web.accepted == 200)
     assert shared.server.half_open(web.port) == 0
 
@@ -599,7 +600,8 @@ def test_measuring_release_times_works_for_an_unprivileged_user(
         pytest.skip(done.stderr.strip())
     assert done.returncode == 0, done.stderr
     times = [s["measured_s"] for s in json.loads(done.stdout)["schedules"]]
-    assert times == [pytest.approx(1.0, abs=0.5), pytest.approx(3.0, abs=0.7)]
+    # Timers come late on a busy machine, never early; the next schedules would be 3 s and 7 s.
+    assert 0.9 < times[0] < 2.9 < times[1] < 6.5
     # Killed, it leaves nobody behind.
     script = """
 import os, signal, sys, time

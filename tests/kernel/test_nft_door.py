@@ -154,7 +154,7 @@ run_in(resolve(sys.argv[1]).open(), hold)
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP])
 def test_killed_or_stopped_while_it_is_held_it_opens(lab: Lab, number: signal.Signals) -> None:
     web = lab.server.listen(8080)
-    late = lab.client.slow(web, 5, delay_s=1.0)
+    late = lab.client.slow(web, 5, delay_s=3.0)
     until(lambda: lab.server.half_open() == 5)
     path = f"/proc/{os.getpid()}/fd/{lab.server.netns_path.rpartition('/')[2]}"
     words = [sys.executable, "-c", _HOLD, path, lab.server.requests().tobytes().hex()]
@@ -167,7 +167,7 @@ def test_killed_or_stopped_while_it_is_held_it_opens(lab: Lab, number: signal.Si
             if number == signal.SIGKILL:
                 holder.wait()
                 until(lambda: tables(lab) == 0)
-            assert late.wait(5) == 5
+            assert late.wait(20) == 5
             # Whoever answers the SYN-ACK that is sent again gets in, after five seconds at the latest.
             again = lab.client.connect(web, 3)
             assert again.alive() == 3
