@@ -15,6 +15,7 @@ from halfopen.core.model.narrowed import only
 from halfopen.core.policy.actions import Release, Released
 from halfopen.core.sample import Sample
 from halfopen.core.units import duration_s, endpoint, prefix
+from halfopen.linux.identity import identify
 from halfopen.linux.netns import Netns, current, resolve
 
 if TYPE_CHECKING:
@@ -236,7 +237,7 @@ def release(
             "a release needs a filter", hint="give --older-than, --listener, --source, --retransmits or --all"
         )
     ns = namespace(netns) or current()
-    action = Release(ns.name, chosen, reason or "asked for")
+    action = Release(identify(ns), chosen, reason or "asked for")
     return Executor(audit_log, dry_run=dry_run).execute(action, ns, stop=stop)
 
 

@@ -26,6 +26,7 @@ from halfopen.change import door as door_module
 from halfopen.change.door import Door, hashes
 from halfopen.core.errors import HalfopenError
 from halfopen.core.sample import REQUEST
+from halfopen.linux.identity import identify
 from halfopen.linux.netns import in_thread, resolve
 from halfopen.ops.release import behind_door as held
 from halfopen.read import sockdiag
@@ -395,7 +396,8 @@ def test_a_release_that_may_take_no_longer_leaves_the_rest_to_the_next(lab: Lab)
 
     web = lab.server.listen(8080, backlog=8192)
     lab.client.half_open(web, 4000).settled()
-    action, ns = Release("lab", Filter(), "test"), resolve(lab.server.netns_path)
+    ns = resolve(lab.server.netns_path)
+    action = Release(identify(ns), Filter(), "test")
     first = execute(action, ns, within_s=0.0)
     # One batch at least: it gets on however short the time is.
     assert 0 < first.released < 4000

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from halfopen.core.errors import HalfopenError
-from halfopen.ops.watch.loop import Round
+from halfopen.core.reports import Ended, Round
+from halfopen.core.where import Namespace
 from halfopen.ops.watch.metrics_file import Export, MetricsFile
 from halfopen.present.metrics import Metrics
 from peers import until
@@ -180,11 +181,11 @@ def test_it_is_written_as_often_as_its_share_of_the_time_allows_and_at_the_end(
 
     monkeypatch.setattr(Metrics, "text", slow)
     for n in range(1000):
-        assert export.take(Round(frozenset({f"n{n}"}), frozenset())) is None
+        assert export.take(Round(frozenset({Namespace("boot", n, name=f"n{n}")}), frozenset())) is None
     assert writes == 1
     assert 'netns="n0"' in file.read_text()
-    assert export.end() is None
+    assert export.take(Ended(1000)) is None
     assert 'netns="n999"' in file.read_text()
     assert writes == 2
-    assert export.end() is None
+    assert export.take(Ended(1000)) is None
     assert writes == 2, "there was nothing new"

@@ -49,6 +49,21 @@ def test_readings(lab: Lab, granted: str) -> None:
     assert (features["bpf:door"] == "yes") is (features["release"] == "yes") is ("net_admin" in granted)
 
 
+@pytest.mark.parametrize(("granted", "code"), [("bpf perfmon", 3), ("net_admin", 0)])
+def test_a_watch_that_could_not_release_does_not_begin(lab: Lab, granted: str, code: int) -> None:
+    lab.server.listen(8080)
+    words = ("watch", "--release-older-than", "15s", "--interval", "50ms", "--count", "1", "--json")
+    done = with_capabilities(lab, granted, *words)
+    assert done.returncode == code, done.stderr
+    if code:
+        assert done.stdout == ""
+        [line] = done.stderr.splitlines()
+        assert "releasing connections is refused" in line
+        assert "CAP_NET_ADMIN" in line
+    else:
+        assert "reading" in done.stdout
+
+
 @pytest.mark.parametrize("granted", ["net_admin", "bpf perfmon net_admin"], ids=["nf_tables", "eBPF"])
 def test_releases(lab: Lab, granted: str) -> None:
     web = lab.server.listen(8080)

@@ -5,20 +5,31 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+import sys
 import threading
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from halfopen.core.errors import UnknownTarget
+from halfopen.core.filters import Filter
+from halfopen.core.policy.actions import Release
+from halfopen.core.policy.anomaly import Sensitivity
 from halfopen.core.policy.policy import Alarm, Clear, Policy
-from halfopen.linux.netns import Netns, current
+from halfopen.core.reports import Decided, Reading, Report, Round, Trouble
+from halfopen.linux.identity import identify
+from halfopen.linux.netns import Netns, current, resolve
 from halfopen.ops.executor import Executor
-from halfopen.ops.watch.loop import Decided, Reading, Report, Round, Trouble, Watch
+from halfopen.ops.release.release import execute
+from halfopen.ops.watch.loop import Watch
 from halfopen.present.metrics import Metrics
 from halfopen.present.watchlines import Text
 from halfopen.read import discover, reader
 from peers import until
+from run import environment
 
 if TYPE_CHECKING:
     from halfopen.lab import Lab
@@ -103,11 +114,10 @@ def test_namespaces_that_live_for_a_moment_are_no_trouble_and_leave_nothing(
     assert len(made) == 6
     assert of(reports, Trouble) == []
     assert [line for line in lines if "[pid:" in line] == []
-    for kept in (watch._state.of, watch._previous, watch._before, watch._whole_again_at):
-        assert set(kept) <= {current().inode}
+    own = identify(None)
+    assert set(watch._known) == {own.inode}
     assert watch._troubled == {}
-    assert set(text._last) == set(metrics._of) == {"self"}
-    assert set(metrics._names) <= {current().inode}
+    assert set(watch._state.of) == set(text._last) == set(metrics._of) == {own}
 
 
 @pytest.fixture
@@ -133,7 +143,7 @@ def test_one_alarm_whichever_process_gives_the_name_and_an_end_when_the_namespac
             metrics.reading(report.model)
         elif isinstance(report, Decided):
             said.append(report.action)
-            metrics.alarm(report.model.sample.where.name, isinstance(report.action, Alarm))
+            metrics.alarm(report.action.where, isinstance(report.action, Alarm))
         elif isinstance(report, Round):
             metrics.round(report.watched, report.troubled)
             if watch.done == 3:
@@ -144,9 +154,10 @@ def test_one_alarm_whichever_process_gives_the_name_and_an_end_when_the_namespac
                 assert f"pid:{two[0].pid}" not in alarmed
                 mine.discard(lab.server.inode)  # as if it had gone
     assert [type(action) for action in said] == [Alarm, Clear]
-    assert said[1].half_open == 0
+    assert (said[1].half_open, said[1].gone) == (0, True)
+    assert said[1].where.name == f"pid:{two[1].pid}"
     assert 'halfopen_alarm{netns="self"} 0.0' in metrics.text().decode()
-    assert set(watch._state.of) == {current().inode}
+    assert set(watch._state.of) == {identify(None)}
 
 
 def test_the_command_is_silent_about_them() -> None:
@@ -168,3 +179,69 @@ def test_the_command_is_silent_about_them() -> None:
     assert (done.returncode, done.stderr) == (0, "")
     events = [json.loads(line) for line in done.stdout.splitlines()]
     assert [e for e in events if e["event"] == "trouble" and e["id"] == "unknown-target"] == []
+
+
+def test_another_namespace_with_the_inode_of_one_that_is_gone_is_read_anew(
+    mine: set[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The kernel gives inodes of namespaces out again; here the second reading is made to be of such a one."""
+    read = reader.read
+    readings = 0
+
+    def reused(*arguments: object, **options: object) -> object:
+        nonlocal readings
+        readings += 1
+        sample = read(*arguments, **options)  # type: ignore[arg-type]
+        return sample if readings == 1 else replace(sample, where=replace(sample.where, cookie=1 << 60))
+
+    monkeypatch.setattr(reader, "read", reused)
+    watch = Watch(Policy(Sensitivity(minimum=1)), Executor(), 0.05, count=3)
+    seen = [r for r in watch.run() if isinstance(r, Reading)]
+    assert [r.model.rates is None for r in seen] == [True, True, False]
+    assert [where.cookie for where in watch._state.of] == [1 << 60]
+    assert len(watch._known) == 1
+
+
+def test_a_release_of_one_namespace_is_refused_in_another(lab: Lab) -> None:
+    web = lab.server.listen(8080)
+    lab.client.half_open(web, 5).settled()
+    where = identify(resolve(lab.server.netns_path))
+    action = Release(replace(where, cookie=1 << 60), Filter(), "test")
+    with pytest.raises(UnknownTarget, match="replaced by another"):
+        execute(action, resolve(lab.server.netns_path))
+    assert lab.server.half_open() == 5
+
+
+def test_an_alarm_of_the_one_namespace_that_is_watched_ends_when_it_goes(tmp_path: Path) -> None:
+    from halfopen.lab import Lab
+
+    link = tmp_path / "ns"
+    with Lab() as first:
+        link.symlink_to(first.server.netns_path)
+        first.client.half_open(first.server.listen(8080), 60).settled()
+        words = ("watch", "--netns", str(link), "--interval", "50ms", "--for", "20s", "--json")
+        process = subprocess.Popen(
+            [sys.executable, "-m", "halfopen", *words], env=environment(), stdout=subprocess.PIPE, text=True
+        )
+        assert process.stdout is not None
+        try:
+            before = _until(process, "alarm")
+        except BaseException:
+            process.kill()
+            raise
+    after = _until(process, "clear")
+    process.terminate()
+    process.communicate(timeout=10)
+    assert [e["event"] for e in before if e["event"] == "alarm"] == ["alarm"]
+    assert (after[-1]["gone"], after[-1]["netns"], after[-1]["peak"]) == (True, str(link), 60)
+
+
+def _until(process: subprocess.Popen[str], event: str) -> list[dict[str, Any]]:
+    """What the watch says, up to the first such event."""
+    assert process.stdout is not None
+    said: list[dict[str, Any]] = []
+    for line in process.stdout:
+        said.append(json.loads(line))
+        if said[-1]["event"] == event:
+            return said
+    raise AssertionError(f"no {event}: {said}")

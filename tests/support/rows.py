@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import zlib
 from typing import Any
 
 import numpy as np
@@ -64,6 +65,14 @@ def part(model: Model, count: int | None = None) -> Part:
     return Part(model.sample.where.name, collected, len(collected) if count is None else count)
 
 
+SELF = Namespace("boot", 1)
+
+
+def named(name: str) -> Namespace:
+    """A namespace of that name, another one for each name; "self" is that of `sample`."""
+    return SELF if name == "self" else Namespace("boot", zlib.crc32(name.encode("utf-8", "surrogateescape")), name=name)
+
+
 def sample(
     requests: list[Any], listeners: list[Any], *, depths: bool = False, timeouts: Any = None, **values: Any
 ) -> Sample:
@@ -71,7 +80,7 @@ def sample(
     rows = np.concatenate(requests) if requests else np.zeros(0, dtype=REQUEST)
     settings = {"tcp_synack_retries": 5, "tcp_syncookies": 1, "tcp_max_syn_backlog": 2048, "somaxconn": 4096}
     return Sample(
-        where=values.pop("where", Namespace("boot", 1)),
+        where=values.pop("where", SELF),
         host=Host("host", "6.1"),
         parts=() if depths else (Requests(rows, len(rows), values.pop("full", 0), timeouts),),
         listeners=np.concatenate(listeners) if listeners else np.zeros(0, dtype=LISTENER),

@@ -35,6 +35,7 @@ from halfopen.core.tune.records import Began
 from halfopen.core.tune.spots import Listener, Place, Spot
 from halfopen.core.where import Host, Namespace
 from halfopen.linux.netns import current
+from halfopen.ops.watch.sinks import KINDS
 from halfopen.read.procfs import SETTINGS
 from rows import part
 
@@ -97,7 +98,7 @@ def _fields(s: Sample) -> dict[str, Any]:
     return {name: getattr(s, name) for name in Sample.__dataclass_fields__}
 
 
-OUTCOME = Released(Release("self", Filter(older_than_s=3.0), "test"), matched=1, released=1)
+OUTCOME = Released(Release(Namespace("boot", 1), Filter(older_than_s=3.0), "test"), matched=1, released=1)
 
 
 def status() -> list[Any]:
@@ -150,8 +151,8 @@ def watch() -> list[Any]:
     lines = [
         *writer.begin(1.0, Policy()),
         *writer.reading(m),
-        *writer.alarm(m, Alarm("self", 60, 1.0, 50.0)),
-        *writer.clear(m, Clear("self", 0, 3.0, 60)),
+        *writer.alarm(m, Alarm(m.sample.where, 60, 1.0, 50.0)),
+        *writer.clear(m, Clear(m.sample.where, 0, 3.0, 60)),
         *writer.released(OUTCOME),
         *writer.trouble("self", UnknownTarget("gone")),
         *writer.end(1),
@@ -438,7 +439,7 @@ def test_both_readmes_show_the_same_output() -> None:
 def test_the_sample_configuration_is_accepted() -> None:
     blocks = re.findall(r"^```toml\n(.*?)^```", text("docs/commands.md"), re.MULTILINE | re.DOTALL)
     assert len(blocks) == 1
-    assert parse(blocks[0], "docs/commands.md").release.older_than == "15s"
+    assert parse(blocks[0], "docs/commands.md", [kind.key for kind in KINDS]).release.older_than == "15s"
 
 
 # --- links ------------------------------------------------------------------------------------------------------------

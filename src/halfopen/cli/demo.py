@@ -60,7 +60,7 @@ def halfopen(*words: str, path: str) -> int:
     return subprocess.run([sys.executable, "-m", "halfopen", *words], stdin=subprocess.DEVNULL, check=False).returncode
 
 
-class Watch:
+class WatchProcess:
     """`halfopen watch` running beside the story, its lines shown as they come."""
 
     def __init__(self, path: str) -> None:
@@ -122,7 +122,7 @@ def story(lab: Lab) -> None:
     web = lab.server.listen(_PORT, backlog=_BACKLOG, other_process=True)
     honest = lab.client.connect(web, HONEST)
     say(f"A server on :{_PORT} with {HONEST} clients; its SYN queue is short and SYN cookies are off")
-    watch = Watch(path)
+    watch = WatchProcess(path)
     try:
         until("the watch", lambda: watch.saw("half-open"))
         quiet = facts(lab, web, honest)

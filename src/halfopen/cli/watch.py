@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import stat
 import sys
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
@@ -23,17 +23,25 @@ from halfopen.cli.options import (
     reason_option,
     source_option,
 )
+from halfopen.ops.watch.sinks import KINDS, Sink, tell
 
 if TYPE_CHECKING:
-    from halfopen.core.config import Watch as Config
+    from halfopen.core.config import WatchSettings
     from halfopen.core.filters import Filter
     from halfopen.core.policy.policy import Policy
     from halfopen.ops.watch.loop import Watch
-    from halfopen.ops.watch.metrics_file import Export
-    from halfopen.present.watchlines import Writer
+
+F = TypeVar("F", bound=Callable[..., Any])
 
 # A file of settings has a few hundred bytes.
 _CONFIG_BYTES = 1024 * 1024
+
+
+def _sink_options(command: F) -> F:
+    for kind in reversed(KINDS):
+        option = click.option(kind.option, metavar=kind.metavar, shell_complete=files, help=kind.help)
+        command = option(command)
+    return command
 
 
 @click.command()
@@ -50,8 +58,7 @@ _CONFIG_BYTES = 1024 * 1024
 @reason_option
 @click.option("--all-lines", is_flag=True, help="A line for every reading, also when nothing changed.")
 @click.option("--json", "as_json", is_flag=True, help="A JSON object a line (halfopen.watch/1).")
-@click.option("--metrics-file", metavar="FILE", shell_complete=files,
-              help="Keep Prometheus metrics there (FILE.prom, for node_exporter).")  # fmt: skip
+@_sink_options
 @audit_log_option
 def command(
     listener: tuple[str, ...],
@@ -67,8 +74,8 @@ def command(
     reason: str | None,
     all_lines: bool,
     as_json: bool,
-    metrics_file: str | None,
     audit_log: str | None,
+    **targets: str | None,
 ) -> None:
     """Keep watching: a line when something changes, an alarm when the number grows abnormally against its own past, a
     line when that ends. Releases nothing unless told to.
@@ -76,9 +83,9 @@ def command(
     With --listener or --source the counts, the alarm and the releases concern only those connections; drops and SYN
     cookies are the whole namespace's. --source reads every connection each time, not only the depths of the queues.
     """
-    from halfopen.core.config import Watch as Config
+    from halfopen.core.config import WatchSettings
 
-    settings = Config() if config is None else _load(config)
+    settings = WatchSettings() if config is None else _load(config)
     watch = _watch(
         _policy(settings, release_older_than, listener or settings.listener, source or settings.source, reason),
         (settings.audit_log or None) if audit_log is None else audit_log,
@@ -96,66 +103,34 @@ def command(
         signals.stop_between(steady.alone)
     # The first signal ends the watch in order, the second at once.
     signals.take_first(lambda _: watch.stop.set())
-    path = (settings.metrics_file or None) if metrics_file is None else metrics_file
-    _run(watch, as_json, all_lines, path)
-
-
-def _run(watch: Watch, as_json: bool, all_lines: bool, metrics_file: str | None) -> None:
-    from halfopen.core.policy.policy import Alarm, Clear
-    from halfopen.ops.watch.loop import Decided, Did, Reading, Round, Trouble
-    from halfopen.present.watchlines import Json
-
-    exported = None if metrics_file is None else _export(metrics_file)
-    writer: Writer = Json() if as_json else _text(all_lines, watch.everywhere)
-    _emit(writer.begin(watch.interval_s, watch.policy))
+    if watch.policy.release is not None:
+        watch.may_release()
+    # An option wins over the file, where an empty word means "not there".
+    targets = {key: (settings.sinks.get(key) or None) if word is None else word for key, word in targets.items()}
+    made = _sinks(as_json, all_lines, watch.everywhere, targets)
     for report in watch.run():
-        if exported is not None and (error := exported.take(report)):
-            _emit(writer.trouble("metrics", error))
-        if isinstance(report, Reading):
-            _emit(writer.reading(report.model))
-        elif isinstance(report, Did):
-            _emit(writer.released(report.outcome))
-        elif isinstance(report, Round):
-            writer.round(report.watched)
-        elif isinstance(report, Trouble):
-            _emit(writer.trouble(report.netns, report.error))
-        elif isinstance(report, Decided) and isinstance(report.action, Alarm):
-            _emit(writer.alarm(report.model, report.action))
-        elif isinstance(report, Decided) and isinstance(report.action, Clear):
-            _emit(writer.clear(report.model, report.action))
-    if exported is not None and (error := exported.end()):
-        _emit(writer.trouble("metrics", error))
-    _emit(writer.end(watch.done))
+        tell(made, report)
 
 
-def _text(all_lines: bool, several: bool) -> Writer:
+def _sinks(as_json: bool, all_lines: bool, several: bool, targets: Mapping[str, str | None]) -> list[Sink]:
     import shutil
 
-    from halfopen.present.watchlines import Text
+    from halfopen.ops.watch import sinks
+    from halfopen.present.watchlines import Json, Text
 
+    made = sinks.wanted(targets)
     width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
-    return Text(width is not None, every=all_lines, several=several, width=width)
+    return [Json() if as_json else Text(width is not None, every=all_lines, several=several, width=width), *made]
 
 
-def _export(path: str) -> Export:
-    from halfopen.ops.watch.metrics_file import Export
-
-    return Export(path)
-
-
-def _emit(lines: list[str]) -> None:
-    for line in lines:
-        print(line, flush=True)
-
-
-def _load(path: str) -> Config:
+def _load(path: str) -> WatchSettings:
     from halfopen.core.config import parse
     from halfopen.core.errors import ConfigError
 
     if not path:
         raise ConfigError("--config ''", "", "is no file name")
     try:
-        return parse(_read(path).decode(), path)
+        return parse(_read(path).decode(), path, [kind.key for kind in KINDS])
     except OSError as e:
         raise ConfigError(path, "", e.strerror or str(e)) from None
     except UnicodeDecodeError:
@@ -210,7 +185,7 @@ def _watch(policy: Policy, audit_log: str | None, netns: str | None, interval: s
 
 
 def _policy(
-    settings: Config,
+    settings: WatchSettings,
     release_older_than: str | None,
     listener: Sequence[str],
     source: Sequence[str],

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -15,7 +15,7 @@ _MOST: Final = 10**9
 
 
 @dataclass(frozen=True, slots=True)
-class Alarm:
+class AlarmSettings:
     """When the number of half-open connections counts as abnormal (see core.anomaly.Sensitivity)."""
 
     minimum: int = 50
@@ -30,7 +30,7 @@ class Alarm:
 
 
 @dataclass(frozen=True, slots=True)
-class Release:
+class ReleaseSettings:
     """What watch releases as it goes; nothing unless older_than is set. listener and source narrow it further."""
 
     older_than: str = ""
@@ -39,22 +39,26 @@ class Release:
 
 
 @dataclass(frozen=True, slots=True)
-class Watch:
-    """A watch configuration file (TOML). listener and source: what is watched, and released, at all."""
+class WatchSettings:
+    """A watch configuration file (TOML). listener and source: what is watched, and released, at all.
+
+    sinks: where each further sink writes, by its key in the file (`metrics_file`).
+    """
 
     interval: str = "1s"
     netns: str = ""
     audit_log: str = ""
-    metrics_file: str = ""
-    alarm: Alarm = field(default_factory=Alarm)
-    release: Release = field(default_factory=Release)
+    alarm: AlarmSettings = field(default_factory=AlarmSettings)
+    release: ReleaseSettings = field(default_factory=ReleaseSettings)
     listener: list[str] = field(default_factory=list)
     source: list[str] = field(default_factory=list)
+    sinks: dict[str, str] = field(default_factory=dict)
 
 
-def parse(text: str, file: str) -> Watch:
-    """The configuration in TOML `text`; `file` names it in errors. Raises: ConfigError (syntax, unknown key, wrong
-    type or value).
+def parse(text: str, file: str, sinks: Collection[str] = ()) -> WatchSettings:
+    """The configuration in TOML `text`; `file` names it in errors, and `sinks` are the keys of sinks.
+
+    Raises: ConfigError (syntax, unknown key, wrong type or value).
     """
     import tomllib
 
@@ -64,12 +68,13 @@ def parse(text: str, file: str) -> Watch:
         raw: Any = tomllib.loads(text)
     except (ValueError, RecursionError) as e:  # also of a number, or brackets, beyond what Python takes
         raise ConfigError(file, "", str(e)) from None
-    _known(raw, Watch(), file, "")
+    targets = {key: raw.pop(key) for key in sinks if key in raw}
+    _known(raw, WatchSettings(), file, "", sinks)
     try:
-        parsed = msgspec.convert(raw, Watch)
+        parsed = msgspec.convert({**raw, "sinks": targets}, WatchSettings)
     except msgspec.ValidationError as e:
         message, _, where = str(e).partition(" - at ")
-        raise ConfigError(file, where.strip("`$. "), message) from None
+        raise ConfigError(file, _named(where.strip("`$. "), targets), message) from None
     a = parsed.alarm
     ones = all(1 <= n <= _MOST for n in (a.minimum, a.factor, a.calm))  # and so neither nan nor inf
     if not (ones and 0 <= a.sigmas <= _MOST and 1 <= a.window <= 3600):
@@ -80,7 +85,7 @@ def parse(text: str, file: str) -> Watch:
     return parsed
 
 
-def _words(parsed: Watch, file: str) -> None:
+def _words(parsed: WatchSettings, file: str) -> None:
     """The words that are durations, endpoints and prefixes, refused by the file and key they stand under."""
     release = parsed.release
     checks: list[tuple[str, str, Callable[..., object]]] = [("interval", parsed.interval, duration_s)]
@@ -97,12 +102,19 @@ def _words(parsed: Watch, file: str) -> None:
             raise ConfigError(file, key, e.message.strip(), hint=e.hint) from None
 
 
-def _known(raw: dict[str, Any], default: Any, file: str, where: str) -> None:
+def _known(raw: dict[str, Any], default: Any, file: str, where: str, more: Collection[str] = ()) -> None:
     # msgspec passes over unknown keys of dataclasses; a misspelt key must not pass as a default.
-    names = list(default.__dataclass_fields__)
+    names = [*(name for name in default.__dataclass_fields__ if name != "sinks"), *more]
     for key, value in raw.items():
         if key not in names:
             raise ConfigError(file, f"{where}{key}", "unknown key", hint=f"known here: {', '.join(names)}")
         inner = getattr(default, key)
         if isinstance(value, dict) and hasattr(inner, "__dataclass_fields__"):
             _known(value, inner, file, f"{where}{key}.")
+
+
+def _named(where: str, targets: dict[str, Any]) -> str:
+    # A dict's values have no names in msgspec's messages: `sinks[...]`.
+    if not where.startswith("sinks"):
+        return where
+    return next(key for key, value in targets.items() if not isinstance(value, str))

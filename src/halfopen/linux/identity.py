@@ -59,3 +59,8 @@ def identify(ns: Netns | None) -> Namespace:
     Raises: UnknownTarget, NotPermitted, KernelError.
     """
     return (ns or current()).run(lambda: of_thread(ns))
+
+
+def unentered(ns: Netns) -> Namespace:
+    """What is known of a namespace that was found but not entered: all but its cookie."""
+    return Namespace(boot_id(), ns.inode, None, ns.name, ns.path, ns.lives_in)

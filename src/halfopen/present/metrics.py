@@ -13,6 +13,7 @@ from prometheus_client.registry import Collector
 from halfopen.core.fields.field import Field, Kind
 from halfopen.core.fields.metrics import BY, LISTENER_METRICS, NAMESPACE_METRICS, Watched
 from halfopen.core.units import family_text
+from halfopen.core.where import Namespace
 
 if TYPE_CHECKING:
     from halfopen.core.model.listeners import ListenerView
@@ -33,56 +34,55 @@ class Metrics:
     """Collects what a watch reports; `text` is the state after the last report."""
 
     def __init__(self) -> None:
-        self._of: dict[str, Watched] = {}
-        self._names: dict[int, str] = {}
+        self._of: dict[Namespace, Watched] = {}
         self._registry = CollectorRegistry(auto_describe=False)
         self._registry.register(self)
         self._lines = _Lines()
 
     def reading(self, model: Model) -> None:
         """A namespace was read."""
-        where = model.sample.where
-        # One that is named after a process is named anew when that ends.
-        before = self._names.get(where.inode, where.name)
-        if before != where.name and before in self._of:
-            self._of[where.name] = self._of.pop(before)
-        self._names[where.inode] = where.name
-        self._watched(where.name).model = model.bare()
+        self._watched(model.sample.where).model = model.bare()
 
-    def alarm(self, netns: str, on: bool) -> None:
+    def alarm(self, where: Namespace, on: bool) -> None:
         """An alarm began or ended."""
-        self._watched(netns).alarm = on
+        self._watched(where).alarm = on
 
     def released(self, outcome: Released) -> None:
         """Connections were released."""
-        watched = self._watched(outcome.action.netns)
+        watched = self._watched(outcome.action.where)
         watched.released += outcome.released
         watched.failed += outcome.failed
 
-    def round(self, watched: Iterable[str], troubled: Iterable[str]) -> None:
+    def round(self, watched: Iterable[Namespace], troubled: Iterable[Namespace]) -> None:
         """These namespaces are watched, those of them could not be read; any other is gone."""
-        names, unread = set(watched), set(troubled)
-        self._of = {name: one for name, one in self._of.items() if name in names}
-        self._names = {inode: name for inode, name in self._names.items() if name in names}
-        for name in names:
-            self._watched(name).readable = name not in unread
+        there, unread = list(watched), set(troubled)
+        self._of = {where: self._watched(where) for where in there}
+        for where, one in self._of.items():
+            one.readable = where not in unread
 
     def text(self) -> bytes:
         """The metrics in Prometheus's text format, version 0.0.4."""
-        read = [(netns, w.model) for netns, w in self._of.items() if w.model is not None and w.readable]
+        read = [(w.name, w.model) for w in self._shown() if w.model is not None and w.readable]
         return generate_latest(self._registry) + self._lines.text([(netns, model.listeners) for netns, model in read])
 
     def collect(self) -> Iterator[_Family]:
         """For the registry: every metric of namespaces with all of its samples."""
         for field in NAMESPACE_METRICS:
             family = _family(field, _NAMESPACE + ((BY[field.name],) if field.name in BY else ()))
-            for netns, watched in self._of.items():
+            for watched in self._shown():
                 for more, value in _samples(field, watched):
-                    family.add_metric([_plain(netns), *more], value)
+                    family.add_metric([_plain(watched.name), *more], value)
             yield family
 
-    def _watched(self, netns: str) -> Watched:
-        return self._of.setdefault(netns, Watched())
+    def _watched(self, where: Namespace) -> Watched:
+        """The namespace's entry, under the name it has now."""
+        watched = self._of.setdefault(where, Watched(where.name))
+        watched.name = where.name
+        return watched
+
+    def _shown(self) -> Iterable[Watched]:
+        """One entry a name: until a round ends, a namespace that is gone and its successor may have the same name."""
+        return {watched.name: watched for watched in self._of.values()}.values()
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,9 +6,10 @@ import json
 import os
 import textwrap
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Collection
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, assert_never
 
 from halfopen.core.errors import HalfopenError
 from halfopen.core.fields.field import json_object
@@ -17,7 +18,9 @@ from halfopen.core.findings.verdict import judge
 from halfopen.core.model.model import Model
 from halfopen.core.policy.actions import Released
 from halfopen.core.policy.policy import Alarm, Clear, Policy
+from halfopen.core.reports import Begun, Decided, Did, Ended, Reading, Report, Round, Trouble
 from halfopen.core.units import json_text, plural, printable, show_duration
+from halfopen.core.where import Namespace
 from halfopen.present import commands
 from halfopen.present.findings.cures import next_commands
 from halfopen.present.findings.sentences import listener_name, say
@@ -31,21 +34,55 @@ def _clock(wall_s: float | None = None) -> str:
     return time.strftime("%H:%M:%S", time.localtime(wall_s))
 
 
-class Writer(Protocol):
-    """Turns what a watch reports into lines."""
+class Lines(ABC):
+    """The sink of a watch that prints what is reported, as lines on standard output."""
 
+    def take(self, event: Report) -> None:
+        """Print what there is to say of it."""
+        for line in self.lines(event):
+            print(line, flush=True)
+
+    def lines(self, event: Report) -> list[str]:
+        """What there is to say of it."""
+        match event:
+            case Begun():
+                return self.begin(event.interval_s, event.policy)
+            case Reading():
+                return self.reading(event.model)
+            case Decided(model, action):
+                return self.alarm(model, action) if isinstance(action, Alarm) else self.clear(model, action)
+            case Did():
+                return self.released(event.outcome)
+            case Trouble():
+                return self.trouble(event.netns, event.error)
+            case Round():
+                return self.round(event.watched)
+            case Ended():
+                return self.end(event.readings)
+        assert_never(event)
+
+    @abstractmethod
     def begin(self, interval_s: float, policy: Policy) -> list[str]: ...
+    @abstractmethod
     def reading(self, model: Model) -> list[str]: ...
+    @abstractmethod
     def alarm(self, model: Model, action: Alarm) -> list[str]: ...
+    @abstractmethod
     def clear(self, model: Model, action: Clear) -> list[str]: ...
+    @abstractmethod
     def released(self, outcome: Released) -> list[str]: ...
+    @abstractmethod
     def trouble(self, netns: str, error: HalfopenError) -> list[str]: ...
-    def round(self, watched: Collection[str]) -> None: ...
+    @abstractmethod
     def end(self, readings: int) -> list[str]: ...
+
+    def round(self, watched: Collection[Namespace]) -> list[str]:
+        """Nothing is said of it."""
+        return []
 
 
 @dataclass(slots=True)
-class Text:
+class Text(Lines):
     """For a person. `colour` on a terminal; `every` reading, or only changes; `several` namespaces are watched; `width`
     of the terminal, None where there is none.
     """
@@ -54,14 +91,14 @@ class Text:
     every: bool = False
     several: bool = False
     width: int | None = None
-    _last: dict[str, tuple[int, ...]] = field(default_factory=dict)
+    _last: dict[Namespace, tuple[int, ...]] = field(default_factory=dict)
     _peak: int = 0
 
     def _paint(self, colour: str, line: str) -> str:
         return f"{colour}{line}{_RESET}" if self.colour and not os.environ.get("NO_COLOR") else line
 
-    def _where(self, netns: str) -> str:
-        return f"[{printable(netns)}] " if self.several else ""
+    def _where(self, where: Namespace) -> str:
+        return f"[{printable(where.name)}] " if self.several else ""
 
     def _filled(self, line: str) -> list[str]:
         """The line, in several where the terminal is narrower: broken between words."""
@@ -83,20 +120,20 @@ class Text:
 
     def reading(self, model: Model) -> list[str]:
         """A line, when this reading differs from the last one of its namespace in more than age."""
-        name = model.sample.where.name
+        where = model.sample.where
         self._peak = max(self._peak, model.half_open)
         moved = model.rates or {}
         dropped = round(moved.get("ListenDrops", 0.0)), round(moved.get("SyncookiesSent", 0.0))
         accept = sum(v.accept_queue for v in model.listeners)
         now = (model.half_open, model.may_have_answered, model.deferred, accept, *dropped)
-        last = self._last.get(name)
-        self._last[name] = now
+        last = self._last.get(where)
+        self._last[where] = now
         if now == last and not self.every:
             return []
         if last is None and not any(now) and self.several and not self.every:
             return []
         change = "" if last is None else f" ({model.half_open - last[0]:+,})"
-        line = f"{_clock(model.sample.wall_s)}  {self._where(name)}{model.half_open:,} half-open{change}"
+        line = f"{_clock(model.sample.wall_s)}  {self._where(where)}{model.half_open:,} half-open{change}"
         if model.half_open and not model.sample.depths:
             line += f", oldest {show_duration(round(model.oldest_s, 1))}, new {model.arrivals_per_s:,}/s"
         if model.half_open:
@@ -118,7 +155,7 @@ class Text:
     def alarm(self, model: Model, action: Alarm) -> list[str]:
         """The alarm, why, and what to do."""
         verdict = judge(model)
-        head = f"{_clock(model.sample.wall_s)}  ALARM  {self._where(action.netns)}"
+        head = f"{_clock(model.sample.wall_s)}  ALARM  {self._where(action.where)}"
         head += plural(action.half_open, "half-open connection")
         head += f", usually {action.usual:,.0f} (alarm at {action.limit:,.0f})"
         lines = [self._paint(_RED, part) for part in self._filled(head)]
@@ -130,10 +167,12 @@ class Text:
 
     def clear(self, model: Model, action: Clear) -> list[str]:
         """The end of an alarm."""
-        line = (
-            f"{_clock(model.sample.wall_s)}  CLEAR  {self._where(action.netns)}{action.half_open:,} half-open, "
-            f"after {show_duration(round(action.lasted_s))} with a peak of {action.peak:,}"
-        )
+        head, lasted = f"{_clock(model.sample.wall_s)}  CLEAR  ", show_duration(round(action.lasted_s))
+        if action.gone:
+            line = f"{head}the network namespace {printable(action.where.name)} is gone, "
+        else:
+            line = f"{head}{self._where(action.where)}{action.half_open:,} half-open, "
+        line += f"after {lasted} with a peak of {action.peak:,}"
         return [self._paint(_GREEN, part) for part in self._filled(line)]
 
     def released(self, outcome: Released) -> list[str]:
@@ -151,17 +190,18 @@ class Text:
         line = f"{_clock()}  {printable(f'{netns}: {error.line()}')}"
         return [self._paint(_RED, part) for part in self._filled(line)]
 
-    def round(self, watched: Collection[str]) -> None:
+    def round(self, watched: Collection[Namespace]) -> list[str]:
         """These namespaces are watched; any other is gone."""
-        for name in self._last.keys() - set(watched):
-            del self._last[name]
+        for where in self._last.keys() - set(watched):
+            del self._last[where]
+        return []
 
     def end(self, readings: int) -> list[str]:
         """The last line."""
         return [f"{_clock()}  ended after {plural(readings, 'reading')}, at most {self._peak:,} half-open"]
 
 
-class Json:
+class Json(Lines):
     """For a program: an object a line, each with `schema`, `event` and `time`."""
 
     def _line(self, event: str, when: float | None = None, **values: Any) -> list[str]:
@@ -189,7 +229,7 @@ class Json:
         return self._line(
             "alarm",
             model.sample.wall_s,
-            netns=action.netns,
+            netns=action.where.name,
             half_open=action.half_open,
             usual=action.usual,
             limit=action.limit,
@@ -202,10 +242,11 @@ class Json:
         return self._line(
             "clear",
             model.sample.wall_s,
-            netns=action.netns,
+            netns=action.where.name,
             half_open=action.half_open,
             lasted_s=round(action.lasted_s, 3),
             peak=action.peak,
+            gone=action.gone,
         )
 
     def released(self, outcome: Released) -> list[str]:
@@ -215,9 +256,6 @@ class Json:
     def trouble(self, netns: str, error: HalfopenError) -> list[str]:
         """event trouble."""
         return self._line("trouble", None, netns=netns, id=error.id, message=error.line())
-
-    def round(self, watched: Collection[str]) -> None:
-        """Nothing is said of it."""
 
     def end(self, readings: int) -> list[str]:
         """event end."""

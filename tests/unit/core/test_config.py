@@ -75,8 +75,8 @@ def test_an_unknown_key_is_told_the_known_ones() -> None:
 
 
 def test_the_defaults_are_those_of_the_alarm_itself() -> None:
-    assert config.parse("", "w.toml") == config.Watch()
-    assert config.Watch().alarm.sensitivity() == anomaly.Sensitivity()
+    assert config.parse("", "w.toml") == config.WatchSettings()
+    assert config.WatchSettings().alarm.sensitivity() == anomaly.Sensitivity()
 
 
 def test_every_key() -> None:
@@ -98,16 +98,16 @@ def test_every_key() -> None:
         listener = [":443", "[2001:db8::1]:443"]
         source = ["203.0.113.0/24"]
     """
-    parsed = config.parse(text, "w.toml")
-    assert parsed == config.Watch(
+    parsed = config.parse(text, "w.toml", ["metrics_file"])
+    assert parsed == config.WatchSettings(
         "500ms",
         "blue",
         "/tmp/a",
-        "/tmp/m.prom",
-        config.Alarm(1, 1.0, 0.0, 3600, 1),
-        config.Release("15s", [":443", "[2001:db8::1]:443"], ["203.0.113.0/24"]),
+        config.AlarmSettings(1, 1.0, 0.0, 3600, 1),
+        config.ReleaseSettings("15s", [":443", "[2001:db8::1]:443"], ["203.0.113.0/24"]),
         [":443"],
         ["203.0.113.0/24"],
+        {"metrics_file": "/tmp/m.prom"},
     )
     assert parsed.alarm.sensitivity() == anomaly.Sensitivity(1, 1.0, 0.0, 3600, 1)
 
@@ -146,7 +146,7 @@ def test_any_value_under_any_key(text: str) -> None:
     except ConfigError as e:
         assert e.line().startswith("w.toml")  # noqa: PT017
         return
-    assert isinstance(parsed, config.Watch)
+    assert isinstance(parsed, config.WatchSettings)
     s = parsed.alarm.sensitivity()
     assert math.isfinite(s.factor)
     assert math.isfinite(s.sigmas)
@@ -160,6 +160,6 @@ def test_any_value_under_any_key(text: str) -> None:
 @given(st.text(max_size=60))
 def test_any_text(text: str) -> None:
     try:
-        assert isinstance(config.parse(text, "w.toml"), config.Watch)
+        assert isinstance(config.parse(text, "w.toml"), config.WatchSettings)
     except ConfigError as e:
         assert e.line().startswith("w.toml")  # noqa: PT017

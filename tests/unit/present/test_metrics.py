@@ -15,7 +15,7 @@ from halfopen.core.model.model import Model, build
 from halfopen.core.policy.actions import Release, Released
 from halfopen.core.where import Namespace
 from halfopen.present.metrics import Metrics
-from rows import listener, request, sample
+from rows import SELF, listener, named, request, sample
 
 
 def parsed(metrics: Metrics) -> dict[tuple[str, frozenset[tuple[str, str]]], float]:
@@ -40,9 +40,7 @@ def labels(netns: str = "self", **more: str) -> Mapping[str, str]:
 def model(n: int = 3, netns: str = "self", **values: int) -> Model:
     rows = [request(source_port=1024 + i, retransmits=i % 2, cookie=i + 1) for i in range(n)]
     one = sample(rows, [listener(accept_queue=7, limit=128, drops=5, **values)])
-    return build(
-        replace(one, where=Namespace("boot", 1, name=netns), counters={"ListenDrops": 11, "CurrEstab": 4, "Unknown": 1})
-    )
+    return build(replace(one, where=named(netns), counters={"ListenDrops": 11, "CurrEstab": 4, "Unknown": 1}))
 
 
 def test_every_metric_of_the_registry_is_there_once_and_as_it_says() -> None:
@@ -77,29 +75,28 @@ def test_values() -> None:
 
 def test_alarms_and_releases_add_up() -> None:
     metrics = Metrics()
-    outcome = Released(Release("self", Filter(older_than_s=5), "r"), matched=9, released=7, failed=2)
+    outcome = Released(Release(SELF, Filter(older_than_s=5), "r"), matched=9, released=7, failed=2)
     for _ in range(3):
         metrics.released(outcome)
-    metrics.alarm("self", True)
+    metrics.alarm(SELF, True)
     metrics.reading(model())
     assert value(metrics, "alarm", netns="self") == 1
     assert value(metrics, "released_total", netns="self") == 21
     assert value(metrics, "release_failures_total", netns="self") == 6
-    metrics.alarm("self", False)
+    metrics.alarm(SELF, False)
     assert value(metrics, "alarm", netns="self") == 0
 
 
 def test_what_could_not_be_read_shows_no_old_numbers() -> None:
     metrics = Metrics()
     for name in ("a", "b"):
-        one = model(netns=name)
-        metrics.reading(replace(one, sample=replace(one.sample, where=Namespace("boot", ord(name), name=name))))
-    metrics.round(["a", "b"], ["b"])
+        metrics.reading(model(netns=name))
+    metrics.round([named("a"), named("b")], [named("b")])
     assert (value(metrics, "readable", netns="a"), value(metrics, "readable", netns="b")) == (1, 0)
     assert (value(metrics, "connections", netns="a"), value(metrics, "connections", netns="b")) == (3, None)
     assert value(metrics, "syn_queue", **labels("b")) is None
     assert value(metrics, "last_reading_timestamp_seconds", netns="b") is not None
-    metrics.round(["a"], [])
+    metrics.round([named("a")], [])
     assert all(("netns", "a") in key[1] for key in parsed(metrics))
 
 
@@ -114,7 +111,7 @@ def test_any_name_of_a_namespace(name: str) -> None:
 def test_nothing_of_the_connections_themselves_is_kept() -> None:
     metrics, one = Metrics(), model(1000)
     metrics.reading(one)
-    kept = metrics._of["self"].model
+    kept = metrics._of[SELF].model
     assert kept is not None
     assert kept.sample.parts == ()
     assert all(a.base is None and not len(a) for a in (kept.ages_s, kept.is_deferred, kept.is_doubtful))
@@ -123,3 +120,37 @@ def test_nothing_of_the_connections_themselves_is_kept() -> None:
 
 def test_nothing_read_yet() -> None:
     assert parsed(Metrics()) == {}
+
+
+def test_an_alarm_and_what_was_released_follow_the_namespace_to_its_new_name() -> None:
+    metrics, old = Metrics(), replace(SELF, name="pid:7")
+    metrics.reading(build(replace(sample([request()], [listener()]), where=old)))
+    metrics.alarm(old, True)
+    metrics.released(Released(Release(old, Filter(older_than_s=5), "r"), matched=2, released=2))
+    new = replace(SELF, name="pid:8")
+    metrics.reading(build(replace(sample([request()], [listener()]), where=new)))
+    metrics.round([new], [])
+    assert value(metrics, "alarm", netns="pid:8") == 1
+    assert value(metrics, "released_total", netns="pid:8") == 2
+    assert all(("netns", "pid:7") not in key[1] for key in parsed(metrics))
+
+
+def test_another_namespace_of_the_same_name_begins_anew_and_no_line_is_there_twice() -> None:
+    metrics, first, second = Metrics(), Namespace("boot", 1, 1, "web"), Namespace("boot", 1, 2, "web")
+    for where in (first, second):
+        metrics.reading(build(replace(sample([request()], [listener()]), where=where)))
+        metrics.alarm(where, where is first)
+    lines = metrics.text().decode().splitlines()
+    assert len(set(lines)) == len(lines)
+    assert [line for line in lines if line.startswith("halfopen_alarm{")] == ['halfopen_alarm{netns="web"} 0.0']
+    metrics.round([second], [])
+    assert list(metrics._of) == [second]
+
+
+def test_namespaces_that_come_and_go_leave_nothing() -> None:
+    metrics = Metrics()
+    for inode in range(2000):
+        where = Namespace("boot", inode, inode, f"pid:{inode}")
+        metrics.alarm(where, True)
+        metrics.round([where], [])
+    assert len(metrics._of) == 1

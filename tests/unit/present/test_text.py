@@ -11,11 +11,12 @@ from rich.console import Console
 from halfopen.core.filters import Filter
 from halfopen.core.policy.actions import Release, Released
 from halfopen.present import text
+from rows import SELF
 
 
 def said(**facts: Any) -> str:
     out = Console(file=io.StringIO(), width=200)
-    text.released(out, Released(Release("self", Filter(), "a test"), **facts))
+    text.released(out, Released(Release(SELF, Filter(), "a test"), **facts))
     assert isinstance(out.file, io.StringIO)
     return out.file.getvalue()
 

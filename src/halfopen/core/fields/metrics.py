@@ -17,8 +17,9 @@ _EVENTS: Final = tuple(name for name in COUNTERS if name != "CurrEstab")
 
 @dataclass(slots=True)
 class Watched:
-    """What a watch knows of one namespace. released, failed: connections, since the watch began."""
+    """What a watch knows of one namespace. released, failed: connections, since the watch began; name: its latest."""
 
+    name: str = ""
     model: Model | None = None
     readable: bool = True
     alarm: bool = False

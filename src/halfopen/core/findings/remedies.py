@@ -10,15 +10,16 @@ from halfopen.core.policy.actions import Release
 from halfopen.core.tune.keys import SOMAXCONN, SYN_BACKLOG
 from halfopen.core.tune.settings import GOOD_BACKLOG
 from halfopen.core.units import endpoint, listener_text, prefix
+from halfopen.core.where import Namespace
 
 
 def release(
-    netns: str, reason: str, *, view: ListenerView | None = None, source: str | None = None
+    where: Namespace, reason: str, *, view: ListenerView | None = None, source: str | None = None
 ) -> tuple[Release, ...]:
     """The cure that releases the half-open connections older than SLOW_S of a listener or from a source prefix."""
     listeners = () if view is None else (endpoint(listener_text(view.address, view.port)),)
     sources = () if source is None else (prefix(source),)
-    return (Release(netns, Filter(SLOW_S, None, listeners, sources), reason),)
+    return (Release(where, Filter(SLOW_S, None, listeners, sources), reason),)
 
 
 def longer_queues(e: Evidence, view: ListenerView) -> tuple[Cure, ...]:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from halfopen.core.tune.spots import Spot
+from halfopen.core.where import Namespace
 
 if TYPE_CHECKING:
     from halfopen.core.filters import Filter
@@ -29,9 +30,14 @@ class Release:
     """Drop the half-open connections of a namespace that a filter lets through. There is no undo: a client that still
     wants in sends its SYN again."""
 
-    netns: str
+    where: Namespace
     filter: Filter
     reason: str
+
+    @property
+    def netns(self) -> str:
+        """The namespace's name, as --netns takes it."""
+        return self.where.name
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,11 +10,12 @@ from contextlib import suppress
 from typing import Final
 
 from halfopen.change import destroy
-from halfopen.core.errors import CannotHold, HalfopenError, words
+from halfopen.core.errors import CannotHold, HalfopenError, UnknownTarget, words
 from halfopen.core.filters import Filter
 from halfopen.core.model.answered import Calm
 from halfopen.core.policy.actions import Release, Released
 from halfopen.linux import netns
+from halfopen.linux.identity import of_thread
 from halfopen.linux.netns import Netns
 from halfopen.ops.release import behind_door as held
 from halfopen.ops.release import by_netlink as narrow
@@ -70,6 +71,15 @@ def _run(chosen: Filter, tally: Tally, dry_run: bool, stop: Stop, calm: Calm | N
             held.run(kill, census, door, chosen, tally, stop)
         else:
             narrow.run(kill, chosen, tally, stop, calm, door)
+
+
+def may_release() -> None:
+    """Learn whether a release in the calling thread's namespace would be refused, without releasing anything.
+
+    Raises: NotPermitted, Unsupported, KernelError.
+    """
+    with sockdiag.open_socket() as kill:
+        destroy.probe(kill)
 
 
 def matching(chosen: Filter, ns: Netns | None, stop: threading.Event, calm: Calm | None = None) -> int:
@@ -137,6 +147,8 @@ def execute(
     resets: list[int | None] = [None, None]
 
     def work() -> None:
+        if of_thread(ns) != action.where:
+            raise UnknownTarget(f"network namespace {action.netns} was replaced by another one: nothing was released")
         _hurry()
         resets[0] = procfs.out_resets()
         try:

@@ -11,61 +11,23 @@ from typing import Final
 
 import numpy as np
 
-from halfopen.core.errors import HalfopenError
+from halfopen.core.errors import HalfopenError, UnknownTarget
 from halfopen.core.model import answered
 from halfopen.core.model.columns import Builder, Columns
 from halfopen.core.model.model import Model, build
-from halfopen.core.model.narrowed import depths_tell, only, tells
-from halfopen.core.policy.actions import Release, Released
-from halfopen.core.policy.policy import Action, Policy, Seen, State, forget, step
+from halfopen.core.model.narrowed import depths_tell, only
+from halfopen.core.policy.actions import Release
+from halfopen.core.policy.events import Gone, Seen
+from halfopen.core.policy.policy import Action, Alarm, Clear, Missing, Policy, ReadMore, State, step
+from halfopen.core.reports import Begun, Decided, Did, Ended, Reading, Report, Round, Trouble
 from halfopen.core.sample import Requests, Sample
+from halfopen.core.where import Namespace
+from halfopen.linux.identity import unentered
 from halfopen.linux.netns import Netns, current
 from halfopen.ops.executor import Executor
-from halfopen.ops.release.release import matching
+from halfopen.ops.release.release import matching, may_release
 from halfopen.read import reader, requests
 from halfopen.read.discover import discover
-
-
-@dataclass(frozen=True, slots=True)
-class Reading:
-    """A namespace was read."""
-
-    model: Model
-
-
-@dataclass(frozen=True, slots=True)
-class Decided:
-    """The policy decided on an alarm or its end."""
-
-    model: Model
-    action: Action
-
-
-@dataclass(frozen=True, slots=True)
-class Did:
-    """A release was carried out."""
-
-    outcome: Released
-
-
-@dataclass(frozen=True, slots=True)
-class Trouble:
-    """Something could not be done; watching goes on."""
-
-    netns: str
-    error: HalfopenError
-
-
-@dataclass(frozen=True, slots=True)
-class Round:
-    """Every namespace that is watched was read, or (`troubled`) could not be."""
-
-    watched: frozenset[str]
-    troubled: frozenset[str]
-
-
-Report = Reading | Decided | Did | Trouble | Round
-
 
 # Reading every request may take this share of the time at most; in between the depths of the queues tell how many.
 _CENSUS_SHARE: Final = 0.05
@@ -74,11 +36,28 @@ _RELEASE_SHARE: Final = 0.5
 
 
 @dataclass(slots=True)
+class _Known:
+    """What is kept of a namespace between its readings: the last one without its requests, the Model of that where it
+    was of depths alone, when every request may be read again, and what readings told of ignored ACKs.
+    """
+
+    previous: Sample
+    before: Model | None = None
+    whole_again_at_s: float = 0.0
+    calm: answered.Calm | None = None
+
+    @property
+    def where(self) -> Namespace:
+        """The namespace, under the name it had at its last reading."""
+        return self.previous.where
+
+
+@dataclass(slots=True)
 class Watch:
     """A watch over one namespace (None: the process's own) or, with `everywhere`, over all there are at each reading.
 
-    read_by: "auto", or a way to read to insist on. interval_s between the starts of readings, duration_s and count end
-    it (None: never); setting `stop` ends it at once.
+    read_by: as `reader.Wish.source`. interval_s between the starts of readings, duration_s and count end it (None:
+    never); setting `stop` ends it at once.
     """
 
     policy: Policy
@@ -92,45 +71,63 @@ class Watch:
     stop: threading.Event = field(default_factory=threading.Event)
     done: int = 0
     _state: State = State()
-    _previous: dict[int, Sample] = field(default_factory=dict)
-    _before: dict[int, Model] = field(default_factory=dict)
-    _troubled: dict[str, str] = field(default_factory=dict)
-    _whole_again_at: dict[int, float] = field(default_factory=dict)
-    _calm: dict[int, answered.Calm] = field(default_factory=dict)
+    # By inode: no two namespaces have one at a time. A reading tells whether it is still that of the same namespace.
+    _known: dict[int, _Known] = field(default_factory=dict)
+    _troubled: dict[int, str] = field(default_factory=dict)
+
+    def may_release(self) -> None:
+        """Try, without an effect, whether a release would be refused: in the process's own namespace with `everywhere`.
+
+        Raises: NotPermitted, Unsupported, UnknownTarget, KernelError.
+        """
+        (self.ns or current()).run(may_release)
 
     def run(self) -> Iterator[Report]:
         """Watch, yielding what happens as it happens. Raises: HalfopenError when the very first reading is
         impossible.
         """
+        yield Begun(self.interval_s, self.policy)
         started = due = time.monotonic()
         while not self.stop.is_set():
-            targets = discover().namespaces if self.everywhere else [self.ns or current()]
-            for ns in targets:
-                try:
-                    yield from self._try(ns)
-                    self._troubled.pop(ns.name, None)
-                except HalfopenError as e:
-                    if not self.done and not self.everywhere:
-                        raise
-                    if self.everywhere and _gone(ns):
-                        continue  # between looking for namespaces and reading this one: no trouble
-                    # Once when it begins, not at every interval.
-                    if self._troubled.get(ns.name) != e.message:
-                        self._troubled[ns.name] = e.message
-                        yield Trouble(ns.name, e)
-            self.done += 1
-            yield from self._forget(targets)
-            yield Round(frozenset(ns.name for ns in targets), frozenset(self._troubled))
+            yield from self._round()
             if self.count is not None and self.done >= self.count:
-                return
+                break
             due += self.interval_s
             now = time.monotonic()
             if due < now:  # a reading took longer than the interval: no catching up
                 due = now
             if self.duration_s is not None and due - started >= self.duration_s:
                 self.stop.wait(max(0.0, started + self.duration_s - now))
-                return
+                break
             self.stop.wait(due - now)
+        yield Ended(self.done)
+
+    def _round(self) -> Iterator[Report]:
+        targets = discover().namespaces if self.everywhere else [_again(self.ns or current())]
+        for ns in targets:
+            try:
+                yield from self._try(ns)
+                self._troubled.pop(ns.inode, None)
+            except HalfopenError as e:
+                if not self.done and not self.everywhere:
+                    raise
+                if self.everywhere and _gone(ns):
+                    continue  # between looking for namespaces and reading this one: no trouble
+                # Once when it begins, not at every interval.
+                if self._troubled.get(ns.inode) != e.message:
+                    self._troubled[ns.inode] = e.message
+                    yield Trouble(ns.name, e)
+        self.done += 1
+        yield from self._forget(targets)
+        watched = {ns.inode: self._identity(ns) for ns in targets}
+        troubled = frozenset(watched[inode] for inode in self._troubled)
+        yield Round(frozenset(watched.values()), troubled)
+
+    def _identity(self, ns: Netns) -> Namespace:
+        known = self._known.get(ns.inode)
+        if known is None:
+            return unentered(ns)
+        return replace(known.where, name=ns.name, path=ns.path, lives_in=ns.lives_in)
 
     def _try(self, ns: Netns) -> Iterator[Report]:
         try:
@@ -140,63 +137,84 @@ class Watch:
 
     def _forget(self, targets: Sequence[Netns]) -> Iterator[Report]:
         """Forget what is known of namespaces that are gone; an alarm there is over."""
-        there, names = {ns.inode for ns in targets}, {ns.name for ns in targets}
-        self._state, ended = forget(self._state, there, time.monotonic())
-        for inode, clear in ended:
-            if inode in self._previous:
-                yield Decided(build(replace(self._previous[inode], wall_s=time.time(), parts=(Requests(),))), clear)
-        for known in (self._previous, self._before, self._whole_again_at, self._calm):
-            for inode in known.keys() - there:
-                del known[inode]
-        for name in self._troubled.keys() - names:
-            del self._troubled[name]
+        found = {ns.inode for ns in targets}
+        there = found if self.everywhere else {ns.inode for ns in targets if not _gone(ns)}
+        for inode in self._known.keys() - there:
+            yield from self._end(self._known.pop(inode))
+        self._troubled = {inode: said for inode, said in self._troubled.items() if inode in found}
+
+    def _end(self, known: _Known) -> Iterator[Report]:
+        """A namespace is gone."""
+        self._state, actions = step(self._state, Gone(known.where, time.monotonic()), self.policy)
+        for action in actions:
+            if isinstance(action, Clear):
+                yield Decided(build(replace(known.previous, wall_s=time.time(), parts=(Requests(),))), action)
 
     def _one(self, ns: Netns) -> Iterator[Report]:
-        previous = self._previous.get(ns.inode)
-        sample, columns = self._read(ns, previous)
-        model = self._model(sample, columns, previous)
-        matching = self._matching(ns, model)
-        state, actions = step(self._state, self._seen(model, matching), self.policy)
-        wanted = not tells(self.policy.watched) or self._due(ns)
-        alarmed = any(not isinstance(action, Release) for action in actions)
-        if sample.depths and (alarmed or (model.half_open and wanted)):
-            # An alarm is to say why.
-            sample, columns = self._read(ns, previous, whole=True)
-            model = self._model(sample, columns, previous)
-            state, actions = step(self._state, self._seen(model, matching), self.policy)
-        self._previous[ns.inode] = sample.bare()
+        known, began = self._known.get(ns.inode), time.monotonic()
+        sample, columns = self._read(ns, None if known is None else known.previous)
+        if known is not None and known.where != sample.where:
+            # The kernel gave the inode of a namespace that is gone to another one.
+            yield from self._end(self._known.pop(ns.inode))
+            known, (sample, columns) = None, self._read(ns, None)
+        previous = None if known is None else known.previous
+        if known is None:
+            known = self._known[sample.where.inode] = _Known(sample.bare())
+        model = self._model(known, sample, columns, previous, began)
+        model, state, actions = self._decide(ns, known, model, previous)
+        known.previous = model.sample.bare()
         yield Reading(model)
         self._state = state
         for action in actions:
             if isinstance(action, Release):
-                outcome = self.executor.execute(
-                    action,
-                    ns,
-                    stop=self.stop,
-                    within_s=self.interval_s * _RELEASE_SHARE,
-                    calm=self._calm.get(model.sample.where.inode),
-                )
-                self._state, _ = step(self._state, outcome, self.policy)
-                yield Did(outcome)
-            else:
+                yield self._release(ns, known, action)
+            elif isinstance(action, Alarm | Clear):
                 yield Decided(model, action)
 
-    def _model(self, sample: Sample, columns: Columns | None, previous: Sample | None) -> Model:
-        """What the sample shows of what is watched."""
-        inode = sample.where.inode
-        # A reading tells of what came after it.
-        calm = self._calm[inode] = answered.calm(
-            sample.listeners, sample.counters, time.monotonic(), self._calm.get(inode)
+    def _decide(
+        self, ns: Netns, known: _Known, model: Model, previous: Sample | None
+    ) -> tuple[Model, State, tuple[Action, ...]]:
+        """What the policy makes of a reading, and the reading, completed as far as the policy asked for it."""
+        seen = Seen(
+            where=model.sample.where,
+            at_s=model.sample.monotonic_s,
+            half_open=model.half_open,
+            whole=not model.sample.depths,
+            may_read_whole=time.monotonic() >= known.whole_again_at_s,
         )
-        model = build(sample, previous, columns=columns, top=3, before=self._before.get(inode), calm=calm)
-        self._before.pop(inode, None)
-        if sample.depths:
-            self._before[inode] = model
-        return only(model, self.policy.watched)
+        while True:
+            state, actions = step(self._state, seen, self.policy)
+            missing = {action.missing for action in actions if isinstance(action, ReadMore)}
+            if not missing:
+                return model, state, actions
+            if Missing.REQUESTS in missing:
+                began = time.monotonic()
+                sample, columns = self._read(ns, previous, whole=True)
+                if sample.where != seen.where:
+                    raise UnknownTarget(f"network namespace {ns.name} was replaced by another one while it was read")
+                model = self._model(known, sample, columns, previous, began)
+                seen = replace(seen, whole=True, at_s=model.sample.monotonic_s, half_open=model.half_open)
+            if Missing.MATCHING in missing and self.policy.release is not None:
+                seen = replace(seen, matching=matching(self.policy.release, ns, self.stop, known.calm))
 
-    def _due(self, ns: Netns) -> bool:
-        """Whether every request may be read again."""
-        return time.monotonic() >= self._whole_again_at.get(ns.inode, 0.0)
+    def _release(self, ns: Netns, known: _Known, action: Release) -> Did:
+        within_s = self.interval_s * _RELEASE_SHARE
+        outcome = self.executor.execute(action, ns, stop=self.stop, within_s=within_s, calm=known.calm)
+        self._state, _ = step(self._state, outcome, self.policy)
+        return Did(outcome)
+
+    def _model(
+        self, known: _Known, sample: Sample, columns: Columns | None, previous: Sample | None, began: float
+    ) -> Model:
+        """What a sample, whose reading began then, shows of what is watched."""
+        now = time.monotonic()
+        if not sample.depths:
+            known.whole_again_at_s = now + (now - began) * (1 / _CENSUS_SHARE - 1)
+        # A reading tells of what came after it.
+        known.calm = answered.calm(sample.listeners, sample.counters, now, known.calm)
+        model = build(sample, previous, columns=columns, top=3, before=known.before, calm=known.calm)
+        known.before = model if sample.depths else None
+        return only(model, self.policy.watched)
 
     def _read(self, ns: Netns, previous: Sample | None, *, whole: bool = False) -> tuple[Sample, Columns | None]:
         """Read a namespace; who listens is looked up again only when the listeners changed.
@@ -222,11 +240,8 @@ class Watch:
     def _read_whole(self, ns: Netns, *, with_owners: bool) -> tuple[Sample, Columns]:
         watched = None if self.policy.watched.empty else self.policy.watched
         builder = Builder()
-        began = time.monotonic()
         probe = requests.probe(builder, chosen=watched)
         sample = reader.read(ns, [probe], way=self.read_by, with_owners=with_owners)
-        now = time.monotonic()
-        self._whole_again_at[ns.inode] = now + (now - began) * (1 / _CENSUS_SHARE - 1)
         return sample, builder.take()
 
     def _read_depths(self, ns: Netns) -> Sample | None:
@@ -239,22 +254,13 @@ class Watch:
             return None  # the whole reading says why
         return sample if depths_tell(sample) else None
 
-    def _matching(self, ns: Netns, model: Model) -> int:
-        """How many connections are to be released."""
-        if self.policy.release is None or not model.half_open:
-            return 0
-        return matching(self.policy.release, ns, self.stop, self._calm.get(model.sample.where.inode))
 
-    def _seen(self, model: Model, matching: int) -> Seen:
-        return Seen(
-            netns=model.sample.where.name,
-            at_s=model.sample.monotonic_s,
-            half_open=model.half_open,
-            oldest_s=model.oldest_s,
-            matching=matching,
-            fullest=max((v.fill or 0.0 for v in model.listeners), default=0.0),
-            inode=model.sample.where.inode,
-        )
+def _again(ns: Netns) -> Netns:
+    """The namespace that is now where this one was found."""
+    try:
+        return replace(ns, inode=os.stat(ns.path).st_ino)
+    except OSError:
+        return ns
 
 
 def _gone(ns: Netns) -> bool:

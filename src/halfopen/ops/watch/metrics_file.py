@@ -10,8 +10,8 @@ from typing import Final
 
 from halfopen.core.errors import HalfopenError, UsageError
 from halfopen.core.policy.policy import Alarm
+from halfopen.core.reports import Decided, Did, Ended, Reading, Report, Round, Trouble
 from halfopen.linux.files import what_and_remedy
-from halfopen.ops.watch.loop import Decided, Did, Reading, Report, Round
 from halfopen.present.metrics import Metrics
 
 _SUFFIX: Final = ".prom"
@@ -84,33 +84,31 @@ class Export:
         self._behind = False
         self._next = 0.0
 
-    def take(self, report: Report) -> HalfopenError | None:
+    def take(self, event: Report) -> Trouble | None:
         """Take in a report. Returns what went wrong with the file, once when that begins."""
-        if isinstance(report, Reading):
-            self._metrics.reading(report.model)
-        elif isinstance(report, Did):
-            self._metrics.released(report.outcome)
-        elif isinstance(report, Decided):
-            self._metrics.alarm(report.model.sample.where.name, isinstance(report.action, Alarm))
-        elif isinstance(report, Round):
-            self._metrics.round(report.watched, report.troubled)
-            self._behind = True
-            if time.monotonic() >= self._next:
-                return self._write()
+        match event:
+            case Reading():
+                self._metrics.reading(event.model)
+            case Did():
+                self._metrics.released(event.outcome)
+            case Decided():
+                self._metrics.alarm(event.action.where, isinstance(event.action, Alarm))
+            case Round():
+                self._metrics.round(event.watched, event.troubled)
+                self._behind = True
+                return self._write() if time.monotonic() >= self._next else None
+            case Ended():
+                return self._write() if self._behind else None
         return None
 
-    def end(self) -> HalfopenError | None:
-        """Write what was not written yet. Returns as `take`."""
-        return self._write() if self._behind else None
-
-    def _write(self) -> HalfopenError | None:
+    def _write(self) -> Trouble | None:
         began, used_s = time.monotonic(), time.thread_time()
         before, self._failed, self._behind = self._failed, False, False
         try:
             self._file.write(self._metrics.text())
         except HalfopenError as e:
             self._failed = True
-            return None if before else e
+            return None if before else Trouble("metrics", e)
         now = time.monotonic()
         pause_s = min((time.thread_time() - used_s) * (1 / _CPU_SHARE - 1), _MOST_S)
         self._next = now + max(pause_s, (now - began) * (1 / _SHARE - 1))

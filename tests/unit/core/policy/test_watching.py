@@ -14,9 +14,10 @@ from halfopen.core.filters import Filter
 from halfopen.core.model.model import build
 from halfopen.core.policy import anomaly
 from halfopen.core.policy.actions import Release, Released
-from halfopen.core.policy.policy import GIVE_UP_AFTER, Action, Alarm, Clear, Policy, Seen, State, step
+from halfopen.core.policy.events import Seen
+from halfopen.core.policy.policy import GIVE_UP_AFTER, Action, Alarm, Clear, Policy, State, step
 from halfopen.present import watchlines
-from rows import listener, request, sample
+from rows import SELF, listener, named, request, sample
 
 
 def transcript(values: list[int], s: anomaly.Sensitivity | None = None) -> list[str]:
@@ -64,13 +65,13 @@ def run(policy: Policy, *events: Seen | Released) -> list[tuple[Action, ...]]:
 
 
 def seen(n: int, at_s: float, matching: int = 0, netns: str = "self") -> Seen:
-    return Seen(netns, at_s, n, 1.0, matching)
+    return Seen(named(netns), at_s, n, matching=matching)
 
 
 def test_alarm_and_clear_with_how_long_and_how_high() -> None:
     found = run(Policy(), seen(0, 0), seen(700, 1), seen(900, 2), seen(0, 3), seen(0, 4), seen(0, 5))
-    assert found[1] == (Alarm("self", 700, 0, 50),)
-    assert found[5] == (Clear("self", 0, 4, 900),)
+    assert found[1] == (Alarm(SELF, 700, 0, 50),)
+    assert found[5] == (Clear(SELF, 0, 4, 900),)
     assert [len(f) for f in found] == [0, 1, 0, 0, 0, 1]
 
 
@@ -91,9 +92,9 @@ def test_releases_only_what_matches_and_only_when_told() -> None:
 
 def test_gives_up_on_what_never_works_until_it_does() -> None:
     policy = Policy(release=Filter(older_than_s=15))
-    action = Release("self", Filter(older_than_s=15), "")
+    action = Release(SELF, Filter(older_than_s=15), "")
     failed, worked = Released(action, matched=5, failed=5), Released(action, matched=5, released=5)
-    events = [seen(10, 0, 5), failed] * GIVE_UP_AFTER + [seen(10, 0, 5)]
+    events: list[Seen | Released] = [seen(10, 0, 5), failed] * GIVE_UP_AFTER + [seen(10, 0, 5)]
     assert run(policy, *events)[-1] == ()
     events = [seen(10, 0, 5), failed, seen(10, 0, 5), worked] * GIVE_UP_AFTER + [seen(10, 0, 5)]
     assert len(run(policy, *events)[-1]) == 1
@@ -108,7 +109,7 @@ def test_settings() -> None:
         "15s",
     )
     assert parsed.alarm.sensitivity() == anomaly.Sensitivity(minimum=10)
-    assert config.parse("", "w.toml") == config.Watch()
+    assert config.parse("", "w.toml") == config.WatchSettings()
 
 
 @pytest.mark.parametrize(
@@ -138,12 +139,12 @@ def test_lines_for_a_person_and_for_a_program(monkeypatch: pytest.MonkeyPatch) -
     assert len(quiet.reading(model)) == 1
     assert quiet.reading(model) == []
     assert len(watchlines.Text(False, every=True).reading(model)) == 1
-    alarm = Alarm("self", 700, 3, 50)
+    alarm = Alarm(SELF, 700, 3, 50)
     assert "\x1b[" not in "".join(quiet.alarm(model, alarm))
     assert "\x1b[" in coloured.alarm(model, alarm)[0]
     monkeypatch.setenv("NO_COLOR", "1")
     assert "\x1b[" not in "".join(coloured.alarm(model, alarm))
     writer = watchlines.Json()
-    outcome = Released(Release("self", Filter(), ""), matched=1, released=1)
+    outcome = Released(Release(SELF, Filter(), ""), matched=1, released=1)
     for lines in (writer.reading(model), writer.alarm(model, alarm), writer.released(outcome), writer.end(3)):
         assert [json.loads(line)["schema"] for line in lines] == ["halfopen.watch/1"]

@@ -11,6 +11,7 @@ from halfopen.core.units import endpoint
 from halfopen.present.findings.cures import command, next_commands
 from halfopen.present.findings.headline import headline
 from halfopen.present.findings.sentences import SENTENCES
+from rows import named
 from verdicts import many, model_of, verdict_of
 
 
@@ -24,10 +25,10 @@ def test_the_first_line() -> None:
 
 
 def test_commands() -> None:
-    assert command((Release("self", Filter(3.0, None, (endpoint(":8080"),)), ""),)) == (
+    assert command((Release(named("self"), Filter(3.0, None, (endpoint(":8080"),)), ""),)) == (
         "halfopen release --listener :8080 --older-than 3s"
     )
-    assert command((Release("web", Filter(), ""),)) == "halfopen release --netns web --all"
+    assert command((Release(named("web"), Filter(), ""),)) == "halfopen release --netns web --all"
     assert command((ChangeSetting("self", SYNACK, 2),)) == "halfopen tune apply --release-time 7s"
     assert command((ChangeSetting("web", COOKIES, 1),)) == "halfopen tune apply --netns web --cookies on"
     assert command((ChangeSetting("self", SYN_BACKLOG, 4096),)) == "halfopen tune apply --half-open 4096"

@@ -32,7 +32,7 @@ def _cures(model: Model, reason: str) -> tuple[Cure, ...]:
         return ()
     first = model.listeners[0] if model.listeners else None
     where = first if first is not None and first.half_open > model.half_open * MOST else None
-    return (release(model.sample.where.name, reason, view=where),)
+    return (release(model.sample.where, reason, view=where),)
 
 
 def _few(model: Model) -> bool:
@@ -62,7 +62,7 @@ def few_sources(e: Evidence) -> Iterator[Hit]:
     top = model.sources[0]
     cures: tuple[Cure, ...] = ()
     if model.oldest_s > SLOW_S:
-        cures = (release(e.netns, "few-sources", source=top.prefix),)
+        cures = (release(e.now.sample.where, "few-sources", source=top.prefix),)
     facts = Fact("prefix", top.prefix), Fact("share", top.share, MOST), Fact("from_prefix", top.half_open)
     yield Hit(Level.WARNING, (*facts, *_counts(model)), rules_out=("spoofed-flood",), cures=cures)
 

@@ -45,5 +45,5 @@ def syn_queue_filling(e: Evidence) -> Iterator[Hit]:
             _held(view),
             Fact("effective_release_time_s", view.effective_release_time_s, view.release_time_s, "s"),
         )
-        cures = (release(e.netns, "syn-queue-filling", view=view),) if silent.ages.max > SLOW_S else ()
+        cures = (release(e.now.sample.where, "syn-queue-filling", view=view),) if silent.ages.max > SLOW_S else ()
         yield Hit(Level.WARNING, facts, view, cures=cures)

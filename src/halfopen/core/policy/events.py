@@ -1,0 +1,31 @@
+"""What `policy.step` is told: a namespace was read, or is gone. The third event is the outcome of an action."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from halfopen.core.where import Namespace
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """A reading, in the numbers a decision needs.
+
+    whole: every request was read, not the depths of the queues alone. may_read_whole: the time that reading every
+    request may take is not used up. matching: how many connections a release would find now; None: not counted.
+    """
+
+    where: Namespace
+    at_s: float
+    half_open: int
+    whole: bool = True
+    may_read_whole: bool = True
+    matching: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Gone:
+    """The namespace does not exist any more, or is not to be found where it was."""
+
+    where: Namespace
+    at_s: float

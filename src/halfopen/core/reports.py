@@ -1,0 +1,67 @@
+"""What a watch reports as it happens, in this order: `Begun`, then all the others, then `Ended`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from halfopen.core.errors import HalfopenError
+from halfopen.core.model.model import Model
+from halfopen.core.policy.actions import Released
+from halfopen.core.policy.policy import Alarm, Clear, Policy
+from halfopen.core.where import Namespace
+
+
+@dataclass(frozen=True, slots=True)
+class Begun:
+    """The watch begins; interval_s between the starts of readings."""
+
+    interval_s: float
+    policy: Policy
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """A namespace was read."""
+
+    model: Model
+
+
+@dataclass(frozen=True, slots=True)
+class Decided:
+    """An alarm began or ended. model: the reading that it was decided on; the last one, where the namespace is gone."""
+
+    model: Model
+    action: Alarm | Clear
+
+
+@dataclass(frozen=True, slots=True)
+class Did:
+    """A release was carried out."""
+
+    outcome: Released
+
+
+@dataclass(frozen=True, slots=True)
+class Trouble:
+    """Something could not be done; watching goes on. netns: the name of the namespace, or "metrics" and the like."""
+
+    netns: str
+    error: HalfopenError
+
+
+@dataclass(frozen=True, slots=True)
+class Round:
+    """Every namespace that is watched was read, or (`troubled`) could not be. Any other is gone."""
+
+    watched: frozenset[Namespace]
+    troubled: frozenset[Namespace]
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """The watch ended after so many readings."""
+
+    readings: int
+
+
+Report = Begun | Reading | Decided | Did | Trouble | Round | Ended

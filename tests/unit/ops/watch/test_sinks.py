@@ -1,0 +1,76 @@
+"""Sinks of a watch: a new kind is a class and an entry in KINDS, and none ends the watch."""
+
+from __future__ import annotations
+
+import pytest
+from click.testing import CliRunner
+
+from halfopen.core import config
+from halfopen.core.errors import ConfigError, HalfopenError
+from halfopen.core.model.model import build
+from halfopen.core.policy.policy import Alarm, Clear, Policy
+from halfopen.core.reports import Begun, Decided, Ended, Reading, Report, Trouble
+from halfopen.ops.watch import sinks
+from halfopen.present.watchlines import Json, Text
+from rows import SELF, listener, request, sample
+
+
+class Remembering:
+    def __init__(self, target: str = "", trouble: Trouble | None = None) -> None:
+        self.target, self.trouble = target, trouble
+        self.taken: list[Report] = []
+
+    def take(self, event: Report) -> Trouble | None:
+        self.taken.append(event)
+        return self.trouble if isinstance(event, Ended) else None
+
+
+def test_every_sink_takes_every_report_and_the_others_tell_of_one_that_fails() -> None:
+    trouble = Trouble("mail", HalfopenError("mail", "nobody answers"))
+    first, failing, last = Remembering(), Remembering(trouble=trouble), Remembering()
+    for event in (Begun(1.0, Policy()), Ended(3)):
+        sinks.tell([first, failing, last], event)
+    assert first.taken == [Begun(1.0, Policy()), Ended(3), trouble]
+    assert failing.taken == [Begun(1.0, Policy()), Ended(3)]
+    assert set(map(type, last.taken)) == {Begun, Ended, Trouble}
+
+
+def test_a_new_kind_needs_no_more_than_its_entry(monkeypatch: pytest.MonkeyPatch) -> None:
+    kind = sinks.Kind("--mail-to", "ADDRESS", "Send a mail.", Remembering)
+    monkeypatch.setattr(sinks, "KINDS", (*sinks.KINDS, kind))
+    parsed = config.parse('mail_to = "ops@example.org"\n', "w.toml", [kind.key for kind in sinks.KINDS])
+    [made] = sinks.wanted(parsed.sinks)
+    assert isinstance(made, Remembering)
+    assert made.target == "ops@example.org"
+    assert sinks.wanted({"mail_to": None}) == []
+    with pytest.raises(ConfigError, match="mail_to"):
+        config.parse("mail_to = 3\n", "w.toml", ["mail_to"])
+    with pytest.raises(ConfigError, match="unknown key"):
+        config.parse('mail_to = "x"\n', "w.toml")
+
+
+def test_every_kind_has_its_option() -> None:
+    from halfopen.cli.watch import command
+
+    shown = CliRunner().invoke(command, ["--help"]).output
+    for kind in sinks.KINDS:
+        assert f"{kind.option} {kind.metavar}" in shown
+
+
+@pytest.mark.parametrize("writer", [Text(False, several=True), Json()])
+def test_a_line_says_that_the_namespace_of_an_alarm_is_gone(
+    writer: Text | Json, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = build(sample([request()], [listener()]))
+    events = (
+        Begun(1.0, Policy()),
+        Reading(model),
+        Decided(model, Alarm(SELF, 700, 3, 50)),
+        Decided(model, Clear(SELF, 0, 4, 700, gone=True)),
+        Ended(1),
+    )
+    for event in events:
+        writer.take(event)
+    lines = capsys.readouterr().out.splitlines()
+    [line] = [line for line in lines if "CLEAR" in line or '"clear"' in line]
+    assert "the network namespace self is gone, after 4 s with a peak of 700" in line or '"gone":true' in line
