@@ -226,23 +226,23 @@ def test_insisting_on_a_refused_source_is_one_line(lab: Lab, monkeypatch: pytest
 
 def test_a_watch_reads_depths_and_looks_closer_where_there_is_something(lab: Lab, fresh: None) -> None:
     from halfopen.core.policy.policy import Policy
+    from halfopen.core.reports import Reading
     from halfopen.ops.executor import Executor
-    from halfopen.ops.watch.loop import Reading, Round, Watch
+    from halfopen.ops.watch.loop import Watch
 
     web = lab.server.listen(8080)
     ns = netns.resolve(lab.server.netns_path)
     watch = Watch(Policy(), Executor(dry_run=True), interval_s=0.05, ns=ns, count=6)
     seen = []
     for report in watch.run():
-        if isinstance(report, Round):
+        if not isinstance(report, Reading):
             continue
-        assert isinstance(report, Reading)
         seen.append((report.model.half_open, report.model.sample.depths))
         if len(seen) == 3:
             lab.client.half_open(web, 20).settled()
-            watch._whole_again_at[ns.inode] = 0.0
+            watch._known[ns.inode].whole_again_at_s = 0.0
         if len(seen) == 4:
-            watch._whole_again_at[ns.inode] = time.monotonic() + 60
+            watch._known[ns.inode].whole_again_at_s = time.monotonic() + 60
     assert seen == [(0, False), (0, True), (0, True), (20, False), (20, True), (20, True)]
 
 
