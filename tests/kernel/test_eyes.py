@@ -204,7 +204,7 @@ def test_each_program_refused_the_product_answers_and_says_so(
     assert kept["source"] == ("diag" if blind else "bpf")
     said = " ".join(kept["notes"])
     assert ("SYN queues are counted" in said) == (refused in ("pulse", "all"))
-    assert ("ages are worked out from timers" in said) == blind
+    assert ("ages are estimated from timers" in said) == blind
     [listener] = there["listeners"]
     assert listener["syn_queue"] == (None if refused in ("pulse", "all") else 23)
     assert document("list", "--netns", path, "--json")["total"] == 23

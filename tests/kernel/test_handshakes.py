@@ -335,7 +335,7 @@ def test_the_command(lab: Lab) -> None:
     assert (done.returncode, done.stderr) == (0, "")
     lines = done.stdout.splitlines()
     assert "handshakes finished in 1.5 s, half of them within" in lines[0]
-    assert "none needed the SYN-ACK again" in lines[0]
+    assert "no SYN-ACK was retransmitted" in lines[0]
     [row] = [line for line in lines if line.startswith(":8080")]
     assert f"{os.path.basename(sys.executable)[:6]}" in row
     assert any("█" in line for line in lines)

@@ -176,7 +176,10 @@ def test_a_look_that_was_broken_off_is_told(lab: Lab, monkeypatch: pytest.Monkey
     sample = halfopen.sample(lab.server.netns_path)
     assert sample.owners == {}
     notes = " ".join(sample.completeness.notes)
-    assert "the look for who listens took too long and was broken off: 1 of 1 listener without a name" in notes
+    assert (
+        "the search for the processes that listen took too long and was stopped: 1 of 1 listener without a name"
+        in notes
+    )
     monkeypatch.undo()
     programs.close()
 
@@ -235,7 +238,8 @@ def test_without_ebpf_list_still_tells_deferred_ones(lab: Lab, monkeypatch: pyte
     monkeypatch.setattr(owners, "BUDGET_S", 0.0)
     late = json.loads(CliRunner().invoke(cli, words, catch_exceptions=False).stdout)
     assert late["problems"] == [
-        "which connections are deferred ones was not looked for to the end: those of 1 of 1 listener may be shown as "
+        "the search for deferred-accept listeners was stopped early: deferred connections of 1 of 1 listener "
+        "may be shown as "
         "half-open"
     ]
     monkeypatch.undo()

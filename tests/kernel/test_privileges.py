@@ -91,4 +91,7 @@ def test_who_is_hidden_by_hidepid_is_said_with_the_command_that_shows_it(lab: La
     hide = 'mount -t proc -o hidepid=2 proc /proc; exec "$@"'
     done = lab.server.exec(["unshare", "--mount", "sh", "-ec", hide, "sh", *as_nobody])
     assert done.returncode == 0, done.stderr
-    assert "who listens is hidden for 1 of 1 listener: run as root to see it (sudo halfopen status)" in done.stdout
+    assert (
+        "the listening process is hidden for 1 of 1 listener: run as root to see it (sudo halfopen status)"
+        in done.stdout
+    )

@@ -166,7 +166,7 @@ def test_whatever_breaks_it_off_what_was_released_is_told(
         monkeypatch.setattr(release, "_census", lambda: None)
     outcome = halfopen.release(all=True, netns=lab.server.netns_path)
     assert outcome.released > 0
-    assert [p for p in outcome.problems if p.startswith("broken off: ")]
+    assert [p for p in outcome.problems if p.startswith("stopped early: ")]
     begin, done = lines(audit)
     assert (begin["phase"], done["phase"], done["released"]) == ("begin", "done", outcome.released)
     assert begin["id"] == done["id"]

@@ -206,7 +206,7 @@ def test_stopping_half_way_keeps_the_count(lab: Lab, audit: Path) -> None:
     assert outcome.released + left == 50_000
     assert outcome.left == left
     if left:
-        assert "broken off on request" in outcome.problems
+        assert "stopped on request" in outcome.problems
 
 
 def test_gone_meanwhile_is_not_called_released(lab: Lab, audit: Path) -> None:

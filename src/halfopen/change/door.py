@@ -88,7 +88,7 @@ def _root_cgroup() -> int:
     raise Unsupported(
         "cgroup2",
         "the root of the cgroup2 tree cannot be seen from here",
-        hint="from the host it can: halfopen release --netns NAME, or --netns pid:N",
+        hint="run it on the host: halfopen release --netns NAME, or --netns pid:N",
     )
 
 

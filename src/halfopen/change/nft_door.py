@@ -132,7 +132,7 @@ def _send(s: socket.socket, data: bytes, *, ignore: bool = False) -> None:
         raise Unsupported(
             "nf_tables",
             f"this kernel's nf_tables cannot hold the door: {os.strerror(codes[0])}",
-            hint="it takes Linux 5.12, or a kernel with tables that go with their owner (NFT_TABLE_F_OWNER)",
+            hint="it needs Linux 5.12, or a kernel whose tables are removed with their owner (NFT_TABLE_F_OWNER)",
         )
     if codes[0] in (errno.EOPNOTSUPP, errno.ENOENT, errno.EAFNOSUPPORT, errno.EPROTONOSUPPORT):
         raise Unsupported("nf_tables", f"this kernel's nf_tables cannot hold the door: {os.strerror(codes[0])}")

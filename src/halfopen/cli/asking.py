@@ -14,7 +14,8 @@ def need_terminal(verb: str) -> None:
     """Refuse to ask where nobody can answer; `verb` is what --yes would do without asking. Raises: UsageError."""
     if sys.stdin is None or not sys.stdin.isatty():
         raise UsageError(
-            "there is no terminal to ask on", hint=f"add --yes to {verb} without asking, or --dry-run to look"
+            "cannot ask for confirmation: standard input is not a terminal",
+            hint=f"add --yes to {verb} without confirmation, or --dry-run to see what would change",
         )
 
 

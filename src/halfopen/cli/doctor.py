@@ -8,9 +8,9 @@ import click
 @click.command()
 @click.option("--json", "as_json", is_flag=True, help="One JSON document (halfopen.doctor/1).")
 def command(as_json: bool) -> None:
-    """What halfopen can do here and what it cannot, why, and what would grant it.
+    """Report what halfopen can and cannot do on this machine, why, and what would grant it.
 
-    Everything is really tried, with nothing at stake: eBPF programs are loaded and unloaded, no connection is touched.
+    Every feature is really tried, without risk: eBPF programs are loaded and unloaded, no connection is touched.
     """
     from halfopen.ops.doctor import examine
 

@@ -51,13 +51,13 @@ class _Plan:
               help="Send R SYNs a second, in the background (default: all at once).")  # fmt: skip
 @click.option("--sources", type=click.Choice(["spoofed", "few", "one"]), default="spoofed", show_default=True,
               help="Send them from many addresses, from eight, or from one.")  # fmt: skip
-@click.option("--ipv6", is_flag=True, help="Send them over IPv6; the listener takes IPv4 as well.")
+@click.option("--ipv6", is_flag=True, help="Send them over IPv6; the listener also accepts IPv4.")
 @click.option("--honest", metavar="N", type=click.IntRange(0, 20_000), default=0,
-              help="Connect N clients that finish their handshake as well.")  # fmt: skip
-@click.option("--defer", is_flag=True, help="Accept connections only once data comes (TCP_DEFER_ACCEPT).")
+              help="Also connect N clients that complete their handshake.")  # fmt: skip
+@click.option("--defer", is_flag=True, help="Accept connections only once data arrives (TCP_DEFER_ACCEPT).")
 @click.option("--never-accept", is_flag=True, help="Never accept a connection, so that the accept queue fills up.")
 @click.option("--backlog", metavar="N", type=click.IntRange(0, 4_000_000),
-              help="Backlog of the listener (default: more than it needs).")  # fmt: skip
+              help="Backlog of the listener (default: more than needed).")  # fmt: skip
 @click.option("--port", metavar="P", type=click.IntRange(1, 65535), default=8080, show_default=True,
               help="Port of the listener.")  # fmt: skip
 @click.option("--scene", metavar="NAME",
@@ -65,7 +65,7 @@ class _Plan:
 @click.option("--seed", metavar="N", type=click.IntRange(0, 2**31 - 1), default=1, show_default=True,
               help="Draw the rates, ports and delays of the scene from N.")  # fmt: skip
 @click.option("--for", "for_time", metavar="T",
-              help="How long the lab stays when no COMMAND is given.  [default: 30s]")  # fmt: skip
+              help="How long the lab runs when no COMMAND is given.  [default: 30s]")  # fmt: skip
 @old_for_option
 @click.argument("command", nargs=-1, metavar="[-- COMMAND ...]", type=click.UNPROCESSED)
 def command(
@@ -84,7 +84,7 @@ def command(
     old_for: str | None,
     command: tuple[str, ...],
 ) -> int:
-    """Make a private server and client, leave connections half-open between them, and say how to look at them.
+    """Create a private server and client, leave connections half-open between them, and print how to look.
 
     COMMAND runs inside the network namespace of the server, with HALFOPEN_NETNS set to its path, and lab exits with the
     exit code of COMMAND. Nothing leaves this machine, and everything is gone at the end. Root is not needed where the
@@ -96,7 +96,7 @@ def command(
     stay = for_time if for_time is not None else old_for if old_for is not None else _STAY
     stay_s = duration_s(stay, what="--for")
     if stay_s > _MOST_S:
-        raise UsageError(f"--for {stay} is too long", hint="a lab stays at most 10m")
+        raise UsageError(f"--for {stay} is too long", hint="a lab runs for at most 10m")
     if scene is not None:
         return _show_scene(scene, seed, stay_s, command)
     plan = _Plan(half_open, rate, sources, ipv6, honest, defer, never_accept, backlog, port, stay_s)

@@ -26,7 +26,10 @@ _TABLE_LIMIT = 100
 @read_by_option
 @click.option("--sort", type=click.Choice(("age", "expires", "retransmits", "source", "listener")), default="age")
 @click.option(
-    "--limit", metavar="N", type=click.IntRange(min=0), help="At most N rows; 0: all (table: 100, others: all)."
+    "--limit",
+    metavar="N",
+    type=click.IntRange(min=0),
+    help="Show at most N rows; 0: all (default: 100 in a table, else all).",
 )
 @click.option("--format", "form", type=click.Choice(("table", "json", "ndjson", "csv")), default="table")
 @click.option("--json", "as_json", is_flag=True, help="The same as --format json (halfopen.list/1).")
@@ -44,9 +47,9 @@ def command(
     as_json: bool,
     no_deferred: bool,
 ) -> None:
-    """Every half-open connection with its age, the oldest first.
+    """List half-open connections with their age, the oldest first.
 
-    All filters given must hold. Deferred-accept connections are listed and marked: their handshake is finished.
+    Filters combine with AND. Deferred-accept connections are listed and marked: their handshake is finished.
     """
     from halfopen.linux import allocator
     from halfopen.linux.bpf import opened
@@ -97,7 +100,7 @@ def command(
         click.echo(f"{words}{more}")
         if doubtful:
             whys = "; ".join(one.doubt for one in found if one.doubt)
-            click.echo(f"{doubtful:,} of them may have answered (?): {whys}, and without eBPF that is not shown")
+            click.echo(f"{doubtful:,} of them may have answered (?): {whys}, and only eBPF can tell")
 
 
 def _width() -> int | None:

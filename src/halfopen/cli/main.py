@@ -19,16 +19,16 @@ from halfopen.core.errors import EXIT_FAILED, EXIT_REFUSED, EXIT_USAGE, Halfopen
 
 # The summaries stand here so that --help loads no command.
 COMMANDS: Final = {
-    "status": "One screen: how many half-open connections, why, and what to do.",
-    "list": "Every half-open connection, with its age.",
+    "status": "Show how many connections are half-open, why, and what to do.",
+    "list": "List half-open connections with their age.",
     "release": "Drop half-open connections now, safely.",
-    "watch": "Keep watching: a line on change, an alarm on growth, a release by age.",
-    "handshakes": "How long completed handshakes take, and how often the SYN-ACK is sent again.",
-    "release-time": "When the kernel gives up, now and with other settings.",
-    "tune": "The kernel's settings for half-open connections: explained, changed live, and undone.",
-    "doctor": "What works here, what does not, and what would grant it.",
-    "lab": "Private hosts in namespaces, to try every command on.",
-    "completion": "The script by which bash, zsh or fish completes commands and options.",
+    "watch": "Keep watching: print changes, raise alarms, release by age.",
+    "handshakes": "Measure how long handshakes take and how often the SYN-ACK is retransmitted.",
+    "release-time": "Compute when the kernel gives up, now and with other settings.",
+    "tune": "Explain the kernel's settings for half-open connections; change and undo them live.",
+    "doctor": "Report what works here, what does not, and what would grant it.",
+    "lab": "Create private hosts in namespaces to try every command on.",
+    "completion": "Print the completion script for bash, zsh or fish.",
 }
 
 # The dynamic loader's words when a module in C does not fit into memory.
@@ -74,7 +74,8 @@ def _version(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:
     cls=Commands,
     invoke_without_command=True,
     context_settings={"help_option_names": list(examples.HELP), "max_content_width": 100},
-    epilog="Exit codes: 0 done, 1 failed or in part, 2 wrong usage, 3 not permitted or not there, 130 interrupted.",
+    epilog="Exit codes: 0 done, 1 failed or done in part, 2 wrong usage, 3 not permitted or not found, 130 "
+    "interrupted.",
 )
 @click.option(
     "-V", "--version", is_flag=True, is_eager=True, expose_value=False, callback=_version, help="Print the version."

@@ -32,7 +32,7 @@ netns_option = click.option(
     callback=_joined,
     metavar="NAME|PATH|pid:N|all",
     shell_complete=completing.namespaces,
-    help="Network namespace to look at; all: every one of this machine.",
+    help="Network namespace to look at; all: every namespace of this machine.",
 )
 
 
@@ -42,7 +42,7 @@ LOADED_FIRST: Final = {"auto": ("walk", "pulse"), "bpf": ("walk", "pulse"), "dia
 read_by_option = click.option(
     "--read-by",
     type=click.Choice(WAYS),
-    help="Insist on one way to read: eBPF, sock_diag or /proc/net/tcp; else the best that answers.",
+    help="Read by eBPF, sock_diag or /proc/net/tcp alone (default: the best that works).",
 )
 
 
@@ -65,9 +65,9 @@ def no_longer_a_way(ctx: click.Context, __: click.Parameter, words: tuple[str, .
     takes_it = any(p.name == "read_by" for p in ctx.command.params)
     for word in words:
         if word in WAYS:
-            hint = f"a way to read is chosen with --read-by {word}"
+            hint = f"to choose how connections are read, use --read-by {word}"
             if not takes_it:
-                hint = f"--read-by {word} of status, list and watch chooses a way to read"
+                hint = f"to choose how connections are read, use --read-by {word} of status, list or watch"
             raise UsageError(f"--source {word} is not an address or prefix", hint=hint)
     return words
 
@@ -82,7 +82,7 @@ def worded(_: click.Context, __: click.Parameter, text: str | None) -> str | Non
 
     line = None if text is None else " ".join(text.split())
     if line == "":
-        raise UsageError("--reason is empty", hint="say why, or leave it out")
+        raise UsageError("--reason is empty", hint="give a reason, or omit the option")
     return line
 
 
@@ -90,7 +90,7 @@ def _never_a_filter(_: click.Context, __: click.Parameter, word: str | None) -> 
     from halfopen.core.errors import UsageError
 
     if word in WAYS:
-        raise UsageError("status has no --source", hint=f"a way to read is chosen with --read-by {word}")
+        raise UsageError("status has no --source", hint=f"to choose how connections are read, use --read-by {word}")
     if word is not None:
         raise UsageError("status has no --source", hint="halfopen list --source CIDR shows the connections from there")
 
@@ -102,7 +102,7 @@ listener_option = click.option(
     metavar="[ADDR]:PORT",
     multiple=True,
     shell_complete=completing.listeners,
-    help="To this local port, or address and port.",
+    help="Only connections to this local port, or address and port.",
 )
 audit_log_option = click.option(
     "--audit-log",
@@ -111,11 +111,15 @@ audit_log_option = click.option(
     help="Where to record releases (default /var/log/halfopen/audit.jsonl).",
 )
 source_option = click.option(
-    "--source", metavar="CIDR", multiple=True, callback=no_longer_a_way, help="From this address or prefix."
+    "--source",
+    metavar="CIDR",
+    multiple=True,
+    callback=no_longer_a_way,
+    help="Only connections from this address or prefix.",
 )
-reason_option = click.option("--reason", metavar="TEXT", callback=worded, help="Why, for the audit log.")
+reason_option = click.option("--reason", metavar="TEXT", callback=worded, help="Reason to record in the audit log.")
 tune_reason_option = click.option(
-    "--reason", metavar="TEXT", callback=worded, help="Why, for the journal: a ticket, a name. tune log shows it."
+    "--reason", metavar="TEXT", callback=worded, help="Reason to record in the journal; shown by tune log."
 )
 
 
@@ -124,8 +128,13 @@ def filter_options(command: F) -> F:
     for option in (
         source_option,
         listener_option,
-        click.option("--retransmits", metavar="N", type=int, help="SYN-ACK sent again at least N times."),
-        click.option("--older-than", metavar="T", help="At least this old: 10s, 500ms, 2m."),
+        click.option(
+            "--retransmits",
+            metavar="N",
+            type=int,
+            help="Only connections whose SYN-ACK was retransmitted at least N times.",
+        ),
+        click.option("--older-than", metavar="T", help="Only connections at least this old: 10s, 500ms, 2m."),
     ):
         command = option(command)
     return command

@@ -19,9 +19,11 @@ if TYPE_CHECKING:
 @click.command()
 @filter_options
 @netns_option
-@click.option("--all", "everything", is_flag=True, help="Every half-open connection, without a filter.")
-@click.option("--dry-run", is_flag=True, help="Show what would go and change nothing.")
-@click.option("--yes", is_flag=True, help="Do not ask.")
+@click.option(
+    "--all", "everything", is_flag=True, help="Release every half-open connection (required if no filter is given)."
+)
+@click.option("--dry-run", is_flag=True, help="Show what would be released and change nothing.")
+@click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
 @reason_option
 @click.option("--json", "as_json", is_flag=True, help="One JSON document (halfopen.release/1).")
 @audit_log_option
@@ -38,7 +40,7 @@ def command(
     as_json: bool,
     audit_log: str | None,
 ) -> None:
-    """Drop half-open connections now; all filters given must hold.
+    """Drop half-open connections now. Filters combine with AND.
 
     Completed connections, deferred-accept ones and full sockets are never touched. A client that still wants in sends
     its SYN again. Each release is recorded in the audit log.

@@ -35,16 +35,16 @@ def _retries(text: str) -> list[int]:
 @click.command()
 @netns_option
 @click.option(
-    "--retries", metavar="N|N..M", help="The schedule for these settings of tcp_synack_retries (default 0..8)."
+    "--retries", metavar="N|N..M", help="Show the schedule for these values of tcp_synack_retries (default 0..8)."
 )
 @click.option(
-    "--measure", is_flag=True, help="Prove it on this kernel, in a private namespace (0..2 unless --retries)."
+    "--measure", is_flag=True, help="Measure it on this kernel, in a private namespace (default: --retries 0..2)."
 )
 @click.option("--json", "as_json", is_flag=True, help="One JSON document (halfopen.release-time/1).")
 def command(netns: str | None, retries: str | None, measure: bool, as_json: bool) -> None:
-    """When the kernel sends its SYN-ACKs and when it releases a half-open connection that nobody answers.
+    """Show when the kernel sends its SYN-ACKs and when it gives up an unanswered half-open connection.
 
-    For the present settings, for listeners that override them, and for other settings.
+    The times are computed for the current settings, for listeners that override them, and for other settings.
     """
     from halfopen.core.model.timing import RTO_MAX_S
 

@@ -13,7 +13,7 @@ from halfopen.cli.options import models, netns_option, no_source_option, read_by
 @no_source_option
 @click.option("--json", "as_json", is_flag=True, help="One JSON document (halfopen.status/1).")
 def command(netns: str | None, read_by: str | None, as_json: bool) -> None:
-    """One screen: how many half-open connections there are, why, and what to do next."""
+    """Show on one screen how many connections are half-open, why, and what to do next."""
     found, skipped = models(netns, read_by=read_by)
     from halfopen.core.findings.verdict import judge
 
@@ -38,4 +38,4 @@ def command(netns: str | None, read_by: str | None, as_json: bool) -> None:
             out.print()
         text.status(out, model, verdict)
     if quiet:
-        out.print(f"{quiet} of them without any half-open connection")
+        out.print(f"{quiet} of them have no half-open connections")

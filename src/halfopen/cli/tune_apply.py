@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 @click.option("--persist", is_flag=True, help="Keep it over a boot too, in /etc/sysctl.d/60-halfopen.conf.")
 @click.option("--dry-run", is_flag=True, help="Show what would change and change nothing.")
 @netns_option
-@click.option("--yes", is_flag=True, help="Do not ask.")
+@click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON document (halfopen.tune-apply/1).")
 def command(
     only: tuple[str, ...],

@@ -31,7 +31,7 @@ _MOST = 2**31 - 1
 @tune_reason_option
 @click.option("--dry-run", is_flag=True, help="Show what would change and change nothing.")
 @netns_option
-@click.option("--yes", is_flag=True, help="Do not ask.")
+@click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON document (halfopen.tune-listener/1).")
 def command(
     listener: str,

@@ -49,15 +49,17 @@ def _sink_options(command: F) -> F:
 @source_option
 @netns_option
 @read_by_option
-@click.option("--config", metavar="FILE", shell_complete=files, help="Settings in TOML; options given here win.")
+@click.option(
+    "--config", metavar="FILE", shell_complete=files, help="TOML configuration file; command-line options override it."
+)
 @click.option("--interval", metavar="T", help="Time between readings (default 1s).")
 @click.option("--for", "for_time", metavar="T", help="End after this long.")
 @old_for_option
 @click.option("--count", metavar="N", type=click.IntRange(min=1), help="End after N readings.")
-@click.option("--release-older-than", metavar="T", help="Release half-open connections of this age as it goes.")
+@click.option("--release-older-than", metavar="T", help="Release half-open connections once they reach this age.")
 @reason_option
-@click.option("--all-lines", is_flag=True, help="A line for every reading, also when nothing changed.")
-@click.option("--json", "as_json", is_flag=True, help="A JSON object a line (halfopen.watch/1).")
+@click.option("--all-lines", is_flag=True, help="Print a line for every reading, even when nothing changed.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object per line (halfopen.watch/1).")
 @_sink_options
 @audit_log_option
 def command(
@@ -128,7 +130,7 @@ def _load(path: str) -> WatchSettings:
     from halfopen.core.errors import ConfigError
 
     if not path:
-        raise ConfigError("--config ''", "", "is no file name")
+        raise ConfigError("--config ''", "", "is not a file name")
     try:
         return parse(_read(path).decode(), path, [kind.key for kind in KINDS])
     except OSError as e:
@@ -212,6 +214,6 @@ def _policy(
     elif settings.release.listener or settings.release.source:
         raise UsageError("the release section needs older_than", hint='add older_than = "15s"')
     elif reason is not None:
-        raise UsageError("--reason is for releases", hint="add --release-older-than, as in 15s")
+        raise UsageError("--reason applies to releases only", hint="add --release-older-than, as in 15s")
     watched = make_filter(listener=listener, source=source)
     return Policy(settings.alarm.sensitivity(), release, watched, reason or "")

@@ -15,7 +15,7 @@ PROGRAMS: Final = (
     features.Program(
         "door",
         "halfopen.change.door:Door",
-        "releases that hit no completed connection",
+        "releases that never reset a completed connection",
         needs=("CAP_BPF", "CAP_PERFMON", "CAP_NET_ADMIN"),
     ),
 )
@@ -35,7 +35,9 @@ def _table() -> Feature:
         nft_door.try_out()
         return ""
 
-    return features.tried("nf_tables", "the door of a release where eBPF cannot hold it", work, ("CAP_NET_ADMIN",))
+    return features.tried(
+        "nf_tables", "the door of a release by nf_tables, where eBPF cannot hold it", work, ("CAP_NET_ADMIN",)
+    )
 
 
 def examine() -> Checkup:

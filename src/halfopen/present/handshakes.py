@@ -36,7 +36,9 @@ def headline(all: Handshakes, seconds: float) -> str:
         line += f", 1 % took over {show_time(times.quantile_s(0.99))}"
     elif times.total:
         line += f", the slowest {show_time(times.max_s)}" if times.total > 1 else f", in {show_time(times.max_s)}"
-    again = f"{all.retransmitted:,} needed the SYN-ACK again" if all.retransmitted else "none needed the SYN-ACK again"
+    again = (
+        f"{all.retransmitted:,} needed a retransmitted SYN-ACK" if all.retransmitted else "no SYN-ACK was retransmitted"
+    )
     return f"{line}: {again}{gave_up}"
 
 
@@ -83,21 +85,24 @@ def _again(all: Handshakes) -> str:
         if n and count:
             more = " or more" if n == RETRANSMITS - 1 else ""
             words.append(f"{plural(count, 'handshake')} after {plural(n, 'retransmit')}{more}")
-    return f"SYN-ACK sent again: {', '.join(words)}"
+    return f"SYN-ACK retransmitted: {', '.join(words)}"
 
 
 def _remarks(all: Handshakes) -> Iterator[str]:
     if all.untimed:
-        yield f"{plural(all.untimed, 'handshake')} finished by a SYN cookie, which tells no time: not in the chart"
+        yield (
+            f"{plural(all.untimed, 'handshake')} finished by a SYN cookie, which does not tell the time "
+            "taken: not in the chart"
+        )
     if all.approximate:
         times = "1 time is" if all.approximate == 1 else f"{all.approximate:,} times are"
-        yield f"{times} the least possible: when the first SYN-ACK was sent is not known"
+        yield f"{times} a lower bound: the time of the first SYN-ACK is unknown"
 
 
 def _notes(seen: Observed) -> list[str]:
     notes = [f"{line[0].upper()}{line[1:]}" for line in (*seen.missing, *seen.skipped)]
     if seen.unfit:
-        notes.append(f"{seen.unfit:,} events were not counted: more listening addresses than there is room for")
+        notes.append(f"{seen.unfit:,} events were not counted: there are more listening addresses than the table holds")
     return notes
 
 

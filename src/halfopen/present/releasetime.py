@@ -58,7 +58,7 @@ def show(out: Console, model: Model | None, retries: Sequence[int], cap_s: float
         table.add_row(*cells, _at(r, cap_s))
     out.print(table)
     if model is not None and model.retries in retries:
-        out.print(f"* as it is now: tcp_synack_retries = {model.retries}")
+        out.print(f"* current setting: tcp_synack_retries = {model.retries}")
     if model is not None:
         shorter = timing.release_time_s(_SHORT, cap_s)
         if model.retries > _SHORT:

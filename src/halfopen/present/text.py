@@ -100,7 +100,9 @@ def status(out: Console, model: Model, verdict: Verdict) -> None:
         out.print()
         seen = columns.show(out, LISTENER, shown)
         if any(v.overridden for v in shown) and "release_time_s" in seen:
-            out.print(Text("* its own release time (TCP_SYNCNT), whatever tcp_synack_retries is", style="dim"))
+            out.print(
+                Text("* has a release time of its own (TCP_SYNCNT), which overrides tcp_synack_retries", style="dim")
+            )
         idle = len(model.listeners) - len(shown)
         if idle:
             out.print(Text(f"and {plural(idle, 'more listener', 'more listeners')}", style="dim"))
@@ -150,7 +152,7 @@ def _way(outcome: Released) -> str:
     if not outcome.matched:
         return ""
     if outcome.held:
-        return ", none of them could complete meanwhile (door held)"
+        return ", with the door held: their packets were dropped, so none could complete"
     return f", {outcome.window_ms:.1f} ms between look and release (at most {outcome.window_max_ms:.1f} ms)"
 
 
@@ -167,8 +169,8 @@ def released(out: Console, outcome: Released) -> None:
         )
         if outcome.resets:
             out.print(
-                f"The namespace sent {plural(outcome.resets, 'RST')} meanwhile: at most so many "
-                "connections that had just completed can have been hit"
+                f"The namespace sent {plural(outcome.resets, 'RST')} meanwhile: at most that many "
+                "connections that had just completed can have been reset"
             )
     deferred = outcome.spared - outcome.may_have_answered
     if deferred:

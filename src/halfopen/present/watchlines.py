@@ -112,7 +112,7 @@ class Text(Lines):
         """What is watched, and how."""
         line = f"{_clock()}  watching "
         if not policy.watched.empty:
-            line += f"those {policy.watched.describe()} "
+            line += f"connections {policy.watched.describe()} "
         line += f"every {show_duration(interval_s)}"
         if policy.release is not None:
             line += f", releasing those {policy.release.describe()}"

@@ -54,15 +54,17 @@ PROGRAMS: Final = (
         "halfopen.read.bpf.census:IterCensus",
         "the same by the kernel's iterator, where the walk is refused",
     ),
-    Program("owners", "halfopen.read.bpf.owners:Owners", "naming the programs that listen beside many open files"),
+    Program(
+        "owners", "halfopen.read.bpf.owners:Owners", "naming the programs that listen, on machines with many open files"
+    ),
     Program(
         "handshakes",
         "halfopen.read.bpf.handshakes:HandshakePrograms",
         "how long completed handshakes take",
         parts=(
             ("arrived", "arrivals of half-open connections, counted"),
-            ("given_up", "those that the kernel gave up, counted"),
-            ("cookies", "handshakes by SYN cookies, told from others"),
+            ("given_up", "half-open connections that the kernel gave up, counted"),
+            ("cookies", "telling handshakes by SYN cookies from others"),
         ),
     ),
 )
@@ -170,7 +172,7 @@ def _net_admin() -> str:
         try:
             fresh.setsockopt(socket.IPPROTO_TCP, _TCP_REPAIR, 1)
         except PermissionError:
-            raise NotPermitted("it takes CAP_NET_ADMIN over it") from None
+            raise NotPermitted("it needs CAP_NET_ADMIN over it") from None
     return ""
 
 
@@ -239,7 +241,7 @@ def _owners() -> str:
 
 
 def _pidfd_getfd() -> Feature:
-    id, purpose = "pidfd_getfd", "what programs set on listeners (TCP_SYNCNT): reading it, and tune listener"
+    id, purpose = "pidfd_getfd", "reading what programs set on listeners (TCP_SYNCNT), and tune listener"
     # The privilege is looked at before the descriptor (pidfd_getfd()), so this duplicates nothing.
     refused = "other users' programs are out of reach"
     made = tried(id, purpose, lambda: _reach(lambda pid: duplicate(pid, _NO_DESCRIPTOR), refused), ("CAP_SYS_PTRACE",))

@@ -41,7 +41,8 @@ def is_booted(fd: int | None) -> bool:
             return os.path.samestat(os.stat("/proc/1/net/dev"), os.stat("/proc/thread-self/net/dev"))
         except OSError as e:
             raise Unsupported(
-                "booted namespace", f"which network namespace was booted could not be told: {e.strerror}"
+                "booted namespace",
+                f"the network namespace that the machine booted with could not be determined: {e.strerror}",
             ) from None
 
     return look() if fd is None else run_in(fd, look)
@@ -85,7 +86,7 @@ def find(place: Place) -> int | None:
         os.close(fd)
     if os.geteuid() != 0 and (refused or not _sees_all()):
         raise NotPermitted(
-            f"network namespace {place.name} was not found, but not every process could be asked", hint="run as root"
+            f"network namespace {place.name} was not found, but not every process could be examined", hint="run as root"
         )
     return None
 

@@ -61,8 +61,8 @@ def read_all(
         skipped.append(f"the namespaces of {plural(found.refused, 'process', 'processes')} are hidden{as_root()}")
     if found.passed_over:
         skipped.append(
-            f"{plural(found.passed_over, 'process', 'processes')} with very many descriptors not looked through: a "
-            "namespace that only one of these holds may be missing"
+            f"{plural(found.passed_over, 'process', 'processes')} with very many descriptors not searched: a "
+            "namespace that only one of them holds may be missing"
         )
     for ns in found.namespaces:
         probes, one = asked()

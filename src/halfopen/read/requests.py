@@ -59,7 +59,7 @@ class _Reading:
             except HalfopenError as e:
                 if draft.way == "bpf":
                     raise
-                draft.notes.insert(0, f"ages are worked out from timers: {e.message}{as_root()}")
+                draft.notes.insert(0, f"ages are estimated from timers: {e.message}{as_root()}")
         try:
             return self._by_diag(draft)
         except (Unsupported, NotPermitted) as e:

@@ -45,12 +45,12 @@ def _told(sample: Sample, found: Holders, owners: Mapping[int, tuple[Process, ..
     of = f"{missing} of {plural(len(inodes), 'listener')}"
     if found.broken_off:
         notes.append(
-            f"the look for who listens took too long and was broken off: {of} without a name, and other processes may "
-            "hold the rest as well"
+            f"the search for the processes that listen took too long and was stopped: {of} without a name, and "
+            "other processes may hold the rest as well"
         )
     elif missing and (found.refused or proc.lacking(("CAP_SYS_PTRACE",))):
         # With hidepid nothing is refused: the processes of others are not there at all.
-        notes.append(f"who listens is hidden for {of}{_shown_by(sample)}")
+        notes.append(f"the listening process is hidden for {of}{_shown_by(sample)}")
     options: dict[int, ListenerOptions] = {}
     if not _known(sample):
         from halfopen.read import listener_options
@@ -64,7 +64,7 @@ def _told(sample: Sample, found: Holders, owners: Mapping[int, tuple[Process, ..
     problems = list(sample.completeness.problems)
     if missing and found.broken_off and _wants_options(sample):
         problems.append(
-            f"which connections are deferred ones was not looked for to the end: those of {missing} of "
+            f"the search for deferred-accept listeners was stopped early: deferred connections of {missing} of "
             f"{plural(len(inodes), 'listener')} may be shown as half-open"
         )
     completeness = replace(sample.completeness, problems=tuple(problems), notes=tuple(notes))

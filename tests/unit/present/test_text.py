@@ -28,7 +28,9 @@ def test_where_nothing_matched_there_is_no_time_between_look_and_release(held: b
 
 
 def test_how_sure_it_is_that_nothing_else_was_hit() -> None:
-    assert "; 1.00 s, none of them could complete meanwhile (door held)\n" in said(matched=2, held=True, seconds=1.0)
+    assert "; 1.00 s, with the door held: their packets were dropped, so none could complete\n" in said(
+        matched=2, held=True, seconds=1.0
+    )
     assert "; 1.00 s, 3.0 ms between look and release (at most 9.0 ms)\n" in said(
         matched=2, seconds=1.0, window_ms=3.0, window_max_ms=9.0
     )

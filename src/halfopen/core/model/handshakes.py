@@ -88,7 +88,7 @@ class Handshakes:
 
     @property
     def retransmitted(self) -> int:
-        """How many finished that needed the SYN-ACK again."""
+        """How many finished that needed a retransmitted SYN-ACK."""
         return int(self.by_retransmits[1:].sum())
 
     @property

@@ -89,10 +89,11 @@ class Overflows:
         n = sum(self._spared.values())
         if n:
             why = answered.why(self._spared)
-            said = [f"{n:,} left alone: {why}, and without eBPF that does not show whether these clients have answered"]
+            said = [f"{n:,} left alone: {why}, and without eBPF it cannot be told whether these clients have answered"]
         if self._late:
             said.append(
-                f"an accept queue overflowed meanwhile: at most {self._late:,} of the released may just have answered"
+                f"an accept queue overflowed meanwhile: at most {self._late:,} of the released clients may just "
+                "have answered"
             )
         return said
 

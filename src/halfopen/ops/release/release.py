@@ -55,8 +55,9 @@ def _run(chosen: Filter, tally: Tally, dry_run: bool, stop: Stop, calm: Calm | N
             tally.left = tally.matched
             if why and tally.matched:
                 tally.notes.append(
-                    f"the door cannot be held here ({why}): a connection that completes in the moment between look and "
-                    "release may be reset"
+                    f"the door, which keeps these connections from completing meanwhile, cannot be held here "
+                    f"({why}): one "
+                    "that completes between the last look and its release may be reset"
                 )
             return
         door: doors.AnyDoor | None = None
@@ -64,8 +65,9 @@ def _run(chosen: Filter, tally: Tally, dry_run: bool, stop: Stop, calm: Calm | N
             door = doors.door()
         except CannotHold as e:
             tally.notes.append(
-                f"the door could not be held ({e.line()}): a connection that completed in the moment between look and "
-                "release may have been reset"
+                f"the door, which keeps these connections from completing meanwhile, could not be held "
+                f"({e.line()}): one "
+                "that completed between the last look and its release may have been reset"
             )
         if census is not None and door is not None:
             held.run(kill, census, door, chosen, tally, stop)
@@ -162,11 +164,11 @@ def execute(
         # From here on something was tried: whatever it was, what came of it is told.
         if not tally.matched:
             raise
-        tally.problems.append(f"broken off: {e.message if isinstance(e, HalfopenError) else words(e)}")
+        tally.problems.append(f"stopped early: {e.message if isinstance(e, HalfopenError) else words(e)}")
     if stop.is_set():
-        tally.problems.append("broken off on request")
+        tally.problems.append("stopped on request")
     if tally.interrupted:
-        tally.problems.append("the kernel flagged a look as interrupted: some connections may have been passed over")
+        tally.problems.append("the kernel flagged a dump as interrupted: some connections may have been missed")
     before, after = resets
     return Released(
         action=action,

@@ -133,7 +133,7 @@ class Watch:
         try:
             yield from self._one(ns)
         except MemoryError:
-            raise HalfopenError("memory", "there was too little memory for a reading") from None
+            raise HalfopenError("memory", "not enough memory for a reading") from None
 
     def _forget(self, targets: Sequence[Netns]) -> Iterator[Report]:
         """Forget what is known of namespaces that are gone; an alarm there is over."""

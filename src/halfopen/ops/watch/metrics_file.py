@@ -33,7 +33,7 @@ class MetricsFile:
         if not name.endswith(_SUFFIX) or name == _SUFFIX:
             raise UsageError(
                 f"--metrics-file {path!r} does not end in {_SUFFIX}",
-                hint="node_exporter's textfile collector reads no other; give a name as in halfopen.prom",
+                hint="node_exporter's textfile collector reads only such files; give a name like halfopen.prom",
             )
         self._path, self._directory, self._name = path, directory or ".", name
 

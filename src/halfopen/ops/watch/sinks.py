@@ -58,7 +58,7 @@ KINDS: Final = (
     Kind(
         "--metrics-file",
         "FILE",
-        "Keep Prometheus metrics there (FILE.prom, for node_exporter).",
+        "Write Prometheus metrics to this file (FILE.prom, for node_exporter).",
         _metrics_file,
     ),
 )

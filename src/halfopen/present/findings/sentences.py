@@ -164,7 +164,7 @@ def _release_time_long(f: Finding) -> str:
 def _answered(f: Finding) -> str:
     return (
         f"{plural(f.count('answered'), 'client')} of {_at(f)} answered while its accept queue was full, and the kernel "
-        "ignored the ACK: not half-open, in when there is room and they send"
+        "ignored the ACK: not half-open; each gets in once there is room and it sends data"
     )
 
 
@@ -178,13 +178,13 @@ def _deferred_accept(f: Finding) -> str:
 def _may_have_answered(f: Finding) -> str:
     return (
         f"{f.count('may_have_answered'):,} of them may have answered: {f.text('doubt')}, and the kernel ignores the "
-        "last ACK of a handshake then; without eBPF that is not shown, and release leaves them alone"
+        "last ACK of a handshake then; only eBPF can tell whether they did, and release leaves them alone"
     )
 
 
 @sentence("incomplete-reading")
 def _incomplete_reading(f: Finding) -> str:
-    return f"this reading is not whole: {f.text('problem')}"
+    return f"this reading is incomplete: {f.text('problem')}"
 
 
 @sentence("not-shown")
