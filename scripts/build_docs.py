@@ -20,7 +20,7 @@ from halfopen.core.findings.verdict import judge as judge  # fills the registry
 
 ROOT: Final = Path(__file__).resolve().parents[1]
 _TABLE: Final = re.compile(r"(<!-- made by scripts/build_docs\.py: ([a-z-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
-DOCUMENTS: Final = ("docs/json.md", "docs/metrics.md")
+DOCUMENTS: Final = ("docs/json.md", "docs/verdicts.md", "docs/metrics.md")
 
 
 def findings() -> str:
@@ -67,8 +67,20 @@ _METRICS: Final[dict[str, tuple[Field[Any], ...]]] = {
     "namespace-metrics": metrics.NAMESPACE_METRICS,
     "listener-metrics": metrics.LISTENER_METRICS,
 }
+
+
+def verdicts() -> str:
+    """The causes: what decides, what rules each out, what to do."""
+    lines = ["| Id | Cause | Found when | Not when | What to do |", "| --- | --- | --- | --- | --- |"]
+    for rule in RULES.values():
+        if not rule.note:
+            lines.append(f"| `{rule.id}` | {rule.title} | {rule.doc} | {rule.unless} | {rule.advice} |")
+    return "\n".join(lines)
+
+
 TABLES: Final[dict[str, Callable[[], str]]] = {
     "findings": findings,
+    "verdicts": verdicts,
     **{name: partial(names, fields) for name, fields in _NAMES.items()},
     **{name: partial(metric_names, fields) for name, fields in _METRICS.items()},
 }

@@ -2,16 +2,29 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from halfopen.core.findings.verdict import Verdict, judge
 from halfopen.core.model.model import Model, build
+from halfopen.core.policy.actions import Release
 from rows import listener, request, sample
+
+# Two looks are this far apart.
+INTERVAL_S = 0.5
 
 
 def many(n: int, **values: Any) -> list[Any]:
-    """n requests from n addresses."""
-    return [request(f"198.18.{i % 250}.{i // 250 + 1}", source_port=1024 + i, cookie=i + 1, **values) for i in range(n)]
+    """n requests from n addresses, no two /24 alike."""
+    return [
+        request(f"{20 + i % 100}.{i // 100}.{i % 250}.7", source_port=1024 + i, cookie=i + 1, **values)
+        for i in range(n)
+    ]
+
+
+def silent(n: int, **values: Any) -> list[Any]:
+    """The same, each 6.5 s old: two SYN-ACKs sent again by the timer, none by the client."""
+    return many(n, retransmits=2, expires_ms=500, **values)
 
 
 def model_of(requests: list[Any], *listeners: Any, **values: Any) -> Model:
@@ -20,6 +33,30 @@ def model_of(requests: list[Any], *listeners: Any, **values: Any) -> Model:
 
 
 def verdict_of(requests: list[Any], *listeners: Any, **values: Any) -> tuple[Verdict, list[str]]:
-    """The verdict, and the ids of its findings, the worst first."""
+    """The verdict of one look, and the ids of its findings, the worst first."""
     verdict = judge(model_of(requests, *listeners, **values))
     return verdict, [f.id for f in verdict.findings]
+
+
+def second_look(
+    requests: list[Any], *listeners: Any, rates: dict[str, float] | None = None, **values: Any
+) -> tuple[Verdict, list[str]]:
+    """The same of two looks, between which counters rose at these rates a second (PassiveOpens: handshakes done)."""
+    values.setdefault("counters", {})
+    counters = {"PassiveOpens": 1000, "ListenDrops": 0, **values.pop("counters")}
+    rose = {name: round(rate * INTERVAL_S) for name, rate in (rates or {}).items()}
+    now = sample(
+        requests,
+        list(listeners) or [listener(limit=100_000)],
+        counters={**counters, **{name: counters.get(name, 0) + more for name, more in rose.items()}},
+        monotonic_s=100.0 + INTERVAL_S,
+        **values,
+    )
+    before = replace(now, counters={**dict.fromkeys(rose, 0), **counters}, monotonic_s=100.0)
+    verdict = judge(build(now, before), build(before))
+    return verdict, [f.id for f in verdict.findings]
+
+
+def releases(verdict: Verdict) -> list[Release]:
+    """The releases that a verdict proposes."""
+    return [action for cure in verdict.next for action in cure if isinstance(action, Release)]

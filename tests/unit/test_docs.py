@@ -45,6 +45,7 @@ DOCUMENTS = (
     *(*READMES, "ARCHITECTURE.md", "CHANGELOG.md"),
     *(
         "docs/commands.md",
+        "docs/verdicts.md",
         "docs/safety.md",
         "docs/json.md",
         "docs/how-it-reads.md",

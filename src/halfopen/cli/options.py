@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from halfopen.core.filters import Filter
     from halfopen.core.model.model import Model
     from halfopen.linux.netns import Netns
+    from halfopen.ops.looks import Looks
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -163,8 +164,9 @@ def nothing_read(skipped: list[str]) -> Exception:
     return HalfopenError("nothing-read", f"no network namespace could be read: {'; '.join(skipped)}")
 
 
-def models(netns: str | None, *, read_by: str | None = None) -> tuple[list[Model], list[str]]:
-    """Models of the namespaces meant, without a row per request, and a line for each that was skipped.
+def looked(netns: str | None, *, read_by: str | None = None, instant: bool = False) -> tuple[list[Looks], list[str]]:
+    """The namespaces meant, without a row per request, and a line for each that was skipped; a second look at those
+    where there is something to judge, unless `instant`.
 
     Raises: HalfopenError.
     """
@@ -173,11 +175,19 @@ def models(netns: str | None, *, read_by: str | None = None) -> tuple[list[Model
     # What is imported next takes longer than loading these.
     opened.begin(*LOADED_FIRST.get(read_by or "auto", ()))
     from halfopen import api
+    from halfopen.ops.looks import looks
 
     how = read_by or "auto"
-    if netns == "all":
-        found, skipped = api.snapshots(rows=False, source=how)
-        if not found:
-            raise nothing_read(skipped)
-        return found, skipped
-    return [api.snapshot(here() if netns is None else netns, rows=False, source=how)], []
+    skipped: list[str] = []
+
+    def read() -> list[Model]:
+        if netns != "all":
+            return [api.snapshot(here() if netns is None else netns, rows=False, source=how)]
+        found, passed_over = api.snapshots(rows=False, source=how)
+        skipped.extend(passed_over)
+        return found
+
+    found = looks(read, way=how, instant=instant)
+    if not found:
+        raise nothing_read(skipped)
+    return found, skipped

@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import click
 
-from halfopen.cli.options import models, netns_option, no_source_option, read_by_option
+from halfopen.cli.options import looked, netns_option, no_source_option, read_by_option
 
 
 @click.command()
 @netns_option
 @read_by_option
 @no_source_option
+@click.option("--instant", is_flag=True, help="Look once, not twice within half a second: less can be judged.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON document (halfopen.status/1).")
-def command(netns: str | None, read_by: str | None, as_json: bool) -> None:
+def command(netns: str | None, read_by: str | None, instant: bool, as_json: bool) -> None:
     """Show on one screen how many connections are half-open, why, and what to do next."""
-    found, skipped = models(netns, read_by=read_by)
+    seen, skipped = looked(netns, read_by=read_by, instant=instant)
     from halfopen.core.findings.verdict import judge
 
-    verdicts = [judge(model) for model in found]
+    found = [one.now for one in seen]
+    verdicts = [judge(one.now, one.before, one.interval_s) for one in seen]
     if as_json:
         from halfopen.present import jsonout
 

@@ -10,10 +10,11 @@ from rich.table import Table
 
 from halfopen.core.fields.field import json_object
 from halfopen.core.fields.listener import RELEASE_TIME
-from halfopen.core.findings.cures import ChangeListener, ChangeSetting
 from halfopen.core.model import timing
 from halfopen.core.model.model import Model
+from halfopen.core.policy.actions import ChangeListener, ChangeSetting
 from halfopen.core.tune.keys import SYNACK
+from halfopen.core.tune.spots import RETRIES
 from halfopen.core.units import show_duration
 from halfopen.present.findings.cures import command
 from halfopen.present.findings.sentences import listener_name
@@ -64,9 +65,9 @@ def show(out: Console, model: Model | None, retries: Sequence[int], cap_s: float
         if model.retries > _SHORT:
             out.print()
             out.print(f"To release after {show_duration(shorter)} instead:")
-            propose(out, "Next", command((ChangeSetting(model.sample.where.name, SYNACK, _SHORT),)))
+            propose(out, "Next", command((ChangeSetting(model.sample.where.name, SYNACK, _SHORT, "release-time"),)))
         for view in [v for v in model.listeners if v.overridden and v.retries > _SHORT][:_MOST_LISTENERS]:
-            change = ChangeListener(model.sample.where.name, view.address, view.port, release_time_s=shorter)
+            change = ChangeListener(model.sample.where.name, view.address, view.port, RETRIES, _SHORT, "release-time")
             propose(out, "Also", command((change,)))
 
 

@@ -1,43 +1,29 @@
-"""What would help, as actions: each is data that `present` turns into a command and a service could carry out."""
+"""What would help, as actions of the one currency (`core.policy.actions`), and what only a person can look at."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from halfopen.core.policy.actions import Release
+from halfopen.core.policy.actions import ChangeListener, ChangeSetting, Look, Release
 
 
 @dataclass(frozen=True, slots=True)
-class ChangeSetting:
-    """Set a setting, by full name (net.ipv4.tcp_syncookies), in a namespace."""
+class LookAtProcess:
+    """Look at a process that does not accept: where it waits. Changes nothing."""
 
-    netns: str
-    key: str
-    value: int
-    reason: str = ""
+    pid: int
+    reason: str
 
 
 @dataclass(frozen=True, slots=True)
-class ChangeListener:
-    """Set the backlog of a listener that is running, or the seconds after which it gives up (None: as it is)."""
+class LookAtRoute:
+    """Look at the route back to a client. Changes nothing."""
 
     netns: str
     address: str
-    port: int
-    backlog: int | None = None
-    release_time_s: float | None = None
-    reason: str = ""
+    reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class Look:
-    """Look closer, by the halfopen command of this name. Changes nothing. everywhere: at no namespace in particular."""
-
-    netns: str
-    command: str
-    everywhere: bool = False
-
-
-Action = Release | ChangeSetting | ChangeListener | Look
+Action = Release | ChangeSetting | ChangeListener | Look | LookAtProcess | LookAtRoute
 # Actions that only help together, in the order in which they are carried out.
 Cure = tuple[Action, ...]

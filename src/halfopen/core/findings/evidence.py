@@ -2,41 +2,66 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import Enum
 from functools import cached_property
 from typing import Final
 
+from halfopen.core.findings.lasting import Lasting, lasting
+from halfopen.core.model import join
 from halfopen.core.model.listeners import ListenerView
 from halfopen.core.model.model import Model
 
 # Below this many half-open connections nothing is made of their number: every busy server has some at any moment.
 FEW: Final = 50
-# A handshake that takes longer than this many seconds met loss or a client that does not mean it. Younger ones may
-# still complete, and are not offered for release.
-SLOW_S: Final = 3.0
+# As many that a client asks for again are no chance.
+SOME: Final = 5
+# Below this many a second that nobody answers is what any public address sees.
+_LEAST_PER_S: Final = 2.0
+_FULL: Final = 0.95
 
 
 class Need(Enum):
     """What a rule cannot judge without."""
 
-    RATES = "rates"  # two looks
-    MANY = "many"  # FEW half-open connections that certainly did not answer
+    RATES = "two looks"
+    LASTING = "half-open connections that last"
+
+
+@dataclass(frozen=True, slots=True)
+class AcceptQueue:
+    """The accept queue of one socket: connections in it, how many it takes, how many there were in the look before.
+
+    accepted: at most as many were accepted between the two looks; None without a look before. inode: of the socket.
+    """
+
+    held: int
+    cap: int
+    before: int | None = None
+    accepted: int | None = None
+    inode: int = 0
+
+    @property
+    def full(self) -> bool:
+        return self.held >= self.cap
 
 
 @dataclass(frozen=True)
 class Evidence:
-    """A Model and, where there was one, the Model before it of the same namespace."""
+    """A Model and, where there was one, the Model before it of the same namespace.
+
+    between_s: seconds between the two looks, where only the counters were read twice.
+    """
 
     now: Model
     before: Model | None = None
+    between_s: float | None = None
 
     def has(self, need: Need) -> bool:
         """Whether a rule that needs this can judge."""
-        if need is Need.RATES:
-            return self.before is not None
-        return self.certain.half_open >= FEW
+        return bool(self.rates) if need is Need.RATES else self.lasting.count > 0
 
     @property
     def netns(self) -> str:
@@ -47,20 +72,123 @@ class Evidence:
         """The Model without those who may have answered: nobody else is called silent or offered for release."""
         return self.now.certain or self.now
 
-    @cached_property
-    def _silent(self) -> dict[tuple[int, str, int, int], ListenerView]:
-        return {view.key: view for view in self.certain.listeners}
-
-    def silent(self, view: ListenerView) -> ListenerView:
-        """A listener without those of its half-open connections that may have answered."""
-        return self._silent[view.key]
+    # --- counters -----------------------------------------------------------------------------------------------------
 
     @property
     def cookies(self) -> int:
         """tcp_syncookies of the namespace."""
         return self.now.sample.settings.get("tcp_syncookies", 1)
 
-    def pairs(self) -> Iterator[tuple[ListenerView, ListenerView]]:
-        """Each listener, and the same without those who may have answered."""
+    @property
+    def rates(self) -> Mapping[str, float]:
+        """Counters a second between the two looks; empty after a single look."""
+        return self.now.rates or {}
+
+    def rate(self, name: str) -> float:
+        """A counter a second between the two looks; 0 where it is not known."""
+        return self.rates.get(name, 0.0)
+
+    def total(self, name: str) -> int:
+        """A counter since the namespace was made; 0 where it is not known."""
+        return self.now.sample.counters.get(name, 0)
+
+    @property
+    def interval_s(self) -> float:
+        """Seconds between the two looks; 1 where only the rates are known."""
+        if self.before is None:
+            return self.between_s or 1.0
+        return max(self.now.sample.monotonic_s - self.before.sample.monotonic_s, 1e-3)
+
+    @property
+    def completions_per_s(self) -> float:
+        """Handshakes that finished a second, those by cookie included (`tcp_create_openreq_child()`)."""
+        return self.rate("PassiveOpens")
+
+    @property
+    def most_completions_per_s(self) -> float:
+        """The most that it may well be: none seen in half a second can be 2 a second."""
+        seen = self.completions_per_s * self.interval_s
+        return (seen + math.sqrt(seen) + 1) / self.interval_s
+
+    # --- those that last ----------------------------------------------------------------------------------------------
+
+    @cached_property
+    def lasting(self) -> Lasting:
+        return lasting(self.now)
+
+    @cached_property
+    def lasting_by_listener(self) -> list[tuple[ListenerView, Lasting]]:
+        """The lasting ones of each listener that has any, the most first."""
+        found = [(view, lasting(self.now, i)) for i, view in enumerate(self.now.views) if view.half_open]
+        return sorted([one for one in found if one[1].count], key=lambda one: -one[1].count)
+
+    @property
+    def cookies_unanswered_per_s(self) -> float:
+        """Cookies a second that nobody sent back."""
+        return max(0.0, self.rate("SyncookiesSent") - self.rate("SyncookiesRecv"))
+
+    @property
+    def unanswered_per_s(self) -> float:
+        """SYN-ACKs a second that nobody answers: kept in a queue, or sent as a cookie."""
+        return self.lasting.per_s + self.cookies_unanswered_per_s
+
+    @property
+    def unanswered_share(self) -> float:
+        """At least this share of the arrivals is never answered."""
+        arrivals = self.unanswered_per_s + self.most_completions_per_s
+        return self.unanswered_per_s / arrivals if arrivals else 0.0
+
+    @property
+    def repeated_share(self) -> float:
+        """The share of the lasting ones whose client asked again."""
+        return self.lasting.repeated / self.lasting.count if self.lasting.count else 0.0
+
+    @property
+    def many_last(self) -> bool:
+        """Whether so many last that it takes an explanation."""
+        many = self.lasting.count >= FEW or (self.lasting.count >= SOME and self.cookies_unanswered_per_s >= FEW)
+        return many and (self.unanswered_per_s >= _LEAST_PER_S or self.fullest >= 0.5)
+
+    # --- queues -------------------------------------------------------------------------------------------------------
+
+    @property
+    def fullest(self) -> float:
+        """The highest fill of a SYN queue."""
+        return max((view.fill or 0.0 for view in self.now.listeners), default=0.0)
+
+    def full(self) -> Iterator[ListenerView]:
+        """Listeners whose SYN queue is full."""
         for view in self.now.listeners:
-            yield view, self.silent(view)
+            if view.syn_queue_limit and view.held >= max(1, _FULL * view.syn_queue_limit):
+                yield view
+
+    @cached_property
+    def _rows(self) -> dict[tuple[int, str, int, int], tuple[int, ...]]:
+        groups = join.groups(self.now.sample.listeners)
+        return {view.key: group.rows for view, group in zip(self.now.views, groups, strict=True)}
+
+    @cached_property
+    def _held_before(self) -> dict[int, int]:
+        if self.before is None:
+            return {}
+        rows = self.before.sample.listeners
+        return dict(zip(rows["cookie"].tolist(), rows["accept_queue"].tolist(), strict=True))
+
+    def accept_queues(self, view: ListenerView) -> list[AcceptQueue]:
+        """The accept queue of each socket of a listener; none where the limit is not known.
+
+        A queue takes one more than the backlog (`sk_acceptq_is_full()`).
+        """
+        if view.accept_queue_limit is None:
+            return []
+        rows = self.now.sample.listeners[list(self._rows[view.key])]
+        finished = round(self.completions_per_s * self.interval_s)
+        queues = []
+        for inode, cookie, held, limit in zip(*(rows[n].tolist() for n in _QUEUE), strict=True):
+            before = self._held_before.get(cookie) if cookie else None
+            accepted = None if before is None else max(0, before - held + finished)
+            queues.append(AcceptQueue(held, limit + 1, before, accepted, inode))
+        return queues
+
+
+_QUEUE: Final = ("inode", "cookie", "accept_queue", "accept_queue_limit")

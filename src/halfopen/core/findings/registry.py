@@ -13,25 +13,45 @@ Judge = Callable[[Evidence], Iterator[Hit]]
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """A rule: its stable id, the levels it can yield, when it yields (for the documents), what it needs to judge."""
+    """A rule: its stable id, the levels it can yield, what it needs to judge; and for the documents its cause in a few
+    words, when it is found, what rules it out, and what to do.
+
+    fallback: asked only when no other rule found a cause. note: it says something about the reading or about
+    connections that are no trouble, and explains nothing.
+    """
 
     id: str
     levels: tuple[Level, ...]
-    doc: str
-    needs: tuple[Need, ...]
     judge: Judge
+    title: str
+    doc: str
+    unless: str = ""
+    advice: str = ""
+    needs: tuple[Need, ...] = ()
+    fallback: bool = False
+    note: bool = False
 
 
 RULES: dict[str, Rule] = {}
 
 
-def rule(id: str, *levels: Level, doc: str, needs: tuple[Need, ...] = ()) -> Callable[[Judge], Judge]:
+def rule(
+    id: str,
+    *levels: Level,
+    title: str,
+    doc: str,
+    unless: str = "",
+    advice: str = "",
+    needs: tuple[Need, ...] = (),
+    fallback: bool = False,
+    note: bool = False,
+) -> Callable[[Judge], Judge]:
     """Register the decorated function as the rule of this id. Raises: ValueError when the id is taken."""
 
     def register(judge: Judge) -> Judge:
         if id in RULES:
             raise ValueError(f"two rules have the id {id!r}")
-        RULES[id] = Rule(id, levels, doc, needs, judge)
+        RULES[id] = Rule(id, levels, judge, title, doc, unless, advice, needs, fallback, note)
         return judge
 
     return register

@@ -1,14 +1,16 @@
-"""Cures that several rules propose: a release that spares the young, and longer queues."""
+"""Cures that several rules propose."""
 
 from __future__ import annotations
 
 from halfopen.core.filters import Filter
-from halfopen.core.findings.cures import ChangeListener, ChangeSetting, Cure
-from halfopen.core.findings.evidence import SLOW_S, Evidence
+from halfopen.core.findings.cures import Cure, LookAtProcess
+from halfopen.core.findings.evidence import Evidence
+from halfopen.core.findings.lasting import SLOW_S
 from halfopen.core.model.listeners import ListenerView
-from halfopen.core.policy.actions import Release
-from halfopen.core.tune.keys import SOMAXCONN, SYN_BACKLOG
-from halfopen.core.tune.settings import GOOD_BACKLOG
+from halfopen.core.policy.actions import ChangeListener, ChangeSetting, Look, Release
+from halfopen.core.tune.keys import COOKIES, SOMAXCONN, SYN_BACKLOG, SYNACK
+from halfopen.core.tune.listener import BACKLOG
+from halfopen.core.tune.settings import GOOD_BACKLOG, GOOD_RETRIES
 from halfopen.core.units import endpoint, listener_text, prefix
 from halfopen.core.where import Namespace
 
@@ -22,15 +24,38 @@ def release(
     return (Release(where, Filter(SLOW_S, None, listeners, sources), reason),)
 
 
-def longer_queues(e: Evidence, view: ListenerView) -> tuple[Cure, ...]:
+def longer_queues(e: Evidence, view: ListenerView, reason: str) -> tuple[Cure, ...]:
     """Longer queues for a listener; first of all what is in the way of them."""
-    if not view.accept_queue_limit:
+    if view.accept_queue_limit is None:
         return ()
     if view.syn_queue_limit is not None and view.syn_queue_limit < view.accept_queue_limit:
         # Cookies are off, and it is tcp_max_syn_backlog that is full.
-        return ((ChangeSetting(e.netns, SYN_BACKLOG, max(GOOD_BACKLOG, 2 * view.syn_queue_limit)),),)
+        room = max(GOOD_BACKLOG, 2 * view.syn_queue_limit)
+        return ((ChangeSetting(e.netns, SYN_BACKLOG, room, reason),),)
     backlog = max(GOOD_BACKLOG, 2 * (view.accept_queue_limit // view.members))
-    change = ChangeListener(e.netns, view.address, view.port, backlog=backlog)
+    change = ChangeListener(e.netns, view.address, view.port, BACKLOG, backlog, reason)
     if e.now.sample.settings.get("somaxconn", backlog) < backlog:
-        return ((ChangeSetting(e.netns, SOMAXCONN, backlog), change),)
+        return ((ChangeSetting(e.netns, SOMAXCONN, backlog, reason), change),)
     return ((change,),)
+
+
+def cookies_on(e: Evidence, reason: str) -> tuple[Cure, ...]:
+    """SYN cookies on, where they are off."""
+    return ((ChangeSetting(e.netns, COOKIES, 1, reason),),) if e.cookies == 0 else ()
+
+
+def shorter_release_time(e: Evidence, reason: str) -> tuple[Cure, ...]:
+    """A shorter release time, where it is longer than what is recommended."""
+    if e.now.retries <= GOOD_RETRIES:
+        return ()
+    return ((ChangeSetting(e.netns, SYNACK, GOOD_RETRIES, reason),),)
+
+
+def look_at_process(view: ListenerView, reason: str) -> tuple[Cure, ...]:
+    """Where the process that holds a listener waits."""
+    return ((LookAtProcess(view.processes[0].pid, reason),),) if view.processes else ()
+
+
+def look_closer(e: Evidence, reason: str) -> tuple[Cure, ...]:
+    """Watch handshakes for a while, which tells who finishes them."""
+    return ((Look(e.netns, "handshakes --for 10s", reason),),)

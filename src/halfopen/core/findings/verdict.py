@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 
 from halfopen.core.findings import rules as _rules  # noqa: F401  (fills the registry)
-from halfopen.core.findings.cures import Cure, Look
+from halfopen.core.findings.cures import Cure
 from halfopen.core.findings.evidence import Evidence
 from halfopen.core.findings.finding import Finding, Hit, Level
 from halfopen.core.findings.registry import RULES
 from halfopen.core.model.model import Model
-from halfopen.core.policy.actions import Release
+from halfopen.core.policy.actions import Look, Release
 
 _PARTS = tuple(f.name for f in fields(Hit))
 
@@ -24,19 +24,18 @@ class Verdict:
     next: tuple[Cure, ...]
 
 
-def judge(now: Model, before: Model | None = None) -> Verdict:
-    """Judge one namespace by one reading, or by two of which `before` is the earlier."""
-    evidence = Evidence(now, before)
-    found = [
-        Finding(rule.id, **{part: getattr(hit, part) for part in _PARTS})
-        for rule in RULES.values()
-        if all(map(evidence.has, rule.needs))
-        for hit in rule.judge(evidence)
-    ]
+def judge(now: Model, before: Model | None = None, between_s: float | None = None) -> Verdict:
+    """Judge one namespace by one reading, or by two of which `before` is the earlier; between_s as in `Evidence`."""
+    evidence = Evidence(now, before, between_s)
+    found: list[Finding] = []
+    for rule in sorted(RULES.values(), key=lambda rule: rule.fallback):
+        explained = any(not RULES[f.id].note for f in found)
+        if all(map(evidence.has, rule.needs)) and not (rule.fallback and explained):
+            found += [Finding(rule.id, **{part: getattr(hit, part) for part in _PARTS}) for hit in rule.judge(evidence)]
     found.sort(key=lambda f: -f.level)
     level = found[0].level if found else Level.OK
     cures = tuple(dict.fromkeys(c for f in found for c in f.cures if _possible(now, c)))
-    return Verdict(level, tuple(found), cures or ((Look(evidence.netns, "watch"),),))
+    return Verdict(level, tuple(found), cures or ((Look(evidence.netns, "watch", "stay on watch"),),))
 
 
 def _possible(model: Model, cure: Cure) -> bool:

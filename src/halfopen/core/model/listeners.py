@@ -36,8 +36,8 @@ class ListenerView:
     count of the queue, None when only eBPF could have read it and did not. retransmits: how many half-open ones had the
     SYN-ACK sent again 0, 1, 2 … times. syn_queue_limit, accept_queue_limit: None when not known. retries and
     release_time_s: as configured; effective_release_time_s: with the kernel's own pruning of a queue more than half
-    full. overridden: TCP_SYNCNT is set. drops: SYNs and handshakes the kernel dropped at this listener since it was
-    opened.
+    full. overridden: TCP_SYNCNT is set. drops: at most as many SYNs and handshakes were turned away at this listener
+    since it was opened (`_turned_away`).
     """
 
     family: int
@@ -161,6 +161,15 @@ def _queue(sample: Sample, group: join.Group, held: int, young: int, retries: in
     )
 
 
+def _turned_away(drops: int, counters: Mapping[str, int]) -> int:
+    """The drops of a listener, but never more than the namespace turned away.
+
+    sk_drops also counts SYNs that were sent again and answered, deferred ACKs and RSTs (`tcp_v4_do_rcv()`, discard);
+    ListenDrops counts every SYN and handshake that was turned away, and nothing else.
+    """
+    return min(drops, counters.get("ListenDrops", drops))
+
+
 def _view(
     sample: Sample,
     group: join.Group,
@@ -199,7 +208,7 @@ def _view(
         syn_queue_limit=limit,
         accept_queue=int(rows["accept_queue"].sum()),
         accept_queue_limit=accept_limit if limit is not None else None,
-        drops=int(rows["drops"].sum()),
+        drops=_turned_away(int(rows["drops"].sum()), sample.counters),
         retries=queue.retries,
         overridden=queue.overridden,
         defer_accept_s=max((o.defer_accept_s for o in known), default=0) or queue.defer_s or int(deferring),

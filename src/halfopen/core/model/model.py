@@ -27,7 +27,7 @@ class Model:
     first. ages_s (N,) and is_deferred (N,) go with sample.requests. With a Sample of depths only, half_open is what the
     queues hold, and there are no ages, sources or deferred ones. rates: counters per second since the previous Sample;
     None without one. views: the listeners in join order. ages_from: what the ages are computed from, "synack" (the
-    kernel's time of the first SYN-ACK), "timeouts" or "retransmits".
+    kernel's time of the first SYN-ACK), "timeouts" or "retransmits". columns: of the N requests; None: not kept.
     """
 
     sample: Sample
@@ -51,6 +51,7 @@ class Model:
     is_doubtful: NDArray[np.bool_] = field(repr=False, default_factory=lambda: np.empty(0, dtype=bool))
     certain: Model | None = field(repr=False, default=None)
     ages_from: str = "retransmits"
+    columns: Columns | None = field(repr=False, default=None)
 
     def doubtful(self, at: NDArray[np.intp] | slice) -> NDArray[np.bool_]:
         """`is_doubtful` of some of its requests, by their places."""
@@ -65,6 +66,7 @@ class Model:
             is_deferred=np.empty(0, dtype=bool),
             is_doubtful=np.empty(0, dtype=bool),
             certain=None,
+            columns=None,
         )
 
 
@@ -152,6 +154,7 @@ def _build(
         rates=rates,
         views=before.views if before is not None and same else tuple(views),
         ages_from="synack" if columns.exact else "timeouts" if columns.timeouts else "retransmits",
+        columns=columns,
     )
 
 

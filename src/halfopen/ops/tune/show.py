@@ -5,13 +5,14 @@ from __future__ import annotations
 from dataclasses import replace
 
 from halfopen.core.errors import HalfopenError
-from halfopen.core.findings.evidence import FEW
+from halfopen.core.findings.verdict import judge
 from halfopen.core.model.columns import Builder
-from halfopen.core.model.model import build
+from halfopen.core.model.model import Model, build
 from halfopen.core.tune import settings
 from halfopen.core.tune.settings import Advice, Goals, Values
 from halfopen.core.tune.shown import Shown
 from halfopen.linux.netns import Netns
+from halfopen.ops.looks import looks
 from halfopen.ops.tune.listening import listeners
 from halfopen.ops.tune.values import look
 from halfopen.read import reader, requests
@@ -38,19 +39,21 @@ def shown(ns: Netns, goals: Goals) -> Shown:
 
 def _needed(ns: Netns, values: Values, unread: dict[str, HalfopenError]) -> tuple[int | None, frozenset[str]]:
     """How many half-open connections there are, and the settings that should change then, as `status` says it."""
-    now = None
     try:
-        now = _half_open(ns)
+        [seen] = looks(lambda: [_model(ns)])
     except HalfopenError as e:
         unread["half_open"] = e
-    return now, frozenset(settings.needed(values, many=now is not None and now >= FEW))
+        return None, frozenset(settings.needed(values, many=False))
+    found = judge(seen.now, seen.before, seen.interval_s).findings
+    many = any(finding.id == "release-time-long" for finding in found)
+    return seen.now.half_open, frozenset(settings.needed(values, many))
 
 
-def _half_open(ns: Netns) -> int:
-    """How many there are. Raises: as `reader.read`."""
+def _model(ns: Netns) -> Model:
+    """What there is. Raises: as `reader.read`."""
     builder = Builder()
     sample = reader.read(ns, [requests.probe(builder)], with_owners=False)
-    return build(sample, columns=builder.take()).half_open
+    return build(sample, columns=builder.take())
 
 
 def _serving(advice: Advice, goals: Goals) -> Advice:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from typing import assert_never
+from typing import Final, assert_never
 
-from halfopen.core.findings.cures import Action, ChangeListener, ChangeSetting, Cure, Look
+from halfopen.core.findings.cures import Action, Cure, LookAtProcess, LookAtRoute
 from halfopen.core.findings.verdict import Verdict
 from halfopen.core.model import timing
-from halfopen.core.policy.actions import Release
+from halfopen.core.policy.actions import ChangeListener, ChangeSetting, Look, Release
 from halfopen.core.tune.keys import COOKIES, SYN_BACKLOG, SYNACK
-from halfopen.core.units import listener_text, netns_words
+from halfopen.core.tune.listener import BACKLOG
+from halfopen.core.tune.spots import RETRIES
+from halfopen.core.units import listener_text, netns_words, shell_word
 
-_COOKIES = {0: "off", 1: "on", 2: "always"}
+_COOKIES: Final = {0: "off", 1: "on", 2: "always"}
 
 
 def command(cure: Cure) -> str:
@@ -26,13 +28,18 @@ def next_commands(verdict: Verdict) -> list[str]:
 
 def _command(action: Action) -> str:
     if isinstance(action, Release):
-        return _release(action)
+        return f"halfopen release{netns_words(action.netns)}{action.filter.arguments() or ' --all'}"
     if isinstance(action, ChangeSetting):
         return f"halfopen tune apply{netns_words(action.netns)} {_setting(action)}"
     if isinstance(action, ChangeListener):
-        return _listener(action)
+        where = listener_text(action.address, action.port)
+        return f"halfopen tune listener {where} {_option(action)}{netns_words(action.netns)}"
     if isinstance(action, Look):
-        return f"halfopen {action.command}" + ("" if action.everywhere else netns_words(action.netns))
+        return f"halfopen {action.command}{netns_words(action.netns)}"
+    if isinstance(action, LookAtProcess):
+        return f"cat /proc/{action.pid}/stack"
+    if isinstance(action, LookAtRoute):
+        return _route(action)
     assert_never(action)
 
 
@@ -47,14 +54,20 @@ def _setting(action: ChangeSetting) -> str:
     return f"--set {action.key.rpartition('.')[2]}={action.value}"
 
 
-def _listener(action: ChangeListener) -> str:
-    words = f"halfopen tune listener {listener_text(action.address, action.port)}"
-    if action.backlog is not None:
-        words += f" --backlog {action.backlog}"
-    if action.release_time_s is not None:
-        words += f" --release-time {action.release_time_s:g}s"
-    return words + netns_words(action.netns)
+def _option(action: ChangeListener) -> str:
+    if action.key == BACKLOG:
+        return f"--backlog {action.value}"
+    if action.key == RETRIES:
+        return f"--release-time {timing.release_time_s(action.value):g}s"
+    raise ValueError(f"tune listener has no option proposed for {action.key}")
 
 
-def _release(action: Release) -> str:
-    return f"halfopen release{netns_words(action.netns)}{action.filter.arguments() or ' --all'}"
+def _route(action: LookAtRoute) -> str:
+    look = f"ip route get {action.address}"
+    if action.netns == "self":
+        return look
+    if action.netns.startswith("pid:"):
+        return f"nsenter -t {action.netns.removeprefix('pid:')} -n {look}"
+    if "/" in action.netns:
+        return f"nsenter --net={shell_word(action.netns)} {look}"
+    return f"ip netns exec {shell_word(action.netns)} {look}"

@@ -47,105 +47,66 @@ def _fresh(f: Finding) -> str:
     return f"{new:,} in the last second" if new else "none new in the last second"
 
 
-# --- why there are many -----------------------------------------------------------------------------------------------
+# --- floods and paths -------------------------------------------------------------------------------------------------
 
 
-@sentence("burst")
-def _burst(f: Finding) -> str:
-    return (
-        f"{f.count('half_open'):,} handshakes are under way, none older than a second: a burst of clients, or a flood "
-        "that just began"
-    )
+def _per_s(f: Finding, name: str) -> str:
+    """A rate for a person: whole from 10 a second on."""
+    rate = f.number(name)
+    return f"{rate:,.0f}/s" if rate >= 10 or rate == int(rate) else f"{rate:.1f}/s"
 
 
-@sentence("few-sources")
-def _few_sources(f: Finding) -> str:
-    return (
-        f"{f.number('share'):.0%} come from {f.text('prefix')} ({f.count('from_prefix'):,}; {_fresh(f)}): a few "
-        "sources that never answer"
-    )
+def _unanswered(f: Finding) -> str:
+    """What decides: what is not answered beside what finishes."""
+    text = f"{_per_s(f, 'unanswered_per_s')} are never answered while {_per_s(f, 'completions_per_s')} finish"
+    if f.number("cookies_unanswered_per_s"):
+        text += f" ({_per_s(f, 'cookies_unanswered_per_s')} of them by SYN cookie)"
+    return text
+
+
+def _nobody_asks_again(f: Finding) -> str:
+    repeated = f.count("repeated")
+    return f"{repeated:,} of them ask again" if repeated else "none of them asks again"
+
+
+def _last(f: Finding) -> str:
+    at = f" on {listener_name(f.listener)}" if f.listener is not None else ""
+    return f"{f.count('lasting'):,} half-open{at} for more than {f.number('lasting_since_s'):g} s"
 
 
 @sentence("spoofed-flood")
 def _spoofed_flood(f: Finding) -> str:
     return (
-        f"{f.count('half_open'):,} from {f.count('distinct_sources'):,} addresses ({_fresh(f)}): a SYN flood from "
-        "spoofed addresses"
+        f"SYN flood from forged addresses: {_unanswered(f)}; {_last(f)}, from {f.count('distinct_sources'):,} "
+        f"addresses, and {_nobody_asks_again(f)}{_room(f)}"
     )
 
 
-@sentence("unanswered")
-def _unanswered(f: Finding) -> str:
+def _room(f: Finding) -> str:
+    """How soon a release would be undone."""
+    if not f.has("syn_queue"):
+        return ""
+    rate, limit = f.number("unanswered_per_s"), f.fact("syn_queue").limit or 0
+    if rate < 1 or limit / rate > 60:
+        return ""
+    return f". A release would be filled up again within {show_duration(max(0.1, round(limit / rate, 1)))}"
+
+
+@sentence("few-sources-flood")
+def _few_sources_flood(f: Finding) -> str:
+    hosts = plural(f.count("distinct_sources"), "address", "addresses")
     return (
-        f"{f.number('unanswered'):.0%} left two or more SYN-ACKs unanswered: no client behind them, or the way back to "
-        "it is cut"
+        f"{hosts} flood or are broken: {_unanswered(f)}; {_last(f)}, {f.number('share'):.0%} from {f.text('prefix')}, "
+        f"and {_nobody_asks_again(f)}"
     )
 
 
-@sentence("slow-clients")
-def _slow_clients(f: Finding) -> str:
-    oldest = show_duration(f.number("oldest_s"))
+@sentence("prefix-flood")
+def _prefix_flood(f: Finding) -> str:
     return (
-        f"{f.count('half_open'):,} wait for the client's last ACK, the oldest for {oldest} ({_fresh(f)}): slow or "
-        "lossy paths"
+        f"one network floods or is broken: {_unanswered(f)}; {_last(f)}, {f.number('share'):.0%} from "
+        f"{f.text('prefix')}, and {_nobody_asks_again(f)}"
     )
-
-
-# --- queues -----------------------------------------------------------------------------------------------------------
-
-
-def _waiting(f: Finding) -> str:
-    fact = f.fact("accept_queue")
-    return f"{fact.value:,} of {fact.limit:,} finished connections wait in the accept queue of {_at(f)}"
-
-
-@sentence("accept-queue-filling")
-def _accept_queue_filling(f: Finding) -> str:
-    return f"{_waiting(f)}: {_holder(f)} accepts too slowly"
-
-
-def _holder(f: Finding) -> str:
-    processes = f.at.processes
-    return f"{processes[0].name} (pid {processes[0].pid})" if processes else "its process"
-
-
-@sentence("accept-queue-full")
-def _accept_queue_full(f: Finding) -> str:
-    processes = f.at.processes
-    look = f" (cat /proc/{processes[0].pid}/stack says where it is)" if processes else ""
-    return (
-        f"{_waiting(f)}: {_holder(f)} does not accept, so handshakes cannot finish; releasing half-open ones will not "
-        f"help, a longer queue does if it is only slow{look}"
-    )
-
-
-def _held(f: Finding) -> str:
-    fact = f.fact("syn_queue")
-    return f"{fact.value:,} of {fact.limit:,}"
-
-
-@sentence("syn-queue-full")
-def _syn_queue_full(f: Finding) -> str:
-    effect = "new clients are let in by SYN cookies" if f.number("tcp_syncookies") else "new SYNs are dropped"
-    return f"the SYN queue of {_at(f)} is full ({_held(f)}): {effect}"
-
-
-@sentence("syn-queue-filling")
-def _syn_queue_filling(f: Finding) -> str:
-    text = f"the SYN queue of {_at(f)} is {f.at.fill:.0%} full ({_held(f)})"
-    fact = f.fact("effective_release_time_s")
-    if fact.limit is not None and f.number(fact.name) < fact.limit:
-        now, usual = show_duration(f.number(fact.name)), show_duration(fact.limit)
-        text += f": the kernel now gives up after {now} instead of {usual}"
-    return text
-
-
-# --- settings ---------------------------------------------------------------------------------------------------------
-
-
-@sentence("cookies-off")
-def _cookies_off(f: Finding) -> str:
-    return f"SYN cookies are off (tcp_syncookies = {f.count('tcp_syncookies')}): a full queue turns clients away"
 
 
 @sentence("release-time-long")
@@ -155,6 +116,194 @@ def _release_time_long(f: Finding) -> str:
         f"an unanswered half-open connection stays {show_duration(f.number('release_time_s'))} "
         f"(tcp_synack_retries = {f.count('tcp_synack_retries')}); {GOOD_RETRIES} would make it {shorter}"
     )
+
+
+@sentence("synacks-lost")
+def _synacks_lost(f: Finding) -> str:
+    whom = f"clients of {_at(f)}"
+    if f.has("prefix") and f.number("share") < 1:
+        whom += f", {f.number('share'):.0%} of them in {f.text('prefix')}"
+    elif f.has("prefix"):
+        whom += f" in {f.text('prefix')}"
+    text = (
+        f"SYN-ACKs do not reach {whom}: {f.count('repeated'):,} of {f.count('lasting'):,} handshakes that last send "
+        f"their SYN again, for up to {show_duration(f.number('oldest_s'))}; a firewall or route drops the way back"
+    )
+    if f.has("completions_per_s") and f.number("completions_per_s"):
+        text += f"; others finish at {_per_s(f, 'completions_per_s')}"
+    return text
+
+
+@sentence("slow-path")
+def _slow_path(f: Finding) -> str:
+    return f"slow or lossy paths: {_unanswered(f)}; {_last(f)}"
+
+
+@sentence("handshakes-finish")
+def _handshakes_finish(f: Finding) -> str:
+    return (
+        f"{f.count('half_open'):,} handshakes are under way and finish: {_per_s(f, 'completions_per_s')}, each after "
+        f"about {show_duration(f.number('handshake_s'))}"
+    )
+
+
+# --- queues -----------------------------------------------------------------------------------------------------------
+
+
+def _held(f: Finding, name: str) -> str:
+    fact = f.fact(name)
+    return f"{fact.value:,} of {fact.limit or 0:,.0f}"
+
+
+def _holder(f: Finding) -> str:
+    processes = f.at.processes
+    return f"{processes[0].name} (pid {processes[0].pid})" if processes else "its process"
+
+
+def _accepts(f: Finding) -> str:
+    if not f.has("accepted_at_most"):
+        return "does not accept, or too slowly"
+    if not f.count("accepted_at_most"):
+        return f"accepted nothing in {show_duration(f.number('interval_s'))}"
+    return "accepts too slowly"
+
+
+def _accept_queue(f: Finding) -> str:
+    fact = f.fact("accept_queue")
+    if fact.limit is not None and f.number("accept_queue") >= fact.limit:
+        text = f"is full ({_held(f, 'accept_queue')})"
+        return text + ", as its backlog is 0" if fact.limit == 1 else text
+    return f"holds {_held(f, 'accept_queue')}"
+
+
+@sentence("app-not-accepting")
+def _app_not_accepting(f: Finding) -> str:
+    text = f"the accept queue of {_at(f)} {_accept_queue(f)}: {_holder(f)} {_accepts(f)}"
+    if f.has("overflows_per_s"):
+        text += f"; {_per_s(f, 'overflows_per_s')} overflow"
+    return text
+
+
+@sentence("member-not-accepting")
+def _member_not_accepting(f: Finding) -> str:
+    stuck, sockets = f.count("stuck_sockets"), f.count("sockets")
+    who = f"{f.text('process')} " if f.has("process") else "its process "
+    fact = f.fact("accept_queue")
+    full = fact.limit is not None and f.number("accept_queue") >= fact.limit
+    queue = f"{'a full' if full else 'an'} accept queue ({_held(f, 'accept_queue')})"
+    return (
+        f"{stuck} of {sockets} sockets on {_at(f)} {'has' if stuck == 1 else 'have'} {queue}, the others drain: "
+        f"{who}{_accepts(f)}, and the clients that the kernel sends there hang"
+    )
+
+
+@sentence("backlog-small")
+def _backlog_small(f: Finding) -> str:
+    backlog = f"the backlog of {_at(f)} is {f.count('backlog')}"
+    if f.has("ListenOverflows"):
+        n = f.count("ListenOverflows")
+        now = f", {_per_s(f, 'ListenOverflows_per_s')} now" if f.has("ListenOverflows_per_s") else ", none now"
+        return (
+            f"accept queues overflowed {plural(n, 'time')} since the namespace was made{now} ({f.count('drops'):,} "
+            f"drops at {_at(f)}): bursts longer than the queue, or a program that stalls; {backlog}{_cookies(f)}"
+        )
+    now = f", {_per_s(f, 'SyncookiesSent_per_s')} now" if f.has("SyncookiesSent_per_s") else ", none now"
+    return (
+        f"{plural(f.count('SyncookiesSent'), 'SYN cookie was', 'SYN cookies were')} sent since the namespace was made"
+        f"{now}, and {f.count('SyncookiesRecv'):,} came back: a queue is too short for honest bursts. The shortest: "
+        f"{backlog}"
+    )
+
+
+def _cookies(f: Finding) -> str:
+    if not f.has("SyncookiesSent"):
+        return ""
+    return f"; a SYN queue overflowed as well: {plural(f.count('SyncookiesSent'), 'SYN cookie')} sent"
+
+
+@sentence("somaxconn-clamp")
+def _somaxconn_clamp(f: Finding) -> str:
+    return f"the queues of {_at(f)} are capped by somaxconn = {f.count('somaxconn'):,}"
+
+
+@sentence("cookies-off")
+def _cookies_off(f: Finding) -> str:
+    text = f"SYN cookies are off (tcp_syncookies = {f.count('tcp_syncookies')}): "
+    if f.has("syn_queue"):
+        text += f"the SYN queue of {_at(f)} is full ({_held(f, 'syn_queue')}), and new SYNs are dropped"
+    else:
+        text += "a full queue turns clients away"
+    dropped = f.count("dropped_syns")
+    return f"{text}; {plural(dropped, 'SYN was', 'SYNs were')} dropped so far" if dropped else text
+
+
+@sentence("syn-backlog-reserve")
+def _syn_backlog_reserve(f: Finding) -> str:
+    return (
+        f"with SYN cookies off, the last quarter of tcp_max_syn_backlog = {f.count('tcp_max_syn_backlog'):,} is kept "
+        f"back: {_held(f, 'syn_queue')} fill {_at(f)}"
+    )
+
+
+# --- settings ---------------------------------------------------------------------------------------------------------
+
+
+@sentence("release-time-short")
+def _release_time_short(f: Finding) -> str:
+    text = (
+        f"{_at(f)} sends a single SYN-ACK and gives up after {show_duration(f.number('release_time_s'))}: clients far "
+        "away or behind a lossy path cannot get in"
+    )
+    return f"{text}; {_per_s(f, 'timeouts_per_s')} time out" if f.number("timeouts_per_s") else text
+
+
+@sentence("cookies-always")
+def _cookies_always(f: Finding) -> str:
+    return (
+        f"every SYN is answered by a cookie (tcp_syncookies = 2): {f.count('SyncookiesSent'):,} sent, "
+        f"{f.count('SyncookiesRecv'):,} came back; clients without TCP timestamps lose window scaling"
+    )
+
+
+@sentence("abort-on-overflow")
+def _abort_on_overflow(f: Finding) -> str:
+    return (
+        f"tcp_abort_on_overflow is on: clients are reset when an accept queue overflows, which happened "
+        f"{plural(f.count('ListenOverflows'), 'time')}"
+    )
+
+
+# --- undecided --------------------------------------------------------------------------------------------------------
+
+
+@sentence("cannot-tell")
+def _cannot_tell(f: Finding) -> str:
+    return f"cannot tell yet why: {'; '.join(_seen(f))}. {_would_decide(f)}"
+
+
+def _seen(f: Finding) -> list[str]:
+    seen = []
+    if f.has("syn_queue"):
+        seen.append(f"the SYN queue of {_at(f)} holds {_held(f, 'syn_queue')}")
+    if f.has("accept_queue"):
+        seen.append(f"the accept queue of {_at(f)} holds {_held(f, 'accept_queue')}")
+    if f.has("dropped_syns"):
+        seen.append(f"{plural(f.count('dropped_syns'), 'SYN was', 'SYNs were')} dropped, not for a full accept queue")
+    elif f.has("unanswered_per_s"):
+        seen.append(
+            f"{f.count('half_open'):,} are half-open, {f.count('lasting'):,} of them for long; {_unanswered(f)}"
+        )
+    else:
+        seen.append(f"{f.count('half_open'):,} are half-open")
+    return seen
+
+
+def _would_decide(f: Finding) -> str:
+    if f.has("dropped_syns"):
+        return "Whether more are dropped decides"
+    if f.has("lasting") and not f.count("lasting"):
+        return "They are young: whether they finish within seconds decides"
+    return "Whether handshakes from the same sources finish decides"
 
 
 # --- those who answered, and the reading itself -----------------------------------------------------------------------

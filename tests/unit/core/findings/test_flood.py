@@ -1,46 +1,108 @@
-"""Why there are many: floods, few sources, bursts."""
+"""Floods: what decides is the share that is never answered, not the number that is half-open."""
 
 from __future__ import annotations
-
-from typing import Any
 
 import pytest
 
 from halfopen.core.findings.finding import Level
-from halfopen.core.policy.actions import Release
-from rows import request
-from verdicts import many, verdict_of
+from halfopen.core.policy.actions import ChangeListener, ChangeSetting
+from halfopen.core.tune.keys import COOKIES, SYNACK
+from rows import listener, request
+from verdicts import many, releases, second_look, silent, verdict_of
 
-ONE_SOURCE = [request(retransmits=2, expires_ms=10, source_port=i + 1024) for i in range(60)]
+ONE_HOST = [request(retransmits=2, expires_ms=500, source_port=i + 1024, cookie=i + 1) for i in range(60)]
+ONE_NETWORK = [request(f"198.18.7.{i + 1}", retransmits=2, expires_ms=500, cookie=i + 1) for i in range(60)]
+
+
+def test_a_flood_from_forged_sources() -> None:
+    verdict, ids = second_look(silent(200))
+    assert ids == ["spoofed-flood", "release-time-long"]
+    assert verdict.level is Level.WARNING
+    found = verdict.findings[0]
+    assert (found.count("lasting"), found.count("distinct_sources"), found.count("repeated")) == (200, 200, 0)
+    assert found.number("completions_per_s") == 0
+    assert found.number("unanswered_share") > 0.5
+    assert "few-sources-flood" in found.rules_out
+
+
+def test_a_release_is_the_last_of_its_cures() -> None:
+    verdict, _ = second_look(silent(200), listener(limit=200))
+    assert verdict.next[0] == (ChangeSetting("self", SYNACK, 2, "spoofed-flood"),)
+    [action] = releases(verdict)
+    assert (action.filter.older_than_s, action.filter.listeners) == (3.0, ((None, 8080),))
+    kinds = [type(cure[0]) for cure in verdict.next]
+    assert kinds.index(ChangeListener) < kinds.index(type(action))
+
+
+def test_it_is_critical_where_clients_are_turned_away() -> None:
+    verdict, _ = second_look(silent(200), rates={"ListenDrops": 40})
+    assert verdict.level is Level.CRITICAL
+    off = {"tcp_syncookies": 0}
+    verdict, ids = second_look(silent(200), listener(limit=200), settings=off)
+    assert (verdict.level, ids[0]) == (Level.CRITICAL, "spoofed-flood")
+    assert verdict.next[0] == (ChangeSetting("self", COOKIES, 1, "spoofed-flood"),)
 
 
 @pytest.mark.parametrize(
-    ("requests", "first", "level"),
-    [
-        (many(60, retransmits=2, expires_ms=10), "spoofed-flood", Level.WARNING),
-        (many(1200, retransmits=2, expires_ms=10), "spoofed-flood", Level.CRITICAL),
-        (ONE_SOURCE, "few-sources", Level.WARNING),
-        (many(60, expires_ms=900), "burst", Level.NOTICE),
-    ],
+    ("requests", "id"), [(ONE_HOST, "few-sources-flood"), (ONE_NETWORK, "prefix-flood")], ids=["host", "network"]
 )
-def test_why(requests: list[Any], first: str, level: Level) -> None:
-    verdict, ids = verdict_of(requests)
-    assert ids[0] == first
-    assert verdict.level is level
-    assert verdict.findings[0].facts
+def test_a_few_hosts_or_one_network(requests: list[object], id: str) -> None:
+    verdict, ids = second_look(requests)
+    assert ids[0] == id
+    assert verdict.findings[0].text("prefix").startswith("198.18.")
+    assert [str(source) for action in releases(verdict) for source in action.filter.sources]
 
 
-def test_one_explanation_excludes_the_other() -> None:
-    _, ids = verdict_of(ONE_SOURCE)
+@pytest.mark.parametrize("requests", [ONE_HOST, ONE_NETWORK])
+def test_no_source_is_released_that_may_complete_handshakes(requests: list[object]) -> None:
+    """One proxy, or one network behind it: nothing tells its finished handshakes from others."""
+    for rate in (2, 10, 100, 1000):
+        verdict, _ = second_look(requests, rates={"PassiveOpens": rate})
+        assert not any(action.filter.sources for action in releases(verdict))
+
+
+@pytest.mark.parametrize("rate", [100, 300, 1000])
+def test_a_small_share_of_healthy_traffic_is_no_flood(rate: int) -> None:
+    """60 that last, while hundreds a second finish."""
+    for requests in (silent(60), ONE_HOST, ONE_NETWORK):
+        verdict, ids = second_look(requests, rates={"PassiveOpens": rate})
+        assert not any("flood" in id for id in ids)
+        assert verdict.level <= Level.NOTICE
+        assert not releases(verdict)
+
+
+def test_a_flood_in_a_short_queue_shows_by_its_cookies() -> None:
+    verdict, ids = second_look(silent(17), listener(limit=16), rates={"SyncookiesSent": 5000, "SyncookiesRecv": 10})
+    assert ids[0] == "spoofed-flood"
+    assert verdict.findings[0].number("cookies_unanswered_per_s") == pytest.approx(4990)
+
+
+def test_cookies_that_come_back_are_those_of_clients() -> None:
+    _, ids = second_look(
+        silent(17), listener(limit=16), rates={"SyncookiesSent": 5000, "SyncookiesRecv": 5000, "PassiveOpens": 5000}
+    )
+    assert not any("flood" in id for id in ids)
+
+
+def test_one_look_accuses_nobody() -> None:
+    for requests in (silent(2000), ONE_HOST, ONE_NETWORK):
+        verdict, ids = verdict_of(requests)
+        assert ids == ["cannot-tell"]
+        assert not releases(verdict)
+
+
+def test_the_young_are_nobodys_flood() -> None:
+    verdict, ids = second_look(many(2000, expires_ms=300))
+    assert ids == ["cannot-tell"]
+    assert not releases(verdict)
+
+
+def test_background_noise_is_not_mentioned() -> None:
+    assert second_look(silent(40))[1] == []
+
+
+def test_a_deferring_listener_keeps_its_clients_out_of_it() -> None:
+    verdict, ids = second_look(silent(200), listener(accept_queue=129), counters={"ListenOverflows": 9})
     assert "spoofed-flood" not in ids
-    _, ids = verdict_of(many(60, retransmits=2, expires_ms=10))
-    assert "few-sources" not in ids
-
-
-def test_a_release_spares_the_young() -> None:
-    verdict, _ = verdict_of(many(60, retransmits=3, expires_ms=10))
-    [action] = verdict.next[0]
-    assert isinstance(action, Release)
-    assert (action.filter.older_than_s, action.filter.listeners) == (3.0, ((None, 8080),))
-    young, _ = verdict_of(many(60, retransmits=1, expires_ms=10))
-    assert not any(isinstance(action, Release) for cure in young.next for action in cure)
+    assert "may-have-answered" in ids
+    assert not releases(verdict)

@@ -1,50 +1,126 @@
-"""The two queues: full, filling, and what would make them longer."""
+"""The two queues: who does not take from them, and when they are too short."""
 
 from __future__ import annotations
 
 import pytest
 
-from halfopen.core.findings.cures import ChangeListener, ChangeSetting
+from halfopen.core.findings.cures import LookAtProcess
 from halfopen.core.findings.finding import Level
-from halfopen.core.tune.keys import SOMAXCONN, SYN_BACKLOG
+from halfopen.core.policy.actions import ChangeListener, ChangeSetting
+from halfopen.core.sample import Process
+from halfopen.core.tune.keys import COOKIES, SOMAXCONN, SYN_BACKLOG
+from halfopen.core.tune.listener import BACKLOG
 from rows import listener
-from verdicts import many, verdict_of
+from verdicts import many, releases, second_look, verdict_of
+
+WEB = {1: (Process(7, "web"),)}
 
 
 @pytest.mark.parametrize(
     ("queue", "found", "level"),
-    [
-        (129, "accept-queue-full", Level.CRITICAL),
-        (128, "accept-queue-full", Level.CRITICAL),
-        (127, "accept-queue-filling", Level.NOTICE),
-        (65, "accept-queue-filling", Level.NOTICE),
-        (64, None, Level.OK),
-    ],
+    [(129, ["app-not-accepting"], Level.CRITICAL), (128, ["cannot-tell"], Level.NOTICE), (64, [], Level.OK)],
 )
-def test_the_accept_queue(queue: int, found: str | None, level: Level) -> None:
+def test_one_look_at_the_accept_queue(queue: int, found: list[str], level: Level) -> None:
+    """It takes one more than the backlog, and only a full one tells by itself."""
     verdict, ids = verdict_of([], listener(accept_queue=queue, limit=128))
-    assert ids == ([found] if found else [])
+    assert ids == found
     assert verdict.level is level
 
 
-@pytest.mark.parametrize(("cookies", "level"), [(0, Level.CRITICAL), (1, Level.WARNING)])
-def test_a_full_syn_queue_is_worse_without_cookies(cookies: int, level: Level) -> None:
-    verdict, _ = verdict_of(many(60, expires_ms=900), listener(limit=60), settings={"tcp_syncookies": cookies})
-    found = {f.id: f for f in verdict.findings}
-    assert found["syn-queue-full"].level is level
+@pytest.mark.parametrize(("queue", "level"), [(129, Level.CRITICAL), (100, Level.WARNING), (3, Level.NOTICE)])
+def test_nothing_accepted_between_two_looks(queue: int, level: Level) -> None:
+    verdict, ids = second_look([], listener(accept_queue=queue, limit=128, cookie=5), owners=WEB)
+    assert (ids, verdict.level) == (["app-not-accepting"], level)
+    found = verdict.findings[0]
+    assert found.fact("accept_queue").limit == 129
+    assert found.count("accepted_at_most") == 0
+    # A longer queue would only lengthen the wait.
+    assert verdict.next == ((LookAtProcess(7, "app-not-accepting"),),)
 
 
-def test_queue_of_four_is_not_called_filling() -> None:
-    assert "syn-queue-filling" not in verdict_of(many(4), listener(limit=6))[1]
-    assert "syn-queue-filling" in verdict_of(many(5), listener(limit=6))[1]
+def test_a_program_that_accepts_is_not_accused() -> None:
+    _, ids = second_look([], listener(accept_queue=100, limit=128, cookie=5), rates={"PassiveOpens": 400})
+    assert ids == []
 
 
-def test_what_is_in_the_way_of_a_longer_queue_comes_first() -> None:
-    verdict, _ = verdict_of([], listener(accept_queue=129, limit=128))
-    assert verdict.next == ((ChangeListener("self", "0.0.0.0", 8080, backlog=4096),),)
-    verdict, _ = verdict_of([], listener(accept_queue=129, limit=128), settings={"somaxconn": 128})
-    assert [type(action) for action in verdict.next[0]] == [ChangeSetting, ChangeListener]
-    assert verdict.next[0][0] == ChangeSetting("self", SOMAXCONN, 4096)
+def test_a_slow_one_may_need_a_longer_queue_but_is_looked_at_first() -> None:
+    full = listener(accept_queue=129, limit=128, cookie=5)
+    verdict, _ = second_look([], full, owners=WEB, rates={"PassiveOpens": 400})
+    change = ChangeListener("self", "0.0.0.0", 8080, BACKLOG, 4096, "app-not-accepting")
+    assert verdict.next == ((LookAtProcess(7, "app-not-accepting"),), (change,))
+    verdict, _ = second_look([], full, rates={"PassiveOpens": 400}, settings={"somaxconn": 128})
+    assert verdict.next == ((ChangeSetting("self", SOMAXCONN, 4096, "app-not-accepting"), change),)
+
+
+def test_a_backlog_of_zero_takes_one() -> None:
+    verdict, ids = second_look([], listener(accept_queue=1, limit=0, cookie=5))
+    assert ids == ["app-not-accepting"]
+    assert verdict.findings[0].fact("accept_queue").limit == 1
+
+
+def test_one_stuck_socket_of_four_is_not_hidden_by_the_sum() -> None:
+    group = [listener(accept_queue=65 * (i == 2), limit=64, cookie=i + 1, inode=i + 1) for i in range(4)]
+    owners = {3: (Process(9, "worker"),), 1: (Process(7, "worker"),)}
+    verdict, ids = second_look([], *group, owners=owners, rates={"PassiveOpens": 100})
+    assert (ids, verdict.level) == (["member-not-accepting"], Level.CRITICAL)
+    found = verdict.findings[0]
+    assert (found.count("stuck_sockets"), found.count("sockets")) == (1, 4)
+    assert found.text("process") == "worker (pid 9)"
+
+
+def test_overflows_of_the_past_are_a_notice_and_present_ones_a_warning() -> None:
+    past = {"ListenOverflows": 30, "ListenDrops": 30}
+    verdict, ids = second_look([], listener(drops=30), counters=past)
+    assert (ids, verdict.level) == (["backlog-small"], Level.NOTICE)
+    verdict, ids = second_look([], listener(drops=30), counters=past, rates={"ListenOverflows": 10, "ListenDrops": 10})
+    assert (ids, verdict.level) == (["backlog-small"], Level.WARNING)
+
+
+def test_cookies_that_came_back_show_a_queue_too_short() -> None:
+    verdict, ids = verdict_of([], listener(limit=5), counters={"SyncookiesSent": 90, "SyncookiesRecv": 80})
+    assert ids == ["backlog-small"]
+    assert verdict.findings[0].count("backlog") == 5
+    flooded = {"SyncookiesSent": 90_000, "SyncookiesRecv": 80}
+    assert verdict_of([], listener(limit=5), counters=flooded)[1] == []
+
+
+def test_somaxconn_is_named_where_it_is_in_the_way() -> None:
+    counters = {"ListenOverflows": 30, "ListenDrops": 30}
+    small = {"somaxconn": 128}
+    assert "somaxconn-clamp" in verdict_of([], listener(drops=30), counters=counters, settings=small)[1]
+    assert "somaxconn-clamp" not in verdict_of([], listener(limit=100, drops=30), counters=counters, settings=small)[1]
+    assert verdict_of([], listener(), settings=small)[1] == []
+
+
+def test_drops_are_never_ok_and_drops_that_are_none_are() -> None:
+    verdict, ids = verdict_of([], listener(drops=300), counters={"ListenDrops": 300, "ListenOverflows": 0})
+    assert ids == ["cannot-tell"]
+    assert verdict.findings[0].count("dropped_syns") == 300
+    # SYNs that were sent again and answered count in the drops of a listener.
+    verdict, ids = verdict_of([], listener(drops=300), counters={"ListenDrops": 0})
+    assert (ids, verdict.level) == ([], Level.OK)
+
+
+def test_cookies_off_below_the_number_that_many_are() -> None:
     small = {"tcp_syncookies": 0, "tcp_max_syn_backlog": 64}
-    verdict, _ = verdict_of(many(48), listener(limit=512), settings=small)
-    assert (ChangeSetting("self", SYN_BACKLOG, 4096),) in verdict.next
+    verdict, ids = second_look(many(49), listener(limit=512), counters={"ListenDrops": 151}, settings=small)
+    assert ids == ["cookies-off", "syn-backlog-reserve"]
+    assert verdict.level is Level.CRITICAL
+    assert verdict.findings[0].count("dropped_syns") == 151
+    assert verdict.next[0] == (ChangeSetting("self", COOKIES, 1, "cookies-off"),)
+    assert verdict.next[1] == (ChangeSetting("self", SYN_BACKLOG, 4096, "cookies-off"),)
+    assert not releases(verdict)
+
+
+@pytest.mark.parametrize(
+    ("counters", "level"), [({}, Level.NOTICE), ({"TCPReqQFullDrop": 3, "ListenDrops": 3}, Level.WARNING)]
+)
+def test_cookies_off_without_a_full_queue(counters: dict[str, int], level: Level) -> None:
+    verdict, ids = verdict_of([], settings={"tcp_syncookies": 0}, counters=counters)
+    assert (ids, verdict.level) == (["cookies-off"], level)
+
+
+def test_a_queue_half_full_of_the_young_is_undecided() -> None:
+    verdict, ids = second_look(many(40), listener(limit=64))
+    assert (ids, verdict.level) == (["cannot-tell"], Level.WARNING)
+    assert second_look(many(4), listener(limit=6))[1] == []

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import pytest
 
-from halfopen.core.findings.evidence import Evidence
+from halfopen.core.findings.evidence import Evidence, Need
 from halfopen.core.findings.finding import Fact, Finding, Level
 from halfopen.core.findings.registry import RULES, rule
 from halfopen.core.findings.verdict import judge
-from halfopen.core.policy.actions import Release
-from verdicts import many, model_of
+from rows import request
+from verdicts import many, model_of, silent
 
 
 def test_an_id_is_taken_once() -> None:
     with pytest.raises(ValueError, match="spoofed-flood"):
-        rule("spoofed-flood", Level.OK, doc="")(lambda e: iter(()))
+        rule("spoofed-flood", Level.OK, title="", doc="")(lambda e: iter(()))
 
 
 def test_every_finding_has_a_level_that_its_rule_announces() -> None:
@@ -34,7 +34,17 @@ def test_facts_by_name() -> None:
 
 
 def test_a_rule_that_lacks_what_it_needs_is_not_asked() -> None:
-    few = model_of(many(49, retransmits=3))
-    assert not any(f.id == "spoofed-flood" for f in judge(few).findings)
-    assert not any(isinstance(a, Release) for cure in judge(few).next for a in cure)
-    assert Evidence(few).before is None
+    once = model_of(silent(200))
+    assert not Evidence(once).has(Need.RATES)
+    assert Evidence(once).has(Need.LASTING)
+    assert not Evidence(model_of(many(200))).has(Need.LASTING)
+    assert {id for id, rule in RULES.items() if Need.RATES in rule.needs}.isdisjoint(f.id for f in judge(once).findings)
+
+
+def test_the_fallback_is_asked_only_where_no_cause_is_found() -> None:
+    [fallback] = [rule for rule in RULES.values() if rule.fallback]
+    assert fallback.id == "cannot-tell"
+    known = judge(model_of(many(200), settings={"tcp_syncookies": 2}))
+    assert [f.id for f in known.findings] == ["cookies-always"]
+    noted = judge(model_of([*many(200), request(expires_ms=3500, port=81)]))
+    assert {f.id for f in noted.findings} == {"cannot-tell", "deferred-accept"}

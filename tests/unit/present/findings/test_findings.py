@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from halfopen.core.filters import Filter
-from halfopen.core.findings.cures import ChangeListener, ChangeSetting, Look
+from halfopen.core.findings.cures import LookAtProcess, LookAtRoute
 from halfopen.core.findings.registry import RULES
-from halfopen.core.policy.actions import Release
-from halfopen.core.tune.keys import COOKIES, SOMAXCONN, SYN_BACKLOG, SYNACK
+from halfopen.core.policy.actions import ChangeListener, ChangeSetting, Look, Release
+from halfopen.core.tune.keys import ABORT, COOKIES, SOMAXCONN, SYN_BACKLOG, SYNACK
+from halfopen.core.tune.listener import BACKLOG
+from halfopen.core.tune.spots import RETRIES
 from halfopen.core.units import endpoint
 from halfopen.present.findings.cures import command, next_commands
 from halfopen.present.findings.headline import headline
@@ -29,18 +31,24 @@ def test_commands() -> None:
         "halfopen release --listener :8080 --older-than 3s"
     )
     assert command((Release(named("web"), Filter(), ""),)) == "halfopen release --netns web --all"
-    assert command((ChangeSetting("self", SYNACK, 2),)) == "halfopen tune apply --release-time 7s"
-    assert command((ChangeSetting("web", COOKIES, 1),)) == "halfopen tune apply --netns web --cookies on"
-    assert command((ChangeSetting("self", SYN_BACKLOG, 4096),)) == "halfopen tune apply --half-open 4096"
-    both = ChangeSetting("self", SOMAXCONN, 4096), ChangeListener("self", "::1", 80, backlog=4096)
+    assert command((ChangeSetting("self", SYNACK, 2, ""),)) == "halfopen tune apply --release-time 7s"
+    assert command((ChangeSetting("web", COOKIES, 1, ""),)) == "halfopen tune apply --netns web --cookies on"
+    assert command((ChangeSetting("self", SYN_BACKLOG, 4096, ""),)) == "halfopen tune apply --half-open 4096"
+    both = ChangeSetting("self", SOMAXCONN, 4096, ""), ChangeListener("self", "::1", 80, BACKLOG, 4096, "")
     assert command(both) == (
         "halfopen tune apply --set somaxconn=4096 && halfopen tune listener [::1]:80 --backlog 4096"
     )
-    assert command((ChangeListener("web", "::", 80, release_time_s=7.0),)) == (
+    assert command((ChangeListener("web", "::", 80, RETRIES, 2, ""),)) == (
         "halfopen tune listener :80 --release-time 7s --netns web"
     )
-    assert command((Look("web", "watch"),)) == "halfopen watch --netns web"
-    assert command((Look("web", "doctor", everywhere=True),)) == "halfopen doctor"
+    assert command((Look("web", "watch", ""),)) == "halfopen watch --netns web"
+    assert command((Look("self", "doctor", ""),)) == "halfopen doctor"
+    assert command((ChangeSetting("self", ABORT, 0, ""),)) == "halfopen tune apply --set tcp_abort_on_overflow=0"
+    assert command((LookAtProcess(7, ""),)) == "cat /proc/7/stack"
+    assert command((LookAtRoute("self", "192.0.2.1", ""),)) == "ip route get 192.0.2.1"
+    assert command((LookAtRoute("web", "192.0.2.1", ""),)) == "ip netns exec web ip route get 192.0.2.1"
+    assert command((LookAtRoute("pid:7", "192.0.2.1", ""),)) == "nsenter -t 7 -n ip route get 192.0.2.1"
+    assert command((LookAtRoute("/run/x", "192.0.2.1", ""),)) == "nsenter --net=/run/x ip route get 192.0.2.1"
 
 
 def test_there_is_always_a_next_command() -> None:

@@ -1,8 +1,10 @@
 # isort: off
 # The order of the registry: of two findings of one level, the rule registered first comes first.
 from halfopen.core.findings.rules import flood as flood
+from halfopen.core.findings.rules import path as path
 from halfopen.core.findings.rules import accept as accept
 from halfopen.core.findings.rules import queues as queues
 from halfopen.core.findings.rules import reading as reading
 from halfopen.core.findings.rules import settings as settings
 from halfopen.core.findings.rules import answered as answered
+from halfopen.core.findings.rules import undecided as undecided

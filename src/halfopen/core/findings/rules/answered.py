@@ -17,6 +17,9 @@ def _answered(e: Evidence) -> list[ListenerView]:
 @rule(
     "answered",
     Level.NOTICE,
+    title="they answered, and there was no room",
+    note=True,
+    advice="as where the program does not accept",
     doc="clients answered a listener whose accept queue was full, and the kernel ignored the ACK",
 )
 def answered(e: Evidence) -> Iterator[Hit]:
@@ -24,7 +27,14 @@ def answered(e: Evidence) -> Iterator[Hit]:
         yield Hit(Level.NOTICE, (Fact("answered", view.deferred),), view)
 
 
-@rule("deferred-accept", Level.NOTICE, doc="deferred connections are there")
+@rule(
+    "deferred-accept",
+    Level.NOTICE,
+    title="they finished and wait for data (`TCP_DEFER_ACCEPT`)",
+    note=True,
+    doc="deferred connections are there",
+    advice="nothing",
+)
 def deferred_accept(e: Evidence) -> Iterator[Hit]:
     deferred = e.now.deferred - sum(v.deferred for v in _answered(e))
     if deferred:

@@ -1,4 +1,8 @@
-"""Why there are many: as far as ages, retransmissions and sources tell."""
+"""SYNs that nobody means to follow up: from forged sources, from a few hosts, from one prefix.
+
+What decides is the share of arrivals that is never answered, measured over the same time, never the number that is
+half-open: handshakes from far away keep many half-open at any moment, and all of them finish.
+"""
 
 from __future__ import annotations
 
@@ -6,95 +10,165 @@ from collections.abc import Iterator
 from typing import Final
 
 from halfopen.core.findings.cures import Cure
-from halfopen.core.findings.evidence import SLOW_S, Evidence, Need
+from halfopen.core.findings.evidence import Evidence, Need
 from halfopen.core.findings.finding import Fact, Hit, Level
+from halfopen.core.findings.lasting import SLOW_S
 from halfopen.core.findings.registry import rule
-from halfopen.core.findings.remedies import release
-from halfopen.core.model.model import Model
+from halfopen.core.findings.remedies import cookies_on, longer_queues, release, shorter_release_time
+from halfopen.core.model.listeners import ListenerView
 
-MANY: Final = 1000
-# More distinct sources than this share of the connections: nobody tries twice, as no real client would.
-SPREAD: Final = 0.3
+# Of all arrivals; below it the sources may be those of clients on a bad path.
 MOST: Final = 0.5
+# A client that is there asks again when it hears nothing; among forged ones a chance repetition is rare.
+_ASK_AGAIN: Final = 0.05
+_FEW_HOSTS: Final = 8
+# As if drawn: hardly an address twice, or too many addresses for one prefix to stand out.
+_SPREAD: Final = 0.5
+_MANY_ADDRESSES: Final = 1000
+_STANDS_OUT: Final = 0.02
 
 
-def _is_burst(model: Model) -> bool:
-    return model.oldest_s < 1.0 and model.half_open < MANY
+def is_flood(e: Evidence) -> bool:
+    """Whether most arrivals are never answered, and hardly a client asks again."""
+    return e.many_last and e.repeated_share < _ASK_AGAIN and e.unanswered_share >= MOST
 
 
-def _counts(model: Model) -> tuple[Fact, ...]:
-    return Fact("half_open", model.half_open), Fact("arrivals_per_s", model.arrivals_per_s)
+def _few(e: Evidence) -> bool:
+    return e.lasting.sources.distinct <= _FEW_HOSTS
 
 
-def _cures(model: Model, reason: str) -> tuple[Cure, ...]:
-    """A release where the oldest may go: of one listener where one has most of them."""
-    if model.oldest_s <= SLOW_S:
+def _one_prefix(e: Evidence) -> bool:
+    top = e.lasting.sources.top
+    return not _few(e) and bool(top) and top[0].share >= MOST
+
+
+def _spread(e: Evidence) -> bool:
+    sources = e.lasting.sources
+    if _few(e) or _one_prefix(e):
+        return False
+    even = sources.distinct >= _MANY_ADDRESSES and sources.top[0].share <= _STANDS_OUT
+    return even or sources.distinct >= e.lasting.count * _SPREAD
+
+
+def _level(e: Evidence) -> Level:
+    """By what it does to others: whether SYNs of new clients are dropped."""
+    turned_away = e.rate("ListenDrops") > 0 or (e.cookies == 0 and any(e.full()))
+    return Level.CRITICAL if turned_away else Level.WARNING
+
+
+def _where(e: Evidence) -> ListenerView | None:
+    """The listener that most of them are on."""
+    first = e.lasting_by_listener[0]
+    return first[0] if first[1].count > e.lasting.count * MOST else None
+
+
+def flow(e: Evidence) -> tuple[Fact, ...]:
+    """How many arrive, how many of them finish, how many last."""
+    return (
+        Fact("lasting", e.lasting.count),
+        Fact("lasting_since_s", e.lasting.since_s, unit="s"),
+        Fact("unanswered_per_s", round(e.unanswered_per_s, 1), unit="per_s"),
+        Fact("completions_per_s", round(e.completions_per_s, 1), unit="per_s"),
+        Fact("unanswered_share", round(e.unanswered_share, 4), MOST),
+        Fact("repeated", e.lasting.repeated),
+        Fact("distinct_sources", e.lasting.sources.distinct),
+        Fact("cookies_unanswered_per_s", round(e.cookies_unanswered_per_s, 1), unit="per_s"),
+    )
+
+
+def _prefix(e: Evidence) -> tuple[Fact, ...]:
+    top = e.lasting.sources.top[0]
+    return Fact("prefix", top.prefix), Fact("share", round(top.share, 4), MOST)
+
+
+def _room(view: ListenerView | None) -> tuple[Fact, ...]:
+    if view is None or not view.syn_queue_limit:
         return ()
-    first = model.listeners[0] if model.listeners else None
-    where = first if first is not None and first.half_open > model.half_open * MOST else None
-    return (release(model.sample.where, reason, view=where),)
+    return (Fact("syn_queue", view.held, max(view.held, view.syn_queue_limit)),)
 
 
-def _few(model: Model) -> bool:
-    return bool(model.sources) and model.sources[0].share >= MOST
+def _cures(e: Evidence, reason: str, source: str | None = None) -> tuple[Cure, ...]:
+    """What keeps clients getting in comes first; a release frees the queue for a moment only."""
+    where = _where(e)
+    full = [view for view in e.full() if where is None or view.key == where.key]
+    queues = [cure for view in full[:1] for cure in longer_queues(e, view, reason)]
+    freed: tuple[Cure, ...] = ()
+    if e.lasting.since_s >= SLOW_S:
+        freed = (release(e.now.sample.where, reason, view=None if source else where, source=source),)
+    if source:
+        return (*cookies_on(e, reason), *freed, *shorter_release_time(e, reason))
+    return (*cookies_on(e, reason), *shorter_release_time(e, reason), *queues, *freed)
 
 
-def _spread(model: Model) -> bool:
-    return model.distinct_sources > model.half_open * SPREAD
-
-
-def _unanswered(model: Model) -> float:
-    """The share that left two or more SYN-ACKs unanswered."""
-    return sum(sum(v.retransmits[2:]) for v in model.listeners) / model.half_open
-
-
-@rule("burst", Level.NOTICE, needs=(Need.MANY,), doc="50 to 999, none older than a second")
-def burst(e: Evidence) -> Iterator[Hit]:
-    if _is_burst(e.certain):
-        yield Hit(Level.NOTICE, _counts(e.certain))
-
-
-@rule("few-sources", Level.WARNING, needs=(Need.MANY,), doc="half of them or more come from one prefix")
-def few_sources(e: Evidence) -> Iterator[Hit]:
-    model = e.certain
-    if _is_burst(model) or not _few(model):
-        return
-    top = model.sources[0]
-    cures: tuple[Cure, ...] = ()
-    if model.oldest_s > SLOW_S:
-        cures = (release(e.now.sample.where, "few-sources", source=top.prefix),)
-    facts = Fact("prefix", top.prefix), Fact("share", top.share, MOST), Fact("from_prefix", top.half_open)
-    yield Hit(Level.WARNING, (*facts, *_counts(model)), rules_out=("spoofed-flood",), cures=cures)
+def _hit(e: Evidence, reason: str, rules_out: tuple[str, ...], source: str | None = None) -> Hit:
+    where = _where(e)
+    facts = (*flow(e), *(_prefix(e) if reason != "spoofed-flood" else ()), *_room(where))
+    return Hit(_level(e), facts, where, rules_out, _cures(e, reason, source))
 
 
 @rule(
     "spoofed-flood",
     Level.WARNING,
     Level.CRITICAL,
-    needs=(Need.MANY,),
-    doc="many sources, hardly one twice; critical from 1,000 on",
+    needs=(Need.RATES, Need.LASTING),
+    title="SYN flood from forged addresses",
+    doc="most SYN-ACKs are never answered, hardly a client asks again, and the sources are spread as if drawn",
+    unless="handshakes finish at about the rate at which they arrive, or the same clients ask again",
+    advice="leave SYN cookies on, shorten the release time, lengthen the queue; a release frees it for a moment only",
 )
 def spoofed_flood(e: Evidence) -> Iterator[Hit]:
-    model = e.certain
-    if _is_burst(model) or _few(model) or not _spread(model):
-        return
-    level = Level.CRITICAL if model.half_open >= MANY else Level.WARNING
-    facts = (Fact("distinct_sources", model.distinct_sources, model.half_open * SPREAD), *_counts(model))
-    yield Hit(level, facts, rules_out=("few-sources",), cures=_cures(model, "spoofed-flood"))
+    if is_flood(e) and _spread(e):
+        yield _hit(e, "spoofed-flood", ("few-sources-flood", "prefix-flood", "synacks-lost", "slow-path"))
 
 
-@rule("unanswered", Level.WARNING, needs=(Need.MANY,), doc="half of them or more left two SYN-ACKs unanswered")
-def unanswered(e: Evidence) -> Iterator[Hit]:
-    model = e.certain
-    share = _unanswered(model)
-    if not _is_burst(model) and share >= MOST:
-        yield Hit(Level.WARNING, (Fact("unanswered", share, MOST),), cures=_cures(model, "unanswered"))
+@rule(
+    "few-sources-flood",
+    Level.WARNING,
+    Level.CRITICAL,
+    needs=(Need.RATES, Need.LASTING),
+    title="flood or broken client: a few hosts",
+    doc="most SYN-ACKs are never answered, and at most 8 addresses hold those that last",
+    unless="handshakes finish beside them, which the same hosts may have begun: a proxy, a load balancer",
+    advice="release those of the prefix that is named, then block it in a firewall",
+)
+def few_sources_flood(e: Evidence) -> Iterator[Hit]:
+    if is_flood(e) and _few(e):
+        top = e.lasting.sources.top[0]
+        source = top.prefix if top.share >= MOST and _nothing_finishes(e) else None
+        yield _hit(e, "few-sources-flood", ("spoofed-flood", "synacks-lost"), source)
 
 
-@rule("slow-clients", Level.WARNING, needs=(Need.MANY,), doc="50 or more and nothing else explains them")
-def slow_clients(e: Evidence) -> Iterator[Hit]:
-    model = e.certain
-    if _is_burst(model) or _few(model) or _spread(model) or _unanswered(model) >= MOST:
-        return
-    facts = (*_counts(model), Fact("oldest_s", model.oldest_s, unit="s"))
-    yield Hit(Level.WARNING, facts, cures=_cures(model, "slow-clients"))
+@rule(
+    "prefix-flood",
+    Level.WARNING,
+    Level.CRITICAL,
+    needs=(Need.RATES, Need.LASTING),
+    title="flood or broken clients: one network",
+    doc="most SYN-ACKs are never answered, and one prefix (IPv4 /24, IPv6 /64) holds half of those that last",
+    unless="handshakes finish beside them, which the same network may have begun",
+    advice="release those of the prefix that is named, then block it in a firewall",
+)
+def prefix_flood(e: Evidence) -> Iterator[Hit]:
+    if is_flood(e) and _one_prefix(e):
+        source = e.lasting.sources.top[0].prefix if _nothing_finishes(e) else None
+        yield _hit(e, "prefix-flood", ("spoofed-flood", "synacks-lost"), source)
+
+
+def _nothing_finishes(e: Evidence) -> bool:
+    """Whether no source can have completed a handshake between the two looks."""
+    return e.completions_per_s == 0
+
+
+@rule(
+    "release-time-long",
+    Level.NOTICE,
+    needs=(Need.RATES, Need.LASTING),
+    title="the release time is long",
+    doc="in a flood, while `tcp_synack_retries` is 5 or more",
+    unless="there is no flood: the default harms nobody then",
+    advice="a release time of 7 s",
+)
+def release_time_long(e: Evidence) -> Iterator[Hit]:
+    if is_flood(e) and e.now.retries >= 5:
+        facts = Fact("release_time_s", e.now.release_time_s, unit="s"), Fact("tcp_synack_retries", e.now.retries)
+        yield Hit(Level.NOTICE, facts, cures=shorter_release_time(e, "release-time-long"))

@@ -1,49 +1,126 @@
-"""The SYN queue: how full it is."""
+"""Queues too short for honest traffic, and the settings that cap them."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from typing import Final
 
-from halfopen.core.findings.evidence import SLOW_S, Evidence
+from halfopen.core.findings.evidence import Evidence
 from halfopen.core.findings.finding import Fact, Hit, Level
 from halfopen.core.findings.registry import rule
-from halfopen.core.findings.remedies import longer_queues, release
+from halfopen.core.findings.remedies import cookies_on, longer_queues
+from halfopen.core.findings.rules.accept import stuck
+from halfopen.core.findings.rules.flood import is_flood
 from halfopen.core.model.listeners import ListenerView
 
-NEARLY_ALL: Final = 0.95
+# Cookies that come back are those of clients; of a flood hardly any does.
+_HONEST: Final = 0.5
 
 
-def _prunes(view: ListenerView) -> bool:
-    """Whether the kernel has begun to prune: above half and above eight (`reqsk_timer_handler()`)."""
-    return bool(view.syn_queue_limit) and view.held * 2 > max(8, view.syn_queue_limit or 0)
+def _overflowed(e: Evidence) -> ListenerView | None:
+    """The listener whose accept queue overflowed most: the kernel counts that in its drops, among other things."""
+    views = [view for view in e.now.listeners if view.drops]
+    return max(views, key=lambda view: view.drops, default=None)
 
 
-def _full(view: ListenerView) -> bool:
-    return _prunes(view) and view.fill is not None and view.fill >= NEARLY_ALL
+def _shortest(e: Evidence) -> ListenerView | None:
+    views = [view for view in e.now.listeners if view.syn_queue_limit is not None]
+    return min(views, key=lambda view: (view.syn_queue_limit or 0) // view.members, default=None)
 
 
-def _held(view: ListenerView) -> Fact:
-    return Fact("syn_queue", view.held, view.syn_queue_limit)
+@rule(
+    "backlog-small",
+    Level.NOTICE,
+    Level.WARNING,
+    title="the queue is too short for the traffic",
+    doc="accept queues overflowed, or cookies were sent that clients sent back, and no queue is stuck now; a warning "
+    "while it happens",
+    unless="the accept queue does not drain, or a flood fills the SYN queue",
+    advice="a longer backlog on the listener that is named",
+)
+def backlog_small(e: Evidence) -> Iterator[Hit]:
+    if is_flood(e) or any(stuck(e, view) for view in e.now.listeners):
+        return
+    view = _overflowed(e)
+    if e.total("ListenOverflows") and view is not None:
+        cookies = ("SyncookiesSent",) if e.cookies == 1 and e.total("SyncookiesSent") else ()
+        yield _small(e, view, ("ListenOverflows", "ListenDrops", *cookies))
+    elif e.cookies == 1 and e.total("SyncookiesRecv") >= max(1, _HONEST * e.total("SyncookiesSent")):
+        view = _shortest(e)
+        if view is not None:
+            yield _small(e, view, ("SyncookiesSent", "SyncookiesRecv"))
 
 
-@rule("syn-queue-full", Level.WARNING, Level.CRITICAL, doc="a SYN queue is full; critical with cookies off")
-def syn_queue_full(e: Evidence) -> Iterator[Hit]:
+def _small(e: Evidence, view: ListenerView, names: tuple[str, ...]) -> Hit:
+    facts = [Fact(name, e.total(name)) for name in names]
+    facts += [Fact(f"{name}_per_s", round(e.rate(name), 1), unit="per_s") for name in names if e.rate(name)]
+    facts += [Fact("backlog", (view.accept_queue_limit or 0) // view.members), Fact("drops", view.drops)]
+    level = Level.WARNING if e.rate(names[0]) else Level.NOTICE
+    return Hit(level, tuple(facts), view, ("app-not-accepting",), longer_queues(e, view, "backlog-small"))
+
+
+@rule(
+    "somaxconn-clamp",
+    Level.NOTICE,
+    title="`somaxconn` caps the queue",
+    doc="a queue that is full or overflowed is exactly as long as `net.core.somaxconn` allows",
+    unless="the queue never fills",
+    advice="raise `somaxconn`, then the backlog",
+)
+def somaxconn_clamp(e: Evidence) -> Iterator[Hit]:
+    limit = e.now.sample.settings.get("somaxconn")
+    full = {view.key for view in e.full()}
     for view in e.now.listeners:
-        if _full(view):
-            level = Level.WARNING if e.cookies else Level.CRITICAL
-            facts = _held(view), Fact("tcp_syncookies", e.cookies)
-            yield Hit(level, facts, view, cures=longer_queues(e, view))
+        pressed = view.key in full or (view.drops > 0 and e.total("ListenOverflows") > 0)
+        if limit and pressed and view.accept_queue_limit == limit * view.members:
+            facts = Fact("backlog", limit), Fact("somaxconn", limit)
+            yield Hit(Level.NOTICE, facts, view, cures=longer_queues(e, view, "somaxconn-clamp"))
 
 
-@rule("syn-queue-filling", Level.WARNING, doc="a SYN queue is more than half full")
-def syn_queue_filling(e: Evidence) -> Iterator[Hit]:
-    for view, silent in e.pairs():
-        if not _prunes(view) or _full(view):
-            continue
-        facts = (
-            _held(view),
-            Fact("effective_release_time_s", view.effective_release_time_s, view.release_time_s, "s"),
-        )
-        cures = (release(e.now.sample.where, "syn-queue-filling", view=view),) if silent.ages.max > SLOW_S else ()
-        yield Hit(Level.WARNING, facts, view, cures=cures)
+def _dropped_syns(e: Evidence) -> int:
+    """SYNs dropped because a SYN queue had no room: TCPReqQFullDrop for a whole queue, no counter of its own for the
+    last quarter of tcp_max_syn_backlog (`tcp_conn_request()`)."""
+    return max(e.total("TCPReqQFullDrop"), e.total("ListenDrops") - e.total("ListenOverflows"))
+
+
+@rule(
+    "cookies-off",
+    Level.NOTICE,
+    Level.WARNING,
+    Level.CRITICAL,
+    title="SYN cookies are off",
+    doc="`tcp_syncookies` is 0; a warning where SYNs were dropped, critical while a SYN queue is full",
+    unless="cookies are on",
+    advice="`halfopen tune apply --cookies on`: it costs nothing while no queue is full",
+)
+def cookies_off(e: Evidence) -> Iterator[Hit]:
+    if e.cookies != 0 or "tcp_syncookies" not in e.now.sample.settings:
+        return
+    full = list(e.full())
+    dropped = _dropped_syns(e)
+    level = Level.CRITICAL if full else Level.WARNING if dropped else Level.NOTICE
+    facts = [Fact("tcp_syncookies", 0), Fact("dropped_syns", dropped)]
+    if full:
+        facts.append(Fact("syn_queue", full[0].held, max(full[0].held, full[0].syn_queue_limit or 0)))
+    cures = cookies_on(e, "cookies-off")
+    if full:
+        cures += longer_queues(e, full[0], "cookies-off")
+    yield Hit(level, tuple(facts), full[0] if full else None, cures=cures)
+
+
+@rule(
+    "syn-backlog-reserve",
+    Level.WARNING,
+    title="`tcp_max_syn_backlog` keeps its last quarter back",
+    doc="SYN cookies are off, and a SYN queue is as full as three quarters of `tcp_max_syn_backlog` allow",
+    unless="cookies are on: the setting does nothing then",
+    advice="cookies on; without them a larger `tcp_max_syn_backlog`",
+)
+def syn_backlog_reserve(e: Evidence) -> Iterator[Hit]:
+    backlog = e.now.sample.settings.get("tcp_max_syn_backlog")
+    for view in e.full():
+        limit, queue = view.syn_queue_limit, view.accept_queue_limit
+        if e.cookies == 0 and backlog and limit is not None and queue is not None and limit < queue:
+            facts = Fact("syn_queue", view.held, max(view.held, limit)), Fact("tcp_max_syn_backlog", backlog)
+            cures = (*cookies_on(e, "syn-backlog-reserve"), *longer_queues(e, view, "syn-backlog-reserve"))
+            yield Hit(Level.WARNING, facts, view, cures=cures)

@@ -1,38 +1,71 @@
-"""Settings that make it worse."""
+"""Settings that cost clients whatever the traffic."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
-from halfopen.core.findings.cures import ChangeSetting
-from halfopen.core.findings.evidence import FEW, Evidence, Need
+from halfopen.core.findings.evidence import Evidence
 from halfopen.core.findings.finding import Fact, Hit, Level
 from halfopen.core.findings.registry import rule
-from halfopen.core.tune.keys import COOKIES, IPV4, SYNACK
-from halfopen.core.tune.settings import GOOD_RETRIES, needed
+from halfopen.core.policy.actions import ChangeListener, ChangeSetting
+from halfopen.core.tune.keys import ABORT, COOKIES, SYNACK
+from halfopen.core.tune.settings import GOOD_RETRIES
+from halfopen.core.tune.spots import RETRIES
 
 
-def _needed(e: Evidence) -> set[str]:
-    held = {IPV4 + name: value for name, value in e.now.sample.settings.items()}
-    return needed({**held, SYNACK: e.now.retries}, e.now.half_open >= FEW)
-
-
-@rule("cookies-off", Level.NOTICE, Level.WARNING, doc="`tcp_syncookies` is 0")
-def cookies_off(e: Evidence) -> Iterator[Hit]:
-    if COOKIES in _needed(e):
-        level = Level.WARNING if e.now.half_open >= FEW else Level.NOTICE
-        cure = ChangeSetting(e.netns, COOKIES, 1)
-        yield Hit(level, (Fact("tcp_syncookies", 0),), cures=((cure,),))
-
-
-# A shorter release time drops those as well that answered and wait for room: they do not count.
 @rule(
-    "release-time-long",
+    "release-time-short",
     Level.NOTICE,
-    needs=(Need.MANY,),
-    doc="`tcp_synack_retries` is 5 or more and there are 50 or more",
+    Level.WARNING,
+    title="the release time is too short",
+    doc="a listener sends a single SYN-ACK (0 retries); a warning while its clients' handshakes time out",
+    unless="at least one SYN-ACK is sent again",
+    advice="a release time of 7 s",
 )
-def release_time_long(e: Evidence) -> Iterator[Hit]:
-    if SYNACK in _needed(e):
-        facts = Fact("release_time_s", e.now.release_time_s, unit="s"), Fact("tcp_synack_retries", e.now.retries)
-        yield Hit(Level.NOTICE, facts, cures=((ChangeSetting(e.netns, SYNACK, GOOD_RETRIES),),))
+def release_time_short(e: Evidence) -> Iterator[Hit]:
+    for view in e.now.listeners:
+        if view.retries == 0:
+            given_up = e.rate("TCPTimeouts")
+            level = Level.WARNING if given_up and view.half_open else Level.NOTICE
+            facts = (
+                Fact("release_time_s", view.release_time_s, unit="s"),
+                Fact("timeouts_per_s", round(given_up, 1), unit="per_s"),
+            )
+            cure = (
+                ChangeListener(e.netns, view.address, view.port, RETRIES, GOOD_RETRIES, "release-time-short")
+                if view.overridden
+                else ChangeSetting(e.netns, SYNACK, GOOD_RETRIES, "release-time-short")
+            )
+            yield Hit(level, facts, view, cures=((cure,),))
+            if not view.overridden:
+                return
+
+
+@rule(
+    "cookies-always",
+    Level.NOTICE,
+    title="every SYN is answered by a cookie",
+    doc="`tcp_syncookies` is 2",
+    unless="it is 0 or 1",
+    advice="`halfopen tune apply --cookies on`: cookies only when a queue is full",
+)
+def cookies_always(e: Evidence) -> Iterator[Hit]:
+    if e.cookies == 2:
+        facts = Fact("SyncookiesSent", e.total("SyncookiesSent")), Fact("SyncookiesRecv", e.total("SyncookiesRecv"))
+        yield Hit(Level.NOTICE, facts, cures=((ChangeSetting(e.netns, COOKIES, 1, "cookies-always"),),))
+
+
+@rule(
+    "abort-on-overflow",
+    Level.NOTICE,
+    Level.WARNING,
+    title="clients are reset when an accept queue overflows",
+    doc="`tcp_abort_on_overflow` is 1 and accept queues overflowed; a warning while they do",
+    unless="no accept queue overflowed",
+    advice="set it to 0: the client's ACK is ignored then, and it gets in when there is room",
+)
+def abort_on_overflow(e: Evidence) -> Iterator[Hit]:
+    if e.now.sample.settings.get("tcp_abort_on_overflow") and e.total("ListenOverflows"):
+        level = Level.WARNING if e.rate("ListenOverflows") else Level.NOTICE
+        facts = (Fact("ListenOverflows", e.total("ListenOverflows")),)
+        yield Hit(level, facts, cures=((ChangeSetting(e.netns, ABORT, 0, "abort-on-overflow"),),))

@@ -1,0 +1,101 @@
+"""Half-open connections that have lasted longer than a client that answers takes, and where they come from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from halfopen.core.model.columns import Columns
+from halfopen.core.model.model import Model
+from halfopen.core.model.sources import Sources, top_sources
+from halfopen.core.units import address_text
+
+# A handshake that takes longer than this many seconds met loss twice, or a client that does not mean it. Younger ones
+# may still complete, and are not offered for release.
+SLOW_S: Final = 3.0
+# The same where the kernel gives up after SLOW_S already.
+SHORT_S: Final = 1.0
+# The stretch of ages over which arrivals are counted: short enough to be recent, and no release time ends in it.
+_STRETCH_S: Final = 4.0
+
+
+@dataclass(frozen=True, slots=True)
+class Lasting:
+    """The lasting half-open connections of a Model that certainly did not answer, or those of one listener.
+
+    since_s: the age from which on they count. per_s: how many came a second, by their ages. repeated: those whose
+    client sent its SYN again: the SYN-ACK was sent more often than the kernel's timer sends one in that time, which a
+    forged source cannot bring about. sources: by prefix. address: the one that most of those repeated have.
+    """
+
+    count: int = 0
+    since_s: float = SLOW_S
+    oldest_s: float = 0.0
+    per_s: float = 0.0
+    repeated: int = 0
+    sources: Sources = field(default_factory=Sources)
+    address: str = ""
+
+
+def since_s(model: Model) -> float:
+    """From which age on a half-open connection is a lasting one."""
+    return SLOW_S if model.release_time_s > SLOW_S else SHORT_S
+
+
+def repeats(columns: Columns, retries: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Which of N requests had their SYN sent again by the client; shape (N,). retries (N,): of their listeners.
+
+    The timer alone sends the k-th SYN-ACK again at 2^k - 1 s, and no more than `retries` (`reqsk_timer_handler()`); it
+    fires late, never early.
+    """
+    by_timer = np.floor(np.log2(columns.ages_s.astype(np.float64) + 1.0 + 0.05))
+    more: NDArray[np.bool_] = columns.retransmits > np.minimum(by_timer, retries)
+    return more
+
+
+def lasting(model: Model, group: int | None = None) -> Lasting:
+    """The lasting ones of a Model, or of one listener by its place in the Model's `views`."""
+    columns = model.columns
+    since = since_s(model)
+    if columns is None:
+        return Lasting(since_s=since)
+    keep = ~model.is_deferred & (columns.ages_s >= since)
+    if len(model.is_doubtful):
+        keep &= ~model.is_doubtful
+    if group is not None:
+        keep &= columns.group_of == group
+    if not keep.any():
+        return Lasting(since_s=since)
+    return _described(columns.pick(keep), model, since)
+
+
+def _described(columns: Columns, model: Model, since: float) -> Lasting:
+    ages = columns.ages_s
+    oldest = float(ages.max())
+    # The last place is that of requests whose listener is gone.
+    retries = np.array([*(view.retries for view in model.views), model.retries], dtype=np.int64)
+    repeated = repeats(columns, retries[columns.group_of])
+    stretch = min(_STRETCH_S, max(oldest - since, 0.5))
+    recent = np.count_nonzero(ages < since + stretch) / stretch
+    usual = len(ages) / max(oldest - since, stretch)
+    return Lasting(
+        count=len(ages),
+        since_s=since,
+        oldest_s=oldest,
+        per_s=float(max(recent, usual)),
+        repeated=int(np.count_nonzero(repeated)),
+        sources=top_sources(columns.v4, columns.is_v4, columns.high, ages, 2),
+        address=_commonest(columns.pick(repeated)) if repeated.any() else "",
+    )
+
+
+def _commonest(columns: Columns) -> str:
+    """The IPv4 address that most of them have; empty where they have none."""
+    v4 = columns.v4[columns.is_v4]
+    if not len(v4):
+        return ""
+    values, counts = np.unique(v4, return_counts=True)
+    return address_text(2, int(values[np.argmax(counts)]).to_bytes(4, "big") + bytes(12))

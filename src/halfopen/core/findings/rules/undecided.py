@@ -1,0 +1,49 @@
+"""What there is to be seen when no rule knows the cause: the numbers, and what would decide it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from halfopen.core.findings.evidence import FEW, Evidence
+from halfopen.core.findings.finding import Fact, Hit, Level
+from halfopen.core.findings.registry import rule
+from halfopen.core.findings.remedies import longer_queues, look_closer
+from halfopen.core.findings.rules.flood import flow
+from halfopen.core.model.listeners import ListenerView
+
+
+def _pressed(view: ListenerView) -> bool:
+    """Whether the kernel has begun to prune its SYN queue: above half and above four (`reqsk_timer_handler()`)."""
+    return bool(view.syn_queue_limit) and view.held * 2 > max(8, view.syn_queue_limit or 0)
+
+
+@rule(
+    "cannot-tell",
+    Level.NOTICE,
+    Level.WARNING,
+    title="cannot tell yet",
+    doc="50 or more are half-open, a queue is more than half full, or SYNs were dropped, and the facts decide for no "
+    "cause; a warning while a queue is more than half full",
+    unless="a cause is named",
+    advice="the look that it proposes",
+    fallback=True,
+)
+def cannot_tell(e: Evidence) -> Iterator[Hit]:
+    pressed = [view for view in e.now.listeners if _pressed(view)]
+    waiting = [v for v in e.now.listeners for q in e.accept_queues(v) if q.held * 2 > q.cap and q.before is None]
+    many = e.certain.half_open >= FEW
+    unexplained = e.total("ListenDrops") - e.total("ListenOverflows")
+    if not (pressed or waiting or many or unexplained > 0):
+        return
+    facts = [Fact("half_open", e.certain.half_open), *(flow(e) if e.rates else ())]
+    fullest = max(pressed, key=lambda view: view.fill or 0.0, default=None)
+    if fullest is not None:
+        facts.append(Fact("syn_queue", fullest.held, max(fullest.held, fullest.syn_queue_limit or 0)))
+    elif waiting:
+        facts.append(Fact("accept_queue", waiting[0].accept_queue, waiting[0].accept_queue_limit))
+    elif unexplained > 0 and not many:
+        facts.append(Fact("dropped_syns", unexplained))
+    where = fullest or next(iter(waiting), None)
+    level = Level.WARNING if pressed else Level.NOTICE
+    longer = [cure for view in e.full() if view in pressed for cure in longer_queues(e, view, "cannot-tell")][:1]
+    yield Hit(level, tuple(facts), where, cures=(*look_closer(e, "cannot-tell"), *longer))

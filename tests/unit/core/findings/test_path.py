@@ -1,0 +1,71 @@
+"""Real clients: far away, behind a lossy path, or where SYN-ACKs do not arrive."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from halfopen.core.findings.cures import LookAtRoute
+from halfopen.core.findings.finding import Level
+from halfopen.core.findings.lasting import repeats
+from halfopen.core.model.model import columns_of
+from rows import listener, request, sample
+from verdicts import many, releases, second_look, silent, verdict_of
+
+
+def asking(n: int, again: int = 8, **values: object) -> list[object]:
+    """n requests 6.5 s old whose clients sent their SYN again so often (/proc/net/tcp tells the timer's part)."""
+    return many(n, retransmits=again, expires_ms=500, **values)
+
+
+def timers(n: int) -> dict[str, object]:
+    return {"timeouts": np.full(n, 2, dtype=np.uint8)}
+
+
+@pytest.mark.parametrize("n", [5, 12, 500])
+def test_clients_that_ask_again_do_not_hear_us(n: int) -> None:
+    verdict, ids = second_look(asking(n), **timers(n))
+    assert ids == ["synacks-lost"]
+    assert verdict.level is Level.WARNING
+    assert verdict.findings[0].count("repeated") == n
+    assert not releases(verdict)
+    assert isinstance(verdict.next[0][0], LookAtRoute)
+
+
+def test_one_look_is_enough_for_that() -> None:
+    assert verdict_of(asking(12), **timers(12))[1] == ["synacks-lost"]
+
+
+def test_four_are_a_chance() -> None:
+    assert second_look(asking(4), **timers(4))[1] == []
+
+
+def test_only_the_listener_that_is_cut_off_is_named() -> None:
+    cut = asking(12, port=152)
+    verdict, _ = second_look(cut, listener(port=151, inode=1), listener(port=152, inode=2), **timers(12))
+    found = verdict.findings[0]
+    assert (found.id, found.at.port) == ("synacks-lost", 152)
+
+
+def test_a_repetition_is_more_than_the_timer_sends() -> None:
+    for timeouts in range(4):
+        rows = [request(retransmits=k, expires_ms=500) for k in (timeouts, 8)]
+        columns = columns_of(sample(rows, [listener()], timeouts=np.full(2, timeouts, dtype=np.uint8)))
+        assert repeats(columns, np.full(2, 5)).tolist() == [False, True]
+        # Without the timer's count, more than the retries is all that tells.
+        assert repeats(columns_of(sample(rows, [listener()])), np.full(2, 5)).tolist() == [False, True]
+
+
+@pytest.mark.parametrize(("n", "rate"), [(140, 100), (2200, 2200), (60, 60)])
+def test_far_clients_that_finish_are_healthy(n: int, rate: int) -> None:
+    verdict, ids = second_look(many(n, retransmits=1, expires_ms=1800), rates={"PassiveOpens": rate})
+    assert ids == ["handshakes-finish"]
+    assert verdict.level is Level.OK
+    assert verdict.findings[0].number("handshake_s") == pytest.approx(n / rate, abs=0.01)
+    assert not releases(verdict)
+
+
+def test_a_few_that_last_beside_many_that_finish_are_a_slow_path() -> None:
+    verdict, ids = second_look(silent(60), rates={"PassiveOpens": 1000})
+    assert ids == ["slow-path"]
+    assert verdict.level is Level.NOTICE
