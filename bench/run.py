@@ -69,12 +69,12 @@ _numbers.__name__, _positive.__name__ = "list of numbers up to 1000000", "positi
 
 
 def arguments(words: list[str]) -> argparse.Namespace:
-    """What to measure. Counts not given are the full ones, or with --quick those of a check in about a minute."""
+    """What to measure. Counts not given are the full ones, or with --quick those of a short check."""
     parser = argparse.ArgumentParser(
         prog="bench/run.py", description="Measure halfopen against others on the same sockets."
     )
     add = parser.add_argument
-    add("--quick", action="store_true", help="smaller numbers and fewer rounds: a check in about a minute")
+    add("--quick", action="store_true", help="smaller numbers and fewer rounds: a check of a few minutes")
     add("--json", metavar="FILE", help="write every single figure to FILE as well")
     add("--only", choices=(*PARTS, "verdicts"), action="append", help="measure this part alone (repeatable)")
     add("--counts", type=_numbers, metavar="N,N,…", help="half-open connections to read (0,1000,100000,1000000)")
