@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
+from prometheus_client.utils import floatToGoString
 
 from halfopen.core.fields.field import Field, Kind
 from halfopen.core.fields.metrics import BY, LISTENER_METRICS, NAMESPACE_METRICS, Watched
@@ -67,10 +68,10 @@ class Metrics:
 
     def collect(self) -> Iterator[_Family]:
         """For the registry: every metric of namespaces with all of its samples."""
-        for field in NAMESPACE_METRICS:
-            family = _family(field, _NAMESPACE + ((BY[field.name],) if field.name in BY else ()))
+        for metric in NAMESPACE_METRICS:
+            family = _family(metric, _NAMESPACE + ((BY[metric.name],) if metric.name in BY else ()))
             for watched in self._shown():
-                for more, value in _samples(field, watched):
+                for more, value in _samples(metric, watched):
                     family.add_metric([_plain(watched.name), *more], value)
             yield family
 
@@ -86,61 +87,79 @@ class Metrics:
 
 
 @dataclass(frozen=True, slots=True)
-class _Fresh(Collector):
-    """The metrics of these listeners, for the client library."""
+class _Families(Collector):
+    """Metrics, for the client library to write."""
 
-    views: list[tuple[str, ListenerView]]
+    families: list[_Family]
 
     def collect(self) -> Iterator[_Family]:
-        for field in LISTENER_METRICS:
-            family = _family(field, _LISTENER)
-            for netns, view in self.views:
-                known = _value(field, view)
-                if known is not None:
-                    family.add_metric(_labels(netns, view), known)
-            yield family
+        return iter(self.families)
+
+
+@dataclass(slots=True)
+class _Shown:
+    """A listener as it is shown: its labels as text and, for each of LISTENER_METRICS, the value and the line."""
+
+    labels: bytes
+    view: ListenerView | None = None
+    values: list[float | None] = field(default_factory=lambda: [None] * len(LISTENER_METRICS))
+    lines: list[bytes] = field(default_factory=lambda: [b""] * len(LISTENER_METRICS))
+
+    def update(self, view: ListenerView, names: Sequence[bytes]) -> None:
+        """Make those lines anew whose value is another one now; `names` of the metrics' samples."""
+        if view is self.view:
+            return
+        self.view = view
+        for i, metric in enumerate(LISTENER_METRICS):
+            value = _value(metric, view)
+            if value != self.values[i]:
+                self.values[i] = value
+                self.lines[i] = b"" if value is None else names[i] + self.labels + _number(value) + b"\n"
 
 
 class _Lines:
-    """The metrics of listeners as text. Made anew is only what belongs to listeners that are not those of last time:
-    of a thousand that are idle, eight thousand lines stay as they are.
+    """The metrics of listeners as text. The client library writes the labels of a listener once; after that only the
+    lines with another value are made anew: of a thousand idle listeners, eight thousand lines stay as they are.
     """
 
     def __init__(self) -> None:
         self._shown: list[tuple[str, tuple[ListenerView, ...]]] | None = None
         self._text = b""
-        # By namespace and id(view), with the view, so that the id stays its own: a line for each metric it has.
-        self._of: dict[tuple[str, int], tuple[ListenerView, dict[str, bytes]]] = {}
+        self._of: dict[tuple[object, ...], _Shown] = {}
+        families = [_family(metric, _LISTENER) for metric in LISTENER_METRICS]
+        lines = generate_latest(_Families(families)).splitlines(keepends=True)
+        self._heads = [b"".join(lines[i : i + _HEAD]) for i in range(0, len(lines), _HEAD)]
+        self._names = [head.split(b" ", 3)[2] for head in self._heads]
 
     def text(self, shown: list[tuple[str, tuple[ListenerView, ...]]]) -> bytes:
         """All metrics of the listeners of namespaces."""
         before = self._shown
         if before is not None and [(n, id(v)) for n, v in before] == [(n, id(v)) for n, v in shown]:
             return self._text
-        views = [(netns, view) for netns, listeners in shown for view in listeners]
-        fresh = [(netns, view) for netns, view in views if (netns, id(view)) not in self._of]
-        heads = self._add(fresh)
-        self._of = {key: self._of[key] for key in ((netns, id(view)) for netns, view in views)}
+        views = {(netns, *view.key): view for netns, listeners in shown for view in listeners}
+        self._add({key: view for key, view in views.items() if key not in self._of})
+        self._of = {key: self._of[key] for key in views}
+        for one, view in zip(self._of.values(), views.values(), strict=True):
+            one.update(view, self._names)
         pieces = []
-        for name, head in heads.items():
+        for i, head in enumerate(self._heads):
             pieces.append(head)
-            pieces += [lines[name] for _, lines in self._of.values() if name in lines]
+            pieces += [one.lines[i] for one in self._of.values()]
         self._shown, self._text = shown, b"".join(pieces)
         return self._text
 
-    def _add(self, fresh: list[tuple[str, ListenerView]]) -> dict[str, bytes]:
-        """Add the lines of these listeners. Returns what stands above those of each metric."""
-        for netns, view in fresh:
-            self._of[netns, id(view)] = (view, {})
-        heads = {}
-        rest = generate_latest(_Fresh(fresh)).splitlines(keepends=True)
-        for field in LISTENER_METRICS:
-            has = [(netns, view) for netns, view in fresh if _value(field, view) is not None]
-            heads[field.name] = b"".join(rest[:_HEAD])
-            for (netns, view), line in zip(has, rest[_HEAD:], strict=False):
-                self._of[netns, id(view)][1][field.name] = line
-            rest = rest[_HEAD + len(has) :]
-        return heads
+    def _add(self, fresh: Mapping[tuple[object, ...], ListenerView]) -> None:
+        family = GaugeMetricFamily("x", "", labels=_LISTENER)
+        for (netns, *_), view in fresh.items():
+            family.add_metric(_labels(str(netns), view), 0.0)
+        lines = generate_latest(_Families([family])).split(b"\n")[_HEAD:-1]
+        for key, line in zip(fresh, lines, strict=True):
+            self._of[key] = _Shown(line[1 : line.rindex(b" ") + 1])
+
+
+def _number(value: float) -> bytes:
+    text: str = floatToGoString(value)  # type: ignore[no-untyped-call]
+    return text.encode()
 
 
 def _family(field: Field[Any], labels: tuple[str, ...]) -> _Family:
