@@ -58,7 +58,7 @@ def namespace(netns: str | Netns | None) -> Netns | None:
     """The namespace meant by NAME, PATH or pid:N; None for the process's own. Raises: UsageError, UnknownTarget."""
     if isinstance(netns, str):
         if netns == "all":
-            raise UsageError("--netns all does not fit here", hint="name one namespace: NAME, PATH or pid:N")
+            raise UsageError("--netns all is not possible here", hint="name one namespace: NAME, PATH or pid:N")
         if netns == "self":
             return current()
         return resolve(netns)

@@ -205,7 +205,7 @@ def test_show_names_what_helps_and_apply_does_it(lab: Lab) -> None:
     assert done.stdout.splitlines()[-1] == "Undo  halfopen tune undo 1"
     assert values(lab)[settings.COOKIES] == 1
     done = halfopen(*words, "--yes")
-    assert "all is so already" in done.stdout
+    assert "every value is set already" in done.stdout
     assert states() == ["done"]
     assert halfopen("tune", "undo", "1").stdout.startswith("1 change undone")
     assert halfopen("tune", "log").stdout.startswith("0 changes in force of 1 ever made")

@@ -332,7 +332,7 @@ def test_it_shows_the_listener_and_what_would_help(lab: Lab) -> None:
     assert facts(lab, ":8080") == [(16, None, 0, 63.0)]
     done = halfopen(*last.split()[2:], "--yes").stdout
     assert done.splitlines()[-1] == "Undo  halfopen tune undo 1 2"
-    assert "all is so already" in halfopen(*last.split()[2:], "--yes").stdout
+    assert "every value is set already" in halfopen(*last.split()[2:], "--yes").stdout
     assert re.search(r":8080 backlog +16 → 4096", halfopen("tune", "log").stdout)
     undo()
 

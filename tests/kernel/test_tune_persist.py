@@ -133,7 +133,7 @@ def test_what_is_so_already_is_kept(machine: Machine) -> None:
     found = persist(machine, "--only", "tcp_synack_retries")
     assert rows(found) == [(None, False, 2, 2, "already"), (3, True, None, 2, "done")]
     again = machine.halfopen("tune", "apply", "--yes", "--persist", "--release-time", "7s")
-    assert again.stdout.startswith("Nothing was changed: all is so already")
+    assert again.stdout.startswith("Nothing was changed: every value is set already")
     machine.boot()
     assert machine.value(settings.SYNACK) == 2
     document(machine, "undo", "--all")
@@ -219,7 +219,7 @@ def test_conntrack_settings_may_come_too_late_at_boot() -> None:
 
 def test_a_time_limit_and_another_namespace_do_not_go_with_it(machine: Machine, lab: Lab) -> None:
     line = one_line(machine.halfopen("tune", "apply", "--yes", "--persist", "--for", "1m", *SET), 2)
-    assert "--persist keeps a value and --for gives it up" in line
+    assert "--persist and --for contradict each other" in line
     # The lab's namespace is not the one this machine booted.
     words = ("tune", "apply", "--persist", *SET, "--netns", lab.server.netns_path)
     for more in ("--yes", "--dry-run"):

@@ -61,7 +61,7 @@ TABLE = [
     (("release-time", "--retries", "x"), 2, "--retries 'x'"),
     (("release-time", "--retries", "8..2"), 2, "--retries '8..2'"),
     (("release-time", "--retries", "256"), 2, "--retries '256'"),
-    (("release-time", "--netns", "all"), 2, "--netns all does not fit here"),
+    (("release-time", "--netns", "all"), 2, "--netns all is not possible here"),
     (("release-time", "--measure", "--retries", "8"), 2, "takes too long"),
     (("lab", "--half-open", "9999999"), 2, "--half-open"),
     (("lab", "--for", "soon"), 2, "--for 'soon' is not a duration"),

@@ -153,7 +153,7 @@ def test_there_is_a_script_for_each_shell() -> None:
 
 def test_the_summaries_of_tune_are_whole() -> None:
     said = " ".join(CliRunner().invoke(tune.command, ["--help"]).output.split())
-    assert "changed without a restart. log" in said
+    assert "change it without a restart. log" in said
     assert "..." not in said.partition("Commands:")[2].partition("Examples:")[0]
 
 

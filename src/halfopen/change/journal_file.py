@@ -127,7 +127,7 @@ class Journal:
             try:
                 if not files.lock(fd, max(0.0, deadline - time.monotonic())):
                     raise JournalError(
-                        "another halfopen tune has been at work for a while",
+                        "another halfopen tune command holds the journal",
                         hint=f"wait for it, or end it: fuser {self.path} names it",
                     )
                 # Whoever held it may have begun a new file meanwhile.

@@ -138,7 +138,7 @@ def _entries(data: bytes | None) -> dict[str, int]:
 
 
 def _ours(e: SysctlDError) -> SysctlDError:
-    return SysctlDError(f"{path()} was changed by somebody else: {e.message}", hint="mend that, or move the file away")
+    return SysctlDError(f"{path()} was changed by somebody else: {e.message}", hint="repair it, or move the file away")
 
 
 def _replace(directory: int, data: bytes | None, checkpoint: Checkpoint) -> None:

@@ -47,14 +47,14 @@ EXAMPLES: Final[Mapping[str, tuple[str, ...]]] = {
     ),
     "tune show": (
         "halfopen tune show",
-        "halfopen tune show --release-time 7s            # what that takes",
+        "halfopen tune show --release-time 7s            # what is needed for it",
         "halfopen tune show --all --netns web            # every setting",
     ),
     "tune apply": (
         "halfopen tune apply --release-time 7s --dry-run",
-        "halfopen tune apply --release-time 7s --for 10m # reverts by itself",
+        "halfopen tune apply --release-time 7s --for 10m # reverted in time",
         "halfopen tune apply --set somaxconn=8192 --reason 'ticket 12'",
-        "halfopen tune apply --cookies on --persist      # over a boot too",
+        "halfopen tune apply --cookies on --persist      # across reboots",
     ),
     "tune listener": (
         "halfopen tune listener :443                     # shows it",

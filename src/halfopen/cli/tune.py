@@ -36,9 +36,9 @@ class _Commands(Suggesting):
 @click.group(cls=_Commands, invoke_without_command=True)
 @click.pass_context
 def command(ctx: click.Context) -> None:
-    """The release time, SYN cookies and queue limits: explained, changed live, and undone.
+    """Explain the release time, SYN cookies and queue limits; change and undo them live.
 
-    Without a command it shows what matters here, as `tune show` does.
+    Without a command, tune shows the settings that matter here, as `tune show` does.
     """
     if ctx.invoked_subcommand is None:
         ctx.invoke(show)
@@ -48,7 +48,12 @@ def command(ctx: click.Context) -> None:
 @command.command()
 @goal_options
 @netns_option
-@click.option("--all", "everything", is_flag=True, help="Also the settings that do nothing, and what is no cure.")
+@click.option(
+    "--all",
+    "everything",
+    is_flag=True,
+    help="Include settings without effect here, and supposed cures that do not help.",
+)
 @click.option("--json", "as_json", is_flag=True, help="One JSON document (halfopen.tune-show/1).")
 def show(
     release_time: str | None,
@@ -58,7 +63,7 @@ def show(
     everything: bool,
     as_json: bool,
 ) -> None:
-    """The settings that matter here: value, effect at these other values, what it should be, and the cost."""
+    """Show the settings that matter here: value, effect given the others, recommended value and its cost."""
     from halfopen.ops.tune import show as tune_show
     from halfopen.present import jsonout, text
     from halfopen.present.tune import show as present
@@ -77,13 +82,13 @@ def show(
 
 @command.command()
 @click.argument("ids", metavar="[ID]...", nargs=-1, type=_ChangeID())
-@click.option("--all", "everything", is_flag=True, help="Every change that is in force.")
+@click.option("--all", "everything", is_flag=True, help="Undo every change that is in force.")
 @tune_reason_option
 @click.option("--json", "as_json", is_flag=True, help="One JSON document (halfopen.tune-undo/1).")
 # Timers that halfopen 0.1.0 and earlier armed, up to a year ahead, call this; today's call halfopen.ops.tune.timer.
 @click.option("--at", type=float, hidden=True)
 def undo(ids: tuple[int, ...], everything: bool, reason: str | None, as_json: bool, at: float | None) -> None:
-    """Undo changes by their ID, in any order, also after a crash. A value that somebody else set is left alone."""
+    """Undo changes by ID, in any order, even after a crash. A value that somebody else set since is left alone."""
     from halfopen.core.errors import UsageError
     from halfopen.ops.executor import Executor
     from halfopen.ops.tune import tune
@@ -124,7 +129,7 @@ def _join(ids: tuple[int, ...]) -> None:
 @command.command()
 @click.option("--json", "as_json", is_flag=True, help="One JSON document (halfopen.tune-log/1).")
 def log(as_json: bool) -> None:
-    """Every change made: when, where, from what to what, why, and whether it is still in force."""
+    """List every change: when, where, old and new value, reason, and whether it is still in force."""
     from halfopen.ops.tune import tune
     from halfopen.present import jsonout, text
     from halfopen.present.tune import log as present

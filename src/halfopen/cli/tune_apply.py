@@ -16,12 +16,12 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.option("--only", metavar="KEY", multiple=True, help="Change this setting and no other (repeatable).")
-@click.option("--set", "sets", metavar="KEY=VALUE", multiple=True, help="Set this value (repeatable).")
+@click.option("--only", metavar="KEY", multiple=True, help="Change only this setting (repeatable).")
+@click.option("--set", "sets", metavar="KEY=VALUE", multiple=True, help="Set KEY to VALUE (repeatable).")
 @goal_options
-@click.option("--for", "for_time", metavar="T", help="Undo it by itself after this long: 10m, 2h.")
+@click.option("--for", "for_time", metavar="T", help="Revert automatically after this time: 10m, 2h.")
 @tune_reason_option
-@click.option("--persist", is_flag=True, help="Keep it over a boot too, in /etc/sysctl.d/60-halfopen.conf.")
+@click.option("--persist", is_flag=True, help="Also keep it across reboots, in /etc/sysctl.d/60-halfopen.conf.")
 @click.option("--dry-run", is_flag=True, help="Show what would change and change nothing.")
 @netns_option
 @click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
@@ -40,7 +40,7 @@ def command(
     yes: bool,
     as_json: bool,
 ) -> None:
-    """Change settings now: what is asked for, else what show recommends. Each change is in the journal and undoable.
+    """Change settings now: those given, else those that show recommends. Each change is journalled and can be undone.
 
     A setting that the kernel refuses is left as it is; every other failure takes all of them back. With --persist
     what is so already is kept as well: what the goals take, else what changes in force have set.

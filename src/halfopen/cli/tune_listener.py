@@ -23,11 +23,18 @@ _MOST = 2**31 - 1
 
 @click.command()
 @click.argument("listener", metavar="[ADDR]:PORT")
-@click.option("--backlog", metavar="N", type=click.IntRange(1, _MOST), help="The cap of its two queues, as listen(N).")
-@click.option("--retries", metavar="N", type=click.IntRange(1, 127), help="Its own tcp_synack_retries (TCP_SYNCNT).")
-@click.option("--release-time", metavar="T", help="The same as a time: half-open ones are released after at most T.")
-@click.option("--defer-accept", metavar="T", help="Hand connections over when data comes, within T; 0: at once.")
-@click.option("--for", "for_time", metavar="T", help="Undo it by itself after this long: 10m, 2h.")
+@click.option("--backlog", metavar="N", type=click.IntRange(1, _MOST), help="Limit of both queues, as in listen(N).")
+@click.option(
+    "--retries",
+    metavar="N",
+    type=click.IntRange(1, 127),
+    help="SYN-ACK retransmissions of this listener alone (TCP_SYNCNT).",
+)
+@click.option(
+    "--release-time", metavar="T", help="The same as a time: half-open connections are released after at most T."
+)
+@click.option("--defer-accept", metavar="T", help="Hand connections over once data arrives, within T; 0: at once.")
+@click.option("--for", "for_time", metavar="T", help="Revert automatically after this time: 10m, 2h.")
 @tune_reason_option
 @click.option("--dry-run", is_flag=True, help="Show what would change and change nothing.")
 @netns_option
@@ -46,9 +53,9 @@ def command(
     yes: bool,
     as_json: bool,
 ) -> None:
-    """A listener of a running program: shown, or (with an option) changed without a restart.
+    """Show a listener of a running program or, with an option, change it without a restart.
 
-    All sockets that share the port are changed. Each change is in the journal and undoable.
+    All sockets that share the port are changed. Each change is journalled and can be undone.
     """
     from halfopen.core.errors import UsageError
     from halfopen.core.units import endpoint
@@ -93,7 +100,7 @@ def _wishes(backlog: int | None, retries: int | None, release_time: str | None, 
 
     if release_time is not None:
         if retries is not None:
-            raise UsageError("--retries and --release-time say the same", hint="give one of them")
+            raise UsageError("--retries and --release-time set the same option", hint="give one of them")
         retries = retries_within(duration_s(release_time, what="--release-time"))
     # The kernel takes whole seconds.
     defer_s = None if defer_accept is None else math.ceil(duration_s(defer_accept, what="--defer-accept"))

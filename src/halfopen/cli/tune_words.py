@@ -23,7 +23,7 @@ def goal_options(decorated: F) -> F:
     """Add --release-time, --cookies and --half-open, which `goals_of` takes."""
     for option in (
         click.option(
-            "--half-open", metavar="N", type=click.IntRange(1, 2**30), help="Goal: room for N half-open ones."
+            "--half-open", metavar="N", type=click.IntRange(1, 2**30), help="Goal: room for N half-open connections."
         ),
         click.option("--cookies", type=click.Choice(["on", "off", "always"]), help="Goal: SYN cookies."),
         click.option("--release-time", metavar="T", help="Goal: half-open connections are released after at most T."),
@@ -47,7 +47,7 @@ def namespace(netns: str | None) -> Netns:
     from halfopen.linux.netns import current, resolve
 
     if netns == "all":
-        raise UsageError("--netns all does not fit here", hint="name one namespace: NAME, PATH or pid:N")
+        raise UsageError("--netns all is not possible here", hint="name one namespace: NAME, PATH or pid:N")
     return current() if netns is None else resolve(netns)
 
 

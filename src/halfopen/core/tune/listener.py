@@ -89,7 +89,7 @@ def retries_within(release_s: float) -> int:
         raise UsageError(
             f"a listener's release time of {show_duration(release_s)} cannot be: TCP_SYNCNT is at least 1, "
             f"which is {show_duration(shortest)}",
-            hint="for the whole namespace 1 s can be had: halfopen tune apply --release-time 1s",
+            hint="for the whole namespace 1 s is possible: halfopen tune apply --release-time 1s",
         )
     return min(timing.retries_for(release_s), MOST_RETRIES)
 
@@ -140,7 +140,7 @@ def _plan_one(
     if s.mptcp:
         raise UsageError(
             f"{s.name} is a Multipath TCP listener, which takes no TCP_SYNCNT",
-            hint=f"tcp_synack_retries counts there: halfopen tune apply --release-time T{netns_words(place.name)}",
+            hint=f"tcp_synack_retries applies there: halfopen tune apply --release-time T{netns_words(place.name)}",
         )
     held = synack_retries if s.retries is None else s.retries
     before = show_duration(timing.release_time_s(held))

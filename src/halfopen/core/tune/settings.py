@@ -95,7 +95,7 @@ FALSE_CURES: Final = (
         "net.ipv4.tcp_tw_recycle", "left the kernel in 4.12; it broke clients behind NAT and concerned TIME_WAIT only"
     ),
     Cure("net.ipv4.tcp_keepalive_time", "concerns established connections; a half-open one has no keepalive"),
-    Cure("net.ipv4.tcp_max_tw_buckets", "concerns TIME_WAIT; a half-open connection never was open"),
+    Cure("net.ipv4.tcp_max_tw_buckets", "concerns TIME_WAIT; a half-open connection was never established"),
     Cure("net.ipv4.tcp_retries2", "concerns established connections"),
 )
 
@@ -357,7 +357,7 @@ def _only(found: list[Wanted], only: Sequence[str]) -> list[Wanted]:
 def must_be_there(values: Values, goals: Goals) -> None:
     """Raises: Unsupported for a goal whose setting this kernel or namespace lacks."""
     for key in sorted(serving(goals) - {SYN_BACKLOG} - values.keys()):
-        raise Unsupported(key, f"there is no {key} here, so nothing can be had of it", hint="leave out that goal")
+        raise Unsupported(key, f"there is no {key} here, so this goal cannot be met", hint="leave out that goal")
 
 
 def kept(

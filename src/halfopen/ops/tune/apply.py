@@ -187,7 +187,9 @@ def _write(session: Session, begun: Sequence[Began]) -> list[Applied]:
 
 def _write_one(session: Session, b: Began, before: Sequence[Applied]) -> Applied:
     if b.spot.lasting and any(a.key == b.key and a.state == "refused" for a in before):
-        return Applied(b.spot, b.old, b.new, b.old, "refused", why="what the kernel refuses is not kept", id=b.id)
+        return Applied(
+            b.spot, b.old, b.new, b.old, "refused", why=("not kept, because the kernel refused the value"), id=b.id
+        )
     try:
         held = session.spots.write(b.spot, b.new)
     except Refused as e:

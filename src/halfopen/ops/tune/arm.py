@@ -64,7 +64,7 @@ def risk(path: str) -> str:
     """
     if _systemd_reaches(path):
         return ""
-    instead = "run it on the host with --netns pid:N, in a container that goes on (docker exec), or without --for"
+    instead = "run it on the host with --netns pid:N, in a container that keeps running (docker exec), or without --for"
     if os.getpid() == 1:
         raise Unsupported(
             "timer",
@@ -183,4 +183,6 @@ def _with_child(ids: Sequence[int], at_s: float, netns_fd: int, environment: Map
         pass
     finally:
         os.close(ready)
-    raise HalfopenError("timer", "no process could be started that undoes it in time", hint="apply it without --for")
+    raise HalfopenError(
+        "timer", "the process that would undo it in time could not be started", hint="apply it without --for"
+    )

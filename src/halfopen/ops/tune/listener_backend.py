@@ -137,7 +137,7 @@ def _hidden(who: Listener, found: owners.Holders | None) -> HalfopenError:
     if found is not None and found.broken_off:
         return NotPermitted(
             f"who holds {name} was not found in {_AGAIN_S:g} s among the open files of this machine",
-            hint="halfopen doctor says what the quicker look (eBPF) takes",
+            hint="halfopen doctor shows what the faster search (eBPF) needs",
         )
     return NotPermitted(
         f"no process that can be seen from here holds {name}: it is in another pid namespace, or the kernel's own",

@@ -38,12 +38,12 @@ def must_be_possible(ns: Netns, fd: int, for_s: float | None = None) -> None:
     """Raises: UsageError when the file does not concern this namespace, else what keeps it from being written."""
     if for_s is not None:
         raise UsageError(
-            "--persist keeps a value and --for gives it up", hint="try it with --for, then apply it with --persist"
+            "--persist and --for contradict each other", hint="try it with --for, then apply it with --persist"
         )
     if not places.is_booted(fd):
         raise UsageError(
             f"--persist concerns the network namespace that was booted, and {ns.name} is another one",
-            hint="leave it out; have whoever makes that namespace set its values",
+            hint="leave it out, and set the values where that namespace is created",
         )
     try:
         sysctld.check()

@@ -44,7 +44,7 @@ def plan(out: Console, planned: Plan) -> None:
     todo = [r for r in rows if r.state == "wanted"]
     where = _where(planned.netns)
     if not todo:
-        out.print(f"Nothing to change{where}: all is so already")
+        out.print(f"Nothing to change{where}: every value is set already")
     else:
         out.print(f"{_count(todo)} to change{where}")
         _rows(out, [replace(r, state="") for r in todo])
@@ -130,7 +130,7 @@ def applied(
     refused = sum(r.state == "refused" for r in rows)
     more = f", {refused} refused" if refused else ""
     if not changed:
-        out.print(f"Nothing was changed{where}{more or ': all is so already'}")
+        out.print(f"Nothing was changed{where}{more or ': every value is set already'}")
     else:
         out.print(f"{_count(changed)} changed{where}{more}")
     rest = [r for r in rows if r.state != "already"]
@@ -156,8 +156,8 @@ def _synack(rows: Sequence[Row]) -> int:
 
 def returns(out: Console, for_s: float, returns_by: str) -> None:
     """When changes return by themselves, and who sees to it."""
-    by = "a timer of systemd" if returns_by == "systemd" else "a background process"
-    out.print(f"Reverts by itself in {show_duration(for_s)} (by {by})")
+    by = "a systemd timer" if returns_by == "systemd" else "a background process"
+    out.print(f"Reverts automatically in {show_duration(for_s)} (by {by})")
 
 
 def undid(out: Console, outcome: Undid, here: Place | None) -> None:

@@ -91,7 +91,7 @@ def _show_group(
         lines.append(("  retries", retries, words))
         defer = _one(shown_change(DEFER, s.defer_accept_s, s.defer_accept_s) for s in group)
         lines.append(("  defer_accept", defer, deferring(first.defer_accept_s)))
-    lines.append(("  held by", "", printable(holders_text(_processes(group))) or "nobody that is seen from here"))
+    lines.append(("  held by", "", printable(holders_text(_processes(group))) or "no process visible from here"))
     prose.rows(out, lines)
     return _help(first, synack, somaxconn, netns_words(netns))
 
@@ -122,7 +122,7 @@ def plan(out: Console, planned: Plan) -> None:
     """What is about to be changed."""
     rows = [replace(r, state="") for r in planned_rows(planned.changes) if r.state == "wanted"]
     if not rows:
-        out.print(f"Nothing to change{_where(planned.netns)}: {_why_not(planned) or 'all is so already'}")
+        out.print(f"Nothing to change{_where(planned.netns)}: {_why_not(planned) or 'every value is set already'}")
     else:
         out.print(f"{_counted(rows)} to change{_where(planned.netns)}")
         _rows(out, rows)
@@ -168,7 +168,7 @@ def changed(out: Console, outcome: Tuned, here: Place | None) -> None:
     if done:
         out.print(f"{_counted(done)} changed{_where(planned.netns)}{more}")
     else:
-        out.print(f"Nothing was changed{_where(planned.netns)}{more or ': all is so already'}")
+        out.print(f"Nothing was changed{_where(planned.netns)}{more or ': every value is set already'}")
     shown = [r for r in rows if r.state != "already"]
     if shown:
         _rows(out, shown)

@@ -110,7 +110,7 @@ def listener_rows(listeners: Sequence[ListenerSummary], somaxconn: int | None) -
     for s in listeners:
         words = []
         if somaxconn is not None and s.backlog >= somaxconn:
-            words.append("as much as somaxconn lets it")
+            words.append("as much as somaxconn allows")
         if s.retries:
             words.append(f"TCP_SYNCNT {s.retries} overrides tcp_synack_retries")
         if s.deferred_s:

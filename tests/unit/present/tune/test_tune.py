@@ -141,7 +141,7 @@ def test_show_begins_with_the_answer_and_ends_with_the_command(out: Console) -> 
     assert first == "1 setting in web should change: tcp_synack_retries"
     assert last == "Next  halfopen tune apply"
     assert any("63 s" in line for line in rest)
-    assert any("[::]:443" in line and "as much as somaxconn lets it" in line for line in rest)
+    assert any("[::]:443" in line and "as much as somaxconn allows" in line for line in rest)
 
 
 def test_what_could_not_be_read_is_said(out: Console) -> None:
@@ -199,7 +199,7 @@ def test_apply_ends_with_the_undo(out: Console) -> None:
     tune.applied(out, tuned(DONE, made(settings.COOKIES, 1, 300, "refused", 2), by="systemd", for_s=600.0))
     first, *_, by, last = lines(out)
     assert first == "1 setting changed, 1 refused"
-    assert by == "Reverts by itself in 10 min (by a timer of systemd)"
+    assert by == "Reverts automatically in 10 min (by a systemd timer)"
     assert last == "Undo  halfopen tune undo 1"
 
 
@@ -211,7 +211,7 @@ def test_a_plan(out: Console) -> None:
     assert first == f"1 setting and 1 entry of {FILE} to change"
     out.clear()
     tune.plan(out, Plan(HERE, (settled,)))
-    assert lines(out)[-1] == "Nothing to change: all is so already"
+    assert lines(out)[-1] == "Nothing to change: every value is set already"
     assert not any(line.startswith("Costs") for line in lines(out))
     assert last == "Note  tuned runs"
 
