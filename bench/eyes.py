@@ -25,6 +25,7 @@ from still import Still, say
 
 from halfopen.core.errors import HalfopenError
 from halfopen.lab import Lab
+from halfopen.linux.sockets import open_sock_diag
 from halfopen.read import sockdiag
 from halfopen.read.bpf import programs as eyes
 from halfopen.wire import inet_diag
@@ -113,7 +114,7 @@ def _readers(lab: Lab, listeners: int) -> dict[str, Callable[[], float]]:
         return lab.server.run(inside)
 
     def dump(states: int) -> None:
-        with sockdiag.open_socket() as s:
+        with open_sock_diag() as s:
             for _ in sockdiag.receive(s, inet_diag.dump_request(states)):
                 pass
 

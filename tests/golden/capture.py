@@ -14,6 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from halfopen.lab import Lab
+from halfopen.linux.sockets import open_sock_diag
 from halfopen.read import sockdiag
 from halfopen.wire import inet_diag
 
@@ -42,7 +43,7 @@ def raw(lab: Lab, states: int, extensions: int = 0, *, capable: bool = True) -> 
     def dump() -> bytes:
         if not capable:
             without_cap_net_admin()
-        with sockdiag.open_socket() as s:
+        with open_sock_diag() as s:
             pieces = sockdiag.receive(s, inet_diag.dump_request(states, extensions=extensions))
             return b"".join(bytes(piece) for piece in pieces)
 

@@ -16,6 +16,7 @@ import pytest
 
 import halfopen
 from halfopen.core.findings.verdict import judge
+from halfopen.linux.sockets import open_sock_diag
 from halfopen.ops.looks import looks
 from halfopen.present.findings.cures import next_commands
 from halfopen.present.findings.headline import headline
@@ -114,7 +115,7 @@ def test_an_ignored_ack_moves_both_counters(lab: Lab) -> None:
 
     def drops() -> int:
         def read() -> int:
-            with sockdiag.open_socket() as s:
+            with open_sock_diag() as s:
                 [row] = sockdiag.listeners(s)[0]
                 assert row["drops_known"]
                 return int(row["drops"])

@@ -44,7 +44,7 @@ def entering():
     finally: os.close(fd)
 
 def releasing():
-    with sockdiag.open_socket() as s: destroy.probe(s)
+    with destroy.open_socket() as s: destroy.probe(s)
 
 def reading(kind, *words):
     with kind() as loaded: getattr(loaded, "read", lambda: None)()

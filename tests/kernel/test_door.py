@@ -27,9 +27,9 @@ from halfopen.change.door import Door, hashes
 from halfopen.core.errors import HalfopenError
 from halfopen.core.sample import REQUEST
 from halfopen.linux.identity import identify
-from halfopen.linux.netns import in_thread, resolve
+from halfopen.linux.netns import resolve
+from halfopen.linux.threads import in_thread
 from halfopen.ops.release import behind_door as held
-from halfopen.read import sockdiag
 from halfopen.read.bpf import programs as eyes
 from peers import until
 from run import SRC, document, environment, in_a_mount_namespace
@@ -163,7 +163,7 @@ def test_one_that_is_gone_before_it_is_destroyed_costs_nobody_anything(
     assert lab.client.connect(web, 3).alive() == 3
     row = np.zeros(1, dtype=REQUEST)
     row["cookie"] = destroy.NO_COOKIE
-    with lab.server.run(sockdiag.open_socket) as s, pytest.raises(ValueError, match="without a cookie"):
+    with lab.server.run(destroy.open_socket) as s, pytest.raises(ValueError, match="without a cookie"):
         plain(s, row)
 
 

@@ -211,13 +211,11 @@ def test_stopping_half_way_keeps_the_count(lab: Lab, audit: Path) -> None:
 
 def test_gone_meanwhile_is_not_called_released(lab: Lab, audit: Path) -> None:
     from halfopen.change import destroy
-    from halfopen.read import sockdiag
 
     web = lab.server.listen(8080)
     lab.client.half_open(web, 10).settled()
     rows = halfopen.sample(lab.server.netns_path, source="diag").requests
-    with lab.server.run(sockdiag.open_socket) as s:
-        destroy.prepare(s)
+    with lab.server.run(destroy.open_socket) as s:
         first = destroy.destroy(s, rows[:6])
         second = destroy.destroy(s, rows)
     assert (first.released, first.gone) == (6, 0)
@@ -239,15 +237,13 @@ def test_look_and_destroy_stay_about_a_millisecond_apart(lab: Lab, audit: Path, 
 
 def test_a_second_look_sees_what_completed_meanwhile(lab: Lab) -> None:
     from halfopen.change import destroy
-    from halfopen.read import sockdiag
 
     web = lab.server.listen(8080, address="::")
     slow = lab.client.slow(web, 10, delay_s=1.5, family=4)
     lab.client.half_open(web, 7, family=6)
     until(lambda: lab.server.half_open() == 17)
     rows = halfopen.sample(lab.server.netns_path, source="diag").requests
-    with lab.server.run(sockdiag.open_socket) as s:
-        destroy.prepare(s)
+    with lab.server.run(destroy.open_socket) as s:
         assert len(destroy.look_again(s, rows)) == 17
         until(lambda: lab.server.half_open() == 7)
         still = destroy.look_again(s, rows)

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from halfopen.core.addresses import AF_INET
 from halfopen.core.errors import KernelError, NotPermitted, Unsupported, privilege
+from halfopen.linux.sockets import has_net_admin, open_sock_diag
 from halfopen.wire import inet_diag
 
 # Each refused message is answered with one small datagram; a whole batch of refusals must fit.
@@ -26,7 +27,6 @@ BATCH: Final = 512
 NO_COOKIE: Final = inet_diag.NO_COOKIE
 _SOL_NETLINK: Final = 270
 _NETLINK_CAP_ACK: Final = 10
-_TCP_REPAIR: Final = 19
 # An answer that does not fit is a full socket's, and of no interest.
 _ANSWER_BYTES: Final = 1024
 
@@ -43,8 +43,21 @@ class Counts:
     errno: int = 0
 
 
-def prepare(s: socket.socket) -> None:
-    """Make a sock_diag socket ready to send destroy batches and count their refusals."""
+def open_socket() -> socket.socket:
+    """A sock_diag socket in the calling thread's namespace, ready to send destroy batches and count their refusals.
+
+    Raises: Unsupported, NotPermitted.
+    """
+    s = open_sock_diag()
+    try:
+        _prepare(s)
+    except BaseException:
+        s.close()
+        raise
+    return s
+
+
+def _prepare(s: socket.socket) -> None:
     s.setsockopt(_SOL_NETLINK, _NETLINK_CAP_ACK, 1)
     for force, plain, size in (
         (getattr(socket, "SO_RCVBUFFORCE", 33), socket.SO_RCVBUF, _RECEIVE_BUFFER),
@@ -65,13 +78,10 @@ def probe(s: socket.socket) -> None:
 
     from halfopen.core.sample import REQUEST
 
-    # SOCK_DESTROY looks for the socket before it looks at the privilege (`sock_diag_destroy()`), so asking for one that
-    # cannot exist tells only whether the kernel can. TCP_REPAIR on a fresh socket needs the very same privilege.
-    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as fresh:
-        try:
-            fresh.setsockopt(socket.IPPROTO_TCP, _TCP_REPAIR, 1)
-        except PermissionError:
-            check(errno.EPERM)
+    # The kernel looks for the socket before it checks the privilege (`inet_diag_cmd_exact()`, then
+    # `tcp_diag_destroy()`), so asking for a socket that cannot exist tells only whether the kernel can destroy any.
+    if not has_net_admin():
+        check(errno.EPERM)
     nobody = np.zeros(1, dtype=REQUEST)
     nobody["family"] = AF_INET
     nobody["local_port"] = nobody["remote_port"] = 1

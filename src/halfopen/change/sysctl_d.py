@@ -12,6 +12,7 @@ from halfopen.core.errors import HalfopenError, NotPermitted, SysctlDError, Unsu
 from halfopen.core.tune import sysctl_d as sysctld
 from halfopen.core.tune.checkpoint import Checkpoint, go_on
 from halfopen.linux import files
+from halfopen.linux.replacing import replace
 
 DIRECTORY = sysctld.DIRECTORIES[0]
 # Not *.conf: nobody reads it.
@@ -145,29 +146,17 @@ def _replace(directory: int, data: bytes | None, checkpoint: Checkpoint) -> None
     if data is None:
         os.unlink(sysctld.NAME, dir_fd=directory)
     else:
-        if _exists(_NEW, directory):
-            os.unlink(_NEW, dir_fd=directory)
-        fd = os.open(_NEW, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _FLAGS, _MODE, dir_fd=directory)
-        try:
-            try:
-                os.fchmod(fd, _MODE)
-                _write(fd, data)
-                os.fsync(fd)
-            finally:
-                os.close(fd)
-            checkpoint("file.new")
-            os.rename(_NEW, sysctld.NAME, src_dir_fd=directory, dst_dir_fd=directory)
-        except BaseException:
-            with suppress(OSError):
-                os.unlink(_NEW, dir_fd=directory)
-            raise
+        replace(
+            directory,
+            sysctld.NAME,
+            data,
+            new=_NEW,
+            mode=_MODE,
+            durable=True,
+            written=lambda: checkpoint("file.new"),
+        )
     checkpoint("file.replaced")
     os.fsync(directory)
-
-
-def _write(fd: int, data: bytes) -> None:
-    if os.write(fd, data) != len(data):
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 def _exists(name: str, directory: int) -> bool:

@@ -14,7 +14,7 @@ from typing import IO, Any, Final, TypeVar
 from halfopen.core.errors import LabError, NotPermitted, Unsupported, UsageError
 from halfopen.lab import child
 from halfopen.lab.wiring import Side
-from halfopen.linux import netns
+from halfopen.linux import netns, threads
 
 T = TypeVar("T")
 
@@ -33,7 +33,7 @@ class Keeper:
         """Raises: KernelError, NotPermitted."""
         self._begun: queue.SimpleQueue[BaseException | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, args=(fd,), name="lab-keeper", daemon=True)
-        netns.start(self._thread)
+        threads.start(self._thread)
         failed = self._begun.get()
         if failed is not None:
             raise failed
@@ -51,23 +51,10 @@ class Keeper:
 
     def call(self, work: Callable[[], T]) -> T:
         """Run `work` in the keeper; hand back its result or raise what it raised."""
-        result: list[T] = []
-        failure: list[BaseException] = []
-        done = threading.Event()
-
-        def body() -> None:
-            try:
-                result.append(work())
-            except BaseException as e:
-                failure.append(e)
-            finally:
-                done.set()
-
-        self._work.put(body)
-        done.wait()
-        if failure:
-            raise failure[0]
-        return result[0]
+        job = threads.Job(work)
+        self._work.put(job.run)
+        job.done.wait()
+        return job.result()
 
     def close(self) -> None:
         self._work.put(None)

@@ -23,12 +23,13 @@ def held(host: Host, port: int | None = None) -> NDArray[Any]:
     import numpy as np
 
     from halfopen.core.sample import REQUEST
+    from halfopen.linux.sockets import open_sock_diag
     from halfopen.read import sockdiag
     from halfopen.wire import inet_diag
 
     code = inet_diag.bytecode([(None, port)], []) if port is not None else b""
     parts: list[NDArray[Any]] = [np.empty(0, dtype=REQUEST)]
-    with host.run(sockdiag.open_socket) as s:
+    with host.run(open_sock_diag) as s:
         sockdiag.read(s, code, lambda rows: parts.append(rows.copy()))
     return np.concatenate(parts, dtype=REQUEST)
 

@@ -10,18 +10,16 @@ import ctypes
 import errno
 import os
 import shlex
-import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, TypeVar
 
 from halfopen.core.errors import KernelError, NotPermitted, UnknownTarget, UsageError, privilege
 from halfopen.core.units import printable
+from halfopen.linux.threads import in_thread
 
 T = TypeVar("T")
 
-_LOOK_UP_S: Final = 0.2
-_BEGINS_WITHIN_S: Final = 1.0
 CLONE_NEWNET: Final = 0x40000000
 SELF: Final = "/proc/self/ns/net"
 NAMED_DIRS: Final = ("/run/netns", "/run/docker/netns")
@@ -122,58 +120,6 @@ def unshare(flags: int) -> None:
     if libc.unshare(flags) != 0:
         err = ctypes.get_errno()
         raise OSError(err, os.strerror(err))
-
-
-def in_thread(work: Callable[[], T], cancel: Callable[[], None] | None = None) -> T:
-    """Run `work` in a short-lived thread, hand back its result or raise what it raised.
-
-    With `cancel`, Ctrl-C calls it and goes on waiting, so that `work` ends in order; without, it raises
-    KeyboardInterrupt. Raises: KernelError when no thread can be started, and whatever `work` raises.
-    """
-    result: list[T] = []
-    failure: list[BaseException] = []
-    # Not join() alone: interrupted, it may take a running thread for an ended one (CPython issue 89437).
-    began, done = threading.Event(), threading.Event()
-
-    def body() -> None:
-        began.set()
-        try:
-            result.append(work())
-        except BaseException as e:
-            failure.append(e)
-        finally:
-            done.set()
-
-    thread = threading.Thread(target=body, name="halfopen-netns", daemon=True)
-    ended = False
-    while not ended:
-        try:
-            if not began.is_set():
-                start(thread)
-            # The kernel may hand a signal to the other thread, and then nothing wakes this one to act on it.
-            while not done.wait(_LOOK_UP_S):
-                pass
-            ended = True
-        except KeyboardInterrupt:
-            # While it was being started: it may begin still, or never.
-            if cancel is None or not began.wait(_BEGINS_WITHIN_S):
-                raise
-            cancel()
-    if failure:
-        raise failure[0]
-    return result[0]
-
-
-def start(thread: threading.Thread) -> None:
-    """Start a thread. Raises: KernelError when none can be had."""
-    try:
-        thread.start()
-    except RuntimeError as e:
-        if "start new thread" not in str(e):
-            raise
-        raise KernelError(
-            "starting a thread", errno.EAGAIN, hint="raise the limit (ulimit -u, ulimit -v, pids.max of the cgroup)"
-        ) from None
 
 
 def run_in(fd: int, work: Callable[[], T], cancel: Callable[[], None] | None = None) -> T:

@@ -8,7 +8,7 @@ from typing import Final
 from halfopen.change import destroy, nft_door
 from halfopen.core.features import RELEASE, Checkup, Feature
 from halfopen.linux import identity
-from halfopen.read import features, sockdiag
+from halfopen.read import features
 
 PROGRAMS: Final = (
     *features.PROGRAMS,
@@ -23,7 +23,7 @@ PROGRAMS: Final = (
 
 def _release() -> Feature:
     def work() -> str:
-        with sockdiag.open_socket() as s:
+        with destroy.open_socket() as s:
             destroy.probe(s)
         return ""
 

@@ -6,7 +6,6 @@ import errno
 import importlib
 import os
 import shutil
-import socket
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
@@ -18,10 +17,10 @@ from halfopen.core.units import plural
 from halfopen.linux import netns, proc, small_files
 from halfopen.linux.bpf import libbpf
 from halfopen.linux.bpf.opened import BTF, REFUSE, refused_by_name
+from halfopen.linux.sockets import has_net_admin, open_sock_diag
 from halfopen.read import discover, sockdiag
 from halfopen.read.listener_options import duplicate
 
-_TCP_REPAIR: Final = 19
 _NO_DESCRIPTOR: Final = 2**31 - 1
 _PF_KTHREAD: Final = 0x200000
 _JIT: Final = "/proc/sys/net/core/bpf_jit_enable"
@@ -150,7 +149,7 @@ def reading() -> tuple[Feature, ...]:
 
 
 def _sock_diag() -> str:
-    with sockdiag.open_socket() as s:
+    with open_sock_diag() as s:
         found, _ = sockdiag.listeners(s)
     return plural(len(found), "listener")
 
@@ -167,12 +166,8 @@ def _proc_net_tcp() -> str:
 
 
 def _net_admin() -> str:
-    # It asks ns_capable(net->user_ns, CAP_NET_ADMIN), as SOCK_DESTROY does, and changes a fresh socket alone.
-    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as fresh:
-        try:
-            fresh.setsockopt(socket.IPPROTO_TCP, _TCP_REPAIR, 1)
-        except PermissionError:
-            raise NotPermitted("it needs CAP_NET_ADMIN over it") from None
+    if not has_net_admin():
+        raise NotPermitted("it needs CAP_NET_ADMIN over it")
     return ""
 
 

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from halfopen.core.errors import HalfopenError, NotPermitted, Unsupported
 from halfopen.core.sample import QUEUES
+from halfopen.linux.sockets import open_sock_diag
 from halfopen.read import procfs, sockdiag
 from halfopen.read.bpf import programs
 from halfopen.read.probe import Draft
@@ -24,7 +25,7 @@ def begin(way: str) -> Draft:
         return from_proc(way, "asked to")
     looked_at = time.monotonic(), time.time()
     try:
-        with sockdiag.open_socket() as s:
+        with open_sock_diag() as s:
             listeners, shaken = sockdiag.listeners(s)
     except (Unsupported, NotPermitted) as e:
         if way != "auto":

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from halfopen.core.errors import HalfopenError
 from halfopen.core.tune.spots import Listener
 from halfopen.core.units import address_text
+from halfopen.linux.sockets import open_sock_diag
 from halfopen.read import sockdiag
 from halfopen.read.bpf import programs
 from halfopen.read.listener_options import duplicate
@@ -26,7 +27,7 @@ _IPPROTO_MPTCP: Final = 262
 
 def rows() -> NDArray[Any]:
     """The listeners of the calling thread's namespace, (L,) LISTENER. Raises: as `sockdiag.listeners`."""
-    with sockdiag.open_socket() as s:
+    with open_sock_diag() as s:
         return sockdiag.listeners(s)[0]
 
 

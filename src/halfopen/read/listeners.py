@@ -12,6 +12,7 @@ from halfopen.core.sample import Process
 from halfopen.core.where import Namespace
 from halfopen.linux.identity import of_thread
 from halfopen.linux.netns import Netns
+from halfopen.linux.sockets import open_sock_diag
 from halfopen.read import owners, procfs, sockdiag
 
 
@@ -37,7 +38,7 @@ def listeners(ns: Netns, *, with_owners: bool = True) -> Listening:
 
 def _read() -> NDArray[Any]:
     try:
-        with sockdiag.open_socket() as s:
+        with open_sock_diag() as s:
             return sockdiag.listeners(s)[0]
     except (Unsupported, NotPermitted):
         return procfs.sockets()[1]

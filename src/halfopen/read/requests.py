@@ -13,6 +13,7 @@ from halfopen.core.errors import HalfopenError, NotPermitted, Unsupported
 from halfopen.core.filters import Filter
 from halfopen.core.sample import REQUEST, Requests
 from halfopen.core.sample.requests import Rows, Taker
+from halfopen.linux.sockets import open_sock_diag
 from halfopen.read import head, procfs, sockdiag, timeouts
 from halfopen.read.bpf import programs
 from halfopen.read.probe import Draft, Probe, as_root
@@ -103,7 +104,7 @@ class _Reading:
         return self._part(census.full if walked else 0)
 
     def _by_diag(self, draft: Draft) -> Requests:
-        with sockdiag.open_socket() as s:
+        with open_sock_diag() as s:
             self._begin(draft)
             found = sockdiag.read(s, self._code, self._add_and_note)
             took_s = time.monotonic() - draft.looked_at[0]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import os
 import socket
-import struct
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Final
@@ -16,40 +15,18 @@ from numpy.typing import NDArray
 from halfopen.core.errors import KernelError, NotPermitted, Unsupported, WireError, privilege
 from halfopen.core.sample import LISTENER
 from halfopen.linux.ahead import ahead
+from halfopen.linux.sockets import ANSWER_WITHIN_S
 from halfopen.wire import inet_diag, netlink
 
-NETLINK_SOCK_DIAG: Final = 4
 # The kernel fills at most 32 KiB a recv (netlink_dump()); larger buffers bring nothing.
 RECV_BYTES: Final = 32 * 1024
 # Received bytes are parsed a stretch at a time: long enough that numpy's cost per call vanishes, short enough for the
 # cache.
 _STRETCH: Final = 512 * 1024
-# A silent kernel is a bug; better to say so than to hang an operator's terminal.
-_TIMEOUT_S: Final = 30
 
 SYN_RECV_STATES: Final = 1 << inet_diag.TCP_SYN_RECV
 LISTEN_STATES: Final = 1 << inet_diag.TCP_LISTEN
 _SKMEMINFO: Final = 1 << (inet_diag.INET_DIAG_SKMEMINFO - 1)
-
-
-def open_socket() -> socket.socket:
-    """A sock_diag socket in the calling thread's network namespace.
-
-    Raises: Unsupported when the kernel has no sock_diag, NotPermitted when it is refused (seccomp, LSM).
-    """
-    try:
-        s = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, NETLINK_SOCK_DIAG)
-    except PermissionError:
-        raise NotPermitted(
-            "opening a sock_diag socket is refused", hint="allow AF_NETLINK in the seccomp filter"
-        ) from None
-    except OSError as e:
-        raise Unsupported(
-            "sock_diag", f"no sock_diag socket: {os.strerror(e.errno or 0)}", hint="modprobe tcp_diag"
-        ) from None
-    # A receive timeout in the kernel; Python's own would cost a poll() for every recv().
-    s.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("ll", _TIMEOUT_S, 0))
-    return s
 
 
 def check_dump(code: int) -> None:
@@ -86,7 +63,7 @@ def receive(s: socket.socket, request: bytes, stretch: int = _STRETCH, buffers: 
                 yield buffer[:used]
                 turn, used = (turn + 1) % buffers, 0
     except BlockingIOError:
-        raise KernelError("the sock_diag dump", errno.ETIMEDOUT, f"no answer for {_TIMEOUT_S} s") from None
+        raise KernelError("the sock_diag dump", errno.ETIMEDOUT, f"no answer for {ANSWER_WITHIN_S} s") from None
     except OSError as e:
         check_dump(e.errno or errno.EIO)
         raise KernelError("the sock_diag dump", e.errno or errno.EIO) from None

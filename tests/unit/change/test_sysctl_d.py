@@ -88,16 +88,6 @@ def test_a_full_disk_leaves_the_old_file(directory: Path, monkeypatch: pytest.Mo
     assert found(directory) == before
 
 
-def test_half_a_write_is_a_full_disk(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    before = found(directory)
-    write = os.write
-    with monkeypatch.context() as patch:
-        patch.setattr(sysctld.os, "write", lambda fd, data: write(fd, data[:9]))
-        with pytest.raises(SysctlDError, match="No space left on device"):
-            sysctld.write(A, 3)
-    assert found(directory) == before
-
-
 def test_a_killed_write_is_cleaned_up(directory: Path) -> None:
     before = found(directory)
     (directory / f"{NAME}.new").write_text("half of it")

@@ -29,7 +29,6 @@ from halfopen.core.victims import victims
 from halfopen.ops.release import cookies, doors
 from halfopen.ops.release.doors import AnyDoor
 from halfopen.ops.release.tally import Stop, Tally
-from halfopen.read import sockdiag
 from halfopen.read.bpf.census import Census
 from halfopen.read.requests import kernel_code
 
@@ -205,8 +204,7 @@ class _Second:
 
     def __init__(self) -> None:
         """Raises: Unsupported, NotPermitted."""
-        self._kill = sockdiag.open_socket()
-        destroy.prepare(self._kill)
+        self._kill = destroy.open_socket()
         self._pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="halfopen-second")
 
     def start(self, work: Callable[[socket], bool]) -> Callable[[], bool]:

@@ -23,6 +23,7 @@ from halfopen.core.filters import Filter
 from halfopen.core.model import join, timing
 from halfopen.core.model.answered import Calm
 from halfopen.core.sample import REQUEST
+from halfopen.linux.sockets import open_sock_diag
 from halfopen.ops.release import doors
 from halfopen.ops.release.doors import AnyDoor
 from halfopen.ops.release.overflows import Overflows
@@ -110,7 +111,7 @@ class _Scene:
 
 
 def _scene(chosen: Filter, calm: Calm | None, door: AnyDoor | None) -> _Scene:
-    with sockdiag.open_socket() as look:
+    with open_sock_diag() as look:
         listeners, _ = sockdiag.listeners(look)
     settings = procfs.settings()
     options, _ = read_options(owners.holders(listeners["inode"].tolist()), settings)
@@ -130,7 +131,7 @@ def _few(chosen: Filter) -> bool:
     if chosen.older_than_s is None:
         return False
     started = time.monotonic()
-    with sockdiag.open_socket() as look:
+    with open_sock_diag() as look:
         count = 0
         for part in sockdiag.slices(look, kernel_code(chosen), stretch=0):
             count += sum(len(rows) for rows in part.parts)

@@ -10,6 +10,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from halfopen.change import destroy
+from halfopen.linux.sockets import open_sock_diag
 from halfopen.ops.release.tally import Stop
 from halfopen.read import sockdiag
 from halfopen.wire import inet_diag
@@ -30,7 +31,7 @@ class ToAll:
 
     def __init__(self, code: bytes, stop: Stop) -> None:
         """Raises: Unsupported, NotPermitted."""
-        self._look = sockdiag.open_socket()
+        self._look = open_sock_diag()
         self._request = inet_diag.dump_request(sockdiag.SYN_RECV_STATES, bytecode=code)
         self._stop = stop
         self._error: BaseException | None = None

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from halfopen.core.model import answered, join
 from halfopen.core.sample import REQUEST
 from halfopen.core.victims import certain
+from halfopen.linux.sockets import open_sock_diag
 from halfopen.ops.release.tally import Tally
 from halfopen.read import procfs, sockdiag
 
@@ -44,7 +45,7 @@ class Overflows:
         counters = procfs.counters()
         if self._at is not None:
             counters[answered.OVERFLOWS] = self._at
-        with sockdiag.open_socket() as s:
+        with open_sock_diag() as s:
             listeners, shaken = sockdiag.listeners(s)
         self._doubt = answered.doubt(
             listeners, join.groups(listeners), counters, procfs.settings(), self._calm, whole=not shaken

@@ -21,7 +21,7 @@ from halfopen.ops.release import behind_door as held
 from halfopen.ops.release import by_netlink as narrow
 from halfopen.ops.release import doors
 from halfopen.ops.release.tally import Stop, Tally
-from halfopen.read import procfs, sockdiag
+from halfopen.read import procfs
 from halfopen.read.bpf import programs
 from halfopen.read.bpf.census import Census
 
@@ -43,8 +43,7 @@ def _cannot_hold() -> str:
 
 
 def _run(chosen: Filter, tally: Tally, dry_run: bool, stop: Stop, calm: Calm | None) -> None:
-    with sockdiag.open_socket() as kill:
-        destroy.prepare(kill)
+    with destroy.open_socket() as kill:
         destroy.probe(kill)
         census, why = _census(), _cannot_hold() if dry_run else ""
         if dry_run:
@@ -80,7 +79,7 @@ def may_release() -> None:
 
     Raises: NotPermitted, Unsupported, KernelError.
     """
-    with sockdiag.open_socket() as kill:
+    with destroy.open_socket() as kill:
         destroy.probe(kill)
 
 

@@ -13,6 +13,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from halfopen.change import destroy
+from halfopen.linux.sockets import open_sock_diag
 from halfopen.read import sockdiag
 
 
@@ -97,7 +98,7 @@ def slices(code: bytes, tally: Tally, *, stretch: int | None = 0) -> Iterator[tu
     stretch: 0 for each recv() on its own, as fresh as can be; None for long ones.
     """
     # A socket of its own for each look: one that was broken off answers EBUSY to the next.
-    with sockdiag.open_socket() as look:
+    with open_sock_diag() as look:
         # The kernel fills the next slice while it hands out the last one: a slice is as old as the recv() before its
         # own.
         filled = asked = time.monotonic()

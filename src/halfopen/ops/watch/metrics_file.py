@@ -5,23 +5,23 @@ from __future__ import annotations
 import errno
 import os
 import time
-from contextlib import suppress
 from typing import Final
 
 from halfopen.core.errors import HalfopenError, UsageError
 from halfopen.core.policy.policy import Alarm
 from halfopen.core.reports import Decided, Did, Ended, Reading, Report, Round, Trouble
 from halfopen.linux.files import what_and_remedy
+from halfopen.linux.replacing import replace
 from halfopen.present.metrics import Metrics
 
 _SUFFIX: Final = ".prom"
+# Another user's node_exporter reads the file.
 _MODE: Final = 0o644
 # Writing may take this share of the time at most: a thousand listeners are eight thousand lines.
 _SHARE: Final = 0.05
 # Of processor time less, but the file is never more than fifteen seconds old for that: as often as it is scraped.
 _CPU_SHARE: Final = 0.005
 _MOST_S: Final = 15.0
-_FLAGS: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 class MetricsFile:
@@ -44,27 +44,12 @@ class MetricsFile:
         except OSError as e:
             raise self._problem(e) from None
         try:
-            self._replace(directory, text)
+            # node_exporter does not read a file whose name does not end in .prom.
+            replace(directory, self._name, text, new=f".{self._name}.new", mode=_MODE)
         except OSError as e:
             raise self._problem(e) from None
         finally:
             os.close(directory)
-
-    def _replace(self, directory: int, text: bytes) -> None:
-        # Not *.prom: nobody reads it. Made anew and never followed, whoever else may write to the directory.
-        new = f".{self._name}.new"
-        with suppress(FileNotFoundError):
-            os.unlink(new, dir_fd=directory)
-        fd = os.open(new, _FLAGS, _MODE, dir_fd=directory)
-        try:
-            with os.fdopen(fd, "wb") as f:
-                os.fchmod(f.fileno(), _MODE)  # whatever the umask: another user's node_exporter reads it
-                f.write(text)
-            os.replace(new, self._name, src_dir_fd=directory, dst_dir_fd=directory)
-        except BaseException:
-            with suppress(OSError):
-                os.unlink(new, dir_fd=directory)
-            raise
 
     def _problem(self, error: OSError) -> HalfopenError:
         what, remedy = what_and_remedy(error, self._path, "name another file")

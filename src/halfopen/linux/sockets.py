@@ -1,0 +1,49 @@
+"""Sockets that both reading and changing stand on: sock_diag, and a try of a privilege."""
+
+from __future__ import annotations
+
+import os
+import socket
+import struct
+from typing import Final
+
+from halfopen.core.errors import NotPermitted, Unsupported
+
+_NETLINK_SOCK_DIAG: Final = 4
+_TCP_REPAIR: Final = 19
+# A silent kernel is a bug; better to report it than to hang an operator's terminal.
+ANSWER_WITHIN_S: Final = 30
+
+
+def open_sock_diag() -> socket.socket:
+    """A sock_diag socket in the calling thread's network namespace.
+
+    Raises: Unsupported when the kernel has no sock_diag, NotPermitted when it is refused (seccomp, LSM).
+    """
+    try:
+        s = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, _NETLINK_SOCK_DIAG)
+    except PermissionError:
+        raise NotPermitted(
+            "opening a sock_diag socket is refused", hint="allow AF_NETLINK in the seccomp filter"
+        ) from None
+    except OSError as e:
+        raise Unsupported(
+            "sock_diag", f"no sock_diag socket: {os.strerror(e.errno or 0)}", hint="modprobe tcp_diag"
+        ) from None
+    # A receive timeout in the kernel; Python's own would cost a poll() for every recv().
+    s.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("ll", ANSWER_WITHIN_S, 0))
+    return s
+
+
+def has_net_admin() -> bool:
+    """Whether this process has CAP_NET_ADMIN over the calling thread's network namespace.
+
+    TCP_REPAIR asks for the very privilege that SOCK_DESTROY asks for, ns_capable(net->user_ns, CAP_NET_ADMIN)
+    (`tcp_can_repair_sock()`, `sock_diag_destroy()`), and here changes a fresh socket alone. Raises: OSError.
+    """
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as fresh:
+        try:
+            fresh.setsockopt(socket.IPPROTO_TCP, _TCP_REPAIR, 1)
+        except PermissionError:
+            return False
+    return True
