@@ -24,7 +24,7 @@ class Refusing:
 @pytest.mark.parametrize(
     ("code", "kind", "says"),
     [
-        (errno.EINVAL, Unsupported, "Invalid argument; it takes Linux 5.12"),
+        (errno.EINVAL, Unsupported, "Invalid argument; it needs Linux 5.12"),
         (errno.EOPNOTSUPP, Unsupported, "cannot hold the door: Operation not supported"),
         (errno.EPERM, NotPermitted, "run as root"),
         (errno.ENOBUFS, KernelError, "ENOBUFS"),
