@@ -57,16 +57,16 @@ class Bucket:
 
 
 BUCKET: Final[tuple[Field[Bucket], ...]] = (
-    Field("from_s", "where a bucket begins", lambda b: round(b.from_s, 9), unit="s"),
+    Field("from_s", "start of the bucket", lambda b: round(b.from_s, 9), unit="s"),
     Field(
         "to_s",
-        "where it ends; null for the last, which has no end",
+        "end of the bucket; null for the last, which has none",
         lambda b: round(b.to_s, 9) if isfinite(b.to_s) else None,
         "number or null",
         "s",
     ),
-    Field("ipv4", "handshakes by IPv4 in it", lambda b: b.ipv4, kind=Kind.COUNTER),
-    Field("ipv6", "handshakes by IPv6 in it", lambda b: b.ipv6, kind=Kind.COUNTER),
+    Field("ipv4", "IPv4 handshakes in the bucket", lambda b: b.ipv4, kind=Kind.COUNTER),
+    Field("ipv6", "IPv6 handshakes in the bucket", lambda b: b.ipv6, kind=Kind.COUNTER),
 )
 
 
@@ -95,7 +95,7 @@ HANDSHAKES: Final[tuple[Field[Handshakes], ...]] = (
     ),
     Field(
         "arrivals_per_s",
-        "the same a second",
+        "the same per second",
         lambda h: _rounded(h.per_s(h.arrivals)),
         "number or null",
         title="ARRIVED/S",
@@ -105,7 +105,7 @@ HANDSHAKES: Final[tuple[Field[Handshakes], ...]] = (
     Field("completed", "handshakes that finished", lambda h: h.completed, kind=Kind.COUNTER),
     Field(
         "completed_per_s",
-        "the same a second",
+        "the same per second",
         lambda h: _rounded(h.per_s(h.completed)),
         title="DONE/S",
         show=lambda h: _rate(h.per_s(h.completed)),
@@ -119,7 +119,7 @@ HANDSHAKES: Final[tuple[Field[Handshakes], ...]] = (
     ),
     Field(
         "given_up_per_s",
-        "the same a second",
+        "the same per second",
         lambda h: _rounded(h.per_s(h.given_up)),
         "number or null",
         title="GAVE UP/S",
@@ -173,7 +173,7 @@ HANDSHAKES: Final[tuple[Field[Handshakes], ...]] = (
     ),
     Field(
         "untimed",
-        "of `completed`, those by a SYN cookie, which tells no time: not in the histogram",
+        "of `completed`, those by a SYN cookie, whose duration is unknown: not in the histogram",
         lambda h: h.untimed,
         kind=Kind.COUNTER,
     ),
@@ -186,7 +186,7 @@ HANDSHAKES: Final[tuple[Field[Handshakes], ...]] = (
     ),
     Field(
         "histogram",
-        "buckets that have any, in order, see below",
+        "non-empty buckets, in order, see below",
         _buckets,
         "array",
     ),

@@ -12,7 +12,7 @@ SOURCE: Final[tuple[Field[SourceView], ...]] = (
     Field("prefix", "IPv4 /24 or IPv6 /64", lambda s: s.prefix, "string", kind=Kind.LABEL, title="SOURCE"),
     Field(
         "half_open",
-        "half-open connections from there",
+        "half-open connections from this prefix",
         lambda s: s.half_open,
         title="HALF-OPEN",
         show=lambda s: f"{s.half_open:,}",
@@ -26,7 +26,7 @@ SOURCE: Final[tuple[Field[SourceView], ...]] = (
     ),
     Field(
         "oldest_s",
-        "age of the oldest from there",
+        "age of the oldest from this prefix",
         lambda s: round(s.oldest_s, 3),
         unit="s",
         title="OLDEST",

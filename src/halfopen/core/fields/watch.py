@@ -38,7 +38,7 @@ READING: Final[tuple[Field[Model], ...]] = (
     ),
     Field(
         "depths",
-        "the number is that of the SYN queues; not every request was read",
+        "true when the number is the depth of the SYN queues and not every request was read",
         lambda m: m.sample.depths,
         "boolean",
     ),
@@ -53,5 +53,5 @@ READING: Final[tuple[Field[Model], ...]] = (
         _rates,
         "object",
     ),
-    Field("whole", "nothing is known to be missing", lambda m: m.sample.completeness.whole, "boolean"),
+    Field("whole", "true when nothing is known to be missing", lambda m: m.sample.completeness.whole, "boolean"),
 )
