@@ -10,15 +10,8 @@
 /* One listener. */
 struct pulse_record {
 	u64 cookie; /* 0: none given out yet */
-	u32 address[4];
-	u32 netns;
-	u32 uid;
-	s32 ifindex;
 	s32 qlen;
 	s32 young;
-	u32 accept_queue;
-	u32 accept_queue_limit;
-	s32 fastopen_qlen;
 	u16 port;
 	u8 family;
 	u8 syn_retries;

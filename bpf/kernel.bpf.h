@@ -121,24 +121,16 @@ struct sock_common {
 
 struct sock {
 	struct sock_common __sk_common;
-	u32 sk_ack_backlog;
-	u32 sk_max_ack_backlog;
 };
 
 struct inet_sock {
 	struct sock sk;
 };
 
-struct fastopen_queue {
-	int qlen;
-	int max_qlen;
-};
-
 struct request_sock_queue {
 	u8 rskq_defer_accept;
 	atomic_t qlen;
 	atomic_t young;
-	struct fastopen_queue fastopenq;
 };
 
 struct inet_connection_sock {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0 OR Apache-2.0
 /*
- * The two queues of every listener. The iterator visits listeners before all other sockets. The program stops it at the
+ * The SYN queue of every listener. The iterator visits listeners before all other sockets. The program stops it at the
  * first socket that is no listener, so the cost depends on the number of listeners alone.
  *
  * The kernel searches for the next socket before it calls the program. In a namespace without other sockets that search
@@ -31,25 +31,14 @@ int pulse(struct bpf_iter__tcp *ctx)
 	tp = bpf_skc_to_tcp_sock(skc);
 	if (tp) {
 		struct inet_connection_sock *icsk = &tp->inet_conn;
-		struct sock *sk = &icsk->icsk_inet.sk;
 
 		r.cookie = skc->skc_cookie.counter;
-		r.netns = skc->skc_net.net->ns.inum;
-		r.uid = ctx->uid;
-		r.ifindex = skc->skc_bound_dev_if;
 		r.qlen = icsk->icsk_accept_queue.qlen.counter;
 		r.young = icsk->icsk_accept_queue.young.counter;
-		r.fastopen_qlen = icsk->icsk_accept_queue.fastopenq.qlen;
-		r.accept_queue = sk->sk_ack_backlog;
-		r.accept_queue_limit = sk->sk_max_ack_backlog;
 		r.port = skc->skc_num;
 		r.family = skc->skc_family;
 		r.syn_retries = icsk->icsk_syn_retries;
 		r.defer_accept = icsk->icsk_accept_queue.rskq_defer_accept;
-		if (r.family == AF_INET6)
-			__builtin_memcpy(r.address, skc->skc_v6_rcv_saddr.in6_u.u6_addr32, 16);
-		else
-			r.address[0] = skc->skc_rcv_saddr;
 	}
 	if (expected && ctx->meta->seq_num + 1 >= expected) {
 		last = r;

@@ -60,8 +60,6 @@ IMPURE: Final = frozenset(
     | {"signal", "fcntl", "mmap", "pathlib", "shutil", "tempfile", "glob", "pty"}
     | {"threading", "_thread", "multiprocessing", "concurrent"}
 )
-# Circles that stand today, each as the set of its files; every entry is to go.
-KNOWN_CIRCLES: Final[frozenset[frozenset[str]]] = frozenset({})
 # Reading the version loads nothing else.
 FREE_NAMES: Final = frozenset({"__version__"})
 
@@ -127,11 +125,11 @@ def _file(src: Path, path: Path) -> File:
 
 
 def check_circles(files: list[File]) -> list[Violation]:
-    """A violation for each group of files that reach one another by their imports, KNOWN_CIRCLES apart."""
+    """A violation for each group of files that reach one another by their imports."""
     paths = {f.module: f.path for f in files}
     reached = _reachable({f.module: _imported(f, paths) for f in files})
     groups = {frozenset(b for b in after if a in reached[b]) for a, after in reached.items() if a in after}
-    return sorted(_circle(sorted(group), paths) for group in groups - KNOWN_CIRCLES)
+    return sorted(_circle(sorted(group), paths) for group in groups)
 
 
 def _imported(file: File, known: Mapping[str, str]) -> frozenset[str]:

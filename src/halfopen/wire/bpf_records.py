@@ -14,15 +14,8 @@ from halfopen.core.sample import handshakes
 PULSE: Final[np.dtype[Any]] = np.dtype(
     [
         ("cookie", "<u8"),
-        ("address", "V16"),
-        ("netns", "<u4"),
-        ("uid", "<u4"),
-        ("ifindex", "<i4"),
         ("qlen", "<i4"),
         ("young", "<i4"),
-        ("accept_queue", "<u4"),
-        ("accept_queue_limit", "<u4"),
-        ("fastopen_qlen", "<i4"),
         ("port", "<u2"),
         ("family", "u1"),
         ("syn_retries", "u1"),

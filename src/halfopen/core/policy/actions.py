@@ -65,9 +65,10 @@ class ChangeSetting:
 
 @dataclass(frozen=True, slots=True)
 class ChangeListener:
-    """Set an option (`core.tune.listener.OPTIONS`) of the listeners on [address]:port; found: of one socket of them.
+    """Set an option (BACKLOG, RETRIES or DEFER of `core.tune.listener`) of the listeners on [address]:port.
 
-    Undo: set what was there before. asked: what was wanted where only `value` can be had, why: the reason for that.
+    Undo: set what was there before. found: of one of these sockets. asked: what was wanted where only `value` can be
+    had, why: the reason for that.
     """
 
     netns: str

@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
 BACKLOG: Final = "listener.backlog"
 DEFER: Final = "listener.defer_accept"
-OPTIONS: Final = (BACKLOG, RETRIES, DEFER)
 # What tcp_sock_set_syncnt() takes (MAX_TCP_SYNCNT).
 MOST_RETRIES: Final = 127
 _DEFERRING: Final = "where the server speaks first (SSH, SMTP, FTP), a client waits for its greeting all that time"

@@ -9,8 +9,7 @@ from typing import Final
 
 import numpy as np
 
-from halfopen.core.errors import NotPermitted, Unsupported
-from halfopen.lab.errors import LabError
+from halfopen.core.errors import LabError, NotPermitted, Unsupported
 from halfopen.lab.host import Host
 
 _NETLINK_NETFILTER: Final = 12

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Final, Self
 
+from halfopen.core.errors import LabError
 from halfopen.lab import wiring
-from halfopen.lab.errors import LabError
 from halfopen.lab.host import Host
 from halfopen.lab.lab import allow_descriptors
 from halfopen.lab.raw_host import RawHost

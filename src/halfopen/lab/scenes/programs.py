@@ -14,7 +14,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any, Final
 
-from halfopen.lab.errors import LabError
+from halfopen.core.errors import LabError
 from halfopen.lab.host import Host
 from halfopen.lab.scenes import app, visitors
 from halfopen.lab.scenes.truth import Stream

@@ -11,8 +11,8 @@ from typing import Any, Final, Self, TypeVar
 
 import numpy as np
 
+from halfopen.core.errors import LabError
 from halfopen.lab import requests
-from halfopen.lab.errors import LabError
 from halfopen.lab.frames import Path
 from halfopen.lab.raw_host import RawHost
 from halfopen.lab.scenes import raw

@@ -14,8 +14,7 @@ import sys
 from pathlib import Path
 from typing import Final
 
-from halfopen.core.errors import Unsupported
-from halfopen.lab.errors import LabError
+from halfopen.core.errors import LabError, Unsupported
 from halfopen.lab.host import Host
 from halfopen.lab.wire import carrier
 from halfopen.lab.wire.rules import Rule

@@ -1,4 +1,4 @@
-"""The pulse: both queues of every listener of a namespace, at the cost of the listeners alone (bpf/pulse.bpf.c)."""
+"""The pulse: the SYN queue of every listener of a namespace, at the cost of the listeners alone (bpf/pulse.bpf.c)."""
 
 from __future__ import annotations
 
