@@ -18,10 +18,9 @@ from halfopen import api
 from halfopen.change import sysctl
 from halfopen.core.errors import HalfopenError, UsageError
 from halfopen.core.tune import settings
-from halfopen.core.tune.keys import range_of
 from halfopen.core.tune.ledger import replay
 from halfopen.core.tune.records import Began, Then
-from halfopen.core.tune.settings import Wanted
+from halfopen.core.tune.settings import Wanted, range_of
 from halfopen.linux.netns import Netns, resolve
 from halfopen.ops.tune import tune, values
 from peers import until

@@ -28,6 +28,7 @@ from halfopen.core.model.model import Model, build
 from halfopen.core.policy.actions import ChangeListener, Found, Release, Released, Undo
 from halfopen.core.policy.policy import Alarm, Clear, Policy
 from halfopen.core.sample import LISTENER, REQUEST, ListenerOptions, Process, Requests, Sample
+from halfopen.core.tune.keys import SAMPLED
 from halfopen.core.tune.ledger import Ledger
 from halfopen.core.tune.outcomes import Applied, Tuned, Undid, Undone
 from halfopen.core.tune.plan import Plan
@@ -36,7 +37,6 @@ from halfopen.core.tune.spots import Listener, Place, Spot
 from halfopen.core.where import Host, Namespace
 from halfopen.linux.netns import current
 from halfopen.ops.watch.sinks import KINDS
-from halfopen.read.procfs import SETTINGS
 from rows import part
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -86,7 +86,7 @@ def sample() -> Sample:
         owners={7: (Process(1, "web", "web.service", "0123456789ab"),)},
         options={7: ListenerOptions(2, 0)},
         counters=dict.fromkeys(COUNTERS, 1),
-        settings={**{key.rpartition("/")[2]: 5 for key in SETTINGS}, "tcp_rto_max_ms": 120_000},
+        settings={**{key.rpartition(".")[2]: 5 for key in SAMPLED}, "tcp_rto_max_ms": 120_000},
     )
 
 

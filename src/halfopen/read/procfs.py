@@ -12,24 +12,13 @@ from numpy.typing import NDArray
 
 from halfopen.core.errors import NotPermitted, Unsupported
 from halfopen.core.sample import REQUEST
+from halfopen.core.tune.keys import SAMPLED
 from halfopen.linux import small_files
 from halfopen.wire import procnet
 
 # The calling thread's own: the main thread's may be another namespace's.
 _NET: Final = "/proc/thread-self/net"
-_SYS: Final = "/proc/sys/net"
-
-SETTINGS: Final = (
-    "ipv4/tcp_synack_retries",
-    "ipv4/tcp_syncookies",
-    "ipv4/tcp_max_syn_backlog",
-    "ipv4/tcp_syn_retries",
-    "ipv4/tcp_abort_on_overflow",
-    "ipv4/tcp_rto_max_ms",
-    "ipv4/tcp_fastopen",
-    "ipv4/tcp_migrate_req",
-    "core/somaxconn",
-)
+_SYS: Final = "/proc/sys"
 
 
 def counters() -> dict[str, int]:
@@ -96,10 +85,10 @@ _FILLED: Final = 4096 - 256
 def settings() -> dict[str, int]:
     """The settings that bear on half-open connections, by last name; those this kernel does not have are left out."""
     found = {}
-    for key in SETTINGS:
-        text = small_files.read(f"{_SYS}/{key}")
+    for key in SAMPLED:
+        text = small_files.read(f"{_SYS}/{key.replace('.', '/')}")
         if text is not None and text.strip().isdigit():
-            found[key.rpartition("/")[2]] = int(text)
+            found[key.rpartition(".")[2]] = int(text)
     return found
 
 

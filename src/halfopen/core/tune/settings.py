@@ -26,7 +26,6 @@ from halfopen.core.tune.keys import SYN_LINEAR as SYN_LINEAR
 from halfopen.core.tune.keys import SYN_RETRIES as SYN_RETRIES
 from halfopen.core.tune.keys import SYNACK as SYNACK
 from halfopen.core.tune.keys import TW_REUSE as TW_REUSE
-from halfopen.core.tune.keys import range_of
 from halfopen.core.tune.prices import memory_price, price
 from halfopen.core.units import plural, show_duration
 
@@ -228,17 +227,42 @@ def _rto_max(values: Values, _: Goals) -> Advice:
     return Advice(RTO_MAX, now, f"{effect}; {words}")
 
 
-_OURS: Final[dict[str, Callable[[Values, Goals], Advice]]] = {
-    SYNACK: _synack,
-    COOKIES: _cookies,
-    SOMAXCONN: _somaxconn,
-    SYN_BACKLOG: _syn_backlog,
-    ABORT: _abort,
-    RTO_MAX: _rto_max,
-    SYN_RETRIES: _syn_retries,
-    FIN_TIMEOUT: _fin_timeout,
-    TW_REUSE: _tw_reuse,
+_MOST: Final = 2**31 - 1
+# proc_dointvec_jiffies() multiplies by HZ: what a kernel of 1000 HZ takes, every kernel does.
+_MOST_S: Final = _MOST // 1000
+
+
+@dataclass(frozen=True, slots=True)
+class _Setting:
+    """What a setting does, and the smallest and the largest value that it takes."""
+
+    advise: Callable[[Values, Goals], Advice]
+    least: int
+    most: int
+
+
+# The values that ipv4_net_table (net/ipv4/sysctl_net_ipv4.c), netns_core_table (net/core/sysctl_net_core.c) and
+# nf_ct_sysctl_table (net/netfilter/nf_conntrack_standalone.c) take, where they mean something: the kernel also takes
+# tcp_syncookies from 3 to 255, which acts as 1, and negative sizes and times.
+_OURS: Final = {
+    SYNACK: _Setting(_synack, 0, 255),
+    COOKIES: _Setting(_cookies, 0, 2),
+    SOMAXCONN: _Setting(_somaxconn, 0, _MOST),
+    SYN_BACKLOG: _Setting(_syn_backlog, 0, _MOST),
+    ABORT: _Setting(_abort, 0, 255),
+    RTO_MAX: _Setting(_rto_max, 1000, 120_000),
+    SYN_RETRIES: _Setting(_syn_retries, 1, 127),
+    FIN_TIMEOUT: _Setting(_fin_timeout, 0, _MOST_S),
+    TW_REUSE: _Setting(_tw_reuse, 0, 2),
 }
+
+
+def range_of(key: str) -> tuple[int, int]:
+    """The smallest and the largest value that a setting takes."""
+    setting = _OURS.get(key)
+    return (setting.least, setting.most) if setting else (0, _MOST_S)
+
+
 _CONNTRACK_STATES: Final = {
     "syn_sent": "after a client's SYN",
     "syn_recv": "of a half-open connection (SYN-ACK seen, no ACK)",
@@ -268,7 +292,7 @@ def advise(values: Values, goals: Goals = Goals()) -> list[Advice]:
 
     Raises: UsageError for a goal that no setting can reach.
     """
-    found = [advise_one(values, goals) for key, advise_one in _OURS.items() if key in values]
+    found = [setting.advise(values, goals) for key, setting in _OURS.items() if key in values]
     return found + [_conntrack(key, values) for key in KEYS if key.startswith(CONNTRACK) and key in values]
 
 

@@ -9,8 +9,7 @@ from hypothesis import strategies as st
 from halfopen.core.errors import Unsupported, UsageError
 from halfopen.core.model import timing
 from halfopen.core.tune import settings
-from halfopen.core.tune.keys import range_of
-from halfopen.core.tune.settings import Advice, Goals, Wanted, advise, assignment, changes, full_key
+from halfopen.core.tune.settings import Advice, Goals, Wanted, advise, assignment, changes, full_key, range_of
 
 DEBIAN = {
     settings.SYNACK: 5,
