@@ -14,12 +14,13 @@ import pytest
 
 import capabilities
 import halfopen
+from halfopen.change import destroy
 from halfopen.core.errors import KernelError, NotPermitted, Unsupported
 from halfopen.core.findings.finding import Level
 from halfopen.core.findings.verdict import judge
 from halfopen.core.model.model import build
 from halfopen.linux import netns
-from halfopen.read import procfs, reader, requests, sockdiag
+from halfopen.read import head, procfs, reader, requests, sockdiag
 from run import halfopen as command
 from run import one_line
 
@@ -72,7 +73,8 @@ def test_without_netlink_the_reading_falls_back_and_says_why(
     def refuse() -> None:
         raise error
 
-    monkeypatch.setattr(sockdiag, "open_socket", refuse)
+    for module in (head, requests, destroy):
+        monkeypatch.setattr(module, "open_sock_diag", refuse)
     model = halfopen.snapshot(flooded.server.netns_path)
     assert model.half_open == 23
     assert str(error) in model.sample.completeness.problems[0]

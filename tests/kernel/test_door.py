@@ -130,7 +130,7 @@ def test_a_filter_of_the_application_stays(lab: Lab) -> None:
 def test_no_completed_connection_is_hit_while_releasing_without_end(lab: Lab) -> None:
     web = lab.server.listen(8080, backlog=20_000)
     before = established_resets(lab)
-    late = lab.client.slow(web, 6000, delay_s=1.2, spread_s=0.5, rate=2500)
+    late = lab.client.slow(web, 6000, delay_s=0.8, spread_s=2.4, rate=2500)
     outcomes = []
     while late.wait(0) < 6000:
         outcomes.append(halfopen.release(older_than=1.0, netns=lab.server.netns_path))

@@ -123,7 +123,7 @@ def test_nothing_without_a_filter(lab: Lab, audit: Path) -> None:
     with pytest.raises(UsageError):
         halfopen.release(netns=path)
     assert "needs a filter" in one_line(command("release", "--netns", path, "--yes"), 2)
-    assert "no terminal" in one_line(command("release", "--netns", path, "--all"), 2)
+    assert "not a terminal" in one_line(command("release", "--netns", path, "--all"), 2)
     assert lab.server.half_open() == 3
 
 

@@ -122,7 +122,7 @@ def test_nobody_listens_there(lab: Lab) -> None:
     assert f"but on {lab.server.v4}:8080; halfopen tune listener {lab.server.v4}:8080" in line
     assert "is not a port" in one_line(run(lab, ":http"), 2)
     assert "nothing to change is given" in one_line(run(lab, ":8080", "--dry-run"), 2)
-    assert "no terminal" in one_line(run(lab, f"{lab.server.v4}:8080", "--backlog", "9"), 2)
+    assert "not a terminal" in one_line(run(lab, f"{lab.server.v4}:8080", "--backlog", "9"), 2)
     assert "TCP_SYNCNT is at least 1" in one_line(run(lab, ":8080", "--release-time", "2s", "--yes"), 2)
     assert states() == []
 

@@ -8,35 +8,64 @@ import shutil
 from typing import Final
 
 _CHANGES: Final = re.compile(r"\bhalfopen (?=release\b|tune apply\b|tune listener\b|tune undo\b)")
+_BY_EBPF: Final = re.compile(r"\bhalfopen (?=handshakes\b)")
 _SUDO: Final = "sudo halfopen "
 _CAP_NET_ADMIN: Final = 12
+_CAP_SYS_ADMIN: Final = 21
+_CAP_PERFMON: Final = 38
+_CAP_BPF: Final = 39
 # Where sudo looks on every system.
 _EVERYBODYS: Final = ("/usr/bin", "/usr/sbin", "/bin", "/sbin")
 
 
 def may_change() -> bool:
     """Whether this process may change things in its network namespace (CAP_NET_ADMIN)."""
+    return _has(_CAP_NET_ADMIN)
+
+
+def may_load() -> bool:
+    """Whether this process may load eBPF programs: CAP_BPF and CAP_PERFMON, or CAP_SYS_ADMIN, of the machine.
+
+    The capabilities of a user namespace do not count: `bpf_capable()` asks the initial one.
+    """
+    return _outside_of_user_namespaces() and (_has(_CAP_SYS_ADMIN) or (_has(_CAP_BPF) and _has(_CAP_PERFMON)))
+
+
+def _outside_of_user_namespaces() -> bool:
+    try:
+        with open("/proc/self/uid_map", encoding="ascii", errors="replace") as f:
+            return f.read().split() == ["0", "0", "4294967295"]
+    except OSError:
+        return True
+
+
+def _has(capability: int) -> bool:
     try:
         with open("/proc/self/status", encoding="ascii", errors="replace") as f:
             found = next((line.split()[1] for line in f if line.startswith("CapEff:")), "0")
-        return bool(int(found, 16) >> _CAP_NET_ADMIN & 1)
+        return bool(int(found, 16) >> capability & 1)
     except (OSError, ValueError, IndexError):
         return os.geteuid() == 0
 
 
 def runnable(command: str) -> str:
-    """The command as this user can run it: by sudo, where it changes something and this process may not.
+    """The command as this user can run it: by sudo, where it needs a privilege that this process does not have.
 
     sudo does not look where pip and pipx put halfopen for one user.
     """
     by_sudo = command.startswith(_SUDO)
-    if not by_sudo and (not _CHANGES.search(command) or may_change()):
+    lacks = [
+        words for words, may in ((_CHANGES, may_change), (_BY_EBPF, may_load)) if words.search(command) and not may()
+    ]
+    if not by_sudo and not lacks:
         return command
     found = shutil.which("halfopen")
     name = "halfopen" if found is None or os.path.dirname(found) in _EVERYBODYS else "$(command -v halfopen)"
     if by_sudo:
         return f"sudo {name} {command.removeprefix(_SUDO)}"
-    return _CHANGES.sub(lambda _: f"sudo {name} ", command)
+    for words in lacks:
+        command = words.sub(lambda _: f"sudo {name} ", command)
+    return command
 
 
 def filled(head: str, command: str, width: int | None, indent: int = 4) -> str:

@@ -37,3 +37,13 @@ def test_who_may_not_change_is_told_how(monkeypatch: pytest.MonkeyPatch) -> None
     assert commands.runnable("halfopen tune apply --cookies on") == "sudo halfopen tune apply --cookies on"
     monkeypatch.setattr(commands, "may_change", lambda: True)
     assert commands.runnable(LONG) == LONG
+
+
+def test_who_may_not_load_ebpf_is_told_how(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(commands, "may_load", lambda: False)
+    monkeypatch.setattr(commands, "may_change", lambda: True)
+    monkeypatch.setattr(commands.shutil, "which", lambda _: "/usr/bin/halfopen")
+    assert commands.runnable("halfopen handshakes --for 10s") == "sudo halfopen handshakes --for 10s"
+    assert commands.runnable("halfopen watch") == "halfopen watch"
+    monkeypatch.setattr(commands, "may_load", lambda: True)
+    assert commands.runnable("halfopen handshakes --for 10s") == "halfopen handshakes --for 10s"
