@@ -245,6 +245,14 @@ def _syn_backlog_reserve(f: Finding) -> str:
     )
 
 
+@sentence("timewait-reopen")
+def _timewait_reopen(f: Finding) -> str:
+    return (
+        f"the SYN queue of {_at(f)} holds more than its limit ({_held(f, 'syn_queue')}): SYNs that reopen connections "
+        "in TIME_WAIT are admitted past the limit, unless the backlog was lowered meanwhile"
+    )
+
+
 # --- settings ---------------------------------------------------------------------------------------------------------
 
 

@@ -124,3 +124,14 @@ def test_a_queue_half_full_of_the_young_is_undecided() -> None:
     verdict, ids = second_look(many(40), listener(limit=64))
     assert (ids, verdict.level) == (["cannot-tell"], Level.WARNING)
     assert second_look(many(4), listener(limit=6))[1] == []
+
+
+@pytest.mark.parametrize(("held", "found"), [(12, True), (6, True), (5, False), (4, False)])
+def test_a_queue_past_its_limit_holds_reopened_connections(held: int, found: bool) -> None:
+    """The kernel admits one more than the limit, and a SYN that reopens a TIME_WAIT connection without looking."""
+    verdict, ids = verdict_of(many(held), listener(limit=4))
+    assert ("timewait-reopen" in ids) is found
+    if found:
+        finding = next(f for f in verdict.findings if f.id == "timewait-reopen")
+        assert (finding.count("syn_queue"), finding.level) == (held, Level.NOTICE)
+    assert not releases(verdict)

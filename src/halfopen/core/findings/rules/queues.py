@@ -124,3 +124,19 @@ def syn_backlog_reserve(e: Evidence) -> Iterator[Hit]:
             facts = Fact("syn_queue", view.held, max(view.held, limit)), Fact("tcp_max_syn_backlog", backlog)
             cures = (*cookies_on(e, "syn-backlog-reserve"), *longer_queues(e, view, "syn-backlog-reserve"))
             yield Hit(Level.WARNING, facts, view, cures=cures)
+
+
+@rule(
+    "timewait-reopen",
+    Level.NOTICE,
+    title="connections in TIME_WAIT are reopened",
+    doc="a SYN queue holds more than its limit and one more a member: the kernel admits a SYN that reopens a "
+    "connection in TIME_WAIT without looking at the limit",
+    unless="the SYN queue holds at most its limit and one more",
+    advice="nothing, while the number falls again; a backlog that was lowered meanwhile looks the same",
+)
+def timewait_reopen(e: Evidence) -> Iterator[Hit]:
+    for view in e.now.listeners:
+        limit = view.syn_queue_limit
+        if limit is not None and view.held > limit + view.members:
+            yield Hit(Level.NOTICE, (Fact("syn_queue", view.held, limit),), view)
