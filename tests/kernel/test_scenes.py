@@ -16,9 +16,12 @@ from halfopen.core.errors import Unsupported
 from halfopen.lab.scenes import SCENES, Truth, scene
 from halfopen.lab.scenes.throttle import _V1, _V2
 
+# One worker plays them all: each worker that had one of these tests would play every scene.
+pytestmark = pytest.mark.xdist_group("scenes")
+
 SEED = 5
-# Scenes wait more than they work.
-AT_ONCE = 3
+# Scenes wait more than they work, but their wires and clients run before other tests.
+AT_ONCE = 2
 
 
 def finished(t: Truth, stream: int = 0) -> int:

@@ -8,7 +8,8 @@ import schemas
 from halfopen.lab import Lab
 from run import SRC
 
-pytestmark = [pytest.mark.root, pytest.mark.slow]
+# One worker plays the scene that all of these look at.
+pytestmark = [pytest.mark.root, pytest.mark.slow, pytest.mark.xdist_group("schemas")]
 
 
 @pytest.fixture(scope="module")
