@@ -13,6 +13,7 @@ import hypothesis
 import pytest
 
 import guard
+import second_try
 import workers
 
 # Asked before plugins can be registered.
@@ -26,6 +27,7 @@ def pytest_configure(config: pytest.Config) -> None:
     hypothesis.settings.load_profile("shared")
     config.pluginmanager.register(guard, "halfopen-guard")
     config.pluginmanager.register(workers, "halfopen-workers")
+    config.pluginmanager.register(second_try, "halfopen-second-try")
 
 
 @pytest.fixture(scope="session", autouse=True)
