@@ -58,7 +58,8 @@ def test_no_source_is_released_that_may_complete_handshakes(requests: list[objec
     """One proxy, or one network behind it: nothing tells its finished handshakes from others."""
     for rate in (2, 10, 100, 1000):
         verdict, _ = second_look(requests, rates={"PassiveOpens": rate})
-        assert not any(action.filter.sources for action in releases(verdict))
+        # A release of the whole listener would take the same clients.
+        assert not releases(verdict)
 
 
 @pytest.mark.parametrize("rate", [100, 300, 1000])

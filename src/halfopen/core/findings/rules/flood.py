@@ -88,12 +88,15 @@ def _room(view: ListenerView | None) -> tuple[Fact, ...]:
 
 
 def _cures(e: Evidence, reason: str, source: str | None = None) -> tuple[Cure, ...]:
-    """What keeps clients getting in comes first; a release frees the queue for a moment only."""
+    """What keeps clients getting in comes first; a release frees the queue for a moment only.
+
+    A few hosts or one network may be a proxy or a load balancer, so nothing is released while handshakes finish.
+    """
     where = _where(e)
     full = [view for view in e.full() if where is None or view.key == where.key]
     queues = [cure for view in full[:1] for cure in longer_queues(e, view, reason)]
     freed: tuple[Cure, ...] = ()
-    if e.lasting.since_s >= SLOW_S:
+    if e.lasting.since_s >= SLOW_S and (reason == "spoofed-flood" or _nothing_finishes(e)):
         freed = (release(e.now.sample.where, reason, view=None if source else where, source=source),)
     if source:
         return (*cookies_on(e, reason), *freed, *shorter_release_time(e, reason))
