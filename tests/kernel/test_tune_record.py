@@ -25,7 +25,7 @@ from halfopen.linux import netns
 from halfopen.linux.netns import resolve
 from halfopen.ops.executor import Executor
 from halfopen.ops.tune import listener as tune_listener
-from halfopen.ops.tune import tune
+from halfopen.ops.tune import persist, tune
 from halfopen.ops.tune.values import read
 from peers import until
 from run import PATIENCE_S, document, one_line
@@ -110,6 +110,19 @@ def test_without_a_question_it_is_planned_anew(space: str) -> None:
 
     [one] = tune.carry_out(make, Executor()).applied
     assert (len(made), one.old, one.value) == (2, 4, 2)
+
+
+def test_planning_does_not_mind_who_writes_meanwhile(space: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    outlook = persist.outlook
+
+    def busy(*args: Any, **kwargs: Any) -> Any:
+        change_behind_the_back(space, 4)
+        return outlook(*args, **kwargs)
+
+    monkeypatch.setattr(persist, "outlook", busy)
+    plan = halfopen.tune_plan(space, settings={SHORT: 2})
+    with pytest.raises(Changed):
+        halfopen.tune_apply(plan)
 
 
 def test_another_listener_since_the_plan_keeps_all_as_they_are(lab: Lab) -> None:

@@ -6,7 +6,10 @@ turns it off.
 
 from __future__ import annotations
 
+import gc
 import os
+import sys
+import warnings
 from typing import Any
 
 import pytest
@@ -27,6 +30,7 @@ def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> 
     if failed := next((report for report in reports if report.failed), None):
         crash = getattr(failed.longrepr, "reprcrash", None)
         said = (crash.message if crash else str(failed.longrepr)).strip().splitlines() or [failed.when or ""]
+        _let_go()
         item._initrequest()  # type: ignore[attr-defined]
         reports = runtestprotocol(item, nextitem=nextitem, log=False)
         for report in reports:
@@ -35,6 +39,16 @@ def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> 
         item.ihook.pytest_runtest_logreport(report=report)
     item.ihook.pytest_runtest_logfinish(nodeid=item.nodeid, location=item.location)
     return True
+
+
+def _let_go() -> None:
+    """Collect what the failed try left behind, a child or a socket, so that no later test is blamed for it."""
+    for name in ("last_type", "last_value", "last_traceback", "last_exc"):
+        if hasattr(sys, name):
+            delattr(sys, name)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)
+        gc.collect()
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:

@@ -28,24 +28,32 @@ from halfopen.read import place as places
 
 
 def must_hold(view: View, plan: Plan) -> None:
-    """See that everything is as it was planned, and may be written.
+    """Check that every value is still the one that was planned for, and can be written.
 
-    Raises: Changed where a value is another one by now; UnknownTarget, UsageError, NotPermitted, KernelError,
-    HalfopenError "returning" (`persist.must_last`). Nothing has changed then.
+    Raises: Changed where another value is there now; as `must_be_possible`. Nothing has changed then.
     """
     if plan.meant is not None:
         from halfopen.ops.tune.listener import must_be_all
 
         must_be_all(view, plan)
     for c in plan.changes:
-        spot, planned = found(c).spot, found(c).value
+        planned = found(c).value
         try:
-            now = view.read(spot)
+            now = view.read(found(c).spot)
         except UnknownTarget as e:
             raise UnknownTarget(f"{_name(c)}: {e.message}", hint=e.hint) from None
         if now != planned:
             was, is_ = undoing.shown(planned), undoing.shown(now)
             raise Changed(f"{_name(c)} is {is_} by now, and was {was} when the change was planned")
+    must_be_possible(view, plan)
+
+
+def must_be_possible(view: View, plan: Plan) -> None:
+    """Check that a plan could be carried out, whatever the values are when that happens.
+
+    Raises: UsageError, NotPermitted, KernelError, HalfopenError "returning" (`persist.must_last`).
+    """
+    for c in plan.changes:
         if isinstance(c, ChangeSetting):
             must_be_taken(Wanted(c.key, c.value, c.reason))
     if any(isinstance(c, ChangeSetting) for c in plan.todo):

@@ -82,7 +82,7 @@ def exactly(
             overrides=tuple(outlook.overrides),
             notes=tuple(outlook.notes),
         )
-        apply.must_hold(view, made)
+        apply.must_be_possible(view, made)
         view.journal.check()
         if made.todo:
             AuditLog(audit_log).check()
