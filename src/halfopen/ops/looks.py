@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -36,30 +36,51 @@ def worth_another(model: Model) -> bool:
     return model.half_open >= SOME or any(view.accept_queue or view.deferred for view in model.listeners)
 
 
-def looks(read: Callable[[], Sequence[Model]], *, way: str = "auto", instant: bool = False) -> list[Looks]:
+def looks(
+    read: Callable[[], Sequence[Model]],
+    *,
+    way: str = "auto",
+    instant: bool = False,
+    interval_s: float = INTERVAL_S,
+    deep: bool = False,
+    pause: Callable[[float], None] = time.sleep,
+) -> list[Looks]:
     """The first look at some namespaces, by `read`, and a second one at those where it is worth it.
 
-    way: as for `reader.read`. instant: no second look. A namespace that vanished meanwhile is judged by the first.
-    Raises: as `read`.
+    way: as for `reader.read`. instant: no second look. interval_s: between the two looks. deep: a second look at every
+    namespace, whatever the first one shows and however long a reading takes. pause: waits so many seconds, as
+    `time.sleep`; what it raises ends the looks. A namespace that vanished meanwhile is judged by the first.
+
+    Raises: as `read`, as `pause`.
     """
     began = time.monotonic()
     first = list(read())
-    took_s = (time.monotonic() - began) / max(len(first), 1)
-    if instant or not any(map(worth_another, first)):
+    slow = not deep and (time.monotonic() - began) / max(len(first), 1) > _SLOW_S
+    again = [deep or worth_another(model) for model in first]
+    if instant or not any(again):
         return [Looks(model) for model in first]
-    newest = max(model.sample.monotonic_s for model in first)
-    time.sleep(max(0.0, newest + INTERVAL_S - time.monotonic()))
-    return [_again(model, way, took_s) if worth_another(model) else Looks(model) for model in first]
+    counted = [_counters(model) if slow and wanted else None for model, wanted in zip(first, again, strict=True)]
+    newest = time.monotonic() if slow else max(model.sample.monotonic_s for model in first)
+    pause(max(0.0, newest + interval_s - time.monotonic()))
+    found = []
+    for model, wanted, before in zip(first, again, counted, strict=True):
+        if not wanted:
+            found.append(Looks(model))
+        else:
+            found.append(_again(model, way) if before is None else _counted_again(model, before))
+    return found
 
 
-def _again(model: Model, way: str, took_s: float) -> Looks:
+def _of(model: Model) -> Netns:
+    where = model.sample.where
+    return Netns(where.name, where.inode, where.path, where.lives_in)
+
+
+def _again(model: Model, way: str) -> Looks:
     sample = model.sample
-    ns = Netns(sample.where.name, sample.where.inode, sample.where.path, sample.where.lives_in)
     builder = Builder()
     try:
-        if took_s > _SLOW_S:
-            return _counters(model, ns)
-        fresh = reader.read(ns, [requests.probe(builder)], way=way, with_owners=False)
+        fresh = reader.read(_of(model), [requests.probe(builder)], way=way, with_owners=False)
     except HalfopenError:
         return Looks(model)  # gone meanwhile
     if np.array_equal(fresh.listeners["inode"], sample.listeners["inode"]):
@@ -69,12 +90,27 @@ def _again(model: Model, way: str, took_s: float) -> Looks:
     return Looks(now, model, fresh.monotonic_s - sample.monotonic_s)
 
 
-def _counters(model: Model, ns: Netns) -> Looks:
+@dataclass(frozen=True, slots=True)
+class _Counted:
+    """The counters of a namespace at one moment."""
+
+    at: float
+    counters: Mapping[str, int]
+
+
+def _counters(model: Model) -> _Counted | None:
+    """None: the namespace is gone."""
+    try:
+        return _Counted(time.monotonic(), _of(model).run(procfs.counters))
+    except HalfopenError:
+        return None
+
+
+def _counted_again(model: Model, before: _Counted) -> Looks:
     """The first look with the rates that the counters tell, from its end until now."""
-    counted = time.monotonic()
-    before = ns.run(procfs.counters)
-    time.sleep(INTERVAL_S)
-    counters = ns.run(procfs.counters)
-    seconds = time.monotonic() - counted
-    rates = {name: (value - before[name]) / seconds for name, value in counters.items() if name in before}
-    return Looks(replace(model, rates=rates), None, seconds)
+    now = _counters(model)
+    if now is None:
+        return Looks(model)
+    seconds = now.at - before.at
+    gained = {name: value - before.counters[name] for name, value in now.counters.items() if name in before.counters}
+    return Looks(replace(model, rates={name: n / seconds for name, n in gained.items()}), None, seconds)

@@ -1,0 +1,65 @@
+"""Two looks: at what, and how far apart."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from halfopen.core.model.model import Model, build
+from halfopen.ops.looks import looks
+from rows import listener, sample
+from verdicts import silent
+
+
+class Stop(Exception):
+    """Ends the looks where they would wait."""
+
+
+def quiet() -> Model:
+    return build(sample([], [listener()]))
+
+
+def busy() -> Model:
+    return build(sample(silent(200), [listener()]))
+
+
+def waits(models: list[Model], **options: Any) -> float | None:
+    """How long the looks at these would wait; None: not at all."""
+    asked: list[float] = []
+
+    def pause(seconds: float) -> None:
+        asked.append(seconds)
+        raise Stop
+
+    try:
+        found = looks(lambda: models, pause=pause, **options)
+    except Stop:
+        return asked[0]
+    assert [(one.now, one.before, one.interval_s) for one in found] == [(model, None, None) for model in models]
+    return None
+
+
+def test_nobody_waits_where_there_is_nothing_to_judge() -> None:
+    assert waits([quiet(), quiet()]) is None
+
+
+def test_nobody_waits_who_asks_for_one_look() -> None:
+    assert waits([busy()], instant=True) is None
+
+
+@pytest.mark.parametrize("models", [[busy()], [quiet(), busy()]])
+def test_something_to_judge_is_looked_at_twice(models: list[Model]) -> None:
+    # The Samples are of long ago, so what is left of the interval is nothing.
+    assert waits(models) == 0.0
+
+
+def test_a_deep_look_is_taken_twice_at_anything() -> None:
+    assert waits([quiet()], deep=True) == 0.0
+
+
+def test_the_interval_is_the_callers(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = busy()
+    monkeypatch.setattr("halfopen.ops.looks.time.monotonic", lambda: model.sample.monotonic_s)
+    assert waits([model]) == pytest.approx(0.5)
+    assert waits([model], interval_s=5.0) == pytest.approx(5.0)
