@@ -11,7 +11,7 @@ import pytest
 import capabilities
 from halfopen.core.errors import HalfopenError, NotPermitted, Unsupported
 from halfopen.linux.bpf import libbpf
-from halfopen.linux.bpf.opened import REFUSE
+from halfopen.linux.bpf.bpf_object import REFUSE
 from halfopen.ops.doctor import PROGRAMS, examine
 from halfopen.read import features
 from run import document

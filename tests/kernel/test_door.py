@@ -337,14 +337,14 @@ def test_stopped_while_it_is_held_it_opens_by_itself(lab: Lab) -> None:
 _STOPPED_IN_BETWEEN = """
 import os, signal, sys, time
 from halfopen.cli import entry
-from halfopen.ops.release.tally import Tally
-plain, number = Tally.destroy, int(sys.argv.pop())
+from halfopen.ops.release.counts import ReleaseCounts
+plain, number = ReleaseCounts.destroy, int(sys.argv.pop())
 def stopped(*arguments):
     os.kill(os.getpid(), number)
     time.sleep(0.1)
-    Tally.destroy = plain
+    ReleaseCounts.destroy = plain
     plain(*arguments)
-Tally.destroy = stopped
+ReleaseCounts.destroy = stopped
 entry.main()
 """
 

@@ -256,10 +256,10 @@ def test_another_layout_is_not_believed(monkeypatch: pytest.MonkeyPatch) -> None
 
 @pytest.mark.parametrize(("missing", "why"), [("btf", "does not describe its types"), ("libbpf", "no libbpf")])
 def test_without_btf_or_libbpf_it_says_which(monkeypatch: pytest.MonkeyPatch, missing: str, why: str) -> None:
-    from halfopen.linux.bpf import libbpf, opened
+    from halfopen.linux.bpf import bpf_object, libbpf
 
     if missing == "btf":
-        monkeypatch.setattr(opened, "BTF", "/nonexistent")
+        monkeypatch.setattr(bpf_object, "BTF", "/nonexistent")
     else:
         monkeypatch.setattr(libbpf, "_SONAME", "libbpf.so.nonexistent")
         libbpf.library.cache_clear()

@@ -22,9 +22,9 @@ import halfopen
 from halfopen.cli.main import cli
 from halfopen.core.errors import HalfopenError
 from halfopen.linux import netns
-from halfopen.linux.bpf.opened import REFUSE
+from halfopen.linux.bpf.bpf_object import REFUSE
 from halfopen.linux.netns import Netns
-from halfopen.read import discover, holding, owners, place, reader
+from halfopen.read import discover, holding, netns_lookup, owners, reader
 from halfopen.read.bpf import programs
 from run import SRC
 from servers import serving
@@ -271,11 +271,11 @@ def test_a_namespace_that_only_a_descriptor_holds_is_found_without_reading_every
     found = owners.namespace_files()
     assert found is not None
     assert (inode, os.getpid(), fd) in found
-    held = place.identify(Netns("gone", inode, f"/proc/{os.getpid()}/fd/{fd}"), fd)
-    other = place.Place(held.boot_id, held.inode, held.cookie, "/nowhere", "gone")
+    held = netns_lookup.identify(Netns("gone", inode, f"/proc/{os.getpid()}/fd/{fd}"), fd)
+    other = netns_lookup.Place(held.boot_id, held.inode, held.cookie, "/nowhere", "gone")
     looked: list[str] = []
-    monkeypatch.setattr(place, "_reads", lambda path, wanted: looked.append(path) or False)
-    again = place.find(other)
+    monkeypatch.setattr(netns_lookup, "_reads", lambda path, wanted: looked.append(path) or False)
+    again = netns_lookup.find(other)
     assert again is not None
     assert os.fstat(again).st_ino == inode
     assert not [path for path in looked if "/fd/" in path]

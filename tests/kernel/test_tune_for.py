@@ -109,7 +109,7 @@ def test_the_boots_clock_of_another_boot_says_nothing(lab: Lab, state: Path) -> 
     assert 2900 < record["until_boot_s"] - time.clock_gettime(time.CLOCK_BOOTTIME) <= 3000
     record["place"]["boot_id"] = "0" * 8
     path.write_text(json.dumps(record) + "\n" + done + "\n")
-    assert tune.Journal(None).look().overdue(tune.places.clocks()) == []
+    assert tune.Journal(None).look().overdue(tune.netns_lookup.clocks()) == []
     tuning.undo()
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 import build_bpf
-from halfopen.linux.bpf.opened import OBJECTS
+from halfopen.linux.bpf.bpf_object import OBJECTS
 
 ROOT = Path(__file__).resolve().parents[2]
 EXTRAS = ("bpf", "scripts", "src/halfopen/linux/bpf/objects", "pyproject.toml")

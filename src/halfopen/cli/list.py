@@ -52,12 +52,12 @@ def command(
     Filters combine with AND. Deferred-accept connections are listed and marked: their handshake is finished.
     """
     from halfopen.linux import allocator
-    from halfopen.linux.bpf import opened
+    from halfopen.linux.bpf import bpf_object
 
     allocator.map_large_blocks()
     filter = chosen(older_than, retransmits, listener, source)
     # Loaded by threads while the rest is imported.
-    opened.begin(*LOADED_FIRST.get(read_by or "auto", ()))
+    bpf_object.preload(*LOADED_FIRST.get(read_by or "auto", ()))
     from halfopen import api
     from halfopen.core.model.listing import Listing
     from halfopen.core.units import plural

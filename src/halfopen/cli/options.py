@@ -170,10 +170,10 @@ def looked(netns: str | None, *, read_by: str | None = None, instant: bool = Fal
 
     Raises: HalfopenError.
     """
-    from halfopen.linux.bpf import opened
+    from halfopen.linux.bpf import bpf_object
 
     # What is imported next takes longer than loading these.
-    opened.begin(*LOADED_FIRST.get(read_by or "auto", ()))
+    bpf_object.preload(*LOADED_FIRST.get(read_by or "auto", ()))
     from halfopen import api
     from halfopen.ops.looks import looks
 

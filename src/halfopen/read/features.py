@@ -16,7 +16,7 @@ from halfopen.core.features import EBPF, Feature, Grant, Outcome
 from halfopen.core.units import plural
 from halfopen.linux import netns, proc, small_files
 from halfopen.linux.bpf import libbpf
-from halfopen.linux.bpf.opened import BTF, REFUSE, refused_by_name
+from halfopen.linux.bpf.bpf_object import BTF, REFUSE, refused_by_name
 from halfopen.linux.sockets import has_net_admin, open_sock_diag
 from halfopen.read import discover, sockdiag
 from halfopen.read.listener_options import duplicate

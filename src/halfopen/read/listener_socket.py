@@ -17,7 +17,7 @@ from halfopen.linux.sockets import open_sock_diag
 from halfopen.read import sockdiag
 from halfopen.read.bpf import programs
 from halfopen.read.listener_options import duplicate
-from halfopen.read.reach import refusal
+from halfopen.read.ptrace_refusal import refusal
 
 # Not in Python's socket module. SO_PROTOCOL: since Linux 2.6.32, SO_COOKIE: since 4.12 (`sk_getsockopt()`).
 _SO_PROTOCOL: Final = 38

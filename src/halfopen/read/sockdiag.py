@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from halfopen.core.errors import KernelError, NotPermitted, Unsupported, WireError, privilege
 from halfopen.core.sample import LISTENER
-from halfopen.linux.ahead import ahead
+from halfopen.linux.read_ahead import read_ahead
 from halfopen.linux.sockets import ANSWER_WITHIN_S
 from halfopen.wire import inet_diag, netlink
 
@@ -79,7 +79,7 @@ def _overlapped(s: socket.socket, request: bytes) -> Iterator[memoryview]:
     pieces = receive(s, request, buffers=3)
     first = next(pieces)
     yield first
-    yield from ahead(pieces) if len(first) > _STRETCH else pieces
+    yield from read_ahead(pieces) if len(first) > _STRETCH else pieces
 
 
 @dataclass(frozen=True, slots=True)

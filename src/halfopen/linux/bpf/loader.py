@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from halfopen.core.errors import KernelError, NotPermitted, Unsupported
-from halfopen.linux.bpf import libbpf, opened
+from halfopen.linux.bpf import bpf_object, libbpf
 from halfopen.linux.bpf.window import Window
 
 _BTF_KIND_STRUCT: Final = 4
@@ -44,8 +44,10 @@ class Loaded:
         self.name = name
         self._links: list[int] = []
         self._sections: dict[str, Window] = {}
-        self._opened = opened.Opened(name, sizes=sizes, without=without) if sizes or without else opened.take(name)
-        self._lib = self._opened.lib
+        self._object = (
+            bpf_object.BpfObject(name, sizes=sizes, without=without) if sizes or without else bpf_object.take(name)
+        )
+        self._lib = self._object.lib
         try:
             self._check(records)
         except BaseException:
@@ -66,11 +68,11 @@ class Loaded:
         for section in self._sections.values():
             section.close()
         self._sections.clear()
-        self._opened.close()
+        self._object.close()
 
     def _check(self, records: Mapping[str, np.dtype[Any]]) -> None:
         """Hold our record layouts against the object's own. Raises: Unsupported when they differ."""
-        lib, btf = self._lib, self._lib.bpf_object__btf(self._opened.handle)
+        lib, btf = self._lib, self._lib.bpf_object__btf(self._object.handle)
         for struct, dtype in records.items():
             theirs = layout(lib, btf, struct)
             if theirs != of_dtype(dtype):
@@ -82,12 +84,12 @@ class Loaded:
 
     def program_fd(self, name: str) -> int:
         """The descriptor of a loaded program; it belongs to this object."""
-        fd: int = self._lib.bpf_program__fd(self._opened.program(name))
+        fd: int = self._lib.bpf_program__fd(self._object.program(name))
         return fd
 
     def map_fd(self, name: str) -> int:
         """The descriptor of a map; it belongs to this object."""
-        fd: int = self._lib.bpf_map__fd(self._opened.map(name))
+        fd: int = self._lib.bpf_map__fd(self._object.map(name))
         return fd
 
     def variable(self, name: str, dtype: np.dtype[Any] | str) -> NDArray[Any]:
@@ -96,7 +98,7 @@ class Loaded:
         Raises: Unsupported when the object has none such.
         """
         kind = np.dtype(dtype)
-        found = _variable(self._lib, self._lib.bpf_object__btf(self._opened.handle), name)
+        found = _variable(self._lib, self._lib.bpf_object__btf(self._object.handle), name)
         if not found or found[2] != kind.itemsize:
             raise Unsupported(
                 f"bpf:{self.name}",
@@ -138,7 +140,7 @@ class Loaded:
 
         Raises: Unsupported, NotPermitted, KernelError.
         """
-        return self._attached(program, lambda: self._lib.bpf_program__attach(self._opened.program(program)))
+        return self._attached(program, lambda: self._lib.bpf_program__attach(self._object.program(program)))
 
     @contextmanager
     def attached_cgroup(self, program: str, cgroup: int) -> Iterator[None]:
@@ -146,7 +148,7 @@ class Loaded:
 
         Raises: as `attach`.
         """
-        handle = self._opened.program(program)
+        handle = self._object.program(program)
         link = self._attached(program, lambda: self._lib.bpf_program__attach_cgroup(handle, cgroup))
         try:
             yield

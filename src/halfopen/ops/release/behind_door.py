@@ -27,8 +27,8 @@ from halfopen.change.door import hashes
 from halfopen.core.filters import Filter
 from halfopen.core.victims import victims
 from halfopen.ops.release import cookies, doors
+from halfopen.ops.release.counts import ReleaseCounts, Stop
 from halfopen.ops.release.doors import AnyDoor
-from halfopen.ops.release.tally import Stop, Tally
 from halfopen.read.bpf.census import Census
 from halfopen.read.requests import kernel_code
 
@@ -71,7 +71,7 @@ class _Found:
 
 
 def _find(
-    census: Census, chosen: Filter, tally: Tally, door: AnyDoor | None = None, stop: Stop | None = None
+    census: Census, chosen: Filter, counts: ReleaseCounts, door: AnyDoor | None = None, stop: Stop | None = None
 ) -> _Found:
     """The half-open requests the filter lets through: counted; with a door, as many kept as it takes at a time.
 
@@ -89,32 +89,32 @@ def _find(
         found.victims += n
         if stop is not None and found.cookies is None and found.victims > _FEW:
             found.cookies = cookies.ToAll(kernel_code(chosen), stop)
-    tally.spared = spared
-    tally.interrupted |= census.interrupted
+    counts.spared = spared
+    counts.interrupted |= census.interrupted
     return found
 
 
-def count(census: Census, chosen: Filter, tally: Tally) -> None:
+def count(census: Census, chosen: Filter, counts: ReleaseCounts) -> None:
     """Count what `run` would release."""
-    tally.matched = _find(census, chosen, tally).victims
+    counts.matched = _find(census, chosen, counts).victims
 
 
-def run(kill: socket, census: Census, door: AnyDoor, chosen: Filter, tally: Tally, stop: Stop) -> None:
+def run(kill: socket, census: Census, door: AnyDoor, chosen: Filter, counts: ReleaseCounts, stop: Stop) -> None:
     """Release what the filter lets through at this moment."""
     begun = time.monotonic()
     left_at_first = 0
     rounds = 0
     while rounds < MAX_ROUNDS + left_at_first // door.most:
-        found = _find(census, _as_of(chosen, begun), tally, door, stop)
-        tally.left = found.victims
+        found = _find(census, _as_of(chosen, begun), counts, door, stop)
+        counts.left = found.victims
         if not found.victims or stop.is_set():
             return
         left_at_first = left_at_first or found.victims
         rounds += 1
-        tally.held = not tally.windows_s
+        counts.held = not counts.windows_s
         with _second() as second:
-            tally.left = _round(_Round(kill, census, door, chosen, begun, tally, stop, second), found)
-        if not tally.left or stop.is_set():
+            counts.left = _round(_Round(kill, census, door, chosen, begun, counts, stop, second), found)
+        if not counts.left or stop.is_set():
             return
 
 
@@ -131,18 +131,18 @@ class _Round:
     door: AnyDoor
     chosen: Filter
     begun: float
-    tally: Tally
+    counts: ReleaseCounts
     stop: Stop
     second: _Second | None = None
 
 
 def _round(of: _Round, found: _Found) -> int:
     """Destroy those of the victims that are half-open still, with the door held; returns how many are left."""
-    tally = of.tally
+    counts = of.counts
     few = found.few
     _give_cookies(of, found)
     chains = np.unique(np.concatenate(found.chains)) if few else None
-    before, nameless = tally.matched, 0
+    before, nameless = counts.matched, 0
     whole = True
     with of.door.held(found.hashes, found.rows):
         meant = _as_of(of.chosen, of.begun, _SLACK_S)
@@ -153,13 +153,13 @@ def _round(of: _Round, found: _Found) -> int:
             if not _destroy(of, part.rows[mask & named]):
                 whole = False
                 break
-    tally.interrupted |= of.census.interrupted
-    tried = tally.matched - before
+    counts.interrupted |= of.census.interrupted
+    tried = counts.matched - before
     if not whole:
         return max(0, found.victims - tried)
     gone = max(0, found.kept - tried - nameless)
-    tally.gone += gone
-    tally.matched += gone
+    counts.gone += gone
+    counts.matched += gone
     return nameless + found.victims - found.kept
 
 
@@ -177,24 +177,24 @@ def _destroy(of: _Round, rows: NDArray[Any]) -> bool:
     """Destroy victims, batch after batch. False when it was broken off: on request, or since the door has opened."""
     half = len(rows) // 2 if of.second is not None else 0
     if of.second is None or half < destroy.BATCH:
-        return _batches(of, of.kill, rows, of.tally)
-    beside = Tally()
+        return _batches(of, of.kill, rows, of.counts)
+    beside = ReleaseCounts()
     other = of.second.start(lambda s: _batches(of, s, rows[:half], beside))
     try:
-        whole = _batches(of, of.kill, rows[half:], of.tally)
+        whole = _batches(of, of.kill, rows[half:], of.counts)
     finally:
         other_whole = other()
-        of.tally.add(beside)
+        of.counts.add(beside)
     return whole and other_whole
 
 
-def _batches(of: _Round, kill: socket, rows: NDArray[Any], tally: Tally) -> bool:
+def _batches(of: _Round, kill: socket, rows: NDArray[Any], counts: ReleaseCounts) -> bool:
     for start in range(0, len(rows), destroy.BATCH):
         if of.stop.is_set():
             return False
         batch = rows[start : start + destroy.BATCH]
         of.stop.begin()
-        if not doors.destroy(of.door, kill, batch, tally):
+        if not doors.destroy(of.door, kill, batch, counts):
             return False
     return True
 

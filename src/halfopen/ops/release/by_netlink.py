@@ -25,9 +25,9 @@ from halfopen.core.model.answered import Calm
 from halfopen.core.sample import REQUEST
 from halfopen.linux.sockets import open_sock_diag
 from halfopen.ops.release import doors
+from halfopen.ops.release.counts import ReleaseCounts, Stop, slices
 from halfopen.ops.release.doors import AnyDoor
 from halfopen.ops.release.overflows import Overflows
-from halfopen.ops.release.tally import Stop, Tally, slices
 from halfopen.read import owners, procfs, sockdiag, timeouts
 from halfopen.read.listener_options import options as read_options
 from halfopen.read.requests import kernel_code
@@ -77,16 +77,16 @@ class _Scene:
         self.spared = 0
         self.overflows.begin()
 
-    def end(self, tally: Tally) -> None:
+    def end(self, counts: ReleaseCounts) -> None:
         """A pass is over: count what it spared."""
-        self.overflows.end(tally)
-        tally.spared = self.spared + tally.may_have_answered
+        self.overflows.end(counts)
+        counts.spared = self.spared + counts.may_have_answered
 
-    def close(self, tally: Tally) -> None:
+    def close(self, counts: ReleaseCounts) -> None:
         """Nothing more is looked at."""
         self.overflows.close()
         self.deferred.close()
-        tally.notes += self.overflows.notes()
+        counts.notes += self.overflows.notes()
 
     def victims(self, rows: NDArray[Any]) -> NDArray[Any]:
         """The requests among `rows` that the filter lets through and that do not show that they are deferred."""
@@ -140,41 +140,43 @@ def _few(chosen: Filter) -> bool:
     return timeouts.affordable(count, time.monotonic() - started)
 
 
-def _pass(kill: socket, scene: _Scene, tally: Tally, stop: Stop) -> int:
+def _pass(kill: socket, scene: _Scene, counts: ReleaseCounts, stop: Stop) -> int:
     """Walk the request sockets once and destroy the victims; returns how many there were."""
-    before = tally.matched
+    before = counts.matched
     scene.begin()
     if scene.door is None:
-        _slice_by_slice(kill, scene, tally, stop)
+        _slice_by_slice(kill, scene, counts, stop)
     else:
-        _behind(scene.door, kill, scene, tally, stop)
-    scene.end(tally)
-    return tally.matched - before
+        _behind(scene.door, kill, scene, counts, stop)
+    scene.end(counts)
+    return counts.matched - before
 
 
-def _behind(door: AnyDoor, kill: socket, scene: _Scene, tally: Tally, stop: Stop) -> None:
+def _behind(door: AnyDoor, kill: socket, scene: _Scene, counts: ReleaseCounts, stop: Stop) -> None:
     """Collect victims, as many as the door takes at a time, and destroy them behind it."""
     waiting: list[NDArray[Any]] = []
     count = 0
-    for _, rows in slices(scene.code, tally, stretch=None):
+    for _, rows in slices(scene.code, counts, stretch=None):
         victims = scene.victims(rows)
         while len(victims):
             waiting.append(victims[: door.most - count].copy())
             victims, count = victims[door.most - count :], count + len(waiting[-1])
             if count == door.most:
-                _held(door, waiting, kill, scene, tally, stop)
+                _held(door, waiting, kill, scene, counts, stop)
                 waiting, count = [], 0
         if stop.is_set():
             return
     if count:
-        _held(door, waiting, kill, scene, tally, stop)
+        _held(door, waiting, kill, scene, counts, stop)
 
 
-def _held(door: AnyDoor, waiting: list[NDArray[Any]], kill: socket, scene: _Scene, tally: Tally, stop: Stop) -> None:
+def _held(
+    door: AnyDoor, waiting: list[NDArray[Any]], kill: socket, scene: _Scene, counts: ReleaseCounts, stop: Stop
+) -> None:
     """Hold the door for victims and destroy those that are half-open still; whatever is left comes in the next pass."""
     victims = np.concatenate(waiting, dtype=REQUEST)
     with door.held([hashes(victims)], [victims]):
-        tally.held = not tally.windows_s
+        counts.held = not counts.windows_s
         for start in range(0, len(victims), destroy.BATCH):
             if stop.is_set() or not door.keep():
                 return
@@ -182,61 +184,66 @@ def _held(door: AnyDoor, waiting: list[NDArray[Any]], kill: socket, scene: _Scen
             batch = victims[start : start + destroy.BATCH]
             still = destroy.look_again(kill, batch)
             sure = scene.certain(still)
-            if not doors.destroy(door, kill, sure, tally, len(batch) - len(still)):
+            if not doors.destroy(door, kill, sure, counts, len(batch) - len(still)):
                 return
 
 
-def _slice_by_slice(kill: socket, scene: _Scene, tally: Tally, stop: Stop) -> None:
-    for read_at, rows in slices(scene.code, tally):
+def _slice_by_slice(kill: socket, scene: _Scene, counts: ReleaseCounts, stop: Stop) -> None:
+    for read_at, rows in slices(scene.code, counts):
         if stop.is_set():
             break
         victims = scene.certain(scene.victims(rows))
         if not len(victims):
             continue
         stop.begin()
-        tally.matched += len(victims)
+        counts.matched += len(victims)
         if time.monotonic() - read_at < _WINDOW_S:
-            tally.destroy(kill, victims, read_at)
+            counts.destroy(kill, victims, read_at)
             continue
         # The walk to fill this slice took long: other namespaces share the hash, or the machine is busy.
         for start in range(0, len(victims), _CLOSE_BATCH):
             batch, read_at = victims[start : start + _CLOSE_BATCH], time.monotonic()
             still = destroy.look_again(kill, batch)
-            tally.gone += len(batch) - len(still)
+            counts.gone += len(batch) - len(still)
             sure = scene.certain(still)
-            tally.matched += len(sure) - len(still)
-            tally.destroy(kill, sure, read_at)
+            counts.matched += len(sure) - len(still)
+            counts.destroy(kill, sure, read_at)
 
 
-def _count(scene: _Scene, tally: Tally) -> int:
+def _count(scene: _Scene, counts: ReleaseCounts) -> int:
     count = 0
     scene.begin()
-    for _, rows in slices(scene.code, tally):
+    for _, rows in slices(scene.code, counts):
         count += len(scene.certain(scene.victims(rows), destroyed=False))
-    scene.end(tally)
+    scene.end(counts)
     return count
 
 
 def run(
-    kill: socket, chosen: Filter, tally: Tally, stop: Stop, calm: Calm | None = None, door: AnyDoor | None = None
+    kill: socket,
+    chosen: Filter,
+    counts: ReleaseCounts,
+    stop: Stop,
+    calm: Calm | None = None,
+    door: AnyDoor | None = None,
 ) -> None:
     """Release what the filter lets through, pass after pass. calm: what earlier readings tell of ignored ACKs."""
     scene = _scene(chosen, calm, door)
     try:
         for _ in range(MAX_PASSES):
-            if not _pass(kill, scene, tally, stop) and not stop.is_set():
+            if not _pass(kill, scene, counts, stop) and not stop.is_set():
                 return
             if stop.is_set():
                 break
-        tally.left = _count(scene, tally)
+        counts.left = _count(scene, counts)
     finally:
-        scene.close(tally)
+        scene.close(counts)
 
 
-def count(chosen: Filter, tally: Tally, calm: Calm | None = None) -> None:
+def count(chosen: Filter, counts: ReleaseCounts, calm: Calm | None = None) -> None:
     """Count what `run` would release."""
     scene = _scene(chosen, calm, None)
     try:
-        tally.matched = _count(scene, tally)
+        counts.matched = _count(scene, counts)
     finally:
-        scene.close(tally)
+        scene.close(counts)

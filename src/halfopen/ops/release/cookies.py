@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from halfopen.change import destroy
 from halfopen.linux.sockets import open_sock_diag
-from halfopen.ops.release.tally import Stop
+from halfopen.ops.release.counts import Stop
 from halfopen.read import sockdiag
 from halfopen.wire import inet_diag
 

@@ -21,8 +21,8 @@ from halfopen.change.door import USUAL, Door, barrier, hashes
 from halfopen.core.errors import CannotHold, HalfopenError, NotPermitted, Unsupported
 from halfopen.core.sample import REQUEST
 from halfopen.linux.bpf import kept
+from halfopen.ops.release.counts import ReleaseCounts
 from halfopen.ops.release.steady import steady
-from halfopen.ops.release.tally import Tally
 
 # More connections than any kernel has.
 _ANY: Final = 2**62
@@ -153,7 +153,7 @@ class ByTable:
         return self._door.opened()
 
 
-def destroy(door: AnyDoor, kill: socket, victims: NDArray[Any], tally: Tally, gone: int = 0) -> bool:
+def destroy(door: AnyDoor, kill: socket, victims: NDArray[Any], counts: ReleaseCounts, gone: int = 0) -> bool:
     """Destroy at most a batch of connections the door is held for, and count them with the `gone` of the batch; False,
     and nothing done, when it may have opened.
 
@@ -163,13 +163,13 @@ def destroy(door: AnyDoor, kill: socket, victims: NDArray[Any], tally: Tally, go
         asked = time.monotonic()
         if not door.keep():
             return False
-        tally.gone += gone
-        tally.matched += gone + len(victims)
-        tally.destroy(kill, victims)
+        counts.gone += gone
+        counts.matched += gone + len(victims)
+        counts.destroy(kill, victims)
         if len(victims) and door.opened():
-            tally.held = False
-            tally.windows_s.append(time.monotonic() - asked)
-            tally.problems.append(
+            counts.held = False
+            counts.windows_s.append(time.monotonic() - asked)
+            counts.problems.append(
                 f"halfopen was stopped while it released: of {len(victims):,} connections, those that completed "
                 "meanwhile may have been reset"
             )

@@ -18,7 +18,7 @@ from halfopen.core.model import answered, join
 from halfopen.core.sample import REQUEST
 from halfopen.core.victims import certain
 from halfopen.linux.sockets import open_sock_diag
-from halfopen.ops.release.tally import Tally
+from halfopen.ops.release.counts import ReleaseCounts
 from halfopen.read import procfs, sockdiag
 
 
@@ -79,10 +79,10 @@ class Overflows:
             self._last = victims.copy()
         return victims
 
-    def end(self, tally: Tally) -> None:
+    def end(self, counts: ReleaseCounts) -> None:
         """The pass is over: count what it spared."""
         self._look_again()
-        tally.may_have_answered = sum(self._spared.values())
+        counts.may_have_answered = sum(self._spared.values())
 
     def notes(self) -> list[str]:
         """Who was spared in the last pass, and why."""

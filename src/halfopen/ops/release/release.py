@@ -20,7 +20,7 @@ from halfopen.linux.netns import Netns
 from halfopen.ops.release import behind_door as held
 from halfopen.ops.release import by_netlink as narrow
 from halfopen.ops.release import doors
-from halfopen.ops.release.tally import Stop, Tally
+from halfopen.ops.release.counts import ReleaseCounts, Stop
 from halfopen.read import procfs
 from halfopen.read.bpf import programs
 from halfopen.read.bpf.census import Census
@@ -42,18 +42,18 @@ def _cannot_hold() -> str:
         return e.line()
 
 
-def _run(chosen: Filter, tally: Tally, dry_run: bool, stop: Stop, calm: Calm | None) -> None:
+def _run(chosen: Filter, counts: ReleaseCounts, dry_run: bool, stop: Stop, calm: Calm | None) -> None:
     with destroy.open_socket() as kill:
         destroy.probe(kill)
         census, why = _census(), _cannot_hold() if dry_run else ""
         if dry_run:
             if census is not None and not why:
-                held.count(census, chosen, tally)
+                held.count(census, chosen, counts)
             else:
-                narrow.count(chosen, tally, calm)
-            tally.left = tally.matched
-            if why and tally.matched:
-                tally.notes.append(
+                narrow.count(chosen, counts, calm)
+            counts.left = counts.matched
+            if why and counts.matched:
+                counts.notes.append(
                     f"the door, which keeps these connections from completing meanwhile, cannot be held here "
                     f"({why}): one "
                     "that completes between the last look and its release may be reset"
@@ -63,15 +63,15 @@ def _run(chosen: Filter, tally: Tally, dry_run: bool, stop: Stop, calm: Calm | N
         try:
             door = doors.door()
         except CannotHold as e:
-            tally.notes.append(
+            counts.notes.append(
                 f"the door, which keeps these connections from completing meanwhile, could not be held "
                 f"({e.line()}): one "
                 "that completed between the last look and its release may have been reset"
             )
         if census is not None and door is not None:
-            held.run(kill, census, door, chosen, tally, stop)
+            held.run(kill, census, door, chosen, counts, stop)
         else:
-            narrow.run(kill, chosen, tally, stop, calm, door)
+            narrow.run(kill, chosen, counts, stop, calm, door)
 
 
 def may_release() -> None:
@@ -90,18 +90,18 @@ def matching(chosen: Filter, ns: Netns | None, stop: threading.Event, calm: Calm
 
     Raises: UnknownTarget, NotPermitted, Unsupported, KernelError.
     """
-    tally = Tally()
+    counts = ReleaseCounts()
 
     def work() -> None:
         _hurry()
         census = _census()
         if census is not None and not _cannot_hold():
-            held.count(census, chosen, tally)
+            held.count(census, chosen, counts)
         else:
-            narrow.count(chosen, tally, calm)
+            narrow.count(chosen, counts, calm)
 
     _inside(ns, work, stop)
-    return tally.matched
+    return counts.matched
 
 
 def _inside(ns: Netns | None, work: Callable[[], None], stop: threading.Event) -> None:
@@ -143,7 +143,7 @@ def execute(
     `problems`.
     """
     stop = stop or threading.Event()
-    tally = Tally()
+    counts = ReleaseCounts()
     started = time.monotonic()
     resets: list[int | None] = [None, None]
 
@@ -153,7 +153,7 @@ def execute(
         _hurry()
         resets[0] = procfs.out_resets()
         try:
-            _run(action.filter, tally, dry_run, Stop(stop, within_s), calm)
+            _run(action.filter, counts, dry_run, Stop(stop, within_s), calm)
         finally:
             resets[1] = procfs.out_resets()
 
@@ -161,31 +161,31 @@ def execute(
         _inside(ns, work, stop)
     except BaseException as e:
         # From here on something was tried: whatever it was, what came of it is told.
-        if not tally.matched:
+        if not counts.matched:
             raise
-        tally.problems.append(f"stopped early: {e.message if isinstance(e, HalfopenError) else words(e)}")
+        counts.problems.append(f"stopped early: {e.message if isinstance(e, HalfopenError) else words(e)}")
     if stop.is_set():
-        tally.problems.append("stopped on request")
-    if tally.interrupted:
-        tally.problems.append("the kernel flagged a dump as interrupted: some connections may have been missed")
+        counts.problems.append("stopped on request")
+    if counts.interrupted:
+        counts.problems.append("the kernel flagged a dump as interrupted: some connections may have been missed")
     before, after = resets
     return Released(
         action=action,
-        matched=tally.matched,
-        released=tally.released,
-        gone=tally.gone,
-        failed=tally.failed,
+        matched=counts.matched,
+        released=counts.released,
+        gone=counts.gone,
+        failed=counts.failed,
         resets=after - before if before is not None and after is not None else None,
-        left=tally.left,
-        spared=tally.spared,
-        may_have_answered=tally.may_have_answered,
+        left=counts.left,
+        spared=counts.spared,
+        may_have_answered=counts.may_have_answered,
         dry_run=dry_run,
-        held=tally.held,
+        held=counts.held,
         seconds=time.monotonic() - started,
-        window_ms=sorted(tally.windows_s)[len(tally.windows_s) // 2] * 1000 if tally.windows_s else 0.0,
-        window_max_ms=max(tally.windows_s, default=0.0) * 1000,
-        interrupted=tally.interrupted,
+        window_ms=sorted(counts.windows_s)[len(counts.windows_s) // 2] * 1000 if counts.windows_s else 0.0,
+        window_max_ms=max(counts.windows_s, default=0.0) * 1000,
+        interrupted=counts.interrupted,
         stopped=stop.is_set(),
-        problems=tuple(tally.problems),
-        notes=tuple(tally.notes),
+        problems=tuple(counts.problems),
+        notes=tuple(counts.notes),
     )

@@ -24,7 +24,7 @@ from halfopen.core.tune.settings import Wanted, must_be_taken
 from halfopen.core.units import listener_text
 from halfopen.ops.tune import arm, persist
 from halfopen.ops.tune.session import Session, View
-from halfopen.read import place as places
+from halfopen.read import netns_lookup
 
 
 def must_hold(view: View, plan: Plan) -> None:
@@ -122,7 +122,7 @@ def _told(a: Applied, c: PlannedChange) -> Applied:
 
 def _begin(session: Session, plan: Plan) -> list[Began]:
     """Record on the disk what is about to be written."""
-    clocks, todo, ledger = places.clocks(), [(found(c), c.value) for c in plan.todo], session.ledger
+    clocks, todo, ledger = netns_lookup.clocks(), [(found(c), c.value) for c in plan.todo], session.ledger
     passed = [
         Then(c.id, clocks.wall_s, "left", at.value, undoing.foreign(at.value))
         for at, _ in todo

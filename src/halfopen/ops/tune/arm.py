@@ -21,7 +21,7 @@ from halfopen.change import audit
 from halfopen.change.journal_file import ENVIRONMENT
 from halfopen.core.errors import HalfopenError, Unsupported
 from halfopen.core.tune.records import Began
-from halfopen.read import place as places
+from halfopen.read import netns_lookup
 
 _TIMER: Final = "halfopen.ops.tune.timer"
 SYSTEMD: Final = "/run/systemd/system"
@@ -52,7 +52,7 @@ def arm(begun: Sequence[Began], netns_fd: int, directory: str, audit_log: str) -
 
 
 def _left_s(began: Began) -> float:
-    return max(0.0, places.clocks().left_s(began) or 0.0)
+    return max(0.0, netns_lookup.clocks().left_s(began) or 0.0)
 
 
 def risk(path: str) -> str:

@@ -15,7 +15,7 @@ from halfopen.core.tune.undoing import target
 from halfopen.ops.tune import apply
 from halfopen.ops.tune import undo as undoing
 from halfopen.ops.tune.session import Session, View
-from halfopen.read import place as places
+from halfopen.read import netns_lookup
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +67,7 @@ def undo(action: Undo, means: Means) -> Undid:
 
 def _overdue(session: Session, asked: Collection[int], means: Means) -> Undid:
     """Undo the changes whose time is up, but for those that are undone anyway."""
-    ids = tuple(c.id for c in session.ledger.overdue(places.clocks()) if c.id not in asked)
+    ids = tuple(c.id for c in session.ledger.overdue(netns_lookup.clocks()) if c.id not in asked)
     return _undone(session, ids, Undo(ids, timed=True), means)
 
 

@@ -18,11 +18,10 @@ from halfopen.core.tune.plan import Changed, Plan, check_reason, found
 from halfopen.core.tune.spots import RETRIES, Place, Spot
 from halfopen.core.units import Address, listener_text, netns_words
 from halfopen.linux.netns import Netns
-from halfopen.ops.tune.listener_backend import Listeners
+from halfopen.ops.tune.listener_io import Listeners
 from halfopen.ops.tune.session import View
 from halfopen.ops.tune.spaces import Spaces, opened
-from halfopen.read import listener_socket, owners
-from halfopen.read import place as places
+from halfopen.read import listener_socket, netns_lookup, owners
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +42,7 @@ def look(ns: Netns, address: Address | None, port: int) -> Looked:
     spaces = Spaces()
     try:
         with opened(ns) as fd:
-            place = places.identify(ns, fd)
+            place = netns_lookup.identify(ns, fd)
             spaces.put(place, fd)
             return _look(spaces, place, address, port)
     finally:
@@ -123,7 +122,7 @@ def plan(
     """
     check_reason(reason)
     with opened(ns) as fd, View(directory) as view:
-        place = places.identify(ns, fd)
+        place = netns_lookup.identify(ns, fd)
         view.spots.spaces.put(place, fd)
         looked = _look(view.spots.spaces, place, address, port)
         for one in looked.sockets:

@@ -19,9 +19,8 @@ from halfopen.core.tune.sysctl_d import Override
 from halfopen.core.units import show_duration
 from halfopen.linux.identity import boot_id
 from halfopen.linux.netns import Netns, run_in
-from halfopen.read import place as places
+from halfopen.read import netns_lookup, tuners
 from halfopen.read import sysctl_d as reading
-from halfopen.read import tuners
 
 REASON: Final = "set again at boot"
 
@@ -40,7 +39,7 @@ def must_be_possible(ns: Netns, fd: int, for_s: float | None = None) -> None:
         raise UsageError(
             "--persist and --for contradict each other", hint="try it with --for, then apply it with --persist"
         )
-    if not places.is_booted(fd):
+    if not netns_lookup.is_booted(fd):
         raise UsageError(
             f"--persist concerns the network namespace that was booted, and {ns.name} is another one",
             hint="leave it out, and set the values where that namespace is created",
@@ -70,7 +69,7 @@ def must_last(ledger: Ledger, plan: Plan) -> None:
 
 
 def _returns(change: Change) -> None:
-    left_s = max(0.0, places.clocks().left_s(change.began) or 0.0)
+    left_s = max(0.0, netns_lookup.clocks().left_s(change.began) or 0.0)
     raise HalfopenError(
         "returning",
         f"{change.began.key} = {change.value} is change {change.id}, which is undone in {show_duration(left_s)}",

@@ -21,7 +21,7 @@ from halfopen.ops.tune.listening import keep_backlog
 from halfopen.ops.tune.session import View
 from halfopen.ops.tune.spaces import opened
 from halfopen.ops.tune.values import look
-from halfopen.read import place as places
+from halfopen.read import netns_lookup
 
 _PLAIN: Final = Request()
 
@@ -65,7 +65,7 @@ def exactly(
     if len({w.key for w in wanted}) != len(wanted):
         raise UsageError("a setting is given twice")
     with opened(ns) as fd, View(directory) as view:
-        place = places.identify(ns, fd)
+        place = netns_lookup.identify(ns, fd)
         view.spots.spaces.put(place, fd)
         running = [_setting(view, place, w) for w in wanted]
         changes: list[PlannedChange] = [*running]

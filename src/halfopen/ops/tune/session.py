@@ -17,8 +17,8 @@ from halfopen.core.tune.plan import check_reason
 from halfopen.core.tune.records import Record, State, Then
 from halfopen.core.tune.spots import Place, Spot
 from halfopen.linux.identity import boot_id
-from halfopen.ops.tune.backends import Spots
-from halfopen.read import place as places
+from halfopen.ops.tune.spot_io import Spots
+from halfopen.read import netns_lookup
 
 # Why a number is there though nothing was set before.
 STANDS: Final = "TCP_SYNCNT cannot be unset: {} stands in for it, and follows tcp_synack_retries"
@@ -107,7 +107,7 @@ class Session(View):
         if keys:
             # Where that is refused, they stay open; a command that asks for them is told why.
             with suppress(HalfopenError):
-                here = places.booted()
+                here = netns_lookup.booted()
                 values = {key: self.spots.read(Spot(here, key)) for key in keys}
         self.append(boots.after(self.ledger, time.time(), boot, here, values))
 

@@ -11,7 +11,7 @@ from halfopen.core.errors import UnknownTarget
 from halfopen.core.tune.spots import Place
 from halfopen.linux.identity import boot_id
 from halfopen.linux.netns import Netns, run_in
-from halfopen.read import place as places
+from halfopen.read import netns_lookup
 
 T = TypeVar("T")
 
@@ -46,7 +46,7 @@ class Spaces:
 
     def _find(self, place: Place) -> int | None:
         if place.identity not in self._fds:
-            self._fds[place.identity] = places.find(place)
+            self._fds[place.identity] = netns_lookup.find(place)
         return self._fds[place.identity]
 
     def close(self) -> None:

@@ -18,7 +18,7 @@ from halfopen.core.policy.actions import Undo
 from halfopen.core.tune.ledger import Change
 from halfopen.core.tune.outcomes import Undid
 from halfopen.ops.executor import Executor
-from halfopen.read import place as places
+from halfopen.read import netns_lookup
 
 _TRIES: Final = 120
 _AGAIN_S: Final = 5.0
@@ -62,7 +62,7 @@ def undo_at(ids: Sequence[int], at_s: float, *, directory: str | None = None) ->
 
 def _left_s(found: Sequence[Change] | None, at_s: float) -> float:
     """How long to wait; the boot's clock in the journal counts as well."""
-    now = places.clocks()
+    now = netns_lookup.clocks()
     return min([at_s - now.wall_s, *(left for c in found or () if (left := now.left_s(c.began)) is not None)])
 
 

@@ -15,9 +15,9 @@ from halfopen.core.tune.plan import Changed, Plan
 from halfopen.core.tune.spots import Place
 from halfopen.linux.netns import current
 from halfopen.ops.executor import Executor
-from halfopen.ops.tune.backends import Spots
 from halfopen.ops.tune.spaces import opened
-from halfopen.read import place as places
+from halfopen.ops.tune.spot_io import Spots
+from halfopen.read import netns_lookup
 
 # Each time another command was faster; more are not at work at once.
 _TRIES: Final = 50
@@ -44,7 +44,7 @@ def undo(ids: Sequence[int] | None, reason: str, executor: Executor) -> Undid:
 
 def overdue(executor: Executor) -> Undid:
     """Undo the changes whose time is up and that nobody has undone. Raises: NotPermitted, JournalError."""
-    ids = tuple(c.id for c in Journal(executor.directory).look().overdue(places.clocks()))
+    ids = tuple(c.id for c in Journal(executor.directory).look().overdue(netns_lookup.clocks()))
     action = Undo(ids, timed=True)
     return executor.execute(action) if ids else Undid(action)
 
@@ -54,7 +54,7 @@ def here() -> Place | None:
     try:
         ns = current()
         with opened(ns) as fd:
-            return places.identify(ns, fd)
+            return netns_lookup.identify(ns, fd)
     except HalfopenError:
         return None
 

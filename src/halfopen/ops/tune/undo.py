@@ -13,7 +13,7 @@ from halfopen.core.tune.records import State
 from halfopen.core.tune.spots import Spot
 from halfopen.linux.identity import boot_id
 from halfopen.ops.tune.session import STANDS, Session
-from halfopen.read import place as places
+from halfopen.read import netns_lookup
 
 
 def undo_all(session: Session, ids: Iterable[int], reason: str = "") -> list[Undone]:
@@ -100,7 +100,7 @@ def _stays(session: Session, change: Change) -> str:
     if not change.spot.lasting or change.began.place.boot_id == boot_id():
         return ""
     with suppress(HalfopenError):
-        running = Spot(places.booted(), change.began.key)
+        running = Spot(netns_lookup.booted(), change.began.key)
         if not session.ledger.stack(running) and session.spots.read(running) == change.value:
             key = change.began.key.rpartition(".")[2]
             return f"the running value stays {change.value}: halfopen tune apply --set {key}=VALUE changes it"

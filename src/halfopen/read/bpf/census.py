@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 
 from halfopen.core.errors import KernelError
 from halfopen.core.sample import REQUEST
-from halfopen.linux.ahead import ahead
 from halfopen.linux.bpf.loader import Loaded
+from halfopen.linux.read_ahead import read_ahead
 from halfopen.wire import bpf_records
 from halfopen.wire.inet_diag import TCP_SYN_RECV
 
@@ -218,4 +218,4 @@ def _overlapped(pieces: Iterator[memoryview]) -> Iterator[memoryview]:
     if first is None:
         return
     yield first
-    yield from ahead(pieces) if len(first) > _LONG else pieces
+    yield from read_ahead(pieces) if len(first) > _LONG else pieces

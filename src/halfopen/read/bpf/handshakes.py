@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from halfopen.core.errors import HalfopenError, KernelError, NotPermitted
 from halfopen.core.sample.handshakes import HandshakeCounters
 from halfopen.linux.bpf import libbpf
+from halfopen.linux.bpf.bpf_object import REFUSE, refused_by_name
 from halfopen.linux.bpf.loader import Loaded
-from halfopen.linux.bpf.opened import REFUSE, refused_by_name
 from halfopen.wire import bpf_records
 
 _OBJECT: Final = "handshakes"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from halfopen.core.errors import HalfopenError
-from halfopen.linux.bpf import kept, opened
+from halfopen.linux.bpf import bpf_object, kept
 from halfopen.read.bpf.census import Census, IterCensus
 from halfopen.read.bpf.owners import Owners
 from halfopen.read.bpf.pulse import Pulse
@@ -35,10 +35,10 @@ def begin() -> None:
     """
     for kind, name in ((WalkCensus, "walk"), (Pulse, "pulse")):
         if not kept.known(kind):
-            opened.begin(name)
+            bpf_object.preload(name)
 
 
 def close() -> None:
     """Unload what is loaded, and forget what was refused."""
     kept.close()
-    opened.forget()
+    bpf_object.forget()

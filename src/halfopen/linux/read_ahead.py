@@ -8,7 +8,7 @@ import threading
 from collections.abc import Iterator
 
 
-def ahead(pieces: Iterator[memoryview]) -> Iterator[memoryview]:
+def read_ahead(pieces: Iterator[memoryview]) -> Iterator[memoryview]:
     """The same pieces, received by another thread while the caller works on the last one; `pieces` needs three
     buffers.
     """

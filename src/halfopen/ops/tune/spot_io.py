@@ -101,7 +101,7 @@ class Spots:
             return self._settings
         if self._listeners is None:
             # It brings numpy, which a process that only waits to undo a setting does without.
-            from halfopen.ops.tune.listener_backend import Listeners
+            from halfopen.ops.tune.listener_io import Listeners
 
             self._listeners = Listeners(self.spaces)
         return self._listeners

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from halfopen.core.errors import KernelError, Unsupported
-from halfopen.linux.bpf import opened
-from halfopen.linux.bpf.opened import Opened
+from halfopen.linux.bpf import bpf_object
+from halfopen.linux.bpf.bpf_object import BpfObject
 from halfopen.read.bpf import programs
 from run import document, environment
 
@@ -30,19 +30,19 @@ def fresh() -> Iterator[None]:
 def loads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The threads that called into libbpf to load something."""
     found: list[str] = []
-    load = Opened._load
+    load = BpfObject._load
 
-    def counted(self: Opened, *arguments: object) -> int:
+    def counted(self: BpfObject, *arguments: object) -> int:
         found.append(threading.current_thread().name)
         return load(self, *arguments)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(Opened, "_load", counted)
+    monkeypatch.setattr(BpfObject, "_load", counted)
     return found
 
 
 def test_what_was_begun_is_loaded_once_and_by_a_thread(loads: list[str]) -> None:
-    opened.begin("walk", "pulse")
-    opened.begin("walk")
+    bpf_object.preload("walk", "pulse")
+    bpf_object.preload("walk")
     census, pulse = programs.census(), programs.pulse()
     assert sorted(loads) == ["halfopen-load-pulse", "halfopen-load-walk"]
     assert [len(part.rows) for part in census.read()] in ([], [0])
@@ -52,18 +52,18 @@ def test_what_was_begun_is_loaded_once_and_by_a_thread(loads: list[str]) -> None
 
 
 def test_what_was_begun_and_not_taken_goes(loads: list[str]) -> None:
-    opened.begin("walk")
-    opened.forget()
-    assert opened._ahead == {}
-    opened.take("walk").close()
+    bpf_object.preload("walk")
+    bpf_object.forget()
+    assert bpf_object._ahead == {}
+    bpf_object.take("walk").close()
     assert len(loads) == 2
 
 
 def test_a_refusal_is_told_when_it_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(opened.REFUSE, "walk")
-    opened.begin("walk")
+    monkeypatch.setenv(bpf_object.REFUSE, "walk")
+    bpf_object.preload("walk")
     with pytest.raises(Unsupported, match="switched off by HALFOPEN_REFUSE_BPF"):
-        opened.take("walk")
+        bpf_object.take("walk")
 
 
 def test_without_a_thread_to_be_had_it_is_loaded_when_taken(monkeypatch: pytest.MonkeyPatch, loads: list[str]) -> None:
@@ -71,8 +71,8 @@ def test_without_a_thread_to_be_had_it_is_loaded_when_taken(monkeypatch: pytest.
         raise RuntimeError("can't start new thread")
 
     monkeypatch.setattr(threading.Thread, "start", none_left)
-    opened.begin("walk", "pulse")
-    opened.take("walk").close()
+    bpf_object.preload("walk", "pulse")
+    bpf_object.take("walk").close()
     assert loads == ["MainThread"]
 
 
@@ -81,13 +81,13 @@ def test_what_libbpf_says_is_heard_when_it_fails(
 ) -> None:
     """The first try says nothing, as nearly all succeed; the reason comes from the second."""
     with pytest.raises(Unsupported, match=r"bits.*Invalid argument"):
-        Opened("door", sizes={"bits": 0})
+        BpfObject("door", sizes={"bits": 0})
     assert len(loads) == 2
     (tmp_path / "walk.bpf.o").write_bytes(b"no object at all")
-    monkeypatch.setattr(opened, "OBJECTS", tmp_path)
-    opened.begin("walk")
+    monkeypatch.setattr(bpf_object, "OBJECTS", tmp_path)
+    bpf_object.preload("walk")
     with pytest.raises(KernelError, match="not a proper ELF object"):
-        opened.take("walk")
+        bpf_object.take("walk")
 
 
 @pytest.mark.parametrize("source", ["bpf", "diag", "proc"])
@@ -98,7 +98,7 @@ def test_a_command_ends_whichever_way_it_reads(source: str) -> None:
 _SHORT = """
 import resource, sys
 from halfopen.core.errors import HalfopenError, KernelError
-from halfopen.read.bpf import programs; from halfopen.linux.bpf import opened
+from halfopen.read.bpf import programs; from halfopen.linux.bpf import bpf_object
 
 with open("/proc/self/statm") as f:
     room = int(f.read().split()[0]) * resource.getpagesize() + int(sys.argv[1])

@@ -41,7 +41,7 @@ class Stop:
 
 
 @dataclass(slots=True)
-class Tally:
+class ReleaseCounts:
     """The counts of `core.policy.actions.Released`, as they grow.
 
     held: the door was held. notes: what was done in another way than usual, and what follows.
@@ -60,8 +60,8 @@ class Tally:
     problems: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
-    def add(self, other: Tally) -> None:
-        """Count what another tally counted of the same release."""
+    def add(self, other: ReleaseCounts) -> None:
+        """Count what was counted elsewhere of the same release."""
         self.matched += other.matched
         self.released += other.released
         self.gone += other.gone
@@ -76,23 +76,23 @@ class Tally:
 
         read_at: when they were looked at, where that leaves a window in which they may have completed.
         """
-        counts = destroy.Counts()
+        done = destroy.Counts()
         try:
-            destroy.destroy(kill, victims, counts)
+            destroy.destroy(kill, victims, done)
         finally:
             # Whatever breaks it off: what went before is counted.
-            self.released += counts.released
-            self.gone += counts.gone
-            self.failed += counts.failed
+            self.released += done.released
+            self.gone += done.gone
+            self.failed += done.failed
         if read_at is not None:
             self.windows_s.append(time.monotonic() - read_at)
-        if counts.failed:
-            note = f"the kernel refused to destroy some: {os.strerror(counts.errno)}"
+        if done.failed:
+            note = f"the kernel refused to destroy some: {os.strerror(done.errno)}"
             if note not in self.problems:
                 self.problems.append(note)
 
 
-def slices(code: bytes, tally: Tally, *, stretch: int | None = 0) -> Iterator[tuple[float, NDArray[Any]]]:
+def slices(code: bytes, counts: ReleaseCounts, *, stretch: int | None = 0) -> Iterator[tuple[float, NDArray[Any]]]:
     """Slices of a dump, each with the time before which its content cannot have been read.
 
     stretch: 0 for each recv() on its own, as fresh as can be; None for long ones.
@@ -103,7 +103,7 @@ def slices(code: bytes, tally: Tally, *, stretch: int | None = 0) -> Iterator[tu
         # own.
         filled = asked = time.monotonic()
         for part in sockdiag.slices(look, code, stretch=stretch):
-            tally.interrupted |= part.interrupted
+            counts.interrupted |= part.interrupted
             for rows in part.parts:
                 yield filled, rows
             filled, asked = asked, time.monotonic()

@@ -9,7 +9,7 @@ import pytest
 
 from halfopen.core.errors import HalfopenError
 from halfopen.linux import proc
-from halfopen.read import reach
+from halfopen.read import ptrace_refusal
 
 ALL = "CapEff:\t000001ffffffffff\nSeccomp:\t0\n"
 NONE = "CapEff:\t0000000000000000\nSeccomp:\t0\n"
@@ -29,10 +29,10 @@ def refusal(
     """The error for this process, on a machine made up so."""
     files = {"/proc/sys/kernel/yama/ptrace_scope": f"{scope}\n", "/proc/thread-self/status": status}
     patch.setattr(proc, "text", lambda path: files[path].strip())
-    patch.setattr(reach.os, "geteuid", lambda: uid)
-    patch.setattr(reach, "_owner", lambda pid: owner)
-    patch.setattr(reach, "_user_namespace", lambda pid: str(pid) if other_namespace else "user:[1]")
-    return reach.refusal(os.getpid(), code)
+    patch.setattr(ptrace_refusal.os, "geteuid", lambda: uid)
+    patch.setattr(ptrace_refusal, "_owner", lambda pid: owner)
+    patch.setattr(ptrace_refusal, "_user_namespace", lambda pid: str(pid) if other_namespace else "user:[1]")
+    return ptrace_refusal.refusal(os.getpid(), code)
 
 
 @pytest.mark.parametrize(
@@ -63,6 +63,6 @@ def test_what_refuses_is_named(
 
 def test_a_machine_without_yama_and_a_process_that_ended(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(proc, "yama_scope", lambda: "")
-    assert "pid 4194304" in reach.refusal(2**22, errno.EPERM).message or os.geteuid() == 0
-    assert reach._owner(2**22) == -1
-    assert reach._user_namespace(2**22) == ""
+    assert "pid 4194304" in ptrace_refusal.refusal(2**22, errno.EPERM).message or os.geteuid() == 0
+    assert ptrace_refusal._owner(2**22) == -1
+    assert ptrace_refusal._user_namespace(2**22) == ""

@@ -29,7 +29,7 @@ def refused_by_name(name: str) -> bool:
     return name in names or "all" in names
 
 
-class Opened:
+class BpfObject:
     """One object in the kernel: `lib`, and libbpf's `handle` of it. Whoever has it closes it."""
 
     def __init__(
@@ -106,17 +106,17 @@ class _Ahead(threading.Thread):
     def __init__(self, name: str) -> None:
         super().__init__(name=f"halfopen-load-{name}")
         self._object = name
-        self._opened: Opened | None = None
+        self._opened: BpfObject | None = None
         self._failed: BaseException | None = None
         self.start()
 
     def run(self) -> None:
         try:
-            self._opened = Opened(self._object)
+            self._opened = BpfObject(self._object)
         except BaseException as e:  # want of memory too is told to who takes it
             self._failed = e
 
-    def take(self) -> Opened:
+    def take(self) -> BpfObject:
         self.join()
         if self._failed is not None:
             raise self._failed.with_traceback(None)
@@ -129,7 +129,7 @@ _ahead: Final[dict[str, _Ahead]] = {}
 _lock: Final = threading.Lock()
 
 
-def begin(*names: str) -> None:
+def preload(*names: str) -> None:
     """Have these objects loaded, each in a thread of its own; what that raises comes when one is taken."""
     with _lock:
         for name in names:
@@ -140,11 +140,11 @@ def begin(*names: str) -> None:
                     return  # no thread to be had: it is loaded when it is taken
 
 
-def take(name: str) -> Opened:
+def take(name: str) -> BpfObject:
     """An object, loaded ahead where that was begun, else now. Raises: Unsupported, NotPermitted, KernelError."""
     with _lock:
         begun = _ahead.pop(name, None)
-    return begun.take() if begun else Opened(name)
+    return begun.take() if begun else BpfObject(name)
 
 
 def forget() -> None:
