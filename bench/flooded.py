@@ -26,7 +26,7 @@ from inside import BenchError, Inside, environment
 from reading import PORT, backlog, halfopen_command, prepare
 from still import Still, say
 
-from halfopen.lab import Lab, Listener
+from halfopen.lab import Lab, LabListener
 
 OLDER_THAN_S: Final = 3.0
 WATCH_S: Final = 10.0
@@ -109,7 +109,7 @@ def flood(
 
 
 @contextmanager
-def _flooding(lab: Lab, web: Listener, rate: int, most_s: float, cpu: int, result: Flooded) -> Iterator[None]:
+def _flooding(lab: Lab, web: LabListener, rate: int, most_s: float, cpu: int, result: Flooded) -> Iterator[None]:
     """The flood goes on, from a thread on that CPU, which thereby takes its packets in as well."""
     allowed = os.sched_getaffinity(0)
     os.sched_setaffinity(0, {cpu})

@@ -16,7 +16,7 @@ from reading import PORT, backlog, prepare
 from still import Still, say
 
 from halfopen.core.errors import HalfopenError
-from halfopen.lab import Honest, Lab, Listener
+from halfopen.lab import Honest, Lab, LabListener
 
 SS_KILL: Final = ["ss", "-HntK", "state", "syn-recv"]
 HONEST_BEFORE: Final = 100
@@ -159,7 +159,7 @@ def _once(n: int, audit_log: str, release: Callable[[Inside], dict[str, Any]], g
 
 
 @contextlib.contextmanager
-def _coming(lab: Lab, listener: Listener) -> Iterator[list[Honest]]:
+def _coming(lab: Lab, listener: LabListener) -> Iterator[list[Honest]]:
     """Honest clients that connect for as long as the context lasts. Raises at its end: what went wrong."""
     came: list[Honest] = []
     failed: list[HalfopenError] = []

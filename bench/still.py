@@ -14,7 +14,7 @@ from typing import Final, TypeVar
 from inside import BenchError
 
 from halfopen.core.model.timing import started_s
-from halfopen.lab import Lab, Listener
+from halfopen.lab import Lab, LabListener
 from halfopen.read import procfs
 
 T = TypeVar("T")
@@ -37,7 +37,7 @@ class Still:
     Raises: BenchError when the kernel did not take all of them.
     """
 
-    def __init__(self, lab: Lab, listener: Listener, n: int) -> None:
+    def __init__(self, lab: Lab, listener: LabListener, n: int) -> None:
         self._lab = lab
         self.n = n
         self.waited_s = 0.0

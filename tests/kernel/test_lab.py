@@ -18,7 +18,7 @@ import pytest
 
 import readable
 from halfopen.core.errors import HalfopenError, UsageError
-from halfopen.lab import Lab, LabError, Listener
+from halfopen.lab import Lab, LabError, LabListener
 
 HERE = Path(__file__).parent
 SRC = HERE.parents[1] / "src"
@@ -670,4 +670,4 @@ stop.set()
 
 
 def test_listener_is_exported() -> None:
-    assert Listener.__module__ == "halfopen.lab.listener"
+    assert LabListener.__module__ == "halfopen.lab.listener"

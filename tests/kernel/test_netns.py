@@ -97,7 +97,7 @@ def test_one_that_vanishes_meanwhile_is_skipped_and_mentioned(lab: Lab, monkeypa
     from halfopen.read import discover as discover_
     from halfopen.read import reader
 
-    found = discover_.Found([netns.current()])  # others may vanish too
+    found = discover_.Discovered([netns.current()])  # others may vanish too
     found.namespaces.append(netns.Netns("ghost", 1, "/proc/1/fd/99999/gone"))
     monkeypatch.setattr(discover_, "discover", lambda: found)
     samples, skipped = reader.read_all(lambda: ((), None))

@@ -314,7 +314,7 @@ def test_one_look_serves_all_namespaces(lab: Lab, other: Lab, monkeypatch: pytes
 
     monkeypatch.setattr(owners, "holders", counted)
     hosts = [Netns(f"host{i}", 0, host.netns_path) for i, host in enumerate((lab.server, other.server))]
-    monkeypatch.setattr(discover, "discover", lambda: discover.Found(hosts))
+    monkeypatch.setattr(discover, "discover", lambda: discover.Discovered(hosts))
     samples, skipped = reader.read_all(lambda: ((), None))
     assert (len(samples), skipped) == (2, [])
     assert len(looks) == 1

@@ -21,7 +21,7 @@ import tuning
 from halfopen.change import sysctl
 from halfopen.core.errors import HalfopenError, JournalError, NotPermitted, Refused
 from halfopen.core.tune import settings
-from halfopen.core.tune.settings import Wanted
+from halfopen.core.tune.settings import WantedSetting
 from halfopen.linux import files, netns
 from halfopen.linux.netns import Netns, resolve
 from halfopen.ops.tune import tune
@@ -51,7 +51,7 @@ def values(lab: Lab) -> dict[str, int]:
 
 def set_(lab: Lab, **wanted: int) -> None:
     """Apply settings by their short names, through the journal."""
-    tuning.apply([Wanted(settings.full_key(k), v, "test") for k, v in wanted.items()], server(lab))
+    tuning.apply([WantedSetting(settings.full_key(k), v, "test") for k, v in wanted.items()], server(lab))
 
 
 def counters(lab: Lab) -> dict[str, int]:
@@ -68,7 +68,7 @@ def states() -> list[str]:
 def test_every_setting_comes_back_as_found(lab: Lab) -> None:
     before = values(lab)
     assert len(before) >= 8
-    wanted = [Wanted(k, v - 1 if v > 1 else v + 1, "test") for k, v in before.items()]
+    wanted = [WantedSetting(k, v - 1 if v > 1 else v + 1, "test") for k, v in before.items()]
     result = tuning.apply(wanted, server(lab))
     assert {a.key: a.state for a in result.applied} == dict.fromkeys(before, "done")
     assert values(lab) == {w.key: w.value for w in wanted}
@@ -240,7 +240,7 @@ def test_a_value_that_the_kernel_refuses_is_left_as_it_is(lab: Lab) -> None:
 def test_a_value_that_the_kernel_clamps_is_told(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
     write = sysctl.write
     monkeypatch.setattr(sysctl, "write", lambda key, value: write(key, min(value, 3)))
-    [one] = tuning.apply([Wanted(settings.SYNACK, 9, "test")], server(lab)).applied
+    [one] = tuning.apply([WantedSetting(settings.SYNACK, 9, "test")], server(lab)).applied
     assert (one.state, one.asked, one.value) == ("clamped", 9, 3)
     assert [u.state for u in tuning.undo().undone] == ["undone"]
     assert values(lab)[settings.SYNACK] == 3  # the write of the undo was clamped as well
@@ -287,7 +287,7 @@ def test_a_full_disk(lab: Lab, state: Path) -> None:
 @pytest.mark.parametrize("fails_at", [1, 2])
 def test_what_cannot_be_recorded_is_not_done(lab: Lab, monkeypatch: pytest.MonkeyPatch, fails_at: int) -> None:
     before = values(lab)
-    wanted = [Wanted(settings.SYNACK, 2, "test"), Wanted(settings.COOKIES, 0, "test")]
+    wanted = [WantedSetting(settings.SYNACK, 2, "test"), WantedSetting(settings.COOKIES, 0, "test")]
     with monkeypatch.context() as patch:
         _full_disk(patch, fails_at)
         with pytest.raises(JournalError, match="No space left"):
@@ -318,7 +318,9 @@ def test_interrupted_or_refused_halfway_takes_all_back(
 
     monkeypatch.setattr(sysctl, "write", halfway)
     with pytest.raises(type(error)):
-        tuning.apply([Wanted(settings.SYNACK, 2, "test"), Wanted(settings.COOKIES, 0, "test")], server(lab))
+        tuning.apply(
+            [WantedSetting(settings.SYNACK, 2, "test"), WantedSetting(settings.COOKIES, 0, "test")], server(lab)
+        )
     assert values(lab) == before
     assert states() == ["refused", "refused"]
 
@@ -357,7 +359,7 @@ def _full_disk(patch: pytest.MonkeyPatch, fails_at: int) -> None:
 @pytest.mark.root
 def test_a_namespace_that_vanishes() -> None:
     fd = netns.create()
-    tuning.apply([Wanted(settings.SYNACK, 2, "test")], resolve(f"/proc/{os.getpid()}/fd/{fd}"))
+    tuning.apply([WantedSetting(settings.SYNACK, 2, "test")], resolve(f"/proc/{os.getpid()}/fd/{fd}"))
     os.close(fd)
     [row] = command("undo", "--all")["changes"]
     assert row["state"] == "gone"

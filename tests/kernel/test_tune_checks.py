@@ -20,7 +20,7 @@ from halfopen.core.errors import HalfopenError, UsageError
 from halfopen.core.tune import settings
 from halfopen.core.tune.ledger import replay
 from halfopen.core.tune.records import Began, Then
-from halfopen.core.tune.settings import Wanted, range_of
+from halfopen.core.tune.settings import WantedSetting, range_of
 from halfopen.linux.netns import Netns, resolve
 from halfopen.ops.tune import tune, values
 from peers import until
@@ -71,7 +71,9 @@ def test_out_of_range_nothing_is_written(lab: Lab, more: tuple[str, ...]) -> Non
     line = one_line(halfopen("tune", "apply", "--yes", *words, *more), 2)
     assert line == "halfopen: tcp_syncookies = 300 cannot be; net.ipv4.tcp_syncookies takes 0 to 2"
     with pytest.raises(UsageError, match="cannot be"):
-        tuning.apply([Wanted(settings.SYNACK, 2, "test"), Wanted(settings.SYN_RETRIES, 0, "test")], server(lab))
+        tuning.apply(
+            [WantedSetting(settings.SYNACK, 2, "test"), WantedSetting(settings.SYN_RETRIES, 0, "test")], server(lab)
+        )
     assert values.read(server(lab), settings.KEYS) == before
     assert states() == []
 
@@ -288,7 +290,7 @@ def test_a_reason_is_kept_and_shown(lab: Lab, state: Path) -> None:
 
 
 def test_an_interrupted_undo_keeps_its_reason(lab: Lab) -> None:
-    tuning.apply([Wanted(settings.SYNACK, 2, "test")], server(lab))
+    tuning.apply([WantedSetting(settings.SYNACK, 2, "test")], server(lab))
     killed = halfopen("tune", "undo", "1", "--reason", "flood is over", dies_at="undo.written")
     assert killed.returncode == -9
     halfopen("tune", "undo", "--all")

@@ -20,7 +20,7 @@ import pytest
 import tuning
 from halfopen.core.tune import settings
 from halfopen.core.tune.listener import Wishes
-from halfopen.core.tune.settings import Wanted
+from halfopen.core.tune.settings import WantedSetting
 from halfopen.linux import netns
 from halfopen.linux.netns import resolve, run_in
 from halfopen.ops.tune import arm, tune, values
@@ -48,7 +48,7 @@ _FORKER = """
 import json, os, sys
 import tuning
 from halfopen.core.tune.listener import Wishes
-from halfopen.core.tune.settings import Wanted
+from halfopen.core.tune.settings import WantedSetting
 from halfopen.linux.netns import resolve
 
 for line in sys.stdin:
@@ -59,7 +59,7 @@ for line in sys.stdin:
         try:
             checkpoint = tuning.dying_at(job["crash"])
             if "wanted" in job:
-                wanted = [Wanted(k, v, "test") for k, v in job["wanted"].items()]
+                wanted = [WantedSetting(k, v, "test") for k, v in job["wanted"].items()]
                 tuning.apply(wanted, resolve(job["netns"]), checkpoint=checkpoint)
             elif "wishes" in job:
                 tuning.change(resolve(job["netns"]), 8080, Wishes(**job["wishes"]), checkpoint=checkpoint)
@@ -152,7 +152,7 @@ class World:
         wanted[settings.COOKIES] = (now[settings.COOKIES] + 1) % 3
         if crash:
             return self.job(wanted=wanted, netns=self.path, crash=crash)
-        tuning.apply([Wanted(k, v, "test") for k, v in wanted.items()], self.ns)
+        tuning.apply([WantedSetting(k, v, "test") for k, v in wanted.items()], self.ns)
         return 0
 
     def listener(self, crash: str = "") -> int:
@@ -313,14 +313,14 @@ def test_a_namespace_that_only_a_descriptor_leads_to_returns_as_well(state: Path
 
 
 def test_whoever_waits_goes_when_it_is_undone_before(space: str, state: Path) -> None:
-    tuning.apply([Wanted(settings.SYNACK, 1, "test")], resolve(space), for_s=600.0)
+    tuning.apply([WantedSetting(settings.SYNACK, 1, "test")], resolve(space), for_s=600.0)
     assert len(waiting(state)) == 1
     assert tuning.undo([1]).undone[0].state == "undone"
     until(lambda: not waiting(state))
 
 
 def test_a_late_timer_leaves_another_change_of_that_number_alone(space: str, state: Path) -> None:
-    tuning.apply([Wanted(settings.SYNACK, 1, "test")], resolve(space))
+    tuning.apply([WantedSetting(settings.SYNACK, 1, "test")], resolve(space))
     assert undo_at([1], 5.0).undone == ()
     assert halfopen("tune", "undo", "1", "--at", "5").returncode == 0
     assert held(space)[settings.SYNACK] == 1
@@ -329,7 +329,7 @@ def test_a_late_timer_leaves_another_change_of_that_number_alone(space: str, sta
 
 def test_what_is_overdue_is_undone_by_the_next_command(space: str, state: Path) -> None:
     before = held(space)
-    tuning.apply([Wanted(settings.SYNACK, 1, "test")], resolve(space), for_s=1.0)
+    tuning.apply([WantedSetting(settings.SYNACK, 1, "test")], resolve(space), for_s=1.0)
     for pid in waiting(state):
         os.kill(pid, signal.SIGKILL)
     [(change, _)] = tune.log()[1]
@@ -366,7 +366,7 @@ def test_systemd_sees_to_it_where_it_runs(
     path = f"/proc/{there.pid}/ns/net"
     until(lambda: os.stat(path).st_ino == lab.server.inode)
     before = held(path)
-    result = tuning.apply([Wanted(settings.SYNACK, 1, "test")], resolve(path), for_s=1.5)
+    result = tuning.apply([WantedSetting(settings.SYNACK, 1, "test")], resolve(path), for_s=1.5)
     assert result.returns_by == "systemd"
     words = record.read_text().splitlines()
     assert "--collect" in words
@@ -393,7 +393,7 @@ def test_a_child_sees_to_it_where_systemd_refuses(
     there = lab.server.spawn(["cat"], stdin=subprocess.PIPE)
     path = f"/proc/{there.pid}/ns/net"
     until(lambda: os.stat(path).st_ino == lab.server.inode)
-    assert tuning.apply([Wanted(settings.SYNACK, 1, "test")], resolve(path), for_s=600.0).returns_by == "child"
+    assert tuning.apply([WantedSetting(settings.SYNACK, 1, "test")], resolve(path), for_s=600.0).returns_by == "child"
     tuning.undo()
     until(lambda: not waiting(state))
     lab.server.end(there)
@@ -405,7 +405,7 @@ def test_nothing_is_changed_when_nobody_would_undo_it(space: str, monkeypatch: p
     before = held(space)
     monkeypatch.setattr(arm.sys, "executable", "/nonexistent")
     with pytest.raises(HalfopenError, match="could not be started"):
-        tuning.apply([Wanted(settings.SYNACK, 1, "test")], resolve(space), for_s=600.0)
+        tuning.apply([WantedSetting(settings.SYNACK, 1, "test")], resolve(space), for_s=600.0)
     assert held(space) == before
     assert [c.state for c, _ in tune.log()[1]] == ["refused"]
 

@@ -17,7 +17,7 @@ import pytest
 import tuning
 from halfopen.core.errors import JournalError
 from halfopen.core.tune import settings
-from halfopen.core.tune.settings import Wanted
+from halfopen.core.tune.settings import WantedSetting
 from halfopen.linux.netns import resolve
 from halfopen.ops.tune import tune, values
 from peers import until
@@ -70,7 +70,7 @@ def container(lab: Lab) -> list[str]:
 
 def change_for(lab: Lab, state: Path, for_s: float) -> float:
     """Make a change for a time, and end whoever would undo it. Returns until when, by the wall clock."""
-    result = tuning.apply([Wanted(settings.SYNACK, 1, "test")], resolve(lab.server.netns_path), for_s=for_s)
+    result = tuning.apply([WantedSetting(settings.SYNACK, 1, "test")], resolve(lab.server.netns_path), for_s=for_s)
     for pid in waiting(state):
         os.kill(pid, signal.SIGKILL)
     until(lambda: not waiting(state))
@@ -174,6 +174,6 @@ def test_whatever_keeps_it_from_being_armed_nothing_is_changed(
     before = retries(lab)
     monkeypatch.setattr("halfopen.ops.tune.arm.arm", broken)
     with pytest.raises(type(error)):
-        tuning.apply([Wanted(settings.SYNACK, 1, "test")], resolve(lab.server.netns_path), for_s=60.0)
+        tuning.apply([WantedSetting(settings.SYNACK, 1, "test")], resolve(lab.server.netns_path), for_s=60.0)
     assert retries(lab) == before
     assert [c.state for c, _ in tune.log()[1]] == ["refused"]

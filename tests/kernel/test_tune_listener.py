@@ -18,7 +18,7 @@ import pytest
 import tuning
 from halfopen.core.errors import NotPermitted
 from halfopen.core.tune import settings
-from halfopen.core.tune.settings import Wanted
+from halfopen.core.tune.settings import WantedSetting
 from halfopen.linux.netns import Netns, resolve
 from halfopen.ops.tune import listener as tune_listener
 from halfopen.ops.tune import tune
@@ -245,7 +245,7 @@ def retries(lab: Lab, port: int = 8080) -> list[int | None]:
 
 
 def synack(lab: Lab, value: int) -> None:
-    tuning.apply([Wanted(settings.SYNACK, value, "test")], server(lab))
+    tuning.apply([WantedSetting(settings.SYNACK, value, "test")], server(lab))
 
 
 def test_what_stands_for_unset_follows_tcp_synack_retries(lab: Lab) -> None:

@@ -19,7 +19,7 @@ from halfopen.core.policy.actions import ChangeSetting
 from halfopen.core.tune import settings
 from halfopen.core.tune.listener import Wishes
 from halfopen.core.tune.plan import Changed
-from halfopen.core.tune.settings import Wanted
+from halfopen.core.tune.settings import WantedSetting
 from halfopen.lab import Lab
 from halfopen.linux import netns
 from halfopen.linux.netns import resolve
@@ -63,7 +63,7 @@ def audit() -> list[Any]:
 
 def apply_until(space: str, until_s: float) -> None:
     """A change that is to be reverted at this time, with nobody who waits for it."""
-    tuning.apply([Wanted(settings.SYNACK, 1, "test")], resolve(space))
+    tuning.apply([WantedSetting(settings.SYNACK, 1, "test")], resolve(space))
     journal = Path(os.environ["HALFOPEN_STATE_DIR"]) / "tune.jsonl"
     began, done = journal.read_text().splitlines()
     journal.write_text(json.dumps({**json.loads(began), "until_s": until_s}) + f"\n{done}\n")
@@ -190,7 +190,7 @@ def test_a_change_that_fails_says_so_in_the_audit_log(space: str, monkeypatch: p
 
     monkeypatch.setattr("halfopen.ops.tune.arm.arm", broken)
     with pytest.raises(HalfopenError, match="nobody would"):
-        tuning.apply([Wanted(settings.SYNACK, 1, "test")], resolve(space), for_s=60.0)
+        tuning.apply([WantedSetting(settings.SYNACK, 1, "test")], resolve(space), for_s=60.0)
     assert [(r["phase"], r.get("error")) for r in audit()] == [("begin", None), ("failed", "nobody would undo it")]
     assert value(space) == 5
 

@@ -14,19 +14,19 @@ from halfopen.read import tuners
 from peers import until
 
 if TYPE_CHECKING:
-    from halfopen.lab import Host, Lab
+    from halfopen.lab import Lab, LabHost
 
 KEYS = [settings.SOMAXCONN, settings.COOKIES]
 Start = Callable[[str], None]
 
 
 @pytest.fixture
-def start(lab: Lab, tmp_path: Path) -> Iterator[Callable[[str, Host], None]]:
+def start(lab: Lab, tmp_path: Path) -> Iterator[Callable[[str, LabHost], None]]:
     """Starts a script by a name in a host of the lab, which waits until the test is over."""
     running: list[subprocess.Popen[str]] = []
     hosts = []
 
-    def begin(name: str, host: Host) -> None:
+    def begin(name: str, host: LabHost) -> None:
         script = tmp_path / name
         # As tuned is one: its process has the name of the script, its first word the interpreter's.
         script.write_text("#!/bin/sh\nread x\n")
@@ -56,7 +56,7 @@ def etc(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return made
 
 
-def notes(host: Host, *, persist: bool = True) -> list[str]:
+def notes(host: LabHost, *, persist: bool = True) -> list[str]:
     return host.run(lambda: tuners.notes(KEYS, persist))
 
 
@@ -65,7 +65,9 @@ def test_neither_runs(lab: Lab) -> None:
     assert notes(lab.server) == []
 
 
-def test_tuned_is_named_with_the_line_of_its_profile(lab: Lab, start: Callable[[str, Host], None], etc: Path) -> None:
+def test_tuned_is_named_with_the_line_of_its_profile(
+    lab: Lab, start: Callable[[str, LabHost], None], etc: Path
+) -> None:
     start("tuned", lab.server)
     one, two = notes(lab.server)
     assert f"sets somaxconn to 2048 at least ({etc}/profiles/fast/tuned.conf:4); it applies sysctl.d after that" in one
@@ -79,14 +81,14 @@ def test_tuned_is_named_with_the_line_of_its_profile(lab: Lab, start: Callable[[
     assert line.endswith(f"what it sets could not be read: {etc}/active_profile")
 
 
-def test_bpftune_is_named_everywhere(lab: Lab, start: Callable[[str, Host], None]) -> None:
+def test_bpftune_is_named_everywhere(lab: Lab, start: Callable[[str, LabHost], None]) -> None:
     start("bpftune", lab.server)
     for host in (lab.server, lab.client):
         [line] = notes(host)
         assert line.startswith("bpftune runs, which sets tcp_syncookies under a flood or short of memory")
 
 
-def test_a_name_alone_is_not_enough(lab: Lab, start: Callable[[str, Host], None], tmp_path: Path) -> None:
+def test_a_name_alone_is_not_enough(lab: Lab, start: Callable[[str, LabHost], None], tmp_path: Path) -> None:
     program = "import time; open('/proc/self/comm', 'w').write('tuned'); print(flush=True); input()"
     words = ["python3", "-c", program]
     process = lab.server.spawn(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE)

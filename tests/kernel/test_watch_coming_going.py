@@ -26,7 +26,7 @@ from halfopen.ops.executor import Executor
 from halfopen.ops.release.release import execute
 from halfopen.ops.watch.loop import Watch
 from halfopen.present.metrics import Metrics
-from halfopen.present.watchlines import Text
+from halfopen.present.watchlines import TextLines
 from halfopen.read import discover, reader
 from peers import until
 from run import environment
@@ -63,7 +63,7 @@ def mine(monkeypatch: pytest.MonkeyPatch) -> set[int]:
     inodes: set[int] = {current().inode}
     find = discover.discover
 
-    def found() -> discover.Found:
+    def found() -> discover.Discovered:
         everything = find()
         everything.namespaces = [ns for ns in everything.namespaces if ns.inode in inodes]
         return everything
@@ -84,7 +84,7 @@ def test_namespaces_that_live_for_a_moment_are_no_trouble_and_leave_nothing(
     mine: set[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     watch = everywhere(13)
-    text, metrics, reports = Text(False, several=True), Metrics(), []
+    text, metrics, reports = TextLines(False, several=True), Metrics(), []
     made: list[Inhabited] = []
     read = reader.read
 

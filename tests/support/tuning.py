@@ -17,14 +17,14 @@ from halfopen.core.tune.checkpoint import Checkpoint, go_on
 from halfopen.core.tune.listener import Wishes
 from halfopen.core.tune.outcomes import Tuned, Undid
 from halfopen.core.tune.plan import Request
-from halfopen.core.tune.settings import Wanted
+from halfopen.core.tune.settings import WantedSetting
 from halfopen.linux.netns import Netns
 from halfopen.ops.executor import Executor
 from halfopen.ops.tune import listener, tune
 from halfopen.ops.tune.plan import exactly
 
 
-def apply(wanted: Sequence[Wanted], ns: Netns, *, checkpoint: Checkpoint = go_on, **request: Any) -> Tuned:
+def apply(wanted: Sequence[WantedSetting], ns: Netns, *, checkpoint: Checkpoint = go_on, **request: Any) -> Tuned:
     """Set exactly these values."""
     return tune.carry_out(lambda: exactly(ns, wanted, Request(**request)), Executor(checkpoint=checkpoint))
 

@@ -33,13 +33,13 @@ exec "$@"
 _INIT = """
 import json, os, subprocess, sys
 import tuning
-from halfopen.core.tune.settings import Wanted
+from halfopen.core.tune.settings import WantedSetting
 from halfopen.linux.netns import current
 
 def job(words):
     checkpoint = tuning.dying_at(words["crash"])
     if words["wanted"] is not None:
-        wanted = [Wanted(k, v, "test") for k, v in words["wanted"].items()]
+        wanted = [WantedSetting(k, v, "test") for k, v in words["wanted"].items()]
         tuning.apply(wanted, current(), persist=words["persist"], checkpoint=checkpoint)
     else:
         tuning.undo(words["ids"], checkpoint=checkpoint)

@@ -25,7 +25,7 @@ from halfopen.core.filters import Filter
 from halfopen.core.findings.registry import RULES
 from halfopen.core.findings.verdict import judge
 from halfopen.core.model.model import Model, build
-from halfopen.core.policy.actions import ChangeListener, Found, Release, Released, Undo
+from halfopen.core.policy.actions import ChangeListener, FoundValue, Release, Released, Undo
 from halfopen.core.policy.policy import Alarm, Clear, Policy
 from halfopen.core.sample import LISTENER, REQUEST, ListenerOptions, Process, Requests, Sample
 from halfopen.core.tune.keys import SAMPLED
@@ -33,7 +33,7 @@ from halfopen.core.tune.ledger import Ledger
 from halfopen.core.tune.outcomes import Applied, Tuned, Undid, Undone
 from halfopen.core.tune.plan import Plan
 from halfopen.core.tune.records import Began
-from halfopen.core.tune.spots import Listener, Place, Spot
+from halfopen.core.tune.spots import ListeningSocket, Place, Spot
 from halfopen.core.where import Host, Namespace
 from halfopen.linux.netns import current
 from halfopen.ops.watch.sinks import KINDS
@@ -146,9 +146,9 @@ def release() -> list[Any]:
 
 
 def watch() -> list[Any]:
-    from halfopen.present.watchlines import Json
+    from halfopen.present.watchlines import JsonLines
 
-    writer, m = Json(), model()
+    writer, m = JsonLines(), model()
     lines = [
         *writer.begin(1.0, Policy()),
         *writer.reading(m),
@@ -219,9 +219,9 @@ def audit(directory: Path) -> list[Any]:
 
 def tuned() -> tuple[Plan, Applied, Undone]:
     """A plan with a change of a listener, its outcome, and that of its undo."""
-    listener = Listener(2, "192.0.2.1", 8080, 77, 99)
+    listener = ListeningSocket(2, "192.0.2.1", 8080, 77, 99)
     spot = Spot(Place("boot", 7, 1, "/run/netns/web", "web"), "listener.backlog", listener)
-    change = ChangeListener("web", "192.0.2.1", 8080, spot.key, 512, "more room", found=Found(spot, 128))
+    change = ChangeListener("web", "192.0.2.1", 8080, spot.key, 512, "more room", found=FoundValue(spot, 128))
     ledger = Ledger()
     ledger.add(Began(1, 0.0, {}, spot.place, spot.key, 128, 512, listener=listener))
     applied = Applied(spot, 128, 512, 512, "done", "more room", id=1)

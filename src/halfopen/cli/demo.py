@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Final, NoReturn
 from halfopen.core.errors import EXIT_INTERRUPTED, HalfopenError
 
 if TYPE_CHECKING:
-    from halfopen.lab import Honest, Lab, Listener
+    from halfopen.lab import Honest, Lab, LabListener
 
 HONEST: Final = 20
 NEWCOMERS: Final = 20
@@ -101,7 +101,7 @@ def until(what: str, holds: Callable[[], bool]) -> None:
         time.sleep(0.05)
 
 
-def facts(lab: Lab, web: Listener, honest: Honest) -> Facts:
+def facts(lab: Lab, web: LabListener, honest: Honest) -> Facts:
     """Measure: what the kernel holds, who is alive, and how many new honest clients get in."""
     from halfopen import snapshot
 
@@ -150,7 +150,7 @@ def story(lab: Lab) -> None:
     check(flooded, cured, released)
 
 
-def cure(lab: Lab, web: Listener, honest: Honest) -> Facts:
+def cure(lab: Lab, web: LabListener, honest: Honest) -> Facts:
     """Let new clients in while the flood goes on."""
     path = lab.server.netns_path
     say("Cure it while the flood goes on: SYN cookies, and a longer queue for the running server")

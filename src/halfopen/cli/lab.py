@@ -18,9 +18,9 @@ from halfopen.cli.options import old_for_option
 from halfopen.core.errors import UsageError
 
 if TYPE_CHECKING:
-    from halfopen.lab import Lab, Listener
-    from halfopen.lab.host import Host
-    from halfopen.lab.sources import Sources
+    from halfopen.lab import Lab, LabListener
+    from halfopen.lab.host import LabHost
+    from halfopen.lab.sources import SourceKind
 
 _MOST_S = 600.0
 _STAY = "30s"
@@ -34,7 +34,7 @@ _LOOK_S = 0.2
 class _Plan:
     half_open: int
     rate: float | None
-    sources: Sources
+    sources: SourceKind
     ipv6: bool
     honest: int
     defer: bool
@@ -71,7 +71,7 @@ class _Plan:
 def command(
     half_open: int,
     rate: float | None,
-    sources: Sources,
+    sources: SourceKind,
     ipv6: bool,
     honest: int,
     defer: bool,
@@ -168,7 +168,7 @@ def _begin(lab: Lab, plan: _Plan) -> str:
     return ", ".join(words)
 
 
-def _leave_half_open(lab: Lab, web: Listener, plan: _Plan) -> str:
+def _leave_half_open(lab: Lab, web: LabListener, plan: _Plan) -> str:
     from halfopen.core.units import plural
 
     if plan.rate is None:
@@ -202,7 +202,7 @@ def _ended(process: subprocess.Popen[str]) -> int:
     return process.wait()
 
 
-def _run(server: Host, words: tuple[str, ...]) -> int:
+def _run(server: LabHost, words: tuple[str, ...]) -> int:
     """Run the command inside the server's namespace; its exit code (128 + N when signal N ended it)."""
     signals.take_first(_interrupted)
     process = server.spawn(list(words), stdin=None, env={**os.environ, "HALFOPEN_NETNS": server.netns_path})

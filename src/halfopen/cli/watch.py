@@ -118,11 +118,14 @@ def _sinks(as_json: bool, all_lines: bool, several: bool, targets: Mapping[str, 
     import shutil
 
     from halfopen.ops.watch import sinks
-    from halfopen.present.watchlines import Json, Text
+    from halfopen.present.watchlines import JsonLines, TextLines
 
     made = sinks.wanted(targets)
     width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
-    return [Json() if as_json else Text(width is not None, every=all_lines, several=several, width=width), *made]
+    return [
+        JsonLines() if as_json else TextLines(width is not None, every=all_lines, several=several, width=width),
+        *made,
+    ]
 
 
 def _load(path: str) -> WatchSettings:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from halfopen.core.errors import LabError
 from halfopen.lab.lab import Lab
-from halfopen.lab.listener import Listener
+from halfopen.lab.listener import LabListener
 from halfopen.lab.userns import apart, enter_user_namespace, user_namespace_refusal
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ __all__ = [
     "Honest",
     "Lab",
     "LabError",
-    "Listener",
+    "LabListener",
     "Sent",
     "Slow",
     "apart",

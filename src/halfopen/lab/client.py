@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from halfopen.core.errors import UsageError
 from halfopen.lab import wiring
-from halfopen.lab.listener import Listener
+from halfopen.lab.listener import LabListener
 from halfopen.lab.raw_host import RawHost
 from halfopen.lab.server import Server
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from halfopen.lab.flood import Flood, Sent
     from halfopen.lab.honest import Honest
     from halfopen.lab.slow import Slow
-    from halfopen.lab.sources import Sources
+    from halfopen.lab.sources import SourceKind
 
 
 class _Stoppable(Protocol):
@@ -30,13 +30,13 @@ class Client(RawHost):
         self._server = server
         self._running: list[_Stoppable] = []
 
-    def target(self, listener: Listener, family: int | None) -> str:
+    def target(self, listener: LabListener, family: int | None) -> str:
         """The address to reach a listener of this lab at.
 
-        Raises: TypeError for anything but a Listener, UsageError for another lab's, a closed one or a wrong family.
+        Raises: TypeError for anything but a LabListener, UsageError for another lab's, a closed one or a wrong family.
         """
-        if not isinstance(listener, Listener):
-            raise TypeError(f"the lab's traffic goes to a Listener of its own server, not to {listener!r}")
+        if not isinstance(listener, LabListener):
+            raise TypeError(f"the lab's traffic goes to a LabListener of its own server, not to {listener!r}")
         if listener.server is not self._server:
             raise UsageError("this listener belongs to another lab")
         if listener.closed:
@@ -45,11 +45,11 @@ class Client(RawHost):
 
     def half_open(
         self,
-        listener: Listener,
+        listener: LabListener,
         n: int,
         rate: float | None = None,
         *,
-        sources: Sources = "spoofed",
+        sources: SourceKind = "spoofed",
         family: int | None = None,
     ) -> Sent:
         """Leave `n` connections half-open: send `n` SYNs, `rate` a second (None: as fast as it goes), answer nothing.
@@ -69,11 +69,11 @@ class Client(RawHost):
 
     def flood(
         self,
-        listener: Listener,
+        listener: LabListener,
         rate: float,
         duration_s: float,
         *,
-        sources: Sources = "spoofed",
+        sources: SourceKind = "spoofed",
         family: int | None = None,
     ) -> Flood:
         """As `half_open`, steadily and in the background: `rate` SYNs a second for `duration_s` (at most 600 s).
@@ -93,13 +93,13 @@ class Client(RawHost):
 
     def slow(
         self,
-        listener: Listener,
+        listener: LabListener,
         n: int,
         delay_s: float = 1.0,
         spread_s: float = 0.0,
         rate: float | None = None,
         *,
-        sources: Sources = "spoofed",
+        sources: SourceKind = "spoofed",
         family: int | None = None,
         loss: float = 0.0,
     ) -> Slow:
@@ -122,7 +122,7 @@ class Client(RawHost):
         self._running.append(started)
         return started
 
-    def connect(self, listener: Listener, n: int, *, family: int | None = None, timeout: float = 5.0) -> Honest:
+    def connect(self, listener: LabListener, n: int, *, family: int | None = None, timeout: float = 5.0) -> Honest:
         """`n` honest clients: real sockets of the client's kernel, connected within `timeout` seconds if they can be.
 
         Those that could not (a full queue) keep trying as the kernel does. At most 20,000.

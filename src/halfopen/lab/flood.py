@@ -15,7 +15,7 @@ from halfopen.core.addresses import V4_MAPPED
 from halfopen.core.errors import HalfopenError, UsageError
 from halfopen.lab import requests, wiring
 from halfopen.lab.frames import Bytes, Path
-from halfopen.lab.listener import Listener
+from halfopen.lab.listener import LabListener
 from halfopen.lab.raw_host import RawHost
 from halfopen.lab.sender import BATCH, Sender
 from halfopen.lab.sources import FLOOD, Pool
@@ -56,7 +56,7 @@ class Sent:
     listener). source_port, seq: (n,). sent_at_s: (n,) time.monotonic. lost: frames that the wire lost for good.
     """
 
-    listener: Listener
+    listener: LabListener
     v6: bool
     source: Bytes
     source_port: NDArray[np.uint16]
@@ -156,7 +156,7 @@ class Pace:
             first = last
 
 
-def half_open(client: RawHost, listener: Listener, n: int, rate: float | None, sources: str, target: str) -> Sent:
+def half_open(client: RawHost, listener: LabListener, n: int, rate: float | None, sources: str, target: str) -> Sent:
     """Send `n` SYNs to `target` and say what was sent. Bounds and listener were checked by the caller."""
     path = path_to(target, listener.port)
     pool = FLOOD[sources]
@@ -176,7 +176,7 @@ class Flood:
     """SYNs at a steady rate in a background thread, until `duration_s` is over, `stop` is called or the lab closes."""
 
     def __init__(
-        self, client: RawHost, listener: Listener, rate: float, duration_s: float, sources: str, target: str
+        self, client: RawHost, listener: LabListener, rate: float, duration_s: float, sources: str, target: str
     ) -> None:
         self.listener = listener
         self.sent = 0

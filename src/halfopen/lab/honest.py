@@ -9,7 +9,7 @@ from typing import Final
 
 from halfopen.core.errors import LabError, UsageError
 from halfopen.lab.child import SPARE_DESCRIPTORS, open_files
-from halfopen.lab.host import Host
+from halfopen.lab.host import LabHost
 
 MAX_CLIENTS: Final = 20_000
 # So many at once: a burst beyond a small backlog would be dropped and cost each a second.
@@ -20,7 +20,7 @@ _GROUP_PATIENCE_S: Final = 0.25
 class Honest:
     """`n` connected clients; `sockets` has all of them, connected or still trying."""
 
-    def __init__(self, client: Host, target: str, port: int, n: int, timeout: float) -> None:
+    def __init__(self, client: LabHost, target: str, port: int, n: int, timeout: float) -> None:
         if isinstance(n, bool) or not isinstance(n, int) or not 0 <= n <= MAX_CLIENTS:
             raise UsageError(f"the lab has 0 to {MAX_CLIENTS:,} honest clients, not {n!r}")
         _check_descriptors(n)

@@ -61,7 +61,7 @@ class Keeper:
         self._thread.join()
 
 
-class Host:
+class LabHost:
     """One private host: a network namespace that ends with the lab, or with this process, whatever happens."""
 
     def __init__(self, name: str, side: Side) -> None:

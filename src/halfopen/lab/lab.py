@@ -12,7 +12,7 @@ from halfopen.core.errors import LabError, Unsupported
 from halfopen.lab import wiring
 from halfopen.lab.child import MOST_OPEN_FILES
 from halfopen.lab.client import Client
-from halfopen.lab.host import Host
+from halfopen.lab.host import LabHost
 from halfopen.lab.server import Server
 
 
@@ -98,7 +98,7 @@ def allow_descriptors() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
 
 
-def _ip(host: Host, batch: str) -> None:
+def _ip(host: LabHost, batch: str) -> None:
     try:
         done = host.exec(["ip", "-batch", "-"], input=batch)
     except LabError:
@@ -110,7 +110,7 @@ def _ip(host: Host, batch: str) -> None:
         raise LabError(f"setting up the lab's {host.name} failed: {why}")
 
 
-def _queue(host: Host) -> None:
+def _queue(host: LabHost) -> None:
     """Give the host's device a queue, so that its kernel never fails to send.
 
     A veth without one refuses packets while its peer is busy, and the kernel drops a request whose SYN-ACK it could not

@@ -17,7 +17,7 @@ from typing import Any, Final, Literal
 
 from halfopen.core.errors import KernelError, LabError, NotPermitted, UsageError
 from halfopen.lab import child
-from halfopen.lab.host import Host
+from halfopen.lab.host import LabHost
 
 Mode = Literal["accept", "never", "hold"]
 MODES: Final = ("accept", "never", "hold")
@@ -37,7 +37,7 @@ _DROP_ACKS: Final = (
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class ListenerSpec:
     """The description of a listener, as `Server.listen` takes it."""
 
     port: int
@@ -72,7 +72,7 @@ class Wanted:
             raise UsageError(f"{self.address}: this machine has no IPv6")
 
 
-class Listener:
+class LabListener:
     """One listening port of the lab's server; made by `Server.listen`, ended by `close` or with the lab.
 
     port, address: where it listens. backlog: the one in force, after somaxconn. sockets: the listening sockets, none
@@ -80,7 +80,7 @@ class Listener:
     server: the host whose namespace they are in.
     """
 
-    def __init__(self, server: Host, wanted: Wanted, somaxconn: int, other_process: bool) -> None:
+    def __init__(self, server: LabHost, wanted: ListenerSpec, somaxconn: int, other_process: bool) -> None:
         self.server = server
         self.wanted = wanted
         self.address = wanted.address

@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from halfopen.lab.host import Host
+from halfopen.lab.host import LabHost
 from halfopen.lab.wiring import Side
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from halfopen.lab.sources import Turns
 
 
-class RawHost(Host):
+class RawHost(LabHost):
     """A host with turns among the source pools and repeatable sequence numbers (`seed`)."""
 
     def __init__(self, name: str, side: Side, seed: int) -> None:

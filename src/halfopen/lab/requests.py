@@ -6,7 +6,7 @@ import time
 from typing import TYPE_CHECKING, Any, Final
 
 from halfopen.core.errors import LabError
-from halfopen.lab.host import Host
+from halfopen.lab.host import LabHost
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 _POLL_S: Final = 0.01
 
 
-def held(host: Host, port: int | None = None) -> NDArray[Any]:
+def held(host: LabHost, port: int | None = None) -> NDArray[Any]:
     """Every request socket in the host's namespace (dtype `core.sample.REQUEST`), of one local port or of all.
 
     Raises: LabError once the lab is closed, KernelError.
@@ -34,7 +34,7 @@ def held(host: Host, port: int | None = None) -> NDArray[Any]:
     return np.concatenate(parts, dtype=REQUEST)
 
 
-def wait(host: Host, n: int, *, port: int | None = None, timeout: float = 10.0) -> None:
+def wait(host: LabHost, n: int, *, port: int | None = None, timeout: float = 10.0) -> None:
     """Wait until the host holds exactly `n` request sockets. Raises: LabError if `timeout` seconds pass first."""
     deadline = time.monotonic() + timeout
     while (there := len(held(host, port))) != n:

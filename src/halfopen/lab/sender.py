@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from halfopen.core.errors import KernelError, NotPermitted, Unsupported
 from halfopen.lab.frames import Bytes
-from halfopen.lab.host import Host
+from halfopen.lab.host import LabHost
 
 # Half of the kernel's default netdev_max_backlog (1000), and small enough that times are good to a millisecond.
 BATCH: Final = 256
@@ -27,7 +27,7 @@ _REFUSED_PAUSE_S: Final = 0.0005
 _PAUSE_S: Final = 0.01
 
 
-def packet_socket(host: Host, protocol: int = 0) -> socket.socket:
+def packet_socket(host: LabHost, protocol: int = 0) -> socket.socket:
     """An AF_PACKET socket on the host's device; protocol 0 receives nothing. Raises: Unsupported, NotPermitted."""
     if struct.calcsize("P") != 8:
         raise Unsupported("64-bit", "the lab's raw clients need a 64-bit system")
@@ -49,7 +49,7 @@ def packet_socket(host: Host, protocol: int = 0) -> socket.socket:
 class Sender:
     """Sends frames out of one host's device. Not to be shared between threads."""
 
-    def __init__(self, host: Host) -> None:
+    def __init__(self, host: LabHost) -> None:
         self._socket = packet_socket(host)
         self._socket.setsockopt(_SOL_PACKET, _PACKET_QDISC_BYPASS, 1)
         # Open for good: a pread() gives fresh counters of the namespace it was opened in.

@@ -6,20 +6,20 @@ from typing import TYPE_CHECKING, Any
 
 from halfopen.core.errors import Unsupported
 from halfopen.lab import requests, wiring
-from halfopen.lab.host import Host
-from halfopen.lab.listener import MAX_BACKLOG, Listener, Mode, Wanted
+from halfopen.lab.host import LabHost
+from halfopen.lab.listener import MAX_BACKLOG, LabListener, ListenerSpec, Mode
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
-class Server(Host):
+class Server(LabHost):
     """The host that listens; `ipv6` says whether it may do so on IPv6 addresses."""
 
     def __init__(self, *, ipv6: bool) -> None:
         super().__init__("server", wiring.SERVER)
         self._ipv6 = ipv6
-        self.listeners: list[Listener] = []
+        self.listeners: list[LabListener] = []
         # A million half-open connections need a backlog of a million. In a user namespace older kernels hide it.
         self.set_sysctls({"net.core.somaxconn": str(MAX_BACKLOG)}, missing_ok=True)
         self.somaxconn = self._somaxconn()
@@ -43,7 +43,7 @@ class Server(Host):
         v6only: bool | None = None,
         other_process: bool = False,
         device: str | None = None,
-    ) -> Listener:
+    ) -> LabListener:
         """Open a listening port; 0 lets the kernel choose.
 
         address: `0.0.0.0`, `::` (both families unless `v6only`) or one of the host's own (`lab.server.v4`, `.v6`).
@@ -53,9 +53,9 @@ class Server(Host):
 
         Raises: UsageError for what cannot be, LabError when the port is taken or the lab closed, KernelError.
         """
-        wanted = Wanted(port, address, backlog, mode, reuseport, defer_accept_s, retries, v6only, device)
+        wanted = ListenerSpec(port, address, backlog, mode, reuseport, defer_accept_s, retries, v6only, device)
         wanted.check(self._ipv6)
-        listener = Listener(self, wanted, self.somaxconn, other_process)
+        listener = LabListener(self, wanted, self.somaxconn, other_process)
         self.listeners.append(listener)
         return listener
 

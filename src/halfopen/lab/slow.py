@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from halfopen.core.errors import HalfopenError, UsageError
 from halfopen.lab.flood import MAX_DURATION_S, keys_of, path_to, timestamp
 from halfopen.lab.frames import ETH, Bytes, Path, parse_syn_acks
-from halfopen.lab.listener import Listener
+from halfopen.lab.listener import LabListener
 from halfopen.lab.raw_host import RawHost
 from halfopen.lab.sender import BATCH, Sender, packet_socket
 from halfopen.lab.sources import SLOW, SLOW_V4, SLOW_V6
@@ -183,7 +183,7 @@ class Slow:
     def __init__(
         self,
         client: RawHost,
-        listener: Listener,
+        listener: LabListener,
         n: int,
         delay_s: float,
         spread_s: float,

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from halfopen.core.errors import UsageError
 from halfopen.lab.frames import Bytes
 
-Sources = Literal["spoofed", "few", "one"]
+SourceKind = Literal["spoofed", "few", "one"]
 
 PORTS: Final = 65536 - 1024
 # Steps that share no factor with the sizes they walk, so that neighbours in time are none in address or port.

@@ -12,7 +12,7 @@ from halfopen.read import features
 
 PROGRAMS: Final = (
     *features.PROGRAMS,
-    features.Program(
+    features.BpfProgram(
         "door",
         "halfopen.change.door:Door",
         "releases that never reset a completed connection",

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from halfopen.core.tune.outcomes import Tuned, Undid
     from halfopen.core.tune.plan import Plan
 
-Outcome = TypeVar("Outcome", "Released", "Tuned", "Undid")
+Result = TypeVar("Result", "Released", "Tuned", "Undid")
 
 
 class Executor:
@@ -125,7 +125,7 @@ class Executor:
 
     # --- the record ---------------------------------------------------------------------------------------------------
 
-    def _recorded(self, action: dict[str, Any], work: Callable[[], Outcome], *, refuse: bool = True) -> Outcome:
+    def _recorded(self, action: dict[str, Any], work: Callable[[], Result], *, refuse: bool = True) -> Result:
         """Do `work` between two lines of the audit log; refuse: not when the first of them cannot be written."""
         record = {"id": uuid.uuid4().hex[:12], **action, "who": who()}
         problems: tuple[str, ...] = ()
@@ -136,7 +136,7 @@ class Executor:
                 raise
             problems = (e.line(),)
         try:
-            outcome: Outcome = work()
+            outcome: Result = work()
         except BaseException as e:
             self._failed(record, e)
             raise

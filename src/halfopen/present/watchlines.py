@@ -82,7 +82,7 @@ class Lines(ABC):
 
 
 @dataclass(slots=True)
-class Text(Lines):
+class TextLines(Lines):
     """For a person. `colour` on a terminal; `every` reading, or only changes; `several` namespaces are watched; `width`
     of the terminal, None where there is none.
     """
@@ -201,7 +201,7 @@ class Text(Lines):
         return [f"{_clock()}  ended after {plural(readings, 'reading')}, at most {self._peak:,} half-open"]
 
 
-class Json(Lines):
+class JsonLines(Lines):
     """For a program: an object a line, each with `schema`, `event` and `time`."""
 
     def _line(self, event: str, when: float | None = None, **values: Any) -> list[str]:

@@ -12,7 +12,7 @@ from halfopen.read.owners import process
 
 
 @dataclass(slots=True)
-class Found:
+class Discovered:
     """The namespaces found, this process's own first; how many processes could not be asked; and how many there was no
     time to look into for descriptors of namespaces."""
 
@@ -51,13 +51,13 @@ def _named() -> dict[int, tuple[str, str]]:
     return names
 
 
-def discover() -> Found:
+def discover() -> Discovered:
     """Find every network namespace: each named by its name where it has one, else by its first process as pid:N, else
     by the path of what holds it: a bind mount, or a descriptor.
 
     `Netns.name` is what `--netns` takes; `Netns.lives_in` says who lives there.
     """
-    found = Found()
+    found = Discovered()
     members: dict[int, list[int]] = {}
     asked = pids()
     for pid in asked:

@@ -28,7 +28,7 @@ _WHOLE_MACHINE: Final = ["0", "0", "4294967295"]
 
 
 @dataclass(frozen=True, slots=True)
-class Program:
+class BpfProgram:
     """An eBPF object: where the class that loads and attaches it is, as `module:Class`, and what it needs.
 
     parts: optional programs as (name, purpose); the class lists those that did not load in `refused`.
@@ -42,21 +42,21 @@ class Program:
 
 
 PROGRAMS: Final = (
-    Program("pulse", "halfopen.read.bpf.pulse:Pulse", "the true SYN queue of each listener"),
-    Program(
+    BpfProgram("pulse", "halfopen.read.bpf.pulse:Pulse", "the true SYN queue of each listener"),
+    BpfProgram(
         "walk",
         "halfopen.read.bpf.walk:WalkCensus",
         "exact ages of half-open connections, read without the kernel's locks",
     ),
-    Program(
+    BpfProgram(
         "census",
         "halfopen.read.bpf.census:IterCensus",
         "the same by the kernel's iterator, where the walk is refused",
     ),
-    Program(
+    BpfProgram(
         "owners", "halfopen.read.bpf.owners:Owners", "naming the programs that listen, on machines with many open files"
     ),
-    Program(
+    BpfProgram(
         "handshakes",
         "halfopen.read.bpf.handshakes:HandshakePrograms",
         "how long completed handshakes take",
@@ -247,7 +247,7 @@ def _pidfd_getfd() -> Feature:
     return made
 
 
-def ebpf(programs: Iterable[Program]) -> Iterator[Feature]:
+def ebpf(programs: Iterable[BpfProgram]) -> Iterator[Feature]:
     """What eBPF programs need, and each of them, loaded, attached and taken off again."""
     yield tried("libbpf", "loading eBPF programs", libbpf.version)
     yield tried("btf", "fitting eBPF programs to this kernel (BTF)", _btf)
@@ -281,7 +281,7 @@ def _jit() -> Feature:
     return Feature(id, purpose, Outcome.NO, f"{name[:-1]}0", grants=(grant,))
 
 
-def _program(program: Program) -> Iterator[Feature]:
+def _program(program: BpfProgram) -> Iterator[Feature]:
     refused: dict[str, str] = {}
 
     def work() -> str:

@@ -11,7 +11,7 @@ from typing import Any, Final
 from numpy.typing import NDArray
 
 from halfopen.core.errors import HalfopenError
-from halfopen.core.tune.spots import Listener
+from halfopen.core.tune.spots import ListeningSocket
 from halfopen.core.units import address_text
 from halfopen.linux.sockets import open_sock_diag
 from halfopen.read import sockdiag
@@ -31,10 +31,10 @@ def rows() -> NDArray[Any]:
         return sockdiag.listeners(s)[0]
 
 
-def identity(row: Any) -> Listener:
+def identity(row: Any) -> ListeningSocket:
     """What identifies the listener of a row."""
     family = int(row["family"])
-    return Listener(
+    return ListeningSocket(
         family, address_text(family, bytes(row["address"])), int(row["port"]), int(row["inode"]), int(row["cookie"])
     )
 
@@ -44,7 +44,7 @@ def is_mptcp(s: socket.socket) -> bool:
     return s.getsockopt(socket.SOL_SOCKET, _SO_PROTOCOL) == _IPPROTO_MPTCP
 
 
-def lend(who: Listener, holders: Sequence[tuple[int, int]]) -> socket.socket | None:
+def lend(who: ListeningSocket, holders: Sequence[tuple[int, int]]) -> socket.socket | None:
     """A duplicate of the listener `who`, from the first of its holders (pid, descriptor) that gives it; close it soon.
 
     None when none of them has it any more. Raises: NotPermitted, Unsupported, KernelError when those that have it
@@ -67,7 +67,7 @@ def lend(who: Listener, holders: Sequence[tuple[int, int]]) -> socket.socket | N
     return None
 
 
-def _is(s: socket.socket, who: Listener) -> bool:
+def _is(s: socket.socket, who: ListeningSocket) -> bool:
     # The number may mean another socket by now.
     if os.fstat(s.fileno()).st_ino != who.inode:
         return False

@@ -17,7 +17,7 @@ from halfopen.read import owners, procfs, sockdiag
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Listening:
+class OwnedListeners:
     """The listeners of a namespace, (L,) LISTENER, and the processes that hold each, by inode, as far as visible."""
 
     where: Namespace
@@ -25,15 +25,15 @@ class Listening:
     owners: dict[int, tuple[Process, ...]]
 
 
-def listeners(ns: Netns, *, with_owners: bool = True) -> Listening:
+def listeners(ns: Netns, *, with_owners: bool = True) -> OwnedListeners:
     """Who listens in a namespace; without `with_owners` no process is looked for.
 
     Raises: UnknownTarget, NotPermitted, Unsupported, KernelError, WireError.
     """
     where, rows = ns.run(lambda: (of_thread(ns), _read()))
     if not with_owners or not len(rows):
-        return Listening(where, rows, {})
-    return Listening(where, rows, owners.owners(owners.holders(rows["inode"].tolist())))
+        return OwnedListeners(where, rows, {})
+    return OwnedListeners(where, rows, owners.owners(owners.holders(rows["inode"].tolist())))
 
 
 def _read() -> NDArray[Any]:

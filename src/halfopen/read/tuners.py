@@ -6,7 +6,7 @@ import os
 from typing import Final
 
 from halfopen.core.tune import tuners
-from halfopen.core.tune.tuners import Line, Tuned
+from halfopen.core.tune.tuners import Line, RunningTuned
 from halfopen.linux import proc, small_files
 
 ETC: Final = "/etc/tuned"
@@ -48,7 +48,7 @@ def _lives_here(pid: int) -> bool:
         return False
 
 
-def tuned() -> Tuned:
+def tuned() -> RunningTuned:
     """The profile that tuned has chosen, with all that it includes."""
     names = _read(f"{ETC}/active_profile").decode("utf-8", "replace").split()
     names += _read(f"{ETC}/post_loaded_profile").decode("utf-8", "replace").split()
@@ -59,7 +59,7 @@ def tuned() -> Tuned:
     if not names:
         missing.append(f"{ETC}/active_profile")
     reapplies = tuners.flag(_read(f"{ETC}/tuned-main.conf"), "reapply_sysctl", True)
-    return Tuned(" ".join(names) or "unknown", settings, reapplies, ", ".join(missing))
+    return RunningTuned(" ".join(names) or "unknown", settings, reapplies, ", ".join(missing))
 
 
 def _add(name: str, settings: dict[str, Line], missing: list[str], depth: int) -> None:

@@ -7,7 +7,7 @@ from math import isfinite
 from typing import Any, Final
 
 from halfopen.core.fields.field import Field, Kind, json_object
-from halfopen.core.fields.listener import NAMED, Listening
+from halfopen.core.fields.listener import NAMED, NamedListener
 from halfopen.core.fields.process import processes, processes_cell
 from halfopen.core.model.handshakes import Handshakes, ListenerHandshakes
 from halfopen.core.model.histogram import Histogram
@@ -81,7 +81,7 @@ def _handshakes(one: ListenerHandshakes) -> Handshakes:
     return one.handshakes
 
 
-def _listening(one: ListenerHandshakes) -> Listening:
+def _listening(one: ListenerHandshakes) -> NamedListener:
     return one
 
 

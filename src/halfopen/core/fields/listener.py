@@ -11,7 +11,7 @@ from halfopen.core.model.listeners import Ages, ListenerView
 from halfopen.core.units import family_text, listener_text, show_age
 
 
-class Listening(Protocol):
+class NamedListener(Protocol):
     """Any listener, or SO_REUSEPORT group, as far as its name goes."""
 
     @property
@@ -26,7 +26,7 @@ class Listening(Protocol):
     def members(self) -> int: ...
 
 
-def name_cell(one: Listening) -> str:
+def name_cell(one: NamedListener) -> str:
     """The column LISTENER: `:8080`, with the address where it is bound to one; `:8080 x4` for a group of four."""
     return listener_text(one.address, one.port) + (f" x{one.members}" if one.members > 1 else "")
 
@@ -65,7 +65,7 @@ def _age(view: ListenerView, seconds: float) -> str:
     return show_age(seconds) if view.half_open else "-"
 
 
-NAMED: Final[tuple[Field[Listening], ...]] = (
+NAMED: Final[tuple[Field[NamedListener], ...]] = (
     Field("listener", "", kind=Kind.LABEL, title="LISTENER", show=name_cell),
     Field("address", "address listened on", lambda v: v.address, "string", kind=Kind.LABEL),
     Field("port", "port", lambda v: v.port, kind=Kind.LABEL),
@@ -82,7 +82,7 @@ NAMED: Final[tuple[Field[Listening], ...]] = (
 """The first fields of every listener."""
 
 
-def _listening(view: ListenerView) -> Listening:
+def _listening(view: ListenerView) -> NamedListener:
     return view
 
 

@@ -24,6 +24,6 @@ class LookAtRoute:
     reason: str
 
 
-Action = Release | ChangeSetting | ChangeListener | Look | LookAtProcess | LookAtRoute
+CureStep = Release | ChangeSetting | ChangeListener | Look | LookAtProcess | LookAtRoute
 # Actions that only help together, in the order in which they are carried out.
-Cure = tuple[Action, ...]
+Cure = tuple[CureStep, ...]

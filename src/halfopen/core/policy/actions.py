@@ -41,7 +41,7 @@ class Release:
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class FoundValue:
     """Where exactly a change is to be made, and the value that was there when it was planned (None: not set)."""
 
     spot: Spot
@@ -60,7 +60,7 @@ class ChangeSetting:
     value: int
     reason: str
     cost: str = ""
-    found: Found | None = None
+    found: FoundValue | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +80,7 @@ class ChangeListener:
     cost: str = ""
     asked: int | None = None
     why: str = ""
-    found: Found | None = None
+    found: FoundValue | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +91,7 @@ class ChangeLine:
     key: str
     value: int
     reason: str
-    found: Found | None = None
+    found: FoundValue | None = None
 
 
 @dataclass(frozen=True, slots=True)

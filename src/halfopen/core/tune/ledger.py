@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 import msgspec
 
 from halfopen.core.errors import JournalError
-from halfopen.core.tune.records import FOLLOWS, LIVE, Began, Record, State, decode
+from halfopen.core.tune.records import FOLLOWS, LIVE, Began, ChangeState, Record, decode
 from halfopen.core.tune.spots import Spot
 
 
@@ -22,7 +22,7 @@ class Change:
     began: Began
     original: int | None
     value: int | None
-    state: State = "begun"
+    state: ChangeState = "begun"
     time_s: float = 0.0
     why: str = ""
 

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Final
 
 from halfopen.core.errors import HalfopenError, UsageError
 from halfopen.core.model import timing
-from halfopen.core.policy.actions import ChangeListener, Found
+from halfopen.core.policy.actions import ChangeListener, FoundValue
 from halfopen.core.tune.prices import memory_price, retries_price
 from halfopen.core.tune.settings import GOOD_BACKLOG, GOOD_RETRIES
-from halfopen.core.tune.spots import RETRIES, Listener, Place, Spot
+from halfopen.core.tune.spots import RETRIES, ListeningSocket, Place, Spot
 from halfopen.core.units import Address, listener_text, netns_words, show_duration
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ class Running:
     speaks Multipath TCP as well. problem: why retries and defer_accept_s could not be read (None and 0 then).
     """
 
-    socket: Listener
+    socket: ListeningSocket
     backlog: int
     accept_queue: int
     retries: int | None
@@ -75,7 +75,7 @@ class ListenerSummary:
     deferred_s: int | None
 
 
-def is_meant(socket: Listener, address: Address | None, port: int) -> bool:
+def is_meant(socket: ListeningSocket, address: Address | None, port: int) -> bool:
     """Whether [address]:port means this listener; no or the wildcard address means any."""
     any_address = address is None or address.is_unspecified
     return socket.port == port and (any_address or socket.address == str(address))
@@ -177,7 +177,7 @@ def _change(
     asked: int | None = None,
     why: str = "",
 ) -> ChangeListener:
-    found = Found(Spot(place, key, s.socket), old)
+    found = FoundValue(Spot(place, key, s.socket), old)
     wanted = None if asked == new else asked
     return ChangeListener(place.name, s.socket.address, s.socket.port, key, new, reason, cost, wanted, why, found)
 

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from halfopen.core.errors import HalfopenError, UsageError
-from halfopen.core.policy.actions import Found, PlannedChange
+from halfopen.core.policy.actions import FoundValue, PlannedChange
 from halfopen.core.tune.listener import ListenerSummary
-from halfopen.core.tune.settings import Goals, Wanted
-from halfopen.core.tune.spots import Listener, Place, Spot
+from halfopen.core.tune.settings import Goals, WantedSetting
+from halfopen.core.tune.spots import ListeningSocket, Place, Spot
 from halfopen.core.tune.sysctl_d import Override
 from halfopen.core.units import Address
 
@@ -26,7 +26,7 @@ class Request:
     """
 
     goals: Goals = _NO_GOALS
-    sets: tuple[Wanted, ...] = ()
+    sets: tuple[WantedSetting, ...] = ()
     only: tuple[str, ...] = ()
     for_s: float | None = None
     persist: bool = False
@@ -82,7 +82,7 @@ class Changed(HalfopenError):
         super().__init__("changed", f"{message}; nothing was changed", hint="run the command again: it plans anew")
 
 
-def found(change: PlannedChange) -> Found:
+def found(change: PlannedChange) -> FoundValue:
     """Where a change is to be made and what was found there. Raises: UsageError for one that is only proposed."""
     if change.found is None:
         raise UsageError(f"{change.key} = {change.value} is proposed, not planned", hint="plan it with tune_plan()")
@@ -114,7 +114,7 @@ def change_record(spot: Spot, old: int | None, new: int | None, reason: str) -> 
     }
 
 
-def listener_record(listener: Listener | None) -> dict[str, Any] | None:
+def listener_record(listener: ListeningSocket | None) -> dict[str, Any] | None:
     """The object `listener` of a change, in JSON."""
     if listener is None:
         return None

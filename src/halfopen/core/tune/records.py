@@ -15,12 +15,12 @@ from typing import Annotated, Any, Final, Literal
 import msgspec
 
 from halfopen.core.errors import JournalError
-from halfopen.core.tune.spots import LISTENER, RETRIES, TEXT_LENGTH, Listener, Place, Spot, Text
+from halfopen.core.tune.spots import LISTENER, RETRIES, TEXT_LENGTH, ListeningSocket, Place, ShortText, Spot
 
-State = Literal["begun", "done", "refused", "undoing", "undone", "left", "gone"]
+ChangeState = Literal["begun", "done", "refused", "undoing", "undone", "left", "gone"]
 
 # Every transition there is. refused → refused and undone → undone record a new stand-in for "not set" (Then.instead).
-FOLLOWS: Final[dict[State, frozenset[State]]] = {
+FOLLOWS: Final[dict[ChangeState, frozenset[ChangeState]]] = {
     "begun": frozenset({"done", "refused", "left", "gone"}),
     "done": frozenset({"undoing", "undone", "left", "gone"}),
     "undoing": frozenset({"done", "undone", "left", "gone"}),
@@ -29,7 +29,7 @@ FOLLOWS: Final[dict[State, frozenset[State]]] = {
     "left": frozenset(),
     "gone": frozenset(),
 }
-LIVE: Final[frozenset[State]] = frozenset({"begun", "done", "undoing"})
+LIVE: Final[frozenset[ChangeState]] = frozenset({"begun", "done", "undoing"})
 
 MAX_LINE: Final = 16 * 1024
 MAX_BYTES: Final = 32 * 1024 * 1024
@@ -56,8 +56,8 @@ class Began(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="
     old: _Value | None
     new: _Value | None
     until_s: float | None = None
-    listener: Listener | None = None
-    file: Text | None = None
+    listener: ListeningSocket | None = None
+    file: ShortText | None = None
     instead: _Value | None = None
     until_boot_s: float | None = None
 
@@ -88,9 +88,9 @@ class Then(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="e
 
     id: _Id
     time_s: float
-    state: State
+    state: ChangeState
     value: _Value | None = None
-    why: Text = ""
+    why: ShortText = ""
     instead: _Value | None = None
     place: Place | None = None
 

@@ -41,7 +41,7 @@ _LONG_RETRIES: Final = 5
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class WantedSetting:
     """A value to set, why, and what it costs."""
 
     key: str
@@ -81,7 +81,7 @@ class Goals:
 
 
 @dataclass(frozen=True, slots=True)
-class Cure:
+class FalseCure:
     """A setting that articles recommend against half-open connections and that is no cure."""
 
     key: str
@@ -90,12 +90,12 @@ class Cure:
 
 # Not in this list: settings that are no cure but exist and are shown (tcp_fin_timeout, tcp_tw_reuse …).
 FALSE_CURES: Final = (
-    Cure(
+    FalseCure(
         "net.ipv4.tcp_tw_recycle", "left the kernel in 4.12; it broke clients behind NAT and concerned TIME_WAIT only"
     ),
-    Cure("net.ipv4.tcp_keepalive_time", "concerns established connections; a half-open one has no keepalive"),
-    Cure("net.ipv4.tcp_max_tw_buckets", "concerns TIME_WAIT; a half-open connection was never established"),
-    Cure("net.ipv4.tcp_retries2", "concerns established connections"),
+    FalseCure("net.ipv4.tcp_keepalive_time", "concerns established connections; a half-open one has no keepalive"),
+    FalseCure("net.ipv4.tcp_max_tw_buckets", "concerns TIME_WAIT; a half-open connection was never established"),
+    FalseCure("net.ipv4.tcp_retries2", "concerns established connections"),
 )
 
 
@@ -325,17 +325,17 @@ def full_key(word: str) -> str:
     raise UsageError(f"{word!r} is not a setting that tune knows", hint="halfopen tune show lists them")
 
 
-def assignment(text: str) -> Wanted:
+def assignment(text: str) -> WantedSetting:
     """The value in KEY=VALUE. Raises: UsageError, also for a value that the setting does not take."""
     word, equals, value = text.partition("=")
     if not equals or not re.fullmatch(r"-?\d{1,12}", value.strip(), re.ASCII):
         raise UsageError(f"--set {text!r} is not KEY=VALUE", hint="as in --set tcp_synack_retries=2")
-    wanted = Wanted(full_key(word), int(value), _ASKED)
+    wanted = WantedSetting(full_key(word), int(value), _ASKED)
     must_be_taken(wanted)
     return wanted
 
 
-def must_be_taken(wanted: Wanted) -> None:
+def must_be_taken(wanted: WantedSetting) -> None:
     """Raises: UsageError for a value outside the setting's range."""
     least, most = range_of(wanted.key)
     if not least <= wanted.value <= most:
@@ -346,9 +346,9 @@ def must_be_taken(wanted: Wanted) -> None:
 def changes(
     values: Values,
     goals: Goals = Goals(),
-    sets: Sequence[Wanted] = (),
+    sets: Sequence[WantedSetting] = (),
     only: Sequence[str] = (),
-) -> list[Wanted]:
+) -> list[WantedSetting]:
     """What to set: what was asked for outright, and what the goals take beside it; without either, what is recommended.
 
     With a goal, only what serves a goal is changed. only: full keys, nothing else is changed. Raises: UsageError.
@@ -364,17 +364,17 @@ def changes(
         if advice.recommended is None or advice.key in asked:
             continue
         if goals.empty or advice.key in serving(goals):
-            found.append(Wanted(advice.key, advice.recommended, advice.reason, advice.cost))
+            found.append(WantedSetting(advice.key, advice.recommended, advice.reason, advice.cost))
     return _only(found, only)
 
 
-def _priced(w: Wanted, values: Values) -> Wanted:
+def _priced(w: WantedSetting, values: Values) -> WantedSetting:
     """The same with what it does and what it costs; values: as they will be, but for this one."""
     effect = next((a.effect for a in advise({**values, w.key: w.value}) if a.key == w.key), w.reason)
-    return Wanted(w.key, w.value, effect if w.reason == _ASKED else w.reason, price(w.key, w.value, values))
+    return WantedSetting(w.key, w.value, effect if w.reason == _ASKED else w.reason, price(w.key, w.value, values))
 
 
-def _only(found: list[Wanted], only: Sequence[str]) -> list[Wanted]:
+def _only(found: list[WantedSetting], only: Sequence[str]) -> list[WantedSetting]:
     return [w for w in found if not only or w.key in only]
 
 
@@ -385,12 +385,12 @@ def must_be_there(values: Values, goals: Goals) -> None:
 
 
 def kept(
-    values: Values, goals: Goals, wanted: Sequence[Wanted], others: Collection[str], only: Sequence[str]
-) -> list[Wanted]:
+    values: Values, goals: Goals, wanted: Sequence[WantedSetting], others: Collection[str], only: Sequence[str]
+) -> list[WantedSetting]:
     """What is so already and is to stay so: what serves the goals and does something, and `others`; not `wanted`."""
     idle = {a.key for a in advise(values, goals) if a.idle}
     keys = {*others, *(serving(goals) - idle)} - {w.key for w in wanted}
-    found = [Wanted(key, values[key], "as it is") for key in KEYS if key in keys and key in values]
+    found = [WantedSetting(key, values[key], "as it is") for key in KEYS if key in keys and key in values]
     return _only(found, only)
 
 

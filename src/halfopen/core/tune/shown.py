@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from halfopen.core.errors import HalfopenError
 from halfopen.core.tune.listener import ListenerSummary
-from halfopen.core.tune.settings import Advice, Cure
+from halfopen.core.tune.settings import Advice, FalseCure
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +22,7 @@ class Shown:
     netns: str
     inode: int
     advices: Sequence[Advice]
-    cures: Sequence[tuple[Cure, int | None]] = ()
+    cures: Sequence[tuple[FalseCure, int | None]] = ()
     listeners: Sequence[ListenerSummary] = ()
     somaxconn: int | None = None
     needed: frozenset[str] | None = None

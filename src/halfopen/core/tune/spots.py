@@ -10,7 +10,7 @@ import msgspec
 from halfopen.core.where import Namespace
 
 TEXT_LENGTH: Final = 4096
-Text = Annotated[str, msgspec.Meta(max_length=TEXT_LENGTH)]
+ShortText = Annotated[str, msgspec.Meta(max_length=TEXT_LENGTH)]
 LISTENER: Final = "listener."
 RETRIES: Final = "listener.retries"
 
@@ -21,8 +21,8 @@ class Place(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     boot_id: Annotated[str, msgspec.Meta(max_length=64)]
     inode: int
     cookie: int | None
-    path: Text
-    name: Text
+    path: ShortText
+    name: ShortText
 
     @classmethod
     def of(cls, where: Namespace) -> Place:
@@ -35,7 +35,7 @@ class Place(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return self.boot_id, self.inode, self.cookie
 
 
-class Listener(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class ListeningSocket(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One listening socket, so that another one at the same address is never taken for it.
 
     Its inode is used again once it is closed; its cookie (SO_COOKIE) is not, within a boot.
@@ -58,7 +58,7 @@ class Spot:
 
     place: Place
     key: str
-    listener: Listener | None = None
+    listener: ListeningSocket | None = None
     file: str | None = None
 
     @property

@@ -67,7 +67,7 @@ def flag(data: bytes, name: str, default: bool) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
-class Tuned:
+class RunningTuned:
     """A tuned that runs: its profile's name, the settings it makes, and whether it applies sysctl.d after them.
 
     unread: what of its profile could not be read; empty when all was.
@@ -79,7 +79,7 @@ class Tuned:
     unread: str = ""
 
 
-def notes(keys: list[str], tuned: Tuned | None, bpftune: bool, persist: bool) -> list[str]:
+def notes(keys: list[str], tuned: RunningTuned | None, bpftune: bool, persist: bool) -> list[str]:
     """A line for each of the two that runs and may change one of these settings back."""
     lines = [] if tuned is None else _of_tuned(keys, tuned, persist)
     theirs = " and ".join(_short(key) for key in BPFTUNE if key in keys)
@@ -92,7 +92,7 @@ def notes(keys: list[str], tuned: Tuned | None, bpftune: bool, persist: bool) ->
     return lines
 
 
-def _of_tuned(keys: list[str], tuned: Tuned, persist: bool) -> list[str]:
+def _of_tuned(keys: list[str], tuned: RunningTuned, persist: bool) -> list[str]:
     lines = []
     for key in keys:
         if (found := tuned.settings.get(key)) is None:

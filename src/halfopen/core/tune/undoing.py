@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from halfopen.core.tune.ledger import Change, Ledger
-from halfopen.core.tune.records import State
+from halfopen.core.tune.records import ChangeState
 from halfopen.core.tune.spots import Spot
 
 
@@ -16,7 +16,7 @@ from halfopen.core.tune.spots import Spot
 class Step:
     """What undoing one change takes: `value` to be written first where `writes`, then the state to record."""
 
-    state: State
+    state: ChangeState
     why: str = ""
     writes: bool = False
     value: int | None = None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from halfopen.core.errors import Unsupported
-from halfopen.lab.host import Host
+from halfopen.lab.host import LabHost
 from halfopen.lab.scenes.conntrack import fill
 from halfopen.lab.scenes.ground import run
 from halfopen.lab.scenes.programs import App, Serving
@@ -48,7 +48,7 @@ def container(at: Stage) -> None:
     web = at.serve(backlog=backlog)
     at.rtt(at.between(0.005, 0.1))
     clients = at.visit(web, rate=at.between(30, 100), addresses=3000)
-    host = Host("host", Side("lo", "", "127.0.0.1", "::1"))
+    host = LabHost("host", Side("lo", "", "127.0.0.1", "::1"))
     at.closers.append(host.close)
     run(host, "link set lo up\n")
     fine = App(host, Serving(22, "0.0.0.0", 128))

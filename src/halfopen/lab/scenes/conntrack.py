@@ -10,7 +10,7 @@ from typing import Final
 import numpy as np
 
 from halfopen.core.errors import LabError, NotPermitted, Unsupported
-from halfopen.lab.host import Host
+from halfopen.lab.host import LabHost
 
 _NETLINK_NETFILTER: Final = 12
 _CT_NEW: Final = 0x0100  # NFNL_SUBSYS_CTNETLINK << 8 | IPCTNL_MSG_CT_NEW
@@ -61,7 +61,7 @@ def _places(one: bytes) -> tuple[int, int, int, int]:
     return original + 8, original + 36, reply + 16, reply + 44
 
 
-def fill(host: Host) -> int:
+def fill(host: LabHost) -> int:
     """Track connections in the host, and fill its table. Gives the number of entries.
 
     Raises: Unsupported without nft or nf_conntrack_netlink, or where the table is larger than MOST; NotPermitted.

@@ -6,7 +6,7 @@ from typing import Final, Self
 
 from halfopen.core.errors import LabError
 from halfopen.lab import wiring
-from halfopen.lab.host import Host
+from halfopen.lab.host import LabHost
 from halfopen.lab.lab import allow_descriptors
 from halfopen.lab.raw_host import RawHost
 from halfopen.lab.wire.wire import Wire, finish_checksums
@@ -37,7 +37,7 @@ class Ground:
 
     def __init__(self, seed: int = 0) -> None:
         allow_descriptors()
-        self._hosts: list[Host] = []
+        self._hosts: list[LabHost] = []
         try:
             self.server = self._made(RawHost("server", SERVER, seed))
             self.client = self._made(RawHost("client", CLIENT, seed))
@@ -93,12 +93,12 @@ def _client_routes() -> str:
     return f"route add default via {SERVER.v4} {dev}\nroute add ::/0 via {SERVER.v6} {dev}\n"
 
 
-def run(host: Host, batch: str) -> None:
+def run(host: LabHost, batch: str) -> None:
     """Run `ip -batch` lines inside a host. Raises: LabError with what `ip` says."""
     run_command(host, ["ip", "-batch", "-"], batch)
 
 
-def run_command(host: Host, words: list[str], text: str | None = None) -> None:
+def run_command(host: LabHost, words: list[str], text: str | None = None) -> None:
     """Run a command inside a host. Raises: LabError with what the command says."""
     done = host.exec(words, input=text)
     if done.returncode:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from halfopen.lab.scenes.registry import entry
 from halfopen.lab.scenes.stage import Stage
-from halfopen.lab.wire.rules import Rule
+from halfopen.lab.wire.rules import WireRule
 
 
 @entry("idle", "a server with a client now and then")
@@ -52,7 +52,7 @@ def flash_crowd(at: Stage) -> None:
 def behind_proxy(at: Stage) -> None:
     web = at.serve(backlog=at.pick(1024, 4096))
     at.rtt(at.between(0.005, 0.04))
-    at.wire.add(Rule("out", "synack", loss=at.between(0.01, 0.02)))
+    at.wire.add(WireRule("out", "synack", loss=at.between(0.01, 0.02)))
     rate = at.between(150, 450)
     proxy = at.visit(web, rate=rate, addresses=1)
     at.until(lambda: proxy.connected > 6 * rate, "six seconds through the proxy", 40)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from halfopen.lab.scenes.registry import entry
 from halfopen.lab.scenes.stage import Stage
-from halfopen.lab.wire.rules import Rule
+from halfopen.lab.wire.rules import WireRule
 
 
 def _two_prefixes(at: Stage, backlog: int) -> tuple[str, float]:
@@ -23,28 +23,28 @@ def _two_prefixes(at: Stage, backlog: int) -> tuple[str, float]:
 def slow_path(at: Stage) -> None:
     ill, _ = _two_prefixes(at, 4096)
     at.rtt(at.between(0.8, 1.8), client=ill)
-    at.wire.add(Rule(client=ill, loss=at.between(0.05, 0.15)))
+    at.wire.add(WireRule(client=ill, loss=at.between(0.05, 0.15)))
     at.wait(at.between(8, 10))
 
 
 @entry("lossy-path", "the way to one prefix loses a third of all packets", "slow-path")
 def lossy_path(at: Stage) -> None:
     ill, _ = _two_prefixes(at, 4096)
-    at.wire.add(Rule(client=ill, loss=at.between(0.25, 0.4)))
+    at.wire.add(WireRule(client=ill, loss=at.between(0.25, 0.4)))
     at.wait(at.between(8, 10))
 
 
 @entry("synacks-lost", "SYN-ACKs to one prefix do not arrive", "synacks-lost")
 def synacks_lost(at: Stage) -> None:
     ill, _ = _two_prefixes(at, at.pick(1024, 4096))
-    at.wire.add(Rule("out", "any", client=ill, loss=1))
+    at.wire.add(WireRule("out", "any", client=ill, loss=1))
     at.wait(at.between(7, 10))
 
 
 @entry("acks-lost", "last ACKs from one prefix do not arrive", "acks-lost")
 def acks_lost(at: Stage) -> None:
     ill, _ = _two_prefixes(at, at.pick(1024, 4096))
-    at.wire.add(*(Rule("in", kind, client=ill, loss=1) for kind in ("ack", "data", "rst")))
+    at.wire.add(*(WireRule("in", kind, client=ill, loss=1) for kind in ("ack", "data", "rst")))
     at.wait(at.between(7, 10))
 
 
@@ -52,7 +52,7 @@ def acks_lost(at: Stage) -> None:
 def one_port_cut(at: Stage) -> None:
     well, ill = at.serve(backlog=128), at.serve(backlog=128)
     at.rtt(at.between(0.01, 0.08))
-    at.wire.add(Rule("out", "any", port=ill.port, loss=1))
+    at.wire.add(WireRule("out", "any", port=ill.port, loss=1))
     home = at.prefix(16, 48)
     fine = at.visit(well, [home], rate=2, addresses=2)
     at.visit(ill, [home], burst=at.whole(8, 20), count=20, every_s=60, addresses=2, give_up_s=60)

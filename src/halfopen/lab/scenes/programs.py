@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Final
 
 from halfopen.core.errors import LabError
-from halfopen.lab.host import Host
+from halfopen.lab.host import LabHost
 from halfopen.lab.scenes import app, visitors
 from halfopen.lab.scenes.truth import Stream
 
@@ -69,7 +69,7 @@ class Visiting:
 class _Program:
     """A child that takes its description from stdin and counts into a page."""
 
-    def __init__(self, host: Host, file: str, want: dict[str, Any], fds: tuple[int, ...] = ()) -> None:
+    def __init__(self, host: LabHost, file: str, want: dict[str, Any], fds: tuple[int, ...] = ()) -> None:
         self._host = host
         memory = os.memfd_create("lab-scene")
         try:
@@ -100,7 +100,7 @@ class _Program:
 class App(_Program):
     """A server program at work. pids: who accepts; arbiter: who opened the sockets."""
 
-    def __init__(self, host: Host, want: Serving) -> None:
+    def __init__(self, host: LabHost, want: Serving) -> None:
         # Every worker appends to one open file, so that no address is lost.
         self._peers = os.memfd_create("lab-peers")
         os.set_blocking(self._peers, True)
@@ -162,7 +162,7 @@ def _until(true: Callable[[], bool], within_s: float = 5.0) -> None:
 class Clients(_Program):
     """Real clients of one kind at work."""
 
-    def __init__(self, host: Host, want: Visiting, target: str, port: int, seed: int) -> None:
+    def __init__(self, host: LabHost, want: Visiting, target: str, port: int, seed: int) -> None:
         words = {**asdict(want), "target": target, "port": port, "seed": seed}
         super().__init__(host, visitors.__file__, words)
         self.want, self.target, self.port = want, target, port

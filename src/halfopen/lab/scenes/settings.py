@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from halfopen.lab.scenes.registry import entry
 from halfopen.lab.scenes.stage import Stage
-from halfopen.lab.wire.rules import Rule
+from halfopen.lab.wire.rules import WireRule
 
 _DROPS = "clients were turned away"
 
@@ -77,7 +77,7 @@ def release_time_long(at: Stage) -> None:
     web = at.serve(backlog=4096)
     at.rtt(at.between(0.01, 0.1))
     away = at.prefix(16, 48)
-    at.wire.add(Rule("out", client=away, loss=1))
+    at.wire.add(WireRule("out", client=away, loss=1))
     rate = at.between(60, 200)
     honest = at.visit(web, rate=rate, addresses=5000)
     # People who walk out of reach: one SYN each, then nothing.
@@ -115,7 +115,7 @@ def deferred_vanished(at: Stage) -> None:
     n = at.whole(60, 300)
     mute = at.visit(web, burst=n, count=n, every_s=600, addresses=5000, then="silent")
     at.until(lambda: mute.connected >= n, "silent clients are connected")
-    at.wire.add(Rule("both", client=mute.want.prefixes[0], loss=1))
+    at.wire.add(WireRule("both", client=mute.want.prefixes[0], loss=1))
     at.wait(at.between(3, 10))
 
 
@@ -133,11 +133,11 @@ def timewait_reopen(at: Stage) -> None:
     before = at.visit(web, [source], rate=60, count=n, addresses=1, then="silent", stay_s=30, from_port=first)
     at.until(lambda: before.connected == n == sum(web.accepted), "all have come and gone")
     at.wait(1.5)
-    at.wire.add(Rule("out", "any", client=source, loss=1))
+    at.wire.add(WireRule("out", "any", client=source, loss=1))
     again = at.visit(web, [source], rate=200, count=n, addresses=1, from_port=first, give_up_s=60, honest=False)
     at.until(lambda: again.started == n, "all have asked again")
     # One SYN each: what comes later never arrives.
-    at.wire.add(Rule("in", "any", client=source, loss=1))
+    at.wire.add(WireRule("in", "any", client=source, loss=1))
     at.until(lambda: at.half_open() > 8, "the cap is passed")
 
 

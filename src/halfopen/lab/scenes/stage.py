@@ -20,7 +20,7 @@ from halfopen.lab.scenes.app import packed
 from halfopen.lab.scenes.ground import SERVER_END, Ground
 from halfopen.lab.scenes.programs import App, Clients, Serving, Visiting
 from halfopen.lab.scenes.truth import Served, Silent, Stream, Truth
-from halfopen.lab.wire.rules import Rule
+from halfopen.lab.wire.rules import WireRule
 from halfopen.lab.wiring import CLIENT, SERVER
 
 T = TypeVar("T")
@@ -123,7 +123,7 @@ class Stage:
 
     def rtt(self, seconds: float, *, spread_s: float = 0.0, client: str | None = None) -> None:
         """Give all clients, or those of a prefix, this round-trip time, half of it each way."""
-        self.wire.add(Rule(client=client, delay_s=seconds / 2, spread_s=spread_s / 2, jitter_s=seconds / 20))
+        self.wire.add(WireRule(client=client, delay_s=seconds / 2, spread_s=spread_s / 2, jitter_s=seconds / 20))
 
     def silent(self, app: App, kind: str, rate: float, prefixes: tuple[str, ...] = (), addresses: int = 1) -> raw.Raw:
         """SYNs that nobody follows up, straight to the server. kind: "spoofed", "few" or "prefix"."""

@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from halfopen.lab.frames import Bytes
-from halfopen.lab.wire.rules import Rule, Rules, parse
+from halfopen.lab.wire.rules import WireRule, WireRules, parse
 
 MAX_S: Final = 600.0
 PRIORITY: Final = -12
@@ -127,14 +127,14 @@ class Carrier:
         self._seed = want["seed"]
         self._page = np.frombuffer(mmap.mmap(want["page_fd"], PAGE), dtype=np.uint64)
         self._batch, self._out, self._held = Batch(), Batch(), Held()
-        self._judged = Rules([], self._seed)
+        self._judged = WireRules([], self._seed)
         self._begun = time.monotonic()
         self.change(want["rules"])
 
     def change(self, rules: list[dict[str, Any]]) -> None:
         """Put other rules in force. The first of the old ones stay the first of the new: losses go on being counted."""
         old = self._judged.lost[: len(rules)]
-        self._judged = Rules([Rule.from_json(made) for made in rules], self._seed)
+        self._judged = WireRules([WireRule.from_json(made) for made in rules], self._seed)
         self._judged.lost[: len(old)] = old
 
     def run(self) -> None:

@@ -13,7 +13,7 @@ from halfopen.core.errors import UsageError
 from halfopen.lab.frames import ETH, Bytes
 
 Way = Literal["in", "out", "both"]
-Kind = Literal["any", "syn", "synack", "ack", "data", "rst"]
+FrameKind = Literal["any", "syn", "synack", "ack", "data", "rst"]
 
 MAX_DELAY_S: Final = 30.0
 _KINDS: Final[dict[str, int]] = {"any": 0, "syn": 1, "synack": 2, "ack": 3, "data": 4, "rst": 5}
@@ -21,7 +21,7 @@ _SYN, _RST, _ACK, _FIN = 0x02, 0x04, 0x10, 0x01
 
 
 @dataclass(frozen=True, slots=True)
-class Rule:
+class WireRule:
     """One rule of the wire; a field that is None matches every frame, or leaves it as it is.
 
     way: "in" to the server, "out" to the client. kind: "ack" is an ACK without data, "data" anything with a payload or
@@ -32,7 +32,7 @@ class Rule:
     """
 
     way: Way = "both"
-    kind: Kind = "any"
+    kind: FrameKind = "any"
     client: str | None = None
     port: int | None = None
     delay_s: float | None = None
@@ -65,13 +65,13 @@ class Rule:
         return made
 
     @classmethod
-    def from_json(cls, made: dict[str, Any]) -> Rule:
+    def from_json(cls, made: dict[str, Any]) -> WireRule:
         """The rule that `as_json` gave."""
         return cls(**{**made, "until_s": float("inf") if made["until_s"] is None else made["until_s"]})
 
 
 @dataclass(slots=True, eq=False)
-class Seen:
+class ParsedFrames:
     """Parsed frames, arrays of one length; rows that are no TCP have kind -1.
 
     high, low: the client's address in two numbers, IPv4 in the upper half of `high`. v6, kind (values of `_KINDS`),
@@ -91,7 +91,7 @@ def _numbers(frames: Bytes, offset: int, dtype: str) -> NDArray[Any]:
     return np.ascontiguousarray(frames[:, offset : offset + size]).view(dtype).ravel()
 
 
-def parse(frames: Bytes, lengths: NDArray[Any], inward: bool) -> Seen:
+def parse(frames: Bytes, lengths: NDArray[Any], inward: bool) -> ParsedFrames:
     """Parse frames (N, at least 96 bytes) of these lengths (N,), all of one direction, without IP options."""
     ethertype = _numbers(frames, 12, ">u2")
     v6 = ethertype == 0x86DD
@@ -115,22 +115,22 @@ def parse(frames: Bytes, lengths: NDArray[Any], inward: bool) -> Seen:
     low = np.where(v6, _numbers(frames, ETH + at[0] + 8, ">u8"), 0)
     ports = [np.where(v6, _numbers(frames, ETH + 40 + o, ">u2"), _numbers(frames, ETH + 20 + o, ">u2")) for o in (0, 2)]
     client, server = ports if inward else ports[::-1]
-    return Seen(
+    return ParsedFrames(
         v6, kind, high.astype(np.uint64), low.astype(np.uint64), server.astype(np.uint16), client.astype(np.uint16)
     )
 
 
-class Rules:
+class WireRules:
     """Rules in order, compiled: the last that gives a delay gives it; each that loses may lose."""
 
-    def __init__(self, rules: list[Rule], seed: int) -> None:
+    def __init__(self, rules: list[WireRule], seed: int) -> None:
         self._rules = rules
         self._nets = [ipaddress.ip_network(r.client) if r.client is not None else None for r in rules]
         self._random = np.random.default_rng(seed)
         self._salt = np.uint64(seed * 0xC2B2AE3D27D4EB4F & 2**64 - 1)
         self.lost = [0] * len(rules)
 
-    def judge(self, seen: Seen, inward: bool, now_s: float) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    def judge(self, seen: ParsedFrames, inward: bool, now_s: float) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
         """How long each frame is delayed (N,), and which are lost (N,), `now_s` after the wire was laid."""
         n = len(seen.kind)
         delay, lost = np.zeros(n), np.zeros(n, dtype=np.bool_)
@@ -148,7 +148,7 @@ class Rules:
                 lost |= self._lose(i, rule, hit & ~lost)
         return delay, lost
 
-    def _lose(self, i: int, rule: Rule, hit: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    def _lose(self, i: int, rule: WireRule, hit: NDArray[np.bool_]) -> NDArray[np.bool_]:
         if rule.loss < 1:
             hit = hit & (self._random.random(len(hit)) < rule.loss)
         if rule.most is not None:
@@ -156,7 +156,7 @@ class Rules:
         self.lost[i] += int(hit.sum())
         return hit
 
-    def _matches(self, i: int, rule: Rule, seen: Seen) -> NDArray[np.bool_]:
+    def _matches(self, i: int, rule: WireRule, seen: ParsedFrames) -> NDArray[np.bool_]:
         hit = np.ones(len(seen.kind), dtype=np.bool_) if rule.kind == "any" else seen.kind == _KINDS[rule.kind]
         if rule.port is not None:
             hit &= seen.port == rule.port
@@ -166,7 +166,7 @@ class Rules:
         return hit
 
 
-def _within(net: ipaddress.IPv4Network | ipaddress.IPv6Network, seen: Seen) -> NDArray[np.bool_]:
+def _within(net: ipaddress.IPv4Network | ipaddress.IPv6Network, seen: ParsedFrames) -> NDArray[np.bool_]:
     bits = net.prefixlen if net.version == 6 else min(net.prefixlen, 32)
     address = int(net.network_address) << (0 if net.version == 6 else 96)
     mask = ((1 << bits) - 1) << (128 - bits)
@@ -177,7 +177,7 @@ def _within(net: ipaddress.IPv4Network | ipaddress.IPv6Network, seen: Seen) -> N
     return found
 
 
-def _connection(seen: Seen) -> NDArray[np.uint64]:
+def _connection(seen: ParsedFrames) -> NDArray[np.uint64]:
     ports = (seen.port.astype(np.uint64) << np.uint64(16)) | seen.client_port
     return seen.high ^ seen.low ^ (ports * np.uint64(0x9E3779B97F4A7C15))
 

@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Final
 
 from halfopen.core.errors import LabError, Unsupported
-from halfopen.lab.host import Host
+from halfopen.lab.host import LabHost
 from halfopen.lab.wire import carrier
-from halfopen.lab.wire.rules import Rule
+from halfopen.lab.wire.rules import WireRule
 from halfopen.lab.wiring import CLIENT
 
 _SRC: Final = str(Path(__file__).resolve().parents[3])
@@ -40,7 +40,7 @@ _FOR_THE_CLIENT: Final = (
 )
 
 
-def finish_checksums(host: Host) -> None:
+def finish_checksums(host: LabHost) -> None:
     """Have the host's kernel finish the checksums of its frames itself: a veth leaves them to a card that is not there.
 
     Raises: Unsupported.
@@ -58,7 +58,7 @@ def finish_checksums(host: Host) -> None:
         raise Unsupported("ethtool", f"the lab's {host.name} keeps its checksum offload: {e.strerror}") from None
 
 
-def _tap(host: Host, device: str, filter_: tuple[tuple[int, int, int, int], ...]) -> socket.socket:
+def _tap(host: LabHost, device: str, filter_: tuple[tuple[int, int, int, int], ...]) -> socket.socket:
     def open_() -> socket.socket:
         s = socket.socket(socket.AF_PACKET, socket.SOCK_RAW | socket.SOCK_CLOEXEC, 0)
         s.bind((device, _ALL))
@@ -94,9 +94,9 @@ class Wire:
     Raises: LabError when the process does not start, Unsupported, NotPermitted.
     """
 
-    def __init__(self, host: Host, to_server: str, to_client: str, seed: int) -> None:
+    def __init__(self, host: LabHost, to_server: str, to_client: str, seed: int) -> None:
         self._host = host
-        self.rules: list[Rule] = []
+        self.rules: list[WireRule] = []
         memory = os.memfd_create("lab-wire")
         os.ftruncate(memory, carrier.PAGE)
         self._page = mmap.mmap(memory, carrier.PAGE)
@@ -131,11 +131,11 @@ class Wire:
         if not process.stdout.readline():
             raise LabError("the process that carries the lab's wire has ended")
 
-    def add(self, *rules: Rule) -> None:
+    def add(self, *rules: WireRule) -> None:
         """Put more rules in force, after those there are. Returns once they hold. Raises: UsageError, LabError."""
         self.change([*self.rules, *rules])
 
-    def change(self, rules: list[Rule]) -> None:
+    def change(self, rules: list[WireRule]) -> None:
         """Put these rules in force instead. Returns once they hold. Raises: UsageError, LabError."""
         if len(rules) > _MOST_RULES:
             raise LabError(f"the lab's wire has at most {_MOST_RULES} rules")
@@ -163,7 +163,7 @@ class Wire:
         """The most that a frame was later than the rules say: how far the machine fell behind."""
         return self._count(carrier.LATE_US) / 1e6
 
-    def lost(self, rule: Rule) -> int:
+    def lost(self, rule: WireRule) -> int:
         """How many frames a rule lost so far."""
         return self._count(carrier.RULES + self.rules.index(rule))
 

@@ -8,19 +8,19 @@ from typing import Any, Final, Protocol, TypeVar
 from halfopen.core.errors import HalfopenError, NotPermitted, Unsupported
 
 
-class Program(Protocol):
+class Loadable(Protocol):
     """What loads itself when it is made."""
 
     def close(self) -> None:
         """Unload it."""
 
 
-T = TypeVar("T", bound=Program)
+T = TypeVar("T", bound=Loadable)
 
 # One lock a kind: two kinds may be loaded at a time.
 _locks: Final[dict[type[Any], threading.Lock]] = {}
 _guard: Final = threading.Lock()
-_open: Final[dict[type[Any], Program]] = {}
+_open: Final[dict[type[Any], Loadable]] = {}
 _refused: Final[dict[type[Any], HalfopenError]] = {}
 
 

@@ -20,7 +20,7 @@ from halfopen.core.tune.ledger import Clocks
 from halfopen.core.tune.outcomes import Applied, Tuned
 from halfopen.core.tune.plan import Changed, Plan, found, is_open
 from halfopen.core.tune.records import Began, Then
-from halfopen.core.tune.settings import Wanted, must_be_taken
+from halfopen.core.tune.settings import WantedSetting, must_be_taken
 from halfopen.core.units import listener_text
 from halfopen.ops.tune import arm, persist
 from halfopen.ops.tune.session import Session, View
@@ -55,7 +55,7 @@ def must_be_possible(view: View, plan: Plan) -> None:
     """
     for c in plan.changes:
         if isinstance(c, ChangeSetting):
-            must_be_taken(Wanted(c.key, c.value, c.reason))
+            must_be_taken(WantedSetting(c.key, c.value, c.reason))
     if any(isinstance(c, ChangeSetting) for c in plan.todo):
         view.spots.spaces.run(plan.place, lambda: _writable(plan))
     if any(isinstance(c, ChangeLine) for c in plan.changes):

@@ -9,7 +9,7 @@ from typing import Any
 from halfopen.change.audit import AuditLog
 from halfopen.core.errors import HalfopenError, UnknownTarget
 from halfopen.core.model.listeners import DEFAULT_SYNACK_RETRIES
-from halfopen.core.policy.actions import ChangeListener, Found
+from halfopen.core.policy.actions import ChangeListener, FoundValue
 from halfopen.core.sample import Process
 from halfopen.core.tune import listener as core
 from halfopen.core.tune import settings
@@ -130,7 +130,7 @@ def plan(
                 raise one.problem
         planned = core.plan(looked.sockets, wishes, looked.somaxconn, looked.synack_retries, place)
         # As the journal sees it: a number may stand for an unset TCP_SYNCNT.
-        changes = tuple(replace(c, found=Found(found(c).spot, view.read(found(c).spot))) for c in planned)
+        changes = tuple(replace(c, found=FoundValue(found(c).spot, view.read(found(c).spot))) for c in planned)
         made = Plan(place, changes, reason, for_s, meant=(address, port), first=_first(planned, ns.name))
         view.journal.check()
         if made.todo:

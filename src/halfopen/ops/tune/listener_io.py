@@ -13,7 +13,7 @@ from halfopen.core.errors import HalfopenError, NotPermitted, UnknownTarget
 from halfopen.core.model.listeners import DEFAULT_SYNACK_RETRIES
 from halfopen.core.tune.listener import BACKLOG, DEFER, holders_text, standing_retries
 from halfopen.core.tune.settings import SOMAXCONN, SYN_RETRIES, SYNACK
-from halfopen.core.tune.spots import RETRIES, Listener, Spot
+from halfopen.core.tune.spots import RETRIES, ListeningSocket, Spot
 from halfopen.core.units import listener_text, netns_words
 from halfopen.ops.tune.spaces import Spaces
 from halfopen.read import listener_socket, owners
@@ -111,14 +111,14 @@ class Listeners:
             self._holders = owners.holders(rows["inode"].tolist())
         return self._holders
 
-    def _held(self, who: Listener, rows: Any, *, again: bool) -> list[tuple[int, int]]:
+    def _held(self, who: ListeningSocket, rows: Any, *, again: bool) -> list[tuple[int, int]]:
         if again or self._holders is None or who.inode not in self._holders.by_inode:
             # One walk through all processes for all listeners there are; a longer one for who is still to be found.
             self._holders = owners.holders(rows["inode"].tolist(), budget_s=_AGAIN_S if again else None)
         return self._holders.by_inode.get(who.inode, [])
 
 
-def _gone(who: Listener, rows: Any) -> str:
+def _gone(who: ListeningSocket, rows: Any) -> str:
     """What became of a listener that is not among `rows`."""
     name = listener_text(who.address, who.port)
     for row in rows[rows["port"] == who.port]:
@@ -129,7 +129,7 @@ def _gone(who: Listener, rows: Any) -> str:
     return f"it was closed: nobody listens on {name} any more"
 
 
-def _hidden(who: Listener, found: owners.Holders | None) -> HalfopenError:
+def _hidden(who: ListeningSocket, found: owners.Holders | None) -> HalfopenError:
     name = listener_text(who.address, who.port)
     if found is not None and found.refused:
         hint = "run it on the host" if os.geteuid() == 0 else "run as root (sudo)"

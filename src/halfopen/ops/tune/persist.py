@@ -10,7 +10,7 @@ from typing import Final
 from halfopen.change import sysctl_d as sysctld
 from halfopen.change.journal_file import Journal
 from halfopen.core.errors import HalfopenError, UsageError
-from halfopen.core.policy.actions import ChangeLine, ChangeSetting, Found
+from halfopen.core.policy.actions import ChangeLine, ChangeSetting, FoundValue
 from halfopen.core.tune import settings as core
 from halfopen.core.tune.ledger import Change, Ledger
 from halfopen.core.tune.plan import Plan, found, is_open
@@ -53,9 +53,11 @@ def must_be_possible(ns: Netns, fd: int, for_s: float | None = None) -> None:
 
 def lines(settings: Sequence[ChangeSetting]) -> list[ChangeLine]:
     """The changes of our file that keep these values. Raises: as `change.sysctl_d.entries`."""
-    there, place = sysctld.entries(), sysctld.path()
+    there, file = sysctld.entries(), sysctld.path()
     return [
-        ChangeLine(place, c.key, c.value, REASON, Found(Spot(found(c).spot.place, c.key, file=place), there.get(c.key)))
+        ChangeLine(
+            file, c.key, c.value, REASON, FoundValue(Spot(found(c).spot.place, c.key, file=file), there.get(c.key))
+        )
         for c in settings
     ]
 

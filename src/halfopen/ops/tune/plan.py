@@ -8,11 +8,11 @@ from typing import Final
 
 from halfopen.change.audit import AuditLog
 from halfopen.core.errors import HalfopenError, UnknownTarget, Unsupported, UsageError
-from halfopen.core.policy.actions import ChangeSetting, Found, PlannedChange
+from halfopen.core.policy.actions import ChangeSetting, FoundValue, PlannedChange
 from halfopen.core.tune import settings
 from halfopen.core.tune.listener import ListenerSummary
 from halfopen.core.tune.plan import Plan, Request, check_reason, is_open
-from halfopen.core.tune.settings import Goals, Wanted
+from halfopen.core.tune.settings import Goals, WantedSetting
 from halfopen.core.tune.spots import Place, Spot
 from halfopen.core.units import netns_words
 from halfopen.linux.netns import Netns
@@ -54,7 +54,7 @@ def plan(ns: Netns, request: Request, *, directory: str | None = None, audit_log
 
 def exactly(
     ns: Netns,
-    wanted: Sequence[Wanted],
+    wanted: Sequence[WantedSetting],
     request: Request = _PLAIN,
     *,
     directory: str | None = None,
@@ -89,14 +89,14 @@ def exactly(
     return made
 
 
-def _setting(view: View, place: Place, w: Wanted) -> ChangeSetting:
+def _setting(view: View, place: Place, w: WantedSetting) -> ChangeSetting:
     spot = Spot(place, w.key)
     try:
         held = view.read(spot)
     except UnknownTarget:
         hint = f"halfopen tune show --all{netns_words(place.name)} lists what there is"
         raise Unsupported(w.key, f"there is no {w.key} in {place.name}", hint=hint) from None
-    return ChangeSetting(place.name, w.key, w.value, w.reason, w.cost, Found(spot, held))
+    return ChangeSetting(place.name, w.key, w.value, w.reason, w.cost, FoundValue(spot, held))
 
 
 def _keep_backlog(ns: Netns, changes: Sequence[PlannedChange], goals: Goals) -> list[ListenerSummary]:

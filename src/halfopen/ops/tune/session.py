@@ -14,7 +14,7 @@ from halfopen.core.tune import boots, undoing
 from halfopen.core.tune.checkpoint import Checkpoint, go_on
 from halfopen.core.tune.ledger import Change, Ledger
 from halfopen.core.tune.plan import check_reason
-from halfopen.core.tune.records import Record, State, Then
+from halfopen.core.tune.records import ChangeState, Record, Then
 from halfopen.core.tune.spots import Place, Spot
 from halfopen.linux.identity import boot_id
 from halfopen.ops.tune.spot_io import Spots
@@ -76,7 +76,7 @@ class Session(View):
         self.journal.append(records)
 
     def record(
-        self, change: Change, state: State, value: int | None = None, why: str = "", instead: int | None = None
+        self, change: Change, state: ChangeState, value: int | None = None, why: str = "", instead: int | None = None
     ) -> None:
         """Record that a change is in another state. Raises: JournalError."""
         self.append([Then(change.id, time.time(), state, value, why, instead)])

@@ -9,7 +9,7 @@ from halfopen.core.errors import HalfopenError, JournalError, UnknownTarget
 from halfopen.core.tune import undoing
 from halfopen.core.tune.ledger import Change
 from halfopen.core.tune.outcomes import Undone
-from halfopen.core.tune.records import State
+from halfopen.core.tune.records import ChangeState
 from halfopen.core.tune.spots import Spot
 from halfopen.linux.identity import boot_id
 from halfopen.ops.tune.session import STANDS, Session
@@ -53,7 +53,7 @@ def _with_reason(why: str, reason: str) -> str:
 def _end(
     session: Session,
     change: Change,
-    state: State,
+    state: ChangeState,
     value: int | None,
     why: str,
     reason: str,

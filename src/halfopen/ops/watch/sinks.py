@@ -34,7 +34,7 @@ def tell(sinks: Sequence[Sink], event: Report) -> None:
 
 
 @dataclass(frozen=True, slots=True)
-class Kind:
+class SinkKind:
     """A kind of sink. option: of `watch`, whose value is the sink's target (a FILE …); make: the sink for a target."""
 
     option: str
@@ -55,7 +55,7 @@ def _metrics_file(path: str) -> Sink:
 
 
 KINDS: Final = (
-    Kind(
+    SinkKind(
         "--metrics-file",
         "FILE",
         "Write Prometheus metrics to this file (FILE.prom, for node_exporter).",

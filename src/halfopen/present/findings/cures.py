@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final, assert_never
 
-from halfopen.core.findings.cures import Action, Cure, LookAtProcess, LookAtRoute
+from halfopen.core.findings.cures import Cure, CureStep, LookAtProcess, LookAtRoute
 from halfopen.core.findings.verdict import Verdict
 from halfopen.core.model import timing
 from halfopen.core.policy.actions import ChangeListener, ChangeSetting, Look, Release
@@ -26,7 +26,7 @@ def next_commands(verdict: Verdict) -> list[str]:
     return list(dict.fromkeys(map(command, verdict.next)))
 
 
-def _command(action: Action) -> str:
+def _command(action: CureStep) -> str:
     if isinstance(action, Release):
         return f"halfopen release{netns_words(action.netns)}{action.filter.arguments() or ' --all'}"
     if isinstance(action, ChangeSetting):

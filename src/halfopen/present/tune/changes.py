@@ -18,7 +18,7 @@ from halfopen.core.units import listener_text, netns_words, plural, printable, s
 from halfopen.present import prose
 from halfopen.present.text import propose
 from halfopen.present.tune.rows import (
-    Row,
+    ChangeRow,
     alike,
     applied_rows,
     joined,
@@ -57,7 +57,7 @@ def _where(netns: str) -> str:
     return "" if netns == "self" else f" in {printable(netns)}"
 
 
-def _count(rows: Sequence[Row]) -> str:
+def _count(rows: Sequence[ChangeRow]) -> str:
     """`2 settings`, `1 setting and 1 entry of /etc/sysctl.d/60-halfopen.conf`."""
     entries = [r for r in rows if r.file is not None]
     running = len(rows) - len(entries)
@@ -77,7 +77,7 @@ def _warn(out: Console, overrides: Sequence[Override], notes: Sequence[str]) -> 
         prose.paragraph(out, "Note", printable(note))
 
 
-def _rows(out: Console, rows: Sequence[Row]) -> None:
+def _rows(out: Console, rows: Sequence[ChangeRow]) -> None:
     prose.rows(
         out,
         [
@@ -93,7 +93,7 @@ def _rows(out: Console, rows: Sequence[Row]) -> None:
     )
 
 
-def costs(out: Console, rows: Sequence[Row]) -> None:
+def costs(out: Console, rows: Sequence[ChangeRow]) -> None:
     """The price of each change that has one, each price once; named where there are several changes."""
     found: dict[str, str] = {}
     for r in rows:
@@ -104,7 +104,7 @@ def costs(out: Console, rows: Sequence[Row]) -> None:
         prose.paragraph(out, "Costs", f"{name}: {cost}" if several else cost)
 
 
-def _keeping(out: Console, rows: Sequence[Row], planned: Plan) -> None:
+def _keeping(out: Console, rows: Sequence[ChangeRow], planned: Plan) -> None:
     """The commands that lift the backlog of listeners that run already."""
     backlog = next((r.to for r in rows if r.key == SOMAXCONN and r.file is None), None)
     names = list(dict.fromkeys(listener_text(s.address, s.port) for s in planned.keep))
@@ -149,7 +149,7 @@ def applied(
         propose(out, "Undo", f"halfopen tune undo {' '.join(str(r.id) for r in changed)}")
 
 
-def _synack(rows: Sequence[Row]) -> int:
+def _synack(rows: Sequence[ChangeRow]) -> int:
     value = next((r.to for r in rows if r.key == SYNACK), None)
     return standing_retries(value or 0)
 
@@ -167,7 +167,7 @@ def undid(out: Console, outcome: Undid, here: Place | None) -> None:
         undone(out, undone_rows(outcome.overdue, here), "Overdue: ")
 
 
-def undone(out: Console, rows: Sequence[Row], title: str = "") -> None:
+def undone(out: Console, rows: Sequence[ChangeRow], title: str = "") -> None:
     """What `undo` did, or what was overdue (`title`)."""
     if not rows:
         out.print("Nothing to undo: no change is in force")

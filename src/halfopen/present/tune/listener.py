@@ -22,7 +22,7 @@ from halfopen.present import prose
 from halfopen.present.text import propose
 from halfopen.present.tune.changes import costs, returns, undone
 from halfopen.present.tune.rows import (
-    Row,
+    ChangeRow,
     alike,
     applied_rows,
     joined,
@@ -136,7 +136,7 @@ def _why_not(planned: Plan) -> str:
     return first.why if isinstance(first, ChangeListener) else ""
 
 
-def _rows(out: Console, rows: Sequence[Row]) -> None:
+def _rows(out: Console, rows: Sequence[ChangeRow]) -> None:
     """A line for each option of an address: sockets to which the same happened are one line."""
     both = twins(r.listener for r in rows)
     lines = []
@@ -148,7 +148,7 @@ def _rows(out: Console, rows: Sequence[Row]) -> None:
     prose.rows(out, lines)
 
 
-def _counted(rows: Sequence[Row]) -> str:
+def _counted(rows: Sequence[ChangeRow]) -> str:
     """`2 options of :8080`, `1 option of 4 sockets on :8080`."""
     both = twins(r.listener for r in rows)
     names = dict.fromkeys(listener_named(r.listener.address, r.listener.port, both) for r in rows if r.listener)
@@ -192,7 +192,7 @@ def document(
     dry_run: bool = False,
 ) -> dict[str, Any]:
     """`halfopen.tune-listener/1`. outcome: None where they are only shown. here: the namespace of this process."""
-    rows: list[Row] = []
+    rows: list[ChangeRow] = []
     if outcome is not None:
         rows = planned_rows(outcome.action.changes) if dry_run else applied_rows(outcome.applied)
     return {

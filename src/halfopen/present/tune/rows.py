@@ -10,13 +10,13 @@ from halfopen.core.policy.actions import ChangeListener, ChangeSetting, PlannedC
 from halfopen.core.tune.listener import DEFER
 from halfopen.core.tune.outcomes import Applied, Undone
 from halfopen.core.tune.plan import found, is_open, listener_record
-from halfopen.core.tune.spots import Listener, Place
+from halfopen.core.tune.spots import ListeningSocket, Place
 from halfopen.core.tune.undoing import shown
 from halfopen.core.units import endpoint_text, listener_text, printable, show_duration
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class ChangeRow:
     """One change that was or would be made, or undone. from_: before, to: after (None: not set).
 
     id: in the journal, None without. listener, file: where it is not a setting of the namespace. cost: what is worse
@@ -31,7 +31,7 @@ class Row:
     why: str = ""
     id: int | None = None
     netns: str = ""
-    listener: Listener | None = None
+    listener: ListeningSocket | None = None
     file: str | None = None
     cost: str = ""
     where: str = ""
@@ -41,42 +41,42 @@ class Row:
         return self.state in ("done", "clamped", "undone")
 
 
-def planned_rows(changes: Iterable[PlannedChange]) -> list[Row]:
+def planned_rows(changes: Iterable[PlannedChange]) -> list[ChangeRow]:
     """The changes of a plan, each "wanted" or "already"."""
     return [_planned(c) for c in changes]
 
 
-def _planned(c: PlannedChange) -> Row:
+def _planned(c: PlannedChange) -> ChangeRow:
     spot, wanted = found(c).spot, is_open(c)
     cost = c.cost if wanted and isinstance(c, ChangeSetting | ChangeListener) else ""
     why = c.why if isinstance(c, ChangeListener) else ""
     state = "wanted" if wanted else "already"
     name, listener, file = spot.place.name, spot.listener, spot.file
-    return Row(c.key, found(c).value, c.value, state, c.reason, why, None, name, listener, file, cost)
+    return ChangeRow(c.key, found(c).value, c.value, state, c.reason, why, None, name, listener, file, cost)
 
 
-def applied_rows(applied: Iterable[Applied]) -> list[Row]:
+def applied_rows(applied: Iterable[Applied]) -> list[ChangeRow]:
     """The outcome of each change of a plan."""
     return [_applied(a) for a in applied]
 
 
-def _applied(a: Applied) -> Row:
+def _applied(a: Applied) -> ChangeRow:
     to, spot = a.asked if a.state == "refused" else a.value, a.spot
     cost = a.cost if a.state in ("done", "clamped") else ""
-    return Row(a.key, a.old, to, a.state, a.reason, a.why, a.id, spot.place.name, spot.listener, spot.file, cost)
+    return ChangeRow(a.key, a.old, to, a.state, a.reason, a.why, a.id, spot.place.name, spot.listener, spot.file, cost)
 
 
-def undone_rows(undone: Iterable[Undone], here: Place | None) -> list[Row]:
+def undone_rows(undone: Iterable[Undone], here: Place | None) -> list[ChangeRow]:
     """The outcome of undoing each change. here: the namespace of this process."""
     return [_undone(u, here) for u in undone]
 
 
-def _undone(u: Undone, here: Place | None) -> Row:
+def _undone(u: Undone, here: Place | None) -> ChangeRow:
     b = u.change.began
     before = u.change.value if u.wrote else u.value
     there = "" if here is None or here.identity == b.place.identity else where(b.place, b.file, here)
     why, name = u.why, b.place.name
-    return Row(b.key, before, u.value, u.state, "", why, u.change.id, name, b.listener, b.file, where=there)
+    return ChangeRow(b.key, before, u.value, u.state, "", why, u.change.id, name, b.listener, b.file, where=there)
 
 
 def where(place: Place, file: str | None, here: Place | None) -> str:
@@ -93,7 +93,7 @@ def short(key: str) -> str:
     return key.rpartition(".")[2]
 
 
-def named(key: str, listener: Listener | None, file: str | None, twins: Container[int] = ()) -> str:
+def named(key: str, listener: ListeningSocket | None, file: str | None, twins: Container[int] = ()) -> str:
     """What is changed, in words: `tcp_synack_retries`, `:8080 backlog`, `tcp_synack_retries in 60-halfopen.conf`.
 
     twins: the ports on which `listener_text` would give two listeners one name.
@@ -108,7 +108,7 @@ def listener_named(address: str, port: int, twins: Container[int]) -> str:
     return endpoint_text(address, port) if port in twins else listener_text(address, port)
 
 
-def twins(listeners: Iterable[Listener | None]) -> set[int]:
+def twins(listeners: Iterable[ListeningSocket | None]) -> set[int]:
     """The ports where one of these listeners is on 0.0.0.0 and another on ::."""
     found = {(x.address, x.port) for x in listeners if x is not None}
     return {port for address, port in found if address == "::" and ("0.0.0.0", port) in found}
@@ -126,9 +126,9 @@ def _value(key: str, value: int | None) -> str:
     return shown(value)
 
 
-def alike(rows: Sequence[Row]) -> list[list[Row]]:
+def alike(rows: Sequence[ChangeRow]) -> list[list[ChangeRow]]:
     """The rows, those together that say the same of several sockets of one address."""
-    found: dict[tuple[Any, ...], list[Row]] = {}
+    found: dict[tuple[Any, ...], list[ChangeRow]] = {}
     for r in rows:
         one = r.id if r.listener is None else (r.listener.address, r.listener.port)
         found.setdefault((one, r.key, r.from_, r.to, r.state, r.reason, r.why, r.netns, r.file), []).append(r)
@@ -153,7 +153,7 @@ def sockets_text(n: int) -> str:
     return f"{n} sockets" if n > 1 else ""
 
 
-def row_fields(r: Row) -> dict[str, Any]:
+def row_fields(r: ChangeRow) -> dict[str, Any]:
     """A change that was undone, of `halfopen.tune-undo/1`."""
     return {
         "id": r.id,
@@ -169,6 +169,6 @@ def row_fields(r: Row) -> dict[str, Any]:
     }
 
 
-def made_fields(r: Row) -> dict[str, Any]:
+def made_fields(r: ChangeRow) -> dict[str, Any]:
     """A change of `halfopen.tune-apply/1` or `halfopen.tune-listener/1`, with its price."""
     return {**row_fields(r), "cost": r.cost}

@@ -135,16 +135,16 @@ def test_what_settings_cannot_be(text: str, says: str) -> None:
 def test_lines_for_a_person_and_for_a_program(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("NO_COLOR", raising=False)
     model = build(sample([request()], [listener()]))
-    quiet, coloured = watchlines.Text(False), watchlines.Text(True)
+    quiet, coloured = watchlines.TextLines(False), watchlines.TextLines(True)
     assert len(quiet.reading(model)) == 1
     assert quiet.reading(model) == []
-    assert len(watchlines.Text(False, every=True).reading(model)) == 1
+    assert len(watchlines.TextLines(False, every=True).reading(model)) == 1
     alarm = Alarm(SELF, 700, 3, 50)
     assert "\x1b[" not in "".join(quiet.alarm(model, alarm))
     assert "\x1b[" in coloured.alarm(model, alarm)[0]
     monkeypatch.setenv("NO_COLOR", "1")
     assert "\x1b[" not in "".join(coloured.alarm(model, alarm))
-    writer = watchlines.Json()
+    writer = watchlines.JsonLines()
     outcome = Released(Release(SELF, Filter(), ""), matched=1, released=1)
     for lines in (writer.reading(model), writer.alarm(model, alarm), writer.released(outcome), writer.end(3)):
         assert [json.loads(line)["schema"] for line in lines] == ["halfopen.watch/1"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from halfopen.core.tune import boots
 from halfopen.core.tune.ledger import Change, Ledger, replay
 from halfopen.core.tune.records import Began, Then, encode
-from halfopen.core.tune.spots import Listener, Place
+from halfopen.core.tune.spots import ListeningSocket, Place
 
 OLD, NEW = Place("old", 7, 1, "/proc/self/ns/net", "self"), Place("new", 7, 1, "/proc/1/ns/net", "pid:1")
 ELSEWHERE = Place("old", 8, 2, "/run/netns/web", "web")
@@ -82,7 +82,7 @@ def test_interrupted_before_the_boot_it_is_told_by_the_value_too() -> None:
 
 def test_a_listener_of_another_boot_is_gone() -> None:
     made = ledger((OLD, A, None, 2, FILE))
-    made.add(Began(2, 0.0, {}, OLD, "listener.backlog", 2, 4, listener=Listener(2, "0.0.0.0", 80, 1, 1)))
+    made.add(Began(2, 0.0, {}, OLD, "listener.backlog", 2, 4, listener=ListeningSocket(2, "0.0.0.0", 80, 1, 1)))
     assert settle(made)[2].state == "gone"
 
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from halfopen.core.errors import JournalError
 from halfopen.core.tune.ledger import Clocks, Ledger, replay
 from halfopen.core.tune.records import FOLLOWS, MAX_LINE, Began, Record, Then, encode, whole_lines
-from halfopen.core.tune.spots import Listener, Place, Spot
+from halfopen.core.tune.spots import ListeningSocket, Place, Spot
 from halfopen.core.tune.undoing import overtaken, resolve, undo_step
 
 PLACE = Place("boot", 4026531840, 1, "/run/netns/web", "web")
@@ -20,7 +20,7 @@ OTHER = Place("boot", 4026531840, 2, "/run/netns/web", "web")
 KEY = "net.ipv4.tcp_synack_retries"
 SPOT = Spot(PLACE, KEY)
 FILE = "/etc/sysctl.d/60-halfopen.conf"
-LISTENER = Listener(2, "0.0.0.0", 8080, 77, 99)
+LISTENER = ListeningSocket(2, "0.0.0.0", 8080, 77, 99)
 
 
 class Crash(Exception):
@@ -177,7 +177,7 @@ def test_another_namespace_with_the_same_inode_is_another() -> None:
 
 
 def test_another_socket_at_the_same_address_is_another() -> None:
-    again = Listener(2, "0.0.0.0", 8080, 77, 100)
+    again = ListeningSocket(2, "0.0.0.0", 8080, 77, 100)
     ledger = replay(encode(Began(1, 0.0, {}, PLACE, "listener.backlog", 4, 8, listener=LISTENER)))
     ledger.add(Began(2, 0.0, {}, PLACE, "listener.backlog", 2, 8, listener=again))
     assert [c.original for c in ledger.changes.values()] == [4, 2]

@@ -13,9 +13,9 @@ from halfopen.core.model import timing
 from halfopen.core.policy.actions import ChangeListener
 from halfopen.core.tune import listener
 from halfopen.core.tune.listener import BACKLOG, DEFER, Running, Wishes
-from halfopen.core.tune.spots import RETRIES, Listener, Place
+from halfopen.core.tune.spots import RETRIES, ListeningSocket, Place
 
-SOCKET = Listener(2, "192.0.2.1", 8080, 7, 9)
+SOCKET = ListeningSocket(2, "192.0.2.1", 8080, 7, 9)
 PLACE = Place("boot", 7, 1, "/proc/self/ns/net", "self")
 RUNNING = Running(SOCKET, 128, 0, None, 0)
 
@@ -58,7 +58,7 @@ def seen(c: ChangeListener) -> tuple[str, int, int | None, int]:
 
 
 def test_a_plan_is_every_option_of_every_socket() -> None:
-    other = Running(Listener(2, "192.0.2.1", 8080, 8, 10), 64, 0, 3, 7)
+    other = Running(ListeningSocket(2, "192.0.2.1", 8080, 8, 10), 64, 0, 3, 7)
     planned = listener.plan([RUNNING, other], Wishes(512, 2, 5), 4096, 5, PLACE)
     assert [seen(p) for p in planned] == [
         (BACKLOG, 7, 128, 512),

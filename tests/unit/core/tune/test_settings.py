@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from halfopen.core.errors import Unsupported, UsageError
 from halfopen.core.model import timing
 from halfopen.core.tune import settings
-from halfopen.core.tune.settings import Advice, Goals, Wanted, advise, assignment, changes, full_key, range_of
+from halfopen.core.tune.settings import Advice, Goals, WantedSetting, advise, assignment, changes, full_key, range_of
 
 DEBIAN = {
     settings.SYNACK: 5,
@@ -86,7 +86,7 @@ def test_room_for_half_open_connections() -> None:
 
 
 def test_a_goal_counts_on_what_is_set_beside_it() -> None:
-    found = changes(DEBIAN, Goals(half_open=65536), [Wanted(settings.COOKIES, 0, "as asked for")])
+    found = changes(DEBIAN, Goals(half_open=65536), [WantedSetting(settings.COOKIES, 0, "as asked for")])
     assert {w.key for w in found} == {settings.COOKIES, settings.SOMAXCONN, settings.SYN_BACKLOG}
 
 
@@ -164,7 +164,7 @@ def test_what_is_so_already_is_kept_where_it_serves() -> None:
     values = {settings.SYNACK: 2, settings.COOKIES: 1, settings.SOMAXCONN: 4096, settings.SYN_BACKLOG: 2048}
     seven = Goals(release_time_s=7.0)
     assert [(w.key, w.value) for w in settings.kept(values, seven, [], (), ())] == [(settings.SYNACK, 2)]
-    assert settings.kept(values, seven, [Wanted(settings.SYNACK, 1, "")], (), ()) == []
+    assert settings.kept(values, seven, [WantedSetting(settings.SYNACK, 1, "")], (), ()) == []
     # tcp_max_syn_backlog does nothing beside cookies, so it is not kept.
     assert [w.key for w in settings.kept(values, Goals(half_open=100), [], (), ())] == [settings.SOMAXCONN]
     others = {settings.SYNACK, settings.COOKIES}

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from halfopen.core.tune import tuners
-from halfopen.core.tune.tuners import Line, Profile, Tuned
+from halfopen.core.tune.tuners import Line, Profile, RunningTuned
 
 SOMAXCONN, COOKIES = "net.core.somaxconn", "net.ipv4.tcp_syncookies"
 # As /usr/lib/tuned/network-throughput and throughput-performance have it (tuned 2.20).
@@ -51,7 +51,7 @@ def test_a_switch() -> None:
 
 
 def test_tuned_is_named_where_its_profile_sets_the_key() -> None:
-    tuned = Tuned("fast", {SOMAXCONN: Line("/p", 9, ">2048")}, reapplies=True)
+    tuned = RunningTuned("fast", {SOMAXCONN: Line("/p", 9, ">2048")}, reapplies=True)
     assert tuners.notes([COOKIES], tuned, False, persist=True) == []
     [line] = tuners.notes([SOMAXCONN], tuned, False, persist=True)
     assert line == (
@@ -60,9 +60,9 @@ def test_tuned_is_named_where_its_profile_sets_the_key() -> None:
     )
     [line] = tuners.notes([SOMAXCONN], tuned, False, persist=False)
     assert line.endswith("it does so when it starts and when its profile is chosen")
-    [line] = tuners.notes([SOMAXCONN], Tuned("fast", tuned.settings, reapplies=False), False, persist=True)
+    [line] = tuners.notes([SOMAXCONN], RunningTuned("fast", tuned.settings, reapplies=False), False, persist=True)
     assert line.endswith("; it does so when it starts, after the entry was read")
-    [line] = tuners.notes([COOKIES], Tuned("fast", {}, True, "gone"), False, persist=False)
+    [line] = tuners.notes([COOKIES], RunningTuned("fast", {}, True, "gone"), False, persist=False)
     assert line == "tuned runs with profile fast; what it sets could not be read: gone"
 
 

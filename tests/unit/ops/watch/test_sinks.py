@@ -11,7 +11,7 @@ from halfopen.core.model.model import build
 from halfopen.core.policy.policy import Alarm, Clear, Policy
 from halfopen.core.reports import Begun, Decided, Ended, Reading, Report, Trouble
 from halfopen.ops.watch import sinks
-from halfopen.present.watchlines import Json, Text
+from halfopen.present.watchlines import JsonLines, TextLines
 from rows import SELF, listener, request, sample
 
 
@@ -36,7 +36,7 @@ def test_every_sink_takes_every_report_and_the_others_tell_of_one_that_fails() -
 
 
 def test_a_new_kind_needs_no_more_than_its_entry(monkeypatch: pytest.MonkeyPatch) -> None:
-    kind = sinks.Kind("--mail-to", "ADDRESS", "Send a mail.", Remembering)
+    kind = sinks.SinkKind("--mail-to", "ADDRESS", "Send a mail.", Remembering)
     monkeypatch.setattr(sinks, "KINDS", (*sinks.KINDS, kind))
     parsed = config.parse('mail_to = "ops@example.org"\n', "w.toml", [kind.key for kind in sinks.KINDS])
     [made] = sinks.wanted(parsed.sinks)
@@ -57,9 +57,9 @@ def test_every_kind_has_its_option() -> None:
         assert f"{kind.option} {kind.metavar}" in shown
 
 
-@pytest.mark.parametrize("writer", [Text(False, several=True), Json()])
+@pytest.mark.parametrize("writer", [TextLines(False, several=True), JsonLines()])
 def test_a_line_says_that_the_namespace_of_an_alarm_is_gone(
-    writer: Text | Json, capsys: pytest.CaptureFixture[str]
+    writer: TextLines | JsonLines, capsys: pytest.CaptureFixture[str]
 ) -> None:
     model = build(sample([request()], [listener()]))
     events = (

@@ -13,7 +13,7 @@ import pytest
 from rich.console import Console
 
 from halfopen.core.errors import NotPermitted
-from halfopen.core.policy.actions import ChangeLine, ChangeListener, ChangeSetting, Found, PlannedChange, Undo
+from halfopen.core.policy.actions import ChangeLine, ChangeListener, ChangeSetting, FoundValue, PlannedChange, Undo
 from halfopen.core.sample import Process
 from halfopen.core.tune import settings
 from halfopen.core.tune.ledger import Ledger, Now
@@ -23,19 +23,19 @@ from halfopen.core.tune.outcomes import Applied, Tuned, Undid, Undone
 from halfopen.core.tune.plan import Plan, found
 from halfopen.core.tune.records import Began, Then
 from halfopen.core.tune.shown import Shown
-from halfopen.core.tune.spots import Listener, Place, Spot
+from halfopen.core.tune.spots import ListeningSocket, Place, Spot
 from halfopen.core.tune.sysctl_d import Override
 from halfopen.present.tune import changes as tune
 from halfopen.present.tune import listener as tune_listener
 from halfopen.present.tune import log as tune_log
 from halfopen.present.tune import rows as tune_rows
 from halfopen.present.tune import show as tune_show
-from halfopen.present.tune.rows import Row
+from halfopen.present.tune.rows import ChangeRow
 
 ROOT = Path(__file__).resolve().parents[4]
 PLACE = Place("boot", 7, 1, "/run/netns/web", "web")
 VALUES = {settings.SYNACK: 5, settings.COOKIES: 1, settings.SOMAXCONN: 4096}
-LISTENER = Listener(2, "192.0.2.1", 8080, 77, 99)
+LISTENER = ListeningSocket(2, "192.0.2.1", 8080, 77, 99)
 RUNNING = Running(LISTENER, 128, 0, None, 0, processes=(Process(1, "web", "web.service", "0123456789ab"),))
 HERE = Place("boot", 8, 2, "/proc/self/ns/net", "self")
 DONE = Applied(Spot(PLACE, settings.SYNACK), 5, 2, 2, "done", "because", "", 1)
@@ -51,8 +51,8 @@ SOCKET = ListenerSummary("::", 443, 4096, 3, 5)
 
 def change(key: str, old: int | None, new: int, cost: str = "", place: Place = HERE, file: str = "") -> PlannedChange:
     if file:
-        return ChangeLine(file, key, new, "at boot", Found(Spot(place, key, file=file), old))
-    return ChangeSetting(place.name, key, new, "because", cost, Found(Spot(place, key), old))
+        return ChangeLine(file, key, new, "at boot", FoundValue(Spot(place, key, file=file), old))
+    return ChangeSetting(place.name, key, new, "because", cost, FoundValue(Spot(place, key), old))
 
 
 def made(key: str, old: int | None, new: int, state: Any = "done", id: int = 1, **more: Any) -> Applied:
@@ -247,7 +247,12 @@ def test_who_overrides_an_entry_is_told(out: Console) -> None:
 
 def test_undo_counts_what_became_of_it(out: Console) -> None:
     tune.undone(
-        out, [Row("net.x", 1, 5, "undone", id=1), Row("net.x", 1, 1, "left", id=2), Row("y", 1, 1, "failed", id=3)]
+        out,
+        [
+            ChangeRow("net.x", 1, 5, "undone", id=1),
+            ChangeRow("net.x", 1, 1, "left", id=2),
+            ChangeRow("y", 1, 1, "failed", id=3),
+        ],
     )
     first, *_, last = lines(out)
     assert first == "1 change undone, 1 left alone, 1 failed"
@@ -260,11 +265,11 @@ def test_what_was_changed_is_named() -> None:
         "tcp_synack_retries in 60-halfopen.conf"
     )
     assert tune_rows.named("listener.backlog", LISTENER, None) == "192.0.2.1:8080 backlog"
-    assert tune_rows.named("listener.retries", Listener(10, "::", 443, 7, 9), None) == ":443 retries"
+    assert tune_rows.named("listener.retries", ListeningSocket(10, "::", 443, 7, 9), None) == ":443 retries"
 
 
 def test_no_value_is_words(out: Console) -> None:
-    tune.undone(out, [Row(settings.SYNACK, 2, None, "undone", id=1, file="/etc/sysctl.d/60-halfopen.conf")])
+    tune.undone(out, [ChangeRow(settings.SYNACK, 2, None, "undone", id=1, file="/etc/sysctl.d/60-halfopen.conf")])
     assert "2 → not set" in lines(out)[1]
 
 
@@ -282,7 +287,7 @@ def test_the_log_says_what_is_in_force(out: Console) -> None:
 def test_the_log_names_the_namespace_and_the_listener(out: Console) -> None:
     here, ledger = Place("boot", 7, 1, "/proc/self/ns/net", "self"), Ledger()
     other = Place("boot", 8, 2, "/proc/self/ns/net", "self")
-    four, six = Listener(2, "0.0.0.0", 443, 1, 1), Listener(10, "::", 443, 2, 2)
+    four, six = ListeningSocket(2, "0.0.0.0", 443, 1, 1), ListeningSocket(10, "::", 443, 2, 2)
     ledger.add(Began(1, 0.0, {"reason": "ticket 12\x1b[31m"}, here, settings.SYNACK, 5, 2))
     ledger.add(Began(2, 0.0, {}, other, settings.SYNACK, 5, 2))
     ledger.add(Began(3, 0.0, {}, PLACE, "listener.backlog", 8, 16, listener=four))
@@ -322,7 +327,10 @@ def test_a_log_that_is_not_the_whole_says_so(out: Console) -> None:
 
 
 def test_listeners_of_one_port_are_told_apart(out: Console) -> None:
-    pair = [Running(Listener(2, "0.0.0.0", 443, 1, 1), 8, 0, 2, 0), Running(Listener(10, "::", 443, 2, 2), 8, 0, 2, 0)]
+    pair = [
+        Running(ListeningSocket(2, "0.0.0.0", 443, 1, 1), 8, 0, 2, 0),
+        Running(ListeningSocket(10, "::", 443, 2, 2), 8, 0, 2, 0),
+    ]
     tune_listener.show(out, "self", pair, 4096, 2)
     titles = [line.split(": half-open")[0] for line in lines(out) if ": half-open" in line]
     assert titles == ["0.0.0.0:443", "[::]:443"]
@@ -375,7 +383,7 @@ def test_no_word_is_broken_and_every_line_fits(width: int) -> None:
 
 
 def group() -> list[Running]:
-    return [Running(Listener(2, "0.0.0.0", 443, n, n), 128, 0, None, 0) for n in (1, 2, 3)]
+    return [Running(ListeningSocket(2, "0.0.0.0", 443, n, n), 128, 0, None, 0) for n in (1, 2, 3)]
 
 
 def test_a_group_of_sockets_is_one(out: Console) -> None:

@@ -1,0 +1,31 @@
+"""One name, one thing: no two files of src/halfopen have a public class or type of the same name."""
+
+from __future__ import annotations
+
+import ast
+from collections import defaultdict
+from collections.abc import Iterator
+from pathlib import Path
+
+SRC = Path(__file__).parents[2] / "src"
+
+
+def _types(tree: ast.Module) -> Iterator[str]:
+    """The names of public classes, and of types and type variables made by assignment (`Name = …`)."""
+    for node in tree.body:
+        if isinstance(node, ast.ClassDef):
+            yield node.name
+        elif isinstance(node, (ast.Assign, ast.AnnAssign)):
+            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+            # Constants are in capitals throughout; a type variable of one letter is a local matter.
+            yield from (t.id for t in targets if isinstance(t, ast.Name) and t.id[0].isupper() and not t.id.isupper())
+
+
+def test_no_public_class_or_type_is_named_twice() -> None:
+    named: dict[str, list[str]] = defaultdict(list)
+    for path in sorted(SRC.rglob("*.py")):
+        for name in _types(ast.parse(path.read_text("utf-8"))):
+            if not name.startswith("_"):
+                named[name].append(str(path.relative_to(SRC)))
+    assert len(named) > 100
+    assert {name: files for name, files in named.items() if len(files) > 1} == {}
