@@ -13,7 +13,17 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
-from halfopen.core.fields import connection, handshakes, listener, metrics, namespace, process, source, tune_listener
+from halfopen.core.fields import (
+    connection,
+    diagnosis,
+    handshakes,
+    listener,
+    metrics,
+    namespace,
+    process,
+    source,
+    tune_listener,
+)
 from halfopen.core.fields.field import Field, Kind
 from halfopen.core.findings.registry import RULES
 from halfopen.core.findings.verdict import judge as judge  # fills the registry
@@ -56,6 +66,11 @@ _NAMES: Final[dict[str, tuple[Field[Any], ...]]] = {
     "process": process.PROCESS,
     "source": source.SOURCE,
     "connection": connection.LIST,
+    "diagnosis": (*namespace.PLACE, *diagnosis.DIAGNOSIS),
+    "diagnosis-finding": diagnosis.FINDING,
+    "diagnosis-fact": diagnosis.FACT,
+    "diagnosis-listener": diagnosis.LISTENER,
+    "diagnosis-ruled-out": diagnosis.RULED_OUT,
     "handshakes": handshakes.HANDSHAKES,
     "times": handshakes.TIMES,
     "bucket": handshakes.BUCKET,

@@ -3,6 +3,7 @@
 import halfopen
 model = halfopen.snapshot()
 model.half_open, model.oldest_s, model.listeners, model.sources
+halfopen.diagnose(seconds=5).causes
 halfopen.release(older_than="10s", listener=":443")
 """
 
@@ -11,12 +12,23 @@ from __future__ import annotations
 # Not typing's: it would take half of what a command needs to take charge of signals.
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from halfopen.api import make_filter, release, sample, snapshot, snapshots, tune_apply, tune_plan, tune_undo
+    from halfopen.api import (
+        diagnose,
+        make_filter,
+        release,
+        sample,
+        snapshot,
+        snapshots,
+        tune_apply,
+        tune_plan,
+        tune_undo,
+    )
 
 __version__ = "0.1.0"
 
 __all__ = [
     "__version__",
+    "diagnose",
     "make_filter",
     "release",
     "sample",

@@ -19,6 +19,7 @@ from halfopen.linux.identity import identify
 from halfopen.linux.netns import Netns, current, resolve
 
 if TYPE_CHECKING:
+    from halfopen.core.findings.diagnosis import Diagnosis
     from halfopen.core.tune.outcomes import Tuned, Undid
     from halfopen.core.tune.plan import Plan
     from halfopen.read.probe import Probe
@@ -165,6 +166,35 @@ class _How:
         from halfopen.read import reader
 
         return reader.read_all(asked, way=self.source, with_owners=self.owners, with_options=self.with_options)
+
+
+def diagnose(
+    netns: str | Netns | None = None,
+    *,
+    seconds: str | float = 5.0,
+    listener: str | Iterable[str] = (),
+    source: str = "auto",
+    stop: threading.Event | None = None,
+) -> Diagnosis:
+    """Look at a namespace for some seconds and judge what is wrong, by the rules of `status` over a longer time.
+
+    `.causes`: each `.finding` (`id`, `level`, `facts`, `listener`, `cures`) with its `.confidence` and the `.rivals`
+    that are not ruled out; `.ruled_out`: `ids` and the `facts` that exclude them; `.undecided`: ids. `seconds`: "10s"
+    or a number; `stop`, once set, ends the look early. `listener`: without the findings about other listeners.
+    `source` as for `sample`.
+
+    Raises: UsageError, UnknownTarget, NotPermitted, Unsupported, KernelError.
+    """
+    from halfopen.ops import diagnose as diagnosing
+
+    time_s = _seconds(seconds, "seconds") or 0.0
+    chosen = make_filter(listener=listener)
+
+    def read() -> list[Model]:
+        return [snapshot(netns, rows=False, source=source)]
+
+    [found] = diagnosing.diagnose(read, time_s, way=source, filter=chosen, stop=stop)
+    return found
 
 
 def listed(

@@ -127,6 +127,7 @@ def _looks(lab: Lab, run: Run) -> list[dict[str, Any]]:
         json.loads(run("status", *where, "--json")),
         listed,
         shakes,
+        json.loads(run("diagnose", *where, "--for", "1s", "--json")),
         json.loads(run("doctor", "--json")),
         json.loads(run(*words)),
     ]

@@ -184,6 +184,19 @@ def handshakes() -> list[Any]:
     return [document(Observed(1e9, Host("host", "6.0"), 1.0, False, (), 0, (one,), ()))]
 
 
+def diagnose() -> list[Any]:
+    from halfopen.core.findings.diagnosis import diagnosis
+    from halfopen.core.findings.evidence import Evidence
+    from halfopen.present.diagnosis import document
+
+    # A full accept queue: a finding that concerns a listener.
+    rows = sample().listeners.copy()
+    rows["accept_queue"] = 129
+    full = Sample(**{**_fields(sample()), "listeners": rows})
+    now = build(full, Sample(**{**_fields(full), "monotonic_s": 95.0}))
+    return [document([diagnosis(Evidence(now, now, 5.0))], [])]
+
+
 def doctor() -> list[Any]:
     from halfopen.core.features import Checkup, Feature, Grant, Outcome
     from halfopen.present.doctor import document
@@ -237,6 +250,7 @@ def emitted(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[Any]]:
         release(),
         watch(),
         release_time(),
+        diagnose(),
         handshakes(),
         doctor(),
         audit(tmp_path_factory.mktemp("audit")),
@@ -246,7 +260,7 @@ def emitted(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[Any]]:
 
 SCHEMAS = [
     f"halfopen.{name}/1"
-    for name in ("status", "list", "release", "watch", "release-time", "handshakes", "doctor", "audit")
+    for name in ("status", "list", "release", "watch", "release-time", "diagnose", "handshakes", "doctor", "audit")
 ]
 
 

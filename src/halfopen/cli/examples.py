@@ -30,6 +30,11 @@ EXAMPLES: Final[Mapping[str, tuple[str, ...]]] = {
         "halfopen watch --listener :443 --release-older-than 15s",
         "halfopen watch --netns all --config watch.toml",
     ),
+    "diagnose": (
+        "halfopen diagnose",
+        "halfopen diagnose --for 30s --listener :443",
+        "halfopen diagnose --netns all --json",
+    ),
     "handshakes": (
         "halfopen handshakes",
         "halfopen handshakes --listener :443 --for 1m",

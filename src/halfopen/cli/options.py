@@ -164,6 +164,20 @@ def nothing_read(skipped: list[str]) -> Exception:
     return HalfopenError("nothing-read", f"no network namespace could be read: {'; '.join(skipped)}")
 
 
+def reading(netns: str | None, how: str, skipped: list[str]) -> Callable[[], list[Model]]:
+    """What reads the namespaces meant, without a row per request; a line for each that is skipped goes to `skipped`."""
+    from halfopen import api
+
+    def read() -> list[Model]:
+        if netns != "all":
+            return [api.snapshot(here() if netns is None else netns, rows=False, source=how)]
+        found, passed_over = api.snapshots(rows=False, source=how)
+        skipped.extend(passed_over)
+        return found
+
+    return read
+
+
 def looked(netns: str | None, *, read_by: str | None = None, instant: bool = False) -> tuple[list[Looks], list[str]]:
     """The namespaces meant, without a row per request, and a line for each that was skipped; a second look at those
     where there is something to judge, unless `instant`.
@@ -174,20 +188,11 @@ def looked(netns: str | None, *, read_by: str | None = None, instant: bool = Fal
 
     # What is imported next takes longer than loading these.
     bpf_object.preload(*LOADED_FIRST.get(read_by or "auto", ()))
-    from halfopen import api
     from halfopen.ops.looks import looks
 
     how = read_by or "auto"
     skipped: list[str] = []
-
-    def read() -> list[Model]:
-        if netns != "all":
-            return [api.snapshot(here() if netns is None else netns, rows=False, source=how)]
-        found, passed_over = api.snapshots(rows=False, source=how)
-        skipped.extend(passed_over)
-        return found
-
-    found = looks(read, way=how, instant=instant)
+    found = looks(reading(netns, how, skipped), way=how, instant=instant)
     if not found:
         raise nothing_read(skipped)
     return found, skipped

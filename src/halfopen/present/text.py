@@ -26,7 +26,7 @@ from halfopen.present.findings.headline import headline
 from halfopen.present.findings.sentences import listener_name, say
 
 _UNPRINTABLE = re.compile(r"[^\n\x20-\x7e]")
-_STYLE = {Level.OK: "bold green", Level.NOTICE: "bold cyan", Level.WARNING: "bold yellow", Level.CRITICAL: "bold red"}
+STYLE = {Level.OK: "bold green", Level.NOTICE: "bold cyan", Level.WARNING: "bold yellow", Level.CRITICAL: "bold red"}
 _PLAIN_WIDTH = 200
 _AT_LINE_END = re.compile(r"[ ]+$", re.MULTILINE)
 MAX_LISTENERS = 12
@@ -85,14 +85,14 @@ def _release_time_line(model: Model) -> str:
 
 def status(out: Console, model: Model, verdict: Verdict) -> None:
     """One namespace on one screen."""
-    level = Text(f"{verdict.level.name:<8}  ", style=_STYLE[verdict.level])
+    level = Text(f"{verdict.level.name:<8}  ", style=STYLE[verdict.level])
     if model.sample.where.name != "self":
         level.append(f"[{printable(model.sample.where.name)}] ")
     out.print(level.append(Text(headline(model), style="bold")))
     if verdict.findings:
         reasons = Table.grid(padding=(0, 1, 0, 0))
         for finding in verdict.findings:
-            reasons.add_row(Text("  -", style=_STYLE[finding.level]), Text(printable(say(finding))))
+            reasons.add_row(Text("  -", style=STYLE[finding.level]), Text(printable(say(finding))))
         out.print(reasons)
     busy = [v for v in model.listeners if v.half_open or v.deferred or v.accept_queue or v.drops]
     shown = (busy or list(model.listeners))[:MAX_LISTENERS]
@@ -139,7 +139,7 @@ def summary(out: Console, models: list[Model], verdicts: list[Verdict], skipped:
     """The first lines when several namespaces are shown: all of them, and the worst."""
     worst = max(verdicts, key=lambda v: v.level)
     total = sum(m.half_open for m in models)
-    head = Text(f"{worst.level.name:<8}  ", style=_STYLE[worst.level])
+    head = Text(f"{worst.level.name:<8}  ", style=STYLE[worst.level])
     out.print(
         head.append(Text(f"{plural(total, 'half-open connection')} in {plural(len(models), 'network namespace')}"))
     )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from halfopen.core.filters import Filter
 from halfopen.core.findings.cures import Cure, LookAtProcess
 from halfopen.core.findings.evidence import Evidence
@@ -13,6 +15,9 @@ from halfopen.core.tune.listener import BACKLOG
 from halfopen.core.tune.settings import GOOD_BACKLOG, GOOD_RETRIES
 from halfopen.core.units import endpoint, listener_text, prefix
 from halfopen.core.where import Namespace
+
+# A look for longer tells no more than one that took so many seconds.
+_LONG_LOOK_S: Final = 4.5
 
 
 def release(
@@ -57,5 +62,6 @@ def look_at_process(view: ListenerView, reason: str) -> tuple[Cure, ...]:
 
 
 def look_closer(e: Evidence, reason: str) -> tuple[Cure, ...]:
-    """Watch handshakes for a while, which tells who finishes them."""
-    return ((Look(e.netns, "handshakes --for 10s", reason),),)
+    """Look for longer; where that was done, watch handshakes, which tells how many finish and after how long."""
+    looked = e.rates and e.interval_s >= _LONG_LOOK_S
+    return ((Look(e.netns, "handshakes --for 30s" if looked else "diagnose --for 10s", reason),),)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 
 from halfopen.core.findings import rules as _rules  # noqa: F401  (fills the registry)
@@ -26,16 +27,25 @@ class Verdict:
 
 def judge(now: Model, before: Model | None = None, between_s: float | None = None) -> Verdict:
     """Judge one namespace by one reading, or by two of which `before` is the earlier; between_s as in `Evidence`."""
-    evidence = Evidence(now, before, between_s)
+    return judged(Evidence(now, before, between_s))
+
+
+def judged(evidence: Evidence) -> Verdict:
+    """The verdict on this evidence."""
     found: list[Finding] = []
     for rule in sorted(RULES.values(), key=lambda rule: rule.fallback):
         explained = any(not RULES[f.id].note for f in found)
         if all(map(evidence.has, rule.needs)) and not (rule.fallback and explained):
             found += [Finding(rule.id, **{part: getattr(hit, part) for part in _PARTS}) for hit in rule.judge(evidence)]
     found.sort(key=lambda f: -f.level)
-    level = found[0].level if found else Level.OK
+    return verdict_on(evidence.now, found)
+
+
+def verdict_on(now: Model, found: Sequence[Finding]) -> Verdict:
+    """The verdict that these findings come to, the worst first."""
     cures = tuple(dict.fromkeys(c for f in found for c in f.cures if _possible(now, c)))
-    return Verdict(level, tuple(found), cures or ((Look(evidence.netns, "watch", "stay on watch"),),))
+    stay = (Look(now.sample.where.name, "watch", "stay on watch"),)
+    return Verdict(found[0].level if found else Level.OK, tuple(found), cures or (stay,))
 
 
 def _possible(model: Model, cure: Cure) -> bool:

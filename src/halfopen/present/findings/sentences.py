@@ -94,9 +94,10 @@ def _room(f: Finding) -> str:
 
 @sentence("few-sources-flood")
 def _few_sources_flood(f: Finding) -> str:
-    hosts = plural(f.count("distinct_sources"), "address", "addresses")
+    one = f.count("distinct_sources") == 1
+    hosts = "1 address floods or is" if one else f"{f.count('distinct_sources'):,} addresses flood or are"
     return (
-        f"{hosts} flood or are broken: {_unanswered(f)}; {_last(f)}, {f.number('share'):.0%} from {f.text('prefix')}, "
+        f"{hosts} broken: {_unanswered(f)}; {_last(f)}, {f.number('share'):.0%} from {f.text('prefix')}, "
         f"and {_nobody_asks_again(f)}"
     )
 

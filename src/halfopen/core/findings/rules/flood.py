@@ -21,7 +21,7 @@ from halfopen.core.model.listeners import ListenerView
 MOST: Final = 0.5
 # A client that is there asks again when it hears nothing; among forged ones a chance repetition is rare.
 _ASK_AGAIN: Final = 0.05
-_FEW_HOSTS: Final = 8
+FEW_HOSTS: Final = 8
 # As if drawn: hardly an address twice, or too many addresses for one prefix to stand out.
 _SPREAD: Final = 0.5
 _MANY_ADDRESSES: Final = 1000
@@ -33,18 +33,18 @@ def is_flood(e: Evidence) -> bool:
     return e.many_last and e.repeated_share < _ASK_AGAIN and e.unanswered_share >= MOST
 
 
-def _few(e: Evidence) -> bool:
-    return e.lasting.sources.distinct <= _FEW_HOSTS
+def few(e: Evidence) -> bool:
+    return e.lasting.sources.distinct <= FEW_HOSTS
 
 
-def _one_prefix(e: Evidence) -> bool:
+def one_prefix(e: Evidence) -> bool:
     top = e.lasting.sources.top
-    return not _few(e) and bool(top) and top[0].share >= MOST
+    return not few(e) and bool(top) and top[0].share >= MOST
 
 
 def _spread(e: Evidence) -> bool:
     sources = e.lasting.sources
-    if _few(e) or _one_prefix(e):
+    if few(e) or one_prefix(e):
         return False
     even = sources.distinct >= _MANY_ADDRESSES and sources.top[0].share <= _STANDS_OUT
     return even or sources.distinct >= e.lasting.count * _SPREAD
@@ -135,7 +135,7 @@ def spoofed_flood(e: Evidence) -> Iterator[Hit]:
     advice="release those of the prefix that is named, then block it in a firewall",
 )
 def few_sources_flood(e: Evidence) -> Iterator[Hit]:
-    if is_flood(e) and _few(e):
+    if is_flood(e) and few(e):
         top = e.lasting.sources.top[0]
         source = top.prefix if top.share >= MOST and _nothing_finishes(e) else None
         yield _hit(e, "few-sources-flood", ("spoofed-flood", "synacks-lost"), source)
@@ -152,7 +152,7 @@ def few_sources_flood(e: Evidence) -> Iterator[Hit]:
     advice="release those of the prefix that is named, then block it in a firewall",
 )
 def prefix_flood(e: Evidence) -> Iterator[Hit]:
-    if is_flood(e) and _one_prefix(e):
+    if is_flood(e) and one_prefix(e):
         source = e.lasting.sources.top[0].prefix if _nothing_finishes(e) else None
         yield _hit(e, "prefix-flood", ("spoofed-flood", "synacks-lost"), source)
 

@@ -62,7 +62,7 @@ def _way_back(e: Evidence, lasting: Lasting) -> tuple[Cure, ...]:
     advice="nothing, while the queue is not filling",
 )
 def slow_path(e: Evidence) -> Iterator[Hit]:
-    if e.many_last and not asked_again(e) and _seen_share(e) < SMALL and e.completions_per_s > 0:
+    if e.many_last and not asked_again(e) and seen_share(e) < SMALL and e.completions_per_s > 0:
         yield Hit(Level.NOTICE, flow(e), rules_out=("spoofed-flood", "few-sources-flood", "prefix-flood"))
 
 
@@ -74,7 +74,7 @@ def asked_again(e: Evidence) -> bool:
     return e.repeated_share >= MOST
 
 
-def _seen_share(e: Evidence) -> float:
+def seen_share(e: Evidence) -> float:
     """The share of arrivals that is never answered, by what was seen."""
     arrivals = e.unanswered_per_s + e.completions_per_s
     return e.unanswered_per_s / arrivals if arrivals else 0.0

@@ -56,7 +56,7 @@ def _small(e: Evidence, view: ListenerView, names: tuple[str, ...]) -> Hit:
     facts += [Fact(f"{name}_per_s", round(e.rate(name), 1), unit="per_s") for name in names if e.rate(name)]
     facts += [Fact("backlog", (view.accept_queue_limit or 0) // view.members), Fact("drops", view.drops)]
     level = Level.WARNING if e.rate(names[0]) else Level.NOTICE
-    return Hit(level, tuple(facts), view, ("app-not-accepting",), longer_queues(e, view, "backlog-small"))
+    return Hit(level, tuple(facts), view, cures=longer_queues(e, view, "backlog-small"))
 
 
 @rule(

@@ -1,0 +1,7 @@
+"""What excludes each cause, a file a family as the rules have. Importing this package fills the registry."""
+
+from __future__ import annotations
+
+from halfopen.core.findings.excluding import flow as flow
+from halfopen.core.findings.excluding import queueing as queueing
+from halfopen.core.findings.excluding import values as values

@@ -1,0 +1,94 @@
+"""The two queues: excluded by how full they are, and by the counters of clients that were turned away."""
+
+from __future__ import annotations
+
+from halfopen.core.findings.evidence import AcceptQueue, Evidence
+from halfopen.core.findings.exclusions import Facts, excluded
+from halfopen.core.findings.finding import Fact
+from halfopen.core.findings.rules.flood import is_flood
+
+
+def _all(e: Evidence) -> list[AcceptQueue]:
+    return [queue for view in e.now.listeners for queue in e.accept_queues(view)]
+
+
+def _drains(queue: AcceptQueue, *, alone: bool) -> bool:
+    """alone: no other socket listens, so that each handshake that finished was for this one."""
+    shrank = queue.before is not None and queue.held < queue.before
+    return queue.held == 0 or shrank or (alone and not queue.full and bool(queue.accepted))
+
+
+@excluded("app-not-accepting", rivals=("backlog-small",))
+def all_accept(e: Evidence) -> Facts:
+    queues = _all(e)
+    if not queues or not all(_drains(queue, alone=len(queues) == 1) for queue in queues):
+        return ()
+    fullest = max(queues, key=lambda queue: queue.held / queue.cap)
+    return (Fact("accept_queue", fullest.held, fullest.cap),)
+
+
+@excluded("member-not-accepting")
+def all_members_accept(e: Evidence) -> Facts:
+    members = max((view.members for view in e.now.listeners), default=0)
+    if members < 2:
+        return (Fact("sockets", members, 2),)
+    return all_accept(e)
+
+
+@excluded("backlog-small", rivals=("app-not-accepting",))
+def long_enough(e: Evidence) -> Facts:
+    counters = e.now.sample.counters
+    if "ListenOverflows" not in counters or e.total("ListenOverflows"):
+        return ()
+    sent, back = e.total("SyncookiesSent"), e.total("SyncookiesRecv")
+    facts = [Fact("ListenOverflows", 0)]
+    if not sent and not e.total("ListenDrops"):
+        return (*facts, Fact("ListenDrops", 0), Fact("SyncookiesSent", 0))
+    return (
+        (*facts, Fact("SyncookiesSent", sent), Fact("SyncookiesRecv", back)) if sent and e.rates and is_flood(e) else ()
+    )
+
+
+def fullest(e: Evidence) -> Facts:
+    """The fullest SYN queue, where none is full."""
+    views = [view for view in e.now.listeners if view.syn_queue_limit]
+    if any(e.full()) or not views:
+        return ()
+    view = max(views, key=lambda view: view.fill or 0.0)
+    return (Fact("syn_queue", view.held, view.syn_queue_limit),)
+
+
+@excluded("somaxconn-clamp")
+def not_clamped(e: Evidence) -> Facts:
+    queues, limit = _all(e), e.now.sample.settings.get("somaxconn")
+    if limit is None or not queues:
+        return ()
+    longest = max(queue.cap - 1 for queue in queues)
+    if longest < limit:
+        return Fact("backlog", longest), Fact("somaxconn", limit)
+    never_full = not e.total("ListenOverflows") and not any(queue.full for queue in queues)
+    return fullest(e) if never_full else ()
+
+
+@excluded("syn-backlog-reserve")
+def nothing_kept_back(e: Evidence) -> Facts:
+    return _cookies(e) or fullest(e)
+
+
+@excluded("cookies-off")
+def cookies_are_on(e: Evidence) -> Facts:
+    return _cookies(e)
+
+
+def _cookies(e: Evidence) -> Facts:
+    known = "tcp_syncookies" in e.now.sample.settings
+    return (Fact("tcp_syncookies", e.cookies),) if known and e.cookies else ()
+
+
+@excluded("timewait-reopen")
+def within_the_limit(e: Evidence) -> Facts:
+    views = [view for view in e.now.listeners if view.syn_queue_limit]
+    if not views or any(view.held > (view.syn_queue_limit or 0) + view.members for view in views):
+        return ()
+    view = max(views, key=lambda view: view.fill or 0.0)
+    return (Fact("syn_queue", view.held, view.syn_queue_limit),)

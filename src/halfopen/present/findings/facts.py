@@ -1,0 +1,129 @@
+"""A fact in a few words: the evidence under a finding, and the reason why a cause is ruled out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from math import floor
+from typing import Final
+
+from halfopen.core.findings.finding import Fact
+from halfopen.core.units import plural, show_duration
+
+Facts = Mapping[str, Fact]
+Phrase = Callable[[Fact, Facts], str]
+
+
+def phrases(facts: Iterable[Fact], among: Iterable[Fact] = ()) -> str:
+    """The facts as words, in their order; among: all facts of the finding, which some are told together with."""
+    shown = list(facts)
+    known = {fact.name: fact for fact in (*among, *shown)}
+    return ", ".join(filter(None, (_phrase(fact, known) for fact in shown)))
+
+
+def _phrase(fact: Fact, known: Facts) -> str:
+    """One fact as words; one that has none of its own as its name, value and limit."""
+    return PHRASES[fact.name](fact, known) if fact.name in PHRASES else _plain(fact)
+
+
+def amount(fact: Fact) -> str:
+    """The value of a fact with its unit."""
+    value = fact.value
+    if isinstance(value, str):
+        return value
+    if fact.unit == "s":
+        return show_duration(float(value))
+    if fact.unit == "per_s":
+        return f"{_short(float(value))}/s"
+    return _short(float(value))
+
+
+def _short(value: float) -> str:
+    return f"{value:,.0f}" if value >= 100 or value == int(value) else f"{value:,.1f}"
+
+
+def _plain(fact: Fact) -> str:
+    name = fact.name.removesuffix("_per_s").removesuffix("_s")
+    # The kernel's own names stay as they are.
+    words = name if "tcp_" in name or name[:1].isupper() else name.replace("_", " ")
+    limit = "" if fact.limit is None else f" of {_short(fact.limit)}"
+    return f"{words} {amount(fact)}{limit}"
+
+
+def _setting(fact: Fact, _: Facts) -> str:
+    return f"{fact.name} = {amount(fact)}"
+
+
+def _counted(words: str) -> Phrase:
+    return lambda fact, _: f"{amount(fact)} {words}"
+
+
+def _queue(words: str) -> Phrase:
+    return lambda fact, _: f"{words} {amount(fact)}" + ("" if fact.limit is None else f" of {_short(fact.limit)}")
+
+
+def _at_least(fact: Fact, _: Facts) -> str:
+    limit = "" if fact.limit is None else f" (limit {fact.limit:.0%})"
+    return f"at least {floor(100 * float(fact.value))}% of arrivals are never answered{limit}"
+
+
+def _lasting(fact: Fact, known: Facts) -> str:
+    since = known.get("lasting_since_s")
+    count = amount(fact) if fact.value else "none"
+    return f"{count} half-open for " + ("long" if since is None else f"more than {amount(since)}")
+
+
+def _told_elsewhere(_: Fact, __: Facts) -> str:
+    return ""
+
+
+def _cookies(fact: Fact, _: Facts) -> str:
+    return f"{amount(fact)} SYN cookies are not sent back" if fact.value else ""
+
+
+def _repeated(fact: Fact, _: Facts) -> str:
+    if not fact.value:
+        return "none asks again"
+    return f"{amount(fact)} asks again" if fact.value == 1 else f"{amount(fact)} ask again"
+
+
+def _prefix(fact: Fact, known: Facts) -> str:
+    share = known.get("share")
+    return f"from {amount(fact)}" if share is None else f"{float(share.value):.0%} from {amount(fact)}"
+
+
+def _sources(fact: Fact, _: Facts) -> str:
+    return plural(int(fact.value), "address", "addresses")
+
+
+PHRASES: Final[Mapping[str, Phrase]] = {
+    "half_open": _counted("half-open"),
+    "lasting": _lasting,
+    "lasting_since_s": _told_elsewhere,
+    "oldest_s": lambda fact, _: f"the oldest {amount(fact)}",
+    "repeated": _repeated,
+    "distinct_sources": _sources,
+    "prefix": _prefix,
+    "share": _told_elsewhere,
+    "unanswered_per_s": _counted("are never answered"),
+    "unanswered_share": _at_least,
+    "cookies_unanswered_per_s": _cookies,
+    "completions_per_s": _counted("finish"),
+    "handshake_s": lambda fact, _: f"a handshake takes about {amount(fact)}",
+    "timeouts_per_s": _counted("time out"),
+    "syn_queue": _queue("SYN queue"),
+    "accept_queue": _queue("accept queue"),
+    "accepted_at_most": lambda fact, _: f"at most {amount(fact)} accepted",
+    "interval_s": _told_elsewhere,
+    "overflows_per_s": _counted("overflows of accept queues"),
+    "sockets": lambda fact, _: plural(int(fact.value), "socket"),
+    "stuck_sockets": lambda fact, _: f"{plural(int(fact.value), 'socket')} stuck",
+    "drops": _counted("dropped at this listener"),
+    "dropped_syns": lambda fact, _: f"{plural(int(fact.value), 'SYN')} dropped",
+    "backlog": lambda fact, _: f"backlog {amount(fact)}",
+    "release_time_s": lambda fact, _: f"release time {amount(fact)}",
+    "somaxconn": _setting,
+    "tcp_syncookies": _setting,
+    "tcp_synack_retries": _setting,
+    "tcp_max_syn_backlog": _setting,
+    "tcp_abort_on_overflow": _setting,
+}

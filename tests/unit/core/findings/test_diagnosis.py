@@ -1,0 +1,170 @@
+"""A diagnosis: how sure a finding is, and what was ruled out, follow from facts."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from halfopen.core.filters import Filter
+from halfopen.core.findings.diagnosis import Confidence, Diagnosis, TimeBase, at_listeners, diagnosis, time_base
+from halfopen.core.findings.evidence import Evidence
+from halfopen.core.findings.exclusions import EXCLUSIONS, excluded
+from halfopen.core.findings.finding import Fact, Level
+from halfopen.core.findings.registry import RULES
+from halfopen.core.model.model import build
+from rows import listener, request, sample
+from verdicts import many, silent
+
+LOOK_S = 5.0
+
+
+def of(requests: list[Any], *listeners: Any, rates: dict[str, float] | None = None, **values: Any) -> Diagnosis:
+    """The diagnosis of two looks, between which counters rose at these rates a second."""
+    zero = dict.fromkeys(("PassiveOpens", "ListenDrops", "ListenOverflows", "SyncookiesSent", "SyncookiesRecv"), 0)
+    counters = {**zero, **values.pop("counters", {})}
+    settings = {"tcp_abort_on_overflow": 0, **values.pop("settings", {})}
+    rose = {name: round(rate * LOOK_S) for name, rate in (rates or {}).items()}
+    shown = list(listeners) or [listener(limit=100_000)]
+    later = {name: counters.get(name, 0) + more for name, more in rose.items()}
+    time = {"monotonic_s": 100.0 + LOOK_S}
+    now = sample(requests, shown, counters={**counters, **later}, settings=settings, **time, **values)
+    before = replace(now, counters=counters, monotonic_s=100.0)
+    return diagnosis(Evidence(build(now, before), build(before), LOOK_S))
+
+
+def facts_against(found: Diagnosis, id: str) -> dict[str, Any]:
+    """The facts that exclude a cause; empty where it is not ruled out."""
+    return {fact.name: fact.value for one in found.ruled_out if id in one.ids for fact in one.facts}
+
+
+def test_a_quiet_namespace_has_every_cause_ruled_out() -> None:
+    found = of([])
+    assert found.causes == ()
+    assert found.undecided == ()
+    ruled_out = {id for one in found.ruled_out for id in one.ids}
+    assert ruled_out == {id for id in EXCLUSIONS if max(RULES[id].levels) > Level.OK}
+    assert facts_against(found, "spoofed-flood") == {"half_open": 0}
+    assert facts_against(found, "backlog-small") == {"ListenOverflows": 0, "ListenDrops": 0, "SyncookiesSent": 0}
+    assert found.seconds == pytest.approx(LOOK_S)
+
+
+def test_a_flood_is_certain_where_all_that_look_the_same_are_ruled_out() -> None:
+    found = of(silent(200))
+    first = found.causes[0]
+    assert (first.finding.id, first.confidence, first.rivals) == ("spoofed-flood", Confidence.CERTAIN, ())
+    assert found.ruled_out[0].near
+    assert facts_against(found, "few-sources-flood") == {"distinct_sources": 200}
+    assert facts_against(found, "synacks-lost") == {"lasting": 200, "repeated": 0}
+    assert facts_against(found, "handshakes-finish")["completions_per_s"] == 0
+
+
+def test_a_few_hosts_rule_out_forged_sources() -> None:
+    one_host = [request(retransmits=2, expires_ms=500, source_port=i + 1024, cookie=i + 1) for i in range(60)]
+    found = of(one_host)
+    assert found.causes[0].finding.id == "few-sources-flood"
+    assert facts_against(found, "spoofed-flood") == {"distinct_sources": 1}
+
+
+def test_honest_traffic_rules_out_a_flood_by_what_finishes() -> None:
+    found = of(many(2000), rates={"PassiveOpens": 2200})
+    assert [one.finding.id for one in found.causes] == ["handshakes-finish"]
+    assert facts_against(found, "spoofed-flood")["completions_per_s"] == 2200
+    # Of many young ones nothing says yet that they will last.
+    assert not facts_against(of(many(2000)), "spoofed-flood")
+    assert "spoofed-flood" in of(many(2000)).undecided
+
+
+def test_clients_that_ask_again_are_no_flood() -> None:
+    asking = many(60, retransmits=8, expires_ms=500)
+    found = of(asking)
+    assert found.causes[0].finding.id == "synacks-lost"
+    assert facts_against(found, "spoofed-flood")["repeated"] == 60
+
+
+def test_one_look_says_that_it_cannot_tell() -> None:
+    found = diagnosis(Evidence(build(sample(silent(200), [listener(limit=100_000)]))))
+    [cause] = found.causes
+    assert (cause.finding.id, cause.confidence) == ("cannot-tell", Confidence.CANNOT_TELL)
+    assert found.seconds is None
+    assert {"spoofed-flood", "slow-path"} <= set(found.undecided)
+    assert "diagnose --for 10s" in [action.command for cure in found.verdict.next for action in cure]  # type: ignore[union-attr]
+
+
+def test_a_full_accept_queue_rules_out_a_short_backlog() -> None:
+    full = listener(limit=128, accept_queue=129)
+    found = of([], full, rates={"ListenOverflows": 40, "ListenDrops": 40})
+    first = found.causes[0]
+    assert (first.finding.id, first.confidence) == ("app-not-accepting", Confidence.CERTAIN)
+    assert facts_against(found, "backlog-small")["accept_queue"] == 129
+    # Its drops are no sign of a flood.
+    assert facts_against(found, "spoofed-flood") == {"half_open": 0}
+
+
+def test_what_looks_the_same_and_is_not_ruled_out_makes_it_likely() -> None:
+    """Overflows of the past, and a connection that waits now: bursts, or a program that stalls."""
+    waiting = listener(limit=128, accept_queue=3, drops=9)
+    other = listener(port=81, inode=2)
+    found = of([], waiting, other, counters={"ListenOverflows": 9, "ListenDrops": 9}, rates={"PassiveOpens": 2})
+    first = found.causes[0]
+    assert first.finding.id == "backlog-small"
+    assert (first.confidence, first.rivals) == (Confidence.LIKELY, ("app-not-accepting",))
+
+
+def test_a_reading_that_is_not_whole_makes_nothing_certain() -> None:
+    from halfopen.core.sample import Completeness
+
+    broken = Completeness(source="bpf", problems=("one namespace was not read",))
+    found = of(silent(200), completeness=broken)
+    assert found.causes[0].finding.id == "spoofed-flood"
+    assert found.causes[0].confidence is Confidence.LIKELY
+    # A setting is what it is.
+    always = of([], settings={"tcp_syncookies": 2}, completeness=broken)
+    assert always.causes[0].confidence is Confidence.CERTAIN
+
+
+def test_nothing_found_is_ruled_out() -> None:
+    off = {"tcp_syncookies": 0}
+    full = listener(limit=200)
+    for found in (of(silent(200), full, settings=off), of(silent(60)), of([], listener(accept_queue=129))):
+        ids = {one.finding.id for one in found.findings}
+        assert ids.isdisjoint(id for one in found.ruled_out for id in one.ids)
+        assert ids.isdisjoint(found.undecided)
+
+
+def test_findings_of_other_listeners_are_left_out() -> None:
+    stuck, other = listener(port=80, limit=8, accept_queue=9), listener(port=81, limit=8, inode=2)
+    whole = of([], stuck, other)
+    assert whole.causes[0].finding.id == "app-not-accepting"
+    mine = at_listeners(whole, Filter(listeners=((None, 81),)))
+    assert (mine.causes, mine.verdict.level) == ((), Level.OK)
+    assert [view.port for view in mine.now.listeners] == [81]
+    kept = at_listeners(whole, Filter(listeners=((None, 80),)))
+    assert kept.causes == whole.causes
+    assert kept.verdict.next == whole.verdict.next
+
+
+@pytest.mark.parametrize(
+    ("fact", "base"),
+    [
+        (Fact("half_open", 3), TimeBase.NOW),
+        (Fact("completions_per_s", 3, unit="per_s"), TimeBase.BETWEEN),
+        (Fact("accepted_at_most", 0), TimeBase.BETWEEN),
+        (Fact("ListenDrops", 3), TimeBase.EVER),
+        (Fact("unanswered_per_s", 3, unit="per_s"), TimeBase.AGES),
+    ],
+)
+def test_when_a_fact_is_from(fact: Fact, base: TimeBase) -> None:
+    assert time_base(fact) is base
+
+
+def test_exclusions_and_their_rivals_are_those_of_rules() -> None:
+    assert set(EXCLUSIONS) <= set(RULES)
+    assert {id for one in EXCLUSIONS.values() for id in one.rivals} <= set(RULES)
+    with pytest.raises(ValueError, match="spoofed-flood"):
+        excluded("spoofed-flood")(lambda e: ())
+
+
+def test_every_cause_says_what_excludes_it() -> None:
+    assert {rule.id for rule in RULES.values() if not rule.note and not rule.fallback} == set(EXCLUSIONS)

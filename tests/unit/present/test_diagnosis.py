@@ -1,0 +1,85 @@
+"""What `diagnose` shows, at any width."""
+
+from __future__ import annotations
+
+import io
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from halfopen.core.findings.diagnosis import Diagnosis, diagnosis
+from halfopen.core.findings.evidence import Evidence
+from halfopen.core.findings.finding import Fact
+from halfopen.core.model.model import build
+from halfopen.core.sample import Process
+from halfopen.present.diagnosis import document, headline, show
+from halfopen.present.findings.facts import phrases
+from rows import listener, named, sample
+
+PROCESS = {1: (Process(4711, "server", "web.service"),)}
+
+
+def found(netns: str = "self", **values: Any) -> Diagnosis:
+    counters = {"PassiveOpens": 0, "ListenOverflows": 0, "ListenDrops": 0}
+    rows = [listener(limit=8, cookie=5, accept_queue=values.pop("accept_queue", 9))]
+    read = sample([], rows, where=named(netns), owners=PROCESS, counters=counters, monotonic_s=105.0)
+    before = sample([], rows, where=named(netns), counters=counters, monotonic_s=100.0)
+    return diagnosis(Evidence(build(read, before), build(before), 5.0))
+
+
+def shown(all: list[Diagnosis], width: int = 80, skipped: tuple[str, ...] = ()) -> str:
+    out = Console(file=io.StringIO(), width=width, highlight=False, markup=False, emoji=False)
+    show(out, all, skipped)
+    text = out.file.getvalue()  # type: ignore[attr-defined]
+    return "\n".join(line.rstrip() for line in text.splitlines())
+
+
+@pytest.mark.parametrize("width", [60, 80, 140])
+def test_a_finding_has_its_process_its_evidence_and_its_time(width: int) -> None:
+    text = shown([found()], width)
+    assert text.startswith("CRITICAL  The program does not accept, on :8080\nTwo looks 5.0 s apart")
+    assert "app-not-accepting  critical, certain" in text
+    assert ":8080   server 4711 (web.service)" in text
+    assert "accept queue 9 of 9" in text
+    assert "in 5 s  at most 0 accepted" in text
+    assert text.splitlines()[-1] == "Next  cat /proc/4711/stack"
+    assert max(map(len, text.splitlines())) <= width
+
+
+def test_nothing_wrong_is_told_with_what_was_ruled_out() -> None:
+    text = shown([found(accept_queue=0)])
+    assert text.startswith("OK        Nothing wrong was found")
+    assert "accept queue 0 of 9" in text
+    assert "Not decided" not in text
+
+
+def test_the_worst_namespace_is_the_last() -> None:
+    text = shown([found("bad"), found("good", accept_queue=0)], skipped=("gone: it vanished",))
+    assert text.index("[good]") < text.index("[bad]")
+    assert text.startswith("Skipped  gone")
+
+
+def test_the_document_has_the_same() -> None:
+    written = document([found("bad"), found("good", accept_queue=0)], ["x"], interrupted=True)
+    assert (written["schema"], written["level"], written["interrupted"]) == ("halfopen.diagnose/1", "critical", True)
+    bad, good = written["namespaces"]
+    assert (bad["headline"], good["headline"]) == (headline(found("bad")), "Nothing wrong was found")
+    [finding] = [one for one in bad["findings"] if one["id"] == "app-not-accepting"]
+    assert finding["confidence"] == "certain"
+    assert finding["listener"]["processes"][0]["pid"] == 4711
+    assert finding["cures"][0] == "cat /proc/4711/stack"
+    assert {"name": "accepted_at_most", "value": 0, "limit": None, "unit": "", "base": "between"} in finding["facts"]
+
+
+def test_a_fact_without_words_of_its_own_shows_its_name() -> None:
+    facts = (Fact("open_files", 1024, 1024.0), Fact("throttled_s", 2.5, unit="s"), Fact("state", "T"))
+    assert phrases(facts) == "open files 1,024 of 1,024, throttled 2.5 s, state T"
+    assert phrases((Fact("SomeDrop", 3), Fact("tcp_new", 1))) == "SomeDrop 3, tcp_new 1"
+
+
+def test_facts_that_belong_together_are_told_together() -> None:
+    lasting = (Fact("lasting", 1200), Fact("lasting_since_s", 3.0, unit="s"), Fact("repeated", 0))
+    assert phrases(lasting) == "1,200 half-open for more than 3 s, none asks again"
+    assert phrases((Fact("prefix", "198.51.100.0/24"), Fact("share", 0.5))) == "50% from 198.51.100.0/24"
+    assert phrases((Fact("unanswered_share", 0.9996, 0.5),)).startswith("at least 99% of arrivals")
