@@ -9,7 +9,7 @@ from enum import Enum
 from halfopen.core.filters import Filter
 from halfopen.core.findings import excluding as _excluding  # noqa: F401  (fills the registry)
 from halfopen.core.findings.evidence import Evidence
-from halfopen.core.findings.exclusions import EXCLUSIONS, Facts
+from halfopen.core.findings.exclusions import EXCLUSIONS, Against
 from halfopen.core.findings.finding import Fact, Finding, Level
 from halfopen.core.findings.registry import RULES
 from halfopen.core.findings.verdict import Verdict, judged, verdict_on
@@ -68,7 +68,7 @@ class RuledOut:
     """Causes that the same facts exclude, by their ids. near: they look like what was found."""
 
     ids: tuple[str, ...]
-    facts: Facts
+    facts: Against
     near: bool = False
 
 
@@ -114,7 +114,7 @@ def diagnosis(e: Evidence) -> Diagnosis:
     return Diagnosis(e.now, verdict, seconds, findings, (*near, *far), undecided)
 
 
-def _exclusions(e: Evidence, verdict: Verdict, found: set[str]) -> Iterator[tuple[str, Facts]]:
+def _exclusions(e: Evidence, verdict: Verdict, found: set[str]) -> Iterator[tuple[str, Against]]:
     """Each cause that is ruled out, in the order of the rules, with the facts that exclude it."""
     by_finding = {id: finding.facts for finding in verdict.findings for id in finding.rules_out}
     for rule in RULES.values():
@@ -129,7 +129,7 @@ def _rivals(id: str) -> tuple[str, ...]:
     return EXCLUSIONS[id].rivals if id in EXCLUSIONS else ()
 
 
-def _explained(finding: Finding, found: set[str], why: dict[str, Facts], doubted: bool) -> Explained:
+def _explained(finding: Finding, found: set[str], why: dict[str, Against], doubted: bool) -> Explained:
     rule = RULES[finding.id]
     if rule.fallback:
         return Explained(finding, Confidence.CANNOT_TELL)
@@ -138,9 +138,9 @@ def _explained(finding: Finding, found: set[str], why: dict[str, Facts], doubted
     return Explained(finding, Confidence.CERTAIN if sure else Confidence.LIKELY, rivals)
 
 
-def _grouped(ids: list[str], why: dict[str, Facts], *, near: bool) -> tuple[RuledOut, ...]:
+def _grouped(ids: list[str], why: dict[str, Against], *, near: bool) -> tuple[RuledOut, ...]:
     """Causes that the same facts exclude together."""
-    by_facts: dict[Facts, list[str]] = {}
+    by_facts: dict[Against, list[str]] = {}
     for id in ids:
         by_facts.setdefault(why[id], []).append(id)
     return tuple(RuledOut(tuple(same), facts, near) for facts, same in by_facts.items())

@@ -13,8 +13,9 @@ from typing import Final
 from halfopen.core.findings.evidence import Evidence
 from halfopen.core.findings.finding import Fact
 
-Facts = tuple[Fact, ...]
-Exclude = Callable[[Evidence], Facts]
+# The facts that exclude a cause.
+Against = tuple[Fact, ...]
+Exclude = Callable[[Evidence], Against]
 
 
 @dataclass(frozen=True, slots=True)

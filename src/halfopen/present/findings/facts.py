@@ -9,8 +9,8 @@ from typing import Final
 from halfopen.core.findings.finding import Fact
 from halfopen.core.units import plural, show_duration
 
-Facts = Mapping[str, Fact]
-Phrase = Callable[[Fact, Facts], str]
+ByName = Mapping[str, Fact]
+Phrase = Callable[[Fact, ByName], str]
 
 
 def phrases(facts: Iterable[Fact], among: Iterable[Fact] = ()) -> str:
@@ -20,7 +20,7 @@ def phrases(facts: Iterable[Fact], among: Iterable[Fact] = ()) -> str:
     return ", ".join(filter(None, (_phrase(fact, known) for fact in shown)))
 
 
-def _phrase(fact: Fact, known: Facts) -> str:
+def _phrase(fact: Fact, known: ByName) -> str:
     """One fact as words; one that has none of its own as its name, value and limit."""
     return PHRASES[fact.name](fact, known) if fact.name in PHRASES else _plain(fact)
 
@@ -49,7 +49,7 @@ def _plain(fact: Fact) -> str:
     return f"{words} {amount(fact)}{limit}"
 
 
-def _setting(fact: Fact, _: Facts) -> str:
+def _setting(fact: Fact, _: ByName) -> str:
     return f"{fact.name} = {amount(fact)}"
 
 
@@ -61,37 +61,37 @@ def _queue(words: str) -> Phrase:
     return lambda fact, _: f"{words} {amount(fact)}" + ("" if fact.limit is None else f" of {_short(fact.limit)}")
 
 
-def _at_least(fact: Fact, _: Facts) -> str:
+def _at_least(fact: Fact, _: ByName) -> str:
     limit = "" if fact.limit is None else f" (limit {fact.limit:.0%})"
     return f"at least {floor(100 * float(fact.value))}% of arrivals are never answered{limit}"
 
 
-def _lasting(fact: Fact, known: Facts) -> str:
+def _lasting(fact: Fact, known: ByName) -> str:
     since = known.get("lasting_since_s")
     count = amount(fact) if fact.value else "none"
     return f"{count} half-open for " + ("long" if since is None else f"more than {amount(since)}")
 
 
-def _told_elsewhere(_: Fact, __: Facts) -> str:
+def _told_elsewhere(_: Fact, __: ByName) -> str:
     return ""
 
 
-def _cookies(fact: Fact, _: Facts) -> str:
+def _cookies(fact: Fact, _: ByName) -> str:
     return f"{amount(fact)} SYN cookies are not sent back" if fact.value else ""
 
 
-def _repeated(fact: Fact, _: Facts) -> str:
+def _repeated(fact: Fact, _: ByName) -> str:
     if not fact.value:
         return "none asks again"
     return f"{amount(fact)} asks again" if fact.value == 1 else f"{amount(fact)} ask again"
 
 
-def _prefix(fact: Fact, known: Facts) -> str:
+def _prefix(fact: Fact, known: ByName) -> str:
     share = known.get("share")
     return f"from {amount(fact)}" if share is None else f"{float(share.value):.0%} from {amount(fact)}"
 
 
-def _sources(fact: Fact, _: Facts) -> str:
+def _sources(fact: Fact, _: ByName) -> str:
     return plural(int(fact.value), "address", "addresses")
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from halfopen.core.findings.evidence import AcceptQueue, Evidence
-from halfopen.core.findings.exclusions import Facts, excluded
+from halfopen.core.findings.exclusions import Against, excluded
 from halfopen.core.findings.finding import Fact
 from halfopen.core.findings.rules.flood import is_flood
 
@@ -19,7 +19,7 @@ def _drains(queue: AcceptQueue, *, alone: bool) -> bool:
 
 
 @excluded("app-not-accepting", rivals=("backlog-small",))
-def all_accept(e: Evidence) -> Facts:
+def all_accept(e: Evidence) -> Against:
     queues = _all(e)
     if not queues or not all(_drains(queue, alone=len(queues) == 1) for queue in queues):
         return ()
@@ -28,7 +28,7 @@ def all_accept(e: Evidence) -> Facts:
 
 
 @excluded("member-not-accepting")
-def all_members_accept(e: Evidence) -> Facts:
+def all_members_accept(e: Evidence) -> Against:
     members = max((view.members for view in e.now.listeners), default=0)
     if members < 2:
         return (Fact("sockets", members, 2),)
@@ -36,7 +36,7 @@ def all_members_accept(e: Evidence) -> Facts:
 
 
 @excluded("backlog-small", rivals=("app-not-accepting",))
-def long_enough(e: Evidence) -> Facts:
+def long_enough(e: Evidence) -> Against:
     counters = e.now.sample.counters
     if "ListenOverflows" not in counters or e.total("ListenOverflows"):
         return ()
@@ -49,7 +49,7 @@ def long_enough(e: Evidence) -> Facts:
     )
 
 
-def fullest(e: Evidence) -> Facts:
+def fullest(e: Evidence) -> Against:
     """The fullest SYN queue, where none is full."""
     views = [view for view in e.now.listeners if view.syn_queue_limit]
     if any(e.full()) or not views:
@@ -59,7 +59,7 @@ def fullest(e: Evidence) -> Facts:
 
 
 @excluded("somaxconn-clamp")
-def not_clamped(e: Evidence) -> Facts:
+def not_clamped(e: Evidence) -> Against:
     queues, limit = _all(e), e.now.sample.settings.get("somaxconn")
     if limit is None or not queues:
         return ()
@@ -71,22 +71,22 @@ def not_clamped(e: Evidence) -> Facts:
 
 
 @excluded("syn-backlog-reserve")
-def nothing_kept_back(e: Evidence) -> Facts:
+def nothing_kept_back(e: Evidence) -> Against:
     return _cookies(e) or fullest(e)
 
 
 @excluded("cookies-off")
-def cookies_are_on(e: Evidence) -> Facts:
+def cookies_are_on(e: Evidence) -> Against:
     return _cookies(e)
 
 
-def _cookies(e: Evidence) -> Facts:
+def _cookies(e: Evidence) -> Against:
     known = "tcp_syncookies" in e.now.sample.settings
     return (Fact("tcp_syncookies", e.cookies),) if known and e.cookies else ()
 
 
 @excluded("timewait-reopen")
-def within_the_limit(e: Evidence) -> Facts:
+def within_the_limit(e: Evidence) -> Against:
     views = [view for view in e.now.listeners if view.syn_queue_limit]
     if not views or any(view.held > (view.syn_queue_limit or 0) + view.members for view in views):
         return ()
