@@ -5,9 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
+
 from halfopen.core.findings.verdict import Verdict, judge
 from halfopen.core.model.model import Model, build
 from halfopen.core.policy.actions import Release
+from halfopen.core.sample.workers import Worker, Workers
 from rows import listener, request, sample
 
 # Two looks are this far apart.
@@ -39,9 +42,18 @@ def verdict_of(requests: list[Any], *listeners: Any, **values: Any) -> tuple[Ver
 
 
 def second_look(
-    requests: list[Any], *listeners: Any, rates: dict[str, float] | None = None, **values: Any
+    requests: list[Any],
+    *listeners: Any,
+    rates: dict[str, float] | None = None,
+    first: list[Any] | None = None,
+    workers: tuple[list[Worker], list[Worker]] | None = None,
+    **values: Any,
 ) -> tuple[Verdict, list[str]]:
-    """The same of two looks, between which counters rose at these rates a second (PassiveOpens: handshakes done)."""
+    """The same of two looks, between which counters rose at these rates a second (PassiveOpens: handshakes done).
+
+    first: the listeners at the first look, where they differ. workers: what the processes that listen did at the first
+    look, and at the second.
+    """
     values.setdefault("counters", {})
     counters = {"PassiveOpens": 1000, "ListenDrops": 0, **values.pop("counters")}
     rose = {name: round(rate * INTERVAL_S) for name, rate in (rates or {}).items()}
@@ -53,6 +65,13 @@ def second_look(
         **values,
     )
     before = replace(now, counters={**dict.fromkeys(rose, 0), **counters}, monotonic_s=100.0)
+    if first is not None:
+        before = replace(before, listeners=np.concatenate(first))
+    if workers is not None:
+        before, now = (
+            look.with_part(Workers(look.monotonic_s, {one.pid: one for one in those}))
+            for look, those in zip((before, now), workers, strict=True)
+        )
     verdict = judge(build(now, before), build(before))
     return verdict, [f.id for f in verdict.findings]
 

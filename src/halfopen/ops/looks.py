@@ -13,8 +13,9 @@ from halfopen.core.errors import HalfopenError
 from halfopen.core.findings.evidence import SOME
 from halfopen.core.model.columns import Builder
 from halfopen.core.model.model import Model, build
+from halfopen.core.model.waiting import holders
 from halfopen.linux.netns import Netns
-from halfopen.read import procfs, reader, requests
+from halfopen.read import procfs, reader, requests, workers
 
 # Between the two looks; long enough for a handshake across an ocean.
 INTERVAL_S: Final = 0.5
@@ -54,7 +55,7 @@ def looks(
     Raises: as `read`, as `pause`.
     """
     began = time.monotonic()
-    first = list(read())
+    first = [_with_workers(model) for model in read()]
     slow = not deep and (time.monotonic() - began) / max(len(first), 1) > _SLOW_S
     again = [deep or worth_another(model) for model in first]
     if instant or not any(again):
@@ -76,11 +77,18 @@ def _of(model: Model) -> Netns:
     return Netns(where.name, where.inode, where.path, where.lives_in)
 
 
+def _with_workers(model: Model) -> Model:
+    """With what the processes do on whose sockets connections wait."""
+    pids = holders(model)
+    return replace(model, sample=model.sample.with_part(workers.read(pids))) if pids else model
+
+
 def _again(model: Model, way: str) -> Looks:
     sample = model.sample
     builder = Builder()
+    probes = [requests.probe(builder), *([workers.probe(pids)] if (pids := holders(model)) else [])]
     try:
-        fresh = reader.read(_of(model), [requests.probe(builder)], way=way, with_owners=False)
+        fresh = reader.read(_of(model), probes, way=way, with_owners=False)
     except HalfopenError:
         return Looks(model)  # gone meanwhile
     if np.array_equal(fresh.listeners["inode"], sample.listeners["inode"]):

@@ -22,8 +22,9 @@ from halfopen.core.policy.actions import Released
 from halfopen.core.units import plural, printable, show_duration
 from halfopen.present import columns, commands
 from halfopen.present.findings.cures import next_commands
-from halfopen.present.findings.headline import headline
+from halfopen.present.findings.headline import counted, headline, leading
 from halfopen.present.findings.sentences import listener_name, say
+from halfopen.present.findings.words import LEADS
 
 _UNPRINTABLE = re.compile(r"[^\n\x20-\x7e]")
 STYLE = {Level.OK: "bold green", Level.NOTICE: "bold cyan", Level.WARNING: "bold yellow", Level.CRITICAL: "bold red"}
@@ -88,12 +89,8 @@ def status(out: Console, model: Model, verdict: Verdict) -> None:
     level = Text(f"{verdict.level.name:<8}  ", style=STYLE[verdict.level])
     if model.sample.where.name != "self":
         level.append(f"[{printable(model.sample.where.name)}] ")
-    out.print(level.append(Text(headline(model), style="bold")))
-    if verdict.findings:
-        reasons = Table.grid(padding=(0, 1, 0, 0))
-        for finding in verdict.findings:
-            reasons.add_row(Text("  -", style=STYLE[finding.level]), Text(printable(say(finding))))
-        out.print(reasons)
+    out.print(level.append(Text(printable(headline(model, verdict)), style="bold")))
+    _reasons(out, model, verdict)
     busy = [v for v in model.listeners if v.half_open or v.deferred or v.accept_queue or v.drops]
     shown = (busy or list(model.listeners))[:MAX_LISTENERS]
     if shown:
@@ -125,6 +122,23 @@ def status(out: Console, model: Model, verdict: Verdict) -> None:
     for command in others[:2]:
         propose(out, "Also", command)
     propose(out, "Next", best)
+
+
+def _reasons(out: Console, model: Model, verdict: Verdict) -> None:
+    """A line for each finding, and whatever the first line has no room for."""
+    lead = leading(model, verdict)
+    lines = []
+    if lead is not None:
+        lines.append((lead.level, LEADS[lead.id](lead)[1]))
+        if model.half_open:
+            lines.append((Level.OK, counted(model)))
+    lines += [(finding.level, say(finding)) for finding in verdict.findings if finding is not lead]
+    if lines:
+        reasons = Table.grid(padding=(0, 1, 0, 0))
+        for level, line in lines:
+            if line:
+                reasons.add_row(Text("  -", style=STYLE[level]), Text(printable(line)))
+        out.print(reasons)
 
 
 def propose(out: Console, label: str, command: str) -> None:

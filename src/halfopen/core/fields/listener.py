@@ -149,9 +149,20 @@ LISTENER: Final[tuple[Field[ListenerView], ...]] = (
         "finished connections that wait for `accept()`",
         lambda v: v.accept_queue,
         title="ACCEPT QUEUE",
-        show=lambda v: _of(v.accept_queue, v.accept_queue_limit),
+        show=lambda v: _of(v.accept_queue, v.accept_queue_cap),
     ),
-    Field("accept_queue_limit", "its limit; null from `/proc`", lambda v: v.accept_queue_limit, "number or null"),
+    Field(
+        "accept_queue_limit",
+        "the backlog of its sockets; null from `/proc`",
+        lambda v: v.accept_queue_limit,
+        "number or null",
+    ),
+    Field(
+        "accept_queue_cap",
+        "connections it takes, one more than the backlog of each socket; null from `/proc`",
+        lambda v: v.accept_queue_cap,
+        "number or null",
+    ),
     Field(
         "drops",
         "SYNs and handshakes dropped here since the listener was opened",

@@ -16,6 +16,32 @@ class LookAtProcess:
 
 
 @dataclass(frozen=True, slots=True)
+class ContinueProcess:
+    """Have a stopped process go on (SIGCONT)."""
+
+    pid: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class RaiseDescriptors:
+    """Let a running process have so many open files (RLIMIT_NOFILE)."""
+
+    pid: int
+    limit: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class LookAtQuota:
+    """Look at the CPU quota of a cgroup: its directory, and the systemd unit where there is one. Changes nothing."""
+
+    cgroup: str
+    unit: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class LookAtRoute:
     """Look at the route back to a client. Changes nothing."""
 
@@ -24,6 +50,7 @@ class LookAtRoute:
     reason: str
 
 
-CureStep = Release | ChangeSetting | ChangeListener | Look | LookAtProcess | LookAtRoute
+ForProcess = LookAtProcess | ContinueProcess | RaiseDescriptors | LookAtQuota
+CureStep = Release | ChangeSetting | ChangeListener | Look | ForProcess | LookAtRoute
 # Actions that only help together, in the order in which they are carried out.
 Cure = tuple[CureStep, ...]

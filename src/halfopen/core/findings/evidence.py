@@ -13,6 +13,7 @@ from halfopen.core.findings.lasting import Lasting, lasting
 from halfopen.core.model import join
 from halfopen.core.model.listeners import ListenerView
 from halfopen.core.model.model import Model
+from halfopen.core.sample.workers import Worker, Workers
 
 # Below this many half-open connections nothing is made of their number: every busy server has some at any moment.
 FEW: Final = 50
@@ -110,6 +111,18 @@ class Evidence:
         seen = self.completions_per_s * self.interval_s
         return (seen + math.sqrt(seen) + 1) / self.interval_s
 
+    # --- processes ----------------------------------------------------------------------------------------------------
+
+    @property
+    def workers(self) -> Mapping[int, Worker]:
+        """The processes behind sockets on which connections wait, by pid; empty where none was looked at."""
+        return _workers(self.now)
+
+    @property
+    def workers_before(self) -> Mapping[int, Worker]:
+        """The same in the look before."""
+        return {} if self.before is None else _workers(self.before)
+
     # --- those that last ----------------------------------------------------------------------------------------------
 
     @cached_property
@@ -189,6 +202,11 @@ class Evidence:
             accepted = None if before is None else max(0, before - held + finished)
             queues.append(AcceptQueue(held, limit + 1, before, accepted, inode))
         return queues
+
+
+def _workers(model: Model) -> Mapping[int, Worker]:
+    part = model.sample.part(Workers)
+    return {} if part is None else part.by_pid
 
 
 _QUEUE: Final = ("inode", "cookie", "accept_queue", "accept_queue_limit")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from halfopen.core.filters import Filter
-from halfopen.core.findings.cures import Cure, LookAtProcess
+from halfopen.core.findings.cures import Cure
 from halfopen.core.findings.evidence import Evidence
 from halfopen.core.findings.lasting import SLOW_S
 from halfopen.core.model.listeners import ListenerView
@@ -54,11 +54,6 @@ def shorter_release_time(e: Evidence, reason: str) -> tuple[Cure, ...]:
     if e.now.retries <= GOOD_RETRIES:
         return ()
     return ((ChangeSetting(e.netns, SYNACK, GOOD_RETRIES, reason),),)
-
-
-def look_at_process(view: ListenerView, reason: str) -> tuple[Cure, ...]:
-    """Where the process that holds a listener waits."""
-    return ((LookAtProcess(view.processes[0].pid, reason),),) if view.processes else ()
 
 
 def look_closer(e: Evidence, reason: str) -> tuple[Cure, ...]:

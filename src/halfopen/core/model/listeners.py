@@ -76,6 +76,17 @@ class ListenerView:
         return self.family, self.address, self.port, self.ifindex
 
     @property
+    def accept_queue_cap(self) -> int | None:
+        """How many connections the accept queue takes: one more than the backlog of each member; None when not known.
+
+        Never fewer than it holds, as after the backlog was lowered. Since commit 64a146513f8f ("[NET]: Revert incorrect
+        accept queue backlog changes.") (in v2.6.21), `sk_acceptq_is_full()` compares with `>`.
+        """
+        if self.accept_queue_limit is None:
+            return None
+        return max(self.accept_queue, self.accept_queue_limit + self.members)
+
+    @property
     def held(self) -> int:
         """Requests in the SYN queue: as the kernel counts them where that could be read, else those seen."""
         return self.half_open + self.deferred if self.syn_queue is None else self.syn_queue

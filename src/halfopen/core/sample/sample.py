@@ -27,6 +27,10 @@ class Sample(Head):
         """The part of this class; None when it was not asked for, or could not be read."""
         return next((part for part in self.parts if isinstance(part, kind)), None)
 
+    def with_part(self, part: object) -> Sample:
+        """The Sample with this part, in place of the one of its class."""
+        return replace(self, parts=(*(one for one in self.parts if type(one) is not type(part)), part))
+
     @property
     def requests(self) -> NDArray[Any]:
         """The rows of the request sockets, (N,) REQUEST; empty where they were not kept."""

@@ -4,7 +4,16 @@ from __future__ import annotations
 
 from typing import Final, assert_never
 
-from halfopen.core.findings.cures import Cure, CureStep, LookAtProcess, LookAtRoute
+from halfopen.core.findings.cures import (
+    ContinueProcess,
+    Cure,
+    CureStep,
+    ForProcess,
+    LookAtProcess,
+    LookAtQuota,
+    LookAtRoute,
+    RaiseDescriptors,
+)
 from halfopen.core.findings.verdict import Verdict
 from halfopen.core.model import timing
 from halfopen.core.policy.actions import ChangeListener, ChangeSetting, Look, Release
@@ -36,11 +45,23 @@ def _command(action: CureStep) -> str:
         return f"halfopen tune listener {where} {_option(action)}{netns_words(action.netns)}"
     if isinstance(action, Look):
         return f"halfopen {action.command}{netns_words(action.netns)}"
-    if isinstance(action, LookAtProcess):
-        return f"cat /proc/{action.pid}/stack"
+    if isinstance(action, LookAtProcess | ContinueProcess | RaiseDescriptors | LookAtQuota):
+        return _for_process(action)
     if isinstance(action, LookAtRoute):
         return _route(action)
     assert_never(action)
+
+
+def _for_process(action: ForProcess) -> str:
+    if isinstance(action, ContinueProcess):
+        return f"kill -CONT {action.pid}"
+    if isinstance(action, RaiseDescriptors):
+        return f"prlimit --pid {action.pid} --nofile={action.limit}"
+    if isinstance(action, LookAtQuota):
+        if action.unit:
+            return f"systemctl show {shell_word(action.unit)} -p CPUQuotaPerSecUSec"
+        return f"grep . {shell_word(action.cgroup)}/cpu.*"
+    return f"cat /proc/{action.pid}/stack"
 
 
 def _setting(action: ChangeSetting) -> str:

@@ -2,44 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from halfopen.core.findings.finding import Finding
 from halfopen.core.model import timing
-from halfopen.core.model.listeners import ListenerView
 from halfopen.core.tune.settings import GOOD_RETRIES
-from halfopen.core.units import listener_text, plural, show_duration
-
-Sentence = Callable[[Finding], str]
-
-SENTENCES: dict[str, Sentence] = {}
-
-
-def sentence(*ids: str) -> Callable[[Sentence], Sentence]:
-    """Register the decorated function as the sentence of these findings. Raises: ValueError when one has one."""
-
-    def register(made: Sentence) -> Sentence:
-        for id in ids:
-            if id in SENTENCES:
-                raise ValueError(f"two sentences for {id!r}")
-            SENTENCES[id] = made
-        return made
-
-    return register
-
-
-def say(finding: Finding) -> str:
-    """The finding as one sentence with its evidence. Raises: KeyError for an id that has no sentence."""
-    return SENTENCES[finding.id](finding)
-
-
-def listener_name(view: ListenerView) -> str:
-    """`:8080`, or with the address where the listener is bound to one."""
-    return listener_text(view.address, view.port)
-
-
-def _at(f: Finding) -> str:
-    return listener_name(f.at)
+from halfopen.core.units import plural, show_duration
+from halfopen.present.findings import accepting as accepting  # registers its sentences
+from halfopen.present.findings.words import SENTENCES as SENTENCES
+from halfopen.present.findings.words import at as _at
+from halfopen.present.findings.words import held as _held
+from halfopen.present.findings.words import lead as lead
+from halfopen.present.findings.words import listener_name as listener_name
+from halfopen.present.findings.words import per_s as _per_s
+from halfopen.present.findings.words import say as say
+from halfopen.present.findings.words import sentence as sentence
 
 
 def _fresh(f: Finding) -> str:
@@ -48,12 +23,6 @@ def _fresh(f: Finding) -> str:
 
 
 # --- floods and paths -------------------------------------------------------------------------------------------------
-
-
-def _per_s(f: Finding, name: str) -> str:
-    """A rate for a person: whole from 10 a second on."""
-    rate = f.number(name)
-    return f"{rate:,.0f}/s" if rate >= 10 or rate == int(rate) else f"{rate:.1f}/s"
 
 
 def _unanswered(f: Finding) -> str:
@@ -151,68 +120,22 @@ def _handshakes_finish(f: Finding) -> str:
 # --- queues -----------------------------------------------------------------------------------------------------------
 
 
-def _held(f: Finding, name: str) -> str:
-    fact = f.fact(name)
-    return f"{fact.value:,} of {fact.limit or 0:,.0f}"
-
-
-def _holder(f: Finding) -> str:
-    processes = f.at.processes
-    return f"{processes[0].name} (pid {processes[0].pid})" if processes else "its process"
-
-
-def _accepts(f: Finding) -> str:
-    if not f.has("accepted_at_most"):
-        return "does not accept, or too slowly"
-    if not f.count("accepted_at_most"):
-        return f"accepted nothing in {show_duration(f.number('interval_s'))}"
-    return "accepts too slowly"
-
-
-def _accept_queue(f: Finding) -> str:
-    fact = f.fact("accept_queue")
-    if fact.limit is not None and f.number("accept_queue") >= fact.limit:
-        text = f"is full ({_held(f, 'accept_queue')})"
-        return text + ", as its backlog is 0" if fact.limit == 1 else text
-    return f"holds {_held(f, 'accept_queue')}"
-
-
-@sentence("app-not-accepting")
-def _app_not_accepting(f: Finding) -> str:
-    text = f"the accept queue of {_at(f)} {_accept_queue(f)}: {_holder(f)} {_accepts(f)}"
-    if f.has("overflows_per_s"):
-        text += f"; {_per_s(f, 'overflows_per_s')} overflow"
-    return text
-
-
-@sentence("member-not-accepting")
-def _member_not_accepting(f: Finding) -> str:
-    stuck, sockets = f.count("stuck_sockets"), f.count("sockets")
-    who = f"{f.text('process')} " if f.has("process") else "its process "
-    fact = f.fact("accept_queue")
-    full = fact.limit is not None and f.number("accept_queue") >= fact.limit
-    queue = f"{'a full' if full else 'an'} accept queue ({_held(f, 'accept_queue')})"
-    return (
-        f"{stuck} of {sockets} sockets on {_at(f)} {'has' if stuck == 1 else 'have'} {queue}, the others drain: "
-        f"{who}{_accepts(f)}, and the clients that the kernel sends there hang"
-    )
-
-
-@sentence("backlog-small")
-def _backlog_small(f: Finding) -> str:
+@lead("backlog-small")
+def _backlog_small(f: Finding) -> tuple[str, str]:
     backlog = f"the backlog of {_at(f)} is {f.count('backlog')}"
     if f.has("ListenOverflows"):
         n = f.count("ListenOverflows")
         now = f", {_per_s(f, 'ListenOverflows_per_s')} now" if f.has("ListenOverflows_per_s") else ", none now"
         return (
-            f"accept queues overflowed {plural(n, 'time')} since the namespace was made{now} ({f.count('drops'):,} "
-            f"drops at {_at(f)}): bursts longer than the queue, or a program that stalls; {backlog}{_cookies(f)}"
+            f"accept queues overflowed {plural(n, 'time')} since the namespace was made{now}: {backlog}",
+            f"{f.count('drops'):,} drops at {_at(f)}: bursts longer than the queue, or a program that stalls"
+            f"{_cookies(f)}",
         )
     now = f", {_per_s(f, 'SyncookiesSent_per_s')} now" if f.has("SyncookiesSent_per_s") else ", none now"
     return (
+        f"a queue is too short for honest bursts; the shortest: {backlog}",
         f"{plural(f.count('SyncookiesSent'), 'SYN cookie was', 'SYN cookies were')} sent since the namespace was made"
-        f"{now}, and {f.count('SyncookiesRecv'):,} came back: a queue is too short for honest bursts. The shortest: "
-        f"{backlog}"
+        f"{now}, and {f.count('SyncookiesRecv'):,} came back",
     )
 
 
@@ -227,15 +150,15 @@ def _somaxconn_clamp(f: Finding) -> str:
     return f"the queues of {_at(f)} are capped by somaxconn = {f.count('somaxconn'):,}"
 
 
-@sentence("cookies-off")
-def _cookies_off(f: Finding) -> str:
+@lead("cookies-off")
+def _cookies_off(f: Finding) -> tuple[str, str]:
     text = f"SYN cookies are off (tcp_syncookies = {f.count('tcp_syncookies')}): "
     if f.has("syn_queue"):
         text += f"the SYN queue of {_at(f)} is full ({_held(f, 'syn_queue')}), and new SYNs are dropped"
     else:
         text += "a full queue turns clients away"
     dropped = f.count("dropped_syns")
-    return f"{text}; {plural(dropped, 'SYN was', 'SYNs were')} dropped so far" if dropped else text
+    return text, f"{plural(dropped, 'SYN was', 'SYNs were')} dropped so far" if dropped else ""
 
 
 @sentence("syn-backlog-reserve")
@@ -274,12 +197,10 @@ def _cookies_always(f: Finding) -> str:
     )
 
 
-@sentence("abort-on-overflow")
-def _abort_on_overflow(f: Finding) -> str:
-    return (
-        f"tcp_abort_on_overflow is on: clients are reset when an accept queue overflows, which happened "
-        f"{plural(f.count('ListenOverflows'), 'time')}"
-    )
+@lead("abort-on-overflow")
+def _abort_on_overflow(f: Finding) -> tuple[str, str]:
+    brief = "tcp_abort_on_overflow is on: clients are reset when an accept queue overflows"
+    return brief, f"that happened {plural(f.count('ListenOverflows'), 'time')}"
 
 
 # --- undecided --------------------------------------------------------------------------------------------------------

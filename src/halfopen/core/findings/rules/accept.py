@@ -3,28 +3,51 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 
-from halfopen.core.findings.cures import Cure
+from halfopen.core.findings import holder
+from halfopen.core.findings.cures import ContinueProcess, Cure, LookAtProcess, LookAtQuota, RaiseDescriptors
 from halfopen.core.findings.evidence import AcceptQueue, Evidence
 from halfopen.core.findings.finding import Fact, Hit, Level
+from halfopen.core.findings.holder import Holder, Reason
 from halfopen.core.findings.registry import rule
-from halfopen.core.findings.remedies import longer_queues, look_at_process
+from halfopen.core.findings.remedies import longer_queues
 from halfopen.core.model.listeners import ListenerView
 
 
-def _facts(e: Evidence, queue: AcceptQueue, view: ListenerView) -> tuple[Fact, ...]:
-    found = [Fact("accept_queue", queue.held, queue.cap), Fact("sockets", view.members)]
-    if queue.accepted is not None:
-        found += [Fact("accepted_at_most", queue.accepted), Fact("interval_s", round(e.interval_s, 2), unit="s")]
-    overflows = e.rate("ListenOverflows")
-    if overflows:
-        found.append(Fact("overflows_per_s", round(overflows, 1), unit="per_s"))
-    return tuple(found)
+@dataclass(frozen=True, slots=True)
+class Stuck:
+    """Accept queues of a listener that are full or that nothing is accepted from, the fullest first; who may accept on
+    them (holders), and which of these are kept from it (reasons).
+    """
+
+    view: ListenerView
+    queues: tuple[AcceptQueue, ...]
+    holders: tuple[Holder, ...] = ()
+    reasons: tuple[Reason, ...] = ()
+
+    @property
+    def whole(self) -> bool:
+        """Whether the listener as a whole does not accept, not one socket or worker of several."""
+        some = 0 < len(self.reasons) < len(self.holders)
+        return len(self.queues) == self.view.members and not (some and len(self.queues) == 1)
 
 
-def _stuck(queue: AcceptQueue) -> bool:
-    """Whether it is full, or nothing was accepted though connections wait."""
-    return queue.full or (queue.held > 0 and bool(queue.before) and queue.accepted == 0)
+def _is_stuck(queue: AcceptQueue) -> bool:
+    """Whether nothing was accepted though connections wait, or it is full and was not empty a moment ago."""
+    if queue.full:
+        return not (queue.before == 0 and queue.accepted)
+    return queue.held > 0 and bool(queue.before) and queue.accepted == 0
+
+
+def stuck(e: Evidence, view: ListenerView) -> Stuck | None:
+    """The accept queues of a listener that are not accepted from; None where all are."""
+    queues = tuple(sorted(filter(_is_stuck, e.accept_queues(view)), key=lambda q: -q.held / q.cap))
+    if not queues:
+        return None
+    found = holder.holders(e, (queue.inode for queue in queues))
+    reasons = [reason for one in found if (reason := holder.reason(one, queues[0].accepted)) is not None]
+    return Stuck(view, queues, tuple(found), tuple(sorted(reasons, key=lambda r: holder.WORST.index(r.why))))
 
 
 def _level(queue: AcceptQueue) -> Level:
@@ -33,15 +56,67 @@ def _level(queue: AcceptQueue) -> Level:
     return Level.WARNING if queue.held * 2 > queue.cap else Level.NOTICE
 
 
-def _cures(e: Evidence, view: ListenerView, queue: AcceptQueue, reason: str) -> tuple[Cure, ...]:
-    """The process first; a longer queue helps only a program that accepts at all."""
-    slow = queue.accepted is None or queue.accepted > 0
-    return (*look_at_process(view, reason), *(longer_queues(e, view, reason) if queue.full and slow else ()))
+def _facts(e: Evidence, found: Stuck) -> tuple[Fact, ...]:
+    queue, view = found.queues[0], found.view
+    facts = [Fact("accept_queue", queue.held, max(queue.held, queue.cap)), Fact("sockets", view.members)]
+    if len(found.queues) < view.members:
+        facts.append(Fact("stuck_sockets", len(found.queues)))
+    if queue.accepted is not None:
+        facts += [Fact("accepted_at_most", queue.accepted), Fact("interval_s", round(e.interval_s, 2), unit="s")]
+    overflows = e.rate("ListenOverflows")
+    if overflows:
+        facts.append(Fact("overflows_per_s", round(overflows, 1), unit="per_s"))
+    return tuple(facts)
 
 
-def stuck(e: Evidence, view: ListenerView) -> list[AcceptQueue]:
-    """The accept queues of a listener that are full or that nothing is accepted from, the fullest first."""
-    return sorted(filter(_stuck, e.accept_queues(view)), key=lambda q: -q.held / q.cap)
+def _reason(found: Stuck) -> Reason | None:
+    """Why it is not accepted from; None where nobody is known who should."""
+    if found.reasons:
+        return found.reasons[0]
+    return holder.otherwise(found.holders[0], found.queues[0].accepted) if found.holders else None
+
+
+def _who(found: Stuck, reason: Reason | None) -> tuple[Fact, ...]:
+    """The cause, the process, and how many of how many are like it."""
+    if reason is None:
+        return (Fact("why", holder.UNKNOWN),)
+    process = reason.holder.process
+    facts = [Fact("why", reason.why), Fact("process", process.name), Fact("pid", process.pid)]
+    if inside := process.container or process.unit:
+        facts.append(Fact("inside", inside))
+    alike = sum(one.why == reason.why for one in found.reasons) if found.reasons else len(found.holders)
+    return (*facts, Fact("processes", len(found.holders)), Fact("stuck_processes", alike), *reason.facts)
+
+
+def _cures(e: Evidence, found: Stuck, reason: Reason | None, id: str) -> tuple[Cure, ...]:
+    """The process first; a longer queue helps only a program that accepts at all, or where a single one fits."""
+    queue = found.queues[0]
+    slow = queue.full and not found.reasons and (queue.accepted is None or queue.accepted > 0)
+    longer = longer_queues(e, found.view, id) if slow or queue.cap == 1 else ()
+    return (*(_cure(reason, id) if reason is not None else ()), *longer)
+
+
+def _cure(reason: Reason, id: str) -> tuple[Cure, ...]:
+    process, now = reason.holder.process, reason.holder.now
+    if reason.why == holder.STOPPED:
+        return ((ContinueProcess(process.pid, id),),)
+    if reason.why == holder.NO_DESCRIPTORS and now is not None and now.descriptor_limit is not None:
+        return ((RaiseDescriptors(process.pid, _more(now.descriptor_limit), id),),)
+    if reason.why == holder.THROTTLED:
+        cgroup = next(str(fact.value) for fact in reason.facts if fact.name == "cgroup")
+        return ((LookAtQuota(cgroup, process.unit or "", id),),)
+    return ((LookAtProcess(process.pid, id),),)
+
+
+def _more(limit: int) -> int:
+    """The next power of two that doubles a limit of open files, and 1,024 at least."""
+    return max(1024, 1 << (2 * limit - 1).bit_length())
+
+
+def _hit(e: Evidence, found: Stuck, id: str) -> Hit:
+    reason = _reason(found)
+    facts = (*_facts(e, found), *_who(found, reason))
+    return Hit(_level(found.queues[0]), facts, found.view, ("backlog-small",), _cures(e, found, reason, id))
 
 
 @rule(
@@ -50,16 +125,18 @@ def stuck(e: Evidence, view: ListenerView) -> list[AcceptQueue]:
     Level.WARNING,
     Level.CRITICAL,
     title="the program does not accept",
-    doc="an accept queue is full (critical), or connections wait in it and none was accepted between two looks",
+    doc="an accept queue is full (critical), or connections wait in it and none was accepted between two looks. `why`: "
+    "the process is `stopped`, has no file descriptors left (`out-of-descriptors`), its cgroup has used up its CPU "
+    "quota (`throttled`), it gets no CPU (`starved`), it computes or waits for something else (`blocked`), it accepts "
+    "fewer than come (`slow`), or that is `unknown`",
     unless="the queue drains between bursts",
-    advice="look at the process that is named; releasing half-open connections does not help",
+    advice="what the process needs, by the command that is proposed; a longer queue only lengthens the wait",
 )
 def app_not_accepting(e: Evidence) -> Iterator[Hit]:
     for view in e.now.listeners:
         found = stuck(e, view)
-        if found and len(found) == view.members:
-            cures = _cures(e, view, found[0], "app-not-accepting")
-            yield Hit(_level(found[0]), _facts(e, found[0], view), view, ("backlog-small",), cures)
+        if found is not None and found.whole:
+            yield _hit(e, found, "app-not-accepting")
 
 
 @rule(
@@ -67,20 +144,14 @@ def app_not_accepting(e: Evidence) -> Iterator[Hit]:
     Level.NOTICE,
     Level.WARNING,
     Level.CRITICAL,
-    title="one of several sockets is not accepted from",
-    doc="the same of some sockets of a `SO_REUSEPORT` group, while the others drain",
+    title="one of several sockets or workers does not accept",
+    doc="the same of some sockets of a `SO_REUSEPORT` group, while the others drain, or of some workers of a pre-fork "
+    "server",
     unless="all of them are stuck",
-    advice="look at the worker that holds the socket; its share of the clients hangs",
+    advice="what the worker that is named needs; its share of the clients hangs",
 )
 def member_not_accepting(e: Evidence) -> Iterator[Hit]:
     for view in e.now.listeners:
         found = stuck(e, view)
-        if found and len(found) < view.members:
-            facts = (*_facts(e, found[0], view), Fact("stuck_sockets", len(found)), *_worker(e, found[0]))
-            yield Hit(_level(found[0]), facts, view, ("backlog-small",), look_at_process(view, "member-not-accepting"))
-
-
-def _worker(e: Evidence, queue: AcceptQueue) -> tuple[Fact, ...]:
-    """The process that holds the socket, where it alone does."""
-    owners = e.now.sample.owners.get(queue.inode, ())
-    return (Fact("process", f"{owners[0].name} (pid {owners[0].pid})"),) if len(owners) == 1 else ()
+        if found is not None and not found.whole:
+            yield _hit(e, found, "member-not-accepting")

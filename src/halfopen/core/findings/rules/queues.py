@@ -39,7 +39,7 @@ def _shortest(e: Evidence) -> ListenerView | None:
     advice="a longer backlog on the listener that is named",
 )
 def backlog_small(e: Evidence) -> Iterator[Hit]:
-    if is_flood(e) or any(stuck(e, view) for view in e.now.listeners):
+    if is_flood(e) or any(stuck(e, view) is not None for view in e.now.listeners):
         return
     view = _overflowed(e)
     if e.total("ListenOverflows") and view is not None:

@@ -1,0 +1,53 @@
+"""The processes that hold a listening socket on which connections wait, and what each was doing at one moment."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, slots=True)
+class Quota:
+    """A CPU quota: the cgroup's directory, for how many periods it was in force, and in how many it was used up.
+
+    Source: cpu_cfs_stat_show(), kernel/sched/core.c.
+    """
+
+    directory: str
+    periods: int
+    throttled: int
+
+
+@dataclass(frozen=True, slots=True)
+class Worker:
+    """A process that holds a listening socket, at one moment.
+
+    parent: its parent's pid. state: the letter of /proc/PID/stat, of its main thread. waits_in: the kernel functions
+    its threads wait in, each once; "" stands for a thread that runs or whose function is hidden. whole: all threads
+    were looked at. descriptors, descriptor_limit: open ones and RLIMIT_NOFILE; None where hidden. ran_s: CPU time used
+    so far. queued_s: how long the threads looked at were ready to run and had no CPU (run_delay). quotas: of its cgroup
+    and of those above it. cpu_stalled_s, io_stalled_s: how long tasks of its cgroup waited for CPU or I/O (PSI, cgroup
+    v2); None where that is not to be had.
+    """
+
+    pid: int
+    parent: int
+    state: str
+    waits_in: tuple[str, ...] = ()
+    whole: bool = True
+    descriptors: int | None = None
+    descriptor_limit: int | None = None
+    ran_s: float = 0.0
+    queued_s: float = 0.0
+    quotas: tuple[Quota, ...] = ()
+    cpu_stalled_s: float | None = None
+    io_stalled_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Workers:
+    """The processes looked at, by pid. monotonic_s: when. left_out: how many there was no time for."""
+
+    monotonic_s: float
+    by_pid: Mapping[int, Worker] = field(default_factory=dict)
+    left_out: int = 0

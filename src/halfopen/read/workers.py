@@ -1,0 +1,118 @@
+"""What the processes that hold a listening socket are doing: state, where they wait, descriptors, CPU."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Sequence
+from typing import Final
+
+from halfopen.core.sample.workers import Worker, Workers
+from halfopen.linux import proc, small_files
+from halfopen.read import cgroups
+from halfopen.read.probe import Draft, Probe
+
+# A process takes about 0.2 ms, a thread 0.03 ms.
+BUDGET_S: Final = 0.05
+# Of one process; a server may have thousands.
+_THREADS: Final = 256
+_TICKS: Final = os.sysconf("SC_CLK_TCK")
+_FILES: Final = "Max open files"
+
+
+def probe(pids: Sequence[int], budget_s: float = BUDGET_S) -> Probe:
+    """The probe of these processes, those that matter most first."""
+
+    def looked(_: Draft) -> Workers:
+        return read(pids, budget_s)
+
+    return Probe("what the listening processes do", ("procfs",), looked)
+
+
+def read(pids: Sequence[int], budget_s: float = BUDGET_S) -> Workers:
+    """These processes as they are now, as many as the time allows; those that ended are left out."""
+    began = time.monotonic()
+    found: dict[int, Worker] = {}
+    for at, pid in enumerate(pids):
+        if time.monotonic() > began + budget_s:
+            return Workers(began, found, len(pids) - at)
+        one = worker(pid, began + budget_s)
+        if one is not None:
+            found[pid] = one
+    return Workers(began, found)
+
+
+def worker(pid: int, until_s: float) -> Worker | None:
+    """One process, of its threads as many as there is time for; None when it ended."""
+    fields = proc.stat_fields(pid)
+    if len(fields) < 13:
+        return None
+    waits_in, queued_s, whole = _threads(pid, until_s)
+    v2, v1 = cgroups.directories(small_files.text(f"/proc/{pid}/cgroup"))
+    return Worker(
+        pid=pid,
+        parent=int(fields[1]),
+        state=fields[0],
+        waits_in=waits_in,
+        whole=whole,
+        descriptors=_descriptors(pid, until_s),
+        descriptor_limit=descriptor_limit(small_files.text(f"/proc/{pid}/limits")),
+        # utime and stime, of all threads (do_task_stat()).
+        ran_s=(int(fields[11]) + int(fields[12])) / _TICKS,
+        queued_s=queued_s,
+        quotas=(*cgroups.quotas(v2), *cgroups.quotas(v1)),
+        cpu_stalled_s=cgroups.stalled_s(v2, "cpu"),
+        io_stalled_s=cgroups.stalled_s(v2, "io"),
+    )
+
+
+def _threads(pid: int, until_s: float) -> tuple[tuple[str, ...], float, bool]:
+    """Where the threads wait, how long they have waited for a CPU (s), and whether all were looked at."""
+    try:
+        threads = os.listdir(f"/proc/{pid}/task")
+    except OSError:
+        return (), 0.0, False
+    waits: dict[str, None] = {}
+    queued_ns = 0
+    for at, thread in enumerate(threads):
+        if at == _THREADS or time.monotonic() > until_s:
+            return tuple(waits), queued_ns / 1e9, False
+        waits[waits_in(small_files.text(f"/proc/{pid}/task/{thread}/wchan"))] = None
+        # sched_info.run_delay (proc_pid_schedstat()); absent without CONFIG_SCHED_INFO.
+        delay = small_files.text(f"/proc/{pid}/task/{thread}/schedstat").split()[1:2]
+        queued_ns += int(delay[0]) if delay and delay[0].isdigit() else 0
+    return tuple(waits), queued_ns / 1e9, True
+
+
+def waits_in(wchan: str) -> str:
+    """The kernel function in the text of wchan, without what a compiler adds to names; "" for none (`0`)."""
+    return "" if wchan == "0" else wchan.partition(".")[0]
+
+
+def descriptor_limit(limits: str) -> int | None:
+    """The soft limit of open files in the text of /proc/PID/limits; None where it is not told."""
+    for line in limits.splitlines():
+        if line.startswith(_FILES):
+            soft = line[len(_FILES) :].split()[:1]
+            return int(soft[0]) if soft and soft[0].isdigit() else None
+    return None
+
+
+def _descriptors(pid: int, until_s: float) -> int | None:
+    """How many descriptors a process has open; None where that is hidden or takes too long.
+
+    Since commit f1f1f2569901 ("proc: report open files as size in stat() for /proc/pid/fd") (in v6.2) the size tells.
+    """
+    path = f"/proc/{pid}/fd"
+    try:
+        size = os.stat(path).st_size
+        if size:
+            return size
+        with os.scandir(path) as found:
+            count = 0
+            for count, _ in enumerate(found, 1):
+                if count % 1024 == 0 and time.monotonic() > until_s:
+                    return None
+            return count
+    except OSError:
+        return None

@@ -1,0 +1,160 @@
+"""Why nobody accepts: what the processes that hold the socket were doing."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from halfopen.core.findings.cures import ContinueProcess, LookAtProcess, LookAtQuota, RaiseDescriptors
+from halfopen.core.findings.finding import Finding, Level
+from halfopen.core.findings.verdict import Verdict
+from halfopen.core.sample import Process
+from halfopen.core.sample.workers import Quota, Worker
+from rows import listener
+from verdicts import second_look
+
+WAITING = Worker(7, 1, "S", ("ep_poll",), descriptors=20, descriptor_limit=1024)
+ASLEEP = replace(WAITING, waits_in=("hrtimer_nanosleep",))
+CGROUP = "/sys/fs/cgroup/system.slice/web.service"
+
+
+def _judged(before: list[Worker], now: list[Worker], held: int = 129, **values: Any) -> tuple[Verdict, list[str]]:
+    names = values.pop("names", {one.pid: "web" for one in now})
+    owners = {1: tuple(Process(pid, name, values.get("unit")) for pid, name in names.items())}
+    values.pop("unit", None)
+    full = listener(accept_queue=held, limit=128, cookie=5)
+    return second_look([], full, owners=owners, workers=(before, now), **values)
+
+
+def _found(before: Worker, now: Worker | None = None, **values: Any) -> tuple[Finding, Verdict]:
+    verdict, ids = _judged([before], [now or before], **values)
+    assert ids[0] == "app-not-accepting"
+    return verdict.findings[0], verdict
+
+
+@pytest.mark.parametrize("state", ["T", "t"])
+def test_a_stopped_process_is_named_and_has_to_go_on(state: str) -> None:
+    found, verdict = _found(replace(WAITING, state=state), unit="web.service")
+    assert (found.text("why"), found.text("process"), found.count("pid")) == ("stopped", "web", 7)
+    assert found.text("inside") == "web.service"
+    assert verdict.next == ((ContinueProcess(7, "app-not-accepting"),),)
+
+
+def test_it_is_named_long_before_the_queue_is_full() -> None:
+    verdict, ids = _judged([replace(WAITING, state="T")], [replace(WAITING, state="T")], held=3)
+    assert (ids, verdict.level, verdict.findings[0].text("why")) == (["app-not-accepting"], Level.NOTICE, "stopped")
+
+
+@pytest.mark.parametrize(("used", "why"), [(24, "out-of-descriptors"), (23, "unknown"), (None, "unknown")])
+def test_descriptors_are_used_up_or_not(used: int | None, why: str) -> None:
+    found, verdict = _found(replace(WAITING, descriptors=used, descriptor_limit=24))
+    assert found.text("why") == why
+    if used == 24:
+        assert (found.count("descriptors"), found.fact("descriptors").limit) == (24, 24)
+        assert verdict.next == ((RaiseDescriptors(7, 1024, "app-not-accepting"),),)
+
+
+def test_a_limit_in_the_thousands_is_doubled() -> None:
+    _, verdict = _found(replace(WAITING, descriptors=65536, descriptor_limit=65536))
+    assert verdict.next == ((RaiseDescriptors(7, 131072, "app-not-accepting"),),)
+
+
+@pytest.mark.parametrize(("throttled", "why"), [(4, "throttled"), (1, "unknown"), (0, "unknown")])
+def test_a_quota_used_up_in_most_periods(throttled: int, why: str) -> None:
+    before = replace(WAITING, quotas=(Quota(CGROUP, 100, 50),))
+    found, verdict = _found(before, replace(before, quotas=(Quota(CGROUP, 105, 50 + throttled),)))
+    assert found.text("why") == why
+    if why == "throttled":
+        assert (found.count("throttled_periods"), found.fact("throttled_periods").limit) == (4, 5)
+        assert verdict.next == ((LookAtQuota(CGROUP, "", "app-not-accepting"),),)
+
+
+def test_a_process_that_gets_no_cpu() -> None:
+    found, _ = _found(replace(WAITING, state="R"), replace(WAITING, state="R", queued_s=0.4, ran_s=0.02))
+    assert (found.text("why"), found.number("waited_for_cpu_share")) == ("starved", 0.8)
+
+
+def test_a_process_that_waits_for_something_else() -> None:
+    found, verdict = _found(ASLEEP)
+    assert (found.text("why"), found.text("waits_in")) == ("blocked", "hrtimer_nanosleep")
+    assert verdict.next == ((LookAtProcess(7, "app-not-accepting"),),)
+
+
+def test_a_process_that_computes() -> None:
+    found, _ = _found(replace(WAITING, state="R", waits_in=("",)), replace(WAITING, state="R", ran_s=0.5))
+    assert (found.text("why"), found.number("cpu_share")) == ("blocked", 1.0)
+
+
+@pytest.mark.parametrize(
+    "look",
+    [
+        replace(ASLEEP, waits_in=("hrtimer_nanosleep", "ep_poll")),
+        replace(ASLEEP, waits_in=("hrtimer_nanosleep", "")),
+        replace(ASLEEP, waits_in=("",)),
+        replace(ASLEEP, whole=False),
+        WAITING,
+    ],
+    ids=["a thread waits for events", "a thread runs", "hidden", "not all threads", "for events"],
+)
+def test_who_may_be_about_to_accept_is_not_called_blocked(look: Worker) -> None:
+    assert _found(look)[0].text("why") == "unknown"
+
+
+def test_uninterruptible_at_both_looks() -> None:
+    found, _ = _found(replace(WAITING, state="D", waits_in=("ep_poll", "io_schedule")))
+    assert (found.text("why"), found.text("state")) == ("blocked", "D")
+    assert _found(WAITING, replace(WAITING, state="D"))[0].text("why") == "unknown"
+
+
+def test_who_accepts_a_few_is_slow_wherever_it_waits() -> None:
+    found, _ = _found(ASLEEP, rates={"PassiveOpens": 20})
+    assert (found.text("why"), found.count("accepted_at_most")) == ("slow", 10)
+
+
+def test_a_queue_that_was_empty_a_moment_ago_is_a_burst() -> None:
+    """Many were accepted between the looks, and it was empty at the first."""
+    full = listener(accept_queue=6, limit=5, cookie=5)
+    calm = listener(accept_queue=0, limit=5, cookie=5)
+    verdict, ids = second_look([], full, first=[calm], rates={"PassiveOpens": 200})
+    assert "app-not-accepting" not in ids
+    assert verdict.level is Level.OK
+
+
+ARBITER = Worker(6, 1, "S", ("do_select",))
+
+
+def test_the_worker_is_named_and_not_its_arbiter() -> None:
+    workers = [ARBITER, *(replace(WAITING, pid=pid, parent=6, state="T") for pid in (7, 8))]
+    verdict, ids = _judged(workers, workers)
+    assert ids == ["app-not-accepting"]
+    found = verdict.findings[0]
+    assert (found.count("pid"), found.count("processes"), found.count("stuck_processes")) == (7, 2, 2)
+
+
+def test_one_worker_of_several() -> None:
+    workers = [ARBITER, *(replace(WAITING, pid=pid, parent=6, state="T" if pid == 8 else "S") for pid in (7, 8, 9))]
+    verdict, ids = _judged(workers, workers, rates={"PassiveOpens": 20})
+    assert ids == ["member-not-accepting"]
+    found = verdict.findings[0]
+    assert (found.count("pid"), found.text("why"), found.has("stuck_sockets")) == (8, "stopped", False)
+    assert (found.count("stuck_processes"), found.count("processes")) == (1, 3)
+
+
+def test_names_of_workers_may_differ_from_their_arbiters() -> None:
+    workers = [ARBITER, replace(ASLEEP, parent=6)]
+    names = {6: "gunicorn: maste", 7: "gunicorn: worke"}
+    assert _judged(workers, workers, names=names)[0].findings[0].text("why") == "blocked"
+
+
+def test_a_child_of_another_name_may_hold_the_socket_by_accident() -> None:
+    """A shell that was started by the server waits for its command: that is no reason."""
+    child = replace(ASLEEP, pid=8, parent=6, waits_in=("do_wait",))
+    names = {6: "web", 8: "sh"}
+    idle = [ARBITER, child]
+    assert _judged(idle, idle, names=names)[0].findings[0].text("why") == "unknown"
+    stopped = [replace(ARBITER, state="T"), child]
+    verdict, _ = _judged(stopped, stopped, names=names)
+    found = verdict.findings[0]
+    assert (found.count("pid"), found.text("why")) == (6, "stopped")

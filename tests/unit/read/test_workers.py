@@ -1,0 +1,95 @@
+"""What processes are doing, from the text of /proc and of cgroups, and of real processes of this test."""
+
+from __future__ import annotations
+
+import os
+import resource
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from halfopen.core.sample.workers import Quota
+from halfopen.read import cgroups, workers
+from peers import until
+
+LIMITS = """Limit                     Soft Limit           Hard Limit           Units
+Max processes             96365                96365                processes
+Max open files            1024                 524288               files
+"""
+
+
+@pytest.mark.parametrize(
+    ("text", "limit"),
+    [(LIMITS, 1024), (LIMITS.replace("1024 ", "unlimited "), None), ("", None)],
+    ids=["a number", "none", "hidden"],
+)
+def test_the_limit_of_open_files(text: str, limit: int | None) -> None:
+    assert workers.descriptor_limit(text) == limit
+
+
+def test_where_a_thread_waits() -> None:
+    assert workers.waits_in("0") == ""
+    assert workers.waits_in("") == ""
+    assert workers.waits_in("poll_schedule_timeout.constprop.0") == "poll_schedule_timeout"
+
+
+def test_a_quota_that_was_never_in_force_is_none() -> None:
+    text = "usage_usec 9\nnr_periods 105\nnr_throttled 54\nthrottled_usec 4000\n"
+    assert cgroups.quota("/x", text) == Quota("/x", 105, 54)
+    assert cgroups.quota("/x", text.replace("105", "0")) is None
+    assert cgroups.quota("/x", "") is None
+
+
+def test_quotas_of_the_cgroups_above_count_as_well(tmp_path: Path) -> None:
+    below = tmp_path / "pod" / "web"
+    below.mkdir(parents=True)
+    (below / "cpu.stat").write_text("nr_periods 0\nnr_throttled 0\n")
+    (tmp_path / "pod" / "cpu.stat").write_text("nr_periods 7\nnr_throttled 3\n")
+    assert cgroups.quotas(str(below)) == (Quota(str(tmp_path / "pod"), 7, 3),)
+    assert cgroups.quotas(None) == ()
+
+
+def test_pressure(tmp_path: Path) -> None:
+    (tmp_path / "io.pressure").write_text(
+        "some avg10=0.00 avg60=0.00 avg300=0.00 total=2500000\nfull avg10=0.00 avg60=0.00 avg300=0.00 total=9\n"
+    )
+    assert cgroups.stalled_s(str(tmp_path), "io") == 2.5
+    assert cgroups.stalled_s(str(tmp_path), "cpu") is None
+
+
+def test_a_process_that_is_gone_is_left_out_and_time_ends_the_look() -> None:
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    assert workers.read([gone.pid]).by_pid == {}
+    found = workers.read([os.getpid(), os.getppid()], budget_s=-1.0)
+    assert (found.by_pid, found.left_out) == ({}, 2)
+
+
+def test_what_this_process_does() -> None:
+    me = workers.worker(os.getpid(), time.monotonic() + 5)
+    assert me is not None
+    assert me.parent == os.getppid()
+    assert me.state in "RS"
+    assert me.whole
+    assert me.descriptor_limit == resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    # The look itself opens one.
+    assert abs((me.descriptors or 0) - len(os.listdir("/proc/self/fd"))) <= 2
+    assert abs(me.ran_s - time.process_time()) < 1.0
+
+
+def test_a_child_that_is_stopped() -> None:
+    with subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"]) as child:
+        try:
+            os.kill(child.pid, signal.SIGSTOP)
+
+            def stopped() -> bool:
+                one = workers.read([child.pid]).by_pid[child.pid]
+                return (one.state, one.parent) == ("T", os.getpid())
+
+            until(stopped, 10)
+        finally:
+            child.kill()
