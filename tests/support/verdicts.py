@@ -10,7 +10,7 @@ import numpy as np
 from halfopen.core.findings.verdict import Verdict, judge
 from halfopen.core.model.model import Model, build
 from halfopen.core.policy.actions import Release
-from halfopen.core.sample.workers import Worker, Workers
+from halfopen.core.sample.workers import Workers, WorkerState
 from rows import listener, request, sample
 
 # Two looks are this far apart.
@@ -46,7 +46,7 @@ def second_look(
     *listeners: Any,
     rates: dict[str, float] | None = None,
     first: list[Any] | None = None,
-    workers: tuple[list[Worker], list[Worker]] | None = None,
+    workers: tuple[list[WorkerState], list[WorkerState]] | None = None,
     **values: Any,
 ) -> tuple[Verdict, list[str]]:
     """The same of two looks, between which counters rose at these rates a second (PassiveOpens: handshakes done).

@@ -7,7 +7,7 @@ import time
 from collections.abc import Sequence
 from typing import Final
 
-from halfopen.core.sample.workers import Worker, Workers
+from halfopen.core.sample.workers import Workers, WorkerState
 from halfopen.linux import proc, small_files
 from halfopen.read import cgroups
 from halfopen.read.probe import Draft, Probe
@@ -32,7 +32,7 @@ def probe(pids: Sequence[int], budget_s: float = BUDGET_S) -> Probe:
 def read(pids: Sequence[int], budget_s: float = BUDGET_S) -> Workers:
     """These processes as they are now, as many as the time allows; those that ended are left out."""
     began = time.monotonic()
-    found: dict[int, Worker] = {}
+    found: dict[int, WorkerState] = {}
     for at, pid in enumerate(pids):
         if time.monotonic() > began + budget_s:
             return Workers(began, found, len(pids) - at)
@@ -42,14 +42,14 @@ def read(pids: Sequence[int], budget_s: float = BUDGET_S) -> Workers:
     return Workers(began, found)
 
 
-def worker(pid: int, until_s: float) -> Worker | None:
+def worker(pid: int, until_s: float) -> WorkerState | None:
     """One process, of its threads as many as there is time for; None when it ended."""
     fields = proc.stat_fields(pid)
     if len(fields) < 13:
         return None
     waits_in, queued_s, whole = _threads(pid, until_s)
     v2, v1 = cgroups.directories(small_files.text(f"/proc/{pid}/cgroup"))
-    return Worker(
+    return WorkerState(
         pid=pid,
         parent=int(fields[1]),
         state=fields[0],

@@ -13,7 +13,7 @@ from halfopen.core.findings.lasting import Lasting, lasting
 from halfopen.core.model import join
 from halfopen.core.model.listeners import ListenerView
 from halfopen.core.model.model import Model
-from halfopen.core.sample.workers import Worker, Workers
+from halfopen.core.sample.workers import Workers, WorkerState
 
 # Below this many half-open connections nothing is made of their number: every busy server has some at any moment.
 FEW: Final = 50
@@ -114,12 +114,12 @@ class Evidence:
     # --- processes ----------------------------------------------------------------------------------------------------
 
     @property
-    def workers(self) -> Mapping[int, Worker]:
+    def workers(self) -> Mapping[int, WorkerState]:
         """The processes behind sockets on which connections wait, by pid; empty where none was looked at."""
         return _workers(self.now)
 
     @property
-    def workers_before(self) -> Mapping[int, Worker]:
+    def workers_before(self) -> Mapping[int, WorkerState]:
         """The same in the look before."""
         return {} if self.before is None else _workers(self.before)
 
@@ -204,7 +204,7 @@ class Evidence:
         return queues
 
 
-def _workers(model: Model) -> Mapping[int, Worker]:
+def _workers(model: Model) -> Mapping[int, WorkerState]:
     part = model.sample.part(Workers)
     return {} if part is None else part.by_pid
 

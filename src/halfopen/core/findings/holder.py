@@ -10,7 +10,7 @@ from typing import Final
 from halfopen.core.findings.evidence import Evidence
 from halfopen.core.findings.finding import Fact
 from halfopen.core.sample import Process
-from halfopen.core.sample.workers import Worker
+from halfopen.core.sample.workers import WorkerState
 
 STOPPED: Final = "stopped"
 NO_DESCRIPTORS: Final = "out-of-descriptors"
@@ -43,14 +43,14 @@ class Holder:
     """
 
     process: Process
-    now: Worker | None = None
-    before: Worker | None = None
+    now: WorkerState | None = None
+    before: WorkerState | None = None
     interval_s: float = 1.0
     stranger: bool = False
 
 
 @dataclass(frozen=True, slots=True)
-class Reason:
+class Obstacle:
     """Why a process does not accept, and the facts that decide it."""
 
     holder: Holder
@@ -87,7 +87,7 @@ def _program(process: Process) -> str:
     return re.split("[ :]", process.name, maxsplit=1)[0]
 
 
-def reason(one: Holder, accepted: int | None) -> Reason | None:
+def reason(one: Holder, accepted: int | None) -> Obstacle | None:
     """What keeps a process from accepting, by the facts about it alone; None where they do not tell.
 
     accepted: how many connections were, at most, between the looks; None: not known.
@@ -96,13 +96,13 @@ def reason(one: Holder, accepted: int | None) -> Reason | None:
     if now is None:
         return None
     if now.state in ("T", "t"):
-        return Reason(one, STOPPED, (Fact("state", now.state),))
+        return Obstacle(one, STOPPED, (Fact("state", now.state),))
     if now.descriptors is not None and now.descriptor_limit is not None and now.descriptors >= now.descriptor_limit:
-        return Reason(one, NO_DESCRIPTORS, (Fact("descriptors", now.descriptors, now.descriptor_limit),))
+        return Obstacle(one, NO_DESCRIPTORS, (Fact("descriptors", now.descriptors, now.descriptor_limit),))
     return _short_of_cpu(one, now) or (_blocked(one, now) if accepted == 0 and not one.stranger else None)
 
 
-def _short_of_cpu(one: Holder, now: Worker) -> Reason | None:
+def _short_of_cpu(one: Holder, now: WorkerState) -> Obstacle | None:
     before = one.before
     if before is None:
         return None
@@ -112,35 +112,35 @@ def _short_of_cpu(one: Holder, now: Worker) -> Reason | None:
             periods, throttled = quota.periods - old.periods, quota.throttled - old.throttled
             if throttled >= periods * _MOST:
                 facts = Fact("throttled_periods", throttled, max(periods, throttled)), Fact("cgroup", quota.directory)
-                return Reason(one, THROTTLED, facts)
+                return Obstacle(one, THROTTLED, facts)
     queued = (now.queued_s - before.queued_s) / one.interval_s
     if queued >= _MOST and now.queued_s - before.queued_s > now.ran_s - before.ran_s:
-        return Reason(one, STARVED, (Fact("waited_for_cpu_share", round(min(queued, 1.0), 2), _MOST),))
+        return Obstacle(one, STARVED, (Fact("waited_for_cpu_share", round(min(queued, 1.0), 2), _MOST),))
     return None
 
 
-def _blocked(one: Holder, now: Worker) -> Reason | None:
+def _blocked(one: Holder, now: WorkerState) -> Obstacle | None:
     """Whether no thread of it waits for events: all wait for something else, or it computes."""
     before = one.before
     if before is None:
         return None
     cpu = (now.ran_s - before.ran_s) / one.interval_s
     if cpu >= _BUSY:
-        return Reason(one, BLOCKED, (Fact("cpu_share", round(cpu, 2), _BUSY),))
+        return Obstacle(one, BLOCKED, (Fact("cpu_share", round(cpu, 2), _BUSY),))
     if now.state == before.state == "D":
-        return Reason(one, BLOCKED, (Fact("state", "D"), *_waits(now)))
+        return Obstacle(one, BLOCKED, (Fact("state", "D"), *_waits(now)))
     # A thread that runs, or hides where it waits, may be about to accept.
     if all(look.whole and look.waits_in and not {*FOR_EVENTS, ""} & {*look.waits_in} for look in (now, before)):
-        return Reason(one, BLOCKED, (Fact("state", now.state), *_waits(now)))
+        return Obstacle(one, BLOCKED, (Fact("state", now.state), *_waits(now)))
     return None
 
 
-def _waits(now: Worker) -> tuple[Fact, ...]:
+def _waits(now: WorkerState) -> tuple[Fact, ...]:
     named = [name for name in now.waits_in if name]
     return (Fact("waits_in", named[0]),) if named else ()
 
 
-def otherwise(one: Holder, accepted: int | None) -> Reason:
+def otherwise(one: Holder, accepted: int | None) -> Obstacle:
     """The reason where nothing keeps the process from accepting: it is slow, or that cannot be told."""
     now, before = one.now, one.before
     facts: list[Fact] = []
@@ -153,5 +153,5 @@ def otherwise(one: Holder, accepted: int | None) -> Reason:
             if a is not None and b is not None:
                 facts.append(Fact(name, round((a - b) / one.interval_s, 2)))
     if accepted:
-        return Reason(one, SLOW, tuple(facts))
-    return Reason(one, UNKNOWN, (*facts, *(_waits(now) if now is not None else ())))
+        return Obstacle(one, SLOW, tuple(facts))
+    return Obstacle(one, UNKNOWN, (*facts, *(_waits(now) if now is not None else ())))

@@ -19,7 +19,7 @@ class Quota:
 
 
 @dataclass(frozen=True, slots=True)
-class Worker:
+class WorkerState:
     """A process that holds a listening socket, at one moment.
 
     parent: its parent's pid. state: the letter of /proc/PID/stat, of its main thread. waits_in: the kernel functions
@@ -49,5 +49,5 @@ class Workers:
     """The processes looked at, by pid. monotonic_s: when. left_out: how many there was no time for."""
 
     monotonic_s: float
-    by_pid: Mapping[int, Worker] = field(default_factory=dict)
+    by_pid: Mapping[int, WorkerState] = field(default_factory=dict)
     left_out: int = 0

@@ -11,16 +11,18 @@ from halfopen.core.findings.cures import ContinueProcess, LookAtProcess, LookAtQ
 from halfopen.core.findings.finding import Finding, Level
 from halfopen.core.findings.verdict import Verdict
 from halfopen.core.sample import Process
-from halfopen.core.sample.workers import Quota, Worker
+from halfopen.core.sample.workers import Quota, WorkerState
 from rows import listener
 from verdicts import second_look
 
-WAITING = Worker(7, 1, "S", ("ep_poll",), descriptors=20, descriptor_limit=1024)
+WAITING = WorkerState(7, 1, "S", ("ep_poll",), descriptors=20, descriptor_limit=1024)
 ASLEEP = replace(WAITING, waits_in=("hrtimer_nanosleep",))
 CGROUP = "/sys/fs/cgroup/system.slice/web.service"
 
 
-def _judged(before: list[Worker], now: list[Worker], held: int = 129, **values: Any) -> tuple[Verdict, list[str]]:
+def _judged(
+    before: list[WorkerState], now: list[WorkerState], held: int = 129, **values: Any
+) -> tuple[Verdict, list[str]]:
     names = values.pop("names", {one.pid: "web" for one in now})
     owners = {1: tuple(Process(pid, name, values.get("unit")) for pid, name in names.items())}
     values.pop("unit", None)
@@ -28,7 +30,7 @@ def _judged(before: list[Worker], now: list[Worker], held: int = 129, **values: 
     return second_look([], full, owners=owners, workers=(before, now), **values)
 
 
-def _found(before: Worker, now: Worker | None = None, **values: Any) -> tuple[Finding, Verdict]:
+def _found(before: WorkerState, now: WorkerState | None = None, **values: Any) -> tuple[Finding, Verdict]:
     verdict, ids = _judged([before], [now or before], **values)
     assert ids[0] == "app-not-accepting"
     return verdict.findings[0], verdict
@@ -98,7 +100,7 @@ def test_a_process_that_computes() -> None:
     ],
     ids=["a thread waits for events", "a thread runs", "hidden", "not all threads", "for events"],
 )
-def test_who_may_be_about_to_accept_is_not_called_blocked(look: Worker) -> None:
+def test_who_may_be_about_to_accept_is_not_called_blocked(look: WorkerState) -> None:
     assert _found(look)[0].text("why") == "unknown"
 
 
@@ -122,7 +124,7 @@ def test_a_queue_that_was_empty_a_moment_ago_is_a_burst() -> None:
     assert verdict.level is Level.OK
 
 
-ARBITER = Worker(6, 1, "S", ("do_select",))
+ARBITER = WorkerState(6, 1, "S", ("do_select",))
 
 
 def test_the_worker_is_named_and_not_its_arbiter() -> None:

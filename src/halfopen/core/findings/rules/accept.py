@@ -9,7 +9,7 @@ from halfopen.core.findings import holder
 from halfopen.core.findings.cures import ContinueProcess, Cure, LookAtProcess, LookAtQuota, RaiseDescriptors
 from halfopen.core.findings.evidence import AcceptQueue, Evidence
 from halfopen.core.findings.finding import Fact, Hit, Level
-from halfopen.core.findings.holder import Holder, Reason
+from halfopen.core.findings.holder import Holder, Obstacle
 from halfopen.core.findings.registry import rule
 from halfopen.core.findings.remedies import longer_queues
 from halfopen.core.model.listeners import ListenerView
@@ -24,7 +24,7 @@ class Stuck:
     view: ListenerView
     queues: tuple[AcceptQueue, ...]
     holders: tuple[Holder, ...] = ()
-    reasons: tuple[Reason, ...] = ()
+    reasons: tuple[Obstacle, ...] = ()
 
     @property
     def whole(self) -> bool:
@@ -69,14 +69,14 @@ def _facts(e: Evidence, found: Stuck) -> tuple[Fact, ...]:
     return tuple(facts)
 
 
-def _reason(found: Stuck) -> Reason | None:
+def _reason(found: Stuck) -> Obstacle | None:
     """Why it is not accepted from; None where nobody is known who should."""
     if found.reasons:
         return found.reasons[0]
     return holder.otherwise(found.holders[0], found.queues[0].accepted) if found.holders else None
 
 
-def _who(found: Stuck, reason: Reason | None) -> tuple[Fact, ...]:
+def _who(found: Stuck, reason: Obstacle | None) -> tuple[Fact, ...]:
     """The cause, the process, and how many of how many are like it."""
     if reason is None:
         return (Fact("why", holder.UNKNOWN),)
@@ -88,7 +88,7 @@ def _who(found: Stuck, reason: Reason | None) -> tuple[Fact, ...]:
     return (*facts, Fact("processes", len(found.holders)), Fact("stuck_processes", alike), *reason.facts)
 
 
-def _cures(e: Evidence, found: Stuck, reason: Reason | None, id: str) -> tuple[Cure, ...]:
+def _cures(e: Evidence, found: Stuck, reason: Obstacle | None, id: str) -> tuple[Cure, ...]:
     """The process first; a longer queue helps only a program that accepts at all, or where a single one fits."""
     queue = found.queues[0]
     slow = queue.full and not found.reasons and (queue.accepted is None or queue.accepted > 0)
@@ -96,7 +96,7 @@ def _cures(e: Evidence, found: Stuck, reason: Reason | None, id: str) -> tuple[C
     return (*(_cure(reason, id) if reason is not None else ()), *longer)
 
 
-def _cure(reason: Reason, id: str) -> tuple[Cure, ...]:
+def _cure(reason: Obstacle, id: str) -> tuple[Cure, ...]:
     process, now = reason.holder.process, reason.holder.now
     if reason.why == holder.STOPPED:
         return ((ContinueProcess(process.pid, id),),)
