@@ -295,7 +295,7 @@ def tune_plan(
     """
     from halfopen.core.tune.plan import Request
     from halfopen.core.tune.settings import COOKIE_WORDS, Goals, assignment, full_key
-    from halfopen.ops.tune import plan
+    from halfopen.ops.tune.plan import make_plan
 
     if cookies is not None and cookies not in COOKIE_WORDS:
         raise UsageError(f"cookies = {cookies!r} is not possible", hint=f"give {', '.join(COOKIE_WORDS)}")
@@ -309,7 +309,7 @@ def tune_plan(
         persist,
         reason,
     )
-    return plan.plan(namespace(netns) or current(), request, audit_log=audit_log)
+    return make_plan(namespace(netns) or current(), request, audit_log=audit_log)
 
 
 def _seconds(time: str | float | None, name: str) -> float | None:

@@ -29,7 +29,7 @@ from halfopen.core.sample import REQUEST
 from halfopen.linux.identity import identify
 from halfopen.linux.netns import resolve
 from halfopen.linux.threads import in_thread
-from halfopen.ops.release import behind_door as held
+from halfopen.ops.release import behind_door
 from halfopen.read.bpf import programs as eyes
 from peers import until
 from run import SRC, document, environment, in_a_mount_namespace
@@ -183,14 +183,14 @@ def test_who_answers_between_the_look_and_the_door_is_left_alone(
     if full:
         # From now on there is no room for those that finish.
         assert lab.client.connect(web, 129).connected == 129
-    plain = held._give_cookies
+    plain = behind_door._give_cookies
 
     def and_then_they_answer(*arguments: Any) -> None:
         plain(*arguments)
         assert late.wait(10) == 50
         until(lambda: acked(lab) == 50)
 
-    monkeypatch.setattr(held, "_give_cookies", and_then_they_answer)
+    monkeypatch.setattr(behind_door, "_give_cookies", and_then_they_answer)
     done = halfopen.release(listener=":8080", netns=lab.server.netns_path)
     assert done.held
     assert (done.matched, done.released, done.gone, done.left) == (50, 0, 50, 0)

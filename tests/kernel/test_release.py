@@ -256,9 +256,9 @@ def test_a_second_look_sees_what_completed_meanwhile(lab: Lab) -> None:
 
 
 def test_slices_that_took_long_are_looked_at_again(lab: Lab, audit: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from halfopen.ops.release import by_netlink as narrow
+    from halfopen.ops.release import by_netlink
 
-    monkeypatch.setattr(narrow, "_WINDOW_S", 0.0)
+    monkeypatch.setattr(by_netlink, "_WINDOW_S", 0.0)
     monkeypatch.setenv("HALFOPEN_REFUSE_BPF", "door")
     monkeypatch.setenv("HALFOPEN_REFUSE_NFT", "1")
     web = lab.server.listen(8080, backlog=4096)

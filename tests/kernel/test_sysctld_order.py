@@ -31,8 +31,8 @@ exec "$@"
 # Draws files, asks who would override ours, has each tool apply them all, and compares with what the kernel holds then.
 _ROUNDS = """
 import json, os, random, subprocess, sys
-from halfopen.core.tune import sysctl_d as sysctld
-from halfopen.read.sysctl_d import overrides
+from halfopen.core.tune import sysctl_d
+from halfopen.read.sysctl_overrides import overrides
 
 KEYS = {"net.ipv4.tcp_synack_retries": 20, "net.core.somaxconn": 64, "net.ipv4.tcp_syncookies": 0}
 DIRECTORIES = ["/etc/sysctl.d", "/run/sysctl.d", "/usr/local/lib/sysctl.d", "/usr/lib/sysctl.d"]
@@ -53,7 +53,7 @@ def draw():
             os.unlink(f"{directory}/{name}")
         for name in NAMES:
             path = f"{directory}/{name}"
-            if name == sysctld.NAME and directory == DIRECTORIES[0]:
+            if name == sysctl_d.NAME and directory == DIRECTORIES[0]:
                 text = "".join(f"{k} = {v}\\n" for k, v in KEYS.items())
             elif chance.random() < 0.6:
                 continue

@@ -125,7 +125,7 @@ class World:
 
     def held(self) -> dict[str, int]:
         """Settings, and options of the listener: of TCP_SYNCNT what it comes to, as it cannot be unset."""
-        looked = tune_listener.look(self.ns, None, 8080)
+        looked = tune_listener.look_at_listener(self.ns, None, 8080)
         [one] = looked.sockets
         assert one.problem is None
         retries = looked.synack_retries if one.retries is None else one.retries

@@ -13,7 +13,7 @@ import pytest
 
 import capabilities
 import tuning
-from halfopen.change import listener as act
+from halfopen.change import listener_option
 from halfopen.core.errors import HalfopenError, NotPermitted, UnknownTarget
 from halfopen.core.tune import settings
 from halfopen.core.tune.checkpoint import Checkpoint, go_on
@@ -39,7 +39,7 @@ def change(lab: Lab, port: int = 8080, checkpoint: Checkpoint = go_on, **wishes:
 
 
 def looked(lab: Lab, port: int = 8080) -> list[tuple[Any, ...]]:
-    sockets = tune_listener.look(server(lab), None, port).sockets
+    sockets = tune_listener.look_at_listener(server(lab), None, port).sockets
     return [(s.backlog, s.retries, s.defer_accept_s) for s in sockets]
 
 
@@ -181,7 +181,7 @@ def test_one_that_listens_no_more_is_not_made_to(lab: Lab, monkeypatch: pytest.M
         change(lab, backlog=64)
     assert states() in ([], ["refused"])
     with web.sockets[0].dup() as s, pytest.raises(UnknownTarget, match="does not listen any more"):
-        act.write(s, "listener.backlog", 64)
+        listener_option.write(s, "listener.backlog", 64)
     assert len(lab.server.run(listener_socket.rows)) == 0
     assert row["port"] == 8080
 
@@ -245,7 +245,7 @@ def test_an_undo_that_somaxconn_forbids_fails_and_can_be_made_up_for(lab: Lab) -
 
 def test_one_that_refuses_leaves_all_as_they_were(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
     lab.server.listen(8080, backlog=16, reuseport=3)
-    write, calls = act.write, []
+    write, calls = listener_option.write, []
 
     def third(s: socket.socket, key: str, value: int) -> None:
         calls.append(key)
@@ -253,7 +253,7 @@ def test_one_that_refuses_leaves_all_as_they_were(lab: Lab, monkeypatch: pytest.
             raise NotPermitted("no")
         write(s, key, value)
 
-    monkeypatch.setattr(act, "write", third)
+    monkeypatch.setattr(listener_option, "write", third)
     with pytest.raises(NotPermitted):
         change(lab, backlog=64)
     assert looked(lab) == [(16, None, 0)] * 3
@@ -263,7 +263,7 @@ def test_one_that_refuses_leaves_all_as_they_were(lab: Lab, monkeypatch: pytest.
 def test_taken_back_where_it_cannot_be_unset(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
     """The number that is left stands for nothing, and follows tcp_synack_retries."""
     lab.server.listen(8080, backlog=16)
-    write = act.write
+    write = listener_option.write
 
     def no_backlog(s: socket.socket, key: str, value: int) -> None:
         if key == "listener.defer_accept":
@@ -271,7 +271,7 @@ def test_taken_back_where_it_cannot_be_unset(lab: Lab, monkeypatch: pytest.Monke
         write(s, key, value)
 
     with monkeypatch.context() as patch:
-        patch.setattr(act, "write", no_backlog)
+        patch.setattr(listener_option, "write", no_backlog)
         with pytest.raises(NotPermitted):
             change(lab, retries=1, defer_accept_s=7)
     assert (looked(lab), states()) == ([(16, 5, 0)], ["refused", "refused"])

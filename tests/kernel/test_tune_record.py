@@ -128,11 +128,11 @@ def test_planning_does_not_mind_who_writes_meanwhile(space: str, monkeypatch: py
 def test_another_listener_since_the_plan_keeps_all_as_they_are(lab: Lab) -> None:
     lab.server.listen(8080, str(lab.server.v4), backlog=16)
     ns = resolve(lab.server.netns_path)
-    plan = tune_listener.plan(ns, None, 8080, Wishes(backlog=64))
+    plan = tune_listener.plan_listener(ns, None, 8080, Wishes(backlog=64))
     lab.server.listen(8080, "127.0.0.1", backlog=16)
     with pytest.raises(Changed, match=r"other sockets listen on .*:8080 by now"):
         Executor().execute(plan)
-    assert {s.backlog for s in tune_listener.look(ns, None, 8080).sockets} == {16}
+    assert {s.backlog for s in tune_listener.look_at_listener(ns, None, 8080).sockets} == {16}
     assert (states(), audit()) == ([], [])
 
 

@@ -31,7 +31,9 @@ def apply(wanted: Sequence[WantedSetting], ns: Netns, *, checkpoint: Checkpoint 
 
 def change(ns: Netns, port: int, wishes: Wishes, *, checkpoint: Checkpoint = go_on, **more: Any) -> Tuned:
     """Set what is wished for on the listeners of a port."""
-    return tune.carry_out(lambda: listener.plan(ns, None, port, wishes, **more), Executor(checkpoint=checkpoint))
+    return tune.carry_out(
+        lambda: listener.plan_listener(ns, None, port, wishes, **more), Executor(checkpoint=checkpoint)
+    )
 
 
 def undo(ids: Sequence[int] | None = None, *, reason: str = "", checkpoint: Checkpoint = go_on) -> Undid:

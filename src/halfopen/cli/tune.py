@@ -64,20 +64,20 @@ def show(
     as_json: bool,
 ) -> None:
     """Show the settings that matter here: value, effect given the others, recommended value and its cost."""
-    from halfopen.ops.tune import show as tune_show
+    from halfopen.ops.tune.show import settings_shown
     from halfopen.present import jsonout, text
-    from halfopen.present.tune import show as present
+    from halfopen.present.tune import overview
 
     goals = goals_of(release_time, cookies, half_open)
     ns = namespace(netns)
     return_overdue()
-    shown = tune_show.shown(ns, goals)
+    shown = settings_shown(ns, goals)
     if as_json:
-        click.echo(jsonout.dumps(present.document(shown)))
+        click.echo(jsonout.dumps(overview.document(shown)))
         return
     words = command_words("apply", release_time, cookies, half_open, netns)
     left_out = None if everything else f"{command_words('show', release_time, cookies, half_open, netns)} --all"
-    present.show(text.console(), shown, words, left_out)
+    overview.show(text.console(), shown, words, left_out)
 
 
 @command.command()
@@ -106,13 +106,13 @@ def undo(ids: tuple[int, ...], everything: bool, reason: str | None, as_json: bo
     if len(failed) == len(outcome.undone) and failed and failed[0].error is not None:
         raise failed[0].error
     from halfopen.present import jsonout, text
-    from halfopen.present.tune import changes as present
+    from halfopen.present.tune import changes
 
     here = tune.here() if outcome.undone or outcome.overdue else None
     if as_json:
-        click.echo(jsonout.dumps(present.undo_document(outcome, here)))
+        click.echo(jsonout.dumps(changes.undo_document(outcome, here)))
     else:
-        present.undid(text.console(), outcome, here)
+        changes.undid(text.console(), outcome, here)
     end(outcome, bool(failed))
 
 
@@ -132,14 +132,14 @@ def log(as_json: bool) -> None:
     """List every change: when, where, old and new value, reason, and whether it is still in force."""
     from halfopen.ops.tune import tune
     from halfopen.present import jsonout, text
-    from halfopen.present.tune import log as present
+    from halfopen.present.tune import history
 
     return_overdue()
     path, changes = tune.log()
     if as_json:
-        click.echo(jsonout.dumps(present.document(path, changes)))
+        click.echo(jsonout.dumps(history.document(path, changes)))
         return
-    present.show(text.console(), path, changes, tune.here(), tune.hidden_from_us())
+    history.show(text.console(), path, changes, tune.here(), tune.hidden_from_us())
 
 
 command.add_command(tune_apply.command, "apply")

@@ -48,8 +48,8 @@ def command(
     from halfopen.core.tune import settings
     from halfopen.core.tune.plan import Request
     from halfopen.ops.executor import Executor
-    from halfopen.ops.tune import plan as planning
     from halfopen.ops.tune import tune
+    from halfopen.ops.tune.plan import make_plan
 
     goals = goals_of(release_time, cookies, half_open)
     asked = tuple(settings.assignment(text) for text in sets)
@@ -58,7 +58,7 @@ def command(
     ns = namespace(netns)
     tell_risk(ns, None if persist else request.for_s)
     return_overdue(looking=False)
-    plan = planning.plan(ns, request)
+    plan = make_plan(ns, request)
     if dry_run:
         _show_preview(Executor(dry_run=True).execute(plan), as_json)
         return
@@ -66,26 +66,26 @@ def command(
         _confirm(plan)
         outcome = Executor().execute(plan)
     else:
-        outcome = tune.carry_out(lambda: planning.plan(ns, request), Executor(), plan)
+        outcome = tune.carry_out(lambda: make_plan(ns, request), Executor(), plan)
     _show(ns, outcome, as_json)
     end(outcome, any(a.state in ("refused", "clamped") for a in outcome.applied))
 
 
 def _confirm(plan: Plan) -> None:
     from halfopen.present import text
-    from halfopen.present.tune import changes as present
+    from halfopen.present.tune import changes
 
-    ask(lambda: present.plan(text.console(), plan))
+    ask(lambda: changes.plan(text.console(), plan))
 
 
 def _show_preview(outcome: Tuned, as_json: bool) -> None:
     from halfopen.present import jsonout, text
-    from halfopen.present.tune import changes as present
+    from halfopen.present.tune import changes
 
     if as_json:
-        click.echo(jsonout.dumps(present.apply_document(outcome, None, dry_run=True)))
+        click.echo(jsonout.dumps(changes.apply_document(outcome, None, dry_run=True)))
     else:
-        present.plan(text.console(), outcome.action)
+        changes.plan(text.console(), outcome.action)
 
 
 def _show(ns: Netns, outcome: Tuned, as_json: bool) -> None:
@@ -93,7 +93,7 @@ def _show(ns: Netns, outcome: Tuned, as_json: bool) -> None:
     from halfopen.ops.tune import tune
     from halfopen.ops.tune.listening import overriding
     from halfopen.present import jsonout, text
-    from halfopen.present.tune import changes as present
+    from halfopen.present.tune import changes
 
     not_on, unread, here = [], "", tune.here() if outcome.overdue else None
     try:
@@ -102,6 +102,6 @@ def _show(ns: Netns, outcome: Tuned, as_json: bool) -> None:
         # The changes are made all the same.
         unread = f"which listeners have a TCP_SYNCNT of their own could not be read: {e.line()}"
     if as_json:
-        click.echo(jsonout.dumps(present.apply_document(outcome, here, not_on, unread)))
+        click.echo(jsonout.dumps(changes.apply_document(outcome, here, not_on, unread)))
     else:
-        present.applied(text.console(), outcome, here, not_on, unread)
+        changes.applied(text.console(), outcome, here, not_on, unread)

@@ -60,8 +60,8 @@ def command(
     from halfopen.core.errors import UsageError
     from halfopen.core.units import endpoint
     from halfopen.ops.executor import Executor
-    from halfopen.ops.tune import listener as tune_listener
     from halfopen.ops.tune import tune
+    from halfopen.ops.tune.listener import look_at_listener, plan_listener
 
     address, port = endpoint(listener, what="listener")
     wishes = _wishes(backlog, retries, release_time, defer_accept)
@@ -74,11 +74,11 @@ def command(
     tell_risk(ns, for_s)
     return_overdue(looking=not wishes.values())
     if not wishes.values():
-        _show(ns, tune_listener.look(ns, address, port), as_json)
+        _show(ns, look_at_listener(ns, address, port), as_json)
         return
 
     def plan() -> Plan:
-        return tune_listener.plan(ns, address, port, wishes, for_s=for_s, reason=reason or "")
+        return plan_listener(ns, address, port, wishes, for_s=for_s, reason=reason or "")
 
     planned = plan()
     if dry_run:
@@ -111,56 +111,56 @@ def _wishes(backlog: int | None, retries: int | None, release_time: str | None, 
 
 def _show(ns: Netns, looked: Looked, as_json: bool) -> None:
     from halfopen.present import text
-    from halfopen.present.tune import listener as present
+    from halfopen.present.tune import listeners
 
     if as_json:
         _document(ns, looked)
         return
-    present.show(text.console(), ns.name, looked.sockets, looked.somaxconn, looked.synack_retries)
+    listeners.show(text.console(), ns.name, looked.sockets, looked.somaxconn, looked.synack_retries)
 
 
 def _document(
     ns: Netns, looked: Looked, outcome: Tuned | None = None, here: Place | None = None, *, dry_run: bool = False
 ) -> None:
     from halfopen.present import jsonout
-    from halfopen.present.tune import listener as present
+    from halfopen.present.tune import listeners
 
     facts = looked.sockets, looked.somaxconn, looked.synack_retries
-    click.echo(jsonout.dumps(present.document(ns.name, *facts, outcome, here, dry_run=dry_run)))
+    click.echo(jsonout.dumps(listeners.document(ns.name, *facts, outcome, here, dry_run=dry_run)))
 
 
 def _as_they_are(ns: Netns, plan: Plan) -> Looked:
     """The listeners of a plan, looked at once more."""
-    from halfopen.ops.tune import listener as tune_listener
+    from halfopen.ops.tune.listener import look_at_listener
 
     address, port = plan.meant or (None, 0)
-    return tune_listener.look(ns, address, port)
+    return look_at_listener(ns, address, port)
 
 
 def _show_preview(ns: Netns, outcome: Tuned, as_json: bool) -> None:
     from halfopen.present import text
-    from halfopen.present.tune import listener as present
+    from halfopen.present.tune import listeners
 
     if as_json:
         _document(ns, _as_they_are(ns, outcome.action), outcome, dry_run=True)
     else:
-        present.plan(text.console(), outcome.action)
+        listeners.plan(text.console(), outcome.action)
 
 
 def _confirm(plan: Plan) -> None:
     from halfopen.present import text
-    from halfopen.present.tune import listener as present
+    from halfopen.present.tune import listeners
 
-    ask(lambda: present.plan(text.console(), plan))
+    ask(lambda: listeners.plan(text.console(), plan))
 
 
 def _changed(ns: Netns, outcome: Tuned, as_json: bool) -> None:
     from halfopen.ops.tune import tune
     from halfopen.present import text
-    from halfopen.present.tune import listener as present
+    from halfopen.present.tune import listeners
 
     here = tune.here() if outcome.overdue else None
     if as_json:
         _document(ns, _as_they_are(ns, outcome.action), outcome, here)
     else:
-        present.changed(text.console(), outcome, here)
+        listeners.changed(text.console(), outcome, here)

@@ -31,7 +31,7 @@ class Victims:
         return int(np.count_nonzero(self.mask))
 
 
-def victims(
+def select(
     requests: NDArray[Any], chosen: Filter, ages_s: NDArray[np.float32], may_have_answered: NDArray[np.bool_]
 ) -> Victims:
     """Of N requests (dtype REQUEST) of these ages (N,) the victims of a release by the filter.

@@ -60,11 +60,11 @@ class Client(RawHost):
         Raises: TypeError, UsageError, Unsupported, NotPermitted, KernelError.
         """
         from halfopen.lab import flood
-        from halfopen.lab import sources as pools
+        from halfopen.lab.sources import check_sources
 
         target = self.target(listener, family)
         flood.check_bounds(n, rate)
-        pools.check_sources(sources)
+        check_sources(sources)
         return flood.half_open(self, listener, n, rate, sources, target)
 
     def flood(
@@ -81,12 +81,12 @@ class Client(RawHost):
         Raises: TypeError, UsageError.
         """
         from halfopen.lab import flood
-        from halfopen.lab import sources as pools
+        from halfopen.lab.sources import check_sources
 
         target = self.target(listener, family)
         flood.check_bounds(0, rate, duration_s=duration_s)
         flood.check_bounds(int(rate * duration_s), rate, most=flood.MAX_FLOOD)
-        pools.check_sources(sources)
+        check_sources(sources)
         started = flood.Flood(self, listener, rate, duration_s, sources, target)
         self._running.append(started)
         return started
@@ -111,13 +111,13 @@ class Client(RawHost):
         Raises: TypeError, UsageError, Unsupported, NotPermitted.
         """
         from halfopen.lab import flood, slow
-        from halfopen.lab import sources as pools
+        from halfopen.lab.sources import check_sources
 
         target = self.target(listener, family)
         flood.check_bounds(n, rate, most=slow.MAX_COUNT)
         slow.check_delay(delay_s, spread_s)
         slow.check_loss(loss)
-        pools.check_sources(sources)
+        check_sources(sources)
         started = slow.Slow(self, listener, n, delay_s, spread_s, rate, sources, target, loss)
         self._running.append(started)
         return started

@@ -13,8 +13,8 @@ from halfopen.core.where import Namespace
 from halfopen.linux.identity import boot_id, host
 from halfopen.linux.netns import Netns, current
 from halfopen.read import discover
-from halfopen.read import listeners as listening
 from halfopen.read.bpf.handshakes import HandshakePrograms
+from halfopen.read.listeners import owned_listeners
 
 
 def observe(
@@ -61,7 +61,7 @@ def _everywhere(gained: HandshakeCounters, skipped: list[str]) -> list[NetnsHand
 
 def _one(gained: HandshakeCounters, ns: Netns, skipped: list[str]) -> NetnsHandshakes:
     try:
-        found = listening.listeners(ns)
+        found = owned_listeners(ns)
     except HalfopenError as e:
         skipped.append(f"{ns.name}: its listeners could not be read: {e.message}")
         return by_listener(gained, Namespace(boot_id(), ns.inode, None, ns.name, ns.path, ns.lives_in))

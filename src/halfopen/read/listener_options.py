@@ -46,7 +46,7 @@ def _read(s: socket.socket, syn_retries: int) -> ListenerOptions:
     )
 
 
-def options(found: Holders, settings: Mapping[str, int]) -> tuple[dict[int, ListenerOptions], int]:
+def read_options(found: Holders, settings: Mapping[str, int]) -> tuple[dict[int, ListenerOptions], int]:
     """The options of each held listener by inode, and how many could not be read for lack of privilege.
 
     TCP_SYNCNT set to the very value of tcp_syn_retries cannot be told from unset and counts as unset.

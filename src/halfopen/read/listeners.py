@@ -25,7 +25,7 @@ class OwnedListeners:
     owners: dict[int, tuple[Process, ...]]
 
 
-def listeners(ns: Netns, *, with_owners: bool = True) -> OwnedListeners:
+def owned_listeners(ns: Netns, *, with_owners: bool = True) -> OwnedListeners:
     """Who listens in a namespace; without `with_owners` no process is looked for.
 
     Raises: UnknownTarget, NotPermitted, Unsupported, KernelError, WireError.

@@ -13,7 +13,7 @@ from halfopen.linux import identity, netns
 from halfopen.linux.netns import Netns
 from halfopen.read import head, procfs
 from halfopen.read.probe import Draft, Probe, as_root
-from halfopen.read.who_listens import with_owners as owners_told
+from halfopen.read.who_listens import add_owners
 
 T = TypeVar("T")
 
@@ -37,7 +37,7 @@ def read(
     Raises: UnknownTarget, NotPermitted, Unsupported, KernelError, WireError.
     """
     sample = _read(ns, probes, way)
-    return owners_told([sample], names=with_owners)[0] if with_owners or with_options else sample
+    return add_owners([sample], names=with_owners)[0] if with_owners or with_options else sample
 
 
 def read_all(
@@ -72,7 +72,7 @@ def read_all(
         except HalfopenError as e:
             skipped.append(f"{ns.name}: skipped: {e.message}")
     if with_owners or with_options:
-        samples = owners_told(samples, names=with_owners)
+        samples = add_owners(samples, names=with_owners)
     return list(zip(samples, beside, strict=True)), skipped
 
 

@@ -12,19 +12,19 @@ from halfopen.linux import proc
 from halfopen.read.owners import Holders
 
 
-def with_owners(samples: list[Sample], *, names: bool) -> list[Sample]:
+def add_owners(samples: list[Sample], *, names: bool) -> list[Sample]:
     """The Samples with what one look through all processes tells of their listeners: owners (names), and options where
     the queues did not tell them as well.
     """
     asking = [s for s in samples if len(s.listeners) and (names or _wants_options(s))]
     if not asking:
         return samples
-    from halfopen.read import owners as owners_
+    from halfopen.read import owners
 
-    found = owners_.holders(inode for s in asking for inode in s.listeners["inode"].tolist())
-    owners = owners_.owners(found) if names else {}
+    found = owners.holders(inode for s in asking for inode in s.listeners["inode"].tolist())
+    processes = owners.owners(found) if names else {}
     meant = {id(s) for s in asking}
-    return [_told(s, found, owners) if id(s) in meant else s for s in samples]
+    return [_told(s, found, processes) if id(s) in meant else s for s in samples]
 
 
 def _wants_options(sample: Sample) -> bool:
@@ -37,7 +37,7 @@ def _known(sample: Sample) -> bool:
     return sample.queues is not None and bool(sample.queues["known"].all())
 
 
-def _told(sample: Sample, found: Holders, owners: Mapping[int, tuple[Process, ...]]) -> Sample:
+def _told(sample: Sample, found: Holders, processes: Mapping[int, tuple[Process, ...]]) -> Sample:
     """The Sample with its part of what was found, and with what of it is hidden or was not looked for to the end."""
     inodes = sample.listeners["inode"].tolist()
     missing = len(set(inodes) - found.by_inode.keys())
@@ -56,11 +56,11 @@ def _told(sample: Sample, found: Holders, owners: Mapping[int, tuple[Process, ..
         from halfopen.read import listener_options
 
         mine = Holders({inode: found.by_inode[inode] for inode in inodes if inode in found.by_inode})
-        options, refused = listener_options.options(mine, sample.settings)
+        options, refused = listener_options.read_options(mine, sample.settings)
         if refused:
             n = plural(refused, "listener")
             notes.append(f"the release time of {n} is taken from tcp_synack_retries{_shown_by(sample)}")
-    mine_owners = {inode: owners[inode] for inode in inodes if inode in owners}
+    mine_owners = {inode: processes[inode] for inode in inodes if inode in processes}
     problems = list(sample.completeness.problems)
     if missing and found.broken_off and _wants_options(sample):
         problems.append(

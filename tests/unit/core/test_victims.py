@@ -12,7 +12,7 @@ from halfopen.core.filters import Filter
 from halfopen.core.model import timing
 from halfopen.core.model.columns import Builder
 from halfopen.core.units import endpoint, prefix
-from halfopen.core.victims import by_timers, certain, victims
+from halfopen.core.victims import by_timers, certain, select
 from rows import request
 
 ONE = st.tuples(
@@ -50,7 +50,7 @@ def lets_through(chosen: Filter, one: Any) -> bool:
 @given(st.lists(ONE, min_size=1, max_size=30), FILTERS)
 def test_all_that_match_and_have_certainly_not_answered_and_nobody_else(those: list[Any], chosen: Filter) -> None:
     ages, may = np.array([one[4] for one in those], dtype=np.float32), np.array([one[5] for one in those])
-    found = victims(rows_of(those), chosen, ages, may)
+    found = select(rows_of(those), chosen, ages, may)
     matching = [lets_through(chosen, one) for one in those]
     assert found.mask.tolist() == [m and not one[5] for m, one in zip(matching, those, strict=True)]
     assert found.count + found.spared == sum(matching)
@@ -60,10 +60,10 @@ def test_all_that_match_and_have_certainly_not_answered_and_nobody_else(those: l
 @given(st.lists(ONE, min_size=1, max_size=30), FILTERS)
 def test_more_doubt_never_means_more_victims(those: list[Any], chosen: Filter) -> None:
     ages, may = np.array([one[4] for one in those], dtype=np.float32), np.array([one[5] for one in those])
-    sure = victims(rows_of(those), chosen, ages, np.zeros(len(those), dtype=bool))
+    sure = select(rows_of(those), chosen, ages, np.zeros(len(those), dtype=bool))
     doubted = certain(sure.mask, may)
     assert not (doubted.mask & ~sure.mask).any()
-    assert (doubted.mask == victims(rows_of(those), chosen, ages, may).mask).all()
+    assert (doubted.mask == select(rows_of(those), chosen, ages, may).mask).all()
 
 
 def test_a_timer_that_ran_out_in_silence_is_a_deferred_request() -> None:
@@ -71,7 +71,7 @@ def test_a_timer_that_ran_out_in_silence_is_a_deferred_request() -> None:
     rows = np.concatenate([request(retransmits=0, expires_ms=3500), request(retransmits=2, expires_ms=3500)])
     ages, deferred = by_timers(rows, timing.RTO_MAX_S)
     assert deferred.tolist() == [True, False]
-    assert victims(rows, Filter(), ages, deferred).mask.tolist() == [False, True]
+    assert select(rows, Filter(), ages, deferred).mask.tolist() == [False, True]
     asked = np.array([0, 2], dtype=np.uint8)
     assert by_timers(rows, timing.RTO_MAX_S, asked)[1].tolist() == [True, False]
 

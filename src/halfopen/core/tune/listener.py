@@ -111,7 +111,7 @@ def standing_retries(synack_retries: int) -> int:
     return max(1, min(synack_retries, MOST_RETRIES))
 
 
-def plan(
+def changes_for(
     sockets: Sequence[Running], wishes: Wishes, somaxconn: int | None, synack_retries: int, place: Place
 ) -> list[ChangeListener]:
     """The change of each of these sockets for each wish, also where it has the value already.

@@ -24,8 +24,8 @@ from numpy.typing import NDArray
 
 from halfopen.change import destroy
 from halfopen.change.door import hashes
+from halfopen.core import victims
 from halfopen.core.filters import Filter
-from halfopen.core.victims import victims
 from halfopen.ops.release import cookies, doors
 from halfopen.ops.release.counts import ReleaseCounts, Stop
 from halfopen.ops.release.doors import AnyDoor
@@ -80,7 +80,7 @@ def _find(
     found, spared = _Found(), 0
     for part in census.read():
         found.all += len(part.rows)
-        found_here = victims(part.rows, chosen, part.ages_s, part.is_deferred)
+        found_here = victims.select(part.rows, chosen, part.ages_s, part.is_deferred)
         spared += found_here.spared
         meant, n = found_here.mask, found_here.count
         if n and door is not None and found.victims < door.most:
@@ -147,7 +147,7 @@ def _round(of: _Round, found: _Found) -> int:
     with of.door.held(found.hashes, found.rows):
         meant = _as_of(of.chosen, of.begun, _SLACK_S)
         for part in of.census.read(named=True, chains=chains):
-            mask = victims(part.rows, meant, part.ages_s, part.is_deferred).mask & of.door.holds(part.rows)
+            mask = victims.select(part.rows, meant, part.ages_s, part.is_deferred).mask & of.door.holds(part.rows)
             named = part.rows["cookie"] != 0
             nameless += int(np.count_nonzero(mask & ~named))
             if not _destroy(of, part.rows[mask & named]):

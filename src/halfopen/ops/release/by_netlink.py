@@ -18,18 +18,18 @@ from numpy.typing import NDArray
 
 from halfopen.change import destroy
 from halfopen.change.door import hashes
-from halfopen.core import victims as core
 from halfopen.core.filters import Filter
 from halfopen.core.model import join, timing
 from halfopen.core.model.answered import Calm
 from halfopen.core.sample import REQUEST
+from halfopen.core.victims import by_timers, certain, select
 from halfopen.linux.sockets import open_sock_diag
 from halfopen.ops.release import doors
 from halfopen.ops.release.counts import ReleaseCounts, Stop, slices
 from halfopen.ops.release.doors import AnyDoor
 from halfopen.ops.release.overflows import Overflows
 from halfopen.read import owners, procfs, sockdiag, timeouts
-from halfopen.read.listener_options import options as read_options
+from halfopen.read.listener_options import read_options
 from halfopen.read.requests import kernel_code
 
 # Destroying shortens the hash chains the dump is walking, so a pass may step over a few: the next finds them. Under a
@@ -92,7 +92,7 @@ class _Scene:
         """The requests among `rows` that the filter lets through and that do not show that they are deferred."""
         fresh = time.monotonic() - self._asked_at <= _TIMEOUTS_KEEP_S
         asked = timeouts.look_up(self._table, rows) if self.exact and fresh else None
-        found = core.victims(rows, self.chosen, *core.by_timers(rows, self.cap_s, asked))
+        found = select(rows, self.chosen, *by_timers(rows, self.cap_s, asked))
         self.spared += found.spared
         return rows if found.mask.all() else rows[found.mask]
 
@@ -104,7 +104,7 @@ class _Scene:
         """
         if self.may_defer and self.deferred.read() != 0:
             uncertain = np.isin(join.assign(victims, self.groups), self.may_defer)
-            found = core.certain(np.ones(len(victims), dtype=bool), uncertain)
+            found = certain(np.ones(len(victims), dtype=bool), uncertain)
             self.spared += found.spared
             victims = victims[found.mask]
         return self.overflows.certain(victims, destroyed=destroyed)

@@ -17,9 +17,7 @@ from halfopen.core.policy.actions import Release, Released
 from halfopen.linux import netns
 from halfopen.linux.identity import of_thread
 from halfopen.linux.netns import Netns
-from halfopen.ops.release import behind_door as held
-from halfopen.ops.release import by_netlink as narrow
-from halfopen.ops.release import doors
+from halfopen.ops.release import behind_door, by_netlink, doors
 from halfopen.ops.release.counts import ReleaseCounts, Stop
 from halfopen.read import procfs
 from halfopen.read.bpf import programs
@@ -48,9 +46,9 @@ def _run(chosen: Filter, counts: ReleaseCounts, dry_run: bool, stop: Stop, calm:
         census, why = _census(), _cannot_hold() if dry_run else ""
         if dry_run:
             if census is not None and not why:
-                held.count(census, chosen, counts)
+                behind_door.count(census, chosen, counts)
             else:
-                narrow.count(chosen, counts, calm)
+                by_netlink.count(chosen, counts, calm)
             counts.left = counts.matched
             if why and counts.matched:
                 counts.notes.append(
@@ -69,9 +67,9 @@ def _run(chosen: Filter, counts: ReleaseCounts, dry_run: bool, stop: Stop, calm:
                 "that completed between the last look and its release may have been reset"
             )
         if census is not None and door is not None:
-            held.run(kill, census, door, chosen, counts, stop)
+            behind_door.run(kill, census, door, chosen, counts, stop)
         else:
-            narrow.run(kill, chosen, counts, stop, calm, door)
+            by_netlink.run(kill, chosen, counts, stop, calm, door)
 
 
 def may_release() -> None:
@@ -96,9 +94,9 @@ def matching(chosen: Filter, ns: Netns | None, stop: threading.Event, calm: Calm
         _hurry()
         census = _census()
         if census is not None and not _cannot_hold():
-            held.count(census, chosen, counts)
+            behind_door.count(census, chosen, counts)
         else:
-            narrow.count(chosen, counts, calm)
+            by_netlink.count(chosen, counts, calm)
 
     _inside(ns, work, stop)
     return counts.matched

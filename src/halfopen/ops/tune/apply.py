@@ -14,9 +14,9 @@ from halfopen.change import sysctl
 from halfopen.change.audit import who
 from halfopen.core.errors import HalfopenError, JournalError, Refused, UnknownTarget, words
 from halfopen.core.policy.actions import ChangeLine, ChangeListener, ChangeSetting, PlannedChange
-from halfopen.core.tune import listener as core
 from halfopen.core.tune import undoing
 from halfopen.core.tune.ledger import Clocks
+from halfopen.core.tune.listener import BACKLOG
 from halfopen.core.tune.outcomes import Applied, Tuned
 from halfopen.core.tune.plan import Changed, Plan, found, is_open
 from halfopen.core.tune.records import Began, Then
@@ -98,7 +98,7 @@ def carry_out(session: Session, plan: Plan, audit_log: str) -> Tuned:
 def already(c: PlannedChange) -> Applied:
     """The outcome of a change whose value is there already."""
     spot, value = found(c).spot, found(c).value
-    if isinstance(c, ChangeListener) and c.asked is not None and c.key == core.BACKLOG:
+    if isinstance(c, ChangeListener) and c.asked is not None and c.key == BACKLOG:
         return Applied(spot, value, c.asked, value, "refused", c.reason, c.why)
     return Applied(spot, value, c.value, value, "already", c.reason)
 
@@ -116,7 +116,7 @@ def _told(a: Applied, c: PlannedChange) -> Applied:
     """The outcome in the words of the plan, which knew what cannot be had."""
     a = replace(a, reason=c.reason, cost="" if isinstance(c, ChangeLine) else c.cost)
     if isinstance(c, ChangeListener) and c.asked is not None and a.state == "done":
-        return replace(a, asked=c.asked, state="clamped" if c.key == core.BACKLOG else "done", why=c.why)
+        return replace(a, asked=c.asked, state="clamped" if c.key == BACKLOG else "done", why=c.why)
     return a
 
 

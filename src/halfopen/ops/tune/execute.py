@@ -13,8 +13,8 @@ from halfopen.core.tune.outcomes import Tuned, Undid
 from halfopen.core.tune.plan import Plan, change_record
 from halfopen.core.tune.undoing import target
 from halfopen.ops.tune import apply
-from halfopen.ops.tune import undo as undoing
 from halfopen.ops.tune.session import Session, View
+from halfopen.ops.tune.undo import undo_all
 from halfopen.read import netns_lookup
 
 
@@ -73,7 +73,7 @@ def _overdue(session: Session, asked: Collection[int], means: Means) -> Undid:
 
 def _undone(session: Session, ids: Collection[int], action: Undo, means: Means) -> Undid:
     def work() -> Undid:
-        return Undid(action, tuple(undoing.undo_all(session, ids, action.reason)))
+        return Undid(action, tuple(undo_all(session, ids, action.reason)))
 
     if not any(session.ledger.changes[id].live for id in ids):
         return work()

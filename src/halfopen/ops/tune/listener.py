@@ -11,9 +11,8 @@ from halfopen.core.errors import HalfopenError, UnknownTarget
 from halfopen.core.model.listeners import DEFAULT_SYNACK_RETRIES
 from halfopen.core.policy.actions import ChangeListener, FoundValue
 from halfopen.core.sample import Process
-from halfopen.core.tune import listener as core
 from halfopen.core.tune import settings
-from halfopen.core.tune.listener import Running, Wishes
+from halfopen.core.tune.listener import BACKLOG, DEFER, Running, Wishes, changes_for, is_meant
 from halfopen.core.tune.plan import Changed, Plan, check_reason, found
 from halfopen.core.tune.spots import RETRIES, Place, Spot
 from halfopen.core.units import Address, listener_text, netns_words
@@ -34,7 +33,7 @@ class Looked:
     synack_retries: int
 
 
-def look(ns: Netns, address: Address | None, port: int) -> Looked:
+def look_at_listener(ns: Netns, address: Address | None, port: int) -> Looked:
     """The listeners on [address]:port of a namespace, as they are.
 
     Raises: UnknownTarget when nobody listens there, NotPermitted, Unsupported, KernelError.
@@ -51,7 +50,7 @@ def look(ns: Netns, address: Address | None, port: int) -> Looked:
 
 def _look(spaces: Spaces, place: Place, address: Address | None, port: int) -> Looked:
     rows = spaces.run(place, listener_socket.rows)
-    meant = [row for row in rows if core.is_meant(listener_socket.identity(row), address, port)]
+    meant = [row for row in rows if is_meant(listener_socket.identity(row), address, port)]
     if not meant:
         raise _nobody(rows, address, port, place)
     backend = Listeners(spaces)
@@ -83,7 +82,7 @@ def _running(backend: Listeners, place: Place, row: Any, rows: Any, processes: t
     )
     try:
         retries = backend.read(Spot(place, RETRIES, who), ())
-        defers = backend.read(Spot(place, core.DEFER, who), ()) or 0
+        defers = backend.read(Spot(place, DEFER, who), ()) or 0
         with backend.duplicate(Spot(place, RETRIES, who), rows) as s:
             return replace(found, retries=retries, defer_accept_s=defers, mptcp=listener_socket.is_mptcp(s))
     except HalfopenError as e:
@@ -102,7 +101,7 @@ def _nobody(rows: Any, address: Address | None, port: int, place: Place) -> Unkn
     return UnknownTarget(f"nobody listens on {wanted}{where}", hint=f"halfopen tune show{here} lists the listeners")
 
 
-def plan(
+def plan_listener(
     ns: Netns,
     address: Address | None,
     port: int,
@@ -128,7 +127,7 @@ def plan(
         for one in looked.sockets:
             if one.problem is not None:
                 raise one.problem
-        planned = core.plan(looked.sockets, wishes, looked.somaxconn, looked.synack_retries, place)
+        planned = changes_for(looked.sockets, wishes, looked.somaxconn, looked.synack_retries, place)
         # As the journal sees it: a number may stand for an unset TCP_SYNCNT.
         changes = tuple(replace(c, found=FoundValue(found(c).spot, view.read(found(c).spot))) for c in planned)
         made = Plan(place, changes, reason, for_s, meant=(address, port), first=_first(planned, ns.name))
@@ -146,7 +145,7 @@ def must_be_all(view: View, plan: Plan) -> None:
     assert plan.meant is not None  # noqa: S101 - for mypy: asked of such a plan alone
     address, port = plan.meant
     rows = view.spots.spaces.run(plan.place, listener_socket.rows)
-    there = [who for row in rows if core.is_meant(who := listener_socket.identity(row), address, port)]
+    there = [who for row in rows if is_meant(who := listener_socket.identity(row), address, port)]
     if not there:
         raise _nobody(rows, address, port, plan.place)
     planned = {found(c).spot.listener for c in plan.changes}
@@ -156,5 +155,5 @@ def must_be_all(view: View, plan: Plan) -> None:
 
 def _first(planned: Sequence[ChangeListener], netns: str) -> str | None:
     """The command that lifts what is in the way of a plan; None when nothing is."""
-    wanted = max((c.asked for c in planned if c.key == core.BACKLOG and c.asked is not None), default=None)
+    wanted = max((c.asked for c in planned if c.key == BACKLOG and c.asked is not None), default=None)
     return None if wanted is None else f"halfopen tune apply --set somaxconn={wanted}{netns_words(netns)}"

@@ -7,8 +7,7 @@ import socket
 from collections.abc import Container
 from typing import Any, Final
 
-from halfopen.change import listener as act
-from halfopen.change import sysctl
+from halfopen.change import listener_option, sysctl
 from halfopen.core.errors import HalfopenError, NotPermitted, UnknownTarget
 from halfopen.core.model.listeners import DEFAULT_SYNACK_RETRIES
 from halfopen.core.tune.listener import BACKLOG, DEFER, holders_text, standing_retries
@@ -51,7 +50,7 @@ class Listeners:
             self._must_fit(spot, value)
         _, rows = self._row(spot)
         with self.duplicate(spot, rows) as s:
-            act.write(s, spot.key, value)
+            listener_option.write(s, spot.key, value)
         return self.read(spot, (value,))
 
     def setting(self, spot: Spot, key: str) -> int | None:

@@ -9,7 +9,7 @@ from halfopen.core.units import address_text
 from halfopen.linux.netns import Netns
 from halfopen.ops.tune.values import read
 from halfopen.read import listener_options, owners
-from halfopen.read import listeners as listening
+from halfopen.read.listeners import owned_listeners
 
 
 def keep_backlog(ns: Netns, limit: int, most: int | None) -> list[ListenerSummary]:
@@ -18,7 +18,7 @@ def keep_backlog(ns: Netns, limit: int, most: int | None) -> list[ListenerSummar
 
     Raises: UnknownTarget, NotPermitted, Unsupported, KernelError.
     """
-    rows = listening.listeners(ns, with_owners=False).rows
+    rows = owned_listeners(ns, with_owners=False).rows
     found = {}
     for row in rows:
         address, backlog = address_text(int(row["family"]), bytes(row["address"])), int(row["accept_queue_limit"])
@@ -32,10 +32,10 @@ def listeners(ns: Netns, values: Values) -> list[ListenerSummary]:
 
     Raises: UnknownTarget, NotPermitted, Unsupported, KernelError.
     """
-    rows = listening.listeners(ns, with_owners=False).rows
+    rows = owned_listeners(ns, with_owners=False).rows
     held = owners.holders(rows["inode"].tolist())
     by_name = {key.rpartition(".")[2]: value for key, value in values.items()}
-    options, _ = listener_options.options(held, by_name)
+    options, _ = listener_options.read_options(held, by_name)
     found: dict[ListenerSummary, None] = {}
     for row in rows:
         own = options.get(int(row["inode"]))

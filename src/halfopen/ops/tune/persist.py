@@ -7,20 +7,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from halfopen.change import sysctl_d as sysctld
+from halfopen.change import sysctl_file
 from halfopen.change.journal_file import Journal
 from halfopen.core.errors import HalfopenError, UsageError
 from halfopen.core.policy.actions import ChangeLine, ChangeSetting, FoundValue
-from halfopen.core.tune import settings as core
 from halfopen.core.tune.ledger import Change, Ledger
 from halfopen.core.tune.plan import Plan, found, is_open
+from halfopen.core.tune.settings import CONNTRACK
 from halfopen.core.tune.spots import Spot
 from halfopen.core.tune.sysctl_d import Override
 from halfopen.core.units import show_duration
 from halfopen.linux.identity import boot_id
 from halfopen.linux.netns import Netns, run_in
-from halfopen.read import netns_lookup, tuners
-from halfopen.read import sysctl_d as reading
+from halfopen.read import netns_lookup, sysctl_overrides, tuners
 
 REASON: Final = "set again at boot"
 
@@ -45,15 +44,15 @@ def must_be_possible(ns: Netns, fd: int, for_s: float | None = None) -> None:
             hint="leave it out, and set the values where that namespace is created",
         )
     try:
-        sysctld.check()
+        sysctl_file.check()
     except HalfopenError as e:
         e.hint = f"{e.hint}, or leave out --persist" if e.hint else "leave out --persist"
         raise
 
 
 def lines(settings: Sequence[ChangeSetting]) -> list[ChangeLine]:
-    """The changes of our file that keep these values. Raises: as `change.sysctl_d.entries`."""
-    there, file = sysctld.entries(), sysctld.path()
+    """The changes of our file that keep these values. Raises: as `change.sysctl_file.entries`."""
+    there, file = sysctl_file.entries(), sysctl_file.path()
     return [
         ChangeLine(
             file, c.key, c.value, REASON, FoundValue(Spot(found(c).spot.place, c.key, file=file), there.get(c.key))
@@ -97,8 +96,8 @@ def outlook(ns: Netns, wanted: dict[str, int], *, persist: bool) -> Outlook:
         os.close(fd)
     if not persist:
         return Outlook(notes=notes)
-    overrides, problems = reading.overrides(wanted)
-    if any(key.startswith(core.CONNTRACK) for key in wanted):
+    overrides, problems = sysctl_overrides.overrides(wanted)
+    if any(key.startswith(CONNTRACK) for key in wanted):
         notes.append(
             "nf_conntrack's settings exist once its module is loaded, perhaps only after sysctl.d was applied; to load"
             " it before: echo nf_conntrack > /etc/modules-load.d/nf_conntrack.conf"

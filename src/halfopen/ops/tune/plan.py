@@ -26,7 +26,7 @@ from halfopen.read import netns_lookup
 _PLAIN: Final = Request()
 
 
-def plan(ns: Netns, request: Request, *, directory: str | None = None, audit_log: str | None = None) -> Plan:
+def make_plan(ns: Netns, request: Request, *, directory: str | None = None, audit_log: str | None = None) -> Plan:
     """The changes that a request takes in a namespace, checked as far as can be told without writing.
 
     directory: of the journal; audit_log: see `Executor`.
@@ -60,7 +60,7 @@ def exactly(
     directory: str | None = None,
     audit_log: str | None = None,
 ) -> Plan:
-    """The plan that sets these values, whatever the request's goals. Raises: as `plan`."""
+    """The plan that sets these values, whatever the request's goals. Raises: as `make_plan`."""
     check_reason(request.reason)
     if len({w.key for w in wanted}) != len(wanted):
         raise UsageError("a setting is given twice")

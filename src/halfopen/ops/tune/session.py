@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import Final, Self
 
-from halfopen.change import sysctl_d as sysctld
+from halfopen.change import sysctl_file
 from halfopen.change.journal_file import Journal
 from halfopen.core.errors import HalfopenError, JournalError, UnknownTarget
 from halfopen.core.tune import boots, undoing
@@ -113,7 +113,7 @@ class Session(View):
 
     def _settle(self, change: Change) -> None:
         if change.spot.lasting:
-            sysctld.clean()
+            sysctl_file.clean()
         current = self.read(change.spot)
         if found := undoing.resolve(self.ledger, change, current):
             # An interrupted undo keeps the reason that was given for it.

@@ -18,7 +18,7 @@ from halfopen.ops.tune.values import look
 from halfopen.read import reader, requests
 
 
-def shown(ns: Netns, goals: Goals) -> Shown:
+def settings_shown(ns: Netns, goals: Goals) -> Shown:
     """What there is to show. Raises: Unsupported for a goal whose setting is not there, UnknownTarget, NotPermitted."""
     values, unread = look(ns, [*settings.KEYS, settings.SYN_LINEAR, *(c.key for c in settings.FALSE_CURES)])
     settings.must_be_there({**values, **dict.fromkeys(unread, 0)}, goals)

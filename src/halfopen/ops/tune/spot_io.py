@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Container
 from typing import Protocol
 
-from halfopen.change import sysctl
-from halfopen.change import sysctl_d as sysctld
+from halfopen.change import sysctl, sysctl_file
 from halfopen.core.errors import UnknownTarget, Unsupported
 from halfopen.core.tune.checkpoint import Checkpoint, go_on
 from halfopen.core.tune.spots import Spot
@@ -67,7 +66,7 @@ class Files:
     def read(self, spot: Spot, ours: Container[int | None]) -> int | None:
         self._must_be_ours(spot)
         try:
-            return sysctld.read(spot.key)
+            return sysctl_file.read(spot.key)
         except Unsupported:
             return None
 
@@ -76,11 +75,11 @@ class Files:
 
     def write(self, spot: Spot, value: int | None) -> int | None:
         self._must_be_ours(spot)
-        return sysctld.write(spot.key, value, self._checkpoint)
+        return sysctl_file.write(spot.key, value, self._checkpoint)
 
     def _must_be_ours(self, spot: Spot) -> None:
         # A journal may come from elsewhere; no other file is touched on its word.
-        if spot.file != sysctld.path():
+        if spot.file != sysctl_file.path():
             raise UnknownTarget(f"{spot.file} is not the file that halfopen keeps here")
 
 

@@ -59,7 +59,7 @@ def seen(c: ChangeListener) -> tuple[str, int, int | None, int]:
 
 def test_a_plan_is_every_option_of_every_socket() -> None:
     other = Running(ListeningSocket(2, "192.0.2.1", 8080, 8, 10), 64, 0, 3, 7)
-    planned = listener.plan([RUNNING, other], Wishes(512, 2, 5), 4096, 5, PLACE)
+    planned = listener.changes_for([RUNNING, other], Wishes(512, 2, 5), 4096, 5, PLACE)
     assert [seen(p) for p in planned] == [
         (BACKLOG, 7, 128, 512),
         (BACKLOG, 8, 64, 512),
@@ -76,22 +76,22 @@ def test_a_plan_is_every_option_of_every_socket() -> None:
 
 
 def test_somaxconn_in_the_way() -> None:
-    [p] = listener.plan([RUNNING], Wishes(backlog=512), 256, 5, PLACE)
+    [p] = listener.changes_for([RUNNING], Wishes(backlog=512), 256, 5, PLACE)
     assert (p.asked, p.value, p.why) == (512, 256, "somaxconn = 256 lets no listener have 512")
-    [p] = listener.plan([RUNNING], Wishes(backlog=512), None, 5, PLACE)
+    [p] = listener.changes_for([RUNNING], Wishes(backlog=512), None, 5, PLACE)
     assert (p.asked, p.value) == (None, 512)
     for wanted in (64, 512):
         with pytest.raises(HalfopenError, match="more than somaxconn") as caught:
-            listener.plan([RUNNING], Wishes(backlog=wanted), 100, 5, PLACE)
+            listener.changes_for([RUNNING], Wishes(backlog=wanted), 100, 5, PLACE)
         assert caught.value.hint.endswith(f"--set somaxconn={max(wanted, 128)}")
-    [p] = listener.plan([RUNNING], Wishes(backlog=128), 100, 5, PLACE)
+    [p] = listener.changes_for([RUNNING], Wishes(backlog=128), 100, 5, PLACE)
     assert (seen(p), p.why) == ((BACKLOG, 7, 128, 128), "")
 
 
 def test_multipath_tcp_takes_no_retries() -> None:
     one = Running(SOCKET, 128, 0, None, 0, mptcp=True)
     with pytest.raises(UsageError, match="Multipath TCP"):
-        listener.plan([one], Wishes(retries=2), 4096, 5, PLACE)
+        listener.changes_for([one], Wishes(retries=2), 4096, 5, PLACE)
     assert listener.recommended(one, 5) == Wishes(backlog=4096)
 
 

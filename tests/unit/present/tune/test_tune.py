@@ -17,19 +17,14 @@ from halfopen.core.policy.actions import ChangeLine, ChangeListener, ChangeSetti
 from halfopen.core.sample import Process
 from halfopen.core.tune import settings
 from halfopen.core.tune.ledger import Ledger, Now
-from halfopen.core.tune.listener import ListenerSummary, Running, Wishes
-from halfopen.core.tune.listener import plan as of_listeners
+from halfopen.core.tune.listener import ListenerSummary, Running, Wishes, changes_for
 from halfopen.core.tune.outcomes import Applied, Tuned, Undid, Undone
 from halfopen.core.tune.plan import Plan, found
 from halfopen.core.tune.records import Began, Then
 from halfopen.core.tune.shown import Shown
 from halfopen.core.tune.spots import ListeningSocket, Place, Spot
 from halfopen.core.tune.sysctl_d import Override
-from halfopen.present.tune import changes as tune
-from halfopen.present.tune import listener as tune_listener
-from halfopen.present.tune import log as tune_log
-from halfopen.present.tune import rows as tune_rows
-from halfopen.present.tune import show as tune_show
+from halfopen.present.tune import changes, history, listeners, overview, rows
 from halfopen.present.tune.rows import ChangeRow
 
 ROOT = Path(__file__).resolve().parents[4]
@@ -64,10 +59,10 @@ def tuned(*applied: Applied, place: Place = HERE, by: str = "", **plan: Any) -> 
 
 
 def planned(sockets: list[Running], wishes: Wishes, somaxconn: int, first: str | None = None, synack: int = 5) -> Plan:
-    return Plan(HERE, tuple(of_listeners(sockets, wishes, somaxconn, synack, HERE)), first=first)
+    return Plan(HERE, tuple(changes_for(sockets, wishes, somaxconn, synack, HERE)), first=first)
 
 
-def changes() -> list[Any]:
+def journal() -> list[Any]:
     ledger = Ledger()
     ledger.add(Began(1, 0.0, {"uid": 0}, PLACE, settings.SYNACK, 5, 2))
     ledger.add(Then(1, 0.0, "done", 2))
@@ -78,16 +73,16 @@ def changes() -> list[Any]:
 
 def documents() -> dict[str, Any]:
     cures = [(settings.FALSE_CURES[0], None)]
-    undone = Undone(changes()[0][0], "undone", 5, True)
+    undone = Undone(journal()[0][0], "undone", 5, True)
     outcome = tuned(DONE, ON_LISTENER, by="child", overrides=OVERRIDES, notes=("note",), keep=(SOCKET,))
     outcome = replace(outcome, overdue=(undone,))
     undid = Undid(Undo(None), (undone,), (undone,))
     made = [
-        tune_show.document(Shown("self", 7, settings.advise(VALUES), cures, [SOCKET], unread=UNREAD)),
-        tune.apply_document(outcome, None, [SOCKET]),
-        tune.undo_document(undid, None),
-        tune_listener.document("self", [RUNNING], 4096, 5, outcome),
-        tune_log.document("/x", changes()),
+        overview.document(Shown("self", 7, settings.advise(VALUES), cures, [SOCKET], unread=UNREAD)),
+        changes.apply_document(outcome, None, [SOCKET]),
+        changes.undo_document(undid, None),
+        listeners.document("self", [RUNNING], 4096, 5, outcome),
+        history.document("/x", journal()),
     ]
     return {document["schema"]: document for document in made}
 
@@ -136,7 +131,7 @@ def _close(out: Console) -> Iterator[None]:
 
 def test_show_begins_with_the_answer_and_ends_with_the_command(out: Console) -> None:
     shown = Shown("web", 7, settings.advise(VALUES), [], [SOCKET], 4096)
-    tune_show.show(out, shown, "halfopen tune apply", "halfopen tune show --all")
+    overview.show(out, shown, "halfopen tune apply", "halfopen tune show --all")
     first, *rest, last = lines(out)
     assert first == "1 setting in web should change: tcp_synack_retries"
     assert last == "Next  halfopen tune apply"
@@ -146,7 +141,7 @@ def test_show_begins_with_the_answer_and_ends_with_the_command(out: Console) -> 
 
 def test_what_could_not_be_read_is_said(out: Console) -> None:
     shown = Shown("self", 7, settings.advise({settings.SYNACK: 2}), unread=UNREAD)
-    tune_show.show(out, shown, "halfopen tune apply")
+    overview.show(out, shown, "halfopen tune apply")
     first, *rest = lines(out)
     assert first == "Nothing to change: every setting that was read is as it should be; 1 could not be read"
     [row] = [line.split() for line in rest if "tcp_abort_on_overflow" in line]
@@ -154,7 +149,7 @@ def test_what_could_not_be_read_is_said(out: Console) -> None:
 
 
 def test_nothing_to_change_has_no_command(out: Console) -> None:
-    tune_show.show(out, Shown("self", 7, settings.advise({settings.SYNACK: 2})), "halfopen tune apply")
+    overview.show(out, Shown("self", 7, settings.advise({settings.SYNACK: 2})), "halfopen tune apply")
     first, *rest = lines(out)
     assert first == "Nothing to change: every setting is as it should be"
     assert not any(line.startswith(("Next", "Also")) for line in rest)
@@ -171,7 +166,7 @@ def test_nothing_to_change_has_no_command(out: Console) -> None:
 def test_one_judgement_on_one_screen(out: Console, values: dict[str, int], many: bool, first: str, last: str) -> None:
     needed = frozenset(settings.needed(values, many))
     shown = Shown("self", 7, settings.advise(values), needed=needed, half_open=3)
-    tune_show.show(out, shown, "halfopen tune apply")
+    overview.show(out, shown, "halfopen tune apply")
     text = lines(out)
     assert text[0].startswith(first)
     assert "tcp_synack_retries" in text[0]
@@ -183,20 +178,20 @@ def test_what_does_nothing_is_left_out_and_counted(out: Console) -> None:
     values = {**VALUES, settings.SYN_BACKLOG: 512, settings.FIN_TIMEOUT: 60, settings.CONNTRACK + "close": 10}
     cures = [(settings.FALSE_CURES[0], None)]
     shown = Shown("self", 7, settings.advise(values), cures, needed=frozenset())
-    tune_show.show(out, shown, "halfopen tune apply", "halfopen tune show --all")
+    overview.show(out, shown, "halfopen tune apply", "halfopen tune show --all")
     brief = "\n".join(lines(out))
     assert "tcp_syncookies" in brief
     assert not any(word in brief for word in ("tcp_fin_timeout", "tcp_max_syn_backlog", "conntrack", "tcp_tw_recycle"))
     assert "3 settings that do nothing for half-open connections here are left out" in brief
     assert "More  halfopen tune show --all" in brief
-    tune_show.show(out, shown, "halfopen tune apply")
+    overview.show(out, shown, "halfopen tune apply")
     whole = "\n".join(lines(out))
     assert all(word in whole for word in ("tcp_fin_timeout", "tcp_max_syn_backlog", "conntrack", "tcp_tw_recycle"))
     assert "--all" not in whole
 
 
 def test_apply_ends_with_the_undo(out: Console) -> None:
-    tune.applied(out, tuned(DONE, made(settings.COOKIES, 1, 300, "refused", 2), by="systemd", for_s=600.0))
+    changes.applied(out, tuned(DONE, made(settings.COOKIES, 1, 300, "refused", 2), by="systemd", for_s=600.0))
     first, *_, by, last = lines(out)
     assert first == "1 setting changed, 1 refused"
     assert by == "Reverts automatically in 10 min (by a systemd timer)"
@@ -206,11 +201,11 @@ def test_apply_ends_with_the_undo(out: Console) -> None:
 def test_a_plan(out: Console) -> None:
     settled = change(settings.COOKIES, 1, 1)
     todo = (change(settings.SYNACK, 5, 2), settled, change(settings.SYNACK, None, 2, file=FILE))
-    tune.plan(out, Plan(HERE, todo, overrides=tuple(OVERRIDES), notes=("tuned runs",)))
+    changes.plan(out, Plan(HERE, todo, overrides=tuple(OVERRIDES), notes=("tuned runs",)))
     first, *_, last = lines(out)
     assert first == f"1 setting and 1 entry of {FILE} to change"
     out.clear()
-    tune.plan(out, Plan(HERE, (settled,)))
+    changes.plan(out, Plan(HERE, (settled,)))
     assert lines(out)[-1] == "Nothing to change: every value is set already"
     assert not any(line.startswith("Costs") for line in lines(out))
     assert last == "Note  tuned runs"
@@ -223,17 +218,17 @@ def test_a_price_is_told_before_and_after(out: Console) -> None:
         change(settings.COOKIES, 1, 0, price, PLACE),
     )
     keep = tuple(ListenerSummary("0.0.0.0", 80 + n, 128, None, None) for n in range(6))
-    tune.plan(out, Plan(PLACE, todo, keep=keep))
+    changes.plan(out, Plan(PLACE, todo, keep=keep))
     text = lines(out)
     assert "Costs  tcp_syncookies: a full SYN queue locks new clients out" in text
     assert text[-5:-1] == [f"Also  halfopen tune listener :{80 + n} --backlog 4096 --netns web" for n in range(4)]
     assert text[-1] == "and 2 more listeners: halfopen tune show --netns web"
-    tune.applied(out, tuned(made(settings.COOKIES, 1, 0, cost=price)))
+    changes.applied(out, tuned(made(settings.COOKIES, 1, 0, cost=price)))
     assert "Costs  a full SYN queue locks new clients out" in lines(out)
 
 
 def test_who_overrides_an_entry_is_told(out: Console) -> None:
-    tune.applied(out, tuned(made(settings.SYNACK, None, 2, file=FILE), overrides=OVERRIDES))
+    changes.applied(out, tuned(made(settings.SYNACK, None, 2, file=FILE), overrides=OVERRIDES))
     first, row, *rest, last = lines(out)
     assert first == f"1 entry of {FILE} changed"
     assert row.split() == ["1", "tcp_synack_retries", "in", "60-halfopen.conf", "not", "set", "→", "2", "done"]
@@ -246,7 +241,7 @@ def test_who_overrides_an_entry_is_told(out: Console) -> None:
 
 
 def test_undo_counts_what_became_of_it(out: Console) -> None:
-    tune.undone(
+    changes.undone(
         out,
         [
             ChangeRow("net.x", 1, 5, "undone", id=1),
@@ -260,21 +255,21 @@ def test_undo_counts_what_became_of_it(out: Console) -> None:
 
 
 def test_what_was_changed_is_named() -> None:
-    assert tune_rows.named(settings.SYNACK, None, None) == "tcp_synack_retries"
-    assert tune_rows.named(settings.SYNACK, None, "/etc/sysctl.d/60-halfopen.conf") == (
+    assert rows.named(settings.SYNACK, None, None) == "tcp_synack_retries"
+    assert rows.named(settings.SYNACK, None, "/etc/sysctl.d/60-halfopen.conf") == (
         "tcp_synack_retries in 60-halfopen.conf"
     )
-    assert tune_rows.named("listener.backlog", LISTENER, None) == "192.0.2.1:8080 backlog"
-    assert tune_rows.named("listener.retries", ListeningSocket(10, "::", 443, 7, 9), None) == ":443 retries"
+    assert rows.named("listener.backlog", LISTENER, None) == "192.0.2.1:8080 backlog"
+    assert rows.named("listener.retries", ListeningSocket(10, "::", 443, 7, 9), None) == ":443 retries"
 
 
 def test_no_value_is_words(out: Console) -> None:
-    tune.undone(out, [ChangeRow(settings.SYNACK, 2, None, "undone", id=1, file="/etc/sysctl.d/60-halfopen.conf")])
+    changes.undone(out, [ChangeRow(settings.SYNACK, 2, None, "undone", id=1, file="/etc/sysctl.d/60-halfopen.conf")])
     assert "2 → not set" in lines(out)[1]
 
 
 def test_the_log_says_what_is_in_force(out: Console) -> None:
-    tune_log.show(out, "/x", changes())
+    history.show(out, "/x", journal())
     first, titles, one, two, last = lines(out)
     assert first == "2 changes in force of 2 ever made (/x)"
     assert titles.split() == ["ID", "TIME", "CHANGE", "VALUE", "NAMESPACE", "STATE"]
@@ -293,7 +288,7 @@ def test_the_log_names_the_namespace_and_the_listener(out: Console) -> None:
     ledger.add(Began(3, 0.0, {}, PLACE, "listener.backlog", 8, 16, listener=four))
     ledger.add(Began(4, 0.0, {}, PLACE, "listener.backlog", 8, 16, listener=six))
     ledger.add(Began(5, 0.0, {}, here, settings.SYNACK, None, 2, file=FILE))
-    tune_log.show(out, "/x", [(c, None) for c in ledger.changes.values()], here)
+    history.show(out, "/x", [(c, None) for c in ledger.changes.values()], here)
     one, two, three, four_, five = lines(out)[2:7]
     assert "this namespace" in one
     assert "reason: ticket 12?[31m" in one
@@ -309,7 +304,7 @@ def test_the_log_keeps_its_columns_at_80(out: Console) -> None:
     for id, old, new in ((1, 5, 2), (2, 2, 1)):
         ledger.add(Began(id, 0.0, {}, place, settings.SYNACK, old, new))
         ledger.add(Then(id, 0.0, "done", new))
-    tune_log.show(narrow, "/x", [(c, Now(1)) for c in ledger.changes.values()])
+    history.show(narrow, "/x", [(c, Now(1)) for c in ledger.changes.values()])
     _, titles, *rest, _ = lines(narrow)
     assert titles.split() == ["ID", "TIME", "CHANGE", "VALUE", "STATE"]
     made = [line for line in rest if "→" in line]
@@ -319,7 +314,7 @@ def test_the_log_keeps_its_columns_at_80(out: Console) -> None:
 
 
 def test_a_log_that_is_not_the_whole_says_so(out: Console) -> None:
-    tune_log.show(out, "/home/me/tune.jsonl", [], hidden="/var/lib/halfopen/tune.jsonl")
+    history.show(out, "/home/me/tune.jsonl", [], hidden="/var/lib/halfopen/tune.jsonl")
     first, second, last = lines(out)
     assert first == "No change was made by this user (/home/me/tune.jsonl)"
     assert second == "Changes made as root are in /var/lib/halfopen/tune.jsonl, which only root can read"
@@ -331,15 +326,15 @@ def test_listeners_of_one_port_are_told_apart(out: Console) -> None:
         Running(ListeningSocket(2, "0.0.0.0", 443, 1, 1), 8, 0, 2, 0),
         Running(ListeningSocket(10, "::", 443, 2, 2), 8, 0, 2, 0),
     ]
-    tune_listener.show(out, "self", pair, 4096, 2)
+    listeners.show(out, "self", pair, 4096, 2)
     titles = [line.split(": half-open")[0] for line in lines(out) if ": half-open" in line]
     assert titles == ["0.0.0.0:443", "[::]:443"]
-    tune_listener.plan(out, planned(pair, Wishes(backlog=16), 4096, synack=2))
+    listeners.plan(out, planned(pair, Wishes(backlog=16), 4096, synack=2))
     first, one, two, *_ = lines(out)
     assert first == "1 option of 0.0.0.0:443 and [::]:443 to change"
     assert (one.split()[0], two.split()[0]) == ("0.0.0.0:443", "[::]:443")
     bound = [replace(pair[0], ifindex=n) for n in (2, 3)]
-    tune_listener.show(out, "self", bound, 4096, 2)
+    listeners.show(out, "self", bound, 4096, 2)
     titles = [line.split(": half-open")[0] for line in lines(out) if ": half-open" in line]
     assert titles == [":443 on device 2", ":443 on device 3"]
 
@@ -350,20 +345,22 @@ def screens(out: Console) -> list[str]:
     place = Place("boot", 8, 2, "/run/netns/a", "a-namespace-of-a-customer-with-a-long-name")
     ledger.add(Began(1, 0.0, {"reason": "a flood on the front end that lasted"}, place, key, 300, 100, until_s=9e9))
     ledger.add(Began(2, 0.0, {}, place, key, None, 2, file=FILE))
-    tune_log.show(out, "/x", [(c, None) for c in ledger.changes.values()])
+    history.show(out, "/x", [(c, None) for c in ledger.changes.values()])
     cost = "a client whose packets are lost must send its SYN again, which takes a second or more"
     line = Applied(Spot(PLACE, key, file=FILE), 300, 100, 100, "done", "because of this and that", "so", 1)
     notes = ("tuned runs with a profile that sets it to 5, too",)
     outcome = tuned(line, replace(DONE, cost=cost), overrides=OVERRIDES, notes=notes)
-    tune.applied(out, outcome, None, [SOCKET])
-    rows = tune_rows.applied_rows(outcome.applied)
-    tune.undone(out, [replace(r, state="undone", why="the kernel made 5 of 3", where="net:[4026531840]") for r in rows])
+    changes.applied(out, outcome, None, [SOCKET])
+    there = rows.applied_rows(outcome.applied)
+    changes.undone(
+        out, [replace(r, state="undone", why="the kernel made 5 of 3", where="net:[4026531840]") for r in there]
+    )
     values = {**VALUES, key: 300, settings.COOKIES: 0, settings.RTO_MAX: 1000}
     cures = [(settings.FALSE_CURES[0], 1)]
     shown = Shown("web", 7, settings.advise(values), cures, [SOCKET], needed=frozenset(), half_open=3)
-    tune_show.show(out, shown, "halfopen tune apply")
-    tune_show.show(out, shown, "halfopen tune apply", "halfopen tune show --all")
-    tune_listener.show(out, "web", group(), 4096, 5)
+    overview.show(out, shown, "halfopen tune apply")
+    overview.show(out, shown, "halfopen tune apply", "halfopen tune show --all")
+    listeners.show(out, "web", group(), 4096, 5)
     return lines(out)
 
 
@@ -387,7 +384,7 @@ def group() -> list[Running]:
 
 
 def test_a_group_of_sockets_is_one(out: Console) -> None:
-    tune_listener.show(out, "web", group(), 4096, 5)
+    listeners.show(out, "web", group(), 4096, 5)
     first, backlog, *_, last = lines(out)
     assert first == ":443 in web, 3 sockets: half-open connections are released after 63 s"
     assert backlog.split()[:2] == ["backlog", "128"]
@@ -396,14 +393,14 @@ def test_a_group_of_sockets_is_one(out: Console) -> None:
 
 def test_a_listener_that_cannot_be_read_says_why(out: Console) -> None:
     problem = NotPermitted("reaching into web (pid 7) needs CAP_SYS_PTRACE", hint="run as root (sudo)")
-    tune_listener.show(out, "self", [Running(LISTENER, 4096, 0, None, 0, problem=problem)], 4096, 2)
+    listeners.show(out, "self", [Running(LISTENER, 4096, 0, None, 0, problem=problem)], 4096, 2)
     first, _, retries, *_ = lines(out)
     assert first.startswith("192.0.2.1:8080: ")
     assert retries.split(maxsplit=2)[2] == problem.line()
 
 
 def test_what_is_in_the_way_comes_first(out: Console) -> None:
-    tune_listener.plan(out, planned(group(), Wishes(backlog=512), 256, "halfopen tune apply"))
+    listeners.plan(out, planned(group(), Wishes(backlog=512), 256, "halfopen tune apply"))
     first, row, cost, last = lines(out)
     assert first == "1 option of 3 sockets on :443 to change"
     assert cost == "Costs  up to 80 KiB of kernel memory under a flood"
@@ -418,7 +415,7 @@ def test_what_was_changed_on_a_group(out: Console) -> None:
         for n, c in enumerate(plan.changes, 1)
         if isinstance(c, ChangeListener)
     ]
-    tune_listener.changed(out, Tuned(plan, tuple(applied)), None)
+    listeners.changed(out, Tuned(plan, tuple(applied)), None)
     first, one, two, last = lines(out)
     assert first == "2 options of 3 sockets on :443 changed"
     assert one.split()[:6] == ["1-3", ":443", "retries", "not", "set", "→"]
@@ -427,7 +424,7 @@ def test_what_was_changed_on_a_group(out: Console) -> None:
 
 
 def test_listeners_that_override_are_named(out: Console) -> None:
-    tune.applied(out, tuned(DONE, place=PLACE), None, [SOCKET])
+    changes.applied(out, tuned(DONE, place=PLACE), None, [SOCKET])
     *_, not_on, also, _ = lines(out)
     assert not_on == "Not on :443, whose own TCP_SYNCNT = 3 overrides it"
     assert also == "Also  halfopen tune listener :443 --retries 2 --netns web"

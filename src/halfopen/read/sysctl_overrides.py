@@ -6,7 +6,7 @@ import os
 import stat
 from typing import Final
 
-from halfopen.core.tune import sysctl_d as sysctld
+from halfopen.core.tune import sysctl_d
 from halfopen.core.tune.sysctl_d import File, Override
 from halfopen.linux.small_files import read_open
 
@@ -19,16 +19,16 @@ def overrides(wanted: dict[str, int]) -> tuple[list[Override], list[str]]:
     """Who would have the last word on these keys instead of our file, and a line for each file that was not read."""
     problems: list[str] = []
     found = []
-    for directory in sysctld.DIRECTORIES:
+    for directory in sysctl_d.DIRECTORIES:
         for name in _names(directory, problems):
             file = _file(f"{directory}/{name}", problems)
             if file is not None:
                 found.append(file)
-    files = sysctld.in_order(found)
-    last = _file(sysctld.LAST, problems) if os.path.exists(sysctld.LAST) else None
+    files = sysctl_d.in_order(found)
+    last = _file(sysctl_d.LAST, problems) if os.path.exists(sysctl_d.LAST) else None
     if last is not None and any(_same(file.path, last.path) for file in files):
         last = None
-    return sysctld.overrides(files, last, wanted), problems
+    return sysctl_d.overrides(files, last, wanted), problems
 
 
 def _names(directory: str, problems: list[str]) -> list[str]:

@@ -9,21 +9,21 @@ from contextlib import suppress
 from typing import Final
 
 from halfopen.core.errors import HalfopenError, NotPermitted, SysctlDError, Unsupported
-from halfopen.core.tune import sysctl_d as sysctld
+from halfopen.core.tune import sysctl_d
 from halfopen.core.tune.checkpoint import Checkpoint, go_on
 from halfopen.linux import files
 from halfopen.linux.replacing import replace
 
-DIRECTORY = sysctld.DIRECTORIES[0]
+DIRECTORY = sysctl_d.DIRECTORIES[0]
 # Not *.conf: nobody reads it.
-_NEW: Final = f"{sysctld.NAME}.new"
+_NEW: Final = f"{sysctl_d.NAME}.new"
 _MODE: Final = 0o644
 _FLAGS: Final = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 
 
 def path() -> str:
     """Where the file is, or would be."""
-    return f"{DIRECTORY}/{sysctld.NAME}"
+    return f"{DIRECTORY}/{sysctl_d.NAME}"
 
 
 def read(key: str) -> int | None:
@@ -64,7 +64,7 @@ def write(key: str, value: int | None, checkpoint: Checkpoint = go_on) -> int | 
     try:
         before = _content(directory)
         try:
-            after = sysctld.edited(before, key, value)
+            after = sysctl_d.edited(before, key, value)
         except SysctlDError as e:
             raise _ours(e) from None
         if after != before:
@@ -108,7 +108,7 @@ def _open_directory() -> int:
 def _content(directory: int) -> bytes | None:
     """The file's bytes, None where there is none."""
     try:
-        fd = os.open(sysctld.NAME, os.O_RDONLY | _FLAGS, dir_fd=directory)
+        fd = os.open(sysctl_d.NAME, os.O_RDONLY | _FLAGS, dir_fd=directory)
     except FileNotFoundError:
         return None
     except OSError as e:
@@ -120,9 +120,9 @@ def _content(directory: int) -> bytes | None:
         if not stat.S_ISREG(facts.st_mode) or facts.st_nlink != 1:
             raise SysctlDError(f"{path()} is not a regular file of its own", hint="move it away")
         data = b""
-        while piece := os.read(fd, sysctld.MAX_BYTES + 1 - len(data)):
+        while piece := os.read(fd, sysctl_d.MAX_BYTES + 1 - len(data)):
             data += piece
-        if len(data) > sysctld.MAX_BYTES:
+        if len(data) > sysctl_d.MAX_BYTES:
             raise SysctlDError(f"{path()} is too large", hint="move it away")
         return data
     except OSError as e:
@@ -133,7 +133,7 @@ def _content(directory: int) -> bytes | None:
 
 def _entries(data: bytes | None) -> dict[str, int]:
     try:
-        return sysctld.entries(data)
+        return sysctl_d.entries(data)
     except SysctlDError as e:
         raise _ours(e) from None
 
@@ -144,11 +144,11 @@ def _ours(e: SysctlDError) -> SysctlDError:
 
 def _replace(directory: int, data: bytes | None, checkpoint: Checkpoint) -> None:
     if data is None:
-        os.unlink(sysctld.NAME, dir_fd=directory)
+        os.unlink(sysctl_d.NAME, dir_fd=directory)
     else:
         replace(
             directory,
-            sysctld.NAME,
+            sysctl_d.NAME,
             data,
             new=_NEW,
             mode=_MODE,
