@@ -12,7 +12,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -144,6 +144,23 @@ def test_where_proc_is_of_another_pid_namespace_its_numbers_are_told() -> None:
     assert said["pid"] == 1 != said["proc"]
     assert [pid for pid, _ in said["bpf"]] == [1]
     assert [pid for pid, _ in said["found"]] == [said["proc"]]
+
+
+@pytest.mark.usefixtures("bpf")
+def test_a_table_of_many_files_is_read_to_its_end() -> None:
+    """A read() of the program goes through 4,096 places, and has room for as many listeners."""
+    with ExitStack() as held:
+        first = held.enter_context(socket.create_server(("127.0.0.1", 0)))
+        copies = [held.enter_context(first.dup()) for _ in range(9000)]
+        last = held.enter_context(socket.create_server(("127.0.0.1", 0)))
+        rows, whole = programs.owners().read()
+        rows = rows[rows["pid"] == os.getpid()]
+        told = {int(fd): int(inode) for inode, _, fd in rows.tolist()}
+        inode = os.fstat(first.fileno()).st_ino
+        ours = {s.fileno(): inode for s in (first, *copies)} | {last.fileno(): os.fstat(last.fileno()).st_ino}
+        assert whole
+        assert len(told) == len(rows)
+        assert told.items() >= ours.items()
 
 
 @pytest.mark.usefixtures("bpf")

@@ -105,10 +105,10 @@ class Loaded:
                 f"the eBPF object {self.name} has no variable {name} of {kind.itemsize} bytes",
                 hint="reinstall halfopen",
             )
-        section, offset, _ = found
+        section, offset, _, extent = found
         if section not in self._sections:
             # libbpf's own copy of a section is what the map began with, not the map.
-            self._sections[section] = Window(self.map_fd(section))
+            self._sections[section] = Window(self.map_fd(section), extent)
         return np.frombuffer(self._sections[section].memory, dtype=kind, count=1, offset=offset)
 
     def window(self, map_name: str, size: int) -> Any:
@@ -202,8 +202,10 @@ class _Part(ctypes.Structure):
     _fields_ = (("type", ctypes.c_uint32), ("offset", ctypes.c_uint32), ("size", ctypes.c_uint32))
 
 
-def _variable(lib: ctypes.CDLL, btf: int, name: str) -> tuple[str, int, int] | None:
-    """The section of a global variable, its place and size there; libbpf puts the places in when it opens an object."""
+def _variable(lib: ctypes.CDLL, btf: int, name: str) -> tuple[str, int, int, int] | None:
+    """The section of a global variable, its place and size there, and the size of the section. libbpf fills in the
+    places when it opens an object.
+    """
     for section in _SECTIONS:
         number = lib.btf__find_by_name_kind(btf, section.encode(), _BTF_KIND_DATASEC)
         if number <= 0:
@@ -213,7 +215,7 @@ def _variable(lib: ctypes.CDLL, btf: int, name: str) -> tuple[str, int, int] | N
         for part in (_Part * (head.info & 0xFFFF)).from_address(at + ctypes.sizeof(_Type)):
             variable = _Type.from_address(lib.btf__type_by_id(btf, part.type))
             if lib.btf__name_by_offset(btf, variable.name) == name.encode():
-                return section, part.offset, part.size
+                return section, part.offset, part.size, head.size
     return None
 
 

@@ -1,22 +1,27 @@
-"""Who holds listeners, or files of namespaces: the open files of all processes, told in the kernel
+"""Which processes hold listeners, or files of namespaces: their tables of open files, read in the kernel
 (bpf/owners.bpf.c).
 """
 
 from __future__ import annotations
 
 import os
+import socket
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, Final
 
+import numpy as np
 from numpy.typing import NDArray
 
 from halfopen.core.errors import KernelError
 from halfopen.linux.bpf.loader import Loaded
 from halfopen.wire import bpf_records
 
-# The kernel fills at most 32 KiB a read().
-_READ_BYTES: Final = 32 * 1024
+_ROOM: Final = 4096
+# What the program has found since the last read(), as it lies there.
+_FOUND: Final = np.dtype([("rows", bpf_records.HOLDER, (_ROOM,))])
 
 
 class Owners:
@@ -29,9 +34,11 @@ class Owners:
         self._lock = threading.Lock()
         self._loaded = Loaded("owners", {"holder_record": bpf_records.HOLDER})
         try:
-            self._deadline = self._loaded.variable("deadline", "<u8")
-            self._namespaces = self._loaded.variable("namespaces", "<u4")
-            self._late = self._loaded.variable("late", "<u4")
+            self._sample, self._namespaces, self._count, self._unfinished = (
+                self._loaded.variable(name, "<u4") for name in ("sample", "namespaces", "count", "unfinished")
+            )
+            self._operations = self._loaded.variable("operations", "<u8")
+            self._found = self._loaded.variable("found", _FOUND)[0]["rows"]
             self._link = self._loaded.attach("owners")
         except BaseException:
             self._loaded.close()
@@ -49,33 +56,46 @@ class Owners:
 
     def read(self, until_s: float = float("inf"), *, namespaces: bool = False) -> tuple[NDArray[Any], bool]:
         """Every descriptor of a listening TCP socket, (n,) dtype `bpf_records.HOLDER`, process by process; and whether
-        that are all, or it was broken off at `until_s` of the monotonic clock.
+        these are all, or the look was ended at `until_s` of the monotonic clock.
 
         namespaces: every descriptor of a namespace, of whatever kind, instead.
 
         Raises: NotPermitted, KernelError.
         """
-        with self._lock:
-            self._deadline[0] = min(int(min(until_s, time.monotonic() + 1e6) * 1e9), 2**63)
-            self._namespaces[0], self._late[0] = namespaces, 0
+        with self._lock, _sample(namespaces=namespaces) as self._sample[0]:
+            self._namespaces[0], self._count[0] = namespaces, 0
+            self._operations[0] = self._unfinished[0] = 0
             fd = self._loaded.iterate(self._link)
             try:
-                data = b"".join(self._pieces(fd))
+                pieces: list[NDArray[Any]] = []
+                whole = self._read(fd, until_s, pieces)
             finally:
                 os.close(fd)
-            return bpf_records.holders(data), not self._late[0]
+            return np.concatenate([self._found[:0], *pieces]), whole
 
-    def _pieces(self, fd: int) -> list[bytes]:
-        pieces: list[bytes] = []
-        while True:
+    def _read(self, fd: int, until_s: float, pieces: list[NDArray[Any]]) -> bool:
+        """Take what each read() finds; whether the last one came to the end in time."""
+        ended = False
+        while not ended and time.monotonic() <= until_s:
             try:
-                piece = os.read(fd, _READ_BYTES)
+                ended = not os.read(fd, 1)
             except BlockingIOError:
-                if self._late[0]:
-                    return pieces
-                continue  # a million files without one that is meant
+                pass  # a task is not finished, or nothing was found in a million
             except OSError as e:
                 raise KernelError("reading the eBPF program owners", e.errno or 0) from None
-            if not piece:
-                return pieces
-            pieces.append(piece)
+            pieces.append(self._found[: self._count[0]].copy())
+            self._count[0] = 0
+        return ended
+
+
+@contextmanager
+def _sample(*, namespaces: bool) -> Iterator[int]:
+    """A descriptor of the kind that is looked for."""
+    if namespaces:
+        fd = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+    else:
+        fd = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC).detach()
+    try:
+        yield fd
+    finally:
+        os.close(fd)
