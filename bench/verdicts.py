@@ -159,9 +159,17 @@ def measure(names: list[str], draws: int, *, blind: bool = False, jobs: int = 2)
     with ThreadPoolExecutor(jobs) as pool:
         for i, made in enumerate(pool.map(lambda turn: _apart(*turn, blind), turns), 1):
             tallies[made.scene].plays.append(made)
-            if sys.stderr.isatty():
-                print(f"\r{i} of {len(turns)} plays ", end="", file=sys.stderr, flush=True)
+            print(f"{i}/{len(turns)} {_in_a_line(made)}", file=sys.stderr, flush=True)
     return tallies
+
+
+def _in_a_line(made: Play) -> str:
+    """What came of one play, as it is told while the others go on."""
+    if made.score is None:
+        return f"{made.scene} {made.seed}: not played: {made.problem}"
+    faults = [f"{name} {', '.join(made.score[name])}" for name in ("untrue", "accused", "harmful") if made.score[name]]
+    right = "right" if made.score["right"] else "NOT RIGHT"
+    return f"{made.scene} {made.seed}: {right}: {'; '.join([made.score['first'], *faults])}"
 
 
 def as_lines(tallies: dict[str, Tally]) -> Iterator[str]:
