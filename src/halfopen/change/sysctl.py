@@ -7,6 +7,7 @@ import os
 from typing import Final
 
 from halfopen.core.errors import HalfopenError, KernelError, NotPermitted, Refused, Unsupported, privilege
+from halfopen.linux import small_files
 
 _ROOT: Final = "/proc/sys"
 
@@ -22,8 +23,7 @@ def read(key: str) -> int | None:
     Raises: NotPermitted, KernelError.
     """
     try:
-        with open(path_of(key), "rb", buffering=0) as f:
-            return int(f.read(64))
+        return int(small_files.must_read(path_of(key), 64))
     except FileNotFoundError:
         return None
     except OSError as e:

@@ -9,10 +9,11 @@ import click
 from click.shell_completion import CompletionItem
 
 from halfopen.core.units import listener_text
-from halfopen.linux import proc
+from halfopen.linux import proc, small_files
 
 _EVERYWHERE = {"status", "list", "release", "watch", "diagnose", "handshakes"}
 _LISTEN = "0A"
+_MOST = 256 * 1024
 
 
 def files(_: click.Context, __: click.Parameter, incomplete: str) -> list[CompletionItem]:
@@ -52,18 +53,14 @@ def listeners(ctx: click.Context, _: click.Parameter, incomplete: str) -> list[C
 
 def _listening() -> Iterator[str]:
     for file, size in (("/proc/self/net/tcp", 8), ("/proc/self/net/tcp6", 32)):
-        try:
-            with open(file, encoding="ascii") as f:
-                next(f, None)
-                for line in f:
-                    words = line.split()
-                    # Listeners come first, and what follows may be a million lines.
-                    if words[3] != _LISTEN:
-                        break
-                    address, _, port = words[1].partition(":")
-                    yield listener_text(_address(address[:size]), int(port, 16))
-        except (OSError, ValueError, IndexError):
-            continue
+        # Listeners come first; a million connections may follow. The last line is cut off where the reading ends.
+        whole, _, _ = (small_files.read(file, _MOST) or b"").decode("ascii", "replace").rpartition("\n")
+        for line in whole.splitlines()[1:]:
+            words = line.split()
+            if words[3] != _LISTEN:
+                break
+            address, _, port = words[1].partition(":")
+            yield listener_text(_address(address[:size]), int(port, 16))
 
 
 def _address(text: str) -> str:

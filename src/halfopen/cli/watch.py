@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import stat
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -147,17 +145,9 @@ def _load(path: str) -> WatchSettings:
 def _read(path: str) -> bytes:
     from halfopen.core.errors import ConfigError
     from halfopen.core.units import show_bytes
+    from halfopen.linux import small_files
 
-    # Not blocking: the path may be a pipe that nobody writes to.
-    fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
-    try:
-        if not stat.S_ISREG(os.fstat(fd).st_mode):
-            raise ConfigError(path, "", "is not a regular file")
-        data = b""
-        while len(data) <= _CONFIG_BYTES and (piece := os.read(fd, _CONFIG_BYTES)):
-            data += piece
-    finally:
-        os.close(fd)
+    data = small_files.must_read(path, _CONFIG_BYTES + 1)
     if len(data) > _CONFIG_BYTES:
         raise ConfigError(path, "", f"is larger than {show_bytes(_CONFIG_BYTES)}", hint="is it the right file?")
     return data

@@ -7,6 +7,8 @@ import re
 from dataclasses import dataclass
 from typing import Final
 
+from halfopen.linux.small_files import must_read
+
 _MOUNTS: Final = "/proc/self/mountinfo"
 _ESCAPED: Final = re.compile(rb"\\([0-7]{3})")
 
@@ -27,12 +29,11 @@ def mounts(file: str = _MOUNTS) -> list[Mount]:
     other bytes stand as they are.
     """
     found = []
-    with open(file, "rb") as f:
-        for line in f:
-            before, _, after = line.partition(b" - ")
-            words, kind = before.split(), after.split()
-            if len(words) > 4 and kind:
-                found.append(Mount(_name(words[3]), _name(words[4]), _name(kind[0])))
+    for line in must_read(file).split(b"\n"):
+        before, _, after = line.partition(b" - ")
+        words, kind = before.split(), after.split()
+        if len(words) > 4 and kind:
+            found.append(Mount(_name(words[3]), _name(words[4]), _name(kind[0])))
     return found
 
 

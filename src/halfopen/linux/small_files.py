@@ -1,7 +1,8 @@
-"""Small files read as a whole, without following up on what goes wrong: /proc, /sys, other programs' configuration."""
+"""The one reader of small files: /proc, /sys, configuration. `read` gives None where `must_read` raises."""
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from typing import Final
@@ -13,18 +14,23 @@ _FLAGS: Final = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 
 
 def read(path: str, most: int = _MOST) -> bytes | None:
-    """The bytes of a regular file (all of /proc are), at most `most`; None where it cannot be opened or read.
+    """The bytes of a regular file (all of /proc are), at most `most`; None where it cannot be opened or read."""
+    try:
+        return must_read(path, most)
+    except (OSError, ValueError):
+        return None
+
+
+def must_read(path: str, most: int = _MOST) -> bytes:
+    """The bytes of a regular file, at most `most`. Raises: OSError, ValueError for a name with a zero byte.
 
     Without Python's file objects: with hundreds of namespaces, thousands of files are read.
     """
+    fd = os.open(path, _FLAGS)
     try:
-        fd = os.open(path, _FLAGS)
-    except (OSError, ValueError):
-        return None
-    try:
-        return read_open(fd, most) if stat.S_ISREG(os.fstat(fd).st_mode) else None
-    except OSError:
-        return None
+        if not stat.S_ISREG(os.fstat(fd).st_mode):
+            raise OSError(errno.EINVAL, "is not a regular file", path)
+        return read_open(fd, most)
     finally:
         os.close(fd)
 

@@ -156,8 +156,7 @@ def _sock_diag() -> str:
 
 def _proc_net_tcp() -> str:
     try:
-        with open("/proc/thread-self/net/tcp", encoding="ascii") as f:
-            f.readline()
+        small_files.must_read("/proc/thread-self/net/tcp", 1)
     except FileNotFoundError:
         raise Unsupported("procfs", "there is no /proc/net/tcp") from None
     except PermissionError:
@@ -258,8 +257,7 @@ def ebpf(programs: Iterable[BpfProgram]) -> Iterator[Feature]:
 
 def _btf() -> str:
     try:
-        with open(BTF, "rb") as f:
-            f.read(1)
+        small_files.must_read(BTF, 1)
     except FileNotFoundError:
         raise Unsupported("btf", f"{BTF} is missing") from None
     return ""
@@ -268,8 +266,7 @@ def _btf() -> str:
 def _jit() -> Feature:
     id, purpose = "bpf_jit", "running eBPF programs as machine code (JIT)"
     try:
-        with open(_JIT, encoding="ascii") as f:
-            on = f.read().strip() != "0"
+        on = small_files.must_read(_JIT).strip() != b"0"
     except FileNotFoundError:
         return Feature(id, purpose, Outcome.UNKNOWN, f"{_JIT} is not shown in this network namespace")
     except OSError as e:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from halfopen.linux import proc, small_files
+from halfopen.linux import proc
 
 
 def test_this_process_is_there_under_its_name() -> None:
@@ -40,23 +40,3 @@ def test_a_process_that_ended_is_none() -> None:
 def test_capabilities(monkeypatch: pytest.MonkeyPatch, effective: str, missing: list[str]) -> None:
     monkeypatch.setattr(proc, "text", lambda path: f"Name:\tx\nCapEff:\t{effective.zfill(16)}\n")
     assert proc.lacking(("CAP_NET_ADMIN", "CAP_BPF")) == missing
-
-
-def test_small_files_are_read_whole_and_bounded(tmp_path: Path) -> None:
-    long = tmp_path / "long"
-    long.write_bytes(b"x" * 200_000)
-    assert small_files.read(str(long)) == b"x" * 200_000
-    assert small_files.read(str(long), 100_000) == b"x" * 100_000
-    long.write_bytes(b" \xff1\n")
-    assert small_files.text(str(long)) == "\ufffd1"
-
-
-@pytest.mark.parametrize("path", ["/dev/zero", "/proc", "/nonexistent", "a\0b", ""])
-def test_what_is_no_regular_file_is_none(path: str) -> None:
-    assert small_files.read(path) is None
-    assert small_files.text(path) == ""
-
-
-def test_a_pipe_that_nobody_writes_to_does_not_hold_up(tmp_path: Path) -> None:
-    os.mkfifo(tmp_path / "pipe")
-    assert small_files.read(str(tmp_path / "pipe")) is None

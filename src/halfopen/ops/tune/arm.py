@@ -21,6 +21,7 @@ from halfopen.change import audit
 from halfopen.change.journal_file import ENVIRONMENT
 from halfopen.core.errors import HalfopenError, Unsupported
 from halfopen.core.tune.records import Began
+from halfopen.linux import proc
 from halfopen.read import netns_lookup
 
 _TIMER: Final = "halfopen.ops.tune.timer"
@@ -99,11 +100,7 @@ def _namespace(kind: str) -> int:
 
 def _first() -> str:
     """The name of process 1, as far as /proc says."""
-    try:
-        with open("/proc/1/comm", encoding="utf-8", errors="replace") as f:
-            return f.read().strip()
-    except OSError:
-        return ""
+    return proc.name(1) or ""
 
 
 def _systemd_reaches(path: str) -> bool:
