@@ -293,8 +293,9 @@ def tune_plan(
 
     Raises: UsageError, UnknownTarget, NotPermitted, Unsupported, JournalError, KernelError, HalfopenError "audit".
     """
+    from halfopen.core.tune.goals import COOKIE_WORDS, Goals
     from halfopen.core.tune.plan import Request
-    from halfopen.core.tune.settings import COOKIE_WORDS, Goals, assignment, full_key
+    from halfopen.core.tune.wanted_settings import assignment, full_key
     from halfopen.ops.tune.plan import make_plan
 
     if cookies is not None and cookies not in COOKIE_WORDS:

@@ -20,8 +20,8 @@ import capabilities
 import tuning
 from halfopen.change import sysctl
 from halfopen.core.errors import HalfopenError, JournalError, NotPermitted, Refused
-from halfopen.core.tune import settings
-from halfopen.core.tune.settings import WantedSetting
+from halfopen.core.tune import keys, settings, wanted_settings
+from halfopen.core.tune.goals import WantedSetting
 from halfopen.linux import files, netns
 from halfopen.linux.netns import Netns, resolve
 from halfopen.ops.tune import tune
@@ -51,7 +51,7 @@ def values(lab: Lab) -> dict[str, int]:
 
 def set_(lab: Lab, **wanted: int) -> None:
     """Apply settings by their short names, through the journal."""
-    tuning.apply([WantedSetting(settings.full_key(k), v, "test") for k, v in wanted.items()], server(lab))
+    tuning.apply([WantedSetting(wanted_settings.full_key(k), v, "test") for k, v in wanted.items()], server(lab))
 
 
 def counters(lab: Lab) -> dict[str, int]:
@@ -81,10 +81,10 @@ def test_the_release_time_is_what_was_asked_for_whatever_the_false_cures_say(lab
     false = {"tcp_fin_timeout": 1, "tcp_syn_retries": 1, "tcp_tw_reuse": 1, "tcp_keepalive_time": 1}
     for key, value in {**false, "tcp_retries2": 1, "tcp_max_tw_buckets": 1}.items():
         lab.server.set_sysctl(f"net.ipv4.{key}", value)
-    lab.server.set_sysctls({settings.CONNTRACK + "syn_recv": "1", settings.RTO_MAX: "1000"}, missing_ok=True)
+    lab.server.set_sysctls({keys.CONNTRACK + "syn_recv": "1", keys.RTO_MAX: "1000"}, missing_ok=True)
     before = values(lab)
     done = command("apply", "--netns", lab.server.netns_path, "--release-time", "3s", "--yes")
-    assert [(c["key"], c["from"], c["to"], c["state"]) for c in done["changes"]] == [(settings.SYNACK, 5, 1, "done")]
+    assert [(c["key"], c["from"], c["to"], c["state"]) for c in done["changes"]] == [(keys.SYNACK, 5, 1, "done")]
     sent = lab.client.half_open(lab.server.listen(), 1)
     lab.settle(1)
     until(lambda: lab.server.half_open() == 0)
@@ -195,7 +195,7 @@ def test_tcp_tw_recycle_is_gone_and_said_so(lab: Lab) -> None:
 
 
 def test_show_names_what_helps_and_apply_does_it(lab: Lab) -> None:
-    lab.server.set_sysctl(settings.COOKIES, 0)
+    lab.server.set_sysctl(keys.COOKIES, 0)
     done = halfopen("tune", "show", "--netns", lab.server.netns_path, "--cookies", "on")
     first, *_, last = done.stdout.strip().splitlines()
     assert first.endswith("should change: tcp_syncookies")
@@ -203,7 +203,7 @@ def test_show_names_what_helps_and_apply_does_it(lab: Lab) -> None:
     words = last.split()[2:]
     done = halfopen(*words, "--yes")
     assert done.stdout.splitlines()[-1] == "Undo  halfopen tune undo 1"
-    assert values(lab)[settings.COOKIES] == 1
+    assert values(lab)[keys.COOKIES] == 1
     done = halfopen(*words, "--yes")
     assert "every value is set already" in done.stdout
     assert states() == ["done"]
@@ -233,25 +233,25 @@ def test_a_value_that_the_kernel_refuses_is_left_as_it_is(lab: Lab) -> None:
     assert done.returncode == 1
     assert "1 setting changed" in done.stdout
     assert "1 refused" in done.stdout
-    assert (values(lab)[settings.TW_REUSE], values(lab)[settings.SYNACK]) == (2, 2)
+    assert (values(lab)[keys.TW_REUSE], values(lab)[keys.SYNACK]) == (2, 2)
     assert states() == ["refused", "done"]
 
 
 def test_a_value_that_the_kernel_clamps_is_told(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
     write = sysctl.write
     monkeypatch.setattr(sysctl, "write", lambda key, value: write(key, min(value, 3)))
-    [one] = tuning.apply([WantedSetting(settings.SYNACK, 9, "test")], server(lab)).applied
+    [one] = tuning.apply([WantedSetting(keys.SYNACK, 9, "test")], server(lab)).applied
     assert (one.state, one.asked, one.value) == ("clamped", 9, 3)
     assert [u.state for u in tuning.undo().undone] == ["undone"]
-    assert values(lab)[settings.SYNACK] == 3  # the write of the undo was clamped as well
+    assert values(lab)[keys.SYNACK] == 3  # the write of the undo was clamped as well
 
 
 def test_what_somebody_else_set_is_left_alone(lab: Lab) -> None:
     set_(lab, tcp_synack_retries=2)
-    lab.server.set_sysctl(settings.SYNACK, 4)
+    lab.server.set_sysctl(keys.SYNACK, 4)
     [row] = command("undo", "1")["changes"]
     assert (row["state"], row["why"]) == ("left", "somebody else set it to 4")
-    assert values(lab)[settings.SYNACK] == 4
+    assert values(lab)[keys.SYNACK] == 4
 
 
 # --- refusals: one line, nothing half done ----------------------------------------------------------------------------
@@ -287,7 +287,7 @@ def test_a_full_disk(lab: Lab, state: Path) -> None:
 @pytest.mark.parametrize("fails_at", [1, 2])
 def test_what_cannot_be_recorded_is_not_done(lab: Lab, monkeypatch: pytest.MonkeyPatch, fails_at: int) -> None:
     before = values(lab)
-    wanted = [WantedSetting(settings.SYNACK, 2, "test"), WantedSetting(settings.COOKIES, 0, "test")]
+    wanted = [WantedSetting(keys.SYNACK, 2, "test"), WantedSetting(keys.COOKIES, 0, "test")]
     with monkeypatch.context() as patch:
         _full_disk(patch, fails_at)
         with pytest.raises(JournalError, match="No space left"):
@@ -298,7 +298,7 @@ def test_what_cannot_be_recorded_is_not_done(lab: Lab, monkeypatch: pytest.Monke
         _full_disk(patch, fails_at)
         with pytest.raises(JournalError, match="No space left"):
             tuning.undo([max(c.id for c, _ in tune.log()[1])])
-    assert values(lab) == {**before, settings.SYNACK: 2, settings.COOKIES: 0}
+    assert values(lab) == {**before, keys.SYNACK: 2, keys.COOKIES: 0}
     tuning.undo()
     assert values(lab) == before
     assert not {"begun", "done", "undoing"} & set(states())
@@ -312,15 +312,13 @@ def test_interrupted_or_refused_halfway_takes_all_back(
     write = sysctl.write
 
     def halfway(key: str, value: int) -> int:
-        if key == settings.COOKIES and value == 0:
+        if key == keys.COOKIES and value == 0:
             raise error
         return write(key, value)
 
     monkeypatch.setattr(sysctl, "write", halfway)
     with pytest.raises(type(error)):
-        tuning.apply(
-            [WantedSetting(settings.SYNACK, 2, "test"), WantedSetting(settings.COOKIES, 0, "test")], server(lab)
-        )
+        tuning.apply([WantedSetting(keys.SYNACK, 2, "test"), WantedSetting(keys.COOKIES, 0, "test")], server(lab))
     assert values(lab) == before
     assert states() == ["refused", "refused"]
 
@@ -330,7 +328,7 @@ def test_an_undo_that_is_refused_leaves_the_change_in_force(lab: Lab, monkeypatc
     write = sysctl.write
 
     def refuse(key: str, value: int) -> int:
-        if key == settings.COOKIES:
+        if key == keys.COOKIES:
             raise NotPermitted("no")
         return write(key, value)
 
@@ -359,7 +357,7 @@ def _full_disk(patch: pytest.MonkeyPatch, fails_at: int) -> None:
 @pytest.mark.root
 def test_a_namespace_that_vanishes() -> None:
     fd = netns.create()
-    tuning.apply([WantedSetting(settings.SYNACK, 2, "test")], resolve(f"/proc/{os.getpid()}/fd/{fd}"))
+    tuning.apply([WantedSetting(keys.SYNACK, 2, "test")], resolve(f"/proc/{os.getpid()}/fd/{fd}"))
     os.close(fd)
     [row] = command("undo", "--all")["changes"]
     assert row["state"] == "gone"
@@ -373,7 +371,7 @@ def test_another_boot(lab: Lab, state: Path) -> None:
     path.write_text(path.read_text().replace(boot, "0" * 8))
     result = tuning.undo([1])
     assert [u.state for u in result.undone] == ["gone"]
-    assert values(lab)[settings.SYNACK] == 2
+    assert values(lab)[keys.SYNACK] == 2
 
 
 @pytest.mark.root
@@ -390,7 +388,7 @@ def test_no_permission(lab: Lab) -> None:
         _, error = process.communicate(timeout=30)
         assert not os.path.exists(f"{own}/tune.jsonl")  # told before anything was begun
     assert process.returncode == 3
-    assert error == f"halfopen: writing {settings.SYNACK} is refused; run as root (sudo)\n"
+    assert error == f"halfopen: writing {keys.SYNACK} is refused; run as root (sudo)\n"
     assert values(lab) == before
 
 
@@ -416,5 +414,5 @@ def test_errors_of_the_kernel_are_told_apart(monkeypatch: pytest.MonkeyPatch) ->
 
         monkeypatch.setattr(sysctl.os, "open", refuse)
         with pytest.raises(HalfopenError) as caught:
-            sysctl.write(settings.SYNACK, 1)
+            sysctl.write(keys.SYNACK, 1)
         assert type(caught.value) is kind

@@ -17,10 +17,11 @@ import tuning
 from halfopen import api
 from halfopen.change import sysctl
 from halfopen.core.errors import HalfopenError, UsageError
-from halfopen.core.tune import settings
+from halfopen.core.tune import keys, settings
+from halfopen.core.tune.goals import WantedSetting
 from halfopen.core.tune.ledger import replay
 from halfopen.core.tune.records import Began, Then
-from halfopen.core.tune.settings import WantedSetting, range_of
+from halfopen.core.tune.settings import range_of
 from halfopen.linux.netns import Netns, resolve
 from halfopen.ops.tune import tune, values
 from peers import until
@@ -71,9 +72,7 @@ def test_out_of_range_nothing_is_written(lab: Lab, more: tuple[str, ...]) -> Non
     line = one_line(halfopen("tune", "apply", "--yes", *words, *more), 2)
     assert line == "halfopen: tcp_syncookies = 300 cannot be; net.ipv4.tcp_syncookies takes 0 to 2"
     with pytest.raises(UsageError, match="cannot be"):
-        tuning.apply(
-            [WantedSetting(settings.SYNACK, 2, "test"), WantedSetting(settings.SYN_RETRIES, 0, "test")], server(lab)
-        )
+        tuning.apply([WantedSetting(keys.SYNACK, 2, "test"), WantedSetting(keys.SYN_RETRIES, 0, "test")], server(lab))
     assert values.read(server(lab), settings.KEYS) == before
     assert states() == []
 
@@ -153,7 +152,7 @@ def test_a_dry_run_sees_what_is_not_there(lab: Lab) -> None:
 
 
 def test_a_raised_somaxconn_names_the_listeners_that_keep_theirs(lab: Lab) -> None:
-    lab.server.set_sysctl(settings.SOMAXCONN, 64)
+    lab.server.set_sysctl(keys.SOMAXCONN, 64)
     lab.server.listen(8080, backlog=512)
     lab.server.listen(8081, backlog=16)
     words = ("tune", "apply", "--set", "somaxconn=256", "--netns", lab.server.netns_path)
@@ -201,7 +200,7 @@ def test_it_asks_with_the_price(lab: Lab, typed: str, code: int, value: int) -> 
         assert "Costs  a full SYN queue locks new clients out" in t.text
         t.answer(typed)
         assert t.wait() == code
-    assert values.read(server(lab), [settings.COOKIES])[settings.COOKIES] == value
+    assert values.read(server(lab), [keys.COOKIES])[keys.COOKIES] == value
     tuning.undo()
 
 
@@ -243,11 +242,11 @@ def _inside(lab: Lab) -> list[str]:
 def test_show_and_status_judge_alike(lab: Lab) -> None:
     """Idle and under a flood, with cookies and without: `tune show` has to change what `status` finds wrong."""
     # Room for twice as many: above half the kernel gives them up early.
-    lab.server.set_sysctl(settings.SYN_BACKLOG, 4096)
+    lab.server.set_sysctl(keys.SYN_BACKLOG, 4096)
     web = lab.server.listen(8080, backlog=1024)
     where = ("--netns", lab.server.netns_path)
     for half_open, cookies in ((0, 1), (0, 0), (300, 0), (300, 1)):
-        lab.server.set_sysctl(settings.COOKIES, cookies)
+        lab.server.set_sysctl(keys.COOKIES, cookies)
         if half_open:
             # Anew each time: what no longer comes is soon no flood.
             api.release(all=True, netns=lab.server.netns_path)
@@ -258,8 +257,8 @@ def test_show_and_status_judge_alike(lab: Lab) -> None:
         needed = {s["key"] for s in document("tune", "show", "--json", *where)["settings"] if s["needed"]}
         [space] = document("status", "--json", *where)["namespaces"]
         found = {f["id"] for f in space["verdict"]["reasons"]} & {"cookies-off", "release-time-long"}
-        assert {{"cookies-off": settings.COOKIES, "release-time-long": settings.SYNACK}[id] for id in found} == needed
-        assert (settings.COOKIES in needed, settings.SYNACK in needed) == (cookies == 0, half_open > 0)
+        assert {{"cookies-off": keys.COOKIES, "release-time-long": keys.SYNACK}[id] for id in found} == needed
+        assert (keys.COOKIES in needed, keys.SYNACK in needed) == (cookies == 0, half_open > 0)
 
 
 def test_a_reason_is_kept_and_shown(lab: Lab, state: Path) -> None:
@@ -290,7 +289,7 @@ def test_a_reason_is_kept_and_shown(lab: Lab, state: Path) -> None:
 
 
 def test_an_interrupted_undo_keeps_its_reason(lab: Lab) -> None:
-    tuning.apply([WantedSetting(settings.SYNACK, 2, "test")], server(lab))
+    tuning.apply([WantedSetting(keys.SYNACK, 2, "test")], server(lab))
     killed = halfopen("tune", "undo", "1", "--reason", "flood is over", dies_at="undo.written")
     assert killed.returncode == -9
     halfopen("tune", "undo", "--all")
@@ -334,7 +333,7 @@ def test_every_printed_command_works_in_a_namespace_whose_path_needs_quotes(lab:
     place = tmp_path / "a name; with 'quotes'"
     place.symlink_to(lab.server.netns_path)
     where = ("--netns", str(place))
-    lab.server.set_sysctl(settings.SOMAXCONN, 64)
+    lab.server.set_sysctl(keys.SOMAXCONN, 64)
     lab.server.listen(8080, backlog=512)
     lab.server.listen(8081, backlog=16, retries=5)
     outputs = [
@@ -373,6 +372,6 @@ def test_root_that_is_a_stranger_is_not_sent_to_become_root(monkeypatch: pytest.
     monkeypatch.setattr(sysctl.os, "open", refuse)
     monkeypatch.setattr(sysctl.os, "geteuid", lambda: 0)
     with pytest.raises(HalfopenError) as caught:
-        sysctl.check(settings.SYNACK)
+        sysctl.check(keys.SYNACK)
     assert caught.value.hint
     assert "run as root" not in caught.value.hint

@@ -18,9 +18,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import tuning
-from halfopen.core.tune import settings
+from halfopen.core.tune import keys
+from halfopen.core.tune.goals import WantedSetting
 from halfopen.core.tune.listener import Wishes
-from halfopen.core.tune.settings import WantedSetting
 from halfopen.linux import netns
 from halfopen.linux.netns import resolve, run_in
 from halfopen.ops.tune import arm, tune, values
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from halfopen.lab import Lab
 
 RUNS, SHARES = 200, 4
-KEYS = (settings.SYNACK, settings.COOKIES, settings.ABORT)
+KEYS = (keys.SYNACK, keys.COOKIES, keys.ABORT)
 OPTIONS = ("backlog", "retries", "defer_accept_s")
 RETRIES = "listener.retries"
 # Every place where a command can die; `torn` dies with half of a record written.
@@ -48,7 +48,7 @@ _FORKER = """
 import json, os, sys
 import tuning
 from halfopen.core.tune.listener import Wishes
-from halfopen.core.tune.settings import WantedSetting
+from halfopen.core.tune.goals import WantedSetting
 from halfopen.linux.netns import resolve
 
 for line in sys.stdin:
@@ -136,7 +136,7 @@ class World:
         """What the journal says is so."""
         said = in_force(before)
         if not any(c.live and c.began.key == RETRIES for c, _ in tune.log()[1]):
-            said[RETRIES] = said[settings.SYNACK]
+            said[RETRIES] = said[keys.SYNACK]
         return said
 
     def apply(self, crash: str = "") -> int:
@@ -146,10 +146,10 @@ class World:
     def settings(self, crash: str = "") -> int:
         now = held(self.path)
         # With a change of tcp_synack_retries what stands for an unset TCP_SYNCNT follows.
-        keys = KEYS if crash.startswith("follow") else self.chance.sample(KEYS, self.chance.randint(2, 3))
-        wanted = {key: self.chance.choice([v for v in range(1, 4) if v != now[key]]) for key in keys}
-        wanted[settings.ABORT] = 1 - now[settings.ABORT]
-        wanted[settings.COOKIES] = (now[settings.COOKIES] + 1) % 3
+        chosen = KEYS if crash.startswith("follow") else self.chance.sample(KEYS, self.chance.randint(2, 3))
+        wanted = {key: self.chance.choice([v for v in range(1, 4) if v != now[key]]) for key in chosen}
+        wanted[keys.ABORT] = 1 - now[keys.ABORT]
+        wanted[keys.COOKIES] = (now[keys.COOKIES] + 1) % 3
         if crash:
             return self.job(wanted=wanted, netns=self.path, crash=crash)
         tuning.apply([WantedSetting(k, v, "test") for k, v in wanted.items()], self.ns)
@@ -230,7 +230,7 @@ def test_the_command_itself_is_killed(space: str) -> None:
     before = held(space)
     words = ("tune", "apply", "--yes", "--netns", space, "--set", "tcp_synack_retries=1")
     assert halfopen(*words, dies_at="apply.written").returncode == -signal.SIGKILL
-    assert held(space)[settings.SYNACK] == 1
+    assert held(space)[keys.SYNACK] == 1
     assert halfopen("tune", "undo", "--all").stdout.startswith("1 change undone")
     assert held(space) == before
     assert halfopen(*words, dies_at="apply.begun").returncode == -signal.SIGKILL
@@ -283,10 +283,10 @@ def test_a_change_for_a_time_returns_by_itself(lab: Lab, state: Path) -> None:
     path = lab.server.netns_path
     before = held(path)
     crashes = {
-        "apply.armed": settings.FIN_TIMEOUT,
-        "apply.written": settings.SYNACK,
-        "apply.done": settings.ABORT,
-        "": settings.COOKIES,
+        "apply.armed": keys.FIN_TIMEOUT,
+        "apply.written": keys.SYNACK,
+        "apply.done": keys.ABORT,
+        "": keys.COOKIES,
     }
     for crash, key in crashes.items():
         words = ("tune", "apply", "--yes", "--json", "--netns", path, "--set", f"{key}=2", "--for", "2s")
@@ -313,23 +313,23 @@ def test_a_namespace_that_only_a_descriptor_leads_to_returns_as_well(state: Path
 
 
 def test_whoever_waits_goes_when_it_is_undone_before(space: str, state: Path) -> None:
-    tuning.apply([WantedSetting(settings.SYNACK, 1, "test")], resolve(space), for_s=600.0)
+    tuning.apply([WantedSetting(keys.SYNACK, 1, "test")], resolve(space), for_s=600.0)
     assert len(waiting(state)) == 1
     assert tuning.undo([1]).undone[0].state == "undone"
     until(lambda: not waiting(state))
 
 
 def test_a_late_timer_leaves_another_change_of_that_number_alone(space: str, state: Path) -> None:
-    tuning.apply([WantedSetting(settings.SYNACK, 1, "test")], resolve(space))
+    tuning.apply([WantedSetting(keys.SYNACK, 1, "test")], resolve(space))
     assert undo_at([1], 5.0).undone == ()
     assert halfopen("tune", "undo", "1", "--at", "5").returncode == 0
-    assert held(space)[settings.SYNACK] == 1
+    assert held(space)[keys.SYNACK] == 1
     tuning.undo()
 
 
 def test_what_is_overdue_is_undone_by_the_next_command(space: str, state: Path) -> None:
     before = held(space)
-    tuning.apply([WantedSetting(settings.SYNACK, 1, "test")], resolve(space), for_s=1.0)
+    tuning.apply([WantedSetting(keys.SYNACK, 1, "test")], resolve(space), for_s=1.0)
     for pid in waiting(state):
         os.kill(pid, signal.SIGKILL)
     [(change, _)] = tune.log()[1]
@@ -340,7 +340,7 @@ def test_what_is_overdue_is_undone_by_the_next_command(space: str, state: Path) 
         return held(space) == before
 
     until(shown)
-    assert f"change {change.id} ({settings.SYNACK} in {space}): undone" in said[-1]
+    assert f"change {change.id} ({keys.SYNACK} in {space}): undone" in said[-1]
 
 
 def _systemd_run(directory: Path, script: str) -> None:
@@ -366,7 +366,7 @@ def test_systemd_sees_to_it_where_it_runs(
     path = f"/proc/{there.pid}/ns/net"
     until(lambda: os.stat(path).st_ino == lab.server.inode)
     before = held(path)
-    result = tuning.apply([WantedSetting(settings.SYNACK, 1, "test")], resolve(path), for_s=1.5)
+    result = tuning.apply([WantedSetting(keys.SYNACK, 1, "test")], resolve(path), for_s=1.5)
     assert result.returns_by == "systemd"
     words = record.read_text().splitlines()
     assert "--collect" in words
@@ -393,7 +393,7 @@ def test_a_child_sees_to_it_where_systemd_refuses(
     there = lab.server.spawn(["cat"], stdin=subprocess.PIPE)
     path = f"/proc/{there.pid}/ns/net"
     until(lambda: os.stat(path).st_ino == lab.server.inode)
-    assert tuning.apply([WantedSetting(settings.SYNACK, 1, "test")], resolve(path), for_s=600.0).returns_by == "child"
+    assert tuning.apply([WantedSetting(keys.SYNACK, 1, "test")], resolve(path), for_s=600.0).returns_by == "child"
     tuning.undo()
     until(lambda: not waiting(state))
     lab.server.end(there)
@@ -405,7 +405,7 @@ def test_nothing_is_changed_when_nobody_would_undo_it(space: str, monkeypatch: p
     before = held(space)
     monkeypatch.setattr(arm.sys, "executable", "/nonexistent")
     with pytest.raises(HalfopenError, match="could not be started"):
-        tuning.apply([WantedSetting(settings.SYNACK, 1, "test")], resolve(space), for_s=600.0)
+        tuning.apply([WantedSetting(keys.SYNACK, 1, "test")], resolve(space), for_s=600.0)
     assert held(space) == before
     assert [c.state for c, _ in tune.log()[1]] == ["refused"]
 

@@ -16,8 +16,8 @@ import pytest
 
 import tuning
 from halfopen.core.errors import JournalError
-from halfopen.core.tune import settings
-from halfopen.core.tune.settings import WantedSetting
+from halfopen.core.tune import keys
+from halfopen.core.tune.goals import WantedSetting
 from halfopen.linux.netns import resolve
 from halfopen.ops.tune import tune, values
 from peers import until
@@ -46,7 +46,7 @@ def run(*words: str, **options: str) -> subprocess.CompletedProcess[str]:
 
 
 def retries(lab: Lab) -> int:
-    return values.read(resolve(lab.server.netns_path), [settings.SYNACK])[settings.SYNACK]
+    return values.read(resolve(lab.server.netns_path), [keys.SYNACK])[keys.SYNACK]
 
 
 def waiting(state: Path) -> list[int]:
@@ -70,7 +70,7 @@ def container(lab: Lab) -> list[str]:
 
 def change_for(lab: Lab, state: Path, for_s: float) -> float:
     """Make a change for a time, and end whoever would undo it. Returns until when, by the wall clock."""
-    result = tuning.apply([WantedSetting(settings.SYNACK, 1, "test")], resolve(lab.server.netns_path), for_s=for_s)
+    result = tuning.apply([WantedSetting(keys.SYNACK, 1, "test")], resolve(lab.server.netns_path), for_s=for_s)
     for pid in waiting(state):
         os.kill(pid, signal.SIGKILL)
     until(lambda: not waiting(state))
@@ -85,7 +85,7 @@ def test_it_is_overdue_by_the_boots_clock_when_the_walls_was_set_back(lab: Lab, 
     assert halfopen("tune", "log").returncode == 0
     assert retries(lab) == 1
     done = run(*SET_BACK, *HALFOPEN, "tune", "log")
-    assert f"change 1 ({settings.SYNACK} in {lab.server.netns_path}): undone" in done.stderr
+    assert f"change 1 ({keys.SYNACK} in {lab.server.netns_path}): undone" in done.stderr
     assert retries(lab) == before
 
 
@@ -174,6 +174,6 @@ def test_whatever_keeps_it_from_being_armed_nothing_is_changed(
     before = retries(lab)
     monkeypatch.setattr("halfopen.ops.tune.arm.arm", broken)
     with pytest.raises(type(error)):
-        tuning.apply([WantedSetting(settings.SYNACK, 1, "test")], resolve(lab.server.netns_path), for_s=60.0)
+        tuning.apply([WantedSetting(keys.SYNACK, 1, "test")], resolve(lab.server.netns_path), for_s=60.0)
     assert retries(lab) == before
     assert [c.state for c, _ in tune.log()[1]] == ["refused"]

@@ -17,8 +17,8 @@ import pytest
 
 import tuning
 from halfopen.core.errors import NotPermitted
-from halfopen.core.tune import settings
-from halfopen.core.tune.settings import WantedSetting
+from halfopen.core.tune import keys
+from halfopen.core.tune.goals import WantedSetting
 from halfopen.linux.netns import Netns, resolve
 from halfopen.ops.tune import listener as tune_listener
 from halfopen.ops.tune import tune
@@ -245,7 +245,7 @@ def retries(lab: Lab, port: int = 8080) -> list[int | None]:
 
 
 def synack(lab: Lab, value: int) -> None:
-    tuning.apply([WantedSetting(settings.SYNACK, value, "test")], server(lab))
+    tuning.apply([WantedSetting(keys.SYNACK, value, "test")], server(lab))
 
 
 def test_what_stands_for_unset_follows_tcp_synack_retries(lab: Lab) -> None:
@@ -258,13 +258,13 @@ def test_what_stands_for_unset_follows_tcp_synack_retries(lab: Lab) -> None:
     assert tuning.undo().undone[0].state == "undone"
     assert retries(lab) == [5]
     # Set by others: the next command sees to it.
-    lab.server.set_sysctl(settings.SYNACK, 3)
+    lab.server.set_sysctl(keys.SYNACK, 3)
     tuning.apply([], server(lab))
     assert retries(lab) == [3]
     # Set anew and undone anew: it is still nothing that it goes back to.
     [done] = change(lab, 8080, retries=4)
     assert done.old is None
-    lab.server.set_sysctl(settings.SYNACK, 0)
+    lab.server.set_sysctl(keys.SYNACK, 0)
     undo()
     assert retries(lab) == [1]  # the nearest that TCP_SYNCNT can be
 
@@ -340,7 +340,7 @@ def test_it_shows_the_listener_and_what_would_help(lab: Lab) -> None:
 def test_status_ends_with_it_when_a_queue_is_full(lab: Lab) -> None:
     web = lab.server.listen(backlog=60)
     lab.client.half_open(web, 70)
-    lab.server.set_sysctl(settings.SOMAXCONN, 128)
+    lab.server.set_sysctl(keys.SOMAXCONN, 128)
     until(lambda: lab.server.half_open() >= 60)
     found = document("status", "--netns", lab.server.netns_path, "--json")["verdict"]["next"]
     here = f"--netns {lab.server.netns_path}"

@@ -15,7 +15,7 @@ import capabilities
 import tuning
 from halfopen.change import listener_option
 from halfopen.core.errors import HalfopenError, NotPermitted, UnknownTarget
-from halfopen.core.tune import settings
+from halfopen.core.tune import keys
 from halfopen.core.tune.checkpoint import Checkpoint, go_on
 from halfopen.core.tune.listener import Wishes
 from halfopen.core.tune.outcomes import Applied
@@ -199,7 +199,7 @@ def test_what_the_program_changed_meanwhile_is_left_alone(lab: Lab) -> None:
 
 
 def test_somaxconn_in_the_way_is_said_before_and_done_as_far_as_it_goes(lab: Lab) -> None:
-    lab.server.set_sysctl(settings.SOMAXCONN, 100)
+    lab.server.set_sysctl(keys.SOMAXCONN, 100)
     lab.server.listen(8080, backlog=16)
     here = f"--netns {lab.server.netns_path}"
     planned = run(lab, ":8080", "--backlog", "512", "--dry-run").stdout.splitlines()
@@ -221,7 +221,7 @@ def test_somaxconn_in_the_way_is_said_before_and_done_as_far_as_it_goes(lab: Lab
 
 def test_a_backlog_that_could_not_come_back_is_not_touched(lab: Lab) -> None:
     lab.server.listen(8080, backlog=512)
-    lab.server.set_sysctl(settings.SOMAXCONN, 100)
+    lab.server.set_sysctl(keys.SOMAXCONN, 100)
     for wanted in ("64", "1024"):
         line = one_line(run(lab, ":8080", "--backlog", wanted, "--yes"), 1)
         assert "has a backlog of 512, more than somaxconn = 100 would let it have again" in line
@@ -232,13 +232,13 @@ def test_a_backlog_that_could_not_come_back_is_not_touched(lab: Lab) -> None:
 def test_an_undo_that_somaxconn_forbids_fails_and_can_be_made_up_for(lab: Lab) -> None:
     lab.server.listen(8080, backlog=512)
     change(lab, backlog=64)
-    lab.server.set_sysctl(settings.SOMAXCONN, 100)
+    lab.server.set_sysctl(keys.SOMAXCONN, 100)
     line = one_line(halfopen("tune", "undo", "--all"), 1)
     assert (
         "somaxconn = 100 lets no listener have a backlog of 512; first halfopen tune apply --set somaxconn=512" in line
     )
     assert (looked(lab), states()) == ([(64, None, 0)], ["done"])
-    lab.server.set_sysctl(settings.SOMAXCONN, 512)
+    lab.server.set_sysctl(keys.SOMAXCONN, 512)
     assert halfopen("tune", "undo", "--all").returncode == 0
     assert looked(lab) == [(512, None, 0)]
 
@@ -275,7 +275,7 @@ def test_taken_back_where_it_cannot_be_unset(lab: Lab, monkeypatch: pytest.Monke
         with pytest.raises(NotPermitted):
             change(lab, retries=1, defer_accept_s=7)
     assert (looked(lab), states()) == ([(16, 5, 0)], ["refused", "refused"])
-    lab.server.set_sysctl(settings.SYNACK, 3)
+    lab.server.set_sysctl(keys.SYNACK, 3)
     tuning.apply([], server(lab))
     assert looked(lab) == [(16, 3, 0)]
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from halfopen.core.tune import settings
+from halfopen.core.tune import keys
 from halfopen.core.tune.sysctl_d import HEADER, NAME
 from halfopen.linux.netns import current
 from halfopen.ops.tune import persist as tune_persist
@@ -54,18 +54,18 @@ def persist(machine: Machine, *words: str) -> Any:
 def test_it_is_kept_over_a_boot_and_undone_after_it(machine: Machine) -> None:
     before = machine.files()
     assert rows(persist(machine, *SET)) == [(1, False, 5, 1, "done"), (2, True, None, 1, "done")]
-    assert machine.files()[NAME] == (f"{HEADER}{settings.SYNACK} = 1\n".encode(), 0o100644)
+    assert machine.files()[NAME] == (f"{HEADER}{keys.SYNACK} = 1\n".encode(), 0o100644)
     machine.boot()
-    assert machine.value(settings.SYNACK) == 1
+    assert machine.value(keys.SYNACK) == 1
     log = document(machine, "log")["changes"]
     assert [(c["state"], c["value"]) for c in log] == [("done", None), ("done", 1)]
     # The boot set the running value again: undoing leads back to what was there at first.
     undone = document(machine, "undo", "--all")
     assert rows(undone) == [(1, False, 1, 5, "undone"), (2, True, 1, None, "undone")]
-    assert machine.value(settings.SYNACK) == 5
+    assert machine.value(keys.SYNACK) == 5
     assert machine.files() == before
     machine.boot()
-    assert machine.value(settings.SYNACK) == 5
+    assert machine.value(keys.SYNACK) == 5
 
 
 def test_only_the_file_or_only_the_running_value_may_be_undone(machine: Machine) -> None:
@@ -74,15 +74,15 @@ def test_only_the_file_or_only_the_running_value_may_be_undone(machine: Machine)
     [row] = document(machine, "undo", "2")["changes"]
     assert row["state"] == "undone"
     assert NAME not in machine.files()
-    assert machine.value(settings.SYNACK) == 1
+    assert machine.value(keys.SYNACK) == 1
     assert rows(document(machine, "undo", "1")) == [(1, False, 1, 5, "undone")]
-    assert machine.value(settings.SYNACK) == 5
+    assert machine.value(keys.SYNACK) == 5
     persist(machine, *SET)
     document(machine, "undo", "3")
-    assert machine.value(settings.SYNACK) == 5
+    assert machine.value(keys.SYNACK) == 5
     machine.boot()
     # The entry stayed in force, and nothing leads back from what it set: that is said.
-    assert machine.value(settings.SYNACK) == 1
+    assert machine.value(keys.SYNACK) == 1
     [row] = document(machine, "undo", "--all")["changes"]
     assert (row["id"], row["state"]) == (4, "undone")
     assert row["why"] == "the running value stays 1: halfopen tune apply --set tcp_synack_retries=VALUE changes it"
@@ -90,12 +90,12 @@ def test_only_the_file_or_only_the_running_value_may_be_undone(machine: Machine)
 
 
 def test_a_boot_that_somebody_else_overrode_leaves_the_running_value_alone(machine: Machine) -> None:
-    (machine.sysctl_d / "70-x.conf").write_text(f"{settings.SYNACK} = 4\n")
+    (machine.sysctl_d / "70-x.conf").write_text(f"{keys.SYNACK} = 4\n")
     before = machine.files()
     persist(machine, *SET)
     machine.boot()
     assert rows(document(machine, "undo", "--all")) == [(1, False, 1, 1, "gone"), (2, True, 1, None, "undone")]
-    assert machine.value(settings.SYNACK) == 4
+    assert machine.value(keys.SYNACK) == 4
     assert machine.files() == before
 
 
@@ -105,21 +105,21 @@ def test_entries_stack_and_are_undone_in_any_order_also_over_boots(machine: Mach
     persist(machine, *SET)
     persist(machine, "--set", "tcp_synack_retries=3", "--set", "tcp_syncookies=2")
     assert [c["key"] for c in document(machine, "log")["changes"] if c["file"]] == [
-        settings.SYNACK,
-        settings.SYNACK,
-        settings.COOKIES,
+        keys.SYNACK,
+        keys.SYNACK,
+        keys.COOKIES,
     ]
     machine.boot()
     machine.boot()
     first, second = ([1, 2], [3, 5]) if order == [2, 4] else ([3, 5], [1, 2])
     document(machine, "undo", *map(str, first))
     left = 3 if order == [2, 4] else 1
-    assert machine.value(settings.SYNACK) == left
-    assert f"{settings.SYNACK} = {left}\n".encode() in machine.files()[NAME][0]
+    assert machine.value(keys.SYNACK) == left
+    assert f"{keys.SYNACK} = {left}\n".encode() in machine.files()[NAME][0]
     document(machine, "undo", *map(str, second))
-    assert (machine.value(settings.SYNACK), machine.value(settings.COOKIES)) == (5, 2)
+    assert (machine.value(keys.SYNACK), machine.value(keys.COOKIES)) == (5, 2)
     assert rows(document(machine, "undo", "--all")) == [(4, False, 2, 1, "undone"), (6, True, 2, None, "undone")]
-    assert machine.value(settings.COOKIES) == 1
+    assert machine.value(keys.COOKIES) == 1
     assert machine.files() == before
 
 
@@ -135,19 +135,19 @@ def test_what_is_so_already_is_kept(machine: Machine) -> None:
     again = machine.halfopen("tune", "apply", "--yes", "--persist", "--release-time", "7s")
     assert again.stdout.startswith("Nothing was changed: every value is set already")
     machine.boot()
-    assert machine.value(settings.SYNACK) == 2
+    assert machine.value(keys.SYNACK) == 2
     document(machine, "undo", "--all")
-    assert machine.value(settings.SYNACK) == 5
+    assert machine.value(keys.SYNACK) == 5
 
 
 def test_an_entry_that_somebody_edited_is_left_alone(machine: Machine) -> None:
     persist(machine, *SET, "--set", "tcp_syncookies=2")
     path = machine.sysctl_d / NAME
-    path.write_text(path.read_text().replace(f"{settings.SYNACK} = 1", f"{settings.SYNACK} = 4"))
+    path.write_text(path.read_text().replace(f"{keys.SYNACK} = 1", f"{keys.SYNACK} = 4"))
     states = {(c["key"], c["file"] is not None): c for c in document(machine, "undo", "--all")["changes"]}
-    row = states[settings.SYNACK, True]
+    row = states[keys.SYNACK, True]
     assert (row["state"], row["why"]) == ("left", "somebody else set it to 4")
-    assert path.read_text() == f"{HEADER}{settings.SYNACK} = 4\n"
+    assert path.read_text() == f"{HEADER}{keys.SYNACK} = 4\n"
     path.unlink()
     persist(machine, *SET)
     path.unlink()
@@ -162,7 +162,7 @@ def test_a_file_with_anything_else_in_it_is_not_touched(machine: Machine) -> Non
     before = machine.files()
     line = one_line(machine.halfopen("tune", "apply", "--yes", "--persist", "--set", "tcp_syncookies=2"), 1)
     assert line.startswith(f"halfopen: {FILE} was changed by somebody else: line 4 is not as halfopen wrote it; ")
-    assert machine.value(settings.COOKIES) == 1
+    assert machine.value(keys.COOKIES) == 1
     done = machine.halfopen("tune", "undo", "--all")
     assert done.returncode == 1
     assert "line 4 is not as halfopen wrote it" in " ".join(done.stdout.split())
@@ -178,7 +178,7 @@ def test_a_value_that_the_kernel_refuses_is_not_kept(machine: Machine) -> None:
     done = machine.halfopen("tune", "apply", "--yes", "--persist", "--set", "tcp_syn_retries=9", *SET)
     assert done.returncode == 1
     assert done.stdout.startswith(f"1 setting and 1 entry of {FILE} changed, 2 refused")
-    assert machine.files()[NAME][0] == f"{HEADER}{settings.SYNACK} = 1\n".encode()
+    assert machine.files()[NAME][0] == f"{HEADER}{keys.SYNACK} = 1\n".encode()
 
 
 # --- what it says -----------------------------------------------------------------------------------------------------
@@ -198,10 +198,10 @@ def test_a_dry_run_shows_the_file_and_changes_nothing(machine: Machine) -> None:
 
 
 def test_the_file_that_overrides_it_is_named(machine: Machine) -> None:
-    (machine.sysctl_d / "70-x.conf").write_text(f"\n{settings.SYNACK} = 4\n")
+    (machine.sysctl_d / "70-x.conf").write_text(f"\n{keys.SYNACK} = 4\n")
     found = persist(machine, *SET)
     assert found["overrides"] == [
-        {"key": settings.SYNACK, "value": "4", "path": "/etc/sysctl.d/70-x.conf", "line": 2, "at_boot": True}
+        {"key": keys.SYNACK, "value": "4", "path": "/etc/sysctl.d/70-x.conf", "line": 2, "at_boot": True}
     ]
     done = machine.halfopen("tune", "apply", "--dry-run", "--persist", *SET)
     words = "Overridden  tcp_synack_retries: /etc/sysctl.d/70-x.conf:2 is read later and sets it to 4"
@@ -209,7 +209,7 @@ def test_the_file_that_overrides_it_is_named(machine: Machine) -> None:
 
 
 def test_conntrack_settings_may_come_too_late_at_boot() -> None:
-    for key, said in ((settings.CONNTRACK + "syn_recv", True), (settings.SYNACK, False)):
+    for key, said in ((keys.CONNTRACK + "syn_recv", True), (keys.SYNACK, False)):
         notes = tune_persist.outlook(current(), {key: 30}, persist=True).notes
         assert any("/etc/modules-load.d/nf_conntrack.conf" in note for note in notes) is said
 
@@ -224,7 +224,7 @@ def test_a_time_limit_and_another_namespace_do_not_go_with_it(machine: Machine, 
     words = ("tune", "apply", "--persist", *SET, "--netns", lab.server.netns_path)
     for more in ("--yes", "--dry-run"):
         assert "is another one" in one_line(halfopen(*words, more), 2)
-    assert machine.value(settings.SYNACK) == 5
+    assert machine.value(keys.SYNACK) == 5
     assert NAME not in machine.files()
     assert document(machine, "log")["changes"] == []
 
@@ -256,7 +256,7 @@ def test_where_it_cannot_be_written_nothing_is_changed(tmp_path: Path, case: str
     with Machine(tmp_path, setup) as machine:
         before = machine.files()
         assert words in one_line(machine.halfopen("tune", "apply", "--yes", "--persist", *SET), code)
-        assert machine.value(settings.SYNACK) == 5
+        assert machine.value(keys.SYNACK) == 5
         assert machine.files() == before
         assert not any(c["state"] in ("begun", "done") for c in document(machine, "log")["changes"])
 

@@ -10,14 +10,14 @@ from pathlib import Path
 
 import pytest
 
-from halfopen.core.tune import settings
+from halfopen.core.tune import keys
 from halfopen.core.tune.sysctl_d import NAME, entries
 from whole_machine import Machine
 
 pytestmark = pytest.mark.root
 
 RUNS, SHARES = 200, 4
-KEYS = (settings.SYNACK, settings.COOKIES, settings.ABORT)
+KEYS = (keys.SYNACK, keys.COOKIES, keys.ABORT)
 # `file.new`: the new file is written beside the old one; `file.replaced`: it has taken its place.
 STEPS = [
     *("apply.begun", "apply.written:1", "apply.written:2", "apply.written:3", "apply.done"),
@@ -75,8 +75,8 @@ def test_killed_at_every_step_with_files_in_the_mix(machine: Machine, share: int
 
     def apply(crash: str = "") -> int:
         now = held(machine)
-        keys = chance.sample(KEYS, chance.randint(1, 2))
-        wanted = {key: chance.choice([v for v in range(3) if v != now[key]]) for key in keys}
+        chosen = chance.sample(KEYS, chance.randint(1, 2))
+        wanted = {key: chance.choice([v for v in range(3) if v != now[key]]) for key in chosen}
         return machine.tune(wanted, persist=bool(crash) or chance.random() < 0.7, crash=crash)
 
     def undo(crash: str = "", *, everything: bool = False) -> int:

@@ -16,10 +16,10 @@ import halfopen
 import tuning
 from halfopen.core.errors import HalfopenError, UnknownTarget, UsageError
 from halfopen.core.policy.actions import ChangeSetting
-from halfopen.core.tune import settings
+from halfopen.core.tune import keys
+from halfopen.core.tune.goals import WantedSetting
 from halfopen.core.tune.listener import Wishes
 from halfopen.core.tune.plan import Changed
-from halfopen.core.tune.settings import WantedSetting
 from halfopen.lab import Lab
 from halfopen.linux import netns
 from halfopen.linux.netns import resolve
@@ -44,7 +44,7 @@ def space() -> Iterator[str]:
 
 
 def value(space: str) -> int:
-    return read(resolve(space), [settings.SYNACK])[settings.SYNACK]
+    return read(resolve(space), [keys.SYNACK])[keys.SYNACK]
 
 
 def change_behind_the_back(space: str, to: int) -> None:
@@ -63,7 +63,7 @@ def audit() -> list[Any]:
 
 def apply_until(space: str, until_s: float) -> None:
     """A change that is to be reverted at this time, with nobody who waits for it."""
-    tuning.apply([WantedSetting(settings.SYNACK, 1, "test")], resolve(space))
+    tuning.apply([WantedSetting(keys.SYNACK, 1, "test")], resolve(space))
     journal = Path(os.environ["HALFOPEN_STATE_DIR"]) / "tune.jsonl"
     began, done = journal.read_text().splitlines()
     journal.write_text(json.dumps({**json.loads(began), "until_s": until_s}) + f"\n{done}\n")
@@ -85,7 +85,7 @@ def test_a_plan_is_carried_out_as_it_is_or_not_at_all(space: str) -> None:
     change_behind_the_back(space, 5)
     outcome = halfopen.tune_apply(plan)
     assert outcome.action is plan
-    assert [(a.key, a.old, a.value, a.state) for a in outcome.applied] == [(settings.SYNACK, 5, 2, "done")]
+    assert [(a.key, a.old, a.value, a.state) for a in outcome.applied] == [(keys.SYNACK, 5, 2, "done")]
 
 
 def test_a_value_that_changed_while_the_question_stood_is_left_alone(space: str) -> None:
@@ -95,7 +95,7 @@ def test_a_value_that_changed_while_the_question_stood_is_left_alone(space: str)
         asking.answer("y\n")
         assert asking.wait() == 1
     said = " ".join(asking.text.split())
-    assert f"{settings.SYNACK} is 4 by now, and was 5 when the change was planned; nothing was changed" in said
+    assert f"{keys.SYNACK} is 4 by now, and was 5 when the change was planned; nothing was changed" in said
     assert (value(space), states(), audit()) == (4, [], [])
 
 
@@ -148,7 +148,7 @@ def test_a_dry_run_is_another_executor(space: str) -> None:
 
 def test_a_proposed_change_is_not_carried_out(space: str) -> None:
     plan = halfopen.tune_plan(space, settings={SHORT: 2})
-    proposed = ChangeSetting("self", settings.SYNACK, 2, "as a finding proposes it")
+    proposed = ChangeSetting("self", keys.SYNACK, 2, "as a finding proposes it")
     with pytest.raises(UsageError, match="proposed, not planned"):
         Executor().execute(replace(plan, changes=(proposed,)))
 
@@ -171,7 +171,7 @@ def test_a_change_and_its_undo_are_in_the_audit_log(space: str) -> None:
     assert undo["reason"] == "flood is over"
     assert "apply" in begin["who"]["command"]
     [planned], [made], [back], [gone] = (r["changes"] for r in audit())
-    assert (planned["key"], planned["from"], planned["to"]) == (settings.SYNACK, 5, 2)
+    assert (planned["key"], planned["from"], planned["to"]) == (keys.SYNACK, 5, 2)
     assert (made["id"], made["state"], made["to"]) == (1, "done", 2)
     assert (back["id"], back["from"], back["to"]) == (1, 2, 5)
     assert (gone["id"], gone["state"], gone["from"], gone["to"]) == (1, "undone", 2, 5)
@@ -190,7 +190,7 @@ def test_a_change_that_fails_says_so_in_the_audit_log(space: str, monkeypatch: p
 
     monkeypatch.setattr("halfopen.ops.tune.arm.arm", broken)
     with pytest.raises(HalfopenError, match="nobody would"):
-        tuning.apply([WantedSetting(settings.SYNACK, 1, "test")], resolve(space), for_s=60.0)
+        tuning.apply([WantedSetting(keys.SYNACK, 1, "test")], resolve(space), for_s=60.0)
     assert [(r["phase"], r.get("error")) for r in audit()] == [("begin", None), ("failed", "nobody would undo it")]
     assert value(space) == 5
 
@@ -243,7 +243,7 @@ def test_a_promised_revert_does_not_wait_for_the_audit_log(space: str, tmp_path:
 
 def test_the_python_api(space: str) -> None:
     plan = halfopen.tune_plan(space, release_time=3.0, cookies="always", only="tcp_synack_retries", reason="api")
-    assert [(c.key, c.found.value, c.value) for c in plan.todo if c.found] == [(settings.SYNACK, 5, 1)]
+    assert [(c.key, c.found.value, c.value) for c in plan.todo if c.found] == [(keys.SYNACK, 5, 1)]
     assert plan.todo[0].reason == "released after 3 s instead of 63 s"
     outcome = halfopen.tune_apply(plan)
     [change] = outcome.applied

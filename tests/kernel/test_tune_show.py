@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from halfopen.core.tune import settings
+from halfopen.core.tune import keys
 from run import document, halfopen, in_a_mount_namespace, one_line
 
 if TYPE_CHECKING:
@@ -22,29 +22,29 @@ def shown(lab: Lab, *words: str) -> dict[str, Any]:
 
 def test_what_one_setting_does_follows_from_the_others(lab: Lab) -> None:
     found = shown(lab)
-    assert found[settings.SYNACK]["effect"].endswith("released after 63 s, sooner in a queue more than half full")
-    assert found[settings.SYN_BACKLOG]["effect"] == "does nothing while tcp_syncookies = 1"
-    lab.server.set_sysctls({settings.COOKIES: "0", settings.SYN_BACKLOG: "8", settings.SYNACK: "2"})
+    assert found[keys.SYNACK]["effect"].endswith("released after 63 s, sooner in a queue more than half full")
+    assert found[keys.SYN_BACKLOG]["effect"] == "does nothing while tcp_syncookies = 1"
+    lab.server.set_sysctls({keys.COOKIES: "0", keys.SYN_BACKLOG: "8", keys.SYNACK: "2"})
     found = shown(lab)
-    assert found[settings.SYNACK]["effect"].endswith("released after 7 s")
-    assert "with more than 6 half-open connections only proven peers get in" in found[settings.SYN_BACKLOG]["effect"]
-    lab.server.set_sysctl(settings.COOKIES, 2)
-    assert shown(lab)[settings.SYNACK]["effect"].endswith("with tcp_syncookies = 2 none is kept at all")
+    assert found[keys.SYNACK]["effect"].endswith("released after 7 s")
+    assert "with more than 6 half-open connections only proven peers get in" in found[keys.SYN_BACKLOG]["effect"]
+    lab.server.set_sysctl(keys.COOKIES, 2)
+    assert shown(lab)[keys.SYNACK]["effect"].endswith("with tcp_syncookies = 2 none is kept at all")
 
 
 def test_linear_timeouts_count_for_connections_that_are_opened(lab: Lab) -> None:
-    lab.server.set_sysctl(settings.SYN_RETRIES, 6)
-    lab.server.set_sysctls({settings.SYN_LINEAR: "4"}, missing_ok=True)
-    effect = shown(lab)[settings.SYN_RETRIES]["effect"]
+    lab.server.set_sysctl(keys.SYN_RETRIES, 6)
+    lab.server.set_sysctls({keys.SYN_LINEAR: "4"}, missing_ok=True)
+    effect = shown(lab)[keys.SYN_RETRIES]["effect"]
     assert "given up after 2 min 11 s" in effect or "given up after 2 min 7 s" in effect
 
 
 def test_whether_tcp_rto_max_ms_counts_is_measured_and_not_guessed(lab: Lab) -> None:
-    if settings.RTO_MAX not in shown(lab):
+    if keys.RTO_MAX not in shown(lab):
         return  # before Linux 6.15 there is nothing to tell
-    assert shown(lab)[settings.RTO_MAX]["idle"] is True
-    lab.server.set_sysctl(settings.RTO_MAX, 1000)
-    found = shown(lab)[settings.RTO_MAX]
+    assert shown(lab)[keys.RTO_MAX]["idle"] is True
+    lab.server.set_sysctl(keys.RTO_MAX, 1000)
+    found = shown(lab)[keys.RTO_MAX]
     assert found["effect"].endswith("halfopen release-time --measure tells")
     assert found["idle"] is False
     words = ("release-time", "--json", "--measure", "--retries", "1", "--netns", lab.server.netns_path)
@@ -66,14 +66,14 @@ def test_a_setting_that_cannot_be_read_is_said(lab: Lab) -> None:
     assert first.endswith("; worth changing before a flood: tcp_synack_retries; 1 could not be read")
     assert any(line.startswith("tcp_abort_on_overflow") and "could not be read: " in line for line in rest)
     found = json.loads(in_a_mount_namespace(hide, "tune", "show", "--json", *where).stdout)
-    assert [u["key"] for u in found["unread"]] == [settings.ABORT]
-    assert settings.ABORT not in {s["key"] for s in found["settings"]}
+    assert [u["key"] for u in found["unread"]] == [keys.ABORT]
+    assert keys.ABORT not in {s["key"] for s in found["settings"]}
     # It keeps nothing else from being changed, and is not changed itself.
     done = in_a_mount_namespace(hide, "tune", "apply", "--yes", "--set", "tcp_syncookies=2", *where)
     assert done.returncode == 0, done.stderr
     done = in_a_mount_namespace(hide, "tune", "apply", "--yes", "--set", "tcp_abort_on_overflow=1", *where)
     assert done.returncode != 0
-    assert done.stderr.startswith(f"halfopen: reading {settings.ABORT} ")
+    assert done.stderr.startswith(f"halfopen: reading {keys.ABORT} ")
     done = in_a_mount_namespace(blind, "tune", "apply", "--yes", "--release-time", "7s", *where)
-    assert one_line(done, 1).startswith(f"halfopen: reading {settings.SYNACK} failed")
+    assert one_line(done, 1).startswith(f"halfopen: reading {keys.SYNACK} failed")
     assert halfopen("tune", "undo", "--all").returncode == 0

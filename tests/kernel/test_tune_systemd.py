@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from halfopen.core.tune import settings
+from halfopen.core.tune import keys
 from peers import until
 from systemd import SYSTEMD, Systemd
 
@@ -39,18 +39,18 @@ def log(systemd: Systemd) -> list[Any]:
 
 
 def test_a_timer_of_systemd_brings_it_back(systemd: Systemd) -> None:
-    before = value(systemd, settings.SYNACK), value(systemd, settings.COOKIES)
+    before = value(systemd, keys.SYNACK), value(systemd, keys.COOKIES)
     # The clock of the timer starts before the command is killed.
     killed = ("tune", "apply", "--yes", "--release-time", "3s", "--for", "4s")
     done = systemd.halfopen(*killed, dies_at="apply.written")
     assert done.returncode == -signal.SIGKILL, done.stderr
-    assert value(systemd, settings.SYNACK) == 1
+    assert value(systemd, keys.SYNACK) == 1
     timers = systemd.run("systemctl", "list-timers", "--no-legend", "--all").stdout
     assert "halfopen-tune-1-" in timers
     done = systemd.halfopen("tune", "apply", "--yes", "--json", "--cookies", "always", "--for", "2s")
     said = json.loads(done.stdout)
     # To look at the value would come too late on a busy machine.
     assert (said["returns_by"], [c["state"] for c in said["changes"]]) == ("systemd", ["done"])
-    until(lambda: (value(systemd, settings.SYNACK), value(systemd, settings.COOKIES)) == before)
+    until(lambda: (value(systemd, keys.SYNACK), value(systemd, keys.COOKIES)) == before)
     until(lambda: not systemd.run("systemctl", "list-units", "--no-legend", "--all", "halfopen-tune-*").stdout)
     assert [c["state"] for c in log(systemd)] == ["undone", "undone"]

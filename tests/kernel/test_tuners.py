@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from halfopen.core.tune import settings
+from halfopen.core.tune import keys
 from halfopen.read import tuners
 from peers import until
 
 if TYPE_CHECKING:
     from halfopen.lab import Lab, LabHost
 
-KEYS = [settings.SOMAXCONN, settings.COOKIES]
+KEYS = [keys.SOMAXCONN, keys.COOKIES]
 Start = Callable[[str], None]
 
 

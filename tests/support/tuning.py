@@ -14,10 +14,10 @@ from typing import Any
 from halfopen.change import journal_file
 from halfopen.core.policy.actions import Undo
 from halfopen.core.tune.checkpoint import Checkpoint, go_on
+from halfopen.core.tune.goals import WantedSetting
 from halfopen.core.tune.listener import Wishes
 from halfopen.core.tune.outcomes import Tuned, Undid
 from halfopen.core.tune.plan import Request
-from halfopen.core.tune.settings import WantedSetting
 from halfopen.linux.netns import Netns
 from halfopen.ops.executor import Executor
 from halfopen.ops.tune import listener, tune

@@ -33,7 +33,7 @@ exec "$@"
 _INIT = """
 import json, os, subprocess, sys
 import tuning
-from halfopen.core.tune.settings import WantedSetting
+from halfopen.core.tune.goals import WantedSetting
 from halfopen.linux.netns import current
 
 def job(words):

@@ -79,7 +79,7 @@ class _Timing:
 def _begin(retries: list[int], ns: Netns) -> _Timing:
     from halfopen.core.errors import UsageError
     from halfopen.core.model.timing import release_time_s
-    from halfopen.core.tune.settings import RTO_MAX
+    from halfopen.core.tune.keys import RTO_MAX
     from halfopen.lab import apart
     from halfopen.ops.tune import values
 

@@ -45,15 +45,15 @@ def command(
     A setting that the kernel refuses is left as it is; every other failure takes all of them back. With --persist
     what is so already is kept as well: what the goals take, else what changes in force have set.
     """
-    from halfopen.core.tune import settings
+    from halfopen.core.tune import wanted_settings
     from halfopen.core.tune.plan import Request
     from halfopen.ops.executor import Executor
     from halfopen.ops.tune import tune
     from halfopen.ops.tune.plan import make_plan
 
     goals = goals_of(release_time, cookies, half_open)
-    asked = tuple(settings.assignment(text) for text in sets)
-    chosen = tuple(settings.full_key(word) for word in only)
+    asked = tuple(wanted_settings.assignment(text) for text in sets)
+    chosen = tuple(wanted_settings.full_key(word) for word in only)
     request = Request(goals, asked, chosen, for_seconds(for_time), persist, reason or "")
     ns = namespace(netns)
     tell_risk(ns, None if persist else request.for_s)

@@ -12,8 +12,8 @@ from halfopen.cli.asking import confirm, need_terminal
 from halfopen.cli.saying import say
 
 if TYPE_CHECKING:
+    from halfopen.core.tune.goals import Goals
     from halfopen.core.tune.outcomes import Tuned, Undid, Undone
-    from halfopen.core.tune.settings import Goals
     from halfopen.linux.netns import Netns
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -34,7 +34,7 @@ def goal_options(decorated: F) -> F:
 
 def goals_of(release_time: str | None, cookies: str | None, half_open: int | None) -> Goals:
     """The goals of the words given. Raises: UsageError."""
-    from halfopen.core.tune.settings import Goals
+    from halfopen.core.tune.goals import Goals
     from halfopen.core.units import duration_s
 
     release_s = None if release_time is None else duration_s(release_time, what="--release-time")

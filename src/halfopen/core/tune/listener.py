@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Final
 from halfopen.core.errors import HalfopenError, UsageError
 from halfopen.core.model import timing
 from halfopen.core.policy.actions import ChangeListener, FoundValue
+from halfopen.core.tune.goals import GOOD_BACKLOG, GOOD_RETRIES
 from halfopen.core.tune.prices import memory_price, retries_price
-from halfopen.core.tune.settings import GOOD_BACKLOG, GOOD_RETRIES
 from halfopen.core.tune.spots import RETRIES, ListeningSocket, Place, Spot
 from halfopen.core.units import Address, listener_text, netns_words, show_duration
 

@@ -7,8 +7,8 @@ from typing import Any, Final
 
 from halfopen.core.errors import HalfopenError, UsageError
 from halfopen.core.policy.actions import FoundValue, PlannedChange
+from halfopen.core.tune.goals import Goals, WantedSetting
 from halfopen.core.tune.listener import ListenerSummary
-from halfopen.core.tune.settings import Goals, WantedSetting
 from halfopen.core.tune.spots import ListeningSocket, Place, Spot
 from halfopen.core.tune.sysctl_d import Override
 from halfopen.core.units import Address

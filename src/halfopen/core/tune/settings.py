@@ -1,5 +1,5 @@
 """The settings that bear on half-open connections and the two queues: what each does, what it amounts to beside the
-others, what it should be and at what cost; and goals in the user's words turned into values.
+others, what it should be and at what cost. One function a setting, and one table with the values each takes.
 
 `values` is always the settings a namespace has, by full name (net.ipv4.tcp_syncookies); one that is missing does not
 exist there.
@@ -7,47 +7,39 @@ exist there.
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-from halfopen.core.errors import Unsupported, UsageError
 from halfopen.core.model import timing
-from halfopen.core.tune.keys import ABORT as ABORT
-from halfopen.core.tune.keys import CONNTRACK as CONNTRACK
-from halfopen.core.tune.keys import COOKIES as COOKIES
-from halfopen.core.tune.keys import FIN_TIMEOUT as FIN_TIMEOUT
-from halfopen.core.tune.keys import IPV4 as IPV4
-from halfopen.core.tune.keys import RTO_MAX as RTO_MAX
-from halfopen.core.tune.keys import SOMAXCONN as SOMAXCONN
-from halfopen.core.tune.keys import SYN_BACKLOG as SYN_BACKLOG
-from halfopen.core.tune.keys import SYN_LINEAR as SYN_LINEAR
-from halfopen.core.tune.keys import SYN_RETRIES as SYN_RETRIES
-from halfopen.core.tune.keys import SYNACK as SYNACK
-from halfopen.core.tune.keys import TW_REUSE as TW_REUSE
+from halfopen.core.tune.goals import (
+    AS_ASKED,
+    COOKIE_WORDS,
+    GOOD_BACKLOG,
+    GOOD_RETRIES,
+    NO_GOALS,
+    Goals,
+    Values,
+    wanted_retries,
+)
+from halfopen.core.tune.keys import (
+    ABORT,
+    CONNTRACK,
+    COOKIES,
+    FIN_TIMEOUT,
+    RTO_MAX,
+    SOMAXCONN,
+    SYN_BACKLOG,
+    SYN_LINEAR,
+    SYN_RETRIES,
+    SYNACK,
+    TW_REUSE,
+)
 from halfopen.core.tune.prices import memory_price, price
 from halfopen.core.units import plural, show_duration
 
-Values = Mapping[str, int]
-
-COOKIE_WORDS: Final = {"off": 0, "on": 1, "always": 2}
-# What is recommended where nothing else is asked for.
-GOOD_RETRIES: Final = 2
-GOOD_BACKLOG: Final = 4096
-_ASKED: Final = "as asked for"
 # From so many retries on, half-open connections that pile up stay too long (63 s).
 _LONG_RETRIES: Final = 5
-
-
-@dataclass(frozen=True, slots=True)
-class WantedSetting:
-    """A value to set, why, and what it costs."""
-
-    key: str
-    value: int
-    reason: str
-    cost: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,53 +57,6 @@ class Advice:
     recommended: int | None = None
     reason: str = ""
     cost: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Goals:
-    """What the user wants, in the user's words; None: nothing said about it."""
-
-    release_time_s: float | None = None
-    cookies: str | None = None
-    half_open: int | None = None
-
-    @property
-    def empty(self) -> bool:
-        return self.release_time_s is None and self.cookies is None and self.half_open is None
-
-
-@dataclass(frozen=True, slots=True)
-class FalseCure:
-    """A setting that articles recommend against half-open connections and that is no cure."""
-
-    key: str
-    truth: str
-
-
-# Not in this list: settings that are no cure but exist and are shown (tcp_fin_timeout, tcp_tw_reuse …).
-FALSE_CURES: Final = (
-    FalseCure(
-        "net.ipv4.tcp_tw_recycle", "left the kernel in 4.12; it broke clients behind NAT and concerned TIME_WAIT only"
-    ),
-    FalseCure("net.ipv4.tcp_keepalive_time", "concerns established connections; a half-open one has no keepalive"),
-    FalseCure("net.ipv4.tcp_max_tw_buckets", "concerns TIME_WAIT; a half-open connection was never established"),
-    FalseCure("net.ipv4.tcp_retries2", "concerns established connections"),
-)
-
-
-def wanted_retries(goals: Goals) -> int:
-    """tcp_synack_retries that the goal asks for; without one, 2."""
-    if goals.release_time_s is None:
-        return GOOD_RETRIES
-    if goals.release_time_s < timing.INITIAL_RTO_S:
-        raise UsageError(
-            f"a release time of {show_duration(goals.release_time_s)} cannot be",
-            hint="the kernel waits 1 s for the answer to its first SYN-ACK; halfopen release drops one at once",
-        )
-    return timing.retries_for(goals.release_time_s)
-
-
-# --- one function a setting: value and neighbours → Advice ------------------------------------------------------------
 
 
 def _synack(values: Values, goals: Goals) -> Advice:
@@ -149,7 +94,7 @@ def _cookies(values: Values, goals: Goals) -> Advice:
     if to == now:
         return Advice(COOKIES, now, effect)
     reason = {
-        0: _ASKED,
+        0: AS_ASKED,
         1: "new clients get in while the SYN queue is full" if now == 0 else "window scaling and SACK while it is not",
         2: "no half-open connection is kept",
     }[to]
@@ -287,7 +232,7 @@ def _conntrack(key: str, values: Values) -> Advice:
     return Advice(key, now, f"{effect}; the socket itself stays as long as tcp_synack_retries says", idle=True)
 
 
-def advise(values: Values, goals: Goals = Goals()) -> list[Advice]:
+def advise(values: Values, goals: Goals = NO_GOALS) -> list[Advice]:
     """What every setting that is there does, and what to set for the goals (without one: in general).
 
     Raises: UsageError for a goal that no setting can reach.
@@ -305,102 +250,3 @@ def needed(values: Values, many: bool) -> set[str]:
     if many and values.get(SYNACK, 0) >= _LONG_RETRIES:
         found.add(SYNACK)
     return found
-
-
-# --- from words to values ---------------------------------------------------------------------------------------------
-
-
-def full_key(word: str) -> str:
-    """The full name of a setting given with or without its first parts, with dots or slashes.
-
-    Raises: UsageError for one that is not in the registry; one that articles recommend is told apart.
-    """
-    name = word.strip().removeprefix("/proc/sys/").replace("/", ".")
-    for key in KEYS:
-        if name == key or (name and key.endswith(f".{name}")):
-            return key
-    for cure in FALSE_CURES:
-        if name == cure.key or cure.key.endswith(f".{name}"):
-            raise UsageError(f"{cure.key} {cure.truth}", hint="halfopen tune show lists what helps")
-    raise UsageError(f"{word!r} is not a setting that tune knows", hint="halfopen tune show lists them")
-
-
-def assignment(text: str) -> WantedSetting:
-    """The value in KEY=VALUE. Raises: UsageError, also for a value that the setting does not take."""
-    word, equals, value = text.partition("=")
-    if not equals or not re.fullmatch(r"-?\d{1,12}", value.strip(), re.ASCII):
-        raise UsageError(f"--set {text!r} is not KEY=VALUE", hint="as in --set tcp_synack_retries=2")
-    wanted = WantedSetting(full_key(word), int(value), _ASKED)
-    must_be_taken(wanted)
-    return wanted
-
-
-def must_be_taken(wanted: WantedSetting) -> None:
-    """Raises: UsageError for a value outside the setting's range."""
-    least, most = range_of(wanted.key)
-    if not least <= wanted.value <= most:
-        name = wanted.key.rpartition(".")[2]
-        raise UsageError(f"{name} = {wanted.value} cannot be", hint=f"{wanted.key} takes {least} to {most}")
-
-
-def changes(
-    values: Values,
-    goals: Goals = Goals(),
-    sets: Sequence[WantedSetting] = (),
-    only: Sequence[str] = (),
-) -> list[WantedSetting]:
-    """What to set: what was asked for outright, and what the goals take beside it; without either, what is recommended.
-
-    With a goal, only what serves a goal is changed. only: full keys, nothing else is changed. Raises: UsageError.
-    """
-    asked = {w.key: w for w in sets}
-    if len(asked) != len(sets):
-        raise UsageError("a setting is given twice with --set")
-    beside = {**values, **{w.key: w.value for w in sets}}
-    found = [_priced(w, {**beside, w.key: values.get(w.key, w.value)}) for w in sets]
-    if goals.empty and sets:
-        return _only(found, only)
-    for advice in advise(beside, goals):
-        if advice.recommended is None or advice.key in asked:
-            continue
-        if goals.empty or advice.key in serving(goals):
-            found.append(WantedSetting(advice.key, advice.recommended, advice.reason, advice.cost))
-    return _only(found, only)
-
-
-def _priced(w: WantedSetting, values: Values) -> WantedSetting:
-    """The same with what it does and what it costs; values: as they will be, but for this one."""
-    effect = next((a.effect for a in advise({**values, w.key: w.value}) if a.key == w.key), w.reason)
-    return WantedSetting(w.key, w.value, effect if w.reason == _ASKED else w.reason, price(w.key, w.value, values))
-
-
-def _only(found: list[WantedSetting], only: Sequence[str]) -> list[WantedSetting]:
-    return [w for w in found if not only or w.key in only]
-
-
-def must_be_there(values: Values, goals: Goals) -> None:
-    """Raises: Unsupported for a goal whose setting this kernel or namespace lacks."""
-    for key in sorted(serving(goals) - {SYN_BACKLOG} - values.keys()):
-        raise Unsupported(key, f"there is no {key} here, so this goal cannot be met", hint="leave out that goal")
-
-
-def kept(
-    values: Values, goals: Goals, wanted: Sequence[WantedSetting], others: Collection[str], only: Sequence[str]
-) -> list[WantedSetting]:
-    """What is so already and is to stay so: what serves the goals and does something, and `others`; not `wanted`."""
-    idle = {a.key for a in advise(values, goals) if a.idle}
-    keys = {*others, *(serving(goals) - idle)} - {w.key for w in wanted}
-    found = [WantedSetting(key, values[key], "as it is") for key in KEYS if key in keys and key in values]
-    return _only(found, only)
-
-
-def serving(goals: Goals) -> set[str]:
-    """The settings that serve the goals."""
-    keys: set[str] = set()
-    if goals.release_time_s is not None:
-        keys.add(SYNACK)
-    if goals.cookies is not None:
-        keys.add(COOKIES)
-    if goals.half_open is not None:
-        keys |= {SOMAXCONN, SYN_BACKLOG}
-    return keys

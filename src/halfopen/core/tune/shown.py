@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from halfopen.core.errors import HalfopenError
+from halfopen.core.tune.false_cures import FalseCure
 from halfopen.core.tune.listener import ListenerSummary
-from halfopen.core.tune.settings import Advice, FalseCure
+from halfopen.core.tune.settings import Advice
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,12 +15,13 @@ from halfopen.change.audit import who
 from halfopen.core.errors import HalfopenError, JournalError, Refused, UnknownTarget, words
 from halfopen.core.policy.actions import ChangeLine, ChangeListener, ChangeSetting, PlannedChange
 from halfopen.core.tune import undoing
+from halfopen.core.tune.goals import WantedSetting
 from halfopen.core.tune.ledger import Clocks
 from halfopen.core.tune.listener import BACKLOG
 from halfopen.core.tune.outcomes import Applied, Tuned
 from halfopen.core.tune.plan import Changed, Plan, found, is_open
 from halfopen.core.tune.records import Began, Then
-from halfopen.core.tune.settings import WantedSetting, must_be_taken
+from halfopen.core.tune.wanted_settings import must_be_taken
 from halfopen.core.units import listener_text
 from halfopen.ops.tune import arm, persist
 from halfopen.ops.tune.session import Session, View

@@ -11,7 +11,7 @@ from halfopen.core.errors import HalfopenError, UnknownTarget
 from halfopen.core.model.listeners import DEFAULT_SYNACK_RETRIES
 from halfopen.core.policy.actions import ChangeListener, FoundValue
 from halfopen.core.sample import Process
-from halfopen.core.tune import settings
+from halfopen.core.tune import keys
 from halfopen.core.tune.listener import BACKLOG, DEFER, Running, Wishes, changes_for, is_meant
 from halfopen.core.tune.plan import Changed, Plan, check_reason, found
 from halfopen.core.tune.spots import RETRIES, Place, Spot
@@ -58,13 +58,13 @@ def _look(spaces: Spaces, place: Place, address: Address | None, port: int) -> L
     inodes = [int(row["inode"]) for row in meant]
     held = owners.owners(owners.Holders({inode: found[inode] for inode in inodes if inode in found}))
     spot = Spot(place, RETRIES, listener_socket.identity(meant[0]))
-    synack = backend.setting(spot, settings.SYNACK)
+    synack = backend.setting(spot, keys.SYNACK)
     sockets = [_running(backend, place, row, rows, held.get(int(row["inode"]), ())) for row in meant]
     sockets.sort(key=lambda s: (s.socket.address, s.socket.inode))
     return Looked(
         place.name,
         sockets,
-        backend.setting(spot, settings.SOMAXCONN),
+        backend.setting(spot, keys.SOMAXCONN),
         DEFAULT_SYNACK_RETRIES if synack is None else synack,
     )
 

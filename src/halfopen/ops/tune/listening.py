@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from halfopen.core.tune.goals import Values
+from halfopen.core.tune.keys import SYN_RETRIES, SYNACK
 from halfopen.core.tune.listener import ListenerSummary
 from halfopen.core.tune.outcomes import Tuned
-from halfopen.core.tune.settings import SYN_RETRIES, SYNACK, Values
 from halfopen.core.units import address_text
 from halfopen.linux.netns import Netns
 from halfopen.ops.tune.values import read

@@ -11,9 +11,9 @@ from halfopen.change import sysctl_file
 from halfopen.change.journal_file import Journal
 from halfopen.core.errors import HalfopenError, UsageError
 from halfopen.core.policy.actions import ChangeLine, ChangeSetting, FoundValue
+from halfopen.core.tune.keys import CONNTRACK
 from halfopen.core.tune.ledger import Change, Ledger
 from halfopen.core.tune.plan import Plan, found, is_open
-from halfopen.core.tune.settings import CONNTRACK
 from halfopen.core.tune.spots import Spot
 from halfopen.core.tune.sysctl_d import Override
 from halfopen.core.units import show_duration

@@ -9,10 +9,10 @@ from typing import Final
 from halfopen.change.audit import AuditLog
 from halfopen.core.errors import HalfopenError, UnknownTarget, Unsupported, UsageError
 from halfopen.core.policy.actions import ChangeSetting, FoundValue, PlannedChange
-from halfopen.core.tune import settings
+from halfopen.core.tune import keys, settings, wanted_settings
+from halfopen.core.tune.goals import Goals, WantedSetting, serving
 from halfopen.core.tune.listener import ListenerSummary
 from halfopen.core.tune.plan import Plan, Request, check_reason, is_open
-from halfopen.core.tune.settings import Goals, WantedSetting
 from halfopen.core.tune.spots import Place, Spot
 from halfopen.core.units import netns_words
 from halfopen.linux.netns import Netns
@@ -36,15 +36,15 @@ def make_plan(ns: Netns, request: Request, *, directory: str | None = None, audi
     """
     values, unread = look(ns, settings.KEYS)
     goals = request.goals
-    settings.must_be_there({**values, **dict.fromkeys(unread, 0)}, goals)
-    for key in settings.serving(goals) & unread.keys():
+    wanted_settings.must_be_there({**values, **dict.fromkeys(unread, 0)}, goals)
+    for key in serving(goals) & unread.keys():
         raise unread[key]
-    wanted = settings.changes(values, goals, request.sets, request.only)
+    wanted = wanted_settings.changes(values, goals, request.sets, request.only)
     if request.persist:
         others: Iterable[str] = ()
         if not request.sets and goals.empty:
             others = {*persist.in_force(ns, directory), *request.only}
-        wanted += settings.kept(values, goals, wanted, set(others), request.only)
+        wanted += wanted_settings.kept(values, goals, wanted, set(others), request.only)
     for w in wanted:
         if w.key in unread:
             raise unread[w.key]
@@ -103,7 +103,7 @@ def _keep_backlog(ns: Netns, changes: Sequence[PlannedChange], goals: Goals) -> 
     """The running listeners whose backlog a raised somaxconn would not lift: those it cut off, with a goal all that
     have less.
     """
-    raised = [c for c in changes if isinstance(c, ChangeSetting) and c.key == settings.SOMAXCONN and is_open(c)]
+    raised = [c for c in changes if isinstance(c, ChangeSetting) and c.key == keys.SOMAXCONN and is_open(c)]
     before = raised[0].found.value or 0 if raised and raised[0].found else 0
     if not raised or raised[0].value < before:
         return []

@@ -8,8 +8,9 @@ from halfopen.core.errors import HalfopenError
 from halfopen.core.findings.verdict import judge
 from halfopen.core.model.columns import Builder
 from halfopen.core.model.model import Model, build
-from halfopen.core.tune import settings
-from halfopen.core.tune.settings import Advice, Goals, Values
+from halfopen.core.tune import false_cures, keys, settings, wanted_settings
+from halfopen.core.tune.goals import Goals, Values, serving
+from halfopen.core.tune.settings import Advice
 from halfopen.core.tune.shown import Shown
 from halfopen.linux.netns import Netns
 from halfopen.ops.looks import looks
@@ -20,12 +21,12 @@ from halfopen.read import reader, requests
 
 def settings_shown(ns: Netns, goals: Goals) -> Shown:
     """What there is to show. Raises: Unsupported for a goal whose setting is not there, UnknownTarget, NotPermitted."""
-    values, unread = look(ns, [*settings.KEYS, settings.SYN_LINEAR, *(c.key for c in settings.FALSE_CURES)])
-    settings.must_be_there({**values, **dict.fromkeys(unread, 0)}, goals)
+    values, unread = look(ns, [*settings.KEYS, keys.SYN_LINEAR, *(c.key for c in false_cures.FALSE_CURES)])
+    wanted_settings.must_be_there({**values, **dict.fromkeys(unread, 0)}, goals)
     advices = settings.advise(values, goals)
     if not goals.empty:
         advices = [_serving(a, goals) for a in advices]
-    cures = [(cure, values.get(cure.key)) for cure in settings.FALSE_CURES if cure.key not in unread]
+    cures = [(cure, values.get(cure.key)) for cure in false_cures.FALSE_CURES if cure.key not in unread]
     found, now, needed = [], None, None
     try:
         found = listeners(ns, values)
@@ -33,7 +34,7 @@ def settings_shown(ns: Netns, goals: Goals) -> Shown:
         unread["listeners"] = e
     if goals.empty:
         now, needed = _needed(ns, values, unread)
-    somaxconn = values.get(settings.SOMAXCONN)
+    somaxconn = values.get(keys.SOMAXCONN)
     return Shown(ns.name, ns.inode, advices, cures, found, somaxconn, needed, now, unread)
 
 
@@ -57,6 +58,6 @@ def _model(ns: Netns) -> Model:
 
 
 def _serving(advice: Advice, goals: Goals) -> Advice:
-    if advice.key in settings.serving(goals):
+    if advice.key in serving(goals):
         return advice
     return replace(advice, recommended=None, reason="", cost="")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from halfopen.core.findings.finding import Finding
 from halfopen.core.model import timing
-from halfopen.core.tune.settings import GOOD_RETRIES
+from halfopen.core.tune.goals import GOOD_RETRIES
 from halfopen.core.units import plural, show_duration
 from halfopen.present.findings import accepting as accepting  # registers its sentences
 from halfopen.present.findings.words import SENTENCES as SENTENCES

@@ -8,10 +8,10 @@ from typing import Any, Final
 
 from rich.console import Console
 
+from halfopen.core.tune.keys import SOMAXCONN, SYNACK
 from halfopen.core.tune.listener import ListenerSummary, standing_retries
 from halfopen.core.tune.outcomes import Tuned, Undid
 from halfopen.core.tune.plan import Plan
-from halfopen.core.tune.settings import SOMAXCONN, SYNACK
 from halfopen.core.tune.spots import Place
 from halfopen.core.tune.sysctl_d import Override
 from halfopen.core.units import listener_text, netns_words, plural, printable, show_duration

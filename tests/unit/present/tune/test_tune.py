@@ -15,7 +15,7 @@ from rich.console import Console
 from halfopen.core.errors import NotPermitted
 from halfopen.core.policy.actions import ChangeLine, ChangeListener, ChangeSetting, FoundValue, PlannedChange, Undo
 from halfopen.core.sample import Process
-from halfopen.core.tune import settings
+from halfopen.core.tune import false_cures, keys, settings
 from halfopen.core.tune.ledger import Ledger, Now
 from halfopen.core.tune.listener import ListenerSummary, Running, Wishes, changes_for
 from halfopen.core.tune.outcomes import Applied, Tuned, Undid, Undone
@@ -29,18 +29,18 @@ from halfopen.present.tune.rows import ChangeRow
 
 ROOT = Path(__file__).resolve().parents[4]
 PLACE = Place("boot", 7, 1, "/run/netns/web", "web")
-VALUES = {settings.SYNACK: 5, settings.COOKIES: 1, settings.SOMAXCONN: 4096}
+VALUES = {keys.SYNACK: 5, keys.COOKIES: 1, keys.SOMAXCONN: 4096}
 LISTENER = ListeningSocket(2, "192.0.2.1", 8080, 77, 99)
 RUNNING = Running(LISTENER, 128, 0, None, 0, processes=(Process(1, "web", "web.service", "0123456789ab"),))
 HERE = Place("boot", 8, 2, "/proc/self/ns/net", "self")
-DONE = Applied(Spot(PLACE, settings.SYNACK), 5, 2, 2, "done", "because", "", 1)
+DONE = Applied(Spot(PLACE, keys.SYNACK), 5, 2, 2, "done", "because", "", 1)
 ON_LISTENER = Applied(Spot(PLACE, "listener.backlog", LISTENER), 4, 512, 512, "done", id=3)
 FILE = "/etc/sysctl.d/60-halfopen.conf"
 OVERRIDES = [
-    Override(settings.SYNACK, "5", "/etc/sysctl.d/99-x.conf", 3),
-    Override(settings.SYNACK, None, "/etc/sysctl.conf", 1, at_boot=False),
+    Override(keys.SYNACK, "5", "/etc/sysctl.d/99-x.conf", 3),
+    Override(keys.SYNACK, None, "/etc/sysctl.conf", 1, at_boot=False),
 ]
-UNREAD = {settings.ABORT: NotPermitted("reading it is refused", hint="run as root")}
+UNREAD = {keys.ABORT: NotPermitted("reading it is refused", hint="run as root")}
 SOCKET = ListenerSummary("::", 443, 4096, 3, 5)
 
 
@@ -64,15 +64,15 @@ def planned(sockets: list[Running], wishes: Wishes, somaxconn: int, first: str |
 
 def journal() -> list[Any]:
     ledger = Ledger()
-    ledger.add(Began(1, 0.0, {"uid": 0}, PLACE, settings.SYNACK, 5, 2))
+    ledger.add(Began(1, 0.0, {"uid": 0}, PLACE, keys.SYNACK, 5, 2))
     ledger.add(Then(1, 0.0, "done", 2))
-    ledger.add(Began(2, 0.0, {"uid": 0, "sudo_user": "somebody"}, PLACE, settings.SYNACK, 2, 1, until_s=9.0))
+    ledger.add(Began(2, 0.0, {"uid": 0, "sudo_user": "somebody"}, PLACE, keys.SYNACK, 2, 1, until_s=9.0))
     ledger.add(Then(2, 0.0, "done", 1))
     return [(c, Now(1)) for c in ledger.changes.values()]
 
 
 def documents() -> dict[str, Any]:
-    cures = [(settings.FALSE_CURES[0], None)]
+    cures = [(false_cures.FALSE_CURES[0], None)]
     undone = Undone(journal()[0][0], "undone", 5, True)
     outcome = tuned(DONE, ON_LISTENER, by="child", overrides=OVERRIDES, notes=("note",), keep=(SOCKET,))
     outcome = replace(outcome, overdue=(undone,))
@@ -87,13 +87,13 @@ def documents() -> dict[str, Any]:
     return {document["schema"]: document for document in made}
 
 
-def keys(value: Any) -> Iterator[str]:
+def names_in(value: Any) -> Iterator[str]:
     if isinstance(value, dict):
         yield from value
         value = list(value.values())
     if isinstance(value, list):
         for inner in value:
-            yield from keys(inner)
+            yield from names_in(inner)
 
 
 def section(schema: str) -> str:
@@ -106,12 +106,12 @@ def section(schema: str) -> str:
 @pytest.mark.parametrize("schema", documents())
 def test_every_name_is_documented_and_every_example_is_such_a_document(schema: str) -> None:
     part = section(schema)
-    names = set(keys(documents()[schema]))
+    names = set(names_in(documents()[schema]))
     assert names - set(re.findall(r"`([^`\n]+)`", part)) == set()
     assert set(re.findall(r"^\| `([^`]+)` \|", part, re.MULTILINE)) - names == set()
     [block] = re.findall(r"```json\n(.*?)```", part, re.DOTALL)
     example = json.loads(block)
-    assert (example["schema"], set(keys(example)) - names) == (schema, set())
+    assert (example["schema"], set(names_in(example)) - names) == (schema, set())
 
 
 def lines(console: Console) -> list[str]:
@@ -140,7 +140,7 @@ def test_show_begins_with_the_answer_and_ends_with_the_command(out: Console) -> 
 
 
 def test_what_could_not_be_read_is_said(out: Console) -> None:
-    shown = Shown("self", 7, settings.advise({settings.SYNACK: 2}), unread=UNREAD)
+    shown = Shown("self", 7, settings.advise({keys.SYNACK: 2}), unread=UNREAD)
     overview.show(out, shown, "halfopen tune apply")
     first, *rest = lines(out)
     assert first == "Nothing to change: every setting that was read is as it should be; 1 could not be read"
@@ -149,7 +149,7 @@ def test_what_could_not_be_read_is_said(out: Console) -> None:
 
 
 def test_nothing_to_change_has_no_command(out: Console) -> None:
-    overview.show(out, Shown("self", 7, settings.advise({settings.SYNACK: 2})), "halfopen tune apply")
+    overview.show(out, Shown("self", 7, settings.advise({keys.SYNACK: 2})), "halfopen tune apply")
     first, *rest = lines(out)
     assert first == "Nothing to change: every setting is as it should be"
     assert not any(line.startswith(("Next", "Also")) for line in rest)
@@ -160,7 +160,7 @@ def test_nothing_to_change_has_no_command(out: Console) -> None:
     [
         (VALUES, False, "Nothing has to change (3 half-open connections now); worth changing before a flood: ", "Also"),
         (VALUES, True, "1 setting should change: ", "Next"),
-        ({**VALUES, settings.COOKIES: 0}, False, "1 setting should change: tcp_syncookies; worth changing", "Next"),
+        ({**VALUES, keys.COOKIES: 0}, False, "1 setting should change: tcp_syncookies; worth changing", "Next"),
     ],
 )
 def test_one_judgement_on_one_screen(out: Console, values: dict[str, int], many: bool, first: str, last: str) -> None:
@@ -175,8 +175,8 @@ def test_one_judgement_on_one_screen(out: Console, values: dict[str, int], many:
 
 
 def test_what_does_nothing_is_left_out_and_counted(out: Console) -> None:
-    values = {**VALUES, settings.SYN_BACKLOG: 512, settings.FIN_TIMEOUT: 60, settings.CONNTRACK + "close": 10}
-    cures = [(settings.FALSE_CURES[0], None)]
+    values = {**VALUES, keys.SYN_BACKLOG: 512, keys.FIN_TIMEOUT: 60, keys.CONNTRACK + "close": 10}
+    cures = [(false_cures.FALSE_CURES[0], None)]
     shown = Shown("self", 7, settings.advise(values), cures, needed=frozenset())
     overview.show(out, shown, "halfopen tune apply", "halfopen tune show --all")
     brief = "\n".join(lines(out))
@@ -191,7 +191,7 @@ def test_what_does_nothing_is_left_out_and_counted(out: Console) -> None:
 
 
 def test_apply_ends_with_the_undo(out: Console) -> None:
-    changes.applied(out, tuned(DONE, made(settings.COOKIES, 1, 300, "refused", 2), by="systemd", for_s=600.0))
+    changes.applied(out, tuned(DONE, made(keys.COOKIES, 1, 300, "refused", 2), by="systemd", for_s=600.0))
     first, *_, by, last = lines(out)
     assert first == "1 setting changed, 1 refused"
     assert by == "Reverts automatically in 10 min (by a systemd timer)"
@@ -199,8 +199,8 @@ def test_apply_ends_with_the_undo(out: Console) -> None:
 
 
 def test_a_plan(out: Console) -> None:
-    settled = change(settings.COOKIES, 1, 1)
-    todo = (change(settings.SYNACK, 5, 2), settled, change(settings.SYNACK, None, 2, file=FILE))
+    settled = change(keys.COOKIES, 1, 1)
+    todo = (change(keys.SYNACK, 5, 2), settled, change(keys.SYNACK, None, 2, file=FILE))
     changes.plan(out, Plan(HERE, todo, overrides=tuple(OVERRIDES), notes=("tuned runs",)))
     first, *_, last = lines(out)
     assert first == f"1 setting and 1 entry of {FILE} to change"
@@ -214,8 +214,8 @@ def test_a_plan(out: Console) -> None:
 def test_a_price_is_told_before_and_after(out: Console) -> None:
     price = "a full SYN queue locks new clients out"
     todo = (
-        change(settings.SOMAXCONN, 128, 4096, "running listeners keep theirs", PLACE),
-        change(settings.COOKIES, 1, 0, price, PLACE),
+        change(keys.SOMAXCONN, 128, 4096, "running listeners keep theirs", PLACE),
+        change(keys.COOKIES, 1, 0, price, PLACE),
     )
     keep = tuple(ListenerSummary("0.0.0.0", 80 + n, 128, None, None) for n in range(6))
     changes.plan(out, Plan(PLACE, todo, keep=keep))
@@ -223,12 +223,12 @@ def test_a_price_is_told_before_and_after(out: Console) -> None:
     assert "Costs  tcp_syncookies: a full SYN queue locks new clients out" in text
     assert text[-5:-1] == [f"Also  halfopen tune listener :{80 + n} --backlog 4096 --netns web" for n in range(4)]
     assert text[-1] == "and 2 more listeners: halfopen tune show --netns web"
-    changes.applied(out, tuned(made(settings.COOKIES, 1, 0, cost=price)))
+    changes.applied(out, tuned(made(keys.COOKIES, 1, 0, cost=price)))
     assert "Costs  a full SYN queue locks new clients out" in lines(out)
 
 
 def test_who_overrides_an_entry_is_told(out: Console) -> None:
-    changes.applied(out, tuned(made(settings.SYNACK, None, 2, file=FILE), overrides=OVERRIDES))
+    changes.applied(out, tuned(made(keys.SYNACK, None, 2, file=FILE), overrides=OVERRIDES))
     first, row, *rest, last = lines(out)
     assert first == f"1 entry of {FILE} changed"
     assert row.split() == ["1", "tcp_synack_retries", "in", "60-halfopen.conf", "not", "set", "→", "2", "done"]
@@ -255,16 +255,14 @@ def test_undo_counts_what_became_of_it(out: Console) -> None:
 
 
 def test_what_was_changed_is_named() -> None:
-    assert rows.named(settings.SYNACK, None, None) == "tcp_synack_retries"
-    assert rows.named(settings.SYNACK, None, "/etc/sysctl.d/60-halfopen.conf") == (
-        "tcp_synack_retries in 60-halfopen.conf"
-    )
+    assert rows.named(keys.SYNACK, None, None) == "tcp_synack_retries"
+    assert rows.named(keys.SYNACK, None, "/etc/sysctl.d/60-halfopen.conf") == ("tcp_synack_retries in 60-halfopen.conf")
     assert rows.named("listener.backlog", LISTENER, None) == "192.0.2.1:8080 backlog"
     assert rows.named("listener.retries", ListeningSocket(10, "::", 443, 7, 9), None) == ":443 retries"
 
 
 def test_no_value_is_words(out: Console) -> None:
-    changes.undone(out, [ChangeRow(settings.SYNACK, 2, None, "undone", id=1, file="/etc/sysctl.d/60-halfopen.conf")])
+    changes.undone(out, [ChangeRow(keys.SYNACK, 2, None, "undone", id=1, file="/etc/sysctl.d/60-halfopen.conf")])
     assert "2 → not set" in lines(out)[1]
 
 
@@ -283,11 +281,11 @@ def test_the_log_names_the_namespace_and_the_listener(out: Console) -> None:
     here, ledger = Place("boot", 7, 1, "/proc/self/ns/net", "self"), Ledger()
     other = Place("boot", 8, 2, "/proc/self/ns/net", "self")
     four, six = ListeningSocket(2, "0.0.0.0", 443, 1, 1), ListeningSocket(10, "::", 443, 2, 2)
-    ledger.add(Began(1, 0.0, {"reason": "ticket 12\x1b[31m"}, here, settings.SYNACK, 5, 2))
-    ledger.add(Began(2, 0.0, {}, other, settings.SYNACK, 5, 2))
+    ledger.add(Began(1, 0.0, {"reason": "ticket 12\x1b[31m"}, here, keys.SYNACK, 5, 2))
+    ledger.add(Began(2, 0.0, {}, other, keys.SYNACK, 5, 2))
     ledger.add(Began(3, 0.0, {}, PLACE, "listener.backlog", 8, 16, listener=four))
     ledger.add(Began(4, 0.0, {}, PLACE, "listener.backlog", 8, 16, listener=six))
-    ledger.add(Began(5, 0.0, {}, here, settings.SYNACK, None, 2, file=FILE))
+    ledger.add(Began(5, 0.0, {}, here, keys.SYNACK, None, 2, file=FILE))
     history.show(out, "/x", [(c, None) for c in ledger.changes.values()], here)
     one, two, three, four_, five = lines(out)[2:7]
     assert "this namespace" in one
@@ -302,7 +300,7 @@ def test_the_log_keeps_its_columns_at_80(out: Console) -> None:
     narrow = Console(record=True, width=80, file=out.file)
     ledger, place = Ledger(), Place("boot", 7, 1, "/proc/4711/ns/net", "/proc/4711/ns/net")
     for id, old, new in ((1, 5, 2), (2, 2, 1)):
-        ledger.add(Began(id, 0.0, {}, place, settings.SYNACK, old, new))
+        ledger.add(Began(id, 0.0, {}, place, keys.SYNACK, old, new))
         ledger.add(Then(id, 0.0, "done", new))
     history.show(narrow, "/x", [(c, Now(1)) for c in ledger.changes.values()])
     _, titles, *rest, _ = lines(narrow)
@@ -341,7 +339,7 @@ def test_listeners_of_one_port_are_told_apart(out: Console) -> None:
 
 def screens(out: Console) -> list[str]:
     """Everything that `tune` shows in tables, with long names in it."""
-    ledger, key = Ledger(), settings.CONNTRACK + "unacknowledged"
+    ledger, key = Ledger(), keys.CONNTRACK + "unacknowledged"
     place = Place("boot", 8, 2, "/run/netns/a", "a-namespace-of-a-customer-with-a-long-name")
     ledger.add(Began(1, 0.0, {"reason": "a flood on the front end that lasted"}, place, key, 300, 100, until_s=9e9))
     ledger.add(Began(2, 0.0, {}, place, key, None, 2, file=FILE))
@@ -355,8 +353,8 @@ def screens(out: Console) -> list[str]:
     changes.undone(
         out, [replace(r, state="undone", why="the kernel made 5 of 3", where="net:[4026531840]") for r in there]
     )
-    values = {**VALUES, key: 300, settings.COOKIES: 0, settings.RTO_MAX: 1000}
-    cures = [(settings.FALSE_CURES[0], 1)]
+    values = {**VALUES, key: 300, keys.COOKIES: 0, keys.RTO_MAX: 1000}
+    cures = [(false_cures.FALSE_CURES[0], 1)]
     shown = Shown("web", 7, settings.advise(values), cures, [SOCKET], needed=frozenset(), half_open=3)
     overview.show(out, shown, "halfopen tune apply")
     overview.show(out, shown, "halfopen tune apply", "halfopen tune show --all")

@@ -1,0 +1,71 @@
+"""Goals in the user's words, the values wanted for them, and which settings serve which goal."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from halfopen.core.errors import UsageError
+from halfopen.core.model import timing
+from halfopen.core.tune.keys import COOKIES, SOMAXCONN, SYN_BACKLOG, SYNACK
+from halfopen.core.units import show_duration
+
+# Settings of a namespace by full name.
+Values = Mapping[str, int]
+
+COOKIE_WORDS: Final = {"off": 0, "on": 1, "always": 2}
+# What is recommended where nothing else is asked for.
+GOOD_RETRIES: Final = 2
+GOOD_BACKLOG: Final = 4096
+AS_ASKED: Final = "as asked for"
+
+
+@dataclass(frozen=True, slots=True)
+class Goals:
+    """What the user wants, in the user's words; None: nothing said about it."""
+
+    release_time_s: float | None = None
+    cookies: str | None = None
+    half_open: int | None = None
+
+    @property
+    def empty(self) -> bool:
+        return self.release_time_s is None and self.cookies is None and self.half_open is None
+
+
+NO_GOALS: Final = Goals()
+
+
+@dataclass(frozen=True, slots=True)
+class WantedSetting:
+    """A value to set, why, and what it costs."""
+
+    key: str
+    value: int
+    reason: str
+    cost: str = ""
+
+
+def wanted_retries(goals: Goals) -> int:
+    """tcp_synack_retries that the goal asks for; without one, 2."""
+    if goals.release_time_s is None:
+        return GOOD_RETRIES
+    if goals.release_time_s < timing.INITIAL_RTO_S:
+        raise UsageError(
+            f"a release time of {show_duration(goals.release_time_s)} cannot be",
+            hint="the kernel waits 1 s for the answer to its first SYN-ACK; halfopen release drops one at once",
+        )
+    return timing.retries_for(goals.release_time_s)
+
+
+def serving(goals: Goals) -> set[str]:
+    """The settings that serve the goals."""
+    keys: set[str] = set()
+    if goals.release_time_s is not None:
+        keys.add(SYNACK)
+    if goals.cookies is not None:
+        keys.add(COOKIES)
+    if goals.half_open is not None:
+        keys |= {SOMAXCONN, SYN_BACKLOG}
+    return keys
