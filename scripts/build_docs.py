@@ -30,7 +30,7 @@ from halfopen.core.findings.verdict import judge as judge  # fills the registry
 
 ROOT: Final = Path(__file__).resolve().parents[1]
 _TABLE: Final = re.compile(r"(<!-- made by scripts/build_docs\.py: ([a-z-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
-DOCUMENTS: Final = ("docs/json.md", "docs/verdicts.md", "docs/metrics.md")
+DOCUMENTS: Final = ("README.md", "docs/json.md", "docs/verdicts.md", "docs/metrics.md")
 
 
 def findings() -> str:
@@ -93,9 +93,19 @@ def verdicts() -> str:
     return "\n".join(lines)
 
 
+def causes() -> str:
+    """The usual causes, for the README."""
+    lines = ["| Cause | Id | What to do |", "| --- | --- | --- |"]
+    for rule in RULES.values():
+        if not (rule.note or rule.rare):
+            lines.append(f"| {rule.title[0].upper()}{rule.title[1:]} | `{rule.id}` | {rule.advice} |")
+    return "\n".join(lines)
+
+
 TABLES: Final[dict[str, Callable[[], str]]] = {
     "findings": findings,
     "verdicts": verdicts,
+    "causes": causes,
     **{name: partial(names, fields) for name, fields in _NAMES.items()},
     **{name: partial(metric_names, fields) for name, fields in _METRICS.items()},
 }

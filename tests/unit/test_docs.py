@@ -339,6 +339,18 @@ def test_every_table_of_the_registries_is_in_a_document() -> None:
     assert set(named) == set(build_docs.TABLES)
 
 
+def test_the_chinese_table_of_causes_has_the_same_rows() -> None:
+    """It is written by hand: the ids, their order and what is to be typed are those of the registry's table."""
+
+    def rows(name: str) -> list[tuple[str, list[str]]]:
+        found = re.findall(r"^\| [^|]+ \| `([a-z-]+)` \| ([^|]+) \|$", text(name), re.MULTILINE)
+        return [(id, re.findall(r"`(halfopen [^`]+)`", advice)) for id, advice in found]
+
+    english, chinese = map(rows, READMES)
+    assert len(english) > 10
+    assert english == chinese
+
+
 def test_every_metric_is_documented_and_no_other() -> None:
     rows = re.findall(r"^\| `halfopen_(\w+)` \| (gauge|counter) \|", text("docs/metrics.md"), re.MULTILINE)
     known = [(f.name, f.kind.value) for f in (*NAMESPACE_METRICS, *LISTENER_METRICS)]

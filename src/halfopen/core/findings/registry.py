@@ -17,7 +17,7 @@ class Rule:
     words, when it is found, what rules it out, and what to do.
 
     fallback: asked only when no other rule found a cause. note: it says something about the reading or about
-    connections that are no trouble, and explains nothing.
+    connections that are no trouble, and explains nothing. rare: left out of the README's table of causes.
     """
 
     id: str
@@ -30,6 +30,7 @@ class Rule:
     needs: tuple[Need, ...] = ()
     fallback: bool = False
     note: bool = False
+    rare: bool = False
 
 
 RULES: dict[str, Rule] = {}
@@ -45,13 +46,14 @@ def rule(
     needs: tuple[Need, ...] = (),
     fallback: bool = False,
     note: bool = False,
+    rare: bool = False,
 ) -> Callable[[Judge], Judge]:
     """Register the decorated function as the rule of this id. Raises: ValueError when the id is taken."""
 
     def register(judge: Judge) -> Judge:
         if id in RULES:
             raise ValueError(f"two rules have the id {id!r}")
-        RULES[id] = Rule(id, levels, judge, title, doc, unless, advice, needs, fallback, note)
+        RULES[id] = Rule(id, levels, judge, title, doc, unless, advice, needs, fallback, note, rare)
         return judge
 
     return register

@@ -130,7 +130,7 @@ def _hit(e: Evidence, found: Stuck, id: str) -> Hit:
     "quota (`throttled`), it gets no CPU (`starved`), it computes or waits for something else (`blocked`), it accepts "
     "fewer than come (`slow`), or that is `unknown`",
     unless="the queue drains between bursts",
-    advice="what the process needs, by the command that is proposed; a longer queue only lengthens the wait",
+    advice="run the proposed command, which looks at the process; neither a release nor a longer queue helps",
 )
 def app_not_accepting(e: Evidence) -> Iterator[Hit]:
     for view in e.now.listeners:
@@ -148,7 +148,8 @@ def app_not_accepting(e: Evidence) -> Iterator[Hit]:
     doc="the same of some sockets of a `SO_REUSEPORT` group, while the others drain, or of some workers of a pre-fork "
     "server",
     unless="all of them are stuck",
-    advice="what the worker that is named needs; its share of the clients hangs",
+    advice="run the proposed command, which looks at the worker; its share of the clients hangs",
+    rare=True,
 )
 def member_not_accepting(e: Evidence) -> Iterator[Hit]:
     for view in e.now.listeners:

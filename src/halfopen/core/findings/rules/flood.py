@@ -117,7 +117,8 @@ def _hit(e: Evidence, reason: str, rules_out: tuple[str, ...], source: str | Non
     title="SYN flood from forged addresses",
     doc="most SYN-ACKs are never answered, hardly a client asks again, and the sources are spread as if drawn",
     unless="handshakes finish at about the rate at which they arrive, or the same clients ask again",
-    advice="leave SYN cookies on, shorten the release time, lengthen the queue; a release frees it for a moment only",
+    advice="leave SYN cookies on; `halfopen tune apply --release-time 7s`; a longer queue. `halfopen watch "
+    "--release-older-than 5s` keeps the queue short meanwhile",
 )
 def spoofed_flood(e: Evidence) -> Iterator[Hit]:
     if is_flood(e) and _spread(e):
@@ -129,10 +130,10 @@ def spoofed_flood(e: Evidence) -> Iterator[Hit]:
     Level.WARNING,
     Level.CRITICAL,
     needs=(Need.RATES, Need.LASTING),
-    title="flood or broken client: a few hosts",
+    title="a few hosts flood or are broken",
     doc="most SYN-ACKs are never answered, and at most 8 addresses hold those that last",
     unless="handshakes finish beside them, which the same hosts may have begun: a proxy, a load balancer",
-    advice="release those of the prefix that is named, then block it in a firewall",
+    advice="run the proposed `halfopen release --source …`, then block the prefix in a firewall",
 )
 def few_sources_flood(e: Evidence) -> Iterator[Hit]:
     if is_flood(e) and few(e):
@@ -146,10 +147,10 @@ def few_sources_flood(e: Evidence) -> Iterator[Hit]:
     Level.WARNING,
     Level.CRITICAL,
     needs=(Need.RATES, Need.LASTING),
-    title="flood or broken clients: one network",
+    title="one network floods or is broken",
     doc="most SYN-ACKs are never answered, and one prefix (IPv4 /24, IPv6 /64) holds half of those that last",
     unless="handshakes finish beside them, which the same network may have begun",
-    advice="release those of the prefix that is named, then block it in a firewall",
+    advice="run the proposed `halfopen release --source …`, then block the prefix in a firewall",
 )
 def prefix_flood(e: Evidence) -> Iterator[Hit]:
     if is_flood(e) and one_prefix(e):
@@ -170,6 +171,7 @@ def _nothing_finishes(e: Evidence) -> bool:
     doc="in a flood, while `tcp_synack_retries` is 5 or more",
     unless="there is no flood: the default harms nobody then",
     advice="a release time of 7 s",
+    rare=True,
 )
 def release_time_long(e: Evidence) -> Iterator[Hit]:
     if is_flood(e) and e.now.retries >= 5:

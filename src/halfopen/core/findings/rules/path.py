@@ -20,10 +20,10 @@ _NAMED: Final = 0.5
     "synacks-lost",
     Level.WARNING,
     needs=(Need.LASTING,),
-    title="SYN-ACKs do not arrive",
+    title="SYN-ACKs do not reach clients",
     doc="most of those that last on a listener ask again: the SYN-ACK was sent more often than the timer sends it",
     unless="they do not ask again, as forged sources never do",
-    advice="look for what drops packets on the way back: a firewall, an asymmetric route; never release these clients",
+    advice="repair the way back: an asymmetric route, a firewall, a wrong source address; never release these clients",
 )
 def synacks_lost(e: Evidence) -> Iterator[Hit]:
     for view, lasting in e.lasting_by_listener:
@@ -84,7 +84,7 @@ def seen_share(e: Evidence) -> float:
     "handshakes-finish",
     Level.OK,
     needs=(Need.RATES,),
-    title="far clients, a busy server",
+    title="many far clients, whose handshakes finish",
     doc="50 or more are half-open, hardly any lasts, and handshakes finish fast enough for all of them within 3 s",
     unless="they last, or fewer finish",
     advice="nothing",

@@ -36,7 +36,7 @@ def _shortest(e: Evidence) -> ListenerView | None:
     doc="accept queues overflowed, or cookies were sent that clients sent back, and no queue is stuck now; a warning "
     "while it happens",
     unless="the accept queue does not drain, or a flood fills the SYN queue",
-    advice="a longer backlog on the listener that is named",
+    advice="`halfopen tune listener :443 --backlog 4096`; where `somaxconn` caps it, the command says so",
 )
 def backlog_small(e: Evidence) -> Iterator[Hit]:
     if is_flood(e) or any(stuck(e, view) is not None for view in e.now.listeners):
@@ -65,7 +65,7 @@ def _small(e: Evidence, view: ListenerView, names: tuple[str, ...]) -> Hit:
     title="`somaxconn` caps the queue",
     doc="a queue that is full or overflowed is exactly as long as `net.core.somaxconn` allows",
     unless="the queue never fills",
-    advice="raise `somaxconn`, then the backlog",
+    advice="run both proposed commands: `somaxconn` first, then the backlog of the listener",
 )
 def somaxconn_clamp(e: Evidence) -> Iterator[Hit]:
     limit = e.now.sample.settings.get("somaxconn")
@@ -115,6 +115,7 @@ def cookies_off(e: Evidence) -> Iterator[Hit]:
     doc="SYN cookies are off, and a SYN queue is as full as three quarters of `tcp_max_syn_backlog` allow",
     unless="cookies are on: the setting does nothing then",
     advice="cookies on; without them a larger `tcp_max_syn_backlog`",
+    rare=True,
 )
 def syn_backlog_reserve(e: Evidence) -> Iterator[Hit]:
     backlog = e.now.sample.settings.get("tcp_max_syn_backlog")
@@ -134,6 +135,7 @@ def syn_backlog_reserve(e: Evidence) -> Iterator[Hit]:
     "connection in TIME_WAIT without looking at the limit",
     unless="the SYN queue holds at most its limit and one more",
     advice="nothing, while the number falls again; a backlog that was lowered meanwhile looks the same",
+    rare=True,
 )
 def timewait_reopen(e: Evidence) -> Iterator[Hit]:
     for view in e.now.listeners:

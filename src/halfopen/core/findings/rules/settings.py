@@ -21,6 +21,7 @@ from halfopen.core.tune.spots import RETRIES
     doc="a listener sends a single SYN-ACK (0 retries); a warning while its clients' handshakes time out",
     unless="at least one SYN-ACK is sent again",
     advice="a release time of 7 s",
+    rare=True,
 )
 def release_time_short(e: Evidence) -> Iterator[Hit]:
     for view in e.now.listeners:
@@ -48,6 +49,7 @@ def release_time_short(e: Evidence) -> Iterator[Hit]:
     doc="`tcp_syncookies` is 2",
     unless="it is 0 or 1",
     advice="`halfopen tune apply --cookies on`: cookies only when a queue is full",
+    rare=True,
 )
 def cookies_always(e: Evidence) -> Iterator[Hit]:
     if e.cookies == 2:
@@ -63,6 +65,7 @@ def cookies_always(e: Evidence) -> Iterator[Hit]:
     doc="`tcp_abort_on_overflow` is 1 and accept queues overflowed; a warning while they do",
     unless="no accept queue overflowed",
     advice="set it to 0: the client's ACK is ignored then, and it gets in when there is room",
+    rare=True,
 )
 def abort_on_overflow(e: Evidence) -> Iterator[Hit]:
     if e.now.sample.settings.get("tcp_abort_on_overflow") and e.total("ListenOverflows"):

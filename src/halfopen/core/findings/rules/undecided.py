@@ -25,7 +25,7 @@ def _pressed(view: ListenerView) -> bool:
     doc="50 or more are half-open, a queue is more than half full, or SYNs were dropped, and the facts decide for no "
     "cause; a warning while a queue is more than half full",
     unless="a cause is named",
-    advice="the look that it proposes",
+    advice="run the proposed command, which looks for longer",
     fallback=True,
 )
 def cannot_tell(e: Evidence) -> Iterator[Hit]:
