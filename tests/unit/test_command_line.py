@@ -229,6 +229,13 @@ def test_help_loads_neither_numpy_nor_rich() -> None:
     assert done.stdout.endswith("heavy: []\n")
 
 
+def test_status_starts_without_the_journal_and_its_codec() -> None:
+    code = "import sys, halfopen.ops.looks, halfopen.present.findings.sentences, halfopen.core.findings.verdict\n"
+    code += "print('heavy:', sorted({'rich', 'msgspec', 'halfopen.core.tune.spots'} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], env=environment(), capture_output=True, text=True, check=True)
+    assert done.stdout.endswith("heavy: []\n")
+
+
 def test_a_machine_without_proc_is_told_to_mount_it(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

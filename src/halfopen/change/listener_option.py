@@ -8,8 +8,7 @@ import socket
 from typing import Final
 
 from halfopen.core.errors import HalfopenError, KernelError, NotPermitted, Refused, UnknownTarget, Unsupported
-from halfopen.core.tune.listener import BACKLOG, DEFER
-from halfopen.core.tune.spots import RETRIES
+from halfopen.core.tune.keys import BACKLOG, DEFER, RETRIES
 
 _TCP_LISTEN: Final = 10
 _OPTIONS: Final = {RETRIES: socket.TCP_SYNCNT, DEFER: socket.TCP_DEFER_ACCEPT}

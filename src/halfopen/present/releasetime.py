@@ -13,8 +13,7 @@ from halfopen.core.fields.listener import RELEASE_TIME
 from halfopen.core.model import timing
 from halfopen.core.model.model import Model
 from halfopen.core.policy.actions import ChangeListener, ChangeSetting
-from halfopen.core.tune.keys import SYNACK
-from halfopen.core.tune.spots import RETRIES
+from halfopen.core.tune.keys import RETRIES, SYNACK
 from halfopen.core.units import show_duration
 from halfopen.present.findings.cures import command
 from halfopen.present.findings.sentences import listener_name

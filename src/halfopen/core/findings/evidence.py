@@ -132,7 +132,11 @@ class Evidence:
     @cached_property
     def lasting_by_listener(self) -> list[tuple[ListenerView, Lasting]]:
         """The lasting ones of each listener that has any, the most first."""
-        found = [(view, lasting(self.now, i)) for i, view in enumerate(self.now.views) if view.half_open]
+        asked = [(i, view) for i, view in enumerate(self.now.views) if view.half_open]
+        if len(asked) == 1 and asked[0][1].half_open == self.now.half_open:
+            found = [(asked[0][1], self.lasting)]
+        else:
+            found = [(view, lasting(self.now, i)) for i, view in asked]
         return sorted([one for one in found if one[1].count], key=lambda one: -one[1].count)
 
     @property

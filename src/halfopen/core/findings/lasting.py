@@ -45,14 +45,15 @@ def since_s(model: Model) -> float:
     return SLOW_S if model.release_time_s > SLOW_S else SHORT_S
 
 
-def repeats(columns: Columns, retries: NDArray[np.int64]) -> NDArray[np.bool_]:
+def repeats(columns: Columns, retries: NDArray[np.uint8]) -> NDArray[np.bool_]:
     """Which of N requests had their SYN sent again by the client; shape (N,). retries (N,): of their listeners.
 
     The timer alone sends the k-th SYN-ACK again at 2^k - 1 s, and no more than `retries` (`reqsk_timer_handler()`); it
     fires late, never early.
     """
-    by_timer = np.floor(np.log2(columns.ages_s.astype(np.float64) + 1.0 + 0.05))
-    more: NDArray[np.bool_] = columns.retransmits > np.minimum(by_timer, retries)
+    by_timer = columns.ages_s + np.float32(1.0 + 0.05)
+    np.log2(by_timer, out=by_timer)
+    more: NDArray[np.bool_] = columns.retransmits > np.minimum(by_timer.astype(np.uint8), retries)
     return more
 
 
@@ -69,14 +70,14 @@ def lasting(model: Model, group: int | None = None) -> Lasting:
         keep &= columns.group_of == group
     if not keep.any():
         return Lasting(since_s=since)
-    return _described(columns.pick(keep), model, since)
+    return _described(columns if keep.all() else columns.pick(keep), model, since)
 
 
 def _described(columns: Columns, model: Model, since: float) -> Lasting:
     ages = columns.ages_s
     oldest = float(ages.max())
     # The last place is that of requests whose listener is gone.
-    retries = np.array([*(view.retries for view in model.views), model.retries], dtype=np.int64)
+    retries = np.array([*(view.retries for view in model.views), model.retries], dtype=np.uint8)
     repeated = repeats(columns, retries[columns.group_of])
     stretch = min(_STRETCH_S, max(oldest - since, 0.5))
     recent = np.count_nonzero(ages < since + stretch) / stretch

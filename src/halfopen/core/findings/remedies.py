@@ -11,8 +11,7 @@ from halfopen.core.findings.lasting import SLOW_S
 from halfopen.core.model.listeners import ListenerView
 from halfopen.core.policy.actions import ChangeListener, ChangeSetting, Look, Release
 from halfopen.core.tune.goals import GOOD_BACKLOG, GOOD_RETRIES
-from halfopen.core.tune.keys import COOKIES, SOMAXCONN, SYN_BACKLOG, SYNACK
-from halfopen.core.tune.listener import BACKLOG
+from halfopen.core.tune.keys import BACKLOG, COOKIES, SOMAXCONN, SYN_BACKLOG, SYNACK
 from halfopen.core.units import endpoint, listener_text, prefix
 from halfopen.core.where import Namespace
 

@@ -9,11 +9,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from halfopen.core.tune.spots import Spot
 from halfopen.core.where import Namespace
 
 if TYPE_CHECKING:
     from halfopen.core.filters import Filter
+    from halfopen.core.tune.spots import Spot
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""The names of the settings that halfopen reads."""
+"""The names of the settings that halfopen reads, and of the options of a listener that it changes."""
 
 from __future__ import annotations
 
@@ -19,6 +19,12 @@ MIGRATE: Final = "net.ipv4.tcp_migrate_req"
 # Of use to tell what others amount to.
 SYN_LINEAR: Final = "net.ipv4.tcp_syn_linear_timeouts"
 CONNTRACK: Final = "net.netfilter.nf_conntrack_tcp_timeout_"
+
+# Options of one listening socket, in plans and in the journal.
+LISTENER: Final = "listener."
+RETRIES: Final = "listener.retries"
+BACKLOG: Final = "listener.backlog"
+DEFER: Final = "listener.defer_accept"
 
 # Read with every Sample, which holds them by their last name.
 SAMPLED: Final = (SYNACK, COOKIES, SYN_BACKLOG, SYN_RETRIES, ABORT, RTO_MAX, FASTOPEN, MIGRATE, SOMAXCONN)

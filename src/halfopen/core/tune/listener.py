@@ -10,15 +10,14 @@ from halfopen.core.errors import HalfopenError, UsageError
 from halfopen.core.model import timing
 from halfopen.core.policy.actions import ChangeListener, FoundValue
 from halfopen.core.tune.goals import GOOD_BACKLOG, GOOD_RETRIES
+from halfopen.core.tune.keys import BACKLOG, DEFER, RETRIES
 from halfopen.core.tune.prices import memory_price, retries_price
-from halfopen.core.tune.spots import RETRIES, ListeningSocket, Place, Spot
+from halfopen.core.tune.spots import ListeningSocket, Place, Spot
 from halfopen.core.units import Address, listener_text, netns_words, show_duration
 
 if TYPE_CHECKING:
     from halfopen.core.sample import Process
 
-BACKLOG: Final = "listener.backlog"
-DEFER: Final = "listener.defer_accept"
 # What tcp_sock_set_syncnt() takes (MAX_TCP_SYNCNT).
 MOST_RETRIES: Final = 127
 _DEFERRING: Final = "where the server speaks first (SSH, SMTP, FTP), a client waits for its greeting all that time"

@@ -15,7 +15,8 @@ from typing import Annotated, Any, Final, Literal
 import msgspec
 
 from halfopen.core.errors import JournalError
-from halfopen.core.tune.spots import LISTENER, RETRIES, TEXT_LENGTH, ListeningSocket, Place, ShortText, Spot
+from halfopen.core.tune.keys import LISTENER, RETRIES
+from halfopen.core.tune.spots import TEXT_LENGTH, ListeningSocket, Place, ShortText, Spot
 
 ChangeState = Literal["begun", "done", "refused", "undoing", "undone", "left", "gone"]
 

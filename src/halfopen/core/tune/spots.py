@@ -11,8 +11,6 @@ from halfopen.core.where import Namespace
 
 TEXT_LENGTH: Final = 4096
 ShortText = Annotated[str, msgspec.Meta(max_length=TEXT_LENGTH)]
-LISTENER: Final = "listener."
-RETRIES: Final = "listener.retries"
 
 
 class Place(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

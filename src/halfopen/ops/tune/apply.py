@@ -16,8 +16,8 @@ from halfopen.core.errors import HalfopenError, JournalError, Refused, UnknownTa
 from halfopen.core.policy.actions import ChangeLine, ChangeListener, ChangeSetting, PlannedChange
 from halfopen.core.tune import undoing
 from halfopen.core.tune.goals import WantedSetting
+from halfopen.core.tune.keys import BACKLOG
 from halfopen.core.tune.ledger import Clocks
-from halfopen.core.tune.listener import BACKLOG
 from halfopen.core.tune.outcomes import Applied, Tuned
 from halfopen.core.tune.plan import Changed, Plan, found, is_open
 from halfopen.core.tune.records import Began, Then

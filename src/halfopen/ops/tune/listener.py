@@ -12,9 +12,10 @@ from halfopen.core.model.listeners import DEFAULT_SYNACK_RETRIES
 from halfopen.core.policy.actions import ChangeListener, FoundValue
 from halfopen.core.sample import Process
 from halfopen.core.tune import keys
-from halfopen.core.tune.listener import BACKLOG, DEFER, Running, Wishes, changes_for, is_meant
+from halfopen.core.tune.keys import BACKLOG, DEFER, RETRIES
+from halfopen.core.tune.listener import Running, Wishes, changes_for, is_meant
 from halfopen.core.tune.plan import Changed, Plan, check_reason, found
-from halfopen.core.tune.spots import RETRIES, Place, Spot
+from halfopen.core.tune.spots import Place, Spot
 from halfopen.core.units import Address, listener_text, netns_words
 from halfopen.linux.netns import Netns
 from halfopen.ops.tune.listener_io import Listeners

@@ -10,9 +10,9 @@ from typing import Any, Final
 from halfopen.change import listener_option, sysctl
 from halfopen.core.errors import HalfopenError, NotPermitted, UnknownTarget
 from halfopen.core.model.listeners import DEFAULT_SYNACK_RETRIES
-from halfopen.core.tune.keys import SOMAXCONN, SYN_RETRIES, SYNACK
-from halfopen.core.tune.listener import BACKLOG, DEFER, holders_text, standing_retries
-from halfopen.core.tune.spots import RETRIES, ListeningSocket, Spot
+from halfopen.core.tune.keys import BACKLOG, DEFER, RETRIES, SOMAXCONN, SYN_RETRIES, SYNACK
+from halfopen.core.tune.listener import holders_text, standing_retries
+from halfopen.core.tune.spots import ListeningSocket, Spot
 from halfopen.core.units import listener_text, netns_words
 from halfopen.ops.tune.spaces import Spaces
 from halfopen.read import listener_socket, owners

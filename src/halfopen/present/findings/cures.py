@@ -17,9 +17,7 @@ from halfopen.core.findings.cures import (
 from halfopen.core.findings.verdict import Verdict
 from halfopen.core.model import timing
 from halfopen.core.policy.actions import ChangeListener, ChangeSetting, Look, Release
-from halfopen.core.tune.keys import COOKIES, SYN_BACKLOG, SYNACK
-from halfopen.core.tune.listener import BACKLOG
-from halfopen.core.tune.spots import RETRIES
+from halfopen.core.tune.keys import BACKLOG, COOKIES, RETRIES, SYN_BACKLOG, SYNACK
 from halfopen.core.units import listener_text, netns_words, shell_word
 
 _COOKIES: Final = {0: "off", 1: "on", 2: "always"}

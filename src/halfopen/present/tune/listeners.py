@@ -13,7 +13,8 @@ from halfopen.core.fields.field import json_object
 from halfopen.core.fields.tune_listener import LISTENER, InNamespace
 from halfopen.core.model import timing
 from halfopen.core.policy.actions import ChangeListener
-from halfopen.core.tune.listener import DEFER, Running, deferring, holders_text, recommended
+from halfopen.core.tune.keys import DEFER
+from halfopen.core.tune.listener import Running, deferring, holders_text, recommended
 from halfopen.core.tune.outcomes import Tuned
 from halfopen.core.tune.plan import Plan
 from halfopen.core.tune.spots import Place

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from halfopen.core.policy.actions import ChangeListener, ChangeSetting, PlannedChange
-from halfopen.core.tune.listener import DEFER
+from halfopen.core.tune.keys import DEFER
 from halfopen.core.tune.outcomes import Applied, Undone
 from halfopen.core.tune.plan import found, is_open, listener_record
 from halfopen.core.tune.spots import ListeningSocket, Place

@@ -51,9 +51,9 @@ def test_a_repetition_is_more_than_the_timer_sends() -> None:
     for timeouts in range(4):
         rows = [request(retransmits=k, expires_ms=500) for k in (timeouts, 8)]
         columns = columns_of(sample(rows, [listener()], timeouts=np.full(2, timeouts, dtype=np.uint8)))
-        assert repeats(columns, np.full(2, 5)).tolist() == [False, True]
+        assert repeats(columns, np.full(2, 5, dtype=np.uint8)).tolist() == [False, True]
         # Without the timer's count, more than the retries is all that tells.
-        assert repeats(columns_of(sample(rows, [listener()])), np.full(2, 5)).tolist() == [False, True]
+        assert repeats(columns_of(sample(rows, [listener()])), np.full(2, 5, dtype=np.uint8)).tolist() == [False, True]
 
 
 @pytest.mark.parametrize(("n", "rate"), [(140, 100), (2200, 2200), (60, 60)])

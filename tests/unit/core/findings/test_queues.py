@@ -8,8 +8,7 @@ from halfopen.core.findings.cures import LookAtProcess
 from halfopen.core.findings.finding import Level
 from halfopen.core.policy.actions import ChangeListener, ChangeSetting
 from halfopen.core.sample import Process
-from halfopen.core.tune.keys import COOKIES, SOMAXCONN, SYN_BACKLOG
-from halfopen.core.tune.listener import BACKLOG
+from halfopen.core.tune.keys import BACKLOG, COOKIES, SOMAXCONN, SYN_BACKLOG
 from rows import listener
 from verdicts import many, releases, second_look, verdict_of
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 from halfopen.core.findings.finding import Level
 from halfopen.core.policy.actions import ChangeListener, ChangeSetting
 from halfopen.core.sample import ListenerOptions
-from halfopen.core.tune.keys import ABORT, COOKIES, SYNACK
-from halfopen.core.tune.spots import RETRIES
+from halfopen.core.tune.keys import ABORT, COOKIES, RETRIES, SYNACK
 from rows import listener
 from verdicts import many, second_look, silent, verdict_of
 

@@ -12,8 +12,9 @@ from halfopen.core.errors import HalfopenError, UsageError
 from halfopen.core.model import timing
 from halfopen.core.policy.actions import ChangeListener
 from halfopen.core.tune import listener
-from halfopen.core.tune.listener import BACKLOG, DEFER, Running, Wishes
-from halfopen.core.tune.spots import RETRIES, ListeningSocket, Place
+from halfopen.core.tune.keys import BACKLOG, DEFER, RETRIES
+from halfopen.core.tune.listener import Running, Wishes
+from halfopen.core.tune.spots import ListeningSocket, Place
 
 SOCKET = ListeningSocket(2, "192.0.2.1", 8080, 7, 9)
 PLACE = Place("boot", 7, 1, "/proc/self/ns/net", "self")

@@ -6,9 +6,7 @@ from halfopen.core.filters import Filter
 from halfopen.core.findings.cures import LookAtProcess, LookAtRoute
 from halfopen.core.findings.registry import RULES
 from halfopen.core.policy.actions import ChangeListener, ChangeSetting, Look, Release
-from halfopen.core.tune.keys import ABORT, COOKIES, SOMAXCONN, SYN_BACKLOG, SYNACK
-from halfopen.core.tune.listener import BACKLOG
-from halfopen.core.tune.spots import RETRIES
+from halfopen.core.tune.keys import ABORT, BACKLOG, COOKIES, RETRIES, SOMAXCONN, SYN_BACKLOG, SYNACK
 from halfopen.core.units import endpoint
 from halfopen.present.findings.cures import command, next_commands
 from halfopen.present.findings.headline import headline

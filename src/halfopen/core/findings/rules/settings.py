@@ -9,8 +9,7 @@ from halfopen.core.findings.finding import Fact, Hit, Level
 from halfopen.core.findings.registry import rule
 from halfopen.core.policy.actions import ChangeListener, ChangeSetting
 from halfopen.core.tune.goals import GOOD_RETRIES
-from halfopen.core.tune.keys import ABORT, COOKIES, SYNACK
-from halfopen.core.tune.spots import RETRIES
+from halfopen.core.tune.keys import ABORT, COOKIES, RETRIES, SYNACK
 
 
 @rule(
