@@ -23,10 +23,10 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 SRC = Path(__file__).resolve().parent.parent / "src"
 sys.path.insert(0, str(SRC))
 
-from scoring import Score, score  # noqa: E402
 
 from halfopen.core.errors import HalfopenError  # noqa: E402
 from halfopen.lab import enter_user_namespace  # noqa: E402
+from halfopen.lab.scenes.scoring import Score, score  # noqa: E402
 from halfopen.lab.scenes.truth import Served, Silent, Stream, Truth  # noqa: E402
 
 SCHEMA: Final = "halfopen.bench.verdicts/1"
