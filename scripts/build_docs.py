@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from halfopen.core.fields import (
+    advice,
     connection,
     diagnosis,
     handshakes,
@@ -66,6 +67,10 @@ _NAMES: Final[dict[str, tuple[Field[Any], ...]]] = {
     "process": process.PROCESS,
     "source": source.SOURCE,
     "connection": connection.LIST,
+    "advice": (*namespace.PLACE, *advice.ADVICE),
+    "advice-listener": advice.LISTENER,
+    "advice-choice": advice.CHOICE,
+    "advice-room": advice.ROOM,
     "diagnosis": (*namespace.PLACE, *diagnosis.DIAGNOSIS),
     "diagnosis-finding": diagnosis.FINDING,
     "diagnosis-fact": diagnosis.FACT,

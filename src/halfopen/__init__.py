@@ -28,6 +28,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "__version__",
+    "advise",
     "diagnose",
     "make_filter",
     "release",

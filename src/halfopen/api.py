@@ -19,6 +19,7 @@ from halfopen.linux.identity import identify
 from halfopen.linux.netns import Netns, current, resolve
 
 if TYPE_CHECKING:
+    from halfopen.core.advice.advice import AdviceGiven
     from halfopen.core.findings.diagnosis import Diagnosis
     from halfopen.core.tune.outcomes import Tuned, Undid
     from halfopen.core.tune.plan import Plan
@@ -195,6 +196,27 @@ def diagnose(
 
     [found] = diagnosing.diagnose(read, time_s, way=source, filter=chosen, stop=stop)
     return found
+
+
+def advise(
+    netns: str | Netns | None = None,
+    *,
+    seconds: str | float = 60.0,
+    listener: str | Iterable[str] = (),
+    stop: threading.Event | None = None,
+) -> AdviceGiven:
+    """Watch handshakes and queues of a namespace by eBPF, and say what each listener needs. Nothing is changed.
+
+    `.listeners`: each with `choices` of a release time (`share`: upper bound of the share of clients that it costs),
+    `release` (the shortest that is proved harmless, or None), `syn_queue`, `accept_queue` and `needed_backlog`, and
+    `cures`. `seconds`: "10m" or a number; `stop`, once set, ends the look early.
+
+    Raises: UsageError, UnknownTarget, NotPermitted, Unsupported, KernelError.
+    """
+    from halfopen.ops.advise import advise_on
+
+    time_s = _seconds(seconds, "seconds") or 0.0
+    return advise_on(namespace(netns), time_s, make_filter(listener=listener), stop or threading.Event())
 
 
 def listed(

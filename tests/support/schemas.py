@@ -128,6 +128,7 @@ def _looks(lab: Lab, run: Run) -> list[dict[str, Any]]:
         listed,
         shakes,
         json.loads(run("diagnose", *where, "--for", "1s", "--json")),
+        json.loads(run("advise", *where, "--for", "1s", "--json")),
         json.loads(run("doctor", "--json")),
         json.loads(run(*words)),
     ]

@@ -184,6 +184,18 @@ def handshakes() -> list[Any]:
     return [document(Observed(1e9, Host("host", "6.0"), 1.0, False, (), 0, (one,), ()))]
 
 
+def advise() -> list[Any]:
+    from halfopen.core.advice.advice import AdviceGiven, ListenerWatched
+    from halfopen.core.advice.advice import advise as advise_on
+    from halfopen.core.advice.depths import Depth
+    from halfopen.present.advice import document
+    from shaken import handshakes
+
+    [view] = model().views
+    one = advise_on(ListenerWatched(view, handshakes((120, 0, 0.05)), [Depth(0.0, 1, 1, 0)]), "self", {})
+    return [document(AdviceGiven(Namespace("boot", 1), Host("host", "6.1"), 1e9, 60.0, (one,), {}))]
+
+
 def diagnose() -> list[Any]:
     from halfopen.core.findings.diagnosis import diagnosis
     from halfopen.core.findings.evidence import Evidence
@@ -250,6 +262,7 @@ def emitted(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[Any]]:
         release(),
         watch(),
         release_time(),
+        advise(),
         diagnose(),
         handshakes(),
         doctor(),
@@ -260,7 +273,18 @@ def emitted(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[Any]]:
 
 SCHEMAS = [
     f"halfopen.{name}/1"
-    for name in ("status", "list", "release", "watch", "release-time", "diagnose", "handshakes", "doctor", "audit")
+    for name in (
+        "status",
+        "list",
+        "release",
+        "watch",
+        "release-time",
+        "advise",
+        "diagnose",
+        "handshakes",
+        "doctor",
+        "audit",
+    )
 ]
 
 

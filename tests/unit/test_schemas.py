@@ -29,6 +29,6 @@ def test_differences(new: dict[str, object], expected: list[str]) -> None:
 
 def test_there_is_a_golden_tree_for_each_kind_of_document() -> None:
     kinds = {name.partition("/")[0].removeprefix("halfopen.") for name in golden()}
-    reading = {"status", "list", "diagnose", "handshakes", "release-time", "doctor", "watch"}
+    reading = {"advise", "status", "list", "diagnose", "handshakes", "release-time", "doctor", "watch"}
     changing = {"release", "audit", "tune-show", "tune-apply", "tune-listener", "tune-undo", "tune-log"}
     assert kinds == reading | changing

@@ -35,6 +35,10 @@ EXAMPLES: Final[Mapping[str, tuple[str, ...]]] = {
         "halfopen diagnose --for 30s --listener :443",
         "halfopen diagnose --netns all --json",
     ),
+    "advise": (
+        "halfopen advise",
+        "halfopen advise --listener :443 --for 10m",
+    ),
     "handshakes": (
         "halfopen handshakes",
         "halfopen handshakes --listener :443 --for 1m",

@@ -24,6 +24,7 @@ COMMANDS: Final = {
     "release": "Drop half-open connections now, safely.",
     "watch": "Keep watching: print changes, raise alarms, release by age.",
     "diagnose": "Look for some seconds and say what is wrong, how sure that is, and what was ruled out.",
+    "advise": "Advise the release time, backlog and cookies of each listener, by handshakes seen.",
     "handshakes": "Measure how long handshakes take and how often the SYN-ACK is retransmitted.",
     "release-time": "Compute when the kernel gives up, now and with other settings.",
     "tune": "Explain the kernel's settings for half-open connections; change and undo them live.",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Callable
 
 from halfopen.core.errors import HalfopenError
 from halfopen.core.filters import Filter
@@ -18,9 +19,17 @@ from halfopen.read.listeners import owned_listeners
 
 
 def observe(
-    ns: Netns | None, seconds: float, filter: Filter, stop: threading.Event, *, everywhere: bool = False
+    ns: Netns | None,
+    seconds: float,
+    filter: Filter,
+    stop: threading.Event,
+    *,
+    everywhere: bool = False,
+    wait: Callable[[float], bool] | None = None,
 ) -> Observed:
     """Count for `seconds`, or until `stop` is set, in a namespace (None: this process's) or everywhere.
+
+    wait: waits so many seconds, in the place of `stop`, and says whether it ended early.
 
     Raises: Unsupported, NotPermitted, KernelError, UnknownTarget.
     """
@@ -28,7 +37,7 @@ def observe(
     with HandshakePrograms(0 if everywhere else target.inode) as programs:
         begun = time.time()
         before = programs.read()
-        interrupted = stop.wait(seconds)
+        interrupted = (wait or stop.wait)(seconds)
         gained = chosen(difference(programs.read(), before), filter)
         missing = programs.missing
     skipped: list[str] = []

@@ -8,7 +8,7 @@ import shutil
 from typing import Final
 
 _CHANGES: Final = re.compile(r"\bhalfopen (?=release\b|tune apply\b|tune listener\b|tune undo\b)")
-_BY_EBPF: Final = re.compile(r"\bhalfopen (?=handshakes\b)")
+_BY_EBPF: Final = re.compile(r"\bhalfopen (?=(?:advise|handshakes)\b)")
 _SUDO: Final = "sudo halfopen "
 _CAP_NET_ADMIN: Final = 12
 _CAP_SYS_ADMIN: Final = 21

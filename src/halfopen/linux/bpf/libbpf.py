@@ -54,6 +54,8 @@ _FUNCTIONS: Final[dict[str, tuple[Any, tuple[Any, ...]]]] = {
     "bpf_prog_test_run_opts": (c_int, (c_int, c_void_p)),
     "bpf_prog_get_next_id": (c_int, (c_uint32, POINTER(c_uint32))),
     "libbpf_num_possible_cpus": (c_int, ()),
+    "btf__load_vmlinux_btf": (c_void_p, ()),
+    "btf__free": (None, (c_void_p,)),
     "btf__find_by_name_kind": (ctypes.c_int32, (c_void_p, c_char_p, c_uint32)),
     "btf__type_by_id": (c_void_p, (c_void_p, c_uint32)),
     "btf__name_by_offset": (c_char_p, (c_void_p, c_uint32)),

@@ -238,6 +238,22 @@ class _Member(ctypes.Structure):
     _fields_ = (("name", ctypes.c_uint32), ("type", ctypes.c_uint32), ("offset", ctypes.c_uint32))
 
 
+def of_kernel(struct: str) -> Layout | None:
+    """The members of one of the kernel's structs, by the BTF of the running kernel; None when it is not described.
+
+    Raises: Unsupported, KernelError.
+    """
+    lib = libbpf.library()
+    btf = lib.btf__load_vmlinux_btf()
+    if not btf:
+        raise KernelError("reading the kernel's types", ctypes.get_errno())
+    try:
+        found = layout(lib, btf, struct)
+        return None if found is None else found[1]
+    finally:
+        lib.btf__free(btf)
+
+
 def layout(lib: ctypes.CDLL, btf: int, struct: str) -> tuple[int, Layout] | None:
     """The size and members of a C struct in an object's BTF; None when it is not described there.
 

@@ -1,0 +1,197 @@
+"""Advice on one listener: the release time, backlog and cookies that it needs, by handshakes and queues that were seen.
+
+What is advised is an Action with its reason, as everything that changes the system.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from halfopen.core.advice import choices, depths, room
+from halfopen.core.advice.choices import Rests, RetriesChoice
+from halfopen.core.advice.depths import Depth, QueueSeen
+from halfopen.core.advice.room import Room
+from halfopen.core.advice.silent import speaks_first
+from halfopen.core.findings.cures import Cure
+from halfopen.core.model import timing
+from halfopen.core.model.handshakes import Handshakes
+from halfopen.core.model.listeners import ListenerView
+from halfopen.core.policy.actions import ChangeListener, ChangeSetting
+from halfopen.core.tune.goals import GOOD_RETRIES
+from halfopen.core.tune.keys import COOKIES, SOMAXCONN
+from halfopen.core.tune.listener import BACKLOG
+from halfopen.core.tune.spots import RETRIES
+from halfopen.core.where import Host, Namespace
+
+REASON: Final = "advise"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ListenerWatched:
+    """What was seen of a listener in a time. rests: on what its handshakes rest; None: sources were not counted.
+
+    unanswered_per_s: connections a second that nobody answers. rto_max_s: the longest wait between SYN-ACKs here.
+    """
+
+    view: ListenerView
+    handshakes: Handshakes
+    depths: Sequence[Depth]
+    rests: Rests | None = None
+    unanswered_per_s: float = 0.0
+    rto_max_s: float = timing.RTO_MAX_S
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ListenerAdvice:
+    """What a listener needs, and how far that is proved.
+
+    choices: of the release time. release: the shortest that is proved to cost no more than `tolerated` of its clients;
+    None: none is. too_short: at least this share of clients finished only after the last SYN-ACK. in_force: the fewest
+    retries that the kernel gave meanwhile, fewer than configured for `pruned_s`. silent: the protocol in which the
+    server speaks first, "" for none. cures: the best last.
+    """
+
+    seen: ListenerWatched
+    choices: tuple[RetriesChoice, ...]
+    tolerated: float
+    release: RetriesChoice | None
+    too_short: float
+    in_force: int
+    pruned_s: float
+    silent: str
+    syn_queue: Room
+    accept_queue: Room
+    accept_wait_s: float | None
+    backlog: int | None
+    needed_backlog: int
+    cures: tuple[Cure, ...]
+
+    @property
+    def finished(self) -> int:
+        """The handshakes that a release time bears on."""
+        return choices.timed(self.seen.handshakes)
+
+    @property
+    def proof_s(self) -> float | None:
+        """How long it takes, at this rate, to prove that a release time costs no more than `tolerated`.
+
+        None where clients were seen that would be lost with any, or none finished.
+        """
+        per_s = self.seen.handshakes.per_s(self.finished)
+        if not per_s or not any(choice.lost == 0 for choice in self.choices):
+            return None
+        # Sources repeat: what counts as independent grows no faster than it did.
+        share = 1.0 if self.seen.rests is None else min(self.seen.rests.independent, self.finished) / self.finished
+        return -math.log(choices.ALPHA) / self.tolerated / (per_s * share) if share else None
+
+
+def advise(seen: ListenerWatched, netns: str, settings: Mapping[str, int]) -> ListenerAdvice:
+    """The advice on one listener of a namespace that has these settings."""
+    view, shakes = seen.view, seen.handshakes
+    in_force, pruned_s = depths.fewest_retries(seen.depths, view.retries, view.syn_queue_limit or 0, view.members)
+    silent = speaks_first(view.port, view.processes)
+    tolerated = choices.TOLERATED_SILENT if silent else choices.TOLERATED
+    found = choices.choices(shakes, in_force, seen.rests, seen.rto_max_s, seen.unanswered_per_s)
+    release = choices.shortest(found, tolerated)
+    too_short = choices.cut_off(shakes, in_force)
+    then_s = timing.release_time_s(view.retries, seen.rto_max_s) if release is None else release.release_time_s
+    syn, accept = _queues(seen, then_s)
+    each = math.ceil(max(syn.needed, accept.needed) / view.members)
+    has = None if view.accept_queue_limit is None else view.accept_queue_limit // view.members
+    cures = (
+        *_cookies(netns, settings),
+        *_backlog(view, netns, settings, has, each),
+        *_release(view, netns, release, too_short if too_short > tolerated else 0.0),
+    )
+    finished_per_s = shakes.per_s(shakes.completed) or 0.0
+    return ListenerAdvice(
+        seen,
+        found,
+        tolerated,
+        release,
+        too_short if too_short > tolerated else 0.0,
+        in_force,
+        pruned_s,
+        silent,
+        syn,
+        accept,
+        room.wait_s(_accept_seen(seen), finished_per_s),
+        has,
+        each,
+        cures,
+    )
+
+
+def _accept_seen(seen: ListenerWatched) -> QueueSeen:
+    return depths.seen([(depth.at_s, depth.accept_queue) for depth in seen.depths])
+
+
+def _queues(seen: ListenerWatched, then_s: float) -> tuple[Room, Room]:
+    shakes, view = seen.handshakes, seen.view
+    honest = (shakes.per_s(choices.timed(shakes)) or 0.0) * shakes.times.mean_s
+    now_s = timing.release_time_s(view.retries, seen.rto_max_s)
+    known = [(depth.at_s, depth.syn_queue) for depth in seen.depths if depth.syn_queue is not None]
+    silent, silent_then = seen.unanswered_per_s * now_s, seen.unanswered_per_s * then_s
+    syn = room.syn_queue(honest, silent, silent_then, depths.seen(known), view.syn_queue_limit)
+    limit = view.accept_queue_limit
+    return syn, room.accept_queue(_accept_seen(seen), None if limit is None else limit + view.members)
+
+
+def _cookies(netns: str, settings: Mapping[str, int]) -> tuple[Cure, ...]:
+    wrong = settings.get("tcp_syncookies") in (0, 2)
+    return ((ChangeSetting(netns, COOKIES, 1, REASON),),) if wrong else ()
+
+
+def _backlog(
+    view: ListenerView, netns: str, settings: Mapping[str, int], has: int | None, each: int
+) -> tuple[Cure, ...]:
+    if has is None or each <= has or has >= room.MOST:
+        return ()
+    to = room.backlog(each)
+    change = ChangeListener(netns, view.address, view.port, BACKLOG, to, REASON)
+    if settings.get("somaxconn", to) < to:
+        return ((ChangeSetting(netns, SOMAXCONN, to, REASON), change),)
+    return ((change,),)
+
+
+def _release(view: ListenerView, netns: str, found: RetriesChoice | None, too_short: float) -> tuple[Cure, ...]:
+    if too_short:
+        to = max(GOOD_RETRIES, view.retries + 1)
+    elif found is not None and found.retries < view.retries:
+        to = found.retries
+    else:
+        return ()
+    return ((ChangeListener(netns, view.address, view.port, RETRIES, to, REASON),),)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class AdviceGiven:
+    """Advice on the listeners of one namespace, the busiest first, after `seconds` from `time` (since 1970) on.
+
+    settings: of the namespace. cookies_sent, cookies_back: SYN cookies in that time. interrupted: ended before the time
+    asked for. capped: whether this kernel lets TCP_RTO_MAX_MS cap the wait between SYN-ACKs; None: could not be told.
+    missing: what could not be counted, and why. quiet: listeners at which nothing finished and nothing waits. released:
+    half-open connections that halfopen released meanwhile, by the audit log.
+    """
+
+    where: Namespace
+    host: Host
+    time: float
+    seconds: float
+    listeners: tuple[ListenerAdvice, ...]
+    settings: Mapping[str, int]
+    cookies_sent: int = 0
+    cookies_back: int = 0
+    interrupted: bool = False
+    capped: bool | None = False
+    missing: tuple[str, ...] = ()
+    quiet: int = 0
+    released: int = 0
+
+    @property
+    def cures(self) -> tuple[Cure, ...]:
+        """What is advised for all listeners, the best last."""
+        return tuple(dict.fromkeys(cure for one in reversed(self.listeners) for cure in one.cures))

@@ -1,0 +1,191 @@
+"""Watch handshakes and queues of a namespace for a while, and advise what its listeners need."""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+import time
+from collections.abc import Iterator
+from typing import Final
+
+from halfopen.change import audit
+from halfopen.core.advice.advice import AdviceGiven, ListenerAdvice, ListenerWatched, advise
+from halfopen.core.advice.depths import Depth
+from halfopen.core.errors import UnknownTarget
+from halfopen.core.filters import Filter
+from halfopen.core.findings.lasting import since_s
+from halfopen.core.model import timing
+from halfopen.core.model.columns import Builder
+from halfopen.core.model.handshakes import Handshakes, Observed, collect
+from halfopen.core.model.listeners import ListenerView
+from halfopen.core.model.model import Model, build
+from halfopen.core.model.narrowed import only
+from halfopen.core.sample import Sample
+from halfopen.linux.netns import Netns, current
+from halfopen.ops.handshakes import observe
+from halfopen.read import reader, requests, synack_timer
+
+ListenerKey = tuple[int, str, int, int]
+# Between two readings of how full the queues are; each takes about a millisecond.
+EVERY_S: Final = 0.25
+# The end of an audit log that is looked through for releases.
+_AUDIT_BYTES: Final = 4 << 20
+
+
+class DepthReadings:
+    """Reads the depths of all queues of a namespace while somebody waits."""
+
+    def __init__(self, ns: Netns, stop: threading.Event, way: str) -> None:
+        self._ns, self._stop, self._way = ns, stop, way
+        self.by_listener: dict[ListenerKey, list[Depth]] = {}
+
+    def wait(self, seconds: float) -> bool:
+        """Read for so many seconds; whether `stop` ended it. Raises: as `reader.read`."""
+        until = time.monotonic() + seconds
+        while not self._stop.is_set():
+            self._read()
+            left = until - time.monotonic()
+            if left <= 0:
+                return False
+            self._stop.wait(min(EVERY_S, left))
+        return True
+
+    def _read(self) -> None:
+        for view in build(reader.read(self._ns, way=self._way, with_owners=False)).views:
+            depth = Depth(time.monotonic(), view.syn_queue, view.syn_queue_young, view.accept_queue)
+            self.by_listener.setdefault(view.key, []).append(depth)
+
+
+def advise_on(
+    ns: Netns | None, seconds: float, filter: Filter, stop: threading.Event, *, way: str = "auto"
+) -> AdviceGiven:
+    """Advice on the listeners of a namespace (None: this process's) that a filter means, after watching for `seconds`,
+    or until `stop` is set.
+
+    Raises: Unsupported, NotPermitted, KernelError, UnknownTarget.
+    """
+    target = ns or current()
+    before = _read(target, way)
+    if filter.listeners and not only(before, filter).listeners:
+        raise UnknownTarget(f"nothing listens {filter.describe()}", hint="halfopen status lists the listeners")
+    readings = DepthReadings(target, stop, way)
+    seen = observe(target, seconds, filter, stop, wait=readings.wait)
+    now = only(_read(target, way, before.sample), filter)
+    capped = synack_timer.capped()
+    watched = list(_watched(now, seen, readings, _waits_s(now, capped)))
+    busy = [one for one in watched if _is_busy(one)]
+    settings = now.sample.settings
+    advice = [advise(one, target.name, settings) for one in busy]
+    counters, earlier = now.sample.counters, before.sample.counters
+    return AdviceGiven(
+        where=now.sample.where,
+        host=seen.host,
+        time=seen.time,
+        seconds=seen.seconds,
+        listeners=tuple(sorted(advice, key=_busiest)),
+        settings=settings,
+        cookies_sent=counters.get("SyncookiesSent", 0) - earlier.get("SyncookiesSent", 0),
+        cookies_back=counters.get("SyncookiesRecv", 0) - earlier.get("SyncookiesRecv", 0),
+        interrupted=seen.interrupted,
+        capped=capped,
+        missing=(*seen.missing, *now.sample.completeness.problems),
+        quiet=len(watched) - len(busy),
+        released=released_since(seen.time, target.inode),
+    )
+
+
+def _busiest(one: ListenerAdvice) -> tuple[int, int]:
+    return -one.seen.handshakes.completed, one.seen.view.port
+
+
+def _is_busy(one: ListenerWatched) -> bool:
+    return bool(one.handshakes.completed or one.view.held or any(depth.accept_queue for depth in one.depths))
+
+
+def _read(ns: Netns, way: str, before: Sample | None = None) -> Model:
+    builder = Builder()
+    read = reader.read(ns, [requests.probe(builder)], way=way)
+    return build(read, before, columns=builder.take())
+
+
+def _watched(
+    now: Model, seen: Observed, readings: DepthReadings, waits_s: dict[ListenerKey, float]
+) -> Iterator[ListenerWatched]:
+    [namespace] = seen.namespaces
+    shakes = {(one.family, one.address, one.port, one.ifindex): one.handshakes for one in namespace.listeners}
+    meant = {view.key for view in now.listeners}
+    for i, view in enumerate(now.views):
+        if view.key in meant:
+            yield ListenerWatched(
+                view=view,
+                handshakes=shakes.get(view.key) or _none(seen.seconds),
+                depths=readings.by_listener.get(view.key, []),
+                unanswered_per_s=unanswered_per_s(now, i, seen.seconds),
+                rto_max_s=waits_s.get(view.key, timing.RTO_MAX_S),
+            )
+
+
+def unanswered_per_s(model: Model, at: int, seconds: float) -> float:
+    """How many connections a second came to a listener, by its place in the Model's views, and are still not answered.
+
+    Of those of the last `seconds`, by their ages. Those that came before tell nothing of the present rate, the youngest
+    may still finish, and none is older than the release time.
+    """
+    columns, view = model.columns, model.views[at]
+    since = since_s(model)
+    span = min(seconds, view.effective_release_time_s) - since
+    if columns is None or span <= 0:
+        return 0.0
+    ages = columns.ages_s[(columns.group_of == at) & ~model.is_deferred]
+    return float(((ages >= since) & (ages < since + span)).sum()) / span
+
+
+def _none(seconds: float) -> Handshakes:
+    import numpy as np
+
+    from halfopen.core.sample.handshakes import HandshakeCounters
+    from halfopen.wire.bpf_records import HANDSHAKE_COUNTERS, HANDSHAKE_KEY
+
+    nothing = np.empty(0, dtype=HANDSHAKE_KEY), np.empty(0, dtype=HANDSHAKE_COUNTERS)
+    return collect(HandshakeCounters(0.0, seconds, *nothing))
+
+
+def _waits_s(now: Model, capped: bool | None) -> dict[ListenerKey, float]:
+    """The longest wait between SYN-ACKs of each listener on which this kernel caps it."""
+    if not capped:
+        return {}
+    usual_s = now.sample.settings.get("tcp_rto_max_ms", timing.RTO_MAX_S * 1000) / 1000
+    own = synack_timer.longest_waits_s(now.sample.listeners["inode"].tolist())
+    return {view.key: min((own.get(i, usual_s) for i in inodes(now, view)), default=usual_s) for view in now.views}
+
+
+def inodes(model: Model, view: ListenerView) -> list[int]:
+    """The inodes of the sockets of a listener."""
+    from halfopen.core.model import join
+
+    groups = join.groups(model.sample.listeners)
+    at = next(i for i, one in enumerate(model.views) if one.key == view.key)
+    rows: list[int] = model.sample.listeners["inode"][list(groups[at].rows)].tolist()
+    return rows
+
+
+def released_since(began: float, inode: int) -> int:
+    """How many half-open connections of a namespace the audit log says were released since then."""
+    path = audit.default_path()
+    try:
+        with open(path, "rb") as f:
+            f.seek(max(0, os.fstat(f.fileno()).st_size - _AUDIT_BYTES))
+            lines = f.read().splitlines()
+    except OSError:
+        return 0
+    return sum(_released(line, began, inode) for line in lines)
+
+
+def _released(line: bytes, began: float, inode: int) -> int:
+    try:
+        record = json.loads(line)
+    except ValueError:  # the first line may be cut
+        return 0
+    mine = isinstance(record, dict) and record.get("netns_inode") == inode and record.get("time", 0) >= began
+    return int(record.get("released", 0)) if mine else 0

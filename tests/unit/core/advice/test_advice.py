@@ -1,0 +1,121 @@
+"""Advice on a listener: what it needs, and the actions that bring it about."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from halfopen.core.advice.advice import REASON, ListenerAdvice, ListenerWatched, advise
+from halfopen.core.advice.choices import Rests
+from halfopen.core.advice.depths import Depth
+from halfopen.core.model.model import build
+from halfopen.core.policy.actions import ChangeListener, ChangeSetting
+from halfopen.core.tune.keys import COOKIES, SOMAXCONN
+from halfopen.core.tune.listener import BACKLOG
+from halfopen.core.tune.spots import RETRIES
+from rows import listener, sample
+from shaken import handshakes
+
+SETTINGS = {"tcp_syncookies": 1, "somaxconn": 4096}
+ENOUGH = (84_000, 0, 0.05)
+
+
+def advised(
+    *kinds: tuple[int, int, float],
+    port: int = 443,
+    limit: int = 511,
+    retries: int = 5,
+    depths: list[Depth] | None = None,
+    settings: dict[str, int] | None = None,
+    **watched: Any,
+) -> ListenerAdvice:
+    rows = [listener(port=port, limit=limit)]
+    [view] = build(sample([], rows, settings={"tcp_synack_retries": retries})).views
+    even = [Depth(i * 0.25, 4, 4, 0) for i in range(20)]
+    seen = ListenerWatched(view, handshakes(*kinds), even if depths is None else depths, **watched)
+    return advise(seen, "self", settings or SETTINGS)
+
+
+def changes(one: ListenerAdvice) -> list[tuple[str, int]]:
+    actions = [action for cure in one.cures for action in cure]
+    assert all(isinstance(action, ChangeListener | ChangeSetting) and action.reason == REASON for action in actions)
+    return [(action.key, action.value) for action in actions if isinstance(action, ChangeListener | ChangeSetting)]
+
+
+def test_the_shortest_release_time_that_is_proved_harmless_is_advised() -> None:
+    one = advised(ENOUGH, (24, 1, 1.2), (2, 2, 3.3))
+    # With 1 retry 2 of them are lost, 1 in 9,000 at most; with 2 retries none is, and 3 s is enough.
+    assert one.release is not None
+    assert one.release.retries == 1
+    assert changes(one) == [(RETRIES, 1)]
+    lossy = advised(ENOUGH, (600, 1, 1.2), (200, 2, 3.3))
+    assert changes(lossy) == [(RETRIES, 2)]
+
+
+def test_too_little_seen_changes_nothing() -> None:
+    one = advised((120, 0, 0.05))
+    assert (one.release, changes(one)) == (None, [])
+    # 120 in 60 s: 4,788 prove 1 in 1,000.
+    assert one.proof_s == pytest.approx(4788 / 2, rel=0.01)
+
+
+def test_no_time_proves_a_release_time_that_loses_clients() -> None:
+    assert advised((100, 1, 1.2), (100, 5, 40.0)).proof_s is None
+    assert advised().proof_s is None
+
+
+def test_a_few_clients_prove_little_however_often_they_come() -> None:
+    one = advised(ENOUGH, rests=Rests(3, 90))
+    assert (one.release, changes(one)) == (None, [])
+
+
+def test_where_the_server_speaks_first_ten_times_as_much_is_asked_for() -> None:
+    kinds = ((9000, 0, 0.05),)
+    assert advised(*kinds).release is not None
+    ssh = advised(*kinds, port=22)
+    assert (ssh.silent, ssh.release) == ("SSH", None)
+    assert advised(ENOUGH, port=22).release is not None
+
+
+def test_a_release_time_that_cuts_clients_off_is_made_longer() -> None:
+    one = advised((1000, 0, 0.05), (40, 1, 1.2), retries=1)
+    assert one.too_short > 0.02
+    assert changes(one) == [(RETRIES, 2)]
+
+
+def test_the_pruning_of_a_full_queue_censors() -> None:
+    """A queue that is more than half full gives fewer retries: what would have come later is not there to be seen."""
+    pruned = [Depth(i * 0.25, 400, 1, 0) for i in range(20)]
+    one = advised(ENOUGH, depths=pruned)
+    assert one.in_force == 2
+    assert one.pruned_s == pytest.approx(19 * 0.25)
+    assert [choice.lost is None for choice in one.choices] == [False, False, True, True, True, True]
+
+
+def test_a_backlog_for_both_queues() -> None:
+    waiting = [Depth(i * 0.25, 4, 4, 300) for i in range(20)]
+    one = advised((120, 0, 0.05), depths=waiting, limit=511)
+    assert one.needed_backlog == 704  # twice 300 and three times its square root
+    assert changes(one) == [(BACKLOG, 1024)]
+    assert one.accept_wait_s == pytest.approx(300 / 2)
+    assert changes(advised((120, 0, 0.05), depths=waiting, limit=1024)) == []
+
+
+def test_what_is_in_the_way_of_a_backlog_comes_first() -> None:
+    waiting = [Depth(i * 0.25, 4, 4, 300) for i in range(20)]
+    one = advised((120, 0, 0.05), depths=waiting, settings={"tcp_syncookies": 1, "somaxconn": 511})
+    assert changes(one) == [(SOMAXCONN, 1024), (BACKLOG, 1024)]
+
+
+@pytest.mark.parametrize(("value", "change"), [(0, [(COOKIES, 1)]), (1, []), (2, [(COOKIES, 1)])])
+def test_cookies(value: int, change: list[tuple[str, int]]) -> None:
+    assert changes(advised((120, 0, 0.05), settings={**SETTINGS, "tcp_syncookies": value})) == change
+
+
+def test_a_flood_needs_room_for_the_release_time_that_is_advised() -> None:
+    long = advised((120, 0, 0.05), unanswered_per_s=100.0)
+    assert long.syn_queue.length == pytest.approx(6300, rel=0.01)
+    short = advised(ENOUGH, unanswered_per_s=100.0)
+    assert short.release is not None
+    assert short.syn_queue.needed < long.syn_queue.needed / 10

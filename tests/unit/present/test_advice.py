@@ -1,0 +1,104 @@
+"""What `advise` shows, at any width."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from halfopen.core.advice.advice import AdviceGiven, ListenerWatched, advise
+from halfopen.core.advice.choices import Rests
+from halfopen.core.advice.depths import Depth
+from halfopen.core.fields.advice import one_in
+from halfopen.core.model.model import build
+from halfopen.core.sample import Process
+from halfopen.core.where import Host, Namespace
+from halfopen.present.advice import document, show
+from rows import listener, sample
+from shaken import handshakes
+
+ENOUGH = (84_000, 0, 0.05)
+
+
+def given(*kinds: tuple[int, int, float], port: int = 443, **watched: Any) -> AdviceGiven:
+    owners = {1: (Process(4711, "server"),)}
+    [view] = build(sample([], [listener(port=port, limit=511)], owners=owners)).views
+    depths = watched.pop("depths", [Depth(i * 0.25, 4, 4, 0) for i in range(20)])
+    settings = {"tcp_syncookies": 1, "somaxconn": 4096}
+    one = advise(ListenerWatched(view, handshakes(*kinds), depths, **watched), "self", settings)
+    where, host = Namespace("boot", 1), Host("host", "6.1")
+    return AdviceGiven(where, host, 1e9, 60.0, (one,) if kinds else (), settings, missing=("give-ups: refused",))
+
+
+def shown(one: AdviceGiven, width: int = 80) -> str:
+    out = Console(file=io.StringIO(), width=width, highlight=False, markup=False, emoji=False)
+    show(out, one)
+    text = out.file.getvalue()  # type: ignore[attr-defined]
+    return "\n".join(line.rstrip() for line in text.splitlines())
+
+
+def flat(text: str) -> str:
+    """Without the breaks of lines."""
+    return " ".join(text.split())
+
+
+@pytest.mark.parametrize("width", [80, 140])
+def test_what_is_advised_and_what_is_proved(width: int) -> None:
+    text = shown(given(ENOUGH, (24, 1, 1.2), rests=Rests(9000, 40_000)), width)
+    assert max(map(len, text.splitlines())) <= width
+    assert len(text.splitlines()) <= 24
+    assert text.startswith(":443  server 4711  84,024 handshakes finished in 60 s, half within 53 ms")
+    assert "3 s is proved to cost fewer than 1 in 8,3" in flat(text)
+    assert "Backlog       511 is enough" in text
+    assert "9,000 source prefixes, which count as 40,000 independent handshakes" in flat(text)
+    assert text.splitlines()[-1] == "Next  halfopen tune listener :443 --release-time 3s"
+
+
+def test_too_little_is_told_with_what_it_proves() -> None:
+    text = flat(shown(given((120, 0, 0.05))))
+    assert "keep 63 s: 0 of 120 handshakes later than 31 s proves only fewer than 1 in 25" in text
+    assert "sources were not counted" in text
+    assert text.endswith("Next halfopen advise --for 40m")
+
+
+def test_what_was_censored_is_told() -> None:
+    pruned = [Depth(i * 0.25, 400, 1, 0) for i in range(20)]
+    text = flat(shown(replace(given(ENOUGH, depths=pruned), released=300)))
+    assert "nothing is seen beyond 63 s" in text
+    assert "for 4.8 s the queue was more than half full, and it was 7 s" in text
+    assert "halfopen released 300 meanwhile" in text
+    assert "not seen" in text
+
+
+def test_clients_that_hang_are_told() -> None:
+    assert "SSH: the server speaks first, so a client that is lost hangs" in flat(shown(given(ENOUGH, port=22)))
+
+
+def test_a_queue_that_grows_is_told_when_it_is_full() -> None:
+    growing = [Depth(i * 0.25, 4, 4, i * 10) for i in range(20)]
+    text = flat(shown(given((120, 0, 0.05), depths=growing)))
+    assert "at the present growth it is full in 8.1 s" in text
+
+
+def test_nothing_seen_is_nothing_advised() -> None:
+    text = shown(given())
+    assert "No handshake finished in 60 s" in text
+    assert "Next  halfopen watch" in text
+
+
+def test_the_document() -> None:
+    written = document(given(ENOUGH))
+    assert (written["schema"], written["missing"]) == ("halfopen.advise/1", ["give-ups: refused"])
+    [one] = written["listeners"]
+    assert one["release_time_s"] == 3
+    assert [choice["advised"] for choice in one["choices"][:3]] == [False, True, False]
+    assert one["choices"][0]["share_at_most"] == pytest.approx(1 / 17_546, rel=1e-4)
+    assert (one["prefixes"], one["choices"][0]["independent_share_at_most"]) == (None, None)
+    assert written["next"] == ["halfopen tune listener :443 --release-time 3s"]
+
+
+def test_a_share_is_never_told_smaller_than_it_is() -> None:
+    assert (one_in(1 / 999.9), one_in(1.0), one_in(0.6)) == ("1 in 999", "any", "1 in 1")
