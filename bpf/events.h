@@ -10,13 +10,15 @@
 /* One listener. */
 struct pulse_record {
 	u64 cookie; /* 0: none given out yet */
+	u64 oldest_us; /* when the first SYN-ACK of the connection next in the accept queue was sent, CLOCK_MONOTONIC */
+	u32 oldest_isn; /* its initial sequence number; 0: the accept queue is empty */
 	s32 qlen;
 	s32 young;
 	u16 port;
 	u8 family;
 	u8 syn_retries;
 	u8 defer_accept;
-	u8 padding[3];
+	u8 padding[7];
 };
 
 /*

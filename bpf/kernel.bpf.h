@@ -127,8 +127,11 @@ struct inet_sock {
 	struct sock sk;
 };
 
+struct request_sock;
+
 struct request_sock_queue {
 	u8 rskq_defer_accept;
+	struct request_sock *rskq_accept_head;
 	atomic_t qlen;
 	atomic_t young;
 };
@@ -172,6 +175,7 @@ struct inet_request_sock {
 struct tcp_request_sock {
 	struct inet_request_sock req;
 	u64 snt_synack;
+	u32 snt_isn;
 };
 
 struct seq_file;

@@ -17,6 +17,17 @@ u64 expected;
 /* Out: the record of the listener at which the walk was stopped; family 0: it was stopped after the last one. */
 struct pulse_record last;
 
+/* What tells the connection that accept() takes next; the iterator holds the lock that accept() takes. */
+INLINE void oldest(struct pulse_record *r, const struct request_sock *head)
+{
+	const struct tcp_request_sock *req = (const struct tcp_request_sock *)head;
+
+	if (!req)
+		return;
+	bpf_probe_read_kernel(&r->oldest_us, sizeof(r->oldest_us), &req->snt_synack);
+	bpf_probe_read_kernel(&r->oldest_isn, sizeof(r->oldest_isn), &req->snt_isn);
+}
+
 SEC("iter/tcp")
 int pulse(struct bpf_iter__tcp *ctx)
 {
@@ -39,6 +50,7 @@ int pulse(struct bpf_iter__tcp *ctx)
 		r.family = skc->skc_family;
 		r.syn_retries = icsk->icsk_syn_retries;
 		r.defer_accept = icsk->icsk_accept_queue.rskq_defer_accept;
+		oldest(&r, icsk->icsk_accept_queue.rskq_accept_head);
 	}
 	if (expected && ctx->meta->seq_num + 1 >= expected) {
 		last = r;

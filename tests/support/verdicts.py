@@ -46,13 +46,14 @@ def second_look(
     *listeners: Any,
     rates: dict[str, float] | None = None,
     first: list[Any] | None = None,
+    first_queues: list[Any] | None = None,
     workers: tuple[list[WorkerState], list[WorkerState]] | None = None,
     **values: Any,
 ) -> tuple[Verdict, list[str]]:
     """The same of two looks, between which counters rose at these rates a second (PassiveOpens: handshakes done).
 
-    first: the listeners at the first look, where they differ. workers: what the processes that listen did at the first
-    look, and at the second.
+    first, first_queues: the listeners and their queues at the first look, where they differ. workers: what the
+    processes that listen did at the first look, and at the second.
     """
     values.setdefault("counters", {})
     counters = {"PassiveOpens": 1000, "ListenDrops": 0, **values.pop("counters")}
@@ -67,11 +68,11 @@ def second_look(
     before = replace(now, counters={**dict.fromkeys(rose, 0), **counters}, monotonic_s=100.0)
     if first is not None:
         before = replace(before, listeners=np.concatenate(first))
+    if first_queues is not None:
+        before = replace(before, queues=np.concatenate(first_queues))
     if workers is not None:
-        before, now = (
-            look.with_part(Workers(look.monotonic_s, {one.pid: one for one in those}))
-            for look, those in zip((before, now), workers, strict=True)
-        )
+        earlier, later = ({one.pid: one for one in those} for those in workers)
+        now = now.with_part(Workers(now.monotonic_s, later, earlier=Workers(before.monotonic_s, earlier)))
     verdict = judge(build(now, before), build(before))
     return verdict, [f.id for f in verdict.findings]
 

@@ -14,13 +14,17 @@ from halfopen.core.findings.evidence import SOME
 from halfopen.core.model.columns import Builder
 from halfopen.core.model.model import Model, build
 from halfopen.core.model.waiting import holders
+from halfopen.core.sample.workers import Workers
 from halfopen.linux.netns import Netns
 from halfopen.read import procfs, reader, requests, workers
 
 # Between the two looks; long enough for a handshake across an ocean.
 INTERVAL_S: Final = 0.5
-# Where a reading takes longer than this, only the counters are read again.
+# Where a reading takes longer than this, only the counters are read again. The first one may have to wait for programs
+# that are loaded, so that its time alone tells little where few requests were read.
 _SLOW_S: Final = 0.25
+_MANY: Final = 20_000
+_VERY_SLOW_S: Final = 1.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +60,7 @@ def looks(
     """
     began = time.monotonic()
     first = [_with_workers(model) for model in read()]
-    slow = not deep and (time.monotonic() - began) / max(len(first), 1) > _SLOW_S
+    slow = not deep and _slow(first, time.monotonic() - began)
     again = [deep or worth_another(model) for model in first]
     if instant or not any(again):
         return [Looks(model) for model in first]
@@ -72,21 +76,30 @@ def looks(
     return found
 
 
+def _slow(first: Sequence[Model], took_s: float) -> bool:
+    """Whether readings that took so long in all are too long to be made again."""
+    each_s = took_s / max(len(first), 1)
+    many = any(model.half_open + model.deferred > _MANY for model in first)
+    return each_s > (_SLOW_S if many else _VERY_SLOW_S)
+
+
 def _of(model: Model) -> Netns:
     where = model.sample.where
     return Netns(where.name, where.inode, where.path, where.lives_in)
 
 
 def _with_workers(model: Model) -> Model:
-    """With what the processes do on whose sockets connections wait."""
-    pids = holders(model)
-    return replace(model, sample=model.sample.with_part(workers.read(pids))) if pids else model
+    """With what the processes do on whose sockets connections wait, and what they did in the look before."""
+    pids, earlier = holders(model), model.sample.part(Workers)
+    return replace(model, sample=model.sample.with_part(workers.read(pids, earlier))) if pids else model
 
 
 def _again(model: Model, way: str) -> Looks:
     sample = model.sample
     builder = Builder()
-    probes = [requests.probe(builder), *([workers.probe(pids)] if (pids := holders(model)) else [])]
+    probes = [requests.probe(builder)]
+    if pids := holders(model):
+        probes.append(workers.probe(pids, sample.part(Workers)))
     try:
         fresh = reader.read(_of(model), probes, way=way, with_owners=False)
     except HalfopenError:
@@ -95,7 +108,7 @@ def _again(model: Model, way: str) -> Looks:
         kept = replace(fresh.completeness, notes=sample.completeness.notes)
         fresh = replace(fresh, owners=sample.owners, options=sample.options, completeness=kept)
     now = build(fresh, sample, columns=builder.take())
-    return Looks(now, model, fresh.monotonic_s - sample.monotonic_s)
+    return Looks(now if pids else _with_workers(now), model, fresh.monotonic_s - sample.monotonic_s)
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,4 +134,5 @@ def _counted_again(model: Model, before: _Counted) -> Looks:
         return Looks(model)
     seconds = now.at - before.at
     gained = {name: value - before.counters[name] for name, value in now.counters.items() if name in before.counters}
-    return Looks(replace(model, rates={name: n / seconds for name, n in gained.items()}), None, seconds)
+    rates = {name: n / seconds for name, n in gained.items()}
+    return Looks(replace(_with_workers(model), rates=rates), None, seconds)

@@ -62,6 +62,6 @@ def _queues(listeners: NDArray[Any]) -> tuple[NDArray[Any] | None, list[str]]:
         met = pulse[at]
         queues["known"] = (met["cookie"] == listeners["cookie"]) & (listeners["cookie"] != 0)
         queues["syn_queue"] = met["qlen"]
-        for name in ("young", "syn_retries", "defer_accept"):
+        for name in ("young", "syn_retries", "defer_accept", "oldest_isn", "oldest_us"):
             queues[name] = met[name]
     return queues, []

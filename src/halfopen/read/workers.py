@@ -20,26 +20,26 @@ _TICKS: Final = os.sysconf("SC_CLK_TCK")
 _FILES: Final = "Max open files"
 
 
-def probe(pids: Sequence[int], budget_s: float = BUDGET_S) -> Probe:
-    """The probe of these processes, those that matter most first."""
+def probe(pids: Sequence[int], earlier: Workers | None = None) -> Probe:
+    """The probe of these processes, those that matter most first; earlier: the look before."""
 
     def looked(_: Draft) -> Workers:
-        return read(pids, budget_s)
+        return read(pids, earlier)
 
     return Probe("what the listening processes do", ("procfs",), looked)
 
 
-def read(pids: Sequence[int], budget_s: float = BUDGET_S) -> Workers:
+def read(pids: Sequence[int], earlier: Workers | None = None, budget_s: float = BUDGET_S) -> Workers:
     """These processes as they are now, as many as the time allows; those that ended are left out."""
     began = time.monotonic()
     found: dict[int, WorkerState] = {}
     for at, pid in enumerate(pids):
         if time.monotonic() > began + budget_s:
-            return Workers(began, found, len(pids) - at)
+            return Workers(began, found, len(pids) - at, earlier)
         one = worker(pid, began + budget_s)
         if one is not None:
             found[pid] = one
-    return Workers(began, found)
+    return Workers(began, found, earlier=earlier)
 
 
 def worker(pid: int, until_s: float) -> WorkerState | None:

@@ -14,13 +14,15 @@ from halfopen.core.sample import handshakes
 PULSE: Final[np.dtype[Any]] = np.dtype(
     [
         ("cookie", "<u8"),
+        ("oldest_us", "<u8"),
+        ("oldest_isn", "<u4"),
         ("qlen", "<i4"),
         ("young", "<i4"),
         ("port", "<u2"),
         ("family", "u1"),
         ("syn_retries", "u1"),
         ("defer_accept", "u1"),
-        ("padding", "V3"),
+        ("padding", "V7"),
     ]
 )
 _CENSUS: Final = [

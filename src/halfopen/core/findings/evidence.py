@@ -13,7 +13,7 @@ from halfopen.core.findings.lasting import Lasting, lasting
 from halfopen.core.model import join
 from halfopen.core.model.listeners import ListenerView
 from halfopen.core.model.model import Model
-from halfopen.core.sample.workers import Workers, WorkerState
+from halfopen.core.sample.workers import Workers
 
 # Below this many half-open connections nothing is made of their number: every busy server has some at any moment.
 FEW: Final = 50
@@ -35,7 +35,8 @@ class Need(Enum):
 class AcceptQueue:
     """The accept queue of one socket: connections in it, how many it takes, how many there were in the look before.
 
-    accepted: at most as many were accepted between the two looks; None without a look before. inode: of the socket.
+    accepted: at most as many were accepted between the two looks, and exactly none where it is 0; None without a look
+    before. inode: of the socket. oldest_s: the age of the connection that accept() takes next; None when not known.
     """
 
     held: int
@@ -43,6 +44,7 @@ class AcceptQueue:
     before: int | None = None
     accepted: int | None = None
     inode: int = 0
+    oldest_s: float | None = None
 
     @property
     def full(self) -> bool:
@@ -114,14 +116,9 @@ class Evidence:
     # --- processes ----------------------------------------------------------------------------------------------------
 
     @property
-    def workers(self) -> Mapping[int, WorkerState]:
-        """The processes behind sockets on which connections wait, by pid; empty where none was looked at."""
-        return _workers(self.now)
-
-    @property
-    def workers_before(self) -> Mapping[int, WorkerState]:
-        """The same in the look before."""
-        return {} if self.before is None else _workers(self.before)
+    def workers(self) -> Workers:
+        """The processes behind sockets on which connections wait; none where none was looked at."""
+        return self.now.sample.part(Workers) or Workers(self.now.sample.monotonic_s)
 
     # --- those that last ----------------------------------------------------------------------------------------------
 
@@ -198,19 +195,38 @@ class Evidence:
         """
         if view.accept_queue_limit is None:
             return []
-        rows = self.now.sample.listeners[list(self._rows[view.key])]
+        at = list(self._rows[view.key])
+        rows, oldest = self.now.sample.listeners[at], self._oldest(at)
         finished = round(self.completions_per_s * self.interval_s)
         queues = []
-        for inode, cookie, held, limit in zip(*(rows[n].tolist() for n in _QUEUE), strict=True):
+        for (inode, cookie, held, limit), (isn, age_s) in zip(
+            zip(*(rows[n].tolist() for n in _QUEUE), strict=True), oldest, strict=True
+        ):
             before = self._held_before.get(cookie) if cookie else None
             accepted = None if before is None else max(0, before - held + finished)
-            queues.append(AcceptQueue(held, limit + 1, before, accepted, inode))
+            if accepted is not None and isn and cookie in self._oldest_before:
+                # The queue is first in, first out (`reqsk_queue_remove()`).
+                accepted = 0 if self._oldest_before[cookie] == isn else max(1, accepted)
+            queues.append(AcceptQueue(held, limit + 1, before, accepted, inode, age_s))
         return queues
 
+    def _oldest(self, rows: list[int]) -> list[tuple[int, float | None]]:
+        """Of sockets by their places: the sequence number and the age of the connection next in the accept queue."""
+        sample = self.now.sample
+        if sample.queues is None:
+            return [(0, None)] * len(rows)
+        now_us = sample.monotonic_s * 1e6
+        told = sample.queues[rows]
+        pairs = zip(told["oldest_isn"].tolist(), told["oldest_us"].tolist(), strict=True)
+        return [(isn, max(0.0, (now_us - us) / 1e6) if us else None) for isn, us in pairs]
 
-def _workers(model: Model) -> Mapping[int, WorkerState]:
-    part = model.sample.part(Workers)
-    return {} if part is None else part.by_pid
+    @cached_property
+    def _oldest_before(self) -> dict[int, int]:
+        """The sequence number of the connection that was next, by the cookie of the socket."""
+        if self.before is None or self.before.sample.queues is None:
+            return {}
+        cookies, isns = self.before.sample.listeners["cookie"], self.before.sample.queues["oldest_isn"]
+        return {cookie: isn for cookie, isn in zip(cookies.tolist(), isns.tolist(), strict=True) if cookie}
 
 
 _QUEUE: Final = ("inode", "cookie", "accept_queue", "accept_queue_limit")

@@ -10,7 +10,7 @@ from typing import Final
 from halfopen.core.findings.evidence import Evidence
 from halfopen.core.findings.finding import Fact
 from halfopen.core.sample import Process
-from halfopen.core.sample.workers import WorkerState
+from halfopen.core.sample.workers import Workers, WorkerState
 
 STOPPED: Final = "stopped"
 NO_DESCRIPTORS: Final = "out-of-descriptors"
@@ -65,8 +65,11 @@ def holders(e: Evidence, inodes: Iterable[int]) -> list[Holder]:
     another program, either may be the one that accepts: the parent counts when something keeps it from accepting.
     """
     processes = {p.pid: p for inode in inodes for p in e.now.sample.owners.get(inode, ())}
+    now = e.workers
+    before = now.earlier or Workers(now.monotonic_s - e.interval_s)
+    between_s = max(now.monotonic_s - before.monotonic_s, 1e-3)
     everyone = {
-        pid: Holder(process, e.workers.get(pid), e.workers_before.get(pid), e.interval_s)
+        pid: Holder(process, now.by_pid.get(pid), before.by_pid.get(pid), between_s)
         for pid, process in sorted(processes.items())
     }
     watching: set[int] = set()

@@ -28,9 +28,19 @@ LISTENER: Final[np.dtype[Any]] = np.dtype(
 
 
 # What only eBPF reads of a listener: its SYN queue (all of it, and those never retransmitted), TCP_SYNCNT (0: not set),
-# TCP_DEFER_ACCEPT in retransmissions. known: false where the listener was not met.
+# TCP_DEFER_ACCEPT in retransmissions; and of the connection that accept() takes next its initial sequence number (0:
+# none waits), and when its first SYN-ACK was sent, in us of the monotonic clock (0: by cookie). known: false where the
+# listener was not met.
 QUEUES: Final[np.dtype[Any]] = np.dtype(
-    [("known", "?"), ("syn_queue", "i4"), ("young", "i4"), ("syn_retries", "u1"), ("defer_accept", "u1")]
+    [
+        ("known", "?"),
+        ("syn_queue", "i4"),
+        ("young", "i4"),
+        ("syn_retries", "u1"),
+        ("defer_accept", "u1"),
+        ("oldest_isn", "u4"),
+        ("oldest_us", "u8"),
+    ]
 )
 
 

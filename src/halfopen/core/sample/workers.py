@@ -46,8 +46,11 @@ class WorkerState:
 
 @dataclass(frozen=True, slots=True)
 class Workers:
-    """The processes looked at, by pid. monotonic_s: when. left_out: how many there was no time for."""
+    """The processes looked at, by pid. monotonic_s: when. left_out: how many there was no time for. earlier: the same
+    processes in the look before, where there was one.
+    """
 
     monotonic_s: float
     by_pid: Mapping[int, WorkerState] = field(default_factory=dict)
     left_out: int = 0
+    earlier: Workers | None = None

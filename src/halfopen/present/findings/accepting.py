@@ -33,6 +33,8 @@ def _accept_queue(f: Finding) -> str:
     return f"holds {held(f, 'accept_queue')}"
 
 
+# A handshake over a long path takes that long.
+_LONG_S: Final = 1.0
 # Where a thread waits, in words; else the name of the kernel's function.
 _WAITS: Final = {
     "hrtimer_nanosleep": "sleeps",
@@ -86,13 +88,18 @@ def _alike(f: Finding) -> str:
         return ""
     if f.text("why") in ("slow", "unknown"):
         return f"; {plural(all - 1, 'other process holds', 'other processes hold')} the socket as well"
-    return f"; {f'all {all}' if stuck == all else f'{stuck} of {all}'} processes that hold the socket are like that"
+    of_them = "both" if stuck == all == 2 else f"all {all}" if stuck == all else f"{stuck} of {all}"
+    return f"; {of_them} processes that hold the socket are like that"
 
 
 def _not_accepted(f: Finding) -> str:
     """What follows for clients, and how fast."""
-    parts = [_accepted(f), f"{per_s(f, 'overflows_per_s')} overflow" if f.has("overflows_per_s") else "", _more(f)]
-    return "; ".join(part for part in parts if part) + _alike(f)
+    parts = [_accepted(f)]
+    if f.has("oldest_s") and f.number("oldest_s") >= _LONG_S:
+        parts.append(f"the next one in it is {show_duration(f.number('oldest_s'))} old")
+    if f.has("overflows_per_s"):
+        parts.append(f"{per_s(f, 'overflows_per_s')} overflow")
+    return "; ".join(part for part in (*parts, _more(f)) if part) + _alike(f)
 
 
 def _more(f: Finding) -> str:

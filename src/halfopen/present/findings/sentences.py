@@ -120,18 +120,35 @@ def _handshakes_finish(f: Finding) -> str:
 # --- queues -----------------------------------------------------------------------------------------------------------
 
 
+def _now(f: Finding, name: str) -> str:
+    """Whether it goes on, where that is known."""
+    if not f.has(name):
+        return ""
+    return f", {_per_s(f, name)} now" if f.number(name) else ", none now"
+
+
+@lead("past-overflows")
+def _past_overflows(f: Finding) -> tuple[str, str]:
+    n = plural(f.count("ListenOverflows"), "time")
+    return (
+        f"accept queues overflowed {n} since the namespace was made{_now(f, 'ListenOverflows_per_s')}",
+        f"most at {_at(f)} ({f.count('drops'):,} drops there): its program stalled, or met a burst; the queue holds "
+        f"{_held(f, 'accept_queue')} now",
+    )
+
+
 @lead("backlog-small")
 def _backlog_small(f: Finding) -> tuple[str, str]:
     backlog = f"the backlog of {_at(f)} is {f.count('backlog')}"
     if f.has("ListenOverflows"):
         n = f.count("ListenOverflows")
-        now = f", {_per_s(f, 'ListenOverflows_per_s')} now" if f.has("ListenOverflows_per_s") else ", none now"
+        now = _now(f, "ListenOverflows_per_s")
         return (
             f"accept queues overflowed {plural(n, 'time')} since the namespace was made{now}: {backlog}",
             f"{f.count('drops'):,} drops at {_at(f)}: bursts longer than the queue, or a program that stalls"
             f"{_cookies(f)}",
         )
-    now = f", {_per_s(f, 'SyncookiesSent_per_s')} now" if f.has("SyncookiesSent_per_s") else ", none now"
+    now = _now(f, "SyncookiesSent_per_s")
     return (
         f"a queue is too short for honest bursts; the shortest: {backlog}",
         f"{plural(f.count('SyncookiesSent'), 'SYN cookie was', 'SYN cookies were')} sent since the namespace was made"

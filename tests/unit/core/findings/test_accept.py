@@ -5,12 +5,13 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytest
 
 from halfopen.core.findings.cures import ContinueProcess, LookAtProcess, LookAtQuota, RaiseDescriptors
 from halfopen.core.findings.finding import Finding, Level
 from halfopen.core.findings.verdict import Verdict
-from halfopen.core.sample import Process
+from halfopen.core.sample import QUEUES, Process
 from halfopen.core.sample.workers import Quota, WorkerState
 from rows import listener
 from verdicts import second_look
@@ -122,6 +123,38 @@ def test_a_queue_that_was_empty_a_moment_ago_is_a_burst() -> None:
     verdict, ids = second_look([], full, first=[calm], rates={"PassiveOpens": 200})
     assert "app-not-accepting" not in ids
     assert verdict.level is Level.OK
+
+
+def test_a_queue_that_overflows_and_has_one_place_free_is_not_drained() -> None:
+    """A program that accepts a few a second is caught just after it took one."""
+    nearly = listener(accept_queue=128, limit=128, cookie=5)
+    rates = {"PassiveOpens": 20, "ListenOverflows": 40}
+    verdict, ids = second_look([], nearly, rates=rates)
+    assert ids == ["app-not-accepting"]
+    assert verdict.findings[0].text("why") == "unknown"
+    assert second_look([], nearly, rates={"PassiveOpens": 20})[1] == []
+    assert "app-not-accepting" not in second_look([], nearly, first=[listener(limit=128, cookie=5)], rates=rates)[1]
+
+
+def _next_in(isn: int, oldest_us: int) -> Any:
+    queues = np.zeros(1, dtype=QUEUES)
+    queues["known"], queues["oldest_isn"], queues["oldest_us"] = True, isn, oldest_us
+    return queues
+
+
+def test_the_same_connection_is_next_at_both_looks_so_that_none_was_accepted() -> None:
+    """However many handshakes finish at other listeners meanwhile."""
+    waiting, rates = listener(accept_queue=3, limit=128, cookie=5), {"PassiveOpens": 4000}
+    verdict, ids = second_look([], waiting, rates=rates, queues=_next_in(77, 98_500_000))
+    assert (ids, verdict.level) == (["app-not-accepting"], Level.NOTICE)
+    found = verdict.findings[0]
+    assert (found.count("accepted_at_most"), found.number("oldest_s")) == (0, 2.0)
+
+
+def test_another_connection_is_next_so_that_one_was_accepted() -> None:
+    waiting = listener(accept_queue=3, limit=128, cookie=5)
+    first = [_next_in(76, 98_000_000)]
+    assert second_look([], waiting, queues=_next_in(77, 98_500_000), first_queues=first)[1] == []
 
 
 ARBITER = WorkerState(6, 1, "S", ("do_select",))

@@ -103,10 +103,16 @@ def test_a_full_accept_queue_rules_out_a_short_backlog() -> None:
 
 
 def test_what_looks_the_same_and_is_not_ruled_out_makes_it_likely() -> None:
-    """Overflows of the past, and a connection that waits now: bursts, or a program that stalls."""
+    """Overflows, and a connection that waits now: bursts, or a program that stalls."""
     waiting = listener(limit=128, accept_queue=3, drops=9)
     other = listener(port=81, inode=2)
-    found = of([], waiting, other, counters={"ListenOverflows": 9, "ListenDrops": 9}, rates={"PassiveOpens": 2})
+    found = of(
+        [],
+        waiting,
+        other,
+        counters={"ListenOverflows": 9, "ListenDrops": 9},
+        rates={"PassiveOpens": 2, "ListenOverflows": 4},
+    )
     first = found.causes[0]
     assert first.finding.id == "backlog-small"
     assert (first.confidence, first.rivals) == (Confidence.LIKELY, ("app-not-accepting",))

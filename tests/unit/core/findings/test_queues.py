@@ -70,6 +70,10 @@ def test_one_stuck_socket_of_four_is_not_hidden_by_the_sum() -> None:
 def test_overflows_of_the_past_are_a_notice_and_present_ones_a_warning() -> None:
     past = {"ListenOverflows": 30, "ListenDrops": 30}
     verdict, ids = second_look([], listener(drops=30), counters=past)
+    assert (ids, verdict.level, verdict.findings[0].count("ListenOverflows")) == (["past-overflows"], Level.NOTICE, 30)
+    # A SYN queue that overflowed as well was too short, whatever the program did.
+    both = {**past, "SyncookiesSent": 9}
+    verdict, ids = second_look([], listener(drops=30), counters=both)
     assert (ids, verdict.level) == (["backlog-small"], Level.NOTICE)
     verdict, ids = second_look([], listener(drops=30), counters=past, rates={"ListenOverflows": 10, "ListenDrops": 10})
     assert (ids, verdict.level) == (["backlog-small"], Level.WARNING)

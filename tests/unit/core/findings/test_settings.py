@@ -36,5 +36,5 @@ def test_abort_on_overflow_counts_where_something_overflowed() -> None:
     on = {"tcp_abort_on_overflow": 1}
     assert verdict_of([], settings=on)[1] == []
     verdict, ids = verdict_of([], listener(drops=3), settings=on, counters={"ListenOverflows": 3, "ListenDrops": 3})
-    assert ids == ["backlog-small", "abort-on-overflow"]
+    assert ids == ["past-overflows", "abort-on-overflow"]
     assert (ChangeSetting("self", ABORT, 0, "abort-on-overflow"),) in verdict.next

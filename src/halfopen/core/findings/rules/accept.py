@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Final
 
 from halfopen.core.findings import holder
 from halfopen.core.findings.cures import ContinueProcess, Cure, LookAtProcess, LookAtQuota, RaiseDescriptors
@@ -33,16 +34,26 @@ class Stuck:
         return len(self.queues) == self.view.members and not (some and len(self.queues) == 1)
 
 
-def _is_stuck(queue: AcceptQueue) -> bool:
-    """Whether nothing was accepted though connections wait, or it is full and was not empty a moment ago."""
+# Of the queue; a slow program leaves a place or two free for a moment.
+_NEARLY_FULL: Final = 0.75
+
+
+def _is_stuck(queue: AcceptQueue, overflowing: bool) -> bool:
+    """Whether nothing was accepted though connections wait, or it is full, or overflows and is nearly full at both
+    looks; not where it was empty a moment ago and was accepted from.
+    """
     if queue.full:
         return not (queue.before == 0 and queue.accepted)
-    return queue.held > 0 and bool(queue.before) and queue.accepted == 0
+    if not queue.held or not queue.before:
+        return False
+    return queue.accepted == 0 or (overflowing and min(queue.held, queue.before) >= _NEARLY_FULL * queue.cap)
 
 
 def stuck(e: Evidence, view: ListenerView) -> Stuck | None:
     """The accept queues of a listener that are not accepted from; None where all are."""
-    queues = tuple(sorted(filter(_is_stuck, e.accept_queues(view)), key=lambda q: -q.held / q.cap))
+    overflowing = e.rate("ListenOverflows") > 0
+    each = [queue for queue in e.accept_queues(view) if _is_stuck(queue, overflowing)]
+    queues = tuple(sorted(each, key=lambda queue: -queue.held / queue.cap))
     if not queues:
         return None
     found = holder.holders(e, (queue.inode for queue in queues))
@@ -63,6 +74,8 @@ def _facts(e: Evidence, found: Stuck) -> tuple[Fact, ...]:
         facts.append(Fact("stuck_sockets", len(found.queues)))
     if queue.accepted is not None:
         facts += [Fact("accepted_at_most", queue.accepted), Fact("interval_s", round(e.interval_s, 2), unit="s")]
+    if queue.oldest_s is not None and not view.defer_accept_s:
+        facts.append(Fact("oldest_s", round(queue.oldest_s, 1), unit="s"))
     overflows = e.rate("ListenOverflows")
     if overflows:
         facts.append(Fact("overflows_per_s", round(overflows, 1), unit="per_s"))

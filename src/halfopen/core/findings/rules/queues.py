@@ -33,7 +33,7 @@ def _shortest(e: Evidence) -> ListenerView | None:
     Level.NOTICE,
     Level.WARNING,
     title="the queue is too short for the traffic",
-    doc="accept queues overflowed, or cookies were sent that clients sent back, and no queue is stuck now; a warning "
+    doc="accept queues overflow, or cookies were sent that clients sent back, and no queue is stuck now; a warning "
     "while it happens",
     unless="the accept queue does not drain, or a flood fills the SYN queue",
     advice="`halfopen tune listener :443 --backlog 4096`; where `somaxconn` caps it, the command says so",
@@ -42,7 +42,7 @@ def backlog_small(e: Evidence) -> Iterator[Hit]:
     if is_flood(e) or any(stuck(e, view) is not None for view in e.now.listeners):
         return
     view = _overflowed(e)
-    if e.total("ListenOverflows") and view is not None:
+    if e.total("ListenOverflows") and view is not None and not _over(e):
         cookies = ("SyncookiesSent",) if e.cookies == 1 and e.total("SyncookiesSent") else ()
         yield _small(e, view, ("ListenOverflows", "ListenDrops", *cookies))
     elif e.cookies == 1 and e.total("SyncookiesRecv") >= max(1, _HONEST * e.total("SyncookiesSent")):
@@ -51,9 +51,36 @@ def backlog_small(e: Evidence) -> Iterator[Hit]:
             yield _small(e, view, ("SyncookiesSent", "SyncookiesRecv"))
 
 
+def _over(e: Evidence) -> bool:
+    """Whether no accept queue overflows now, and no SYN queue ever did: a program that stalled once does that, however
+    long its queue is.
+    """
+    return not e.rate("ListenOverflows") and not (e.cookies == 1 and e.total("SyncookiesSent"))
+
+
+@rule(
+    "past-overflows",
+    Level.NOTICE,
+    title="accept queues overflowed in the past",
+    note=True,
+    doc="accept queues overflowed since the namespace was made, none overflows or is stuck now, and no SYN cookie was "
+    "sent: the program stalled, or met a burst",
+    unless="an accept queue overflows now",
+    advice="nothing now; `halfopen watch` tells when it happens again",
+)
+def past_overflows(e: Evidence) -> Iterator[Hit]:
+    view = _overflowed(e)
+    happens = is_flood(e) or any(stuck(e, one) is not None for one in e.now.listeners)
+    if e.total("ListenOverflows") and view is not None and _over(e) and not happens:
+        facts = [Fact("ListenOverflows", e.total("ListenOverflows")), Fact("drops", view.drops)]
+        if "ListenOverflows" in e.rates:
+            facts.append(Fact("ListenOverflows_per_s", 0, unit="per_s"))
+        yield Hit(Level.NOTICE, (*facts, Fact("accept_queue", view.accept_queue, view.accept_queue_cap)), view)
+
+
 def _small(e: Evidence, view: ListenerView, names: tuple[str, ...]) -> Hit:
     facts = [Fact(name, e.total(name)) for name in names]
-    facts += [Fact(f"{name}_per_s", round(e.rate(name), 1), unit="per_s") for name in names if e.rate(name)]
+    facts += [Fact(f"{name}_per_s", round(e.rate(name), 1), unit="per_s") for name in names if name in e.rates]
     facts += [Fact("backlog", (view.accept_queue_limit or 0) // view.members), Fact("drops", view.drops)]
     level = Level.WARNING if e.rate(names[0]) else Level.NOTICE
     return Hit(level, tuple(facts), view, cures=longer_queues(e, view, "backlog-small"))
