@@ -17,13 +17,17 @@ from halfopen.core.fields import (
     advice,
     connection,
     diagnosis,
+    features,
     handshakes,
     listener,
     metrics,
     namespace,
     process,
+    released,
     source,
     tune_listener,
+    tuning,
+    watch,
 )
 from halfopen.core.fields.field import Field, Kind
 from halfopen.core.findings.registry import RULES
@@ -82,6 +86,18 @@ _NAMES: Final[dict[str, tuple[Field[Any], ...]]] = {
     "named": listener.NAMED,
     "release-time": listener.RELEASE_TIME,
     "tune-listener": tune_listener.LISTENER,
+    "totals": released.TOTALS,
+    "released": released.RELEASED,
+    "watch-reading": watch.READING,
+    "feature": features.FEATURE,
+    "grant": features.GRANT,
+    "setting": tuning.SETTING,
+    "summary": tuning.SUMMARY,
+    "no-cure": tuning.NO_CURE,
+    "override": tuning.OVERRIDE,
+    "made": tuning.MADE,
+    "undone": tuning.UNDONE,
+    "logged": tuning.LOGGED,
 }
 _METRICS: Final[dict[str, tuple[Field[Any], ...]]] = {
     "namespace-metrics": metrics.NAMESPACE_METRICS,

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 
 import build_docs
+from documented import types, wrong
 from halfopen.cli.main import COMMANDS, cli
 from halfopen.core.config import parse
 from halfopen.core.errors import UnknownTarget
@@ -335,6 +336,19 @@ def test_every_json_name_is_documented(schema: str, emitted: dict[str, list[Any]
 @pytest.mark.parametrize("schema", SCHEMAS)
 def test_no_documented_name_is_gone(schema: str, emitted: dict[str, list[Any]]) -> None:
     assert tabled(section(schema)) - {key for key, _ in keys(emitted[schema])} - {"login_uid"} == set()
+
+
+@pytest.mark.parametrize("schema", SCHEMAS)
+def test_values_have_the_documented_types(schema: str, emitted: dict[str, list[Any]]) -> None:
+    documented = types(section(schema))
+    assert len(documented) > 5
+    assert wrong(emitted[schema], documented) == set()
+
+
+def test_a_value_of_another_type_is_found() -> None:
+    documented = types("| `a` | number or null | x |\n| `b` | array of strings | x |\n| `c` | boolean | x |\n")
+    assert wrong([{"a": 1, "b": ["x"], "c": True}, {"a": None, "b": []}], documented) == set()
+    assert wrong({"a": "1", "b": [1], "c": 0}, documented) == {("a", "string"), ("b", "array"), ("c", "number")}
 
 
 @pytest.mark.parametrize("schema", SCHEMAS)

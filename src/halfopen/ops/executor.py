@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from halfopen.change.audit import AuditLog, who
 from halfopen.core.errors import HalfopenError, UsageError, words
+from halfopen.core.fields.released import released
 from halfopen.core.policy.actions import Release, Released, Undo
 from halfopen.core.tune.checkpoint import Checkpoint, go_on
 from halfopen.linux.netns import Netns
@@ -141,7 +142,7 @@ class Executor:
             self._failed(record, e)
             raise
         try:
-            self.audit.write({**record, "phase": "done", **outcome.as_record()})
+            self.audit.write({**record, "phase": "done", **_record(outcome)})
         except HalfopenError as e:
             problems = (e.line(),)
         return replace(outcome, problems=(*outcome.problems, *problems)) if problems else outcome
@@ -152,3 +153,7 @@ class Executor:
         except HalfopenError as e:
             if isinstance(error, HalfopenError):
                 error.message = f"{error.message} (and {e.message})"
+
+
+def _record(outcome: Released | Tuned | Undid) -> dict[str, Any]:
+    return released(outcome) if isinstance(outcome, Released) else outcome.as_record()

@@ -9,6 +9,8 @@ from rich.table import Table
 from rich.text import Text
 
 from halfopen.core.features import EBPF, Checkup, Feature, Grant, Outcome, answer, capabilities, next_command
+from halfopen.core.fields.features import FEATURE
+from halfopen.core.fields.field import json_object
 from halfopen.present.text import propose
 
 _STYLE = {Outcome.YES: "green", Outcome.NO: "bold red", Outcome.UNKNOWN: "bold yellow"}
@@ -66,16 +68,6 @@ def document(checkup: Checkup) -> dict[str, Any]:
         "uid": checkup.uid,
         "user_namespace": checkup.user_namespace,
         "answer": answer(checkup),
-        "features": [
-            {
-                "id": feature.id,
-                "purpose": feature.purpose,
-                "outcome": feature.outcome.value,
-                "why": feature.why,
-                "needs": list(feature.needs),
-                "grants": [{"kind": g.kind, "name": g.name, "command": g.command or None} for g in feature.grants],
-            }
-            for feature in checkup.features
-        ],
+        "features": [json_object(FEATURE, feature) for feature in checkup.features],
         "next": next_command(checkup),
     }

@@ -7,6 +7,7 @@ from typing import Any
 
 from halfopen.core.fields.field import json_object
 from halfopen.core.fields.namespace import NAMESPACE, PLACE
+from halfopen.core.fields.released import TOTALS, released
 from halfopen.core.findings.finding import Finding
 from halfopen.core.findings.verdict import Verdict
 from halfopen.core.model.model import Model
@@ -62,18 +63,17 @@ def status(models: list[Model], verdicts: list[Verdict], skipped: list[str]) -> 
 
 def release(outcomes: list[Released]) -> dict[str, Any]:
     """`halfopen.release/1`: totals, and the namespaces they come from. `resets` is null when it could not be read."""
-    resets = [o.resets for o in outcomes]
+    each = [released(outcome) for outcome in outcomes]
     return {
         "schema": "halfopen.release/1",
-        "matched": sum(o.matched for o in outcomes),
-        "released": sum(o.released for o in outcomes),
-        "gone": sum(o.gone for o in outcomes),
-        "failed": sum(o.failed for o in outcomes),
-        "resets": None if None in resets else sum(r for r in resets if r is not None),
-        "left": sum(o.left for o in outcomes),
-        "spared": sum(o.spared for o in outcomes),
-        "may_have_answered": sum(o.may_have_answered for o in outcomes),
-        "dry_run": any(o.dry_run for o in outcomes),
+        **{field.name: _total([one[field.name] for one in each]) for field in TOTALS},
         "filter": outcomes[0].action.filter.describe() if outcomes else "",
-        "namespaces": [o.as_record() for o in outcomes],
+        "namespaces": each,
     }
+
+
+def _total(values: list[int | bool | None]) -> int | bool | None:
+    """The sum of numbers, null with one of them; whether any is true."""
+    if None in values:
+        return None
+    return any(values) if all(isinstance(v, bool) for v in values) else sum(v for v in values if v is not None)

@@ -13,6 +13,7 @@ from typing import Any, assert_never
 
 from halfopen.core.errors import HalfopenError
 from halfopen.core.fields.field import json_object
+from halfopen.core.fields.released import released
 from halfopen.core.fields.watch import READING
 from halfopen.core.findings.verdict import judge
 from halfopen.core.model.model import Model
@@ -251,7 +252,7 @@ class JsonLines(Lines):
 
     def released(self, outcome: Released) -> list[str]:
         """event released."""
-        return self._line("released", None, filter=outcome.action.filter.describe(), **outcome.as_record())
+        return self._line("released", None, filter=outcome.action.filter.describe(), **released(outcome))
 
     def trouble(self, netns: str, error: HalfopenError) -> list[str]:
         """event trouble."""

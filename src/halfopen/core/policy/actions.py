@@ -7,7 +7,7 @@ An action is what a finding proposes as a cure, what a plan shows, what is confi
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from halfopen.core.where import Namespace
 
@@ -142,24 +142,3 @@ class Released:
     stopped: bool = False
     problems: tuple[str, ...] = field(default=())
     notes: tuple[str, ...] = field(default=())
-
-    def as_record(self) -> dict[str, Any]:
-        """The outcome for the audit log and for JSON."""
-        return {
-            "netns": self.action.netns,
-            "matched": self.matched,
-            "released": self.released,
-            "gone": self.gone,
-            "failed": self.failed,
-            "resets": self.resets,
-            "left": self.left,
-            "spared": self.spared,
-            "may_have_answered": self.may_have_answered,
-            "dry_run": self.dry_run,
-            "held": self.held,
-            "seconds": round(self.seconds, 4),
-            "window_ms": round(self.window_ms, 3),
-            "window_max_ms": round(self.window_max_ms, 3),
-            "problems": list(self.problems),
-            "notes": list(self.notes),
-        }

@@ -8,6 +8,9 @@ from typing import Any, Final
 
 from rich.console import Console
 
+from halfopen.core.fields.field import chosen, json_object
+from halfopen.core.fields.tuning import MADE, OVERRIDE, SUMMARY, UNDONE
+from halfopen.core.tune.change_row import ChangeRow
 from halfopen.core.tune.keys import SOMAXCONN, SYNACK
 from halfopen.core.tune.listener import ListenerSummary, standing_retries
 from halfopen.core.tune.outcomes import Tuned, Undid
@@ -18,14 +21,11 @@ from halfopen.core.units import listener_text, netns_words, plural, printable, s
 from halfopen.present import prose
 from halfopen.present.text import propose
 from halfopen.present.tune.rows import (
-    ChangeRow,
     alike,
     applied_rows,
     joined,
-    made_fields,
     named,
     planned_rows,
-    row_fields,
     short,
     shown_change,
     shown_ids,
@@ -198,6 +198,10 @@ _ENDS = (
 )
 
 
+_KEPT: Final = chosen(SUMMARY, "address", "port", "backlog")
+_OVERRIDDEN: Final = chosen(SUMMARY, "address", "port", "synack_retries")
+
+
 def apply_document(
     outcome: Tuned,
     here: Place | None,
@@ -215,15 +219,12 @@ def apply_document(
         "dry_run": dry_run,
         "until": outcome.until_s,
         "returns_by": outcome.returns_by or None,
-        "changes": [made_fields(r) for r in rows],
-        "overridden_on": [{"address": s.address, "port": s.port, "synack_retries": s.retries} for s in not_on],
-        "overrides": [
-            {"key": o.key, "value": o.value, "path": o.path, "line": o.line, "at_boot": o.at_boot}
-            for o in planned.overrides
-        ],
-        "keep_backlog": [{"address": s.address, "port": s.port, "backlog": s.backlog} for s in planned.keep],
+        "changes": [json_object(MADE, r) for r in rows],
+        "overridden_on": [json_object(_OVERRIDDEN, s) for s in not_on],
+        "overrides": [json_object(OVERRIDE, o) for o in planned.overrides],
+        "keep_backlog": [json_object(_KEPT, s) for s in planned.keep],
         "notes": [*planned.notes, *filter(None, [unread])],
-        "overdue": [row_fields(r) for r in undone_rows(outcome.overdue, here)],
+        "overdue": [json_object(UNDONE, r) for r in undone_rows(outcome.overdue, here)],
     }
 
 
@@ -231,6 +232,6 @@ def undo_document(outcome: Undid, here: Place | None) -> dict[str, Any]:
     """`halfopen.tune-undo/1`. here: the namespace of this process."""
     return {
         "schema": "halfopen.tune-undo/1",
-        "changes": [row_fields(r) for r in undone_rows(outcome.undone, here)],
-        "overdue": [row_fields(r) for r in undone_rows(outcome.overdue, here)],
+        "changes": [json_object(UNDONE, r) for r in undone_rows(outcome.undone, here)],
+        "overdue": [json_object(UNDONE, r) for r in undone_rows(outcome.overdue, here)],
     }

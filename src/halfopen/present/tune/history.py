@@ -8,8 +8,9 @@ from typing import Any
 
 from rich.console import Console
 
+from halfopen.core.fields.field import json_object
+from halfopen.core.fields.tuning import LOGGED
 from halfopen.core.tune.ledger import Change, Now
-from halfopen.core.tune.plan import listener_record
 from halfopen.core.tune.spots import Place
 from halfopen.core.tune.undoing import shown
 from halfopen.core.units import plural, printable
@@ -99,29 +100,5 @@ def document(path: str, changes: Sequence[tuple[Change, Now | None]]) -> dict[st
     return {
         "schema": "halfopen.tune-log/1",
         "journal": path,
-        "changes": [
-            {
-                "id": c.id,
-                "time": c.began.time_s,
-                "user": c.began.who.get("sudo_user"),
-                "uid": c.began.who.get("uid"),
-                "netns": c.began.place.name,
-                "netns_inode": c.began.place.inode,
-                "netns_cookie": c.began.place.cookie,
-                "boot_id": c.began.place.boot_id,
-                "key": c.began.key,
-                "listener": listener_record(c.began.listener),
-                "file": c.began.file,
-                "from": c.began.old,
-                "to": c.value,
-                "original": c.original,
-                "until": c.began.until_s,
-                "state": c.state,
-                "state_time": c.time_s,
-                "reason": c.began.reason,
-                "why": c.why,
-                "value": None if now is None else now.value,
-            }
-            for c, now in changes
-        ],
+        "changes": [json_object(LOGGED, change) for change in changes],
     }

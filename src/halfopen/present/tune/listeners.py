@@ -11,8 +11,10 @@ from rich.console import Console
 
 from halfopen.core.fields.field import json_object
 from halfopen.core.fields.tune_listener import LISTENER, InNamespace
+from halfopen.core.fields.tuning import MADE, UNDONE
 from halfopen.core.model import timing
 from halfopen.core.policy.actions import ChangeListener
+from halfopen.core.tune.change_row import ChangeRow
 from halfopen.core.tune.keys import DEFER
 from halfopen.core.tune.listener import Running, deferring, holders_text, recommended
 from halfopen.core.tune.outcomes import Tuned
@@ -23,15 +25,12 @@ from halfopen.present import prose
 from halfopen.present.text import propose
 from halfopen.present.tune.changes import costs, returns, undone
 from halfopen.present.tune.rows import (
-    ChangeRow,
     alike,
     applied_rows,
     joined,
     listener_named,
-    made_fields,
     named,
     planned_rows,
-    row_fields,
     shown_change,
     shown_ids,
     twins,
@@ -205,6 +204,6 @@ def document(
         "listeners": [json_object(LISTENER, InNamespace(s, synack)) for s in sockets],
         "until": None if outcome is None else outcome.until_s,
         "returns_by": None if outcome is None else outcome.returns_by or None,
-        "changes": [made_fields(r) for r in rows],
-        "overdue": [row_fields(r) for r in undone_rows(outcome.overdue, here)] if outcome is not None else [],
+        "changes": [json_object(MADE, r) for r in rows],
+        "overdue": [json_object(UNDONE, r) for r in undone_rows(outcome.overdue, here)] if outcome is not None else [],
     }

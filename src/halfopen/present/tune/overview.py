@@ -8,6 +8,8 @@ from typing import Any
 from rich.console import Console
 
 from halfopen.core.errors import HalfopenError
+from halfopen.core.fields.field import json_object
+from halfopen.core.fields.tuning import NO_CURE, SETTING, SUMMARY
 from halfopen.core.tune.listener import ListenerSummary
 from halfopen.core.tune.settings import Advice
 from halfopen.core.tune.shown import Shown
@@ -76,30 +78,9 @@ def document(shown: Shown) -> dict[str, Any]:
         "netns": shown.netns,
         "netns_inode": shown.inode,
         "half_open": shown.half_open,
-        "settings": [
-            {
-                "key": a.key,
-                "value": a.value,
-                "effect": a.effect,
-                "idle": a.idle,
-                "needed": shown.should_change(a),
-                "recommended": a.recommended,
-                "reason": a.reason,
-                "cost": a.cost,
-            }
-            for a in shown.advices
-        ],
-        "listeners": [
-            {
-                "address": s.address,
-                "port": s.port,
-                "backlog": s.backlog,
-                "synack_retries": s.retries,
-                "defer_accept_s": s.deferred_s,
-            }
-            for s in shown.listeners
-        ],
-        "no_cures": [{"key": c.key, "value": value, "truth": c.truth} for c, value in shown.cures],
+        "settings": [json_object(SETTING, (shown, advice)) for advice in shown.advices],
+        "listeners": [json_object(SUMMARY, one) for one in shown.listeners],
+        "no_cures": [json_object(NO_CURE, cure) for cure in shown.cures],
         "unread": [{"key": key, "why": e.line()} for key, e in shown.unread.items()],
     }
 

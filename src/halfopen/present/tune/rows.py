@@ -1,44 +1,18 @@
-"""A change as one row of a table and one object in JSON: planned, made or undone."""
+"""A change as one row of a table: planned, made or undone."""
 
 from __future__ import annotations
 
 from collections.abc import Container, Iterable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from halfopen.core.policy.actions import ChangeListener, ChangeSetting, PlannedChange
+from halfopen.core.tune.change_row import ChangeRow
 from halfopen.core.tune.keys import DEFER
 from halfopen.core.tune.outcomes import Applied, Undone
-from halfopen.core.tune.plan import found, is_open, listener_record
+from halfopen.core.tune.plan import found, is_open
 from halfopen.core.tune.spots import ListeningSocket, Place
 from halfopen.core.tune.undoing import shown
 from halfopen.core.units import endpoint_text, listener_text, printable, show_duration
-
-
-@dataclass(frozen=True, slots=True)
-class ChangeRow:
-    """One change that was or would be made, or undone. from_: before, to: after (None: not set).
-
-    id: in the journal, None without. listener, file: where it is not a setting of the namespace. cost: what is worse
-    afterwards. where: the namespace for a person, where `netns` does not say it.
-    """
-
-    key: str
-    from_: int | None
-    to: int | None
-    state: str
-    reason: str = ""
-    why: str = ""
-    id: int | None = None
-    netns: str = ""
-    listener: ListeningSocket | None = None
-    file: str | None = None
-    cost: str = ""
-    where: str = ""
-
-    @property
-    def changed(self) -> bool:
-        return self.state in ("done", "clamped", "undone")
 
 
 def planned_rows(changes: Iterable[PlannedChange]) -> list[ChangeRow]:
@@ -151,24 +125,3 @@ def joined(*words: str) -> str:
 def sockets_text(n: int) -> str:
     """`4 sockets`; empty for one."""
     return f"{n} sockets" if n > 1 else ""
-
-
-def row_fields(r: ChangeRow) -> dict[str, Any]:
-    """A change that was undone, of `halfopen.tune-undo/1`."""
-    return {
-        "id": r.id,
-        "netns": r.netns,
-        "key": r.key,
-        "listener": listener_record(r.listener),
-        "file": r.file,
-        "from": r.from_,
-        "to": r.to,
-        "state": r.state,
-        "reason": r.reason,
-        "why": r.why,
-    }
-
-
-def made_fields(r: ChangeRow) -> dict[str, Any]:
-    """A change of `halfopen.tune-apply/1` or `halfopen.tune-listener/1`, with its price."""
-    return {**row_fields(r), "cost": r.cost}

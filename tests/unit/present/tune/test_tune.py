@@ -12,10 +12,12 @@ from typing import Any
 import pytest
 from rich.console import Console
 
+from documented import types, wrong
 from halfopen.core.errors import NotPermitted
 from halfopen.core.policy.actions import ChangeLine, ChangeListener, ChangeSetting, FoundValue, PlannedChange, Undo
 from halfopen.core.sample import Process
 from halfopen.core.tune import false_cures, keys, settings
+from halfopen.core.tune.change_row import ChangeRow
 from halfopen.core.tune.ledger import Ledger, Now
 from halfopen.core.tune.listener import ListenerSummary, Running, Wishes, changes_for
 from halfopen.core.tune.outcomes import Applied, Tuned, Undid, Undone
@@ -25,7 +27,6 @@ from halfopen.core.tune.shown import Shown
 from halfopen.core.tune.spots import ListeningSocket, Place, Spot
 from halfopen.core.tune.sysctl_d import Override
 from halfopen.present.tune import changes, history, listeners, overview, rows
-from halfopen.present.tune.rows import ChangeRow
 
 ROOT = Path(__file__).resolve().parents[4]
 PLACE = Place("boot", 7, 1, "/run/netns/web", "web")
@@ -109,6 +110,7 @@ def test_every_name_is_documented_and_every_example_is_such_a_document(schema: s
     names = set(names_in(documents()[schema]))
     assert names - set(re.findall(r"`([^`\n]+)`", part)) == set()
     assert set(re.findall(r"^\| `([^`]+)` \|", part, re.MULTILINE)) - names == set()
+    assert wrong(documents()[schema], types(part)) == set()
     [block] = re.findall(r"```json\n(.*?)```", part, re.DOTALL)
     example = json.loads(block)
     assert (example["schema"], set(names_in(example)) - names) == (schema, set())
