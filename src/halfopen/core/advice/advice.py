@@ -21,9 +21,7 @@ from halfopen.core.model.handshakes import Handshakes
 from halfopen.core.model.listeners import ListenerView
 from halfopen.core.policy.actions import ChangeListener, ChangeSetting
 from halfopen.core.tune.goals import GOOD_RETRIES
-from halfopen.core.tune.keys import COOKIES, SOMAXCONN
-from halfopen.core.tune.listener import BACKLOG
-from halfopen.core.tune.spots import RETRIES
+from halfopen.core.tune.keys import BACKLOG, COOKIES, RETRIES, SOMAXCONN
 from halfopen.core.where import Host, Namespace
 
 REASON: Final = "advise"
