@@ -25,12 +25,12 @@ def command(netns: str | None, read_by: str | None, instant: bool, as_json: bool
 
         click.echo(jsonout.dumps(jsonout.status(found, verdicts, skipped)))
         return
-    from halfopen.present import text
+    from halfopen.present import status, text
 
     out = text.console()
     several = netns == "all"
     if several:
-        text.summary(out, found, verdicts, skipped)
+        status.summary(out, found, verdicts, skipped)
     quiet = 0
     for model, verdict in sorted(zip(found, verdicts, strict=True), key=lambda mv: (-mv[1].level, -mv[0].half_open)):
         if several and not model.half_open and not verdict.findings:
@@ -38,6 +38,6 @@ def command(netns: str | None, read_by: str | None, instant: bool, as_json: bool
             continue
         if several:
             out.print()
-        text.status(out, model, verdict)
+        status.status(out, model, verdict, one_screen=not several)
     if quiet:
         out.print(f"{quiet} of them have no half-open connections")

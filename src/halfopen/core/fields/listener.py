@@ -186,7 +186,7 @@ LISTENER: Final[tuple[Field[ListenerView], ...]] = (
         lambda v: v.release_time_s,
         unit="s",
         title="RELEASE",
-        show=lambda v: f"{v.release_time_s:g} s" + ("*" if v.overridden else ""),
+        show=lambda v: f"{v.effective_release_time_s:g} s" + ("*" if v.overridden else ""),
         spare=4,
     ),
     Field(

@@ -1,0 +1,116 @@
+"""The screen of `status`: it fits a low and narrow terminal, and says one thing about each matter."""
+
+from __future__ import annotations
+
+import io
+import re
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from halfopen.core.findings.verdict import judge
+from halfopen.core.model.model import Model, build
+from halfopen.core.model.sources import SourceView
+from halfopen.present.status import standing_out, status
+from rows import listener, named, request, sample
+from verdicts import silent
+
+_STYLES = re.compile(r"\x1b\[[0-9;]*m")
+
+
+def shown(model: Model, before: Model | None = None, *, width: int = 80, height: int = 24, **options: Any) -> list[str]:
+    out = Console(
+        file=io.StringIO(),
+        width=width,
+        height=height,
+        force_terminal=True,
+        highlight=False,
+        markup=False,
+        emoji=False,
+        **options,
+    )
+    status(out, model, judge(model, before))
+    text = _STYLES.sub("", out.file.getvalue())  # type: ignore[attr-defined]
+    return [line.rstrip() for line in text.splitlines()]
+
+
+def flooded(listeners: int = 1, sources: int = 600, **values: Any) -> tuple[Model, Model]:
+    """A flood on several listeners, in two looks."""
+    requests = [one for port in range(listeners) for one in on_port(sources // listeners, 8080 + port)]
+    rows = [
+        listener(port=8080 + i, inode=i + 1, cookie=i + 1, limit=values.get("limit", 4096)) for i in range(listeners)
+    ]
+    where, counters = named("a-namespace-with-a-name"), {"PassiveOpens": 100, "ListenDrops": 7, "ListenOverflows": 0}
+    settings = {"tcp_syncookies": values.get("cookies", 1)}
+    now = sample(requests, rows, counters=counters, where=where, monotonic_s=100.5, settings=settings)
+    before = sample(requests, rows, counters=counters, where=where, settings=settings)
+    return build(now, before), build(before)
+
+
+def on_port(n: int, port: int) -> list[Any]:
+    found = silent(n)
+    for i, row in enumerate(found):
+        row["local_port"] = port
+        row["remote_v4"] = (20 << 24) + port * 65536 + i * 256 + 7
+    return found
+
+
+@pytest.mark.parametrize("listeners", [1, 4, 30])
+@pytest.mark.parametrize("cookies", [0, 1])
+def test_a_flood_fits_a_screen_of_24_lines(listeners: int, cookies: int) -> None:
+    lines = shown(*flooded(listeners, cookies=cookies))
+    # One line is the prompt's.
+    assert len(lines) <= 23, "\n".join(lines)
+    assert max(map(len, lines)) <= 80
+    assert lines[-1].lstrip().startswith(("Next", "--"))
+    assert any("DROPS" in line for line in lines)
+    assert any(line.startswith("not shown at 80 columns: ") for line in lines)
+
+
+def test_a_high_screen_shows_more() -> None:
+    assert len(shown(*flooded(30), height=60)) > len(shown(*flooded(30), height=24))
+
+
+def test_sources_that_say_nothing_are_one_line() -> None:
+    lines = shown(*flooded(), height=60)
+    told = "600 distinct sources; no prefix stands out: at most 0.2% from "
+    assert [line for line in lines if line.startswith(told)]
+    assert not any("SHARE" in line for line in lines)
+
+
+def test_a_prefix_that_stands_out_has_its_line() -> None:
+    one_host = [request(retransmits=2, expires_ms=500, source_port=i + 1024, cookie=i + 1) for i in range(90)]
+    lines = shown(build(sample([*one_host, *on_port(10, 8080)], [listener(limit=4096)])), height=60)
+    assert any(line.startswith("198.18.0.0/24") for line in lines)
+    assert "11 distinct sources in all" in lines
+
+
+def source(share: float, half_open: int = 40) -> SourceView:
+    return SourceView(f"198.51.{int(share * 1000)}.0/24", half_open, share, 5.0)
+
+
+def test_which_sources_stand_out() -> None:
+    even = [source(0.019)] * 10
+    assert standing_out(even) == []
+    # Fifty of 2 % each, of which ten are listed.
+    assert standing_out([source(0.02)] * 10) == []
+    first = [source(0.3), source(0.04), *[source(0.02)] * 8]
+    assert standing_out(first) == first[:2]
+    few = [source(0.125)] * 8
+    assert standing_out(few) == few
+    assert standing_out([source(0.5, half_open=1)] * 2) == []
+
+
+def test_one_release_time_stands_on_the_screen() -> None:
+    """A queue more than half full: the kernel gives up after 7 s, not 63 s."""
+    old = build(sample(silent(80), [listener(limit=100)]))
+    lines = shown(old, width=200, height=60)
+    [line] = [line for line in lines if line.startswith("Release time")]
+    assert line.startswith("Release time  7 s on :8080 while its queue is more than half full, else 63 s (tcp_syn")
+    assert any(re.search(r"\b7 s\b", row) and row.startswith(":8080") for row in lines)
+    assert not any(re.search(r"\b63 s\b", row) for row in lines if row.startswith(":8080"))
+    # With a release time of its own the sysctl has no say.
+    calm = build(sample(silent(3), [listener(limit=100)]))
+    [line] = [line for line in shown(calm, width=200, height=60) if line.startswith("Release time")]
+    assert line.startswith("Release time  63 s: tcp_synack_retries = 5; SYN cookies when a queue is full")
