@@ -139,21 +139,25 @@ def _past_overflows(f: Finding) -> tuple[str, str]:
 
 @lead("backlog-small")
 def _backlog_small(f: Finding) -> tuple[str, str]:
-    backlog = f"the backlog of {_at(f)} is {f.count('backlog')}"
+    backlog = f"the backlog of {_at(f)} is {f.count('backlog'):,}"
     if f.has("ListenOverflows"):
-        n = f.count("ListenOverflows")
-        now = _now(f, "ListenOverflows_per_s")
+        drops = f"{f.count('drops'):,} drops at {_at(f)}"
         return (
-            f"accept queues overflowed {plural(n, 'time')} since the namespace was made{now}: {backlog}",
-            f"{f.count('drops'):,} drops at {_at(f)}: bursts longer than the queue, or a program that stalls"
-            f"{_cookies(f)}",
+            f"{_overflowed(f)}: {backlog}",
+            f"{drops}: bursts longer than the queue, or a program that stalls{_cookies(f)}",
         )
+    return f"a queue is too short for honest bursts; the shortest: {backlog}", _cookies_back(f)
+
+
+def _overflowed(f: Finding) -> str:
+    times = plural(f.count("ListenOverflows"), "time")
+    return f"accept queues overflowed {times} since the namespace was made{_now(f, 'ListenOverflows_per_s')}"
+
+
+def _cookies_back(f: Finding) -> str:
+    sent = plural(f.count("SyncookiesSent"), "SYN cookie was", "SYN cookies were")
     now = _now(f, "SyncookiesSent_per_s")
-    return (
-        f"a queue is too short for honest bursts; the shortest: {backlog}",
-        f"{plural(f.count('SyncookiesSent'), 'SYN cookie was', 'SYN cookies were')} sent since the namespace was made"
-        f"{now}, and {f.count('SyncookiesRecv'):,} came back",
-    )
+    return f"{sent} sent since the namespace was made{now}, and {f.count('SyncookiesRecv'):,} came back"
 
 
 def _cookies(f: Finding) -> str:
@@ -162,9 +166,15 @@ def _cookies(f: Finding) -> str:
     return f"; a SYN queue overflowed as well: {plural(f.count('SyncookiesSent'), 'SYN cookie')} sent"
 
 
-@sentence("somaxconn-clamp")
-def _somaxconn_clamp(f: Finding) -> str:
-    return f"the queues of {_at(f)} are capped by somaxconn = {f.count('somaxconn'):,}"
+@lead("somaxconn-clamp")
+def _somaxconn_clamp(f: Finding) -> tuple[str, str]:
+    text = f"somaxconn = {f.count('somaxconn'):,} caps the queues of {_at(f)}"
+    if f.has("capped"):
+        others = f.count("capped") - 1
+        text += f" and of {plural(others, 'other listener')}" if others else ""
+        counted = _overflowed(f) + _cookies(f) if f.has("ListenOverflows") else _cookies_back(f)
+        return f"{text}, too short for honest bursts", counted
+    return text, ""
 
 
 @lead("cookies-off")

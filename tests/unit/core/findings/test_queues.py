@@ -89,10 +89,33 @@ def test_cookies_that_came_back_show_a_queue_too_short() -> None:
 
 def test_somaxconn_is_named_where_it_is_in_the_way() -> None:
     counters = {"ListenOverflows": 30, "ListenDrops": 30}
-    small = {"somaxconn": 128}
-    assert "somaxconn-clamp" in verdict_of([], listener(drops=30), counters=counters, settings=small)[1]
-    assert "somaxconn-clamp" not in verdict_of([], listener(limit=100, drops=30), counters=counters, settings=small)[1]
+    small, now = {"somaxconn": 128}, {"ListenOverflows": 9.0}
+    verdict, ids = second_look([], listener(drops=30), counters=counters, settings=small, rates=now)
+    assert (ids, verdict.level) == (["somaxconn-clamp"], Level.WARNING)
+    assert verdict.next == (
+        (
+            ChangeSetting("self", SOMAXCONN, 4096, "somaxconn-clamp"),
+            ChangeListener("self", "0.0.0.0", 8080, BACKLOG, 4096, "somaxconn-clamp"),
+        ),
+    )
+    ids = second_look([], listener(limit=100, drops=30), counters=counters, settings=small, rates=now)[1]
+    assert ids == ["backlog-small"]
     assert verdict_of([], listener(), settings=small)[1] == []
+
+
+def test_somaxconn_is_the_cause_of_cookies_that_came_back() -> None:
+    back = {"SyncookiesSent": 90, "SyncookiesRecv": 80}
+    two = listener(limit=16, port=80, inode=1), listener(limit=16, port=81, inode=2)
+    verdict, ids = verdict_of([], *two, counters=back, settings={"somaxconn": 16})
+    assert (ids, verdict.level) == (["somaxconn-clamp"], Level.NOTICE)
+    assert verdict.findings[0].count("capped") == 2
+
+
+def test_somaxconn_is_not_to_blame_for_a_program_that_does_not_accept() -> None:
+    full = listener(accept_queue=129, limit=128, cookie=5, drops=30)
+    verdict, ids = second_look([], full, counters={"ListenOverflows": 30}, settings={"somaxconn": 128}, owners=WEB)
+    assert ids == ["app-not-accepting"]
+    assert verdict.next == ((LookAtProcess(7, "app-not-accepting"),),)
 
 
 def test_drops_are_never_ok_and_drops_that_are_none_are() -> None:

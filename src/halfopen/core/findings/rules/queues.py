@@ -39,16 +39,36 @@ def _shortest(e: Evidence) -> ListenerView | None:
     advice="`halfopen tune listener :443 --backlog 4096`; where `somaxconn` caps it, the command says so",
 )
 def backlog_small(e: Evidence) -> Iterator[Hit]:
+    if (short := _too_short(e)) and not _capped(e, short[0]):
+        view, facts, level = short
+        facts += [Fact("backlog", (view.accept_queue_limit or 0) // view.members), Fact("drops", view.drops)]
+        yield Hit(level, tuple(facts), view, cures=longer_queues(e, view, "backlog-small"))
+
+
+def _too_short(e: Evidence) -> tuple[ListenerView, list[Fact], Level] | None:
+    """The listener whose queue is too short for honest traffic, the counters that tell so, and the level."""
     if is_flood(e) or any(stuck(e, view) is not None for view in e.now.listeners):
-        return
+        return None
     view = _overflowed(e)
     if e.total("ListenOverflows") and view is not None and not _over(e):
         cookies = ("SyncookiesSent",) if e.cookies == 1 and e.total("SyncookiesSent") else ()
-        yield _small(e, view, ("ListenOverflows", "ListenDrops", *cookies))
-    elif e.cookies == 1 and e.total("SyncookiesRecv") >= max(1, _HONEST * e.total("SyncookiesSent")):
-        view = _shortest(e)
-        if view is not None:
-            yield _small(e, view, ("SyncookiesSent", "SyncookiesRecv"))
+        return view, *_counted(e, ("ListenOverflows", "ListenDrops", *cookies))
+    view = _shortest(e)
+    if view is not None and e.cookies == 1 and e.total("SyncookiesRecv") >= max(1, _HONEST * e.total("SyncookiesSent")):
+        return view, *_counted(e, ("SyncookiesSent", "SyncookiesRecv"))
+    return None
+
+
+def _counted(e: Evidence, names: tuple[str, ...]) -> tuple[list[Fact], Level]:
+    facts = [Fact(name, e.total(name)) for name in names]
+    facts += [Fact(f"{name}_per_s", round(e.rate(name), 1), unit="per_s") for name in names if name in e.rates]
+    return facts, Level.WARNING if e.rate(names[0]) else Level.NOTICE
+
+
+def _capped(e: Evidence, view: ListenerView) -> bool:
+    """Whether a listener has the longest queue that somaxconn allows: it may have asked for more."""
+    limit = e.now.sample.settings.get("somaxconn")
+    return bool(limit) and view.accept_queue_limit == (limit or 0) * view.members
 
 
 def _over(e: Evidence) -> bool:
@@ -78,30 +98,28 @@ def past_overflows(e: Evidence) -> Iterator[Hit]:
         yield Hit(Level.NOTICE, (*facts, Fact("accept_queue", view.accept_queue, view.accept_queue_cap)), view)
 
 
-def _small(e: Evidence, view: ListenerView, names: tuple[str, ...]) -> Hit:
-    facts = [Fact(name, e.total(name)) for name in names]
-    facts += [Fact(f"{name}_per_s", round(e.rate(name), 1), unit="per_s") for name in names if name in e.rates]
-    facts += [Fact("backlog", (view.accept_queue_limit or 0) // view.members), Fact("drops", view.drops)]
-    level = Level.WARNING if e.rate(names[0]) else Level.NOTICE
-    return Hit(level, tuple(facts), view, cures=longer_queues(e, view, "backlog-small"))
-
-
 @rule(
     "somaxconn-clamp",
     Level.NOTICE,
+    Level.WARNING,
     title="`somaxconn` caps the queue",
-    doc="a queue that is full or overflowed is exactly as long as `net.core.somaxconn` allows",
-    unless="the queue never fills",
+    doc="a queue that is too short for the traffic, or full, is exactly as long as `net.core.somaxconn` allows; a "
+    "warning while clients meet it full",
+    unless="the queue never fills, or the program does not accept",
     advice="run both proposed commands: `somaxconn` first, then the backlog of the listener",
 )
 def somaxconn_clamp(e: Evidence) -> Iterator[Hit]:
-    limit = e.now.sample.settings.get("somaxconn")
-    full = {view.key for view in e.full()}
-    for view in e.now.listeners:
-        pressed = view.key in full or (view.drops > 0 and e.total("ListenOverflows") > 0)
-        if limit and pressed and view.accept_queue_limit == limit * view.members:
-            facts = Fact("backlog", limit), Fact("somaxconn", limit)
-            yield Hit(Level.NOTICE, facts, view, cures=longer_queues(e, view, "somaxconn-clamp"))
+    limit = Fact("somaxconn", e.now.sample.settings.get("somaxconn", 0))
+    short = _too_short(e)
+    if short and _capped(e, short[0]):
+        view, facts, level = short
+        facts += [Fact("backlog", limit.value), limit, Fact("capped", sum(_capped(e, v) for v in e.now.listeners))]
+        yield Hit(level, tuple(facts), view, cures=longer_queues(e, view, "somaxconn-clamp"))
+        return
+    for view in e.full():
+        if _capped(e, view):
+            facts = [Fact("backlog", limit.value), limit]
+            yield Hit(Level.NOTICE, tuple(facts), view, cures=longer_queues(e, view, "somaxconn-clamp"))
 
 
 def _dropped_syns(e: Evidence) -> int:
