@@ -78,8 +78,9 @@ def _excluded(out: Console, found: Diagnosis) -> None:
     """With the facts where a cause looks like what was found, or nothing was; others by name."""
     told = [one for one in found.ruled_out if one.near] or (() if found.causes else found.ruled_out)
     named = [id for one in found.ruled_out if one not in told for id in one.ids]
-    if told:
+    if told or named or found.undecided:
         out.print()
+    if told:
         out.print(Text("Ruled out", style="bold"))
         lines = [(", ".join(one.ids), phrases(one.facts)) for one in told]
         out.print(Padding(_grid(lines, most=_MOST_IDS), _INDENT))

@@ -80,6 +80,21 @@ def _cookies(fact: Fact, _: ByName) -> str:
     return f"{amount(fact)} SYN cookies are not sent back" if fact.value else ""
 
 
+def _stuck(fact: Fact, _: ByName) -> str:
+    of = "" if fact.limit is None else f" of {_short(fact.limit)}"
+    return f"{amount(fact)}{of} sockets stuck" if of or fact.value != 1 else "1 socket stuck"
+
+
+def _process(fact: Fact, known: ByName) -> str:
+    words = [str(fact.value), *(str(known[name].value) for name in ("pid",) if name in known)]
+    return " ".join(words) + (f" ({known['inside'].value})" if "inside" in known else "")
+
+
+def _processes(fact: Fact, known: ByName) -> str:
+    alike = known.get("stuck_processes")
+    return "" if alike is None or fact.value == 1 else f"{amount(alike)} of {amount(fact)} processes alike"
+
+
 def _repeated(fact: Fact, _: ByName) -> str:
     if not fact.value:
         return "none asks again"
@@ -116,7 +131,18 @@ PHRASES: Final[Mapping[str, Phrase]] = {
     "interval_s": _told_elsewhere,
     "overflows_per_s": _counted("overflows of accept queues"),
     "sockets": lambda fact, _: plural(int(fact.value), "socket"),
-    "stuck_sockets": lambda fact, _: f"{plural(int(fact.value), 'socket')} stuck",
+    "stuck_sockets": _stuck,
+    "why": _told_elsewhere,
+    "process": _process,
+    "pid": _told_elsewhere,
+    "inside": _told_elsewhere,
+    "processes": _processes,
+    "stuck_processes": _told_elsewhere,
+    "descriptors": _queue("open files"),
+    "cpu_share": lambda fact, _: f"{float(fact.value):.0%} of a CPU",
+    "waited_for_cpu_share": lambda fact, _: f"waited for a CPU {float(fact.value):.0%} of the time",
+    "throttled_periods": _queue("throttled in periods"),
+    "waits_in": lambda fact, _: f"waits in {fact.value}",
     "drops": _counted("dropped at this listener"),
     "dropped_syns": lambda fact, _: f"{plural(int(fact.value), 'SYN')} dropped",
     "backlog": lambda fact, _: f"backlog {amount(fact)}",

@@ -102,6 +102,17 @@ def test_a_full_accept_queue_rules_out_a_short_backlog() -> None:
     assert facts_against(found, "spoofed-flood") == {"half_open": 0}
 
 
+def test_one_stuck_socket_of_several_rules_out_the_program_as_a_whole() -> None:
+    group = [listener(inode=i + 1, cookie=i + 1, limit=8, accept_queue=9 if i == 2 else 0) for i in range(4)]
+    found = of([], *group, rates={"PassiveOpens": 20})
+    first = found.causes[0]
+    assert (first.finding.id, first.confidence) == ("member-not-accepting", Confidence.CERTAIN)
+    assert facts_against(found, "app-not-accepting") == {"stuck_sockets": 1}
+    assert facts_against(found, "backlog-small")["accept_queue"] == 9
+    whole = of([], listener(limit=8, accept_queue=9, cookie=1))
+    assert facts_against(whole, "member-not-accepting") == {"sockets": 1}
+
+
 def test_what_looks_the_same_and_is_not_ruled_out_makes_it_likely() -> None:
     """Overflows, and a connection that waits now: bursts, or a program that stalls."""
     waiting = listener(limit=128, accept_queue=3, drops=9)

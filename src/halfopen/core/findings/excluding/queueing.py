@@ -5,6 +5,7 @@ from __future__ import annotations
 from halfopen.core.findings.evidence import AcceptQueue, Evidence
 from halfopen.core.findings.exclusions import Against, excluded
 from halfopen.core.findings.finding import Fact
+from halfopen.core.findings.rules.accept import stuck
 from halfopen.core.findings.rules.flood import is_flood
 
 
@@ -20,6 +21,15 @@ def _drains(queue: AcceptQueue, *, alone: bool) -> bool:
 
 @excluded("app-not-accepting", rivals=("backlog-small",))
 def all_accept(e: Evidence) -> Against:
+    for view in e.now.listeners:
+        found = stuck(e, view)
+        if found is not None and not found.whole:
+            # One socket or worker of several: the others accept.
+            return (Fact("stuck_sockets", len(found.queues), view.members),)
+    return _all_drain(e)
+
+
+def _all_drain(e: Evidence) -> Against:
     queues = _all(e)
     if not queues or not all(_drains(queue, alone=len(queues) == 1) for queue in queues):
         return ()
@@ -27,16 +37,26 @@ def all_accept(e: Evidence) -> Against:
     return (Fact("accept_queue", fullest.held, fullest.cap),)
 
 
-@excluded("member-not-accepting")
+@excluded("member-not-accepting", rivals=("app-not-accepting", "backlog-small"))
 def all_members_accept(e: Evidence) -> Against:
     members = max((view.members for view in e.now.listeners), default=0)
     if members < 2:
         return (Fact("sockets", members, 2),)
-    return all_accept(e)
+    for view in e.now.listeners:
+        found = stuck(e, view)
+        if found is not None and found.whole:
+            return (Fact("stuck_sockets", len(found.queues), view.members),)
+    return _all_drain(e)
 
 
 @excluded("backlog-small", rivals=("app-not-accepting",))
 def long_enough(e: Evidence) -> Against:
+    for view in e.now.listeners:
+        found = stuck(e, view)
+        if found is not None:
+            queue = found.queues[0]
+            facts = (Fact("accept_queue", queue.held, max(queue.held, queue.cap)),)
+            return facts if queue.accepted is None else (*facts, Fact("accepted_at_most", queue.accepted))
     counters = e.now.sample.counters
     if "ListenOverflows" not in counters or e.total("ListenOverflows"):
         return ()
