@@ -76,7 +76,12 @@ def arguments(words: list[str]) -> argparse.Namespace:
     add = parser.add_argument
     add("--quick", action="store_true", help="smaller numbers and fewer rounds: a check of a few minutes")
     add("--json", metavar="FILE", help="write every single figure to FILE as well")
-    add("--only", choices=(*PARTS, "verdicts"), action="append", help="measure this part alone (repeatable)")
+    add(
+        "--only",
+        choices=(*PARTS, "verdicts", "detection"),
+        action="append",
+        help="measure this part alone (repeatable)",
+    )
     add("--counts", type=_numbers, metavar="N,N,…", help="half-open connections to read (0,1000,100000,1000000)")
     add("--rounds", type=_positive, metavar="N", help="rounds of readings (5; slow readers fewer)")
     add("--release", type=_positive, metavar="N", help="half-open connections to release (300000)")
@@ -107,6 +112,8 @@ def measure(given: argparse.Namespace, command: str) -> str:
     """Measure what was asked for and give the table; the JSON goes to its file. Raises: HalfopenError."""
     if "verdicts" in (given.only or ()):
         return _verdicts(given)
+    if "detection" in (given.only or ()):
+        return _detection(given)
     from halfopen.lab import enter_user_namespace
 
     enter_user_namespace()
@@ -181,6 +188,18 @@ def _verdicts(given: argparse.Namespace) -> str:
     if given.json:
         _write(given.json, json.dumps(verdicts.as_json(tallies), indent=1) + "\n")
     return "\n".join(verdicts.as_lines(tallies)) + "\n"
+
+
+def _detection(given: argparse.Namespace) -> str:
+    """Simulated, and busy on every core: nothing else is measured beside it."""
+    if given.only != ["detection"]:
+        raise UsageError("--only detection is measured alone", hint="give the other parts to a second run")
+    import detection
+
+    done = detection.measure(quick=given.quick)
+    if given.json:
+        _write(given.json, json.dumps(detection.as_json(done), indent=1) + "\n")
+    return "\n".join(detection.as_lines(done)) + "\n"
 
 
 def _write(path: str, text: str) -> None:

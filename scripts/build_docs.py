@@ -32,10 +32,13 @@ from halfopen.core.fields import (
 from halfopen.core.fields.field import Field, Kind
 from halfopen.core.findings.registry import RULES
 from halfopen.core.findings.verdict import judge as judge  # fills the registry
+from halfopen.core.policy.stages import TABLE as STAGES
+from halfopen.core.policy.stages import Timing, Told
+from halfopen.core.units import show_duration
 
 ROOT: Final = Path(__file__).resolve().parents[1]
 _TABLE: Final = re.compile(r"(<!-- made by scripts/build_docs\.py: ([a-z-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
-DOCUMENTS: Final = ("README.md", "docs/json.md", "docs/verdicts.md", "docs/metrics.md")
+DOCUMENTS: Final = ("README.md", "docs/json.md", "docs/verdicts.md", "docs/metrics.md", "docs/detection.md")
 
 
 def findings() -> str:
@@ -123,10 +126,23 @@ def causes() -> str:
     return "\n".join(lines)
 
 
+def stages() -> str:
+    """The stages of an alarm as a diagram, an arrow for each way that leads to another stage."""
+    ways: dict[tuple[str, str, str], list[str]] = {}
+    for (stage, signal), move in STAGES.items():
+        if move.to is not stage:
+            after = f" for {show_duration(getattr(Timing(), move.after))}" if move.after else ""
+            told = f" ({move.told.value.upper()})" if move.told is not Told.NOTHING else ""
+            ways.setdefault((stage.value, move.to.value, after + told), []).append(signal.name.lower())
+    arrows = [f"    {old} --> {new}: {' or '.join(signals)}{more}" for (old, new, more), signals in ways.items()]
+    return "\n".join(["```mermaid", "stateDiagram-v2", "    [*] --> quiet", *arrows, "```"])
+
+
 TABLES: Final[dict[str, Callable[[], str]]] = {
     "findings": findings,
     "verdicts": verdicts,
     "causes": causes,
+    "stages": stages,
     **{name: partial(names, fields) for name, fields in _NAMES.items()},
     **{name: partial(metric_names, fields) for name, fields in _METRICS.items()},
 }

@@ -27,7 +27,8 @@ from halfopen.core.findings.registry import RULES
 from halfopen.core.findings.verdict import judge
 from halfopen.core.model.model import Model, build
 from halfopen.core.policy.actions import ChangeListener, FoundValue, Release, Released, Undo
-from halfopen.core.policy.policy import Alarm, Clear, Policy
+from halfopen.core.policy.alarms import Alarm, CauseChanged, Clear, Passed, Rising
+from halfopen.core.policy.policy import Policy
 from halfopen.core.sample import LISTENER, REQUEST, ListenerOptions, Process, Requests, Sample
 from halfopen.core.tune.keys import SAMPLED
 from halfopen.core.tune.ledger import Ledger
@@ -147,14 +148,17 @@ def release() -> list[Any]:
 
 
 def watch() -> list[Any]:
-    from halfopen.present.watchlines import JsonLines
+    from halfopen.present.watchjson import JsonLines
 
-    writer, m = JsonLines(), model()
+    writer, m, at = JsonLines(), model(), (2, "0.0.0.0", 8080, 0)
     lines = [
         *writer.begin(1.0, Policy()),
         *writer.reading(m),
-        *writer.alarm(m, Alarm(m.sample.where, 60, 1.0, 50.0)),
-        *writer.clear(m, Clear(m.sample.where, 0, 3.0, 60)),
+        *writer.rising(m, Rising(m.sample.where, at, 60)),
+        *writer.passed(m, Passed(m.sample.where, at, 0, 3.0)),
+        *writer.alarm(m, Alarm(m.sample.where, at, 60, 58, 700, 1.0, 50.0, "unanswered", "spoofed-flood"), judge(m)),
+        *writer.cause(m, CauseChanged(m.sample.where, at, 60, "spoofed-flood", "cannot-tell"), judge(m)),
+        *writer.clear(m, Clear(m.sample.where, at, 0, 3.0, 60, "spoofed-flood")),
         *writer.released(OUTCOME),
         *writer.trouble("self", UnknownTarget("gone")),
         *writer.end(1),

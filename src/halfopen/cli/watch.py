@@ -77,8 +77,8 @@ def command(
     audit_log: str | None,
     **targets: str | None,
 ) -> None:
-    """Keep watching: a line when something changes, an alarm when the number grows abnormally against its own past, a
-    line when that ends. Releases nothing unless told to.
+    """Keep watching: a line when something changes, an alarm when more connections than usual are never answered or
+    clients are turned away, a line when that ends. Releases nothing unless told to.
 
     With --listener or --source the counts, the alarm and the releases concern only those connections; drops and SYN
     cookies are the whole namespace's. --source reads every connection each time, not only the depths of the queues.
@@ -116,7 +116,8 @@ def _sinks(as_json: bool, all_lines: bool, several: bool, targets: Mapping[str, 
     import shutil
 
     from halfopen.ops.watch import sinks
-    from halfopen.present.watchlines import JsonLines, TextLines
+    from halfopen.present.watchjson import JsonLines
+    from halfopen.present.watchlines import TextLines
 
     made = sinks.wanted(targets)
     width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None

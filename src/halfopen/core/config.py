@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from halfopen.core.errors import ConfigError, UsageError
-from halfopen.core.policy import anomaly
+from halfopen.core.policy.detection import Sensitivity
+from halfopen.core.policy.stages import Timing
 from halfopen.core.units import duration_s, endpoint, prefix
 
 # No number of connections, readings or deviations is higher.
@@ -16,17 +17,17 @@ _MOST: Final = 10**9
 
 @dataclass(frozen=True, slots=True)
 class AlarmSettings:
-    """When the number of half-open connections counts as abnormal (see core.anomaly.Sensitivity)."""
+    """When unanswered connections are an alarm (`core.policy.detection.Sensitivity`). calm: so long until it ends."""
 
     minimum: int = 50
     factor: float = 3.0
     sigmas: float = 6.0
-    window: int = 60
-    calm: int = 3
+    calm: str = "10s"
 
-    def sensitivity(self) -> anomaly.Sensitivity:
-        """The same for `anomaly.step`."""
-        return anomaly.Sensitivity(self.minimum, self.factor, self.sigmas, self.window, self.calm)
+    def sensitivity(self) -> Sensitivity:
+        """The same for detection."""
+        timing = Timing(clears_s=duration_s(self.calm, what="calm"))
+        return Sensitivity(self.minimum, factor=self.factor, sigmas=self.sigmas, timing=timing)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +70,7 @@ def parse(text: str, file: str, sinks: Collection[str] = ()) -> WatchSettings:
     except (ValueError, RecursionError) as e:  # also of a number, or brackets, beyond what Python takes
         raise ConfigError(file, "", str(e)) from None
     targets = {key: raw.pop(key) for key in sinks if key in raw}
+    _former(raw, file)
     _known(raw, WatchSettings(), file, "", sinks)
     try:
         parsed = msgspec.convert({**raw, "sinks": targets}, WatchSettings)
@@ -76,11 +78,9 @@ def parse(text: str, file: str, sinks: Collection[str] = ()) -> WatchSettings:
         message, _, where = str(e).partition(" - at ")
         raise ConfigError(file, _named(where.strip("`$. "), targets), message) from None
     a = parsed.alarm
-    ones = all(1 <= n <= _MOST for n in (a.minimum, a.factor, a.calm))  # and so neither nan nor inf
-    if not (ones and 0 <= a.sigmas <= _MOST and 1 <= a.window <= 3600):
-        raise ConfigError(
-            file, "alarm", "out of range", hint="minimum, factor, calm >= 1; sigmas >= 0; window 1 to 3600"
-        )
+    ones = all(1 <= n <= _MOST for n in (a.minimum, a.factor))  # and so neither nan nor inf
+    if not (ones and 0 <= a.sigmas <= _MOST):
+        raise ConfigError(file, "alarm", "out of range", hint="minimum, factor >= 1; sigmas >= 0")
     _words(parsed, file)
     return parsed
 
@@ -89,6 +89,7 @@ def _words(parsed: WatchSettings, file: str) -> None:
     """The words that are durations, endpoints and prefixes, refused by the file and key they stand under."""
     release = parsed.release
     checks: list[tuple[str, str, Callable[..., object]]] = [("interval", parsed.interval, duration_s)]
+    checks.append(("alarm.calm", parsed.alarm.calm, duration_s))
     if release.older_than:
         checks.append(("release.older_than", release.older_than, duration_s))
     checks += [("listener", word, endpoint) for word in parsed.listener]
@@ -100,6 +101,20 @@ def _words(parsed: WatchSettings, file: str) -> None:
             read(word, what="")
         except UsageError as e:
             raise ConfigError(file, key, e.message.strip(), hint=e.hint) from None
+
+
+def _former(raw: dict[str, Any], file: str) -> None:
+    """Refuse keys that meant something else before."""
+    alarm = raw.get("alarm")
+    if not isinstance(alarm, dict):
+        return
+    if "window" in alarm:
+        hint = "leave it out: the usual share of unanswered connections is learned over half an hour"
+        raise ConfigError(file, "alarm.window", "is not used any more", hint=hint)
+    if isinstance(alarm.get("calm"), int):
+        raise ConfigError(
+            file, "alarm.calm", "is a time, not a number of readings", hint='give one, as in calm = "10s"'
+        )
 
 
 def _known(raw: dict[str, Any], default: Any, file: str, where: str, more: Collection[str] = ()) -> None:

@@ -5,9 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from halfopen.core.errors import HalfopenError
+from halfopen.core.findings.verdict import Verdict
 from halfopen.core.model.model import Model
 from halfopen.core.policy.actions import Released
-from halfopen.core.policy.policy import Alarm, Clear, Policy
+from halfopen.core.policy.alarms import Telling
+from halfopen.core.policy.policy import Policy
 from halfopen.core.where import Namespace
 
 
@@ -21,17 +23,21 @@ class Begun:
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """A namespace was read."""
+    """A namespace was read. verdict: on that; None: not judged, because nothing changed or only depths were read."""
 
     model: Model
+    verdict: Verdict | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Decided:
-    """An alarm began or ended. model: the reading that it was decided on; the last one, where the namespace is gone."""
+    """An alarm began, changed or ended. model, verdict: the reading that it was decided on; the last one, where the
+    namespace is gone.
+    """
 
     model: Model
-    action: Alarm | Clear
+    action: Telling
+    verdict: Verdict | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,10 +13,12 @@ from prometheus_client.utils import floatToGoString
 
 from halfopen.core.fields.field import Field, Kind
 from halfopen.core.fields.metrics import BY, LISTENER_METRICS, NAMESPACE_METRICS, Watched
+from halfopen.core.policy.alarms import Alarm, CauseChanged, Clear, Telling
 from halfopen.core.units import family_text
 from halfopen.core.where import Namespace
 
 if TYPE_CHECKING:
+    from halfopen.core.findings.verdict import Verdict
     from halfopen.core.model.listeners import ListenerView
     from halfopen.core.model.model import Model
     from halfopen.core.policy.actions import Released
@@ -40,13 +42,19 @@ class Metrics:
         self._registry.register(self)
         self._lines = _Lines()
 
-    def reading(self, model: Model) -> None:
-        """A namespace was read."""
-        self._watched(model.sample.where).model = model.bare()
+    def reading(self, model: Model, verdict: Verdict | None = None) -> None:
+        """A namespace was read; None: not judged, so that the verdict before holds."""
+        watched = self._watched(model.sample.where)
+        watched.model = model.bare()
+        watched.verdict = verdict or watched.verdict
 
-    def alarm(self, where: Namespace, on: bool) -> None:
-        """An alarm began or ended."""
-        self._watched(where).alarm = on
+    def alarm(self, told: Telling) -> None:
+        """An alarm began, changed or ended."""
+        causes = self._watched(told.where).causes
+        if isinstance(told, Alarm | CauseChanged):
+            causes[told.listener] = told.cause
+        elif isinstance(told, Clear):
+            causes.pop(told.listener, None)
 
     def released(self, outcome: Released) -> None:
         """Connections were released."""

@@ -1,26 +1,26 @@
-"""The lines of `watch`: for a person, one when something changed; for a program, a JSON object for everything."""
+"""The lines of `watch` for a person: one when something changed."""
 
 from __future__ import annotations
 
-import json
 import os
 import textwrap
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Collection
 from dataclasses import dataclass, field
-from typing import Any, assert_never
+from typing import Final, assert_never
 
 from halfopen.core.errors import HalfopenError
-from halfopen.core.fields.field import json_object
-from halfopen.core.fields.released import released
-from halfopen.core.fields.watch import READING
-from halfopen.core.findings.verdict import judge
+from halfopen.core.findings.finding import Finding
+from halfopen.core.findings.verdict import Verdict
 from halfopen.core.model.model import Model
 from halfopen.core.policy.actions import Released
-from halfopen.core.policy.policy import Alarm, Clear, Policy
+from halfopen.core.policy.alarms import Alarm, CauseChanged, Clear, Passed, Rising, Telling
+from halfopen.core.policy.detection import Because
+from halfopen.core.policy.policy import Policy
+from halfopen.core.policy.readings import Subject, subject_text
 from halfopen.core.reports import Begun, Decided, Did, Ended, Reading, Report, Round, Trouble
-from halfopen.core.units import json_text, plural, printable, show_duration
+from halfopen.core.units import plural, printable, show_duration
 from halfopen.core.where import Namespace
 from halfopen.present import commands
 from halfopen.present.findings.cures import next_commands
@@ -33,6 +33,29 @@ _RED, _GREEN, _YELLOW, _RESET = "\x1b[1;31m", "\x1b[32m", "\x1b[33m", "\x1b[0m"
 
 def _clock(wall_s: float | None = None) -> str:
     return time.strftime("%H:%M:%S", time.localtime(wall_s))
+
+
+_BECAUSE: Final = {
+    Because.DROPS.value: "clients are turned away",
+    Because.COOKIES.value: "the SYN queue overflows: SYNs are answered by cookies",
+    Because.ACCEPT_QUEUE.value: "the accept queue is full",
+    Because.SYN_QUEUE.value: "the SYN queue is full",
+    Because.VERDICT.value: "clients do not get in",
+}
+
+
+def _because(action: Alarm) -> str:
+    """What decided on an alarm, with the numbers."""
+    counted = f"{action.unanswered:,} of {action.arrivals:,} arrivals unanswered"
+    if action.because in _BECAUSE:
+        return f"{_BECAUSE[action.because]}; {counted}" if action.unanswered else _BECAUSE[action.because]
+    return f"{counted}, usually {action.usual:,.0f} (alarm at {action.limit:,.0f})"
+
+
+def _explaining(verdict: Verdict, cause: str) -> Finding | None:
+    """The finding that is the cause, else the worst one."""
+    named = (f for f in verdict.findings if f.id == cause)
+    return next(named, verdict.findings[0] if verdict.findings else None)
 
 
 class Lines(ABC):
@@ -50,8 +73,8 @@ class Lines(ABC):
                 return self.begin(event.interval_s, event.policy)
             case Reading():
                 return self.reading(event.model)
-            case Decided(model, action):
-                return self.alarm(model, action) if isinstance(action, Alarm) else self.clear(model, action)
+            case Decided(model, action, verdict):
+                return self.told(model, action, verdict)
             case Did():
                 return self.released(event.outcome)
             case Trouble():
@@ -62,12 +85,33 @@ class Lines(ABC):
                 return self.end(event.readings)
         assert_never(event)
 
+    def told(self, model: Model, action: Telling, verdict: Verdict | None) -> list[str]:
+        """What there is to say of an alarm."""
+        match action:
+            case Rising():
+                return self.rising(model, action)
+            case Passed():
+                return self.passed(model, action)
+            case Alarm():
+                return self.alarm(model, action, verdict)
+            case CauseChanged():
+                return self.cause(model, action, verdict)
+            case Clear():
+                return self.clear(model, action)
+        assert_never(action)
+
     @abstractmethod
     def begin(self, interval_s: float, policy: Policy) -> list[str]: ...
     @abstractmethod
     def reading(self, model: Model) -> list[str]: ...
     @abstractmethod
-    def alarm(self, model: Model, action: Alarm) -> list[str]: ...
+    def rising(self, model: Model, action: Rising) -> list[str]: ...
+    @abstractmethod
+    def passed(self, model: Model, action: Passed) -> list[str]: ...
+    @abstractmethod
+    def alarm(self, model: Model, action: Alarm, verdict: Verdict | None) -> list[str]: ...
+    @abstractmethod
+    def cause(self, model: Model, action: CauseChanged, verdict: Verdict | None) -> list[str]: ...
     @abstractmethod
     def clear(self, model: Model, action: Clear) -> list[str]: ...
     @abstractmethod
@@ -153,28 +197,52 @@ class TextLines(Lines):
             line += f", {dropped[1]:,} SYN cookies/s"
         return self._filled(line)
 
-    def alarm(self, model: Model, action: Alarm) -> list[str]:
+    def rising(self, model: Model, action: Rising) -> list[str]:
+        """The first sign."""
+        line = self._head(model, "RISING", action.where, action.listener)
+        line += f"{action.half_open:,} half-open: more than the traffic of a moment ago explains"
+        return [self._paint(_YELLOW, part) for part in self._filled(line)]
+
+    def passed(self, model: Model, action: Passed) -> list[str]:
+        """It was nothing."""
+        line = self._head(model, "PASSED", action.where, action.listener)
+        return self._filled(f"{line}{action.half_open:,} half-open, no alarm")
+
+    def alarm(self, model: Model, action: Alarm, verdict: Verdict | None) -> list[str]:
         """The alarm, why, and what to do."""
-        verdict = judge(model)
-        head = f"{_clock(model.sample.wall_s)}  ALARM  {self._where(action.where)}"
-        head += plural(action.half_open, "half-open connection")
-        head += f", usually {action.usual:,.0f} (alarm at {action.limit:,.0f})"
+        head = self._head(model, "ALARM", action.where, action.listener) + _because(action)
         lines = [self._paint(_RED, part) for part in self._filled(head)]
-        if verdict.findings:
-            lines += self._filled(f"{_INDENT}{say(verdict.findings[0])}")
-        command = commands.runnable(next_commands(verdict)[0])
-        lines += commands.filled(f"{_INDENT}next: ", command, self.width, indent=14).split("\n")
-        return lines
+        return lines + self._why(action.cause, verdict)
+
+    def cause(self, model: Model, action: CauseChanged, verdict: Verdict | None) -> list[str]:
+        """Another cause of an alarm, and what to do."""
+        head = self._head(model, "CAUSE", action.where, action.listener) + action.cause
+        head += f" (was {action.before})" if action.before else ""
+        lines = [self._paint(_RED, part) for part in self._filled(head)]
+        return lines + self._why(action.cause, verdict)
 
     def clear(self, model: Model, action: Clear) -> list[str]:
         """The end of an alarm."""
-        head, lasted = f"{_clock(model.sample.wall_s)}  CLEAR  ", show_duration(round(action.lasted_s))
-        if action.gone:
-            line = f"{head}the network namespace {printable(action.where.name)} is gone, "
+        lasted = show_duration(round(action.lasted_s))
+        if action.gone == "namespace":
+            line = f"{_clock(model.sample.wall_s)}  CLEAR  the network namespace {printable(action.where.name)} is gone"
         else:
-            line = f"{head}{self._where(action.where)}{action.half_open:,} half-open, "
-        line += f"after {lasted} with a peak of {action.peak:,}"
+            line = self._head(model, "CLEAR", action.where, action.listener)
+            line += "nobody listens any more" if action.gone else f"{action.half_open:,} half-open"
+        line += f", after {lasted} with a peak of {action.peak:,}"
         return [self._paint(_GREEN, part) for part in self._filled(line)]
+
+    def _head(self, model: Model, word: str, where: Namespace, listener: Subject) -> str:
+        name = subject_text(listener)
+        return f"{_clock(model.sample.wall_s)}  {word}  {self._where(where)}" + (f"{name}  " if name else "")
+
+    def _why(self, cause: str, verdict: Verdict | None) -> list[str]:
+        if verdict is None:
+            return []
+        finding = _explaining(verdict, cause)
+        lines = self._filled(f"{_INDENT}{say(finding)}") if finding is not None else []
+        command = commands.runnable(next_commands(verdict)[0])
+        return [*lines, *commands.filled(f"{_INDENT}next: ", command, self.width, indent=14).split("\n")]
 
     def released(self, outcome: Released) -> list[str]:
         """What a release came to."""
@@ -200,64 +268,3 @@ class TextLines(Lines):
     def end(self, readings: int) -> list[str]:
         """The last line."""
         return [f"{_clock()}  ended after {plural(readings, 'reading')}, at most {self._peak:,} half-open"]
-
-
-class JsonLines(Lines):
-    """For a program: an object a line, each with `schema`, `event` and `time`."""
-
-    def _line(self, event: str, when: float | None = None, **values: Any) -> list[str]:
-        document = {
-            "schema": "halfopen.watch/1",
-            "event": event,
-            "time": time.time() if when is None else when,
-            **values,
-        }
-        return [json_text(json.dumps(document, ensure_ascii=False, separators=(",", ":")))]
-
-    def begin(self, interval_s: float, policy: Policy) -> list[str]:
-        """event begin."""
-        release = policy.release.describe() if policy.release is not None else None
-        watched = None if policy.watched.empty else policy.watched.describe()
-        return self._line("begin", interval_s=interval_s, watched=watched, release=release)
-
-    def reading(self, model: Model) -> list[str]:
-        """event reading."""
-        return self._line("reading", model.sample.wall_s, **json_object(READING, model))
-
-    def alarm(self, model: Model, action: Alarm) -> list[str]:
-        """event alarm."""
-        verdict = judge(model)
-        return self._line(
-            "alarm",
-            model.sample.wall_s,
-            netns=action.where.name,
-            half_open=action.half_open,
-            usual=action.usual,
-            limit=action.limit,
-            reasons=[say(f) for f in verdict.findings],
-            next=next_commands(verdict),
-        )
-
-    def clear(self, model: Model, action: Clear) -> list[str]:
-        """event clear."""
-        return self._line(
-            "clear",
-            model.sample.wall_s,
-            netns=action.where.name,
-            half_open=action.half_open,
-            lasted_s=round(action.lasted_s, 3),
-            peak=action.peak,
-            gone=action.gone,
-        )
-
-    def released(self, outcome: Released) -> list[str]:
-        """event released."""
-        return self._line("released", None, filter=outcome.action.filter.describe(), **released(outcome))
-
-    def trouble(self, netns: str, error: HalfopenError) -> list[str]:
-        """event trouble."""
-        return self._line("trouble", None, netns=netns, id=error.id, message=error.line())
-
-    def end(self, readings: int) -> list[str]:
-        """event end."""
-        return self._line("end", None, readings=readings)

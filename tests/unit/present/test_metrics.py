@@ -11,11 +11,15 @@ from prometheus_client.parser import text_string_to_metric_families
 from halfopen.core.fields.field import Kind
 from halfopen.core.fields.metrics import LISTENER_METRICS, NAMESPACE_METRICS
 from halfopen.core.filters import Filter
+from halfopen.core.findings.verdict import judge
 from halfopen.core.model.model import Model, build
 from halfopen.core.policy.actions import Release, Released
+from halfopen.core.policy.alarms import Alarm, CauseChanged, Clear, Rising
 from halfopen.core.where import Namespace
 from halfopen.present.metrics import Metrics
 from rows import SELF, listener, named, request, sample
+
+ALARM = Alarm(SELF, None, 9, 9, 9, 1.0, 5.0, "unanswered")
 
 
 def parsed(metrics: Metrics) -> dict[tuple[str, frozenset[tuple[str, str]]], float]:
@@ -44,8 +48,9 @@ def model(n: int = 3, netns: str = "self", **values: int) -> Model:
 
 
 def test_every_metric_of_the_registry_is_there_once_and_as_it_says() -> None:
-    metrics = Metrics()
-    metrics.reading(model())
+    metrics, one = Metrics(), model()
+    metrics.reading(one, judge(build(replace(one.sample, settings={"tcp_syncookies": 0}))))
+    metrics.alarm(ALARM)
     families = {f.name: f for f in text_string_to_metric_families(metrics.text().decode())}
     assert len(families) == len(NAMESPACE_METRICS) + len(LISTENER_METRICS)
     for field in (*NAMESPACE_METRICS, *LISTENER_METRICS):
@@ -78,13 +83,43 @@ def test_alarms_and_releases_add_up() -> None:
     outcome = Released(Release(SELF, Filter(older_than_s=5), "r"), matched=9, released=7, failed=2)
     for _ in range(3):
         metrics.released(outcome)
-    metrics.alarm(SELF, True)
+    metrics.alarm(ALARM)
     metrics.reading(model())
     assert value(metrics, "alarm", netns="self") == 1
+    assert value(metrics, "alarms", netns="self", cause="unknown") == 1
     assert value(metrics, "released_total", netns="self") == 21
     assert value(metrics, "release_failures_total", netns="self") == 6
-    metrics.alarm(SELF, False)
+    metrics.alarm(Rising(SELF, None, 9))
+    metrics.alarm(CauseChanged(SELF, None, 9, "spoofed-flood", ""))
+    assert value(metrics, "alarms", netns="self", cause="spoofed-flood") == 1
+    metrics.alarm(replace(ALARM, listener=(2, "0.0.0.0", 80, 0), cause="spoofed-flood"))
+    assert value(metrics, "alarms", netns="self", cause="spoofed-flood") == 2
+    metrics.alarm(Clear(SELF, (2, "0.0.0.0", 80, 0), 0, 1.0, 9))
+    assert value(metrics, "alarm", netns="self") == 1
+    metrics.alarm(Clear(SELF, None, 0, 1.0, 9))
     assert value(metrics, "alarm", netns="self") == 0
+    assert value(metrics, "alarms", netns="self", cause="spoofed-flood") is None
+
+
+def test_the_verdict_and_its_findings_are_those_of_status() -> None:
+    metrics, one = Metrics(), model()
+    off = build(replace(one.sample, settings={**one.sample.settings, "tcp_syncookies": 0}))
+    verdict = judge(off)
+    assert "cookies-off" in {f.id for f in verdict.findings if f.level}
+    metrics.reading(off, verdict)
+    worst = int(verdict.level)
+    assert worst > 0
+    assert value(metrics, "verdict", netns="self") == worst
+    assert value(metrics, "finding", netns="self", id="cookies-off") == max(
+        f.level for f in verdict.findings if f.id == "cookies-off"
+    )
+    metrics.reading(off)  # not judged: the verdict before holds
+    assert value(metrics, "verdict", netns="self") == worst
+    metrics.reading(one, judge(one))
+    assert value(metrics, "verdict", netns="self") == int(judge(one).level)
+    assert value(metrics, "finding", netns="self", id="cookies-off") is None
+    metrics.round([SELF], [SELF])
+    assert value(metrics, "verdict", netns="self") is None
 
 
 def test_what_could_not_be_read_shows_no_old_numbers() -> None:
@@ -125,7 +160,7 @@ def test_nothing_read_yet() -> None:
 def test_an_alarm_and_what_was_released_follow_the_namespace_to_its_new_name() -> None:
     metrics, old = Metrics(), replace(SELF, name="pid:7")
     metrics.reading(build(replace(sample([request()], [listener()]), where=old)))
-    metrics.alarm(old, True)
+    metrics.alarm(replace(ALARM, where=old))
     metrics.released(Released(Release(old, Filter(older_than_s=5), "r"), matched=2, released=2))
     new = replace(SELF, name="pid:8")
     metrics.reading(build(replace(sample([request()], [listener()]), where=new)))
@@ -139,7 +174,8 @@ def test_another_namespace_of_the_same_name_begins_anew_and_no_line_is_there_twi
     metrics, first, second = Metrics(), Namespace("boot", 1, 1, "web"), Namespace("boot", 1, 2, "web")
     for where in (first, second):
         metrics.reading(build(replace(sample([request()], [listener()]), where=where)))
-        metrics.alarm(where, where is first)
+        if where is first:
+            metrics.alarm(replace(ALARM, where=where))
     lines = metrics.text().decode().splitlines()
     assert len(set(lines)) == len(lines)
     assert [line for line in lines if line.startswith("halfopen_alarm{")] == ['halfopen_alarm{netns="web"} 0.0']
@@ -151,6 +187,6 @@ def test_namespaces_that_come_and_go_leave_nothing() -> None:
     metrics = Metrics()
     for inode in range(2000):
         where = Namespace("boot", inode, inode, f"pid:{inode}")
-        metrics.alarm(where, True)
+        metrics.alarm(replace(ALARM, where=where))
         metrics.round([where], [])
     assert len(metrics._of) == 1

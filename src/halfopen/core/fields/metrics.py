@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 from halfopen.core.fields.counters import COUNTERS
 from halfopen.core.fields.field import Field, Kind
+from halfopen.core.findings.finding import Level
+from halfopen.core.findings.verdict import Verdict
 from halfopen.core.model.listeners import ListenerView
 from halfopen.core.model.model import Model
+from halfopen.core.policy.readings import Subject
 
 # How many connections there are is no event.
 _EVENTS: Final = tuple(name for name in COUNTERS if name != "CurrEstab")
@@ -17,12 +21,15 @@ _EVENTS: Final = tuple(name for name in COUNTERS if name != "CurrEstab")
 
 @dataclass(slots=True)
 class Watched:
-    """What a watch knows of one namespace. released, failed: connections, since the watch began; name: its latest."""
+    """What a watch knows of one namespace. verdict: the last one; causes: of the alarms that are on, by their listener;
+    released, failed: connections, since the watch began; name: its latest.
+    """
 
     name: str = ""
     model: Model | None = None
     readable: bool = True
-    alarm: bool = False
+    verdict: Verdict | None = None
+    causes: dict[Subject, str] = field(default_factory=dict)
     released: int = 0
     failed: int = 0
 
@@ -36,12 +43,32 @@ def _of_model(get: Any) -> Any:
     return lambda watched: None if watched.now is None else get(watched.now)
 
 
+def _level(watched: Watched) -> int | None:
+    return None if watched.now is None or watched.verdict is None else int(watched.verdict.level)
+
+
+def _findings(watched: Watched) -> Iterator[tuple[str, int]]:
+    """The worst level of each finding that is more than a remark."""
+    worst: dict[str, int] = {}
+    if watched.now is not None and watched.verdict is not None:
+        for finding in watched.verdict.findings:
+            if finding.level > Level.OK:
+                worst[finding.id] = max(worst.get(finding.id, 0), int(finding.level))
+    return iter(worst.items())
+
+
+def _alarms(watched: Watched) -> Iterator[tuple[str, int]]:
+    return iter(Counter(cause or UNKNOWN for cause in watched.causes.values()).items())
+
+
 def _chosen(names: tuple[str, ...], values: Mapping[str, int]) -> Iterator[tuple[str, float]]:
     return ((name, values[name]) for name in names if name in values)
 
 
 # A value is a number, None where it is not known, or pairs of a further label and a number.
-BY: Final = {"kernel_events": "event", "setting": "name"}
+UNKNOWN: Final = "unknown"
+"""The cause of an alarm that no finding explains."""
+BY: Final = {"finding": "id", "alarms": "cause", "kernel_events": "event", "setting": "name"}
 """The further label of those metrics that have one."""
 NAMESPACE_METRICS: Final[tuple[Field[Watched], ...]] = (
     Field("connections", "half-open connections", _of_model(lambda m: m.half_open)),
@@ -61,7 +88,18 @@ NAMESPACE_METRICS: Final[tuple[Field[Watched], ...]] = (
         lambda w: None if w.model is None else w.model.sample.wall_s,
         unit="s",
     ),
-    Field("alarm", "1 while the number is abnormal against its own past, else 0", lambda w: w.alarm),
+    Field("alarm", "1 while an alarm is on, else 0", lambda w: bool(w.causes)),
+    Field(
+        "alarms",
+        "label `cause`: how many alarms are on, by the finding that explains them ([ids](verdicts.md)), or `unknown`",
+        _alarms,
+    ),
+    Field("verdict", "the verdict, as `status` gives it: 0 ok, 1 notice, 2 warning, 3 critical", _level),
+    Field(
+        "finding",
+        "label `id`: the level of a finding ([ids](verdicts.md)): 1 notice, 2 warning, 3 critical; else left out",
+        _findings,
+    ),
     Field("released", "connections released since the watch began", lambda w: w.released, kind=Kind.COUNTER),
     Field("release_failures", "connections that could not be released", lambda w: w.failed, kind=Kind.COUNTER),
     Field(

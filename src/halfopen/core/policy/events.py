@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
+from halfopen.core.findings.verdict import Verdict
+from halfopen.core.policy.counts import ListenerCounts
+from halfopen.core.policy.readings import Subject
 from halfopen.core.where import Namespace
 
 
@@ -13,6 +17,9 @@ class Seen:
 
     whole: every request was read, not the depths of the queues alone. may_read_whole: the time that reading every
     request may take is not used up. matching: how many connections a release would find now; None: not counted.
+    counts: of the listeners at which something waits or happened, and of those asked for (`State.wanted`). finished:
+    handshakes since the reading before. release_s: the release time of the namespace. verdict: on the reading; None:
+    not judged.
     """
 
     where: Namespace
@@ -21,6 +28,10 @@ class Seen:
     whole: bool = True
     may_read_whole: bool = True
     matching: int | None = None
+    counts: Mapping[Subject, ListenerCounts] = field(default_factory=dict)
+    finished: int = 0
+    release_s: float = 63.0
+    verdict: Verdict | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,34 +10,13 @@ from enum import Enum
 
 from halfopen.core.filters import Filter
 from halfopen.core.model.narrowed import tells
-from halfopen.core.policy import anomaly
 from halfopen.core.policy.actions import Release, Released
+from halfopen.core.policy.alarms import Telling, WatchedListeners, gone, judge_all, wanted
+from halfopen.core.policy.counts import Flow
+from halfopen.core.policy.detection import Sensitivity
 from halfopen.core.policy.events import Gone, Seen
+from halfopen.core.policy.readings import Subject
 from halfopen.core.where import Namespace
-
-
-@dataclass(frozen=True, slots=True)
-class Alarm:
-    """The number grew abnormally."""
-
-    where: Namespace
-    half_open: int
-    usual: float
-    limit: float
-
-
-@dataclass(frozen=True, slots=True)
-class Clear:
-    """The alarm is over: the number is back to normal or, with `gone`, the namespace is gone.
-
-    lasted_s since the alarm, peak the highest number in between.
-    """
-
-    where: Namespace
-    half_open: int
-    lasted_s: float
-    peak: int
-    gone: bool = False
 
 
 class Missing(Enum):
@@ -55,8 +34,15 @@ class ReadMore:
     missing: Missing
 
 
+@dataclass(frozen=True, slots=True)
+class LookAgain:
+    """Read the namespace again within a fraction of a second: more waits than before, as at the start of a crowd."""
+
+    where: Namespace
+
+
 Event = Seen | Released | Gone
-Action = Alarm | Clear | Release | ReadMore
+Action = Telling | Release | ReadMore | LookAgain
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,18 +51,20 @@ class Policy:
     and sources that count at all. reason: why it is released, for the record; else which and how many.
     """
 
-    sensitivity: anomaly.Sensitivity = anomaly.Sensitivity()
+    sensitivity: Sensitivity = field(default_factory=Sensitivity)
     release: Filter | None = None
     watched: Filter = Filter()
     reason: str = ""
 
 
 @dataclass(frozen=True, slots=True)
-class One:
-    """What is remembered of one namespace."""
+class WatchedNamespace:
+    """What is remembered of one namespace: of its listeners, of the handshakes that finish, and how many releases in a
+    row came to nothing.
+    """
 
-    watcher: anomaly.Watcher = anomaly.Watcher()
-    alarm_at_s: float = 0.0
+    listeners: WatchedListeners = field(default_factory=dict)
+    flow: Flow | None = None
     failures: int = 0
 
 
@@ -84,56 +72,61 @@ class One:
 class State:
     """What is remembered of the namespaces that were seen and are not gone."""
 
-    of: Mapping[Namespace, One] = field(default_factory=dict)
+    of: Mapping[Namespace, WatchedNamespace] = field(default_factory=dict)
+
+    def wanted(self, where: Namespace) -> list[Subject]:
+        """The listeners of a namespace whose counts the next reading has to bring, even if nothing waits there."""
+        return wanted(self.of[where].listeners) if where in self.of else []
+
+    def alarmed(self, where: Namespace) -> bool:
+        """Whether an alarm is on in a namespace."""
+        return where in self.of and any(one.watcher.alarmed for one in self.of[where].listeners.values())
 
 
 # A release that came to nothing so often in a row is not tried again: the reason will not go away by itself.
 GIVE_UP_AFTER = 3
+_NOTHING = WatchedNamespace()
 
 
 def step(state: State, event: Event, policy: Policy) -> tuple[State, tuple[Action, ...]]:
     """One decision. Raises nothing."""
     if isinstance(event, Released):
-        one = state.of.get(event.action.where, One())
+        known = state.of.get(event.action.where, _NOTHING)
         failed = event.failed > 0 and event.released == 0
-        return _with(state, event.action.where, replace(one, failures=one.failures + 1 if failed else 0)), ()
-    one = state.of.get(event.where, One())
+        return _with(state, event.action.where, replace(known, failures=known.failures + 1 if failed else 0)), ()
+    known = state.of.get(event.where, _NOTHING)
     if isinstance(event, Gone):
         rest = State({where: other for where, other in state.of.items() if where != event.where})
-        return rest, (_clear(event, one, 0, gone=True),) if one.watcher.alarmed else ()
-    return _seen(state, event, one, policy)
+        on = [(subject, one) for subject, one in known.listeners.items() if one.watcher.alarmed]
+        return rest, tuple(gone(one, event.where, subject, event.at_s, "namespace") for subject, one in on)
+    return _seen(state, event, known, policy)
 
 
-def _seen(state: State, event: Seen, one: One, policy: Policy) -> tuple[State, tuple[Action, ...]]:
-    watcher, judged = anomaly.step(one.watcher, event.half_open, policy.sensitivity)
-    missing = _missing(event, one, judged, policy)
+def _seen(state: State, event: Seen, known: WatchedNamespace, policy: Policy) -> tuple[State, tuple[Action, ...]]:
+    flow, before_s = Flow(event.at_s, event.at_s, fade_s=event.release_s), None
+    if known.flow is not None:
+        flow, before_s = known.flow.after(event.at_s, event.finished, event.release_s), known.flow.at_s
+    judged = judge_all(known.listeners, event.where, event.counts, flow, before_s, event.verdict, policy.sensitivity)
+    missing = _missing(event, known, bool(judged.told), policy)
     if missing is not None:
         return state, (ReadMore(event.where, missing),)
-    actions: list[Action] = []
-    if judged.begins:
-        actions.append(Alarm(event.where, event.half_open, judged.usual, judged.limit))
-        one = replace(one, alarm_at_s=event.at_s)
-    if judged.ends:
-        actions.append(_clear(event, one, event.half_open))
-    if policy.release is not None and event.matching and one.failures < GIVE_UP_AFTER:
+    actions: list[Action] = [*judged.told]
+    if policy.release is not None and event.matching and known.failures < GIVE_UP_AFTER:
         reason = policy.reason or f"watch: {event.matching} {policy.release.describe()}"
         actions.append(Release(event.where, policy.release, reason))
-    return _with(state, event.where, replace(one, watcher=watcher)), tuple(actions)
+    if judged.look_again:
+        actions.append(LookAgain(event.where))
+    return _with(state, event.where, WatchedNamespace(judged.of, flow, known.failures)), tuple(actions)
 
 
-def _missing(event: Seen, one: One, judged: anomaly.Judgement, policy: Policy) -> Missing | None:
-    if not event.whole:
-        # An alarm is to say why. And where the queues do not tell the number, only the requests do.
-        told = judged.begins or judged.ends
-        if told or (event.half_open and (event.may_read_whole or not tells(policy.watched))):
-            return Missing.REQUESTS
-    releasing = policy.release is not None and one.failures < GIVE_UP_AFTER
+def _missing(event: Seen, known: WatchedNamespace, told: bool, policy: Policy) -> Missing | None:
+    # An alarm is to say why. And where the queues do not tell the number, only the requests do.
+    unread = told or (event.half_open and (event.may_read_whole or not tells(policy.watched)))
+    if not event.whole and unread:
+        return Missing.REQUESTS
+    releasing = policy.release is not None and known.failures < GIVE_UP_AFTER
     return Missing.MATCHING if releasing and event.half_open and event.matching is None else None
 
 
-def _clear(event: Seen | Gone, one: One, half_open: int, *, gone: bool = False) -> Clear:
-    return Clear(event.where, half_open, event.at_s - one.alarm_at_s, one.watcher.peak, gone)
-
-
-def _with(state: State, where: Namespace, one: One) -> State:
-    return State({**state.of, where: one})
+def _with(state: State, where: Namespace, known: WatchedNamespace) -> State:
+    return State({**state.of, where: known})

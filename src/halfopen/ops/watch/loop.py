@@ -12,13 +12,16 @@ from typing import Final
 import numpy as np
 
 from halfopen.core.errors import HalfopenError, UnknownTarget
+from halfopen.core.findings.verdict import Verdict
 from halfopen.core.model import answered
 from halfopen.core.model.columns import Builder, Columns
 from halfopen.core.model.model import Model, build
 from halfopen.core.model.narrowed import depths_tell, only
 from halfopen.core.policy.actions import Release
+from halfopen.core.policy.alarms import Telling
 from halfopen.core.policy.events import Gone, Seen
-from halfopen.core.policy.policy import Action, Alarm, Clear, Missing, Policy, ReadMore, State, step
+from halfopen.core.policy.policy import Action, LookAgain, Missing, Policy, ReadMore, State, step
+from halfopen.core.policy.readings import counts_of, gained
 from halfopen.core.reports import Begun, Decided, Did, Ended, Reading, Report, Round, Trouble
 from halfopen.core.sample import Requests, Sample
 from halfopen.core.where import Namespace
@@ -26,6 +29,7 @@ from halfopen.linux.identity import unentered
 from halfopen.linux.netns import Netns, current
 from halfopen.ops.executor import Executor
 from halfopen.ops.release.release import matching, may_release
+from halfopen.ops.watch.known import Known
 from halfopen.read import reader, requests
 from halfopen.read.discover import discover
 
@@ -33,23 +37,8 @@ from halfopen.read.discover import discover
 _CENSUS_SHARE: Final = 0.05
 # A release may take this share of an interval, and the next one goes on: so the interval is kept under a flood too.
 _RELEASE_SHARE: Final = 0.5
-
-
-@dataclass(slots=True)
-class _Known:
-    """What is kept of a namespace between its readings: the last one without its requests, the Model of that where it
-    was of depths alone, when every request may be read again, and what readings told of ignored ACKs.
-    """
-
-    previous: Sample
-    before: Model | None = None
-    whole_again_at_s: float = 0.0
-    calm: answered.Calm | None = None
-
-    @property
-    def where(self) -> Namespace:
-        """The namespace, under the name it had at its last reading."""
-        return self.previous.where
+# After that a reading tells whether what grew goes on growing; a quarter of an interval at least.
+_CLOSER_S: Final = 0.25
 
 
 @dataclass(slots=True)
@@ -72,8 +61,10 @@ class Watch:
     done: int = 0
     _state: State = State()
     # By inode: no two namespaces have one at a time. A reading tells whether it is still that of the same namespace.
-    _known: dict[int, _Known] = field(default_factory=dict)
+    _known: dict[int, Known] = field(default_factory=dict)
     _troubled: dict[int, str] = field(default_factory=dict)
+    # Where the policy asked for another reading within a fraction of a second.
+    _closer: list[Netns] = field(default_factory=list)
 
     def may_release(self) -> None:
         """Try, without an effect, whether a release would be refused: in the process's own namespace with `everywhere`.
@@ -99,7 +90,8 @@ class Watch:
             if self.duration_s is not None and due - started >= self.duration_s:
                 self.stop.wait(max(0.0, started + self.duration_s - now))
                 break
-            self.stop.wait(due - now)
+            yield from self._look_closer(due)
+            self.stop.wait(due - time.monotonic())
         yield Ended(self.done)
 
     def _round(self) -> Iterator[Report]:
@@ -123,6 +115,19 @@ class Watch:
         troubled = frozenset(watched[inode] for inode in self._troubled)
         yield Round(frozenset(watched.values()), troubled)
 
+    def _look_closer(self, due: float) -> Iterator[Report]:
+        """Between two readings, one more of the namespaces where the policy asked for it, if there is time."""
+        closer, self._closer = self._closer, []
+        at = time.monotonic() + _CLOSER_S
+        if not closer or at + _CLOSER_S > due or self.stop.wait(_CLOSER_S):
+            return
+        for ns in closer:
+            try:
+                yield from self._one(ns, closer=True)
+            except (HalfopenError, MemoryError):
+                continue  # the next reading says why
+        self._closer = []
+
     def _identity(self, ns: Netns) -> Namespace:
         known = self._known.get(ns.inode)
         if known is None:
@@ -143,14 +148,15 @@ class Watch:
             yield from self._end(self._known.pop(inode))
         self._troubled = {inode: said for inode, said in self._troubled.items() if inode in found}
 
-    def _end(self, known: _Known) -> Iterator[Report]:
+    def _end(self, known: Known) -> Iterator[Report]:
         """A namespace is gone."""
         self._state, actions = step(self._state, Gone(known.where, time.monotonic()), self.policy)
+        model = build(replace(known.previous, wall_s=time.time(), parts=(Requests(),))) if actions else None
         for action in actions:
-            if isinstance(action, Clear):
-                yield Decided(build(replace(known.previous, wall_s=time.time(), parts=(Requests(),))), action)
+            if model is not None and isinstance(action, Telling):
+                yield Decided(model, action)
 
-    def _one(self, ns: Netns) -> Iterator[Report]:
+    def _one(self, ns: Netns, *, closer: bool = False) -> Iterator[Report]:
         known, began = self._known.get(ns.inode), time.monotonic()
         sample, columns = self._read(ns, None if known is None else known.previous)
         if known is not None and known.where != sample.where:
@@ -159,52 +165,65 @@ class Watch:
             known, (sample, columns) = None, self._read(ns, None)
         previous = None if known is None else known.previous
         if known is None:
-            known = self._known[sample.where.inode] = _Known(sample.bare())
+            known = self._known[sample.where.inode] = Known(sample.bare())
         model = self._model(known, sample, columns, previous, began)
-        model, state, actions = self._decide(ns, known, model, previous)
-        known.previous = model.sample.bare()
-        yield Reading(model)
+        model, verdict, state, actions = self._decide(ns, known, model, previous)
+        known.keep(model, verdict)
         self._state = state
+        if not closer or any(isinstance(action, Telling) for action in actions):
+            yield Reading(model, verdict)
         for action in actions:
             if isinstance(action, Release):
                 yield self._release(ns, known, action)
-            elif isinstance(action, Alarm | Clear):
-                yield Decided(model, action)
+            elif isinstance(action, Telling):
+                yield Decided(model, action, verdict)
+            elif isinstance(action, LookAgain):
+                self._closer.append(ns)
 
     def _decide(
-        self, ns: Netns, known: _Known, model: Model, previous: Sample | None
-    ) -> tuple[Model, State, tuple[Action, ...]]:
+        self, ns: Netns, known: Known, model: Model, previous: Sample | None
+    ) -> tuple[Model, Verdict | None, State, tuple[Action, ...]]:
         """What the policy makes of a reading, and the reading, completed as far as the policy asked for it."""
-        seen = Seen(
-            where=model.sample.where,
-            at_s=model.sample.monotonic_s,
-            half_open=model.half_open,
-            whole=not model.sample.depths,
-            may_read_whole=time.monotonic() >= known.whole_again_at_s,
-        )
+        verdict, seen = self._seen(known, model)
         while True:
             state, actions = step(self._state, seen, self.policy)
             missing = {action.missing for action in actions if isinstance(action, ReadMore)}
             if not missing:
-                return model, state, actions
+                return model, verdict, state, actions
             if Missing.REQUESTS in missing:
                 began = time.monotonic()
                 sample, columns = self._read(ns, previous, whole=True)
                 if sample.where != seen.where:
                     raise UnknownTarget(f"network namespace {ns.name} was replaced by another one while it was read")
                 model = self._model(known, sample, columns, previous, began)
-                seen = replace(seen, whole=True, at_s=model.sample.monotonic_s, half_open=model.half_open)
+                verdict, seen = self._seen(known, model)
             if Missing.MATCHING in missing and self.policy.release is not None:
                 seen = replace(seen, matching=matching(self.policy.release, ns, self.stop, known.calm))
 
-    def _release(self, ns: Netns, known: _Known, action: Release) -> Did:
+    def _seen(self, known: Known, model: Model) -> tuple[Verdict | None, Seen]:
+        where, verdict = model.sample.where, known.judged(model)
+        wanted = self._state.wanted(where)
+        some = not self.policy.watched.empty
+        return verdict, Seen(
+            where=where,
+            at_s=model.sample.monotonic_s,
+            half_open=model.half_open,
+            whole=not model.sample.depths,
+            may_read_whole=time.monotonic() >= known.whole_again_at_s,
+            counts=counts_of(model, known.last, verdict, wanted, some=some),
+            finished=gained("PassiveOpens", model, known.last),
+            release_s=max(1.0, model.release_time_s),
+            verdict=verdict,
+        )
+
+    def _release(self, ns: Netns, known: Known, action: Release) -> Did:
         within_s = self.interval_s * _RELEASE_SHARE
         outcome = self.executor.execute(action, ns, stop=self.stop, within_s=within_s, calm=known.calm)
         self._state, _ = step(self._state, outcome, self.policy)
         return Did(outcome)
 
     def _model(
-        self, known: _Known, sample: Sample, columns: Columns | None, previous: Sample | None, began: float
+        self, known: Known, sample: Sample, columns: Columns | None, previous: Sample | None, began: float
     ) -> Model:
         """What a sample, whose reading began then, shows of what is watched."""
         now = time.monotonic()

@@ -8,7 +8,6 @@ import time
 from typing import Final
 
 from halfopen.core.errors import HalfopenError, UsageError
-from halfopen.core.policy.policy import Alarm
 from halfopen.core.reports import Decided, Did, Ended, Reading, Report, Round, Trouble
 from halfopen.linux.files import what_and_remedy
 from halfopen.linux.replacing import replace
@@ -73,11 +72,11 @@ class Export:
         """Take in a report. Returns what went wrong with the file, once when that begins."""
         match event:
             case Reading():
-                self._metrics.reading(event.model)
+                self._metrics.reading(event.model, event.verdict)
             case Did():
                 self._metrics.released(event.outcome)
             case Decided():
-                self._metrics.alarm(event.action.where, isinstance(event.action, Alarm))
+                self._metrics.alarm(event.action)
             case Round():
                 self._metrics.round(event.watched, event.troubled)
                 self._behind = True

@@ -1,59 +1,26 @@
-"""Alarm, release and their end, as transcripts; and the settings they follow."""
+"""Releases as transcripts, the settings of a watch, and its lines."""
 
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from halfopen.core import config
 from halfopen.core.errors import ConfigError
 from halfopen.core.filters import Filter
+from halfopen.core.findings.verdict import judge
 from halfopen.core.model.model import build
-from halfopen.core.policy import anomaly
 from halfopen.core.policy.actions import Release, Released
+from halfopen.core.policy.alarms import Alarm, CauseChanged, Clear, Passed, Rising
+from halfopen.core.policy.detection import Sensitivity
 from halfopen.core.policy.events import Seen
-from halfopen.core.policy.policy import GIVE_UP_AFTER, Action, Alarm, Clear, Policy, State, step
+from halfopen.core.policy.policy import GIVE_UP_AFTER, Action, Policy, State, step
+from halfopen.core.policy.stages import Timing
 from halfopen.present import watchlines
-from rows import SELF, listener, named, request, sample
-
-
-def transcript(values: list[int], s: anomaly.Sensitivity | None = None) -> list[str]:
-    state, said = anomaly.Watcher(), []
-    for i, value in enumerate(values):
-        state, judged = anomaly.step(state, value, s or anomaly.Sensitivity())
-        said += [f"{i} begins"] * judged.begins + [f"{i} ends"] * judged.ends
-    return said
-
-
-@pytest.mark.parametrize(
-    ("values", "said"),
-    [
-        ([0] * 20, []),
-        ([49] * 20, []),
-        ([60, 60], ["0 begins"]),  # high at first sight
-        ([0, 0, 500, 500, 0, 0, 0], ["2 begins", "6 ends"]),
-        ([0, 500, 0, 500, 0, 0, 0], ["1 begins", "6 ends"]),  # not calm for long enough
-        ([40] * 10 + [100] * 3, []),  # less than three times the usual
-        ([40] * 10 + [130], ["10 begins"]),
-        ([0, 500] + [400] * 50, ["1 begins"]),  # the alarm does not become the usual
-    ],
-)
-def test_alarms(values: list[int], said: list[str]) -> None:
-    assert transcript(values) == said
-
-
-def test_what_swings_anyway_does_not_alarm() -> None:
-    assert transcript([10, 200, 15, 190, 20, 210, 12, 205] * 3, anomaly.Sensitivity(minimum=300)) == []
-
-
-@settings(max_examples=200, deadline=None, derandomize=True)
-@given(st.lists(st.integers(0, 10**7), max_size=80))
-def test_an_alarm_begins_before_it_ends_and_never_twice(values: list[int]) -> None:
-    words = [w.split()[1] for w in transcript(values)]
-    assert words == [("begins", "ends")[i % 2] for i in range(len(words))]
+from halfopen.present.watchjson import JsonLines
+from rows import SELF, listener, request, sample
 
 
 def run(policy: Policy, *events: Seen | Released) -> list[tuple[Action, ...]]:
@@ -64,20 +31,8 @@ def run(policy: Policy, *events: Seen | Released) -> list[tuple[Action, ...]]:
     return done
 
 
-def seen(n: int, at_s: float, matching: int = 0, netns: str = "self") -> Seen:
-    return Seen(named(netns), at_s, n, matching=matching)
-
-
-def test_alarm_and_clear_with_how_long_and_how_high() -> None:
-    found = run(Policy(), seen(0, 0), seen(700, 1), seen(900, 2), seen(0, 3), seen(0, 4), seen(0, 5))
-    assert found[1] == (Alarm(SELF, 700, 0, 50),)
-    assert found[5] == (Clear(SELF, 0, 4, 900),)
-    assert [len(f) for f in found] == [0, 1, 0, 0, 0, 1]
-
-
-def test_namespaces_are_judged_apart() -> None:
-    found = run(Policy(), seen(700, 0, netns="a"), seen(10, 0, netns="b"))
-    assert [len(f) for f in found] == [1, 0]
+def seen(n: int, at_s: float, matching: int = 0) -> Seen:
+    return Seen(SELF, at_s, n, matching=matching)
 
 
 def test_releases_only_what_matches_and_only_when_told() -> None:
@@ -108,7 +63,8 @@ def test_settings() -> None:
         3.0,
         "15s",
     )
-    assert parsed.alarm.sensitivity() == anomaly.Sensitivity(minimum=10)
+    assert parsed.alarm.sensitivity() == Sensitivity(minimum=10)
+    assert config.parse('[alarm]\ncalm = "1m"', "w.toml").alarm.sensitivity().timing == Timing(clears_s=60)
     assert config.parse("", "w.toml") == config.WatchSettings()
 
 
@@ -121,7 +77,10 @@ def test_settings() -> None:
         ("interval = 1", "w.toml: interval: "),
         ("alarm = 3", "w.toml: alarm: "),
         ("[release]\nlistener = ':80'", "w.toml: release.listener: "),
-        ("[alarm]\nwindow = 0", "w.toml: alarm: out of range"),
+        ("[alarm]\nminimum = 0", "w.toml: alarm: out of range"),
+        ("[alarm]\nwindow = 60", "w.toml: alarm.window: is not used any more"),
+        ("[alarm]\ncalm = 3", "w.toml: alarm.calm: is a time, not a number of readings"),
+        ("[alarm]\ncalm = '3x'", "w.toml: alarm.calm: "),
         ("= 1", "w.toml: "),
     ],
 )
@@ -139,12 +98,26 @@ def test_lines_for_a_person_and_for_a_program(monkeypatch: pytest.MonkeyPatch) -
     assert len(quiet.reading(model)) == 1
     assert quiet.reading(model) == []
     assert len(watchlines.TextLines(False, every=True).reading(model)) == 1
-    alarm = Alarm(SELF, 700, 3, 50)
-    assert "\x1b[" not in "".join(quiet.alarm(model, alarm))
-    assert "\x1b[" in coloured.alarm(model, alarm)[0]
+    alarm = Alarm(SELF, (2, "0.0.0.0", 8080, 0), 700, 650, 900, 3, 50, "unanswered", "spoofed-flood")
+    for action in (
+        alarm,
+        Rising(SELF, alarm.listener, 9),
+        Passed(SELF, alarm.listener, 9, 3.0),
+        CauseChanged(SELF, None, 9, "few-sources-flood", "cannot-tell"),
+        Clear(SELF, None, 0, 4.0, 9),
+    ):
+        assert "\x1b[" not in "".join(quiet.told(model, action, judge(model)))
+    head = quiet.alarm(model, alarm, judge(model))[0]
+    assert head.endswith("ALARM  :8080  650 of 900 arrivals unanswered, usually 3 (alarm at 50)")
+    full = replace(alarm, because="accept-queue-full", unanswered=0)
+    assert quiet.alarm(model, full, None) == [head.partition("650 of")[0] + "the accept queue is full"]
+    assert "\x1b[" in coloured.alarm(model, alarm, None)[0]
     monkeypatch.setenv("NO_COLOR", "1")
-    assert "\x1b[" not in "".join(coloured.alarm(model, alarm))
-    writer = watchlines.JsonLines()
+    assert "\x1b[" not in "".join(coloured.alarm(model, alarm, None))
+    writer = JsonLines()
     outcome = Released(Release(SELF, Filter(), ""), matched=1, released=1)
-    for lines in (writer.reading(model), writer.alarm(model, alarm), writer.released(outcome), writer.end(3)):
+    for lines in (writer.reading(model), writer.told(model, alarm, None), writer.released(outcome), writer.end(3)):
         assert [json.loads(line)["schema"] for line in lines] == ["halfopen.watch/1"]
+    [line] = writer.told(model, alarm, judge(model))
+    said = json.loads(line)
+    assert (said["family"], said["address"], said["port"], said["cause"]) == ("ipv4", "0.0.0.0", 8080, "spoofed-flood")

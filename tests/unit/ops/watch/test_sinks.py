@@ -8,10 +8,12 @@ from click.testing import CliRunner
 from halfopen.core import config
 from halfopen.core.errors import ConfigError, HalfopenError
 from halfopen.core.model.model import build
-from halfopen.core.policy.policy import Alarm, Clear, Policy
+from halfopen.core.policy.alarms import Alarm, Clear
+from halfopen.core.policy.policy import Policy
 from halfopen.core.reports import Begun, Decided, Ended, Reading, Report, Trouble
 from halfopen.ops.watch import sinks
-from halfopen.present.watchlines import JsonLines, TextLines
+from halfopen.present.watchjson import JsonLines
+from halfopen.present.watchlines import TextLines
 from rows import SELF, listener, request, sample
 
 
@@ -65,8 +67,8 @@ def test_a_line_says_that_the_namespace_of_an_alarm_is_gone(
     events = (
         Begun(1.0, Policy()),
         Reading(model),
-        Decided(model, Alarm(SELF, 700, 3, 50)),
-        Decided(model, Clear(SELF, 0, 4, 700, gone=True)),
+        Decided(model, Alarm(SELF, None, 700, 700, 900, 3, 50, "unanswered")),
+        Decided(model, Clear(SELF, None, 0, 4, 700, gone="namespace")),
         Ended(1),
     )
     for event in events:

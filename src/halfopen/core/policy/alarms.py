@@ -1,0 +1,204 @@
+"""What an alarm tells, from its first sign to its end: one at a time for each listener of a namespace."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Final
+
+from halfopen.core.findings.verdict import Verdict
+from halfopen.core.policy.counts import Flow, ListenerCounts
+from halfopen.core.policy.detection import Judgement, Sensitivity, Watcher, step
+from halfopen.core.policy.readings import Subject, cause_of
+from halfopen.core.policy.stages import AlarmStage, Told
+from halfopen.core.where import Namespace
+
+# Another cause is told when it was the first one for so long; at once where none was known before.
+_CAUSE_LASTS_S: Final = 2.0
+_UNDECIDED: Final = ("", "cannot-tell")
+# A quiet listener of which nothing was seen for so long is forgotten.
+_FORGET_S: Final = 3600.0
+
+
+@dataclass(frozen=True, slots=True)
+class Rising:
+    """More waits at a listener (None: in the namespace) than its traffic explains, for a moment now."""
+
+    where: Namespace
+    listener: Subject
+    half_open: int
+
+
+@dataclass(frozen=True, slots=True)
+class Passed:
+    """It was nothing: a rise ended without an alarm."""
+
+    where: Namespace
+    listener: Subject
+    half_open: int
+    lasted_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Alarm:
+    """Clients are turned away, or more connections are unanswered than usual.
+
+    unanswered of the arrivals of one release time; usual: how many usually are; limit: from how many on it is an alarm.
+    because: what decided (`detection.Because`). cause: the id of the finding that explains it, "" if none does.
+    """
+
+    where: Namespace
+    listener: Subject
+    half_open: int
+    unanswered: int
+    arrivals: int
+    usual: float
+    limit: float
+    because: str
+    cause: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class CauseChanged:
+    """The alarm has another cause now; before: the one told last."""
+
+    where: Namespace
+    listener: Subject
+    half_open: int
+    cause: str
+    before: str
+
+
+@dataclass(frozen=True, slots=True)
+class Clear:
+    """The alarm is over: it has been calm for long enough or, with `gone`, the "listener" or the "namespace" is gone.
+
+    lasted_s since its first sign, peak: the most that waited in between.
+    """
+
+    where: Namespace
+    listener: Subject
+    half_open: int
+    lasted_s: float
+    peak: int
+    cause: str = ""
+    gone: str = ""
+
+
+Telling = Rising | Passed | Alarm | CauseChanged | Clear
+
+
+@dataclass(frozen=True, slots=True)
+class WatchedListener:
+    """What is remembered of one listener: its watcher, the cause that was told, and another one, since when."""
+
+    watcher: Watcher = field(default_factory=Watcher)
+    cause: str = ""
+    other: str = ""
+    other_s: float = 0.0
+
+
+WatchedListeners = Mapping[Subject, WatchedListener]
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """What one reading of a namespace comes to. look_again: another one within a fraction of a second would help."""
+
+    of: WatchedListeners
+    told: tuple[Telling, ...] = ()
+    look_again: bool = False
+
+
+def wanted(of: WatchedListeners) -> list[Subject]:
+    """The listeners that the next reading has to tell of."""
+    return [subject for subject, one in of.items() if not one.watcher.idle]
+
+
+def judge_all(
+    of: WatchedListeners,
+    where: Namespace,
+    counts: Mapping[Subject, ListenerCounts],
+    flow: Flow,
+    before_s: float | None,
+    verdict: Verdict | None,
+    s: Sensitivity,
+) -> Judged:
+    """Judge a reading: the counts of its listeners, at flow.at_s; before_s: of the reading before."""
+    after, again = dict(of), False
+    told: list[Telling] = []
+    alarmed = any(one.watcher.alarmed for subject, one in of.items() if subject is not None)
+    for subject, now in counts.items():
+        if subject is None and alarmed and now.critical:
+            now = replace(now, critical=False)  # told of the listener already
+        one = of.get(subject, _NEW)
+        watcher, judged = step(one.watcher, now, flow, before_s, s)
+        one, said = _cause(replace(one, watcher=watcher), judged, subject, verdict, flow.at_s)
+        after[subject] = one
+        told += _tell(one, judged, where, subject, now, flow.at_s, said)
+        again |= judged.look_again
+    for subject in [subject for subject in wanted(of) if subject not in counts]:
+        one = after.pop(subject)
+        if one.watcher.alarmed:
+            told.append(gone(one, where, subject, flow.at_s, "listener"))
+    _forget(after, flow.at_s)
+    return Judged(after, tuple(told), again)
+
+
+_NEW: Final = WatchedListener()
+
+
+def gone(one: WatchedListener, where: Namespace, subject: Subject, at_s: float, what: str) -> Clear:
+    """The end of an alarm whose "listener" or "namespace" is gone."""
+    return Clear(where, subject, 0, at_s - one.watcher.began_s, one.watcher.peak, one.cause, gone=what)
+
+
+def _cause(
+    one: WatchedListener, judged: Judgement, subject: Subject, verdict: Verdict | None, at_s: float
+) -> tuple[WatchedListener, str | None]:
+    """Its cause after a reading, and (None: nothing new) the cause before it where it is to be told anew."""
+    if judged.told is Told.ALARM:
+        return replace(one, cause=cause_of(verdict, subject) if verdict else "", other=""), None
+    if verdict is None or one.watcher.standing.stage is not AlarmStage.INCIDENT:
+        return one, None
+    now = cause_of(verdict, subject)
+    if now == one.cause or now in _UNDECIDED:
+        return (replace(one, other="") if one.other else one), None
+    if now != one.other:
+        one = replace(one, other=now, other_s=at_s)
+    if one.cause in _UNDECIDED or at_s - one.other_s >= _CAUSE_LASTS_S:
+        return replace(one, cause=now, other=""), one.cause
+    return one, None
+
+
+def _tell(
+    one: WatchedListener,
+    judged: Judgement,
+    where: Namespace,
+    subject: Subject,
+    now: ListenerCounts,
+    at_s: float,
+    before: str | None,
+) -> Iterator[Telling]:
+    watcher, n = one.watcher, now.waiting
+    if judged.told is Told.RISING:
+        yield Rising(where, subject, n)
+    elif judged.told is Told.PASSED:
+        yield Passed(where, subject, n, at_s - watcher.began_s)
+    elif judged.told is Told.ALARM:
+        numbers = round(judged.unanswered), round(judged.arrivals), round(judged.usual, 1), round(judged.limit, 1)
+        yield Alarm(where, subject, n, *numbers, judged.because.value, one.cause)
+    elif judged.told is Told.CLEAR:
+        yield Clear(where, subject, n, at_s - watcher.began_s, watcher.peak, one.cause)
+    if before is not None:
+        yield CauseChanged(where, subject, n, one.cause, before)
+
+
+def _forget(of: dict[Subject, WatchedListener], at_s: float) -> None:
+    old = [
+        subject
+        for subject, one in of.items()
+        if one.watcher.idle and one.watcher.points and at_s - one.watcher.points[-1].at_s > _FORGET_S
+    ]
+    for subject in old:
+        del of[subject]

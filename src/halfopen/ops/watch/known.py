@@ -1,0 +1,64 @@
+"""What a watch keeps of a namespace between its readings, and the verdict on each."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from halfopen.core.findings.evidence import SOME
+from halfopen.core.findings.verdict import Verdict, judge
+from halfopen.core.model import answered
+from halfopen.core.model.model import Model
+from halfopen.core.sample import Sample
+from halfopen.core.where import Namespace
+
+# What an idle namespace shows, of its settings alone, is judged again after so long.
+_IDLE_S: Final = 60.0
+_EVENTS: Final = ("ListenDrops", "ListenOverflows", "SyncookiesSent", "TCPReqQFullDrop")
+
+
+@dataclass(slots=True)
+class Known:
+    """previous: the last reading without its requests; last: the Model of that; before: the Model of the last one where
+    it was of depths alone. whole_again_at_s: when every request may be read again. calm: what readings told of ignored
+    ACKs. busy, judged_at_s: whether there was anything to judge, and when it was judged.
+    """
+
+    previous: Sample
+    last: Model | None = None
+    before: Model | None = None
+    whole_again_at_s: float = 0.0
+    calm: answered.Calm | None = None
+    busy: bool = False
+    judged_at_s: float = float("-inf")
+
+    @property
+    def where(self) -> Namespace:
+        """The namespace, under the name it had at its last reading."""
+        return self.previous.where
+
+    def judged(self, model: Model) -> Verdict | None:
+        """The verdict on a reading, against the one before it; None where nothing is to be judged, or where only depths
+        were read of a queue that holds requests.
+        """
+        if model.sample.depths and model.half_open:
+            return None
+        busy = _busy(model)
+        due = model.sample.monotonic_s >= self.judged_at_s + _IDLE_S
+        if not (busy or self.busy or due):
+            return None
+        return judge(model, self.last)
+
+    def keep(self, model: Model, verdict: Verdict | None) -> None:
+        """A reading was decided on."""
+        self.previous = model.sample.bare()
+        self.last = model.bare()
+        if verdict is not None:
+            self.judged_at_s, self.busy = model.sample.monotonic_s, _busy(model)
+
+
+def _busy(model: Model) -> bool:
+    rates = model.rates or {}
+    if model.half_open >= SOME or any(rates.get(name) for name in _EVENTS):
+        return True
+    return any(view.accept_queue or view.deferred for view in model.listeners)
