@@ -22,7 +22,7 @@ from traffic import CAP, DAY_S, FAR, NEAR, PER_S, RELEASE_S, Floats, Queue, Sums
 
 from halfopen.core.policy.counts import Flow, ListenerCounts
 from halfopen.core.policy.detection import Judgement, Watcher, step
-from halfopen.core.policy.stages import Told
+from halfopen.core.policy.stages import StageTold
 
 WEEK_S: Final = 7 * DAY_S
 # Weeks that are the same in every run; as many are drawn anew.
@@ -103,9 +103,9 @@ def honest(seed: int, drawn: bool, seconds: int = WEEK_S) -> Honest:
     past = old_rule.Past()
     for at, judged in readings(traffic):
         now_s = (at + 1) / PER_S
-        if judged.told is Told.RISING:
+        if judged.told is StageTold.RISING:
             found.rises.append(now_s)
-        elif judged.told is Told.ALARM:
+        elif judged.told is StageTold.ALARM:
             found.alarms.append(now_s)
         found.most_share = max(found.most_share, judged.share if now_s > 600 else 0.0)
         if at % PER_S == PER_S - 1:
@@ -158,7 +158,7 @@ def flood(kind: str, per_s: float, seed: int) -> Flood:
     share = np.clip((t + 0.5 / PER_S) * PER_S, 0.0, 1.0)  # of the bin in which it begins
     clients = USUAL_PER_S * rng.uniform(0.4, 1.6)
     traffic = Queue(rng, seconds).traffic(np.full(len(t), clients / PER_S), shape * share / PER_S)
-    told: dict[Told, list[float]] = {Told.RISING: [], Told.ALARM: []}
+    told: dict[StageTold, list[float]] = {StageTold.RISING: [], StageTold.ALARM: []}
     old, past = [], old_rule.Past()
     for at, judged in readings(traffic):
         delay = (at + 1) / PER_S - begins
@@ -168,9 +168,9 @@ def flood(kind: str, per_s: float, seed: int) -> Flood:
             past, now = old_rule.step(past, int(traffic.waiting[at]))
             if now and delay >= 0:
                 old.append(delay)
-    rises = [*told[Told.RISING], *told[Told.ALARM]]
-    first = [min(found) if found else None for found in (rises, told[Told.ALARM], old)]
-    return Flood(kind, per_s, *first, len(told[Told.ALARM]))
+    rises = [*told[StageTold.RISING], *told[StageTold.ALARM]]
+    first = [min(found) if found else None for found in (rises, told[StageTold.ALARM], old)]
+    return Flood(kind, per_s, *first, len(told[StageTold.ALARM]))
 
 
 def _honest(job: tuple[int, bool, int]) -> Honest:

@@ -33,7 +33,7 @@ from halfopen.core.fields.field import Field, Kind
 from halfopen.core.findings.registry import RULES
 from halfopen.core.findings.verdict import judge as judge  # fills the registry
 from halfopen.core.policy.stages import TABLE as STAGES
-from halfopen.core.policy.stages import Timing, Told
+from halfopen.core.policy.stages import StageTold, Timing
 from halfopen.core.units import show_duration
 
 ROOT: Final = Path(__file__).resolve().parents[1]
@@ -132,7 +132,7 @@ def stages() -> str:
     for (stage, signal), move in STAGES.items():
         if move.to is not stage:
             after = f" for {show_duration(getattr(Timing(), move.after))}" if move.after else ""
-            told = f" ({move.told.value.upper()})" if move.told is not Told.NOTHING else ""
+            told = f" ({move.told.value.upper()})" if move.told is not StageTold.NOTHING else ""
             ways.setdefault((stage.value, move.to.value, after + told), []).append(signal.name.lower())
     arrows = [f"    {old} --> {new}: {' or '.join(signals)}{more}" for (old, new, more), signals in ways.items()]
     return "\n".join(["```mermaid", "stateDiagram-v2", "    [*] --> quiet", *arrows, "```"])

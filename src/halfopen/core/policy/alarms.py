@@ -10,7 +10,7 @@ from halfopen.core.findings.verdict import Verdict
 from halfopen.core.policy.counts import Flow, ListenerCounts
 from halfopen.core.policy.detection import Judgement, Sensitivity, Watcher, step
 from halfopen.core.policy.readings import Subject, cause_of
-from halfopen.core.policy.stages import AlarmStage, Told
+from halfopen.core.policy.stages import AlarmStage, StageTold
 from halfopen.core.where import Namespace
 
 # Another cause is told when it was the first one for so long; at once where none was known before.
@@ -157,7 +157,7 @@ def _cause(
     one: WatchedListener, judged: Judgement, subject: Subject, verdict: Verdict | None, at_s: float
 ) -> tuple[WatchedListener, str | None]:
     """Its cause after a reading, and (None: nothing new) the cause before it where it is to be told anew."""
-    if judged.told is Told.ALARM:
+    if judged.told is StageTold.ALARM:
         return replace(one, cause=cause_of(verdict, subject) if verdict else "", other=""), None
     if verdict is None or one.watcher.standing.stage is not AlarmStage.INCIDENT:
         return one, None
@@ -181,14 +181,14 @@ def _tell(
     before: str | None,
 ) -> Iterator[Telling]:
     watcher, n = one.watcher, now.waiting
-    if judged.told is Told.RISING:
+    if judged.told is StageTold.RISING:
         yield Rising(where, subject, n)
-    elif judged.told is Told.PASSED:
+    elif judged.told is StageTold.PASSED:
         yield Passed(where, subject, n, at_s - watcher.began_s)
-    elif judged.told is Told.ALARM:
+    elif judged.told is StageTold.ALARM:
         numbers = round(judged.unanswered), round(judged.arrivals), round(judged.usual, 1), round(judged.limit, 1)
         yield Alarm(where, subject, n, *numbers, judged.because.value, one.cause)
-    elif judged.told is Told.CLEAR:
+    elif judged.told is StageTold.CLEAR:
         yield Clear(where, subject, n, at_s - watcher.began_s, watcher.peak, one.cause)
     if before is not None:
         yield CauseChanged(where, subject, n, one.cause, before)

@@ -14,7 +14,7 @@ from enum import Enum
 from typing import Final
 
 from halfopen.core.policy.counts import Flow, ListenerCounts, Point
-from halfopen.core.policy.stages import AlarmStage, Signal, Standing, Timing, Told, advance
+from halfopen.core.policy.stages import AlarmStage, Signal, StageTold, Standing, Timing, advance
 
 # The share of arrivals that honest clients leave unanswered, until it was learned, and the most that is learned.
 _FIRST_USUAL: Final = 0.003
@@ -117,7 +117,7 @@ class Judgement:
     arrivals: float = 0.0
     usual: float = 0.0
     limit: float = 0.0
-    told: Told = Told.NOTHING
+    told: StageTold = StageTold.NOTHING
     look_again: bool = False
 
     @property
@@ -155,7 +155,7 @@ def step(
         signal = Signal.HELD
     standing, told = advance(watcher.standing, now.at_s, signal, s.timing)
     quiet = standing.stage is AlarmStage.QUIET
-    fresh = told is Told.RISING or (told is Told.ALARM and watcher.standing.stage is AlarmStage.QUIET)
+    fresh = told is StageTold.RISING or (told is StageTold.ALARM and watcher.standing.stage is AlarmStage.QUIET)
     learned = quiet and warm and suspected_s is None
     after = Watcher(
         standing,
@@ -165,7 +165,7 @@ def step(
         suspected_s,
         pressed_s,
         now.at_s if fresh else watcher.began_s,
-        counts.waiting if fresh else watcher.peak if told is Told.CLEAR else max(watcher.peak, counts.waiting),
+        counts.waiting if fresh else watcher.peak if told is StageTold.CLEAR else max(watcher.peak, counts.waiting),
     )
     again = quiet and suspected_s == now.at_s
     return after, Judgement(signal, because, unanswered, arrivals, usual, limit, told, again)

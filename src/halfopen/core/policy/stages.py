@@ -29,7 +29,7 @@ class Signal(IntEnum):
     SURE = 3
 
 
-class Told(Enum):
+class StageTold(Enum):
     """What a transition tells."""
 
     NOTHING = ""
@@ -44,24 +44,24 @@ class Move:
     """Where a signal leads. after: only once it has been no worse for that time of `Timing` ("": at once)."""
 
     to: AlarmStage
-    told: Told = Told.NOTHING
+    told: StageTold = StageTold.NOTHING
     after: str = ""
 
 
 TABLE: Final[dict[tuple[AlarmStage, Signal], Move]] = {
     (AlarmStage.QUIET, Signal.CALM): Move(AlarmStage.QUIET),
     (AlarmStage.QUIET, Signal.HELD): Move(AlarmStage.QUIET),
-    (AlarmStage.QUIET, Signal.SIGNS): Move(AlarmStage.RISING, Told.RISING),
-    (AlarmStage.QUIET, Signal.SURE): Move(AlarmStage.INCIDENT, Told.ALARM),
-    (AlarmStage.RISING, Signal.CALM): Move(AlarmStage.QUIET, Told.PASSED, after="passes_s"),
-    (AlarmStage.RISING, Signal.HELD): Move(AlarmStage.QUIET, Told.PASSED, after="passes_s"),
+    (AlarmStage.QUIET, Signal.SIGNS): Move(AlarmStage.RISING, StageTold.RISING),
+    (AlarmStage.QUIET, Signal.SURE): Move(AlarmStage.INCIDENT, StageTold.ALARM),
+    (AlarmStage.RISING, Signal.CALM): Move(AlarmStage.QUIET, StageTold.PASSED, after="passes_s"),
+    (AlarmStage.RISING, Signal.HELD): Move(AlarmStage.QUIET, StageTold.PASSED, after="passes_s"),
     (AlarmStage.RISING, Signal.SIGNS): Move(AlarmStage.RISING),
-    (AlarmStage.RISING, Signal.SURE): Move(AlarmStage.INCIDENT, Told.ALARM),
+    (AlarmStage.RISING, Signal.SURE): Move(AlarmStage.INCIDENT, StageTold.ALARM),
     (AlarmStage.INCIDENT, Signal.CALM): Move(AlarmStage.RECOVERING),
     (AlarmStage.INCIDENT, Signal.HELD): Move(AlarmStage.INCIDENT),
     (AlarmStage.INCIDENT, Signal.SIGNS): Move(AlarmStage.INCIDENT),
     (AlarmStage.INCIDENT, Signal.SURE): Move(AlarmStage.INCIDENT),
-    (AlarmStage.RECOVERING, Signal.CALM): Move(AlarmStage.QUIET, Told.CLEAR, after="clears_s"),
+    (AlarmStage.RECOVERING, Signal.CALM): Move(AlarmStage.QUIET, StageTold.CLEAR, after="clears_s"),
     (AlarmStage.RECOVERING, Signal.HELD): Move(AlarmStage.RECOVERING),
     (AlarmStage.RECOVERING, Signal.SIGNS): Move(AlarmStage.RECOVERING),
     (AlarmStage.RECOVERING, Signal.SURE): Move(AlarmStage.INCIDENT),
@@ -94,15 +94,15 @@ class Standing:
     begun: tuple[float, ...] = ()
 
 
-def advance(now: Standing, at_s: float, signal: Signal, timing: Timing) -> tuple[Standing, Told]:
+def advance(now: Standing, at_s: float, signal: Signal, timing: Timing) -> tuple[Standing, StageTold]:
     """The standing after a signal, and what is told of it."""
     move = TABLE[now.stage, signal]
     if move.after:
         since = at_s if now.calm_since_s is None else now.calm_since_s
         if at_s - since < _patience_s(now, move.after, timing):
-            return Standing(now.stage, now.since_s, since, now.begun), Told.NOTHING
+            return Standing(now.stage, now.since_s, since, now.begun), StageTold.NOTHING
     begun = now.begun
-    if move.told is Told.ALARM:
+    if move.told is StageTold.ALARM:
         begun = (*(t for t in begun if at_s - t < timing.flap_window_s), at_s)
     if move.to is now.stage:
         if now.calm_since_s is None:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from halfopen.core.policy.counts import Flow, ListenerCounts
 from halfopen.core.policy.detection import Because, Judgement, Sensitivity, Watcher, step
-from halfopen.core.policy.stages import AlarmStage, Signal, Told
+from halfopen.core.policy.stages import AlarmStage, Signal, StageTold
 
 QUICK = settings(max_examples=100, deadline=None, derandomize=True)
 
@@ -52,7 +52,7 @@ def replay(
 
 def told(seconds: Iterable[Second], **how: object) -> list[str]:
     found = replay(seconds, **how)  # type: ignore[arg-type]
-    return [f"{i} {judged.told.value}" for i, (_, judged) in enumerate(found) if judged.told is not Told.NOTHING]
+    return [f"{i} {judged.told.value}" for i, (_, judged) in enumerate(found) if judged.told is not StageTold.NOTHING]
 
 
 def flood(rate: int, seconds: int, *, clients: int = 200, first: int = 0, cap: int = 4096) -> list[Second]:
@@ -91,7 +91,7 @@ def test_transcripts(seconds: list[Second], said: list[str]) -> None:
 
 def test_a_slow_flood_is_found_by_its_share_of_the_arrivals_of_a_release_time() -> None:
     found = replay([HONEST] * 120 + flood(5, 63))
-    [at] = [i for i, (_, judged) in enumerate(found) if judged.told is Told.ALARM]
+    [at] = [i for i, (_, judged) in enumerate(found) if judged.told is StageTold.ALARM]
     judged = found[at][1]
     assert 120 + 15 < at < 120 + 45
     assert judged.because is Because.UNANSWERED
@@ -109,7 +109,7 @@ def test_a_slow_flood_is_found_by_its_share_of_the_arrivals_of_a_release_time() 
 )
 def test_consequences_alarm_at_the_very_first_reading(one: Second, because: Because) -> None:
     [(_, judged)] = replay([one])
-    assert (judged.told, judged.because) == (Told.ALARM, because)
+    assert (judged.told, judged.because) == (StageTold.ALARM, because)
 
 
 @pytest.mark.parametrize(
@@ -123,8 +123,8 @@ def test_consequences_alarm_at_the_very_first_reading(one: Second, because: Beca
 )
 def test_consequences_alarm_when_they_last(seconds: list[Second], because: Because) -> None:
     found = replay([HONEST] * 10 + [replace(one, waiting=16, finished=200) for one in seconds])
-    assert [judged.told for _, judged in found[:-1] if judged.told is Told.ALARM] == []
-    assert (found[-1][1].told, found[-1][1].because) == (Told.ALARM, because)
+    assert [judged.told for _, judged in found[:-1] if judged.told is StageTold.ALARM] == []
+    assert (found[-1][1].told, found[-1][1].because) == (StageTold.ALARM, because)
 
 
 @pytest.mark.parametrize(
@@ -174,7 +174,7 @@ def test_a_closer_look_tells_a_flood_from_the_start_of_a_crowd() -> None:
     assert judged.look_again
     crowd = step(watcher, ListenerCounts(90, 0, 4096), flow.after(100.25, 250, 63.0), 100.0)[1]
     flooded = step(watcher, ListenerCounts(186, 0, 4096), flow.after(100.25, 50, 63.0), 100.0)[1]
-    assert (crowd.told, flooded.told) == (Told.NOTHING, Told.RISING)
+    assert (crowd.told, flooded.told) == (StageTold.NOTHING, StageTold.RISING)
 
 
 @QUICK

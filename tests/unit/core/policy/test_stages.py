@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from halfopen.core.policy.stages import TABLE, AlarmStage, Signal, Standing, Timing, Told, advance
+from halfopen.core.policy.stages import TABLE, AlarmStage, Signal, StageTold, Standing, Timing, advance
 
 QUICK = settings(max_examples=200, deadline=None, derandomize=True)
 LETTERS = {".": Signal.CALM, "h": Signal.HELD, "?": Signal.SIGNS, "!": Signal.SURE}
@@ -17,7 +17,7 @@ def transcript(signals: str, timing: Timing | None = None) -> list[str]:
     now, said = Standing(), []
     for second, letter in enumerate(signals):
         now, told = advance(now, float(second), LETTERS[letter], timing or Timing())
-        if told is not Told.NOTHING:
+        if told is not StageTold.NOTHING:
             said.append(f"{second} {told.value}")
     return said
 
