@@ -95,7 +95,7 @@ def no_slow_path(e: Evidence) -> Against:
     return (Fact("lasting", e.lasting.count, FEW),) if e.lasting.count < SOME else ()
 
 
-@excluded("handshakes-finish")
+@excluded("handshakes-finish", rivals=(*_FLOODS, "synacks-lost", "slow-path"))
 def not_under_way(e: Evidence) -> Against:
     if e.rates and is_flood(e):
         return (

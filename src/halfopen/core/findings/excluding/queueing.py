@@ -55,18 +55,16 @@ def long_enough(e: Evidence) -> Against:
         found = stuck(e, view)
         if found is not None:
             queue = found.queues[0]
-            facts = (Fact("accept_queue", queue.held, max(queue.held, queue.cap)),)
-            return facts if queue.accepted is None else (*facts, Fact("accepted_at_most", queue.accepted))
-    counters = e.now.sample.counters
-    if "ListenOverflows" not in counters or e.total("ListenOverflows"):
+            held = Fact("accept_queue", queue.held, max(queue.held, queue.cap))
+            return (held,) if queue.accepted is None else (held, Fact("accepted_at_most", queue.accepted))
+    if "ListenOverflows" not in e.now.sample.counters or e.total("ListenOverflows"):
         return ()
-    sent, back = e.total("SyncookiesSent"), e.total("SyncookiesRecv")
-    facts = [Fact("ListenOverflows", 0)]
+    none, sent = Fact("ListenOverflows", 0), e.total("SyncookiesSent")
     if not sent and not e.total("ListenDrops"):
-        return (*facts, Fact("ListenDrops", 0), Fact("SyncookiesSent", 0))
-    return (
-        (*facts, Fact("SyncookiesSent", sent), Fact("SyncookiesRecv", back)) if sent and e.rates and is_flood(e) else ()
-    )
+        return none, Fact("ListenDrops", 0), Fact("SyncookiesSent", 0)
+    if sent and e.rates and is_flood(e):
+        return none, Fact("SyncookiesSent", sent), Fact("SyncookiesRecv", e.total("SyncookiesRecv"))
+    return ()
 
 
 def fullest(e: Evidence) -> Against:
