@@ -56,6 +56,11 @@ def _half_open(view: ListenerView) -> str:
     return f"{view.half_open:,} (+{view.deferred:,} {'answered' if view.defers is False else 'deferred'})"
 
 
+def _accept_limit(view: ListenerView) -> int | None:
+    """The backlog, as `ss` shows it, but never less than the queue holds: it takes one more than the backlog."""
+    return view.accept_queue_limit if view.accept_queue < (view.accept_queue_limit or 0) else view.accept_queue_cap
+
+
 def _of(held: int | None, limit: int | None) -> str:
     """A queue's length and its limit, `?` for what could not be read."""
     return "/".join("?" if n is None else f"{n:,}" for n in (held, limit))
@@ -149,7 +154,7 @@ LISTENER: Final[tuple[Field[ListenerView], ...]] = (
         "finished connections that wait for `accept()`",
         lambda v: v.accept_queue,
         title="ACCEPT QUEUE",
-        show=lambda v: _of(v.accept_queue, v.accept_queue_cap),
+        show=lambda v: _of(v.accept_queue, _accept_limit(v)),
     ),
     Field(
         "accept_queue_limit",

@@ -112,3 +112,12 @@ def test_documents_have_the_registrys_names() -> None:
     assert list(namespace) == [f.name for f in PLACE] + ["verdict"] + [f.name for f in NAMESPACE]
     assert list(namespace["sources"][0]) == [f.name for f in SOURCE]
     assert list(namespace["listeners"][0]) == [f.name for f in LISTENER if f.get is not None]
+
+
+@pytest.mark.parametrize(
+    ("held", "backlog", "shown"), [(0, 64, "0/64"), (64, 64, "64/65"), (65, 64, "65/65"), (0, 0, "0/1"), (1, 0, "1/1")]
+)
+def test_an_accept_queue_is_never_shown_fuller_than_full(held: int, backlog: int, shown: str) -> None:
+    (view,) = build(sample([], [listener(limit=backlog, accept_queue=held)])).listeners
+    field = next(one for one in LISTENER if one.title == "ACCEPT QUEUE")
+    assert cell(field, view) == shown
