@@ -39,7 +39,7 @@ def test_it_lives_on_the_queues_depths(lab: Lab, tmp_path: Path) -> None:
     lab.settle(15_000, timeout=20)
     file = tmp_path / "halfopen.prom"
     done = command(
-        *("watch", "--netns", lab.server.netns_path, "--interval", "50ms", "--count", "8", "--json"),
+        *("watch", "--netns", lab.server.netns_path, "--interval", "50ms", "--count", "60", "--json"),
         *("--metrics-file", str(file)),
     )
     readings = [event for event in map(json.loads, done.stdout.splitlines()) if event["event"] == "reading"]
@@ -53,10 +53,12 @@ def test_it_lives_on_the_queues_depths(lab: Lab, tmp_path: Path) -> None:
 def test_alarm_release_and_the_end_of_it(lab: Lab, tmp_path: Path) -> None:
     web = lab.server.listen(8080, backlog=4096)
     lab.client.half_open(web, 300).settled()
-    file = tmp_path / "halfopen.prom"
+    file, config = tmp_path / "halfopen.prom", tmp_path / "watch.toml"
+    config.write_text('[alarm]\ncalm = "500ms"\n')
     done = command(
-        *("watch", "--netns", lab.server.netns_path, "--interval", "100ms", "--for", "3s", "--json"),
-        *("--release-older-than", "1s", "--metrics-file", str(file), "--audit-log", str(tmp_path / "audit")),
+        *("watch", "--netns", lab.server.netns_path, "--config", str(config)),
+        *("--interval", "100ms", "--for", "8s", "--json"),
+        *("--release-older-than", "4s", "--metrics-file", str(file), "--audit-log", str(tmp_path / "audit")),
     )
     assert {"alarm", "clear"} <= {json.loads(line)["event"] for line in done.stdout.splitlines()}
     assert values(file, "released_total") == [300]

@@ -23,7 +23,7 @@ GOLDEN = Path(__file__).parents[1] / "golden" / "schemas"
 # Objects whose keys are the kernel's names, of which one kernel has more than another.
 MAPS = ("settings", "counters", "rates_per_s")
 _PORT = 8080
-_HALF_OPEN = 80
+_HALF_OPEN = 120
 _SYNACK = "net.ipv4.tcp_synack_retries"
 
 Tree = Any
@@ -135,11 +135,15 @@ def _looks(lab: Lab, run: Run) -> list[dict[str, Any]]:
 
 
 def _watch(lab: Lab, run: Run, audit: str) -> list[dict[str, Any]]:
-    """An alarm, a release, and a clear: the connections of `_looks` are there when it begins."""
+    """An alarm, its cause after three seconds, a release, and a clear."""
     [web] = lab.server.listeners
-    words = ("watch", "--netns", lab.server.netns_path, "--interval", "100ms", "--for", "2m", "--json")
+    config = Path(audit).with_suffix(".toml")
+    config.write_text('[alarm]\ncalm = "500ms"\n', encoding="utf-8")
+    where = ("--netns", lab.server.netns_path, "--config", str(config))
+    words = ("watch", *where, "--interval", "100ms", "--for", "30s", "--json")
+    run("release", "--all", "--yes", "--netns", lab.server.netns_path, "--audit-log", audit)
     lab.client.half_open(web, _HALF_OPEN).settled()
-    lines = run(*words, "--release-older-than", "500ms", "--audit-log", audit).splitlines()
+    lines = run(*words, "--release-older-than", "5s", "--audit-log", audit).splitlines()
     return [json.loads(line) for line in lines]
 
 
