@@ -25,19 +25,11 @@ def command(netns: str | None, read_by: str | None, instant: bool, as_json: bool
 
         click.echo(jsonout.dumps(jsonout.status(found, verdicts, skipped)))
         return
+    from halfopen.core.fields.everywhere import JudgedNamespace
     from halfopen.present import status, text
 
     out = text.console()
-    several = netns == "all"
-    if several:
-        status.summary(out, found, verdicts, skipped)
-    quiet = 0
-    for model, verdict in sorted(zip(found, verdicts, strict=True), key=lambda mv: (-mv[1].level, -mv[0].half_open)):
-        if several and not model.half_open and not verdict.findings:
-            quiet += 1
-            continue
-        if several:
-            out.print()
-        status.status(out, model, verdict, one_screen=not several)
-    if quiet:
-        out.print(f"{quiet} of them have no half-open connections")
+    if netns == "all":
+        status.everywhere(out, list(map(JudgedNamespace, found, verdicts)), skipped)
+    else:
+        status.status(out, found[0], verdicts[0])

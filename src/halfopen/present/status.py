@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from halfopen.core.fields.everywhere import EVERYWHERE, JudgedNamespace
 from halfopen.core.fields.listener import LISTENER
 from halfopen.core.fields.source import SOURCE
 from halfopen.core.findings.finding import Level
@@ -26,6 +27,7 @@ from halfopen.present.findings.words import LEADS, listener_name
 from halfopen.present.text import STYLE, propose
 
 MAX_LISTENERS: Final = 12
+MAX_NAMESPACES: Final = 8
 # A prefix of a smaller share is one of many, and so is one beside others of about the same share.
 STANDS_OUT: Final = 0.02
 _ALONE: Final = 0.05
@@ -53,12 +55,13 @@ _LOWER: Final = (
 )
 
 
-def status(out: Console, model: Model, verdict: Verdict, *, one_screen: bool = True) -> None:
-    """One namespace. one_screen: on a terminal, with no more lines than it has, as far as that can be."""
-    lines = ScreenRows()
-    if one_screen and out.is_terminal:
-        lines = next((one for one in _LOWER if _height(out, model, verdict, one) < out.height), _LOWER[-1])
-    _screen(out, model, verdict, lines)
+def status(out: Console, model: Model, verdict: Verdict, *, taken: int = 0) -> None:
+    """One namespace; on a terminal with no more lines than it has, of which `taken` are used already."""
+    rows = ScreenRows()
+    if out.is_terminal:
+        room = out.height - taken
+        rows = next((one for one in _LOWER if _height(out, model, verdict, one) < room), _LOWER[-1])
+    _screen(out, model, verdict, rows)
 
 
 def _height(out: Console, model: Model, verdict: Verdict, lines: ScreenRows) -> int:
@@ -168,13 +171,35 @@ def _reasons(out: Console, model: Model, verdict: Verdict) -> None:
         out.print(reasons)
 
 
-def summary(out: Console, models: list[Model], verdicts: list[Verdict], skipped: list[str]) -> None:
-    """The first lines when several namespaces are shown: all of them, and the worst."""
-    worst = max(verdicts, key=lambda v: v.level)
-    total = sum(m.half_open for m in models)
-    head = Text(f"{worst.level.name:<8}  ", style=STYLE[worst.level])
-    out.print(
-        head.append(Text(f"{plural(total, 'half-open connection')} in {plural(len(models), 'network namespace')}"))
-    )
+def everywhere(out: Console, found: Sequence[JudgedNamespace], skipped: Sequence[str]) -> None:
+    """Several namespaces: all in one line, each in a row of which the worst is the last, and that one as a screen."""
+    with out.capture() as captured:
+        _table(out, found, skipped)
+    _table(out, found, skipped)
+    worst = max(found, key=_badness)
+    if not worst.quiet:
+        out.print()
+        status(out, worst.model, worst.verdict, taken=captured.get().count("\n") + 1)
+
+
+def _badness(one: JudgedNamespace) -> tuple[Level, int]:
+    return one.verdict.level, one.model.half_open
+
+
+def _table(out: Console, found: Sequence[JudgedNamespace], skipped: Sequence[str]) -> None:
+    level = max(one.verdict.level for one in found)
+    total = sum(one.model.half_open for one in found)
+    many = plural(len(found), "network namespace")
+    head = Text(f"{level.name:<8}  ", style=STYLE[level])
+    out.print(head.append(Text(f"{plural(total, 'half-open connection')} in {many}")))
     for line in skipped:
         out.print(Text(f"  - {printable(line)}", style="dim"))
+    rows = sorted((one for one in found if not one.quiet), key=_badness)
+    if rows:
+        out.print()
+        columns.show(out, EVERYWHERE, rows[-MAX_NAMESPACES:])
+    if len(rows) > MAX_NAMESPACES:
+        more = plural(len(rows) - MAX_NAMESPACES, "less bad one is", "less bad ones are")
+        out.print(Text(f"{more} not shown", style="dim"))
+    if quiet := len(found) - len(rows):
+        out.print(f"{quiet} of them {'has' if quiet == 1 else 'have'} no half-open connections")

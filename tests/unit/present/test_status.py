@@ -9,30 +9,31 @@ from typing import Any
 import pytest
 from rich.console import Console
 
+from halfopen.core.fields.everywhere import JudgedNamespace
 from halfopen.core.findings.verdict import judge
 from halfopen.core.model.model import Model, build
 from halfopen.core.model.sources import SourceView
-from halfopen.present.status import standing_out, status
+from halfopen.present.status import MAX_NAMESPACES, everywhere, standing_out, status
 from rows import listener, named, request, sample
 from verdicts import silent
 
 _STYLES = re.compile(r"\x1b\[[0-9;]*m")
 
 
-def shown(model: Model, before: Model | None = None, *, width: int = 80, height: int = 24, **options: Any) -> list[str]:
-    out = Console(
-        file=io.StringIO(),
-        width=width,
-        height=height,
-        force_terminal=True,
-        highlight=False,
-        markup=False,
-        emoji=False,
-        **options,
-    )
-    status(out, model, judge(model, before))
+def terminal(width: int, height: int) -> Console:
+    size: dict[str, Any] = {"width": width, "height": height, "force_terminal": True}
+    return Console(file=io.StringIO(), highlight=False, markup=False, emoji=False, **size)
+
+
+def written(out: Console) -> list[str]:
     text = _STYLES.sub("", out.file.getvalue())  # type: ignore[attr-defined]
     return [line.rstrip() for line in text.splitlines()]
+
+
+def shown(model: Model, before: Model | None = None, *, width: int = 80, height: int = 24) -> list[str]:
+    out = terminal(width, height)
+    status(out, model, judge(model, before))
+    return written(out)
 
 
 def flooded(listeners: int = 1, sources: int = 600, **values: Any) -> tuple[Model, Model]:
@@ -114,3 +115,48 @@ def test_one_release_time_stands_on_the_screen() -> None:
     calm = build(sample(silent(3), [listener(limit=100)]))
     [line] = [line for line in shown(calm, width=200, height=60) if line.startswith("Release time")]
     assert line.startswith("Release time  63 s: tcp_synack_retries = 5; SYN cookies when a queue is full")
+
+
+def judged(name: str, requests: list[Any], *rows: Any) -> JudgedNamespace:
+    model = build(sample(requests, list(rows), where=named(name)))
+    return JudgedNamespace(model, judge(model))
+
+
+def test_several_namespaces_are_a_table_with_the_worst_last_and_whole() -> None:
+    found = [
+        judged("bad", [], listener(limit=8, accept_queue=9)),
+        judged("quiet", []),
+        judged("busy", silent(90), listener(limit=4096)),
+    ]
+    out = terminal(120, 30)
+    everywhere(out, found, ["gone: it vanished"])
+    lines = written(out)
+    assert lines[0] == "CRITICAL  90 half-open connections in 3 network namespaces"
+    assert "  - gone: it vanished" in lines
+    rows = [line.split()[0] for line in lines if line.split()[:1] in (["bad"], ["busy"], ["quiet"])]
+    assert rows == ["busy", "bad"]
+    [bad] = [line for line in lines if line.startswith("bad")]
+    assert "9/9 :8080" in bad
+    assert bad.endswith("CRITICAL  app-not-accepting")
+    assert "1 of them has no half-open connections" in lines
+    # Below the table, the worst alone as a screen.
+    assert [line for line in lines if line.startswith("CRITICAL  [bad] the accept queue of :8080 is full")]
+    assert not [line for line in lines if "[busy]" in line]
+    assert len(lines) < 30
+
+
+def test_many_namespaces_are_cut_to_the_worst() -> None:
+    out = terminal(120, 60)
+    everywhere(out, [judged(f"n{i}", silent(60 + i), listener(limit=4096)) for i in range(MAX_NAMESPACES + 3)], [])
+    lines = written(out)
+    assert "3 less bad ones are not shown" in lines
+    assert sum(line.startswith("n") and "cannot-tell" in line for line in lines) == MAX_NAMESPACES
+
+
+def test_quiet_namespaces_are_one_line() -> None:
+    out = terminal(80, 24)
+    everywhere(out, [judged("one", []), judged("two", [])], [])
+    assert written(out) == [
+        "OK        0 half-open connections in 2 network namespaces",
+        "2 of them have no half-open connections",
+    ]
