@@ -55,7 +55,8 @@ def test_both_queues_of_each_listener(lab: Lab) -> None:
     assert [(r["qlen"], r["young"]) for r in (found[8080], found[8081])] == [(60, 60), (0, 0)]
     assert (found[8082]["qlen"], found[8082]["syn_retries"], found[8082]["family"]) == (9, 3, 10)
     assert found[8082]["defer_accept"] > 0
-    status = document("status", "--netns", lab.server.netns_path, "--json")
+    # Without the second look, after which the SYN-ACKs may have been sent again.
+    status = document("status", "--instant", "--netns", lab.server.netns_path, "--json")
     shown = {x["port"]: x for x in status["namespaces"][0]["listeners"]}
     assert (shown[8080]["syn_queue"], shown[8080]["syn_queue_young"], shown[8080]["accept_queue"]) == (60, 60, 0)
     assert (shown[8081]["syn_queue"], shown[8081]["accept_queue"]) == (0, 5)
@@ -246,10 +247,10 @@ def test_a_watch_reads_depths_and_looks_closer_where_there_is_something(lab: Lab
 
 
 def test_another_layout_is_not_believed(monkeypatch: pytest.MonkeyPatch) -> None:
-    from halfopen.wire import bpf_records
+    from halfopen.read.bpf import pulse
 
-    other = np.dtype([(n, bpf_records.PULSE[n].str) for n in (bpf_records.PULSE.names or ())[::-1]])
-    monkeypatch.setattr(bpf_records, "PULSE", other)
+    other = np.dtype([(n, pulse.PULSE[n].str) for n in (pulse.PULSE.names or ())[::-1]])
+    monkeypatch.setattr(pulse, "PULSE", other)
     with pytest.raises(Unsupported, match="writes another pulse_record"):
         Pulse()
 

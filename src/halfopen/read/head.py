@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from halfopen.core.errors import HalfopenError, NotPermitted, Unsupported
-from halfopen.core.sample import QUEUES
+from halfopen.core.sample import PULSE, QUEUES
 from halfopen.linux.sockets import open_sock_diag
 from halfopen.read import procfs, sockdiag
 from halfopen.read.bpf import programs
@@ -61,7 +61,6 @@ def _queues(listeners: NDArray[Any]) -> tuple[NDArray[Any] | None, list[str]]:
     if len(pulse):
         met = pulse[at]
         queues["known"] = (met["cookie"] == listeners["cookie"]) & (listeners["cookie"] != 0)
-        queues["syn_queue"] = met["qlen"]
-        for name in ("young", "syn_retries", "defer_accept", "oldest_isn", "oldest_us"):
+        for name in PULSE.names or ():
             queues[name] = met[name]
     return queues, []

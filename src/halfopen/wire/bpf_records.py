@@ -9,22 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from halfopen.core.errors import WireError
-from halfopen.core.sample import handshakes
+from halfopen.core.sample import PULSE, handshakes
 
-PULSE: Final[np.dtype[Any]] = np.dtype(
-    [
-        ("cookie", "<u8"),
-        ("oldest_us", "<u8"),
-        ("oldest_isn", "<u4"),
-        ("qlen", "<i4"),
-        ("young", "<i4"),
-        ("port", "<u2"),
-        ("family", "u1"),
-        ("syn_retries", "u1"),
-        ("defer_accept", "u1"),
-        ("padding", "V7"),
-    ]
-)
 _CENSUS: Final = [
     ("kind", "u1"),
     ("retransmits", "u1"),

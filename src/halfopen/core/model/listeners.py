@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Final
+from dataclasses import dataclass, field
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,7 +37,7 @@ class ListenerView:
     SYN-ACK sent again 0, 1, 2 … times. syn_queue_limit, accept_queue_limit: None when not known. retries and
     release_time_s: as configured; effective_release_time_s: with the kernel's own pruning of a queue more than half
     full. overridden: TCP_SYNCNT is set. drops: at most as many SYNs and handshakes were turned away at this listener
-    since it was opened (`_turned_away`).
+    since it was opened (`_turned_away`). queues: (members,) QUEUES, None unless eBPF met every member.
     """
 
     family: int
@@ -64,6 +64,7 @@ class ListenerView:
     effective_release_time_s: float
     may_have_answered: int = 0
     defers: bool | None = None
+    queues: NDArray[Any] | None = field(default=None, repr=False, compare=False)
 
     @property
     def fill(self) -> float | None:
@@ -147,12 +148,18 @@ class _Queue:
     defer_s: int
 
 
+def _queues(sample: Sample, group: join.Group) -> NDArray[Any] | None:
+    """What eBPF read of the members of a group, None unless it met all of them."""
+    queues = None if sample.queues is None else sample.queues[list(group.rows)]
+    return None if queues is None or not queues["known"].all() else queues
+
+
 def _queue(sample: Sample, group: join.Group, held: int, young: int, retries: int) -> _Queue:
     """held, young: the requests counted for the group, for where the queue itself could not be read."""
     rows = sample.listeners[list(group.rows)]
-    queues = None if sample.queues is None else sample.queues[list(group.rows)]
+    queues = _queues(sample, group)
     limits = rows["accept_queue_limit"].tolist()
-    if queues is None or not queues["known"].all():
+    if queues is None:
         known = [o for inode in rows["inode"].tolist() if (o := sample.options.get(inode)) is not None]
         override = next((o.retries for o in known if o.retries is not None), None)
         own = retries if override is None else override
@@ -160,10 +167,10 @@ def _queue(sample: Sample, group: join.Group, held: int, young: int, retries: in
         share = len(rows)
         effective = timing.effective_retries(own, held // share, young // share, sum(limits) // share)
         return _Queue(None, None, own, override is not None, effective, 0)
-    each = [(q["syn_retries"].item() or retries, q["syn_queue"].item(), q["young"].item()) for q in queues]
+    each = [(q["syn_retries"].item() or retries, q["qlen"].item(), q["young"].item()) for q in queues]
     effective = min(timing.effective_retries(*one, limit) for one, limit in zip(each, limits, strict=True))
     return _Queue(
-        int(queues["syn_queue"].sum()),
+        int(queues["qlen"].sum()),
         int(queues["young"].sum()),
         each[0][0],
         bool(queues["syn_retries"][0]),
@@ -225,6 +232,7 @@ def _view(
         defer_accept_s=max((o.defer_accept_s for o in known), default=0) or queue.defer_s or int(deferring),
         release_time_s=timing.release_time_s(queue.retries, cap_s),
         effective_release_time_s=timing.release_time_s(queue.effective if exact else queue.retries, cap_s),
+        queues=_queues(sample, group),
         defers=deferring or (False if queue.length is not None or len(known) == len(rows) else None),
     )
 

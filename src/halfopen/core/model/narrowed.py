@@ -31,7 +31,7 @@ def depths_tell(head: Head) -> bool:
     queues = head.queues
     if queues is None or head.completeness.source != "bpf" or not queues["known"].all():
         return False
-    return not bool((queues["syn_queue"][queues["defer_accept"] > 0] > 0).any())
+    return not bool((queues["qlen"][queues["defer_accept"] > 0] > 0).any())
 
 
 def _meant(view: ListenerView, address: Address | None, port: int) -> bool:

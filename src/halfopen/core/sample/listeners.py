@@ -27,21 +27,26 @@ LISTENER: Final[np.dtype[Any]] = np.dtype(
 )
 
 
-# What only eBPF reads of a listener: its SYN queue (all of it, and those never retransmitted), TCP_SYNCNT (0: not set),
+# What only eBPF reads of a listener, as `struct pulse_record` of bpf/events.h lays it out (compared when the program is
+# loaded): the length of its SYN queue, how many in it were never retransmitted (young), TCP_SYNCNT (0: not set) and
 # TCP_DEFER_ACCEPT in retransmissions; and of the connection that accept() takes next its initial sequence number (0:
-# none waits), and when its first SYN-ACK was sent, in us of the monotonic clock (0: by cookie). known: false where the
-# listener was not met.
-QUEUES: Final[np.dtype[Any]] = np.dtype(
+# none waits), and when its first SYN-ACK was sent, in us of the monotonic clock (0: by cookie).
+PULSE: Final[np.dtype[Any]] = np.dtype(
     [
-        ("known", "?"),
-        ("syn_queue", "i4"),
-        ("young", "i4"),
+        ("cookie", "<u8"),
+        ("oldest_us", "<u8"),
+        ("oldest_isn", "<u4"),
+        ("qlen", "<i4"),
+        ("young", "<i4"),
+        ("port", "<u2"),
+        ("family", "u1"),
         ("syn_retries", "u1"),
         ("defer_accept", "u1"),
-        ("oldest_isn", "u4"),
-        ("oldest_us", "u8"),
+        ("padding", "V7"),
     ]
 )
+# The same beside the row of its listener. known: false where eBPF did not meet the listener.
+QUEUES: Final[np.dtype[Any]] = np.dtype([("known", "?"), *((name, PULSE[name]) for name in PULSE.names or ())])
 
 
 @dataclass(frozen=True, slots=True)

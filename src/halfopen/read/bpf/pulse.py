@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from halfopen.core.errors import KernelError
+from halfopen.core.sample import PULSE
 from halfopen.linux.bpf.loader import Loaded
 from halfopen.wire import bpf_records
 
@@ -23,10 +24,10 @@ class Pulse:
     def __init__(self) -> None:
         """Raises: Unsupported, NotPermitted, KernelError."""
         self._lock = threading.Lock()
-        self._loaded = Loaded("pulse", {"pulse_record": bpf_records.PULSE})
+        self._loaded = Loaded("pulse", {"pulse_record": PULSE})
         try:
             self._expected = self._loaded.variable("expected", "<u8")
-            self._last = self._loaded.variable("last", bpf_records.PULSE)
+            self._last = self._loaded.variable("last", PULSE)
             self._link = self._loaded.attach("pulse")
         except BaseException:
             self._loaded.close()
@@ -43,7 +44,7 @@ class Pulse:
         self._loaded.close()
 
     def read(self, expected: int = 0) -> NDArray[Any]:
-        """The listeners of the calling thread's namespace, (L,) dtype `bpf_records.PULSE`, in the kernel's order.
+        """The listeners of the calling thread's namespace, (L,) dtype PULSE, in the kernel's order.
 
         expected: how many a LISTEN dump just showed; the walk ends there at the latest. Without it (0), or when one was
         closed since, a namespace without connections walks the hash of all namespaces (0.3 s beside a million).

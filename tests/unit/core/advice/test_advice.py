@@ -11,9 +11,7 @@ from halfopen.core.advice.choices import Rests
 from halfopen.core.advice.depths import Depth
 from halfopen.core.model.model import build
 from halfopen.core.policy.actions import ChangeListener, ChangeSetting
-from halfopen.core.tune.keys import COOKIES, SOMAXCONN
-from halfopen.core.tune.listener import BACKLOG
-from halfopen.core.tune.spots import RETRIES
+from halfopen.core.tune.keys import BACKLOG, COOKIES, RETRIES, SOMAXCONN
 from rows import listener, sample
 from shaken import handshakes
 

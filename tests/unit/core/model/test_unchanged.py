@@ -53,7 +53,7 @@ def test_only_what_changed_is_made_again() -> None:
     first = build(idle())
 
     def one_waits(listeners: Any, queues: Any) -> None:
-        queues["syn_queue"][3] = 5
+        queues["qlen"][3] = 5
 
     second = build(again(first.sample, one_waits), before=first)
     assert [(v.port, v.half_open) for v in second.listeners] == [(8080, 5), (80, 0), (443, 0)]
@@ -63,7 +63,7 @@ def test_only_what_changed_is_made_again() -> None:
 
 
 FIELDS = [("listeners", n) for n in ("accept_queue", "accept_queue_limit", "drops", "ifindex", "port", "inode", "uid")]
-FIELDS += [("queues", n) for n in ("known", "syn_queue", "young", "syn_retries", "defer_accept")]
+FIELDS += [("queues", n) for n in ("known", "qlen", "young", "syn_retries", "defer_accept")]
 
 
 @settings(max_examples=300, deadline=None, derandomize=True)
@@ -154,7 +154,7 @@ def test_only_lines_of_what_changed_are_made_again(monkeypatch: pytest.MonkeyPat
     assert made == []
 
     def one_waits(listeners: Any, queues: Any) -> None:
-        queues["syn_queue"][0] = 5
+        queues["qlen"][0] = 5
 
     third = build(again(second.sample, one_waits), before=second)
     kept.reading(third)
