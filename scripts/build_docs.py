@@ -30,6 +30,8 @@ from halfopen.core.fields import (
     watch,
 )
 from halfopen.core.fields.field import Field, Kind
+from halfopen.core.findings.diagnosis import at_listeners as at_listeners  # fills the registry of exclusions
+from halfopen.core.findings.exclusions import EXCLUSIONS
 from halfopen.core.findings.registry import RULES
 from halfopen.core.findings.verdict import judge as judge  # fills the registry
 from halfopen.core.policy.stages import TABLE as STAGES
@@ -109,11 +111,16 @@ _METRICS: Final[dict[str, tuple[Field[Any], ...]]] = {
 
 
 def verdicts() -> str:
-    """The causes: what decides, what rules each out, what to do."""
-    lines = ["| Id | Cause | Found when | Not when | What to do |", "| --- | --- | --- | --- | --- |"]
+    """The causes: what decides, what rules each out, what looks the same, what to do."""
+    lines = [
+        "| Id | Cause | Found when | Not when | Looks the same | What to do |",
+        "| --- | --- | --- | --- | --- | --- |",
+    ]
     for rule in RULES.values():
         if not rule.note:
-            lines.append(f"| `{rule.id}` | {rule.title} | {rule.doc} | {rule.unless} | {rule.advice} |")
+            rivals = EXCLUSIONS[rule.id].rivals if rule.id in EXCLUSIONS else ()
+            alike = ", ".join(f"`{id}`" for id in rivals)
+            lines.append(f"| `{rule.id}` | {rule.title} | {rule.doc} | {rule.unless} | {alike} | {rule.advice} |")
     return "\n".join(lines)
 
 
