@@ -22,10 +22,10 @@ from numpy.typing import NDArray
 
 import halfopen
 from halfopen.change import destroy
-from halfopen.change import door as door_module
 from halfopen.change.door import Door, hashes
 from halfopen.core.errors import HalfopenError
 from halfopen.core.sample import REQUEST
+from halfopen.linux import cgroup2
 from halfopen.linux.identity import identify
 from halfopen.linux.netns import resolve
 from halfopen.linux.threads import in_thread
@@ -423,7 +423,7 @@ def test_refused_the_release_goes_through_the_narrow_window_and_says_so(
 def test_where_the_root_of_the_tree_is_not_seen_it_says_so(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     shown = tmp_path / "mountinfo"
     shown.write_text(f"41 31 0:38 / {tmp_path} rw - cgroup2 cgroup2 rw\n")
-    monkeypatch.setattr(door_module, "_MOUNTS", str(shown))
+    monkeypatch.setattr(cgroup2, "_MOUNTS", str(shown))
     with pytest.raises(HalfopenError, match="cgroup2"):
         in_thread(Door)
 
@@ -463,8 +463,8 @@ def test_where_it_cannot_be_held_that_is_said_before(lab: Lab, monkeypatch: pyte
 def test_the_root_of_the_tree_is_found_under_any_name(tmp_path: Path, name: str) -> None:
     (tmp_path / name).mkdir()
     code = (
-        "import os; from halfopen.change import door\n"
-        "found = [p for p in door._trees('self') if door._root_at(p) is not None]\n"
+        "import os; from halfopen.linux import cgroup2\n"
+        "found = [p for p in cgroup2._trees('self') if cgroup2._root_at(p) is not None]\n"
         "print(*map(ascii, found))"
     )
     done = subprocess.run(
@@ -476,7 +476,7 @@ def test_the_root_of_the_tree_is_found_under_any_name(tmp_path: Path, name: str)
             "-ec",
             'mount --bind "$1" "$2"; exec "$3" -c "$4"',
             "sh",
-            next(door_module._trees("self")),
+            next(cgroup2._trees("self")),
             str(tmp_path / name),
             sys.executable,
             code,

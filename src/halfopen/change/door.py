@@ -22,9 +22,8 @@ from numpy.typing import NDArray
 
 from halfopen.core.errors import KernelError, Unsupported
 from halfopen.core.sample import REQUEST
-from halfopen.linux import proc
+from halfopen.linux import cgroup2
 from halfopen.linux.bpf.loader import Loaded
-from halfopen.linux.mounts import mounts
 
 # For each connection a word of 64 bits: then about one in a thousand others looks like a held one. A door for more than
 # MOST connections mistakes more, and holds all of them the same.
@@ -35,77 +34,10 @@ _FEWEST: Final = 1024
 # The door opens by itself this long after `keep` was last called; later than _TOO_LATE_S nobody may count on it.
 _OPENS_AFTER_S: Final = 3.0
 _TOO_LATE_S: Final = 2.0
-_MOUNTS: Final = "/proc/{}/mountinfo"
-_MOST_ELDERS: Final = 16
-# No answer to whether it is there.
-_TOO_LITTLE: Final = (errno.ENOMEM, errno.EMFILE, errno.ENFILE)
-_ROOT_INODE: Final = 1
 _INET6: Final = 10
 _MEMBARRIER_GLOBAL: Final = 1
 # asm/unistd.h; there is no wrapper in libc.
 _SYS_MEMBARRIER: Final = {"x86_64": 324, "aarch64": 283, "riscv64": 283, "ppc64le": 365, "loongarch64": 283}
-
-
-def _elders() -> Iterator[str]:
-    """The processes above this one that are the same user's, the nearest first, and the first process of all."""
-    pid = os.getppid()
-    for _ in range(_MOST_ELDERS):
-        try:
-            if pid <= 1 or os.stat(f"/proc/{pid}").st_uid != os.geteuid():
-                break
-            yield str(pid)
-            pid = int(proc.stat_fields(pid)[1])
-        except (OSError, ValueError, IndexError):
-            break
-    yield "1"
-
-
-def _trees(pid: str) -> Iterator[str]:
-    """Where a process ("self": this one) has cgroup2 mounted, as a path for this process. Raises: OSError."""
-    for mount in mounts(_MOUNTS.format(pid)):
-        if mount.kind == "cgroup2":
-            yield mount.point if pid == "self" else f"/proc/{pid}/root{mount.point}"
-
-
-def _root_cgroup() -> int:
-    """A descriptor of the root of the cgroup2 tree.
-
-    `ip netns exec` mounts a new /sys, without the tree; the process that called it, and its callers, still see it.
-    Mounting it once more is no way: a mount without nsdelegate takes that from the whole machine
-    (`apply_cgroup_root_flags()`).
-
-    Raises: Unsupported where it cannot be seen, KernelError where that could not be told.
-    """
-    for pid in ("self", *_elders()):
-        try:
-            for path in _trees(pid):
-                fd = _root_at(path)
-                if fd is not None:
-                    return fd
-        except OSError as e:
-            if e.errno in _TOO_LITTLE:
-                raise KernelError("looking for the root of the cgroup2 tree", e.errno, e.strerror or "") from None
-    raise Unsupported(
-        "cgroup2",
-        "the root of the cgroup2 tree cannot be seen from here",
-        hint="run it on the host: halfopen release --netns NAME, or --netns pid:N",
-    )
-
-
-def _root_at(path: str) -> int | None:
-    """A descriptor of the directory, where it is the root of the tree. Raises: OSError when there was too little to
-    tell."""
-    try:
-        fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    except OSError as e:
-        if e.errno in _TOO_LITTLE:
-            raise
-        return None
-    # In a container the mount shows a part of the tree, and other listeners would be out of reach.
-    if os.fstat(fd).st_ino == _ROOT_INODE:
-        return fd
-    os.close(fd)
-    return None
 
 
 # The ends of a connection as bpf/door.bpf.c sees them: words in memory order.
@@ -183,7 +115,7 @@ class Door:
         self._shift = 64 - (words.bit_length() - 1)
         self._lock = threading.Lock()
         barrier()
-        self._cgroup = _root_cgroup()
+        self._cgroup = cgroup2.root()
         try:
             self._loaded = Loaded("door", {}, sizes={"bits": words})
             try:
