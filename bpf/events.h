@@ -112,3 +112,34 @@ struct handshake_cpu {
 	u64 from_cookie; /* the connection it is just making from a SYN cookie */
 	u64 unfit; /* events whose key did not fit the map */
 };
+
+/* Packets for a listener and its request sockets, and the handshakes of it that finished. */
+struct arrivals_counters {
+	u64 syns;
+	u64 repeats; /* of them: of a connection that is half-open already */
+	u64 acks; /* any other packet: a last ACK, or data behind it */
+	u64 resets;
+	u64 finished;
+	u64 late; /* of them: after a SYN-ACK was sent again */
+};
+
+/* A source of connections to one port: an IPv4 address, or the first 64 bits of an IPv6 address. */
+struct source_key {
+	u32 netns;
+	u16 port;
+	u8 ipv4;
+	u8 padding;
+	u32 source[2];
+};
+
+struct source_counters {
+	u32 syns;
+	u32 repeats;
+	u32 acks;
+	u32 resets;
+	u32 finished;
+	u32 late;
+	u32 timed; /* handshakes in sum_us */
+	u32 padding;
+	u64 sum_us; /* from the SYN-ACK to its ACK */
+};

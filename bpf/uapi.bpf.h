@@ -26,6 +26,23 @@ struct bpf_sock {
 	u32 state;
 };
 
+struct bpf_sock_tuple {
+	union {
+		struct {
+			be32 saddr;
+			be32 daddr;
+			be16 sport;
+			be16 dport;
+		} ipv4;
+		struct {
+			be32 saddr[4];
+			be32 daddr[4];
+			be16 sport;
+			be16 dport;
+		} ipv6;
+	};
+};
+
 struct __sk_buff {
 	u32 len;
 	u32 pkt_type;
@@ -60,3 +77,6 @@ struct __sk_buff {
 
 static long (*const bpf_skb_load_bytes)(const void *skb, u32 offset, void *to, u32 len) = (void *)26;
 static struct bpf_sock *(*const bpf_sk_fullsock)(struct bpf_sock *sk) = (void *)95;
+static long (*const bpf_sk_release)(struct bpf_sock *sk) = (void *)86;
+static struct bpf_sock *(*const bpf_skc_lookup_tcp)(void *context, struct bpf_sock_tuple *tuple, u32 size, u64 netns,
+						    u64 flags) = (void *)99;

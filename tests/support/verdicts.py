@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 from dataclasses import replace
 from typing import Any
 
@@ -10,8 +11,11 @@ import numpy as np
 from halfopen.core.findings.verdict import Verdict, judge
 from halfopen.core.model.model import Model, build
 from halfopen.core.policy.actions import Release
+from halfopen.core.sample.arrivals import SOURCE, Arrivals
+from halfopen.core.sample.peers import PEER, Peers
 from halfopen.core.sample.workers import Workers, WorkerState
-from rows import listener, request, sample
+from halfopen.wire.bpf_records import ARRIVALS_COUNTERS, HANDSHAKE_KEY
+from rows import listener, raw, request, sample
 
 # Two looks are this far apart.
 INTERVAL_S = 0.5
@@ -48,12 +52,14 @@ def second_look(
     first: list[Any] | None = None,
     first_queues: list[Any] | None = None,
     workers: tuple[list[WorkerState], list[WorkerState]] | None = None,
+    parts: Any = (),
     **values: Any,
 ) -> tuple[Verdict, list[str]]:
     """The same of two looks, between which counters rose at these rates a second (PassiveOpens: handshakes done).
 
     first, first_queues: the listeners and their queues at the first look, where they differ. workers: what the
-    processes that listen did at the first look, and at the second.
+    processes that listen did at the first look, and at the second. parts: further parts of the second one, as
+    `arrivals` and `peers` make them.
     """
     values.setdefault("counters", {})
     counters = {"PassiveOpens": 1000, "ListenDrops": 0, **values.pop("counters")}
@@ -73,8 +79,40 @@ def second_look(
     if workers is not None:
         earlier, later = ({one.pid: one for one in those} for those in workers)
         now = now.with_part(Workers(now.monotonic_s, later, earlier=Workers(before.monotonic_s, earlier)))
+    now = replace(now, parts=(*now.parts, *parts))
     verdict = judge(build(now, before), build(before))
     return verdict, [f.id for f in verdict.findings]
+
+
+def number(address: str) -> int:
+    """A source as the programs name it: an IPv4 address, or the first 64 bits of an IPv6 address."""
+    parsed = ipaddress.ip_address(address)
+    return int(parsed) if parsed.version == 4 else int(parsed) >> 64
+
+
+def arrivals(sources: dict[str, dict[str, int]], *, port: int = 8080, packets: bool = True) -> Arrivals:
+    """What arrived at a listener of any address between two looks, by source ("address" or "address port")."""
+    rows = np.zeros(len(sources), dtype=SOURCE)
+    keys = np.zeros(len(sources), dtype=HANDSHAKE_KEY)
+    counters = np.zeros(len(sources), dtype=ARRIVALS_COUNTERS)
+    for i, (source, counts) in enumerate(sources.items()):
+        address, _, at = source.partition(" ")
+        rows[i]["number"], rows[i]["port"], rows[i]["is_v4"] = number(address), int(at or port), ":" not in address
+        keys[i]["family"], keys[i]["ipv4"], keys[i]["port"] = 2, 1, int(at or port)
+        keys[i]["address"] = np.void(raw("192.0.2.1", 2))
+        for name, count in counts.items():
+            rows[i][name] = count
+            if name in ARRIVALS_COUNTERS.names:
+                counters[i][name] = count
+    return Arrivals(INTERVAL_S, keys, counters, rows, packets=packets)
+
+
+def peers(ages_s: dict[str, float], rtt_s: float = 0.05) -> Peers:
+    """Addresses that finished handshakes so long ago."""
+    rows = np.zeros(len(ages_s), dtype=PEER)
+    for i, (address, age_s) in enumerate(ages_s.items()):
+        rows[i] = (":" not in address, number(address), age_s, rtt_s)
+    return Peers(rows)
 
 
 def releases(verdict: Verdict) -> list[Release]:

@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
 
 from halfopen.core.errors import HalfopenError
-from halfopen.core.findings.evidence import SOME
+from halfopen.core.findings.sources import SOME
 from halfopen.core.model.columns import Builder
-from halfopen.core.model.model import Model, build
+from halfopen.core.model.model import Model, build, with_parts
 from halfopen.core.model.waiting import holders
 from halfopen.core.sample.workers import Workers
 from halfopen.linux.netns import Netns
-from halfopen.read import procfs, reader, requests, workers
+from halfopen.read import peers, procfs, reader, requests, workers
+from halfopen.read.bpf import arrivals
+from halfopen.read.bpf.arrivals import ArrivalPrograms
+from halfopen.read.probe import Probe
 
 # Between the two looks; long enough for a handshake across an ocean.
 INTERVAL_S: Final = 0.5
@@ -25,6 +29,9 @@ INTERVAL_S: Final = 0.5
 _SLOW_S: Final = 0.25
 _MANY: Final = 20_000
 _VERY_SLOW_S: Final = 1.5
+# Handshakes reset since the namespace was made, and what that is of those that finished.
+_RESET: Final = 50
+_RESET_SHARE: Final = 0.2
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +45,14 @@ class Looks:
 
 def worth_another(model: Model) -> bool:
     """Whether there is anything that a second look could judge."""
-    return model.half_open >= SOME or any(view.accept_queue or view.deferred for view in model.listeners)
+    waiting = model.half_open >= SOME or any(view.accept_queue or view.deferred for view in model.listeners)
+    return waiting or _many_reset(model.sample.counters)
+
+
+def _many_reset(counters: Mapping[str, int]) -> bool:
+    """Whether many handshakes were reset before their end, beside those that finished: a scan leaves nothing else."""
+    reset = counters.get("EmbryonicRsts", 0)
+    return reset >= _RESET and reset >= _RESET_SHARE * counters.get("PassiveOpens", 0)
 
 
 def looks(
@@ -66,14 +80,33 @@ def looks(
         return [Looks(model) for model in first]
     counted = [_counters(model) if slow and wanted else None for model, wanted in zip(first, again, strict=True)]
     newest = time.monotonic() if slow else max(model.sample.monotonic_s for model in first)
-    pause(max(0.0, newest + interval_s - time.monotonic()))
-    found = []
-    for model, wanted, before in zip(first, again, counted, strict=True):
-        if not wanted:
-            found.append(Looks(model))
-        else:
-            found.append(_again(model, way) if before is None else _counted_again(model, before))
-    return found
+    meant = [model.sample.where.inode for model, wanted in zip(first, again, strict=True) if wanted]
+    with _counting(meant, way) as parts:
+        pause(max(0.0, newest + interval_s - time.monotonic()))
+        found = []
+        for model, wanted, before in zip(first, again, counted, strict=True):
+            if not wanted:
+                found.append(Looks(model))
+            else:
+                found.append(_again(model, way, parts) if before is None else _counted_again(model, before, parts))
+        return found
+
+
+@contextmanager
+def _counting(inodes: list[int], way: str) -> Iterator[list[Probe]]:
+    """Have what arrives at these namespaces counted meanwhile; gives the probes of what is read besides, then.
+
+    Nothing is counted where eBPF is refused, or other means are insisted on.
+    """
+    found = [peers.probe()]
+    with ExitStack() as stack:
+        if way in ("auto", "bpf"):
+            try:
+                programs = stack.enter_context(ArrivalPrograms(inodes[0] if len(inodes) == 1 else 0))
+                found.append(arrivals.probe(programs))
+            except HalfopenError:
+                pass  # the verdict says by which means it was reached
+        yield found
 
 
 def _slow(first: Sequence[Model], took_s: float) -> bool:
@@ -94,14 +127,14 @@ def _with_workers(model: Model) -> Model:
     return replace(model, sample=model.sample.with_part(workers.read(pids, earlier))) if pids else model
 
 
-def _again(model: Model, way: str) -> Looks:
+def _again(model: Model, way: str, parts: list[Probe]) -> Looks:
     sample = model.sample
     builder = Builder()
     probes = [requests.probe(builder)]
     if pids := holders(model):
         probes.append(workers.probe(pids, sample.part(Workers)))
     try:
-        fresh = reader.read(_of(model), probes, way=way, with_owners=False)
+        fresh = reader.read(_of(model), [*probes, *parts], way=way, with_owners=False)
     except HalfopenError:
         return Looks(model)  # gone meanwhile
     if np.array_equal(fresh.listeners["inode"], sample.listeners["inode"]):
@@ -127,12 +160,16 @@ def _counters(model: Model) -> _Counted | None:
         return None
 
 
-def _counted_again(model: Model, before: _Counted) -> Looks:
-    """The first look with the rates that the counters tell, from its end until now."""
+def _counted_again(model: Model, before: _Counted, parts: list[Probe]) -> Looks:
+    """The first look with the rates that the counters tell, from its end until now, and who finishes."""
     now = _counters(model)
     if now is None:
         return Looks(model)
+    try:
+        found = reader.read(_of(model), parts, way="diag", with_owners=False).parts
+    except HalfopenError:
+        found = ()
     seconds = now.at - before.at
     gained = {name: value - before.counters[name] for name, value in now.counters.items() if name in before.counters}
     rates = {name: n / seconds for name, n in gained.items()}
-    return Looks(replace(_with_workers(model), rates=rates), None, seconds)
+    return Looks(replace(with_parts(_with_workers(model), *found), rates=rates), None, seconds)

@@ -57,6 +57,11 @@ PROGRAMS: Final = (
         "owners", "halfopen.read.bpf.owners:Owners", "naming the programs that listen, on machines with many open files"
     ),
     BpfProgram(
+        "arrivals",
+        "halfopen.read.bpf.arrivals:ArrivalPrograms",
+        "telling which sources finish handshakes and which ask again, between the two looks of status",
+    ),
+    BpfProgram(
         "handshakes",
         "halfopen.read.bpf.handshakes:HandshakePrograms",
         "how long completed handshakes take",

@@ -109,6 +109,20 @@ HANDSHAKE_COUNTERS: Final[np.dtype[Any]] = np.dtype(
 HANDSHAKE_CPU: Final[np.dtype[Any]] = np.dtype([("from_cookie", "<u8"), ("unfit", "<u8")])
 
 
+ARRIVALS_COUNTERS: Final[np.dtype[Any]] = np.dtype(
+    [(name, "<u8") for name in ("syns", "repeats", "acks", "resets", "finished", "late")]
+)
+SOURCE_KEY: Final[np.dtype[Any]] = np.dtype(
+    [("netns", "<u4"), ("port", "<u2"), ("ipv4", "u1"), ("padding", "V1"), ("source", "V8")]
+)
+SOURCE_COUNTERS: Final[np.dtype[Any]] = np.dtype(
+    [
+        *((name, "<u4") for name in ("syns", "repeats", "acks", "resets", "finished", "late", "timed", "padding")),
+        ("sum_us", "<u8"),
+    ]
+)
+
+
 def handshake_counters(per_cpu: NDArray[Any]) -> NDArray[Any]:
     """The counters of K keys on C CPUs, (K, C) HANDSHAKE_COUNTERS, added up over the CPUs: (K,)."""
     total = np.zeros(len(per_cpu), dtype=HANDSHAKE_COUNTERS)

@@ -9,11 +9,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from halfopen.core.model import answered, join, timing
+from halfopen.core.model.arrived import Arrived, Completers, arrived_of, completers_of
 from halfopen.core.model.columns import Columns, columns_of, settle
 from halfopen.core.model.listeners import DEFAULT_SYNACK_RETRIES, ListenerView, views_of
 from halfopen.core.model.sources import Sources, SourceView, top_sources
 from halfopen.core.model.unchanged import unchanged
 from halfopen.core.sample import Head, Requests, Sample
+from halfopen.core.sample.arrivals import Arrivals
+from halfopen.core.sample.peers import Peers
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -26,8 +29,10 @@ class Model:
     whose listener is gone. arrivals_per_s: half-open ones that came in the last second. listeners: all, the fullest
     first. ages_s (N,) and is_deferred (N,) go with sample.requests. With a Sample of depths only, half_open is what the
     queues hold, and there are no ages, sources or deferred ones. rates: counters per second since the previous Sample;
-    None without one. views: the listeners in join order. ages_from: what the ages are computed from, "synack" (the
-    kernel's time of the first SYN-ACK), "timeouts" or "retransmits". columns: of the N requests; None: not kept.
+    None without one. arrived: what came between two looks, by listener and source; None where nothing counted it.
+    completers: sources that are known to finish handshakes. views: the listeners in join order. ages_from: what the
+    ages are computed from, "synack" (the kernel's time of the first SYN-ACK), "timeouts" or "retransmits". columns: of
+    the N requests; None: not kept.
     """
 
     sample: Sample
@@ -52,6 +57,8 @@ class Model:
     certain: Model | None = field(repr=False, default=None)
     ages_from: str = "retransmits"
     columns: Columns | None = field(repr=False, default=None)
+    arrived: Arrived | None = field(repr=False, default=None)
+    completers: Completers | None = field(repr=False, default=None)
 
     def doubtful(self, at: NDArray[np.intp] | slice) -> NDArray[np.bool_]:
         """`is_doubtful` of some of its requests, by their places."""
@@ -88,7 +95,7 @@ def build(
     columns = columns_of(sample) if columns is None else columns
     is_deferred, deferring = settle(columns, sample)
     rates = _rates(sample, previous) if previous is not None else None
-    model = _build(sample, columns, is_deferred, deferring, top, rates, before)
+    model = _with_arrived(_build(sample, columns, is_deferred, deferring, top, rates, before), columns.groups)
     if columns.exact or not len(is_deferred):
         return model
     doubt = answered.doubt_of(sample, columns.groups, calm)
@@ -101,6 +108,21 @@ def build(
     certain = _build(sample, columns.pick(~is_doubtful), is_deferred[~is_doubtful], deferring, top, rates, None)
     why = answered.why(doubt.reason(place) for place in np.unique(columns.group_of[is_doubtful]).tolist())
     return _with_doubt(model, certain, is_doubtful, why)
+
+
+def _with_arrived(model: Model, groups: list[join.Group]) -> Model:
+    """The Model with what arrived, and who finishes, as far as its Sample has that."""
+    sample = model.sample
+    if sample.part(Arrivals) is None and sample.part(Peers) is None:
+        return model
+    arrived = arrived_of(sample, groups)
+    return replace(model, arrived=arrived, completers=completers_of(sample, arrived))
+
+
+def with_parts(model: Model, *parts: object) -> Model:
+    """A Model of the same Sample with further parts: what arrived since it was read, and who finishes."""
+    sample = replace(model.sample, parts=(*model.sample.parts, *parts))
+    return _with_arrived(replace(model, sample=sample), join.groups(sample.listeners))
 
 
 def _with_doubt(model: Model, certain: Model, is_doubtful: NDArray[np.bool_], why: str) -> Model:

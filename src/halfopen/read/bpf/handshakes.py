@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from halfopen.core.errors import HalfopenError, KernelError, NotPermitted
 from halfopen.core.sample.handshakes import HandshakeCounters
-from halfopen.linux.bpf import libbpf
+from halfopen.linux.bpf import libbpf, maps
 from halfopen.linux.bpf.bpf_object import REFUSE, refused_by_name
 from halfopen.linux.bpf.loader import Loaded
 from halfopen.wire import bpf_records
@@ -28,9 +28,6 @@ _OPTIONAL: Final = {
 }
 _NO_HOOKS: Final = "this host lets no eBPF program hook kernel functions (fentry)"
 ROOM: Final = 4096
-# Keys read at a time: 0.9 kB each for every CPU.
-_BATCH: Final = 64
-_KEY_BYTES: Final = bpf_records.HANDSHAKE_KEY.itemsize
 _NOTHING: Final = (errno.ENOENT,)
 
 
@@ -119,36 +116,14 @@ class HandshakePrograms:
         return int(cpus["unfit"].sum())
 
     def _batches(self) -> tuple[NDArray[Any], NDArray[Any]]:
-        """Source: generic hash tables' __htab_map_lookup_and_delete_batch(): a whole hash bucket or nothing."""
-        lib, fd = libbpf.library(), self._loaded.map_fd("counters")
-        room = _BATCH
-        place, next_place = ctypes.create_string_buffer(_KEY_BYTES), ctypes.create_string_buffer(_KEY_BYTES)
-        first, done = True, False
-        parts: list[NDArray[Any]] = [np.empty(0, dtype=bpf_records.HANDSHAKE_KEY)]
-        sums: list[NDArray[Any]] = [np.empty(0, dtype=bpf_records.HANDSHAKE_COUNTERS)]
-        while not done:
-            keys = np.empty(room, dtype=bpf_records.HANDSHAKE_KEY)
-            values = np.empty((room, self._cpus), dtype=bpf_records.HANDSHAKE_COUNTERS)
-            count = ctypes.c_uint32(room)
-            code = -lib.bpf_map_lookup_batch(
-                fd,
-                None if first else place,
-                next_place,
-                keys.ctypes.data,
-                values.ctypes.data,
-                ctypes.byref(count),
-                None,
-            )
-            if code == errno.ENOSPC:  # not even one bucket of the hash found room
-                room *= 2
-                continue
-            if code and code != errno.ENOENT:
-                raise KernelError("reading counters of handshakes", code)
-            parts.append(keys[: count.value])
-            sums.append(bpf_records.handshake_counters(values[: count.value]))
-            place, next_place = next_place, place
-            first, done = False, code == errno.ENOENT
-        return np.concatenate(parts), np.concatenate(sums)
+        keys, values = maps.read_hash(
+            self._loaded.map_fd("counters"),
+            bpf_records.HANDSHAKE_KEY,
+            bpf_records.HANDSHAKE_COUNTERS,
+            what="handshakes",
+            cpus=self._cpus,
+        )
+        return keys, bpf_records.handshake_counters(values)
 
 
 def _load(room: int) -> tuple[Loaded, dict[str, str]]:

@@ -1,0 +1,152 @@
+"""What arrived between two looks and what of it finished: by listener, and by source."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from halfopen.core.model import join
+from halfopen.core.model.handshakes import requests_of
+from halfopen.core.model.prefixes import Numbers, Prefix
+from halfopen.core.sample import Sample
+from halfopen.core.sample.arrivals import SOURCE, Arrivals
+from halfopen.core.sample.peers import PEER, Peers
+
+
+@dataclass(frozen=True, slots=True)
+class Flow:
+    """Packets for one listener, or all, and handshakes of it that finished, in `seconds`; fields as in `SOURCE`.
+
+    Where packets were not counted, those four are 0.
+    """
+
+    seconds: float
+    syns: int = 0
+    repeats: int = 0
+    acks: int = 0
+    resets: int = 0
+    finished: int = 0
+    late: int = 0
+
+    def per_s(self, count: int) -> float:
+        """A count of it as a rate."""
+        return count / self.seconds if self.seconds > 0 else 0.0
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Arrived:
+    """What the programs counted between two looks: all of it, and by listener in the order of the Model's `views`.
+
+    sources: (S,) SOURCE, one row for each source and port. packets: whether packets were counted, not finished
+    handshakes alone. whole: no source is missing from the rows.
+    """
+
+    all: Flow
+    by_view: tuple[Flow, ...]
+    sources: NDArray[Any] = field(repr=False)
+    packets: bool = True
+    whole: bool = True
+
+
+def arrived_of(sample: Sample, groups: Sequence[join.Group]) -> Arrived | None:
+    """What a Sample has of it, joined to its listeners as the kernel joins; None where nothing was counted."""
+    part = sample.part(Arrivals)
+    if part is None:
+        return None
+    group_of = join.assign(requests_of(part.keys), list(groups))
+    flows = tuple(_flow(part, group_of == i) for i in range(len(groups)))
+    whole = not part.crowded and not part.unfit
+    return Arrived(_flow(part, np.ones(len(part.keys), dtype=bool)), flows, _merged(part.sources), part.packets, whole)
+
+
+def _flow(part: Arrivals, rows: NDArray[np.bool_]) -> Flow:
+    mine = part.counters[rows]
+    return Flow(part.seconds, **{name: int(mine[name].sum()) for name in mine.dtype.names or ()})
+
+
+def _merged(rows: NDArray[Any]) -> NDArray[Any]:
+    """One row for each source and port."""
+    if not len(rows):
+        return rows
+    order = np.lexsort((rows["port"], rows["number"]))
+    rows = rows[order]
+    fresh = np.concatenate(
+        ([True], (rows["number"][1:] != rows["number"][:-1]) | (rows["port"][1:] != rows["port"][:-1]))
+    )
+    first = np.flatnonzero(fresh)
+    merged = rows[first].copy()
+    for name in SOURCE.names or ():
+        if name not in ("is_v4", "number", "port"):
+            merged[name] = np.add.reduceat(rows[name], first)
+    return merged
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Completers:
+    """Sources that finish handshakes: between the two looks, and lately by what the kernel remembers of addresses.
+
+    now: (S,) SOURCE, None where nothing was counted. lately: (N,) PEER. whole: an address that is missing from `lately`
+    is not remembered.
+    """
+
+    now: NDArray[Any] | None
+    lately: NDArray[Any]
+    whole: bool = True
+
+    def finished_now(self, numbers: Numbers) -> NDArray[np.bool_]:
+        """Which of N sources finished a handshake between the two looks, (N,)."""
+        if self.now is None:
+            return np.zeros(len(numbers), dtype=bool)
+        return np.isin(numbers, self.now["number"][self.now["finished"] > 0])
+
+    def finished_lately(self, numbers: Numbers) -> NDArray[np.bool_]:
+        """Which of N sources did so within the last hour or so, (N,)."""
+        return np.isin(numbers, self.lately["number"])
+
+    def now_within(self, prefix: Prefix, port: int | None = None) -> int:
+        """How many handshakes from within a prefix finished between the two looks, at one port or all."""
+        if self.now is None:
+            return 0
+        return int(self._now(prefix, port)["finished"].sum())
+
+    def late_within(self, prefix: Prefix) -> int:
+        """How many of them finished after a SYN-ACK was sent again."""
+        return 0 if self.now is None else int(self._now(prefix, None)["late"].sum())
+
+    def _now(self, prefix: Prefix, port: int | None) -> NDArray[Any]:
+        rows = np.empty(0, dtype=SOURCE) if self.now is None else self.now
+        rows = rows[prefix.holds(rows["number"])]
+        return rows if port is None else rows[rows["port"] == port]
+
+    def lately_within(self, prefix: Prefix, within_s: float) -> int:
+        """How many addresses within a prefix ended a connection in good order in the last `within_s`."""
+        rows = self.lately[prefix.holds(self.lately["number"])]
+        return int(np.count_nonzero(rows["age_s"] <= within_s))
+
+    def share_within(self, prefix: Prefix, within_s: float) -> float:
+        """Of the addresses that did so in the last `within_s`, the share within a prefix."""
+        everybody = int(np.count_nonzero(self.lately["age_s"] <= within_s))
+        return self.lately_within(prefix, within_s) / everybody if everybody else 0.0
+
+    def youngest_s(self, prefix: Prefix) -> float:
+        """How long ago somebody within a prefix last did so; infinity where nobody is remembered."""
+        rows = self.lately[prefix.holds(self.lately["number"])]
+        return float(rows["age_s"].min(initial=np.inf))
+
+    def rtt_s(self, prefix: Prefix) -> float:
+        """The median round trip of addresses within a prefix; 0 where none is known."""
+        rows = self.lately[prefix.holds(self.lately["number"]) & (self.lately["rtt_s"] > 0)]
+        return float(np.median(rows["rtt_s"])) if len(rows) else 0.0
+
+
+def completers_of(sample: Sample, arrived: Arrived | None) -> Completers:
+    """The sources of which a Sample knows that they finish handshakes."""
+    peers = sample.part(Peers)
+    now = None if arrived is None else arrived.sources
+    if peers is None:
+        return Completers(now, np.empty(0, dtype=PEER), False)
+    return Completers(now, peers.rows, peers.whole)

@@ -1,0 +1,56 @@
+"""Reading hash maps of loaded eBPF programs, many keys with one system call."""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from halfopen.core.errors import KernelError
+from halfopen.linux.bpf import libbpf
+
+# Bytes of values read at a time.
+_BATCH_BYTES: Final = 256 * 1024
+_FEWEST: Final = 64
+
+
+def read_hash(
+    fd: int, key: np.dtype[Any], value: np.dtype[Any], *, what: str, cpus: int = 0
+) -> tuple[NDArray[Any], NDArray[Any]]:
+    """The K keys of a hash map in no order, (K,), and their values: (K,), or (K, cpus) of a per-CPU map.
+
+    what: names the contents in an error. Raises: KernelError.
+    Source: __htab_map_lookup_and_delete_batch(): a whole hash bucket or nothing.
+    """
+    lib = libbpf.library()
+    shape = (cpus,) if cpus else ()
+    room = max(_FEWEST, _BATCH_BYTES // (value.itemsize * max(cpus, 1)))
+    place, next_place = (ctypes.create_string_buffer(max(key.itemsize, 4)) for _ in range(2))
+    first, done = True, False
+    keys: list[NDArray[Any]] = [np.empty(0, dtype=key)]
+    values: list[NDArray[Any]] = [np.empty((0, *shape), dtype=value)]
+    while not done:
+        some_keys, some_values = np.empty(room, dtype=key), np.empty((room, *shape), dtype=value)
+        count = ctypes.c_uint32(room)
+        code = -lib.bpf_map_lookup_batch(
+            fd,
+            None if first else place,
+            next_place,
+            some_keys.ctypes.data,
+            some_values.ctypes.data,
+            ctypes.byref(count),
+            None,
+        )
+        if code == errno.ENOSPC:  # not even one bucket of the hash found room
+            room *= 2
+            continue
+        if code and code != errno.ENOENT:
+            raise KernelError(f"reading counters of {what}", code)
+        keys.append(some_keys[: count.value])
+        values.append(some_values[: count.value])
+        place, next_place = next_place, place
+        first, done = False, code == errno.ENOENT
+    return np.concatenate(keys), np.concatenate(values)

@@ -1,0 +1,128 @@
+"""What arrives at listeners and what of it finishes, counted while somebody looks (bpf/arrivals.bpf.c)."""
+
+from __future__ import annotations
+
+import os
+import time
+from contextlib import ExitStack
+from typing import Any, Final, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from halfopen.core.errors import HalfopenError
+from halfopen.core.sample.arrivals import SOURCE, Arrivals
+from halfopen.linux import cgroup2
+from halfopen.linux.bpf import libbpf, maps
+from halfopen.linux.bpf.loader import Loaded
+from halfopen.read.probe import Draft, Probe
+from halfopen.wire import bpf_records
+
+OBJECT: Final = "arrivals"
+# The entries of the map of sources that send packets (bpf/arrivals.bpf.c): nearly as many mean that some are lost.
+_ROOM: Final = 16384
+_CROWDED: Final = _ROOM * 7 // 8
+_WHAT: Final = "arrivals"
+_SENT: Final = ("syns", "repeats", "acks", "resets")
+_FINISHED: Final = ("finished", "late", "timed", "sum_us")
+
+
+class ArrivalPrograms:
+    """The loaded programs. They count from the moment this is made until it is closed, or the process ends.
+
+    Close it, or use it as a context manager. Packets are counted where the root of the cgroup2 tree can be seen;
+    elsewhere handshakes that finish alone.
+    """
+
+    def __init__(self, netns_inode: int = 0) -> None:
+        """netns_inode: count this network namespace alone; 0: every one of the machine.
+
+        Raises: Unsupported, NotPermitted, KernelError.
+        """
+        self._stack = ExitStack()
+        self._why = ""
+        self._loaded = self._stack.enter_context(Loaded(OBJECT, _RECORDS))
+        try:
+            self._loaded.variable("only_netns", "<u4")[0] = netns_inode
+            self._unfit = self._loaded.variable("unfit", "<u8")
+            self._cpus: int = libbpf.library().libbpf_num_possible_cpus()
+            self._loaded.attach("finished")
+            try:
+                self._watch_packets()
+            except HalfopenError as e:
+                self._why = e.message
+            self._since = time.monotonic()
+        except BaseException:
+            self.close()
+            raise
+
+    def _watch_packets(self) -> None:
+        cgroup = cgroup2.root()
+        self._stack.callback(os.close, cgroup)
+        self._stack.enter_context(self._loaded.attached_cgroup("arrived", cgroup))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Detach and unload the programs."""
+        self._stack.close()
+
+    def read(self, netns_inode: int) -> Arrivals:
+        """The counters of one network namespace since the programs were attached. Raises: KernelError."""
+        keys, per_cpu = self._read("listeners", bpf_records.HANDSHAKE_KEY, bpf_records.ARRIVALS_COUNTERS, self._cpus)
+        asking = self._read("asking", bpf_records.SOURCE_KEY, bpf_records.SOURCE_COUNTERS)
+        finishing = self._read("finishing", bpf_records.SOURCE_KEY, bpf_records.SOURCE_COUNTERS)
+        seconds = time.monotonic() - self._since
+        mine = keys["netns"] == netns_inode
+        counters = np.zeros(int(mine.sum()), dtype=bpf_records.ARRIVALS_COUNTERS)
+        for name in counters.dtype.names or ():
+            counters[name] = per_cpu[name][mine].sum(axis=1)
+        return Arrivals(
+            seconds,
+            keys[mine],
+            counters,
+            np.concatenate([_rows(*asking, netns_inode, _SENT), _rows(*finishing, netns_inode, _FINISHED)]),
+            packets=not self._why,
+            why=self._why,
+            crowded=len(asking[0]) >= _CROWDED,
+            unfit=int(self._unfit[0]),
+        )
+
+    def _read(
+        self, name: str, key: np.dtype[Any], value: np.dtype[Any], cpus: int = 0
+    ) -> tuple[NDArray[Any], NDArray[Any]]:
+        return maps.read_hash(self._loaded.map_fd(name), key, value, what=_WHAT, cpus=cpus)
+
+
+_RECORDS: Final = {
+    "handshake_key": bpf_records.HANDSHAKE_KEY,
+    "arrivals_counters": bpf_records.ARRIVALS_COUNTERS,
+    "source_key": bpf_records.SOURCE_KEY,
+    "source_counters": bpf_records.SOURCE_COUNTERS,
+}
+
+
+def _rows(keys: NDArray[Any], values: NDArray[Any], inode: int, names: tuple[str, ...]) -> NDArray[Any]:
+    """The rows of one namespace from one of the two maps."""
+    mine = keys["netns"] == inode
+    keys, values = keys[mine], values[mine]
+    rows = np.zeros(len(keys), dtype=SOURCE)
+    source = np.ascontiguousarray(keys["source"])
+    rows["is_v4"], rows["port"] = keys["ipv4"] != 0, keys["port"]
+    rows["number"] = np.where(rows["is_v4"], source.view(">u4")[::2], source.view(">u8"))
+    for name in names:
+        rows[name] = values[name]
+    return rows
+
+
+def probe(programs: ArrivalPrograms) -> Probe:
+    """The probe of what arrived at the namespace that is read, by programs that are counting."""
+
+    def read(_: Draft) -> Arrivals:
+        return programs.read(os.stat("/proc/thread-self/ns/net").st_ino)
+
+    return Probe("arrivals", ("bpf:arrivals",), read)

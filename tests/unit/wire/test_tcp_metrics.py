@@ -1,0 +1,65 @@
+"""What the kernel remembers of addresses, as netlink carries it."""
+
+from __future__ import annotations
+
+import errno
+import ipaddress
+import struct
+
+import pytest
+
+from halfopen.core.errors import WireError
+from halfopen.wire import netlink, tcp_metrics
+from halfopen.wire.netlink import attribute, message
+
+FAMILY = 0x17
+GENL = bytes([1, 1, 0, 0])
+
+
+def peer(address: str, *, age_ms: int = 1500, values: bytes | None = None) -> bytes:
+    """One message as tcp_metrics_fill_info() writes it."""
+    packed = ipaddress.ip_address(address).packed
+    kind = 1 if len(packed) == 4 else 2
+    rtt = attribute(6, struct.pack("=I", 8 * 120_500)) + attribute(1, struct.pack("=I", 8 * 120))
+    vals = rtt if values is None else values
+    attributes = attribute(kind, packed) + attribute(3, struct.pack("=Q", age_ms)) + attribute(0x8000 | 6, vals)
+    return message(FAMILY, netlink.NLM_F_MULTI, 1, GENL + attributes)
+
+
+def done() -> bytes:
+    return message(netlink.NLMSG_DONE, netlink.NLM_F_MULTI, 1, struct.pack("=i", 0))
+
+
+def test_addresses_with_age_and_round_trip() -> None:
+    rows, ended = tcp_metrics.parse(memoryview(peer("10.1.2.3") + peer("2001:db8:7::9", age_ms=0)))
+    assert not ended
+    assert rows["is_v4"].tolist() == [True, False]
+    assert rows["number"].tolist() == [0x0A010203, 0x20010DB800070000]
+    assert rows["age_s"].tolist() == [1.5, 0.0]
+    assert rows["rtt_s"].tolist() == pytest.approx([0.1205, 0.1205])
+
+
+def test_older_kernels_tell_milliseconds_and_some_tell_nothing() -> None:
+    whole = attribute(1, struct.pack("=I", 8 * 120))
+    rows, _ = tcp_metrics.parse(memoryview(peer("10.1.2.3", values=whole) + peer("10.1.2.4", values=b"")))
+    assert rows["rtt_s"].tolist() == pytest.approx([0.12, 0.0])
+
+
+def test_the_end_of_a_dump() -> None:
+    rows, ended = tcp_metrics.parse(memoryview(peer("10.1.2.3") + done()))
+    assert (len(rows), ended) == (1, True)
+
+
+def test_a_refusal_is_an_error() -> None:
+    refused = message(netlink.NLMSG_ERROR, 0, 1, struct.pack("=i", -errno.EPERM))
+    with pytest.raises(PermissionError):
+        tcp_metrics.parse(memoryview(refused))
+
+
+def test_the_number_of_the_family() -> None:
+    answer = message(16, 0, 1, GENL + attribute(2, b"tcp_metrics\0") + attribute(1, struct.pack("=H", FAMILY)))
+    assert tcp_metrics.family(memoryview(answer)) == FAMILY
+    missing = message(netlink.NLMSG_ERROR, 0, 1, struct.pack("=i", -errno.ENOENT))
+    assert tcp_metrics.family(memoryview(missing)) == 0
+    with pytest.raises(WireError):
+        tcp_metrics.family(memoryview(message(16, 0, 1, GENL)))
