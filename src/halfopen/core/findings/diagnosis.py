@@ -41,7 +41,9 @@ class TimeBase(Enum):
 
 
 _BY_AGES = frozenset({"unanswered_per_s", "unanswered_share"})
-_BETWEEN = frozenset({"accepted_at_most", "accepted", "handshake_s"})
+_BETWEEN = frozenset(
+    {"accepted_at_most", "accepted", "handshake_s", "finished", "finished_by_them", "late", "late_share", "ports"}
+)
 
 
 def time_base(fact: Fact) -> TimeBase:

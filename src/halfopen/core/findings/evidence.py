@@ -2,25 +2,26 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from enum import Enum
 from functools import cached_property
-from typing import Final
+from typing import Final, TypeVar
 
-from halfopen.core.findings.lasting import Lasting, lasting
+import numpy as np
+from numpy.typing import NDArray
+
+from halfopen.core.findings.lasting import SHORT_S, Lasting, lasting, since_s
+from halfopen.core.findings.sources import SourcesAsked
 from halfopen.core.model import join
 from halfopen.core.model.listeners import ListenerView
 from halfopen.core.model.model import Model
 from halfopen.core.sample.workers import Workers
 
+T = TypeVar("T")
+
 # Below this many half-open connections nothing is made of their number: every busy server has some at any moment.
 FEW: Final = 50
-# As many that a client asks for again are no chance.
-SOME: Final = 5
-# Below this many a second that nobody answers is what any public address sees.
-_LEAST_PER_S: Final = 2.0
 _FULL: Final = 0.95
 
 
@@ -61,10 +62,18 @@ class Evidence:
     now: Model
     before: Model | None = None
     between_s: float | None = None
+    _answers: dict[object, object] = field(default_factory=dict, init=False, repr=False, compare=False)
+
+    def once(self, question: Callable[[Evidence], T]) -> T:
+        """The answer to a question about this evidence, worked out when it is first asked."""
+        if question not in self._answers:
+            self._answers[question] = question(self)
+        answer: T = self._answers[question]  # type: ignore[assignment]
+        return answer
 
     def has(self, need: Need) -> bool:
         """Whether a rule that needs this can judge."""
-        return bool(self.rates) if need is Need.RATES else self.lasting.count > 0
+        return bool(self.rates) if need is Need.RATES else bool(self.sources.last.any())
 
     @property
     def netns(self) -> str:
@@ -107,12 +116,6 @@ class Evidence:
         """Handshakes that finished a second, those by cookie included (`tcp_create_openreq_child()`)."""
         return self.rate("PassiveOpens")
 
-    @property
-    def most_completions_per_s(self) -> float:
-        """The most that it may well be: none seen in half a second can be 2 a second."""
-        seen = self.completions_per_s * self.interval_s
-        return (seen + math.sqrt(seen) + 1) / self.interval_s
-
     # --- processes ----------------------------------------------------------------------------------------------------
 
     @property
@@ -124,7 +127,7 @@ class Evidence:
 
     @cached_property
     def lasting(self) -> Lasting:
-        return lasting(self.now)
+        return self.sources.lasting if self.sources.since == since_s(self.now) else lasting(self.now)
 
     @cached_property
     def lasting_by_listener(self) -> list[tuple[ListenerView, Lasting]]:
@@ -136,32 +139,45 @@ class Evidence:
             found = [(view, lasting(self.now, i)) for i, view in asked]
         return sorted([one for one in found if one[1].count], key=lambda one: -one[1].count)
 
+    @cached_property
+    def sources(self) -> SourcesAsked:
+        """The requests by what is known of their sources."""
+        since = since_s(self.now)
+        # A full queue keeps hardly anything for long, and an ocean is crossed within a second.
+        if self.cookies_unanswered_per_s >= FEW and any(self.full()):
+            since = min(since, SHORT_S)
+        return SourcesAsked(self.now, since)
+
+    @property
+    def counted(self) -> bool:
+        """Whether it was counted who finishes, source by source."""
+        return self.sources.counted
+
+    def at(self, place: int) -> NDArray[np.bool_]:
+        """Which of the N requests are at a listener, by its place in the Model's `views`, (N,)."""
+        columns = self.now.columns
+        return np.zeros(0, dtype=bool) if columns is None else columns.group_of == place
+
+    def mostly_at(self, mask: NDArray[np.bool_]) -> ListenerView | None:
+        """The listener that more than half of these requests are on, by a mask over them (N,)."""
+        half = int(np.count_nonzero(mask)) / 2
+        for place, view in enumerate(self.now.views):
+            if half and view.half_open > half and np.count_nonzero(mask & self.at(place)) > half:
+                return view
+        return None
+
+    def finished_per_s(self, view: ListenerView | None) -> float:
+        """Handshakes a second that finished at a listener, or at all; at all as well where it was not counted."""
+        arrived = self.now.arrived
+        if arrived is None or view is None:
+            return self.completions_per_s
+        flows = [flow for one, flow in zip(self.now.views, arrived.by_view, strict=True) if one.key == view.key]
+        return sum(flow.per_s(flow.finished) for flow in flows)
+
     @property
     def cookies_unanswered_per_s(self) -> float:
         """Cookies a second that nobody sent back."""
         return max(0.0, self.rate("SyncookiesSent") - self.rate("SyncookiesRecv"))
-
-    @property
-    def unanswered_per_s(self) -> float:
-        """SYN-ACKs a second that nobody answers: kept in a queue, or sent as a cookie."""
-        return self.lasting.per_s + self.cookies_unanswered_per_s
-
-    @property
-    def unanswered_share(self) -> float:
-        """At least this share of the arrivals is never answered."""
-        arrivals = self.unanswered_per_s + self.most_completions_per_s
-        return self.unanswered_per_s / arrivals if arrivals else 0.0
-
-    @property
-    def repeated_share(self) -> float:
-        """The share of the lasting ones whose client asked again."""
-        return self.lasting.repeated / self.lasting.count if self.lasting.count else 0.0
-
-    @property
-    def many_last(self) -> bool:
-        """Whether so many last that it takes an explanation."""
-        many = self.lasting.count >= FEW or (self.lasting.count >= SOME and self.cookies_unanswered_per_s >= FEW)
-        return many and (self.unanswered_per_s >= _LEAST_PER_S or self.fullest >= 0.5)
 
     # --- queues -------------------------------------------------------------------------------------------------------
 

@@ -57,28 +57,48 @@ def repeats(columns: Columns, retries: NDArray[np.uint8]) -> NDArray[np.bool_]:
     return more
 
 
+def retries_of(model: Model, columns: Columns) -> NDArray[np.uint8]:
+    """How often the timer sends the SYN-ACK of each of these N requests again, (N,), by its listener."""
+    # The last place is that of requests whose listener is gone.
+    retries = np.array([*(view.retries for view in model.views), model.retries], dtype=np.uint8)
+    found: NDArray[np.uint8] = retries[columns.group_of]
+    return found
+
+
 def lasting(model: Model, group: int | None = None) -> Lasting:
     """The lasting ones of a Model, or of one listener by its place in the Model's `views`."""
+    keep = which_last(model)
+    if group is not None and model.columns is not None:
+        keep &= model.columns.group_of == group
+    return among(model, keep)
+
+
+def which_last(model: Model, since: float | None = None) -> NDArray[np.bool_]:
+    """Which of the N requests of a Model last and certainly did not answer, (N,); (0,) where they were not kept.
+
+    since: from this age on; None: `since_s`.
+    """
     columns = model.columns
-    since = since_s(model)
     if columns is None:
-        return Lasting(since_s=since)
-    keep = ~model.is_deferred & (columns.ages_s >= since)
+        return np.zeros(0, dtype=bool)
+    keep = ~model.is_deferred & (columns.ages_s >= (since_s(model) if since is None else since))
     if len(model.is_doubtful):
         keep &= ~model.is_doubtful
-    if group is not None:
-        keep &= columns.group_of == group
-    if not keep.any():
+    return keep
+
+
+def among(model: Model, keep: NDArray[np.bool_], since: float | None = None) -> Lasting:
+    """What is to be said of some of the lasting ones, by a mask over the requests, (N,); since as in `which_last`."""
+    since = since_s(model) if since is None else since
+    if model.columns is None or not keep.any():
         return Lasting(since_s=since)
-    return _described(columns if keep.all() else columns.pick(keep), model, since)
+    return _described(model.columns if keep.all() else model.columns.pick(keep), model, since)
 
 
 def _described(columns: Columns, model: Model, since: float) -> Lasting:
     ages = columns.ages_s
     oldest = float(ages.max())
-    # The last place is that of requests whose listener is gone.
-    retries = np.array([*(view.retries for view in model.views), model.retries], dtype=np.uint8)
-    repeated = repeats(columns, retries[columns.group_of])
+    repeated = repeats(columns, retries_of(model, columns))
     stretch = min(_STRETCH_S, max(oldest - since, 0.5))
     recent = np.count_nonzero(ages < since + stretch) / stretch
     usual = len(ages) / max(oldest - since, stretch)

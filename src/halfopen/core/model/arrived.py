@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +18,7 @@ from halfopen.core.sample.peers import PEER, Peers
 
 
 @dataclass(frozen=True, slots=True)
-class Flow:
+class ArrivedFlow:
     """Packets for one listener, or all, and handshakes of it that finished, in `seconds`; fields as in `SOURCE`.
 
     Where packets were not counted, those four are 0.
@@ -45,8 +45,8 @@ class Arrived:
     handshakes alone. whole: no source is missing from the rows.
     """
 
-    all: Flow
-    by_view: tuple[Flow, ...]
+    all: ArrivedFlow
+    by_view: tuple[ArrivedFlow, ...]
     sources: NDArray[Any] = field(repr=False)
     packets: bool = True
     whole: bool = True
@@ -63,9 +63,9 @@ def arrived_of(sample: Sample, groups: Sequence[join.Group]) -> Arrived | None:
     return Arrived(_flow(part, np.ones(len(part.keys), dtype=bool)), flows, _merged(part.sources), part.packets, whole)
 
 
-def _flow(part: Arrivals, rows: NDArray[np.bool_]) -> Flow:
+def _flow(part: Arrivals, rows: NDArray[np.bool_]) -> ArrivedFlow:
     mine = part.counters[rows]
-    return Flow(part.seconds, **{name: int(mine[name].sum()) for name in mine.dtype.names or ()})
+    return ArrivedFlow(part.seconds, **{name: int(mine[name].sum()) for name in mine.dtype.names or ()})
 
 
 def _merged(rows: NDArray[Any]) -> NDArray[Any]:
@@ -85,6 +85,23 @@ def _merged(rows: NDArray[Any]) -> NDArray[Any]:
     return merged
 
 
+# `np.isin` would sort all of a million numbers.
+_STRETCH: Final = 65_536
+
+
+def _are_in(numbers: Numbers, known: Numbers) -> NDArray[np.bool_]:
+    """Which of N sources are among the known ones, (N,)."""
+    found = np.zeros(len(numbers), dtype=bool)
+    if not len(known):
+        return found
+    ordered = np.unique(known)
+    for start in range(0, len(numbers), _STRETCH):
+        some = numbers[start : start + _STRETCH].astype(np.uint64)
+        places = np.minimum(np.searchsorted(ordered, some), len(ordered) - 1)
+        found[start : start + _STRETCH] = ordered[places] == some
+    return found
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Completers:
     """Sources that finish handshakes: between the two looks, and lately by what the kernel remembers of addresses.
@@ -101,11 +118,11 @@ class Completers:
         """Which of N sources finished a handshake between the two looks, (N,)."""
         if self.now is None:
             return np.zeros(len(numbers), dtype=bool)
-        return np.isin(numbers, self.now["number"][self.now["finished"] > 0])
+        return _are_in(numbers, self.now["number"][self.now["finished"] > 0])
 
     def finished_lately(self, numbers: Numbers) -> NDArray[np.bool_]:
         """Which of N sources did so within the last hour or so, (N,)."""
-        return np.isin(numbers, self.lately["number"])
+        return _are_in(numbers, self.lately["number"])
 
     def now_within(self, prefix: Prefix, port: int | None = None) -> int:
         """How many handshakes from within a prefix finished between the two looks, at one port or all."""
@@ -122,19 +139,22 @@ class Completers:
         rows = rows[prefix.holds(rows["number"])]
         return rows if port is None else rows[rows["port"] == port]
 
-    def lately_within(self, prefix: Prefix, within_s: float) -> int:
-        """How many addresses within a prefix ended a connection in good order in the last `within_s`."""
-        rows = self.lately[prefix.holds(self.lately["number"])]
+    def _remembered(self, prefix: Prefix | None) -> NDArray[Any]:
+        return self.lately if prefix is None else self.lately[prefix.holds(self.lately["number"])]
+
+    def lately_within(self, prefix: Prefix | None, within_s: float) -> int:
+        """How many addresses within a prefix, or in all, ended a connection in good order in the last `within_s`."""
+        rows = self._remembered(prefix)
         return int(np.count_nonzero(rows["age_s"] <= within_s))
 
     def share_within(self, prefix: Prefix, within_s: float) -> float:
         """Of the addresses that did so in the last `within_s`, the share within a prefix."""
-        everybody = int(np.count_nonzero(self.lately["age_s"] <= within_s))
+        everybody = self.lately_within(None, within_s)
         return self.lately_within(prefix, within_s) / everybody if everybody else 0.0
 
-    def youngest_s(self, prefix: Prefix) -> float:
-        """How long ago somebody within a prefix last did so; infinity where nobody is remembered."""
-        rows = self.lately[prefix.holds(self.lately["number"])]
+    def youngest_s(self, prefix: Prefix | None) -> float:
+        """How long ago somebody within a prefix, or anybody, last did so; infinity where nobody is remembered."""
+        rows = self._remembered(prefix)
         return float(rows["age_s"].min(initial=np.inf))
 
     def rtt_s(self, prefix: Prefix) -> float:

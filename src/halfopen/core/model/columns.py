@@ -22,9 +22,10 @@ from halfopen.core.victims import by_timers
 class Columns:
     """N request sockets: group_of (N,), the place of each one's listener in `groups`; retransmits (N,); ages_s (N,).
 
-    is_deferred (N,): for certain. v4 (N,): the source as a number where is_v4 (N,) says that there is one; high (M,):
-    the first 64 bits of the M other sources, in order. exact: the kernel said how old and which are deferred; otherwise
-    both are worked out from timers, and timeouts says whether with what /proc/net/tcp knows of them.
+    is_deferred (N,): for certain. v4 (N,): the source as a number where is_v4 (N,) says that there is one, else a
+    number that stands for its last 64 bits; high (M,): the first 64 bits of the M other sources, in order. exact: the
+    kernel said how old and which are deferred; otherwise both are worked out from timers, and timeouts says whether
+    with what /proc/net/tcp knows of them.
     """
 
     groups: list[join.Group]

@@ -9,17 +9,20 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-Numbers = NDArray[np.uint64]
+# Of 64 bits, or of 32 where all are IPv4 addresses.
+Numbers = NDArray[np.unsignedinteger[Any]]
 
 # An IPv6 address below ::1:0:0:0:0 would look like an IPv4 address; none of them is routed.
 _V4_NUMBERS: Final = np.uint64(2**32)
 # Shorter prefixes stand for no network that could be named.
-_V4_BITS: Final = (32, 28, 24, 20, 16, 12)
-_V6_BITS: Final = (64, 60, 56, 52, 48, 44, 40, 36, 32)
+_V4_BITS: Final = (32, 28, 24, 20, 16)
+_V6_BITS: Final = (64, 60, 56, 52, 48)
 
 
 def is_v4(numbers: Numbers) -> NDArray[np.bool_]:
     """Which of N sources are IPv4 addresses, (N,)."""
+    if numbers.dtype.itemsize == 4:
+        return np.ones(len(numbers), dtype=bool)
     found: NDArray[np.bool_] = numbers < _V4_NUMBERS
     return found
 
@@ -48,8 +51,12 @@ class Prefix:
 
     def holds(self, numbers: Numbers) -> NDArray[np.bool_]:
         """Which of N sources lie within, (N,)."""
-        shift = np.uint64((32 if self.version == 4 else 64) - self.bits)
-        inside: NDArray[np.bool_] = numbers >> shift == np.uint64(self.number) >> shift
+        if self.version == 6 and numbers.dtype.itemsize == 4:
+            return np.zeros(len(numbers), dtype=bool)
+        # A shift by all bits is none at all.
+        shift = min((32 if self.version == 4 else 64) - self.bits, 8 * numbers.dtype.itemsize - 1)
+        kind = numbers.dtype.type
+        inside: NDArray[np.bool_] = numbers >> kind(shift) == kind(self.number >> shift)
         inside &= is_v4(numbers) == (self.version == 4)
         return inside
 
@@ -57,25 +64,18 @@ class Prefix:
 def narrowest(numbers: Numbers, share: float) -> Prefix | None:
     """The narrowest prefix that holds at least this share of N sources, each counted as often as it stands there.
 
-    None: they are too far apart for a prefix, or there are none.
+    share: above a half, so that the prefix holds the median. None: they are too far apart for a prefix, or there are
+    none.
     """
     least = share * len(numbers)
     v4 = is_v4(numbers)
-    for version, mine, lengths, all_bits in ((4, numbers[v4], _V4_BITS, 32), (6, numbers[~v4], _V6_BITS, 64)):
+    for version, is_mine, lengths, all_bits in ((4, v4, _V4_BITS, 32), (6, ~v4, _V6_BITS, 64)):
+        mine = numbers if is_mine.all() else numbers[is_mine]
         if not len(mine) or len(mine) < least:
             continue
-        ordered = np.sort(mine)
+        kind, middle = mine.dtype.type, int(np.partition(mine, len(mine) // 2)[len(mine) // 2])
         for bits in lengths:
-            shift = np.uint64(all_bits - bits)
-            first, count = _most(ordered >> shift)
-            if count >= least:
-                return Prefix(version, int(first << shift), bits)
+            shift = all_bits - bits
+            if np.count_nonzero(mine >> kind(shift) == kind(middle >> shift)) >= least:
+                return Prefix(version, middle >> shift << shift, bits)
     return None
-
-
-def _most(ordered: NDArray[Any]) -> tuple[np.uint64, int]:
-    """The value that a sorted array holds most often, and how often."""
-    edges = np.concatenate(([0], np.flatnonzero(ordered[1:] != ordered[:-1]) + 1))
-    counts = np.diff(np.append(edges, len(ordered)))
-    at = int(np.argmax(counts))
-    return ordered[edges[at]], int(counts[at])

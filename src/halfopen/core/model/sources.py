@@ -13,6 +13,7 @@ from halfopen.core.addresses import AF_INET6, MAPPED_LOW
 
 V4_PREFIX: Final = 24
 V6_PREFIX: Final = 64
+_ODD: Final = np.uint64(0x9E3779B97F4A7C15)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +43,8 @@ def _runs(ordered: NDArray[Any]) -> tuple[NDArray[Any], NDArray[np.intp]]:
 
 def addresses(requests: NDArray[Any]) -> tuple[NDArray[np.uint32], NDArray[np.bool_], NDArray[np.uint64]]:
     """Of N requests (dtype REQUEST): the IPv4 source as a number (v4-mapped ones too), which have one, both (N,), and
-    the first 64 bits of the M others (M,).
+    the first 64 bits of the M others (M,). In place of an IPv4 source the others have a number that stands for their
+    last 64 bits.
     """
     v4 = requests["remote_v4"].astype(np.uint32)
     is_v4 = requests["family"] != AF_INET6
@@ -51,8 +53,9 @@ def addresses(requests: NDArray[Any]) -> tuple[NDArray[np.uint32], NDArray[np.bo
     low = requests["remote_low"].astype(np.uint64)
     high = requests["remote_high"].astype(np.uint64)
     mapped = ~is_v4 & (high == 0) & (low >> np.uint64(32) == MAPPED_LOW)
-    v4 = np.where(mapped, low.astype(np.uint32), v4)
     is_v4 = is_v4 | mapped
+    last = ((low * _ODD) >> np.uint64(32)).astype(np.uint32)
+    v4 = np.where(mapped, low.astype(np.uint32), np.where(is_v4, v4, last))
     return v4, is_v4, high[~is_v4]
 
 

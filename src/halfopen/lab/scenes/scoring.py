@@ -30,14 +30,6 @@ CAUSES: Final = frozenset(
     }
 )
 HOSTILE: Final = frozenset({"spoofed-flood", "few-sources-flood", "prefix-flood", "scan"})
-# Older ids, and the causes that their sentences name. An effect (an empty set) names none.
-MEANS: Final[dict[str, frozenset[str]]] = {
-    "few-sources": frozenset({"few-sources-flood", "prefix-flood"}),
-    "unanswered": frozenset({"synacks-lost", "acks-lost", "spoofed-flood", "few-sources-flood", "prefix-flood"}),
-    "slow-clients": frozenset({"slow-path"}),
-    "accept-queue-full": frozenset({"app-not-accepting", "member-not-accepting", "abort-on-overflow"}),
-    "accept-queue-filling": frozenset({"app-not-accepting", "member-not-accepting", "abort-on-overflow"}),
-}
 # Ids that say nothing wrong whatever is true.
 NEUTRAL: Final = frozenset({"cannot-tell", "not-shown", "incomplete-reading", "may-have-answered", "answered"})
 _BAD: Final = frozenset({"warning", "critical"})
@@ -63,7 +55,7 @@ class Score:
 
 def means(id: str) -> frozenset[str]:
     """The causes that a finding of this id names."""
-    return MEANS.get(id, frozenset({id}) & CAUSES)
+    return frozenset({id}) & CAUSES
 
 
 def score(truth: Truth, wanted: list[tuple[str, ...]], verdict: dict[str, Any]) -> Score:
@@ -110,14 +102,9 @@ def _true(truth: Truth, id: str) -> bool:
         "abort-on-overflow": truth.settings.get("tcp_abort_on_overflow") == "1",
         # What stays is of no client: the default is too long for it.
         "release-time-long": nobody_there(truth) and truth.half_open > 0,
-        "syn-queue-full": drops > 0 or truth.counters.get("TCPReqQFullDoCookies", 0) > 0 or _over(truth),
-        "syn-queue-filling": _over(truth),
+        "handshakes-finish": any(stream.honest and stream.connected for stream in truth.streams),
     }
-    return measured.get(id, id not in CAUSES and id not in MEANS and id != "burst")
-
-
-def _over(truth: Truth) -> bool:
-    return any(truth.half_open * 2 >= one.cap for one in truth.served)
+    return measured.get(id, id not in CAUSES)
 
 
 def nobody_there(truth: Truth) -> bool:
@@ -127,7 +114,7 @@ def nobody_there(truth: Truth) -> bool:
 
 def _accuses(truth: Truth, reason: dict[str, Any]) -> bool:
     """Whether it calls traffic hostile where nobody is, or names as silent a source that completes."""
-    if not means(reason["id"]) & HOSTILE or reason["id"] == "unanswered":
+    if not means(reason["id"]) & HOSTILE:
         return False
     if not truth.hostile:
         return True

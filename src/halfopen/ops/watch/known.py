@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from halfopen.core.findings.evidence import SOME
+from halfopen.core.findings.sources import SOME
 from halfopen.core.findings.verdict import Verdict, judge
 from halfopen.core.model import answered
 from halfopen.core.model.model import Model

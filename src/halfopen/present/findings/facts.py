@@ -66,6 +66,11 @@ def _at_least(fact: Fact, _: ByName) -> str:
     return f"at least {floor(100 * float(fact.value))}% of arrivals are never answered{limit}"
 
 
+def _late_share(fact: Fact, _: ByName) -> str:
+    limit = "" if fact.limit is None else f" (limit {fact.limit:.0%})"
+    return f"{float(fact.value):.0%} late{limit}"
+
+
 def _lasting(fact: Fact, known: ByName) -> str:
     since = known.get("lasting_since_s")
     count = amount(fact) if fact.value else "none"
@@ -123,6 +128,22 @@ PHRASES: Final[Mapping[str, Phrase]] = {
     "unanswered_share": _at_least,
     "cookies_unanswered_per_s": _cookies,
     "completions_per_s": _counted("finish"),
+    "finish_others": _counted("of sources that finish others"),
+    "silenced": _counted("of sources that finished lately"),
+    "finished_by_them": _counted("handshakes of these sources finished"),
+    "finished_lately": lambda fact, _: f"{plural(int(fact.value), 'address', 'addresses')} finished handshakes lately",
+    "last_finished_s": lambda fact, _: f"the last one {amount(fact)} ago",
+    "finished": _counted("finished"),
+    "late": _counted("after a SYN-ACK was sent again"),
+    "retrying": _counted("wait after one was"),
+    "late_share": _late_share,
+    "rtt_s": lambda fact, _: f"round trip {amount(fact)}",
+    "source": lambda fact, _: f"from {amount(fact)}",
+    "ports": lambda fact, _: plural(int(fact.value), "listener"),
+    "syns_per_s": _counted("SYNs"),
+    "resets_per_s": _counted("RSTs"),
+    "syns_again_per_s": _counted("SYNs sent again"),
+    "EmbryonicRsts_per_s": _counted("handshakes reset"),
     "handshake_s": lambda fact, _: f"a handshake takes about {amount(fact)}",
     "timeouts_per_s": _counted("time out"),
     "syn_queue": _queue("SYN queue"),

@@ -28,6 +28,8 @@ def _fresh(f: Finding) -> str:
 def _unanswered(f: Finding) -> str:
     """What decides: what is not answered beside what finishes."""
     text = f"{_per_s(f, 'unanswered_per_s')} are never answered while {_per_s(f, 'completions_per_s')} finish"
+    if f.has("finished_by_them"):
+        text += ", none of theirs"
     if f.number("cookies_unanswered_per_s"):
         text += f" ({_per_s(f, 'cookies_unanswered_per_s')} of them by SYN cookie)"
     return text
@@ -63,19 +65,21 @@ def _room(f: Finding) -> str:
 
 @sentence("few-sources-flood")
 def _few_sources_flood(f: Finding) -> str:
-    one = f.count("distinct_sources") == 1
-    hosts = "1 address floods or is" if one else f"{f.count('distinct_sources'):,} addresses flood or are"
+    n = f.count("distinct_sources")
+    if n == 1:
+        return f"{f.text('prefix')} floods or is broken: {_unanswered(f)}; {_last(f)}, and {_nobody_asks_again(f)}"
     return (
-        f"{hosts} broken: {_unanswered(f)}; {_last(f)}, {f.number('share'):.0%} from {f.text('prefix')}, "
-        f"and {_nobody_asks_again(f)}"
+        f"{n} addresses flood or are broken: {_unanswered(f)}; {_last(f)}, {f.number('share'):.0%} from "
+        f"{f.text('prefix')}, and {_nobody_asks_again(f)}"
     )
 
 
 @sentence("prefix-flood")
 def _prefix_flood(f: Finding) -> str:
+    hosts = plural(f.count("distinct_sources"), "address", "addresses")
     return (
-        f"one network floods or is broken: {_unanswered(f)}; {_last(f)}, {f.number('share'):.0%} from "
-        f"{f.text('prefix')}, and {_nobody_asks_again(f)}"
+        f"{hosts} of one network, {f.text('prefix')}, flood or are broken: {_unanswered(f)}; {_last(f)}, and "
+        f"{_nobody_asks_again(f)}"
     )
 
 
@@ -90,11 +94,7 @@ def _release_time_long(f: Finding) -> str:
 
 @sentence("synacks-lost")
 def _synacks_lost(f: Finding) -> str:
-    whom = f"clients of {_at(f)}"
-    if f.has("prefix") and f.number("share") < 1:
-        whom += f", {f.number('share'):.0%} of them in {f.text('prefix')}"
-    elif f.has("prefix"):
-        whom += f" in {f.text('prefix')}"
+    whom = f"clients of {_at(f)}" + (f" in {f.text('prefix')}" if f.has("prefix") else "")
     text = (
         f"SYN-ACKs do not reach {whom}: {f.count('repeated'):,} of {f.count('lasting'):,} handshakes that last send "
         f"their SYN again, for up to {show_duration(f.number('oldest_s'))}; a firewall or route drops the way back"
@@ -104,9 +104,36 @@ def _synacks_lost(f: Finding) -> str:
     return text
 
 
+@sentence("acks-lost")
+def _acks_lost(f: Finding) -> str:
+    whose = f"clients in {f.text('prefix')}" if f.has("prefix") else "clients"
+    return (
+        f"the last ACKs of {whose} do not arrive: {f.count('lasting'):,} handshakes last, for up "
+        f"to {show_duration(f.number('oldest_s'))}, and none of these clients sends its SYN again, so they hear the "
+        f"SYN-ACK; {plural(f.count('finished_lately'), 'address', 'addresses')} of theirs finished handshakes before, "
+        f"the last one {show_duration(f.number('last_finished_s'))} ago"
+    )
+
+
 @sentence("slow-path")
 def _slow_path(f: Finding) -> str:
-    return f"slow or lossy paths: {_unanswered(f)}; {_last(f)}"
+    if not f.has("late_share"):
+        return f"slow or lossy paths: {_unanswered(f)}; {_last(f)}"
+    where = f" to {f.text('prefix')}" if f.has("prefix") else "s"
+    if f.has("rtt_s"):
+        where += f" (round trip {show_duration(f.number('rtt_s'))})"
+    text = f"slow or lossy path{where}: {f.count('finished'):,} handshakes finished in {f.number('interval_s'):g} s"
+    if f.count("late"):
+        text += f", {f.count('late'):,} of them after a SYN-ACK was sent again"
+    return f"{text}; {f.count('retrying'):,} more wait after one was"
+
+
+@sentence("scan")
+def _scan(f: Finding) -> str:
+    return (
+        f"{f.text('source')} tries {f.count('ports')} listeners one after another: {_per_s(f, 'syns_per_s')} SYNs, and "
+        f"it resets what answers ({_per_s(f, 'resets_per_s')}); {f.count('finished')} handshakes finished"
+    )
 
 
 @sentence("handshakes-finish")

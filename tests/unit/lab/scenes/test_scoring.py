@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from halfopen.lab.scenes.scoring import CAUSES, MEANS, Score, score
+from halfopen.lab.scenes.scoring import CAUSES, Score, means, score
 from halfopen.lab.scenes.truth import Served, Silent, Stream, Truth
 
 HONEST = Stream("server", 80, {"192.0.2.0/24": 90}, True, 100, 90, 0, 0.1, 2.0, 0)
@@ -99,5 +99,12 @@ def test_settings_are_held_against_what_was_counted() -> None:
     assert not scored(dropping, reason("cookies-off")).untrue
 
 
-def test_older_ids_stand_for_causes() -> None:
-    assert all(causes <= CAUSES for causes in MEANS.values())
+def test_an_id_names_its_own_cause_or_none() -> None:
+    assert all(means(id) == {id} for id in CAUSES)
+    assert means("handshakes-finish") == means("few-sources") == frozenset()
+
+
+def test_handshakes_finish_where_some_did() -> None:
+    assert not scored(healthy(), reason("handshakes-finish", level="ok")).untrue
+    nobody = Truth("x", 1, ("spoofed-flood",), (), 1.0)
+    assert scored(nobody, reason("handshakes-finish", level="ok")).untrue == ["handshakes-finish"]

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from halfopen.core.findings.evidence import FEW, SOME, Evidence
+import numpy as np
+
+from halfopen.core.findings.evidence import FEW, Evidence
 from halfopen.core.findings.exclusions import Against, excluded
 from halfopen.core.findings.finding import Fact
-from halfopen.core.findings.rules.flood import FEW_HOSTS, MOST, few, is_flood, one_prefix
-from halfopen.core.findings.rules.path import SMALL, asked_again, finish, seen_share
+from halfopen.core.findings.floods import FEW_HOSTS, MOST, flood, held_by, many, unanswered_per_s
+from halfopen.core.findings.rules.path import SMALL, finish, small_share
+from halfopen.core.findings.sources import SOME
 
 _FLOODS = ("spoofed-flood", "few-sources-flood", "prefix-flood")
 
@@ -23,41 +26,53 @@ def calm(e: Evidence) -> Against:
 
 def _finishes(e: Evidence) -> Against:
     """That the half-open ones are handshakes that finish."""
-    small = e.many_last and seen_share(e) < SMALL and e.completions_per_s > 0
+    small = many(e, e.lasting) and small_share(e)
     if not e.rates or not (small or finish(e)):
         return ()
     return (
-        Fact("unanswered_per_s", round(e.unanswered_per_s, 1), unit="per_s"),
+        Fact("unanswered_per_s", round(unanswered_per_s(e, e.lasting), 1), unit="per_s"),
         Fact("completions_per_s", round(e.completions_per_s, 1), unit="per_s"),
     )
 
 
 def _asks_again(e: Evidence) -> Against:
     """That those that last are clients that are there."""
-    if e.lasting.count < SOME or not asked_again(e):
+    if e.lasting.count < SOME or e.lasting.repeated < e.lasting.count * MOST:
         return ()
     return Fact("lasting", e.lasting.count), Fact("repeated", e.lasting.repeated, round(e.lasting.count * MOST))
 
 
+def _finish_others(e: Evidence) -> Against:
+    """That those that last are of sources that finish other handshakes, now or lately."""
+    last = int(np.count_nonzero(e.sources.last))
+    known = int(np.count_nonzero(e.sources.last & e.sources.known))
+    if last < SOME or known < last * MOST:
+        return ()
+    return Fact("lasting", last), Fact("finish_others", known, round(last * MOST))
+
+
 def _no_flood(e: Evidence) -> Against:
-    return calm(e) or _finishes(e) or _asks_again(e)
+    return calm(e) or _finishes(e) or _asks_again(e) or _finish_others(e)
 
 
 @excluded("spoofed-flood", rivals=("few-sources-flood", "prefix-flood", "synacks-lost", "slow-path"))
 def no_spoofed_flood(e: Evidence) -> Against:
-    if found := _no_flood(e):
-        return found
-    if e.lasting.count >= SOME and few(e):
-        return (Fact("distinct_sources", e.lasting.sources.distinct, FEW_HOSTS),)
-    return _top(e) if e.lasting.count >= SOME and one_prefix(e) else ()
+    return _no_flood(e) or (() if e.lasting.count < SOME else _hosts(e) or _network(e))
 
 
-def _top(e: Evidence) -> Against:
-    top = e.lasting.sources.top[0]
-    return Fact("prefix", top.prefix), Fact("share", round(top.share, 4), MOST)
+def _hosts(e: Evidence) -> Against:
+    """That a few hosts hold those that last."""
+    n = e.lasting.sources.distinct
+    return (Fact("distinct_sources", n, FEW_HOSTS),) if n <= FEW_HOSTS else ()
 
 
-@excluded("few-sources-flood", rivals=("spoofed-flood", "prefix-flood", "synacks-lost", "slow-path"))
+def _network(e: Evidence) -> Against:
+    """That one prefix holds those that last."""
+    prefix = held_by(e)
+    return () if prefix is None else (Fact("prefix", prefix.text),)
+
+
+@excluded("few-sources-flood", rivals=("spoofed-flood", "prefix-flood", "synacks-lost", "acks-lost", "slow-path"))
 def no_flood_of_a_few(e: Evidence) -> Against:
     if found := _no_flood(e):
         return found
@@ -65,16 +80,19 @@ def no_flood_of_a_few(e: Evidence) -> Against:
     return (Fact("distinct_sources", sources.distinct, FEW_HOSTS),) if sources.distinct > FEW_HOSTS else ()
 
 
-@excluded("prefix-flood", rivals=("spoofed-flood", "few-sources-flood", "synacks-lost", "slow-path"))
+@excluded("prefix-flood", rivals=("spoofed-flood", "few-sources-flood", "synacks-lost", "acks-lost", "slow-path"))
 def no_flood_of_a_network(e: Evidence) -> Against:
     if found := _no_flood(e):
         return found
-    if e.lasting.count < SOME or one_prefix(e):
+    if e.lasting.count < SOME:
         return ()
-    return (Fact("distinct_sources", e.lasting.sources.distinct, FEW_HOSTS),) if few(e) else _top(e)
+    if few := _hosts(e):
+        return few
+    top = e.lasting.sources.top[0]
+    return () if held_by(e) is not None else (Fact("prefix", top.prefix), Fact("share", round(top.share, 4), MOST))
 
 
-@excluded("synacks-lost", rivals=_FLOODS)
+@excluded("synacks-lost", rivals=(*_FLOODS, "acks-lost"))
 def no_lost_synacks(e: Evidence) -> Against:
     if e.now.columns is None:
         return ()
@@ -84,23 +102,44 @@ def no_lost_synacks(e: Evidence) -> Against:
     return ()
 
 
-@excluded("slow-path", rivals=(*_FLOODS, "synacks-lost"))
+@excluded("acks-lost", rivals=(*_FLOODS, "slow-path"))
+def no_lost_acks(e: Evidence) -> Against:
+    if found := calm(e) or _asks_again(e):
+        return found
+    asked = e.sources
+    if e.now.columns is None or not len(asked.completers.lately) or not asked.completers.whole:
+        return ()
+    # The kernel remembers clients, and none of these.
+    silenced = int(np.count_nonzero(asked.silenced))
+    return (Fact("lasting", e.lasting.count), Fact("silenced", silenced, SOME)) if silenced < SOME else ()
+
+
+@excluded("slow-path", rivals=(*_FLOODS, "synacks-lost", "acks-lost"))
 def no_slow_path(e: Evidence) -> Against:
     if found := calm(e) or _asks_again(e):
         return found
     if not e.rates:
         return ()
-    if is_flood(e):
-        return (Fact("unanswered_share", round(e.unanswered_share, 4), SMALL),)
+    if (silent := flood(e)) is not None:
+        return (Fact("unanswered_share", round(silent.share, 4), SMALL),)
     return (Fact("lasting", e.lasting.count, FEW),) if e.lasting.count < SOME else ()
+
+
+@excluded("scan", rivals=("few-sources-flood",))
+def no_scan(e: Evidence) -> Against:
+    """Every scan resets."""
+    if e.rates and e.rate("EmbryonicRsts") < SOME:
+        return (Fact("EmbryonicRsts_per_s", round(e.rate("EmbryonicRsts"), 1), SOME, "per_s"),)
+    return ()
 
 
 @excluded("handshakes-finish", rivals=(*_FLOODS, "synacks-lost", "slow-path"))
 def not_under_way(e: Evidence) -> Against:
-    if e.rates and is_flood(e):
+    found = flood(e) if e.rates else None
+    if found is not None:
         return (
-            Fact("unanswered_per_s", round(e.unanswered_per_s, 1), unit="per_s"),
-            Fact("completions_per_s", round(e.completions_per_s, 1), unit="per_s"),
+            Fact("unanswered_per_s", round(found.unanswered_per_s, 1), unit="per_s"),
+            Fact("completions_per_s", round(found.completions_per_s, 1), unit="per_s"),
         )
     return _asks_again(e)
 

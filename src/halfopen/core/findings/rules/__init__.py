@@ -2,6 +2,7 @@
 # The order of the registry: of two findings of one level, the rule registered first comes first.
 from halfopen.core.findings.rules import flood as flood
 from halfopen.core.findings.rules import path as path
+from halfopen.core.findings.rules import scan as scan
 from halfopen.core.findings.rules import accept as accept
 from halfopen.core.findings.rules import queues as queues
 from halfopen.core.findings.rules import reading as reading

@@ -7,47 +7,23 @@ half-open: handshakes from far away keep many half-open at any moment, and all o
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Final
 
 from halfopen.core.findings.cures import Cure
 from halfopen.core.findings.evidence import Evidence, Need
 from halfopen.core.findings.finding import Fact, Hit, Level
+from halfopen.core.findings.floods import MOST, SilentSources, flood, unanswered_per_s, unanswered_share
 from halfopen.core.findings.lasting import SLOW_S
 from halfopen.core.findings.registry import rule
 from halfopen.core.findings.remedies import cookies_on, longer_queues, release, shorter_release_time
 from halfopen.core.model.listeners import ListenerView
 
-# Of all arrivals; below it the sources may be those of clients on a bad path.
-MOST: Final = 0.5
-# A client that is there asks again when it hears nothing; among forged ones a chance repetition is rare.
-_ASK_AGAIN: Final = 0.05
-FEW_HOSTS: Final = 8
-# As if drawn: hardly an address twice, or too many addresses for one prefix to stand out.
-_SPREAD: Final = 0.5
-_MANY_ADDRESSES: Final = 1000
-_STANDS_OUT: Final = 0.02
+# Hosts that are offered for release each for itself.
+_OFFERED = 3
 
 
 def is_flood(e: Evidence) -> bool:
-    """Whether most arrivals are never answered, and hardly a client asks again."""
-    return e.many_last and e.repeated_share < _ASK_AGAIN and e.unanswered_share >= MOST
-
-
-def few(e: Evidence) -> bool:
-    return e.lasting.sources.distinct <= FEW_HOSTS
-
-
-def one_prefix(e: Evidence) -> bool:
-    top = e.lasting.sources.top
-    return not few(e) and bool(top) and top[0].share >= MOST
-
-
-def _spread(e: Evidence) -> bool:
-    sources = e.lasting.sources
-    if few(e) or one_prefix(e):
-        return False
-    even = sources.distinct >= _MANY_ADDRESSES and sources.top[0].share <= _STANDS_OUT
-    return even or sources.distinct >= e.lasting.count * _SPREAD
+    """Whether SYNs come that nobody means to follow up."""
+    return flood(e) is not None
 
 
 def _level(e: Evidence) -> Level:
@@ -56,29 +32,33 @@ def _level(e: Evidence) -> Level:
     return Level.CRITICAL if turned_away else Level.WARNING
 
 
-def _where(e: Evidence) -> ListenerView | None:
-    """The listener that most of them are on."""
-    first = e.lasting_by_listener[0]
-    return first[0] if first[1].count > e.lasting.count * MOST else None
-
-
 def flow(e: Evidence) -> tuple[Fact, ...]:
-    """How many arrive, how many of them finish, how many last."""
+    """How many arrive, how many of them finish, how many last without an answer."""
+    silent, finished = e.sources.strangers, e.completions_per_s
+    share = unanswered_share(e, silent, finished)
+    return _flow(e, SilentSources("", silent, unanswered_per_s(e, silent), finished, share, False))
+
+
+def _flow(e: Evidence, found: SilentSources) -> tuple[Fact, ...]:
     return (
-        Fact("lasting", e.lasting.count),
-        Fact("lasting_since_s", e.lasting.since_s, unit="s"),
-        Fact("unanswered_per_s", round(e.unanswered_per_s, 1), unit="per_s"),
-        Fact("completions_per_s", round(e.completions_per_s, 1), unit="per_s"),
-        Fact("unanswered_share", round(e.unanswered_share, 4), MOST),
-        Fact("repeated", e.lasting.repeated),
-        Fact("distinct_sources", e.lasting.sources.distinct),
+        Fact("lasting", found.silent.count),
+        Fact("lasting_since_s", found.silent.since_s, unit="s"),
+        Fact("unanswered_per_s", round(found.unanswered_per_s, 1), unit="per_s"),
+        Fact("completions_per_s", round(found.completions_per_s, 1), unit="per_s"),
+        Fact("unanswered_share", round(found.share, 4), MOST),
+        Fact("repeated", found.silent.repeated),
+        Fact("distinct_sources", found.silent.sources.distinct),
         Fact("cookies_unanswered_per_s", round(e.cookies_unanswered_per_s, 1), unit="per_s"),
+        *((Fact("finished_by_them", 0),) if found.counted else ()),
     )
 
 
-def _prefix(e: Evidence) -> tuple[Fact, ...]:
-    top = e.lasting.sources.top[0]
-    return Fact("prefix", top.prefix), Fact("share", round(top.share, 4), MOST)
+def _whose(found: SilentSources) -> tuple[Fact, ...]:
+    """The prefix, or the host that holds most of a few."""
+    if found.hosts:
+        prefix, share = found.hosts[0]
+        return Fact("prefix", prefix.text), Fact("share", round(share, 4))
+    return (Fact("prefix", found.prefix.text), Fact("share", 1.0)) if found.prefix is not None else ()
 
 
 def _room(view: ListenerView | None) -> tuple[Fact, ...]:
@@ -87,26 +67,41 @@ def _room(view: ListenerView | None) -> tuple[Fact, ...]:
     return (Fact("syn_queue", view.held, max(view.held, view.syn_queue_limit)),)
 
 
-def _cures(e: Evidence, reason: str, source: str | None = None) -> tuple[Cure, ...]:
-    """What keeps clients getting in comes first; a release frees the queue for a moment only.
+def _released(e: Evidence, found: SilentSources) -> tuple[Cure, ...]:
+    """A release of its sources alone where it is counted that none of them finishes a handshake.
 
-    A few hosts or one network may be a proxy or a load balancer, so nothing is released while handshakes finish.
+    Else a few hosts or one network may be a proxy or a load balancer, so nothing is released while handshakes finish.
     """
-    where = _where(e)
-    full = [view for view in e.full() if where is None or view.key == where.key]
+    where, space = found.where, e.now.sample.where
+    if found.silent.since_s < SLOW_S:
+        return ()
+    if found.id == "spoofed-flood":
+        return (release(space, found.id, view=where),)
+    if not found.counted and e.completions_per_s > 0:
+        return ()
+    if found.prefix is not None:
+        return (release(space, found.id, source=found.prefix.text),)
+    if found.counted or found.hosts[0][1] >= MOST:
+        offered = found.hosts[: _OFFERED if found.counted else 1]
+        return tuple(release(space, found.id, source=prefix.text) for prefix, _ in offered)
+    return (release(space, found.id, view=where),)
+
+
+def _cures(e: Evidence, found: SilentSources) -> tuple[Cure, ...]:
+    """What keeps clients getting in comes first; a release frees the queue for a moment only."""
+    freed, reason = _released(e, found), found.id
+    full = [view for view in e.full() if found.where is None or view.key == found.where.key]
     queues = [cure for view in full[:1] for cure in longer_queues(e, view, reason)]
-    freed: tuple[Cure, ...] = ()
-    if e.lasting.since_s >= SLOW_S and (reason == "spoofed-flood" or _nothing_finishes(e)):
-        freed = (release(e.now.sample.where, reason, view=None if source else where, source=source),)
-    if source:
-        return (*cookies_on(e, reason), *freed, *shorter_release_time(e, reason))
-    return (*cookies_on(e, reason), *shorter_release_time(e, reason), *queues, *freed)
+    if reason == "spoofed-flood":
+        return (*cookies_on(e, reason), *shorter_release_time(e, reason), *queues, *freed)
+    return (*cookies_on(e, reason), *freed, *shorter_release_time(e, reason), *(() if freed else queues))
 
 
-def _hit(e: Evidence, reason: str, rules_out: tuple[str, ...], source: str | None = None) -> Hit:
-    where = _where(e)
-    facts = (*flow(e), *(_prefix(e) if reason != "spoofed-flood" else ()), *_room(where))
-    return Hit(_level(e), facts, where, rules_out, _cures(e, reason, source))
+def _hit(e: Evidence, id: str, rules_out: tuple[str, ...]) -> Iterator[Hit]:
+    found = flood(e)
+    if found is not None and found.id == id:
+        facts = (*_flow(e, found), *_whose(found), *_room(found.where))
+        yield Hit(_level(e), facts, found.where, rules_out, _cures(e, found))
 
 
 @rule(
@@ -121,8 +116,7 @@ def _hit(e: Evidence, reason: str, rules_out: tuple[str, ...], source: str | Non
     "--release-older-than 5s` keeps the queue short meanwhile",
 )
 def spoofed_flood(e: Evidence) -> Iterator[Hit]:
-    if is_flood(e) and _spread(e):
-        yield _hit(e, "spoofed-flood", ("few-sources-flood", "prefix-flood", "synacks-lost", "slow-path"))
+    return _hit(e, "spoofed-flood", ("few-sources-flood", "prefix-flood", "synacks-lost", "slow-path"))
 
 
 @rule(
@@ -131,15 +125,13 @@ def spoofed_flood(e: Evidence) -> Iterator[Hit]:
     Level.CRITICAL,
     needs=(Need.RATES, Need.LASTING),
     title="a few hosts flood or are broken",
-    doc="most SYN-ACKs are never answered, and at most 8 addresses hold those that last",
-    unless="handshakes finish beside them, which the same hosts may have begun: a proxy, a load balancer",
+    doc="at most 8 addresses hold those that last; it is counted that none of them finishes a handshake, or most "
+    "SYN-ACKs are never answered",
+    unless="they finish handshakes, now or lately (a proxy, a load balancer), or ask again",
     advice="run the proposed `halfopen release --source …`, then block the prefix in a firewall",
 )
 def few_sources_flood(e: Evidence) -> Iterator[Hit]:
-    if is_flood(e) and few(e):
-        top = e.lasting.sources.top[0]
-        source = top.prefix if top.share >= MOST and _nothing_finishes(e) else None
-        yield _hit(e, "few-sources-flood", ("spoofed-flood", "synacks-lost"), source)
+    return _hit(e, "few-sources-flood", ("spoofed-flood", "synacks-lost", "acks-lost"))
 
 
 @rule(
@@ -148,19 +140,13 @@ def few_sources_flood(e: Evidence) -> Iterator[Hit]:
     Level.CRITICAL,
     needs=(Need.RATES, Need.LASTING),
     title="one network floods or is broken",
-    doc="most SYN-ACKs are never answered, and one prefix (IPv4 /24, IPv6 /64) holds half of those that last",
-    unless="handshakes finish beside them, which the same network may have begun",
+    doc="one prefix, an IPv4 /16 to /28 or an IPv6 /48 to /64, holds those that last; it is counted that nobody there "
+    "finishes a handshake, or most SYN-ACKs are never answered",
+    unless="anybody there finishes handshakes, now or lately, or they ask again",
     advice="run the proposed `halfopen release --source …`, then block the prefix in a firewall",
 )
 def prefix_flood(e: Evidence) -> Iterator[Hit]:
-    if is_flood(e) and one_prefix(e):
-        source = e.lasting.sources.top[0].prefix if _nothing_finishes(e) else None
-        yield _hit(e, "prefix-flood", ("spoofed-flood", "synacks-lost"), source)
-
-
-def _nothing_finishes(e: Evidence) -> bool:
-    """Whether no source can have completed a handshake between the two looks."""
-    return e.completions_per_s == 0
+    return _hit(e, "prefix-flood", ("spoofed-flood", "synacks-lost", "acks-lost"))
 
 
 @rule(

@@ -1,19 +1,29 @@
-"""Real clients on a path that loses packets: SYN-ACKs that do not arrive, handshakes that take long."""
+"""Real clients on a path that loses packets: SYN-ACKs or last ACKs that do not arrive, handshakes that take long."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from typing import Final
 
+import numpy as np
+from numpy.typing import NDArray
+
 from halfopen.core.findings.cures import Cure, LookAtRoute
-from halfopen.core.findings.evidence import FEW, SOME, Evidence, Need
+from halfopen.core.findings.evidence import FEW, Evidence, Need
 from halfopen.core.findings.finding import Fact, Hit, Level
+from halfopen.core.findings.floods import MOST, many
 from halfopen.core.findings.lasting import Lasting
 from halfopen.core.findings.registry import rule
-from halfopen.core.findings.rules.flood import MOST, flow, is_flood
+from halfopen.core.findings.rules.flood import flow, is_flood
+from halfopen.core.findings.slow import slow
+from halfopen.core.findings.sources import SOME
+from halfopen.core.model.listeners import ListenerView
+from halfopen.core.model.prefixes import Prefix, narrowest
 
 # A prefix that holds most of them is named.
-_NAMED: Final = 0.5
+_NAMED: Final = 0.9
+SMALL: Final = 0.1
+_RECENT_S: Final = 3.0
 
 
 @rule(
@@ -21,63 +31,130 @@ _NAMED: Final = 0.5
     Level.WARNING,
     needs=(Need.LASTING,),
     title="SYN-ACKs do not reach clients",
-    doc="most of those that last on a listener ask again: the SYN-ACK was sent more often than the timer sends it",
-    unless="they do not ask again, as forged sources never do",
+    doc="most of those that last on a listener, or from one prefix, ask again: the SYN-ACK was sent more often than "
+    "the timer sends it",
+    unless="they do not ask again, as forged sources never do; or more of the same sources finish",
     advice="repair the way back: an asymmetric route, a firewall, a wrong source address; never release these clients",
 )
 def synacks_lost(e: Evidence) -> Iterator[Hit]:
-    for view, lasting in e.lasting_by_listener:
-        if lasting.repeated >= SOME and lasting.repeated >= lasting.count * MOST:
-            yield Hit(Level.WARNING, _lost(e, lasting), view, ("spoofed-flood",), _way_back(e, lasting))
+    for place, view in enumerate(e.now.views):
+        here = e.at(place)
+        again = e.sources.repeated & here
+        if np.count_nonzero(again) < SOME:
+            continue
+        prefix = narrowest(e.sources.numbers[again], _NAMED)
+        near = e.sources.last & here
+        if prefix is not None:
+            near &= e.sources.within(prefix)
+        lasting = e.sources.among(near)
+        if lasting.repeated >= lasting.count * MOST and not _more_finish(e, view, place, prefix, again):
+            facts = _lost(e, lasting, prefix, view, place)
+            yield Hit(Level.WARNING, facts, view, ("spoofed-flood", "acks-lost"), _way_back(e, lasting, "synacks-lost"))
 
 
-def _lost(e: Evidence, lasting: Lasting) -> tuple[Fact, ...]:
-    top = lasting.sources.top[0]
+def _more_finish(e: Evidence, view: ListenerView, place: int, prefix: Prefix | None, again: NDArray[np.bool_]) -> bool:
+    """Whether more of these clients get through than ask again for long: then the path loses a part of the packets."""
+    rate, arrived, known = e.sources.among(again).per_s, e.now.arrived, e.sources.completers
+    if arrived is None:
+        # Addresses that finished are known, their ports are not.
+        return prefix is not None and known.lately_within(prefix, _RECENT_S) >= int(np.count_nonzero(again))
+    flow = arrived.by_view[place]
+    finished = flow.finished if prefix is None else known.now_within(prefix, view.port)
+    return flow.per_s(finished) > rate
+
+
+def _lost(e: Evidence, lasting: Lasting, prefix: Prefix | None, view: ListenerView, place: int) -> tuple[Fact, ...]:
     found = [
         Fact("lasting", lasting.count),
         Fact("repeated", lasting.repeated, lasting.count * MOST),
         Fact("oldest_s", round(lasting.oldest_s, 1), unit="s"),
         Fact("distinct_sources", lasting.sources.distinct),
     ]
-    if top.share >= _NAMED:
-        found += [Fact("prefix", top.prefix), Fact("share", round(top.share, 4))]
+    if prefix is not None:
+        found += [Fact("prefix", prefix.text), Fact("share", 1.0)]
+    if e.now.arrived is not None and e.now.arrived.packets:
+        flow = e.now.arrived.by_view[place]
+        found.append(Fact("syns_again_per_s", round(flow.per_s(flow.repeats), 1), unit="per_s"))
     if e.rates:
-        found.append(Fact("completions_per_s", round(e.completions_per_s, 1), unit="per_s"))
+        found.append(Fact("completions_per_s", round(e.finished_per_s(view), 1), unit="per_s"))
     return tuple(found)
 
 
-def _way_back(e: Evidence, lasting: Lasting) -> tuple[Cure, ...]:
-    if not lasting.address:
-        return ()
-    return ((LookAtRoute(e.netns, lasting.address, "synacks-lost"),),)
+def _way_back(e: Evidence, lasting: Lasting, reason: str) -> tuple[Cure, ...]:
+    return ((LookAtRoute(e.netns, lasting.address, reason),),) if lasting.address else ()
+
+
+@rule(
+    "acks-lost",
+    Level.WARNING,
+    needs=(Need.RATES, Need.LASTING),
+    title="last ACKs do not arrive",
+    doc="clients that finished handshakes lately, of one prefix or of all, finish none now, and do not ask again: they "
+    "hear the SYN-ACK",
+    unless="they finish handshakes, or ask again; or the kernel remembers none of them",
+    advice="look for what drops packets on the way here but lets SYNs through: a firewall that has lost its state; "
+    "never release these clients",
+    rare=True,
+)
+def acks_lost(e: Evidence) -> Iterator[Hit]:
+    prefix = e.sources.cut
+    if prefix is None and not e.sources.cut_everywhere:
+        return
+    mask = e.sources.last & ~e.sources.repeated
+    if prefix is not None:
+        mask &= e.sources.within(prefix)
+    silent, known = e.sources.among(mask), np.unique(e.sources.numbers[mask & e.sources.known])
+    facts = (
+        Fact("lasting", silent.count),
+        Fact("oldest_s", round(silent.oldest_s, 1), unit="s"),
+        *((Fact("prefix", prefix.text),) if prefix is not None else ()),
+        Fact("finished_lately", len(known), silent.sources.distinct),
+        Fact("last_finished_s", round(e.sources.completers.youngest_s(prefix), 1), unit="s"),
+        Fact("completions_per_s", round(e.completions_per_s, 1), unit="per_s"),
+    )
+    rules_out = ("spoofed-flood", "few-sources-flood", "prefix-flood", "synacks-lost")
+    yield Hit(Level.WARNING, facts, e.mostly_at(mask), rules_out)
 
 
 @rule(
     "slow-path",
     Level.NOTICE,
-    needs=(Need.RATES, Need.LASTING),
+    needs=(Need.RATES,),
     title="slow or lossy path",
-    doc="50 or more last, and they are a small share (below 10 %) of the handshakes that arrive",
-    unless="the share is larger",
+    doc="of the handshakes of clients that do finish, 5 % or more finish only after a SYN-ACK was sent again, or still "
+    "wait after one was",
+    unless="hardly any does, or none of those sources finishes",
     advice="nothing, while the queue is not filling",
 )
 def slow_path(e: Evidence) -> Iterator[Hit]:
-    if e.many_last and not asked_again(e) and seen_share(e) < SMALL and e.completions_per_s > 0:
-        yield Hit(Level.NOTICE, flow(e), rules_out=("spoofed-flood", "few-sources-flood", "prefix-flood"))
+    found = slow(e)
+    rules_out = ("spoofed-flood", "few-sources-flood", "prefix-flood", "synacks-lost", "acks-lost")
+    if found is not None:
+        facts = [
+            Fact("finished", found.finished),
+            Fact("late", found.late),
+            Fact("retrying", found.retrying),
+            Fact("late_share", round(found.share, 4), found.limit),
+            Fact("interval_s", round(e.interval_s, 2), unit="s"),
+        ]
+        facts += [Fact("prefix", found.prefix.text)] if found.prefix is not None else []
+        facts += [Fact("rtt_s", round(found.rtt_s, 3), unit="s")] if found.rtt_s else []
+        yield Hit(Level.NOTICE, tuple(facts), rules_out=rules_out)
+    elif e.now.arrived is None and many(e, e.lasting) and small_share(e):
+        yield Hit(Level.NOTICE, flow(e), rules_out=rules_out[:3])
 
 
-SMALL: Final = 0.1
+def _theirs(e: Evidence) -> bool:
+    """Whether most of those that last are of clients that finish others; true where the kernel tells of none."""
+    known = np.count_nonzero(e.sources.known & e.sources.last)
+    return e.now.completers is None or bool(known >= e.lasting.count * MOST)
 
 
-def asked_again(e: Evidence) -> bool:
-    """Whether most of those that last ask again."""
-    return e.repeated_share >= MOST
-
-
-def seen_share(e: Evidence) -> float:
-    """The share of arrivals that is never answered, by what was seen."""
-    arrivals = e.unanswered_per_s + e.completions_per_s
-    return e.unanswered_per_s / arrivals if arrivals else 0.0
+def small_share(e: Evidence) -> bool:
+    """Whether those that last are a small part of what arrives, and do not ask again."""
+    arrivals = e.lasting.per_s + e.cookies_unanswered_per_s + e.completions_per_s
+    few = arrivals - e.completions_per_s < SMALL * arrivals
+    return few and _theirs(e) and e.lasting.repeated < e.lasting.count * MOST and e.completions_per_s > 0
 
 
 @rule(

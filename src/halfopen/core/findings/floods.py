@@ -1,0 +1,171 @@
+"""Whether SYNs come that nobody means to follow up, and whose they are.
+
+Nobody is accused who finishes handshakes, who did lately, or who asks again: the rest are strangers. They are a flood
+where most arrivals are theirs; and where a few hosts or one prefix hold them, once it was counted that none finishes.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from halfopen.core.findings.evidence import FEW, Evidence
+from halfopen.core.findings.lasting import Lasting
+from halfopen.core.findings.sources import SOME
+from halfopen.core.model.listeners import ListenerView
+from halfopen.core.model.prefixes import Numbers, Prefix, is_v4, narrowest
+
+# Of all arrivals; below it the sources may be those of clients on a bad path.
+MOST: Final = 0.5
+# Below this many a second that nobody answers is what any public address sees.
+_LEAST_PER_S: Final = 2.0
+# A few hosts or one prefix hold this share of the strangers.
+_HELD: Final = 0.8
+FEW_HOSTS: Final = 8
+# So many of a few hosts that last are enough, if all of theirs, however young, are FEW.
+_FEWEST: Final = 10
+_SECOND_S: Final = 1.0
+# So many tell whether any host stands out.
+_SAMPLED: Final = 2000
+# A host that has less than this part of what the first one has is another matter.
+_STANDS_BESIDE: Final = 0.1
+# As if drawn: hardly an address twice, or too many addresses for one prefix to stand out.
+_SPREAD: Final = 0.5
+_MANY_ADDRESSES: Final = 1000
+_STANDS_OUT: Final = 0.02
+# Real clients ask again when they hear nothing; among forged ones a chance repetition is rare.
+_ASK_AGAIN: Final = 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class SilentSources:
+    """A flood. id: of the finding. silent: those that last, of its sources. hosts: the prefixes of its hosts, the most
+    first, where they are a few; prefix: the one it comes from, where it is one.
+
+    unanswered_per_s: what its sources begin a second, by cookie as well; completions_per_s: what finishes at `where`,
+    the listener that it goes to (None: several). share: the first of both. counted: that none of these sources
+    finishes is counted, not concluded from totals.
+    """
+
+    id: str
+    silent: Lasting
+    unanswered_per_s: float
+    completions_per_s: float
+    share: float
+    counted: bool
+    where: ListenerView | None = None
+    hosts: tuple[tuple[Prefix, float], ...] = ()
+    prefix: Prefix | None = None
+
+
+def unanswered_per_s(e: Evidence, silent: Lasting) -> float:
+    """SYN-ACKs a second that these never answer, kept in a queue or sent as a cookie."""
+    return silent.per_s + e.cookies_unanswered_per_s
+
+
+def unanswered_share(e: Evidence, silent: Lasting, completions_per_s: float) -> float:
+    """At least this share of the arrivals is never answered: none seen to finish in half a second can be 2 a second."""
+    seen = completions_per_s * e.interval_s
+    most = (seen + math.sqrt(seen) + 1) / e.interval_s
+    unanswered = unanswered_per_s(e, silent)
+    return unanswered / (unanswered + most)
+
+
+def many(e: Evidence, silent: Lasting) -> bool:
+    """Whether so many last that it takes an explanation."""
+    enough = silent.count >= FEW or (silent.count >= SOME and e.cookies_unanswered_per_s >= FEW)
+    return enough and (unanswered_per_s(e, silent) >= _LEAST_PER_S or e.fullest >= 0.5)
+
+
+def flood(e: Evidence) -> SilentSources | None:
+    """The flood that the evidence shows, if any."""
+    return e.once(_flood)
+
+
+def _flood(e: Evidence) -> SilentSources | None:
+    asked = e.sources
+    numbers = asked.numbers if asked.strange.all() else asked.numbers[asked.strange]
+    if not len(numbers) or not e.rates or _clients_ask_again(e) or asked.cut_everywhere:
+        return None
+    hosts = _few_hosts(numbers, asked.lasts[asked.strange])
+    if hosts:
+        mask = np.zeros(len(asked.numbers), dtype=bool)
+        for prefix, _ in hosts:
+            mask |= asked.within(prefix)
+        return _judged(e, "few-sources-flood", mask, hosts=tuple(hosts))
+    held = narrowest(numbers, _HELD)
+    if held is not None:
+        # A network from which others finish is one of clients.
+        return None if asked.finishes(held) else _judged(e, "prefix-flood", asked.within(held), prefix=held)
+    strangers = asked.strangers
+    even = strangers.sources.distinct >= _MANY_ADDRESSES and strangers.sources.top[0].share <= _STANDS_OUT
+    if even or strangers.sources.distinct >= strangers.count * _SPREAD:
+        return _judged(e, "spoofed-flood", asked.strange)
+    return None
+
+
+def _clients_ask_again(e: Evidence) -> bool:
+    """Whether clients here and there ask again: then who does not may be one who has not yet."""
+    asked = e.sources
+    again = np.count_nonzero(asked.repeated)
+    return asked.deaf is None and bool(again >= _ASK_AGAIN * (again + np.count_nonzero(asked.strange)))
+
+
+def held_by(e: Evidence) -> Prefix | None:
+    """The prefix that holds those that last; None where none does."""
+    return narrowest(e.sources.numbers[e.sources.last], _HELD)
+
+
+def _few_hosts(numbers: Numbers, lasts: NDArray[np.uint32]) -> list[tuple[Prefix, float]]:
+    """The hosts that hold most of these, with their share, where they are a few: the most first.
+
+    lasts (N,): stand for the last 64 bits of IPv6 sources, of which many may share the first ones.
+    """
+    if len(numbers) > _SAMPLED:
+        # One of them has a tenth or more; only then are a million worth sorting.
+        _, counts = np.unique(numbers[:: len(numbers) // _SAMPLED], return_counts=True)
+        if counts.max() < _SAMPLED * _HELD / FEW_HOSTS / 3:
+            return []
+    values, counts = np.unique(numbers, return_counts=True)
+    order = np.argsort(-counts, kind="stable")[:FEW_HOSTS]
+    # One of each is no host that stands out, nor is a rare one beside others.
+    order = order[(counts[order] > 1) & (counts[order] >= _STANDS_BESIDE * counts[order[0]])]
+    v4 = is_v4(values)
+    hosts = sum(1 if v4[at] else len(np.unique(lasts[numbers == values[at]])) for at in order.tolist())
+    if counts[order].sum() < _HELD * len(numbers) or hosts > FEW_HOSTS:
+        return []
+    named = (Prefix(*((4, int(values[at]), 32) if v4[at] else (6, int(values[at]), 64))) for at in order)
+    return list(zip(named, (counts[order] / len(numbers)).tolist(), strict=True))
+
+
+def _judged(
+    e: Evidence,
+    id: str,
+    theirs: NDArray[np.bool_],
+    *,
+    hosts: tuple[tuple[Prefix, float], ...] = (),
+    prefix: Prefix | None = None,
+) -> SilentSources | None:
+    """The flood of these sources, if it is one; theirs (N,): all requests of theirs, however young."""
+    asked = e.sources
+    mask = theirs & asked.strange
+    silent, where = asked.among(mask), e.mostly_at(mask)
+    finished = e.finished_per_s(where)
+    share = unanswered_share(e, silent, finished)
+    none_finishes = e.counted and (bool(hosts) or prefix is not None)
+    enough = many(e, silent) or (none_finishes and silent.count >= _FEWEST and _of_a_second(e, theirs) >= FEW)
+    if not enough or not (share >= MOST or none_finishes):
+        return None
+    rate = unanswered_per_s(e, silent)
+    return SilentSources(id, silent, rate, finished, share, none_finishes, where, hosts, prefix)
+
+
+def _of_a_second(e: Evidence, theirs: NDArray[np.bool_]) -> int:
+    """How many of these requests are half-open for a second or more."""
+    if e.now.columns is None:
+        return 0
+    return int(np.count_nonzero(theirs & ~e.now.is_deferred & (e.now.columns.ages_s >= _SECOND_S)))

@@ -1,0 +1,49 @@
+"""Sources that try one listener after another and reset what answers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final
+
+import numpy as np
+
+from halfopen.core.findings.evidence import Evidence, Need
+from halfopen.core.findings.finding import Fact, Hit, Level
+from halfopen.core.findings.registry import rule
+from halfopen.core.findings.sources import SOME
+from halfopen.core.model.prefixes import Prefix, is_v4
+
+_PORTS: Final = 3
+_RESET: Final = 0.5
+_FINISHED: Final = 0.1
+
+
+@rule(
+    "scan",
+    Level.NOTICE,
+    needs=(Need.RATES,),
+    title="a scan",
+    doc="one source sends SYNs to three or more listeners, resets most of what answers, and finishes next to nothing",
+    unless="it finishes handshakes, or goes to one or two listeners",
+    advice="nothing, or block the source in a firewall: what it resets is not half-open any longer",
+    rare=True,
+)
+def scan(e: Evidence) -> Iterator[Hit]:
+    arrived = e.now.arrived
+    if arrived is None or not arrived.packets:
+        return
+    rows = arrived.sources
+    numbers, place = np.unique(rows["number"], return_inverse=True)
+    syns, resets, finished = (np.bincount(place, rows[name], len(numbers)) for name in ("syns", "resets", "finished"))
+    ports = np.bincount(place, rows["syns"] > 0, len(numbers))
+    few = finished <= _FINISHED * syns
+    for at in np.flatnonzero((ports >= _PORTS) & (resets >= SOME) & (resets >= _RESET * syns) & few).tolist():
+        version, bits = (4, 32) if is_v4(numbers)[at] else (6, 64)
+        facts = (
+            Fact("source", Prefix(version, int(numbers[at]), bits).text),
+            Fact("ports", int(ports[at]), _PORTS),
+            Fact("syns_per_s", round(arrived.all.per_s(int(syns[at])), 1), unit="per_s"),
+            Fact("resets_per_s", round(arrived.all.per_s(int(resets[at])), 1), unit="per_s"),
+            Fact("finished", int(finished[at])),
+        )
+        yield Hit(Level.NOTICE, facts, rules_out=("few-sources-flood", "spoofed-flood"))

@@ -1,0 +1,95 @@
+"""Whether handshakes of real clients finish late: after a SYN-ACK was sent again, or they still wait after one was."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from halfopen.core.findings.evidence import Evidence
+from halfopen.core.model.prefixes import Prefix, narrowest
+
+# That many are no chance.
+_LEAST: Final = 3
+# Of the handshakes of a good path, a few in a hundred need a second SYN-ACK.
+_LATE: Final = 0.05
+_THEIRS: Final = 0.8
+# Without eBPF: who finished in this time finishes now.
+_RECENT_S: Final = 3.0
+
+
+@dataclass(frozen=True, slots=True)
+class LatePath:
+    """Handshakes of `prefix` (None: from everywhere) between two looks: how many finished, how many of them late; how
+    many still wait after a SYN-ACK was sent again. share: of the late and the waiting ones. rtt_s: the median round
+    trip from there, 0 where it is not known.
+    """
+
+    finished: int
+    late: int
+    retrying: int
+    share: float
+    limit: float
+    prefix: Prefix | None
+    rtt_s: float
+
+
+def slow(e: Evidence) -> LatePath | None:
+    """What finishes late, where enough does for a verdict."""
+    return e.once(_slow)
+
+
+def _slow(e: Evidence) -> LatePath | None:
+    retrying = _retrying(e)
+    late = _late(e)
+    numbers = np.concatenate([e.sources.numbers[retrying], late])
+    if len(numbers) < _LEAST:
+        return None
+    prefix = narrowest(numbers, _THEIRS)
+    waiting = int(np.count_nonzero(retrying if prefix is None else retrying & e.sources.within(prefix)))
+    finished, finished_late = _finished(e, prefix)
+    if not finished:
+        return None
+    share = (finished_late + waiting) / (finished + waiting)
+    if share < _LATE or finished_late + waiting < _LEAST:
+        return None
+    rtt_s = 0.0 if prefix is None else e.sources.completers.rtt_s(prefix)
+    return LatePath(finished, finished_late, waiting, share, _LATE, prefix, rtt_s)
+
+
+def _retrying(e: Evidence) -> NDArray[np.bool_]:
+    """Requests of sources that do finish, now or lately, whose SYN-ACK was sent again, (N,)."""
+    columns = e.now.columns
+    if columns is None:
+        return np.zeros(0, dtype=bool)
+    found = (columns.retransmits > 0) & ~e.now.is_deferred
+    if len(e.now.is_doubtful):
+        found &= ~e.now.is_doubtful
+    cut = e.sources.cut
+    if cut is not None:
+        found &= ~e.sources.within(cut)
+    return found & e.sources.known
+
+
+def _late(e: Evidence) -> NDArray[np.uint64]:
+    """The sources of handshakes that finished late, one for each."""
+    now = e.sources.completers.now
+    if now is None:
+        return np.empty(0, dtype=np.uint64)
+    return np.repeat(now["number"], now["late"])
+
+
+def _finished(e: Evidence, prefix: Prefix | None) -> tuple[int, int]:
+    """How many handshakes of a prefix finished between the two looks, and how many of them late."""
+    completers, arrived = e.sources.completers, e.now.arrived
+    if arrived is not None:
+        if prefix is None:
+            return arrived.all.finished, arrived.all.late
+        return completers.now_within(prefix), completers.late_within(prefix)
+    finished = e.completions_per_s * e.interval_s
+    if prefix is not None:
+        # Its part of those addresses that finished in the last seconds.
+        finished *= completers.share_within(prefix, _RECENT_S)
+    return round(finished), 0

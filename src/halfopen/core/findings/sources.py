@@ -1,0 +1,180 @@
+"""The half-open connections that last, told apart by what their sources do: ask again, finish others, or neither."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from halfopen.core.findings.lasting import Lasting as Those
+from halfopen.core.findings.lasting import among, repeats, retries_of, which_last
+from halfopen.core.model.arrived import Completers
+from halfopen.core.model.columns import Columns
+from halfopen.core.model.model import Model
+from halfopen.core.model.prefixes import Numbers, Prefix, narrowest
+from halfopen.core.sample.peers import PEER
+
+# As many that do the same are no chance.
+SOME: Final = 5
+# A prefix is theirs when it holds this share of them.
+_THEIRS: Final = 0.9
+# Of the silent ones of a prefix, this share has asked again, or has finished others: then all of them are clients.
+_CLIENTS: Final = 0.2
+# Whose path is the same, by IP version: prefix lengths that networks announce.
+_WIDE: Final = {4: 16, 6: 48}
+# Addresses, so that one host that changed its ways makes no prefix.
+_FEWEST_ADDRESSES: Final = 3
+# Who finishes this much less than is silent does not finish.
+_HARDLY: Final = 0.1
+# The silence of a prefix is looked for over this time, where only the kernel's memory tells.
+_SILENT_S: Final = 3.0
+
+
+def numbers_of(columns: Columns) -> Numbers:
+    """The sources of N requests as numbers (`core.model.prefixes`), (N,); of 32 bits where all are IPv4."""
+    if not len(columns.high):
+        return columns.v4
+    numbers = columns.v4.astype(np.uint64)
+    numbers[~columns.is_v4] = columns.high
+    return numbers
+
+
+class SourcesAsked:
+    """The N requests of a Model by what is known of their sources; masks are (N,) and (0,) where none were kept."""
+
+    def __init__(self, model: Model, since: float) -> None:
+        """since: the age from which on a half-open connection is a lasting one, in seconds."""
+        self._model = model
+        self.since = since
+        self.completers = model.completers or Completers(None, np.empty(0, dtype=PEER), False)
+        columns = model.columns
+        self.numbers: Numbers = np.empty(0, dtype=np.uint64) if columns is None else numbers_of(columns)
+
+    @property
+    def lasts(self) -> NDArray[np.uint32]:
+        """What stands for the last 64 bits of IPv6 sources (`core.model.columns`), (N,)."""
+        columns = self._model.columns
+        return np.empty(0, dtype=np.uint32) if columns is None else columns.v4
+
+    @property
+    def counted(self) -> bool:
+        """Whether it was counted who finishes, source by source."""
+        return self._model.arrived is not None and self._model.arrived.whole
+
+    @cached_property
+    def last(self) -> NDArray[np.bool_]:
+        """Those that last."""
+        return which_last(self._model, self.since)
+
+    @cached_property
+    def repeated(self) -> NDArray[np.bool_]:
+        """Those that last and whose client sent its SYN again."""
+        found = self.last.copy()
+        if self._model.columns is not None and found.any():
+            columns = self._model.columns
+            mine = columns if found.all() else columns.pick(found)
+            found[found] = repeats(mine, retries_of(self._model, mine))
+        return found
+
+    @cached_property
+    def finishing(self) -> NDArray[np.bool_]:
+        """Those whose source finished a handshake between the two looks."""
+        return self.completers.finished_now(self.numbers)
+
+    @cached_property
+    def known(self) -> NDArray[np.bool_]:
+        """Those whose source finished a handshake between the two looks, or lately."""
+        return self.finishing | self.completers.finished_lately(self.numbers)
+
+    @cached_property
+    def cut(self) -> Prefix | None:
+        """The prefix whose clients finished lately and do not now, though they do not ask again: their last ACKs do not
+        arrive, for the SYN-ACKs do."""
+        ours = self.silenced
+        if np.count_nonzero(ours) < SOME:
+            return None
+        # The known ones may sit in a part of it alone.
+        for mask in (self.last & ~self.repeated, ours):
+            prefix = narrowest(self.numbers[mask], _THEIRS)
+            if prefix is not None and self._is_cut(prefix):
+                return prefix
+        return None
+
+    @cached_property
+    def cut_everywhere(self) -> bool:
+        """The same of clients from everywhere: then they have no prefix."""
+        enough = self.cut is None and int(np.count_nonzero(self.silenced)) >= SOME
+        return enough and self._is_cut(None)
+
+    @cached_property
+    def silenced(self) -> NDArray[np.bool_]:
+        """Those whose source finished lately, and neither does now nor asks again."""
+        return self.last & ~self.repeated & self.known & ~self.finishing
+
+    def _is_cut(self, prefix: Prefix | None) -> bool:
+        within = self.last & ~self.repeated
+        if prefix is not None:
+            within &= self.within(prefix)
+        mine = self.numbers[self.silenced & within]
+        enough = len(mine) >= _CLIENTS * np.count_nonzero(within) and len(np.unique(mine)) >= _FEWEST_ADDRESSES
+        return bool(enough) and not self._finishes(prefix, among(self._model, within, self.since))
+
+    def _finishes(self, prefix: Prefix | None, silent: Those) -> bool:
+        """Whether clients of a prefix, or any, finish beside the silent ones."""
+        arrived = self._model.arrived
+        if arrived is not None:
+            finished = arrived.all.finished if prefix is None else self.completers.now_within(prefix)
+            return arrived.all.per_s(finished) > _HARDLY * silent.per_s
+        return self.completers.lately_within(prefix, _SILENT_S) > _HARDLY * silent.per_s * _SILENT_S
+
+    def finishes(self, prefix: Prefix) -> bool:
+        """Whether anybody within a prefix finishes handshakes, or did lately."""
+        anybody = self.completers.lately_within(prefix, np.inf) > 0
+        return anybody or self.completers.now_within(prefix) > 0
+
+    def within(self, prefix: Prefix) -> NDArray[np.bool_]:
+        """Those from within a prefix."""
+        return prefix.holds(self.numbers)
+
+    @cached_property
+    def deaf(self) -> Prefix | None:
+        """The prefix of most of those that ask again."""
+        ours = self.numbers[self.repeated]
+        return narrowest(ours, _THEIRS) if len(ours) >= SOME else None
+
+    @cached_property
+    def strange(self) -> NDArray[np.bool_]:
+        """Those that last, do not ask again, and whose source is not known to have finished a handshake; nor are its
+        neighbours clients that do not get through."""
+        found = self.last & ~self.repeated & ~self.known
+        for prefix, clients in ((self.deaf, self.repeated), (self.cut, self.silenced)):
+            if prefix is not None and found.any():
+                found &= ~self._neighbours(prefix, clients)
+        return found
+
+    def _neighbours(self, prefix: Prefix, clients: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        """Those of a prefix, or of a wider one, in which these clients are no exception."""
+        for bits in sorted({min(prefix.bits, _WIDE[prefix.version]), prefix.bits}):
+            near = self.within(prefix.wider(bits))
+            if np.count_nonzero(clients & near) >= _CLIENTS * np.count_nonzero(self.last & near):
+                return near
+        return np.zeros(len(near), dtype=bool)
+
+    @cached_property
+    def strangers(self) -> Those:
+        """What is to be said of the strange ones."""
+        return self.lasting if np.array_equal(self.strange, self.last) else among(self._model, self.strange, self.since)
+
+    @cached_property
+    def lasting(self) -> Those:
+        """What is to be said of all that last."""
+        return among(self._model, self.last, self.since)
+
+    def among(self, mask: NDArray[np.bool_]) -> Those:
+        """What is to be said of some of the lasting ones, by a mask."""
+        # A million of them take long to describe.
+        if np.array_equal(mask, self.strange):
+            return self.strangers
+        return among(self._model, mask, self.since)

@@ -1,0 +1,195 @@
+"""Who finishes handshakes is never accused, and who asks again is a client."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from halfopen.core.findings.finding import Level
+from halfopen.core.policy.actions import Release
+from halfopen.core.sample.arrivals import Arrivals
+from rows import listener, raw, request
+from verdicts import arrivals, many, peers, releases, second_look, silent
+
+PROXY = "198.18.0.1"
+
+
+def from_hosts(hosts: list[str], each: int, **values: Any) -> list[Any]:
+    """Each host with so many requests that last."""
+    made = [(host, i) for host in hosts for i in range(each)]
+    given = {"retransmits": 2, "expires_ms": 500, **values}
+    return [request(host, source_port=1024 + i, cookie=n + 1, **given) for n, (host, i) in enumerate(made)]
+
+
+def honest(n: int = 20) -> dict[str, dict[str, int]]:
+    """Clients elsewhere that finish."""
+    return {f"99.1.{i}.1": {"syns": 2, "finished": 2} for i in range(n)}
+
+
+def asked(*hosts: str) -> dict[str, dict[str, int]]:
+    """What strangers send."""
+    return {host: {"syns": 20} for host in hosts}
+
+
+def test_a_host_that_finishes_nothing_is_named_beside_any_number_that_do() -> None:
+    hosts = [PROXY, "203.0.113.7"]
+    seen = arrivals({**honest(), **asked(*hosts)})
+    verdict, ids = second_look(from_hosts(hosts, 40), rates={"PassiveOpens": 1000}, parts=[seen])
+    assert ids[0] == "few-sources-flood"
+    found = verdict.findings[0]
+    assert (found.count("finished_by_them"), found.count("distinct_sources")) == (0, 2)
+    assert sorted(str(s) for action in releases(verdict) for s in action.filter.sources) == [
+        f"{PROXY}/32",
+        "203.0.113.7/32",
+    ]
+
+
+@pytest.mark.parametrize("parts", [[arrivals({PROXY: {"syns": 90, "finished": 5}})], [peers({PROXY: 200.0})]])
+@pytest.mark.parametrize("rate", [0, 10, 1000])
+def test_a_host_that_finishes_others_is_never_accused(parts: list[Any], rate: int) -> None:
+    """A proxy, a CDN, a load balancer; now by eBPF, or lately by the kernel's memory."""
+    verdict, ids = second_look(from_hosts([PROXY], 400), rates={"PassiveOpens": rate}, parts=parts)
+    assert not any("flood" in id for id in ids)
+    assert not releases(verdict)
+
+
+def test_a_network_in_which_somebody_finishes_is_never_accused() -> None:
+    hosts = [f"198.18.7.{i}" for i in range(1, 61)]
+    for part in (arrivals({"198.18.7.200": {"syns": 1, "finished": 1}}), peers({"198.18.7.200": 900.0})):
+        verdict, ids = second_look(from_hosts(hosts, 2), parts=[part])
+        assert not any("flood" in id for id in ids)
+        assert not releases(verdict)
+
+
+def test_a_wide_network_is_named_as_such() -> None:
+    hosts = [f"198.18.{i}.7" for i in range(120)]
+    verdict, ids = second_look(from_hosts(hosts, 1), rates={"PassiveOpens": 400}, parts=[arrivals(honest())])
+    assert ids[0] == "prefix-flood"
+    assert verdict.findings[0].text("prefix") == "198.18.0.0/16"
+    [action] = releases(verdict)
+    assert [str(source) for source in action.filter.sources] == ["198.18.0.0/16"]
+
+
+def test_the_busy_port_does_not_hide_a_flood_of_another() -> None:
+    """By the namespace's counters 1,000 finish; at the flooded listener none does."""
+    busy, flooded = listener(port=80, inode=2), listener(limit=100_000)
+    seen = arrivals({f"99.1.{i}.1 80": {"syns": 20, "finished": 20} for i in range(25)})
+    verdict, ids = second_look(silent(200), busy, flooded, rates={"PassiveOpens": 1000}, parts=[seen])
+    assert ids[0] == "spoofed-flood"
+    assert verdict.findings[0].number("completions_per_s") == 0
+    assert verdict.findings[0].at.port == 8080
+    assert "spoofed-flood" not in second_look(silent(200), busy, flooded, rates={"PassiveOpens": 1000})[1]
+
+
+def cut_off(n: int = 30) -> list[str]:
+    return [f"10.9.{i}.7" for i in range(n)]
+
+
+@pytest.mark.parametrize("parts", [[], [arrivals(honest())]], ids=["memory", "counted"])
+def test_clients_that_finished_lately_and_hear_the_synack_lose_their_last_acks(parts: list[Arrivals]) -> None:
+    memory = peers({**dict.fromkeys(cut_off(12), 9.0), "99.1.1.1": 0.1})
+    verdict, ids = second_look(from_hosts(cut_off(), 4), rates={"PassiveOpens": 80}, parts=[memory, *parts])
+    assert ids[0] == "acks-lost"
+    found = verdict.findings[0]
+    assert found.level is Level.WARNING
+    assert (found.text("prefix"), found.count("finished_lately")) == ("10.9.0.0/16", 12)
+    assert found.number("last_finished_s") == 9.0
+    assert not any("flood" in id for id in ids)
+    assert not releases(verdict)
+
+
+def test_their_acks_arrive_where_some_of_them_finish() -> None:
+    memory = peers({**dict.fromkeys(cut_off(12), 9.0), **{f"10.9.5.{i}": 0.2 for i in range(12)}})
+    assert "acks-lost" not in second_look(from_hosts(cut_off(), 4), rates={"PassiveOpens": 80}, parts=[memory])[1]
+    seen = arrivals({f"10.9.{i}.9": {"syns": 9, "finished": 9} for i in range(12)})
+    both = [peers(dict.fromkeys(cut_off(12), 9.0)), seen]
+    verdict, ids = second_look(from_hosts(cut_off(), 4), rates={"PassiveOpens": 80}, parts=both)
+    assert "acks-lost" not in ids
+    assert not any("flood" in id for id in ids)
+    assert not releases(verdict)
+
+
+def late(n: int, of: int) -> Arrivals:
+    """One prefix where so many of its handshakes finish late, beside others in time."""
+    ill = {f"10.9.{i}.7": {"syns": 2, "finished": 1, "late": int(i < n)} for i in range(of)}
+    return arrivals({**honest(), **ill})
+
+
+def test_handshakes_that_finish_late_are_a_slow_path() -> None:
+    verdict, ids = second_look(many(12), rates={"PassiveOpens": 200}, parts=[late(9, 30)])
+    assert ids == ["slow-path"]
+    found = verdict.findings[0]
+    assert (found.level, found.text("prefix")) == (Level.NOTICE, "10.9.0.0/20")
+    assert (found.count("late"), found.count("retrying")) == (9, 0)
+
+
+def test_a_few_late_ones_are_any_path() -> None:
+    assert second_look(many(12), rates={"PassiveOpens": 200}, parts=[late(2, 30)])[1] == []
+    one = arrivals({PROXY: {"syns": 300, "finished": 300, "late": 6}})
+    assert second_look(many(12), rates={"PassiveOpens": 600}, parts=[one])[1] == []
+
+
+def test_without_ebpf_a_slow_path_shows_by_those_that_wait() -> None:
+    waiting = from_hosts([f"10.9.{i}.7" for i in range(12)], 1, retransmits=1, expires_ms=1500)
+    memory = peers({**{f"10.9.{i}.7": 1.0 for i in range(12)}, "99.1.1.1": 0.1}, rtt_s=1.2)
+    verdict, ids = second_look(waiting, rates={"PassiveOpens": 60}, parts=[memory])
+    assert ids == ["slow-path"]
+    assert verdict.findings[0].number("rtt_s") == pytest.approx(1.2)
+    # A proxy through which 600 a second finish, one in a hundred late.
+    proxy = from_hosts([PROXY], 6, retransmits=1, expires_ms=1500)
+    assert second_look(proxy, rates={"PassiveOpens": 600}, parts=[peers({PROXY: 0.0})])[1] == []
+
+
+def test_a_scan() -> None:
+    rows = {f"203.0.113.9 {port}": {"syns": 6, "resets": 6} for port in (22, 80, 443, 8080)}
+    verdict, ids = second_look(many(3), rates={"EmbryonicRsts": 48}, parts=[arrivals({**honest(), **rows})])
+    assert ids == ["scan"]
+    found = verdict.findings[0]
+    assert (found.text("source"), found.count("ports"), found.level) == ("203.0.113.9", 4, Level.NOTICE)
+    assert found.number("resets_per_s") == 48
+
+
+@pytest.mark.parametrize(
+    "counts", [{"syns": 6, "finished": 6}, {"syns": 6, "resets": 1}, {"syns": 6, "resets": 6, "finished": 6}]
+)
+def test_no_scan_is_a_client_of_many_ports_that_finishes(counts: dict[str, int]) -> None:
+    rows = {f"203.0.113.9 {port}": counts for port in (22, 80, 443, 8080)}
+    assert "scan" not in second_look(many(3), parts=[arrivals(rows)])[1]
+
+
+def test_one_port_reset_again_and_again_is_no_scan() -> None:
+    assert "scan" not in second_look(many(3), parts=[arrivals({PROXY: {"syns": 60, "resets": 60}})])[1]
+
+
+def test_a_flood_that_only_began_shows_by_its_cookies() -> None:
+    rates = {"SyncookiesSent": 2000, "SyncookiesRecv": 4, "PassiveOpens": 6}
+    young = many(17, retransmits=1, expires_ms=1200)
+    verdict, ids = second_look(young, listener(limit=16), rates=rates)
+    assert ids[0] == "spoofed-flood"
+    assert not [action for action in releases(verdict) if isinstance(action, Release)]
+    # Younger than a round trip: they may be clients.
+    assert second_look(many(17, expires_ms=400), listener(limit=16), rates=rates)[1] == ["cannot-tell"]
+
+
+def test_last_acks_of_everybody_are_no_flood() -> None:
+    """A firewall that has lost its state drops them all; most clients are new ones."""
+    hosts = [f"{20 + i}.{i}.3.7" for i in range(60)]
+    memory = peers(dict.fromkeys(hosts[:20], 9.0))
+    verdict, ids = second_look(from_hosts(hosts, 2), parts=[memory, arrivals({})])
+    assert ids[0] == "acks-lost"
+    assert not verdict.findings[0].has("prefix")
+    assert not any("flood" in id for id in ids)
+    assert not releases(verdict)
+
+
+@pytest.mark.parametrize(("hosts", "id"), [(1, "few-sources-flood"), (60, "prefix-flood")])
+def test_an_ipv6_network_is_one_host_or_many(hosts: int, id: str) -> None:
+    requests = from_hosts([f"2001:db8:66::{i + 1:x}" for i in range(hosts)], 120 // hosts, family=10)
+    local = [np.concatenate([row]) for row in requests]
+    for row in local:
+        row["local_address"] = np.void(raw("2001:db8::1", 10))
+    verdict, ids = second_look(local, listener("::", limit=100_000), parts=[arrivals(honest())])
+    assert ids[0] == id
+    assert verdict.findings[0].text("prefix") == "2001:db8:66::/64"
