@@ -112,14 +112,14 @@ def snapshot(
     KernelError.
     """
     from halfopen.core.model.columns import Builder
-    from halfopen.read import requests
+    from halfopen.read import before_tcp, requests
 
     if filter is not None and filter != filter.endpoints:
         raise UsageError(
             "a snapshot cannot be limited by age or retransmissions", hint="choose by listener and source, or use list"
         )
     how, builder = _How(source, owners, options), Builder()
-    read = how.read(netns, requests.probe(builder, chosen=filter, rows=rows))
+    read = how.read(netns, before_tcp.probe(), requests.probe(builder, chosen=filter, rows=rows))
     model = build(read, columns=builder.take(), top=top)
     return model if filter is None else only(model, filter)
 
@@ -129,11 +129,11 @@ def snapshots(
 ) -> tuple[list[Model], list[str]]:
     """A Model of every namespace of the machine, and a line for each that vanished or refused meanwhile."""
     from halfopen.core.model.columns import Builder
-    from halfopen.read import requests
+    from halfopen.read import before_tcp, requests
 
     def asked() -> tuple[list[Probe], Builder]:
         builder = Builder()
-        return [requests.probe(builder, rows=rows)], builder
+        return [before_tcp.probe(), requests.probe(builder, rows=rows)], builder
 
     found, skipped = _How(source, owners, options).read_all(asked)
     return [build(read, columns=builder.take(), top=top) for read, builder in found], skipped
@@ -157,11 +157,11 @@ class _How:
     def with_options(self) -> bool:
         return self.owners if self.options is None else self.options
 
-    def read(self, netns: str | Netns | None, probe: Probe) -> Sample:
+    def read(self, netns: str | Netns | None, *probes: Probe) -> Sample:
         from halfopen.read import reader
 
         ns = namespace(netns)
-        return reader.read(ns, [probe], way=self.source, with_owners=self.owners, with_options=self.with_options)
+        return reader.read(ns, probes, way=self.source, with_owners=self.owners, with_options=self.with_options)
 
     def read_all(self, asked: Callable[[], tuple[list[Probe], T]]) -> tuple[list[tuple[Sample, T]], list[str]]:
         from halfopen.read import reader

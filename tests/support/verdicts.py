@@ -12,6 +12,7 @@ from halfopen.core.findings.verdict import Verdict, judge
 from halfopen.core.model.model import Model, build
 from halfopen.core.policy.actions import Release
 from halfopen.core.sample.arrivals import SOURCE, Arrivals
+from halfopen.core.sample.before_tcp import BeforeTcp, Conntrack, Received, Softnet
 from halfopen.core.sample.peers import PEER, Peers
 from halfopen.core.sample.workers import Workers, WorkerState
 from halfopen.wire.bpf_records import ARRIVALS_COUNTERS, HANDSHAKE_KEY
@@ -113,6 +114,16 @@ def peers(ages_s: dict[str, float], rtt_s: float = 0.05) -> Peers:
     for i, (address, age_s) in enumerate(ages_s.items()):
         rows[i] = (":" not in address, number(address), age_s, rtt_s)
     return Peers(rows)
+
+
+def nothing_lost(seconds: float = INTERVAL_S, **values: Any) -> BeforeTcp:
+    """Two readings of what is before TCP, so many seconds apart, that are alike but for what is given of the later."""
+    nothing: dict[str, Any] = {
+        "conntrack": Conntrack(10, 1000),
+        "cpus": (Softnet(100, 7, 1),),
+        "devices": (Received("eth0", 100, 5, 9),),
+    }
+    return BeforeTcp(100.0 + seconds, **{**nothing, **values}, earlier=BeforeTcp(100.0, **nothing))
 
 
 def releases(verdict: Verdict) -> list[Release]:

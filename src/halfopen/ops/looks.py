@@ -15,9 +15,11 @@ from halfopen.core.findings.sources import SOME
 from halfopen.core.model.columns import Builder
 from halfopen.core.model.model import Model, build, with_parts
 from halfopen.core.model.waiting import holders
+from halfopen.core.sample.before_tcp import BeforeTcp
 from halfopen.core.sample.workers import Workers
 from halfopen.linux.netns import Netns
-from halfopen.read import peers, procfs, reader, requests, workers
+from halfopen.ops.losses import losing, often_lost
+from halfopen.read import before_tcp, peers, procfs, reader, requests, workers
 from halfopen.read.bpf import arrivals
 from halfopen.read.bpf.arrivals import ArrivalPrograms
 from halfopen.read.probe import Probe
@@ -29,9 +31,8 @@ INTERVAL_S: Final = 0.5
 _SLOW_S: Final = 0.25
 _MANY: Final = 20_000
 _VERY_SLOW_S: Final = 1.5
-# Handshakes reset since the namespace was made, and what that is of those that finished.
-_RESET: Final = 50
-_RESET_SHARE: Final = 0.2
+# More namespaces are not looked into once more to see what moves.
+_FEW: Final = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,13 +47,7 @@ class Looks:
 def worth_another(model: Model) -> bool:
     """Whether there is anything that a second look could judge."""
     waiting = model.half_open >= SOME or any(view.accept_queue or view.deferred for view in model.listeners)
-    return waiting or _many_reset(model.sample.counters)
-
-
-def _many_reset(counters: Mapping[str, int]) -> bool:
-    """Whether many handshakes were reset before their end, beside those that finished: a scan leaves nothing else."""
-    reset = counters.get("EmbryonicRsts", 0)
-    return reset >= _RESET and reset >= _RESET_SHARE * counters.get("PassiveOpens", 0)
+    return waiting or often_lost(model)
 
 
 def looks(
@@ -75,7 +70,7 @@ def looks(
     began = time.monotonic()
     first = [_with_workers(model) for model in read()]
     slow = not deep and _slow(first, time.monotonic() - began)
-    again = [deep or worth_another(model) for model in first]
+    again = [deep or worth_another(model) or (len(first) <= _FEW and losing(_of(model), model)) for model in first]
     if instant or not any(again):
         return [Looks(model) for model in first]
     counted = [_counters(model) if slow and wanted else None for model, wanted in zip(first, again, strict=True)]
@@ -130,7 +125,7 @@ def _with_workers(model: Model) -> Model:
 def _again(model: Model, way: str, parts: list[Probe]) -> Looks:
     sample = model.sample
     builder = Builder()
-    probes = [requests.probe(builder)]
+    probes = [before_tcp.probe(sample.part(BeforeTcp)), requests.probe(builder)]
     if pids := holders(model):
         probes.append(workers.probe(pids, sample.part(Workers)))
     try:
@@ -150,19 +145,20 @@ class _Counted:
 
     at: float
     counters: Mapping[str, int]
+    lost: BeforeTcp
 
 
-def _counters(model: Model) -> _Counted | None:
+def _counters(model: Model, earlier: BeforeTcp | None = None) -> _Counted | None:
     """None: the namespace is gone."""
     try:
-        return _Counted(time.monotonic(), _of(model).run(procfs.counters))
+        return _Counted(time.monotonic(), *_of(model).run(lambda: (procfs.counters(), before_tcp.read(earlier))))
     except HalfopenError:
         return None
 
 
 def _counted_again(model: Model, before: _Counted, parts: list[Probe]) -> Looks:
     """The first look with the rates that the counters tell, from its end until now, and who finishes."""
-    now = _counters(model)
+    now = _counters(model, before.lost)
     if now is None:
         return Looks(model)
     try:
@@ -172,4 +168,5 @@ def _counted_again(model: Model, before: _Counted, parts: list[Probe]) -> Looks:
     seconds = now.at - before.at
     gained = {name: value - before.counters[name] for name, value in now.counters.items() if name in before.counters}
     rates = {name: n / seconds for name, n in gained.items()}
-    return Looks(replace(with_parts(_with_workers(model), *found), rates=rates), None, seconds)
+    model = _with_workers(replace(model, sample=model.sample.with_part(now.lost)))
+    return Looks(replace(with_parts(model, *found), rates=rates), None, seconds)

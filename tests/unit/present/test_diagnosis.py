@@ -16,16 +16,18 @@ from halfopen.core.sample import Process
 from halfopen.present.diagnosis import document, headline, show
 from halfopen.present.findings.facts import phrases
 from rows import listener, named, sample
+from verdicts import nothing_lost
 
 PROCESS = {1: (Process(4711, "server", "web.service"),)}
 
 
 def found(netns: str = "self", **values: Any) -> Diagnosis:
-    counters = {"PassiveOpens": 0, "ListenOverflows": 0, "ListenDrops": 0}
+    names = "PassiveOpens", "ListenOverflows", "ListenDrops", "IPReversePathFilter", "EmbryonicRsts"
+    counters = dict.fromkeys(names, 0)
     rows = [listener(limit=8, cookie=5, accept_queue=values.pop("accept_queue", 9))]
     read = sample([], rows, where=named(netns), owners=PROCESS, counters=counters, monotonic_s=105.0)
     before = sample([], rows, where=named(netns), counters=counters, monotonic_s=100.0)
-    return diagnosis(Evidence(build(read, before), build(before), 5.0))
+    return diagnosis(Evidence(build(read.with_part(nothing_lost(5.0)), before), build(before), 5.0))
 
 
 def shown(all: list[Diagnosis], width: int = 80, skipped: tuple[str, ...] = ()) -> str:

@@ -50,7 +50,30 @@ class LookAtRoute:
     reason: str
 
 
+@dataclass(frozen=True, slots=True)
+class LookAtHost:
+    """Look at what drops packets before TCP. Changes no more than what the kernel logs.
+
+    subject: "reverse-path", "device" (its own queue) or "cpu" (the queue of a CPU); name: of the device.
+    """
+
+    netns: str
+    subject: str
+    name: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class RaiseConntrack:
+    """Let so many connections be tracked (nf_conntrack_max)."""
+
+    netns: str
+    limit: int
+    reason: str
+
+
 ForProcess = LookAtProcess | ContinueProcess | RaiseDescriptors | LookAtQuota
-CureStep = Release | ChangeSetting | ChangeListener | Look | ForProcess | LookAtRoute
+ForHost = LookAtRoute | LookAtHost | RaiseConntrack
+CureStep = Release | ChangeSetting | ChangeListener | Look | ForProcess | ForHost
 # Actions that only help together, in the order in which they are carried out.
 Cure = tuple[CureStep, ...]

@@ -13,9 +13,11 @@ from numpy.typing import NDArray
 
 from halfopen.core.findings.lasting import SHORT_S, Lasting, lasting, since_s
 from halfopen.core.findings.sources import SourcesAsked
+from halfopen.core.findings.lost import LostRates, lost_rates
 from halfopen.core.model import join
 from halfopen.core.model.listeners import ListenerView
 from halfopen.core.model.model import Model
+from halfopen.core.sample.before_tcp import BeforeTcp
 from halfopen.core.sample.workers import Workers
 
 T = TypeVar("T")
@@ -122,6 +124,18 @@ class Evidence:
     def workers(self) -> Workers:
         """The processes behind sockets on which connections wait; none where none was looked at."""
         return self.now.sample.part(Workers) or Workers(self.now.sample.monotonic_s)
+
+    # --- before TCP ---------------------------------------------------------------------------------------------------
+
+    @property
+    def before_tcp(self) -> BeforeTcp:
+        """What may lose packets before TCP; empty where it was not read."""
+        return self.now.sample.part(BeforeTcp) or BeforeTcp(self.now.sample.monotonic_s)
+
+    @cached_property
+    def before_tcp_rates(self) -> LostRates:
+        """How many packets a second it lost between the two looks."""
+        return lost_rates(self.before_tcp)
 
     # --- those that last ----------------------------------------------------------------------------------------------
 

@@ -8,10 +8,13 @@ from halfopen.core.findings.cures import (
     ContinueProcess,
     Cure,
     CureStep,
+    ForHost,
     ForProcess,
+    LookAtHost,
     LookAtProcess,
     LookAtQuota,
     LookAtRoute,
+    RaiseConntrack,
     RaiseDescriptors,
 )
 from halfopen.core.findings.verdict import Verdict
@@ -45,8 +48,8 @@ def _command(action: CureStep) -> str:
         return f"halfopen {action.command}{netns_words(action.netns)}"
     if isinstance(action, LookAtProcess | ContinueProcess | RaiseDescriptors | LookAtQuota):
         return _for_process(action)
-    if isinstance(action, LookAtRoute):
-        return _route(action)
+    if isinstance(action, LookAtRoute | LookAtHost | RaiseConntrack):
+        return _for_host(action)
     assert_never(action)
 
 
@@ -81,12 +84,25 @@ def _option(action: ChangeListener) -> str:
     raise ValueError(f"tune listener has no option proposed for {action.key}")
 
 
-def _route(action: LookAtRoute) -> str:
-    look = f"ip route get {action.address}"
-    if action.netns == "self":
+def _for_host(action: ForHost) -> str:
+    if isinstance(action, RaiseConntrack):
+        # One limit for all namespaces: only the first one may write it.
+        return f"sysctl -w net.netfilter.nf_conntrack_max={action.limit}"
+    if isinstance(action, LookAtRoute):
+        return _inside(action.netns, f"ip route get {action.address}")
+    if action.subject == "device":
+        return _inside(action.netns, f"ethtool -g {shell_word(action.name)}")
+    if action.subject == "cpu":
+        return "sysctl net.core.netdev_max_backlog net.core.netdev_budget_usecs"
+    return _inside(action.netns, "sysctl -w net.ipv4.conf.all.log_martians=1")
+
+
+def _inside(netns: str, look: str) -> str:
+    """A command as it runs in a namespace."""
+    if netns == "self":
         return look
-    if action.netns.startswith("pid:"):
-        return f"nsenter -t {action.netns.removeprefix('pid:')} -n {look}"
-    if "/" in action.netns:
-        return f"nsenter --net={shell_word(action.netns)} {look}"
-    return f"ip netns exec {shell_word(action.netns)} {look}"
+    if netns.startswith("pid:"):
+        return f"nsenter -t {netns.removeprefix('pid:')} -n {look}"
+    if "/" in netns:
+        return f"nsenter --net={shell_word(netns)} {look}"
+    return f"ip netns exec {shell_word(netns)} {look}"

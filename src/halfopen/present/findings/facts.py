@@ -106,6 +106,10 @@ def _repeated(fact: Fact, _: ByName) -> str:
     return f"{amount(fact)} asks again" if fact.value == 1 else f"{amount(fact)} ask again"
 
 
+def _of(fact: Fact) -> str:
+    return "" if fact.limit is None else f" of {_short(fact.limit)}"
+
+
 def _prefix(fact: Fact, known: ByName) -> str:
     share = known.get("share")
     return f"from {amount(fact)}" if share is None else f"{float(share.value):.0%} from {amount(fact)}"
@@ -148,6 +152,26 @@ PHRASES: Final[Mapping[str, Phrase]] = {
     "timeouts_per_s": _counted("time out"),
     "syn_queue": _queue("SYN queue"),
     "accept_queue": _queue("accept queue"),
+    "tracked": lambda fact, _: f"{amount(fact)} connections tracked" + _of(fact),
+    "conntrack_drops_per_s": _counted("packets dropped by connection tracking"),
+    "lost_per_s": _counted("packets lost before TCP"),
+    "lost_share": lambda fact, _: f"{float(fact.value):.1%} of all packets",
+    "squeezed_per_s": _counted("softirqs left packets for later"),
+    "why": _told_elsewhere,
+    "process": lambda fact, known: f"{amount(fact)} {known['pid'].value}" if "pid" in known else amount(fact),
+    "pid": _told_elsewhere,
+    "processes": lambda fact, _: plural(int(fact.value), "process may accept", "processes may accept"),
+    "stuck_processes": lambda fact, _: f"{amount(fact)} of them stuck",
+    "inside": lambda fact, _: f"in {amount(fact)}",
+    "state": lambda fact, _: f"state {amount(fact)}",
+    "waits_in": lambda fact, _: f"waits in {amount(fact)}",
+    "descriptors": lambda fact, _: f"{amount(fact)} descriptors open" + _of(fact),
+    "throttled_periods": lambda fact, _: f"throttled in {amount(fact)} periods" + _of(fact),
+    "cgroup": lambda fact, _: f"quota of {amount(fact)}",
+    "cpu_share": lambda fact, _: f"uses {float(fact.value):.0%} of a CPU",
+    "waited_for_cpu_share": lambda fact, _: f"waited for a CPU {float(fact.value):.0%} of the time",
+    "cpu_pressure": lambda fact, _: f"CPU pressure {float(fact.value):.0%}",
+    "io_pressure": lambda fact, _: f"I/O pressure {float(fact.value):.0%}",
     "accepted_at_most": lambda fact, _: f"at most {amount(fact)} accepted",
     "interval_s": _told_elsewhere,
     "overflows_per_s": _counted("overflows of accept queues"),

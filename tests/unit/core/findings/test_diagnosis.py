@@ -15,14 +15,16 @@ from halfopen.core.findings.finding import Fact, Level
 from halfopen.core.findings.registry import RULES
 from halfopen.core.model.model import build
 from rows import listener, request, sample
-from verdicts import many, silent
+from verdicts import many, nothing_lost, silent
 
 LOOK_S = 5.0
 
 
 def of(requests: list[Any], *listeners: Any, rates: dict[str, float] | None = None, **values: Any) -> Diagnosis:
     """The diagnosis of two looks, between which counters rose at these rates a second."""
-    zero = dict.fromkeys(("PassiveOpens", "ListenDrops", "ListenOverflows", "SyncookiesSent", "SyncookiesRecv"), 0)
+    cookies = "SyncookiesSent", "SyncookiesRecv"
+    lost = "ListenDrops", "ListenOverflows", "IPReversePathFilter", "EmbryonicRsts"
+    zero = dict.fromkeys(("PassiveOpens", *cookies, *lost), 0)
     counters = {**zero, **values.pop("counters", {})}
     settings = {"tcp_abort_on_overflow": 0, **values.pop("settings", {})}
     rose = {name: round(rate * LOOK_S) for name, rate in (rates or {}).items()}
@@ -31,6 +33,7 @@ def of(requests: list[Any], *listeners: Any, rates: dict[str, float] | None = No
     time = {"monotonic_s": 100.0 + LOOK_S}
     now = sample(requests, shown, counters={**counters, **later}, settings=settings, **time, **values)
     before = replace(now, counters=counters, monotonic_s=100.0)
+    now = now.with_part(nothing_lost(LOOK_S))
     return diagnosis(Evidence(build(now, before), build(before), LOOK_S))
 
 

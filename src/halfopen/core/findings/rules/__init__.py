@@ -4,7 +4,9 @@ from halfopen.core.findings.rules import flood as flood
 from halfopen.core.findings.rules import path as path
 from halfopen.core.findings.rules import scan as scan
 from halfopen.core.findings.rules import accept as accept
+from halfopen.core.findings.rules import before_tcp as before_tcp
 from halfopen.core.findings.rules import queues as queues
+from halfopen.core.findings.rules import checks as checks
 from halfopen.core.findings.rules import reading as reading
 from halfopen.core.findings.rules import settings as settings
 from halfopen.core.findings.rules import answered as answered

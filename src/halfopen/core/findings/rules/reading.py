@@ -12,16 +12,20 @@ from halfopen.core.policy.actions import Look
 
 @rule(
     "may-have-answered",
+    Level.NOTICE,
     Level.WARNING,
     title="they may have answered",
     note=True,
     doc="without eBPF it cannot be told whether clients answered while an accept queue was full; no cause is named "
-    "and no release offered for these",
+    "and no release offered for these; a warning while one is full",
 )
 def may_have_answered(e: Evidence) -> Iterator[Hit]:
     if e.now.may_have_answered:
         facts = Fact("may_have_answered", e.now.may_have_answered), Fact("doubt", e.now.doubt)
-        yield Hit(Level.WARNING, facts, cures=((Look("self", "doctor", "may-have-answered"),),))
+        unknown = any(view.accept_queue_limit is None for view in e.now.listeners)
+        full = any(queue.full for view in e.now.listeners for queue in e.accept_queues(view))
+        cures = ((Look("self", "doctor", "may-have-answered"),),)
+        yield Hit(Level.WARNING if full or unknown else Level.NOTICE, facts, cures=cures)
 
 
 @rule(

@@ -1,0 +1,50 @@
+"""How many packets a second are lost before TCP, from two readings."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from halfopen.core.sample.before_tcp import BeforeTcp, Received
+
+
+@dataclass(frozen=True, slots=True)
+class LostRates:
+    """Packets a second that connection tracking dropped; of the device that lost most: received, missed, and dropped
+    behind it; of all CPUs: found their queue full, and softirqs that left packets for later. 0 without two readings.
+    """
+
+    conntrack_drops: float = 0.0
+    device: str = ""
+    packets: float = 0.0
+    missed: float = 0.0
+    dropped: float = 0.0
+    softnet_dropped: float = 0.0
+    squeezed: float = 0.0
+
+
+def lost_rates(now: BeforeTcp) -> LostRates:
+    """The rates between a reading and the one before it."""
+    before = now.earlier
+    if before is None:
+        return LostRates()
+    seconds = max(now.monotonic_s - before.monotonic_s, 1e-3)
+    tracked = 0
+    if now.conntrack is not None and before.conntrack is not None:
+        tracked = now.conntrack.drops - before.conntrack.drops
+    device, packets, missed, dropped = _worst(now.devices, before.devices)
+    full = sum(cpu.dropped for cpu in now.cpus) - sum(cpu.dropped for cpu in before.cpus)
+    squeezed = sum(cpu.squeezed for cpu in now.cpus) - sum(cpu.squeezed for cpu in before.cpus)
+    rates = (max(0, n) / seconds for n in (tracked, packets, missed, dropped, full, squeezed))
+    conntrack_drops, *others = rates
+    return LostRates(conntrack_drops, device, *others)
+
+
+def _worst(now: tuple[Received, ...], before: tuple[Received, ...]) -> tuple[str, int, int, int]:
+    """The device that lost most, and how far its counters rose; one that is new has no rates."""
+    known = {one.device: one for one in before}
+    rose = [
+        (one.device, one.packets - old.packets, one.missed - old.missed, one.dropped - old.dropped)
+        for one in now
+        if (old := known.get(one.device)) is not None
+    ]
+    return max(rose, key=lambda one: (one[2] + one[3], one[1]), default=("", 0, 0, 0))

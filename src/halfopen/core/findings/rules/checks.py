@@ -1,0 +1,36 @@
+"""Handshakes that their clients end themselves."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final
+
+from halfopen.core.findings.evidence import Evidence, Need
+from halfopen.core.findings.finding import Fact, Hit, Level
+from halfopen.core.findings.registry import rule
+from halfopen.core.findings.rules.flood import is_flood
+
+_LEAST_PER_S: Final = 1.0
+
+
+@rule(
+    "health-checks",
+    Level.NOTICE,
+    needs=(Need.RATES,),
+    title="health checks reset handshakes before they end",
+    rare=True,
+    doc="handshakes are reset by their client (`EmbryonicRsts`), fewer than finish, and hardly a SYN comes to a port "
+    "that nobody listens on",
+    unless="SYNs come to closed ports as well, as in a scan, or most handshakes are never answered",
+    advice="nothing: a load balancer's checks do that, and leave nothing half-open",
+)
+def health_checks(e: Evidence) -> Iterator[Hit]:
+    reset = e.rate("EmbryonicRsts")
+    if reset < _LEAST_PER_S or is_flood(e) or reset > e.completions_per_s or e.rate("OutRsts") > reset:
+        return
+    facts = (
+        Fact("EmbryonicRsts_per_s", round(reset, 1), unit="per_s"),
+        Fact("completions_per_s", round(e.completions_per_s, 1), unit="per_s"),
+        Fact("OutRsts_per_s", round(e.rate("OutRsts"), 1), unit="per_s"),
+    )
+    yield Hit(Level.NOTICE, facts)

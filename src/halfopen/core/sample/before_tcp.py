@@ -1,0 +1,61 @@
+"""What may lose packets before TCP sees them: connection tracking, the softirq queues of CPUs, devices."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Conntrack:
+    """The table of tracked connections of a namespace: entries, and how many there may be; and of its counters packets
+    dropped, entries that could not be inserted, and entries given up early to make room.
+
+    Source: ct_cpu_seq_show(), net/netfilter/nf_conntrack_standalone.c.
+    """
+
+    count: int
+    limit: int
+    drops: int = 0
+    insert_failed: int = 0
+    early_drops: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Softnet:
+    """The queue of packets of one CPU, for all namespaces: packets taken from it, packets that found it full, and how
+    often the softirq left packets for later.
+
+    Source: softnet_seq_show(), net/core/net-procfs.c.
+    """
+
+    processed: int
+    dropped: int
+    squeezed: int
+
+
+@dataclass(frozen=True, slots=True)
+class Received:
+    """What a device received: packets, those that its own queue had no room for (rx_missed_errors, or where that is
+    less, rx_fifo_errors), and those that the kernel dropped behind it (rx_dropped): the queue of a CPU was full
+    (`enqueue_to_backlog()`), or nobody here wants such frames.
+
+    Source: rtnl_link_stats64, include/uapi/linux/if_link.h.
+    """
+
+    device: str
+    packets: int
+    missed: int
+    dropped: int
+
+
+@dataclass(frozen=True, slots=True)
+class BeforeTcp:
+    """One reading of them. conntrack: None where nothing is tracked. cpus: by their places. earlier: the reading before
+    it, where there was one.
+    """
+
+    monotonic_s: float
+    conntrack: Conntrack | None = None
+    cpus: tuple[Softnet, ...] = ()
+    devices: tuple[Received, ...] = ()
+    earlier: BeforeTcp | None = None

@@ -1,0 +1,44 @@
+"""Whether packets are lost before TCP, or handshakes reset, often enough for a second look to tell more."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from halfopen.core.errors import HalfopenError
+from halfopen.core.findings.lost import lost_rates
+from halfopen.core.model.model import Model
+from halfopen.core.sample.before_tcp import BeforeTcp
+from halfopen.linux.netns import Netns
+from halfopen.read import before_tcp, procfs
+
+_COUNTERS: Final = ("IPReversePathFilter", "EmbryonicRsts")
+# Of the handshakes that finished, and of the table of tracked connections.
+_OFTEN: Final = 0.01
+_LEAST: Final = 10
+_FULL: Final = 0.9
+
+
+def often_lost(model: Model) -> bool:
+    """Whether packets were lost or handshakes reset often, since the namespace was made: whether that goes on is worth
+    a look.
+    """
+    counters = model.sample.counters
+    table = part.conntrack if (part := model.sample.part(BeforeTcp)) is not None else None
+    often = max(_LEAST, counters.get("PassiveOpens", 0) * _OFTEN)
+    if table is not None and table.count > table.limit * _FULL:
+        return True
+    return any(counters.get(name, 0) >= often for name in _COUNTERS)
+
+
+def losing(ns: Netns, model: Model) -> bool:
+    """Whether packets were lost or handshakes reset since the Model's own reading; False where the namespace is gone."""
+    earlier = model.sample.part(BeforeTcp)
+    if earlier is None:
+        return False
+    try:
+        counters, now = ns.run(lambda: (procfs.counters(), before_tcp.read(earlier)))
+    except HalfopenError:
+        return False
+    rates, was = lost_rates(now), model.sample.counters
+    lost = rates.missed or min(rates.dropped, rates.softnet_dropped) or rates.conntrack_drops
+    return bool(lost) or any(counters.get(name, 0) > was.get(name, 0) for name in _COUNTERS)

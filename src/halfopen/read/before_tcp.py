@@ -1,0 +1,76 @@
+"""What may lose packets before TCP sees them, read in the namespace of the calling thread."""
+
+from __future__ import annotations
+
+import socket
+import struct
+import time
+from typing import Final
+
+from halfopen.core.sample.before_tcp import BeforeTcp, Conntrack, Received, Softnet
+from halfopen.linux import small_files
+from halfopen.linux.sockets import ANSWER_WITHIN_S
+from halfopen.read.probe import Draft, Probe
+from halfopen.wire import before_tcp as wire
+from halfopen.wire import netlink
+
+_NET: Final = "/proc/thread-self/net"
+_CONNTRACK: Final = "/proc/sys/net/netfilter/nf_conntrack"
+_BYTES: Final = 64 * 1024
+
+
+def probe(earlier: BeforeTcp | None = None) -> Probe:
+    """The probe of what is before TCP; earlier: the reading before."""
+
+    def looked(_: Draft) -> BeforeTcp:
+        return read(earlier)
+
+    return Probe("packets lost before TCP", ("procfs",), looked)
+
+
+def read(earlier: BeforeTcp | None = None) -> BeforeTcp:
+    """What it is now; a part that this kernel or its privileges do not show is left out."""
+    now = time.monotonic()
+    return BeforeTcp(now, _conntrack(), _cpus(), _devices(), earlier)
+
+
+def _conntrack() -> Conntrack | None:
+    """None where the module is not loaded."""
+    count, limit = (small_files.read(f"{_CONNTRACK}_{name}") or b"" for name in ("count", "max"))
+    if not count.strip().isdigit() or not limit.strip().isdigit():
+        return None
+    told = wire.conntrack_counters(small_files.read(f"{_NET}/stat/nf_conntrack") or b"")
+    drops, failed, early = (told.get(name, 0) for name in ("drop", "insert_failed", "early_drop"))
+    return Conntrack(int(count), int(limit), drops, failed, early)
+
+
+def _cpus() -> tuple[Softnet, ...]:
+    return wire.softnet(small_files.read(f"{_NET}/softnet_stat") or b"")
+
+
+def _devices() -> tuple[Received, ...]:
+    """The devices; none where rtnetlink is refused or does not know the question."""
+    found = []
+    try:
+        with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, socket.NETLINK_ROUTE) as s:
+            s.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("ll", ANSWER_WITHIN_S, 0))
+            s.send(wire.stats_request(1))
+            done = False
+            while not done:
+                answer = memoryview(s.recv(_BYTES))
+                for start, end, kind, *_ in netlink.messages(answer):
+                    if kind in (netlink.NLMSG_DONE, netlink.NLMSG_ERROR):
+                        done = True
+                    elif kind == wire.RTM_NEWSTATS and (one := wire.received(answer, start, end)) is not None:
+                        found.append(one)
+    except OSError:
+        return ()
+    return tuple(Received(name, *counters) for index, *counters in found if (name := _name(index)))
+
+
+def _name(index: int) -> str:
+    """The name of a device; empty for one that is gone."""
+    try:
+        return socket.if_indextoname(index)
+    except OSError:
+        return ""

@@ -1,0 +1,75 @@
+"""What /proc and rtnetlink tell of packets that are lost before TCP, as bytes in, values out."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Mapping
+from typing import Final
+
+from halfopen.core.errors import WireError
+from halfopen.core.sample.before_tcp import Softnet
+from halfopen.wire import netlink
+
+# linux/rtnetlink.h, linux/if_link.h
+RTM_NEWSTATS: Final = 92
+_RTM_GETSTATS: Final = 94
+_LINK_64: Final = 1
+_IF_STATS: Final = struct.Struct("=BBHII")
+# Places in rtnl_link_stats64.
+_PACKETS, _DROPPED, _FIFO_ERRORS, _MISSED_ERRORS = 0, 6, 14, 15
+_STATS: Final = struct.Struct("=16Q")
+
+
+def conntrack_counters(text: bytes) -> Mapping[str, int]:
+    """The counters in /proc/net/stat/nf_conntrack, added up over the CPUs; `entries` stands in every line.
+
+    Columns came and went; they are found by their names. Raises: WireError.
+    """
+    names, *lines = text.decode("ascii", "replace").splitlines() or [""]
+    total: dict[str, int] = dict.fromkeys(names.split(), 0)
+    for line in lines:
+        for name, value in zip(names.split(), line.split(), strict=False):
+            total[name] += _hex(value)
+    return total
+
+
+def softnet(text: bytes) -> tuple[Softnet, ...]:
+    """A line of /proc/net/softnet_stat for each CPU that is online. Raises: WireError."""
+    found = []
+    for line in text.decode("ascii", "replace").splitlines():
+        words = line.split()
+        if len(words) < 3:
+            raise WireError(f"a line of softnet_stat with {len(words)} numbers")
+        found.append(Softnet(*map(_hex, words[:3])))
+    return tuple(found)
+
+
+def _hex(word: str) -> int:
+    try:
+        return int(word, 16)
+    except ValueError:
+        raise WireError(f"{word!r} where a hexadecimal number belongs") from None
+
+
+def stats_request(seq: int) -> bytes:
+    """A request for the counters of every device of the namespace (RTM_GETSTATS, since Linux 4.7)."""
+    flags = netlink.NLM_F_REQUEST | netlink.NLM_F_DUMP
+    return netlink.message(_RTM_GETSTATS, flags, seq, _IF_STATS.pack(0, 0, 0, 0, 1 << (_LINK_64 - 1)))
+
+
+def received(data: memoryview, start: int, end: int) -> tuple[int, int, int, int] | None:
+    """The index of a device, its received packets, those its queue had no room for, and those dropped behind it, of one
+    RTM_NEWSTATS; None where it tells no counters. Raises: WireError.
+    """
+    payload = start + netlink.HEADER.size
+    if end - payload < _IF_STATS.size:
+        raise WireError("the counters of a device are cut off", start)
+    index = _IF_STATS.unpack_from(data, payload)[3]
+    for kind, at, length in netlink.attribute_places(data, payload + _IF_STATS.size, end):
+        if kind == _LINK_64:
+            if length < _STATS.size:
+                raise WireError(f"counters of a device in {length} bytes", at)
+            values = _STATS.unpack_from(data, at)
+            missed = max(values[_MISSED_ERRORS], values[_FIFO_ERRORS])
+            return index, values[_PACKETS], missed, values[_DROPPED]
+    return None

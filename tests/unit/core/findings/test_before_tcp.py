@@ -1,0 +1,98 @@
+"""Packets that are lost before TCP, and handshakes that clients reset."""
+
+from __future__ import annotations
+
+import pytest
+
+from halfopen.core.findings.cures import LookAtHost, RaiseConntrack
+from halfopen.core.findings.finding import Level
+from halfopen.core.sample.before_tcp import BeforeTcp, Conntrack, Received, Softnet
+from verdicts import nothing_lost, second_look, silent
+
+
+@pytest.mark.parametrize(
+    ("table", "level"),
+    [
+        (Conntrack(1001, 1000, drops=12), Level.CRITICAL),
+        (Conntrack(920, 1000, drops=12), Level.CRITICAL),
+        (Conntrack(960, 1000), Level.WARNING),
+        (Conntrack(940, 1000), Level.OK),
+        # Other reasons to drop: an invalid packet, a helper.
+        (Conntrack(10, 1000, drops=12), Level.OK),
+        (Conntrack(0, 0), Level.OK),
+        (None, Level.OK),
+    ],
+)
+def test_a_table_of_tracked_connections(table: Conntrack | None, level: Level) -> None:
+    verdict, ids = second_look([], parts=(nothing_lost(conntrack=table),))
+    assert (verdict.level, ids) == (level, ["conntrack-full"] if level else [])
+    if level:
+        assert verdict.next == ((RaiseConntrack("self", 2000, "conntrack-full"),),)
+
+
+def test_one_reading_of_a_full_table_tells_no_rate() -> None:
+    once = BeforeTcp(100.0, Conntrack(1000, 1000, drops=9_000_000))
+    verdict, ids = second_look([], parts=(once,))
+    assert (ids, verdict.level) == (["conntrack-full"], Level.WARNING)
+    assert not verdict.findings[0].has("conntrack_drops_per_s")
+
+
+@pytest.mark.parametrize(
+    ("dropped", "finished", "level"),
+    [(30, 100, Level.WARNING), (30, 0, Level.WARNING), (4, 1000, Level.NOTICE), (1, 0, Level.OK), (0, 100, Level.OK)],
+)
+def test_the_reverse_path_filter_by_its_rate(dropped: int, finished: int, level: Level) -> None:
+    rates = {"IPReversePathFilter": dropped, "PassiveOpens": finished}
+    verdict, ids = second_look([], rates=rates, counters={"IPReversePathFilter": 1_000_000})
+    assert (verdict.level, ids) == (level, ["reverse-path-filter"] if level else [])
+    if level:
+        assert verdict.next == ((LookAtHost("self", "reverse-path", "", "reverse-path-filter"),),)
+
+
+def _received(packets: int, missed: int = 0, dropped: int = 0) -> tuple[Received, ...]:
+    return (Received("eth0", 100 + packets, 5 + missed, 9 + dropped),)
+
+
+@pytest.mark.parametrize(
+    ("devices", "full", "level", "where"),
+    [
+        (_received(1000, missed=50), 0, Level.WARNING, "device"),
+        (_received(10_000, missed=50), 0, Level.NOTICE, "device"),
+        (_received(1_000_000, missed=50), 0, Level.OK, ""),
+        (_received(100, missed=2), 0, Level.OK, ""),
+        (_received(1000, dropped=50), 50, Level.WARNING, "cpu"),
+        # Frames that nobody here wants; a CPU's queue that packets of other namespaces filled.
+        (_received(1000, dropped=50), 0, Level.OK, ""),
+        (_received(1000), 50, Level.OK, ""),
+    ],
+)
+def test_a_device_or_a_cpu_that_drops(devices: tuple[Received, ...], full: int, level: Level, where: str) -> None:
+    lost = nothing_lost(devices=devices, cpus=(Softnet(1100, 7 + full, 1),))
+    verdict, ids = second_look([], parts=(lost,))
+    assert (verdict.level, ids) == (level, ["nic-drops"] if level else [])
+    if level:
+        found = verdict.findings[0]
+        assert (found.text("where"), found.text("device"), found.number("lost_per_s")) == (where, "eth0", 100)
+        assert verdict.next == ((LookAtHost("self", where, "eth0", "nic-drops"),),)
+
+
+def test_a_device_that_is_new_has_no_rates() -> None:
+    lost = nothing_lost(devices=(Received("veth9", 10, 10_000, 0),))
+    assert second_look([], parts=(lost,))[1] == []
+
+
+@pytest.mark.parametrize(
+    ("reset", "finished", "sent", "found"),
+    [(10, 50, 0, True), (10, 5, 0, False), (0.5, 50, 0, False), (10, 50, 40, False)],
+    ids=["checks", "more than finish", "hardly any", "closed ports as well"],
+)
+def test_health_checks_that_reset(reset: float, finished: int, sent: int, found: bool) -> None:
+    rates = {"EmbryonicRsts": reset, "PassiveOpens": finished, "OutRsts": sent}
+    verdict, ids = second_look([], rates=rates)
+    assert ids == (["health-checks"] if found else [])
+    assert verdict.level is (Level.NOTICE if found else Level.OK)
+
+
+def test_resets_in_a_flood_are_of_forged_hosts_that_exist() -> None:
+    rates = {"EmbryonicRsts": 4, "PassiveOpens": 10}
+    assert "health-checks" not in second_look(silent(400), rates=rates)[1]
