@@ -31,7 +31,7 @@ def often_lost(model: Model) -> bool:
 
 
 def losing(ns: Netns, model: Model) -> bool:
-    """Whether packets were lost or handshakes reset since the Model's own reading; False where the namespace is gone."""
+    """Whether packets were lost or handshakes reset since the Model was read; False where the namespace is gone."""
     earlier = model.sample.part(BeforeTcp)
     if earlier is None:
         return False

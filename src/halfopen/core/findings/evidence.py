@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from halfopen.core.findings.lasting import SHORT_S, Lasting, lasting, since_s
-from halfopen.core.findings.sources import SourcesAsked
 from halfopen.core.findings.lost import LostRates, lost_rates
+from halfopen.core.findings.sources import SourcesAsked
 from halfopen.core.model import join
 from halfopen.core.model.listeners import ListenerView
 from halfopen.core.model.model import Model
