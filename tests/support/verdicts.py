@@ -129,3 +129,12 @@ def nothing_lost(seconds: float = INTERVAL_S, **values: Any) -> BeforeTcp:
 def releases(verdict: Verdict) -> list[Release]:
     """The releases that a verdict proposes."""
     return [action for cure in verdict.next for action in cure if isinstance(action, Release)]
+
+
+def asking(n: int, again: int = 8, **values: object) -> list[object]:
+    """n requests 6.5 s old whose clients sent their SYN again so often (/proc/net/tcp tells the timer's part)."""
+    return many(n, retransmits=again, expires_ms=500, **values)
+
+
+def timers(n: int) -> dict[str, object]:
+    return {"timeouts": np.full(n, 2, dtype=np.uint8)}

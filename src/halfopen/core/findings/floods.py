@@ -21,6 +21,8 @@ from halfopen.core.model.prefixes import Numbers, Prefix, is_v4, narrowest
 
 # Of all arrivals; below it the sources may be those of clients on a bad path.
 MOST: Final = 0.5
+# A smaller part of all arrivals harms nobody, whoever they are.
+_WEIGHTY: Final = 0.1
 # Below this many a second that nobody answers is what any public address sees.
 _LEAST_PER_S: Final = 2.0
 # A few hosts or one prefix hold this share of the strangers.
@@ -158,9 +160,11 @@ def _judged(
     share = unanswered_share(e, silent, finished)
     none_finishes = e.counted and (bool(hosts) or prefix is not None)
     enough = many(e, silent) or (none_finishes and silent.count >= _FEWEST and _of_a_second(e, theirs) >= FEW)
-    if not enough or not (share >= MOST or none_finishes):
-        return None
     rate = unanswered_per_s(e, silent)
+    # A few that vanish beside many that finish may be clients who went out of reach.
+    counts = share >= _WEIGHTY or rate >= FEW or e.fullest >= 0.5
+    if not enough or not (share >= MOST or (none_finishes and counts)):
+        return None
     return SilentSources(id, silent, rate, finished, share, none_finishes, where, hosts, prefix)
 
 

@@ -10,16 +10,7 @@ from halfopen.core.findings.finding import Level
 from halfopen.core.findings.lasting import repeats
 from halfopen.core.model.model import columns_of
 from rows import listener, request, sample
-from verdicts import many, releases, second_look, silent, verdict_of
-
-
-def asking(n: int, again: int = 8, **values: object) -> list[object]:
-    """n requests 6.5 s old whose clients sent their SYN again so often (/proc/net/tcp tells the timer's part)."""
-    return many(n, retransmits=again, expires_ms=500, **values)
-
-
-def timers(n: int) -> dict[str, object]:
-    return {"timeouts": np.full(n, 2, dtype=np.uint8)}
+from verdicts import asking, many, releases, second_look, silent, timers, verdict_of
 
 
 @pytest.mark.parametrize("n", [5, 12, 500])

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import pytest
+
 from halfopen.core.findings.finding import Level
 from halfopen.core.policy.actions import ChangeListener, ChangeSetting
 from halfopen.core.sample import ListenerOptions
 from halfopen.core.tune.keys import ABORT, COOKIES, RETRIES, SYNACK
 from rows import listener
-from verdicts import many, second_look, silent, verdict_of
+from verdicts import asking, many, releases, second_look, silent, timers, verdict_of
 
 
 def test_the_defaults_of_a_healthy_host_are_not_remarked_upon() -> None:
@@ -24,6 +26,21 @@ def test_a_single_synack() -> None:
     own = {1: ListenerOptions(retries=0)}
     verdict, _ = verdict_of([], listener(), options=own)
     assert verdict.next[0] == (ChangeListener("self", "0.0.0.0", 8080, RETRIES, 2, "release-time-short"),)
+
+
+def test_clients_that_ask_again_within_a_second_hear_nobody_too_late() -> None:
+    ids = second_look(asking(12), settings={"tcp_synack_retries": 0}, **timers(12))[1]
+    assert ids == ["release-time-short"]
+    assert second_look(asking(12), settings={"tcp_synack_retries": 1}, **timers(12))[1] == ["synacks-lost"]
+
+
+@pytest.mark.parametrize(("retries", "ids"), [(5, []), (6, ["release-time-long"]), (10, ["release-time-long"])])
+def test_more_than_the_default_keeps_those_who_vanished(retries: int, ids: list[str]) -> None:
+    at = {"tcp_synack_retries": retries}
+    verdict, found = second_look(silent(20), settings=at, rates={"PassiveOpens": 400})
+    assert found == ids
+    assert not releases(verdict)
+    assert second_look([], settings=at)[1] == []
 
 
 def test_cookies_always() -> None:

@@ -10,6 +10,7 @@ from halfopen.core.findings.finding import Fact
 from halfopen.core.findings.floods import FEW_HOSTS, MOST, flood, held_by, many, unanswered_per_s
 from halfopen.core.findings.rules.path import SMALL, finish, small_share
 from halfopen.core.findings.sources import SOME
+from halfopen.core.model.listeners import DEFAULT_SYNACK_RETRIES
 
 _FLOODS = ("spoofed-flood", "few-sources-flood", "prefix-flood")
 
@@ -146,6 +147,8 @@ def not_under_way(e: Evidence) -> Against:
 
 @excluded("release-time-long")
 def not_too_long(e: Evidence) -> Against:
-    if e.now.retries < 5:
-        return (Fact("tcp_synack_retries", e.now.retries, 5),)
+    if e.now.retries < DEFAULT_SYNACK_RETRIES:
+        return (Fact("tcp_synack_retries", e.now.retries, DEFAULT_SYNACK_RETRIES),)
+    if e.now.retries > DEFAULT_SYNACK_RETRIES and e.lasting.count >= SOME:
+        return ()
     return _no_flood(e)

@@ -15,7 +15,8 @@ from halfopen.core.findings.floods import MOST, SilentSources, flood, unanswered
 from halfopen.core.findings.lasting import SLOW_S
 from halfopen.core.findings.registry import rule
 from halfopen.core.findings.remedies import cookies_on, longer_queues, release, shorter_release_time
-from halfopen.core.model.listeners import ListenerView
+from halfopen.core.findings.sources import SOME
+from halfopen.core.model.listeners import DEFAULT_SYNACK_RETRIES, ListenerView
 
 # Hosts that are offered for release each for itself.
 _OFFERED = 3
@@ -154,12 +155,14 @@ def prefix_flood(e: Evidence) -> Iterator[Hit]:
     Level.NOTICE,
     needs=(Need.RATES, Need.LASTING),
     title="the release time is long",
-    doc="in a flood, while `tcp_synack_retries` is 5 or more",
-    unless="there is no flood: the default harms nobody then",
+    doc="in a flood, while `tcp_synack_retries` is 5 or more; without one where it is more than the default of 5, and "
+    "connections last that nobody answers",
+    unless="it is 5 or less, and there is no flood: the default harms nobody then",
     advice="a release time of 7 s",
     rare=True,
 )
 def release_time_long(e: Evidence) -> Iterator[Hit]:
-    if is_flood(e) and e.now.retries >= 5:
+    retries, silent = e.now.retries, e.lasting.count - e.lasting.repeated
+    if (is_flood(e) and retries >= DEFAULT_SYNACK_RETRIES) or (retries > DEFAULT_SYNACK_RETRIES and silent >= SOME):
         facts = Fact("release_time_s", e.now.release_time_s, unit="s"), Fact("tcp_synack_retries", e.now.retries)
         yield Hit(Level.NOTICE, facts, cures=shorter_release_time(e, "release-time-long"))

@@ -33,11 +33,14 @@ _RECENT_S: Final = 3.0
     title="SYN-ACKs do not reach clients",
     doc="most of those that last on a listener, or from one prefix, ask again: the SYN-ACK was sent more often than "
     "the timer sends it",
-    unless="they do not ask again, as forged sources never do; or more of the same sources finish",
+    unless="they do not ask again, as forged sources never do; or more of the same sources finish; or the listener "
+    "sends a single SYN-ACK",
     advice="repair the way back: an asymmetric route, a firewall, a wrong source address; never release these clients",
 )
 def synacks_lost(e: Evidence) -> Iterator[Hit]:
     for place, view in enumerate(e.now.views):
+        if view.retries == 0:
+            continue  # given up within a second, as the client's own first timeout: it asks again in any case
         here = e.at(place)
         again = e.sources.repeated & here
         if np.count_nonzero(again) < SOME:
