@@ -70,7 +70,9 @@ def test_a_few_that_vanish_beside_many_that_finish_are_no_flood(others: int, ids
         request(f"198.18.{i % 250}.7", source_port=1024 + i, cookie=i + 1, retransmits=1 + i % 5, expires_ms=500)
         for i in range(300)
     ]
-    verdict, found = second_look(vanished, rates={"PassiveOpens": 4 * others}, parts=[arrivals(honest(others))])
+    verdict, found = second_look(
+        vanished, listener(limit=4096), rates={"PassiveOpens": 4 * others}, parts=[arrivals(honest(others))]
+    )
     assert found[:1] == ids
     assert bool(releases(verdict)) is bool(ids)
 
