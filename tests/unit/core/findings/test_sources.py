@@ -63,8 +63,8 @@ def test_a_network_in_which_somebody_finishes_is_never_accused() -> None:
         assert not releases(verdict)
 
 
-@pytest.mark.parametrize(("others", "ids"), [(150, []), (3, ["prefix-flood"])])
-def test_a_few_that_vanish_beside_many_that_finish_are_no_flood(others: int, ids: list[str]) -> None:
+@pytest.mark.parametrize(("others", "flooded"), [(150, False), (3, True)])
+def test_a_few_that_vanish_beside_many_that_finish_are_no_flood(others: int, flooded: bool) -> None:
     """Some five a second of one network, over a minute."""
     vanished = [
         request(f"198.18.{i % 250}.7", source_port=1024 + i, cookie=i + 1, retransmits=1 + i % 5, expires_ms=500)
@@ -73,8 +73,8 @@ def test_a_few_that_vanish_beside_many_that_finish_are_no_flood(others: int, ids
     verdict, found = second_look(
         vanished, listener(limit=4096), rates={"PassiveOpens": 4 * others}, parts=[arrivals(honest(others))]
     )
-    assert found[:1] == ids
-    assert bool(releases(verdict)) is bool(ids)
+    assert any("flood" in id for id in found) is flooded
+    assert bool(releases(verdict)) is flooded
 
 
 def test_a_wide_network_is_named_as_such() -> None:
