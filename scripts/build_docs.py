@@ -107,6 +107,7 @@ _NAMES: Final[dict[str, tuple[Field[Any], ...]]] = {
 _METRICS: Final[dict[str, tuple[Field[Any], ...]]] = {
     "namespace-metrics": metrics.NAMESPACE_METRICS,
     "listener-metrics": metrics.LISTENER_METRICS,
+    "watch-metrics": metrics.WATCH_METRICS,
 }
 
 

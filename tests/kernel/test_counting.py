@@ -54,7 +54,7 @@ def test_23(lab: Lab, tmp_path: Path, address: str, family: int | None, shown_as
     assert command("watch", "--netns", path, "--count", "1", "--metrics-file", str(file)).returncode == 0
     lines = file.read_text().splitlines()
     assert [line.split()[-1] for line in lines if line.startswith("halfopen_connections{")] == ["23.0"]
-    assert [line.split()[-1] for line in lines if line.startswith("halfopen_syn_queue{")] == ["23.0"]
+    assert [line.split()[-1] for line in lines if line.startswith("halfopen_syn_queue_requests{")] == ["23.0"]
     assert good.alive() == 3
 
 

@@ -17,7 +17,8 @@ import pytest
 from halfopen.core.errors import HalfopenError
 from halfopen.core.reports import Ended, Round
 from halfopen.core.where import Namespace
-from halfopen.ops.watch.metrics_file import Export, MetricsFile
+from halfopen.ops.watch.export import Export
+from halfopen.ops.watch.metrics_file import MetricsFile
 from halfopen.present.metrics import Metrics
 from peers import until
 from run import environment, one_line
@@ -45,8 +46,8 @@ def test_it_lives_on_the_queues_depths(lab: Lab, tmp_path: Path) -> None:
     readings = [event for event in map(json.loads, done.stdout.splitlines()) if event["event"] == "reading"]
     if not readings[-1]["depths"]:
         pytest.fail(f"the last reading was a census: {[r['depths'] for r in readings]}")
-    assert values(file, "connections") == values(file, "syn_queue") == [15_000]
-    assert values(file, "alarm") == [1]
+    assert values(file, "connections") == values(file, "syn_queue_requests") == [15_000]
+    assert values(file, "alarms") == [1]
     assert values(file, "degraded") == [0]
 
 
@@ -61,9 +62,9 @@ def test_alarm_release_and_the_end_of_it(lab: Lab, tmp_path: Path) -> None:
         *("--release-older-than", "4s", "--metrics-file", str(file), "--audit-log", str(tmp_path / "audit")),
     )
     assert {"alarm", "clear"} <= {json.loads(line)["event"] for line in done.stdout.splitlines()}
-    assert values(file, "released_total") == [300]
+    assert values(file, "released_connections_total") == [300]
     assert values(file, "release_failures_total") == [0]
-    assert values(file, "alarm") == values(file, "connections") == [0]
+    assert values(file, "alarms") == values(file, "connections") == [0]
 
 
 def test_a_reader_never_meets_half_a_file(tmp_path: Path) -> None:
@@ -171,7 +172,7 @@ def test_it_is_written_as_often_as_its_share_of_the_time_allows_and_at_the_end(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     file = tmp_path / "halfopen.prom"
-    export = Export(str(file))
+    export = Export([MetricsFile(str(file))])
     writes = 0
     text = Metrics.text
 

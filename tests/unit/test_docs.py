@@ -21,7 +21,7 @@ from halfopen.core.config import parse
 from halfopen.core.errors import UnknownTarget
 from halfopen.core.fields.connection import LIST
 from halfopen.core.fields.counters import COUNTERS
-from halfopen.core.fields.metrics import LISTENER_METRICS, NAMESPACE_METRICS
+from halfopen.core.fields.metrics import LISTENER_METRICS, NAMESPACE_METRICS, WATCH_METRICS
 from halfopen.core.filters import Filter
 from halfopen.core.findings.registry import RULES
 from halfopen.core.findings.verdict import judge
@@ -394,8 +394,10 @@ def test_the_chinese_table_of_causes_has_the_same_rows() -> None:
 
 
 def test_every_metric_is_documented_and_no_other() -> None:
-    rows = re.findall(r"^\| `halfopen_(\w+)` \| (gauge|counter) \|", text("docs/metrics.md"), re.MULTILINE)
-    known = [(f.name, f.kind.value) for f in (*NAMESPACE_METRICS, *LISTENER_METRICS)]
+    rows = re.findall(
+        r"^\| `halfopen_(\w+)` \| (gauge|counter|summary|histogram) \|", text("docs/metrics.md"), re.MULTILINE
+    )
+    known = [(f.name, f.kind.value) for f in (*NAMESPACE_METRICS, *LISTENER_METRICS, *WATCH_METRICS)]
     assert rows == [(name + "_total" * (kind == "counter"), kind) for name, kind in known]
     used = set(re.findall(r"halfopen_\w+", text("docs/metrics.md")))
     assert used == {f"halfopen_{name}" for name, _ in rows}

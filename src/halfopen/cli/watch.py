@@ -115,11 +115,12 @@ def command(
 def _sinks(as_json: bool, all_lines: bool, several: bool, targets: Mapping[str, str | None]) -> list[Sink]:
     import shutil
 
+    from halfopen import __version__
     from halfopen.ops.watch import sinks
     from halfopen.present.watchjson import JsonLines
     from halfopen.present.watchlines import TextLines
 
-    made = sinks.wanted(targets)
+    made = sinks.wanted(targets, __version__)
     width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
     return [
         JsonLines() if as_json else TextLines(width is not None, every=all_lines, several=several, width=width),

@@ -23,10 +23,13 @@ class Begun:
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """A namespace was read. verdict: on that; None: not judged, because nothing changed or only depths were read."""
+    """A namespace was read. verdict: on that; None: not judged, because nothing changed or only depths were read.
+    seconds: how long it took to read and to decide.
+    """
 
     model: Model
     verdict: Verdict | None = None
+    seconds: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

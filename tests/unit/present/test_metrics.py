@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from halfopen.core.fields.field import Kind
-from halfopen.core.fields.metrics import LISTENER_METRICS, NAMESPACE_METRICS
+from halfopen.core.fields.counters import COUNTERS
+from halfopen.core.fields.field import Field, Kind
+from halfopen.core.fields.metrics import BY, LISTENER_METRICS, NAMESPACE_METRICS, WATCH_METRICS
+from halfopen.core.fields.watched import Watching
 from halfopen.core.filters import Filter
+from halfopen.core.findings.registry import RULES
 from halfopen.core.findings.verdict import judge
 from halfopen.core.model.model import Model, build
 from halfopen.core.policy.actions import Release, Released
 from halfopen.core.policy.alarms import Alarm, CauseChanged, Clear, Rising
+from halfopen.core.tune.keys import SAMPLED
 from halfopen.core.where import Namespace
-from halfopen.present.metrics import Metrics
+from halfopen.present.metrics import LISTENERS_MOST, NAMESPACES_MOST, Metrics
 from rows import SELF, listener, named, request, sample
 
 ALARM = Alarm(SELF, None, 9, 9, 9, 1.0, 5.0, "unanswered")
@@ -33,6 +39,10 @@ def parsed(metrics: Metrics) -> dict[tuple[str, frozenset[tuple[str, str]]], flo
     return found
 
 
+def namespaces(metrics: Metrics) -> set[str]:
+    return {value for _, labels in parsed(metrics) for label, value in labels if label == "netns"}
+
+
 def value(metrics: Metrics, metric: str, /, **labels: str) -> float | None:
     return parsed(metrics).get((f"halfopen_{metric}", frozenset(labels.items())))
 
@@ -47,35 +57,138 @@ def model(n: int = 3, netns: str = "self", **values: int) -> Model:
     return build(replace(one, where=named(netns), counters={"ListenDrops": 11, "CurrEstab": 4, "Unknown": 1}))
 
 
+WATCHING = Watching("1.2", "6.1", began=5.0, interval_s=1.0, cpu_s=0.5, memory_bytes=7)
+
+
 def test_every_metric_of_the_registry_is_there_once_and_as_it_says() -> None:
-    metrics, one = Metrics(), model()
-    metrics.reading(one, judge(build(replace(one.sample, settings={"tcp_syncookies": 0}))))
+    metrics, one = Metrics(WATCHING), model()
+    everything = {key.rpartition(".")[2]: 1 for key in SAMPLED} | {"tcp_syncookies": 0}
+    counted = dict.fromkeys(COUNTERS, 3)
+    one = build(replace(one.sample, settings=everything, counters=counted))
+    metrics.reading(one, judge(one))
     metrics.alarm(ALARM)
     families = {f.name: f for f in text_string_to_metric_families(metrics.text().decode())}
-    assert len(families) == len(NAMESPACE_METRICS) + len(LISTENER_METRICS)
-    for field in (*NAMESPACE_METRICS, *LISTENER_METRICS):
+    registry: tuple[Field[Any], ...] = (*WATCH_METRICS, *NAMESPACE_METRICS, *LISTENER_METRICS)
+    assert len(families) == len(registry)
+    for field in registry:
         family = families[f"halfopen_{field.name}"]
         assert (family.type, family.documentation) == (field.kind.value, field.plain_help)
         assert family.samples, field.name
-        counted = all(one.name.endswith("_total") for one in family.samples)
-        assert counted == (field.kind is Kind.COUNTER)
+        assert all(one.name.endswith("_total") for one in family.samples) == (field.kind is Kind.COUNTER)
+
+
+def test_names_follow_prometheus() -> None:
+    """https://prometheus.io/docs/practices/naming, and what `promtool check metrics` looks at."""
+    fields: tuple[Field[Any], ...] = (*WATCH_METRICS, *NAMESPACE_METRICS, *LISTENER_METRICS)
+    names = [field.name for field in fields]
+    assert len(set(names)) == len(names)
+    for field in fields:
+        assert re.fullmatch("[a-z][a-z0-9_]*", field.name)
+        assert (field.unit == "s") == field.name.endswith("_seconds"), field.name
+        assert not field.name.endswith(("_total", "_count", "_sum", "_bucket", "_ms", "_s", "_gauge", "_counter"))
+        assert field.name.endswith("_info") == ("1; labels" in field.help)
+        for label in BY.get(field.name, ()):
+            assert f"`{label}`" in field.help
+    assert set(BY) <= set(names)
+
+
+def test_a_counter_and_a_setting_are_a_metric_each() -> None:
+    names = [field.name for field in NAMESPACE_METRICS]
+    for key in SAMPLED:
+        word = key.rpartition(".")[2].removesuffix("_ms")
+        assert any(name in (f"setting_{word}", f"setting_{word}_seconds") for name in names)
+    assert sum(name.startswith("kernel_") for name in names) == len(COUNTERS) - 1
+
+
+def test_a_setting_in_milliseconds_is_shown_in_seconds() -> None:
+    metrics, one = Metrics(), model()
+    metrics.reading(build(replace(one.sample, settings={**one.sample.settings, "tcp_rto_max_ms": 120_000})))
+    assert value(metrics, "setting_tcp_rto_max_seconds", netns="self") == 120
+
+
+def test_the_causes_of_alarms_are_a_state_set() -> None:
+    """Every cause is there, so that none appears out of nowhere; those on are 1."""
+    metrics = Metrics()
+    metrics.reading(model())
+    metrics.alarm(replace(ALARM, cause="spoofed-flood"))
+    metrics.alarm(replace(ALARM, listener=(2, "0.0.0.0", 80, 0), cause="spoofed-flood"))
+    there = {
+        dict(labels)["cause"]: state
+        for (name, labels), state in parsed(metrics).items()
+        if name.endswith("alarm_cause")
+    }
+    assert set(there) == {rule.id for rule in RULES.values() if not rule.note} | {"unknown"}
+    assert {cause for cause, state in there.items() if state} == {"spoofed-flood"}
+    assert set(there.values()) == {0, 1}
+
+
+def test_what_the_watch_itself_costs() -> None:
+    metrics = Metrics(WATCHING)
+    metrics.reading(model(), seconds=0.25)
+    metrics.reading(model(), seconds=0.5)
+    assert value(metrics, "reading_duration_seconds_count", netns="self") == 2
+    assert value(metrics, "reading_duration_seconds_sum", netns="self") == 0.75
+    assert value(metrics, "cpu_seconds_total") == 0.5
+    assert value(metrics, "resident_memory_bytes") == 7
+    assert value(metrics, "build_info", version="1.2", kernel="6.1") == 1
+
+
+def test_however_many_listeners_there_are_the_lines_have_a_limit() -> None:
+    metrics = Metrics()
+    for name, n in (("many", LISTENERS_MOST + 500), ("few", 10)):
+        rows = [listener(port=1 + i, inode=i + 1, accept_queue=int(i == n - 1)) for i in range(n)]
+        metrics.reading(build(replace(sample([], rows), where=named(name))))
+    found = parsed(metrics)
+    shown = [dict(labels) for (name, labels) in found if name == "halfopen_listener_sockets"]
+    assert len(shown) == LISTENERS_MOST
+    assert sum(one["netns"] == "few" for one in shown) == 10, "a small namespace does not suffer from a large one"
+    assert any(one["port"] == str(LISTENERS_MOST + 500) for one in shown), "the fullest are shown"
+    assert value(metrics, "listeners_left_out") == 510
+
+
+def test_however_many_namespaces_there_are_the_lines_have_a_limit() -> None:
+    metrics = Metrics()
+    names = [Namespace("boot", inode, inode, f"pid:{inode}") for inode in range(NAMESPACES_MOST + 30)]
+    metrics.round(names, [])
+    metrics.alarm(replace(ALARM, where=names[-1]))
+    shown = {dict(labels)["netns"] for (name, labels) in parsed(metrics) if name == "halfopen_readable"}
+    assert len(shown) == NAMESPACES_MOST
+    assert names[-1].name in shown, "one with an alarm is shown"
+    assert (value(metrics, "namespaces"), value(metrics, "namespaces_left_out")) == (NAMESPACES_MOST + 30, 30)
+
+
+def test_only_what_changed_is_written_anew_and_nothing_of_it_is_lost() -> None:
+    """After many reports the text is as if the last one had been the only one, but for what counts reports."""
+    kept, fresh = Metrics(), Metrics()
+    for n in (1, 3, 2):
+        kept.reading(model(n))
+        kept.text()
+        kept.alarm(ALARM)
+        kept.text()
+        kept.alarm(Clear(SELF, None, 0, 1.0, 9))
+    for metrics in (kept, fresh):
+        metrics.reading(model(2, netns="b"))
+        metrics.reading(model(7))
+    counts = ("reading_duration_seconds_count", "alarms_raised_total")
+    differ = [key for key, number in parsed(fresh).items() if parsed(kept)[key] != number]
+    assert {name for name, _ in differ} == {f"halfopen_{name}" for name in counts}
+    assert set(parsed(kept)) == set(parsed(fresh))
 
 
 def test_values() -> None:
     metrics = Metrics()
     metrics.reading(model())
     assert value(metrics, "connections", netns="self") == 3
-    assert value(metrics, "setting", netns="self", name="tcp_syncookies") == 1
-    assert value(metrics, "kernel_events_total", netns="self", event="ListenDrops") == 11
-    assert value(metrics, "kernel_events_total", netns="self", event="CurrEstab") is None
-    assert value(metrics, "kernel_events_total", netns="self", event="Unknown") is None
+    assert value(metrics, "setting_tcp_syncookies", netns="self") == 1
+    assert value(metrics, "kernel_listen_drops_total", netns="self") == 11
+    assert value(metrics, "kernel_listen_overflows_total", netns="self") is None, "not read"
     at = labels()
-    assert value(metrics, "syn_queue", **at) == 3
-    assert value(metrics, "syn_queue_young", **at) == 2
-    assert value(metrics, "syn_queue_limit", **at) == 128
-    assert value(metrics, "accept_queue", **at) == 7
+    assert value(metrics, "syn_queue_requests", **at) == 3
+    assert value(metrics, "syn_queue_young_requests", **at) == 2
+    assert value(metrics, "syn_queue_limit_requests", **at) == 128
+    assert value(metrics, "accept_queue_connections", **at) == 7
     assert value(metrics, "listener_drops_total", **at) == 5
-    assert value(metrics, "release_time_seconds", **at) == 63
+    assert value(metrics, "listener_release_time_seconds", **at) == 63
 
 
 def test_alarms_and_releases_add_up() -> None:
@@ -85,20 +198,22 @@ def test_alarms_and_releases_add_up() -> None:
         metrics.released(outcome)
     metrics.alarm(ALARM)
     metrics.reading(model())
-    assert value(metrics, "alarm", netns="self") == 1
-    assert value(metrics, "alarms", netns="self", cause="unknown") == 1
-    assert value(metrics, "released_total", netns="self") == 21
+    assert value(metrics, "alarms", netns="self") == 1
+    assert value(metrics, "alarm_cause", netns="self", cause="unknown") == 1
+    assert value(metrics, "released_connections_total", netns="self") == 21
     assert value(metrics, "release_failures_total", netns="self") == 6
     metrics.alarm(Rising(SELF, None, 9))
     metrics.alarm(CauseChanged(SELF, None, 9, "spoofed-flood", ""))
-    assert value(metrics, "alarms", netns="self", cause="spoofed-flood") == 1
+    assert value(metrics, "alarm_cause", netns="self", cause="spoofed-flood") == 1
+    assert value(metrics, "alarm_cause", netns="self", cause="unknown") == 0
     metrics.alarm(replace(ALARM, listener=(2, "0.0.0.0", 80, 0), cause="spoofed-flood"))
-    assert value(metrics, "alarms", netns="self", cause="spoofed-flood") == 2
+    assert value(metrics, "alarms", netns="self") == 2
     metrics.alarm(Clear(SELF, (2, "0.0.0.0", 80, 0), 0, 1.0, 9))
-    assert value(metrics, "alarm", netns="self") == 1
+    assert value(metrics, "alarms", netns="self") == 1
     metrics.alarm(Clear(SELF, None, 0, 1.0, 9))
-    assert value(metrics, "alarm", netns="self") == 0
-    assert value(metrics, "alarms", netns="self", cause="spoofed-flood") is None
+    assert value(metrics, "alarms", netns="self") == 0
+    assert value(metrics, "alarm_cause", netns="self", cause="spoofed-flood") == 0
+    assert value(metrics, "alarms_raised_total", netns="self") == 2
 
 
 def test_the_verdict_and_its_findings_are_those_of_status() -> None:
@@ -129,10 +244,10 @@ def test_what_could_not_be_read_shows_no_old_numbers() -> None:
     metrics.round([named("a"), named("b")], [named("b")])
     assert (value(metrics, "readable", netns="a"), value(metrics, "readable", netns="b")) == (1, 0)
     assert (value(metrics, "connections", netns="a"), value(metrics, "connections", netns="b")) == (3, None)
-    assert value(metrics, "syn_queue", **labels("b")) is None
+    assert value(metrics, "syn_queue_requests", **labels("b")) is None
     assert value(metrics, "last_reading_timestamp_seconds", netns="b") is not None
     metrics.round([named("a")], [])
-    assert all(("netns", "a") in key[1] for key in parsed(metrics))
+    assert namespaces(metrics) == {"a"}
 
 
 @pytest.mark.parametrize("name", ['a"b\\c\nd', "\udcff bytes", "中文", ""])
@@ -154,7 +269,8 @@ def test_nothing_of_the_connections_themselves_is_kept() -> None:
 
 
 def test_nothing_read_yet() -> None:
-    assert parsed(Metrics()) == {}
+    assert namespaces(Metrics()) == set()
+    assert value(Metrics(), "namespaces") == 0
 
 
 def test_an_alarm_and_what_was_released_follow_the_namespace_to_its_new_name() -> None:
@@ -165,9 +281,9 @@ def test_an_alarm_and_what_was_released_follow_the_namespace_to_its_new_name() -
     new = replace(SELF, name="pid:8")
     metrics.reading(build(replace(sample([request()], [listener()]), where=new)))
     metrics.round([new], [])
-    assert value(metrics, "alarm", netns="pid:8") == 1
-    assert value(metrics, "released_total", netns="pid:8") == 2
-    assert all(("netns", "pid:7") not in key[1] for key in parsed(metrics))
+    assert value(metrics, "alarms", netns="pid:8") == 1
+    assert value(metrics, "released_connections_total", netns="pid:8") == 2
+    assert namespaces(metrics) == {"pid:8"}
 
 
 def test_another_namespace_of_the_same_name_begins_anew_and_no_line_is_there_twice() -> None:
@@ -177,8 +293,8 @@ def test_another_namespace_of_the_same_name_begins_anew_and_no_line_is_there_twi
         if where is first:
             metrics.alarm(replace(ALARM, where=where))
     lines = metrics.text().decode().splitlines()
-    assert len(set(lines)) == len(lines)
-    assert [line for line in lines if line.startswith("halfopen_alarm{")] == ['halfopen_alarm{netns="web"} 0.0']
+    assert len({line.rpartition(" ")[0] for line in lines}) == len(lines)
+    assert [line for line in lines if line.startswith("halfopen_alarms{")] == ['halfopen_alarms{netns="web"} 0.0']
     metrics.round([second], [])
     assert list(metrics._of) == [second]
 

@@ -19,11 +19,15 @@ _LINK: Final = re.compile(r" ?\(?\[[^\]]*\]\([^)]*\)\)?")
 
 
 class Kind(Enum):
-    """What sort of value a field is. Numbers stand at the right of their column."""
+    """What sort of value a field is. Numbers stand at the right of their column.
+
+    SUMMARY: of a metric, how many there were and their sum.
+    """
 
     LABEL = "label"
     GAUGE = "gauge"
     COUNTER = "counter"
+    SUMMARY = "summary"
 
 
 @dataclass(frozen=True, slots=True)

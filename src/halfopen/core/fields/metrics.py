@@ -1,45 +1,39 @@
-"""The metrics of a watch, as Prometheus knows them: with the prefix halfopen_, and _total behind a counter."""
+"""The metrics of a watch, as Prometheus knows them: with the prefix halfopen_, and _total behind a counter.
+
+Their names follow https://prometheus.io/docs/practices/naming: a base unit as the suffix, nothing in a label that could
+be a metric of its own. A value is a number, None where it is not known, or what `BY` and `Kind` say.
+"""
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable
 from typing import Any, Final
 
-from halfopen.core.fields.counters import COUNTERS
 from halfopen.core.fields.field import Field, Kind
+from halfopen.core.fields.kernel import KERNEL_METRICS, SETTING_METRICS
+from halfopen.core.fields.watched import Watched, Watching
+from halfopen.core.findings import verdict as _verdict  # noqa: F401  (fills the registry)
 from halfopen.core.findings.finding import Level
-from halfopen.core.findings.verdict import Verdict
+from halfopen.core.findings.registry import RULES
 from halfopen.core.model.listeners import ListenerView
 from halfopen.core.model.model import Model
-from halfopen.core.policy.readings import Subject
 
-# How many connections there are is no event.
-_EVENTS: Final = tuple(name for name in COUNTERS if name != "CurrEstab")
+UNKNOWN: Final = "unknown"
+"""The cause of an alarm that no finding explains."""
+CAUSES: Final = (*(rule.id for rule in RULES.values() if not rule.note), UNKNOWN)
+"""Every cause that an alarm can have."""
+BY: Final[dict[str, tuple[str, ...]]] = {
+    "build_info": ("version", "kernel"),
+    "namespace_info": ("inode", "lives_in"),
+    "finding": ("id",),
+    "alarm_cause": ("cause",),
+}
+"""The further labels of those metrics that have any: their values are pairs of these labels' values and a number."""
 
-
-@dataclass(slots=True)
-class Watched:
-    """What a watch knows of one namespace. verdict: the last one; causes: of the alarms that are on, by their listener;
-    released, failed: connections, since the watch began; name: its latest.
-    """
-
-    name: str = ""
-    model: Model | None = None
-    readable: bool = True
-    verdict: Verdict | None = None
-    causes: dict[Subject, str] = field(default_factory=dict)
-    released: int = 0
-    failed: int = 0
-
-    @property
-    def now(self) -> Model | None:
-        """The last reading, None where the last one failed: stale numbers are not shown."""
-        return self.model if self.readable else None
+Labelled = tuple[tuple[tuple[str, ...], float], ...]
 
 
-def _of_model(get: Any) -> Any:
+def _of_model(get: Callable[[Model], Any]) -> Callable[[Watched], Any]:
     return lambda watched: None if watched.now is None else get(watched.now)
 
 
@@ -47,29 +41,22 @@ def _level(watched: Watched) -> int | None:
     return None if watched.now is None or watched.verdict is None else int(watched.verdict.level)
 
 
-def _findings(watched: Watched) -> Iterator[tuple[str, int]]:
+def _findings(watched: Watched) -> Labelled:
     """The worst level of each finding that is more than a remark."""
     worst: dict[str, int] = {}
     if watched.now is not None and watched.verdict is not None:
         for finding in watched.verdict.findings:
             if finding.level > Level.OK:
                 worst[finding.id] = max(worst.get(finding.id, 0), int(finding.level))
-    return iter(worst.items())
+    return tuple(((id,), float(level)) for id, level in worst.items())
 
 
-def _alarms(watched: Watched) -> Iterator[tuple[str, int]]:
-    return iter(Counter(cause or UNKNOWN for cause in watched.causes.values()).items())
+def _causes(watched: Watched) -> Labelled:
+    """The state set: every cause, 1 or 0."""
+    on = {cause or UNKNOWN for cause in watched.causes.values()}
+    return tuple(((cause,), float(cause in on)) for cause in CAUSES)
 
 
-def _chosen(names: tuple[str, ...], values: Mapping[str, int]) -> Iterator[tuple[str, float]]:
-    return ((name, values[name]) for name in names if name in values)
-
-
-# A value is a number, None where it is not known, or pairs of a further label and a number.
-UNKNOWN: Final = "unknown"
-"""The cause of an alarm that no finding explains."""
-BY: Final = {"finding": "id", "alarms": "cause", "kernel_events": "event", "setting": "name"}
-"""The further label of those metrics that have one."""
 NAMESPACE_METRICS: Final[tuple[Field[Watched], ...]] = (
     Field("connections", "half-open connections", _of_model(lambda m: m.half_open)),
     Field(
@@ -88,11 +75,20 @@ NAMESPACE_METRICS: Final[tuple[Field[Watched], ...]] = (
         lambda w: None if w.model is None else w.model.sample.wall_s,
         unit="s",
     ),
-    Field("alarm", "1 while an alarm is on, else 0", lambda w: bool(w.causes)),
     Field(
-        "alarms",
-        "label `cause`: how many alarms are on, by the finding that explains them ([ids](verdicts.md)), or `unknown`",
-        _alarms,
+        "reading_duration_seconds",
+        "how long readings took, every request or the depths of the queues",
+        lambda w: (w.readings, w.readings_s),
+        unit="s",
+        kind=Kind.SUMMARY,
+    ),
+    Field("alarms", "alarms that are on, at most one for each listener", lambda w: len(w.causes)),
+    Field("alarms_raised", "alarms that began since the watch began", lambda w: w.alarms, kind=Kind.COUNTER),
+    Field(
+        "alarm_cause",
+        "label `cause`: 1 while an alarm is on that this finding explains ([ids](verdicts.md)), or none (`unknown`), "
+        "else 0; every cause is there",
+        _causes,
     ),
     Field("verdict", "the verdict, as `status` gives it: 0 ok, 1 notice, 2 warning, 3 critical", _level),
     Field(
@@ -100,46 +96,68 @@ NAMESPACE_METRICS: Final[tuple[Field[Watched], ...]] = (
         "label `id`: the level of a finding ([ids](verdicts.md)): 1 notice, 2 warning, 3 critical; else left out",
         _findings,
     ),
-    Field("released", "connections released since the watch began", lambda w: w.released, kind=Kind.COUNTER),
+    Field(
+        "released_connections", "connections released since the watch began", lambda w: w.released, kind=Kind.COUNTER
+    ),
     Field("release_failures", "connections that could not be released", lambda w: w.failed, kind=Kind.COUNTER),
     Field(
-        "kernel_events",
-        "label `event`: the kernel's own counters, `ListenDrops`, `SyncookiesSent`, …",
-        _of_model(lambda m: _chosen(_EVENTS, m.sample.counters)),
-        kind=Kind.COUNTER,
+        "namespace_info",
+        "1; labels `inode`: the kernel's identity of the namespace, `lives_in`: a process in it, with its unit or "
+        "container, empty where not looked for (without `--netns all`)",
+        lambda w: (((str(w.inode), w.lives_in), 1.0),),
     ),
-    Field(
-        "setting",
-        "label `name`: `tcp_synack_retries`, `tcp_syncookies`, …",
-        _of_model(lambda m: m.sample.settings.items()),
-    ),
+    *KERNEL_METRICS,
+    *SETTING_METRICS,
 )
 
 LISTENER_METRICS: Final[tuple[Field[ListenerView], ...]] = (
     Field(
-        "syn_queue",
+        "syn_queue_requests",
         "requests in the SYN queue; deferred ones (`TCP_DEFER_ACCEPT`) hold a place in it too",
         lambda v: v.held,
     ),
     Field(
-        "syn_queue_young",
+        "syn_queue_young_requests",
         "requests in the SYN queue whose SYN-ACK was never retransmitted",
         lambda v: v.young if v.syn_queue_young is None else v.syn_queue_young,
     ),
-    Field("syn_queue_limit", "capacity of the SYN queue", lambda v: v.syn_queue_limit),
-    Field("accept_queue", "complete connections that wait for `accept()`", lambda v: v.accept_queue),
-    Field("accept_queue_limit", "capacity of the accept queue", lambda v: v.accept_queue_limit),
+    Field("syn_queue_limit_requests", "capacity of the SYN queue", lambda v: v.syn_queue_limit),
+    Field("accept_queue_connections", "complete connections that wait for `accept()`", lambda v: v.accept_queue),
+    Field("accept_queue_limit_connections", "capacity of the accept queue", lambda v: v.accept_queue_limit),
     Field(
         "listener_drops",
         "SYNs and handshakes dropped since the listener was opened",
         lambda v: v.drops,
         kind=Kind.COUNTER,
     ),
-    Field("listener_members", "sockets that listen here", lambda v: v.members),
+    Field("listener_sockets", "sockets that listen here", lambda v: v.members),
     Field(
-        "release_time_seconds",
+        "listener_release_time_seconds",
         "when the kernel gives up, including its pruning of a queue more than half full",
         lambda v: v.effective_release_time_s,
         unit="s",
+    ),
+)
+
+WATCH_METRICS: Final[tuple[Field[Watching], ...]] = (
+    Field(
+        "build_info",
+        "1; labels `version`: of halfopen, `kernel`: the release of the running kernel",
+        lambda w: (((w.version, w.kernel), 1.0),),
+    ),
+    Field("start_time_seconds", "when the watch began, since 1970", lambda w: w.began, unit="s"),
+    Field("interval_seconds", "time between the starts of two readings", lambda w: w.interval_s, unit="s"),
+    Field("cpu_seconds", "processor time that the watch used", lambda w: w.cpu_s, unit="s", kind=Kind.COUNTER),
+    Field("resident_memory_bytes", "memory that the watch occupies", lambda w: w.memory_bytes),
+    Field("namespaces", "network namespaces that are watched", lambda w: w.namespaces),
+    Field(
+        "namespaces_left_out",
+        "of these, not shown here: at most 500 are, those with an alarm first",
+        lambda w: w.namespaces_left_out,
+    ),
+    Field(
+        "listeners_left_out",
+        "listeners that are not shown here: at most 4,000 are, the fullest of each namespace first",
+        lambda w: w.listeners_left_out,
     ),
 )

@@ -171,7 +171,7 @@ class Watch:
         known.keep(model, verdict)
         self._state = state
         if not closer or any(isinstance(action, Telling) for action in actions):
-            yield Reading(model, verdict)
+            yield Reading(model, verdict, time.monotonic() - began)
         for action in actions:
             if isinstance(action, Release):
                 yield self._release(ns, known, action)

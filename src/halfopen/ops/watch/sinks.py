@@ -35,12 +35,14 @@ def tell(sinks: Sequence[Sink], event: Report) -> None:
 
 @dataclass(frozen=True, slots=True)
 class SinkKind:
-    """A kind of sink. option: of `watch`, whose value is the sink's target (a FILE …); make: the sink for a target."""
+    """A kind of sink. option: of `watch`, whose value is the sink's target (a FILE …); make: the sink for a target
+    and the version of halfopen.
+    """
 
     option: str
     metavar: str
     help: str
-    make: Callable[[str], Sink]
+    make: Callable[[str, str], Sink]
 
     @property
     def key(self) -> str:
@@ -48,10 +50,11 @@ class SinkKind:
         return self.option.removeprefix("--").replace("-", "_")
 
 
-def _metrics_file(path: str) -> Sink:
-    from halfopen.ops.watch.metrics_file import Export
+def _metrics_file(path: str, version: str) -> Sink:
+    from halfopen.ops.watch.export import Export
+    from halfopen.ops.watch.metrics_file import MetricsFile
 
-    return Export(path)
+    return Export([MetricsFile(path)], version)
 
 
 KINDS: Final = (
@@ -64,7 +67,7 @@ KINDS: Final = (
 )
 
 
-def wanted(targets: Mapping[str, str | None]) -> list[Sink]:
-    """The sinks of these targets, by key; None: not wanted. Raises: UsageError, HalfopenError."""
+def wanted(targets: Mapping[str, str | None], version: str = "") -> list[Sink]:
+    """The sinks of these targets, by key; None: not wanted. version: of halfopen. Raises: UsageError, HalfopenError."""
     found = [(kind, targets.get(kind.key)) for kind in KINDS]
-    return [kind.make(target) for kind, target in found if target is not None]
+    return [kind.make(target, version) for kind, target in found if target is not None]

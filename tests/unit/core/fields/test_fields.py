@@ -14,7 +14,7 @@ from halfopen.core.fields.field import Field, cell, columns, json_object
 from halfopen.core.fields.handshakes import BUCKET, HANDSHAKES, TIMES
 from halfopen.core.fields.handshakes import LISTENER as HANDSHAKES_LISTENER
 from halfopen.core.fields.listener import AGES, LISTENER, RELEASE_TIME
-from halfopen.core.fields.metrics import LISTENER_METRICS, NAMESPACE_METRICS
+from halfopen.core.fields.metrics import LISTENER_METRICS, NAMESPACE_METRICS, WATCH_METRICS
 from halfopen.core.fields.namespace import COMPLETENESS, NAMESPACE, PLACE
 from halfopen.core.fields.process import PROCESS
 from halfopen.core.fields.source import SOURCE
@@ -43,6 +43,7 @@ REGISTRIES: dict[str, tuple[Field[Any], ...]] = {
     "tune-listener": TUNE_LISTENER,
     "namespace-metrics": NAMESPACE_METRICS,
     "listener-metrics": LISTENER_METRICS,
+    "watch-metrics": WATCH_METRICS,
 }
 TYPES = {"number", "string", "boolean", "object", "array", "array of numbers", "array of strings"}
 

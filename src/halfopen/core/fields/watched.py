@@ -1,0 +1,52 @@
+"""The subjects of metrics: what a watch knows of a namespace, and of itself."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from halfopen.core.findings.verdict import Verdict
+from halfopen.core.model.model import Model
+from halfopen.core.policy.readings import Subject
+
+
+@dataclass(slots=True)
+class Watched:
+    """One namespace. verdict: the last one; causes: of the alarms that are on, by their listener; alarms: raised since
+    the watch began; released, failed: connections, since then; readings, readings_s: how many, and the seconds they
+    took; name, lives_in: its latest.
+    """
+
+    name: str = ""
+    lives_in: str = ""
+    inode: int = 0
+    model: Model | None = None
+    readable: bool = True
+    verdict: Verdict | None = None
+    causes: dict[Subject, str] = field(default_factory=dict)
+    alarms: int = 0
+    released: int = 0
+    failed: int = 0
+    readings: int = 0
+    readings_s: float = 0.0
+
+    @property
+    def now(self) -> Model | None:
+        """The last reading, None where the last one failed: stale numbers are not shown."""
+        return self.model if self.readable else None
+
+
+@dataclass(slots=True)
+class Watching:
+    """The watch itself. began: since 1970; interval_s: between the starts of readings; cpu_s: of its process;
+    memory_bytes: resident, None where that is not known. namespaces: watched; the last two: so many are not shown.
+    """
+
+    version: str = ""
+    kernel: str = ""
+    began: float | None = None
+    interval_s: float | None = None
+    cpu_s: float | None = None
+    memory_bytes: int | None = None
+    namespaces: int = 0
+    namespaces_left_out: int = 0
+    listeners_left_out: int = 0

@@ -1,0 +1,97 @@
+"""The metrics of a watch, made after its readings and handed to where they are wanted: a file, a socket."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Sequence
+from typing import Final, Protocol
+
+from halfopen.core.errors import HalfopenError
+from halfopen.core.fields.watched import Watching
+from halfopen.core.reports import Begun, Decided, Did, Ended, Reading, Report, Round, Trouble
+from halfopen.linux import small_files
+from halfopen.present.metrics import Metrics
+
+# Writing may take this share of the time at most: a thousand listeners are eight thousand lines.
+_SHARE: Final = 0.05
+# Of processor time less, but the file is never more than fifteen seconds old for that: as often as it is scraped.
+_CPU_SHARE: Final = 0.005
+_MOST_S: Final = 15.0
+_STATM: Final = "/proc/self/statm"
+
+
+class Output(Protocol):
+    """Where the text of all metrics goes."""
+
+    def write(self, text: bytes) -> None:
+        """Take the place of the text before. Raises: HalfopenError; the text before then stays."""
+
+    def close(self) -> None:
+        """Nothing comes any more."""
+
+
+class Export:
+    """What a watch reports, kept in its outputs: after every round, or as often as its share of the time allows."""
+
+    def __init__(self, outputs: Sequence[Output], version: str = "") -> None:
+        """version: of halfopen. Raises: HalfopenError when an output cannot be written."""
+        self._outputs = outputs
+        watching = Watching(version, os.uname().release, began=time.time())
+        self._metrics = Metrics(watching)
+        text = self._text()
+        for output in outputs:
+            output.write(text)
+        self._failed: set[Output] = set()
+        self._behind = False
+        self._next = 0.0
+
+    def take(self, event: Report) -> Trouble | None:
+        """Take in a report. Returns what went wrong with an output, once when that begins."""
+        match event:
+            case Begun():
+                self._metrics.watching.interval_s = event.interval_s
+            case Reading():
+                self._metrics.reading(event.model, event.verdict, event.seconds)
+            case Did():
+                self._metrics.released(event.outcome)
+            case Decided():
+                self._metrics.alarm(event.action)
+            case Round():
+                self._metrics.round(event.watched, event.troubled)
+                self._behind = True
+                return self._write() if time.monotonic() >= self._next else None
+            case Ended():
+                trouble = self._write() if self._behind else None
+                for output in self._outputs:
+                    output.close()
+                return trouble
+        return None
+
+    def _text(self) -> bytes:
+        watching = self._metrics.watching
+        watching.cpu_s, watching.memory_bytes = time.process_time(), _resident()
+        return self._metrics.text()
+
+    def _write(self) -> Trouble | None:
+        began, used_s = time.monotonic(), time.thread_time()
+        self._behind = False
+        trouble, text = None, self._text()
+        for output in self._outputs:
+            try:
+                output.write(text)
+                self._failed.discard(output)
+            except HalfopenError as e:
+                if output not in self._failed:
+                    self._failed.add(output)
+                    trouble = trouble or Trouble("metrics", e)
+        now = time.monotonic()
+        pause_s = min((time.thread_time() - used_s) * (1 / _CPU_SHARE - 1), _MOST_S)
+        self._next = now + max(pause_s, (now - began) * (1 / _SHARE - 1))
+        return trouble
+
+
+def _resident() -> int | None:
+    """The resident memory of this process in bytes; None without /proc."""
+    words = (small_files.read(_STATM) or b"").split()
+    return int(words[1]) * os.sysconf("SC_PAGE_SIZE") if len(words) > 1 else None
