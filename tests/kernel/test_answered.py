@@ -143,7 +143,7 @@ def test_those_of_a_full_queue_are_left_alone(lab: Lab, crowd: Crowd, refused: N
     assert (would["matched"], would["spared"], would["may_have_answered"]) == (others, IGNORED, IGNORED)
     said = command("release", "--netns", path, *words, "--yes")
     assert said.stdout.startswith(f"{others} half-open connections released")
-    assert f"{IGNORED} left alone: the accept queue of :8090 is full, and without eBPF" in said.stdout
+    assert f"{IGNORED} spared: the accept queue of :8090 is full; without eBPF" in said.stdout
     assert lab.server.half_open(8080) == 23 - others
     assert lab.server.half_open(8090) == IGNORED
     assert crowd.unharmed()

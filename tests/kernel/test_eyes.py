@@ -251,7 +251,7 @@ def test_another_layout_is_not_believed(monkeypatch: pytest.MonkeyPatch) -> None
 
     other = np.dtype([(n, pulse.PULSE[n].str) for n in (pulse.PULSE.names or ())[::-1]])
     monkeypatch.setattr(pulse, "PULSE", other)
-    with pytest.raises(Unsupported, match="writes another pulse_record"):
+    with pytest.raises(Unsupported, match="writes a pulse_record of another layout"):
         Pulse()
 
 

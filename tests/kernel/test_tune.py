@@ -208,7 +208,7 @@ def test_show_names_what_helps_and_apply_does_it(lab: Lab) -> None:
     assert "every value is set already" in done.stdout
     assert states() == ["done"]
     assert halfopen("tune", "undo", "1").stdout.startswith("1 change undone")
-    assert halfopen("tune", "log").stdout.startswith("0 changes in force of 1 ever made")
+    assert halfopen("tune", "log").stdout.startswith("0 changes in force, 1 recorded in all")
 
 
 def test_a_dry_run_and_no_answer_change_nothing(lab: Lab, state: Path) -> None:

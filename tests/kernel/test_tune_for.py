@@ -118,9 +118,9 @@ def test_as_process_1_it_refuses_before_anything_is_changed(lab: Lab, state: Pat
     """Who would undo it is killed with the container, which ends with process 1."""
     before = retries(lab)
     done = run(*container(lab), *APPLY, "60s")
-    assert "as process 1 of this container" in one_line(done, 3)
+    assert "is process 1 of this container" in one_line(done, 3)
     done = run(*container(lab), *APPLY, "60s", "--dry-run")
-    assert "as process 1 of this container" in one_line(done, 3)
+    assert "is process 1 of this container" in one_line(done, 3)
     assert retries(lab) == before
     assert not state.exists()
 
@@ -132,14 +132,14 @@ def test_so_it_does_under_an_init_that_ends_with_it(lab: Lab, tmp_path: Path) ->
     script = '"$@"; echo $? > "$0"'
     code = tmp_path / "code"
     done = run(*container(lab), str(init), "-c", script, str(code), *APPLY, "60s")
-    assert "tini, process 1 of this container (PID namespace), ends with this command" in done.stderr
+    assert "tini, process 1 of this container (PID namespace), exits together with this command" in done.stderr
     assert code.read_text() == "3\n"
 
 
 @pytest.mark.root
 def test_and_where_children_get_a_namespace_of_their_own(lab: Lab) -> None:
     done = run("nsenter", f"--net={lab.server.netns_path}", "unshare", "--pid", *APPLY, "60s")
-    assert "ends with the first of them" in one_line(done, 3)
+    assert "ends when the first of them exits" in one_line(done, 3)
 
 
 @pytest.mark.root
@@ -158,7 +158,7 @@ def test_in_a_container_that_goes_on_it_says_what_it_depends_on(lab: Lab, state:
     words = [*APPLY, "1s", "--json"]
     done = run(*container(lab), "sh", "-c", script, "sh", *words, PATH=f"{bin}:{os.environ['PATH']}")
     assert done.returncode == 0, done.stderr
-    assert done.stderr.startswith("halfopen: warning: the change is undone by a process of this container")
+    assert done.stderr.startswith("halfopen: warning: a process in this container")
     assert json.loads(done.stdout)["returns_by"] == "child"
     assert not (tmp_path / "asked").exists()
     assert retries(lab) == before

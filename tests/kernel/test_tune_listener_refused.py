@@ -65,7 +65,7 @@ def test_nobody_may_not(lab: Lab) -> None:
     )
     out, error = process.communicate(timeout=30)
     assert (process.returncode, out) == (3, "")
-    hidden = "who holds :8080 is hidden: a process keeps its open files from this one; run as root (sudo)"
+    hidden = "the process that holds :8080 is hidden: its open files cannot be read; run as root (sudo)"
     assert error == f"halfopen: {hidden}\n"
     assert looked(lab) == [(16, None, 0)]
 
@@ -80,7 +80,7 @@ def test_a_user_namespace_does_not_reach_out_of_itself(lab: Lab) -> None:
     )
     _, error = process.communicate(timeout=30)
     assert process.returncode == 3
-    hidden = "who holds :8080 is hidden: a process keeps its open files from this one; run it on the host"
+    hidden = "the process that holds :8080 is hidden: its open files cannot be read; run it on the host"
     assert error == f"halfopen: {hidden}\n"
     assert looked(lab) == [(16, None, 0)]
 
@@ -117,9 +117,9 @@ def test_where_one_holder_refuses_the_next_is_asked(lab: Lab, monkeypatch: pytes
 
 def test_nobody_listens_there(lab: Lab) -> None:
     lab.server.listen(8080, address=lab.server.v4)
-    assert "nobody listens on :8081" in one_line(run(lab, ":8081"), 3)
+    assert "nothing listens on :8081" in one_line(run(lab, ":8081"), 3)
     line = one_line(run(lab, "192.0.2.9:8080", "--backlog", "9", "--yes"), 3)
-    assert f"but on {lab.server.v4}:8080; halfopen tune listener {lab.server.v4}:8080" in line
+    assert f"only on {lab.server.v4}:8080; halfopen tune listener {lab.server.v4}:8080" in line
     assert "is not a port" in one_line(run(lab, ":http"), 2)
     assert "nothing to change is given" in one_line(run(lab, ":8080", "--dry-run"), 2)
     assert "not a terminal" in one_line(run(lab, f"{lab.server.v4}:8080", "--backlog", "9"), 2)
@@ -151,7 +151,7 @@ def test_it_is_closed_between_apply_and_undo(lab: Lab) -> None:
         change(lab, backlog=64)
         one.kill()
         [row] = document("tune", "undo", "--all", "--json")["changes"]
-    assert (row["state"], row["why"]) == ("gone", "it was closed: nobody listens on :8080 any more")
+    assert (row["state"], row["why"]) == ("gone", "it was closed: nothing listens on :8080 any more")
     assert states() == ["gone"]
 
 
@@ -162,7 +162,7 @@ def test_one_that_was_re_created_is_another(lab: Lab) -> None:
         with serving(lab, backlog=64) as [again]:
             rows = document("tune", "undo", "--all", "--json")["changes"]
             assert {row["state"] for row in rows} == {"gone"}
-            assert "re-created: on :8080 another socket listens now, of python" in rows[0]["why"]
+            assert "re-created: another socket now listens on :8080, held by python" in rows[0]["why"]
             assert f"pid {again.pid}" in rows[0]["why"]
             assert looked(lab) == [(64, None, 0)]
 
@@ -203,7 +203,7 @@ def test_somaxconn_in_the_way_is_said_before_and_done_as_far_as_it_goes(lab: Lab
     lab.server.listen(8080, backlog=16)
     here = f"--netns {lab.server.netns_path}"
     planned = run(lab, ":8080", "--backlog", "512", "--dry-run").stdout.splitlines()
-    assert "somaxconn = 100 lets no listener have 512" in planned[1]
+    assert "somaxconn = 100 does not allow 512" in planned[1]
     assert planned[-1] == f"First  halfopen tune apply --set somaxconn=512 {here}"
     done = run(lab, ":8080", "--backlog", "512", "--yes")
     assert done.returncode == 1
@@ -224,7 +224,7 @@ def test_a_backlog_that_could_not_come_back_is_not_touched(lab: Lab) -> None:
     lab.server.set_sysctl(keys.SOMAXCONN, 100)
     for wanted in ("64", "1024"):
         line = one_line(run(lab, ":8080", "--backlog", wanted, "--yes"), 1)
-        assert "has a backlog of 512, more than somaxconn = 100 would let it have again" in line
+        assert "has a backlog of 512, which somaxconn = 100 would not allow again" in line
     assert looked(lab) == [(512, None, 0)]
     assert states() == []
 
@@ -234,9 +234,7 @@ def test_an_undo_that_somaxconn_forbids_fails_and_can_be_made_up_for(lab: Lab) -
     change(lab, backlog=64)
     lab.server.set_sysctl(keys.SOMAXCONN, 100)
     line = one_line(halfopen("tune", "undo", "--all"), 1)
-    assert (
-        "somaxconn = 100 lets no listener have a backlog of 512; first halfopen tune apply --set somaxconn=512" in line
-    )
+    assert "somaxconn = 100 does not allow a backlog of 512; first halfopen tune apply --set somaxconn=512" in line
     assert (looked(lab), states()) == ([(64, None, 0)], ["done"])
     lab.server.set_sysctl(keys.SOMAXCONN, 512)
     assert halfopen("tune", "undo", "--all").returncode == 0

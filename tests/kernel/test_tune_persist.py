@@ -152,7 +152,7 @@ def test_an_entry_that_somebody_edited_is_left_alone(machine: Machine) -> None:
     persist(machine, *SET)
     path.unlink()
     [_, row] = document(machine, "undo", "--all")["changes"]
-    assert (row["state"], row["why"]) == ("undone", "it was not set already")
+    assert (row["state"], row["why"]) == ("undone", "it already was not set")
 
 
 def test_a_file_with_anything_else_in_it_is_not_touched(machine: Machine) -> None:

@@ -79,7 +79,7 @@ def states() -> list[str]:
 def test_a_plan_is_carried_out_as_it_is_or_not_at_all(space: str) -> None:
     plan = halfopen.tune_plan(space, release_time="7s")
     change_behind_the_back(space, 4)
-    with pytest.raises(Changed, match=r"is 4 by now, and was 5 .*; nothing was changed"):
+    with pytest.raises(Changed, match=r"is now 4; it was 5 .*; nothing was changed"):
         halfopen.tune_apply(plan)
     assert (value(space), states(), audit()) == (4, [], [])
     change_behind_the_back(space, 5)
@@ -95,7 +95,7 @@ def test_a_value_that_changed_while_the_question_stood_is_left_alone(space: str)
         asking.answer("y\n")
         assert asking.wait() == 1
     said = " ".join(asking.text.split())
-    assert f"{keys.SYNACK} is 4 by now, and was 5 when the change was planned; nothing was changed" in said
+    assert f"{keys.SYNACK} is now 4; it was 5 when the change was planned; nothing was changed" in said
     assert (value(space), states(), audit()) == (4, [], [])
 
 
@@ -130,7 +130,7 @@ def test_another_listener_since_the_plan_keeps_all_as_they_are(lab: Lab) -> None
     ns = resolve(lab.server.netns_path)
     plan = tune_listener.plan_listener(ns, None, 8080, Wishes(backlog=64))
     lab.server.listen(8080, "127.0.0.1", backlog=16)
-    with pytest.raises(Changed, match=r"other sockets listen on .*:8080 by now"):
+    with pytest.raises(Changed, match=r"the sockets that listen on .*:8080 have changed"):
         Executor().execute(plan)
     assert {s.backlog for s in tune_listener.look_at_listener(ns, None, 8080).sockets} == {16}
     assert (states(), audit()) == ([], [])

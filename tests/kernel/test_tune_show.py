@@ -45,7 +45,7 @@ def test_whether_tcp_rto_max_ms_counts_is_measured_and_not_guessed(lab: Lab) -> 
     assert shown(lab)[keys.RTO_MAX]["idle"] is True
     lab.server.set_sysctl(keys.RTO_MAX, 1000)
     found = shown(lab)[keys.RTO_MAX]
-    assert found["effect"].endswith("halfopen release-time --measure tells")
+    assert found["effect"].endswith("halfopen release-time --measure shows it")
     assert found["idle"] is False
     words = ("release-time", "--json", "--measure", "--retries", "1", "--netns", lab.server.netns_path)
     [schedule] = document(*words)["schedules"]

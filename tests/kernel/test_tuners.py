@@ -70,22 +70,22 @@ def test_tuned_is_named_with_the_line_of_its_profile(
 ) -> None:
     start("tuned", lab.server)
     one, two = notes(lab.server)
-    assert f"sets somaxconn to 2048 at least ({etc}/profiles/fast/tuned.conf:4); it applies sysctl.d after that" in one
+    assert f"sets somaxconn to 2048 at least ({etc}/profiles/fast/tuned.conf:4); it applies sysctl.d afterwards" in one
     assert f"sets tcp_syncookies to 2 ({etc}/profiles/base/tuned.conf:3)" in two
     # It sets the namespace it runs in, and no other.
     assert notes(lab.client) == []
     (etc / "tuned-main.conf").write_text("reapply_sysctl = 0\n")
-    assert notes(lab.server)[0].endswith("it does so when it starts, after the entry was read")
+    assert notes(lab.server)[0].endswith("it does so when it starts, after the entry was applied")
     (etc / "active_profile").unlink()
     [line] = notes(lab.server)
-    assert line.endswith(f"what it sets could not be read: {etc}/active_profile")
+    assert line.endswith(f"its settings could not be read: {etc}/active_profile")
 
 
 def test_bpftune_is_named_everywhere(lab: Lab, start: Callable[[str, LabHost], None]) -> None:
     start("bpftune", lab.server)
     for host in (lab.server, lab.client):
         [line] = notes(host)
-        assert line.startswith("bpftune runs, which sets tcp_syncookies under a flood or short of memory")
+        assert line.startswith("bpftune is running, which changes tcp_syncookies under a flood or when memory is short")
 
 
 def test_a_name_alone_is_not_enough(lab: Lab, start: Callable[[str, LabHost], None], tmp_path: Path) -> None:

@@ -128,7 +128,7 @@ class Journal:
                 if not files.lock(fd, max(0.0, deadline - time.monotonic())):
                     raise JournalError(
                         "another halfopen tune command holds the journal",
-                        hint=f"wait for it, or end it: fuser {self.path} names it",
+                        hint=f"wait for it, or end it (fuser {self.path} shows it)",
                     )
                 # Whoever held it may have begun a new file meanwhile.
                 if os.path.samestat(os.fstat(fd), os.stat(self.path)):

@@ -112,7 +112,7 @@ class WireError(HalfopenError):
 
     def __init__(self, message: str, offset: int = 0) -> None:
         super().__init__(
-            "wire", f"{message} at byte {offset}", hint="this is a defect of halfopen or of the kernel's answer"
+            "wire", f"{message} at byte {offset}", hint="this is a bug in halfopen or in the kernel's reply"
         )
         self.offset = offset
 

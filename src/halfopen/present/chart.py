@@ -32,8 +32,10 @@ def chart(times: Histogram, width: int, *, ascii_only: bool = False) -> list[Tex
     most, total = max(n for *_, n in rows), times.total
     figures = max(5, len(f"{most:,}"))
     # What stands beside the bar: the time, two figures and the spaces between.
-    bar = max(10, min(_BAR_MOST, width - figures - 33))
-    lines = [Text(f"{'TOOK UP TO':>10}  {'':<{bar}}  {'COUNT':>{figures}}  {'SHARE':>7}  {'TOGETHER':>8}", style="dim")]
+    bar = max(10, min(_BAR_MOST, width - figures - 35))
+    lines = [
+        Text(f"{'TOOK UP TO':>10}  {'':<{bar}}  {'COUNT':>{figures}}  {'SHARE':>7}  {'CUMULATIVE':>10}", style="dim")
+    ]
     done, empty = 0, 0
     for i, (_, to, n) in enumerate(rows):
         done += n
@@ -45,7 +47,7 @@ def chart(times: Histogram, width: int, *, ascii_only: bool = False) -> list[Tex
         upto = "more" if to == float("inf") else show_time(to)
         line = Text(f"{upto:>10}  ")
         line.append(f"{_bar(n / most, bar, ascii_only):<{bar}}", style="cyan")
-        lines.append(line.append(f"  {n:>{figures},}  {_share(n, total):>7}  {_share(done, total):>8}"))
+        lines.append(line.append(f"  {n:>{figures},}  {_share(n, total):>7}  {_share(done, total):>10}"))
     return lines
 
 

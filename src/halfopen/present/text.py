@@ -93,10 +93,10 @@ def released(out: Console, outcome: Released) -> None:
         if outcome.resets:
             out.print(
                 f"The namespace sent {plural(outcome.resets, 'RST')} meanwhile: at most that many "
-                "connections that had just completed can have been reset"
+                "connections that had just completed may have been reset"
             )
     deferred = outcome.spared - outcome.may_have_answered
     if deferred:
-        out.print(f"{deferred:,} left alone: they answered, or may have")
+        out.print(f"{deferred:,} spared: their clients answered, or may have")
     for line in (*outcome.problems, *outcome.notes):
         out.print(printable(line))

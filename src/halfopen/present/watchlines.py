@@ -228,7 +228,7 @@ class TextLines(Lines):
             line = f"{_clock(model.sample.wall_s)}  CLEAR  the network namespace {printable(action.where.name)} is gone"
         else:
             line = self._head(model, "CLEAR", action.where, action.listener)
-            line += "nobody listens any more" if action.gone else f"{action.half_open:,} half-open"
+            line += "nothing listens any more" if action.gone else f"{action.half_open:,} half-open"
         line += f", after {lasted} with a peak of {action.peak:,}"
         return [self._paint(_GREEN, part) for part in self._filled(line)]
 

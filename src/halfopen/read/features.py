@@ -68,7 +68,7 @@ PROGRAMS: Final = (
         parts=(
             ("arrived", "arrivals of half-open connections, counted"),
             ("given_up", "half-open connections that the kernel gave up, counted"),
-            ("cookies", "telling handshakes by SYN cookies from others"),
+            ("cookies", "distinguishing handshakes by SYN cookie from others"),
         ),
     ),
 )
@@ -149,7 +149,7 @@ def reading() -> tuple[Feature, ...]:
     return (
         tried("sock_diag", "reading connections and listeners", _sock_diag),
         tried("proc_net_tcp", "reading them where sock_diag is refused", _proc_net_tcp),
-        tried("net_admin", "changing things in this network namespace", _net_admin, ("CAP_NET_ADMIN",)),
+        tried("net_admin", "changing this network namespace", _net_admin, ("CAP_NET_ADMIN",)),
     )
 
 
@@ -236,7 +236,7 @@ def _owners() -> str:
             for descriptor in islice(descriptors, 1):
                 os.readlink(descriptor.path)
 
-    return _reach(look, "what other users' programs have open is hidden")
+    return _reach(look, "the open files of other users' programs are hidden")
 
 
 def _pidfd_getfd() -> Feature:
@@ -245,7 +245,7 @@ def _pidfd_getfd() -> Feature:
     refused = "other users' programs are out of reach"
     made = tried(id, purpose, lambda: _reach(lambda pid: duplicate(pid, _NO_DESCRIPTOR), refused), ("CAP_SYS_PTRACE",))
     if made.outcome is Outcome.NO and proc.yama_scope() == "3":
-        why = "kernel.yama.ptrace_scope = 3 forbids it to everybody"
+        why = "kernel.yama.ptrace_scope = 3 forbids it, even for root"
         grant = Grant("setting", "a boot without kernel.yama.ptrace_scope=3")
         return Feature(id, purpose, made.outcome, why, made.needs, (grant,))
     return made
@@ -254,7 +254,7 @@ def _pidfd_getfd() -> Feature:
 def ebpf(programs: Iterable[BpfProgram]) -> Iterator[Feature]:
     """What eBPF programs need, and each of them, loaded, attached and taken off again."""
     yield tried("libbpf", "loading eBPF programs", libbpf.version)
-    yield tried("btf", "fitting eBPF programs to this kernel (BTF)", _btf)
+    yield tried("btf", "adapting eBPF programs to this kernel (BTF)", _btf)
     yield _jit()
     for program in programs:
         yield from _program(program)

@@ -28,14 +28,14 @@ def refusal(pid: int, code: int) -> HalfopenError:
     scope = proc.yama_scope()
     if scope == "3":
         return NotPermitted(
-            f"Yama (kernel.yama.ptrace_scope = 3) lets nobody reach into {who}, root included",
+            f"Yama (kernel.yama.ptrace_scope = 3) forbids access to the open files of {who}, even for root",
             hint="boot without that setting",
         )
     if proc.lacking(("CAP_SYS_PTRACE",)):
         return _unprivileged(pid, who, scope)
     if _user_namespace(pid) != _user_namespace("self"):
         return NotPermitted(
-            f"{who} lives in another user namespace, into which this one does not reach",
+            f"{who} runs in another user namespace, over which this process has no privileges",
             hint="run it on the host, or inside the container of that process",
         )
     if proc.status().get("Seccomp") == _SECCOMP_FILTER:
@@ -43,7 +43,8 @@ def refusal(pid: int, code: int) -> HalfopenError:
             "a seccomp filter forbids pidfd_getfd here", hint="run it on the host, or allow pidfd_getfd in the profile"
         )
     return NotPermitted(
-        f"a security module (AppArmor, SELinux) keeps {who} out of reach", hint="its log says which: journalctl -k"
+        f"a security module (AppArmor, SELinux) denies access to the open files of {who}",
+        hint="see which one with journalctl -k",
     )
 
 
@@ -64,14 +65,15 @@ def _missing() -> Unsupported:
 def _unprivileged(pid: int, who: str, scope: str) -> NotPermitted:
     if os.geteuid() == 0:
         return NotPermitted(
-            f"reaching into {who} needs CAP_SYS_PTRACE, which this root does not have",
+            f"access to the open files of {who} needs CAP_SYS_PTRACE, which root lacks here",
             hint="run it on the host, or start the container with --cap-add SYS_PTRACE",
         )
     if scope in ("1", "2") and _owner(pid) == os.geteuid():
         return NotPermitted(
-            f"Yama (kernel.yama.ptrace_scope = {scope}) lets only root reach into {who}", hint="run as root (sudo)"
+            f"Yama (kernel.yama.ptrace_scope = {scope}) allows access to the open files of {who} only for root",
+            hint="run as root (sudo)",
         )
-    return NotPermitted(f"reaching into {who} needs CAP_SYS_PTRACE", hint="run as root (sudo)")
+    return NotPermitted(f"access to the open files of {who} needs CAP_SYS_PTRACE", hint="run as root (sudo)")
 
 
 def _owner(pid: int) -> int:

@@ -13,7 +13,7 @@ from halfopen.core.tune.ledger import Change, Ledger
 from halfopen.core.tune.records import Then
 from halfopen.core.tune.spots import Place
 
-GONE = "the machine was booted since"
+GONE = "the machine has been rebooted since"
 AGAIN = "set again when the machine booted"
 
 

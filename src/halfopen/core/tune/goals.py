@@ -53,7 +53,7 @@ def wanted_retries(goals: Goals) -> int:
         return GOOD_RETRIES
     if goals.release_time_s < timing.INITIAL_RTO_S:
         raise UsageError(
-            f"a release time of {show_duration(goals.release_time_s)} cannot be",
+            f"a release time of {show_duration(goals.release_time_s)} is not possible",
             hint="the kernel waits 1 s for the answer to its first SYN-ACK; halfopen release drops one at once",
         )
     return timing.retries_for(goals.release_time_s)

@@ -155,11 +155,11 @@ def _plan_backlog(s: Running, asked: int, somaxconn: int | None, place: Place) -
         least = max(s.backlog, asked)
         raise HalfopenError(
             "somaxconn",
-            f"{s.name} has a backlog of {s.backlog}, more than somaxconn = {somaxconn} would let it have again",
+            f"{s.name} has a backlog of {s.backlog}, which somaxconn = {somaxconn} would not allow again",
             hint=f"first halfopen tune apply --set somaxconn={least}{netns_words(place.name)}",
         )
     new = asked if somaxconn is None else min(asked, somaxconn)
-    why = "" if new == asked else f"somaxconn = {somaxconn} lets no listener have {asked}"
+    why = "" if new == asked else f"somaxconn = {somaxconn} does not allow {asked}"
     fewer = f"clients are turned away once {new:,} wait to be accepted"
     cost = memory_price(new) if new > s.backlog else fewer if new < s.backlog else ""
     return _change(place, s, BACKLOG, s.backlog, new, f"each of the two queues holds {new}", cost, asked, why)

@@ -119,7 +119,7 @@ def _syn_backlog(values: Values, goals: Goals) -> Advice:
 
 def _somaxconn(values: Values, goals: Goals) -> Advice:
     now = values[SOMAXCONN]
-    effect = f"no listener's two queues hold more than {now:,} each, whatever its backlog"
+    effect = f"each of a listener's two queues holds at most {now:,}, whatever its backlog"
     least = goals.half_open or GOOD_BACKLOG
     if now >= least:
         return Advice(SOMAXCONN, now, effect)
@@ -142,7 +142,7 @@ def _syn_retries(values: Values, _: Goals) -> Advice:
     now = values[SYN_RETRIES]
     # As many waits of 1 s come first, then they double (tcp_write_timeout(), net/ipv4/tcp_timer.c; since 6.5).
     given_up = show_duration(values.get(SYN_LINEAR, 0) + timing.release_time_s(min(now, 255)))
-    effect = f"connections this machine opens are given up after {given_up}; does nothing for those it is asked for"
+    effect = f"outgoing connections are given up after {given_up}; does nothing for incoming ones"
     return Advice(SYN_RETRIES, now, effect, idle=True)
 
 
@@ -168,7 +168,7 @@ def _rto_max(values: Values, _: Goals) -> Advice:
         return Advice(RTO_MAX, now, f"{effect}; {words}", idle=True)
     # 6.18 does not (measured); "tcp: Apply max RTO to non-TFO SYN+ACK" (November 2025) does. Nothing but a measurement
     # tells, which takes seconds.
-    words = "whether half-open ones do depends on the kernel: halfopen release-time --measure tells"
+    words = "whether half-open ones do depends on the kernel: halfopen release-time --measure shows it"
     return Advice(RTO_MAX, now, f"{effect}; {words}")
 
 

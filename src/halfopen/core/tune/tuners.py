@@ -84,10 +84,10 @@ def notes(keys: list[str], tuned: RunningTuned | None, bpftune: bool, persist: b
     lines = [] if tuned is None else _of_tuned(keys, tuned, persist)
     theirs = " and ".join(_short(key) for key in BPFTUNE if key in keys)
     if bpftune and theirs:
-        again = ", and then may set it whatever the entry says" if persist else ""
+        again = ", and then it may overwrite the value despite the sysctl.d entry" if persist else ""
         lines.append(
-            f"bpftune runs, which sets {theirs} under a flood or short of memory; once somebody else set it, it keeps"
-            f" off until it is started again{again}"
+            f"bpftune is running, which changes {theirs} under a flood or when memory is short; once another program"
+            f" has set the value, bpftune leaves it alone until bpftune is restarted{again}"
         )
     return lines
 
@@ -98,17 +98,17 @@ def _of_tuned(keys: list[str], tuned: RunningTuned, persist: bool) -> list[str]:
         if (found := tuned.settings.get(key)) is None:
             continue
         if not persist:
-            then = "it does so when it starts and when its profile is chosen"
+            then = "it does so when it starts and when its profile is selected"
         elif tuned.reapplies:
-            then = "it applies sysctl.d after that, so the entry holds"
+            then = "it applies sysctl.d afterwards, so the entry takes effect"
         else:
-            then = "it does so when it starts, after the entry was read"
+            then = "it does so when it starts, after the entry was applied"
         lines.append(
-            f"tuned runs with profile {tuned.profile}, which sets {_short(key)} to {_words(found.value)}"
+            f"tuned is running with profile {tuned.profile}, which sets {_short(key)} to {_words(found.value)}"
             f" ({found.path}:{found.line}); {then}"
         )
     if tuned.unread:
-        lines.append(f"tuned runs with profile {tuned.profile}; what it sets could not be read: {tuned.unread}")
+        lines.append(f"tuned is running with profile {tuned.profile}; its settings could not be read: {tuned.unread}")
     return lines
 
 

@@ -35,7 +35,7 @@ def undo_step(ledger: Ledger, change: Change, current: int | None) -> Step:
         return Step("undone", why=f"nothing to write: change {above[-1].id} of the same setting is in force")
     to = target(ledger, change)
     if current == to:
-        return Step("undone", why=f"it was {shown(to)} already")
+        return Step("undone", why=f"it already was {shown(to)}")
     if current == change.value:
         return Step("undone", writes=True, value=to)
     return Step("left", why=foreign(current))

@@ -43,7 +43,7 @@ def must_be_taken(wanted: WantedSetting) -> None:
     least, most = range_of(wanted.key)
     if not least <= wanted.value <= most:
         name = wanted.key.rpartition(".")[2]
-        raise UsageError(f"{name} = {wanted.value} cannot be", hint=f"{wanted.key} takes {least} to {most}")
+        raise UsageError(f"{name} = {wanted.value} is out of range", hint=f"{wanted.key} takes {least} to {most}")
 
 
 def changes(
@@ -84,7 +84,7 @@ def _only(found: list[WantedSetting], only: Sequence[str]) -> list[WantedSetting
 def must_be_there(values: Values, goals: Goals) -> None:
     """Raises: Unsupported for a goal whose setting this kernel or namespace lacks."""
     for key in sorted(serving(goals) - {SYN_BACKLOG} - values.keys()):
-        raise Unsupported(key, f"there is no {key} here, so this goal cannot be met", hint="leave out that goal")
+        raise Unsupported(key, f"there is no {key} here, so this goal cannot be reached", hint="leave out that goal")
 
 
 def kept(

@@ -121,7 +121,7 @@ class _Ahead(threading.Thread):
         if self._failed is not None:
             raise self._failed.with_traceback(None)
         if self._opened is None:
-            raise RuntimeError(f"loading the eBPF program {self._object} came to no end")
+            raise RuntimeError(f"loading the eBPF program {self._object} did not finish")
         return self._opened
 
 

@@ -78,7 +78,7 @@ class Loaded:
             if theirs != of_dtype(dtype):
                 raise Unsupported(
                     f"bpf:{self.name}",
-                    f"the eBPF object {self.name} writes another {struct} than this halfopen reads",
+                    f"the eBPF object {self.name} writes a {struct} of another layout than this halfopen reads",
                     hint="reinstall halfopen",
                 )
 

@@ -90,7 +90,7 @@ class Overflows:
         n = sum(self._spared.values())
         if n:
             why = answered.why(self._spared)
-            said = [f"{n:,} left alone: {why}, and without eBPF it cannot be told whether these clients have answered"]
+            said = [f"{n:,} spared: {why}; without eBPF it is unknown whether these clients have answered"]
         if self._late:
             said.append(
                 f"an accept queue overflowed meanwhile: at most {self._late:,} of the released clients may just "

@@ -45,7 +45,7 @@ def must_hold(view: View, plan: Plan) -> None:
             raise UnknownTarget(f"{_name(c)}: {e.message}", hint=e.hint) from None
         if now != planned:
             was, is_ = undoing.shown(planned), undoing.shown(now)
-            raise Changed(f"{_name(c)} is {is_} by now, and was {was} when the change was planned")
+            raise Changed(f"{_name(c)} is now {is_}; it was {was} when the change was planned")
     must_be_possible(view, plan)
 
 
@@ -188,7 +188,7 @@ def _write(session: Session, begun: Sequence[Began]) -> list[Applied]:
         )
     except BaseException as e:
         _take_back(session, written)
-        _refuse(session, begun, f"taken back: {e.message if isinstance(e, HalfopenError) else type(e).__name__}")
+        _refuse(session, begun, f"rolled back: {e.message if isinstance(e, HalfopenError) else type(e).__name__}")
         raise
     session.checkpoint("apply.done")
     return done
@@ -207,7 +207,7 @@ def _write_one(session: Session, b: Began, before: Sequence[Applied]) -> Applied
         return Applied(b.spot, b.old, b.new, held, "done", id=b.id)
     if held == b.old:
         return Applied(b.spot, b.old, b.new, held, "refused", why=f"the kernel keeps {held}", id=b.id)
-    return Applied(b.spot, b.old, b.new, held, "clamped", why=f"the kernel made it {held}", id=b.id)
+    return Applied(b.spot, b.old, b.new, held, "clamped", why=f"the kernel set it to {held}", id=b.id)
 
 
 def _take_back(session: Session, written: Sequence[Began]) -> None:

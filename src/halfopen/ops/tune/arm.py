@@ -69,24 +69,28 @@ def risk(path: str) -> str:
     if os.getpid() == 1:
         raise Unsupported(
             "timer",
-            "as process 1 of this container (PID namespace) halfopen takes whoever is to undo the change along",
+            "halfopen is process 1 of this container (PID namespace): what would undo the change ends with it",
             hint=instead,
         )
     pids = _namespace("pid")
     # It cannot be opened either until the first process of that namespace is there.
     if _namespace("pid_for_children") != pids and "pid_for_children" in os.listdir("/proc/self/ns"):
         raise Unsupported(
-            "timer", "processes started from here get a PID namespace that ends with the first of them", hint=instead
+            "timer",
+            "processes started from here run in a PID namespace that ends when the first of them exits",
+            hint=instead,
         )
     if pids == _BOOTED_PIDS:
         return ""
     if os.getppid() == 1 and (first := _first()) in _ENDS_WITH_US:
         raise Unsupported(
-            "timer", f"{first}, process 1 of this container (PID namespace), ends with this command", hint=instead
+            "timer",
+            f"{first}, process 1 of this container (PID namespace), exits together with this command",
+            hint=instead,
         )
     return (
-        "the change is undone by a process of this container (PID namespace): if the container ends before and its "
-        "network does not, the change stays; to be sure run it on the host with --netns pid:N"
+        "a process in this container (PID namespace) undoes the change: if the container ends first and its network "
+        "namespace stays, the change stays too. To be safe, run it on the host with --netns pid:N"
     )
 
 
@@ -138,7 +142,7 @@ def _with_systemd(ids: Sequence[int], at_s: float, left_s: float, environment: M
         "--quiet",
         "--collect",
         f"--unit=halfopen-tune-{ids[0]}-{int(at_s)}",
-        "--description=halfopen: undo a change of settings that was made for a time",
+        "--description=halfopen: revert a temporary change of settings",
         f"--on-active={left_s:.3f}s",
         f"--on-calendar={on_the_wall}",
         "--timer-property=AccuracySec=1s",
@@ -180,6 +184,4 @@ def _with_child(ids: Sequence[int], at_s: float, netns_fd: int, environment: Map
         pass
     finally:
         os.close(ready)
-    raise HalfopenError(
-        "timer", "the process that would undo it in time could not be started", hint="apply it without --for"
-    )
+    raise HalfopenError("timer", "the process that would revert it could not be started", hint="apply it without --for")

@@ -97,9 +97,9 @@ def _nobody(rows: Any, address: Address | None, port: int, place: Place) -> Unkn
     if others:
         name = listener_text(others[0].address, port)
         return UnknownTarget(
-            f"nobody listens on {wanted}{where}, but on {name}", hint=f"halfopen tune listener {name}{here}"
+            f"nothing listens on {wanted}{where}, only on {name}", hint=f"halfopen tune listener {name}{here}"
         )
-    return UnknownTarget(f"nobody listens on {wanted}{where}", hint=f"halfopen tune show{here} lists the listeners")
+    return UnknownTarget(f"nothing listens on {wanted}{where}", hint=f"halfopen tune show{here} lists the listeners")
 
 
 def plan_listener(
@@ -151,7 +151,7 @@ def must_be_all(view: View, plan: Plan) -> None:
         raise _nobody(rows, address, port, plan.place)
     planned = {found(c).spot.listener for c in plan.changes}
     if {(who.inode, who.cookie) for who in there} != {(who.inode, who.cookie) for who in planned if who is not None}:
-        raise Changed(f"other sockets listen on {listener_text(there[0].address, port)} by now than were planned for")
+        raise Changed(f"the sockets that listen on {listener_text(there[0].address, port)} have changed since")
 
 
 def _first(planned: Sequence[ChangeListener], netns: str) -> str | None:

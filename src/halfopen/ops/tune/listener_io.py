@@ -62,7 +62,7 @@ class Listeners:
         if limit is not None and backlog > limit:
             raise HalfopenError(
                 "somaxconn",
-                f"somaxconn = {limit} lets no listener have a backlog of {backlog}",
+                f"somaxconn = {limit} does not allow a backlog of {backlog}",
                 hint=f"first halfopen tune apply --set somaxconn={backlog}{netns_words(spot.place.name)}",
             )
 
@@ -124,18 +124,20 @@ def _gone(who: ListeningSocket, rows: Any) -> str:
         if listener_socket.identity(row).address == who.address:
             inode = int(row["inode"])
             by = holders_text(owners.owners(owners.holders([inode])).get(inode, ()))
-            return f"it was closed and re-created: on {name} another socket listens now{f', of {by}' if by else ''}"
-    return f"it was closed: nobody listens on {name} any more"
+            return (
+                f"it was closed and re-created: another socket now listens on {name}{f', held by {by}' if by else ''}"
+            )
+    return f"it was closed: nothing listens on {name} any more"
 
 
 def _hidden(who: ListeningSocket, found: owners.Holders | None) -> HalfopenError:
     name = listener_text(who.address, who.port)
     if found is not None and found.refused:
         hint = "run it on the host" if os.geteuid() == 0 else "run as root (sudo)"
-        return NotPermitted(f"who holds {name} is hidden: a process keeps its open files from this one", hint=hint)
+        return NotPermitted(f"the process that holds {name} is hidden: its open files cannot be read", hint=hint)
     if found is not None and found.broken_off:
         return NotPermitted(
-            f"who holds {name} was not found in {_AGAIN_S:g} s among the open files of this machine",
+            f"the process that holds {name} was not found within {_AGAIN_S:g} s among the open files of this machine",
             hint="halfopen doctor shows what the faster search (eBPF) needs",
         )
     return NotPermitted(

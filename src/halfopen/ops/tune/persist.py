@@ -40,7 +40,7 @@ def must_be_possible(ns: Netns, fd: int, for_s: float | None = None) -> None:
         )
     if not netns_lookup.is_booted(fd):
         raise UsageError(
-            f"--persist concerns the network namespace that was booted, and {ns.name} is another one",
+            f"--persist works only in the network namespace that the machine booted with, and {ns.name} is another one",
             hint="leave it out, and set the values where that namespace is created",
         )
     try:

@@ -31,7 +31,7 @@ class Spaces:
         fd = self._find(place)
         if fd is None:
             boot = (
-                "the machine was booted since then"
+                "the machine has been rebooted since then"
                 if place.boot_id != boot_id()
                 else "it is gone: nothing that can be seen from here holds it"
             )

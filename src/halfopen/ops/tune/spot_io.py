@@ -46,7 +46,7 @@ class Settings:
     def read(self, spot: Spot, ours: Container[int | None]) -> int | None:
         value = self._spaces.run(spot.place, lambda: sysctl.read(spot.key))
         if value is None:
-            raise UnknownTarget("there is no such setting any more")
+            raise UnknownTarget("the setting no longer exists")
         return value
 
     def instead(self, spot: Spot, value: int | None) -> int | None:

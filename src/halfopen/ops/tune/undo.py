@@ -92,7 +92,7 @@ def _write(session: Session, change: Change, to: int | None, reason: str) -> Und
 
 
 def _made_of(held: int | None, to: int | None) -> str:
-    return f"the kernel made {undoing.shown(held)} of {undoing.shown(to)}"
+    return f"the kernel set it to {undoing.shown(held)} instead of {undoing.shown(to)}"
 
 
 def _stays(session: Session, change: Change) -> str:

@@ -30,11 +30,10 @@ def show(
     """
     live = [c for c, _ in changes if c.live]
     if not changes:
-        made = "made by this user" if hidden else "ever made"
-        out.print(f"No change was {made} ({printable(path)})")
+        out.print(f"No changes recorded{' for this user' if hidden else ''} ({printable(path)})")
         _hidden(out, hidden)
         return
-    counted = f"{plural(len(live), 'change')} in force of {len(changes):,} ever made"
+    counted = f"{plural(len(live), 'change')} in force, {len(changes):,} recorded in all"
     out.print(f"{counted} ({printable(path)})")
     lines = _lines(changes, here)
     if not prose.fits(lines, _TITLES, out.width):

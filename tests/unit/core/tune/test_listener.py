@@ -78,11 +78,11 @@ def test_a_plan_is_every_option_of_every_socket() -> None:
 
 def test_somaxconn_in_the_way() -> None:
     [p] = listener.changes_for([RUNNING], Wishes(backlog=512), 256, 5, PLACE)
-    assert (p.asked, p.value, p.why) == (512, 256, "somaxconn = 256 lets no listener have 512")
+    assert (p.asked, p.value, p.why) == (512, 256, "somaxconn = 256 does not allow 512")
     [p] = listener.changes_for([RUNNING], Wishes(backlog=512), None, 5, PLACE)
     assert (p.asked, p.value) == (None, 512)
     for wanted in (64, 512):
-        with pytest.raises(HalfopenError, match="more than somaxconn") as caught:
+        with pytest.raises(HalfopenError, match="somaxconn = 100 would not allow again") as caught:
             listener.changes_for([RUNNING], Wishes(backlog=wanted), 100, 5, PLACE)
         assert caught.value.hint.endswith(f"--set somaxconn={max(wanted, 128)}")
     [p] = listener.changes_for([RUNNING], Wishes(backlog=128), 100, 5, PLACE)

@@ -55,21 +55,21 @@ def test_tuned_is_named_where_its_profile_sets_the_key() -> None:
     assert tuners.notes([COOKIES], tuned, False, persist=True) == []
     [line] = tuners.notes([SOMAXCONN], tuned, False, persist=True)
     assert line == (
-        "tuned runs with profile fast, which sets somaxconn to 2048 at least (/p:9); it applies sysctl.d after that, so"
-        " the entry holds"
+        "tuned is running with profile fast, which sets somaxconn to 2048 at least (/p:9); it applies sysctl.d"
+        " afterwards, so the entry takes effect"
     )
     [line] = tuners.notes([SOMAXCONN], tuned, False, persist=False)
-    assert line.endswith("it does so when it starts and when its profile is chosen")
+    assert line.endswith("it does so when it starts and when its profile is selected")
     [line] = tuners.notes([SOMAXCONN], RunningTuned("fast", tuned.settings, reapplies=False), False, persist=True)
-    assert line.endswith("; it does so when it starts, after the entry was read")
+    assert line.endswith("; it does so when it starts, after the entry was applied")
     [line] = tuners.notes([COOKIES], RunningTuned("fast", {}, True, "gone"), False, persist=False)
-    assert line == "tuned runs with profile fast; what it sets could not be read: gone"
+    assert line == "tuned is running with profile fast; its settings could not be read: gone"
 
 
 def test_bpftune_is_named_for_what_it_sets() -> None:
     assert tuners.notes([SOMAXCONN], None, True, persist=True) == []
     [line] = tuners.notes([COOKIES], None, True, persist=False)
-    assert line.startswith("bpftune runs, which sets tcp_syncookies under a flood")
-    assert line.endswith("until it is started again")
+    assert line.startswith("bpftune is running, which changes tcp_syncookies under a flood")
+    assert line.endswith("until bpftune is restarted")
     [line] = tuners.notes([COOKIES], None, True, persist=True)
-    assert line.endswith("and then may set it whatever the entry says")
+    assert line.endswith("and then it may overwrite the value despite the sysctl.d entry")

@@ -271,7 +271,7 @@ def test_no_value_is_words(out: Console) -> None:
 def test_the_log_says_what_is_in_force(out: Console) -> None:
     history.show(out, "/x", journal())
     first, titles, one, two, last = lines(out)
-    assert first == "2 changes in force of 2 ever made (/x)"
+    assert first == "2 changes in force, 2 recorded in all (/x)"
     assert titles.split() == ["ID", "TIME", "CHANGE", "VALUE", "NAMESPACE", "STATE"]
     assert "web" in one.split()
     assert one.rstrip().endswith("under change 2")
@@ -316,7 +316,7 @@ def test_the_log_keeps_its_columns_at_80(out: Console) -> None:
 def test_a_log_that_is_not_the_whole_says_so(out: Console) -> None:
     history.show(out, "/home/me/tune.jsonl", [], hidden="/var/lib/halfopen/tune.jsonl")
     first, second, last = lines(out)
-    assert first == "No change was made by this user (/home/me/tune.jsonl)"
+    assert first == "No changes recorded for this user (/home/me/tune.jsonl)"
     assert second == "Changes made as root are in /var/lib/halfopen/tune.jsonl, which only root can read"
     assert last == "Next  sudo halfopen tune log"
 
