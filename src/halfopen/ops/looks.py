@@ -33,6 +33,8 @@ _MANY: Final = 20_000
 _VERY_SLOW_S: Final = 1.5
 # More namespaces are not looked into once more to see what moves.
 _FEW: Final = 8
+# What was lost or reset shows by its packets alone: they are counted for so much longer.
+_RARE: Final = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,8 +48,11 @@ class Looks:
 
 def worth_another(model: Model) -> bool:
     """Whether there is anything that a second look could judge."""
-    waiting = model.half_open >= SOME or any(view.accept_queue or view.deferred for view in model.listeners)
-    return waiting or often_lost(model)
+    return _something_waits(model) or often_lost(model)
+
+
+def _something_waits(model: Model) -> bool:
+    return model.half_open >= SOME or any(view.accept_queue or view.deferred for view in model.listeners)
 
 
 def looks(
@@ -75,6 +80,8 @@ def looks(
         return [Looks(model) for model in first]
     counted = [_counters(model) if slow and wanted else None for model, wanted in zip(first, again, strict=True)]
     newest = time.monotonic() if slow else max(model.sample.monotonic_s for model in first)
+    if not deep and not any(map(_something_waits, first)):
+        interval_s *= _RARE
     meant = [model.sample.where.inode for model, wanted in zip(first, again, strict=True) if wanted]
     with _counting(meant, way) as parts:
         pause(max(0.0, newest + interval_s - time.monotonic()))

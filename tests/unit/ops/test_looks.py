@@ -63,3 +63,12 @@ def test_the_interval_is_the_callers(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("halfopen.ops.looks.time.monotonic", lambda: model.sample.monotonic_s)
     assert waits([model]) == pytest.approx(0.5)
     assert waits([model], interval_s=5.0) == pytest.approx(5.0)
+
+
+def test_what_only_resets_is_counted_for_longer(monkeypatch: pytest.MonkeyPatch) -> None:
+    reset = build(sample([], [listener()], counters={"EmbryonicRsts": 90, "PassiveOpens": 100}))
+    usual = build(sample([], [listener()], counters={"EmbryonicRsts": 90, "PassiveOpens": 10_000}))
+    monkeypatch.setattr("halfopen.ops.looks.time.monotonic", lambda: reset.sample.monotonic_s)
+    assert waits([reset]) == pytest.approx(1.0)
+    assert waits([usual]) is None
+    assert waits([usual], deep=True, interval_s=5.0) == pytest.approx(5.0)

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from halfopen.core.findings.evidence import Evidence
+from halfopen.core.findings.unheard import unheard
 from halfopen.core.model.prefixes import Prefix, narrowest
 
 # That many are no chance.
@@ -70,6 +71,9 @@ def _retrying(e: Evidence) -> NDArray[np.bool_]:
     cut = e.sources.cut
     if cut is not None:
         found &= ~e.sources.within(cut)
+    for one in unheard(e):
+        # They may finish at another listener.
+        found &= ~one.requests
     return found & e.sources.known
 
 

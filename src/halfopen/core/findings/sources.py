@@ -117,7 +117,8 @@ class SourcesAsked:
         within = self.last & ~self.repeated
         if prefix is not None:
             within &= self.within(prefix)
-        mine = self.numbers[self.silenced & within]
+        # Told apart by what stands for the end of an address: the clients of an IPv6 /64 are many.
+        mine = self.lasts[self.silenced & within]
         enough = len(mine) >= _CLIENTS * np.count_nonzero(within) and len(np.unique(mine)) >= _FEWEST_ADDRESSES
         return bool(enough) and not self._finishes(prefix, among(self._model, within, self.since))
 

@@ -207,3 +207,31 @@ def test_an_ipv6_network_is_one_host_or_many(hosts: int, id: str) -> None:
     verdict, ids = second_look(local, listener("::", limit=100_000), parts=[arrivals(honest())])
     assert ids[0] == id
     assert verdict.findings[0].text("prefix") == "2001:db8:66::/64"
+
+
+def test_a_port_that_is_cut_off_is_no_slow_path_of_those_that_finish_at_another() -> None:
+    hosts = [f"10.9.0.{i}" for i in range(1, 4)]
+    deaf = from_hosts(hosts, 4, retransmits=8)
+    seen = arrivals({f"{host} 80": {"syns": 1, "finished": 1} for host in hosts})
+    other = listener(port=80, inode=2)
+    timers = {"timeouts": np.full(len(deaf), 2, dtype=np.uint8)}
+    verdict, ids = second_look(deaf, listener(), other, parts=[seen, peers(dict.fromkeys(hosts, 1.0))], **timers)
+    assert ids == ["synacks-lost"]
+    assert verdict.findings[0].at.port == 8080
+
+
+def test_clients_of_one_ipv6_network_are_many() -> None:
+    """Sources are known by their first 64 bits; how many there are shows by the rest."""
+    hosts = [f"2001:db8:77:1::{i + 1:x}" for i in range(30)]
+    requests = from_hosts(hosts, 3, family=10)
+    for row in requests:
+        row["local_address"] = np.void(raw("2001:db8::1", 10))
+    memory = peers(dict.fromkeys(hosts[:9], 9.0))
+    verdict, ids = second_look(requests, listener("::", limit=100_000), parts=[memory, arrivals(honest())])
+    assert ids[0] == "acks-lost"
+    assert verdict.findings[0].count("finished_lately") == 9
+    one = from_hosts(hosts[:1], 90, family=10)
+    for row in one:
+        row["local_address"] = np.void(raw("2001:db8::1", 10))
+    _, ids = second_look(one, listener("::", limit=100_000), parts=[memory, arrivals(honest())])
+    assert ids == ["cannot-tell"]

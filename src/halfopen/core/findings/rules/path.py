@@ -6,24 +6,18 @@ from collections.abc import Iterator
 from typing import Final
 
 import numpy as np
-from numpy.typing import NDArray
 
 from halfopen.core.findings.cures import Cure, LookAtRoute
 from halfopen.core.findings.evidence import FEW, Evidence, Need
 from halfopen.core.findings.finding import Fact, Hit, Level
-from halfopen.core.findings.floods import MOST, many
+from halfopen.core.findings.floods import many
 from halfopen.core.findings.lasting import Lasting
 from halfopen.core.findings.registry import rule
 from halfopen.core.findings.rules.flood import flow, is_flood
 from halfopen.core.findings.slow import slow
-from halfopen.core.findings.sources import SOME
-from halfopen.core.model.listeners import ListenerView
-from halfopen.core.model.prefixes import Prefix, narrowest
+from halfopen.core.findings.unheard import MOST, Unheard, unheard
 
-# A prefix that holds most of them is named.
-_NAMED: Final = 0.9
 SMALL: Final = 0.1
-_RECENT_S: Final = 3.0
 
 
 @rule(
@@ -38,48 +32,25 @@ _RECENT_S: Final = 3.0
     advice="repair the way back: an asymmetric route, a firewall, a wrong source address; never release these clients",
 )
 def synacks_lost(e: Evidence) -> Iterator[Hit]:
-    for place, view in enumerate(e.now.views):
-        if view.retries == 0:
-            continue  # given up within a second, as the client's own first timeout: it asks again in any case
-        here = e.at(place)
-        again = e.sources.repeated & here
-        if np.count_nonzero(again) < SOME:
-            continue
-        prefix = narrowest(e.sources.numbers[again], _NAMED)
-        near = e.sources.last & here
-        if prefix is not None:
-            near &= e.sources.within(prefix)
-        lasting = e.sources.among(near)
-        if lasting.repeated >= lasting.count * MOST and not _more_finish(e, view, place, prefix, again):
-            facts = _lost(e, lasting, prefix, view, place)
-            yield Hit(Level.WARNING, facts, view, ("spoofed-flood", "acks-lost"), _way_back(e, lasting, "synacks-lost"))
+    for one in unheard(e):
+        cures = _way_back(e, one.lasting, "synacks-lost")
+        yield Hit(Level.WARNING, _lost(e, one), one.view, ("spoofed-flood", "acks-lost"), cures)
 
 
-def _more_finish(e: Evidence, view: ListenerView, place: int, prefix: Prefix | None, again: NDArray[np.bool_]) -> bool:
-    """Whether more of these clients get through than ask again for long: then the path loses a part of the packets."""
-    rate, arrived, known = e.sources.among(again).per_s, e.now.arrived, e.sources.completers
-    if arrived is None:
-        # Addresses that finished are known, their ports are not.
-        return prefix is not None and known.lately_within(prefix, _RECENT_S) >= int(np.count_nonzero(again))
-    flow = arrived.by_view[place]
-    finished = flow.finished if prefix is None else known.now_within(prefix, view.port)
-    return flow.per_s(finished) > rate
-
-
-def _lost(e: Evidence, lasting: Lasting, prefix: Prefix | None, view: ListenerView, place: int) -> tuple[Fact, ...]:
+def _lost(e: Evidence, one: Unheard) -> tuple[Fact, ...]:
     found = [
-        Fact("lasting", lasting.count),
-        Fact("repeated", lasting.repeated, lasting.count * MOST),
-        Fact("oldest_s", round(lasting.oldest_s, 1), unit="s"),
-        Fact("distinct_sources", lasting.sources.distinct),
+        Fact("lasting", one.lasting.count),
+        Fact("repeated", one.lasting.repeated, one.lasting.count * MOST),
+        Fact("oldest_s", round(one.lasting.oldest_s, 1), unit="s"),
+        Fact("distinct_sources", one.lasting.sources.distinct),
     ]
-    if prefix is not None:
-        found += [Fact("prefix", prefix.text), Fact("share", 1.0)]
+    if one.prefix is not None:
+        found += [Fact("prefix", one.prefix.text), Fact("share", 1.0)]
     if e.now.arrived is not None and e.now.arrived.packets:
-        flow = e.now.arrived.by_view[place]
+        flow = e.now.arrived.by_view[one.place]
         found.append(Fact("syns_again_per_s", round(flow.per_s(flow.repeats), 1), unit="per_s"))
     if e.rates:
-        found.append(Fact("completions_per_s", round(e.finished_per_s(view), 1), unit="per_s"))
+        found.append(Fact("completions_per_s", round(e.finished_per_s(one.view), 1), unit="per_s"))
     return tuple(found)
 
 
@@ -106,12 +77,12 @@ def acks_lost(e: Evidence) -> Iterator[Hit]:
     mask = e.sources.last & ~e.sources.repeated
     if prefix is not None:
         mask &= e.sources.within(prefix)
-    silent, known = e.sources.among(mask), np.unique(e.sources.numbers[mask & e.sources.known])
+    silent, known = e.sources.among(mask), e.sources.completers.lately_within(prefix, np.inf)
     facts = (
         Fact("lasting", silent.count),
         Fact("oldest_s", round(silent.oldest_s, 1), unit="s"),
         *((Fact("prefix", prefix.text),) if prefix is not None else ()),
-        Fact("finished_lately", len(known), silent.sources.distinct),
+        Fact("finished_lately", known),
         Fact("last_finished_s", round(e.sources.completers.youngest_s(prefix), 1), unit="s"),
         Fact("completions_per_s", round(e.completions_per_s, 1), unit="per_s"),
     )

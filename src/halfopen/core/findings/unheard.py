@@ -1,0 +1,71 @@
+"""Clients that do not hear the SYN-ACK: they ask again, and hardly any of them finishes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from halfopen.core.findings.evidence import Evidence
+from halfopen.core.findings.lasting import Lasting
+from halfopen.core.findings.sources import SOME
+from halfopen.core.model.listeners import ListenerView
+from halfopen.core.model.prefixes import Prefix, narrowest
+
+# Of those that last.
+MOST: Final = 0.5
+# A prefix that holds most of them is named.
+_NAMED: Final = 0.9
+# Without eBPF: who finished in this time finishes now.
+_RECENT_S: Final = 3.0
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Unheard:
+    """Those of one listener, from one prefix or (None) from everywhere. place: of the listener in the Model's `views`.
+
+    lasting: those that last. requests (N,): all of theirs, however young.
+    """
+
+    view: ListenerView
+    place: int
+    prefix: Prefix | None
+    lasting: Lasting
+    requests: NDArray[np.bool_]
+
+
+def unheard(e: Evidence) -> tuple[Unheard, ...]:
+    """Those of each listener that has some."""
+    return e.once(_unheard)
+
+
+def _unheard(e: Evidence) -> tuple[Unheard, ...]:
+    found = []
+    for place, view in enumerate(e.now.views):
+        # With no retry it is given up within a second, as the client's own first timeout: it asks again in any case.
+        if not view.half_open or view.retries == 0:
+            continue
+        theirs = e.at(place)
+        again = e.sources.repeated & theirs
+        if np.count_nonzero(again) < SOME:
+            continue
+        prefix = narrowest(e.sources.numbers[again], _NAMED)
+        if prefix is not None:
+            theirs &= e.sources.within(prefix)
+        lasting = e.sources.among(theirs & e.sources.last)
+        if lasting.repeated >= lasting.count * MOST and not _more_finish(e, view, place, prefix, again):
+            found.append(Unheard(view, place, prefix, lasting, theirs))
+    return tuple(found)
+
+
+def _more_finish(e: Evidence, view: ListenerView, place: int, prefix: Prefix | None, again: NDArray[np.bool_]) -> bool:
+    """Whether more of these clients get through than ask again for long: then the path loses a part of the packets."""
+    rate, arrived, known = e.sources.among(again).per_s, e.now.arrived, e.sources.completers
+    if arrived is None:
+        # Addresses that finished are known, their ports are not.
+        return prefix is not None and known.lately_within(prefix, _RECENT_S) >= int(np.count_nonzero(again))
+    flow = arrived.by_view[place]
+    finished = flow.finished if prefix is None else known.now_within(prefix, view.port)
+    return flow.per_s(finished) > rate
