@@ -32,4 +32,6 @@ def command(netns: str | None, read_by: str | None, instant: bool, as_json: bool
     if netns == "all":
         status.everywhere(out, list(map(JudgedNamespace, found, verdicts)), skipped)
     else:
-        status.status(out, found[0], verdicts[0])
+        from halfopen.read.beside import beside
+
+        status.status(out, found[0], verdicts[0], beside=beside(found[0].sample.where.inode))

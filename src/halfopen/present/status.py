@@ -15,6 +15,7 @@ from halfopen.core.fields.listener import LISTENER
 from halfopen.core.fields.source import SOURCE
 from halfopen.core.findings.finding import Level
 from halfopen.core.findings.verdict import Verdict
+from halfopen.core.model.beside import Beside
 from halfopen.core.model.listeners import ListenerView
 from halfopen.core.model.model import Model
 from halfopen.core.model.sources import SourceView
@@ -55,22 +56,35 @@ _LOWER: Final = (
 )
 
 
-def status(out: Console, model: Model, verdict: Verdict, *, taken: int = 0) -> None:
-    """One namespace; on a terminal with no more lines than it has, of which `taken` are used already."""
-    rows = ScreenRows()
+def status(out: Console, model: Model, verdict: Verdict, *, taken: int = 0, beside: Beside | None = None) -> None:
+    """One namespace; on a terminal with no more lines than it has, of which `taken` are used already.
+
+    beside: what a glance at the other namespaces shows.
+    """
+    rows, elsewhere = ScreenRows(), "" if beside is None else beside_line(beside)
     if out.is_terminal:
         room = out.height - taken
-        rows = next((one for one in _LOWER if _height(out, model, verdict, one) < room), _LOWER[-1])
-    _screen(out, model, verdict, rows)
+        rows = next((one for one in _LOWER if _height(out, model, verdict, one, elsewhere) < room), _LOWER[-1])
+    _screen(out, model, verdict, rows, elsewhere)
 
 
-def _height(out: Console, model: Model, verdict: Verdict, lines: ScreenRows) -> int:
+def _height(out: Console, model: Model, verdict: Verdict, lines: ScreenRows, elsewhere: str) -> int:
     with out.capture() as captured:
-        _screen(out, model, verdict, lines)
+        _screen(out, model, verdict, lines, elsewhere)
     return captured.get().count("\n")
 
 
-def _screen(out: Console, model: Model, verdict: Verdict, lines: ScreenRows) -> None:
+def beside_line(beside: Beside) -> str:
+    """Which other namespaces have trouble; empty where none is seen to have."""
+    if not beside.accept_full and not beside.syn_full:
+        return ""
+    full = [(beside.accept_full, "a full accept queue"), (beside.syn_full, "a full SYN queue")]
+    told = " and ".join(f"{n} {'has' if n == 1 else 'have'} {what}" for n, what in full if n)
+    others = plural(beside.others - beside.unseen, "other network namespace")
+    return f"Beside  of {others}, {told} ({beside.first}): halfopen status --netns all"
+
+
+def _screen(out: Console, model: Model, verdict: Verdict, lines: ScreenRows, elsewhere: str) -> None:
     level = Text(f"{verdict.level.name:<8}  ", style=STYLE[verdict.level])
     if model.sample.where.name != "self":
         level.append(f"[{printable(model.sample.where.name)}] ")
@@ -88,6 +102,8 @@ def _screen(out: Console, model: Model, verdict: Verdict, lines: ScreenRows) -> 
         _sources(out, model, lines.sources)
     out.print()
     out.print(_release_time_line(model))
+    if elsewhere:
+        out.print(Text(printable(elsewhere), style=STYLE[Level.WARNING]))
     best, *others = next_commands(verdict)
     for command in others[: lines.commands]:
         propose(out, "Also", command)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import os
+import time
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from halfopen.linux.netns import NAMED_DIRS, SELF, Netns
@@ -51,6 +54,41 @@ def _named() -> dict[int, tuple[str, str]]:
     return names
 
 
+def _members(asked: Iterable[int], until_s: float = math.inf) -> tuple[dict[int, list[int]], int]:
+    """Inode of a namespace → its processes, in order, as far as there is time; and how many refused to be asked."""
+    members: dict[int, list[int]] = {}
+    refused = 0
+    for pid in asked:
+        if time.monotonic() > until_s:
+            break
+        try:
+            link = os.readlink(f"/proc/{pid}/ns/net")
+        except PermissionError:
+            refused += 1
+            continue
+        except OSError:
+            continue
+        members.setdefault(int(link[5:-1]), []).append(pid)
+    return members, refused
+
+
+def inhabited(until_s: float) -> list[Netns]:
+    """The namespaces that have a name or a process, found as far as there is time (monotonic); not who lives there."""
+    named = _named()
+    found = [Netns(name, inode, path) for inode, (name, path) in named.items()]
+    members, _ = _members(pids(), until_s)
+    for inode, living in members.items():
+        if inode not in named:
+            found.append(Netns(f"pid:{living[0]}", inode, f"/proc/{living[0]}/ns/net"))
+    return found
+
+
+def inhabitant_of(ns: Netns) -> str:
+    """Who lives in a namespace, by the process it is named for; empty where it is named otherwise."""
+    pid = ns.name.removeprefix("pid:")
+    return _inhabitant([int(pid)]) if pid.isdigit() and pid != ns.name else ""
+
+
 def discover() -> Discovered:
     """Find every network namespace: each named by its name where it has one, else by its first process as pid:N, else
     by the path of what holds it: a bind mount, or a descriptor.
@@ -58,17 +96,8 @@ def discover() -> Discovered:
     `Netns.name` is what `--netns` takes; `Netns.lives_in` says who lives there.
     """
     found = Discovered()
-    members: dict[int, list[int]] = {}
     asked = pids()
-    for pid in asked:
-        try:
-            link = os.readlink(f"/proc/{pid}/ns/net")
-        except PermissionError:
-            found.refused += 1
-            continue
-        except OSError:
-            continue
-        members.setdefault(int(link[5:-1]), []).append(pid)
+    members, found.refused = _members(asked)
     own = os.stat(SELF).st_ino
     named = _named()
     found.namespaces.append(Netns("self", own, SELF, _inhabitant(members.get(own, []))))

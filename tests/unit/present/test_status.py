@@ -11,9 +11,10 @@ from rich.console import Console
 
 from halfopen.core.fields.everywhere import JudgedNamespace
 from halfopen.core.findings.verdict import judge
+from halfopen.core.model.beside import Beside
 from halfopen.core.model.model import Model, build
 from halfopen.core.model.sources import SourceView
-from halfopen.present.status import MAX_NAMESPACES, everywhere, standing_out, status
+from halfopen.present.status import MAX_NAMESPACES, beside_line, everywhere, standing_out, status
 from rows import listener, named, request, sample
 from verdicts import silent
 
@@ -160,3 +161,20 @@ def test_quiet_namespaces_are_one_line() -> None:
         "OK        0 half-open connections in 2 network namespaces",
         "2 of them have no half-open connections",
     ]
+
+
+@pytest.mark.parametrize(
+    ("beside", "line"),
+    [
+        (Beside(3), ""),
+        (Beside(3, 1, 0, 0, "pid:7: web"), "of 3 other network namespaces, 1 has a full accept queue (pid:7: web)"),
+        (
+            Beside(3, 2, 1, 1, "db"),
+            "of 2 other network namespaces, 2 have a full accept queue and 1 has a full SYN queue",
+        ),
+    ],
+)
+def test_other_namespaces_with_full_queues(beside: Beside, line: str) -> None:
+    told = beside_line(beside)
+    assert line in told
+    assert told.endswith(": halfopen status --netns all") == bool(line)

@@ -47,7 +47,7 @@ def test_a_stopped_process_is_named_and_has_to_go_on(state: str) -> None:
 
 def test_it_is_named_long_before_the_queue_is_full() -> None:
     verdict, ids = _judged([replace(WAITING, state="T")], [replace(WAITING, state="T")], held=3)
-    assert (ids, verdict.level, verdict.findings[0].text("why")) == (["app-not-accepting"], Level.NOTICE, "stopped")
+    assert (ids, verdict.level, verdict.findings[0].text("why")) == (["app-not-accepting"], Level.WARNING, "stopped")
 
 
 @pytest.mark.parametrize(("used", "why"), [(24, "out-of-descriptors"), (23, "unknown"), (None, "unknown")])

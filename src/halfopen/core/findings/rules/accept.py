@@ -61,10 +61,12 @@ def stuck(e: Evidence, view: ListenerView) -> Stuck | None:
     return Stuck(view, queues, tuple(found), tuple(sorted(reasons, key=lambda r: holder.WORST.index(r.why))))
 
 
-def _level(queue: AcceptQueue) -> Level:
+def _level(queue: AcceptQueue, reason: Obstacle | None) -> Level:
+    """By what it does to clients: they are turned away, or wait for a program that will not accept by itself."""
     if queue.full:
         return Level.CRITICAL
-    return Level.WARNING if queue.held * 2 > queue.cap else Level.NOTICE
+    for_good = reason is not None and reason.why in (holder.STOPPED, holder.NO_DESCRIPTORS)
+    return Level.WARNING if for_good or queue.held * 2 > queue.cap else Level.NOTICE
 
 
 def _facts(e: Evidence, found: Stuck) -> tuple[Fact, ...]:
@@ -129,7 +131,7 @@ def _more(limit: int) -> int:
 def _hit(e: Evidence, found: Stuck, id: str) -> Hit:
     reason = _reason(found)
     facts = (*_facts(e, found), *_who(found, reason))
-    return Hit(_level(found.queues[0]), facts, found.view, ("backlog-small",), _cures(e, found, reason, id))
+    return Hit(_level(found.queues[0], reason), facts, found.view, ("backlog-small",), _cures(e, found, reason, id))
 
 
 @rule(
