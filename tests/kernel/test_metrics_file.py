@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -192,3 +193,32 @@ def test_it_is_written_as_often_as_its_share_of_the_time_allows_and_at_the_end(
     assert writes == 2
     assert export.take(Ended(1000)) is None
     assert writes == 2, "there was nothing new"
+
+
+def test_it_is_served_as_well_and_a_client_that_hangs_delays_no_reading(lab: Lab, tmp_path: Path) -> None:
+    file, path = tmp_path / "halfopen.prom", str(tmp_path / "m.sock")
+    words = ("--netns", lab.server.netns_path, "--interval", "50ms", "--json", "--metrics-file", str(file))
+    argv = [sys.executable, "-m", "halfopen", "watch", *words, "--metrics-listen", path]
+    process = subprocess.Popen(argv, env=environment(), stdout=subprocess.PIPE, text=True)
+    try:
+        until(lambda: os.path.exists(path) and file.exists() and values(file, "readable") == [1], timeout=20)
+        assert process.stdout is not None
+        hanging = [socket.socket(socket.AF_UNIX) for _ in range(40)]
+        for one in hanging:
+            one.connect(path)
+            one.sendall(b"GET /met")
+        with socket.socket(socket.AF_UNIX) as asking:
+            asking.connect(path)
+            asking.settimeout(10)
+            asking.sendall(b"GET /metrics HTTP/1.1\r\n\r\n")
+            answered = b"".join(iter(lambda: asking.recv(65536), b""))
+        assert b"\nhalfopen_readable{" in answered
+        before = values(file, "reading_duration_seconds_count")[0]
+        until(lambda: values(file, "reading_duration_seconds_count")[0] > before + 20, timeout=20)
+        for one in hanging:
+            one.close()
+    finally:
+        process.send_signal(signal.SIGTERM)
+        process.communicate(timeout=10)
+    assert process.returncode == 0
+    assert not os.path.exists(path)

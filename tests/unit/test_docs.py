@@ -38,7 +38,7 @@ from halfopen.core.tune.records import Began
 from halfopen.core.tune.spots import ListeningSocket, Place, Spot
 from halfopen.core.where import Host, Namespace
 from halfopen.linux.netns import current
-from halfopen.ops.watch.sinks import KINDS
+from halfopen.ops.watch import sinks
 from rows import part
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -510,7 +510,7 @@ def test_both_readmes_show_the_same_output() -> None:
 def test_the_sample_configuration_is_accepted() -> None:
     blocks = re.findall(r"^```toml\n(.*?)^```", text("docs/commands.md"), re.MULTILINE | re.DOTALL)
     assert len(blocks) == 1
-    assert parse(blocks[0], "docs/commands.md", [kind.key for kind in KINDS]).release.older_than == "15s"
+    assert parse(blocks[0], "docs/commands.md", sinks.keys()).release.older_than == "15s"
 
 
 # --- links ------------------------------------------------------------------------------------------------------------

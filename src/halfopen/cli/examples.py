@@ -29,6 +29,7 @@ EXAMPLES: Final[Mapping[str, tuple[str, ...]]] = {
         "halfopen watch                                  # Ctrl-C ends it",
         "halfopen watch --listener :443 --release-older-than 15s",
         "halfopen watch --netns all --config watch.toml",
+        "halfopen watch --metrics-listen 127.0.0.1:9764  # for Prometheus",
     ),
     "diagnose": (
         "halfopen diagnose",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
@@ -21,7 +21,7 @@ from halfopen.cli.options import (
     reason_option,
     source_option,
 )
-from halfopen.ops.watch.sinks import KINDS, Sink, tell
+from halfopen.ops.watch.sinks import Sink, Targets, keys, options, tell
 
 if TYPE_CHECKING:
     from halfopen.core.config import WatchSettings
@@ -36,8 +36,11 @@ _CONFIG_BYTES = 1024 * 1024
 
 
 def _sink_options(command: F) -> F:
-    for kind in reversed(KINDS):
-        option = click.option(kind.option, metavar=kind.metavar, shell_complete=files, help=kind.help)
+    for one in reversed(options()):
+        if one.metavar:
+            option = click.option(one.option, metavar=one.metavar, shell_complete=files, help=one.help)
+        else:
+            option = click.option(one.option, is_flag=True, default=None, help=one.help)
         command = option(command)
     return command
 
@@ -75,7 +78,7 @@ def command(
     all_lines: bool,
     as_json: bool,
     audit_log: str | None,
-    **targets: str | None,
+    **given: str | bool | None,
 ) -> None:
     """Keep watching: a line when something changes, an alarm when more connections than usual are never answered or
     clients are turned away, a line when that ends. Releases nothing unless told to.
@@ -106,13 +109,13 @@ def command(
     if watch.policy.release is not None:
         watch.may_release()
     # An option wins over the file, where an empty word means "not there".
-    targets = {key: (settings.sinks.get(key) or None) if word is None else word for key, word in targets.items()}
+    targets = {key: (settings.sinks.get(key) or None) if word is None else word for key, word in given.items()}
     made = _sinks(as_json, all_lines, watch.everywhere, targets)
     for report in watch.run():
         tell(made, report)
 
 
-def _sinks(as_json: bool, all_lines: bool, several: bool, targets: Mapping[str, str | None]) -> list[Sink]:
+def _sinks(as_json: bool, all_lines: bool, several: bool, targets: Targets) -> list[Sink]:
     import shutil
 
     from halfopen import __version__
@@ -135,7 +138,7 @@ def _load(path: str) -> WatchSettings:
     if not path:
         raise ConfigError("--config ''", "", "is not a file name")
     try:
-        return parse(_read(path).decode(), path, [kind.key for kind in KINDS])
+        return parse(_read(path).decode(), path, keys())
     except OSError as e:
         raise ConfigError(path, "", e.strerror or str(e)) from None
     except UnicodeDecodeError:

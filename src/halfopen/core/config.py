@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -43,7 +43,7 @@ class ReleaseSettings:
 class WatchSettings:
     """A watch configuration file (TOML). listener and source: what is watched, and released, at all.
 
-    sinks: where each further sink writes, by its key in the file (`metrics_file`).
+    sinks: what concerns further sinks, by the key in the file (`metrics_file`).
     """
 
     interval: str = "1s"
@@ -53,11 +53,12 @@ class WatchSettings:
     release: ReleaseSettings = field(default_factory=ReleaseSettings)
     listener: list[str] = field(default_factory=list)
     source: list[str] = field(default_factory=list)
-    sinks: dict[str, str] = field(default_factory=dict)
+    sinks: dict[str, str | bool] = field(default_factory=dict)
 
 
-def parse(text: str, file: str, sinks: Collection[str] = ()) -> WatchSettings:
-    """The configuration in TOML `text`; `file` names it in errors, and `sinks` are the keys of sinks.
+def parse(text: str, file: str, sinks: Mapping[str, type] | None = None) -> WatchSettings:
+    """The configuration in TOML `text`; `file` names it in errors, and `sinks` are the keys of sinks, with the types of
+    their values.
 
     Raises: ConfigError (syntax, unknown key, wrong type or value).
     """
@@ -69,20 +70,41 @@ def parse(text: str, file: str, sinks: Collection[str] = ()) -> WatchSettings:
         raw: Any = tomllib.loads(text)
     except (ValueError, RecursionError) as e:  # also of a number, or brackets, beyond what Python takes
         raise ConfigError(file, "", str(e)) from None
-    targets = {key: raw.pop(key) for key in sinks if key in raw}
+    targets = _targets(raw, file, sinks or {})
     _former(raw, file)
-    _known(raw, WatchSettings(), file, "", sinks)
+    _known(raw, WatchSettings(), file, "", sinks or {})
     try:
         parsed = msgspec.convert({**raw, "sinks": targets}, WatchSettings)
     except msgspec.ValidationError as e:
         message, _, where = str(e).partition(" - at ")
-        raise ConfigError(file, _named(where.strip("`$. "), targets), message) from None
+        raise ConfigError(file, where.strip("`$. "), message) from None
     a = parsed.alarm
     ones = all(1 <= n <= _MOST for n in (a.minimum, a.factor))  # and so neither nan nor inf
     if not (ones and 0 <= a.sigmas <= _MOST):
         raise ConfigError(file, "alarm", "out of range", hint="minimum, factor >= 1; sigmas >= 0")
     _words(parsed, file)
     return parsed
+
+
+def _targets(raw: dict[str, Any], file: str, sinks: Mapping[str, type]) -> dict[str, str | bool]:
+    """Take out of `raw` what concerns sinks: `a_b = …`, or `b = …` in the section `[a]`."""
+    places = {key: key for key in sinks if key in raw}
+    found = {key: raw.pop(key) for key in places}
+    for section in dict.fromkeys(key.partition("_")[0] for key in sinks):
+        inner = raw.pop(section, None) if isinstance(raw.get(section), dict) else None
+        known = [key.partition("_")[2] for key in sinks if key.startswith(f"{section}_")]
+        for name, value in (inner or {}).items():
+            key, place = f"{section}_{name}", f"{section}.{name}"
+            if name not in known:
+                raise ConfigError(file, place, "unknown key", hint=f"known here: {', '.join(known)}")
+            if key in found:
+                raise ConfigError(file, place, f"is there twice, as {key} too")
+            found[key], places[key] = value, place
+    for key, value in found.items():
+        if type(value) is not sinks[key]:
+            wanted = "true or false" if sinks[key] is bool else "a text"
+            raise ConfigError(file, places[key], f"is not {wanted}")
+    return found
 
 
 def _words(parsed: WatchSettings, file: str) -> None:
@@ -126,10 +148,3 @@ def _known(raw: dict[str, Any], default: Any, file: str, where: str, more: Colle
         inner = getattr(default, key)
         if isinstance(value, dict) and hasattr(inner, "__dataclass_fields__"):
             _known(value, inner, file, f"{where}{key}.")
-
-
-def _named(where: str, targets: dict[str, Any]) -> str:
-    # A dict's values have no names in msgspec's messages: `sinks[...]`.
-    if not where.startswith("sinks"):
-        return where
-    return next(key for key, value in targets.items() if not isinstance(value, str))

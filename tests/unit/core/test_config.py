@@ -99,7 +99,7 @@ def test_every_key() -> None:
         listener = [":443", "[2001:db8::1]:443"]
         source = ["203.0.113.0/24"]
     """
-    parsed = config.parse(text, "w.toml", ["metrics_file"])
+    parsed = config.parse(text, "w.toml", {"metrics_file": str})
     assert parsed == config.WatchSettings(
         "500ms",
         "blue",

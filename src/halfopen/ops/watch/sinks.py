@@ -1,6 +1,6 @@
 """Where a watch's reports go: sinks, each of which takes every report, and the registry of the kinds there are.
 
-A new kind of sink is a file with a class that takes reports, and an entry in KINDS: the option of `watch` and the key
+A new kind of sink is a file with a class that takes reports, and an entry in KINDS: the options of `watch` and the keys
 of its configuration file are made from that.
 """
 
@@ -10,8 +10,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Protocol
 
+from halfopen.core.errors import UsageError
+
 if TYPE_CHECKING:
     from halfopen.core.reports import Report, Trouble
+    from halfopen.ops.watch.export import Output
+
+Targets = Mapping[str, str | bool | None]
+"""What is wanted of sinks: the value of an option by its key; None and False: it was not given."""
 
 
 class Sink(Protocol):
@@ -34,40 +40,79 @@ def tell(sinks: Sequence[Sink], event: Report) -> None:
 
 
 @dataclass(frozen=True, slots=True)
-class SinkKind:
-    """A kind of sink. option: of `watch`, whose value is the sink's target (a FILE …); make: the sink for a target
-    and the version of halfopen.
-    """
+class SinkOption:
+    """An option of `watch` that concerns a sink. metavar: of its value; "": it is a flag, without a value."""
 
     option: str
     metavar: str
     help: str
-    make: Callable[[str, str], Sink]
 
     @property
     def key(self) -> str:
-        """Its name in the configuration file."""
+        """Its name at the top of the configuration file; `a_b` may also stand as `b` in the section `[a]`."""
         return self.option.removeprefix("--").replace("-", "_")
 
 
-def _metrics_file(path: str, version: str) -> Sink:
+@dataclass(frozen=True, slots=True)
+class SinkKind:
+    """A kind of sink. make: the sink for those of its options that were given, by key, and the version of halfopen."""
+
+    options: tuple[SinkOption, ...]
+    make: Callable[[Targets, str], Sink]
+
+
+def _metrics(targets: Targets, version: str) -> Sink:
     from halfopen.ops.watch.export import Export
     from halfopen.ops.watch.metrics_file import MetricsFile
+    from halfopen.ops.watch.metrics_server import MetricsServer
 
-    return Export([MetricsFile(path)], version)
+    file, listen = targets.get("metrics_file"), targets.get("metrics_listen")
+    outputs: list[Output] = []
+    if file is not None:
+        outputs.append(MetricsFile(str(file)))
+    if listen is not None:
+        outputs.append(MetricsServer(str(listen), anywhere=bool(targets.get("metrics_listen_anywhere"))))
+    if not outputs:
+        raise UsageError("--metrics-listen-anywhere without an address", hint="add --metrics-listen ADDRESS:PORT")
+    return Export(outputs, version)
 
 
 KINDS: Final = (
     SinkKind(
-        "--metrics-file",
-        "FILE",
-        "Write Prometheus metrics to this file (FILE.prom, for node_exporter).",
-        _metrics_file,
+        (
+            SinkOption(
+                "--metrics-file", "FILE", "Write Prometheus metrics to this file (FILE.prom, for node_exporter)."
+            ),
+            SinkOption(
+                "--metrics-listen",
+                "ADDRESS:PORT|PATH",
+                "Serve Prometheus metrics at http://ADDRESS:PORT/metrics, or on a Unix socket (a PATH with a /).",
+            ),
+            SinkOption(
+                "--metrics-listen-anywhere", "", "Let --metrics-listen take an address that other hosts can reach."
+            ),
+        ),
+        _metrics,
     ),
 )
 
 
-def wanted(targets: Mapping[str, str | None], version: str = "") -> list[Sink]:
-    """The sinks of these targets, by key; None: not wanted. version: of halfopen. Raises: UsageError, HalfopenError."""
-    found = [(kind, targets.get(kind.key)) for kind in KINDS]
-    return [kind.make(target, version) for kind, target in found if target is not None]
+def options() -> list[SinkOption]:
+    """The options of all kinds."""
+    return [option for kind in KINDS for option in kind.options]
+
+
+def keys() -> dict[str, type]:
+    """The keys of all kinds in the configuration file, and the types of their values."""
+    return {option.key: str if option.metavar else bool for option in options()}
+
+
+def wanted(targets: Targets, version: str = "") -> list[Sink]:
+    """The sinks of these targets. version: of halfopen. Raises: UsageError, HalfopenError."""
+    made = []
+    for kind in KINDS:
+        given = {option.key: targets.get(option.key) for option in kind.options}
+        chosen = {key: value for key, value in given.items() if value not in (None, False)}
+        if chosen:
+            made.append(kind.make(chosen, version))
+    return made

@@ -38,25 +38,42 @@ def test_every_sink_takes_every_report_and_the_others_tell_of_one_that_fails() -
 
 
 def test_a_new_kind_needs_no_more_than_its_entry(monkeypatch: pytest.MonkeyPatch) -> None:
-    kind = sinks.SinkKind("--mail-to", "ADDRESS", "Send a mail.", Remembering)
+    options = (sinks.SinkOption("--mail-to", "ADDRESS", "Send a mail."), sinks.SinkOption("--mail-now", "", "At once."))
+    kind = sinks.SinkKind(options, lambda targets, version: Remembering(str(targets["mail_to"])))
     monkeypatch.setattr(sinks, "KINDS", (*sinks.KINDS, kind))
-    parsed = config.parse('mail_to = "ops@example.org"\n', "w.toml", [kind.key for kind in sinks.KINDS])
+    parsed = config.parse('mail_to = "ops@example.org"\n', "w.toml", sinks.keys())
     [made] = sinks.wanted(parsed.sinks)
     assert isinstance(made, Remembering)
     assert made.target == "ops@example.org"
     assert sinks.wanted({"mail_to": None}) == []
     with pytest.raises(ConfigError, match="mail_to"):
-        config.parse("mail_to = 3\n", "w.toml", ["mail_to"])
+        config.parse("mail_to = 3\n", "w.toml", sinks.keys())
     with pytest.raises(ConfigError, match="unknown key"):
         config.parse('mail_to = "x"\n', "w.toml")
+
+
+def test_a_key_of_a_sink_may_stand_in_a_section() -> None:
+    known = {"mail_to": str, "mail_now": bool}
+    parsed = config.parse('[mail]\nto = "ops@example.org"\nnow = true\n', "w.toml", known)
+    assert parsed.sinks == {"mail_to": "ops@example.org", "mail_now": True}
+    for text, said in (
+        ("[mail]\nfrom = 1\n", "mail.from: unknown key; known here: to, now"),
+        ('mail_to = "a"\n[mail]\nto = "b"\n', "mail.to: is there twice, as mail_to too"),
+        ("[mail]\nnow = 1\n", "mail.now: is not true or false"),
+        ("mail_to = true\n", "mail_to: is not a text"),
+        ('mail = "x"\n', "mail: unknown key"),
+    ):
+        with pytest.raises(ConfigError) as e:
+            config.parse(text, "w.toml", known)
+        assert said in e.value.line()
 
 
 def test_every_kind_has_its_option() -> None:
     from halfopen.cli.watch import command
 
     shown = CliRunner().invoke(command, ["--help"]).output
-    for kind in sinks.KINDS:
-        assert f"{kind.option} {kind.metavar}" in shown
+    for option in sinks.options():
+        assert f"{option.option} {option.metavar}".strip() in shown
 
 
 @pytest.mark.parametrize("writer", [TextLines(False, several=True), JsonLines()])

@@ -1,0 +1,209 @@
+"""The metrics of a watch over HTTP: the last finished text, from a thread of its own.
+
+Whatever a client does, or does not do, it costs the watch nothing but that thread's bounded work: a few connections at
+a time, each for a few seconds, of which the oldest makes room for a new one.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import selectors
+import signal
+import socket
+import threading
+import time
+from dataclasses import dataclass, field
+from typing import Final
+
+from halfopen.core.errors import HalfopenError, UsageError
+from halfopen.core.units import endpoint
+from halfopen.linux import threads
+from halfopen.ops.watch.http_answer import HEAD_MOST, answer
+from halfopen.ops.watch.unix_listener import unix_listener
+
+# A scrape of 4,000 listeners is 3 MB: a moment on loopback. Prometheus itself gives up after ten seconds.
+_CLIENT_S: Final = 10.0
+_CLIENTS_MOST: Final = 32
+# Of 200 connections a second at most the loop hardly notices anything, whoever makes them.
+_BETWEEN_S: Final = 0.005
+# After a failure to accept, as for want of descriptors.
+_PAUSE_S: Final = 0.2
+_BACKLOG: Final = 256
+_PIECE: Final = 64 * 1024
+# What a client still sends when it has its answer is read so far, lest the kernel resets the connection.
+_REST_MOST: Final = 256 * 1024
+
+
+@dataclass(slots=True)
+class _Client:
+    """until: it is closed then. head: as far as it came. rest: of the answer, None as long as nothing was asked."""
+
+    socket: socket.socket
+    until: float
+    head: bytearray = field(default_factory=bytearray)
+    rest: list[memoryview] | None = None
+    ignored: int = 0
+
+
+class MetricsServer:
+    """An address, or a Unix socket (0660), that answers GET /metrics from now on, with nothing until the first text."""
+
+    def __init__(self, where: str, *, anywhere: bool = False) -> None:
+        """where: ADDRESS:PORT, or a path with a slash in it. anywhere: other hosts may reach the address.
+
+        Raises: UsageError, HalfopenError.
+        """
+        self._path = where if "/" in where else ""
+        self._listener = unix_listener(where, _BACKLOG) if self._path else _tcp_listener(where, anywhere)
+        self._listener.setblocking(False)
+        self._inode = os.stat(where).st_ino if self._path else 0
+        self._text = b""
+        self._stop, self._wake = socket.socketpair()
+        self._selector = selectors.DefaultSelector()
+        self._clients: dict[int, _Client] = {}
+        self._accept_at = 0.0
+        self._thread = threading.Thread(target=self._serve, name="halfopen-metrics", daemon=True)
+        # A signal has to wake the main thread: this one takes none.
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+        try:
+            threads.start(self._thread)
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+    def write(self, text: bytes) -> None:
+        """Answer with this text from now on. Raises: HalfopenError when the thread ended by a defect."""
+        self._text = text
+        if not self._thread.is_alive():
+            raise HalfopenError("metrics-listen", "metrics are served no more: the thread that served them ended")
+
+    def close(self) -> None:
+        """Stop listening, and end what is under way."""
+        try:
+            self._wake.send(b"x")
+        except OSError:  # the thread ended before
+            pass
+        self._thread.join(timeout=2)
+        if self._path and _inode(self._path) == self._inode:
+            os.unlink(self._path)
+
+    # --- in the thread ------------------------------------------------------------------------------------------------
+
+    def _serve(self) -> None:
+        with self._selector, self._listener, self._stop, self._wake:
+            self._selector.register(self._stop, selectors.EVENT_READ)
+            listening = False
+            while True:
+                now = time.monotonic()
+                if not listening and now >= self._accept_at:
+                    self._selector.register(self._listener, selectors.EVENT_READ)
+                    listening = True
+                for key, _ in self._selector.select(self._patience_s(now, listening)):
+                    if key.fileobj is self._stop:
+                        for client in list(self._clients.values()):
+                            self._end(client)
+                        return
+                    if key.fileobj is self._listener:
+                        self._selector.unregister(self._listener)
+                        listening = False
+                        self._accept()
+                    elif (known := self._clients.get(key.fd)) is not None:
+                        self._go_on(known)
+                self._expire()
+
+    def _patience_s(self, now: float, listening: bool) -> float | None:
+        """How long nothing has to be done unless a socket is ready."""
+        oldest = next(iter(self._clients.values()), None)
+        due = [] if oldest is None else [oldest.until]
+        if not listening:
+            due.append(self._accept_at)
+        return max(0.0, min(due) - now) if due else None
+
+    def _accept(self) -> None:
+        now = time.monotonic()
+        try:
+            accepted, _ = self._listener.accept()
+        except OSError as e:
+            gone = e.errno in (errno.EAGAIN, errno.ECONNABORTED, errno.EINTR)
+            self._accept_at = now + (_BETWEEN_S if gone else _PAUSE_S)
+            return
+        self._accept_at = now + _BETWEEN_S
+        accepted.setblocking(False)
+        while len(self._clients) >= _CLIENTS_MOST:
+            self._end(next(iter(self._clients.values())))
+        client = self._clients[accepted.fileno()] = _Client(accepted, now + _CLIENT_S)
+        self._selector.register(accepted, selectors.EVENT_READ)
+        self._go_on(client)
+
+    def _go_on(self, client: _Client) -> None:
+        try:
+            if client.rest is None:
+                self._read(client)
+            elif client.rest:
+                self._send(client, client.rest)
+            else:
+                client.ignored += len(piece := client.socket.recv(_PIECE))
+                if not piece or client.ignored > _REST_MOST:
+                    self._end(client)
+        except BlockingIOError:
+            pass
+        except OSError:
+            self._end(client)
+
+    def _read(self, client: _Client) -> None:
+        piece = client.socket.recv(HEAD_MOST)
+        client.head += piece
+        made = answer(bytes(client.head), self._text)
+        if made is not None:
+            # The text itself, not a copy for each client.
+            client.rest = [memoryview(part) for part in made if part]
+            self._selector.modify(client.socket, selectors.EVENT_WRITE)
+            self._send(client, client.rest)
+        elif not piece:
+            self._end(client)
+
+    def _send(self, client: _Client, rest: list[memoryview]) -> None:
+        while rest:
+            rest[0] = rest[0][client.socket.send(rest[0]) :]
+            if not len(rest[0]):
+                del rest[0]
+        client.socket.shutdown(socket.SHUT_WR)
+        self._selector.modify(client.socket, selectors.EVENT_READ)
+
+    def _expire(self) -> None:
+        now = time.monotonic()
+        while self._clients and (oldest := next(iter(self._clients.values()))).until <= now:
+            self._end(oldest)
+
+    def _end(self, client: _Client) -> None:
+        del self._clients[client.socket.fileno()]
+        self._selector.unregister(client.socket)
+        client.socket.close()
+
+
+def _inode(path: str) -> int:
+    try:
+        return os.lstat(path).st_ino
+    except OSError:
+        return 0
+
+
+def _tcp_listener(where: str, anywhere: bool) -> socket.socket:
+    address, port = endpoint(where, what="--metrics-listen")
+    if address is None:
+        raise UsageError(f"--metrics-listen {where!r} names no address", hint=f"give one, as in 127.0.0.1:{port}")
+    if not address.is_loopback and not anywhere:
+        raise UsageError(
+            f"--metrics-listen {where}: other hosts could reach that address",
+            hint=f"listen on 127.0.0.1:{port} or [::1]:{port}, or add --metrics-listen-anywhere",
+        )
+    family = socket.AF_INET if address.version == 4 else socket.AF_INET6
+    try:
+        return socket.create_server((str(address), port), family=family, backlog=_BACKLOG)
+    except OSError as e:
+        hint = {
+            errno.EADDRINUSE: "another program listens there; choose another port",
+            errno.EADDRNOTAVAIL: "no device of this network namespace has that address",
+            errno.EACCES: "choose a port from 1024 up",
+        }.get(e.errno or 0, "choose another address")
+        raise HalfopenError("metrics-listen", f"{where}: {os.strerror(e.errno or 0)}", hint=hint) from None
