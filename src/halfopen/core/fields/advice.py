@@ -47,7 +47,7 @@ CHOICE: Final[tuple[Field[ShownChoice], ...]] = (
     ),
     Field(
         "release_time_s",
-        "when the kernel gives up with so many",
+        "when the kernel gives up with that many retries",
         lambda c: c.one.release_time_s,
         unit="s",
         title="RELEASED AFTER",
@@ -55,7 +55,7 @@ CHOICE: Final[tuple[Field[ShownChoice], ...]] = (
     ),
     Field(
         "lost",
-        "of the handshakes seen, at most so many would have been lost; null where nothing seen tells",
+        "upper bound of the observed handshakes that would have been lost; null where no observation tells",
         lambda c: c.one.lost,
         "number or null",
         kind=Kind.COUNTER,
@@ -143,7 +143,7 @@ LISTENER: Final[tuple[Field[ListenerAdvice], ...]] = (
     ),
     Field(
         "unanswered_per_s",
-        "connections that came in this time and nobody answers",
+        "connections that arrived in this time and are never answered",
         lambda a: round(a.seen.unanswered_per_s, 3),
     ),
     Field(

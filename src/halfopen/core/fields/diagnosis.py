@@ -21,7 +21,7 @@ FACT: Final[tuple[Field[Fact], ...]] = (
     Field(
         "base",
         "when it is from: `now` (the last look), `between` (the `seconds` between the looks), `ever` (since the "
-        "namespace was made), `ages` (worked out from the ages of those that last)",
+        "namespace was made), `ages` (computed from the ages of those that last)",
         lambda f: time_base(f).value,
         "string",
         kind=Kind.LABEL,

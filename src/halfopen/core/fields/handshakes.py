@@ -179,8 +179,8 @@ HANDSHAKES: Final[tuple[Field[Handshakes], ...]] = (
     ),
     Field(
         "approximate",
-        "of those in the histogram, by the least time that their retransmits allow: the kernel told of none of these, "
-        "they were before it began, or too many at once to note",
+        "of those in the histogram, handshakes counted with the least time that their retransmissions allow: their "
+        "events were not reported, they began before the counting did, or there were too many at once",
         lambda h: h.approximate,
         kind=Kind.COUNTER,
     ),

@@ -39,13 +39,13 @@ COMPLETENESS: Final[tuple[Field[Model], ...]] = (
     ),
     Field(
         "notes",
-        "what is not shown beside the connections for lack of a privilege or of time: owners, options of listeners",
+        "what else could not be read, for lack of a privilege or of time: owners, options of listeners",
         lambda m: list(m.sample.completeness.notes),
         "array of strings",
     ),
     Field(
         "ages_from",
-        "`synack`: the kernel's own time of the first SYN-ACK, exact; `timeouts`: worked out from timers, "
+        "`synack`: the kernel's own time of the first SYN-ACK, exact; `timeouts`: computed from timers, "
         "`/proc/net/tcp` was asked as well; `retransmits`: it was not ([why](how-it-reads.md#when-the-age-is-wrong))",
         lambda m: m.ages_from,
         "string",

@@ -145,6 +145,7 @@ def few_sources_flood(e: Evidence) -> Iterator[Hit]:
     "finishes a handshake, or most SYN-ACKs are never answered",
     unless="anybody there finishes handshakes, now or lately, or they ask again",
     advice="run the proposed `halfopen release --source …`, then block the prefix in a firewall",
+    rare=True,
 )
 def prefix_flood(e: Evidence) -> Iterator[Hit]:
     return _hit(e, "prefix-flood", ("spoofed-flood", "synacks-lost", "acks-lost"))

@@ -107,6 +107,7 @@ def past_overflows(e: Evidence) -> Iterator[Hit]:
     "warning while clients meet it full",
     unless="the queue never fills, or the program does not accept",
     advice="run both proposed commands: `somaxconn` first, then the backlog of the listener",
+    rare=True,
 )
 def somaxconn_clamp(e: Evidence) -> Iterator[Hit]:
     limit = Fact("somaxconn", e.now.sample.settings.get("somaxconn", 0))
