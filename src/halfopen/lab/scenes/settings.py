@@ -128,8 +128,8 @@ def deferred_vanished(at: Stage) -> None:
 @entry(
     "timewait-reopen",
     "old connections are opened anew past the cap of the SYN queue",
-    "timewait-reopen",
-    "synacks-lost",
+    *("timewait-reopen", "synacks-lost"),
+    also=("backlog-small",),
 )
 def timewait_reopen(at: Stage) -> None:
     web = at.serve(backlog=4, mode="farewell")
