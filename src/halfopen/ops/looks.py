@@ -66,8 +66,8 @@ def looks(
 ) -> list[Looks]:
     """The first look at some namespaces, by `read`, and a second one at those where it is worth it.
 
-    way: as for `reader.read`. instant: no second look. interval_s: between the two looks. deep: a second look at every
-    namespace, whatever the first one shows and however long a reading takes. pause: waits so many seconds, as
+    way: as for `reader.read`. instant: no second look. interval_s: what the second look waits for. deep: a second look
+    at every namespace, whatever the first one shows and however long a reading takes. pause: waits so many seconds, as
     `time.sleep`; what it raises ends the looks. A namespace that vanished meanwhile is judged by the first.
 
     Raises: as `read`, as `pause`.
@@ -79,12 +79,12 @@ def looks(
     if instant or not any(again):
         return [Looks(model) for model in first]
     counted = [_counters(model) if slow and wanted else None for model, wanted in zip(first, again, strict=True)]
-    newest = time.monotonic() if slow else max(model.sample.monotonic_s for model in first)
     if not deep and not any(map(_something_waits, first)):
         interval_s *= _RARE
     meant = [model.sample.where.inode for model, wanted in zip(first, again, strict=True) if wanted]
     with _counting(meant, way) as parts:
-        pause(max(0.0, newest + interval_s - time.monotonic()))
+        # From now on, however long ago the first look was: what arrives is counted since now.
+        pause(interval_s)
         found = []
         for model, wanted, before in zip(first, again, counted, strict=True):
             if not wanted:
@@ -136,14 +136,25 @@ def _again(model: Model, way: str, parts: list[Probe]) -> Looks:
     if pids := holders(model):
         probes.append(workers.probe(pids, sample.part(Workers)))
     try:
-        fresh = reader.read(_of(model), [*probes, *parts], way=way, with_owners=False)
+        fresh = reader.read(_of(model), probes, way=way, with_owners=False)
     except HalfopenError:
         return Looks(model)  # gone meanwhile
     if np.array_equal(fresh.listeners["inode"], sample.listeners["inode"]):
         kept = replace(fresh.completeness, notes=sample.completeness.notes)
         fresh = replace(fresh, owners=sample.owners, options=sample.options, completeness=kept)
-    now = build(fresh, sample, columns=builder.take())
+    now = with_parts(build(fresh, sample, columns=builder.take()), *_beside(model, parts))
     return Looks(now if pids else _with_workers(now), model, fresh.monotonic_s - sample.monotonic_s)
+
+
+def _beside(model: Model, parts: list[Probe]) -> tuple[object, ...]:
+    """What these probes read; nothing where the namespace is gone.
+
+    Apart from the reading proper: what they take would lengthen the time that its counters are held against.
+    """
+    try:
+        return reader.read(_of(model), parts, way="diag", with_owners=False).parts
+    except HalfopenError:
+        return ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,10 +179,7 @@ def _counted_again(model: Model, before: _Counted, parts: list[Probe]) -> Looks:
     now = _counters(model, before.lost)
     if now is None:
         return Looks(model)
-    try:
-        found = reader.read(_of(model), parts, way="diag", with_owners=False).parts
-    except HalfopenError:
-        found = ()
+    found = _beside(model, parts)
     seconds = now.at - before.at
     gained = {name: value - before.counters[name] for name, value in now.counters.items() if name in before.counters}
     rates = {name: n / seconds for name, n in gained.items()}

@@ -16,7 +16,7 @@ from halfopen.read.probe import Draft, Probe
 from halfopen.wire import tcp_metrics
 
 _RECV_BYTES: Final = 32 * 1024
-# Each takes about 4 us to parse; the kernel remembers 16,384 times 5 at most.
+# Each takes 2 us; the kernel remembers 16,384 times 5 at most.
 MOST: Final = 32_768
 
 

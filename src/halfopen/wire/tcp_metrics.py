@@ -58,17 +58,73 @@ def dump_request(family_number: int) -> bytes:
 
 def parse(data: memoryview) -> tuple[NDArray[Any], bool]:
     """The addresses in one piece of a dump, (n,) PEER, and whether the dump ends there. Raises: WireError, OSError."""
-    rows: list[tuple[bool, int, float, float]] = []
+    places: list[int] = []
+    lengths: list[int] = []
+    ended = False
     for start, end, type_, _, _, _ in netlink.messages(data):
         if type_ in (netlink.NLMSG_DONE, netlink.NLMSG_ERROR):
             code = netlink.error_code(data, start, end)
             if code:
                 raise OSError(code, errno.errorcode.get(code, ""))
-            return np.array(rows, dtype=PEER), True
-        row = _peer(data, start + netlink.HEADER.size + _GENL.size, end)
-        if row is not None:
-            rows.append(row)
-    return np.array(rows, dtype=PEER), False
+            ended = True
+            break
+        places.append(start + _FIRST)
+        lengths.append(end - start - _FIRST)
+    return _peers(data, np.array(places, dtype=np.intp), np.array(lengths, dtype=np.intp)), ended
+
+
+def _peers(data: memoryview, places: NDArray[np.intp], lengths: NDArray[np.intp]) -> NDArray[Any]:
+    """The addresses of messages whose attributes begin at these places (n,)."""
+    rows, left = np.zeros(len(places), dtype=PEER), np.ones(len(places), dtype=bool)
+    whole = np.frombuffer(data, dtype=np.uint8)
+    for layout, heads, is_v4 in ((_LAYOUT4, _HEADS4, True), (_LAYOUT6, _HEADS6, False)):
+        mine = np.flatnonzero(left & (lengths >= layout.itemsize))
+        found = whole[places[mine][:, None] + np.arange(layout.itemsize)].view(layout)[:, 0]
+        usual = np.ones(len(mine), dtype=bool)
+        for name, head in heads.items():
+            usual &= found[name] == head
+        mine, found = mine[usual], found[usual]
+        rows["is_v4"][mine], rows["number"][mine] = is_v4, found["address"]
+        rows["age_s"][mine], rows["rtt_s"][mine] = found["age_ms"] / 1e3, found["rtt"] / _RTT_UNITS
+        left[mine] = False
+    others = [_peer(data, places[i], places[i] + lengths[i]) for i in np.flatnonzero(left)]
+    unusual = np.array([row for row in others if row is not None], dtype=PEER)
+    return np.concatenate([rows[~left], unusual])
+
+
+# As `tcp_metrics_fill_info()` writes them where a round trip is known: address, own address, age, values. Attribute by
+# attribute, tens of thousands would take long.
+_FIRST: Final = netlink.HEADER.size + _GENL.size
+# Kept times eight, as tp->srtt_us is.
+_RTT_UNITS: Final = 8e6
+
+
+def _layout(address: str, skipped: int, own: int) -> np.dtype[Any]:
+    return np.dtype(
+        [
+            *(("address_head", "<u4"), ("address", address), ("skipped", f"V{skipped}")),
+            *(("own_head", "<u4"), ("own", f"V{own}"), ("age_head", "<u4"), ("age_ms", "<u8")),
+            *(("values_head", "<u4"), ("rtt_head", "<u4"), ("rtt", "<u4")),
+        ]
+    )
+
+
+_LAYOUT4: Final = _layout(">u4", 0, 4)
+_LAYOUT6: Final = _layout(">u8", 8, 16)
+
+
+def _heads(size: int, address: int, own: int) -> dict[str, int]:
+    """The headers of attributes, length and type, by field."""
+    return {
+        "address_head": size + 4 | address << 16,
+        "own_head": size + 4 | own << 16,
+        "age_head": 12 | _AGE << 16,
+        "rtt_head": 8 | _RTT_US << 16,
+    }
+
+
+_HEADS4: Final = _heads(4, _ADDR_IPV4, 11)
+_HEADS6: Final = _heads(16, _ADDR_IPV6, 12)
 
 
 def _peer(data: memoryview, start: int, end: int) -> tuple[bool, int, float, float] | None:
@@ -87,8 +143,7 @@ def _peer(data: memoryview, start: int, end: int) -> tuple[bool, int, float, flo
 
 def _rtt_s(data: memoryview, start: int, end: int) -> float:
     found = {kind: at for kind, at, length in netlink.attribute_places(data, start, end) if length == _U32.size}
-    for kind, unit in ((_RTT_US, 1e6), (_RTT_MS, 1e3)):
+    for kind, unit in ((_RTT_US, _RTT_UNITS), (_RTT_MS, _RTT_UNITS / 1e3)):
         if kind in found:
-            # Kept times eight, as tp->srtt_us is.
-            return float(_U32.unpack_from(data, found[kind])[0] / 8 / unit)
+            return float(_U32.unpack_from(data, found[kind])[0] / unit)
     return 0.0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import ipaddress
 import struct
+from collections.abc import Callable
 
 import pytest
 
@@ -26,17 +27,37 @@ def peer(address: str, *, age_ms: int = 1500, values: bytes | None = None) -> by
     return message(FAMILY, netlink.NLM_F_MULTI, 1, GENL + attributes)
 
 
+def usual(address: str, *, age_ms: int = 1500) -> bytes:
+    """The same as it usually comes: with our own address, and values of which the round trip is the first."""
+    packed = ipaddress.ip_address(address).packed
+    kind, own = (1, 11) if len(packed) == 4 else (2, 12)
+    rtt = attribute(6, struct.pack("=I", 8 * 120_500)) + attribute(1, struct.pack("=I", 8 * 120))
+    attributes = attribute(kind, packed) + attribute(own, bytes(len(packed))) + attribute(3, struct.pack("=Q", age_ms))
+    return message(FAMILY, netlink.NLM_F_MULTI, 1, GENL + attributes + attribute(0x8000 | 6, rtt))
+
+
 def done() -> bytes:
     return message(netlink.NLMSG_DONE, netlink.NLM_F_MULTI, 1, struct.pack("=i", 0))
 
 
-def test_addresses_with_age_and_round_trip() -> None:
-    rows, ended = tcp_metrics.parse(memoryview(peer("10.1.2.3") + peer("2001:db8:7::9", age_ms=0)))
+@pytest.mark.parametrize("form", [peer, usual])
+def test_addresses_with_age_and_round_trip(form: Callable[..., bytes]) -> None:
+    rows, ended = tcp_metrics.parse(memoryview(form("10.1.2.3") + form("2001:db8:7::9", age_ms=0)))
     assert not ended
     assert rows["is_v4"].tolist() == [True, False]
     assert rows["number"].tolist() == [0x0A010203, 0x20010DB800070000]
     assert rows["age_s"].tolist() == [1.5, 0.0]
     assert rows["rtt_s"].tolist() == pytest.approx([0.1205, 0.1205])
+
+
+def test_forms_are_mixed_and_cut_to_pieces() -> None:
+    forms = [(peer, "10.0.0.1"), (usual, "10.0.0.2"), (usual, "2001:db8:2::1"), (peer, "2001:db8:1::1")]
+    whole = b"".join(form(address) for form, address in forms)
+    rows, _ = tcp_metrics.parse(memoryview(whole))
+    assert sorted(rows["number"].tolist()) == [0x0A000001, 0x0A000002, 0x20010DB800010000, 0x20010DB800020000]
+    assert len(tcp_metrics.parse(memoryview(b""))[0]) == 0
+    with pytest.raises(WireError):
+        tcp_metrics.parse(memoryview(whole[:-4]))
 
 
 def test_older_kernels_tell_milliseconds_and_some_tell_nothing() -> None:

@@ -114,9 +114,11 @@ class SourcesAsked:
         return self.last & ~self.repeated & self.known & ~self.finishing
 
     def _is_cut(self, prefix: Prefix | None) -> bool:
-        within = self.last & ~self.repeated
-        if prefix is not None:
-            within &= self.within(prefix)
+        within = self.last if prefix is None else self.last & self.within(prefix)
+        # Where clients ask again, the others are those who have not yet.
+        if np.count_nonzero(self.repeated & within) >= _CLIENTS * np.count_nonzero(within):
+            return False
+        within = within & ~self.repeated
         # Told apart by what stands for the end of an address: the clients of an IPv6 /64 are many.
         mine = self.lasts[self.silenced & within]
         enough = len(mine) >= _CLIENTS * np.count_nonzero(within) and len(np.unique(mine)) >= _FEWEST_ADDRESSES

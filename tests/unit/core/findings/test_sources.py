@@ -235,3 +235,10 @@ def test_clients_of_one_ipv6_network_are_many() -> None:
         row["local_address"] = np.void(raw("2001:db8::1", 10))
     _, ids = second_look(one, listener("::", limit=100_000), parts=[memory, arrivals(honest())])
     assert ids == ["cannot-tell"]
+
+
+def test_where_some_ask_again_the_others_have_not_yet() -> None:
+    deaf = [*from_hosts(cut_off(), 2, retransmits=8), *from_hosts(cut_off(), 1)]
+    timers = {"timeouts": np.full(len(deaf), 2, dtype=np.uint8)}
+    _, ids = second_look(deaf, parts=[peers(dict.fromkeys(cut_off(), 9.0))], **timers)
+    assert ids == ["synacks-lost"]
