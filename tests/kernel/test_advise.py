@@ -74,6 +74,11 @@ def test_a_lost_ack_and_slow_clients_are_counted_as_what_they_cost(lab: Lab) -> 
     share = one.choices[1].share
     assert share == pytest.approx(upper_bound(5, 55, 0.05 / 6))
     assert one.release is None  # 55 prove nothing
+    # The client's own address, and the /24 prefixes of the slow ones.
+    assert one.seen.rests is not None
+    assert one.seen.rests.prefixes >= 2
+    assert one.seen.rests.independent >= 30
+    assert one.choices[0].independent_share is not None
     assert one.syn_queue.peak >= 5
     assert one.seen.handshakes.times.max_s == pytest.approx(3.0, abs=0.5)
 

@@ -11,8 +11,9 @@ from typing import Final
 
 from halfopen.change import audit
 from halfopen.core.advice.advice import AdviceGiven, ListenerAdvice, ListenerWatched, advise
+from halfopen.core.advice.choices import finished_by_prefix, rests_on
 from halfopen.core.advice.depths import Depth
-from halfopen.core.errors import UnknownTarget
+from halfopen.core.errors import HalfopenError, UnknownTarget
 from halfopen.core.filters import Filter
 from halfopen.core.findings.lasting import since_s
 from halfopen.core.model import timing
@@ -22,9 +23,11 @@ from halfopen.core.model.listeners import ListenerView
 from halfopen.core.model.model import Model, build
 from halfopen.core.model.narrowed import only
 from halfopen.core.sample import Sample
+from halfopen.core.sample.arrivals import Arrivals
 from halfopen.linux.netns import Netns, current
 from halfopen.ops.handshakes import observe
 from halfopen.read import reader, requests, synack_timer
+from halfopen.read.bpf.arrivals import ArrivalPrograms
 
 ListenerKey = tuple[int, str, int, int]
 # Between two readings of how full the queues are; each takes about a millisecond.
@@ -57,6 +60,29 @@ class DepthReadings:
             self.by_listener.setdefault(view.key, []).append(depth)
 
 
+class SourceCounts:
+    """Counts the handshakes of each source that finish, where the kernel takes the program."""
+
+    def __init__(self, inode: int) -> None:
+        self._inode = inode
+        self._programs: ArrivalPrograms | None = None
+        try:
+            self._programs = ArrivalPrograms(inode)
+        except HalfopenError:
+            pass
+
+    def __enter__(self) -> SourceCounts:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._programs is not None:
+            self._programs.close()
+
+    def read(self) -> Arrivals | None:
+        """What was counted; None: nothing could be."""
+        return None if self._programs is None else self._programs.read(self._inode)
+
+
 def advise_on(
     ns: Netns | None, seconds: float, filter: Filter, stop: threading.Event, *, way: str = "auto"
 ) -> AdviceGiven:
@@ -70,10 +96,12 @@ def advise_on(
     if filter.listeners and not only(before, filter).listeners:
         raise UnknownTarget(f"nothing listens {filter.describe()}", hint="halfopen status lists the listeners")
     readings = DepthReadings(target, stop, way)
-    seen = observe(target, seconds, filter, stop, wait=readings.wait)
+    with SourceCounts(target.inode) as sources:
+        seen = observe(target, seconds, filter, stop, wait=readings.wait)
+        arrived = sources.read()
     now = only(_read(target, way, before.sample), filter)
     capped = synack_timer.capped()
-    watched = list(_watched(now, seen, readings, _waits_s(now, capped)))
+    watched = list(_watched(now, seen, readings, _waits_s(now, capped), arrived))
     busy = [one for one in watched if _is_busy(one)]
     settings = now.sample.settings
     advice = [advise(one, target.name, settings) for one in busy]
@@ -110,7 +138,11 @@ def _read(ns: Netns, way: str, before: Sample | None = None) -> Model:
 
 
 def _watched(
-    now: Model, seen: Observed, readings: DepthReadings, waits_s: dict[ListenerKey, float]
+    now: Model,
+    seen: Observed,
+    readings: DepthReadings,
+    waits_s: dict[ListenerKey, float],
+    arrived: Arrivals | None,
 ) -> Iterator[ListenerWatched]:
     [namespace] = seen.namespaces
     shakes = {(one.family, one.address, one.port, one.ifindex): one.handshakes for one in namespace.listeners}
@@ -121,6 +153,7 @@ def _watched(
                 view=view,
                 handshakes=shakes.get(view.key) or _none(seen.seconds),
                 depths=readings.by_listener.get(view.key, []),
+                rests=None if arrived is None else rests_on(finished_by_prefix(arrived.sources, view.port)),
                 unanswered_per_s=unanswered_per_s(now, i, seen.seconds),
                 rto_max_s=waits_s.get(view.key, timing.RTO_MAX_S),
             )

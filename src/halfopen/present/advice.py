@@ -141,7 +141,10 @@ def _too_little(one: ListenerAdvice) -> str:
     lost = math.ceil((best.lost or 0) * n / one.finished)
     proved = f"{lost} of {n:,} {kind} later than {show_duration(best.release_time_s)} proves only"
     text = f"{proved} fewer than {one_in(best.proved or 1.0)}"
-    return f"{text}, and {one_in(one.tolerated)} is asked for"
+    text += f", and {one_in(one.tolerated)} is asked for"
+    if rests is not None and rests.exhausted:
+        text += "; handshakes of other sources would prove more, a longer look at these would not"
+    return text
 
 
 def _backlog(one: ListenerAdvice) -> str:

@@ -76,14 +76,15 @@ class ListenerAdvice:
     def proof_s(self) -> float | None:
         """How long it takes, at this rate, to prove that a release time costs no more than `tolerated`.
 
-        None where clients were seen that would be lost with any, or none finished.
+        None where clients were seen that would be lost with any, none finished, or the same few sources come again.
         """
-        per_s = self.seen.handshakes.per_s(self.finished)
+        per_s, rests = self.seen.handshakes.per_s(self.finished), self.seen.rests
         if not per_s or not any(choice.lost == 0 for choice in self.choices):
             return None
-        # Sources repeat: what counts as independent grows no faster than it did.
-        share = 1.0 if self.seen.rests is None else min(self.seen.rests.independent, self.finished) / self.finished
-        return -math.log(choices.ALPHA) / self.tolerated / (per_s * share) if share else None
+        if rests is not None and rests.exhausted:
+            return None
+        independent = 1.0 if rests is None else min(rests.independent, self.finished) / self.finished
+        return -math.log(choices.ALPHA) / self.tolerated / (per_s * independent) if independent else None
 
 
 def advise(seen: ListenerWatched, netns: str, settings: Mapping[str, int]) -> ListenerAdvice:

@@ -11,10 +11,14 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
 
 from halfopen.core.model import binomial, timing
 from halfopen.core.model.handshakes import Handshakes
+from halfopen.core.model.sources import V4_PREFIX
 from halfopen.core.sample.handshakes import edges_s
 
 RETRIES: Final = (0, 1, 2, 3, 4, 5)
@@ -35,6 +39,25 @@ class Rests:
 
     prefixes: int
     independent: int
+
+    @property
+    def exhausted(self) -> bool:
+        """Whether most of these prefixes count for all they can: a longer look proves more only by other sources."""
+        return self.independent * 2 >= self.prefixes * MOST_OF_ONE
+
+
+def finished_by_prefix(sources: NDArray[Any], port: int) -> list[int]:
+    """How many handshakes with a port finished of each source prefix (IPv4 /24, IPv6 /64), by rows of dtype SOURCE."""
+    mine = sources[(sources["port"] == port) & (sources["finished"] > 0)]
+    numbers = np.where(mine["is_v4"], mine["number"] >> np.uint64(32 - V4_PREFIX), mine["number"])
+    # An IPv4 prefix and an IPv6 one may be the same number.
+    ordered = np.lexsort((numbers, mine["is_v4"]))
+    numbers, is_v4, finished = numbers[ordered], mine["is_v4"][ordered], mine["finished"][ordered].astype(np.int64)
+    if not len(numbers):
+        return []
+    fresh = np.concatenate(([True], (numbers[1:] != numbers[:-1]) | (is_v4[1:] != is_v4[:-1])))
+    counts: list[int] = np.add.reduceat(finished, np.flatnonzero(fresh)).tolist()
+    return counts
 
 
 def rests_on(finished: Sequence[int]) -> Rests:

@@ -65,7 +65,9 @@ def test_no_time_proves_a_release_time_that_loses_clients() -> None:
 
 def test_a_few_clients_prove_little_however_often_they_come() -> None:
     one = advised(ENOUGH, rests=Rests(3, 90))
-    assert (one.release, changes(one)) == (None, [])
+    assert (one.release, changes(one), one.proof_s) == (None, [], None)
+    # Of many sources more come in time: of 1,200 handshakes 300 count.
+    assert advised((1200, 0, 0.05), rests=Rests(300, 300)).proof_s == pytest.approx(4788 / 5, rel=0.01)
 
 
 def test_where_the_server_speaks_first_ten_times_as_much_is_asked_for() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
 from halfopen.core.advice.choices import (
@@ -9,6 +10,7 @@ from halfopen.core.advice.choices import (
     Rests,
     choices,
     cut_off,
+    finished_by_prefix,
     lost_with,
     rests_on,
     shortest,
@@ -18,6 +20,7 @@ from halfopen.core.advice.silent import speaks_first
 from halfopen.core.model import timing
 from halfopen.core.model.binomial import upper_bound
 from halfopen.core.sample import Process
+from halfopen.core.sample.arrivals import SOURCE
 from shaken import handshakes
 
 CAP_S = timing.RTO_MAX_S
@@ -80,6 +83,29 @@ def test_many_handshakes_of_a_few_clients_prove_what_a_few_clients_prove() -> No
     # One lost among them stays one.
     lost = choices(handshakes((80_039, 0, 0.05), (1, 1, 1.2)), 5, rests, CAP_S, 0.0)
     assert lost[0].independent_share == pytest.approx(upper_bound(1, 70, 0.05 / 6))
+
+
+def test_handshakes_are_counted_by_prefix_and_port() -> None:
+    rows = np.zeros(7, dtype=SOURCE)
+    kinds = [
+        (True, 443, 0xC6336401, 5),
+        (True, 443, 0xC63364FE, 7),  # of the same /24
+        (True, 443, 0xC6336501, 1),
+        (True, 80, 0xC6336401, 9),
+        (False, 443, 0x20010DB800000001, 2),
+        (False, 443, 0xC63364, 3),  # the number of an IPv4 prefix
+        (True, 443, 0xC6336601, 0),
+    ]
+    for row, (is_v4, port, number, finished) in zip(rows, kinds, strict=True):
+        row["is_v4"], row["port"], row["number"], row["finished"] = is_v4, port, number, finished
+    assert sorted(finished_by_prefix(rows, 443)) == [1, 2, 3, 12]
+    assert finished_by_prefix(rows, 80) == [9]
+    assert finished_by_prefix(rows, 22) == []
+
+
+def test_sources_that_come_again_prove_no_more() -> None:
+    assert rests_on([400, 90, 30]).exhausted
+    assert not rests_on([1] * 400).exhausted
 
 
 def test_what_waits_follows_from_rate_and_time() -> None:
