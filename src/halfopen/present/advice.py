@@ -186,8 +186,9 @@ def _rests(one: ListenerAdvice) -> str:
     rests = one.seen.rests
     if rests is None:
         return "sources were not counted: handshakes of a few clients prove less than the table says"
+    count = "which counts" if rests.prefixes == 1 else "which count"
     return (
-        f"rests on {plural(rests.prefixes, 'source prefix', 'source prefixes')}, which count as "
+        f"rests on {plural(rests.prefixes, 'source prefix', 'source prefixes')}, {count} as "
         f"{plural(rests.independent, 'independent handshake')} (at most {choices.MOST_OF_ONE} of one prefix)"
     )
 

@@ -123,8 +123,8 @@ def _grid(lines: Sequence[tuple[str, str]], *, most: int = 80) -> Table:
 def _confidence(one: Explained) -> str:
     if one.confidence is not Confidence.LIKELY:
         return str(one.confidence.value)
-    why = ", ".join(one.rivals)
-    return f"likely (not ruled out: {why})" if why else "likely (the reading is not whole)"
+    rivals = f"not ruled out: {', '.join(one.rivals)}" if one.rivals else ""
+    return f"likely ({'; '.join(filter(None, (rivals, one.doubt)))})"
 
 
 def _evidence(finding: Finding, seconds: float | None) -> list[tuple[str, str]]:

@@ -64,12 +64,13 @@ FINDING: Final[tuple[Field[Told], ...]] = (
     Field(
         "confidence",
         "`certain`: the facts state the cause, and each cause that looks the same is ruled out or was found as well; "
-        "`likely`: one of those in `rivals` is not, or the reading is not whole; `cannot tell`",
+        "`likely`: one of those in `rivals` is not, or there is a `doubt`; `cannot tell`",
         lambda t: t.one.confidence.value,
         "string",
         kind=Kind.LABEL,
     ),
     Field("rivals", "ids of causes that look the same and are not ruled out", lambda t: list(t.one.rivals), "array"),
+    Field("doubt", "what else is in doubt; empty where nothing is", lambda t: t.one.doubt, "string"),
     Field("text", "the finding in words, with its evidence", lambda t: t.text, "string"),
     Field("facts", "the evidence, see below", lambda t: _facts(t.one.finding.facts), "array"),
     Field("rules_out", "ids of causes that these facts exclude", lambda t: list(t.one.finding.rules_out), "array"),

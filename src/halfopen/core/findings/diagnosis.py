@@ -58,11 +58,14 @@ def time_base(fact: Fact) -> TimeBase:
 
 @dataclass(frozen=True, slots=True)
 class Explained:
-    """A finding, how sure it is, and the ids of causes that look the same and could not be ruled out."""
+    """A finding, how sure it is, the ids of causes that look the same and could not be ruled out, and what else is in
+    doubt ("": nothing).
+    """
 
     finding: Finding
     confidence: Confidence
     rivals: tuple[str, ...] = ()
+    doubt: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,8 +108,7 @@ def diagnosis(e: Evidence) -> Diagnosis:
     verdict = judged(e)
     found = {finding.id for finding in verdict.findings}
     why = dict(_exclusions(e, verdict, found))
-    doubted = not e.now.sample.completeness.whole
-    findings = tuple(_explained(finding, found, why, doubted) for finding in verdict.findings)
+    findings = tuple(_explained(e, finding, found, why) for finding in verdict.findings)
     rivals = {id for finding in verdict.findings for id in _rivals(finding.id)}
     known = [rule.id for rule in RULES.values() if rule.id in EXCLUSIONS and max(rule.levels) > Level.OK]
     undecided = tuple(id for id in known if id not in found and id not in why)
@@ -131,13 +133,22 @@ def _rivals(id: str) -> tuple[str, ...]:
     return EXCLUSIONS[id].rivals if id in EXCLUSIONS else ()
 
 
-def _explained(finding: Finding, found: set[str], why: dict[str, Against], doubted: bool) -> Explained:
-    rule = RULES[finding.id]
-    if rule.fallback:
+def _explained(e: Evidence, finding: Finding, found: set[str], why: dict[str, Against]) -> Explained:
+    if RULES[finding.id].fallback:
         return Explained(finding, Confidence.CANNOT_TELL)
     rivals = tuple(id for id in _rivals(finding.id) if id in RULES and id not in found and id not in why)
-    sure = not rivals and not (doubted and _rivals(finding.id))
-    return Explained(finding, Confidence.CERTAIN if sure else Confidence.LIKELY, rivals)
+    doubt = _doubt(e, finding.id)
+    return Explained(finding, Confidence.LIKELY if rivals or doubt else Confidence.CERTAIN, rivals, doubt)
+
+
+def _doubt(e: Evidence, id: str) -> str:
+    """Why a finding that other causes look like is not certain, for reasons of the reading."""
+    if not _rivals(id):
+        return ""
+    if not e.now.sample.completeness.whole:
+        return "the reading is not whole"
+    unknown = EXCLUSIONS[id].by_source and e.completions_per_s > 0 and not e.counted
+    return "which sources finish handshakes was not counted" if unknown else ""
 
 
 def _grouped(ids: list[str], why: dict[str, Against], *, near: bool) -> tuple[RuledOut, ...]:

@@ -21,24 +21,26 @@ Exclude = Callable[[Evidence], Against]
 @dataclass(frozen=True, slots=True)
 class Exclusion:
     """id: of the rule whose cause it is. rivals: ids of the causes that look the same at first. exclude: the facts that
-    exclude the cause, none where it cannot be excluded.
+    exclude the cause, none where it cannot be excluded. by_source: it is only certain where it was counted who finishes
+    handshakes, or none finish.
     """
 
     id: str
     rivals: tuple[str, ...]
     exclude: Exclude
+    by_source: bool = False
 
 
 EXCLUSIONS: Final[dict[str, Exclusion]] = {}
 
 
-def excluded(id: str, *, rivals: tuple[str, ...] = ()) -> Callable[[Exclude], Exclude]:
+def excluded(id: str, *, rivals: tuple[str, ...] = (), by_source: bool = False) -> Callable[[Exclude], Exclude]:
     """Register the decorated function as what excludes this cause. Raises: ValueError when there is one already."""
 
     def register(exclude: Exclude) -> Exclude:
         if id in EXCLUSIONS:
             raise ValueError(f"two exclusions of {id!r}")
-        EXCLUSIONS[id] = Exclusion(id, rivals, exclude)
+        EXCLUSIONS[id] = Exclusion(id, rivals, exclude, by_source)
         return exclude
 
     return register

@@ -132,6 +132,21 @@ def test_what_looks_the_same_and_is_not_ruled_out_makes_it_likely() -> None:
     assert (first.confidence, first.rivals) == (Confidence.LIKELY, ("app-not-accepting",))
 
 
+def test_who_finishes_must_be_counted_to_be_sure_of_a_few_hosts() -> None:
+    """They may be a proxy, through which the others finish."""
+    one_host = [request(retransmits=2, expires_ms=500, source_port=i + 1024, cookie=i + 1) for i in range(60)]
+    found = of(one_host, rates={"PassiveOpens": 2}).causes[0]
+    assert (found.finding.id, found.confidence) == ("few-sources-flood", Confidence.LIKELY)
+    assert found.doubt == "which sources finish handshakes was not counted"
+    assert of(one_host).causes[0].confidence is Confidence.CERTAIN
+
+
+def test_a_slow_path_is_ruled_out_by_what_finishes_alone() -> None:
+    assert facts_against(of([]), "slow-path") == {"completions_per_s": 0.0}
+    # Handshakes finish, and nobody counted how late.
+    assert not facts_against(of([], rates={"PassiveOpens": 100}), "slow-path")
+
+
 def test_a_reading_that_is_not_whole_makes_nothing_certain() -> None:
     from halfopen.core.sample import Completeness
 

@@ -8,7 +8,8 @@ from halfopen.core.findings.evidence import FEW, Evidence
 from halfopen.core.findings.exclusions import Against, excluded
 from halfopen.core.findings.finding import Fact
 from halfopen.core.findings.floods import FEW_HOSTS, MOST, flood, held_by, many, unanswered_per_s
-from halfopen.core.findings.rules.path import SMALL, finish, small_share
+from halfopen.core.findings.rules.path import finish, small_share
+from halfopen.core.findings.slow import slow
 from halfopen.core.findings.sources import SOME
 from halfopen.core.model.listeners import DEFAULT_SYNACK_RETRIES
 
@@ -73,7 +74,11 @@ def _network(e: Evidence) -> Against:
     return () if prefix is None else (Fact("prefix", prefix.text),)
 
 
-@excluded("few-sources-flood", rivals=("spoofed-flood", "prefix-flood", "synacks-lost", "acks-lost", "slow-path"))
+@excluded(
+    "few-sources-flood",
+    rivals=("spoofed-flood", "prefix-flood", "synacks-lost", "acks-lost", "slow-path"),
+    by_source=True,
+)
 def no_flood_of_a_few(e: Evidence) -> Against:
     if found := _no_flood(e):
         return found
@@ -81,7 +86,11 @@ def no_flood_of_a_few(e: Evidence) -> Against:
     return (Fact("distinct_sources", sources.distinct, FEW_HOSTS),) if sources.distinct > FEW_HOSTS else ()
 
 
-@excluded("prefix-flood", rivals=("spoofed-flood", "few-sources-flood", "synacks-lost", "acks-lost", "slow-path"))
+@excluded(
+    "prefix-flood",
+    rivals=("spoofed-flood", "few-sources-flood", "synacks-lost", "acks-lost", "slow-path"),
+    by_source=True,
+)
 def no_flood_of_a_network(e: Evidence) -> Against:
     if found := _no_flood(e):
         return found
@@ -117,13 +126,15 @@ def no_lost_acks(e: Evidence) -> Against:
 
 @excluded("slow-path", rivals=(*_FLOODS, "synacks-lost", "acks-lost"))
 def no_slow_path(e: Evidence) -> Against:
-    if found := calm(e) or _asks_again(e):
+    """Only handshakes that finish, and when, tell."""
+    if found := _asks_again(e):
         return found
-    if not e.rates:
+    if e.rates and not e.completions_per_s:
+        return (Fact("completions_per_s", 0.0, unit="per_s"),)
+    arrived = e.now.arrived
+    if arrived is None or slow(e) is not None:
         return ()
-    if (silent := flood(e)) is not None:
-        return (Fact("unanswered_share", round(silent.share, 4), SMALL),)
-    return (Fact("lasting", e.lasting.count, FEW),) if e.lasting.count < SOME else ()
+    return Fact("finished", arrived.all.finished), Fact("late", arrived.all.late)
 
 
 @excluded("scan", rivals=("few-sources-flood",))
