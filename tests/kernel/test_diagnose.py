@@ -15,6 +15,7 @@ import halfopen
 from halfopen.core.errors import UnknownTarget
 from halfopen.core.findings.diagnosis import Confidence
 from halfopen.lab import Lab
+from halfopen.lab.scenes import scene
 from peers import until
 from run import command, document, environment, one_line
 from run import halfopen as run
@@ -77,6 +78,17 @@ def test_a_flood_is_certain_once_it_lasts(lab: Lab) -> None:
     assert ids(found)[0] == "spoofed-flood"
     assert found.causes[0].confidence is Confidence.CERTAIN
     assert {"few-sources-flood", "synacks-lost"} <= {id for one in found.ruled_out for id in one.ids}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["slow-path", "acks-lost", "syn-backlog-reserve", "app-blocked"])
+def test_a_true_cause_is_never_ruled_out(name: str) -> None:
+    with scene(name, 5) as stage:
+        found = halfopen.diagnose(stage.server.netns_path, seconds=1)
+        truth = stage.truth()
+    wrong = {id for one in found.ruled_out for id in one.ids} & {*truth.causes}
+    assert not wrong, [one for one in found.ruled_out if wrong & {*one.ids}]
+    assert {*ids(found), *found.undecided} & {*truth.causes}
 
 
 def test_ctrl_c_ends_it_early_and_shows_what_was_seen(lab: Lab) -> None:

@@ -8,6 +8,7 @@ from halfopen.core.findings.evidence import FEW, Evidence
 from halfopen.core.findings.exclusions import Against, excluded
 from halfopen.core.findings.finding import Fact
 from halfopen.core.findings.floods import FEW_HOSTS, MOST, flood, held_by, many, unanswered_per_s
+from halfopen.core.findings.lasting import repeats, retries_of
 from halfopen.core.findings.rules.path import finish, small_share
 from halfopen.core.findings.slow import slow
 from halfopen.core.findings.sources import SOME
@@ -104,12 +105,13 @@ def no_flood_of_a_network(e: Evidence) -> Against:
 
 @excluded("synacks-lost", rivals=(*_FLOODS, "acks-lost"))
 def no_lost_synacks(e: Evidence) -> Against:
-    if e.now.columns is None:
+    """Young ones count as well: a client asks again after a second, before its handshake is one that lasts."""
+    columns = e.now.columns
+    if columns is None:
         return ()
-    most = max((lasting.repeated for _, lasting in e.lasting_by_listener), default=0)
-    if most < SOME:
-        return Fact("lasting", e.lasting.count), Fact("repeated", most, SOME)
-    return ()
+    again = repeats(columns, retries_of(e.now, columns)) & ~e.now.is_deferred
+    repeated = int(np.count_nonzero(again))
+    return (Fact("lasting", e.lasting.count), Fact("repeated", repeated, SOME)) if repeated < SOME else ()
 
 
 @excluded("acks-lost", rivals=(*_FLOODS, "slow-path"))
@@ -158,8 +160,7 @@ def not_under_way(e: Evidence) -> Against:
 
 @excluded("release-time-long")
 def not_too_long(e: Evidence) -> Against:
+    """The default is no trouble without a flood; longer ones are not judged by that."""
     if e.now.retries < DEFAULT_SYNACK_RETRIES:
         return (Fact("tcp_synack_retries", e.now.retries, DEFAULT_SYNACK_RETRIES),)
-    if e.now.retries > DEFAULT_SYNACK_RETRIES and e.lasting.count >= SOME:
-        return ()
-    return _no_flood(e)
+    return _no_flood(e) if e.now.retries == DEFAULT_SYNACK_RETRIES else ()

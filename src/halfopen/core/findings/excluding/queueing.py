@@ -90,7 +90,12 @@ def not_clamped(e: Evidence) -> Against:
 
 @excluded("syn-backlog-reserve")
 def nothing_kept_back(e: Evidence) -> Against:
-    return _cookies(e) or fullest(e)
+    """A queue that is not full now may have been a moment ago, and the SYNs that met it were counted."""
+    if found := _cookies(e):
+        return found
+    counted = "ListenDrops" in e.now.sample.counters
+    dropped = e.total("ListenDrops") - e.total("ListenOverflows")
+    return (*fullest(e), Fact("dropped_syns", 0)) if counted and dropped <= 0 and fullest(e) else ()
 
 
 @excluded("cookies-off")
