@@ -1,5 +1,6 @@
-"""The audit log: a JSON line before and after everything that changes the system. What cannot be recorded is not
-done.
+"""The audit log: a JSON line before and after everything that changes the system.
+
+An action that cannot be recorded is not carried out.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ def default_path() -> str:
 
 
 def who() -> dict[str, Any]:
-    """Who is at it: uid, login uid and sudo user where known, pid and command line."""
+    """The caller: uid, login uid and sudo user where known, pid and command line."""
     person: dict[str, Any] = {"uid": os.getuid(), "pid": os.getpid(), "command": sys.argv}
     if "SUDO_USER" in os.environ:
         person["sudo_user"] = os.environ["SUDO_USER"]

@@ -1,6 +1,6 @@
 """SOCK_DESTROY: drop request sockets, many in one send(). Needs CAP_NET_ADMIN and CONFIG_INET_DIAG_DESTROY.
 
-A destroyed request leaves silently: no RST, no counter moves, so whoever calls this keeps the record (`change.audit`).
+A destroyed request leaves silently: no RST, no counter moves, so the caller keeps the record (`change.audit`).
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _ANSWER_BYTES: Final = 1024
 
 @dataclass(slots=True)
 class Counts:
-    """What became of the requests handed in: released, gone (completed or expired meanwhile), failed (`errno` the
+    """Counts of the requests handed in: released, gone (completed or expired meanwhile), failed (`errno` the
     last).
     """
 

@@ -196,7 +196,7 @@ class Door:
         return is_held
 
     def keep(self) -> bool:
-        """Go on holding it. False when it may have opened by itself meanwhile: then nothing held before is certain."""
+        """Keep holding it. False when it may have opened meanwhile: then nothing held before is certain."""
         if self._lapsed[0] or int(self._until[0]) - _in_ns(0) < (_OPENS_AFTER_S - _TOO_LATE_S) * 1e9:
             return False
         self._until[0] = _in_ns(_OPENS_AFTER_S)
@@ -204,5 +204,5 @@ class Door:
         return not self._lapsed[0]
 
     def opened(self) -> bool:
-        """Whether it has opened by itself by now."""
+        """Whether it has opened automatically."""
         return bool(self._lapsed[0]) or int(self._until[0]) <= _in_ns(0)

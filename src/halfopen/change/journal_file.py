@@ -47,7 +47,7 @@ class Journal:
         self.ledger = Ledger()
 
     def look(self) -> Ledger:
-        """What the journal says, without a lock and without changing anything; empty when there is none.
+        """The content of the journal, read without a lock and without changing anything; empty when there is none.
 
         Raises: JournalError, NotPermitted.
         """

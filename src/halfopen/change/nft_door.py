@@ -79,7 +79,7 @@ class NftDoor:
 
 
 def try_out() -> None:
-    """Hold it for nobody. Raises: as `NftDoor.held`."""
+    """Stop holding it for anyone. Raises: as `NftDoor.held`."""
     with NftDoor().held(np.empty(0, dtype=REQUEST)):
         pass
 

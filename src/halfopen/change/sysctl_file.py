@@ -15,7 +15,7 @@ from halfopen.linux import files
 from halfopen.linux.replacing import replace
 
 DIRECTORY = sysctl_d.DIRECTORIES[0]
-# Not *.conf: nobody reads it.
+# Not *.conf, so no reader of sysctl.d reads it.
 _NEW: Final = f"{sysctl_d.NAME}.new"
 _MODE: Final = 0o644
 _FLAGS: Final = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC

@@ -1,4 +1,4 @@
-"""What the shell is offered for the value of an option: names that are looked up in an instant, and nothing else."""
+"""Completion of option values: only names that can be looked up quickly."""
 
 from __future__ import annotations
 

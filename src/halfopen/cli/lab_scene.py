@@ -52,7 +52,7 @@ def print_truth(stage: Stage, out: IO[str]) -> None:
 
 
 def facts(truth: Truth) -> Iterator[str]:
-    """What was measured, a line each."""
+    """The measurements, a line each."""
     from halfopen.core.units import endpoint_text, plural
 
     for one in truth.served:

@@ -12,7 +12,7 @@ from typing import Final
 
 from halfopen.core.units import show_duration
 
-# A command that looks for longer says what it does.
+# A command that takes longer shows its progress.
 _PATIENCE_S: Final = 2.0
 _REDRAW_S: Final = 0.25
 
@@ -31,7 +31,7 @@ def progress(what: str, seconds: float | None = None) -> Iterator[None]:
     drawer = threading.Thread(target=_draw, args=(what, seconds, ended), name="halfopen-progress", daemon=True)
     try:
         drawer.start()
-    except RuntimeError:  # no thread to be had, and none is needed
+    except RuntimeError:  # no thread could be started, and none is needed
         yield
         return
     try:

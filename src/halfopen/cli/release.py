@@ -42,8 +42,8 @@ def command(
 ) -> None:
     """Drop half-open connections now. Filters combine with AND.
 
-    Completed connections, deferred-accept ones and full sockets are never touched. A client that still wants in sends
-    its SYN again. Each release is recorded in the audit log.
+    Completed connections, deferred-accept ones and full sockets are never touched. A client that still wants to
+    connect retransmits its SYN. Each release is recorded in the audit log.
     """
     from halfopen.core.errors import HalfopenError, UsageError
     from halfopen.ops.release.steady import steady
@@ -60,7 +60,7 @@ def command(
         _confirm(filter, targets)
     signals.stop_between(steady.alone)
     outcomes, errors = _release(filter, targets, dry_run, audit_log, reason)
-    # Whatever ended it: what was done before is told first.
+    # Whatever ended it, the releases before are reported first.
     _show(outcomes, as_json, len(targets) > 1)
     for e in errors:
         if not isinstance(e, HalfopenError):

@@ -1,4 +1,4 @@
-"""What a command says on standard error: one line, or on a terminal as many as it needs, broken between words."""
+"""Messages on standard error: one line, or on a terminal as many as it needs, broken between words."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ else:
     import _signal as signal
 
 INTERRUPTED: Final = 130
-# After a signal has raised, what it ends has so long to put things in order before another one raises.
+# After a signal has raised, the interrupted work has this long to clean up before another signal raises.
 _PATIENCE_S: Final = 2.0
 _AGAIN_S: Final = 0.005
 _STARTING, _RUNNING, _OVER = range(3)

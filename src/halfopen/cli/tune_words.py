@@ -1,4 +1,4 @@
-"""What the `tune` commands share: goals and times in words, the question, and what was overdue."""
+"""Shared by the `tune` commands: goals and times in words, the question, and what was overdue."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What of this machine halfopen can use, what would grant the rest, and the answer in a sentence."""
+"""The features of this machine that halfopen can use, what would grant the rest, and a summary in one sentence."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ class Checkup:
 
 
 def answer(checkup: Checkup) -> str:
-    """What can be done here, in one sentence."""
+    """The features that work here, in one sentence."""
     programs = [f for f in checkup.features if f.id.startswith(EBPF)]
     loaded = sum(f.outcome is Outcome.YES for f in programs)
     if not lacking(checkup):
@@ -77,7 +77,7 @@ def answer(checkup: Checkup) -> str:
 
 
 def lacking(checkup: Checkup) -> tuple[Feature, ...]:
-    """The features that are not there, or of which nobody could tell."""
+    """The features that are missing or could not be determined."""
     return tuple(f for f in checkup.features if f.outcome is not Outcome.YES)
 
 

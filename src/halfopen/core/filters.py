@@ -1,4 +1,4 @@
-"""Which request sockets are meant: the filters of list, release and watch. All of them must hold."""
+"""The filters of list, release and watch, by which request sockets are selected. All conditions must hold."""
 
 from __future__ import annotations
 

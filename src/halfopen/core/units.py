@@ -108,7 +108,7 @@ def listener_text(address: str, port: int) -> str:
 
 
 def netns_words(name: str) -> str:
-    """What follows a command that is meant for this namespace: ` --netns web`; empty for one's own ("self")."""
+    """The option that directs a command to this namespace: ` --netns web`; empty for one's own ("self")."""
     return "" if name == "self" else f" --netns {shell_word(name)}"
 
 
@@ -141,7 +141,7 @@ Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 
 def _zone(what: str, text: str) -> UsageError:
-    # ipaddress drops the zone without a word; what was left would mean every device.
+    # ipaddress silently drops the zone; the rest would mean every device.
     return UsageError(f"{what} {text!r}: an address with a zone is not understood", hint="leave out what follows the %")
 
 

@@ -1,4 +1,4 @@
-"""Who is meant by a release: every condition of the filter holds, and the client has certainly not answered.
+"""The victims of a release: every condition of the filter holds, and the client has certainly not answered.
 
 The only place for that rule. A request whose last ACK came (a deferred-accept one, or one that waits for room in the
 accept queue) belongs to an established connection of the client and is never released. Where the kernel says so
@@ -27,7 +27,7 @@ class Victims:
 
     @property
     def count(self) -> int:
-        """How many are meant."""
+        """The number of victims."""
         return int(np.count_nonzero(self.mask))
 
 

@@ -62,5 +62,5 @@ def identify(ns: Netns | None) -> Namespace:
 
 
 def unentered(ns: Netns) -> Namespace:
-    """What is known of a namespace that was found but not entered: all but its cookie."""
+    """The identity of a namespace that was found but not entered: without its cookie."""
     return Namespace(boot_id(), ns.inode, None, ns.name, ns.path, ns.lives_in)

@@ -15,7 +15,7 @@ _ESCAPED: Final = re.compile(rb"\\([0-7]{3})")
 
 @dataclass(frozen=True, slots=True)
 class Mount:
-    """One mount: what of the file system is mounted, where (a name of bytes, as os.open takes it), and its type."""
+    """One mount: the part of the file system, its mount point (a name of bytes, as os.open takes it), and its type."""
 
     root: str
     point: str

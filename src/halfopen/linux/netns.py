@@ -53,7 +53,7 @@ class Netns:
 
 def _open(path: str, name: str) -> int:
     try:
-        # Not blocking: the path may be a pipe that nobody writes to.
+        # Non-blocking: the path may be a pipe without a writer.
         return os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
     except PermissionError:
         raise NotPermitted(f"network namespace {name}: opening {path} is refused", hint=_opening()) from None

@@ -1,4 +1,4 @@
-"""What /proc says about processes, this one included. Imports nothing heavy: completing a word in a shell uses it."""
+"""Facts from /proc about processes, including this one. Imports nothing heavy: completing a word in a shell uses it."""
 
 from __future__ import annotations
 

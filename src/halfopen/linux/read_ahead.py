@@ -30,7 +30,7 @@ def read_ahead(pieces: Iterator[memoryview]) -> Iterator[memoryview]:
     try:
         thread.start()
     except RuntimeError:
-        yield from pieces  # no thread to be had: one after the other
+        yield from pieces  # no thread could be started: one after the other
         return
     try:
         while (piece := ready.get()) is not None:

@@ -9,7 +9,7 @@ from typing import Final
 
 _PIECE: Final = 64 * 1024
 _MOST: Final = 16 * 1024 * 1024
-# Not blocking: the path may be a pipe that nobody writes to.
+# Non-blocking: the path may be a pipe without a writer.
 _FLAGS: Final = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 
 

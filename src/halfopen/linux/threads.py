@@ -25,7 +25,7 @@ class Job(Generic[T]):
         self.begun, self.done = threading.Event(), threading.Event()
 
     def run(self) -> None:
-        """Do the work and keep what became of it."""
+        """Do the work and keep its result or exception."""
         self.begun.set()
         try:
             self._result.append(self._work())
@@ -35,7 +35,7 @@ class Job(Generic[T]):
             self.done.set()
 
     def result(self) -> T:
-        """What the work returned, once it is done. Raises: whatever the work raised."""
+        """The result of the work, once it is done. Raises: whatever the work raised."""
         if self._failure is not None:
             raise self._failure
         return self._result[0]

@@ -74,7 +74,7 @@ class Executor:
     ) -> Released | Tuned | Undid:
         """Carry an action out, recorded before and after. stop, within_s, calm: as for `ops.release.release.execute`.
 
-        A Plan is carried out as it is, or (`Changed`) not at all when a value is another one by now. An Undo of changes
+        A Plan is carried out as it is, or (`Changed`) not at all when a value has changed. An Undo of changes
         whose time is up (`timed`) goes on where the audit log cannot be written: the journal has its record.
 
         Raises: HalfopenError "audit" before anything is done; else as `ops.release.release.execute`, or as
@@ -114,7 +114,7 @@ class Executor:
             return self._recorded(record, lambda: release.execute(action, ns, stop=stop, within_s=within_s, calm=calm))
 
     def _tune(self, action: Plan | Undo) -> Tuned | Undid:
-        # What a release does without.
+        # A release does not need it.
         from halfopen.ops.tune import execute
 
         means = execute.Means(self.directory, self.audit.path, self._checkpoint, self._recorded)

@@ -1,4 +1,4 @@
-"""What `advise` shows: what each listener needs, and on what that rests; and `halfopen.advise/1`."""
+"""Output of `advise`: the needs of each listener, and on what that rests; and `halfopen.advise/1`."""
 
 from __future__ import annotations
 

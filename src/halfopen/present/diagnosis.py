@@ -1,4 +1,4 @@
-"""What `diagnose` shows: the cause, the evidence of each finding, what was ruled out; and `halfopen.diagnose/1`."""
+"""Output of `diagnose`: the cause, the evidence of each finding, what was ruled out; and `halfopen.diagnose/1`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What `doctor` shows: the answer, a line or three for each feature, and the command that would grant the most."""
+"""Output of `doctor`: the answer, a line or three for each feature, and the command that would grant the most."""
 
 from __future__ import annotations
 

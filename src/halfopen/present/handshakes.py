@@ -1,4 +1,4 @@
-"""What `handshakes` shows: the answer, a table by listener, a chart; and `halfopen.handshakes/1`."""
+"""Output of `handshakes`: the answer, a table by listener, a chart; and `halfopen.handshakes/1`."""
 
 from __future__ import annotations
 

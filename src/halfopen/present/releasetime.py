@@ -1,4 +1,4 @@
-"""What `release-time` shows: when SYN-ACKs go out and when the kernel gives up."""
+"""Output of `release-time`: when SYN-ACKs go out and when the kernel gives up."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ from halfopen.present.columns import GAP, fitting, left_out
 
 # Rows that are Python objects at a time, at half a kilobyte each.
 _CHUNK: Final = 2048
-# Up to so many a table's columns are as wide as what is in them.
+# A table with at most this many rows has columns as wide as their content.
 _FEW: Final = 8192
 Row = tuple[Any, ...]
 

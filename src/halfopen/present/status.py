@@ -1,4 +1,4 @@
-"""What `status` says to a person: the answer on the first line, the command to paste on the last; one screen."""
+"""Output of `status`: the answer on the first line, the command to paste on the last; one screen."""
 
 from __future__ import annotations
 

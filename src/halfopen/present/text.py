@@ -55,7 +55,7 @@ def _printable_lines(text: str) -> str:
 
 
 def console() -> Console:
-    """A console that is plain and wide where nobody looks, coloured and as wide as the terminal where somebody does."""
+    """A console: plain and wide in a pipe or file, coloured and as wide as the terminal on one."""
     if sys.stdout.isatty():
         return _Console(highlight=False, markup=False, emoji=False)
     out: Any = _Trimmed()
@@ -80,7 +80,7 @@ def _way(outcome: Released) -> str:
 
 
 def released(out: Console, outcome: Released) -> None:
-    """What a release came to, or what it would."""
+    """The outcome of a release or of its dry run."""
     what = outcome.action.filter.describe()
     if outcome.dry_run:
         out.print(f"{plural(outcome.matched, 'half-open connection')} would be released ({what}); nothing was changed")

@@ -67,7 +67,7 @@ class Lines(ABC):
             print(line, flush=True)
 
     def lines(self, event: Report) -> list[str]:
-        """What there is to say of it."""
+        """The lines for a report."""
         match event:
             case Begun():
                 return self.begin(event.interval_s, event.policy)
@@ -122,7 +122,7 @@ class Lines(ABC):
     def end(self, readings: int) -> list[str]: ...
 
     def round(self, watched: Collection[Namespace]) -> list[str]:
-        """Nothing is said of it."""
+        """No line."""
         return []
 
 
@@ -154,7 +154,7 @@ class TextLines(Lines):
         )
 
     def begin(self, interval_s: float, policy: Policy) -> list[str]:
-        """What is watched, and how."""
+        """The watched connections and the interval."""
         line = f"{_clock()}  watching "
         if not policy.watched.empty:
             line += f"connections {policy.watched.describe()} "
@@ -245,7 +245,7 @@ class TextLines(Lines):
         return [*lines, *commands.filled(f"{_INDENT}next: ", command, self.width, indent=14).split("\n")]
 
     def released(self, outcome: Released) -> list[str]:
-        """What a release came to."""
+        """The outcome of a release."""
         line = f"{_clock()}  released {outcome.released:,} {outcome.action.filter.describe()}"
         if outcome.gone or outcome.failed:
             line += f" (gone {outcome.gone:,}, failed {outcome.failed:,})"
@@ -255,7 +255,7 @@ class TextLines(Lines):
         return [*(self._paint(_YELLOW, part) for part in self._filled(line)), *problems]
 
     def trouble(self, netns: str, error: HalfopenError) -> list[str]:
-        """What could not be done."""
+        """An error that does not end the watch."""
         line = f"{_clock()}  {printable(f'{netns}: {error.line()}')}"
         return [self._paint(_RED, part) for part in self._filled(line)]
 

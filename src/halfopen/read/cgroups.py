@@ -1,4 +1,4 @@
-"""What the cgroups of a process tell: CPU quotas that are used up, and pressure."""
+"""Facts from the cgroups of a process: CPU quotas that are used up, and pressure."""
 
 from __future__ import annotations
 

@@ -104,7 +104,7 @@ def _privileges(needs: tuple[str, ...]) -> tuple[Grant, ...]:
 
 
 def _support(e: Unsupported) -> Grant:
-    """What would bring a feature that this machine lacks."""
+    """The grant for a feature that this machine lacks."""
     kind, _, name = e.feature.partition(":")
     off = _switched_off(name) if kind == "bpf" else None
     if off:
@@ -132,7 +132,7 @@ def _switched_off(name: str) -> Grant | None:
 
 
 def _part(name: str) -> Grant:
-    """What would bring a program of an object whose others are there."""
+    """The grant for a program of an object whose other programs load."""
     return _switched_off(name) or Grant("host", "a kernel and host that let eBPF programs hook this function")
 
 
@@ -176,7 +176,7 @@ def _net_admin() -> str:
 
 
 def others() -> tuple[Feature, ...]:
-    """What reaches beyond this process and its namespace."""
+    """Features that reach beyond this process and its namespace."""
     hidden = discover.discover().refused
     seen = f"those of {plural(hidden, 'process', 'processes')} hidden" if hidden else ""
 
@@ -252,7 +252,7 @@ def _pidfd_getfd() -> Feature:
 
 
 def ebpf(programs: Iterable[BpfProgram]) -> Iterator[Feature]:
-    """What eBPF programs need, and each of them, loaded, attached and taken off again."""
+    """The prerequisites of eBPF programs, and each program, loaded, attached and taken off again."""
     yield tried("libbpf", "loading eBPF programs", libbpf.version)
     yield tried("btf", "adapting eBPF programs to this kernel (BTF)", _btf)
     yield _jit()

@@ -23,7 +23,7 @@ _NET: Final = re.compile(r"net:\[(\d+)\]")
 
 @dataclass(frozen=True, slots=True)
 class Holdings:
-    """What holds namespaces: inode → a path that opens it; and how many processes there was no time for."""
+    """The paths that hold namespaces: inode → a path that opens it; and how many processes there was no time for."""
 
     by_inode: dict[int, str] = field(default_factory=dict)
     passed_over: int = 0

@@ -1,4 +1,4 @@
-"""What only the listening socket itself tells (TCP_SYNCNT, TCP_DEFER_ACCEPT), read through a duplicate of it.
+"""Options that only the listening socket itself reveals (TCP_SYNCNT, TCP_DEFER_ACCEPT), read through a duplicate of it.
 
 `pidfd_getfd` (Linux 5.6) needs PTRACE_MODE_ATTACH over the holder. The duplicate lives for microseconds and nothing is
 changed on it.
@@ -32,7 +32,7 @@ def duplicate(pid: int, descriptor: int) -> socket.socket:
         os.close(pidfd)
     try:
         return socket.socket(fileno=fd)
-    except OSError:  # the number means something else by now
+    except OSError:  # the number was reused meanwhile
         os.close(fd)
         raise
 
@@ -49,7 +49,7 @@ def _read(s: socket.socket, syn_retries: int) -> ListenerOptions:
 def read_options(found: Holders, settings: Mapping[str, int]) -> tuple[dict[int, ListenerOptions], int]:
     """The options of each held listener by inode, and how many could not be read for lack of privilege.
 
-    TCP_SYNCNT set to the very value of tcp_syn_retries cannot be told from unset and counts as unset.
+    TCP_SYNCNT set to the value of tcp_syn_retries cannot be distinguished from unset and counts as unset.
     """
     read: dict[int, ListenerOptions] = {}
     refused = 0
@@ -58,7 +58,7 @@ def read_options(found: Holders, settings: Mapping[str, int]) -> tuple[dict[int,
         for pid, descriptor in held:
             try:
                 with duplicate(pid, descriptor) as s:
-                    if os.fstat(s.fileno()).st_ino == inode:  # the number may mean another file by now
+                    if os.fstat(s.fileno()).st_ino == inode:  # the number may have been reused
                         read[inode] = _read(s, syn_retries)
                         break
             except OSError as e:

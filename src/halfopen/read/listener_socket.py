@@ -32,7 +32,7 @@ def rows() -> NDArray[Any]:
 
 
 def identity(row: Any) -> ListeningSocket:
-    """What identifies the listener of a row."""
+    """The identity of the listener of a row."""
     family = int(row["family"])
     return ListeningSocket(
         family, address_text(family, bytes(row["address"])), int(row["port"]), int(row["inode"]), int(row["cookie"])
@@ -68,7 +68,7 @@ def lend(who: ListeningSocket, holders: Sequence[tuple[int, int]]) -> socket.soc
 
 
 def _is(s: socket.socket, who: ListeningSocket) -> bool:
-    # The number may mean another socket by now.
+    # The number may have been reused for another socket.
     if os.fstat(s.fileno()).st_ino != who.inode:
         return False
     # The inode is shared by a Multipath TCP socket and the listener inside it, the cookie is not.

@@ -1,4 +1,4 @@
-"""Who listens in a namespace, and nothing else of it: it costs what the listeners cost, whatever is connected."""
+"""The listeners of a namespace alone: the cost depends on their number, not on connections."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class OwnedListeners:
 
 
 def owned_listeners(ns: Netns, *, with_owners: bool = True) -> OwnedListeners:
-    """Who listens in a namespace; without `with_owners` no process is looked for.
+    """The listeners of a namespace; without `with_owners` no process is looked for.
 
     Raises: UnknownTarget, NotPermitted, Unsupported, KernelError, WireError.
     """

@@ -19,7 +19,7 @@ _NON_BLOCKING: Final = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 
 
 def clocks() -> Clocks:
-    """What time it is."""
+    """The current time."""
     return Clocks(time.time(), boot_id(), time.clock_gettime(time.CLOCK_BOOTTIME))
 
 

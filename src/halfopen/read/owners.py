@@ -30,7 +30,7 @@ _LIKELY: Final = 64
 
 @dataclass(slots=True)
 class Holders:
-    """Who holds which socket: inode → [(pid, descriptor)], lowest pid first; `refused` processes could not be looked
+    """The holders of sockets: inode → [(pid, descriptor)], lowest pid first; `refused` processes could not be looked
     into. broken_off: time ran out, so others may hold them as well.
     """
 
@@ -152,7 +152,7 @@ def unit_and_container(cgroup: str) -> tuple[str | None, str | None]:
 
 
 def process(pid: int) -> Process | None:
-    """What is known of a process; None when it ended."""
+    """The facts about a process; None when it ended."""
     name = proc.name(pid)
     if name is None:
         return None

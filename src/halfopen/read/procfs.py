@@ -1,4 +1,4 @@
-"""What /proc tells of the network namespace the calling thread is in: counters, settings, and sockets in degraded
+"""Facts from /proc about the network namespace of the calling thread: counters, settings, and sockets in degraded
 mode.
 """
 

@@ -122,7 +122,7 @@ class _Reading:
         return self._part(found.full)
 
     def _add_and_note(self, rows: NDArray[Any]) -> None:
-        # Beyond that number nobody asks.
+        # Above that number the timeouts are not read.
         if self._count <= timeouts.MAX_REQUESTS and not self._any_retransmitted:
             self._any_retransmitted = bool(rows["retransmits"].any())
         self._add(rows)

@@ -16,7 +16,7 @@ _FLAGS: Final = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 
 
 def overrides(wanted: dict[str, int]) -> tuple[list[Override], list[str]]:
-    """Who would have the last word on these keys instead of our file, and a line for each file that was not read."""
+    """The files that would override our file for these keys, and a line for each file that was not read."""
     problems: list[str] = []
     found = []
     for directory in sysctl_d.DIRECTORIES:

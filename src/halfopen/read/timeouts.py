@@ -34,7 +34,7 @@ def affordable(requests: int, dump_s: float) -> bool:
 
 
 def key(row: Any) -> Key:
-    """What a request (one row of dtype REQUEST) is known by in both places."""
+    """The key of a request (one row of dtype REQUEST) in both sources."""
     return (
         int(row["family"]),
         bytes(row["local_address"]),

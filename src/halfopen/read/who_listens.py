@@ -1,4 +1,4 @@
-"""What the processes that hold listeners tell: who they are, and what they set on the listeners' sockets."""
+"""The processes that hold listeners, and the options they set on the listeners' sockets."""
 
 from __future__ import annotations
 

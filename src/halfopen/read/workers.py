@@ -1,4 +1,4 @@
-"""What the processes that hold a listening socket are doing: state, where they wait, descriptors, CPU."""
+"""The activity of processes that hold a listening socket: state, where they wait, descriptors, CPU."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What `advise` shows: a table of the choices of a release time, and its JSON."""
+"""Output of `advise`: a table of the choices of a release time, and its JSON."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is shown of a half-open connection: the columns of `list`, its CSV and its JSON rows.
+"""Fields of a half-open connection: the columns of `list`, its CSV and its JSON rows.
 
 The subject is a Chunk of connections, and a field's value and cell are lists of one for each: getters work on whole
 numpy columns, as a million connections may be listed.

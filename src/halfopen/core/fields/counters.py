@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-# Counters that tell what became of SYNs, as /proc/net/netstat and snmp name them.
+# Counters of what happened to SYNs, as /proc/net/netstat and snmp name them.
 COUNTERS: Final = (
     "ListenOverflows",
     "ListenDrops",

@@ -1,4 +1,4 @@
-"""What `diagnose --json` says: of a namespace, of a finding, of a fact, and of causes that are ruled out."""
+"""Fields of `diagnose --json`: of a namespace, a finding, a fact, and causes that are ruled out."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What `status --netns all` shows of each network namespace: a row."""
+"""Fields of a row of `status --netns all`: one network namespace."""
 
 from __future__ import annotations
 

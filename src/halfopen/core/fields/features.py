@@ -1,4 +1,4 @@
-"""What `doctor --json` says of what halfopen can use, and of what grants the rest."""
+"""Fields of `doctor --json`: features, and what grants those that are missing."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ _LINK: Final = re.compile(r" ?\(?\[[^\]]*\]\([^)]*\)\)?")
 
 
 class Kind(Enum):
-    """What sort of value a field is. Numbers stand at the right of their column.
+    """The kind of value of a field. Numbers stand at the right of their column.
 
     SUMMARY: of a metric, how many there were and their sum.
     """
@@ -91,6 +91,6 @@ def columns(fields: Iterable[Field[S]]) -> tuple[Field[S], ...]:
 
 
 def cell(field: Field[S], subject: S) -> str:
-    """What the field's column shows of a subject."""
+    """The cell of the field's column for a subject."""
     shown = field.show if field.show is not None else field.get
     return str(shown(subject)) if shown is not None else ""

@@ -1,4 +1,4 @@
-"""What `handshakes` shows of a listener, and of all listeners of a namespace together."""
+"""Fields of `handshakes`: of one listener, and of all listeners of a namespace together."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is shown of a listener: the table and the JSON of `status`, and the JSON of `release-time`."""
+"""Fields of a listener: the table and the JSON of `status`, and the JSON of `release-time`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What `status --json` says of a namespace as a whole."""
+"""Fields of a namespace as a whole, in `status --json`."""
 
 from __future__ import annotations
 

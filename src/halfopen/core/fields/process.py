@@ -1,4 +1,4 @@
-"""What is shown of a process that holds a listening socket."""
+"""Fields of a process that holds a listening socket."""
 
 from __future__ import annotations
 

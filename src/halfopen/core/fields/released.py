@@ -1,4 +1,4 @@
-"""What is said of a release: in `release --json`, in a line of `watch --json` and in the audit log."""
+"""Fields of the outcome of a release: in `release --json`, in a line of `watch --json` and in the audit log."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is shown of a prefix that half-open connections come from."""
+"""Fields of a prefix that half-open connections come from."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What `tune listener --json` says of a socket that listens."""
+"""Fields of a listening socket in `tune listener --json`."""
 
 from __future__ import annotations
 

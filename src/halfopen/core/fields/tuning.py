@@ -1,4 +1,4 @@
-"""What the JSON documents of `tune` say of settings, of listeners beside them, and of changes."""
+"""Fields of the JSON documents of `tune`: settings, listeners and changes."""
 
 from __future__ import annotations
 

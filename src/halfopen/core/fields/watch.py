@@ -1,4 +1,4 @@
-"""What a line of `watch --json` says of a reading."""
+"""Fields of a reading in `watch --json`."""
 
 from __future__ import annotations
 

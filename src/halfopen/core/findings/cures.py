@@ -1,4 +1,4 @@
-"""What would help, as actions of the one currency (`core.policy.actions`), and what only a person can look at."""
+"""Cures: actions (`core.policy.actions`) that would help, and places that only a person can look at."""
 
 from __future__ import annotations
 

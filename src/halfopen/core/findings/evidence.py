@@ -28,7 +28,7 @@ _FULL: Final = 0.95
 
 
 class Need(Enum):
-    """What a rule cannot judge without."""
+    """An input without which a rule cannot judge."""
 
     RATES = "two looks"
     LASTING = "half-open connections that last"

@@ -32,7 +32,7 @@ class Fact:
 
 @dataclass(frozen=True, slots=True)
 class Hit:
-    """What a rule yields: a finding without the rule's id.
+    """The result of a rule: a finding without the rule's id.
 
     listener: the listener concerned, None when it concerns the namespace. rules_out: ids of the causes that these facts
     exclude. cures: the best first.

@@ -29,7 +29,7 @@ def release(
 
 
 def longer_queues(e: Evidence, view: ListenerView, reason: str) -> tuple[Cure, ...]:
-    """Longer queues for a listener; first of all what is in the way of them."""
+    """Longer queues for a listener; first, the command that removes what limits them."""
     if view.accept_queue_limit is None:
         return ()
     if view.syn_queue_limit is not None and view.syn_queue_limit < view.accept_queue_limit:

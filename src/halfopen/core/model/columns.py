@@ -1,4 +1,4 @@
-"""What the Model needs of request sockets, a column each: a million take 15 MB instead of the 56 MB of their rows.
+"""The values of request sockets that the Model needs, a column each: a million take 15 MB, their rows 56 MB.
 
 The columns are derived stretch by stretch while the kernel's table is read, so the rows themselves need not be kept.
 """

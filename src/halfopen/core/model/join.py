@@ -1,7 +1,7 @@
-"""Which listener each request socket belongs to, by the rules of the kernel's own lookup (`inet_lookup_listener()`).
+"""The listener that each request socket belongs to, by the rules of the kernel's own lookup (`inet_lookup_listener()`).
 
 A request keeps its listener's family, so an IPv4 client of a dual-stack listener has an IPv6 (v4-mapped) request.
-SO_REUSEPORT members share address, port and device and cannot be told apart from outside: they are one group.
+SO_REUSEPORT members share address, port and device and cannot be distinguished from outside: they are one group.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class Group:
         return self.family == AF_INET6 and self.address == V4_MAPPED + bytes(4)
 
 
-# What tells one group from another.
+# The fields that distinguish groups.
 IDENTITY: Final = ("port", "family", "address", "ifindex")
 
 

@@ -73,7 +73,7 @@ class ListenerView:
 
     @property
     def key(self) -> tuple[int, str, int, int]:
-        """What no other listener of the namespace shares."""
+        """The identity of the listener within its namespace."""
         return self.family, self.address, self.port, self.ifindex
 
     @property
@@ -149,7 +149,7 @@ class _Queue:
 
 
 def _queues(sample: Sample, group: join.Group) -> NDArray[Any] | None:
-    """What eBPF read of the members of a group, None unless it met all of them."""
+    """The rows that eBPF read for the members of a group; None unless eBPF met all of them."""
     queues = None if sample.queues is None else sample.queues[list(group.rows)]
     return None if queues is None or not queues["known"].all() else queues
 
@@ -163,7 +163,7 @@ def _queue(sample: Sample, group: join.Group, held: int, young: int, retries: in
         known = [o for inode in rows["inode"].tolist() if (o := sample.options.get(inode)) is not None]
         override = next((o.retries for o in known if o.retries is not None), None)
         own = retries if override is None else override
-        # The members of a group share alike, as far as can be told from outside.
+        # From outside, the members of a group appear to share equally.
         share = len(rows)
         effective = timing.effective_retries(own, held // share, young // share, sum(limits) // share)
         return _Queue(None, None, own, override is not None, effective, 0)

@@ -21,7 +21,7 @@ from halfopen.core.sample.peers import Peers
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Model:
-    """What one namespace looks like.
+    """The state of one namespace.
 
     half_open, deferred: request sockets by kind (deferred ones finished their handshake). may_have_answered: of
     half_open, those of whom that cannot be told, because of `doubt`, without eBPF; is_doubtful (N,) says which, and

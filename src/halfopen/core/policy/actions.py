@@ -28,7 +28,7 @@ class Look:
 @dataclass(frozen=True, slots=True)
 class Release:
     """Drop the half-open connections of a namespace that a filter lets through. There is no undo: a client that still
-    wants in sends its SYN again."""
+    wants to connect retransmits its SYN."""
 
     where: Namespace
     filter: Filter
@@ -112,7 +112,7 @@ PlannedChange = ChangeSetting | ChangeListener | ChangeLine
 
 @dataclass(frozen=True, slots=True)
 class Released:
-    """What a Release came to.
+    """The outcome of a Release.
 
     matched: half-open connections tried (dry run: that would be). released, gone (completed or expired between look and
     destroy), failed: their sum is matched. resets: OutRsts that the namespace sent meanwhile, the most completed

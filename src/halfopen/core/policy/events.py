@@ -1,4 +1,4 @@
-"""What `policy.step` is told: a namespace was read, or is gone. The third event is the outcome of an action."""
+"""The events of `policy.step`: a namespace was read, or is gone. The third event is the outcome of an action."""
 
 from __future__ import annotations
 

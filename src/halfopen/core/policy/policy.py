@@ -47,7 +47,7 @@ Action = Telling | Release | ReadMore | LookAgain
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """What the operator asked for. release: the filter to release by, None for watching only. watched: the listeners
+    """The operator's request. release: the filter to release by, None for watching only. watched: the listeners
     and sources that count at all. reason: why it is released, for the record; else which and how many.
     """
 
@@ -83,7 +83,7 @@ class State:
         return where in self.of and any(one.watcher.alarmed for one in self.of[where].listeners.values())
 
 
-# A release that came to nothing so often in a row is not tried again: the reason will not go away by itself.
+# A release that failed this often in a row is not tried again: the reason persists.
 GIVE_UP_AFTER = 3
 _NOTHING = WatchedNamespace()
 

@@ -17,7 +17,7 @@ class Completeness:
     """Whether a reading is whole. `source` is "bpf", "diag" or "proc"; `problems` says in words what is missing or
     doubtful.
 
-    `notes` says what is not shown beside the connections for lack of a privilege: owners, options of listeners.
+    `notes` says what else could not be read for lack of a privilege: owners, options of listeners.
     """
 
     source: str = "diag"

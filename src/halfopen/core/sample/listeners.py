@@ -61,7 +61,7 @@ class Process:
 
 @dataclass(frozen=True, slots=True)
 class ListenerOptions:
-    """What only the socket itself tells: retries set with TCP_SYNCNT (None: not overridden), TCP_DEFER_ACCEPT in s."""
+    """Options that only the socket itself reveals: TCP_SYNCNT (None: not set) and TCP_DEFER_ACCEPT in s."""
 
     retries: int | None = None
     defer_accept_s: int = 0

@@ -1,4 +1,4 @@
-"""What a boot makes of changes that were made before it.
+"""The effect of a boot on changes that were made before it.
 
 A change of the running system is gone with it, unless our file set the same value again while booting: then undoing
 it must still lead back to what was there before, so it lives on in the namespace that was booted. The entry of the

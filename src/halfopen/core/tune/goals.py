@@ -15,7 +15,7 @@ from halfopen.core.units import show_duration
 Values = Mapping[str, int]
 
 COOKIE_WORDS: Final = {"off": 0, "on": 1, "always": 2}
-# What is recommended where nothing else is asked for.
+# The recommended values without a goal.
 GOOD_RETRIES: Final = 2
 GOOD_BACKLOG: Final = 4096
 AS_ASKED: Final = "as asked for"
@@ -23,7 +23,7 @@ AS_ASKED: Final = "as asked for"
 
 @dataclass(frozen=True, slots=True)
 class Goals:
-    """What the user wants, in the user's words; None: nothing said about it."""
+    """The user's goals, in the user's words; None: no goal of that kind."""
 
     release_time_s: float | None = None
     cookies: str | None = None

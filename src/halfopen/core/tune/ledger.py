@@ -37,20 +37,20 @@ class Change:
 
     @property
     def spot(self) -> Spot:
-        """What it is written to."""
+        """The spot that the change is written to."""
         return self.began.spot
 
 
 @dataclass(frozen=True, slots=True)
 class Clocks:
-    """What time it is: Unix time, and the boot with its CLOCK_BOOTTIME."""
+    """The current time: Unix time, and the boot with its CLOCK_BOOTTIME."""
 
     wall_s: float
     boot_id: str
     boot_s: float
 
     def left_s(self, began: Began) -> float | None:
-        """How long until a change returns by itself, by the clock that says sooner; None when it does not.
+        """The time until a change is reverted automatically, by the clock that is earlier; None when it is not.
 
         The wall clock may be set back, and the boot's says nothing of another boot.
         """

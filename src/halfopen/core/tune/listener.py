@@ -1,4 +1,4 @@
-"""What can be changed on a running listener: what a person's words come to there, and what is in the way."""
+"""Changes of a running listener: from the user's wishes to values, and the limits in the way."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ from halfopen.core.units import Address, listener_text, netns_words, show_durati
 if TYPE_CHECKING:
     from halfopen.core.sample import Process
 
-# What tcp_sock_set_syncnt() takes (MAX_TCP_SYNCNT).
+# The largest value of tcp_sock_set_syncnt() (MAX_TCP_SYNCNT).
 MOST_RETRIES: Final = 127
 _DEFERRING: Final = "where the server speaks first (SSH, SMTP, FTP), a client waits for its greeting all that time"
 
 
 @dataclass(frozen=True, slots=True)
 class Wishes:
-    """What is to be set; None: left as it is. retries: TCP_SYNCNT; defer_accept_s: TCP_DEFER_ACCEPT, 0 is off."""
+    """The options to set; None: left as it is. retries: TCP_SYNCNT; defer_accept_s: TCP_DEFER_ACCEPT, 0 is off."""
 
     backlog: int | None = None
     retries: int | None = None
     defer_accept_s: int | None = None
 
     def values(self) -> dict[str, int]:
-        """What is to be set, by the journal's key."""
+        """The options to set, by the journal's key."""
         found = {BACKLOG: self.backlog, RETRIES: self.retries, DEFER: self.defer_accept_s}
         return {key: value for key, value in found.items() if value is not None}
 
@@ -81,7 +81,7 @@ def is_meant(socket: ListeningSocket, address: Address | None, port: int) -> boo
 
 
 def retries_within(release_s: float) -> int:
-    """The TCP_SYNCNT with the longest release time not above so many seconds. Raises: UsageError below 3 s."""
+    """The TCP_SYNCNT with the longest release time not above this many seconds. Raises: UsageError below 3 s."""
     shortest = timing.release_time_s(1)
     if release_s < shortest:
         raise UsageError(
@@ -93,7 +93,7 @@ def retries_within(release_s: float) -> int:
 
 
 def defers_s(seconds: int) -> int:
-    """What the kernel makes of so many seconds of TCP_DEFER_ACCEPT: 1, 3, 7, 15 …, the next that is not less.
+    """The value to which the kernel rounds a TCP_DEFER_ACCEPT in seconds: 1, 3, 7, 15 …, the next that is not less.
 
     It keeps a number of SYN-ACK timeouts (`secs_to_retrans()`, net/ipv4/tcp.c).
     """
@@ -182,14 +182,14 @@ def _change(
 
 
 def deferring(seconds: int) -> str:
-    """What TCP_DEFER_ACCEPT of so many seconds does."""
+    """The effect of a TCP_DEFER_ACCEPT in seconds."""
     if not seconds:
         return "connections are handed over as soon as they are open"
     return f"connections are handed over when data comes, within {show_duration(seconds)}"
 
 
 def recommended(s: Running, synack_retries: int) -> Wishes:
-    """What would help this listener; nothing where it is well."""
+    """The wishes that would help this listener; empty where nothing is wrong."""
     retries = synack_retries if s.retries is None else s.retries
     return Wishes(
         backlog=GOOD_BACKLOG if s.backlog < GOOD_BACKLOG else None,
@@ -198,7 +198,7 @@ def recommended(s: Running, synack_retries: int) -> Wishes:
 
 
 def holders_text(processes: Sequence[Process]) -> str:
-    """Who holds it: `nginx (pid 12 13 14 15 …, nginx.service)`; empty when nobody is seen to."""
+    """The processes that hold it: `nginx (pid 12 13 14 15 …, nginx.service)`; empty when none is visible."""
     by_name: dict[tuple[str, str], list[int]] = {}
     for p in processes:
         where = f"container {p.container}" if p.container else p.unit or ""

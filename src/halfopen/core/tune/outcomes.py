@@ -36,7 +36,7 @@ class Applied:
         return self.spot.key
 
     def as_record(self) -> dict[str, Any]:
-        """The outcome for the audit log; to: what is there now, of a refused change what was asked for."""
+        """The outcome for the audit log; to: the value now, of a refused change the value asked for."""
         to = self.asked if self.state == "refused" else self.value
         return {
             **change_record(self.spot, self.old, to, self.reason),
@@ -63,7 +63,7 @@ class Undone:
     error: HalfopenError | None = None
 
     def as_record(self) -> dict[str, Any]:
-        """The outcome for the audit log; from: what was there before, to: what is there now."""
+        """The outcome for the audit log; from: the value before, to: the value now."""
         before = self.change.value if self.wrote else self.value
         record = change_record(self.change.spot, before, self.value, self.change.began.reason)
         return {**record, "id": self.change.id, "state": self.state, "why": self.why}

@@ -1,4 +1,4 @@
-"""What `tune` is asked for, and the plan made of it: the changes that are shown, confirmed and carried out."""
+"""The request to `tune` and the plan made from it: the changes that are shown, confirmed and carried out."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from halfopen.core.tune.sysctl_d import Override
 from halfopen.core.units import Address
 
 _NO_GOALS: Final = Goals()
-# What a person gives as the reason of a change or an undo, in characters.
+# The longest `--reason` of a change or an undo, in characters.
 MOST_REASON: Final = 500
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What `tune apply` is asked for: `goals` and `sets`, else what is recommended; `only` these keys of it.
+    """The request to `tune apply`: `goals` and `sets`, else what is recommended; `only` these keys of it.
 
-    for_s: revert it after so many seconds. persist: keep it over a boot. reason: why, for the records.
+    for_s: revert it after this many seconds. persist: keep it across reboots. reason: why, for the records.
     """
 
     goals: Goals = _NO_GOALS

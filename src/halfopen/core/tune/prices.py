@@ -41,7 +41,7 @@ def price(key: str, new: int, values: Mapping[str, int]) -> str:
 
 
 def retries_price(new: int, old: int) -> str:
-    """The price of so many SYN-ACK retransmissions, by tcp_synack_retries or TCP_SYNCNT."""
+    """The price of a number of SYN-ACK retransmissions, by tcp_synack_retries or TCP_SYNCNT."""
     if new > old:
         return "half-open connections stay longer and fill the queue sooner"
     if new == 0:
@@ -54,7 +54,7 @@ def retries_price(new: int, old: int) -> str:
 
 
 def memory_price(half_open: int) -> str:
-    """The price of room for so many half-open connections."""
+    """The price of room for a number of half-open connections."""
     return f"up to {show_bytes(half_open * _REQUEST_BYTES)} of kernel memory under a flood"
 
 

@@ -43,7 +43,7 @@ _Key = Annotated[
 
 
 class Began(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="event", tag="begun"):
-    """A change is about to be written. until_s: when it returns by itself (Unix time), None: when it is undone.
+    """A change is about to be written. until_s: when it is reverted automatically (Unix time), None: never.
 
     until_boot_s: the same by CLOCK_BOOTTIME of that boot, which nobody sets back. instead: see `Then`; should the
     change be taken back.
@@ -70,7 +70,7 @@ class Began(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="
 
     @property
     def spot(self) -> Spot:
-        """What it is written to."""
+        """The spot that the change is written to."""
         return Spot(self.place, self.key, self.listener, self.file)
 
     @property

@@ -38,13 +38,13 @@ from halfopen.core.tune.keys import (
 from halfopen.core.tune.prices import memory_price, price
 from halfopen.core.units import plural, show_duration
 
-# From so many retries on, half-open connections that pile up stay too long (63 s).
+# With this many retries or more, half-open connections that pile up stay too long (63 s).
 _LONG_RETRIES: Final = 5
 
 
 @dataclass(frozen=True, slots=True)
 class Advice:
-    """What one setting does in this namespace.
+    """The effect of one setting in this namespace.
 
     idle: it does nothing for half-open connections, or nothing at these other values; `effect` says so.
     recommended: the value it should have, None when there is nothing to change it for; with `reason` and `cost`.
@@ -179,7 +179,7 @@ _MOST_S: Final = _MOST // 1000
 
 @dataclass(frozen=True, slots=True)
 class _Setting:
-    """What a setting does, and the smallest and the largest value that it takes."""
+    """The advice function of a setting, and the smallest and the largest value that it takes."""
 
     advise: Callable[[Values, Goals], Advice]
     least: int
@@ -233,7 +233,7 @@ def _conntrack(key: str, values: Values) -> Advice:
 
 
 def advise(values: Values, goals: Goals = NO_GOALS) -> list[Advice]:
-    """What every setting that is there does, and what to set for the goals (without one: in general).
+    """Advice on every setting that exists, for the goals (without one: in general).
 
     Raises: UsageError for a goal that no setting can reach.
     """

@@ -1,4 +1,4 @@
-"""What there is to show of the settings of one namespace."""
+"""Input of `tune show`: the settings of one namespace."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from halfopen.core.tune.settings import Advice
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """What there is to show of one namespace.
+    """Everything that `tune show` shows of one namespace.
 
     cures: with the value each has, None where it is not there. needed: keys of the settings that should change as
     things are; None with a goal: what serves it should. half_open: how many there are, None where that could not be

@@ -49,7 +49,7 @@ class ListeningSocket(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 @dataclass(frozen=True, slots=True)
 class Spot:
-    """What a change is written to: a setting of a namespace, an option of a listener in it, or a line of a file.
+    """The place a change is written to: a setting of a namespace, an option of a listener in it, or a line of a file.
 
     listener, file: None where it is not that. file: its path; `place` is then only where the command was run.
     """

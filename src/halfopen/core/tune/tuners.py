@@ -1,4 +1,4 @@
-"""What tuned and bpftune, where they run, may make of a setting: from the text of tuned's profiles, and by what is
+"""The effect of running tuned and bpftune on a setting: from the text of tuned's profiles, and by what is
 known of bpftune.
 """
 
@@ -26,7 +26,7 @@ class Line:
 
 @dataclass(slots=True)
 class Profile:
-    """What one profile says of settings, and the profiles it includes."""
+    """The settings of one profile, and the profiles it includes."""
 
     settings: dict[str, Line] = field(default_factory=dict)
     includes: list[str] = field(default_factory=list)

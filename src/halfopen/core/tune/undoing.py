@@ -1,4 +1,4 @@
-"""What undoing a change writes, and what an interrupted command left behind, told from the value that is there now.
+"""The decision what an undo writes, and what an interrupted command left behind, from the value that is there now.
 
 A change always sets another value than it found, so the value alone decides.
 """
@@ -14,7 +14,7 @@ from halfopen.core.tune.spots import Spot
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """What undoing one change takes: `value` to be written first where `writes`, then the state to record."""
+    """One step of an undo: `value` to be written first where `writes`, then the state to record."""
 
     state: ChangeState
     why: str = ""
@@ -52,7 +52,7 @@ def foreign(current: int | None) -> str:
 
 
 def resolve(ledger: Ledger, change: Change, current: int | None) -> Step | None:
-    """What an interrupted command left behind, told from the value that is there; None when nothing is open."""
+    """The step that settles what an interrupted command left behind; None when nothing is open."""
     if change.state == "begun":
         if current == change.value:
             return Step("done", why="found written after an interruption")

@@ -52,7 +52,7 @@ def changes(
     sets: Sequence[WantedSetting] = (),
     only: Sequence[str] = (),
 ) -> list[WantedSetting]:
-    """What to set: what was asked for outright, and what the goals take beside it; without either, what is recommended.
+    """The settings to change: those asked for, and those that the goals need; without either, the recommended ones.
 
     With a goal, only what serves a goal is changed. only: full keys, nothing else is changed. Raises: UsageError.
     """
@@ -90,7 +90,7 @@ def must_be_there(values: Values, goals: Goals) -> None:
 def kept(
     values: Values, goals: Goals, wanted: Sequence[WantedSetting], others: Collection[str], only: Sequence[str]
 ) -> list[WantedSetting]:
-    """What is so already and is to stay so: what serves the goals and does something, and `others`; not `wanted`."""
+    """Settings to keep at their present value: those serving the goals, and `others`; not `wanted`."""
     idle = {a.key for a in advise(values, goals) if a.idle}
     keys = {*others, *(serving(goals) - idle)} - {w.key for w in wanted}
     found = [WantedSetting(key, values[key], "as it is") for key in KEYS if key in keys and key in values]

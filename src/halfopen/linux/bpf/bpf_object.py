@@ -102,7 +102,7 @@ class _OpenOptions(ctypes.Structure):
 
 
 class _Ahead(threading.Thread):
-    # No daemon: one that is still in libbpf when the interpreter ends would come back to what is gone.
+    # No daemon: a thread still in libbpf when the interpreter ends would return to freed memory.
     def __init__(self, name: str) -> None:
         super().__init__(name=f"halfopen-load-{name}")
         self._object = name
@@ -113,7 +113,7 @@ class _Ahead(threading.Thread):
     def run(self) -> None:
         try:
             self._opened = BpfObject(self._object)
-        except BaseException as e:  # want of memory too is told to who takes it
+        except BaseException as e:  # a lack of memory, too, is raised where it is taken
             self._failed = e
 
     def take(self) -> BpfObject:
@@ -137,7 +137,7 @@ def preload(*names: str) -> None:
                 try:
                     _ahead[name] = _Ahead(name)
                 except RuntimeError:
-                    return  # no thread to be had: it is loaded when it is taken
+                    return  # no thread could be started: it is loaded when it is taken
 
 
 def take(name: str) -> BpfObject:
@@ -148,7 +148,7 @@ def take(name: str) -> BpfObject:
 
 
 def forget() -> None:
-    """Unload what was begun and not taken."""
+    """Unload the objects that were begun and not taken."""
     with _lock:
         left = [*_ahead.values()]
         _ahead.clear()

@@ -9,7 +9,7 @@ from halfopen.core.errors import HalfopenError, NotPermitted, Unsupported
 
 
 class Loadable(Protocol):
-    """What loads itself when it is made."""
+    """An eBPF program class that loads itself when it is instantiated."""
 
     def close(self) -> None:
         """Unload it."""
@@ -53,7 +53,7 @@ def known(kind: type[Any]) -> bool:
 
 
 def close() -> None:
-    """Unload what is loaded, and forget what was refused."""
+    """Unload all programs, and forget refusals."""
     for kind in list(_locks):
         with _lock(kind):
             found = _open.pop(kind, None)

@@ -36,7 +36,7 @@ class ToAll:
         self._stop = stop
         self._error: BaseException | None = None
         self._thread = threading.Thread(target=self._run, name="halfopen-cookies", daemon=True)
-        with contextlib.suppress(RuntimeError):  # no thread to be had: it is done at the end
+        with contextlib.suppress(RuntimeError):  # no thread could be started: it is done at the end
             self._thread.start()
 
     def _run(self) -> None:

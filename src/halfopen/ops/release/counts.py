@@ -1,4 +1,4 @@
-"""What a release counts while it runs, and the one place where it destroys."""
+"""The counts of a release while it runs, and the one place where it destroys."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ class ReleaseCounts:
         self.problems += [p for p in other.problems if p not in self.problems]
 
     def destroy(self, kill: socket, victims: NDArray[Any], read_at: float | None = None) -> None:
-        """Destroy N requests (dtype REQUEST) and count what became of them.
+        """Destroy N requests (dtype REQUEST) and count the results.
 
         read_at: when they were looked at, where that leaves a window in which they may have completed.
         """

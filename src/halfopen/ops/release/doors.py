@@ -51,7 +51,7 @@ class AnyDoor(Protocol):
         """Go on holding it. False when it may have opened meanwhile: then nothing held before is certain."""
 
     def opened(self) -> bool:
-        """Whether it has opened, or may have by now."""
+        """Whether it has opened, or may have."""
 
 
 class ByCgroup:

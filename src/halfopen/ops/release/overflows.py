@@ -85,7 +85,7 @@ class Overflows:
         counts.may_have_answered = sum(self._spared.values())
 
     def notes(self) -> list[str]:
-        """Who was spared in the last pass, and why."""
+        """The number spared in the last pass, and why."""
         said = []
         n = sum(self._spared.values())
         if n:

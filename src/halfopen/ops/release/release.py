@@ -109,7 +109,7 @@ def _inside(ns: Netns | None, work: Callable[[], None], stop: threading.Event) -
 
 # Under a flood the CPU that takes it in is busy with it, and a release that gets its fair share falls behind.
 _HURRY: Final = -10
-# Whoever starts a program nicer than `watch` makes itself wants it to wait for others.
+# A process started with a higher nice value than `watch` sets itself is meant to give way.
 _NICE: Final = 5
 
 

@@ -1,4 +1,4 @@
-"""What a stop of the process may not come into the middle of."""
+"""Sections of a release that a stop of the process must not interrupt."""
 
 from __future__ import annotations
 

@@ -1,6 +1,8 @@
-"""What a timer runs, under systemd-run or as a child process: `python -m halfopen.ops.tune.timer ID... --at UNIX_TIME`.
+"""The program of a timer, under systemd-run or as a child process.
 
-It waits until then and undoes these changes. No command of a person.
+`python -m halfopen.ops.tune.timer ID... --at UNIX_TIME`
+
+It waits until then and undoes these changes. Users do not call it.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What the commands of `tune` do beside planning: carry out, undo, and look into the journal."""
+"""The commands of `tune` apart from planning: carry out, undo, and read the journal."""
 
 from __future__ import annotations
 

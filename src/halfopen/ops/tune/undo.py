@@ -46,7 +46,7 @@ def _undo(session: Session, change: Change, reason: str) -> Undone:
 
 
 def _with_reason(why: str, reason: str) -> str:
-    """What happened, and the reason that was given for it, as `Then.why`."""
+    """The reason of a final state, with the one that was given, as `Then.why`."""
     return "; ".join(filter(None, [why, reason and f"reason to undo: {reason}"]))
 
 
@@ -86,7 +86,7 @@ def _write(session: Session, change: Change, to: int | None, reason: str) -> Und
             why = STANDS.format(held)
         return _end(session, change, "undone", held, why, reason, wrote=True)
     except JournalError:
-        # What cannot be recorded is not done.
+        # An undo that cannot be recorded is not carried out.
         session.spots.write(change.spot, change.value)
         raise
 

@@ -1,4 +1,4 @@
-"""What is answered to an HTTP request for metrics: as little of HTTP as a scraper needs."""
+"""The answer to an HTTP request for metrics: as little of HTTP as a scraper needs."""
 
 from __future__ import annotations
 

@@ -32,7 +32,7 @@ def command(cure: Cure) -> str:
 
 
 def next_commands(verdict: Verdict) -> list[str]:
-    """What to do next, as command lines, the best first."""
+    """The next steps, as command lines, the best first."""
     return list(dict.fromkeys(map(command, verdict.next)))
 
 

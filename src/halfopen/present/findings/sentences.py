@@ -1,4 +1,4 @@
-"""What a finding says: one function for each id, from its facts to a sentence."""
+"""The sentences of findings: one function for each id, from its facts to a sentence."""
 
 from __future__ import annotations
 

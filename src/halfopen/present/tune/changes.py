@@ -1,4 +1,4 @@
-"""What `tune` says: the answer on the first line, the command to paste on the last; and its JSON documents."""
+"""Output of `tune apply` and `tune undo`: the answer first, the command to paste last; and their JSON documents."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ _MOST_LISTENERS: Final = 4
 
 
 def plan(out: Console, planned: Plan) -> None:
-    """What `apply` is about to do, or would with --dry-run, and its price."""
+    """The plan of `apply` with its costs, also for --dry-run."""
     rows = planned_rows(planned.changes)
     todo = [r for r in rows if r.state == "wanted"]
     where = _where(planned.netns)
@@ -118,7 +118,7 @@ def _keeping(out: Console, rows: Sequence[ChangeRow], planned: Plan) -> None:
 def applied(
     out: Console, outcome: Tuned, here: Place | None = None, not_on: Sequence[ListenerSummary] = (), unread: str = ""
 ) -> None:
-    """What `apply` did. here: the namespace of this process. not_on: listeners whose own TCP_SYNCNT keeps
+    """The outcome of `apply`. here: the namespace of this process. not_on: listeners whose own TCP_SYNCNT keeps
     tcp_synack_retries from them; unread: why that could not be told.
     """
     planned = outcome.action
@@ -155,20 +155,20 @@ def _synack(rows: Sequence[ChangeRow]) -> int:
 
 
 def returns(out: Console, for_s: float, returns_by: str) -> None:
-    """When changes return by themselves, and who sees to it."""
+    """When changes are reverted automatically, and by what."""
     by = "a systemd timer" if returns_by == "systemd" else "a background process"
     out.print(f"Reverts automatically in {show_duration(for_s)} (by {by})")
 
 
 def undid(out: Console, outcome: Undid, here: Place | None) -> None:
-    """What `undo` did. here: the namespace of this process."""
+    """The outcome of `undo`. here: the namespace of this process."""
     undone(out, undone_rows(outcome.undone, here))
     if outcome.overdue:
         undone(out, undone_rows(outcome.overdue, here), "Overdue: ")
 
 
 def undone(out: Console, rows: Sequence[ChangeRow], title: str = "") -> None:
-    """What `undo` did, or what was overdue (`title`)."""
+    """The changes that `undo` undid, or that were overdue (`title`)."""
     if not rows:
         out.print("Nothing to undo: no change is in force")
         return

@@ -1,4 +1,4 @@
-"""What `tune log` says: every change, and which are in force."""
+"""Output of `tune log`: every change, and which are in force."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What `tune listener` says: the listeners as they are, what is to change, what changed; and its JSON document."""
+"""Output of `tune listener`: the listeners, the planned changes, the changes made; and its JSON document."""
 
 from __future__ import annotations
 
@@ -119,7 +119,7 @@ def _help(s: Running, synack: int, somaxconn: int | None, more: str) -> list[str
 
 
 def plan(out: Console, planned: Plan) -> None:
-    """What is about to be changed."""
+    """The planned changes."""
     rows = [replace(r, state="") for r in planned_rows(planned.changes) if r.state == "wanted"]
     if not rows:
         out.print(f"Nothing to change{_where(planned.netns)}: {_why_not(planned) or 'every value is set already'}")

@@ -1,4 +1,4 @@
-"""What `tune show` says: what should change on the first line, the command on the last; and its JSON document."""
+"""Output of `tune show`: what should change on the first line, the command on the last; and its JSON document."""
 
 from __future__ import annotations
 

@@ -68,7 +68,7 @@ def short(key: str) -> str:
 
 
 def named(key: str, listener: ListeningSocket | None, file: str | None, twins: Container[int] = ()) -> str:
-    """What is changed, in words: `tcp_synack_retries`, `:8080 backlog`, `tcp_synack_retries in 60-halfopen.conf`.
+    """The changed setting, in words: `tcp_synack_retries`, `:8080 backlog`, `tcp_synack_retries in 60-halfopen.conf`.
 
     twins: the ports on which `listener_text` would give two listeners one name.
     """
@@ -118,7 +118,7 @@ def shown_ids(ids: Sequence[int | None]) -> str:
 
 
 def joined(*words: str) -> str:
-    """What is not empty, as one line."""
+    """The non-empty words, as one line."""
     return "; ".join(filter(None, words))
 
 

@@ -16,7 +16,7 @@ def pulse() -> Pulse:
 
 
 def owners() -> Owners:
-    """What finds the owners of listeners, loaded. Raises: as `pulse`."""
+    """The loaded program that finds the owners of listeners. Raises: as `pulse`."""
     return kept.get(Owners)
 
 
@@ -39,6 +39,6 @@ def begin() -> None:
 
 
 def close() -> None:
-    """Unload what is loaded, and forget what was refused."""
+    """Unload all programs, and forget refusals."""
     kept.close()
     bpf_object.forget()

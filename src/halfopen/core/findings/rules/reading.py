@@ -1,4 +1,4 @@
-"""What the reading itself could not tell."""
+"""Limits of the reading itself."""
 
 from __future__ import annotations
 

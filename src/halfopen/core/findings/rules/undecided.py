@@ -1,4 +1,4 @@
-"""What there is to be seen when no rule knows the cause: the numbers, and what would decide it."""
+"""No rule knows the cause: the observed numbers, and the observation that would decide it."""
 
 from __future__ import annotations
 
