@@ -137,8 +137,12 @@ def _sources(out: Console, model: Model, most: int) -> None:
     top = standing_out(model.sources)
     if not top or not most:
         largest = model.sources[0]
-        what = "no prefix stands out: at most" if not top else "most from one prefix:"
-        text = f"{plural(model.distinct_sources, 'distinct source')}; {what} {largest.share:.1%} from {largest.prefix}"
+        text = plural(model.distinct_sources, "distinct source")
+        if largest.half_open == 1 and model.distinct_sources > 1:
+            text += "; no two are of one prefix"
+        else:
+            what = "no prefix stands out: at most" if not top else "most from one prefix:"
+            text += f"; {what} {largest.share:.1%} from {largest.prefix}"
         out.print(Text(text, style="dim"))
         return
     columns.show(out, SOURCE, top[:most])

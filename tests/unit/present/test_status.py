@@ -76,9 +76,16 @@ def test_a_high_screen_shows_more() -> None:
 
 def test_sources_that_say_nothing_are_one_line() -> None:
     lines = shown(*flooded(), height=60)
-    told = "600 distinct sources; no prefix stands out: at most 0.2% from "
-    assert [line for line in lines if line.startswith(told)]
+    assert "600 distinct sources; no two are of one prefix" in lines
     assert not any("SHARE" in line for line in lines)
+
+
+def test_sources_that_are_alike_are_one_line_too() -> None:
+    requests = [row for one in range(3) for row in on_port(60, 8080)]
+    for i, row in enumerate(requests):
+        row["cookie"], row["remote_port"] = i + 1, 1024 + i
+    lines = shown(build(sample(requests, [listener(limit=4096)])), height=60)
+    assert [line for line in lines if line.startswith("60 distinct sources; no prefix stands out: at most 1.7% from ")]
 
 
 def test_a_prefix_that_stands_out_has_its_line() -> None:
@@ -178,3 +185,10 @@ def test_other_namespaces_with_full_queues(beside: Beside, line: str) -> None:
     told = beside_line(beside)
     assert line in told
     assert told.endswith(": halfopen status --netns all") == bool(line)
+
+
+def test_a_pruned_queue_does_not_claim_the_configured_release_time() -> None:
+    now, before = flooded(limit=900)
+    text = " ".join(" ".join(shown(now, before, height=60)).split())
+    assert "stays 63 s while the queue is at most half full (tcp_synack_retries = 5), and 7 s now" in text
+    assert "Release time 7 s on :8080 while its queue is more than half full, else 63 s" in text

@@ -87,9 +87,17 @@ def _prefix_flood(f: Finding) -> str:
 @sentence("release-time-long")
 def _release_time_long(f: Finding) -> str:
     shorter = show_duration(timing.release_time_s(GOOD_RETRIES))
+    setting = f"tcp_synack_retries = {f.count('tcp_synack_retries')}"
+    if f.has("effective_release_time_s"):
+        now = show_duration(f.number("effective_release_time_s"))
+        until = show_duration(f.number("release_time_s"))
+        return (
+            f"an unanswered half-open connection stays {until} while the queue is at most half full ({setting}), and "
+            f"{now} now; {GOOD_RETRIES} would make it {shorter} from the start"
+        )
     return (
-        f"an unanswered half-open connection stays {show_duration(f.number('release_time_s'))} "
-        f"(tcp_synack_retries = {f.count('tcp_synack_retries')}); {GOOD_RETRIES} would make it {shorter}"
+        f"an unanswered half-open connection stays {show_duration(f.number('release_time_s'))} ({setting}); "
+        f"{GOOD_RETRIES} would make it {shorter}"
     )
 
 

@@ -165,5 +165,8 @@ def prefix_flood(e: Evidence) -> Iterator[Hit]:
 def release_time_long(e: Evidence) -> Iterator[Hit]:
     retries, silent = e.now.retries, e.lasting.count - e.lasting.repeated
     if (is_flood(e) and retries >= DEFAULT_SYNACK_RETRIES) or (retries > DEFAULT_SYNACK_RETRIES and silent >= SOME):
-        facts = Fact("release_time_s", e.now.release_time_s, unit="s"), Fact("tcp_synack_retries", e.now.retries)
-        yield Hit(Level.NOTICE, facts, cures=shorter_release_time(e, "release-time-long"))
+        facts = [Fact("release_time_s", e.now.release_time_s, unit="s"), Fact("tcp_synack_retries", e.now.retries)]
+        view = e.lasting_by_listener[0][0] if e.lasting_by_listener else None
+        if view is not None and view.effective_release_time_s < e.now.release_time_s:
+            facts.append(Fact("effective_release_time_s", view.effective_release_time_s, unit="s"))
+        yield Hit(Level.NOTICE, tuple(facts), cures=shorter_release_time(e, "release-time-long"))
