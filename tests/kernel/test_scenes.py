@@ -1,4 +1,4 @@
-"""Every scene stands up, is true in the kernel's own numbers, and leaves nothing behind."""
+"""Every scene stands up, is true in the kernel's own numbers, gets a true verdict, and leaves nothing behind."""
 
 from __future__ import annotations
 
@@ -8,13 +8,16 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from halfopen.core.errors import Unsupported
 from halfopen.lab.scenes import SCENES, Truth, scene
+from halfopen.lab.scenes.scoring import Score, score
 from halfopen.lab.scenes.throttle import _V1, _V2
+from run import document
 
 # One worker plays them all: each worker that had one of these tests would play every scene.
 pytestmark = pytest.mark.xdist_group("scenes")
@@ -22,6 +25,23 @@ pytestmark = pytest.mark.xdist_group("scenes")
 SEED = 5
 # Scenes wait more than they work, but their wires and clients run before other tests.
 AT_ONCE = 2
+# A wire whose frames waited longer for their turn made another scene of it.
+LATE_S = 0.25
+# Of all scenes: others use the machine meanwhile, and one play of each is no measurement (bench/verdicts.py is).
+NOT_RIGHT = 2
+
+
+@dataclass(frozen=True)
+class Played:
+    """One play: what was measured, and how the verdict of `status` on it scores."""
+
+    truth: Truth
+    score: Score
+
+    @property
+    def spoiled(self) -> bool:
+        """Whether the machine was too busy for the scene that was asked for."""
+        return self.truth.wire_late_s > LATE_S or self.truth.wire_refused > 0
 
 
 def finished(t: Truth, stream: int = 0) -> int:
@@ -94,22 +114,27 @@ TRUE: dict[str, Callable[[Truth], bool]] = {
 }
 
 
-def play(name: str) -> Truth | Unsupported:
+def play(name: str) -> Played | Unsupported:
     try:
         with scene(name, SEED) as stage:
-            return stage.truth()
+            verdict = document("status", "--json", "--netns", stage.server.netns_path)["verdict"]
+            truth = stage.truth()
+            return Played(truth, score(truth, [SCENES[name].causes], verdict))
     except Unsupported as e:
         return e
 
 
+Plays = dict[str, Future[Played | Unsupported]]
+
+
 @pytest.fixture(scope="module")
-def plays() -> Iterator[dict[str, Future[Truth | Unsupported]]]:
+def plays() -> Iterator[Plays]:
     with ThreadPoolExecutor(AT_ONCE) as pool:
         yield {name: pool.submit(play, name) for name in SCENES}
 
 
 @pytest.mark.parametrize("name", list(SCENES))
-def test_a_scene_is_true_in_the_kernels_numbers(plays: dict[str, Future[Truth | Unsupported]], name: str) -> None:
+def test_a_scene_is_true_in_the_kernels_numbers(plays: Plays, name: str) -> None:
     found = plays[name].result(120)
     if isinstance(found, Unsupported):
         # A container may have no CPU quota to give: then the refusal says so. Everything else is there.
@@ -117,10 +142,25 @@ def test_a_scene_is_true_in_the_kernels_numbers(plays: dict[str, Future[Truth | 
         assert not Path("/sys/fs/cgroup/cpu/cpu.cfs_quota_us").exists(), found.line()
         assert "CPU quota" in found.line()
         return
-    assert TRUE[name](found), found.as_json()
+    assert TRUE[name](found.truth), found.truth.as_json()
 
 
-def test_nothing_is_left(plays: dict[str, Future[Truth | Unsupported]]) -> None:
+@pytest.mark.parametrize("name", list(SCENES))
+def test_the_verdict_on_a_scene_accuses_and_harms_nobody(plays: Plays, name: str) -> None:
+    found = plays[name].result(120)
+    if isinstance(found, Played):
+        assert (found.score.accused, found.score.harmful) == ([], []), found.score
+
+
+def test_the_verdicts_on_the_scenes_are_right_and_true(plays: Plays) -> None:
+    results = {name: one.result(120) for name, one in plays.items()}
+    scores = {name: one.score for name, one in results.items() if isinstance(one, Played) and not one.spoiled}
+    assert len(scores) >= len(results) / 2
+    wrong = {name: one for name, one in scores.items() if not one.right or one.untrue}
+    assert len(wrong) <= NOT_RIGHT, wrong
+
+
+def test_nothing_is_left(plays: Plays) -> None:
     for one in plays.values():
         one.exception(120)
     assert not [path for home in (_V1, _V2) for path in home.glob(f"halfopen-lab-{os.getpid()}-*")]
