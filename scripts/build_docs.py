@@ -15,6 +15,7 @@ from typing import Any, Final
 
 from halfopen.core.fields import (
     advice,
+    check,
     connection,
     diagnosis,
     features,
@@ -40,7 +41,14 @@ from halfopen.core.units import show_duration
 
 ROOT: Final = Path(__file__).resolve().parents[1]
 _TABLE: Final = re.compile(r"(<!-- made by scripts/build_docs\.py: ([a-z-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
-DOCUMENTS: Final = ("README.md", "docs/json.md", "docs/verdicts.md", "docs/metrics.md", "docs/detection.md")
+DOCUMENTS: Final = (
+    "README.md",
+    "docs/commands.md",
+    "docs/json.md",
+    "docs/verdicts.md",
+    "docs/metrics.md",
+    "docs/detection.md",
+)
 
 
 def findings() -> str:
@@ -71,6 +79,7 @@ def metric_names(fields: tuple[Field[Any], ...]) -> str:
 _NAMES: Final[dict[str, tuple[Field[Any], ...]]] = {
     "namespace": (*namespace.PLACE, *namespace.NAMESPACE),
     "completeness": namespace.COMPLETENESS,
+    "check": check.CHECKED,
     "listener": listener.LISTENER,
     "ages": listener.AGES,
     "process": process.PROCESS,

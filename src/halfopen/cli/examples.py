@@ -31,6 +31,11 @@ EXAMPLES: Final[Mapping[str, tuple[str, ...]]] = {
         "halfopen watch --netns all --config watch.toml",
         "halfopen watch --metrics-listen 127.0.0.1:9764  # for Prometheus",
     ),
+    "check": (
+        "halfopen check                                  # by the verdict of status",
+        "halfopen check -w 500 -c 2000 -c oldest=60 -c drops_per_s=5",
+        "halfopen check --netns all",
+    ),
     "diagnose": (
         "halfopen diagnose",
         "halfopen diagnose --for 30s --listener :443",

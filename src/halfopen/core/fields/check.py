@@ -1,0 +1,38 @@
+"""The performance data of `check`: the values that thresholds are for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from halfopen.core.fields.field import Field
+
+
+@dataclass(frozen=True, slots=True)
+class CheckedValues:
+    """What `check` measured in one namespace, or in several together. drops_per_s: None where it could not be read."""
+
+    half_open: int
+    oldest_s: float
+    drops_per_s: float | None
+    accept_queue: int
+
+    def __add__(self, other: CheckedValues) -> CheckedValues:
+        drops = None
+        if self.drops_per_s is not None and other.drops_per_s is not None:
+            drops = self.drops_per_s + other.drops_per_s
+        oldest_s = max(self.oldest_s, other.oldest_s)
+        return CheckedValues(self.half_open + other.half_open, oldest_s, drops, self.accept_queue + other.accept_queue)
+
+
+CHECKED: Final[tuple[Field[CheckedValues], ...]] = (
+    Field("half_open", "connections whose handshake is not finished", lambda c: c.half_open),
+    Field("oldest", "age of the oldest, in seconds; 0 without any", lambda c: round(c.oldest_s, 3), unit="s"),
+    Field(
+        "drops_per_s",
+        "SYNs and last ACKs that listeners dropped a second (`ListenDrops`), over half a second",
+        lambda c: None if c.drops_per_s is None else round(c.drops_per_s, 3),
+        "number or null",
+    ),
+    Field("accept_queue", "finished connections that wait in all accept queues", lambda c: c.accept_queue),
+)

@@ -1,0 +1,70 @@
+"""The line of `check`: the state, a sentence, and the performance data behind a bar."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+from halfopen.core.check import CheckOutcome, CheckState, Thresholds
+from halfopen.core.fields.check import CHECKED, CheckedValues
+from halfopen.core.findings.finding import Level
+from halfopen.core.findings.verdict import Verdict
+from halfopen.core.model.model import Model
+from halfopen.core.units import plural, printable
+from halfopen.present.findings.headline import headline, leading
+from halfopen.present.findings.sentences import say
+
+_NAME: Final = "HALFOPEN"
+# A monitoring system shows a line, and cuts one that is too long.
+_PROBLEMS_MOST: Final = 3
+
+
+def line(state: CheckState, text: str, performance: str = "") -> str:
+    """One line; a bar ends the text, so that it has none, nor anything that a terminal obeys."""
+    said = printable(" ".join(text.split())).replace("|", "/")
+    return f"{_NAME} {state.name} - {said}" + (f" | {performance}" if performance else "")
+
+
+def told(
+    found: Sequence[tuple[Model, Verdict]], values: CheckedValues, outcome: CheckOutcome, skipped: Sequence[str]
+) -> str:
+    """The sentence about namespaces: the worst of them, what crossed a threshold, and what could not be read."""
+    model, verdict = max(found, key=lambda pair: (pair[1].level, pair[0].half_open))
+    parts = [_verdict(model, verdict)]
+    if len(found) > 1:
+        parts[0] += f" ({model.sample.where.name}, the worst of {plural(len(found), 'namespace')})"
+    by_name = {one.name: one for one in CHECKED}
+    for name, asked in outcome.crossed:
+        get = by_name[name].get
+        parts.append(f"{name} is {_number(get(values) if get else None)} (told at {asked.text})")
+    problems = [problem for one, _ in found for problem in one.sample.completeness.problems]
+    problems = [*dict.fromkeys(problems), *(f"not read: {one}" for one in skipped)]
+    parts += problems[:_PROBLEMS_MOST]
+    if len(problems) > _PROBLEMS_MOST:
+        parts.append(f"and {len(problems) - _PROBLEMS_MOST:,} more")
+    return "; ".join(parts)
+
+
+def _verdict(model: Model, verdict: Verdict) -> str:
+    text = headline(model, verdict)
+    if verdict.level < Level.WARNING or leading(model, verdict) is not None:
+        return text
+    return f"{text}: {say(verdict.findings[0])}"
+
+
+def performance(values: CheckedValues, thresholds: Thresholds) -> str:
+    """`label=value[unit];[warning];[critical];[least];` of every value, with U for one that could not be read."""
+    words = []
+    for one in CHECKED:
+        value = None if one.get is None else one.get(values)
+        ends = [
+            ranges[one.name].text if one.name in ranges else "" for ranges in (thresholds.warning, thresholds.critical)
+        ]
+        unit = one.unit if value is not None else ""
+        words.append(f"{one.name}={_number(value)}{unit};{';'.join(ends)};0")
+    return " ".join(words)
+
+
+def _number(value: float | None) -> str:
+    """Never with an exponent; U where it is not known."""
+    return "U" if value is None else f"{value:.3f}".rstrip("0").rstrip(".")
