@@ -103,7 +103,7 @@ def arrivals(sources: dict[str, dict[str, int]], *, port: int = 8080, packets: b
         keys[i]["address"] = np.void(raw("192.0.2.1", 2))
         for name, count in counts.items():
             rows[i][name] = count
-            if name in ARRIVALS_COUNTERS.names:
+            if name in (ARRIVALS_COUNTERS.names or ()):
                 counters[i][name] = count
     return Arrivals(INTERVAL_S, keys, counters, rows, packets=packets)
 

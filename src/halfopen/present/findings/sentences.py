@@ -8,6 +8,7 @@ from halfopen.core.tune.goals import GOOD_RETRIES
 from halfopen.core.units import plural, show_duration
 from halfopen.present.findings import accepting as accepting  # registers its sentences
 from halfopen.present.findings import losses as losses  # the same
+from halfopen.present.findings.traffic import unanswered as _unanswered
 from halfopen.present.findings.words import SENTENCES as SENTENCES
 from halfopen.present.findings.words import at as _at
 from halfopen.present.findings.words import held as _held
@@ -21,136 +22,6 @@ from halfopen.present.findings.words import sentence as sentence
 def _fresh(f: Finding) -> str:
     new = f.count("arrivals_per_s")
     return f"{new:,} in the last second" if new else "none new in the last second"
-
-
-# --- floods and paths -------------------------------------------------------------------------------------------------
-
-
-def _unanswered(f: Finding) -> str:
-    """What decides: what is not answered beside what finishes."""
-    text = f"{_per_s(f, 'unanswered_per_s')} are never answered while {_per_s(f, 'completions_per_s')} finish"
-    if f.has("finished_by_them"):
-        text += ", none of theirs"
-    if f.number("cookies_unanswered_per_s"):
-        text += f" ({_per_s(f, 'cookies_unanswered_per_s')} of them by SYN cookie)"
-    return text
-
-
-def _nobody_asks_again(f: Finding) -> str:
-    repeated = f.count("repeated")
-    return f"{repeated:,} of them ask again" if repeated else "none of them asks again"
-
-
-def _last(f: Finding) -> str:
-    at = f" on {listener_name(f.listener)}" if f.listener is not None else ""
-    return f"{f.count('lasting'):,} half-open{at} for more than {f.number('lasting_since_s'):g} s"
-
-
-@sentence("spoofed-flood")
-def _spoofed_flood(f: Finding) -> str:
-    return (
-        f"SYN flood from forged addresses: {_unanswered(f)}; {_last(f)}, from {f.count('distinct_sources'):,} "
-        f"addresses, and {_nobody_asks_again(f)}{_room(f)}"
-    )
-
-
-def _room(f: Finding) -> str:
-    """How soon a release would be undone."""
-    if not f.has("syn_queue"):
-        return ""
-    rate, limit = f.number("unanswered_per_s"), f.fact("syn_queue").limit or 0
-    if rate < 1 or limit / rate > 60:
-        return ""
-    return f". A release would be filled up again within {show_duration(max(0.1, round(limit / rate, 1)))}"
-
-
-@sentence("few-sources-flood")
-def _few_sources_flood(f: Finding) -> str:
-    n = f.count("distinct_sources")
-    if n == 1:
-        return f"{f.text('prefix')} floods or is broken: {_unanswered(f)}; {_last(f)}, and {_nobody_asks_again(f)}"
-    return (
-        f"{n} addresses flood or are broken: {_unanswered(f)}; {_last(f)}, {f.number('share'):.0%} from "
-        f"{f.text('prefix')}, and {_nobody_asks_again(f)}"
-    )
-
-
-@sentence("prefix-flood")
-def _prefix_flood(f: Finding) -> str:
-    hosts = plural(f.count("distinct_sources"), "address", "addresses")
-    return (
-        f"{hosts} of one network, {f.text('prefix')}, flood or are broken: {_unanswered(f)}; {_last(f)}, and "
-        f"{_nobody_asks_again(f)}"
-    )
-
-
-@sentence("release-time-long")
-def _release_time_long(f: Finding) -> str:
-    shorter = show_duration(timing.release_time_s(GOOD_RETRIES))
-    setting = f"tcp_synack_retries = {f.count('tcp_synack_retries')}"
-    if f.has("effective_release_time_s"):
-        now = show_duration(f.number("effective_release_time_s"))
-        until = show_duration(f.number("release_time_s"))
-        return (
-            f"an unanswered half-open connection stays {until} while the queue is at most half full ({setting}), and "
-            f"{now} now; {GOOD_RETRIES} would make it {shorter} from the start"
-        )
-    return (
-        f"an unanswered half-open connection stays {show_duration(f.number('release_time_s'))} ({setting}); "
-        f"{GOOD_RETRIES} would make it {shorter}"
-    )
-
-
-@sentence("synacks-lost")
-def _synacks_lost(f: Finding) -> str:
-    whom = f"clients of {_at(f)}" + (f" in {f.text('prefix')}" if f.has("prefix") else "")
-    text = (
-        f"SYN-ACKs do not reach {whom}: {f.count('repeated'):,} of {f.count('lasting'):,} handshakes that last send "
-        f"their SYN again, for up to {show_duration(f.number('oldest_s'))}; a firewall or route drops the way back"
-    )
-    if f.has("completions_per_s") and f.number("completions_per_s"):
-        text += f"; others finish at {_per_s(f, 'completions_per_s')}"
-    return text
-
-
-@sentence("acks-lost")
-def _acks_lost(f: Finding) -> str:
-    whose = f"clients in {f.text('prefix')}" if f.has("prefix") else "clients"
-    return (
-        f"the last ACKs of {whose} do not arrive: {f.count('lasting'):,} handshakes last, for up "
-        f"to {show_duration(f.number('oldest_s'))}, and none of these clients sends its SYN again, so they hear the "
-        f"SYN-ACK; {plural(f.count('finished_lately'), 'address', 'addresses')} of theirs finished handshakes before, "
-        f"the last one {show_duration(f.number('last_finished_s'))} ago"
-    )
-
-
-@sentence("slow-path")
-def _slow_path(f: Finding) -> str:
-    if not f.has("late_share"):
-        return f"slow or lossy paths: {_unanswered(f)}; {_last(f)}"
-    where = f" to {f.text('prefix')}" if f.has("prefix") else "s"
-    if f.has("rtt_s"):
-        where += f" (round trip {show_duration(f.number('rtt_s'))})"
-    text = f"slow or lossy path{where}: {f.count('finished'):,} handshakes finished in {f.number('interval_s'):g} s"
-    if f.count("late"):
-        text += f", {f.count('late'):,} of them after a SYN-ACK was sent again"
-    return f"{text}; {f.count('retrying'):,} more wait after one was"
-
-
-@sentence("scan")
-def _scan(f: Finding) -> str:
-    return (
-        f"{f.text('source')} tries {f.count('ports')} listeners one after another: {_per_s(f, 'syns_per_s')} SYNs, and "
-        f"it resets what answers ({_per_s(f, 'resets_per_s')}); {f.count('finished')} handshakes finished"
-    )
-
-
-@sentence("handshakes-finish")
-def _handshakes_finish(f: Finding) -> str:
-    return (
-        f"{f.count('half_open'):,} handshakes are under way and finish: {_per_s(f, 'completions_per_s')}, each after "
-        f"about {show_duration(f.number('handshake_s'))}"
-    )
 
 
 # --- queues -----------------------------------------------------------------------------------------------------------
@@ -243,6 +114,23 @@ def _timewait_reopen(f: Finding) -> str:
 # --- settings ---------------------------------------------------------------------------------------------------------
 
 
+@sentence("release-time-long")
+def _release_time_long(f: Finding) -> str:
+    shorter = show_duration(timing.release_time_s(GOOD_RETRIES))
+    setting = f"tcp_synack_retries = {f.count('tcp_synack_retries')}"
+    if f.has("effective_release_time_s"):
+        now = show_duration(f.number("effective_release_time_s"))
+        until = show_duration(f.number("release_time_s"))
+        return (
+            f"an unanswered half-open connection stays {until} while the queue is at most half full ({setting}), and "
+            f"{now} now; {GOOD_RETRIES} would make it {shorter} from the start"
+        )
+    return (
+        f"an unanswered half-open connection stays {show_duration(f.number('release_time_s'))} ({setting}); "
+        f"{GOOD_RETRIES} would make it {shorter}"
+    )
+
+
 @sentence("release-time-short")
 def _release_time_short(f: Finding) -> str:
     text = (
@@ -280,7 +168,12 @@ def _seen(f: Finding) -> list[str]:
         seen.append(f"the SYN queue of {_at(f)} holds {_held(f, 'syn_queue')}")
     if f.has("accept_queue"):
         seen.append(f"the accept queue of {_at(f)} holds {_held(f, 'accept_queue')}")
-    if f.has("dropped_syns"):
+    if f.has("EmbryonicRsts_per_s"):
+        seen.append(
+            f"{_per_s(f, 'EmbryonicRsts_per_s')} handshakes are reset by their clients, and "
+            f"{_per_s(f, 'OutRsts_per_s')} RSTs answer other packets, as in a scan"
+        )
+    elif f.has("dropped_syns"):
         seen.append(f"{plural(f.count('dropped_syns'), 'SYN was', 'SYNs were')} dropped, not for a full accept queue")
     elif f.has("unanswered_per_s"):
         seen.append(
@@ -292,6 +185,8 @@ def _seen(f: Finding) -> list[str]:
 
 
 def _would_decide(f: Finding) -> str:
+    if f.has("EmbryonicRsts_per_s"):
+        return "Whose they are decides, which eBPF counts"
     if f.has("dropped_syns"):
         return "Whether more are dropped decides"
     if f.has("lasting") and not f.count("lasting"):

@@ -242,3 +242,14 @@ def test_where_some_ask_again_the_others_have_not_yet() -> None:
     timers = {"timeouts": np.full(len(deaf), 2, dtype=np.uint8)}
     _, ids = second_look(deaf, parts=[peers(dict.fromkeys(cut_off(), 9.0))], **timers)
     assert ids == ["synacks-lost"]
+
+
+def test_without_ebpf_a_scan_cannot_be_told_from_others_who_reset() -> None:
+    rates = {"EmbryonicRsts": 40, "OutRsts": 200, "PassiveOpens": 10}
+    verdict, ids = second_look([], rates=rates)
+    assert ids == ["cannot-tell"]
+    assert verdict.findings[0].number("EmbryonicRsts_per_s") == 40
+    # A server that resets for want of room, and one whose checks reset.
+    assert "cannot-tell" not in second_look([], rates={**rates, "ListenOverflows": 40})[1]
+    assert "cannot-tell" not in second_look([], rates={**rates, "OutRsts": 0, "PassiveOpens": 100})[1]
+    assert second_look([], rates=rates, parts=[arrivals({"203.0.113.9": {"syns": 20, "resets": 20}})])[1] == []

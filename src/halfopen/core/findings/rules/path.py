@@ -41,7 +41,7 @@ def _lost(e: Evidence, one: Unheard) -> tuple[Fact, ...]:
     found = [
         Fact("lasting", one.lasting.count),
         Fact("repeated", one.lasting.repeated, one.lasting.count * MOST),
-        Fact("oldest_s", round(one.lasting.oldest_s, 1), unit="s"),
+        *_oldest(e, one.lasting),
         Fact("distinct_sources", one.lasting.sources.distinct),
     ]
     if one.prefix is not None:
@@ -52,6 +52,12 @@ def _lost(e: Evidence, one: Unheard) -> tuple[Fact, ...]:
     if e.rates:
         found.append(Fact("completions_per_s", round(e.finished_per_s(one.view), 1), unit="per_s"))
     return tuple(found)
+
+
+def _oldest(e: Evidence, lasting: Lasting) -> tuple[Fact, ...]:
+    """For how long the longest lasts, where the kernel said so: from timers it is wrong where clients ask again."""
+    exact = e.now.columns is not None and e.now.columns.exact
+    return (Fact("oldest_s", round(lasting.oldest_s, 1), unit="s"),) if exact else ()
 
 
 def _way_back(e: Evidence, lasting: Lasting, reason: str) -> tuple[Cure, ...]:
@@ -80,7 +86,7 @@ def acks_lost(e: Evidence) -> Iterator[Hit]:
     silent, known = e.sources.among(mask), e.sources.completers.lately_within(prefix, np.inf)
     facts = (
         Fact("lasting", silent.count),
-        Fact("oldest_s", round(silent.oldest_s, 1), unit="s"),
+        *_oldest(e, silent),
         *((Fact("prefix", prefix.text),) if prefix is not None else ()),
         Fact("finished_lately", known),
         Fact("last_finished_s", round(e.sources.completers.youngest_s(prefix), 1), unit="s"),

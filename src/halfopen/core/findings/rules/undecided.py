@@ -9,6 +9,7 @@ from halfopen.core.findings.finding import Fact, Hit, Level
 from halfopen.core.findings.registry import rule
 from halfopen.core.findings.remedies import longer_queues, look_closer
 from halfopen.core.findings.rules.flood import flow
+from halfopen.core.findings.sources import SOME
 from halfopen.core.model.listeners import ListenerView
 
 
@@ -17,13 +18,25 @@ def _pressed(view: ListenerView) -> bool:
     return bool(view.syn_queue_limit) and view.held * 2 > max(8, view.syn_queue_limit or 0)
 
 
+def _reset_elsewhere(e: Evidence) -> tuple[Fact, ...]:
+    """Handshakes that their clients reset, beside SYNs to closed ports, where nobody counted whose they are."""
+    reset, sent = e.rate("EmbryonicRsts"), e.rate("OutRsts")
+    counted = e.now.arrived is not None and e.now.arrived.packets
+    if counted or reset < SOME or sent < reset or e.rate("ListenOverflows"):
+        return ()
+    return (
+        Fact("EmbryonicRsts_per_s", round(reset, 1), unit="per_s"),
+        Fact("OutRsts_per_s", round(sent, 1), unit="per_s"),
+    )
+
+
 @rule(
     "cannot-tell",
     Level.NOTICE,
     Level.WARNING,
     title="cannot tell yet",
-    doc="50 or more are half-open, a queue is more than half full, or SYNs were dropped, and the facts decide for no "
-    "cause; a warning while a queue is more than half full",
+    doc="50 or more are half-open, a queue is more than half full, SYNs were dropped, or handshakes are reset and it "
+    "was not counted by whom, and the facts decide for no cause; a warning while a queue is more than half full",
     unless="a cause is named",
     advice="run the proposed command, which looks for longer",
     fallback=True,
@@ -33,7 +46,8 @@ def cannot_tell(e: Evidence) -> Iterator[Hit]:
     waiting = [v for v in e.now.listeners for q in e.accept_queues(v) if q.held * 2 > q.cap and q.before is None]
     many = e.certain.half_open >= FEW
     unexplained = e.total("ListenDrops") - e.total("ListenOverflows")
-    if not (pressed or waiting or many or unexplained > 0):
+    resets = _reset_elsewhere(e)
+    if not (pressed or waiting or many or unexplained > 0 or resets):
         return
     facts = [Fact("half_open", e.certain.half_open), *(flow(e) if e.rates else ())]
     fullest = max(pressed, key=lambda view: view.fill or 0.0, default=None)
@@ -43,6 +57,8 @@ def cannot_tell(e: Evidence) -> Iterator[Hit]:
         facts.append(Fact("accept_queue", waiting[0].accept_queue, waiting[0].accept_queue_limit))
     elif unexplained > 0 and not many:
         facts.append(Fact("dropped_syns", unexplained))
+    if resets and not (many or fullest is not None or waiting):
+        facts += resets
     where = fullest or next(iter(waiting), None)
     level = Level.WARNING if pressed else Level.NOTICE
     longer = [cure for view in e.full() if view in pressed for cure in longer_queues(e, view, "cannot-tell")][:1]
