@@ -21,6 +21,7 @@ from halfopen.lab.host import LabHost
 BATCH: Final = 256
 _SOL_PACKET: Final = 263
 _PACKET_QDISC_BYPASS: Final = 20
+_SO_SNDBUFFORCE: Final = 32
 _MMSGHDR: Final = 64  # on 64-bit: msghdr 56, msg_len 4, padding 4
 _TRIES, _PATIENT_TRIES = 3, 11
 _REFUSED_PAUSE_S: Final = 0.0005
@@ -87,6 +88,17 @@ class Sender:
             if lost <= 0:
                 return at_s, 0
         return at_s, lost
+
+    def buffer(self, octets: int) -> None:
+        """Let so much wait to be received, past the system's limit. Raises: NotPermitted."""
+        try:
+            self._socket.setsockopt(socket.SOL_SOCKET, _SO_SNDBUFFORCE, octets)
+        except PermissionError:
+            raise NotPermitted("a larger buffer of a packet socket is refused", hint="run as root") from None
+
+    def send_once(self, frames: Bytes) -> None:
+        """Send frames (N, length) in order, whatever becomes of them. Raises: KernelError."""
+        self._send_once(frames, np.empty(len(frames), dtype=np.float64))
 
     def _send_once(self, frames: Bytes, at_s: NDArray[np.float64]) -> None:
         n, length = frames.shape

@@ -42,7 +42,7 @@ def _syn_queue(one: JudgedNamespace) -> str:
 def _accept_queue(one: JudgedNamespace) -> str:
     views = [view for view in one.model.listeners if view.accept_queue]
     fullest = max(views, key=lambda view: view.accept_queue / (view.accept_queue_cap or 1), default=None)
-    return "-" if fullest is None else _fill(fullest.accept_queue, fullest.accept_queue_cap, fullest)
+    return "-" if fullest is None else _fill(fullest.accept_queue, fullest.accept_queue_limit, fullest)
 
 
 def _why(one: JudgedNamespace) -> str:

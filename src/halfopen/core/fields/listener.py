@@ -116,7 +116,7 @@ LISTENER: Final[tuple[Field[ListenerView], ...]] = (
         lambda v: v.syn_queue,
         "number or null",
         title="SYN QUEUE",
-        show=lambda v: _of(v.syn_queue, v.syn_queue_limit),
+        show=lambda v: _of(v.syn_queue, v.syn_queue_cap),
     ),
     Field(
         "syn_queue_young",

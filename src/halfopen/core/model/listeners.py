@@ -77,6 +77,16 @@ class ListenerView:
         return self.family, self.address, self.port, self.ifindex
 
     @property
+    def syn_queue_cap(self) -> int | None:
+        """How many requests the SYN queue takes: its limit, and one more for each member where it was seen to hold more
+        than the limit, as newer kernels admit it (`inet_csk_reqsk_queue_is_full()`); None when not known. A SYN that
+        reopens a connection in TIME_WAIT is admitted past it.
+        """
+        if self.syn_queue_limit is None or self.held <= self.syn_queue_limit:
+            return self.syn_queue_limit
+        return self.syn_queue_limit + self.members
+
+    @property
     def accept_queue_cap(self) -> int | None:
         """How many connections the accept queue takes: one more than the backlog of each member; None when not known.
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from halfopen.core.errors import Unsupported
 from halfopen.lab.host import LabHost
+from halfopen.lab.scenes.bursts import Bursts
 from halfopen.lab.scenes.conntrack import fill
-from halfopen.lab.scenes.ground import run
+from halfopen.lab.scenes.ground import SERVER_END, run
 from halfopen.lab.scenes.programs import App, Serving
 from halfopen.lab.scenes.registry import entry
 from halfopen.lab.scenes.stage import Stage
@@ -40,6 +41,19 @@ def conntrack_full(at: Stage) -> None:
     at.wait(3)
     if clients.connected - before > rate:
         raise Unsupported("conntrack", "this kernel makes room in a full table of connections")
+
+
+@entry("nic-drops", "bursts of packets overflow the queue of a CPU, and handshakes lose packets too", "nic-drops")
+def nic_drops(at: Stage) -> None:
+    at.family = 4
+    web = at.serve(backlog=511)
+    at.rtt(at.between(0.01, 0.1))
+    rate = at.between(20, 80)
+    clients = at.visit(web, rate=rate, addresses=3000)
+    at.until(lambda: clients.connected > rate, "a second of handshakes")
+    bursts = Bursts(at.server, at.ground.inlet, SERVER_END.mac, at.whole(3000, 5000), at.between(0.15, 0.3))
+    at.closers.append(bursts.stop)
+    at.until(lambda: at.moved("DeviceRxDropped") > 300, "packets were dropped")
 
 
 @entry("container", "a container is in trouble while its host is fine", "app-not-accepting")

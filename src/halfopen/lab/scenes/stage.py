@@ -34,7 +34,9 @@ _HOSTILE_V6: Final = "2001:db8:6600::/40"
 
 def _kernel_counters() -> dict[str, int]:
     # Not by the product's reader: it is judged by what is read here.
-    made: dict[str, int] = {}
+    with open("/proc/thread-self/net/dev", encoding="ascii") as f:
+        devices = [line.partition(":")[2].split() for line in f if ":" in line]
+    made = {"DeviceRxDropped": sum(int(columns[3]) for columns in devices)}
     for name in ("snmp", "netstat"):
         with open(f"/proc/thread-self/net/{name}", encoding="ascii") as f:
             lines = f.read().splitlines()
@@ -160,7 +162,9 @@ class Stage:
     # --- what is true
 
     def counters(self) -> dict[str, int]:
-        """Every counter of /proc/net/netstat and snmp of the server."""
+        """Every counter of /proc/net/netstat and snmp of the server, and as DeviceRxDropped the packets that its
+        devices, or a CPU's queue behind them, dropped.
+        """
         return self.server.run(_kernel_counters)
 
     def moved(self, name: str) -> int:

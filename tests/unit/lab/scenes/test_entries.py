@@ -23,8 +23,7 @@ def test_scenes_name_causes_that_exist() -> None:
         assert set(one.causes) <= CAUSES
         assert one.title
         assert "+" not in one.name
-    # Only drops of a network card cannot be shown between namespaces.
-    assert {c for one in SCENES.values() for c in one.causes} == CAUSES - {"nic-drops"}
+    assert {c for one in SCENES.values() for c in one.causes} == CAUSES
 
 
 def test_all_are_listed_healthy_ones_first() -> None:
