@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from halfopen.core.errors import WireError
 from halfopen.core.sample import REQUEST
-from halfopen.wire import inet_diag, netlink, procnet
+from halfopen.wire import exact_sockets, inet_diag, netlink, procnet
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 QUICK = settings(max_examples=200, deadline=None, derandomize=True)
@@ -43,8 +43,8 @@ def everything(data: bytes) -> None:
     only_its_own_error(lambda v: netlink.attribute_places(v, 0, len(v)), view)
     only_its_own_error(inet_diag.parse_requests, view)
     only_its_own_error(inet_diag.parse_listeners, view)
-    only_its_own_error(inet_diag.destroy_errors, view)
-    inet_diag.still_half_open(bytearray(data), len(data))
+    only_its_own_error(exact_sockets.destroy_errors, view)
+    exact_sockets.still_half_open(bytearray(data), len(data))
     only_its_own_error(procnet.parse_tcp, data)
     only_its_own_error(procnet.parse_counters, data)
     assert procnet.parse_counter(data, "ListenOverflows") is None or b"ListenOverflows" in data
@@ -145,7 +145,7 @@ def test_destroy_takes_back_the_kernels_own_bytes(rows: list[tuple[int, int, int
     requests = np.zeros(len(rows), dtype=REQUEST)
     for i, (family, cookie, port) in enumerate(rows):
         requests[i]["family"], requests[i]["cookie"], requests[i]["remote_port"] = family, cookie, port
-    batch = inet_diag.destroy_requests(requests)
+    batch = exact_sockets.destroy_requests(requests)
     found = list(netlink.messages(memoryview(batch)))
     assert [seq for *_, seq, _ in found] == list(range(1, len(rows) + 1))
     for (start, stop, type_, flags, _, _), row in zip(found, requests, strict=True):

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from halfopen.core.addresses import AF_INET
 from halfopen.core.errors import KernelError, NotPermitted, Unsupported, privilege
 from halfopen.linux.sockets import has_net_admin, open_sock_diag
-from halfopen.wire import inet_diag
+from halfopen.wire import exact_sockets, inet_diag
 
 # Each refused message is answered with one small datagram; a whole batch of refusals must fit.
 _RECEIVE_BUFFER: Final = 8 * 1024 * 1024
@@ -86,7 +86,7 @@ def probe(s: socket.socket) -> None:
     nobody["family"] = AF_INET
     nobody["local_port"] = nobody["remote_port"] = 1
     nobody["cookie"] = 1
-    s.send(inet_diag.destroy_requests(nobody))
+    s.send(exact_sockets.destroy_requests(nobody))
     for _, code in _answers(s):
         check(code)
 
@@ -120,7 +120,7 @@ def destroy(s: socket.socket, requests: NDArray[Any], counts: Counts | None = No
     for start in range(0, len(requests), BATCH):
         batch = requests[start : start + BATCH]
         try:
-            s.send(inet_diag.destroy_requests(batch))
+            s.send(exact_sockets.destroy_requests(batch))
             errors = _answers(s)
         except OSError as e:
             raise KernelError("SOCK_DESTROY", e.errno or 0, os.strerror(e.errno or 0)) from None
@@ -144,20 +144,20 @@ def look_again(s: socket.socket, requests: NDArray[Any]) -> NDArray[Any]:
     still: list[bytes] = []
     answer = bytearray(_ANSWER_BYTES)
     try:
-        s.send(inet_diag.look_requests(requests))
+        s.send(exact_sockets.look_requests(requests))
         while True:
-            found = inet_diag.still_half_open(answer, s.recv_into(answer, 0, socket.MSG_DONTWAIT))
+            found = exact_sockets.still_half_open(answer, s.recv_into(answer, 0, socket.MSG_DONTWAIT))
             if found is not None:
                 still.append(found)
     except BlockingIOError:  # the kernel has answered before send() returned: there are no more
-        return inet_diag.rows(still)
+        return exact_sockets.rows(still)
     except OSError as e:
         raise KernelError("the second look", e.errno or 0, os.strerror(e.errno or 0)) from None
 
 
 def _answers(s: socket.socket) -> list[tuple[int, int]]:
     """The refusals of the batch just sent."""
-    return [error for data in _received(s) for error in inet_diag.destroy_errors(data)]
+    return [error for data in _received(s) for error in exact_sockets.destroy_errors(data)]
 
 
 def _received(s: socket.socket) -> Iterator[memoryview]:

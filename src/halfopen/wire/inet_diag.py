@@ -1,4 +1,4 @@
-"""inet_diag (linux/inet_diag.h, net/ipv4/inet_diag.c): dump requests, socket filters, records, SOCK_DESTROY.
+"""inet_diag (linux/inet_diag.h, net/ipv4/inet_diag.c): dump requests, socket filters, records.
 
 A request socket is sent as one `inet_diag_msg` of 72 bytes, followed by an INET_DIAG_MARK attribute when the reader has
 CAP_NET_ADMIN: 88 or 96 bytes with the netlink header. Full sockets always carry INET_DIAG_SHUTDOWN, so the two are told
@@ -45,12 +45,11 @@ _ANY_PORT: Final = -1
 MAX_CONDITIONS: Final = 256
 
 MSG_SIZE: Final = 72
-_HEAD_AT: Final = netlink.HEADER.size
-_RECORD: Final = _HEAD_AT + MSG_SIZE
+HEAD_AT: Final = netlink.HEADER.size
+RECORD: Final = HEAD_AT + MSG_SIZE
 _TAIL: Final = struct.Struct("=IIIII")  # expires, rqueue, wqueue, uid, inode
-_INODE: Final = struct.Struct("=I")
-_KIND: Final = struct.Struct("=Q")
-_ANSWER: Final = struct.Struct("=IH")
+INODE: Final = struct.Struct("=I")
+KIND: Final = struct.Struct("=Q")
 _MARK_HEADER: Final = 8 | INET_DIAG_MARK << 16
 # Runs are looked at through windows that grow while the records stay alike, so that a stream of unlike ones stays
 # linear.
@@ -125,16 +124,16 @@ def _run_dtype(length: int) -> np.dtype[Any]:
     # `alike` is length, type and flags in one word; `kind` is inode and the header of the first attribute in one.
     names: list[str] = ["alike", "head"]
     formats: list[str] = ["<u8", f"V{REQUEST.itemsize}"]
-    offsets: list[int] = [0, _HEAD_AT]
-    if length == _RECORD:
-        names, formats, offsets = [*names, "kind"], [*formats, "<u4"], [*offsets, _RECORD - 4]
-    elif length == _RECORD + 8:
-        names, formats, offsets = [*names, "kind"], [*formats, "<u8"], [*offsets, _RECORD - 4]
+    offsets: list[int] = [0, HEAD_AT]
+    if length == RECORD:
+        names, formats, offsets = [*names, "kind"], [*formats, "<u4"], [*offsets, RECORD - 4]
+    elif length == RECORD + 8:
+        names, formats, offsets = [*names, "kind"], [*formats, "<u8"], [*offsets, RECORD - 4]
     return np.dtype({"names": names, "formats": formats, "offsets": offsets, "itemsize": length})
 
 
-_RUNS: Final = {length: _run_dtype(length) for length in (_RECORD, _RECORD + 8)}
-_REQUEST_KIND: Final = {_RECORD: 0, _RECORD + 8: _MARK_HEADER << 32}
+_RUNS: Final = {length: _run_dtype(length) for length in (RECORD, RECORD + 8)}
+REQUEST_KIND: Final = {RECORD: 0, RECORD + 8: _MARK_HEADER << 32}
 
 
 def parse_requests(data: memoryview) -> Slice:
@@ -178,7 +177,7 @@ def _take_run(data: memoryview, start: int, length: int, window: int, result: Sl
     if not alike.all():
         count = int(np.argmin(alike))
         view = view[:count]
-    is_request = view["kind"] == _REQUEST_KIND[length]
+    is_request = view["kind"] == REQUEST_KIND[length]
     if not is_request.all():
         result.full += int(count - np.count_nonzero(is_request))
         view = view[is_request]
@@ -188,14 +187,14 @@ def _take_run(data: memoryview, start: int, length: int, window: int, result: Sl
 
 
 def _take_one(data: memoryview, start: int, stop: int, result: Slice) -> None:
-    if stop - start < _RECORD:
+    if stop - start < RECORD:
         raise WireError(f"inet_diag record of {stop - start} bytes", start)
-    inode = _TAIL.unpack_from(data, start + _RECORD - _TAIL.size)[4]
-    kinds = [kind for kind, _, _ in netlink.attribute_places(data, start + _RECORD, stop)]
+    inode = _TAIL.unpack_from(data, start + RECORD - _TAIL.size)[4]
+    kinds = [kind for kind, _, _ in netlink.attribute_places(data, start + RECORD, stop)]
     if inode or INET_DIAG_SHUTDOWN in kinds:
         result.full += 1
     else:
-        result.parts.append(np.frombuffer(data, dtype=REQUEST, count=1, offset=start + _HEAD_AT))
+        result.parts.append(np.frombuffer(data, dtype=REQUEST, count=1, offset=start + HEAD_AT))
 
 
 @dataclass(slots=True)
@@ -223,7 +222,7 @@ def parse_listeners(data: memoryview) -> ListenerSlice:
             result.errno = netlink.error_code(data, start, stop)
             break
         if type_ in (TCPDIAG_GETSOCK, SOCK_DIAG_BY_FAMILY):
-            if stop - start < _RECORD:
+            if stop - start < RECORD:
                 raise WireError(f"inet_diag record of {stop - start} bytes", start)
             # Nearly all are alike: the next ones with the very same length, type and flags are taken with it.
             step = offset - start
@@ -268,8 +267,8 @@ def _listener_rows(data: memoryview, starts: list[int], length: int) -> NDArray[
     """The listeners of messages of one length, (n,) LISTENER; a few numpy calls for all whose attributes lie alike."""
     raw = _messages(data, starts, length)
     rows = np.zeros(len(starts), dtype=LISTENER)
-    head = np.ascontiguousarray(raw[:, _HEAD_AT : _HEAD_AT + REQUEST.itemsize]).view(REQUEST)[:, 0]
-    tail = np.ascontiguousarray(raw[:, _RECORD - _TAIL.size : _RECORD]).view("=u4")
+    head = np.ascontiguousarray(raw[:, HEAD_AT : HEAD_AT + REQUEST.itemsize]).view(REQUEST)[:, 0]
+    tail = np.ascontiguousarray(raw[:, RECORD - _TAIL.size : RECORD]).view("=u4")
     for ours, theirs in (("family", "family"), ("port", "local_port"), ("ifindex", "ifindex"), ("cookie", "cookie")):
         rows[ours] = head[theirs]
     rows["address"] = head["local_address"]
@@ -279,7 +278,7 @@ def _listener_rows(data: memoryview, starts: list[int], length: int) -> NDArray[
     while left.any():
         # All that have the same attributes in the same places as the first that is left.
         first = int(np.argmax(left))
-        places = netlink.attribute_places(data, starts[first] + _RECORD, starts[first] + length)
+        places = netlink.attribute_places(data, starts[first] + RECORD, starts[first] + length)
         alike = left.copy()
         for _, place, _ in places:
             header = slice(place - starts[first] - 4, place - starts[first])
@@ -295,75 +294,3 @@ def _listener_rows(data: memoryview, starts: list[int], length: int) -> NDArray[
                 rows["v6only"][alike] = raw[alike, offset] != 0
         left &= ~alike
     return rows
-
-
-_DESTROY: Final = np.dtype(
-    {
-        "names": ["length", "type", "flags", "seq", "family", "protocol", "id"],
-        "formats": ["<u4", "<u2", "<u2", "<u4", "u1", "u1", "V48"],
-        "offsets": [0, 4, 6, 8, 16, 17, 24],
-        "itemsize": 72,
-    }
-)
-_ID: Final = np.dtype(
-    {"names": ["family", "id"], "formats": ["u1", "V48"], "offsets": [0, 4], "itemsize": REQUEST.itemsize}
-)
-
-
-def _exact(requests: NDArray[Any], type_: int) -> bytes:
-    """One message for each of N request sockets (dtype REQUEST), found by addresses, ports and cookie.
-
-    No acknowledgement is asked for. The sequence number is the index here plus one.
-    """
-    batch = np.zeros(len(requests), dtype=_DESTROY)
-    batch["length"] = _DESTROY.itemsize
-    batch["type"] = type_
-    batch["flags"] = netlink.NLM_F_REQUEST
-    batch["seq"] = np.arange(1, len(requests) + 1)
-    view = np.ascontiguousarray(requests).view(_ID)
-    batch["family"] = view["family"]
-    batch["protocol"] = IPPROTO_TCP
-    batch["id"] = view["id"]
-    return batch.tobytes()
-
-
-def destroy_requests(requests: NDArray[Any]) -> bytes:
-    """SOCK_DESTROY messages for N request sockets (dtype REQUEST). Only errors answer: see `destroy_errors`."""
-    return _exact(requests, SOCK_DESTROY)
-
-
-def look_requests(requests: NDArray[Any]) -> bytes:
-    """Messages that ask for N sockets (dtype REQUEST) one by one. Each answers on its own: see `still_half_open`."""
-    return _exact(requests, SOCK_DIAG_BY_FAMILY)
-
-
-def still_half_open(data: bytearray, size: int) -> bytes | None:
-    """The row (the bytes of a REQUEST) of the socket asked for when the answer in data[:size] is a request socket, else
-    None.
-
-    One whose handshake is finished answers as the full socket it became, under the same cookie; where a socket is gone
-    and was asked for without a cookie, its listener answers.
-    """
-    if size not in _REQUEST_KIND or size > len(data):
-        return None
-    length, type_ = _ANSWER.unpack_from(data)
-    if length != size or type_ != SOCK_DIAG_BY_FAMILY or data[_HEAD_AT + 1] != TCP_SYN_RECV:
-        return None
-    (kind,) = (_KIND if size > _RECORD else _INODE).unpack_from(data, _RECORD - _INODE.size)
-    return bytes(data[_HEAD_AT : _HEAD_AT + REQUEST.itemsize]) if kind == _REQUEST_KIND[size] else None
-
-
-def rows(found: Sequence[bytes]) -> NDArray[Any]:
-    """What `still_half_open` found, as (N,) REQUEST."""
-    return np.frombuffer(b"".join(found), dtype=REQUEST)
-
-
-def destroy_errors(data: memoryview) -> list[tuple[int, int]]:
-    """(index, errno) of each refused message of a batch, from the kernel's answers. Raises: WireError."""
-    errors = []
-    for start, stop, type_, _, seq, _ in netlink.messages(data):
-        if type_ == netlink.NLMSG_ERROR:
-            code = netlink.error_code(data, start, stop)
-            if code:
-                errors.append((seq - 1, code))
-    return errors
