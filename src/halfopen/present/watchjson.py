@@ -66,6 +66,7 @@ class JsonLines(Lines):
             half_open=action.half_open,
             unanswered=action.unanswered,
             arrivals=action.arrivals,
+            arrivals_of="listener" if action.own else "namespace",
             usual=action.usual,
             limit=action.limit,
             because=action.because,

@@ -16,9 +16,10 @@ from halfopen.core.findings.verdict import Verdict
 from halfopen.core.model.model import Model
 from halfopen.core.policy.actions import Released
 from halfopen.core.policy.alarms import Alarm, CauseChanged, Clear, Passed, Rising, Telling
+from halfopen.core.policy.counts import Subject
 from halfopen.core.policy.detection import Because
 from halfopen.core.policy.policy import Policy
-from halfopen.core.policy.readings import Subject, subject_text
+from halfopen.core.policy.readings import subject_text
 from halfopen.core.reports import Begun, Decided, Did, Ended, Reading, Report, Round, Trouble
 from halfopen.core.units import plural, printable, show_duration
 from halfopen.core.where import Namespace

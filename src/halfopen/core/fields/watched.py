@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from halfopen.core.findings.verdict import Verdict
 from halfopen.core.model.model import Model
-from halfopen.core.policy.readings import Subject
+from halfopen.core.policy.counts import Subject
 
 
 @dataclass(slots=True)

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field, replace
 from typing import Final
 
 from halfopen.core.findings.verdict import Verdict
-from halfopen.core.policy.counts import Flow, ListenerCounts
+from halfopen.core.policy.counts import Flows, ListenerCounts, Subject
 from halfopen.core.policy.detection import Judgement, Sensitivity, Watcher, step
-from halfopen.core.policy.readings import Subject, cause_of
+from halfopen.core.policy.readings import cause_of
 from halfopen.core.policy.stages import AlarmStage, StageTold
 from halfopen.core.where import Namespace
 
@@ -44,7 +44,9 @@ class Alarm:
     """Clients are turned away, or more connections are unanswered than usual.
 
     unanswered of the arrivals of one release time; usual: how many usually are; limit: from how many on it is an alarm.
-    because: what decided (`detection.Because`). cause: the id of the finding that explains it, "" if none does.
+    because: what decided (`detection.Because`). cause: the id of the finding that explains it, "" if none does. own:
+    the arrivals are those of the listener alone; else handshakes of the whole namespace count, and the share is at
+    least that.
     """
 
     where: Namespace
@@ -56,6 +58,7 @@ class Alarm:
     limit: float
     because: str
     cause: str = ""
+    own: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,12 +122,13 @@ def judge_all(
     of: WatchedListeners,
     where: Namespace,
     counts: Mapping[Subject, ListenerCounts],
-    flow: Flow,
+    flows: Flows,
     before_s: float | None,
     verdict: Verdict | None,
     s: Sensitivity,
 ) -> Judged:
-    """Judge a reading: the counts of its listeners, at flow.at_s; before_s: of the reading before."""
+    """Judge a reading: the counts of its listeners, at flows.all.at_s; before_s: of the reading before."""
+    at_s = flows.all.at_s
     after, again = dict(of), False
     told: list[Telling] = []
     alarmed = any(one.watcher.alarmed for subject, one in of.items() if subject is not None)
@@ -132,16 +136,16 @@ def judge_all(
         if subject is None and alarmed and now.critical:
             now = replace(now, critical=False)  # told of the listener already
         one = of.get(subject, _NEW)
-        watcher, judged = step(one.watcher, now, flow, before_s, s)
-        one, said = _cause(replace(one, watcher=watcher), judged, subject, verdict, flow.at_s)
+        watcher, judged = step(one.watcher, now, flows.at(subject), before_s, s)
+        one, said = _cause(replace(one, watcher=watcher), judged, subject, verdict, at_s)
         after[subject] = one
-        told += _tell(one, judged, where, subject, now, flow.at_s, said)
+        told += _tell(one, judged, where, subject, now, flows, said)
         again |= judged.look_again
     for subject in [subject for subject in wanted(of) if subject not in counts]:
         one = after.pop(subject)
         if one.watcher.alarmed:
-            told.append(gone(one, where, subject, flow.at_s, "listener"))
-    _forget(after, flow.at_s)
+            told.append(gone(one, where, subject, at_s, "listener"))
+    _forget(after, at_s)
     return Judged(after, tuple(told), again)
 
 
@@ -177,17 +181,18 @@ def _tell(
     where: Namespace,
     subject: Subject,
     now: ListenerCounts,
-    at_s: float,
+    flows: Flows,
     before: str | None,
 ) -> Iterator[Telling]:
-    watcher, n = one.watcher, now.waiting
+    watcher, n, at_s = one.watcher, now.waiting, flows.all.at_s
     if judged.told is StageTold.RISING:
         yield Rising(where, subject, n)
     elif judged.told is StageTold.PASSED:
         yield Passed(where, subject, n, at_s - watcher.began_s)
     elif judged.told is StageTold.ALARM:
         numbers = round(judged.unanswered), round(judged.arrivals), round(judged.usual, 1), round(judged.limit, 1)
-        yield Alarm(where, subject, n, *numbers, judged.because.value, one.cause)
+        own = flows.of is not None and subject is not None
+        yield Alarm(where, subject, n, *numbers, judged.because.value, one.cause, own)
     elif judged.told is StageTold.CLEAR:
         yield Clear(where, subject, n, at_s - watcher.began_s, watcher.peak, one.cause)
     if before is not None:

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
+
+Subject = tuple[int, str, int, int] | None
+"""A listener (`ListenerView.key`), or None for what concerns the namespace as a whole."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,3 +71,38 @@ class Point:
     silent: int = 0
     turned_away: int = 0
     cookies: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Flows:
+    """The flow of a namespace, and of each listener (`of`); None: handshakes are not told apart by listener."""
+
+    all: Flow
+    of: Mapping[Subject, Flow] | None = None
+
+    @staticmethod
+    def begun(at_s: float, fade_s: float, finished_at: Mapping[Subject, int] | None) -> Flows:
+        """At the first reading."""
+        return Flows(Flow(at_s, at_s, fade_s=fade_s), None if finished_at is None else {})
+
+    def after(self, at_s: float, finished: int, finished_at: Mapping[Subject, int] | None, fade_s: float) -> Flows:
+        """At the next reading. Where handshakes were not told apart once, the flow of the namespace is used from then
+        on: what it misses of a listener would look unanswered.
+        """
+        everything = self.all.after(at_s, finished, fade_s)
+        if finished_at is None or self.of is None:
+            return Flows(everything)
+        return Flows(
+            everything, {**self.of, **{key: self._at(key).after(at_s, n, fade_s) for key, n in finished_at.items()}}
+        )
+
+    def at(self, subject: Subject) -> Flow:
+        """The flow that a subject is judged by, at the last reading."""
+        if self.of is None or subject is None:
+            return self.all
+        flow = self._at(subject)
+        return flow if flow.at_s == self.all.at_s else flow.after(self.all.at_s, 0, self.all.fade_s)
+
+    def _at(self, subject: Subject) -> Flow:
+        found = None if self.of is None else self.of.get(subject)
+        return found or Flow(self.all.began_s, self.all.began_s, fade_s=self.all.fade_s)

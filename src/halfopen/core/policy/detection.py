@@ -151,7 +151,7 @@ def step(
         signal = Signal.SURE
     elif grows or pressed_s is not None or _recent(points).turned_away:
         signal = Signal.SIGNS
-    elif warm and unanswered >= limit / 2:
+    elif counts.syn_full or (warm and unanswered >= limit / 2):
         signal = Signal.HELD
     standing, told = advance(watcher.standing, now.at_s, signal, s.timing)
     quiet = standing.stage is AlarmStage.QUIET

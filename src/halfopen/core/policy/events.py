@@ -6,8 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from halfopen.core.findings.verdict import Verdict
-from halfopen.core.policy.counts import ListenerCounts
-from halfopen.core.policy.readings import Subject
+from halfopen.core.policy.counts import ListenerCounts, Subject
 from halfopen.core.where import Namespace
 
 
@@ -18,8 +17,8 @@ class Seen:
     whole: every request was read, not the depths of the queues alone. may_read_whole: the time that reading every
     request may take is not used up. matching: how many connections a release would find now; None: not counted.
     counts: of the listeners at which something waits or happened, and of those asked for (`State.wanted`). finished:
-    handshakes since the reading before. release_s: the release time of the namespace. verdict: on the reading; None:
-    not judged.
+    handshakes since the reading before. finished_at: the same of each listener that had any; None: not told apart.
+    release_s: the release time of the namespace. verdict: on the reading; None: not judged.
     """
 
     where: Namespace
@@ -30,6 +29,7 @@ class Seen:
     matching: int | None = None
     counts: Mapping[Subject, ListenerCounts] = field(default_factory=dict)
     finished: int = 0
+    finished_at: Mapping[Subject, int] | None = None
     release_s: float = 63.0
     verdict: Verdict | None = None
 

@@ -12,10 +12,9 @@ from halfopen.core.filters import Filter
 from halfopen.core.model.narrowed import tells
 from halfopen.core.policy.actions import Release, Released
 from halfopen.core.policy.alarms import Telling, WatchedListeners, gone, judge_all, wanted
-from halfopen.core.policy.counts import Flow
+from halfopen.core.policy.counts import Flows, Subject
 from halfopen.core.policy.detection import Sensitivity
 from halfopen.core.policy.events import Gone, Seen
-from halfopen.core.policy.readings import Subject
 from halfopen.core.where import Namespace
 
 
@@ -64,7 +63,7 @@ class WatchedNamespace:
     """
 
     listeners: WatchedListeners = field(default_factory=dict)
-    flow: Flow | None = None
+    flows: Flows | None = None
     failures: int = 0
 
 
@@ -103,10 +102,11 @@ def step(state: State, event: Event, policy: Policy) -> tuple[State, tuple[Actio
 
 
 def _seen(state: State, event: Seen, known: WatchedNamespace, policy: Policy) -> tuple[State, tuple[Action, ...]]:
-    flow, before_s = Flow(event.at_s, event.at_s, fade_s=event.release_s), None
-    if known.flow is not None:
-        flow, before_s = known.flow.after(event.at_s, event.finished, event.release_s), known.flow.at_s
-    judged = judge_all(known.listeners, event.where, event.counts, flow, before_s, event.verdict, policy.sensitivity)
+    flows, before_s = Flows.begun(event.at_s, event.release_s, event.finished_at), None
+    if known.flows is not None:
+        flows = known.flows.after(event.at_s, event.finished, event.finished_at, event.release_s)
+        before_s = known.flows.all.at_s
+    judged = judge_all(known.listeners, event.where, event.counts, flows, before_s, event.verdict, policy.sensitivity)
     missing = _missing(event, known, bool(judged.told), policy)
     if missing is not None:
         return state, (ReadMore(event.where, missing),)
@@ -116,7 +116,7 @@ def _seen(state: State, event: Seen, known: WatchedNamespace, policy: Policy) ->
         actions.append(Release(event.where, policy.release, reason))
     if judged.look_again:
         actions.append(LookAgain(event.where))
-    return _with(state, event.where, WatchedNamespace(judged.of, flow, known.failures)), tuple(actions)
+    return _with(state, event.where, WatchedNamespace(judged.of, flows, known.failures)), tuple(actions)
 
 
 def _missing(event: Seen, known: WatchedNamespace, told: bool, policy: Policy) -> Missing | None:

@@ -9,11 +9,8 @@ from halfopen.core.findings.registry import RULES
 from halfopen.core.findings.verdict import Verdict
 from halfopen.core.model.listeners import ListenerView
 from halfopen.core.model.model import Model
-from halfopen.core.policy.counts import ListenerCounts
+from halfopen.core.policy.counts import ListenerCounts, Subject
 from halfopen.core.units import listener_text
-
-Subject = tuple[int, str, int, int] | None
-"""A listener (`ListenerView.key`), or None for what concerns the namespace as a whole."""
 
 
 def subject_text(subject: Subject) -> str:

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import time
+from dataclasses import dataclass, replace
 from typing import Final
 
 from halfopen.core.findings.sources import SOME
 from halfopen.core.findings.verdict import Verdict, judge
 from halfopen.core.model import answered
 from halfopen.core.model.model import Model
+from halfopen.core.model.waiting import holders
 from halfopen.core.sample import Sample
+from halfopen.core.sample.workers import Workers
 from halfopen.core.where import Namespace
+from halfopen.read import workers
 
 # What an idle namespace shows, of its settings alone, is judged again after so long.
 _IDLE_S: Final = 60.0
+# Looking at the processes on whose sockets connections wait may take this share of the time at most.
+_WORKERS_SHARE: Final = 0.01
 _EVENTS: Final = ("ListenDrops", "ListenOverflows", "SyncookiesSent", "TCPReqQFullDrop")
 
 
@@ -21,7 +27,8 @@ _EVENTS: Final = ("ListenDrops", "ListenOverflows", "SyncookiesSent", "TCPReqQFu
 class Known:
     """previous: the last reading without its requests; last: the Model of that; before: the Model of the last one where
     it was of depths alone. whole_again_at_s: when every request may be read again. calm: what readings told of ignored
-    ACKs. busy, judged_at_s: whether there was anything to judge, and when it was judged.
+    ACKs. busy, judged_at_s: whether there was anything to judge, and when it was judged. workers: what the processes
+    did at whose sockets connections waited, and when they may be looked at again.
     """
 
     previous: Sample
@@ -31,6 +38,8 @@ class Known:
     calm: answered.Calm | None = None
     busy: bool = False
     judged_at_s: float = float("-inf")
+    workers: Workers | None = None
+    workers_again_at_s: float = 0.0
 
     @property
     def where(self) -> Namespace:
@@ -47,7 +56,19 @@ class Known:
         due = model.sample.monotonic_s >= self.judged_at_s + _IDLE_S
         if not (busy or self.busy or due):
             return None
-        return judge(model, self.last)
+        return judge(self._with_workers(model), self.last)
+
+    def _with_workers(self, model: Model) -> Model:
+        """With what the processes do on whose sockets connections wait, if there is time for it."""
+        began = time.monotonic()
+        pids = holders(model) if began >= self.workers_again_at_s else []
+        if not pids:
+            return model
+        earlier = None if self.workers is None else replace(self.workers, earlier=None)
+        self.workers = workers.read(pids, earlier)
+        now = time.monotonic()
+        self.workers_again_at_s = now + (now - began) * (1 / _WORKERS_SHARE - 1)
+        return replace(model, sample=model.sample.with_part(self.workers))
 
     def keep(self, model: Model, verdict: Verdict | None) -> None:
         """A reading was decided on."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final
 
@@ -19,6 +19,7 @@ from halfopen.core.model.model import Model, build
 from halfopen.core.model.narrowed import depths_tell, only
 from halfopen.core.policy.actions import Release
 from halfopen.core.policy.alarms import Telling
+from halfopen.core.policy.counts import Subject
 from halfopen.core.policy.events import Gone, Seen
 from halfopen.core.policy.policy import Action, LookAgain, Missing, Policy, ReadMore, State, step
 from halfopen.core.policy.readings import counts_of, gained
@@ -29,6 +30,7 @@ from halfopen.linux.identity import unentered
 from halfopen.linux.netns import Netns, current
 from halfopen.ops.executor import Executor
 from halfopen.ops.release.release import matching, may_release
+from halfopen.ops.watch.finishing import Finishing, finishing
 from halfopen.ops.watch.known import Known
 from halfopen.read import reader, requests
 from halfopen.read.discover import discover
@@ -65,6 +67,7 @@ class Watch:
     _troubled: dict[int, str] = field(default_factory=dict)
     # Where the policy asked for another reading within a fraction of a second.
     _closer: list[Netns] = field(default_factory=list)
+    _finishing: Finishing | None = None
 
     def may_release(self) -> None:
         """Try, without an effect, whether a release would be refused: in the process's own namespace with `everywhere`.
@@ -77,6 +80,16 @@ class Watch:
         """Watch, yielding what happens as it happens. Raises: HalfopenError when the very first reading is
         impossible.
         """
+        # Counted in one namespace only: in all of a machine no bound would hold of how many listeners there are.
+        if not self.everywhere and self.read_by in ("auto", "bpf"):
+            self._finishing = finishing((self.ns or current()).inode)
+        try:
+            yield from self._readings()
+        finally:
+            if self._finishing is not None:
+                self._finishing.close()
+
+    def _readings(self) -> Iterator[Report]:
         yield Begun(self.interval_s, self.policy)
         started = due = time.monotonic()
         while not self.stop.is_set():
@@ -184,7 +197,9 @@ class Watch:
         self, ns: Netns, known: Known, model: Model, previous: Sample | None
     ) -> tuple[Model, Verdict | None, State, tuple[Action, ...]]:
         """What the policy makes of a reading, and the reading, completed as far as the policy asked for it."""
-        verdict, seen = self._seen(known, model)
+        of = self._finishing
+        finished_at = None if of is None or of.inode != known.where.inode else of.since(model)
+        verdict, seen = self._seen(known, model, finished_at)
         while True:
             state, actions = step(self._state, seen, self.policy)
             missing = {action.missing for action in actions if isinstance(action, ReadMore)}
@@ -196,11 +211,13 @@ class Watch:
                 if sample.where != seen.where:
                     raise UnknownTarget(f"network namespace {ns.name} was replaced by another one while it was read")
                 model = self._model(known, sample, columns, previous, began)
-                verdict, seen = self._seen(known, model)
+                verdict, seen = self._seen(known, model, finished_at)
             if Missing.MATCHING in missing and self.policy.release is not None:
                 seen = replace(seen, matching=matching(self.policy.release, ns, self.stop, known.calm))
 
-    def _seen(self, known: Known, model: Model) -> tuple[Verdict | None, Seen]:
+    def _seen(
+        self, known: Known, model: Model, finished_at: Mapping[Subject, int] | None
+    ) -> tuple[Verdict | None, Seen]:
         where, verdict = model.sample.where, known.judged(model)
         wanted = self._state.wanted(where)
         some = not self.policy.watched.empty
@@ -212,6 +229,7 @@ class Watch:
             may_read_whole=time.monotonic() >= known.whole_again_at_s,
             counts=counts_of(model, known.last, verdict, wanted, some=some),
             finished=gained("PassiveOpens", model, known.last),
+            finished_at=finished_at,
             release_s=max(1.0, model.release_time_s),
             verdict=verdict,
         )

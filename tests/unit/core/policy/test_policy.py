@@ -12,11 +12,10 @@ from hypothesis import strategies as st
 from halfopen.core.filters import Filter
 from halfopen.core.policy.actions import Release, Released
 from halfopen.core.policy.alarms import Alarm, Clear, Passed, Rising
-from halfopen.core.policy.counts import ListenerCounts
+from halfopen.core.policy.counts import Flows, ListenerCounts, Subject
 from halfopen.core.policy.detection import Sensitivity
 from halfopen.core.policy.events import Gone, Seen
 from halfopen.core.policy.policy import GIVE_UP_AFTER, Action, Missing, Policy, ReadMore, State, step
-from halfopen.core.policy.readings import Subject
 from halfopen.core.where import Namespace
 
 QUICK = settings(max_examples=200, deadline=None, derandomize=True)
@@ -206,3 +205,38 @@ def test_matches_are_not_counted_once_releasing_was_given_up() -> None:
     failed = Released(Release(A, OLD, ""), matched=5, failed=5)
     events: list[Seen | Released] = [failed] * GIVE_UP_AFTER
     assert run(Policy(release=OLD), [*events, Seen(A, 0, 10)])[-1] == ()
+
+
+@pytest.mark.parametrize("told_apart", [True, False])
+def test_a_listener_beside_a_busy_one_is_judged_by_its_own_arrivals_where_they_are_told_apart(told_apart: bool) -> None:
+    """10 SYNs a second that nobody answers, beside 3,000 handshakes a second at another listener."""
+    busy: Subject = (2, "0.0.0.0", 443, 0)
+    events: list[Seen | Released] = []
+    for at in range(61):
+        counts = {WEB: ListenerCounts(at * 10, max(0, at - 1) * 10, 1024), busy: ListenerCounts(90, 0, 4096)}
+        events.append(
+            Seen(
+                A,
+                float(at),
+                90 + at * 10,
+                counts=counts,
+                finished=3000,
+                finished_at={busy: 3000} if told_apart else None,
+            )
+        )
+    said = [action for actions in run(Policy(), events) for action in actions if isinstance(action, Alarm)]
+    assert [(one.listener, one.own) for one in said] == ([(WEB, True)] if told_apart else [])
+    if told_apart:
+        assert said[0].arrivals == said[0].half_open < 100
+
+
+def test_handshakes_that_were_not_told_apart_once_are_those_of_the_namespace_from_then_on() -> None:
+    flows = Flows.begun(0.0, 63.0, {})
+    for at in range(1, 60):
+        flows = flows.after(float(at), 100, {WEB: 100}, 63.0)
+    assert flows.at(WEB).of_release_time(63.0) == pytest.approx(6300, rel=0.02)
+    assert flows.at((2, "0.0.0.0", 1, 0)).of_release_time(63.0) == 0
+    assert flows.at(None) == flows.all
+    flows = flows.after(60.0, 100, None, 63.0).after(61.0, 100, {WEB: 100}, 63.0)
+    assert flows.of is None
+    assert flows.at(WEB) == flows.all

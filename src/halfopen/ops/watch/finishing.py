@@ -1,0 +1,64 @@
+"""Handshakes that finish at each listener of a namespace, while a watch looks on, where eBPF may count them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from halfopen.core.errors import HalfopenError
+from halfopen.core.model import join
+from halfopen.core.model.handshakes import requests_of
+from halfopen.core.model.model import Model
+from halfopen.core.policy.counts import Subject
+from halfopen.read.bpf.handshakes import HandshakePrograms
+
+
+class Finishing:
+    """Counts from the moment this is made until it is closed, or the process ends."""
+
+    def __init__(self, netns_inode: int) -> None:
+        """Raises: Unsupported, NotPermitted, KernelError."""
+        self.inode = netns_inode
+        self._programs = HandshakePrograms(netns_inode)
+        self._before: dict[bytes, int] = {}
+        self._unfit = 0
+
+    def close(self) -> None:
+        """Unload the programs."""
+        self._programs.close()
+
+    def since(self, model: Model) -> Mapping[Subject, int] | None:
+        """How many finished at each listener of a reading since this was asked before; listeners without any are left
+        out. None where it cannot be told: some found no room to be counted in, or are not told apart by listener.
+        """
+        try:
+            read = self._programs.read()
+        except HalfopenError:
+            return None
+        totals = read.counters["by_retransmits"].sum(axis=1).tolist()
+        now = {key.tobytes(): total for key, total in zip(read.keys, totals, strict=True)}
+        more = np.array([max(0, total - self._before.get(key, 0)) for key, total in now.items()], dtype=np.int64)
+        self._before = now
+        unfit, self._unfit = read.unfit - self._unfit, read.unfit
+        if unfit or model.columns is None:
+            return None
+        at = np.flatnonzero(more)
+        if not len(at):
+            return {}
+        group_of = join.assign(requests_of(read.keys[at]), list(model.columns.groups))
+        found: dict[Subject, int] = {}
+        for group, count in zip(group_of.tolist(), more[at].tolist(), strict=True):
+            # Of a listener that is gone nothing is judged.
+            if group != join.NONE:
+                key = model.views[group].key
+                found[key] = found.get(key, 0) + count
+        return found
+
+
+def finishing(netns_inode: int) -> Finishing | None:
+    """None where this host does not let handshakes be counted."""
+    try:
+        return Finishing(netns_inode)
+    except HalfopenError:
+        return None
