@@ -31,7 +31,7 @@ def depths(
     ]
     found = np.zeros(2, dtype=QUEUES)
     found["known"] = True
-    found["syn_queue"], found["young"] = [q for q, _ in queues], [young for _, young in queues]
+    found["qlen"], found["young"] = [q for q, _ in queues], [young for _, young in queues]
     return build(
         sample([], rows, depths=True, queues=found, counters=counters or {}, settings=values.get("settings", {}))
     )
