@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Final, assert_never
 
 from halfopen.core.errors import HalfopenError
-from halfopen.core.findings.finding import Finding
+from halfopen.core.findings.finding import Finding, Level
 from halfopen.core.findings.verdict import Verdict
 from halfopen.core.model.model import Model
 from halfopen.core.policy.actions import Released
@@ -54,9 +54,9 @@ def _because(action: Alarm) -> str:
 
 
 def _explaining(verdict: Verdict, cause: str) -> Finding | None:
-    """The finding that is the cause, else the worst one."""
-    named = (f for f in verdict.findings if f.id == cause)
-    return next(named, verdict.findings[0] if verdict.findings else None)
+    """The finding that is the cause, else the worst one that is trouble."""
+    named = [f for f in verdict.findings if f.id == cause]
+    return next(iter([*named, *(f for f in verdict.findings if f.level > Level.OK)]), None)
 
 
 class Lines(ABC):

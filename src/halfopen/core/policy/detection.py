@@ -14,7 +14,7 @@ from enum import Enum
 from typing import Final
 
 from halfopen.core.policy.counts import Flow, ListenerCounts, Point
-from halfopen.core.policy.stages import AlarmStage, Signal, StageTold, Standing, Timing, advance
+from halfopen.core.policy.stages import ALARMED, AlarmStage, Signal, StageTold, Standing, Timing, advance
 
 # The share of arrivals that honest clients leave unanswered, until it was learned, and the most that is learned.
 _FIRST_USUAL: Final = 0.003
@@ -94,7 +94,7 @@ class Watcher:
     @property
     def alarmed(self) -> bool:
         """Whether an alarm is on."""
-        return self.standing.stage in (AlarmStage.INCIDENT, AlarmStage.RECOVERING)
+        return self.standing.stage in ALARMED
 
     @property
     def idle(self) -> bool:

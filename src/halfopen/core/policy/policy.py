@@ -15,6 +15,7 @@ from halfopen.core.policy.alarms import Telling, WatchedListeners, gone, judge_a
 from halfopen.core.policy.counts import Flows, Subject
 from halfopen.core.policy.detection import Sensitivity
 from halfopen.core.policy.events import Gone, Seen
+from halfopen.core.policy.stages import ALARMED, AlarmStage
 from halfopen.core.where import Namespace
 
 
@@ -77,9 +78,12 @@ class State:
         """The listeners of a namespace whose counts the next reading has to bring, even if nothing waits there."""
         return wanted(self.of[where].listeners) if where in self.of else []
 
-    def alarmed(self, where: Namespace) -> bool:
-        """Whether an alarm is on in a namespace."""
-        return where in self.of and any(one.watcher.alarmed for one in self.of[where].listeners.values())
+    def alarmed(self, where: Namespace, *, rising: bool = False) -> bool:
+        """Whether an alarm is on in a namespace, or (rising) the first sign of one."""
+        if where not in self.of:
+            return False
+        stages = [one.watcher.standing.stage for one in self.of[where].listeners.values()]
+        return any(stage in ALARMED or (rising and stage is AlarmStage.RISING) for stage in stages)
 
 
 # A release that failed this often in a row is not tried again: the reason persists.

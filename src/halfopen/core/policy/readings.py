@@ -76,6 +76,11 @@ def counts_of(
     return found
 
 
+def undecided(verdict: Verdict) -> bool:
+    """Whether no rule knows the cause of what is seen."""
+    return any(RULES[f.id].fallback for f in verdict.findings)
+
+
 def cause_of(verdict: Verdict, subject: Subject) -> str:
     """The id of the finding that explains trouble of a subject, "" where none does: of its own, else one of the
     namespace that is no mere remark.

@@ -16,6 +16,10 @@ class AlarmStage(Enum):
     RECOVERING = "recovering"
 
 
+ALARMED: Final = frozenset({AlarmStage.INCIDENT, AlarmStage.RECOVERING})
+"""The stages in which an alarm is on."""
+
+
 class Signal(IntEnum):
     """A reading of one listener, in rising order.
 

@@ -11,6 +11,7 @@ from halfopen.core.findings.verdict import Verdict, judge
 from halfopen.core.model import answered
 from halfopen.core.model.model import Model
 from halfopen.core.model.waiting import holders
+from halfopen.core.policy.readings import undecided
 from halfopen.core.sample import Sample
 from halfopen.core.sample.workers import Workers
 from halfopen.core.where import Namespace
@@ -27,7 +28,8 @@ _EVENTS: Final = ("ListenDrops", "ListenOverflows", "SyncookiesSent", "TCPReqQFu
 class Known:
     """previous: the last reading without its requests; last: the Model of that; before: the Model of the last one where
     it was of depths alone. whole_again_at_s: when every request may be read again. calm: what readings told of ignored
-    ACKs. busy, judged_at_s: whether there was anything to judge, and when it was judged. workers: what the processes
+    ACKs. busy, judged_at_s: whether there was anything to judge, and when it was judged. counted: the last
+    verdict with the help of what was counted. workers: what the processes
     did at whose sockets connections waited, and when they may be looked at again.
     """
 
@@ -37,6 +39,7 @@ class Known:
     whole_again_at_s: float = 0.0
     calm: answered.Calm | None = None
     busy: bool = False
+    counted: Verdict | None = None
     judged_at_s: float = float("-inf")
     workers: Workers | None = None
     workers_again_at_s: float = 0.0
@@ -46,9 +49,12 @@ class Known:
         """The namespace, under the name it had at its last reading."""
         return self.previous.where
 
-    def judged(self, model: Model) -> Verdict | None:
+    def judged(self, model: Model, *, resting: bool) -> Verdict | None:
         """The verdict on a reading, against the one before it; None where nothing is to be judged, or where only depths
         were read of a queue that holds requests.
+
+        resting: it was counted lately who finishes, and is not now: a verdict that cannot tell without gives way to the
+        one that could.
         """
         if model.sample.depths and model.half_open:
             return None
@@ -56,7 +62,14 @@ class Known:
         due = model.sample.monotonic_s >= self.judged_at_s + _IDLE_S
         if not (busy or self.busy or due):
             return None
-        return judge(self._with_workers(model), self.last)
+        verdict = judge(self._with_workers(model), self.last)
+        if model.arrived is not None:
+            self.counted = verdict
+        elif not resting:
+            self.counted = None
+        elif self.counted is not None and undecided(verdict):
+            return self.counted
+        return verdict
 
     def _with_workers(self, model: Model) -> Model:
         """With what the processes do on whose sockets connections wait, if there is time for it."""

@@ -22,7 +22,7 @@ from halfopen.core.policy.alarms import Telling
 from halfopen.core.policy.counts import Subject
 from halfopen.core.policy.events import Gone, Seen
 from halfopen.core.policy.policy import Action, LookAgain, Missing, Policy, ReadMore, State, step
-from halfopen.core.policy.readings import counts_of, gained
+from halfopen.core.policy.readings import counts_of, gained, undecided
 from halfopen.core.reports import Begun, Decided, Did, Ended, Reading, Report, Round, Trouble
 from halfopen.core.sample import Requests, Sample
 from halfopen.core.where import Namespace
@@ -30,6 +30,7 @@ from halfopen.linux.identity import unentered
 from halfopen.linux.netns import Netns, current
 from halfopen.ops.executor import Executor
 from halfopen.ops.release.release import matching, may_release
+from halfopen.ops.watch.counting import Counting
 from halfopen.ops.watch.finishing import Finishing, finishing
 from halfopen.ops.watch.known import Known
 from halfopen.read import reader, requests
@@ -68,6 +69,7 @@ class Watch:
     # Where the policy asked for another reading within a fraction of a second.
     _closer: list[Netns] = field(default_factory=list)
     _finishing: Finishing | None = None
+    _counting: Counting = field(default_factory=Counting)
 
     def may_release(self) -> None:
         """Try, without an effect, whether a release would be refused: in the process's own namespace with `everywhere`.
@@ -83,9 +85,11 @@ class Watch:
         # Counted in one namespace only: in all of a machine no bound would hold of how many listeners there are.
         if not self.everywhere and self.read_by in ("auto", "bpf"):
             self._finishing = finishing((self.ns or current()).inode)
+        self._counting.possible = self.read_by in ("auto", "bpf")
         try:
             yield from self._readings()
         finally:
+            self._counting.close()
             if self._finishing is not None:
                 self._finishing.close()
 
@@ -163,6 +167,7 @@ class Watch:
 
     def _end(self, known: Known) -> Iterator[Report]:
         """A namespace is gone."""
+        self._counting.forget(known.where.inode)
         self._state, actions = step(self._state, Gone(known.where, time.monotonic()), self.policy)
         model = build(replace(known.previous, wall_s=time.time(), parts=(Requests(),))) if actions else None
         for action in actions:
@@ -183,6 +188,7 @@ class Watch:
         model, verdict, state, actions = self._decide(ns, known, model, previous)
         known.keep(model, verdict)
         self._state = state
+        self._count(known, model, verdict)
         if not closer or any(isinstance(action, Telling) for action in actions):
             yield Reading(model, verdict, time.monotonic() - began)
         for action in actions:
@@ -215,10 +221,17 @@ class Watch:
             if Missing.MATCHING in missing and self.policy.release is not None:
                 seen = replace(seen, matching=matching(self.policy.release, ns, self.stop, known.calm))
 
+    def _count(self, known: Known, model: Model, verdict: Verdict | None) -> None:
+        """Have it counted who finishes, as long as there is something to judge that is not decided."""
+        decided = None if verdict is None or model.arrived is None else not undecided(verdict)
+        alarmed, busy = self._state.alarmed(known.where, rising=True), known.busy
+        self._counting.after(known.where.inode, time.monotonic(), busy=busy, alarmed=alarmed, decided=decided)
+
     def _seen(
         self, known: Known, model: Model, finished_at: Mapping[Subject, int] | None
     ) -> tuple[Verdict | None, Seen]:
-        where, verdict = model.sample.where, known.judged(model)
+        where = model.sample.where
+        verdict = known.judged(model, resting=self._counting.resting(where.inode))
         wanted = self._state.wanted(where)
         some = not self.policy.watched.empty
         return verdict, Seen(
@@ -245,7 +258,8 @@ class Watch:
     ) -> Model:
         """What a sample, whose reading began then, shows of what is watched."""
         now = time.monotonic()
-        if not sample.depths:
+        # The first reading took longer for the programs that were loaded.
+        if not sample.depths and previous is not None:
             known.whole_again_at_s = now + (now - began) * (1 / _CENSUS_SHARE - 1)
         # A reading tells of what came after it.
         known.calm = answered.calm(sample.listeners, sample.counters, now, known.calm)
@@ -277,8 +291,8 @@ class Watch:
     def _read_whole(self, ns: Netns, *, with_owners: bool) -> tuple[Sample, Columns]:
         watched = None if self.policy.watched.empty else self.policy.watched
         builder = Builder()
-        probe = requests.probe(builder, chosen=watched)
-        sample = reader.read(ns, [probe], way=self.read_by, with_owners=with_owners)
+        probes = [requests.probe(builder, chosen=watched), *self._counting.probes(ns.inode)]
+        sample = reader.read(ns, probes, way=self.read_by, with_owners=with_owners)
         return sample, builder.take()
 
     def _read_depths(self, ns: Netns) -> Sample | None:
