@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import time
@@ -48,8 +49,9 @@ def test_a_flood_is_told_within_seconds_of_its_first_syn(lab: Lab, phase_s: floa
     begun = time.time() - time.monotonic() + float(sent.sent_at_s[0])
     out, _ = process.communicate(timeout=30)
     readings = [e["time"] for e in map(json.loads, out.splitlines()) if e["event"] == "reading"]
-    # A machine that is busy with other tests delays the watch.
-    late_s = max(after - before for before, after in pairwise(readings)) - 1.0
+    # A machine that is busy with other tests delays the watch, and the closer look within an interval by as much.
+    busy = os.getloadavg()[0] > (os.cpu_count() or 1)
+    late_s = max(after - before for before, after in pairwise(readings)) - 1.0 + 0.5 * busy
     first: dict[str, dict[str, Any]] = {}
     for event in told(out):
         first.setdefault(event["event"], event)

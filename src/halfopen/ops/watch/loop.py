@@ -107,7 +107,7 @@ class Watch:
             if self.duration_s is not None and due - started >= self.duration_s:
                 self.stop.wait(max(0.0, started + self.duration_s - now))
                 break
-            yield from self._look_closer(due)
+            yield from self._look_closer(due - self.interval_s + _CLOSER_S, due)
             self.stop.wait(due - time.monotonic())
         yield Ended(self.done)
 
@@ -132,11 +132,10 @@ class Watch:
         troubled = frozenset(watched[inode] for inode in self._troubled)
         yield Round(frozenset(watched.values()), troubled)
 
-    def _look_closer(self, due: float) -> Iterator[Report]:
+    def _look_closer(self, at: float, due: float) -> Iterator[Report]:
         """Between two readings, one more of the namespaces where the policy asked for it, if there is time."""
         closer, self._closer = self._closer, []
-        at = time.monotonic() + _CLOSER_S
-        if not closer or at + _CLOSER_S > due or self.stop.wait(_CLOSER_S):
+        if not closer or at + _CLOSER_S > due or self.stop.wait(max(0.0, at - time.monotonic())):
             return
         for ns in closer:
             try:
