@@ -179,6 +179,7 @@ PHRASES: Final[Mapping[str, Phrase]] = {
     "waits_in": lambda fact, _: f"waits in {fact.value}",
     "drops": _counted("dropped at this listener"),
     "dropped_syns": lambda fact, _: f"{plural(int(fact.value), 'SYN')} dropped",
+    "dropped_syns_per_s": _counted("SYNs dropped"),
     "backlog": lambda fact, _: f"backlog {amount(fact)}",
     "effective_release_time_s": lambda fact, _: f"{amount(fact)} in a queue more than half full, as now",
     "release_time_s": lambda fact, _: f"release time {amount(fact)}",

@@ -9,7 +9,8 @@ from halfopen.present.findings.words import at, listener_name, per_s, sentence
 
 def unanswered(f: Finding) -> str:
     """What decides: what is not answered beside what finishes."""
-    text = f"{per_s(f, 'unanswered_per_s')} are never answered while {per_s(f, 'completions_per_s')} finish"
+    more = f" and {per_s(f, 'dropped_syns_per_s')} more are dropped" if f.has("dropped_syns_per_s") else ""
+    text = f"{per_s(f, 'unanswered_per_s')} are never answered{more} while {per_s(f, 'completions_per_s')} finish"
     if f.has("finished_by_them"):
         text += ", none of theirs"
     if f.number("cookies_unanswered_per_s"):
@@ -39,7 +40,9 @@ def _room(f: Finding) -> str:
     """How soon a release would be undone."""
     if not f.has("syn_queue"):
         return ""
-    rate, limit = f.number("unanswered_per_s"), f.fact("syn_queue").limit or 0
+    # A place that becomes free is taken by the next SYN, one that is dropped now as well.
+    dropped = f.number("dropped_syns_per_s") if f.has("dropped_syns_per_s") else 0.0
+    rate, limit = f.number("unanswered_per_s") + dropped, f.fact("syn_queue").limit or 0
     if rate < 1 or limit / rate > 60:
         return ""
     return f". A release would be filled up again within {show_duration(max(0.1, round(limit / rate, 1)))}"

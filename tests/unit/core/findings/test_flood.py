@@ -7,6 +7,7 @@ import pytest
 from halfopen.core.findings.finding import Level
 from halfopen.core.policy.actions import ChangeListener, ChangeSetting
 from halfopen.core.tune.keys import COOKIES, SYNACK
+from halfopen.present.findings.sentences import say
 from rows import listener, request
 from verdicts import many, releases, second_look, silent, verdict_of
 
@@ -41,6 +42,22 @@ def test_it_is_critical_where_clients_are_turned_away() -> None:
     verdict, ids = second_look(silent(200), listener(limit=200), settings=off)
     assert (verdict.level, ids[0]) == (Level.CRITICAL, "spoofed-flood")
     assert verdict.next[0] == (ChangeSetting("self", COOKIES, 1, "spoofed-flood"),)
+
+
+def test_syns_that_are_dropped_are_part_of_the_rate() -> None:
+    """With cookies off a full queue hides most of a flood, and takes in what a release lets go."""
+    verdict, _ = second_look(
+        silent(200),
+        listener(limit=200),
+        settings={"tcp_syncookies": 0},
+        rates={"ListenDrops": 970, "ListenOverflows": 10},
+    )
+    found = verdict.findings[0]
+    assert found.number("dropped_syns_per_s") == 960
+    said = say(found)
+    assert "960/s more are dropped" in said
+    assert "A release would be filled up again within 0.2 s" in said
+    assert "dropped" not in say(second_look(silent(200))[0].findings[0])
 
 
 @pytest.mark.parametrize(

@@ -41,6 +41,8 @@ def flow(e: Evidence) -> tuple[Fact, ...]:
 
 
 def _flow(e: Evidence, found: SilentSources) -> tuple[Fact, ...]:
+    # For want of room in a SYN queue; nothing tells whose they were.
+    dropped = round(max(0.0, e.rate("ListenDrops") - e.rate("ListenOverflows")), 1)
     return (
         Fact("lasting", found.silent.count),
         Fact("lasting_since_s", found.silent.since_s, unit="s"),
@@ -51,6 +53,7 @@ def _flow(e: Evidence, found: SilentSources) -> tuple[Fact, ...]:
         Fact("distinct_sources", found.silent.sources.distinct),
         Fact("cookies_unanswered_per_s", round(e.cookies_unanswered_per_s, 1), unit="per_s"),
         *((Fact("finished_by_them", 0),) if found.counted else ()),
+        *((Fact("dropped_syns_per_s", dropped, unit="per_s"),) if dropped else ()),
     )
 
 
