@@ -53,6 +53,8 @@ def show(out: Console, given: AdviceGiven) -> None:
 def _otherwise(given: AdviceGiven) -> str:
     """What to do where there is nothing to change: watch for longer, where that would prove more."""
     where = netns_words(given.where.name)
+    if any(one.seen.unanswered_per_s > (one.seen.handshakes.per_s(one.finished) or 0.0) for one in given.listeners):
+        return f"halfopen diagnose{where}"
     times = [one.proof_s for one in given.listeners if one.release is None and one.proof_s is not None]
     if not times or min(times) > _PATIENCE_S:
         return f"halfopen watch{where}"
@@ -66,7 +68,7 @@ def _nothing(given: AdviceGiven) -> str:
 def _about_all(given: AdviceGiven) -> list[str]:
     """What holds for every listener of the namespace."""
     # Arrivals and give-ups are not needed here; how a handshake by cookie is told from others is, where there are any.
-    lines = [f"{line[0].upper()}{line[1:]}" for line in given.missing] if given.cookies_sent else []
+    lines = [f"{line[0].upper()}{line[1:]}" for line in given.missing] if given.cookies_back else []
     if given.where.name != "self":
         lines.insert(0, f"Network namespace {printable(given.where.name)}")
     if given.quiet and given.listeners:
@@ -170,15 +172,19 @@ def _cookies(given: AdviceGiven) -> str:
 
 
 def _remarks(one: ListenerAdvice, given: AdviceGiven) -> Iterator[str]:
-    yield _rests(one)
+    if one.finished:
+        yield _rests(one)
     yield _censored(one, given)
     if one.silent:
         yield (
             f"{one.silent}: the server speaks first, so a client that is lost hangs and sees no error; "
             f"{one_in(choices.TOLERATED_SILENT)} is asked for here, not {one_in(choices.TOLERATED)}"
         )
-    yield _queue("SYN queue", one.syn_queue, _under_way(one))
-    wait = "" if not one.accept_wait_s else f"a connection waits {show_time(one.accept_wait_s)} to be accepted"
+    under_way = _under_way(one)
+    yield _queue("SYN queue", one.syn_queue, under_way and f" by rate x time ({under_way})")
+    if one.seen.unanswered_per_s and given.settings.get("tcp_syncookies"):
+        yield "those that nobody answers need no room: SYN cookies let clients in while the queue is full"
+    wait = "" if not one.accept_wait_s else f" (a connection waits {show_time(one.accept_wait_s)} to be accepted)"
     yield _queue("accept queue", one.accept_queue, wait)
 
 
@@ -225,9 +231,12 @@ def _length(length: float) -> str:
 
 
 def _queue(name: str, queue: Room, why: str) -> str:
-    text = f"{name}: {_length(queue.length)} on average{f' ({why})' if why else ''}, at most {queue.peak:,} seen"
+    usual = why if why.startswith(" by") else f" on average{why}"
+    text = f"{name}: {_length(queue.length)}{usual}, at most {queue.peak:,} seen"
     if queue.limit is not None:
         text += f" of {queue.limit:,}"
+    if queue.full_in_s == 0:
+        return f"{text}; it is full"
     if queue.full_in_s is not None:
         return f"{text}; at the present growth it is full in {show_duration(queue.full_in_s)}"
     if queue.levels_off is not None:

@@ -83,6 +83,15 @@ def test_a_queue_that_grows_is_told_when_it_is_full() -> None:
     assert "at the present growth it is full in 8.1 s" in text
 
 
+def test_a_flood_is_for_diagnose_and_needs_no_room() -> None:
+    full = [Depth(i * 0.25, 512, 1, 0) for i in range(20)]
+    text = flat(shown(given((60, 0, 0.05), depths=full, unanswered_per_s=80.0)))
+    assert "SYN queue: 5,040 by rate x time (1/s x 50 ms a handshake + 80/s that nobody answers x 63 s)" in text
+    assert "at most 512 seen of 511; it is full" in text
+    assert "those that nobody answers need no room" in text
+    assert text.endswith("Next halfopen diagnose")
+
+
 def test_nothing_seen_is_nothing_advised() -> None:
     text = shown(given())
     assert "No handshake finished in 60 s" in text

@@ -97,7 +97,7 @@ def advise(seen: ListenerWatched, netns: str, settings: Mapping[str, int]) -> Li
     release = choices.shortest(found, tolerated)
     too_short = choices.cut_off(shakes, in_force)
     then_s = timing.release_time_s(view.retries, seen.rto_max_s) if release is None else release.release_time_s
-    syn, accept = _queues(seen, then_s)
+    syn, accept = _queues(seen, then_s, cookies=bool(settings.get("tcp_syncookies")))
     each = math.ceil(max(syn.needed, accept.needed) / view.members)
     has = None if view.accept_queue_limit is None else view.accept_queue_limit // view.members
     cures = (
@@ -128,12 +128,16 @@ def _accept_seen(seen: ListenerWatched) -> QueueSeen:
     return depths.seen([(depth.at_s, depth.accept_queue) for depth in seen.depths])
 
 
-def _queues(seen: ListenerWatched, then_s: float) -> tuple[Room, Room]:
+def _queues(seen: ListenerWatched, then_s: float, *, cookies: bool) -> tuple[Room, Room]:
+    """then_s: the release time that is advised. cookies: what finds no room is answered by a cookie, and those that
+    nobody answers need none.
+    """
     shakes, view = seen.handshakes, seen.view
     honest = (shakes.per_s(choices.timed(shakes)) or 0.0) * shakes.times.mean_s
     now_s = timing.release_time_s(view.retries, seen.rto_max_s)
     known = [(depth.at_s, depth.syn_queue) for depth in seen.depths if depth.syn_queue is not None]
-    silent, silent_then = seen.unanswered_per_s * now_s, seen.unanswered_per_s * then_s
+    silent = seen.unanswered_per_s * now_s
+    silent_then = 0.0 if cookies else seen.unanswered_per_s * then_s
     syn = room.syn_queue(honest, silent, silent_then, depths.seen(known), view.syn_queue_limit)
     limit = view.accept_queue_limit
     return syn, room.accept_queue(_accept_seen(seen), None if limit is None else limit + view.members)

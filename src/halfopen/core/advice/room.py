@@ -20,8 +20,8 @@ MOST: Final = 65_536
 @dataclass(frozen=True, slots=True)
 class Room:
     """One queue of a listener. length: on average, by Little's law. needed: with bursts and headroom. limit: what it
-    takes; None: not known. full_in_s: when it is full at the present growth; None: not at this one. levels_off: the
-    length at which it stays, where it grows and stays below its limit.
+    takes; None: not known. full_in_s: when it is full at the present growth, 0 where it is; None: not at this one.
+    levels_off: the length at which it stays, where it grows and stays below its limit.
     """
 
     length: float
@@ -43,25 +43,29 @@ def needed(length: float, peak: int) -> int:
 
 def syn_queue(honest: float, silent: float, silent_then: float, seen: QueueSeen, limit: int | None) -> Room:
     """honest: handshakes under way on average; silent: connections that nobody answers, once their number has settled
-    (their rate x the release time), silent_then: the same with the release time that is advised.
+    (their rate x the release time), silent_then: of these, as many as need room with the release time that is advised.
     """
     length = honest + silent
-    full, levels = None, None
-    if limit is not None and seen.growth_per_s > 0:
-        if length < limit:
-            levels = max(math.ceil(length), seen.last)
-        else:
-            full = max(0, limit - seen.last) / seen.growth_per_s
+    full, levels = _full_in_s(seen, limit), None
+    if full and length < (limit or 0):
+        full, levels = None, max(math.ceil(length), seen.last)
     # Where those that nobody answers made the highest length, it says nothing about clients.
     peak = seen.peak if silent <= honest else 0
     return Room(length, seen.peak, needed(honest + silent_then, peak), limit, full, levels)
 
 
+def _full_in_s(seen: QueueSeen, limit: int | None) -> float | None:
+    """0 where it is full; None where it does not grow."""
+    if limit is None or not seen.readings:
+        return None
+    if seen.last >= limit:
+        return 0.0
+    return (limit - seen.last) / seen.growth_per_s if seen.growth_per_s > 0 else None
+
+
 def accept_queue(seen: QueueSeen, limit: int | None) -> Room:
     """Connections leave it only when the program accepts: one that grows ends full."""
-    full = None
-    if limit is not None and seen.growth_per_s > 0:
-        full = max(0.0, limit - seen.last) / seen.growth_per_s
+    full = _full_in_s(seen, limit)
     return Room(seen.mean, seen.peak, needed(seen.mean, seen.peak), limit, full)
 
 

@@ -99,7 +99,7 @@ ROOM: Final[tuple[Field[Room], ...]] = (
     Field("enough", "`needed` is within `limit`", lambda r: r.enough, "boolean", kind=Kind.LABEL),
     Field(
         "full_in_s",
-        "when it is full at the present growth; null where it does not grow, or levels off",
+        "when it is full at the present growth, 0 where it is; null where it does not grow, or levels off",
         lambda r: None if r.full_in_s is None else round(r.full_in_s, 1),
         "number or null",
         "s",

@@ -113,9 +113,18 @@ def test_cookies(value: int, change: list[tuple[str, int]]) -> None:
     assert changes(advised((120, 0, 0.05), settings={**SETTINGS, "tcp_syncookies": value})) == change
 
 
-def test_a_flood_needs_room_for_the_release_time_that_is_advised() -> None:
-    long = advised((120, 0, 0.05), unanswered_per_s=100.0)
+def test_without_cookies_a_flood_needs_room_for_the_release_time_that_is_advised() -> None:
+    off = {**SETTINGS, "tcp_syncookies": 0}
+    long = advised((120, 0, 0.05), unanswered_per_s=100.0, settings=off)
     assert long.syn_queue.length == pytest.approx(6300, rel=0.01)
-    short = advised(ENOUGH, unanswered_per_s=100.0)
+    assert long.syn_queue.needed > 2 * 6300
+    short = advised(ENOUGH, unanswered_per_s=100.0, settings=off)
     assert short.release is not None
     assert short.syn_queue.needed < long.syn_queue.needed / 10
+
+
+def test_with_cookies_a_flood_needs_none() -> None:
+    one = advised((120, 0, 0.05), unanswered_per_s=100.0)
+    assert one.syn_queue.length == pytest.approx(6300, rel=0.01)
+    assert one.syn_queue.needed < 10
+    assert changes(one) == []

@@ -61,3 +61,12 @@ def test_a_queue_more_than_half_full_is_pruned_to_fewer_retries() -> None:
     depths = [Depth(0.0, 10, 10, 0), Depth(1.0, 100, 2, 0), Depth(2.5, 10, 10, 0), Depth(3.0, None, None, 0)]
     assert fewest_retries(depths, 5, 128, 1) == (2, 1.5)
     assert fewest_retries(depths[:1], 5, 128, 1) == (5, 0.0)
+
+
+def test_a_queue_that_is_full_is_full_now() -> None:
+    full = seen([(i * 0.25, 129) for i in range(20)])
+    assert accept_queue(full, 129).full_in_s == 0
+    assert syn_queue(honest=0, silent=6300, silent_then=0, seen=full, limit=128).full_in_s == 0
+    # Also where fewer would settle: a burst.
+    assert syn_queue(honest=5, silent=0, silent_then=0, seen=full, limit=128).full_in_s == 0
+    assert accept_queue(seen([]), 129).full_in_s is None
