@@ -8,11 +8,11 @@ from typing import Final
 from halfopen.change import destroy, nft_door
 from halfopen.core.features import RELEASE, Checkup, Feature
 from halfopen.linux import identity
-from halfopen.read import features
+from halfopen.read import bpf_features, features
 
 PROGRAMS: Final = (
-    *features.PROGRAMS,
-    features.BpfProgram(
+    *bpf_features.PROGRAMS,
+    bpf_features.BpfProgram(
         "door",
         "halfopen.change.door:Door",
         "releases that never reset a completed connection",
@@ -46,5 +46,5 @@ def examine() -> Checkup:
         host=identity.host(),
         uid=os.geteuid(),
         user_namespace=features.in_user_namespace(),
-        features=(*features.reading(), _release(), _table(), *features.others(), *features.ebpf(PROGRAMS)),
+        features=(*features.reading(), _release(), _table(), *features.others(), *bpf_features.ebpf(PROGRAMS)),
     )

@@ -3,75 +3,24 @@
 from __future__ import annotations
 
 import errno
-import importlib
 import os
 import shutil
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
 from itertools import islice
 from typing import Final
 
 from halfopen.core.errors import HalfopenError, NotPermitted, Unsupported
-from halfopen.core.features import EBPF, Feature, Grant, Outcome
+from halfopen.core.features import Feature, Grant, Outcome
 from halfopen.core.units import plural
 from halfopen.linux import netns, proc, small_files
-from halfopen.linux.bpf import libbpf
-from halfopen.linux.bpf.bpf_object import BTF, REFUSE, refused_by_name
+from halfopen.linux.bpf.bpf_object import REFUSE, refused_by_name
 from halfopen.linux.sockets import has_net_admin, open_sock_diag
 from halfopen.read import discover, sockdiag
 from halfopen.read.listener_options import duplicate
 
 _NO_DESCRIPTOR: Final = 2**31 - 1
 _PF_KTHREAD: Final = 0x200000
-_JIT: Final = "/proc/sys/net/core/bpf_jit_enable"
 _WHOLE_MACHINE: Final = ["0", "0", "4294967295"]
-
-
-@dataclass(frozen=True, slots=True)
-class BpfProgram:
-    """An eBPF object: where the class that loads and attaches it is, as `module:Class`, and what it needs.
-
-    parts: optional programs as (name, purpose); the class lists those that did not load in `refused`.
-    """
-
-    name: str
-    where: str
-    purpose: str
-    needs: tuple[str, ...] = ("CAP_BPF", "CAP_PERFMON")
-    parts: tuple[tuple[str, str], ...] = ()
-
-
-PROGRAMS: Final = (
-    BpfProgram("pulse", "halfopen.read.bpf.pulse:Pulse", "the true SYN queue of each listener"),
-    BpfProgram(
-        "walk",
-        "halfopen.read.bpf.walk:WalkCensus",
-        "exact ages of half-open connections, read without the kernel's locks",
-    ),
-    BpfProgram(
-        "census",
-        "halfopen.read.bpf.census:IterCensus",
-        "the same by the kernel's iterator, where the walk is refused",
-    ),
-    BpfProgram(
-        "owners", "halfopen.read.bpf.owners:Owners", "naming the programs that listen, on machines with many open files"
-    ),
-    BpfProgram(
-        "arrivals",
-        "halfopen.read.bpf.arrivals:ArrivalPrograms",
-        "telling which sources finish handshakes and which ask again, between the two looks of status",
-    ),
-    BpfProgram(
-        "handshakes",
-        "halfopen.read.bpf.handshakes:HandshakePrograms",
-        "how long completed handshakes take",
-        parts=(
-            ("arrived", "arrivals of half-open connections, counted"),
-            ("given_up", "half-open connections that the kernel gave up, counted"),
-            ("cookies", "distinguishing handshakes by SYN cookie from others"),
-        ),
-    ),
-)
 
 
 def in_user_namespace() -> bool:
@@ -106,7 +55,7 @@ def _privileges(needs: tuple[str, ...]) -> tuple[Grant, ...]:
 def _support(e: Unsupported) -> Grant:
     """The grant for a feature that this machine lacks."""
     kind, _, name = e.feature.partition(":")
-    off = _switched_off(name) if kind == "bpf" else None
+    off = switched_off(name) if kind == "bpf" else None
     if off:
         return off
     if kind == "bpf" and e.hint:
@@ -127,13 +76,8 @@ def _support(e: Unsupported) -> Grant:
     return Grant(*known.get(kind, ("kernel", "a newer kernel, or one built with it")))
 
 
-def _switched_off(name: str) -> Grant | None:
+def switched_off(name: str) -> Grant | None:
     return Grant("setting", f"not naming it in {REFUSE}", f"unset {REFUSE}") if refused_by_name(name) else None
-
-
-def _part(name: str) -> Grant:
-    """The grant for a program of an object whose other programs load."""
-    return _switched_off(name) or Grant("host", "a kernel and host that let eBPF programs hook this function")
 
 
 def _package(debian: str, fedora: str, what: str) -> Grant:
@@ -249,56 +193,3 @@ def _pidfd_getfd() -> Feature:
         grant = Grant("setting", "a boot without kernel.yama.ptrace_scope=3")
         return Feature(id, purpose, made.outcome, why, made.needs, (grant,))
     return made
-
-
-def ebpf(programs: Iterable[BpfProgram]) -> Iterator[Feature]:
-    """The prerequisites of eBPF programs, and each program, loaded, attached and taken off again."""
-    yield tried("libbpf", "loading eBPF programs", libbpf.version)
-    yield tried("btf", "adapting eBPF programs to this kernel (BTF)", _btf)
-    yield _jit()
-    for program in programs:
-        yield from _program(program)
-
-
-def _btf() -> str:
-    try:
-        small_files.must_read(BTF, 1)
-    except FileNotFoundError:
-        raise Unsupported("btf", f"{BTF} is missing") from None
-    return ""
-
-
-def _jit() -> Feature:
-    id, purpose = "bpf_jit", "running eBPF programs as machine code (JIT)"
-    try:
-        on = small_files.must_read(_JIT).strip() != b"0"
-    except FileNotFoundError:
-        return Feature(id, purpose, Outcome.UNKNOWN, f"{_JIT} is not shown in this network namespace")
-    except OSError as e:
-        return Feature(id, purpose, Outcome.UNKNOWN, f"{_JIT}: {e.strerror}")
-    if on:
-        return Feature(id, purpose, Outcome.YES)
-    name = "net.core.bpf_jit_enable = 1"
-    grant = Grant("setting", name, "sysctl -w net.core.bpf_jit_enable=1")
-    return Feature(id, purpose, Outcome.NO, f"{name[:-1]}0", grants=(grant,))
-
-
-def _program(program: BpfProgram) -> Iterator[Feature]:
-    refused: dict[str, str] = {}
-
-    def work() -> str:
-        module, _, kind = program.where.partition(":")
-        with getattr(importlib.import_module(module), kind)() as loaded:
-            refused.update(getattr(loaded, "refused", {}))
-        return ""
-
-    whole = tried(f"{EBPF}{program.name}", program.purpose, work, program.needs)
-    yield whole
-    for name, purpose in program.parts:
-        id = f"{EBPF}{program.name}.{name}"
-        if whole.outcome is not Outcome.YES:
-            yield Feature(id, purpose, whole.outcome, f"the eBPF program {program.name} does not load", program.needs)
-        elif name in refused:
-            yield Feature(id, purpose, Outcome.NO, refused[name], program.needs, (_part(f"{program.name}.{name}"),))
-        else:
-            yield Feature(id, purpose, Outcome.YES, needs=program.needs)
