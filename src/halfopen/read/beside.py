@@ -11,7 +11,7 @@ from halfopen.linux.netns import Netns
 from halfopen.read import discover, head
 
 # Of a command that takes a quarter of a second; a namespace takes about 0.5 ms.
-BUDGET_S: Final = 0.03
+BUDGET_S: Final = 0.02
 
 
 def beside(own: int, budget_s: float = BUDGET_S) -> Beside:

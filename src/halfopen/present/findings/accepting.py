@@ -77,7 +77,7 @@ def _blocked(f: Finding) -> str:
     where = f.text("waits_in") if f.has("waits_in") else ""
     text = _WAITS.get(where) or (f"waits in {where}" if where else "waits")
     if f.text("state") == "D":
-        text += ", and cannot be interrupted (state D)"
+        text += " (state D, uninterruptible)"
     return f"{text} and does not accept"
 
 
@@ -89,7 +89,7 @@ def _alike(f: Finding) -> str:
     if f.text("why") in ("slow", "unknown"):
         return f"; {plural(all - 1, 'other process holds', 'other processes hold')} the socket as well"
     of_them = "both" if stuck == all == 2 else f"all {all}" if stuck == all else f"{stuck} of {all}"
-    return f"; {of_them} processes that hold the socket are like that"
+    return f"; {of_them} processes that accept there are like that"
 
 
 def _not_accepted(f: Finding) -> str:

@@ -166,6 +166,7 @@ def test_the_worker_is_named_and_not_its_arbiter() -> None:
     assert ids == ["app-not-accepting"]
     found = verdict.findings[0]
     assert (found.count("pid"), found.count("processes"), found.count("stuck_processes")) == (7, 2, 2)
+    assert verdict.next == (tuple(ContinueProcess(pid, "app-not-accepting") for pid in (7, 8)),)
 
 
 def test_one_worker_of_several() -> None:

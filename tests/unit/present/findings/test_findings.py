@@ -3,7 +3,15 @@
 from __future__ import annotations
 
 from halfopen.core.filters import Filter
-from halfopen.core.findings.cures import LookAtProcess, LookAtRoute
+from halfopen.core.findings.cures import (
+    ContinueProcess,
+    LookAtHost,
+    LookAtProcess,
+    LookAtQuota,
+    LookAtRoute,
+    RaiseConntrack,
+    RaiseDescriptors,
+)
 from halfopen.core.findings.registry import RULES
 from halfopen.core.policy.actions import ChangeListener, ChangeSetting, Look, Release
 from halfopen.core.tune.keys import ABORT, BACKLOG, COOKIES, RETRIES, SOMAXCONN, SYN_BACKLOG, SYNACK
@@ -43,6 +51,17 @@ def test_commands() -> None:
     assert command((Look("self", "doctor", ""),)) == "halfopen doctor"
     assert command((ChangeSetting("self", ABORT, 0, ""),)) == "halfopen tune apply --set tcp_abort_on_overflow=0"
     assert command((LookAtProcess(7, ""),)) == "cat /proc/7/stack"
+    assert command((ContinueProcess(7, ""), ContinueProcess(8, ""))) == "kill -CONT 7 && kill -CONT 8"
+    assert command((RaiseDescriptors(7, 1024, ""),)) == "prlimit --pid 7 --nofile=1024"
+    assert command((LookAtQuota("/sys/fs/cgroup/a b", "", ""),)) == "grep . '/sys/fs/cgroup/a b'/cpu.*"
+    unit = LookAtQuota("/sys/fs/cgroup/x", "web.service", "")
+    assert command((unit,)) == "systemctl show web.service -p CPUQuotaPerSecUSec"
+    assert command((RaiseConntrack("web", 2000, ""),)) == "sysctl -w net.netfilter.nf_conntrack_max=2000"
+    assert command((LookAtHost("web", "device", "eth0", ""),)) == "ip netns exec web ethtool -g eth0"
+    martians = "sysctl -w net.ipv4.conf.all.log_martians=1"
+    assert command((LookAtHost("self", "reverse-path", "", ""),)) == martians
+    limits = "sysctl net.core.netdev_max_backlog net.core.netdev_budget_usecs"
+    assert command((LookAtHost("web", "cpu", "eth0", ""),)) == limits
     assert command((LookAtRoute("self", "192.0.2.1", ""),)) == "ip route get 192.0.2.1"
     assert command((LookAtRoute("web", "192.0.2.1", ""),)) == "ip netns exec web ip route get 192.0.2.1"
     assert command((LookAtRoute("pid:7", "192.0.2.1", ""),)) == "nsenter -t 7 -n ip route get 192.0.2.1"

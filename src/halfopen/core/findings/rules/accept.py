@@ -7,7 +7,14 @@ from dataclasses import dataclass
 from typing import Final
 
 from halfopen.core.findings import holder
-from halfopen.core.findings.cures import ContinueProcess, Cure, LookAtProcess, LookAtQuota, RaiseDescriptors
+from halfopen.core.findings.cures import (
+    ContinueProcess,
+    Cure,
+    ForProcess,
+    LookAtProcess,
+    LookAtQuota,
+    RaiseDescriptors,
+)
 from halfopen.core.findings.evidence import AcceptQueue, Evidence
 from halfopen.core.findings.finding import Fact, Hit, Level
 from halfopen.core.findings.holder import Holder, Obstacle
@@ -34,6 +41,8 @@ class Stuck:
         return len(self.queues) == self.view.members and not (some and len(self.queues) == 1)
 
 
+# More processes than these are not named in one command.
+_MOST_STEPS: Final = 4
 # Of the queue; a slow program leaves a place or two free for a moment.
 _NEARLY_FULL: Final = 0.75
 
@@ -108,19 +117,27 @@ def _cures(e: Evidence, found: Stuck, reason: Obstacle | None, id: str) -> tuple
     queue = found.queues[0]
     slow = queue.full and not found.reasons and (queue.accepted is None or queue.accepted > 0)
     longer = longer_queues(e, found.view, id) if slow or queue.cap == 1 else ()
-    return (*(_cure(reason, id) if reason is not None else ()), *longer)
+    if reason is None:
+        return longer
+    first = _step(reason, id)
+    if not isinstance(first, ContinueProcess | RaiseDescriptors):
+        return ((first,), *longer)
+    # Of several in the same way, each needs the same.
+    alike = [one for one in found.reasons if one.why == reason.why]
+    return (tuple(_step(one, id) for one in alike[:_MOST_STEPS]), *longer)
 
 
-def _cure(reason: Obstacle, id: str) -> tuple[Cure, ...]:
+def _step(reason: Obstacle, id: str) -> ForProcess:
+    """What helps one process, or shows more of it."""
     process, now = reason.holder.process, reason.holder.now
     if reason.why == holder.STOPPED:
-        return ((ContinueProcess(process.pid, id),),)
+        return ContinueProcess(process.pid, id)
     if reason.why == holder.NO_DESCRIPTORS and now is not None and now.descriptor_limit is not None:
-        return ((RaiseDescriptors(process.pid, _more(now.descriptor_limit), id),),)
+        return RaiseDescriptors(process.pid, _more(now.descriptor_limit), id)
     if reason.why == holder.THROTTLED:
         cgroup = next(str(fact.value) for fact in reason.facts if fact.name == "cgroup")
-        return ((LookAtQuota(cgroup, process.unit or "", id),),)
-    return ((LookAtProcess(process.pid, id),),)
+        return LookAtQuota(cgroup, process.unit or "", id)
+    return LookAtProcess(process.pid, id)
 
 
 def _more(limit: int) -> int:
