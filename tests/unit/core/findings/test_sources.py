@@ -253,3 +253,8 @@ def test_without_ebpf_a_scan_cannot_be_told_from_others_who_reset() -> None:
     assert "cannot-tell" not in second_look([], rates={**rates, "ListenOverflows": 40})[1]
     assert "cannot-tell" not in second_look([], rates={**rates, "OutRsts": 0, "PassiveOpens": 100})[1]
     assert second_look([], rates=rates, parts=[arrivals({"203.0.113.9": {"syns": 20, "resets": 20}})])[1] == []
+
+
+def test_a_flood_and_a_slow_path_are_both_told_before_a_setting() -> None:
+    _, ids = second_look(silent(1000), rates={"PassiveOpens": 140}, parts=[late(9, 30)])
+    assert ids == ["spoofed-flood", "slow-path", "release-time-long"]

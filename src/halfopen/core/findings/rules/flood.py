@@ -15,8 +15,7 @@ from halfopen.core.findings.floods import MOST, SilentSources, flood, unanswered
 from halfopen.core.findings.lasting import SLOW_S
 from halfopen.core.findings.registry import rule
 from halfopen.core.findings.remedies import cookies_on, longer_queues, release, shorter_release_time
-from halfopen.core.findings.sources import SOME
-from halfopen.core.model.listeners import DEFAULT_SYNACK_RETRIES, ListenerView
+from halfopen.core.model.listeners import ListenerView
 
 # Hosts that are offered for release each for itself.
 _OFFERED = 3
@@ -152,24 +151,3 @@ def few_sources_flood(e: Evidence) -> Iterator[Hit]:
 )
 def prefix_flood(e: Evidence) -> Iterator[Hit]:
     return _hit(e, "prefix-flood", ("spoofed-flood", "synacks-lost", "acks-lost"))
-
-
-@rule(
-    "release-time-long",
-    Level.NOTICE,
-    needs=(Need.RATES, Need.LASTING),
-    title="the release time is long",
-    doc="in a flood, while `tcp_synack_retries` is 5 or more; without one where it is more than the default of 5, and "
-    "connections last that nobody answers",
-    unless="it is 5 or less, and there is no flood: the default harms nobody then",
-    advice="a release time of 7 s",
-    rare=True,
-)
-def release_time_long(e: Evidence) -> Iterator[Hit]:
-    retries, silent = e.now.retries, e.lasting.count - e.lasting.repeated
-    if (is_flood(e) and retries >= DEFAULT_SYNACK_RETRIES) or (retries > DEFAULT_SYNACK_RETRIES and silent >= SOME):
-        facts = [Fact("release_time_s", e.now.release_time_s, unit="s"), Fact("tcp_synack_retries", e.now.retries)]
-        view = e.lasting_by_listener[0][0] if e.lasting_by_listener else None
-        if view is not None and view.effective_release_time_s < e.now.release_time_s:
-            facts.append(Fact("effective_release_time_s", view.effective_release_time_s, unit="s"))
-        yield Hit(Level.NOTICE, tuple(facts), cures=shorter_release_time(e, "release-time-long"))

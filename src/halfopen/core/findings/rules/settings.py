@@ -4,12 +4,37 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from halfopen.core.findings.evidence import Evidence
+from halfopen.core.findings.evidence import Evidence, Need
 from halfopen.core.findings.finding import Fact, Hit, Level
 from halfopen.core.findings.registry import rule
+from halfopen.core.findings.remedies import shorter_release_time
+from halfopen.core.findings.rules.flood import is_flood
+from halfopen.core.findings.sources import SOME
+from halfopen.core.model.listeners import DEFAULT_SYNACK_RETRIES
 from halfopen.core.policy.actions import ChangeListener, ChangeSetting
 from halfopen.core.tune.goals import GOOD_RETRIES
 from halfopen.core.tune.keys import ABORT, COOKIES, RETRIES, SYNACK
+
+
+@rule(
+    "release-time-long",
+    Level.NOTICE,
+    needs=(Need.RATES, Need.LASTING),
+    title="the release time is long",
+    doc="in a flood, while `tcp_synack_retries` is 5 or more; without one where it is more than the default of 5, and "
+    "connections last that nobody answers",
+    unless="it is 5 or less, and there is no flood: the default harms nobody then",
+    advice="a release time of 7 s",
+    rare=True,
+)
+def release_time_long(e: Evidence) -> Iterator[Hit]:
+    retries, silent = e.now.retries, e.lasting.count - e.lasting.repeated
+    if (is_flood(e) and retries >= DEFAULT_SYNACK_RETRIES) or (retries > DEFAULT_SYNACK_RETRIES and silent >= SOME):
+        facts = [Fact("release_time_s", e.now.release_time_s, unit="s"), Fact("tcp_synack_retries", e.now.retries)]
+        view = e.lasting_by_listener[0][0] if e.lasting_by_listener else None
+        if view is not None and view.effective_release_time_s < e.now.release_time_s:
+            facts.append(Fact("effective_release_time_s", view.effective_release_time_s, unit="s"))
+        yield Hit(Level.NOTICE, tuple(facts), cures=shorter_release_time(e, "release-time-long"))
 
 
 @rule(
