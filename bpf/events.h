@@ -94,9 +94,12 @@ struct handshake_key {
 #define HANDSHAKE_OCTAVES 23
 #define HANDSHAKE_BUCKETS (HANDSHAKE_OCTAVES * 4 + 2)
 #define HANDSHAKE_RETRANSMITS 8
+/* Where the timer of the SYN-ACK runs out: 1, 3, 7, 15, 31, 63 s. None of these is the edge of a bucket. */
+#define HANDSHAKE_TIMERS 6
 
 struct handshake_counters {
 	u64 times[HANDSHAKE_BUCKETS];
+	u64 later[HANDSHAKE_TIMERS]; /* of those timed: took so long, or longer */
 	u64 by_retransmits[HANDSHAKE_RETRANSMITS]; /* finished after so many more SYN-ACKs; the last: or more */
 	u64 untimed; /* finished by a SYN cookie: nobody knows when they began */
 	u64 approximate; /* of those timed: by the least it can have been */

@@ -152,6 +152,10 @@ INLINE void count_time(struct handshake_counters *c, u64 us)
 	asm volatile("" : "+r"(bucket)); /* keeps the check below, which the compiler finds redundant and the verifier needs */
 	if (bucket < HANDSHAKE_BUCKETS)
 		c->times[bucket]++;
+	if (us >= 1000000)
+		for (u32 i = 0; i < HANDSHAKE_TIMERS; i++)
+			if (us >= ((2ull << i) - 1) * 1000000)
+				c->later[i]++;
 	c->sum_us += us;
 	if (us > c->max_us)
 		c->max_us = us;

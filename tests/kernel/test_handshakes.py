@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 
 from halfopen.core.errors import HalfopenError, UsageError
+from halfopen.core.model.handshake_times import LE_S, handshake_times
 from halfopen.core.model.handshakes import Handshakes, collect, difference
 from halfopen.core.sample.handshakes import edges_s
 from halfopen.lab import Lab
@@ -143,6 +144,9 @@ def test_an_ack_that_is_lost_once(lab: Lab, programs: HandshakePrograms) -> None
     assert seen.by_retransmits.tolist()[:3] == [0, 5, 0]
     assert (seen.synack_retransmits, seen.approximate) == (5, 0)
     assert 0.95 < seen.times.quantile_s(0.5) < 1.5
+    reading = difference(programs.read(), before)
+    below = dict(zip(LE_S, handshake_times(reading.counters).below, strict=True))
+    assert (below[1.0], below[3.0], below[63.0]) == (0, 5, 5), "the timer of the SYN-ACK never fires early"
 
 
 def test_a_time_that_was_pushed_out(lab: Lab, programs: HandshakePrograms) -> None:

@@ -222,3 +222,42 @@ def test_it_is_served_as_well_and_a_client_that_hangs_delays_no_reading(lab: Lab
         process.communicate(timeout=10)
     assert process.returncode == 0
     assert not os.path.exists(path)
+
+
+@pytest.mark.root
+def test_times_of_handshakes_are_a_histogram_with_an_edge_at_the_timer(lab: Lab, tmp_path: Path) -> None:
+    web, file = lab.server.listen(8080, backlog=1024), tmp_path / "halfopen.prom"
+    words = ("--netns", lab.server.netns_path, "--interval", "50ms", "--metrics-file", str(file))
+    process = subprocess.Popen(
+        [sys.executable, "-m", "halfopen", "watch", *words], env=environment(), stdout=subprocess.DEVNULL
+    )
+
+    def count() -> list[float]:
+        return values(file, "handshake_duration_seconds_count")
+
+    def below(le: str) -> float:
+        [line] = [line for line in file.read_text().splitlines() if "_bucket{" in line and f'le="{le}"' in line]
+        return float(line.split()[-1])
+
+    try:
+        until(lambda: file.exists() and count() == [0], timeout=20)
+        lab.client.connect(web, 7)
+        until(lambda: count() == [7], timeout=20)
+        assert (below("1.0"), below("+Inf")) == (7, 7)
+        web.lose_acks()
+        lab.client.connect(web, 5)
+        web.lose_acks(False)
+        until(lambda: count() == [12], timeout=20)
+        assert (below("1.0"), below("3.0"), below("+Inf")) == (7, 12, 12)
+        assert values(file, "handshake_duration_seconds_sum")[0] >= 5
+    finally:
+        process.send_signal(signal.SIGTERM)
+        process.wait(timeout=10)
+
+
+def test_where_ebpf_is_refused_the_metrics_say_so(lab: Lab, tmp_path: Path) -> None:
+    file = tmp_path / "halfopen.prom"
+    words = ("watch", "--netns", lab.server.netns_path, "--count", "1", "--metrics-file", str(file))
+    assert command(*words, env={"HALFOPEN_REFUSE_BPF": "handshakes"}).returncode == 0
+    assert values(file, "handshake_duration_seconds_count") == []
+    assert "\nhalfopen_handshakes_counted 0.0\n" in file.read_text()

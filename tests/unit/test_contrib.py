@@ -16,6 +16,7 @@ from halfopen.core.fields.counters import COUNTERS
 from halfopen.core.fields.watched import Watching
 from halfopen.core.findings.registry import RULES
 from halfopen.core.findings.verdict import judge
+from halfopen.core.model.handshake_times import HandshakeTimes
 from halfopen.core.model.model import build
 from halfopen.core.tune.keys import SAMPLED
 from halfopen.present.metrics import Metrics
@@ -39,6 +40,7 @@ def exposition() -> str:
     one = replace(sample([request()], [listener()]), counters=dict.fromkeys(COUNTERS, 3), settings=settings)
     metrics, model = Metrics(Watching("1.2", "6.1", 5.0, 1.0, 0.5, 7)), build(one)
     metrics.reading(model, judge(model), 0.5)
+    metrics.handshakes({one.where.inode: HandshakeTimes()})
     return metrics.text().decode()
 
 

@@ -7,12 +7,18 @@ from dataclasses import dataclass, field
 from typing import Any, Final, Generic, TypeVar
 
 from prometheus_client import generate_latest
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, SummaryMetricFamily
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    SummaryMetricFamily,
+)
 from prometheus_client.registry import Collector
 from prometheus_client.utils import floatToGoString
 
 from halfopen.core.fields.field import Field, Kind
 from halfopen.core.fields.metrics import BY
+from halfopen.core.model.handshake_times import LE_S, HandshakeTimes
 
 S = TypeVar("S")
 
@@ -22,10 +28,11 @@ _HEAD: Final = 2
 # No value of a metric is this one.
 _UNSET: Final = object()
 
-_Family = GaugeMetricFamily | CounterMetricFamily | SummaryMetricFamily
+_Family = GaugeMetricFamily | CounterMetricFamily | SummaryMetricFamily | HistogramMetricFamily
 _FAMILIES: Final[dict[Kind, Callable[..., _Family]]] = {
     Kind.COUNTER: CounterMetricFamily,
     Kind.SUMMARY: SummaryMetricFamily,
+    Kind.HISTOGRAM: HistogramMetricFamily,
 }
 
 
@@ -88,14 +95,30 @@ def _lines(field: Field[Any], name: bytes, labels: bytes, value: Any) -> Iterato
         count, total = value
         yield _line(name + b"_count", labels, count)
         yield _line(name + b"_sum", labels, total)
+    elif field.kind is Kind.HISTOGRAM:
+        yield from _histogram(name, labels, value)
     else:
         yield _line(name, labels, value)
 
 
+def _histogram(name: bytes, labels: bytes, times: HandshakeTimes) -> Iterator[bytes]:
+    for le, below in zip(_LE, (*times.below, times.count), strict=True):
+        yield _line(name + b"_bucket", labels + b"," * bool(labels) + b'le="' + le + b'"', below)
+    yield _line(name + b"_count", labels, times.count)
+    yield _line(name + b"_sum", labels, times.sum_s)
+
+
 def _line(name: bytes, labels: bytes, value: float) -> bytes:
-    number: str = floatToGoString(value)  # type: ignore[no-untyped-call]
     braces = b"{" + labels + b"}" if labels else b""
-    return name + braces + b" " + number.encode() + b"\n"
+    return name + braces + b" " + _number(value) + b"\n"
+
+
+def _number(value: float) -> bytes:
+    text: str = floatToGoString(value)  # type: ignore[no-untyped-call]
+    return text.encode()
+
+
+_LE: Final = (*map(_number, LE_S), b"+Inf")
 
 
 @dataclass(frozen=True, slots=True)

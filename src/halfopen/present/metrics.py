@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Final
 
 from halfopen.core.fields.metrics import LISTENER_METRICS, NAMESPACE_METRICS, WATCH_METRICS
@@ -14,6 +14,7 @@ from halfopen.present.exposition import MetricTable
 
 if TYPE_CHECKING:
     from halfopen.core.findings.verdict import Verdict
+    from halfopen.core.model.handshake_times import HandshakeTimes
     from halfopen.core.model.listeners import ListenerView
     from halfopen.core.model.model import Model
     from halfopen.core.policy.actions import Released
@@ -61,6 +62,11 @@ class Metrics:
         watched = self._watched(outcome.action.where)
         watched.released += outcome.released
         watched.failed += outcome.failed
+
+    def handshakes(self, times: Mapping[int, HandshakeTimes]) -> None:
+        """The times of handshakes since the watch began, by the inode of the namespace."""
+        for watched in self._of.values():
+            watched.handshakes = times.get(watched.inode)
 
     def round(self, watched: Iterable[Namespace], troubled: Iterable[Namespace]) -> None:
         """These namespaces are watched, those of them could not be read; any other is gone."""

@@ -96,6 +96,7 @@ HANDSHAKE_KEY: Final[np.dtype[Any]] = np.dtype(
 HANDSHAKE_COUNTERS: Final[np.dtype[Any]] = np.dtype(
     [
         ("times", "<u8", (handshakes.BUCKETS,)),
+        ("later", "<u8", (len(handshakes.TIMERS_S),)),
         ("by_retransmits", "<u8", (handshakes.RETRANSMITS,)),
         ("untimed", "<u8"),
         ("approximate", "<u8"),

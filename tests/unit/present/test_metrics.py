@@ -17,6 +17,7 @@ from halfopen.core.fields.watched import Watching
 from halfopen.core.filters import Filter
 from halfopen.core.findings.registry import RULES
 from halfopen.core.findings.verdict import judge
+from halfopen.core.model.handshake_times import LE_S, HandshakeTimes
 from halfopen.core.model.model import Model, build
 from halfopen.core.policy.actions import Release, Released
 from halfopen.core.policy.alarms import Alarm, CauseChanged, Clear, Rising
@@ -66,6 +67,7 @@ def test_every_metric_of_the_registry_is_there_once_and_as_it_says() -> None:
     counted = dict.fromkeys(COUNTERS, 3)
     one = build(replace(one.sample, settings=everything, counters=counted))
     metrics.reading(one, judge(one))
+    metrics.handshakes({one.sample.where.inode: HandshakeTimes()})
     metrics.alarm(ALARM)
     families = {f.name: f for f in text_string_to_metric_families(metrics.text().decode())}
     registry: tuple[Field[Any], ...] = (*WATCH_METRICS, *NAMESPACE_METRICS, *LISTENER_METRICS)
@@ -131,6 +133,23 @@ def test_what_the_watch_itself_costs() -> None:
     assert value(metrics, "cpu_seconds_total") == 0.5
     assert value(metrics, "resident_memory_bytes") == 7
     assert value(metrics, "build_info", version="1.2", kernel="6.1") == 1
+
+
+def test_handshake_times_are_a_classic_histogram() -> None:
+    metrics = Metrics()
+    metrics.reading(model())
+    assert value(metrics, "handshake_duration_seconds_count", netns="self") is None, "not counted"
+    below = tuple(min(i, 4) for i in range(len(LE_S)))
+    metrics.handshakes({SELF.inode: HandshakeTimes(below, 6, 12.5), SELF.inode + 1: HandshakeTimes()})
+    assert value(metrics, "handshake_duration_seconds_count", netns="self") == 6
+    assert value(metrics, "handshake_duration_seconds_sum", netns="self") == 12.5
+    assert value(metrics, "handshake_duration_seconds_bucket", netns="self", le="63.0") == 4
+    assert value(metrics, "handshake_duration_seconds_bucket", netns="self", le="+Inf") == 6
+    [family] = [f for f in text_string_to_metric_families(metrics.text().decode()) if f.type == "histogram"]
+    edges = [float(one.labels["le"]) for one in family.samples if one.name.endswith("_bucket")]
+    assert edges == [*LE_S, float("inf")]
+    metrics.handshakes({})
+    assert value(metrics, "handshake_duration_seconds_count", netns="self") is None
 
 
 def test_however_many_listeners_there_are_the_lines_have_a_limit() -> None:

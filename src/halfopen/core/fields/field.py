@@ -21,13 +21,14 @@ _LINK: Final = re.compile(r" ?\(?\[[^\]]*\]\([^)]*\)\)?")
 class Kind(Enum):
     """The kind of value of a field. Numbers stand at the right of their column.
 
-    SUMMARY: of a metric, how many there were and their sum.
+    SUMMARY: of a metric, how many there were and their sum. HISTOGRAM: the same, and how many were below each edge.
     """
 
     LABEL = "label"
     GAUGE = "gauge"
     COUNTER = "counter"
     SUMMARY = "summary"
+    HISTOGRAM = "histogram"
 
 
 @dataclass(frozen=True, slots=True)

@@ -82,6 +82,15 @@ NAMESPACE_METRICS: Final[tuple[Field[Watched], ...]] = (
         unit="s",
         kind=Kind.SUMMARY,
     ),
+    Field(
+        "handshake_duration_seconds",
+        "time from the first SYN-ACK to the last ACK, of handshakes that finished; those by SYN cookie are not timed. "
+        "Edges at 1, 3, 7, 15, 31 and 63 s, where the SYN-ACK is retransmitted: what is above one would not have "
+        "finished with a shorter release time",
+        lambda w: w.handshakes,
+        unit="s",
+        kind=Kind.HISTOGRAM,
+    ),
     Field("alarms", "alarms that are on, at most one for each listener", lambda w: len(w.causes)),
     Field("alarms_raised", "alarms that began since the watch began", lambda w: w.alarms, kind=Kind.COUNTER),
     Field(
@@ -149,6 +158,7 @@ WATCH_METRICS: Final[tuple[Field[Watching], ...]] = (
     Field("interval_seconds", "time between the starts of two readings", lambda w: w.interval_s, unit="s"),
     Field("cpu_seconds", "processor time that the watch used", lambda w: w.cpu_s, unit="s", kind=Kind.COUNTER),
     Field("resident_memory_bytes", "memory that the watch occupies", lambda w: w.memory_bytes),
+    Field("handshakes_counted", "1 where handshake times are counted, 0 where eBPF is refused", lambda w: w.handshakes),
     Field("namespaces", "network namespaces that are watched", lambda w: w.namespaces),
     Field(
         "namespaces_left_out",

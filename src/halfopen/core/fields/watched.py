@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from halfopen.core.findings.verdict import Verdict
+from halfopen.core.model.handshake_times import HandshakeTimes
 from halfopen.core.model.model import Model
 from halfopen.core.policy.counts import Subject
 
@@ -13,7 +14,7 @@ from halfopen.core.policy.counts import Subject
 class Watched:
     """One namespace. verdict: the last one; causes: of the alarms that are on, by their listener; alarms: raised since
     the watch began; released, failed: connections, since then; readings, readings_s: how many, and the seconds they
-    took; name, lives_in: its latest.
+    took; handshakes: their times, None where they are not counted; name, lives_in: its latest.
     """
 
     name: str = ""
@@ -28,6 +29,7 @@ class Watched:
     failed: int = 0
     readings: int = 0
     readings_s: float = 0.0
+    handshakes: HandshakeTimes | None = None
 
     @property
     def now(self) -> Model | None:
@@ -38,7 +40,8 @@ class Watched:
 @dataclass(slots=True)
 class Watching:
     """The watch itself. began: since 1970; interval_s: between the starts of readings; cpu_s: of its process;
-    memory_bytes: resident, None where that is not known. namespaces: watched; the last two: so many are not shown.
+    memory_bytes: resident, None where that is not known. handshakes: whether their times are counted. namespaces:
+    watched; the last two: so many are not shown.
     """
 
     version: str = ""
@@ -47,6 +50,7 @@ class Watching:
     interval_s: float | None = None
     cpu_s: float | None = None
     memory_bytes: int | None = None
+    handshakes: bool = False
     namespaces: int = 0
     namespaces_left_out: int = 0
     listeners_left_out: int = 0

@@ -11,6 +11,7 @@ from halfopen.core.errors import HalfopenError
 from halfopen.core.fields.watched import Watching
 from halfopen.core.reports import Begun, Decided, Did, Ended, Reading, Report, Round, Trouble
 from halfopen.linux import small_files
+from halfopen.ops.watch.handshake_times import WatchedTimes
 from halfopen.present.metrics import Metrics
 
 # Writing may take this share of the time at most: a thousand listeners are eight thousand lines.
@@ -39,6 +40,7 @@ class Export:
         self._outputs = outputs
         watching = Watching(version, os.uname().release, began=time.time())
         self._metrics = Metrics(watching)
+        self._times = WatchedTimes()
         text = self._text()
         for output in outputs:
             output.write(text)
@@ -59,10 +61,12 @@ class Export:
                 self._metrics.alarm(event.action)
             case Round():
                 self._metrics.round(event.watched, event.troubled)
+                self._times.watch({where.inode for where in event.watched})
                 self._behind = True
                 return self._write() if time.monotonic() >= self._next else None
             case Ended():
                 trouble = self._write() if self._behind else None
+                self._times.close()
                 for output in self._outputs:
                     output.close()
                 return trouble
@@ -71,6 +75,12 @@ class Export:
     def _text(self) -> bytes:
         watching = self._metrics.watching
         watching.cpu_s, watching.memory_bytes = time.process_time(), _resident()
+        try:
+            self._metrics.handshakes(self._times.read())
+            watching.handshakes = self._times.counting
+        except HalfopenError:
+            self._metrics.handshakes({})
+            watching.handshakes = False
         return self._metrics.text()
 
     def _write(self) -> Trouble | None:

@@ -26,6 +26,9 @@ _OPTIONAL: Final = {
     "given_up": "give-ups are not counted",
     "cookies": "handshakes by SYN cookies are guessed from their timestamps",
 }
+# Those that run for every SYN, in a flood too.
+_OF_ARRIVALS: Final = ("arrived", "given_up")
+_NOT_WANTED: Final = "not asked for"
 _NO_HOOKS: Final = "this host lets no eBPF program hook kernel functions (fentry)"
 ROOM: Final = 4096
 _NOTHING: Final = (errno.ENOENT,)
@@ -40,14 +43,15 @@ class HandshakePrograms:
     One reading at a time, from any thread; close it, or use it as a context manager.
     """
 
-    def __init__(self, netns_inode: int = 0, *, room: int = ROOM) -> None:
+    def __init__(self, netns_inode: int = 0, *, room: int = ROOM, arrivals: bool = True) -> None:
         """netns_inode: count this network namespace alone; 0: every one of the machine. room: for so many keys.
+        arrivals: count them, and give-ups, as well.
 
         Raises: Unsupported, NotPermitted, KernelError.
         """
         self._lock = threading.Lock()
         self.missing: tuple[str, ...] = ()
-        self._loaded, refused = _load(room)
+        self._loaded, refused = _load(room, () if arrivals else _OF_ARRIVALS)
         try:
             self._only = self._loaded.variable("only_netns", "<u4")
             self._knows_cookies = self._loaded.variable("knows_cookies", "<u4")
@@ -67,7 +71,7 @@ class HandshakePrograms:
                     refused[program] = _NO_HOOKS if isinstance(e, NotPermitted) else e.message
         self._knows_cookies[0] = "cookies" not in refused
         self._counts = {program: program not in refused for program in _OPTIONAL}
-        self.refused = refused
+        self.refused = refused = {p: why for p, why in refused.items() if why is not _NOT_WANTED}
         whys = dict.fromkeys(refused.values())
         self.missing = tuple(
             f"{', '.join(_OPTIONAL[p] for p in _OPTIONAL if refused.get(p) == why)}: {why}" for why in whys
@@ -85,6 +89,10 @@ class HandshakePrograms:
     def close(self) -> None:
         """Detach and unload the programs."""
         self._loaded.close()
+
+    def only(self, netns_inode: int) -> None:
+        """From now on count this namespace alone; 0: every one."""
+        self._only[0] = netns_inode
 
     def read(self) -> HandshakeCounters:
         """The counters since the programs were attached, all CPUs together: K rows in no order. Raises: KernelError."""
@@ -126,9 +134,10 @@ class HandshakePrograms:
         return keys, bpf_records.handshake_counters(values)
 
 
-def _load(room: int) -> tuple[Loaded, dict[str, str]]:
+def _load(room: int, unwanted: tuple[str, ...]) -> tuple[Loaded, dict[str, str]]:
     """The object with as many of its optional programs as this kernel takes, and why it does not take the others."""
     refused = {p: f"switched off by {REFUSE}" for p in _OPTIONAL if refused_by_name(f"{_OBJECT}.{p}")}
+    refused |= dict.fromkeys(unwanted, _NOT_WANTED)
     try:
         return _loaded(room, frozenset(refused)), refused
     except HalfopenError as e:

@@ -15,7 +15,7 @@ from halfopen.core.filters import Filter
 from halfopen.core.model.handshakes import Observed, by_listener, chosen, collect, difference
 from halfopen.core.model.histogram import Histogram
 from halfopen.core.sample import Process
-from halfopen.core.sample.handshakes import BUCKETS, HandshakeCounters, bucket_of, edges_s
+from halfopen.core.sample.handshakes import BUCKETS, TIMERS_S, HandshakeCounters, bucket_of, edges_s
 from halfopen.core.units import endpoint, show_time
 from halfopen.core.where import Host, Namespace
 from halfopen.present import handshakes as present
@@ -46,6 +46,7 @@ def counted(*times_s: float, again: int = 0, **values: int) -> Any:
     row = np.zeros(1, dtype=HANDSHAKE_COUNTERS)
     for t in times_s:
         row["times"][0, bucket_of(t)] += 1
+        row["later"][0] += np.array(TIMERS_S) <= t
         row["sum_us"] += int(t * 1e6)
         row["max_us"] = max(int(row["max_us"][0]), int(t * 1e6))
     row["by_retransmits"][0, again] = len(times_s) + values.get("untimed", 0)
