@@ -146,5 +146,7 @@ def harms(truth: Truth, command: str) -> bool:
         older_s = duration_s(given["--older-than"], what="--older-than") if "--older-than" in given else 0.0
     except UsageError:
         older_s = 0.0
-    slowest = max((one.max_s for one in truth.streams if one.honest and one.connected), default=0.0)
+    port = given.get("--listener", "").rpartition(":")[2]
+    there = [one for one in truth.streams if not port or str(one.port) == port]
+    slowest = max((one.max_s for one in there if one.honest and one.connected), default=0.0)
     return bool(slowest) and older_s <= slowest

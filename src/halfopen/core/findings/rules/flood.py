@@ -15,6 +15,8 @@ from halfopen.core.findings.floods import MOST, SilentSources, flood, unanswered
 from halfopen.core.findings.lasting import SLOW_S
 from halfopen.core.findings.registry import rule
 from halfopen.core.findings.remedies import cookies_on, longer_queues, release, shorter_release_time
+from halfopen.core.findings.slow import slow
+from halfopen.core.findings.unheard import unheard
 from halfopen.core.model.listeners import ListenerView
 
 # Hosts that are offered for release each for itself.
@@ -79,7 +81,7 @@ def _released(e: Evidence, found: SilentSources) -> tuple[Cure, ...]:
     if found.silent.since_s < SLOW_S:
         return ()
     if found.id == "spoofed-flood":
-        return (release(space, found.id, view=where),)
+        return () if _clients_wait(e) else (release(space, found.id, view=where),)
     if not found.counted and e.completions_per_s > 0:
         return ()
     if found.prefix is not None:
@@ -87,7 +89,12 @@ def _released(e: Evidence, found: SilentSources) -> tuple[Cure, ...]:
     if found.counted or found.hosts[0][1] >= MOST:
         offered = found.hosts[: _OFFERED if found.counted else 1]
         return tuple(release(space, found.id, source=prefix.text) for prefix, _ in offered)
-    return (release(space, found.id, view=where),)
+    return () if _clients_wait(e) else (release(space, found.id, view=where),)
+
+
+def _clients_wait(e: Evidence) -> bool:
+    """Whether clients on a slow or cut path wait beside it: a release of the listener would take theirs as well."""
+    return bool(slow(e) or unheard(e) or e.sources.cut or e.sources.cut_everywhere)
 
 
 def _cures(e: Evidence, found: SilentSources) -> tuple[Cure, ...]:
