@@ -112,7 +112,7 @@ def _more(f: Finding) -> str:
     if f.has("waits_in") and f.text("waits_in") in FOR_EVENTS:
         limit = "a limit of its own may be reached, such as a maximum of connections"
         return f"it waits for events ({f.text('waits_in')}): {limit}"
-    return "cannot tell why"
+    return "cannot tell why" if f.has("process") else "cannot tell why: it is not seen which process that is"
 
 
 @lead("app-not-accepting")
