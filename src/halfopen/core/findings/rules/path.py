@@ -103,10 +103,12 @@ def acks_lost(e: Evidence) -> Iterator[Hit]:
     title="slow or lossy path",
     doc="of the handshakes of clients that do finish, 5 % or more finish only after a SYN-ACK was sent again, or still "
     "wait after one was",
-    unless="hardly any does, or none of those sources finishes",
+    unless="hardly any does, none of those sources finishes, or accept queues overflow: the kernel ignores ACKs then",
     advice="nothing, while the queue is not filling",
 )
 def slow_path(e: Evidence) -> Iterator[Hit]:
+    if e.rate("ListenOverflows"):
+        return
     found = slow(e)
     rules_out = ("spoofed-flood", "few-sources-flood", "prefix-flood", "synacks-lost", "acks-lost")
     if found is not None:
