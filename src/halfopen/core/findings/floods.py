@@ -46,7 +46,7 @@ _ASK_AGAIN: Final = 0.05
 @dataclass(frozen=True, slots=True)
 class SilentSources:
     """A flood. id: of the finding. silent: those that last, of its sources. hosts: the prefixes of its hosts, the most
-    first, where they are a few; prefix: the one it comes from, where it is one.
+    first, where they are a few; prefix: the one it comes from, where it is one and nobody there finishes.
 
     unanswered_per_s: what its sources begin a second, by cookie as well; completions_per_s: what finishes at `where`,
     the listener that it goes to (None: several). share: the first of both. counted: that none of these sources
@@ -98,7 +98,7 @@ def _flood(e: Evidence) -> SilentSources | None:
         mask = np.zeros(len(asked.numbers), dtype=bool)
         for prefix, _ in hosts:
             mask |= asked.within(prefix)
-        return _judged(e, "few-sources-flood", mask, hosts=tuple(hosts))
+        return _judged(e, "few-sources-flood", mask, hosts=tuple(hosts), prefix=_neighbourhood(e, numbers, hosts))
     held = narrowest(numbers, _HELD)
     if held is not None:
         # A network from which others finish is one of clients.
@@ -142,6 +142,15 @@ def _few_hosts(numbers: Numbers, lasts: NDArray[np.uint32]) -> list[tuple[Prefix
         return []
     named = (Prefix(*((4, int(values[at]), 32) if v4[at] else (6, int(values[at]), 64))) for at in order)
     return list(zip(named, (counts[order] / len(numbers)).tolist(), strict=True))
+
+
+def _neighbourhood(e: Evidence, numbers: Numbers, hosts: list[tuple[Prefix, float]]) -> Prefix | None:
+    """The IPv4 /24 or IPv6 /64 of several hosts, where it holds most of them and nobody there finishes."""
+    first = hosts[0][0]
+    near = first.wider(24 if first.version == 4 else 64)
+    if len(hosts) == 1 or np.count_nonzero(near.holds(numbers)) < _HELD * len(numbers) or e.sources.finishes(near):
+        return None
+    return near
 
 
 def _judged(

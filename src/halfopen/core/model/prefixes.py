@@ -49,6 +49,10 @@ class Prefix:
         shift = (32 if self.version == 4 else 64) - bits
         return Prefix(self.version, self.number >> shift << shift, bits)
 
+    def contains(self, other: Prefix) -> bool:
+        """Whether the other one is a part of this one, or the same."""
+        return self.version == other.version and self.bits <= other.bits and other.wider(self.bits) == self
+
     def holds(self, numbers: Numbers) -> NDArray[np.bool_]:
         """Which of N sources lie within, (N,)."""
         if self.version == 6 and numbers.dtype.itemsize == 4:

@@ -258,3 +258,29 @@ def test_without_ebpf_a_scan_cannot_be_told_from_others_who_reset() -> None:
 def test_a_flood_and_a_slow_path_are_both_told_before_a_setting() -> None:
     _, ids = second_look(silent(1000), rates={"PassiveOpens": 140}, parts=[late(9, 30)])
     assert ids == ["spoofed-flood", "slow-path", "release-time-long"]
+
+
+def test_no_listener_is_released_on_which_slow_or_deaf_clients_wait() -> None:
+    verdict, ids = second_look(silent(1000), rates={"PassiveOpens": 140}, parts=[late(9, 30)])
+    assert ids[0] == "spoofed-flood"
+    assert not releases(verdict)
+    deaf = from_hosts([f"10.9.{i}.7" for i in range(8)], 4, retransmits=8)
+    timers = {"timeouts": np.full(1000 + len(deaf), 2, dtype=np.uint8)}
+    verdict, ids = second_look([*silent(1000), *deaf], parts=[arrivals(honest(2))], **timers)
+    assert ids[:2] == ["spoofed-flood", "synacks-lost"]
+    assert not releases(verdict)
+    assert releases(second_look(silent(1000), parts=[arrivals(honest(2))])[0])
+
+
+def test_a_few_hosts_of_one_network_are_released_together() -> None:
+    hosts = [f"198.18.0.{i}" for i in range(1, 6)]
+    verdict, ids = second_look(from_hosts(hosts, 30), rates={"PassiveOpens": 40}, parts=[arrivals(honest(10))])
+    assert ids[0] == "few-sources-flood"
+    found = verdict.findings[0]
+    assert (found.text("prefix"), found.number("share"), found.count("distinct_sources")) == ("198.18.0.0/24", 1.0, 5)
+    assert [str(source) for action in releases(verdict) for source in action.filter.sources] == ["198.18.0.0/24"]
+    # A neighbour that finishes handshakes is spared: each host for itself.
+    seen = arrivals({**honest(10), "198.18.0.99": {"syns": 1, "finished": 1}})
+    verdict, ids = second_look(from_hosts(hosts, 30), rates={"PassiveOpens": 42}, parts=[seen])
+    assert ids[0] == "few-sources-flood"
+    assert {str(s) for action in releases(verdict) for s in action.filter.sources} <= {f"{host}/32" for host in hosts}

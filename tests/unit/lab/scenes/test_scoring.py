@@ -108,3 +108,8 @@ def test_handshakes_finish_where_some_did() -> None:
     assert not scored(healthy(), reason("handshakes-finish", level="ok")).untrue
     nobody = Truth("x", 1, ("spoofed-flood",), (), 1.0)
     assert scored(nobody, reason("handshakes-finish", level="ok")).untrue == ["handshakes-finish"]
+
+
+def test_a_release_of_a_listener_harms_its_own_clients_alone() -> None:
+    assert scored(flooded(), next=("halfopen release --listener :80 --older-than 1s",)).harmful
+    assert not scored(flooded(), next=("halfopen release --listener [2001:db8::1]:81 --older-than 1s",)).harmful

@@ -62,7 +62,9 @@ def _whose(found: SilentSources) -> tuple[Fact, ...]:
     """The prefix, or the host that holds most of a few."""
     if found.hosts:
         prefix, share = found.hosts[0]
-        return Fact("prefix", prefix.text), Fact("share", round(share, 4))
+        if found.prefix is not None:
+            prefix, share = found.prefix, sum(s for one, s in found.hosts if found.prefix.contains(one))
+        return Fact("prefix", prefix.text), Fact("share", round(min(share, 1.0), 4))
     return (Fact("prefix", found.prefix.text), Fact("share", 1.0)) if found.prefix is not None else ()
 
 
