@@ -73,6 +73,15 @@ def test_what_cannot_be_done_is_unknown_and_never_a_warning(words: tuple[str, ..
     assert said(command("check", *words), "UNKNOWN", 3) == {}
 
 
+def test_a_reading_that_is_not_whole_is_unknown_unless_what_is_seen_is_worse(lab: Lab) -> None:
+    web = lab.server.listen(8080, backlog=4096)
+    words = ("check", "--netns", lab.server.netns_path, "--read-by", "proc")
+    said(command(*words), "UNKNOWN", 3)
+    lab.client.half_open(web, 300)
+    lab.settle(300)
+    said(command(*words, "-c", "200"), "CRITICAL", 2)
+
+
 def test_help_is_no_check() -> None:
     done = command("check", "--help")
     assert done.returncode == 0

@@ -69,7 +69,7 @@ def command(
     the verdict of status decides; with them, they do. NAME: half_open, oldest (seconds), drops_per_s, accept_queue.
     RANGE: 10 (more than 10), 10: (less than 10), 10:20, @10:20 (inside). What cannot be read is UNKNOWN.
     """
-    from halfopen.core.check import Thresholds, outcome, ranges
+    from halfopen.core.check import Thresholds, level, outcome, ranges
 
     thresholds = Thresholds(ranges(warning, what="--warning"), ranges(critical, what="--critical"))
     for _ in range(_TRIES):
@@ -86,7 +86,7 @@ def command(
     values = reduce(add, checked(seen))
     found = [(one.now, judge(one.now, one.before, one.interval_s)) for one in seen]
     whole = not skipped and all(model.sample.completeness.whole for model, _ in found)
-    came_to = outcome(values, thresholds, (verdict.level for _, verdict in found), whole)
+    came_to = outcome(values, thresholds, (level(verdict) for _, verdict in found), whole)
     text = check.told(found, values, came_to, skipped)
     click.echo(check.line(came_to.state, text, check.performance(values, thresholds)))
     ctx.exit(came_to.state)

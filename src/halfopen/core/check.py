@@ -9,7 +9,9 @@ from typing import Final
 
 from halfopen.core.errors import UsageError
 from halfopen.core.fields.check import CHECKED, CheckedValues
-from halfopen.core.findings.finding import Level
+from halfopen.core.findings.finding import Finding, Level
+from halfopen.core.findings.registry import RULES
+from halfopen.core.findings.verdict import Verdict
 from halfopen.core.ranges import AlertRange, alert_range
 
 
@@ -25,6 +27,18 @@ class CheckState(IntEnum):
 # What is worse hides what is not.
 _RISING: Final = (CheckState.OK, CheckState.UNKNOWN, CheckState.WARNING, CheckState.CRITICAL)
 _OF_LEVEL: Final = {Level.WARNING: CheckState.WARNING, Level.CRITICAL: CheckState.CRITICAL}
+
+
+def causes(verdict: Verdict) -> list[Finding]:
+    """What is wrong, the worst first; not what the verdict notes about the reading itself, which is a matter of what
+    could be read.
+    """
+    return [finding for finding in verdict.findings if not RULES[finding.id].note]
+
+
+def level(verdict: Verdict) -> Level:
+    """How bad it is."""
+    return max((finding.level for finding in causes(verdict)), default=Level.OK)
 
 
 @dataclass(frozen=True, slots=True)

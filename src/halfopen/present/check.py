@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from halfopen.core.check import CheckOutcome, CheckState, Thresholds
+from halfopen.core.check import CheckOutcome, CheckState, Thresholds, causes, level
 from halfopen.core.fields.check import CHECKED, CheckedValues
 from halfopen.core.findings.finding import Level
 from halfopen.core.findings.verdict import Verdict
@@ -29,7 +29,7 @@ def told(
     found: Sequence[tuple[Model, Verdict]], values: CheckedValues, outcome: CheckOutcome, skipped: Sequence[str]
 ) -> str:
     """The sentence about namespaces: the worst of them, what crossed a threshold, and what could not be read."""
-    model, verdict = max(found, key=lambda pair: (pair[1].level, pair[0].half_open))
+    model, verdict = max(found, key=lambda pair: (level(pair[1]), pair[0].half_open))
     parts = [_verdict(model, verdict)]
     if len(found) > 1:
         parts[0] += f" ({model.sample.where.name}, the worst of {plural(len(found), 'namespace')})"
@@ -46,10 +46,10 @@ def told(
 
 
 def _verdict(model: Model, verdict: Verdict) -> str:
-    text = headline(model, verdict)
-    if verdict.level < Level.WARNING or leading(model, verdict) is not None:
+    text, found = headline(model, verdict), causes(verdict)
+    if level(verdict) < Level.WARNING or leading(model, verdict) is not None:
         return text
-    return f"{text}: {say(verdict.findings[0])}"
+    return f"{text}: {say(found[0])}"
 
 
 def performance(values: CheckedValues, thresholds: Thresholds) -> str:

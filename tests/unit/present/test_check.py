@@ -60,4 +60,5 @@ def test_what_could_not_be_read_is_told_a_few_times() -> None:
     text = told(
         [(broken, judge(broken))], VALUES, CheckOutcome(CheckState.UNKNOWN), [f"pid:{n}: gone" for n in range(9)]
     )
+    assert text.count("no netlink here") == 1
     assert "; no netlink here; not read: pid:0: gone; not read: pid:1: gone; and 7 more" in text
