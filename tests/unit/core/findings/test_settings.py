@@ -53,5 +53,8 @@ def test_abort_on_overflow_counts_where_something_overflowed() -> None:
     on = {"tcp_abort_on_overflow": 1}
     assert verdict_of([], settings=on)[1] == []
     verdict, ids = verdict_of([], listener(drops=3), settings=on, counters={"ListenOverflows": 3, "ListenDrops": 3})
-    assert ids == ["past-overflows", "abort-on-overflow"]
+    assert ids == ["abort-on-overflow", "past-overflows"]
+    both = {"ListenOverflows": 3, "ListenDrops": 3}
+    verdict, ids = second_look([], listener(drops=3), settings=on, counters=both, rates={"ListenOverflows": 4})
+    assert (ids[0], verdict.level) == ("abort-on-overflow", Level.CRITICAL)
     assert (ChangeSetting("self", ABORT, 0, "abort-on-overflow"),) in verdict.next

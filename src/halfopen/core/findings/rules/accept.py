@@ -21,6 +21,8 @@ from halfopen.core.findings.holder import Holder, Obstacle
 from halfopen.core.findings.registry import rule
 from halfopen.core.findings.remedies import longer_queues
 from halfopen.core.model.listeners import ListenerView
+from halfopen.core.policy.actions import ChangeSetting
+from halfopen.core.tune.keys import ABORT
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,3 +190,20 @@ def member_not_accepting(e: Evidence) -> Iterator[Hit]:
         found = stuck(e, view)
         if found is not None and not found.whole:
             yield _hit(e, found, "member-not-accepting")
+
+
+@rule(
+    "abort-on-overflow",
+    Level.NOTICE,
+    Level.CRITICAL,
+    title="clients are reset when an accept queue overflows",
+    doc="`tcp_abort_on_overflow` is 1 and accept queues overflowed; critical while they do",
+    unless="no accept queue overflowed",
+    advice="set it to 0: the client's ACK is ignored then, and it gets in when there is room",
+    rare=True,
+)
+def abort_on_overflow(e: Evidence) -> Iterator[Hit]:
+    if e.now.sample.settings.get("tcp_abort_on_overflow") and e.total("ListenOverflows"):
+        level = Level.CRITICAL if e.rate("ListenOverflows") else Level.NOTICE
+        facts = (Fact("ListenOverflows", e.total("ListenOverflows")),)
+        yield Hit(level, facts, cures=((ChangeSetting(e.netns, ABORT, 0, "abort-on-overflow"),),))

@@ -13,7 +13,7 @@ from halfopen.core.findings.sources import SOME
 from halfopen.core.model.listeners import DEFAULT_SYNACK_RETRIES
 from halfopen.core.policy.actions import ChangeListener, ChangeSetting
 from halfopen.core.tune.goals import GOOD_RETRIES
-from halfopen.core.tune.keys import ABORT, COOKIES, RETRIES, SYNACK
+from halfopen.core.tune.keys import COOKIES, RETRIES, SYNACK
 
 
 @rule(
@@ -79,20 +79,3 @@ def cookies_always(e: Evidence) -> Iterator[Hit]:
     if e.cookies == 2:
         facts = Fact("SyncookiesSent", e.total("SyncookiesSent")), Fact("SyncookiesRecv", e.total("SyncookiesRecv"))
         yield Hit(Level.NOTICE, facts, cures=((ChangeSetting(e.netns, COOKIES, 1, "cookies-always"),),))
-
-
-@rule(
-    "abort-on-overflow",
-    Level.NOTICE,
-    Level.WARNING,
-    title="clients are reset when an accept queue overflows",
-    doc="`tcp_abort_on_overflow` is 1 and accept queues overflowed; a warning while they do",
-    unless="no accept queue overflowed",
-    advice="set it to 0: the client's ACK is ignored then, and it gets in when there is room",
-    rare=True,
-)
-def abort_on_overflow(e: Evidence) -> Iterator[Hit]:
-    if e.now.sample.settings.get("tcp_abort_on_overflow") and e.total("ListenOverflows"):
-        level = Level.WARNING if e.rate("ListenOverflows") else Level.NOTICE
-        facts = (Fact("ListenOverflows", e.total("ListenOverflows")),)
-        yield Hit(level, facts, cures=((ChangeSetting(e.netns, ABORT, 0, "abort-on-overflow"),),))
