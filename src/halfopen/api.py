@@ -186,7 +186,7 @@ def diagnose(
 
     Raises: UsageError, UnknownTarget, NotPermitted, Unsupported, KernelError.
     """
-    from halfopen.ops import diagnose as diagnosing
+    from halfopen.ops.diagnose import diagnose_on
 
     time_s = _seconds(seconds, "seconds") or 0.0
     chosen = make_filter(listener=listener)
@@ -194,7 +194,7 @@ def diagnose(
     def read() -> list[Model]:
         return [snapshot(netns, rows=False, source=source)]
 
-    [found] = diagnosing.diagnose(read, time_s, way=source, filter=chosen, stop=stop)
+    [found] = diagnose_on(read, time_s, way=source, filter=chosen, stop=stop)
     return found
 
 

@@ -29,3 +29,17 @@ def test_no_public_class_or_type_is_named_twice() -> None:
                 named[name].append(str(path.relative_to(SRC)))
     assert len(named) > 100
     assert {name: files for name, files in named.items() if len(files) > 1} == {}
+
+
+def test_no_import_is_renamed_to_dodge_a_clash() -> None:
+    """`as` is for libraries' customs (np), for private use and for re-export under the same name."""
+    renamed = []
+    for path in sorted(SRC.rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("halfopen"):
+                renamed += [
+                    f"{path.relative_to(SRC)}: {one.name} as {one.asname}"
+                    for one in node.names
+                    if one.asname not in (None, one.name) and not (one.asname or "").startswith("_")
+                ]
+    assert renamed == []

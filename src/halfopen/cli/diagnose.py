@@ -40,7 +40,7 @@ def command(
     from halfopen import api
     from halfopen.core.errors import EXIT_INTERRUPTED, UsageError
     from halfopen.core.units import duration_s
-    from halfopen.ops.diagnose import diagnose
+    from halfopen.ops.diagnose import diagnose_on
 
     seconds = duration_s(duration, what="--for")
     if not _LEAST_S <= seconds <= _LONGEST_S:
@@ -50,7 +50,7 @@ def command(
     # The first signal ends the look and shows what was seen, the second ends the command.
     signals.take_first(lambda _: stop.set())
     with progress("looking for causes", seconds):
-        found = diagnose(reading(netns, how, skipped), seconds, way=how, filter=filter, stop=stop)
+        found = diagnose_on(reading(netns, how, skipped), seconds, way=how, filter=filter, stop=stop)
     if not found:
         raise nothing_read(skipped)
     from halfopen.present import diagnosis

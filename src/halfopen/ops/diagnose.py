@@ -14,7 +14,7 @@ from halfopen.core.model.narrowed import only
 from halfopen.ops.looks import looks
 
 
-def diagnose(
+def diagnose_on(
     read: Callable[[], Sequence[Model]],
     seconds: float,
     *,

@@ -11,8 +11,7 @@ from halfopen.core.sample.before_tcp import BeforeTcp, Conntrack, Received, Soft
 from halfopen.linux import small_files
 from halfopen.linux.sockets import ANSWER_WITHIN_S
 from halfopen.read.probe import Draft, Probe
-from halfopen.wire import before_tcp as wire
-from halfopen.wire import netlink
+from halfopen.wire import before_tcp, netlink
 
 _NET: Final = "/proc/thread-self/net"
 _CONNTRACK: Final = "/proc/sys/net/netfilter/nf_conntrack"
@@ -39,13 +38,13 @@ def _conntrack() -> Conntrack | None:
     count, limit = (small_files.read(f"{_CONNTRACK}_{name}") or b"" for name in ("count", "max"))
     if not count.strip().isdigit() or not limit.strip().isdigit():
         return None
-    told = wire.conntrack_counters(small_files.read(f"{_NET}/stat/nf_conntrack") or b"")
+    told = before_tcp.conntrack_counters(small_files.read(f"{_NET}/stat/nf_conntrack") or b"")
     drops, failed, early = (told.get(name, 0) for name in ("drop", "insert_failed", "early_drop"))
     return Conntrack(int(count), int(limit), drops, failed, early)
 
 
 def _cpus() -> tuple[Softnet, ...]:
-    return wire.softnet(small_files.read(f"{_NET}/softnet_stat") or b"")
+    return before_tcp.softnet(small_files.read(f"{_NET}/softnet_stat") or b"")
 
 
 def _devices() -> tuple[Received, ...]:
@@ -54,15 +53,16 @@ def _devices() -> tuple[Received, ...]:
     try:
         with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, socket.NETLINK_ROUTE) as s:
             s.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("ll", ANSWER_WITHIN_S, 0))
-            s.send(wire.stats_request(1))
+            s.send(before_tcp.stats_request(1))
             done = False
             while not done:
                 answer = memoryview(s.recv(_BYTES))
                 for start, end, kind, *_ in netlink.messages(answer):
                     if kind in (netlink.NLMSG_DONE, netlink.NLMSG_ERROR):
                         done = True
-                    elif kind == wire.RTM_NEWSTATS and (one := wire.received(answer, start, end)) is not None:
-                        found.append(one)
+                    elif kind == before_tcp.RTM_NEWSTATS:
+                        one = before_tcp.received(answer, start, end)
+                        found += [] if one is None else [one]
     except OSError:
         return ()
     return tuple(Received(name, *counters) for index, *counters in found if (name := _name(index)))

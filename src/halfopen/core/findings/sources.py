@@ -8,8 +8,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from halfopen.core.findings.lasting import Lasting as Those
-from halfopen.core.findings.lasting import among, repeats, retries_of, which_last
+from halfopen.core.findings.lasting import Lasting, among, repeats, retries_of, which_last
 from halfopen.core.model.arrived import Completers
 from halfopen.core.model.columns import Columns
 from halfopen.core.model.model import Model
@@ -124,7 +123,7 @@ class SourcesAsked:
         enough = len(mine) >= _CLIENTS * np.count_nonzero(within) and len(np.unique(mine)) >= _FEWEST_ADDRESSES
         return bool(enough) and not self._finishes(prefix, among(self._model, within, self.since))
 
-    def _finishes(self, prefix: Prefix | None, silent: Those) -> bool:
+    def _finishes(self, prefix: Prefix | None, silent: Lasting) -> bool:
         """Whether clients of a prefix, or any, finish beside the silent ones."""
         arrived = self._model.arrived
         if arrived is not None:
@@ -166,16 +165,16 @@ class SourcesAsked:
         return np.zeros(len(near), dtype=bool)
 
     @cached_property
-    def strangers(self) -> Those:
+    def strangers(self) -> Lasting:
         """What is to be said of the strange ones."""
         return self.lasting if np.array_equal(self.strange, self.last) else among(self._model, self.strange, self.since)
 
     @cached_property
-    def lasting(self) -> Those:
+    def lasting(self) -> Lasting:
         """What is to be said of all that last."""
         return among(self._model, self.last, self.since)
 
-    def among(self, mask: NDArray[np.bool_]) -> Those:
+    def among(self, mask: NDArray[np.bool_]) -> Lasting:
         """What is to be said of some of the lasting ones, by a mask."""
         # A million of them take long to describe.
         if np.array_equal(mask, self.strange):

@@ -8,13 +8,11 @@ from halfopen.core.tune.goals import GOOD_RETRIES
 from halfopen.core.units import plural, show_duration
 from halfopen.present.findings import accepting as accepting  # registers its sentences
 from halfopen.present.findings import losses as losses  # the same
-from halfopen.present.findings.traffic import unanswered as _unanswered
+from halfopen.present.findings.traffic import unanswered
 from halfopen.present.findings.words import SENTENCES as SENTENCES
-from halfopen.present.findings.words import at as _at
-from halfopen.present.findings.words import held as _held
+from halfopen.present.findings.words import at, held, per_s
 from halfopen.present.findings.words import lead as lead
 from halfopen.present.findings.words import listener_name as listener_name
-from halfopen.present.findings.words import per_s as _per_s
 from halfopen.present.findings.words import say as say
 from halfopen.present.findings.words import sentence as sentence
 
@@ -31,7 +29,7 @@ def _now(f: Finding, name: str) -> str:
     """Whether it goes on, where that is known."""
     if not f.has(name):
         return ""
-    return f", {_per_s(f, name)} now" if f.number(name) else ", none now"
+    return f", {per_s(f, name)} now" if f.number(name) else ", none now"
 
 
 @lead("past-overflows")
@@ -39,16 +37,16 @@ def _past_overflows(f: Finding) -> tuple[str, str]:
     n = plural(f.count("ListenOverflows"), "time")
     return (
         f"accept queues overflowed {n} since the namespace was made{_now(f, 'ListenOverflows_per_s')}",
-        f"most at {_at(f)} ({f.count('drops'):,} drops there): its program stalled, or met a burst; the queue holds "
-        f"{_held(f, 'accept_queue')} now",
+        f"most at {at(f)} ({f.count('drops'):,} drops there): its program stalled, or met a burst; the queue holds "
+        f"{held(f, 'accept_queue')} now",
     )
 
 
 @lead("backlog-small")
 def _backlog_small(f: Finding) -> tuple[str, str]:
-    backlog = f"the backlog of {_at(f)} is {f.count('backlog'):,}"
+    backlog = f"the backlog of {at(f)} is {f.count('backlog'):,}"
     if f.has("ListenOverflows"):
-        drops = f"{f.count('drops'):,} drops at {_at(f)}"
+        drops = f"{f.count('drops'):,} drops at {at(f)}"
         return (
             f"{_overflowed(f)}: {backlog}",
             f"{drops}: bursts longer than the queue, or a program that stalls{_cookies(f)}",
@@ -75,7 +73,7 @@ def _cookies(f: Finding) -> str:
 
 @lead("somaxconn-clamp")
 def _somaxconn_clamp(f: Finding) -> tuple[str, str]:
-    text = f"somaxconn = {f.count('somaxconn'):,} caps the queues of {_at(f)}"
+    text = f"somaxconn = {f.count('somaxconn'):,} caps the queues of {at(f)}"
     if f.has("capped"):
         others = f.count("capped") - 1
         text += f" and of {plural(others, 'other listener')}" if others else ""
@@ -88,7 +86,7 @@ def _somaxconn_clamp(f: Finding) -> tuple[str, str]:
 def _cookies_off(f: Finding) -> tuple[str, str]:
     text = f"SYN cookies are off (tcp_syncookies = {f.count('tcp_syncookies')}): "
     if f.has("syn_queue"):
-        text += f"the SYN queue of {_at(f)} is full ({_held(f, 'syn_queue')}), and new SYNs are dropped"
+        text += f"the SYN queue of {at(f)} is full ({held(f, 'syn_queue')}), and new SYNs are dropped"
     else:
         text += "a full queue turns clients away"
     dropped = f.count("dropped_syns")
@@ -99,14 +97,14 @@ def _cookies_off(f: Finding) -> tuple[str, str]:
 def _syn_backlog_reserve(f: Finding) -> str:
     return (
         f"with SYN cookies off, the last quarter of tcp_max_syn_backlog = {f.count('tcp_max_syn_backlog'):,} is kept "
-        f"back: {_held(f, 'syn_queue')} fill {_at(f)}"
+        f"back: {held(f, 'syn_queue')} fill {at(f)}"
     )
 
 
 @sentence("timewait-reopen")
 def _timewait_reopen(f: Finding) -> str:
     return (
-        f"the SYN queue of {_at(f)} holds more than its limit ({_held(f, 'syn_queue')}): SYNs that reopen connections "
+        f"the SYN queue of {at(f)} holds more than its limit ({held(f, 'syn_queue')}): SYNs that reopen connections "
         "in TIME_WAIT are admitted past the limit, unless the backlog was lowered meanwhile"
     )
 
@@ -134,10 +132,10 @@ def _release_time_long(f: Finding) -> str:
 @sentence("release-time-short")
 def _release_time_short(f: Finding) -> str:
     text = (
-        f"{_at(f)} sends a single SYN-ACK and gives up after {show_duration(f.number('release_time_s'))}: clients far "
+        f"{at(f)} sends a single SYN-ACK and gives up after {show_duration(f.number('release_time_s'))}: clients far "
         "away or behind a lossy path cannot get in"
     )
-    return f"{text}; {_per_s(f, 'timeouts_per_s')} time out" if f.number("timeouts_per_s") else text
+    return f"{text}; {per_s(f, 'timeouts_per_s')} time out" if f.number("timeouts_per_s") else text
 
 
 @sentence("cookies-always")
@@ -165,20 +163,18 @@ def _cannot_tell(f: Finding) -> str:
 def _seen(f: Finding) -> list[str]:
     seen = []
     if f.has("syn_queue"):
-        seen.append(f"the SYN queue of {_at(f)} holds {_held(f, 'syn_queue')}")
+        seen.append(f"the SYN queue of {at(f)} holds {held(f, 'syn_queue')}")
     if f.has("accept_queue"):
-        seen.append(f"the accept queue of {_at(f)} holds {_held(f, 'accept_queue')}")
+        seen.append(f"the accept queue of {at(f)} holds {held(f, 'accept_queue')}")
     if f.has("EmbryonicRsts_per_s"):
         seen.append(
-            f"{_per_s(f, 'EmbryonicRsts_per_s')} handshakes are reset by their clients, and "
-            f"{_per_s(f, 'OutRsts_per_s')} RSTs answer other packets, as in a scan"
+            f"{per_s(f, 'EmbryonicRsts_per_s')} handshakes are reset by their clients, and "
+            f"{per_s(f, 'OutRsts_per_s')} RSTs answer other packets, as in a scan"
         )
     elif f.has("dropped_syns"):
         seen.append(f"{plural(f.count('dropped_syns'), 'SYN was', 'SYNs were')} dropped, not for a full accept queue")
     elif f.has("unanswered_per_s"):
-        seen.append(
-            f"{f.count('half_open'):,} are half-open, {f.count('lasting'):,} of them for long; {_unanswered(f)}"
-        )
+        seen.append(f"{f.count('half_open'):,} are half-open, {f.count('lasting'):,} of them for long; {unanswered(f)}")
     else:
         seen.append(f"{f.count('half_open'):,} are half-open")
     return seen
@@ -200,7 +196,7 @@ def _would_decide(f: Finding) -> str:
 @sentence("answered")
 def _answered(f: Finding) -> str:
     return (
-        f"{plural(f.count('answered'), 'client')} of {_at(f)} answered while its accept queue was full, and the kernel "
+        f"{plural(f.count('answered'), 'client')} of {at(f)} answered while its accept queue was full, and the kernel "
         "ignored the ACK: not half-open; each gets in once there is room and it sends data"
     )
 
