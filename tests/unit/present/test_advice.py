@@ -51,10 +51,10 @@ def test_what_is_advised_and_what_is_proved(width: int) -> None:
     assert max(map(len, text.splitlines())) <= width
     assert len(text.splitlines()) <= 24
     assert text.startswith(":443  server 4711  84,024 handshakes finished in 60 s, half within 53 ms")
-    assert "3 s is proved to cost fewer than 1 in 8,3" in flat(text)
+    assert "7 s is proved to cost fewer than 1 in 8,3" in flat(text)
     assert "Backlog       511 is enough" in text
     assert "9,000 source prefixes, which count as 40,000 independent handshakes" in flat(text)
-    assert text.splitlines()[-1] == "Next  halfopen tune listener :443 --release-time 3s"
+    assert text.splitlines()[-1] == "Next  halfopen tune listener :443 --release-time 7s"
 
 
 def test_too_little_is_told_with_what_it_proves() -> None:
@@ -102,11 +102,11 @@ def test_the_document() -> None:
     written = document(given(ENOUGH))
     assert (written["schema"], written["missing"]) == ("halfopen.advise/1", ["give-ups: refused"])
     [one] = written["listeners"]
-    assert one["release_time_s"] == 3
-    assert [choice["advised"] for choice in one["choices"][:3]] == [False, True, False]
+    assert one["release_time_s"] == 7
+    assert [choice["advised"] for choice in one["choices"][:3]] == [False, False, True]
     assert one["choices"][0]["share_at_most"] == pytest.approx(1 / 17_546, rel=1e-4)
     assert (one["prefixes"], one["choices"][0]["independent_share_at_most"]) == (None, None)
-    assert written["next"] == ["halfopen tune listener :443 --release-time 3s"]
+    assert written["next"] == ["halfopen tune listener :443 --release-time 7s"]
 
 
 def test_a_share_is_never_told_smaller_than_it_is() -> None:

@@ -20,6 +20,7 @@ from halfopen.core.model import binomial, timing
 from halfopen.core.model.handshakes import Handshakes
 from halfopen.core.model.sources import V4_PREFIX
 from halfopen.core.sample.handshakes import edges_s
+from halfopen.core.tune.goals import GOOD_RETRIES
 
 RETRIES: Final = (0, 1, 2, 3, 4, 5)
 # Each of the choices is looked at, and one of them taken: they share the 5 % in which a bound may be wrong.
@@ -128,9 +129,9 @@ def _choice(
 def shortest(found: Sequence[RetriesChoice], tolerated: float) -> RetriesChoice | None:
     """The shortest release time that is proved to cost no more than `tolerated`; None: none is.
 
-    Never that of a single SYN-ACK (0 retries): paths change, and then one lost packet costs a client.
+    Never with fewer than GOOD_RETRIES: paths change, and then one or two lost packets would cost a client.
     """
-    kept = (one for one in found if one.retries and one.proved is not None)
+    kept = (one for one in found if one.retries >= GOOD_RETRIES and one.proved is not None)
     return next((one for one in kept if (one.proved or 0.0) <= tolerated), None)
 
 

@@ -43,12 +43,12 @@ def changes(one: ListenerAdvice) -> list[tuple[str, int]]:
 
 def test_the_shortest_release_time_that_is_proved_harmless_is_advised() -> None:
     one = advised(ENOUGH, (24, 1, 1.2), (2, 2, 3.3))
-    # With 1 retry 2 of them are lost, 1 in 9,000 at most; with 2 retries none is, and 3 s is enough.
+    # With 1 retry 2 of them are lost, 1 in 9,000 at most: proved as well, and never advised.
     assert one.release is not None
-    assert one.release.retries == 1
-    assert changes(one) == [(RETRIES, 1)]
-    lossy = advised(ENOUGH, (600, 1, 1.2), (200, 2, 3.3))
-    assert changes(lossy) == [(RETRIES, 2)]
+    assert one.release.retries == 2
+    assert changes(one) == [(RETRIES, 2)]
+    lossy = advised(ENOUGH, (600, 1, 1.2), (200, 3, 7.3))
+    assert changes(lossy) == [(RETRIES, 3)]
 
 
 def test_too_little_seen_changes_nothing() -> None:
@@ -120,7 +120,7 @@ def test_without_cookies_a_flood_needs_room_for_the_release_time_that_is_advised
     assert long.syn_queue.needed > 2 * 6300
     short = advised(ENOUGH, unanswered_per_s=100.0, settings=off)
     assert short.release is not None
-    assert short.syn_queue.needed < long.syn_queue.needed / 10
+    assert short.syn_queue.needed < long.syn_queue.needed / 5
 
 
 def test_with_cookies_a_flood_needs_none() -> None:

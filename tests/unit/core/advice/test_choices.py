@@ -56,8 +56,8 @@ def test_the_bound_is_shared_among_six_choices() -> None:
     found = choices(handshakes((84_000, 0, 0.05)), 5, None, CAP_S, 0.0)
     assert [int(1 / one.share) for one in found if one.share is not None] == [17_546] * 5
     assert found[5].share is None  # as now: nothing seen tells of later ones
-    # A single SYN-ACK is proved as harmless, and never advised.
-    assert shortest(found, TOLERATED) is found[1]
+    # One or two SYN-ACKs are proved as harmless, and never advised.
+    assert shortest(found, TOLERATED) is found[2]
     assert shortest(found, 1 / 100_000) is None
 
 
