@@ -45,8 +45,8 @@ def test_it_lives_on_the_queues_depths(lab: Lab, tmp_path: Path) -> None:
         *("--metrics-file", str(file)),
     )
     readings = [event for event in map(json.loads, done.stdout.splitlines()) if event["event"] == "reading"]
-    if not readings[-1]["depths"]:
-        pytest.fail(f"the last reading was a census: {[r['depths'] for r in readings]}")
+    depths = [reading["depths"] for reading in readings]
+    assert sum(depths) > len(depths) / 2, depths
     assert values(file, "connections") == values(file, "syn_queue_requests") == [15_000]
     assert values(file, "alarms") == [1]
     assert values(file, "degraded") == [0]
