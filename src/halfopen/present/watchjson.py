@@ -51,7 +51,7 @@ class JsonLines(Lines):
 
     def rising(self, model: Model, action: Rising) -> list[str]:
         """event rising."""
-        return self._told("rising", model, action, half_open=action.half_open)
+        return self._told("rising", model, action, half_open=action.half_open, because=action.because)
 
     def passed(self, model: Model, action: Passed) -> list[str]:
         """event passed."""

@@ -45,6 +45,13 @@ _BECAUSE: Final = {
 }
 
 
+_SIGNS: Final = {
+    Because.DROPS.value: "a client was turned away",
+    Because.ACCEPT_QUEUE.value: "the accept queue is full for a moment",
+    Because.VERDICT.value: "the verdict is critical for a moment",
+}
+
+
 def _because(action: Alarm) -> str:
     """What decided on an alarm, with the numbers."""
     counted = f"{action.unanswered:,} of {action.arrivals:,} arrivals unanswered"
@@ -201,7 +208,7 @@ class TextLines(Lines):
     def rising(self, model: Model, action: Rising) -> list[str]:
         """The first sign."""
         line = self._head(model, "RISING", action.where, action.listener)
-        line += f"{action.half_open:,} half-open: more than the traffic of a moment ago explains"
+        line += _SIGNS.get(action.because, f"{action.half_open:,} half-open: more than the traffic explains")
         return [self._paint(_YELLOW, part) for part in self._filled(line)]
 
     def passed(self, model: Model, action: Passed) -> list[str]:

@@ -8,7 +8,7 @@ from typing import Final
 
 from halfopen.core.findings.verdict import Verdict
 from halfopen.core.policy.counts import Flows, ListenerCounts, Subject
-from halfopen.core.policy.detection import Judgement, Sensitivity, Watcher, step
+from halfopen.core.policy.detection import Because, Judgement, Sensitivity, Watcher, step
 from halfopen.core.policy.readings import cause_of
 from halfopen.core.policy.stages import AlarmStage, StageTold
 from halfopen.core.where import Namespace
@@ -22,11 +22,12 @@ _FORGET_S: Final = 3600.0
 
 @dataclass(frozen=True, slots=True)
 class Rising:
-    """More waits at a listener (None: in the namespace) than its traffic explains, for a moment now."""
+    """The first sign at a listener (None: in the namespace). because: which (`detection.Because`)."""
 
     where: Namespace
     listener: Subject
     half_open: int
+    because: str = Because.UNANSWERED.value
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,7 +187,7 @@ def _tell(
 ) -> Iterator[Telling]:
     watcher, n, at_s = one.watcher, now.waiting, flows.all.at_s
     if judged.told is StageTold.RISING:
-        yield Rising(where, subject, n)
+        yield Rising(where, subject, n, judged.because.value)
     elif judged.told is StageTold.PASSED:
         yield Passed(where, subject, n, at_s - watcher.began_s)
     elif judged.told is StageTold.ALARM:

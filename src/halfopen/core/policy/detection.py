@@ -44,7 +44,7 @@ _NOTHING: Final = Point(0.0)
 
 
 class Because(Enum):
-    """What made a reading sure."""
+    """What made a reading sure, or a sign."""
 
     NOTHING = ""
     UNANSWERED = "unanswered"
@@ -146,13 +146,11 @@ def step(
     if because is Because.NOTHING and ((warm and unanswered >= limit) or _grows_fast(points, s)):
         because = Because.UNANSWERED
     suspected_s, grows = _suspect(watcher, points, s)
-    signal = Signal.CALM
-    if because is not Because.NOTHING:
-        signal = Signal.SURE
-    elif grows or pressed_s is not None or _recent(points).turned_away:
-        signal = Signal.SIGNS
-    elif counts.syn_full or (warm and unanswered >= limit / 2):
-        signal = Signal.HELD
+    signal = Signal.SURE
+    if because is Because.NOTHING:
+        because = _sign(counts, points, pressed_s, grows)
+        held = counts.syn_full or (warm and unanswered >= limit / 2)
+        signal = Signal.SIGNS if because is not Because.NOTHING else Signal.HELD if held else Signal.CALM
     standing, told = advance(watcher.standing, now.at_s, signal, s.timing)
     quiet = standing.stage is AlarmStage.QUIET
     fresh = told is StageTold.RISING or (told is StageTold.ALARM and watcher.standing.stage is AlarmStage.QUIET)
@@ -243,6 +241,15 @@ def _consequence(counts: ListenerCounts, points: tuple[Point, ...], pressed_s: f
     if pressed_s is not None and (first or points[-1].at_s - pressed_s >= _AGAIN_S):
         return Because.ACCEPT_QUEUE if counts.accept_full else Because.VERDICT
     return Because.NOTHING
+
+
+def _sign(counts: ListenerCounts, points: tuple[Point, ...], pressed_s: float | None, grows: bool) -> Because:
+    """What may become a consequence, or growth that an alarm follows if it goes on."""
+    if _recent(points).turned_away:
+        return Because.DROPS
+    if pressed_s is not None:
+        return Because.ACCEPT_QUEUE if counts.accept_full else Because.VERDICT
+    return Because.UNANSWERED if grows else Because.NOTHING
 
 
 def _ago(points: tuple[Point, ...], seconds: float) -> int | None:

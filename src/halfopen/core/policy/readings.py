@@ -63,7 +63,8 @@ def counts_of(
             syn_full=bool(view.syn_queue_limit) and view.held >= (view.syn_queue_limit or 0),
             critical=key in critical,
         )
-    nowhere = max(0, dropped - sum(turned_away.values()))
+    # The counters are read a little later than the listeners: a rest beside drops of listeners means nothing.
+    nowhere = 0 if turned_away else dropped
     loose = answered is None and bool(sent or back)
     if not some and (nowhere or loose or None in critical or None in wanted):
         found[None] = ListenerCounts(
@@ -83,12 +84,12 @@ def undecided(verdict: Verdict) -> bool:
 
 def cause_of(verdict: Verdict, subject: Subject) -> str:
     """The id of the finding that explains trouble of a subject, "" where none does: of its own, else one of the
-    namespace that is no mere remark.
+    namespace that is no mere remark. Trouble of the namespace is explained by any.
     """
     causes = [f for f in verdict.findings if not RULES[f.id].note and f.level > Level.OK]
     own = [f for f in causes if f.listener is not None and f.listener.key == subject]
     shared = [f for f in causes if f.listener is None and (f.level >= Level.WARNING or RULES[f.id].fallback)]
-    return next((f.id for f in (*own, *shared)), "")
+    return next((f.id for f in (*own, *shared, *(causes if subject is None else ()))), "")
 
 
 def _is_critical(finding: Finding) -> bool:

@@ -219,6 +219,6 @@ def test_what_is_said_of_any_reading(seconds: Sequence[Second]) -> None:
     for watcher, judged in replay([replace(x, unanswered=min(x.waiting, x.unanswered)) for x in seconds], s=s):
         assert judged.limit >= 100
         assert 0 <= judged.share <= 1
-        assert (judged.because is not Because.NOTHING) == (judged.signal is Signal.SURE)
+        assert (judged.because is not Because.NOTHING) == (judged.signal >= Signal.SIGNS)
         assert 0 < watcher.usual <= 0.2
         assert len(watcher.points) <= 6
