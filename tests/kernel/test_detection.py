@@ -43,7 +43,7 @@ def told(text: str) -> list[dict[str, Any]]:
 @pytest.mark.parametrize("phase_s", [0.1, 0.6])
 def test_a_flood_is_told_within_seconds_of_its_first_syn(lab: Lab, phase_s: float) -> None:
     web = lab.server.listen(8080, backlog=4096)
-    process = watching(lab.server.netns_path, "--for", "9s")
+    process = watching(lab.server.netns_path, "--for", "12s")
     time.sleep(phase_s)  # of the interval
     sent = lab.client.half_open(web, 1500, rate=300)
     begun = time.time() - time.monotonic() + float(sent.sent_at_s[0])

@@ -15,7 +15,7 @@ from halfopen.read.probe import Probe
 
 # Loading the programs takes 50 ms of a CPU, and each new source of a SYN costs a microsecond: so it is counted until a
 # cause is found, this long at most, and again after a pause: the first where an alarm or a rise is on.
-_MOST_S: Final = 6.0
+_MOST_S: Final = 20.0
 _PAUSE_S: Final = 10.0
 _BUSY_PAUSE_S: Final = 60.0
 
@@ -36,6 +36,10 @@ class Counting:
         if self._programs is None or self._inode != inode:
             return []
         return [arrivals.probe(self._programs), peers.probe()]
+
+    def active(self, inode: int) -> bool:
+        """Whether it is counted in this namespace now."""
+        return self._programs is not None and self._inode == inode
 
     def resting(self, inode: int) -> bool:
         """Whether this namespace was counted lately, and is to be counted again."""

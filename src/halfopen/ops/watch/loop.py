@@ -38,6 +38,8 @@ from halfopen.read.discover import discover
 
 # Reading every request may take this share of the time at most; in between the depths of the queues tell how many.
 _CENSUS_SHARE: Final = 0.05
+# The same while a cause is looked for.
+_DECIDING_SHARE: Final = 0.2
 # A release may take this share of an interval, and the next one goes on: so the interval is kept under a flood too.
 _RELEASE_SHARE: Final = 0.5
 # After that a reading tells whether what grew goes on growing; a quarter of an interval at least.
@@ -259,7 +261,8 @@ class Watch:
         now = time.monotonic()
         # The first reading took longer for the programs that were loaded.
         if not sample.depths and previous is not None:
-            known.whole_again_at_s = now + (now - began) * (1 / _CENSUS_SHARE - 1)
+            share = _DECIDING_SHARE if self._counting.active(known.where.inode) else _CENSUS_SHARE
+            known.whole_again_at_s = now + (now - began) * (1 / share - 1)
         # A reading tells of what came after it.
         known.calm = answered.calm(sample.listeners, sample.counters, now, known.calm)
         model = build(sample, previous, columns=columns, top=3, before=known.before, calm=known.calm)

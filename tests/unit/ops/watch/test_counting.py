@@ -38,6 +38,7 @@ def test_it_counts_until_a_cause_is_found_and_again_after_a_pause(attached: list
     assert attached == []
     one.after(7, 1.0, busy=True, alarmed=True, decided=None)
     assert (attached, len(one.probes(7)), one.probes(8), one.resting(7)) == ([7], 2, [], False)
+    assert (one.active(7), one.active(8)) == (True, False)
     one.after(7, 2.0, busy=True, alarmed=True, decided=False)
     assert attached == [7]
     one.after(7, 3.0, busy=True, alarmed=True, decided=True)
@@ -46,9 +47,9 @@ def test_it_counts_until_a_cause_is_found_and_again_after_a_pause(attached: list
     assert attached == []
     one.after(7, 13.0, busy=True, alarmed=True, decided=None)
     assert attached == [7]
-    one.after(7, 20.0, busy=True, alarmed=True, decided=False)  # a cause that is not to be found
+    one.after(7, 34.0, busy=True, alarmed=True, decided=False)  # a cause that is not to be found
     assert attached == []
-    one.after(7, 31.0, busy=False, alarmed=False, decided=None)
+    one.after(7, 45.0, busy=False, alarmed=False, decided=None)
     assert (attached, one.resting(7)) == ([], False)
 
 
