@@ -132,7 +132,7 @@ PHRASES: Final[Mapping[str, Phrase]] = {
     "unanswered_share": _at_least,
     "cookies_unanswered_per_s": _cookies,
     "completions_per_s": _counted("finish"),
-    "finish_others": _counted("of sources that finish others"),
+    "finish_others": _counted("of sources that finish others, or did lately"),
     "silenced": _counted("of sources that finished lately"),
     "finished_by_them": _counted("handshakes of these sources finished"),
     "finished_lately": lambda fact, _: f"{plural(int(fact.value), 'address', 'addresses')} finished handshakes lately",
