@@ -38,8 +38,8 @@ _BUSY: Final = 0.9
 class Holder:
     """A process that accepts on a socket, as it is now and as it was in the look before, where it was looked at.
 
-    interval_s: between the two. stranger: another program than its parent, which holds the socket as well: it may have
-    the socket without knowing.
+    interval_s: between the two. stranger: it may have the socket without accepting on it: another program than its
+    parent, which holds the socket as well, or perhaps the parent of a worker that was not looked at.
     """
 
     process: Process
@@ -73,7 +73,11 @@ def holders(e: Evidence, inodes: Iterable[int]) -> list[Holder]:
         for pid, process in sorted(processes.items())
     }
     watching: set[int] = set()
+    unseen = any(one.now is None for one in everyone.values())
     for pid, one in everyone.items():
+        if unseen and one.now is not None and one.now.parent not in everyone:
+            # It may be the parent of one that there was no time for.
+            everyone[pid] = replace(one, stranger=True)
         parent = everyone.get(one.now.parent) if one.now is not None else None
         if parent is None:
             continue

@@ -13,7 +13,10 @@ _MOST: Final = 64
 
 
 def holders(model: Model) -> list[int]:
-    """The pids of processes that hold listening sockets with a connection in the accept queue, the fullest first."""
+    """The pids of processes that hold listening sockets with a connection in the accept queue, the fullest first.
+
+    Of one socket the youngest first: workers are younger than the parent that only watches over them.
+    """
     rows = model.sample.listeners
     waiting = rows["accept_queue"] > 0
     if not waiting.any():
@@ -21,5 +24,6 @@ def holders(model: Model) -> list[int]:
     rows = rows[waiting]
     fullest = np.argsort(-(rows["accept_queue"] / (rows["accept_queue_limit"] + 1.0)), kind="stable")
     owners = model.sample.owners
-    pids = dict.fromkeys(p.pid for inode in rows["inode"][fullest].tolist() for p in owners.get(inode, ()))
+    inodes = rows["inode"][fullest].tolist()
+    pids = dict.fromkeys(p.pid for inode in inodes for p in reversed(owners.get(inode, ())))
     return list(pids)[:_MOST]

@@ -178,6 +178,18 @@ def test_one_worker_of_several() -> None:
     assert (found.count("stuck_processes"), found.count("processes")) == (1, 3)
 
 
+def test_the_parent_of_a_worker_that_was_not_looked_at_is_not_blamed() -> None:
+    """There was no time for the worker: the parent, which waits for it, may be the one or the other."""
+    waits = replace(ARBITER, waits_in=("do_wait",))
+    verdict, _ = _judged([waits], [waits], names={6: "web", 7: "web"})
+    assert verdict.findings[0].text("why") == "unknown"
+    # A child is no such parent, and a parent that is looked at as well watches over it.
+    child = replace(ASLEEP, parent=6)
+    verdict, _ = _judged([child], [child], names={6: "web", 7: "web"})
+    found = verdict.findings[0]
+    assert (found.count("pid"), found.text("why")) == (7, "blocked")
+
+
 def test_names_of_workers_may_differ_from_their_arbiters() -> None:
     workers = [ARBITER, replace(ASLEEP, parent=6)]
     names = {6: "gunicorn: maste", 7: "gunicorn: worke"}

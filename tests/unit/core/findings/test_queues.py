@@ -161,3 +161,17 @@ def test_a_queue_past_its_limit_holds_reopened_connections(held: int, found: boo
         finding = next(f for f in verdict.findings if f.id == "timewait-reopen")
         assert (finding.count("syn_queue"), finding.level) == (held, Level.NOTICE)
     assert not releases(verdict)
+
+
+def test_a_short_queue_beside_one_that_is_stuck_is_named_by_cookies_alone() -> None:
+    stuck = listener(accept_queue=65, limit=64, cookie=5, drops=900)
+    short = listener(port=81, inode=2, limit=5, cookie=6, drops=90)
+    rates = {"PassiveOpens": 10, "ListenOverflows": 40}
+    counters = {"ListenOverflows": 990, "ListenDrops": 990}
+    assert second_look([], stuck, short, counters=counters, rates=rates)[1] == ["app-not-accepting"]
+    counters |= {"SyncookiesSent": 90, "SyncookiesRecv": 80}
+    verdict, ids = second_look([], stuck, short, counters=counters, rates=rates)
+    assert ids == ["app-not-accepting", "backlog-small"]
+    assert verdict.findings[1].at.port == 81
+    # The one that is stuck is not called too short as well.
+    assert second_look([], stuck, counters=counters, rates=rates)[1] == ["app-not-accepting"]

@@ -99,7 +99,8 @@ def _reason(found: Stuck) -> Obstacle | None:
     """Why it is not accepted from; None where nobody is known who should."""
     if found.reasons:
         return found.reasons[0]
-    return holder.otherwise(found.holders[0], found.queues[0].accepted) if found.holders else None
+    # The youngest, which is rather a worker than the parent of others.
+    return holder.otherwise(found.holders[-1], found.queues[0].accepted) if found.holders else None
 
 
 def _who(found: Stuck, reason: Obstacle | None) -> tuple[Fact, ...]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Final
 
 from halfopen.core.findings.evidence import Evidence
@@ -17,10 +17,9 @@ from halfopen.core.model.listeners import ListenerView
 _HONEST: Final = 0.5
 
 
-def _overflowed(e: Evidence) -> ListenerView | None:
+def _overflowed(views: Iterable[ListenerView]) -> ListenerView | None:
     """The listener whose accept queue overflowed most: the kernel counts that in its drops, among other things."""
-    views = [view for view in e.now.listeners if view.drops]
-    return max(views, key=lambda view: view.drops, default=None)
+    return max((view for view in views if view.drops), key=lambda view: view.drops, default=None)
 
 
 def _shortest(e: Evidence) -> ListenerView | None:
@@ -33,8 +32,8 @@ def _shortest(e: Evidence) -> ListenerView | None:
     Level.NOTICE,
     Level.WARNING,
     title="the queue is too short for the traffic",
-    doc="accept queues overflow, or cookies were sent that clients sent back, and no queue is stuck now; a warning "
-    "while it happens",
+    doc="accept queues overflow and none is stuck, or cookies were sent that clients sent back; a warning while it "
+    "happens",
     unless="the accept queue does not drain, or a flood fills the SYN queue",
     advice="`halfopen tune listener :443 --backlog 4096`; where `somaxconn` caps it, the command says so",
 )
@@ -46,10 +45,18 @@ def backlog_small(e: Evidence) -> Iterator[Hit]:
 
 
 def _too_short(e: Evidence) -> tuple[ListenerView, list[Fact], Level] | None:
-    """The listener whose queue is too short for honest traffic, the counters that tell so, and the level."""
-    if is_flood(e) or any(stuck(e, view) is not None for view in e.now.listeners):
+    """The listener whose queue is too short for honest traffic, the counters that tell so, and the level.
+
+    Beside a queue that is stuck, which overflows as well, only cookies tell: a full accept queue sends none
+    (`tcp_conn_request()`).
+    """
+    if is_flood(e):
         return None
-    view = _overflowed(e)
+    moving = [view for view in e.now.listeners if stuck(e, view) is None]
+    view = _overflowed(moving)
+    if len(moving) < len(e.now.listeners):
+        honest = e.cookies == 1 and e.total("SyncookiesRecv") >= max(1, _HONEST * e.total("SyncookiesSent"))
+        return (view, *_counted(e, ("SyncookiesSent", "SyncookiesRecv"))) if view is not None and honest else None
     if e.total("ListenOverflows") and view is not None and not _over(e):
         cookies = ("SyncookiesSent",) if e.cookies == 1 and e.total("SyncookiesSent") else ()
         return view, *_counted(e, ("ListenOverflows", "ListenDrops", *cookies))
@@ -89,7 +96,7 @@ def _over(e: Evidence) -> bool:
     advice="nothing now; `halfopen watch` tells when it happens again",
 )
 def past_overflows(e: Evidence) -> Iterator[Hit]:
-    view = _overflowed(e)
+    view = _overflowed(e.now.listeners)
     happens = is_flood(e) or any(stuck(e, one) is not None for one in e.now.listeners)
     if e.total("ListenOverflows") and view is not None and _over(e) and not happens:
         facts = [Fact("ListenOverflows", e.total("ListenOverflows")), Fact("drops", view.drops)]
