@@ -19,9 +19,7 @@ from halfopen.core.sample.before_tcp import BeforeTcp
 from halfopen.core.sample.workers import Workers
 from halfopen.linux.netns import Netns
 from halfopen.ops.losses import losing, often_lost
-from halfopen.read import before_tcp, peers, procfs, reader, requests, workers
-from halfopen.read.bpf import arrivals
-from halfopen.read.bpf.arrivals import ArrivalPrograms
+from halfopen.read import before_tcp, procfs, reader, requests, workers
 from halfopen.read.probe import Probe
 
 # Between the two looks; long enough for a handshake across an ocean.
@@ -100,11 +98,15 @@ def _counting(inodes: list[int], way: str) -> Iterator[list[Probe]]:
 
     Nothing is counted where eBPF is refused, or other means are insisted on.
     """
+    # Nothing of it is needed where nothing is to be judged.
+    from halfopen.read import peers
+    from halfopen.read.bpf import arrivals
+
     found = [peers.probe()]
     with ExitStack() as stack:
         if way in ("auto", "bpf"):
             try:
-                programs = stack.enter_context(ArrivalPrograms(inodes[0] if len(inodes) == 1 else 0))
+                programs = stack.enter_context(arrivals.ArrivalPrograms(inodes[0] if len(inodes) == 1 else 0))
                 found.append(arrivals.probe(programs))
             except HalfopenError:
                 pass  # the verdict says by which means it was reached

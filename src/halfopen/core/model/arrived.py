@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from halfopen.core.model import join
-from halfopen.core.model.handshakes import requests_of
+from halfopen.core.model.keyed import requests_of
 from halfopen.core.model.prefixes import Numbers, Prefix
 from halfopen.core.sample import Sample
 from halfopen.core.sample.arrivals import SOURCE, Arrivals

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from halfopen.core.filters import Filter
 from halfopen.core.model import join
 from halfopen.core.model.histogram import Histogram
-from halfopen.core.sample import LISTENER, REQUEST, Process
+from halfopen.core.model.keyed import requests_of
+from halfopen.core.sample import LISTENER, Process
 from halfopen.core.sample.handshakes import BUCKETS, HandshakeCounters, edges_s
 from halfopen.core.units import address_text
 from halfopen.core.where import Host, Namespace
@@ -167,15 +168,6 @@ class Observed:
     unfit: int
     namespaces: tuple[NetnsHandshakes, ...]
     skipped: tuple[str, ...]
-
-
-def requests_of(keys: NDArray[Any]) -> NDArray[Any]:
-    """The keys as rows of dtype REQUEST, as far as filters and the join look at them."""
-    rows = np.zeros(len(keys), dtype=REQUEST)
-    for name, source in (("family", "family"), ("local_port", "port"), ("ifindex", "ifindex")):
-        rows[name] = keys[source]
-    rows["local_address"] = keys["address"]
-    return rows
 
 
 def chosen(reading: HandshakeCounters, filter: Filter) -> HandshakeCounters:

@@ -8,7 +8,7 @@ import numpy as np
 
 from halfopen.core.errors import HalfopenError
 from halfopen.core.model import join
-from halfopen.core.model.handshakes import requests_of
+from halfopen.core.model.keyed import requests_of
 from halfopen.core.model.model import Model
 from halfopen.core.policy.counts import Subject
 from halfopen.read.bpf.handshakes import HandshakePrograms
