@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +12,8 @@ from halfopen.core.errors import HalfopenError
 from halfopen.core.model.handshake_times import HandshakeTimes, handshake_times
 from halfopen.core.sample.handshakes import HandshakeCounters
 from halfopen.read.bpf.handshakes import ROOM, HandshakePrograms
+
+_NONE: Final = HandshakeTimes()
 
 
 class WatchedTimes:
@@ -53,7 +55,9 @@ class WatchedTimes:
             return {}
         now = self._programs.read()
         netns = now.keys["netns"]
-        found = {inode: self._kept.get(inode, HandshakeTimes()) for inode in self._inodes}
+        found = {inode: self._kept.get(inode, _NONE) for inode in self._inodes}
+        if not len(now.keys):
+            return found
         for inode in np.unique(netns).tolist():
             if inode in found:
                 found[inode] += handshake_times(now.counters[netns == inode])
