@@ -144,7 +144,8 @@ class Queue:
             # Some of them left already: most handshakes are shorter than a bin.
             waiting += taken - (int(left[i]) - gone)
             held[i] = waiting
-            cookies[i], silent[i] = good + bad - taken, bad - (taken - taken_good)
+            cookies[i] = good + bad - taken
+            silent[i] += bad - (taken - taken_good)
             self._by_cookie(i, good - taken_good, who, done, silent)
         old = np.cumsum(turned - left_old)[: self._bins]
         ends = (np.cumsum(one)[: self._bins] for one in (done, cookies, silent))

@@ -132,10 +132,10 @@ def judge_all(
     at_s = flows.all.at_s
     after, again = dict(of), False
     told: list[Telling] = []
-    alarmed = any(one.watcher.alarmed for subject, one in of.items() if subject is not None)
-    for subject, now in counts.items():
-        if subject is None and alarmed and now.critical:
-            now = replace(now, critical=False)  # told of the listener already
+    # The namespace comes last: its trouble is told already where a listener has an alarm.
+    for subject, now in sorted(counts.items(), key=lambda item: item[0] is None):
+        if subject is None and any(one.watcher.alarmed for key, one in after.items() if key is not None):
+            now = ListenerCounts(release_s=now.release_s)
         one = of.get(subject, _NEW)
         watcher, judged = step(one.watcher, now, flows.at(subject), before_s, s)
         one, said = _cause(replace(one, watcher=watcher), judged, subject, verdict, at_s)

@@ -58,6 +58,9 @@ def test_trouble_of_the_namespace_is_not_told_beside_that_of_a_listener() -> Non
     critical = ListenerCounts(critical=True)
     found = said([({WEB: FULL}, None), ({WEB: FULL, None: critical}, None), ({WEB: FULL, None: critical}, None)])
     assert [[type(one) for one in all_] for all_ in found] == [[Alarm], [], []]
+    cookies = ListenerCounts(cookies=9)
+    both = said([({WEB: ListenerCounts()}, None), ({None: cookies, WEB: ListenerCounts(turned_away=9)}, None)])
+    assert [[(type(one), one.listener) for one in all_] for all_ in both] == [[], [(Alarm, WEB)]]
     alone = said([({None: ListenerCounts()}, None), ({None: critical}, None), ({None: critical}, None)])
     assert [[type(one) for one in all_] for all_ in alone] == [[], [Rising], [Alarm]]
 
