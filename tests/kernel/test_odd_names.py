@@ -22,6 +22,7 @@ NAME = b"ho-\xff\xe9\x1b]0;title\x07\x1b[31mred\nOK\n\xc2\x9b31m" + "\u202e".enc
 COMMANDS = [
     ("status",),
     ("status", "--json"),
+    ("check",),
     ("list",),
     ("list", "--format", "json"),
     ("list", "--format", "ndjson"),

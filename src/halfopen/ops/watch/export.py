@@ -92,9 +92,10 @@ class Export:
                 output.write(text)
                 self._failed.discard(output)
             except HalfopenError as e:
-                if output not in self._failed:
+                # One at a time is told; another one at the next text.
+                if output not in self._failed and trouble is None:
                     self._failed.add(output)
-                    trouble = trouble or Trouble("metrics", e)
+                    trouble = Trouble("metrics", e)
         now = time.monotonic()
         pause_s = min((time.thread_time() - used_s) * (1 / _CPU_SHARE - 1), _MOST_S)
         self._next = now + max(pause_s, (now - began) * (1 / _SHARE - 1))

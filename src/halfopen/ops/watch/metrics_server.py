@@ -85,7 +85,10 @@ class MetricsServer:
             pass
         self._thread.join(timeout=2)
         if self._path and _inode(self._path) == self._inode:
-            os.unlink(self._path)
+            try:
+                os.unlink(self._path)
+            except OSError:  # the next watch replaces it
+                pass
 
     # --- in the thread ------------------------------------------------------------------------------------------------
 
