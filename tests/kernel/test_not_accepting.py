@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -27,8 +27,8 @@ def worst(lab: Lab) -> Finding:
 
 
 @contextmanager
-def program(lab: Lab, clients: int, **asked: Any) -> Iterator[tuple[App, list[socket.socket]]]:
-    """A server program in the lab, and so many clients of it that have begun to connect."""
+def program(lab: Lab, clients: int, **asked: Any) -> Iterator[tuple[App, Callable[[], None]]]:
+    """A server program in the lab, so many clients that have begun to connect, and what has as many more begin."""
     app = App(lab.server, Serving(8080, "0.0.0.0", BACKLOG, **asked))
     made: list[socket.socket] = []
 
@@ -43,7 +43,7 @@ def program(lab: Lab, clients: int, **asked: Any) -> Iterator[tuple[App, list[so
         if asked.get("workers"):
             app.stop(0)
         lab.client.run(connect)
-        yield app, made
+        yield app, lambda: lab.client.run(connect)
     finally:
         for s in made:
             s.close()
@@ -67,8 +67,13 @@ def test_the_stopped_worker_is_named_early_and_not_its_arbiter(lab: Lab) -> None
 
 
 def test_a_program_without_descriptors(lab: Lab) -> None:
-    with program(lab, 60, nofile=30) as (app, _):
-        until(lambda: waiting(lab) == BACKLOG + 1)
+    with program(lab, 8, nofile=30) as (app, more):
+
+        def full() -> bool:
+            more()
+            return waiting(lab) == BACKLOG + 1
+
+        until(full)
         found = worst(lab)
         assert (found.id, found.text("why")) == ("app-not-accepting", "out-of-descriptors")
         assert (found.count("descriptors"), found.fact("descriptors").limit) == (30, 30)
