@@ -187,7 +187,7 @@ def _youngest_s(path: str) -> float:
     from halfopen import snapshot
 
     model = snapshot(path, owners=False)
-    return float(model.ages_s.min()) if model.half_open else 0.0
+    return min(model.ages_s.tolist()) if model.half_open else 0.0
 
 
 _ROWS: Final[tuple[tuple[str, Callable[[Facts], str]], ...]] = (

@@ -130,7 +130,7 @@ def _few_hosts(numbers: Numbers, lasts: NDArray[np.uint32]) -> list[tuple[Prefix
     if len(numbers) > _SAMPLED:
         # One of them has a tenth or more; only then are a million worth sorting.
         _, counts = np.unique(numbers[:: len(numbers) // _SAMPLED], return_counts=True)
-        if counts.max() < _SAMPLED * _HELD / FEW_HOSTS / 3:
+        if np.max(counts) < _SAMPLED * _HELD / FEW_HOSTS / 3:
             return []
     values, counts = np.unique(numbers, return_counts=True)
     order = np.argsort(-counts, kind="stable")[:FEW_HOSTS]

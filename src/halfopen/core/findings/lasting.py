@@ -97,16 +97,16 @@ def among(model: Model, keep: NDArray[np.bool_], since: float | None = None) -> 
 
 def _described(columns: Columns, model: Model, since: float) -> Lasting:
     ages = columns.ages_s
-    oldest = float(ages.max())
+    oldest = float(np.max(ages))
     repeated = repeats(columns, retries_of(model, columns))
     stretch = min(_STRETCH_S, max(oldest - since, 0.5))
-    recent = np.count_nonzero(ages < since + stretch) / stretch
+    recent = int(np.count_nonzero(ages < since + stretch)) / stretch
     usual = len(ages) / max(oldest - since, stretch)
     return Lasting(
         count=len(ages),
         since_s=since,
         oldest_s=oldest,
-        per_s=float(max(recent, usual)),
+        per_s=max(recent, usual),
         repeated=int(np.count_nonzero(repeated)),
         sources=top_sources(columns.v4, columns.is_v4, columns.high, ages, 2),
         address=_commonest(columns.pick(repeated)) if repeated.any() else "",

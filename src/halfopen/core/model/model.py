@@ -164,7 +164,7 @@ def _build(
         deferred=len(waiting) - half_open,
         full=part.full if (part := sample.part(Requests)) is not None else 0,
         orphans=int(np.count_nonzero((columns.group_of == join.NONE) & waiting)),
-        oldest_s=float(ages.max()) if half_open else 0.0,
+        oldest_s=float(np.max(ages)) if half_open else 0.0,
         arrivals_per_s=int(np.count_nonzero(ages < 1.0)),
         retries=retries,
         release_time_s=timing.release_time_s(retries, cap_s),
