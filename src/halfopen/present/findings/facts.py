@@ -132,6 +132,7 @@ PHRASES: Final[Mapping[str, Phrase]] = {
     "unanswered_share": _at_least,
     "cookies_unanswered_per_s": _cookies,
     "completions_per_s": _counted("finish"),
+    "completions_of": _told_elsewhere,
     "finish_others": _counted("of sources that finish others, or did lately"),
     "silenced": _counted("of sources that finished lately"),
     "finished_by_them": _counted("handshakes of these sources finished"),

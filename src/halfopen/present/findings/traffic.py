@@ -12,7 +12,7 @@ def unanswered(f: Finding) -> str:
     more = f" and {per_s(f, 'dropped_syns_per_s')} more are dropped" if f.has("dropped_syns_per_s") else ""
     text = f"{per_s(f, 'unanswered_per_s')} are never answered{more} while {per_s(f, 'completions_per_s')} finish"
     if f.listener is not None and f.number("completions_per_s"):
-        text += " there"
+        text += " there" if f.text("completions_of") == "listener" else " in the whole namespace"
     if f.has("finished_by_them") and f.number("completions_per_s"):
         text += ", none of theirs"
     if f.number("cookies_unanswered_per_s"):

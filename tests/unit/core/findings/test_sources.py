@@ -10,6 +10,7 @@ import pytest
 from halfopen.core.findings.finding import Level
 from halfopen.core.policy.actions import Release
 from halfopen.core.sample.arrivals import Arrivals
+from halfopen.present.findings.sentences import say
 from rows import listener, raw, request
 from verdicts import arrivals, many, peers, releases, second_look, silent
 
@@ -94,7 +95,15 @@ def test_the_busy_port_does_not_hide_a_flood_of_another() -> None:
     assert ids[0] == "spoofed-flood"
     assert verdict.findings[0].number("completions_per_s") == 0
     assert verdict.findings[0].at.port == 8080
+    assert " while 0/s finish;" in say(verdict.findings[0])
     assert "spoofed-flood" not in second_look(silent(200), busy, flooded, rates={"PassiveOpens": 1000})[1]
+    # By the counters nobody knows at which listener 20 a second finish.
+    verdict, ids = second_look(silent(200), busy, flooded, rates={"PassiveOpens": 20})
+    assert ids[0] == "spoofed-flood"
+    assert " while 20/s finish in the whole namespace;" in say(verdict.findings[0])
+    seen = arrivals({f"99.1.{i}.1": {"syns": 1, "finished": 1} for i in range(10)})
+    verdict, _ = second_look(silent(200), busy, flooded, rates={"PassiveOpens": 20}, parts=[seen])
+    assert " while 20/s finish there;" in say(verdict.findings[0])
 
 
 def cut_off(n: int = 30) -> list[str]:

@@ -49,6 +49,7 @@ def _flow(e: Evidence, found: SilentSources) -> tuple[Fact, ...]:
         Fact("lasting_since_s", found.silent.since_s, unit="s"),
         Fact("unanswered_per_s", round(found.unanswered_per_s, 1), unit="per_s"),
         Fact("completions_per_s", round(found.completions_per_s, 1), unit="per_s"),
+        Fact("completions_of", "listener" if found.where is not None and e.now.arrived is not None else "namespace"),
         Fact("unanswered_share", round(found.share, 4), MOST),
         Fact("repeated", found.silent.repeated),
         Fact("distinct_sources", found.silent.sources.distinct),
