@@ -17,6 +17,7 @@ from halfopen.core.sample import Sample
 from halfopen.core.units import duration_s, endpoint, prefix
 from halfopen.linux.identity import identify
 from halfopen.linux.netns import Netns, current, resolve
+from halfopen.linux.stopping import StopEvent
 
 if TYPE_CHECKING:
     from halfopen.core.advice.advice import AdviceGiven
@@ -216,7 +217,7 @@ def advise(
     from halfopen.ops.advise import advise_on
 
     time_s = _seconds(seconds, "seconds") or 0.0
-    return advise_on(namespace(netns), time_s, make_filter(listener=listener), stop or threading.Event())
+    return advise_on(namespace(netns), time_s, make_filter(listener=listener), stop or StopEvent())
 
 
 def listed(

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import threading
-
 import click
 
 from halfopen.cli import signals
@@ -29,6 +27,7 @@ def command(ctx: click.Context, netns: str | None, duration: str, listener: tupl
     from halfopen import api
     from halfopen.core.errors import EXIT_INTERRUPTED, UsageError
     from halfopen.core.units import duration_s
+    from halfopen.linux.stopping import StopEvent
     from halfopen.ops.advise import advise_on
 
     seconds = duration_s(duration, what="--for")
@@ -36,7 +35,7 @@ def command(ctx: click.Context, netns: str | None, duration: str, listener: tupl
         raise UsageError(f"--for {duration} is out of range", hint="give a time from 1s to 7d, as in 10m")
     filter = api.make_filter(listener=listener)
     ns = here() if netns is None else api.namespace(netns)
-    stop = threading.Event()
+    stop = StopEvent()
     # The first signal ends the look and shows what was seen, the second ends the command.
     signals.take_first(lambda _: stop.set())
     with progress("watching handshakes and queues", seconds):

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import threading
-
 import click
 
 from halfopen.cli import signals
@@ -40,13 +38,14 @@ def command(
     from halfopen import api
     from halfopen.core.errors import EXIT_INTERRUPTED, UsageError
     from halfopen.core.units import duration_s
+    from halfopen.linux.stopping import StopEvent
     from halfopen.ops.diagnose import diagnose_on
 
     seconds = duration_s(duration, what="--for")
     if not _LEAST_S <= seconds <= _LONGEST_S:
         raise UsageError(f"--for {duration} is out of range", hint="give a time from 100ms to 1h, as in 10s")
     filter = api.make_filter(listener=listener)
-    how, skipped, stop = read_by or "auto", list[str](), threading.Event()
+    how, skipped, stop = read_by or "auto", list[str](), StopEvent()
     # The first signal ends the look and shows what was seen, the second ends the command.
     signals.take_first(lambda _: stop.set())
     with progress("looking for causes", seconds):

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import threading
-
 import click
 
 from halfopen.cli import signals
@@ -25,6 +23,7 @@ def command(ctx: click.Context, netns: str | None, duration: str, listener: tupl
     from halfopen import api
     from halfopen.core.errors import EXIT_INTERRUPTED, UsageError
     from halfopen.core.units import duration_s
+    from halfopen.linux.stopping import StopEvent
     from halfopen.ops.handshakes import observe
 
     seconds = duration_s(duration, what="--for")
@@ -33,7 +32,7 @@ def command(ctx: click.Context, netns: str | None, duration: str, listener: tupl
     filter = api.make_filter(listener=listener)
     everywhere = netns == "all"
     ns = None if everywhere else api.namespace(netns)
-    stop = threading.Event()
+    stop = StopEvent()
     # The first signal ends the look and shows what was seen, the second ends the command.
     signals.take_first(lambda _: stop.set())
     with progress("watching handshakes", seconds):

@@ -11,6 +11,7 @@ from halfopen.core.findings.diagnosis import Diagnosis, at_listeners, diagnosis
 from halfopen.core.findings.evidence import Evidence
 from halfopen.core.model.model import Model
 from halfopen.core.model.narrowed import only
+from halfopen.linux.stopping import StopEvent
 from halfopen.ops.looks import looks
 
 
@@ -28,7 +29,7 @@ def diagnose_on(
 
     Raises: UnknownTarget where no namespace has the listener; as `read`.
     """
-    waiting = stop or threading.Event()
+    waiting = stop or StopEvent()
 
     def pause(seconds: float) -> None:
         waiting.wait(seconds)

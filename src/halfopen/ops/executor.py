@@ -16,6 +16,7 @@ from halfopen.core.fields.released import released
 from halfopen.core.policy.actions import Release, Released, Undo
 from halfopen.core.tune.checkpoint import Checkpoint, go_on
 from halfopen.linux.netns import Netns
+from halfopen.linux.stopping import StopEvent
 from halfopen.ops import signals
 
 if TYPE_CHECKING:
@@ -101,7 +102,7 @@ class Executor:
 
         if self.dry_run:
             return release.execute(action, ns, dry_run=True, stop=stop, calm=calm)
-        stop = stop or threading.Event()
+        stop = stop or StopEvent()
         record = {
             "action": "release",
             "netns": action.netns,

@@ -17,6 +17,7 @@ from halfopen.core.policy.actions import Release, Released
 from halfopen.linux import netns
 from halfopen.linux.identity import of_thread
 from halfopen.linux.netns import Netns
+from halfopen.linux.stopping import StopEvent
 from halfopen.ops.release import behind_door, by_netlink, doors
 from halfopen.ops.release.counts import ReleaseCounts, Stop
 from halfopen.read import procfs
@@ -140,7 +141,7 @@ def execute(
     Raises: UnknownTarget, NotPermitted, Unsupported, KernelError when nothing was released; later failures are
     `problems`.
     """
-    stop = stop or threading.Event()
+    stop = stop or StopEvent()
     counts = ReleaseCounts()
     started = time.monotonic()
     resets: list[int | None] = [None, None]

@@ -28,6 +28,7 @@ from halfopen.core.sample import Requests, Sample
 from halfopen.core.where import Namespace
 from halfopen.linux.identity import unentered
 from halfopen.linux.netns import Netns, current
+from halfopen.linux.stopping import StopEvent
 from halfopen.ops.executor import Executor
 from halfopen.ops.release.release import matching, may_release
 from halfopen.ops.watch.counting import Counting
@@ -62,7 +63,7 @@ class Watch:
     read_by: str = "auto"
     duration_s: float | None = None
     count: int | None = None
-    stop: threading.Event = field(default_factory=threading.Event)
+    stop: threading.Event = field(default_factory=StopEvent)
     done: int = 0
     _state: State = State()
     # By inode: no two namespaces have one at a time. A reading tells whether it is still that of the same namespace.

@@ -1,0 +1,42 @@
+"""An event that a signal handler may set."""
+
+from __future__ import annotations
+
+import os
+import select
+import threading
+import weakref
+
+
+class StopEvent(threading.Event):
+    """A `threading.Event` without locks, set once and for all, from any thread and from a signal handler.
+
+    The handler runs in the main thread between any two steps of it. Where it interrupts `threading.Event.wait`, which
+    holds the event's lock for a moment, `set` would wait for that lock for ever.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._set = False
+        # Readable from the first write on, for everybody who waits.
+        self._fd = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        weakref.finalize(self, os.close, self._fd)
+
+    def is_set(self) -> bool:
+        return self._set
+
+    def set(self) -> None:
+        if not self._set:
+            self._set = True
+            os.eventfd_write(self._fd, 1)
+
+    def clear(self) -> None:
+        raise NotImplementedError("what was stopped does not go on")
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Wait until it is set, for at most `timeout` seconds (None: for ever), and say whether it is."""
+        if not self._set and (timeout is None or timeout > 0):
+            poll = select.poll()
+            poll.register(self._fd, select.POLLIN)
+            poll.poll(None if timeout is None else timeout * 1000)
+        return self._set
