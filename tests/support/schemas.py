@@ -135,7 +135,7 @@ def _looks(lab: Lab, run: Run) -> list[dict[str, Any]]:
 
 
 def _watch(lab: Lab, run: Run, audit: str) -> list[dict[str, Any]]:
-    """An alarm, its cause after three seconds, a release, and a clear."""
+    """An alarm, a release, and a clear. Whether a rise or another cause is told depends on when it looks."""
     [web] = lab.server.listeners
     config = Path(audit).with_suffix(".toml")
     config.write_text('[alarm]\ncalm = "500ms"\n', encoding="utf-8")
@@ -144,7 +144,7 @@ def _watch(lab: Lab, run: Run, audit: str) -> list[dict[str, Any]]:
     run("release", "--all", "--yes", "--netns", lab.server.netns_path, "--audit-log", audit)
     lab.client.half_open(web, _HALF_OPEN).settled()
     lines = run(*words, "--release-older-than", "5s", "--audit-log", audit).splitlines()
-    return [json.loads(line) for line in lines]
+    return [event for event in map(json.loads, lines) if event["event"] not in ("rising", "passed", "cause")]
 
 
 def _releases(lab: Lab, run: Run, audit: str) -> list[dict[str, Any]]:
