@@ -582,7 +582,7 @@ try:
     found += run(f"halfopen tune listener :8080 --netns {where}") + run(f"halfopen release-time --netns {where}")
     undo = [c for command in dict.fromkeys(found) for c in run(command, *asks(command))]
     for command in undo:
-        run(command)
+        run(command, *([] if " undo " in command else asks(command)))
     print(len(found) >= 4, len(undo) >= 2)
 finally:
     lab.terminate()

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
@@ -217,8 +218,13 @@ def test_low_descriptors_are_looked_at_first(lab: Lab, monkeypatch: pytest.Monke
     assert [pid for pid, _ in found.by_inode[inode]] == [os.getpid()]
     mine = [int(path.rpartition("/")[2]) for path in looked if path.startswith(f"/proc/{os.getpid()}/fd/")]
     assert len(mine) == len(set(mine)) >= 500
-    # Everybody else's first ones come before the rest of ours.
-    last = max(i for i, path in enumerate(looked) if "/fd/" in path and f"/proc/{os.getpid()}/" not in path)
+    # Everybody else's first ones come before the rest of ours; others may have many, too.
+    seen: Counter[str] = Counter()
+    last = 0
+    for i, path in enumerate(looked):
+        if "/fd/" in path and f"/proc/{os.getpid()}/" not in path:
+            seen[path.split("/")[2]] += 1
+            last = i if seen[path.split("/")[2]] <= owners._LIKELY else last
     assert sum(path.startswith(f"/proc/{os.getpid()}/fd/") for path in looked[last:]) >= 400
 
 

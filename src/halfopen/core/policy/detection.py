@@ -77,7 +77,7 @@ _DEFAULT: Final = Sensitivity()
 class Watcher:
     """What is remembered of a listener.
 
-    usual: the share of arrivals that is usually unanswered. silent: cookies of a release time that nobody sent back.
+    usual: the share of arrivals that is usually unanswered.
     suspected_s: since when more waits than traffic explains; pressed_s: since when the accept queue is full, or the
     verdict critical; None: they are not. began_s: when it began to rise. peak: the most that waited since.
     """
@@ -85,7 +85,6 @@ class Watcher:
     standing: Standing = _QUIET
     usual: float = _FIRST_USUAL
     points: tuple[Point, ...] = ()
-    silent: float = 0.0
     suspected_s: float | None = None
     pressed_s: float | None = None
     began_s: float = 0.0
@@ -106,7 +105,8 @@ class Watcher:
 class Judgement:
     """One reading of a listener judged.
 
-    unanswered: connections and cookies of a release time that nobody answered; arrivals: all that arrived in one.
+    unanswered: connections of a release time, and cookies of the last seconds, that nobody answered; arrivals: all that
+    arrived in that time.
     usual: how many of those are usually unanswered. limit: from how many on it is an alarm. look_again: a reading
     within a fraction of a second would tell growth from a crowd.
     """
@@ -135,9 +135,10 @@ def step(
     """
     points = _points(watcher.points, counts, flow, before_s)
     now = points[-1]
-    silent = watcher.silent * _kept(points, counts.release_s) + counts.cookies_unanswered
-    unanswered = counts.unanswered + max(0.0, silent)
-    arrivals = flow.of_release_time(counts.release_s) + counts.waiting + max(0.0, silent)
+    # A cookie takes no room: those of the last seconds count, so that an alarm ends when they do.
+    silent = max(0, now.silent - points[0].silent)
+    unanswered = counts.unanswered + silent
+    arrivals = flow.of_release_time(counts.release_s) + counts.waiting + silent
     usual = watcher.usual * arrivals
     limit = _limit(usual, arrivals, counts.cap, s)
     warm = now.at_s - flow.began_s >= WARM_UP_S
@@ -159,7 +160,6 @@ def step(
         standing,
         _learned(watcher.usual, unanswered, arrivals, now.at_s - points[-2].at_s) if learned else watcher.usual,
         points,
-        silent,
         suspected_s,
         pressed_s,
         now.at_s if fresh else watcher.began_s,
@@ -190,11 +190,6 @@ def _points(points: tuple[Point, ...], counts: ListenerCounts, flow: Flow, befor
     while old < len(points) - 2 and points[old].at_s < now.at_s - _KEPT_S:
         old += 1
     return (*points[old:], now)
-
-
-def _kept(points: tuple[Point, ...], release_s: float) -> float:
-    """How much of a sum that fades over the release time is left of the reading before."""
-    return math.exp((points[-2].at_s - points[-1].at_s) / release_s) if len(points) > 1 else 0.0
 
 
 def _limit(usual: float, arrivals: float, cap: int | None, s: Sensitivity) -> float:

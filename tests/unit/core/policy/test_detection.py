@@ -89,6 +89,16 @@ def test_transcripts(seconds: list[Second], said: list[str]) -> None:
     assert told(seconds) == said
 
 
+def test_an_alarm_ends_soon_after_the_last_cookie() -> None:
+    """A cookie takes no room: what nobody sent back of a flood that is over keeps nobody out."""
+    beaten = [Second(4096, 2096, 200, 50_000, 50_000)] * 20
+    said = told(flood(2000, 3, first=60) + beaten + [Second(16, 3, 200)] * 60)
+    assert said[0] == "61 alarm"
+    assert len(said) == 2
+    at, what = said[1].split()
+    assert (what, 83 < int(at) <= 83 + 16) == ("clear", True)
+
+
 def test_a_slow_flood_is_found_by_its_share_of_the_arrivals_of_a_release_time() -> None:
     found = replay([HONEST] * 120 + flood(5, 63))
     [at] = [i for i, (_, judged) in enumerate(found) if judged.told is StageTold.ALARM]
