@@ -136,7 +136,7 @@ def plays() -> Iterator[Plays]:
 
 @pytest.mark.parametrize("name", list(SCENES))
 def test_a_scene_is_true_in_the_kernels_numbers(plays: Plays, name: str) -> None:
-    found = plays[name].result(120)
+    found = plays[name].result(300)
     if isinstance(found, Unsupported):
         # A container may have no CPU quota to give: then the refusal says so. Everything else is there.
         if name == "nic-drops" and len(os.sched_getaffinity(0)) < 2:
@@ -150,13 +150,13 @@ def test_a_scene_is_true_in_the_kernels_numbers(plays: Plays, name: str) -> None
 
 @pytest.mark.parametrize("name", list(SCENES))
 def test_the_verdict_on_a_scene_accuses_and_harms_nobody(plays: Plays, name: str) -> None:
-    found = plays[name].result(120)
+    found = plays[name].result(300)
     if isinstance(found, Played):
         assert (found.score.accused, found.score.harmful) == ([], []), found.score
 
 
 def test_the_verdicts_on_the_scenes_are_right_and_true(plays: Plays) -> None:
-    results = {name: one.result(120) for name, one in plays.items()}
+    results = {name: one.result(300) for name, one in plays.items()}
     scores = {name: one.score for name, one in results.items() if isinstance(one, Played) and not one.spoiled}
     assert len(scores) >= len(results) / 2
     wrong = {name: one for name, one in scores.items() if not one.right or one.untrue}
@@ -165,7 +165,7 @@ def test_the_verdicts_on_the_scenes_are_right_and_true(plays: Plays) -> None:
 
 def test_nothing_is_left(plays: Plays) -> None:
     for one in plays.values():
-        one.exception(120)
+        one.exception(300)
     assert not [path for home in (_V1, _V2) for path in home.glob(f"halfopen-lab-{os.getpid()}-*")]
     # Children belong to the thread that started them. Others than the lab's are of tests beside this one.
     children = [pid for task in Path("/proc/self/task").iterdir() for pid in (task / "children").read_text().split()]

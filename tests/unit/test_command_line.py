@@ -122,7 +122,7 @@ def test_too_little_memory_is_one_line(kib: int, words: tuple[str, ...]) -> None
 def test_no_thread_to_be_had_is_one_line() -> None:
     code = (
         "import sys, threading\n"
-        'def refused(*_): raise RuntimeError("can\'t start new thread")\n'
+        'def refused(*_, **__): raise RuntimeError("can\'t start new thread")\n'
         "threading._start_new_thread = threading._start_joinable_thread = refused\n"  # the latter from Python 3.13 on
         "from halfopen.cli.entry import main\n"
         "main()\n"

@@ -36,5 +36,5 @@ def test_must_read_says_what_is_wrong(tmp_path: Path) -> None:
     for path in ("/dev/zero", str(tmp_path)):
         with pytest.raises(OSError, match="is not a regular file"):
             small_files.must_read(path)
-    with pytest.raises(ValueError, match="null byte"):
+    with pytest.raises(ValueError, match="null"):
         small_files.must_read("a\0b")
