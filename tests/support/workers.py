@@ -87,6 +87,16 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         items.sort(key=lambda item: (not item.get_closest_marker("slow"), not item.path.is_relative_to(KERNEL)))
 
 
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Where groups are not kept together, every worker would play every scene: tests would pass in twice the time."""
+    if is_worker(session.config) and session.config.getvalue("loadgroup"):
+        grouped = (item for item in session.items if item.get_closest_marker("xdist_group"))
+        if apart := next((item for item in grouped if "@" not in item.nodeid), None):
+            said = f"{apart.nodeid}: this pytest and this pytest-xdist do not keep groups together"
+            os.write(2, f"{said}\n".encode())  # the process that started the workers tells only that they ended
+            raise pytest.UsageError(said)
+
+
 def pytest_runtest_logstart(nodeid: str) -> None:
     _running[nodeid] = None
 
