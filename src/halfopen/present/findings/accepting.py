@@ -1,4 +1,4 @@
-"""What is said of accept queues that nobody takes from, and of the processes that should."""
+"""Sentences about accept queues that nobody takes from, and about the processes that should."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is said of packets that are lost before TCP, and of handshakes that clients reset."""
+"""Sentences about packets that are lost before TCP, and about handshakes that clients reset."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is said of floods, scans and paths, and of handshakes that finish."""
+"""Sentences about floods, scans and paths, and about handshakes that finish."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from halfopen.present.findings.words import at, listener_name, per_s, sentence
 
 
 def unanswered(f: Finding) -> str:
-    """What decides: what is not answered beside what finishes."""
+    """The rates that decide: handshakes that nobody answers beside handshakes that finish."""
     more = f" and {per_s(f, 'dropped_syns_per_s')} more are dropped" if f.has("dropped_syns_per_s") else ""
     text = f"{per_s(f, 'unanswered_per_s')} are never answered{more} while {per_s(f, 'completions_per_s')} finish"
     if f.listener is not None and f.number("completions_per_s"):
