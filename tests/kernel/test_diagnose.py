@@ -6,7 +6,7 @@ import json
 import os
 import signal
 import subprocess
-import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -91,12 +91,19 @@ def test_a_true_cause_is_never_ruled_out(name: str) -> None:
     assert {*ids(found), *found.undecided} & {*truth.causes}
 
 
+def _looks(pid: int) -> bool:
+    """Whether the process waits in poll() for its stop event."""
+    fds = Path(f"/proc/{pid}/fd")
+    stop = any("eventfd" in os.readlink(fd) for fd in fds.iterdir())
+    return stop and "poll" in Path(f"/proc/{pid}/wchan").read_text()
+
+
 def test_ctrl_c_ends_it_early_and_shows_what_was_seen(lab: Lab) -> None:
     lab.server.listen(8080)
     words = command("diagnose", "--netns", lab.server.netns_path, "--for", "60s", "--json")
     with subprocess.Popen(words, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE) as running:
-        # Once it waits, it has looked once; before, the signal is kept.
-        time.sleep(1.0)
+        # A signal ends the command at once until it looks, and it looks between two readings.
+        until(lambda: _looks(running.pid), 30)
         os.kill(running.pid, signal.SIGINT)
         out, err = running.communicate(timeout=20)
     assert (running.returncode, err) == (130, b"")

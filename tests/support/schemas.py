@@ -12,6 +12,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -81,7 +82,8 @@ def trees(lab: Lab, src: Path, directory: Path) -> dict[str, Tree]:
     def run(*words: str) -> str:
         command = [sys.executable, "-m", "halfopen", *words]
         if words[0] == "watch":
-            return _until_clear(command, environment)
+            [web] = lab.server.listeners
+            return _until_clear(command, environment, lambda: lab.client.half_open(web, _HALF_OPEN))
         done = subprocess.run(
             command, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=180, check=False
         )
@@ -98,15 +100,32 @@ def trees(lab: Lab, src: Path, directory: Path) -> dict[str, Tree]:
     return found
 
 
-def _until_clear(command: list[str], environment: dict[str, str]) -> str:
-    """What a watch writes that is interrupted when its alarm is over."""
-    lines = []
+def _until_clear(command: list[str], environment: dict[str, str], arrive: Callable[[], object]) -> str:
+    """What a watch writes that is interrupted when its alarm is over. `arrive` is called twice a second once it has
+    begun, until there is an alarm: what came before may be too old to be an alarm on a slow machine.
+    """
+    lines, alarm = [], threading.Event()
+
+    def come() -> None:
+        for _ in range(60):
+            arrive()
+            if alarm.wait(0.5):
+                return
+
+    arriving = threading.Thread(target=come)
     with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as running:
         assert running.stdout is not None
         for line in running.stdout:
             lines.append(line)
+            if '"event":"begin"' in line and arriving.ident is None:
+                arriving.start()
+            if '"event":"alarm"' in line:
+                alarm.set()
             if '"event":"clear"' in line:
                 running.send_signal(signal.SIGINT)
+        alarm.set()
+    if arriving.ident is not None:
+        arriving.join()
     return "".join(lines)
 
 
@@ -136,13 +155,11 @@ def _looks(lab: Lab, run: Run) -> list[dict[str, Any]]:
 
 def _watch(lab: Lab, run: Run, audit: str) -> list[dict[str, Any]]:
     """An alarm, a release, and a clear. Whether a rise or another cause is told depends on when it looks."""
-    [web] = lab.server.listeners
     config = Path(audit).with_suffix(".toml")
     config.write_text('[alarm]\ncalm = "500ms"\n', encoding="utf-8")
     where = ("--netns", lab.server.netns_path, "--config", str(config))
-    words = ("watch", *where, "--interval", "100ms", "--for", "30s", "--json")
+    words = ("watch", *where, "--interval", "100ms", "--for", "90s", "--json")
     run("release", "--all", "--yes", "--netns", lab.server.netns_path, "--audit-log", audit)
-    lab.client.half_open(web, _HALF_OPEN).settled()
     lines = run(*words, "--release-older-than", "5s", "--audit-log", audit).splitlines()
     return [event for event in map(json.loads, lines) if event["event"] not in ("rising", "passed", "cause")]
 
