@@ -8,22 +8,21 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Collection
 from dataclasses import dataclass, field
-from typing import Final, assert_never
+from typing import assert_never
 
 from halfopen.core.errors import HalfopenError
-from halfopen.core.findings.finding import Finding, Level
 from halfopen.core.findings.verdict import Verdict
 from halfopen.core.model.model import Model
 from halfopen.core.policy.actions import Released
 from halfopen.core.policy.alarms import Alarm, CauseChanged, Clear, Passed, Rising, Telling
 from halfopen.core.policy.counts import Subject
-from halfopen.core.policy.detection import Because
 from halfopen.core.policy.policy import Policy
 from halfopen.core.policy.readings import subject_text
 from halfopen.core.reports import Begun, Decided, Did, Ended, Reading, Report, Round, Trouble
 from halfopen.core.units import plural, printable, show_duration
 from halfopen.core.where import Namespace
 from halfopen.present import commands
+from halfopen.present.alarm_words import because, explaining, sign
 from halfopen.present.findings.cures import next_commands
 from halfopen.present.findings.sentences import listener_name, say
 
@@ -34,36 +33,6 @@ _RED, _GREEN, _YELLOW, _RESET = "\x1b[1;31m", "\x1b[32m", "\x1b[33m", "\x1b[0m"
 
 def _clock(wall_s: float | None = None) -> str:
     return time.strftime("%H:%M:%S", time.localtime(wall_s))
-
-
-_BECAUSE: Final = {
-    Because.DROPS.value: "clients are turned away",
-    Because.COOKIES.value: "the SYN queue overflows: SYNs are answered by cookies",
-    Because.ACCEPT_QUEUE.value: "the accept queue is full",
-    Because.SYN_QUEUE.value: "the SYN queue is full",
-    Because.VERDICT.value: "clients do not get in",
-}
-
-
-_SIGNS: Final = {
-    Because.DROPS.value: "a client was turned away",
-    Because.ACCEPT_QUEUE.value: "the accept queue is full for a moment",
-    Because.VERDICT.value: "the verdict is critical for a moment",
-}
-
-
-def _because(action: Alarm) -> str:
-    """What decided on an alarm, with the numbers."""
-    counted = f"{action.unanswered:,} of {action.arrivals:,} arrivals unanswered"
-    if action.because in _BECAUSE:
-        return f"{_BECAUSE[action.because]}; {counted}" if action.unanswered else _BECAUSE[action.because]
-    return f"{counted}, usually {action.usual:,.0f} (alarm at {action.limit:,.0f})"
-
-
-def _explaining(verdict: Verdict, cause: str) -> Finding | None:
-    """The finding that is the cause, else the worst one that is trouble."""
-    named = [f for f in verdict.findings if f.id == cause]
-    return next(iter([*named, *(f for f in verdict.findings if f.level > Level.OK)]), None)
 
 
 class Lines(ABC):
@@ -208,7 +177,7 @@ class TextLines(Lines):
     def rising(self, model: Model, action: Rising) -> list[str]:
         """The first sign."""
         line = self._head(model, "RISING", action.where, action.listener)
-        line += _SIGNS.get(action.because, f"{action.half_open:,} half-open: more than the traffic explains")
+        line += sign(action)
         return [self._paint(_YELLOW, part) for part in self._filled(line)]
 
     def passed(self, model: Model, action: Passed) -> list[str]:
@@ -218,7 +187,7 @@ class TextLines(Lines):
 
     def alarm(self, model: Model, action: Alarm, verdict: Verdict | None) -> list[str]:
         """The alarm, why, and what to do."""
-        head = self._head(model, "ALARM", action.where, action.listener) + _because(action)
+        head = self._head(model, "ALARM", action.where, action.listener) + because(action)
         lines = [self._paint(_RED, part) for part in self._filled(head)]
         return lines + self._why(action.cause, verdict)
 
@@ -247,7 +216,7 @@ class TextLines(Lines):
     def _why(self, cause: str, verdict: Verdict | None) -> list[str]:
         if verdict is None:
             return []
-        finding = _explaining(verdict, cause)
+        finding = explaining(verdict, cause)
         lines = self._filled(f"{_INDENT}{say(finding)}") if finding is not None else []
         command = commands.runnable(next_commands(verdict)[0])
         return [*lines, *commands.filled(f"{_INDENT}next: ", command, self.width, indent=14).split("\n")]
