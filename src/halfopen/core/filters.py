@@ -36,6 +36,13 @@ class Filter:
         """The conditions on listeners and sources alone, which the kernel can apply while it is read."""
         return Filter(listeners=self.listeners, sources=self.sources)
 
+    def may_mean(self, address: str, port: int) -> bool:
+        """Whether it may let connections of a listener through: by the address and port listened on alone."""
+        return all(
+            port == wanted and (a is None or a.is_unspecified or address in ("0.0.0.0", "::") or address == str(a))
+            for a, wanted in self.listeners
+        )
+
     def contradiction(self) -> str:
         """Two conditions that no connection can meet both, in words: `:80 and :443`; empty when there are none."""
         for i, (address, port) in enumerate(self.listeners):

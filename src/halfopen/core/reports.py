@@ -9,6 +9,7 @@ from halfopen.core.findings.verdict import Verdict
 from halfopen.core.model.model import Model
 from halfopen.core.policy.actions import Released
 from halfopen.core.policy.alarms import Telling
+from halfopen.core.policy.incidents import Incident
 from halfopen.core.policy.policy import Policy
 from halfopen.core.where import Namespace
 
@@ -24,12 +25,13 @@ class Begun:
 @dataclass(frozen=True, slots=True)
 class Reading:
     """A namespace was read. verdict: on that; None: not judged, because nothing changed or only depths were read.
-    seconds: how long it took to read and to decide.
+    seconds: how long it took to read and to decide. incidents: those that are on now, as they stand.
     """
 
     model: Model
     verdict: Verdict | None = None
     seconds: float = 0.0
+    incidents: tuple[Incident, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,13 +43,15 @@ class Decided:
     model: Model
     action: Telling
     verdict: Verdict | None = None
+    incident: Incident | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Did:
-    """A release was carried out."""
+    """A release was carried out. incidents: those that were on, as they stand with that."""
 
     outcome: Released
+    incidents: tuple[Incident, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -110,6 +110,7 @@ class Executor:
             "filter": action.filter.describe(),
             "arguments": action.filter.arguments().strip() or "--all",
             "reason": action.reason,
+            "incidents": list(action.incidents),
         }
         with signals.held_off(stop):
             return self._recorded(record, lambda: release.execute(action, ns, stop=stop, within_s=within_s, calm=calm))

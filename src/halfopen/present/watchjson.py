@@ -97,7 +97,8 @@ class JsonLines(Lines):
         at: dict[str, Any] = dict.fromkeys(names)
         if action.listener is not None:
             at = dict(zip(names, action.listener, strict=True)) | {"family": family_text(action.listener[0])}
-        return self._line(event, model.sample.wall_s, netns=action.where.name, **at, **values)
+        where = {"netns": action.where.name, "incident": action.incident}
+        return self._line(event, model.sample.wall_s, **where, **at, **values)
 
     def released(self, outcome: Released) -> list[str]:
         """event released."""

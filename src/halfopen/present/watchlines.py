@@ -189,7 +189,8 @@ class TextLines(Lines):
         """The alarm, why, and what to do."""
         head = self._head(model, "ALARM", action.where, action.listener) + because(action)
         lines = [self._paint(_RED, part) for part in self._filled(head)]
-        return lines + self._why(action.cause, verdict)
+        incident = [f"{_INDENT}incident {action.incident}"] if action.incident else []
+        return lines + self._why(action.cause, verdict) + incident
 
     def cause(self, model: Model, action: CauseChanged, verdict: Verdict | None) -> list[str]:
         """Another cause of an alarm, and what to do."""

@@ -45,6 +45,12 @@ RELEASED: Final[tuple[Field[Released], ...]] = (
         lambda o: o.held,
         "boolean",
     ),
+    Field(
+        "incidents",
+        "ids of the incidents that were on when `watch` released; empty for any other release",
+        lambda o: list(o.action.incidents),
+        "array of strings",
+    ),
     Field("seconds", "how long it took", lambda o: round(o.seconds, 4), unit="s"),
     Field(
         "window_ms",

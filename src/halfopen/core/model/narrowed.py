@@ -5,17 +5,15 @@ from __future__ import annotations
 from dataclasses import replace
 
 from halfopen.core.filters import Filter
-from halfopen.core.model.listeners import ListenerView
 from halfopen.core.model.model import Model
 from halfopen.core.sample import Head
-from halfopen.core.units import Address
 
 
 def only(model: Model, chosen: Filter) -> Model:
     """The Model of a Sample that was read with `chosen`, its listeners those that the filter can mean."""
     if not chosen.listeners:
         return model
-    views = tuple(v for v in model.listeners if all(_meant(v, *one) for one in chosen.listeners))
+    views = tuple(v for v in model.listeners if chosen.may_mean(v.address, v.port))
     half_open = sum(v.half_open for v in views) if model.sample.depths else model.half_open
     certain = only(model.certain, chosen) if model.certain is not None else None
     return replace(model, listeners=views, half_open=half_open, certain=certain)
@@ -32,10 +30,3 @@ def depths_tell(head: Head) -> bool:
     if queues is None or head.completeness.source != "bpf" or not queues["known"].all():
         return False
     return not bool((queues["qlen"][queues["defer_accept"] > 0] > 0).any())
-
-
-def _meant(view: ListenerView, address: Address | None, port: int) -> bool:
-    if view.port != port:
-        return False
-    wild = address is None or address.is_unspecified or view.address in ("0.0.0.0", "::")
-    return wild or view.address == str(address)

@@ -28,11 +28,12 @@ class Look:
 @dataclass(frozen=True, slots=True)
 class Release:
     """Drop the half-open connections of a namespace that a filter lets through. There is no undo: a client that still
-    wants to connect retransmits its SYN."""
+    wants to connect retransmits its SYN. incidents: the ids of those during which `watch` decided on it."""
 
     where: Namespace
     filter: Filter
     reason: str
+    incidents: tuple[str, ...] = ()
 
     @property
     def netns(self) -> str:

@@ -1,4 +1,7 @@
-"""What an alarm tells, from its first sign to its end: one at a time for each listener of a namespace."""
+"""What an alarm tells, from its first sign to its end: one at a time for each listener of a namespace.
+
+`incident` is the same in all that is told of one (`incident_id`): it is made at the first sign.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,7 @@ from typing import Final
 from halfopen.core.findings.verdict import Verdict
 from halfopen.core.policy.counts import Flows, ListenerCounts, Subject
 from halfopen.core.policy.detection import Because, Judgement, Sensitivity, Watcher, step
+from halfopen.core.policy.incident_id import incident_id
 from halfopen.core.policy.readings import cause_of
 from halfopen.core.policy.stages import AlarmStage, StageTold
 from halfopen.core.where import Namespace
@@ -28,16 +32,18 @@ class Rising:
     listener: Subject
     half_open: int
     because: str = Because.UNANSWERED.value
+    incident: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Passed:
-    """It was nothing: a rise ended without an alarm."""
+    """It was nothing: a rise ended without an alarm, or its listener or namespace is gone."""
 
     where: Namespace
     listener: Subject
     half_open: int
     lasted_s: float
+    incident: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +66,7 @@ class Alarm:
     because: str
     cause: str = ""
     own: bool = False
+    incident: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +78,7 @@ class CauseChanged:
     half_open: int
     cause: str
     before: str
+    incident: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +95,7 @@ class Clear:
     peak: int
     cause: str = ""
     gone: str = ""
+    incident: str = ""
 
 
 Telling = Rising | Passed | Alarm | CauseChanged | Clear
@@ -94,12 +103,20 @@ Telling = Rising | Passed | Alarm | CauseChanged | Clear
 
 @dataclass(frozen=True, slots=True)
 class WatchedListener:
-    """What is remembered of one listener: its watcher, the cause that was told, and another one, since when."""
+    """What is remembered of one listener: its watcher, the cause that was told, and another one, since when. incident:
+    the id of its last one.
+    """
 
     watcher: Watcher = field(default_factory=Watcher)
     cause: str = ""
     other: str = ""
     other_s: float = 0.0
+    incident: str = ""
+
+    @property
+    def on(self) -> bool:
+        """Whether an incident is on, be it a rise only."""
+        return self.watcher.standing.stage is not AlarmStage.QUIET
 
 
 WatchedListeners = Mapping[Subject, WatchedListener]
@@ -127,8 +144,11 @@ def judge_all(
     before_s: float | None,
     verdict: Verdict | None,
     s: Sensitivity,
+    wall_s: float = 0.0,
 ) -> Judged:
-    """Judge a reading: the counts of its listeners, at flows.all.at_s; before_s: of the reading before."""
+    """Judge a reading: the counts of its listeners, at flows.all.at_s, wall_s since 1970; before_s: of the reading
+    before.
+    """
     at_s = flows.all.at_s
     after, again = dict(of), False
     told: list[Telling] = []
@@ -138,13 +158,15 @@ def judge_all(
             now = ListenerCounts(release_s=now.release_s)
         one = of.get(subject, _NEW)
         watcher, judged = step(one.watcher, now, flows.at(subject), before_s, s)
+        if not one.on and watcher.standing.stage is not AlarmStage.QUIET:
+            one = replace(one, incident=incident_id(where, subject, wall_s))
         one, said = _cause(replace(one, watcher=watcher), judged, subject, verdict, at_s)
         after[subject] = one
         told += _tell(one, judged, where, subject, now, flows, said)
         again |= judged.look_again
     for subject in [subject for subject in wanted(of) if subject not in counts]:
         one = after.pop(subject)
-        if one.watcher.alarmed:
+        if one.on:
             told.append(gone(one, where, subject, at_s, "listener"))
     _forget(after, at_s)
     return Judged(after, tuple(told), again)
@@ -153,9 +175,12 @@ def judge_all(
 _NEW: Final = WatchedListener()
 
 
-def gone(one: WatchedListener, where: Namespace, subject: Subject, at_s: float, what: str) -> Clear:
-    """The end of an alarm whose "listener" or "namespace" is gone."""
-    return Clear(where, subject, 0, at_s - one.watcher.began_s, one.watcher.peak, one.cause, gone=what)
+def gone(one: WatchedListener, where: Namespace, subject: Subject, at_s: float, what: str) -> Clear | Passed:
+    """The end of an alarm, or of a rise, whose "listener" or "namespace" is gone."""
+    lasted_s = at_s - one.watcher.began_s
+    if not one.watcher.alarmed:
+        return Passed(where, subject, 0, lasted_s, one.incident)
+    return Clear(where, subject, 0, lasted_s, one.watcher.peak, one.cause, what, one.incident)
 
 
 def _cause(
@@ -185,19 +210,19 @@ def _tell(
     flows: Flows,
     before: str | None,
 ) -> Iterator[Telling]:
-    watcher, n, at_s = one.watcher, now.waiting, flows.all.at_s
+    watcher, n, at_s, id = one.watcher, now.waiting, flows.all.at_s, one.incident
     if judged.told is StageTold.RISING:
-        yield Rising(where, subject, n, judged.because.value)
+        yield Rising(where, subject, n, judged.because.value, id)
     elif judged.told is StageTold.PASSED:
-        yield Passed(where, subject, n, at_s - watcher.began_s)
+        yield Passed(where, subject, n, at_s - watcher.began_s, id)
     elif judged.told is StageTold.ALARM:
         numbers = round(judged.unanswered), round(judged.arrivals), round(judged.usual, 1), round(judged.limit, 1)
         own = flows.of is not None and subject is not None
-        yield Alarm(where, subject, n, *numbers, judged.because.value, one.cause, own)
+        yield Alarm(where, subject, n, *numbers, judged.because.value, one.cause, own, id)
     elif judged.told is StageTold.CLEAR:
-        yield Clear(where, subject, n, at_s - watcher.began_s, watcher.peak, one.cause)
+        yield Clear(where, subject, n, at_s - watcher.began_s, watcher.peak, one.cause, incident=id)
     if before is not None:
-        yield CauseChanged(where, subject, n, one.cause, before)
+        yield CauseChanged(where, subject, n, one.cause, before, id)
 
 
 def _forget(of: dict[Subject, WatchedListener], at_s: float) -> None:

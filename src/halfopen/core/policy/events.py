@@ -18,7 +18,8 @@ class Seen:
     request may take is not used up. matching: how many connections a release would find now; None: not counted.
     counts: of the listeners at which something waits or happened, and of those asked for (`State.wanted`). finished:
     handshakes since the reading before. finished_at: the same of each listener that had any; None: not told apart.
-    release_s: the release time of the namespace. verdict: on the reading; None: not judged.
+    release_s: the release time of the namespace. verdict: on the reading; None: not judged. wall_s: since 1970, for the
+    ids of incidents.
     """
 
     where: Namespace
@@ -32,6 +33,7 @@ class Seen:
     finished_at: Mapping[Subject, int] | None = None
     release_s: float = 63.0
     verdict: Verdict | None = None
+    wall_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

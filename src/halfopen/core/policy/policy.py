@@ -85,6 +85,12 @@ class State:
         stages = [one.watcher.standing.stage for one in self.of[where].listeners.values()]
         return any(stage in ALARMED or (rising and stage is AlarmStage.RISING) for stage in stages)
 
+    def incidents(self, where: Namespace) -> dict[str, AlarmStage]:
+        """The incidents that are on in a namespace, rises included: their stages by their ids."""
+        if where not in self.of:
+            return {}
+        return {one.incident: one.watcher.standing.stage for one in self.of[where].listeners.values() if one.on}
+
 
 # A release that failed this often in a row is not tried again: the reason persists.
 GIVE_UP_AFTER = 3
@@ -100,7 +106,7 @@ def step(state: State, event: Event, policy: Policy) -> tuple[State, tuple[Actio
     known = state.of.get(event.where, _NOTHING)
     if isinstance(event, Gone):
         rest = State({where: other for where, other in state.of.items() if where != event.where})
-        on = [(subject, one) for subject, one in known.listeners.items() if one.watcher.alarmed]
+        on = [(subject, one) for subject, one in known.listeners.items() if one.on]
         return rest, tuple(gone(one, event.where, subject, event.at_s, "namespace") for subject, one in on)
     return _seen(state, event, known, policy)
 
@@ -110,14 +116,16 @@ def _seen(state: State, event: Seen, known: WatchedNamespace, policy: Policy) ->
     if known.flows is not None:
         flows = known.flows.after(event.at_s, event.finished, event.finished_at, event.release_s)
         before_s = known.flows.all.at_s
-    judged = judge_all(known.listeners, event.where, event.counts, flows, before_s, event.verdict, policy.sensitivity)
+    judged = judge_all(
+        known.listeners, event.where, event.counts, flows, before_s, event.verdict, policy.sensitivity, event.wall_s
+    )
     missing = _missing(event, known, bool(judged.told), policy)
     if missing is not None:
         return state, (ReadMore(event.where, missing),)
     actions: list[Action] = [*judged.told]
     if policy.release is not None and event.matching and known.failures < GIVE_UP_AFTER:
         reason = policy.reason or f"watch: {event.matching} {policy.release.describe()}"
-        actions.append(Release(event.where, policy.release, reason))
+        actions.append(Release(event.where, policy.release, reason, during(judged.of, policy.release)))
     if judged.look_again:
         actions.append(LookAgain(event.where))
     return _with(state, event.where, WatchedNamespace(judged.of, flows, known.failures)), tuple(actions)
@@ -130,6 +138,15 @@ def _missing(event: Seen, known: WatchedNamespace, told: bool, policy: Policy) -
         return Missing.REQUESTS
     releasing = policy.release is not None and known.failures < GIVE_UP_AFTER
     return Missing.MATCHING if releasing and event.half_open and event.matching is None else None
+
+
+def during(listeners: WatchedListeners, chosen: Filter) -> tuple[str, ...]:
+    """The ids of the incidents that are on at listeners whose connections a filter may let through."""
+    return tuple(
+        one.incident
+        for subject, one in listeners.items()
+        if one.on and (subject is None or chosen.may_mean(subject[1], subject[2]))
+    )
 
 
 def _with(state: State, where: Namespace, known: WatchedNamespace) -> State:

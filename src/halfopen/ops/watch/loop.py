@@ -21,6 +21,7 @@ from halfopen.core.policy.actions import Release
 from halfopen.core.policy.alarms import Telling
 from halfopen.core.policy.counts import Subject
 from halfopen.core.policy.events import Gone, Seen
+from halfopen.core.policy.incidents import Incidents
 from halfopen.core.policy.policy import Action, LookAgain, Missing, Policy, ReadMore, State, step
 from halfopen.core.policy.readings import counts_of, gained, undecided
 from halfopen.core.reports import Begun, Decided, Did, Ended, Reading, Report, Round, Trouble
@@ -73,6 +74,7 @@ class Watch:
     _closer: list[Netns] = field(default_factory=list)
     _finishing: Finishing | None = None
     _counting: Counting = field(default_factory=Counting)
+    _incidents: Incidents = field(default_factory=Incidents)
 
     def may_release(self) -> None:
         """Try, without an effect, whether a release would be refused: in the process's own namespace with `everywhere`.
@@ -174,7 +176,8 @@ class Watch:
         model = build(replace(known.previous, wall_s=time.time(), parts=(Requests(),))) if actions else None
         for action in actions:
             if model is not None and isinstance(action, Telling):
-                yield Decided(model, action)
+                yield Decided(model, action, None, self._incidents.told(model, action, None))
+        self._incidents.forget(known.where)
 
     def _one(self, ns: Netns, *, closer: bool = False) -> Iterator[Report]:
         known, began = self._known.get(ns.inode), time.monotonic()
@@ -191,13 +194,16 @@ class Watch:
         known.keep(model, verdict)
         self._state = state
         self._count(known, model, verdict)
-        if not closer or any(isinstance(action, Telling) for action in actions):
-            yield Reading(model, verdict, time.monotonic() - began)
+        told = [(a, self._incidents.told(model, a, verdict)) for a in actions if isinstance(a, Telling)]
+        on = self._incidents.seen(model, state.incidents(known.where))
+        if not closer or told:
+            yield Reading(model, verdict, time.monotonic() - began, on)
+        now = {one.id: one for one in on}
+        for telling, one in told:
+            yield Decided(model, telling, verdict, now.get(one.id, one))
         for action in actions:
             if isinstance(action, Release):
                 yield self._release(ns, known, action)
-            elif isinstance(action, Telling):
-                yield Decided(model, action, verdict)
             elif isinstance(action, LookAgain):
                 self._closer.append(ns)
 
@@ -247,13 +253,14 @@ class Watch:
             finished_at=finished_at,
             release_s=max(1.0, model.release_time_s),
             verdict=verdict,
+            wall_s=model.sample.wall_s,
         )
 
     def _release(self, ns: Netns, known: Known, action: Release) -> Did:
         within_s = self.interval_s * _RELEASE_SHARE
         outcome = self.executor.execute(action, ns, stop=self.stop, within_s=within_s, calm=known.calm)
         self._state, _ = step(self._state, outcome, self.policy)
-        return Did(outcome)
+        return Did(outcome, self._incidents.did(outcome, time.time()))
 
     def _model(
         self, known: Known, sample: Sample, columns: Columns | None, previous: Sample | None, began: float

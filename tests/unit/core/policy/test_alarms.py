@@ -66,8 +66,8 @@ def test_trouble_of_the_namespace_is_not_told_beside_that_of_a_listener() -> Non
 
 
 def test_an_alarm_ends_with_its_listener_and_a_quiet_one_is_forgotten() -> None:
-    [_, [clear]] = said([({WEB: FULL}, verdict("spoofed-flood")), ({}, None)])
-    assert clear == Clear(SELF, WEB, 0, 1.0, 700, "spoofed-flood", gone="listener")
+    [[alarm], [clear]] = said([({WEB: FULL}, verdict("spoofed-flood")), ({}, None)])
+    assert clear == Clear(SELF, WEB, 0, 1.0, 700, "spoofed-flood", "listener", alarm.incident)
     of = judge_all({}, SELF, {WEB: ListenerCounts(3)}, Flows(Flow(0.0, 0.0)), None, None, Sensitivity()).of
     of = judge_all(of, SELF, {WEB: ListenerCounts()}, Flows(Flow(0.0, 1.0)), 0.0, None, Sensitivity()).of
     assert set(judge_all(of, SELF, {}, Flows(Flow(0.0, 2000.0)), 1999.0, None, Sensitivity()).of) == {WEB}

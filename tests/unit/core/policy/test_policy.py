@@ -145,16 +145,19 @@ def test_an_alarm_ends_with_its_namespace_and_says_so() -> None:
     for event in [*steadily(A, 10, 13), *steadily(B, 12, 13, 0)]:
         state, _ = step(state, event, Policy())
     assert (state.alarmed(A), state.alarmed(B)) == (True, False)
+    [id] = state.incidents(A)
+    assert state.incidents(B) == {}
     state, actions = step(state, Gone(A, 16), Policy())
-    assert actions == (Clear(A, WEB, 0, 4, 700, gone="namespace"),)
+    assert actions == (Clear(A, WEB, 0, 4, 700, "", "namespace", id),)
     assert set(state.of) == {B}
     assert step(state, Gone(B, 17), Policy()) == (State(), ())
     assert step(state, Gone(A, 17), Policy()) == (state, ())
 
 
 def test_an_alarm_ends_with_its_listener() -> None:
-    [*_, actions] = run(Policy(), [*steadily(A, 0, 3), Seen(A, 3.0, 0)])
-    assert actions == (Clear(A, WEB, 0, 1, 700, gone="listener"),)
+    [*_, (alarm,), actions] = run(Policy(), [*steadily(A, 0, 3), Seen(A, 3.0, 0)])
+    assert isinstance(alarm, Alarm)
+    assert actions == (Clear(A, WEB, 0, 1, 700, "", "listener", alarm.incident),)
 
 
 def test_thousands_of_namespaces_that_come_and_go_leave_nothing() -> None:
