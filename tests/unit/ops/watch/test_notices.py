@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -11,145 +11,144 @@ from halfopen.core.findings.verdict import judge
 from halfopen.core.model.model import Model, build
 from halfopen.core.notice import Notice, NoticeState, decode, encode
 from halfopen.core.policy.actions import Release, Released
-from halfopen.core.policy.alarms import Alarm, CauseChanged, Clear, Passed, Rising
+from halfopen.core.policy.alarms import Alarm, CauseChanged, Clear, Passed, Rising, Telling
+from halfopen.core.policy.incidents import Incidents
+from halfopen.core.policy.stages import AlarmStage
 from halfopen.core.reports import Decided, Did, Reading, Round
-from halfopen.core.where import Namespace
 from halfopen.ops.watch import notices
 from halfopen.ops.watch.notices import Notices
-from rows import SELF, listener, named, request, sample
+from rows import SELF, listener, request, sample
 
 HTTP = (2, "0.0.0.0", 8080, 0)
+START_S = 1e9
 
 
-def model(n: int = 60, at_s: float = 1e9, where: Namespace = SELF) -> Model:
+def model(n: int = 60, at_s: float = 0.0) -> Model:
     rows = [request(retransmits=3, source_port=1024 + i, cookie=i + 1) for i in range(n)]
-    return build(sample(rows, [listener(limit=64)], wall_s=at_s, where=where))
+    return build(sample(rows, [listener(limit=64)], wall_s=START_S + at_s, monotonic_s=at_s))
+
+
+class Watched:
+    """Reports as the loop makes them, through the sink, and the notices that came of them."""
+
+    def __init__(self) -> None:
+        self.told: list[Notice] = []
+        self.sink = Notices(lambda notice: self.told.append(decode(encode(notice))))
+        self.incidents = Incidents()
+
+    def decide(self, action: Telling, n: int = 60, at_s: float = 0.0) -> Notice:
+        now = model(n, at_s)
+        verdict = judge(now)
+        self.sink.take(Decided(now, action, verdict, self.incidents.told(now, action, verdict)))
+        return self.told[-1]
+
+    def rising(self, at_s: float = 0.0) -> Notice:
+        return self.decide(Rising(SELF, HTTP, 60, incident="i-1"), at_s=at_s)
+
+    def alarm(self, at_s: float = 1.0, id: str = "i-1", at: Any = HTTP, **more: Any) -> Notice:
+        given = {"because": "unanswered", **more}
+        return self.decide(Alarm(SELF, at, 60, 50, 90, 1.0, 20.0, incident=id, **given), at_s=at_s)
+
+    def clear(self, at_s: float = 30.0, gone: str = "") -> Notice:
+        return self.decide(Clear(SELF, HTTP, 0, 30.0, 70, "", gone, "i-1"), 0, at_s)
+
+    def read(self, n: int, at_s: float) -> None:
+        now = model(n, at_s)
+        self.sink.take(Reading(now, incidents=self.incidents.seen(now, {"i-1": AlarmStage.INCIDENT})))
+
+    def release(self, n: int) -> None:
+        action = Release(SELF, Filter(older_than_s=15), "policy", ("i-1",))
+        outcome = Released(action, matched=n, released=n)
+        self.sink.take(Did(outcome, self.incidents.did(outcome, START_S + 5)))
 
 
 @pytest.fixture
-def told() -> list[Notice]:
-    return []
+def w() -> Watched:
+    return Watched()
 
 
-@pytest.fixture
-def sink(told: list[Notice]) -> Notices:
-    return Notices(lambda notice: told.append(decode(encode(notice))))
+def test_an_incident_from_the_first_sign_to_its_end(w: Watched) -> None:
+    w.rising()
+    w.alarm()
+    w.decide(CauseChanged(SELF, HTTP, 70, "syn-flood", "", "i-1"), at_s=5.0)
+    last = w.clear()
+    assert [one.state for one in w.told] == list(NoticeState)
+    assert {one.incident for one in w.told} == {"i-1"}
+    assert [one.alarmed for one in w.told] == [False, True, True, True]
+    assert [one.cause for one in w.told] == ["", "", "syn-flood", "syn-flood"]
+    assert (last.began_s, last.ended_s, last.peak, last.waiting) == (START_S, START_S + 30, 70, 0)
+    assert last.title == "CLEAR host :8080: 0 half-open, after 30 s with a peak of 70"
 
 
-def rising(at_s: float = 1e9) -> Decided:
-    return Decided(model(at_s=at_s), Rising(SELF, HTTP, 60))
-
-
-def alarm(at_s: float = 1e9 + 1, cause: str = "") -> Decided:
-    now = model(at_s=at_s)
-    return Decided(now, Alarm(SELF, HTTP, 60, 50, 90, 1.0, 20.0, "unanswered", cause), judge(now))
-
-
-def clear(at_s: float = 1e9 + 30, gone: str = "") -> Decided:
-    return Decided(model(0, at_s), Clear(SELF, HTTP, 0, 30.0, 70, "", gone))
-
-
-def test_an_incident_keeps_its_id_from_the_first_sign_to_its_end(sink: Notices, told: list[Notice]) -> None:
-    for event in (rising(), alarm(), Decided(model(), CauseChanged(SELF, HTTP, 70, "syn-flood", "")), clear()):
-        sink.take(event)
-    assert [one.state for one in told] == [
-        NoticeState.RISING,
-        NoticeState.FIRING,
-        NoticeState.UPDATED,
-        NoticeState.RESOLVED,
-    ]
-    assert len({one.incident for one in told}) == 1
-    assert told[0].incident.startswith("20010909T014640Z-")
-    assert [one.alarmed for one in told] == [False, True, True, True]
-    assert told[2].cause == "syn-flood"
-    last = told[-1]
-    assert (last.began_s, last.ended_s, last.peak, last.waiting) == (1e9, 1e9 + 30, 70, 0)
-    sink.take(rising(1e9 + 60))
-    assert told[-1].incident != last.incident
-
-
-def test_an_alarm_says_why_and_what_to_do(sink: Notices, told: list[Notice]) -> None:
-    verdict = judge(model())
-    worst = verdict.findings[0]
-    sink.take(alarm(cause=worst.id))
-    [one] = told
+def test_an_alarm_says_why_and_what_to_do(w: Watched) -> None:
+    worst = judge(model()).findings[0]
+    one = w.alarm(cause=worst.id)
     assert one.title == "ALARM host :8080: 50 of 90 arrivals unanswered, usually 1 (alarm at 20)"
     assert one.log == one.title
     assert (one.cause, one.listener, one.netns, one.host) == (worst.id, ":8080", "self", "host")
-    assert one.level in ("warning", "critical")
-    assert (one.unanswered, one.arrivals, one.waiting) == (50, 90, 60)
-    assert one.summary
-    assert one.text[0].lower().startswith(one.summary[:20].lower())
-    assert {fact.name for fact in one.evidence} == {fact.name for fact in worst.facts}
-    assert all(command.split()[0] for command in one.cures)
+    assert one.level == worst.level.name.lower()
+    assert (one.unanswered, one.arrivals, one.waiting, one.because) == (50, 90, 60, "unanswered")
+    assert one.text[0] == f"{one.summary[0].upper()}{one.summary[1:]}."
+    assert {fact.name for fact in one.evidence} == {fact.name for fact in worst.facts} != set()
     assert f"Next: {one.cures[0]}" in one.text
-    assert one.text[-1] == f"Incident {one.incident}"
+    assert "Half-open: 60 now, 60 at most." in one.text
+    assert one.text[-1] == "Incident i-1"
 
 
-def test_a_rise_that_came_to_nothing_was_no_alarm(sink: Notices, told: list[Notice]) -> None:
-    sink.take(rising())
-    sink.take(Decided(model(at_s=1e9 + 3), Passed(SELF, HTTP, 2, 3.0)))
-    assert [(one.state.value, one.alarmed, one.level) for one in told] == [
-        ("rising", False, "notice"),
-        ("resolved", False, "notice"),
-    ]
-    assert told[1].title == "CLEAR host :8080: it passed after 3 s, no alarm"
+def test_a_rise_that_came_to_nothing_was_no_alarm(w: Watched) -> None:
+    first = w.rising()
+    last = w.decide(Passed(SELF, HTTP, 2, 3.0, "i-1"), at_s=3.0)
+    assert first.title == "RISING host :8080: 60 half-open: more than the traffic explains"
+    assert last.title == "CLEAR host :8080: it passed after 3 s, no alarm"
+    assert {(one.alarmed, one.level) for one in w.told} == {(False, "notice")}
 
 
-def test_an_end_without_a_beginning_is_told_too(sink: Notices, told: list[Notice]) -> None:
-    sink.take(clear(gone="namespace"))
-    assert told[0].title == "CLEAR host :8080: the network namespace is gone, after 30 s with a peak of 70"
-    assert told[0].began_s == 1e9
+@pytest.mark.parametrize(
+    ("gone", "says"), [("namespace", "the network namespace is gone"), ("listener", "nothing listens any more")]
+)
+def test_what_is_gone_is_said(w: Watched, gone: str, says: str) -> None:
+    w.alarm()
+    assert w.clear(gone=gone).title == f"CLEAR host :8080: {says}, after 30 s with a peak of 60"
 
 
-def test_releases_are_told_with_the_incidents_they_concern(sink: Notices, told: list[Notice]) -> None:
-    def did(port: int | None, where: Namespace = SELF, n: int = 40) -> Did:
-        wanted = Filter(older_than_s=15, listeners=() if port is None else ((None, port),))
-        return Did(Released(Release(where, wanted, "policy"), matched=n, released=n))
-
-    sink.take(alarm())
-    for other in (did(443), did(None, named("blue")), did(None, n=0)):
-        sink.take(other)
-    assert len(told) == 1
-    sink.take(did(8080))
-    assert told[1].state is NoticeState.UPDATED
-    assert told[1].actions == ("released 40 half-open connections older than 15 s, on :8080",)
-    sink.take(did(None, n=1))
-    assert len(told) == 2  # the first one is news; later ones are told with what comes next
-    sink.take(clear())
-    assert told[-1].actions[1] == "released 1 half-open connection older than 15 s"
-    assert "Done: released 1 half-open connection older than 15 s." in told[-1].text
+def test_the_first_release_is_news_and_all_are_told(w: Watched) -> None:
+    w.release(5)  # nothing is on
+    w.alarm()
+    w.release(0)
+    assert len(w.told) == 1
+    w.release(40)
+    assert (w.told[1].state, len(w.told)) == (NoticeState.UPDATED, 2)
+    assert w.told[1].actions == ("released 40 half-open connections older than 15 s",)
+    w.release(2)
+    assert len(w.told) == 2
+    assert "Done: released 42 half-open connections older than 15 s." in w.clear().text
 
 
-def test_what_lasts_is_told_afresh_with_its_numbers(
-    sink: Notices, told: list[Notice], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_lasts_is_told_afresh_with_its_numbers(w: Watched, monkeypatch: pytest.MonkeyPatch) -> None:
     now = [1000.0]
     monkeypatch.setattr(notices.time, "monotonic", lambda: now[0])
     everything = Round(frozenset({SELF}), frozenset())
-    sink.take(everything)
-    assert told == []
-    sink.take(alarm())
-    sink.take(everything)
-    sink.take(Reading(model(90)))
-    sink.take(Reading(model(80)))
-    sink.take(Reading(model(99, where=named("blue"))))
-    sink.take(everything)
-    assert len(told) == 2
+    w.sink.take(everything)
+    assert w.told == []
+    w.alarm()
+    w.sink.take(everything)
+    w.read(90, 2.0)
+    w.read(80, 3.0)
+    w.sink.take(everything)
+    assert len(w.told) == 2
     now[0] += notices.FRESH_S
-    sink.take(everything)
-    assert [one.state.value for one in told] == ["firing", "updated", "updated"]
-    assert (told[2].waiting, told[2].peak) == (80, 90)
-    assert told[2].tells == told[0].tells
-    sink.take(clear())
+    w.sink.take(everything)
+    assert [one.state.value for one in w.told] == ["firing", "updated", "updated"]
+    assert (w.told[2].waiting, w.told[2].peak) == (80, 90)
+    assert w.told[2].tells == w.told[0].tells
+    w.clear()
     now[0] += notices.FRESH_S
-    sink.take(everything)
-    assert len(told) == 4
+    w.sink.take(everything)
+    assert len(w.told) == 4
 
 
-def test_two_listeners_are_two_incidents(sink: Notices, told: list[Notice]) -> None:
-    sink.take(alarm())
-    other = (2, "0.0.0.0", 443, 0)
-    sink.take(Decided(model(), replace(Alarm(SELF, HTTP, 60, 50, 90, 1.0, 20.0, "drops"), listener=other)))
-    assert told[0].incident != told[1].incident
-    assert told[1].title == "ALARM host :443: clients are turned away; 50 of 90 arrivals unanswered"
+def test_two_listeners_are_two_incidents(w: Watched) -> None:
+    w.alarm()
+    other = w.alarm(id="i-2", at=(2, "192.0.2.1", 443, 0), because="drops")
+    assert (other.incident, other.listener) == ("i-2", "192.0.2.1:443")
+    assert other.title == "ALARM host 192.0.2.1:443: clients are turned away; 50 of 90 arrivals unanswered"
