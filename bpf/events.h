@@ -77,6 +77,77 @@ struct census_named {
 	u64 cookie; /* 0: none was given out yet */
 };
 
+/*
+ * One socket of the hash that is neither a listener nor a request socket. An IPv6 one (SOCKET_WIDE) is followed by a
+ * record that begins with SOCKET_MORE in `flags`'s place and holds both addresses from its byte 16 on.
+ */
+#define SOCKET_MINI 1 /* a minisocket: TIME_WAIT, or FIN_WAIT2 that nobody holds */
+#define SOCKET_ORPHAN 2 /* no process holds it any more */
+#define SOCKET_KEEPALIVE 4
+#define SOCKET_WIDE 8 /* IPv6 addresses */
+#define SOCKET_V6 16 /* of the family AF_INET6, v4-mapped ones included */
+#define SOCKET_BOUND 32 /* bound to a device */
+#define SOCKET_MORE 128
+
+struct socket_record {
+	u8 state;
+	u8 flags;
+	u8 timer; /* icsk_pending; 2: keepalive, 3: of a minisocket */
+	u8 retransmits;
+	u8 probes;
+	u8 padding;
+	u16 local_port; /* host order */
+	u16 remote_port;
+	u16 pages; /* of tcp_mem that it holds */
+	u32 remote;
+	u32 local;
+	u32 inode;
+	u64 cookie; /* 0: none given out yet */
+	u32 uid;
+	u32 received; /* jiffies since data came, since data was sent, since an ACK came */
+	u32 sent;
+	u32 heard;
+	s32 expires; /* jiffies until the timer runs out */
+	u32 unread; /* bytes, the FIN counts as one */
+	u32 unacked;
+	u32 bytes_received; /* its low half */
+};
+
+struct socket_wide {
+	u8 state;
+	u8 flags; /* SOCKET_MORE */
+	u8 padding[14];
+	u32 remote[4];
+	u32 local[4];
+	u8 rest[16];
+};
+
+/* A socket that an action was tried on, with what its options were before. Times are in jiffies; 0: not set. */
+struct acted_record {
+	u64 cookie;
+	u8 state;
+	u8 keepalive;
+	u8 probes;
+	u8 padding;
+	u32 idle;
+	u32 interval;
+	u32 user_timeout_ms;
+	u32 inode;
+	u32 quiet; /* since data came or was sent, the shorter */
+};
+
+/* A socket that is meant: what must still hold of it, and which options to set (ACT_LEAVE: leave). */
+struct meant_socket {
+	u32 state;
+	u32 unread;
+	u32 keepalive;
+	u32 idle_s;
+	u32 interval_s;
+	u32 probes;
+	u32 user_timeout_ms;
+	u32 padding;
+};
+
 /* Whose handshakes are counted together. */
 struct handshake_key {
 	u32 netns;

@@ -31,6 +31,8 @@ typedef _Bool bool;
 #define AF_INET6 10
 #define TCP_ESTABLISHED 1
 #define TCP_SYN_RECV 3
+#define TCP_FIN_WAIT2 5
+#define TCP_TIME_WAIT 6
 #define TCP_LISTEN 10
 #define TCP_NEW_SYN_RECV 12
 
@@ -110,6 +112,7 @@ struct sock_common {
 	u16 skc_family;
 	volatile u8 skc_state;
 	int skc_bound_dev_if;
+	unsigned long skc_flags;
 	possible_net_t skc_net;
 	struct in6_addr skc_v6_daddr;
 	struct in6_addr skc_v6_rcv_saddr;
@@ -119,8 +122,36 @@ struct sock_common {
 	refcount_t skc_refcnt;
 };
 
+struct timer_list {
+	unsigned long expires;
+};
+
+typedef struct {
+	u32 val;
+} kuid_t;
+
 struct sock {
 	struct sock_common __sk_common;
+	struct {
+		atomic_t rmem_alloc;
+	} sk_backlog;
+	int sk_forward_alloc;
+	int sk_wmem_queued;
+	struct timer_list sk_timer;
+	struct socket *sk_socket;
+	unsigned long sk_ino;
+	kuid_t sk_uid;
+	u16 sk_protocol;
+};
+
+struct inet_timewait_sock {
+	struct sock_common __tw_common;
+	volatile u8 tw_substate;
+	struct timer_list tw_timer;
+};
+
+struct tcp_timewait_sock {
+	struct inet_timewait_sock tw_sk;
 };
 
 struct inet_sock {
@@ -139,7 +170,15 @@ struct request_sock_queue {
 struct inet_connection_sock {
 	struct inet_sock icsk_inet;
 	struct request_sock_queue icsk_accept_queue;
+	struct timer_list icsk_retransmit_timer;
+	u8 icsk_retransmits;
+	u8 icsk_pending;
 	u8 icsk_syn_retries;
+	u8 icsk_probes_out;
+	u32 icsk_user_timeout;
+	struct {
+		u32 lrcvtime;
+	} icsk_ack;
 };
 
 struct tcp_options_received {
@@ -152,11 +191,17 @@ struct tcp_sock {
 	u32 srtt_us;
 	u32 total_retrans;
 	u32 total_rto_time;
+	u32 copied_seq;
+	u32 rcv_nxt;
+	u32 snd_una;
+	u32 write_seq;
+	u32 lsndtime;
+	u32 rcv_tstamp;
+	u64 bytes_received;
+	u32 keepalive_time;
+	u32 keepalive_intvl;
+	u8 keepalive_probes;
 	struct tcp_options_received rx_opt;
-};
-
-struct timer_list {
-	unsigned long expires;
 };
 
 struct request_sock {
@@ -200,6 +245,9 @@ static long (*const bpf_map_update_elem)(void *map, const void *key, const void 
 static long (*const bpf_map_delete_elem)(void *map, const void *key) = (void *)3;
 static u64 (*const bpf_ktime_get_ns)(void) = (void *)5;
 static long (*const bpf_probe_read_kernel)(void *dst, u32 size, const void *src) = (void *)113;
+static u64 (*const bpf_get_socket_cookie)(void *sk) = (void *)46;
+static long (*const bpf_setsockopt)(void *sk, int level, int name, void *value, int size) = (void *)49;
+static struct tcp_timewait_sock *(*const bpf_skc_to_tcp_timewait_sock)(void *sk) = (void *)138;
 static struct task_struct *(*const bpf_get_current_task_btf)(void) = (void *)158;
 static u64 (*const bpf_jiffies64)(void) = (void *)118;
 static long (*const bpf_seq_write)(struct seq_file *m, const void *data, u32 len) = (void *)127;
@@ -209,3 +257,5 @@ static struct tcp_request_sock *(*const bpf_skc_to_tcp_request_sock)(void *sk) =
 
 /* Since commit a35b9af4ec2c ("bpf: Add a kfunc for generic type cast") (in v6.2): a cast whose loads never fault. */
 extern void *bpf_rdonly_cast(const void *address, u32 type) __attribute__((section(".ksyms")));
+/* Since commit 4ddbcb886268 ("bpf: Add bpf_sock_destroy kfunc") (in v6.5): for iterators that hold the socket's lock. */
+extern int bpf_sock_destroy(struct sock_common *sock) __attribute__((section(".ksyms")));

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0 OR Apache-2.0
 /*
- * The processes that hold listening TCP sockets, or files of namespaces. The iterator visits every task in the reader's
+ * The processes that hold TCP sockets, or files of namespaces. The iterator visits every task in the reader's
  * PID namespace; this program goes through the task's table of open files, 64 pointers at a time, and passes over all
  * files but those with the operations of the reader's sample file. iter/task_file, which takes a reference to every file,
  * takes ten times as long; the links of /proc/PID/fd take hundreds of times as long.
@@ -12,6 +12,7 @@
 /* Stretches of one task before the iterator is asked to show it again. */
 #define STRETCHES 64
 #define ROOM 4096
+#define IPPROTO_TCP 6
 
 struct holder_record {
 	u64 inode;
@@ -74,6 +75,8 @@ static void *(*const bpf_get_current_task)(void) = (void *)35;
 /* In: a descriptor of the reader, a socket or a file of a namespace; whether it is the latter. */
 u32 sample;
 u32 namespaces;
+/* In: the states of the TCP sockets that are wanted, a bit each. */
+u32 states;
 /* Out: what was found. The reader takes it and sets `count` to 0 after each read(). */
 u32 count;
 struct holder_record found[ROOM];
@@ -103,16 +106,25 @@ INLINE u64 operations_of_sample(void)
 	return found_operations;
 }
 
-INLINE bool is_listener(struct socket *socket)
+/* Whether it is a TCP socket in one of the states. Sockets of other protocols use the same numbers for theirs. */
+INLINE bool is_wanted(struct socket *socket)
 {
+	u16 family = 0, protocol = 0;
 	struct sock *sk = 0;
-	u16 family = 0;
 	u8 state = 0;
 
 	READ(sk, socket, sk);
 	READ(state, sk, __sk_common.skc_state);
+	if (!(states >> (state & 31) & 1))
+		return false;
 	READ(family, sk, __sk_common.skc_family);
-	return state == TCP_LISTEN && (family == AF_INET || family == AF_INET6);
+	if (family != AF_INET && family != AF_INET6)
+		return false;
+	/* A Multipath TCP listener counts as well. */
+	if (state == TCP_LISTEN)
+		return true;
+	READ(protocol, sk, sk_protocol);
+	return protocol == IPPROTO_TCP;
 }
 
 /* The PID of `leader` in the reader's PID namespace; 0 where it has none there. */
@@ -157,7 +169,7 @@ __attribute__((noinline)) int look(u64 table, u32 first, u32 pid)
 		if (theirs != operations || n >= ROOM)
 			continue;
 		READ(socket, file, private_data);
-		if (!namespaces && !is_listener(socket))
+		if (!namespaces && !is_wanted(socket))
 			continue;
 		READ(inode, file, f_inode);
 		READ(number, inode, i_ino);

@@ -16,6 +16,7 @@ from typing import Any, Final
 from halfopen.core.fields import (
     advice,
     check,
+    closing,
     connection,
     diagnosis,
     features,
@@ -32,6 +33,7 @@ from halfopen.core.fields import (
 )
 from halfopen.core.fields.field import Field, Kind
 from halfopen.core.findings.diagnosis import at_listeners as at_listeners  # fills the registry of exclusions
+from halfopen.core.findings.evidence import Need
 from halfopen.core.findings.exclusions import EXCLUSIONS
 from halfopen.core.findings.registry import RULES
 from halfopen.core.findings.verdict import judge as judge  # fills the registry
@@ -48,6 +50,7 @@ DOCUMENTS: Final = (
     "docs/verdicts.md",
     "docs/metrics.md",
     "docs/detection.md",
+    "docs/closing.md",
 )
 
 
@@ -85,6 +88,10 @@ _NAMES: Final[dict[str, tuple[Field[Any], ...]]] = {
     "process": process.PROCESS,
     "source": source.SOURCE,
     "connection": connection.LIST,
+    "closing": (*namespace.PLACE, *closing.CLOSING),
+    "closing-group": closing.GROUP,
+    "closing-destination": closing.DESTINATION,
+    "closing-connection": closing.SOCKETS,
     "advice": (*namespace.PLACE, *advice.ADVICE),
     "advice-listener": advice.LISTENER,
     "advice-choice": advice.CHOICE,
@@ -127,10 +134,19 @@ def verdicts() -> str:
         "| --- | --- | --- | --- | --- | --- |",
     ]
     for rule in RULES.values():
-        if not rule.note:
+        if not rule.note and Need.CLOSING not in rule.needs:
             rivals = EXCLUSIONS[rule.id].rivals if rule.id in EXCLUSIONS else ()
             alike = ", ".join(f"`{id}`" for id in rivals)
             lines.append(f"| `{rule.id}` | {rule.title} | {rule.doc} | {rule.unless} | {alike} | {rule.advice} |")
+    return "\n".join(lines)
+
+
+def closing_causes() -> str:
+    """The causes about open and closing connections."""
+    lines = ["| Id | Cause | Found when | Not when | What to do |", "| --- | --- | --- | --- | --- |"]
+    for rule in RULES.values():
+        if Need.CLOSING in rule.needs:
+            lines.append(f"| `{rule.id}` | {rule.title} | {rule.doc} | {rule.unless} | {rule.advice} |")
     return "\n".join(lines)
 
 
@@ -159,6 +175,7 @@ TABLES: Final[dict[str, Callable[[], str]]] = {
     "findings": findings,
     "verdicts": verdicts,
     "causes": causes,
+    "closing-causes": closing_causes,
     "stages": stages,
     **{name: partial(names, fields) for name, fields in _NAMES.items()},
     **{name: partial(metric_names, fields) for name, fields in _METRICS.items()},

@@ -53,6 +53,16 @@ EXAMPLES: Final[Mapping[str, tuple[str, ...]]] = {
         "halfopen release-time --retries 0..8",
         "halfopen release-time --measure --retries 0..2  # takes 8 s",
     ),
+    "closing": (
+        "halfopen closing",
+        "halfopen closing --for 10s                      # look twice: leak or pool?",
+        "halfopen closing --process java --state close-wait --json",
+    ),
+    "closing list": (
+        "halfopen closing list --state close-wait",
+        "halfopen closing list --process 4711 --peer 10.0.0.5:5432 --sort unread",
+        "halfopen closing list --format csv > connections.csv",
+    ),
     "tune": (
         "halfopen tune show                              # what matters here",
         "halfopen tune apply --release-time 7s --for 10m",

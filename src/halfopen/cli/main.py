@@ -28,6 +28,7 @@ COMMANDS: Final = {
     "advise": "Advise the release time, backlog and cookies of each listener, by handshakes seen.",
     "handshakes": "Measure how long handshakes take and how often the SYN-ACK is retransmitted.",
     "release-time": "Compute when the kernel gives up, now and with other settings.",
+    "closing": "Find connections that are never let go, by process, state and kind; end them gently.",
     "tune": "Explain the kernel's settings for half-open connections; change and undo them live.",
     "doctor": "Report what works here, what does not, and what would grant it.",
     "lab": "Create private hosts in namespaces to try every command on.",

@@ -44,7 +44,19 @@ PROGRAMS: Final = (
         "the same by the kernel's iterator, where the walk is refused",
     ),
     BpfProgram(
-        "owners", "halfopen.read.bpf.owners:Owners", "naming the programs that listen, on machines with many open files"
+        "owners",
+        "halfopen.read.bpf.owners:Owners",
+        "naming the programs that hold sockets, on machines with many open files",
+    ),
+    BpfProgram(
+        "closing",
+        "halfopen.read.bpf.closing:SocketWalk",
+        "connections that are open or closing, read without the kernel's locks",
+    ),
+    BpfProgram(
+        "closing_iter",
+        "halfopen.read.bpf.closing:SocketIterator",
+        "the same by the kernel's iterator, where the walk is refused",
     ),
     BpfProgram(
         "arrivals",

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from halfopen.core.errors import WireError
 from halfopen.core.sample import PULSE, handshakes
+from halfopen.core.sample.closing import ADDRESSES, KEEPALIVE_TIMER, MINI, PROBE, RETRANSMIT, SOCKET, WIDE
 
 _CENSUS: Final = [
     ("kind", "u1"),
@@ -44,6 +45,67 @@ _FORMS: Final = {
 # The size of a record by its kind; 0 is no kind.
 _SIZE_OF: Final = np.array([_FORMS[k].itemsize if k in _FORMS else 0 for k in range(256)], dtype=np.uint8)
 
+
+# A socket as the program writes it: times in jiffies, where SOCKET has milliseconds.
+_JIFFIES: Final = {"received_ms": "received", "sent_ms": "sent", "heard_ms": "heard", "expires_ms": "expires"}
+SOCKET_RECORD: Final[np.dtype[Any]] = np.dtype([(_JIFFIES.get(n, n), SOCKET[n]) for n in SOCKET.names or ()])
+SOCKET_WIDE: Final[np.dtype[Any]] = np.dtype(
+    [("state", "u1"), ("flags", "u1"), ("padding", "V14"), ("remote", "V16"), ("local", "V16"), ("rest", "V16")]
+)
+_MORE: Final = 128
+ACTED: Final[np.dtype[Any]] = np.dtype(
+    [
+        ("cookie", "<u8"),
+        *((name, "u1") for name in ("state", "keepalive", "probes", "padding")),
+        *((name, "<u4") for name in ("idle", "interval", "user_timeout_ms", "inode", "quiet")),
+    ]
+)
+MEANT: Final[np.dtype[Any]] = np.dtype(
+    [
+        (name, "<u4")
+        for name in ("state", "unread", "keepalive", "idle_s", "interval_s", "probes", "user_timeout_ms", "padding")
+    ]
+)
+
+
+def sockets(data: bytes | memoryview, jiffy_ms: float) -> tuple[NDArray[Any], NDArray[Any]]:
+    """The sockets in what bpf/closing.bpf.c wrote, (N,) SOCKET, and the IPv6 addresses of M of them, (M,) ADDRESSES.
+
+    Raises: WireError.
+    """
+    size = SOCKET_RECORD.itemsize
+    if len(data) % size:
+        raise WireError(f"sockets of {len(data)} bytes are no whole number of records")
+    raw = np.frombuffer(data, dtype=SOCKET_RECORD)
+    is_more = raw["flags"] & _MORE != 0
+    wide = np.empty(0, dtype=ADDRESSES)
+    if is_more.any():
+        at = np.flatnonzero(is_more)
+        if not at[0] or is_more[at - 1].any() or not (raw["flags"][at - 1] & WIDE).all():
+            raise WireError("addresses without their socket", int(at[0]) * size)
+        more = raw[is_more].view(SOCKET_WIDE)
+        wide = np.empty(len(more), dtype=ADDRESSES)
+        wide["remote"], wide["local"] = more["remote"], more["local"]
+        raw = raw[~is_more]
+    rows = raw.copy().view(SOCKET)
+    for name, jiffies in _JIFFIES.items():
+        rows[name] = np.minimum(raw[jiffies] * jiffy_ms, _LONGEST_MS)
+    # Addresses come as the kernel has them, in network order.
+    for side in ("remote", "local"):
+        rows[side].byteswap(inplace=True)
+    is_wide = rows["flags"] & WIDE != 0
+    if np.count_nonzero(is_wide) != len(wide):
+        raise WireError("a socket without its addresses")
+    rows["remote"][is_wide] = np.arange(len(wide))
+    full = rows["flags"] & MINI == 0
+    rows["timer"][full] = _TIMERS[raw["timer"][full] & 7]
+    return rows, wide
+
+
+_LONGEST_MS: Final = 2**31 - 1
+# From icsk_pending and the program's own 2 to the numbers of inet_diag: what waits to see a loss counts as RETRANSMIT
+# (`inet_sk_diag_fill()`).
+_TIMERS: Final = np.array([0, RETRANSMIT, KEEPALIVE_TIMER, PROBE, *[RETRANSMIT] * 4], dtype=np.uint8)
 
 HOLDER: Final[np.dtype[Any]] = np.dtype([("inode", "<u8"), ("pid", "<u4"), ("fd", "<u4")])
 

@@ -8,7 +8,7 @@ from enum import Enum
 
 from halfopen.core.filters import Filter
 from halfopen.core.findings import excluding as _excluding  # noqa: F401  (fills the registry)
-from halfopen.core.findings.evidence import Evidence
+from halfopen.core.findings.evidence import Evidence, Need
 from halfopen.core.findings.exclusions import EXCLUSIONS, Against
 from halfopen.core.findings.finding import Fact, Finding, Level
 from halfopen.core.findings.registry import RULES
@@ -110,7 +110,9 @@ def diagnosis(e: Evidence) -> Diagnosis:
     why = dict(_exclusions(e, verdict, found))
     findings = tuple(_explained(e, finding, found, why) for finding in verdict.findings)
     rivals = {id for finding in verdict.findings for id in _rivals(finding.id)}
-    known = [rule.id for rule in RULES.values() if rule.id in EXCLUSIONS and max(rule.levels) > Level.OK]
+    # Where a subject was not read, nothing is undecided about it.
+    asked = [rule for rule in RULES.values() if Need.CLOSING not in rule.needs or e.has(Need.CLOSING)]
+    known = [rule.id for rule in asked if rule.id in EXCLUSIONS and max(rule.levels) > Level.OK]
     undecided = tuple(id for id in known if id not in found and id not in why)
     seconds = e.interval_s if e.rates else None
     near = _grouped([id for id in why if id in rivals], why, near=True)

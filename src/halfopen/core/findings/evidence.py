@@ -15,9 +15,11 @@ from halfopen.core.findings.lasting import SHORT_S, Lasting, lasting, since_s
 from halfopen.core.findings.lost import LostRates, lost_rates
 from halfopen.core.findings.sources import SourcesAsked
 from halfopen.core.model import join
+from halfopen.core.model.closing import ClosingModel, build_closing
 from halfopen.core.model.listeners import ListenerView
 from halfopen.core.model.model import Model
 from halfopen.core.sample.before_tcp import BeforeTcp
+from halfopen.core.sample.closing import OpenSockets
 from halfopen.core.sample.workers import Workers
 
 T = TypeVar("T")
@@ -32,6 +34,7 @@ class Need(Enum):
 
     RATES = "two looks"
     LASTING = "half-open connections that last"
+    CLOSING = "open and closing connections"
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +78,18 @@ class Evidence:
 
     def has(self, need: Need) -> bool:
         """Whether a rule that needs this can judge."""
+        if need is Need.CLOSING:
+            return self.closing is not None
         return bool(self.rates) if need is Need.RATES else bool(self.sources.last.any())
+
+    @cached_property
+    def closing(self) -> ClosingModel | None:
+        """The open and closing connections; None where they were not read."""
+        sockets = self.now.sample.part(OpenSockets)
+        if sockets is None:
+            return None
+        earlier = None if self.before is None else self.before.sample.part(OpenSockets)
+        return build_closing(sockets, self.now.sample.listeners["port"], earlier)
 
     @property
     def netns(self) -> str:

@@ -7,6 +7,7 @@ from halfopen.core.model import timing
 from halfopen.core.tune.goals import GOOD_RETRIES
 from halfopen.core.units import plural, show_duration
 from halfopen.present.findings import accepting as accepting  # registers its sentences
+from halfopen.present.findings import closing as closing  # the same
 from halfopen.present.findings import losses as losses  # the same
 from halfopen.present.findings.traffic import unanswered
 from halfopen.present.findings.words import SENTENCES as SENTENCES

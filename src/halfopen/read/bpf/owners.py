@@ -1,4 +1,4 @@
-"""Which processes hold listeners, or files of namespaces: their tables of open files, read in the kernel
+"""Which processes hold TCP sockets, or files of namespaces: their tables of open files, read in the kernel
 (bpf/owners.bpf.c).
 """
 
@@ -18,8 +18,10 @@ from numpy.typing import NDArray
 from halfopen.core.errors import KernelError
 from halfopen.linux.bpf.loader import Loaded
 from halfopen.wire import bpf_records
+from halfopen.wire.inet_diag import TCP_LISTEN
 
 _ROOM: Final = 4096
+_LISTENING: Final = 1 << TCP_LISTEN
 # What the program has found since the last read(), as it lies there.
 _FOUND: Final = np.dtype([("rows", bpf_records.HOLDER, (_ROOM,))])
 
@@ -34,8 +36,8 @@ class Owners:
         self._lock = threading.Lock()
         self._loaded = Loaded("owners", {"holder_record": bpf_records.HOLDER})
         try:
-            self._sample, self._namespaces, self._count, self._unfinished = (
-                self._loaded.variable(name, "<u4") for name in ("sample", "namespaces", "count", "unfinished")
+            self._sample, self._namespaces, self._states, self._count, self._unfinished = (
+                self._loaded.variable(name, "<u4") for name in ("sample", "namespaces", "states", "count", "unfinished")
             )
             self._operations = self._loaded.variable("operations", "<u8")
             self._found = self._loaded.variable("found", _FOUND)[0]["rows"]
@@ -54,16 +56,18 @@ class Owners:
         """Unload the program."""
         self._loaded.close()
 
-    def read(self, until_s: float = float("inf"), *, namespaces: bool = False) -> tuple[NDArray[Any], bool]:
-        """Every descriptor of a listening TCP socket, (n,) dtype `bpf_records.HOLDER`, process by process; and whether
-        these are all, or the look was ended at `until_s` of the monotonic clock.
+    def read(
+        self, until_s: float = float("inf"), *, states: int = _LISTENING, namespaces: bool = False
+    ) -> tuple[NDArray[Any], bool]:
+        """Every descriptor of a TCP socket in one of the states (a bit each), (n,) dtype `bpf_records.HOLDER`, process
+        by process; and whether these are all, or the look was ended at `until_s` of the monotonic clock.
 
         namespaces: every descriptor of a namespace, of whatever kind, instead.
 
         Raises: NotPermitted, KernelError.
         """
         with self._lock, _sample(namespaces=namespaces) as self._sample[0]:
-            self._namespaces[0], self._count[0] = namespaces, 0
+            self._namespaces[0], self._states[0], self._count[0] = namespaces, states, 0
             self._operations[0] = self._unfinished[0] = 0
             fd = self._loaded.iterate(self._link)
             try:

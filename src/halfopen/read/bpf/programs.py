@@ -5,6 +5,7 @@ from __future__ import annotations
 from halfopen.core.errors import HalfopenError
 from halfopen.linux.bpf import bpf_object, kept
 from halfopen.read.bpf.census import Census, IterCensus
+from halfopen.read.bpf.closing import SocketIterator, SocketWalk
 from halfopen.read.bpf.owners import Owners
 from halfopen.read.bpf.pulse import Pulse
 from halfopen.read.bpf.walk import WalkCensus
@@ -16,7 +17,7 @@ def pulse() -> Pulse:
 
 
 def owners() -> Owners:
-    """The loaded program that finds the owners of listeners. Raises: as `pulse`."""
+    """The loaded program that finds the owners of sockets. Raises: as `pulse`."""
     return kept.get(Owners)
 
 
@@ -26,6 +27,16 @@ def census() -> Census:
         return kept.get(WalkCensus)
     except HalfopenError:
         return kept.get(IterCensus)
+
+
+def socket_walk() -> SocketWalk:
+    """The walk over open and closing sockets, loaded. Raises: as `pulse`."""
+    return kept.get(SocketWalk)
+
+
+def socket_iterator() -> SocketIterator:
+    """The same by the kernel's iterator. Raises: as `pulse`."""
+    return kept.get(SocketIterator)
 
 
 def begin() -> None:

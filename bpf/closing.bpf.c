@@ -1,0 +1,110 @@
+// SPDX-License-Identifier: GPL-2.0 OR Apache-2.0
+/*
+ * Every socket of a namespace that is neither a listener nor a request socket, by a walk of our own through the kernel's
+ * hash (hash.bpf.h); or only how many there are in each state.
+ */
+#include "hash.bpf.h"
+#include "socket.bpf.h"
+
+#define STATES 16
+
+/* In: write nothing, only count. */
+u32 counting;
+/* Out: how many sockets are in each state; minisockets in FIN_WAIT2 count as such. */
+u32 counts[STATES];
+/* Out: of those in FIN_WAIT2, the minisockets. */
+u32 orphaned;
+
+static u32 counts_before[STATES];
+static u32 orphaned_before;
+
+INLINE u64 prefetch(u64 socket)
+{
+	const struct tcp_sock *tp = AT(tcp_sock, socket);
+	const struct sock *sk = &tp->inet_conn.icsk_inet.sk;
+
+	if (counting)
+		return sk->__sk_common.skc_state;
+	return sk->__sk_common.skc_state + sk->sk_uid.val + tp->inet_conn.icsk_pending + tp->copied_seq + tp->lsndtime +
+	       tp->rcv_nxt + tp->rcv_tstamp;
+}
+
+INLINE void chain_begins(void)
+{
+	__builtin_memcpy(counts_before, counts, sizeof(counts));
+	orphaned_before = orphaned;
+}
+
+INLINE void chain_again(void)
+{
+	__builtin_memcpy(counts, counts_before, sizeof(counts));
+	orphaned = orphaned_before;
+}
+
+INLINE void chain_ends(void)
+{
+}
+
+static int visit(u32 i, struct place *to)
+{
+	const struct inet_timewait_sock *tw = 0;
+	const struct tcp_sock *tp = 0;
+	struct socket_record r[2] = {};
+	struct sock_common *skc;
+	u32 at = used, size;
+	u8 state;
+
+	if (IS_END(node) || !node)
+		return 1;
+	skc = AT(sock_common, SOCKET_OF(node));
+	node = (u64)skc->skc_nulls_node.next;
+	visited++;
+	if ((u64)skc->skc_net.net != whose || !skc->skc_refcnt.refs.counter)
+		return 0;
+	state = skc->skc_state;
+	if (state == TCP_NEW_SYN_RECV || state == TCP_SYN_RECV)
+		return 0;
+	if (state == TCP_TIME_WAIT)
+		tw = AT(inet_timewait_sock, skc);
+	else
+		tp = AT(tcp_sock, skc);
+	state = state_of(skc, tw) & (STATES - 1);
+	counts[state]++;
+	if (tw && state == TCP_FIN_WAIT2)
+		orphaned++;
+	if (counting || !(states >> state & 1))
+		return 0;
+	size = socket_records(r, skc, tp, tw, state);
+	/* Freed and reused while it was read? Then the record may mix two sockets. */
+	if (!skc->skc_refcnt.refs.counter || (skc->skc_hash & (buckets - 1)) != chain_number)
+		return 0;
+	if (at > ROOM - RECORDS_SIZE) {
+		no_room = 1;
+		return 1;
+	}
+	__builtin_memcpy(to->room + at, r, RECORD_SIZE);
+	if (size == RECORDS_SIZE)
+		__builtin_memcpy(to->room + at + RECORD_SIZE, &r[1], RECORD_SIZE);
+	used = at + size;
+	return 0;
+}
+
+/* Runs once for a reading, in a thread of the namespace to read. */
+SEC("raw_tp/sys_enter")
+int begin(void *ctx)
+{
+	walk_begins();
+	__builtin_memset(counts, 0, sizeof(counts));
+	orphaned = 0;
+	return 0;
+}
+
+/* Writes to the buffer whose index is the first argument. To be run until `bucket` reaches `last`. */
+SEC("raw_tp/sys_enter")
+int walk(u64 *arguments)
+{
+	walk_on(arguments[0]);
+	return 0;
+}
+
+char LICENSE[] SEC("license") = "Dual BSD/GPL";

@@ -1,0 +1,91 @@
+"""`halfopen closing list`: single connections that are open or closing."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from halfopen.cli.closing_words import closing_filter_options, filter_of
+from halfopen.cli.options import here, netns_option
+from halfopen.cli.saying import say
+
+_TABLE_LIMIT = 100
+
+
+@click.command()
+@closing_filter_options
+@netns_option
+@click.option("--sort", type=click.Choice(("age", "unread", "unacked", "pid")), default="age")
+@click.option(
+    "--limit",
+    metavar="N",
+    type=click.IntRange(min=0),
+    help="Show at most N rows; 0: all (default: 100 in a table, else all).",
+)
+@click.option("--format", "form", type=click.Choice(("table", "json", "ndjson", "csv")), default="table")
+@click.option("--json", "as_json", is_flag=True, help="The same as --format json (halfopen.closing-list/1).")
+def command(
+    process: tuple[str, ...],
+    state: tuple[str, ...],
+    peer: tuple[str, ...],
+    idle: str | None,
+    kind: tuple[str, ...],
+    netns: str | None,
+    sort: str,
+    limit: int | None,
+    form: str,
+    as_json: bool,
+) -> None:
+    """List connections that are open or closing, the oldest in their state first. Filters combine with AND."""
+    from halfopen.linux import allocator
+    from halfopen.linux.bpf import bpf_object
+
+    allocator.map_large_blocks()
+    bpf_object.preload("closing", "owners")
+    from halfopen.api import namespace
+    from halfopen.core.units import plural
+    from halfopen.ops.closing.look import look, sorted_places
+    from halfopen.present import closing
+
+    form = "json" if as_json else form
+    seen = look(here() if netns is None else namespace(netns), filter_of(process, state, peer, idle, kind))
+    total = len(seen.model.sockets.rows)
+    most = _TABLE_LIMIT if limit is None and form == "table" else (limit or total)
+    places = sorted_places(seen.model, sort)[:most]
+    told = [*seen.sample.completeness.problems, *seen.sample.completeness.notes]
+    name = seen.sample.where.name
+    if form == "json":
+        head: dict[str, Any] = {
+            "schema": "halfopen.closing-list/1",
+            "time": seen.sample.wall_s,
+            "total": total,
+            "read_by": seen.model.sockets.way,
+            "owners_whole": seen.model.sockets.owners_whole,
+            "notes": told,
+        }
+        _print(closing.list_document(head, name, seen.model, places))
+        return
+    _print(closing.list_lines(form, name, seen.model, places, _width()))
+    for line in told:
+        say(line)
+    if form == "table":
+        more = f", {len(places):,} shown (--limit 0 shows all)" if len(places) < total else ""
+        click.echo(f"{plural(total, 'connection')}{more}")
+
+
+def _width() -> int | None:
+    """Columns of the terminal; None where there is none."""
+    import shutil
+    import sys
+
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+
+
+def _print(lines: Any) -> None:
+    import sys
+
+    write = sys.stdout.write
+    for line in lines:
+        write(line)
+        write("\n")

@@ -1,0 +1,76 @@
+"""What the rules about open and closing connections share: the facts of a group, and the cures."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from halfopen.core.closing_filter import STATE_WORDS
+from halfopen.core.findings.cures import Cure
+from halfopen.core.findings.evidence import Evidence
+from halfopen.core.findings.finding import Fact
+from halfopen.core.model.closing import SocketGroup
+from halfopen.core.policy.actions import Look
+
+# Fewer are a trifle.
+FEW_SOCKETS: Final = 10
+_MOST_OF_THE_FILES: Final = 0.8
+_SECONDS: Final = 10
+_WORDS: Final = {number: word for word, number in STATE_WORDS.items()}
+
+
+def who(e: Evidence, group: SocketGroup) -> tuple[Fact, ...]:
+    """The facts of a group: whose it is, with whom, how many, how old, what they hold, what two looks told."""
+    facts = []
+    if group.process is not None:
+        facts += [Fact("process", group.process.name), Fact("pid", group.pid)]
+        inside = group.process.container or group.process.unit
+        facts += [Fact("inside", inside)] if inside else []
+    facts += [
+        Fact("peer", group.peer),
+        Fact("incoming", int(group.incoming)),
+        Fact("socket_state", group.state_name),
+        Fact("signature", group.signature.word),
+        Fact("sockets", group.count),
+        Fact("oldest_s", group.oldest_s, unit="s"),
+        Fact("youngest_s", group.youngest_s, unit="s"),
+        Fact("ages_exact", int(group.exact)),
+        Fact("younger_than_10s", group.new),
+        Fact("growth_per_s", group.per_s, unit="per_s"),
+    ]
+    if group.unread:
+        facts.append(Fact("unread_bytes", group.unread))
+    if group.unacked:
+        facts.append(Fact("unacked_bytes", group.unacked))
+    if group.came is not None and group.left is not None and e.closing is not None:
+        facts += [
+            Fact("came", group.came),
+            Fact("left", group.left),
+            Fact("between_looks_s", e.closing.seconds or 0.0, unit="s"),
+        ]
+    files = None if e.closing is None else e.closing.sockets.open_files.get(group.pid)
+    if files is not None:
+        facts.append(Fact("descriptors", files[0], files[1]))
+    return tuple(facts)
+
+
+def most_of_its_files(e: Evidence, group: SocketGroup) -> bool:
+    """Whether the process is about to run out of descriptors, of which the group holds the most."""
+    files = None if e.closing is None else e.closing.sockets.open_files.get(group.pid)
+    return files is not None and files[0] >= _MOST_OF_THE_FILES * files[1] and group.count >= files[0] / 2
+
+
+def look_twice(e: Evidence, reason: str, *, command: str = "closing") -> tuple[Cure, ...]:
+    """Look for some seconds."""
+    return ((Look(e.netns, f"{command} --for {_SECONDS}s", reason),),)
+
+
+def filter_words(group: SocketGroup) -> str:
+    """The options that choose the sockets of a group, each with a space before it."""
+    words = f" --process {group.pid}" if group.pid else ""
+    words += f" --state {_WORDS[group.state]}" if group.state in _WORDS else ""
+    return words if group.incoming else f"{words} --peer {group.peer}"
+
+
+def show_sockets(e: Evidence, group: SocketGroup) -> tuple[Cure, ...]:
+    """List the sockets of a group."""
+    return ((Look(e.netns, f"closing list{filter_words(group)}", group.signature.word),),)

@@ -1,0 +1,176 @@
+"""Rules about CLOSE_WAIT: the peer closed, and the program did not. Told apart by what is unread and by the ages."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final
+
+from halfopen.core.findings.closing_groups import FEW_SOCKETS, look_twice, most_of_its_files, show_sockets, who
+from halfopen.core.findings.evidence import Evidence, Need
+from halfopen.core.findings.finding import Fact, Hit, Level
+from halfopen.core.findings.registry import rule
+from halfopen.core.model.closing import SocketGroup
+from halfopen.core.model.closing_kinds import Signature
+from halfopen.core.sample.closing import CLOSE_WAIT
+
+_NEEDS: Final = (Need.CLOSING,)
+# No pool keeps more connections to one server.
+_LARGER_THAN_A_POOL: Final = 50
+# A pool whose server hung up on all of it at once: the ages lie within so many seconds.
+_CLUMP_S: Final = 1.0
+# A thread that is at work may leave a client that hung up unread for so long.
+_AT_WORK_S: Final = 10.0
+# A share of the memory of all TCP, held by ends that nobody read.
+_MUCH_MEMORY: Final = 0.1
+_UNREAD: Final = (Signature.END_UNREAD, Signature.DATA_UNREAD)
+_ENDED: Final = (Signature.END_READ, *_UNREAD)
+
+
+def _groups(e: Evidence, *kinds: Signature) -> list[SocketGroup]:
+    if e.closing is None:
+        return []
+    return [group for group in e.closing.of(*kinds) if group.state == CLOSE_WAIT]
+
+
+def _level(e: Evidence, group: SocketGroup) -> Level:
+    if most_of_its_files(e, group):
+        return Level.CRITICAL
+    return Level.WARNING if group.count >= FEW_SOCKETS or group.grows else Level.NOTICE
+
+
+def is_leak(e: Evidence, group: SocketGroup) -> bool | None:
+    """Whether connections that a program opened are never let go; None where it cannot be told.
+
+    Two looks tell: some came, and none left. In one look a leak has even ages, goes on, and is larger than any pool.
+    How much is unread makes no difference: a FIN that comes with the last data is read with them.
+    """
+    alike = [one for one in _groups(e, *_ENDED) if (one.pid, one.peer) == (group.pid, group.peer)]
+    if group.came is not None:
+        came, left = sum(one.came or 0 for one in alike), max(one.left or 0 for one in alike)
+        return bool(came) and not left
+    oldest, youngest = max(one.oldest_s for one in alike), min(one.youngest_s for one in alike)
+    if oldest - youngest <= _CLUMP_S or not any(one.new for one in alike):
+        return False
+    many = sum(one.count for one in alike) >= _LARGER_THAN_A_POOL
+    return True if many and all(one.even for one in alike if one.count >= FEW_SOCKETS) else None
+
+
+def _ended_by(e: Evidence, *, incoming: bool) -> list[SocketGroup]:
+    return [group for group in _groups(e, *_ENDED) if group.incoming is incoming]
+
+
+def _leaking(e: Evidence) -> Iterator[SocketGroup]:
+    """Groups that leak: opened by a program and never let go; or accepted, and kept after the end was read."""
+    for group in _groups(e, *_ENDED):
+        kept = group.signature is Signature.END_READ and group.oldest_s >= _AT_WORK_S
+        if kept if group.incoming else is_leak(e, group):
+            yield group
+
+
+@rule(
+    "close-wait-leak",
+    *(Level.NOTICE, Level.WARNING, Level.CRITICAL),
+    title="a program never closes connections that its peer closed",
+    doc="in CLOSE_WAIT, opened by a program: more come and none is closed (after one look: ages spread evenly, and "
+    "more than any pool has); or accepted by a program that read the end (nothing is unread) more than 10 s ago",
+    unless="all are of one age and none comes: an idle pool; some are closed again",
+    advice="close the response or give the connection back in every path of the program, errors included; restart "
+    "frees the descriptors",
+    needs=_NEEDS,
+    rare=True,
+)
+def close_wait_leak(e: Evidence) -> Iterator[Hit]:
+    for group in _leaking(e):
+        facts = who(e, group)
+        if group.signature is Signature.END_READ:
+            facts = (*facts, Fact("end_read", 1))
+        yield Hit(_level(e, group), facts, rules_out=("close-wait-idle-pool",), cures=show_sockets(e, group))
+
+
+@rule(
+    "close-wait-stuck",
+    *(Level.NOTICE, Level.WARNING, Level.CRITICAL),
+    title="a server does not look at clients that hung up",
+    doc="in CLOSE_WAIT, accepted by a program and unread for more than 10 s: its event loop or the threads that serve "
+    "these clients are stuck, or busy for longer than clients wait",
+    unless="the program read the end, or no accepted connection is in CLOSE_WAIT for long",
+    advice="look where the threads of the process wait; `halfopen diagnose` if it does not accept either",
+    needs=_NEEDS,
+    rare=True,
+)
+def close_wait_stuck(e: Evidence) -> Iterator[Hit]:
+    for group in _ended_by(e, incoming=True):
+        if group.signature in _UNREAD and group.oldest_s >= _AT_WORK_S:
+            yield Hit(_level(e, group), who(e, group), cures=show_sockets(e, group))
+
+
+@rule(
+    "close-wait-unaccepted",
+    *(Level.NOTICE, Level.WARNING),
+    title="clients hung up while they waited for accept()",
+    doc="in CLOSE_WAIT, and no process holds the connection yet: the client gave up in the accept queue",
+    unless="a process holds each connection in CLOSE_WAIT",
+    advice="the program that listens accepts too slowly: `halfopen status`, `halfopen diagnose`",
+    needs=_NEEDS,
+    rare=True,
+)
+def close_wait_unaccepted(e: Evidence) -> Iterator[Hit]:
+    for group in _groups(e, Signature.UNACCEPTED):
+        level = Level.WARNING if group.count >= FEW_SOCKETS else Level.NOTICE
+        yield Hit(level, who(e, group), cures=look_twice(e, "close-wait-unaccepted", command="diagnose"))
+
+
+@rule(
+    "close-wait-idle-pool",
+    Level.OK,
+    title="an idle pool whose server hung up",
+    doc="in CLOSE_WAIT, opened by a program: none comes (after one look: all of one age, or "
+    "none younger than 10 s): the pool finds out at the next use",
+    unless="more come and none is closed",
+    advice="nothing; a shorter idle time in the pool than in the server avoids a failed first request",
+    needs=_NEEDS,
+    note=True,
+    rare=True,
+)
+def close_wait_idle_pool(e: Evidence) -> Iterator[Hit]:
+    for group in _ended_by(e, incoming=False):
+        if is_leak(e, group) is False:
+            yield Hit(Level.OK, who(e, group), rules_out=("close-wait-leak",))
+
+
+@rule(
+    "close-wait-undecided",
+    Level.NOTICE,
+    title="CLOSE_WAIT, and one look cannot tell a pool from a leak",
+    doc="in CLOSE_WAIT, opened by a program, some younger than 10 s, but not more than a pool may have, "
+    "or not evenly spread",
+    unless="two looks were taken, and some came while none left, or none came",
+    advice="look twice: `halfopen closing --for 10s`",
+    needs=_NEEDS,
+    note=True,
+    rare=True,
+)
+def close_wait_undecided(e: Evidence) -> Iterator[Hit]:
+    for group in _ended_by(e, incoming=False):
+        if is_leak(e, group) is None:
+            yield Hit(Level.NOTICE, who(e, group), cures=look_twice(e, "close-wait-undecided"))
+
+
+@rule(
+    "close-wait-memory",
+    *(Level.WARNING, Level.CRITICAL),
+    title="ends that nobody read hold much of TCP's memory",
+    doc="connections in CLOSE_WAIT whose end was not read hold a tenth of what `tcp_mem` allows before pressure; each "
+    "holds a page",
+    unless="they hold less",
+    advice="have the program read to the end, or close",
+    needs=_NEEDS,
+    rare=True,
+)
+def close_wait_memory(e: Evidence) -> Iterator[Hit]:
+    groups = _groups(e, *_UNREAD)
+    limits = () if e.closing is None else e.closing.sockets.numbers("tcp_mem")
+    pages = sum(group.pages for group in groups)
+    if len(limits) == 3 and pages >= _MUCH_MEMORY * limits[1]:
+        level = Level.CRITICAL if pages >= limits[1] / 2 else Level.WARNING
+        yield Hit(level, (Fact("sockets", sum(g.count for g in groups)), Fact("pages", pages, limits[1])))

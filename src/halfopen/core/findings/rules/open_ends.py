@@ -1,0 +1,235 @@
+"""Rules about connections that are open, or that one end closed: silent and slow peers, idle ones, FIN_WAIT."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final
+
+from halfopen.core.findings.closing_groups import (
+    FEW_SOCKETS,
+    filter_words,
+    most_of_its_files,
+    show_sockets,
+    who,
+)
+from halfopen.core.findings.cures import Cure
+from halfopen.core.findings.evidence import Evidence, Need
+from halfopen.core.findings.finding import Fact, Hit, Level
+from halfopen.core.findings.registry import rule
+from halfopen.core.model.closing import SocketGroup
+from halfopen.core.model.closing_kinds import Signature
+from halfopen.core.policy.actions import Look
+
+_NEEDS: Final = (Need.CLOSING,)
+_LARGER_THAN_A_POOL: Final = 50
+# One request each: as many bytes came on nearly all of them.
+_ALIKE: Final = 0.9
+_POOL: Final = 10
+_POOL_IDLE_S: Final = 60.0
+_UNPROVEN_S: Final = 600.0
+_HELD_S: Final = 60.0
+_RETRIED: Final = 2
+_MANY_ORPHANS: Final = 0.5
+_MANY_ORPHANED: Final = 100
+
+
+def _groups(e: Evidence, *kinds: Signature) -> list[SocketGroup]:
+    return [] if e.closing is None else e.closing.of(*kinds)
+
+
+def _prove(e: Evidence, group: SocketGroup) -> tuple[Cure, ...]:
+    return ((Look(e.netns, f"closing probe{filter_words(group)} --dry-run", group.signature.word),),)
+
+
+def _also_active(e: Evidence, group: SocketGroup) -> bool:
+    """Whether the same process uses other connections to the same peer."""
+    return any(
+        other.pid == group.pid and other.peer == group.peer
+        for other in _groups(e, Signature.ACTIVE)
+        if not other.incoming
+    )
+
+
+@rule(
+    "idle-leak",
+    *(Level.WARNING, Level.CRITICAL),
+    title="a program opens connections, uses each once, and keeps them",
+    doc="ESTABLISHED, opened by a program, idle; as many bytes came on nine of ten; more come, none is used again and "
+    "none is closed (after one look: ages spread evenly, and more than any pool has)",
+    unless="some are used again or closed, or none comes",
+    advice="close the response or give the connection back in every path of the program, errors included",
+    needs=_NEEDS,
+    rare=True,
+)
+def idle_leak(e: Evidence) -> Iterator[Hit]:
+    for group in _groups(e, Signature.IDLE):
+        if is_idle_leak(e, group):
+            level = Level.CRITICAL if most_of_its_files(e, group) else Level.WARNING
+            yield Hit(level, who(e, group), rules_out=("pool-all-idle",), cures=show_sockets(e, group))
+
+
+def is_idle_leak(e: Evidence, group: SocketGroup) -> bool:
+    """Whether the idle connections of a group are what a leak leaves behind."""
+    if group.incoming or group.alike < _ALIKE or group.count < FEW_SOCKETS:
+        return False
+    # What was opened lately counts as in use.
+    young = [one for one in _groups(e, Signature.ACTIVE) if one.pid == group.pid and one.peer == group.peer]
+    if group.came is not None:
+        opened = sum(one.came or 0 for one in young) + group.came
+        return opened > 0 and not group.left and not group.moved and all(not one.left for one in young)
+    return group.even and group.count >= _LARGER_THAN_A_POOL and any(one.alike >= _ALIKE for one in young)
+
+
+@rule(
+    "pool-all-idle",
+    Level.OK,
+    title="all connections of a pool are idle",
+    doc="ESTABLISHED, ten or more that a program opened to one peer, and none of them was used for a minute: the pool "
+    "is larger than needed, or callers wait while its connections are never returned",
+    unless="one of them was used within a minute",
+    advice="compare with the pool's own count of borrowed connections: its settings by kind of peer are in "
+    "[docs/closing.md](closing.md)",
+    needs=_NEEDS,
+    note=True,
+    rare=True,
+)
+def pool_all_idle(e: Evidence) -> Iterator[Hit]:
+    for group in _groups(e, Signature.IDLE):
+        if group.incoming or group.count < _POOL or group.youngest_s < _POOL_IDLE_S or is_idle_leak(e, group):
+            continue
+        if not _also_active(e, group):
+            yield Hit(Level.OK, who(e, group), cures=show_sockets(e, group))
+
+
+@rule(
+    "idle-unproven",
+    Level.OK,
+    title="nobody can tell whether idle connections still have a peer",
+    doc="ESTABLISHED, idle for more than 10 min without keepalive: a peer that vanished looks the same as one that has "
+    "nothing to say",
+    unless="keepalive is on, or data came",
+    advice="`halfopen closing probe` asks the peer; `halfopen closing keepalive` keeps asking",
+    needs=_NEEDS,
+    note=True,
+    rare=True,
+)
+def idle_unproven(e: Evidence) -> Iterator[Hit]:
+    for group in _groups(e, Signature.IDLE):
+        if group.oldest_s >= _UNPROVEN_S and group.keepalive < group.count:
+            facts = (*who(e, group), Fact("without_keepalive", group.count - group.keepalive, group.count))
+            yield Hit(Level.OK, facts, cures=_prove(e, group))
+
+
+@rule(
+    "peer-silent",
+    *(Level.NOTICE, Level.WARNING),
+    title="the peer does not answer",
+    doc="ESTABLISHED, data was retransmitted four times or more, or as many probes of a closed window are unanswered",
+    unless="nothing is retransmitted",
+    advice="the path or the peer is gone; the kernel gives up after `tcp_retries2`, or earlier with TCP_USER_TIMEOUT",
+    needs=_NEEDS,
+    rare=True,
+)
+def peer_silent(e: Evidence) -> Iterator[Hit]:
+    for group in _groups(e, Signature.PEER_SILENT):
+        level = Level.WARNING if group.count >= FEW_SOCKETS else Level.NOTICE
+        facts = (*who(e, group), Fact("retransmits", group.retransmits))
+        yield Hit(level, facts, rules_out=("slow-peer",), cures=show_sockets(e, group))
+
+
+@rule(
+    "slow-reader",
+    *(Level.NOTICE, Level.WARNING),
+    title="a program here does not read what came",
+    doc="ESTABLISHED, 16 KiB or more wait for the program, and nothing came for 5 s",
+    unless="less waits, or data still comes",
+    advice="look where the threads of the process wait",
+    needs=_NEEDS,
+    rare=True,
+)
+def slow_reader(e: Evidence) -> Iterator[Hit]:
+    for group in _groups(e, Signature.UNREAD):
+        level = Level.WARNING if group.count >= FEW_SOCKETS else Level.NOTICE
+        yield Hit(level, who(e, group), rules_out=("slow-peer",), cures=show_sockets(e, group))
+
+
+@rule(
+    "slow-peer",
+    *(Level.NOTICE, Level.WARNING),
+    title="the peer does not read what is sent",
+    doc="ESTABLISHED, data waits behind a window that the peer closed, and the peer answers the probes",
+    unless="the probes are not answered: the peer is gone",
+    advice="the program at the other end is slow or stuck; a timeout for sending in the program here frees the thread",
+    needs=_NEEDS,
+    rare=True,
+)
+def slow_peer(e: Evidence) -> Iterator[Hit]:
+    for group in _groups(e, Signature.PEER_NOT_READING):
+        level = Level.WARNING if group.count >= FEW_SOCKETS else Level.NOTICE
+        yield Hit(level, who(e, group), rules_out=("peer-silent", "slow-reader"), cures=show_sockets(e, group))
+
+
+@rule(
+    "fin-wait-held",
+    *(Level.NOTICE, Level.WARNING),
+    title="a program waits for ever for its peer to close",
+    doc="in FIN_WAIT2 for more than a minute, held by a program: it sent its FIN by shutdown() and keeps the "
+    "descriptor, so `tcp_fin_timeout` does not apply",
+    unless="no process holds it, or it is younger",
+    advice="a timeout for the read that follows shutdown() in the program; the peer has the CLOSE_WAIT",
+    needs=_NEEDS,
+    rare=True,
+)
+def fin_wait2_held(e: Evidence) -> Iterator[Hit]:
+    for group in _groups(e, Signature.HELD):
+        if group.oldest_s >= _HELD_S:
+            level = Level.WARNING if group.count >= FEW_SOCKETS else Level.NOTICE
+            yield Hit(level, who(e, group), rules_out=("fin-wait-orphan",), cures=show_sockets(e, group))
+
+
+@rule(
+    "fin-wait-orphan",
+    Level.OK,
+    title="connections in FIN_WAIT2 that nobody holds",
+    doc="in FIN_WAIT2, 100 or more without a process: the peer has not closed, and the kernel ends them after "
+    "`tcp_fin_timeout`",
+    unless="a process holds them",
+    advice="nothing: they go by themselves",
+    needs=_NEEDS,
+    note=True,
+    rare=True,
+)
+def fin_wait2_orphan(e: Evidence) -> Iterator[Hit]:
+    groups = _groups(e, Signature.ORPHANED)
+    count = sum(group.count for group in groups)
+    if count >= _MANY_ORPHANED:
+        limit = () if e.closing is None else e.closing.sockets.numbers("tcp_fin_timeout")
+        facts = [Fact("sockets", count), Fact("oldest_s", max(g.oldest_s for g in groups), unit="s")]
+        yield Hit(Level.OK, (*facts, *(Fact("tcp_fin_timeout", n, unit="s") for n in limit[:1])))
+
+
+@rule(
+    "orphans-retrying",
+    *(Level.NOTICE, Level.WARNING),
+    title="closed connections wait for a peer that does not answer",
+    doc="in FIN_WAIT1, LAST_ACK or CLOSING, the FIN or data retransmitted twice or more; a warning from half of "
+    "`tcp_max_orphans` on",
+    unless="the peer acknowledges",
+    advice="they end after `tcp_orphan_retries`; their number tells how many peers vanished",
+    needs=_NEEDS,
+    rare=True,
+)
+def orphans_retrying(e: Evidence) -> Iterator[Hit]:
+    groups = [group for group in _groups(e, Signature.RETRYING) if group.retransmits >= _RETRIED]
+    count = sum(group.count for group in groups)
+    if not count or e.closing is None:
+        return
+    limit = e.closing.sockets.numbers("tcp_max_orphans")
+    bad = bool(limit) and count >= _MANY_ORPHANS * limit[0]
+    facts = (
+        Fact("sockets", count, limit[0] if limit else None),
+        Fact("oldest_s", max(group.oldest_s for group in groups), unit="s"),
+        Fact("retransmits", max(group.retransmits for group in groups)),
+    )
+    cures = ((Look(e.netns, "closing list --kind retrying", "orphans-retrying"),),)
+    yield Hit(Level.WARNING if bad else Level.NOTICE, facts, cures=cures)

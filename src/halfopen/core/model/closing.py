@@ -1,0 +1,312 @@
+"""What is made of open and closing connections: groups of process, state, peer and signature, with their growth; and
+the ports that each destination has used up. Pure.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from halfopen.core.addresses import AF_INET, AF_INET6
+from halfopen.core.model.closing_ages import StateAges, ages
+from halfopen.core.model.closing_kinds import Signature, signatures
+from halfopen.core.sample.closing import KEEPALIVE, STATE_NAMES, STATES, WIDE, OpenSockets
+from halfopen.core.sample.listeners import Process
+from halfopen.core.units import address_text, endpoint_text
+
+# A leak's rate is taken from the ages below this.
+LATELY_S: Final = 10.0
+# Groups that are made into objects: the largest ones.
+_MOST_GROUPS: Final = 400
+_MOST_DESTINATIONS: Final = 10
+# A comparison with the look before takes a pass over all sockets.
+_MOST_COMPARED: Final = 40
+# Ages are even where each quarter of their span has at least this share of what it would have.
+_EVEN: Final = 0.25
+_QUARTERS: Final = 4
+# Fewer are never called even.
+_SOME: Final = 8
+
+
+@dataclass(frozen=True, slots=True)
+class SocketGroup:
+    """Connections of one process (None: of nobody that was found), state, peer and signature.
+
+    incoming: they came to a listener, on `local_port`; else they were opened towards `peer`. count: how many. new: of
+    them, younger than LATELY_S; oldest_s, youngest_s: by the least each can be. exact: the ages are exact. even: ages
+    are spread evenly, as those of a leak are. pages: of tcp_mem. unread, unacked: bytes in all. alike: the share that
+    received exactly as many bytes as the usual one. keepalive: how many have it on. retransmits: the most of one.
+    came, left: since the look before; None after one look. moved: of them, had data either way since then.
+    """
+
+    process: Process | None
+    pid: int
+    state: int
+    signature: Signature
+    peer: str
+    incoming: bool
+    local_port: int
+    count: int
+    new: int
+    oldest_s: float
+    youngest_s: float
+    exact: bool
+    even: bool
+    pages: int
+    unread: int
+    unacked: int
+    alike: float
+    keepalive: int
+    retransmits: int
+    members: NDArray[np.intp]
+    came: int | None = None
+    left: int | None = None
+    moved: int | None = None
+
+    @property
+    def state_name(self) -> str:
+        return STATE_NAMES.get(self.state, str(self.state))
+
+    @property
+    def per_s(self) -> float:
+        """New ones a second: of a leak nothing goes, so the ages of one look tell its rate."""
+        span = min(LATELY_S, self.oldest_s)
+        return self.new / span if span > 0 else 0.0
+
+    @property
+    def grows(self) -> bool | None:
+        """Whether some came and none left; None where one look does not tell."""
+        if self.came is not None and self.left is not None:
+            return self.came > 0 and self.left == 0
+        if not self.new:
+            return False
+        return True if self.even else None
+
+
+@dataclass(frozen=True, slots=True)
+class Destination:
+    """One destination of outgoing connections: `used` local ports of `room` are taken towards it, `waiting` of them by
+    TIME_WAIT, from one address of ours.
+    """
+
+    peer: str
+    local: str
+    used: int
+    waiting: int
+    room: int
+
+    @property
+    def share(self) -> float:
+        return self.used / self.room if self.room else 0.0
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ClosingModel:
+    """The connections of a namespace. groups: the largest first. destinations: with the most ports used, first.
+    by_state: how many are in each state, (STATES,). seconds: between the two looks; None: there was one.
+    """
+
+    sockets: OpenSockets
+    ages: StateAges
+    signatures: NDArray[np.uint8]
+    groups: tuple[SocketGroup, ...]
+    destinations: tuple[Destination, ...]
+    by_state: tuple[int, ...]
+    seconds: float | None = None
+
+    def of(self, *kinds: Signature) -> list[SocketGroup]:
+        """The groups of these signatures."""
+        return [group for group in self.groups if group.signature in kinds]
+
+
+def build_closing(now: OpenSockets, ports: NDArray[Any], before: OpenSockets | None = None) -> ClosingModel:
+    """The Model of a look; ports: (L,) that somebody listens on. before: an earlier look at the same namespace."""
+    fin_timeout = now.numbers("tcp_fin_timeout")
+    found = ages(now.rows, *map(float, fin_timeout[:1]))
+    kinds = signatures(now.rows)
+    incoming = np.isin(now.rows["local_port"], ports)
+    seconds = None if before is None else now.looked_at_s - before.looked_at_s
+    groups = _groups(now, found, kinds, incoming)
+    if before is not None:
+        compared = [_compared(group, now, before, ports, seconds or 0.0) for group in groups[:_MOST_COMPARED]]
+        groups = [*compared, *groups[_MOST_COMPARED:]]
+    counts = np.bincount(now.rows["state"], minlength=STATES)[:STATES]
+    by_state = tuple(counts.tolist())
+    return ClosingModel(now, found, kinds, tuple(groups), _destinations(now, incoming), by_state, seconds)
+
+
+def remote_text(sockets: OpenSockets, at: int) -> str:
+    """The remote address of a socket, by its place."""
+    return _address(sockets, at, "remote")
+
+
+def local_text(sockets: OpenSockets, at: int) -> str:
+    """The local address of a socket, by its place."""
+    return _address(sockets, at, "local")
+
+
+def _address(sockets: OpenSockets, at: int, side: str) -> str:
+    row = sockets.rows[at]
+    if row["flags"] & WIDE:
+        return address_text(AF_INET6, bytes(sockets.wide[side][row["remote"]]))
+    return address_text(AF_INET, int(row[side]).to_bytes(4, "big"))
+
+
+def peer_ids(sockets: OpenSockets) -> NDArray[np.uint64]:
+    """A number for the remote address of each of N sockets, equal where the addresses are, (N,)."""
+    ids: NDArray[np.uint64] = sockets.rows["remote"].astype(np.uint64)
+    is_wide = sockets.rows["flags"] & WIDE != 0
+    if is_wide.any():
+        halves = np.ascontiguousarray(sockets.wide["remote"]).view(">u8").reshape(-1, 2)
+        _, low = np.unique(halves[:, 1], return_inverse=True)
+        _, high = np.unique(halves[:, 0], return_inverse=True)
+        _, number = np.unique(high.astype(np.uint64) << np.uint64(32) | low.astype(np.uint64), return_inverse=True)
+        ids[is_wide] = number[sockets.rows["remote"][is_wide]].astype(np.uint64) | np.uint64(1 << 40)
+    return ids
+
+
+def _groups(now: OpenSockets, found: StateAges, kinds: NDArray[Any], incoming: NDArray[Any]) -> list[SocketGroup]:
+    rows = now.rows
+    if not len(rows):
+        return []
+    pids = now.pids if now.pids is not None else np.zeros(len(rows), dtype=np.uint32)
+    # Of an incoming connection the listener's port stands for all clients.
+    peers = np.where(incoming, 0, peer_ids(now)).astype(np.uint64)
+    port = np.where(incoming, rows["local_port"], rows["remote_port"]).astype(np.uint64)
+    _, peer = np.unique(peers << np.uint64(17) | port << np.uint64(1) | incoming, return_inverse=True)
+    low = peer.astype(np.uint64) << np.uint64(8) | rows["state"].astype(np.uint64) << np.uint64(4) | kinds
+    key = pids.astype(np.uint64) << np.uint64(32) | low & np.uint64(0xFFFFFFFF)
+    order = np.argsort(key, kind="stable")
+    starts = np.flatnonzero(np.concatenate(([True], key[order][1:] != key[order][:-1])))
+    sizes = np.diff(np.append(starts, len(rows)))
+    largest = np.argsort(-sizes, kind="stable")[:_MOST_GROUPS]
+    return [_group(now, found, kinds, incoming, order[starts[i] : starts[i] + sizes[i]]) for i in largest.tolist()]
+
+
+def _group(
+    now: OpenSockets, found: StateAges, kinds: NDArray[Any], incoming: NDArray[Any], members: NDArray[np.intp]
+) -> SocketGroup:
+    rows, at = now.rows[members], int(members[0])
+    pid = 0 if now.pids is None else int(now.pids[at])
+    least = found.at_least_s[members]
+    comes = bool(incoming[at])
+    port = int(rows["local_port"][0])
+    _, same = np.unique(rows["bytes_received"], return_counts=True)
+    return SocketGroup(
+        process=now.processes.get(pid),
+        pid=pid,
+        state=int(rows["state"][0]),
+        signature=Signature(int(kinds[at])),
+        peer=f"clients of :{port}" if comes else endpoint_text(remote_text(now, at), int(rows["remote_port"][0])),
+        incoming=comes,
+        local_port=port if comes else 0,
+        count=len(members),
+        new=int(np.count_nonzero(least < LATELY_S)),
+        oldest_s=float(least.max()),
+        youngest_s=float(least.min()),
+        exact=bool((least == found.at_most_s[members]).all()),
+        even=_even(least),
+        pages=int(rows["pages"].sum(dtype=np.int64)),
+        unread=int(rows["unread"].sum(dtype=np.int64)),
+        unacked=int(rows["unacked"].sum(dtype=np.int64)),
+        alike=int(same.max()) / len(members),
+        keepalive=int(np.count_nonzero(rows["flags"] & KEEPALIVE)),
+        retransmits=int(rows["retransmits"].max()),
+        members=members,
+    )
+
+
+def _even(ages_s: NDArray[np.float32]) -> bool:
+    """Whether ages are spread evenly over their span, and not in clumps."""
+    if len(ages_s) < _SOME or ages_s.max() - ages_s.min() < 1.0:
+        return False
+    quarters, _ = np.histogram(ages_s, bins=_QUARTERS)
+    return bool(quarters.min() >= _EVEN * len(ages_s) / _QUARTERS)
+
+
+def _identities(sockets: OpenSockets, members: NDArray[Any]) -> NDArray[np.uint64]:
+    """A number that a held socket keeps: inode and both ports."""
+    rows = sockets.rows[members]
+    ports = rows["local_port"].astype(np.uint64) << np.uint64(16) | rows["remote_port"].astype(np.uint64)
+    found: NDArray[np.uint64] = rows["inode"].astype(np.uint64) << np.uint64(32) | ports
+    return found
+
+
+def _compared(
+    group: SocketGroup, now: OpenSockets, before: OpenSockets, ports: NDArray[Any], seconds: float
+) -> SocketGroup:
+    """The group with what came and went since the look before, of the same process, state and peer."""
+    rows = before.rows
+    mine = rows["state"] == group.state
+    if before.pids is not None:
+        mine &= before.pids == group.pid
+    at = int(group.members[0])
+    if group.incoming:
+        mine &= rows["local_port"] == group.local_port
+    else:
+        mine &= (rows["remote_port"] == now.rows["remote_port"][at]) & ~np.isin(rows["local_port"], ports)
+        mine &= _same_remote(now, at, before)
+    old, new = _identities(before, np.flatnonzero(mine)), _identities(now, group.members)
+    # Sockets of other signatures, towards the same peer, did not go.
+    all_now = _identities(now, np.flatnonzero(now.rows["state"] == group.state))
+    quiet_s = np.minimum(now.rows["received_ms"], now.rows["sent_ms"])[group.members] / 1000
+    return replace(
+        group,
+        came=int(np.count_nonzero(~np.isin(new, old))),
+        left=int(np.count_nonzero(~np.isin(old, all_now))),
+        moved=int(np.count_nonzero(quiet_s < seconds)),
+    )
+
+
+def _same_remote(now: OpenSockets, at: int, before: OpenSockets) -> NDArray[np.bool_]:
+    row = now.rows[at]
+    is_wide = before.rows["flags"] & WIDE != 0
+    if not row["flags"] & WIDE:
+        same: NDArray[np.bool_] = ~is_wide & (before.rows["remote"] == row["remote"])
+        return same
+    wanted = now.wide["remote"][row["remote"]]
+    found = np.zeros(len(before.rows), dtype=bool)
+    found[is_wide] = (before.wide["remote"] == wanted)[before.rows["remote"][is_wide]]
+    return found
+
+
+def _destinations(now: OpenSockets, incoming: NDArray[Any]) -> tuple[Destination, ...]:
+    """The destinations that take the most local ports from one of our addresses."""
+    places = np.flatnonzero(~incoming)
+    room = port_room(now)
+    if not len(places) or not room:
+        return ()
+    rows = now.rows[places]
+    _, local = np.unique(rows["local"], return_inverse=True)
+    peers = peer_ids(now)[places]
+    _, peer = np.unique(peers << np.uint64(16) | rows["remote_port"].astype(np.uint64), return_inverse=True)
+    key = peer.astype(np.uint64) << np.uint64(32) | local.astype(np.uint64)
+    keys, first, counts = np.unique(key, return_index=True, return_counts=True)
+    found = []
+    for i in np.argsort(-counts, kind="stable")[:_MOST_DESTINATIONS].tolist():
+        at = int(places[first[i]])
+        mine = rows["state"][key == keys[i]]
+        waiting = int(np.count_nonzero(mine == _TIME_WAIT))
+        to = endpoint_text(remote_text(now, at), int(now.rows["remote_port"][at]))
+        found.append(Destination(to, local_text(now, at), int(counts[i]), waiting, room))
+    return tuple(found)
+
+
+_TIME_WAIT: Final = 6
+
+
+def port_room(now: OpenSockets) -> int:
+    """How many local ports connect() may choose from; 0 where that was not read."""
+    limits = now.numbers("ip_local_port_range")
+    if len(limits) != 2:
+        return 0
+    low, high = limits
+    reserved = 0
+    for piece in filter(None, now.settings.get("ip_local_reserved_ports", "").split(",")):
+        first, _, last = piece.partition("-")
+        if first.isdigit() and (last or first).isdigit():
+            reserved += max(0, min(int(last or first), high) - max(int(first), low) + 1)
+    return max(0, high - low + 1 - reserved)

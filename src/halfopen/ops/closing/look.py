@@ -1,0 +1,88 @@
+"""A look, or two, at the open and closing connections of a namespace, and the verdict on them."""
+
+from __future__ import annotations
+
+import threading
+import time
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from halfopen.core.closing_filter import ClosingFilter
+from halfopen.core.findings.evidence import Evidence, Need
+from halfopen.core.findings.registry import RULES
+from halfopen.core.findings.verdict import Verdict, judged, verdict_on
+from halfopen.core.model.closing import ClosingModel
+from halfopen.core.model.model import build
+from halfopen.core.policy.actions import Look
+from halfopen.core.sample import Sample
+from halfopen.core.sample.closing import ALL_STATES, OpenSockets
+from halfopen.linux.netns import Netns
+from halfopen.read import closing, reader
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ClosingLook:
+    """What was seen of a namespace, and the verdict on it. sample: of the last look."""
+
+    sample: Sample
+    model: ClosingModel
+    verdict: Verdict
+
+
+def look(
+    ns: Netns | None,
+    filter: ClosingFilter,
+    *,
+    seconds: float | None = None,
+    way: str = "auto",
+    stop: threading.Event | None = None,
+) -> ClosingLook:
+    """Look at the connections of a namespace (None: the process's own) that a filter lets through; twice, `seconds`
+    apart, where given. `stop`, once set, ends the time between the looks.
+
+    Raises: UnknownTarget, NotPermitted, Unsupported, KernelError, WireError.
+    """
+    first = _sample(ns, filter, way)
+    if seconds is None:
+        return judge_connections(Evidence(build(first)))
+    (stop or threading.Event()).wait(max(0.0, seconds - (time.monotonic() - _sockets(first).looked_at_s)))
+    now = _sample(ns, filter, way)
+    return judge_connections(Evidence(build(now, first), build(first)))
+
+
+def _sample(ns: Netns | None, filter: ClosingFilter, way: str) -> Sample:
+    sample = reader.read(ns, [closing.probe(ALL_STATES)], way=way, with_owners=False)
+    if filter.empty:
+        return sample
+    sockets = _sockets(sample)
+    return sample.with_part(sockets.chosen(filter.mask(sockets)))
+
+
+def _sockets(sample: Sample) -> OpenSockets:
+    found = sample.part(OpenSockets)
+    if found is None:
+        raise ValueError("a Sample without connections")
+    return found
+
+
+def judge_connections(e: Evidence) -> ClosingLook:
+    """The verdict by the rules about open and closing connections alone."""
+    model = e.closing
+    if model is None:
+        raise ValueError("a Sample without connections")
+    found = [one for one in judged(e).findings if Need.CLOSING in RULES[one.id].needs]
+    verdict = verdict_on(e.now, found)
+    if not any(one.cures for one in found):
+        verdict = replace(verdict, next=((Look(e.netns, "closing list", "see them"),),))
+    return ClosingLook(e.now.sample, model, verdict)
+
+
+def sorted_places(model: ClosingModel, by: str) -> NDArray[np.intp]:
+    """The places of the N connections in the order of `age`, `unread`, `unacked` (the most first) or `pid`, (N,)."""
+    sockets = model.sockets
+    if by == "pid":
+        return np.argsort(np.zeros(len(sockets.rows)) if sockets.pids is None else sockets.pids, kind="stable")
+    column = model.ages.at_least_s if by == "age" else sockets.rows[by].astype(np.int64)
+    return np.argsort(-column, kind="stable")

@@ -1,0 +1,174 @@
+"""Output of `closing`: the verdict first, then groups of connections, the worst first, and the command that helps."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, Final
+
+from numpy.typing import NDArray
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from halfopen.core.fields.closing import CLOSING, DESTINATION, GROUP, SOCKETS, SocketChunk
+from halfopen.core.fields.field import json_object
+from halfopen.core.fields.namespace import PLACE
+from halfopen.core.findings.finding import Finding, Level
+from halfopen.core.findings.registry import RULES
+from halfopen.core.findings.verdict import Verdict
+from halfopen.core.model.closing import ClosingModel, SocketGroup
+from halfopen.core.model.closing_kinds import Signature
+from halfopen.core.sample import Sample
+from halfopen.core.sample.closing import STATE_NAMES
+from halfopen.core.units import json_text, plural, printable
+from halfopen.present import columns, listing
+from halfopen.present.findings.cures import next_commands
+from halfopen.present.findings.sentences import say
+from halfopen.present.findings.words import LEADS
+from halfopen.present.text import STYLE, propose
+
+_MOST_GROUPS: Final = 12
+_CHUNK: Final = 2048
+# The worst first; a signature that is not here comes last.
+_ORDER: Final = (
+    Signature.DATA_UNREAD,
+    Signature.END_UNREAD,
+    Signature.END_READ,
+    Signature.UNACCEPTED,
+    Signature.PEER_SILENT,
+    Signature.UNREAD,
+    Signature.PEER_NOT_READING,
+    Signature.HELD,
+    Signature.RETRYING,
+    Signature.IDLE,
+    Signature.STILL_SENDING,
+    Signature.CONNECTING,
+    Signature.ORPHANED,
+    Signature.WAITING,
+    Signature.ACTIVE,
+)
+_RANK: Final = {one: rank for rank, one in enumerate(_ORDER)}
+
+
+def worst_first(groups: Iterable[SocketGroup]) -> list[SocketGroup]:
+    """The groups in the order in which they are shown."""
+    return sorted(groups, key=lambda g: (_RANK[g.signature], -g.count))
+
+
+def show(out: Console, sample: Sample, model: ClosingModel, verdict: Verdict) -> None:
+    """The screen of `closing`."""
+    level = Text(f"{verdict.level.name:<8}  ", style=STYLE[verdict.level])
+    if sample.where.name != "self":
+        level.append(f"[{printable(sample.where.name)}] ")
+    first = next((one for one in verdict.findings if one.id in LEADS), None)
+    out.print(level.append(Text(printable(headline(model, verdict)), style="bold")))
+    _reasons(out, verdict.findings, first)
+    for note in (*sample.completeness.problems, *sample.completeness.notes):
+        out.print(Text(f"  - {printable(note)}", style="dim"))
+    shown = worst_first(model.groups)[:_MOST_GROUPS]
+    if shown:
+        out.print()
+        columns.show(out, GROUP, shown)
+        if len(model.groups) > len(shown):
+            out.print(Text(f"and {plural(len(model.groups) - len(shown), 'more group')}", style="dim"))
+    out.print()
+    out.print(states_line(model))
+    best, *others = next_commands(verdict)
+    for command in others[:2]:
+        propose(out, "Also", command)
+    propose(out, "Next", best)
+
+
+def headline(model: ClosingModel, verdict: Verdict) -> str:
+    """The verdict in a line."""
+    first = next((one for one in verdict.findings if one.id in LEADS), None)
+    if first is not None:
+        return LEADS[first.id](first)[0]
+    n = plural(len(model.sockets.rows), "connection")
+    if any(one.level > Level.OK for one in verdict.findings):
+        return f"{n}; of some, one look cannot tell whether they leak"
+    return f"{n}, and none is kept that should be gone"
+
+
+def _reasons(out: Console, findings: Sequence[Finding], first: Finding | None) -> None:
+    lines = [(first.level, LEADS[first.id](first)[1])] if first is not None else []
+    rest = [one for one in findings if one is not first]
+    lines += [(one.level, say(one)) for one in sorted(rest, key=lambda one: RULES[one.id].note)]
+    if not lines:
+        return
+    reasons = Table.grid(padding=(0, 1, 0, 0))
+    for level, line in lines[:_MOST_GROUPS]:
+        if line:
+            reasons.add_row(Text("  -", style=STYLE[level]), Text(printable(line)))
+    out.print(reasons)
+
+
+def states_line(model: ClosingModel) -> str:
+    """How many connections are in each state."""
+    told = [f"{name} {model.by_state[state]:,}" for state, name in STATE_NAMES.items() if model.by_state[state]]
+    return f"Connections  {', '.join(told) or 'none'}"
+
+
+def document(sample: Sample, model: ClosingModel, verdict: Verdict, *, interrupted: bool = False) -> dict[str, Any]:
+    """`halfopen.closing/1`."""
+    return {
+        "schema": "halfopen.closing/1",
+        "time": sample.wall_s,
+        "host": sample.host.name,
+        "kernel": sample.host.kernel,
+        **json_object(PLACE, sample.where),
+        "interrupted": interrupted,
+        "verdict": {
+            "level": verdict.level.name.lower(),
+            "reasons": [_reason(one) for one in verdict.findings],
+            "next": next_commands(verdict),
+        },
+        **json_object(CLOSING, model),
+        "groups": [json_object(GROUP, group) for group in worst_first(model.groups)],
+        "destinations": [json_object(DESTINATION, one) for one in model.destinations],
+        "problems": list(sample.completeness.problems),
+        "notes": list(sample.completeness.notes),
+    }
+
+
+def _reason(finding: Finding) -> dict[str, Any]:
+    return {
+        "id": finding.id,
+        "level": finding.level.name.lower(),
+        "text": say(finding),
+        "facts": [
+            {"name": fact.name, "value": fact.value, "limit": fact.limit, "unit": fact.unit} for fact in finding.facts
+        ],
+        "rules_out": list(finding.rules_out),
+    }
+
+
+# --- single connections -----------------------------------------------------------------------------------------------
+
+
+def chunks(netns: str, model: ClosingModel, places: NDArray[Any]) -> Iterator[SocketChunk]:
+    """The connections at these places, some at a time."""
+    for start in range(0, len(places), _CHUNK):
+        yield SocketChunk(netns, model, places[start : start + _CHUNK])
+
+
+def list_lines(form: str, netns: str, model: ClosingModel, places: NDArray[Any], width: int | None) -> Iterator[str]:
+    """The lines of `closing list` in a form: table, csv or ndjson."""
+    found = chunks(printable(netns), model, places)
+    if form == "csv":
+        return listing.csv_lines(SOCKETS, found)
+    if form == "ndjson":
+        return listing.ndjson_lines(SOCKETS, found)
+    return listing.table(SOCKETS, list(found), width)
+
+
+def list_document(head: dict[str, Any], netns: str, model: ClosingModel, places: NDArray[Any]) -> Iterator[str]:
+    """`halfopen.closing-list/1`: `head`, then `connections`, a row a line."""
+    yield json_text(json.dumps(head, ensure_ascii=False))[:-1] + ', "connections": ['
+    last = None
+    for line in listing.ndjson_lines(SOCKETS, chunks(netns, model, places)):
+        if last is not None:
+            yield last + ","
+        last = line
+    yield (last or "") + "]}"

@@ -1,0 +1,89 @@
+"""Rows of any registry whose subjects are chunks: as a table, CSV or NDJSON."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from json.encoder import encode_basestring_ascii
+from typing import Any, TypeVar
+
+from halfopen.core.fields.field import Field, Kind, columns
+from halfopen.core.units import printable
+from halfopen.present.columns import GAP, fitting, left_out
+
+C = TypeVar("C")
+
+
+def _valued(fields: Sequence[Field[C]]) -> list[Field[C]]:
+    return [field for field in fields if field.get is not None]
+
+
+def _values(field: Field[C], chunk: C) -> list[Any]:
+    return [] if field.get is None else list(field.get(chunk))
+
+
+def table(fields: Sequence[Field[C]], found: Sequence[C], width: int | None) -> Iterator[str]:
+    """Lines of a table, the heading first, without the columns for which a screen `width` wide has no room: the last
+    line names these.
+    """
+    shown = columns(fields)
+    cells = [[_cells(field, chunk) for field in shown] for chunk in found]
+    widest = [max((len(text) for chunk in cells for text in chunk[i]), default=0) for i in range(len(shown))]
+    widths = [max(len(field.title), field.least, most) for field, most in zip(shown, widest, strict=True)]
+    kept = fitting(shown, widths, width)
+    yield _line(shown, widths, kept, [field.title for field in shown])
+    for chunk in cells:
+        for line in zip(*chunk, strict=True):
+            yield _line(shown, widths, kept, line)
+    if words := left_out([field for i, field in enumerate(shown) if i not in kept], width):
+        yield words
+
+
+def _cells(field: Field[C], chunk: C) -> list[str]:
+    show = field.show or field.get
+    return [] if show is None else [printable(str(value)) for value in show(chunk)]
+
+
+def _line(fields: Sequence[Field[C]], widths: Sequence[int], kept: Sequence[int], cells: Sequence[str]) -> str:
+    texts = (cells[i].ljust(widths[i]) if fields[i].kind is Kind.LABEL else cells[i].rjust(widths[i]) for i in kept)
+    return (" " * GAP).join(texts).rstrip()
+
+
+def csv_lines(fields: Sequence[Field[C]], found: Iterable[C]) -> Iterator[str]:
+    """CSV with a heading, RFC 4180 but for plain newlines."""
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    valued = _valued(fields)
+    writer.writerow([field.name for field in valued])
+    for chunk in found:
+        writer.writerows(zip(*(_words(field, _values(field, chunk)) for field in valued), strict=True))
+        yield buffer.getvalue().rstrip("\n")
+        buffer.seek(0)
+        buffer.truncate()
+    if buffer.tell():
+        yield buffer.getvalue().rstrip("\n")
+
+
+def _words(field: Field[C], values: list[Any]) -> list[Any]:
+    if field.type == "boolean":
+        return ["true" if value else "false" for value in values]
+    return [printable(value) if isinstance(value, str) else value for value in values]
+
+
+def ndjson_lines(fields: Sequence[Field[C]], found: Iterable[C]) -> Iterator[str]:
+    """One JSON object a line, with nothing in it that a terminal obeys."""
+    valued = _valued(fields)
+    template = "{" + ",".join(f'"{field.name}":%s' for field in valued) + "}"
+    for chunk in found:
+        for row in zip(*(_encoded(field, _values(field, chunk)) for field in valued), strict=True):
+            yield template % row
+
+
+def _encoded(field: Field[C], values: list[Any]) -> list[str]:
+    if field.type == "boolean":
+        return ["true" if value else "false" for value in values]
+    if field.type == "string":
+        return list(map(encode_basestring_ascii, values))
+    return list(map(repr if field.type == "number" else json.dumps, values))

@@ -1,0 +1,114 @@
+"""The probe of connections that are open or closing: by a walk of our own, by the kernel's iterator, or by sock_diag;
+each fills the same part.
+"""
+
+from __future__ import annotations
+
+import mmap
+import time
+from dataclasses import replace
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from halfopen.core.errors import HalfopenError
+from halfopen.core.sample.closing import ADDRESSES, ALL_STATES, SOCKET, SOCKET_SETTINGS, WIDE, OpenSockets, SocketCounts
+from halfopen.core.sample.growing import Growing
+from halfopen.linux import small_files
+from halfopen.linux.sockets import open_sock_diag
+from halfopen.read import owners, sockdiag, socket_owners
+from halfopen.read.bpf import programs
+from halfopen.read.probe import Draft, Probe
+from halfopen.wire import closing_diag, inet_diag
+
+_Table = tuple[NDArray[Any], NDArray[Any]]
+# Facts about more processes than this are not asked for.
+_PROCESSES: Final = 512
+
+
+def probe(states: int = ALL_STATES, *, with_owners: bool = True) -> Probe:
+    """The probe of the sockets in these states, a bit each; with_owners: with the processes that hold them."""
+
+    def work(draft: Draft) -> OpenSockets:
+        return read(draft.way, states, with_owners=with_owners, notes=draft.notes)
+
+    return Probe("connections", ("bpf:closing", "bpf:closing_iter", "sock_diag"), work, vital=True)
+
+
+def count() -> SocketCounts:
+    """How many sockets of the calling thread's namespace are in each state, without reading them; by eBPF alone.
+
+    Raises: Unsupported, NotPermitted, KernelError.
+    """
+    return programs.socket_walk().count()
+
+
+def read(way: str, states: int, *, with_owners: bool, notes: list[str]) -> OpenSockets:
+    """The sockets of the calling thread's namespace; `notes` gets a line for what could not be had.
+
+    Raises: Unsupported, NotPermitted, KernelError, WireError.
+    """
+    began = time.monotonic()
+    (rows, wide), by = _table(way, states, notes)
+    settings = {name: small_files.text(f"/proc/sys/net/ipv4/{name}") for name in SOCKET_SETTINGS}
+    found = OpenSockets(rows, wide, by, began, time.monotonic() - began, settings=settings)
+    return _with_owners(found, states, notes) if with_owners else found
+
+
+def _table(way: str, states: int, notes: list[str]) -> tuple[_Table, str]:
+    ways = [("walk", programs.socket_walk), ("iterator", programs.socket_iterator)] if way in ("auto", "bpf") else []
+    why = ""
+    for name, program in ways:
+        try:
+            return program().read(states), name
+        except HalfopenError as e:
+            if way == "bpf" and name == ways[-1][0]:
+                raise
+            why = why or e.message
+    if why:
+        notes.append(f"connections are read by sock_diag, which does not tell orphans and keepalive exactly: {why}")
+    return _by_diag(states, notes), "diag"
+
+
+def _by_diag(states: int, notes: list[str]) -> _Table:
+    rows, wide = Growing(SOCKET), Growing(ADDRESSES)
+    request = inet_diag.dump_request(states, extensions=closing_diag.EXTENSIONS)
+    with open_sock_diag() as s:
+        for data in sockdiag.receive(s, request):
+            part = closing_diag.parse_sockets(data, mmap.PAGESIZE)
+            sockdiag.check_dump(part.errno)
+            if len(part.wide):
+                part.rows["remote"][part.rows["flags"] & WIDE != 0] += wide.count
+                wide.add(part.wide)
+            rows.add(part.rows)
+            if part.interrupted and _SHAKEN not in notes:
+                notes.append(_SHAKEN)
+    return rows.take(), wide.take()
+
+
+_SHAKEN: Final = "the kernel flagged the dump as interrupted: some connections may be missing or shown twice"
+
+
+def _with_owners(found: OpenSockets, states: int, notes: list[str]) -> OpenSockets:
+    held = socket_owners.of(found.rows["inode"], states)
+    if not held.whole:
+        missing = int(np.count_nonzero((found.rows["inode"] != 0) & (held.pids == 0)))
+        if missing:
+            notes.append(
+                f"the search for the processes that hold connections was stopped after {held.took_s:.1f} s, or was "
+                f"refused in part: {missing:,} connections have no name"
+            )
+    pids, counts = np.unique(held.pids[held.pids != 0], return_counts=True)
+    most = pids[np.argsort(-counts, kind="stable")][:_PROCESSES].tolist()
+    processes = {pid: one for pid in most if (one := owners.process(pid)) is not None}
+    files = {pid: held_of for pid in processes if (held_of := socket_owners.open_files(pid)) is not None}
+    return replace(
+        found,
+        pids=held.pids,
+        descriptors=held.descriptors,
+        owners_whole=held.whole,
+        owners_s=held.took_s,
+        processes=processes,
+        open_files=files,
+    )

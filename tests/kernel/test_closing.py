@@ -1,0 +1,163 @@
+"""Open and closing connections on a real kernel: three ways to read them agree, and kinds are told by signature."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import time
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+
+from halfopen.core.sample.closing import ALL_STATES, CLOSE_WAIT, ESTABLISHED, FIN_WAIT2, OpenSockets
+from halfopen.core.sample.closing import WIDE as WIDE_ADDRESSES
+from halfopen.read import closing
+from halfopen.read.bpf import programs
+from run import halfopen
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from halfopen.lab import Lab
+
+pytestmark = pytest.mark.root
+
+PORT, WIDE = 8080, 8081
+ORDER = ["state", "local_port", "remote_port", "remote", "local"]
+SAME = ("state", "flags", "timer", "remote", "local", "inode", "uid", "unread", "unacked", "bytes_received", "pages")
+
+
+def listen(port: int, family: socket.AddressFamily, address: str) -> socket.socket:
+    made = socket.socket(family)
+    made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    made.bind((address, port))
+    made.listen(512)
+    return made
+
+
+class Ends:
+    """Connections inside one namespace, both of whose ends this process holds."""
+
+    def __init__(self, lab: Lab) -> None:
+        self.lab = lab
+        self._listeners = lab.server.run(
+            lambda: (listen(PORT, socket.AF_INET, "0.0.0.0"), listen(WIDE, socket.AF_INET6, "::"))
+        )
+        self.all: list[socket.socket] = [*self._listeners]
+
+    def pair(self, address: str = "127.0.0.1") -> tuple[socket.socket, socket.socket]:
+        """A client and the server's end; to [::1] and to the v4-mapped side by the port WIDE."""
+        wide = address != "127.0.0.1"
+        at = (address.removeprefix("mapped "), WIDE if wide else PORT)
+        client = self.lab.server.run(lambda: socket.create_connection(at, 5))
+        server, _ = self._listeners[wide].accept()
+        self.all += [client, server]
+        return client, server
+
+    def close(self) -> None:
+        for one in self.all:
+            one.close()
+
+
+@pytest.fixture
+def ends(lab: Lab) -> Any:
+    made = Ends(lab)
+    yield made
+    made.close()
+
+
+def until(work: Callable[[], bool], what: str) -> None:
+    """Wait until it holds."""
+    end = time.monotonic() + 20
+    while not work():
+        assert time.monotonic() < end, what
+        time.sleep(0.02)
+
+
+def ordered(rows: Any) -> Any:
+    rows = rows.copy()
+    # Places in a table whose order is the reader's own.
+    rows["remote"][rows["flags"] & WIDE_ADDRESSES != 0] = 0
+    return np.sort(rows, order=ORDER)
+
+
+def read(lab: Lab, way: str) -> OpenSockets:
+    return lab.server.run(lambda: closing.read(way, ALL_STATES, with_owners=True, notes=[]))
+
+
+def states(part: OpenSockets) -> dict[int, int]:
+    values, counts = np.unique(part.rows["state"], return_counts=True)
+    return dict(zip(values.tolist(), counts.tolist(), strict=True))
+
+
+def test_three_ways_read_the_same(lab: Lab, ends: Ends) -> None:
+    pairs = [ends.pair(address) for address in ("127.0.0.1", "::1", "mapped 127.0.0.1") for _ in range(4)]
+    for client, server in pairs[:6]:
+        server.send(b"answer")
+        server.close()
+        del client
+    pairs[7][0].setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    pairs[8][1].send(b"x" * 1000)
+    expected = {ESTABLISHED: 12, CLOSE_WAIT: 6, FIN_WAIT2: 6}
+    until(lambda: states(read(lab, "bpf")) == expected, "six of twelve are closed")
+    walk, diag = read(lab, "bpf"), read(lab, "diag")
+    rows, _ = lab.server.run(lambda: programs.socket_iterator().read(ALL_STATES))
+    assert (walk.way, diag.way) == ("walk", "diag")
+    for name in SAME:
+        assert (ordered(walk.rows)[name] == ordered(rows)[name]).all(), name
+        assert (ordered(walk.rows)[name] == ordered(diag.rows)[name]).all(), name
+    assert sorted(walk.wide.tolist()) == sorted(diag.wide.tolist())
+    # 4 connections to [::1], both ends of each.
+    assert len(walk.wide) == 8
+    for part in (walk, diag):
+        held = part.rows["inode"] != 0
+        assert held.sum() == 18
+        assert part.pids is not None
+        assert (part.pids[held] == os.getpid()).all()
+        assert not part.pids[~held].any()
+    counted = lab.server.run(closing.count)
+    assert (counted.of(CLOSE_WAIT), counted.of(FIN_WAIT2), counted.orphaned) == (6, 6, 6)
+
+
+def test_ages_of_one_look_are_true(lab: Lab, ends: Ends) -> None:
+    from halfopen.core.model.closing_ages import ages
+
+    pairs = [ends.pair() for _ in range(3)]
+    closed_at = time.monotonic()
+    for _, server in pairs:
+        server.close()
+    until(lambda: states(read(lab, "bpf")).get(CLOSE_WAIT) == 3, "the clients see the end")
+    time.sleep(1.5)
+    for way in ("bpf", "diag"):
+        part = read(lab, way)
+        truth = part.looked_at_s - closed_at
+        found = ages(part.rows, 60.0).at_least_s
+        assert len(found) == 6
+        assert np.abs(found - truth).max() < 0.25, (way, found, truth)
+
+
+def test_the_command_names_process_state_and_kind(lab: Lab, ends: Ends) -> None:
+    pairs = [ends.pair() for _ in range(12)]
+    for _, server in pairs:
+        server.close()
+    until(lambda: states(read(lab, "bpf")).get(CLOSE_WAIT) == 12, "the clients see the end")
+    document = json.loads(lab.server.run(lambda: halfopen("closing", "--json")).stdout)
+    [group] = [one for one in document["groups"] if one["state"] == "CLOSE_WAIT"]
+    assert (group["count"], group["kind"], group["peer"]) == (12, "end-unread", f"127.0.0.1:{PORT}")
+    assert group["process"]["pid"] == os.getpid()
+    assert document["by_state"]["CLOSE_WAIT"] == 12
+    listed = lab.server.run(lambda: halfopen("closing", "list", "--state", "close-wait", "--format", "csv")).stdout
+    head, *rows = listed.splitlines()
+    at = head.split(",").index("pid")
+    assert [row.split(",")[at] for row in rows] == [str(os.getpid())] * 12
+
+
+def test_without_ebpf_it_says_so(lab: Lab, ends: Ends, monkeypatch: pytest.MonkeyPatch) -> None:
+    ends.pair()
+    monkeypatch.setenv("HALFOPEN_REFUSE_BPF", "all")
+    document = json.loads(lab.server.run(lambda: halfopen("closing", "--json")).stdout)
+    assert document["read_by"] == "diag"
+    assert any("sock_diag" in note for note in document["notes"])
+    assert sum(one["count"] for one in document["groups"]) == 2

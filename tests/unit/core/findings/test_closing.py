@@ -1,0 +1,106 @@
+"""Verdicts about open and closing connections: leaks are named, and pools are not accused."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from connections import aged, evidence, sockets
+from halfopen.core.findings.finding import Level
+from halfopen.core.findings.verdict import judged
+from halfopen.core.sample.closing import CLOSE_WAIT, ESTABLISHED, FIN_WAIT2, MINI, RETRANSMIT, TIME_WAIT
+from halfopen.present.findings.sentences import say
+
+LEAK = aged([i / 5 for i in range(200)])
+BURST = aged([40 + i / 1000 for i in range(6)])
+
+
+def found(now: list[dict[str, Any]], before: list[dict[str, Any]] | None = None, **more: Any) -> dict[str, Level]:
+    earlier = None if before is None else sockets(*before, at_s=90.0)
+    verdict = judged(evidence(sockets(*now), earlier, **more))
+    assert all(say(one) for one in verdict.findings)
+    return {one.id: one.level for one in verdict.findings}
+
+
+def test_an_even_leak_is_named_in_one_look() -> None:
+    assert found(LEAK) == {"close-wait-leak": Level.WARNING}
+
+
+def test_a_pool_whose_server_hung_up_is_harmless() -> None:
+    assert found(BURST) == {"close-wait-idle-pool": Level.OK}
+    assert found(aged([40 + i / 1000 for i in range(60)], unread=117)) == {"close-wait-idle-pool": Level.OK}
+
+
+def test_what_one_look_cannot_tell_two_can() -> None:
+    few = aged([0.5, 3, 4, 9, 12])
+    assert found(few) == {"close-wait-undecided": Level.NOTICE}
+    later = aged([10.5, 13, 14, 19, 22, 1, 2])
+    assert found(later, few) == {"close-wait-leak": Level.WARNING}
+    # Some were closed: whatever comes, it is no leak.
+    closed = [{**row, "inode": 1003 + i, "local_port": 40_003 + i} for i, row in enumerate(later[3:])]
+    assert found(closed, few) == {"close-wait-idle-pool": Level.OK}
+
+
+def test_a_leak_that_takes_most_descriptors_is_critical() -> None:
+    part = sockets(*LEAK)
+    object.__setattr__(part, "open_files", {4711: (210, 256)})
+    assert {one.id: one.level for one in judged(evidence(part)).findings} == {"close-wait-leak": Level.CRITICAL}
+
+
+def test_a_server_that_does_not_look_is_no_pool() -> None:
+    stuck = aged([15 + i for i in range(20)], local_port=8080)
+    assert found(stuck, ports=(8080,)) == {"close-wait-stuck": Level.WARNING}
+    read = aged([15 + i for i in range(20)], local_port=8080, unread=0)
+    assert found(read, ports=(8080,)) == {"close-wait-leak": Level.WARNING}
+    # A client that sent its end with the request, and still gets its answer.
+    served = [{"local_port": 8080, "unread": 0, "sent_ms": 20}] * 5
+    assert found(served, ports=(8080,)) == {}
+
+
+def test_clients_that_gave_up_before_accept() -> None:
+    assert found([{"inode": 0, "local_port": 8080}] * 3, ports=(8080,)) == {"close-wait-unaccepted": Level.NOTICE}
+
+
+def test_a_healthy_pool_in_use_is_not_mentioned() -> None:
+    pool = [{"state": ESTABLISHED, "unread": 0, "received_ms": i * 900, "sent_ms": i * 900} for i in range(10)]
+    assert found(pool) == {}
+    assert found(pool, pool) == {}
+
+
+def test_a_pool_that_sleeps_is_noted_and_not_accused() -> None:
+    asleep = [{"state": ESTABLISHED, "unread": 0, "received_ms": 720_000, "sent_ms": 720_000} for _ in range(50)]
+    assert found(asleep) == {"pool-all-idle": Level.OK, "idle-unproven": Level.OK}
+
+
+def test_connections_used_once_and_kept_are_a_leak() -> None:
+    kept = aged([i / 5 for i in range(400)], state=ESTABLISHED, unread=0, bytes_received=2000)
+    assert found(kept) == {"idle-leak": Level.WARNING}
+
+
+@pytest.mark.parametrize(
+    ("row", "expected"),
+    [
+        ({"state": ESTABLISHED, "timer": RETRANSMIT, "retransmits": 5, "unacked": 9}, "peer-silent"),
+        ({"state": ESTABLISHED, "timer": 4, "unacked": 700_000, "unread": 0}, "slow-peer"),
+        ({"state": ESTABLISHED, "unread": 90_000}, "slow-reader"),
+        ({"state": FIN_WAIT2, "heard_ms": 90_000, "unread": 0}, "fin-wait-held"),
+        ({"state": 9, "inode": 0, "flags": 2, "timer": RETRANSMIT, "retransmits": 4}, "orphans-retrying"),
+    ],
+)
+def test_each_signature_has_its_verdict(row: dict[str, Any], expected: str) -> None:
+    assert list(found([row])) == [expected]
+
+
+@pytest.mark.parametrize(
+    ("share", "level"), [(0.4, None), (0.5, Level.NOTICE), (0.8, Level.WARNING), (1.0, Level.CRITICAL)]
+)
+def test_ports_towards_one_destination(share: float, level: Level | None) -> None:
+    rows = [{"state": TIME_WAIT, "flags": MINI, "inode": 0, "local_port": 1000 + i} for i in range(int(100 * share))]
+    verdict = judged(evidence(sockets(*rows, ip_local_port_range="1000 1099")))
+    assert {one.id: one.level for one in verdict.findings} == ({} if level is None else {"ports-near-end": level})
+
+
+def test_memory_of_ends_that_nobody_read() -> None:
+    verdict = judged(evidence(sockets(*[{"pages": 100, "state": CLOSE_WAIT} for _ in range(20)])))
+    assert "close-wait-memory" in {one.id for one in verdict.findings}
