@@ -86,7 +86,7 @@ class Notices:
         self._tell(kept, _STATES.get(type(action), NoticeState.RESOLVED), model.sample.wall_s)
 
     def _did(self, incidents: tuple[Incident, ...]) -> None:
-        """A release: the first one that did something is news; what comes of later ones is told with what comes next."""
+        """A release: the first one that did something is news; later ones are told with what comes next."""
         for one in incidents:
             kept = self._on.get(one.id)
             if kept is None:
