@@ -6,7 +6,8 @@ from typing import Any
 
 import click
 
-from halfopen.cli.options import looked, netns_option, read_by_option
+from halfopen.cli import served
+from halfopen.cli.options import direct_option, looked, netns_option, read_by_option
 
 # A namespace that went while it was read is not there the next time, and a table that moved too fast may stand still;
 # what is hidden still is.
@@ -59,9 +60,15 @@ def _unknown(error: Exception) -> Exception:
 )
 @netns_option
 @read_by_option
+@direct_option
 @click.pass_context
 def command(
-    ctx: click.Context, warning: tuple[str, ...], critical: tuple[str, ...], netns: str | None, read_by: str | None
+    ctx: click.Context,
+    warning: tuple[str, ...],
+    critical: tuple[str, ...],
+    netns: str | None,
+    read_by: str | None,
+    direct: bool,
 ) -> None:
     """Check half-open connections for Nagios, Icinga, Checkmk and others that run monitoring plugins.
 
@@ -71,6 +78,10 @@ def command(
     """
     from halfopen.core.check import Thresholds, level, outcome, ranges
 
+    if not direct and read_by is None and served.possible(netns):
+        code = served.answered("check", netns, warning=warning, critical=critical)
+        if code is not None:
+            ctx.exit(code)
     thresholds = Thresholds(ranges(warning, what="--warning"), ranges(critical, what="--critical"))
     for _ in range(_TRIES):
         seen, skipped = looked(netns, read_by=read_by)

@@ -98,6 +98,20 @@ EXAMPLES: Final[Mapping[str, tuple[str, ...]]] = {
         "halfopen doctor",
         "halfopen doctor --json",
     ),
+    "service": (
+        "sudo halfopen service install",
+        "halfopen service status",
+    ),
+    "service install": (
+        "halfopen service install --dry-run              # shows the files",
+        "sudo halfopen service install --all-namespaces  # containers too",
+        "halfopen service install --root build/image     # for a package",
+    ),
+    "service status": (
+        "halfopen service status",
+        "halfopen service status --json",
+    ),
+    "service uninstall": ("sudo halfopen service uninstall",),
     "lab": (
         "halfopen lab --half-open 2400 --sources few -- halfopen status",
         "halfopen lab --half-open 900 --rate 100 -- sh   # a shell in there",

@@ -6,9 +6,11 @@ from typing import Any
 
 import click
 
+from halfopen.cli import served
 from halfopen.cli.options import (
     LOADED_FIRST,
     chosen,
+    direct_option,
     filter_options,
     here,
     netns_option,
@@ -34,7 +36,10 @@ _TABLE_LIMIT = 100
 @click.option("--format", "form", type=click.Choice(("table", "json", "ndjson", "csv")), default="table")
 @click.option("--json", "as_json", is_flag=True, help="The same as --format json (halfopen.list/1).")
 @click.option("--no-deferred", is_flag=True, help="Leave out deferred-accept connections, which are not half-open.")
+@direct_option
+@click.pass_context
 def command(
+    ctx: click.Context,
     older_than: str | None,
     retransmits: int | None,
     listener: tuple[str, ...],
@@ -46,11 +51,18 @@ def command(
     form: str,
     as_json: bool,
     no_deferred: bool,
+    direct: bool,
 ) -> None:
     """List half-open connections with their age, the oldest first.
 
     Filters combine with AND. Deferred-accept connections are listed and marked: their handshake is finished.
     """
+    form = "json" if as_json else form
+    if not direct and read_by is None and served.possible(netns):
+        filters = {"older_than": older_than, "retransmits": retransmits, "listener": listener, "source": source}
+        presented = {"sort": sort, "limit": limit, "format": form, "no_deferred": no_deferred}
+        if (code := served.answered("list", netns, **filters, **presented)) is not None:
+            ctx.exit(code)
     from halfopen.linux import allocator
     from halfopen.linux.bpf import bpf_object
 
@@ -61,9 +73,8 @@ def command(
     from halfopen import api
     from halfopen.core.model.listing import Listing
     from halfopen.core.units import plural
-    from halfopen.present import rows
+    from halfopen.present import rows, terminal
 
-    form = "json" if as_json else form
     room = _TABLE_LIMIT if limit is None and form == "table" else (limit or None)
     where = here() if netns is None else netns
     found, skipped = api.listed(Listing(filter, not no_deferred, sort, room), where, source=read_by or "auto")
@@ -88,7 +99,7 @@ def command(
     _print(
         {"csv": rows.csv_lines, "ndjson": rows.ndjson_lines}[form](parts)
         if form != "table"
-        else rows.table(parts, netns == "all", _width())
+        else rows.table(parts, netns == "all", terminal.width())
     )
     for problem in problems:
         say(problem)
@@ -101,14 +112,6 @@ def command(
         if doubtful:
             whys = "; ".join(one.doubt for one in found if one.doubt)
             click.echo(f"{doubtful:,} of them may have answered (?): {whys}, and only eBPF can tell")
-
-
-def _width() -> int | None:
-    """Columns of the terminal; None where there is none."""
-    import shutil
-    import sys
-
-    return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
 
 
 def _print(lines: Any) -> None:

@@ -47,6 +47,9 @@ read_by_option = click.option(
 )
 
 
+direct_option = click.option("--direct", is_flag=True, help="Read the kernel even where the service would answer.")
+
+
 # Other tasks are scheduled first; on a saturated CPU this process still gets about a quarter of it.
 NICER: Final = 5
 

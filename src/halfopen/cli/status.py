@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import click
 
-from halfopen.cli.options import looked, netns_option, no_source_option, read_by_option
+from halfopen.cli import served
+from halfopen.cli.options import direct_option, looked, netns_option, no_source_option, read_by_option
 
 
 @click.command()
@@ -13,8 +14,16 @@ from halfopen.cli.options import looked, netns_option, no_source_option, read_by
 @no_source_option
 @click.option("--instant", is_flag=True, help="Look once, not twice within half a second: less can be judged.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON document (halfopen.status/1).")
-def command(netns: str | None, read_by: str | None, instant: bool, as_json: bool) -> None:
+@direct_option
+@click.pass_context
+def command(
+    ctx: click.Context, netns: str | None, read_by: str | None, instant: bool, as_json: bool, direct: bool
+) -> None:
     """Show on one screen how many connections are half-open, why, and what to do next."""
+    if not direct and read_by is None and served.possible(netns):
+        code = served.answered("status", netns, instant=instant, json=as_json)
+        if code is not None:
+            ctx.exit(code)
     seen, skipped = looked(netns, read_by=read_by, instant=instant)
     from halfopen.core.findings.verdict import judge
 

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from halfopen.core.filters import Filter
     from halfopen.core.policy.policy import Policy
     from halfopen.ops.watch.loop import Watch
+    from halfopen.service.running import RunningService
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -61,6 +62,12 @@ def _sink_options(command: F) -> F:
 @reason_option
 @click.option("--all-lines", is_flag=True, help="Print a line for every reading, even when nothing changed.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object per line (halfopen.watch/1).")
+@click.option(
+    "--as-service",
+    is_flag=True,
+    help="Be the service: a control socket, and a process without privileges for all that talks to the outside. As "
+    "when systemd starts it.",
+)
 @_sink_options
 @audit_log_option
 def command(
@@ -77,6 +84,7 @@ def command(
     reason: str | None,
     all_lines: bool,
     as_json: bool,
+    as_service: bool,
     audit_log: str | None,
     **given: str | bool | None,
 ) -> None:
@@ -95,6 +103,7 @@ def command(
         (settings.netns or None) if netns is None else netns,
         settings.interval if interval is None else interval,
     )
+    service = _service(watch, settings, as_service)
     watch.duration_s = _duration(old_for if for_time is None else for_time)
     watch.read_by = read_by or "auto"
     watch.count = count
@@ -110,12 +119,36 @@ def command(
         watch.may_release()
     # An option wins over the file, where an empty word means "not there".
     targets = {key: (settings.sinks.get(key) or None) if word is None else word for key, word in given.items()}
-    made = _sinks(as_json, all_lines, watch.everywhere, targets)
-    for report in watch.run():
-        tell(made, report)
+    try:
+        made = _sinks(as_json, all_lines, watch.everywhere, targets, service)
+        if service is not None:
+            service.begin()
+            made.append(service)
+        for report in watch.run():
+            tell(made, report)
+    finally:
+        if service is not None:
+            service.close()
 
 
-def _sinks(as_json: bool, all_lines: bool, several: bool, targets: Targets) -> list[Sink]:
+def _service(watch: Watch, settings: WatchSettings, asked: bool) -> RunningService | None:
+    """The service around a watch, where it is to be one."""
+    from halfopen.core.config import cpu_share
+    from halfopen.service import mode
+
+    is_service = asked or mode.started_by_systemd()
+    share = settings.max_cpu or (mode.MAX_CPU if is_service else "")
+    if share:
+        watch.max_cpu = cpu_share(share, what="max_cpu")
+    if not is_service:
+        return None
+    from halfopen import __version__
+    from halfopen.service.running import RunningService
+
+    return RunningService(watch, __version__)
+
+
+def _sinks(as_json: bool, all_lines: bool, several: bool, targets: Targets, world: RunningService | None) -> list[Sink]:
     import shutil
 
     from halfopen import __version__
@@ -123,7 +156,7 @@ def _sinks(as_json: bool, all_lines: bool, several: bool, targets: Targets) -> l
     from halfopen.present.watchjson import JsonLines
     from halfopen.present.watchlines import TextLines
 
-    made = sinks.wanted(targets, __version__)
+    made = sinks.wanted(targets, __version__, world)
     width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
     return [
         JsonLines() if as_json else TextLines(width is not None, every=all_lines, several=several, width=width),

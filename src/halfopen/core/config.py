@@ -43,7 +43,8 @@ class ReleaseSettings:
 class WatchSettings:
     """A watch configuration file (TOML). listener and source: what is watched, and released, at all.
 
-    sinks: what concerns further sinks, by the key in the file (`metrics_file`).
+    max_cpu: the share of a processor that readings may use before they are spaced out; empty: 2% for the service, any
+    in the foreground. sinks: what concerns further sinks, by the key in the file (`metrics_file`).
     """
 
     interval: str = "1s"
@@ -54,6 +55,7 @@ class WatchSettings:
     listener: list[str] = field(default_factory=list)
     source: list[str] = field(default_factory=list)
     sinks: dict[str, str | bool] = field(default_factory=dict)
+    max_cpu: str = ""
 
 
 def parse(text: str, file: str, sinks: Mapping[str, type] | None = None) -> WatchSettings:
@@ -112,6 +114,8 @@ def _words(parsed: WatchSettings, file: str) -> None:
     release = parsed.release
     checks: list[tuple[str, str, Callable[..., object]]] = [("interval", parsed.interval, duration_s)]
     checks.append(("alarm.calm", parsed.alarm.calm, duration_s))
+    if parsed.max_cpu:
+        checks.append(("max_cpu", parsed.max_cpu, cpu_share))
     if release.older_than:
         checks.append(("release.older_than", release.older_than, duration_s))
     checks += [("listener", word, endpoint) for word in parsed.listener]
@@ -123,6 +127,18 @@ def _words(parsed: WatchSettings, file: str) -> None:
             read(word, what="")
         except UsageError as e:
             raise ConfigError(file, key, e.message.strip(), hint=e.hint) from None
+
+
+def cpu_share(text: str, *, what: str) -> float:
+    """A share of one processor, as in 2%. what: names it in errors. Raises: UsageError."""
+    number = text.removesuffix("%")
+    try:
+        share = float(number) / 100 if number != text and number.replace(".", "", 1).isdecimal() else 0.0
+    except ValueError:
+        share = 0.0
+    if not 0.001 <= share <= 1:
+        raise UsageError(f"{what} {text!r} is not a share of a processor", hint="give 0.1% to 100%, as in 2%")
+    return share
 
 
 def _former(raw: dict[str, Any], file: str) -> None:

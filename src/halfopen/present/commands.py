@@ -7,6 +7,8 @@ import re
 import shutil
 from typing import Final
 
+from halfopen.present import terminal
+
 _CHANGES: Final = re.compile(r"\bhalfopen (?=release\b|tune apply\b|tune listener\b|tune undo\b)")
 _BY_EBPF: Final = re.compile(r"\bhalfopen (?=(?:advise|handshakes)\b)")
 _SUDO: Final = "sudo halfopen "
@@ -40,6 +42,8 @@ def _outside_of_user_namespaces() -> bool:
 
 
 def _has(capability: int) -> bool:
+    if os.environ.get(terminal.FOR_OTHERS):
+        return False
     try:
         with open("/proc/self/status", encoding="ascii", errors="replace") as f:
             found = next((line.split()[1] for line in f if line.startswith("CapEff:")), "0")

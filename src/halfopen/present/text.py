@@ -15,7 +15,7 @@ from rich.text import Text
 from halfopen.core.findings.finding import Level
 from halfopen.core.policy.actions import Released
 from halfopen.core.units import plural, printable
-from halfopen.present import commands
+from halfopen.present import commands, terminal
 
 _UNPRINTABLE = re.compile(r"[^\n\x20-\x7e]")
 STYLE = {Level.OK: "bold green", Level.NOTICE: "bold cyan", Level.WARNING: "bold yellow", Level.CRITICAL: "bold red"}
@@ -59,6 +59,8 @@ def console() -> Console:
     if sys.stdout.isatty():
         return _Console(highlight=False, markup=False, emoji=False)
     out: Any = _Trimmed()
+    if (width := terminal.others_width()) is not None:
+        return _Console(file=out, width=width, force_terminal=True, highlight=False, markup=False, emoji=False)
     return _Console(file=out, width=_PLAIN_WIDTH, highlight=False, markup=False, emoji=False)
 
 

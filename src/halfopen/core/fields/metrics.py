@@ -170,4 +170,43 @@ WATCH_METRICS: Final[tuple[Field[Watching], ...]] = (
         "listeners that are not shown here: at most 4,000 are, the fullest of each namespace first",
         lambda w: w.listeners_left_out,
     ),
+    Field(
+        "spacing_seconds",
+        "of the service: time between the starts of two readings now; longer than the interval where `max_cpu` spaces "
+        "readings out",
+        lambda w: w.spacing_s,
+        unit="s",
+    ),
+    Field(
+        "reading_cpu_seconds",
+        "of the service: processor time of a reading of all namespaces, averaged over the last ones, without readings "
+        "of every request",
+        lambda w: w.reading_cpu_s,
+        unit="s",
+    ),
+    Field(
+        "face_resident_memory_bytes",
+        "of the service: memory of the process that serves metrics and sends notifications; left out while there is "
+        "none",
+        lambda w: w.face_memory_bytes,
+    ),
+    Field(
+        "face_cpu_seconds",
+        "of the service: processor time that this process, and those it replaced, used",
+        lambda w: w.face_cpu_s,
+        unit="s",
+        kind=Kind.COUNTER,
+    ),
+    Field(
+        "face_restarts",
+        "of the service: how often this process died, or hung, and was replaced",
+        lambda w: w.face_restarts,
+        kind=Kind.COUNTER,
+    ),
+    Field(
+        "messages_dropped",
+        "of the service: messages to the outside that found no room in a queue",
+        lambda w: w.dropped,
+        kind=Kind.COUNTER,
+    ),
 )

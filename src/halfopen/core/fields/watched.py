@@ -41,7 +41,11 @@ class Watched:
 class Watching:
     """The watch itself. began: since 1970; interval_s: between the starts of readings; cpu_s: of its process;
     memory_bytes: resident, None where that is not known. handshakes: whether their times are counted. namespaces:
-    watched; the last two: so many are not shown.
+    watched; the next two: so many are not shown.
+
+    Of the service alone, else None. spacing_s: between readings, as max_cpu allows; reading_cpu_s: of one reading.
+    face_memory_bytes, face_cpu_s: of the process that talks to the world; face_restarts: how often it was replaced;
+    dropped: messages to it that found no room.
     """
 
     version: str = ""
@@ -54,3 +58,9 @@ class Watching:
     namespaces: int = 0
     namespaces_left_out: int = 0
     listeners_left_out: int = 0
+    spacing_s: float | None = None
+    reading_cpu_s: float | None = None
+    face_memory_bytes: int | None = None
+    face_cpu_s: float | None = None
+    face_restarts: int | None = None
+    dropped: int | None = None

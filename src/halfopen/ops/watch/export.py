@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final, Protocol
 
 from halfopen.core.errors import HalfopenError
@@ -35,9 +35,13 @@ class Output(Protocol):
 class Export:
     """What a watch reports, kept in its outputs: after every round, or as often as its share of the time allows."""
 
-    def __init__(self, outputs: Sequence[Output], version: str = "") -> None:
-        """version: of halfopen. Raises: HalfopenError when an output cannot be written."""
-        self._outputs = outputs
+    def __init__(
+        self, outputs: Sequence[Output], version: str = "", about: Callable[[Watching], None] | None = None
+    ) -> None:
+        """version: of halfopen. about: fills in what else there is to say of the watch. Raises: HalfopenError when an
+        output cannot be written.
+        """
+        self._outputs, self._about = outputs, about
         watching = Watching(version, os.uname().release, began=time.time())
         self._metrics = Metrics(watching)
         self._times = WatchedTimes()
@@ -75,6 +79,8 @@ class Export:
     def _text(self) -> bytes:
         watching = self._metrics.watching
         watching.cpu_s, watching.memory_bytes = time.process_time(), _resident()
+        if self._about is not None:
+            self._about(watching)
         try:
             self._metrics.handshakes(self._times.read())
             watching.handshakes = self._times.counting

@@ -24,6 +24,7 @@ from halfopen.core.policy.events import Gone, Seen
 from halfopen.core.policy.incidents import Incidents
 from halfopen.core.policy.policy import Action, LookAgain, Missing, Policy, ReadMore, State, step
 from halfopen.core.policy.readings import counts_of, gained, undecided
+from halfopen.core.policy.spacing import Spacing
 from halfopen.core.reports import Begun, Decided, Did, Ended, Reading, Report, Round, Trouble
 from halfopen.core.sample import Requests, Sample
 from halfopen.core.where import Namespace
@@ -53,7 +54,8 @@ class Watch:
     """A watch over one namespace (None: the process's own) or, with `everywhere`, over all there are at each reading.
 
     read_by: as `reader.Wish.source`. interval_s between the starts of readings, duration_s and count end it (None:
-    never); setting `stop` ends it at once.
+    never); setting `stop` ends it at once. max_cpu: the share of a processor that readings may use before they are
+    spaced out, without those of every request and without releases, which have shares of their own; None: any.
     """
 
     policy: Policy
@@ -64,6 +66,7 @@ class Watch:
     read_by: str = "auto"
     duration_s: float | None = None
     count: int | None = None
+    max_cpu: float | None = None
     stop: threading.Event = field(default_factory=StopEvent)
     done: int = 0
     _state: State = State()
@@ -75,6 +78,17 @@ class Watch:
     _finishing: Finishing | None = None
     _counting: Counting = field(default_factory=Counting)
     _incidents: Incidents = field(default_factory=Incidents)
+    _spacing: Spacing = field(init=False)
+    # Processor time of what does not count against max_cpu.
+    _apart_s: float = 0.0
+
+    def __post_init__(self) -> None:
+        self._spacing = Spacing(self.interval_s, self.max_cpu)
+
+    @property
+    def spacing(self) -> Spacing:
+        """How far readings are apart now, and what they take."""
+        return self._spacing
 
     def may_release(self) -> None:
         """Try, without an effect, whether a release would be refused: in the process's own namespace with `everywhere`.
@@ -100,21 +114,31 @@ class Watch:
 
     def _readings(self) -> Iterator[Report]:
         yield Begun(self.interval_s, self.policy)
+        self._spacing = Spacing(self.interval_s, self.max_cpu)
         started = due = time.monotonic()
         while not self.stop.is_set():
+            used_s, self._apart_s = time.process_time(), 0.0
             yield from self._round()
             if self.count is not None and self.done >= self.count:
                 break
-            due += self.interval_s
+            yield from self._spaced(time.process_time() - used_s - self._apart_s)
+            due += self._spacing.now_s
             now = time.monotonic()
             if due < now:  # a reading took longer than the interval: no catching up
                 due = now
             if self.duration_s is not None and due - started >= self.duration_s:
                 self.stop.wait(max(0.0, started + self.duration_s - now))
                 break
-            yield from self._look_closer(due - self.interval_s + _CLOSER_S, due)
+            yield from self._look_closer(due - self._spacing.now_s + _CLOSER_S, due)
             self.stop.wait(due - time.monotonic())
         yield Ended(self.done)
+
+    def _spaced(self, used_s: float) -> Iterator[Report]:
+        """What a round took counts; not the first one, which loads programs."""
+        if self.done > 1:
+            self._spacing.took(max(0.0, used_s))
+        if (news := self._spacing.news()) is not None:
+            yield Trouble("watch", news)
 
     def _round(self) -> Iterator[Report]:
         targets = discover().namespaces if self.everywhere else [_again(self.ns or current())]
@@ -257,8 +281,9 @@ class Watch:
         )
 
     def _release(self, ns: Netns, known: Known, action: Release) -> Did:
-        within_s = self.interval_s * _RELEASE_SHARE
+        within_s, used_s = self.interval_s * _RELEASE_SHARE, time.process_time()
         outcome = self.executor.execute(action, ns, stop=self.stop, within_s=within_s, calm=known.calm)
+        self._apart_s += time.process_time() - used_s
         self._state, _ = step(self._state, outcome, self.policy)
         return Did(outcome, self._incidents.did(outcome, time.time()))
 
@@ -299,6 +324,13 @@ class Watch:
         return kept, columns
 
     def _read_whole(self, ns: Netns, *, with_owners: bool) -> tuple[Sample, Columns]:
+        used_s = time.process_time()
+        try:
+            return self._every_request(ns, with_owners)
+        finally:
+            self._apart_s += time.process_time() - used_s
+
+    def _every_request(self, ns: Netns, with_owners: bool) -> tuple[Sample, Columns]:
         watched = None if self.policy.watched.empty else self.policy.watched
         builder = Builder()
         probes = [requests.probe(builder, chosen=watched), *self._counting.probes(ns.inode)]

@@ -19,8 +19,8 @@ from typing import Final
 from halfopen.core.errors import HalfopenError, UsageError
 from halfopen.core.units import endpoint
 from halfopen.linux import threads
+from halfopen.linux.unix_listener import unix_listener
 from halfopen.ops.watch.http_answer import HEAD_MOST, answer
-from halfopen.ops.watch.unix_listener import unix_listener
 
 # A scrape of 4,000 listeners is 3 MB: a moment on loopback. Prometheus itself gives up after ten seconds.
 _CLIENT_S: Final = 10.0
@@ -46,8 +46,8 @@ class _Client:
     ignored: int = 0
 
 
-class MetricsServer:
-    """An address, or a Unix socket (0660), that answers GET /metrics from now on, with nothing until the first text."""
+class MetricsListener:
+    """An address, or a Unix socket (0660), that listens from now on: `socket` is what is accepted from."""
 
     def __init__(self, where: str, *, anywhere: bool = False) -> None:
         """where: ADDRESS:PORT, or a path with a slash in it. anywhere: other hosts may reach the address.
@@ -55,9 +55,33 @@ class MetricsServer:
         Raises: UsageError, HalfopenError.
         """
         self._path = where if "/" in where else ""
-        self._listener = unix_listener(where, _BACKLOG) if self._path else _tcp_listener(where, anywhere)
-        self._listener.setblocking(False)
+        self.socket = unix_listener(where, _BACKLOG) if self._path else _tcp_listener(where, anywhere)
         self._inode = os.stat(where).st_ino if self._path else 0
+
+    def close(self) -> None:
+        """Listen no more; the name of a Unix socket goes, where it is still this one's."""
+        self.socket.close()
+        if self._path and _inode(self._path) == self._inode:
+            try:
+                os.unlink(self._path)
+            except OSError:  # the next watch replaces it
+                pass
+
+
+class MetricsServer:
+    """Answers GET /metrics from now on, with nothing until the first text."""
+
+    def __init__(self, where: str | socket.socket, *, anywhere: bool = False) -> None:
+        """where, anywhere: as for `MetricsListener`; or a socket that listens already, and is closed at the end.
+
+        Raises: UsageError, HalfopenError.
+        """
+        self._opened: MetricsListener | None = None
+        if isinstance(where, str):
+            self._opened = MetricsListener(where, anywhere=anywhere)
+            where = self._opened.socket
+        self._listener = where
+        self._listener.setblocking(False)
         self._text = b""
         self._stop, self._wake = socket.socketpair()
         self._selector = selectors.DefaultSelector()
@@ -84,11 +108,8 @@ class MetricsServer:
         except OSError:  # the thread ended before
             pass
         self._thread.join(timeout=2)
-        if self._path and _inode(self._path) == self._inode:
-            try:
-                os.unlink(self._path)
-            except OSError:  # the next watch replaces it
-                pass
+        if self._opened is not None:
+            self._opened.close()
 
     # --- in the thread ------------------------------------------------------------------------------------------------
 

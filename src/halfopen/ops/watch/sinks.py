@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 from halfopen.core.errors import UsageError
 
 if TYPE_CHECKING:
+    from halfopen.core.fields.watched import Watching
     from halfopen.core.reports import Report, Trouble
     from halfopen.ops.watch.export import Output
 
@@ -27,6 +28,16 @@ class Sink(Protocol):
         """Take in a report. Returns what the other sinks are to tell of this one: that it cannot do its work, once when
         that begins. Raises nothing that would end the watch.
         """
+
+
+class World(Protocol):
+    """A process beside the watch that talks to the world in its place."""
+
+    def serve_metrics(self, where: str, *, anywhere: bool) -> Output:
+        """Have metrics served at an address. Raises: UsageError, HalfopenError."""
+
+    def tell_of_itself(self, watching: Watching) -> None:
+        """Fill in what the metrics say of that process."""
 
 
 def tell(sinks: Sequence[Sink], event: Report) -> None:
@@ -55,13 +66,15 @@ class SinkOption:
 
 @dataclass(frozen=True, slots=True)
 class SinkKind:
-    """A kind of sink. make: the sink for those of its options that were given, by key, and the version of halfopen."""
+    """A kind of sink. make: the sink for those of its options that were given, by key, the version of halfopen, and the
+    process that talks to the world, where there is one.
+    """
 
     options: tuple[SinkOption, ...]
-    make: Callable[[Targets, str], Sink]
+    make: Callable[[Targets, str, World | None], Sink]
 
 
-def _metrics(targets: Targets, version: str) -> Sink:
+def _metrics(targets: Targets, version: str, world: World | None) -> Sink:
     from halfopen.ops.watch.export import Export
     from halfopen.ops.watch.metrics_file import MetricsFile
     from halfopen.ops.watch.metrics_server import MetricsServer
@@ -71,10 +84,11 @@ def _metrics(targets: Targets, version: str) -> Sink:
     if file is not None:
         outputs.append(MetricsFile(str(file)))
     if listen is not None:
-        outputs.append(MetricsServer(str(listen), anywhere=bool(targets.get("metrics_listen_anywhere"))))
+        serve = MetricsServer if world is None else world.serve_metrics
+        outputs.append(serve(str(listen), anywhere=bool(targets.get("metrics_listen_anywhere"))))
     if not outputs:
         raise UsageError("--metrics-listen-anywhere without an address", hint="add --metrics-listen ADDRESS:PORT")
-    return Export(outputs, version)
+    return Export(outputs, version, None if world is None else world.tell_of_itself)
 
 
 KINDS: Final = (
@@ -107,12 +121,12 @@ def keys() -> dict[str, type]:
     return {option.key: str if option.metavar else bool for option in options()}
 
 
-def wanted(targets: Targets, version: str = "") -> list[Sink]:
-    """The sinks of these targets. version: of halfopen. Raises: UsageError, HalfopenError."""
+def wanted(targets: Targets, version: str = "", world: World | None = None) -> list[Sink]:
+    """The sinks of these targets. version: of halfopen. world: as in `SinkKind`. Raises: UsageError, HalfopenError."""
     made = []
     for kind in KINDS:
         given = {option.key: targets.get(option.key) for option in kind.options}
         chosen = {key: value for key, value in given.items() if value not in (None, False)}
         if chosen:
-            made.append(kind.make(chosen, version))
+            made.append(kind.make(chosen, version, world))
     return made

@@ -39,7 +39,7 @@ def test_every_sink_takes_every_report_and_the_others_tell_of_one_that_fails() -
 
 def test_a_new_kind_needs_no_more_than_its_entry(monkeypatch: pytest.MonkeyPatch) -> None:
     options = (sinks.SinkOption("--mail-to", "ADDRESS", "Send a mail."), sinks.SinkOption("--mail-now", "", "At once."))
-    kind = sinks.SinkKind(options, lambda targets, version: Remembering(str(targets["mail_to"])))
+    kind = sinks.SinkKind(options, lambda targets, version, world: Remembering(str(targets["mail_to"])))
     monkeypatch.setattr(sinks, "KINDS", (*sinks.KINDS, kind))
     parsed = config.parse('mail_to = "ops@example.org"\n', "w.toml", sinks.keys())
     [made] = sinks.wanted(parsed.sinks)

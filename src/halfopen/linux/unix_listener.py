@@ -15,40 +15,43 @@ _MODE: Final = 0o660
 _NEW: Final = ".new"
 
 
-def unix_listener(path: str, backlog: int) -> socket.socket:
-    """A socket that listens at `path`, 0660. One that nobody listens on any more is replaced.
+def unix_listener(path: str, backlog: int, *, id: str = "metrics-listen", group: int | None = None) -> socket.socket:
+    """A socket that listens at `path`, 0660, for `group` (None: the process's own). One that nobody listens on any more
+    is replaced.
 
-    Raises: HalfopenError "metrics-listen" where another program listens there, or there is another kind of file.
+    Raises: HalfopenError `id` where another program listens there, or there is another kind of file.
     """
     made = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     new = path + _NEW
     try:
-        _make_room(path)
+        _make_room(path, id)
         # The mode is set before anybody can find it, and nobody can connect before it listens.
         if os.path.lexists(new):
-            _make_room(new)
+            _make_room(new, id)
             os.unlink(new)
         made.bind(new)
+        if group is not None:
+            os.chown(new, -1, group)
         os.chmod(new, _MODE)
         made.listen(backlog)
         os.rename(new, path)
     except OSError as e:
         made.close()
-        raise _problem(path, e) from None
+        raise _problem(path, e, id) from None
     except BaseException:
         made.close()
         raise
     return made
 
 
-def _make_room(path: str) -> None:
+def _make_room(path: str, id: str) -> None:
     """See that nothing is there, or a socket that nobody listens on. Raises: HalfopenError, OSError."""
     try:
         mode = os.lstat(path).st_mode
     except FileNotFoundError:
         return
     if not stat.S_ISSOCK(mode):
-        raise HalfopenError("metrics-listen", f"{path} is there and is no socket", hint="name another path")
+        raise HalfopenError(id, f"{path} is there and is no socket", hint="name another path")
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as one:
         one.setblocking(False)
         try:
@@ -57,11 +60,11 @@ def _make_room(path: str) -> None:
             return
         except BlockingIOError:  # its queue is full, so somebody listens
             pass
-    raise HalfopenError("metrics-listen", f"another program listens at {path}", hint="name another path")
+    raise HalfopenError(id, f"another program listens at {path}", hint="name another path")
 
 
-def _problem(path: str, error: OSError) -> HalfopenError:
+def _problem(path: str, error: OSError, id: str) -> HalfopenError:
     if error.errno is None or "too long" in str(error):
-        return HalfopenError("metrics-listen", f"{path}: the path is too long for a socket", hint="name a shorter one")
+        return HalfopenError(id, f"{path}: the path is too long for a socket", hint="name a shorter one")
     hint = "make its directory first" if error.errno == errno.ENOENT else "name another path"
-    return HalfopenError("metrics-listen", f"{path}: {os.strerror(error.errno)}", hint=hint)
+    return HalfopenError(id, f"{path}: {os.strerror(error.errno)}", hint=hint)

@@ -1,0 +1,84 @@
+"""`halfopen service`: the files that make `watch` a service of systemd, and how that service is."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from halfopen.cli.suggesting import Suggesting
+
+_root_option = click.option(
+    "--root", metavar="DIR", default="", help="Write below DIR, for an image or a package; nothing is started."
+)
+
+
+@click.group(cls=Suggesting)
+def command() -> None:
+    """Install halfopen as a service of systemd, remove it, and show how it is.
+
+    The service is halfopen watch with the configuration /etc/halfopen/halfopen.toml, as a user of its own with the
+    capabilities that it needs, and a control socket where status, list and check are answered.
+    """
+
+
+@command.command()
+@click.option("--all-namespaces", is_flag=True, help="Watch every network namespace; takes CAP_SYS_ADMIN as well.")
+@_root_option
+@click.option("--program", metavar="PATH", default="", help="The halfopen that the unit starts (default: this one).")
+@click.option("--dry-run", is_flag=True, help="Print the files instead of writing them.")
+def install(all_namespaces: bool, root: str, program: str, dry_run: bool) -> None:
+    """Write the unit, its user, directories, log rotation and a sample configuration, which is never overwritten."""
+    from halfopen.service import installing
+
+    root = _absolute(root)
+    made = installing.wanted(root, program, all_namespaces=all_namespaces)
+    if dry_run:
+        for one in made:
+            click.echo(f"### {root}{one.path}\n{one.text}")
+        return
+    _tell(installing.install(made, root))
+
+
+@command.command()
+@_root_option
+def uninstall(root: str) -> None:
+    """Stop the service and remove its files; the configuration and all records stay."""
+    from halfopen.service import installing
+
+    _tell(installing.uninstall(_absolute(root)))
+
+
+@command.command()
+@click.option("--json", "as_json", is_flag=True, help="One JSON document (halfopen.control/1).")
+@click.pass_context
+def status(ctx: click.Context, as_json: bool) -> None:
+    """Show whether the service runs, what it sees, and what it uses. Exit code 3 when it does not answer."""
+    from halfopen.cli.saying import say
+    from halfopen.core.errors import EXIT_REFUSED
+    from halfopen.present import jsonout, service
+    from halfopen.service import client, mode
+
+    path = mode.control_path()
+    answer = client.ask(path, {"command": "health"})
+    if answer is None or not answer.get("ok"):
+        say(client.why_not(path) if answer is None else str((answer.get("error") or {}).get("message")))
+        ctx.exit(EXIT_REFUSED)
+    if as_json:
+        click.echo(jsonout.dumps(answer))
+        return
+    for line in service.health_lines(answer, path):
+        click.echo(line)
+
+
+def _absolute(root: str) -> str:
+    import os
+
+    return os.path.abspath(root).rstrip("/") if root else ""
+
+
+def _tell(laid: Any) -> None:
+    for line in laid.done:
+        click.echo(line)
+    for words in laid.next:
+        click.echo(f"Next  {words}")

@@ -1,0 +1,87 @@
+"""What a process may do, given up for good: capabilities, its user, and ways to get either back."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+from collections.abc import Sequence
+from typing import Final
+
+from halfopen.core.errors import KernelError
+from halfopen.linux import small_files
+
+_SET_PDEATHSIG: Final = 1
+_CAPBSET_READ: Final = 23
+_CAPBSET_DROP: Final = 24
+_SET_NO_NEW_PRIVS: Final = 38
+_CAP_AMBIENT: Final = 47
+_CAP_AMBIENT_CLEAR_ALL: Final = 4
+_CAPABILITY_VERSION_3: Final = 0x20080522
+_LAST: Final = 63
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+def give_up_all(user: tuple[int, int] | None = None) -> None:
+    """Give up every capability, and the ways to get one back; become `user` (uid, gid) first, where that is given.
+
+    Neither a set-user-ID program nor a file with capabilities gives this process or a child of it anything after that.
+    Source: capabilities(7), "Effect of user ID changes"; Documentation/userspace-api/no_new_privs.rst.
+
+    Raises: KernelError, and nothing was run with less than was asked for.
+    """
+    if user is not None:
+        _drop_bounding_set()
+        try:
+            os.setgroups([])
+            os.setresgid(user[1], user[1], user[1])
+            os.setresuid(user[0], user[0], user[0])
+        except OSError as e:
+            raise KernelError("becoming another user", e.errno or 0) from None
+    _prctl("PR_SET_NO_NEW_PRIVS", _SET_NO_NEW_PRIVS, 1)
+    _prctl("PR_CAP_AMBIENT_CLEAR_ALL", _CAP_AMBIENT, _CAP_AMBIENT_CLEAR_ALL)
+    head = (ctypes.c_uint32 * 2)(_CAPABILITY_VERSION_3, 0)
+    sets = (ctypes.c_uint32 * 6)()  # effective, permitted and inheritable, in two halves
+    if _libc.capset(ctypes.byref(head), ctypes.byref(sets)) != 0:
+        raise KernelError("capset", ctypes.get_errno())
+
+
+def end_with(parent: int) -> None:
+    """Have the kernel kill this process when the thread of `parent` that started it ends; end now if `parent` is gone.
+
+    After `give_up_all` only: a change of credentials forgets the signal (commit_creds(), kernel/cred.c).
+    """
+    _prctl("PR_SET_PDEATHSIG", _SET_PDEATHSIG, int(signal.SIGKILL))
+    if os.getppid() != parent:
+        os._exit(1)
+
+
+def capabilities(pid: int | str = "self") -> dict[str, int]:
+    """The capability sets of a process by their names in /proc/PID/status (CapInh, CapPrm, CapEff, CapBnd, CapAmb)."""
+    lines = small_files.text(f"/proc/{pid}/status").splitlines()
+    return {name: int(value, 16) for name, _, value in (line.partition(":") for line in lines) if name[:3] == "Cap"}
+
+
+def user_of(names: Sequence[str]) -> tuple[int, int]:
+    """The uid and gid of the first of these users that exists; 65534, the kernel's overflow user, where none does."""
+    import pwd
+
+    for name in names:
+        try:
+            found = pwd.getpwnam(name)
+        except KeyError:
+            continue
+        return found.pw_uid, found.pw_gid
+    return 65534, 65534
+
+
+def _drop_bounding_set() -> None:
+    for capability in range(_LAST + 1):
+        if _libc.prctl(_CAPBSET_READ, capability, 0, 0, 0) == 1:
+            _libc.prctl(_CAPBSET_DROP, capability, 0, 0, 0)  # without CAP_SETPCAP it stays; no_new_privs suffices
+
+
+def _prctl(name: str, option: int, value: int) -> None:
+    if _libc.prctl(option, value, 0, 0, 0) != 0:
+        raise KernelError(f"prctl({name})", ctypes.get_errno())

@@ -1,0 +1,43 @@
+"""Telling systemd how a service is: READY=1, STATUS=…, WATCHDOG=1 (sd_notify(3))."""
+
+from __future__ import annotations
+
+import os
+import socket
+from typing import Final
+
+ENVIRONMENT: Final = "NOTIFY_SOCKET"
+_WATCHDOG: Final = "WATCHDOG_USEC"
+
+
+class SystemdNotifier:
+    """Sends to $NOTIFY_SOCKET; does nothing where there is none. A message that cannot be sent at once is dropped."""
+
+    def __init__(self, path: str | None = None) -> None:
+        path = os.environ.get(ENVIRONMENT, "") if path is None else path
+        # An abstract socket is written with an @ in place of its zero byte.
+        self._to = "\0" + path[1:] if path.startswith("@") else path
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) if path else None
+
+    def send(self, *lines: str) -> bool:
+        """Send these lines in one message. Returns whether systemd got it."""
+        if self._socket is None:
+            return False
+        try:
+            # A systemd that is stuck must not stop the watch.
+            self._socket.sendto("\n".join(lines).encode(), socket.MSG_DONTWAIT, self._to)
+        except OSError:
+            return False
+        return True
+
+    def close(self) -> None:
+        """Send no more."""
+        if self._socket is not None:
+            self._socket.close()
+            self._socket = None
+
+
+def watchdog_s() -> float | None:
+    """Within how many seconds systemd wants to hear WATCHDOG=1; None where it does not."""
+    word = os.environ.get(_WATCHDOG, "")
+    return int(word) / 1e6 if word.isascii() and word.isdigit() and int(word) else None

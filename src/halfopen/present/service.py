@@ -1,0 +1,32 @@
+"""How the service is, for a person."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from halfopen.core.units import plural, printable, show_bytes, show_duration
+
+
+def health_lines(answer: Mapping[str, Any], path: str) -> list[str]:
+    """The lines for an answer to `health` that came from the socket at `path`."""
+    face, began = answer["face"], float(answer["began"])
+    up_s = max(0.0, time.time() - began)
+    where = "every network namespace" if answer["everywhere"] else "its own network namespace"
+    acts = "releases by its configuration" if answer["releases"] else "releases nothing"
+    reading = f"{plural(answer['readings'], 'reading')}, {show_duration(float(answer['spacing_s']))} apart"
+    if answer["last_reading_s"] is not None:
+        reading += f", the last {show_duration(round(float(answer['last_reading_s']), 1))} ago"
+    facing = f"pid {face['pid']}, {show_bytes(face['memory_bytes'])}" if face["pid"] else "is being started"
+    if answer["cpu_share"] is not None:
+        reading += f"; {float(answer['cpu_share']):.2%} of a processor, with everything"
+    lost = f"replaced {plural(face['restarts'], 'time')}, {plural(face['dropped'], 'message')} dropped"
+    return [
+        f"State     {printable(str(answer['status']))}",
+        f"Service   halfopen {answer['version']}, pid {answer['pid']}, for {show_duration(round(up_s))}; watches "
+        f"{where}, {acts}",
+        f"Readings  {reading}",
+        f"Face      {facing}, {lost}",
+        f"Socket    {path}",
+    ]

@@ -1,0 +1,201 @@
+"""Commands that the service runs for those who may not read the kernel's tables themselves.
+
+Each is a process of its own, `halfopen COMMAND --direct`, with what the service may do: the loop is not held up by it,
+and nothing it does outlives it. One runs at a time, for a bounded time, with a bounded output; after it no other is
+started before it took no more than a share of the time. Whoever asks the same meanwhile gets the same answer.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, Final
+
+from halfopen.core.errors import HalfopenError
+from halfopen.core.units import show_bytes
+from halfopen.linux import threads
+from halfopen.present import terminal
+
+_SOURCE: Final = Path(__file__).resolve().parents[2]
+# Of processor time.
+_SHARE: Final = 0.2
+_PATIENCE_S: Final = 30.0
+_OUTPUT_MOST: Final = 8 * 1024 * 1024
+_ERRORS_MOST: Final = 64 * 1024
+_WAITING_MOST: Final = 16
+_REMEMBERED: Final = 8
+_PIECE: Final = 64 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """A command to run: its words, the width of the terminal (None: there is none), whether that shows colour, and
+    whether the asker has the privileges that proposed commands need.
+    """
+
+    words: tuple[str, ...]
+    width: int | None = None
+    colour: bool = False
+    privileged: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """What a command printed. errors: on standard error; at: when it began (monotonic); used_s: processor time."""
+
+    exit_code: int
+    output: str
+    errors: str
+    at: float
+    used_s: float
+
+
+_Then = Callable[[Answered | HalfopenError], None]
+
+
+@dataclass(slots=True)
+class _Job:
+    wanted: Wanted
+    then: list[_Then]
+
+
+@dataclass(slots=True)
+class Answers:
+    """Runs what is wanted, one after another, in a thread that begins with the first. run: runs one."""
+
+    share: float = _SHARE
+    run: Callable[[Wanted], Answered] = field(default_factory=lambda: run)
+    _jobs: deque[_Job] = field(default_factory=deque)
+    _known: dict[Wanted, Answered] = field(default_factory=dict)
+    _changed: threading.Condition = field(default_factory=threading.Condition)
+    _thread: threading.Thread | None = None
+    _again_at: float = 0.0
+    _ends: bool = False
+
+    def ask(self, wanted: Wanted, then: _Then) -> None:
+        """Have `then` called with the answer, from another thread. Raises: HalfopenError when too many wait."""
+        with self._changed:
+            known = self._known.get(wanted)
+            if known is None or time.monotonic() >= self._again_at:
+                self._enqueue(wanted, then)
+                return
+        then(known)
+
+    def _enqueue(self, wanted: Wanted, then: _Then) -> None:
+        for job in self._jobs:
+            if job.wanted == wanted:
+                job.then.append(then)
+                return
+        if len(self._jobs) >= _WAITING_MOST:
+            raise HalfopenError("busy", "the service has too much to answer", hint="ask again later, or use --direct")
+        self._jobs.append(_Job(wanted, [then]))
+        self._changed.notify_all()
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._work, name="halfopen-answers", daemon=True)
+            threads.start(self._thread)
+
+    def close(self) -> None:
+        """Run no more."""
+        with self._changed:
+            self._ends = True
+            self._changed.notify_all()
+
+    def _work(self) -> None:
+        while True:
+            with self._changed:
+                while not self._ends and (not self._jobs or time.monotonic() < self._again_at):
+                    left = self._again_at - time.monotonic()
+                    self._changed.wait(max(left, 0.01) if self._jobs else None)
+                if self._ends:
+                    return
+                job = self._jobs[0]
+            made: Answered | HalfopenError
+            try:
+                made = self.run(job.wanted)
+            except HalfopenError as e:
+                made = e
+            with self._changed:
+                self._jobs.popleft()
+                if isinstance(made, Answered):
+                    self._again_at = time.monotonic() + made.used_s * (1 / self.share - 1)
+                    self._known[job.wanted] = made
+                    while len(self._known) > _REMEMBERED:
+                        del self._known[next(iter(self._known))]
+            for then in job.then:
+                then(made)
+
+
+def run(wanted: Wanted, patience_s: float = _PATIENCE_S) -> Answered:
+    """Run `halfopen` with these words, and wait for it. Raises: HalfopenError when it prints or takes too much."""
+    path = os.pathsep.join([str(_SOURCE), *filter(None, [os.environ.get("PYTHONPATH")])])
+    env = {**os.environ, "PYTHONPATH": path, "LC_ALL": "C.UTF-8"}
+    for name in ("NOTIFY_SOCKET", "WATCHDOG_USEC", "NO_COLOR"):
+        env.pop(name, None)
+    if wanted.width is not None:
+        env |= {terminal.WIDTH: str(wanted.width), "TERM": "xterm"}
+    if not wanted.colour:
+        env["NO_COLOR"] = "1"
+    if not wanted.privileged:
+        env[terminal.FOR_OTHERS] = "1"
+    began, used = time.monotonic(), os.times()
+    try:
+        process = subprocess.Popen(
+            [sys.executable, "-P", "-m", "halfopen", *wanted.words],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env=env,
+            cwd="/",
+            start_new_session=True,
+        )
+    except OSError as e:
+        raise HalfopenError("answer", f"the service cannot run halfopen: {e.strerror}") from None
+    with process:
+        try:
+            output, errors = _read(process, began + patience_s)
+            process.wait(timeout=max(0.1, began + patience_s - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            raise HalfopenError(
+                "answer", f"no answer within {patience_s:.0f} s", hint="ask for less, or use --direct"
+            ) from None
+        finally:
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGKILL)
+    now = os.times()
+    spent = now.children_user + now.children_system - used.children_user - used.children_system
+    return Answered(process.returncode, output.decode(errors="replace"), errors.decode(errors="replace"), began, spent)
+
+
+def _read(process: subprocess.Popen[bytes], until_s: float) -> tuple[bytes, bytes]:
+    """Standard output and error, each as far as there is room. Raises: HalfopenError, subprocess.TimeoutExpired."""
+    poll, open_ones = select.poll(), dict[int, tuple[IO[bytes], bytearray, int]]()
+    outputs = (process.stdout, bytearray(), _OUTPUT_MOST), (process.stderr, bytearray(), _ERRORS_MOST)
+    for stream, taken, most in outputs:
+        if stream is not None:
+            open_ones[stream.fileno()] = stream, taken, most
+            poll.register(stream, select.POLLIN)
+    while open_ones:
+        left = until_s - time.monotonic()
+        ready = poll.poll(max(0.0, left) * 1000)
+        if not ready:
+            raise subprocess.TimeoutExpired(process.args, 0)
+        for fd, _ in ready:
+            _, taken, most = open_ones[fd]
+            piece = os.read(fd, _PIECE)
+            taken += piece
+            if not piece:
+                poll.unregister(fd)
+                del open_ones[fd]
+            elif len(taken) > most:
+                hint = "limit it (--limit), or use --direct"
+                raise HalfopenError("answer", f"the answer is longer than {show_bytes(most)}", hint=hint)
+    return bytes(outputs[0][1]), bytes(outputs[1][1])

@@ -1,0 +1,80 @@
+"""Asking the service that runs. Imports nothing heavy: a command that is answered needs nothing else."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+from typing import Any, Final
+
+from halfopen.core.errors import HalfopenError
+
+_CONNECT_S: Final = 2.0
+_PATIENCE_S: Final = 75.0
+_PIECE: Final = 256 * 1024
+# The output of a command is at most half of this, before it is quoted.
+_ANSWER_MOST: Final = 32 * 1024 * 1024
+_SELF: Final = "/proc/self/ns/net"
+
+
+def ask(path: str, request: dict[str, Any], patience_s: float = _PATIENCE_S) -> dict[str, Any] | None:
+    """The service's answer to a request; None where no service listens at `path`, or this user may not connect.
+
+    Raises: HalfopenError when the service does not answer, or answers what is not JSON.
+    """
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as one:
+        one.settimeout(_CONNECT_S)
+        try:
+            one.connect(path)
+        except OSError:
+            return None
+        one.settimeout(patience_s)
+        try:
+            one.sendall(json.dumps(request).encode() + b"\n")
+            line = _line(one)
+        except OSError as e:
+            raise _silent(e.strerror or "no answer in time") from None
+    try:
+        answer = json.loads(line)
+    except ValueError:
+        raise _silent("an answer that is not JSON") from None
+    if not isinstance(answer, dict):
+        raise _silent("an answer that is not an object")
+    return answer
+
+
+def why_not(path: str) -> str:
+    """Why nobody answers at `path`, and what to do."""
+    try:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as one:
+            one.settimeout(_CONNECT_S)
+            one.connect(path)
+    except PermissionError:
+        return f"{path}: only root and members of the group halfopen may ask the service; run as root (sudo)"
+    except OSError:
+        return f"the halfopen service does not run (nobody listens at {path}); systemctl start halfopen starts it"
+    return f"{path}: the service closed the connection"
+
+
+def here() -> int:
+    """The inode of this process's network namespace; 0 where /proc does not tell."""
+    try:
+        return os.stat(_SELF).st_ino
+    except OSError:
+        return 0
+
+
+def _line(one: socket.socket) -> bytes:
+    taken = bytearray()
+    while not taken.endswith(b"\n"):
+        piece = one.recv(_PIECE)
+        if not piece:
+            raise _silent("it closed the connection")
+        taken += piece
+        if len(taken) > _ANSWER_MOST:
+            raise _silent("an answer without end")
+    return bytes(taken)
+
+
+def _silent(why: str) -> HalfopenError:
+    return HalfopenError("service", f"the halfopen service did not answer: {why}", hint="--direct reads the kernel")

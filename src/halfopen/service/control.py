@@ -1,0 +1,321 @@
+"""The control socket: a line of JSON is asked, a line of JSON is answered (docs/service.md).
+
+In a thread of its own. Every client is bounded: the length of a line, the time it may take, how many there are of one
+user and in all. Whatever clients do, the loop goes on.
+"""
+
+from __future__ import annotations
+
+import os
+import selectors
+import signal
+import socket
+import struct
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final, assert_never
+
+import msgspec
+
+from halfopen.core.errors import EXIT_REFUSED, HalfopenError, NotPermitted, UsageError
+from halfopen.linux import netns, threads
+from halfopen.service import requests
+from halfopen.service.answers import Answered, Answers, Wanted
+from halfopen.service.requests import LINE_MOST, SCHEMA, AskedToShow, AskHealth, AskReload
+
+_CLIENTS_MOST: Final = 32
+_OF_ONE_USER: Final = 8
+_IDLE_S: Final = 10.0
+# For an answer to be made and to be read.
+_ANSWER_S: Final = 75.0
+# Of the time, for all clients together; commands that are run for them have a share of their own.
+_SHARE: Final = 0.05
+# A client may send so much more while it is answered.
+_AHEAD_MOST: Final = 4 * LINE_MOST
+_BETWEEN_S: Final = 0.002
+_PAUSE_S: Final = 0.2
+_PIECE: Final = LINE_MOST
+_BACKLOG: Final = 64
+_SO_PEERGROUPS: Final = 59
+_UCRED: Final = struct.Struct("3i")
+
+Health = Callable[[], Mapping[str, Any]]
+Act = Callable[[], Mapping[str, Any]]
+
+
+@dataclass(slots=True, eq=False)
+class _Client:
+    """until: it is closed then, unless something comes. line: of what it sent, as far as it was not looked at; rest: of
+    an answer. asked: a request of it is being answered; last: it is closed after what it is told now.
+    """
+
+    socket: socket.socket
+    uid: int
+    member: bool
+    until: float
+    line: bytearray = field(default_factory=bytearray)
+    rest: memoryview = field(default_factory=lambda: memoryview(b""))
+    asked: bool = False
+    last: bool = False
+
+
+class Control:
+    """Answers at a listening Unix socket until `close`."""
+
+    def __init__(
+        self,
+        listener: socket.socket,
+        health: Health,
+        reload: Act,
+        *,
+        group: int | None = None,
+        everywhere: bool = False,
+        answers: Answers | None = None,
+    ) -> None:
+        """health: how the service is; reload: what reads the configuration again. group: whose members may read, beside
+        root and this process's own user. everywhere: every network namespace is watched. Raises: KernelError.
+        """
+        self._listener, self._health, self._reload, self._group = listener, health, reload, group
+        self._everywhere, self._own = everywhere, netns.current().inode
+        self._answers = Answers() if answers is None else answers
+        listener.setblocking(False)
+        self._made: deque[tuple[_Client, bytes]] = deque()
+        self._clients: dict[int, _Client] = {}
+        self._selector = selectors.DefaultSelector()
+        self._wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        self._accept_at = 0.0
+        self._ends = False
+        self.refused = 0
+        self._thread = threading.Thread(target=self._serve, name="halfopen-control", daemon=True)
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+        try:
+            threads.start(self._thread)
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+    @property
+    def alive(self) -> bool:
+        """Whether the thread that answers is there."""
+        return self._thread.is_alive()
+
+    def close(self) -> None:
+        """Answer no more."""
+        self._ends = True
+        self._answers.close()
+        os.eventfd_write(self._wake, 1)
+        self._thread.join(timeout=2)
+
+    # --- in the thread ------------------------------------------------------------------------------------------------
+
+    def _serve(self) -> None:
+        with self._selector, self._listener:
+            self._selector.register(self._wake, selectors.EVENT_READ)
+            listening = False
+            while not self._ends:
+                now, used_s = time.monotonic(), time.thread_time()
+                if not listening and now >= self._accept_at:
+                    self._selector.register(self._listener, selectors.EVENT_READ)
+                    listening = True
+                for key, _ in self._selector.select(self._patience_s(now, listening)):
+                    if key.fd == self._wake:
+                        os.eventfd_read(self._wake)
+                    elif key.fileobj is self._listener:
+                        self._selector.unregister(self._listener)
+                        listening = False
+                        self._accept()
+                    elif (client := self._clients.get(key.fd)) is not None:
+                        self._go_on(client)
+                self._deliver()
+                self._expire()
+                # Whoever floods the socket waits, not the loop.
+                time.sleep((time.thread_time() - used_s) * (1 / _SHARE - 1))
+            for client in list(self._clients.values()):
+                self._end(client)
+
+    def _patience_s(self, now: float, listening: bool) -> float | None:
+        due = [client.until for client in self._clients.values()]
+        if not listening:
+            due.append(self._accept_at)
+        return max(0.0, min(due) - now) if due else None
+
+    def _accept(self) -> None:
+        now = time.monotonic()
+        self._accept_at = now + _BETWEEN_S
+        try:
+            accepted, _ = self._listener.accept()
+        except OSError:
+            self._accept_at = now + _PAUSE_S
+            return
+        try:
+            _, uid, gid = _UCRED.unpack(accepted.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size))
+            groups = {gid, *_groups(accepted)}
+        except OSError:
+            accepted.close()
+            return
+        accepted.setblocking(False)
+        member = uid in (0, os.geteuid()) or (self._group is not None and self._group in groups)
+        client = _Client(accepted, uid, member, now + _IDLE_S)
+        self._make_room(uid)
+        self._clients[accepted.fileno()] = client
+        self._selector.register(accepted, selectors.EVENT_READ)
+
+    def _make_room(self, uid: int) -> None:
+        """The oldest client of a user with many makes room for the user's next; else the oldest that is idle."""
+        own = [client for client in self._clients.values() if client.uid == uid]
+        if len(own) >= _OF_ONE_USER:
+            self._refuse(own[0])
+        elif len(self._clients) >= _CLIENTS_MOST:
+            idle = [client for client in self._clients.values() if not client.asked]
+            self._refuse((idle or list(self._clients.values()))[0])
+
+    def _refuse(self, client: _Client) -> None:
+        self.refused += 1
+        self._end(client)
+
+    def _go_on(self, client: _Client) -> None:
+        try:
+            if client.rest:
+                self._send(client)
+            else:
+                piece = client.socket.recv(_PIECE)
+                client.line += piece
+                if not piece or len(client.line) > _AHEAD_MOST:
+                    self._end(client)
+        except BlockingIOError:
+            return
+        except OSError:
+            self._end(client)
+        self._next(client)
+
+    def _next(self, client: _Client) -> None:
+        """Take the next requests of a client, one at a time, as far as it reads the answers."""
+        while self._known(client) and not client.asked and not client.rest and not client.last:
+            line, newline, rest = client.line.partition(b"\n")
+            if len(line) > LINE_MOST:
+                client.last = True
+                self._say(client, _failed(UsageError(f"a line is longer than {LINE_MOST} bytes")))
+                return
+            if not newline:
+                return
+            client.line, client.until = rest, time.monotonic() + _IDLE_S
+            if line.strip():
+                self._asked(client, bytes(line))
+
+    def _known(self, client: _Client) -> bool:
+        return self._clients.get(client.socket.fileno()) is client
+
+    def _asked(self, client: _Client, line: bytes) -> None:
+        try:
+            self._answer(client, requests.parse(line))
+        except HalfopenError as e:
+            self._say(client, _failed(e))
+
+    def _answer(self, client: _Client, request: requests.ControlRequest) -> None:
+        if not client.member:
+            raise NotPermitted("only members of the service's group may ask", hint="sudo adduser USER halfopen")
+        match request:
+            case AskHealth():
+                self._say(client, _done("health", self._health()))
+            case AskReload():
+                if client.uid != 0:
+                    raise NotPermitted("reload: only root may change what the service does", hint="use sudo")
+                self._say(client, _done("reload", self._reload()))
+            case requests.AskStatus() | requests.AskList() | requests.AskCheck():
+                self._show(client, request)
+            case _:
+                assert_never(request)
+
+    def _show(self, client: _Client, request: AskedToShow) -> None:
+        if request.netns in (None, "self") and request.here not in (None, self._own):
+            raise HalfopenError("elsewhere", "the service lives in another network namespace", exit_code=EXIT_REFUSED)
+        if request.netns not in (None, "self") and not self._everywhere:
+            raise HalfopenError(
+                "elsewhere", "the service watches only its own network namespace", exit_code=EXIT_REFUSED
+            )
+        words = tuple(requests.arguments(request))
+        wanted = Wanted(words, request.width, request.colour, privileged=client.uid == 0)
+        client.asked, client.until = True, time.monotonic() + _ANSWER_S
+
+        def then(made: Answered | HalfopenError) -> None:
+            answer = _failed(made) if isinstance(made, HalfopenError) else _shown(request, made)
+            self._made.append((client, answer))
+            os.eventfd_write(self._wake, 1)
+
+        try:
+            self._answers.ask(wanted, then)
+        except HalfopenError:
+            client.asked = False
+            raise
+
+    def _deliver(self) -> None:
+        while self._made:
+            client, answer = self._made.popleft()
+            if self._known(client):
+                client.asked = False
+                self._say(client, answer)
+                self._next(client)
+
+    def _say(self, client: _Client, answer: bytes) -> None:
+        client.rest = memoryview(answer)
+        try:
+            self._send(client)
+        except BlockingIOError:
+            pass
+        except OSError:
+            self._end(client)
+
+    def _send(self, client: _Client) -> None:
+        """Send what is left of an answer. Raises: OSError; BlockingIOError when it has to wait."""
+        self._selector.modify(client.socket, selectors.EVENT_WRITE)
+        while client.rest:
+            client.rest = client.rest[client.socket.send(client.rest) :]
+        if client.last:
+            self._end(client)
+            return
+        client.until = time.monotonic() + _IDLE_S
+        self._selector.modify(client.socket, selectors.EVENT_READ)
+
+    def _expire(self) -> None:
+        now = time.monotonic()
+        for client in [one for one in self._clients.values() if one.until <= now]:
+            self._end(client)
+
+    def _end(self, client: _Client) -> None:
+        if self._clients.pop(client.socket.fileno(), None) is not None:
+            self._selector.unregister(client.socket)
+            client.socket.close()
+
+
+def _groups(accepted: socket.socket) -> tuple[int, ...]:
+    """The supplementary groups of the other end (SO_PEERGROUPS, Linux 4.13); none where the kernel does not tell."""
+    try:
+        raw = accepted.getsockopt(socket.SOL_SOCKET, _SO_PEERGROUPS, 4 * 1024)
+    except OSError:
+        return ()
+    return struct.unpack(f"{len(raw) // 4}I", raw)
+
+
+def _done(command: str, facts: Mapping[str, Any]) -> bytes:
+    return _line({"schema": SCHEMA, "ok": True, "command": command, "pid": os.getpid(), **facts})
+
+
+def _shown(request: AskedToShow, made: Answered) -> bytes:
+    facts = {
+        "exit_code": made.exit_code,
+        "output": made.output,
+        "errors": made.errors,
+        "age_s": round(time.monotonic() - made.at, 3),
+    }
+    return _done(str(request.__struct_config__.tag), facts)
+
+
+def _failed(error: HalfopenError) -> bytes:
+    facts = {"id": error.id, "message": error.message, "hint": error.hint, "exit_code": error.exit_code}
+    return _line({"schema": SCHEMA, "ok": False, "pid": os.getpid(), "error": facts})
+
+
+def _line(document: Mapping[str, Any]) -> bytes:
+    return msgspec.json.encode(document) + b"\n"

@@ -1,0 +1,102 @@
+"""The face: the process of the service that talks to the world, without any capability and as another user than root.
+
+`python -m halfopen.service.face FD PARENT [UID GID]`: FD is its end of the socket to the eyes. It gives up what it may
+do before it reads the first byte, takes parcels, and ends when the eyes do. It imports little: no numpy, and of each
+part what that part needs.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import sys
+import time
+from typing import Any, Final, NoReturn
+
+from halfopen.core.errors import HalfopenError, words
+from halfopen.linux import privileges, small_files
+from halfopen.service.messages import SETTINGS, FaceReport, Frames, Parcel, encode
+from halfopen.service.parts import PARTS, FacePart
+
+_PIECE: Final = 256 * 1024
+_PARCEL_TROUBLES: Final = 16
+
+
+class Face:
+    """The parts there are, and what went wrong with them."""
+
+    def __init__(self) -> None:
+        self._parts: dict[str, FacePart] = {}
+        self._taken = 0
+        self._troubles: list[str] = []
+
+    def take(self, parcel: Parcel) -> None:
+        """Hand a parcel to its part. Raises nothing: a part that fails is told of, and stays."""
+        try:
+            if parcel.kind == SETTINGS:
+                self._begin(json.loads(parcel.body))
+            elif (part := self._parts.get(parcel.kind)) is not None:
+                part.take(parcel.body)
+        except Exception as e:  # whatever a part's library raises must not end the others
+            if len(self._troubles) < _PARCEL_TROUBLES:
+                self._troubles.append(f"{parcel.kind}: {words(e)}")
+        self._taken = max(self._taken, parcel.number)
+
+    def _begin(self, settings: dict[str, Any]) -> None:
+        for kind, of_part in settings.items():
+            try:
+                self._parts[kind] = PARTS[kind](of_part)
+            except (HalfopenError, OSError, KeyError, ValueError) as e:
+                self._troubles.append(f"{kind}: {words(e)}")
+
+    def report(self) -> FaceReport:
+        """How it is; troubles are told once."""
+        troubles, self._troubles = self._troubles, []
+        dropped = sum(getattr(part, "dropped", 0) for part in self._parts.values())
+        return FaceReport(self._taken, _resident(), time.process_time(), dropped, tuple(troubles))
+
+    def close(self) -> None:
+        """End every part."""
+        for part in self._parts.values():
+            part.close()
+
+
+def _resident() -> int:
+    statm = (small_files.read("/proc/self/statm") or b"").split()
+    return int(statm[1]) * os.sysconf("SC_PAGE_SIZE") if len(statm) > 1 else 0
+
+
+def run(link: socket.socket) -> None:
+    """Take what comes until the eyes close their end. Raises: OSError, WireError."""
+    face, frames = Face(), Frames(Parcel)
+    link.sendall(encode(face.report()))
+    while data := link.recv(_PIECE):
+        parcels = 0
+        for parcel in frames.take(data):
+            face.take(parcel)
+            parcels += 1
+        if parcels:
+            link.sendall(encode(face.report()))
+    face.close()
+
+
+def main(arguments: list[str]) -> NoReturn:
+    """Give up every privilege, then be the face."""
+    # The eyes say when to end: a Ctrl-C of the terminal and systemd's SIGTERM reach both.
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
+    fd, parent, *user = map(int, arguments)
+    privileges.give_up_all((user[0], user[1]) if user else None)
+    privileges.end_with(parent)
+    try:
+        run(socket.socket(fileno=fd))
+    except OSError:  # the eyes are gone
+        pass
+    # Threads of parts that still wait for somebody are not waited for.
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

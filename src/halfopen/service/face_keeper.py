@@ -1,0 +1,311 @@
+"""Keeps a face running beside the loop, and sends it what it is to tell the world.
+
+In a thread of its own: whatever becomes of the face, the loop only puts parcels into a box. A face that dies, or does
+not answer, is replaced, after a pause that doubles as long as faces do not live.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections import deque
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+from halfopen.core.errors import WireError
+from halfopen.linux import files, privileges, threads
+from halfopen.service.messages import PING, SETTINGS, FaceReport, Frames, Parcel, encode
+from halfopen.service.outbox import Outbox
+
+_TICK_S: Final = 1.0
+# So many ticks without a word, though it was asked at each: the face hangs. Counted in ticks, so that a stop of this
+# whole process (SIGSTOP, a suspended machine) is not held against it.
+_SILENT_TICKS: Final = 15
+_FIRST_PAUSE_S: Final = 0.25
+_LONGEST_PAUSE_S: Final = 60.0
+# A face that lived for so long begins again with the shortest pause.
+_LIVED_S: Final = 60.0
+_PIECE: Final = 64 * 1024
+_MODULE: Final = "halfopen.service.face"
+# Accounts that the face may become where the eyes are root's; the first that exists.
+_USERS: Final = ("halfopen", "nobody")
+_SOURCE: Final = Path(__file__).resolve().parents[2]
+
+
+@dataclass(slots=True)
+class FaceHealth:
+    """How the face is. pid: 0 while there is none. restarts: since the service began. memory_bytes, cpu_s: of the face
+    that runs; cpu_before_s: of those before it. troubles: lines not told yet.
+    """
+
+    pid: int = 0
+    restarts: int = 0
+    memory_bytes: int = 0
+    cpu_s: float = 0.0
+    cpu_before_s: float = 0.0
+    troubles: deque[str] = field(default_factory=lambda: deque(maxlen=16))
+
+
+class FaceKeeper:
+    """Starts the face at `begin` and keeps one running until `close`."""
+
+    def __init__(self) -> None:
+        self.outbox = Outbox()
+        self.health = FaceHealth()
+        self._settings = b"{}"
+        self._descriptors: tuple[int, ...] = ()
+        self._wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        self._ends = False
+        self._dropped_before = self._dropped_there = 0
+        self._thread: threading.Thread | None = None
+
+    def begin(self, settings: Mapping[str, Any], descriptors: Sequence[int] = ()) -> None:
+        """Start the face. settings: of each part, by its kind. descriptors: those that the face gets, under the same
+        numbers.
+
+        Raises: KernelError when no thread can be started.
+        """
+        self._settings, self._descriptors = json.dumps(settings).encode(), tuple(descriptors)
+        thread = threading.Thread(target=self._run, name="halfopen-face", daemon=True)
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+        try:
+            threads.start(thread)
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        self._thread = thread
+
+    def latest(self, kind: str, body: bytes) -> None:
+        """Send this in place of what was to be sent of this kind."""
+        self.outbox.put_latest(kind, body)
+        os.eventfd_write(self._wake, 1)
+
+    def send(self, kind: str, body: bytes) -> bool:
+        """Send this, and again to another face if need be. Returns whether nothing had to make room for it."""
+        whole = self.outbox.put(kind, body)
+        os.eventfd_write(self._wake, 1)
+        return whole
+
+    def told(self) -> list[str]:
+        """What went wrong since the last call, a line each."""
+        # Also by the thread, at the other end.
+        return [self.health.troubles.popleft() for _ in range(len(self.health.troubles))]
+
+    @property
+    def alive(self) -> bool:
+        """Whether the thread that keeps the face is there."""
+        return self._thread is not None and self._thread.is_alive()
+
+    @property
+    def dropped(self) -> int:
+        """Parcels that found no room, here or in a face, since the service began."""
+        return self.outbox.dropped + self._dropped_before + self._dropped_there
+
+    def close(self, patience_s: float = 3.0) -> None:
+        """Let the face take what waits, for a while, and end it."""
+        if self._wake < 0:
+            return
+        self._ends = True
+        os.eventfd_write(self._wake, 1)
+        if self._thread is not None:
+            self._thread.join(timeout=patience_s + 1)
+        if not self.alive:
+            os.close(self._wake)
+            self._wake = -1
+
+    # --- in the thread ------------------------------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        pause_s = _FIRST_PAUSE_S
+        while True:
+            began = time.monotonic()
+            try:
+                why = self._one_face()
+            except OSError as e:
+                why = f"cannot be started: {e.strerror or e}"
+            self.health.pid, self.health.memory_bytes = 0, 0
+            self.health.cpu_before_s += self.health.cpu_s
+            self.health.cpu_s = 0.0
+            if self._ends:
+                return
+            if time.monotonic() - began > _LIVED_S:
+                pause_s = _FIRST_PAUSE_S
+            self._trouble(f"the process that serves metrics and sends notifications {why}; another one is started")
+            if not self._rest(pause_s):
+                return
+            pause_s = min(pause_s * 2, _LONGEST_PAUSE_S)
+            self.health.restarts += 1
+
+    def _rest(self, pause_s: float) -> bool:
+        """Pause. Returns whether to go on."""
+        until = time.monotonic() + pause_s
+        while not self._ends and (left := until - time.monotonic()) > 0:
+            poll = select.poll()
+            poll.register(self._wake, select.POLLIN)
+            if poll.poll(left * 1000):
+                os.eventfd_read(self._wake)
+        return not self._ends
+
+    def _trouble(self, line: str) -> None:
+        self.health.troubles.append(line)
+
+    def _one_face(self) -> str:
+        """Start a face and talk to it until it ends; how that came. Raises: OSError."""
+        ours, theirs = socket.socketpair()
+        with ours:
+            with theirs:
+                process = self._started(theirs)
+            self.health.pid = process.pid
+            self.outbox.again()
+            self._dropped_before, self._dropped_there = self._dropped_before + self._dropped_there, 0
+            try:
+                conversation = _Conversation(self, ours, process)
+                why = conversation.hold()
+            finally:
+                ours.close()
+                _end(process)
+        return why or _how(process.returncode)
+
+    def _started(self, theirs: socket.socket) -> subprocess.Popen[bytes]:
+        words = [sys.executable, "-P", "-m", _MODULE, str(theirs.fileno()), str(os.getpid())]
+        if files.is_root():
+            user = privileges.user_of(_USERS)
+            if _reachable_by_others():
+                words += map(str, user)
+        path = os.pathsep.join([str(_SOURCE), *filter(None, [os.environ.get("PYTHONPATH")])])
+        # Not one of this process's own descriptors but these; they were all opened to be closed on exec.
+        return subprocess.Popen(
+            words,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            env={**os.environ, "PYTHONPATH": path},
+            cwd="/",
+            pass_fds=(theirs.fileno(), *self._descriptors),
+        )
+
+    def first(self) -> bytes:
+        """The frame that a face gets before any other."""
+        return encode(Parcel(0, SETTINGS, self._settings))
+
+    def reported(self, report: FaceReport) -> None:
+        """The face said how it is."""
+        self.outbox.taken(report.taken)
+        self.health.memory_bytes, self.health.cpu_s = report.memory_bytes, report.cpu_s
+        self._dropped_there = report.dropped
+        for line in report.troubles:
+            self._trouble(line)
+
+    @property
+    def ends(self) -> bool:
+        """Whether no more is to come."""
+        return self._ends
+
+    @property
+    def wake(self) -> int:
+        """Readable when there is something to do."""
+        return self._wake
+
+
+class _Conversation:
+    """What is said to one face, and by it."""
+
+    def __init__(self, keeper: FaceKeeper, link: socket.socket, process: subprocess.Popen[bytes]) -> None:
+        self._keeper, self._link, self._process = keeper, link, process
+        self._frames = Frames(FaceReport)
+        self._rest: memoryview = memoryview(keeper.first())
+        self._silent = 0
+        link.setblocking(False)
+
+    def hold(self) -> str:
+        """Talk until the end; why it came to that, "" where the face ended by itself. Raises: OSError."""
+        poll = select.poll()
+        poll.register(self._keeper.wake, select.POLLIN)
+        poll.register(self._link, select.POLLIN)
+        next_tick = time.monotonic() + _TICK_S
+        while True:
+            wants_out = bool(self._rest) or self._keeper.outbox.waiting
+            if self._keeper.ends and not wants_out:
+                return "ended"
+            poll.modify(self._link, select.POLLIN | (select.POLLOUT if wants_out else 0))
+            ready = dict(poll.poll(max(0.0, next_tick - time.monotonic()) * 1000))
+            if self._keeper.wake in ready:
+                os.eventfd_read(self._keeper.wake)
+            events = ready.get(self._link.fileno(), 0)
+            if events & (select.POLLIN | select.POLLHUP | select.POLLERR) and not self._hear():
+                return ""
+            if events & select.POLLOUT and not self._say():
+                return ""
+            if time.monotonic() >= next_tick:
+                next_tick = time.monotonic() + _TICK_S
+                self._silent += 1
+                if self._silent > _SILENT_TICKS or (self._keeper.ends and self._silent > 2):
+                    return f"did not answer for {_SILENT_TICKS} s"
+                if not self._rest:
+                    self._rest = memoryview(encode(Parcel(0, PING, b"")))
+
+    def _hear(self) -> bool:
+        try:
+            data = self._link.recv(_PIECE)
+        except BlockingIOError:
+            return True
+        except OSError:
+            return False
+        if not data:
+            return False
+        try:
+            for report in self._frames.take(data):
+                self._silent = 0
+                self._keeper.reported(report)
+        except WireError:
+            return False
+        return True
+
+    def _say(self) -> bool:
+        if not self._rest:
+            parcel = self._keeper.outbox.next()
+            if parcel is None:
+                return True
+            try:
+                self._rest = memoryview(encode(parcel))
+            except ValueError:  # too long for any frame: the next one is smaller
+                return True
+        try:
+            self._rest = self._rest[self._link.send(self._rest) :]
+        except BlockingIOError:
+            return True
+        except OSError:
+            return False
+        return True
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """It ends by itself when its socket is closed; one that hangs is killed."""
+    try:
+        process.wait(timeout=1.0)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+
+
+def _how(code: int | None) -> str:
+    if code is not None and code < 0:
+        return f"was killed ({signal.Signals(-code).name})"
+    return f"ended (exit code {code})"
+
+
+def _reachable_by_others() -> bool:
+    """Whether another user can read this program and its Python: a face that is one imports more of both later."""
+    for path in (Path(__file__), Path(os.__file__), Path(sys.executable).resolve()):
+        if not all(one.stat().st_mode & 0o001 for one in path.resolve().parents):
+            return False
+        if not path.stat().st_mode & 0o004:
+            return False
+    return True

@@ -1,0 +1,26 @@
+"""Whether a watch is the service, and where the service can be asked: without importing anything heavy."""
+
+from __future__ import annotations
+
+import os
+from typing import Final
+
+CONTROL: Final = "HALFOPEN_CONTROL"
+MAX_CPU: Final = "2%"
+"""Of a processor, unless the configuration says otherwise."""
+_NOTIFY: Final = "NOTIFY_SOCKET"
+_RUNTIME: Final = "RUNTIME_DIRECTORY"
+_DIRECTORY: Final = "/run/halfopen"
+_NAME: Final = "control.sock"
+
+
+def started_by_systemd() -> bool:
+    """Whether systemd started this process as a service that tells how it is, or has a directory below /run."""
+    return bool(os.environ.get(_NOTIFY) or os.environ.get(_RUNTIME))
+
+
+def control_path() -> str:
+    """$HALFOPEN_CONTROL, else control.sock in the service's runtime directory, else /run/halfopen/control.sock."""
+    # systemd names several, the first of which is the service's own.
+    directory = os.environ.get(_RUNTIME, "").partition(":")[0] or _DIRECTORY
+    return os.environ.get(CONTROL) or os.path.join(directory, _NAME)

@@ -1,0 +1,89 @@
+"""What waits to be sent to the face: bounded, never in the way of whoever puts something in."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from typing import Final
+
+from halfopen.service.messages import Parcel
+
+PARCELS_MOST: Final = 1024
+BYTES_MOST: Final = 16 * 1024 * 1024
+
+
+class Outbox:
+    """Two sorts of parcels. Of the *latest* (metrics) only the newest of each kind is kept. The *kept* ones (notices)
+    stay, in order, until the face has said that it took them, so that none is lost when the face dies; when there are
+    too many, the oldest goes and is counted.
+    """
+
+    def __init__(self, parcels_most: int = PARCELS_MOST, bytes_most: int = BYTES_MOST) -> None:
+        self._lock = threading.Lock()
+        self._latest: dict[str, bytes] = {}
+        # Since when the newest of a kind has been waiting to be sent.
+        self._unsent: dict[str, float] = {}
+        self._kept: deque[tuple[Parcel, float]] = deque()
+        self._bytes = 0
+        self._most, self._bytes_most = parcels_most, bytes_most
+        self._number = 0
+        self._sent = 0
+        self.dropped = 0
+
+    def put_latest(self, kind: str, body: bytes) -> None:
+        """Take the place of what waits of this kind."""
+        with self._lock:
+            self._latest[kind] = body
+            self._unsent.setdefault(kind, time.monotonic())
+
+    def put(self, kind: str, body: bytes) -> bool:
+        """Keep a parcel. Returns whether there was room; else the oldest made it."""
+        with self._lock:
+            self._number += 1
+            self._kept.append((Parcel(self._number, kind, body), time.monotonic()))
+            self._bytes += len(body)
+            whole = True
+            while len(self._kept) > self._most or (self._bytes > self._bytes_most and len(self._kept) > 1):
+                gone, _ = self._kept.popleft()
+                self._bytes -= len(gone.body)
+                self.dropped += 1
+                whole = False
+            return whole
+
+    def next(self) -> Parcel | None:
+        """The next parcel to send, None where there is none. What must not be lost comes first."""
+        with self._lock:
+            if self._kept and self._kept[-1][0].number > self._sent:
+                # Numbers rise by one: what made room is gone from the front.
+                self._sent = max(self._sent + 1, self._kept[0][0].number)
+                return self._kept[self._sent - self._kept[0][0].number][0]
+            for kind in self._unsent:
+                del self._unsent[kind]
+                return Parcel(0, kind, self._latest[kind])
+            return None
+
+    def taken(self, number: int) -> None:
+        """The face has every parcel up to this one."""
+        with self._lock:
+            while self._kept and self._kept[0][0].number <= number:
+                gone, _ = self._kept.popleft()
+                self._bytes -= len(gone.body)
+
+    def again(self) -> None:
+        """Another face begins: what none has said it took is sent once more, and the newest of each kind."""
+        with self._lock:
+            self._unsent = dict.fromkeys(self._latest, time.monotonic())
+            self._sent = self._kept[0][0].number - 1 if self._kept else self._number
+
+    @property
+    def waiting(self) -> bool:
+        """Whether there is anything to send."""
+        with self._lock:
+            return bool(self._unsent) or bool(self._kept and self._kept[-1][0].number > self._sent)
+
+    def waits_s(self) -> float:
+        """How long the oldest has been waiting, to be sent or to be taken; 0 where nothing waits."""
+        with self._lock:
+            since = [*self._unsent.values(), *(at for _, at in list(self._kept)[:1])]
+            return time.monotonic() - min(since) if since else 0.0

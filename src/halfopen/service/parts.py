@@ -1,0 +1,100 @@
+"""The parts of the face: each takes the parcels of one kind, and talks to the world in its own way.
+
+A new part is a class that takes bodies, and an entry in `PARTS`.
+"""
+
+from __future__ import annotations
+
+import queue
+import socket
+import threading
+from collections.abc import Callable, Mapping
+from typing import Any, Final, Protocol
+
+from halfopen.core.errors import HalfopenError, words
+from halfopen.linux import threads
+
+METRICS: Final = "metrics"
+
+# Of parcels that a part which may have to wait for others has not looked at yet.
+_WAITING_MOST: Final = 256
+
+
+class FacePart(Protocol):
+    """Something that talks to the world."""
+
+    def take(self, body: bytes) -> None:
+        """Take a parcel. Raises: HalfopenError, which is told."""
+
+    def close(self) -> None:
+        """Nothing comes any more."""
+
+
+class MetricsPart:
+    """Serves the newest text of the metrics at a socket that was opened before."""
+
+    def __init__(self, settings: Mapping[str, Any]) -> None:
+        """settings: `fd`, the number of the listening socket. Raises: HalfopenError."""
+        from halfopen.ops.watch.metrics_server import MetricsServer
+
+        self._server = MetricsServer(socket.socket(fileno=int(settings["fd"])))
+
+    def take(self, body: bytes) -> None:
+        self._server.write(body)
+
+    def close(self) -> None:
+        self._server.close()
+
+
+class PatientPart:
+    """A part in a thread of its own: it may wait for others as long as it likes, and holds up nobody meanwhile."""
+
+    def __init__(self, part: FacePart, kind: str) -> None:
+        """Raises: KernelError."""
+        self._part, self._kind = part, kind
+        self._bodies: queue.Queue[bytes | None] = queue.Queue(_WAITING_MOST)
+        self.dropped = 0
+        self._troubles: list[str] = []
+        self._thread = threading.Thread(target=self._run, name=f"halfopen-{kind}", daemon=True)
+        threads.start(self._thread)
+
+    def take(self, body: bytes) -> None:
+        """Raises: HalfopenError for what went wrong with an earlier one."""
+        while True:
+            try:
+                self._bodies.put_nowait(body)
+                break
+            except queue.Full:
+                self._drop()
+        if self._troubles:
+            raise HalfopenError(self._kind, self._troubles.pop(0))
+
+    def _drop(self) -> None:
+        try:
+            self._bodies.get_nowait()
+            self.dropped += 1
+        except queue.Empty:
+            pass
+
+    def _run(self) -> None:
+        while (body := self._bodies.get()) is not None:
+            try:
+                self._part.take(body)
+            except Exception as e:  # of a library that talks to some service: the next one may fare better
+                if len(self._troubles) < _WAITING_MOST:
+                    self._troubles.append(words(e))
+
+    def close(self) -> None:
+        self._drop()
+        try:
+            self._bodies.put_nowait(None)
+        except queue.Full:
+            return
+        self._thread.join(timeout=2)
+        self._part.close()
+
+
+PARTS: Final[dict[str, Callable[[Mapping[str, Any]], FacePart]]] = {
+    METRICS: MetricsPart,
+}
+"""What makes each part, from its settings, by the kind of the parcels that it takes."""

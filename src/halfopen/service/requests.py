@@ -1,0 +1,99 @@
+"""What may be asked on the control socket: these structures are its only schema. An unknown key is an error."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Final, Literal
+
+import msgspec
+from msgspec import Meta, Struct
+
+from halfopen.core.errors import UsageError
+
+SCHEMA: Final = "halfopen.control/1"
+LINE_MOST: Final = 16 * 1024
+"""A request is one line with no more bytes."""
+
+# A path would be opened with the service's privileges, whatever it leads to.
+_Netns = Annotated[str, Meta(pattern=r"\A[^/\0]{1,255}\Z")]
+_Word = Annotated[str, Meta(pattern=r"\A[^\0]{1,256}\Z")]
+_Words = Annotated[tuple[_Word, ...], Meta(max_length=64)]
+_Count = Annotated[int, Meta(ge=0, le=10**9)]
+
+
+class Asked(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="command"):
+    """What every request may have. here: the inode of the asker's network namespace; width: columns of the asker's
+    terminal, None without one; colour: whether the terminal shows any.
+    """
+
+    here: Annotated[int, Meta(ge=0, le=2**32)] | None = None
+    width: Annotated[int, Meta(ge=20, le=1000)] | None = None
+    colour: bool = False
+
+
+class AskedToShow(Asked, frozen=True):
+    """A command that shows something: its options, by their names with _ for -."""
+
+    netns: _Netns | None = None
+
+
+class AskStatus(AskedToShow, frozen=True, tag="status"):
+    """`halfopen status`."""
+
+    instant: bool = False
+    json: bool = False
+
+
+class AskList(AskedToShow, frozen=True, tag="list"):
+    """`halfopen list`."""
+
+    older_than: _Word | None = None
+    retransmits: _Count | None = None
+    listener: _Words = ()
+    source: _Words = ()
+    sort: _Word | None = None
+    limit: _Count | None = None
+    format: Literal["table", "json", "ndjson", "csv"] | None = None
+    no_deferred: bool = False
+
+
+class AskCheck(AskedToShow, frozen=True, tag="check"):
+    """`halfopen check`."""
+
+    warning: _Words = ()
+    critical: _Words = ()
+
+
+class AskHealth(Asked, frozen=True, tag="health"):
+    """How the service itself is."""
+
+
+class AskReload(Asked, frozen=True, tag="reload"):
+    """Read the configuration again: root's alone."""
+
+
+ControlRequest = AskStatus | AskList | AskCheck | AskHealth | AskReload
+
+_ASKED: Final = frozenset(field.name for field in msgspec.structs.fields(Asked))
+_decoder: Final[Any] = msgspec.json.Decoder(ControlRequest)
+
+
+def parse(line: bytes) -> ControlRequest:
+    """The request in a line of JSON. Raises: UsageError."""
+    try:
+        parsed: ControlRequest = _decoder.decode(line)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as e:
+        raise UsageError(f"not a request: {e}") from None
+    return parsed
+
+
+def arguments(request: AskedToShow) -> list[str]:
+    """The command line of `halfopen` for a request, without the program: no value can be taken for an option."""
+    words = [str(request.__struct_config__.tag), "--direct"]
+    for field in msgspec.structs.fields(request):
+        value = getattr(request, field.name)
+        if field.name in _ASKED or value is None or value is False:
+            continue
+        option = f"--{field.name.replace('_', '-')}"
+        values = value if isinstance(value, tuple) else (value,)
+        words += [option if one is True else f"{option}={one}" for one in values]
+    return words

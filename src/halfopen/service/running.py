@@ -1,0 +1,225 @@
+"""The service around a watch: its face, its control socket, and what systemd is told. A sink that comes last."""
+
+from __future__ import annotations
+
+import grp
+import os
+import signal
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from halfopen.core.errors import HalfopenError
+from halfopen.core.fields.watched import Watching
+from halfopen.core.findings.finding import Level
+from halfopen.core.policy.alarms import Alarm, CauseChanged, Clear
+from halfopen.core.reports import Begun, Decided, Ended, Reading, Report, Round, Trouble
+from halfopen.core.units import plural
+from halfopen.core.where import Namespace
+from halfopen.linux import sd_notify
+from halfopen.linux.unix_listener import unix_listener
+from halfopen.ops.watch.loop import Watch
+from halfopen.ops.watch.metrics_server import MetricsListener
+from halfopen.service import parts
+from halfopen.service.control import Control
+from halfopen.service.face_keeper import FaceKeeper
+from halfopen.service.mode import control_path
+
+GROUP: Final = "halfopen"
+"""Whose members may ask the service."""
+# A face that does not take what it is sent is replaced well before this.
+_STUCK_S: Final = 60.0
+_CONTROL_BACKLOG: Final = 64
+
+
+class FaceMetrics:
+    """The text of the metrics, handed to the face, which serves it at an address that is opened here."""
+
+    def __init__(self, keeper: FaceKeeper, listener: MetricsListener) -> None:
+        self._keeper, self._listener = keeper, listener
+
+    def write(self, text: bytes) -> None:
+        """Hand over the text. Raises: HalfopenError when nobody is there to take it any more."""
+        self._keeper.latest(parts.METRICS, text)
+
+    def close(self) -> None:
+        """The address is closed; the face goes on until the service ends."""
+        self._listener.close()
+
+
+class RunningService:
+    """Begin it when every sink is made, have it take every report after them, and close it."""
+
+    def __init__(self, watch: Watch, version: str) -> None:
+        """version: of halfopen."""
+        self._watch, self._version = watch, version
+        self._keeper = FaceKeeper()
+        self._settings: dict[str, Any] = {}
+        self._descriptors: list[int] = []
+        self._notifier = sd_notify.SystemdNotifier()
+        self._control: Control | None = None
+        self._path = ""
+        self._of: dict[Namespace, tuple[int, Level]] = {}
+        self._alarms: set[tuple[Namespace, object]] = set()
+        self._began = time.time()
+        self._rounds, self._troubled, self._at = 0, 0, 0.0
+        # When the first reading was done, and the processor time until then.
+        self._ready_at, self._start_cpu_s = 0.0, 0.0
+        self._dropped = 0
+
+    # --- what talks to the world, for the sinks -----------------------------------------------------------------------
+
+    def serve_metrics(self, where: str, *, anywhere: bool) -> FaceMetrics:
+        """Have the face serve metrics at an address. Raises: UsageError, HalfopenError."""
+        listener = MetricsListener(where, anywhere=anywhere)
+        self._settings[parts.METRICS] = {"fd": listener.socket.fileno()}
+        self._descriptors.append(listener.socket.fileno())
+        return FaceMetrics(self._keeper, listener)
+
+    def part(self, kind: str, settings: Mapping[str, Any]) -> FaceKeeper:
+        """Have the face begin a part with these settings; what it is to take is sent by what this returns."""
+        self._settings[kind] = dict(settings)
+        return self._keeper
+
+    def tell_of_itself(self, watching: Watching) -> None:
+        """Fill in what the metrics say of the service."""
+        spacing, health = self._watch.spacing, self._keeper.health
+        watching.spacing_s, watching.reading_cpu_s = spacing.now_s, spacing.average_s
+        watching.face_memory_bytes = health.memory_bytes if health.pid else None
+        watching.face_cpu_s = health.cpu_before_s + health.cpu_s
+        watching.face_restarts, watching.dropped = health.restarts, self._keeper.dropped
+
+    # --- its life -----------------------------------------------------------------------------------------------------
+
+    def begin(self) -> None:
+        """Start the face, and answer at the control socket. Raises: HalfopenError."""
+        path = control_path()
+        Path(path).parent.mkdir(mode=0o755, exist_ok=True)
+        group = _group()
+        listener = unix_listener(path, _CONTROL_BACKLOG, id="control", group=group)
+        self._path = path
+        self._control = Control(listener, self._health, _reload, group=group, everywhere=self._watch.everywhere)
+        self._keeper.begin(self._settings, self._descriptors)
+
+    def take(self, event: Report) -> Trouble | None:
+        """Take in a report, after all other sinks did. Returns what is to be told of the service itself."""
+        match event:
+            case Begun():
+                self._notifier.send("STATUS=reading for the first time")
+            case Reading():
+                before = self._of.get(event.model.sample.where)
+                level = event.verdict.level if event.verdict else before[1] if before else Level.OK
+                self._of[event.model.sample.where] = event.model.half_open, level
+            case Decided():
+                self._decided(event)
+            case Round():
+                return self._round(event)
+            case Ended():
+                self._notifier.send("STOPPING=1", f"STATUS=ended after {plural(event.readings, 'reading')}")
+        return None
+
+    def _decided(self, event: Decided) -> None:
+        action = event.action
+        if isinstance(action, Alarm | CauseChanged):
+            self._alarms.add((action.where, action.listener))
+        elif isinstance(action, Clear):
+            self._alarms.discard((action.where, action.listener))
+
+    def _round(self, event: Round) -> Trouble | None:
+        self._rounds, self._troubled, self._at = self._rounds + 1, len(event.troubled), time.monotonic()
+        self._of = {where: known for where, known in self._of.items() if where in event.watched}
+        lines = [f"STATUS={self.status()}"]
+        if self._rounds == 1:
+            lines.insert(0, "READY=1")
+            self._ready_at, self._start_cpu_s = time.monotonic(), time.process_time()
+        # All sinks have taken the round, and nothing waits for the face for long. A face that hangs is replaced in
+        # less time; a queue that is still not drained is a defect, for which systemd has a remedy.
+        if self._keeper.outbox.waits_s() < _STUCK_S and self._keeper.alive:
+            lines.append("WATCHDOG=1")
+        self._notifier.send(*lines)
+        return self._trouble()
+
+    def _trouble(self) -> Trouble | None:
+        troubles = self._keeper.told()
+        if self._keeper.dropped > self._dropped:
+            lost = self._keeper.dropped - self._dropped
+            self._dropped = self._keeper.dropped
+            troubles.append(f"{plural(lost, 'message')} to the outside dropped: too many came at once")
+        return Trouble("service", HalfopenError("face", "; ".join(troubles))) if troubles else None
+
+    def status(self) -> str:
+        """The state of the watch in a line."""
+        worst = max((level for _, level in self._of.values()), default=Level.OK)
+        count = sum(half_open for half_open, _ in self._of.values())
+        line = f"{worst.name}: {plural(count, 'half-open connection')}"
+        if self._watch.everywhere:
+            line += f" in {plural(len(self._of), 'network namespace')}"
+        if self._alarms:
+            line += f", {plural(len(self._alarms), 'alarm')}"
+        if self._troubled:
+            line += f", {plural(self._troubled, 'namespace')} could not be read"
+        if self._watch.spacing.now_s > self._watch.interval_s:
+            line += f", readings spaced out to {self._watch.spacing.now_s:.1f} s (max_cpu)"
+        return line
+
+    def _health(self) -> dict[str, Any]:
+        """What `halfopen service status` shows. Called by the control thread."""
+        health, spacing = self._keeper.health, self._watch.spacing
+        return {
+            "version": self._version,
+            "began": self._began,
+            "status": self.status(),
+            "everywhere": self._watch.everywhere,
+            "readings": self._watch.done,
+            "last_reading_s": round(time.monotonic() - self._at, 3) if self._rounds else None,
+            "interval_s": spacing.interval_s,
+            "spacing_s": round(spacing.now_s, 3),
+            "reading_cpu_s": round(spacing.average_s, 6),
+            "cpu_s": round(time.process_time(), 3),
+            "cpu_share": self._cpu_share(),
+            "releases": self._watch.policy.release is not None,
+            "face": {
+                "pid": health.pid,
+                "restarts": health.restarts,
+                "memory_bytes": health.memory_bytes,
+                "cpu_s": round(health.cpu_before_s + health.cpu_s, 3),
+                "dropped": self._keeper.dropped,
+            },
+        }
+
+    def _cpu_share(self) -> float | None:
+        """Of one processor, by both processes since the first reading."""
+        since_s = time.monotonic() - self._ready_at
+        if not self._rounds or since_s < 1.0:
+            return None
+        face = self._keeper.health
+        used_s = time.process_time() - self._start_cpu_s + face.cpu_before_s + face.cpu_s
+        return round(float(used_s / since_s), 6)
+
+    def close(self) -> None:
+        """End the face and the control socket."""
+        if self._control is not None:
+            self._control.close()
+            try:
+                os.unlink(self._path)
+            except OSError:  # the next one replaces it
+                pass
+        self._keeper.close()
+        self._notifier.close()
+
+
+def _group() -> int | None:
+    try:
+        gid = grp.getgrnam(GROUP).gr_gid
+    except KeyError:
+        return None
+    # Another group than one's own is root's to give.
+    return gid if os.geteuid() == 0 or gid in (os.getegid(), *os.getgroups()) else None
+
+
+def _reload() -> dict[str, Any]:
+    if not callable(signal.getsignal(signal.SIGHUP)):
+        raise HalfopenError("reload", "this service does not read its configuration again", hint="restart it")
+    os.kill(os.getpid(), signal.SIGHUP)
+    return {"asked": True}

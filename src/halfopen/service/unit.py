@@ -1,0 +1,208 @@
+"""The files that make halfopen a service of systemd: the unit and what belongs to it, as text.
+
+Each directive is there for a reason that docs/service.md gives; `systemd-analyze security` rates the unit, and a test
+holds the figure.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+MADE_BY: Final = "# made by halfopen service install"
+"""The first line of the files that an uninstall removes again."""
+CONFIG: Final = "/etc/halfopen/halfopen.toml"
+UNIT: Final = "halfopen.service"
+DROP_IN: Final = "10-all-namespaces.conf"
+_STATE: Final = "/var/lib/halfopen/service"
+_LOGS: Final = "/var/log/halfopen/service"
+
+# In the order of docs/service.md, which says what each is for.
+# Without CAP_DAC_READ_SEARCH and pidfd_getfd(2): eBPF tells who listens and with which options.
+_CAPABILITIES: Final = "CAP_NET_ADMIN CAP_BPF CAP_PERFMON CAP_SYS_PTRACE"
+
+_UNIT: Final = """\
+{made_by}
+[Unit]
+Description=halfopen, on watch for half-open TCP connections
+Documentation=man:halfopen-watch(1) man:halfopen-service(1)
+After=network.target
+
+[Service]
+Type=notify
+NotifyAccess=main
+ExecStart={program} watch --config {config}
+ExecReload={program} watch --config {config} --check-config
+ExecReload=/bin/kill -HUP $MAINPID
+Restart=on-failure
+RestartSec=2s
+RestartPreventExitStatus=2
+WatchdogSec=2min
+TimeoutStopSec=15s
+KillMode=mixed
+{environment}
+User=halfopen
+Group=halfopen
+RuntimeDirectory=halfopen
+RuntimeDirectoryMode=0755
+StateDirectory=halfopen/service
+StateDirectoryMode=0750
+LogsDirectory=halfopen/service
+LogsDirectoryMode=0750
+UMask=0077
+Nice=5
+
+AmbientCapabilities={capabilities}
+CapabilityBoundingSet={capabilities}
+NoNewPrivileges=yes
+SecureBits=noroot noroot-locked
+SystemCallArchitectures=native
+SystemCallFilter=@system-service bpf setns
+SystemCallFilter=~@resources
+SystemCallErrorNumber=EPERM
+RestrictAddressFamilies=AF_UNIX AF_NETLINK AF_INET AF_INET6
+RestrictNamespaces=yes
+RestrictRealtime=yes
+RestrictSUIDSGID=yes
+LockPersonality=yes
+MemoryDenyWriteExecute=yes
+RemoveIPC=yes
+ProtectSystem=strict
+ProtectHome=yes
+ProtectProc=invisible
+ProtectClock=yes
+ProtectHostname=yes
+ProtectKernelLogs=yes
+ProtectKernelModules=yes
+ProtectKernelTunables=yes
+ProtectControlGroups=yes
+PrivateDevices=yes
+DevicePolicy=closed
+PrivateMounts=yes
+PrivateTmp=yes
+LimitMEMLOCK=infinity
+TasksMax=128
+
+[Install]
+WantedBy=multi-user.target
+"""
+
+_ALL: Final = """\
+{made_by} --all-namespaces
+# Looks after every network namespace of the machine. To enter one takes CAP_SYS_ADMIN, which is close to being root:
+# without this file the service looks after its own namespace alone.
+[Service]
+ExecStart=
+ExecStart={program} watch --config {config} --netns all
+AmbientCapabilities=CAP_SYS_ADMIN
+CapabilityBoundingSet=CAP_SYS_ADMIN
+RestrictNamespaces=
+RestrictNamespaces=net
+"""
+
+_SYSUSERS: Final = """\
+{made_by}
+# The service runs as this user; members of its group may ask the service.
+u halfopen - "halfopen, on watch for half-open connections" /var/lib/halfopen
+"""
+
+_TMPFILES: Final = """\
+{made_by}
+# The service writes below these; root's own commands keep their files beside it.
+d /var/log/halfopen 0755 root root -
+d /var/lib/halfopen 0755 root root -
+"""
+
+_LOGROTATE: Final = """\
+{made_by}
+{logs}/audit.jsonl {{
+    su halfopen halfopen
+    weekly
+    rotate 52
+    maxsize 100M
+    missingok
+    notifempty
+    compress
+    delaycompress
+    nocreate
+}}
+/var/log/halfopen/audit.jsonl {{
+    weekly
+    rotate 52
+    maxsize 100M
+    missingok
+    notifempty
+    compress
+    delaycompress
+    nocreate
+}}
+"""
+
+_SAMPLE: Final = """\
+# The configuration of halfopen.service. Every line may be left out; an unknown one is an error.
+# halfopen watch --config {config} --check-config looks for mistakes; systemctl reload halfopen applies changes.
+# docs/service.md explains each line. The values here are the defaults.
+
+# interval = "1s"             # between readings
+# max_cpu = "2%"              # of a processor; readings are spaced out before they use more
+# listener = [":443"]         # watch these alone; without this line, all
+# source = ["192.0.2.0/24"]   # only connections from there
+# audit_log = "{logs}/audit.jsonl"
+
+# [alarm]
+# minimum = 50                # no alarm for fewer unanswered connections
+# factor = 3.0                # at least this many times the usual share of the arrivals
+# sigmas = 6.0                # and this many standard deviations above it
+# calm = "10s"                # below half of the limit for so long, and the alarm ends
+
+# [metrics]
+# listen = "127.0.0.1:9764"   # for Prometheus; or the path of a Unix socket
+# file = "/var/lib/prometheus/node-exporter/halfopen.prom"
+
+# [release]                   # nothing is released without older_than
+# older_than = "15s"
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceFile:
+    """A file of the service. path: below the root; ours: written anew by each install, removed by an uninstall; else
+    the administrator's, once it is there.
+    """
+
+    path: str
+    text: str
+    ours: bool = True
+    mode: int = 0o644
+
+
+def service_files(
+    program: str, *, all_namespaces: bool = False, packaged: bool = False, python_path: str = ""
+) -> list[ServiceFile]:
+    """Every file of the service. program: the words that start halfopen. packaged: where a distribution keeps its
+    files, not an administrator. python_path: of a halfopen that runs from a checkout.
+    """
+    lib = "/usr/lib" if packaged else "/etc"
+    environment = [
+        f"HALFOPEN_AUDIT_LOG={_LOGS}/audit.jsonl",
+        f"HALFOPEN_STATE_DIR={_STATE}",
+        "OPENBLAS_NUM_THREADS=1",
+        *([f"PYTHONPATH={python_path}"] if python_path else []),
+    ]
+    words = {
+        "made_by": MADE_BY,
+        "program": program,
+        "config": CONFIG,
+        "logs": _LOGS,
+        "capabilities": _CAPABILITIES,
+        "environment": "\n".join(f"Environment={one}" for one in environment),
+    }
+    texts = {
+        f"{lib}/systemd/system/{UNIT}": _UNIT,
+        f"{lib}/systemd/system/{UNIT}.d/{DROP_IN}": _ALL if all_namespaces else "",
+        f"{lib}/sysusers.d/halfopen.conf": _SYSUSERS,
+        f"{lib}/tmpfiles.d/halfopen.conf": _TMPFILES,  # noqa: S108
+        "/etc/logrotate.d/halfopen": _LOGROTATE,
+    }
+    made = [ServiceFile(path, text.format(**words)) for path, text in texts.items() if text]
+    return [*made, ServiceFile(CONFIG, _SAMPLE.format(**words), ours=False, mode=0o640 if not packaged else 0o644)]

@@ -1,0 +1,252 @@
+"""The control socket: what is answered to whom, and that no client keeps another one waiting."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from halfopen.core.errors import HalfopenError
+from halfopen.linux import netns
+from halfopen.linux.unix_listener import unix_listener
+from halfopen.service.answers import Answered, Answers, Wanted
+from halfopen.service.control import Control
+
+
+def printed(wanted: Wanted) -> Answered:
+    if "--sort=boom" in wanted.words:
+        raise HalfopenError("answer", "the answer is longer than 8 MiB")
+    return Answered(0, " ".join(wanted.words) + "\n", "", time.monotonic(), 0.0)
+
+
+def reloaded() -> dict[str, Any]:
+    return {"asked": True}
+
+
+@contextmanager
+def controlled(tmp_path: Path, answers: Answers | None = None, **options: Any) -> Iterator[tuple[str, Control]]:
+    path = str(tmp_path / "c.sock")
+    made = Control(
+        unix_listener(path, 64, id="control"),
+        lambda: {"readings": 7},
+        reloaded,
+        answers=answers or Answers(run=printed),
+        **options,
+    )
+    try:
+        yield path, made
+    finally:
+        made.close()
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Iterator[str]:
+    with controlled(tmp_path) as (path, _):
+        yield path
+
+
+def connect(path: str) -> socket.socket:
+    one = socket.socket(socket.AF_UNIX)
+    one.connect(path)
+    one.settimeout(15)
+    return one
+
+
+def asked(path: str, *requests: object) -> list[Any]:
+    """The answer to each request, asked one after another over one connection."""
+    answers = []
+    with connect(path) as one, one.makefile("rb") as lines:
+        for request in requests:
+            one.sendall((request if isinstance(request, bytes) else json.dumps(request).encode()) + b"\n")
+            answers.append(json.loads(lines.readline()))
+    return answers
+
+
+HEALTH = {"command": "health"}
+
+
+def test_several_requests_over_one_connection(path: str) -> None:
+    health, shown, bad, again = asked(path, HEALTH, {"command": "status"}, b"{", HEALTH)
+    assert health == again == {
+        "schema": "halfopen.control/1", "ok": True, "command": "health", "pid": os.getpid(), "readings": 7,
+    }  # fmt: skip
+    assert (shown["ok"], shown["exit_code"], shown["output"]) == (True, 0, "status --direct\n")
+    assert (bad["ok"], bad["error"]["id"], bad["error"]["exit_code"]) == (False, "usage", 2)
+
+
+def test_requests_that_come_at_once_are_answered_in_order(path: str) -> None:
+    with connect(path) as one, one.makefile("rb") as lines:
+        one.sendall(b'{"command":"health"}\n{"command":"list"}\n\n{"command":"health"}\n')
+        assert [json.loads(lines.readline())["command"] for _ in range(3)] == ["health", "list", "health"]
+
+
+def test_what_cannot_be_run_is_an_error(path: str) -> None:
+    [answer] = asked(path, {"command": "list", "sort": "boom"})
+    assert answer["error"]["message"] == "the answer is longer than 8 MiB"
+
+
+def test_another_namespace_is_not_mistaken_for_the_asker_s(path: str) -> None:
+    own = netns.current().inode
+    for request, ok in (
+        ({"here": own}, True),
+        ({"here": own + 1}, False),
+        ({"here": own + 1, "netns": "self"}, False),
+        ({"netns": "all"}, False),
+        ({"netns": "pid:1"}, False),
+    ):
+        [answer] = asked(path, {"command": "status", **request})
+        assert answer["ok"] is ok
+        assert ok or answer["error"]["id"] == "elsewhere"
+
+
+def test_a_service_that_watches_all_answers_for_all(tmp_path: Path) -> None:
+    with controlled(tmp_path, everywhere=True) as (path, _):
+        [answer] = asked(path, {"command": "status", "netns": "pid:1"})
+        assert answer["output"] == "status --direct --netns=pid:1\n"
+
+
+def test_only_root_acts(path: str) -> None:
+    [answer] = asked(path, {"command": "reload"})
+    if os.geteuid() == 0:
+        assert answer["asked"] is True
+    else:
+        assert answer["error"]["id"] == "not-permitted"
+
+
+def test_a_line_without_end_is_refused_and_closed(path: str) -> None:
+    with connect(path) as one:
+        one.sendall(b"x" * 20_000)
+        said = b"".join(iter(lambda: _received(one), b""))
+    assert json.loads(said)["error"]["message"] == "a line is longer than 16384 bytes"
+    assert asked(path, HEALTH)[0]["ok"]
+
+
+def _received(one: socket.socket) -> bytes:
+    try:
+        return one.recv(65536)
+    except ConnectionResetError:
+        return b""
+
+
+def test_garbage_is_answered_line_by_line(path: str) -> None:
+    with connect(path) as one, one.makefile("rb") as lines:
+        one.sendall(b"\0\xff\n" * 50)
+        assert all(json.loads(lines.readline())["error"]["id"] == "usage" for _ in range(50))
+    assert asked(path, HEALTH)[0]["ok"]
+
+
+def test_a_flood_of_clients_makes_room_for_a_new_one(path: str) -> None:
+    with ExitStack() as hanging:
+        for i in range(60):
+            hanging.enter_context(connect(path)).sendall(b'{"command":'[: i % 11])
+        began = time.monotonic()
+        assert asked(path, HEALTH)[0]["ok"]
+        assert time.monotonic() - began < 5
+
+
+def test_one_that_does_not_read_keeps_nobody_waiting(path: str) -> None:
+    with connect(path) as deaf:
+        deaf.setblocking(False)
+        try:
+            while True:
+                deaf.send(b'{"command":"health"}\n' * 100)
+        except BlockingIOError:
+            pass
+        except OSError:
+            pass  # it sent so far ahead that it was cut off
+        assert asked(path, HEALTH)[0]["ok"]
+
+
+def test_a_flood_of_requests_costs_a_share_of_a_processor(path: str) -> None:
+    """What floods is held up, not the loop: the thread that answers sleeps most of the time."""
+    ends = threading.Event()
+
+    def flood() -> None:
+        with connect(path) as one:
+            one.settimeout(0.2)
+            while not ends.is_set():
+                try:
+                    one.sendall(b'{"command":"health"}\n' * 20)
+                    one.recv(65536)
+                except OSError:
+                    return
+
+    flooding = [threading.Thread(target=flood) for _ in range(3)]
+    for one in flooding:
+        one.start()
+    control = next(t for t in threading.enumerate() if t.name == "halfopen-control")
+    clock = time.pthread_getcpuclockid(control.ident or 0)
+    began, used = time.monotonic(), time.clock_gettime(clock)
+    time.sleep(1.0)
+    share = (time.clock_gettime(clock) - used) / (time.monotonic() - began)
+    ends.set()
+    for one in flooding:
+        one.join()
+    assert share < 0.2, share
+
+
+def test_each_client_has_a_few_seconds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("halfopen.service.control._IDLE_S", 0.2)
+    with controlled(tmp_path) as (path, _), connect(path) as one:
+        one.sendall(b"{")
+        assert one.recv(10) == b"", "it was closed"
+
+
+def test_the_asker_may_go_before_the_answer_comes(tmp_path: Path) -> None:
+    asked_for, go_on = threading.Event(), threading.Event()
+
+    def slow(wanted: Wanted) -> Answered:
+        asked_for.set()
+        assert go_on.wait(15)
+        return printed(wanted)
+
+    with controlled(tmp_path, Answers(run=slow)) as (path, _):
+        with connect(path) as one:
+            one.sendall(b'{"command":"status"}\n')
+            assert asked_for.wait(15)
+            assert asked(path, HEALTH)[0]["ok"], "others are answered meanwhile"
+        go_on.set()
+        assert asked(path, {"command": "status"})[0]["ok"]
+
+
+def test_the_same_question_has_one_answer_for_a_while() -> None:
+    runs: list[Wanted] = []
+
+    def costly(wanted: Wanted) -> Answered:
+        runs.append(wanted)
+        return Answered(0, "x", "", time.monotonic(), 100.0)
+
+    answers = Answers(run=costly)
+    came: list[Answered | HalfopenError] = []
+    done = threading.Semaphore(0)
+
+    def then(made: Answered | HalfopenError) -> None:
+        came.append(made)
+        done.release()
+
+    for _ in range(5):
+        answers.ask(Wanted(("status",)), then)
+        assert done.acquire(timeout=15)
+    assert len(runs) == 1
+    # Another question waits until the share allows it, and no more than a few wait.
+    for i in range(16):
+        answers.ask(Wanted(("list", str(i))), then)
+    with pytest.raises(HalfopenError, match="too much to answer"):
+        answers.ask(Wanted(("list",)), then)
+    answers.close()
+
+
+def test_signals_wake_the_main_thread_not_this_one(path: str) -> None:
+    control = next(t for t in threading.enumerate() if t.name == "halfopen-control")
+    status = Path(f"/proc/self/task/{control.native_id}/status").read_text()
+    [blocked] = [int(line.split()[1], 16) for line in status.splitlines() if line.startswith("SigBlk")]
+    assert blocked >> (signal.SIGTERM - 1) & 1
