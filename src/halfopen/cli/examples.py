@@ -49,6 +49,13 @@ EXAMPLES: Final[Mapping[str, tuple[str, ...]]] = {
         "halfopen handshakes",
         "halfopen handshakes --listener :443 --for 1m",
     ),
+    "protect": (
+        "halfopen protect :443                           # until Ctrl-C",
+        "halfopen protect --all-listeners --for 10m --reason 'incident 12'",
+        "halfopen protect :443 --dry-run                 # can this host guard it?",
+        "halfopen protect status",
+        "halfopen protect off",
+    ),
     "release-time": (
         "halfopen release-time --retries 0..8",
         "halfopen release-time --measure --retries 0..2  # takes 8 s",

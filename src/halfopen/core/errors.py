@@ -107,6 +107,13 @@ class CannotHold(HalfopenError):
         super().__init__("cannot-hold", why.message, exit_code=why.exit_code, hint=why.hint)
 
 
+class CannotGuard(HalfopenError):
+    """The guard of `protect` would harm, or not help, what it was asked to guard; nothing was changed. Exit code 3."""
+
+    def __init__(self, message: str, *, hint: str = "") -> None:
+        super().__init__("cannot-guard", message, exit_code=EXIT_REFUSED, hint=hint)
+
+
 class WireError(HalfopenError):
     """Bytes that are not what the kernel's format allows; `offset` is where. Exit code 1."""
 

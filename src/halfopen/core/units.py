@@ -192,3 +192,18 @@ def endpoint(text: str, *, what: str = "--listener") -> tuple[Address | None, in
     if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None:
         return address.ipv4_mapped, number
     return address, number
+
+
+def endpoint_words(place: tuple[Address | None, int]) -> str:
+    """What `endpoint` takes: `:443` or, with the address, `192.0.2.1:443`."""
+    address, number = place
+    return f":{number}" if address is None else endpoint_text(str(address), number)
+
+
+def share(text: str, *, what: str = "share") -> float:
+    """A share from 0 to 1 of a percentage: `25%` or `25`. Raises: UsageError."""
+    number = text.strip().removesuffix("%")
+    whole, _, part = number.partition(".")
+    if not (whole.isascii() and whole.isdigit() and (part.isdigit() or not part)) or float(number) > 100:
+        raise UsageError(f"{what} {text!r} is not a share", hint="give 0% to 100%, as in 25%")
+    return float(number) / 100

@@ -13,18 +13,20 @@ from typing import TYPE_CHECKING, Any, TypeVar, overload
 from halfopen.change.audit import AuditLog, who
 from halfopen.core.errors import HalfopenError, UsageError, words
 from halfopen.core.fields.released import released
-from halfopen.core.policy.actions import Release, Released, Undo
+from halfopen.core.policy.actions import Protect, Protected, Release, Released, Undo, Unprotect, Unprotected
 from halfopen.core.tune.checkpoint import Checkpoint, go_on
+from halfopen.core.units import endpoint_words
 from halfopen.linux.netns import Netns
 from halfopen.linux.stopping import StopEvent
 from halfopen.ops import signals
 
 if TYPE_CHECKING:
     from halfopen.core.model.answered import Calm
+    from halfopen.core.policy.guarding import GuardReading
     from halfopen.core.tune.outcomes import Tuned, Undid
     from halfopen.core.tune.plan import Plan
 
-Result = TypeVar("Result", "Released", "Tuned", "Undid")
+Result = TypeVar("Result", "Released", "Tuned", "Undid", "Protected", "Unprotected")
 
 
 class Executor:
@@ -126,6 +128,45 @@ class Executor:
             return execute.undo(action, means)
         return execute.preview(action, means) if self.dry_run else execute.change(action, means)
 
+    # --- protect ------------------------------------------------------------------------------------------------------
+
+    def protect(
+        self,
+        action: Protect,
+        ns: Netns,
+        *,
+        stop: threading.Event | None = None,
+        begun: Callable[[Protected], None] | None = None,
+        tell: Callable[[GuardReading], None] | None = None,
+    ) -> Protected:
+        """Guard listeners until the time is up or `stop` is set, recorded before and after.
+
+        begun: hears what is guarded, once it is. tell: hears a reading a second.
+
+        Raises: HalfopenError "audit" before anything is done; else as `ops.protect.protect.execute`.
+        """
+        from halfopen.ops.protect import protect
+
+        if self.dry_run:
+            return protect.preview(action, ns)
+        record = {
+            "action": "protect",
+            "netns": action.netns,
+            "netns_inode": ns.inode,
+            "listeners": [endpoint_words(one) for one in action.listeners] or ["all"],
+            "share": action.share,
+            "for_s": action.for_s,
+            "reason": action.reason,
+        }
+        return self._recorded(record, lambda: protect.execute(action, ns, stop=stop, begun=begun, tell=tell))
+
+    def unprotect(self, action: Unprotect) -> Unprotected:
+        """End guards that other processes hold, recorded before and after. Raises: as `ops.protect.others.off`."""
+        from halfopen.ops.protect import others
+
+        record = {"action": "unprotect", "netns": action.netns, "reason": action.reason}
+        return self._recorded(record, lambda: others.off(action))
+
     # --- the record ---------------------------------------------------------------------------------------------------
 
     def _recorded(self, action: dict[str, Any], work: Callable[[], Result], *, refuse: bool = True) -> Result:
@@ -157,5 +198,5 @@ class Executor:
                 error.message = f"{error.message} (and {e.message})"
 
 
-def _record(outcome: Released | Tuned | Undid) -> dict[str, Any]:
+def _record(outcome: Released | Tuned | Undid | Protected | Unprotected) -> dict[str, Any]:
     return released(outcome) if isinstance(outcome, Released) else outcome.as_record()

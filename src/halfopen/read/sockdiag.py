@@ -12,6 +12,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from halfopen.core.addresses import AF_INET, AF_INET6
 from halfopen.core.errors import KernelError, NotPermitted, Unsupported, WireError, privilege
 from halfopen.core.sample import LISTENER
 from halfopen.linux.read_ahead import read_ahead
@@ -142,3 +143,20 @@ def listeners(s: socket.socket) -> tuple[NDArray[Any], bool]:
         parts.append(part.listeners)
         interrupted |= part.interrupted
     return np.concatenate(parts), interrupted
+
+
+def mptcp_listeners(s: socket.socket) -> NDArray[Any]:
+    """The listeners in the namespace of `s` that speak MPTCP, (n,) LISTENER; the cookies are not those of the TCP
+    sockets behind them. None where the kernel has no mptcp_diag, or its module cannot be loaded.
+
+    Raises: NotPermitted, KernelError, WireError.
+    """
+    parts = [np.empty(0, dtype=LISTENER)]
+    for family in (AF_INET, AF_INET6):
+        for data in receive(s, inet_diag.mptcp_request(family, LISTEN_STATES)):
+            part = inet_diag.parse_listeners(data)
+            if part.errno in (errno.ENOENT, errno.EINVAL, errno.EOPNOTSUPP):
+                return parts[0]
+            check_dump(part.errno)
+            parts.append(part.listeners)
+    return np.concatenate(parts)

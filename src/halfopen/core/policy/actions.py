@@ -6,14 +6,16 @@ An action is what a finding proposes as a cure, what a plan shows, what is confi
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any
 
 from halfopen.core.where import Namespace
 
 if TYPE_CHECKING:
     from halfopen.core.filters import Filter
+    from halfopen.core.sample.guard import GuardCounts
     from halfopen.core.tune.spots import Spot
+    from halfopen.core.units import Address
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +41,36 @@ class Release:
     def netns(self) -> str:
         """The namespace's name, as --netns takes it."""
         return self.where.name
+
+
+@dataclass(frozen=True, slots=True)
+class Protect:
+    """Answer SYNs without keeping state of them, for listeners of a namespace while their SYN queue is full to a share.
+
+    Undo: `halfopen protect off`, or the end of the process; connections that it let in stay. listeners: (address or
+    None for any, port); empty: all that can be guarded. share: 0 to 1 of the SYN queue. for_s: None: until it is
+    stopped.
+    """
+
+    where: Namespace
+    listeners: tuple[tuple[Address | None, int], ...]
+    reason: str
+    share: float = 0.25
+    for_s: float | None = None
+
+    @property
+    def netns(self) -> str:
+        """The namespace's name, as --netns takes it."""
+        return self.where.name
+
+
+@dataclass(frozen=True, slots=True)
+class Unprotect:
+    """End the guards of a namespace (its inode), or of all (None), that other processes hold. No undo: arm it again."""
+
+    netns: str
+    inode: int | None
+    reason: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,3 +175,48 @@ class Released:
     stopped: bool = False
     problems: tuple[str, ...] = field(default=())
     notes: tuple[str, ...] = field(default=())
+
+
+@dataclass(frozen=True, slots=True)
+class Protected:
+    """The outcome of a Protect.
+
+    guarded: the listeners, as :443. ended: why it ended (`time`, `stopped`, `futile`: nothing came of cookies that came
+    back, `cookies-off`); empty in a dry run. counts: over all that time. completions: handshakes that finished in the
+    namespace meanwhile, None where not known. notes: what is not guarded, and what is done in another way than usual.
+    """
+
+    action: Protect
+    guarded: tuple[str, ...]
+    counts: GuardCounts
+    ended: str = ""
+    completions: int | None = None
+    seconds: float = 0.0
+    dry_run: bool = False
+    problems: tuple[str, ...] = field(default=())
+    notes: tuple[str, ...] = field(default=())
+
+    def as_record(self) -> dict[str, Any]:
+        """What the audit log holds of it."""
+        return {
+            "guarded": list(self.guarded),
+            "ended": self.ended,
+            "seconds": round(self.seconds, 3),
+            "completions": self.completions,
+            "counts": asdict(self.counts),
+            "problems": list(self.problems),
+            "notes": list(self.notes),
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Unprotected:
+    """The outcome of an Unprotect: the processes whose guards are off, and what was not complete."""
+
+    action: Unprotect
+    pids: tuple[int, ...] = ()
+    problems: tuple[str, ...] = field(default=())
+
+    def as_record(self) -> dict[str, Any]:
+        """What the audit log holds of it."""
+        return {"pids": list(self.pids), "problems": list(self.problems)}

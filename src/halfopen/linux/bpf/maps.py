@@ -54,3 +54,33 @@ def read_hash(
         place, next_place = next_place, place
         first, done = False, code == errno.ENOENT
     return np.concatenate(keys), np.concatenate(values)
+
+
+def put(fd: int, key: NDArray[Any] | bytes, value: NDArray[Any] | bytes, *, what: str) -> None:
+    """Set the value of a key, as the map lays both out; of a per-CPU map the values of all CPUs.
+
+    what: names the contents in an error. Raises: KernelError.
+    """
+    code = -libbpf.library().bpf_map_update_elem(fd, _address(key), _address(value), 0)
+    if code:
+        raise KernelError(f"writing {what}", code)
+
+
+def drop(fd: int, key: NDArray[Any] | bytes, *, what: str) -> None:
+    """Remove a key, if it is there. Raises: KernelError."""
+    code = -libbpf.library().bpf_map_delete_elem(fd, _address(key))
+    if code not in (0, errno.ENOENT):
+        raise KernelError(f"writing {what}", code)
+
+
+def get(fd: int, key: bytes, value: np.dtype[Any], *, what: str, cpus: int = 1) -> NDArray[Any]:
+    """The values of a key of all CPUs, (cpus,); of a map that has one for all, (1,). Raises: KernelError."""
+    found = np.zeros(cpus, dtype=value)
+    code = -libbpf.library().bpf_map_lookup_elem(fd, key, found.ctypes.data)
+    if code:
+        raise KernelError(f"reading {what}", code)
+    return found
+
+
+def _address(data: NDArray[Any] | bytes) -> Any:
+    return data if isinstance(data, bytes) else data.ctypes.data

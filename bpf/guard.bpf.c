@@ -1,0 +1,528 @@
+// SPDX-License-Identifier: GPL-2.0 OR Apache-2.0
+/*
+ * The guard: answers SYNs for listeners whose SYN queue fills, and keeps no state of them. It sits at tc ingress, in the
+ * listener's own namespace, before netfilter and TCP. Its SYN-ACK carries a cookie: a signature in the sequence number,
+ * and with it all the options that the client offered. When the ACK comes back, bpf_sk_assign_tcp_reqsk() makes the
+ * request socket that the kernel would have had, and TCP goes on as ever; nothing is translated afterwards. So the guard
+ * can go at any time: established connections do not need it.
+ *
+ * The program is attached by links (tcx) that go with the process. Whatever it does not understand it leaves to the
+ * kernel; below the share of the queue at which it is engaged it leaves everything to the kernel.
+ */
+#include "guard_answer.bpf.h"
+
+#define TCX_NEXT (-1)
+#define TCX_DROP 2
+
+#define LOOPBACK 1
+#define LOOPBACK_V6 (1ULL << 56) /* the second half of ::1 */
+#define MULTICAST_V6 0xff
+/* Packets of one connection this close together were taken in as one batch. */
+#define BATCH_US 5000
+#define BURST_NS 2000000
+#define RECENT 4096
+#define PREFIXES 65536
+/* Of these ACKs one is looked at closely, and of these SYNs one is timed. */
+#define GUARD_ONE_IN 16
+#define TIMED_ONE_IN 256
+
+/* One bit for each port that any guarded listener has. */
+struct {
+	int (*type)[BPF_MAP_TYPE_ARRAY];
+	int (*max_entries)[65536 / 64];
+	u32 *key;
+	u64 *value;
+} ports SEC(".maps");
+
+/* The addresses of this host, and the prefixes that are local as a whole. */
+struct {
+	int (*type)[BPF_MAP_TYPE_HASH];
+	int (*max_entries)[16384];
+	u64 (*key)[2];
+	u8 *value;
+} local SEC(".maps");
+
+struct wide {
+	u32 length;
+	u32 address[4];
+};
+
+struct {
+	int (*type)[BPF_MAP_TYPE_LPM_TRIE];
+	int (*map_flags)[BPF_F_NO_PREALLOC];
+	int (*max_entries)[1024];
+	struct wide *key;
+	u8 *value;
+} local_wide SEC(".maps");
+
+struct {
+	int (*type)[BPF_MAP_TYPE_PERCPU_HASH];
+	int (*max_entries)[4096];
+	struct guard_listener *key;
+	struct guard_listener_counts *value;
+} listeners SEC(".maps");
+
+struct {
+	int (*type)[BPF_MAP_TYPE_PERCPU_ARRAY];
+	int (*max_entries)[1];
+	u32 *key;
+	struct guard_counts *value;
+} counts SEC(".maps");
+
+/* The cookies that were made into connections last, by their low bits: the cookie, and when (us). */
+struct recent {
+	u32 cookie;
+	u32 at_us;
+};
+
+struct {
+	int (*type)[BPF_MAP_TYPE_PERCPU_ARRAY];
+	int (*max_entries)[RECENT];
+	u32 *key;
+	struct recent *value;
+} recent SEC(".maps");
+
+/* SYN-ACKs to prefixes in this second. Prefixes of one hash share a place. */
+struct sent {
+	u32 second;
+	u32 answers;
+};
+
+struct {
+	int (*type)[BPF_MAP_TYPE_ARRAY];
+	int (*max_entries)[PREFIXES];
+	u32 *key;
+	struct sent *value;
+} sent SEC(".maps");
+
+INLINE int pass(struct guard_counts *c, u32 why)
+{
+	if (why < GUARD_REASONS)
+		c->passed[why]++;
+	return TCX_NEXT;
+}
+
+INLINE struct guard_counts *counted(void)
+{
+	u32 zero = 0;
+
+	return bpf_map_lookup_elem(&counts, &zero);
+}
+
+INLINE bool is_guarded_port(u16 port)
+{
+	u32 at = port / 64;
+	u64 *bits = bpf_map_lookup_elem(&ports, &at);
+
+	return bits && *bits >> port % 64 & 1;
+}
+
+INLINE bool is_local(const struct packet *p)
+{
+	struct wide key = { .length = 128 };
+
+	if (bpf_map_lookup_elem(&local, p->local))
+		return true;
+	__builtin_memcpy(key.address, p->local, 16);
+	return bpf_map_lookup_elem(&local_wide, &key);
+}
+
+/* Whether anybody may have this source address, as the kernel's routing has it. */
+INLINE bool is_possible(const struct packet *p, struct place place, u32 ifindex)
+{
+	u8 first = p->remote[1] >> 32;
+
+	/* Packets to an own address come by the loopback device. */
+	if (p->remote[1] == p->local[1] && p->remote[0] == p->local[0])
+		return ifindex == LOOPBACK;
+	if (!place.v6)
+		return first == 127 ? ifindex == LOOPBACK : first && first < 224;
+	if (!p->remote[0] && (!p->remote[1] || p->remote[1] == LOOPBACK_V6))
+		return p->remote[1] && ifindex == LOOPBACK;
+	return (u8)p->remote[0] != MULTICAST_V6;
+}
+
+INLINE struct bpf_sock *find(struct __sk_buff *skb, const struct packet *p, struct place place)
+{
+	struct bpf_sock_tuple tuple = {};
+
+	if (place.v6) {
+		__builtin_memcpy(tuple.ipv6.saddr, p->remote, 16);
+		__builtin_memcpy(tuple.ipv6.daddr, p->local, 16);
+		tuple.ipv6.sport = p->ports;
+		tuple.ipv6.dport = p->ports >> 16;
+		return bpf_skc_lookup_tcp(skb, &tuple, sizeof(tuple.ipv6), -1, 0);
+	}
+	tuple.ipv4.saddr = p->remote[1] >> 32;
+	tuple.ipv4.daddr = p->local[1] >> 32;
+	tuple.ipv4.sport = p->ports;
+	tuple.ipv4.dport = p->ports >> 16;
+	return bpf_skc_lookup_tcp(skb, &tuple, sizeof(tuple.ipv4), -1, 0);
+}
+
+/* What the answer depends on of a listener. */
+struct listener {
+	struct guard_listener_counts *counts;
+	u32 window;
+	u16 user_mss;
+};
+
+INLINE struct guard_listener_counts *counts_of(const struct tcp_sock___guard *tp)
+{
+	const struct sock_common *skc = &tp->inet_conn.icsk_inet.sk.__sk_common;
+	struct guard_listener key = { .port = skc->skc_num };
+
+	if (skc->skc_family == AF_INET6) {
+		key.address[0] = two(skc->skc_v6_rcv_saddr.in6_u.u6_addr32);
+		key.address[1] = two(skc->skc_v6_rcv_saddr.in6_u.u6_addr32 + 2);
+	} else {
+		key.address[1] = (u64)skc->skc_rcv_saddr << 32 | V4_MAPPED_BE;
+	}
+	return bpf_map_lookup_elem(&listeners, &key);
+}
+
+INLINE bool is_mptcp(const struct tcp_sock___guard *tp)
+{
+	return FIELD(tp, is_mptcp, FIELD_EXISTS) && tp->is_mptcp;
+}
+
+/* Whether the guard answers for this listener now; GUARD_REASONS: yes, else why not. */
+INLINE u32 judge(const struct tcp_sock___guard *tp, struct listener *l)
+{
+	const struct sock___guard *sk = &tp->inet_conn.icsk_inet.sk;
+	u32 room = sk->sk_max_ack_backlog, held = tp->inet_conn.icsk_accept_queue.qlen.counter;
+
+	l->counts = counts_of(tp);
+	if (!l->counts)
+		return GUARD_OTHER_LISTENER;
+	l->counts->syns++;
+	if (is_mptcp(tp))
+		return GUARD_MPTCP;
+	if ((u64)held * 256 < (u64)room * settings.share)
+		return GUARD_BELOW;
+	if (sk->sk_ack_backlog > room)
+		return GUARD_ACCEPT_FULL;
+	l->window = sk->sk_rcvbuf > 0 ? sk->sk_rcvbuf / 2 : 0;
+	l->user_mss = tp->rx_opt.user_mss;
+	return GUARD_REASONS;
+}
+
+INLINE u32 find_listener(struct __sk_buff *skb, const struct packet *p, struct place place, struct listener *l)
+{
+	struct bpf_sock *sk = find(skb, p, place);
+	struct tcp_sock *tp;
+	u32 why = GUARD_NOT_LISTENING;
+
+	if (!sk)
+		return why;
+	if (sk->state == TCP_LISTEN) {
+		tp = bpf_skc_to_tcp_sock(sk);
+		if (tp)
+			why = judge((const struct tcp_sock___guard *)tp, l);
+	}
+	bpf_sk_release(sk);
+	return why;
+}
+
+/* Counts an answer to a prefix; whether it is one too many. */
+INLINE bool is_too_many(const struct packet *p, struct place place, u64 now)
+{
+	u64 prefix = place.v6 ? p->remote[0] << 16 : p->remote[1] >> 32 & 0xffffff;
+	u32 at = (prefix ^ settings.seed) * 0x9E3779B97F4A7C15ULL >> 48;
+	u32 second = now >> 30;
+	struct sent *s = bpf_map_lookup_elem(&sent, &at);
+
+	if (!s)
+		return false;
+	if (s->second != second) {
+		s->second = second;
+		s->answers = 0;
+	}
+	return s->answers++ >= settings.most_to_prefix;
+}
+
+INLINE u32 size_index(const u16 *sizes, u16 mss)
+{
+	return (mss >= sizes[1]) + (mss >= sizes[2]) + (mss >= sizes[3]);
+}
+
+INLINE u16 our_mss(struct __sk_buff *skb, struct place place, u16 user_mss)
+{
+	const struct sk_buff *kernel = bpf_cast_to_kern_ctx(skb);
+	u32 mss = kernel->dev->mtu - (place.v6 ? IPV6_HEADER : IPV4_HEADER) - TCP_HEADER;
+	u32 most = settings.most_mss[place.v6];
+
+	mss = mss > most ? most : mss;
+	return user_mss && user_mss < mss ? user_mss : mss;
+}
+
+INLINE void engage(u64 now)
+{
+	u64 until = now + (1ULL << SLOT_BITS) + GRACE_NS;
+
+	/* Once a second, so that CPUs do not fight for the line. */
+	if (until - settings.engaged_until > 1ULL << 30)
+		settings.engaged_until = until;
+}
+
+INLINE u64 signed_by_us(struct packet *p, struct place place, u32 isn, u32 chosen, u64 slot)
+{
+	return place.v6 ? sign_v6(p, isn, chosen, slot) : sign_v4(p, isn, chosen, slot);
+}
+
+INLINE void choose(const struct packet *p, const struct options *o, struct answer *a, struct place place)
+{
+	a->stamped = o->stamped && settings.timestamps;
+	a->sack = o->sack && settings.sack;
+	a->ecn = (p->flags & (FLAG_ECE | FLAG_CWR)) == (FLAG_ECE | FLAG_CWR) && settings.ecn && !(p->tos & 3);
+	a->wscale = o->wscale != WSCALE_NONE && settings.window_scaling ? settings.wscale : WSCALE_NONE;
+	a->hops = settings.hops[place.v6];
+}
+
+INLINE int answer(struct __sk_buff *skb, struct packet *p, struct place place, const struct options *o,
+		  const struct listener *l, u64 now)
+{
+	struct answer a = { .window = l->window < 64240 ? l->window : 64240, .echo = o->value };
+	u32 chosen = size_index(settings.mss[place.v6], o->mss);
+	u64 hash, slot = now >> SLOT_BITS;
+
+	choose(p, o, &a, place);
+	chosen |= a.ecn << 2 | a.sack << 3 | (a.wscale == WSCALE_NONE ? WSCALE_NONE : o->wscale) << 4;
+	hash = signed_by_us(p, place, p->seq, chosen | (a.stamped ? STAMPED : 0), slot);
+	a.seq = ((u32)hash & ~COOKIE_OPTIONS) | chosen;
+	a.value = __builtin_bswap32((u32)(now >> TICK_BITS) + (u32)(hash >> 32));
+	a.mss = our_mss(skb, place, l->user_mss);
+	engage(now);
+	return place.v6 ? send_v6(skb, p, &a, place.link) : send_v4(skb, p, &a, place.link);
+}
+
+INLINE int on_syn(struct __sk_buff *skb, struct packet *p, const struct options *o, struct place place)
+{
+	struct guard_counts *c = counted();
+	u64 now = bpf_ktime_get_ns();
+	struct listener l = {};
+	u32 why;
+	int verdict;
+
+	if (!c)
+		return TCX_NEXT;
+	c->syns++;
+	if (settings.mode != GUARD_ANSWERS || now > settings.until)
+		return pass(c, GUARD_STOPPED);
+	if (o->is_signed)
+		return pass(c, GUARD_SIGNED);
+	if (o->broken)
+		return pass(c, GUARD_BROKEN);
+	if (!is_local(p) || !is_possible(p, place, skb->ifindex))
+		return pass(c, GUARD_FOREIGN);
+	why = find_listener(skb, p, place, &l);
+	if (why != GUARD_REASONS)
+		return pass(c, why);
+	if (is_too_many(p, place, now)) {
+		c->capped++;
+		return TCX_DROP;
+	}
+	verdict = answer(skb, p, place, o, &l, now);
+	if (!verdict)
+		return pass(c, GUARD_FAILED);
+	c->answered++;
+	if (l.counts)
+		l.counts->answered++;
+	if (c->answered % TIMED_ONE_IN == 0) {
+		c->timed++;
+		c->timed_ns += bpf_ktime_get_ns() - now;
+	}
+	return verdict;
+}
+
+/* By family, and whatever the device: each is compiled, and walked by the verifier, once. */
+OUTLINED int on_syn_v4(struct __sk_buff *skb, struct packet *p, struct options *o, u32 link)
+{
+	return p && o ? on_syn(skb, p, o, (struct place){ link, false }) : TCX_NEXT;
+}
+
+OUTLINED int on_syn_v6(struct __sk_buff *skb, struct packet *p, struct options *o, u32 link)
+{
+	return p && o ? on_syn(skb, p, o, (struct place){ link, true }) : TCX_NEXT;
+}
+
+/* Whether the accept queue is full, or may be once TCP has taken what was given to it since the burst began. */
+INLINE bool is_full(const struct tcp_sock___guard *tp, struct guard_counts *c, u64 now)
+{
+	const struct sock___guard *sk = &tp->inet_conn.icsk_inet.sk;
+	u64 cookie = sk->__sk_common.skc_cookie.counter;
+	u32 held = sk->sk_ack_backlog, most = sk->sk_max_ack_backlog;
+
+	if (now - c->burst_began > BURST_NS || c->burst_of != cookie) {
+		c->burst_began = now;
+		c->burst_of = cookie;
+		c->burst_held = held;
+		c->burst = 0;
+	}
+	return held > most || c->burst_held + c->burst > most;
+}
+
+INLINE void describe(u8 chosen, const struct options *o, struct place place, struct bpf_tcp_req_attrs *attrs)
+{
+	attrs->mss = settings.mss[place.v6][chosen & 3];
+	attrs->ecn_ok = chosen >> 2 & 1;
+	attrs->sack_ok = chosen >> 3 & 1;
+	attrs->wscale_ok = chosen >> 4 != WSCALE_NONE;
+	attrs->snd_wscale = attrs->wscale_ok ? chosen >> 4 : 0;
+	attrs->rcv_wscale = attrs->wscale_ok ? settings.wscale : 0;
+	attrs->tstamp_ok = o->stamped;
+	if (o->stamped) {
+		attrs->rcv_tsval = __builtin_bswap32(o->value);
+		attrs->rcv_tsecr = __builtin_bswap32(o->echo);
+	}
+}
+
+/* Makes the connection of a cookie that fits, unless its packet before has just done so. */
+INLINE int accept(struct __sk_buff *skb, const struct packet *p, struct place place, const struct options *o,
+		  struct guard_counts *c, u64 now)
+{
+	u32 cookie = p->ack - 1, at = cookie >> 8 & (RECENT - 1), now_us = now >> 10;
+	struct recent *r = bpf_map_lookup_elem(&recent, &at);
+	struct bpf_tcp_req_attrs attrs = {};
+	struct guard_listener_counts *of;
+	struct bpf_sock *sk;
+	struct tcp_sock *tp;
+	int verdict = TCX_NEXT;
+
+	if (!r)
+		return TCX_NEXT;
+	if (r->cookie == cookie && now_us - r->at_us < BATCH_US) {
+		c->batched++;
+		return TCX_NEXT;
+	}
+	sk = find(skb, p, place);
+	if (!sk)
+		return TCX_NEXT;
+	tp = sk->state == TCP_LISTEN ? bpf_skc_to_tcp_sock(sk) : 0;
+	if (tp && is_full((const struct tcp_sock___guard *)tp, c, now)) {
+		c->accept_full++;
+		verdict = TCX_DROP;
+	} else if (tp) {
+		describe(cookie & COOKIE_OPTIONS, o, place, &attrs);
+		if (bpf_sk_assign_tcp_reqsk(skb, (struct sock *)tp, &attrs, sizeof(attrs))) {
+			c->refused++;
+		} else {
+			c->burst++;
+			if (r->cookie == cookie)
+				c->again++;
+			else
+				c->accepted++;
+			of = counts_of((const struct tcp_sock___guard *)tp);
+			if (of && r->cookie != cookie)
+				of->accepted++;
+			r->cookie = cookie;
+			r->at_us = now_us;
+		}
+	}
+	bpf_sk_release(sk);
+	return verdict;
+}
+
+/* An ACK without a cookie of ours is most often one of a connection. */
+INLINE int on_other_ack(struct __sk_buff *skb, const struct packet *p, struct place place, struct guard_counts *c)
+{
+	struct bpf_sock *sk;
+
+	if (++c->unlooked % GUARD_ONE_IN)
+		return TCX_NEXT;
+	sk = find(skb, p, place);
+	if (!sk || sk->state == TCP_LISTEN)
+		c->bad += GUARD_ONE_IN;
+	if (sk)
+		bpf_sk_release(sk);
+	return TCX_NEXT;
+}
+
+INLINE int on_ack(struct __sk_buff *skb, struct packet *p, const struct options *o, struct place place)
+{
+	struct guard_counts *c = counted();
+	u64 now = bpf_ktime_get_ns(), slot = now >> SLOT_BITS, hash;
+	u32 cookie = p->ack - 1, isn = p->seq - 1, chosen = (cookie & COOKIE_OPTIONS) | (o->stamped ? STAMPED : 0);
+
+	if (!c)
+		return TCX_NEXT;
+	hash = signed_by_us(p, place, isn, chosen, slot);
+	if (!fits(hash, cookie)) {
+		if ((now & ((1ULL << SLOT_BITS) - 1)) > GRACE_NS)
+			return on_other_ack(skb, p, place, c);
+		hash = signed_by_us(p, place, isn, chosen, slot - 1);
+		if (!fits(hash, cookie))
+			return on_other_ack(skb, p, place, c);
+	}
+	if (o->stamped && !is_recent(hash, now, o->echo))
+		return on_other_ack(skb, p, place, c);
+	return accept(skb, p, place, o, c, now);
+}
+
+OUTLINED int on_ack_v4(struct __sk_buff *skb, struct packet *p, struct options *o)
+{
+	return p && o ? on_ack(skb, p, o, (struct place){ 0, false }) : TCX_NEXT;
+}
+
+OUTLINED int on_ack_v6(struct __sk_buff *skb, struct packet *p, struct options *o)
+{
+	return p && o ? on_ack(skb, p, o, (struct place){ 0, true }) : TCX_NEXT;
+}
+
+INLINE int on_packet(struct __sk_buff *skb, struct place place)
+{
+	struct packet p = {};
+	struct options o = {};
+	enum reading found = read_packet(skb, place, &p);
+	struct guard_counts *c;
+
+	if (found == NOT_TCP || (found == IS_TCP && !is_guarded_port(p.local_port)))
+		return TCX_NEXT;
+	if (found == IS_UNUSUAL || skb->vlan[0]) {
+		c = counted();
+		if (c)
+			c->unusual++;
+		return TCX_NEXT;
+	}
+	if ((p.flags & (FLAG_SYN | FLAG_RST | FLAG_ACK)) == FLAG_ACK) {
+		/* Of a connection, as nearly always: no cookie is out. */
+		if (settings.mode == GUARD_OFF || bpf_ktime_get_ns() > settings.engaged_until ||
+		    !packet_options(skb, place, &p, &o))
+			return TCX_NEXT;
+		return place.v6 ? on_ack_v6(skb, &p, &o) : on_ack_v4(skb, &p, &o);
+	}
+	if ((p.flags & ~(FLAG_ECE | FLAG_CWR)) == FLAG_SYN) {
+		if (!packet_options(skb, place, &p, &o))
+			o.broken = true;
+		return place.v6 ? on_syn_v6(skb, &p, &o, place.link) : on_syn_v4(skb, &p, &o, place.link);
+	}
+	return TCX_NEXT;
+}
+
+INLINE int guard(struct __sk_buff *skb, u32 link)
+{
+	/* For this host (PACKET_HOST). */
+	if (skb->pkt_type)
+		return TCX_NEXT;
+	if (skb->protocol == ETH_P_IP_BE)
+		return on_packet(skb, (struct place){ link, false });
+	if (skb->protocol == ETH_P_IPV6_BE)
+		return on_packet(skb, (struct place){ link, true });
+	return TCX_NEXT;
+}
+
+/* On devices whose packets begin with an Ethernet header, the loopback device among them. */
+SEC("tc")
+int halfopen_guard(struct __sk_buff *skb)
+{
+	return guard(skb, MAC_HEADER);
+}
+
+/* On devices whose packets begin with the IP header, as tunnels. */
+SEC("tc")
+int halfopen_guard3(struct __sk_buff *skb)
+{
+	return guard(skb, 0);
+}
+
+char LICENSE[] SEC("license") = "Dual BSD/GPL";

@@ -1,0 +1,223 @@
+"""The guard (bpf/guard.bpf.c): loaded, told what it needs to know, and attached at tc ingress of a namespace's devices.
+
+Its links are gone with `close`, or with the process, however that ends; connections that it let in do not need it.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from halfopen.core.addresses import V4_MAPPED
+from halfopen.core.sample.guard import COUNTED, COUNTS, GUARDED, GUARDED_COUNTS, SETTINGS, SLOTS, GuardCounts
+from halfopen.linux.bpf import libbpf, maps, tcx
+from halfopen.linux.bpf.loader import Loaded
+
+OBJECT: Final = "guard"
+PROGRAM: Final = "halfopen_guard"
+_RECORDS: Final = {
+    "guard_settings": SETTINGS,
+    "guard_counts": COUNTS,
+    "guard_listener": GUARDED,
+    "guard_listener_counts": GUARDED_COUNTS,
+}
+# 2^36 ns: the slot of time that a secret is for (SLOT_BITS).
+_SLOT_BITS: Final = 36
+# The guard ceases to answer by itself so long after `renew` was last called.
+_ANSWERS_FOR_S: Final = 10.0
+_FULL_SHARE: Final = 256
+_WHAT: Final = "the guard's maps"
+_ZERO: Final = bytes(4)
+
+
+@dataclass(frozen=True, slots=True)
+class GuardSettings:
+    """What the guard is told: when it is engaged (share: of the SYN queue, 0 to 1), SYN-ACKs a second to one prefix at
+    most, the four sizes of segments a cookie can tell for IPv4 and IPv6, ascending, the most that routes let us
+    announce, and what the namespace's sysctls say."""
+
+    share: float
+    most_to_prefix: int
+    mss: tuple[tuple[int, int, int, int], tuple[int, int, int, int]]
+    most_mss: tuple[int, int] = (65535, 65535)
+    timestamps: bool = True
+    window_scaling: bool = True
+    sack: bool = True
+    ecn: bool = True
+    wscale: int = 7
+    hops: tuple[int, int] = (64, 64)
+
+
+class Guard:
+    """The loaded program. Close it, or use it as a context manager."""
+
+    def __init__(self) -> None:
+        """Raises: Unsupported where this kernel cannot, NotPermitted, KernelError."""
+        self._links: dict[int, int] = {}
+        self._ports: NDArray[np.uint64] = np.zeros(65536 // 64, dtype=np.uint64)
+        self._listeners: set[tuple[bytes, int]] = set()
+        self._local: dict[bytes, bool] = {}
+        self._slot = -1
+        self._loaded = Loaded(OBJECT, _RECORDS)
+        try:
+            self._settings = self._loaded.variable("settings", SETTINGS)
+            self._settings["seed"] = np.frombuffer(os.urandom(8), dtype="<u8")
+            self._settings["began"] = time.monotonic_ns()
+            self._cpus = libbpf.library().libbpf_num_possible_cpus()
+            self._renew_secrets()
+        except BaseException:
+            self._loaded.close()
+            raise
+
+    def __enter__(self) -> Guard:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Detach the guard from every device and unload it."""
+        for link in self._links.values():
+            os.close(link)
+        self._links.clear()
+        self._loaded.close()
+
+    # --- what it knows ------------------------------------------------------------------------------------------------
+
+    def tell(self, settings: GuardSettings) -> None:
+        """Have the guard go by these settings from the next packet on."""
+        to = self._settings
+        to["share"] = round(settings.share * _FULL_SHARE)
+        to["most_to_prefix"], to["mss"], to["most_mss"] = settings.most_to_prefix, settings.mss, settings.most_mss
+        to["timestamps"], to["window_scaling"] = settings.timestamps, settings.window_scaling
+        to["sack"], to["ecn"], to["wscale"], to["hops"] = settings.sack, settings.ecn, settings.wscale, settings.hops
+
+    def is_in(self, inode: int) -> None:
+        """Let others see which namespace the guard is in."""
+        self._settings["netns"] = inode
+
+    def tell_local(self, prefixes: Iterable[tuple[bytes, int]]) -> None:
+        """The prefixes that are this host's own: address bytes (4 or 16), length. Raises: KernelError."""
+        wanted = {_prefix_key(address, length): True for address, length in prefixes}
+        self._replace(self._local, wanted)
+        self._local = wanted
+
+    def _replace(self, before: Mapping[bytes, bool], wanted: Mapping[bytes, bool]) -> None:
+        for key in wanted.keys() - before.keys():
+            maps.put(*self._place(key), b"\1", what=_WHAT)
+        for key in before.keys() - wanted.keys():
+            maps.drop(*self._place(key), what=_WHAT)
+
+    def _place(self, key: bytes) -> tuple[int, bytes]:
+        # A whole address has a map of its own, which is faster.
+        whole = int.from_bytes(key[:4], "little") == 128
+        return (self._loaded.map_fd("local"), key[4:]) if whole else (self._loaded.map_fd("local_wide"), key)
+
+    def tell_listeners(self, listeners: Iterable[tuple[bytes, int]]) -> None:
+        """The listeners that are guarded: address bytes (16, IPv4 v4-mapped) and port. Raises: KernelError."""
+        wanted = set(listeners)
+        fd = self._loaded.map_fd("listeners")
+        none = np.zeros(self._cpus, dtype=GUARDED_COUNTS)
+        for one in wanted - self._listeners:
+            maps.put(fd, _listener_key(*one), none, what=_WHAT)
+        self._tell_ports({port for _, port in wanted})
+        for one in self._listeners - wanted:
+            maps.drop(fd, _listener_key(*one), what=_WHAT)
+        self._listeners = wanted
+
+    def _tell_ports(self, ports: set[int]) -> None:
+        bits = np.zeros_like(self._ports)
+        for port in ports:
+            bits[port // 64] |= np.uint64(1) << np.uint64(port % 64)
+        fd = self._loaded.map_fd("ports")
+        for at in np.flatnonzero(bits != self._ports):
+            maps.put(fd, np.array([at], dtype="<u4"), bits[at : at + 1], what=_WHAT)
+        self._ports = bits
+
+    def renew(self) -> None:
+        """Let the guard answer for some seconds more, with secrets of this time."""
+        self._renew_secrets()
+        self._settings["until"] = time.monotonic_ns() + int(_ANSWERS_FOR_S * 1e9)
+
+    def _renew_secrets(self) -> None:
+        """A secret for every slot that is new; those of this slot and the one before stay."""
+        now = time.monotonic_ns() >> _SLOT_BITS
+        first = max(self._slot + 1, now - 1)
+        for slot in range(first, now + 2):
+            self._settings["secrets"][0][slot % SLOTS] = np.frombuffer(os.urandom(16), dtype="<u8")
+        self._slot = max(self._slot, now + 1)
+
+    # --- on and off ---------------------------------------------------------------------------------------------------
+
+    def attach(self, ifindex: int, *, ethernet: bool) -> None:
+        """Attach the guard to a device of the calling thread's namespace, unless it is there already.
+
+        Raises: Unsupported, NotPermitted, KernelError.
+        """
+        if ifindex not in self._links:
+            program = PROGRAM if ethernet else f"{PROGRAM}3"
+            self._links[ifindex] = tcx.attach(self._loaded.program_fd(program), ifindex)
+
+    def detach(self, ifindex: int) -> None:
+        """Detach the guard from a device, which may be gone."""
+        link = self._links.pop(ifindex, None)
+        if link is not None:
+            os.close(link)
+
+    @property
+    def devices(self) -> frozenset[int]:
+        """The devices that it is attached to, by their numbers."""
+        return frozenset(self._links)
+
+    def set_mode(self, mode: int) -> None:
+        """OFF, ACKS or ANSWERS of core.sample.guard, from the next packet on."""
+        self._settings["mode"] = mode
+
+    # --- what it counted ----------------------------------------------------------------------------------------------
+
+    def counts(self) -> GuardCounts:
+        """Its counters, over all CPUs. Raises: KernelError."""
+        return counts_of(self._loaded.map_fd("counts"), self._cpus)
+
+    def counts_by_listener(self) -> dict[tuple[bytes, int], tuple[int, int, int]]:
+        """Of each listener (address, port): SYNs, answered, accepted. Raises: KernelError."""
+        keys, values = maps.read_hash(
+            self._loaded.map_fd("listeners"), GUARDED, GUARDED_COUNTS, what="the guard", cpus=self._cpus
+        )
+        totals = {name: values[name].sum(axis=1) for name in GUARDED_COUNTS.names or ()}
+        return {
+            (bytes(key["address"]), int(key["port"])): (
+                int(totals["syns"][i]),
+                int(totals["answered"][i]),
+                int(totals["accepted"][i]),
+            )
+            for i, key in enumerate(keys)
+        }
+
+
+def counts_of(fd: int, cpus: int) -> GuardCounts:
+    """The counters in the map behind a descriptor, over all CPUs. Raises: KernelError."""
+    each = maps.get(fd, _ZERO, COUNTS, what="the guard's counters", cpus=cpus)
+    return GuardCounts(
+        **{name: int(each[name].sum()) for name in (*COUNTED, "timed", "timed_ns")},
+        passed=tuple(int(n) for n in each["passed"].sum(axis=0)),
+    )
+
+
+def _prefix_key(address: bytes, length: int) -> bytes:
+    """As a key of local_wide: the length in bits, and sixteen bytes."""
+    if len(address) == 4:
+        address, length = V4_MAPPED + address, length + 96
+    return length.to_bytes(4, "little") + address
+
+
+def _listener_key(address: bytes, port: int) -> NDArray[Any]:
+    key = np.zeros(1, dtype=GUARDED)
+    key["address"], key["port"] = address, port
+    return key

@@ -1,0 +1,157 @@
+"""`halfopen protect`: the guard, in the foreground; which guards there are; ending one."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import click
+
+from halfopen.cli import completing, signals
+from halfopen.cli.options import audit_log_option, here, netns_option, reason_option
+
+if TYPE_CHECKING:
+    from halfopen.core.policy.actions import Protect, Protected
+    from halfopen.linux.netns import Netns
+    from halfopen.ops.executor import Executor
+
+_STATUS: Final = "status"
+_OFF: Final = "off"
+
+
+@click.command()
+@click.argument("targets", metavar="[ADDR]:PORT...|status|off", nargs=-1, shell_complete=completing.listeners)
+@click.option("--all-listeners", is_flag=True, help="Guard every listener that can be guarded.")
+@click.option("--for", "for_time", metavar="T", help="End after this long (default: until Ctrl-C).")
+@click.option(
+    "--at", metavar="SHARE", default="25%", show_default=True, help="Answer while a SYN queue is this full; 0%: always."
+)
+@netns_option
+@click.option("--dry-run", is_flag=True, help="Say what would be guarded and try the guard on a private host.")
+@reason_option
+@click.option("--json", "as_json", is_flag=True, help="One JSON object per line (halfopen.protect/1).")
+@audit_log_option
+def command(
+    targets: tuple[str, ...],
+    all_listeners: bool,
+    for_time: str | None,
+    at: str,
+    netns: str | None,
+    dry_run: bool,
+    reason: str | None,
+    as_json: bool,
+    audit_log: str | None,
+) -> None:
+    """Let honest clients connect while a SYN flood goes on.
+
+    Once a listener's SYN queue is filled to --at, an eBPF program answers its SYNs itself and keeps no state of them:
+    the answer carries a cookie with all the options that the client offered, and the connection is made when the ACK
+    brings the cookie back. Below that, and when the command ends, the kernel serves as ever; connections stay. The
+    command stays in the foreground and prints a line a second; nothing outlives it.
+
+    `protect status` shows the guards of this machine, `protect off` ends those of the network namespace.
+    """
+    from halfopen.core.errors import UsageError
+    from halfopen.ops.executor import Executor
+
+    words = [word for word in targets if word in (_STATUS, _OFF)]
+    if words and (len(targets) > 1 or all_listeners or for_time or dry_run):
+        raise UsageError(f"protect {words[0]} stands alone", hint=f"halfopen protect {words[0]} [--netns NAME]")
+    if words == [_STATUS]:
+        _show_guards(netns, as_json)
+        return
+    if words == [_OFF]:
+        _end_guards(netns, reason, Executor(audit_log), as_json)
+        return
+    if bool(targets) == all_listeners:
+        raise UsageError("protect needs listeners", hint="give [ADDR]:PORT, as in :443, or --all-listeners")
+    ns = _namespace(netns)
+    action = _action(ns, targets, at, for_time, reason)
+    if dry_run:
+        _tell(Executor(audit_log, dry_run=True).protect(action, ns), as_json, "dry_run")
+        return
+    _guard(action, ns, Executor(audit_log), as_json)
+
+
+def _namespace(netns: str | None) -> Netns:
+    from halfopen.api import namespace
+    from halfopen.linux.netns import current
+
+    return namespace(netns) or here() or current()
+
+
+def _action(ns: Netns, targets: tuple[str, ...], at: str, for_time: str | None, reason: str | None) -> Protect:
+    from halfopen.core.errors import UsageError
+    from halfopen.core.policy.actions import Protect
+    from halfopen.core.units import duration_s, endpoint, share
+    from halfopen.linux.identity import identify
+
+    seconds = None if for_time is None else duration_s(for_time, what="--for")
+    if seconds == 0:
+        raise UsageError("--for 0 guards nothing", hint="give a time, as in 10m")
+    places = tuple(dict.fromkeys(endpoint(word, what="listener") for word in targets))
+    return Protect(identify(ns), places, reason or "halfopen protect", share(at, what="--at"), seconds)
+
+
+def _guard(action: Protect, ns: Netns, executor: Executor, as_json: bool) -> None:
+    import json
+
+    from halfopen.core.policy.guarding import GuardReading
+    from halfopen.core.units import printable
+    from halfopen.linux.stopping import StopEvent
+    from halfopen.present import protect
+
+    stop = StopEvent()
+    # The first signal ends the guard in order, the second at once.
+    signals.take_first(lambda _: stop.set())
+
+    def tell(reading: GuardReading) -> None:
+        text = json.dumps(protect.reading_document(reading)) if as_json else protect.line(reading)
+        click.echo(printable(text))
+
+    outcome = executor.protect(action, ns, stop=stop, begun=lambda one: _tell(one, as_json, "armed"), tell=tell)
+    _tell(outcome, as_json, "ended")
+    if outcome.ended not in ("time", "stopped") or outcome.problems:
+        raise click.exceptions.Exit(1)
+
+
+def _tell(outcome: Protected, as_json: bool, event: str) -> None:
+    import json
+
+    from halfopen.core.units import printable
+    from halfopen.present import protect
+
+    if as_json:
+        click.echo(json.dumps(protect.outcome_document(outcome, event)))
+        return
+    for line in protect.ended(outcome) if event == "ended" else protect.begun(outcome):
+        click.echo(printable(line))
+
+
+def _show_guards(netns: str | None, as_json: bool) -> None:
+    from halfopen.core.units import printable
+    from halfopen.ops.protect.shown import shown
+    from halfopen.present import guards, jsonout
+
+    inode = None if netns in (None, "all") else _namespace(netns).inode
+    found = [one for one in shown() if inode in (None, one.netns_inode)]
+    if as_json:
+        click.echo(jsonout.dumps(guards.document(found)))
+        return
+    for line in guards.lines(found):
+        click.echo(printable(line))
+
+
+def _end_guards(netns: str | None, reason: str | None, executor: Executor, as_json: bool) -> None:
+    from halfopen.cli.saying import say
+    from halfopen.core.policy.actions import Unprotect
+    from halfopen.present import guards, jsonout
+
+    everywhere = netns == "all"
+    inode = None if everywhere else _namespace(netns).inode
+    action = Unprotect("all" if everywhere else netns or "self", inode, reason or "halfopen protect off")
+    outcome = executor.unprotect(action)
+    click.echo(jsonout.dumps(guards.off_document(outcome)) if as_json else guards.off(outcome))
+    for problem in outcome.problems:
+        say(problem)
+    if outcome.problems:
+        raise click.exceptions.Exit(1)

@@ -1,0 +1,97 @@
+"""The guard of a namespace (bpf/guard.bpf.c): its settings and counters, as the program and halfopen share them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import Any, Final
+
+import numpy as np
+
+SLOTS: Final = 4
+# enum guard_mode
+OFF, ACKS, ANSWERS = 0, 1, 2
+# enum guard_passed: why a SYN was left to the kernel.
+PASSED: Final = (
+    *("room", "stopped", "not_listening", "other_listener", "foreign"),
+    *("mptcp", "accept_queue_full", "signed", "broken", "failed"),
+)
+COUNTED: Final = (
+    *("syns", "answered", "accepted", "batched", "again", "bad", "accept_full"),
+    *("refused", "capped", "unusual"),
+)
+
+# struct guard_settings
+SETTINGS: Final[np.dtype[Any]] = np.dtype(
+    [
+        ("until", "<u8"),
+        ("began", "<u8"),
+        ("netns", "<u8"),
+        ("secrets", "<u8", (SLOTS, 2)),
+        ("seed", "<u8"),
+        ("engaged_until", "<u8"),
+        ("mode", "<u4"),
+        ("share", "<u4"),
+        ("most_to_prefix", "<u4"),
+        ("mss", "<u2", (2, 4)),
+        ("most_mss", "<u2", (2,)),
+        *((name, "u1") for name in ("timestamps", "window_scaling", "sack", "ecn", "wscale")),
+        ("hops", "u1", (2,)),
+        ("padding", "u1"),
+    ]
+)
+# struct guard_counts
+COUNTS: Final[np.dtype[Any]] = np.dtype(
+    [
+        *((name, "<u8") for name in COUNTED),
+        ("passed", "<u8", (len(PASSED),)),
+        *((name, "<u8") for name in ("timed", "timed_ns")),
+        *((name, "<u8") for name in ("unlooked", "burst_began", "burst_of", "burst_held", "burst")),
+    ]
+)
+# struct guard_listener and struct guard_listener_counts
+GUARDED: Final[np.dtype[Any]] = np.dtype([("address", "V16"), ("port", "<u4"), ("padding", "<u4")])
+GUARDED_COUNTS: Final[np.dtype[Any]] = np.dtype([("syns", "<u8"), ("answered", "<u8"), ("accepted", "<u8")])
+
+
+@dataclass(frozen=True, slots=True)
+class GuardCounts:
+    """The guard's counters over all CPUs since it was armed.
+
+    syns: to guarded ports. answered: by the guard. accepted: cookies that came back and became connections. batched:
+    second packets of those. again: cookies that came back once more: nothing had come of them. bad: ACKs that fit
+    neither a connection nor a cookie (an estimate: one in 16 is looked at). accept_full: ACKs dropped because the
+    accept queue was full. refused: cookies that the kernel did not take. capped: SYNs dropped because their prefix had
+    had as many answers in this second as it may. unusual: SYNs and ACKs of any port with IP options, fragments or
+    tags. passed: SYNs left to the kernel, by PASSED. timed, timed_ns: answers that were timed, and their time.
+    """
+
+    syns: int = 0
+    answered: int = 0
+    accepted: int = 0
+    batched: int = 0
+    again: int = 0
+    bad: int = 0
+    accept_full: int = 0
+    refused: int = 0
+    capped: int = 0
+    unusual: int = 0
+    passed: tuple[int, ...] = (0,) * len(PASSED)
+    timed: int = 0
+    timed_ns: int = 0
+
+    def since(self, earlier: GuardCounts) -> GuardCounts:
+        """What was counted since an earlier reading."""
+        own = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "passed"}
+        return GuardCounts(
+            **{name: value - getattr(earlier, name) for name, value in own.items()},
+            passed=tuple(a - b for a, b in zip(self.passed, earlier.passed, strict=True)),
+        )
+
+    def passed_for(self, why: str) -> int:
+        """How many SYNs were left to the kernel for a reason of PASSED."""
+        return self.passed[PASSED.index(why)]
+
+    @property
+    def answer_ns(self) -> float | None:
+        """The program's own time for an answer, without sending it; None where none was timed."""
+        return self.timed_ns / self.timed if self.timed else None

@@ -1,0 +1,134 @@
+"""A guard armed in one network namespace: from the first device to the last."""
+
+from __future__ import annotations
+
+import os
+import time
+
+from halfopen.change.guard import Guard
+from halfopen.core.errors import KernelError, UnknownTarget
+from halfopen.core.policy.actions import Protect
+from halfopen.core.policy.guarding import GuardReading
+from halfopen.core.sample.guard import ACKS, ANSWERS, OFF, GuardCounts
+from halfopen.linux.netns import Netns, run_in
+from halfopen.ops.protect import space
+from halfopen.ops.protect.space import Chosen, GuardSpace
+from halfopen.read import procfs
+from halfopen.read.tcp_settings import CookiesSetting
+
+
+class Armed:
+    """Close it: then it is off, at once. `stop_answering` comes before, so that clients on their way still get in."""
+
+    def __init__(self, ns: Netns, action: Protect) -> None:
+        """Arm it. Raises: CannotGuard, UnknownTarget, Unsupported, NotPermitted, KernelError; nothing is left then."""
+        self.chosen = Chosen((), ())
+        self._share = action.share
+        self._wanted = action.listeners
+        self._total = GuardCounts()
+        self._by_listener: dict[tuple[bytes, int], tuple[int, int, int]] = {}
+        self._fd = ns.open()
+        self._cookies: CookiesSetting | None = None
+        self._guard: Guard | None = None
+        try:
+            run_in(self._fd, self._arm)
+        except BaseException:
+            self.close()
+            raise
+
+    def _arm(self) -> None:
+        seen = space.look()
+        space.may_guard(seen)
+        self.chosen = space.choose(seen, self._wanted)
+        self._most_mss, self._mss = seen.most_mss, seen.mss()
+        self._cookies = CookiesSetting()
+        self._guard = guard = Guard()
+        guard.is_in(os.stat("/proc/thread-self/ns/net").st_ino)
+        self._tell(guard, seen)
+        guard.renew()
+        # A SYN that is answered on one device may be followed by its ACK on another: first all take ACKs.
+        guard.set_mode(ACKS)
+        for device in seen.devices:
+            guard.attach(device.index, ethernet=device.ethernet)
+        guard.set_mode(ANSWERS)
+        self._at, self._completions = time.monotonic(), procfs.counters().get("PassiveOpens")
+
+    def _tell(self, guard: Guard, seen: GuardSpace) -> None:
+        guard.tell(seen.guard_settings(self._share, self._mss))
+        guard.tell_local(seen.local)
+        guard.tell_listeners(self.chosen.keys)
+
+    @property
+    def guard(self) -> Guard:
+        """The loaded guard. Raises: RuntimeError once it is closed."""
+        if self._guard is None:
+            raise RuntimeError("this guard is closed")
+        return self._guard
+
+    def cookies(self) -> int | None:
+        """tcp_syncookies of its namespace now."""
+        return None if self._cookies is None else self._cookies.read()
+
+    def refresh(self) -> GuardReading:
+        """Let it go on: with what changed in its namespace, and what it counted. Raises: KernelError, NotPermitted."""
+        return run_in(self._fd, self._refresh)
+
+    def _refresh(self) -> GuardReading:
+        guard, seen = self.guard, space.look(self._most_mss)
+        try:
+            self.chosen = space.choose(seen, self._wanted)
+        except UnknownTarget:
+            pass  # the program restarts: its listener is guarded as soon as it is there again
+        self._tell(guard, seen)
+        there = {device.index: device for device in seen.devices}
+        for gone in guard.devices - there.keys():
+            guard.detach(gone)
+        for index in there.keys() - guard.devices:
+            try:
+                guard.attach(index, ethernet=there[index].ethernet)
+            except KernelError:
+                pass  # gone since it was looked at; else it is tried again in a second
+        guard.renew()
+        return self._reading()
+
+    def _reading(self) -> GuardReading:
+        now, total = time.monotonic(), self.guard.counts()
+        completions, by_listener = procfs.counters().get("PassiveOpens"), self.guard.counts_by_listener()
+        before, self._at = self._at, now
+        known = self._completions is not None and completions is not None
+        reading = GuardReading(
+            wall_s=time.time(),
+            seconds=now - before,
+            total=total,
+            counts=total.since(self._total),
+            completions=(completions or 0) - (self._completions or 0) if known else None,
+            engaged=tuple(
+                space.text_of(key)
+                for key, (_, answered, _) in by_listener.items()
+                if answered > self._by_listener.get(key, (0, 0, 0))[1]
+            ),
+            guarded=len(self.chosen.guarded),
+            devices=len(self.guard.devices),
+        )
+        self._total, self._completions, self._by_listener = total, completions, by_listener
+        return reading
+
+    def counts(self) -> GuardCounts:
+        """What it counted since it was armed. Raises: KernelError."""
+        return self.guard.counts()
+
+    def stop_answering(self) -> None:
+        """Answer no SYN any more; ACKs with its cookies still get in."""
+        self.guard.set_mode(ACKS)
+
+    def close(self) -> None:
+        """Take it off every device."""
+        guard, self._guard = self._guard, None
+        if guard is not None:
+            guard.set_mode(OFF)
+            guard.close()
+        if self._cookies is not None:
+            self._cookies.close()
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1

@@ -1,0 +1,118 @@
+"""Carrying out a Protect: arm the guard, keep it going, and take it off again so that no client is hit."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Final
+
+from halfopen.core.errors import CannotGuard
+from halfopen.core.policy.actions import Protect, Protected
+from halfopen.core.policy.guarding import GuardReading, Judging
+from halfopen.core.sample.guard import GuardCounts
+from halfopen.linux.netns import Netns
+from halfopen.linux.stopping import StopEvent
+from halfopen.ops.protect import space, trial
+from halfopen.ops.protect.armed import Armed
+from halfopen.ops.protect.others import guards_in
+from halfopen.ops.protect.space import Chosen
+
+# Behind the last SYN-ACK the ACK part stays so long: the longest round trip, and a client's first retransmission.
+LINGER_S: Final = 3.0
+_READ_EVERY_S: Final = 1.0
+# A client is reset for every SYN-ACK that goes out behind this.
+_COOKIES_EVERY_S: Final = 0.1
+
+Tell = Callable[[GuardReading], None]
+
+
+def preview(action: Protect, ns: Netns) -> Protected:
+    """What a Protect would guard; nothing is changed. Raises: as `execute`."""
+    chosen = ns.run(lambda: _chosen(action))
+    return Protected(action, chosen.guarded, GuardCounts(), dry_run=True, notes=chosen.notes)
+
+
+def _chosen(action: Protect) -> Chosen:
+    seen = space.look()
+    space.may_guard(seen)
+    chosen = space.choose(seen, action.listeners)
+    trial.trial()
+    return chosen
+
+
+def execute(
+    action: Protect,
+    ns: Netns,
+    *,
+    stop: threading.Event | None = None,
+    tell: Tell | None = None,
+    begun: Callable[[Protected], None] | None = None,
+    linger_s: float = LINGER_S,
+) -> Protected:
+    """Guard until the time is up, `stop` is set or the guard has to end; `tell` hears a reading a second.
+
+    begun: hears what is guarded once the guard is armed. linger_s: how long clients that were answered may still
+    finish.
+
+    Raises: CannotGuard, UnknownTarget, Unsupported, NotPermitted, KernelError before anything is changed.
+    """
+    stop = StopEvent() if stop is None else stop
+    for other in guards_in(ns.inode):
+        raise CannotGuard(
+            f"a guard is armed in this network namespace already, by process {other.pid or 'unknown'}",
+            hint="halfopen protect status shows it, halfopen protect off ends it",
+        )
+    trial.trial()
+    began = time.monotonic()
+    armed = Armed(ns, action)
+    try:
+        if begun is not None:
+            begun(Protected(action, armed.chosen.guarded, GuardCounts(), notes=armed.chosen.notes))
+        loop = _Loop(armed, action.for_s, stop, tell)
+        ended = loop.run(began)
+        if ended in ("time", "stopped"):
+            armed.stop_answering()
+            # A second Ctrl-C ends the process, and the guard with it.
+            time.sleep(linger_s)
+        made = Protected(action, armed.chosen.guarded, armed.counts(), ended, notes=armed.chosen.notes)
+        return replace(made, completions=loop.completions, seconds=time.monotonic() - began)
+    finally:
+        armed.close()
+
+
+class _Loop:
+    def __init__(self, armed: Armed, for_s: float | None, stop: threading.Event, tell: Tell | None) -> None:
+        self._armed = armed
+        self._for_s = for_s
+        self._stop = stop
+        self._tell = tell
+        self._judging = Judging()
+        self.completions: int | None = None
+
+    def run(self, began: float) -> str:
+        """Keep the guard going; why it ends."""
+        due = time.monotonic() + _READ_EVERY_S
+        until = None if self._for_s is None else began + self._for_s
+        while True:
+            now = time.monotonic()
+            if self._armed.cookies() == 0:
+                self._armed.stop_answering()
+                return "cookies-off"
+            if now >= due:
+                due = max(due + _READ_EVERY_S, now)
+                if self._is_futile(self._armed.refresh()):
+                    return "futile"
+            if until is not None and now >= until:
+                return "time"
+            nearest = min(due, now + _COOKIES_EVERY_S, until if until is not None else due)
+            if self._stop.wait(max(0.0, nearest - now)):
+                return "stopped"
+
+    def _is_futile(self, reading: GuardReading) -> bool:
+        if reading.completions is not None:
+            self.completions = (self.completions or 0) + reading.completions
+        if self._tell is not None:
+            self._tell(reading)
+        return self._judging.take(reading)

@@ -1,0 +1,61 @@
+"""The guards of this machine as `protect status` shows them: with the names of their namespaces."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+from halfopen.core.errors import HalfopenError
+from halfopen.core.sample.guard import GuardCounts
+from halfopen.linux import proc
+from halfopen.linux.netns import current
+from halfopen.ops.protect.others import guards
+from halfopen.read.discover import discover
+
+
+@dataclass(frozen=True, slots=True)
+class ShownGuard:
+    """A guard: the namespace it is in, by name and inode, the process that holds it, since when, how many devices it is
+    on, whether it answers, from which share of a SYN queue on, and what it counted."""
+
+    netns: str
+    netns_inode: int
+    pid: int | None
+    process: str | None
+    seconds: float
+    devices: int
+    answers: bool
+    share: float
+    counts: GuardCounts
+
+
+def shown() -> list[ShownGuard]:
+    """Every guard. Raises: NotPermitted without CAP_SYS_ADMIN, Unsupported, KernelError."""
+    found = guards()
+    names = _names({one.netns_inode for one in found})
+    now = time.monotonic()
+    return [
+        ShownGuard(
+            netns=names.get(one.netns_inode, f"net:[{one.netns_inode}]"),
+            netns_inode=one.netns_inode,
+            pid=one.pid,
+            process=None if one.pid is None else proc.name(one.pid),
+            seconds=now - one.began_s,
+            devices=len(one.devices),
+            answers=one.answers,
+            share=one.share,
+            counts=one.counts,
+        )
+        for one in found
+    ]
+
+
+def _names(inodes: set[int]) -> dict[int, str]:
+    own = current().inode
+    names = {own: "self"} if own in inodes else {}
+    if inodes - names.keys():
+        try:
+            names = {ns.inode: ns.name for ns in discover().namespaces if ns.inode in inodes} | names
+        except HalfopenError:
+            pass
+    return names

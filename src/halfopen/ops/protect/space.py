@@ -1,0 +1,170 @@
+"""What the guard has to know of a namespace, and which of its listeners it can guard."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from numpy.typing import NDArray
+
+from halfopen.change.guard import GuardSettings
+from halfopen.core.addresses import AF_INET6, V4_MAPPED
+from halfopen.core.errors import CannotGuard, UnknownTarget
+from halfopen.core.policy.guarding import USUAL_MSS, mss_tables, window_scale
+from halfopen.core.units import Address, address_text, listener_text
+from halfopen.linux.sockets import open_sock_diag
+from halfopen.read import addresses, firewall, sockdiag
+from halfopen.read.tcp_settings import TcpSettings, tcp_settings
+from halfopen.wire.rtnetlink import Device
+
+# SYN-ACKs a second to one /24 or /48: 6 Mbit/s, and more new clients than any network of that size has.
+MOST_TO_PREFIX: Final = 10_000
+_LOOPBACK: Final = 1
+_COOKIES_ALWAYS: Final = 2
+_LOWER: Final = (
+    "the kernel's own SYN cookies still let clients in, without window scaling where they send no timestamps"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class GuardSpace:
+    """One look at the calling thread's namespace: devices that are up, prefixes of its own (address bytes, length), the
+    most that routes let us announce, settings, listeners (L,) LISTENER, and the addresses and ports of those that speak
+    MPTCP."""
+
+    devices: tuple[Device, ...]
+    local: tuple[tuple[bytes, int], ...]
+    most_mss: tuple[int, int]
+    settings: TcpSettings
+    listeners: NDArray[Any]
+    mptcp: frozenset[tuple[bytes, int]]
+
+    def mss(self) -> tuple[tuple[int, int, int, int], tuple[int, int, int, int]]:
+        """The sizes of segments that cookies are to tell, by the devices there are."""
+        mtus = [one.mtu for one in self.devices if one.index != _LOOPBACK]
+        return mss_tables(max(mtus)) if mtus else USUAL_MSS
+
+    def guard_settings(self, share: float, mss: Any) -> GuardSettings:
+        """What the guard is to go by. With tcp_syncookies = 2 no queue ever fills, so it is always engaged."""
+        of = self.settings
+        return GuardSettings(
+            share=0.0 if of.cookies == _COOKIES_ALWAYS else share,
+            most_to_prefix=MOST_TO_PREFIX,
+            mss=mss,
+            most_mss=self.most_mss,
+            timestamps=of.timestamps != 0,
+            window_scaling=of.window_scaling != 0,
+            sack=of.sack != 0,
+            ecn=of.ecn != 0,
+            wscale=window_scale(of.rmem_max, of.tcp_rmem_max),
+            hops=(of.ttl, of.hop_limit),
+        )
+
+
+def look(most_mss: tuple[int, int] | None = None) -> GuardSpace:
+    """Look at the namespace of the calling thread. most_mss: as it was, routes may be many.
+
+    Raises: NotPermitted, Unsupported, KernelError, WireError.
+    """
+    local = addresses.local_prefixes()
+    holders = {one.ifindex for one in local}
+    with open_sock_diag() as s:
+        listeners, _ = sockdiag.listeners(s)
+    with open_sock_diag() as s:
+        mptcp = sockdiag.mptcp_listeners(s)
+    return GuardSpace(
+        devices=tuple(one for one in addresses.devices() if one.up and one.index in holders),
+        local=tuple((one.address, one.length) for one in local),
+        most_mss=addresses.most_mss() if most_mss is None else most_mss,
+        settings=tcp_settings(),
+        listeners=listeners,
+        mptcp=frozenset((_key(row), int(row["port"])) for row in mptcp),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """The listeners to guard, by address (16 bytes) and port, as text, and a line for each that is left out."""
+
+    keys: tuple[tuple[bytes, int], ...]
+    guarded: tuple[str, ...]
+    notes: tuple[str, ...] = ()
+
+
+def choose(space: GuardSpace, wanted: Sequence[tuple[Address | None, int]]) -> Chosen:
+    """The listeners meant, without those that must not be guarded.
+
+    Raises: UnknownTarget where nothing listens there, CannotGuard where nothing is left.
+    """
+    keys: dict[tuple[bytes, int], str] = {}
+    refused: dict[str, str] = {}
+    for row in _meant(space.listeners, wanted):
+        text, key = _text(row), (_key(row), int(row["port"]))
+        if key in space.mptcp:
+            refused[text] = (
+                f"{text} is not guarded: its listener speaks MPTCP, for which the kernel takes no cookies of a guard"
+            )
+        else:
+            keys[key] = text
+    if not keys:
+        if refused:
+            hint = f"listen without MPTCP (Go: GODEBUG=multipathtcp=0); {_LOWER}"
+            raise CannotGuard("; ".join(refused.values()), hint=hint)
+        raise UnknownTarget("nothing listens in this network namespace", hint="halfopen status shows its listeners")
+    return Chosen(tuple(keys), tuple(dict.fromkeys(keys.values())), tuple(refused.values()))
+
+
+def _meant(listeners: NDArray[Any], wanted: Sequence[tuple[Address | None, int]]) -> Iterator[Any]:
+    if not wanted:
+        yield from listeners
+        return
+    for address, port in wanted:
+        at_port = [row for row in listeners if row["port"] == port]
+        found = [row for row in at_port if address is None or _key(row) == _packed(address)]
+        if not found:
+            where = listener_text("0.0.0.0" if address is None else str(address), port)
+            also = f"; {_text(at_port[0])} does" if at_port else ""
+            raise UnknownTarget(f"no listener has {where}{also}", hint="halfopen status shows the listeners")
+        yield from found
+
+
+def may_guard(space: GuardSpace) -> None:
+    """Whether a guard would do any good in this namespace. Raises: CannotGuard, with what would help."""
+    if space.settings.cookies is None:
+        raise CannotGuard("this kernel is built without SYN cookies (CONFIG_SYN_COOKIES), which a guard needs")
+    if space.settings.cookies == 0:
+        raise CannotGuard(
+            "tcp_syncookies is 0: the kernel would reset every client that the guard lets in",
+            hint="halfopen tune apply --cookies on, which lets most clients in by itself",
+        )
+    lines = firewall.rules()
+    rule = firewall.new_without_syn(lines or ())
+    if rule:
+        raise CannotGuard(
+            f"a firewall rule would drop every client that the guard lets in: {rule}",
+            hint=f"exempt the port from it, or from tracking (notrack); {_LOWER}",
+        )
+    if space.settings.loose == 0 and (lines is None or firewall.tracks(lines)):
+        raise CannotGuard(
+            "nf_conntrack_tcp_loose is 0: the firewall would not know the connections that the guard lets in",
+            hint="sysctl -w net.netfilter.nf_conntrack_tcp_loose=1, or exempt the port from tracking (notrack)",
+        )
+
+
+def _key(row: Any) -> bytes:
+    raw = bytes(row["address"])
+    return raw if row["family"] == AF_INET6 else V4_MAPPED + raw[:4]
+
+
+def _packed(address: Address) -> bytes:
+    return address.packed if address.version == 6 else V4_MAPPED + address.packed
+
+
+def _text(row: Any) -> str:
+    return listener_text(address_text(int(row["family"]), bytes(row["address"])), int(row["port"]))
+
+
+def text_of(key: tuple[bytes, int]) -> str:
+    """A listener, by its key, as :443."""
+    return listener_text(address_text(AF_INET6, key[0]), key[1])

@@ -1,0 +1,112 @@
+"""rtnetlink (linux/rtnetlink.h, linux/if_link.h): devices and routes of a namespace. Pure bytes in, values out."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final
+
+from halfopen.wire import netlink
+
+RTM_NEWLINK, RTM_NEWROUTE = 16, 24
+_RTM_GETLINK, _RTM_GETROUTE = 18, 26
+LOCAL_TABLE, MAIN_TABLE = 255, 254
+_RTN_UNICAST, _RTN_LOCAL = 1, 2
+AF_INET, AF_INET6 = 2, 10
+_ARPHRD_ETHER, _ARPHRD_LOOPBACK = 1, 772
+_IFF_UP: Final = 1
+_IFLA_IFNAME, _IFLA_MTU, _IFLA_LINKINFO, _IFLA_INFO_KIND = 3, 4, 18, 1
+_RTA_DST, _RTA_OIF, _RTA_METRICS, _RTA_TABLE = 1, 4, 8, 15
+_RTAX_MTU, _RTAX_ADVMSS = 2, 8
+_LINK: Final = struct.Struct("=BxHiII")
+_ROUTE: Final = struct.Struct("=BBBBBBBBI")
+_U32: Final = struct.Struct("=I")
+
+
+@dataclass(frozen=True, slots=True)
+class Device:
+    """A network device. ethernet: its packets begin with an Ethernet header, as those of the loopback device do. kind:
+    veth, bridge and so on, "" for a physical one."""
+
+    index: int
+    name: str
+    mtu: int
+    up: bool
+    ethernet: bool
+    kind: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """A route: its prefix (address bytes and length), its device (0: none), the MTU and MSS that it sets (0: none)."""
+
+    address: bytes
+    length: int
+    ifindex: int
+    mtu: int = 0
+    advmss: int = 0
+
+
+def links_request(seq: int) -> bytes:
+    """Ask for all devices."""
+    return netlink.message(_RTM_GETLINK, netlink.NLM_F_REQUEST | netlink.NLM_F_DUMP, seq, _LINK.pack(0, 0, 0, 0, 0))
+
+
+def routes_request(family: int, table: int, seq: int) -> bytes:
+    """Ask for the routes of one table: the local ones of LOCAL_TABLE, else unicast ones. The kernel leaves out others
+    where the socket asked for strict checking (NETLINK_GET_STRICT_CHK, Linux 4.20)."""
+    kind = _RTN_LOCAL if table == LOCAL_TABLE else _RTN_UNICAST
+    payload = _ROUTE.pack(family, 0, 0, 0, table, 0, 0, kind, 0) + netlink.attribute(_RTA_TABLE, _U32.pack(table))
+    return netlink.message(_RTM_GETROUTE, netlink.NLM_F_REQUEST | netlink.NLM_F_DUMP, seq, payload)
+
+
+def device(data: memoryview, start: int, end: int) -> Device:
+    """The device in an RTM_NEWLINK message at data[start:end]. Raises: WireError."""
+    _, kind, index, flags, _ = _LINK.unpack_from(data, start + netlink.HEADER.size)
+    name, mtu, made = "", 0, ""
+    for type_, at, length in netlink.attribute_places(data, start + netlink.HEADER.size + _LINK.size, end):
+        if type_ == _IFLA_IFNAME:
+            name = _text(data, at, length)
+        elif type_ == _IFLA_MTU and length == _U32.size:
+            (mtu,) = _U32.unpack_from(data, at)
+        elif type_ == _IFLA_LINKINFO:
+            made = next(
+                (
+                    _text(data, a, n)
+                    for t, a, n in netlink.attribute_places(data, at, at + length)
+                    if t == _IFLA_INFO_KIND
+                ),
+                "",
+            )
+    return Device(index, name, mtu, bool(flags & _IFF_UP), kind in (_ARPHRD_ETHER, _ARPHRD_LOOPBACK), made)
+
+
+def route(data: memoryview, start: int, end: int, table: int) -> Route | None:
+    """The route in an RTM_NEWROUTE message at data[start:end]; None where it is of another table or kind.
+
+    Raises: WireError.
+    """
+    family, length, _, _, own, _, _, kind, _ = _ROUTE.unpack_from(data, start + netlink.HEADER.size)
+    wanted = _RTN_LOCAL if table == LOCAL_TABLE else _RTN_UNICAST
+    if kind != wanted or own != table or family not in (AF_INET, AF_INET6):
+        return None
+    address, ifindex, metrics = bytes(4 if family == AF_INET else 16), 0, {}
+    for type_, at, size in netlink.attribute_places(data, start + netlink.HEADER.size + _ROUTE.size, end):
+        if type_ == _RTA_DST and size == len(address):
+            address = bytes(data[at : at + size])
+        elif type_ == _RTA_OIF and size == _U32.size:
+            (ifindex,) = _U32.unpack_from(data, at)
+        elif type_ == _RTA_METRICS:
+            metrics = dict(_numbers(data, at, at + size))
+    return Route(address, length, ifindex, metrics.get(_RTAX_MTU, 0), metrics.get(_RTAX_ADVMSS, 0))
+
+
+def _numbers(data: memoryview, start: int, end: int) -> Iterator[tuple[int, int]]:
+    for type_, at, length in netlink.attribute_places(data, start, end):
+        if length == _U32.size:
+            yield type_, int(_U32.unpack_from(data, at)[0])
+
+
+def _text(data: memoryview, at: int, length: int) -> str:
+    return bytes(data[at : at + length]).rstrip(b"\0").decode(errors="replace")

@@ -1,0 +1,252 @@
+"""The guard: honest clients get in while a flood goes on, with all their options; it leaves alone what it must."""
+
+from __future__ import annotations
+
+import socket
+import struct
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+
+from guarding import ECN, SACK, TIMESTAMPS, WSCALE, action, armed, counted, engaged, options
+from halfopen.core.errors import CannotGuard, UnknownTarget
+from halfopen.lab import frames
+from halfopen.ops.protect.armed import Armed
+from halfopen.read import procfs
+from peers import until
+
+if TYPE_CHECKING:
+    from halfopen.lab import Lab
+
+pytestmark = pytest.mark.root
+
+PATIENCE_S = 20.0
+
+
+def counter(lab: Lab, name: str) -> int:
+    """A counter of the server's kernel."""
+    return int(lab.server.run(procfs.counters)[name])
+
+
+def connect(lab: Lab, port: int, target: str = "", **bound: Any) -> socket.socket:
+    """A client's connection. bound: source_address."""
+    return lab.client.run(lambda: socket.create_connection((target or lab.server.v4, port), PATIENCE_S, **bound))
+
+
+@pytest.mark.parametrize("family", [4, 6])
+def test_honest_clients_get_in_with_all_their_options_while_a_flood_goes_on(lab: Lab, family: int) -> None:
+    listener = lab.server.listen(8080, "::", 128)
+    lab.client.set_sysctl("net.ipv4.tcp_ecn", 1)
+    lab.server.set_sysctl("net.ipv4.tcp_ecn", 1)
+    with armed(lab, 8080) as guard:
+        engaged(lab, listener, guard)
+        honest = lab.client.connect(listener, 50, family=family, timeout=PATIENCE_S)
+        assert honest.connected == honest.alive(PATIENCE_S) == 50
+        assert {options(s) for s in honest.sockets} == {TIMESTAMPS | SACK | WSCALE | ECN}
+        counts = guard.counts()
+    # Those before the guard was engaged got in as ever: a quarter of the queue, and never more.
+    assert counts.accepted >= 40
+    assert counts.passed_for("room") <= 128 * 0.25 + 50
+    assert counts.refused == counts.again == counts.accept_full == 0
+
+
+def test_clients_without_timestamps_keep_window_scaling_and_selective_acknowledgements(lab: Lab) -> None:
+    lab.client.set_sysctl("net.ipv4.tcp_timestamps", 0)
+    listener = lab.server.listen(8080)
+    with armed(lab, 8080, share=0) as guard:
+        honest = lab.client.connect(listener, 20, timeout=PATIENCE_S)
+        assert honest.alive(PATIENCE_S) == 20
+        assert {options(s) for s in honest.sockets} == {SACK | WSCALE}
+        assert guard.counts().accepted == 20
+
+
+def test_each_of_several_sockets_on_one_port_gets_its_clients(lab: Lab) -> None:
+    listener = lab.server.listen(8080, reuseport=4)
+    with armed(lab, share=0) as guard:
+        assert lab.client.connect(listener, 50, timeout=PATIENCE_S).alive(PATIENCE_S) == 50
+        assert guard.counts().accepted == 50
+        assert guard.chosen.guarded == (":8080",)
+
+
+def test_handshakes_that_are_under_way_when_it_is_armed_finish(lab: Lab) -> None:
+    listener = lab.server.listen(8080)
+    slow = lab.client.slow(listener, 50, delay_s=1.0)
+    lab.settle(50)
+    with armed(lab, 8080, share=0) as guard:
+        until(lambda: listener.accepted == 50)
+        assert guard.counts().accepted == guard.counts().syns == 0
+    slow.stop()
+
+
+def test_below_its_share_of_the_queue_everything_is_left_to_the_kernel(lab: Lab) -> None:
+    listener = lab.server.listen(8080, backlog=1000)
+    lab.client.half_open(listener, 200)
+    with armed(lab, 8080) as guard:
+        assert lab.client.connect(listener, 20, timeout=PATIENCE_S).connected == 20
+        counts = guard.counts()
+    assert (counts.answered, counts.passed_for("room")) == (0, 20)
+
+
+@pytest.mark.parametrize("sysctl", ["tcp_timestamps", "tcp_window_scaling", "tcp_sack"])
+def test_options_that_the_server_has_switched_off_are_not_offered(lab: Lab, sysctl: str) -> None:
+    listener = lab.server.listen(8080)
+    with armed(lab, 8080, share=0) as guard:
+        lab.server.set_sysctl(f"net.ipv4.{sysctl}", 0)
+        guard.refresh()
+        honest = lab.client.connect(listener, 10, timeout=PATIENCE_S)
+        off = {"tcp_timestamps": TIMESTAMPS, "tcp_window_scaling": WSCALE, "tcp_sack": SACK}[sysctl]
+        assert {options(s) for s in honest.sockets} == {(TIMESTAMPS | SACK | WSCALE) & ~off}
+        assert honest.alive(PATIENCE_S) == 10
+        assert (guard.counts().accepted, guard.counts().refused) == (10, 0)
+
+
+def test_a_port_that_is_in_time_wait_can_be_used_again_at_once(lab: Lab) -> None:
+    listener = lab.server.run(lambda: socket.create_server((lab.server.v4, 8080)))
+    with closing(listener), armed(lab, 8080, share=0) as guard:
+        for _ in range(2):
+            began = time.monotonic()
+            client = connect(lab, 8080, source_address=(lab.client.v4, 40000))
+            # The server closes first, and so keeps the connection in TIME_WAIT.
+            listener.accept()[0].close()
+            assert client.recv(1) == b""
+            client.close()
+            assert time.monotonic() - began < 0.9, "the SYN was retransmitted"
+        counts = guard.counts()
+    assert counts.accepted == 1
+    assert counts.passed_for("not_listening") == 1
+
+
+def test_an_address_that_is_not_this_hosts_is_not_answered_for(lab: Lab) -> None:
+    lab.server.listen(8080)
+    path = frames.Path("02:00:00:00:00:02", "02:00:00:00:00:01", "192.0.2.77", 8080)
+    with armed(lab, 8080, share=0) as guard:
+        send(lab, path.syns(sources(20), ports(20), np.arange(20), 1))
+        assert counted(guard, "syns", 20).passed_for("foreign") == 20
+        assert guard.counts().answered == 0
+
+
+def sources(n: int) -> Any:
+    """Addresses of spoofed sources, (n, 4)."""
+    return np.array([[198, 18, i // 250, i % 250 + 1] for i in range(n)], dtype=np.uint8)
+
+
+def ports(n: int) -> Any:
+    return np.arange(2000, 2000 + n).astype(np.uint16)
+
+
+def send(lab: Lab, made: Any) -> None:
+    with lab.client.sender() as sender:
+        sender.send(made, patient=True)
+
+
+@contextmanager
+def multipath(lab: Lab, port: int) -> Iterator[None]:
+    """An MPTCP listener on the lab's server."""
+
+    def listen() -> socket.socket:
+        made = socket.socket(socket.AF_INET, socket.SOCK_STREAM, 262)
+        made.bind(("", port))
+        made.listen()
+        return made
+
+    try:
+        made = lab.server.run(listen)
+    except OSError as e:
+        pytest.skip(f"no MPTCP here: {e}")
+    with made:
+        yield
+
+
+def test_an_mptcp_listener_is_refused_and_the_others_are_guarded(lab: Lab) -> None:
+    lab.server.listen(8080)
+    with multipath(lab, 9090):
+        with pytest.raises(CannotGuard, match=r":9090 is not guarded: its listener speaks MPTCP"):
+            Armed(*action(lab, 9090))
+        with armed(lab) as guard:
+            assert guard.chosen.guarded == (":8080",)
+            assert len(guard.chosen.notes) == 1
+    # One that comes while the guard is armed is left to the kernel all the same.
+    with armed(lab, share=0) as guard, multipath(lab, 8081):
+        guard.guard.tell_listeners([*guard.chosen.keys, (bytes(10) + b"\xff\xff" + bytes(4), 8081)])
+        connect(lab, 8081).close()
+        assert guard.counts().passed_for("mptcp") == 1
+
+
+def test_where_it_would_harm_it_is_not_armed(lab: Lab) -> None:
+    lab.server.listen(8080)
+    with pytest.raises(UnknownTarget, match="no listener has :81"):
+        Armed(*action(lab, 81))
+    lab.server.exec(["nft", "add table inet t; add chain inet t c { type filter hook input priority 0; }"], check=True)
+    rule = "add rule inet t c tcp flags & (fin|syn|rst|ack) != syn ct state new drop"
+    lab.server.exec(["nft", rule], check=True)
+    with pytest.raises(CannotGuard, match="a firewall rule would drop every client"):
+        Armed(*action(lab, 8080))
+    lab.server.exec(["nft", "flush ruleset; add table inet t"], check=True)
+    lab.server.set_sysctl("net.ipv4.tcp_syncookies", 0)
+    with pytest.raises(CannotGuard, match="tcp_syncookies is 0"):
+        Armed(*action(lab, 8080))
+
+
+def test_a_full_accept_queue_resets_nobody(lab: Lab) -> None:
+    listener = lab.server.listen(8080, backlog=10, mode="never")
+    with armed(lab, 8080, share=0) as guard:
+        before = counter(lab, "OutRsts")
+        honest = lab.client.connect(listener, 40, timeout=1.0)
+        assert honest.connected >= 11
+        counts = guard.counts()
+        assert counts.accepted == 11
+        assert counts.passed_for("accept_queue_full") + counts.accept_full > 0
+        assert counter(lab, "OutRsts") == before
+
+
+def test_acks_with_forged_cookies_are_counted_and_let_nobody_in(lab: Lab) -> None:
+    listener = lab.server.listen(8080)
+    n = 4096
+    path = frames.Path("02:00:00:00:00:02", "02:00:00:00:00:01", lab.server.v4, 8080)
+    with armed(lab, 8080, share=0) as guard:
+        assert lab.client.connect(listener, 1).connected == 1  # a cookie is out
+        numbers = np.random.default_rng(1).integers(0, 2**32, size=(3, n), dtype=np.uint32)
+        send(lab, path.acks(sources(n), ports(n), numbers[0], numbers[1], 1, numbers[2]))
+        counts = counted(guard, "bad", n - 64)
+    assert counts.bad <= n + 64
+    assert counts.accepted == listener.accepted == 1
+
+
+def test_options_of_any_bytes_neither_stall_nor_fool_it(lab: Lab) -> None:
+    listener = lab.server.listen(8080)
+    path = frames.Path("02:00:00:00:00:02", "02:00:00:00:00:01", lab.server.v4, 8080)
+    rng = np.random.default_rng(7)
+    sent = 0
+    with armed(lab, 8080, share=0) as guard:
+        for length in (4, 8, 12, 20, 24, 36, 40):
+            n = 200
+            made = path.syns(sources(n), ports(n), rng.integers(0, 2**32, size=n, dtype=np.uint32), 1)
+            made = np.hstack([made[:, :54], rng.integers(0, 256, size=(n, length), dtype=np.uint8)])
+            made[: n // 2, 54::2] &= 31  # kinds and lengths that occur
+            made[:, 16:18] = np.frombuffer(struct.pack(">H", 40 + length), dtype=np.uint8)
+            made[:, 46] = (20 + length) // 4 << 4
+            send(lab, made)
+            sent += n
+        counts = counted(guard, "syns", sent)
+        assert counts.passed_for("broken") > 0
+        assert counts.answered > 0
+        assert counts.answered + sum(counts.passed) == sent
+        assert lab.client.connect(listener, 10, timeout=PATIENCE_S).alive(PATIENCE_S) == 10
+
+
+def test_signed_and_fragmented_syns_are_left_to_the_kernel(lab: Lab) -> None:
+    lab.server.listen(8080)
+    path = frames.Path("02:00:00:00:00:02", "02:00:00:00:00:01", lab.server.v4, 8080)
+    made = path.syns(sources(3), ports(3), np.arange(3), 1)
+    # TCP-MD5 instead of the other options; more fragments; an IP header with options.
+    made[0, 54:56] = (19, 18)
+    made[1, 20] = 0x20
+    made[2, 14] = 0x46
+    with armed(lab, 8080, share=0) as guard:
+        send(lab, made)
+        counts = counted(guard, "unusual", 2)
+        assert (counts.passed_for("signed"), counts.answered) == (1, 0)

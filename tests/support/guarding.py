@@ -1,0 +1,54 @@
+"""A guard armed on the server of a lab, without the command around it."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from halfopen.core.policy.actions import Protect
+from halfopen.linux.identity import identify
+from halfopen.linux.netns import Netns, resolve
+from halfopen.ops.protect.armed import Armed
+from peers import until
+
+if TYPE_CHECKING:
+    from halfopen.core.sample.guard import GuardCounts
+    from halfopen.lab import Lab, LabListener
+
+TCP_INFO = 11
+TIMESTAMPS, SACK, WSCALE, ECN = 1, 2, 4, 8
+
+
+def action(lab: Lab, *ports: int, share: float = 0.25) -> tuple[Netns, Protect]:
+    """The namespace of the lab's server, and what guards these ports there."""
+    ns = resolve(lab.server.netns_path)
+    return ns, Protect(identify(ns), tuple((None, port) for port in ports), "test", share)
+
+
+@contextmanager
+def armed(lab: Lab, *ports: int, share: float = 0.25) -> Iterator[Armed]:
+    """Armed on these ports (none: on all listeners); share 0: always engaged."""
+    made = Armed(*action(lab, *ports, share=share))
+    try:
+        yield made
+    finally:
+        made.close()
+
+
+def options(s: socket.socket) -> int:
+    """The options of a connection, as TCP_INFO has them (tcpi_options)."""
+    return s.getsockopt(socket.IPPROTO_TCP, TCP_INFO, 104)[5] & (TIMESTAMPS | SACK | WSCALE | ECN)
+
+
+def engaged(lab: Lab, listener: LabListener, guard: Armed, rate: float = 5000, duration_s: float = 30.0) -> None:
+    """Flood a listener until the guard answers for it."""
+    lab.client.flood(listener, rate, duration_s, family=None if listener.v6 else 4)
+    until(lambda: guard.counts().answered > 0)
+
+
+def counted(guard: Armed, name: str, least: int = 1) -> GuardCounts:
+    """Its counters, once one of them has come so far. Raises: AssertionError."""
+    until(lambda: int(getattr(guard.counts(), name)) >= least, 20)
+    return guard.counts()
