@@ -22,6 +22,7 @@ from halfopen.core.errors import UnknownTarget
 from halfopen.core.fields.connection import LIST
 from halfopen.core.fields.counters import COUNTERS
 from halfopen.core.fields.metrics import LISTENER_METRICS, NAMESPACE_METRICS, WATCH_METRICS
+from halfopen.core.fields.released import released as released_object
 from halfopen.core.filters import Filter
 from halfopen.core.findings.registry import RULES
 from halfopen.core.findings.verdict import judge
@@ -166,6 +167,33 @@ def watch() -> list[Any]:
     return [json.loads(line) for line in lines]
 
 
+def kept() -> list[Any]:
+    """The two documents of history."""
+    from halfopen.core.findings.finding import Fact
+    from halfopen.core.history import HistoryAnswer, KeptSeries, ReleaseSeen, SettingChanged, Slot, WatchedSpan
+    from halfopen.core.policy.incidents import CauseFound, Incident, ReleasesMade
+    from halfopen.present import history
+
+    here, at = Namespace("boot", 1), (2, "0.0.0.0", 8080, 0)
+    causes = (CauseFound(1e9, "spoofed-flood", "critical", (Fact("half_open", 3, 5.0), Fact("prefix", "10.0.0.0/8"))),)
+    one = Incident("x", here, at, 1e9, causes=causes, releases=(ReleasesMade("all", "why", 1, 1e9, 1e9),))
+    seen = ReleaseSeen(here, 1e9, "all", "why", released_object(OUTCOME), ("x",))
+    slot = Slot(10**9, 1, 0, 1, 1, 1, 1)
+    answer = HistoryAnswer(
+        1e9,
+        1e9 + 60,
+        1e9 + 60,
+        1,
+        (one,),
+        (),
+        (KeptSeries(here, at, "half_open", (slot,)), KeptSeries(here, None, "drops", (slot,))),
+        (WatchedSpan(here, 1e9, 1e9 + 60),),
+        (SettingChanged(here, 1e9, "tcp_synack_retries", 5, None),),
+        (seen,),
+    )
+    return [history.document(answer), history.incident_document(one, [seen])]
+
+
 def release_time() -> list[Any]:
     from halfopen.present import releasetime
 
@@ -266,6 +294,7 @@ def emitted(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[Any]]:
         connections(),
         release(),
         watch(),
+        *([document] for document in kept()),
         release_time(),
         advise(),
         diagnose(),
@@ -283,6 +312,8 @@ SCHEMAS = [
         "list",
         "release",
         "watch",
+        "history",
+        "incident",
         "release-time",
         "advise",
         "diagnose",

@@ -30,6 +30,18 @@ EXAMPLES: Final[Mapping[str, tuple[str, ...]]] = {
         "halfopen watch --listener :443 --release-older-than 15s",
         "halfopen watch --netns all --config watch.toml",
         "halfopen watch --metrics-listen 127.0.0.1:9764  # for Prometheus",
+        "halfopen watch --history /var/lib/halfopen/",
+    ),
+    "history": (
+        "halfopen history                                # of the last hour",
+        "halfopen history --since 7d --incidents",
+        "halfopen history --since 02:00 --until 03:00 --listener :443",
+        "halfopen history show 3f9c1a                    # the end of its ID",
+    ),
+    "history show": ("halfopen history show 20261126T004501Z-3f9c1a",),
+    "history export": (
+        "halfopen history export --since 1d > values.csv",
+        "halfopen history export --format ndjson --incidents --since 30d",
     ),
     "check": (
         "halfopen check                                  # by the verdict of status",

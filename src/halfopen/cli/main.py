@@ -23,6 +23,7 @@ COMMANDS: Final = {
     "list": "List half-open connections with their age.",
     "release": "Drop half-open connections now, safely.",
     "watch": "Keep watching: print changes, raise alarms, release by age.",
+    "history": "Show incidents and values that a watch kept, and replay what was seen.",
     "check": "Check for a monitoring system: one line and an exit code (Nagios, Icinga, …).",
     "diagnose": "Look for some seconds and say what is wrong, how sure that is, and what was ruled out.",
     "advise": "Advise the release time, backlog and cookies of each listener, by handshakes seen.",

@@ -39,9 +39,9 @@ _CONFIG_BYTES = 1024 * 1024
 def _sink_options(command: F) -> F:
     for one in reversed(options()):
         if one.metavar:
-            option = click.option(one.option, metavar=one.metavar, shell_complete=files, help=one.help)
+            option = click.option(one.option, one.key, metavar=one.metavar, shell_complete=files, help=one.help)
         else:
-            option = click.option(one.option, is_flag=True, default=None, help=one.help)
+            option = click.option(one.option, one.key, is_flag=True, default=None, help=one.help)
         command = option(command)
     return command
 

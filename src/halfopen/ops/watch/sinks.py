@@ -52,16 +52,19 @@ def tell(sinks: Sequence[Sink], event: Report) -> None:
 
 @dataclass(frozen=True, slots=True)
 class SinkOption:
-    """An option of `watch` that concerns a sink. metavar: of its value; "": it is a flag, without a value."""
+    """An option of `watch` that concerns a sink. metavar: of its value; "": it is a flag, without a value. name: in the
+    configuration file, where that is another than the option's.
+    """
 
     option: str
     metavar: str
     help: str
+    name: str = ""
 
     @property
     def key(self) -> str:
         """Its name at the top of the configuration file; `a_b` may also stand as `b` in the section `[a]`."""
-        return self.option.removeprefix("--").replace("-", "_")
+        return self.name or self.option.removeprefix("--").replace("-", "_")
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +94,20 @@ def _metrics(targets: Targets, version: str, world: World | None) -> Sink:
     return Export(outputs, version, None if world is None else world.tell_of_itself)
 
 
+def _history(targets: Targets, version: str, world: World | None) -> Sink:
+    from halfopen.ops.watch.history import make
+
+    if targets.get("history_path") is None:
+        raise UsageError("--history-keep and --history-anew need --history", hint="add --history DIR")
+    keep = targets.get("history_keep")
+    return make(
+        str(targets["history_path"]),
+        None if keep is None else str(keep),
+        version,
+        anew=bool(targets.get("history_anew")),
+    )
+
+
 KINDS: Final = (
     SinkKind(
         (
@@ -107,6 +124,14 @@ KINDS: Final = (
             ),
         ),
         _metrics,
+    ),
+    SinkKind(
+        (
+            SinkOption("--history", "FILE|DIR", "Keep values, incidents and their records here.", name="history_path"),
+            SinkOption("--history-keep", "T", "Keep them for this long (default 400d)."),
+            SinkOption("--history-anew", "", "Move a damaged history file aside and begin another."),
+        ),
+        _history,
     ),
 )
 

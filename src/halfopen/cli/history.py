@@ -1,0 +1,133 @@
+"""`halfopen history`: incidents and values that a watch kept, on one screen, in full, or as data."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from halfopen.cli.completing import files
+from halfopen.cli.suggesting import Suggesting
+
+if TYPE_CHECKING:
+    from halfopen.core.history import HistoryAnswer
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+_file_option = click.option(
+    "--file",
+    metavar="FILE|DIR",
+    shell_complete=files,
+    help="Where watch --history keeps it (default: that of the service, else your own).",
+)
+
+
+def _period(command: F) -> F:
+    """The options that say which time, and which listeners."""
+    for option in reversed(
+        (
+            click.option("--since", metavar="T", default="1h", help="From when: 1h (ago), 2026-11-26T00:45 or 00:45."),
+            click.option("--until", metavar="T", help="Until when, likewise (default: now)."),
+            click.option(
+                "--listener", metavar="[ADDR]:PORT", multiple=True, help="Only this listener; may be repeated."
+            ),
+            click.option("--netns", metavar="NAME|PATH|INODE|all", help="Only this network namespace (default: all)."),
+            _file_option,
+        )
+    ):
+        command = option(command)
+    return command
+
+
+@click.group(cls=Suggesting, invoke_without_command=True)
+@_period
+@click.option("--incidents", is_flag=True, help="Incidents alone, without chart and values.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON document (halfopen.history/1).")
+@click.pass_context
+def command(
+    ctx: click.Context,
+    since: str,
+    until: str | None,
+    listener: tuple[str, ...],
+    netns: str | None,
+    file: str | None,
+    incidents: bool,
+    as_json: bool,
+) -> None:
+    """Show what a watch with --history kept: incidents, and half-open connections over time.
+
+    Reads the file alone, so it works with and without a watch that runs, for root and members of the group halfopen.
+    """
+    if ctx.invoked_subcommand is not None:
+        return
+    from halfopen.present import history, jsonout, text
+
+    told = _told(since, until, listener, netns, file, everything=not incidents)
+    if as_json:
+        click.echo(jsonout.dumps(history.document(told)))
+    else:
+        history.show(text.console(), told, charts=not incidents)
+
+
+def _above(ctx: click.Context) -> str | None:
+    """--file, where it was given before the name of the command."""
+    above = None if ctx.parent is None else ctx.parent.params.get("file")
+    return None if above is None else str(above)
+
+
+def _told(
+    since: str, until: str | None, listener: tuple[str, ...], netns: str | None, file: str | None, *, everything: bool
+) -> HistoryAnswer:
+    from halfopen.ops import history
+    from halfopen.store.reader import History
+
+    now_s = time.time()
+    wanted = history.wanted_of(since, until, netns, listener, now_s)
+    with History(history.place_of(file)) as kept:
+        return history.told(kept, wanted, now_s, " and ".join(listener), everything=everything)
+
+
+@command.command()
+@click.argument("id")
+@_file_option
+@click.option("--json", "as_json", is_flag=True, help="One JSON document (halfopen.incident/1).")
+@click.pass_context
+def show(ctx: click.Context, id: str, file: str | None, as_json: bool) -> None:
+    """Show one incident: when, why with the evidence, how bad, and what was done. A part of its ID will do."""
+    from halfopen.ops.history import place_of, releases_of
+    from halfopen.present import history, jsonout, text
+    from halfopen.store.reader import History
+
+    with History(place_of(file or _above(ctx))) as kept:
+        one = kept.incident(id)
+        releases = releases_of(kept, one)
+    if as_json:
+        click.echo(jsonout.dumps(history.incident_document(one, releases)))
+    else:
+        history.incident(text.console(), one, releases, time.time())
+
+
+@command.command()
+@_period
+@click.option("--format", "form", type=click.Choice(("csv", "ndjson")), default="csv", help="Default: csv.")
+@click.option("--incidents", is_flag=True, help="Incidents instead of values.")
+@click.pass_context
+def export(
+    ctx: click.Context,
+    since: str,
+    until: str | None,
+    listener: tuple[str, ...],
+    netns: str | None,
+    file: str | None,
+    form: str,
+    incidents: bool,
+) -> None:
+    """Write values, or incidents, a line each: as CSV or as JSON objects, for other programs."""
+    from halfopen.present import history
+
+    told = _told(since, until, listener, netns, file or _above(ctx), everything=not incidents)
+    lines = history.csv_lines if form == "csv" else history.ndjson_lines
+    for line in lines(told, incidents=incidents):
+        click.echo(line)

@@ -1,0 +1,89 @@
+"""What `history` does: find the file, ask it in short selects, and put the answer together."""
+
+from __future__ import annotations
+
+import os
+from datetime import datetime
+from typing import Final
+
+from halfopen.core.errors import UsageError
+from halfopen.core.history import HistoryAnswer, ReleaseSeen, Tier
+from halfopen.core.policy.incidents import Incident
+from halfopen.core.units import duration_s, endpoint
+from halfopen.linux import state
+from halfopen.store.database import HistoryPlace
+from halfopen.store.reader import History, HistoryWanted
+
+ROOT_DIRECTORY: Final = "/var/lib/halfopen"
+# A chart has two hundred columns at most, and each slot is a row of the answer.
+_SLOTS_MOST: Final = 3600
+
+
+def place_of(file: str | None) -> HistoryPlace:
+    """The FILE or DIR, else that of the service where it can be read, else the user's own."""
+    if file is not None:
+        return HistoryPlace.of(file)
+    service = HistoryPlace.of(f"{ROOT_DIRECTORY}/")
+    if os.access(service.file, os.R_OK):
+        return service
+    return HistoryPlace.of(f"{state.directory(ROOT_DIRECTORY)}/")
+
+
+def moment_s(text: str, now_s: float, *, what: str) -> float:
+    """A moment since 1970, of `1h` (ago), `2026-11-26T00:45`, `00:45` (today) or `now`. Raises: UsageError."""
+    words = text.strip()
+    if words == "now":
+        return now_s
+    if ":" in words or "-" in words:
+        try:
+            today = datetime.fromtimestamp(now_s).date().isoformat()
+            return datetime.fromisoformat(words if "-" in words else f"{today}T{words}").timestamp()
+        except (ValueError, OverflowError, OSError):
+            pass
+    else:
+        return now_s - duration_s(words, what=what)
+    raise UsageError(f"{what} {text!r} is not a time", hint="write it as 1h, 2026-11-26T00:45 or 00:45")
+
+
+def wanted_of(
+    since: str, until: str | None, netns: str | None, listeners: tuple[str, ...], now_s: float
+) -> HistoryWanted:
+    """What is asked for, from words of the command line. Raises: UsageError."""
+    since_s = moment_s(since, now_s, what="--since")
+    until_s = now_s if until is None else moment_s(until, now_s, what="--until")
+    if not since_s < until_s:
+        raise UsageError("--since is not before --until", hint="give --since 2h --until 1h, for instance")
+    places = tuple(
+        (None if address is None or address.is_unspecified else str(address), port)
+        for address, port in map(endpoint, listeners)
+    )
+    return HistoryWanted(since_s, until_s, None if netns in (None, "all") else netns, places)
+
+
+def told(
+    history: History, wanted: HistoryWanted, now_s: float, narrowed: str = "", *, everything: bool = True
+) -> HistoryAnswer:
+    """What history has of a time. everything: values, settings and releases too, not incidents alone."""
+    found = history.incidents(wanted)
+    tier = history.tier(wanted.since_s, wanted.until_s, _SLOTS_MOST) if everything else Tier.HOURS
+    return HistoryAnswer(
+        wanted.since_s,
+        wanted.until_s,
+        now_s,
+        tier.step_s,
+        tuple(one for one in found if one.alarm_s is not None),
+        tuple(one for one in found if one.alarm_s is None),
+        tuple(history.series(wanted, tier)) if everything else (),
+        tuple(history.spans(wanted)),
+        tuple(history.settings(wanted)) if everything else (),
+        tuple(history.releases(wanted)) if everything else (),
+        narrowed,
+    )
+
+
+def releases_of(history: History, one: Incident) -> list[ReleaseSeen]:
+    """The releases during an incident, one by one."""
+    until_s = one.ended_s if one.ended_s is not None else one.began_s + one.lasted_s
+    # The clock may have been set meanwhile; a release ends after the reading that it was decided on.
+    wanted = HistoryWanted(one.began_s - 1, max(until_s, one.began_s + one.lasted_s) + 60)
+    return history.releases(wanted, one.id)

@@ -1,0 +1,180 @@
+"""The sink of a watch that keeps history: what of each reading is worth a row, handed to the writer once a round."""
+
+from __future__ import annotations
+
+import grp
+import time
+from dataclasses import dataclass, field
+from typing import Final
+
+from halfopen.core.errors import HalfopenError, UsageError
+from halfopen.core.fields.released import released
+from halfopen.core.history import (
+    ACCEPT_QUEUE,
+    COOKIES,
+    DROPS,
+    FINISHED,
+    HALF_OPEN,
+    ReleaseSeen,
+    Retention,
+    SettingChanged,
+    ValueSeen,
+)
+from halfopen.core.model.listeners import ListenerView
+from halfopen.core.model.model import Model
+from halfopen.core.policy.counts import Subject
+from halfopen.core.reports import Decided, Did, Ended, Reading, Report, Round, Trouble
+from halfopen.core.units import duration_s
+from halfopen.core.where import Namespace
+from halfopen.store.batch import HistoryBatch
+from halfopen.store.database import HistoryPlace, move_aside, prepare
+from halfopen.store.writer import Writer
+
+GROUP: Final = "halfopen"
+# Of one reading, the fullest: so there is a bound, whatever listens on the machine.
+LISTENERS_MOST: Final = 256
+_COUNTERS: Final = ((DROPS, "ListenDrops"), (COOKIES, "SyncookiesSent"), (FINISHED, "PassiveOpens"))
+_DAY_S: Final = 86400.0
+
+
+def make(path: str, keep: str | None, version: str, *, anew: bool = False) -> HistorySink:
+    """The sink for a FILE or DIRectory. keep: how long, as a duration. anew: a file that is damaged is moved aside.
+
+    Raises: UsageError, HalfopenError "history", NotPermitted.
+    """
+    kept = Retention()
+    if keep is not None:
+        seconds = duration_s(keep, what="--history-keep")
+        if not _DAY_S <= seconds <= 3650 * _DAY_S:
+            raise UsageError(f"--history-keep {keep} is out of range", hint="give 1d to 3650d")
+        kept = Retention(hours_s=seconds)
+    place, group = HistoryPlace.of(path), _group()
+    prepare(place, group)
+    try:
+        writer = Writer(place, kept, version, group=group)
+    except HalfopenError as e:
+        if not (anew and e.id == "history" and "damaged" in e.message):
+            raise
+        move_aside(place, time.strftime("damaged-%Y%m%dT%H%M%SZ", time.gmtime()))
+        writer = Writer(place, kept, version, group=group)
+    return HistorySink(writer)
+
+
+def _group() -> int | None:
+    try:
+        return grp.getgrnam(GROUP).gr_gid
+    except KeyError:
+        return None
+
+
+@dataclass(slots=True)
+class _Kept:
+    """The reading before of a namespace, and the values that were not 0 then."""
+
+    at_s: float
+    model: Model
+    on: dict[tuple[Subject, int], int] = field(default_factory=dict)
+
+
+class HistorySink:
+    """Takes the reports of a watch; a trouble of the writer is told once when it begins."""
+
+    def __init__(self, writer: Writer) -> None:
+        self._writer = writer
+        self._batch = HistoryBatch()
+        self._of: dict[Namespace, _Kept] = {}
+
+    def take(self, event: Report) -> Trouble | None:
+        """Take in a report."""
+        match event:
+            case Reading():
+                self._reading(event)
+            case Decided():
+                if event.incident is not None:
+                    self._batch.incidents[event.incident.id] = event.incident
+            case Did():
+                self._did(event)
+            case Round():
+                self._of = {where: kept for where, kept in self._of.items() if where in event.watched}
+                self._batch.watched = event.watched - event.troubled
+                self._batch.at_s = time.time()
+                self._writer.hand(self._batch)
+                self._batch = HistoryBatch()
+                return self._told(self._writer.trouble())
+            case Ended():
+                if self._batch.incidents or self._batch.values:
+                    self._batch.at_s = time.time()
+                    self._writer.hand(self._batch)
+                return self._told(self._writer.close())
+        return None
+
+    def _told(self, error: HalfopenError | None) -> Trouble | None:
+        return None if error is None else Trouble("history", error)
+
+    def _did(self, event: Did) -> None:
+        outcome, now = event.outcome, time.time()
+        self._batch.incidents.update((one.id, one) for one in event.incidents)
+        action = outcome.action
+        self._batch.releases.append(
+            ReleaseSeen(action.where, now, action.filter.describe(), action.reason, released(outcome), action.incidents)
+        )
+
+    def _reading(self, event: Reading) -> None:
+        model = event.model
+        where, at_s = model.sample.where, model.sample.wall_s
+        self._batch.incidents.update((one.id, one) for one in event.incidents)
+        before = self._of.get(where)
+        values = values_of(model, None if before is None else before.model)
+        on = {key: value for key, value in values.items() if value}
+        was = {} if before is None else before.on
+        for (listener, magnitude), value in on.items():
+            if before is not None and (listener, magnitude) not in was:
+                # So that a chart rises from 0 when it did.
+                self._batch.values.append(ValueSeen(where, listener, magnitude, before.at_s, 0))
+            self._batch.values.append(ValueSeen(where, listener, magnitude, at_s, value))
+        for listener, magnitude in was.keys() - on.keys():
+            self._batch.values.append(ValueSeen(where, listener, magnitude, at_s, 0))
+        if before is not None:
+            self._settings(where, at_s, before.model, model)
+        self._of[where] = _Kept(at_s, model.bare(), on)
+
+    def _settings(self, where: Namespace, at_s: float, before: Model, now: Model) -> None:
+        old, new = before.sample.settings, now.sample.settings
+        if old == new:
+            return
+        for name in sorted(old.keys() | new.keys()):
+            if old.get(name) != new.get(name):
+                changed = SettingChanged(where, at_s, name, old.get(name), new.get(name))
+                self._batch.settings.append(changed)
+
+
+def values_of(now: Model, before: Model | None) -> dict[tuple[Subject, int], int]:
+    """The values of a reading by listener (None: of the namespace) and magnitude: all that are not 0, and some that
+    are. before: the reading before.
+    """
+    found: dict[tuple[Subject, int], int] = {(None, HALF_OPEN): now.half_open}
+    for count, view in enumerate(now.listeners):
+        # The fullest come first.
+        if not (view.half_open or view.accept_queue):
+            break
+        if view.accept_queue:
+            found[None, ACCEPT_QUEUE] = found.get((None, ACCEPT_QUEUE), 0) + view.accept_queue
+        if count < LISTENERS_MOST:
+            found[view.key, HALF_OPEN] = view.half_open
+            found[view.key, ACCEPT_QUEUE] = view.accept_queue
+    if before is None:
+        return found
+    counters, old = now.sample.counters, before.sample.counters
+    for magnitude, name in _COUNTERS:
+        found[None, magnitude] = max(0, counters.get(name, 0) - old.get(name, counters.get(name, 0)))
+    if found[None, DROPS] and now.views is not before.views:
+        found.update(_drops(now.views, before.views))
+    return found
+
+
+def _drops(now: tuple[ListenerView, ...], before: tuple[ListenerView, ...]) -> dict[tuple[Subject, int], int]:
+    """The clients that each listener turned away since the reading before."""
+    old = {view.key: view.drops for view in before}
+    more = [(view.key, view.drops - old.get(view.key, view.drops)) for view in now]
+    most = sorted((one for one in more if one[1] > 0), key=lambda one: -one[1])[:LISTENERS_MOST]
+    return {(key, DROPS): n for key, n in most}

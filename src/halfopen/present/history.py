@@ -1,0 +1,300 @@
+"""Output of `history`: the answer on the first line, a chart, the incidents, and what to ask next."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, Final
+
+from rich.console import Console
+from rich.text import Text
+
+from halfopen.core.fields.field import json_object
+from halfopen.core.fields.history import (
+    CHANGED,
+    INCIDENT,
+    PLACED,
+    RELEASED_THEN,
+    SERIES,
+    SLOT,
+    WATCHED,
+    clock,
+    place_name,
+)
+from halfopen.core.findings.finding import Level
+from halfopen.core.findings.registry import RULES
+from halfopen.core.history import HistoryAnswer, KeptSeries, ReleaseSeen, WatchedSpan, lost
+from halfopen.core.policy.incidents import Incident
+from halfopen.core.units import json_text, plural, printable, show_duration
+from halfopen.present import columns
+from halfopen.present.findings.facts import phrases
+from halfopen.present.text import STYLE, propose
+from halfopen.present.timechart import columns_for, time_chart
+
+_INCIDENTS_MOST: Final = 20
+_SETTINGS_MOST: Final = 8
+
+
+_LENGTHS: Final = {"60 min": "hour", "24 h": "day", "1 h": "hour", "60 s": "minute", "168 h": "week"}
+
+
+def _period(told: HistoryAnswer) -> str:
+    """`in the last hour`, `from 11-26 00:00:00 to 11-26 02:00:00`."""
+    if abs(told.now_s - told.until_s) < 2:
+        length = show_duration(round(told.until_s - told.since_s))
+        return f"in the last {_LENGTHS.get(length, length)}"
+    return f"from {clock(told.since_s)} to {clock(told.until_s)}"
+
+
+def _charted(told: HistoryAnswer) -> KeptSeries | None:
+    """The half-open connections of the place that had most: a listener if one was asked for, else a namespace."""
+    listeners = bool(told.narrowed)
+    found = [s for s in told.series if s.magnitude == "half_open" and (s.listener is not None) == listeners]
+    return max(found, key=lambda s: max(slot.max for slot in s.slots), default=None)
+
+
+def _is_on(one: Incident, now_s: float) -> bool:
+    return not one.over and not lost(one, now_s)
+
+
+def headline(told: HistoryAnswer) -> str:
+    """The answer in one sentence."""
+    if not told.spans:
+        return f"Nothing was watched {_period(told)}"
+    on = sum(_is_on(one, told.now_s) for one in told.incidents)
+    words = f"{plural(len(told.incidents), 'incident') if told.incidents else 'No incident'} {_period(told)}"
+    if on:
+        words += f", {on} of them {'goes' if on == 1 else 'go'} on" if len(told.incidents) > 1 else ", and it goes on"
+    most = max((slot.max for s in told.series if s.magnitude == "half_open" for slot in s.slots), default=0)
+    words += f"; at most {most:,} half-open"
+    dropped = sum(slot.sum for s in told.series if s.magnitude == "drops" and s.listener is None for slot in s.slots)
+    if dropped:
+        words += f", {plural(dropped, 'client')} turned away"
+    return words
+
+
+def show(out: Console, told: HistoryAnswer, *, charts: bool = True) -> None:
+    """One screen: the answer, a chart, the incidents, and the next command."""
+    level = Level.CRITICAL if any(_is_on(one, told.now_s) for one in told.incidents) else Level.OK
+    level = max(level, Level.NOTICE) if told.incidents else level
+    out.print(Text(headline(told), style=STYLE[level]))
+    out.print(Text(_watched(told), style="dim"))
+    if charts and told.spans:
+        _chart(out, told)
+    if told.incidents:
+        out.print()
+        columns.show(out, INCIDENT, told.incidents[-_INCIDENTS_MOST:])
+        if len(told.incidents) > _INCIDENTS_MOST:
+            out.print(Text(f"{len(told.incidents) - _INCIDENTS_MOST} earlier ones are not shown", style="dim"))
+    if told.settings:
+        out.print()
+        for changed in told.settings[-_SETTINGS_MOST:]:
+            where = "" if changed.where.name == "self" else f"[{printable(changed.where.name)}] "
+            out.print(f"{clock(changed.at_s)}  {where}{changed.name} changed from {changed.before} to {changed.after}")
+    out.print()
+    if told.incidents:
+        propose(out, "Next", f"halfopen history show {told.incidents[-1].id}")
+    else:
+        propose(out, "Next", "halfopen status" if told.spans else "halfopen watch --history DIR")
+
+
+def _watched(told: HistoryAnswer) -> str:
+    """How much of the time was watched, and what passed without an alarm."""
+    if not told.spans:
+        return "Nothing is known of that time."
+    seconds = _covered_s(told.spans)
+    whole = seconds >= 0.99 * (told.until_s - told.since_s)
+    words = "Watched all that time" if whole else f"Watched for {show_duration(round(seconds))} of it"
+    spaces = len({span.where for span in told.spans})
+    words += f", {plural(spaces, 'network namespace')}" if spaces > 1 else ""
+    if told.rises:
+        words += f"; {plural(len(told.rises), 'rise')} passed without an alarm"
+    return words + "."
+
+
+def _covered_s(spans: Iterable[WatchedSpan]) -> float:
+    """For how long any namespace was watched."""
+    covered, end = 0.0, float("-inf")
+    for span in sorted(spans, key=lambda s: s.began_s):
+        covered += max(0.0, span.ended_s - max(span.began_s, end))
+        end = max(end, span.ended_s)
+    return covered
+
+
+def _chart(out: Console, told: HistoryAnswer) -> None:
+    series = _charted(told)
+    if series is None:
+        out.print()
+        out.print("No half-open connections were seen." if not told.narrowed else f"None was seen at {told.narrowed}.")
+        return
+    top = max(slot.max for slot in series.slots)
+    width = columns_for(out.width if out.is_terminal else 100, top)
+    spans = [span for span in told.spans if span.where == series.where]
+    values = spread(series, spans, told.since_s, told.until_s, width)
+    out.print()
+    every = show_duration(max(1, round((told.until_s - told.since_s) / width)))
+    out.print(Text(f"half-open connections{_of(series)}, the most in each {every}", style="dim"))
+    ascii_only = "utf" not in (out.encoding or "").lower()
+    for line in time_chart(values, told.since_s, told.until_s, ascii_only=ascii_only):
+        out.print(line, soft_wrap=True)
+
+
+def _of(series: KeptSeries) -> str:
+    if series.listener is not None:
+        return f" of {place_name(series.where, series.listener)}"
+    return "" if series.where.name == "self" else f" in {printable(series.where.name)}"
+
+
+def spread(
+    series: KeptSeries, spans: Sequence[WatchedSpan], since_s: float, until_s: float, width: int
+) -> list[int | None]:
+    """The highest value in each of `width` equal parts of the time; None where nothing was watched."""
+    each = (until_s - since_s) / width
+    values: list[int | None] = [None] * width
+    for span in spans:
+        first, last = int((span.began_s - since_s) / each), int((span.ended_s - since_s) / each)
+        for i in range(max(0, first), min(width - 1, last) + 1):
+            values[i] = 0
+    for slot in series.slots:
+        # A slot that is longer than a column is seen in each of them.
+        first, end = int((slot.at_s - since_s) / each), (slot.at_s + slot.step_s - since_s) / each
+        for i in range(max(0, first), max(first + 1, min(width, int(end)))):
+            if i < width:
+                values[i] = max(values[i] or 0, slot.max)
+    return values
+
+
+def incident(out: Console, one: Incident, releases: Sequence[ReleaseSeen], now_s: float, recorded: str = "") -> None:
+    """One incident on a screen, at now_s since 1970; recorded: what there is to replay, in words."""
+    level = Level.CRITICAL if _is_on(one, now_s) else Level.NOTICE
+    where = place_name(one.where, one.listener)
+    out.print(Text(f"{one.id}  ", style=STYLE[level]) + Text(f"{where}  {_outcome(one, now_s)}", style="bold"))
+    out.print()
+    rows = [
+        ("first sign", clock(one.began_s)),
+        ("alarm", clock(one.alarm_s) if one.alarm_s is not None else "none"),
+        ("ended", _end(one, now_s)),
+        ("peak", _peak(one)),
+    ]
+    if one.unanswered is not None and one.arrivals is not None:
+        rows.append(("decided by", f"{one.because}; {one.unanswered:,} of {one.arrivals:,} arrivals unanswered"))
+    for name, text in rows:
+        out.print(f"{name:<12}{text}")
+    if one.causes:
+        out.print()
+        out.print(Text("Causes, as they were told", style="dim"))
+    for cause in one.causes:
+        title = RULES[cause.id].title if cause.id in RULES else "none of the known ones"
+        out.print(f"{clock(cause.at_s)}  {cause.id or 'unknown'}: {title}")
+        if words := phrases(cause.facts):
+            out.print(Text(f"  {printable(words)}", style="dim"))
+    _releases(out, one, releases)
+    if recorded:
+        out.print()
+        out.print(Text(recorded, style="dim"))
+        propose(out, "Next", f"halfopen history replay {one.id}")
+
+
+def _outcome(one: Incident, now_s: float) -> str:
+    cause = RULES[one.cause].title if one.cause in RULES else one.cause or "no known cause"
+    lasted = show_duration(round(one.lasted_s))
+    if one.alarm_s is None:
+        return f"a rise of {lasted} that {'passed without an alarm' if one.over else 'goes on'}"
+    return f"{cause}, {'lasted' if one.over else 'seen for' if lost(one, now_s) else 'on for'} {lasted}"
+
+
+def _end(one: Incident, now_s: float) -> str:
+    if one.ended_s is None:
+        return "not seen: the watch ended first" if lost(one, now_s) else f"not yet ({one.stage.value})"
+    return clock(one.ended_s) + (f", as the {one.gone} is gone" if one.gone else "")
+
+
+def _peak(one: Incident) -> str:
+    words = f"{one.peak.half_open:,} half-open"
+    if one.peak.fill is not None:
+        words += f", the SYN queue {one.peak.fill:.0%} full"
+    if one.turned_away:
+        words += f", {plural(one.turned_away, 'client')} turned away (at most {one.peak.drops_per_s:,.0f}/s)"
+    return words
+
+
+def _releases(out: Console, one: Incident, releases: Sequence[ReleaseSeen]) -> None:
+    if not one.releases:
+        return
+    out.print()
+    out.print(Text("Released meanwhile", style="dim"))
+    for made in one.releases:
+        words = f"{made.released:,} {made.filter} in {plural(made.times, 'release')}"
+        if made.gone or made.failed:
+            words += f" (gone {made.gone:,}, failed {made.failed:,})"
+        out.print(f"{clock(made.first_s)}  {words}")
+        out.print(Text(f"  {printable(made.reason)}", style="dim"))
+    if releases and len(releases) < sum(made.times for made in one.releases):
+        out.print(Text(f"  {len(releases)} of them are kept one by one", style="dim"))
+
+
+# --- for programs -----------------------------------------------------------------------------------------------------
+
+
+def document(told: HistoryAnswer) -> dict[str, Any]:
+    """`halfopen.history/1`."""
+    return {
+        "schema": "halfopen.history/1",
+        "since": told.since_s,
+        "until": told.until_s,
+        "step_s": told.step_s,
+        "incidents": [json_object(INCIDENT, one) for one in (*told.incidents, *told.rises)],
+        "watched": [json_object(WATCHED, span) for span in told.spans],
+        "series": [json_object(SERIES, one) for one in told.series],
+        "changed_settings": [json_object(CHANGED, one) for one in told.settings],
+        "releases": [json_object(RELEASED_THEN, one) for one in told.releases],
+    }
+
+
+def incident_document(one: Incident, releases: Sequence[ReleaseSeen]) -> dict[str, Any]:
+    """`halfopen.incident/1`."""
+    return {
+        "schema": "halfopen.incident/1",
+        **json_object(INCIDENT, one),
+        "each_release": [json_object(RELEASED_THEN, seen) for seen in releases],
+    }
+
+
+def _rows(told: HistoryAnswer) -> Iterator[dict[str, Any]]:
+    for one in told.series:
+        place = json_object(PLACED, (one.where, one.listener))
+        for slot in one.slots:
+            yield {**place, "magnitude": one.magnitude, "step_s": slot.step_s, **json_object(SLOT, slot)}
+
+
+def _flat(told: HistoryAnswer, incidents: bool) -> Iterator[dict[str, Any]]:
+    if incidents:
+        yield from (json_object(INCIDENT, one) for one in (*told.incidents, *told.rises))
+    else:
+        yield from _rows(told)
+
+
+def ndjson_lines(told: HistoryAnswer, *, incidents: bool = False) -> Iterator[str]:
+    """A JSON object a line: of each slot, or of each incident."""
+    for row in _flat(told, incidents):
+        yield json_text(json.dumps(row, ensure_ascii=False, separators=(",", ":")))
+
+
+def csv_lines(told: HistoryAnswer, *, incidents: bool = False) -> Iterator[str]:
+    """The same as CSV, with a header; of incidents without what is an array."""
+    names = (
+        [f.name for f in INCIDENT if f.get is not None and f.type != "array"]
+        if incidents
+        else [*(f.name for f in PLACED), "magnitude", "step_s", *(f.name for f in SLOT)]
+    )
+    text = io.StringIO()
+    writer = csv.DictWriter(text, names, extrasaction="ignore", lineterminator="")
+    writer.writeheader()
+    yield text.getvalue()
+    for row in _flat(told, incidents):
+        text.seek(0)
+        text.truncate()
+        writer.writerow(row)
+        yield json_text(text.getvalue())

@@ -1,0 +1,86 @@
+"""From seconds to minutes to hours, and what is old goes: small steps, each within a transaction of the writer."""
+
+from __future__ import annotations
+
+import sqlite3
+from typing import Final
+
+from halfopen.core.history import Retention, Tier
+from halfopen.store import schema
+
+# So many old rows of a table go in one transaction: a few milliseconds.
+SLICE: Final = 5_000
+# Free pages that are given back to the file system at a time, of 4 KiB.
+_PAGES: Final = 256
+_SERIES: Final = (1 << schema.SERIES_BITS) - 1
+
+
+def roll_up(db: sqlite3.Connection, tier: Tier, slot: int) -> None:
+    """Make one slot (its number since 1970) of minutes or hours anew from the finer tier. Raises: sqlite3.Error.
+
+    To do it twice does no harm; a slot of which nothing finer is left stays.
+    """
+    finer = tier.finer
+    if finer is None:
+        raise ValueError("seconds are made of nothing")
+    began_s = slot * tier.step_s
+    first, end = schema.value_id(began_s, 0, 0), schema.value_id(began_s + tier.step_s, 0, 0)
+    # A bare column beside one max() is taken from the row of that maximum: the last value is that of the latest row
+    # (sqlite.org/lang_select.html#bareagg); min(min) would be a second one, so it is asked for apart.
+    db.execute(
+        f"INSERT OR REPLACE INTO {tier.value} "  # noqa: S608  (the names are ours)
+        f"SELECT {began_s << schema.SERIES_BITS} | (id & {_SERIES}), lowest, highest, total, last, n FROM ("
+        f"SELECT max(id) AS id, last, (SELECT 0) AS unused FROM {finer.value} WHERE id >= ? AND id < ? "
+        f"GROUP BY id & {_SERIES}) JOIN ("
+        f"SELECT id & {_SERIES} AS series, min(min) AS lowest, max(max) AS highest, sum(sum) AS total, sum(count) AS n "
+        f"FROM {finer.value} WHERE id >= ? AND id < ? GROUP BY id & {_SERIES}) ON series = id & {_SERIES}",
+        (first, end, first, end),
+    )
+
+
+def not_rolled_up(db: sqlite3.Connection, tier: Tier) -> set[int]:
+    """The slots of minutes or hours that a writer that ended suddenly may have left unmade. Raises: sqlite3.Error."""
+    finer = tier.finer
+    if finer is None:
+        return set()
+    last = db.execute(f"SELECT max(id) FROM {tier.value}").fetchone()[0]  # noqa: S608
+    # The last slot may have been made while it went on.
+    first = 0 if last is None else last >> schema.SERIES_BITS
+    found = db.execute(
+        f"SELECT DISTINCT (id >> {schema.SERIES_BITS}) / {tier.step_s} FROM {finer.value} WHERE id >= ?",  # noqa: S608
+        (schema.value_id(first, 0, 0),),
+    )
+    return {int(slot) for (slot,) in found}
+
+
+def expire(db: sqlite3.Connection, now_s: float, keep: Retention) -> bool:
+    """Delete what is older than it is to be kept, a slice of each table. Returns: whether there is more.
+
+    Raises: sqlite3.Error.
+    """
+    more = False
+    for tier in Tier:
+        before = schema.value_id(max(0, int(now_s - keep.of(tier))), 0, 0)
+        more |= _delete(db, f"{tier.value} WHERE id < ?", "id", before)
+    old = now_s - keep.hours_s
+    for table, column in (("incidents", "began"), ("releases", "at"), ("settings", "at"), ("runs", "ended")):
+        more |= _delete(db, f"{table} WHERE {column} < ?", "rowid", old)
+    more |= _delete(db, "spans WHERE coalesce(ended, 0) < ? AND run NOT IN (SELECT id FROM runs)", "id", 2**62)
+    more |= _delete(db, "spans WHERE ended < ?", "id", old)
+    # Values are not looked through for those that remain: a place is needed as long as it was seen within that time.
+    more |= _delete(db, "places WHERE seen < ?", "id", int(old // 3600) - 1)
+    return more
+
+
+def _delete(db: sqlite3.Connection, what: str, key: str, limit: float) -> bool:
+    table = what.partition(" ")[0]
+    done = db.execute(
+        f"DELETE FROM {table} WHERE {key} IN (SELECT {key} FROM {what} LIMIT {SLICE})",  # noqa: S608
+        (limit,),
+    )
+    return done.rowcount >= SLICE
+
+
+def give_back(db: sqlite3.Connection) -> None:
+    """Return pages that are free since something was deleted. Raises: sqlite3.Error."""
+    db.execute(f"PRAGMA incremental_vacuum({_PAGES})").fetchall()

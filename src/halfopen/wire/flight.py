@@ -1,0 +1,305 @@
+"""Flight records as bytes: frames with a length and a checksum each, so that a torn end costs the last frame alone.
+
+A file begins with MAGIC. A frame is `<u32 length> <u32 CRC-32 of kind and payload> <u8 kind> payload`; the payload is
+MessagePack behind zlib. Every frame stands for itself. zlib is in every Python since 3.11; Zstandard came into the
+standard library with 3.14.
+"""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from halfopen.core.errors import WireError
+from halfopen.core.flight import FlightEntry, FlightHead, FlightReading, FlightTold, RecordedFinding
+from halfopen.core.model import join
+from halfopen.core.model.answered import Calm
+from halfopen.core.model.columns import Columns
+from halfopen.core.policy.alarms import Alarm, CauseChanged, Clear, Passed, Rising, Telling
+from halfopen.core.sample import LISTENER, QUEUES, Completeness, ListenerOptions, Process, Requests, Sample
+from halfopen.core.sample.arrivals import SOURCE, Arrivals
+from halfopen.core.sample.before_tcp import BeforeTcp
+from halfopen.core.sample.peers import PEER, Peers
+from halfopen.core.sample.workers import Workers
+from halfopen.core.where import Host, Namespace
+
+MAGIC: Final = b"halfopen flight 1\n"
+FRAME: Final = struct.Struct("<IIB")
+FRAME_MOST: Final = 4 * 1024 * 1024
+"""No payload is longer, packed; unpacked it may have eight times as many bytes."""
+_UNPACKED_MOST: Final = 8 * FRAME_MOST
+_LEVEL: Final = 1
+_ROWS_MOST: Final = 1_000_000
+_TOLD: Final[Mapping[str, type[Any]]] = {t.__name__: t for t in (Rising, Passed, Alarm, CauseChanged, Clear)}
+
+
+@dataclass(slots=True)
+class _Array:
+    """A numpy array: its dtype as numpy's own file format describes it, and its bytes."""
+
+    dtype: Any
+    data: bytes
+
+
+@dataclass(slots=True)
+class _Arrivals:
+    seconds: float
+    keys: _Array
+    counters: _Array
+    sources: _Array
+    packets: bool
+    why: str
+    crowded: bool
+    unfit: int
+
+
+@dataclass(slots=True)
+class _Calm:
+    cookies: _Array
+    drops: _Array
+    since_s: _Array
+    overflows: tuple[int, float] | None
+
+
+@dataclass(slots=True)
+class _Columns:
+    group_of: _Array
+    retransmits: _Array
+    ages_s: _Array
+    is_deferred: _Array
+    v4: _Array
+    is_v4: _Array
+    high: _Array
+    exact: bool = False
+    timeouts: bool = False
+
+
+@dataclass(slots=True)
+class _Reading:
+    where: Namespace
+    host: Host
+    monotonic_s: float
+    wall_s: float
+    listeners: _Array
+    queues: _Array | None = None
+    owners: dict[int, tuple[Process, ...]] = field(default_factory=dict)
+    options: dict[int, ListenerOptions] = field(default_factory=dict)
+    counters: dict[str, int] = field(default_factory=dict)
+    settings: dict[str, int] = field(default_factory=dict)
+    completeness: Completeness = field(default_factory=Completeness)
+    requests: tuple[int, int] | None = None
+    arrivals: _Arrivals | None = None
+    peers: tuple[_Array, bool] | None = None
+    workers: Workers | None = None
+    before_tcp: BeforeTcp | None = None
+    columns: _Columns | None = None
+    calm: _Calm | None = None
+    findings: tuple[RecordedFinding, ...] | None = None
+    between: bool = False
+    left_out: tuple[str, ...] = ()
+
+
+_HEAD, _READING, _TELLING = 1, 2, 3
+_DECODERS: Final[Mapping[int, msgspec.msgpack.Decoder[Any]]] = {
+    _HEAD: msgspec.msgpack.Decoder(FlightHead),
+    _READING: msgspec.msgpack.Decoder(_Reading),
+    _TELLING: msgspec.msgpack.Decoder(tuple[float, str, dict[str, Any]]),
+}
+
+
+def encode(entry: FlightEntry) -> bytes:
+    """The frame of an entry."""
+    if isinstance(entry, FlightHead):
+        return _frame(_HEAD, entry)
+    if isinstance(entry, FlightTold):
+        told = msgspec.to_builtins(entry.telling)
+        return _frame(_TELLING, (entry.wall_s, type(entry.telling).__name__, told))
+    return _frame(_READING, _raw(entry))
+
+
+def decode(data: bytes | memoryview) -> Iterator[FlightEntry]:
+    """The entries of a record, whole ones alone.
+
+    Raises: WireError where it is no record, or where a frame is torn or damaged: everything before it was yielded.
+    """
+    view = memoryview(data)
+    if bytes(view[: len(MAGIC)]) != MAGIC:
+        raise WireError("this is no flight record of a version that is known")
+    at = len(MAGIC)
+    while at < len(view):
+        if len(view) - at < FRAME.size:
+            raise WireError("the last entry is torn", at)
+        length, checksum, kind = FRAME.unpack_from(view, at)
+        payload = view[at + FRAME.size : at + FRAME.size + length]
+        if length > FRAME_MOST or len(payload) < length:
+            raise WireError("the last entry is torn", at)
+        if _checksum(kind, payload) != checksum:
+            raise WireError("an entry has another checksum than its bytes", at)
+        yield _entry(kind, payload, at)
+        at += FRAME.size + length
+
+
+def _frame(kind: int, content: object) -> bytes:
+    payload = zlib.compress(msgspec.msgpack.encode(content), _LEVEL)
+    return FRAME.pack(len(payload), _checksum(kind, payload), kind) + payload
+
+
+def _checksum(kind: int, payload: bytes | memoryview) -> int:
+    return zlib.crc32(payload, zlib.crc32(bytes((kind,))))
+
+
+def _entry(kind: int, payload: memoryview, at: int) -> FlightEntry:
+    try:
+        unpacker = zlib.decompressobj()
+        packed = unpacker.decompress(payload, _UNPACKED_MOST)
+        if unpacker.unconsumed_tail:
+            raise WireError("an entry is too large", at)
+        if kind not in _DECODERS:
+            raise WireError(f"an entry is of the unknown kind {kind}", at)
+        content = _DECODERS[kind].decode(packed)
+        if isinstance(content, FlightHead):
+            return content
+        if isinstance(content, _Reading):
+            return _reading(content)
+        wall_s, name, told = content
+        telling: Telling = msgspec.convert(told, _TOLD[name])
+        return FlightTold(wall_s, telling)
+    except (zlib.error, msgspec.MsgspecError, KeyError, TypeError, ValueError) as e:
+        raise WireError(f"an entry is not as halfopen writes it ({e})", at) from None
+
+
+# --- readings ---------------------------------------------------------------------------------------------------------
+
+
+def _array(rows: NDArray[Any]) -> _Array:
+    return _Array(np.lib.format.dtype_to_descr(rows.dtype), np.ascontiguousarray(rows).tobytes())
+
+
+def _rows(array: _Array, dtype: np.dtype[Any] | None = None) -> NDArray[Any]:
+    """The array; where it is of another dtype, of an earlier version, what has the same name is taken over."""
+    kept = np.lib.format.descr_to_dtype(_tuples(array.dtype))
+    if kept.hasobject or not kept.itemsize or len(array.data) > _ROWS_MOST * kept.itemsize:
+        raise ValueError("an array is too large")
+    rows = np.frombuffer(array.data, dtype=kept).copy()
+    if dtype is None or kept == dtype:
+        return rows
+    same = np.zeros(len(rows), dtype=dtype)
+    for name in set(kept.names or ()) & set(dtype.names or ()):
+        same[name] = rows[name]
+    return same
+
+
+def _tuples(descr: Any) -> Any:
+    """A description with tuples where MessagePack made lists of them."""
+    if isinstance(descr, str):
+        return descr
+    return [
+        tuple(_tuples(part) if isinstance(part, list) and i == 1 else _shape(part) for i, part in enumerate(one))
+        for one in descr
+    ]
+
+
+def _shape(part: Any) -> Any:
+    return tuple(part) if isinstance(part, list) else part
+
+
+def _raw(one: FlightReading) -> _Reading:
+    s = one.sample
+    requests, arrivals, peers = s.part(Requests), s.part(Arrivals), s.part(Peers)
+    return _Reading(
+        s.where,
+        s.host,
+        s.monotonic_s,
+        s.wall_s,
+        _array(s.listeners),
+        None if s.queues is None else _array(s.queues),
+        dict(s.owners),
+        dict(s.options),
+        dict(s.counters),
+        dict(s.settings),
+        s.completeness,
+        None if requests is None else (requests.count, requests.full),
+        None if arrivals is None else _raw_arrivals(arrivals),
+        None if peers is None else (_array(peers.rows), peers.whole),
+        s.part(Workers),
+        s.part(BeforeTcp),
+        None if one.columns is None else _raw_columns(one.columns),
+        None if one.calm is None else _raw_calm(one.calm),
+        one.findings,
+        one.between,
+        one.left_out,
+    )
+
+
+def _raw_arrivals(a: Arrivals) -> _Arrivals:
+    arrays = _array(a.keys), _array(a.counters), _array(a.sources)
+    return _Arrivals(a.seconds, *arrays, a.packets, a.why, a.crowded, a.unfit)
+
+
+def _raw_calm(c: Calm) -> _Calm:
+    return _Calm(_array(c.cookies), _array(c.drops), _array(c.since_s), c.overflows)
+
+
+_COLUMNS: Final = ("group_of", "retransmits", "ages_s", "is_deferred", "v4", "is_v4", "high")
+
+
+def _raw_columns(c: Columns) -> _Columns:
+    return _Columns(**{name: _array(getattr(c, name)) for name in _COLUMNS}, exact=c.exact, timeouts=c.timeouts)
+
+
+def _reading(raw: _Reading) -> FlightReading:
+    listeners = _rows(raw.listeners, LISTENER)
+    queues = None if raw.queues is None else _rows(raw.queues, QUEUES)
+    if queues is not None and len(queues) != len(listeners):
+        raise ValueError("there are more listeners than queues, or less")
+    parts: list[object] = []
+    if raw.requests is not None:
+        parts.append(Requests(count=raw.requests[0], full=raw.requests[1]))
+    if raw.arrivals is not None:
+        a = raw.arrivals
+        arrays = _rows(a.keys), _rows(a.counters), _rows(a.sources, SOURCE)
+        parts.append(Arrivals(a.seconds, *arrays, a.packets, a.why, a.crowded, a.unfit))
+    if raw.peers is not None:
+        parts.append(Peers(_rows(raw.peers[0], PEER), raw.peers[1]))
+    parts += [part for part in (raw.workers, raw.before_tcp) if part is not None]
+    sample = Sample(
+        where=raw.where,
+        host=raw.host,
+        listeners=listeners,
+        monotonic_s=raw.monotonic_s,
+        wall_s=raw.wall_s,
+        queues=queues,
+        owners=raw.owners,
+        options=raw.options,
+        counters=raw.counters,
+        settings=raw.settings,
+        completeness=raw.completeness,
+        parts=tuple(parts),
+    )
+    columns = None if raw.columns is None else _columns(raw.columns, listeners)
+    calm = None if raw.calm is None else _calm(raw.calm)
+    return FlightReading(sample, columns, calm, raw.findings, raw.between, raw.left_out)
+
+
+def _columns(raw: _Columns, listeners: NDArray[Any]) -> Columns:
+    groups = join.groups(listeners)
+    arrays = {name: _rows(getattr(raw, name)) for name in _COLUMNS}
+    group_of, high = arrays["group_of"], arrays["high"]
+    if any(len(arrays[name]) != len(group_of) for name in _COLUMNS if name != "high"):
+        raise ValueError("columns are not equally long")
+    if len(high) != int(np.count_nonzero(~arrays["is_v4"])):
+        raise ValueError("there are more sources than requests, or less")
+    if len(group_of) and not (int(group_of.min()) >= join.NONE and int(group_of.max()) < len(groups)):
+        raise ValueError("a request is of a listener that is not there")
+    return Columns(groups, **arrays, exact=raw.exact, timeouts=raw.timeouts)
+
+
+def _calm(raw: _Calm) -> Calm:
+    return Calm(_rows(raw.cookies), _rows(raw.drops), _rows(raw.since_s), raw.overflows)
