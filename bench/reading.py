@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from inside import BenchError, Inside
 from machine import Others
-from still import RETRIES, Still, say
+from still import RETRIES, NoWindow, Still, say
 
 from halfopen.lab import Lab
 
@@ -193,13 +193,16 @@ class _Turns:
             else:
                 present.append((reader, row))
         for reader, row in present:
-            self._warm_up(reader, row)
+            try:
+                self._warm_up(reader, row)
+            except NoWindow as e:
+                row.missing = e.message
         # Those measured once come last: the others' rounds stay close together.
         for slow in (False, True):
             for turn in range(self.rounds):
                 for reader, row in present:
                     most = self._rounds(reader)
-                    if turn < most and slow == (most == 1 < self.rounds):
+                    if not row.missing and turn < most and slow == (most == 1 < self.rounds):
                         self._turn(reader, row)
         return self.result
 
@@ -238,7 +241,12 @@ class _Turns:
 
     def _turn(self, reader: Reader, row: Row) -> None:
         for _ in range(_TRIES):
-            seconds, disturbed = self._call(reader, row)
+            try:
+                seconds, disturbed = self._call(reader, row)
+            except NoWindow as e:  # the others go on; what it took before still counts
+                row.missing = "" if row.runs_s else e.message
+                say(f"    {reader.name}: {e.message}")
+                return
             if not disturbed or self.repeated_s > _REPEAT_S:
                 break
             self.repeated_s += seconds

@@ -40,7 +40,7 @@ NAMESPACES_AT: Final = 500
 
 @dataclass(slots=True)
 class Report:
-    """All of one run. `lab_rates` are SYNs a second; parts that were not asked for are empty."""
+    """All of one run. `lab_rates` are SYNs a second; parts that were not asked for are empty. failed: why, by part."""
 
     time: str
     command: str
@@ -61,6 +61,7 @@ class Report:
     idle: Idle | None = None
     starts: list[Start] = field(default_factory=list)
     lab_rates: list[float] = field(default_factory=list)
+    failed: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -256,6 +257,7 @@ def as_text(report: Report) -> str:
         lines += ["", "Lab: SYNs a second from one core, both kernels' work included"]
         lines.append(f"  median {statistics.median(report.lab_rates):,.0f}  (runs: {runs})")
     lines += ["", *_targets(targets(report))]
+    lines += [part for name, why in report.failed.items() for part in _wrapped(f"Part {name} has no figures: {why}")]
     return "\n".join(line.rstrip() for line in lines) + "\n"
 
 

@@ -15,6 +15,7 @@ import signal
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
 from typing import NoReturn
@@ -108,12 +109,15 @@ def arguments(words: list[str]) -> argparse.Namespace:
     return given
 
 
-def measure(given: argparse.Namespace, command: str) -> str:
-    """Measure what was asked for and give the table; the JSON goes to its file. Raises: HalfopenError."""
+def measure(given: argparse.Namespace, command: str) -> tuple[str, bool]:
+    """Measure what was asked for and give the table, and whether a part failed; the JSON goes to its file.
+
+    Raises: HalfopenError.
+    """
     if "verdicts" in (given.only or ()):
-        return _verdicts(given)
+        return _verdicts(given), False
     if "detection" in (given.only or ()):
-        return _detection(given)
+        return _detection(given), False
     from halfopen.lab import enter_user_namespace
 
     enter_user_namespace()
@@ -132,6 +136,7 @@ def measure(given: argparse.Namespace, command: str) -> str:
     import scenes
     import starting
     import waiting
+    from inside import BenchError
 
     begun = time.monotonic()
     parts = set(given.only or PARTS)
@@ -139,42 +144,51 @@ def measure(given: argparse.Namespace, command: str) -> str:
     made.loads.append(machine.load())
     with tempfile.TemporaryDirectory(prefix="halfopen-bench-") as directory:
         audit_log = os.path.join(directory, "audit.jsonl")
-        if "start" in parts:
-            made.starts = starting.start_up(given.starts, audit_log)
-        # Before the reading: for a while after a million sockets were freed, a release takes half as long again.
-        if "release" in parts:
-            made.releasing = releasing.measure(given.release, given.release_rounds, audit_log)
-        if "adversary" in parts:
-            made.adversary = adversary.measure(given.slow, given.release_rounds, audit_log)
-        if "scenes" in parts:
-            made.scenes = scenes.measure(given.slow, audit_log, quick=given.quick)
-        if "flood" in parts:
-            watch_s = 2.0 if given.quick else flooded.WATCH_S
+        watch_s = 2.0 if given.quick else flooded.WATCH_S
+
+        def readings() -> None:
+            for n in given.counts:
+                made.readings.append(reading.measure(n, given.rounds, audit_log))
+
+        def flood() -> None:
             made.flooded = flooded.flood(given.flood, given.release_rounds, audit_log, given.flood_seconds, watch_s)
-        if "million" in parts:
-            made.whole = flooded.whole(given.million, given.release_rounds, audit_log)
-        if "waiting" in parts:
-            made.waiting = waiting.measure(given.beside, 0.3 if given.quick else 4.0, audit_log)
-        if "read" in parts:
-            made.readings = [reading.measure(n, given.rounds, audit_log) for n in given.counts]
-        if "pulse" in parts:
-            made.eyes = eyes.measure(max(given.counts), given.listeners, given.rounds)
-        if "handshakes" in parts:
-            made.handshaking = handshaking.measure(given.handshake_rounds)
-        if "owners" in parts:
-            made.owners = costs.owners(given.descriptors, given.rounds, audit_log)
-        if "namespaces" in parts:
-            made.namespaces = costs.namespaces(given.namespaces, given.rounds, audit_log)
-        if "idle" in parts:
-            made.idle = costs.idle(given.listeners, given.watch_seconds)
-        # Last: it leaves its half-open connections to the kernel, in the hash table that every reading walks.
-        if "lab" in parts:
-            made.lab_rates = starting.lab_rates(given.syns, 1 if given.quick else 3)
+
+        works: dict[str, Callable[[], object]] = {
+            "start": lambda: setattr(made, "starts", starting.start_up(given.starts, audit_log)),
+            # Before the reading: for a while after a million sockets were freed, a release takes half as long again.
+            "release": lambda: setattr(
+                made, "releasing", releasing.measure(given.release, given.release_rounds, audit_log)
+            ),
+            "adversary": lambda: setattr(
+                made, "adversary", adversary.measure(given.slow, given.release_rounds, audit_log)
+            ),
+            "scenes": lambda: setattr(made, "scenes", scenes.measure(given.slow, audit_log, quick=given.quick)),
+            "flood": flood,
+            "million": lambda: setattr(made, "whole", flooded.whole(given.million, given.release_rounds, audit_log)),
+            "waiting": lambda: setattr(
+                made, "waiting", waiting.measure(given.beside, 0.3 if given.quick else 4.0, audit_log)
+            ),
+            "read": readings,
+            "pulse": lambda: setattr(made, "eyes", eyes.measure(max(given.counts), given.listeners, given.rounds)),
+            "handshakes": lambda: setattr(made, "handshaking", handshaking.measure(given.handshake_rounds)),
+            "owners": lambda: setattr(made, "owners", costs.owners(given.descriptors, given.rounds, audit_log)),
+            "namespaces": lambda: setattr(
+                made, "namespaces", costs.namespaces(given.namespaces, given.rounds, audit_log)
+            ),
+            "idle": lambda: setattr(made, "idle", costs.idle(given.listeners, given.watch_seconds)),
+            # Last: it leaves its half-open connections to the kernel, in the hash table that every reading walks.
+            "lab": lambda: setattr(made, "lab_rates", starting.lab_rates(given.syns, 1 if given.quick else 3)),
+        }
+        for part in [part for part in PARTS if part in parts]:
+            try:
+                works[part]()
+            except BenchError as e:  # the figures of the other parts are none the worse
+                made.failed[part] = e.message
     made.loads.append(machine.load())
     made.seconds = time.monotonic() - begun
     if given.json:
         _write(given.json, json.dumps(report.as_json(made), indent=2) + "\n")
-    return report.as_text(made)
+    return report.as_text(made), bool(made.failed)
 
 
 def _verdicts(given: argparse.Namespace) -> str:
@@ -215,19 +229,22 @@ def _terminated(number: int, _: FrameType | None) -> NoReturn:
 
 
 def main() -> int:
-    """Exit code: 0 measured (missed targets too), 1 no figures, 2 wrong usage, 3 not possible here, 130 interrupted."""
+    """Exit code: 0 measured (missed targets too), 1 a part has no figures, 2 wrong usage, 3 not possible here, 130
+    interrupted.
+    """
     given = arguments(sys.argv[1:])
     signal.signal(signal.SIGTERM, _terminated)
     command = shlex.join(["bench/run.py", *sys.argv[1:]])
     try:
-        print(measure(given, command), end="", flush=True)
+        text, failed = measure(given, command)
+        print(text, end="", flush=True)
     except HalfopenError as e:
         print(f"bench: {e.line()}", file=sys.stderr)
         return e.exit_code
     except KeyboardInterrupt:
         print("bench: interrupted; nothing is left behind", file=sys.stderr)
         return 130
-    return 0
+    return 1 if failed else 0
 
 
 if __name__ == "__main__":

@@ -19,6 +19,11 @@ from halfopen.read import procfs
 
 T = TypeVar("T")
 
+
+class NoWindow(BenchError):
+    """No quiet window is left that is long enough for this work; shorter work may still find one."""
+
+
 # 8 retransmissions: the last quiet window ends after 367 s, when the kernel gives up.
 RETRIES: Final = 8
 _POLL_S: Final = 0.02
@@ -61,12 +66,12 @@ class Still:
         return self._first_at + started_s(bursts + 1) - time.monotonic()
 
     def wait(self, need_s: float) -> None:
-        """Wait until nothing will be retransmitted for `need_s`. Raises: BenchError when no window is long enough."""
+        """Wait until nothing will be retransmitted for `need_s`. Raises: NoWindow when none is long enough."""
         begun, told = time.monotonic(), False
         while self.n and self._left_s() < need_s + _MARGIN_S:
             age_s = time.monotonic() - self._first_at
             if age_s + need_s > started_s(RETRIES + 1):
-                raise BenchError(f"no quiet window of {need_s:.0f} s is left: the set is {age_s:.0f} s old")
+                raise NoWindow(f"no quiet window of {need_s:.0f} s is left: the set is {age_s:.0f} s old")
             if not told and time.monotonic() - begun > 2:
                 say(f"    waiting for a quiet window of {need_s:.1f} s (the set is {age_s:.0f} s old)")
                 told = True
@@ -76,7 +81,7 @@ class Still:
     def during(self, need_s: float, work: Callable[[], T]) -> T:
         """Do `work` in a quiet window; again, in a longer one, when it took so long that the window ended.
 
-        Raises: BenchError.
+        Raises: NoWindow.
         """
         for _ in range(_TRIES):
             self.wait(need_s)
@@ -87,4 +92,4 @@ class Still:
                 return result
             need_s = max(need_s, (time.monotonic() - begun) * 1.3)
             say(f"    disturbed by retransmissions; again with {need_s:.1f} s")
-        raise BenchError("the set does not keep still: retransmissions in every window")
+        raise NoWindow("the set does not keep still: retransmissions in every window")
