@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
+from halfopen.core.config import WatchSettings
 from halfopen.core.fields import (
     advice,
     check,
@@ -36,10 +37,11 @@ from halfopen.core.fields.field import Field, Kind
 from halfopen.core.findings.diagnosis import at_listeners as at_listeners  # fills the registry of exclusions
 from halfopen.core.findings.evidence import Need
 from halfopen.core.findings.exclusions import EXCLUSIONS
-from halfopen.core.findings.registry import RULES
+from halfopen.core.findings.registry import RULES, OnRelease
 from halfopen.core.findings.verdict import judge as judge  # fills the registry
 from halfopen.core.policy.stages import TABLE as STAGES
 from halfopen.core.policy.stages import StageTold, Timing
+from halfopen.core.sections.option import options, summary
 from halfopen.core.units import show_duration
 
 ROOT: Final = Path(__file__).resolve().parents[1]
@@ -52,6 +54,7 @@ DOCUMENTS: Final = (
     "docs/metrics.md",
     "docs/detection.md",
     "docs/closing.md",
+    "docs/configuration.md",
 )
 
 
@@ -181,12 +184,43 @@ def stages() -> str:
     return "\n".join(["```mermaid", "stateDiagram-v2", "    [*] --> quiet", *arrows, "```"])
 
 
+def configuration() -> str:
+    """Every key of the configuration file, by section."""
+    return "\n\n".join(_sections(WatchSettings, "", False))
+
+
+def _sections(kind: type, name: str, several: bool) -> Iterator[str]:
+    rows = [one for one in options(kind).values() if one.section is None]
+    title = f"### `[[{name}]]`" if several else f"### `[{name}]`" if name else "### At the top of the file"
+    lines = [title, "", f"{summary(kind).rstrip('.')}." if name else "", ""] if name else [title, ""]
+    lines += ["| Key | Default | Value | Meaning |", "| --- | --- | --- | --- |"]
+    for one in rows:
+        default = "needed" if one.needed else "not set" if one.default is None else f"`{one.written(one.default)}`"
+        lines.append(f"| `{one.key}` | {default} | {one.what}{', *restart*' * one.restart} | {one.help} |")
+    yield "\n".join(lines)
+    for key, one in options(kind).items():
+        if one.section is not None:
+            yield from _sections(one.section, f"{name}.{key}" if name else key, one.several)
+
+
+def releasing_causes() -> str:
+    """The causes that are a reason for a release, and those that forbid one."""
+    found = {
+        stance: ", ".join(f"`{rule.id}`" for rule in RULES.values() if rule.on_release is stance)
+        for stance in OnRelease
+    }
+    lines = ["| A policy may name | No policy releases anything with |", "| --- | --- |"]
+    return "\n".join([*lines, f"| {found[OnRelease.REASON]} | {found[OnRelease.FORBIDS]} |"])
+
+
 TABLES: Final[dict[str, Callable[[], str]]] = {
     "findings": findings,
     "verdicts": verdicts,
     "causes": causes,
     "closing-causes": closing_causes,
     "stages": stages,
+    "configuration": configuration,
+    "releasing-causes": releasing_causes,
     **{name: partial(names, fields) for name, fields in _NAMES.items()},
     **{name: partial(metric_names, fields) for name, fields in _METRICS.items()},
 }

@@ -51,7 +51,18 @@ def make_filter(
     listeners = (listener,) if isinstance(listener, str) else tuple(listener)
     sources = (source,) if isinstance(source, str) else tuple(source)
     listeners, sources = (tuple(dict.fromkeys(words)) for words in (listeners, sources))
-    made = Filter(older_than, retransmits, tuple(endpoint(x) for x in listeners), tuple(prefix(x) for x in sources))
+    return checked(
+        Filter(older_than, retransmits, tuple(endpoint(x) for x in listeners), tuple(prefix(x) for x in sources))
+    )
+
+
+def checked(made: Filter) -> Filter:
+    """The filter, unless no connection can meet all its conditions; one that stands there twice counts once.
+
+    Raises: UsageError.
+    """
+    listeners, sources = tuple(dict.fromkeys(made.listeners)), tuple(dict.fromkeys(made.sources))
+    made = replace(made, listeners=listeners, sources=sources)
     if both := made.contradiction():
         raise UsageError(f"no connection is of {both}: all conditions must hold", hint="use one of them at a time")
     return made

@@ -7,6 +7,7 @@ import re
 import shlex
 import tomllib
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ import pytest
 import build_docs
 from documented import types, wrong
 from halfopen.cli.main import COMMANDS, cli
-from halfopen.core.config import parse
+from halfopen.core.config import WatchSettings, parse
 from halfopen.core.errors import UnknownTarget
 from halfopen.core.fields.connection import LIST
 from halfopen.core.fields.counters import COUNTERS
@@ -27,10 +28,13 @@ from halfopen.core.filters import Filter
 from halfopen.core.findings.registry import RULES
 from halfopen.core.findings.verdict import judge
 from halfopen.core.model.model import Model, build
-from halfopen.core.policy.actions import ChangeListener, FoundValue, Release, Released, Undo
+from halfopen.core.policy.actions import ChangeListener, FoundValue, Release, Released, Undo, Withheld, Withholding
 from halfopen.core.policy.alarms import Alarm, CauseChanged, Clear, Passed, Rising
 from halfopen.core.policy.policy import Policy
+from halfopen.core.policy.release_policy import ReleasePolicy
+from halfopen.core.reports import Reloaded
 from halfopen.core.sample import LISTENER, REQUEST, ListenerOptions, Process, Requests, Sample
+from halfopen.core.sparing import Sparing
 from halfopen.core.tune.keys import SAMPLED
 from halfopen.core.tune.ledger import Ledger
 from halfopen.core.tune.outcomes import Applied, Tuned, Undid, Undone
@@ -54,6 +58,7 @@ DOCUMENTS = (
         "docs/how-it-reads.md",
         "docs/settings.md",
         "docs/metrics.md",
+        "docs/configuration.md",
     ),
 )
 # Objects whose keys are the kernel's names: named in the text, not in a table.
@@ -103,6 +108,10 @@ def _fields(s: Sample) -> dict[str, Any]:
 
 
 OUTCOME = Released(Release(Namespace("boot", 1), Filter(older_than_s=3.0), "test"), matched=1, released=1)
+
+
+POLICY = ReleasePolicy("flood", Filter(older_than_s=3.0))
+WITHHELD = Withheld(Release(Namespace("boot", 1), Filter(), "", policy="flood"), None, Withholding.OBSERVES, 7)
 
 
 def status() -> list[Any]:
@@ -161,6 +170,8 @@ def watch() -> list[Any]:
         *writer.cause(m, CauseChanged(m.sample.where, at, 60, "spoofed-flood", "cannot-tell"), judge(m)),
         *writer.clear(m, Clear(m.sample.where, at, 0, 3.0, 60, "spoofed-flood")),
         *writer.released(OUTCOME),
+        *writer.withheld(m, WITHHELD),
+        *writer.reloaded(Reloaded(1.0, Policy(releases=(POLICY,)), WatchSettings(), ("netns",))),
         *writer.trouble("self", UnknownTarget("gone")),
         *writer.end(1),
     ]
@@ -264,7 +275,16 @@ def audit(directory: Path) -> list[Any]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SUDO_USER", "somebody")
         patch.setattr(releasing, "execute", lambda *_, **__: OUTCOME)
-        Executor(str(path)).execute(action, current())
+        by_policy = replace(
+            action,
+            policy="flood",
+            decided_by=(("cause", "spoofed-flood"), ("fill", 0.5), ("unanswered", 7)),
+            most=5,
+            sparing=Sparing(clients_s=9),
+        )
+        for one in (action, by_policy):
+            Executor(str(path)).execute(one, current())
+        Executor(str(path)).note(WITHHELD)
         patch.setattr(releasing, "execute", fails)
         with pytest.raises(UnknownTarget):
             Executor(str(path)).execute(action, current())
@@ -541,7 +561,7 @@ def test_both_readmes_show_the_same_output() -> None:
 def test_the_sample_configuration_is_accepted() -> None:
     blocks = re.findall(r"^```toml\n(.*?)^```", text("docs/commands.md"), re.MULTILINE | re.DOTALL)
     assert len(blocks) == 1
-    assert parse(blocks[0], "docs/commands.md", sinks.keys()).release.older_than == "15s"
+    assert parse(blocks[0], "docs/commands.md", sinks.keys()).by_age.older_than_s == 15
 
 
 # --- links ------------------------------------------------------------------------------------------------------------

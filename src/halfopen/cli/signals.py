@@ -66,6 +66,11 @@ def take_first(act: Callable[[int], None]) -> None:
             signal.signal(number, _came)
 
 
+def hang_up(act: Callable[[], None]) -> None:
+    """Let SIGHUP call `act`, which only notes that it came, instead of ending the process."""
+    signal.signal(signal.SIGHUP, lambda _, __: act())
+
+
 def stop_between(alone: Callable[[], AbstractContextManager[object]]) -> None:
     """Let Ctrl-Z stop the process only inside the context that `alone` makes."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
@@ -21,19 +21,16 @@ from halfopen.cli.options import (
     reason_option,
     source_option,
 )
-from halfopen.ops.watch.sinks import Sink, Targets, keys, options, tell
+from halfopen.cli.watch_config import Words, checked_lines, load
+from halfopen.ops.watch.sinks import Sink, Targets, options, tell
 
 if TYPE_CHECKING:
     from halfopen.core.config import WatchSettings
-    from halfopen.core.filters import Filter
-    from halfopen.core.policy.policy import Policy
     from halfopen.ops.watch.loop import Watch
+    from halfopen.ops.watch.reloading import InForce
     from halfopen.service.running import RunningService
 
 F = TypeVar("F", bound=Callable[..., Any])
-
-# A file of settings has a few hundred bytes.
-_CONFIG_BYTES = 1024 * 1024
 
 
 def _sink_options(command: F) -> F:
@@ -54,6 +51,7 @@ def _sink_options(command: F) -> F:
 @click.option(
     "--config", metavar="FILE", shell_complete=files, help="TOML configuration file; command-line options override it."
 )
+@click.option("--check-config", is_flag=True, help="Check the configuration file, print what it sets, and end.")
 @click.option("--interval", metavar="T", help="Time between readings (default 1s).")
 @click.option("--for", "for_time", metavar="T", help="End after this long.")
 @old_for_option
@@ -76,6 +74,7 @@ def command(
     netns: str | None,
     read_by: str | None,
     config: str | None,
+    check_config: bool,
     interval: str | None,
     for_time: str | None,
     old_for: str | None,
@@ -95,19 +94,28 @@ def command(
     cookies are the whole namespace's. --source reads every connection each time, not only the depths of the queues.
     """
     from halfopen.core.config import WatchSettings
+    from halfopen.core.errors import UsageError
+    from halfopen.ops.watch.reloading import Reloading
 
-    settings = WatchSettings() if config is None else _load(config)
+    words = Words(listener, source, interval, release_older_than, reason)
+    settings = WatchSettings() if config is None else load(config)
+    wanted = words.on(settings)
+    if check_config:
+        if config is None:
+            raise UsageError("--check-config checks a file", hint="add --config FILE")
+        for line in checked_lines(config, wanted):
+            click.echo(line)
+        return
     watch = _watch(
-        _policy(settings, release_older_than, listener or settings.listener, source or settings.source, reason),
+        wanted,
         (settings.audit_log or None) if audit_log is None else audit_log,
         (settings.netns or None) if netns is None else netns,
-        settings.interval if interval is None else interval,
     )
     service = _service(watch, settings, as_service)
     watch.duration_s = _duration(old_for if for_time is None else for_time)
     watch.read_by = read_by or "auto"
     watch.count = count
-    if watch.policy.release is None:
+    if not watch.policy.acts:
         let_others_go_first()
     else:
         from halfopen.ops.release.steady import steady
@@ -115,7 +123,10 @@ def command(
         signals.stop_between(steady.alone)
     # The first signal ends the watch in order, the second at once.
     signals.take_first(lambda _: watch.stop.set())
-    if watch.policy.release is not None:
+    if config is not None:
+        watch.reloading = Reloading(wanted, lambda: _reread(words, config, watch))
+        signals.hang_up(watch.reloading.ask)
+    if watch.policy.acts:
         watch.may_release()
     # An option wins over the file, where an empty word means "not there".
     targets = {key: (settings.sinks.get(key) or None) if word is None else word for key, word in given.items()}
@@ -131,15 +142,20 @@ def command(
             service.close()
 
 
+def _reread(words: Words, config: str, watch: Watch) -> InForce:
+    """What the file asks for now. Raises: ConfigError, UsageError, and as `Watch.may_release`."""
+    wanted = words.on(load(config))
+    if wanted.policy.acts:
+        watch.may_release()
+    return wanted
+
+
 def _service(watch: Watch, settings: WatchSettings, asked: bool) -> RunningService | None:
     """The service around a watch, where it is to be one."""
-    from halfopen.core.config import cpu_share
     from halfopen.service import mode
 
     is_service = asked or mode.started_by_systemd()
-    share = settings.max_cpu or (mode.MAX_CPU if is_service else "")
-    if share:
-        watch.max_cpu = cpu_share(share, what="max_cpu")
+    watch.max_cpu = settings.max_cpu or (mode.MAX_CPU if is_service else None)
     if not is_service:
         return None
     from halfopen import __version__
@@ -164,33 +180,6 @@ def _sinks(as_json: bool, all_lines: bool, several: bool, targets: Targets, worl
     ]
 
 
-def _load(path: str) -> WatchSettings:
-    from halfopen.core.config import parse
-    from halfopen.core.errors import ConfigError
-
-    if not path:
-        raise ConfigError("--config ''", "", "is not a file name")
-    try:
-        return parse(_read(path).decode(), path, keys())
-    except OSError as e:
-        raise ConfigError(path, "", e.strerror or str(e)) from None
-    except UnicodeDecodeError:
-        raise ConfigError(path, "", "is not UTF-8 text") from None
-    except ValueError as e:  # a name with a zero byte
-        raise ConfigError(path, "", str(e)) from None
-
-
-def _read(path: str) -> bytes:
-    from halfopen.core.errors import ConfigError
-    from halfopen.core.units import show_bytes
-    from halfopen.linux import small_files
-
-    data = small_files.must_read(path, _CONFIG_BYTES + 1)
-    if len(data) > _CONFIG_BYTES:
-        raise ConfigError(path, "", f"is larger than {show_bytes(_CONFIG_BYTES)}", hint="is it the right file?")
-    return data
-
-
 def _duration(text: str | None) -> float | None:
     from halfopen.core.errors import UsageError
     from halfopen.core.units import duration_s
@@ -203,48 +192,11 @@ def _duration(text: str | None) -> float | None:
     return seconds
 
 
-def _watch(policy: Policy, audit_log: str | None, netns: str | None, interval: str) -> Watch:
+def _watch(wanted: InForce, audit_log: str | None, netns: str | None) -> Watch:
     from halfopen.api import namespace
-    from halfopen.core.errors import UsageError
-    from halfopen.core.units import duration_s
     from halfopen.ops.executor import Executor
     from halfopen.ops.watch.loop import Watch
 
-    seconds = duration_s(interval, what="--interval")
-    if not 0.05 <= seconds <= 3600:
-        raise UsageError(f"--interval {interval} is out of range", hint="give 50ms to 1h")
     everywhere = netns == "all"
-    return Watch(policy, Executor(audit_log), seconds, None if everywhere else namespace(netns) or here(), everywhere)
-
-
-def _policy(
-    settings: WatchSettings,
-    release_older_than: str | None,
-    listener: Sequence[str],
-    source: Sequence[str],
-    reason: str | None,
-) -> Policy:
-    """listener, source: those that are watched at all, which also narrow what is released."""
-    from halfopen.api import make_filter
-    from halfopen.core.errors import UsageError
-    from halfopen.core.policy.policy import Policy
-    from halfopen.core.units import duration_s
-
-    # An empty word is wrong usage, not "as if it were not there": it is what an unset shell variable leaves.
-    older = settings.release.older_than or None if release_older_than is None else release_older_than
-    release: Filter | None = None
-    if older is not None:
-        seconds = duration_s(older, what="--release-older-than")
-        release = make_filter(
-            older_than=seconds,
-            listener=[*listener, *settings.release.listener],
-            source=[*source, *settings.release.source],
-        )
-        if not release.older_than_s:
-            raise UsageError("--release-older-than 0 would release every handshake", hint="give an age, as in 15s")
-    elif settings.release.listener or settings.release.source:
-        raise UsageError("the release section needs older_than", hint='add older_than = "15s"')
-    elif reason is not None:
-        raise UsageError("--reason applies to releases only", hint="add --release-older-than, as in 15s")
-    watched = make_filter(listener=listener, source=source)
-    return Policy(settings.alarm.sensitivity(), release, watched, reason or "")
+    where = None if everywhere else namespace(netns) or here()
+    return Watch(wanted.policy, Executor(audit_log), wanted.interval_s, where, everywhere)

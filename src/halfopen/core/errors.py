@@ -38,13 +38,15 @@ class UsageError(HalfopenError):
 
 
 class ConfigError(HalfopenError):
-    """A configuration file cannot be used as it is. Exit code 2."""
+    """A configuration file cannot be used as it is: `file:line: key: message`. Exit code 2."""
 
-    def __init__(self, file: str, key: str, message: str, *, hint: str = "") -> None:
-        where = f"{file}: {key}" if key else file
+    def __init__(self, file: str, key: str, message: str, *, hint: str = "", line: int | None = None) -> None:
+        where = file if line is None else f"{file}:{line}"
+        where = f"{where}: {key}" if key else where
         super().__init__("config", f"{where}: {message}", exit_code=EXIT_USAGE, hint=hint)
         self.file = file
         self.key = key
+        self.on_line = line
 
 
 class Unsupported(HalfopenError):

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from halfopen.core.config import WatchSettings
 from halfopen.core.errors import HalfopenError
 from halfopen.core.findings.verdict import Verdict
 from halfopen.core.model.model import Model
-from halfopen.core.policy.actions import Released
+from halfopen.core.policy.actions import Released, Withheld
 from halfopen.core.policy.alarms import Telling
 from halfopen.core.policy.incidents import Incident
 from halfopen.core.policy.policy import Policy
@@ -55,11 +56,34 @@ class Did:
 
 
 @dataclass(frozen=True, slots=True)
+class Noticed:
+    """A policy would release, or must not, and does not; said once while that lasts. model: of the reading."""
+
+    model: Model
+    action: Withheld
+
+
+@dataclass(frozen=True, slots=True)
 class Trouble:
-    """Something could not be done; watching goes on. netns: the name of the namespace, or "metrics" and the like."""
+    """Something could not be done; watching goes on. netns: the name of the namespace, or "metrics", "reload" and the
+    like.
+    """
 
     netns: str
     error: HalfopenError
+
+
+@dataclass(frozen=True, slots=True)
+class Reloaded:
+    """The configuration was read anew and is in force from now on; what is known of namespaces and alarms stays.
+
+    kept: keys that changed and that take effect at the next start of the watch.
+    """
+
+    interval_s: float
+    policy: Policy
+    settings: WatchSettings
+    kept: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,4 +101,4 @@ class Ended:
     readings: int
 
 
-Report = Begun | Reading | Decided | Did | Trouble | Round | Ended
+Report = Begun | Reading | Decided | Did | Noticed | Trouble | Reloaded | Round | Ended

@@ -10,21 +10,39 @@ from typing import Final
 from halfopen.core.addresses import AF_INET6, V4_MAPPED
 from halfopen.core.errors import UsageError
 
-_UNIT_S: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
-_DURATION: Final = re.compile(r"(\d{1,9}(?:\.\d{1,6})?)(ms|s|m|h|d)?", re.ASCII)
+_UNIT_S: Final = {"d": 86400.0, "h": 3600.0, "m": 60.0, "s": 1.0, "ms": 0.001}
+_NUMBER: Final = r"(\d{1,9}(?:\.\d{1,6})?)"
+# Each unit once, the largest first.
+_DURATION: Final = re.compile("".join(f"(?:{_NUMBER}{unit})?" for unit in _UNIT_S), re.ASCII)
+_SECONDS: Final = re.compile(_NUMBER, re.ASCII)
 
 _OBEYED: Final = re.compile("[\x7f-\x9f\xad\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ud800-\udfff]")
 
 
 def duration_s(text: str, *, what: str = "duration") -> float:
-    """Seconds in a duration such as `10s`, `500ms`, `1.5m`, `2h`, or a bare number of seconds.
+    """Seconds in a duration such as `10s`, `500ms`, `1m30s`, `2h`, or a bare number of seconds.
 
     Raises: UsageError, naming `what`.
     """
-    match = _DURATION.fullmatch(text.strip())
-    if match is None:
-        raise UsageError(f"{what} {text!r} is not a duration", hint="write it as 10s, 500ms, 5m or 1h")
-    return float(match[1]) * _UNIT_S[match[2] or "s"]
+    word = text.strip()
+    if _SECONDS.fullmatch(word):
+        return float(word)
+    match = _DURATION.fullmatch(word)
+    if match is None or not word:
+        raise UsageError(f"{what} {text!r} is not a duration", hint="write it as 10s, 500ms, 1m30s or 1h")
+    parts = zip(match.groups(), _UNIT_S.values(), strict=True)
+    return sum(float(number) * unit_s for number, unit_s in parts if number is not None)
+
+
+def duration_words(seconds: float) -> str:
+    """A duration as `duration_s` takes it, to the millisecond: `1m30s`, `500ms`, `0s`."""
+    left_ms, words = round(seconds * 1000), ""
+    for unit in ("d", "h", "m"):
+        count, left_ms = divmod(left_ms, round(_UNIT_S[unit] * 1000))
+        words += f"{count}{unit}" if count else ""
+    if 0 < left_ms < 1000 and not words:
+        return f"{left_ms}ms"
+    return words + (f"{left_ms / 1000:g}s" if left_ms or not words else "")
 
 
 def show_duration(seconds: float) -> str:

@@ -1,29 +1,39 @@
 """The victims of a release: every condition of the filter holds, and the client has certainly not answered.
 
-The only place for that rule. A request whose last ACK came (a deferred-accept one, or one that waits for room in the
-accept queue) belongs to an established connection of the client and is never released. Where the kernel says so
-(eBPF), that is `acked`; otherwise a timer that ran out more often than the SYN-ACK was sent again shows it
-(`by_timers`), and whatever else may have answered (`answered.Doubt`, listeners that defer) is in doubt.
+The only place for that rule, and for whom a release leaves alone whatever its filter says (`core.sparing`). A request
+whose last ACK came (a deferred-accept one, or one that waits for room in the accept queue) belongs to an established
+connection of the client and is never released. Where the kernel says so (eBPF), that is `acked`; otherwise a timer that
+ran out more often than the SYN-ACK was sent again shows it (`by_timers`), and whatever else may have answered
+(`answered.Doubt`, listeners that defer) is in doubt.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from halfopen.core.filters import Filter
 from halfopen.core.model import timing
+from halfopen.core.sparing import Sparing
+
+if TYPE_CHECKING:
+    from halfopen.core.model.clients import KnownClients
+
+_SPARING_NOBODY: Final = Sparing()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Victims:
-    """Which of N requests are meant (N,), and how many the filter lets through that are spared all the same."""
+    """Which of N requests are meant (N,), and how many the filter lets through that are spared all the same: because
+    they answered or may have (`spared`), or because the release is to leave them alone (`untouched`).
+    """
 
     mask: NDArray[np.bool_]
     spared: int
+    untouched: int = 0
 
     @property
     def count(self) -> int:
@@ -32,14 +42,25 @@ class Victims:
 
 
 def select(
-    requests: NDArray[Any], chosen: Filter, ages_s: NDArray[np.float32], may_have_answered: NDArray[np.bool_]
+    requests: NDArray[Any],
+    chosen: Filter,
+    ages_s: NDArray[np.float32],
+    may_have_answered: NDArray[np.bool_],
+    sparing: Sparing = _SPARING_NOBODY,
+    clients: KnownClients | None = None,
 ) -> Victims:
     """Of N requests (dtype REQUEST) of these ages (N,) the victims of a release by the filter.
 
-    may_have_answered (N,): those that answered, or of which that cannot be ruled out.
+    may_have_answered (N,): those that answered, or of which that cannot be ruled out. sparing, clients: who is left
+    alone whatever the filter says.
     """
     matching = chosen.mask(requests, ages_s)
-    return certain(matching, may_have_answered)
+    left_alone = sparing.mask(requests, ages_s, clients)
+    if left_alone is None:
+        return certain(matching, may_have_answered)
+    left_alone &= matching
+    found = certain(matching & ~left_alone, may_have_answered)
+    return Victims(found.mask, found.spared, int(np.count_nonzero(left_alone)))
 
 
 def certain(matching: NDArray[np.bool_], may_have_answered: NDArray[np.bool_]) -> Victims:

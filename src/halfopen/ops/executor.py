@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, overload
 from halfopen.change.audit import AuditLog, who
 from halfopen.core.errors import HalfopenError, UsageError, words
 from halfopen.core.fields.released import released
-from halfopen.core.policy.actions import Protect, Protected, Release, Released, Undo, Unprotect, Unprotected
+from halfopen.core.policy.actions import Protect, Protected, Release, Released, Undo, Unprotect, Unprotected, Withheld
 from halfopen.core.tune.checkpoint import Checkpoint, go_on
 from halfopen.core.units import endpoint_words
 from halfopen.linux.netns import Netns
@@ -22,6 +22,7 @@ from halfopen.ops import signals
 
 if TYPE_CHECKING:
     from halfopen.core.model.answered import Calm
+    from halfopen.core.model.clients import KnownClients
     from halfopen.core.policy.guarding import GuardReading
     from halfopen.core.tune.outcomes import Tuned, Undid
     from halfopen.core.tune.plan import Plan
@@ -58,6 +59,7 @@ class Executor:
         stop: threading.Event | None = None,
         within_s: float | None = None,
         calm: Calm | None = None,
+        clients: KnownClients | None = None,
     ) -> Released: ...
 
     @overload
@@ -74,8 +76,10 @@ class Executor:
         stop: threading.Event | None = None,
         within_s: float | None = None,
         calm: Calm | None = None,
+        clients: KnownClients | None = None,
     ) -> Released | Tuned | Undid:
-        """Carry an action out, recorded before and after. stop, within_s, calm: as for `ops.release.release.execute`.
+        """Carry an action out, recorded before and after. stop, within_s, calm, clients: as for
+        `ops.release.release.execute`.
 
         A Plan is carried out as it is, or (`Changed`) not at all when a value has changed. An Undo of changes
         whose time is up (`timed`) goes on where the audit log cannot be written: the journal has its record.
@@ -87,7 +91,7 @@ class Executor:
             return self._tune(action)
         if ns is None:
             raise UsageError("a release needs its network namespace", hint="pass it beside the action")
-        return self._release(action, ns, stop, within_s, calm)
+        return self._release(action, ns, stop, within_s, calm, clients)
 
     # --- release ------------------------------------------------------------------------------------------------------
 
@@ -98,24 +102,25 @@ class Executor:
         stop: threading.Event | None,
         within_s: float | None,
         calm: Calm | None,
+        clients: KnownClients | None,
     ) -> Released:
         # It brings numpy, which a process that only waits to undo a setting does without.
         from halfopen.ops.release import release
 
         if self.dry_run:
-            return release.execute(action, ns, dry_run=True, stop=stop, calm=calm)
+            return release.execute(action, ns, dry_run=True, stop=stop, calm=calm, clients=clients)
         stop = stop or StopEvent()
-        record = {
-            "action": "release",
-            "netns": action.netns,
-            "netns_inode": ns.inode,
-            "filter": action.filter.describe(),
-            "arguments": action.filter.arguments().strip() or "--all",
-            "reason": action.reason,
-            "incidents": list(action.incidents),
-        }
+        how: dict[str, Any] = {"stop": stop, "within_s": within_s, "calm": calm, "clients": clients}
         with signals.held_off(stop):
-            return self._recorded(record, lambda: release.execute(action, ns, stop=stop, within_s=within_s, calm=calm))
+            return self._recorded(_asked(action, ns.inode), lambda: release.execute(action, ns, **how))
+
+    def note(self, action: Withheld) -> None:
+        """Record a release that a policy decided and that is not carried out. Raises: HalfopenError "audit"."""
+        if self.dry_run:
+            return
+        why = {"phase": "withheld", "why": action.why.value, "detail": action.detail, "matching": action.matching}
+        asked = _asked(action.release, action.release.where.inode)
+        self.audit.write({"id": _new_id(), **asked, **why, "who": who()})
 
     def _tune(self, action: Plan | Undo) -> Tuned | Undid:
         # A release does not need it.
@@ -171,7 +176,7 @@ class Executor:
 
     def _recorded(self, action: dict[str, Any], work: Callable[[], Result], *, refuse: bool = True) -> Result:
         """Do `work` between two lines of the audit log; refuse: not when the first of them cannot be written."""
-        record = {"id": uuid.uuid4().hex[:12], **action, "who": who()}
+        record = {"id": _new_id(), **action, "who": who()}
         problems: tuple[str, ...] = ()
         try:
             self.audit.write({**record, "phase": "begin"})
@@ -196,6 +201,30 @@ class Executor:
         except HalfopenError as e:
             if isinstance(error, HalfopenError):
                 error.message = f"{error.message} (and {e.message})"
+
+
+def _new_id() -> str:
+    return uuid.uuid4().hex[:12]
+
+
+def _asked(action: Release, inode: int) -> dict[str, Any]:
+    """What was asked for, and by which policy with which numbers."""
+    record: dict[str, Any] = {
+        "action": "release",
+        "netns": action.netns,
+        "netns_inode": inode,
+        "filter": action.filter.describe(),
+        "arguments": action.filter.arguments().strip() or "--all",
+        "reason": action.reason,
+        "incidents": list(action.incidents),
+    }
+    if action.policy:
+        record |= {"policy": action.policy, "decided_by": dict(action.decided_by)}
+    if action.most is not None:
+        record["at_most"] = action.most
+    if not action.sparing.empty:
+        record["sparing"] = action.sparing.describe()
+    return record
 
 
 def _record(outcome: Released | Tuned | Undid | Protected | Unprotected) -> dict[str, Any]:

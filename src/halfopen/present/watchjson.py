@@ -12,9 +12,11 @@ from halfopen.core.fields.released import released
 from halfopen.core.fields.watch import READING
 from halfopen.core.findings.verdict import Verdict
 from halfopen.core.model.model import Model
-from halfopen.core.policy.actions import Released
+from halfopen.core.policy.actions import Released, Withheld
 from halfopen.core.policy.alarms import Alarm, CauseChanged, Clear, Passed, Rising, Telling
+from halfopen.core.policy.counts import Subject
 from halfopen.core.policy.policy import Policy
+from halfopen.core.reports import Reloaded
 from halfopen.core.units import family_text, json_text
 from halfopen.present.findings.cures import next_commands
 from halfopen.present.findings.sentences import say
@@ -25,6 +27,29 @@ def _reasons(verdict: Verdict | None) -> dict[str, list[str]]:
     if verdict is None:
         return {"reasons": [], "next": []}
     return {"reasons": [say(f) for f in verdict.findings], "next": next_commands(verdict)}
+
+
+def _request(interval_s: float, policy: Policy) -> dict[str, Any]:
+    by_age = [one.describe() for one in policy.releases if not one.name]
+    policies = [
+        {"name": one.name, "mode": "act" if one.acts else "observe", "release": one.describe()}
+        for one in policy.releases
+        if one.name
+    ]
+    watched = None if policy.watched.empty else policy.watched.describe()
+    return {
+        "interval_s": interval_s,
+        "watched": watched,
+        "release": by_age[0] if by_age else None,
+        "policies": policies,
+    }
+
+
+def _place(listener: Subject) -> dict[str, Any]:
+    names = ("family", "address", "port", "ifindex")
+    if listener is None:
+        return dict.fromkeys(names)
+    return dict(zip(names, listener, strict=True)) | {"family": family_text(listener[0])}
 
 
 class JsonLines(Lines):
@@ -41,9 +66,11 @@ class JsonLines(Lines):
 
     def begin(self, interval_s: float, policy: Policy) -> list[str]:
         """event begin."""
-        release = policy.release.describe() if policy.release is not None else None
-        watched = None if policy.watched.empty else policy.watched.describe()
-        return self._line("begin", interval_s=interval_s, watched=watched, release=release)
+        return self._line("begin", **_request(interval_s, policy))
+
+    def reloaded(self, event: Reloaded) -> list[str]:
+        """event reload."""
+        return self._line("reload", **_request(event.interval_s, event.policy), after_restart=list(event.kept))
 
     def reading(self, model: Model) -> list[str]:
         """event reading."""
@@ -93,16 +120,30 @@ class JsonLines(Lines):
         )
 
     def _told(self, event: str, model: Model, action: Telling, **values: Any) -> list[str]:
-        names = ("family", "address", "port", "ifindex")
-        at: dict[str, Any] = dict.fromkeys(names)
-        if action.listener is not None:
-            at = dict(zip(names, action.listener, strict=True)) | {"family": family_text(action.listener[0])}
         where = {"netns": action.where.name, "incident": action.incident}
-        return self._line(event, model.sample.wall_s, **where, **at, **values)
+        return self._line(event, model.sample.wall_s, **where, **_place(action.listener), **values)
 
     def released(self, outcome: Released) -> list[str]:
         """event released."""
-        return self._line("released", None, filter=outcome.action.filter.describe(), **released(outcome))
+        action = outcome.action
+        asked = {"filter": action.filter.describe(), "policy": action.policy, "reason": action.reason}
+        return self._line("released", None, **asked, **released(outcome))
+
+    def withheld(self, model: Model, action: Withheld) -> list[str]:
+        """event withheld."""
+        release = action.release
+        return self._line(
+            "withheld",
+            model.sample.wall_s,
+            netns=release.netns,
+            **_place(action.listener),
+            policy=release.policy,
+            filter=release.filter.describe(),
+            reason=release.reason,
+            why=action.why.value,
+            detail=action.detail,
+            matching=action.matching,
+        )
 
     def trouble(self, netns: str, error: HalfopenError) -> list[str]:
         """event trouble."""

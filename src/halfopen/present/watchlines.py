@@ -13,12 +13,12 @@ from typing import assert_never
 from halfopen.core.errors import HalfopenError
 from halfopen.core.findings.verdict import Verdict
 from halfopen.core.model.model import Model
-from halfopen.core.policy.actions import Released
+from halfopen.core.policy.actions import Release, Released, Withheld, Withholding
 from halfopen.core.policy.alarms import Alarm, CauseChanged, Clear, Passed, Rising, Telling
 from halfopen.core.policy.counts import Subject
 from halfopen.core.policy.policy import Policy
 from halfopen.core.policy.readings import subject_text
-from halfopen.core.reports import Begun, Decided, Did, Ended, Reading, Report, Round, Trouble
+from halfopen.core.reports import Begun, Decided, Did, Ended, Noticed, Reading, Reloaded, Report, Round, Trouble
 from halfopen.core.units import plural, printable, show_duration
 from halfopen.core.where import Namespace
 from halfopen.present import commands
@@ -33,6 +33,30 @@ _RED, _GREEN, _YELLOW, _RESET = "\x1b[1;31m", "\x1b[32m", "\x1b[33m", "\x1b[0m"
 
 def _clock(wall_s: float | None = None) -> str:
     return time.strftime("%H:%M:%S", time.localtime(wall_s))
+
+
+def _decided_by(release: Release) -> str:
+    """The numbers that a policy decided by: `: spoofed-flood, the SYN queue 85% full`."""
+    facts = dict(release.decided_by)
+    words = [str(facts["cause"])] if "cause" in facts else []
+    words += [f"the SYN queue {facts['fill']:.0%} full"] if "fill" in facts else []
+    return f": {', '.join(words)}" if words else ""
+
+
+def _withheld(action: Withheld, at: str) -> str:
+    """What becomes of a release that is not carried out."""
+    found = plural(action.matching or 0, "connection")
+    match action.why:
+        case Withholding.OBSERVES:
+            chosen = action.release.filter.describe()
+            return f"would release {found} {chosen}{_decided_by(action.release)}; it only observes"
+        case Withholding.BUDGET:
+            return f"leaves {found}{at} for later: its budget is {action.detail}"
+        case Withholding.FORBIDDEN:
+            return f"releases nothing{at}: {action.detail} forbids it"
+        case Withholding.CANNOT_TELL:
+            return f"releases nothing{at}: {printable(action.detail)}"
+    assert_never(action.why)
 
 
 class Lines(ABC):
@@ -54,8 +78,12 @@ class Lines(ABC):
                 return self.told(model, action, verdict)
             case Did():
                 return self.released(event.outcome)
+            case Noticed():
+                return self.withheld(event.model, event.action)
             case Trouble():
                 return self.trouble(event.netns, event.error)
+            case Reloaded():
+                return self.reloaded(event)
             case Round():
                 return self.round(event.watched)
             case Ended():
@@ -94,7 +122,11 @@ class Lines(ABC):
     @abstractmethod
     def released(self, outcome: Released) -> list[str]: ...
     @abstractmethod
+    def withheld(self, model: Model, action: Withheld) -> list[str]: ...
+    @abstractmethod
     def trouble(self, netns: str, error: HalfopenError) -> list[str]: ...
+    @abstractmethod
+    def reloaded(self, event: Reloaded) -> list[str]: ...
     @abstractmethod
     def end(self, readings: int) -> list[str]: ...
 
@@ -132,13 +164,26 @@ class TextLines(Lines):
 
     def begin(self, interval_s: float, policy: Policy) -> list[str]:
         """The watched connections and the interval."""
-        line = f"{_clock()}  watching "
-        if not policy.watched.empty:
-            line += f"connections {policy.watched.describe()} "
-        line += f"every {show_duration(interval_s)}"
-        if policy.release is not None:
-            line += f", releasing those {policy.release.describe()}"
+        line = f"{_clock()}  watching {self._request(interval_s, policy)}"
         return self._filled(f"{line}; a line when something changes, Ctrl-C ends it")
+
+    def _request(self, interval_s: float, policy: Policy) -> str:
+        words = "" if policy.watched.empty else f"connections {policy.watched.describe()} "
+        words += f"every {show_duration(interval_s)}"
+        for one in policy.releases:
+            does = "releasing" if one.acts else "observing"
+            words += (
+                f", {does} those {one.describe()}" if not one.name else f"; policy {one.name}, {does}: {one.describe()}"
+            )
+        return words
+
+    def reloaded(self, event: Reloaded) -> list[str]:
+        """The configuration that is in force from now on."""
+        line = f"{_clock()}  configuration reloaded: watching {self._request(event.interval_s, event.policy)}"
+        if event.kept:
+            changed = ", ".join(event.kept)
+            line += f"; changed, and in force only after a restart: {changed}"
+        return self._filled(line)
 
     def reading(self, model: Model) -> list[str]:
         """A line, when this reading differs from the last one of its namespace in more than age."""
@@ -225,12 +270,21 @@ class TextLines(Lines):
     def released(self, outcome: Released) -> list[str]:
         """The outcome of a release."""
         line = f"{_clock()}  released {outcome.released:,} {outcome.action.filter.describe()}"
+        if outcome.action.policy:
+            line += f" (policy {outcome.action.policy}{_decided_by(outcome.action)})"
         if outcome.gone or outcome.failed:
             line += f" (gone {outcome.gone:,}, failed {outcome.failed:,})"
         if outcome.resets:
             line += f", {plural(outcome.resets, 'RST')} sent meanwhile"
         problems = [part for p in outcome.problems for part in self._filled(f"{_INDENT}{printable(p)}")]
         return [*(self._paint(_YELLOW, part) for part in self._filled(line)), *problems]
+
+    def withheld(self, model: Model, action: Withheld) -> list[str]:
+        """A release that is not carried out, and why."""
+        where = self._where(action.release.where)
+        at = f" at {subject_text(action.listener)}" if action.listener is not None else ""
+        line = f"{_clock(model.sample.wall_s)}  {where}policy {action.release.policy} {_withheld(action, at)}"
+        return [self._paint(_YELLOW, part) for part in self._filled(line)]
 
     def trouble(self, netns: str, error: HalfopenError) -> list[str]:
         """An error that does not end the watch."""

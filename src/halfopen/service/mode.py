@@ -6,7 +6,7 @@ import os
 from typing import Final
 
 CONTROL: Final = "HALFOPEN_CONTROL"
-MAX_CPU: Final = "2%"
+MAX_CPU: Final = 0.02
 """Of a processor, unless the configuration says otherwise."""
 _NOTIFY: Final = "NOTIFY_SOCKET"
 _RUNTIME: Final = "RUNTIME_DIRECTORY"

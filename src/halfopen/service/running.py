@@ -178,7 +178,7 @@ class RunningService:
             "reading_cpu_s": round(spacing.average_s, 6),
             "cpu_s": round(time.process_time(), 3),
             "cpu_share": self._cpu_share(),
-            "releases": self._watch.policy.release is not None,
+            "releases": self._watch.policy.acts,
             "face": {
                 "pid": health.pid,
                 "restarts": health.restarts,

@@ -7,6 +7,7 @@ holds the figure.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 
 MADE_BY: Final = "# made by halfopen service install"
@@ -138,30 +139,10 @@ _LOGROTATE: Final = """\
 }}
 """
 
-_SAMPLE: Final = """\
-# The configuration of halfopen.service. Every line may be left out; an unknown one is an error.
-# halfopen watch --config {config} --check-config looks for mistakes; systemctl reload halfopen applies changes.
-# docs/service.md explains each line. The values here are the defaults.
 
-# interval = "1s"             # between readings
-# max_cpu = "2%"              # of a processor; readings are spaced out before they use more
-# listener = [":443"]         # watch these alone; without this line, all
-# source = ["192.0.2.0/24"]   # only connections from there
-# audit_log = "{logs}/audit.jsonl"
-
-# [alarm]
-# minimum = 50                # no alarm for fewer unanswered connections
-# factor = 3.0                # at least this many times the usual share of the arrivals
-# sigmas = 6.0                # and this many standard deviations above it
-# calm = "10s"                # below half of the limit for so long, and the alarm ends
-
-# [metrics]
-# listen = "127.0.0.1:9764"   # for Prometheus; or the path of a Unix socket
-# file = "/var/lib/prometheus/node-exporter/halfopen.prom"
-
-# [release]                   # nothing is released without older_than
-# older_than = "15s"
-"""
+def _sample() -> str:
+    """The commented sample configuration, which contrib/ shows too."""
+    return Path(__file__).with_name("halfopen.toml").read_text(encoding="utf-8")
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,4 +186,4 @@ def service_files(
         "/etc/logrotate.d/halfopen": _LOGROTATE,
     }
     made = [ServiceFile(path, text.format(**words)) for path, text in texts.items() if text]
-    return [*made, ServiceFile(CONFIG, _SAMPLE.format(**words), ours=False, mode=0o640 if not packaged else 0o644)]
+    return [*made, ServiceFile(CONFIG, _sample(), ours=False, mode=0o640 if not packaged else 0o644)]

@@ -26,6 +26,7 @@ SOCK_DIAG_BY_FAMILY: Final = 20
 SOCK_DESTROY: Final = 21
 IPPROTO_TCP: Final = 6
 
+TCP_ESTABLISHED: Final = 1
 TCP_SYN_RECV: Final = 3
 TCP_LISTEN: Final = 10
 
@@ -221,8 +222,19 @@ class ListenerSlice:
 
 def parse_listeners(data: memoryview) -> ListenerSlice:
     """Read a stretch of a LISTEN dump made with INET_DIAG_SKMEMINFO. Raises: WireError."""
-    by_length: dict[int, list[int]] = {}
     result = ListenerSlice(np.empty(0, dtype=LISTENER))
+    by_length = _by_length(data, result)
+    parts = [_listener_rows(data, starts, length) for length, starts in by_length.items()]
+    if parts:
+        # In the order of the dump again.
+        order = np.argsort(np.concatenate(list(by_length.values())), kind="stable")
+        result.listeners = np.concatenate(parts)[order]
+    return result
+
+
+def _by_length(data: memoryview, result: ListenerSlice | SocketSlice) -> dict[int, list[int]]:
+    """Where the messages of sockets begin in a stretch, by their length; what else the dump says goes to `result`."""
+    by_length: dict[int, list[int]] = {}
     offset, window = 0, _FIRST_WINDOW
     while offset < len(data):
         start, stop, type_, flags, _, _ = next(netlink.messages(data, offset))
@@ -244,12 +256,31 @@ def parse_listeners(data: memoryview) -> ListenerSlice:
             offset = start + count * step
         elif type_ not in (netlink.NLMSG_NOOP, netlink.NLMSG_OVERRUN):
             raise WireError(f"unexpected message type {type_}", start)
-    parts = [_listener_rows(data, starts, length) for length, starts in by_length.items()]
+    return by_length
+
+
+@dataclass(slots=True)
+class SocketSlice:
+    """The sockets of one stretch of a dump, of whatever state; `heads` (n,) has the fields of REQUEST."""
+
+    heads: NDArray[Any]
+    done: bool = False
+    interrupted: bool = False
+    errno: int = 0
+
+
+def parse_sockets(data: memoryview) -> SocketSlice:
+    """Read who is connected to whom from a stretch of a dump of any sockets. Raises: WireError."""
+    result = SocketSlice(np.empty(0, dtype=REQUEST))
+    parts = [_heads(_messages(data, starts, length)) for length, starts in _by_length(data, result).items()]
     if parts:
-        # In the order of the dump again.
-        order = np.argsort(np.concatenate(list(by_length.values())), kind="stable")
-        result.listeners = np.concatenate(parts)[order]
+        result.heads = np.concatenate(parts)
     return result
+
+
+def _heads(raw: NDArray[np.uint8]) -> NDArray[Any]:
+    heads: NDArray[Any] = np.ascontiguousarray(raw[:, HEAD_AT : HEAD_AT + REQUEST.itemsize]).view(REQUEST)[:, 0]
+    return heads
 
 
 def _alike(data: memoryview, start: int, step: int, window: int) -> int:
@@ -279,7 +310,7 @@ def _listener_rows(data: memoryview, starts: list[int], length: int) -> NDArray[
     """The listeners of messages of one length, (n,) LISTENER; a few numpy calls for all whose attributes lie alike."""
     raw = _messages(data, starts, length)
     rows = np.zeros(len(starts), dtype=LISTENER)
-    head = np.ascontiguousarray(raw[:, HEAD_AT : HEAD_AT + REQUEST.itemsize]).view(REQUEST)[:, 0]
+    head = _heads(raw)
     tail = np.ascontiguousarray(raw[:, RECORD - _TAIL.size : RECORD]).view("=u4")
     for ours, theirs in (("family", "family"), ("port", "local_port"), ("ifindex", "ifindex"), ("cookie", "cookie")):
         rows[ours] = head[theirs]

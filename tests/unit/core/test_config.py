@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import math
 
 import pytest
@@ -13,13 +14,15 @@ from halfopen.core.errors import ConfigError
 from halfopen.core.policy.counts import Flow, ListenerCounts
 from halfopen.core.policy.detection import Sensitivity, Watcher, step
 from halfopen.core.policy.stages import Timing
+from halfopen.core.sections.alarm import AlarmSettings
+from halfopen.core.sections.release import ByAgeSettings
 
 QUICK = settings(max_examples=200, deadline=None, derandomize=True)
 
 
 def refused(text: str) -> str:
     with pytest.raises(ConfigError) as raised:
-        config.parse(text, "w.toml")
+        config.parse(text, "w.toml", {"metrics_file": str})
     assert raised.value.exit_code == 2
     return raised.value.line()
 
@@ -27,43 +30,75 @@ def refused(text: str) -> str:
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ("interval = 'soon'", "w.toml: interval: 'soon' is not a duration"),
-        ("interval = ''", "w.toml: interval: '' is not a duration"),
-        ("interval = 1979-05-27", "w.toml: interval: "),
-        ("interval = ['1s']", "w.toml: interval: "),
-        ("netns = 3", "w.toml: netns: "),
-        ("audit_log = true", "w.toml: audit_log: "),
-        ("release = '15s'", "w.toml: release: "),
-        ("[[alarm]]\nminimum = 1", "w.toml: alarm: "),
-        ("[alarm]\nminimum = true", "w.toml: alarm.minimum: "),
-        ("[alarm]\nminimum = 1.5", "w.toml: alarm.minimum: "),
-        ("[alarm]\nminimum = 0", "w.toml: alarm: out of range"),
-        ("[alarm]\nminimum = -5", "w.toml: alarm: out of range"),
-        ("[alarm]\nfactor = 0.99", "w.toml: alarm: out of range"),
-        ("[alarm]\nfactor = nan", "w.toml: alarm: out of range"),
-        ("[alarm]\nfactor = inf", "w.toml: alarm: out of range"),
-        ("[alarm]\nsigmas = nan", "w.toml: alarm: out of range"),
-        ("[alarm]\nsigmas = inf", "w.toml: alarm: out of range"),
-        ("[alarm]\nsigmas = -0.1", "w.toml: alarm: out of range"),
-        ("[alarm]\nwindow = 3601", "w.toml: alarm.window: is not used any more"),
-        ("[alarm]\ncalm = 0", "w.toml: alarm.calm: is a time"),
-        ("[alarm]\nminimum = 1" + "0" * 400, "w.toml: alarm: out of range"),
-        ("[alarm]\ncalm = 1" + "0" * 30, "w.toml: alarm.calm: is a time"),
+        ("interval = 'soon'", "w.toml:1: interval: 'soon' is not a duration"),
+        ("interval = ''", "w.toml:1: interval: '' is not a duration"),
+        ("\ninterval = 1", 'w.toml:2: interval: 1 has no unit; write "1s" for seconds'),
+        ("interval = '1'", 'w.toml:1: interval: "1" has no unit; write "1s" for seconds'),
+        ("interval = '10ms'", 'w.toml:1: interval: "10ms" is out of range; give 50ms to 1h'),
+        ("interval = 1979-05-27", "w.toml:1: interval: "),
+        ("interval = ['1s']", "w.toml:1: interval: "),
+        ("netns = 3", "w.toml:1: netns: "),
+        ("audit_log = true", "w.toml:1: audit_log: "),
+        ("release = '15s'", "w.toml:1: release: is not a list; write [[release]] above the keys of each"),
+        ("\n\n[[alarm]]\nminimum = 1", "w.toml:3: alarm: is not a table; write [alarm] above its keys"),
+        ("[alarm]\nminimum = true", "w.toml:2: alarm.minimum: true is not a whole number"),
+        ("[alarm]\nminimum = 1.5", "w.toml:2: alarm.minimum: "),
+        ("[alarm]\nminimum = 0", "w.toml:2: alarm.minimum: out of range"),
+        ("[alarm]\nminimum = -5", "w.toml:2: alarm.minimum: out of range"),
+        ("alarm.factor = 0.99", "w.toml:1: alarm.factor: out of range"),
+        ("[alarm]\nfactor = nan", "w.toml:2: alarm.factor: out of range"),
+        ("[alarm]\nfactor = inf", "w.toml:2: alarm.factor: out of range"),
+        ("[alarm]\nsigmas = nan", "w.toml:2: alarm.sigmas: out of range"),
+        ("[alarm]\nsigmas = -0.1", "w.toml:2: alarm.sigmas: out of range"),
+        ("[alarm]\nwindow = 3601", "w.toml:2: alarm.window: unknown key; window is not used any more"),
+        ("[alarm]\ncalm = 10", 'w.toml:2: alarm.calm: 10 has no unit; write "10s"'),
+        ("[alarm]\nminimum = 1" + "0" * 400, "w.toml:2: alarm.minimum: out of range"),
+        ("[alarm]\ncalm = 1" + "0" * 30, "w.toml:2: alarm.calm: "),
         ("[alarm]\nminimum = " + "9" * 5000, "w.toml: "),
         ("x = " + "[" * 20_000, "w.toml: "),
-        ("[alarm.deeper]\nx = 1", "w.toml: alarm.deeper: unknown key"),
-        ("[release]\nolder_then = '1s'", "w.toml: release.older_then: unknown key"),
-        ("[release]\nolder_than = 'x'", "w.toml: release.older_than: 'x' is not a duration"),
-        ("[release]\nolder_than = '1s'\nlistener = [':http']", "w.toml: release.listener: "),
-        ("[release]\nolder_than = '1s'\nsource = ['1.2.3.4', '1.2.3']", "w.toml: release.source: '1.2.3' is not"),
-        ("listener = [':http']", "w.toml: listener: "),
-        ("source = ['1.2.3']", "w.toml: source: '1.2.3' is not"),
-        ("[release]\nsource = [1]", "w.toml: release.source"),
-        ("'' = 1", "w.toml: "),
-        ("Interval = '1s'", "w.toml: Interval: unknown key"),
-        ("interval = '1s'\ninterval = '2s'", "w.toml: "),
-        ("\ufeffinterval = '1s'", "w.toml: "),
-        ("\0", "w.toml: "),
+        ("[alarm.deeper]\nx = 1", "w.toml:1: alarm.deeper: unknown key"),
+        ("[release]\nolder_then = '1s'", 'w.toml:2: release.older_then: unknown key; did you mean "older_than"?'),
+        ("[release]\nolder_than = 'x'", "w.toml:2: release.older_than: 'x' is not a duration"),
+        ("[release]\nolder_than = '0s'", "w.toml:2: release.older_than: would release every handshake"),
+        ("[release]\nolder_than = '1s'\nlistener = [':http']", "w.toml:3: release.listener[1]: "),
+        ("[release]\nsource = [\n'1.2.3.4',\n'1.2.3']", "w.toml:4: release.source[2]: '1.2.3' is not"),
+        ("listener = ':80'", "w.toml:1: listener: is not a list"),
+        ("listener = [':http']", "w.toml:1: listener[1]: "),
+        ("source = ['1.2.3']", "w.toml:1: source[1]: '1.2.3' is not"),
+        ("[release]\nsource = [1]", "w.toml:2: release.source[1]: 1 is not a text"),
+        ("[metrics]\nfiel = 'x'", 'w.toml:2: metrics.fiel: unknown key; did you mean "file"?'),
+        ("metrics_file = 'x'\n[metrics]\nfile = 'x'", "w.toml:3: metrics.file: is there twice"),
+        ("metrics_file = 1", "w.toml:1: metrics_file: is not a text"),
+        ("'' = 1", "w.toml:1: "),
+        ("Interval = '1s'", 'w.toml:1: Interval: unknown key; did you mean "interval"?'),
+        ("interval = '1s'\ninterval = '2s'\n", "w.toml:2: Cannot overwrite a value"),
+        ("[release]\nmode = 'act'", "w.toml:2: release.mode: is a key of a policy; write [[release]]"),
+        ("[[release]]\nmode = 'act'", "w.toml:1: release[1]: lacks name"),
+        ("[[release]]\nname = 'A b'", "w.toml:2: release[1].name: is not a name"),
+        ("[[release]]\nname = 'a'", "w.toml:1: release[1]: needs older_than or retransmits"),
+        (
+            "[[release]]\nname = 'a'\nolder_than = '3s'\n[[release]]\nname = 'a'\nretransmits = 1",
+            'w.toml:5: release[2].name: "a" is the name of another policy too',
+        ),
+        (
+            "[[release]]\nname = 'a'\nmode = 'acts'",
+            'w.toml:3: release[1].mode: "acts" is not known; did you mean "act"?',
+        ),
+        ("[[release]]\nname = 'a'\nolder_than = '500ms'", 'w.toml:3: release[1].older_than: "500ms" is out of range'),
+        ("[[release]]\nname = 'a'\nretransmits = 0", "w.toml:3: release[1].retransmits: out of range; give 1 to 255"),
+        (
+            "[[release]]\nname = 'a'\ncauses = ['acks-lost']",
+            'w.toml:3: release[1].causes[1]: "acks-lost" forbids a release',
+        ),
+        ("[[release]]\nname = 'a'\ncauses = ['spoofed-flod']", 'w.toml:3: release[1].causes[1]: "spoofed-flod" is not'),
+        ("[[release]]\nname = 'a'\nfuller_than = 0.8", "w.toml:3: release[1].fuller_than: 0.8 is not a percentage"),
+        (
+            "[[release]]\nname = 'a'\nbudget = 500",
+            'w.toml:3: release[1].budget: 500 is not a rate; write it as "500/s"',
+        ),
+        ("[never]\nlisteners = ['ssh']", "w.toml:2: never.listeners[1]: 'ssh' is not a port"),
+        ("\ufeffinterval = '1s'", "w.toml:1: "),
+        ("\0", "w.toml:1: "),
     ],
     ids=lambda v: ascii(v[:40]),
 )
@@ -73,6 +108,7 @@ def test_what_settings_cannot_be(text: str, says: str) -> None:
 
 def test_an_unknown_key_is_told_the_known_ones() -> None:
     line = refused("[alarm]\nminimun = 1")
+    assert 'did you mean "minimum"?' in line
     assert all(name in line for name in ("minimum", "factor", "sigmas", "calm"))
 
 
@@ -93,24 +129,44 @@ def test_every_key() -> None:
         minimum = 1
         factor = 1
         sigmas = 0
-        calm = "90s"
+        calm = "1m30s"
         [release]
         older_than = "15s"
         listener = [":443", "[2001:db8::1]:443"]
         source = ["203.0.113.0/24"]
     """
     parsed = config.parse(text, "w.toml", {"metrics_file": str})
+    net, web = ipaddress.ip_network("203.0.113.0/24"), (None, 443)
     assert parsed == config.WatchSettings(
-        "500ms",
+        0.5,
         "blue",
         "/tmp/a",
-        config.AlarmSettings(1, 1.0, 0.0, "90s"),
-        config.ReleaseSettings("15s", [":443", "[2001:db8::1]:443"], ["203.0.113.0/24"]),
-        [":443"],
-        ["203.0.113.0/24"],
-        {"metrics_file": "/tmp/m.prom"},
+        (web,),
+        (net,),
+        AlarmSettings(1, 1.0, 0.0, 90.0),
+        by_age=ByAgeSettings(15.0, (web, (ipaddress.ip_address("2001:db8::1"), 443)), (net,)),
+        sinks={"metrics_file": "/tmp/m.prom"},
     )
     assert parsed.alarm.sensitivity() == Sensitivity(1, factor=1.0, sigmas=0.0, timing=Timing(clears_s=90))
+    shown = [f"[{section}] {line}" for section, line, _ in config.given(parsed, config.WatchSettings)]
+    assert shown == [
+        '[] interval = "500ms"',
+        '[] netns = "blue"',
+        '[] audit_log = "/tmp/a"',
+        '[] listener = [":443"]',
+        '[] source = ["203.0.113.0/24"]',
+        "[alarm] minimum = 1",
+        "[alarm] factor = 1",
+        "[alarm] sigmas = 0",
+        '[alarm] calm = "1m30s"',
+    ]
+
+
+def test_what_a_reload_leaves_as_it_was_is_named() -> None:
+    old = config.parse('netns = "a"\nmetrics_file = "/a"\ninterval = "1s"', "w.toml", {"metrics_file": str})
+    new = config.parse('netns = "b"\nmetrics_file = "/b"\ninterval = "2s"', "w.toml", {"metrics_file": str})
+    assert config.kept_until_restart(old, new) == ["netns", "metrics_file"]
+    assert config.kept_until_restart(old, old) == []
 
 
 VALUES = st.sampled_from(

@@ -17,13 +17,26 @@ QUICK = settings(max_examples=300, deadline=None, derandomize=True)
 
 
 @pytest.mark.parametrize(
-    ("text", "seconds"), [("10s", 10), ("500ms", 0.5), ("2m", 120), ("1.5h", 5400), ("1d", 86400), ("7", 7), ("0", 0)]
+    ("text", "seconds"),
+    [
+        ("10s", 10),
+        ("500ms", 0.5),
+        ("2m", 120),
+        ("1.5h", 5400),
+        ("1d", 86400),
+        ("7", 7),
+        ("0", 0),
+        ("1m30s", 90),
+        ("1h500ms", 3600.5),
+    ],
 )
 def test_durations(text: str, seconds: float) -> None:
     assert units.duration_s(text) == seconds
 
 
-@pytest.mark.parametrize("text", ["", "s", "-1s", "1 s x", "1e3s", "10q", "٣s", "nan", "inf", "1.2.3s", "9" * 20])
+@pytest.mark.parametrize(
+    "text", ["", "s", "-1s", "1 s x", "1e3s", "10q", "٣s", "nan", "inf", "1.2.3s", "9" * 20, "30s1m", "1s1s", "1m 30s"]
+)
 def test_what_is_no_duration(text: str) -> None:
     with pytest.raises(UsageError, match="is not a duration"):
         units.duration_s(text)

@@ -32,6 +32,11 @@ RELEASED: Final[tuple[Field[Released], ...]] = (
         lambda o: o.spared,
     ),
     Field(
+        "untouched",
+        "matching ones left alone because `watch` is to spare them: never-touch lists, and sources known to be clients",
+        lambda o: o.untouched,
+    ),
+    Field(
         "may_have_answered",
         "of `spared`, those whose clients may have answered while an accept queue was full, which only eBPF can tell; "
         "`notes` say whose",

@@ -4,11 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from enum import Enum
 
 from halfopen.core.findings.evidence import Evidence, Need
 from halfopen.core.findings.finding import Hit, Level
 
 Judge = Callable[[Evidence], Iterator[Hit]]
+
+
+class OnRelease(Enum):
+    """What a cause says of releasing half-open connections where it is found: it is the reason for one; it forbids one,
+    because they are of clients that get in once the cause is gone; or neither.
+    """
+
+    REASON = "reason"
+    FORBIDS = "forbids"
+    NOTHING = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,7 +28,8 @@ class Rule:
     words, when it is found, what rules it out, and what to do.
 
     fallback: asked only when no other rule found a cause. note: it says something about the reading or about
-    connections that are no trouble, and explains nothing. rare: left out of the README's table of causes.
+    connections that are no trouble, and explains nothing. rare: left out of the README's table of causes. on_release:
+    what it says to the release policies of `watch`.
     """
 
     id: str
@@ -31,6 +43,7 @@ class Rule:
     fallback: bool = False
     note: bool = False
     rare: bool = False
+    on_release: OnRelease = OnRelease.NOTHING
 
 
 RULES: dict[str, Rule] = {}
@@ -47,13 +60,14 @@ def rule(
     fallback: bool = False,
     note: bool = False,
     rare: bool = False,
+    on_release: OnRelease = OnRelease.NOTHING,
 ) -> Callable[[Judge], Judge]:
     """Register the decorated function as the rule of this id. Raises: ValueError when the id is taken."""
 
     def register(judge: Judge) -> Judge:
         if id in RULES:
             raise ValueError(f"two rules have the id {id!r}")
-        RULES[id] = Rule(id, levels, judge, title, doc, unless, advice, needs, fallback, note, rare)
+        RULES[id] = Rule(id, levels, judge, title, doc, unless, advice, needs, fallback, note, rare, on_release)
         return judge
 
     return register

@@ -89,7 +89,7 @@ def _merged(rows: NDArray[Any]) -> NDArray[Any]:
 _STRETCH: Final = 65_536
 
 
-def _are_in(numbers: Numbers, known: Numbers) -> NDArray[np.bool_]:
+def are_in(numbers: Numbers, known: Numbers) -> NDArray[np.bool_]:
     """Which of N sources are among the known ones, (N,)."""
     found = np.zeros(len(numbers), dtype=bool)
     if not len(known):
@@ -118,11 +118,11 @@ class Completers:
         """Which of N sources finished a handshake between the two looks, (N,)."""
         if self.now is None:
             return np.zeros(len(numbers), dtype=bool)
-        return _are_in(numbers, self.now["number"][self.now["finished"] > 0])
+        return are_in(numbers, self.now["number"][self.now["finished"] > 0])
 
     def finished_lately(self, numbers: Numbers) -> NDArray[np.bool_]:
         """Which of N sources did so within the last hour or so, (N,)."""
-        return _are_in(numbers, self.lately["number"])
+        return are_in(numbers, self.lately["number"])
 
     def now_within(self, prefix: Prefix, port: int | None = None) -> int:
         """How many handshakes from within a prefix finished between the two looks, at one port or all."""

@@ -7,8 +7,10 @@ An action is what a finding proposes as a cure, what a plan shows, what is confi
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
+from enum import Enum
 from typing import TYPE_CHECKING, Any
 
+from halfopen.core.sparing import Sparing
 from halfopen.core.where import Namespace
 
 if TYPE_CHECKING:
@@ -30,17 +32,51 @@ class Look:
 @dataclass(frozen=True, slots=True)
 class Release:
     """Drop the half-open connections of a namespace that a filter lets through. There is no undo: a client that still
-    wants to connect retransmits its SYN. incidents: the ids of those during which `watch` decided on it."""
+    wants to connect retransmits its SYN.
+
+    sparing: whom it leaves alone all the same. most: no more than so many; None: all. policy: the name of the policy of
+    `watch` that decided it, "" where none did; decided_by: the numbers and words that it decided by; incidents: the ids
+    of those that were on.
+    """
 
     where: Namespace
     filter: Filter
     reason: str
     incidents: tuple[str, ...] = ()
+    sparing: Sparing = Sparing()
+    most: int | None = None
+    policy: str = ""
+    decided_by: tuple[tuple[str, int | float | str], ...] = ()
 
     @property
     def netns(self) -> str:
         """The namespace's name, as --netns takes it."""
         return self.where.name
+
+
+class Withholding(Enum):
+    """Why a release that a policy decided is not carried out."""
+
+    OBSERVES = "observes"
+    FORBIDDEN = "forbidden"
+    CANNOT_TELL = "cannot-tell"
+    BUDGET = "budget"
+
+
+@dataclass(frozen=True, slots=True)
+class Withheld:
+    """A release that a policy decided and that is not carried out, said once while that lasts. It is recorded, and
+    changes nothing.
+
+    listener: the one concerned, None for the namespace. matching: how many connections it would find; None: not known.
+    why, detail: the reason not to, and what of it there is to say.
+    """
+
+    release: Release
+    listener: tuple[int, str, int, int] | None
+    why: Withholding
+    matching: int | None = None
+    detail: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,10 +187,11 @@ class Released:
     destroy), failed: their sum is matched. resets: OutRsts that the namespace sent meanwhile, the most completed
     connections that can have been hit; None when it could not be read. left: matching ones seen by the look afterwards.
     spared: requests that the filter would have matched, but that answered or may have: deferred-accept ones, and with
-    an accept queue that is full or was. may_have_answered: those of them that only eBPF could tell. held: the door was
-    held, so that no connection could complete between look and destroy and be hit. window_ms, window_max_ms: the usual
-    (median) and the longest time between look and destroy, 0 with the door held. stopped: Ctrl-C or `stop` ended it
-    early. problems: what was not complete. notes: what was done in another way than usual, and what follows.
+    an accept queue that is full or was. may_have_answered: those of them that only eBPF could tell. untouched: those
+    that the release is to spare. held: the door was held, so that no connection could complete between look and destroy
+    and be hit. window_ms, window_max_ms: the usual (median) and the longest time between look and destroy, 0 with the
+    door held. stopped: Ctrl-C or `stop` ended it early. problems: what was not complete. notes: what was done in
+    another way than usual, and what follows.
     """
 
     action: Release
@@ -165,6 +202,7 @@ class Released:
     resets: int | None = 0
     left: int = 0
     spared: int = 0
+    untouched: int = 0
     may_have_answered: int = 0
     held: bool = False
     dry_run: bool = False

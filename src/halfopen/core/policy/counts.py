@@ -15,7 +15,8 @@ class ListenerCounts:
     """One listener at one reading.
 
     waiting: half-open connections that certainly did not answer. unanswered: those of them whose SYN-ACK was
-    retransmitted at least once, so that they wait a second and more. cap: of the SYN queue; None: not known.
+    retransmitted at least once, so that they wait a second and more. cap: of the SYN queue; fill: how much of it is
+    used; None: not known.
     release_s: the kernel gives up after that. cookies, cookies_unanswered, turned_away: since the reading before;
     cookies: only where they tell of a full queue (`tcp_syncookies` 1). critical: the verdict says so.
     """
@@ -30,6 +31,7 @@ class ListenerCounts:
     accept_full: bool = False
     syn_full: bool = False
     critical: bool = False
+    fill: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from halfopen.core.findings.verdict import Verdict
+from halfopen.core.policy.actions import Release
 from halfopen.core.policy.counts import ListenerCounts, Subject
 from halfopen.core.where import Namespace
 
@@ -15,7 +16,8 @@ class Seen:
     """A reading, in the numbers a decision needs.
 
     whole: every request was read, not the depths of the queues alone. may_read_whole: the time that reading every
-    request may take is not used up. matching: how many connections a release would find now; None: not counted.
+    request may take is not used up. degraded: why the reading is not to be acted on; "" where it is good. matching: how
+    many connections each release would find now, or in words why that is not known; only those that were counted.
     counts: of the listeners at which something waits or happened, and of those asked for (`State.wanted`). finished:
     handshakes since the reading before. finished_at: the same of each listener that had any; None: not told apart.
     release_s: the release time of the namespace. verdict: on the reading; None: not judged. wall_s: since 1970, for the
@@ -27,7 +29,8 @@ class Seen:
     half_open: int
     whole: bool = True
     may_read_whole: bool = True
-    matching: int | None = None
+    degraded: str = ""
+    matching: Mapping[Release, int | str] = field(default_factory=dict)
     counts: Mapping[Subject, ListenerCounts] = field(default_factory=dict)
     finished: int = 0
     finished_at: Mapping[Subject, int] | None = None

@@ -10,11 +10,14 @@ from enum import Enum
 
 from halfopen.core.filters import Filter
 from halfopen.core.model.narrowed import tells
-from halfopen.core.policy.actions import Release, Released
+from halfopen.core.policy.actions import Release, Released, Withheld
 from halfopen.core.policy.alarms import Telling, WatchedListeners, gone, judge_all, wanted
+from halfopen.core.policy.choosing import Choice, Target, choose, targets_after
 from halfopen.core.policy.counts import Flows, Subject
+from halfopen.core.policy.deciding import Notes, decide, note
 from halfopen.core.policy.detection import Sensitivity
 from halfopen.core.policy.events import Gone, Seen
+from halfopen.core.policy.release_policy import BudgetLeft, ReleasePolicy
 from halfopen.core.policy.stages import ALARMED, AlarmStage
 from halfopen.core.where import Namespace
 
@@ -28,10 +31,14 @@ class Missing(Enum):
 
 @dataclass(frozen=True, slots=True)
 class ReadMore:
-    """Complete the reading and hand it in again. Nothing was decided on it, and the state is what it was."""
+    """Complete the reading and hand it in again. Nothing was decided on it, and the state is what it was.
+
+    releases: those of which it is to be counted what they would find (MATCHING).
+    """
 
     where: Namespace
     missing: Missing
+    releases: tuple[Release, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,37 +49,46 @@ class LookAgain:
 
 
 Event = Seen | Released | Gone
-Action = Telling | Release | ReadMore | LookAgain
+Action = Telling | Release | Withheld | ReadMore | LookAgain
 
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """The operator's request. release: the filter to release by, None for watching only. watched: the listeners
-    and sources that count at all. reason: why it is released, for the record; else which and how many.
+    """The operator's request. releases: the policies to release by; () for watching only. watched: the listeners and
+    sources that count at all. reason: why it is released, for the record; else how many, and by which policy.
     """
 
     sensitivity: Sensitivity = field(default_factory=Sensitivity)
-    release: Filter | None = None
+    releases: tuple[ReleasePolicy, ...] = ()
     watched: Filter = Filter()
     reason: str = ""
+
+    @property
+    def acts(self) -> bool:
+        """Whether any of its policies does more than observe."""
+        return any(one.acts for one in self.releases)
 
 
 @dataclass(frozen=True, slots=True)
 class WatchedNamespace:
     """What is remembered of one namespace: of its listeners, of the handshakes that finish, and how many releases in a
-    row came to nothing.
+    row came to nothing. targets: what the causes of its alarms offer for release; noted: what was said of its policies,
+    by their names and listeners.
     """
 
     listeners: WatchedListeners = field(default_factory=dict)
     flows: Flows | None = None
     failures: int = 0
+    targets: Mapping[Subject, Target] = field(default_factory=dict)
+    noted: Notes = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """What is remembered of the namespaces that were seen and are not gone."""
+    """What is remembered of the namespaces that were seen and are not gone, and of the budgets of policies by name."""
 
     of: Mapping[Namespace, WatchedNamespace] = field(default_factory=dict)
+    budgets: Mapping[str, BudgetLeft] = field(default_factory=dict)
 
     def wanted(self, where: Namespace) -> list[Subject]:
         """The listeners of a namespace whose counts the next reading has to bring, even if nothing waits there."""
@@ -100,15 +116,26 @@ _NOTHING = WatchedNamespace()
 def step(state: State, event: Event, policy: Policy) -> tuple[State, tuple[Action, ...]]:
     """One decision. Raises nothing."""
     if isinstance(event, Released):
-        known = state.of.get(event.action.where, _NOTHING)
-        failed = event.failed > 0 and event.released == 0
-        return _with(state, event.action.where, replace(known, failures=known.failures + 1 if failed else 0)), ()
+        return _released(state, event), ()
     known = state.of.get(event.where, _NOTHING)
     if isinstance(event, Gone):
-        rest = State({where: other for where, other in state.of.items() if where != event.where})
+        rest = {where: other for where, other in state.of.items() if where != event.where}
         on = [(subject, one) for subject, one in known.listeners.items() if one.on]
-        return rest, tuple(gone(one, event.where, subject, event.at_s, "namespace") for subject, one in on)
+        ends = tuple(gone(one, event.where, subject, event.at_s, "namespace") for subject, one in on)
+        return replace(state, of=rest), ends
     return _seen(state, event, known, policy)
+
+
+def _released(state: State, event: Released) -> State:
+    action = event.action
+    known = state.of.get(action.where, _NOTHING)
+    failed = event.failed > 0 and event.released == 0
+    after = _with(state, action.where, replace(known, failures=known.failures + 1 if failed else 0))
+    if action.most is None or action.policy not in after.budgets:
+        return after
+    # What was taken from the budget for it and not used goes back.
+    unused = after.budgets[action.policy].after(event.released - action.most)
+    return replace(after, budgets={**after.budgets, action.policy: unused})
 
 
 def _seen(state: State, event: Seen, known: WatchedNamespace, policy: Policy) -> tuple[State, tuple[Action, ...]]:
@@ -119,25 +146,30 @@ def _seen(state: State, event: Seen, known: WatchedNamespace, policy: Policy) ->
     judged = judge_all(
         known.listeners, event.where, event.counts, flows, before_s, event.verdict, policy.sensitivity, event.wall_s
     )
-    missing = _missing(event, known, bool(judged.told), policy)
-    if missing is not None:
-        return state, (ReadMore(event.where, missing),)
-    actions: list[Action] = [*judged.told]
-    if policy.release is not None and event.matching and known.failures < GIVE_UP_AFTER:
-        reason = policy.reason or f"watch: {event.matching} {policy.release.describe()}"
-        actions.append(Release(event.where, policy.release, reason, during(judged.of, policy.release)))
-    if judged.look_again:
+    if not event.whole and _unread(event, bool(judged.told), policy):
+        return state, (ReadMore(event.where, Missing.REQUESTS),)
+    targets = targets_after(known.targets, judged.of, event.verdict)
+    choice = choose(policy.releases, event, judged.of, targets) if known.failures < GIVE_UP_AFTER else Choice()
+    uncounted = tuple(c.release for c in choice.candidates if c.release not in event.matching)
+    if uncounted:
+        return state, (ReadMore(event.where, Missing.MATCHING, uncounted),)
+    decided = decide(choice, event, state.budgets, policy.reason)
+    noted, said = note(
+        known.noted, [*choice.withheld, *decided.withheld], event.at_s, judged.of, policy.sensitivity.timing.clears_s
+    )
+    releases = [replace(one, incidents=during(judged.of, one.filter)) for one in decided.releases]
+    actions: list[Action] = [*judged.told, *said, *releases]
+    if judged.look_again or choice.waiting:
         actions.append(LookAgain(event.where))
-    return _with(state, event.where, WatchedNamespace(judged.of, flows, known.failures)), tuple(actions)
+    after = WatchedNamespace(judged.of, flows, known.failures, targets, noted)
+    return replace(_with(state, event.where, after), budgets=decided.budgets), tuple(actions)
 
 
-def _missing(event: Seen, known: WatchedNamespace, told: bool, policy: Policy) -> Missing | None:
-    # An alarm is to say why. And where the queues do not tell the number, only the requests do.
-    unread = told or (event.half_open and (event.may_read_whole or not tells(policy.watched)))
-    if not event.whole and unread:
-        return Missing.REQUESTS
-    releasing = policy.release is not None and known.failures < GIVE_UP_AFTER
-    return Missing.MATCHING if releasing and event.half_open and event.matching is None else None
+def _unread(event: Seen, told: bool, policy: Policy) -> bool:
+    """Whether every request is to be read: an alarm is to say why, and where the queues do not tell the number, only
+    the requests do.
+    """
+    return told or bool(event.half_open and (event.may_read_whole or not tells(policy.watched)))
 
 
 def during(listeners: WatchedListeners, chosen: Filter) -> tuple[str, ...]:
@@ -150,4 +182,4 @@ def during(listeners: WatchedListeners, chosen: Filter) -> tuple[str, ...]:
 
 
 def _with(state: State, where: Namespace, known: WatchedNamespace) -> State:
-    return State({**state.of, where: known})
+    return replace(state, of={**state.of, where: known})

@@ -62,6 +62,7 @@ def counts_of(
             accept_full=_accept_full(view),
             syn_full=bool(view.syn_queue_limit) and view.held >= (view.syn_queue_limit or 0),
             critical=key in critical,
+            fill=view.fill,
         )
     # The counters are read a little later than the listeners: a rest beside drops of listeners means nothing.
     nowhere = 0 if turned_away else dropped

@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from socket import socket
 from typing import Any, Final
 
@@ -24,11 +24,10 @@ from numpy.typing import NDArray
 
 from halfopen.change import destroy
 from halfopen.change.door import hashes
-from halfopen.core import victims
-from halfopen.core.filters import Filter
 from halfopen.ops.release import cookies, doors
 from halfopen.ops.release.counts import ReleaseCounts, Stop
 from halfopen.ops.release.doors import AnyDoor
+from halfopen.ops.release.meant import Meant
 from halfopen.read.bpf.census import Census
 from halfopen.read.requests import kernel_code
 
@@ -57,7 +56,7 @@ class _Found:
 
     @property
     def few(self) -> bool:
-        return self.victims <= _FEW and self.victims * _ONE_OF < self.all
+        return self.kept <= _FEW and self.kept * _ONE_OF < self.all
 
     @property
     def kept(self) -> int:
@@ -65,63 +64,65 @@ class _Found:
 
     def keep(self, rows: NDArray[Any], chains: NDArray[np.uint32], *, all_rows: bool) -> None:
         self.hashes.append(hashes(rows))
-        if all_rows or self.victims <= _FEW:
+        if all_rows or self.kept <= _FEW:
             self.rows.append(rows)
             self.chains.append(chains)
 
 
 def _find(
-    census: Census, chosen: Filter, counts: ReleaseCounts, door: AnyDoor | None = None, stop: Stop | None = None
+    census: Census, meant: Meant, counts: ReleaseCounts, door: AnyDoor | None = None, stop: Stop | None = None
 ) -> _Found:
-    """The half-open requests the filter lets through: counted; with a door, as many kept as it takes at a time.
+    """The half-open requests that are meant: counted; with a door, as many kept as it takes at a time.
 
     Many are given their cookies meanwhile.
     """
-    found, spared = _Found(), 0
+    found, spared, untouched = _Found(), 0, 0
+    left = meant.room(counts.matched)
+    most = 0 if door is None else door.most if left is None else min(door.most, left)
     for part in census.read():
         found.all += len(part.rows)
-        found_here = victims.select(part.rows, chosen, part.ages_s, part.is_deferred)
+        found_here = meant.select(part.rows, part.ages_s, part.is_deferred)
         spared += found_here.spared
-        meant, n = found_here.mask, found_here.count
-        if n and door is not None and found.victims < door.most:
-            room = door.most - found.victims
-            found.keep(part.rows[meant][:room], part.chains[meant][:room], all_rows=door.by_rows)
+        untouched += found_here.untouched
+        mask, n = found_here.mask, found_here.count
+        if n and door is not None and found.victims < most:
+            room = most - found.victims
+            found.keep(part.rows[mask][:room], part.chains[mask][:room], all_rows=door.by_rows)
         found.victims += n
-        if stop is not None and found.cookies is None and found.victims > _FEW:
-            found.cookies = cookies.ToAll(kernel_code(chosen), stop)
-    counts.spared = spared
+        if stop is not None and found.cookies is None and min(found.victims, most) > _FEW:
+            found.cookies = cookies.ToAll(kernel_code(meant.filter), stop)
+    counts.spared, counts.untouched = spared, untouched
     counts.interrupted |= census.interrupted
     return found
 
 
-def count(census: Census, chosen: Filter, counts: ReleaseCounts) -> None:
+def count(census: Census, meant: Meant, counts: ReleaseCounts) -> None:
     """Count what `run` would release."""
-    counts.matched = _find(census, chosen, counts).victims
+    counts.matched = _find(census, meant, counts).victims
 
 
-def run(kill: socket, census: Census, door: AnyDoor, chosen: Filter, counts: ReleaseCounts, stop: Stop) -> None:
-    """Release what the filter lets through at this moment."""
+def run(kill: socket, census: Census, door: AnyDoor, meant: Meant, counts: ReleaseCounts, stop: Stop) -> None:
+    """Release what is meant at this moment."""
     begun = time.monotonic()
     left_at_first = 0
     rounds = 0
     while rounds < MAX_ROUNDS + left_at_first // door.most:
-        found = _find(census, _as_of(chosen, begun), counts, door, stop)
+        found = _find(census, _as_of(meant, begun), counts, door, stop)
         counts.left = found.victims
-        if not found.victims or stop.is_set():
+        if not found.kept or stop.is_set():
             return
         left_at_first = left_at_first or found.victims
         rounds += 1
         counts.held = not counts.windows_s
         with _second() as second:
-            counts.left = _round(_Round(kill, census, door, chosen, begun, counts, stop, second), found)
+            counts.left = _round(_Round(kill, census, door, meant, begun, counts, stop, second), found)
         if not counts.left or stop.is_set():
             return
 
 
-def _as_of(chosen: Filter, begun: float, slack_s: float = 0.0) -> Filter:
-    """The filter as it was meant at `begun`: connections that came, or reached the age limit, later are not meant."""
-    older_than_s = chosen.older_than_s or 0.0
-    return replace(chosen, older_than_s=max(0.0, older_than_s + time.monotonic() - begun - slack_s))
+def _as_of(meant: Meant, begun: float, slack_s: float = 0.0) -> Meant:
+    """Who was meant at `begun`: connections that came, or reached the age limit, later are not."""
+    return meant.older(time.monotonic() - begun - slack_s)
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +130,7 @@ class _Round:
     kill: socket
     census: Census
     door: AnyDoor
-    chosen: Filter
+    meant: Meant
     begun: float
     counts: ReleaseCounts
     stop: Stop
@@ -145,9 +146,9 @@ def _round(of: _Round, found: _Found) -> int:
     before, nameless = counts.matched, 0
     whole = True
     with of.door.held(found.hashes, found.rows):
-        meant = _as_of(of.chosen, of.begun, _SLACK_S)
+        meant = _as_of(of.meant, of.begun, _SLACK_S)
         for part in of.census.read(named=True, chains=chains):
-            mask = victims.select(part.rows, meant, part.ages_s, part.is_deferred).mask & of.door.holds(part.rows)
+            mask = meant.select(part.rows, part.ages_s, part.is_deferred).mask & of.door.holds(part.rows)
             named = part.rows["cookie"] != 0
             nameless += int(np.count_nonzero(mask & ~named))
             if not _destroy(of, part.rows[mask & named]):
@@ -169,7 +170,7 @@ def _give_cookies(of: _Round, found: _Found) -> None:
             cookies.to_each(of.kill, rows)
         return
     if found.cookies is None:
-        found.cookies = cookies.ToAll(kernel_code(of.chosen), of.stop)
+        found.cookies = cookies.ToAll(kernel_code(of.meant.filter), of.stop)
     found.cookies.finish()
 
 

@@ -22,11 +22,12 @@ from halfopen.core.filters import Filter
 from halfopen.core.model import join, timing
 from halfopen.core.model.answered import Calm
 from halfopen.core.sample import REQUEST
-from halfopen.core.victims import by_timers, certain, select
+from halfopen.core.victims import by_timers, certain
 from halfopen.linux.sockets import open_sock_diag
 from halfopen.ops.release import doors
 from halfopen.ops.release.counts import ReleaseCounts, Stop, slices
 from halfopen.ops.release.doors import AnyDoor
+from halfopen.ops.release.meant import Meant
 from halfopen.ops.release.overflows import Overflows
 from halfopen.read import owners, procfs, sockdiag, timeouts
 from halfopen.read.listener_options import read_options
@@ -55,7 +56,7 @@ class _Scene:
 
     listeners: NDArray[Any]
     cap_s: float
-    chosen: Filter
+    meant: Meant
     code: bytes
     may_defer: list[int]
     groups: list[join.Group]
@@ -64,23 +65,25 @@ class _Scene:
     deferred: procfs.Counter
     door: AnyDoor | None
     spared: int = 0
+    untouched: int = 0
+    room: int | None = None
     _table: timeouts.Table = field(default_factory=dict)
     _asked_at: float = -_TIMEOUTS_KEEP_S
 
-    def begin(self) -> None:
-        """A pass begins. Timeouts are asked for now, never between a look and its destroy."""
+    def begin(self, room: int | None = None) -> None:
+        """A pass begins, for `room` victims at most. Timeouts are asked for now, not between a look and its destroy."""
         # Sockets may have come since the last pass, and the text costs by the socket.
         self.exact = self.exact and timeouts.affordable(0, 0.0)
         if self.exact:
             self._asked_at = time.monotonic()
             self._table = timeouts.read()
-        self.spared = 0
+        self.spared, self.untouched, self.room = 0, 0, room
         self.overflows.begin()
 
     def end(self, counts: ReleaseCounts) -> None:
         """A pass is over: count what it spared."""
         self.overflows.end(counts)
-        counts.spared = self.spared + counts.may_have_answered
+        counts.spared, counts.untouched = self.spared + counts.may_have_answered, self.untouched
 
     def close(self, counts: ReleaseCounts) -> None:
         """Nothing more is looked at."""
@@ -89,12 +92,17 @@ class _Scene:
         counts.notes += self.overflows.notes()
 
     def victims(self, rows: NDArray[Any]) -> NDArray[Any]:
-        """The requests among `rows` that the filter lets through and that do not show that they are deferred."""
+        """The requests among `rows` that are meant and do not show that they are deferred, as far as there is room."""
         fresh = time.monotonic() - self._asked_at <= _TIMEOUTS_KEEP_S
         asked = timeouts.look_up(self._table, rows) if self.exact and fresh else None
-        found = select(rows, self.chosen, *by_timers(rows, self.cap_s, asked))
+        found = self.meant.select(rows, *by_timers(rows, self.cap_s, asked))
         self.spared += found.spared
-        return rows if found.mask.all() else rows[found.mask]
+        self.untouched += found.untouched
+        meant = rows if found.mask.all() else rows[found.mask]
+        if self.room is not None:
+            meant = meant[: self.room]
+            self.room -= len(meant)
+        return meant
 
     def certain(self, victims: NDArray[Any], *, destroyed: bool = True) -> NDArray[Any]:
         """Those of N requests, just looked at, that are certainly half-open.
@@ -110,7 +118,7 @@ class _Scene:
         return self.overflows.certain(victims, destroyed=destroyed)
 
 
-def _scene(chosen: Filter, calm: Calm | None, door: AnyDoor | None) -> _Scene:
+def _scene(meant: Meant, calm: Calm | None, door: AnyDoor | None) -> _Scene:
     with open_sock_diag() as look:
         listeners, _ = sockdiag.listeners(look)
     settings = procfs.settings()
@@ -121,9 +129,9 @@ def _scene(chosen: Filter, calm: Calm | None, door: AnyDoor | None) -> _Scene:
         known = [options.get(int(listeners[row]["inode"])) for row in group.rows]
         if any(o is None or o.defer_accept_s for o in known):
             may_defer.append(i)
-    code, exact = kernel_code(chosen), _few(chosen)
+    code, exact = kernel_code(meant.filter), _few(meant.filter)
     overflows, deferred = Overflows(calm), procfs.Counter(_DEFERRED)
-    return _Scene(listeners, timing.RTO_MAX_S, chosen, code, may_defer, groups, exact, overflows, deferred, door)
+    return _Scene(listeners, timing.RTO_MAX_S, meant, code, may_defer, groups, exact, overflows, deferred, door)
 
 
 def _few(chosen: Filter) -> bool:
@@ -143,7 +151,7 @@ def _few(chosen: Filter) -> bool:
 def _pass(kill: socket, scene: _Scene, counts: ReleaseCounts, stop: Stop) -> int:
     """Walk the request sockets once and destroy the victims; returns how many there were."""
     before = counts.matched
-    scene.begin()
+    scene.begin(scene.meant.room(before))
     if scene.door is None:
         _slice_by_slice(kill, scene, counts, stop)
     else:
@@ -221,14 +229,14 @@ def _count(scene: _Scene, counts: ReleaseCounts) -> int:
 
 def run(
     kill: socket,
-    chosen: Filter,
+    meant: Meant,
     counts: ReleaseCounts,
     stop: Stop,
     calm: Calm | None = None,
     door: AnyDoor | None = None,
 ) -> None:
-    """Release what the filter lets through, pass after pass. calm: what earlier readings tell of ignored ACKs."""
-    scene = _scene(chosen, calm, door)
+    """Release what is meant, pass after pass. calm: what earlier readings tell of ignored ACKs."""
+    scene = _scene(meant, calm, door)
     try:
         for _ in range(MAX_PASSES):
             if not _pass(kill, scene, counts, stop) and not stop.is_set():
@@ -240,9 +248,9 @@ def run(
         scene.close(counts)
 
 
-def count(chosen: Filter, counts: ReleaseCounts, calm: Calm | None = None) -> None:
+def count(meant: Meant, counts: ReleaseCounts, calm: Calm | None = None) -> None:
     """Count what `run` would release."""
-    scene = _scene(chosen, calm, None)
+    scene = _scene(meant, calm, None)
     try:
         counts.matched = _count(scene, counts)
     finally:

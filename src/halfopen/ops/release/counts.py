@@ -53,6 +53,7 @@ class ReleaseCounts:
     failed: int = 0
     left: int = 0
     spared: int = 0
+    untouched: int = 0
     may_have_answered: int = 0
     held: bool = False
     windows_s: list[float] = field(default_factory=list)

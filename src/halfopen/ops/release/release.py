@@ -11,8 +11,8 @@ from typing import Final
 
 from halfopen.change import destroy
 from halfopen.core.errors import CannotHold, HalfopenError, UnknownTarget, words
-from halfopen.core.filters import Filter
 from halfopen.core.model.answered import Calm
+from halfopen.core.model.clients import KnownClients
 from halfopen.core.policy.actions import Release, Released
 from halfopen.linux import netns
 from halfopen.linux.identity import of_thread
@@ -20,6 +20,7 @@ from halfopen.linux.netns import Netns
 from halfopen.linux.stopping import StopEvent
 from halfopen.ops.release import behind_door, by_netlink, doors
 from halfopen.ops.release.counts import ReleaseCounts, Stop
+from halfopen.ops.release.meant import Meant, meant_by
 from halfopen.read import procfs
 from halfopen.read.bpf import programs
 from halfopen.read.bpf.census import Census
@@ -41,15 +42,15 @@ def _cannot_hold() -> str:
         return e.line()
 
 
-def _run(chosen: Filter, counts: ReleaseCounts, dry_run: bool, stop: Stop, calm: Calm | None) -> None:
+def _run(meant: Meant, counts: ReleaseCounts, dry_run: bool, stop: Stop, calm: Calm | None) -> None:
     with destroy.open_socket() as kill:
         destroy.probe(kill)
         census, why = _census(), _cannot_hold() if dry_run else ""
         if dry_run:
             if census is not None and not why:
-                behind_door.count(census, chosen, counts)
+                behind_door.count(census, meant, counts)
             else:
-                by_netlink.count(chosen, counts, calm)
+                by_netlink.count(meant, counts, calm)
             counts.left = counts.matched
             if why and counts.matched:
                 counts.notes.append(
@@ -68,9 +69,9 @@ def _run(chosen: Filter, counts: ReleaseCounts, dry_run: bool, stop: Stop, calm:
                 "that completed between the last look and its release may have been reset"
             )
         if census is not None and door is not None:
-            behind_door.run(kill, census, door, chosen, counts, stop)
+            behind_door.run(kill, census, door, meant, counts, stop)
         else:
-            by_netlink.run(kill, chosen, counts, stop, calm, door)
+            by_netlink.run(kill, meant, counts, stop, calm, door)
 
 
 def may_release() -> None:
@@ -82,22 +83,29 @@ def may_release() -> None:
         destroy.probe(kill)
 
 
-def matching(chosen: Filter, ns: Netns | None, stop: threading.Event, calm: Calm | None = None) -> int:
-    """How many connections of a namespace (None: the process's own) a release by this filter would find at this moment.
+def matching(
+    action: Release,
+    ns: Netns | None,
+    stop: threading.Event,
+    calm: Calm | None = None,
+    clients: KnownClients | None = None,
+) -> int:
+    """How many connections of a namespace (None: the process's own) a release would find at this moment, however many
+    it may release.
 
-    Ctrl-C sets `stop`. calm: as for `execute`.
+    Ctrl-C sets `stop`. calm, clients: as for `execute`.
 
     Raises: UnknownTarget, NotPermitted, Unsupported, KernelError.
     """
-    counts = ReleaseCounts()
+    counts, meant = ReleaseCounts(), Meant(action.filter, action.sparing, clients)
 
     def work() -> None:
         _hurry()
         census = _census()
         if census is not None and not _cannot_hold():
-            behind_door.count(census, chosen, counts)
+            behind_door.count(census, meant, counts)
         else:
-            by_netlink.count(chosen, counts, calm)
+            by_netlink.count(meant, counts, calm)
 
     _inside(ns, work, stop)
     return counts.matched
@@ -130,13 +138,15 @@ def execute(
     stop: threading.Event | None = None,
     within_s: float | None = None,
     calm: Calm | None = None,
+    clients: KnownClients | None = None,
 ) -> Released:
     """Carry out a Release in a namespace (None: the process's own) and count what came of it.
 
     Ctrl-C, or setting `stop` from elsewhere, ends it after the batch at hand, with the outcome so far; so does
     `within_s` after the first was destroyed, which leaves the rest to the next release.
 
-    calm: what earlier readings of the namespace tell of ACKs that were ignored (`core.model.answered`).
+    calm: what earlier readings of the namespace tell of ACKs that were ignored (`core.model.answered`). clients: who is
+    a client in the namespace, where the release spares them.
 
     Raises: UnknownTarget, NotPermitted, Unsupported, KernelError when nothing was released; later failures are
     `problems`.
@@ -152,7 +162,7 @@ def execute(
         _hurry()
         resets[0] = procfs.out_resets()
         try:
-            _run(action.filter, counts, dry_run, Stop(stop, within_s), calm)
+            _run(meant_by(action, clients), counts, dry_run, Stop(stop, within_s), calm)
         finally:
             resets[1] = procfs.out_resets()
 
@@ -177,6 +187,7 @@ def execute(
         resets=after - before if before is not None and after is not None else None,
         left=counts.left,
         spared=counts.spared,
+        untouched=counts.untouched,
         may_have_answered=counts.may_have_answered,
         dry_run=dry_run,
         held=counts.held,

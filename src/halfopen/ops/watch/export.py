@@ -9,7 +9,7 @@ from typing import Final, Protocol
 
 from halfopen.core.errors import HalfopenError
 from halfopen.core.fields.watched import Watching
-from halfopen.core.reports import Begun, Decided, Did, Ended, Reading, Report, Round, Trouble
+from halfopen.core.reports import Begun, Decided, Did, Ended, Reading, Reloaded, Report, Round, Trouble
 from halfopen.linux import small_files
 from halfopen.ops.watch.handshake_times import WatchedTimes
 from halfopen.present.metrics import Metrics
@@ -55,7 +55,7 @@ class Export:
     def take(self, event: Report) -> Trouble | None:
         """Take in a report. Returns what went wrong with an output, once when that begins."""
         match event:
-            case Begun():
+            case Begun() | Reloaded():
                 self._metrics.watching.interval_s = event.interval_s
             case Reading():
                 self._metrics.reading(event.model, event.verdict, event.seconds)

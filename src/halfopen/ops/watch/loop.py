@@ -17,7 +17,7 @@ from halfopen.core.model import answered
 from halfopen.core.model.columns import Builder, Columns
 from halfopen.core.model.model import Model, build
 from halfopen.core.model.narrowed import depths_tell, only
-from halfopen.core.policy.actions import Release
+from halfopen.core.policy.actions import Release, Withheld
 from halfopen.core.policy.alarms import Telling
 from halfopen.core.policy.counts import Subject
 from halfopen.core.policy.events import Gone, Seen
@@ -25,17 +25,19 @@ from halfopen.core.policy.incidents import Incidents
 from halfopen.core.policy.policy import Action, LookAgain, Missing, Policy, ReadMore, State, step
 from halfopen.core.policy.readings import counts_of, gained, undecided
 from halfopen.core.policy.spacing import Spacing
-from halfopen.core.reports import Begun, Decided, Did, Ended, Reading, Report, Round, Trouble
-from halfopen.core.sample import Requests, Sample
+from halfopen.core.reports import Begun, Decided, Did, Ended, Noticed, Reading, Report, Round, Trouble
+from halfopen.core.sample import Completeness, Requests, Sample
 from halfopen.core.where import Namespace
 from halfopen.linux.identity import unentered
 from halfopen.linux.netns import Netns, current
 from halfopen.linux.stopping import StopEvent
 from halfopen.ops.executor import Executor
 from halfopen.ops.release.release import matching, may_release
+from halfopen.ops.watch.clients import ClientsOf
 from halfopen.ops.watch.counting import Counting
 from halfopen.ops.watch.finishing import Finishing, finishing
 from halfopen.ops.watch.known import Known
+from halfopen.ops.watch.reloading import Reloading
 from halfopen.read import reader, requests
 from halfopen.read.discover import discover
 
@@ -47,6 +49,8 @@ _DECIDING_SHARE: Final = 0.2
 _RELEASE_SHARE: Final = 0.5
 # After that a reading tells whether what grew goes on growing; a quarter of an interval at least.
 _CLOSER_S: Final = 0.25
+# A longer interval is waited for in pieces.
+_AWAKE_S: Final = 2.0
 
 
 @dataclass(slots=True)
@@ -56,6 +60,7 @@ class Watch:
     read_by: as `reader.Wish.source`. interval_s between the starts of readings, duration_s and count end it (None:
     never); setting `stop` ends it at once. max_cpu: the share of a processor that readings may use before they are
     spaced out, without those of every request and without releases, which have shares of their own; None: any.
+    reloading: the configuration that may change meanwhile; None: none may.
     """
 
     policy: Policy
@@ -67,6 +72,7 @@ class Watch:
     duration_s: float | None = None
     count: int | None = None
     max_cpu: float | None = None
+    reloading: Reloading | None = None
     stop: threading.Event = field(default_factory=StopEvent)
     done: int = 0
     _state: State = State()
@@ -78,6 +84,7 @@ class Watch:
     _finishing: Finishing | None = None
     _counting: Counting = field(default_factory=Counting)
     _incidents: Incidents = field(default_factory=Incidents)
+    _clients: ClientsOf = field(default_factory=ClientsOf)
     _spacing: Spacing = field(init=False)
     # Processor time of what does not count against max_cpu.
     _apart_s: float = 0.0
@@ -117,6 +124,7 @@ class Watch:
         self._spacing = Spacing(self.interval_s, self.max_cpu)
         started = due = time.monotonic()
         while not self.stop.is_set():
+            yield from self._reload()
             used_s, self._apart_s = time.process_time(), 0.0
             yield from self._round()
             if self.count is not None and self.done >= self.count:
@@ -130,7 +138,7 @@ class Watch:
                 self.stop.wait(max(0.0, started + self.duration_s - now))
                 break
             yield from self._look_closer(due - self._spacing.now_s + _CLOSER_S, due)
-            self.stop.wait(due - time.monotonic())
+            yield from self._wait(due)
         yield Ended(self.done)
 
     def _spaced(self, used_s: float) -> Iterator[Report]:
@@ -139,6 +147,19 @@ class Watch:
             self._spacing.took(max(0.0, used_s))
         if (news := self._spacing.news()) is not None:
             yield Trouble("watch", news)
+
+    def _wait(self, due: float) -> Iterator[Report]:
+        """Wait for the next reading, awake once in a while: a signal that asks for a reload does not end the wait."""
+        while (left := due - time.monotonic()) > 0 and not self.stop.wait(min(left, _AWAKE_S)):
+            yield from self._reload()
+
+    def _reload(self) -> Iterator[Report]:
+        if self.reloading is None or not self.reloading.asked:
+            return
+        report = self.reloading.take()
+        self.policy, self.interval_s = self.reloading.now.policy, self.reloading.now.interval_s
+        self._spacing.interval_s = self.interval_s
+        yield report
 
     def _round(self) -> Iterator[Report]:
         targets = discover().namespaces if self.everywhere else [_again(self.ns or current())]
@@ -162,15 +183,17 @@ class Watch:
         yield Round(frozenset(watched.values()), troubled)
 
     def _look_closer(self, at: float, due: float) -> Iterator[Report]:
-        """Between two readings, one more of the namespaces where the policy asked for it, if there is time."""
-        closer, self._closer = self._closer, []
-        if not closer or at + _CLOSER_S > due or self.stop.wait(max(0.0, at - time.monotonic())):
-            return
-        for ns in closer:
-            try:
-                yield from self._one(ns, closer=True)
-            except (HalfopenError, MemoryError):
-                continue  # the next reading says why
+        """Between two readings, more of the namespaces where the policy asked for it, as long as it does and there is
+        time.
+        """
+        while self._closer and at + _CLOSER_S <= due and not self.stop.wait(max(0.0, at - time.monotonic())):
+            closer, self._closer = self._closer, []
+            for ns in closer:
+                try:
+                    yield from self._one(ns, closer=True)
+                except (HalfopenError, MemoryError):
+                    continue  # the next reading says why
+            at = max(at, time.monotonic()) + _CLOSER_S
         self._closer = []
 
     def _identity(self, ns: Netns) -> Namespace:
@@ -196,6 +219,7 @@ class Watch:
     def _end(self, known: Known) -> Iterator[Report]:
         """A namespace is gone."""
         self._counting.forget(known.where.inode)
+        self._clients.forget(known.where.inode)
         self._state, actions = step(self._state, Gone(known.where, time.monotonic()), self.policy)
         model = build(replace(known.previous, wall_s=time.time(), parts=(Requests(),))) if actions else None
         for action in actions:
@@ -216,6 +240,7 @@ class Watch:
         model = self._model(known, sample, columns, previous, began)
         model, verdict, state, actions = self._decide(ns, known, model, previous)
         known.keep(model, verdict)
+        self._clients.count(ns.inode, model)
         self._state = state
         self._count(known, model, verdict)
         told = [(a, self._incidents.told(model, a, verdict)) for a in actions if isinstance(a, Telling)]
@@ -228,8 +253,18 @@ class Watch:
         for action in actions:
             if isinstance(action, Release):
                 yield self._release(ns, known, action)
+            elif isinstance(action, Withheld):
+                yield from self._note(model, action)
             elif isinstance(action, LookAgain):
                 self._closer.append(ns)
+
+    def _note(self, model: Model, action: Withheld) -> Iterator[Report]:
+        """Record a release that is not carried out, and tell of it; where it cannot be recorded, that is told too."""
+        try:
+            self.executor.note(action)
+        except HalfopenError as e:
+            yield Trouble(action.release.netns, e)
+        yield Noticed(model, action)
 
     def _decide(
         self, ns: Netns, known: Known, model: Model, previous: Sample | None
@@ -250,8 +285,20 @@ class Watch:
                     raise UnknownTarget(f"network namespace {ns.name} was replaced by another one while it was read")
                 model = self._model(known, sample, columns, previous, began)
                 verdict, seen = self._seen(known, model, finished_at)
-            if Missing.MATCHING in missing and self.policy.release is not None:
-                seen = replace(seen, matching=matching(self.policy.release, ns, self.stop, known.calm))
+            if Missing.MATCHING in missing:
+                asked = [release for action in actions if isinstance(action, ReadMore) for release in action.releases]
+                counted = {release: self._matching(ns, known, release) for release in asked}
+                seen = replace(seen, matching={**seen.matching, **counted})
+
+    def _matching(self, ns: Netns, known: Known, release: Release) -> int | str:
+        """How many a release would find, or why that cannot be told. Raises: as `matching`, for one that spares nobody
+        by what they did."""
+        if release.sparing.clients_s is None:
+            return matching(release, ns, self.stop, known.calm)
+        try:
+            return matching(release, ns, self.stop, known.calm, self._clients.of(ns))
+        except HalfopenError as e:
+            return e.line()
 
     def _count(self, known: Known, model: Model, verdict: Verdict | None) -> None:
         """Have it counted who finishes, as long as there is something to judge that is not decided."""
@@ -272,6 +319,7 @@ class Watch:
             half_open=model.half_open,
             whole=not model.sample.depths,
             may_read_whole=time.monotonic() >= known.whole_again_at_s,
+            degraded=_degraded(model.sample.completeness),
             counts=counts_of(model, known.last, verdict, wanted, some=some),
             finished=gained("PassiveOpens", model, known.last),
             finished_at=finished_at,
@@ -282,7 +330,8 @@ class Watch:
 
     def _release(self, ns: Netns, known: Known, action: Release) -> Did:
         within_s, used_s = self.interval_s * _RELEASE_SHARE, time.process_time()
-        outcome = self.executor.execute(action, ns, stop=self.stop, within_s=within_s, calm=known.calm)
+        clients = None if action.sparing.clients_s is None else self._clients.of(ns)
+        outcome = self.executor.execute(action, ns, stop=self.stop, within_s=within_s, calm=known.calm, clients=clients)
         self._apart_s += time.process_time() - used_s
         self._state, _ = step(self._state, outcome, self.policy)
         return Did(outcome, self._incidents.did(outcome, time.time()))
@@ -346,6 +395,13 @@ class Watch:
         except HalfopenError:
             return None  # the whole reading says why
         return sample if depths_tell(sample) else None
+
+
+def _degraded(of: Completeness) -> str:
+    """Why a reading is not to be acted on: not by what a look that skipped some would miss, a release looks again."""
+    if of.source == "proc":
+        return "the reading is from /proc/net/tcp alone"
+    return "; ".join(of.problems)
 
 
 def _again(ns: Netns) -> Netns:

@@ -22,6 +22,7 @@ from halfopen.core.policy.events import Gone, Seen
 from halfopen.core.policy.incident_id import incident_id
 from halfopen.core.policy.incidents import Incident, Incidents
 from halfopen.core.policy.policy import Policy, State, step
+from halfopen.core.policy.release_policy import by_filter
 from halfopen.core.policy.stages import AlarmStage
 from halfopen.core.sample import QUEUES
 from halfopen.core.units import endpoint
@@ -78,14 +79,18 @@ def test_a_clock_that_is_off_gives_an_id_all_the_same(wall_s: float) -> None:
     assert re.fullmatch(r"\d{8}T\d{6}Z-[0-9a-f]{6}", incident_id(SELF, WEB, wall_s))
 
 
+OLD = Filter(older_than_s=15)
+
+
 def seen(at: int, n: int, **more: Any) -> Seen:
     counts = {WEB: ListenerCounts(n, n, 1024)} if n else {WEB: ListenerCounts(cap=1024)}
-    return Seen(SELF, float(at), n, matching=n, counts=counts, wall_s=BEGAN_S + at, **more)
+    matching: dict[Release, int | str] = {Release(SELF, OLD, ""): n}
+    return Seen(SELF, float(at), n, matching=matching, counts=counts, wall_s=BEGAN_S + at, **more)
 
 
 def test_everything_told_of_an_incident_has_its_id_and_the_next_one_has_another() -> None:
     state, told, ids_on = State(), [], []
-    policy = Policy(release=Filter(older_than_s=15))
+    policy = Policy(releases=(by_filter(OLD),))
     for at in range(60):
         state, actions = step(state, seen(at, 700 if 3 < at < 8 or 30 < at < 35 else 0), policy)
         told += [a for a in actions if isinstance(a, Telling)]
@@ -104,10 +109,10 @@ def test_everything_told_of_an_incident_has_its_id_and_the_next_one_has_another(
 def test_a_release_names_the_incidents_of_its_listeners_alone() -> None:
     other: Subject = (2, "0.0.0.0", 443, 0)
     full = {key: ListenerCounts(700, 700, 700, syn_full=True) for key in (WEB, other)}
-    event = Seen(SELF, 0.0, 1400, matching=9, counts=full, wall_s=BEGAN_S)
     for words, count in (("", 2), (":443", 1), ("192.0.2.1:443", 1), (":22", 0)):
         chosen = Filter(older_than_s=3, listeners=(endpoint(words),) if words else ())
-        _, actions = step(State(), event, Policy(release=chosen))
+        event = Seen(SELF, 0.0, 1400, matching={Release(SELF, chosen, ""): 9}, counts=full, wall_s=BEGAN_S)
+        _, actions = step(State(), event, Policy(releases=(by_filter(chosen),)))
         [release] = [a for a in actions if isinstance(a, Release)]
         assert len(release.incidents) == count, words
 

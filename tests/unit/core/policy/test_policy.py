@@ -16,6 +16,7 @@ from halfopen.core.policy.counts import Flows, ListenerCounts, Subject
 from halfopen.core.policy.detection import Sensitivity
 from halfopen.core.policy.events import Gone, Seen
 from halfopen.core.policy.policy import GIVE_UP_AFTER, Action, Missing, Policy, ReadMore, State, step
+from halfopen.core.policy.release_policy import by_filter
 from halfopen.core.where import Namespace
 
 QUICK = settings(max_examples=200, deadline=None, derandomize=True)
@@ -24,10 +25,15 @@ A, B = Namespace("boot", 1, 7, "a"), Namespace("boot", 2, 8, "b")
 WEB: Subject = (2, "0.0.0.0", 80, 0)
 
 
+def found(where: Namespace, matching: int | None) -> dict[Release, int | str]:
+    """What the release by age would find; None: that was not counted."""
+    return {} if matching is None else {Release(where, OLD, ""): matching}
+
+
 def seen(where: Namespace, at_s: float, half_open: int, matching: int | None = 0, **more: bool) -> Seen:
     """A reading: all wait at one listener, as long as half a second may tell, and nothing finishes."""
     counts = {WEB: ListenerCounts(half_open, half_open, 1024)} if half_open else {WEB: ListenerCounts(cap=1024)}
-    return Seen(where, at_s, half_open, matching=matching, counts=counts, **more)
+    return Seen(where, at_s, half_open, matching=found(where, matching), counts=counts, **more)
 
 
 SEEN = st.builds(seen, st.sampled_from([A, B]), st.floats(0, 100), st.integers(0, 500), st.integers(0, 9))
@@ -54,7 +60,7 @@ def run(policy: Policy, events: list[Seen | Released]) -> list[tuple[Action, ...
 @QUICK
 @given(st.lists(SEEN | OUTCOMES, max_size=40))
 def test_each_namespace_is_decided_on_as_if_it_were_alone(events: list[Seen | Released]) -> None:
-    policy = Policy(Sensitivity(minimum=100), OLD)
+    policy = Policy(Sensitivity(minimum=100), (by_filter(OLD),))
     together = run(policy, events)
     for where in (A, B):
         mine = [e for e in events if (e.where if isinstance(e, Seen) else e.action.where) == where]
@@ -71,7 +77,7 @@ def test_without_a_filter_nothing_is_released(events: list[Seen | Released]) -> 
 @QUICK
 @given(st.lists(SEEN | OUTCOMES, max_size=40))
 def test_a_release_has_something_to_release_and_the_filter_asked_for(events: list[Seen | Released]) -> None:
-    done = run(Policy(release=OLD), events)
+    done = run(Policy(releases=(by_filter(OLD),)), events)
     fruitless = {A: 0, B: 0}
     for event, actions in zip(events, done, strict=True):
         releases = [a for a in actions if isinstance(a, Release)]
@@ -80,12 +86,13 @@ def test_a_release_has_something_to_release_and_the_filter_asked_for(events: lis
             fruitless[where] = fruitless[where] + 1 if event.failed and not event.released else 0
             assert not actions
             continue
-        assert event.matching is not None
-        due = event.matching > 0 and fruitless[event.where] < GIVE_UP_AFTER
+        [matching] = event.matching.values()
+        assert isinstance(matching, int)
+        due = event.half_open > 0 and matching > 0 and fruitless[event.where] < GIVE_UP_AFTER
         assert len(releases) == due
         for release in releases:
             assert (release.where, release.filter) == (event.where, OLD)
-            assert str(event.matching) in release.reason
+            assert str(matching) in release.reason
 
 
 @QUICK
@@ -188,9 +195,9 @@ FULL = {WEB: ListenerCounts(700, 700, 700, syn_full=True)}
             Policy(watched=Filter(sources=(ipaddress.ip_network("192.0.2.0/24"),))),
             Missing.REQUESTS,
         ),
-        (Seen(A, 0, 0, whole=False), Policy(release=OLD), None),
-        (Seen(A, 0, 10), Policy(release=OLD), Missing.MATCHING),
-        (Seen(A, 0, 10, matching=0), Policy(release=OLD), None),
+        (Seen(A, 0, 0, whole=False), Policy(releases=(by_filter(OLD),)), None),
+        (Seen(A, 0, 10), Policy(releases=(by_filter(OLD),)), Missing.MATCHING),
+        (Seen(A, 0, 10, matching=found(A, 0)), Policy(releases=(by_filter(OLD),)), None),
         (Seen(A, 0, 10), Policy(), None),
     ],
 )
@@ -207,7 +214,7 @@ def test_what_is_missing_is_read_before_anything_is_decided(
 def test_matches_are_not_counted_once_releasing_was_given_up() -> None:
     failed = Released(Release(A, OLD, ""), matched=5, failed=5)
     events: list[Seen | Released] = [failed] * GIVE_UP_AFTER
-    assert run(Policy(release=OLD), [*events, Seen(A, 0, 10)])[-1] == ()
+    assert run(Policy(releases=(by_filter(OLD),)), [*events, Seen(A, 0, 10)])[-1] == ()
 
 
 @pytest.mark.parametrize("told_apart", [True, False])

@@ -46,7 +46,7 @@ def test_nothing_is_told_of_idle_listeners_but_of_those_asked_for() -> None:
 
 def test_who_waits_and_for_how_long() -> None:
     found = counts_of(depths([(50, 20), (0, 0)]), None)
-    assert found == {WEB: ListenerCounts(50, 30, 128, 63.0)}
+    assert found == {WEB: ListenerCounts(50, 30, 128, 63.0, fill=50 / 128)}
 
 
 def test_every_request_tells_the_same() -> None:

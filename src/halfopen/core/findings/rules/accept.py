@@ -18,7 +18,7 @@ from halfopen.core.findings.cures import (
 from halfopen.core.findings.evidence import AcceptQueue, Evidence
 from halfopen.core.findings.finding import Fact, Hit, Level
 from halfopen.core.findings.holder import Holder, Obstacle
-from halfopen.core.findings.registry import rule
+from halfopen.core.findings.registry import OnRelease, rule
 from halfopen.core.findings.remedies import longer_queues
 from halfopen.core.model.listeners import ListenerView
 from halfopen.core.policy.actions import ChangeSetting
@@ -166,6 +166,7 @@ def _hit(e: Evidence, found: Stuck, id: str) -> Hit:
     "fewer than come (`slow`), or that is `unknown`",
     unless="the queue drains between bursts",
     advice="run the proposed command, which looks at the process; neither a release nor a longer queue helps",
+    on_release=OnRelease.FORBIDS,
 )
 def app_not_accepting(e: Evidence) -> Iterator[Hit]:
     for view in e.now.listeners:
@@ -185,6 +186,7 @@ def app_not_accepting(e: Evidence) -> Iterator[Hit]:
     unless="all of them are stuck",
     advice="run the proposed command, which looks at the worker; its share of the clients hangs",
     rare=True,
+    on_release=OnRelease.FORBIDS,
 )
 def member_not_accepting(e: Evidence) -> Iterator[Hit]:
     for view in e.now.listeners:

@@ -13,7 +13,7 @@ from halfopen.core.findings.evidence import Evidence, Need
 from halfopen.core.findings.finding import Fact, Hit, Level
 from halfopen.core.findings.floods import MOST, SilentSources, flood, unanswered_per_s, unanswered_share
 from halfopen.core.findings.lasting import SLOW_S
-from halfopen.core.findings.registry import rule
+from halfopen.core.findings.registry import OnRelease, rule
 from halfopen.core.findings.remedies import cookies_on, longer_queues, release, shorter_release_time
 from halfopen.core.findings.slow import slow
 from halfopen.core.findings.unheard import unheard
@@ -127,6 +127,7 @@ def _hit(e: Evidence, id: str, rules_out: tuple[str, ...]) -> Iterator[Hit]:
     unless="handshakes finish at about the rate at which they arrive, or the same clients ask again",
     advice="leave SYN cookies on; `halfopen tune apply --release-time 7s`; a longer queue. `halfopen watch "
     "--release-older-than 5s` keeps the queue short meanwhile",
+    on_release=OnRelease.REASON,
 )
 def spoofed_flood(e: Evidence) -> Iterator[Hit]:
     return _hit(e, "spoofed-flood", ("few-sources-flood", "prefix-flood", "synacks-lost", "slow-path"))
@@ -142,6 +143,7 @@ def spoofed_flood(e: Evidence) -> Iterator[Hit]:
     "SYN-ACKs are never answered",
     unless="they finish handshakes, now or lately (a proxy, a load balancer), or ask again",
     advice="run the proposed `halfopen release --source …`, then block the prefix in a firewall",
+    on_release=OnRelease.REASON,
 )
 def few_sources_flood(e: Evidence) -> Iterator[Hit]:
     return _hit(e, "few-sources-flood", ("spoofed-flood", "synacks-lost", "acks-lost"))
@@ -158,6 +160,7 @@ def few_sources_flood(e: Evidence) -> Iterator[Hit]:
     unless="anybody there finishes handshakes, now or lately, or they ask again",
     advice="run the proposed `halfopen release --source …`, then block the prefix in a firewall",
     rare=True,
+    on_release=OnRelease.REASON,
 )
 def prefix_flood(e: Evidence) -> Iterator[Hit]:
     return _hit(e, "prefix-flood", ("spoofed-flood", "synacks-lost", "acks-lost"))

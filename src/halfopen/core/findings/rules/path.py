@@ -12,7 +12,7 @@ from halfopen.core.findings.evidence import FEW, Evidence, Need
 from halfopen.core.findings.finding import Fact, Hit, Level
 from halfopen.core.findings.floods import many
 from halfopen.core.findings.lasting import Lasting
-from halfopen.core.findings.registry import rule
+from halfopen.core.findings.registry import OnRelease, rule
 from halfopen.core.findings.rules.flood import flow, is_flood
 from halfopen.core.findings.slow import slow
 from halfopen.core.findings.unheard import MOST, Unheard, unheard
@@ -30,6 +30,7 @@ SMALL: Final = 0.1
     unless="they do not ask again, as forged sources never do; or more of the same sources finish; or the listener "
     "sends a single SYN-ACK",
     advice="repair the way back: an asymmetric route, a firewall, a wrong source address; never release these clients",
+    on_release=OnRelease.FORBIDS,
 )
 def synacks_lost(e: Evidence) -> Iterator[Hit]:
     for one in unheard(e):
@@ -75,6 +76,7 @@ def _way_back(e: Evidence, lasting: Lasting, reason: str) -> tuple[Cure, ...]:
     advice="look for what drops packets on the way here but lets SYNs through: a firewall that has lost its state; "
     "never release these clients",
     rare=True,
+    on_release=OnRelease.FORBIDS,
 )
 def acks_lost(e: Evidence) -> Iterator[Hit]:
     prefix = e.sources.cut
@@ -105,6 +107,7 @@ def acks_lost(e: Evidence) -> Iterator[Hit]:
     "wait after one was",
     unless="hardly any does, none of those sources finishes, or accept queues overflow: the kernel ignores ACKs then",
     advice="nothing, while the queue is not filling",
+    on_release=OnRelease.FORBIDS,
 )
 def slow_path(e: Evidence) -> Iterator[Hit]:
     if e.rate("ListenOverflows"):

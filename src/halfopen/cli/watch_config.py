@@ -1,0 +1,117 @@
+"""`halfopen watch --config`: the file, what it asks for together with the command line, and a check of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from halfopen.core.config import WatchSettings
+    from halfopen.core.policy.policy import Policy
+    from halfopen.ops.watch.reloading import InForce
+
+# A file of settings has a few hundred bytes.
+_CONFIG_BYTES = 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Words:
+    """The words of the command line that a configuration file has too; they win over the file, at a reload as well."""
+
+    listener: Sequence[str] = ()
+    source: Sequence[str] = ()
+    interval: str | None = None
+    release_older_than: str | None = None
+    reason: str | None = None
+
+    def on(self, settings: WatchSettings) -> InForce:
+        """What is asked for on top of these settings. Raises: UsageError."""
+        from halfopen.ops.watch.reloading import InForce
+
+        interval_s = settings.interval_s if self.interval is None else _interval(self.interval)
+        return InForce(settings, _policy(settings, self), interval_s)
+
+
+def load(path: str) -> WatchSettings:
+    """The settings in a file. Raises: ConfigError."""
+    from halfopen.core.config import parse
+    from halfopen.core.errors import ConfigError
+    from halfopen.ops.watch.sinks import keys
+
+    if not path:
+        raise ConfigError("--config ''", "", "is not a file name")
+    try:
+        return parse(_read(path).decode(), path, keys())
+    except OSError as e:
+        raise ConfigError(path, "", e.strerror or str(e)) from None
+    except UnicodeDecodeError:
+        raise ConfigError(path, "", "is not UTF-8 text") from None
+    except ValueError as e:  # a name with a zero byte
+        raise ConfigError(path, "", str(e)) from None
+
+
+def _read(path: str) -> bytes:
+    from halfopen.core.errors import ConfigError
+    from halfopen.core.units import show_bytes
+    from halfopen.linux import small_files
+
+    data = small_files.must_read(path, _CONFIG_BYTES + 1)
+    if len(data) > _CONFIG_BYTES:
+        raise ConfigError(path, "", f"is larger than {show_bytes(_CONFIG_BYTES)}", hint="is it the right file?")
+    return data
+
+
+def checked_lines(path: str, wanted: InForce) -> Iterator[str]:
+    """What a check of the file prints: whatever it sets; secrets are never shown."""
+    from halfopen.core.config import set_by
+    from halfopen.core.units import printable
+
+    found = list(set_by(wanted.settings))
+    yield f"{printable(path)}: no mistakes; it sets{'' if found else ' nothing'}"
+    yield from (f"  {f'[{section}] ' if section else ''}{line}" for section, line in found)
+    yield "Every other key has its default."
+    for one in wanted.policy.releases:
+        does = "releases" if one.acts else "only observes"
+        yield f"{f'Policy {one.name}' if one.name else 'The release by age'} {does}: {one.describe()}."
+
+
+def _interval(text: str) -> float:
+    from halfopen.core.errors import UsageError
+    from halfopen.core.units import duration_s
+
+    seconds = duration_s(text, what="--interval")
+    if not 0.05 <= seconds <= 3600:
+        raise UsageError(f"--interval {text} is out of range", hint="give 50ms to 1h")
+    return seconds
+
+
+def _policy(settings: WatchSettings, words: Words) -> Policy:
+    """What is watched at all narrows what is released; what is never to be touched holds for the command line too."""
+    from halfopen.api import checked, make_filter
+    from halfopen.core.errors import UsageError
+    from halfopen.core.filters import Filter
+    from halfopen.core.policy.policy import Policy
+    from halfopen.core.policy.release_policy import by_filter
+    from halfopen.core.sparing import Sparing
+    from halfopen.core.units import duration_s
+
+    watched = make_filter(listener=words.listener, source=words.source)
+    narrowed = checked(Filter(None, None, watched.listeners or settings.listener, watched.sources or settings.source))
+    releases = [one.policy(settings.never, narrowed) for one in settings.release]
+    more = settings.by_age
+    # An empty word is wrong usage, not "as if it were not there": it is what an unset shell variable leaves.
+    older_s = more.older_than_s
+    if words.release_older_than is not None:
+        older_s = duration_s(words.release_older_than, what="--release-older-than")
+        if not older_s:
+            raise UsageError("--release-older-than 0 would release every handshake", hint="give an age, as in 15s")
+    if older_s is not None:
+        meant = Filter(older_s, None, (*narrowed.listeners, *more.listener), (*narrowed.sources, *more.source))
+        sparing = Sparing(settings.never.listeners, settings.never.sources)
+        releases.insert(0, by_filter(checked(meant), sparing))
+    elif more.listener or more.source:
+        raise UsageError("the release section needs older_than", hint='add older_than = "15s"')
+    elif words.reason is not None and not any(one.acts for one in releases):
+        raise UsageError("--reason applies to releases only", hint="add --release-older-than, as in 15s")
+    return Policy(settings.alarm.sensitivity(), tuple(releases), narrowed, words.reason or "")

@@ -1,0 +1,34 @@
+"""The section [alarm]: when unanswered connections are an alarm."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated, ClassVar, Final
+
+from halfopen.core.policy.detection import Sensitivity
+from halfopen.core.policy.stages import Timing
+from halfopen.core.sections.option import option
+from halfopen.core.sections.words import Duration, number, whole
+
+_USUAL: Final = Sensitivity()
+
+
+@dataclass(frozen=True, slots=True)
+class AlarmSettings:
+    """When unanswered connections are an alarm ([detection](detection.md)); the defaults suit most servers."""
+
+    minimum: Annotated[int, whole(1)] = option(_USUAL.minimum, "fewer unanswered connections are never an alarm")
+    factor: Annotated[float, number(1)] = option(_USUAL.factor, "an alarm takes at least so many times the usual")
+    sigmas: Annotated[float, number()] = option(
+        _USUAL.sigmas, "and at least so many standard deviations above the usual"
+    )
+    calm_s: Duration = option(_USUAL.timing.clears_s, "an alarm ends once it has been calm for so long")
+    FORMER: ClassVar[Mapping[str, str]] = {
+        "window": "window is not used any more: the usual share of unanswered connections is learned over half an hour"
+    }
+
+    def sensitivity(self) -> Sensitivity:
+        """The same for detection."""
+        timing = Timing(clears_s=self.calm_s)
+        return Sensitivity(self.minimum, factor=self.factor, sigmas=self.sigmas, timing=timing)

@@ -1,0 +1,47 @@
+"""The connections that a release is meant for, as far as it has come."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from halfopen.core import victims
+from halfopen.core.filters import Filter
+from halfopen.core.model.clients import KnownClients
+from halfopen.core.policy.actions import Release
+from halfopen.core.sparing import Sparing
+from halfopen.core.victims import Victims
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Meant:
+    """What the filter lets through, without those who are spared, and no more than `most` of them (None: all)."""
+
+    filter: Filter
+    sparing: Sparing = Sparing()
+    clients: KnownClients | None = None
+    most: int | None = None
+
+    def select(
+        self, requests: NDArray[Any], ages_s: NDArray[np.float32], may_have_answered: NDArray[np.bool_]
+    ) -> Victims:
+        """As `core.victims.select`."""
+        return victims.select(requests, self.filter, ages_s, may_have_answered, self.sparing, self.clients)
+
+    def older(self, by_s: float) -> Meant:
+        """The same of connections that are older by so much."""
+        return replace(
+            self, filter=replace(self.filter, older_than_s=max(0.0, (self.filter.older_than_s or 0.0) + by_s))
+        )
+
+    def room(self, tried: int) -> int | None:
+        """How many more may be released after so many were tried; None: any number."""
+        return None if self.most is None else max(0, self.most - tried)
+
+
+def meant_by(action: Release, clients: KnownClients | None) -> Meant:
+    """What a release is meant for. clients: who is a client, where it spares those."""
+    return Meant(action.filter, action.sparing, clients, action.most)

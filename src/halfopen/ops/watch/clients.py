@@ -1,0 +1,51 @@
+"""Who is a client, for the policies of a watch that spare clients: read as often as its cost allows."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from typing import Final
+
+import numpy as np
+
+from halfopen.core.model.clients import KnownClients
+from halfopen.core.model.model import Model
+from halfopen.linux.netns import Netns
+from halfopen.read import clients
+
+# Reading them may take this share of the time at most.
+_SHARE: Final = 0.05
+_KEPT_S: Final = 2.0
+# Sources whose handshakes were counted; beyond that they are told by the other two ways alone.
+_MOST_COUNTED: Final = 1_000_000
+
+
+@dataclass(slots=True)
+class ClientsOf:
+    """The clients of each namespace, by inode."""
+
+    _known: dict[int, KnownClients] = field(default_factory=dict)
+    _again_s: dict[int, float] = field(default_factory=dict)
+
+    def count(self, inode: int, model: Model) -> None:
+        """Take over whose handshakes were counted in a reading."""
+        known, arrived = self._known.get(inode), model.arrived
+        if known is not None and arrived is not None and len(known.finished) < _MOST_COUNTED:
+            finished = arrived.sources["number"][arrived.sources["finished"] > 0]
+            self._known[inode] = known.with_finished(finished.astype(np.uint64))
+
+    def of(self, ns: Netns) -> KnownClients:
+        """The clients of a namespace. Raises: as `read.clients.read`."""
+        began = time.monotonic()
+        if began >= self._again_s.get(ns.inode, 0.0):
+            before = self._known.get(ns.inode)
+            now = ns.run(clients.read)
+            self._known[ns.inode] = now if before is None else now.with_finished(before.finished)
+            ended = time.monotonic()
+            self._again_s[ns.inode] = ended + max(_KEPT_S, (ended - began) * (1 / _SHARE - 1))
+        return self._known[ns.inode]
+
+    def forget(self, inode: int) -> None:
+        """The namespace is gone."""
+        self._known.pop(inode, None)
+        self._again_s.pop(inode, None)

@@ -1,0 +1,50 @@
+"""A new configuration for a watch that goes on: asked for by a signal, taken between two readings, or refused whole."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from halfopen.core.config import kept_until_restart
+from halfopen.core.errors import HalfopenError
+from halfopen.core.reports import Reloaded, Report, Trouble
+
+if TYPE_CHECKING:
+    from halfopen.core.config import WatchSettings
+    from halfopen.core.policy.policy import Policy
+
+
+@dataclass(frozen=True, slots=True)
+class InForce:
+    """The settings of a file, and what follows from them and the command line."""
+
+    settings: WatchSettings
+    policy: Policy
+    interval_s: float
+
+
+@dataclass(slots=True)
+class Reloading:
+    """The configuration of a watch. load: reads the file anew; raises HalfopenError, and then the former one stays."""
+
+    now: InForce
+    load: Callable[[], InForce]
+    asked: bool = False
+
+    def ask(self) -> None:
+        """Have it read anew before the next reading; safe in a signal handler."""
+        self.asked = True
+
+    def take(self) -> Report:
+        """Read it anew, as was asked."""
+        self.asked = False
+        try:
+            new = self.load()
+        except HalfopenError as e:
+            hint = f"{e.hint}; " if e.hint else ""
+            stays = HalfopenError(e.id, e.message, hint=f"{hint}the former configuration stays in force")
+            return Trouble("reload", stays)
+        kept = kept_until_restart(self.now.settings, new.settings)
+        self.now = new
+        return Reloaded(new.interval_s, new.policy, new.settings, tuple(kept))

@@ -1,0 +1,43 @@
+"""Who is known to be a client of a namespace: sources of established connections, addresses that finished lately."""
+
+from __future__ import annotations
+
+import time
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from halfopen.core.errors import Unsupported
+from halfopen.core.model.clients import KnownClients, source_numbers
+from halfopen.linux.sockets import open_sock_diag
+from halfopen.read import peers, sockdiag
+from halfopen.wire import inet_diag
+
+# 96 MB of netlink, and a second; with more it is not told who has one.
+MOST: Final = 1_000_000
+
+
+def read() -> KnownClients:
+    """The clients of the calling thread's namespace, as of now.
+
+    Raises: Unsupported (also with more than MOST established connections), NotPermitted, KernelError, WireError.
+    """
+    at_s = time.monotonic()
+    lately = peers.read()
+    return KnownClients(at_s, established(), lately)
+
+
+def established() -> NDArray[np.uint64]:
+    """The sources of established connections, each once and in order, (E,). Raises: as `read`."""
+    request = inet_diag.dump_request(1 << inet_diag.TCP_ESTABLISHED)
+    found, count = [np.empty(0, dtype=np.uint64)], 0
+    with open_sock_diag() as look:
+        for data in sockdiag.receive(look, request):
+            part = inet_diag.parse_sockets(data)
+            sockdiag.check_dump(part.errno)
+            found.append(np.unique(source_numbers(part.heads)))
+            count += len(part.heads)
+            if count > MOST:
+                raise Unsupported("clients", f"more than {MOST:,} connections are established: not all were looked at")
+    return np.unique(np.concatenate(found))

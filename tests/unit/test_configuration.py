@@ -1,0 +1,70 @@
+"""The sample configuration: it can be used as it is, shows every key, and shows the defaults."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from pathlib import Path
+from typing import Any
+
+from halfopen.core.config import WatchSettings, given, parse
+from halfopen.core.sections.option import options
+from halfopen.ops.watch import sinks
+from run import halfopen as command
+
+SAMPLE = Path(__file__).resolve().parents[2] / "contrib" / "halfopen.toml"
+# A default that the sample shows another value for, because the default is nothing that could be shown.
+_SHOWN_OTHERWISE = {"max_cpu", "netns", "audit_log", "listener", "source"}
+
+
+def uncommented() -> str:
+    """The sample with every key that stands behind a # put in force."""
+    return re.sub(r"^#(?=[a-z_]+ = |\[)", "", SAMPLE.read_text(encoding="utf-8"), flags=re.MULTILINE)
+
+
+def test_the_sample_changes_nothing_and_can_be_checked() -> None:
+    assert list(given(parse(SAMPLE.read_text("utf-8"), str(SAMPLE), sinks.keys()), WatchSettings)) == []
+    done = command("watch", "--check-config", "--config", str(SAMPLE))
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "no mistakes; it sets nothing" in done.stdout
+
+
+def missing(kind: type, document: Any, path: str = "") -> list[str]:
+    found = []
+    for key, one in options(kind).items():
+        if key not in document:
+            found.append(f"{path}{key}")
+        elif one.section is not None:
+            inner = document[key][0] if one.several else document[key]
+            found += missing(one.section, inner, f"{path}{key}.")
+    return found
+
+
+def test_the_sample_shows_every_key_and_its_default() -> None:
+    document = tomllib.loads(uncommented())
+    assert missing(WatchSettings, document) == []
+    parsed = parse(uncommented(), "sample", sinks.keys())
+    for key, one in options(WatchSettings).items():
+        if one.section is None and key not in _SHOWN_OTHERWISE:
+            assert getattr(parsed, one.name) == one.default, key
+
+
+def test_a_check_says_what_is_set_or_the_mistake_and_its_line(tmp_path: Path) -> None:
+    file = tmp_path / "halfopen.toml"
+    file.write_text('interval = "1m30s"\n[metrics]\nfile = "/tmp/x.prom"\n')
+    done = command("watch", "--check-config", "--config", str(file))
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.splitlines() == [
+        f"{file}: no mistakes; it sets",
+        '  interval = "1m30s"',
+        '  metrics_file = "/tmp/x.prom"',
+        "Every other key has its default.",
+    ]
+    file.write_text("\n\n[alarm]\nminimun = 3\n")
+    done = command("watch", "--check-config", "--config", str(file))
+    assert (done.returncode, done.stdout) == (2, "")
+    assert f'{file}:4: alarm.minimun: unknown key; did you mean "minimum"?' in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+    done = command("watch", "--check-config")
+    assert done.returncode == 2
+    assert "--config FILE" in done.stderr
