@@ -120,6 +120,7 @@ def test_the_defaults_are_those_of_the_alarm_itself() -> None:
 def test_every_key() -> None:
     text = """
         interval = "500ms"
+        max_cpu = "2%"
         netns = "blue"
         listener = [":443"]
         source = ["203.0.113.0/24"]
@@ -139,6 +140,7 @@ def test_every_key() -> None:
     net, web = ipaddress.ip_network("203.0.113.0/24"), (None, 443)
     assert parsed == config.WatchSettings(
         0.5,
+        0.02,
         "blue",
         "/tmp/a",
         (web,),
@@ -151,6 +153,7 @@ def test_every_key() -> None:
     shown = [f"[{section}] {line}" for section, line, _ in config.given(parsed, config.WatchSettings)]
     assert shown == [
         '[] interval = "500ms"',
+        '[] max_cpu = "2%"',
         '[] netns = "blue"',
         '[] audit_log = "/tmp/a"',
         '[] listener = [":443"]',
