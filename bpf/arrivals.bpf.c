@@ -6,18 +6,13 @@
  * The kernel runs the filter of a listener on every packet that meets it or one of its request sockets (tcp_v4_rcv(),
  * tcp_filter()). Every other packet of the machine costs the test of its socket's state.
  */
-#include "events.h"
+#include "counting.bpf.h"
 #include "packet.bpf.h"
 
-RECORD(handshake_key);
 RECORD(arrivals_counters);
 RECORD(source_key);
 RECORD(source_counters);
 
-#define BPF_MAP_TYPE_PERCPU_HASH 5
-#define BPF_MAP_TYPE_LRU_HASH 9
-#define BPF_NOEXIST 1
-#define BPF_F_NO_PREALLOC 1
 #define BPF_F_CURRENT_NETNS (-1L)
 
 #define TCP_FLAGS 13
@@ -49,8 +44,6 @@ struct {
 	struct source_counters *value;
 } finishing SEC(".maps");
 
-/* In: count this namespace alone; 0: all. */
-u32 only_netns;
 /*
  * Out: events whose key did not fit a map. Here and by source, increments by two CPUs at once may be lost: the addition
  * is not atomic, because newer compilers emit a kind of atomic addition that kernels before Linux 5.12 refuse.
@@ -62,12 +55,8 @@ struct source_counters none;
 
 INLINE struct arrivals_counters *of_listener(const struct handshake_key *key)
 {
-	struct arrivals_counters *found = bpf_map_lookup_elem(&listeners, key);
+	struct arrivals_counters *found = entry_of(&listeners, key, &nothing);
 
-	if (found)
-		return found;
-	bpf_map_update_elem(&listeners, key, &nothing, BPF_NOEXIST);
-	found = bpf_map_lookup_elem(&listeners, key);
 	if (!found)
 		unfit++;
 	return found;
@@ -75,12 +64,8 @@ INLINE struct arrivals_counters *of_listener(const struct handshake_key *key)
 
 INLINE struct source_counters *of_source(void *map, const struct source_key *key)
 {
-	struct source_counters *found = bpf_map_lookup_elem(map, key);
+	struct source_counters *found = entry_of(map, key, &none);
 
-	if (found)
-		return found;
-	bpf_map_update_elem(map, key, &none, BPF_NOEXIST);
-	found = bpf_map_lookup_elem(map, key);
 	if (!found)
 		unfit++;
 	return found;
@@ -194,19 +179,8 @@ int finished(u64 *ctx)
 	if (!tp)
 		return 0;
 	skc = &sk->__sk_common;
-	key.netns = skc->skc_net.net->ns.inum;
-	if (only_netns && key.netns != only_netns)
+	if (!key_of(skc, &key))
 		return 0;
-	key.ifindex = skc->skc_bound_dev_if;
-	key.port = skc->skc_num;
-	key.family = skc->skc_family;
-	if (key.family == AF_INET6) {
-		__builtin_memcpy(key.address, skc->skc_v6_rcv_saddr.in6_u.u6_addr32, 16);
-		key.ipv4 = !key.address[0] && !key.address[1] && key.address[2] == 0xffff0000;
-	} else {
-		key.address[0] = skc->skc_rcv_saddr;
-		key.ipv4 = 1;
-	}
 	from.netns = key.netns;
 	from.port = key.port;
 	from.ipv4 = key.ipv4;
@@ -223,6 +197,7 @@ int finished(u64 *ctx)
 	if (c) {
 		c->finished++;
 		c->late += late;
+		c->no_timestamps += !READ_BITS(tp, rx_opt.tstamp_ok);
 	}
 	s = of_source(&finishing, &from);
 	if (s) {

@@ -195,6 +195,7 @@ struct arrivals_counters {
 	u64 resets;
 	u64 finished;
 	u64 late; /* of them: after a SYN-ACK was sent again */
+	u64 no_timestamps; /* of them: without TCP timestamps, so that a SYN cookie keeps neither window scaling nor SACK */
 };
 
 /* A source of connections to one port: an IPv4 address, or the first 64 bits of an IPv6 address. */

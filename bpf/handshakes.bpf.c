@@ -6,18 +6,10 @@
  * The first round-trip sample of a new connection is the time from the first SYN-ACK to the final ACK. For a
  * retransmitted SYN-ACK tcp_synack_rtt_meas() takes no sample, so a retransmission notes when the first one was sent.
  */
-#include "compat.bpf.h"
-#include "events.h"
+#include "counting.bpf.h"
 
-RECORD(handshake_key);
 RECORD(handshake_counters);
 RECORD(handshake_cpu);
-
-#define BPF_MAP_TYPE_PERCPU_HASH 5
-#define BPF_MAP_TYPE_PERCPU_ARRAY 6
-#define BPF_MAP_TYPE_LRU_HASH 9
-#define BPF_NOEXIST 1
-#define BPF_F_NO_PREALLOC 1
 
 /* The connection of a request, and of the child it becomes. */
 struct tuple {
@@ -53,8 +45,6 @@ struct {
 	struct handshake_cpu *value;
 } cpu_state SEC(".maps");
 
-/* In: count this namespace alone; 0: all. */
-u32 only_netns;
 /* In: the program `cookie` is attached. */
 u32 knows_cookies;
 /* The initial value of a new key, too large for the stack. */
@@ -72,24 +62,9 @@ INLINE struct handshake_counters *counters_of(struct sock_common *skc)
 	struct handshake_key key = {};
 	struct handshake_counters *found;
 
-	key.netns = skc->skc_net.net->ns.inum;
-	if (only_netns && key.netns != only_netns)
+	if (!key_of(skc, &key))
 		return 0;
-	key.ifindex = skc->skc_bound_dev_if;
-	key.port = skc->skc_num;
-	key.family = skc->skc_family;
-	if (key.family == AF_INET6) {
-		__builtin_memcpy(key.address, skc->skc_v6_rcv_saddr.in6_u.u6_addr32, 16);
-		key.ipv4 = !key.address[0] && !key.address[1] && key.address[2] == 0xffff0000;
-	} else {
-		key.address[0] = skc->skc_rcv_saddr;
-		key.ipv4 = 1;
-	}
-	found = bpf_map_lookup_elem(&counters, &key);
-	if (found)
-		return found;
-	bpf_map_update_elem(&counters, &key, &nothing, BPF_NOEXIST);
-	found = bpf_map_lookup_elem(&counters, &key);
+	found = entry_of(&counters, &key, &nothing);
 	if (!found) {
 		struct handshake_cpu *cpu = this_cpu();
 

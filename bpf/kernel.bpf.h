@@ -183,7 +183,7 @@ struct inet_connection_sock {
 
 struct tcp_options_received {
 	u32 rcv_tsecr;
-	u16 wscale_ok : 1, sack_ok : 3, snd_wscale : 4;
+	u16 tstamp_ok : 1, wscale_ok : 1, sack_ok : 3, snd_wscale : 4;
 };
 
 struct tcp_sock {

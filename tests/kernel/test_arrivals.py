@@ -70,6 +70,17 @@ def test_syns_and_finished_handshakes_by_listener_and_source(lab: Lab, programs:
         one.close()
 
 
+@pytest.mark.parametrize("timestamps", [0, 1])
+def test_clients_without_timestamps_are_counted(lab: Lab, programs: ArrivalPrograms, timestamps: int) -> None:
+    """A SYN cookie keeps neither window scaling nor SACK for these."""
+    lab.server.set_sysctl("net.ipv4.tcp_syncookies", 2)
+    lab.client.set_sysctl("net.ipv4.tcp_timestamps", timestamps)
+    clients = lab.client.connect(lab.server.listen(8080), 4)
+    until(lambda: total(read(programs, lab), "finished") == 4)
+    assert total(read(programs, lab), "no_timestamps") == (0 if timestamps else 4)
+    clients.close()
+
+
 def test_both_families_at_one_socket(lab: Lab, programs: ArrivalPrograms) -> None:
     web = lab.server.listen(8080, address="::")
     if not lab.server.v6:

@@ -173,7 +173,7 @@ HANDSHAKE_CPU: Final[np.dtype[Any]] = np.dtype([("from_cookie", "<u8"), ("unfit"
 
 
 ARRIVALS_COUNTERS: Final[np.dtype[Any]] = np.dtype(
-    [(name, "<u8") for name in ("syns", "repeats", "acks", "resets", "finished", "late")]
+    [(name, "<u8") for name in ("syns", "repeats", "acks", "resets", "finished", "late", "no_timestamps")]
 )
 SOURCE_KEY: Final[np.dtype[Any]] = np.dtype(
     [("netns", "<u4"), ("port", "<u2"), ("ipv4", "u1"), ("padding", "V1"), ("source", "V8")]

@@ -19,7 +19,8 @@ from halfopen.core.sample.peers import PEER, Peers
 
 @dataclass(frozen=True, slots=True)
 class ArrivedFlow:
-    """Packets for one listener, or all, and handshakes of it that finished, in `seconds`; fields as in `SOURCE`.
+    """Packets for one listener, or all, and handshakes of it that finished, in `seconds`; fields as in `SOURCE`, and of
+    the finished ones no_timestamps: without TCP timestamps.
 
     Where packets were not counted, those four are 0.
     """
@@ -31,6 +32,7 @@ class ArrivedFlow:
     resets: int = 0
     finished: int = 0
     late: int = 0
+    no_timestamps: int = 0
 
     def per_s(self, count: int) -> float:
         """A count of it as a rate."""
