@@ -6,6 +6,8 @@ import time
 from dataclasses import dataclass, replace
 from typing import Final
 
+from halfopen.core.errors import HalfopenError
+from halfopen.core.findings.lost import lost_rates
 from halfopen.core.findings.sources import SOME
 from halfopen.core.findings.verdict import Verdict, judge
 from halfopen.core.model import answered
@@ -13,15 +15,22 @@ from halfopen.core.model.model import Model
 from halfopen.core.model.waiting import holders
 from halfopen.core.policy.readings import undecided
 from halfopen.core.sample import Sample
+from halfopen.core.sample.before_tcp import BeforeTcp
 from halfopen.core.sample.workers import Workers
 from halfopen.core.where import Namespace
-from halfopen.read import workers
+from halfopen.linux.netns import Netns
+from halfopen.read import before_tcp, workers
 
 # What an idle namespace shows, of its settings alone, is judged again after so long.
 _IDLE_S: Final = 60.0
 # Looking at the processes on whose sockets connections wait may take this share of the time at most.
 _WORKERS_SHARE: Final = 0.01
-_EVENTS: Final = ("ListenDrops", "ListenOverflows", "SyncookiesSent", "TCPReqQFullDrop")
+# The same of what is before TCP: it takes a third of a millisecond.
+_LOST_SHARE: Final = 0.002
+_NEARLY_FULL: Final = 0.9
+# Rates over a longer time than this tell nothing of now.
+_LOST_S: Final = 90.0
+_EVENTS: Final = ("ListenDrops", "ListenOverflows", "SyncookiesSent", "TCPReqQFullDrop", "IPReversePathFilter")
 
 
 @dataclass(slots=True)
@@ -29,8 +38,8 @@ class Known:
     """previous: the last reading without its requests; last: the Model of that; before: the Model of the last one where
     it was of depths alone. whole_again_at_s: when every request may be read again. calm: what readings told of ignored
     ACKs. busy, judged_at_s: whether there was anything to judge, and when it was judged. counted: the last
-    verdict with the help of what was counted. workers: what the processes
-    did at whose sockets connections waited, and when they may be looked at again.
+    verdict with the help of what was counted. workers: what the processes did at whose sockets connections waited, and
+    when they may be looked at again; lost: the same of packets that are lost before TCP.
     """
 
     previous: Sample
@@ -43,6 +52,8 @@ class Known:
     judged_at_s: float = float("-inf")
     workers: Workers | None = None
     workers_again_at_s: float = 0.0
+    lost: BeforeTcp | None = None
+    lost_again_at_s: float = 0.0
 
     @property
     def where(self) -> Namespace:
@@ -62,7 +73,7 @@ class Known:
         due = model.sample.monotonic_s >= self.judged_at_s + _IDLE_S
         if not (busy or self.busy or due):
             return None
-        verdict = judge(self._with_workers(model), self.last)
+        verdict = judge(self._with_lost(self._with_workers(model)), self.last)
         if model.arrived is not None:
             self.counted = verdict
         elif not resting:
@@ -83,12 +94,39 @@ class Known:
         self.workers_again_at_s = now + (now - began) * (1 / _WORKERS_SHARE - 1)
         return replace(model, sample=model.sample.with_part(self.workers))
 
+    def _with_lost(self, model: Model) -> Model:
+        """With what is lost before TCP, if there is time for it: no queue of a listener shows that."""
+        began, where = time.monotonic(), model.sample.where
+        if began < self.lost_again_at_s:
+            return model if self.lost is None else replace(model, sample=model.sample.with_part(self.lost))
+        earlier = self.lost
+        if earlier is not None:
+            earlier = replace(earlier, earlier=None) if began - earlier.monotonic_s <= _LOST_S else None
+        try:
+            ns = Netns(where.name, where.inode, where.path, where.lives_in)
+            self.lost = ns.run(lambda: before_tcp.read(earlier))
+        except HalfopenError:
+            return model  # gone meanwhile
+        now = time.monotonic()
+        self.lost_again_at_s = now + (now - began) * (1 / _LOST_SHARE - 1)
+        return replace(model, sample=model.sample.with_part(self.lost))
+
     def keep(self, model: Model, verdict: Verdict | None) -> None:
         """A reading was decided on."""
         self.previous = model.sample.bare()
         self.last = model.bare()
         if verdict is not None:
-            self.judged_at_s, self.busy = model.sample.monotonic_s, _busy(model)
+            self.judged_at_s, self.busy = model.sample.monotonic_s, _busy(model) or self._losing()
+
+    def _losing(self) -> bool:
+        """Whether packets are lost before TCP, or soon are: then the next reading is judged as well, however idle TCP
+        is.
+        """
+        if self.lost is None:
+            return False
+        rates, table = lost_rates(self.lost), self.lost.conntrack
+        soon = table is not None and table.count >= _NEARLY_FULL * table.limit > 0
+        return soon or bool(rates.conntrack_drops or rates.missed or rates.softnet_dropped)
 
 
 def _busy(model: Model) -> bool:
