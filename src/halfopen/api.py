@@ -261,16 +261,20 @@ def listed(
 
 
 def _listed(read: Sample, collecting: Collecting, listing: Listing) -> Listed:
-    collected, doubt = collecting.collected, ""
+    collected, doubt, ages_are = collecting.collected, "", "exact"
     if len(collecting.rows):
         read = replace(read, parts=(collecting.rows.take(),))
         model = build(read)
         doubt = model.doubt
+        if read.requests["retransmits"].any():
+            # A count of timeouts leaves out answers to repeated SYNs; a count of SYN-ACKs takes them for timeouts.
+            by_timeouts = model.ages_from == "timeouts" or read.completeness.source == "proc"
+            ages_are = "lower" if by_timeouts else "upper"
         for start in range(0, len(read.requests), _STRETCH):
             part = slice(start, start + _STRETCH)
             is_doubtful = model.doubtful(part) if doubt else None
             collected.add(read.requests[part], model.ages_s[part], model.is_deferred[part], is_doubtful)
-    return Listed(read.where.name, read.wall_s, read.completeness.problems, collected, doubt)
+    return Listed(read.where.name, read.wall_s, read.completeness.problems, collected, doubt, ages_are)
 
 
 def release(

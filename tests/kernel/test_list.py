@@ -15,9 +15,11 @@ from halfopen import api
 from halfopen.core.errors import KernelError
 from halfopen.core.filters import Filter
 from halfopen.core.model.listing import SORTS, Listing
+from halfopen.read import timeouts
 from halfopen.read.bpf import programs
 from halfopen.read.bpf.census import Census, Counted
-from run import document, environment
+from peers import until
+from run import document, environment, halfopen
 
 if TYPE_CHECKING:
     from halfopen.lab import Lab
@@ -175,3 +177,22 @@ def test_a_census_that_breaks_off_leaves_nothing_behind(lab: Lab, monkeypatch: p
     finally:
         programs.close()
     assert (found.collected.total, len(found.collected), skipped) == (23, 23, [])
+
+
+def test_ages_without_ebpf_are_said_to_be_bounds(lab: Lab) -> None:
+    """Of a client that asks again, timers tell too little or too much, by which counter there is."""
+    sent = lab.client.half_open(lab.server.listen(8080), 3)
+    assert sent.settled() == 3
+
+    until(lambda: api.listed(Listing(), lab.server.netns_path, source="diag")[0][0].ages_are == "lower", timeout=15)
+
+    def said(way: str) -> str:
+        return halfopen("list", "--netns", lab.server.netns_path, "--read-by", way).stdout
+
+    for way in ("diag", "proc"):
+        assert "without eBPF, AGE is a lower bound for clients that sent their SYN again" in said(way)
+    with pytest.MonkeyPatch.context() as patch:
+        # More requests than /proc/net/tcp is asked for.
+        patch.setattr(timeouts, "MAX_REQUESTS", 0)
+        [one], _ = api.listed(Listing(), lab.server.netns_path, source="diag")
+        assert one.ages_are == "upper"

@@ -76,6 +76,7 @@ TRUE: dict[str, Callable[[Truth], bool]] = {
     "behind-proxy": lambda t: served(t) and len(t.streams[0].prefixes) == 1 and finished(t) > 500,
     "recovered": lambda t: moved(t, "ListenOverflows") > 10 and t.served[0].queue == (0,),
     "flood": lambda t: t.half_open > 400 and not t.streams,
+    "flood-over": lambda t: t.half_open > 200 and t.seconds < 60,
     "flood-cookies": lambda t: moved(t, "SyncookiesSent") > 500 and finished(t) > 0,
     "flood-no-cookies": lambda t: moved(t, "ListenDrops") > 200 and moved(t, "SyncookiesSent") == 0,
     "flood-beside": lambda t: finished(t) > 50 and t.silent[0].sent > 3 * finished(t) / 2,

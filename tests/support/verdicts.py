@@ -35,6 +35,19 @@ def silent(n: int, **values: Any) -> list[Any]:
     return many(n, retransmits=2, expires_ms=500, **values)
 
 
+def still_coming(n: int, **values: Any) -> list[Any]:
+    """The `silent` ones of a flood that goes on, and as many that came in the last three seconds."""
+    young = []
+    for i in range(n):
+        age_ms = 3000 * i // n
+        timer = (0, 1000 - age_ms) if age_ms < 1000 else (1, 3000 - age_ms)
+        at = {"source_port": 1024 + i, "cookie": n + i + 1}
+        young.append(
+            request(f"{130 + i % 60}.{i // 60}.{i % 250}.7", retransmits=timer[0], expires_ms=timer[1], **at, **values)
+        )
+    return [*silent(n, **values), *young]
+
+
 def model_of(requests: list[Any], *listeners: Any, **values: Any) -> Model:
     """A Model of these requests, at a listener with a long queue where none is given."""
     return build(sample(requests, list(listeners) or [listener(limit=100_000)], **values))
@@ -102,7 +115,8 @@ def arrivals(sources: dict[str, dict[str, int]], *, port: int = 8080, packets: b
         keys[i]["family"], keys[i]["ipv4"], keys[i]["port"] = 2, 1, int(at or port)
         keys[i]["address"] = np.void(raw("192.0.2.1", 2))
         for name, count in counts.items():
-            rows[i][name] = count
+            if name in (SOURCE.names or ()):
+                rows[i][name] = count
             if name in (ARRIVALS_COUNTERS.names or ()):
                 counters[i][name] = count
     return Arrivals(INTERVAL_S, keys, counters, rows, packets=packets)

@@ -17,6 +17,7 @@ _LONGEST_S = 3600.0
 @click.option("--for", "duration", metavar="T", default="5s", help="Look for this long (default 5s).")
 @listener_option
 @read_by_option
+@click.option("-v", "--verbose", is_flag=True, help="Show every fact, those that rule a cause out too.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON document (halfopen.diagnose/1).")
 @click.pass_context
 def command(
@@ -25,10 +26,11 @@ def command(
     duration: str,
     listener: tuple[str, ...],
     read_by: str | None,
+    verbose: bool,
     as_json: bool,
 ) -> None:
-    """Look for some seconds and say what is wrong: each cause with its evidence, how sure it is, what was ruled out and
-    by which facts, the process concerned, and the commands that help.
+    """Look for some seconds and say what is wrong: each cause with its evidence, how sure it is, what was ruled out,
+    the process concerned, and the commands that help. -v and --json add the facts that rule causes out.
 
     It judges by the rules of status, over a longer time. Ctrl-C ends the look early and shows what was seen.
     """
@@ -61,6 +63,6 @@ def command(
     else:
         from halfopen.present import text
 
-        diagnosis.show(text.console(), found, skipped)
+        diagnosis.show(text.console(), found, skipped, verbose=verbose)
     if stop.is_set():
         ctx.exit(EXIT_INTERRUPTED)

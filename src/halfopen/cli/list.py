@@ -109,6 +109,10 @@ def command(
         shown = sum(p.count for p in parts)
         more = f", {shown:,} shown (--limit 0 shows all)" if shown < total else ""
         click.echo(f"{words}{more}")
+        bounds = sorted({one.ages_are for one in found if one.ages_are != "exact" and one.collected.total})
+        if bounds:
+            kinds = " or ".join(f"an {b} bound" if b == "upper" else f"a {b} bound" for b in bounds)
+            click.echo(f"without eBPF, AGE is {kinds} for clients that sent their SYN again")
         if doubtful:
             whys = "; ".join(one.doubt for one in found if one.doubt)
             click.echo(f"{doubtful:,} of them may have answered (?): {whys}, and only eBPF can tell")

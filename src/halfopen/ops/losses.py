@@ -27,6 +27,9 @@ def often_lost(model: Model) -> bool:
     often = max(_LEAST, counters.get("PassiveOpens", 0) * _OFTEN)
     if table is not None and table.count > table.limit * _FULL:
         return True
+    if model.sample.settings.get("tcp_syncookies") == 2 and counters.get("SyncookiesRecv"):
+        # With nothing half-open; whom the cookies cost window scaling is counted.
+        return True
     return any(counters.get(name, 0) >= often for name in _COUNTERS)
 
 

@@ -177,7 +177,8 @@ def _remarks(one: ListenerAdvice, given: AdviceGiven) -> Iterator[str]:
     yield _censored(one, given)
     if one.silent:
         yield (
-            f"{one.silent}: the server speaks first, so a client that is lost hangs and sees no error; "
+            f"probably {one.silent}, by its port or program: the server speaks first then, so a client that is lost "
+            "hangs and sees no error; "
             f"{one_in(choices.TOLERATED_SILENT)} is asked for here, not {one_in(choices.TOLERATED)}"
         )
     under_way = _under_way(one)

@@ -15,13 +15,15 @@ from halfopen.core.fields.field import json_object
 from halfopen.core.fields.namespace import PLACE
 from halfopen.core.fields.process import processes_cell
 from halfopen.core.findings.diagnosis import Confidence, Diagnosis, Explained, TimeBase, time_base
-from halfopen.core.findings.finding import Finding
+from halfopen.core.findings.finding import Finding, Level
 from halfopen.core.findings.registry import RULES
-from halfopen.core.units import plural, printable, show_duration
+from halfopen.core.units import printable
 from halfopen.present.findings.cures import command, next_commands
 from halfopen.present.findings.facts import phrases
 from halfopen.present.findings.sentences import listener_name, say
-from halfopen.present.text import STYLE, propose
+from halfopen.present.findings.words import lasted, level_word
+from halfopen.present.language import listed, spoken, tr, tr_n
+from halfopen.present.text import STYLE, level_head, propose
 
 _READ_BY: Final = {"bpf": "eBPF", "diag": "sock_diag", "proc": "/proc/net/tcp"}
 # Above, right, below, left.
@@ -34,44 +36,71 @@ def headline(found: Diagnosis) -> str:
     """The worst cause in a few words."""
     causes = found.causes
     if not causes:
-        return "Nothing wrong was found"
+        return tr("Nothing wrong was found")
     first = causes[0].finding
-    words = RULES[first.id].title.replace("`", "")
-    at = f", on {listener_name(first.listener)}" if first.listener is not None else ""
-    more = f"; {len(causes) - 1} more below" if len(causes) > 1 else ""
-    return f"{words[:1].upper()}{words[1:]}{at}{more}"
+    words = tr(RULES[first.id].title).replace("`", "")
+    text = words[:1].upper() + words[1:]
+    if first.listener is not None:
+        text = tr("{cause}, on {at}", cause=text, at=listener_name(first.listener))
+    if len(causes) > 1:
+        text = tr("{cause}; {n} more below", cause=text, n=len(causes) - 1)
+    return text
 
 
-def show(out: Console, all: Sequence[Diagnosis], skipped: Sequence[str]) -> None:
-    """Every namespace, the worst last, next to the prompt."""
-    for line in skipped:
-        out.print(Text(f"Skipped  {line}", style="dim"))
-    for i, found in enumerate(sorted(all, key=lambda one: one.verdict.level)):
-        if i:
-            out.print()
-        _namespace(out, found, several=len(all) > 1)
+def show(out: Console, all: Sequence[Diagnosis], skipped: Sequence[str], *, verbose: bool = False) -> None:
+    """Every namespace, the worst last, next to the prompt; verbose: with every fact, those that rule causes out too."""
+    with spoken():
+        for line in skipped:
+            out.print(Text(tr("Skipped  {line}", line=line), style="dim"))
+        for i, found in enumerate(sorted(all, key=lambda one: one.verdict.level)):
+            if i:
+                out.print()
+            _namespace(out, found, several=len(all) > 1, verbose=verbose)
 
 
-def _namespace(out: Console, found: Diagnosis, *, several: bool) -> None:
+def _namespace(out: Console, found: Diagnosis, *, several: bool, verbose: bool) -> None:
     level, where = found.verdict.level, found.now.sample.where
-    head = Text(f"{level.name:<8}  ", style=STYLE[level])
+    head = level_head(level)
     if several or where.name != "self":
         head.append(f"[{printable(where.name)}] ")
     out.print(head.append(Text(headline(found), style="bold")))
     out.print(Text(_looked(found), style="dim"))
     for number, one in enumerate(found.causes, 1):
-        out.print()
-        _finding(out, number, one, found)
+        if number == 1 or verbose:
+            out.print()
+        # A remark beside the cause needs no more than its sentence.
+        minor = number > 1 and one.finding.level <= Level.NOTICE
+        _finding(out, number, one, found, brief=minor and not verbose)
     if found.notes:
         out.print()
         for finding in found.notes:
             out.print(Text(printable(say(finding)), style="dim"))
-    _excluded(out, found)
+    _excluded(out, found) if verbose else _excluded_ids(out, found)
     out.print()
     best, *others = next_commands(found.verdict)
     for line in others[: MAX_PROPOSED - 1]:
-        propose(out, "Also", line)
-    propose(out, "Next", best)
+        propose(out, tr("Also"), line)
+    propose(out, tr("Next"), best)
+
+
+def _excluded_ids(out: Console, found: Diagnosis) -> None:
+    """By name: the causes that look like what was found, and how many others."""
+    near = [id for one in found.ruled_out if one.near for id in one.ids]
+    others = [id for one in found.ruled_out if not one.near for id in one.ids]
+    if not found.causes:
+        near, others = [*near, *others], []
+    out.print()
+    if near and others:
+        more = tr_n("{ids}, and {n} more (-v)", "{ids}, and {n} more (-v)", len(others), ids=", ".join(near))
+        _named(out, tr("Ruled out"), more)
+    elif near or others:
+        _named(out, tr("Ruled out"), tr("{ids} (-v: why)", ids=", ".join(near or others)))
+    if found.undecided:
+        _named(out, tr("Not decided"), ", ".join(found.undecided))
+
+
+def _named(out: Console, title: str, ids: str) -> None:
+    out.print(Text(title, style="bold").append(Text(f"  {ids}", style="not bold")))
 
 
 def _excluded(out: Console, found: Diagnosis) -> None:
@@ -81,30 +110,33 @@ def _excluded(out: Console, found: Diagnosis) -> None:
     if told or named or found.undecided:
         out.print()
     if told:
-        out.print(Text("Ruled out", style="bold"))
+        out.print(Text(tr("Ruled out"), style="bold"))
         lines = [(", ".join(one.ids), phrases(one.facts)) for one in told]
         out.print(Padding(_grid(lines, most=_MOST_IDS), _INDENT))
     for title, ids in (
-        ("Ruled out as well", named) if told else ("Ruled out", named),
-        ("Not decided", found.undecided),
+        (tr("Ruled out as well") if told else tr("Ruled out"), named),
+        (tr("Not decided"), found.undecided),
     ):
         if ids:
-            out.print(Text(title, style="bold").append(Text(f"  {', '.join(ids)}", style="not bold")))
+            _named(out, title, ", ".join(ids))
 
 
 def _looked(found: Diagnosis) -> str:
     way = _READ_BY.get(found.now.sample.completeness.source, found.now.sample.completeness.source)
-    looks = "One look" if found.seconds is None else f"Two looks {found.seconds:.1f} s apart"
-    return f"{looks}, read by {way}; {plural(found.now.half_open, 'half-open connection')}"
+    count = tr_n("{n:,} half-open connection", "{n:,} half-open connections", found.now.half_open)
+    if found.seconds is None:
+        return tr("One look, read by {way}; {count}", way=way, count=count)
+    time = tr("{n} s", n=f"{found.seconds:.1f}")
+    return tr("Two looks {time} apart, read by {way}; {count}", time=time, way=way, count=count)
 
 
-def _finding(out: Console, number: int, one: Explained, found: Diagnosis) -> None:
+def _finding(out: Console, number: int, one: Explained, found: Diagnosis, *, brief: bool) -> None:
     finding = one.finding
     title = Text(f"{number}  ", style=STYLE[finding.level]).append(Text(finding.id, style="bold"))
-    out.print(title.append(f"  {finding.level.name.lower()}, {_confidence(one)}"))
+    out.print(title.append(f"  {level_word(finding.level)}{tr(', ')}{_confidence(one)}"))
     out.print(Padding(Text(printable(say(finding))), _INDENT))
-    lines = _evidence(finding, found.seconds)
-    if finding.listener is not None and finding.listener.processes:
+    lines = [] if brief else _evidence(finding, found.seconds)
+    if finding.listener is not None and finding.listener.processes and not brief:
         lines.insert(0, (listener_name(finding.listener), printable(processes_cell(finding.listener.processes))))
     if lines:
         out.print(Padding(_grid(lines), _INDENT))
@@ -121,20 +153,22 @@ def _grid(lines: Sequence[tuple[str, str]], *, most: int = 80) -> Table:
 
 
 def _confidence(one: Explained) -> str:
-    if one.confidence is not Confidence.LIKELY:
-        return str(one.confidence.value)
-    rivals = f"not ruled out: {', '.join(one.rivals)}" if one.rivals else ""
-    return f"likely ({'; '.join(filter(None, (rivals, one.doubt)))})"
+    if one.confidence is Confidence.CERTAIN:
+        return tr("certain")
+    if one.confidence is Confidence.CANNOT_TELL:
+        return tr("cannot tell")
+    rivals = tr("not ruled out: {ids}", ids=", ".join(one.rivals)) if one.rivals else ""
+    return tr("likely ({why})", why=listed([rivals, tr(one.doubt) if one.doubt else ""]))
 
 
 def _evidence(finding: Finding, seconds: float | None) -> list[tuple[str, str]]:
     """The facts by when they are from."""
-    during = "between the looks" if seconds is None else f"in {show_duration(round(seconds, 1))}"
+    during = tr("between the looks") if seconds is None else tr("in {time}", time=lasted(round(seconds, 1)))
     titles = {
-        TimeBase.NOW: "now",
+        TimeBase.NOW: tr("now"),
         TimeBase.BETWEEN: during,
-        TimeBase.AGES: "by their ages",
-        TimeBase.EVER: "since made",
+        TimeBase.AGES: tr("by their ages"),
+        TimeBase.EVER: tr("since made"),
     }
     found = []
     for base, title in titles.items():

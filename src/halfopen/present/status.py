@@ -19,20 +19,20 @@ from halfopen.core.model.beside import Beside
 from halfopen.core.model.listeners import ListenerView
 from halfopen.core.model.model import Model
 from halfopen.core.model.sources import SourceView
-from halfopen.core.units import plural, printable, show_duration
+from halfopen.core.units import printable
 from halfopen.present import columns
 from halfopen.present.findings.cures import next_commands
 from halfopen.present.findings.headline import counted, headline, leading
 from halfopen.present.findings.sentences import say
-from halfopen.present.findings.words import LEADS, listener_name
-from halfopen.present.text import STYLE, propose
+from halfopen.present.findings.words import LEADS, lasted, listener_name
+from halfopen.present.language import listed, spoken, tr, tr_n
+from halfopen.present.text import STYLE, level_head, propose
 
 MAX_LISTENERS: Final = 12
 MAX_NAMESPACES: Final = 8
 # A prefix of a smaller share is one of many, and so is one beside others of about the same share.
 STANDS_OUT: Final = 0.02
 _ALONE: Final = 0.05
-_COOKIES: Final = {0: "off", 1: "when a queue is full", 2: "always"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,11 +61,12 @@ def status(out: Console, model: Model, verdict: Verdict, *, taken: int = 0, besi
 
     beside: what a glance at the other namespaces shows.
     """
-    rows, elsewhere = ScreenRows(), "" if beside is None else beside_line(beside)
-    if out.is_terminal:
-        room = out.height - taken
-        rows = next((one for one in _LOWER if _height(out, model, verdict, one, elsewhere) < room), _LOWER[-1])
-    _screen(out, model, verdict, rows, elsewhere)
+    with spoken():
+        rows, elsewhere = ScreenRows(), "" if beside is None else beside_line(beside)
+        if out.is_terminal:
+            room = out.height - taken
+            rows = next((one for one in _LOWER if _height(out, model, verdict, one, elsewhere) < room), _LOWER[-1])
+        _screen(out, model, verdict, rows, elsewhere)
 
 
 def _height(out: Console, model: Model, verdict: Verdict, lines: ScreenRows, elsewhere: str) -> int:
@@ -78,24 +79,42 @@ def beside_line(beside: Beside) -> str:
     """Which other namespaces have trouble; empty where none is seen to have."""
     if not beside.accept_full and not beside.syn_full:
         return ""
-    full = [(beside.accept_full, "a full accept queue"), (beside.syn_full, "a full SYN queue")]
-    told = " and ".join(f"{n} {'has' if n == 1 else 'have'} {what}" for n, what in full if n)
-    others = plural(beside.others - beside.unseen, "other network namespace")
-    return f"Beside  of {others}, {told} ({beside.first}): halfopen status --netns all"
+    told = []
+    if n := beside.accept_full:
+        told.append(tr_n("{n} has a full accept queue", "{n} have a full accept queue", n))
+    if n := beside.syn_full:
+        told.append(tr_n("{n} has a full SYN queue", "{n} have a full SYN queue", n))
+    return tr_n(
+        "Beside  of {n:,} other network namespace, {told} ({first}): halfopen status --netns all",
+        "Beside  of {n:,} other network namespaces, {told} ({first}): halfopen status --netns all",
+        beside.others - beside.unseen,
+        told=tr(" and ").join(told),
+        first=beside.first,
+    )
 
 
 def _screen(out: Console, model: Model, verdict: Verdict, lines: ScreenRows, elsewhere: str) -> None:
-    level = Text(f"{verdict.level.name:<8}  ", style=STYLE[verdict.level])
+    level = level_head(verdict.level)
     if model.sample.where.name != "self":
         level.append(f"[{printable(model.sample.where.name)}] ")
     out.print(level.append(Text(printable(headline(model, verdict)), style="bold")))
     _reasons(out, model, verdict)
     _listeners(out, model, lines.listeners)
     if model.orphans:
-        out.print(f"{plural(model.orphans, 'half-open connection')} of listeners that are gone")
+        out.print(
+            tr_n(
+                "{n:,} half-open connection of listeners that are gone",
+                "{n:,} half-open connections of listeners that are gone",
+                model.orphans,
+            )
+        )
     if model.full:
         out.print(
-            f"{plural(model.full, 'full socket')} in SYN_RECV (Fast Open or simultaneous open), not counted above"
+            tr_n(
+                "{n:,} full socket in SYN_RECV (Fast Open or simultaneous open), not counted above",
+                "{n:,} full sockets in SYN_RECV (Fast Open or simultaneous open), not counted above",
+                model.full,
+            )
         )
     if model.sources:
         out.print()
@@ -106,8 +125,8 @@ def _screen(out: Console, model: Model, verdict: Verdict, lines: ScreenRows, els
         out.print(Text(printable(elsewhere), style=STYLE[Level.WARNING]))
     best, *others = next_commands(verdict)
     for command in others[: lines.commands]:
-        propose(out, "Also", command)
-    propose(out, "Next", best)
+        propose(out, tr("Also"), command)
+    propose(out, tr("Next"), best)
 
 
 def _listeners(out: Console, model: Model, most: int) -> None:
@@ -118,10 +137,11 @@ def _listeners(out: Console, model: Model, most: int) -> None:
     out.print()
     seen = columns.show(out, LISTENER, shown)
     if any(v.overridden for v in shown) and "release_time_s" in seen:
-        out.print(Text("* has a release time of its own (TCP_SYNCNT), which overrides tcp_synack_retries", style="dim"))
+        own = tr("* has a release time of its own (TCP_SYNCNT), which overrides tcp_synack_retries")
+        out.print(Text(own, style="dim"))
     idle = len(model.listeners) - len(shown)
     if idle:
-        out.print(Text(f"and {plural(idle, 'more listener', 'more listeners')}", style="dim"))
+        out.print(Text(tr_n("and {n:,} more listener", "and {n:,} more listeners", idle), style="dim"))
 
 
 def standing_out(sources: Sequence[SourceView]) -> list[SourceView]:
@@ -137,17 +157,19 @@ def _sources(out: Console, model: Model, most: int) -> None:
     top = standing_out(model.sources)
     if not top or not most:
         largest = model.sources[0]
-        text = plural(model.distinct_sources, "distinct source")
+        values = {"share": f"{largest.share:.1%}", "prefix": largest.prefix}
         if largest.half_open == 1 and model.distinct_sources > 1:
-            text += "; no two are of one prefix"
+            more = tr("no two are of one prefix")
+        elif top:
+            more = tr("most from one prefix: {share} from {prefix}", **values)
         else:
-            what = "no prefix stands out: at most" if not top else "most from one prefix:"
-            text += f"; {what} {largest.share:.1%} from {largest.prefix}"
-        out.print(Text(text, style="dim"))
+            more = tr("no prefix stands out: at most {share} from {prefix}", **values)
+        text = tr_n("{n:,} distinct source", "{n:,} distinct sources", model.distinct_sources)
+        out.print(Text(listed([text, more]), style="dim"))
         return
     columns.show(out, SOURCE, top[:most])
     if model.distinct_sources > 1:
-        out.print(Text(f"{model.distinct_sources:,} distinct sources in all", style="dim"))
+        out.print(Text(tr("{n:,} distinct sources in all", n=model.distinct_sources), style="dim"))
 
 
 def _pruned(model: Model) -> list[ListenerView]:
@@ -157,21 +179,40 @@ def _pruned(model: Model) -> list[ListenerView]:
 
 def _release_time_line(model: Model) -> str:
     """One release time: the one in force where the half-open connections are, and the setting it comes from."""
-    setting = f"tcp_synack_retries = {model.retries}"
-    pruned = _pruned(model)
+    pruned, configured = _pruned(model), lasted(model.release_time_s)
     if len(pruned) == 1 and pruned[0].half_open * 2 > model.half_open:
         [view] = pruned
-        line = f"Release time  {show_duration(view.effective_release_time_s)} on {listener_name(view)} while its queue "
-        line += f"is more than half full, else {show_duration(view.release_time_s)}"
-        line += "" if view.overridden else f" ({setting})"
-    else:
-        line = f"Release time  {show_duration(model.release_time_s)}: {setting}"
-        for view in pruned:
-            line += f"; {listener_name(view)}: {show_duration(view.effective_release_time_s)} while more than half full"
-    cookies = _COOKIES.get(model.sample.settings.get("tcp_syncookies", -1))
-    if cookies is not None:
-        line += f"; SYN cookies {cookies} (tcp_syncookies = {model.sample.settings['tcp_syncookies']})"
-    return line
+        values = {
+            "now": lasted(view.effective_release_time_s),
+            "at": listener_name(view),
+            "time": lasted(view.release_time_s),
+            "n": model.retries,
+        }
+        if view.overridden:
+            line = tr("Release time  {now} on {at} while its queue is more than half full, else {time}", **values)
+        else:
+            line = tr(
+                "Release time  {now} on {at} while its queue is more than half full, else {time} (tcp_synack_retries = "
+                "{n})",
+                **values,
+            )
+        return listed([line, _cookies(model)])
+    parts = [tr("Release time  {time}: tcp_synack_retries = {n}", time=configured, n=model.retries)]
+    parts += [
+        tr("{at}: {time} while more than half full", at=listener_name(view), time=lasted(view.effective_release_time_s))
+        for view in pruned
+    ]
+    return listed([*parts, _cookies(model)])
+
+
+def _cookies(model: Model) -> str:
+    """Whether SYN cookies are on."""
+    value = model.sample.settings.get("tcp_syncookies", -1)
+    if value == 0:
+        return tr("SYN cookies off (tcp_syncookies = 0)")
+    if value == 1:
+        return tr("SYN cookies when a queue is full (tcp_syncookies = 1)")
+    return tr("SYN cookies always (tcp_syncookies = 2)") if value == 2 else ""
 
 
 def _reasons(out: Console, model: Model, verdict: Verdict) -> None:
@@ -193,13 +234,14 @@ def _reasons(out: Console, model: Model, verdict: Verdict) -> None:
 
 def everywhere(out: Console, found: Sequence[JudgedNamespace], skipped: Sequence[str]) -> None:
     """Several namespaces: all in one line, each in a row of which the worst is the last, and that one as a screen."""
-    with out.capture() as captured:
+    with spoken():
+        with out.capture() as captured:
+            _table(out, found, skipped)
         _table(out, found, skipped)
-    _table(out, found, skipped)
-    worst = max(found, key=_badness)
-    if not worst.quiet:
-        out.print()
-        status(out, worst.model, worst.verdict, taken=captured.get().count("\n") + 1)
+        worst = max(found, key=_badness)
+        if not worst.quiet:
+            out.print()
+            status(out, worst.model, worst.verdict, taken=captured.get().count("\n") + 1)
 
 
 def _badness(one: JudgedNamespace) -> tuple[Level, int]:
@@ -209,9 +251,9 @@ def _badness(one: JudgedNamespace) -> tuple[Level, int]:
 def _table(out: Console, found: Sequence[JudgedNamespace], skipped: Sequence[str]) -> None:
     level = max(one.verdict.level for one in found)
     total = sum(one.model.half_open for one in found)
-    many = plural(len(found), "network namespace")
-    head = Text(f"{level.name:<8}  ", style=STYLE[level])
-    out.print(head.append(Text(f"{plural(total, 'half-open connection')} in {many}")))
+    text = tr_n("{n:,} half-open connection", "{n:,} half-open connections", total)
+    many = tr_n("{n:,} network namespace", "{n:,} network namespaces", len(found))
+    out.print(level_head(level).append(Text(tr("{text} in {place}", text=text, place=many))))
     for line in skipped:
         out.print(Text(f"  - {printable(line)}", style="dim"))
     rows = sorted((one for one in found if not one.quiet), key=_badness)
@@ -219,7 +261,8 @@ def _table(out: Console, found: Sequence[JudgedNamespace], skipped: Sequence[str
         out.print()
         columns.show(out, EVERYWHERE, rows[-MAX_NAMESPACES:])
     if len(rows) > MAX_NAMESPACES:
-        more = plural(len(rows) - MAX_NAMESPACES, "less bad one is", "less bad ones are")
-        out.print(Text(f"{more} not shown", style="dim"))
+        less = tr_n("{n:,} less bad one is not shown", "{n:,} less bad ones are not shown", len(rows) - MAX_NAMESPACES)
+        out.print(Text(less, style="dim"))
     if quiet := len(found) - len(rows):
-        out.print(f"{quiet} of them {'has' if quiet == 1 else 'have'} no half-open connections")
+        none = tr_n("{n:,} of them has no half-open connections", "{n:,} of them have no half-open connections", quiet)
+        out.print(none)

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator
 from typing import Any
 
+from rich.cells import cell_len
 from rich.console import Console
 from rich.segment import Segment
 from rich.text import Text
@@ -16,10 +17,13 @@ from halfopen.core.findings.finding import Level
 from halfopen.core.policy.actions import Released
 from halfopen.core.units import plural, printable
 from halfopen.present import commands, terminal
+from halfopen.present.findings.words import level_word
+from halfopen.present.language import tr
 
 _UNPRINTABLE = re.compile(r"[^\n\x20-\x7e]")
 STYLE = {Level.OK: "bold green", Level.NOTICE: "bold cyan", Level.WARNING: "bold yellow", Level.CRITICAL: "bold red"}
 _PLAIN_WIDTH = 200
+_LEVEL_WIDTH = 8
 _AT_LINE_END = re.compile(r"[ ]+$", re.MULTILINE)
 
 
@@ -64,11 +68,17 @@ def console() -> Console:
     return _Console(file=out, width=_PLAIN_WIDTH, highlight=False, markup=False, emoji=False)
 
 
+def level_head(level: Level) -> Text:
+    """The level as the first word of a screen, in a column of its own."""
+    word = level_word(level).upper()
+    return Text(word + " " * (max(0, _LEVEL_WIDTH - cell_len(word)) + 2), style=STYLE[level])
+
+
 def propose(out: Console, label: str, command: str) -> None:
     """A command to paste, as it works for this user; on a screen no word of it is broken."""
     width = out.width if out.is_terminal else None
     line = commands.filled(f"{label}  ", commands.runnable(command), width)
-    style = "bold" if label == "Next" else ""
+    style = "bold" if label == tr("Next") else ""
     out.print(Text(label, style=style) + Text(line.removeprefix(label), style="cyan" if style else ""), soft_wrap=True)
 
 

@@ -7,7 +7,7 @@ import time
 from collections.abc import Sequence
 from typing import Final
 
-from halfopen.core.sample.workers import Workers, WorkerState
+from halfopen.core.sample.workers import OpenFiles, Workers, WorkerState
 from halfopen.linux import proc, small_files
 from halfopen.read import cgroups
 from halfopen.read.probe import Draft, Probe
@@ -18,6 +18,7 @@ BUDGET_S: Final = 0.1
 _THREADS: Final = 256
 _TICKS: Final = os.sysconf("SC_CLK_TCK")
 _FILES: Final = "Max open files"
+_CAP_SYS_ADMIN: Final = 21
 
 
 def probe(pids: Sequence[int], earlier: Workers | None = None) -> Probe:
@@ -31,15 +32,15 @@ def probe(pids: Sequence[int], earlier: Workers | None = None) -> Probe:
 
 def read(pids: Sequence[int], earlier: Workers | None = None, budget_s: float = BUDGET_S) -> Workers:
     """These processes as they are now, as many as the time allows; those that ended are left out."""
-    began = time.monotonic()
+    began, files = time.monotonic(), open_files(small_files.text("/proc/sys/fs/file-nr"))
     found: dict[int, WorkerState] = {}
     for at, pid in enumerate(pids):
         if time.monotonic() > began + budget_s:
-            return Workers(began, found, len(pids) - at, earlier)
+            return Workers(began, found, len(pids) - at, earlier, files)
         one = worker(pid, began + budget_s)
         if one is not None:
             found[pid] = one
-    return Workers(began, found, earlier=earlier)
+    return Workers(began, found, earlier=earlier, files=files)
 
 
 def worker(pid: int, until_s: float) -> WorkerState | None:
@@ -63,6 +64,7 @@ def worker(pid: int, until_s: float) -> WorkerState | None:
         quotas=(*cgroups.quotas(v2), *cgroups.quotas(v1)),
         cpu_stalled_s=cgroups.stalled_s(v2, "cpu"),
         io_stalled_s=cgroups.stalled_s(v2, "io"),
+        exempt=may_pass(small_files.text(f"/proc/{pid}/status")),
     )
 
 
@@ -87,6 +89,22 @@ def _threads(pid: int, until_s: float) -> tuple[tuple[str, ...], float, bool]:
 def waits_in(wchan: str) -> str:
     """The kernel function in the text of wchan, without what a compiler adds to names; "" for none (`0`)."""
     return "" if wchan == "0" else wchan.partition(".")[0]
+
+
+def open_files(file_nr: str) -> OpenFiles | None:
+    """The open files in the text of /proc/sys/fs/file-nr: allocated, free (0 since Linux 2.6) and the limit."""
+    numbers = file_nr.split()
+    if len(numbers) != 3 or not all(map(str.isdigit, numbers)):
+        return None
+    return OpenFiles(int(numbers[0]) - int(numbers[1]), int(numbers[2]))
+
+
+def may_pass(status: str) -> bool:
+    """Whether the text of /proc/PID/status has CAP_SYS_ADMIN among the effective capabilities."""
+    for line in status.splitlines():
+        if line.startswith("CapEff:"):
+            return bool(int(line.split()[1], 16) >> _CAP_SYS_ADMIN & 1)
+    return False
 
 
 def descriptor_limit(limits: str) -> int | None:

@@ -74,7 +74,8 @@ def test_what_was_censored_is_told() -> None:
 
 
 def test_clients_that_hang_are_told() -> None:
-    assert "SSH: the server speaks first, so a client that is lost hangs" in flat(shown(given(ENOUGH, port=22)))
+    told = flat(shown(given(ENOUGH, port=22)))
+    assert "probably SSH, by its port or program: the server speaks first then, so a client that is lost hangs" in told
 
 
 def test_a_queue_that_grows_is_told_when_it_is_full() -> None:

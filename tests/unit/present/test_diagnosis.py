@@ -30,9 +30,9 @@ def found(netns: str = "self", **values: Any) -> Diagnosis:
     return diagnosis(Evidence(build(read.with_part(nothing_lost(5.0)), before), build(before), 5.0))
 
 
-def shown(all: list[Diagnosis], width: int = 80, skipped: tuple[str, ...] = ()) -> str:
+def shown(all: list[Diagnosis], width: int = 80, skipped: tuple[str, ...] = (), *, verbose: bool = False) -> str:
     out = Console(file=io.StringIO(), width=width, highlight=False, markup=False, emoji=False)
-    show(out, all, skipped)
+    show(out, all, skipped, verbose=verbose)
     text = out.file.getvalue()  # type: ignore[attr-defined]
     return "\n".join(line.rstrip() for line in text.splitlines())
 
@@ -52,8 +52,10 @@ def test_a_finding_has_its_process_its_evidence_and_its_time(width: int) -> None
 def test_nothing_wrong_is_told_with_what_was_ruled_out() -> None:
     text = shown([found(accept_queue=0)])
     assert text.startswith("OK        Nothing wrong was found")
-    assert "accept queue 0 of 9" in text
+    assert "Ruled out  spoofed-flood, " in text
+    assert "(-v: why)" in text
     assert "Not decided" not in text
+    assert "accept queue 0 of 9" in shown([found(accept_queue=0)], verbose=True)
 
 
 def test_the_worst_namespace_is_the_last() -> None:
@@ -75,8 +77,8 @@ def test_the_document_has_the_same() -> None:
 
 
 def test_a_fact_without_words_of_its_own_shows_its_name() -> None:
-    facts = (Fact("open_files", 1024, 1024.0), Fact("throttled_s", 2.5, unit="s"), Fact("state", "T"))
-    assert phrases(facts) == "open files 1,024 of 1,024, throttled 2.5 s, state T"
+    facts = (Fact("open_pipes", 1024, 1024.0), Fact("throttled_s", 2.5, unit="s"), Fact("state", "T"))
+    assert phrases(facts) == "open pipes 1,024 of 1,024, throttled 2.5 s, state T"
     assert phrases((Fact("SomeDrop", 3), Fact("tcp_new", 1))) == "SomeDrop 3, tcp_new 1"
 
 

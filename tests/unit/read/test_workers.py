@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from halfopen.core.sample.workers import Quota
+from halfopen.core.sample.workers import OpenFiles, Quota
 from halfopen.read import cgroups, workers
 from peers import until
 
@@ -29,6 +29,19 @@ Max open files            1024                 524288               files
 )
 def test_the_limit_of_open_files(text: str, limit: int | None) -> None:
     assert workers.descriptor_limit(text) == limit
+
+
+def test_open_files_of_the_whole_system_and_who_may_pass_their_limit() -> None:
+    assert workers.open_files("1984\t0\t9223372036854775807\n") == OpenFiles(1984, 2**63 - 1)
+    assert workers.open_files("") is None
+    status = "Name:\tx\nCapInh:\t0000000000000000\nCapEff:\t{}\n"
+    assert workers.may_pass(status.format("000001ffffffffff"))
+    assert not workers.may_pass(status.format("0000000000000400"))
+    assert not workers.may_pass("")
+    # Of this system, and of this process.
+    found = workers.read([os.getpid()])
+    assert found.files is not None
+    assert 0 < found.files.count < found.files.limit
 
 
 def test_where_a_thread_waits() -> None:

@@ -43,7 +43,9 @@ BY_PROGRAM: Final = {
 
 
 def speaks_first(port: int, processes: Iterable[Process]) -> str:
-    """The protocol in which the server speaks first, by the program that listens or the port; empty: none is known."""
+    """The protocol in which the server probably speaks first, by the name of the program that listens or the port; "":
+    none is known. Only the traffic itself would tell for certain.
+    """
     for process in processes:
         if process.name in BY_PROGRAM:
             return BY_PROGRAM[process.name]

@@ -54,12 +54,30 @@ class LookAtRoute:
 class LookAtHost:
     """Look at what drops packets before TCP. Changes no more than what the kernel logs.
 
-    subject: "reverse-path", "device" (its own queue) or "cpu" (the queue of a CPU); name: of the device.
+    subject: "reverse-path", "device" (its own queue), "cpu" (the queue of a CPU) or "firewall"; name: of the device.
     """
 
     netns: str
     subject: str
     name: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class LookAtPackets:
+    """See whether packets from a prefix ("": from anywhere) to a port (None: to any) arrive. Changes nothing."""
+
+    netns: str
+    source: str
+    port: int | None
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class RaiseOpenFiles:
+    """Let so many files be open on the whole system (fs.file-max)."""
+
+    limit: int
     reason: str
 
 
@@ -73,7 +91,7 @@ class RaiseConntrack:
 
 
 ForProcess = LookAtProcess | ContinueProcess | RaiseDescriptors | LookAtQuota
-ForHost = LookAtRoute | LookAtHost | RaiseConntrack
+ForHost = LookAtRoute | LookAtHost | LookAtPackets | RaiseConntrack | RaiseOpenFiles
 CureStep = Release | ChangeSetting | ChangeListener | Look | ForProcess | ForHost
 # Actions that only help together, in the order in which they are carried out.
 Cure = tuple[CureStep, ...]

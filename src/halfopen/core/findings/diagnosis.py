@@ -40,10 +40,27 @@ class TimeBase(Enum):
     AGES = "ages"
 
 
-_BY_AGES = frozenset({"unanswered_per_s", "unanswered_share"})
+_BY_AGES = frozenset({"unanswered_per_s", "unanswered_share", "came_per_s", "last_syn_s", "given_up_s"})
 _BETWEEN = frozenset(
-    {"accepted_at_most", "accepted", "handshake_s", "finished", "finished_by_them", "late", "late_share", "ports"}
+    {
+        "accepted_at_most",
+        "accepted",
+        "handshake_s",
+        "finished",
+        "finished_by_them",
+        "late",
+        "late_share",
+        "ports",
+        "came_between",
+        "without_timestamps",
+    }
 )
+
+
+# Why a finding that other causes look like is not certain, for reasons of the reading.
+NOT_WHOLE = "the reading is not whole"
+NOT_COUNTED = "which sources finish handshakes was not counted"
+DOUBTS = (NOT_WHOLE, NOT_COUNTED)
 
 
 def time_base(fact: Fact) -> TimeBase:
@@ -144,13 +161,13 @@ def _explained(e: Evidence, finding: Finding, found: set[str], why: dict[str, Ag
 
 
 def _doubt(e: Evidence, id: str) -> str:
-    """Why a finding that other causes look like is not certain, for reasons of the reading."""
+    """One of DOUBTS; empty where there is none."""
     if not _rivals(id):
         return ""
     if not e.now.sample.completeness.whole:
-        return "the reading is not whole"
+        return NOT_WHOLE
     unknown = EXCLUSIONS[id].by_source and e.completions_per_s > 0 and not e.counted
-    return "which sources finish handshakes was not counted" if unknown else ""
+    return NOT_COUNTED if unknown else ""
 
 
 def _grouped(ids: list[str], why: dict[str, Against], *, near: bool) -> tuple[RuledOut, ...]:

@@ -13,6 +13,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from halfopen.core.findings.ended import FloodEnd, ended
 from halfopen.core.findings.evidence import FEW, Evidence
 from halfopen.core.findings.lasting import Lasting
 from halfopen.core.findings.sources import SOME
@@ -48,9 +49,9 @@ class SilentSources:
     """A flood. id: of the finding. silent: those that last, of its sources. hosts: the prefixes of its hosts, the most
     first, where they are a few; prefix: the one it comes from, where it is one and nobody there finishes.
 
-    unanswered_per_s: what its sources begin a second, by cookie as well; completions_per_s: what finishes at `where`,
-    the listener that it goes to (None: several). share: the first of both. counted: that none of these sources
-    finishes is counted, not concluded from totals.
+    unanswered_per_s: what its sources begin a second, or began while it lasted, by cookie as well; completions_per_s:
+    what finishes at `where`, the listener that it goes to (None: several). share: the first of both. counted: that none
+    of these sources finishes is counted, not concluded from totals. ended: None while it goes on.
     """
 
     id: str
@@ -62,6 +63,7 @@ class SilentSources:
     where: ListenerView | None = None
     hosts: tuple[tuple[Prefix, float], ...] = ()
     prefix: Prefix | None = None
+    ended: FloodEnd | None = None
 
 
 def unanswered_per_s(e: Evidence, silent: Lasting) -> float:
@@ -69,11 +71,12 @@ def unanswered_per_s(e: Evidence, silent: Lasting) -> float:
     return silent.per_s + e.cookies_unanswered_per_s
 
 
-def unanswered_share(e: Evidence, silent: Lasting, completions_per_s: float) -> float:
-    """At least this share of the arrivals is never answered: none seen to finish in half a second can be 2 a second."""
+def unanswered_share(e: Evidence, unanswered: float, completions_per_s: float) -> float:
+    """At least this share of the arrivals is never answered, of which there are `unanswered` a second: none seen to
+    finish in half a second can be 2 a second.
+    """
     seen = completions_per_s * e.interval_s
     most = (seen + math.sqrt(seen) + 1) / e.interval_s
-    unanswered = unanswered_per_s(e, silent)
     return unanswered / (unanswered + most)
 
 
@@ -165,16 +168,16 @@ def _judged(
     asked = e.sources
     mask = theirs & asked.strange
     silent, where = asked.among(mask), e.mostly_at(mask)
-    finished = e.finished_per_s(where)
-    share = unanswered_share(e, silent, finished)
+    finished, over = e.finished_per_s(where), ended(e, mask, where) if silent.count else None
+    rate = unanswered_per_s(e, silent) if over is None else over.came_per_s
+    share = unanswered_share(e, rate, finished)
     none_finishes = e.counted and (bool(hosts) or prefix is not None)
     enough = many(e, silent) or (none_finishes and silent.count >= _FEWEST and _of_a_second(e, theirs) >= FEW)
-    rate = unanswered_per_s(e, silent)
     # A few that vanish beside many that finish may be clients who went out of reach.
     counts = share >= _WEIGHTY or rate >= FEW or e.fullest >= 0.5
     if not enough or not (share >= MOST or (none_finishes and counts)):
         return None
-    return SilentSources(id, silent, rate, finished, share, none_finishes, where, hosts, prefix)
+    return SilentSources(id, silent, rate, finished, share, none_finishes, where, hosts, prefix, over)
 
 
 def _of_a_second(e: Evidence, theirs: NDArray[np.bool_]) -> int:

@@ -10,7 +10,7 @@ from typing import Final
 from halfopen.core.findings.evidence import Evidence
 from halfopen.core.findings.finding import Fact
 from halfopen.core.sample import Process
-from halfopen.core.sample.workers import Workers, WorkerState
+from halfopen.core.sample.workers import OpenFiles, Workers, WorkerState
 
 STOPPED: Final = "stopped"
 NO_DESCRIPTORS: Final = "out-of-descriptors"
@@ -39,7 +39,8 @@ class Holder:
     """A process that accepts on a socket, as it is now and as it was in the look before, where it was looked at.
 
     interval_s: between the two. stranger: it may have the socket without accepting on it: another program than its
-    parent, which holds the socket as well, or perhaps the parent of a worker that was not looked at.
+    parent, which holds the socket as well, or perhaps the parent of a worker that was not looked at. files: open ones
+    of the whole system.
     """
 
     process: Process
@@ -47,6 +48,7 @@ class Holder:
     before: WorkerState | None = None
     interval_s: float = 1.0
     stranger: bool = False
+    files: OpenFiles | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +71,7 @@ def holders(e: Evidence, inodes: Iterable[int]) -> list[Holder]:
     before = now.earlier or Workers(now.monotonic_s - e.interval_s)
     between_s = max(now.monotonic_s - before.monotonic_s, 1e-3)
     everyone = {
-        pid: Holder(process, now.by_pid.get(pid), before.by_pid.get(pid), between_s)
+        pid: Holder(process, now.by_pid.get(pid), before.by_pid.get(pid), between_s, files=now.files)
         for pid, process in sorted(processes.items())
     }
     watching: set[int] = set()
@@ -106,6 +108,9 @@ def reason(one: Holder, accepted: int | None) -> Obstacle | None:
         return Obstacle(one, STOPPED, (Fact("state", now.state),))
     if now.descriptors is not None and now.descriptor_limit is not None and now.descriptors >= now.descriptor_limit:
         return Obstacle(one, NO_DESCRIPTORS, (Fact("descriptors", now.descriptors, now.descriptor_limit),))
+    if one.files is not None and one.files.count >= one.files.limit and not now.exempt:
+        # accept() returns ENFILE (`alloc_empty_file()`).
+        return Obstacle(one, NO_DESCRIPTORS, (Fact("open_files", one.files.count, one.files.limit),))
     return _short_of_cpu(one, now) or (_blocked(one, now) if accepted == 0 and not one.stranger else None)
 
 

@@ -218,13 +218,15 @@ class Collecting:
 @dataclass(frozen=True, slots=True)
 class Listed:
     """What is listed of one namespace, when it was read (s since the epoch), what is missing, and why some are in
-    doubt."""
+    doubt. ages_are: "exact"; or worked out from timers, "upper" or "lower" bounds where clients sent their SYN again.
+    """
 
     netns: str
     wall_s: float
     problems: tuple[str, ...]
     collected: Collected
     doubt: str = ""
+    ages_are: str = "exact"
 
 
 def _age(records: NDArray[Any]) -> NDArray[np.uint32]:

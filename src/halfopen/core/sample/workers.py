@@ -27,7 +27,8 @@ class WorkerState:
     were looked at. descriptors, descriptor_limit: open ones and RLIMIT_NOFILE; None where hidden. ran_s: CPU time used
     so far. queued_s: how long the threads looked at were ready to run and had no CPU (run_delay). quotas: of its cgroup
     and of those above it. cpu_stalled_s, io_stalled_s: how long tasks of its cgroup waited for CPU or I/O (PSI, cgroup
-    v2); None where that is not to be had.
+    v2); None where that is not to be had. exempt: it may open files past the limit of the whole system
+    (CAP_SYS_ADMIN, `alloc_empty_file()`).
     """
 
     pid: int
@@ -42,15 +43,25 @@ class WorkerState:
     quotas: tuple[Quota, ...] = ()
     cpu_stalled_s: float | None = None
     io_stalled_s: float | None = None
+    exempt: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class OpenFiles:
+    """Open files of the whole system, and how many there may be (`proc_nr_files()`, fs/file_table.c)."""
+
+    count: int
+    limit: int
 
 
 @dataclass(frozen=True, slots=True)
 class Workers:
     """The processes looked at, by pid. monotonic_s: when. left_out: how many there was no time for. earlier: the same
-    processes in the look before, where there was one.
+    processes in the look before, where there was one. files: of the whole system; None where that is hidden.
     """
 
     monotonic_s: float
     by_pid: Mapping[int, WorkerState] = field(default_factory=dict)
     left_out: int = 0
     earlier: Workers | None = None
+    files: OpenFiles | None = None

@@ -18,6 +18,20 @@ def flood(at: Stage) -> None:
     at.until(lambda: sent.sent > enough, "seconds of the flood")
 
 
+@entry("flood-over", "a SYN flood whose last SYN came seconds ago", "spoofed-flood", also=_LONG)
+def flood_over(at: Stage) -> None:
+    at.set(somaxconn=65_536)
+    web = at.serve(backlog=at.pick(16_384, 65_536))
+    at.rtt(at.between(0.01, 0.1))
+    at.visit(web, rate=at.between(5, 40), addresses=500)
+    rate = at.between(100, 2000)
+    sent = at.silent(web, "spoofed", rate)
+    enough = at.between(3, 5) * rate
+    at.until(lambda: sent.sent > enough, "seconds of the flood")
+    sent.stop()
+    at.wait(at.between(1.5, 8))
+
+
 @entry("flood-cookies", "a SYN flood over a full queue, new clients let in by SYN cookies", "spoofed-flood", also=_LONG)
 def flood_cookies(at: Stage) -> None:
     web = at.serve(backlog=at.whole(64, 512))

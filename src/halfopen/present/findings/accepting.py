@@ -6,14 +6,14 @@ from typing import Final
 
 from halfopen.core.findings.finding import Finding
 from halfopen.core.findings.holder import FOR_EVENTS
-from halfopen.core.units import plural, show_duration
-from halfopen.present.findings.words import at, held, lead, per_s
+from halfopen.present.findings.words import at, held, lasted, lead, per_s
+from halfopen.present.language import listed, tr, tr_n
 
 
 def _process(f: Finding) -> str:
     """The process that does not accept: `python3 28543 (web.service)`."""
     if not f.has("process"):
-        return "the process that holds it"
+        return tr("the process that holds it")
     inside = f" ({f.text('inside')})" if f.has("inside") else ""
     return f"{f.text('process')} {f.count('pid')}{inside}"
 
@@ -21,64 +21,81 @@ def _process(f: Finding) -> str:
 def _accepted(f: Finding) -> str:
     if not f.has("accepted_at_most"):
         return ""
-    n, time = f.count("accepted_at_most"), show_duration(f.number("interval_s"))
-    return f"accepted {f'at most {n:,}' if n else 'nothing'} in {time}"
+    n, time = f.count("accepted_at_most"), lasted(f.number("interval_s"))
+    return tr("accepted at most {n:,} in {time}", n=n, time=time) if n else tr("accepted nothing in {time}", time=time)
 
 
 def _accept_queue(f: Finding) -> str:
     fact = f.fact("accept_queue")
+    values = {"at": at(f), "held": held(f, "accept_queue")}
     if fact.limit is not None and f.number("accept_queue") >= fact.limit:
-        text = f"is full ({held(f, 'accept_queue')})"
-        return text + ", as its backlog is 0" if fact.limit == 1 else text
-    return f"holds {held(f, 'accept_queue')}"
+        if fact.limit == 1:
+            return tr("the accept queue of {at} is full ({held}), as its backlog is 0", **values)
+        return tr("the accept queue of {at} is full ({held})", **values)
+    return tr("the accept queue of {at} holds {held}", **values)
 
 
 # A handshake over a long path takes that long.
 _LONG_S: Final = 1.0
-# Where a thread waits, in words; else the name of the kernel's function.
-_WAITS: Final = {
-    "hrtimer_nanosleep": "sleeps",
-    "futex_do_wait": "waits for a lock",
-    "futex_wait_queue": "waits for a lock",
-    "do_wait": "waits for a child process",
-    "anon_pipe_read": "waits for a pipe",
-    "pipe_read": "waits for a pipe",
-    "sk_wait_data": "waits for data of another connection",
-    "wait_woken": "waits for data of another connection",
-    "inet_wait_for_connect": "waits for a connection of its own to open",
-    "unix_stream_read_generic": "waits for data of a local socket",
-    "locks_lock_inode_wait": "waits for the lock of a file",
-    "io_schedule": "waits for a disk",
-    "folio_wait_bit_common": "waits for a disk",
-}
+
+
+def _waits(where: str) -> str:
+    """Where a thread waits, in words; else the name of the kernel's function."""
+    if where == "hrtimer_nanosleep":
+        return tr("sleeps")
+    if where in ("futex_do_wait", "futex_wait_queue"):
+        return tr("waits for a lock")
+    if where == "do_wait":
+        return tr("waits for a child process")
+    if where in ("anon_pipe_read", "pipe_read"):
+        return tr("waits for a pipe")
+    if where in ("sk_wait_data", "wait_woken"):
+        return tr("waits for data of another connection")
+    if where == "inet_wait_for_connect":
+        return tr("waits for a connection of its own to open")
+    if where == "unix_stream_read_generic":
+        return tr("waits for data of a local socket")
+    if where == "locks_lock_inode_wait":
+        return tr("waits for the lock of a file")
+    if where in ("io_schedule", "folio_wait_bit_common"):
+        return tr("waits for a disk")
+    return tr("waits in {function}", function=where) if where else tr("waits")
 
 
 def _keeps(f: Finding) -> str:
     """What the process does instead of accepting."""
     why = f.text("why")
     if why == "stopped":
-        return "is stopped by a debugger" if f.text("state") == "t" else "is stopped (state T, as by SIGSTOP)"
+        stopped = f.text("state") == "t"
+        return tr("is stopped by a debugger") if stopped else tr("is stopped (state T, as by SIGSTOP)")
     if why == "out-of-descriptors":
-        return f"has no file descriptors left ({held(f, 'descriptors')} are open), and accept() fails"
+        return _no_descriptors(f)
     if why == "throttled":
-        return f"has used up the CPU quota of its cgroup ({held(f, 'throttled_periods')} periods)"
+        return tr("has used up the CPU quota of its cgroup ({held} periods)", held=held(f, "throttled_periods"))
     if why == "starved":
-        return f"waited for a CPU {f.number('waited_for_cpu_share'):.0%} of the time"
+        return tr("waited for a CPU {share} of the time", share=f"{f.number('waited_for_cpu_share'):.0%}")
     if why == "blocked":
         return _blocked(f)
     if why == "slow":
-        return "accepts fewer than come"
-    return "does not accept" if f.has("accepted_at_most") else "does not accept, or too slowly"
+        return tr("accepts fewer than come")
+    return tr("does not accept") if f.has("accepted_at_most") else tr("does not accept, or too slowly")
+
+
+def _no_descriptors(f: Finding) -> str:
+    if f.has("descriptors"):
+        opened = held(f, "descriptors")
+        return tr("has no file descriptors left ({held} are open), and accept() fails", held=opened)
+    opened = held(f, "open_files")
+    return tr("gets no file: the whole system has {held} open (fs.file-max), and accept() fails", held=opened)
 
 
 def _blocked(f: Finding) -> str:
     if f.has("cpu_share"):
-        return f"computes ({f.number('cpu_share'):.0%} of a CPU) and does not accept"
-    where = f.text("waits_in") if f.has("waits_in") else ""
-    text = _WAITS.get(where) or (f"waits in {where}" if where else "waits")
+        return tr("computes ({share} of a CPU) and does not accept", share=f"{f.number('cpu_share'):.0%}")
+    text = _waits(f.text("waits_in") if f.has("waits_in") else "")
     if f.text("state") == "D":
-        text += " (state D, uninterruptible)"
-    return f"{text} and does not accept"
+        return tr("{waits} (state D, uninterruptible) and does not accept", waits=text)
+    return tr("{waits} and does not accept", waits=text)
 
 
 def _alike(f: Finding) -> str:
@@ -87,50 +104,73 @@ def _alike(f: Finding) -> str:
     if all < 2:
         return ""
     if f.text("why") in ("slow", "unknown"):
-        return f"; {plural(all - 1, 'other process holds', 'other processes hold')} the socket as well"
-    of_them = "both" if stuck == all == 2 else f"all {all}" if stuck == all else f"{stuck} of {all}"
-    return f"; {of_them} processes that accept there are like that"
+        return tr_n(
+            "{n:,} other process holds the socket as well", "{n:,} other processes hold the socket as well", all - 1
+        )
+    if stuck == all == 2:
+        return tr("both processes that accept there are like that")
+    if stuck == all:
+        return tr("all {n:,} processes that accept there are like that", n=all)
+    return tr("{stuck:,} of {n:,} processes that accept there are like that", stuck=stuck, n=all)
 
 
-def _not_accepted(f: Finding) -> str:
+def _not_accepted(f: Finding) -> list[str]:
     """What follows for clients, and how fast."""
     parts = [_accepted(f)]
     if f.has("oldest_s") and f.number("oldest_s") >= _LONG_S:
-        parts.append(f"the next one in it is {show_duration(f.number('oldest_s'))} old")
+        parts.append(tr("the next one in it is {time} old", time=lasted(f.number("oldest_s"))))
     if f.has("overflows_per_s"):
-        parts.append(f"{per_s(f, 'overflows_per_s')} overflow")
-    return "; ".join(part for part in (*parts, _more(f)) if part) + _alike(f)
+        parts.append(tr("{rate} overflow", rate=per_s(f, "overflows_per_s")))
+    return [*parts, _more(f), _alike(f)]
 
 
 def _more(f: Finding) -> str:
     """What else the process facts say."""
     if f.text("why") == "out-of-descriptors":
-        limit = f"LimitNOFILE of {f.text('inside')}" if f.has("inside") and "." in f.text("inside") else "the limit"
-        return f"raise {limit}, or have it close what it leaks"
+        if not f.has("descriptors"):
+            return ""
+        if f.has("inside") and "." in f.text("inside"):
+            return tr("raise LimitNOFILE of {unit}, or have it close what it leaks", unit=f.text("inside"))
+        return tr("raise the limit, or have it close what it leaks")
     if f.text("why") != "unknown":
         return ""
     if f.has("waits_in") and f.text("waits_in") in FOR_EVENTS:
-        limit = "a limit of its own may be reached, such as a maximum of connections"
-        return f"it waits for events ({f.text('waits_in')}): {limit}"
-    return "cannot tell why" if f.has("process") else "cannot tell why: it is not seen which process that is"
+        return tr(
+            "it waits for events ({function}): a limit of its own may be reached, such as a maximum of connections",
+            function=f.text("waits_in"),
+        )
+    if f.has("process"):
+        return tr("cannot tell why")
+    return tr("cannot tell why: it is not seen which process that is")
 
 
 @lead("app-not-accepting")
 def _app_not_accepting(f: Finding) -> tuple[str, str]:
-    return f"the accept queue of {at(f)} {_accept_queue(f)}: {_process(f)} {_keeps(f)}", _not_accepted(f)
+    values = {"queue": _accept_queue(f), "process": _process(f), "keeps": _keeps(f)}
+    return tr("{queue}: {process} {keeps}", **values), listed(_not_accepted(f))
 
 
 @lead("member-not-accepting")
 def _member_not_accepting(f: Finding) -> tuple[str, str]:
+    process, keeps = _process(f), _keeps(f)
     if not f.has("stuck_sockets"):
-        brief = f"the accept queue of {at(f)} {_accept_queue(f)}: its worker {_process(f)} {_keeps(f)}"
-        return brief, _not_accepted(f)
-    stuck, sockets = f.count("stuck_sockets"), f.count("sockets")
-    fact = f.fact("accept_queue")
-    full = fact.limit is not None and f.number("accept_queue") >= fact.limit
-    queue = f"{'a full' if full else 'an'} accept queue ({held(f, 'accept_queue')})"
-    brief = (
-        f"{stuck} of {sockets} sockets on {at(f)} {'has' if stuck == 1 else 'have'} {queue}: {_process(f)} {_keeps(f)}"
-    )
-    hang = "the others drain, and the clients that the kernel sends there hang"
-    return brief, "; ".join(part for part in (hang, _not_accepted(f)) if part)
+        queue = _accept_queue(f)
+        brief = tr("{queue}: its worker {process} {keeps}", queue=queue, process=process, keeps=keeps)
+        return brief, listed(_not_accepted(f))
+    fact, values = f.fact("accept_queue"), {"all": f.count("sockets"), "at": at(f), "held": held(f, "accept_queue")}
+    if fact.limit is not None and f.number("accept_queue") >= fact.limit:
+        sockets = tr_n(
+            "{n} of {all} sockets on {at} has a full accept queue ({held})",
+            "{n} of {all} sockets on {at} have a full accept queue ({held})",
+            f.count("stuck_sockets"),
+            **values,
+        )
+    else:
+        sockets = tr_n(
+            "{n} of {all} sockets on {at} has an accept queue ({held})",
+            "{n} of {all} sockets on {at} have an accept queue ({held})",
+            f.count("stuck_sockets"),
+            **values,
+        )
+    brief = tr("{queue}: {process} {keeps}", queue=sockets, process=process, keeps=keeps)
+    return brief, listed([tr("the others drain, and the clients that the kernel sends there hang"), *_not_accepted(f)])

@@ -11,11 +11,13 @@ from halfopen.core.findings.cures import (
     ForHost,
     ForProcess,
     LookAtHost,
+    LookAtPackets,
     LookAtProcess,
     LookAtQuota,
     LookAtRoute,
     RaiseConntrack,
     RaiseDescriptors,
+    RaiseOpenFiles,
 )
 from halfopen.core.findings.verdict import Verdict
 from halfopen.core.model import timing
@@ -48,7 +50,7 @@ def _command(action: CureStep) -> str:
         return f"halfopen {action.command}{netns_words(action.netns)}"
     if isinstance(action, LookAtProcess | ContinueProcess | RaiseDescriptors | LookAtQuota):
         return _for_process(action)
-    if isinstance(action, LookAtRoute | LookAtHost | RaiseConntrack):
+    if isinstance(action, LookAtRoute | LookAtHost | LookAtPackets | RaiseConntrack | RaiseOpenFiles):
         return _for_host(action)
     assert_never(action)
 
@@ -88,13 +90,26 @@ def _for_host(action: ForHost) -> str:
     if isinstance(action, RaiseConntrack):
         # One limit for all namespaces: only the first one may write it.
         return f"sysctl -w net.netfilter.nf_conntrack_max={action.limit}"
+    if isinstance(action, RaiseOpenFiles):
+        return f"sysctl -w fs.file-max={action.limit}"
+    if isinstance(action, LookAtPackets):
+        return _inside(action.netns, f"tcpdump -ni any -c 20 {shell_word(_packets(action))}")
     if isinstance(action, LookAtRoute):
         return _inside(action.netns, f"ip route get {action.address}")
     if action.subject == "device":
         return _inside(action.netns, f"ethtool -g {shell_word(action.name)}")
+    if action.subject == "firewall":
+        return _inside(action.netns, "nft list ruleset")
     if action.subject == "cpu":
         return "sysctl net.core.netdev_max_backlog net.core.netdev_budget_usecs"
     return _inside(action.netns, "sysctl -w net.ipv4.conf.all.log_martians=1")
+
+
+def _packets(action: LookAtPackets) -> str:
+    """The ACKs in the words of pcap-filter(7)."""
+    parts = [*((f"src net {action.source}",) if action.source else ()), "tcp"]
+    parts += [f"dst port {action.port}"] if action.port is not None else []
+    return " and ".join(parts)
 
 
 def _inside(netns: str, look: str) -> str:

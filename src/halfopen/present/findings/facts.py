@@ -7,7 +7,8 @@ from math import floor
 from typing import Final
 
 from halfopen.core.findings.finding import Fact
-from halfopen.core.units import plural, show_duration
+from halfopen.present.findings.words import lasted
+from halfopen.present.language import tr, tr_n
 
 ByName = Mapping[str, Fact]
 Phrase = Callable[[Fact, ByName], str]
@@ -17,7 +18,7 @@ def phrases(facts: Iterable[Fact], among: Iterable[Fact] = ()) -> str:
     """The facts as words, in their order; among: all facts of the finding, which some are told together with."""
     shown = list(facts)
     known = {fact.name: fact for fact in (*among, *shown)}
-    return ", ".join(filter(None, (_phrase(fact, known) for fact in shown)))
+    return tr(", ").join(filter(None, (_phrase(fact, known) for fact in shown)))
 
 
 def _phrase(fact: Fact, known: ByName) -> str:
@@ -31,9 +32,9 @@ def amount(fact: Fact) -> str:
     if isinstance(value, str):
         return value
     if fact.unit == "s":
-        return show_duration(float(value))
+        return lasted(float(value))
     if fact.unit == "per_s":
-        return f"{_short(float(value))}/s"
+        return tr("{rate}/s", rate=_short(float(value)))
     return _short(float(value))
 
 
@@ -41,53 +42,63 @@ def _short(value: float) -> str:
     return f"{value:,.0f}" if value >= 100 or value == int(value) else f"{value:,.1f}"
 
 
+def _of(fact: Fact) -> str:
+    """The value, and its limit where it has one: `129 of 129`."""
+    if fact.limit is None:
+        return amount(fact)
+    return tr("{value} of {limit}", value=amount(fact), limit=_short(fact.limit))
+
+
 def _plain(fact: Fact) -> str:
     name = fact.name.removesuffix("_per_s").removesuffix("_s")
     # The kernel's own names stay as they are.
     words = name if "tcp_" in name or name[:1].isupper() else name.replace("_", " ")
-    limit = "" if fact.limit is None else f" of {_short(fact.limit)}"
-    return f"{words} {amount(fact)}{limit}"
+    return f"{words} {_of(fact)}"
 
 
 def _setting(fact: Fact, _: ByName) -> str:
     return f"{fact.name} = {amount(fact)}"
 
 
-def _counted(words: str) -> Phrase:
-    return lambda fact, _: f"{amount(fact)} {words}"
-
-
-def _queue(words: str) -> Phrase:
-    return lambda fact, _: f"{words} {amount(fact)}" + ("" if fact.limit is None else f" of {_short(fact.limit)}")
-
-
-def _at_least(fact: Fact, _: ByName) -> str:
-    limit = "" if fact.limit is None else f" (limit {fact.limit:.0%})"
-    return f"at least {floor(100 * float(fact.value))}% of arrivals are never answered{limit}"
-
-
-def _late_share(fact: Fact, _: ByName) -> str:
-    limit = "" if fact.limit is None else f" (limit {fact.limit:.0%})"
-    return f"{float(fact.value):.0%} late{limit}"
-
-
-def _lasting(fact: Fact, known: ByName) -> str:
-    since = known.get("lasting_since_s")
-    count = amount(fact) if fact.value else "none"
-    return f"{count} half-open for " + ("long" if since is None else f"more than {amount(since)}")
-
-
 def _told_elsewhere(_: Fact, __: ByName) -> str:
     return ""
 
 
+def _percent(fact: Fact) -> str:
+    return f"{float(fact.value):.0%}"
+
+
+def _limit(fact: Fact) -> str:
+    return "" if fact.limit is None else tr(" (limit {share})", share=f"{fact.limit:.0%}")
+
+
+def _at_least(fact: Fact, known: ByName) -> str:
+    share = f"{floor(100 * float(fact.value))}%"
+    if "came_per_s" in known:
+        return tr("at least {share} of arrivals were never answered{limit}", share=share, limit=_limit(fact))
+    return tr("at least {share} of arrivals are never answered{limit}", share=share, limit=_limit(fact))
+
+
+def _lasting(fact: Fact, known: ByName) -> str:
+    since = known.get("lasting_since_s")
+    if not fact.value:
+        return tr("none half-open for long")
+    if since is None:
+        return tr("{n} half-open for long", n=amount(fact))
+    return tr("{n} half-open for more than {time}", n=amount(fact), time=amount(since))
+
+
 def _cookies(fact: Fact, _: ByName) -> str:
-    return f"{amount(fact)} SYN cookies are not sent back" if fact.value else ""
+    return tr("{n} SYN cookies are not sent back", n=amount(fact)) if fact.value else ""
+
+
+def _came(fact: Fact, _: ByName) -> str:
+    return tr("{n} SYNs that nobody followed up", n=amount(fact)) if fact.value else tr("no SYN of it")
 
 
 def _stuck(fact: Fact, _: ByName) -> str:
-    of = "" if fact.limit is None else f" of {_short(fact.limit)}"
-    return f"{amount(fact)}{of} sockets stuck" if of or fact.value != 1 else "1 socket stuck"
+    alone = fact.limit is None and fact.value == 1
+    return tr_n("{held} socket stuck", "{held} sockets stuck", 1 if alone else 2, held=_of(fact))
 
 
 def _process(fact: Fact, known: ByName) -> str:
@@ -97,75 +108,92 @@ def _process(fact: Fact, known: ByName) -> str:
 
 def _processes(fact: Fact, known: ByName) -> str:
     alike = known.get("stuck_processes")
-    return "" if alike is None or fact.value == 1 else f"{amount(alike)} of {amount(fact)} processes alike"
+    if alike is None or fact.value == 1:
+        return ""
+    return tr("{n} of {all} processes alike", n=amount(alike), all=amount(fact))
 
 
 def _repeated(fact: Fact, _: ByName) -> str:
     if not fact.value:
-        return "none asks again"
-    return f"{amount(fact)} asks again" if fact.value == 1 else f"{amount(fact)} ask again"
-
-
-def _of(fact: Fact) -> str:
-    return "" if fact.limit is None else f" of {_short(fact.limit)}"
+        return tr("none asks again")
+    return tr_n("{n:,} asks again", "{n:,} ask again", int(fact.value))
 
 
 def _prefix(fact: Fact, known: ByName) -> str:
     share = known.get("share")
-    return f"from {amount(fact)}" if share is None else f"{float(share.value):.0%} from {amount(fact)}"
+    if share is None:
+        return tr("from {source}", source=amount(fact))
+    return tr("{share} from {source}", share=_percent(share), source=amount(fact))
 
 
-def _sources(fact: Fact, _: ByName) -> str:
-    return plural(int(fact.value), "address", "addresses")
+def _source(fact: Fact, known: ByName) -> str:
+    share = known.get("source_share")
+    if share is None:
+        return tr("from {source}", source=amount(fact))
+    return tr("{share} from {source}", share=_percent(share), source=amount(fact))
+
+
+def _finished_lately(fact: Fact, _: ByName) -> str:
+    return tr_n(
+        "{n:,} address finished handshakes lately", "{n:,} addresses finished handshakes lately", int(fact.value)
+    )
 
 
 PHRASES: Final[Mapping[str, Phrase]] = {
-    "half_open": _counted("half-open"),
+    "half_open": lambda f, _: tr("{n} half-open", n=amount(f)),
     "lasting": _lasting,
     "lasting_since_s": _told_elsewhere,
-    "oldest_s": lambda fact, _: f"the oldest {amount(fact)}",
+    "oldest_s": lambda f, _: tr("the oldest {time}", time=amount(f)),
     "repeated": _repeated,
-    "distinct_sources": _sources,
+    "distinct_sources": lambda f, _: tr_n("{n:,} address", "{n:,} addresses", int(f.value)),
     "prefix": _prefix,
     "share": _told_elsewhere,
-    "unanswered_per_s": _counted("are never answered"),
+    "unanswered_per_s": lambda f, _: tr("{n} are never answered", n=amount(f)),
+    "came_per_s": lambda f, _: tr("{n} came while it lasted", n=amount(f)),
+    "last_syn_s": lambda f, _: tr("the last SYN {time} ago", time=amount(f)),
+    "given_up_s": lambda f, _: tr("the last one is given up within {time}", time=amount(f)),
+    "came_between": _came,
     "unanswered_share": _at_least,
     "cookies_unanswered_per_s": _cookies,
-    "completions_per_s": _counted("finish"),
+    "completions_per_s": lambda f, _: tr("{n} finish", n=amount(f)),
     "completions_of": _told_elsewhere,
-    "finish_others": _counted("of sources that finish others, or did lately"),
-    "silenced": _counted("of sources that finished lately"),
-    "finished_by_them": _counted("handshakes of these sources finished"),
-    "finished_lately": lambda fact, _: f"{plural(int(fact.value), 'address', 'addresses')} finished handshakes lately",
-    "last_finished_s": lambda fact, _: f"the last one {amount(fact)} ago",
-    "finished": _counted("finished"),
-    "late": _counted("after a SYN-ACK was sent again"),
-    "retrying": _counted("wait after one was"),
-    "late_share": _late_share,
-    "rtt_s": lambda fact, _: f"round trip {amount(fact)}",
-    "source": lambda fact, _: f"from {amount(fact)}",
-    "ports": lambda fact, _: plural(int(fact.value), "listener"),
-    "syns_per_s": _counted("SYNs"),
-    "resets_per_s": _counted("RSTs"),
-    "syns_again_per_s": _counted("SYNs sent again"),
-    "EmbryonicRsts_per_s": _counted("handshakes reset"),
-    "handshake_s": lambda fact, _: f"a handshake takes about {amount(fact)}",
-    "timeouts_per_s": _counted("time out"),
-    "syn_queue": _queue("SYN queue"),
-    "accept_queue": _queue("accept queue"),
-    "tracked": lambda fact, _: f"{amount(fact)} connections tracked" + _of(fact),
-    "conntrack_drops_per_s": _counted("packets dropped by connection tracking"),
-    "lost_per_s": _counted("packets lost before TCP"),
-    "lost_share": lambda fact, _: f"{float(fact.value):.1%} of all packets",
-    "squeezed_per_s": _counted("softirqs left packets for later"),
-    "state": lambda fact, _: f"state {fact.value}",
-    "cgroup": lambda fact, _: f"quota of {fact.value}",
-    "cpu_pressure": lambda fact, _: f"CPU pressure {float(fact.value):.0%}",
-    "io_pressure": lambda fact, _: f"I/O pressure {float(fact.value):.0%}",
-    "accepted_at_most": lambda fact, _: f"at most {amount(fact)} accepted",
+    "finish_others": lambda f, _: tr("{n} of sources that finish others, or did lately", n=amount(f)),
+    "silenced": lambda f, _: tr("{n} of sources that finished lately", n=amount(f)),
+    "finished_by_them": lambda f, _: tr("{n} handshakes of these sources finished", n=amount(f)),
+    "finished_lately": _finished_lately,
+    "last_finished_s": lambda f, _: tr("the last one {time} ago", time=amount(f)),
+    "finished": lambda f, _: tr("{n} finished", n=amount(f)),
+    "late": lambda f, _: tr("{n} after a SYN-ACK was sent again", n=amount(f)),
+    "retrying": lambda f, _: tr("{n} wait after one was", n=amount(f)),
+    "late_share": lambda f, _: tr("{share} late{limit}", share=_percent(f), limit=_limit(f)),
+    "rtt_s": lambda f, _: tr("round trip {time}", time=amount(f)),
+    "source": _source,
+    "source_share": _told_elsewhere,
+    "without_timestamps": lambda f, _: tr("{n} without TCP timestamps", n=amount(f)),
+    "ports": lambda f, _: tr_n("{n:,} listener", "{n:,} listeners", int(f.value)),
+    "syns_per_s": lambda f, _: tr("{n} SYNs", n=amount(f)),
+    "resets_per_s": lambda f, _: tr("{n} RSTs", n=amount(f)),
+    "syns_again_per_s": lambda f, _: tr("{n} SYNs sent again", n=amount(f)),
+    "EmbryonicRsts_per_s": lambda f, _: tr("{n} handshakes reset", n=amount(f)),
+    "handshake_s": lambda f, _: tr("a handshake takes about {time}", time=amount(f)),
+    "timeouts_per_s": lambda f, _: tr("{n} time out", n=amount(f)),
+    "syn_queue": lambda f, _: tr("SYN queue {held}", held=_of(f)),
+    "accept_queue": lambda f, _: tr("accept queue {held}", held=_of(f)),
+    "tracked": lambda f, _: tr("connections tracked {held}", held=_of(f)),
+    "conntrack_drops_per_s": lambda f, _: tr("{n} packets dropped by connection tracking", n=amount(f)),
+    "lost_per_s": lambda f, _: tr("{n} packets lost before TCP", n=amount(f)),
+    "lost_share": lambda f, _: tr("{share} of all packets", share=f"{float(f.value):.1%}"),
+    "squeezed_per_s": lambda f, _: tr("{n} softirqs left packets for later", n=amount(f)),
+    "device": lambda f, _: tr("device {name}", name=f.value),
+    "where": lambda f, _: tr("lost behind the device") if f.value == "cpu" else tr("lost by the device"),
+    "state": lambda f, _: tr("state {state}", state=f.value),
+    "cgroup": lambda f, _: tr("quota of {cgroup}", cgroup=f.value),
+    "cpu_pressure": lambda f, _: tr("CPU pressure {share}", share=_percent(f)),
+    "io_pressure": lambda f, _: tr("I/O pressure {share}", share=_percent(f)),
+    "accepted_at_most": lambda f, _: tr("at most {n} accepted", n=amount(f)),
     "interval_s": _told_elsewhere,
-    "overflows_per_s": _counted("overflows of accept queues"),
-    "sockets": lambda fact, _: plural(int(fact.value), "socket"),
+    "overflows_per_s": lambda f, _: tr("{n} overflows of accept queues", n=amount(f)),
+    "sockets": lambda f, _: tr_n("{n:,} socket", "{n:,} sockets", int(f.value)),
     "stuck_sockets": _stuck,
     "why": _told_elsewhere,
     "process": _process,
@@ -173,17 +201,18 @@ PHRASES: Final[Mapping[str, Phrase]] = {
     "inside": _told_elsewhere,
     "processes": _processes,
     "stuck_processes": _told_elsewhere,
-    "descriptors": _queue("open files"),
-    "cpu_share": lambda fact, _: f"{float(fact.value):.0%} of a CPU",
-    "waited_for_cpu_share": lambda fact, _: f"waited for a CPU {float(fact.value):.0%} of the time",
-    "throttled_periods": _queue("throttled in periods"),
-    "waits_in": lambda fact, _: f"waits in {fact.value}",
-    "drops": _counted("dropped at this listener"),
-    "dropped_syns": lambda fact, _: f"{plural(int(fact.value), 'SYN')} dropped",
-    "dropped_syns_per_s": _counted("SYNs dropped"),
-    "backlog": lambda fact, _: f"backlog {amount(fact)}",
-    "effective_release_time_s": lambda fact, _: f"{amount(fact)} in a queue more than half full, as now",
-    "release_time_s": lambda fact, _: f"release time {amount(fact)}",
+    "descriptors": lambda f, _: tr("open files {held}", held=_of(f)),
+    "open_files": lambda f, _: tr("open files of the whole system {held}", held=_of(f)),
+    "cpu_share": lambda f, _: tr("{share} of a CPU", share=_percent(f)),
+    "waited_for_cpu_share": lambda f, _: tr("waited for a CPU {share} of the time", share=_percent(f)),
+    "throttled_periods": lambda f, _: tr("throttled in periods {held}", held=_of(f)),
+    "waits_in": lambda f, _: tr("waits in {function}", function=f.value),
+    "drops": lambda f, _: tr("{n} dropped at this listener", n=amount(f)),
+    "dropped_syns": lambda f, _: tr_n("{n:,} SYN dropped", "{n:,} SYNs dropped", int(f.value)),
+    "dropped_syns_per_s": lambda f, _: tr("{n} SYNs dropped", n=amount(f)),
+    "backlog": lambda f, _: tr("backlog {n}", n=amount(f)),
+    "effective_release_time_s": lambda f, _: tr("{time} in a queue more than half full, as now", time=amount(f)),
+    "release_time_s": lambda f, _: tr("release time {time}", time=amount(f)),
     "somaxconn": _setting,
     "tcp_syncookies": _setting,
     "tcp_synack_retries": _setting,

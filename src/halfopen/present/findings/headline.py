@@ -6,8 +6,8 @@ from halfopen.core.findings.finding import Finding, Level
 from halfopen.core.findings.registry import RULES
 from halfopen.core.findings.verdict import Verdict
 from halfopen.core.model.model import Model
-from halfopen.core.units import plural, show_duration
-from halfopen.present.findings.words import LEADS, listener_name
+from halfopen.present.findings.words import LEADS, lasted, listener_name
+from halfopen.present.language import listed, tr, tr_n
 
 
 def headline(model: Model, verdict: Verdict | None = None) -> str:
@@ -18,7 +18,7 @@ def headline(model: Model, verdict: Verdict | None = None) -> str:
     text = counted(model) if worst is None else LEADS[worst.id](worst)[0]
     where = model.sample.where
     if where.lives_in and where.name != "self":
-        text += f" in {where.lives_in}"
+        text = tr("{text} in {place}", text=text, place=where.lives_in)
     return text
 
 
@@ -35,18 +35,22 @@ def leading(model: Model, verdict: Verdict) -> Finding | None:
 
 def counted(model: Model) -> str:
     """How many half-open connections there are, and where."""
-    text = plural(model.half_open, "half-open connection")
-    if model.half_open:
-        text += f", the oldest {show_duration(model.oldest_s)}"
-        text += _where(model)
-        if model.may_have_answered:
-            everyone = model.may_have_answered == model.half_open
-            text += f"; {'they' if everyone else f'{model.may_have_answered:,} of them'} may have answered"
+    text = tr_n("{n:,} half-open connection", "{n:,} half-open connections", model.half_open)
+    if not model.half_open:
+        return text
+    text = tr("{text}, the oldest {time}{where}", text=text, time=lasted(model.oldest_s), where=_where(model))
+    if model.may_have_answered == model.half_open:
+        return listed([text, tr("they may have answered")])
+    if model.may_have_answered:
+        return listed([text, tr("{n:,} of them may have answered", n=model.may_have_answered)])
     return text
 
 
 def _where(model: Model) -> str:
     busy = [v for v in model.listeners if v.half_open]
+    if not busy:
+        return ""
+    at = listener_name(busy[0])
     if len(busy) == 1 and busy[0].half_open == model.half_open:
-        return f", all on {listener_name(busy[0])}"
-    return f", {busy[0].half_open:,} of them on {listener_name(busy[0])}" if busy else ""
+        return tr(", all on {at}", at=at)
+    return tr(", {n:,} of them on {at}", n=busy[0].half_open, at=at)

@@ -3,39 +3,74 @@
 from __future__ import annotations
 
 from halfopen.core.findings.finding import Finding
-from halfopen.core.units import plural, show_duration
-from halfopen.present.findings.words import at, listener_name, per_s, sentence
+from halfopen.present.findings.words import at, held, lasted, lead, per_s, sentence
+from halfopen.present.language import listed, tr, tr_n
 
 
 def unanswered(f: Finding) -> str:
     """The rates that decide: handshakes that nobody answers beside handshakes that finish."""
-    more = f" and {per_s(f, 'dropped_syns_per_s')} more are dropped" if f.has("dropped_syns_per_s") else ""
-    text = f"{per_s(f, 'unanswered_per_s')} are never answered{more} while {per_s(f, 'completions_per_s')} finish"
-    if f.listener is not None and f.number("completions_per_s"):
-        text += " there" if f.text("completions_of") == "listener" else " in the whole namespace"
-    if f.has("finished_by_them") and f.number("completions_per_s"):
-        text += ", none of theirs"
+    rates = {"rate": per_s(f, "unanswered_per_s"), "finished": per_s(f, "completions_per_s")}
+    return tr("{rate} are never answered while {finished} finish", **rates)
+
+
+# --- floods -----------------------------------------------------------------------------------------------------------
+
+
+def _flood(f: Finding, now: str, over: str) -> tuple[str, str]:
+    """now, over: who floods, or flooded."""
+    if f.has("last_syn_s"):
+        since = lasted(f.number("last_syn_s"))
+        return tr("{who} is over: the last SYN came {since} ago", who=over, since=since), listed(_afterwards(f))
+    rate = per_s(f, "unanswered_per_s")
+    brief = tr("{who}: {rate} are never answered, {clients}", who=now, rate=rate, clients=_clients(f))
+    return brief, listed([_meanwhile(f), _last(f)]) + _room(f)
+
+
+def _clients(f: Finding) -> str:
+    """Whether clients get in."""
+    finished, rate = f.number("completions_per_s"), per_s(f, "completions_per_s")
+    if f.listener is not None and f.text("completions_of") != "listener":
+        rate = tr("{rate} in the whole namespace", rate=rate)
+    if f.has("dropped_syns_per_s"):
+        return tr("{rate} more are dropped, those of clients among them", rate=per_s(f, "dropped_syns_per_s"))
     if f.number("cookies_unanswered_per_s"):
-        text += f" ({per_s(f, 'cookies_unanswered_per_s')} of them by SYN cookie)"
-    return text
+        if finished:
+            return tr("clients get in by SYN cookie ({rate})", rate=rate)
+        return tr("the queue is full, and a client would get in by SYN cookie")
+    if finished:
+        return tr("clients get in ({rate})", rate=rate)
+    return tr("no client came meanwhile")
 
 
-def _nobody_asks_again(f: Finding) -> str:
-    repeated = f.count("repeated")
-    return f"{repeated:,} of them ask again" if repeated else "none of them asks again"
+def _meanwhile(f: Finding) -> str:
+    """More of what finishes, and of what is answered by cookie."""
+    parts = []
+    if f.number("completions_per_s") and f.has("finished_by_them"):
+        parts.append(tr("none of these sources finishes a handshake"))
+    if f.number("cookies_unanswered_per_s"):
+        parts.append(tr("{rate} of them get a SYN cookie", rate=per_s(f, "cookies_unanswered_per_s")))
+    return listed(parts)
 
 
 def _last(f: Finding) -> str:
-    at = f" on {listener_name(f.listener)}" if f.listener is not None else ""
-    return f"{f.count('lasting'):,} half-open{at} for more than {f.number('lasting_since_s'):g} s"
+    since, n = lasted(f.number("lasting_since_s")), f.count("lasting")
+    hosts = tr_n("{n:,} source", "{n:,} sources", f.count("distinct_sources"))
+    again = f.count("repeated")
+    told = tr("{n:,} of them ask again", n=again) if again else tr("none of them asks again")
+    return tr("{n:,} half-open for more than {since}, from {hosts}; {again}", n=n, since=since, hosts=hosts, again=told)
 
 
-@sentence("spoofed-flood")
-def _spoofed_flood(f: Finding) -> str:
-    return (
-        f"SYN flood from forged addresses: {unanswered(f)}; {_last(f)}, from {f.count('distinct_sources'):,} "
-        f"addresses, and {_nobody_asks_again(f)}{_room(f)}"
-    )
+def _afterwards(f: Finding) -> list[str]:
+    """The rest of a flood that is over."""
+    came, left = per_s(f, "came_per_s"), lasted(f.number("given_up_s"))
+    parts = [tr("{rate} came while it lasted", rate=came)]
+    full = f.has("syn_queue") and f.number("syn_queue") >= (f.fact("syn_queue").limit or 0)
+    if full:
+        parts.append(tr("they still fill the queue ({held})", held=held(f, "syn_queue")))
+    waits = tr_n("{n:,} still waits", "{n:,} still wait", f.count("lasting"))
+    parts.append(tr("{waits}, and the kernel gives up the last of them within {left}", waits=waits, left=left))
+    parts.append(tr("a release frees the queue now"))
+    return parts
 
 
 def _room(f: Finding) -> str:
@@ -47,80 +82,129 @@ def _room(f: Finding) -> str:
     rate, limit = f.number("unanswered_per_s") + dropped, f.fact("syn_queue").limit or 0
     if rate < 1 or limit / rate > 60:
         return ""
-    return f". A release would be filled up again within {show_duration(max(0.1, round(limit / rate, 1)))}"
+    return tr(". A release would be filled up again within {time}", time=lasted(max(0.1, round(limit / rate, 1))))
 
 
-@sentence("few-sources-flood")
-def _few_sources_flood(f: Finding) -> str:
-    n = f.count("distinct_sources")
+@lead("spoofed-flood")
+def _spoofed_flood(f: Finding) -> tuple[str, str]:
+    if f.listener is None:
+        return _flood(f, tr("SYN flood from forged addresses"), tr("the SYN flood from forged addresses"))
+    where = at(f)
+    now = tr("SYN flood on {at} from forged addresses", at=where)
+    return _flood(f, now, tr("the SYN flood on {at} from forged addresses", at=where))
+
+
+def _whom(f: Finding) -> str:
+    return tr("several listeners") if f.listener is None else at(f)
+
+
+@lead("few-sources-flood")
+def _few_sources_flood(f: Finding) -> tuple[str, str]:
+    n, prefix = f.count("distinct_sources"), f.text("prefix")
+    over = tr("the flood of {at}, most of it from {prefix},", at=_whom(f), prefix=prefix)
     if n == 1:
-        return f"{f.text('prefix')} floods or is broken: {unanswered(f)}; {_last(f)}, and {_nobody_asks_again(f)}"
-    return (
-        f"{n} addresses flood or are broken: {unanswered(f)}; {_last(f)}, {f.number('share'):.0%} from "
-        f"{f.text('prefix')}, and {_nobody_asks_again(f)}"
+        return _flood(f, tr("{prefix} floods {at} or is broken", prefix=prefix, at=_whom(f)), over)
+    share = f"{f.number('share'):.0%}"
+    now = tr_n(
+        "{n:,} address floods {at} or is broken, {share} from {prefix}",
+        "{n:,} addresses flood {at} or are broken, {share} from {prefix}",
+        n,
+        at=_whom(f),
+        share=share,
+        prefix=prefix,
     )
+    return _flood(f, now, over)
 
 
-@sentence("prefix-flood")
-def _prefix_flood(f: Finding) -> str:
-    hosts = plural(f.count("distinct_sources"), "address", "addresses")
-    return (
-        f"{hosts} of one network, {f.text('prefix')}, flood or are broken: {unanswered(f)}; {_last(f)}, and "
-        f"{_nobody_asks_again(f)}"
+@lead("prefix-flood")
+def _prefix_flood(f: Finding) -> tuple[str, str]:
+    values = {"prefix": f.text("prefix"), "at": _whom(f)}
+    now = tr_n(
+        "the network {prefix} floods {at} or is broken",
+        "{n:,} addresses of one network, {prefix}, flood {at} or are broken",
+        f.count("distinct_sources"),
+        **values,
     )
+    return _flood(f, now, tr("the flood of {at} from one network, {prefix},", **values))
+
+
+# --- paths ------------------------------------------------------------------------------------------------------------
 
 
 def _up_to(f: Finding) -> str:
-    return f", for up to {show_duration(f.number('oldest_s'))}" if f.has("oldest_s") else ""
+    return tr(", for up to {time}", time=lasted(f.number("oldest_s"))) if f.has("oldest_s") else ""
 
 
 @sentence("synacks-lost")
 def _synacks_lost(f: Finding) -> str:
-    whom = f"clients of {at(f)}" + (f" in {f.text('prefix')}" if f.has("prefix") else "")
-    text = (
-        f"SYN-ACKs do not reach {whom}: {f.count('repeated'):,} of {f.count('lasting'):,} handshakes that last send "
-        f"their SYN again{_up_to(f)}; a firewall or route drops the way back"
+    whom = tr("clients of {at}", at=at(f))
+    if f.has("prefix"):
+        whom = tr("clients of {at} in {prefix}", at=at(f), prefix=f.text("prefix"))
+    text = tr(
+        "SYN-ACKs do not reach {whom}: {again:,} of {n:,} handshakes that last send their SYN again{up_to}; a firewall "
+        "or route drops the way back",
+        whom=whom,
+        again=f.count("repeated"),
+        n=f.count("lasting"),
+        up_to=_up_to(f),
     )
     if f.has("completions_per_s") and f.number("completions_per_s"):
-        text += f"; others finish at {per_s(f, 'completions_per_s')}"
+        text = listed([text, tr("others finish at {rate}", rate=per_s(f, "completions_per_s"))])
     return text
 
 
 @sentence("acks-lost")
 def _acks_lost(f: Finding) -> str:
-    whose = f"clients in {f.text('prefix')}" if f.has("prefix") else "clients"
-    before = plural(f.count("finished_lately"), "address", "addresses")
-    return (
-        f"the last ACKs of {whose} do not arrive: {f.count('lasting'):,} handshakes last{_up_to(f)}, and none of these "
-        f"clients sends its SYN again, so they hear the SYN-ACK; {before} of theirs finished handshakes before, the "
-        f"last one {show_duration(f.number('last_finished_s'))} ago"
+    return tr(
+        "the last ACKs of {whose} do not arrive: {n:,} handshakes last{up_to}, and none of these clients sends its SYN "
+        "again, so they hear the SYN-ACK; {before} of theirs finished handshakes before, the last one {time} ago",
+        whose=tr("clients in {prefix}", prefix=f.text("prefix")) if f.has("prefix") else tr("clients"),
+        n=f.count("lasting"),
+        up_to=_up_to(f),
+        before=tr_n("{n:,} address", "{n:,} addresses", f.count("finished_lately")),
+        time=lasted(f.number("last_finished_s")),
     )
 
 
 @sentence("slow-path")
 def _slow_path(f: Finding) -> str:
     if not f.has("late_share"):
-        return f"slow or lossy paths: {unanswered(f)}; {_last(f)}"
-    where = f" to {f.text('prefix')}" if f.has("prefix") else "s"
+        return tr("slow or lossy paths: {rates}; {last}", rates=unanswered(f), last=_last(f))
+    where = (
+        tr("slow or lossy path to {prefix}", prefix=f.text("prefix")) if f.has("prefix") else tr("slow or lossy paths")
+    )
     if f.has("rtt_s"):
-        where += f" (round trip {show_duration(f.number('rtt_s'))})"
-    text = f"slow or lossy path{where}: {f.count('finished'):,} handshakes finished in {f.number('interval_s'):g} s"
+        where = tr("{where} (round trip {time})", where=where, time=lasted(f.number("rtt_s")))
+    seconds = lasted(f.number("interval_s"))
+    text = tr("{where}: {n:,} handshakes finished in {time}", where=where, n=f.count("finished"), time=seconds)
     if f.count("late"):
-        text += f", {f.count('late'):,} of them after a SYN-ACK was sent again"
-    return f"{text}; {f.count('retrying'):,} more wait after one was"
+        text = tr("{text}, {n:,} of them after a SYN-ACK was sent again", text=text, n=f.count("late"))
+    return tr_n(
+        "{text}; {n:,} more waits after one was",
+        "{text}; {n:,} more wait after one was",
+        f.count("retrying"),
+        text=text,
+    )
 
 
 @sentence("scan")
 def _scan(f: Finding) -> str:
-    return (
-        f"{f.text('source')} tries {f.count('ports')} listeners one after another: {per_s(f, 'syns_per_s')} SYNs, and "
-        f"it resets what answers ({per_s(f, 'resets_per_s')}); {f.count('finished')} handshakes finished"
+    return tr(
+        "{source} tries {n} listeners one after another: {syns} SYNs, and it resets what answers ({resets}); "
+        "{finished} handshakes finished",
+        source=f.text("source"),
+        n=f.count("ports"),
+        syns=per_s(f, "syns_per_s"),
+        resets=per_s(f, "resets_per_s"),
+        finished=f.count("finished"),
     )
 
 
 @sentence("handshakes-finish")
 def _handshakes_finish(f: Finding) -> str:
-    return (
-        f"{f.count('half_open'):,} handshakes are under way and finish: {per_s(f, 'completions_per_s')}, each after "
-        f"about {show_duration(f.number('handshake_s'))}"
+    return tr(
+        "{n:,} handshakes are under way and finish: {rate}, each after about {time}",
+        n=f.count("half_open"),
+        rate=per_s(f, "completions_per_s"),
+        time=lasted(f.number("handshake_s")),
     )

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
+from typing import Final
 
-from halfopen.core.findings.finding import Finding
+from halfopen.core.findings.finding import Finding, Level
 from halfopen.core.model.listeners import ListenerView
-from halfopen.core.units import listener_text
+from halfopen.core.units import listener_text, show_duration
+from halfopen.present.language import listed, tr
 
 Sentence = Callable[[Finding], str]
 
@@ -37,7 +40,7 @@ def lead(*ids: str) -> Callable[[Lead], Lead]:
     """
 
     def register(made: Lead) -> Lead:
-        sentence(*ids)(lambda finding: "; ".join(part for part in made(finding) if part))
+        sentence(*ids)(lambda finding: listed(made(finding)))
         LEADS.update(dict.fromkeys(ids, made))
         return made
 
@@ -59,13 +62,35 @@ def at(f: Finding) -> str:
     return listener_name(f.at)
 
 
+def level_word(level: Level) -> str:
+    """The level in a word."""
+    if level is Level.CRITICAL:
+        return tr("critical")
+    if level is Level.WARNING:
+        return tr("warning")
+    return tr("notice") if level is Level.NOTICE else tr("ok")
+
+
 def per_s(f: Finding, name: str) -> str:
     """A rate for a person: whole from 10 a second on."""
     rate = f.number(name)
-    return f"{rate:,.0f}/s" if rate >= 10 or rate == int(rate) else f"{rate:.1f}/s"
+    return tr("{rate}/s", rate=f"{rate:,.0f}" if rate >= 10 or rate == int(rate) else f"{rate:.1f}")
+
+
+def lasted(seconds: float) -> str:
+    """A duration for a person: `7 s`, `2 min 7 s`."""
+    return _UNIT.sub(_duration, show_duration(seconds))
+
+
+_UNIT: Final = re.compile("([0-9.]+) (h|min|s)")
+
+
+def _duration(match: re.Match[str]) -> str:
+    n, unit = match.groups()
+    return tr("{n} h", n=n) if unit == "h" else tr("{n} min", n=n) if unit == "min" else tr("{n} s", n=n)
 
 
 def held(f: Finding, name: str) -> str:
     """A fact and its limit: `129 of 129`."""
     fact = f.fact(name)
-    return f"{fact.value:,} of {fact.limit or 0:,.0f}"
+    return tr("{value:,} of {limit:,.0f}", value=fact.value, limit=fact.limit or 0)

@@ -8,11 +8,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from halfopen.core.findings.cures import ContinueProcess, LookAtProcess, LookAtQuota, RaiseDescriptors
+from halfopen.core.findings.cures import ContinueProcess, LookAtProcess, LookAtQuota, RaiseDescriptors, RaiseOpenFiles
 from halfopen.core.findings.finding import Finding, Level
 from halfopen.core.findings.verdict import Verdict
 from halfopen.core.sample import QUEUES, Process
-from halfopen.core.sample.workers import Quota, WorkerState
+from halfopen.core.sample.workers import OpenFiles, Quota, Workers, WorkerState
+from halfopen.present.findings.cures import command
+from halfopen.present.findings.sentences import say
 from rows import listener
 from verdicts import second_look
 
@@ -57,6 +59,25 @@ def test_descriptors_are_used_up_or_not(used: int | None, why: str) -> None:
     if used == 24:
         assert (found.count("descriptors"), found.fact("descriptors").limit) == (24, 24)
         assert verdict.next == ((RaiseDescriptors(7, 1024, "app-not-accepting"),),)
+
+
+def test_the_whole_system_has_no_room_for_an_open_file() -> None:
+    """accept() fails with ENFILE, but for a process with CAP_SYS_ADMIN."""
+    owners = {1: (Process(7, "web"),)}
+    full = listener(accept_queue=129, limit=128, cookie=5)
+
+    def found(count: int, *, exempt: bool = False) -> Verdict:
+        one = replace(WAITING, exempt=exempt)
+        seen = Workers(100.5, {7: one}, earlier=Workers(100.0, {7: one}), files=OpenFiles(count, 1000))
+        return second_look([], full, owners=owners, parts=(seen,))[0]
+
+    verdict = found(1000)
+    assert verdict.findings[0].text("why") == "out-of-descriptors"
+    assert verdict.next == ((RaiseOpenFiles(2000, "app-not-accepting"),),)
+    assert command(verdict.next[0]) == "sysctl -w fs.file-max=2000"
+    assert "the whole system has 1,000 of 1,000 open (fs.file-max)" in say(verdict.findings[0])
+    for other in (found(999), found(1000, exempt=True)):
+        assert other.findings[0].text("why") == "unknown"
 
 
 def test_a_limit_in_the_thousands_is_doubled() -> None:

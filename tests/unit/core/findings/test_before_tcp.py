@@ -7,7 +7,8 @@ import pytest
 from halfopen.core.findings.cures import LookAtHost, RaiseConntrack
 from halfopen.core.findings.finding import Level
 from halfopen.core.sample.before_tcp import BeforeTcp, Conntrack, Received, Softnet
-from verdicts import nothing_lost, second_look, silent
+from halfopen.present.findings.sentences import say
+from verdicts import arrivals, nothing_lost, second_look, silent
 
 
 @pytest.mark.parametrize(
@@ -97,6 +98,13 @@ def test_health_checks_that_reset(reset: float, finished: int, sent: int, found:
     verdict, ids = second_look([], rates=rates)
     assert ids == found
     assert verdict.level is (Level.NOTICE if found else Level.OK)
+
+
+def test_whose_health_checks_they_are() -> None:
+    seen = arrivals({"192.0.2.9": {"syns": 4, "resets": 4}, "192.0.2.77": {"syns": 20, "finished": 20, "resets": 1}})
+    verdict, ids = second_look([], rates={"EmbryonicRsts": 10, "PassiveOpens": 50}, parts=[seen])
+    assert ids == ["health-checks"]
+    assert "80% of these RSTs come from 192.0.2.9" in say(verdict.findings[0])
 
 
 def test_resets_in_a_flood_are_of_forged_hosts_that_exist() -> None:

@@ -9,14 +9,14 @@ from halfopen.core.policy.actions import ChangeListener, ChangeSetting
 from halfopen.core.tune.keys import COOKIES, SYNACK
 from halfopen.present.findings.sentences import say
 from rows import listener, request
-from verdicts import many, releases, second_look, silent, verdict_of
+from verdicts import many, releases, second_look, silent, still_coming, verdict_of
 
 ONE_HOST = [request(retransmits=2, expires_ms=500, source_port=i + 1024, cookie=i + 1) for i in range(60)]
 ONE_NETWORK = [request(f"198.18.7.{i + 1}", retransmits=2, expires_ms=500, cookie=i + 1) for i in range(60)]
 
 
 def test_a_flood_from_forged_sources() -> None:
-    verdict, ids = second_look(silent(200))
+    verdict, ids = second_look(still_coming(200))
     assert ids == ["spoofed-flood", "release-time-long"]
     assert verdict.level is Level.WARNING
     found = verdict.findings[0]
@@ -27,7 +27,7 @@ def test_a_flood_from_forged_sources() -> None:
 
 
 def test_a_release_is_the_last_of_its_cures() -> None:
-    verdict, _ = second_look(silent(200), listener(limit=200))
+    verdict, _ = second_look(still_coming(200), listener(limit=400))
     assert verdict.next[0] == (ChangeSetting("self", SYNACK, 2, "spoofed-flood"),)
     [action] = releases(verdict)
     assert (action.filter.older_than_s, action.filter.listeners) == (3.0, ((None, 8080),))

@@ -8,8 +8,9 @@ from halfopen.core.findings.finding import Level
 from halfopen.core.policy.actions import ChangeListener, ChangeSetting
 from halfopen.core.sample import ListenerOptions
 from halfopen.core.tune.keys import ABORT, COOKIES, RETRIES, SYNACK
+from halfopen.present.findings.sentences import say
 from rows import listener
-from verdicts import asking, many, releases, second_look, silent, timers, verdict_of
+from verdicts import arrivals, asking, many, releases, second_look, silent, timers, verdict_of
 
 
 def test_the_defaults_of_a_healthy_host_are_not_remarked_upon() -> None:
@@ -47,6 +48,15 @@ def test_cookies_always() -> None:
     verdict, ids = verdict_of([], settings={"tcp_syncookies": 2}, counters={"SyncookiesSent": 7, "SyncookiesRecv": 5})
     assert (ids, verdict.level) == (["cookies-always"], Level.NOTICE)
     assert verdict.next[0] == (ChangeSetting("self", COOKIES, 1, "cookies-always"),)
+
+
+def test_whom_cookies_cost_window_scaling_is_counted() -> None:
+    seen = arrivals({"192.0.2.77": {"syns": 40, "finished": 40, "no_timestamps": 3}})
+    verdict, ids = second_look([], settings={"tcp_syncookies": 2}, parts=[seen])
+    assert ids == ["cookies-always"]
+    assert "3 of 40 handshakes that finished meanwhile had no TCP timestamps" in say(verdict.findings[0])
+    verdict, _ = second_look([], settings={"tcp_syncookies": 2})
+    assert "clients without TCP timestamps lose window scaling" in say(verdict.findings[0])
 
 
 def test_abort_on_overflow_counts_where_something_overflowed() -> None:

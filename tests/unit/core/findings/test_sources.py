@@ -10,9 +10,10 @@ import pytest
 from halfopen.core.findings.finding import Level
 from halfopen.core.policy.actions import Release
 from halfopen.core.sample.arrivals import Arrivals
+from halfopen.present.findings.cures import next_commands
 from halfopen.present.findings.sentences import say
 from rows import listener, raw, request
-from verdicts import arrivals, many, peers, releases, second_look, silent
+from verdicts import arrivals, many, peers, releases, second_look, silent, still_coming
 
 PROXY = "198.18.0.1"
 
@@ -91,19 +92,19 @@ def test_the_busy_port_does_not_hide_a_flood_of_another() -> None:
     """By the namespace's counters 1,000 finish; at the flooded listener none does."""
     busy, flooded = listener(port=80, inode=2), listener(limit=100_000)
     seen = arrivals({f"99.1.{i}.1 80": {"syns": 20, "finished": 20} for i in range(25)})
-    verdict, ids = second_look(silent(200), busy, flooded, rates={"PassiveOpens": 1000}, parts=[seen])
+    verdict, ids = second_look(still_coming(200), busy, flooded, rates={"PassiveOpens": 1000}, parts=[seen])
     assert ids[0] == "spoofed-flood"
     assert verdict.findings[0].number("completions_per_s") == 0
     assert verdict.findings[0].at.port == 8080
-    assert " while 0/s finish;" in say(verdict.findings[0])
+    assert "are never answered, no client came meanwhile;" in say(verdict.findings[0])
     assert "spoofed-flood" not in second_look(silent(200), busy, flooded, rates={"PassiveOpens": 1000})[1]
     # By the counters nobody knows at which listener 20 a second finish.
-    verdict, ids = second_look(silent(200), busy, flooded, rates={"PassiveOpens": 20})
+    verdict, ids = second_look(still_coming(200), busy, flooded, rates={"PassiveOpens": 20})
     assert ids[0] == "spoofed-flood"
-    assert " while 20/s finish in the whole namespace;" in say(verdict.findings[0])
+    assert "clients get in (20/s in the whole namespace);" in say(verdict.findings[0])
     seen = arrivals({f"99.1.{i}.1": {"syns": 1, "finished": 1} for i in range(10)})
-    verdict, _ = second_look(silent(200), busy, flooded, rates={"PassiveOpens": 20}, parts=[seen])
-    assert " while 20/s finish there;" in say(verdict.findings[0])
+    verdict, _ = second_look(still_coming(200), busy, flooded, rates={"PassiveOpens": 20}, parts=[seen])
+    assert "clients get in (20/s);" in say(verdict.findings[0])
 
 
 def cut_off(n: int = 30) -> list[str]:
@@ -119,6 +120,10 @@ def test_clients_that_finished_lately_and_hear_the_synack_lose_their_last_acks(p
     assert found.level is Level.WARNING
     assert (found.text("prefix"), found.count("finished_lately")) == ("10.9.0.0/16", 12)
     assert found.number("last_finished_s") == 9.0
+    assert next_commands(verdict) == [
+        "tcpdump -ni any -c 20 'src net 10.9.0.0/16 and tcp and dst port 8080'",
+        "nft list ruleset",
+    ]
     assert not any("flood" in id for id in ids)
     assert not releases(verdict)
 
@@ -274,8 +279,9 @@ def test_no_listener_is_released_on_which_slow_or_deaf_clients_wait() -> None:
     assert ids[0] == "spoofed-flood"
     assert not releases(verdict)
     deaf = from_hosts([f"10.9.{i}.7" for i in range(8)], 4, retransmits=8)
-    timers = {"timeouts": np.full(1000 + len(deaf), 2, dtype=np.uint8)}
-    verdict, ids = second_look([*silent(1000), *deaf], parts=[arrivals(honest(2))], **timers)
+    flood = still_coming(1000)
+    timers = {"timeouts": np.array([*(int(row["retransmits"][0]) for row in flood), *[2] * len(deaf)], dtype=np.uint8)}
+    verdict, ids = second_look([*flood, *deaf], parts=[arrivals(honest(2))], **timers)
     assert ids[:2] == ["spoofed-flood", "synacks-lost"]
     assert not releases(verdict)
     assert releases(second_look(silent(1000), parts=[arrivals(honest(2))])[0])

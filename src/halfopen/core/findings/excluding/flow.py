@@ -151,8 +151,9 @@ def no_scan(e: Evidence) -> Against:
 def not_under_way(e: Evidence) -> Against:
     found = flood(e) if e.rates else None
     if found is not None:
+        rate = "unanswered_per_s" if found.ended is None else "came_per_s"
         return (
-            Fact("unanswered_per_s", round(found.unanswered_per_s, 1), unit="per_s"),
+            Fact(rate, round(found.unanswered_per_s, 1), unit="per_s"),
             Fact("completions_per_s", round(found.completions_per_s, 1), unit="per_s"),
         )
     return _asks_again(e)

@@ -14,6 +14,7 @@ from halfopen.core.findings.cures import (
     LookAtProcess,
     LookAtQuota,
     RaiseDescriptors,
+    RaiseOpenFiles,
 )
 from halfopen.core.findings.evidence import AcceptQueue, Evidence
 from halfopen.core.findings.finding import Fact, Hit, Level
@@ -123,11 +124,19 @@ def _cures(e: Evidence, found: Stuck, reason: Obstacle | None, id: str) -> tuple
     if reason is None:
         return longer
     first = _step(reason, id)
+    if reason.why == holder.NO_DESCRIPTORS and (files := reason.holder.files) is not None and _whole_system(reason):
+        # More files on this system help each of them.
+        return ((RaiseOpenFiles(2 * files.limit, id),), *longer)
     if not isinstance(first, ContinueProcess | RaiseDescriptors):
         return ((first,), *longer)
     # Of several in the same way, each needs the same.
     alike = [one for one in found.reasons if one.why == reason.why]
     return (tuple(_step(one, id) for one in alike[:_MOST_STEPS]), *longer)
+
+
+def _whole_system(reason: Obstacle) -> bool:
+    """Whether it is the system as a whole that has no room for another open file."""
+    return any(fact.name == "open_files" for fact in reason.facts)
 
 
 def _step(reason: Obstacle, id: str) -> ForProcess:
@@ -161,9 +170,9 @@ def _hit(e: Evidence, found: Stuck, id: str) -> Hit:
     Level.CRITICAL,
     title="the program does not accept",
     doc="an accept queue is full (critical), or connections wait in it and none was accepted between two looks. `why`: "
-    "the process is `stopped`, has no file descriptors left (`out-of-descriptors`), its cgroup has used up its CPU "
-    "quota (`throttled`), it gets no CPU (`starved`), it computes or waits for something else (`blocked`), it accepts "
-    "fewer than come (`slow`), or that is `unknown`",
+    "the process is `stopped`, it or the whole system has no file descriptors left (`out-of-descriptors`), its cgroup "
+    "has used up its CPU quota (`throttled`), it gets no CPU (`starved`), it computes or waits for something else "
+    "(`blocked`), it accepts fewer than come (`slow`), or that is `unknown`",
     unless="the queue drains between bursts",
     advice="run the proposed command, which looks at the process; neither a release nor a longer queue helps",
     on_release=OnRelease.FORBIDS,

@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
+import numpy as np
+
 from halfopen.core.findings.evidence import Evidence, Need
 from halfopen.core.findings.finding import Fact, Hit, Level
 from halfopen.core.findings.registry import rule
 from halfopen.core.findings.rules.flood import is_flood
+from halfopen.core.model.prefixes import Prefix, is_v4
 
 _LEAST_PER_S: Final = 1.0
 
@@ -33,4 +36,20 @@ def health_checks(e: Evidence) -> Iterator[Hit]:
         Fact("completions_per_s", round(e.completions_per_s, 1), unit="per_s"),
         Fact("OutRsts_per_s", round(e.rate("OutRsts"), 1), unit="per_s"),
     )
-    yield Hit(Level.NOTICE, facts)
+    yield Hit(Level.NOTICE, (*facts, *_by_whom(e)))
+
+
+def _by_whom(e: Evidence) -> tuple[Fact, ...]:
+    """The source that resets most, and its share of these RSTs, where they were counted."""
+    arrived = e.now.arrived
+    if arrived is None or not arrived.packets:
+        return ()
+    rows = arrived.sources
+    numbers, place = np.unique(rows["number"], return_inverse=True)
+    resets = np.bincount(place, rows["resets"], len(numbers))
+    if not resets.sum():
+        return ()
+    first = int(np.argmax(resets))
+    version, bits = (4, 32) if is_v4(numbers)[first] else (6, 64)
+    source = Prefix(version, int(numbers[first]), bits).text
+    return Fact("source", source), Fact("source_share", round(float(resets[first] / resets.sum()), 4))

@@ -18,6 +18,7 @@ from halfopen.core.findings.remedies import cookies_on, longer_queues, release, 
 from halfopen.core.findings.slow import slow
 from halfopen.core.findings.unheard import unheard
 from halfopen.core.model.listeners import ListenerView
+from halfopen.core.policy.actions import Look
 
 # Hosts that are offered for release each for itself.
 _OFFERED = 3
@@ -28,17 +29,19 @@ def is_flood(e: Evidence) -> bool:
     return flood(e) is not None
 
 
-def _level(e: Evidence) -> Level:
+def _level(e: Evidence, found: SilentSources) -> Level:
     """By what it does to others: whether SYNs of new clients are dropped."""
-    turned_away = e.rate("ListenDrops") > 0 or (e.cookies == 0 and any(e.full()))
-    return Level.CRITICAL if turned_away else Level.WARNING
+    if e.rate("ListenDrops") > 0 or (e.cookies == 0 and any(e.full())):
+        return Level.CRITICAL
+    return Level.WARNING if found.ended is None else Level.NOTICE
 
 
 def flow(e: Evidence) -> tuple[Fact, ...]:
     """How many arrive, how many of them finish, how many last without an answer."""
     silent, finished = e.sources.strangers, e.completions_per_s
-    share = unanswered_share(e, silent, finished)
-    return _flow(e, SilentSources("", silent, unanswered_per_s(e, silent), finished, share, False))
+    rate = unanswered_per_s(e, silent)
+    share = unanswered_share(e, rate, finished)
+    return _flow(e, SilentSources("", silent, rate, finished, share, False))
 
 
 def _flow(e: Evidence, found: SilentSources) -> tuple[Fact, ...]:
@@ -47,7 +50,7 @@ def _flow(e: Evidence, found: SilentSources) -> tuple[Fact, ...]:
     return (
         Fact("lasting", found.silent.count),
         Fact("lasting_since_s", found.silent.since_s, unit="s"),
-        Fact("unanswered_per_s", round(found.unanswered_per_s, 1), unit="per_s"),
+        *_rate(found),
         Fact("completions_per_s", round(found.completions_per_s, 1), unit="per_s"),
         Fact("completions_of", "listener" if found.where is not None and e.now.arrived is not None else "namespace"),
         Fact("unanswered_share", round(found.share, 4), MOST),
@@ -56,6 +59,19 @@ def _flow(e: Evidence, found: SilentSources) -> tuple[Fact, ...]:
         Fact("cookies_unanswered_per_s", round(e.cookies_unanswered_per_s, 1), unit="per_s"),
         *((Fact("finished_by_them", 0),) if found.counted else ()),
         *((Fact("dropped_syns_per_s", dropped, unit="per_s"),) if dropped else ()),
+    )
+
+
+def _rate(found: SilentSources) -> tuple[Fact, ...]:
+    """What its sources begin a second; of a flood that is over what they began, and when it ended."""
+    rate, over = round(found.unanswered_per_s, 1), found.ended
+    if over is None:
+        return (Fact("unanswered_per_s", rate, unit="per_s"),)
+    return (
+        Fact("came_per_s", rate, unit="per_s"),
+        Fact("last_syn_s", round(over.last_syn_s, 1), unit="s"),
+        Fact("given_up_s", round(over.given_up_s, 1), unit="s"),
+        *((Fact("came_between", over.came),) if over.came is not None else ()),
     )
 
 
@@ -103,6 +119,8 @@ def _clients_wait(e: Evidence) -> bool:
 def _cures(e: Evidence, found: SilentSources) -> tuple[Cure, ...]:
     """What keeps clients getting in comes first; a release frees the queue for a moment only."""
     freed, reason = _released(e, found), found.id
+    if found.ended is not None:
+        return _afterwards(e, found, freed)
     full = [view for view in e.full() if found.where is None or view.key == found.where.key]
     queues = [cure for view in full[:1] for cure in longer_queues(e, view, reason)]
     if reason == "spoofed-flood":
@@ -110,20 +128,29 @@ def _cures(e: Evidence, found: SilentSources) -> tuple[Cure, ...]:
     return (*cookies_on(e, reason), *freed, *shorter_release_time(e, reason), *(() if freed else queues))
 
 
+def _afterwards(e: Evidence, found: SilentSources, freed: tuple[Cure, ...]) -> tuple[Cure, ...]:
+    """Once it is over the queue empties by itself; only where it is short of room is a release better than waiting."""
+    wait: tuple[Cure, ...] = ((Look(e.netns, "watch", found.id),),)
+    pressed = any(2 * view.held > (view.syn_queue_limit or 0) for view in e.now.listeners if view.held)
+    return (*cookies_on(e, found.id), *((*freed, *wait) if pressed else (*wait, *freed)))
+
+
 def _hit(e: Evidence, id: str, rules_out: tuple[str, ...]) -> Iterator[Hit]:
     found = flood(e)
     if found is not None and found.id == id:
         facts = (*_flow(e, found), *_whose(found), *_room(found.where))
-        yield Hit(_level(e), facts, found.where, rules_out, _cures(e, found))
+        yield Hit(_level(e, found), facts, found.where, rules_out, _cures(e, found))
 
 
 @rule(
     "spoofed-flood",
+    Level.NOTICE,
     Level.WARNING,
     Level.CRITICAL,
     needs=(Need.RATES, Need.LASTING),
     title="SYN flood from forged addresses",
-    doc="most SYN-ACKs are never answered, hardly a client asks again, and the sources are spread as if drawn",
+    doc="most SYN-ACKs are never answered, hardly a client asks again, and the sources are spread as if drawn; only a "
+    "notice once no SYN of it has come for a second",
     unless="handshakes finish at about the rate at which they arrive, or the same clients ask again",
     advice="leave SYN cookies on; `halfopen tune apply --release-time 7s`; a longer queue. `halfopen watch "
     "--release-older-than 5s` keeps the queue short meanwhile",
@@ -135,6 +162,7 @@ def spoofed_flood(e: Evidence) -> Iterator[Hit]:
 
 @rule(
     "few-sources-flood",
+    Level.NOTICE,
     Level.WARNING,
     Level.CRITICAL,
     needs=(Need.RATES, Need.LASTING),
@@ -151,6 +179,7 @@ def few_sources_flood(e: Evidence) -> Iterator[Hit]:
 
 @rule(
     "prefix-flood",
+    Level.NOTICE,
     Level.WARNING,
     Level.CRITICAL,
     needs=(Need.RATES, Need.LASTING),

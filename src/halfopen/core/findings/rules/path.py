@@ -7,7 +7,7 @@ from typing import Final
 
 import numpy as np
 
-from halfopen.core.findings.cures import Cure, LookAtRoute
+from halfopen.core.findings.cures import Cure, LookAtHost, LookAtPackets, LookAtRoute
 from halfopen.core.findings.evidence import FEW, Evidence, Need
 from halfopen.core.findings.finding import Fact, Hit, Level
 from halfopen.core.findings.floods import many
@@ -73,8 +73,8 @@ def _way_back(e: Evidence, lasting: Lasting, reason: str) -> tuple[Cure, ...]:
     doc="clients that finished handshakes lately, of one prefix or of all, finish none now, and do not ask again: they "
     "hear the SYN-ACK",
     unless="they finish handshakes, or ask again; or the kernel remembers none of them",
-    advice="look for what drops packets on the way here but lets SYNs through: a firewall that has lost its state; "
-    "never release these clients",
+    advice="see whether the ACKs arrive at the host (the proposed `tcpdump`): if so, its own firewall drops them, else "
+    "one on the way here that lets SYNs through and has lost its state; never release these clients",
     rare=True,
     on_release=OnRelease.FORBIDS,
 )
@@ -95,7 +95,12 @@ def acks_lost(e: Evidence) -> Iterator[Hit]:
         Fact("completions_per_s", round(e.completions_per_s, 1), unit="per_s"),
     )
     rules_out = ("spoofed-flood", "few-sources-flood", "prefix-flood", "synacks-lost")
-    yield Hit(Level.WARNING, facts, e.mostly_at(mask), rules_out)
+    where = e.mostly_at(mask)
+    arrive = LookAtPackets(
+        e.netns, "" if prefix is None else prefix.text, None if where is None else where.port, "acks-lost"
+    )
+    cures = ((arrive,), (LookAtHost(e.netns, "firewall", "", "acks-lost"),))
+    yield Hit(Level.WARNING, facts, where, rules_out, cures)
 
 
 @rule(

@@ -70,12 +70,16 @@ def release_time_short(e: Evidence) -> Iterator[Hit]:
     "cookies-always",
     Level.NOTICE,
     title="every SYN is answered by a cookie",
-    doc="`tcp_syncookies` is 2",
+    doc="`tcp_syncookies` is 2; with eBPF it is counted how many handshakes finish without TCP timestamps: for those a "
+    "cookie keeps neither window scaling nor SACK",
     unless="it is 0 or 1",
     advice="`halfopen tune apply --cookies on`: cookies only when a queue is full",
     rare=True,
 )
 def cookies_always(e: Evidence) -> Iterator[Hit]:
     if e.cookies == 2:
-        facts = Fact("SyncookiesSent", e.total("SyncookiesSent")), Fact("SyncookiesRecv", e.total("SyncookiesRecv"))
-        yield Hit(Level.NOTICE, facts, cures=((ChangeSetting(e.netns, COOKIES, 1, "cookies-always"),),))
+        facts = [Fact("SyncookiesSent", e.total("SyncookiesSent")), Fact("SyncookiesRecv", e.total("SyncookiesRecv"))]
+        if e.now.arrived is not None and e.now.arrived.all.finished:
+            flow = e.now.arrived.all
+            facts += [Fact("finished", flow.finished), Fact("without_timestamps", flow.no_timestamps)]
+        yield Hit(Level.NOTICE, tuple(facts), cures=((ChangeSetting(e.netns, COOKIES, 1, "cookies-always"),),))

@@ -1,0 +1,104 @@
+"""Whether a flood is over: no SYN of it came lately, though at its rate many would have.
+
+The rate of a flood follows from the ages of its connections, which stay for a release time after its last SYN.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from halfopen.core.findings.evidence import Evidence
+from halfopen.core.model.listeners import ListenerView
+
+# A gap that is shorter is chance, or a pulse.
+_QUIET_S: Final = 1.0
+# Of what would have come: clients that are about to finish are young as well.
+_REST: Final = 0.25
+# Standard deviations by which what came falls short of what would have come.
+_SURE: Final = 3.0
+# Of SYNs that were counted, as many would have come at least.
+_EXPECTED: Final = 4.0
+# The rate is taken over so long at least, however short the burst was.
+_SPAN_S: Final = 1.0
+# The last SYN is the youngest among as many as come within this time at a part of the rate.
+_NEAR_S: Final = 0.25
+_NEAR: Final = 10
+
+
+@dataclass(frozen=True, slots=True)
+class FloodEnd:
+    """A flood that is over. came_per_s: its rate while it lasted. last_syn_s: so long ago its last SYN came.
+
+    given_up_s: within that time the kernel gives up the last of its connections. came: SYNs that were counted since and
+    that nobody has followed up; None: they were not counted.
+    """
+
+    came_per_s: float
+    last_syn_s: float
+    given_up_s: float
+    came: int | None = None
+
+
+def ended(e: Evidence, silent: NDArray[np.bool_], where: ListenerView | None) -> FloodEnd | None:
+    """The end of the flood whose lasting connections these are, by a mask (N,), at a listener (None: at several).
+
+    None: it goes on, or that cannot be told: where cookies are sent or SYNs dropped, ages tell nothing of what comes.
+    """
+    columns = e.now.columns
+    if columns is None:
+        return None
+    theirs = columns.ages_s[silent]
+    came_per_s = len(theirs) / max(float(np.ptp(theirs)), _SPAN_S)
+    if max(e.cookies_unanswered_per_s, e.rate("ListenDrops") - e.rate("ListenOverflows")) > _REST * came_per_s:
+        return None
+    others = ~silent & ~e.now.is_deferred & ~e.sources.known & (columns.ages_s < e.sources.since)
+    if where is not None:
+        others &= e.at(e.now.views.index(where))
+    young = columns.ages_s[others]
+    quiet_s = _quiet_s(young, came_per_s, e.sources.since)
+    if not quiet_s:
+        return None
+    came, expected = _came(e, where, quiet_s), came_per_s * e.interval_s
+    if came is not None and expected >= _EXPECTED and came > expected / 2:
+        return None
+    last_syn_s = _last_s(np.concatenate([theirs, young]), came_per_s, quiet_s)
+    release_time_s = e.now.release_time_s if where is None else where.release_time_s
+    return FloodEnd(came_per_s, last_syn_s, max(0.0, release_time_s - last_syn_s), came)
+
+
+def _falls_short(came: float, expected: float) -> bool:
+    """Whether so few are no chance."""
+    return came <= _REST * expected and expected - came >= _SURE * math.sqrt(expected + came)
+
+
+def _quiet_s(young: NDArray[np.float32], came_per_s: float, most_s: float) -> float:
+    """For how long hardly any came: the longest of some times up to most_s; 0 where they go on coming."""
+    times = {most_s, *np.arange(_QUIET_S, most_s, _QUIET_S / 2).tolist()}
+    for seconds in sorted(times, reverse=True):
+        if _falls_short(int(np.count_nonzero(young < seconds)), came_per_s * seconds):
+            return float(seconds)
+    return 0.0
+
+
+def _came(e: Evidence, where: ListenerView | None, quiet_s: float) -> int | None:
+    """The SYNs that came and that nobody followed up; None where none were counted, or for longer than it is quiet."""
+    arrived = e.now.arrived
+    if arrived is None or not arrived.packets or arrived.all.seconds > quiet_s:
+        return None
+    flow = arrived.all if where is None else arrived.by_view[e.now.views.index(where)]
+    # As many finish that began before as begin and finish later.
+    return max(0, flow.syns - flow.repeats - flow.finished)
+
+
+def _last_s(ages_s: NDArray[np.float32], came_per_s: float, quiet_s: float) -> float:
+    """The age of the youngest with others about as old; stragglers and clients under way have none."""
+    ages = np.sort(ages_s[ages_s >= quiet_s * (1 - _REST)])
+    near_s = max(_NEAR_S, _NEAR / came_per_s)
+    enough = min(len(ages), max(3, math.ceil(came_per_s * near_s * _REST)))
+    close = np.flatnonzero(ages[enough - 1 :] - ages[: len(ages) - enough + 1] <= near_s)
+    return float(ages[close[0]] if len(close) else ages[0])

@@ -1,0 +1,88 @@
+"""The language of sentences: English, or what a catalogue (locale/…/halfopen.mo) has for each.
+
+A sentence is translated where it is written for a person, and only there: JSON, metrics, the audit log and what one
+program reads of another stay English. So the language is spoken (`spoken`) while a screen or a line is written.
+"""
+
+from __future__ import annotations
+
+import gettext
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from functools import lru_cache
+from pathlib import Path
+from typing import Final
+
+DOMAIN: Final = "halfopen"
+LOCALES: Final = Path(__file__).resolve().parent.parent / "locale"
+ENGLISH: Final = "en"
+# The catalogues, by what a configuration calls the language.
+CATALOGUES: Final = {"zh": "zh_CN"}
+
+_preferred = ENGLISH
+_spoken: ContextVar[gettext.NullTranslations | None] = ContextVar("spoken", default=None)
+
+
+def prefer(language: str) -> None:
+    """Have this language spoken from now on: a key of CATALOGUES, or ENGLISH."""
+    global _preferred
+    _preferred = language
+
+
+def preferred() -> str:
+    """The language that is spoken to people."""
+    return _preferred
+
+
+def of_environment(environ: Mapping[str, str] = os.environ) -> str:
+    """The language that LANGUAGE, LC_ALL, LC_MESSAGES and LANG ask for; ENGLISH where there is no catalogue of it.
+
+    As gettext has it: LANGUAGE is a list in order of preference, which counts only where the locale is not C.
+    """
+    locale = next((environ[name] for name in ("LC_ALL", "LC_MESSAGES", "LANG") if environ.get(name)), "C")
+    bare = locale.partition(".")[0].partition("@")[0]
+    if bare in ("C", "POSIX"):
+        return ENGLISH
+    for wanted in (*filter(None, environ.get("LANGUAGE", "").split(":")), bare):
+        language = wanted.partition(".")[0].partition("_")[0]
+        if language in CATALOGUES or language == ENGLISH:
+            return language
+    return ENGLISH
+
+
+@lru_cache(maxsize=2)
+def _catalogue(language: str) -> gettext.NullTranslations | None:
+    """None: English, which the program itself has."""
+    if language not in CATALOGUES:
+        return None
+    return gettext.translation(DOMAIN, LOCALES, [CATALOGUES[language]], fallback=True)
+
+
+@contextmanager
+def spoken(language: str | None = None) -> Iterator[None]:
+    """Speak a language, or (None) the preferred one, until the end of the block; for one thread."""
+    token = _spoken.set(_catalogue(_preferred if language is None else language))
+    try:
+        yield
+    finally:
+        _spoken.reset(token)
+
+
+def tr(text: str, /, **values: object) -> str:
+    """A text in the language that is spoken, with these values in the places of their names."""
+    catalogue = _spoken.get()
+    return (text if catalogue is None else catalogue.gettext(text)).format(**values)
+
+
+def tr_n(one: str, many: str, n: int, /, **values: object) -> str:
+    """The same of a number, `{n:,}`: the form that the language has for so many."""
+    catalogue = _spoken.get()
+    text = (one if n == 1 else many) if catalogue is None else catalogue.ngettext(one, many, n)
+    return text.format(n=n, **values)
+
+
+def listed(parts: list[str] | tuple[str, ...]) -> str:
+    """Parts of a sentence, the empty ones left out, with the language's semicolon between them."""
+    return tr("; ").join(part for part in parts if part)
