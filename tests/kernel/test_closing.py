@@ -154,6 +154,19 @@ def test_the_command_names_process_state_and_kind(lab: Lab, ends: Ends) -> None:
     assert [row.split(",")[at] for row in rows] == [str(os.getpid())] * 12
 
 
+def test_status_points_to_it_where_many_are_in_close_wait(lab: Lab, ends: Ends) -> None:
+    few = [ends.pair() for _ in range(40)]
+    for _, server in few:
+        server.close()
+    until(lambda: states(read(lab, "bpf")).get(CLOSE_WAIT) == 40, "the clients see the end")
+    assert "Closing" not in lab.server.run(lambda: halfopen("status")).stdout
+    for _, server in [ends.pair() for _ in range(20)]:
+        server.close()
+    until(lambda: states(read(lab, "bpf")).get(CLOSE_WAIT) == 60, "the clients see the end")
+    said = lab.server.run(lambda: halfopen("status")).stdout
+    assert "Closing  60 connections are in CLOSE_WAIT: halfopen closing\n" in said
+
+
 def test_without_ebpf_it_says_so(lab: Lab, ends: Ends, monkeypatch: pytest.MonkeyPatch) -> None:
     ends.pair()
     monkeypatch.setenv("HALFOPEN_REFUSE_BPF", "all")

@@ -41,6 +41,11 @@ def command(
     if netns == "all":
         status.everywhere(out, list(map(JudgedNamespace, found, verdicts)), skipped)
     else:
+        from halfopen.linux.netns import Netns
         from halfopen.read.beside import beside
+        from halfopen.read.closing_glance import glance
 
-        status.status(out, found[0], verdicts[0], beside=beside(found[0].sample.where.inode))
+        sample = found[0].sample
+        where = Netns(sample.where.name, sample.where.inode, sample.where.path)
+        closing = glance(where, len(sample.listeners))
+        status.status(out, found[0], verdicts[0], beside=beside(where.inode), closing=closing)

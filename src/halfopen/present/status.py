@@ -16,10 +16,11 @@ from halfopen.core.fields.source import SOURCE
 from halfopen.core.findings.finding import Level
 from halfopen.core.findings.verdict import Verdict
 from halfopen.core.model.beside import Beside
+from halfopen.core.model.closing_glance import ClosingGlance
 from halfopen.core.model.listeners import ListenerView
 from halfopen.core.model.model import Model
 from halfopen.core.model.sources import SourceView
-from halfopen.core.units import printable
+from halfopen.core.units import netns_words, printable
 from halfopen.present import columns
 from halfopen.present.findings.cures import next_commands
 from halfopen.present.findings.headline import counted, headline, leading
@@ -56,13 +57,26 @@ _LOWER: Final = (
 )
 
 
-def status(out: Console, model: Model, verdict: Verdict, *, taken: int = 0, beside: Beside | None = None) -> None:
+def status(
+    out: Console,
+    model: Model,
+    verdict: Verdict,
+    *,
+    taken: int = 0,
+    beside: Beside | None = None,
+    closing: ClosingGlance | None = None,
+) -> None:
     """One namespace; on a terminal with no more lines than it has, of which `taken` are used already.
 
-    beside: what a glance at the other namespaces shows.
+    beside: what a glance at the other namespaces shows; closing: one at connections that are open or closing.
     """
     with spoken():
-        rows, elsewhere = ScreenRows(), "" if beside is None else beside_line(beside)
+        rows = ScreenRows()
+        lines = (
+            "" if closing is None else closing_line(closing, model.sample.where.name),
+            "" if beside is None else beside_line(beside),
+        )
+        elsewhere = "\n".join(filter(None, lines))
         if out.is_terminal:
             room = out.height - taken
             rows = next((one for one in _LOWER if _height(out, model, verdict, one, elsewhere) < room), _LOWER[-1])
@@ -73,6 +87,16 @@ def _height(out: Console, model: Model, verdict: Verdict, lines: ScreenRows, els
     with out.capture() as captured:
         _screen(out, model, verdict, lines, elsewhere)
     return captured.get().count("\n")
+
+
+def closing_line(closing: ClosingGlance, netns: str) -> str:
+    """What is worth a closer look among open and closing connections; empty where nothing is."""
+    told = []
+    if closing.leaks:
+        told.append(f"{closing.close_wait:,} connections are in CLOSE_WAIT")
+    if closing.ports_run_out:
+        told.append(f"{closing.waiting:,} are in TIME_WAIT ({closing.ports:,} local ports)")
+    return f"Closing  {', '.join(told)}: halfopen closing{netns_words(netns)}" if told else ""
 
 
 def beside_line(beside: Beside) -> str:
@@ -121,8 +145,8 @@ def _screen(out: Console, model: Model, verdict: Verdict, lines: ScreenRows, els
         _sources(out, model, lines.sources)
     out.print()
     out.print(_release_time_line(model))
-    if elsewhere:
-        out.print(Text(printable(elsewhere), style=STYLE[Level.WARNING]))
+    for line in filter(None, elsewhere.split("\n")):
+        out.print(Text(printable(line), style=STYLE[Level.WARNING]))
     best, *others = next_commands(verdict)
     for command in others[: lines.commands]:
         propose(out, tr("Also"), command)

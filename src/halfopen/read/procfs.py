@@ -67,14 +67,22 @@ class Counter:
 
 def sockets_in_use() -> int:
     """TCP sockets of the namespace, TIME_WAIT included, request sockets not (/proc/net/sockstat). 0 where not shown."""
-    total = 0
+    return sum(socket_totals())
+
+
+def socket_totals() -> tuple[int, int]:
+    """TCP sockets of the namespace but request sockets, listeners included, and minisockets (TIME_WAIT, and FIN_WAIT2
+    without a process), from /proc/net/sockstat and sockstat6. 0 where not shown.
+    """
+    in_use = waiting = 0
     for name in ("sockstat", "sockstat6"):
         for line in (small_files.read(f"{_NET}/{name}") or b"").splitlines():
             words = line.split()
             if words[:1] in ([b"TCP:"], [b"TCP6:"]):
                 pairs = dict(zip(words[1::2], words[2::2], strict=False))
-                total += sum(int(pairs.get(k, b"0")) for k in (b"inuse", b"tw"))
-    return total
+                in_use += int(pairs.get(b"inuse", b"0"))
+                waiting += int(pairs.get(b"tw", b"0"))
+    return in_use, waiting
 
 
 # The kernel hands out a page at a time, but for a last line that does not fit; lines have at most 180 characters or so.

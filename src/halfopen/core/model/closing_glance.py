@@ -1,0 +1,32 @@
+"""Whether a closer look at open and closing connections is worth it, from a few numbers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+# No pool leaves so many behind when its server hangs up.
+MANY: Final = 50
+# From here on connect() searches for a port for long.
+_HALF: Final = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class ClosingGlance:
+    """close_wait: connections in CLOSE_WAIT. waiting: minisockets, nearly all in TIME_WAIT. ports: local ports that
+    connect() may choose from; 0 where not known.
+    """
+
+    close_wait: int = 0
+    waiting: int = 0
+    ports: int = 0
+
+    @property
+    def leaks(self) -> bool:
+        """Whether so many are in CLOSE_WAIT that a program may leak them."""
+        return self.close_wait >= MANY
+
+    @property
+    def ports_run_out(self) -> bool:
+        """Whether TIME_WAIT would fill half of the local ports, were it all towards one destination."""
+        return bool(self.ports) and self.waiting >= _HALF * self.ports
