@@ -12,6 +12,7 @@
 RECORD(acted_record);
 RECORD(meant_socket);
 
+/* Of an option: leave it as it is. Of a condition: it does not matter. */
 #define ACT_LEAVE 0xffffffff
 #define SOL_SOCKET 1
 #define SO_KEEPALIVE 9
@@ -64,8 +65,12 @@ INLINE bool is_meant(struct acted_record *r, struct meant_socket *value, struct 
 	if (by_cookie) {
 		struct meant_socket *found = bpf_map_lookup_elem(&victims, &r->cookie);
 
-		/* Another state, or data that came, and the socket is not any more what was looked at. */
-		if (!found || found->state != state || found->unread != tp->rcv_nxt - tp->copied_seq)
+		if (!found)
+			return false;
+		/* In another state, or with data that came, the socket is not any more what was looked at. */
+		if (found->state != ACT_LEAVE && found->state != state)
+			return false;
+		if (found->unread != ACT_LEAVE && found->unread != tp->rcv_nxt - tp->copied_seq)
 			return false;
 		*value = *found;
 	}

@@ -136,7 +136,7 @@ struct acted_record {
 	u32 quiet; /* since data came or was sent, the shorter */
 };
 
-/* A socket that is meant: what must still hold of it, and which options to set (ACT_LEAVE: leave). */
+/* A socket that is meant: what must still hold of it, and which options to set; ACT_LEAVE: none. */
 struct meant_socket {
 	u32 state;
 	u32 unread;

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from halfopen.cli import closing_list, signals
+from halfopen.cli import closing_act, closing_list, signals
 from halfopen.cli.closing_words import closing_filter_options, filter_of
 from halfopen.cli.options import here, netns_option
 from halfopen.cli.progress import progress
@@ -87,3 +87,5 @@ def command(
 
 
 command.add_command(closing_list.command, "list")
+for _name, _command in closing_act.COMMANDS.items():
+    command.add_command(_command, _name)

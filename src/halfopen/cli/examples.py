@@ -82,6 +82,23 @@ EXAMPLES: Final[Mapping[str, tuple[str, ...]]] = {
         "halfopen closing list --process 4711 --peer 10.0.0.5:5432 --sort unread",
         "halfopen closing list --format csv > connections.csv",
     ),
+    "closing keepalive": (
+        "halfopen closing keepalive --process java --idle 10m --dry-run",
+        "halfopen closing keepalive --peer :5432 --after 60s --every 10s --probes 6",
+        "halfopen closing keepalive --undo 1f0c2a77",
+    ),
+    "closing probe": (
+        "halfopen closing probe --process java --state established --idle 10m",
+        "halfopen closing probe --peer 10.0.0.5:5432 --yes --json",
+    ),
+    "closing shutdown": (
+        "halfopen closing shutdown --process 4711 --dry-run",
+        "halfopen closing shutdown --peer 10.0.0.5:6379 --yes",
+    ),
+    "closing destroy": (
+        "halfopen closing destroy --process 4711 --dry-run",
+        "halfopen closing destroy --state established --peer :5432 --idle 30m",
+    ),
     "tune": (
         "halfopen tune show                              # what matters here",
         "halfopen tune apply --release-time 7s --for 10m",

@@ -13,7 +13,19 @@ from typing import TYPE_CHECKING, Any, TypeVar, overload
 from halfopen.change.audit import AuditLog, who
 from halfopen.core.errors import HalfopenError, UsageError, words
 from halfopen.core.fields.released import released
-from halfopen.core.policy.actions import Protect, Protected, Release, Released, Undo, Unprotect, Unprotected, Withheld
+from halfopen.core.policy.actions import (
+    ChangeConnections,
+    ChangedConnections,
+    Protect,
+    Protected,
+    Release,
+    Released,
+    RestoreOptions,
+    Undo,
+    Unprotect,
+    Unprotected,
+    Withheld,
+)
 from halfopen.core.tune.checkpoint import Checkpoint, go_on
 from halfopen.core.units import endpoint_words
 from halfopen.linux.netns import Netns
@@ -27,7 +39,7 @@ if TYPE_CHECKING:
     from halfopen.core.tune.outcomes import Tuned, Undid
     from halfopen.core.tune.plan import Plan
 
-Result = TypeVar("Result", "Released", "Tuned", "Undid", "Protected", "Unprotected")
+Result = TypeVar("Result", "Released", "Tuned", "Undid", "Protected", "Unprotected", "ChangedConnections")
 
 
 class Executor:
@@ -68,16 +80,21 @@ class Executor:
     @overload
     def execute(self, action: Undo) -> Undid: ...
 
+    @overload
+    def execute(
+        self, action: ChangeConnections | RestoreOptions, ns: Netns, *, stop: threading.Event | None = None
+    ) -> ChangedConnections: ...
+
     def execute(
         self,
-        action: Release | Plan | Undo,
+        action: Release | Plan | Undo | ChangeConnections | RestoreOptions,
         ns: Netns | None = None,
         *,
         stop: threading.Event | None = None,
         within_s: float | None = None,
         calm: Calm | None = None,
         clients: KnownClients | None = None,
-    ) -> Released | Tuned | Undid:
+    ) -> Released | Tuned | Undid | ChangedConnections:
         """Carry an action out, recorded before and after. stop, within_s, calm, clients: as for
         `ops.release.release.execute`.
 
@@ -87,10 +104,12 @@ class Executor:
         Raises: HalfopenError "audit" before anything is done; else as `ops.release.release.execute`, or as
         `ops.tune.execute.change` and `undo`.
         """
-        if not isinstance(action, Release):
+        if not isinstance(action, Release | ChangeConnections | RestoreOptions):
             return self._tune(action)
         if ns is None:
-            raise UsageError("a release needs its network namespace", hint="pass it beside the action")
+            raise UsageError("this action needs its network namespace", hint="pass it beside the action")
+        if not isinstance(action, Release):
+            return self._connections(action, ns, stop)
         return self._release(action, ns, stop, within_s, calm, clients)
 
     # --- release ------------------------------------------------------------------------------------------------------
@@ -121,6 +140,29 @@ class Executor:
         why = {"phase": "withheld", "why": action.why.value, "detail": action.detail, "matching": action.matching}
         asked = _asked(action.release, action.release.where.inode)
         self.audit.write({"id": _new_id(), **asked, **why, "who": who()})
+
+    def _connections(
+        self, action: ChangeConnections | RestoreOptions, ns: Netns, stop: threading.Event | None
+    ) -> ChangedConnections:
+        from halfopen.ops.closing import cure
+
+        stop = stop or StopEvent()
+        if isinstance(action, RestoreOptions):
+            if self.dry_run:
+                raise UsageError("a dry run cannot tell what an undo would do", hint="leave --dry-run out")
+            record = {"action": "closing undo", "netns": ns.name, "record": action.id, "reason": action.reason}
+            return self._recorded(record, lambda: cure.restore(action, ns))
+        if self.dry_run:
+            return cure.execute(action, ns, dry_run=True, stop=stop)
+        record = {
+            "action": f"closing {action.how}",
+            "netns": action.netns,
+            "filter": action.filter.describe(),
+            "arguments": action.filter.arguments().strip() or "--all",
+            "reason": action.reason,
+        }
+        with signals.held_off(stop):
+            return self._recorded(record, lambda: cure.execute(action, ns, stop=stop))
 
     def _tune(self, action: Plan | Undo) -> Tuned | Undid:
         # A release does not need it.
@@ -227,5 +269,5 @@ def _asked(action: Release, inode: int) -> dict[str, Any]:
     return record
 
 
-def _record(outcome: Released | Tuned | Undid | Protected | Unprotected) -> dict[str, Any]:
+def _record(outcome: Released | Tuned | Undid | Protected | Unprotected | ChangedConnections) -> dict[str, Any]:
     return released(outcome) if isinstance(outcome, Released) else outcome.as_record()

@@ -9,7 +9,9 @@ from typing import Final
 
 from halfopen.present import terminal
 
-_CHANGES: Final = re.compile(r"\bhalfopen (?=release\b|tune apply\b|tune listener\b|tune undo\b)")
+_CHANGES: Final = re.compile(
+    r"\bhalfopen (?=release\b|tune (?:apply|listener|undo)\b|closing (?:keepalive|probe|shutdown|destroy)\b)"
+)
 _BY_EBPF: Final = re.compile(r"\bhalfopen (?=(?:advise|handshakes)\b)")
 _SUDO: Final = "sudo halfopen "
 _CAP_NET_ADMIN: Final = 12

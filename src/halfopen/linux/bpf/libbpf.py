@@ -51,6 +51,7 @@ _FUNCTIONS: Final[dict[str, tuple[Any, tuple[Any, ...]]]] = {
     "bpf_map_get_next_key": (c_int, (c_int, c_void_p, c_void_p)),
     "bpf_map_update_elem": (c_int, (c_int, c_void_p, c_void_p, ctypes.c_uint64)),
     "bpf_map_delete_elem": (c_int, (c_int, c_void_p)),
+    "bpf_map_update_batch": (c_int, (c_int, c_void_p, c_void_p, POINTER(c_uint32), c_void_p)),
     "bpf_map_lookup_batch": (c_int, (c_int, c_void_p, c_void_p, c_void_p, c_void_p, POINTER(c_uint32), c_void_p)),
     "bpf_prog_test_run_opts": (c_int, (c_int, c_void_p)),
     "bpf_prog_get_next_id": (c_int, (c_uint32, POINTER(c_uint32))),

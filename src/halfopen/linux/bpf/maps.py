@@ -1,4 +1,4 @@
-"""Reading hash maps of loaded eBPF programs, many keys with one system call."""
+"""Hash maps of loaded eBPF programs: many keys with one system call."""
 
 from __future__ import annotations
 
@@ -84,3 +84,15 @@ def get(fd: int, key: bytes, value: np.dtype[Any], *, what: str, cpus: int = 1) 
 
 def _address(data: NDArray[Any] | bytes) -> Any:
     return data if isinstance(data, bytes) else data.ctypes.data
+
+
+def fill_hash(fd: int, keys: NDArray[Any], values: NDArray[Any], *, what: str) -> None:
+    """Put K keys into a hash map with their values. what: names the contents in an error. Raises: KernelError."""
+    lib = libbpf.library()
+    keys, values = np.ascontiguousarray(keys), np.ascontiguousarray(values)
+    count = ctypes.c_uint32(len(keys))
+    if not len(keys):
+        return
+    code = -lib.bpf_map_update_batch(fd, keys.ctypes.data, values.ctypes.data, ctypes.byref(count), None)
+    if code:
+        raise KernelError(f"handing over {what}", code)

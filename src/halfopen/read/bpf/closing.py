@@ -15,9 +15,10 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from halfopen.core.errors import KernelError, Unsupported
+from halfopen.core.errors import Unsupported
 from halfopen.core.sample.closing import ADDRESSES, SOCKET, STATES, WIDE, SocketCounts
 from halfopen.core.sample.growing import Growing
+from halfopen.linux.bpf.iterating import received
 from halfopen.linux.bpf.loader import Loaded
 from halfopen.wire import bpf_records
 
@@ -170,25 +171,3 @@ class SocketIterator(_Sockets):
             yield from received(fd, "closing_iter")
         finally:
             os.close(fd)
-
-
-def received(fd: int, name: str) -> Generator[memoryview, None, None]:
-    """What the iterator of an eBPF program writes, a stretch at a time; overwritten by the next.
-
-    Raises: KernelError.
-    """
-    room = memoryview(bytearray(_ROOM))
-    used = 0
-    while True:
-        try:
-            n = os.readv(fd, [room[used : used + 32 * 1024]])
-        except BlockingIOError:
-            continue  # a million sockets without one that is wanted
-        except OSError as e:
-            raise KernelError(f"reading the eBPF program {name}", e.errno or 0) from None
-        used += n
-        if used and (not n or used > _ROOM - 32 * 1024):
-            yield room[:used]
-            used = 0
-        if not n:
-            return

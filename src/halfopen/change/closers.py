@@ -1,0 +1,114 @@
+"""Changing existing connections from within the kernel's iterator, each under its own lock (bpf/closers.bpf.c)."""
+
+from __future__ import annotations
+
+import os
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from halfopen.core.policy.actions import KeepaliveOptions
+from halfopen.linux.bpf.iterating import received
+from halfopen.linux.bpf.loader import Loaded
+from halfopen.linux.bpf.maps import fill_hash
+from halfopen.wire import bpf_records
+
+LEAVE: Final = 0xFFFFFFFF
+"""Of an option in MEANT: leave it. Of `state` and `unread`: any will do."""
+_STATES: Final = ("state", "unread")
+
+
+def meant(n: int, options: KeepaliveOptions | None = None) -> NDArray[Any]:
+    """N rows of MEANT with these options, and no condition."""
+    rows = np.full(n, LEAVE, dtype="<u4").repeat(len(bpf_records.MEANT.names or ())).view(bpf_records.MEANT)
+    if options is not None:
+        values = {
+            "keepalive": None if options.on is None else int(options.on),
+            "idle_s": options.idle_s,
+            "interval_s": options.interval_s,
+            "probes": options.probes,
+            "user_timeout_ms": options.user_timeout_ms,
+        }
+        for name, value in values.items():
+            if value is not None:
+                rows[name] = value
+    return rows
+
+
+class Closers:
+    """The loaded programs, with room for so many victims: Linux 6.5. Close it, or use it as a context manager.
+
+    Every method acts on the calling thread's namespace and returns the records (n,) ACTED of the connections that were
+    still as they were meant to be.
+    """
+
+    def __init__(self, victims: int) -> None:
+        """Raises: Unsupported, NotPermitted, KernelError."""
+        records = {"acted_record": bpf_records.ACTED, "meant_socket": bpf_records.MEANT}
+        self._loaded = Loaded("closers", records, sizes={"victims": max(victims, 1)})
+        try:
+            self._by_cookie, self._states, self._least_quiet, self._refused = (
+                self._loaded.variable(name, "<u4") for name in ("by_cookie", "states", "least_quiet", "refused")
+            )
+            self._last_errno = self._loaded.variable("last_errno", "<i4")
+            self._wanted = self._loaded.variable("wanted", bpf_records.MEANT)
+            self._links = {name: self._loaded.attach(name) for name in ("retrofit", "destroy")}
+        except BaseException:
+            self._loaded.close()
+            raise
+
+    def __enter__(self) -> Closers:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Unload the programs."""
+        self._loaded.close()
+
+    @property
+    def refused(self) -> int:
+        """How often the kernel refused an option or a destroy."""
+        return int(self._refused[0])
+
+    @property
+    def errno(self) -> int:
+        """The last errno of these."""
+        return int(self._last_errno[0])
+
+    def retrofit(self, cookies: NDArray[np.uint64], rows: NDArray[Any], states: int) -> NDArray[Any]:
+        """Set the options of rows (K,) MEANT on the connections with these cookies (K,). Raises: KernelError."""
+        return self._act("retrofit", cookies, rows, states, 0)
+
+    def retrofit_all(self, options: KeepaliveOptions, states: int, least_quiet: int) -> NDArray[Any]:
+        """Set options on every connection in these states that was quiet for so many jiffies. Raises: KernelError."""
+        self._by_cookie[0] = 0
+        self._wanted[0] = meant(1, options)[0]
+        return self._run("retrofit", states, least_quiet)
+
+    def destroy(self, cookies: NDArray[np.uint64], rows: NDArray[Any], states: int, least_quiet: int) -> NDArray[Any]:
+        """End the connections with these cookies (K,) that are still as rows (K,) MEANT says, and were quiet for so
+        many jiffies. Raises: KernelError; ValueError for one without a cookie.
+        """
+        if not cookies.all():
+            raise ValueError("a connection without a cookie is never destroyed")
+        return self._act("destroy", cookies, rows, states, least_quiet)
+
+    def _act(
+        self, program: str, cookies: NDArray[np.uint64], rows: NDArray[Any], states: int, least_quiet: int
+    ) -> NDArray[Any]:
+        fill_hash(self._loaded.map_fd("victims"), cookies, rows, what="connections")
+        self._by_cookie[0] = 1
+        return self._run(program, states, least_quiet)
+
+    def _run(self, program: str, states: int, least_quiet: int) -> NDArray[Any]:
+        self._states[0], self._least_quiet[0] = states, least_quiet
+        pieces = [np.empty(0, dtype=bpf_records.ACTED)]
+        fd = self._loaded.iterate(self._links[program])
+        try:
+            pieces += [np.frombuffer(bytes(piece), dtype=bpf_records.ACTED) for piece in received(fd, "closers")]
+        finally:
+            os.close(fd)
+        return np.concatenate(pieces)

@@ -1,0 +1,217 @@
+"""`halfopen closing keepalive`, `probe`, `shutdown` and `destroy`: cures for connections, the gentlest first."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+
+from halfopen.cli.closing_words import closing_filter_options, filter_of
+from halfopen.cli.options import here, netns_option, reason_option
+
+if TYPE_CHECKING:
+    from halfopen.core.policy.actions import ChangedConnections, KeepaliveOptions
+
+_MOST: Final = 1000
+_LONGEST_S: Final = 32767
+_QUESTIONS: Final = {
+    "keepalive": "Set keepalive on {}?",
+    "probe": "Send a keepalive probe on {}?",
+    "shutdown": "End {} in order?",
+    "destroy": "End {} with an RST?",
+}
+
+
+def _acting(command: Any) -> Any:
+    """Add the options that the four commands share."""
+    for option in (
+        click.option("--json", "as_json", is_flag=True, help="One JSON document (halfopen.closing-change/1)."),
+        reason_option,
+        click.option("--yes", is_flag=True, help="Do not ask for confirmation."),
+        click.option("--dry-run", is_flag=True, help="Show how many are meant and change nothing."),
+        click.option(
+            "--max",
+            "most",
+            metavar="N",
+            type=click.IntRange(min=1),
+            default=_MOST,
+            show_default=True,
+            help="Change nothing where more than N match.",
+        ),
+        click.option("--all", "everything", is_flag=True, help="Every connection (required if no filter is given)."),
+        netns_option,
+        closing_filter_options,
+    ):
+        command = option(command)
+    return command
+
+
+@click.command()
+@_acting
+@click.option("--after", metavar="T", help="Idle time before the first probe (TCP_KEEPIDLE).")
+@click.option("--every", metavar="T", help="Time between probes (TCP_KEEPINTVL).")
+@click.option(
+    "--probes", metavar="N", type=click.IntRange(1, 127), help="Unanswered probes until the end (TCP_KEEPCNT)."
+)
+@click.option("--user-timeout", metavar="T", help="End where sent data is not acknowledged for so long; 0: off.")
+@click.option("--undo", metavar="ID", help="Set the options as they were before the keepalive with this id.")
+def keepalive(
+    after: str | None, every: str | None, probes: int | None, user_timeout: str | None, undo: str | None, **words: Any
+) -> None:
+    """Turn keepalive on for connections that programs hold already, without a restart.
+
+    The undo sets SO_KEEPALIVE and TCP_USER_TIMEOUT exactly as they were. The kernel cannot unset the times and the
+    number of probes: where they were not set, the undo writes the numbers of the sysctls.
+    """
+    from halfopen.core.policy.actions import KEEPALIVE_ON, KeepaliveOptions
+
+    if undo is not None:
+        _undo(undo, words)
+        return
+    options = KeepaliveOptions(
+        True,
+        _whole_s(after, "--after"),
+        _whole_s(every, "--every"),
+        probes,
+        None if user_timeout is None else _milliseconds(user_timeout),
+    )
+    _act(KEEPALIVE_ON, options=options, **words)
+
+
+@click.command()
+@_acting
+def probe(**words: Any) -> None:
+    """Ask the peer of each connection whether it is still there, by one keepalive probe, and wait two seconds.
+
+    The programs notice nothing. A peer that has forgotten the connection answers with an RST, which ends it. The
+    options are set as they were; TCP_KEEPIDLE, which cannot be unset, to the number of the sysctl.
+    """
+    from halfopen.core.policy.actions import PROBE_PEERS
+
+    _act(PROBE_PEERS, **words)
+
+
+@click.command()
+@_acting
+def shutdown(**words: Any) -> None:
+    """End connections in CLOSE_WAIT in order: send the FIN that the program did not.
+
+    Nothing is reset, and what is unread can still be read. Without --idle, only those without data for 10 s. The
+    descriptor stays with the program until it closes it.
+    """
+    from halfopen.core.policy.actions import SHUT_DOWN
+
+    _act(SHUT_DOWN, **words)
+
+
+@click.command()
+@_acting
+def destroy(**words: Any) -> None:
+    """End connections with an RST: those in CLOSE_WAIT, unless --state names another state.
+
+    Each is checked once more under its own lock (Linux 6.5, eBPF): in the same state, nothing more unread, no data for
+    as long as --idle says (10 s without it). There is no undo. The descriptor stays with the program until it closes
+    it, so this cures no "too many open files".
+    """
+    from halfopen.core.policy.actions import DESTROY
+
+    _act(DESTROY, **words)
+
+
+COMMANDS: Final = {"keepalive": keepalive, "probe": probe, "shutdown": shutdown, "destroy": destroy}
+
+
+def _whole_s(text: str | None, what: str) -> int | None:
+    from halfopen.core.errors import UsageError
+    from halfopen.core.units import duration_s
+
+    if text is None:
+        return None
+    seconds = duration_s(text, what=what)
+    if not 1 <= seconds <= _LONGEST_S or seconds != int(seconds):
+        raise UsageError(f"{what} {text} is not possible", hint=f"give whole seconds from 1s to {_LONGEST_S}s")
+    return int(seconds)
+
+
+def _milliseconds(text: str) -> int:
+    from halfopen.core.errors import UsageError
+    from halfopen.core.units import duration_s
+
+    seconds = duration_s(text, what="--user-timeout")
+    if seconds > 86400:
+        raise UsageError(f"--user-timeout {text} is not possible", hint="give a time up to 24h, as in 30s; 0: off")
+    return round(seconds * 1000)
+
+
+def _act(
+    how: str,
+    *,
+    process: tuple[str, ...],
+    state: tuple[str, ...],
+    peer: tuple[str, ...],
+    idle: str | None,
+    kind: tuple[str, ...],
+    netns: str | None,
+    everything: bool,
+    most: int,
+    dry_run: bool,
+    yes: bool,
+    reason: str | None,
+    as_json: bool,
+    options: KeepaliveOptions | None = None,
+) -> None:
+    from halfopen.api import namespace
+    from halfopen.core.errors import UsageError
+    from halfopen.core.policy.actions import DESTROY, ChangeConnections
+    from halfopen.core.sample.closing import ESTABLISHED
+    from halfopen.linux.identity import identify
+    from halfopen.linux.netns import current
+    from halfopen.ops.executor import Executor
+
+    filter = filter_of(process, state, peer, idle, kind)
+    if filter.empty and not everything:
+        raise UsageError(f"{how} needs a filter", hint="give --process, --state, --peer, --idle, --kind or --all")
+    if everything and not filter.empty:
+        raise UsageError("--all and a filter contradict each other", hint="leave one of them out")
+    if how == DESTROY and ESTABLISHED in filter.states and filter.idle_s is None:
+        raise UsageError("an ESTABLISHED connection may be in use", hint="give --idle as well, as in --idle 30m")
+    ns = namespace(netns) or here() or current()
+    action = ChangeConnections(identify(ns), how, filter, reason or f"halfopen closing {how}", most, options)
+    if not yes and not dry_run:
+        from halfopen.cli.asking import confirm, need_terminal
+        from halfopen.core.units import plural
+
+        need_terminal(how)
+        asked = Executor(dry_run=True).execute(action, ns)
+        if not asked.matched:
+            _show(asked, as_json)
+            return
+        what = f"{plural(asked.matched, 'connection')} ({filter.describe()})"
+        confirm(_QUESTIONS[how].format(what), "nothing was changed")
+    _show(Executor(dry_run=dry_run).execute(action, ns), as_json)
+
+
+def _undo(id: str, words: dict[str, Any]) -> None:
+    from halfopen.api import namespace
+    from halfopen.core.policy.actions import RestoreOptions
+    from halfopen.linux.netns import current
+    from halfopen.ops.executor import Executor
+
+    ns = namespace(words["netns"]) or here() or current()
+    action = RestoreOptions(id, words["reason"] or "halfopen closing keepalive --undo")
+    _show(Executor(dry_run=words["dry_run"]).execute(action, ns), words["as_json"])
+
+
+def _show(outcome: ChangedConnections, as_json: bool) -> None:
+    from halfopen.present import closing_changes
+
+    if as_json:
+        from halfopen.present import jsonout
+
+        click.echo(jsonout.dumps(closing_changes.document(outcome)))
+    else:
+        from halfopen.present import text
+
+        closing_changes.show(text.console(), outcome)
+    if outcome.failed or outcome.problems:
+        raise click.exceptions.Exit(1)

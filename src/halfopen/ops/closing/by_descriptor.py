@@ -1,0 +1,95 @@
+"""Changes through duplicates of the programs' own descriptors (pidfd_getfd, Linux 5.6), one connection at a time."""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from halfopen.change import connection_option
+from halfopen.core.policy.actions import KeepaliveOptions
+from halfopen.core.sample.closing import CLOSE_WAIT, OpenSockets
+from halfopen.ops.closing.jiffies import in_jiffies
+from halfopen.read.listener_options import duplicate
+from halfopen.read.ptrace_refusal import refusal
+from halfopen.wire.bpf_records import ACTED
+
+# Since Linux 4.12 (`sk_getsockopt()`).
+_SO_COOKIE: Final = 57
+_GONE: Final = (errno.ESRCH, errno.EBADF, errno.ENOTSOCK)
+
+
+def _each(sockets: OpenSockets, stop: threading.Event) -> Iterator[tuple[int, socket.socket | OSError]]:
+    """The place of each connection, and a duplicate of it or why there is none; those that are gone are left out."""
+    if sockets.pids is None or sockets.descriptors is None:
+        return
+    holders = zip(sockets.pids.tolist(), sockets.descriptors.tolist(), sockets.rows["cookie"].tolist(), strict=True)
+    for place, (pid, descriptor, cookie) in enumerate(holders):
+        if stop.is_set():
+            return
+        if not pid:
+            continue
+        try:
+            s = duplicate(pid, descriptor)
+        except OSError as e:
+            if e.errno not in _GONE:
+                yield place, e
+            continue
+        with s:
+            # The number may have been reused for another socket.
+            if int.from_bytes(s.getsockopt(socket.SOL_SOCKET, _SO_COOKIE, 8), "little") == cookie:
+                yield place, s
+
+
+def set_options(sockets: OpenSockets, options: KeepaliveOptions, stop: threading.Event) -> tuple[NDArray[Any], int]:
+    """Set options on N connections; the records (n,) ACTED of what they were, and how many were refused."""
+    found, failed = [], 0
+    for place, s in _each(sockets, stop):
+        if isinstance(s, OSError):
+            failed += 1
+            continue
+        try:
+            was = connection_option.set_options(s, options)
+        except OSError:
+            failed += 1
+            continue
+        row = np.zeros((), dtype=ACTED)
+        row["cookie"], row["state"] = sockets.rows["cookie"][place], sockets.rows["state"][place]
+        # getsockopt() gives the number of the sysctl where the option was not set.
+        row["keepalive"], row["probes"] = bool(was.on), was.probes or 0
+        row["idle"], row["interval"] = in_jiffies(was.idle_s or 0), in_jiffies(was.interval_s or 0)
+        row["user_timeout_ms"] = was.user_timeout_ms or 0
+        found.append(row)
+    return np.array(found, dtype=ACTED), failed
+
+
+def shut_down(sockets: OpenSockets, looked_at_s: float, stop: threading.Event) -> tuple[int, int, float, str]:
+    """End N connections in CLOSE_WAIT in order; how many were, how many were refused, the longest time since the look
+    in seconds, and why one was refused.
+
+    A connection that left CLOSE_WAIT meanwhile is left alone.
+    """
+    done = failed = 0
+    window_s, why = 0.0, ""
+    for place, s in _each(sockets, stop):
+        if isinstance(s, OSError):
+            failed += 1
+            pid = 0 if sockets.pids is None else int(sockets.pids[place])
+            why = why or refusal(pid, s.errno or 0).line()
+            continue
+        try:
+            if connection_option.state_of(s) == CLOSE_WAIT:
+                connection_option.shut_down(s)
+                done += 1
+                window_s = max(window_s, time.monotonic() - looked_at_s)
+        except OSError as e:
+            failed += 1
+            why = why or os.strerror(e.errno or 0)
+    return done, failed, window_s, why

@@ -1,0 +1,23 @@
+"""Seconds and the kernel's jiffies."""
+
+from __future__ import annotations
+
+import time
+from math import ceil
+from typing import Any, Final
+
+from numpy.typing import NDArray
+
+_CLOCK_MONOTONIC_COARSE: Final = 6
+# The coarse clock goes by jiffies.
+JIFFY_S: Final = time.clock_getres(_CLOCK_MONOTONIC_COARSE)
+
+
+def in_jiffies(seconds: float) -> int:
+    """The least number of jiffies that are as long."""
+    return ceil(seconds / JIFFY_S - 1e-6)
+
+
+def in_seconds(jiffies: NDArray[Any]) -> NDArray[Any]:
+    """Whole seconds, as options hold them."""
+    return (jiffies * JIFFY_S + 0.5).astype("u4")

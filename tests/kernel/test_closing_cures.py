@@ -1,0 +1,178 @@
+"""Cures for existing connections on a real kernel: what each does to both ends, and whom it spares."""
+
+from __future__ import annotations
+
+import json
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+import capabilities
+from halfopen.core.sample.closing import ALL_STATES, CLOSE_WAIT
+from halfopen.read import closing
+from run import halfopen
+
+if TYPE_CHECKING:
+    from halfopen.lab import Lab
+
+pytestmark = pytest.mark.root
+
+PORT = 8080
+OPTIONS = ((1, 9), (6, 4), (6, 5), (6, 6), (6, 18))
+WAYS = pytest.mark.parametrize("refused", ["", "closers"])
+
+
+class Pairs:
+    """Connections from the lab's client to its server, whose ends this process holds; the cures act on the client's."""
+
+    def __init__(self, lab: Lab, n: int) -> None:
+        self.lab = lab
+        self.listener = lab.server.run(lambda: socket.create_server(("192.0.2.1", PORT), backlog=64))
+        self.clients = [lab.client.run(lambda: socket.create_connection(("192.0.2.1", PORT), 5)) for _ in range(n)]
+        self.servers = [self.listener.accept()[0] for _ in range(n)]
+
+    def hang_up(self, n: int) -> None:
+        """The server closes the first n."""
+        for one in self.servers[:n]:
+            one.close()
+        end = time.monotonic() + 20
+        while self.states().count(CLOSE_WAIT) < n:
+            assert time.monotonic() < end, self.states()
+            time.sleep(0.02)
+
+    def states(self) -> list[int]:
+        read = self.lab.client.run(lambda: closing.read("diag", ALL_STATES, with_owners=False, notes=[]))
+        found: list[int] = read.rows["state"].tolist()
+        return found
+
+    def cure(self, *words: str) -> dict[str, Any]:
+        done = self.lab.client.run(lambda: halfopen("closing", *words, "--yes", "--json"))
+        assert done.stdout, done.stderr
+        document: dict[str, Any] = json.loads(done.stdout)
+        return document
+
+    def close(self) -> None:
+        for one in (self.listener, *self.clients, *self.servers):
+            one.close()
+
+
+@pytest.fixture
+def pairs(lab: Lab) -> Iterator[Pairs]:
+    made = Pairs(lab, 6)
+    yield made
+    made.close()
+
+
+def options(s: socket.socket) -> list[int]:
+    return [s.getsockopt(level, name) for level, name in OPTIONS]
+
+
+@WAYS
+def test_keepalive_is_retrofitted_and_undone(pairs: Pairs, refused: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HALFOPEN_REFUSE_BPF", refused)
+    pairs.clients[0].setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, 5000)
+    before = [options(one) for one in pairs.clients]
+    done = pairs.cure("keepalive", "--peer", f":{PORT}", "--after", "60s", "--every", "7s", "--user-timeout", "30s")
+    assert (done["matched"], done["done"], done["failed"]) == (6, 6, 0)
+    assert done["way"] == ("descriptor" if refused else "bpf")
+    assert [options(one) for one in pairs.clients] == [[1, 60, 7, 9, 30_000]] * 6
+    assert all(one.getsockopt(1, 9) == 0 for one in pairs.servers)
+    monkeypatch.setenv("HALFOPEN_REFUSE_BPF", "")
+    undone = pairs.cure("keepalive", "--undo", done["undo"])
+    assert undone["done"] == 6
+    # SO_KEEPALIVE and TCP_USER_TIMEOUT exactly; numbers of the sysctls stand for "not set".
+    assert [options(one) for one in pairs.clients] == before
+
+
+def test_a_probe_tells_who_answers_who_is_silent_and_who_forgot(lab: Lab, pairs: Pairs) -> None:
+    time.sleep(1.1)  # a probe leaves at once only where a connection was idle for a second
+    alive = pairs.cure("probe", "--all")
+    assert (alive["answered"], alive["silent"], alive["forgotten"]) == (6, 0, 0)
+    assert all(one.getsockopt(1, 9) == 0 for one in pairs.clients)
+
+    def link(up: str) -> None:
+        device = "lab-server"
+        lab.server.run(lambda: subprocess.run(["ip", "link", "set", device, up], check=True))
+
+    link("down")
+    silent = pairs.cure("probe", "--all")
+    assert (silent["answered"], silent["silent"], silent["forgotten"]) == (0, 6, 0)
+    # Their ends vanish, and the RSTs of that are lost: as after a crash, or behind a NAT that forgot.
+    for one in pairs.servers:
+        one.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\x01\0\0\0\0\0\0\0")
+        one.close()
+    link("up")
+    time.sleep(1.1)
+    forgotten = pairs.cure("probe", "--all")
+    assert forgotten["answered"] == 0
+    assert forgotten["forgotten"] + forgotten["silent"] == 6
+    end = time.monotonic() + 15
+    while pairs.states():
+        assert time.monotonic() < end, (forgotten, pairs.states())
+        time.sleep(0.1)
+
+
+def test_shutdown_ends_close_wait_in_order(pairs: Pairs) -> None:
+    pairs.servers[0].send(b"rest")
+    pairs.hang_up(4)
+    time.sleep(0.3)
+    done = pairs.cure("shutdown", "--peer", f":{PORT}", "--idle", "200ms")
+    assert (done["done"], done["failed"], done["way"]) == (4, 0, "descriptor")
+    # What was not read is still there, then the end; no error, and the others were left alone.
+    assert pairs.clients[0].recv(10) == b"rest"
+    assert [one.recv(10) for one in pairs.clients[:4]] == [b""] * 4
+    pairs.clients[5].send(b"x")
+    assert pairs.servers[5].recv(10) == b"x"
+
+
+@WAYS
+def test_destroy_ends_close_wait_alone(pairs: Pairs, refused: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HALFOPEN_REFUSE_BPF", refused)
+    pairs.hang_up(3)
+    time.sleep(0.3)
+    done = pairs.cure("destroy", "--peer", f":{PORT}", "--idle", "200ms")
+    assert (done["matched"], done["done"], done["way"]) == (3, 3, "netlink" if refused else "bpf")
+    assert any("descriptor" in note for note in done["notes"])
+    assert (done["window_ms"] > 0) is bool(refused)
+    pairs.clients[5].send(b"x")
+    assert pairs.servers[5].recv(10) == b"x"
+    pairs.listener.settimeout(5)
+    more = pairs.lab.client.run(lambda: socket.create_connection(("192.0.2.1", PORT), 5))
+    pairs.servers.append(pairs.listener.accept()[0])
+    pairs.clients.append(more)
+
+
+def test_defaults_touch_little_and_never_more_than_max(pairs: Pairs) -> None:
+    pairs.hang_up(3)
+    # Younger than ten seconds: somebody may still be about to look.
+    assert pairs.cure("destroy", "--peer", f":{PORT}")["matched"] == 0
+
+    def refused(*words: str) -> str:
+        done = pairs.lab.client.run(lambda: halfopen("closing", *words, "--yes"))
+        assert done.returncode == 2
+        return str(done.stderr)
+
+    assert "more than --max 2" in refused("destroy", "--peer", f":{PORT}", "--idle", "0s", "--max", "2")
+    assert "needs a filter" in refused("destroy")
+    assert "--idle" in refused("destroy", "--state", "established")
+    assert "never touches TIME_WAIT" in refused("destroy", "--state", "time-wait")
+    assert "never touches ESTABLISHED" in refused("shutdown", "--state", "established")
+    assert pairs.states().count(CLOSE_WAIT) == 3
+
+
+def test_ebpf_alone_is_not_permission_enough(pairs: Pairs, tmp_path: Path) -> None:
+    pairs.hang_up(1)
+    words = ("closing", "destroy", "--peer", f":{PORT}", "--idle", "0s", "--yes")
+    some = ("bpf", "perfmon", "dac_override")
+    state, log = str(tmp_path / "state"), str(tmp_path / "audit.jsonl")
+    done = pairs.lab.client.run(
+        lambda: capabilities.halfopen(*words, capabilities=some, HALFOPEN_STATE_DIR=state, HALFOPEN_AUDIT_LOG=log)
+    )
+    assert done.returncode == 3
+    assert "CAP_NET_ADMIN" in done.stderr
+    assert pairs.states().count(CLOSE_WAIT) == 1
