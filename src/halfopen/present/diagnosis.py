@@ -42,6 +42,8 @@ def headline(found: Diagnosis) -> str:
     text = words[:1].upper() + words[1:]
     if first.listener is not None:
         text = tr("{cause}, on {at}", cause=text, at=listener_name(first.listener))
+    if first.has("last_syn_s"):
+        text = tr("{cause} (over)", cause=text)
     if len(causes) > 1:
         text = tr("{cause}; {n} more below", cause=text, n=len(causes) - 1)
     return text
@@ -133,13 +135,22 @@ def _looked(found: Diagnosis) -> str:
 def _finding(out: Console, number: int, one: Explained, found: Diagnosis, *, brief: bool) -> None:
     finding = one.finding
     title = Text(f"{number}  ", style=STYLE[finding.level]).append(Text(finding.id, style="bold"))
+    if brief:
+        grid = Table.grid(padding=(0, 0, 0, 0))
+        grid.add_row(Text(f"{number}  ", style=STYLE[finding.level]), _briefly(finding))
+        out.print(grid)
+        return
     out.print(title.append(f"  {level_word(finding.level)}{tr(', ')}{_confidence(one)}"))
     out.print(Padding(Text(printable(say(finding))), _INDENT))
-    lines = [] if brief else _evidence(finding, found.seconds)
-    if finding.listener is not None and finding.listener.processes and not brief:
+    lines = _evidence(finding, found.seconds)
+    if finding.listener is not None and finding.listener.processes:
         lines.insert(0, (listener_name(finding.listener), printable(processes_cell(finding.listener.processes))))
     if lines:
         out.print(Padding(_grid(lines), _INDENT))
+
+
+def _briefly(finding: Finding) -> Text:
+    return Text(finding.id, style="bold").append(Text(f"  {printable(say(finding))}", style="not bold"))
 
 
 def _grid(lines: Sequence[tuple[str, str]], *, most: int = 80) -> Table:

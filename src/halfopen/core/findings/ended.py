@@ -63,10 +63,10 @@ def ended(e: Evidence, silent: NDArray[np.bool_], where: ListenerView | None) ->
     quiet_s = _quiet_s(young, came_per_s, e.sources.since)
     if not quiet_s:
         return None
-    came, expected = _came(e, where, quiet_s), came_per_s * e.interval_s
+    last_syn_s = _last_s(np.concatenate([theirs, young]), came_per_s, quiet_s)
+    came, expected = _came(e, where, last_syn_s), came_per_s * e.interval_s
     if came is not None and expected >= _EXPECTED and came > expected / 2:
         return None
-    last_syn_s = _last_s(np.concatenate([theirs, young]), came_per_s, quiet_s)
     release_time_s = e.now.release_time_s if where is None else where.release_time_s
     return FloodEnd(came_per_s, last_syn_s, max(0.0, release_time_s - last_syn_s), came)
 
@@ -85,10 +85,10 @@ def _quiet_s(young: NDArray[np.float32], came_per_s: float, most_s: float) -> fl
     return 0.0
 
 
-def _came(e: Evidence, where: ListenerView | None, quiet_s: float) -> int | None:
-    """The SYNs that came and that nobody followed up; None where none were counted, or for longer than it is quiet."""
+def _came(e: Evidence, where: ListenerView | None, since_s: float) -> int | None:
+    """The SYNs that came and that nobody followed up; None where none were counted, or from before the last SYN on."""
     arrived = e.now.arrived
-    if arrived is None or not arrived.packets or arrived.all.seconds > quiet_s:
+    if arrived is None or not arrived.packets or arrived.all.seconds > since_s:
         return None
     flow = arrived.all if where is None else arrived.by_view[e.now.views.index(where)]
     # As many finish that began before as begin and finish later.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from halfopen.core.findings.finding import Finding
 from halfopen.present.findings.words import at, held, lasted, lead, per_s, sentence
 from halfopen.present.language import listed, tr, tr_n
@@ -13,17 +15,21 @@ def unanswered(f: Finding) -> str:
     return tr("{rate} are never answered while {finished} finish", **rates)
 
 
+# Of the SYNs; shown as 100 %.
+_ALL: Final = 0.995
+
+
 # --- floods -----------------------------------------------------------------------------------------------------------
 
 
-def _flood(f: Finding, now: str, over: str) -> tuple[str, str]:
-    """now, over: who floods, or flooded."""
+def _flood(f: Finding, now: str, over: str, *, named: bool = False) -> tuple[str, str]:
+    """now, over: who floods, or flooded; named: with the number of sources."""
     if f.has("last_syn_s"):
         since = lasted(f.number("last_syn_s"))
         return tr("{who} is over: the last SYN came {since} ago", who=over, since=since), listed(_afterwards(f))
     rate = per_s(f, "unanswered_per_s")
     brief = tr("{who}: {rate} are never answered, {clients}", who=now, rate=rate, clients=_clients(f))
-    return brief, listed([_meanwhile(f), _last(f)]) + _room(f)
+    return brief, listed([_meanwhile(f), _last(f, sources=not named)]) + _room(f)
 
 
 def _clients(f: Finding) -> str:
@@ -52,11 +58,13 @@ def _meanwhile(f: Finding) -> str:
     return listed(parts)
 
 
-def _last(f: Finding) -> str:
+def _last(f: Finding, *, sources: bool = True) -> str:
     since, n = lasted(f.number("lasting_since_s")), f.count("lasting")
     hosts = tr_n("{n:,} source", "{n:,} sources", f.count("distinct_sources"))
     again = f.count("repeated")
     told = tr("{n:,} of them ask again", n=again) if again else tr("none of them asks again")
+    if not sources:
+        return tr("{n:,} half-open for more than {since}; {again}", n=n, since=since, again=told)
     return tr("{n:,} half-open for more than {since}, from {hosts}; {again}", n=n, since=since, hosts=hosts, again=told)
 
 
@@ -103,17 +111,13 @@ def _few_sources_flood(f: Finding) -> tuple[str, str]:
     n, prefix = f.count("distinct_sources"), f.text("prefix")
     over = tr("the flood of {at}, most of it from {prefix},", at=_whom(f), prefix=prefix)
     if n == 1:
-        return _flood(f, tr("{prefix} floods {at} or is broken", prefix=prefix, at=_whom(f)), over)
-    share = f"{f.number('share'):.0%}"
-    now = tr_n(
-        "{n:,} address floods {at} or is broken, {share} from {prefix}",
-        "{n:,} addresses flood {at} or are broken, {share} from {prefix}",
-        n,
-        at=_whom(f),
-        share=share,
-        prefix=prefix,
-    )
-    return _flood(f, now, over)
+        return _flood(f, tr("{prefix} floods {at} or is broken", prefix=prefix, at=_whom(f)), over, named=True)
+    values = {"n": n, "at": _whom(f), "prefix": prefix, "share": f"{f.number('share'):.0%}"}
+    if f.number("share") >= _ALL:
+        now = tr("{n:,} addresses of {prefix} flood {at} or are broken", **values)
+    else:
+        now = tr("{n:,} addresses, {share} from {prefix}, flood {at} or are broken", **values)
+    return _flood(f, now, over, named=True)
 
 
 @lead("prefix-flood")
@@ -125,7 +129,7 @@ def _prefix_flood(f: Finding) -> tuple[str, str]:
         f.count("distinct_sources"),
         **values,
     )
-    return _flood(f, now, tr("the flood of {at} from one network, {prefix},", **values))
+    return _flood(f, now, tr("the flood of {at} from one network, {prefix},", **values), named=True)
 
 
 # --- paths ------------------------------------------------------------------------------------------------------------
