@@ -133,6 +133,20 @@ class LabError(HalfopenError):
         super().__init__("lab", message, hint=hint)
 
 
+class Undelivered(HalfopenError):
+    """A receiver did not take a message. Exit code 1.
+
+    retry_after_s: not before then, if the receiver said so. hopeless: the same message will be refused again.
+    """
+
+    def __init__(
+        self, message: str, *, hint: str = "", retry_after_s: float | None = None, hopeless: bool = False
+    ) -> None:
+        super().__init__("undelivered", message, hint=hint)
+        self.retry_after_s = retry_after_s
+        self.hopeless = hopeless
+
+
 def privilege(euid: int, capability: str) -> str:
     """What to do where the kernel refused for lack of a capability; root cannot become root."""
     if euid != 0:

@@ -1,0 +1,175 @@
+"""The sections [[notify]]: one receiver of notices each."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any, Final, Literal
+from urllib.parse import urlsplit
+
+from halfopen.core.errors import UsageError
+from halfopen.core.sections.option import needed, option
+from halfopen.core.sections.reading import Unfit
+from halfopen.core.sections.words import TEXT, Word, duration, nearest, quoted, whole
+from halfopen.core.units import printable
+
+NotifyKind = Literal["alertmanager", "webhook", "apprise", "journald", "syslog", "command"]
+
+# The keys that only some kinds have; those that a kind needs stand first, and one of two that are a tuple.
+_ONLY: Final[Mapping[str, tuple[str, ...]]] = {
+    "alertmanager": ("url", "user", "ca_file", "secret_file", "credential"),
+    "webhook": ("url", "ca_file", "secret_file", "credential"),
+    "apprise": ("secret_file", "credential"),
+    "journald": ("path",),
+    "syslog": ("path",),
+    "command": ("command",),
+}
+_SPECIAL: Final = tuple(dict.fromkeys(key for keys in _ONLY.values() for key in keys))
+_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}")
+_CREDENTIAL: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.@-]{0,127}")
+_ALERTMANAGER_S: Final = 60.0
+_PEOPLE_S: Final = 4 * 3600.0
+# A repetition every few seconds is a mistake.
+_REPEAT_LEAST_S: Final = 10.0
+MOST_RECEIVERS: Final = 32
+
+
+HIDDEN: Final = "***"
+"""Stands in the place of a secret."""
+
+
+def url_shown(url: str) -> str:
+    """A URL as it may be shown: the scheme, the host and the port; paths of webhooks hold tokens."""
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname or "", parts.port
+    except ValueError:
+        return HIDDEN
+    host = f"[{host}]" if ":" in host else host
+    shown = f"{parts.scheme}://{host}{'' if port is None else f':{port}'}"
+    return printable(shown + (f"/{HIDDEN}" if parts.path.strip("/") or parts.query else ""))
+
+
+def _read_url(raw: Any) -> str:
+    if not isinstance(raw, str):
+        raise UsageError("is not a text", hint="write it in quotes")
+    return raw
+
+
+URL: Final = Word(
+    "a URL, shown without its path", _read_url, lambda url: quoted(url_shown(url)) if url else TEXT.write(url)
+)
+
+
+@dataclass(frozen=True, slots=True)
+class NotifySettings:
+    """A receiver of incidents ([notify](notify.md)): an Alertmanager, a webhook, a chat, mail, a log, a command."""
+
+    kind: NotifyKind = needed("the kind of receiver")
+    name: str = option("", "its name in messages and for `halfopen notify test`; the kind if left out")
+    url: Annotated[str, URL] = option(
+        "", "of an Alertmanager (without `/api/v2/alerts`) or a webhook; no password or token in it"
+    )
+    command: tuple[str, ...] = option((), "the command and its arguments, run without a shell")
+    path: str = option("", "the log's socket, where it is not the usual one")
+    user: str = option("", "the user of basic authentication, whose password is the secret; else it is a bearer token")
+    secret_file: str = option("", "the file with the secret, readable for its owner alone (0600)")
+    credential: str = option("", "the systemd credential with the secret (`LoadCredential=`), instead of a file")
+    ca_file: str = option("", "certificates of the authorities to trust, in PEM; the system's if left out")
+    causes: tuple[str, ...] = option((), "only incidents of these causes ([verdicts](verdicts.md)); all if empty")
+    levels: tuple[Literal["warning", "critical"], ...] = option((), "only incidents of these levels; all if empty")
+    rising: bool = option(False, "whether it is told of the first sign of an incident too")
+    wait_s: Annotated[float, duration(0, 600)] = option(1.0, "what happens to an incident within it is one message")
+    repeat_s: Annotated[float, duration(0, 7 * 86400)] = option(
+        0.0, "told again so often while an incident lasts; `0s`: the usual of its kind"
+    )
+    timeout_s: Annotated[float, duration(1, 120)] = option(10.0, "one try to deliver may take so long")
+    per_minute: Annotated[int, whole(1, 600)] = option(30, "more messages wait, and of one incident become one")
+
+    @property
+    def called(self) -> str:
+        """Its name."""
+        return self.name or self.kind
+
+    def repeat(self) -> float:
+        """The seconds between repetitions; 0: there are none."""
+        if self.repeat_s:
+            return self.repeat_s
+        return {"alertmanager": _ALERTMANAGER_S, "apprise": _PEOPLE_S}.get(self.kind, 0.0)
+
+    def check(self) -> None:
+        """See that the options go together. Raises: Unfit."""
+        self._keys()
+        if self.name and not _NAME.fullmatch(self.name):
+            raise Unfit("name", "is not a name", hint="letters, digits and . _ -, at most 63")
+        if self.secret_file and self.credential:
+            raise Unfit("credential", "is there beside secret_file", hint="keep one of them")
+        if self.secret_file and not self.secret_file.startswith("/"):
+            raise Unfit("secret_file", "is not an absolute path", hint='as in "/etc/halfopen/secrets/chat"')
+        if self.credential and not _CREDENTIAL.fullmatch(self.credential):
+            raise Unfit("credential", "is not the name of a credential", hint="it is no path: LoadCredential=NAME:PATH")
+        if self.url:
+            _check_url(self.url, bool(self.secret_file or self.credential) and self.kind == "alertmanager")
+        if self.command and not self.command[0].startswith("/"):
+            raise Unfit("command", f"{self.command[0]!r} is not an absolute path")
+        if self.user and not (self.secret_file or self.credential):
+            raise Unfit("user", "has no password", hint="add secret_file or credential")
+        if self.repeat_s and self.repeat_s < _REPEAT_LEAST_S:
+            raise Unfit("repeat", "is too often", hint=f"give {_REPEAT_LEAST_S:g}s or more")
+        if self.causes:
+            _check_causes(self.causes)
+
+    def _keys(self) -> None:
+        allowed = _ONLY[self.kind]
+        for key in _SPECIAL:
+            if getattr(self, key) and key not in allowed:
+                raise Unfit(key, f"is of no use with kind {self.kind}", hint=f"that has {', '.join(allowed)}")
+        has_secret = bool(self.secret_file or self.credential)
+        if self.kind == "apprise" and not has_secret:
+            raise Unfit("", "has no URL", hint="add secret_file or credential with the Apprise URL")
+        if self.kind == "command" and not self.command:
+            raise Unfit("", "lacks command", hint='add command = ["/path/to/program", "argument"]')
+        if self.kind == "alertmanager" and not self.url:
+            raise Unfit("", "lacks url", hint='add url = "http://127.0.0.1:9093"')
+        if self.kind == "webhook" and not (self.url or has_secret):
+            raise Unfit("", "lacks url", hint="add url, or secret_file with the URL where the URL itself is secret")
+
+
+def _check_causes(causes: Iterable[str]) -> None:
+    # Here, because the process that delivers has these settings too, and no use for the rules and numpy.
+    from halfopen.core.findings import verdict as _verdict  # noqa: F401  (fills the registry)
+    from halfopen.core.findings.registry import RULES
+
+    for cause in causes:
+        if cause not in RULES:
+            hint = f"{nearest(cause, RULES)}docs/verdicts.md has the causes"
+            raise Unfit("causes", f'"{cause}" is no cause', hint=hint)
+
+
+def _check_url(url: str, authorized: bool) -> None:
+    """Refuse what is no URL of http or https, without repeating it: a token may be in it."""
+    try:
+        parts = urlsplit(url)
+        host, _ = parts.hostname or "", parts.port
+    except ValueError:
+        host = ""
+    if not host or parts.scheme not in ("http", "https") or not url.isprintable() or " " in url or not url.isascii():
+        raise Unfit("url", "is not a URL of http or https", hint='as in "https://alerts.example.org/hook"')
+    if parts.username is not None or parts.password is not None:
+        raise Unfit("url", "holds a password", hint="put it into secret_file, and the user into user")
+    if parts.fragment:
+        raise Unfit("url", "has a part behind #")
+    local = host in ("localhost", "127.0.0.1", "::1")
+    if authorized and parts.scheme == "http" and not local:
+        raise Unfit("url", "would send the secret unencrypted", hint="use https")
+
+
+def check_all(receivers: Iterable[NotifySettings]) -> None:
+    """See that the receivers of a file go together: not too many, and none named like another. Raises: Unfit."""
+    names = [one.called for one in receivers]
+    if len(names) > MOST_RECEIVERS:
+        raise Unfit("", f"{len(names)} receivers are too many", hint=f"at most {MOST_RECEIVERS}")
+    for name in names:
+        if names.count(name) > 1:
+            raise Unfit("", f"two receivers are called {name}", hint="give each a name")

@@ -1,0 +1,1 @@
+"""Delivery of notices to receivers: Alertmanager, webhooks, chat and mail, the journal, a command."""

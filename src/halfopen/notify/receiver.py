@@ -1,0 +1,34 @@
+"""What a receiver is: it takes messages, or says why not."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from halfopen.core.notice import Notice
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """An incident as it stands, and (before) as the receiver was told last; None: it was told nothing yet.
+
+    id: the same for every try to deliver the same news, so that a receiver can recognise a repetition.
+    """
+
+    id: str
+    notice: Notice
+    before: Notice | None = None
+
+
+class Receiver(Protocol):
+    """One receiver. Its methods are called by one thread at a time, which may wait for it."""
+
+    batch: int
+    """So many messages it takes at once."""
+
+    def send(self, messages: Sequence[Message], within_s: float) -> str:
+        """Deliver 1 to `batch` messages within about so many seconds. The answer, in a few words.
+
+        Raises: HalfopenError (Undelivered where the receiver refused, or did not answer). No text holds a secret.
+        """
