@@ -35,7 +35,9 @@ def missing(kind: type, document: Any, path: str = "") -> list[str]:
         if key not in document:
             found.append(f"{path}{key}")
         elif one.section is not None:
-            inner = document[key][0] if one.several else document[key]
+            # Of several sections each shows some: what one kind has is of no use with another.
+            each = document[key] if one.several else [document[key]]
+            inner = {name: value for shown in each for name, value in shown.items()}
             found += missing(one.section, inner, f"{path}{key}.")
     return found
 

@@ -130,6 +130,11 @@ EXAMPLES: Final[Mapping[str, tuple[str, ...]]] = {
         "halfopen tune undo 3",
         "halfopen tune undo --all --reason 'flood is over'",
     ),
+    "notify": ("halfopen notify test                            # to every receiver",),
+    "notify test": (
+        "halfopen notify test",
+        "halfopen notify test --config watch.toml chat   # to one of them",
+    ),
     "doctor": (
         "halfopen doctor",
         "halfopen doctor --json",

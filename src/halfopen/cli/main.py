@@ -33,6 +33,7 @@ COMMANDS: Final = {
     "closing": "Find connections that are never let go, by process, state and kind; end them gently.",
     "tune": "Explain the kernel's settings for half-open connections; change and undo them live.",
     "service": "Install halfopen as a service of systemd, remove it, show how it is.",
+    "notify": "Try whether alarms reach their receivers (Alertmanager, webhooks, chat, mail, …).",
     "doctor": "Report what works here, what does not, and what would grant it.",
     "lab": "Create private hosts in namespaces to try every command on.",
     "completion": "Print the completion script for bash, zsh or fish.",

@@ -132,6 +132,10 @@ def command(
     targets = {key: (settings.sinks.get(key) or None) if word is None else word for key, word in given.items()}
     try:
         made = _sinks(as_json, all_lines, watch.everywhere, targets, service)
+        if settings.notify:
+            from halfopen.service.notifying import Notifying
+
+            made.append(Notifying(settings.notify, service))
         if service is not None:
             service.begin()
             made.append(service)

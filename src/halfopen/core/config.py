@@ -12,8 +12,9 @@ from typing import Annotated, Any
 from halfopen.core.errors import ConfigError
 from halfopen.core.sections.alarm import AlarmSettings
 from halfopen.core.sections.lines import lines_of
+from halfopen.core.sections.notify import NotifySettings, check_all
 from halfopen.core.sections.option import Option, option, options, section
-from halfopen.core.sections.reading import KeyPlace, read
+from halfopen.core.sections.reading import KeyPlace, Unfit, read
 from halfopen.core.sections.release import ByAgeSettings, NeverSettings, ReleaseSettings
 from halfopen.core.sections.words import FLAG, Endpoints, Prefixes, duration, nearest, quoted, share
 
@@ -40,6 +41,7 @@ class WatchSettings:
     alarm: AlarmSettings = section(AlarmSettings)
     never: NeverSettings = section(NeverSettings)
     release: tuple[ReleaseSettings, ...] = option((), "")
+    notify: tuple[NotifySettings, ...] = option((), "", restart=True)
     by_age: ByAgeSettings = field(default_factory=ByAgeSettings)
     sinks: Mapping[str, str | bool] = field(default_factory=dict)
 
@@ -65,6 +67,10 @@ def parse(text: str, file: str, sinks: Mapping[str, type] | None = None) -> Watc
         by_age = _by_age(raw.pop("release"), spot.at("release"))
     parsed = replace(read(WatchSettings, raw, spot), sinks=targets, by_age=by_age)
     _names_differ(parsed.release, spot.at("release"))
+    try:
+        check_all(parsed.notify)
+    except Unfit as e:
+        raise spot.at("notify").error(e.message, e.hint) from None
     return parsed
 
 

@@ -54,6 +54,7 @@ class Face:
     def report(self) -> FaceReport:
         """How it is; troubles are told once."""
         troubles, self._troubles = self._troubles, []
+        troubles += [line for part in self._parts.values() for line in part.told()]
         dropped = sum(getattr(part, "dropped", 0) for part in self._parts.values())
         return FaceReport(self._taken, _resident(), time.process_time(), dropped, tuple(troubles))
 
@@ -71,15 +72,25 @@ def _resident() -> int:
 def run(link: socket.socket) -> None:
     """Take what comes until the eyes close their end. Raises: OSError, WireError."""
     face, frames = Face(), Frames(Parcel)
-    link.sendall(encode(face.report()))
-    while data := link.recv(_PIECE):
-        parcels = 0
-        for parcel in frames.take(data):
-            face.take(parcel)
-            parcels += 1
-        if parcels:
-            link.sendall(encode(face.report()))
-    face.close()
+    try:
+        _report(link, face)
+        while data := link.recv(_PIECE):
+            parcels = 0
+            for parcel in frames.take(data):
+                face.take(parcel)
+                parcels += 1
+            if parcels:
+                _report(link, face)
+    finally:
+        face.close()
+
+
+def _report(link: socket.socket, face: Face) -> None:
+    try:
+        link.sendall(encode(face.report()))
+    except OSError:
+        # The eyes have ended, and listen no more; what they sent before that is still to be taken.
+        pass
 
 
 def main(arguments: list[str]) -> NoReturn:

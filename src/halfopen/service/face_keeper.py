@@ -34,6 +34,9 @@ _FIRST_PAUSE_S: Final = 0.25
 _LONGEST_PAUSE_S: Final = 60.0
 # A face that lived for so long begins again with the shortest pause.
 _LIVED_S: Final = 60.0
+# The face has that long to end: one that hangs, and one that has news to tell at the end of the service.
+_HANGING_S: Final = 1.0
+_LAST_WORDS_S: Final = 4.0
 _PIECE: Final = 64 * 1024
 _MODULE: Final = "halfopen.service.face"
 # Accounts that the face may become where the eyes are root's; the first that exists.
@@ -116,7 +119,7 @@ class FaceKeeper:
         self._ends = True
         os.eventfd_write(self._wake, 1)
         if self._thread is not None:
-            self._thread.join(timeout=patience_s + 1)
+            self._thread.join(timeout=patience_s + _LAST_WORDS_S)
         if not self.alive:
             os.close(self._wake)
             self._wake = -1
@@ -171,15 +174,12 @@ class FaceKeeper:
                 why = conversation.hold()
             finally:
                 ours.close()
-                _end(process)
+                _end(process, _LAST_WORDS_S if self._ends else _HANGING_S)
         return why or _how(process.returncode)
 
     def _started(self, theirs: socket.socket) -> subprocess.Popen[bytes]:
         words = [sys.executable, "-P", "-m", _MODULE, str(theirs.fileno()), str(os.getpid())]
-        if files.is_root():
-            user = privileges.user_of(_USERS)
-            if _reachable_by_others():
-                words += map(str, user)
+        words += map(str, face_user() or ())
         path = os.pathsep.join([str(_SOURCE), *filter(None, [os.environ.get("PYTHONPATH")])])
         # Not one of this process's own descriptors but these; they were all opened to be closed on exec.
         return subprocess.Popen(
@@ -286,13 +286,20 @@ class _Conversation:
         return True
 
 
-def _end(process: subprocess.Popen[bytes]) -> None:
+def _end(process: subprocess.Popen[bytes], patience_s: float) -> None:
     """It ends by itself when its socket is closed; one that hangs is killed."""
     try:
-        process.wait(timeout=1.0)
+        process.wait(timeout=patience_s)
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()
+
+
+def face_user() -> tuple[int, int] | None:
+    """The uid and gid that a face gets here; None: those of this process, which is not root's, or whose program nobody
+    else can read.
+    """
+    return privileges.user_of(_USERS) if files.is_root() and _reachable_by_others() else None
 
 
 def _how(code: int | None) -> str:

@@ -15,6 +15,7 @@ from halfopen.core.errors import HalfopenError, words
 from halfopen.linux import threads
 
 METRICS: Final = "metrics"
+NOTIFY: Final = "notify"
 
 # Of parcels that a part which may have to wait for others has not looked at yet.
 _WAITING_MOST: Final = 256
@@ -25,6 +26,9 @@ class FacePart(Protocol):
 
     def take(self, body: bytes) -> None:
         """Take a parcel. Raises: HalfopenError, which is told."""
+
+    def told(self) -> list[str]:
+        """What went wrong by itself since the last call, a line each."""
 
     def close(self) -> None:
         """Nothing comes any more."""
@@ -41,6 +45,9 @@ class MetricsPart:
 
     def take(self, body: bytes) -> None:
         self._server.write(body)
+
+    def told(self) -> list[str]:
+        return []
 
     def close(self) -> None:
         self._server.close()
@@ -69,6 +76,9 @@ class PatientPart:
         if self._troubles:
             raise HalfopenError(self._kind, self._troubles.pop(0))
 
+    def told(self) -> list[str]:
+        return self._part.told()
+
     def _drop(self) -> None:
         try:
             self._bodies.get_nowait()
@@ -94,7 +104,14 @@ class PatientPart:
         self._part.close()
 
 
+def _notify(settings: Mapping[str, Any]) -> FacePart:
+    from halfopen.service.notify_part import NotifyPart
+
+    return NotifyPart(settings)
+
+
 PARTS: Final[dict[str, Callable[[Mapping[str, Any]], FacePart]]] = {
     METRICS: MetricsPart,
+    NOTIFY: _notify,
 }
 """What makes each part, from its settings, by the kind of the parcels that it takes."""

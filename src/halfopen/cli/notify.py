@@ -1,0 +1,48 @@
+"""`halfopen notify`: try whether messages arrive."""
+
+from __future__ import annotations
+
+import click
+
+from halfopen.cli.completing import files
+from halfopen.cli.suggesting import Suggesting
+
+CONFIG = "/etc/halfopen/halfopen.toml"
+
+
+@click.group(cls=Suggesting)
+def command() -> None:
+    """Try the receivers of alarms that the configuration names in its [[notify]] sections: Alertmanager, webhooks, chat
+    and mail, the journal, a command.
+    """
+
+
+@command.command()
+@click.option(
+    "--config", metavar="FILE", default=CONFIG, show_default=True, shell_complete=files, help="TOML configuration file."
+)
+@click.argument("names", metavar="[NAME]...", nargs=-1)
+@click.pass_context
+def test(ctx: click.Context, config: str, names: tuple[str, ...]) -> None:
+    """Send a message that says it is a test to every receiver, or to those named, and show what each answered.
+
+    Exit code 0 when all of them took it, 1 otherwise. Every receiver gets the message, whatever causes and levels it
+    asks for.
+    """
+    from halfopen.cli.watch_config import load
+    from halfopen.core.errors import UsageError
+    from halfopen.linux import privileges
+    from halfopen.ops.notify_test import chosen, try_all
+    from halfopen.present.tried import tried_line
+    from halfopen.service.face_keeper import face_user
+
+    receivers = chosen(load(config).notify, names)
+    if not receivers:
+        raise UsageError(f"{config} names no receiver", hint="add a [[notify]] section (docs/notify.md)")
+    # As the process that delivers for watch and the service: whatever it could not do fails here too.
+    privileges.give_up_all(face_user())
+    called, failed = [one.called for one in receivers], False
+    for one in try_all(receivers):
+        click.echo(tried_line(one.name, one.kind, one.delivered, one.answer, one.seconds, called))
+        failed |= not one.delivered
+    ctx.exit(1 if failed else 0)
