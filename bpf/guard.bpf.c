@@ -391,15 +391,14 @@ INLINE int accept(struct __sk_buff *skb, const struct packet *p, struct place pl
 
 	if (!r)
 		return TCX_NEXT;
-	if (r->cookie == cookie && now_us - r->at_us < BATCH_US) {
-		c->batched++;
-		return TCX_NEXT;
-	}
 	sk = find(skb, p, place);
 	if (!sk)
 		return TCX_NEXT;
 	tp = sk->state == TCP_LISTEN ? bpf_skc_to_tcp_sock(sk) : 0;
-	if (tp && is_full((const struct tcp_sock___guard *)tp, c, now)) {
+	if (tp && r->cookie == cookie && now_us - r->at_us < BATCH_US) {
+		/* TCP has yet to take the first packet, which is ahead of this one in the batch and makes the connection. */
+		c->batched++;
+	} else if (tp && is_full((const struct tcp_sock___guard *)tp, c, now)) {
 		c->accept_full++;
 		verdict = TCX_DROP;
 	} else if (tp) {

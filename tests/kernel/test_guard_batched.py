@@ -1,0 +1,123 @@
+"""The guard where a device hands packets up by the batch: an ACK and the data behind it come before TCP sees either."""
+
+from __future__ import annotations
+
+import fcntl
+import socket
+import struct
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+
+from guarding import armed
+from halfopen.lab import frames
+from halfopen.lab.sender import packet_socket
+from peers import until
+
+if TYPE_CHECKING:
+    from halfopen.lab import Lab
+    from halfopen.lab.host import LabHost
+
+pytestmark = pytest.mark.root
+
+CLIENTS = 64
+PORT = 8080
+SIOCETHTOOL, ETHTOOL_STSO, ETHTOOL_SGRO = 0x8946, 0x1F, 0x2C
+PUSH_ACK = 0x18
+
+
+def offload(host: LabHost, command: int, on: int) -> None:
+    """Switch an offload of the host's device, as `ethtool -K` does."""
+
+    def work() -> None:
+        value = bytearray(struct.pack("II", command, on))
+        held = (memoryview(value), np.frombuffer(value, dtype=np.uint8))
+        request = struct.pack("16sQ16x", host.device.encode(), held[1].ctypes.data)
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as s:
+            fcntl.ioctl(s, SIOCETHTOOL, request)
+
+    host.run(work)
+
+
+def batching(lab: Lab) -> None:
+    """Have the server's device collect packets and a thread of its own hand them up, some at a time."""
+    offload(lab.server, ETHTOOL_SGRO, 1)
+    offload(lab.client, ETHTOOL_STSO, 0)  # else veth takes the shorter way
+    before = threads()
+    where = f"/sys/class/net/{lab.server.device}/threaded"
+    done = lab.server.exec(["unshare", "--mount", "sh", "-ec", f"mount -t sysfs sysfs /sys; echo 1 > {where}"])
+    if done.returncode:
+        pytest.skip(f"no threaded NAPI here: {done.stderr}")
+    until(lambda: bool(threads() - before))
+
+
+def threads() -> set[int]:
+    """The kernel's NAPI threads of a lab's server."""
+    found = set()
+    for directory in Path("/proc").glob("[0-9]*"):
+        try:
+            if (directory / "comm").read_text().startswith("napi/lab-server"):
+                found.add(int(directory.name))
+        except OSError:
+            continue
+    return found
+
+
+def with_data(path: frames.Path, acks: Any, data: bytes) -> Any:
+    """Each ACK, and behind it the same with data, as a client sends both at once; (2 n, length)."""
+    n, length = acks.shape
+    both = np.zeros((2 * n, length + len(data)), dtype=np.uint8)
+    both[::2, :length] = acks  # what is behind the IP packet is padding
+    more = np.hstack([acks, np.tile(np.frombuffer(data, dtype=np.uint8), (n, 1))])
+    more[:, frames.ETH + 2 : frames.ETH + 4] = np.frombuffer(
+        struct.pack(">H", more.shape[1] - frames.ETH), dtype=np.uint8
+    )
+    tcp = path.tcp_offset
+    more[:, tcp + 13] = PUSH_ACK
+    more[:, frames.ETH + 10 : frames.ETH + 12] = more[:, tcp + 16 : tcp + 18] = 0
+    both[1::2] = path._checksums(more)
+    return both
+
+
+def captured(s: socket.socket, length: int) -> Any:
+    """The frames that have come, cut or filled to a length."""
+    found = []
+    while True:
+        try:
+            found.append(s.recv(2048, socket.MSG_DONTWAIT)[:length].ljust(length, b"\0"))
+        except BlockingIOError:
+            break
+    return np.frombuffer(b"".join(found), dtype=np.uint8).reshape(-1, length)
+
+
+def test_the_second_packet_of_a_connection_does_not_cost_its_first(lab: Lab) -> None:
+    listener = lab.server.listen(PORT)
+    path = frames.Path("02:00:00:00:00:02", "02:00:00:00:00:01", lab.server.v4, PORT)
+    source = np.array([[198, 18, 7, i + 1] for i in range(CLIENTS)], dtype=np.uint8)
+    port = np.full(CLIENTS, 5000, dtype=np.uint16)
+    seq = np.arange(CLIENTS, dtype=np.uint32) * 7919
+    batching(lab)
+    with armed(lab, PORT, share=0) as guard, packet_socket(lab.client, 0x0800) as heard, lab.client.sender() as out:
+        out.send_once(path.syns(source, port, seq, 1))
+        until(lambda: guard.counts().answered == CLIENTS)
+        time.sleep(0.05)
+        answers = frames.parse_syn_acks(captured(heard, 74), False, PORT)
+        assert len(answers.seq) == CLIENTS
+        order = answers.source[:, 3].astype(np.intp) - 1
+        acks = path.acks(source[order], port, seq[order] + 1, answers.seq + np.uint32(1), 2, answers.timestamp)
+        out.send_once(with_data(path, acks, b"?" * 4))
+        until(lambda: listener.accepted == CLIENTS)
+        counts = guard.counts()
+        # Nothing is sent again by these clients: each echo is of the first data.
+        echoed = 0
+        deadline = time.monotonic() + 15
+        while echoed < CLIENTS and time.monotonic() < deadline:
+            came = captured(heard, 70)
+            echoed += int(((came[:, path.tcp_offset + 13] & 8 != 0) & (came[:, 66] == ord("?"))).sum())
+            time.sleep(0.02)
+    assert counts.batched > 0, "the packets did not come by the batch: this test proves nothing"
+    assert (counts.accepted, counts.again, counts.refused) == (CLIENTS, 0, 0)
+    assert echoed == CLIENTS
