@@ -33,7 +33,7 @@ import ctypes, os
 from halfopen.core.errors import HalfopenError, NotPermitted
 from halfopen.core.sample import REQUEST
 from halfopen.linux import netns; from halfopen.read import reader, requests, sockdiag
-from halfopen.read.bpf import census, handshakes, owners, pulse, walk; from halfopen.change import door
+from halfopen.read.bpf import census, handshakes, owners, pulse, walk; from halfopen.change import door, guard
 from halfopen.change import destroy
 
 def entering():
@@ -60,6 +60,7 @@ for name, do in {
     "bpf:owners": lambda: reading(owners.Owners),
     "bpf:handshakes": lambda: reading(handshakes.HandshakePrograms),
     "bpf:door": lambda: reading(door.Door),
+    "bpf:guard": lambda: reading(guard.Guard),
 }.items():
     try: do(); print(name, "ok")
     except HalfopenError as e: print(name, type(e).__name__)
@@ -85,7 +86,7 @@ def test_doctor_is_right(held: tuple[str, ...]) -> None:
     did = capabilities.python(DO, *held)
     assert did.returncode == 0, did.stderr
     outcomes = dict(line.split() for line in did.stdout.splitlines())
-    assert len(outcomes) == 10
+    assert len(outcomes) == 11
     for id, outcome in outcomes.items():
         assert said[id]["outcome"] == ("yes" if outcome == "ok" else "no"), (id, outcome, said[id])
         if outcome == "NotPermitted":
@@ -103,7 +104,7 @@ def test_doctor_is_right(held: tuple[str, ...]) -> None:
         (("bpf", "perfmon"), {"sock_diag", "bpf:pulse", "bpf:walk", "bpf:census", "bpf:handshakes"}),
         (
             ("bpf", "perfmon", "net_admin"),
-            {"release", "bpf:pulse", "bpf:walk", "bpf:census", "bpf:handshakes", "bpf:door"},
+            {"release", "bpf:pulse", "bpf:walk", "bpf:census", "bpf:handshakes", "bpf:door", "bpf:guard"},
         ),
     ],
 )
@@ -186,6 +187,7 @@ def test_nothing_is_missing_from_the_list() -> None:
         "namespaces",
         "owners",
         "pidfd_getfd",
+        "protect",
         "libbpf",
     ]
     assert ids[: len(first)] == first

@@ -19,7 +19,7 @@ import capabilities
 from guarding import action
 from halfopen.linux.stopping import StopEvent
 from halfopen.ops.protect import protect
-from halfopen.ops.protect.others import guards_in
+from halfopen.read.guards import guards_in
 from peers import until
 from run import command, document, environment, halfopen, one_line
 

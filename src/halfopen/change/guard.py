@@ -15,12 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from halfopen.core.addresses import V4_MAPPED
-from halfopen.core.sample.guard import COUNTED, COUNTS, GUARDED, GUARDED_COUNTS, SETTINGS, SLOTS, GuardCounts
+from halfopen.core.sample.guard import COUNTS, GUARDED, GUARDED_COUNTS, OBJECT, PROGRAM, SETTINGS, SLOTS, GuardCounts
 from halfopen.linux.bpf import libbpf, maps, tcx
+from halfopen.linux.bpf.guard_counts import counts_of
 from halfopen.linux.bpf.loader import Loaded
 
-OBJECT: Final = "guard"
-PROGRAM: Final = "halfopen_guard"
 _RECORDS: Final = {
     "guard_settings": SETTINGS,
     "guard_counts": COUNTS,
@@ -33,7 +32,6 @@ _SLOT_BITS: Final = 36
 _ANSWERS_FOR_S: Final = 10.0
 _FULL_SHARE: Final = 256
 _WHAT: Final = "the guard's maps"
-_ZERO: Final = bytes(4)
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,15 +197,6 @@ class Guard:
             )
             for i, key in enumerate(keys)
         }
-
-
-def counts_of(fd: int, cpus: int) -> GuardCounts:
-    """The counters in the map behind a descriptor, over all CPUs. Raises: KernelError."""
-    each = maps.get(fd, _ZERO, COUNTS, what="the guard's counters", cpus=cpus)
-    return GuardCounts(
-        **{name: int(each[name].sum()) for name in (*COUNTED, "timed", "timed_ns")},
-        passed=tuple(int(n) for n in each["passed"].sum(axis=0)),
-    )
 
 
 def _prefix_key(address: bytes, length: int) -> bytes:

@@ -44,8 +44,10 @@ def command(
         from halfopen.linux.netns import Netns
         from halfopen.read.beside import beside
         from halfopen.read.closing_glance import glance
+        from halfopen.read.guards import guards_in
 
         sample = found[0].sample
         where = Netns(sample.where.name, sample.where.inode, sample.where.path)
         closing = glance(where, len(sample.listeners))
-        status.status(out, found[0], verdicts[0], beside=beside(where.inode), closing=closing)
+        guards = guards_in(where.inode)
+        status.status(out, found[0], verdicts[0], beside=beside(where.inode), closing=closing, guards=guards)

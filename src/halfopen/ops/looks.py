@@ -99,10 +99,10 @@ def _counting(inodes: list[int], way: str) -> Iterator[list[Probe]]:
     Nothing is counted where eBPF is refused, or other means are insisted on.
     """
     # Nothing of it is needed where nothing is to be judged.
-    from halfopen.read import peers
+    from halfopen.read import guards, peers
     from halfopen.read.bpf import arrivals
 
-    found = [peers.probe()]
+    found = [peers.probe(), guards.probe(wanted=True)]
     with ExitStack() as stack:
         if way in ("auto", "bpf"):
             try:

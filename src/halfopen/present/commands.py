@@ -10,7 +10,8 @@ from typing import Final
 from halfopen.present import terminal
 
 _CHANGES: Final = re.compile(
-    r"\bhalfopen (?=release\b|tune (?:apply|listener|undo)\b|closing (?:keepalive|probe|shutdown|destroy)\b)"
+    r"\bhalfopen (?=release\b|tune (?:apply|listener|undo)\b|closing (?:keepalive|probe|shutdown|destroy)\b|"
+    r"protect (?!status)|block (?!list)|unblock\b)"
 )
 _BY_EBPF: Final = re.compile(r"\bhalfopen (?=(?:advise|handshakes)\b)")
 _SUDO: Final = "sudo halfopen "

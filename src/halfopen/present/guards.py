@@ -11,7 +11,7 @@ from halfopen.core.sample.guard import GuardCounts
 from halfopen.core.units import plural, show_duration
 
 
-class Guards(Protocol):
+class GuardShown(Protocol):
     """A guard, as ops.protect.shown finds it."""
 
     @property
@@ -34,7 +34,7 @@ class Guards(Protocol):
     def counts(self) -> GuardCounts: ...
 
 
-def lines(found: Sequence[Guards]) -> Iterator[str]:
+def lines(found: Sequence[GuardShown]) -> Iterator[str]:
     """Each guard in two lines."""
     if not found:
         yield "no guard is armed on this machine"
@@ -43,7 +43,7 @@ def lines(found: Sequence[Guards]) -> Iterator[str]:
         yield f"  {summary(one.counts)}"
 
 
-def line(one: Guards, netns: str) -> str:
+def line(one: GuardShown, netns: str) -> str:
     """Where it is, who holds it, and since when."""
     holder = "a process that is hidden" if one.pid is None else f"{one.process or 'process'} {one.pid}"
     where = "" if netns == "self" else f"in {netns} "
@@ -57,12 +57,12 @@ def summary(counts: GuardCounts) -> str:
     return f"{plural(counts.syns, 'SYN')}, {counts.answered:,} answered, {plural(counts.accepted, 'client')} let in"
 
 
-def document(found: Sequence[Guards]) -> dict[str, Any]:
+def document(found: Sequence[GuardShown]) -> dict[str, Any]:
     """`halfopen.protect-status/1`."""
     return {"schema": "halfopen.protect-status/1", "guards": [guard(one) for one in found]}
 
 
-def guard(one: Guards) -> dict[str, Any]:
+def guard(one: GuardShown) -> dict[str, Any]:
     """One guard, in `protect status` and in `status`."""
     return {
         "netns": one.netns,

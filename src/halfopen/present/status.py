@@ -20,12 +20,14 @@ from halfopen.core.model.closing_glance import ClosingGlance
 from halfopen.core.model.listeners import ListenerView
 from halfopen.core.model.model import Model
 from halfopen.core.model.sources import SourceView
+from halfopen.core.sample.guard import FoundGuard
 from halfopen.core.units import netns_words, printable
 from halfopen.present import columns
 from halfopen.present.findings.cures import next_commands
 from halfopen.present.findings.headline import counted, headline, leading
 from halfopen.present.findings.sentences import say
 from halfopen.present.findings.words import LEADS, lasted, listener_name
+from halfopen.present.guards import summary
 from halfopen.present.language import listed, spoken, tr, tr_n
 from halfopen.present.text import STYLE, level_head, propose
 
@@ -65,14 +67,17 @@ def status(
     taken: int = 0,
     beside: Beside | None = None,
     closing: ClosingGlance | None = None,
+    guards: Sequence[FoundGuard] = (),
 ) -> None:
     """One namespace; on a terminal with no more lines than it has, of which `taken` are used already.
 
-    beside: what a glance at the other namespaces shows; closing: one at connections that are open or closing.
+    beside: what a glance at the other namespaces shows; closing: one at connections that are open or closing;
+    guards: those armed in this one.
     """
     with spoken():
         rows = ScreenRows()
         lines = (
+            *map(guard_line, guards),
             "" if closing is None else closing_line(closing, model.sample.where.name),
             "" if beside is None else beside_line(beside),
         )
@@ -81,6 +86,12 @@ def status(
             room = out.height - taken
             rows = next((one for one in _LOWER if _height(out, model, verdict, one, elsewhere) < room), _LOWER[-1])
         _screen(out, model, verdict, rows, elsewhere)
+
+
+def guard_line(guard: FoundGuard) -> str:
+    """What a guard of `protect` does in this namespace."""
+    does = f"answers from {guard.share:.0%} of a SYN queue on" if guard.answers else "is being taken off"
+    return f"Guard  {does}: {summary(guard.counts)} (halfopen protect status)"
 
 
 def _height(out: Console, model: Model, verdict: Verdict, lines: ScreenRows, elsewhere: str) -> int:

@@ -58,6 +58,8 @@ def _support(e: Unsupported) -> Grant:
     off = switched_off(name) if kind == "bpf" else None
     if off:
         return off
+    if kind == "tcx" or name == "guard":
+        return Grant("kernel", "Linux 6.9 with CONFIG_SYN_COOKIES")
     if kind == "bpf" and e.hint:
         return Grant("package", "halfopen", "pip install --force-reinstall halfopen")
     if kind == "libbpf":

@@ -9,7 +9,8 @@ from halfopen.core.findings.cures import Cure
 from halfopen.core.findings.evidence import Evidence
 from halfopen.core.findings.lasting import SLOW_S
 from halfopen.core.model.listeners import ListenerView
-from halfopen.core.policy.actions import ChangeListener, ChangeSetting, Look, Release
+from halfopen.core.policy.actions import ChangeListener, ChangeSetting, Look, Protect, Release
+from halfopen.core.sample.guard import Guards
 from halfopen.core.tune.goals import GOOD_BACKLOG, GOOD_RETRIES
 from halfopen.core.tune.keys import BACKLOG, COOKIES, SOMAXCONN, SYN_BACKLOG, SYNACK
 from halfopen.core.units import endpoint, listener_text, prefix
@@ -17,6 +18,8 @@ from halfopen.core.where import Namespace
 
 # A look for longer tells no more than one that took so many seconds.
 _LONG_LOOK_S: Final = 4.5
+# How long a proposed guard stays, unless it is told otherwise.
+_PROTECTED_S: Final = 600.0
 
 
 def release(
@@ -41,6 +44,16 @@ def longer_queues(e: Evidence, view: ListenerView, reason: str) -> tuple[Cure, .
     if e.now.sample.settings.get("somaxconn", backlog) < backlog:
         return ((ChangeSetting(e.netns, SOMAXCONN, backlog, reason), change),)
     return ((change,),)
+
+
+def protect(e: Evidence, view: ListenerView | None, reason: str) -> tuple[Cure, ...]:
+    """The guard for a listener (None: for all), where this host can arm one, none is armed, and cookies are on, which
+    it needs."""
+    guards = e.now.sample.part(Guards)
+    if guards is None or not guards.possible or guards.found or e.cookies == 0:
+        return ()
+    places = () if view is None else (endpoint(listener_text(view.address, view.port)),)
+    return ((Protect(e.now.sample.where, places, reason, for_s=_PROTECTED_S),),)
 
 
 def cookies_on(e: Evidence, reason: str) -> tuple[Cure, ...]:

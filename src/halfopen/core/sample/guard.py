@@ -7,6 +7,9 @@ from typing import Any, Final
 
 import numpy as np
 
+# The object, and its programs: for devices with an Ethernet header, and with a 3 behind for others.
+OBJECT: Final = "guard"
+PROGRAM: Final = "halfopen_guard"
 SLOTS: Final = 4
 # enum guard_mode
 OFF, ACKS, ANSWERS = 0, 1, 2
@@ -95,3 +98,27 @@ class GuardCounts:
     def answer_ns(self) -> float | None:
         """The program's own time for an answer, without sending it; None where none was timed."""
         return self.timed_ns / self.timed if self.timed else None
+
+
+@dataclass(frozen=True, slots=True)
+class FoundGuard:
+    """A guard: the process that holds it (None: not found or not looked for), the inode of its namespace, the devices
+    it is on by their numbers, its links, since when (CLOCK_MONOTONIC), whether it answers, from which share of a SYN
+    queue on, and what it counted."""
+
+    pid: int | None
+    netns_inode: int
+    devices: tuple[int, ...]
+    links: tuple[int, ...]
+    began_s: float
+    answers: bool
+    share: float
+    counts: GuardCounts
+
+
+@dataclass(frozen=True, slots=True)
+class Guards:
+    """The guards that are armed in a namespace; possible: this host and user could arm one, None: not looked for."""
+
+    found: tuple[FoundGuard, ...] = ()
+    possible: bool | None = None

@@ -17,6 +17,7 @@ from halfopen.linux.bpf import bpf_object, libbpf
 from halfopen.linux.bpf.window import Window
 
 _BTF_KIND_STRUCT: Final = 4
+_BTF_KIND_FUNC: Final = 12
 _BTF_KIND_DATASEC: Final = 15
 _SECTIONS: Final = (".bss", ".data")
 # include/linux/trace_events.h: MAX_BPF_FUNC_ARGS
@@ -250,6 +251,18 @@ def of_kernel(struct: str) -> Layout | None:
     try:
         found = layout(lib, btf, struct)
         return None if found is None else found[1]
+    finally:
+        lib.btf__free(btf)
+
+
+def kernel_has_function(name: str) -> bool:
+    """Whether the running kernel has a function of this name, by its BTF. Raises: Unsupported, KernelError."""
+    lib = libbpf.library()
+    btf = lib.btf__load_vmlinux_btf()
+    if not btf:
+        raise KernelError("reading the kernel's types", ctypes.get_errno())
+    try:
+        return bool(lib.btf__find_by_name_kind(btf, name.encode(), _BTF_KIND_FUNC) > 0)
     finally:
         lib.btf__free(btf)
 

@@ -16,8 +16,8 @@ from halfopen.linux.netns import Netns
 from halfopen.linux.stopping import StopEvent
 from halfopen.ops.protect import space, trial
 from halfopen.ops.protect.armed import Armed
-from halfopen.ops.protect.others import guards_in
 from halfopen.ops.protect.space import Chosen
+from halfopen.read.guards import guards_in
 
 # Behind the last SYN-ACK the ACK part stays so long: the longest round trip, and a client's first retransmission.
 LINGER_S: Final = 3.0
@@ -59,7 +59,7 @@ def execute(
     Raises: CannotGuard, UnknownTarget, Unsupported, NotPermitted, KernelError before anything is changed.
     """
     stop = StopEvent() if stop is None else stop
-    for other in guards_in(ns.inode):
+    for other in guards_in(ns.inode, holders=True):
         raise CannotGuard(
             f"a guard is armed in this network namespace already, by process {other.pid or 'unknown'}",
             hint="halfopen protect status shows it, halfopen protect off ends it",

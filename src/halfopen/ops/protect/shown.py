@@ -9,8 +9,8 @@ from halfopen.core.errors import HalfopenError
 from halfopen.core.sample.guard import GuardCounts
 from halfopen.linux import proc
 from halfopen.linux.netns import current
-from halfopen.ops.protect.others import guards
 from halfopen.read.discover import discover
+from halfopen.read.guards import guards
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,9 +21,9 @@ from halfopen.core.findings.cures import (
 )
 from halfopen.core.findings.verdict import Verdict
 from halfopen.core.model import timing
-from halfopen.core.policy.actions import ChangeListener, ChangeSetting, Look, Release
+from halfopen.core.policy.actions import ChangeListener, ChangeSetting, Look, Protect, Release
 from halfopen.core.tune.keys import BACKLOG, COOKIES, RETRIES, SYN_BACKLOG, SYNACK
-from halfopen.core.units import listener_text, netns_words, shell_word
+from halfopen.core.units import duration_words, endpoint_words, listener_text, netns_words, shell_word
 
 _COOKIES: Final = {0: "off", 1: "on", 2: "always"}
 
@@ -41,6 +41,8 @@ def next_commands(verdict: Verdict) -> list[str]:
 def _command(action: CureStep) -> str:
     if isinstance(action, Release):
         return f"halfopen release{netns_words(action.netns)}{action.filter.arguments() or ' --all'}"
+    if isinstance(action, Protect):
+        return f"halfopen protect{_guarded(action)}{netns_words(action.netns)}"
     if isinstance(action, ChangeSetting):
         return f"halfopen tune apply{netns_words(action.netns)} {_setting(action)}"
     if isinstance(action, ChangeListener):
@@ -65,6 +67,11 @@ def _for_process(action: ForProcess) -> str:
             return f"systemctl show {shell_word(action.unit)} -p CPUQuotaPerSecUSec"
         return f"grep . {shell_word(action.cgroup)}/cpu.*"
     return f"cat /proc/{action.pid}/stack"
+
+
+def _guarded(action: Protect) -> str:
+    where = "".join(f" {endpoint_words(one)}" for one in action.listeners) or " --all-listeners"
+    return where if action.for_s is None else f"{where} --for {duration_words(action.for_s)}"
 
 
 def _setting(action: ChangeSetting) -> str:

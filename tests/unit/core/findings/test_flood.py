@@ -5,8 +5,10 @@ from __future__ import annotations
 import pytest
 
 from halfopen.core.findings.finding import Level
-from halfopen.core.policy.actions import ChangeListener, ChangeSetting
+from halfopen.core.policy.actions import ChangeListener, ChangeSetting, Protect
+from halfopen.core.sample.guard import FoundGuard, GuardCounts, Guards
 from halfopen.core.tune.keys import COOKIES, SYNACK
+from halfopen.present.findings.cures import command
 from halfopen.present.findings.sentences import say
 from rows import listener, request
 from verdicts import many, releases, second_look, silent, still_coming, verdict_of
@@ -124,3 +126,19 @@ def test_a_deferring_listener_keeps_its_clients_out_of_it() -> None:
     assert "spoofed-flood" not in ids
     assert "may-have-answered" in ids
     assert not releases(verdict)
+
+
+def test_a_guard_is_proposed_where_this_host_can_arm_one() -> None:
+    verdict, _ = second_look(still_coming(200), parts=(Guards(possible=True),))
+    assert isinstance(verdict.next[0][0], Protect)
+    assert command(verdict.next[0]) == "halfopen protect :8080 --for 10m"
+    armed = FoundGuard(7, 1, (1,), (3,), 0.0, True, 0.25, GuardCounts())
+    off = {"tcp_syncookies": 0}
+    for parts, settings in (
+        ((), {}),
+        ((Guards(possible=False),), {}),
+        ((Guards((armed,), possible=True),), {}),
+        ((Guards(possible=True),), off),
+    ):
+        verdict, _ = second_look(still_coming(200), parts=parts, settings=settings)
+        assert not any(isinstance(action, Protect) for cure in verdict.next for action in cure)

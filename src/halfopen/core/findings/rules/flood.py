@@ -14,7 +14,7 @@ from halfopen.core.findings.finding import Fact, Hit, Level
 from halfopen.core.findings.floods import MOST, SilentSources, flood, unanswered_per_s, unanswered_share
 from halfopen.core.findings.lasting import SLOW_S
 from halfopen.core.findings.registry import OnRelease, rule
-from halfopen.core.findings.remedies import cookies_on, longer_queues, release, shorter_release_time
+from halfopen.core.findings.remedies import cookies_on, longer_queues, protect, release, shorter_release_time
 from halfopen.core.findings.slow import slow
 from halfopen.core.findings.unheard import unheard
 from halfopen.core.model.listeners import ListenerView
@@ -123,9 +123,10 @@ def _cures(e: Evidence, found: SilentSources) -> tuple[Cure, ...]:
         return _afterwards(e, found, freed)
     full = [view for view in e.full() if found.where is None or view.key == found.where.key]
     queues = [cure for view in full[:1] for cure in longer_queues(e, view, reason)]
+    guarded = protect(e, found.where, reason)
     if reason == "spoofed-flood":
-        return (*cookies_on(e, reason), *shorter_release_time(e, reason), *queues, *freed)
-    return (*cookies_on(e, reason), *freed, *shorter_release_time(e, reason), *(() if freed else queues))
+        return (*cookies_on(e, reason), *guarded, *shorter_release_time(e, reason), *queues, *freed)
+    return (*cookies_on(e, reason), *freed, *guarded, *shorter_release_time(e, reason), *(() if freed else queues))
 
 
 def _afterwards(e: Evidence, found: SilentSources, freed: tuple[Cure, ...]) -> tuple[Cure, ...]:

@@ -1,0 +1,119 @@
+"""The guards of this machine, whoever armed them, found by their programs, and whether one could be armed here."""
+
+from __future__ import annotations
+
+import os
+import time
+from functools import lru_cache
+from typing import Any, Final
+
+from halfopen.core.errors import HalfopenError
+from halfopen.core.sample.guard import ANSWERS, COUNTS, OBJECT, PROGRAM, SETTINGS, FoundGuard, Guards
+from halfopen.linux import proc, small_files
+from halfopen.linux.bpf import libbpf, loader, maps, tcx
+from halfopen.linux.bpf.guard_counts import counts_of
+from halfopen.read.probe import Draft, Probe
+
+_DATA: Final = f"{OBJECT}.data"
+_LINK: Final = "anon_inode:bpf_link"
+_KFUNC: Final = "bpf_sk_assign_tcp_reqsk"
+_NEEDS: Final = ("CAP_BPF", "CAP_PERFMON", "CAP_NET_ADMIN")
+
+
+def probe(*, wanted: bool = False) -> Probe:
+    """The probe of the guards in the namespace of the reading; wanted: also of whether one could be armed."""
+
+    def looked(_: Draft) -> Guards:
+        found = tuple(guards_in(os.stat("/proc/thread-self/ns/net").st_ino))
+        return Guards(found, possible() if wanted else None)
+
+    return Probe("guards", ("CAP_SYS_ADMIN",), looked)
+
+
+@lru_cache(maxsize=1)
+def possible() -> bool:
+    """Whether this kernel has what a guard needs, and this process the privileges; a trial may still show otherwise."""
+    try:
+        return not proc.lacking(_NEEDS) and loader.kernel_has_function(_KFUNC)
+    except HalfopenError:
+        return False
+
+
+def guards(*, holders: bool = True) -> list[FoundGuard]:
+    """Every guard of this machine. holders: look for the processes, which takes long where there are many.
+
+    Raises: NotPermitted without CAP_SYS_ADMIN, Unsupported, KernelError.
+    """
+    by_program: dict[int, list[tcx.TcxLink]] = {}
+    for link in tcx.links(PROGRAM):
+        # One guard may have both of its programs attached; they share their maps.
+        by_program.setdefault(dict(link.maps).get("counts", -link.program_id), []).append(link)
+    pids = _holders({link.id for links in by_program.values() for link in links}) if holders and by_program else {}
+    found = []
+    for links in by_program.values():
+        try:
+            found.append(_read(links, pids))
+        except HalfopenError:
+            continue  # it went meanwhile
+    return found
+
+
+def guards_in(inode: int, *, holders: bool = False) -> list[FoundGuard]:
+    """Those of one namespace; none where they cannot be seen. holders: as for `guards`."""
+    try:
+        return [one for one in guards(holders=holders) if one.netns_inode == inode]
+    except HalfopenError:
+        return []
+
+
+def _read(links: list[tcx.TcxLink], pids: dict[int, int]) -> FoundGuard:
+    by_name = dict(links[0].maps)
+    settings = _settings(by_name[_DATA])
+    fd = tcx.open_map(by_name["counts"], COUNTS.itemsize)
+    try:
+        counts = counts_of(fd, libbpf.library().libbpf_num_possible_cpus())
+    finally:
+        os.close(fd)
+    return FoundGuard(
+        pid=next((pids[link.id] for link in links if link.id in pids), None),
+        netns_inode=int(settings["netns"]),
+        devices=tuple(sorted(link.ifindex for link in links)),
+        links=tuple(link.id for link in links),
+        began_s=int(settings["began"]) / 1e9,
+        answers=int(settings["mode"]) == ANSWERS and time.monotonic_ns() < int(settings["until"]),
+        share=int(settings["share"]) / 256,
+        counts=counts,
+    )
+
+
+def _settings(id: int) -> Any:
+    fd = tcx.open_map(id, SETTINGS.itemsize)
+    try:
+        return maps.get(fd, bytes(4), SETTINGS, what="the guard's settings")[0]
+    finally:
+        os.close(fd)
+
+
+def _holders(links: set[int]) -> dict[int, int]:
+    """Link → the process that has a descriptor of it."""
+    found: dict[int, int] = {}
+    for pid in proc.pids():
+        if len(found) == len(links):
+            break
+        for link in links_of(pid):
+            if link in links:
+                found[link] = pid
+    return found
+
+
+def links_of(pid: int) -> list[int]:
+    """The eBPF links that a process has descriptors of, by their ids; none where that is hidden."""
+    directory, found = f"/proc/{pid}/fd", []
+    try:
+        for name in os.listdir(directory):
+            if os.readlink(f"{directory}/{name}") == _LINK:
+                text = small_files.text(f"/proc/{pid}/fdinfo/{name}")
+                found += [int(line.split()[1]) for line in text.splitlines() if line.startswith("link_id:")]
+    except (OSError, ValueError, IndexError):  # it ended, or is not ours to look at
+        pass
+    return found

@@ -1,0 +1,45 @@
+"""The lines of `protect`."""
+
+from __future__ import annotations
+
+from halfopen.core.policy.actions import Protect, Protected
+from halfopen.core.policy.guarding import GuardReading
+from halfopen.core.sample.guard import PASSED, GuardCounts
+from halfopen.core.where import Namespace
+from halfopen.present import protect
+
+ACTION = Protect(Namespace("b", 1), ((None, 443),), "test", for_s=600.0)
+COUNTS = GuardCounts(syns=1000, answered=900, accepted=40, passed=(90, 10, *[0] * (len(PASSED) - 2)))
+
+
+def test_the_beginning() -> None:
+    said = list(protect.begun(Protected(ACTION, (":443", ":80", ":81", ":82"), GuardCounts(), notes=("a note",))))
+    assert said == [
+        "guarding :443, :80, :81 and 1 more listener for 10 min: SYNs are answered without keeping state, while a SYN "
+        "queue is 25% full or more",
+        "a note",
+    ]
+
+
+def test_a_second() -> None:
+    reading = GuardReading(0.0, 2.0, COUNTS, COUNTS, 50)
+    words = protect.line(reading)[10:]
+    assert words == "SYNs       500/s  answered       450/s  accepted     20/s  connected     25/s"
+    odd = GuardCounts(bad=32, again=2, capped=5, timed=1, timed_ns=840)
+    assert protect.line(GuardReading(0.0, 1.0, odd, odd)).endswith(
+        "CPU 0.84 us a SYN  forged ACKs about 32  came again 2  capped 5"
+    )
+
+
+def test_the_end() -> None:
+    outcome = Protected(ACTION, (":443",), COUNTS, "time", completions=44, seconds=600.0)
+    assert list(protect.ended(outcome)) == [
+        "the guard is off after 10 min: its time was up",
+        "1,000 SYNs came to :443: 900 answered by the guard, 100 left to the kernel (the queue had room 90, the guard "
+        "had stopped 10)",
+        "40 clients let in by the guard; 44 handshakes finished in all",
+    ]
+
+
+def test_every_reason_has_words() -> None:
+    assert set(protect._WHY_PASSED) == set(PASSED)
