@@ -76,6 +76,15 @@ def _system_python() -> str | None:
     return shutil.which(f"python{_version()}", path="/usr/bin:/bin:/usr/local/bin")
 
 
+def copied() -> str:
+    """A directory, readable to everybody, with `src` and `packages`: halfopen and what it needs, for as long as this
+    process lives.
+    """
+    place = tempfile.mkdtemp(prefix="halfopen-readable-")
+    _copy(place)
+    return place
+
+
 def _copy(place: str) -> str:
     """Copy halfopen and what it needs below `place`."""
     atexit.register(shutil.rmtree, place, ignore_errors=True)

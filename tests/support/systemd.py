@@ -25,11 +25,12 @@ mount -t cgroup2 none /mnt
 mkdir "/mnt/$0"
 echo $$ > "/mnt/$0/cgroup.procs"
 umount /mnt
-exec unshare --pid --fork --kill-child --net --uts --ipc --cgroup "$@"
+exec unshare --pid --fork --kill-child $NET --uts --ipc --cgroup "$@"
 """
 _FIRST = """
 mount -t proc proc /proc
 mount --bind "$0" "$0"
+eval "$SETUP"
 mount -o remount,bind,ro /
 mount -t tmpfs -o mode=755 none /mnt
 mkdir /mnt/proc
@@ -52,16 +53,25 @@ exec env -i container=halfopen PATH=/usr/sbin:/usr/bin:/sbin:/bin "$1" --system 
 
 
 class Systemd:
-    """A context manager; `directory` is the one place that is writable inside, at the same path."""
+    """A context manager; `directory` is the one place that is writable inside, at the same path.
 
-    def __init__(self, directory: Path) -> None:
+    netns: the path of a network namespace to live in, "": one of its own. setup: more shell commands, run before the
+    file system is read-only.
+    """
+
+    def __init__(self, directory: Path, *, netns: str = "", setup: str = "") -> None:
         self._directory = str(directory)
+        self._netns, self._setup = netns, setup
         self._cgroup = f"halfopen-test-{os.getpid()}"
 
     def __enter__(self) -> Self:
         words = ["unshare", "--mount", "sh", "-ec", _CGROUP, self._cgroup]
+        if self._netns:
+            words = ["nsenter", f"--net={self._netns}", *words]
         self._outer = subprocess.Popen(
-            [*words, "sh", "-ec", _FIRST, self._directory, SYSTEMD], stdin=subprocess.DEVNULL, env=environment()
+            [*words, "sh", "-ec", _FIRST, self._directory, SYSTEMD],
+            stdin=subprocess.DEVNULL,
+            env=environment(NET="" if self._netns else "--net", SETUP=self._setup),
         )
         try:
             until(lambda: self.run("systemctl", "is-system-running").stdout == "running\n")

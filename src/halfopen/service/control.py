@@ -40,6 +40,8 @@ _PAUSE_S: Final = 0.2
 _PIECE: Final = LINE_MOST
 _BACKLOG: Final = 64
 _SO_PEERGROUPS: Final = 59
+# Of 256 groups: Python's getsockopt() takes no more.
+_GROUP_BYTES: Final = 1024
 _UCRED: Final = struct.Struct("3i")
 
 Health = Callable[[], Mapping[str, Any]]
@@ -292,7 +294,7 @@ class Control:
 def _groups(accepted: socket.socket) -> tuple[int, ...]:
     """The supplementary groups of the other end (SO_PEERGROUPS, Linux 4.13); none where the kernel does not tell."""
     try:
-        raw = accepted.getsockopt(socket.SOL_SOCKET, _SO_PEERGROUPS, 4 * 1024)
+        raw = accepted.getsockopt(socket.SOL_SOCKET, _SO_PEERGROUPS, _GROUP_BYTES)
     except OSError:
         return ()
     return struct.unpack(f"{len(raw) // 4}I", raw)
