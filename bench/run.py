@@ -79,7 +79,7 @@ def arguments(words: list[str]) -> argparse.Namespace:
     add("--json", metavar="FILE", help="write every single figure to FILE as well")
     add(
         "--only",
-        choices=(*PARTS, "verdicts", "detection"),
+        choices=(*PARTS, "verdicts", "detection", "service"),
         action="append",
         help="measure this part alone (repeatable)",
     )
@@ -118,6 +118,8 @@ def measure(given: argparse.Namespace, command: str) -> tuple[str, bool]:
         return _verdicts(given), False
     if "detection" in (given.only or ()):
         return _detection(given), False
+    if "service" in (given.only or ()):
+        return _service(given), False
     from halfopen.lab import enter_user_namespace
 
     enter_user_namespace()
@@ -214,6 +216,18 @@ def _detection(given: argparse.Namespace) -> str:
     if given.json:
         _write(given.json, json.dumps(detection.as_json(done), indent=1) + "\n")
     return "\n".join(detection.as_lines(done)) + "\n"
+
+
+def _service(given: argparse.Namespace) -> str:
+    """Measured for as long as one likes (--watch-seconds), with nothing beside it."""
+    if given.only != ["service"]:
+        raise UsageError("--only service is measured alone", hint="give the other parts to a second run")
+    import service
+
+    done = service.measure(given.listeners, given.watch_seconds)
+    if given.json:
+        _write(given.json, service.document(done) + "\n")
+    return "\n".join(service.lines(done, given.watch_seconds)) + "\n"
 
 
 def _write(path: str, text: str) -> None:

@@ -95,8 +95,11 @@ def command(
     """
     from halfopen.core.config import WatchSettings
     from halfopen.core.errors import UsageError
+    from halfopen.linux import allocator
     from halfopen.ops.watch.reloading import Reloading
 
+    # Before programs are loaded: else the memory that libbpf needs meanwhile stays with this process for good.
+    allocator.map_large_blocks()
     words = Words(listener, source, interval, release_older_than, reason)
     settings = WatchSettings() if config is None else load(config)
     wanted = words.on(settings)

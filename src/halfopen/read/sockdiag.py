@@ -71,8 +71,7 @@ def receive(s: socket.socket, request: bytes, stretch: int = _STRETCH, buffers: 
 
 
 def _ends(data: memoryview) -> bool:
-    last = (netlink.NLMSG_DONE, netlink.NLMSG_ERROR)
-    return any(type_ in last for _, _, type_, _, _, _ in netlink.messages(data))
+    return netlink.has(data, (netlink.NLMSG_DONE, netlink.NLMSG_ERROR))
 
 
 def _overlapped(s: socket.socket, request: bytes) -> Iterator[memoryview]:

@@ -158,9 +158,12 @@ def _build(
     kept = {} if before is None else unchanged(sample, columns.groups, before.sample, before.views)
     views = views_of(sample, columns, is_deferred, deferring, retries, cap_s, kept)
     same = before is not None and len(kept) == len(views) == len(before.views)
+    held = half_open
+    if sample.depths:
+        held = before.half_open if before is not None and same else sum(v.half_open for v in views)
     return Model(
         sample=sample,
-        half_open=sum(v.half_open for v in views) if sample.depths else half_open,
+        half_open=held,
         deferred=len(waiting) - half_open,
         full=part.full if (part := sample.part(Requests)) is not None else 0,
         orphans=int(np.count_nonzero((columns.group_of == join.NONE) & waiting)),

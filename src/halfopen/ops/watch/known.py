@@ -11,6 +11,7 @@ from halfopen.core.findings.lost import lost_rates
 from halfopen.core.findings.sources import SOME
 from halfopen.core.findings.verdict import Verdict, judge
 from halfopen.core.model import answered
+from halfopen.core.model.listeners import ListenerView
 from halfopen.core.model.model import Model
 from halfopen.core.model.waiting import holders
 from halfopen.core.policy.readings import undecided
@@ -54,6 +55,9 @@ class Known:
     workers_again_at_s: float = 0.0
     lost: BeforeTcp | None = None
     lost_again_at_s: float = 0.0
+    # Of these listeners it is known whether something waits: a thousand idle ones are the very same at each reading.
+    _listeners: tuple[ListenerView, ...] = ()
+    _something_waits: bool = False
 
     @property
     def where(self) -> Namespace:
@@ -69,7 +73,7 @@ class Known:
         """
         if model.sample.depths and model.half_open:
             return None
-        busy = _busy(model)
+        busy = self._is_busy(model)
         due = model.sample.monotonic_s >= self.judged_at_s + _IDLE_S
         if not (busy or self.busy or due):
             return None
@@ -116,7 +120,7 @@ class Known:
         self.previous = model.sample.bare()
         self.last = model.bare()
         if verdict is not None:
-            self.judged_at_s, self.busy = model.sample.monotonic_s, _busy(model) or self._losing()
+            self.judged_at_s, self.busy = model.sample.monotonic_s, self._is_busy(model) or self._losing()
 
     def _losing(self) -> bool:
         """Whether packets are lost before TCP, or soon are: then the next reading is judged as well, however idle TCP
@@ -128,9 +132,11 @@ class Known:
         soon = table is not None and table.count >= _NEARLY_FULL * table.limit > 0
         return soon or bool(rates.conntrack_drops or rates.missed or rates.softnet_dropped)
 
-
-def _busy(model: Model) -> bool:
-    rates = model.rates or {}
-    if model.half_open >= SOME or any(rates.get(name) for name in _EVENTS):
-        return True
-    return any(view.accept_queue or view.deferred for view in model.listeners)
+    def _is_busy(self, model: Model) -> bool:
+        rates = model.rates or {}
+        if model.half_open >= SOME or any(rates.get(name) for name in _EVENTS):
+            return True
+        if model.listeners is not self._listeners:
+            self._listeners = model.listeners
+            self._something_waits = any(view.accept_queue or view.deferred for view in model.listeners)
+        return self._something_waits
