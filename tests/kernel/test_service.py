@@ -30,6 +30,7 @@ CONFIG = "/etc/halfopen/halfopen.toml"
 # Of the unit as it is installed only where it prints is changed: there is no journal.
 LOG = "/run/halfopen.log"
 DROP_IN = f"[Service]\\nStandardOutput=append:{LOG}\\nStandardError=append:{LOG}\\n"
+POLICY = '[[release]]\\nname = "old"\\nmode = "act"\\nolder_than = "2s"\\n'
 AUDIT = "/var/log/halfopen/service/audit.jsonl"
 # What it writes to /etc is gone with it; the program is where a service may read it.
 SETUP = """
@@ -142,12 +143,15 @@ def test_the_hardened_unit_sees_releases_and_answers_its_group(lab: Lab, machine
     assert machine.shown("MainPID", "NRestarts") == {"MainPID": str(first["pid"]), "NRestarts": "0"}
     # The eyes, killed, take their face along, and systemd starts both again.
     second = machine.health()["face"]["pid"]
-    machine.sh(f"sed -i 's/^# \\(.release\\]\\).*/\\1/; s/^# older_than.*/older_than = \"2s\"/' {CONFIG}")
     machine.sh(f"kill -9 {first['pid']}")
-    until(lambda: machine.shown("NRestarts")["NRestarts"] == "1")
+    until(lambda: machine.shown("NRestarts")["NRestarts"] == "1" and machine.health().get("readings"))
     until(lambda: not there(machine, second))
-    # With the new configuration it releases, with the door held, and records it.
-    until(lambda: "0 half-open connections" in machine.shown("StatusText")["StatusText"])
+    # A mistake in the configuration changes nothing; without it, the service releases, with the door held, and records.
+    machine.sh(f"printf '{POLICY.replace('act', 'perhaps')}' > {CONFIG}")
+    assert machine.run("systemctl", "reload", "halfopen").returncode != 0
+    assert machine.shown("ActiveState", "NRestarts") == {"ActiveState": "active", "NRestarts": "1"}
+    machine.sh(f"printf '{POLICY}' > {CONFIG}; systemctl reload halfopen")
+    until(lambda: ": 0 half-open connections" in machine.shown("StatusText")["StatusText"])
     records = [json.loads(line) for line in machine.sh(f"cat {AUDIT}").splitlines()]
     done = [one for one in records if one.get("phase") == "done"]
     assert sum(one["released"] for one in done) == 120
