@@ -25,6 +25,7 @@ from halfopen.core.fields import (
     handshakes,
     history,
     listener,
+    memory,
     metrics,
     namespace,
     process,
@@ -36,7 +37,7 @@ from halfopen.core.fields import (
 )
 from halfopen.core.fields.field import Field, Kind
 from halfopen.core.findings.diagnosis import at_listeners as at_listeners  # fills the registry of exclusions
-from halfopen.core.findings.evidence import Need
+from halfopen.core.findings.evidence import ON_DEMAND
 from halfopen.core.findings.exclusions import EXCLUSIONS
 from halfopen.core.findings.registry import RULES, OnRelease
 from halfopen.core.findings.verdict import judge as judge  # fills the registry
@@ -98,6 +99,9 @@ _NAMES: Final[dict[str, tuple[Field[Any], ...]]] = {
     "closing-destination": closing.DESTINATION,
     "closing-connection": closing.SOCKETS,
     "closing-change": closing_changes.CHANGED,
+    "memory": (*namespace.PLACE, *memory.MEMORY),
+    "memory-use": memory.USE,
+    "memory-process": memory.MEMORY_OF_PROCESS,
     "advice": (*namespace.PLACE, *advice.ADVICE),
     "advice-listener": advice.LISTENER,
     "advice-choice": advice.CHOICE,
@@ -149,7 +153,7 @@ def verdicts() -> str:
         "| --- | --- | --- | --- | --- | --- |",
     ]
     for rule in RULES.values():
-        if not rule.note and Need.CLOSING not in rule.needs:
+        if not rule.note and ON_DEMAND.isdisjoint(rule.needs):
             rivals = EXCLUSIONS[rule.id].rivals if rule.id in EXCLUSIONS else ()
             alike = ", ".join(f"`{id}`" for id in rivals)
             lines.append(f"| `{rule.id}` | {rule.title} | {rule.doc} | {rule.unless} | {alike} | {rule.advice} |")
@@ -160,7 +164,7 @@ def closing_causes() -> str:
     """The causes about open and closing connections."""
     lines = ["| Id | Cause | Found when | Not when | What to do |", "| --- | --- | --- | --- | --- |"]
     for rule in RULES.values():
-        if Need.CLOSING in rule.needs:
+        if not ON_DEMAND.isdisjoint(rule.needs):
             lines.append(f"| `{rule.id}` | {rule.title} | {rule.doc} | {rule.unless} | {rule.advice} |")
     return "\n".join(lines)
 

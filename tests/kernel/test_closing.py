@@ -174,3 +174,16 @@ def test_without_ebpf_it_says_so(lab: Lab, ends: Ends, monkeypatch: pytest.Monke
     assert document["read_by"] == "diag"
     assert any("sock_diag" in note for note in document["notes"])
     assert sum(one["count"] for one in document["groups"]) == 2
+
+
+def test_memory_counts_what_processes_hold(lab: Lab, ends: Ends) -> None:
+    pairs = [ends.pair() for _ in range(10)]
+    pairs[0][1].send(b"x" * 4000)
+    until(lambda: int(read(lab, "bpf").rows["unread"].sum()) == 4000, "the data came")
+    document = json.loads(lab.server.run(lambda: halfopen("memory", "--json")).stdout)
+    uses = {one["what"]: one["count"] for one in document["uses"]}
+    assert (uses["listeners"], uses["held by a process"]) == (2, 20)
+    [mine] = document["processes"]
+    assert (mine["process"]["pid"], mine["count"], mine["unread_bytes"]) == (os.getpid(), 20, 4000)
+    assert mine["pages"] >= 1
+    assert document["limits_pages"][2] > document["pages"]

@@ -99,6 +99,10 @@ EXAMPLES: Final[Mapping[str, tuple[str, ...]]] = {
         "halfopen closing destroy --process 4711 --dry-run",
         "halfopen closing destroy --state established --peer :5432 --idle 30m",
     ),
+    "memory": (
+        "halfopen memory",
+        "halfopen memory --netns pid:4711 --json",
+    ),
     "tune": (
         "halfopen tune show                              # what matters here",
         "halfopen tune apply --release-time 7s --for 10m",

@@ -31,6 +31,7 @@ COMMANDS: Final = {
     "protect": "Let honest clients connect while a SYN flood goes on.",
     "release-time": "Compute when the kernel gives up, now and with other settings.",
     "closing": "Find connections that are never let go, by process, state and kind; end them gently.",
+    "memory": "Show what TCP holds of the machine's memory, and whose connections hold it.",
     "tune": "Explain the kernel's settings for half-open connections; change and undo them live.",
     "service": "Install halfopen as a service of systemd, remove it, show how it is.",
     "notify": "Try whether alarms reach their receivers (Alertmanager, webhooks, chat, mail, …).",

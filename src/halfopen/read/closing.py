@@ -15,9 +15,8 @@ from numpy.typing import NDArray
 from halfopen.core.errors import HalfopenError
 from halfopen.core.sample.closing import ADDRESSES, ALL_STATES, SOCKET, SOCKET_SETTINGS, WIDE, OpenSockets, SocketCounts
 from halfopen.core.sample.growing import Growing
-from halfopen.linux import small_files
 from halfopen.linux.sockets import open_sock_diag
-from halfopen.read import owners, sockdiag, socket_owners
+from halfopen.read import machine_settings, owners, sockdiag, socket_owners
 from halfopen.read.bpf import programs
 from halfopen.read.probe import Draft, Probe
 from halfopen.wire import closing_diag, inet_diag
@@ -51,7 +50,7 @@ def read(way: str, states: int, *, with_owners: bool, notes: list[str]) -> OpenS
     """
     began = time.monotonic()
     (rows, wide), by = _table(way, states, notes)
-    settings = {name: small_files.text(f"/proc/sys/net/ipv4/{name}") for name in SOCKET_SETTINGS}
+    settings = {name: machine_settings.text(name) for name in SOCKET_SETTINGS}
     found = OpenSockets(rows, wide, by, began, time.monotonic() - began, settings=settings)
     return _with_owners(found, states, notes) if with_owners else found
 

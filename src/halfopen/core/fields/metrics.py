@@ -13,7 +13,7 @@ from halfopen.core.fields.field import Field, Kind
 from halfopen.core.fields.kernel import KERNEL_METRICS, SETTING_METRICS
 from halfopen.core.fields.watched import Watched, Watching
 from halfopen.core.findings import verdict as _verdict  # noqa: F401  (fills the registry)
-from halfopen.core.findings.evidence import Need
+from halfopen.core.findings.evidence import ON_DEMAND
 from halfopen.core.findings.finding import Level
 from halfopen.core.findings.registry import RULES
 from halfopen.core.model.listeners import ListenerView
@@ -21,7 +21,7 @@ from halfopen.core.model.model import Model
 
 UNKNOWN: Final = "unknown"
 """The cause of an alarm that no finding explains."""
-CAUSES: Final = (*(rule.id for rule in RULES.values() if not rule.note and Need.CLOSING not in rule.needs), UNKNOWN)
+CAUSES: Final = (*(rule.id for rule in RULES.values() if not rule.note and ON_DEMAND.isdisjoint(rule.needs)), UNKNOWN)
 """Every cause that an alarm can have."""
 BY: Final[dict[str, tuple[str, ...]]] = {
     "build_info": ("version", "kernel"),

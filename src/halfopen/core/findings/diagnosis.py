@@ -8,7 +8,7 @@ from enum import Enum
 
 from halfopen.core.filters import Filter
 from halfopen.core.findings import excluding as _excluding  # noqa: F401  (fills the registry)
-from halfopen.core.findings.evidence import Evidence, Need
+from halfopen.core.findings.evidence import ON_DEMAND, Evidence
 from halfopen.core.findings.exclusions import EXCLUSIONS, Against
 from halfopen.core.findings.finding import Fact, Finding, Level
 from halfopen.core.findings.registry import RULES
@@ -128,7 +128,7 @@ def diagnosis(e: Evidence) -> Diagnosis:
     findings = tuple(_explained(e, finding, found, why) for finding in verdict.findings)
     rivals = {id for finding in verdict.findings for id in _rivals(finding.id)}
     # Where a subject was not read, nothing is undecided about it.
-    asked = [rule for rule in RULES.values() if Need.CLOSING not in rule.needs or e.has(Need.CLOSING)]
+    asked = [rule for rule in RULES.values() if all(map(e.has, ON_DEMAND.intersection(rule.needs)))]
     known = [rule.id for rule in asked if rule.id in EXCLUSIONS and max(rule.levels) > Level.OK]
     undecided = tuple(id for id in known if id not in found and id not in why)
     seconds = e.interval_s if e.rates else None

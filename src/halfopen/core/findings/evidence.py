@@ -20,6 +20,7 @@ from halfopen.core.model.listeners import ListenerView
 from halfopen.core.model.model import Model
 from halfopen.core.sample.before_tcp import BeforeTcp
 from halfopen.core.sample.closing import OpenSockets
+from halfopen.core.sample.memory import MemoryReading
 from halfopen.core.sample.workers import Workers
 
 T = TypeVar("T")
@@ -35,6 +36,11 @@ class Need(Enum):
     RATES = "two looks"
     LASTING = "half-open connections that last"
     CLOSING = "open and closing connections"
+    MEMORY = "memory"
+
+
+# Inputs that a reading has only where it was asked for them: nothing is undecided about what was not read.
+ON_DEMAND: Final = frozenset({Need.CLOSING, Need.MEMORY})
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +86,14 @@ class Evidence:
         """Whether a rule that needs this can judge."""
         if need is Need.CLOSING:
             return self.closing is not None
+        if need is Need.MEMORY:
+            return self.memory is not None
         return bool(self.rates) if need is Need.RATES else bool(self.sources.last.any())
+
+    @property
+    def memory(self) -> MemoryReading | None:
+        """What the kernel says of memory; None where it was not read."""
+        return self.now.sample.part(MemoryReading)
 
     @cached_property
     def closing(self) -> ClosingModel | None:

@@ -179,3 +179,23 @@ def _tw_overflow(f: Finding) -> tuple[str, str]:
     n = plural(f.count("TCPTimeWaitOverflow"), "connection")
     limit = f" (tcp_max_tw_buckets = {f.count('tcp_max_tw_buckets'):,})" if f.has("tcp_max_tw_buckets") else ""
     return f"{n} closed without TIME_WAIT, as there was no room for it{limit}", ""
+
+
+# --- memory -----------------------------------------------------------------------------------------------------------
+
+
+@lead("memory-pressure")
+def _memory_pressure(f: Finding) -> tuple[str, str]:
+    how = "is under memory pressure" if f.count("pressed") else "is near memory pressure"
+    return f"TCP {how}: it holds {held(f, 'pages')} pages", "windows shrink; above the last limit connections are reset"
+
+
+@lead("orphans-near-limit")
+def _orphans_near_limit(f: Finding) -> tuple[str, str]:
+    return f"{held(f, 'orphans')} connections that no process holds", "above the limit they are reset"
+
+
+@lead("receiver-pruned")
+def _receiver_pruned(f: Finding) -> tuple[str, str]:
+    counted = ", ".join(f"{fact.name} {fact.value:,}" for fact in f.facts)
+    return f"received data was thrown away for want of memory ({counted}, since the namespace was made)", ""

@@ -9,7 +9,7 @@ import pytest
 
 from halfopen.core.filters import Filter
 from halfopen.core.findings.diagnosis import Confidence, Diagnosis, TimeBase, at_listeners, diagnosis, time_base
-from halfopen.core.findings.evidence import Evidence, Need
+from halfopen.core.findings.evidence import ON_DEMAND, Evidence
 from halfopen.core.findings.exclusions import EXCLUSIONS, excluded
 from halfopen.core.findings.finding import Fact, Level
 from halfopen.core.findings.registry import RULES
@@ -47,7 +47,7 @@ def test_a_quiet_namespace_has_every_cause_ruled_out() -> None:
     assert found.causes == ()
     assert found.undecided == ()
     ruled_out = {id for one in found.ruled_out for id in one.ids}
-    asked = {id for id, rule in RULES.items() if Need.CLOSING not in rule.needs}
+    asked = {id for id, rule in RULES.items() if ON_DEMAND.isdisjoint(rule.needs)}
     assert ruled_out == {id for id in EXCLUSIONS if max(RULES[id].levels) > Level.OK} & asked
     assert facts_against(found, "spoofed-flood") == {"half_open": 0}
     assert facts_against(found, "backlog-small") == {"ListenOverflows": 0, "ListenDrops": 0, "SyncookiesSent": 0}

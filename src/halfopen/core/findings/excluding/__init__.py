@@ -5,5 +5,6 @@ from __future__ import annotations
 from halfopen.core.findings.excluding import before_tcp as before_tcp
 from halfopen.core.findings.excluding import closing as closing
 from halfopen.core.findings.excluding import flow as flow
+from halfopen.core.findings.excluding import memory as memory
 from halfopen.core.findings.excluding import queueing as queueing
 from halfopen.core.findings.excluding import values as values

@@ -13,4 +13,5 @@ from halfopen.core.findings.rules import answered as answered
 from halfopen.core.findings.rules import close_wait as close_wait
 from halfopen.core.findings.rules import open_ends as open_ends
 from halfopen.core.findings.rules import ports as ports
+from halfopen.core.findings.rules import memory as memory
 from halfopen.core.findings.rules import undecided as undecided
