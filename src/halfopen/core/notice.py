@@ -52,7 +52,7 @@ class NoticeFact(msgspec.Struct, frozen=True):
 
 
 class Notice(msgspec.Struct, frozen=True, kw_only=True):
-    """One incident at one moment. Two notices of one incident have the same `incident`, the later a higher at_s.
+    """One incident at one moment. Two notices of one incident have the same `incident`, the later a higher number.
 
     alarmed: it is or was an alarm, not only a rise. netns: the namespace's name, inode its identity within the boot.
     listener: `:443` or with the address; "": the namespace as a whole. cause: the id of the finding that explains the
@@ -60,10 +60,10 @@ class Notice(msgspec.Struct, frozen=True, kw_only=True):
     (`detection.Because`). title, summary, text: one line, the sentence that explains, and the whole message in lines,
     in the operator's language; log: the title in English. cures: commands, the best first.
 
-    began_s, at_s, ended_s: wall-clock seconds since 1970; ended_s is None until the incident is over. waiting:
-    half-open connections now, peak: the most since it began; unanswered of the arrivals of one release time; None: not
-    known. actions: the outcomes of what halfopen did meanwhile, the latest last. test: nothing happened, somebody tries
-    whether messages arrive.
+    number: counts up with each notice of the incident, whatever the clock does. began_s, at_s, ended_s: wall-clock
+    seconds since 1970; ended_s is None until the incident is over. waiting: half-open connections now, peak: the most
+    since it began; unanswered of the arrivals of one release time; None: not known. actions: the outcomes of what
+    halfopen did meanwhile, the latest last. test: nothing happened, somebody tries whether messages arrive.
     """
 
     incident: str
@@ -73,6 +73,7 @@ class Notice(msgspec.Struct, frozen=True, kw_only=True):
     at_s: float
     began_s: float
     ended_s: float | None = None
+    number: int = 0
     version: int = VERSION
     alarmed: bool = True
     boot_id: str = ""
@@ -116,6 +117,21 @@ class Notice(msgspec.Struct, frozen=True, kw_only=True):
         """The part that is worth a message when it changes; numbers change all the time."""
         state = NoticeState.FIRING if self.state is NoticeState.UPDATED else self.state
         return state, self.cause, self.level, bool(self.actions)
+
+
+class ReceiverStanding(msgspec.Struct, frozen=True):
+    """How a receiver of notices does, since the process that delivers began. delivered: messages; failed: tries that
+    failed; dropped: incidents that made room for others, or were news for too long; waiting: incidents with news for
+    it; trouble: why the last try failed, "" if it did not.
+    """
+
+    name: str
+    kind: str
+    delivered: int = 0
+    failed: int = 0
+    dropped: int = 0
+    waiting: int = 0
+    trouble: str = ""
 
 
 def encode(notice: Notice) -> bytes:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from halfopen.core.errors import HalfopenError, words
-from halfopen.core.notice import Notice, decode, encode
+from halfopen.core.notice import Notice, ReceiverStanding, decode, encode
 from halfopen.core.sections.notify import NotifySettings
 from halfopen.linux import threads
 from halfopen.notify.kinds import KINDS, ReceiverKind
@@ -32,19 +32,6 @@ _LAST_WORDS_S: Final = 3.0
 _SPOOL_AGAIN_S: Final = 60.0
 # This process was stopped (SIGSTOP, a suspended machine): what it did not hear meanwhile tells nothing.
 _STOOD_STILL_S: Final = 30.0
-
-
-@dataclass(frozen=True, slots=True)
-class ReceiverStanding:
-    """How a receiver does. waiting: incidents with news for it; trouble: why the last try failed, "" if it did not."""
-
-    name: str
-    kind: str
-    delivered: int
-    failed: int
-    dropped: int
-    waiting: int
-    trouble: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,6 +133,9 @@ class Delivery:
             if stood_still_s > _STOOD_STILL_S:
                 outlet.stood_still(stood_still_s)
             outlet.expire(now_s)
+            if outlet.dropped > outlet.dropped_told:
+                lost, outlet.dropped_told = outlet.dropped - outlet.dropped_told, outlet.dropped
+                self._say(f"notify: {outlet.name}: was not told of {lost:,} incidents: too many, or too old")
         # What is to be told is on the disk before it goes out.
         self._save(now_s)
         busy = False

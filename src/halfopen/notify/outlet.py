@@ -55,7 +55,7 @@ class Outlet:
     """A receiver, its settings, its pace, and its incidents by id. linger_s: an end is told again for so long.
 
     busy: messages are under way. changed: incidents that are not in the spool as they are here. The counts: messages
-    delivered, tries that failed, incidents dropped.
+    delivered, tries that failed, incidents dropped, and how many of them the operator was told.
     """
 
     settings: NotifySettings
@@ -68,6 +68,7 @@ class Outlet:
     delivered: int = 0
     failed: int = 0
     dropped: int = 0
+    dropped_told: int = 0
     trouble: str = ""
 
     @property
@@ -94,7 +95,7 @@ class Outlet:
             self.entries[notice.incident] = OutletEntry(
                 notice, now_s, now_s, notice.at_s, over_s=now_s if notice.over else None
             )
-        elif entry.over_s is not None or notice.at_s < entry.notice.at_s:
+        elif entry.over_s is not None or notice.number < entry.notice.number:
             return  # an incident that is over does not begin again under its id
         elif not self._changed(entry, notice, now_s):
             return

@@ -28,5 +28,17 @@ def health_lines(answer: Mapping[str, Any], path: str) -> list[str]:
         f"{where}, {acts}",
         f"Readings  {reading}",
         f"Face      {facing}, {lost}",
+        *map(_receiver, answer.get("receivers", ())),
         f"Socket    {path}",
     ]
+
+
+def _receiver(one: Mapping[str, Any]) -> str:
+    """The line of a receiver of alarms."""
+    kind = "" if one["kind"] == one["name"] else f" ({one['kind']})"
+    line = f"Alarms    {one['name']}{kind}: {plural(int(one['delivered']), 'message')} delivered"
+    if one["waiting"]:
+        line += f", {plural(int(one['waiting']), 'incident')} waiting"
+    if one["dropped"]:
+        line += f", {plural(int(one['dropped']), 'incident')} dropped"
+    return line + (f"; {printable(str(one['trouble']))}" if one["trouble"] else "")

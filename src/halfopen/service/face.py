@@ -56,7 +56,8 @@ class Face:
         troubles, self._troubles = self._troubles, []
         troubles += [line for part in self._parts.values() for line in part.told()]
         dropped = sum(getattr(part, "dropped", 0) for part in self._parts.values())
-        return FaceReport(self._taken, _resident(), time.process_time(), dropped, tuple(troubles))
+        receivers = tuple(one for part in self._parts.values() for one in part.receivers())
+        return FaceReport(self._taken, _resident(), time.process_time(), dropped, tuple(troubles), receivers)
 
     def close(self) -> None:
         """End every part."""

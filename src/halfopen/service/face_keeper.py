@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from halfopen.core.errors import WireError
+from halfopen.core.notice import ReceiverStanding
 from halfopen.linux import files, privileges, threads
 from halfopen.service.messages import PING, SETTINGS, FaceReport, Frames, Parcel, encode
 from halfopen.service.outbox import Outbox
@@ -47,7 +48,7 @@ _SOURCE: Final = Path(__file__).resolve().parents[2]
 @dataclass(slots=True)
 class FaceHealth:
     """How the face is. pid: 0 while there is none. restarts: since the service began. memory_bytes, cpu_s: of the face
-    that runs; cpu_before_s: of those before it. troubles: lines not told yet.
+    that runs; cpu_before_s: of those before it. receivers: of notices. troubles: lines not told yet.
     """
 
     pid: int = 0
@@ -55,6 +56,7 @@ class FaceHealth:
     memory_bytes: int = 0
     cpu_s: float = 0.0
     cpu_before_s: float = 0.0
+    receivers: tuple[ReceiverStanding, ...] = ()
     troubles: deque[str] = field(default_factory=lambda: deque(maxlen=16))
 
 
@@ -200,6 +202,7 @@ class FaceKeeper:
         self.outbox.taken(report.taken)
         self.health.memory_bytes, self.health.cpu_s = report.memory_bytes, report.cpu_s
         self._dropped_there = report.dropped
+        self.health.receivers = report.receivers
         for line in report.troubles:
             self._trouble(line)
 

@@ -13,6 +13,7 @@ from typing import Any, Final, Generic, TypeVar
 import msgspec
 
 from halfopen.core.errors import WireError
+from halfopen.core.notice import ReceiverStanding
 
 T = TypeVar("T")
 
@@ -39,7 +40,7 @@ class Parcel(msgspec.Struct, array_like=True, frozen=True):
 class FaceReport(msgspec.Struct, array_like=True, frozen=True):
     """How the face is. taken: the number of the last parcel that its part has; memory_bytes, cpu_s: of its process;
     dropped: parcels that its parts could not take in time; troubles: what went wrong since the last report, a line
-    each.
+    each; receivers: how those of notices do.
     """
 
     taken: int
@@ -47,6 +48,7 @@ class FaceReport(msgspec.Struct, array_like=True, frozen=True):
     cpu_s: float = 0.0
     dropped: int = 0
     troubles: tuple[str, ...] = ()
+    receivers: tuple[ReceiverStanding, ...] = ()
 
 
 _encoder = msgspec.msgpack.Encoder()

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import msgspec
 
-from halfopen.core.notice import decode
+from halfopen.core.notice import ReceiverStanding, decode
 from halfopen.core.sections.notify import NotifySettings
 from halfopen.linux import threads
 from halfopen.notify.delivery import Delivery
@@ -45,6 +45,10 @@ class NotifyPart:
     def told(self) -> list[str]:
         """What went wrong, and right again, since the last call: a line each."""
         return [self._troubles.popleft() for _ in range(len(self._troubles))]
+
+    def receivers(self) -> list[ReceiverStanding]:
+        """How the receivers do."""
+        return self._delivery.standing()
 
     def close(self) -> None:
         """Nothing comes any more: what is not told yet is told now, or stays in the spool."""

@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final, Protocol
 
 from halfopen.core.errors import HalfopenError, words
+from halfopen.core.notice import ReceiverStanding
 from halfopen.linux import threads
 
 METRICS: Final = "metrics"
@@ -30,6 +31,9 @@ class FacePart(Protocol):
     def told(self) -> list[str]:
         """What went wrong by itself since the last call, a line each."""
 
+    def receivers(self) -> list[ReceiverStanding]:
+        """How its receivers of notices do, where it has any."""
+
     def close(self) -> None:
         """Nothing comes any more."""
 
@@ -47,6 +51,9 @@ class MetricsPart:
         self._server.write(body)
 
     def told(self) -> list[str]:
+        return []
+
+    def receivers(self) -> list[ReceiverStanding]:
         return []
 
     def close(self) -> None:
@@ -78,6 +85,9 @@ class PatientPart:
 
     def told(self) -> list[str]:
         return self._part.told()
+
+    def receivers(self) -> list[ReceiverStanding]:
+        return self._part.receivers()
 
     def _drop(self) -> None:
         try:

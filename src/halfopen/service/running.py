@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
+import msgspec
+
 from halfopen.core.errors import HalfopenError
 from halfopen.core.fields.watched import Watching
 from halfopen.core.findings.finding import Level
@@ -89,6 +91,7 @@ class RunningService:
         watching.face_memory_bytes = health.memory_bytes if health.pid else None
         watching.face_cpu_s = health.cpu_before_s + health.cpu_s
         watching.face_restarts, watching.dropped = health.restarts, self._keeper.dropped
+        watching.receivers = health.receivers
 
     # --- its life -----------------------------------------------------------------------------------------------------
 
@@ -188,6 +191,7 @@ class RunningService:
                 "cpu_s": round(health.cpu_before_s + health.cpu_s, 3),
                 "dropped": self._keeper.dropped,
             },
+            "receivers": [msgspec.structs.asdict(one) for one in health.receivers],
         }
 
     def _cpu_share(self) -> float | None:

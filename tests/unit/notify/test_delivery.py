@@ -17,6 +17,7 @@ import pytest
 from bad_http import BadServer
 from halfopen.core.errors import HalfopenError, Undelivered
 from halfopen.notify import delivery as deliveries
+from halfopen.notify import outlet as outlets
 from halfopen.notify import pace as paces
 from halfopen.notify import spool as spools
 from halfopen.notify.delivery import Delivery
@@ -148,6 +149,18 @@ def test_what_was_not_told_is_told_after_a_restart_and_nothing_twice(running: Ca
     one = running(other=Friend())
     until(lambda: not one.delivery.standing()[0].waiting)
     one.end()
+
+
+def test_incidents_that_make_room_are_told_of(running: Callable[..., Running], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(outlets, "MOST_INCIDENTS", 5)
+    ever = threading.Event()
+    one = running(chat=Friend(lambda: ever.wait(60) and None))
+    for n in range(8):
+        one.delivery.take(notice(incident=f"i-{n}"))
+    until(lambda: bool(one.said))
+    assert one.said == ["notify: chat: was not told of 3 incidents: too many, or too old"]
+    assert one.delivery.standing()[0].dropped == 3
+    ever.set()
 
 
 def test_news_at_the_very_end_goes_out(running: Callable[..., Running]) -> None:

@@ -250,8 +250,16 @@ def test_what_is_over_does_not_begin_again() -> None:
     c.take(notice("resolved", at_s=1_000_000_005.0))
     c.take(notice("updated", at_s=1_000_000_006.0))
     assert states(c.tick()) == ["resolved"]
-    c.take(notice(at_s=1_000_000_010.0, incident="i-2"), notice(at_s=1_000_000_009.0, incident="i-2", cause="path-cut"))
+    c.take(notice(number=7, incident="i-2"), notice(number=6, incident="i-2", cause="path-cut"))
     assert c.tick()[0].notice.cause == "syn-flood"
+
+
+def test_a_clock_that_goes_back_hides_nothing() -> None:
+    c = Clocked()
+    c.take(notice(number=1))
+    assert states(c.tick()) == ["firing"]
+    c.take(notice("resolved", number=2, at_s=1_000_000_000.0 - 3600))
+    assert states(c.tick()) == ["resolved"]
 
 
 def test_the_number_of_incidents_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:

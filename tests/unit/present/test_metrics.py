@@ -20,6 +20,7 @@ from halfopen.core.findings.registry import RULES
 from halfopen.core.findings.verdict import judge
 from halfopen.core.model.handshake_times import LE_S, HandshakeTimes
 from halfopen.core.model.model import Model, build
+from halfopen.core.notice import ReceiverStanding
 from halfopen.core.policy.actions import Release, Released
 from halfopen.core.policy.alarms import Alarm, CauseChanged, Clear, Rising
 from halfopen.core.tune.keys import SAMPLED
@@ -68,6 +69,7 @@ SERVICE = replace(
     face_cpu_s=0.1,
     face_restarts=0,
     dropped=0,
+    receivers=(ReceiverStanding("chat", "apprise", 3, 2, 1, 4, "answered 500"),),
 )
 
 

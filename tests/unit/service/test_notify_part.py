@@ -93,6 +93,9 @@ def test_trouble_comes_back_and_garbage_ends_nothing(keepers: list[FaceKeeper], 
         assert lines[0].startswith("notify: not a notice")
         assert lines[1] == f"notify: webhook: {server.url}/***: answered 500 Internal Server Error: why!"
         assert keeper.health.restarts == 0
+        [standing] = keeper.health.receivers
+        assert (standing.name, standing.waiting, standing.trouble in lines[1]) == ("webhook", 1, True)
+        assert standing.failed >= 1
 
 
 def test_news_at_the_end_is_told(keepers: list[FaceKeeper], tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from halfopen.core.findings.finding import Level
 from halfopen.core.findings.registry import RULES
 from halfopen.core.model.listeners import ListenerView
 from halfopen.core.model.model import Model
+from halfopen.core.notice import ReceiverStanding
 
 UNKNOWN: Final = "unknown"
 """The cause of an alarm that no finding explains."""
@@ -28,6 +29,9 @@ BY: Final[dict[str, tuple[str, ...]]] = {
     "namespace_info": ("inode", "lives_in"),
     "finding": ("id",),
     "alarm_cause": ("cause",),
+    "notices_delivered": ("receiver",),
+    "notices_failed": ("receiver",),
+    "notices_waiting": ("receiver",),
 }
 """The further labels of those metrics that have any: their values are pairs of these labels' values and a number."""
 
@@ -50,6 +54,10 @@ def _findings(watched: Watched) -> Labelled:
             if finding.level > Level.OK:
                 worst[finding.id] = max(worst.get(finding.id, 0), int(finding.level))
     return tuple(((id,), float(level)) for id, level in worst.items())
+
+
+def _by_receiver(watching: Watching, get: Callable[[ReceiverStanding], int]) -> Labelled:
+    return tuple(((one.name,), float(get(one))) for one in watching.receivers)
 
 
 def _causes(watched: Watched) -> Labelled:
@@ -203,6 +211,23 @@ WATCH_METRICS: Final[tuple[Field[Watching], ...]] = (
         "of the service: how often this process died, or hung, and was replaced",
         lambda w: w.face_restarts,
         kind=Kind.COUNTER,
+    ),
+    Field(
+        "notices_delivered",
+        "of the service: messages about incidents that a receiver took; label `receiver`: its name",
+        lambda w: _by_receiver(w, lambda one: one.delivered),
+        kind=Kind.COUNTER,
+    ),
+    Field(
+        "notices_failed",
+        "of the service: tries to deliver that failed; label `receiver`",
+        lambda w: _by_receiver(w, lambda one: one.failed),
+        kind=Kind.COUNTER,
+    ),
+    Field(
+        "notices_waiting",
+        "of the service: incidents with news that a receiver was not told yet; label `receiver`",
+        lambda w: _by_receiver(w, lambda one: one.waiting),
     ),
     Field(
         "messages_dropped",

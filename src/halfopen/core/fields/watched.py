@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from halfopen.core.findings.verdict import Verdict
 from halfopen.core.model.handshake_times import HandshakeTimes
 from halfopen.core.model.model import Model
+from halfopen.core.notice import ReceiverStanding
 from halfopen.core.policy.counts import Subject
 
 
@@ -45,7 +46,7 @@ class Watching:
 
     Of the service alone, else None. spacing_s: between readings, as max_cpu allows; reading_cpu_s: of one reading.
     face_memory_bytes, face_cpu_s: of the process that talks to the world; face_restarts: how often it was replaced;
-    dropped: messages to it that found no room.
+    dropped: messages to it that found no room. receivers: of notices, as they do.
     """
 
     version: str = ""
@@ -64,3 +65,4 @@ class Watching:
     face_cpu_s: float | None = None
     face_restarts: int | None = None
     dropped: int | None = None
+    receivers: tuple[ReceiverStanding, ...] = ()

@@ -32,7 +32,7 @@ _STATES: Final = {Rising: NoticeState.RISING, Alarm: NoticeState.FIRING, CauseCh
 @dataclass(frozen=True, slots=True)
 class _Kept:
     """An incident as it stands, on a host, and what its sentences are made of. what: the sign that decided, in words;
-    waiting: how many are half-open.
+    waiting: how many are half-open. told: the number of the last notice.
     """
 
     incident: Incident
@@ -41,6 +41,7 @@ class _Kept:
     finding: Finding | None = None
     cures: tuple[str, ...] = ()
     waiting: int = 0
+    told: int = 0
 
     @property
     def lasting(self) -> NoticeState:
@@ -69,7 +70,7 @@ class Notices:
                 self._did(event.incidents)
             case Round() if self._on and time.monotonic() >= self._fresh_at:
                 self._fresh_at = time.monotonic() + FRESH_S
-                for kept in self._on.values():
+                for kept in list(self._on.values()):
                     self._tell(kept, kept.lasting, time.time())
 
     def _decided(self, model: Model, action: Telling, verdict: Verdict | None, one: Incident) -> None:
@@ -98,6 +99,8 @@ class Notices:
 
     def _tell(self, kept: _Kept, state: NoticeState, at_s: float) -> None:
         one = kept.incident
+        if one.id in self._on:
+            self._on[one.id] = replace(kept, told=kept.told + 1)
         told = ToldIncident(state, kept.host, one, kept.what, at_s, kept.waiting)
         line, explained, actions = title(told), summary(kept.finding), releases(one)
         cause = one.causes[-1] if one.causes else None
@@ -105,6 +108,7 @@ class Notices:
             Notice(
                 incident=one.id,
                 state=state,
+                number=kept.told + 1,
                 host=kept.host,
                 netns=one.where.name,
                 boot_id=one.where.boot_id,

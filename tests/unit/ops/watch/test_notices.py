@@ -74,6 +74,7 @@ def test_an_incident_from_the_first_sign_to_its_end(w: Watched) -> None:
     last = w.clear()
     assert [one.state for one in w.told] == list(NoticeState)
     assert {one.incident for one in w.told} == {"i-1"}
+    assert [one.number for one in w.told] == [1, 2, 3, 4]
     assert [one.alarmed for one in w.told] == [False, True, True, True]
     assert [one.cause for one in w.told] == ["", "", "syn-flood", "syn-flood"]
     assert (last.began_s, last.ended_s, last.peak, last.waiting) == (START_S, START_S + 30, 70, 0)
