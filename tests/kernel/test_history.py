@@ -51,6 +51,19 @@ def test_an_incident_has_one_id_in_lines_audit_log_and_history(lab: Lab, tmp_pat
     [listener] = [one for one in kept["series"] if one["magnitude"] == "half_open" and one["port"] == 8080]
     assert max(slot["max"] for slot in listener["slots"]) == 500
     assert listener["slots"][-1]["last"] == 0
+    # What is replayed is what was printed, to the last digit; the time of a release is that of its outcome.
+    replayed = [
+        json.loads(line)
+        for line in command("history", "replay", id, "--file", f"{directory}/", "--json").stdout.splitlines()
+    ]
+    printed = [event for event in events if event["event"] not in ("begin", "end")]
+    for event in (*replayed, *printed):
+        if event["event"] == "released":
+            del event["time"]
+    assert replayed == printed
+    screen = command("history", "replay", id, "--file", f"{directory}/", "--at", "+1s").stdout
+    assert "500 half-open connections" in screen
+    assert "Release time  63 s" in screen
     shown = command("history", "--file", f"{directory}/").stdout
     assert shown.startswith("1 incident in the last hour; at most 500 half-open")
     assert id in shown

@@ -38,6 +38,10 @@ EXAMPLES: Final[Mapping[str, tuple[str, ...]]] = {
         "halfopen history --since 02:00 --until 03:00 --listener :443",
         "halfopen history show 3f9c1a                    # the end of its ID",
     ),
+    "history replay": (
+        "halfopen history replay 3f9c1a                  # the lines of watch",
+        "halfopen history replay 3f9c1a --at +5s         # the screen of status",
+    ),
     "history show": ("halfopen history show 20261126T004501Z-3f9c1a",),
     "history export": (
         "halfopen history export --since 1d > values.csv",

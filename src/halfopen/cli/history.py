@@ -96,17 +96,57 @@ def _told(
 @click.pass_context
 def show(ctx: click.Context, id: str, file: str | None, as_json: bool) -> None:
     """Show one incident: when, why with the evidence, how bad, and what was done. A part of its ID will do."""
-    from halfopen.ops.history import place_of, releases_of
+    from halfopen.ops.history import kept_record, place_of, releases_of
     from halfopen.present import history, jsonout, text
     from halfopen.store.reader import History
 
-    with History(place_of(file or _above(ctx))) as kept:
+    place = place_of(file or _above(ctx))
+    with History(place) as kept:
         one = kept.incident(id)
         releases = releases_of(kept, one)
     if as_json:
         click.echo(jsonout.dumps(history.incident_document(one, releases)))
     else:
-        history.incident(text.console(), one, releases, time.time())
+        history.incident(text.console(), one, releases, time.time(), kept_record(place, one))
+
+
+@command.command()
+@click.argument("id")
+@_file_option
+@click.option("--at", metavar="T", help="The screen of one moment: 00:45:12, or from the first sign on: +5s, -10s.")
+@click.option("--screens", is_flag=True, help="The screen of every reading, as status shows it.")
+@click.option("--all-lines", is_flag=True, help="A line for every reading, even when nothing changed.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object per line (halfopen.watch/1).")
+@click.pass_context
+def replay(
+    ctx: click.Context, id: str, file: str | None, at: str | None, screens: bool, all_lines: bool, as_json: bool
+) -> None:
+    """Show again exactly what was seen, from a minute before an incident to a minute after its end: the lines of watch,
+    or screens of status.
+
+    The readings are built and judged by the same functions as then.
+    """
+    from halfopen.core.errors import UnknownTarget, UsageError
+    from halfopen.ops.history import place_of, record_of, relative_s
+    from halfopen.ops.replay import played
+    from halfopen.present import history, replaying, text
+    from halfopen.present.watchjson import JsonLines
+
+    if as_json and (screens or at is not None):
+        raise UsageError("--json shows lines, no screens", hint="leave out --screens and --at")
+    place = place_of(file or _above(ctx))
+    one, entries, problem = record_of(place, id)
+    out = text.console()
+    if not as_json:
+        history.recorded(out, one, entries, problem)
+    if screens or at is not None:
+        at_s = None if at is None else relative_s(at, one.began_s)
+        if not replaying.screens(out, played(entries), one.began_s, at_s):
+            raise UnknownTarget(f"the record of {one.id} has no reading")
+        return
+    writer = JsonLines() if as_json else replaying.text_lines(out, every=all_lines)
+    for line in replaying.lines(played(entries, top=3), writer):
+        click.echo(line)
 
 
 @command.command()

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from halfopen.core.addresses import AF_INET6, MAPPED_LOW
-from halfopen.core.units import Address, Network, endpoint_text, show_duration
+from halfopen.core.units import Address, Network, duration_s, endpoint, endpoint_text, prefix, show_duration
 
 if TYPE_CHECKING:
     import numpy as np
@@ -79,6 +79,20 @@ class Filter:
         if self.retransmits is not None:
             words += f" --retransmits {self.retransmits}"
         return words
+
+    @staticmethod
+    def of_arguments(words: str) -> Filter:
+        """The filter that `arguments` made these words of. Raises: UsageError, ValueError."""
+        parts = words.split()
+        pairs = list(zip(parts[::2], parts[1::2], strict=True))
+        ages = [duration_s(word) for option, word in pairs if option == "--older-than"]
+        retransmits = [int(word) for option, word in pairs if option == "--retransmits"]
+        return Filter(
+            ages[0] if ages else None,
+            retransmits[0] if retransmits else None,
+            tuple(endpoint(word) for option, word in pairs if option == "--listener"),
+            tuple(prefix(word) for option, word in pairs if option == "--source"),
+        )
 
     def mask(self, requests: NDArray[Any], ages_s: NDArray[np.float32]) -> NDArray[np.bool_]:
         """Which of N requests (dtype REQUEST) of the given ages all conditions hold for; shape (N,)."""

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from halfopen.core.findings.finding import Fact, Finding, Level
 from halfopen.core.findings.verdict import Verdict
 from halfopen.core.model.answered import Calm
 from halfopen.core.model.columns import Columns
 from halfopen.core.model.model import Model
+from halfopen.core.policy.actions import Released, Withheld
 from halfopen.core.policy.alarms import Telling
 from halfopen.core.policy.counts import Subject
 from halfopen.core.sample import Requests, Sample
@@ -37,16 +39,16 @@ class RecordedFinding:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class FlightReading:
-    """One reading. sample: its head and small parts, without rows of requests. columns: of its requests; None: left out
-    or there were none to read. calm: as `build` was given it. findings: of the verdict; None: not judged. between: an
-    extra look between two readings. left_out: parts for which there was no room.
+    """One reading. sample: its head and small parts, without rows of requests. columns: of its requests; None: only
+    depths were read, or they were left out. calm: as `build` was given it. findings: of the verdict; None: not judged.
+    glance: a look between two readings. left_out: what there was no room for.
     """
 
     sample: Sample
     columns: Columns | None = None
     calm: Calm | None = None
     findings: tuple[RecordedFinding, ...] | None = None
-    between: bool = False
+    glance: bool = False
     left_out: tuple[str, ...] = ()
 
     @property
@@ -72,16 +74,48 @@ class FlightTold:
     telling: Telling
 
 
-FlightEntry = FlightHead | FlightReading | FlightTold
+@dataclass(frozen=True, slots=True)
+class FlightReleased:
+    """A release after the reading before it in the record."""
+
+    wall_s: float
+    outcome: Released
 
 
-def flight_reading(model: Model, verdict: Verdict | None, calm: Calm | None, *, between: bool = False) -> FlightReading:
+@dataclass(frozen=True, slots=True)
+class FlightWithheld:
+    """A release that a policy decided on the reading before it in the record, and that was not carried out."""
+
+    action: Withheld
+
+
+FlightEntry = FlightHead | FlightReading | FlightTold | FlightReleased | FlightWithheld
+
+
+@dataclass(frozen=True, slots=True)
+class ReplayedReading:
+    """A reading as it was seen. verdict: None: it was not judged. again: judging it again gave the same findings; else
+    the verdict is made of those that were recorded, as they were. left_out: what there was no room for. glance: a look
+    between two readings.
+    """
+
+    model: Model
+    verdict: Verdict | None
+    again: bool = True
+    left_out: tuple[str, ...] = ()
+    glance: bool = False
+
+
+ReplayedEntry = ReplayedReading | FlightHead | FlightTold | FlightReleased | FlightWithheld
+
+
+def flight_reading(model: Model, verdict: Verdict | None, calm: Calm | None, *, glance: bool = False) -> FlightReading:
     """What is recorded of a reading: nothing is copied, and nothing large is held on to."""
     sample, columns, left_out = model.sample, model.columns, []
     parts: list[object] = []
     for part in sample.parts:
         if isinstance(part, Requests):
-            part = replace(part, rows=np.empty(0, dtype=part.rows.dtype), timeouts=None, ages_s=None, acked=None)
+            part = Requests(count=part.count, full=part.full)
         elif (isinstance(part, Arrivals) and len(part.sources) > SOURCES_MOST) or (
             isinstance(part, Peers) and len(part.rows) > SOURCES_MOST
         ):
@@ -94,9 +128,43 @@ def flight_reading(model: Model, verdict: Verdict | None, calm: Calm | None, *, 
         columns = None
         left_out.append("requests")
     findings = None if verdict is None else tuple(map(_recorded, verdict.findings))
-    return FlightReading(replace(sample, parts=tuple(parts)), columns, calm, findings, between, tuple(left_out))
+    return FlightReading(replace(sample, parts=tuple(parts)), columns, calm, findings, glance, tuple(left_out))
 
 
 def _recorded(finding: Finding) -> RecordedFinding:
     listener = None if finding.listener is None else finding.listener.key
     return RecordedFinding(finding.id, finding.level, finding.facts, listener)
+
+
+def size_of(one: FlightReading) -> int:
+    """About how many bytes of memory a reading holds on to."""
+    arrays: list[NDArray[Any] | None] = [one.sample.listeners, one.sample.queues]
+    if one.columns is not None:
+        c = one.columns
+        arrays += [c.group_of, c.retransmits, c.ages_s, c.is_deferred, c.v4, c.is_v4, c.high]
+    for part in one.sample.parts:
+        if isinstance(part, Arrivals):
+            arrays += [part.keys, part.counters, part.sources]
+        elif isinstance(part, Peers):
+            arrays.append(part.rows)
+    # Counters, settings and owners are small, or the same objects in all.
+    return 16 * 1024 + sum(array.nbytes for array in arrays if array is not None)
+
+
+def sharing(one: FlightReading, before: FlightReading) -> FlightReading:
+    """The same reading, with the very arrays of the one before where they are alike: an idle host costs one copy."""
+    sample, old = one.sample, before.sample
+    listeners = old.listeners if _alike(sample.listeners, old.listeners) else sample.listeners
+    queues = sample.queues
+    if queues is not None and old.queues is not None and _alike(queues, old.queues):
+        queues = old.queues
+    if listeners is sample.listeners and queues is sample.queues:
+        return one
+    return replace(one, sample=replace(sample, listeners=listeners, queues=queues))
+
+
+def _alike(one: NDArray[Any], other: NDArray[Any]) -> bool:
+    if one is other or one.shape != other.shape or one.dtype != other.dtype:
+        return one is other
+    octets = np.ascontiguousarray(one).view(np.uint8), np.ascontiguousarray(other).view(np.uint8)
+    return np.array_equal(*octets)

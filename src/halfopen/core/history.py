@@ -84,7 +84,9 @@ class SettingChanged:
 
 @dataclass(frozen=True, slots=True)
 class ReleaseSeen:
-    """A release that a watch carried out, at_s since 1970; outcome: the object of `core.fields.released`."""
+    """A release that a watch carried out, at_s since 1970; outcome: the object of `core.fields.released`. policy: that
+    decided it, "" for none.
+    """
 
     where: Namespace
     at_s: float
@@ -92,6 +94,7 @@ class ReleaseSeen:
     reason: str
     outcome: dict[str, object]
     incidents: tuple[str, ...] = ()
+    policy: str = ""
 
 
 @dataclass(frozen=True, slots=True)

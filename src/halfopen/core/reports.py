@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from halfopen.core.config import WatchSettings
 from halfopen.core.errors import HalfopenError
 from halfopen.core.findings.verdict import Verdict
+from halfopen.core.model.answered import Calm
 from halfopen.core.model.model import Model
 from halfopen.core.policy.actions import Released, Withheld
 from halfopen.core.policy.alarms import Telling
@@ -26,13 +27,24 @@ class Begun:
 @dataclass(frozen=True, slots=True)
 class Reading:
     """A namespace was read. verdict: on that; None: not judged, because nothing changed or only depths were read.
-    seconds: how long it took to read and to decide. incidents: those that are on now, as they stand.
+    seconds: how long it took to read and to decide. incidents: those that are on now, as they stand. calm: as `build`
+    was given it. The parts of its Sample are those that were judged.
     """
 
     model: Model
     verdict: Verdict | None = None
     seconds: float = 0.0
     incidents: tuple[Incident, ...] = ()
+    calm: Calm | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Glance:
+    """A look between two readings, of which nothing is told; the next reading is compared with it. As in `Reading`."""
+
+    model: Model
+    verdict: Verdict | None
+    calm: Calm | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,4 +113,4 @@ class Ended:
     readings: int
 
 
-Report = Begun | Reading | Decided | Did | Noticed | Trouble | Reloaded | Round | Ended
+Report = Begun | Reading | Glance | Decided | Did | Noticed | Trouble | Reloaded | Round | Ended

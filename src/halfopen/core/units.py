@@ -5,7 +5,7 @@ from __future__ import annotations
 import ipaddress
 import re
 import shlex
-from typing import Final
+from typing import Any, Final
 
 from halfopen.core.addresses import AF_INET6, V4_MAPPED
 from halfopen.core.errors import UsageError
@@ -143,6 +143,15 @@ def shell_word(text: str) -> str:
         else:
             words.append("".join(f"\\x{byte:02x}" for byte in c.encode("utf-8", "surrogateescape")))
     return f"$'{''.join(words)}'"
+
+
+def text_only(value: Any) -> Any:
+    """A value of dictionaries, lists and texts with every text such that UTF-8 can hold it: names come from anybody."""
+    if isinstance(value, str):
+        return value.encode("utf-8", "backslashreplace").decode()
+    if isinstance(value, dict):
+        return {text_only(key): text_only(inner) for key, inner in value.items()}
+    return [text_only(inner) for inner in value] if isinstance(value, list | tuple) else value
 
 
 def json_text(document: str) -> str:

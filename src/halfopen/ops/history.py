@@ -7,10 +7,12 @@ from datetime import datetime
 from typing import Final
 
 from halfopen.core.errors import UsageError
+from halfopen.core.flight import FlightEntry
 from halfopen.core.history import HistoryAnswer, ReleaseSeen, Tier
 from halfopen.core.policy.incidents import Incident
 from halfopen.core.units import duration_s, endpoint
 from halfopen.linux import state
+from halfopen.store import flights
 from halfopen.store.database import HistoryPlace
 from halfopen.store.reader import History, HistoryWanted
 
@@ -87,3 +89,30 @@ def releases_of(history: History, one: Incident) -> list[ReleaseSeen]:
     # The clock may have been set meanwhile; a release ends after the reading that it was decided on.
     wanted = HistoryWanted(one.began_s - 1, max(until_s, one.began_s + one.lasted_s) + 60)
     return history.releases(wanted, one.id)
+
+
+def kept_record(place: HistoryPlace, one: Incident) -> str:
+    """What there is to replay of an incident, in words; empty where there is nothing."""
+    if not flights.has(place.flights, one.id):
+        return ""
+    return f"The readings around it are recorded: {flights.path_of(place.flights, one.id)}"
+
+
+def record_of(place: HistoryPlace, id: str) -> tuple[Incident, list[FlightEntry], str]:
+    """An incident by its id or a part of that, the entries of its record, and what is wrong with the end of that.
+
+    Raises: UnknownTarget, UsageError, HalfopenError "history", NotPermitted.
+    """
+    with History(place) as kept:
+        one = kept.incident(id)
+    return one, *flights.read(place.flights, one.id)
+
+
+def relative_s(text: str, began_s: float) -> float:
+    """A moment since 1970: `+5s` and `-10s` from the first sign on, else as `moment_s`. Raises: UsageError."""
+    if text[:1] in ("+", "-"):
+        seconds = duration_s(text[1:], what="--at")
+        return began_s - seconds if text[0] == "-" else began_s + seconds
+    if ":" not in text:
+        raise UsageError(f"--at {text!r} is no moment", hint="write it as 00:45:12, +5s or -10s")
+    return moment_s(text, began_s, what="--at")

@@ -25,6 +25,7 @@ from halfopen.core.fields.history import (
 )
 from halfopen.core.findings.finding import Level
 from halfopen.core.findings.registry import RULES
+from halfopen.core.flight import FlightEntry, FlightReading
 from halfopen.core.history import HistoryAnswer, KeptSeries, ReleaseSeen, WatchedSpan, lost
 from halfopen.core.policy.incidents import Incident
 from halfopen.core.units import json_text, plural, printable, show_duration
@@ -95,6 +96,7 @@ def show(out: Console, told: HistoryAnswer, *, charts: bool = True) -> None:
             out.print(f"{clock(changed.at_s)}  {where}{changed.name} changed from {changed.before} to {changed.after}")
     out.print()
     if told.incidents:
+        propose(out, "Also", f"halfopen history replay {told.incidents[-1].id}")
         propose(out, "Next", f"halfopen history show {told.incidents[-1].id}")
     else:
         propose(out, "Next", "halfopen status" if told.spans else "halfopen watch --history DIR")
@@ -195,6 +197,17 @@ def incident(out: Console, one: Incident, releases: Sequence[ReleaseSeen], now_s
         out.print()
         out.print(Text(recorded, style="dim"))
         propose(out, "Next", f"halfopen history replay {one.id}")
+
+
+def recorded(out: Console, one: Incident, entries: Sequence[FlightEntry], problem: str) -> None:
+    """The first lines of a replay: what there is, and what is wrong with its end."""
+    readings = [entry for entry in entries if isinstance(entry, FlightReading) and not entry.glance]
+    words = f"{one.id}  {place_name(one.where, one.listener)}  {plural(len(readings), 'reading')}"
+    if readings:
+        words += f" from {clock(readings[0].sample.wall_s)} to {clock(readings[-1].sample.wall_s)}"
+    out.print(Text(words, style="bold"))
+    if problem:
+        out.print(Text(f"The record ends early: {problem}.", style=STYLE[Level.WARNING]))
 
 
 def _outcome(one: Incident, now_s: float) -> str:

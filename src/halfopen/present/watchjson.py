@@ -123,11 +123,11 @@ class JsonLines(Lines):
         where = {"netns": action.where.name, "incident": action.incident}
         return self._line(event, model.sample.wall_s, **where, **_place(action.listener), **values)
 
-    def released(self, outcome: Released) -> list[str]:
+    def released(self, outcome: Released, wall_s: float | None = None) -> list[str]:
         """event released."""
         action = outcome.action
         asked = {"filter": action.filter.describe(), "policy": action.policy, "reason": action.reason}
-        return self._line("released", None, **asked, **released(outcome))
+        return self._line("released", wall_s, **asked, **released(outcome))
 
     def withheld(self, model: Model, action: Withheld) -> list[str]:
         """event withheld."""

@@ -18,7 +18,7 @@ from halfopen.core.policy.alarms import Alarm, CauseChanged, Clear, Passed, Risi
 from halfopen.core.policy.counts import Subject
 from halfopen.core.policy.policy import Policy
 from halfopen.core.policy.readings import subject_text
-from halfopen.core.reports import Begun, Decided, Did, Ended, Noticed, Reading, Reloaded, Report, Round, Trouble
+from halfopen.core.reports import Begun, Decided, Did, Ended, Glance, Noticed, Reading, Reloaded, Report, Round, Trouble
 from halfopen.core.units import plural, printable, show_duration
 from halfopen.core.where import Namespace
 from halfopen.present import commands
@@ -74,6 +74,8 @@ class Lines(ABC):
                 return self.begin(event.interval_s, event.policy)
             case Reading():
                 return self.reading(event.model)
+            case Glance():
+                return []
             case Decided(model, action, verdict):
                 return self.told(model, action, verdict)
             case Did():
@@ -120,7 +122,7 @@ class Lines(ABC):
     @abstractmethod
     def clear(self, model: Model, action: Clear) -> list[str]: ...
     @abstractmethod
-    def released(self, outcome: Released) -> list[str]: ...
+    def released(self, outcome: Released, wall_s: float | None = None) -> list[str]: ...
     @abstractmethod
     def withheld(self, model: Model, action: Withheld) -> list[str]: ...
     @abstractmethod
@@ -267,9 +269,9 @@ class TextLines(Lines):
         command = commands.runnable(next_commands(verdict)[0])
         return [*lines, *commands.filled(f"{_INDENT}next: ", command, self.width, indent=14).split("\n")]
 
-    def released(self, outcome: Released) -> list[str]:
-        """The outcome of a release."""
-        line = f"{_clock()}  released {outcome.released:,} {outcome.action.filter.describe()}"
+    def released(self, outcome: Released, wall_s: float | None = None) -> list[str]:
+        """The outcome of a release, now or (wall_s) then."""
+        line = f"{_clock(wall_s)}  released {outcome.released:,} {outcome.action.filter.describe()}"
         if outcome.action.policy:
             line += f" (policy {outcome.action.policy}{_decided_by(outcome.action)})"
         if outcome.gone or outcome.failed:

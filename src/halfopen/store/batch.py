@@ -12,6 +12,7 @@ import msgspec
 from halfopen.core.history import ReleaseSeen, SettingChanged, ValueSeen
 from halfopen.core.policy.counts import Subject
 from halfopen.core.policy.incidents import Incident
+from halfopen.core.units import text_only
 from halfopen.core.where import Namespace
 from halfopen.store import schema
 
@@ -95,7 +96,7 @@ class RowWriter:
 
     def _incident(self, one: Incident) -> None:
         place = self._place(one.where, one.listener, int(one.began_s))
-        document = msgspec.json.encode(one).decode()
+        document = _json(one)
         self._db.execute(
             "INSERT OR REPLACE INTO incidents VALUES (?, ?, ?, ?, ?, ?, ?)",
             (one.id, one.began_s, one.alarm_s, one.ended_s, place, one.cause, document),
@@ -103,15 +104,17 @@ class RowWriter:
 
     def _releases(self, releases: Iterable[ReleaseSeen]) -> None:
         self._db.executemany(
-            "INSERT INTO releases (at, place, filter, reason, incidents, document) VALUES (?, ?, ?, ?, ?, ?)",
+            "INSERT INTO releases (at, place, filter, reason, incidents, policy, document) "
+            "VALUES (?, ?, ?, ?, ?, ?, ?)",
             [
                 (
                     one.at_s,
                     self._place(one.where, None, int(one.at_s)),
                     one.filter,
-                    one.reason,
+                    text_only(one.reason),
                     " ".join(one.incidents),
-                    msgspec.json.encode(one.outcome).decode(),
+                    one.policy,
+                    _json(one.outcome),
                 )
                 for one in releases
             ],
@@ -169,5 +172,11 @@ class RowWriter:
 
 
 def _names(where: Namespace) -> tuple[str, ...]:
-    # Names come from anybody; those that are no text have no bytes in a database.
-    return tuple(text.encode("utf-8", "backslashreplace").decode() for text in (where.name, where.path, where.lives_in))
+    return text_only(where.name), text_only(where.path), text_only(where.lives_in)
+
+
+def _json(one: object) -> str:
+    try:
+        return msgspec.json.encode(one).decode()
+    except UnicodeEncodeError:
+        return msgspec.json.encode(text_only(msgspec.to_builtins(one))).decode()

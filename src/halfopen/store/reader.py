@@ -101,18 +101,18 @@ class History:
     def releases(self, wanted: HistoryWanted, incident: str | None = None) -> list[ReleaseSeen]:
         """The releases of that time, or those made during one incident, the earliest first."""
         rows = self._all(
-            "SELECT at, place, filter, reason, incidents, document FROM releases WHERE at >= ? AND at < ? "
+            "SELECT at, place, filter, reason, incidents, policy, document FROM releases WHERE at >= ? AND at < ? "
             "ORDER BY at LIMIT ?",
             wanted.since_s,
             wanted.until_s,
             ROWS_MOST,
         )
         found = []
-        for at_s, place, filter, reason, incidents, document in rows:
+        for at_s, place, filter, reason, incidents, policy, document in rows:
             where, _ = self._places.get(place, _GONE)
             ids = tuple(incidents.split())
             if wanted.means(where, None) and (incident is None or incident in ids):
-                found.append(ReleaseSeen(where, at_s, filter, reason, msgspec.json.decode(document), ids))
+                found.append(ReleaseSeen(where, at_s, filter, reason, msgspec.json.decode(document), ids, policy))
         return found
 
     def settings(self, wanted: HistoryWanted) -> list[SettingChanged]:

@@ -7,7 +7,6 @@ from typing import Final
 
 # "hOpn", in the header of the file (`PRAGMA application_id`): whose it is.
 APPLICATION_ID: Final = 0x684F706E
-VERSION: Final = 1
 
 # The id of a value is its time slot and its series in one number, so the rows of a table lie in the order of time: a
 # stretch of time is a range of ids, new rows come at the end, and no second index has to be kept.
@@ -58,8 +57,12 @@ CREATE INDEX settings_at ON settings (at);
     + _VALUES.format("hours")
 )
 
+# Which policy decided a release; "" for none.
+_POLICY: Final = "ALTER TABLE releases ADD COLUMN policy TEXT NOT NULL DEFAULT '';"
+
 # From version n - 1 to n, the n-th.
-MIGRATIONS: Final[tuple[str, ...]] = (_FIRST,)
+MIGRATIONS: Final[tuple[str, ...]] = (_FIRST, _POLICY)
+VERSION: Final = len(MIGRATIONS)
 
 
 def value_id(at_s: int, place: int, magnitude: int) -> int:

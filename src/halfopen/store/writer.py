@@ -46,6 +46,7 @@ class Writer:
         self._version = version
         self._queue: queue.Queue[HistoryBatch | Work | None] = queue.Queue(_WAITING_MOST)
         self._trouble: HalfopenError | None = None
+        self._of_work: HalfopenError | None = None
         self._told = ""
         self._db: sqlite3.Connection | None = None
         self._rows: RowWriter | None = None
@@ -79,7 +80,7 @@ class Writer:
 
     def trouble(self) -> HalfopenError | None:
         """What went wrong, once when it begins; the same again only after it was over."""
-        found = self._trouble
+        found = self._trouble or self._of_work
         if found is None:
             self._told = ""
             return None
@@ -119,8 +120,11 @@ class Writer:
     def _do(self, work: Work) -> None:
         try:
             work()
+            self._of_work = None
         except (OSError, HalfopenError) as e:
-            self._trouble = e if isinstance(e, HalfopenError) else problem(self.place.flights, e)
+            self._of_work = e if isinstance(e, HalfopenError) else problem(self.place.flights, e)
+        except Exception as e:  # a defect ends no history
+            self._of_work = HalfopenError("history", f"an incident is not recorded: {words(e)}")
 
     def _write(self) -> bool:
         """One transaction. Returns: whether it was written; if not, what matters most of it is remembered."""

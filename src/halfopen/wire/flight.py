@@ -10,24 +10,36 @@ from __future__ import annotations
 import struct
 import zlib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
-from typing import Any, Final
+from dataclasses import dataclass, field, fields
+from typing import Any, Final, get_type_hints
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from halfopen.core.errors import WireError
-from halfopen.core.flight import FlightEntry, FlightHead, FlightReading, FlightTold, RecordedFinding
+from halfopen.core.errors import UsageError, WireError
+from halfopen.core.filters import Filter
+from halfopen.core.flight import (
+    FlightEntry,
+    FlightHead,
+    FlightReading,
+    FlightReleased,
+    FlightTold,
+    FlightWithheld,
+    RecordedFinding,
+)
 from halfopen.core.model import join
 from halfopen.core.model.answered import Calm
 from halfopen.core.model.columns import Columns
+from halfopen.core.policy.actions import Release, Released, Withheld, Withholding
 from halfopen.core.policy.alarms import Alarm, CauseChanged, Clear, Passed, Rising, Telling
+from halfopen.core.policy.counts import Subject
 from halfopen.core.sample import LISTENER, QUEUES, Completeness, ListenerOptions, Process, Requests, Sample
 from halfopen.core.sample.arrivals import SOURCE, Arrivals
 from halfopen.core.sample.before_tcp import BeforeTcp
 from halfopen.core.sample.peers import PEER, Peers
 from halfopen.core.sample.workers import Workers
+from halfopen.core.units import text_only
 from halfopen.core.where import Host, Namespace
 
 MAGIC: Final = b"halfopen flight 1\n"
@@ -38,6 +50,24 @@ _UNPACKED_MOST: Final = 8 * FRAME_MOST
 _LEVEL: Final = 1
 _ROWS_MOST: Final = 1_000_000
 _TOLD: Final[Mapping[str, type[Any]]] = {t.__name__: t for t in (Rising, Passed, Alarm, CauseChanged, Clear)}
+
+
+@dataclass(slots=True)
+class _Release:
+    """What is told of a release. filter: as options."""
+
+    where: Namespace
+    filter: str
+    reason: str
+    incidents: tuple[str, ...] = ()
+    policy: str = ""
+    decided_by: tuple[tuple[str, int | float | str], ...] = ()
+
+
+# The fields of an outcome beside its action, all with a default, and a type to read them by.
+_NUMBERS: Final = tuple(f.name for f in fields(Released) if f.name != "action")
+_HINTS: Final = get_type_hints(Released)
+_Outcome: Final[Any] = msgspec.defstruct("_Outcome", [(name, _HINTS[name], msgspec.UNSET) for name in _NUMBERS])
 
 
 @dataclass(slots=True)
@@ -102,15 +132,17 @@ class _Reading:
     columns: _Columns | None = None
     calm: _Calm | None = None
     findings: tuple[RecordedFinding, ...] | None = None
-    between: bool = False
+    glance: bool = False
     left_out: tuple[str, ...] = ()
 
 
-_HEAD, _READING, _TELLING = 1, 2, 3
+_HEAD, _READING, _TELLING, _RELEASED, _WITHHELD = 1, 2, 3, 4, 5
 _DECODERS: Final[Mapping[int, msgspec.msgpack.Decoder[Any]]] = {
     _HEAD: msgspec.msgpack.Decoder(FlightHead),
     _READING: msgspec.msgpack.Decoder(_Reading),
     _TELLING: msgspec.msgpack.Decoder(tuple[float, str, dict[str, Any]]),
+    _RELEASED: msgspec.msgpack.Decoder(tuple[float, _Release, _Outcome]),
+    _WITHHELD: msgspec.msgpack.Decoder(tuple[_Release, Subject, Withholding, int | None, str]),
 }
 
 
@@ -118,6 +150,12 @@ def encode(entry: FlightEntry) -> bytes:
     """The frame of an entry."""
     if isinstance(entry, FlightHead):
         return _frame(_HEAD, entry)
+    if isinstance(entry, FlightReleased):
+        outcome = {name: getattr(entry.outcome, name) for name in _NUMBERS}
+        return _frame(_RELEASED, (entry.wall_s, _raw_release(entry.outcome.action), outcome))
+    if isinstance(entry, FlightWithheld):
+        a = entry.action
+        return _frame(_WITHHELD, (_raw_release(a.release), a.listener, a.why, a.matching, a.detail))
     if isinstance(entry, FlightTold):
         told = msgspec.to_builtins(entry.telling)
         return _frame(_TELLING, (entry.wall_s, type(entry.telling).__name__, told))
@@ -147,7 +185,11 @@ def decode(data: bytes | memoryview) -> Iterator[FlightEntry]:
 
 
 def _frame(kind: int, content: object) -> bytes:
-    payload = zlib.compress(msgspec.msgpack.encode(content), _LEVEL)
+    try:
+        packed = msgspec.msgpack.encode(content)
+    except UnicodeEncodeError:
+        packed = msgspec.msgpack.encode(text_only(msgspec.to_builtins(content, builtin_types=(bytes,))))
+    payload = zlib.compress(packed, _LEVEL)
     return FRAME.pack(len(payload), _checksum(kind, payload), kind) + payload
 
 
@@ -163,16 +205,37 @@ def _entry(kind: int, payload: memoryview, at: int) -> FlightEntry:
             raise WireError("an entry is too large", at)
         if kind not in _DECODERS:
             raise WireError(f"an entry is of the unknown kind {kind}", at)
-        content = _DECODERS[kind].decode(packed)
-        if isinstance(content, FlightHead):
-            return content
-        if isinstance(content, _Reading):
-            return _reading(content)
+        return _made(kind, _DECODERS[kind].decode(packed))
+    except (zlib.error, msgspec.MsgspecError, UsageError, KeyError, TypeError, ValueError) as e:
+        raise WireError(f"an entry is not as halfopen writes it ({e})", at) from None
+
+
+def _made(kind: int, content: Any) -> FlightEntry:
+    """The entry of a decoded payload. Raises: KeyError, TypeError, ValueError, UsageError, msgspec.MsgspecError."""
+    if kind == _READING:
+        return _reading(content)
+    if kind == _TELLING:
         wall_s, name, told = content
         telling: Telling = msgspec.convert(told, _TOLD[name])
         return FlightTold(wall_s, telling)
-    except (zlib.error, msgspec.MsgspecError, KeyError, TypeError, ValueError) as e:
-        raise WireError(f"an entry is not as halfopen writes it ({e})", at) from None
+    if kind == _RELEASED:
+        wall_s, raw, outcome = content
+        given = {name: value for name in _NUMBERS if (value := getattr(outcome, name)) is not msgspec.UNSET}
+        return FlightReleased(wall_s, Released(_release(raw), **given))
+    if kind == _WITHHELD:
+        raw, *rest = content
+        return FlightWithheld(Withheld(_release(raw), *rest))
+    head: FlightHead = content
+    return head
+
+
+def _raw_release(r: Release) -> _Release:
+    return _Release(r.where, r.filter.arguments(), r.reason, r.incidents, r.policy, r.decided_by)
+
+
+def _release(raw: _Release) -> Release:
+    filter = Filter.of_arguments(raw.filter)
+    return Release(raw.where, filter, raw.reason, raw.incidents, policy=raw.policy, decided_by=raw.decided_by)
 
 
 # --- readings ---------------------------------------------------------------------------------------------------------
@@ -233,7 +296,7 @@ def _raw(one: FlightReading) -> _Reading:
         None if one.columns is None else _raw_columns(one.columns),
         None if one.calm is None else _raw_calm(one.calm),
         one.findings,
-        one.between,
+        one.glance,
         one.left_out,
     )
 
@@ -285,7 +348,7 @@ def _reading(raw: _Reading) -> FlightReading:
     )
     columns = None if raw.columns is None else _columns(raw.columns, listeners)
     calm = None if raw.calm is None else _calm(raw.calm)
-    return FlightReading(sample, columns, calm, raw.findings, raw.between, raw.left_out)
+    return FlightReading(sample, columns, calm, raw.findings, raw.glance, raw.left_out)
 
 
 def _columns(raw: _Columns, listeners: NDArray[Any]) -> Columns:

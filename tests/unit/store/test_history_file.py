@@ -91,7 +91,7 @@ def write(db: sqlite3.Connection, *batches: HistoryBatch) -> RowWriter:
 def test_everything_comes_back_as_it_was(place: HistoryPlace, db: sqlite3.Connection) -> None:
     web = Namespace("boot", 9, 4, "we\udcffb", "/run/netns/web", "nginx.service")
     one, two = incident("20231114T230000Z-aaaaaa", T0 + 5), incident("20231114T230001Z-bbbbbb", T0 + 60, over=False)
-    release = ReleaseSeen(SELF, T0 + 7.5, "older than 3 s", "why", {"released": 8}, (one.id,))
+    release = ReleaseSeen(SELF, T0 + 7.5, "older than 3 s", "why", {"released": 8}, (one.id,), "old-ones")
     changed = SettingChanged(SELF, T0 + 8, "tcp_synack_retries", 5, 2)
     write(
         db,
@@ -222,6 +222,22 @@ def test_an_id_is_a_time_a_place_and_a_magnitude(at_s: int, place: int, magnitud
 # --- files that are not as they should be -----------------------------------------------------------------------------
 
 
+def test_a_file_of_an_earlier_version_is_brought_up_to_date(place: HistoryPlace) -> None:
+    old = sqlite3.connect(place.file)
+    old.executescript(schema.MIGRATIONS[0])
+    old.execute("INSERT INTO places VALUES (1, 'boot', 1, 0, 0, '', 0, 0, 'self', '', '', 9)")
+    old.execute("INSERT INTO releases VALUES (1, ?, 1, 'all', 'why', '', '{}')", (T0,))
+    old.execute(f"PRAGMA application_id = {schema.APPLICATION_ID}")
+    old.execute("PRAGMA user_version = 1")
+    old.commit()
+    old.close()
+    db = open_to_write(place)
+    assert db.execute("PRAGMA user_version").fetchone() == (schema.VERSION,)
+    db.close()
+    with History(place) as kept:
+        assert kept.releases(ALL) == [ReleaseSeen(SELF, T0, "all", "why", {}, (), "")]
+
+
 def test_the_file_is_for_its_owner_and_group(place: HistoryPlace, db: sqlite3.Connection) -> None:
     assert os.stat(place.file).st_mode & 0o777 == 0o640
     assert os.stat(os.path.dirname(place.file)).st_mode & 0o777 == 0o750
@@ -238,7 +254,7 @@ def test_the_file_is_for_its_owner_and_group(place: HistoryPlace, db: sqlite3.Co
         ("CREATE TABLE t (a); PRAGMA user_version = 3", "is a file of another program"),
         (
             f"PRAGMA application_id = {schema.APPLICATION_ID}; PRAGMA user_version = 99",
-            "is of version 99; this halfopen knows version 1",
+            "is of version 99; this halfopen knows version 2",
         ),
     ],
 )

@@ -208,5 +208,6 @@ RELEASED_THEN: Final[tuple[Field[ReleaseSeen], ...]] = (
     Field("time", "when it was done", lambda r: r.at_s),
     Field("filter", "which connections, in words", lambda r: r.filter, "string"),
     Field("reason", "why, as in the audit log", lambda r: r.reason, "string"),
+    Field("policy", "the policy that decided it; empty for none", lambda r: r.policy, "string"),
     Field("outcome", "what it came to, an object of `namespaces` of halfopen.release/1", lambda r: r.outcome, "object"),
 )

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import grp
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Final
 
 from halfopen.core.errors import HalfopenError, UsageError
 from halfopen.core.fields.released import released
+from halfopen.core.flight import FlightEntry, FlightReleased, FlightTold, FlightWithheld, flight_reading
 from halfopen.core.history import (
     ACCEPT_QUEUE,
     COOKIES,
@@ -23,9 +26,11 @@ from halfopen.core.history import (
 from halfopen.core.model.listeners import ListenerView
 from halfopen.core.model.model import Model
 from halfopen.core.policy.counts import Subject
-from halfopen.core.reports import Decided, Did, Ended, Reading, Report, Round, Trouble
+from halfopen.core.reports import Begun, Decided, Did, Ended, Glance, Noticed, Reading, Reloaded, Report, Round, Trouble
 from halfopen.core.units import duration_s
 from halfopen.core.where import Namespace
+from halfopen.ops.watch.flights import Flights
+from halfopen.store import flights
 from halfopen.store.batch import HistoryBatch
 from halfopen.store.database import HistoryPlace, move_aside, prepare
 from halfopen.store.writer import Writer
@@ -35,6 +40,7 @@ GROUP: Final = "halfopen"
 LISTENERS_MOST: Final = 256
 _COUNTERS: Final = ((DROPS, "ListenDrops"), (COOKIES, "SyncookiesSent"), (FINISHED, "PassiveOpens"))
 _DAY_S: Final = 86400.0
+_SWEEP_S: Final = 3600.0
 
 
 def make(path: str, keep: str | None, version: str, *, anew: bool = False) -> HistorySink:
@@ -57,7 +63,7 @@ def make(path: str, keep: str | None, version: str, *, anew: bool = False) -> Hi
             raise
         move_aside(place, time.strftime("damaged-%Y%m%dT%H%M%SZ", time.gmtime()))
         writer = Writer(place, kept, version, group=group)
-    return HistorySink(writer)
+    return HistorySink(writer, kept, version, group)
 
 
 def _group() -> int | None:
@@ -79,26 +85,38 @@ class _Kept:
 class HistorySink:
     """Takes the reports of a watch; a trouble of the writer is told once when it begins."""
 
-    def __init__(self, writer: Writer) -> None:
-        self._writer = writer
+    def __init__(self, writer: Writer, kept: Retention, version: str = "", group: int | None = None) -> None:
+        self._writer, self._kept, self._group = writer, kept, group
+        self._flights = Flights(self._record, version)
+        self._swept_s = 0.0
         self._batch = HistoryBatch()
         self._of: dict[Namespace, _Kept] = {}
 
     def take(self, event: Report) -> Trouble | None:
         """Take in a report."""
         match event:
+            case Begun() | Reloaded():
+                self._flights.watched = event.policy.watched.arguments()
             case Reading():
                 self._reading(event)
+                one = flight_reading(event.model, event.verdict, event.calm)
+                self._flights.reading(event.model.sample.where, one, event.incidents)
+            case Glance():
+                one = flight_reading(event.model, event.verdict, event.calm, glance=True)
+                self._flights.reading(event.model.sample.where, one, ())
             case Decided():
-                if event.incident is not None:
-                    self._batch.incidents[event.incident.id] = event.incident
+                self._decided(event)
             case Did():
                 self._did(event)
+            case Noticed():
+                self._flights.told(event.action.release.where, FlightWithheld(event.action))
             case Round():
                 self._of = {where: kept for where, kept in self._of.items() if where in event.watched}
                 self._batch.watched = event.watched - event.troubled
                 self._batch.at_s = time.time()
                 self._writer.hand(self._batch)
+                self._flights.round(event.watched)
+                self._sweep(self._batch.at_s)
                 self._batch = HistoryBatch()
                 return self._told(self._writer.trouble())
             case Ended():
@@ -111,13 +129,39 @@ class HistorySink:
     def _told(self, error: HalfopenError | None) -> Trouble | None:
         return None if error is None else Trouble("history", error)
 
+    def _record(self, incidents: Sequence[str], entries: Sequence[FlightEntry]) -> None:
+        """Have entries appended to the records of incidents, in the writer's thread."""
+        paths = [flights.path_of(self._writer.place.flights, id) for id in incidents]
+        self._writer.do(partial(flights.append, paths, entries, self._group))
+
+    def _sweep(self, now_s: float) -> None:
+        """Now and then, have records that are old removed."""
+        if abs(now_s - self._swept_s) >= _SWEEP_S:
+            self._swept_s = now_s
+            self._writer.do(partial(flights.sweep, self._writer.place.flights, now_s - self._kept.hours_s))
+
+    def _decided(self, event: Decided) -> None:
+        one, sample = event.incident, event.model.sample
+        self._flights.told(sample.where, FlightTold(sample.wall_s, event.action))
+        if one is not None:
+            self._batch.incidents[one.id] = one
+            self._flights.incident(one, sample.monotonic_s)
+
     def _did(self, event: Did) -> None:
         outcome, now = event.outcome, time.time()
         self._batch.incidents.update((one.id, one) for one in event.incidents)
         action = outcome.action
-        self._batch.releases.append(
-            ReleaseSeen(action.where, now, action.filter.describe(), action.reason, released(outcome), action.incidents)
+        seen = ReleaseSeen(
+            action.where,
+            now,
+            action.filter.describe(),
+            action.reason,
+            released(outcome),
+            action.incidents,
+            action.policy,
         )
+        self._batch.releases.append(seen)
+        self._flights.told(action.where, FlightReleased(now, outcome))
 
     def _reading(self, event: Reading) -> None:
         model = event.model

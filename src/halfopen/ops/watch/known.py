@@ -64,27 +64,28 @@ class Known:
         """The namespace, under the name it had at its last reading."""
         return self.previous.where
 
-    def judged(self, model: Model, *, resting: bool) -> Verdict | None:
-        """The verdict on a reading, against the one before it; None where nothing is to be judged, or where only depths
-        were read of a queue that holds requests.
+    def judged(self, model: Model, *, resting: bool) -> tuple[Model, Verdict | None]:
+        """The verdict on a reading, against the one before it, and the reading with all that was judged; None where
+        nothing is to be judged, or where only depths were read of a queue that holds requests.
 
         resting: it was counted lately who finishes, and is not now: a verdict that cannot tell without gives way to the
         one that could.
         """
         if model.sample.depths and model.half_open:
-            return None
+            return model, None
         busy = self._is_busy(model)
         due = model.sample.monotonic_s >= self.judged_at_s + _IDLE_S
         if not (busy or self.busy or due):
-            return None
-        verdict = judge(self._with_lost(self._with_workers(model)), self.last)
+            return model, None
+        model = self._with_lost(self._with_workers(model))
+        verdict = judge(model, self.last)
         if model.arrived is not None:
             self.counted = verdict
         elif not resting:
             self.counted = None
         elif self.counted is not None and undecided(verdict):
-            return self.counted
-        return verdict
+            return model, self.counted
+        return model, verdict
 
     def _with_workers(self, model: Model) -> Model:
         """With what the processes do on whose sockets connections wait, if there is time for it."""

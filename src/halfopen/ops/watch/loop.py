@@ -25,7 +25,7 @@ from halfopen.core.policy.incidents import Incidents
 from halfopen.core.policy.policy import Action, LookAgain, Missing, Policy, ReadMore, State, step
 from halfopen.core.policy.readings import counts_of, gained, undecided
 from halfopen.core.policy.spacing import Spacing
-from halfopen.core.reports import Begun, Decided, Did, Ended, Noticed, Reading, Report, Round, Trouble
+from halfopen.core.reports import Begun, Decided, Did, Ended, Glance, Noticed, Reading, Report, Round, Trouble
 from halfopen.core.sample import Completeness, Requests, Sample
 from halfopen.core.where import Namespace
 from halfopen.linux.identity import unentered
@@ -246,7 +246,9 @@ class Watch:
         told = [(a, self._incidents.told(model, a, verdict)) for a in actions if isinstance(a, Telling)]
         on = self._incidents.seen(model, state.incidents(known.where))
         if not closer or told:
-            yield Reading(model, verdict, time.monotonic() - began, on)
+            yield Reading(model, verdict, time.monotonic() - began, on, known.calm)
+        else:
+            yield Glance(model, verdict, known.calm)
         now = {one.id: one for one in on}
         for telling, one in told:
             yield Decided(model, telling, verdict, now.get(one.id, one))
@@ -272,7 +274,7 @@ class Watch:
         """What the policy makes of a reading, and the reading, completed as far as the policy asked for it."""
         of = self._finishing
         finished_at = None if of is None or of.inode != known.where.inode else of.since(model)
-        verdict, seen = self._seen(known, model, finished_at)
+        model, verdict, seen = self._seen(known, model, finished_at)
         while True:
             state, actions = step(self._state, seen, self.policy)
             missing = {action.missing for action in actions if isinstance(action, ReadMore)}
@@ -284,7 +286,7 @@ class Watch:
                 if sample.where != seen.where:
                     raise UnknownTarget(f"network namespace {ns.name} was replaced by another one while it was read")
                 model = self._model(known, sample, columns, previous, began)
-                verdict, seen = self._seen(known, model, finished_at)
+                model, verdict, seen = self._seen(known, model, finished_at)
             if Missing.MATCHING in missing:
                 asked = [release for action in actions if isinstance(action, ReadMore) for release in action.releases]
                 counted = {release: self._matching(ns, known, release) for release in asked}
@@ -308,12 +310,12 @@ class Watch:
 
     def _seen(
         self, known: Known, model: Model, finished_at: Mapping[Subject, int] | None
-    ) -> tuple[Verdict | None, Seen]:
+    ) -> tuple[Model, Verdict | None, Seen]:
         where = model.sample.where
-        verdict = known.judged(model, resting=self._counting.resting(where.inode))
+        model, verdict = known.judged(model, resting=self._counting.resting(where.inode))
         wanted = self._state.wanted(where)
         some = not self.policy.watched.empty
-        return verdict, Seen(
+        seen = Seen(
             where=where,
             at_s=model.sample.monotonic_s,
             half_open=model.half_open,
@@ -327,6 +329,7 @@ class Watch:
             verdict=verdict,
             wall_s=model.sample.wall_s,
         )
+        return model, verdict, seen
 
     def _release(self, ns: Netns, known: Known, action: Release) -> Did:
         within_s, used_s = self.interval_s * _RELEASE_SHARE, time.process_time()

@@ -1,0 +1,60 @@
+"""A flight record played again: each reading built and judged by the functions that built and judged it then."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+
+from halfopen.core.filters import Filter
+from halfopen.core.findings.finding import Finding, Level
+from halfopen.core.findings.verdict import Verdict, judge, verdict_on
+from halfopen.core.flight import FlightEntry, FlightHead, FlightReading, RecordedFinding, ReplayedEntry, ReplayedReading
+from halfopen.core.model.model import Model, build
+from halfopen.core.model.narrowed import only
+from halfopen.core.sample import Head, Requests
+
+
+def played(entries: Sequence[FlightEntry], top: int = 10) -> Iterator[ReplayedEntry]:
+    """The readings of a record with their Models and verdicts, and whatever else is in it as it is.
+
+    The reading that the first one was compared with is not in the record: the first has no rates. top: as for `build`.
+    """
+    watched, before, last = Filter(), None, None
+    for entry in entries:
+        if isinstance(entry, FlightHead):
+            watched = Filter.of_arguments(entry.watched)
+        if not isinstance(entry, FlightReading):
+            yield entry
+            continue
+        model = _built(entry, before, watched, top)
+        verdict, again = _judged(entry, model, last)
+        yield ReplayedReading(model, verdict, again, entry.left_out, entry.glance)
+        before, last = entry.sample.bare(), model.bare()
+
+
+def _built(entry: FlightReading, before: Head | None, watched: Filter, top: int) -> Model:
+    sample = entry.sample
+    if entry.columns is None and not sample.depths:
+        # The requests were too many to be kept: the depths of the queues tell how many.
+        sample = replace(sample, parts=tuple(part for part in sample.parts if not isinstance(part, Requests)))
+    return only(build(sample, before, columns=entry.columns, top=top, calm=entry.calm), watched)
+
+
+def _judged(entry: FlightReading, model: Model, last: Model | None) -> tuple[Verdict | None, bool]:
+    if entry.findings is None:
+        return None, True
+    if not entry.left_out:
+        verdict = judge(model, last)
+        found = tuple(
+            RecordedFinding(f.id, f.level, f.facts, None if f.listener is None else f.listener.key)
+            for f in verdict.findings
+        )
+        if found == entry.findings:
+            return verdict, True
+    views = {view.key: view for view in model.listeners}
+    kept = [
+        Finding(f.id, Level(f.level), f.facts, None if f.listener is None else views.get(f.listener))
+        for f in entry.findings
+        if f.listener is None or f.listener in views
+    ]
+    return verdict_on(model, kept), False
