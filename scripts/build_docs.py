@@ -22,6 +22,7 @@ from halfopen.core.fields import (
     connection,
     diagnosis,
     features,
+    guard,
     handshakes,
     history,
     listener,
@@ -56,6 +57,7 @@ DOCUMENTS: Final = (
     "docs/metrics.md",
     "docs/detection.md",
     "docs/closing.md",
+    "docs/protect.md",
     "docs/configuration.md",
 )
 
@@ -119,6 +121,7 @@ _NAMES: Final[dict[str, tuple[Field[Any], ...]]] = {
     "tune-listener": tune_listener.LISTENER,
     "totals": released.TOTALS,
     "released": released.RELEASED,
+    "guard": guard.GUARD,
     "watch-reading": watch.READING,
     "feature": features.FEATURE,
     "grant": features.GRANT,

@@ -23,6 +23,7 @@ from halfopen.core.model.model import Model, build
 from halfopen.core.notice import ReceiverStanding
 from halfopen.core.policy.actions import Release, Released
 from halfopen.core.policy.alarms import Alarm, CauseChanged, Clear, Rising
+from halfopen.core.sample.guard import FoundGuard, GuardCounts, Guards
 from halfopen.core.tune.keys import SAMPLED
 from halfopen.core.where import Namespace
 from halfopen.present.metrics import LISTENERS_MOST, NAMESPACES_MOST, Metrics
@@ -77,7 +78,8 @@ def test_every_metric_of_the_registry_is_there_once_and_as_it_says() -> None:
     metrics, one = Metrics(SERVICE), model()
     everything = {key.rpartition(".")[2]: 1 for key in SAMPLED} | {"tcp_syncookies": 0}
     counted = dict.fromkeys(COUNTERS, 3)
-    one = build(replace(one.sample, settings=everything, counters=counted))
+    armed = FoundGuard(7, 1, (1,), (3,), 0.0, True, 0.25, GuardCounts())
+    one = build(replace(one.sample, settings=everything, counters=counted).with_part(Guards((armed,))))
     metrics.reading(one, judge(one))
     metrics.handshakes({one.sample.where.inode: HandshakeTimes()})
     metrics.alarm(ALARM)

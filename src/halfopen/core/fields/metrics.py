@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from halfopen.core.fields.field import Field, Kind
+from halfopen.core.fields.guard import GUARD
 from halfopen.core.fields.kernel import KERNEL_METRICS, SETTING_METRICS
 from halfopen.core.fields.watched import Watched, Watching
 from halfopen.core.findings import verdict as _verdict  # noqa: F401  (fills the registry)
@@ -19,6 +20,7 @@ from halfopen.core.findings.registry import RULES
 from halfopen.core.model.listeners import ListenerView
 from halfopen.core.model.model import Model
 from halfopen.core.notice import ReceiverStanding
+from halfopen.core.sample.guard import PASSED, FoundGuard, GuardCounts
 
 UNKNOWN: Final = "unknown"
 """The cause of an alarm that no finding explains."""
@@ -32,6 +34,7 @@ BY: Final[dict[str, tuple[str, ...]]] = {
     "notices_delivered": ("receiver",),
     "notices_failed": ("receiver",),
     "notices_waiting": ("receiver",),
+    "guard_passed": ("why",),
 }
 """The further labels of those metrics that have any: their values are pairs of these labels' values and a number."""
 
@@ -64,6 +67,27 @@ def _causes(watched: Watched) -> Labelled:
     """The state set: every cause, 1 or 0."""
     on = {cause or UNKNOWN for cause in watched.causes.values()}
     return tuple(((cause,), float(cause in on)) for cause in CAUSES)
+
+
+def _guards(watched: Watched) -> tuple[FoundGuard, ...]:
+    return () if watched.now is None or watched.guards is None else watched.guards.found
+
+
+def _guarded(field: Field[GuardCounts]) -> Field[Watched]:
+    """A counter of the guard as a metric, summed over those of the namespace; None where none is armed."""
+    get = field.get
+
+    def value(watched: Watched) -> int | None:
+        found = _guards(watched)
+        return sum(get(one.counts) for one in found) if found and get is not None else None
+
+    return Field(f"guard_{field.name}", f"{field.help}; only while a guard is armed", value, kind=Kind.COUNTER)
+
+
+def _passed(watched: Watched) -> Labelled:
+    """SYNs left to the kernel, by the reason."""
+    found = _guards(watched)
+    return tuple(((why,), float(sum(one.counts.passed_for(why) for one in found))) for why in PASSED if found)
 
 
 NAMESPACE_METRICS: Final[tuple[Field[Watched], ...]] = (
@@ -123,6 +147,16 @@ NAMESPACE_METRICS: Final[tuple[Field[Watched], ...]] = (
         "1; labels `inode`: the kernel's identity of the namespace, `lives_in`: a process in it, with its unit or "
         "container, empty where not looked for (without `--netns all`)",
         lambda w: (((str(w.inode), w.lives_in), 1.0),),
+    ),
+    Field(
+        "guards", "guards of `halfopen protect` that are armed", lambda w: None if w.now is None else len(_guards(w))
+    ),
+    *(_guarded(field) for field in GUARD if field.type == "number"),
+    Field(
+        "guard_passed",
+        "label `why`: SYNs that a guard left to the kernel ([reasons](protect.md#json)); only while a guard is armed",
+        _passed,
+        kind=Kind.COUNTER,
     ),
     *KERNEL_METRICS,
     *SETTING_METRICS,

@@ -9,13 +9,15 @@ from halfopen.core.model.handshake_times import HandshakeTimes
 from halfopen.core.model.model import Model
 from halfopen.core.notice import ReceiverStanding
 from halfopen.core.policy.counts import Subject
+from halfopen.core.sample.guard import Guards
 
 
 @dataclass(slots=True)
 class Watched:
     """One namespace. verdict: the last one; causes: of the alarms that are on, by their listener; alarms: raised since
     the watch began; released, failed: connections, since then; readings, readings_s: how many, and the seconds they
-    took; handshakes: their times, None where they are not counted; name, lives_in: its latest.
+    took; handshakes: their times, None where they are not counted; guards: those that are armed, None where
+    that was not read; name, lives_in: its latest.
     """
 
     name: str = ""
@@ -31,6 +33,7 @@ class Watched:
     readings: int = 0
     readings_s: float = 0.0
     handshakes: HandshakeTimes | None = None
+    guards: Guards | None = None
 
     @property
     def now(self) -> Model | None:

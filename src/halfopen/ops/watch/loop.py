@@ -38,7 +38,7 @@ from halfopen.ops.watch.counting import Counting
 from halfopen.ops.watch.finishing import Finishing, finishing
 from halfopen.ops.watch.known import Known
 from halfopen.ops.watch.reloading import Reloading
-from halfopen.read import reader, requests
+from halfopen.read import guards, reader, requests
 from halfopen.read.discover import discover
 
 # Reading every request may take this share of the time at most; in between the depths of the queues tell how many.
@@ -385,7 +385,7 @@ class Watch:
     def _every_request(self, ns: Netns, with_owners: bool) -> tuple[Sample, Columns]:
         watched = None if self.policy.watched.empty else self.policy.watched
         builder = Builder()
-        probes = [requests.probe(builder, chosen=watched), *self._counting.probes(ns.inode)]
+        probes = [requests.probe(builder, chosen=watched), guards.probe(), *self._counting.probes(ns.inode)]
         sample = reader.read(ns, probes, way=self.read_by, with_owners=with_owners)
         return sample, builder.take()
 
@@ -394,7 +394,7 @@ class Watch:
         if self.read_by not in ("auto", "bpf"):
             return None
         try:
-            sample = reader.read(ns, way=self.read_by, with_owners=False)
+            sample = reader.read(ns, [guards.probe()], way=self.read_by, with_owners=False)
         except HalfopenError:
             return None  # the whole reading says why
         return sample if depths_tell(sample) else None
