@@ -167,6 +167,18 @@ def test_the_hardened_unit_sees_releases_and_answers_its_group(lab: Lab, machine
     assert (after["pid"], after["face"]["pid"]) == (before["pid"], before["face"]["pid"])
     assert after["readings"] < before["readings"] + 20
 
+    # With the drop-in it enters other namespaces: RestrictNamespaces=net lets setns(2) through where it is named.
+    machine.sh("unshare --net sleep 1000 > /dev/null 2>&1 &")
+    machine.sh(f"{machine.start} service install --all-namespaces --program '{machine.start}'")
+    machine.sh("systemctl restart halfopen")
+    assert machine.health()["everywhere"]
+    everywhere = machine.as_user("halfopen", "status --netns all --json")
+    assert "answered by the halfopen service" in everywhere.stderr
+    namespaces = json.loads(everywhere.stdout)["namespaces"]
+    assert len(namespaces) == 2
+    assert any("sleep" in one["lives_in"] for one in namespaces)
+    assert "in 2 network namespaces" in machine.shown("StatusText")["StatusText"]
+
     machine.sh("systemctl stop halfopen")
     assert machine.shown("Result")["Result"] == "success"
     machine.sh(f"{machine.start} service uninstall")

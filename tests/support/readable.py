@@ -78,23 +78,24 @@ def _system_python() -> str | None:
 
 def copied() -> str:
     """A directory, readable to everybody, with `src` and `packages`: halfopen and what it needs, for as long as this
-    process lives.
+    process lives; with its byte code, as nobody could write that there.
     """
     place = tempfile.mkdtemp(prefix="halfopen-readable-")
-    _copy(place)
+    _copy(place, compiled=True)
     return place
 
 
-def _copy(place: str) -> str:
-    """Copy halfopen and what it needs below `place`."""
+def _copy(place: str, *, compiled: bool = False) -> str:
+    """Copy halfopen and what it needs below `place`. compiled: with the byte code there is."""
     atexit.register(shutil.rmtree, place, ignore_errors=True)
-    shutil.copytree(SRC, f"{place}/src", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(SRC, f"{place}/src", ignore=None if compiled else shutil.ignore_patterns("__pycache__"))
     for name in _needed():
         for file in metadata.distribution(name).files or ():
-            if not file.is_absolute() and ".." not in file.parts and file.suffix != ".pyc":
+            if not file.is_absolute() and ".." not in file.parts and (compiled or file.suffix != ".pyc"):
                 target = Path(place, "packages", file)
                 target.parent.mkdir(parents=True, exist_ok=True)
-                shutil.copyfile(file.locate(), target)
+                # With its times: byte code is valid for a source of that time.
+                shutil.copy2(file.locate(), target)
     subprocess.run(["chmod", "--recursive", "a+rX", place], check=True)
     return f"{place}/src:{place}/packages"
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import grp
 import os
 import signal
+import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -27,6 +28,7 @@ from halfopen.service import parts
 from halfopen.service.control import Control
 from halfopen.service.face_keeper import FaceKeeper
 from halfopen.service.mode import control_path
+from halfopen.service.output import PatientOutput
 
 GROUP: Final = "halfopen"
 """Whose members may ask the service."""
@@ -62,6 +64,8 @@ class RunningService:
         self._notifier = sd_notify.SystemdNotifier()
         self._control: Control | None = None
         self._path = ""
+        self._stdout = sys.stdout
+        self._output: PatientOutput | None = None
         self._of: dict[Namespace, tuple[int, Level]] = {}
         self._alarms: set[tuple[Namespace, object]] = set()
         self._began = time.time()
@@ -96,7 +100,7 @@ class RunningService:
     # --- its life -----------------------------------------------------------------------------------------------------
 
     def begin(self) -> None:
-        """Start the face, and answer at the control socket. Raises: HalfopenError."""
+        """Start the face, answer at the control socket, and print in a thread. Raises: HalfopenError."""
         path = control_path()
         Path(path).parent.mkdir(mode=0o755, exist_ok=True)
         group = _group()
@@ -104,6 +108,8 @@ class RunningService:
         self._path = path
         self._control = Control(listener, self._health, _reload, group=group, everywhere=self._watch.everywhere)
         self._keeper.begin(self._settings, self._descriptors)
+        self._output = PatientOutput(sys.stdout.fileno())
+        sys.stdout = self._output
 
     def take(self, event: Report) -> Trouble | None:
         """Take in a report, after all other sinks did. Returns what is to be told of the service itself."""
@@ -212,6 +218,9 @@ class RunningService:
             except OSError:  # the next one replaces it
                 pass
         self._keeper.close()
+        if self._output is not None:
+            sys.stdout = self._stdout
+            self._output.end()
         self._notifier.close()
 
 

@@ -1,0 +1,82 @@
+"""Standard output of the service: a journal that is stuck holds up a thread, never the loop."""
+
+from __future__ import annotations
+
+import io
+import os
+import threading
+import time
+from collections import deque
+from typing import Final
+
+from halfopen.core.units import plural
+from halfopen.linux import threads
+
+_BYTES_MOST: Final = 1024 * 1024
+
+
+class PatientOutput(io.TextIOBase):
+    """Lines that a thread writes to a descriptor, in the order it came. Of more than waits may, the oldest is dropped,
+    and a line says how much.
+    """
+
+    def __init__(self, fd: int, most: int = _BYTES_MOST) -> None:
+        """Raises: KernelError when no thread can be started."""
+        self._fd, self._most = fd, most
+        self._line = ""
+        self._pieces: deque[bytes] = deque()
+        self._bytes = self._dropped = 0
+        self._changed = threading.Condition()
+        self._ends = False
+        self._thread = threading.Thread(target=self._run, name="halfopen-output", daemon=True)
+        threads.start(self._thread)
+
+    def write(self, text: str) -> int:
+        """Have the lines written; at once, whatever becomes of them."""
+        with self._changed:
+            # print() hands over the end of a line by itself; only whole lines are kept or dropped.
+            whole, newline, self._line = (self._line + text).rpartition("\n")
+            if not newline:
+                return len(text)
+            piece = (whole + newline).encode("utf-8", "backslashreplace")
+            self._pieces.append(piece)
+            self._bytes += len(piece)
+            while self._bytes > self._most:
+                gone = self._pieces.popleft()
+                self._bytes -= len(gone)
+                self._dropped += gone.count(b"\n")
+            self._changed.notify_all()
+        return len(text)
+
+    def flush(self) -> None:
+        """Nothing to do: the thread writes as soon as it can."""
+
+    def end(self, patience_s: float = 2.0) -> None:
+        """Write what waits, for so long, and no more after that."""
+        with self._changed:
+            self._ends = True
+            self._changed.notify_all()
+        self._thread.join(timeout=patience_s)
+
+    def _run(self) -> None:
+        while True:
+            with self._changed:
+                while not self._pieces and not self._dropped:
+                    if self._ends:
+                        return
+                    self._changed.wait()
+                data, dropped = b"".join(self._pieces), self._dropped
+                self._pieces.clear()
+                self._bytes = self._dropped = 0
+            if dropped:
+                lost = f"{time.strftime('%H:%M:%S')}  {plural(dropped, 'line')} dropped: standard output was stuck\n"
+                data = lost.encode() + data
+            self._write(data)
+
+    def _write(self, data: bytes) -> None:
+        rest = memoryview(data)
+        try:
+            while rest:
+                rest = rest[os.write(self._fd, rest) :]
+        except OSError:  # whoever read it is gone: the service goes on, and its socket and metrics tell how it is
+            pass
