@@ -135,7 +135,7 @@ def command(
     targets = {key: (settings.sinks.get(key) or None) if word is None else word for key, word in given.items()}
     try:
         made = _sinks(as_json, all_lines, watch.everywhere, targets, service)
-        if settings.notify:
+        if config is not None:
             from halfopen.service.notifying import Notifying
 
             made.append(Notifying(settings.notify, service))

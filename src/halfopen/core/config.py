@@ -41,7 +41,7 @@ class WatchSettings:
     alarm: AlarmSettings = section(AlarmSettings)
     never: NeverSettings = section(NeverSettings)
     release: tuple[ReleaseSettings, ...] = option((), "")
-    notify: tuple[NotifySettings, ...] = option((), "", restart=True)
+    notify: tuple[NotifySettings, ...] = option((), "")
     by_age: ByAgeSettings = field(default_factory=ByAgeSettings)
     sinks: Mapping[str, str | bool] = field(default_factory=dict)
 

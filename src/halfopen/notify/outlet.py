@@ -163,7 +163,11 @@ class Outlet:
     def _message(self, entry: OutletEntry) -> Message:
         # The same while the same is tried again, and another one for each repetition.
         about = f"{self.name} {entry.notice.incident} {entry.first_s} {entry.sent} {entry.notice.tells}"
-        return Message(f"msg_{hashlib.sha256(about.encode()).hexdigest()[:32]}", entry.notice, entry.told)
+        notice = entry.notice
+        if notice.state is NoticeState.UPDATED and (entry.told is None or not entry.told.alarmed):
+            # It is no update to who has heard of no alarm.
+            notice = msgspec.structs.replace(notice, state=NoticeState.FIRING)
+        return Message(f"msg_{hashlib.sha256(about.encode()).hexdigest()[:32]}", notice, entry.told)
 
     def went_out(self, now_s: float) -> None:
         """Messages are under way."""

@@ -69,7 +69,7 @@ class FaceKeeper:
         self._settings = b"{}"
         self._descriptors: tuple[int, ...] = ()
         self._wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
-        self._ends = False
+        self._ends = self._renewed = False
         self._dropped_before = self._dropped_there = 0
         self._thread: threading.Thread | None = None
 
@@ -87,6 +87,11 @@ class FaceKeeper:
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
         self._thread = thread
+
+    def renew(self, settings: Mapping[str, Any]) -> None:
+        """Have another face, with these settings, in the place of the one that runs; it ends in order."""
+        self._settings, self._renewed = json.dumps(settings).encode(), True
+        os.eventfd_write(self._wake, 1)
 
     def latest(self, kind: str, body: bytes) -> None:
         """Send this in place of what was to be sent of this kind."""
@@ -141,6 +146,9 @@ class FaceKeeper:
             self.health.cpu_s = 0.0
             if self._ends:
                 return
+            if self._renewed:
+                self._renewed = False
+                continue
             if time.monotonic() - began > _LIVED_S:
                 pause_s = _FIRST_PAUSE_S
             self._trouble(f"the process that serves metrics and sends notifications {why}; another one is started")
@@ -176,7 +184,7 @@ class FaceKeeper:
                 why = conversation.hold()
             finally:
                 ours.close()
-                _end(process, _LAST_WORDS_S if self._ends else _HANGING_S)
+                _end(process, _LAST_WORDS_S if self.ends else _HANGING_S)
         return why or _how(process.returncode)
 
     def _started(self, theirs: socket.socket) -> subprocess.Popen[bytes]:
@@ -208,8 +216,8 @@ class FaceKeeper:
 
     @property
     def ends(self) -> bool:
-        """Whether no more is to come."""
-        return self._ends
+        """Whether no more is to come, for this face."""
+        return self._ends or self._renewed
 
     @property
     def wake(self) -> int:

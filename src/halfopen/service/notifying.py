@@ -6,11 +6,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from typing import Final
+from typing import Any, Final
 
 from halfopen.core.errors import HalfopenError
 from halfopen.core.notice import Notice, encode
-from halfopen.core.reports import Begun, Ended, Report, Round, Trouble
+from halfopen.core.reports import Begun, Ended, Reloaded, Report, Round, Trouble
 from halfopen.core.sections.notify import NotifySettings
 from halfopen.linux import files, state
 from halfopen.ops.watch.notices import Notices
@@ -29,23 +29,32 @@ class Notifying:
 
     def __init__(self, receivers: Sequence[NotifySettings], service: RunningService | None) -> None:
         """Raises: HalfopenError where the directory of the spool cannot be made."""
-        settings = settings_of(receivers, spool_path())
+        self._receivers, self._service = tuple(receivers), service
         self._own: FaceKeeper | None = None
-        if service is None:
-            self._keeper = self._own = FaceKeeper()
-        else:
-            self._keeper = service.part(parts.NOTIFY, settings)
-        self._settings = {parts.NOTIFY: settings}
+        self._to: FaceKeeper | None = None
+        if service is not None and receivers:
+            self._to = service.part(parts.NOTIFY, self._settings())
+        elif receivers:
+            self._own = self._to = FaceKeeper()
         self._notices = Notices(self._send)
 
+    def _settings(self) -> dict[str, Any]:
+        return settings_of(self._receivers, spool_path())
+
     def _send(self, notice: Notice) -> None:
-        self._keeper.send(parts.NOTIFY, encode(notice))
+        if self._to is not None:
+            self._to.send(parts.NOTIFY, encode(notice))
 
     def take(self, event: Report) -> Trouble | None:
         """Take in a report. Returns what went wrong with the telling, where nobody else says so."""
         if self._own is not None and isinstance(event, Begun):
-            self._own.begin(self._settings)
+            self._own.begin({parts.NOTIFY: self._settings()})
         self._notices.take(event)
+        try:
+            if isinstance(event, Reloaded) and event.settings.notify != self._receivers:
+                self._changed(event.settings.notify)
+        except HalfopenError as e:
+            return Trouble("alarms", e)
         if self._own is None:
             return None
         if isinstance(event, Ended):
@@ -53,6 +62,18 @@ class Notifying:
         if isinstance(event, Round | Ended) and (troubles := self._own.told()):
             return Trouble("alarms", HalfopenError("notify", "; ".join(troubles)))
         return None
+
+    def _changed(self, receivers: tuple[NotifySettings, ...]) -> None:
+        """Other receivers: they are told by another face, which goes on with the spool. Raises: HalfopenError."""
+        self._receivers = receivers
+        settings = self._settings() if receivers else None
+        if self._service is not None:
+            self._to = self._service.change_part(parts.NOTIFY, settings)
+        elif self._own is not None:
+            self._own.renew({} if settings is None else {parts.NOTIFY: settings})
+        elif settings is not None:
+            self._own = self._to = FaceKeeper()
+            self._own.begin({parts.NOTIFY: settings})
 
 
 def spool_path() -> str:

@@ -88,6 +88,14 @@ class RunningService:
         self._settings[kind] = dict(settings)
         return self._keeper
 
+    def change_part(self, kind: str, settings: Mapping[str, Any] | None) -> FaceKeeper:
+        """As `part`, once the face runs: another one begins. None: there is no such part any more."""
+        self._settings.pop(kind, None)
+        if settings is not None:
+            self._settings[kind] = dict(settings)
+        self._keeper.renew(self._settings)
+        return self._keeper
+
     def tell_of_itself(self, watching: Watching) -> None:
         """Fill in what the metrics say of the service."""
         spacing, health = self._watch.spacing, self._keeper.health

@@ -71,7 +71,7 @@ def test_an_incident_from_begin_to_end() -> None:
     c.take(notice(cause=""))
     c.take(notice("updated", at_s=1_000_000_003.0))
     [first] = c.tick()
-    assert (states([first]), first.before, first.notice.cause) == (["updated"], None, "syn-flood")
+    assert (states([first]), first.before, first.notice.cause) == (["firing"], None, "syn-flood")
     # Numbers alone are no news.
     c.take(notice("updated", at_s=1_000_000_010.0, waiting=9999))
     assert c.tick(60) == []
@@ -134,6 +134,8 @@ def test_causes_and_levels() -> None:
     c.take(notice(), notice(incident="i-2", cause="path-cut", level="warning"))
     assert c.tick() == []
     c.take(notice("updated", cause="path-cut", at_s=1_000_000_009.0))
+    assert states(c.tick()) == ["firing"]  # to a receiver that heard nothing of it before
+    c.take(notice("updated", cause="path-cut", level="warning", at_s=1_000_000_010.0))
     assert states(c.tick()) == ["updated"]
     # Who was told of it is told of its end, whatever its cause is by then.
     c.take(notice("resolved", cause="syn-flood", at_s=1_000_000_020.0))

@@ -98,6 +98,23 @@ def test_trouble_comes_back_and_garbage_ends_nothing(keepers: list[FaceKeeper], 
         assert standing.failed >= 1
 
 
+def test_other_receivers_are_told_by_another_face(keepers: list[FaceKeeper], tmp_path: Path) -> None:
+    spool = str(tmp_path / "n.db")
+    with BadServer() as server:
+        old, new = receiver(url=f"{server.url}/ok"), receiver(name="new", url=f"{server.url}/ok/new")
+        keeper = begun(keepers, [old], spool)
+        keeper.send(parts.NOTIFY, encode(notice()))
+        until(lambda: told(server) == [("firing", "i-1")])
+        pid = keeper.health.pid
+        keeper.renew({parts.NOTIFY: settings_of([old, new], spool)})
+        until(lambda: keeper.health.pid not in (0, pid))
+        keeper.send(parts.NOTIFY, encode(notice("updated")))
+        until(lambda: len(server.posts) == 2)
+        assert server.posts[1].path == "/ok/new"
+        assert told(server)[1] == ("firing", "i-1")
+        assert (keeper.health.restarts, keeper.told()) == (0, [])
+
+
 def test_news_at_the_end_is_told(keepers: list[FaceKeeper], tmp_path: Path) -> None:
     with BadServer() as server:
         keeper = begun(keepers, [receiver(url=f"{server.url}/ok", wait_s=60.0)], str(tmp_path / "n.db"))

@@ -83,6 +83,8 @@ class Notices:
         if isinstance(action, Passed | Clear):
             self._on.pop(one.id, None)
         else:
+            if not self._on:
+                self._fresh_at = time.monotonic() + FRESH_S
             self._on[one.id] = kept
         self._tell(kept, _STATES.get(type(action), NoticeState.RESOLVED), model.sample.wall_s)
 
