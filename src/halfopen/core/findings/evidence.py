@@ -220,6 +220,14 @@ class Evidence:
         """Cookies a second that nobody sent back."""
         return max(0.0, self.rate("SyncookiesSent") - self.rate("SyncookiesRecv"))
 
+    @cached_property
+    def entered_per_s(self) -> float:
+        """Requests a second that came since the look before and wait."""
+        columns = self.now.columns
+        if columns is None or not self.interval_s:
+            return 0.0
+        return int(np.count_nonzero((columns.ages_s < self.interval_s) & ~self.now.is_deferred)) / self.interval_s
+
     # --- queues -------------------------------------------------------------------------------------------------------
 
     @property

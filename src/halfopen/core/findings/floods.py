@@ -67,8 +67,12 @@ class SilentSources:
 
 
 def unanswered_per_s(e: Evidence, silent: Lasting) -> float:
-    """SYN-ACKs a second that these never answer, kept in a queue or sent as a cookie."""
-    return silent.per_s + e.cookies_unanswered_per_s
+    """SYN-ACKs a second that these never answer, kept in a queue or sent as a cookie.
+
+    Where cookies are sent the queue is full: what is in it came earlier, at a rate that has nothing to do with now.
+    """
+    cookies = e.cookies_unanswered_per_s
+    return max(silent.per_s, cookies + e.entered_per_s) if cookies else silent.per_s
 
 
 def unanswered_share(e: Evidence, unanswered: float, completions_per_s: float) -> float:

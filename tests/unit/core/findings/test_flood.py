@@ -97,6 +97,17 @@ def test_a_flood_in_a_short_queue_shows_by_its_cookies() -> None:
     assert verdict.findings[0].number("cookies_unanswered_per_s") == pytest.approx(4990)
 
 
+def test_a_full_queue_adds_nothing_to_the_rate_of_the_cookies() -> None:
+    """What is in it came before it was full: added, a flood of 400/s was said to be one of 512/s."""
+    rates = {"SyncookiesSent": 400, "SyncookiesRecv": 0}
+    verdict, ids = second_look(silent(513), listener(limit=512), rates=rates)
+    assert ids[0] == "spoofed-flood"
+    assert verdict.findings[0].number("unanswered_per_s") == pytest.approx(400)
+    verdict, _ = second_look(still_coming(513), listener(limit=512), rates=rates)
+    came = 513 / 3
+    assert verdict.findings[0].number("unanswered_per_s") == pytest.approx(400 + came, rel=0.05)
+
+
 def test_cookies_that_come_back_are_those_of_clients() -> None:
     _, ids = second_look(
         silent(17), listener(limit=16), rates={"SyncookiesSent": 5000, "SyncookiesRecv": 5000, "PassiveOpens": 5000}

@@ -313,7 +313,8 @@ def test_the_log_keeps_its_columns_at_80(out: Console) -> None:
     assert any("in /proc/4711/ns/net; under change 2" in line for line in rest)
 
 
-def test_a_log_that_is_not_the_whole_says_so(out: Console) -> None:
+def test_a_log_that_is_not_the_whole_says_so(out: Console, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "/usr/bin:/bin")  # not that of an activated .venv
     history.show(out, "/home/me/tune.jsonl", [], hidden="/var/lib/halfopen/tune.jsonl")
     first, second, last = lines(out)
     assert first == "No changes recorded for this user (/home/me/tune.jsonl)"
