@@ -52,6 +52,7 @@ def test_new_clients_are_turned_away_then_let_in() -> None:
         if "gives an unprivileged user no network namespace" in out:
             continue
         assert code == 0, out
+        assert re.search(r"^ended {7}\d", out, re.MULTILINE), "the incident, as the watch kept it"
         rows = table(out)
         assert rows[""] == ["quiet", "flooded", "cured", "released"]
         quiet, flooded, cured, released = (int(cell.split()[0]) for cell in rows["new clients in within 3 s"])

@@ -6,6 +6,7 @@ operator would type. As root, or in a user namespace where the machine allows on
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -13,10 +14,10 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import FrameType
-from typing import TYPE_CHECKING, Final, NoReturn
+from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from halfopen.core.errors import EXIT_INTERRUPTED, HalfopenError
 
@@ -53,19 +54,18 @@ def say(text: str) -> None:
     print(f"\n{bold}# {text}{off}", flush=True)
 
 
-def halfopen(*words: str, path: str) -> int:
-    """Run a command as the operator would, in view."""
-    shown = " ".join("NETNS" if w == path else w for w in words)
-    print(f"$ halfopen {shown}", flush=True)
+def halfopen(*words: str, hidden: Mapping[str, str]) -> int:
+    """Run a command as the operator would, in view; hidden: what is shown instead of some of its words."""
+    print(f"$ halfopen {' '.join(hidden.get(word, word) for word in words)}", flush=True)
     return subprocess.run([sys.executable, "-m", "halfopen", *words], stdin=subprocess.DEVNULL, check=False).returncode
 
 
 class WatchProcess:
-    """`halfopen watch` running beside the story, its lines shown as they come."""
+    """`halfopen watch` running beside the story, its lines shown as they come. history: the file that it keeps."""
 
-    def __init__(self, path: str) -> None:
-        words = ["watch", "--netns", path, "--interval", "500ms", "--for", "300s"]
-        print("$ halfopen watch --netns NETNS --interval 500ms &", flush=True)
+    def __init__(self, path: str, history: str) -> None:
+        words = ["watch", "--netns", path, "--interval", "500ms", "--for", "300s", "--history", history]
+        print("$ halfopen watch --netns NETNS --interval 500ms --history HISTORY &", flush=True)
         self._process = subprocess.Popen(
             [sys.executable, "-m", "halfopen", *words], stdout=subprocess.PIPE, text=True, start_new_session=True
         )
@@ -114,15 +114,16 @@ def facts(lab: Lab, web: LabListener, honest: Honest) -> Facts:
     return Facts(model.half_open, f"{limit:,}" if limit else "-", honest.alive(), let_in)
 
 
-def story(lab: Lab) -> None:
-    """See, explain, cure, release; before and after."""
+def story(lab: Lab, scratch: str) -> None:
+    """See, explain, cure, release; before and after, and what the watch kept of it."""
     path = lab.server.netns_path
     lab.server.set_sysctl(_COOKIES, 0)
     # In a process of its own, as a server is: one that was made in the user namespace may be looked into there.
     web = lab.server.listen(_PORT, backlog=_BACKLOG, other_process=True)
     honest = lab.client.connect(web, HONEST)
     say(f"A server on :{_PORT} with {HONEST} clients; its SYN queue is short and SYN cookies are off")
-    watch = WatchProcess(path)
+    history = f"{scratch}/history"
+    watch = WatchProcess(path, history)
     try:
         until("the watch", lambda: watch.saw("half-open"))
         quiet = facts(lab, web, honest)
@@ -136,15 +137,18 @@ def story(lab: Lab) -> None:
         flooded = facts(lab, web, honest)
         print(f"{flooded.let_in} of {NEWCOMERS} got in; the other {NEWCOMERS - flooded.let_in} were turned away")
         say("Why?")
-        halfopen("status", "--netns", path, path=path)
+        halfopen("status", "--netns", path, hidden={path: "NETNS"})
         cured = cure(lab, web, honest)
         flood.stop()
         until("ageing", lambda: lab.server.half_open() > 0 and _youngest_s(path) > OLD_ENOUGH_S)
         release(path)
         until("the end of the alarm", lambda: watch.saw("CLEAR"))
+        until("the end of the incident", lambda: all(one["ended"] for one in kept(history)))
         released = facts(lab, web, honest)
     finally:
         watch.stop()
+    say("The incident, as the watch kept it")
+    incident(history)
     say("Before and after")
     table(quiet, flooded, cured, released)
     check(flooded, cured, released)
@@ -154,10 +158,12 @@ def cure(lab: Lab, web: LabListener, honest: Honest) -> Facts:
     """Let new clients in while the flood goes on."""
     path = lab.server.netns_path
     say("Cure it while the flood goes on: SYN cookies, and a longer queue for the running server")
-    if halfopen("tune", "apply", "--netns", path, "--cookies", "on", "--yes", path=path):
+    if halfopen("tune", "apply", "--netns", path, "--cookies", "on", "--yes", hidden={path: "NETNS"}):
         raise HalfopenError("demo", "turning on SYN cookies failed")
     # Some hosts refuse to look into another process. The first cure is enough.
-    halfopen("tune", "listener", f":{_PORT}", "--netns", path, "--backlog", str(_LONGER), "--yes", path=path)
+    halfopen(
+        "tune", "listener", f":{_PORT}", "--netns", path, "--backlog", str(_LONGER), "--yes", hidden={path: "NETNS"}
+    )
     say(f"The flood goes on, and {NEWCOMERS} new clients try again")
     cured = facts(lab, web, honest)
     print(f"{cured.let_in} of {NEWCOMERS} got in")
@@ -168,9 +174,25 @@ def release(path: str) -> None:
     """Drop what the flood left."""
     say("The flood is over. Release what it left: first look, then do")
     words = ("release", "--netns", path, "--listener", f":{_PORT}", "--older-than", f"{OLD_ENOUGH_S}s")
-    halfopen(*words, "--dry-run", path=path)
-    if halfopen(*words, "--yes", path=path):
+    halfopen(*words, "--dry-run", hidden={path: "NETNS"})
+    if halfopen(*words, "--yes", hidden={path: "NETNS"}):
         raise HalfopenError("demo", "the release failed")
+
+
+def kept(history: str) -> list[dict[str, Any]]:
+    """The incidents that the watch kept, as in docs/json.md, the latest last."""
+    argv = [sys.executable, "-m", "halfopen", "history", "--file", history, "--incidents", "--json"]
+    written = subprocess.run(argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, check=False).stdout
+    found: list[dict[str, Any]] = json.loads(written)["incidents"] if written else []
+    return found
+
+
+def incident(history: str) -> None:
+    """Show the latest one. Raises: HalfopenError when none was kept."""
+    found = kept(history)
+    if not found:
+        raise HalfopenError("demo", "the watch kept no incident")
+    halfopen("history", "show", found[-1]["id"], "--file", history, hidden={history: "HISTORY"})
 
 
 def check(flooded: Facts, cured: Facts, released: Facts) -> None:
@@ -221,7 +243,7 @@ def main() -> NoReturn:
         with tempfile.TemporaryDirectory(prefix="halfopen-demo-") as scratch, Lab() as lab:
             # What the commands record goes with the rest.
             os.environ |= {"HALFOPEN_STATE_DIR": f"{scratch}/state", "HALFOPEN_AUDIT_LOG": f"{scratch}/audit.jsonl"}
-            story(lab)
+            story(lab, scratch)
         print(f"\nDone in {time.monotonic() - begun:.0f} s; the namespaces are gone.")
         sys.exit(0)
     except HalfopenError as e:

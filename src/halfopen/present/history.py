@@ -180,8 +180,9 @@ def incident(out: Console, one: Incident, releases: Sequence[ReleaseSeen], now_s
         ("ended", _end(one, now_s)),
         ("peak", _peak(one)),
     ]
-    if one.unanswered is not None and one.arrivals is not None:
-        rows.append(("decided by", f"{one.because}; {one.unanswered:,} of {one.arrivals:,} arrivals unanswered"))
+    if one.because:
+        share = f"; {one.unanswered:,} of {one.arrivals or 0:,} arrivals unanswered" if one.unanswered else ""
+        rows.append(("decided by", f"{one.because}{share}"))
     for name, text in rows:
         out.print(f"{name:<12}{text}")
     if one.causes:
