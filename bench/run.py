@@ -79,7 +79,7 @@ def arguments(words: list[str]) -> argparse.Namespace:
     add("--json", metavar="FILE", help="write every single figure to FILE as well")
     add(
         "--only",
-        choices=(*PARTS, "verdicts", "detection", "service"),
+        choices=(*PARTS, "verdicts", "detection", "service", "policy"),
         action="append",
         help="measure this part alone (repeatable)",
     )
@@ -123,6 +123,8 @@ def measure(given: argparse.Namespace, command: str) -> tuple[str, bool]:
     from halfopen.lab import enter_user_namespace
 
     enter_user_namespace()
+    if "policy" in (given.only or ()):
+        return _policy(given), False
     # Where PYTHONDONTWRITEBYTECODE is set every start would compile anew.
     compileall.compile_dir(str(SRC), quiet=2)
 
@@ -228,6 +230,18 @@ def _service(given: argparse.Namespace) -> str:
     if given.json:
         _write(given.json, service.document(done) + "\n")
     return "\n".join(service.lines(done, given.watch_seconds)) + "\n"
+
+
+def _policy(given: argparse.Namespace) -> str:
+    """It measures times of a process that shares the machine with nothing else of the benchmark."""
+    if given.only != ["policy"]:
+        raise UsageError("--only policy is measured alone", hint="give the other parts to a second run")
+    import policy
+
+    steps = policy.measure(given.rounds, policy.RATES[1:2] if given.quick else policy.RATES)
+    if given.json:
+        _write(given.json, json.dumps(policy.as_json(steps), indent=1) + "\n")
+    return "\n".join(policy.as_lines(steps)) + "\n"
 
 
 def _write(path: str, text: str) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from halfopen.core.findings.finding import Finding, Level
+from halfopen.core.findings.lasting import SLOW_S
 from halfopen.core.findings.registry import RULES, OnRelease
 from halfopen.core.findings.verdict import Verdict
 from halfopen.core.policy.actions import Release, Withheld, Withholding
@@ -13,7 +14,7 @@ from halfopen.core.policy.alarms import WatchedListener, WatchedListeners
 from halfopen.core.policy.counts import ListenerCounts, Subject
 from halfopen.core.policy.events import Seen
 from halfopen.core.policy.release_policy import MOST_LISTENERS, ReleasePolicy
-from halfopen.core.units import Network
+from halfopen.core.units import Network, prefix
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,9 +188,15 @@ def _finding(verdict: Verdict | None, id: str, subject: Subject) -> Finding | No
 def _offered(finding: Finding) -> tuple[Network, ...] | None:
     """The prefixes that the cures of a finding release from, () where from everywhere; None where it has none."""
     releases = [action for cure in finding.cures for action in cure if isinstance(action, Release)]
-    if not releases:
+    if releases:
+        return tuple(network for release in releases for network in release.filter.sources)
+    if not finding.has("lasting_since_s") or finding.number("lasting_since_s") >= SLOW_S:
         return None
-    return tuple(network for release in releases for network in release.filter.sources)
+    # A queue that fills within seconds is judged by younger ones, for which no release is offered at once: a policy has
+    # an age of its own. Clients that wait beside it are findings that forbid a release.
+    if not finding.has("prefix"):
+        return ()
+    return (prefix(finding.text("prefix")),) if finding.has("finished_by_them") else None
 
 
 def _forbidding(verdict: Verdict | None, alarm: WatchedListener | None, subject: Subject) -> str:

@@ -47,7 +47,8 @@ def decide(choice: Choice, event: Seen, budgets: Mapping[str, BudgetLeft], reaso
         if policy.budget_per_s is not None:
             full = BudgetLeft(float(policy.budget_per_s), event.at_s)
             bucket = left.get(policy.name, full).at(event.at_s, policy.budget_per_s)
-            most = min(found, int(bucket.left))
+            # More will be old enough by then than were counted; what is not used comes back.
+            most = min(found + found // 4 + 64, int(bucket.left))
             left[policy.name] = bucket.after(most)
             if most < found:
                 detail = f"{policy.budget_per_s:,}/s"
