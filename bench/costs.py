@@ -32,6 +32,8 @@ from halfopen.linux import netns
 _FIRST_PORT: Final = 20_000
 _WARM_S: Final = 5.0
 STATUS: Final = "halfopen status"
+WATCH: Final = "watch"
+_ROUNDS: Final = 8
 LIST: Final = "halfopen list --limit 1"
 DRY_RUN: Final = "halfopen release --all --dry-run"
 WITHOUT: Final = "halfopen status, without that eBPF program"
@@ -135,10 +137,29 @@ def namespaces(count: int, rounds: int, audit_log: str) -> Timed:
                 raise BenchError(f"status shows {shown:,} of {count:,} namespaces: no figures")
             result = Timed(count)
             result.runs_s[STATUS] = [inside.run(argv)["seconds"] for _ in range(rounds)]
+            result.runs_s[WATCH] = [_of_a_round() for _ in range(rounds)]
             return result
     finally:
         for fd in held:
             os.close(fd)
+
+
+def _of_a_round() -> float:
+    """The processor time of one reading of every namespace by a watch that has begun: programs are loaded, and what
+    does not change is known.
+    """
+    used = [_watched_s(count) for count in (2, 2 + _ROUNDS)]
+    return (used[1] - used[0]) / _ROUNDS
+
+
+def _watched_s(count: int) -> float:
+    argv = [*halfopen_command(), "watch", "--netns", "all", "--interval", "50ms", "--count", str(count)]
+    process = subprocess.Popen(argv, env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    _, status, used = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode:
+        raise BenchError(f"the watch of all namespaces ended with {process.returncode}")
+    return used.ru_utime + used.ru_stime
 
 
 def idle(listeners: int, seconds: float) -> Idle:
@@ -187,7 +208,8 @@ def owners_lines(result: Timed) -> list[str]:
 def namespaces_lines(result: Timed) -> list[str]:
     """The table of `namespaces`."""
     head = f"{result.beside:,} empty network namespaces (whole processes, milliseconds)"
-    named = Timed(result.beside, {f"{name} --netns all": runs for name, runs in result.runs_s.items()})
+    titles = {STATUS: "status --netns all", WATCH: "watch --netns all, processor time of a reading"}
+    named = Timed(result.beside, {titles[name]: runs for name, runs in result.runs_s.items()})
     return _timed(head, named)
 
 
