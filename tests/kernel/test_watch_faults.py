@@ -45,7 +45,7 @@ def test_a_wall_clock_that_jumps_by_an_hour_changes_no_decision(
     real, jump_s = time.time, 0.0
     monkeypatch.setattr(time, "time", lambda: real() + jump_s)
     lab.client.half_open(web, 90).settled()
-    old = ReleasePolicy("old", Filter(older_than_s=1), budget_per_s=30)
+    old = ReleasePolicy("old", Filter(older_than_s=1), budget_per_s=20)
     policy = Policy(Sensitivity(20, timing=Timing(clears_s=0.6)), (old,))
     watch = Watch(policy, Executor(str(tmp_path / "audit.jsonl")), 0.1, resolve(lab.server.netns_path), duration_s=20)
     said: list[Telling] = []
@@ -69,8 +69,8 @@ def test_a_wall_clock_that_jumps_by_an_hour_changes_no_decision(
     assert isinstance(clear, Clear)
     assert 0 < clear.lasted_s < 20
     assert sum(n for _, n in released) == 90
-    # 30 at once and 30 a second: an hour forward refilled nothing more.
-    assert released[-1][0] - released[0][0] >= 1.5
+    # 20 at once and 20 a second: an hour forward refilled nothing more.
+    assert released[-1][0] - released[0][0] >= 3
     assert max(walls) - min(walls) > 7000, "the jumps were real for whoever reads the wall clock"
     ids = [json.loads(line)["incidents"] for line in (tmp_path / "audit.jsonl").read_text().splitlines()]
     assert {one for several in ids for one in several} == {clear.incident}
