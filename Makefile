@@ -6,7 +6,7 @@ SOURCES := src tests scripts hatch_build.py $(wildcard bench)
 ARGS :=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test quick check bench bpf bpf-verify man docs dev format clean ready-run ready-dev ready-bpf ready-bench
+.PHONY: help demo test quick check bench bpf bpf-verify man docs locale dev format clean ready-run ready-dev ready-bpf ready-bench
 
 help: ## This list.
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | column -t -s '|' 2>/dev/null || \
@@ -27,6 +27,7 @@ check: ready-dev ## Lint, format, types, the import law, and that tables and eBP
 	@$(PYTHON) -m mypy --strict src scripts
 	@$(PYTHON) scripts/import_law.py
 	@$(PYTHON) scripts/build_docs.py --check
+	@$(PYTHON) scripts/build_locale.py check
 	@$(PYTHON) scripts/build_bpf.py check
 
 bench: ready-bench ## Measure against ss, netstat and others on the same sockets.
@@ -37,6 +38,9 @@ bpf: ready-bpf ## Compile the eBPF programs that changed (bpf/), as they are com
 
 man: ready-dev ## Write the manual pages (docs/man) from --help.
 	@$(PYTHON) scripts/build_man.py
+
+locale: ready-dev ## Enter new sentences into the catalogues of translations, and compile them.
+	@$(PYTHON) scripts/build_locale.py
 
 docs: ready-dev ## Write the tables in docs/ that are made from registries of the code.
 	@$(PYTHON) scripts/build_docs.py

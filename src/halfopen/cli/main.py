@@ -16,6 +16,7 @@ import click
 from halfopen.cli import completion, examples, saying
 from halfopen.cli.suggesting import Suggesting, did_you_mean
 from halfopen.core.errors import EXIT_FAILED, EXIT_REFUSED, EXIT_USAGE, HalfopenError
+from halfopen.present import language
 
 # The summaries stand here so that --help loads no command.
 COMMANDS: Final = {
@@ -114,6 +115,7 @@ def run(arguments: list[str] | None = None) -> Any:
     1).
     """
     words = sys.argv[1:] if arguments is None else arguments
+    language.prefer(language.of_environment())
     with cli.make_context("halfopen", list(words)) as ctx:
         return cli.invoke(ctx)
 

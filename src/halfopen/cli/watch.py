@@ -97,6 +97,7 @@ def command(
     from halfopen.core.errors import UsageError
     from halfopen.linux import allocator
     from halfopen.ops.watch.reloading import Reloading
+    from halfopen.present import language
 
     # Before programs are loaded: else the memory that libbpf needs meanwhile stays with this process for good.
     allocator.map_large_blocks()
@@ -109,6 +110,9 @@ def command(
         for line in checked_lines(config, wanted):
             click.echo(line)
         return
+    if settings.language or as_service:
+        # A journal that is searched stays as it is, wherever the host stands.
+        language.prefer(settings.language or language.ENGLISH)
     watch = _watch(
         wanted,
         (settings.audit_log or None) if audit_log is None else audit_log,

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from halfopen.core.errors import ConfigError
 from halfopen.core.sections.alarm import AlarmSettings
@@ -42,6 +42,9 @@ class WatchSettings:
     never: NeverSettings = section(NeverSettings)
     release: tuple[ReleaseSettings, ...] = option((), "")
     notify: tuple[NotifySettings, ...] = option((), "")
+    language: Literal["", "en", "zh"] = option(
+        "", "of the lines for people; empty: that of the environment, English for the service", restart=True
+    )
     by_age: ByAgeSettings = field(default_factory=ByAgeSettings)
     sinks: Mapping[str, str | bool] = field(default_factory=dict)
 

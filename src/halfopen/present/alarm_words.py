@@ -2,38 +2,52 @@
 
 from __future__ import annotations
 
-from typing import Final
-
 from halfopen.core.findings.finding import Finding, Level
 from halfopen.core.findings.verdict import Verdict
 from halfopen.core.policy.alarms import Alarm, Rising
 from halfopen.core.policy.detection import Because
+from halfopen.present.language import listed, tr
 
-_BECAUSE: Final = {
-    Because.DROPS.value: "clients are turned away",
-    Because.COOKIES.value: "the SYN queue overflows: SYNs are answered by cookies",
-    Because.ACCEPT_QUEUE.value: "the accept queue is full",
-    Because.SYN_QUEUE.value: "the SYN queue is full",
-    Because.VERDICT.value: "clients do not get in",
-}
-_SIGNS: Final = {
-    Because.DROPS.value: "a client was turned away",
-    Because.ACCEPT_QUEUE.value: "the accept queue is full for a moment",
-    Because.VERDICT.value: "the verdict is critical for a moment",
-}
+
+def _decided(because: str) -> str:
+    """What decided, in words; "" where the numbers did."""
+    match because:
+        case Because.DROPS.value:
+            return tr("clients are turned away")
+        case Because.COOKIES.value:
+            return tr("the SYN queue overflows: SYNs are answered by cookies")
+        case Because.ACCEPT_QUEUE.value:
+            return tr("the accept queue is full")
+        case Because.SYN_QUEUE.value:
+            return tr("the SYN queue is full")
+        case Because.VERDICT.value:
+            return tr("clients do not get in")
+    return ""
 
 
 def because(action: Alarm) -> str:
     """What decided on an alarm, with the numbers."""
-    counted = f"{action.unanswered:,} of {action.arrivals:,} arrivals unanswered"
-    if action.because in _BECAUSE:
-        return f"{_BECAUSE[action.because]}; {counted}" if action.unanswered else _BECAUSE[action.because]
-    return f"{counted}, usually {action.usual:,.0f} (alarm at {action.limit:,.0f})"
+    counted = tr("{n:,} of {all:,} arrivals unanswered", n=action.unanswered, all=action.arrivals)
+    if decided := _decided(action.because):
+        return listed([decided, counted if action.unanswered else ""])
+    return tr(
+        "{counted}, usually {usual:,.0f} (alarm at {limit:,.0f})",
+        counted=counted,
+        usual=action.usual,
+        limit=action.limit,
+    )
 
 
 def sign(action: Rising) -> str:
     """The first sign of what may become an alarm."""
-    return _SIGNS.get(action.because, f"{action.half_open:,} half-open: more than the traffic explains")
+    match action.because:
+        case Because.DROPS.value:
+            return tr("a client was turned away")
+        case Because.ACCEPT_QUEUE.value:
+            return tr("the accept queue is full for a moment")
+        case Because.VERDICT.value:
+            return tr("the verdict is critical for a moment")
+    return tr("{n:,} half-open: more than the traffic explains", n=action.half_open)
 
 
 def explaining(verdict: Verdict, cause: str) -> Finding | None:

@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from halfopen.core.fields.field import Field, Kind, cell, columns
+from halfopen.present.language import tr
 
 S = TypeVar("S")
 
@@ -61,4 +62,6 @@ def show(out: Console, fields: Iterable[Field[S]], subjects: Sequence[S]) -> fro
 
 def left_out(fields: Sequence[Field[S]], width: int | None) -> str:
     """The line that names the columns a screen has no room for; empty when it has room for all."""
-    return f"not shown at {width} columns: {', '.join(field.title for field in fields)}" if fields else ""
+    if not fields:
+        return ""
+    return tr("not shown at {n} columns: {titles}", n=width, titles=", ".join(field.title for field in fields))

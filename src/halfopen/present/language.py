@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import gettext
 import os
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import lru_cache
 from pathlib import Path
 from typing import Final
+from unicodedata import east_asian_width
 
 DOMAIN: Final = "halfopen"
 LOCALES: Final = Path(__file__).resolve().parent.parent / "locale"
@@ -86,3 +88,30 @@ def tr_n(one: str, many: str, n: int, /, **values: object) -> str:
 def listed(parts: list[str] | tuple[str, ...]) -> str:
     """Parts of a sentence, the empty ones left out, with the language's semicolon between them."""
     return tr("; ").join(part for part in parts if part)
+
+
+def cell_width(text: str) -> int:
+    """How wide a text is on a terminal: characters of East Asia take two cells."""
+    return len(text) if text.isascii() else sum(1 + (east_asian_width(c) in "WF") for c in text)
+
+
+# A word with the spaces behind it; between two characters of East Asia a line may break as well.
+_WIDE: Final = r"\u2e80-\u9fff\uff00-\uffef"
+# A line does not begin with these: the East Asian comma, semicolon, colon, full stop, closing bracket.
+_CLOSING: Final = r"[\u3001\u3002\uff01\uff09\uff0c\uff1a\uff1b\uff1f]"
+_PIECE: Final = re.compile(rf"[{_WIDE}]{_CLOSING}*|[^\s{_WIDE}]+{_CLOSING}*\s*|\s+")
+
+
+def wrapped(line: str, width: int, indent: str) -> list[str]:
+    """The line, in several where it is wider than `width` cells: broken between words, all but the first indented."""
+    if cell_width(line) <= width:
+        return [line]
+    lines, at = [""], 0
+    for piece in _PIECE.findall(line):
+        if at and lines[-1].strip() and at + cell_width(piece.rstrip()) > width:
+            lines[-1] = lines[-1].rstrip()
+            lines.append(indent)
+            at = cell_width(indent)
+        lines[-1] += piece
+        at += cell_width(piece)
+    return [*lines[:-1], lines[-1].rstrip()]

@@ -15,6 +15,7 @@ from halfopen.core.fields.field import Field, Kind, columns
 from halfopen.core.model.listing import Collected
 from halfopen.core.units import json_text, printable
 from halfopen.present.columns import GAP, fitting, left_out
+from halfopen.present.language import cell_width
 
 # Rows that are Python objects at a time, at half a kilobyte each.
 _CHUNK: Final = 2048
@@ -73,7 +74,9 @@ def table(parts: list[Part], netns_column: bool, width: int | None = None) -> It
     cells: Iterable[list[list[str]]] = (_cells(fields, chunk) for chunk in chunks(parts))
     if sum(part.count for part in parts) <= _FEW:
         cells = list(cells)
-        widest = [max((len(text) for chunk in cells for text in chunk[i]), default=0) for i in range(len(fields))]
+        widest = [
+            max((cell_width(text) for chunk in cells for text in chunk[i]), default=0) for i in range(len(fields))
+        ]
     else:
         widest = [_most(field, parts) for field in fields]
     widths = [max(len(field.title), field.least, most) for field, most in zip(fields, widest, strict=True)]
@@ -89,7 +92,7 @@ def table(parts: list[Part], netns_column: bool, width: int | None = None) -> It
 def _most(field: Field[Chunk], parts: Iterable[Part]) -> int:
     """How wide a cell of the column may be, without a look at all of them."""
     if field.name == "netns":
-        return max(len(part.netns) for part in parts)
+        return max(cell_width(part.netns) for part in parts)
     return field.most_ipv6 if any(part.collected.any_ipv6 for part in parts) else field.most
 
 
@@ -103,8 +106,16 @@ def _cells(fields: Sequence[Field[Chunk]], chunk: Chunk) -> list[list[str]]:
 
 
 def _line(fields: Sequence[Field[Chunk]], widths: Sequence[int], kept: Sequence[int], cells: Sequence[str]) -> str:
-    texts = (cells[i].ljust(widths[i]) if fields[i].kind is Kind.LABEL else cells[i].rjust(widths[i]) for i in kept)
+    texts = (_padded(cells[i], widths[i], left=fields[i].kind is Kind.LABEL) for i in kept)
     return (" " * GAP).join(texts).rstrip()
+
+
+def _padded(text: str, width: int, *, left: bool) -> str:
+    """The text in a column; characters of East Asia take two cells."""
+    if text.isascii():
+        return text.ljust(width) if left else text.rjust(width)
+    space = " " * (width - cell_width(text))
+    return text + space if left else space + text
 
 
 def csv_lines(parts: list[Part]) -> Iterator[str]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import textwrap
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Collection
@@ -19,12 +18,14 @@ from halfopen.core.policy.counts import Subject
 from halfopen.core.policy.policy import Policy
 from halfopen.core.policy.readings import subject_text
 from halfopen.core.reports import Begun, Decided, Did, Ended, Glance, Noticed, Reading, Reloaded, Report, Round, Trouble
-from halfopen.core.units import plural, printable, show_duration
+from halfopen.core.units import plural, printable
 from halfopen.core.where import Namespace
 from halfopen.present import commands
 from halfopen.present.alarm_words import because, explaining, sign
 from halfopen.present.findings.cures import next_commands
 from halfopen.present.findings.sentences import listener_name, say
+from halfopen.present.findings.words import lasted
+from halfopen.present.language import spoken, tr, tr_n, wrapped
 
 # Under the text, beside the time.
 _INDENT = " " * 10
@@ -57,6 +58,24 @@ def _withheld(action: Withheld, at: str) -> str:
         case Withholding.CANNOT_TELL:
             return f"releases nothing{at}: {printable(action.detail)}"
     assert_never(action.why)
+
+
+def _more(model: Model) -> list[str]:
+    """What a reading tells beside the number of half-open connections."""
+    parts = []
+    if model.half_open and not model.sample.depths:
+        oldest = lasted(round(model.oldest_s, 1))
+        parts.append(tr("oldest {time}, new {n:,}/s", time=oldest, n=model.arrivals_per_s))
+    if model.half_open:
+        fullest = max(model.listeners, key=lambda v: v.fill or 0.0, default=None)
+        if fullest is not None and fullest.syn_queue_cap and fullest.held:
+            share = f"{min(1.0, fullest.held / fullest.syn_queue_cap):.0%}"
+            parts.append(tr("{at} {share} full", at=listener_name(fullest), share=share))
+    if model.may_have_answered:
+        parts.append(tr("{n:,} may have answered", n=model.may_have_answered))
+    if model.deferred:
+        parts.append(tr("{n:,} deferred", n=model.deferred))
+    return parts
 
 
 class Lines(ABC):
@@ -158,20 +177,25 @@ class TextLines(Lines):
 
     def _filled(self, line: str) -> list[str]:
         """The line, in several where the terminal is narrower: broken between words."""
-        if self.width is None or len(line) <= self.width:
-            return [line]
-        return textwrap.wrap(
-            line, self.width, subsequent_indent=_INDENT, break_long_words=False, break_on_hyphens=False
-        )
+        return [line] if self.width is None else wrapped(line, self.width, _INDENT)
+
+    def lines(self, event: Report) -> list[str]:
+        """The lines for a report, in the language of the reader."""
+        with spoken():
+            return Lines.lines(self, event)
 
     def begin(self, interval_s: float, policy: Policy) -> list[str]:
         """The watched connections and the interval."""
-        line = f"{_clock()}  watching {self._request(interval_s, policy)}"
-        return self._filled(f"{line}; a line when something changes, Ctrl-C ends it")
+        asked = self._request(interval_s, policy)
+        text = tr("watching {asked}; a line when something changes, Ctrl-C ends it", asked=asked)
+        return self._filled(f"{_clock()}  {text}")
 
     def _request(self, interval_s: float, policy: Policy) -> str:
-        words = "" if policy.watched.empty else f"connections {policy.watched.describe()} "
-        words += f"every {show_duration(interval_s)}"
+        every = lasted(interval_s)
+        if policy.watched.empty:
+            words = tr("every {time}", time=every)
+        else:
+            words = tr("connections {chosen} every {time}", chosen=policy.watched.describe(), time=every)
         for one in policy.releases:
             does = "releasing" if one.acts else "observing"
             words += (
@@ -202,59 +226,50 @@ class TextLines(Lines):
         if last is None and not any(now) and self.several and not self.every:
             return []
         change = "" if last is None else f" ({model.half_open - last[0]:+,})"
-        line = f"{_clock(model.sample.wall_s)}  {self._where(where)}{model.half_open:,} half-open{change}"
-        if model.half_open and not model.sample.depths:
-            line += f", oldest {show_duration(round(model.oldest_s, 1))}, new {model.arrivals_per_s:,}/s"
-        if model.half_open:
-            fullest = max(model.listeners, key=lambda v: v.fill or 0.0, default=None)
-            if fullest is not None and fullest.fill:
-                line += f", {listener_name(fullest)} {fullest.fill:.0%} full"
-        if model.may_have_answered:
-            line += f", {model.may_have_answered:,} may have answered"
-        if model.deferred:
-            line += f", {model.deferred:,} deferred"
+        parts = [tr("{n:,} half-open{change}", n=model.half_open, change=change), *_more(model)]
         if accept:
-            line += f", {accept:,} in accept queues"
+            parts.append(tr("{n:,} in accept queues", n=accept))
         if dropped[0]:
-            line += f", {dropped[0]:,} drops/s"
+            parts.append(tr("{n:,} drops/s", n=dropped[0]))
         if dropped[1]:
-            line += f", {dropped[1]:,} SYN cookies/s"
-        return self._filled(line)
+            parts.append(tr("{n:,} SYN cookies/s", n=dropped[1]))
+        return self._filled(f"{_clock(model.sample.wall_s)}  {self._where(where)}{tr(', ').join(parts)}")
 
     def rising(self, model: Model, action: Rising) -> list[str]:
         """The first sign."""
-        line = self._head(model, "RISING", action.where, action.listener)
+        line = self._head(model, tr("RISING"), action.where, action.listener)
         line += sign(action)
         return [self._paint(_YELLOW, part) for part in self._filled(line)]
 
     def passed(self, model: Model, action: Passed) -> list[str]:
         """It was nothing."""
-        line = self._head(model, "PASSED", action.where, action.listener)
-        return self._filled(f"{line}{action.half_open:,} half-open, no alarm")
+        line = self._head(model, tr("PASSED"), action.where, action.listener)
+        return self._filled(line + tr("{n:,} half-open, no alarm", n=action.half_open))
 
     def alarm(self, model: Model, action: Alarm, verdict: Verdict | None) -> list[str]:
         """The alarm, why, and what to do."""
-        head = self._head(model, "ALARM", action.where, action.listener) + because(action)
+        head = self._head(model, tr("ALARM"), action.where, action.listener) + because(action)
         lines = [self._paint(_RED, part) for part in self._filled(head)]
-        incident = [f"{_INDENT}incident {action.incident}"] if action.incident else []
+        incident = [_INDENT + tr("incident {id}", id=action.incident)] if action.incident else []
         return lines + self._why(action.cause, verdict) + incident
 
     def cause(self, model: Model, action: CauseChanged, verdict: Verdict | None) -> list[str]:
         """Another cause of an alarm, and what to do."""
-        head = self._head(model, "CAUSE", action.where, action.listener) + action.cause
-        head += f" (was {action.before})" if action.before else ""
+        head = self._head(model, tr("CAUSE"), action.where, action.listener) + action.cause
+        head += tr(" (was {id})", id=action.before) if action.before else ""
         lines = [self._paint(_RED, part) for part in self._filled(head)]
         return lines + self._why(action.cause, verdict)
 
     def clear(self, model: Model, action: Clear) -> list[str]:
         """The end of an alarm."""
-        lasted = show_duration(round(action.lasted_s))
         if action.gone == "namespace":
-            line = f"{_clock(model.sample.wall_s)}  CLEAR  the network namespace {printable(action.where.name)} is gone"
+            head = f"{_clock(model.sample.wall_s)}  {tr('CLEAR')}  "
+            now = tr("the network namespace {name} is gone", name=printable(action.where.name))
         else:
-            line = self._head(model, "CLEAR", action.where, action.listener)
-            line += "nothing listens any more" if action.gone else f"{action.half_open:,} half-open"
-        line += f", after {lasted} with a peak of {action.peak:,}"
+            head = self._head(model, tr("CLEAR"), action.where, action.listener)
+            now = tr("nothing listens any more") if action.gone else tr("{n:,} half-open", n=action.half_open)
+        time = lasted(round(action.lasted_s))
+        line = head + tr("{now}, after {time} with a peak of {peak:,}", now=now, time=time, peak=action.peak)
         return [self._paint(_GREEN, part) for part in self._filled(line)]
 
     def _head(self, model: Model, word: str, where: Namespace, listener: Subject) -> str:
@@ -267,7 +282,7 @@ class TextLines(Lines):
         finding = explaining(verdict, cause)
         lines = self._filled(f"{_INDENT}{say(finding)}") if finding is not None else []
         command = commands.runnable(next_commands(verdict)[0])
-        return [*lines, *commands.filled(f"{_INDENT}next: ", command, self.width, indent=14).split("\n")]
+        return [*lines, *commands.filled(_INDENT + tr("next: "), command, self.width, indent=14).split("\n")]
 
     def released(self, outcome: Released, wall_s: float | None = None) -> list[str]:
         """The outcome of a release, now or (wall_s) then."""
@@ -301,4 +316,10 @@ class TextLines(Lines):
 
     def end(self, readings: int) -> list[str]:
         """The last line."""
-        return [f"{_clock()}  ended after {plural(readings, 'reading')}, at most {self._peak:,} half-open"]
+        text = tr_n(
+            "ended after {n:,} reading, at most {most:,} half-open",
+            "ended after {n:,} readings, at most {most:,} half-open",
+            readings,
+            most=self._peak,
+        )
+        return [f"{_clock()}  {text}"]
