@@ -17,7 +17,7 @@ def command() -> None:
     """
 
 
-@command.command()
+@command.command(short_help="Send a test message to every receiver, or to those named.")
 @click.option(
     "--config", metavar="FILE", default=CONFIG, show_default=True, shell_complete=files, help="TOML configuration file."
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pwd
 import re
 import stat
 from collections.abc import Iterable
@@ -49,13 +50,15 @@ def _of_file(path: str) -> bytes:
     try:
         fd = os.open(path, _FLAGS)
     except (OSError, ValueError) as e:
-        raise _error(path, getattr(e, "strerror", None) or str(e)) from None
+        # Also where root's watch has another user do the telling.
+        hint = f"it has to be the file of the user who tells: chown {_us()} {path}" if _refused(e) else ""
+        raise _error(path, getattr(e, "strerror", None) or str(e), hint) from None
     try:
         facts = os.fstat(fd)
         if not stat.S_ISREG(facts.st_mode):
             raise _error(path, "is not a regular file")
         if facts.st_uid not in (0, os.geteuid()):
-            raise _error(path, "belongs to another user", f"chown {os.geteuid()} {path}")
+            raise _error(path, "belongs to another user", f"chown {_us()} {path}")
         if facts.st_mode & _OTHERS:
             raise _error(path, "could be read by others", f"chmod 600 {path}")
         return small_files.read_open(fd, _MOST)
@@ -63,6 +66,18 @@ def _of_file(path: str) -> bytes:
         raise _error(path, e.strerror or str(e)) from None
     finally:
         os.close(fd)
+
+
+def _refused(e: OSError | ValueError) -> bool:
+    return isinstance(e, PermissionError)
+
+
+def _us() -> str:
+    """The user of this process, by name where there is one."""
+    try:
+        return pwd.getpwuid(os.geteuid()).pw_name
+    except KeyError:
+        return str(os.geteuid())
 
 
 def _of_credential(name: str) -> bytes:
