@@ -28,8 +28,7 @@ def _inhabitant(members: list[int]) -> str:
     for pid in members:
         found = process(pid)
         if found is not None:
-            inside = found.container or found.unit
-            return f"{found.name} ({inside})" if inside else found.name
+            return f"{found.name} ({found.inside})" if found.inside else found.name
     return ""
 
 

@@ -13,6 +13,7 @@ from halfopen.core.errors import HalfopenError
 from halfopen.core.sample import Process
 from halfopen.core.units import printable
 from halfopen.linux import proc, small_files
+from halfopen.read.containers import container_name
 
 _CONTAINER_ID: Final = re.compile(r"(?<![0-9a-f])([0-9a-f]{64})(?![0-9a-f])")
 _LXC: Final = re.compile(r"/lxc(?:\.payload)?[./]([^/]+)")
@@ -156,9 +157,12 @@ def process(pid: int) -> Process | None:
     name = proc.name(pid)
     if name is None:
         return None
-    unit, container = unit_and_container(small_files.text(f"/proc/{pid}/cgroup"))
+    cgroup = small_files.text(f"/proc/{pid}/cgroup")
+    unit, container = unit_and_container(cgroup)
+    whole = _CONTAINER_ID.search(cgroup)
+    called = container_name(whole[1]) if whole else ""
     # Every process chooses its own name, escape sequences included.
-    return Process(pid, printable(name), unit and printable(unit), container and printable(container))
+    return Process(pid, printable(name), unit and printable(unit), container and printable(container), called or None)
 
 
 def owners(found: Holders) -> dict[int, tuple[Process, ...]]:

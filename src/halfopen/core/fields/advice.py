@@ -126,7 +126,7 @@ LISTENER: Final[tuple[Field[ListenerAdvice], ...]] = (
     *(field.of(_named) for field in NAMED),
     Field(
         "processes",
-        "`pid`, `name`, `unit`, `container` of each that holds it, as in status",
+        "`pid`, `name`, `unit`, `container`, `container_name` of each that holds it, as in status",
         lambda a: processes(a.seen.view.processes),
         "array",
     ),

@@ -23,7 +23,7 @@ _IPV6_WIDTH: Final = 39
 def _owner(g: SocketGroup) -> str:
     if g.process is None:
         return "-" if not g.pid else str(g.pid)
-    inside = g.process.container or g.process.unit
+    inside = g.process.inside
     return f"{g.process.name} {g.pid}" + (f" ({inside})" if inside else "")
 
 
@@ -36,7 +36,7 @@ def _growth(g: SocketGroup) -> str:
 GROUP: Final[tuple[Field[SocketGroup], ...]] = (
     Field(
         "process",
-        "the process that holds them: `pid`, `name`, `unit`, `container`; null where none was found",
+        "the process that holds them: `pid`, `name`, `unit`, `container`, `container_name`; null where none was found",
         lambda g: None if g.process is None else json_object(PROCESS, g.process),
         "object or null",
         kind=Kind.LABEL,

@@ -37,7 +37,7 @@ LISTENER: Final[tuple[Field[ListenerView], ...]] = (
     *(field.of(_listening) for field in NAMED),
     Field(
         "processes",
-        "`pid`, `name`, `unit`, `container` of each that holds the socket, as in status",
+        "`pid`, `name`, `unit`, `container`, `container_name` of each that holds the socket, as in status",
         lambda v: processes(v.processes),
         "array",
     ),

@@ -199,7 +199,7 @@ LISTENER: Final[tuple[Field[ListenerHandshakes], ...]] = (
     Field("process", "", kind=Kind.LABEL, title="PROCESS", show=lambda one: processes_cell(one.processes), spare=7),
     Field(
         "processes",
-        "`pid`, `name`, `unit`, `container` of each that holds it, as in status",
+        "`pid`, `name`, `unit`, `container`, `container_name` of each that holds it, as in status",
         lambda one: processes(one.processes),
         "array",
     ),

@@ -212,7 +212,7 @@ LISTENER: Final[tuple[Field[ListenerView], ...]] = (
     ),
     Field(
         "processes",
-        "`pid`, `name`, `unit`, `container` of each that holds the socket, see below",
+        "`pid`, `name`, `unit`, `container`, `container_name` of each that holds the socket, see below",
         lambda v: processes(v.processes),
         "array",
     ),

@@ -46,7 +46,7 @@ def _owner(p: ProcessMemory) -> str:
 MEMORY_OF_PROCESS: Final[tuple[Field[ProcessMemory], ...]] = (
     Field(
         "process",
-        "`pid`, `name`, `unit`, `container`; null where it ended",
+        "`pid`, `name`, `unit`, `container`, `container_name`; null where it ended",
         lambda p: None if p.process is None else json_object(PROCESS, p.process),
         "object or null",
         kind=Kind.LABEL,

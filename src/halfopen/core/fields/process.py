@@ -19,6 +19,13 @@ PROCESS: Final[tuple[Field[Process], ...]] = (
         "string or null",
         kind=Kind.LABEL,
     ),
+    Field(
+        "container_name",
+        "name of the container, as its runtime wrote it down (`pod/container` in Kubernetes); null where not at hand",
+        lambda p: p.container_name,
+        "string or null",
+        kind=Kind.LABEL,
+    ),
 )
 
 
@@ -32,6 +39,6 @@ def processes_cell(those: Sequence[Process]) -> str:
     if not those:
         return "-"
     first = those[0]
-    inside = first.container or first.unit
+    inside = first.inside
     more = f" +{len(those) - 1}" if len(those) > 1 else ""
     return f"{first.name} {first.pid}{more}" + (f" ({inside})" if inside else "")

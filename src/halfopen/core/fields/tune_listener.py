@@ -72,7 +72,7 @@ LISTENER: Final[tuple[Field[InNamespace], ...]] = (
     ),
     Field(
         "processes",
-        "`pid`, `name`, `unit`, `container` of each that holds it, as in status",
+        "`pid`, `name`, `unit`, `container`, `container_name` of each that holds it, as in status",
         lambda i: processes(i.running.processes),
         "array",
     ),

@@ -23,7 +23,7 @@ def who(e: Evidence, group: SocketGroup) -> tuple[Fact, ...]:
     facts = []
     if group.process is not None:
         facts += [Fact("process", group.process.name), Fact("pid", group.pid)]
-        inside = group.process.container or group.process.unit
+        inside = group.process.inside
         facts += [Fact("inside", inside)] if inside else []
     facts += [
         Fact("peer", group.peer),

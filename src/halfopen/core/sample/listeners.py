@@ -51,12 +51,21 @@ QUEUES: Final[np.dtype[Any]] = np.dtype([("known", "?"), *((name, PULSE[name]) f
 
 @dataclass(frozen=True, slots=True)
 class Process:
-    """A process that holds a listener: pid, command name, and the systemd unit and container id it runs in, if any."""
+    """A process that holds a listener: pid, command name, and the systemd unit and container id it runs in, if any.
+
+    container_name: as its runtime calls it, where that is known.
+    """
 
     pid: int
     name: str
     unit: str | None = None
     container: str | None = None
+    container_name: str | None = None
+
+    @property
+    def inside(self) -> str:
+        """What it runs in, in a word: its container by name, else by id; else its unit; empty outside both."""
+        return self.container_name or self.container or self.unit or ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -201,7 +201,7 @@ def holders_text(processes: Sequence[Process]) -> str:
     """The processes that hold it: `nginx (pid 12 13 14 15 …, nginx.service)`; empty when none is visible."""
     by_name: dict[tuple[str, str], list[int]] = {}
     for p in processes:
-        where = f"container {p.container}" if p.container else p.unit or ""
+        where = f"container {p.inside}" if p.container else p.unit or ""
         by_name.setdefault((p.name, where), []).append(p.pid)
     return ", ".join(_people(name, where, pids) for (name, where), pids in by_name.items())
 

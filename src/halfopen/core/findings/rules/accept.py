@@ -110,7 +110,7 @@ def _who(found: Stuck, reason: Obstacle | None) -> tuple[Fact, ...]:
         return (Fact("why", holder.UNKNOWN),)
     process = reason.holder.process
     facts = [Fact("why", reason.why), Fact("process", process.name), Fact("pid", process.pid)]
-    if inside := process.container or process.unit:
+    if inside := process.inside:
         facts.append(Fact("inside", inside))
     alike = sum(one.why == reason.why for one in found.reasons) if found.reasons else len(found.holders)
     return (*facts, Fact("processes", len(found.holders)), Fact("stuck_processes", alike), *reason.facts)
