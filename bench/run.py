@@ -49,6 +49,8 @@ NUMBERS = {
     "namespaces": (500, 50),
     "watch_seconds": (20, 2),
     "syns": (200_000, 50_000),
+    "sockets": (100_000, 4_000),
+    "adversaries": (50_000, 2_000),
 }
 
 
@@ -79,7 +81,7 @@ def arguments(words: list[str]) -> argparse.Namespace:
     add("--json", metavar="FILE", help="write every single figure to FILE as well")
     add(
         "--only",
-        choices=(*PARTS, "verdicts", "detection", "service", "policy"),
+        choices=(*PARTS, "verdicts", "detection", "service", "policy", "closing"),
         action="append",
         help="measure this part alone (repeatable)",
     )
@@ -99,6 +101,8 @@ def arguments(words: list[str]) -> argparse.Namespace:
     add("--watch-seconds", type=_positive, metavar="N", help="seconds that an idle watch is measured for (20)")
     add("--starts", type=_positive, metavar="N", help="starts of each command (15)")
     add("--syns", type=_positive, metavar="N", help="SYNs to send from one core (200000)")
+    add("--sockets", type=_positive, metavar="N", help="closing: connections, both ends counted (100000)")
+    add("--adversaries", type=_positive, metavar="N", help="closing: connections that become active (50000)")
     add("--draws", type=_positive, metavar="N", help="verdicts: seeds of each scene (10, with --quick 1)")
     add("--scene", action="append", metavar="NAME", help="verdicts: this scene alone (repeatable); mixes: every mix")
     add("--blind", action="store_true", help="verdicts: without eBPF")
@@ -120,6 +124,8 @@ def measure(given: argparse.Namespace, command: str) -> tuple[str, bool]:
         return _detection(given), False
     if "service" in (given.only or ()):
         return _service(given), False
+    if "closing" in (given.only or ()):
+        return _closing(given), False
     from halfopen.lab import enter_user_namespace
 
     enter_user_namespace()
@@ -242,6 +248,21 @@ def _policy(given: argparse.Namespace) -> str:
     if given.json:
         _write(given.json, json.dumps(policy.as_json(steps), indent=1) + "\n")
     return "\n".join(policy.as_lines(steps)) + "\n"
+
+
+def _closing(given: argparse.Namespace) -> str:
+    """Its holders take most of the machine's memory for sockets, so nothing else is measured beside it."""
+    if given.only != ["closing"]:
+        raise UsageError("--only closing is measured alone", hint="give the other parts to a second run")
+    from halfopen.lab import enter_user_namespace
+
+    enter_user_namespace()
+    import closing
+
+    done = closing.measure(given.sockets, given.adversaries, given.rounds)
+    if given.json:
+        _write(given.json, json.dumps(closing.document(done), indent=1) + "\n")
+    return "\n".join(closing.lines(done)) + "\n"
 
 
 def _write(path: str, text: str) -> None:

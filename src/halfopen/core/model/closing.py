@@ -27,6 +27,7 @@ _MOST_COMPARED: Final = 40
 # Ages are even where each quarter of their span has at least this share of what it would have.
 _EVEN: Final = 0.25
 _QUARTERS: Final = 4
+_OF_A_GROUP: Final = ("bytes_received", "flags", "pages", "retransmits", "unacked", "unread")
 # Fewer are never called even.
 _SOME: Final = 8
 
@@ -189,18 +190,20 @@ def _groups(now: OpenSockets, found: StateAges, kinds: NDArray[Any], incoming: N
 def _group(
     now: OpenSockets, found: StateAges, kinds: NDArray[Any], incoming: NDArray[Any], members: NDArray[np.intp]
 ) -> SocketGroup:
-    rows, at = now.rows[members], int(members[0])
+    at = int(members[0])
+    # A column at a time: whole rows are gathered four times as slowly.
+    rows = {name: now.rows[name][members] for name in _OF_A_GROUP}
     pid = 0 if now.pids is None else int(now.pids[at])
     least = found.at_least_s[members]
     comes = bool(incoming[at])
-    port = int(rows["local_port"][0])
+    port = int(now.rows["local_port"][at])
     _, same = np.unique(rows["bytes_received"], return_counts=True)
     return SocketGroup(
         process=now.processes.get(pid),
         pid=pid,
-        state=int(rows["state"][0]),
+        state=int(now.rows["state"][at]),
         signature=Signature(int(kinds[at])),
-        peer=f"clients of :{port}" if comes else endpoint_text(remote_text(now, at), int(rows["remote_port"][0])),
+        peer=f"clients of :{port}" if comes else endpoint_text(remote_text(now, at), int(now.rows["remote_port"][at])),
         incoming=comes,
         local_port=port if comes else 0,
         count=len(members),
@@ -279,16 +282,16 @@ def _destinations(now: OpenSockets, incoming: NDArray[Any]) -> tuple[Destination
     room = port_room(now)
     if not len(places) or not room:
         return ()
-    rows = now.rows[places]
-    _, local = np.unique(rows["local"], return_inverse=True)
-    peers = peer_ids(now)[places]
-    _, peer = np.unique(peers << np.uint64(16) | rows["remote_port"].astype(np.uint64), return_inverse=True)
+    states = now.rows["state"][places]
+    _, local = np.unique(now.rows["local"][places], return_inverse=True)
+    peers, ports = peer_ids(now)[places], now.rows["remote_port"][places].astype(np.uint64)
+    _, peer = np.unique(peers << np.uint64(16) | ports, return_inverse=True)
     key = peer.astype(np.uint64) << np.uint64(32) | local.astype(np.uint64)
     keys, first, counts = np.unique(key, return_index=True, return_counts=True)
     found = []
     for i in np.argsort(-counts, kind="stable")[:_MOST_DESTINATIONS].tolist():
         at = int(places[first[i]])
-        mine = rows["state"][key == keys[i]]
+        mine = states[key == keys[i]]
         waiting = int(np.count_nonzero(mine == _TIME_WAIT))
         to = endpoint_text(remote_text(now, at), int(now.rows["remote_port"][at]))
         found.append(Destination(to, local_text(now, at), int(counts[i]), waiting, room))
