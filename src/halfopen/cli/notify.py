@@ -33,12 +33,16 @@ def test(ctx: click.Context, config: str, names: tuple[str, ...]) -> None:
     from halfopen.core.errors import UsageError
     from halfopen.linux import privileges
     from halfopen.ops.notify_test import chosen, try_all
+    from halfopen.present import language
     from halfopen.present.tried import tried_line
     from halfopen.service.face_keeper import face_user
 
-    receivers = chosen(load(config).notify, names)
+    settings = load(config)
+    receivers = chosen(settings.notify, names)
     if not receivers:
         raise UsageError(f"{config} names no receiver", hint="add a [[notify]] section (docs/notify.md)")
+    if settings.language:
+        language.prefer(settings.language)
     # As the process that delivers for watch and the service: whatever it could not do fails here too.
     privileges.give_up_all(face_user())
     called, failed = [one.called for one in receivers], False

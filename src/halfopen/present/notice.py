@@ -5,51 +5,77 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Final
 
 from halfopen.core.findings.finding import Finding
 from halfopen.core.notice import NoticeState
+from halfopen.core.policy.alarms import Alarm, Rising
 from halfopen.core.policy.incidents import Incident, ReleasesMade
 from halfopen.core.policy.readings import subject_text
-from halfopen.core.units import plural, show_duration
+from halfopen.core.units import printable
+from halfopen.present.alarm_words import because, sign
 from halfopen.present.findings.sentences import say
-
-_WORDS: Final = {
-    NoticeState.RISING: "RISING",
-    NoticeState.FIRING: "ALARM",
-    NoticeState.UPDATED: "ALARM",
-    NoticeState.RESOLVED: "CLEAR",
-}
+from halfopen.present.findings.words import lasted
+from halfopen.present.language import spoken, tr, tr_n
 
 
 @dataclass(frozen=True, slots=True)
 class ToldIncident:
-    """What there is to tell of an incident at a moment, on a host. what: the sign that decided, in words; waiting: how
-    many are half-open.
+    """What there is to tell of an incident at a moment, on a host. sign: the first one, or the one that decided; None:
+    it was not seen. waiting: how many are half-open. finding: what explains it, cures: commands that may help.
     """
 
     state: NoticeState
     host: str
     incident: Incident
-    what: str
+    sign: Rising | Alarm | None
     at_s: float
     waiting: int
+    finding: Finding | None = None
+    cures: tuple[str, ...] = ()
 
 
-def title(told: ToldIncident) -> str:
+@dataclass(frozen=True, slots=True)
+class NoticeTexts:
+    """The texts of a notice, as `core.notice.Notice` has them: log and actions in English, whatever is spoken."""
+
+    title: str
+    log: str
+    summary: str
+    text: tuple[str, ...]
+    actions: tuple[str, ...]
+
+
+def texts(told: ToldIncident) -> NoticeTexts:
+    """Everything there is to say, in the language that the operator prefers."""
+    log, actions = _title(told), releases(told.incident)
+    with spoken():
+        summary = "" if told.finding is None else say(told.finding)
+        return NoticeTexts(_title(told), log, summary, tuple(_message(told, summary)), actions)
+
+
+def _title(told: ToldIncident) -> str:
     """One line: the state, where, and what it is about."""
     one = told.incident
-    head = f"{_WORDS[told.state]} {_place(told)}: "
     if told.state is not NoticeState.RESOLVED:
-        return head + (told.what or "more connections than usual are half-open")
-    lasted = show_duration(round(max(0.0, one.lasted_s)))
+        word = tr("RISING") if told.state is NoticeState.RISING else tr("ALARM")
+        return f"{word} {_place(told)}: {_sign(told)}"
+    head, time_ = f"{tr('CLEAR')} {_place(told)}: ", lasted(round(max(0.0, one.lasted_s)))
     if one.alarm_s is None:
-        return f"{head}it passed after {lasted}, no alarm"
-    if one.gone:
-        what = "the network namespace is gone" if one.gone == "namespace" else "nothing listens any more"
+        return head + tr("it passed after {time}, no alarm", time=time_)
+    if one.gone == "namespace":
+        now = tr("the network namespace {name} is gone", name=printable(one.where.name))
     else:
-        what = f"{told.waiting:,} half-open"
-    return f"{head}{what}, after {lasted} with a peak of {one.peak.half_open:,}"
+        now = tr("nothing listens any more") if one.gone else tr("{n:,} half-open", n=told.waiting)
+    return head + tr("{now}, after {time} with a peak of {peak:,}", now=now, time=time_, peak=one.peak.half_open)
+
+
+def _sign(told: ToldIncident) -> str:
+    match told.sign:
+        case Rising():
+            return sign(told.sign)
+        case Alarm():
+            return because(told.sign)
+    return tr("more connections than usual are half-open")
 
 
 def _place(told: ToldIncident) -> str:
@@ -61,48 +87,41 @@ def _place(told: ToldIncident) -> str:
     return " ".join([*words, listener] if listener else words)
 
 
-def summary(finding: Finding | None) -> str:
-    """The sentence that explains an incident; empty where nothing does."""
-    return "" if finding is None else say(finding)
-
-
 def releases(incident: Incident) -> tuple[str, ...]:
     """What came of the releases during an incident, by the filter: those that did something."""
     return tuple(_released(one) for one in incident.releases if one.released or one.failed)
 
 
 def _released(made: ReleasesMade) -> str:
-    text = f"released {plural(made.released, 'half-open connection')} {made.filter}".rstrip()
-    return text + (f", {made.failed:,} failed" if made.failed else "")
+    count = tr_n("{n:,} half-open connection", "{n:,} half-open connections", made.released)
+    text = tr("released {count} {filter}", count=count, filter=made.filter)
+    return text + (tr(", {n:,} failed", n=made.failed) if made.failed else "")
 
 
-def message(told: ToldIncident, explained: str, cures: tuple[str, ...], actions: tuple[str, ...]) -> tuple[str, ...]:
-    """The whole message below the title, in lines."""
-    return tuple(_message(told, explained, cures, actions))
-
-
-def _message(told: ToldIncident, explained: str, cures: tuple[str, ...], actions: tuple[str, ...]) -> Iterator[str]:
-    over = told.state is NoticeState.RESOLVED
-    if explained:
-        yield f"{explained[0].upper()}{explained[1:]}."
+def _message(told: ToldIncident, summary: str) -> Iterator[str]:
+    """The lines of the whole message below the title."""
+    one, over = told.incident, told.state is NoticeState.RESOLVED
+    if summary:
+        yield tr("{sentence}.", sentence=f"{summary[0].upper()}{summary[1:]}")
     if not over:
-        yield f"Half-open: {told.waiting:,} now, {told.incident.peak.half_open:,} at most."
-    yield f"Began: {_clock(told.incident.began_s)}."
+        yield tr("Half-open: {n:,} now, {peak:,} at most.", n=told.waiting, peak=one.peak.half_open)
+    yield tr("Began: {time}.", time=_clock(one.began_s))
     if over:
-        yield f"Ended: {_clock(told.at_s)}."
-    for action in actions:
-        yield f"Done: {action}."
+        yield tr("Ended: {time}.", time=_clock(told.at_s))
+    for action in releases(one):
+        yield tr("Done: {action}.", action=action)
     if not over:
-        for cure in cures:
-            yield f"Next: {cure}"
-    yield f"Incident {told.incident.id}"
+        for cure in told.cures:
+            yield tr("Next: {command}", command=cure)
+    yield tr("Incident {id}", id=one.id)
 
 
 def test_message(host: str) -> tuple[str, tuple[str, ...]]:
     """Title and lines of the message of `halfopen notify test`."""
-    title_line = f"TEST {host}: this is a test, nothing is wrong"
-    line = "A test message: `halfopen notify test` was run. Incidents of half-open connections will look like this."
-    return title_line, (line, f"Sent: {_clock(time.time())}.")
+    with spoken():
+        title = f"{tr('TEST')} {host}: {tr('this is a test, nothing is wrong')}"
+        line = tr("`halfopen notify test` was run. Incidents of half-open connections will be told in this way.")
+        return title, (line, tr("Sent: {time}.", time=_clock(time.time())))
 
 
 def _clock(wall_s: float) -> str:

@@ -18,9 +18,9 @@ from halfopen.core.policy.counts import Subject
 from halfopen.core.policy.incidents import Incident
 from halfopen.core.policy.readings import subject_text
 from halfopen.core.reports import Decided, Did, Reading, Report, Round
-from halfopen.present.alarm_words import because, explaining, sign
+from halfopen.present.alarm_words import explaining
 from halfopen.present.findings.cures import command, next_commands
-from halfopen.present.notice import ToldIncident, message, releases, summary, title
+from halfopen.present.notice import ToldIncident, releases, texts
 
 FRESH_S: Final = 30.0
 """So often a notice is made of every incident that lasts, whether it changed or not: a receiver of notices that hears
@@ -31,13 +31,13 @@ _STATES: Final = {Rising: NoticeState.RISING, Alarm: NoticeState.FIRING, CauseCh
 
 @dataclass(frozen=True, slots=True)
 class _Kept:
-    """An incident as it stands, on a host, and what its sentences are made of. what: the sign that decided, in words;
-    waiting: how many are half-open. told: the number of the last notice.
+    """An incident as it stands, on a host, and what its sentences are made of. sign: the first one, or the one that
+    decided; waiting: how many are half-open. told: the number of the last notice.
     """
 
     incident: Incident
     host: str
-    what: str = ""
+    sign: Rising | Alarm | None = None
     finding: Finding | None = None
     cures: tuple[str, ...] = ()
     waiting: int = 0
@@ -77,7 +77,7 @@ class Notices:
         kept = self._on.get(one.id) or _Kept(one, model.sample.host.name)
         kept = replace(kept, incident=one, waiting=action.half_open)
         if isinstance(action, Rising | Alarm):
-            kept = replace(kept, what=sign(action) if isinstance(action, Rising) else because(action))
+            kept = replace(kept, sign=action)
         if isinstance(action, Alarm | CauseChanged) and verdict is not None:
             kept = _explained(kept, verdict)
         if isinstance(action, Passed | Clear):
@@ -103,8 +103,7 @@ class Notices:
         one = kept.incident
         if one.id in self._on:
             self._on[one.id] = replace(kept, told=kept.told + 1)
-        told = ToldIncident(state, kept.host, one, kept.what, at_s, kept.waiting)
-        line, explained, actions = title(told), summary(kept.finding), releases(one)
+        said = texts(ToldIncident(state, kept.host, one, kept.sign, at_s, kept.waiting, kept.finding, kept.cures))
         cause = one.causes[-1] if one.causes else None
         self._to(
             Notice(
@@ -123,17 +122,17 @@ class Notices:
                 cause=one.cause,
                 level=_level(one),
                 because=one.because,
-                title=line,
-                log=line,
-                summary=explained,
-                text=message(told, explained, kept.cures, actions),
+                title=said.title,
+                log=said.log,
+                summary=said.summary,
+                text=said.text,
                 cures=kept.cures,
                 waiting=kept.waiting,
                 peak=one.peak.half_open,
                 unanswered=one.unanswered,
                 arrivals=one.arrivals,
                 evidence=tuple(NoticeFact(f.name, f.value, f.limit, f.unit) for f in cause.facts) if cause else (),
-                actions=actions,
+                actions=said.actions,
             )
         )
 

@@ -1,3 +1,4 @@
+# ruff: noqa: RUF001 (Chinese punctuation is meant)
 """Notices of a watch's reports: one at each turn of an incident, with everything a receiver needs."""
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from halfopen.core.policy.stages import AlarmStage
 from halfopen.core.reports import Decided, Did, Reading, Round
 from halfopen.ops.watch import notices
 from halfopen.ops.watch.notices import Notices
+from halfopen.present import language
 from rows import SELF, listener, request, sample
 
 HTTP = (2, "0.0.0.0", 8080, 0)
@@ -105,7 +107,7 @@ def test_a_rise_that_came_to_nothing_was_no_alarm(w: Watched) -> None:
 
 
 @pytest.mark.parametrize(
-    ("gone", "says"), [("namespace", "the network namespace is gone"), ("listener", "nothing listens any more")]
+    ("gone", "says"), [("namespace", "the network namespace self is gone"), ("listener", "nothing listens any more")]
 )
 def test_what_is_gone_is_said(w: Watched, gone: str, says: str) -> None:
     w.alarm()
@@ -154,3 +156,16 @@ def test_two_listeners_are_two_incidents(w: Watched) -> None:
     other = w.alarm(id="i-2", at=(2, "192.0.2.1", 443, 0), because="drops")
     assert (other.incident, other.listener) == ("i-2", "192.0.2.1:443")
     assert other.title == "ALARM host 192.0.2.1:443: clients are turned away; 50 of 90 arrivals unanswered"
+
+
+def test_texts_are_in_the_operators_language_and_logs_in_english(w: Watched, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(language, "_preferred", "zh")
+    one = w.alarm(cause=judge(model()).findings[0].id)
+    assert one.title == "告警 host :8080: 90 个新到连接中有 50 个未应答，平时约 1 个（告警阈值 20）"
+    assert one.log == "ALARM host :8080: 50 of 90 arrivals unanswered, usually 1 (alarm at 20)"
+    assert one.text[-1] == "事件编号：i-1"
+    assert one.cures[0] in next(line for line in one.text if line.startswith("建议操作："))
+    w.release(40)
+    assert w.told[-1].actions == ("released 40 half-open connections older than 15 s",)
+    assert "已处理：已释放 40 个半连接（older than 15 s）" in w.told[-1].text
+    assert w.clear().title.startswith("恢复 host :8080: ")
