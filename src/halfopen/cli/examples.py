@@ -65,6 +65,12 @@ EXAMPLES: Final[Mapping[str, tuple[str, ...]]] = {
         "halfopen handshakes",
         "halfopen handshakes --listener :443 --for 1m",
     ),
+    "block": (
+        "halfopen block 203.0.113.7 --for 1h --reason 'incident 12'",
+        "halfopen block 2001:db8:7::/48 --port 443",
+        "halfopen block list",
+    ),
+    "unblock": ("halfopen unblock 203.0.113.7", "halfopen unblock --all"),
     "protect": (
         "halfopen protect :443                           # until Ctrl-C",
         "halfopen protect --all-listeners --for 10m --reason 'incident 12'",

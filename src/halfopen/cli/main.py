@@ -29,6 +29,8 @@ COMMANDS: Final = {
     "diagnose": "Look for some seconds and say what is wrong, how sure that is, and what was ruled out.",
     "advise": "Advise the release time, backlog and cookies of each listener, by handshakes seen.",
     "handshakes": "Measure how long handshakes take and how often the SYN-ACK is retransmitted.",
+    "block": "Drop the TCP packets of proven sources for a time.",
+    "unblock": "End blocks before their time.",
     "protect": "Let honest clients connect while a SYN flood goes on.",
     "release-time": "Compute when the kernel gives up, now and with other settings.",
     "closing": "Find connections that are never let go, by process, state and kind; end them gently.",

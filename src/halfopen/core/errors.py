@@ -116,6 +116,13 @@ class CannotGuard(HalfopenError):
         super().__init__("cannot-guard", message, exit_code=EXIT_REFUSED, hint=hint)
 
 
+class MustNotBlock(HalfopenError):
+    """A source that must not be blocked; nothing was changed. Exit code 3."""
+
+    def __init__(self, message: str, *, hint: str = "") -> None:
+        super().__init__("must-not-block", message, exit_code=EXIT_REFUSED, hint=hint)
+
+
 class WireError(HalfopenError):
     """Bytes that are not what the kernel's format allows; `offset` is where. Exit code 1."""
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import threading
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
@@ -14,6 +14,8 @@ from halfopen.change.audit import AuditLog, who
 from halfopen.core.errors import HalfopenError, UsageError, words
 from halfopen.core.fields.released import released
 from halfopen.core.policy.actions import (
+    Block,
+    BlocksChanged,
     ChangeConnections,
     ChangedConnections,
     Protect,
@@ -21,6 +23,7 @@ from halfopen.core.policy.actions import (
     Release,
     Released,
     RestoreOptions,
+    Unblock,
     Undo,
     Unprotect,
     Unprotected,
@@ -38,8 +41,11 @@ if TYPE_CHECKING:
     from halfopen.core.policy.guarding import GuardReading
     from halfopen.core.tune.outcomes import Tuned, Undid
     from halfopen.core.tune.plan import Plan
+    from halfopen.core.units import Network
 
-Result = TypeVar("Result", "Released", "Tuned", "Undid", "Protected", "Unprotected", "ChangedConnections")
+Result = TypeVar(
+    "Result", "Released", "Tuned", "Undid", "Protected", "Unprotected", "ChangedConnections", "BlocksChanged"
+)
 
 
 class Executor:
@@ -214,6 +220,38 @@ class Executor:
         record = {"action": "unprotect", "netns": action.netns, "reason": action.reason}
         return self._recorded(record, lambda: others.off(action))
 
+    # --- block --------------------------------------------------------------------------------------------------------
+
+    def block(self, action: Block, ns: Netns, never: Sequence[Network] = ()) -> BlocksChanged:
+        """Block sources, recorded before and after. Raises: HalfopenError "audit"; else as `ops.blocks.block`."""
+        from halfopen.ops import blocks
+
+        if self.dry_run:
+            return blocks.block(action, ns, never, dry_run=True)
+        record = {
+            "action": "block",
+            "netns": action.where.name,
+            "netns_inode": ns.inode,
+            "sources": list(map(str, action.sources)),
+            "port": action.port,
+            "for_s": action.for_s,
+            "reason": action.reason,
+        }
+        return self._recorded(record, lambda: blocks.block(action, ns, never))
+
+    def unblock(self, action: Unblock, ns: Netns) -> BlocksChanged:
+        """End blocks, recorded before and after. Raises: HalfopenError "audit"; else as `ops.blocks.unblock`."""
+        from halfopen.ops import blocks
+
+        record = {
+            "action": "unblock",
+            "netns": action.where.name,
+            "netns_inode": ns.inode,
+            "sources": list(map(str, action.sources)) or ["all"],
+            "reason": action.reason,
+        }
+        return self._recorded(record, lambda: blocks.unblock(action, ns))
+
     # --- the record ---------------------------------------------------------------------------------------------------
 
     def _recorded(self, action: dict[str, Any], work: Callable[[], Result], *, refuse: bool = True) -> Result:
@@ -269,5 +307,7 @@ def _asked(action: Release, inode: int) -> dict[str, Any]:
     return record
 
 
-def _record(outcome: Released | Tuned | Undid | Protected | Unprotected | ChangedConnections) -> dict[str, Any]:
+def _record(
+    outcome: Released | Tuned | Undid | Protected | Unprotected | ChangedConnections | BlocksChanged,
+) -> dict[str, Any]:
     return released(outcome) if isinstance(outcome, Released) else outcome.as_record()

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from halfopen.core.filters import Filter
     from halfopen.core.sample.guard import GuardCounts
     from halfopen.core.tune.spots import Spot
-    from halfopen.core.units import Address
+    from halfopen.core.units import Address, Network
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +107,29 @@ class Unprotect:
 
     netns: str
     inode: int | None
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """Drop the TCP packets of sources (to one port, or to all: None) in a namespace for a time, by a packet filter.
+
+    Undo: Unblock, or the end of that time.
+    """
+
+    where: Namespace
+    sources: tuple[Network, ...]
+    for_s: float
+    reason: str
+    port: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Unblock:
+    """Take blocks of sources away, or (empty) all of halfopen's. Undo: Block."""
+
+    where: Namespace
+    sources: tuple[Network, ...]
     reason: str
 
 
@@ -340,3 +363,17 @@ class Unprotected:
     def as_record(self) -> dict[str, Any]:
         """What the audit log holds of it."""
         return {"pids": list(self.pids), "problems": list(self.problems)}
+
+
+@dataclass(frozen=True, slots=True)
+class BlocksChanged:
+    """The outcome of a Block or an Unblock: the sources that are blocked now, or no longer, as text."""
+
+    action: Block | Unblock
+    sources: tuple[str, ...] = ()
+    dry_run: bool = False
+    problems: tuple[str, ...] = field(default=())
+
+    def as_record(self) -> dict[str, Any]:
+        """What the audit log holds of it."""
+        return {"sources": list(self.sources), "problems": list(self.problems)}

@@ -1,0 +1,134 @@
+"""Blocks of sources: a table of ours in nf_tables, in the namespace of the calling thread, whose elements the kernel
+forgets when their time is up. By the `nft` command, which is told numbers and prefixes alone, never words of a user.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import json
+import math
+import subprocess
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, Final
+
+from halfopen.core.errors import HalfopenError, KernelError, NotPermitted, Unsupported
+from halfopen.core.units import Network
+
+TABLE: Final = "halfopen_blocks"
+_SETS: Final = {4: "sources_v4", 6: "sources_v6"}
+_ALL_PORTS: Final = "0-65535"
+# Before connection tracking, so that a flood does not fill its table.
+_PRIORITY: Final = -300
+_WITHIN_S: Final = 30.0
+_MAKE: Final = f"""
+table inet {TABLE} {{
+  set {_SETS[4]} {{ type ipv4_addr . inet_service; flags interval, timeout; }}
+  set {_SETS[6]} {{ type ipv6_addr . inet_service; flags interval, timeout; }}
+  chain prerouting {{
+    type filter hook prerouting priority {_PRIORITY}; policy accept;
+    ip saddr . tcp dport @{_SETS[4]} counter drop
+    ip6 saddr . tcp dport @{_SETS[6]} counter drop
+  }}
+}}
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class BlockedSource:
+    """A source that is blocked: to one port or to all (None), for so many seconds more."""
+
+    source: Network
+    port: int | None
+    left_s: float
+
+
+def blocked() -> list[BlockedSource]:
+    """The blocks of this namespace. Raises: Unsupported without the nft command, NotPermitted, KernelError."""
+    found: list[BlockedSource] = []
+    document = _document()
+    for one in document:
+        for element in one.get("set", {}).get("elem", ()):
+            found.append(_parsed(element))
+    return sorted(found, key=lambda one: (one.source.version, one.source.network_address, one.source.prefixlen))
+
+
+def block(sources: Iterable[Network], port: int | None, for_s: float) -> None:
+    """Block sources from now on for so long; a block that is there already is set anew.
+
+    All of them or, where that fails, none. Raises: as `blocked`.
+    """
+    there = {(one.source, one.port) for one in blocked()}
+    lines = [] if _document() else [_MAKE]
+    for source in sources:
+        if (source, port) in there:
+            lines.append(f"delete element inet {TABLE} {_SETS[source.version]} {{ {_element(source, port)} }}")
+        timeout = f"timeout {math.ceil(for_s)}s"
+        lines.append(f"add element inet {TABLE} {_SETS[source.version]} {{ {_element(source, port)} {timeout} }}")
+    _nft("\n".join(lines))
+
+
+def unblock(gone: Iterable[BlockedSource]) -> None:
+    """Take these blocks away; with the last of them, the table. Raises: as `blocked`."""
+    gone = list(gone)
+    if len(gone) == len(blocked()):
+        _nft(f"delete table inet {TABLE}")
+        return
+    _nft(
+        "\n".join(
+            f"delete element inet {TABLE} {_SETS[one.source.version]} {{ {_element(one.source, one.port)} }}"
+            for one in gone
+        )
+    )
+
+
+def _element(source: Network, port: int | None) -> str:
+    return f"{source} . {_ALL_PORTS if port is None else port}"
+
+
+def _document() -> list[dict[str, Any]]:
+    """What nft lists of our table; nothing where there is none."""
+    try:
+        text = _nft("", "-j", "list", "table", "inet", TABLE)
+    except _Missing:
+        return []
+    found: list[dict[str, Any]] = json.loads(text)["nftables"]
+    return found
+
+
+def _parsed(element: Any) -> BlockedSource:
+    inner = element["elem"]
+    address, service = inner["val"]["concat"]
+    if isinstance(address, dict):
+        address = f"{address['prefix']['addr']}/{address['prefix']['len']}"
+    port = service if isinstance(service, int) else None
+    return BlockedSource(ipaddress.ip_network(address), port, float(inner.get("expires", 0)))
+
+
+class _Missing(Exception):
+    """There is no such table."""
+
+
+def _nft(script: str, *words: str) -> str:
+    try:
+        done = subprocess.run(
+            ["nft", *(words or ("-f", "-"))],
+            input=script,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=_WITHIN_S,
+            check=False,
+        )
+    except FileNotFoundError:
+        raise Unsupported("nft", "blocks need the nft command", hint="apt-get install nftables") from None
+    except subprocess.TimeoutExpired:
+        raise HalfopenError("nft", f"nft did not answer within {_WITHIN_S:g} s") from None
+    if done.returncode == 0:
+        return done.stdout
+    said = next((line for line in done.stderr.splitlines() if line.strip()), "it did not say why")
+    if "No such file or directory" in done.stderr:
+        raise _Missing
+    if "Operation not permitted" in done.stderr or "must be root" in done.stderr:
+        raise NotPermitted("changing nf_tables is refused", hint="run as root (it needs CAP_NET_ADMIN)")
+    raise KernelError("nft", done.returncode, said)
