@@ -60,7 +60,7 @@ class Delivery:
         now_s = time.monotonic()
         self._say = say
         self._outlets = [
-            Outlet(one, kinds[one.kind].make(one), SendPace.begun(one.per_minute, now_s), kinds[one.kind].linger_s)
+            Outlet(one, kinds[one.kind].make(one), SendPace.begun(one.rate(), now_s), kinds[one.kind].linger_s)
             for one in settings
         ]
         self._inbox: dict[str, Notice] = {}

@@ -30,6 +30,9 @@ _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}")
 _CREDENTIAL: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.@-]{0,127}")
 _ALERTMANAGER_S: Final = 60.0
 _PEOPLE_S: Final = 4 * 3600.0
+# Nobody reads more.
+_PEOPLE_PER_MINUTE: Final = 12
+_PER_MINUTE: Final = 60
 # A repetition every few seconds is a mistake.
 _REPEAT_LEAST_S: Final = 10.0
 MOST_RECEIVERS: Final = 32
@@ -85,7 +88,9 @@ class NotifySettings:
         0.0, "told again so often while an incident lasts; `0s`: the usual of its kind"
     )
     timeout_s: Annotated[float, duration(1, 120)] = option(10.0, "one try to deliver may take so long")
-    per_minute: Annotated[int, whole(1, 600)] = option(30, "more messages wait, and of one incident become one")
+    per_minute: Annotated[int, whole(0, 600)] = option(
+        0, "more messages a minute wait, and of one incident become one; `0`: the usual of its kind"
+    )
 
     @property
     def called(self) -> str:
@@ -97,6 +102,10 @@ class NotifySettings:
         if self.repeat_s:
             return self.repeat_s
         return {"alertmanager": _ALERTMANAGER_S, "apprise": _PEOPLE_S}.get(self.kind, 0.0)
+
+    def rate(self) -> int:
+        """The messages a minute."""
+        return self.per_minute or (_PEOPLE_PER_MINUTE if self.kind == "apprise" else _PER_MINUTE)
 
     def check(self) -> None:
         """See that the options go together. Raises: Unfit."""

@@ -38,6 +38,7 @@ def test_every_kind(kind: str) -> None:
     one = section(f'kind = "{kind}"\n{RIGHT[kind]}')
     assert one.called == kind
     assert one.repeat() == {"alertmanager": 60.0, "apprise": 14400.0}.get(kind, 0.0)
+    assert one.rate() == {"apprise": 12}.get(kind, 60)
     named = section(f'kind = "{kind}"\nname = "night.shift-2"\nrepeat = "30s"\n{RIGHT[kind]}')
     assert (named.called, named.repeat()) == ("night.shift-2", 30.0)
 
@@ -73,7 +74,7 @@ def test_every_kind(kind: str) -> None:
         ('kind = "journald"\nwait = 5', 'wait: 5 has no unit; write "5s"'),
         ('kind = "journald"\nrepeat = "1s"', "repeat: is too often"),
         ('kind = "journald"\ntimeout = "1h"', "timeout: "),
-        ('kind = "journald"\nper_minute = 0', "per_minute: out of range"),
+        ('kind = "journald"\nper_minute = 601', "per_minute: out of range"),
         ('kind = "journald"\nlevel = []', "level: unknown key; did you mean"),
     ],
     ids=lambda text: ascii(text[:50]),
