@@ -37,7 +37,7 @@ _RARE: Final = 2
 
 @dataclass(frozen=True, slots=True)
 class Looks:
-    """What a namespace looks like, and what it looked like before. interval_s: between the two; None: one look only."""
+    """A namespace as it looks now, and as it looked before. interval_s: between the two; None: one look only."""
 
     now: Model
     before: Model | None = None
@@ -149,7 +149,7 @@ def _again(model: Model, way: str, parts: list[Probe]) -> Looks:
 
 
 def _beside(model: Model, parts: list[Probe]) -> tuple[object, ...]:
-    """What these probes read; nothing where the namespace is gone.
+    """The parts that these probes read; none where the namespace is gone.
 
     Apart from the reading proper: what they take would lengthen the time that its counters are held against.
     """

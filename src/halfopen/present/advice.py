@@ -51,7 +51,7 @@ def show(out: Console, given: AdviceGiven) -> None:
 
 
 def _otherwise(given: AdviceGiven) -> str:
-    """What to do where there is nothing to change: watch for longer, where that would prove more."""
+    """The proposal where there is nothing to change: watch for longer, where that would prove more."""
     where = netns_words(given.where.name)
     if any(one.seen.unanswered_per_s > (one.seen.handshakes.per_s(one.finished) or 0.0) for one in given.listeners):
         return f"halfopen diagnose{where}"
@@ -66,7 +66,7 @@ def _nothing(given: AdviceGiven) -> str:
 
 
 def _about_all(given: AdviceGiven) -> list[str]:
-    """What holds for every listener of the namespace."""
+    """The remarks that hold for every listener of the namespace."""
     # Arrivals and give-ups are not needed here; how a handshake by cookie is told from others is, where there are any.
     lines = [f"{line[0].upper()}{line[1:]}" for line in given.missing] if given.cookies_back else []
     if given.where.name != "self":
@@ -212,7 +212,7 @@ def _censored(one: ListenerAdvice, given: AdviceGiven) -> str:
 
 
 def _under_way(one: ListenerAdvice) -> str:
-    """What the length of the SYN queue is made of."""
+    """The parts of the length of the SYN queue."""
     shakes = one.seen.handshakes
     parts = []
     if one.finished:

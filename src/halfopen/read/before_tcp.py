@@ -1,4 +1,4 @@
-"""What may lose packets before TCP sees them, read in the namespace of the calling thread."""
+"""Losses of packets before TCP sees them, read in the namespace of the calling thread."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def probe(earlier: BeforeTcp | None = None) -> Probe:
 
 
 def read(earlier: BeforeTcp | None = None) -> BeforeTcp:
-    """What it is now; a part that this kernel or its privileges do not show is left out."""
+    """The counters now; a part that this kernel or its privileges do not show is left out."""
     now = time.monotonic()
     return BeforeTcp(now, _conntrack(), _cpus(), _devices(), earlier)
 

@@ -29,7 +29,7 @@ REASON: Final = "advise"
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ListenerWatched:
-    """What was seen of a listener in a time. rests: on what its handshakes rest; None: sources were not counted.
+    """The observations of a listener in a time. rests: on what its handshakes rest; None: sources were not counted.
 
     unanswered_per_s: connections a second that nobody answers. rto_max_s: the longest wait between SYN-ACKs here.
     """
@@ -44,7 +44,7 @@ class ListenerWatched:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ListenerAdvice:
-    """What a listener needs, and how far that is proved.
+    """The needs of a listener, and how far that is proved.
 
     choices: of the release time. release: the shortest that is proved to cost no more than `tolerated` of its clients;
     None: none is. too_short: at least this share of clients finished only after the last SYN-ACK. in_force: the fewest
@@ -196,5 +196,5 @@ class AdviceGiven:
 
     @property
     def cures(self) -> tuple[Cure, ...]:
-        """What is advised for all listeners, the best last."""
+        """The advice for all listeners, the best last."""
         return tuple(dict.fromkeys(cure for one in reversed(self.listeners) for cure in one.cures))

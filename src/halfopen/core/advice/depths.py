@@ -37,7 +37,7 @@ class QueueSeen:
 
 
 def seen(lengths: Sequence[tuple[float, int]]) -> QueueSeen:
-    """What readings (seconds, length) of one queue tell; the growth is the slope of the line with the least squares."""
+    """Readings (seconds, length) of one queue summed up; the growth is the slope of the line with the least squares."""
     if not lengths:
         return QueueSeen()
     values = [length for _, length in lengths]

@@ -96,7 +96,7 @@ class RuledOut:
 
 @dataclass(frozen=True, slots=True)
 class Diagnosis:
-    """What was found in a namespace in `seconds` between two looks (None: there was one look only).
+    """The findings in a namespace in `seconds` between two looks (None: there was one look only).
 
     findings: the worst first. ruled_out: causes with the facts that exclude them, first those that look like what was
     found. undecided: ids of causes that were neither found nor ruled out.

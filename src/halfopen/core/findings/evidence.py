@@ -92,7 +92,7 @@ class Evidence:
 
     @property
     def memory(self) -> MemoryReading | None:
-        """What the kernel says of memory; None where it was not read."""
+        """The kernel's word on memory; None where it was not read."""
         return self.now.sample.part(MemoryReading)
 
     @cached_property
@@ -156,7 +156,7 @@ class Evidence:
 
     @property
     def before_tcp(self) -> BeforeTcp:
-        """What may lose packets before TCP; empty where it was not read."""
+        """The places where packets are lost before TCP; empty where none was read."""
         return self.now.sample.part(BeforeTcp) or BeforeTcp(self.now.sample.monotonic_s)
 
     @cached_property

@@ -97,7 +97,7 @@ def _program(process: Process) -> str:
 
 
 def reason(one: Holder, accepted: int | None) -> Obstacle | None:
-    """What keeps a process from accepting, by the facts about it alone; None where they do not tell.
+    """The obstacle that keeps a process from accepting, by the facts about it alone; None where they do not tell.
 
     accepted: how many connections were, at most, between the looks; None: not known.
     """

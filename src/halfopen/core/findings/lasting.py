@@ -88,7 +88,7 @@ def which_last(model: Model, since: float | None = None) -> NDArray[np.bool_]:
 
 
 def among(model: Model, keep: NDArray[np.bool_], since: float | None = None) -> Lasting:
-    """What is to be said of some of the lasting ones, by a mask over the requests, (N,); since as in `which_last`."""
+    """Some of the lasting ones, by a mask over the requests, (N,), described; since as in `which_last`."""
     since = since_s(model) if since is None else since
     if model.columns is None or not keep.any():
         return Lasting(since_s=since)

@@ -38,7 +38,7 @@ class LatePath:
 
 
 def slow(e: Evidence) -> LatePath | None:
-    """What finishes late, where enough does for a verdict."""
+    """The handshakes that finish late, where enough does for a verdict."""
     return e.once(_slow)
 
 

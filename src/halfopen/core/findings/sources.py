@@ -53,7 +53,7 @@ class SourcesAsked:
 
     @property
     def lasts(self) -> NDArray[np.uint32]:
-        """What stands for the last 64 bits of IPv6 sources (`core.model.columns`), (N,)."""
+        """Numbers that stand for the last 64 bits of IPv6 sources (`core.model.columns`), (N,)."""
         columns = self._model.columns
         return np.empty(0, dtype=np.uint32) if columns is None else columns.v4
 
@@ -64,12 +64,12 @@ class SourcesAsked:
 
     @cached_property
     def last(self) -> NDArray[np.bool_]:
-        """Those that last."""
+        """The requests that last, (N,)."""
         return which_last(self._model, self.since)
 
     @cached_property
     def repeated(self) -> NDArray[np.bool_]:
-        """Those that last and whose client sent its SYN again."""
+        """The lasting requests whose client sent its SYN again, (N,)."""
         found = self.last.copy()
         if self._model.columns is not None and found.any():
             columns = self._model.columns
@@ -79,12 +79,12 @@ class SourcesAsked:
 
     @cached_property
     def finishing(self) -> NDArray[np.bool_]:
-        """Those whose source finished a handshake between the two looks."""
+        """The requests whose source finished a handshake between the two looks, (N,)."""
         return self.completers.finished_now(self.numbers)
 
     @cached_property
     def known(self) -> NDArray[np.bool_]:
-        """Those whose source finished a handshake between the two looks, or lately."""
+        """The requests whose source finished a handshake between the two looks, or lately, (N,)."""
         return self.finishing | self.completers.finished_lately(self.numbers)
 
     @cached_property
@@ -109,7 +109,7 @@ class SourcesAsked:
 
     @cached_property
     def silenced(self) -> NDArray[np.bool_]:
-        """Those whose source finished lately, and neither does now nor asks again."""
+        """The lasting requests whose source finished lately, and neither does now nor asks again, (N,)."""
         return self.last & ~self.repeated & self.known & ~self.finishing
 
     def _is_cut(self, prefix: Prefix | None) -> bool:
@@ -137,7 +137,7 @@ class SourcesAsked:
         return anybody or self.completers.now_within(prefix) > 0
 
     def within(self, prefix: Prefix) -> NDArray[np.bool_]:
-        """Those from within a prefix."""
+        """The requests from within a prefix, (N,)."""
         return prefix.holds(self.numbers)
 
     @cached_property
@@ -148,8 +148,9 @@ class SourcesAsked:
 
     @cached_property
     def strange(self) -> NDArray[np.bool_]:
-        """Those that last, do not ask again, and whose source is not known to have finished a handshake; nor are its
-        neighbours clients that do not get through."""
+        """The requests that last, do not ask again, and whose source is not known to have finished a handshake; its
+        neighbours are no clients that do not get through, either.
+        """
         found = self.last & ~self.repeated & ~self.known
         for prefix, clients in ((self.deaf, self.repeated), (self.cut, self.silenced)):
             if prefix is not None and found.any():
@@ -157,7 +158,7 @@ class SourcesAsked:
         return found
 
     def _neighbours(self, prefix: Prefix, clients: NDArray[np.bool_]) -> NDArray[np.bool_]:
-        """Those of a prefix, or of a wider one, in which these clients are no exception."""
+        """The requests of a prefix, or of a wider one, in which these clients are no exception."""
         for bits in sorted({min(prefix.bits, _WIDE[prefix.version]), prefix.bits}):
             near = self.within(prefix.wider(bits))
             if np.count_nonzero(clients & near) >= _CLIENTS * np.count_nonzero(self.last & near):
@@ -166,16 +167,16 @@ class SourcesAsked:
 
     @cached_property
     def strangers(self) -> Lasting:
-        """What is to be said of the strange ones."""
+        """The strange ones, described."""
         return self.lasting if np.array_equal(self.strange, self.last) else among(self._model, self.strange, self.since)
 
     @cached_property
     def lasting(self) -> Lasting:
-        """What is to be said of all that last."""
+        """All that last, described."""
         return among(self._model, self.last, self.since)
 
     def among(self, mask: NDArray[np.bool_]) -> Lasting:
-        """What is to be said of some of the lasting ones, by a mask."""
+        """Some of the lasting ones, by a mask (N,), described."""
         # A million of them take long to describe.
         if np.array_equal(mask, self.strange):
             return self.strangers

@@ -24,9 +24,9 @@ _RECENT_S: Final = 3.0
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Unheard:
-    """Those of one listener, from one prefix or (None) from everywhere. place: of the listener in the Model's `views`.
+    """The unheard clients of one listener, from one prefix or (None) from everywhere.
 
-    lasting: those that last. requests (N,): all of theirs, however young.
+    place: of the listener in the Model's `views`. lasting: those that last. requests (N,): all, however young.
     """
 
     view: ListenerView
@@ -37,7 +37,7 @@ class Unheard:
 
 
 def unheard(e: Evidence) -> tuple[Unheard, ...]:
-    """Those of each listener that has some."""
+    """The unheard clients of each listener that has some."""
     return e.once(_unheard)
 
 

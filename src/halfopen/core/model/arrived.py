@@ -1,4 +1,4 @@
-"""What arrived between two looks and what of it finished: by listener, and by source."""
+"""Arrivals between two looks, and the handshakes of them that finished: by listener, and by source."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class ArrivedFlow:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Arrived:
-    """What the programs counted between two looks: all of it, and by listener in the order of the Model's `views`.
+    """The counts of the programs between two looks: of all, and by listener in the order of the Model's `views`.
 
     sources: (S,) SOURCE, one row for each source and port. packets: whether packets were counted, not finished
     handshakes alone. whole: no source is missing from the rows.
@@ -55,7 +55,7 @@ class Arrived:
 
 
 def arrived_of(sample: Sample, groups: Sequence[join.Group]) -> Arrived | None:
-    """What a Sample has of it, joined to its listeners as the kernel joins; None where nothing was counted."""
+    """The arrivals that a Sample has, joined to its listeners as the kernel joins; None where nothing was counted."""
     part = sample.part(Arrivals)
     if part is None:
         return None

@@ -14,6 +14,7 @@ from enum import Enum
 from typing import Final
 
 from halfopen.core.policy.counts import Flow, ListenerCounts, Point
+from halfopen.core.policy.growth import AGAIN_S, grows_fast, suspected
 from halfopen.core.policy.stages import ALARMED, AlarmStage, Signal, StageTold, Standing, Timing, advance
 
 # The share of arrivals that honest clients leave unanswered, until it was learned, and the most that is learned.
@@ -24,16 +25,7 @@ _LEARN_S: Final = 1800.0
 _LEARN_MOST: Final = 2.0
 # Below this share of the arrivals no stock of unanswered ones is an alarm.
 _LEAST_SHARE: Final = 0.005
-# Of what came in the last seconds: a share that handshakes under way do not reach, unless a crowd began just now.
-_GROWTH_SHARE: Final = 0.1
-_SUSPECT_SHARE: Final = 0.15
-# The same of a fraction of a second, in which chance weighs more.
-_AGAIN_SHARE: Final = 0.25
-# A handshake of honest clients is seldom longer; readings this far apart tell growth from handshakes under way.
-_STEP_S: Final = 0.9
 _KEPT_S: Final = 3.5
-# The least time between two readings that both tell of growth.
-_AGAIN_S: Final = 0.2
 # So long it watches before a stock is judged: at the first reading nobody knows what arrives.
 WARM_UP_S: Final = 2.0
 # Clients turned away, or cookies sent, in three seconds: one may be chance.
@@ -44,7 +36,7 @@ _NOTHING: Final = Point(0.0)
 
 
 class Because(Enum):
-    """What made a reading sure, or a sign."""
+    """The reason why a reading was sure, or a sign."""
 
     NOTHING = ""
     UNANSWERED = "unanswered"
@@ -75,7 +67,7 @@ _DEFAULT: Final = Sensitivity()
 
 @dataclass(frozen=True, slots=True)
 class Watcher:
-    """What is remembered of a listener.
+    """The memory of a listener.
 
     usual: the share of arrivals that is usually unanswered.
     suspected_s: since when more waits than traffic explains; pressed_s: since when the accept queue is full, or the
@@ -144,9 +136,9 @@ def step(
     warm = now.at_s - flow.began_s >= WARM_UP_S
     pressed_s = _since(watcher.pressed_s, now.at_s, counts.accept_full or counts.critical)
     because = _consequence(counts, points, pressed_s)
-    if because is Because.NOTHING and ((warm and unanswered >= limit) or _grows_fast(points, s)):
+    if because is Because.NOTHING and ((warm and unanswered >= limit) or grows_fast(points, s.minimum)):
         because = Because.UNANSWERED
-    suspected_s, grows = _suspect(watcher, points, s)
+    suspected_s, grows = suspected(watcher.suspected_s, points, s.minimum)
     signal = Signal.SURE
     if because is Because.NOTHING:
         because = _sign(counts, points, pressed_s, grows)
@@ -205,7 +197,7 @@ def _learned(usual: float, unanswered: float, arrivals: float, seconds: float) -
 
 
 def _recent(points: tuple[Point, ...]) -> Point:
-    """What came in the last seconds, as a difference: of clients turned away and of cookies."""
+    """The sums of the last seconds, as a difference: of clients turned away and of cookies."""
     now, since = points[-1], points[0]
     if now.turned_away == since.turned_away and now.cookies == since.cookies:
         return _NOTHING
@@ -224,7 +216,9 @@ def _since(before_s: float | None, at_s: float, holds: bool) -> float | None:
 
 
 def _consequence(counts: ListenerCounts, points: tuple[Point, ...], pressed_s: float | None) -> Because:
-    """What clients feel, or would feel next. At the first reading it is enough that it is so; later it has to last."""
+    """The consequence that clients feel, or would feel next. At the first reading it is enough that it is so; later it
+    has to last.
+    """
     first = len(points) == 1
     recent = _recent(points)
     if recent.turned_away >= _TURNED_AWAY:
@@ -233,73 +227,15 @@ def _consequence(counts: ListenerCounts, points: tuple[Point, ...], pressed_s: f
         return Because.COOKIES
     if counts.syn_full and first:
         return Because.SYN_QUEUE
-    if pressed_s is not None and (first or points[-1].at_s - pressed_s >= _AGAIN_S):
+    if pressed_s is not None and (first or points[-1].at_s - pressed_s >= AGAIN_S):
         return Because.ACCEPT_QUEUE if counts.accept_full else Because.VERDICT
     return Because.NOTHING
 
 
 def _sign(counts: ListenerCounts, points: tuple[Point, ...], pressed_s: float | None, grows: bool) -> Because:
-    """What may become a consequence, or growth that an alarm follows if it goes on."""
+    """The sign of a consequence to come, or of growth that an alarm follows if it goes on."""
     if _recent(points).turned_away:
         return Because.DROPS
     if pressed_s is not None:
         return Because.ACCEPT_QUEUE if counts.accept_full else Because.VERDICT
     return Because.UNANSWERED if grows else Because.NOTHING
-
-
-def _ago(points: tuple[Point, ...], seconds: float) -> int | None:
-    """The place of the latest reading that is at least so old."""
-    at_s = points[-1].at_s - seconds
-    return next((i for i in range(len(points) - 2, -1, -1) if points[i].at_s <= at_s), None)
-
-
-def _share(gained: float, finished: float) -> float:
-    return gained / (gained + finished) if gained > 0 else 0.0
-
-
-def _grows_fast(points: tuple[Point, ...], s: Sensitivity) -> bool:
-    """Whether unanswered ones grew in two steps of a second, by a share of what came that no crowd leaves."""
-    now = points[-1]
-    if now.unanswered + now.silent < s.minimum / 2 or (one := _ago(points, _STEP_S)) is None:
-        return False
-    if (two := _ago(points, 2 * _STEP_S)) is None:
-        return False
-    middle, start = points[one], points[two]
-    first = middle.unanswered + middle.silent - start.unanswered - start.silent
-    second = now.unanswered + now.silent - middle.unanswered - middle.silent
-    piece = s.minimum / 8
-    return (
-        first >= piece
-        and second >= piece
-        and first + second >= s.minimum / 2
-        and now.unanswered + now.silent - points[0].silent >= s.minimum * 0.8
-        and _share(first + second, now.finished - start.finished) >= _GROWTH_SHARE
-        and _share(_came(middle, now), now.finished - middle.finished) >= _GROWTH_SHARE
-    )
-
-
-def _came(earlier: Point, later: Point) -> int:
-    """How many more wait, or were sent a cookie that nobody sent back."""
-    return later.waiting - earlier.waiting + later.silent - earlier.silent
-
-
-def _suspect(watcher: Watcher, points: tuple[Point, ...], s: Sensitivity) -> tuple[float | None, bool]:
-    """Since when more wait than finish handshakes explain (None: they do not), and whether two readings tell so."""
-    now = points[-1]
-    if len(points) < 2:
-        return None, False
-    # From the reading before the suspicion on, else from the one before; a longer step dilutes nothing.
-    last = points[-2]
-    at = _ago(points, _STEP_S)
-    base = points[at] if at is not None else points[0]
-    gained = max(_came(base, now), _came(last, now))
-    finished = now.finished - (base if gained == _came(base, now) else last).finished
-    if gained < s.minimum / 2 or _share(gained, finished) < _SUSPECT_SHARE:
-        return None, False
-    since = watcher.suspected_s
-    if since is None:
-        return now.at_s, False
-    grew = _came(last, now)
-    enough = _SUSPECT_SHARE if now.at_s - last.at_s >= _STEP_S else _AGAIN_SHARE
-    still = grew > 0 and _share(grew, now.finished - last.finished) >= enough
-    return since, still and now.at_s - since >= _AGAIN_S

@@ -1,4 +1,4 @@
-"""What arrived at listeners while somebody looked, and what of it finished (bpf/arrivals.bpf.c)."""
+"""Arrivals at listeners while somebody looked, and the handshakes of them that finished (bpf/arrivals.bpf.c)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What may lose packets before TCP sees them: connection tracking, the softirq queues of CPUs, devices."""
+"""Losses of packets before TCP sees them: connection tracking, the softirq queues of CPUs, devices."""
 
 from __future__ import annotations
 
@@ -35,8 +35,10 @@ class Softnet:
 
 @dataclass(frozen=True, slots=True)
 class Received:
-    """What a device received: packets, those that its own queue had no room for (rx_missed_errors, or where that is
-    less, rx_fifo_errors), and those that the kernel dropped behind it (rx_dropped): the queue of a CPU was full
+    """The counters of what a device received.
+
+    packets; missed: those that its own queue had no room for (rx_missed_errors, or where that is less, rx_fifo_errors);
+    dropped: those that the kernel dropped behind it (rx_dropped): the queue of a CPU was full
     (`enqueue_to_backlog()`), or nobody here wants such frames.
 
     Source: rtnl_link_stats64, include/uapi/linux/if_link.h.

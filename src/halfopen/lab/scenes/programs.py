@@ -192,7 +192,7 @@ class Clients(_Program):
         return 0.0
 
     def truth(self) -> Stream:
-        """What they have done so far, as they see it: how many the server finished with is not known here."""
+        """The clients' work so far, as they see it: how many the server finished with is not known here."""
         prefixes = dict.fromkeys(self.want.prefixes, 0)
         max_s = self.word(visitors.MAX_US) / 1e6
         late_ms = self.word(visitors.LATE)

@@ -226,7 +226,7 @@ class Stage:
         self.ready_at = time.monotonic()
 
     def truth(self) -> Truth:
-        """What is true now, measured."""
+        """The truth now, measured."""
         # Beginnings first: whoever finishes while this is read is not taken for one who cannot.
         began = [clients.truth() for clients in self.clients]
         now, begun = self.counters(), self._begun

@@ -1,4 +1,4 @@
-"""What is true of a scene: measured by its clients, its server and the kernel, not taken from what was asked for."""
+"""The truth about a scene: measured by its clients, its server and the kernel, not taken from what was asked for."""
 
 from __future__ import annotations
 

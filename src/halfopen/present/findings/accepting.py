@@ -63,7 +63,7 @@ def _waits(where: str) -> str:
 
 
 def _keeps(f: Finding) -> str:
-    """What the process does instead of accepting."""
+    """The process's activity instead of accepting."""
     why = f.text("why")
     if why == "stopped":
         stopped = f.text("state") == "t"
@@ -115,7 +115,7 @@ def _alike(f: Finding) -> str:
 
 
 def _not_accepted(f: Finding) -> list[str]:
-    """What follows for clients, and how fast."""
+    """The effect on clients, and how fast it comes."""
     parts = [_accepted(f)]
     if f.has("oldest_s") and f.number("oldest_s") >= _LONG_S:
         parts.append(tr("the next one in it is {time} old", time=lasted(f.number("oldest_s"))))
@@ -125,7 +125,7 @@ def _not_accepted(f: Finding) -> list[str]:
 
 
 def _more(f: Finding) -> str:
-    """What else the process facts say."""
+    """The rest of the process facts."""
     if f.text("why") == "out-of-descriptors":
         if not f.has("descriptors"):
             return ""

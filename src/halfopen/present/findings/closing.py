@@ -32,7 +32,7 @@ def _oldest(f: Finding) -> str:
 
 
 def _growth(f: Finding) -> str:
-    """What two looks told, or the ages of one."""
+    """The growth between two looks, or by the ages of one."""
     if f.has("came"):
         values = {name: f"{f.count(name)}" if f.count(name) else tr("none") for name in ("came", "left")}
         return tr("{came} came and {left} left in {time}", time=lasted(f.number("between_looks_s")), **values)

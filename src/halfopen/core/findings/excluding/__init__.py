@@ -1,4 +1,4 @@
-"""What excludes each cause, a file a family as the rules have. Importing this package fills the registry."""
+"""The facts that exclude each cause, a file a family as the rules have. Importing this package fills the registry."""
 
 from __future__ import annotations
 

@@ -140,7 +140,7 @@ def _whole_system(reason: Obstacle) -> bool:
 
 
 def _step(reason: Obstacle, id: str) -> ForProcess:
-    """What helps one process, or shows more of it."""
+    """The step that helps one process, or shows more of it."""
     process, now = reason.holder.process, reason.holder.now
     if reason.why == holder.STOPPED:
         return ContinueProcess(process.pid, id)

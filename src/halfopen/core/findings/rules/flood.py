@@ -63,7 +63,7 @@ def _flow(e: Evidence, found: SilentSources) -> tuple[Fact, ...]:
 
 
 def _rate(found: SilentSources) -> tuple[Fact, ...]:
-    """What its sources begin a second; of a flood that is over what they began, and when it ended."""
+    """The handshakes that its sources begin a second; of a flood that is over, its former rate and its end."""
     rate, over = round(found.unanswered_per_s, 1), found.ended
     if over is None:
         return (Fact("unanswered_per_s", rate, unit="per_s"),)
@@ -117,7 +117,7 @@ def _clients_wait(e: Evidence) -> bool:
 
 
 def _cures(e: Evidence, found: SilentSources) -> tuple[Cure, ...]:
-    """What keeps clients getting in comes first; a release frees the queue for a moment only."""
+    """The cures that keep clients getting in, first; a release frees the queue for a moment only."""
     freed, reason = _released(e, found), found.id
     if found.ended is not None:
         return _afterwards(e, found, freed)
