@@ -166,6 +166,11 @@ EXAMPLES: Final[Mapping[str, tuple[str, ...]]] = {
         "halfopen service status",
         "halfopen service status --json",
     ),
+    "service reload": ("sudo halfopen service reload",),
+    "service mode": (
+        "sudo halfopen service mode observe              # releases nothing more",
+        "sudo halfopen service mode configured",
+    ),
     "service uninstall": ("sudo halfopen service uninstall",),
     "lab": (
         "halfopen lab --half-open 2400 --sources few -- halfopen status",

@@ -51,24 +51,56 @@ def uninstall(root: str) -> None:
 
 @command.command()
 @click.option("--json", "as_json", is_flag=True, help="One JSON document (halfopen.control/1).")
-@click.pass_context
-def status(ctx: click.Context, as_json: bool) -> None:
+def status(as_json: bool) -> None:
     """Show whether the service runs, what it sees, and what it uses. Exit code 3 when it does not answer."""
-    from halfopen.cli.saying import say
-    from halfopen.core.errors import EXIT_REFUSED
     from halfopen.present import jsonout, service
-    from halfopen.service import client, mode
+    from halfopen.service.mode import control_path
 
-    path = mode.control_path()
-    answer = client.ask(path, {"command": "health"})
-    if answer is None or not answer.get("ok"):
-        say(client.why_not(path) if answer is None else str((answer.get("error") or {}).get("message")))
-        ctx.exit(EXIT_REFUSED)
+    answer = _ask({"command": "health"})
     if as_json:
         click.echo(jsonout.dumps(answer))
         return
-    for line in service.health_lines(answer, path):
+    incidents = _ask({"command": "incidents"})["incidents"]
+    for line in service.health_lines(answer, control_path(), incidents):
         click.echo(line)
+
+
+@command.command()
+def reload() -> None:
+    """Have the service read its configuration again, which systemctl reload first tests. Root's alone."""
+    _ask({"command": "reload"})
+    click.echo("the configuration is read again; the service's log says whether it is in force")
+
+
+@command.command()
+@click.argument("word", metavar="observe|configured", type=click.Choice(("observe", "configured")))
+def mode(word: str) -> None:
+    """Let no release policy act (observe), or let each do as it is configured, until the service ends. Root's alone."""
+    _ask({"command": "mode", "mode": word})
+    click.echo(
+        "no release policy acts from now on; halfopen service mode configured ends that"
+        if word == "observe"
+        else "each release policy does as it is configured"
+    )
+
+
+def _ask(request: dict[str, Any]) -> dict[str, Any]:
+    """The service's answer. Raises: HalfopenError when there is none, or it refuses."""
+    from halfopen.core.errors import EXIT_FAILED, EXIT_REFUSED, HalfopenError
+    from halfopen.service import client
+    from halfopen.service.mode import control_path
+
+    path = control_path()
+    answer = client.ask(path, request)
+    if answer is None:
+        raise HalfopenError("service", client.why_not(path), exit_code=EXIT_REFUSED)
+    if not answer.get("ok"):
+        error = answer.get("error") or {}
+        code = error.get("exit_code", EXIT_FAILED)
+        raise HalfopenError(
+            str(error.get("id")), str(error.get("message")), exit_code=code, hint=str(error.get("hint"))
+        )
+    return answer
 
 
 def _absolute(root: str) -> str:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from halfopen.core.units import plural, printable, show_bytes, show_duration
 
 
-def health_lines(answer: Mapping[str, Any], path: str) -> list[str]:
-    """The lines for an answer to `health` that came from the socket at `path`."""
+def health_lines(answer: Mapping[str, Any], path: str, incidents: Sequence[Mapping[str, Any]] = ()) -> list[str]:
+    """The lines for an answer to `health` that came from the socket at `path`, and for the incidents that are on."""
     face, began = answer["face"], float(answer["began"])
     up_s = max(0.0, time.time() - began)
     where = "every network namespace" if answer["everywhere"] else "its own network namespace"
@@ -24,6 +24,7 @@ def health_lines(answer: Mapping[str, Any], path: str) -> list[str]:
     lost = f"replaced {plural(face['restarts'], 'time')}, {plural(face['dropped'], 'message')} dropped"
     return [
         f"State     {printable(str(answer['status']))}",
+        *map(_incident, incidents),
         f"Service   halfopen {answer['version']}, pid {answer['pid']}, for {show_duration(round(up_s))}; watches "
         f"{where}, {acts}",
         f"Readings  {reading}",
@@ -31,6 +32,14 @@ def health_lines(answer: Mapping[str, Any], path: str) -> list[str]:
         *map(_receiver, answer.get("receivers", ())),
         f"Socket    {path}",
     ]
+
+
+def _incident(one: Mapping[str, Any]) -> str:
+    """The line of an incident that is on."""
+    where = f":{one['port']}" if one.get("port") else "the network namespace"
+    cause = one["causes"][-1]["id"] if one["causes"] else ""
+    line = f"Incident  {one['id']}  {one['stage']} at {where} for {show_duration(round(float(one['lasted_s'])))}"
+    return printable(f"{line}: {cause}" if cause else line)
 
 
 def _receiver(one: Mapping[str, Any]) -> str:

@@ -14,9 +14,9 @@ import struct
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final, assert_never
+from typing import Any, Final, Protocol, assert_never
 
 import msgspec
 
@@ -24,7 +24,7 @@ from halfopen.core.errors import EXIT_REFUSED, HalfopenError, NotPermitted, Usag
 from halfopen.linux import netns, threads
 from halfopen.service import requests
 from halfopen.service.answers import Answered, Answers, Wanted
-from halfopen.service.requests import LINE_MOST, SCHEMA, AskedToShow, AskHealth, AskReload
+from halfopen.service.requests import LINE_MOST, SCHEMA, AskedToShow, AskHealth, AskIncidents, AskMode, AskReload
 
 _CLIENTS_MOST: Final = 32
 _OF_ONE_USER: Final = 8
@@ -44,8 +44,21 @@ _SO_PEERGROUPS: Final = 59
 _GROUP_BYTES: Final = 1024
 _UCRED: Final = struct.Struct("3i")
 
-Health = Callable[[], Mapping[str, Any]]
-Act = Callable[[], Mapping[str, Any]]
+
+class Asking(Protocol):
+    """What knows how the service is, and has it act. Every method is called by the thread that answers."""
+
+    def health(self) -> Mapping[str, Any]:
+        """How the service is."""
+
+    def incidents(self) -> Mapping[str, Any]:
+        """The incidents that are on."""
+
+    def reload(self) -> Mapping[str, Any]:
+        """Have the configuration read again. Raises: HalfopenError."""
+
+    def set_mode(self, *, observe: bool) -> Mapping[str, Any]:
+        """Let no policy act, or let each do as it is configured. Raises: HalfopenError."""
 
 
 @dataclass(slots=True, eq=False)
@@ -70,17 +83,16 @@ class Control:
     def __init__(
         self,
         listener: socket.socket,
-        health: Health,
-        reload: Act,
+        service: Asking,
         *,
         group: int | None = None,
         everywhere: bool = False,
         answers: Answers | None = None,
     ) -> None:
-        """health: how the service is; reload: what reads the configuration again. group: whose members may read, beside
-        root and this process's own user. everywhere: every network namespace is watched. Raises: KernelError.
+        """group: whose members may read, beside root and this process's own user. everywhere: every network namespace
+        is watched. Raises: KernelError.
         """
-        self._listener, self._health, self._reload, self._group = listener, health, reload, group
+        self._listener, self._service, self._group = listener, service, group
         self._everywhere, self._own = everywhere, netns.current().inode
         self._answers = Answers() if answers is None else answers
         listener.setblocking(False)
@@ -220,11 +232,16 @@ class Control:
             raise NotPermitted("only members of the service's group may ask", hint="sudo adduser USER halfopen")
         match request:
             case AskHealth():
-                self._say(client, _done("health", self._health()))
-            case AskReload():
+                self._say(client, _done("health", self._service.health()))
+            case AskIncidents():
+                self._say(client, _done("incidents", self._service.incidents()))
+            case AskReload() | AskMode():
                 if client.uid != 0:
-                    raise NotPermitted("reload: only root may change what the service does", hint="use sudo")
-                self._say(client, _done("reload", self._reload()))
+                    raise NotPermitted("only root may change what the service does", hint="run as root (sudo)")
+                if isinstance(request, AskReload):
+                    self._say(client, _done("reload", self._service.reload()))
+                else:
+                    self._say(client, _done("mode", self._service.set_mode(observe=request.mode == "observe")))
             case requests.AskStatus() | requests.AskList() | requests.AskCheck():
                 self._show(client, request)
             case _:

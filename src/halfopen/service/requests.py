@@ -67,11 +67,21 @@ class AskHealth(Asked, frozen=True, tag="health"):
     """How the service itself is."""
 
 
+class AskIncidents(Asked, frozen=True, tag="incidents"):
+    """The incidents that are on."""
+
+
 class AskReload(Asked, frozen=True, tag="reload"):
     """Read the configuration again: root's alone."""
 
 
-ControlRequest = AskStatus | AskList | AskCheck | AskHealth | AskReload
+class AskMode(Asked, frozen=True, tag="mode"):
+    """Let no release policy act, or let each do as it is configured: root's alone."""
+
+    mode: Literal["observe", "configured"]
+
+
+ControlRequest = AskStatus | AskList | AskCheck | AskHealth | AskIncidents | AskReload | AskMode
 
 _ASKED: Final = frozenset(field.name for field in msgspec.structs.fields(Asked))
 _decoder: Final[Any] = msgspec.json.Decoder(ControlRequest)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import grp
 import os
-import signal
 import sys
 import time
+from collections import deque
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -14,16 +14,19 @@ from typing import Any, Final
 import msgspec
 
 from halfopen.core.errors import HalfopenError
+from halfopen.core.fields.field import json_object
+from halfopen.core.fields.history import INCIDENT
 from halfopen.core.fields.watched import Watching
 from halfopen.core.findings.finding import Level
-from halfopen.core.policy.alarms import Alarm, CauseChanged, Clear
-from halfopen.core.reports import Begun, Decided, Ended, Reading, Report, Round, Trouble
+from halfopen.core.policy.incidents import Incident
+from halfopen.core.reports import Begun, Ended, Reading, Report, Round, Trouble
 from halfopen.core.units import plural
 from halfopen.core.where import Namespace
 from halfopen.linux import allocator, sd_notify
 from halfopen.linux.unix_listener import unix_listener
 from halfopen.ops.watch.loop import Watch
 from halfopen.ops.watch.metrics_server import MetricsListener
+from halfopen.ops.watch.reloading import Reloading
 from halfopen.service import parts
 from halfopen.service.control import Control
 from halfopen.service.face_keeper import FaceKeeper
@@ -67,7 +70,11 @@ class RunningService:
         self._stdout = sys.stdout
         self._output: PatientOutput | None = None
         self._of: dict[Namespace, tuple[int, Level]] = {}
-        self._alarms: set[tuple[Namespace, object]] = set()
+        self._incidents: dict[Namespace, tuple[Incident, ...]] = {}
+        # What other threads see: replaced as a whole, once a round.
+        self._on: tuple[Incident, ...] = ()
+        self._line = "reading for the first time"
+        self._news: deque[str] = deque()
         self._began = time.time()
         self._rounds, self._troubled, self._at = 0, 0, 0.0
         # When the first reading was done, and the processor time until then.
@@ -114,7 +121,7 @@ class RunningService:
         group = _group()
         listener = unix_listener(path, _CONTROL_BACKLOG, id="control", group=group)
         self._path = path
-        self._control = Control(listener, self._health, _reload, group=group, everywhere=self._watch.everywhere)
+        self._control = Control(listener, self, group=group, everywhere=self._watch.everywhere)
         self._keeper.begin(self._settings, self._descriptors)
         self._output = PatientOutput(sys.stdout.fileno())
         sys.stdout = self._output
@@ -128,25 +135,20 @@ class RunningService:
                 before = self._of.get(event.model.sample.where)
                 level = event.verdict.level if event.verdict else before[1] if before else Level.OK
                 self._of[event.model.sample.where] = event.model.half_open, level
-            case Decided():
-                self._decided(event)
+                self._incidents[event.model.sample.where] = event.incidents
             case Round():
                 return self._round(event)
             case Ended():
                 self._notifier.send("STOPPING=1", f"STATUS=ended after {plural(event.readings, 'reading')}")
         return None
 
-    def _decided(self, event: Decided) -> None:
-        action = event.action
-        if isinstance(action, Alarm | CauseChanged):
-            self._alarms.add((action.where, action.listener))
-        elif isinstance(action, Clear):
-            self._alarms.discard((action.where, action.listener))
-
     def _round(self, event: Round) -> Trouble | None:
         self._rounds, self._troubled, self._at = self._rounds + 1, len(event.troubled), time.monotonic()
         self._of = {where: known for where, known in self._of.items() if where in event.watched}
-        lines = [f"STATUS={self.status()}"]
+        self._incidents = {where: on for where, on in self._incidents.items() if where in event.watched}
+        self._on = tuple(one for on in self._incidents.values() for one in on)
+        self._line = self._status()
+        lines = [f"STATUS={self._line}"]
         if self._rounds == 1:
             lines.insert(0, "READY=1")
             self._ready_at, self._start_cpu_s = time.monotonic(), time.process_time()
@@ -154,41 +156,46 @@ class RunningService:
             allocator.give_back()
         # All sinks have taken the round, and nothing waits for the face for long. A face that hangs is replaced in
         # less time; a queue that is still not drained is a defect, for which systemd has a remedy.
-        if self._keeper.outbox.waits_s() < _STUCK_S and self._keeper.alive:
+        at_work = self._keeper.alive and self._control is not None and self._control.alive
+        if at_work and self._keeper.outbox.waits_s() < _STUCK_S:
             lines.append("WATCHDOG=1")
         self._notifier.send(*lines)
         return self._trouble()
 
     def _trouble(self) -> Trouble | None:
-        troubles = self._keeper.told()
+        troubles = [*(self._news.popleft() for _ in range(len(self._news))), *self._keeper.told()]
         if self._keeper.dropped > self._dropped:
             lost = self._keeper.dropped - self._dropped
             self._dropped = self._keeper.dropped
             troubles.append(f"{plural(lost, 'message')} to the outside dropped: too many came at once")
-        return Trouble("service", HalfopenError("face", "; ".join(troubles))) if troubles else None
+        return Trouble("service", HalfopenError("service", "; ".join(troubles))) if troubles else None
 
-    def status(self) -> str:
+    def _status(self) -> str:
         """The state of the watch in a line."""
         worst = max((level for _, level in self._of.values()), default=Level.OK)
         count = sum(half_open for half_open, _ in self._of.values())
         line = f"{worst.name}: {plural(count, 'half-open connection')}"
         if self._watch.everywhere:
             line += f" in {plural(len(self._of), 'network namespace')}"
-        if self._alarms:
-            line += f", {plural(len(self._alarms), 'alarm')}"
+        if alarms := sum(one.alarm_s is not None for one in self._on):
+            line += f", {plural(alarms, 'alarm')}"
+        if self._observes:
+            line += ", releases only observed"
         if self._troubled:
             line += f", {plural(self._troubled, 'namespace')} could not be read"
         if self._watch.spacing.now_s > self._watch.interval_s:
             line += f", readings spaced out to {self._watch.spacing.now_s:.1f} s (max_cpu)"
         return line
 
-    def _health(self) -> dict[str, Any]:
-        """What `halfopen service status` shows. Called by the control thread."""
+    # --- asked by the thread of the control socket --------------------------------------------------------------------
+
+    def health(self) -> dict[str, Any]:
+        """How the service is, as `halfopen service status` shows it."""
         health, spacing = self._keeper.health, self._watch.spacing
         return {
             "version": self._version,
             "began": self._began,
-            "status": self.status(),
+            "status": self._line,
             "everywhere": self._watch.everywhere,
             "readings": self._watch.done,
             "last_reading_s": round(time.monotonic() - self._at, 3) if self._rounds else None,
@@ -198,6 +205,7 @@ class RunningService:
             "cpu_s": round(time.process_time(), 3),
             "cpu_share": self._cpu_share(),
             "releases": self._watch.policy.acts,
+            "mode": "observe" if self._observes else "configured",
             "face": {
                 "pid": health.pid,
                 "restarts": health.restarts,
@@ -207,6 +215,33 @@ class RunningService:
             },
             "receivers": [msgspec.structs.asdict(one) for one in health.receivers],
         }
+
+    def incidents(self) -> dict[str, Any]:
+        """The incidents that are on, each as in halfopen.history/1."""
+        return {"incidents": [json_object(INCIDENT, one) for one in self._on]}
+
+    def reload(self) -> dict[str, Any]:
+        """Have the configuration read again, before the next reading. Raises: HalfopenError."""
+        self._reloading().ask()
+        return {"asked": True}
+
+    def set_mode(self, *, observe: bool) -> dict[str, Any]:
+        """Let no policy act, or each as it is configured, from the next reading on. Raises: HalfopenError."""
+        reloading = self._reloading()
+        reloading.observes = observe
+        word = "only observe" if observe else "do what is configured"
+        self._news.append(f"release policies {word} from now on: asked for at the control socket")
+        reloading.ask()
+        return {"mode": "observe" if observe else "configured"}
+
+    @property
+    def _observes(self) -> bool:
+        return self._watch.reloading is not None and self._watch.reloading.observes
+
+    def _reloading(self) -> Reloading:
+        if self._watch.reloading is None:
+            raise HalfopenError("reload", "this service was started without a configuration", hint="restart it")
+        return self._watch.reloading
 
     def _cpu_share(self) -> float | None:
         """Of one processor, by both processes since the first reading."""
@@ -239,10 +274,3 @@ def _group() -> int | None:
         return None
     # Another group than one's own is root's to give.
     return gid if os.geteuid() == 0 or gid in (os.getegid(), *os.getgroups()) else None
-
-
-def _reload() -> dict[str, Any]:
-    if not callable(signal.getsignal(signal.SIGHUP)):
-        raise HalfopenError("reload", "this service does not read its configuration again", hint="restart it")
-    os.kill(os.getpid(), signal.SIGHUP)
-    return {"asked": True}

@@ -11,7 +11,7 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
@@ -28,8 +28,24 @@ def printed(wanted: Wanted) -> Answered:
     return Answered(0, " ".join(wanted.words) + "\n", "", time.monotonic(), 0.0)
 
 
-def reloaded() -> dict[str, Any]:
-    return {"asked": True}
+class Service:
+    """What is asked, and what it was told to do."""
+
+    did: ClassVar[list[str]] = []
+
+    def health(self) -> dict[str, Any]:
+        return {"readings": 7}
+
+    def incidents(self) -> dict[str, Any]:
+        return {"incidents": []}
+
+    def reload(self) -> dict[str, Any]:
+        self.did.append("reload")
+        return {"asked": True}
+
+    def set_mode(self, *, observe: bool) -> dict[str, Any]:
+        self.did.append(f"observe={observe}")
+        return {"mode": "observe" if observe else "configured"}
 
 
 @contextmanager
@@ -37,8 +53,7 @@ def controlled(tmp_path: Path, answers: Answers | None = None, **options: Any) -
     path = str(tmp_path / "c.sock")
     made = Control(
         unix_listener(path, 64, id="control"),
-        lambda: {"readings": 7},
-        reloaded,
+        Service(),
         answers=answers or Answers(run=printed),
         **options,
     )
@@ -115,11 +130,15 @@ def test_a_service_that_watches_all_answers_for_all(tmp_path: Path) -> None:
 
 
 def test_only_root_acts(path: str) -> None:
-    [answer] = asked(path, {"command": "reload"})
+    Service.did.clear()
+    answers = asked(path, {"command": "reload"}, {"command": "mode", "mode": "observe"}, {"command": "incidents"})
+    assert answers[2]["incidents"] == []
     if os.geteuid() == 0:
-        assert answer["asked"] is True
+        assert (answers[0]["asked"], answers[1]["mode"]) == (True, "observe")
+        assert Service.did == ["reload", "observe=True"]
     else:
-        assert answer["error"]["id"] == "not-permitted"
+        assert [one["error"]["id"] for one in answers[:2]] == ["not-permitted"] * 2
+        assert Service.did == []
 
 
 def test_a_line_without_end_is_refused_and_closed(path: str) -> None:

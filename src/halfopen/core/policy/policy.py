@@ -68,6 +68,11 @@ class Policy:
         """Whether any of its policies does more than observe."""
         return any(one.acts for one in self.releases)
 
+    @property
+    def observing(self) -> Policy:
+        """The same, with every release policy only observing."""
+        return replace(self, releases=tuple(replace(one, acts=False) for one in self.releases))
+
 
 @dataclass(frozen=True, slots=True)
 class WatchedNamespace:

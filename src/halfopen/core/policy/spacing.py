@@ -20,10 +20,13 @@ _AGAIN: Final = 2.0
 
 @dataclass(slots=True)
 class Spacing:
-    """interval_s: as it is wanted. share: of one processor that readings may use, None: whatever they take."""
+    """interval_s: as it is wanted. share: of one processor that readings may use, None: whatever they take. alert: an
+    incident is on: readings are not spaced out, and what they take then does not count.
+    """
 
     interval_s: float
     share: float | None = None
+    alert: bool = False
     _average_s: float = 0.0
     _told_s: float = 0.0
 
@@ -32,6 +35,8 @@ class Spacing:
 
     def took(self, used_s: float) -> None:
         """A reading took so many seconds of processor time."""
+        if self.alert:
+            return
         self._average_s += (used_s - self._average_s) * _WEIGHT
 
     @property
@@ -42,7 +47,7 @@ class Spacing:
     @property
     def now_s(self) -> float:
         """The interval that keeps within the share."""
-        if self.share is None:
+        if self.share is None or self.alert:
             return self.interval_s
         return max(self.interval_s, min(self._average_s / self.share, LONGEST_S))
 

@@ -59,7 +59,8 @@ class Watch:
 
     read_by: as `reader.Wish.source`. interval_s between the starts of readings, duration_s and count end it (None:
     never); setting `stop` ends it at once. max_cpu: the share of a processor that readings may use before they are
-    spaced out, without those of every request and without releases, which have shares of their own; None: any.
+    spaced out, without those of every request and without releases, which have shares of their own, and not while an
+    incident is on; None: any.
     reloading: the configuration that may change meanwhile; None: none may.
     """
 
@@ -126,6 +127,7 @@ class Watch:
         while not self.stop.is_set():
             yield from self._reload()
             used_s, self._apart_s = time.process_time(), 0.0
+            self._spacing.alert = False
             yield from self._round()
             if self.count is not None and self.done >= self.count:
                 break
@@ -245,6 +247,7 @@ class Watch:
         self._count(known, model, verdict)
         told = [(a, self._incidents.told(model, a, verdict)) for a in actions if isinstance(a, Telling)]
         on = self._incidents.seen(model, state.incidents(known.where))
+        self._spacing.alert |= bool(on)
         if not closer or told:
             yield Reading(model, verdict, time.monotonic() - began, on, known.calm)
         else:

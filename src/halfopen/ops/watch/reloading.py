@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from halfopen.core.config import kept_until_restart
@@ -26,11 +26,15 @@ class InForce:
 
 @dataclass(slots=True)
 class Reloading:
-    """The configuration of a watch. load: reads the file anew; raises HalfopenError, and then the former one stays."""
+    """The configuration of a watch. load: reads the file anew; raises HalfopenError, and then the former one stays.
+
+    observes: whatever the configuration says, no policy acts, until that is asked for again or the watch ends.
+    """
 
     now: InForce
     load: Callable[[], InForce]
     asked: bool = False
+    observes: bool = False
 
     def ask(self) -> None:
         """Have it read anew before the next reading; safe in a signal handler."""
@@ -45,6 +49,8 @@ class Reloading:
             hint = f"{e.hint}; " if e.hint else ""
             stays = HalfopenError(e.id, e.message, hint=f"{hint}the former configuration stays in force")
             return Trouble("reload", stays)
+        if self.observes:
+            new = replace(new, policy=new.policy.observing)
         kept = kept_until_restart(self.now.settings, new.settings)
         self.now = new
         return Reloaded(new.interval_s, new.policy, new.settings, tuple(kept))

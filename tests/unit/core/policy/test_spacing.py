@@ -47,3 +47,13 @@ def test_they_are_never_further_apart_than_the_longest() -> None:
     slow = Spacing(30.0, 0.001)
     after(slow, *[1.0] * 100)
     assert slow.now_s == 30.0
+
+
+def test_while_an_incident_is_on_readings_are_as_far_apart_as_they_are_wanted() -> None:
+    spacing = Spacing(1.0, 0.02)
+    after(spacing, *[0.08] * 100)
+    spacing.alert = True
+    assert after(spacing, 5.0) == ["readings are 1 s apart again"]
+    assert spacing.now_s == 1.0
+    spacing.alert = False
+    assert spacing.now_s == pytest.approx(4.0, rel=0.01), "what was learned before still holds"
