@@ -81,7 +81,7 @@ def arguments(words: list[str]) -> argparse.Namespace:
     add("--json", metavar="FILE", help="write every single figure to FILE as well")
     add(
         "--only",
-        choices=(*PARTS, "verdicts", "detection", "service", "policy", "closing"),
+        choices=(*PARTS, "verdicts", "detection", "service", "policy", "closing", "protect"),
         action="append",
         help="measure this part alone (repeatable)",
     )
@@ -126,6 +126,8 @@ def measure(given: argparse.Namespace, command: str) -> tuple[str, bool]:
         return _service(given), False
     if "closing" in (given.only or ()):
         return _closing(given), False
+    if "protect" in (given.only or ()):
+        return _protect(given), False
     from halfopen.lab import enter_user_namespace
 
     enter_user_namespace()
@@ -248,6 +250,19 @@ def _policy(given: argparse.Namespace) -> str:
     if given.json:
         _write(given.json, json.dumps(policy.as_json(steps), indent=1) + "\n")
     return "\n".join(policy.as_lines(steps)) + "\n"
+
+
+def _protect(given: argparse.Namespace) -> str:
+    """It takes every core, so nothing else is measured beside it. It needs root: eBPF programs are loaded."""
+    if given.only != ["protect"]:
+        raise UsageError("--only protect is measured alone", hint="give the other parts to a second run")
+    import protect
+
+    quick = given.quick
+    done = protect.measure([50_000] if quick else [50_000, 200_000], 2.0 if quick else 4.0, 3 if quick else 5, 0.5)
+    if given.json:
+        _write(given.json, json.dumps(protect.as_json(done), indent=1) + "\n")
+    return "\n".join(protect.as_lines(done)) + "\n"
 
 
 def _closing(given: argparse.Namespace) -> str:
