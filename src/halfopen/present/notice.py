@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from halfopen.core.findings.finding import Finding
+from halfopen.core.findings.registry import RULES
 from halfopen.core.notice import NoticeState
 from halfopen.core.policy.alarms import Alarm, Rising
 from halfopen.core.policy.incidents import Incident, ReleasesMade
@@ -15,7 +16,7 @@ from halfopen.core.units import printable
 from halfopen.present.alarm_words import because, sign
 from halfopen.present.findings.sentences import say
 from halfopen.present.findings.words import lasted
-from halfopen.present.language import spoken, tr, tr_n
+from halfopen.present.language import listed, spoken, tr, tr_n
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +50,7 @@ def texts(told: ToldIncident) -> NoticeTexts:
     """Everything there is to say, in the language that the operator prefers."""
     log, actions = _title(told), releases(told.incident)
     with spoken():
-        summary = "" if told.finding is None else say(told.finding)
+        summary = _cause(told.incident) if told.state is NoticeState.RESOLVED else _explanation(told)
         return NoticeTexts(_title(told), log, summary, tuple(_message(told, summary)), actions)
 
 
@@ -58,7 +59,7 @@ def _title(told: ToldIncident) -> str:
     one = told.incident
     if told.state is not NoticeState.RESOLVED:
         word = tr("RISING") if told.state is NoticeState.RISING else tr("ALARM")
-        return f"{word} {_place(told)}: {_sign(told)}"
+        return f"{word} {_place(told)}: {listed([_cause(one), _sign(told)])}"
     head, time_ = f"{tr('CLEAR')} {_place(told)}: ", lasted(round(max(0.0, one.lasted_s)))
     if one.alarm_s is None:
         return head + tr("it passed after {time}, no alarm", time=time_)
@@ -67,6 +68,17 @@ def _title(told: ToldIncident) -> str:
     else:
         now = tr("nothing listens any more") if one.gone else tr("{n:,} half-open", n=told.waiting)
     return head + tr("{now}, after {time} with a peak of {peak:,}", now=now, time=time_, peak=one.peak.half_open)
+
+
+def _cause(incident: Incident) -> str:
+    """The cause in a few words; "" where none is known."""
+    rule = RULES.get(incident.cause)
+    return "" if rule is None or rule.fallback else tr(rule.title)
+
+
+def _explanation(told: ToldIncident) -> str:
+    """The sentence that explains what happens now."""
+    return "" if told.finding is None else say(told.finding)
 
 
 def _sign(told: ToldIncident) -> str:

@@ -142,7 +142,8 @@ def _explained(kept: _Kept, verdict: Verdict) -> _Kept:
     one = kept.incident
     mine = [f for f in verdict.findings if f.id == one.cause and f.listener and f.listener.key == one.listener]
     finding = next(iter(mine), None) or explaining(verdict, one.cause)
-    possible = next_commands(verdict)
+    # Whoever gets the notice is on watch already.
+    possible = [line for line in next_commands(verdict) if not line.startswith("halfopen watch")]
     own = [] if finding is None else [line for line in map(command, finding.cures) if line in possible]
     return replace(kept, finding=finding, cures=tuple(own or possible))
 

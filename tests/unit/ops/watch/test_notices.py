@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from halfopen.core.filters import Filter
+from halfopen.core.findings.registry import RULES
 from halfopen.core.findings.verdict import judge
 from halfopen.core.model.model import Model, build
 from halfopen.core.notice import Notice, NoticeState, decode, encode
@@ -72,20 +73,24 @@ def w() -> Watched:
 def test_an_incident_from_the_first_sign_to_its_end(w: Watched) -> None:
     w.rising()
     w.alarm()
-    w.decide(CauseChanged(SELF, HTTP, 70, "syn-flood", "", "i-1"), at_s=5.0)
+    w.decide(CauseChanged(SELF, HTTP, 70, "spoofed-flood", "", "i-1"), at_s=5.0)
     last = w.clear()
     assert [one.state for one in w.told] == list(NoticeState)
     assert {one.incident for one in w.told} == {"i-1"}
     assert [one.number for one in w.told] == [1, 2, 3, 4]
     assert [one.alarmed for one in w.told] == [False, True, True, True]
-    assert [one.cause for one in w.told] == ["", "", "syn-flood", "syn-flood"]
+    assert [one.cause for one in w.told] == ["", "", "spoofed-flood", "spoofed-flood"]
     assert (last.began_s, last.ended_s, last.peak, last.waiting) == (START_S, START_S + 30, 70, 0)
     assert last.title == "CLEAR host :8080: 0 half-open, after 30 s with a peak of 70"
+    # The sentence told of what happened; at the end the cause alone.
+    assert last.text[0] == "SYN flood from forged addresses."
+    assert last.summary == "SYN flood from forged addresses"
 
 
 def test_an_alarm_says_why_and_what_to_do(w: Watched) -> None:
     worst = judge(model()).findings[0]
     one = w.alarm(cause=worst.id)
+    assert RULES[worst.id].fallback
     assert one.title == "ALARM host :8080: 50 of 90 arrivals unanswered, usually 1 (alarm at 20)"
     assert one.log == one.title
     assert (one.cause, one.listener, one.netns, one.host) == (worst.id, ":8080", "self", "host")
@@ -160,11 +165,14 @@ def test_two_listeners_are_two_incidents(w: Watched) -> None:
 
 def test_texts_are_in_the_operators_language_and_logs_in_english(w: Watched, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(language, "_preferred", "zh")
-    one = w.alarm(cause=judge(model()).findings[0].id)
+    one = w.alarm(cause="cannot-tell")
     assert one.title == "告警 host :8080: 90 个新到连接中有 50 个未应答，平时约 1 个（告警阈值 20）"
     assert one.log == "ALARM host :8080: 50 of 90 arrivals unanswered, usually 1 (alarm at 20)"
     assert one.text[-1] == "事件编号：i-1"
-    assert one.cures[0] in next(line for line in one.text if line.startswith("建议操作："))
+    flood = w.decide(CauseChanged(SELF, HTTP, 70, "spoofed-flood", "cannot-tell", "i-1"), at_s=5.0)
+    assert flood.title.startswith("告警 host :8080: 伪造源地址的 SYN 洪泛；90 个新到连接")
+    assert flood.log.startswith("ALARM host :8080: SYN flood from forged addresses; 50 of 90")
+    assert flood.cures[0] in next(line for line in flood.text if line.startswith("建议操作："))
     w.release(40)
     assert w.told[-1].actions == ("released 40 half-open connections older than 15 s",)
     assert "已处理：已释放 40 个半连接（older than 15 s）" in w.told[-1].text
