@@ -18,6 +18,7 @@ from halfopen.core.findings.registry import RULES
 from halfopen.core.findings.verdict import judge
 from halfopen.core.model.handshake_times import HandshakeTimes
 from halfopen.core.model.model import build
+from halfopen.core.notice import ReceiverStanding
 from halfopen.core.tune.keys import SAMPLED
 from halfopen.present.metrics import Metrics
 from rows import listener, request, sample
@@ -38,7 +39,8 @@ def exposition() -> str:
     """The metrics of a watch, none left out."""
     settings = {key.rpartition(".")[2]: 0 for key in SAMPLED}
     one = replace(sample([request()], [listener()]), counters=dict.fromkeys(COUNTERS, 3), settings=settings)
-    metrics, model = Metrics(Watching("1.2", "6.1", 5.0, 1.0, 0.5, 7)), build(one)
+    told = (ReceiverStanding("chat", "apprise", delivered=1),)
+    metrics, model = Metrics(Watching("1.2", "6.1", 5.0, 1.0, 0.5, 7, receivers=told)), build(one)
     metrics.reading(model, judge(model), 0.5)
     metrics.handshakes({one.where.inode: HandshakeTimes()})
     return metrics.text().decode()
