@@ -67,9 +67,12 @@ def checked_lines(path: str, wanted: InForce) -> Iterator[str]:
     from halfopen.core.config import set_by
     from halfopen.core.units import printable
 
-    found = list(set_by(wanted.settings))
+    found = set_by(wanted.settings)
     yield f"{printable(path)}: no mistakes; it sets{'' if found else ' nothing'}"
-    yield from (f"  {f'[{section}] ' if section else ''}{line}" for section, line in found)
+    for title, lines in found:
+        if title:
+            yield f"  {title}"
+        yield from (f"  {'  ' if title else ''}{line}" for line in lines)
     yield "Every other key has its default."
     for one in wanted.policy.releases:
         does = "releases" if one.acts else "only observes"

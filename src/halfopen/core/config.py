@@ -13,7 +13,7 @@ from halfopen.core.errors import ConfigError
 from halfopen.core.sections.alarm import AlarmSettings
 from halfopen.core.sections.lines import lines_of
 from halfopen.core.sections.notify import NotifySettings, check_all
-from halfopen.core.sections.option import Option, option, options, section
+from halfopen.core.sections.option import option, options, section
 from halfopen.core.sections.reading import KeyPlace, Unfit, read
 from halfopen.core.sections.release import ByAgeSettings, NeverSettings, ReleaseSettings
 from halfopen.core.sections.words import FLAG, Endpoints, Prefixes, duration, nearest, quoted, share
@@ -91,26 +91,32 @@ def _names_differ(policies: Sequence[ReleaseSettings], spot: KeyPlace) -> None:
             raise spot.at(place, "name").error(f'"{one.name}" is the name of another policy too')
 
 
-def given(settings: object, kind: type, path: str = "") -> Iterator[tuple[str, str, Option]]:
-    """Whatever differs from the defaults: the section, the key with its value as TOML, and the option."""
+def given(settings: object, kind: type, title: str = "", path: str = "") -> Iterator[tuple[str, tuple[str, ...]]]:
+    """Whatever differs from the defaults, as TOML: each section by its title (`[alarm]`, `[[release]]`; empty for the
+    top of the file), with its lines; secrets are never shown.
+    """
+    lines, inner = [], []
     for key, one in options(kind).items():
         value = getattr(settings, one.name)
         if (value == one.default and not one.needed) or value is None:
             continue
         if one.section is None:
-            yield path, f"{key} = {one.written(value)}", one
+            lines.append(f"{key} = {one.written(value)}")
             continue
-        inner = f"{path}.{key}" if path else key
-        for each in value if one.several else (value,):
-            yield from given(each, one.section, inner)
+        name = f"{path}.{key}" if path else key
+        head = f"[[{name}]]" if one.several else f"[{name}]"
+        inner += [(each, one.section, head, name) for each in (value if one.several else (value,))]
+    if lines:
+        yield title, tuple(lines)
+    for each in inner:
+        yield from given(*each)
 
 
-def set_by(settings: WatchSettings) -> Iterator[tuple[str, str]]:
-    """Whatever a file sets: the section and the line, as TOML; secrets are never shown."""
-    yield from ((path, line) for path, line, _ in given(settings, WatchSettings))
-    yield from (("release", line) for _, line, _ in given(settings.by_age, ByAgeSettings))
-    for key, value in settings.sinks.items():
-        yield "", f"{key} = {quoted(value) if isinstance(value, str) else FLAG.write(value)}"
+def set_by(settings: WatchSettings) -> list[tuple[str, tuple[str, ...]]]:
+    """Whatever a file sets, as `given` has it."""
+    sinks = [f"{k} = {quoted(v) if isinstance(v, str) else FLAG.write(v)}" for k, v in settings.sinks.items()]
+    found = [*given(settings, WatchSettings), *given(settings.by_age, ByAgeSettings, "[release]")]
+    return [*found, *([("", tuple(sinks))] if sinks else [])]
 
 
 def kept_until_restart(old: WatchSettings, new: WatchSettings) -> list[str]:

@@ -185,10 +185,10 @@ class TextLines(Lines):
             return Lines.lines(self, event)
 
     def begin(self, interval_s: float, policy: Policy) -> list[str]:
-        """The watched connections and the interval."""
+        """The watched connections, the interval, and the policies."""
         asked = self._request(interval_s, policy)
         text = tr("watching {asked}; a line when something changes, Ctrl-C ends it", asked=asked)
-        return self._filled(f"{_clock()}  {text}")
+        return [*self._filled(f"{_clock()}  {text}"), *self._policies(policy)]
 
     def _request(self, interval_s: float, policy: Policy) -> str:
         every = lasted(interval_s)
@@ -197,19 +197,23 @@ class TextLines(Lines):
         else:
             words = tr("connections {chosen} every {time}", chosen=policy.watched.describe(), time=every)
         for one in policy.releases:
-            does = "releasing" if one.acts else "observing"
-            words += (
-                f", {does} those {one.describe()}" if not one.name else f"; policy {one.name}, {does}: {one.describe()}"
-            )
+            words += "" if one.name else f", releasing those {one.describe()}"
         return words
+
+    def _policies(self, policy: Policy) -> list[str]:
+        """A line for each policy that has a name."""
+        lines = []
+        for one in policy.releases:
+            does = "releases" if one.acts else "only observes"
+            lines += self._filled(f"{_INDENT}policy {one.name} {does}: {one.describe()}") if one.name else []
+        return lines
 
     def reloaded(self, event: Reloaded) -> list[str]:
         """The configuration that is in force from now on."""
         line = f"{_clock()}  configuration reloaded: watching {self._request(event.interval_s, event.policy)}"
         if event.kept:
-            changed = ", ".join(event.kept)
-            line += f"; changed, and in force only after a restart: {changed}"
-        return self._filled(line)
+            line += f"; changed, but in force only after a restart: {', '.join(event.kept)}"
+        return [*self._filled(line), *self._policies(event.policy)]
 
     def reading(self, model: Model) -> list[str]:
         """A line, when this reading differs from the last one of its namespace in more than age."""

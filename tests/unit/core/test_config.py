@@ -150,7 +150,7 @@ def test_every_key() -> None:
         sinks={"metrics_file": "/tmp/m.prom"},
     )
     assert parsed.alarm.sensitivity() == Sensitivity(1, factor=1.0, sigmas=0.0, timing=Timing(clears_s=90))
-    shown = [f"[{section}] {line}" for section, line, _ in config.given(parsed, config.WatchSettings)]
+    shown = [f"{title or '[]'} {line}" for title, lines in config.set_by(parsed) for line in lines]
     assert shown == [
         '[] interval = "500ms"',
         '[] max_cpu = "2%"',
@@ -162,6 +162,10 @@ def test_every_key() -> None:
         "[alarm] factor = 1",
         "[alarm] sigmas = 0",
         '[alarm] calm = "1m30s"',
+        '[release] older_than = "15s"',
+        '[release] listener = [":443", "[2001:db8::1]:443"]',
+        '[release] source = ["203.0.113.0/24"]',
+        '[] metrics_file = "/tmp/m.prom"',
     ]
 
 

@@ -163,6 +163,7 @@ def _seen(state: State, event: Seen, known: WatchedNamespace, policy: Policy) ->
         known.noted, [*choice.withheld, *decided.withheld], event.at_s, judged.of, policy.sensitivity.timing.clears_s
     )
     releases = [replace(one, incidents=during(judged.of, one.filter)) for one in decided.releases]
+    said = [replace(one, release=replace(one.release, incidents=during(judged.of, one.release.filter))) for one in said]
     actions: list[Action] = [*judged.told, *said, *releases]
     if judged.look_again or choice.waiting:
         actions.append(LookAgain(event.where))
