@@ -25,6 +25,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
 
+import napi
 import numpy as np
 
 from halfopen.core.policy.actions import Protect
@@ -69,6 +70,9 @@ DEFENCES: Final = (
 )
 
 
+SATURATED: Final = ("cookies = 1", "protect --at 25%")
+
+
 @dataclass(slots=True)
 class Served:
     """How honest clients fared: how many there were, answered within each of the three times, with window scaling; the
@@ -82,6 +86,15 @@ class Served:
     done: int
     scaled: int
     took_in_per_s: float
+
+
+@dataclass(slots=True)
+class Saturated:
+    """The same where one core takes all packets in: SYNs a second that it took in, and how busy it was."""
+
+    served: Served
+    taken_per_s: float
+    busy: float
 
 
 @dataclass(slots=True)
@@ -259,6 +272,21 @@ def _counted(name: str, rate: int, found: dict[str, Any], took_in: float) -> Ser
     return Served(name, rate, found["started"], *within, scaled, took_in)
 
 
+def saturated(how: Defence, seconds: float) -> Saturated:
+    """How honest clients fare while SYNs come as fast as one core can send them to another that takes them in."""
+    with ExitStack() as stack:
+        lab, _ = stack.enter_context(_lab())
+        stack.enter_context(_defended(lab, how))
+        core = stack.enter_context(napi.on_a_core_of_its_own(lab))
+        with _flooding(lab, None) as told:
+            time.sleep(1.5)
+            at, busy, taken = time.monotonic(), core.cpu_s(), napi.received(lab)
+            found = _honest(lab, seconds, CLIENTS_PER_S)
+            took = time.monotonic() - at
+            busy_share, taken_per_s = (core.cpu_s() - busy) / took, (napi.received(lab) - taken) / took
+    return Saturated(_counted(how.name, 0, found, told[0]), taken_per_s, busy_share)
+
+
 def cost(rounds: int, seconds: float) -> list[Cost]:
     """CPU a SYN, on the core that sends and takes in: interleaved rounds of a drop, the kernel's cookies, the guard."""
     made = {name: Cost(name, []) for name in ("cookies = 1, queue full", "protect, engaged")}
@@ -297,7 +325,8 @@ def _ns_a_syn(lab: Lab, frames: Any, seconds: float) -> float:
 def measure(rates: list[int], seconds: float, rounds: int, cost_s: float) -> dict[str, Any]:
     """Everything: rows of honest clients, and the cost of a SYN."""
     rows = [served(how, rate, seconds) for rate in rates for how in DEFENCES]
-    return {"served": rows, "cost": cost(rounds, cost_s)}
+    hard = [saturated(how, seconds) for how in DEFENCES if how.name in SATURATED]
+    return {"served": rows, "saturated": hard, "cost": cost(rounds, cost_s)}
 
 
 def as_json(done: dict[str, Any]) -> dict[str, Any]:
@@ -309,7 +338,7 @@ def as_json(done: dict[str, Any]) -> dict[str, Any]:
 
 
 def as_lines(done: dict[str, Any]) -> Iterator[str]:
-    """Two tables."""
+    """The tables."""
     yield f"Honest clients, {CLIENTS_PER_S} a second, under a flood: the share that was answered"
     yield f"{'SYN/s':>9}  {'defence':46}{'0.25 s':>8}{'1.3 s':>8}{'6 s':>8}{'scaled':>8}{'sent/s':>10}"
     for one in done["served"]:
@@ -320,6 +349,14 @@ def as_lines(done: dict[str, Any]) -> Iterator[str]:
             + "".join(f"{share:>8}" for share in (*shares, scaled))
             + f"{one.took_in_per_s:>10,.0f}"
         )
+    yield ""
+    yield "The same, with one core that takes all packets in, and SYNs as fast as another can send them"
+    yield f"{'defence':28}{'0.25 s':>8}{'1.3 s':>8}{'6 s':>8}{'sent/s':>10}{'taken in/s':>12}{'core busy':>11}"
+    for hard in done["saturated"]:
+        one = hard.served
+        shares = [f"{100 * n / max(one.clients, 1):.1f}%" for n in (one.immediate, one.within, one.done)]
+        rates = f"{one.took_in_per_s:>10,.0f}{hard.taken_per_s:>12,.0f}{hard.busy:>11.0%}"
+        yield f"{one.name:28}" + "".join(f"{share:>8}" for share in shares) + rates
     yield ""
     yield "CPU a SYN on one core, beyond dropping it at nf_tables' ingress hook (median of the rounds)"
     kernel = done["cost"][0].ns

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 _STATUS: Final = "status"
 _OFF: Final = "off"
+# Lines; a screen has about as many.
+_HEADER_EVERY: Final = 20
 
 
 @click.command()
@@ -93,6 +95,7 @@ def _action(ns: Netns, targets: tuple[str, ...], at: str, for_time: str | None, 
 
 
 def _guard(action: Protect, ns: Netns, executor: Executor, as_json: bool) -> None:
+    import itertools
     import json
 
     from halfopen.core.policy.guarding import GuardReading
@@ -104,9 +107,15 @@ def _guard(action: Protect, ns: Netns, executor: Executor, as_json: bool) -> Non
     # The first signal ends the guard in order, the second at once.
     signals.take_first(lambda _: stop.set())
 
+    told = itertools.count()
+
     def tell(reading: GuardReading) -> None:
-        text = json.dumps(protect.reading_document(reading)) if as_json else protect.line(reading)
-        click.echo(printable(text))
+        if as_json:
+            click.echo(json.dumps(protect.reading_document(reading)))
+            return
+        if next(told) % _HEADER_EVERY == 0:
+            click.echo(protect.header())
+        click.echo(printable(protect.line(reading)))
 
     outcome = executor.protect(action, ns, stop=stop, begun=lambda one: _tell(one, as_json, "armed"), tell=tell)
     _tell(outcome, as_json, "ended")

@@ -55,18 +55,19 @@ def named(guarded: tuple[str, ...]) -> str:
     return f"{', '.join(guarded[:_MOST_NAMED])} and {plural(len(guarded) - _MOST_NAMED, 'more listener')}"
 
 
+def header() -> str:
+    """The line above those of seconds."""
+    return f"{'TIME':8}  {'SYNS/S':>9}  {'ANSWERED/S':>10}  {'LET IN/S':>8}  {'CONNECTED/S':>11}  {'US A SYN':>8}"
+
+
 def line(reading: GuardReading) -> str:
-    """The line of a second."""
+    """The line of a second; its columns are those of `header`, and what a healthy flood does not show behind them."""
     counts, rate = reading.counts, reading.per_s
     when = time.strftime("%H:%M:%S", time.localtime(reading.wall_s))
-    words = [f"SYNs {rate(counts.syns):>9,.0f}/s", f"answered {rate(counts.answered):>9,.0f}/s"]
-    words.append(f"accepted {rate(counts.accepted):>6,.0f}/s")
-    if reading.completions is not None:
-        words.append(f"connected {rate(reading.completions):>6,.0f}/s")
-    if counts.answer_ns is not None:
-        words.append(f"CPU {counts.answer_ns / 1000:.2f} us a SYN")
-    words += _odd(counts)
-    return f"{when}  {'  '.join(words)}"
+    connected = "-" if reading.completions is None else f"{rate(reading.completions):,.0f}"
+    each = "-" if counts.answer_ns is None else f"{counts.answer_ns / 1000:.2f}"
+    words = f"{when}  {rate(counts.syns):>9,.0f}  {rate(counts.answered):>10,.0f}  {rate(counts.accepted):>8,.0f}"
+    return "  ".join((f"{words}  {connected:>11}  {each:>8}", *_odd(counts)))
 
 
 def _odd(counts: GuardCounts) -> list[str]:

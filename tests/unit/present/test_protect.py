@@ -23,12 +23,14 @@ def test_the_beginning() -> None:
 
 def test_a_second() -> None:
     reading = GuardReading(0.0, 2.0, COUNTS, COUNTS, 50)
-    words = protect.line(reading)[10:]
-    assert words == "SYNs       500/s  answered       450/s  accepted     20/s  connected     25/s"
+    assert protect.header() == "TIME         SYNS/S  ANSWERED/S  LET IN/S  CONNECTED/S  US A SYN"
+    assert protect.line(reading)[8:] == "        500         450        20           25         -"
     odd = GuardCounts(bad=32, again=2, capped=5, timed=1, timed_ns=840)
     assert protect.line(GuardReading(0.0, 1.0, odd, odd)).endswith(
-        "CPU 0.84 us a SYN  forged ACKs about 32  came again 2  capped 5"
+        "-      0.84  forged ACKs about 32  came again 2  capped 5"
     )
+    many = GuardCounts(syns=1_234_567, answered=1_234_567, accepted=12_345, timed=1, timed_ns=840)
+    assert len(protect.line(GuardReading(0.0, 1.0, many, many, 12_345))) == len(protect.header()) <= 80
 
 
 def test_the_end() -> None:
