@@ -13,12 +13,10 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import lru_cache
-from pathlib import Path
 from typing import Final
-from unicodedata import east_asian_width
 
 DOMAIN: Final = "halfopen"
-LOCALES: Final = Path(__file__).resolve().parent.parent / "locale"
+LOCALES: Final = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "locale")
 ENGLISH: Final = "en"
 # The catalogues, by what a configuration calls the language.
 CATALOGUES: Final = {"zh": "zh_CN"}
@@ -92,14 +90,19 @@ def listed(parts: list[str] | tuple[str, ...]) -> str:
 
 def cell_width(text: str) -> int:
     """How wide a text is on a terminal: characters of East Asia take two cells."""
-    return len(text) if text.isascii() else sum(1 + (east_asian_width(c) in "WF") for c in text)
+    if text.isascii():
+        return len(text)
+    # Every command imports this module, and hardly one needs that table.
+    from unicodedata import east_asian_width
+
+    return sum(1 + (east_asian_width(c) in "WF") for c in text)
 
 
 # A word with the spaces behind it; between two characters of East Asia a line may break as well.
 _WIDE: Final = r"\u2e80-\u9fff\uff00-\uffef"
 # A line does not begin with these: the East Asian comma, semicolon, colon, full stop, closing bracket.
 _CLOSING: Final = r"[\u3001\u3002\uff01\uff09\uff0c\uff1a\uff1b\uff1f]"
-_PIECE: Final = re.compile(rf"[{_WIDE}]{_CLOSING}*|[^\s{_WIDE}]+{_CLOSING}*\s*|\s+")
+_PIECE: Final = rf"[{_WIDE}]{_CLOSING}*|[^\s{_WIDE}]+{_CLOSING}*\s*|\s+"
 
 
 def wrapped(line: str, width: int, indent: str) -> list[str]:
@@ -107,7 +110,7 @@ def wrapped(line: str, width: int, indent: str) -> list[str]:
     if cell_width(line) <= width:
         return [line]
     lines, at = [""], 0
-    for piece in _PIECE.findall(line):
+    for piece in re.findall(_PIECE, line):
         if at and lines[-1].strip() and at + cell_width(piece.rstrip()) > width:
             lines[-1] = lines[-1].rstrip()
             lines.append(indent)
