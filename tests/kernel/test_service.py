@@ -54,7 +54,9 @@ class Machine(Systemd):
         prefix = sys.base_prefix if sys.base_prefix == "/usr" else f"{PLACE}/python"
         self.python = f"{prefix}/bin/python{sys.version_info.major}.{sys.version_info.minor}"
         # As an administrator would give it, with what this copy needs.
-        self.start = f"/usr/bin/env PYTHONPATH={PYTHONPATH} {self.python} -P -m halfopen"
+        # A Python that was built elsewhere finds its library by a path that the unit hides.
+        self.python = f"/usr/bin/env LD_LIBRARY_PATH={prefix}/lib {self.python}"
+        self.start = f"{self.python.replace(' ', f' PYTHONPATH={PYTHONPATH} ', 1)} -P -m halfopen"
 
     def sh(self, script: str) -> str:
         """Run shell commands. Raises: AssertionError when they fail."""

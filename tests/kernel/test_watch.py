@@ -154,6 +154,18 @@ def test_it_keeps_its_interval(lab: Lab) -> None:
     assert 0.9 <= readings[-1] - readings[0] <= took
 
 
+def test_readings_are_spaced_out_before_they_use_more_of_a_processor(lab: Lab, tmp_path: Path) -> None:
+    lab.server.listen(8080)
+    config = tmp_path / "watch.toml"
+    config.write_text('interval = "50ms"\nmax_cpu = "0.2%"\n')
+    process = start("--netns", lab.server.netns_path, "--config", str(config))
+    assert process.stdout is not None
+    said = next(line for line in process.stdout if "readings are" in line)
+    assert "to use at most 0.2% of a processor; raise max_cpu" in said
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=20)
+
+
 def test_every_namespace(lab: Lab) -> None:
     # A namespace is found through a process that lives in it.
     process = lab.server.spawn(["sleep", "60"])

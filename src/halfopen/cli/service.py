@@ -28,7 +28,11 @@ def command() -> None:
 @click.option("--program", metavar="PATH", default="", help="The halfopen that the unit starts (default: this one).")
 @click.option("--dry-run", is_flag=True, help="Print the files instead of writing them.")
 def install(all_namespaces: bool, root: str, program: str, dry_run: bool) -> None:
-    """Write the unit, its user, directories, log rotation and a sample configuration, which is never overwritten."""
+    """Write the unit and what belongs to it.
+
+    That is the unit's user and group, its directories, the rotation of the audit log, and a sample configuration, which
+    is never overwritten.
+    """
     from halfopen.service import installing
 
     root = _absolute(root)
@@ -43,7 +47,10 @@ def install(all_namespaces: bool, root: str, program: str, dry_run: bool) -> Non
 @command.command()
 @_root_option
 def uninstall(root: str) -> None:
-    """Stop the service and remove its files; the configuration and all records stay."""
+    """Stop the service and remove its files.
+
+    The configuration and all records stay.
+    """
     from halfopen.service import installing
 
     _tell(installing.uninstall(_absolute(root)))
@@ -52,7 +59,10 @@ def uninstall(root: str) -> None:
 @command.command()
 @click.option("--json", "as_json", is_flag=True, help="One JSON document (halfopen.control/1).")
 def status(as_json: bool) -> None:
-    """Show whether the service runs, what it sees, and what it uses. Exit code 3 when it does not answer."""
+    """Show what the service sees and what it uses.
+
+    Ends with exit code 3 when no service answers.
+    """
     from halfopen.present import jsonout, service
     from halfopen.service.mode import control_path
 
@@ -67,7 +77,11 @@ def status(as_json: bool) -> None:
 
 @command.command()
 def reload() -> None:
-    """Have the service read its configuration again, which systemctl reload first tests. Root's alone."""
+    """Have the service read its configuration.
+
+    Only root may. systemctl reload halfopen tests the configuration first, and a service keeps the former one when the
+    new one has a mistake.
+    """
     _ask({"command": "reload"})
     click.echo("the configuration is read again; the service's log says whether it is in force")
 
@@ -75,7 +89,11 @@ def reload() -> None:
 @command.command()
 @click.argument("word", metavar="observe|configured", type=click.Choice(("observe", "configured")))
 def mode(word: str) -> None:
-    """Let no release policy act (observe), or let each do as it is configured, until the service ends. Root's alone."""
+    """Stop all releases, or allow them again.
+
+    observe: no release policy acts, whatever is configured, until the service is told otherwise or ends. configured:
+    each does what its configuration says. Only root may.
+    """
     _ask({"command": "mode", "mode": word})
     click.echo(
         "no release policy acts from now on; halfopen service mode configured ends that"

@@ -10,7 +10,6 @@ import os
 import selectors
 import signal
 import socket
-import struct
 import threading
 import time
 from collections import deque
@@ -22,6 +21,7 @@ import msgspec
 
 from halfopen.core.errors import EXIT_REFUSED, HalfopenError, NotPermitted, UsageError
 from halfopen.linux import netns, threads
+from halfopen.linux.socket_peer import peer
 from halfopen.service import requests
 from halfopen.service.answers import Answered, Answers, Wanted
 from halfopen.service.requests import LINE_MOST, SCHEMA, AskedToShow, AskHealth, AskIncidents, AskMode, AskReload
@@ -39,10 +39,6 @@ _BETWEEN_S: Final = 0.002
 _PAUSE_S: Final = 0.2
 _PIECE: Final = LINE_MOST
 _BACKLOG: Final = 64
-_SO_PEERGROUPS: Final = 59
-# Of 256 groups: Python's getsockopt() takes no more.
-_GROUP_BYTES: Final = 1024
-_UCRED: Final = struct.Struct("3i")
 
 
 class Asking(Protocol):
@@ -164,15 +160,14 @@ class Control:
             self._accept_at = now + _PAUSE_S
             return
         try:
-            _, uid, gid = _UCRED.unpack(accepted.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size))
-            groups = {gid, *_groups(accepted)}
+            who = peer(accepted)
         except OSError:
             accepted.close()
             return
         accepted.setblocking(False)
-        member = uid in (0, os.geteuid()) or (self._group is not None and self._group in groups)
-        client = _Client(accepted, uid, member, now + _IDLE_S)
-        self._make_room(uid)
+        member = who.uid in (0, os.geteuid()) or self._group in who.groups
+        client = _Client(accepted, who.uid, member, now + _IDLE_S)
+        self._make_room(who.uid)
         self._clients[accepted.fileno()] = client
         self._selector.register(accepted, selectors.EVENT_READ)
 
@@ -306,15 +301,6 @@ class Control:
         if self._clients.pop(client.socket.fileno(), None) is not None:
             self._selector.unregister(client.socket)
             client.socket.close()
-
-
-def _groups(accepted: socket.socket) -> tuple[int, ...]:
-    """The supplementary groups of the other end (SO_PEERGROUPS, Linux 4.13); none where the kernel does not tell."""
-    try:
-        raw = accepted.getsockopt(socket.SOL_SOCKET, _SO_PEERGROUPS, _GROUP_BYTES)
-    except OSError:
-        return ()
-    return struct.unpack(f"{len(raw) // 4}I", raw)
 
 
 def _done(command: str, facts: Mapping[str, Any]) -> bytes:

@@ -12,7 +12,6 @@ import msgspec
 from halfopen.core.notice import ReceiverStanding, decode
 from halfopen.core.sections.notify import NotifySettings
 from halfopen.linux import threads
-from halfopen.notify.delivery import Delivery
 
 _TROUBLES_MOST: Final = 64
 # Longer than the delivery takes for its last words.
@@ -29,6 +28,9 @@ class NotifyPart:
 
     def __init__(self, settings: Mapping[str, Any]) -> None:
         """settings: of `settings_of`. Raises: HalfopenError, ValueError."""
+        # Here: the eyes use `settings_of`, and what speaks HTTP has no place in their process.
+        from halfopen.notify.delivery import Delivery
+
         receivers = msgspec.convert(settings["receivers"], list[NotifySettings])
         self._troubles: deque[str] = deque(maxlen=_TROUBLES_MOST)
         self._delivery = Delivery(receivers, str(settings["spool"]), self._troubles.append)

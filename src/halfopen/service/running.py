@@ -30,7 +30,7 @@ from halfopen.ops.watch.reloading import Reloading
 from halfopen.service import parts
 from halfopen.service.control import Control
 from halfopen.service.face_keeper import FaceKeeper
-from halfopen.service.mode import control_path
+from halfopen.service.mode import CONTROL, control_path
 from halfopen.service.output import PatientOutput
 
 GROUP: Final = "halfopen"
@@ -117,7 +117,11 @@ class RunningService:
     def begin(self) -> None:
         """Start the face, answer at the control socket, and print in a thread. Raises: HalfopenError."""
         path = control_path()
-        Path(path).parent.mkdir(mode=0o755, exist_ok=True)
+        try:
+            Path(path).parent.mkdir(mode=0o755, exist_ok=True)
+        except OSError as e:
+            hint = f"run as root, or name another place for the control socket with {CONTROL}"
+            raise HalfopenError("control", f"{Path(path).parent}: {e.strerror}", hint=hint) from None
         group = _group()
         listener = unix_listener(path, _CONTROL_BACKLOG, id="control", group=group)
         self._path = path
