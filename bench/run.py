@@ -81,7 +81,7 @@ def arguments(words: list[str]) -> argparse.Namespace:
     add("--json", metavar="FILE", help="write every single figure to FILE as well")
     add(
         "--only",
-        choices=(*PARTS, "verdicts", "detection", "service", "policy", "closing", "protect"),
+        choices=(*PARTS, "verdicts", "detection", "service", "policy", "closing", "protect", "history"),
         action="append",
         help="measure this part alone (repeatable)",
     )
@@ -128,6 +128,8 @@ def measure(given: argparse.Namespace, command: str) -> tuple[str, bool]:
         return _closing(given), False
     if "protect" in (given.only or ()):
         return _protect(given), False
+    if "history" in (given.only or ()):
+        return _history(given), False
     from halfopen.lab import enter_user_namespace
 
     enter_user_namespace()
@@ -278,6 +280,18 @@ def _closing(given: argparse.Namespace) -> str:
     if given.json:
         _write(given.json, json.dumps(closing.document(done), indent=1) + "\n")
     return "\n".join(closing.lines(done)) + "\n"
+
+
+def _history(given: argparse.Namespace) -> str:
+    """Measured for as long as one likes (--watch-seconds), with nothing beside it."""
+    if given.only != ["history"]:
+        raise UsageError("--only history is measured alone", hint="give the other parts to a second run")
+    import keeping
+
+    done = keeping.measure(given.listeners, given.watch_seconds, 3 if given.quick else keeping.KILLS)
+    if given.json:
+        _write(given.json, keeping.document(done) + "\n")
+    return "\n".join(keeping.lines(done, given.watch_seconds)) + "\n"
 
 
 def _write(path: str, text: str) -> None:

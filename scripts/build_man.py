@@ -44,6 +44,7 @@ FILES: Final = (
 ENVIRONMENT: Final = (
     ("HALFOPEN_AUDIT_LOG", "Another audit log."),
     ("HALFOPEN_STATE_DIR", "Another directory for the journal of tune."),
+    ("HALFOPEN_HISTORY", "Where history is kept, unless an option or the configuration says so."),
     ("NO_COLOR", "When set, nothing is coloured."),
 )
 

@@ -161,6 +161,16 @@ def test_the_hardened_unit_sees_releases_and_answers_its_group(lab: Lab, machine
     assert machine.sh(f"stat -c '%a %U' {AUDIT}") == "600 halfopen\n"
     assert machine.sh("stat -c '%a %U %G' /run/halfopen/control.sock") == "660 halfopen halfopen\n"
 
+    # All of it is in history, which members of the group read from the file; the eyes that were killed left it whole.
+    kept = json.loads(machine.as_user("halfopen", "history --json").stdout)
+    assert sum(one["outcome"]["released"] for one in kept["releases"]) == 120
+    assert len(kept["watched"]) == 2
+    [alarmed] = {id for one in done for id in one["incidents"]}
+    assert alarmed in {one["id"] for one in kept["incidents"]}
+    assert machine.as_user("nogroup", "history").returncode == 3
+    file = "/var/lib/halfopen/service/history/history.db"
+    assert machine.sh(f"stat -c '%a %U %G' {file}") == "640 halfopen halfopen\n"
+
     # Stopped for a while, nothing piles up and nothing is restarted.
     before = machine.health()
     machine.sh(f"kill -{int(signal.SIGSTOP)} {before['pid']}; sleep 2; kill -{int(signal.SIGCONT)} {before['pid']}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -137,6 +138,8 @@ def command(
         watch.may_release()
     # An option wins over the file, where an empty word means "not there".
     targets = {key: (settings.sinks.get(key) or None) if word is None else word for key, word in given.items()}
+    if given["history_path"] is None and "history_path" not in settings.sinks:
+        targets["history_path"] = os.environ.get("HALFOPEN_HISTORY") or None  # the service's
     try:
         made = _sinks(as_json, all_lines, watch.everywhere, targets, service)
         if config is not None:

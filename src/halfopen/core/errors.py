@@ -81,6 +81,14 @@ class KernelError(HalfopenError):
         self.errno = errno
 
 
+class HistoryError(HalfopenError):
+    """The history file cannot be used as it is. passing: a full or busy disk may be over by itself. Exit code 1."""
+
+    def __init__(self, message: str, *, hint: str = "", passing: bool = False) -> None:
+        super().__init__("history", message, hint=hint)
+        self.passing = passing
+
+
 class Refused(HalfopenError):
     """What is written to does not take this value; what was there is still there. Exit code 1."""
 

@@ -13,10 +13,11 @@ from halfopen.core.policy.incidents import Incident
 from halfopen.core.units import duration_s, endpoint
 from halfopen.linux import state
 from halfopen.store import flights
-from halfopen.store.database import HistoryPlace
+from halfopen.store.database import ENVIRONMENT, HistoryPlace
 from halfopen.store.reader import History, HistoryWanted
 
-ROOT_DIRECTORY: Final = "/var/lib/halfopen"
+OF_SERVICE: Final = "/var/lib/halfopen/service/history/"
+_ROOT_DIRECTORY: Final = "/var/lib/halfopen"
 # A chart has two hundred columns at most, and each slot is a row of the answer.
 _SLOTS_MOST: Final = 3600
 
@@ -25,10 +26,10 @@ def place_of(file: str | None) -> HistoryPlace:
     """The FILE or DIR, else that of the service where it can be read, else the user's own."""
     if file is not None:
         return HistoryPlace.of(file)
-    service = HistoryPlace.of(f"{ROOT_DIRECTORY}/")
+    service = HistoryPlace.of(os.environ.get(ENVIRONMENT) or OF_SERVICE)
     if os.access(service.file, os.R_OK):
         return service
-    return HistoryPlace.of(f"{state.directory(ROOT_DIRECTORY)}/")
+    return HistoryPlace.of(f"{state.directory(_ROOT_DIRECTORY)}/history/")
 
 
 def moment_s(text: str, now_s: float, *, what: str) -> float:

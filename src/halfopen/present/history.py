@@ -205,7 +205,7 @@ def recorded(out: Console, one: Incident, entries: Sequence[FlightEntry], proble
     readings = [entry for entry in entries if isinstance(entry, FlightReading) and not entry.glance]
     words = f"{one.id}  {place_name(one.where, one.listener)}  {plural(len(readings), 'reading')}"
     if readings:
-        words += f" from {clock(readings[0].sample.wall_s)} to {clock(readings[-1].sample.wall_s)}"
+        words += f" from {clock(readings[0].sample.wall_s)} to {clock(readings[-1].sample.wall_s).partition(' ')[2]}"
     out.print(Text(words, style="bold"))
     if problem:
         out.print(Text(f"The record ends early: {problem}.", style=STYLE[Level.WARNING]))

@@ -70,7 +70,7 @@ def _screen(out: Console, one: ReplayedReading, verdict: Verdict, began_s: float
     if one.left_out:
         said += f"; without {' and '.join(one.left_out)}: there were too many to be recorded"
     elif not one.again:
-        said += "; the verdict is that of then"
+        said += "; the rules have changed since, this is the verdict of then"
     out.print(Text(f"{said}.", style="dim"))
     status.status(out, one.model, verdict, taken=1)
     out.print()

@@ -167,6 +167,7 @@ def service_files(
     environment = [
         f"HALFOPEN_AUDIT_LOG={_LOGS}/audit.jsonl",
         f"HALFOPEN_STATE_DIR={_STATE}",
+        f"HALFOPEN_HISTORY={_STATE}/history/",
         "OPENBLAS_NUM_THREADS=1",
         *([f"PYTHONPATH={python_path}"] if python_path else []),
     ]

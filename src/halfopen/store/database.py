@@ -10,10 +10,12 @@ from dataclasses import dataclass
 from typing import Final
 from urllib.parse import quote
 
-from halfopen.core.errors import HalfopenError, NotPermitted, UnknownTarget
+from halfopen.core.errors import HalfopenError, HistoryError, NotPermitted, UnknownTarget
 from halfopen.linux import files
 from halfopen.store import schema
 
+ENVIRONMENT: Final = "HALFOPEN_HISTORY"
+"""Where the service keeps history, unless its configuration says otherwise."""
 _NAME: Final = "history.db"
 _DIRECTORY_MODE: Final = 0o750
 _FILE_MODE: Final = 0o640
@@ -43,7 +45,7 @@ class HistoryPlace:
 def prepare(place: HistoryPlace, group: int | None) -> None:
     """Make the directories, 0750, and see that nobody else could exchange the file. group: their group, by number.
 
-    Raises: HalfopenError "history", NotPermitted.
+    Raises: HistoryError, NotPermitted.
     """
     try:
         for directory in (os.path.dirname(os.path.abspath(place.file)), place.flights):
@@ -62,7 +64,7 @@ def prepare(place: HistoryPlace, group: int | None) -> None:
 def open_to_write(place: HistoryPlace, group: int | None = None) -> sqlite3.Connection:
     """The history file, made (0640) where it is not there and brought to this version. One thread at a time uses it.
 
-    Raises: HalfopenError "history": it is another program's, of a later version, damaged, or the disk is full.
+    Raises: HistoryError: it is another program's, of a later version, damaged, or the disk is full.
     NotPermitted.
     """
     path = place.file
@@ -94,7 +96,7 @@ def open_to_write(place: HistoryPlace, group: int | None = None) -> sqlite3.Conn
 def open_to_read(place: HistoryPlace) -> sqlite3.Connection:
     """The history file for short reads beside its writer, or without one.
 
-    Raises: HalfopenError "history", NotPermitted, UnknownTarget where there is none.
+    Raises: HistoryError, NotPermitted, UnknownTarget where there is none.
     """
     path = place.file
     try:
@@ -103,13 +105,17 @@ def open_to_read(place: HistoryPlace) -> sqlite3.Connection:
         way = "mode=ro" if os.path.lexists(f"{path}-wal") else "mode=ro&immutable=1"
         uri = f"file:{quote(os.path.abspath(path))}?{way}"
         db = sqlite3.connect(uri, uri=True, timeout=_WAIT_S, isolation_level=None)
-        db.execute("SELECT 1 FROM places LIMIT 1").fetchall()
+        version = int(db.execute("PRAGMA user_version").fetchone()[0])
     except FileNotFoundError:
         raise UnknownTarget(
             f"there is no history at {path}", hint="halfopen watch --history DIR keeps one; --file names another"
         ) from None
     except (OSError, ValueError, sqlite3.Error) as e:
         raise problem(path, e) from None
+    if version < schema.VERSION:
+        db.close()
+        what = f"of the earlier version {version}" if version else "empty"
+        raise HistoryError(f"{path} is {what}", hint="halfopen watch --history brings it up to date")
     return db
 
 
@@ -118,7 +124,7 @@ def _check_header(path: str) -> None:
     fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     try:
         if not stat.S_ISREG(os.fstat(fd).st_mode):
-            raise HalfopenError("history", f"{path} is not a regular file", hint="name another")
+            raise HistoryError(f"{path} is not a regular file", hint="name another")
         head = os.read(fd, _HEADER_BYTES)
     finally:
         os.close(fd)
@@ -131,17 +137,14 @@ def _check_header(path: str) -> None:
     if ours != schema.APPLICATION_ID and (ours or version):
         raise _not_ours(path, "a file of another program")
     if version > schema.VERSION:
-        raise HalfopenError(
-            "history",
+        raise HistoryError(
             f"{path} is of version {version}; this halfopen knows version {schema.VERSION}",
             hint="use the halfopen that wrote it, or name another file",
         )
 
 
 def _not_ours(path: str, what: str) -> HalfopenError:
-    return HalfopenError(
-        "history", f"{path} is {what}; it was left as it is", hint="name another file, or move it away"
-    )
+    return HistoryError(f"{path} is {what}; it was left as it is", hint="name another file, or move it away")
 
 
 def problem(path: str, e: Exception) -> HalfopenError:
@@ -154,33 +157,29 @@ def problem(path: str, e: Exception) -> HalfopenError:
             return NotPermitted(
                 f"the history {path}: {what}", hint="run as root, or as a member of its group (halfopen)"
             )
-        return HalfopenError("history", f"the history {path} cannot be used: {what}", hint=remedy)
-    return HalfopenError("history", f"the history {path} cannot be used: {e}")
+        passing = isinstance(e, OSError) and e.errno in (errno.ENOSPC, errno.EDQUOT, errno.EIO)
+        return HistoryError(f"the history {path} cannot be used: {what}", hint=remedy, passing=passing)
+    return HistoryError(f"the history {path} cannot be used: {e}")
 
 
 def _of_sqlite(path: str, e: sqlite3.Error) -> HalfopenError:
     code = getattr(e, "sqlite_errorcode", 0) & 0xFF
     if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
         hint = f"move it aside (halfopen watch --history-anew does), or mend it: sqlite3 {path} .recover"
-        return HalfopenError("history", f"the history {path} is damaged: {e}", hint=hint)
+        return HistoryError(f"the history {path} is damaged: {e}", hint=hint)
     if code == sqlite3.SQLITE_FULL:
-        return HalfopenError("history", f"the history {path} cannot grow: {e}", hint="make room")
+        return HistoryError(f"the history {path} cannot grow: {e}", hint="make room", passing=True)
     if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
-        return HalfopenError(
-            "history", f"the history {path} is held by another program", hint="end that, or name another file"
-        )
-    return HalfopenError("history", f"the history {path} cannot be used: {e}")
-
-
-def is_full(error: HalfopenError) -> bool:
-    """Whether there is no room for it."""
-    return error.id == "history" and error.hint == "make room"
+        return HistoryError(f"the history {path} is held by another program", hint="end that, or name another file")
+    # An input/output error is what a full disk is to the file of shared memory.
+    passing = code in (sqlite3.SQLITE_IOERR, sqlite3.SQLITE_NOMEM)
+    return HistoryError(f"the history {path} cannot be used: {e}", passing=passing)
 
 
 def move_aside(place: HistoryPlace, stamp: str) -> str:
     """Rename a file that cannot be used, with what belongs to it; stamp: for the new name. Returns: the new name.
 
-    Raises: HalfopenError "history", NotPermitted.
+    Raises: HistoryError, NotPermitted.
     """
     aside = f"{place.file}.{stamp}"
     try:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import Final
 
-from halfopen.core.errors import HalfopenError, UnknownTarget, WireError
+from halfopen.core.errors import HistoryError, UnknownTarget, WireError
 from halfopen.core.flight import FlightEntry
 from halfopen.store.database import problem
 from halfopen.wire import flight
@@ -68,7 +68,7 @@ def _append(path: str, data: bytes, group: int | None) -> None:
 def read(directory: str, incident: str) -> tuple[list[FlightEntry], str]:
     """The entries of a record, and what is wrong with its end ("": nothing).
 
-    Raises: UnknownTarget where there is none, HalfopenError "history" where it is none, NotPermitted.
+    Raises: UnknownTarget where there is none, HistoryError where it is none, NotPermitted.
     """
     path = path_of(directory, incident)
     try:
@@ -87,7 +87,7 @@ def read(directory: str, incident: str) -> tuple[list[FlightEntry], str]:
             found.append(entry)
     except WireError as e:
         if not found:
-            raise HalfopenError("history", f"{path}: {e.message}", hint="it was left as it is") from None
+            raise HistoryError(f"{path}: {e.message}", hint="it was left as it is") from None
         return found, e.message
     return found, ""
 

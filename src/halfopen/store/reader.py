@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import msgspec
 
-from halfopen.core.errors import HalfopenError, UnknownTarget, UsageError
+from halfopen.core.errors import HistoryError, UnknownTarget, UsageError
 from halfopen.core.history import (
     MAGNITUDES,
     KeptSeries,
@@ -54,10 +54,10 @@ class HistoryWanted:
 
 
 class History:
-    """An open history file, read alone; to be used in a `with`. Every method raises HalfopenError "history"."""
+    """An open history file, read alone; to be used in a `with`. Every method raises HistoryError."""
 
     def __init__(self, place: HistoryPlace) -> None:
-        """Raises: HalfopenError "history", NotPermitted, UnknownTarget."""
+        """Raises: HistoryError, NotPermitted, UnknownTarget."""
         self.place = place
         self._db = open_to_read(place)
         self._places = {row[0]: _place(row[1:]) for row in self._all(f"SELECT id, {_PLACE} FROM places")}  # noqa: S608
@@ -203,7 +203,7 @@ class History:
         try:
             return _INCIDENTS.decode(document)
         except msgspec.MsgspecError as e:
-            raise HalfopenError("history", f"an incident in {self.place.file} is damaged: {e}") from None
+            raise HistoryError(f"an incident in {self.place.file} is damaged: {e}") from None
 
 
 _INCIDENTS: Final = msgspec.json.Decoder(Incident)

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 from typing import Final
 
-from halfopen.core.errors import HalfopenError, words
+from halfopen.core.errors import HalfopenError, HistoryError, words
 from halfopen.core.history import Retention, Tier
 from halfopen.core.policy.incidents import Incident
 from halfopen.linux import threads
@@ -40,7 +40,7 @@ class Writer:
         group: int | None = None,
         retry_s: float = _RETRY_S,
     ) -> None:
-        """Raises: HalfopenError "history", NotPermitted: nothing was begun."""
+        """Raises: HistoryError, NotPermitted: nothing was begun. A disk that is full now is a trouble like later on."""
         self.place = place
         self._keep, self._retry_s, self._group = keep, retry_s, group
         self._version = version
@@ -53,7 +53,12 @@ class Writer:
         self._hours: set[int] = set()
         self._more, self._tidied = False, 0
         self._pending = HistoryBatch()
-        self._open()
+        try:
+            self._open()
+        except HistoryError as e:
+            if not e.passing:
+                raise
+            self._trouble = e  # tried again, as it would be later on
         self._thread = threading.Thread(target=self._work, name="halfopen-history", daemon=True)
         # A signal has to wake the main thread: this one takes none.
         before = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
@@ -67,8 +72,8 @@ class Writer:
         try:
             self._queue.put_nowait(batch)
         except queue.Full:
-            self._trouble = HalfopenError(
-                "history", "history is not written fast enough: readings are left out", hint="is the disk busy?"
+            self._trouble = HistoryError(
+                "history is not written fast enough: readings are left out", hint="is the disk busy?"
             )
 
     def do(self, work: Work) -> None:
@@ -124,7 +129,7 @@ class Writer:
         except (OSError, HalfopenError) as e:
             self._of_work = e if isinstance(e, HalfopenError) else problem(self.place.flights, e)
         except Exception as e:  # a defect ends no history
-            self._of_work = HalfopenError("history", f"an incident is not recorded: {words(e)}")
+            self._of_work = HistoryError(f"an incident is not recorded: {words(e)}")
 
     def _write(self) -> bool:
         """One transaction. Returns: whether it was written; if not, what matters most of it is remembered."""
@@ -150,14 +155,14 @@ class Writer:
             self._forget_most()
             return False
         except Exception as e:  # a defect ends history, never the watch
-            self._trouble = HalfopenError("history", f"history is written no more: {words(e)}")
+            self._trouble = HistoryError(f"history is written no more: {words(e)}")
             self._forget_most()
             return False
         self._trouble, self._pending = None, HistoryBatch(watched=None)
         return True
 
     def _open(self) -> None:
-        """Open the file and begin a run. Raises: HalfopenError "history", NotPermitted."""
+        """Open the file and begin a run. Raises: HistoryError, NotPermitted."""
         db = open_to_write(self.place, self._group)
         try:
             db.execute("BEGIN IMMEDIATE")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sqlite3
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -222,6 +223,47 @@ def test_an_id_is_a_time_a_place_and_a_magnitude(at_s: int, place: int, magnitud
 # --- files that are not as they should be -----------------------------------------------------------------------------
 
 
+def test_a_clock_that_is_set_back_by_an_hour_costs_nothing(place: HistoryPlace, db: sqlite3.Connection) -> None:
+    one = incident("x-000001", T0 + 3)
+    before = HistoryBatch(T0 + 9, seconds(1, 2, 3, at=T0), watched=frozenset({SELF}))
+    after = HistoryBatch(T0 - 3590, seconds(4, 5, at=T0 - 3600) + seconds(9, at=T0 + 1), {one.id: one})
+    rows = write(db, before, after)
+    for minute in rows.minutes:
+        tiers.roll_up(db, Tier.MINUTES, minute)
+    with History(place) as kept:
+        [series] = kept.series(ALL, Tier.SECONDS)
+        assert [(s.at_s - T0, s.min, s.max, s.count) for s in series.slots] == [
+            (-3600, 4, 4, 1), (-3599, 5, 5, 1), (0, 1, 1, 1), (1, 2, 9, 2), (2, 3, 3, 1)
+        ]  # fmt: skip
+        assert kept.incidents(ALL) == [one]
+        assert [s.sum for s in kept.series(ALL, Tier.MINUTES)[0].slots] == [9, 15]
+
+
+def test_a_disk_that_is_full_at_the_start_ends_no_watch(place: HistoryPlace, monkeypatch: pytest.MonkeyPatch) -> None:
+    from halfopen.core.errors import HistoryError
+    from halfopen.store import writer as writing
+
+    opens: list[int] = []
+
+    def full_at_first(*given: object) -> sqlite3.Connection:
+        opens.append(1)
+        if len(opens) < 3:
+            raise HistoryError("the history cannot grow", hint="make room", passing=True)
+        return open_to_write(place)
+
+    monkeypatch.setattr(writing, "open_to_write", full_at_first)
+    one = incident("x-000001", T0)
+    writer = Writer(place, Retention(), retry_s=0.05)
+    assert writer.trouble() is not None
+    writer.hand(HistoryBatch(T0, seconds(5), {one.id: one}))
+    deadline = time.monotonic() + 15
+    while len(opens) < 3 and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert writer.close() is None
+    with History(place) as kept:
+        assert kept.incidents(ALL) == [one]
+
+
 def test_a_file_of_an_earlier_version_is_brought_up_to_date(place: HistoryPlace) -> None:
     old = sqlite3.connect(place.file)
     old.executescript(schema.MIGRATIONS[0])
@@ -231,6 +273,9 @@ def test_a_file_of_an_earlier_version_is_brought_up_to_date(place: HistoryPlace)
     old.execute("PRAGMA user_version = 1")
     old.commit()
     old.close()
+    with pytest.raises(HalfopenError, match="is of the earlier version 1") as raised:
+        History(place)
+    assert raised.value.hint == "halfopen watch --history brings it up to date"
     db = open_to_write(place)
     assert db.execute("PRAGMA user_version").fetchone() == (schema.VERSION,)
     db.close()

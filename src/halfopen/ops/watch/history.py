@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Final
 
-from halfopen.core.errors import HalfopenError, UsageError
+from halfopen.core.errors import HalfopenError, HistoryError, UsageError
 from halfopen.core.fields.released import released
 from halfopen.core.flight import FlightEntry, FlightReleased, FlightTold, FlightWithheld, flight_reading
 from halfopen.core.history import (
@@ -58,8 +58,8 @@ def make(path: str, keep: str | None, version: str, *, anew: bool = False) -> Hi
     prepare(place, group)
     try:
         writer = Writer(place, kept, version, group=group)
-    except HalfopenError as e:
-        if not (anew and e.id == "history" and "damaged" in e.message):
+    except HistoryError as e:
+        if not (anew and "damaged" in e.message):
             raise
         move_aside(place, time.strftime("damaged-%Y%m%dT%H%M%SZ", time.gmtime()))
         writer = Writer(place, kept, version, group=group)
