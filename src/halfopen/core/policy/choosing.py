@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from typing import Final
 
 from halfopen.core.findings.finding import Finding, Level
 from halfopen.core.findings.lasting import SLOW_S
@@ -15,6 +16,9 @@ from halfopen.core.policy.counts import ListenerCounts, Subject
 from halfopen.core.policy.events import Seen
 from halfopen.core.policy.release_policy import MOST_LISTENERS, ReleasePolicy
 from halfopen.core.units import Network, prefix
+
+# So long after the first sign of an alarm its cause is looked for as fast as can be.
+_LOOKED_FOR_S: Final = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,11 +42,10 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """What the policies come to after a reading. waiting: a policy waits for the cause of an alarm to be known."""
+    """What the policies come to after a reading."""
 
     candidates: tuple[Candidate, ...] = ()
     withheld: tuple[Withheld, ...] = ()
-    waiting: bool = False
 
 
 def targets_after(
@@ -73,7 +76,6 @@ def choose(
     """What these policies ask for after a reading."""
     candidates: list[Candidate] = []
     withheld: list[Withheld] = []
-    waiting = False
     for policy in policies:
         if not policy.by_listener:
             if event.half_open:
@@ -85,8 +87,22 @@ def choose(
         found = list(chosen.candidates())
         candidates += found[:MOST_LISTENERS]
         withheld += chosen.withheld
-        waiting |= chosen.waiting
-    return Choice(tuple(candidates), tuple(withheld), waiting)
+    return Choice(tuple(candidates), tuple(withheld))
+
+
+def awaits_cause(policies: tuple[ReleasePolicy, ...], alarms: WatchedListeners, at_s: float) -> bool:
+    """Whether a policy waits for the cause of an alarm that has begun just now: then it is looked at more often, and
+    whatever that costs.
+    """
+    waiting = [one for one in policies if one.causes]
+    return any(
+        subject is not None
+        and one.watcher.alarmed
+        and undecided_cause(one.cause)
+        and at_s - one.watcher.began_s <= _LOOKED_FOR_S
+        and any(policy.places(subject[1], subject[2]) for policy in waiting)
+        for subject, one in (alarms.items() if waiting else ())
+    )
 
 
 class _Chosen:
@@ -97,7 +113,6 @@ class _Chosen:
     ) -> None:
         self._policy, self._event, self._alarms, self._targets = policy, event, alarms, targets
         self.withheld: list[Withheld] = []
-        self.waiting = False
 
     def candidates(self) -> Iterator[Candidate]:
         longest_first = sorted(self._event.counts.items(), key=lambda item: -item[1].unanswered)
@@ -151,12 +166,10 @@ class _Chosen:
                 yield Candidate(policy, subject, release)
 
     def _cause(self, subject: Subject) -> tuple[str, Target | None]:
-        """The cause of the alarm that is on at a listener, and what it offers; notes where one is still looked for."""
+        """The cause of the alarm that is on at a listener, and what it offers."""
         one = self._alarms.get(subject)
         if one is None or not one.watcher.alarmed:
             return "", None
-        if not one.cause or (one.cause in RULES and RULES[one.cause].fallback):
-            self.waiting = True
         return one.cause, self._targets.get(subject)
 
     def _withhold(self, subject: tuple[int, str, int, int], why: Withholding, detail: str) -> None:
@@ -172,6 +185,11 @@ def _both(wanted: tuple[Network, ...], offered: tuple[Network, ...]) -> tuple[Ne
         return wanted or offered or (None,)
     pairs = [(a, b) for a in wanted for b in offered if a.version == b.version and a.overlaps(b)]
     return tuple(dict.fromkeys(max(pair, key=lambda network: network.prefixlen) for pair in pairs))
+
+
+def undecided_cause(id: str) -> bool:
+    """Whether the cause of an alarm is not known."""
+    return not id or (id in RULES and RULES[id].fallback)
 
 
 def _reason(id: str) -> bool:

@@ -12,7 +12,7 @@ from halfopen.core.filters import Filter
 from halfopen.core.model.narrowed import tells
 from halfopen.core.policy.actions import Release, Released, Withheld
 from halfopen.core.policy.alarms import Telling, WatchedListeners, gone, judge_all, wanted
-from halfopen.core.policy.choosing import Choice, Target, choose, targets_after
+from halfopen.core.policy.choosing import Choice, Target, awaits_cause, choose, targets_after
 from halfopen.core.policy.counts import Flows, Subject
 from halfopen.core.policy.deciding import Notes, decide, note
 from halfopen.core.policy.detection import Sensitivity
@@ -151,7 +151,8 @@ def _seen(state: State, event: Seen, known: WatchedNamespace, policy: Policy) ->
     judged = judge_all(
         known.listeners, event.where, event.counts, flows, before_s, event.verdict, policy.sensitivity, event.wall_s
     )
-    if not event.whole and _unread(event, bool(judged.told), policy):
+    awaited = awaits_cause(policy.releases, judged.of, event.at_s)
+    if not event.whole and _unread(event, bool(judged.told) or awaited, policy):
         return state, (ReadMore(event.where, Missing.REQUESTS),)
     targets = targets_after(known.targets, judged.of, event.verdict)
     choice = choose(policy.releases, event, judged.of, targets) if known.failures < GIVE_UP_AFTER else Choice()
@@ -165,7 +166,7 @@ def _seen(state: State, event: Seen, known: WatchedNamespace, policy: Policy) ->
     releases = [replace(one, incidents=during(judged.of, one.filter)) for one in decided.releases]
     said = [replace(one, release=replace(one.release, incidents=during(judged.of, one.release.filter))) for one in said]
     actions: list[Action] = [*judged.told, *said, *releases]
-    if judged.look_again or choice.waiting:
+    if judged.look_again or awaited:
         actions.append(LookAgain(event.where))
     after = WatchedNamespace(judged.of, flows, known.failures, targets, noted)
     return replace(_with(state, event.where, after), budgets=decided.budgets), tuple(actions)

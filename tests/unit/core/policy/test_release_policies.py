@@ -227,3 +227,25 @@ def test_what_is_never_touched_goes_with_every_release() -> None:
     assert never.describe() == "never :22, 10.0.0.0/8"
     [release] = releases(World(replace(PLAIN, sparing=never)).read(None))
     assert release.sparing == never
+
+
+def test_every_request_is_read_while_a_policy_waits_for_the_cause_of_a_new_alarm_but_not_for_ever() -> None:
+    """Whatever share of the time that takes: a depth of a queue has no cause."""
+
+    def asked(*policies: ReleasePolicy) -> list[bool]:
+        world, found = World(*policies), []
+        for at in range(16):
+            undecided = verdict(Finding("cannot-tell", Level.WARNING)) if at < 5 else None
+            if at < 5:
+                world.read(undecided)
+                continue
+            event = Seen(SELF, world.at_s, 700, counts={WEB: counts()}, whole=False, may_read_whole=False)
+            _, actions = step(world.state, event, world.policy)
+            found.append(any(isinstance(a, ReadMore) and a.missing is Missing.REQUESTS for a in actions))
+            world.at_s += 1.0
+        return found
+
+    waits = asked(FLOOD)
+    assert waits[0]
+    assert not waits[-1], "later it is looked for as often as without a policy"
+    assert not any(asked(replace(FLOOD, listeners=(endpoint(":22"),))))
