@@ -12,7 +12,6 @@ from halfopen.cli.options import here, netns_option, reason_option
 if TYPE_CHECKING:
     from halfopen.core.policy.actions import ChangedConnections, KeepaliveOptions
 
-_MOST: Final = 1000
 _LONGEST_S: Final = 32767
 _QUESTIONS: Final = {
     "keepalive": "Set keepalive on {}?",
@@ -34,9 +33,7 @@ def _acting(command: Any) -> Any:
             "most",
             metavar="N",
             type=click.IntRange(min=1),
-            default=_MOST,
-            show_default=True,
-            help="Change nothing where more than N match.",
+            help="Change nothing where more than N match (default 1000).",
         ),
         click.option("--all", "everything", is_flag=True, help="Every connection (required if no filter is given)."),
         netns_option,
@@ -153,7 +150,7 @@ def _act(
     kind: tuple[str, ...],
     netns: str | None,
     everything: bool,
-    most: int,
+    most: int | None,
     dry_run: bool,
     yes: bool,
     reason: str | None,
@@ -162,7 +159,7 @@ def _act(
 ) -> None:
     from halfopen.api import namespace
     from halfopen.core.errors import UsageError
-    from halfopen.core.policy.actions import DESTROY, ChangeConnections
+    from halfopen.core.policy.actions import DESTROY, USUAL_MOST, ChangeConnections
     from halfopen.core.sample.closing import ESTABLISHED
     from halfopen.linux.identity import identify
     from halfopen.linux.netns import current
@@ -176,7 +173,9 @@ def _act(
     if how == DESTROY and ESTABLISHED in filter.states and filter.idle_s is None:
         raise UsageError("an ESTABLISHED connection may be in use", hint="give --idle as well, as in --idle 30m")
     ns = namespace(netns) or here() or current()
-    action = ChangeConnections(identify(ns), how, filter, reason or f"halfopen closing {how}", most, options)
+    action = ChangeConnections(
+        identify(ns), how, filter, reason or f"halfopen closing {how}", most or USUAL_MOST, options
+    )
     if not yes and not dry_run:
         from halfopen.cli.asking import confirm, need_terminal
         from halfopen.core.units import plural

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Final
 
-from halfopen.core.closing_filter import STATE_WORDS
+from halfopen.core.closing_filter import STATE_WORDS, ClosingFilter, peer
 from halfopen.core.findings.cures import Cure
 from halfopen.core.findings.evidence import Evidence
 from halfopen.core.findings.finding import Fact
 from halfopen.core.model.closing import SocketGroup
-from halfopen.core.policy.actions import Look
+from halfopen.core.policy.actions import USUAL_MOST, ChangeConnections, Look
 
 # Fewer are a trifle.
 FEW_SOCKETS: Final = 10
@@ -74,3 +74,14 @@ def filter_words(group: SocketGroup) -> str:
 def show_sockets(e: Evidence, group: SocketGroup) -> tuple[Cure, ...]:
     """List the sockets of a group."""
     return ((Look(e.netns, f"closing list{filter_words(group)}", group.signature.word),),)
+
+
+def change_sockets(e: Evidence, group: SocketGroup, how: str, reason: str) -> tuple[Cure, ...]:
+    """The cure that changes the connections of a group; none where it is not known whose they are."""
+    if not group.pid:
+        return ()
+    peers = () if group.incoming else (peer(group.peer),)
+    filter = ClosingFilter((str(group.pid),), (group.state,), peers)
+    # More come while somebody reads this.
+    most = max(USUAL_MOST, 2 * group.count)
+    return ((ChangeConnections(e.now.sample.where, how, filter, reason, most),),)

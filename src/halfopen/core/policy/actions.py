@@ -205,6 +205,10 @@ SHUT_DOWN: Final = "shutdown"
 DESTROY: Final = "destroy"
 
 
+# Connections that one action touches at most, unless more are asked for.
+USUAL_MOST: Final = 1000
+
+
 @dataclass(frozen=True, slots=True)
 class ChangeConnections:
     """Change or end the connections of a namespace that a filter lets through, `most` at most.

@@ -21,7 +21,15 @@ from halfopen.core.findings.cures import (
 )
 from halfopen.core.findings.verdict import Verdict
 from halfopen.core.model import timing
-from halfopen.core.policy.actions import ChangeListener, ChangeSetting, Look, Protect, Release
+from halfopen.core.policy.actions import (
+    USUAL_MOST,
+    ChangeConnections,
+    ChangeListener,
+    ChangeSetting,
+    Look,
+    Protect,
+    Release,
+)
 from halfopen.core.tune.keys import BACKLOG, COOKIES, RETRIES, SYN_BACKLOG, SYNACK
 from halfopen.core.units import duration_words, endpoint_words, listener_text, netns_words, shell_word
 
@@ -43,6 +51,10 @@ def _command(action: CureStep) -> str:
         return f"halfopen release{netns_words(action.netns)}{action.filter.arguments() or ' --all'}"
     if isinstance(action, Protect):
         return f"halfopen protect{_guarded(action)}{netns_words(action.netns)}"
+    if isinstance(action, ChangeConnections):
+        most = "" if action.most <= USUAL_MOST else f" --max {action.most}"
+        where = netns_words(action.netns)
+        return f"halfopen closing {action.how}{where}{action.filter.arguments()}{most}"
     if isinstance(action, ChangeSetting):
         return f"halfopen tune apply{netns_words(action.netns)} {_setting(action)}"
     if isinstance(action, ChangeListener):

@@ -10,6 +10,7 @@ from connections import aged, evidence, sockets
 from halfopen.core.findings.finding import Level
 from halfopen.core.findings.verdict import judged
 from halfopen.core.sample.closing import CLOSE_WAIT, ESTABLISHED, FIN_WAIT2, MINI, RETRANSMIT, TIME_WAIT
+from halfopen.present.findings.cures import next_commands
 from halfopen.present.findings.sentences import say
 
 LEAK = aged([i / 5 for i in range(200)])
@@ -25,6 +26,10 @@ def found(now: list[dict[str, Any]], before: list[dict[str, Any]] | None = None,
 
 def test_an_even_leak_is_named_in_one_look() -> None:
     assert found(LEAK) == {"close-wait-leak": Level.WARNING}
+    assert next_commands(judged(evidence(sockets(*LEAK)))) == [
+        "halfopen closing list --process 4711 --state close-wait --peer 10.0.0.5:5432",
+        "halfopen closing shutdown --process 4711 --state close-wait --peer 10.0.0.5:5432",
+    ]
 
 
 def test_a_pool_whose_server_hung_up_is_harmless() -> None:

@@ -5,12 +5,20 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
-from halfopen.core.findings.closing_groups import FEW_SOCKETS, look_twice, most_of_its_files, show_sockets, who
+from halfopen.core.findings.closing_groups import (
+    FEW_SOCKETS,
+    change_sockets,
+    look_twice,
+    most_of_its_files,
+    show_sockets,
+    who,
+)
 from halfopen.core.findings.evidence import Evidence, Need
 from halfopen.core.findings.finding import Fact, Hit, Level
 from halfopen.core.findings.registry import rule
 from halfopen.core.model.closing import SocketGroup
 from halfopen.core.model.closing_kinds import Signature
+from halfopen.core.policy.actions import SHUT_DOWN
 from halfopen.core.sample.closing import CLOSE_WAIT
 
 _NEEDS: Final = (Need.CLOSING,)
@@ -84,7 +92,8 @@ def close_wait_leak(e: Evidence) -> Iterator[Hit]:
         facts = who(e, group)
         if group.signature is Signature.END_READ:
             facts = (*facts, Fact("end_read", 1))
-        yield Hit(_level(e, group), facts, rules_out=("close-wait-idle-pool",), cures=show_sockets(e, group))
+        cures = (*show_sockets(e, group), *change_sockets(e, group, SHUT_DOWN, "close-wait-leak"))
+        yield Hit(_level(e, group), facts, rules_out=("close-wait-idle-pool",), cures=cures)
 
 
 @rule(

@@ -7,18 +7,17 @@ from typing import Final
 
 from halfopen.core.findings.closing_groups import (
     FEW_SOCKETS,
-    filter_words,
+    change_sockets,
     most_of_its_files,
     show_sockets,
     who,
 )
-from halfopen.core.findings.cures import Cure
 from halfopen.core.findings.evidence import Evidence, Need
 from halfopen.core.findings.finding import Fact, Hit, Level
 from halfopen.core.findings.registry import rule
 from halfopen.core.model.closing import SocketGroup
 from halfopen.core.model.closing_kinds import Signature
-from halfopen.core.policy.actions import Look
+from halfopen.core.policy.actions import PROBE_PEERS, Look
 
 _NEEDS: Final = (Need.CLOSING,)
 _LARGER_THAN_A_POOL: Final = 50
@@ -35,10 +34,6 @@ _MANY_ORPHANED: Final = 100
 
 def _groups(e: Evidence, *kinds: Signature) -> list[SocketGroup]:
     return [] if e.closing is None else e.closing.of(*kinds)
-
-
-def _prove(e: Evidence, group: SocketGroup) -> tuple[Cure, ...]:
-    return ((Look(e.netns, f"closing probe{filter_words(group)} --dry-run", group.signature.word),),)
 
 
 def _also_active(e: Evidence, group: SocketGroup) -> bool:
@@ -117,7 +112,7 @@ def idle_unproven(e: Evidence) -> Iterator[Hit]:
     for group in _groups(e, Signature.IDLE):
         if group.oldest_s >= _UNPROVEN_S and group.keepalive < group.count:
             facts = (*who(e, group), Fact("without_keepalive", group.count - group.keepalive, group.count))
-            yield Hit(Level.OK, facts, cures=_prove(e, group))
+            yield Hit(Level.OK, facts, cures=change_sockets(e, group, PROBE_PEERS, "idle-unproven"))
 
 
 @rule(
