@@ -187,3 +187,24 @@ def test_memory_counts_what_processes_hold(lab: Lab, ends: Ends) -> None:
     assert (mine["process"]["pid"], mine["count"], mine["unread_bytes"]) == (os.getpid(), 20, 4000)
     assert mine["pages"] >= 1
     assert document["limits_pages"][2] > document["pages"]
+
+
+def test_a_watch_counts_them_where_there_are_many(lab: Lab, ends: Ends) -> None:
+    from halfopen.core.sample.closing import SocketCounts
+    from halfopen.read import head
+    from halfopen.read.closing_counts import SocketCounter
+
+    counter = SocketCounter()
+
+    for _ in range(10):
+        ends.pair()
+    few = lab.server.run(lambda: counter.probe(1).read(head.begin("auto")))
+    assert few is None
+    for _ in range(20):
+        ends.pair()
+    many = lab.server.run(lambda: counter.probe(1).read(head.begin("auto")))
+    assert isinstance(many, SocketCounts)
+    assert many.of(ESTABLISHED) == 60
+    ends.pair()
+    # Counted again only after a while.
+    assert lab.server.run(lambda: counter.probe(1).read(head.begin("auto"))) is many

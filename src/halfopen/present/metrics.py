@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 from halfopen.core.fields.metrics import LISTENER_METRICS, NAMESPACE_METRICS, WATCH_METRICS
 from halfopen.core.fields.watched import Watched, Watching
 from halfopen.core.policy.alarms import Alarm, CauseChanged, Clear, Telling
+from halfopen.core.sample.closing import SocketCounts
 from halfopen.core.sample.guard import Guards
 from halfopen.core.units import family_text
 from halfopen.core.where import Namespace
@@ -46,6 +47,7 @@ class Metrics:
         watched = self._watched(model.sample.where)
         watched.model = model.bare()
         watched.guards = model.sample.part(Guards)
+        watched.sockets = model.sample.part(SocketCounts)
         watched.verdict = verdict or watched.verdict
         watched.readings += 1
         watched.readings_s += seconds

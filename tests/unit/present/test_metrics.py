@@ -23,6 +23,7 @@ from halfopen.core.model.model import Model, build
 from halfopen.core.notice import ReceiverStanding
 from halfopen.core.policy.actions import Release, Released
 from halfopen.core.policy.alarms import Alarm, CauseChanged, Clear, Rising
+from halfopen.core.sample.closing import SocketCounts
 from halfopen.core.sample.guard import FoundGuard, GuardCounts, Guards
 from halfopen.core.tune.keys import SAMPLED
 from halfopen.core.where import Namespace
@@ -80,6 +81,7 @@ def test_every_metric_of_the_registry_is_there_once_and_as_it_says() -> None:
     counted = dict.fromkeys(COUNTERS, 3)
     armed = FoundGuard(7, 1, (1,), (3,), 0.0, True, 0.25, GuardCounts())
     one = build(replace(one.sample, settings=everything, counters=counted).with_part(Guards((armed,))))
+    one = replace(one, sample=one.sample.with_part(SocketCounts((1,) * 16)))
     metrics.reading(one, judge(one))
     metrics.handshakes({one.sample.where.inode: HandshakeTimes()})
     metrics.alarm(ALARM)
@@ -340,3 +342,14 @@ def test_namespaces_that_come_and_go_leave_nothing() -> None:
         metrics.alarm(replace(ALARM, where=where))
         metrics.round([where], [])
     assert len(metrics._of) == 1
+
+
+def test_connections_are_counted_by_state_where_there_are_many() -> None:
+    metrics = Metrics()
+    metrics.reading(model())
+    assert value(metrics, "sockets", netns="self", state="close_wait") is None
+    now = model()
+    counts = SocketCounts((0, 70, 0, 0, 0, 2, 0, 0, 9, 0, 0, 0, 0, 0, 0, 0), 2)
+    metrics.reading(replace(now, sample=now.sample.with_part(counts)))
+    assert value(metrics, "sockets", netns="self", state="close_wait") == 9
+    assert value(metrics, "sockets", netns="self", state="established") == 70

@@ -20,6 +20,7 @@ from halfopen.core.findings.registry import RULES
 from halfopen.core.model.listeners import ListenerView
 from halfopen.core.model.model import Model
 from halfopen.core.notice import ReceiverStanding
+from halfopen.core.sample.closing import STATE_NAMES
 from halfopen.core.sample.guard import PASSED, FoundGuard, GuardCounts
 
 UNKNOWN: Final = "unknown"
@@ -31,6 +32,7 @@ BY: Final[dict[str, tuple[str, ...]]] = {
     "namespace_info": ("inode", "lives_in"),
     "finding": ("id",),
     "alarm_cause": ("cause",),
+    "sockets": ("state",),
     "notices_delivered": ("receiver",),
     "notices_failed": ("receiver",),
     "notices_waiting": ("receiver",),
@@ -43,6 +45,13 @@ Labelled = tuple[tuple[tuple[str, ...], float], ...]
 
 def _of_model(get: Callable[[Model], Any]) -> Callable[[Watched], Any]:
     return lambda watched: None if watched.now is None else get(watched.now)
+
+
+def _sockets(watched: Watched) -> Labelled | None:
+    counts = watched.sockets
+    if watched.now is None or counts is None:
+        return None
+    return tuple(((name.lower(),), float(counts.of(state))) for state, name in STATE_NAMES.items())
 
 
 def _level(watched: Watched) -> int | None:
@@ -92,6 +101,12 @@ def _passed(watched: Watched) -> Labelled:
 
 NAMESPACE_METRICS: Final[tuple[Field[Watched], ...]] = (
     Field("connections", "half-open connections", _of_model(lambda m: m.half_open)),
+    Field(
+        "sockets",
+        "label `state`: connections that are open or closing, counted by eBPF every 15 s or less often; left out where "
+        "there are fewer than 50 of them ([kinds](closing.md))",
+        _sockets,
+    ),
     Field(
         "readable",
         "1 when the last reading succeeded, else 0; stale numbers are then left out",

@@ -9,6 +9,7 @@ from halfopen.core.model.handshake_times import HandshakeTimes
 from halfopen.core.model.model import Model
 from halfopen.core.notice import ReceiverStanding
 from halfopen.core.policy.counts import Subject
+from halfopen.core.sample.closing import SocketCounts
 from halfopen.core.sample.guard import Guards
 
 
@@ -34,6 +35,7 @@ class Watched:
     readings_s: float = 0.0
     handshakes: HandshakeTimes | None = None
     guards: Guards | None = None
+    sockets: SocketCounts | None = None
 
     @property
     def now(self) -> Model | None:

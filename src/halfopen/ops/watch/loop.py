@@ -39,6 +39,7 @@ from halfopen.ops.watch.finishing import Finishing, finishing
 from halfopen.ops.watch.known import Known
 from halfopen.ops.watch.reloading import Reloading
 from halfopen.read import guards, reader, requests
+from halfopen.read.closing_counts import SocketCounter
 from halfopen.read.discover import discover
 
 # Reading every request may take this share of the time at most; in between the depths of the queues tell how many.
@@ -84,6 +85,7 @@ class Watch:
     _closer: list[Netns] = field(default_factory=list)
     _finishing: Finishing | None = None
     _counting: Counting = field(default_factory=Counting)
+    _sockets: SocketCounter = field(default_factory=SocketCounter)
     _incidents: Incidents = field(default_factory=Incidents)
     _clients: ClientsOf = field(default_factory=ClientsOf)
     _spacing: Spacing = field(init=False)
@@ -389,6 +391,7 @@ class Watch:
         watched = None if self.policy.watched.empty else self.policy.watched
         builder = Builder()
         probes = [requests.probe(builder, chosen=watched), guards.probe(), *self._counting.probes(ns.inode)]
+        probes.append(self._sockets.probe(ns.inode))
         sample = reader.read(ns, probes, way=self.read_by, with_owners=with_owners)
         return sample, builder.take()
 
@@ -397,7 +400,9 @@ class Watch:
         if self.read_by not in ("auto", "bpf"):
             return None
         try:
-            sample = reader.read(ns, [guards.probe()], way=self.read_by, with_owners=False)
+            sample = reader.read(
+                ns, [guards.probe(), self._sockets.probe(ns.inode)], way=self.read_by, with_owners=False
+            )
         except HalfopenError:
             return None  # the whole reading says why
         return sample if depths_tell(sample) else None

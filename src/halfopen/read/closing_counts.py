@@ -1,0 +1,44 @@
+"""How many connections are in each state, for a process that reads again and again: counted now and then, by eBPF."""
+
+from __future__ import annotations
+
+import time
+from typing import Final
+
+from halfopen.core.errors import HalfopenError
+from halfopen.core.model.closing_glance import MANY
+from halfopen.core.sample.closing import SocketCounts
+from halfopen.read import closing, procfs
+from halfopen.read.probe import Draft, Probe
+
+# A count goes through the whole hash, which all namespaces share: so rarely, and for at most so much of the time.
+_EVERY_S: Final = 15.0
+_SHARE: Final = 0.005
+
+
+class SocketCounter:
+    """The counts of namespaces by inode, as last counted; none where there are fewer than MANY connections."""
+
+    def __init__(self) -> None:
+        self._last: dict[int, tuple[float, SocketCounts]] = {}
+
+    def probe(self, inode: int) -> Probe:
+        """The probe of a namespace's counts; what it may not count is left out."""
+        return Probe("connections by state", ("bpf:closing",), lambda draft: self._count(inode, draft))
+
+    def _count(self, inode: int, draft: Draft) -> SocketCounts | None:
+        in_use, waiting = procfs.socket_totals()
+        if in_use + waiting - len(draft.listeners) < MANY:
+            self._last.pop(inode, None)
+            return None
+        due_s, counts = self._last.get(inode, (0.0, None))
+        began = time.monotonic()
+        if counts is not None and began < due_s:
+            return counts
+        try:
+            counts = closing.count()
+        except HalfopenError:
+            return None
+        took_s = time.monotonic() - began
+        self._last[inode] = (began + max(_EVERY_S, took_s / _SHARE), counts)
+        return counts
