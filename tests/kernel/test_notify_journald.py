@@ -26,7 +26,7 @@ with open("/run/systemd/journald.conf.d/test.conf", "w") as f:
 journald = subprocess.Popen([{journald!r}], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
 def until(holds):
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 60
     while not holds():
         assert time.monotonic() < deadline
         time.sleep(0.02)
@@ -59,7 +59,7 @@ try:
     os.kill(journald.pid, signal.SIGSTOP)
     for n in range(100):
         one.take(notice(incident=f"i-{{n}}"))
-    until(lambda: len(friend.got) == 101)
+    until(lambda: len(friend.got) == 101 and not one.standing()[2].waiting)
     waiting = {{r.name: r.waiting for r in one.standing()}}
     os.kill(journald.pid, signal.SIGCONT)
     until(lambda: not any(r.waiting for r in one.standing()))
@@ -86,7 +86,7 @@ def test_a_real_journald(tmp_path: Path) -> None:
         text=True,
         timeout=150,
     )
-    assert done.returncode == 0, done.stderr
+    assert done.returncode == 0, done.stderr[-2000:]
     found = json.loads(done.stdout)
     # A stopped reader takes as many as its queue holds; the others wait, and nobody waits for them.
     assert found["waiting"]["journald"] > 50

@@ -84,7 +84,10 @@ def running(path: str) -> Iterator[Callable[..., Running]]:
         one.end()
 
 
-def test_a_receiver_that_hangs_holds_up_no_other_and_not_the_end(running: Callable[..., Running], path: str) -> None:
+def test_a_receiver_that_hangs_holds_up_no_other_and_not_the_end(
+    running: Callable[..., Running], path: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(deliveries, "_LAST_WORDS_S", 0.3)
     ever = threading.Event()
     hanging, friend = Friend(lambda: ever.wait(60) and None), Friend()
     one = running(hanging=hanging, friend=friend)
@@ -92,7 +95,7 @@ def test_a_receiver_that_hangs_holds_up_no_other_and_not_the_end(running: Callab
         began = time.monotonic()
         one.delivery.take(notice(incident=f"i-{n}"))
         assert time.monotonic() - began < 0.5
-    until(lambda: len(friend.got) == 20)
+    until(lambda: one.delivery.standing()[1].delivered == 20)
     standing = {s.name: s for s in one.delivery.standing()}
     assert (standing["friend"].delivered, standing["friend"].waiting) == (20, 0)
     assert (standing["hanging"].delivered, standing["hanging"].waiting) == (0, 20)
@@ -153,6 +156,7 @@ def test_what_was_not_told_is_told_after_a_restart_and_nothing_twice(running: Ca
 
 def test_incidents_that_make_room_are_told_of(running: Callable[..., Running], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(outlets, "MOST_INCIDENTS", 5)
+    monkeypatch.setattr(deliveries, "_LAST_WORDS_S", 0.3)
     ever = threading.Event()
     one = running(chat=Friend(lambda: ever.wait(60) and None))
     for n in range(8):
