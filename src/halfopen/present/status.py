@@ -24,9 +24,9 @@ from halfopen.core.sample.guard import FoundGuard
 from halfopen.core.units import netns_words, printable
 from halfopen.present import columns
 from halfopen.present.findings.cures import next_commands
-from halfopen.present.findings.headline import counted, headline, leading
-from halfopen.present.findings.sentences import say
-from halfopen.present.findings.words import LEADS, lasted, listener_name
+from halfopen.present.findings.headline import headline
+from halfopen.present.findings.reasons import reasons
+from halfopen.present.findings.words import lasted, listener_name
 from halfopen.present.guards import summary
 from halfopen.present.language import listed, spoken, tr, tr_n
 from halfopen.present.text import STYLE, level_head, propose
@@ -252,19 +252,12 @@ def _cookies(model: Model) -> str:
 
 def _reasons(out: Console, model: Model, verdict: Verdict) -> None:
     """A line for each finding, and whatever the first line has no room for."""
-    lead = leading(model, verdict)
-    lines = []
-    if lead is not None:
-        lines.append((lead.level, LEADS[lead.id](lead)[1]))
-        if model.half_open:
-            lines.append((Level.OK, counted(model)))
-    lines += [(finding.level, say(finding)) for finding in verdict.findings if finding is not lead]
+    lines = reasons(model, verdict)
     if lines:
-        reasons = Table.grid(padding=(0, 1, 0, 0))
+        grid = Table.grid(padding=(0, 1, 0, 0))
         for level, line in lines:
-            if line:
-                reasons.add_row(Text("  -", style=STYLE[level]), Text(printable(line)))
-        out.print(reasons)
+            grid.add_row(Text("  -", style=STYLE[level]), Text(printable(line)))
+        out.print(grid)
 
 
 def everywhere(out: Console, found: Sequence[JudgedNamespace], skipped: Sequence[str]) -> None:
