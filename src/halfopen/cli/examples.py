@@ -15,6 +15,11 @@ EXAMPLES: Final[Mapping[str, tuple[str, ...]]] = {
         "halfopen status --netns all          # every network namespace",
         "halfopen status --netns pid:4711     # where process 4711 lives",
     ),
+    "top": (
+        "halfopen top                                    # q quits, ? lists the keys",
+        "halfopen top --netns all                        # every network namespace",
+        "halfopen lab --half-open 60000 --rate 500 -- halfopen top",
+    ),
     "list": (
         "halfopen list --older-than 10s",
         "halfopen list --listener :443 --sort source --limit 20",

@@ -21,6 +21,7 @@ from halfopen.present import language
 # The summaries stand here so that --help loads no command.
 COMMANDS: Final = {
     "status": "Show how many connections are half-open, why, and what to do.",
+    "top": "Watch it on a live screen, with keys to look closer, release and tune.",
     "list": "List half-open connections with their age.",
     "release": "Drop half-open connections now, safely.",
     "watch": "Keep watching: print changes, raise alarms, release by age.",

@@ -74,6 +74,13 @@ def level_head(level: Level) -> Text:
     return Text(word + " " * (max(0, _LEVEL_WIDTH - cell_len(word)) + 2), style=STYLE[level])
 
 
+def console_on(file: io.StringIO, width: int) -> Console:
+    """A console that prints into a text, for a terminal so wide that shows the colours of every terminal."""
+    return _Console(
+        file=file, width=width, force_terminal=True, color_system="standard", highlight=False, markup=False, emoji=False
+    )
+
+
 def propose(out: Console, label: str, command: str) -> None:
     """A command to paste, as it works for this user; on a screen no word of it is broken."""
     width = out.width if out.is_terminal else None

@@ -61,7 +61,7 @@ class Watch:
     read_by: as `reader.Wish.source`. interval_s between the starts of readings, duration_s and count end it (None:
     never); setting `stop` ends it at once. max_cpu: the share of a processor that readings may use before they are
     spaced out, without those of every request and without releases, which have shares of their own, and not while an
-    incident is on; None: any.
+    incident is on; None: any. top: how many source prefixes a Model describes.
     reloading: the configuration that may change meanwhile; None: none may.
     """
 
@@ -75,6 +75,7 @@ class Watch:
     count: int | None = None
     max_cpu: float | None = None
     reloading: Reloading | None = None
+    top: int = 3
     stop: threading.Event = field(default_factory=StopEvent)
     done: int = 0
     _state: State = State()
@@ -355,7 +356,7 @@ class Watch:
             known.whole_again_at_s = now + (now - began) * (1 / share - 1)
         # A reading tells of what came after it.
         known.calm = answered.calm(sample.listeners, sample.counters, now, known.calm)
-        model = build(sample, previous, columns=columns, top=3, before=known.before, calm=known.calm)
+        model = build(sample, previous, columns=columns, top=self.top, before=known.before, calm=known.calm)
         known.before = model if sample.depths else None
         return only(model, self.policy.watched)
 

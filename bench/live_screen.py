@@ -1,0 +1,132 @@
+"""What `halfopen top` costs: the time to its first frame and first numbers, CPU at one reading a second, memory.
+
+Run as root: .venv/bin/python bench/live_screen.py [--half-open N] [--rate R] [--seconds S] [--starts N]
+The screen is 140x40, on a pseudo-terminal; the lab is private. Medians of the starts, processor time by /proc/PID/stat.
+"""
+
+from __future__ import annotations
+
+import argparse
+import fcntl
+import os
+import pty
+import select
+import signal
+import statistics
+import struct
+import subprocess
+import sys
+import termios
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+SRC = Path(__file__).resolve().parent.parent / "src"
+sys.path.insert(0, str(SRC))
+
+from halfopen.core.units import show_bytes, show_time  # noqa: E402
+from halfopen.lab import Lab  # noqa: E402
+
+_TICKS = os.sysconf("SC_CLK_TCK")
+_PATIENCE_S = 60.0
+
+
+@dataclass
+class Started:
+    """A `top` on a pseudo-terminal. first_s, numbers_s: from its start until the frame, and the verdict, were there."""
+
+    process: subprocess.Popen[bytes]
+    master: int
+    began: float
+    first_s: float = 0.0
+    numbers_s: float = 0.0
+    text: bytes = field(default=b"", repr=False)
+
+    def until(self, seconds: float, wanted: bytes = b"") -> float:
+        """Take in what is drawn until something is; the time since the start."""
+        end = time.monotonic() + seconds
+        while (left := end - time.monotonic()) > 0:
+            if select.select([self.master], [], [], left)[0]:
+                self.text += os.read(self.master, 65536)
+                if wanted and wanted in self.text:
+                    return time.monotonic() - self.began
+        if wanted:
+            raise SystemExit(f"top did not show {wanted!r}")
+        return time.monotonic() - self.began
+
+    def cpu_s(self) -> float:
+        """Processor time so far, of all threads."""
+        fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(") ")[2].split()
+        return (int(fields[11]) + int(fields[12])) / _TICKS
+
+    def memory(self, name: str) -> int:
+        """VmRSS or VmHWM in bytes."""
+        lines = Path(f"/proc/{self.process.pid}/status").read_text().splitlines()
+        return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(f"{name}:"))
+
+    def end(self) -> None:
+        """Press q."""
+        os.write(self.master, b"q")
+        try:
+            self.until(0.5)
+        except OSError:
+            pass
+        try:
+            self.process.wait(_PATIENCE_S)
+        except subprocess.TimeoutExpired:
+            self.process.send_signal(signal.SIGKILL)
+        os.close(self.master)
+
+
+def start(netns: str) -> Started:
+    """Start one and wait for its numbers."""
+    master, slave = pty.openpty()
+    fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 140, 0, 0))
+    env = {**os.environ, "PYTHONPATH": str(SRC), "TERM": "xterm-256color"}
+    began = time.monotonic()
+    words = [sys.executable, "-m", "halfopen", "top", "--netns", netns]
+    process = subprocess.Popen(words, stdin=slave, stdout=slave, stderr=slave, env=env, start_new_session=True)
+    os.close(slave)
+    one = Started(process, master, began)
+    one.first_s = one.until(_PATIENCE_S, b"halfopen top")
+    one.numbers_s = one.until(_PATIENCE_S, b"LISTENER")
+    return one
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description="Measure the live screen.")
+    parser.add_argument("--half-open", type=int, default=60_000)
+    parser.add_argument("--rate", type=float, default=500.0)
+    parser.add_argument("--seconds", type=float, default=60.0)
+    parser.add_argument("--starts", type=int, default=7)
+    wanted = parser.parse_args()
+    with Lab() as lab:
+        web = lab.server.listen(8080, backlog=max(1024, 2 * wanted.half_open))
+        starts = [start(lab.server.netns_path) for _ in range(1)]
+        starts[0].end()
+        firsts, numbers = [], []
+        for _ in range(wanted.starts):
+            one = start(lab.server.netns_path)
+            firsts.append(one.first_s)
+            numbers.append(one.numbers_s)
+            one.end()
+        print(f"first frame {show_time(statistics.median(firsts))} (best {show_time(min(firsts))}), ", end="")
+        print(f"first numbers {show_time(statistics.median(numbers))} (best {show_time(min(numbers))})")
+        for name in ("idle", "flood"):
+            if name == "flood":
+                lab.client.flood(web, wanted.rate, min(600.0, wanted.half_open / wanted.rate))
+            one = start(lab.server.netns_path)
+            one.until(5.0)
+            cpu_s, began = one.cpu_s(), time.monotonic()
+            one.until(wanted.seconds)
+            share = (one.cpu_s() - cpu_s) / (time.monotonic() - began)
+            held = f"{lab.server.half_open(8080):,} half-open at the end"
+            print(f"{name}: {share:.1%} of a CPU at one reading a second, ", end="")
+            print(f"{show_bytes(one.memory('VmRSS'))} (at most {show_bytes(one.memory('VmHWM'))}); {held}", flush=True)
+            one.end()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,133 @@
+"""What a live screen shows, as a watch keeps it: namespaces with their last minute, and one listener in detail."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Final
+
+import numpy as np
+
+from halfopen.core.findings.verdict import Verdict
+from halfopen.core.model.handshakes import Handshakes
+from halfopen.core.model.listeners import ListenerView
+from halfopen.core.model.model import Model
+from halfopen.core.model.moments import Moment
+from halfopen.core.model.prefixes import Prefix
+from halfopen.core.model.sources import SourceView
+from halfopen.core.policy.incidents import Incident
+from halfopen.core.sample.workers import Workers
+from halfopen.core.units import prefix
+
+# The family, address, port and device of a listener.
+ViewKey = tuple[int, str, int, int]
+
+# When the timer of the SYN-ACK runs out: the ages at which a client is sent another one.
+AGE_EDGES_S: Final = (0.0, 1.0, 3.0, 7.0, 15.0, 31.0, 63.0)
+
+
+@dataclass(frozen=True, slots=True)
+class LiveSource:
+    """A prefix that half-open connections come from. finished_per_s: handshakes from there, None where nothing counted
+    them lately.
+    """
+
+    source: SourceView
+    finished_per_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LiveNamespace:
+    """One namespace: the last reading without its requests, the last verdict, the incidents that are on.
+
+    whole: the last reading of every request; ages, retransmits and sources are from there. minute: the moments of the
+    last minute, the latest last. trouble: why the last reading failed; empty where it did not.
+    """
+
+    model: Model
+    verdict: Verdict
+    incidents: tuple[Incident, ...] = ()
+    whole: Model | None = None
+    minute: tuple[Moment, ...] = ()
+    sources: tuple[LiveSource, ...] = ()
+    trouble: str = ""
+
+    @property
+    def ages_are_s(self) -> float:
+        """How long before the last reading the ages were read."""
+        return 0.0 if self.whole is None else self.model.sample.monotonic_s - self.whole.sample.monotonic_s
+
+    def view(self, key: ViewKey | None) -> ListenerView | None:
+        """The listener of that key; None where it is gone."""
+        return next((view for view in self.model.listeners if view.key == key), None)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LiveDetails:
+    """One listener in detail. ages: half-open connections in each part of `AGE_EDGES_S`, the last one open; None: not
+    read yet. handshakes: those that finished while it was looked at; None: not counted, for the reason `uncounted`.
+    workers: the processes that hold it.
+    """
+
+    inode: int
+    key: ViewKey
+    ages: tuple[int, ...] | None = None
+    handshakes: Handshakes | None = None
+    uncounted: str = ""
+    workers: Workers | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Live:
+    """All of it. wall_s: of the last reading, None before the first. trouble: of the watch itself."""
+
+    spaces: tuple[LiveNamespace, ...] = ()
+    wall_s: float | None = None
+    interval_s: float = 1.0
+    details: LiveDetails | None = None
+    trouble: str = ""
+
+    def space(self, inode: int | None) -> LiveNamespace | None:
+        """The namespace of that inode; None where it is not watched."""
+        return next((one for one in self.spaces if one.model.sample.where.inode == inode), None)
+
+
+def with_ages(model: Model, whole: Model | None) -> Model:
+    """A reading of depths alone with the ages and retransmits of the last reading of every request."""
+    if whole is None or not model.sample.depths or not model.half_open:
+        return model
+    old = {view.key: view for view in whole.listeners}
+    views = tuple(_aged(view, old.get(view.key)) for view in model.listeners)
+    return replace(model, oldest_s=whole.oldest_s, listeners=views, sources=whole.sources)
+
+
+def _aged(view: ListenerView, old: ListenerView | None) -> ListenerView:
+    if old is None or not view.half_open:
+        return view
+    return replace(view, ages=old.ages, retransmits=old.retransmits, may_have_answered=old.may_have_answered)
+
+
+def ages_of(model: Model, key: ViewKey) -> tuple[int, ...] | None:
+    """How many half-open connections of a listener are of each age (`AGE_EDGES_S`); None where that was not read."""
+    if model.sample.depths or model.columns is None:
+        return None
+    place = next((i for i, view in enumerate(model.views) if view.key == key), None)
+    if place is None or place >= len(model.columns.groups):
+        return None
+    mine = (model.columns.group_of == place) & ~model.is_deferred
+    counts, _ = np.histogram(model.ages_s[mine], bins=np.array([*AGE_EDGES_S, np.inf]))
+    return tuple(int(n) for n in counts)
+
+
+def finished_by_prefix(model: Model) -> Mapping[str, float] | None:
+    """Handshakes a second from each prefix that half-open connections come from; None where nothing counted them."""
+    arrived, completers = model.arrived, model.completers
+    if arrived is None or completers is None:
+        return None
+    return {s.prefix: arrived.all.per_s(completers.now_within(_prefix_of(s.prefix))) for s in model.sources}
+
+
+def _prefix_of(text: str) -> Prefix:
+    network = prefix(text)
+    first = int(network.network_address)
+    return Prefix(network.version, first if network.version == 4 else first >> 64, network.prefixlen)

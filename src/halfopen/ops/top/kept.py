@@ -1,0 +1,108 @@
+"""The sink of a watch that keeps what the screen shows."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Final
+
+from halfopen.core.findings.verdict import Verdict, judge
+from halfopen.core.live import Live, LiveDetails, LiveNamespace, LiveSource, ViewKey, finished_by_prefix
+from halfopen.core.model.model import Model
+from halfopen.core.model.moments import last_minute, moment_of
+from halfopen.core.reports import Begun, Reading, Report, Round, Trouble
+from halfopen.ops.top.focus import Focus
+
+# What was counted of sources is shown for so long.
+_COUNTED_S: Final = 60.0
+
+
+class KeptLive:
+    """Takes reports in the thread that reads; `live` is replaced as a whole, and may be read by any other."""
+
+    def __init__(self, interval_s: float) -> None:
+        self.live = Live(interval_s=interval_s)
+        self._spaces: dict[int, LiveNamespace] = {}
+        self._finished: dict[int, tuple[float, dict[str, float]]] = {}
+        self._focus: Focus | None = None
+        self._details: LiveDetails | None = None
+        self._trouble = ""
+
+    def focus(self, inode: int | None, key: ViewKey | None) -> None:
+        """Look at this listener in detail from now on; None: at no one."""
+        self.close()
+        if inode is not None and key is not None:
+            self._focus = Focus(inode, key)
+            space = self._spaces.get(inode)
+            if space is not None:
+                self._details = self._focus.look(space.whole or space.model)
+        self._publish()
+
+    def close(self) -> None:
+        """End what is counted for the details."""
+        if self._focus is not None:
+            self._focus.close()
+        self._focus = self._details = None
+
+    def take(self, report: Report) -> bool:
+        """Keep what there is to keep of a report; whether anything changed."""
+        match report:
+            case Begun():
+                self.live = replace(self.live, interval_s=report.interval_s)
+            case Reading():
+                self._read(report)
+            case Trouble():
+                self._troubled(report)
+            case Round():
+                there = {where.inode for where in report.watched}
+                self._spaces = {inode: one for inode, one in self._spaces.items() if inode in there}
+                self._publish(self._wall_s())
+                return True
+        return False
+
+    def _read(self, report: Reading) -> None:
+        model, inode = report.model, report.model.sample.where.inode
+        before, bare = self._spaces.get(inode), report.model.bare()
+        if self._focus is not None and self._focus.inode == inode:
+            self._details = self._focus.look(model)
+        again = before is not None and before.model.sample.where == model.sample.where
+        minute = before.minute if before is not None and again else ()
+        moment = moment_of(model, minute[-1] if minute else None)
+        whole = bare if not model.sample.depths else before.whole if before is not None and again else None
+        self._spaces[inode] = LiveNamespace(
+            bare,
+            _verdict(report, before if again else None),
+            report.incidents,
+            whole,
+            last_minute(minute, moment),
+            self._sources(model, whole),
+        )
+
+    def _sources(self, model: Model, whole: Model | None) -> tuple[LiveSource, ...]:
+        inode, now_s = model.sample.where.inode, model.sample.monotonic_s
+        if (found := finished_by_prefix(model)) is not None:
+            self._finished[inode] = now_s, dict(found)
+        at_s, finished = self._finished.get(inode, (0.0, {}))
+        known = finished if now_s - at_s < _COUNTED_S else {}
+        return tuple(LiveSource(one, known.get(one.prefix)) for one in (whole.sources if whole is not None else ()))
+
+    def _troubled(self, report: Trouble) -> None:
+        words, named = report.error.line(), False
+        for inode, one in self._spaces.items():
+            if one.model.sample.where.name == report.netns:
+                self._spaces[inode], named = replace(one, trouble=words), True
+        self._trouble = "" if named else f"{report.netns}: {words}"
+
+    def _wall_s(self) -> float | None:
+        return max((one.model.sample.wall_s for one in self._spaces.values()), default=None)
+
+    def _publish(self, wall_s: float | None = None) -> None:
+        spaces = tuple(self._spaces.values())
+        at_s = self.live.wall_s if wall_s is None else wall_s
+        self.live = Live(spaces, at_s, self.live.interval_s, self._details, self._trouble)
+
+
+def _verdict(report: Reading, before: LiveNamespace | None) -> Verdict:
+    """The verdict on a reading; the last one while the loop has no reason to judge again."""
+    if report.verdict is not None:
+        return report.verdict
+    return before.verdict if before is not None else judge(report.model)

@@ -1,0 +1,168 @@
+"""What the keys of the screen have done, by the thread that reads: each outcome is a change of the screen's state."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Final
+
+from rich.console import Console
+
+from halfopen.core.errors import HalfopenError
+from halfopen.core.live import LiveNamespace
+from halfopen.core.model.listeners import ListenerView
+from halfopen.core.model.model import Model
+from halfopen.core.policy.actions import Release, Released
+from halfopen.core.tune.outcomes import Tuned
+from halfopen.core.tune.plan import Plan
+from halfopen.core.units import plural
+from halfopen.linux.netns import Netns, current
+from halfopen.linux.stopping import StopEvent
+from halfopen.ops.diagnose import diagnose_on
+from halfopen.ops.executor import Executor
+from halfopen.ops.top import changes
+from halfopen.ops.tune import tune
+from halfopen.present import diagnosis, text
+from halfopen.present.findings.cures import command
+from halfopen.present.screen.captured import captured
+from halfopen.present.screen.state import Question, ScreenState
+from halfopen.present.screen.styled import StyledLine, plain, styled
+from halfopen.present.tune import changes as _settings
+from halfopen.present.tune import listeners as _options
+
+# The next state of the screen from the present one.
+StateChange = Callable[[ScreenState], ScreenState]
+DIAGNOSE_S: Final = 5.0
+# The screen breaks the lines of a notice itself.
+_ONE_LINE: Final = 2000
+
+
+@dataclass(slots=True)
+class TopWork:
+    """snapshot: reads a namespace once, as `diagnose` does. ns: the namespace that is watched; None: every one. reason:
+    for the records. pending: what waits for a yes. stop: ends what goes on.
+
+    Each method raises HalfopenError where the work cannot be done.
+    """
+
+    executor: Executor
+    snapshot: Callable[[Netns], Model]
+    reason: str
+    ns: Netns | None = None
+    read_by: str = "auto"
+    columns: int = 80
+    pending: Release | changes.PlannedCure | None = None
+    older_than_s: float | None = changes.AGES_S[0]
+    stop: StopEvent = field(default_factory=StopEvent)
+
+    def netns(self, space: LiveNamespace) -> Netns:
+        """The namespace of what is shown."""
+        where = space.model.sample.where
+        for known in (self.ns, current()):
+            if known is not None and known.inode == where.inode:
+                return known
+        return Netns(where.name, where.inode, where.path, where.lives_in)
+
+    def diagnose(self, space: LiveNamespace) -> StateChange:
+        """Look for some seconds, and show what `halfopen diagnose` prints."""
+        ns = self.netns(space)
+        found = diagnose_on(lambda: [self.snapshot(ns)], DIAGNOSE_S, way=self.read_by, stop=self.stop)
+        lines = self._captured(lambda out: diagnosis.show(out, found, []))
+        return lambda state: state.with_text(f"diagnose{_of(space)}", lines)
+
+    # --- release ------------------------------------------------------------------------------------------------------
+
+    def count(self, space: LiveNamespace, view: ListenerView, *, other_age: bool = False) -> StateChange:
+        """Count what a release would find, and ask."""
+        self.older_than_s = changes.next_age(self.older_than_s) if other_age else changes.AGES_S[0]
+        action = changes.release_of(space, view, self.older_than_s, self.reason)
+        outcome = Executor(self.executor.audit.path, dry_run=True).execute(action, self.netns(space), stop=self.stop)
+        what = f"{plural(outcome.matched, 'half-open connection')} ({action.filter.describe()})"
+        notes = tuple(styled(line) for line in _remarks(outcome))
+        if not outcome.matched:
+            self.pending = None
+            question = Question(f"No half-open connection matches ({action.filter.describe()}); another age?", (), True)
+            return lambda state: state.with_question(question)
+        self.pending = action
+        question = Question(f"Release {what}?", notes, ages=True)
+        return lambda state: state.with_question(question)
+
+    def _release(self, action: Release, space: LiveNamespace) -> StateChange:
+        outcome: Released = self.executor.execute(action, self.netns(space), stop=self.stop)
+        lines = captured(lambda out: text.released(out, outcome), _ONE_LINE)
+        return lambda state: state.with_notice("; ".join(plain(line) for line in lines))
+
+    # --- tune ---------------------------------------------------------------------------------------------------------
+
+    def plan(self, space: LiveNamespace, view: ListenerView | None) -> StateChange:
+        """Plan the change that a finding proposes, and ask."""
+        cure = changes.tune_of(space, view)
+        if cure is None:
+            return lambda state: state.with_notice("No finding proposes a change of a setting")
+        planned = changes.plan_of(cure, self.netns(space), self.reason, self.executor.audit.path)
+        if not planned.plan.todo:
+            return lambda state: state.with_notice("Every value that a finding proposes is set already")
+        self.pending = planned
+        lines: tuple[StyledLine, ...] = (
+            styled(("Command  ", "bold"), (command(planned.cure[:1]), "cyan")),
+            *self._captured(lambda out: _show_plan(out, planned.plan)),
+        )
+        if len(planned.cure) > 1:
+            lines = (*lines, styled(("Then     ", "bold"), (command(planned.cure[1:]), "cyan"), " (t again)"))
+        return lambda state: state.with_question(Question("Change this?", lines))
+
+    def _tune(self, planned: changes.PlannedCure) -> StateChange:
+        tune.overdue(self.executor)
+        outcome = self.executor.execute(planned.plan)
+        lines = self._captured(lambda out: _show_changed(out, outcome))
+        problems = tuple(styled((line, "yellow")) for line in outcome.problems)
+        return lambda state: state.with_text("tune", (*lines, *problems))
+
+    # --- both ---------------------------------------------------------------------------------------------------------
+
+    def carry_out(self, space: LiveNamespace) -> StateChange:
+        """Do what was confirmed: the very object that was shown."""
+        action, self.pending = self.pending, None
+        if isinstance(action, Release):
+            return self._release(action, space)
+        if action is not None:
+            return self._tune(action)
+        return lambda state: state.with_notice("Nothing was changed")
+
+    def forget(self) -> None:
+        """It was not confirmed."""
+        self.pending = None
+
+    def _captured(self, show: Callable[[Console], None]) -> tuple[StyledLine, ...]:
+        return captured(show, self.columns)
+
+
+def failed(error: HalfopenError) -> StateChange:
+    """What the screen says of work that could not be done."""
+    return lambda state: state.with_notice(error.line())
+
+
+def _remarks(outcome: Released) -> list[str]:
+    """What a person is to know before the yes."""
+    answered = outcome.spared - outcome.may_have_answered
+    spared = [f"{answered:,} are spared: their clients answered, or may have"] if answered else []
+    return [*spared, *outcome.problems, *outcome.notes]
+
+
+def _of(space: LiveNamespace) -> str:
+    name = space.model.sample.where.name
+    return "" if name == "self" else f" of {name}"
+
+
+def _show_plan(out: Console, plan: Plan) -> None:
+    if plan.meant is None:
+        _settings.plan(out, plan)
+    else:
+        _options.plan(out, plan)
+
+
+def _show_changed(out: Console, outcome: Tuned) -> None:
+    if outcome.action.meant is None:
+        _settings.applied(out, outcome)
+    else:
+        _options.changed(out, outcome, None)

@@ -1,0 +1,57 @@
+"""The frame of the screen: its first line, its last, and what is said while there is nothing to show yet."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+from halfopen.present.screen.styled import StyledLine, cells, cut, padded, styled
+
+LEAST_COLUMNS: Final = 60
+LEAST_ROWS: Final = 15
+
+
+def too_small(columns: int, rows: int) -> StyledLine | None:
+    """The one line for a terminal that is too small; None for one that is not."""
+    if columns >= LEAST_COLUMNS and rows >= LEAST_ROWS:
+        return None
+    words = f"{columns}x{rows} is too small: halfopen top needs {LEAST_COLUMNS}x{LEAST_ROWS}; q quits"
+    return cut(styled(words), columns)
+
+
+def head(left: str, right: str, columns: int) -> StyledLine:
+    """The first line: the name of the program, what is watched, and the time at the right."""
+    begin = styled(("halfopen top", "bold"), f"  {left}")
+    end = styled((right, "dim"))
+    return (*padded(begin, max(0, columns - cells(end) - 1)), (" ", ""), *end)
+
+
+def key_bar(keys: Sequence[tuple[str, str]], columns: int) -> StyledLine:
+    """The last line: keys with what they do, as many as there is room for; the last of them always."""
+    for gap in ("  ", " "):
+        made = _joined(keys, gap)
+        if cells(made) <= columns:
+            return made
+    *others, last = keys
+    while others and cells(_joined([*others, last], " ")) > columns:
+        others.pop()
+    return _joined([*others, last], " ")
+
+
+def _joined(keys: Sequence[tuple[str, str]], gap: str) -> StyledLine:
+    made: StyledLine = ()
+    for key, does in keys:
+        made = (*made, *([(gap, "")] if made else []), *_named(key, does))
+    return made
+
+
+def _named(key: str, does: str) -> StyledLine:
+    return styled((key, "bold cyan"), f" {does}")
+
+
+def waiting(columns: int, rows: int, where: str) -> list[StyledLine]:
+    """The whole screen before the first reading."""
+    if (line := too_small(columns, rows)) is not None:
+        return [line]
+    lines = [head(where, "", columns), (), styled("Reading the kernel's tables ...")]
+    return [*lines, *[()] * (rows - len(lines) - 1), key_bar([("?", "help"), ("q", "quit")], columns)]

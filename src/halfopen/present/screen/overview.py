@@ -1,0 +1,151 @@
+"""The first page: the verdict, the rates of the last minute, the listeners with their queues, sources, incidents."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from halfopen.core.fields.field import Field
+from halfopen.core.fields.live import LIVE_INCIDENT, LIVE_LISTENER, LIVE_SOURCE, MOMENT, per_s
+from halfopen.core.findings.finding import Level
+from halfopen.core.live import LiveNamespace
+from halfopen.core.model.listeners import ListenerView
+from halfopen.core.model.moments import KEPT_S, Moment
+from halfopen.core.units import plural, printable, show_duration
+from halfopen.present import commands
+from halfopen.present.findings.cures import next_commands
+from halfopen.present.findings.headline import headline
+from halfopen.present.findings.reasons import reasons
+from halfopen.present.language import tr, wrapped
+from halfopen.present.screen.choosing_rows import listeners, model_of, place_of
+from halfopen.present.screen.state import ScreenState
+from halfopen.present.screen.styled import StyledLine, padded, sparkline, styled
+from halfopen.present.screen.tables import Bar, table
+from halfopen.present.status import standing_out
+from halfopen.present.text import STYLE, level_head
+
+_HEAD_LINES: Final = 2
+_INDENT: Final = "          "
+# From this share on a queue is trouble soon, and from this it is trouble.
+_SOON: Final = 0.5
+_FULL: Final = 0.9
+_SOURCES: Final = 3
+_INCIDENTS: Final = 3
+# A screen with so many lines has room to say more.
+_TALL: Final = 32
+_AGED_S: Final = 1.5
+
+
+def queue_bars() -> dict[str, Bar[ListenerView]]:
+    """The bars of both queues against their caps."""
+    return {
+        "syn_queue": lambda v: _filling(v.fill),
+        "accept_queue": lambda v: _filling(v.accept_queue / v.accept_queue_cap if v.accept_queue_cap else None),
+    }
+
+
+def _filling(share: float | None) -> tuple[float | None, str]:
+    style = "green" if share is None or share < _SOON else "yellow" if share < _FULL else "red"
+    return share, style
+
+
+def verdict_lines(space: LiveNamespace, width: int, most: int) -> list[StyledLine]:
+    """The level and the first sentence, why, and the command that is next, in at most so many lines."""
+    model, verdict = model_of(space), space.verdict
+    level = verdict.level
+    head = level_head(level)
+    first, *more = wrapped(printable(headline(model, verdict)), width - head.cell_len, "")
+    lines = [styled((head.plain, STYLE[level]), (first, "bold"))]
+    lines += [styled(_INDENT, (text, "bold")) for text in more[: _HEAD_LINES - 1]]
+    nexts = _next(space, width)
+    told = [(STYLE[at], line) for at, line in reasons(model, verdict) if at > Level.OK or most > _TALL // 3]
+    for style, line in told:
+        pieces = wrapped(printable(line), width - 4, "")
+        if len(lines) + len(nexts) + len(pieces) > most:
+            break
+        lines += [styled(("  - " if not i else "    ", style), text) for i, text in enumerate(pieces)]
+    return [*lines, *nexts]
+
+
+def _next(space: LiveNamespace, width: int) -> list[StyledLine]:
+    best = commands.runnable(next_commands(space.verdict)[0])
+    label = tr("Next")
+    first, *more = commands.filled(f"{label}  ", best, width, indent=6).split("\n")
+    return [styled((label, "bold"), (first.removeprefix(label), "cyan")), *(styled((x, "cyan")) for x in more)]
+
+
+def rate_lines(minute: tuple[Moment, ...], width: int, *, ascii_only: bool) -> list[StyledLine]:
+    """The rates a second with what they were in the last minute, two in a line."""
+    half = width // 2
+    made = [_rate(field, minute, half - 2, ascii_only) for field in MOMENT]
+    return [(*padded(left, half), *right) for left, right in zip(made[::2], made[1::2], strict=True)]
+
+
+def _rate(field: Field[Moment], minute: tuple[Moment, ...], width: int, ascii_only: bool) -> StyledLine:
+    values = [_value(field, one) for one in minute]
+    about = "~" if field.name == "syns" and minute and not minute[-1].counted else ""
+    figure = f"{about}{per_s(values[-1])}/s" if len(minute) > 1 else "-"
+    room = min(int(KEPT_S), width - 10 - 11 - 1)
+    style = "red" if field.name == "drops" else "yellow" if field.name == "cookies" else "green"
+    spark = sparkline(values[1:], room, ascii_only=ascii_only)
+    return styled(f"{field.title:<10}", (f"{figure:>10} ", "bold"), (spark, style if any(values) else "dim"))
+
+
+def _value(field: Field[Moment], one: Moment) -> float:
+    return float(field.get(one)) if field.get is not None else 0.0
+
+
+def missing_lines(space: LiveNamespace) -> list[StyledLine]:
+    """What could not be read, and how old the ages are."""
+    complete = space.model.sample.completeness
+    words = [(line, "yellow") for line in (space.trouble, *complete.problems) if line]
+    words += [(line, "dim") for line in complete.notes]
+    if space.model.sample.depths and space.model.half_open and space.ages_are_s > _AGED_S:
+        words.append((f"ages and sources were read {show_duration(round(space.ages_are_s))} ago", "dim"))
+    return [styled((printable(line), style)) for line, style in words]
+
+
+def overview(
+    space: LiveNamespace, state: ScreenState, columns: int, rows: int, *, ascii_only: bool
+) -> list[StyledLine]:
+    """The page in exactly so many rows, or fewer."""
+    tall = rows >= _TALL
+    top = verdict_lines(space, columns, 10 if tall else 6)
+    top += [(), *rate_lines(space.minute, columns, ascii_only=ascii_only), ()]
+    missing = missing_lines(space)[: 3 if tall else 1]
+    below = _below(space, columns, tall)
+    views = listeners(space, state)
+    at = place_of([view.key for view in views], state.listener)
+    room = rows - len(top) - len(missing)
+    # The listeners first: two rows of them at least, before what stands below.
+    wanted = min(len(views) + 1, max(3, room - len(below) - 1))
+    body = table(LIVE_LISTENER, views, columns, min(room, wanted), at=at, bars=queue_bars()) if views else []
+    if not views:
+        words = f"no listener has {state.filter!r} in its row" if state.filter else "nothing listens here"
+        body = [styled((f"  {words}", "dim"))]
+    left = room - len(body)
+    return [*top, *body, *below[: max(0, left)], *missing]
+
+
+def _below(space: LiveNamespace, columns: int, tall: bool) -> list[StyledLine]:
+    """Incidents, then sources."""
+    lines: list[StyledLine] = []
+    if space.incidents:
+        lines += [(), *table(LIVE_INCIDENT, space.incidents, columns, (_INCIDENTS if tall else 2) + 1)]
+    if space.whole is not None and space.whole.sources and space.model.half_open:
+        lines += [(), *_sources(space, columns, 8 if tall else _SOURCES)]
+    return lines
+
+
+def _sources(space: LiveNamespace, columns: int, most: int) -> list[StyledLine]:
+    """The prefixes that stand out, with what finishes from there, and how many sources there are."""
+    distinct = 0 if space.whole is None else space.whole.distinct_sources
+    several = plural(distinct, "distinct source")
+    top = standing_out([one.source for one in space.sources])
+    if not top:
+        largest = space.sources[0]
+        finishing = "" if largest.finished_per_s is None else f", of which {per_s(largest.finished_per_s)}/s finish"
+        words = f"no prefix stands out: at most {largest.source.share:.1%} from {largest.source.prefix}{finishing}"
+        return [styled(("  " + text, "dim")) for text in wrapped(f"{several}; {words}", columns - 2, "")]
+    shown = [one for one in space.sources if one.source in top][:most]
+    lines = table(LIVE_SOURCE, shown, columns, len(shown) + 1)
+    return [*lines, styled((f"  {several} in all", "dim"))] if distinct > 1 else lines

@@ -1,0 +1,110 @@
+"""Tables of the screen, made from the field registry: columns that fit, queues as bars, one row selected."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final, TypeVar
+
+from rich.cells import cell_len
+
+from halfopen.core.fields.field import Field, Kind, cell, columns
+from halfopen.present.columns import GAP, fitting
+from halfopen.present.screen.choosing_rows import window
+from halfopen.present.screen.styled import StyledLine, cut, gauge, styled
+
+S = TypeVar("S")
+
+# The share of a value that is drawn as a bar (None: no bar), and the style of that.
+Bar = Callable[[S], tuple[float | None, str]]
+_NO_BARS: Final[Mapping[str, Bar[object]]] = {}
+# A bar is wider than its figures where there is room, up to this.
+_BAR_MOST: Final = 28
+_BAR_LEAST: Final = 12
+# The last column may be cut to this.
+_LAST_LEAST: Final = 14
+
+
+def table(
+    fields: Sequence[Field[S]],
+    subjects: Sequence[S],
+    width: int,
+    room: int,
+    *,
+    at: int | None = None,
+    bars: Mapping[str, Bar[S]] = _NO_BARS,
+) -> list[StyledLine]:
+    """At most `room` lines: the titles, and the rows around the selected one (`at`; None: the first)."""
+    if not subjects or room < 2:
+        return []
+    shown = columns(fields)
+    seen = [subjects[i] for i in window(len(subjects), at or 0, room - 1)]
+    first = next(iter(window(len(subjects), at or 0, room - 1)))
+    texts = [[cell(field, subject) for subject in seen] for field in shown]
+    widths = [_width(field, column, field.name in bars) for field, column in zip(shown, texts, strict=True)]
+    # The last column takes what is left.
+    kept = fitting(shown, [*widths[:-1], min(widths[-1], _LAST_LEAST)], width - GAP)
+    widths = _filled(shown, widths, kept, width - GAP, bars)
+    made = [_line([_aligned(shown[i], shown[i].title, widths[i]) for i in kept], "dim")]
+    for row, subject in enumerate(seen):
+        cells = [
+            gauge(texts[i][row], *_bar(bars[shown[i].name], subject, widths[i]))
+            if shown[i].name in bars
+            else styled(_aligned(shown[i], texts[i][row], widths[i]))
+            for i in kept
+        ]
+        line = _joined(cells)
+        is_chosen = at is not None and first + row == at
+        made.append(_chosen(line, width) if is_chosen else ((" " * GAP, ""), *line))
+    return [cut(line, width) for line in made]
+
+
+def _bar(made: Bar[S], subject: S, width: int) -> tuple[float | None, int, str]:
+    share, style = made(subject)
+    return share, width, style
+
+
+def _width(field: Field[S], column: Sequence[str], has_bar: bool) -> int:
+    wide = max(map(cell_len, (field.title, *column)))
+    return max(wide, _BAR_LEAST) if has_bar else wide
+
+
+def _filled(
+    shown: Sequence[Field[S]], widths: list[int], kept: Sequence[int], room: int, bars: Mapping[str, Bar[S]]
+) -> list[int]:
+    """The widths with what is left given to the bars, and the last column cut to its room."""
+    widths = list(widths)
+    last = kept[-1]
+    left = room - sum(widths[i] + GAP for i in kept) + GAP
+    if left < 0:
+        widths[last] = max(_LAST_LEAST, widths[last] + left)
+        return widths
+    with_bars = [i for i in kept if shown[i].name in bars]
+    for i in with_bars:
+        widths[i] += max(0, min(left // len(with_bars), _BAR_MOST - widths[i]))
+    return widths
+
+
+def _aligned(field: Field[S], text: str, width: int) -> str:
+    missing = max(0, width - cell_len(text))
+    if field.kind is Kind.LABEL:
+        return ("".join(piece for piece, _ in cut(styled(text), width))) + " " * missing
+    return " " * missing + text
+
+
+def _line(texts: Sequence[str], style: str) -> StyledLine:
+    return styled(" " * GAP, ((" " * GAP).join(texts), style))
+
+
+def _joined(cells: Sequence[StyledLine]) -> StyledLine:
+    made: list[tuple[str, str]] = []
+    for i, one in enumerate(cells):
+        if i:
+            made.append((" " * GAP, ""))
+        made += one
+    return tuple(made)
+
+
+def _chosen(line: StyledLine, width: int) -> StyledLine:
+    """A selected row: a mark that is seen without colours too; its bars stay bars."""
+    marked = tuple((text, style if "reverse" in style else f"bold {style}".strip()) for text, style in line)
+    return (("> ", "bold cyan"), *cut(marked, width - GAP))
