@@ -15,14 +15,19 @@ import time
 from dataclasses import asdict, dataclass, field
 from typing import Any, Final
 
+import numpy as np
 from costs import _used_s as used_s
 from inside import BenchError, environment
 from reading import halfopen_command
 from still import say
 
 from halfopen.core.history import HALF_OPEN, Tier, ValueSeen
-from halfopen.core.where import Namespace
+from halfopen.core.model.model import build
+from halfopen.core.reports import Ended, Reading, Round
+from halfopen.core.sample import LISTENER, QUEUES, Sample
+from halfopen.core.where import Host, Namespace
 from halfopen.lab import Lab, LabListener
+from halfopen.ops.watch.history import make
 from halfopen.store import tiers
 from halfopen.store.batch import HistoryBatch, RowWriter
 from halfopen.store.database import HistoryPlace, open_to_write, prepare
@@ -31,6 +36,9 @@ _FIRST_PORT: Final = 20_000
 _WARM_S: Final = 5.0
 _DAY_S: Final = 86400
 _ROUNDS: Final = 3
+_SECONDS: Final = 10
+_NONE: Final[dict[int, Any]] = {}
+_COUNTERS: Final = tuple(f"Counter{n}" for n in range(120))
 BUSY: Final = 50
 KILLS: Final = 50
 _HERE: Final = Namespace("boot", 1)
@@ -59,12 +67,15 @@ while True:
 @dataclass(slots=True)
 class Kept:
     """shares: of a core that a watch used, by what was beside it: without and with history, and the bytes of memory.
+    loop_us: CPU time of the loop for each reading of so many idle listeners; second_ms: with the writer's, a second.
     busy_bytes: of a file with an hour of values of BUSY listeners, minutes made of them. lost_s: by each kill, and how
     many files were not whole.
     """
 
     listeners: int
     shares: list[tuple[Any, ...]] = field(default_factory=list)
+    loop_us: list[float] = field(default_factory=list)
+    second_ms: float = 0.0
     busy_bytes: int = 0
     busy_rows: int = 0
     write_ms: list[float] = field(default_factory=list)
@@ -89,6 +100,8 @@ def measure(listeners: int, seconds: float, kills: int = KILLS) -> Kept:
                 shares = [statistics.median(share for share, _ in figures) for figures in both]
                 memory = [max(bytes_ for _, bytes_ in figures) for figures in both]
                 result.shares.append((name, *shares, *memory))
+        say("the sink alone")
+        _sink(result, f"{place}/sink/", listeners)
         say("an hour of values of busy listeners")
         _busy_hour(result, f"{place}/hour/")
         say(f"{kills} kills")
@@ -114,6 +127,41 @@ def _one(lab: Lab, busy: list[LabListener], words: list[str], seconds: float) ->
         return (used_s(process.pid) - before_s) / (time.monotonic() - begun), resident
     finally:
         lab.server.end(process)
+
+
+def _sink(result: Kept, path: str, listeners: int) -> None:
+    """The CPU time of the sink and its writer by themselves, which a busy machine does not blur as it does shares."""
+    rows, queues = np.zeros(listeners, dtype=LISTENER), np.zeros(listeners, dtype=QUEUES)
+    rows["family"], rows["port"], rows["inode"] = 2, np.arange(listeners) + 1, np.arange(listeners) + 1
+    rows["accept_queue_limit"], queues["known"] = 128, True
+    sink, head, model = make(path, None, "bench"), None, None
+    begun_s = used = 0.0
+    for at in range(_SECONDS + 1):
+        if at == 1:  # the first reading makes everything anew
+            begun_s, used = time.monotonic(), time.process_time()
+        sample = Sample(
+            where=_HERE,
+            host=Host("bench", "6.1"),
+            listeners=rows.copy(),
+            queues=queues.copy(),
+            monotonic_s=float(at),
+            wall_s=time.time(),
+            owners=_NONE,
+            options=_NONE,
+            counters=dict.fromkeys(_COUNTERS, at),
+        )
+        built_s = time.process_time()
+        model = build(sample, head, before=model)
+        head = sample.bare()
+        used += time.process_time() - built_s  # is no part of history
+        at_s = time.thread_time()
+        sink.take(Reading(model))
+        sink.take(Round(frozenset({_HERE}), frozenset()))
+        if at:
+            result.loop_us.append((time.thread_time() - at_s) * 1e6)
+        time.sleep(1)
+    result.second_ms = (time.process_time() - used) / (time.monotonic() - begun_s) * 1e3
+    sink.take(Ended(_SECONDS))
 
 
 def _busy_hour(result: Kept, path: str) -> None:
@@ -166,6 +214,10 @@ def lines(result: Kept, seconds: float) -> list[str]:
     made.append(f"  {'':<32}{'without':>10}{'with':>10}{'MB':>8}{'MB with':>9}")
     for name, without, kept, memory, more in result.shares:
         made.append(f"  {name:<32}{without:>10.2%}{kept:>10.2%}{memory / 1e6:>8.0f}{more / 1e6:>9.0f}")
+    made.append(
+        f"  the sink alone, {result.listeners:,} idle listeners: {statistics.median(result.loop_us):.0f} us of CPU "
+        f"a reading in the loop, with the writer {result.second_ms:.2f} ms a second"
+    )
     a_row = result.busy_bytes / result.busy_rows
     a_day = a_row * BUSY * _DAY_S / 1e6
     made.append(f"  {BUSY} listeners with a value each second: {a_row:.0f} bytes a value, {a_day:.0f} MB a day")
