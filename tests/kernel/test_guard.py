@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
 import socket
 import struct
 import time
@@ -238,7 +240,7 @@ def test_options_of_any_bytes_neither_stall_nor_fool_it(lab: Lab) -> None:
         assert lab.client.connect(listener, 10, timeout=PATIENCE_S).alive(PATIENCE_S) == 10
 
 
-def test_signed_and_fragmented_syns_are_left_to_the_kernel(lab: Lab) -> None:
+def test_signed_fragmented_and_tagged_syns_are_left_to_the_kernel(lab: Lab) -> None:
     lab.server.listen(8080)
     path = frames.Path("02:00:00:00:00:02", "02:00:00:00:00:01", lab.server.v4, 8080)
     made = path.syns(sources(3), ports(3), np.arange(3), 1)
@@ -248,5 +250,66 @@ def test_signed_and_fragmented_syns_are_left_to_the_kernel(lab: Lab) -> None:
     made[2, 14] = 0x46
     with armed(lab, 8080, share=0) as guard:
         send(lab, made)
-        counts = counted(guard, "unusual", 2)
+        tag = np.frombuffer(bytes.fromhex("81000005"), dtype=np.uint8)[None]
+        send(lab, np.hstack([made[:1, :12], tag, made[:1, 12:]]))
+        counts = counted(guard, "unusual", 3)
         assert (counts.passed_for("signed"), counts.answered) == (1, 0)
+
+
+@contextmanager
+def tunnel(lab: Lab, address: str, length: int) -> Iterator[int]:
+    """A tun device on the lab's server, whose packets begin with the IP header; the descriptor of its other end."""
+    fd = lab.server.run(lambda: os.open("/dev/net/tun", os.O_RDWR | os.O_NONBLOCK))
+    try:
+        flags = 0x0001 | 0x1000  # IFF_TUN | IFF_NO_PI
+        lab.server.run(lambda: fcntl.ioctl(fd, 0x400454CA, struct.pack("16sH22x", b"lab-tun", flags)))  # TUNSETIFF
+        batch = f"addr add {address}/{length} dev lab-tun nodad\nlink set lab-tun up\n"
+        if ":" not in address:
+            batch = batch.replace(" nodad", "")
+        lab.server.exec(["ip", "-batch", "-"], input=batch, check=True)
+        yield fd
+    finally:
+        os.close(fd)
+
+
+def answered(fd: int, version: int) -> Any:
+    """The first TCP packet that comes out of a tunnel, (1, length)."""
+    deadline = time.monotonic() + PATIENCE_S
+    while time.monotonic() < deadline:
+        try:
+            packet = os.read(fd, 2048)
+        except BlockingIOError:
+            time.sleep(0.01)
+            continue
+        if packet[0] >> 4 == version and packet[9 if version == 4 else 6] == socket.IPPROTO_TCP:
+            return np.frombuffer(packet, dtype=np.uint8).reshape(1, -1)
+    raise AssertionError("no answer came out of the tunnel")
+
+
+@pytest.mark.parametrize(
+    ("address", "length", "peer"), [("10.9.0.1", 24, "10.9.0.2"), ("2001:db8:9::1", 64, "2001:db8:9::2")]
+)
+def test_answers_through_a_tunnel_are_whole_to_the_last_byte(lab: Lab, address: str, length: int, peer: str) -> None:
+    """A device without an Ethernet header, and nobody behind it who would complete a checksum."""
+    v6 = ":" in address
+    listener = lab.server.listen(8080, "::" if v6 else "0.0.0.0")
+    path = frames.Path("02:00:00:00:00:02", "02:00:00:00:00:01", address, 8080)
+    source = np.frombuffer(socket.inet_pton(socket.AF_INET6 if v6 else socket.AF_INET, peer), dtype=np.uint8)[None]
+    port, seq = np.array([5000], dtype=np.uint16), np.array([7], dtype=np.uint32)
+    with tunnel(lab, address, length) as fd, armed(lab, 8080, share=0) as guard:
+        os.write(fd, path.syns(source, port, seq, 1)[0, frames.ETH :].tobytes())
+        packet = answered(fd, 6 if v6 else 4)
+        tcp = 40 if v6 else 20
+        assert (packet.shape[1], packet[0, tcp + 13]) == (tcp + 40, 0x12)
+        # Both checksums: the sum over everything, they included, is all ones.
+        if not v6:
+            assert frames.fold(frames.word_sums(packet[:, :20]))[0] == 0
+        covered = packet[:, 8 if v6 else 12 :]
+        assert frames.fold(frames.word_sums(covered) + np.uint32(6 + 40))[0] == 0
+        assert bytes(packet[0, tcp + 20 : tcp + 24]) == struct.pack(">BBH", 2, 4, 1500 - tcp - 20)
+        framed = np.hstack([np.zeros((1, frames.ETH), dtype=np.uint8), packet])
+        answer = frames.parse_syn_acks(framed, v6, 8080)
+        acks = path.acks(source, port, seq + np.uint32(1), answer.seq + np.uint32(1), 2, answer.timestamp)
+        os.write(fd, acks[0, frames.ETH :].tobytes())
+        until(lambda: listener.accepted == 1)
+        assert guard.counts().accepted == 1

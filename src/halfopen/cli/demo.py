@@ -1,4 +1,4 @@
-"""`make demo`: a flood turns honest clients away, is explained and cured; in private namespaces, in half a minute.
+"""`make demo`: a flood turns honest clients away, is explained and cured; in private namespaces, in under a minute.
 
 Nothing here is simulated: a real listener, real clients, real request sockets of this kernel, and the commands an
 operator would type. As root, or in a user namespace where the machine allows one.
@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from types import FrameType
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
+from halfopen.cli import demo_guard
 from halfopen.core.errors import EXIT_INTERRUPTED, HalfopenError
 
 if TYPE_CHECKING:
@@ -139,6 +140,8 @@ def story(lab: Lab, scratch: str) -> None:
         say("Why?")
         halfopen("status", "--netns", path, hidden={path: "NETNS"})
         cured = cure(lab, web, honest)
+        if demo_guard.possible():
+            guard(lab, web)
         flood.stop()
         until("ageing", lambda: lab.server.half_open() > 0 and _youngest_s(path) > OLD_ENOUGH_S)
         release(path)
@@ -168,6 +171,19 @@ def cure(lab: Lab, web: LabListener, honest: Honest) -> Facts:
     cured = facts(lab, web, honest)
     print(f"{cured.let_in} of {NEWCOMERS} got in")
     return cured
+
+
+def guard(lab: Lab, web: LabListener) -> None:
+    """Let those in with all their options whom a SYN cookie would cost some."""
+    say("A SYN cookie costs a client without timestamps its window scaling; the guard of protect keeps it")
+    protect = demo_guard.ProtectProcess(lab.server.netns_path, _PORT, "2%")
+    try:
+        alive, scaled = demo_guard.let_in(lab, web, NEWCOMERS, _PATIENCE_S)
+        print(f"{alive} of {NEWCOMERS} clients without timestamps got in, {scaled} of them with window scaling")
+    finally:
+        protect.stop()
+    if (alive, scaled) != (NEWCOMERS, NEWCOMERS):
+        raise HalfopenError("demo", f"{alive} of {NEWCOMERS} got in by the guard, {scaled} with window scaling")
 
 
 def release(path: str) -> None:

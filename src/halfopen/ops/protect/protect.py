@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Final
 
-from halfopen.core.errors import CannotGuard
+from halfopen.core.errors import CannotGuard, NotPermitted
 from halfopen.core.policy.actions import Protect, Protected
 from halfopen.core.policy.guarding import GuardReading, Judging
 from halfopen.core.sample.guard import GuardCounts
@@ -64,12 +64,13 @@ def execute(
             f"a guard is armed in this network namespace already, by process {other.pid or 'unknown'}",
             hint="halfopen protect status shows it, halfopen protect off ends it",
         )
-    trial.trial()
+    untried = _untried()
     began = time.monotonic()
     armed = Armed(ns, action)
     try:
         if begun is not None:
-            begun(Protected(action, armed.chosen.guarded, GuardCounts(), notes=armed.chosen.notes))
+            notes = (*untried, *armed.chosen.notes)
+            begun(Protected(action, armed.chosen.guarded, GuardCounts(), notes=notes))
         loop = _Loop(armed, action.for_s, stop, tell)
         ended = loop.run(began)
         if ended in ("time", "stopped"):
@@ -80,6 +81,15 @@ def execute(
         return replace(made, completions=loop.completions, seconds=time.monotonic() - began)
     finally:
         armed.close()
+
+
+def _untried() -> tuple[str, ...]:
+    """Try the guard; a note where this process may not make the private host that takes. Raises: as `trial.trial`."""
+    try:
+        trial.trial()
+    except NotPermitted as e:
+        return (f"the guard was not tried on a private host first: {e.message}",)
+    return ()
 
 
 class _Loop:
