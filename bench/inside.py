@@ -26,6 +26,8 @@ class BenchError(HalfopenError):
 def environment() -> dict[str, str]:
     """For every measured process: this checkout's halfopen, byte code as installed, one BLAS thread."""
     env = {**os.environ, "PYTHONPATH": str(SRC), "OPENBLAS_NUM_THREADS": "1", "LC_ALL": "C", "COLUMNS": "120"}
+    # A service of this machine is not asked.
+    env["HALFOPEN_CONTROL"] = "/nonexistent/control.sock"
     for name in ("PYTHONDONTWRITEBYTECODE", "PYTHONPYCACHEPREFIX", "PYTHONWARNINGS", "PYTHONDEVMODE"):
         env.pop(name, None)
     return env

@@ -60,7 +60,7 @@ class Machine(Systemd):
 
     def sh(self, script: str) -> str:
         """Run shell commands. Raises: AssertionError when they fail."""
-        done = self.run("sh", "-ec", script, PYTHONPATH=PYTHONPATH)
+        done = self.run("sh", "-ec", script, PYTHONPATH=PYTHONPATH, HALFOPEN_CONTROL="")
         assert done.returncode == 0, (script, done.stdout, done.stderr)
         return done.stdout
 
@@ -77,7 +77,7 @@ class Machine(Systemd):
         """Run halfopen as an ordinary user of this group."""
         user = f'setpriv --reuid=65534 --regid=65534 --groups="$(getent group {group} | cut -d: -f3)"'
         caps = "--inh-caps=-all --ambient-caps=-all --bounding-set=-all"
-        return self.run("sh", "-ec", f"{user} {caps} {self.start} {words}", PYTHONPATH=PYTHONPATH)
+        return self.run("sh", "-ec", f"{user} {caps} {self.start} {words}", PYTHONPATH=PYTHONPATH, HALFOPEN_CONTROL="")
 
 
 @pytest.fixture

@@ -14,11 +14,12 @@ import forked
 PATIENCE_S = forked.PATIENCE_S
 SRC = Path(__file__).parents[2] / "src"
 HERE = Path(__file__).parent
+NO_SERVICE = "/nonexistent/control.sock"
 
 
 def environment(**more: str) -> dict[str, str]:
-    """The environment of a child that runs this checkout's halfopen."""
-    return {**os.environ, "PYTHONPATH": str(SRC), "COLUMNS": "120", **more}
+    """The environment of a child that runs this checkout's halfopen; a service of this machine is not asked."""
+    return {**os.environ, "PYTHONPATH": str(SRC), "COLUMNS": "120", "HALFOPEN_CONTROL": NO_SERVICE, **more}
 
 
 def helped(**more: str) -> dict[str, str]:
