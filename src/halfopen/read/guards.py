@@ -17,6 +17,7 @@ from halfopen.read.probe import Draft, Probe
 _DATA: Final = f"{OBJECT}.data"
 _LINK: Final = "anon_inode:bpf_link"
 _KFUNC: Final = "bpf_sk_assign_tcp_reqsk"
+_WHOLE_MACHINE: Final = ["0", "0", "4294967295"]
 _NEEDS: Final = ("CAP_BPF", "CAP_PERFMON", "CAP_NET_ADMIN")
 
 
@@ -34,7 +35,9 @@ def probe(*, wanted: bool = False) -> Probe:
 def possible() -> bool:
     """Whether this kernel has what a guard needs, and this process the privileges; a trial may still show otherwise."""
     try:
-        return not proc.lacking(_NEEDS) and loader.kernel_has_function(_KFUNC)
+        # The capabilities of a user namespace load no program.
+        may = small_files.text("/proc/self/uid_map").split() == _WHOLE_MACHINE and not proc.lacking(_NEEDS)
+        return may and loader.kernel_has_function(_KFUNC)
     except HalfopenError:
         return False
 
