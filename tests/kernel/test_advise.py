@@ -105,7 +105,7 @@ def test_the_command(lab: Lab) -> None:
     with terminal(*words, columns=80) as t:
         assert t.wait() == 0
     assert "watching handshakes and queues: 0 s of 2.5 s" in t.text
-    assert "SSH: the server speaks first" in t.text
+    assert "probably SSH, by its port or program: the server speaks" in t.text
     assert "proves only" in t.text
     assert "1 listener at which nothing finished" in " ".join(t.text.split())
     assert "SYN-ACKS" not in t.text.splitlines()[-1]

@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import click
 
-from halfopen.cli import signals
+from halfopen.cli.looking import look_s, stop_at_signal, tell
 from halfopen.cli.options import here, listener_option, netns_option
 from halfopen.cli.progress import progress
-
-_LEAST_S = 1.0
-_LONGEST_S = 7 * 86400.0
 
 
 @click.command()
@@ -25,30 +22,20 @@ def command(ctx: click.Context, netns: str | None, duration: str, listener: tupl
     Nothing is changed: the last lines are the commands. Ctrl-C ends it early and advises from what was seen.
     """
     from halfopen import api
-    from halfopen.core.errors import EXIT_INTERRUPTED, UsageError
-    from halfopen.core.units import duration_s
-    from halfopen.linux.stopping import StopEvent
     from halfopen.ops.advise import advise_on
 
-    seconds = duration_s(duration, what="--for")
-    if not _LEAST_S <= seconds <= _LONGEST_S:
-        raise UsageError(f"--for {duration} is out of range", hint="give a time from 1s to 7d, as in 10m")
+    seconds = look_s(duration, least_s=1.0, longest_s=7 * 86400.0, hint="give a time from 1s to 7d, as in 10m")
     filter = api.make_filter(listener=listener)
     ns = here() if netns is None else api.namespace(netns)
-    stop = StopEvent()
-    # The first signal ends the look and shows what was seen, the second ends the command.
-    signals.take_first(lambda _: stop.set())
+    stop = stop_at_signal()
     with progress("watching handshakes and queues", seconds):
         given = advise_on(ns, seconds, filter, stop)
     from halfopen.present import advice
 
-    if as_json:
-        from halfopen.present import jsonout
-
-        click.echo(jsonout.dumps(advice.document(given)))
-    else:
-        from halfopen.present import text
-
-        advice.show(text.console(), given)
-    if given.interrupted:
-        ctx.exit(EXIT_INTERRUPTED)
+    tell(
+        ctx,
+        lambda: advice.document(given),
+        lambda out: advice.show(out, given),
+        as_json=as_json,
+        interrupted=given.interrupted,
+    )

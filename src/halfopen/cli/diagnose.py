@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import click
 
-from halfopen.cli import signals
+from halfopen.cli.looking import look_s, stop_at_signal, tell
 from halfopen.cli.options import LOADED_FIRST, listener_option, netns_option, nothing_read, read_by_option, reading
 from halfopen.cli.progress import progress
-
-_LEAST_S = 0.1
-_LONGEST_S = 3600.0
 
 
 @click.command()
@@ -38,31 +35,21 @@ def command(
 
     bpf_object.preload(*LOADED_FIRST.get(read_by or "auto", ()))
     from halfopen import api
-    from halfopen.core.errors import EXIT_INTERRUPTED, UsageError
-    from halfopen.core.units import duration_s
-    from halfopen.linux.stopping import StopEvent
     from halfopen.ops.diagnose import diagnose_on
 
-    seconds = duration_s(duration, what="--for")
-    if not _LEAST_S <= seconds <= _LONGEST_S:
-        raise UsageError(f"--for {duration} is out of range", hint="give a time from 100ms to 1h, as in 10s")
+    seconds = look_s(duration, least_s=0.1, longest_s=3600.0, hint="give a time from 100ms to 1h, as in 10s")
     filter = api.make_filter(listener=listener)
-    how, skipped, stop = read_by or "auto", list[str](), StopEvent()
-    # The first signal ends the look and shows what was seen, the second ends the command.
-    signals.take_first(lambda _: stop.set())
+    how, skipped, stop = read_by or "auto", list[str](), stop_at_signal()
     with progress("looking for causes", seconds):
         found = diagnose_on(reading(netns, how, skipped), seconds, way=how, filter=filter, stop=stop)
     if not found:
         raise nothing_read(skipped)
     from halfopen.present import diagnosis
 
-    if as_json:
-        from halfopen.present import jsonout
-
-        click.echo(jsonout.dumps(diagnosis.document(found, skipped, interrupted=stop.is_set())))
-    else:
-        from halfopen.present import text
-
-        diagnosis.show(text.console(), found, skipped, verbose=verbose)
-    if stop.is_set():
-        ctx.exit(EXIT_INTERRUPTED)
+    tell(
+        ctx,
+        lambda: diagnosis.document(found, skipped, interrupted=stop.is_set()),
+        lambda out: diagnosis.show(out, found, skipped, verbose=verbose),
+        as_json=as_json,
+        interrupted=stop.is_set(),
+    )

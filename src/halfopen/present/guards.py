@@ -9,6 +9,7 @@ from halfopen.core.fields.guard import guard_counts
 from halfopen.core.policy.actions import Unprotected
 from halfopen.core.sample.guard import GuardCounts
 from halfopen.core.units import plural, show_duration
+from halfopen.present.language import tr, tr_n
 
 
 class GuardShown(Protocol):
@@ -54,7 +55,9 @@ def line(one: GuardShown, netns: str) -> str:
 
 def summary(counts: GuardCounts) -> str:
     """What it counted, in a few words."""
-    return f"{plural(counts.syns, 'SYN')}, {counts.answered:,} answered, {plural(counts.accepted, 'client')} let in"
+    syns = tr_n("{n:,} SYN", "{n:,} SYNs", counts.syns)
+    let_in = tr_n("{n:,} client let in", "{n:,} clients let in", counts.accepted)
+    return tr(", ").join((syns, tr("{n:,} answered", n=counts.answered), let_in))
 
 
 def document(found: Sequence[GuardShown]) -> dict[str, Any]:

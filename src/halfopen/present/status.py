@@ -89,9 +89,11 @@ def status(
 
 
 def guard_line(guard: FoundGuard) -> str:
-    """What a guard of `protect` does in this namespace."""
-    does = f"answers from {guard.share:.0%} of a SYN queue on" if guard.answers else "is being taken off"
-    return f"Guard  {does}: {summary(guard.counts)} (halfopen protect status)"
+    """The activity of a guard of `protect` in this namespace."""
+    does = tr("is being taken off")
+    if guard.answers:
+        does = tr("answers from {share} of a SYN queue on", share=f"{guard.share:.0%}")
+    return tr("Guard  {does}: {counts} (halfopen protect status)", does=does, counts=summary(guard.counts))
 
 
 def _height(out: Console, model: Model, verdict: Verdict, lines: ScreenRows, elsewhere: str) -> int:
@@ -101,13 +103,15 @@ def _height(out: Console, model: Model, verdict: Verdict, lines: ScreenRows, els
 
 
 def closing_line(closing: ClosingGlance, netns: str) -> str:
-    """What is worth a closer look among open and closing connections; empty where nothing is."""
+    """Open and closing connections that are worth a closer look; empty where none are."""
     told = []
     if closing.leaks:
-        told.append(f"{closing.close_wait:,} connections are in CLOSE_WAIT")
+        told.append(tr("{n:,} connections are in CLOSE_WAIT", n=closing.close_wait))
     if closing.ports_run_out:
-        told.append(f"{closing.waiting:,} are in TIME_WAIT ({closing.ports:,} local ports)")
-    return f"Closing  {', '.join(told)}: halfopen closing{netns_words(netns)}" if told else ""
+        values = {"n": closing.waiting, "ports": closing.ports}
+        told.append(tr("{n:,} are in TIME_WAIT ({ports:,} local ports)", **values))
+    command = f"halfopen closing{netns_words(netns)}"
+    return tr("Closing  {told}: {command}", told=tr(", ").join(told), command=command) if told else ""
 
 
 def beside_line(beside: Beside) -> str:
