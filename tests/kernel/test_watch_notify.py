@@ -87,7 +87,7 @@ def test_a_flood_is_told_from_its_first_sign_to_its_end(lab: Lab, tmp_path: Path
     assert {line.split()[1] for line in lines if line.startswith("CapEff")} == {"0" * 16}
     # One receiver that drips delayed nobody, and is named without its token.
     troubles = [event["message"] for event in events if event["event"] == "trouble"]
-    assert any("notify: tarpit: http://127.0.0.1" in line and "no answer within 1 s" in line for line in troubles)
+    assert any("tarpit: http://127.0.0.1" in line and "no answer within 1 s" in line for line in troubles)
     assert all("T0KEN" not in line for line in troubles)
 
 

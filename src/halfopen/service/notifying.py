@@ -54,13 +54,14 @@ class Notifying:
             if isinstance(event, Reloaded) and event.settings.notify != self._receivers:
                 self._changed(event.settings.notify)
         except HalfopenError as e:
-            return Trouble("alarms", e)
+            return Trouble(parts.NOTIFY, e)
         if self._own is None:
             return None
         if isinstance(event, Ended):
             self._own.close()
         if isinstance(event, Round | Ended) and (troubles := self._own.told()):
-            return Trouble("alarms", HalfopenError("notify", "; ".join(troubles)))
+            lines = [line.removeprefix(f"{parts.NOTIFY}: ") for line in troubles]
+            return Trouble(parts.NOTIFY, HalfopenError("notify", "; ".join(lines)))
         return None
 
     def _changed(self, receivers: tuple[NotifySettings, ...]) -> None:
