@@ -61,6 +61,7 @@ def command(
     Reads the file alone, so it works with and without a watch that runs, for root and members of the group halfopen.
     """
     if ctx.invoked_subcommand is not None:
+        _only_file(ctx)
         return
     from halfopen.present import history, jsonout, text
 
@@ -69,6 +70,19 @@ def command(
         click.echo(jsonout.dumps(history.document(told)))
     else:
         history.show(text.console(), told, charts=not incidents)
+
+
+def _only_file(ctx: click.Context) -> None:
+    """Refuse options before the name of a command that would have no effect there. Raises: UsageError."""
+    from click.core import ParameterSource
+
+    from halfopen.core.errors import UsageError
+
+    for parameter in ctx.command.params:
+        given = ctx.get_parameter_source(parameter.name or "") is ParameterSource.COMMANDLINE
+        if given and parameter.name != "file":
+            option = parameter.opts[0]
+            raise UsageError(f"{option} before {ctx.invoked_subcommand} has no effect", hint=f"put {option} behind it")
 
 
 def _above(ctx: click.Context) -> str | None:

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Final
 
 from rich.console import Console
+from rich.padding import Padding
 from rich.text import Text
 
 from halfopen.core.fields.field import json_object
@@ -192,7 +193,7 @@ def incident(out: Console, one: Incident, releases: Sequence[ReleaseSeen], now_s
         title = RULES[cause.id].title if cause.id in RULES else "none of the known ones"
         out.print(f"{clock(cause.at_s)}  {cause.id or 'unknown'}: {title}")
         if words := phrases(cause.facts):
-            out.print(Text(f"  {printable(words)}", style="dim"))
+            out.print(Padding(Text(printable(words), style="dim"), (0, 0, 0, 2)))
     _releases(out, one, releases)
     if recorded:
         out.print()
@@ -244,7 +245,7 @@ def _releases(out: Console, one: Incident, releases: Sequence[ReleaseSeen]) -> N
         if made.gone or made.failed:
             words += f" (gone {made.gone:,}, failed {made.failed:,})"
         out.print(f"{clock(made.first_s)}  {words}")
-        out.print(Text(f"  {printable(made.reason)}", style="dim"))
+        out.print(Text(f"  the last reason: {printable(made.reason)}", style="dim"))
     if releases and len(releases) < sum(made.times for made in one.releases):
         out.print(Text(f"  {len(releases)} of them are kept one by one", style="dim"))
 

@@ -95,7 +95,14 @@ INCIDENT: Final[tuple[Field[Incident], ...]] = (
     ),
     *(field.of(_place_of) for field in PLACED),
     Field("stage", "`rising`, `incident`, `recovering`; `quiet`: it is over", lambda i: i.stage.value, "string"),
-    Field("began", "when the first sign was", lambda i: i.began_s, title="BEGAN", show=lambda i: clock(i.began_s)),
+    Field(
+        "began",
+        "when the first sign was",
+        lambda i: i.began_s,
+        title="BEGAN",
+        show=lambda i: clock(i.began_s),
+        spare=1,
+    ),
     Field(
         "alarm", "when the alarm was raised; null for a rise without an alarm", lambda i: i.alarm_s, "number or null"
     ),
@@ -133,7 +140,7 @@ INCIDENT: Final[tuple[Field[Incident], ...]] = (
         "number or null",
         title="QUEUE",
         show=lambda i: _share(i.peak.fill),
-        spare=2,
+        spare=3,
     ),
     Field("peak_drops_per_s", "the most clients turned away a second", lambda i: i.peak.drops_per_s, unit="per_s"),
     Field(
@@ -142,7 +149,7 @@ INCIDENT: Final[tuple[Field[Incident], ...]] = (
         lambda i: i.turned_away,
         title="TURNED AWAY",
         show=lambda i: f"{i.turned_away:,}",
-        spare=1,
+        spare=2,
     ),
     Field("unanswered", "when the alarm was raised, as in halfopen.watch/1", lambda i: i.unanswered, "number or null"),
     Field("arrivals", "likewise", lambda i: i.arrivals, "number or null"),
@@ -152,7 +159,7 @@ INCIDENT: Final[tuple[Field[Incident], ...]] = (
         lambda i: i.released,
         title="RELEASED",
         show=lambda i: f"{i.released:,}",
-        spare=3,
+        spare=4,
     ),
     Field("gone", "it ended because the `listener` or the `namespace` is gone; else empty", lambda i: i.gone, "string"),
     Field(
