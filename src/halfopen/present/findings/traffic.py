@@ -45,7 +45,7 @@ def _clients(f: Finding) -> str:
         return tr("the queue is full, and a client would get in by SYN cookie")
     if finished:
         return tr("clients get in ({rate})", rate=rate)
-    return tr("no client came meanwhile")
+    return tr("no handshake finished meanwhile")
 
 
 def _meanwhile(f: Finding) -> str:

@@ -96,7 +96,7 @@ def test_the_busy_port_does_not_hide_a_flood_of_another() -> None:
     assert ids[0] == "spoofed-flood"
     assert verdict.findings[0].number("completions_per_s") == 0
     assert verdict.findings[0].at.port == 8080
-    assert "are never answered, no client came meanwhile;" in say(verdict.findings[0])
+    assert "are never answered, no handshake finished meanwhile;" in say(verdict.findings[0])
     assert "spoofed-flood" not in second_look(silent(200), busy, flooded, rates={"PassiveOpens": 1000})[1]
     # By the counters nobody knows at which listener 20 a second finish.
     verdict, ids = second_look(still_coming(200), busy, flooded, rates={"PassiveOpens": 20})
