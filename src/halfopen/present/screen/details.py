@@ -114,7 +114,7 @@ def _handshakes(found: LiveDetails | None, columns: int) -> list[StyledLine]:
     title = ("  Handshakes since this page was opened", "bold")
     if found is None or found.handshakes is None:
         why = "" if found is None else found.uncounted
-        return [styled(title), styled((f"  {printable(why) or 'not counted yet'}", "dim"))]
+        return [styled(title), *_wrapped("  ", why or "not counted yet", columns, "dim")]
     seen = found.handshakes
     if not seen.completed:
         return [styled(title), styled(f"  none finished in {show_duration(round(seen.seconds))}")]
@@ -189,4 +189,5 @@ def _findings(space: LiveNamespace, view: ListenerView, columns: int) -> list[St
 
 def _wrapped(head: str, text: str, columns: int, style: str = "") -> list[StyledLine]:
     pieces = wrapped(printable(text), columns - 5, "")
-    return [styled((head if not i else "    ", style), piece) for i, piece in enumerate(pieces)]
+    pale = "dim" if style == "dim" else ""
+    return [styled((head if not i else "    ", style), (piece, pale)) for i, piece in enumerate(pieces)]

@@ -99,7 +99,7 @@ def _spaces(live: Live, state: ScreenState, columns: int, room: int) -> list[Sty
     total = sum(one.model.half_open for one in rows)
     many = f"{plural(total, 'half-open connection')} in {plural(len(rows), 'network namespace')}"
     top = [styled((level_head(level).plain, STYLE[level]), (many, "bold")), ()]
-    below = [(), *verdict_lines(rows[at], columns, 6), *missing_lines(rows[at])[:1]]
+    below = [(), *verdict_lines(rows[at], columns, 6), *missing_lines(rows[at], columns)[:2]]
     body = table(EVERYWHERE, judged, columns, max(3, room - len(top) - len(below)), at=at)
     return [*top, *body, *below]
 

@@ -15,7 +15,7 @@ def too_small(columns: int, rows: int) -> StyledLine | None:
     """The one line for a terminal that is too small; None for one that is not."""
     if columns >= LEAST_COLUMNS and rows >= LEAST_ROWS:
         return None
-    words = f"{columns}x{rows} is too small: halfopen top needs {LEAST_COLUMNS}x{LEAST_ROWS}; q quits"
+    words = f"{columns}x{rows} is too small: top needs {LEAST_COLUMNS}x{LEAST_ROWS}; q quits"
     return cut(styled(words), columns)
 
 

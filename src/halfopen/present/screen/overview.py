@@ -10,6 +10,7 @@ from halfopen.core.findings.finding import Level
 from halfopen.core.live import LiveNamespace
 from halfopen.core.model.listeners import ListenerView
 from halfopen.core.model.moments import KEPT_S, Moment
+from halfopen.core.policy.actions import Look
 from halfopen.core.units import plural, printable, show_duration
 from halfopen.present import commands
 from halfopen.present.findings.cures import next_commands
@@ -22,6 +23,7 @@ from halfopen.present.screen.styled import StyledLine, padded, sparkline, styled
 from halfopen.present.screen.tables import Bar, table
 from halfopen.present.status import standing_out
 from halfopen.present.text import STYLE, level_head
+from halfopen.present.timechart import columns_for, time_chart
 
 _HEAD_LINES: Final = 2
 _INDENT: Final = "          "
@@ -32,6 +34,8 @@ _SOURCES: Final = 3
 _INCIDENTS: Final = 3
 # A screen with so many lines has room to say more.
 _TALL: Final = 32
+# A chart of fewer lines shows nothing.
+_CHART_LEAST: Final = 9
 _AGED_S: Final = 1.5
 
 
@@ -67,6 +71,8 @@ def verdict_lines(space: LiveNamespace, width: int, most: int) -> list[StyledLin
 
 
 def _next(space: LiveNamespace, width: int) -> list[StyledLine]:
+    if space.verdict.next[0] == (Look(space.model.sample.where.name, "watch", "stay on watch"),):
+        return []  # that is what this screen does
     best = commands.runnable(next_commands(space.verdict)[0])
     label = tr("Next")
     first, *more = commands.filled(f"{label}  ", best, width, indent=6).split("\n")
@@ -82,7 +88,7 @@ def rate_lines(minute: tuple[Moment, ...], width: int, *, ascii_only: bool) -> l
 
 def _rate(field: Field[Moment], minute: tuple[Moment, ...], width: int, ascii_only: bool) -> StyledLine:
     values = [_value(field, one) for one in minute]
-    about = "~" if field.name == "syns" and minute and not minute[-1].counted else ""
+    about = "~" if field.name == "syns" and minute and not minute[-1].counted and values[-1] else ""
     figure = f"{about}{per_s(values[-1])}/s" if len(minute) > 1 else "-"
     room = min(int(KEPT_S), width - 10 - 11 - 1)
     style = "red" if field.name == "drops" else "yellow" if field.name == "cookies" else "green"
@@ -94,14 +100,14 @@ def _value(field: Field[Moment], one: Moment) -> float:
     return float(field.get(one)) if field.get is not None else 0.0
 
 
-def missing_lines(space: LiveNamespace) -> list[StyledLine]:
-    """What could not be read, and how old the ages are."""
+def missing_lines(space: LiveNamespace, width: int) -> list[StyledLine]:
+    """What could not be read and what would grant it, and how old the ages are."""
     complete = space.model.sample.completeness
     words = [(line, "yellow") for line in (space.trouble, *complete.problems) if line]
     words += [(line, "dim") for line in complete.notes]
     if space.model.sample.depths and space.model.half_open and space.ages_are_s > _AGED_S:
         words.append((f"ages and sources were read {show_duration(round(space.ages_are_s))} ago", "dim"))
-    return [styled((printable(line), style)) for line, style in words]
+    return [styled((text, style)) for line, style in words for text in wrapped(printable(line), width, "  ")]
 
 
 def overview(
@@ -111,19 +117,35 @@ def overview(
     tall = rows >= _TALL
     top = verdict_lines(space, columns, 10 if tall else 6)
     top += [(), *rate_lines(space.minute, columns, ascii_only=ascii_only), ()]
-    missing = missing_lines(space)[: 3 if tall else 1]
+    missing = missing_lines(space, columns)
     below = _below(space, columns, tall)
     views = listeners(space, state)
     at = place_of([view.key for view in views], state.listener)
-    room = rows - len(top) - len(missing)
+    room = rows - len(top) - min(1, len(missing))
     # The listeners first: two rows of them at least, before what stands below.
     wanted = min(len(views) + 1, max(3, room - len(below) - 1))
     body = table(LIVE_LISTENER, views, columns, min(room, wanted), at=at, bars=queue_bars()) if views else []
     if not views:
         words = f"no listener has {state.filter!r} in its row" if state.filter else "nothing listens here"
         body = [styled((f"  {words}", "dim"))]
-    left = room - len(body)
-    return [*top, *body, *below[: max(0, left)], *missing]
+    lines = [*top, *body, *below[: max(0, room - len(body))]]
+    lines += _chart(space.minute, columns, rows - len(lines) - len(missing), ascii_only)
+    return [*lines, *missing[: max(0, rows - len(lines))]]
+
+
+def _chart(minute: tuple[Moment, ...], width: int, room: int, ascii_only: bool) -> list[StyledLine]:
+    """Half-open connections over the last minute, where there is room for it and anything to see."""
+    values = [one.half_open for one in minute]
+    if room < _CHART_LEAST or not any(values) or len(values) < 2:
+        return []
+    # Each reading as many columns wide as a minute of them has room for.
+    each = max(1, columns_for(width, max(values)) // int(KEPT_S))
+    wide: list[int | None] = [value for value in values for _ in range(each)]
+    wide = [*[None] * (int(KEPT_S) * each - len(wide)), *wide][-columns_for(width, max(values)) :]
+    since_s = minute[0].at_s - minute[-1].at_s
+    rows = min(8, room - 4)
+    drawn = time_chart(wide, since_s, 0.0, rows=rows, ascii_only=ascii_only)[:-1]
+    return [(), styled(("  Half-open connections, the last minute", "bold")), *(styled((x, "green")) for x in drawn)]
 
 
 def _below(space: LiveNamespace, columns: int, tall: bool) -> list[StyledLine]:
