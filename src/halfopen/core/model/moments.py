@@ -28,8 +28,8 @@ class Moment:
     drops: float = 0.0
 
 
-def moment_of(model: Model, before: Moment | None) -> Moment:
-    """The moment of a reading; before: that of the reading before."""
+def moment_of(model: Model) -> Moment:
+    """The moment of a reading."""
     rates, at_s = model.rates or {}, model.sample.monotonic_s
     finished, cookies, drops = (max(0.0, rates.get(n, 0.0)) for n in ("PassiveOpens", "SyncookiesSent", "ListenDrops"))
     arrived = model.arrived
@@ -38,16 +38,13 @@ def moment_of(model: Model, before: Moment | None) -> Moment:
     else:
         # Who came back with a cookie was counted when the cookie was sent.
         by_queue = max(0.0, finished - max(0.0, rates.get("SyncookiesRecv", 0.0)))
-        syns, counted = by_queue + cookies + drops + _new_per_s(model, before), False
+        syns, counted = by_queue + cookies + drops + _new_per_s(model), False
     return Moment(at_s, model.half_open, syns, counted, finished, cookies, drops)
 
 
-def _new_per_s(model: Model, before: Moment | None) -> float:
-    if not model.sample.depths:
-        return float(model.arrivals_per_s)
-    if before is None or model.sample.monotonic_s <= before.at_s:
-        return 0.0
-    return max(0.0, (model.half_open - before.half_open) / (model.sample.monotonic_s - before.at_s))
+def _new_per_s(model: Model) -> float:
+    """Half-open ones that came in the last second; by the queues, those whose first timer of 1 s has not run out."""
+    return float(sum(view.young for view in model.listeners) if model.sample.depths else model.arrivals_per_s)
 
 
 def last_minute(moments: tuple[Moment, ...], now: Moment) -> tuple[Moment, ...]:

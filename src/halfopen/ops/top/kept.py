@@ -66,7 +66,7 @@ class KeptLive:
             self._details = self._focus.look(model)
         again = before is not None and before.model.sample.where == model.sample.where
         minute = before.minute if before is not None and again else ()
-        moment = moment_of(model, minute[-1] if minute else None)
+        moment = moment_of(model)
         whole = bare if not model.sample.depths else before.whole if before is not None and again else None
         self._spaces[inode] = LiveNamespace(
             bare,
