@@ -93,17 +93,18 @@ def test_below_its_share_of_the_queue_everything_is_left_to_the_kernel(lab: Lab)
     assert (counts.answered, counts.passed_for("room")) == (0, 20)
 
 
-@pytest.mark.parametrize("sysctl", ["tcp_timestamps", "tcp_window_scaling", "tcp_sack"])
-def test_options_that_the_server_has_switched_off_are_not_offered(lab: Lab, sysctl: str) -> None:
+def test_options_that_the_server_has_switched_off_are_not_offered(lab: Lab) -> None:
     listener = lab.server.listen(8080)
+    off = {"tcp_timestamps": TIMESTAMPS, "tcp_window_scaling": WSCALE, "tcp_sack": SACK}
     with armed(lab, 8080, share=0) as guard:
-        lab.server.set_sysctl(f"net.ipv4.{sysctl}", 0)
-        guard.refresh()
-        honest = lab.client.connect(listener, 10, timeout=PATIENCE_S)
-        off = {"tcp_timestamps": TIMESTAMPS, "tcp_window_scaling": WSCALE, "tcp_sack": SACK}[sysctl]
-        assert {options(s) for s in honest.sockets} == {(TIMESTAMPS | SACK | WSCALE) & ~off}
-        assert honest.alive(PATIENCE_S) == 10
-        assert (guard.counts().accepted, guard.counts().refused) == (10, 0)
+        for n, (sysctl, option) in enumerate(off.items(), 1):
+            lab.server.set_sysctl(f"net.ipv4.{sysctl}", 0)
+            guard.refresh()
+            honest = lab.client.connect(listener, 10, timeout=PATIENCE_S)
+            assert {options(s) for s in honest.sockets} == {(TIMESTAMPS | SACK | WSCALE) & ~option}
+            assert honest.alive(PATIENCE_S) == 10
+            assert (guard.counts().accepted, guard.counts().refused) == (10 * n, 0)
+            lab.server.set_sysctl(f"net.ipv4.{sysctl}", 1)
 
 
 def test_a_port_that_is_in_time_wait_can_be_used_again_at_once(lab: Lab) -> None:
@@ -313,3 +314,38 @@ def test_answers_through_a_tunnel_are_whole_to_the_last_byte(lab: Lab, address: 
         os.write(fd, acks[0, frames.ETH :].tobytes())
         until(lambda: listener.accepted == 1)
         assert guard.counts().accepted == 1
+
+
+def test_a_guard_whose_halfopen_was_stopped_ceases_to_answer(lab: Lab) -> None:
+    listener = lab.server.listen(8080)
+    with armed(lab, 8080, share=0) as guard:
+        guard.guard._settings["until"] = 1
+        assert lab.client.connect(listener, 3, timeout=PATIENCE_S).connected == 3
+        assert (guard.counts().answered, guard.counts().passed_for("stopped")) == (0, 3)
+        guard.refresh()
+        assert lab.client.connect(listener, 3, timeout=PATIENCE_S).connected == 3
+        assert guard.counts().answered == 3
+
+
+def test_secrets_change_with_time_and_those_in_use_stay(monkeypatch: pytest.MonkeyPatch) -> None:
+    from halfopen.change import guard as guard_module
+
+    slot_ns = 1 << 36
+    now = (time.monotonic_ns() // slot_ns + 5) * slot_ns
+    monkeypatch.setattr(guard_module.time, "monotonic_ns", lambda: now)
+    with guard_module.Guard() as guard:
+
+        def secret(slot: int) -> bytes:
+            return bytes(guard._settings["secrets"][0][slot % 4])
+
+        slot = now // slot_ns
+        seen = [secret(slot - 1), secret(slot), secret(slot + 1)]
+        assert len({*seen, bytes(16)}) == 4
+        for _ in range(4):
+            now += slot_ns
+            slot += 1
+            guard.renew()
+            # Of this slot and the one before as they were; of the next one new.
+            assert [secret(slot - 1), secret(slot)] == seen[-2:]
+            assert secret(slot + 1) not in seen
+            seen.append(secret(slot + 1))
