@@ -34,7 +34,8 @@ HOSTILE: Final = frozenset({"spoofed-flood", "few-sources-flood", "prefix-flood"
 NEUTRAL: Final = frozenset({"cannot-tell", "not-shown", "incomplete-reading", "may-have-answered", "answered"})
 _BAD: Final = frozenset({"warning", "critical"})
 _PREFIX: Final = re.compile(r"(?<![\w.:])(?:\d+(?:\.\d+){3}|[0-9a-f]*:[0-9a-f:]+:[0-9a-f:]*)(?:/\d+)?(?![\w.:])")
-_DESTRUCTIVE: Final = ("release", "protect", "close")
+# A guard (`protect`) is not among them: behind it clients get in.
+_DESTRUCTIVE: Final = ("release", "block", "close")
 
 
 @dataclass(slots=True)
@@ -138,6 +139,8 @@ def harms(truth: Truth, command: str) -> bool:
     if words[:1] != ["halfopen"] or not set(words[1:2]) & set(_DESTRUCTIVE) or "--dry-run" in words:
         return False
     given = dict(itertools.pairwise(words))
+    if words[1] == "block":
+        return any(truth.completes(word) > 0 for word in words[2:] if _PREFIX.fullmatch(word))
     if "--source" in given:
         return truth.completes(given["--source"]) > 0
     if not nobody_there(truth):

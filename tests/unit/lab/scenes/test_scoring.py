@@ -113,3 +113,10 @@ def test_handshakes_finish_where_some_did() -> None:
 def test_a_release_of_a_listener_harms_its_own_clients_alone() -> None:
     assert scored(flooded(), next=("halfopen release --listener :80 --older-than 1s",)).harmful
     assert not scored(flooded(), next=("halfopen release --listener [2001:db8::1]:81 --older-than 1s",)).harmful
+
+
+def test_a_guard_harms_nobody_and_a_block_its_own_prefix() -> None:
+    assert not scored(flooded(), next=("halfopen protect :80 --for 10m",)).harmful
+    [client] = next(iter(flooded().streams)).prefixes
+    assert scored(flooded(), next=(f"halfopen block {client} --for 1h",)).harmful
+    assert not scored(flooded(), next=("halfopen block 203.0.113.7 --for 1h",)).harmful
