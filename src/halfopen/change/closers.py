@@ -43,7 +43,7 @@ class Closers:
     still as they were meant to be.
     """
 
-    def __init__(self, victims: int) -> None:
+    def __init__(self, victims: int = 1) -> None:
         """Raises: Unsupported, NotPermitted, KernelError."""
         records = {"acted_record": bpf_records.ACTED, "meant_socket": bpf_records.MEANT}
         self._loaded = Loaded("closers", records, sizes={"victims": max(victims, 1)})
@@ -69,7 +69,7 @@ class Closers:
         self._loaded.close()
 
     @property
-    def refused(self) -> int:
+    def failures(self) -> int:
         """How often the kernel refused an option or a destroy."""
         return int(self._refused[0])
 

@@ -34,6 +34,11 @@ PROGRAMS: Final = (
         "the guard of protect",
         needs=("CAP_BPF", "CAP_PERFMON", "CAP_NET_ADMIN"),
     ),
+    bpf_features.BpfProgram(
+        "closers",
+        "halfopen.change.closers:Closers",
+        "closing keepalive, probe and destroy, each connection under its own lock",
+    ),
 )
 
 

@@ -178,7 +178,7 @@ def _keepalive(
                 outcome,
                 done=len(rows),
                 spared=outcome.matched - len(rows),
-                failed=programs.refused,
+                failed=programs.failures,
                 way="bpf",
                 problems=_refused(programs),
             )
@@ -195,7 +195,7 @@ def _keepalive(
 
 
 def _refused(programs: Closers) -> tuple[str, ...]:
-    if not programs.refused:
+    if not programs.failures:
         return ()
     return (KernelError("changing connections", programs.errno).message,)
 
@@ -221,7 +221,7 @@ def restore(action: RestoreOptions, ns: Netns) -> ChangedConnections:
                 matched=len(record.rows),
                 done=len(rows),
                 spared=len(record.rows) - len(rows),
-                failed=programs.refused,
+                failed=programs.failures,
                 way="bpf",
                 problems=_refused(programs),
             )
@@ -280,7 +280,7 @@ def _destroy(
             wanted["state"], wanted["unread"] = rows["state"], rows["unread"]
             least_s = _LEAST_AGE_S if action.filter.idle_s is None else action.filter.idle_s
             acted = programs.destroy(rows["cookie"], wanted, states, in_jiffies(least_s))
-            failed, problems = programs.refused, _refused(programs)
+            failed, problems = programs.failures, _refused(programs)
         done = len(acted) - failed
         result = replace(outcome, done=done, failed=failed, way="bpf", problems=problems)
     else:

@@ -48,7 +48,7 @@ def probe(
     cookies = sockets.rows["cookie"]
     began = time.monotonic()
     records = programs.retrofit(cookies, meant(len(cookies), KeepaliveOptions(True, _IDLE_S)), states)
-    failed = programs.refused
+    failed = programs.failures
     answered: NDArray[np.bool_] = np.zeros(len(records), dtype=bool)
     gone = answered.copy()
     while time.monotonic() - began < _WAIT_S and not stop.is_set():
