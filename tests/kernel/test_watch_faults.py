@@ -166,3 +166,28 @@ def test_a_hundred_namespaces_a_second_are_no_trouble_and_leave_nothing(
     assert identify(resolve(lab.server.netns_path)) in watch._state.of
     assert len(os.listdir("/proc/self/fd")) <= files + 10
     assert threading.active_count() < 20
+
+
+def test_of_many_namespaces_those_in_which_nothing_listens_are_read_seldom(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    inodes, find = {lab.server.inode}, discover.discover
+    held = [netns.create() for _ in range(20)]
+    inodes |= {os.fstat(fd).st_ino for fd in held}
+
+    def found() -> discover.Discovered:
+        everything = find()
+        everything.namespaces = [ns for ns in everything.namespaces if ns.inode in inodes]
+        return everything
+
+    monkeypatch.setattr("halfopen.ops.watch.loop.discover", found)
+    lab.server.listen(8080)
+    watch = Watch(Policy(), Executor(), 0.1, everywhere=True, count=8)
+    reports = list(watch.run())
+    for fd in held:
+        os.close(fd)
+    read = [r.model.sample.where.inode for r in reports if isinstance(r, Reading)]
+    assert read.count(lab.server.inode) == 8
+    assert len(read) - 8 < 3 * len(held)
+    [*_, last] = [r for r in reports if isinstance(r, Round)]
+    assert len(last.watched) == 21, "they are watched all the same"

@@ -46,6 +46,8 @@ from halfopen.read.discover import discover
 _CENSUS_SHARE: Final = 0.05
 # The same while a cause is looked for.
 _DECIDING_SHARE: Final = 0.2
+# A network namespace in which nothing listens is looked at so often, where there are many: most of them are of helpers.
+_EMPTY_S: Final = 5.0
 # A release may take this share of an interval, and the next one goes on: so the interval is kept under a flood too.
 _RELEASE_SHARE: Final = 0.5
 # After that a reading tells whether what grew goes on growing; a quarter of an interval at least.
@@ -169,6 +171,8 @@ class Watch:
     def _round(self) -> Iterator[Report]:
         targets = discover().namespaces if self.everywhere else [_again(self.ns or current())]
         for ns in targets:
+            if self._rests(ns):
+                continue
             try:
                 yield from self._try(ns)
                 self._troubled.pop(ns.inode, None)
@@ -186,6 +190,16 @@ class Watch:
         watched = {ns.inode: self._identity(ns) for ns in targets}
         troubled = frozenset(watched[inode] for inode in self._troubled)
         yield Round(frozenset(watched.values()), troubled)
+
+    def _rests(self, ns: Netns) -> bool:
+        """Whether a namespace, one of many, is not worth a look yet: lately nothing listened there."""
+        known = self._known.get(ns.inode)
+        if not self.everywhere or known is None or known.last is None or ns.inode in self._troubled:
+            return False
+        empty = not len(known.previous.listeners) and not known.last.half_open and not self._state.wanted(known.where)
+        # Hundreds that were found at once are not to be read at once ever after.
+        after_s = _EMPTY_S * (0.75 + ns.inode % 16 / 32)
+        return empty and time.monotonic() < known.previous.monotonic_s + after_s
 
     def _look_closer(self, at: float, due: float) -> Iterator[Report]:
         """Between two readings, more of the namespaces where the policy asked for it, as long as it does and there is
