@@ -349,3 +349,31 @@ def test_secrets_change_with_time_and_those_in_use_stay(monkeypatch: pytest.Monk
             assert [secret(slot - 1), secret(slot)] == seen[-2:]
             assert secret(slot + 1) not in seen
             seen.append(secret(slot + 1))
+
+
+def test_no_network_gets_more_answers_than_it_may(lab: Lab) -> None:
+    lab.server.listen(8080)
+    path = frames.Path("02:00:00:00:00:02", "02:00:00:00:00:01", lab.server.v4, 8080)
+    made = path.syns(sources(40), ports(40), np.arange(40), 1)
+    with armed(lab, 8080, share=0) as guard:
+        guard.guard._settings["most_to_prefix"] = 5
+        send(lab, made)
+        counts = counted(guard, "syns", 40)
+        # One more time as many, where a second began meanwhile.
+        assert counts.answered in (5, 10)
+        assert counts.capped == 40 - counts.answered
+        elsewhere = sources(3)
+        elsewhere[:, 1] = 19
+        send(lab, path.syns(elsewhere, ports(3), np.arange(3), 1))
+        assert counted(guard, "syns", 43).answered == counts.answered + 3
+
+
+def test_with_cookies_for_every_syn_the_guard_answers_every_syn(lab: Lab) -> None:
+    listener = lab.server.listen(8080)
+    lab.server.set_sysctl("net.ipv4.tcp_syncookies", 2)
+    with armed(lab, 8080) as guard:
+        assert guard.chosen.notes == (
+            "tcp_syncookies is 2, so that no queue fills: the guard answers every SYN, whatever --at says",
+        )
+        assert lab.client.connect(listener, 5, timeout=PATIENCE_S).connected == 5
+        assert guard.counts().accepted == 5

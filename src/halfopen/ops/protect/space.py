@@ -112,7 +112,10 @@ def choose(space: GuardSpace, wanted: Sequence[tuple[Address | None, int]]) -> C
             hint = f"listen without MPTCP (Go: GODEBUG=multipathtcp=0); {_LOWER}"
             raise CannotGuard("; ".join(refused.values()), hint=hint)
         raise UnknownTarget("nothing listens in this network namespace", hint="halfopen status shows its listeners")
-    return Chosen(tuple(keys), tuple(dict.fromkeys(keys.values())), tuple(refused.values()))
+    notes = [*refused.values()]
+    if space.settings.cookies == _COOKIES_ALWAYS:
+        notes.append("tcp_syncookies is 2, so that no queue fills: the guard answers every SYN, whatever --at says")
+    return Chosen(tuple(keys), tuple(dict.fromkeys(keys.values())), tuple(notes))
 
 
 def _meant(listeners: NDArray[Any], wanted: Sequence[tuple[Address | None, int]]) -> Iterator[Any]:
