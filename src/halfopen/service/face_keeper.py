@@ -184,7 +184,7 @@ class FaceKeeper:
                 why = conversation.hold()
             finally:
                 ours.close()
-                _end(process, _LAST_WORDS_S if self.ends else _HANGING_S)
+                _end(process, _LAST_WORDS_S if self._ends or self._renewed else _HANGING_S)
         return why or _how(process.returncode)
 
     def _started(self, theirs: socket.socket) -> subprocess.Popen[bytes]:
@@ -216,8 +216,13 @@ class FaceKeeper:
 
     @property
     def ends(self) -> bool:
-        """Whether no more is to come, for this face."""
-        return self._ends or self._renewed
+        """Whether no more is to come."""
+        return self._ends
+
+    @property
+    def renewed(self) -> bool:
+        """Whether another face is to take the place of this one."""
+        return self._renewed
 
     @property
     def wake(self) -> int:
@@ -245,6 +250,8 @@ class _Conversation:
             wants_out = bool(self._rest) or self._keeper.outbox.waiting
             if self._keeper.ends and not wants_out:
                 return "ended"
+            if self._keeper.renewed and not self._rest:
+                return "renewed"  # whatever comes from now on is for the next one
             poll.modify(self._link, select.POLLIN | (select.POLLOUT if wants_out else 0))
             ready = dict(poll.poll(max(0.0, next_tick - time.monotonic()) * 1000))
             if self._keeper.wake in ready:
