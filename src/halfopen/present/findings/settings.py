@@ -51,6 +51,12 @@ def _cookies_always(f: Finding) -> str:
     )
     if not f.has("without_timestamps"):
         return listed([text, tr("clients without TCP timestamps lose window scaling")])
+    if not f.count("without_timestamps"):
+        whole = tr(
+            "each of {n:,} handshakes that finished meanwhile had TCP timestamps, and lost nothing",
+            n=f.count("finished"),
+        )
+        return listed([text, whole])
     counted = tr_n(
         "{lost:,} of {n:,} handshake that finished meanwhile had no TCP timestamps, and lost window scaling and SACK",
         "{lost:,} of {n:,} handshakes that finished meanwhile had no TCP timestamps, and lost window scaling and SACK",

@@ -40,6 +40,10 @@ def test_a_release_is_the_last_of_its_cures() -> None:
 def test_it_is_critical_where_clients_are_turned_away() -> None:
     verdict, _ = second_look(silent(200), rates={"ListenDrops": 40})
     assert verdict.level is Level.CRITICAL
+    # An accept queue that overflows is no matter of the flood.
+    verdict, _ = second_look(still_coming(200), rates={"ListenDrops": 40, "ListenOverflows": 40})
+    assert verdict.findings[0].id == "spoofed-flood"
+    assert verdict.findings[0].level is Level.WARNING
     off = {"tcp_syncookies": 0}
     verdict, ids = second_look(silent(200), listener(limit=200), settings=off)
     assert (verdict.level, ids[0]) == (Level.CRITICAL, "spoofed-flood")

@@ -55,6 +55,9 @@ def test_whom_cookies_cost_window_scaling_is_counted() -> None:
     verdict, ids = second_look([], settings={"tcp_syncookies": 2}, parts=[seen])
     assert ids == ["cookies-always"]
     assert "3 of 40 handshakes that finished meanwhile had no TCP timestamps" in say(verdict.findings[0])
+    whole = arrivals({"192.0.2.77": {"syns": 40, "finished": 40}})
+    verdict, _ = second_look([], settings={"tcp_syncookies": 2}, parts=[whole])
+    assert "each of 40 handshakes that finished meanwhile had TCP timestamps" in say(verdict.findings[0])
     verdict, _ = second_look([], settings={"tcp_syncookies": 2})
     assert "clients without TCP timestamps lose window scaling" in say(verdict.findings[0])
 

@@ -31,7 +31,8 @@ def is_flood(e: Evidence) -> bool:
 
 def _level(e: Evidence, found: SilentSources) -> Level:
     """By what it does to others: whether SYNs of new clients are dropped."""
-    if e.rate("ListenDrops") > 0 or (e.cookies == 0 and any(e.full())):
+    # Overflows of an accept queue are another matter, perhaps of another listener.
+    if e.rate("ListenDrops") > e.rate("ListenOverflows") or (e.cookies == 0 and any(e.full())):
         return Level.CRITICAL
     return Level.WARNING if found.ended is None else Level.NOTICE
 
