@@ -82,15 +82,12 @@ def test_it_guards_is_seen_and_ends_in_order(lab: Lab) -> None:
     assert (rest[-1]["event"], rest[-1]["ended"]) == ("ended", "stopped")
     assert guards_in(lab.server.inode) == []
     recorded = [json.loads(line) for line in Path(os.environ["HALFOPEN_AUDIT_LOG"]).read_text().splitlines()]
-    assert [(one["action"], one["phase"]) for one in recorded] == [
-        ("protect", "begin"),
-        *[("protect", "begin"), ("protect", "failed")],
-        ("unprotect", "begin"),
-        ("protect", "done"),
-        ("unprotect", "done"),
-    ]
+    told = [(one["action"], one["phase"]) for one in recorded]
+    assert told[:4] == [("protect", "begin"), ("protect", "begin"), ("protect", "failed"), ("unprotect", "begin")]
+    # The guard is off a moment before its own process has written that down.
+    assert sorted(told[4:]) == [("protect", "done"), ("unprotect", "done")]
     assert recorded[0]["reason"] == "test"
-    assert recorded[4]["ended"] == "stopped"
+    assert {one.get("ended") for one in recorded[4:]} == {"stopped", None}
 
 
 def test_killed_it_leaves_nothing_and_connections_live_on(lab: Lab) -> None:
