@@ -16,7 +16,7 @@ def test_it_is_read_in_the_namespace_where_a_reading_is_judged(lab: Lab) -> None
     model = halfopen.snapshot(lab.server.netns_path)
     known = Known(model.sample.bare())
     began = time.monotonic()
-    assert known.judged(model, resting=False) is not None
+    assert known.judged(model, resting=False)[1] is not None
     took_s = time.monotonic() - began
     assert known.lost is not None
     assert lab.server.device in {one.device for one in known.lost.devices}
@@ -33,7 +33,7 @@ def test_a_full_table_of_connections_is_judged_however_idle_tcp_is(lab: Lab) -> 
     now = model.sample.monotonic_s
     full = BeforeTcp(now, Conntrack(1000, 1000, drops=70), earlier=BeforeTcp(now - 1, Conntrack(1000, 1000)))
     known.lost = full
-    verdict = known.judged(model, resting=False)
+    _, verdict = known.judged(model, resting=False)
     assert verdict is not None
     assert [f.id for f in verdict.findings if f.level is Level.CRITICAL] == ["conntrack-full"]
     known.keep(model, verdict)
