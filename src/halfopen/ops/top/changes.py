@@ -19,8 +19,6 @@ from halfopen.core.tune.listener import Wishes
 from halfopen.core.tune.plan import Plan, Request
 from halfopen.core.units import endpoint, listener_text
 from halfopen.linux.netns import Netns
-from halfopen.ops.tune.listener import plan_listener
-from halfopen.ops.tune.plan import make_plan
 
 # The ages that a release can be asked for, one after another; the first is that of the findings' own cures.
 AGES_S: Final = (3.0, 10.0, 30.0, None, 1.0)
@@ -59,6 +57,9 @@ def _is_change(step: object) -> bool:
 
 def plan_of(cure: Cure, ns: Netns, reason: str, audit_log: str | None) -> PlannedCure:
     """The plan of the first step of a cure that changes something. Raises: as `make_plan` and `plan_listener`."""
+    from halfopen.ops.tune.listener import plan_listener
+    from halfopen.ops.tune.plan import make_plan
+
     for i, step in enumerate(cure):
         if isinstance(step, ChangeSetting):
             wanted = WantedSetting(step.key, step.value, AS_ASKED)

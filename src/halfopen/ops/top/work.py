@@ -18,17 +18,13 @@ from halfopen.core.tune.plan import Plan
 from halfopen.core.units import plural
 from halfopen.linux.netns import Netns, current
 from halfopen.linux.stopping import StopEvent
-from halfopen.ops.diagnose import diagnose_on
 from halfopen.ops.executor import Executor
 from halfopen.ops.top import changes
-from halfopen.ops.tune import tune
-from halfopen.present import diagnosis, text
+from halfopen.present import text
 from halfopen.present.findings.cures import command
 from halfopen.present.screen.captured import captured
 from halfopen.present.screen.state import Question, ScreenState
 from halfopen.present.screen.styled import StyledLine, plain, styled
-from halfopen.present.tune import changes as _settings
-from halfopen.present.tune import listeners as _options
 
 # The next state of the screen from the present one.
 StateChange = Callable[[ScreenState], ScreenState]
@@ -65,6 +61,10 @@ class TopWork:
 
     def diagnose(self, space: LiveNamespace) -> StateChange:
         """Look for some seconds, and show what `halfopen diagnose` prints."""
+        # As all that only some keys need: the first reading does not wait for its import.
+        from halfopen.ops.diagnose import diagnose_on
+        from halfopen.present import diagnosis
+
         ns = self.netns(space)
         found = diagnose_on(lambda: [self.snapshot(ns)], DIAGNOSE_S, way=self.read_by, stop=self.stop)
         lines = self._captured(lambda out: diagnosis.show(out, found, []))
@@ -112,6 +112,8 @@ class TopWork:
         return lambda state: state.with_question(Question("Change this?", lines))
 
     def _tune(self, planned: changes.PlannedCure) -> StateChange:
+        from halfopen.ops.tune import tune
+
         tune.overdue(self.executor)
         outcome = self.executor.execute(planned.plan)
         lines = self._captured(lambda out: _show_changed(out, outcome))
@@ -155,6 +157,9 @@ def _of(space: LiveNamespace) -> str:
 
 
 def _show_plan(out: Console, plan: Plan) -> None:
+    from halfopen.present.tune import changes as _settings
+    from halfopen.present.tune import listeners as _options
+
     if plan.meant is None:
         _settings.plan(out, plan)
     else:
@@ -162,6 +167,9 @@ def _show_plan(out: Console, plan: Plan) -> None:
 
 
 def _show_changed(out: Console, outcome: Tuned) -> None:
+    from halfopen.present.tune import changes as _settings
+    from halfopen.present.tune import listeners as _options
+
     if outcome.action.meant is None:
         _settings.applied(out, outcome)
     else:
