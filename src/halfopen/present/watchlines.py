@@ -44,19 +44,37 @@ def _decided_by(release: Release) -> str:
     return f": {', '.join(words)}" if words else ""
 
 
-def _withheld(action: Withheld, at: str) -> str:
+def _withheld(action: Withheld) -> str:
     """What becomes of a release that is not carried out."""
-    found = plural(action.matching or 0, "connection")
+    release, n = action.release, action.matching or 0
+    who = tr("policy {name}", name=release.policy) if release.policy else tr("the release by age")
+    place = release.netns if action.listener is None else subject_text(action.listener)
     match action.why:
         case Withholding.OBSERVES:
-            chosen = action.release.filter.describe()
-            return f"would release {found} {chosen}{_decided_by(action.release)}; it only observes"
+            return tr_n(
+                "{who} would release {n:,} connection {chosen}{why}; it only observes",
+                "{who} would release {n:,} connections {chosen}{why}; it only observes",
+                n,
+                who=who,
+                chosen=release.filter.describe(),
+                why=_decided_by(release),
+            )
         case Withholding.BUDGET:
-            return f"leaves {found}{at} for later: its budget is {action.detail}"
+            return tr_n(
+                "{who} leaves {n:,} connection at {place} for later: its budget is {budget}",
+                "{who} leaves {n:,} connections at {place} for later: its budget is {budget}",
+                n,
+                who=who,
+                place=place,
+                budget=action.detail,
+            )
         case Withholding.FORBIDDEN:
-            return f"releases nothing{at}: {action.detail} forbids it"
+            return tr(
+                "{who} releases nothing at {place}: {cause} forbids it", who=who, place=place, cause=action.detail
+            )
         case Withholding.CANNOT_TELL:
-            return f"releases nothing{at}: {printable(action.detail)}"
+            reason = printable(action.detail)
+            return tr("{who} releases nothing at {place}: {reason}", who=who, place=place, reason=reason)
     assert_never(action.why)
 
 
@@ -303,8 +321,7 @@ class TextLines(Lines):
     def withheld(self, model: Model, action: Withheld) -> list[str]:
         """A release that is not carried out, and why."""
         where = self._where(action.release.where)
-        at = f" at {subject_text(action.listener)}" if action.listener is not None else ""
-        line = f"{_clock(model.sample.wall_s)}  {where}policy {action.release.policy} {_withheld(action, at)}"
+        line = f"{_clock(model.sample.wall_s)}  {where}{_withheld(action)}"
         return [self._paint(_YELLOW, part) for part in self._filled(line)]
 
     def trouble(self, netns: str, error: HalfopenError) -> list[str]:

@@ -11,7 +11,7 @@ from halfopen.core import config
 from halfopen.core.filters import Filter
 from halfopen.core.findings.verdict import judge
 from halfopen.core.model.model import build
-from halfopen.core.policy.actions import Release, Released
+from halfopen.core.policy.actions import Release, Released, Withheld, Withholding
 from halfopen.core.policy.alarms import Alarm, CauseChanged, Clear, Passed, Rising
 from halfopen.core.policy.detection import Sensitivity
 from halfopen.core.policy.events import Seen
@@ -93,3 +93,23 @@ def test_lines_for_a_person_and_for_a_program(monkeypatch: pytest.MonkeyPatch) -
     [line] = writer.told(model, alarm, judge(model))
     said = json.loads(line)
     assert (said["family"], said["address"], said["port"], said["cause"]) == ("ipv4", "0.0.0.0", 8080, "spoofed-flood")
+
+
+@pytest.mark.parametrize(
+    ("why", "detail", "says"),
+    [
+        (Withholding.OBSERVES, "", "policy old would release 1 connection older than 2 s; it only observes"),
+        (Withholding.BUDGET, "5/s", "policy old leaves 1 connection at :8080 for later: its budget is 5/s"),
+        (Withholding.FORBIDDEN, "acks-lost", "policy old releases nothing at :8080: acks-lost forbids it"),
+        (
+            Withholding.CANNOT_TELL,
+            "the limit is not known",
+            "policy old releases nothing at :8080: the limit is not known",
+        ),
+    ],
+)
+def test_a_release_that_is_withheld_says_why(why: Withholding, detail: str, says: str) -> None:
+    model = build(sample([request()], [listener()]))
+    release = Release(SELF, Filter(older_than_s=2), "", policy="old")
+    [line] = watchlines.TextLines(False).withheld(model, Withheld(release, (2, "0.0.0.0", 8080, 0), why, 1, detail))
+    assert line.partition("  ")[2] == says
