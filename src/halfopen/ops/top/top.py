@@ -14,6 +14,7 @@ from typing import Final
 
 from halfopen.core.errors import HalfopenError, words
 from halfopen.core.live import Live, LiveNamespace
+from halfopen.core.model.listeners import ListenerView
 from halfopen.linux import threads
 from halfopen.linux.tty import Screen
 from halfopen.ops.release.steady import steady
@@ -87,12 +88,16 @@ class Top:
     # --- the main thread ----------------------------------------------------------------------------------------------
 
     def _loop(self) -> None:
-        keys = KeyDecoder()
+        keys, typed_s = KeyDecoder(), 0.0
         while not self._quit:
             typed = self._screen.wait(_ESCAPE_S if keys.waits else self._patience_s())
             if typed is None:
                 break
-            for key in keys.take(typed) if typed else keys.flush():
+            now = time.monotonic()
+            # A reading that wakes it is no sign that nothing follows an Escape.
+            pressed = keys.take(typed) if typed else keys.flush() if now - typed_s >= _ESCAPE_S else []
+            typed_s = now if typed else typed_s
+            for key in pressed:
                 self._press(key)
             self._take_changes()
             if self._screen.to_suspend:
@@ -138,6 +143,8 @@ class Top:
     def _grant(self, wish: Wish) -> None:
         space = choosing_rows.space_of(self._shown, self._state)
         view = choosing_rows.selected(self._shown, self._state)
+        if self._state.page is Page.DETAILS and space is not None:
+            view = space.view(self._state.listener)  # never another one, where it is gone
         if wish is Wish.QUIT:
             self.quit()
         elif wish is Wish.REDRAW:
@@ -153,17 +160,16 @@ class Top:
         elif wish is Wish.DIAGNOSE:
             self._do(f"looking for causes for {DIAGNOSE_S:g} s", lambda: self._work.diagnose(space))
         elif wish is Wish.CONFIRMED:
-            self._do("changing", lambda: self._work.carry_out(space))
+            self._do("changing", self._work.carry_out)
         elif wish is Wish.TUNE:
             self._do("planning", lambda: self._work.plan(space, view))
         elif view is None:
             self._state = self._state.with_notice("No listener is selected")
         else:
-            self._count(space, other_age=wish is Wish.OTHER_AGE)
+            self._count(space, view, other_age=wish is Wish.OTHER_AGE)
 
-    def _count(self, space: LiveNamespace, *, other_age: bool) -> None:
-        view = choosing_rows.selected(self._shown, self._state)
-        if self._state.page is Page.NAMESPACES or view is None:
+    def _count(self, space: LiveNamespace, view: ListenerView, *, other_age: bool) -> None:
+        if self._state.page is Page.NAMESPACES:
             self._state = self._state.with_notice("Choose a listener first (Enter)")
             return
         self._do("counting (nothing is changed)", lambda: self._work.count(space, view, other_age=other_age))

@@ -33,6 +33,14 @@ DIAGNOSE_S: Final = 5.0
 _ONE_LINE: Final = 2000
 
 
+@dataclass(frozen=True, slots=True)
+class Pending:
+    """A release that waits for a yes, and the namespace it was counted in: another one may be shown by then."""
+
+    action: Release
+    ns: Netns
+
+
 @dataclass(slots=True)
 class TopWork:
     """snapshot: reads a namespace once, as `diagnose` does. ns: the namespace that is watched; None: every one. reason:
@@ -47,7 +55,7 @@ class TopWork:
     ns: Netns | None = None
     read_by: str = "auto"
     columns: int = 80
-    pending: Release | changes.PlannedCure | None = None
+    pending: Pending | changes.PlannedCure | None = None
     older_than_s: float | None = changes.AGES_S[0]
     stop: StopEvent = field(default_factory=StopEvent)
 
@@ -76,19 +84,20 @@ class TopWork:
         """Count what a release would find, and ask."""
         self.older_than_s = changes.next_age(self.older_than_s) if other_age else changes.AGES_S[0]
         action = changes.release_of(space, view, self.older_than_s, self.reason)
-        outcome = Executor(self.executor.audit.path, dry_run=True).execute(action, self.netns(space), stop=self.stop)
+        ns = self.netns(space)
+        outcome = Executor(self.executor.audit.path, dry_run=True).execute(action, ns, stop=self.stop)
         what = f"{plural(outcome.matched, 'half-open connection')} ({action.filter.describe()})"
         notes = tuple(styled(line) for line in _remarks(outcome))
         if not outcome.matched:
             self.pending = None
             question = Question(f"No half-open connection matches ({action.filter.describe()}); another age?", (), True)
             return lambda state: state.with_question(question)
-        self.pending = action
+        self.pending = Pending(action, ns)
         question = Question(f"Release {what}?", notes, ages=True)
         return lambda state: state.with_question(question)
 
-    def _release(self, action: Release, space: LiveNamespace) -> StateChange:
-        outcome: Released = self.executor.execute(action, self.netns(space), stop=self.stop)
+    def _release(self, pending: Pending) -> StateChange:
+        outcome: Released = self.executor.execute(pending.action, pending.ns, stop=self.stop)
         lines = captured(lambda out: text.released(out, outcome), _ONE_LINE)
         return lambda state: state.with_notice("; ".join(plain(line) for line in lines))
 
@@ -122,11 +131,11 @@ class TopWork:
 
     # --- both ---------------------------------------------------------------------------------------------------------
 
-    def carry_out(self, space: LiveNamespace) -> StateChange:
-        """Do what was confirmed: the very object that was shown."""
+    def carry_out(self) -> StateChange:
+        """Do what was confirmed: the very object that was shown, where it was counted or planned."""
         action, self.pending = self.pending, None
-        if isinstance(action, Release):
-            return self._release(action, space)
+        if isinstance(action, Pending):
+            return self._release(action)
         if action is not None:
             return self._tune(action)
         return lambda state: state.with_notice("Nothing was changed")

@@ -1,0 +1,47 @@
+"""What was confirmed is carried out where it was counted, once, whatever is shown by then."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+import live as made
+from halfopen.core.policy.actions import Released
+from halfopen.linux.netns import Netns
+from halfopen.ops.executor import Executor
+from halfopen.ops.top.changes import release_of
+from halfopen.ops.top.work import Pending, TopWork
+from halfopen.present.screen.state import ScreenState
+
+
+def test_a_release_goes_where_it_was_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    done: list[tuple[Any, Any]] = []
+
+    def execute(_: Executor, action: Any, ns: Netns, **__: Any) -> Released:
+        done.append((action, ns))
+        return Released(action, matched=3, released=3)
+
+    monkeypatch.setattr(Executor, "execute", execute)
+    space, other = made.space(), Netns("web", 4711, "/run/netns/web")
+    view = space.view(made.KEY)
+    assert view is not None
+    work = TopWork(Executor("/nonexistent"), lambda _: space.model, "why")
+    action = release_of(space, view, 3.0, "why")
+    work.pending = Pending(action, other)
+    state = work.carry_out()(ScreenState(working="changing"))
+    assert done == [(action, other)]
+    assert state.working == ""
+    assert state.notice.startswith("3 half-open connections released (older than 3 s, on :8080)")
+    assert "Nothing was changed" in work.carry_out()(ScreenState()).notice
+    assert len(done) == 1
+
+
+def test_what_was_not_confirmed_is_forgotten() -> None:
+    space = made.space()
+    view = space.view(made.KEY)
+    assert view is not None
+    work = TopWork(Executor("/nonexistent"), lambda _: space.model, "why")
+    work.pending = Pending(release_of(space, view, None, "why"), Netns("self", 1, "/proc/self/ns/net"))
+    work.forget()
+    assert work.carry_out()(ScreenState()).notice == "Nothing was changed"
