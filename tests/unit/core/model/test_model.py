@@ -137,5 +137,6 @@ def test_status_document_is_json() -> None:
         "name": "nginx",
         "unit": "nginx.service",
         "container": None,
+        "container_name": None,
     }
     jsonout.dumps(document)
