@@ -208,8 +208,8 @@ def _group(
         local_port=port if comes else 0,
         count=len(members),
         new=int(np.count_nonzero(least < LATELY_S)),
-        oldest_s=float(least.max()),
-        youngest_s=float(least.min()),
+        oldest_s=float(np.max(least)),
+        youngest_s=float(np.min(least)),
         exact=bool((least == found.at_most_s[members]).all()),
         even=_even(least),
         pages=int(rows["pages"].sum(dtype=np.int64)),
@@ -217,17 +217,17 @@ def _group(
         unacked=int(rows["unacked"].sum(dtype=np.int64)),
         alike=int(same.max()) / len(members),
         keepalive=int(np.count_nonzero(rows["flags"] & KEEPALIVE)),
-        retransmits=int(rows["retransmits"].max()),
+        retransmits=int(np.max(rows["retransmits"])),
         members=members,
     )
 
 
 def _even(ages_s: NDArray[np.float32]) -> bool:
     """Whether ages are spread evenly over their span, and not in clumps."""
-    if len(ages_s) < _SOME or ages_s.max() - ages_s.min() < 1.0:
+    if len(ages_s) < _SOME or float(np.ptp(ages_s)) < 1.0:
         return False
     quarters, _ = np.histogram(ages_s, bins=_QUARTERS)
-    return bool(quarters.min() >= _EVEN * len(ages_s) / _QUARTERS)
+    return bool(np.min(quarters) >= _EVEN * len(ages_s) / _QUARTERS)
 
 
 def _identities(sockets: OpenSockets, members: NDArray[Any]) -> NDArray[np.uint64]:
