@@ -268,7 +268,8 @@ def served(how: Defence, rate: int, seconds: float) -> Served:
 def _counted(name: str, rate: int, found: dict[str, Any], took_in: float) -> Served:
     took = [one for one, _ in found["took"]]
     within = [sum(one <= limit for one in took) for limit in (IMMEDIATE_S, WITHIN_S, DONE_S)]
-    scaled = sum(bool(options & 4) for _, options in found["took"])
+    # Of those that are done: a connection that failed later has options as well.
+    scaled = sum(bool(options & 4) for seconds, options in found["took"] if seconds <= DONE_S)
     return Served(name, rate, found["started"], *within, scaled, took_in)
 
 
