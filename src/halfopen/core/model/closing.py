@@ -215,7 +215,7 @@ def _group(
         pages=int(rows["pages"].sum(dtype=np.int64)),
         unread=int(rows["unread"].sum(dtype=np.int64)),
         unacked=int(rows["unacked"].sum(dtype=np.int64)),
-        alike=int(same.max()) / len(members),
+        alike=int(np.max(same)) / len(members),
         keepalive=int(np.count_nonzero(rows["flags"] & KEEPALIVE)),
         retransmits=int(np.max(rows["retransmits"])),
         members=members,
