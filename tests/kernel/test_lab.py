@@ -562,6 +562,8 @@ def printed(text):
     return [l.split("  ", 1)[1] for l in text.splitlines() if l.startswith(("Look", "Next", "Also", "Undo"))]
 
 def asks(command):
+    if "watch" in command.split()[:2]:
+        return ["--for", "1s"]
     return ["--yes"] if set(command.split()[:2]) & {"release", "tune"} else []
 
 def run(command, *more):

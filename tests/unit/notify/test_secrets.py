@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 
 import pytest
@@ -46,7 +47,7 @@ def test_other_files_are_refused(file: Path, tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe", 0o600)
     assert "is not a regular file" in said(str(tmp_path / "pipe"), "")
     assert "No such file" in said(str(tmp_path / "none"), "")
-    assert "null byte" in said("/a\0b", "")
+    assert re.search("null (byte|character)", said("/a\0b", ""))  # until Python 3.12, and since
     (tmp_path / "empty").write_text("# nothing\n")
     (tmp_path / "empty").chmod(0o600)
     assert "holds no secret" in said(str(tmp_path / "empty"), "")

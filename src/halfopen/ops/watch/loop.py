@@ -255,7 +255,12 @@ class Watch:
             known, (sample, columns) = None, self._read(ns, None)
         previous = None if known is None else known.previous
         if known is None:
-            known = self._known[sample.where.inode] = Known(sample.bare())
+            inode = sample.where.inode  # not always ns.inode: the path may lead elsewhere by now
+            known = self._known.get(inode)
+            if known is not None and known.where != sample.where:
+                yield from self._end(self._known.pop(inode))
+                known = None
+            known = known or self._known.setdefault(inode, Known(sample.bare()))
         model = self._model(known, sample, columns, previous, began)
         model, verdict, state, actions = self._decide(ns, known, model, previous)
         known.keep(model, verdict)
