@@ -94,7 +94,10 @@ def test_a_true_cause_is_never_ruled_out(name: str) -> None:
 def _looks(pid: int) -> bool:
     """Whether the process waits in poll() for its stop event."""
     fds = Path(f"/proc/{pid}/fd")
-    stop = any("eventfd" in os.readlink(fd) for fd in fds.iterdir())
+    try:
+        stop = any("eventfd" in os.readlink(fd) for fd in fds.iterdir())
+    except FileNotFoundError:  # closed meanwhile
+        return False
     return stop and "poll" in Path(f"/proc/{pid}/wchan").read_text()
 
 

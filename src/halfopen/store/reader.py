@@ -87,9 +87,9 @@ class History:
         rows = self._all("SELECT document FROM incidents WHERE id = ?", id)
         if not rows and len(id) >= _ID_PART_LEAST:
             rows = self._all(
-                "SELECT document FROM incidents WHERE substr(id, 1, length(?1)) = ?1 OR substr(id, -length(?1)) = ?1 "
+                "SELECT document FROM incidents WHERE substr(id, 1, length(?)) = ? OR substr(id, -length(?)) = ? "
                 "ORDER BY began LIMIT 3",
-                id,
+                *(id, id, id, id),
             )
         if not rows:
             raise UnknownTarget(f"there is no incident {id!r} in {self.place.file}", hint="halfopen history lists them")
@@ -129,10 +129,12 @@ class History:
     def spans(self, wanted: HistoryWanted) -> list[WatchedSpan]:
         """When namespaces were watched, as far as it was within that time."""
         rows = self._all(
-            "SELECT s.place, max(s.began, ?1), min(coalesce(s.ended, r.ended), ?2) FROM spans s JOIN runs r "
-            "ON r.id = s.run WHERE s.began < ?2 AND coalesce(s.ended, r.ended) >= ?1 ORDER BY s.began LIMIT ?3",
+            "SELECT s.place, max(s.began, ?), min(coalesce(s.ended, r.ended), ?) FROM spans s JOIN runs r "
+            "ON r.id = s.run WHERE s.began < ? AND coalesce(s.ended, r.ended) >= ? ORDER BY s.began LIMIT ?",
             wanted.since_s,
             wanted.until_s,
+            wanted.until_s,
+            wanted.since_s,
             ROWS_MOST,
         )
         found = [WatchedSpan(self._places.get(place, _GONE)[0], began_s, ended_s) for place, began_s, ended_s in rows]
