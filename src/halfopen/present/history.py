@@ -69,8 +69,10 @@ def headline(told: HistoryAnswer) -> str:
     words = f"{plural(len(told.incidents), 'incident') if told.incidents else 'No incident'} {_period(told)}"
     if on:
         words += f", {on} of them {'goes' if on == 1 else 'go'} on" if len(told.incidents) > 1 else ", and it goes on"
-    most = max((slot.max for s in told.series if s.magnitude == "half_open" for slot in s.slots), default=0)
-    words += f"; at most {most:,} half-open"
+    seen = [slot.max for s in told.series if s.magnitude == "half_open" for slot in s.slots]
+    seen += [one.peak.half_open for one in told.incidents]
+    if seen:  # without values and incidents nothing is known of it
+        words += f"; at most {max(seen):,} half-open"
     dropped = sum(slot.sum for s in told.series if s.magnitude == "drops" and s.listener is None for slot in s.slots)
     if dropped:
         words += f", {plural(dropped, 'client')} turned away"
