@@ -5,8 +5,11 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import pytest
 
 from bad_http import BadServer
 from peers import until
@@ -42,12 +45,18 @@ command = ["/bin/sh", "-c", "cat >> $0; grep CapEff /proc/self/status >> $0", "{
 """
 
 
-def test_a_flood_is_told_from_its_first_sign_to_its_end(lab: Lab, tmp_path: Path) -> None:
+def test_a_flood_is_told_from_its_first_sign_to_its_end(
+    lab: Lab, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
     web = lab.server.listen(8080, backlog=4096)
-    config, audit, hook = tmp_path / "watch.toml", tmp_path / "audit.jsonl", tmp_path / "hook"
-    tmp_path.chmod(0o755)
+    config, audit = tmp_path / "watch.toml", tmp_path / "audit.jsonl"
+    # Of whatever user tells, who cannot reach pytest's own directory.
+    place = tempfile.TemporaryDirectory(prefix="halfopen-hook-")
+    request.addfinalizer(place.cleanup)
+    hook = Path(place.name) / "hook"
+    hook.parent.chmod(0o755)
     hook.write_text("")
-    hook.chmod(0o666)  # of whatever user tells
+    hook.chmod(0o666)
     environ = environment(HALFOPEN_STATE_DIR=str(tmp_path / "state"), HALFOPEN_AUDIT_LOG=str(audit))
     with BadServer() as server:
         config.write_text(CONFIG.format(url=server.url, hook=hook))
