@@ -75,7 +75,7 @@ def headline(told: HistoryAnswer) -> str:
         words += f"; at most {max(seen):,} half-open"
     dropped = sum(slot.sum for s in told.series if s.magnitude == "drops" and s.listener is None for slot in s.slots)
     if dropped:
-        words += f", {plural(dropped, 'client')} turned away"
+        words += f", {plural(dropped, 'SYN or handshake', 'SYNs and handshakes')} dropped"
     return words
 
 
@@ -233,7 +233,8 @@ def _peak(one: Incident) -> str:
     if one.peak.fill is not None:
         words += f", the SYN queue {one.peak.fill:.0%} full"
     if one.turned_away:
-        words += f", {plural(one.turned_away, 'client')} turned away (at most {one.peak.drops_per_s:,.0f}/s)"
+        dropped = plural(one.turned_away, "SYN or handshake", "SYNs and handshakes")
+        words += f", {dropped} dropped (at most {one.peak.drops_per_s:,.0f}/s)"
     return words
 
 

@@ -48,7 +48,7 @@ def show(out: Console, sample: Sample, model: MemoryModel, verdict: Verdict) -> 
     out.print()
     low, pressure, high = reading.limits
     used = f"{reading.pages:,} pages of {reading.page_bytes // 1024} KiB in use on the machine"
-    limits = f"carefree below {low:,}, pressure from {pressure:,}, at most {high:,}"
+    limits = f"low {low:,}, pressure {pressure:,}, high {high:,}"
     paragraph(out, "tcp_mem", f"{used}; {limits if high else 'its limits are not shown here'}")
     paragraph(
         out,

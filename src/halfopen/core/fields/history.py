@@ -142,12 +142,12 @@ INCIDENT: Final[tuple[Field[Incident], ...]] = (
         show=lambda i: _share(i.peak.fill),
         spare=3,
     ),
-    Field("peak_drops_per_s", "the most clients turned away a second", lambda i: i.peak.drops_per_s, unit="per_s"),
+    Field("peak_drops_per_s", "the most SYNs and handshakes dropped a second, those of a flood among them", lambda i: i.peak.drops_per_s, unit="per_s"),
     Field(
         "turned_away",
-        "clients turned away meanwhile",
+        "SYNs and handshakes dropped meanwhile, those of a flood among them",
         lambda i: i.turned_away,
-        title="TURNED AWAY",
+        title="DROPS",
         show=lambda i: f"{i.turned_away:,}",
         spare=2,
     ),
@@ -192,7 +192,7 @@ SERIES: Final[tuple[Field[KeptSeries], ...]] = (
     *(field.of(_place_kept) for field in PLACED),
     Field(
         "magnitude",
-        "`half_open`, `accept_queue` (connections); since the reading before: `drops` (clients turned away), `cookies` "
+        "`half_open`, `accept_queue` (connections); since the reading before: `drops` (SYNs and handshakes dropped), `cookies` "
         "(SYN cookies sent), `finished` (handshakes). The last two of namespaces alone",
         lambda s: s.magnitude,
         "string",

@@ -70,7 +70,7 @@ MEMORY: Final[tuple[Field[MemoryModel], ...]] = (
     Field("pages", "pages that TCP holds, of the machine", lambda m: m.reading.pages),
     Field(
         "limits_pages",
-        "`tcp_mem`: carefree below the first, pressure from the second, the third is the most",
+        "`tcp_mem`: low, pressure, high",
         lambda m: list(m.reading.limits),
         "array",
     ),

@@ -20,7 +20,7 @@ class Slab:
 class MemoryReading:
     """Memory of the machine, as far as it has to do with TCP; only minisockets are the namespace's own.
 
-    pages: of tcp_mem that TCP uses. limits: tcp_mem (carefree below, pressure from, most), in pages. pressed: whether
+    pages: of tcp_mem that TCP uses. limits: tcp_mem (low, pressure, high), in pages. pressed: whether
     TCP is under pressure; None where not shown. orphans, most_orphans: full sockets that no process holds, and
     tcp_max_orphans. minisockets: of the namespace. slabs: by name; empty for anybody but root. machine: /proc/meminfo
     in bytes. cgroup_limit, cgroup_used: of this process's own cgroup, in bytes; None without a limit.
