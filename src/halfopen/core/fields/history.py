@@ -142,7 +142,12 @@ INCIDENT: Final[tuple[Field[Incident], ...]] = (
         show=lambda i: _share(i.peak.fill),
         spare=3,
     ),
-    Field("peak_drops_per_s", "the most SYNs and handshakes dropped a second, those of a flood among them", lambda i: i.peak.drops_per_s, unit="per_s"),
+    Field(
+        "peak_drops_per_s",
+        "the most SYNs and handshakes dropped a second, those of a flood among them",
+        lambda i: i.peak.drops_per_s,
+        unit="per_s",
+    ),
     Field(
         "turned_away",
         "SYNs and handshakes dropped meanwhile, those of a flood among them",
@@ -192,8 +197,8 @@ SERIES: Final[tuple[Field[KeptSeries], ...]] = (
     *(field.of(_place_kept) for field in PLACED),
     Field(
         "magnitude",
-        "`half_open`, `accept_queue` (connections); since the reading before: `drops` (SYNs and handshakes dropped), `cookies` "
-        "(SYN cookies sent), `finished` (handshakes). The last two of namespaces alone",
+        "`half_open`, `accept_queue` (connections); since the reading before: `drops` (SYNs and handshakes dropped), "
+        "`cookies` (SYN cookies sent), `finished` (handshakes). The last two of namespaces alone",
         lambda s: s.magnitude,
         "string",
     ),
