@@ -21,6 +21,9 @@ from halfopen.read import closing
 _IDLE_S: Final = 1
 # Longer than a round trip anywhere.
 _WAIT_S: Final = 2.0
+# The kernel tells how long ago an ACK came, and a reading that takes long blurs that. What was there before a probe is
+# older than its answer by _IDLE_S at least; readings that agree within half of that tell of the same ACK.
+_BLUR_S: Final = _IDLE_S / 2
 _STEP_S: Final = 0.1
 _SETTINGS: Final = (("tcp_keepalive_time", 7200), ("tcp_keepalive_intvl", 75), ("tcp_keepalive_probes", 9))
 
@@ -46,14 +49,14 @@ def probe(
     as they were. A peer that has forgotten the connection answers with an RST, which ends it. Raises: KernelError.
     """
     cookies = sockets.rows["cookie"]
-    began = time.monotonic()
+    began, before = time.monotonic(), _heard_at(sockets)
     records = programs.retrofit(cookies, meant(len(cookies), KeepaliveOptions(True, _IDLE_S)), states)
     failed = programs.failures
     answered: NDArray[np.bool_] = np.zeros(len(records), dtype=bool)
     gone = answered.copy()
     while time.monotonic() - began < _WAIT_S and not stop.is_set():
         stop.wait(_STEP_S)
-        answered, gone = _look(records["cookie"], states, began)
+        answered, gone = _look(records["cookie"], states, sockets, before)
         if (answered | gone).all():
             break
     programs.retrofit(records["cookie"], as_they_were(records), states)
@@ -69,14 +72,31 @@ def probe(
     )
 
 
-def _look(cookies: NDArray[Any], states: int, since_s: float) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-    """Of K connections: whose peer was heard since then, and which do not exist any more."""
+def _look(
+    cookies: NDArray[Any], states: int, sockets: OpenSockets, before: NDArray[Any]
+) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """Of K connections: whose peer was heard since `sockets` were read, `before` (N,) being when each of those was
+    heard last; and which do not exist any more.
+    """
     now = closing.read("auto", states, with_owners=False, notes=[])
-    order = np.argsort(now.rows["cookie"], kind="stable")
-    sorted_ = now.rows["cookie"][order]
-    if not len(sorted_):
-        return np.zeros(len(cookies), dtype=bool), np.ones(len(cookies), dtype=bool)
-    at = np.minimum(np.searchsorted(sorted_, cookies), len(sorted_) - 1)
-    there = sorted_[at] == cookies
-    heard_s = now.rows["heard_ms"][order][at] / 1000
-    return there & (heard_s <= now.looked_at_s - since_s), ~there
+    at, there = _places(cookies, now.rows["cookie"])
+    if not there.any():
+        return there, ~there
+    then, _ = _places(cookies, sockets.rows["cookie"])
+    blur_s = max(_BLUR_S, now.took_s, sockets.took_s)
+    return there & (_heard_at(now)[at] - before[then] > blur_s), ~there
+
+
+def _heard_at(sockets: OpenSockets) -> NDArray[Any]:
+    """When an ACK came last on each of N sockets, as monotonic time; late by `took_s` at most."""
+    heard: NDArray[Any] = sockets.looked_at_s + sockets.took_s - sockets.rows["heard_ms"] / 1000
+    return heard
+
+
+def _places(wanted: NDArray[Any], cookies: NDArray[Any]) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+    """Where each of K cookies is among N, and whether it is there at all."""
+    if not len(cookies):
+        return np.zeros(len(wanted), dtype=np.intp), np.zeros(len(wanted), dtype=bool)
+    order = np.argsort(cookies, kind="stable")
+    at = order[np.minimum(np.searchsorted(cookies[order], wanted), len(cookies) - 1)]
+    return at, cookies[at] == wanted
