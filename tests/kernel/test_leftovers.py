@@ -29,7 +29,7 @@ SLEEP = [sys.executable, "-c", "import time; time.sleep(60)"]
 
 
 def gone(before: leftovers.State) -> bool:
-    return leftovers.leftovers(before) == []
+    return leftovers.leftovers(before, patience_s=20) == []
 
 
 def test_a_held_namespace_is_named_until_it_is_let_go() -> None:
@@ -279,7 +279,8 @@ def run_pytest(
     (where / "pytest.ini").write_text("[pytest]\n")
     (where / "test_inner.py").write_text(textwrap.dedent(source))
     path = [str(TESTS / "support"), str(TESTS.parent / "src")]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path)}
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path), "HALFOPEN_NO_SECOND_TRY": "1"}
+    environment["HALFOPEN_TEST_PATIENCE_S"] = "2"
     environment.pop("HALFOPEN_REQUIRE_KERNEL", None)
     if require:
         environment["HALFOPEN_REQUIRE_KERNEL"] = "1"

@@ -130,9 +130,13 @@ Plays = dict[str, Future[Played | Unsupported]]
 
 
 @pytest.fixture(scope="module")
-def plays() -> Iterator[Plays]:
+def plays(request: pytest.FixtureRequest) -> Iterator[Plays]:
+    """The plays of all scenes; where only tests of some scenes were chosen, of these."""
+    mine = [item for item in request.session.items if "plays" in getattr(item, "fixturenames", ())]
+    named = {item.callspec.params["name"] for item in mine if hasattr(item, "callspec")}
+    chosen = named if all(hasattr(item, "callspec") for item in mine) else set(SCENES)
     with ThreadPoolExecutor(AT_ONCE) as pool:
-        yield {name: pool.submit(play, name) for name in SCENES}
+        yield {name: pool.submit(play, name) for name in SCENES if name in chosen}
 
 
 @pytest.mark.parametrize("name", list(SCENES))

@@ -17,6 +17,9 @@ import forked
 import leftovers
 
 REQUIRED = "HALFOPEN_REQUIRE_KERNEL"
+# How long what is left may take to go: on a busy machine a process takes seconds to end.
+PATIENCE = "HALFOPEN_TEST_PATIENCE_S"
+_PATIENCE_S = 15.0
 _before = pytest.StashKey[leftovers.State]()
 _failed = pytest.StashKey[bool]()
 _OUTPUT = "halfopen-leftovers"
@@ -59,7 +62,8 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
     worker: dict[str, Any] | None = getattr(session.config, "workeroutput", None)
     # Other workers of this run live beside a worker: only the whole run can tell whose an eBPF program without a
     # holder is.
-    left = leftovers.leftovers(session.stash[_before], orphans=worker is None)
+    patience_s = float(os.environ.get(PATIENCE) or _PATIENCE_S)
+    left = leftovers.leftovers(session.stash[_before], patience_s=patience_s, orphans=worker is None)
     if worker is not None:
         worker[_OUTPUT] = left
         return
