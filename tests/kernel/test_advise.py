@@ -117,7 +117,7 @@ def test_ctrl_c_advises_from_what_was_seen(lab: Lab) -> None:
     with subprocess.Popen(words, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE) as running:
         time.sleep(3.0)
         os.kill(running.pid, signal.SIGINT)
-        out, err = running.communicate(timeout=30)
+        out, err = running.communicate(timeout=60)
     assert (running.returncode, err) == (130, b"")
     written = json.loads(out)
     assert (written["schema"], written["interrupted"], written["listeners"]) == ("halfopen.advise/1", True, [])

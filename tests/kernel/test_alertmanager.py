@@ -68,7 +68,7 @@ def alertmanager(tmp_path: Path, told: BadServer) -> Iterator[Alertmanager]:
         yield made
     finally:
         process.send_signal(signal.SIGTERM)
-        process.communicate(timeout=20)
+        process.communicate(timeout=60)
 
 
 def at(now_s: float, state: str, **more: Any) -> Notice:

@@ -60,11 +60,11 @@ class Crowd:
         lab.client.connect(self.web, times * EARLY)
         self.web.lose_acks()
         self._late = lab.client.connect(self.web, times * LATE)
-        until(lambda: lab.server.half_open(8090) == times * LATE, timeout=30)
+        until(lambda: lab.server.half_open(8090) == times * LATE, timeout=60)
         self.web.lose_acks(False)
         # Their SYN-ACKs go again after a second, and they answer again.
-        until(lambda: counter(lab, "ListenOverflows") >= self.ignored, timeout=30)
-        until(lambda: lab.server.half_open(8090) == self.ignored, timeout=30)
+        until(lambda: counter(lab, "ListenOverflows") >= self.ignored, timeout=60)
+        until(lambda: lab.server.half_open(8090) == self.ignored, timeout=60)
         assert self._late.connected == times * LATE
 
     def accept(self, n: int) -> None:
@@ -78,7 +78,7 @@ class Crowd:
                     self._kept.append(listening.accept()[0])
             return len(self._kept) == n
 
-        until(all_came, timeout=30)
+        until(all_came, timeout=60)
 
     def unharmed(self) -> bool:
         """Whether every client is let in at last. Raises: AssertionError when they do not come."""
@@ -207,7 +207,7 @@ def test_what_comes_while_a_watch_sees_no_overflow_is_released(lab: Lab, crowd: 
             assert "12 half-open" in watch.stdout.readline()
             time.sleep(4)  # timers may be late: who comes sooner could have come before the first reading
             lab.client.half_open(crowd.web, 17)
-            until(lambda: "released 17 older" in watch.stdout.readline(), timeout=20)
+            until(lambda: "released 17 older" in watch.stdout.readline(), timeout=60)
         finally:
             watch.kill()
     assert lab.server.half_open() == 12

@@ -70,7 +70,7 @@ def ends(lab: Lab) -> Any:
 
 def until(work: Callable[[], bool], what: str) -> None:
     """Wait until it holds."""
-    end = time.monotonic() + 20
+    end = time.monotonic() + 60
     while not work():
         assert time.monotonic() < end, what
         time.sleep(0.02)

@@ -61,7 +61,7 @@ def test_both_queues_of_each_listener(lab: Lab) -> None:
     assert (shown[8080]["syn_queue"], shown[8080]["syn_queue_young"], shown[8080]["accept_queue"]) == (60, 60, 0)
     assert (shown[8081]["syn_queue"], shown[8081]["accept_queue"]) == (0, 5)
     assert shown[8082]["synack_retries_overridden"] is True
-    until(lambda: int({int(r["port"]): r for r in pulse_in(lab, 3)}[8080]["young"]) == 0, timeout=3)
+    until(lambda: int({int(r["port"]): r for r in pulse_in(lab, 3)}[8080]["young"]) == 0, timeout=20)
 
 
 @pytest.mark.parametrize("expected", [0, 1, 2, 5, 6, 40], ids=lambda n: f"{n} expected")
@@ -87,7 +87,7 @@ def test_a_namespace_without_connections_does_not_walk_those_of_others(lab: Lab)
     with Another() as other:
         crowd = other.server.listen(8080, backlog=800_000)
         other.client.half_open(crowd, 200_000)
-        other.settle(200_000, timeout=30)
+        other.settle(200_000, timeout=60)
         for i in range(5):
             lab.server.listen(9000 + i)
 
@@ -167,7 +167,7 @@ def test_a_census_of_many_takes_little_memory(lab: Lab) -> None:
     """At most 64 bytes a connection, so 64 MB a million: measured with 300,000 against a reading of none."""
     web = lab.server.listen(8080, backlog=1_200_000)
     lab.client.half_open(web, 300_000)
-    lab.settle(300_000, timeout=30)
+    lab.settle(300_000, timeout=60)
     code = (
         "import sys, halfopen\n"
         "def peak():\n"

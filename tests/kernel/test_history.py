@@ -37,7 +37,7 @@ def test_an_incident_has_one_id_in_lines_audit_log_and_history(lab: Lab, tmp_pat
     lab.client.half_open(web, 500).settled()
     # A reader beside the writer.
     until(lambda: "half-open" in command("history", "--file", f"{directory}/", "--since", "1m").stdout)
-    out, _ = process.communicate(timeout=30)
+    out, _ = process.communicate(timeout=60)
     events = [json.loads(line) for line in (first + out).splitlines()]
     [id] = {event["incident"] for event in events if event["event"] in ("rising", "alarm", "cause", "clear")}
     [released] = [event for event in events if event["event"] == "released"]
@@ -120,16 +120,18 @@ def test_a_killed_writer_leaves_a_whole_file_that_lacks_two_seconds_at_most(tmp_
     for _ in range(3):
         process = writing(directory=tmp_path / "h", listeners=250)
         first_s = handed_s = line_of(process)[0]
+        late_s = 0.0
         while handed_s < first_s + 2.3:
-            handed_s = line_of(process)[0]
+            before_s, handed_s = handed_s, line_of(process)[0]
+            late_s = max(late_s, handed_s - before_s - 0.1)
         process.send_signal(signal.SIGKILL)
-        process.communicate(timeout=15)
+        process.communicate(timeout=60)
         db = sqlite3.connect(tmp_path / "h" / "history.db")
         assert db.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
         last_s = db.execute("SELECT max(id) >> 24 FROM seconds").fetchone()[0]
         db.close()
-        # The last second may have begun up to a second before what is in it.
-        assert handed_s - last_s < 2 + 1
+        # The last second may have begun up to a second before what is in it; a busy machine delays the writer too.
+        assert handed_s - last_s < 2 + 1 + 3 * late_s
 
 
 @pytest.mark.root
@@ -153,7 +155,7 @@ def test_a_full_disk_is_told_once_ends_nothing_and_heals(tmp_path: Path) -> None
         next(last_s for _, last_s, _ in lines_of(process) if last_s >= room_s)
     finally:
         process.kill()
-        process.communicate(timeout=15)
+        process.communicate(timeout=60)
 
 
 def fill(path: Path) -> None:

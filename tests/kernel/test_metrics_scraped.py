@@ -41,7 +41,7 @@ def running(words: list[str], **options: Any) -> Iterator[subprocess.Popen[bytes
         yield process
     finally:
         process.send_signal(signal.SIGTERM)
-        process.communicate(timeout=20)
+        process.communicate(timeout=60)
 
 
 class Prometheus:

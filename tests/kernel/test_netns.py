@@ -143,7 +143,7 @@ def test_ctrl_c_lets_the_work_in_a_namespace_end_in_order(lab: Lab) -> None:
     timer.start()
 
     def work() -> str:
-        assert stop.wait(10)
+        assert stop.wait(60)
         return "in order"
 
     try:

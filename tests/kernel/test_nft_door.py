@@ -63,11 +63,11 @@ def holding(lab: Lab, rows: NDArray[Any]) -> Iterator[NftDoor]:
     def hold() -> None:
         with door.held(rows):
             begun.set()
-            let_go.wait(20)
+            let_go.wait(60)
 
     thread = threading.Thread(target=lab.server.run, args=(hold,))
     thread.start()
-    assert begun.wait(5)
+    assert begun.wait(60)
     try:
         yield door
     finally:
@@ -85,7 +85,7 @@ def test_held_ones_wait_and_others_finish(lab: Lab, listens: str, family: int) -
         assert door.keep()
         assert tables(lab) == 1
         until(lambda: lab.server.half_open() == 15)
-        assert late.wait(5) == 40
+        assert late.wait(60) == 40
         assert lab.client.connect(web, 20, family=family).alive() == 20
         left = lab.server.requests()
         assert sorted(left["cookie"].tolist()) == sorted(rows["cookie"][:15].tolist())
@@ -167,7 +167,7 @@ def test_killed_or_stopped_while_it_is_held_it_opens(lab: Lab, number: signal.Si
             if number == signal.SIGKILL:
                 holder.wait()
                 until(lambda: tables(lab) == 0)
-            assert late.wait(20) == 5
+            assert late.wait(60) == 5
             # Whoever answers the SYN-ACK that is sent again gets in, after five seconds at the latest.
             again = lab.client.connect(web, 3)
             assert again.alive() == 3

@@ -89,7 +89,7 @@ def listening_thread() -> Iterator[int]:
     thread = threading.Thread(target=body)
     thread.start()
     try:
-        assert opened.wait(10)
+        assert opened.wait(60)
         (inode,) = told
         yield inode
     finally:

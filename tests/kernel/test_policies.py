@@ -74,7 +74,7 @@ class Watched:
 
     def end(self) -> list[dict[str, Any]]:
         self.process.terminate()
-        out, _ = self.process.communicate(timeout=20)
+        out, _ = self.process.communicate(timeout=60)
         return [json.loads(line) for line in out.splitlines()]
 
     def __enter__(self) -> Watched:

@@ -196,7 +196,7 @@ def test_what_breaks_before_anything_is_tried_is_recorded(
 def test_a_signal_ends_it_with_its_end_in_the_record(lab: Lab, audit: Path, signals: list[signal.Signals]) -> None:
     web = lab.server.listen(8080, backlog=40_000)
     lab.client.half_open(web, 30_000)
-    lab.settle(30_000, timeout=20)
+    lab.settle(30_000, timeout=60)
     words = [sys.executable, "-m", "halfopen", "release", "--netns", lab.server.netns_path, "--all", "--yes"]
     process = subprocess.Popen(
         words, env=environment(), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True

@@ -43,6 +43,6 @@ def test_the_face_of_root_is_somebody_else_s(tmp_path: Path) -> None:
             assert one.recv(100).startswith(b"HTTP/1.1 200 OK")
     finally:
         eyes.send_signal(signal.SIGINT)
-        eyes.wait(timeout=20)
+        eyes.wait(timeout=60)
     assert not os.path.exists(control)
     assert not os.path.exists(metrics)

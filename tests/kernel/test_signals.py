@@ -70,7 +70,7 @@ def disturbed(words: tuple[str, ...], span_s: float, chance: random.Random) -> t
             # To the process alone, as from kill, or to all of its group, as from a terminal.
             chance.choice((os.kill, os.killpg))(process.pid, number)
     try:
-        _, said = process.communicate(timeout=20)
+        _, said = process.communicate(timeout=60)
     finally:
         process.kill()
     with pytest.raises(ProcessLookupError):

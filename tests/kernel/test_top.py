@@ -84,7 +84,7 @@ def test_the_terminal_is_as_it_was_whatever_ends_it(lab: Lab, number: int) -> No
         until(lambda: ":8080" in seen(t))
         assert termios.tcgetattr(t.master) != before
         t.process.send_signal(number)
-        t.process.wait(20)
+        t.process.wait(60)
         until(lambda: termios.tcgetattr(t.master) == before)
         until(lambda: LEFT in t.read())
         assert "Traceback" not in t.text

@@ -72,7 +72,7 @@ def test_a_shorter_release_time_on_one_listener_alone(lab: Lab) -> None:
     sent = lab.client.half_open(short, 1)
     lab.settle(2)
     until(lambda: lab.server.half_open(8080) == 0)
-    assert 2.9 < time.monotonic() - float(sent.sent_at_s[0]) < 4.0
+    assert 2.9 < time.monotonic() - float(sent.sent_at_s[0]) < 6.9
     assert lab.server.half_open(8081) == 1
     undo()
     # Past its second retransmission at 3 s: it is as before.
@@ -158,7 +158,7 @@ def test_every_family(lab: Lab, kind: str) -> None:
     for family in families:
         lab.client.half_open(web, 1, family=family)
     lab.settle(len(families))
-    until(lambda: lab.server.half_open() == 0, timeout=5)
+    until(lambda: lab.server.half_open() == 0, timeout=20)
     undo()
     assert facts(lab, where) == [(16, 5, 0, 63.0)]
 

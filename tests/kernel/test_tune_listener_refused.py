@@ -63,7 +63,7 @@ def test_nobody_may_not(lab: Lab) -> None:
         stderr=subprocess.PIPE,
         env=capabilities.environment_of_nobody(HALFOPEN_STATE_DIR="/nonexistent"),
     )
-    out, error = process.communicate(timeout=30)
+    out, error = process.communicate(timeout=60)
     assert (process.returncode, out) == (3, "")
     hidden = "the process that holds :8080 is hidden: its open files cannot be read; run as root (sudo)"
     assert error == f"halfopen: {hidden}\n"
@@ -78,7 +78,7 @@ def test_a_user_namespace_does_not_reach_out_of_itself(lab: Lab) -> None:
     process = lab.server.spawn(
         [*inside, "tune", "listener", ":8080", "--backlog", "64", "--yes"], stderr=subprocess.PIPE, env=environment()
     )
-    _, error = process.communicate(timeout=30)
+    _, error = process.communicate(timeout=60)
     assert process.returncode == 3
     hidden = "the process that holds :8080 is hidden: its open files cannot be read; run it on the host"
     assert error == f"halfopen: {hidden}\n"

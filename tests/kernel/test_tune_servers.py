@@ -188,7 +188,7 @@ def test_tuned_while_wrk_asks(lab: Lab, tmp_path: Path) -> None:
             assert client.poll() is None, name
             # It ends with its report.
             client.send_signal(signal.SIGINT)
-            out, error = client.communicate(timeout=20)
+            out, error = client.communicate(timeout=60)
             assert client.returncode == 0, error
             assert asked(out) > 50, name
             if name.startswith("nginx"):

@@ -68,7 +68,7 @@ def test_clients_that_do_not_hear_the_server_are_named_and_never_released(lab: L
 
     clients = lab.client.run(connect)
     try:
-        until(lambda: ids(verdict(lab)) == ["synacks-lost"], timeout=25)
+        until(lambda: ids(verdict(lab)) == ["synacks-lost"], timeout=60)
         found = verdict(lab)
         assert found.findings[0].at.port == web.port
         assert found.findings[0].count("repeated") >= 5

@@ -46,7 +46,7 @@ def test_both_ways_of_a_census_write_the_same(lab: Lab) -> None:
     lab.client.half_open(dual, 1000, family=6)
     lab.client.half_open(dual, 700, family=4)
     lab.client.connect(waits, 9)
-    lab.settle(41_709, timeout=20)
+    lab.settle(41_709, timeout=60)
     with WalkCensus() as walk, IterCensus() as iterator:
         (a, ages_a, is_deferred_a), (b, ages_b, is_deferred_b) = census_in(lab, walk), census_in(lab, iterator)
     for name in ("family", "local_port", "remote_port", "local_address", "remote_address", "ifindex"):
@@ -74,7 +74,7 @@ def test_the_walk_breaks_off_when_somebody_wants_its_cpu(lab: Lab) -> None:
     """Nothing else is scheduled there during a run; a run alone ends after so many chains or sockets."""
     web = lab.server.listen(8080, backlog=50_000)
     lab.client.half_open(web, 20_000)
-    lab.settle(20_000, timeout=20)
+    lab.settle(20_000, timeout=60)
     cpu = max(os.sched_getaffinity(0))
     runs: list[int] = []
 
@@ -167,7 +167,7 @@ def test_a_hash_of_one_chain_is_read_whole_however_long_it_is(lab: Lab) -> None:
 def test_chosen_chains_alone(lab: Lab) -> None:
     web = lab.server.listen(8080, backlog=20_000)
     lab.client.half_open(web, 5000)
-    lab.settle(5000, timeout=20)
+    lab.settle(5000, timeout=60)
 
     def look() -> tuple[set[int], int, int, set[int]]:
         with WalkCensus() as walk:
@@ -208,7 +208,7 @@ def test_while_others_come_and_go_each_that_stays_is_seen_once(lab: Lab, kind: t
     """The walk takes no lock: 20,000 that stay are seen exactly once each, whatever is made and freed around them."""
     stays, comes = (lab.server.listen(port, backlog=500_000) for port in (8080, 8081))
     lab.client.half_open(stays, 20_000)
-    lab.settle(20_000, timeout=20)
+    lab.settle(20_000, timeout=60)
     over = threading.Event()
     released, looks = 0, 0
     met: set[int] = set()

@@ -46,7 +46,7 @@ def test_an_alarm_a_release_and_a_clear(lab: Lab, tmp_path: Path) -> None:
     assert process.stdout is not None
     first = process.stdout.readline() + process.stdout.readline()
     lab.client.half_open(web, 500).settled()
-    out, err = process.communicate(timeout=20)
+    out, err = process.communicate(timeout=60)
     assert (process.returncode, err) == (0, "")
     seen = events(first + out)
     names = [e["event"] for e in seen if e["event"] != "reading"]
@@ -71,7 +71,7 @@ def test_programs_of_the_machine_go_first(lab: Lab) -> None:
         assert os.getpriority(os.PRIO_PROCESS, watch.pid) == min(19, os.getpriority(os.PRIO_PROCESS, 0) + 5)
     finally:
         watch.terminate()
-        watch.communicate(timeout=10)
+        watch.communicate(timeout=60)
 
 
 def test_quiet_while_nothing_changes(lab: Lab) -> None:
@@ -101,7 +101,7 @@ def test_a_signal_ends_it_in_order(lab: Lab) -> None:
         process.stdout.readline()
         process.stdout.readline()
         process.send_signal(number)
-        out, err = process.communicate(timeout=5)
+        out, err = process.communicate(timeout=60)
         assert (process.returncode, err) == (0, "")
         assert "ended after 1 reading" in out
 
@@ -112,7 +112,7 @@ def test_a_closed_pipe_ends_it(lab: Lab) -> None:
     assert process.stderr is not None
     process.stdout.readline()
     process.stdout.close()
-    assert process.wait(timeout=5) == 0
+    assert process.wait(timeout=60) == 0
     assert process.stderr.read() == ""
     process.stderr.close()
 
@@ -127,7 +127,7 @@ def test_a_namespace_that_vanishes_is_mentioned_once_and_survived(tmp_path: Path
         assert process.stdout is not None
         process.stdout.readline()
         process.stdout.readline()
-    out, err = process.communicate(timeout=10)
+    out, err = process.communicate(timeout=60)
     assert (process.returncode, err) == (0, "")
     troubles = [e for e in events(out) if e["event"] == "trouble"]
     assert len(troubles) == 1, out
@@ -163,7 +163,7 @@ def test_readings_are_spaced_out_before_they_use_more_of_a_processor(lab: Lab, t
     said = next(line for line in process.stdout if "readings are" in line)
     assert "to use at most 0.2% of a processor; raise max_cpu" in said
     process.send_signal(signal.SIGINT)
-    process.communicate(timeout=20)
+    process.communicate(timeout=60)
 
 
 def test_every_namespace(lab: Lab) -> None:

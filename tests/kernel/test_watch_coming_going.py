@@ -234,7 +234,7 @@ def test_an_alarm_of_the_one_namespace_that_is_watched_ends_when_it_goes(tmp_pat
             raise
     after = _until(process, "clear")
     process.terminate()
-    process.communicate(timeout=10)
+    process.communicate(timeout=60)
     assert [e["event"] for e in before if e["event"] == "alarm"] == ["alarm"]
     assert (after[-1]["gone"], after[-1]["netns"], after[-1]["peak"]) == (True, str(link), 60)
 

@@ -79,7 +79,7 @@ def test_a_flood_is_told_from_its_first_sign_to_its_end(
             until(lambda: sum(post.path.startswith("/drip") for post in server.posts) >= 3, timeout=PATIENCE_S)
         finally:
             process.terminate()
-            rest, _ = process.communicate(timeout=30)
+            rest, _ = process.communicate(timeout=60)
     events = [json.loads(line) for line in (first + rest).splitlines()]
     alarm = next(event for event in events if event["event"] == "alarm")
     records = [json.loads(line) for line in audit.read_text().splitlines()]

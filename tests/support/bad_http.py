@@ -61,7 +61,7 @@ class BadServer:
 
     def _serve(self, one: socket.socket) -> None:
         with one:
-            one.settimeout(15)
+            one.settimeout(60)
             try:
                 post = self._read(one)
                 with self._came:

@@ -60,13 +60,13 @@ class Server:
     def kill(self) -> None:
         """End it at once, and not what it forked."""
         self.process.kill()
-        self.process.wait(10)
+        self.process.wait(60)
 
     def end(self) -> None:
         """Let it end, and wait until it has."""
         assert self.process.stdin
         self.process.stdin.close()
-        self.process.wait(10)
+        self.process.wait(60)
 
 
 @contextmanager

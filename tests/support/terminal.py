@@ -54,7 +54,7 @@ class Terminal:
 
     def wait(self) -> int:
         """The exit code, once everything was read."""
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 60
         while self.process.poll() is None:
             assert time.monotonic() < deadline
             self.read()

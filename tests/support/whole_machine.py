@@ -102,7 +102,7 @@ class Machine:
 
     def _stop(self) -> None:
         # Process 1 ends when there is nothing more to read, and every other process of the machine with it.
-        self._init.communicate(timeout=30)
+        self._init.communicate(timeout=60)
 
     def boot(self) -> None:
         """Go down and come up again: another boot, a new network, and the files of sysctl.d applied."""

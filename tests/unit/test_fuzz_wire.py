@@ -19,7 +19,7 @@ from halfopen.wire import exact_sockets, inet_diag, netlink, procnet
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 QUICK = settings(max_examples=200, deadline=None, derandomize=True)
-SECONDS = 2.0
+SECONDS = 2.0  # of a processor
 
 
 def assert_one_line(error: WireError) -> None:
@@ -27,14 +27,14 @@ def assert_one_line(error: WireError) -> None:
 
 
 def only_its_own_error(parse: Callable[[Any], Any], data: Any) -> Any:
-    begun = time.monotonic()
+    begun = time.thread_time()
     try:
         return parse(data)
     except WireError as e:
         assert_one_line(e)
         return None
     finally:
-        assert time.monotonic() - begun < SECONDS
+        assert time.thread_time() - begun < SECONDS
 
 
 def everything(data: bytes) -> None:

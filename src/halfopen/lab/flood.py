@@ -91,7 +91,7 @@ class Sent:
         """How many of them the server's kernel holds as request sockets now."""
         return int(self.held_mask().sum())
 
-    def settled(self, timeout: float = 10.0) -> int:
+    def settled(self, timeout: float = 30.0) -> int:
         """Wait until the server holds all of them, at most `timeout` seconds; how many it holds."""
         deadline = time.monotonic() + timeout
         while (there := self.held()) < self.count and time.monotonic() < deadline:

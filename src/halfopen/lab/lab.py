@@ -70,7 +70,7 @@ class Lab:
             _ip(mine, wiring.address_batch(mine.side, other.side, self.ipv6))
         _queue(server)
 
-    def settle(self, n: int, timeout: float = 10.0) -> None:
+    def settle(self, n: int, timeout: float = 30.0) -> None:
         """Wait until the server holds exactly `n` request sockets. Raises: LabError when it does not in time."""
         self.server.wait_half_open(n, timeout=timeout)
 

@@ -34,7 +34,7 @@ def held(host: LabHost, port: int | None = None) -> NDArray[Any]:
     return np.concatenate(parts, dtype=REQUEST)
 
 
-def wait(host: LabHost, n: int, *, port: int | None = None, timeout: float = 10.0) -> None:
+def wait(host: LabHost, n: int, *, port: int | None = None, timeout: float = 30.0) -> None:
     """Wait until the host holds exactly `n` request sockets. Raises: LabError if `timeout` seconds pass first."""
     deadline = time.monotonic() + timeout
     while (there := len(held(host, port))) != n:

@@ -67,7 +67,7 @@ class Server(LabHost):
         """How many request sockets the server's kernel holds, deferred-accept ones included."""
         return len(self.requests(port))
 
-    def wait_half_open(self, n: int, *, port: int | None = None, timeout: float = 10.0) -> None:
+    def wait_half_open(self, n: int, *, port: int | None = None, timeout: float = 30.0) -> None:
         """Wait until the server holds exactly `n` request sockets. Raises: LabError when it does not in time."""
         requests.wait(self, n, port=port, timeout=timeout)
 

@@ -73,7 +73,7 @@ def test_one_that_hangs_is_killed(tmp_path: Path) -> None:
         began = time.monotonic()
         with pytest.raises(Undelivered, match="did not end within 3 s, and was killed"):
             send(tmp_path, server.url.replace("http:", "json:") + "/drip/T0KEN", 3.0)
-        assert time.monotonic() - began < 15
+        assert time.monotonic() - began < 60
 
 
 def test_not_an_apprise_url(tmp_path: Path) -> None:

@@ -73,8 +73,8 @@ def test_one_that_hangs_is_killed_with_all_it_started(tmp_path: Path) -> None:
     began = time.monotonic()
     with pytest.raises(Undelivered, match="and was killed"):
         hook(script(tmp_path, f"sleep 300 & echo $$ $! > {pids}; wait"), within_s=2.0)
-    assert time.monotonic() - began < 10
-    deadline = time.monotonic() + 15
+    assert time.monotonic() - began < 60
+    deadline = time.monotonic() + 60
     while any(map(alive, map(int, pids.read_text().split()))):
         assert time.monotonic() < deadline
         time.sleep(0.01)
@@ -84,8 +84,8 @@ def test_what_it_leaves_behind_ends_with_it_and_is_not_waited_for(tmp_path: Path
     pid = tmp_path / "pid"
     began = time.monotonic()
     assert hook(script(tmp_path, f"sleep 300 & echo $! > {pid}; exit 0")) == "exit code 0"
-    assert time.monotonic() - began < 10
-    deadline = time.monotonic() + 15
+    assert time.monotonic() - began < 60
+    deadline = time.monotonic() + 60
     while alive(int(pid.read_text())):
         assert time.monotonic() < deadline
         time.sleep(0.01)

@@ -20,7 +20,7 @@ from notices import notice, receiver
 def reader(tmp_path: Path) -> Iterator[socket.socket]:
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as one:
         one.bind(str(tmp_path / "log"))
-        one.settimeout(15)
+        one.settimeout(60)
         yield one
 
 
@@ -68,7 +68,7 @@ def test_a_reader_that_is_stuck_is_not_waited_for(reader: socket.socket) -> None
 
     with pytest.raises(Undelivered, match="takes nothing at the moment"):
         fill()
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 30
     while True:  # it goes on
         reader.settimeout(0.01)
         try:

