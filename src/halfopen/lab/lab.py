@@ -100,7 +100,7 @@ def allow_descriptors() -> None:
 
 def _ip(host: LabHost, batch: str) -> None:
     try:
-        done = host.exec(["ip", "-batch", "-"], input=batch)
+        done = host.set_up(["ip", "-batch", "-"], batch)
     except LabError:
         raise Unsupported("iproute2", "the lab needs the ip command", hint="apt install iproute2") from None
     if done.returncode:
@@ -117,7 +117,7 @@ def _queue(host: LabHost) -> None:
     send again (`reqsk_timer_handler()`): of 100,000 made in one second, 83,000 were gone in the next.
     """
     try:
-        done = host.exec(wiring.queue_command(host.device))
+        done = host.set_up(wiring.queue_command(host.device))
     except LabError:
         raise Unsupported("iproute2", "the lab needs the tc command", hint="apt install iproute2") from None
     if done.returncode:
