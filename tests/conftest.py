@@ -9,6 +9,10 @@ from collections.abc import Iterator
 # Before anything loads numpy: its threads would keep this process from entering a user namespace.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
+# What is compiled, rewritten assertions too, is kept for the other workers and the processes that tests start.
+sys.dont_write_bytecode = False
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
 import hypothesis
 import pytest
 

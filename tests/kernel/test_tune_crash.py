@@ -81,11 +81,14 @@ def space() -> Iterator[str]:
 
 
 @pytest.fixture
-def job() -> Iterator[Callable[..., int]]:
-    """Runs a command in a process of its own; gives its exit code, -9 when it was killed."""
-    with subprocess.Popen(
-        [sys.executable, "-c", _FORKER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=helped(), text=True
-    ) as forker:
+def job(space: str) -> Iterator[Callable[..., int]]:
+    """Runs a command in a process of its own inside the namespace; gives its exit code, -9 when it was killed."""
+    words = [sys.executable, "-c", _FORKER]
+    pipe = subprocess.PIPE
+    fd = os.open(space, os.O_RDONLY)
+    forker = run_in(fd, lambda: subprocess.Popen(words, stdin=pipe, stdout=pipe, env=helped(), text=True))
+    os.close(fd)
+    with forker:
         assert forker.stdin
         assert forker.stdout
 
@@ -186,30 +189,33 @@ class World:
 
 
 @contextmanager
-def listening(path: str) -> Iterator[None]:
-    """A fresh listener in the namespace: one whose TCP_SYNCNT was never set."""
-    fd = os.open(path, os.O_RDONLY)
-    try:
-        with run_in(fd, socket.socket) as listener:
-            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            listener.bind(("127.0.0.1", 8080))
-            listener.listen(4)
-            yield
-    finally:
-        os.close(fd)
+def listening() -> Iterator[None]:
+    """A fresh listener in this thread's namespace: one whose TCP_SYNCNT was never set."""
+    with socket.socket() as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(("127.0.0.1", 8080))
+        listener.listen(4)
+        yield
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("share", range(SHARES))
 def test_killed_at_every_step(space: str, state: Path, job: Callable[..., int], share: int) -> None:
     """In shares, which run side by side: each takes some of the steps."""
-    world = World(space, job, share)
-    steps = STEPS[share::SHARES]
+    fd = os.open(space, os.O_RDONLY)
+    try:
+        # Inside the namespace, so that nothing needs a thread to enter it.
+        run_in(fd, lambda: _killed_at(World(space, job, share), state / "tune.jsonl", STEPS[share::SHARES]))
+    finally:
+        os.close(fd)
+
+
+def _killed_at(world: World, journal: Path, steps: list[str]) -> None:
     killed = dict.fromkeys(steps, 0)
     for n in range(RUNS // SHARES):
         step = steps[n % len(steps)]
-        (state / "tune.jsonl").unlink(missing_ok=True)
-        with listening(space):
+        journal.unlink(missing_ok=True)
+        with listening():
             before = world.held()
             dies = world.begin(step)
             code = dies(step)

@@ -26,15 +26,17 @@ mount -t proc proc /proc
 for d in /run /usr/lib/sysctl.d; do mount -t tmpfs none $d; done
 mount --bind "$0/sysctl.d" /etc/sysctl.d
 mount --bind "$0/boot_id" /proc/sys/kernel/random/boot_id
-exec "$@"
 """
 
-# Process 1: runs commands, or (quicker) forks and calls `tune` itself, perhaps to be killed at a step.
-_INIT = """
-import json, os, subprocess, sys
+# Forks a process 1 for each boot, as starting Python and importing takes longer than the boot. Process 1 runs commands,
+# or (quicker) forks and calls `tune` itself, perhaps to be killed at a step.
+_MACHINE = """
+import ctypes, json, os, subprocess, sys
 import tuning
 from halfopen.core.tune.goals import WantedSetting
-from halfopen.linux.netns import current
+from halfopen.linux.netns import current, unshare
+
+NEWNS, NEWPID, NEWNET, DEATHSIG = 0x20000, 0x20000000, 0x40000000, 1
 
 def job(words):
     checkpoint = tuning.dying_at(words["crash"])
@@ -60,8 +62,28 @@ def answer(words):
             os._exit(code)
     return [os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), "", ""]
 
+def first():
+    ctypes.CDLL(None).prctl(DEATHSIG, 9, 0, 0, 0)
+    subprocess.run(["sh", "-ec", *sys.argv[1:]], check=True, stdin=subprocess.DEVNULL)
+    print("up", flush=True)
+    for line in sys.stdin:
+        if line == "down\\n":
+            break
+        print(json.dumps(answer(json.loads(line))), flush=True)
+
+def boot():
+    unshare(NEWNS | NEWPID | NEWNET)
+    pid = os.fork()
+    if pid == 0:
+        first()
+        os._exit(0)
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+
 for line in sys.stdin:
-    print(json.dumps(answer(json.loads(line))), flush=True)
+    pid = os.fork()
+    if pid == 0:
+        os._exit(boot())
+    print("down", os.waitpid(pid, 0)[1], flush=True)
 """
 
 
@@ -81,40 +103,42 @@ class Machine:
     def __enter__(self) -> Self:
         if not Path(SYSTEMD_SYSCTL).exists():
             pytest.skip("needs systemd-sysctl: apt-get install systemd")
-        self._start()
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, e: BaseException | None, trace: TracebackType | None) -> None:
-        self._stop()
-
-    def _start(self) -> None:
-        (self.directory / "boot_id").write_text(f"{uuid.uuid4()}\n")
-        script = _SETUP.replace('exec "$@"', f'{self._setup}\nexec "$@"')
-        words = ["sh", "-ec", script, str(self.directory), sys.executable, "-c", _INIT]
-        self._init = subprocess.Popen(
-            ["unshare", "--pid", "--fork", "--kill-child", "--mount", "--net", *words],
+        self._process = subprocess.Popen(
+            [sys.executable, "-c", _MACHINE, _SETUP + self._setup, str(self.directory)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             env=helped(HALFOPEN_STATE_DIR=str(self.state)),
             text=True,
         )
-        assert self.run("true").returncode == 0
+        try:
+            self._start()
+        except BaseException:
+            self.__exit__(None, None, None)
+            raise
+        return self
 
-    def _stop(self) -> None:
+    def __exit__(self, kind: type[BaseException] | None, e: BaseException | None, trace: TracebackType | None) -> None:
         # Process 1 ends when there is nothing more to read, and every other process of the machine with it.
-        self._init.communicate(timeout=60)
+        self._process.communicate(timeout=60)
+
+    def _start(self) -> None:
+        (self.directory / "boot_id").write_text(f"{uuid.uuid4()}\n")
+        assert self._say("boot") == "up"
+
+    def _say(self, line: str) -> str:
+        assert self._process.stdin
+        assert self._process.stdout
+        print(line, file=self._process.stdin, flush=True)
+        return self._process.stdout.readline().rstrip("\n")
 
     def boot(self) -> None:
         """Go down and come up again: another boot, a new network, and the files of sysctl.d applied."""
-        self._stop()
+        assert self._say("down") == "down 0"
         self._start()
         assert self.run(SYSTEMD_SYSCTL, "--prefix=/net").returncode == 0
 
     def _ask(self, **words: Any) -> subprocess.CompletedProcess[str]:
-        assert self._init.stdin
-        assert self._init.stdout
-        print(json.dumps(words), file=self._init.stdin, flush=True)
-        code, out, error = json.loads(self._init.stdout.readline())
+        code, out, error = json.loads(self._say(json.dumps(words)))
         return subprocess.CompletedProcess([], code, out, error)
 
     def run(self, *command: str, **env: str) -> subprocess.CompletedProcess[str]:
