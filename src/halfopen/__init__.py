@@ -13,6 +13,7 @@ from __future__ import annotations
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from halfopen.api import (
+        advise,
         diagnose,
         make_filter,
         release,

@@ -240,9 +240,9 @@ def test_a_watch_reads_depths_and_looks_closer_where_there_is_something(lab: Lab
         seen.append((report.model.half_open, report.model.sample.depths))
         if len(seen) == 3:
             lab.client.half_open(web, 20).settled()
-            watch._known[ns.inode].whole_again_at_s = 0.0
+            watch._turns.known[ns.inode].whole_again_at_s = 0.0
         if len(seen) == 4:
-            watch._known[ns.inode].whole_again_at_s = time.monotonic() + 60
+            watch._turns.known[ns.inode].whole_again_at_s = time.monotonic() + 60
     assert seen == [(0, False), (0, True), (0, True), (20, False), (20, True), (20, True)]
 
 

@@ -116,9 +116,9 @@ def test_namespaces_that_live_for_a_moment_are_no_trouble_and_leave_nothing(
     assert of(reports, Trouble) == []
     assert [line for line in lines if "[pid:" in line] == []
     own = identify(None)
-    assert set(watch._known) == {own.inode}
+    assert set(watch._turns.known) == {own.inode}
     assert watch._troubled == {}
-    assert set(watch._state.of) == set(text._last) == set(metrics._of) == {own}
+    assert set(watch._turns.state.of) == set(text._last) == set(metrics._of) == {own}
 
 
 @pytest.fixture
@@ -160,7 +160,7 @@ def test_one_alarm_whichever_process_gives_the_name_and_an_end_when_the_namespac
     assert (said[1].half_open, said[1].gone) == (0, "namespace")
     assert said[1].where.name == f"pid:{two[1].pid}"
     assert 'halfopen_alarms{netns="self"} 0.0' in metrics.text().decode()
-    assert set(watch._state.of) == {identify(None)}
+    assert set(watch._turns.state.of) == {identify(None)}
 
 
 def test_the_command_is_silent_about_them() -> None:
@@ -201,8 +201,8 @@ def test_another_namespace_with_the_inode_of_one_that_is_gone_is_read_anew(
     watch = Watch(Policy(Sensitivity(minimum=1)), Executor(), 0.05, count=3)
     seen = [r for r in watch.run() if isinstance(r, Reading)]
     assert [r.model.rates is None for r in seen] == [True, True, False]
-    assert [where.cookie for where in watch._state.of] == [1 << 60]
-    assert len(watch._known) == 1
+    assert [where.cookie for where in watch._turns.state.of] == [1 << 60]
+    assert len(watch._turns.known) == 1
 
 
 def test_a_release_of_one_namespace_is_refused_in_another(lab: Lab) -> None:

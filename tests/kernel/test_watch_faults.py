@@ -165,9 +165,9 @@ def test_a_hundred_namespaces_a_second_are_no_trouble_and_leave_nothing(
     assert statistics.median(after - before for before, after in pairwise(rounds)) < 1.0
     # Those that went are forgotten at the next look.
     last = {where.inode for where in [r for r in reports if isinstance(r, Round)][-1].watched}
-    assert set(watch._known) <= last
-    assert {where.inode for where in watch._state.of} <= last
-    assert identify(resolve(lab.server.netns_path)) in watch._state.of
+    assert set(watch._turns.known) <= last
+    assert {where.inode for where in watch._turns.state.of} <= last
+    assert identify(resolve(lab.server.netns_path)) in watch._turns.state.of
     assert len(os.listdir("/proc/self/fd")) <= files + 10
     assert threading.active_count() < 20
 

@@ -22,7 +22,7 @@ _BUSY_PAUSE_S: Final = 60.0
 
 @dataclass(slots=True)
 class Counting:
-    """Counts in one namespace at a time. possible: as far as is known; False once eBPF was refused."""
+    """Counts in one namespace at a time. possible: False where eBPF is not to be used, and once it was refused."""
 
     possible: bool = True
     _programs: ArrivalPrograms | None = None

@@ -1,0 +1,92 @@
+"""How a watch reads one namespace: only the depths of its queues where these suffice, else every request."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from halfopen.core.errors import HalfopenError
+from halfopen.core.filters import Filter
+from halfopen.core.model.columns import Builder, Columns
+from halfopen.core.model.narrowed import depths_tell
+from halfopen.core.sample import Sample
+from halfopen.linux.netns import Netns
+from halfopen.ops.watch.counting import Counting
+from halfopen.read import guards, reader, requests
+from halfopen.read.closing_counts import SocketCounter
+
+
+@dataclass(slots=True)
+class TimeApart:
+    """Processor time that does not count against `max_cpu`, in seconds: readings of every request, and releases."""
+
+    used_s: float = 0.0
+
+    @contextmanager
+    def measured(self) -> Iterator[None]:
+        """Add the time of the block."""
+        began = time.process_time()
+        try:
+            yield
+        finally:
+            self.used_s += time.process_time() - began
+
+
+@dataclass(slots=True)
+class NamespaceReader:
+    """Reads namespaces for a watch. read_by: as the `way` of `read.reader.read`; counting: what else is to be read."""
+
+    read_by: str
+    counting: Counting
+    apart: TimeApart
+    _sockets: SocketCounter = field(default_factory=SocketCounter)
+
+    def read(
+        self, ns: Netns, previous: Sample | None, watched: Filter, *, whole: bool = False
+    ) -> tuple[Sample, Columns | None]:
+        """Read a namespace; who listens is looked up again only when the listeners changed.
+
+        First the depths of its queues, unless `whole`: if no connection is half-open, the depths tell everything. When
+        every request was read, the columns come with the Sample. watched: the listeners and sources to read; an empty
+        filter means all.
+
+        Raises: HalfopenError, MemoryError.
+        """
+        if previous is None:
+            return self._every_request(ns, watched, with_owners=True)
+        found = None if whole else self._depths(ns)
+        sample, columns = (found, None) if found is not None else self._every_request(ns, watched, with_owners=False)
+        now_there, there = sample.listeners["inode"], previous.listeners["inode"]
+        if not np.array_equal(now_there, there) and set(now_there.tolist()) != set(there.tolist()):
+            return self._every_request(ns, watched, with_owners=True)
+        kept = replace(
+            sample,
+            owners=previous.owners,
+            options=previous.options,
+            completeness=replace(sample.completeness, notes=previous.completeness.notes),
+        )
+        return kept, columns
+
+    def _every_request(self, ns: Netns, watched: Filter, *, with_owners: bool) -> tuple[Sample, Columns]:
+        with self.apart.measured():
+            builder = Builder()
+            chosen = None if watched.empty else watched
+            probes = [requests.probe(builder, chosen=chosen), guards.probe(), *self.counting.probes(ns.inode)]
+            probes.append(self._sockets.probe(ns.inode))
+            sample = reader.read(ns, probes, way=self.read_by, with_owners=with_owners)
+            return sample, builder.take()
+
+    def _depths(self, ns: Netns) -> Sample | None:
+        """The depths of the queues; None where they do not tell how many connections are half-open."""
+        if self.read_by not in ("auto", "bpf"):
+            return None
+        probes = [guards.probe(), self._sockets.probe(ns.inode)]
+        try:
+            sample = reader.read(ns, probes, way=self.read_by, with_owners=False)
+        except HalfopenError:
+            return None  # the whole reading reports why
+        return sample if depths_tell(sample) else None

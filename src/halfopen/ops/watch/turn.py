@@ -1,0 +1,234 @@
+"""What a watch does with one namespace at one reading: compute, let the policy decide, carry out, report."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from threading import Event
+from typing import Final
+
+from halfopen.core.errors import HalfopenError, UnknownTarget
+from halfopen.core.findings.verdict import Verdict
+from halfopen.core.model import answered
+from halfopen.core.model.columns import Columns
+from halfopen.core.model.model import Model, build
+from halfopen.core.model.narrowed import only
+from halfopen.core.policy.actions import Release, Withheld
+from halfopen.core.policy.alarms import Telling
+from halfopen.core.policy.counts import Subject
+from halfopen.core.policy.events import Gone, Seen
+from halfopen.core.policy.incidents import Incidents
+from halfopen.core.policy.policy import Action, LookAgain, Missing, Policy, ReadMore, State, step
+from halfopen.core.policy.readings import counts_of, gained, undecided
+from halfopen.core.reports import Decided, Did, Glance, Noticed, Reading, Report, Trouble
+from halfopen.core.sample import Completeness, Requests, Sample
+from halfopen.core.where import Namespace
+from halfopen.linux.identity import unentered
+from halfopen.linux.netns import Netns
+from halfopen.ops.executor import Executor
+from halfopen.ops.release.release import matching
+from halfopen.ops.watch.clients import ClientsOf
+from halfopen.ops.watch.finishing import Finishing
+from halfopen.ops.watch.known import Known
+from halfopen.ops.watch.reading import NamespaceReader
+
+# Reading every request may take at most this share of the time; in between, the depths of the queues tell how many.
+_CENSUS_SHARE: Final = 0.05
+# The same while a cause is looked for.
+_DECIDING_SHARE: Final = 0.2
+# A release may take this share of an interval, and the next one continues it: the interval is kept under a flood too.
+_RELEASE_SHARE: Final = 0.5
+
+
+@dataclass(slots=True)
+class Turns:
+    """The turns of all namespaces, and what is known of each.
+
+    policy, interval_s: as they are now; a reload sets others. reader: reads a namespace. top: how many source prefixes
+    a Model describes. stop: ends a release early. finishing: handshakes that finish, counted in one namespace, or None.
+    """
+
+    policy: Policy
+    interval_s: float
+    executor: Executor
+    reader: NamespaceReader
+    top: int
+    stop: Event
+    finishing: Finishing | None
+    state: State = State()
+    # By inode: no two namespaces have one at a time. A reading tells whether it is still that of the same namespace.
+    known: dict[int, Known] = field(default_factory=dict)
+    # Where the policy asked for another reading within a fraction of a second.
+    closer: list[Netns] = field(default_factory=list)
+    incident_is_on: bool = False
+    _incidents: Incidents = field(default_factory=Incidents)
+    _clients: ClientsOf = field(default_factory=ClientsOf)
+
+    def take(self, ns: Netns, *, closer: bool = False) -> Iterator[Report]:
+        """Read a namespace and do what follows. closer: a reading between two of the interval, reported if it decides.
+
+        Raises: HalfopenError when it cannot be read.
+        """
+        known, began = self.known.get(ns.inode), time.monotonic()
+        sample, columns = self._read(ns, None if known is None else known.previous)
+        if known is not None and known.where != sample.where:
+            # The kernel gave the inode of a namespace that is gone to another one.
+            yield from self.end(ns.inode)
+            known, (sample, columns) = None, self._read(ns, None)
+        previous = None if known is None else known.previous
+        if known is None:
+            inode = sample.where.inode  # not always ns.inode: the path may lead elsewhere by now
+            known = self.known.get(inode)
+            if known is not None and known.where != sample.where:
+                yield from self.end(inode)
+                known = None
+            known = known or self.known.setdefault(inode, Known(sample.bare()))
+        model = self._model(known, sample, columns, previous, began)
+        model, verdict, state, actions = self._decide(ns, known, model, previous)
+        known.keep(model, verdict)
+        self._clients.count(ns.inode, model)
+        self.state = state
+        self._count(known, model, verdict)
+        told = [(a, self._incidents.told(model, a, verdict)) for a in actions if isinstance(a, Telling)]
+        on = self._incidents.seen(model, state.incidents(known.where))
+        self.incident_is_on |= bool(on)
+        if not closer or told:
+            yield Reading(model, verdict, time.monotonic() - began, on, known.calm)
+        else:
+            yield Glance(model, verdict, known.calm)
+        now = {one.id: one for one in on}
+        for telling, one in told:
+            yield Decided(model, telling, verdict, now.get(one.id, one))
+        for action in actions:
+            if isinstance(action, Release):
+                yield self._release(ns, known, action)
+            elif isinstance(action, Withheld):
+                yield from self._note(model, action)
+            elif isinstance(action, LookAgain):
+                self.closer.append(ns)
+
+    def identity(self, ns: Netns) -> Namespace:
+        """Who a namespace is, as its last reading told, under the name it has now; without a reading by its inode."""
+        known = self.known.get(ns.inode)
+        if known is None:
+            return unentered(ns)
+        return replace(known.where, name=ns.name, path=ns.path, lives_in=ns.lives_in)
+
+    def end(self, inode: int) -> Iterator[Report]:
+        """A namespace is gone: forget what is known of it. An alarm there is over."""
+        known = self.known.pop(inode)
+        self.reader.counting.forget(known.where.inode)
+        self._clients.forget(known.where.inode)
+        self.state, actions = step(self.state, Gone(known.where, time.monotonic()), self.policy)
+        model = build(replace(known.previous, wall_s=time.time(), parts=(Requests(),))) if actions else None
+        for action in actions:
+            if model is not None and isinstance(action, Telling):
+                yield Decided(model, action, None, self._incidents.told(model, action, None))
+        self._incidents.forget(known.where)
+
+    def _note(self, model: Model, action: Withheld) -> Iterator[Report]:
+        """Record a release that is not carried out, and report it, and also when it cannot be recorded."""
+        try:
+            self.executor.note(action)
+        except HalfopenError as e:
+            yield Trouble(action.release.netns, e)
+        yield Noticed(model, action)
+
+    def _decide(
+        self, ns: Netns, known: Known, model: Model, previous: Sample | None
+    ) -> tuple[Model, Verdict | None, State, tuple[Action, ...]]:
+        """What the policy makes of a reading, and the reading, completed as far as the policy asked for it."""
+        of = self.finishing
+        finished_at = None if of is None or of.inode != known.where.inode else of.since(model)
+        model, verdict, seen = self._seen(known, model, finished_at)
+        while True:
+            state, actions = step(self.state, seen, self.policy)
+            missing = {action.missing for action in actions if isinstance(action, ReadMore)}
+            if not missing:
+                return model, verdict, state, actions
+            if Missing.REQUESTS in missing:
+                began = time.monotonic()
+                sample, columns = self._read(ns, previous, whole=True)
+                if sample.where != seen.where:
+                    raise UnknownTarget(f"network namespace {ns.name} was replaced by another one while it was read")
+                model = self._model(known, sample, columns, previous, began)
+                model, verdict, seen = self._seen(known, model, finished_at)
+            if Missing.MATCHING in missing:
+                asked = [release for action in actions if isinstance(action, ReadMore) for release in action.releases]
+                counted = {release: self._matching(ns, known, release) for release in asked}
+                seen = replace(seen, matching={**seen.matching, **counted})
+
+    def _read(self, ns: Netns, previous: Sample | None, *, whole: bool = False) -> tuple[Sample, Columns | None]:
+        return self.reader.read(ns, previous, self.policy.watched, whole=whole)
+
+    def _matching(self, ns: Netns, known: Known, release: Release) -> int | str:
+        """How many a release would find, or why that cannot be told. Raises: as `matching`, for one that spares nobody
+        by what they did."""
+        if release.sparing.clients_s is None:
+            return matching(release, ns, self.stop, known.calm)
+        try:
+            return matching(release, ns, self.stop, known.calm, self._clients.of(ns))
+        except HalfopenError as e:
+            return e.line()
+
+    def _count(self, known: Known, model: Model, verdict: Verdict | None) -> None:
+        """Have it counted who finishes, as long as there is something to judge that is not decided."""
+        decided = None if verdict is None or model.arrived is None else not undecided(verdict)
+        alarmed, counting = self.state.alarmed(known.where, rising=True), self.reader.counting
+        counting.after(known.where.inode, time.monotonic(), busy=known.busy, alarmed=alarmed, decided=decided)
+
+    def _seen(
+        self, known: Known, model: Model, finished_at: Mapping[Subject, int] | None
+    ) -> tuple[Model, Verdict | None, Seen]:
+        where = model.sample.where
+        model, verdict = known.judged(model, resting=self.reader.counting.resting(where.inode))
+        wanted = self.state.wanted(where)
+        some = not self.policy.watched.empty
+        seen = Seen(
+            where=where,
+            at_s=model.sample.monotonic_s,
+            half_open=model.half_open,
+            whole=not model.sample.depths,
+            may_read_whole=time.monotonic() >= known.whole_again_at_s,
+            degraded=_degraded(model.sample.completeness),
+            counts=counts_of(model, known.last, verdict, wanted, some=some),
+            finished=gained("PassiveOpens", model, known.last),
+            finished_at=finished_at,
+            release_s=max(1.0, model.release_time_s),
+            verdict=verdict,
+            wall_s=model.sample.wall_s,
+        )
+        return model, verdict, seen
+
+    def _release(self, ns: Netns, known: Known, action: Release) -> Did:
+        within_s = self.interval_s * _RELEASE_SHARE
+        with self.reader.apart.measured():
+            clients = None if action.sparing.clients_s is None else self._clients.of(ns)
+            outcome = self.executor.execute(
+                action, ns, stop=self.stop, within_s=within_s, calm=known.calm, clients=clients
+            )
+        self.state, _ = step(self.state, outcome, self.policy)
+        return Did(outcome, self._incidents.did(outcome, time.time()))
+
+    def _model(
+        self, known: Known, sample: Sample, columns: Columns | None, previous: Sample | None, began: float
+    ) -> Model:
+        """What a sample, whose reading began then, shows of what is watched."""
+        now = time.monotonic()
+        # The first reading took longer for the programs that were loaded.
+        if not sample.depths and previous is not None:
+            share = _DECIDING_SHARE if self.reader.counting.active(known.where.inode) else _CENSUS_SHARE
+            known.whole_again_at_s = now + (now - began) * (1 / share - 1)
+        # A reading tells of what came after it.
+        known.calm = answered.calm(sample.listeners, sample.counters, now, known.calm)
+        model = build(sample, previous, columns=columns, top=self.top, before=known.before, calm=known.calm)
+        known.before = model if sample.depths else None
+        return only(model, self.policy.watched)
+
+
+def _degraded(of: Completeness) -> str:
+    """Why a reading is not to be acted on, or "". Requests that a look skipped are no reason: a release looks again."""
+    if of.source == "proc":
+        return "the reading is from /proc/net/tcp alone"
+    return "; ".join(of.problems)
