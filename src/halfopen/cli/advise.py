@@ -5,21 +5,22 @@ from __future__ import annotations
 import click
 
 from halfopen.cli.looking import look_s, stop_at_signal, tell
-from halfopen.cli.options import here, listener_option, netns_option
+from halfopen.cli.options import here, listener_option, one_netns_option
 from halfopen.cli.progress import progress
 
 
 @click.command()
-@netns_option
+@one_netns_option
 @click.option("--for", "duration", metavar="T", default="60s", help="Watch for this long (default 60s).")
 @listener_option
 @click.option("--json", "as_json", is_flag=True, help="One JSON document (halfopen.advise/1).")
 @click.pass_context
 def command(ctx: click.Context, netns: str | None, duration: str, listener: tuple[str, ...], as_json: bool) -> None:
-    """Watch handshakes for a while (eBPF) and say what each listener needs: the release time, from how late real
-    clients finish and with an upper bound of the share it would cost; the backlog, from both queues; SYN cookies.
+    """Watch handshakes for a while (eBPF) and recommend settings for each listener.
 
-    Nothing is changed: the last lines are the commands. Ctrl-C ends it early and advises from what was seen.
+    These are the release time (from how late real clients finish, with an upper bound of the share of clients it would
+    cost), the backlog (from the lengths of both queues) and SYN cookies. Nothing is changed; the commands to do so are
+    printed last. Ctrl-C ends the look early and uses what was seen.
     """
     from halfopen import api
     from halfopen.ops.advise import advise_on

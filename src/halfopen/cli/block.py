@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from halfopen.cli.completing import files
-from halfopen.cli.options import audit_log_option, here, netns_option, reason_option
+from halfopen.cli.options import audit_log_option, here, one_netns_option, reason_option
 
 if TYPE_CHECKING:
     from halfopen.core.units import Network
@@ -22,13 +22,13 @@ _CONFIG: Final = "/etc/halfopen/halfopen.toml"
 @click.argument("sources", metavar="CIDR...|list", nargs=-1, required=True)
 @click.option("--for", "for_time", metavar="T", default="10m", show_default=True, help="End the block after this long.")
 @click.option("--port", metavar="N", help="Block only packets to this TCP port.")
-@netns_option
-@click.option("--dry-run", is_flag=True, help="Say whether the sources may be blocked, and change nothing.")
+@one_netns_option
+@click.option("--dry-run", is_flag=True, help="Check whether the sources may be blocked, and change nothing.")
 @click.option(
     "--config",
     metavar="FILE",
     shell_complete=files,
-    help=f"Configuration with the sources never to touch (default {_CONFIG}, where there is one).",
+    help=f"Configuration with never.sources (default {_CONFIG}, if it exists).",
 )
 @reason_option
 @click.option("--json", "as_json", is_flag=True, help="One JSON document (halfopen.block/1).")
@@ -44,12 +44,12 @@ def command(
     as_json: bool,
     audit_log: str | None,
 ) -> None:
-    """Drop the TCP packets of sources for a time; `block list` shows the blocks.
+    """Drop all TCP packets from sources for a limited time; `block list` shows the blocks.
 
-    The source of a SYN is easily forged: block only sources that answered, or that you know. A block of forged sources
-    turns away the people whose addresses were used. Sources that are connected or finished a handshake within an hour,
-    this host's own addresses, the address you are connected from by SSH and never.sources of the configuration are
-    refused. The kernel ends a block when its time is up; `halfopen unblock` does so earlier.
+    The source address of a SYN is easily forged, and to block a forged address locks out its owner: block only sources
+    that completed handshakes, or that you know. The command refuses to block a source that is connected or has finished
+    a handshake within an hour, an address of this host, the address you are connected from by SSH, and never.sources of
+    the configuration. The kernel ends a block when its time is up; `halfopen unblock` ends it earlier.
     """
     from halfopen.api import namespace
     from halfopen.core.errors import UsageError

@@ -70,11 +70,12 @@ def command(
     read_by: str | None,
     direct: bool,
 ) -> None:
-    """Check half-open connections for Nagios, Icinga, Checkmk and others that run monitoring plugins.
+    """Check half-open connections, as a plugin for Nagios, Icinga, Checkmk and others.
 
     Prints one line with performance data and exits with 0 OK, 1 WARNING, 2 CRITICAL or 3 UNKNOWN. Without thresholds
-    the verdict of status decides; with them, they do. NAME: half_open, oldest (seconds), drops_per_s, accept_queue.
-    RANGE: 10 (more than 10), 10: (less than 10), 10:20, @10:20 (inside). What cannot be read is UNKNOWN.
+    the verdict of status decides; with thresholds, only the thresholds. NAME is half_open, oldest (seconds),
+    drops_per_s or accept_queue. RANGE alerts as in other plugins: 10 (above 10), 10: (below 10), 10:20 (outside),
+    @10:20 (inside). Values that cannot be read give UNKNOWN.
     """
     from halfopen.core.check import Thresholds, level, outcome, ranges
 

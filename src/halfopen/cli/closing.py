@@ -6,7 +6,7 @@ import click
 
 from halfopen.cli import closing_act, closing_list, signals
 from halfopen.cli.closing_words import closing_filter_options, filter_of
-from halfopen.cli.options import here, netns_option
+from halfopen.cli.options import here, one_netns_option
 from halfopen.cli.progress import progress
 from halfopen.cli.suggesting import Suggesting
 
@@ -25,7 +25,7 @@ class _Commands(Suggesting):
 
 @click.group(cls=_Commands, invoke_without_command=True)
 @closing_filter_options
-@netns_option
+@one_netns_option
 @click.option("--for", "duration", metavar="T", help="Look twice, so long apart, and compare (as in 10s).")
 @click.option("--read-by", type=click.Choice(_WAYS), help="Read by eBPF or sock_diag alone (default: the best).")
 @click.option("--json", "as_json", is_flag=True, help="One JSON document (halfopen.closing/1).")
@@ -42,10 +42,10 @@ def command(
     read_by: str | None,
     as_json: bool,
 ) -> None:
-    """Find connections that are never let go: leaks in CLOSE_WAIT, pools, silent peers, FIN_WAIT2, ports in TIME_WAIT.
+    """Find leaked and idle connections: CLOSE_WAIT, idle pools, silent peers, FIN_WAIT2, ports in TIME_WAIT.
 
-    Without a command, closing judges them by group: process, state, peer and kind. One look tells most; --for looks
-    twice.
+    Without a command, closing groups the connections by process, state, peer and kind, and judges each group. One look
+    is often enough; with --for a second look shows which groups grow.
     """
     if ctx.invoked_subcommand is not None:
         if process or state or peer or kind or any((idle, netns, duration, read_by, as_json)):

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from halfopen.cli.closing_words import closing_filter_options, filter_of
-from halfopen.cli.options import here, netns_option, reason_option
+from halfopen.cli.options import here, one_netns_option, reason_option
 
 if TYPE_CHECKING:
     from halfopen.core.policy.actions import ChangedConnections, KeepaliveOptions
@@ -16,7 +16,7 @@ _LONGEST_S: Final = 32767
 _QUESTIONS: Final = {
     "keepalive": "Set keepalive on {}?",
     "probe": "Send a keepalive probe on {}?",
-    "shutdown": "End {} in order?",
+    "shutdown": "End {} with a FIN?",
     "destroy": "End {} with an RST?",
 }
 
@@ -27,16 +27,16 @@ def _acting(command: Any) -> Any:
         click.option("--json", "as_json", is_flag=True, help="One JSON document (halfopen.closing-change/1)."),
         reason_option,
         click.option("--yes", is_flag=True, help="Do not ask for confirmation."),
-        click.option("--dry-run", is_flag=True, help="Show how many are meant and change nothing."),
+        click.option("--dry-run", is_flag=True, help="Show how many connections match and change nothing."),
         click.option(
             "--max",
             "most",
             metavar="N",
             type=click.IntRange(min=1),
-            help="Change nothing where more than N match (default 1000).",
+            help="Change nothing if more than N match (default 1000).",
         ),
         click.option("--all", "everything", is_flag=True, help="Every connection (required if no filter is given)."),
-        netns_option,
+        one_netns_option,
         closing_filter_options,
     ):
         command = option(command)
@@ -48,17 +48,22 @@ def _acting(command: Any) -> Any:
 @click.option("--after", metavar="T", help="Idle time before the first probe (TCP_KEEPIDLE).")
 @click.option("--every", metavar="T", help="Time between probes (TCP_KEEPINTVL).")
 @click.option(
-    "--probes", metavar="N", type=click.IntRange(1, 127), help="Unanswered probes until the end (TCP_KEEPCNT)."
+    "--probes",
+    metavar="N",
+    type=click.IntRange(1, 127),
+    help="Unanswered probes until the connection is closed (TCP_KEEPCNT).",
 )
-@click.option("--user-timeout", metavar="T", help="End where sent data is not acknowledged for so long; 0: off.")
-@click.option("--undo", metavar="ID", help="Set the options as they were before the keepalive with this id.")
+@click.option(
+    "--user-timeout", metavar="T", help="Close the connection if sent data is not acknowledged for this long; 0: off."
+)
+@click.option("--undo", metavar="ID", help="Restore the options that a former keepalive changed.")
 def keepalive(
     after: str | None, every: str | None, probes: int | None, user_timeout: str | None, undo: str | None, **words: Any
 ) -> None:
-    """Turn keepalive on for connections that programs hold already, without a restart.
+    """Turn keepalive on for connections that are already open, without a restart.
 
-    The undo sets SO_KEEPALIVE and TCP_USER_TIMEOUT exactly as they were. The kernel cannot unset the times and the
-    number of probes: where they were not set, the undo writes the numbers of the sysctls.
+    --undo restores SO_KEEPALIVE and TCP_USER_TIMEOUT exactly. The kernel cannot unset the times and the number of
+    probes: if they were not set, --undo writes the values of the sysctls.
     """
     from halfopen.core.policy.actions import KEEPALIVE_ON, KeepaliveOptions
 
@@ -78,10 +83,10 @@ def keepalive(
 @click.command()
 @_acting
 def probe(**words: Any) -> None:
-    """Ask the peer of each connection whether it is still there, by one keepalive probe, and wait two seconds.
+    """Send one keepalive probe to each peer, and wait two seconds for the answers.
 
-    The programs notice nothing. A peer that has forgotten the connection answers with an RST, which ends it. The
-    options are set as they were; TCP_KEEPIDLE, which cannot be unset, to the number of the sysctl.
+    The programs do not notice. A peer that no longer knows the connection answers with an RST, which closes it. The
+    socket options are restored; TCP_KEEPIDLE cannot be unset, and is set to the value of the sysctl.
     """
     from halfopen.core.policy.actions import PROBE_PEERS
 
@@ -91,10 +96,10 @@ def probe(**words: Any) -> None:
 @click.command()
 @_acting
 def shutdown(**words: Any) -> None:
-    """End connections in CLOSE_WAIT in order: send the FIN that the program did not.
+    """End connections in CLOSE_WAIT in an orderly way: send the FIN that the program did not.
 
-    Nothing is reset, and what is unread can still be read. Without --idle, only those without data for 10 s. The
-    descriptor stays with the program until it closes it.
+    Nothing is reset, and unread data can still be read. Without --idle, only connections without data for 10 s are
+    ended. The program keeps the descriptor until it closes it.
     """
     from halfopen.core.policy.actions import SHUT_DOWN
 
@@ -106,9 +111,9 @@ def shutdown(**words: Any) -> None:
 def destroy(**words: Any) -> None:
     """End connections with an RST: those in CLOSE_WAIT, unless --state names another state.
 
-    Each is checked once more under its own lock (Linux 6.5, eBPF): in the same state, nothing more unread, no data for
-    as long as --idle says (10 s without it). There is no undo. The descriptor stays with the program until it closes
-    it, so this cures no "too many open files".
+    Each connection is checked again under its own lock (Linux 6.5, eBPF): it must be in the same state, with no more
+    unread data, and without data for as long as --idle says (default 10 s). There is no undo. The program keeps the
+    descriptor until it closes it, so this does not cure "too many open files".
     """
     from halfopen.core.policy.actions import DESTROY
 

@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from halfopen.cli.closing_words import closing_filter_options, filter_of
-from halfopen.cli.options import here, netns_option
+from halfopen.cli.options import here, one_netns_option
 from halfopen.cli.saying import say
 
 _TABLE_LIMIT = 100
@@ -15,7 +15,7 @@ _TABLE_LIMIT = 100
 
 @click.command()
 @closing_filter_options
-@netns_option
+@one_netns_option
 @click.option("--sort", type=click.Choice(("age", "unread", "unacked", "pid")), default="age")
 @click.option(
     "--limit",
@@ -37,7 +37,7 @@ def command(
     form: str,
     as_json: bool,
 ) -> None:
-    """List connections that are open or closing, the oldest in their state first. Filters combine with AND."""
+    """List open and closing connections, those longest in their state first. Filters combine with AND."""
     from halfopen.linux import allocator
     from halfopen.linux.bpf import bpf_object
 

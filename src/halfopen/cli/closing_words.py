@@ -16,11 +16,19 @@ F = TypeVar("F", bound=Callable[..., Any])
 def closing_filter_options(command: F) -> F:
     """Add --process, --state, --peer, --idle and --kind, which `filter_of` turns into a ClosingFilter."""
     for option in (
-        click.option("--kind", metavar="KIND", multiple=True, help="Only this kind, as in the column KIND."),
-        click.option("--idle", metavar="T", help="Only connections without data either way for so long: 10m, 400ms."),
-        click.option("--peer", metavar="ADDR[:PORT]|CIDR|:PORT", multiple=True, help="Only with this peer."),
-        click.option("--state", metavar="STATE", multiple=True, help="Only this state: close-wait, fin-wait-2, …"),
-        click.option("--process", metavar="PID|NAME", multiple=True, help="Only what this process holds."),
+        click.option(
+            "--kind", metavar="KIND", multiple=True, help="Only connections of this kind, as in the column KIND."
+        ),
+        click.option(
+            "--idle", metavar="T", help="Only connections without data in either direction for this long: 10m, 400ms."
+        ),
+        click.option(
+            "--peer", metavar="ADDR[:PORT]|CIDR|:PORT", multiple=True, help="Only connections with this peer."
+        ),
+        click.option(
+            "--state", metavar="STATE", multiple=True, help="Only connections in this state: close-wait, fin-wait-2, …"
+        ),
+        click.option("--process", metavar="PID|NAME", multiple=True, help="Only connections that this process holds."),
     ):
         command = option(command)
     return command

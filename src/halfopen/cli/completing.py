@@ -11,7 +11,7 @@ from click.shell_completion import CompletionItem
 from halfopen.core.units import listener_text
 from halfopen.linux import proc, small_files
 
-_EVERYWHERE = {"status", "top", "list", "release", "watch", "diagnose", "handshakes"}
+_EVERYWHERE = {"status", "top", "list", "release", "watch", "check", "diagnose", "handshakes"}
 _LISTEN = "0A"
 _MOST = 256 * 1024
 

@@ -14,7 +14,7 @@ from halfopen.cli.progress import progress
 @click.option("--for", "duration", metavar="T", default="5s", help="Look for this long (default 5s).")
 @listener_option
 @read_by_option
-@click.option("-v", "--verbose", is_flag=True, help="Show every fact, those that rule a cause out too.")
+@click.option("-v", "--verbose", is_flag=True, help="Also show the facts that rule causes out.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON document (halfopen.diagnose/1).")
 @click.pass_context
 def command(
@@ -26,10 +26,10 @@ def command(
     verbose: bool,
     as_json: bool,
 ) -> None:
-    """Look for some seconds and say what is wrong: each cause with its evidence, how sure it is, what was ruled out,
-    the process concerned, and the commands that help. -v and --json add the facts that rule causes out.
+    """Look for a few seconds and list what is wrong: each cause with its evidence and how certain it is, the process
+    concerned, the commands that help, and the causes that were ruled out.
 
-    It judges by the rules of status, over a longer time. Ctrl-C ends the look early and shows what was seen.
+    The rules are those of status, applied over a longer time. Ctrl-C ends the look early and shows what was seen.
     """
     from halfopen.linux.bpf import bpf_object
 

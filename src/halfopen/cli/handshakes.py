@@ -16,8 +16,11 @@ from halfopen.cli.progress import progress
 @click.option("--json", "as_json", is_flag=True, help="One JSON document (halfopen.handshakes/1).")
 @click.pass_context
 def command(ctx: click.Context, netns: str | None, duration: str, listener: tuple[str, ...], as_json: bool) -> None:
-    """How long completed handshakes take, counted in the kernel as they complete (eBPF): a histogram, rates and
-    SYN-ACKs sent again, by listener. Ctrl-C ends it early and shows what was seen."""
+    """Measure how long handshakes take: a histogram, rates and retransmitted SYN-ACKs, by listener.
+
+    An eBPF program counts handshakes in the kernel as they complete. Ctrl-C ends the look early and shows what was
+    seen.
+    """
     from halfopen import api
     from halfopen.ops.handshakes import observe
 

@@ -20,7 +20,7 @@ _file_option = click.option(
     "--file",
     metavar="FILE|DIR",
     shell_complete=files,
-    help="Where watch --history keeps it (default: that of the service, else your own).",
+    help="Where watch --history wrote it (default: the service's history, otherwise your own).",
 )
 
 
@@ -28,8 +28,8 @@ def _period(command: F) -> F:
     """The options that say which time, and which listeners."""
     for option in reversed(
         (
-            click.option("--since", metavar="T", default="1h", help="From when: 1h (ago), 2026-11-26T00:45 or 00:45."),
-            click.option("--until", metavar="T", help="Until when, likewise (default: now)."),
+            click.option("--since", metavar="T", default="1h", help="Start: 1h (ago), 2026-11-26T00:45 or 00:45."),
+            click.option("--until", metavar="T", help="End, in the same form (default: now)."),
             click.option(
                 "--listener", metavar="[ADDR]:PORT", multiple=True, help="Only this listener; may be repeated."
             ),
@@ -43,7 +43,7 @@ def _period(command: F) -> F:
 
 @click.group(cls=Suggesting, invoke_without_command=True)
 @_period
-@click.option("--incidents", is_flag=True, help="Incidents alone, without chart and values.")
+@click.option("--incidents", is_flag=True, help="Only incidents, without chart and values.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON document (halfopen.history/1).")
 @click.pass_context
 def command(
@@ -56,9 +56,10 @@ def command(
     incidents: bool,
     as_json: bool,
 ) -> None:
-    """Show what a watch with --history kept: incidents, and half-open connections over time.
+    """Show what `watch --history` recorded: incidents, and half-open connections over time.
 
-    Reads the file alone, so it works with and without a watch that runs, for root and members of the group halfopen.
+    The command reads the file only, so it works whether a watch is running or not, for root and for members of the
+    group halfopen.
     """
     if ctx.invoked_subcommand is not None:
         _only_file(ctx)
@@ -109,7 +110,10 @@ def _told(
 @click.option("--json", "as_json", is_flag=True, help="One JSON document (halfopen.incident/1).")
 @click.pass_context
 def show(ctx: click.Context, id: str, file: str | None, as_json: bool) -> None:
-    """Show one incident: when, why with the evidence, how bad, and what was done. A part of its ID will do."""
+    """Show one incident: times, causes with evidence, and what was done.
+
+    A part of its ID is enough.
+    """
     from halfopen.ops.history import kept_record, place_of, releases_of
     from halfopen.present import history, jsonout, text
     from halfopen.store.reader import History
@@ -127,18 +131,20 @@ def show(ctx: click.Context, id: str, file: str | None, as_json: bool) -> None:
 @command.command()
 @click.argument("id")
 @_file_option
-@click.option("--at", metavar="T", help="The screen of one moment: 00:45:12, or from the first sign on: +5s, -10s.")
-@click.option("--screens", is_flag=True, help="The screen of every reading, as status shows it.")
-@click.option("--all-lines", is_flag=True, help="A line for every reading, even when nothing changed.")
+@click.option(
+    "--at", metavar="T", help="Show the screen of one moment: 00:45:12, or relative to the first sign: +5s, -10s."
+)
+@click.option("--screens", is_flag=True, help="Show the screen of status for every reading.")
+@click.option("--all-lines", is_flag=True, help="Print a line for every reading, even if nothing changed.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object per line (halfopen.watch/1).")
 @click.pass_context
 def replay(
     ctx: click.Context, id: str, file: str | None, at: str | None, screens: bool, all_lines: bool, as_json: bool
 ) -> None:
-    """Show again exactly what was seen, from a minute before an incident to a minute after its end: the lines of watch,
-    or screens of status.
+    """Show an incident again exactly as it was seen.
 
-    The readings are built and judged by the same functions as then.
+    The lines of watch, or screens of status, from a minute before the first sign to a minute after the end, made by the
+    same functions as then.
     """
     from halfopen.core.errors import UnknownTarget, UsageError
     from halfopen.ops.history import place_of, record_of, relative_s
@@ -178,7 +184,7 @@ def export(
     form: str,
     incidents: bool,
 ) -> None:
-    """Write values, or incidents, a line each: as CSV or as JSON objects, for other programs."""
+    """Export values or incidents as CSV or as lines of JSON."""
     from halfopen.present import history
 
     told = _told(since, until, listener, netns, file or _above(ctx), everything=not incidents)

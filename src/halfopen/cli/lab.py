@@ -50,8 +50,8 @@ class _Plan:
 @click.option("--rate", metavar="R", type=click.FloatRange(0, 1_000_000, min_open=True),
               help="Send R SYNs a second, in the background (default: all at once).")  # fmt: skip
 @click.option("--sources", type=click.Choice(["spoofed", "few", "one"]), default="spoofed", show_default=True,
-              help="Send them from many addresses, from eight, or from one.")  # fmt: skip
-@click.option("--ipv6", is_flag=True, help="Send them over IPv6; the listener also accepts IPv4.")
+              help="Send SYNs from many addresses, from eight, or from one.")  # fmt: skip
+@click.option("--ipv6", is_flag=True, help="Send SYNs over IPv6; the listener also accepts IPv4.")
 @click.option("--honest", metavar="N", type=click.IntRange(0, 20_000), default=0,
               help="Also connect N clients that complete their handshake.")  # fmt: skip
 @click.option("--defer", is_flag=True, help="Accept connections only once data arrives (TCP_DEFER_ACCEPT).")
@@ -61,7 +61,7 @@ class _Plan:
 @click.option("--port", metavar="P", type=click.IntRange(1, 65535), default=8080, show_default=True,
               help="Port of the listener.")  # fmt: skip
 @click.option("--scene", metavar="NAME",
-              help="Show a scene instead: a server in one kind of trouble, or in none (list: name them).")  # fmt: skip
+              help="Set up one cause of trouble, or a healthy server, instead; list: name the scenes.")  # fmt: skip
 @click.option("--seed", metavar="N", type=click.IntRange(0, 2**31 - 1), default=1, show_default=True,
               help="Draw the rates, ports and delays of the scene from N.")  # fmt: skip
 @click.option("--for", "for_time", metavar="T",
@@ -84,11 +84,11 @@ def command(
     old_for: str | None,
     command: tuple[str, ...],
 ) -> int:
-    """Create a private server and client, leave connections half-open between them, and print how to look.
+    """Create a private server and client with half-open connections between them, to try any command on.
 
-    COMMAND runs inside the network namespace of the server, with HALFOPEN_NETNS set to its path, and lab exits with the
-    exit code of COMMAND. Nothing leaves this machine, and everything is gone at the end. Root is not needed where the
-    machine allows user namespaces.
+    COMMAND runs in the network namespace of the server, with HALFOPEN_NETNS set to its path, and lab exits with the
+    exit code of COMMAND. No packet leaves this machine, and everything is removed at the end. Where user namespaces are
+    allowed, root is not needed.
     """
     from halfopen.core.units import duration_s
     from halfopen.lab import Lab, enter_user_namespace

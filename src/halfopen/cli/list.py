@@ -53,9 +53,9 @@ def command(
     no_deferred: bool,
     direct: bool,
 ) -> None:
-    """List half-open connections with their age, the oldest first.
+    """List half-open connections with their age, oldest first.
 
-    Filters combine with AND. Deferred-accept connections are listed and marked: their handshake is finished.
+    Filters combine with AND. Deferred-accept connections, whose handshake is finished, are listed and marked.
     """
     form = "json" if as_json else form
     if not direct and read_by is None and served.possible(netns):

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import click
 
-from halfopen.cli.options import here, netns_option
+from halfopen.cli.options import here, one_netns_option
 
 
 @click.command()
-@netns_option
+@one_netns_option
 @click.option("--json", "as_json", is_flag=True, help="One JSON document (halfopen.memory/1).")
 def command(netns: str | None, as_json: bool) -> None:
-    """Show what TCP holds of the machine's memory, by kind of socket and by process, and how near the limits are."""
+    """Show how much memory TCP uses, by kind of socket and by process, and how close it is to the limits."""
     from halfopen.linux.bpf import bpf_object
 
     bpf_object.preload("walk", "pulse", "closing", "owners")

@@ -12,9 +12,7 @@ CONFIG = "/etc/halfopen/halfopen.toml"
 
 @click.group(cls=Suggesting)
 def command() -> None:
-    """Try the receivers of alarms that the configuration names in its [[notify]] sections: Alertmanager, webhooks, chat
-    and mail, the journal, a command.
-    """
+    """Test the receivers of alarms: the [[notify]] sections of the configuration."""
 
 
 @command.command(short_help="Send a test message to every receiver, or to those named.")
@@ -24,7 +22,7 @@ def command() -> None:
 @click.argument("names", metavar="[NAME]...", nargs=-1)
 @click.pass_context
 def test(ctx: click.Context, config: str, names: tuple[str, ...]) -> None:
-    """Send a message that says it is a test to every receiver, or to those named, and show what each answered.
+    """Send a test message to every receiver, or to those named, and show what each answered.
 
     Exit code 0 when all of them took it, 1 otherwise. Every receiver gets the message, whatever causes and levels it
     asks for.

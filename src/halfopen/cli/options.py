@@ -28,13 +28,14 @@ def _joined(ctx: click.Context, _: click.Parameter, word: str | None) -> str | N
     return word
 
 
-netns_option = click.option(
-    "--netns",
-    callback=_joined,
-    metavar="NAME|PATH|pid:N|all",
-    shell_complete=completing.namespaces,
-    help="Network namespace to look at; all: every namespace of this machine.",
+def _netns_option(metavar: str, help: str) -> Callable[[F], F]:
+    return click.option("--netns", callback=_joined, metavar=metavar, shell_complete=completing.namespaces, help=help)
+
+
+netns_option = _netns_option(
+    "NAME|PATH|pid:N|all", "Network namespace (default: your own); all: every namespace of this machine."
 )
+one_netns_option = _netns_option("NAME|PATH|pid:N", "Network namespace (default: your own).")
 
 
 WAYS: Final = ("bpf", "diag", "proc")
@@ -43,11 +44,11 @@ LOADED_FIRST: Final = {"auto": ("walk", "pulse"), "bpf": ("walk", "pulse"), "dia
 read_by_option = click.option(
     "--read-by",
     type=click.Choice(WAYS),
-    help="Read by eBPF, sock_diag or /proc/net/tcp alone (default: the best that works).",
+    help="Read only by eBPF, sock_diag or /proc/net/tcp (default: the best that works).",
 )
 
 
-direct_option = click.option("--direct", is_flag=True, help="Read the kernel even where the service would answer.")
+direct_option = click.option("--direct", is_flag=True, help="Read the kernel even if the service is running.")
 
 
 # Other tasks are scheduled first; on a saturated CPU this process still gets about a quarter of it.
@@ -112,7 +113,7 @@ audit_log_option = click.option(
     "--audit-log",
     metavar="PATH",
     shell_complete=completing.files,
-    help="Where to record releases (default /var/log/halfopen/audit.jsonl).",
+    help="Audit log to write to (default /var/log/halfopen/audit.jsonl).",
 )
 source_option = click.option(
     "--source",

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from halfopen.cli import completing, signals
-from halfopen.cli.options import audit_log_option, here, netns_option, reason_option
+from halfopen.cli.options import audit_log_option, here, one_netns_option, reason_option
 
 if TYPE_CHECKING:
     from halfopen.core.policy.actions import Protect, Protected
@@ -25,10 +25,14 @@ _HEADER_EVERY: Final = 20
 @click.option("--all-listeners", is_flag=True, help="Guard every listener that can be guarded.")
 @click.option("--for", "for_time", metavar="T", help="End after this long (default: until Ctrl-C).")
 @click.option(
-    "--at", metavar="SHARE", default="25%", show_default=True, help="Answer while a SYN queue is this full; 0%: always."
+    "--at",
+    metavar="SHARE",
+    default="25%",
+    show_default=True,
+    help="Answer SYNs while the SYN queue is at least this full; 0%: always.",
 )
-@netns_option
-@click.option("--dry-run", is_flag=True, help="Say what would be guarded and try the guard on a private host.")
+@one_netns_option
+@click.option("--dry-run", is_flag=True, help="Show what would be guarded, test the guard on a private host, and stop.")
 @reason_option
 @click.option("--json", "as_json", is_flag=True, help="One JSON object per line (halfopen.protect/1).")
 @audit_log_option
@@ -43,12 +47,12 @@ def command(
     as_json: bool,
     audit_log: str | None,
 ) -> None:
-    """Let honest clients connect while a SYN flood goes on.
+    """Let honest clients connect during a SYN flood.
 
-    Once a listener's SYN queue is filled to --at, an eBPF program answers its SYNs itself and keeps no state of them:
-    the answer carries a cookie with all the options that the client offered, and the connection is made when the ACK
-    brings the cookie back. Below that, and when the command ends, the kernel serves as ever; connections stay. The
-    command stays in the foreground and prints a line a second; nothing outlives it.
+    While a listener's SYN queue is fuller than --at, an eBPF program (the guard) answers SYNs without keeping any
+    state: its SYN-ACK carries a cookie that encodes the client's options, and the connection is made when the ACK
+    brings the cookie back. Below --at, and after the command has ended, the kernel handles SYNs as usual; open
+    connections are not affected. The command runs in the foreground, prints a line a second, and leaves nothing behind.
 
     `protect status` shows the guards of this machine, `protect off` ends those of the network namespace.
     """

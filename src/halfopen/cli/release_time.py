@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from halfopen.cli.options import netns_option
+from halfopen.cli.options import one_netns_option
 from halfopen.cli.progress import progress
 from halfopen.cli.tune_words import namespace
 
@@ -33,7 +33,7 @@ def _retries(text: str) -> list[int]:
 
 
 @click.command()
-@netns_option
+@one_netns_option
 @click.option(
     "--retries", metavar="N|N..M", help="Show the schedule for these values of tcp_synack_retries (default 0..8)."
 )

@@ -15,10 +15,10 @@ _root_option = click.option(
 
 @click.group(cls=Suggesting)
 def command() -> None:
-    """Install halfopen as a service of systemd, remove it, and show how it is.
+    """Install halfopen as a systemd service, remove it, and show its state.
 
-    The service is halfopen watch with the configuration /etc/halfopen/halfopen.toml, as a user of its own with the
-    capabilities that it needs, and a control socket where status, list and check are answered.
+    The service runs `halfopen watch` with the configuration /etc/halfopen/halfopen.toml, as its own user and with only
+    the capabilities it needs. It answers status, list and check at a control socket.
     """
 
 
@@ -28,10 +28,10 @@ def command() -> None:
 @click.option("--program", metavar="PATH", default="", help="The halfopen that the unit starts (default: this one).")
 @click.option("--dry-run", is_flag=True, help="Print the files instead of writing them.")
 def install(all_namespaces: bool, root: str, program: str, dry_run: bool) -> None:
-    """Write the unit and what belongs to it.
+    """Write the unit and its other files.
 
-    That is the unit's user and group, its directories, the rotation of the audit log, and a sample configuration, which
-    is never overwritten.
+    These are its user and group, its directories, the rotation of the audit log, and a sample configuration, which is
+    never overwritten.
     """
     from halfopen.service import installing
 
@@ -61,7 +61,7 @@ def uninstall(root: str) -> None:
 def status(as_json: bool) -> None:
     """Show what the service sees and what it uses.
 
-    Ends with exit code 3 when no service answers.
+    The exit code is 3 if no service answers.
     """
     from halfopen.present import jsonout, service
     from halfopen.service.mode import control_path
@@ -77,10 +77,9 @@ def status(as_json: bool) -> None:
 
 @command.command()
 def reload() -> None:
-    """Have the service read its configuration.
+    """Make the service read its configuration again.
 
-    Only root may. systemctl reload halfopen tests the configuration first, and a service keeps the former one when the
-    new one has a mistake.
+    Only root may do this. If the new configuration has an error, the service keeps the former one.
     """
     _ask({"command": "reload"})
     click.echo("the configuration is read again; the service's log says whether it is in force")
@@ -91,14 +90,14 @@ def reload() -> None:
 def mode(word: str) -> None:
     """Stop all releases, or allow them again.
 
-    observe: no release policy acts, whatever is configured, until the service is told otherwise or ends. configured:
-    each does what its configuration says. Only root may.
+    observe: no release policy acts, whatever is configured, until the mode changes or the service ends. configured:
+    policies act as configured. Only root may do this.
     """
     _ask({"command": "mode", "mode": word})
     click.echo(
-        "no release policy acts from now on; halfopen service mode configured ends that"
+        "no release policy acts from now on; halfopen service mode configured allows releases again"
         if word == "observe"
-        else "each release policy does as it is configured"
+        else "release policies act as configured"
     )
 
 

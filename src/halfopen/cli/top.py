@@ -32,8 +32,8 @@ _SOURCES: Final = 10
 def command(netns: str | None, read_by: str | None, interval: str, reason: str | None, audit_log: str | None) -> None:
     """Show a live screen: the verdict, listeners with both queues, rates of the last minute, sources and incidents.
 
-    Keys look closer (Enter, d), release (r) and tune (t): each change is counted or planned first, asked for, and
-    recorded as by the command. ? lists the keys.
+    Enter and d look closer, r releases and t tunes: what would change is shown first, needs a confirmation, and is
+    recorded as by the commands. ? lists the keys.
     """
     from halfopen.core.errors import UsageError
     from halfopen.linux import tty

@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from halfopen.cli import tune_apply, tune_listener
-from halfopen.cli.options import netns_option, tune_reason_option
+from halfopen.cli.options import one_netns_option, tune_reason_option
 from halfopen.cli.suggesting import Suggesting
 from halfopen.cli.tune_words import command_words, end, goal_options, goals_of, namespace, return_overdue
 from halfopen.linux.netns import SELF
@@ -47,7 +47,7 @@ def command(ctx: click.Context) -> None:
 
 @command.command()
 @goal_options
-@netns_option
+@one_netns_option
 @click.option(
     "--all",
     "everything",

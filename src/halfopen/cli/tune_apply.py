@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from halfopen.cli.options import netns_option, tune_reason_option
+from halfopen.cli.options import one_netns_option, tune_reason_option
 from halfopen.cli.tune_words import ask, end, for_seconds, goal_options, goals_of, namespace, return_overdue, tell_risk
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 @tune_reason_option
 @click.option("--persist", is_flag=True, help="Also keep it across reboots, in /etc/sysctl.d/60-halfopen.conf.")
 @click.option("--dry-run", is_flag=True, help="Show what would change and change nothing.")
-@netns_option
+@one_netns_option
 @click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON document (halfopen.tune-apply/1).")
 def command(
@@ -40,10 +40,11 @@ def command(
     yes: bool,
     as_json: bool,
 ) -> None:
-    """Change settings now: those given, else those that show recommends. Each change is journalled and can be undone.
+    """Change settings now, the given ones or else those that `tune show` recommends.
 
-    A setting that the kernel refuses is left as it is; every other failure takes all of them back. With --persist
-    what is so already is kept as well: what the goals take, else what changes in force have set.
+    Each change is journalled and can be undone. If the kernel refuses a value, that setting is left as it is; after any
+    other failure all changes are reverted. --persist also keeps settings that already have the wanted value: those of
+    the goals, or without goals those that changes in force have set.
     """
     from halfopen.core.tune import wanted_settings
     from halfopen.core.tune.plan import Request

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from halfopen.cli.options import netns_option, tune_reason_option
+from halfopen.cli.options import one_netns_option, tune_reason_option
 from halfopen.cli.tune_words import ask, end, for_seconds, namespace, return_overdue, tell_risk
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ _MOST = 2**31 - 1
 @click.option("--for", "for_time", metavar="T", help="Revert automatically after this time: 10m, 2h.")
 @tune_reason_option
 @click.option("--dry-run", is_flag=True, help="Show what would change and change nothing.")
-@netns_option
+@one_netns_option
 @click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON document (halfopen.tune-listener/1).")
 def command(

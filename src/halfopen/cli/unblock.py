@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import click
 
-from halfopen.cli.options import audit_log_option, here, netns_option, reason_option
+from halfopen.cli.options import audit_log_option, here, one_netns_option, reason_option
 
 
 @click.command()
 @click.argument("sources", metavar="[CIDR]...", nargs=-1)
 @click.option("--all", "everything", is_flag=True, help="End every block of halfopen in the network namespace.")
-@netns_option
+@one_netns_option
 @reason_option
 @click.option("--json", "as_json", is_flag=True, help="One JSON document (halfopen.block/1).")
 @audit_log_option
@@ -22,7 +22,7 @@ def command(
     as_json: bool,
     audit_log: str | None,
 ) -> None:
-    """End blocks of sources before their time, as halfopen block made them."""
+    """End blocks that `halfopen block` made before their time is up."""
     from halfopen.api import namespace
     from halfopen.core.errors import UsageError
     from halfopen.core.policy.actions import Unblock

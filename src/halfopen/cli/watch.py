@@ -52,20 +52,20 @@ def _sink_options(command: F) -> F:
 @click.option(
     "--config", metavar="FILE", shell_complete=files, help="TOML configuration file; command-line options override it."
 )
-@click.option("--check-config", is_flag=True, help="Check the configuration file, print what it sets, and end.")
+@click.option("--check-config", is_flag=True, help="Check the configuration file, print what it sets, and exit.")
 @click.option("--interval", metavar="T", help="Time between readings (default 1s).")
 @click.option("--for", "for_time", metavar="T", help="End after this long.")
 @old_for_option
 @click.option("--count", metavar="N", type=click.IntRange(min=1), help="End after N readings.")
 @click.option("--release-older-than", metavar="T", help="Release half-open connections once they reach this age.")
 @reason_option
-@click.option("--all-lines", is_flag=True, help="Print a line for every reading, even when nothing changed.")
+@click.option("--all-lines", is_flag=True, help="Print a line for every reading, even if nothing changed.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object per line (halfopen.watch/1).")
 @click.option(
     "--as-service",
     is_flag=True,
-    help="Be the service: a control socket, and a process without privileges for all that talks to the outside. As "
-    "when systemd starts it.",
+    help="Run as the service does under systemd: with a control socket, and with a second process, without "
+    "privileges, for everything that talks to others.",
 )
 @_sink_options
 @audit_log_option
@@ -88,11 +88,12 @@ def command(
     audit_log: str | None,
     **given: str | bool | None,
 ) -> None:
-    """Keep watching: a line when something changes, an alarm when more connections than usual are never answered or
-    clients are turned away, a line when that ends. Releases nothing unless told to.
+    """Keep watching: print a line when something changes, and an alarm when more connections than usual stay unanswered
+    or clients are turned away.
 
-    With --listener or --source the counts, the alarm and the releases concern only those connections; drops and SYN
-    cookies are the whole namespace's. --source reads every connection each time, not only the depths of the queues.
+    Nothing is released unless --release-older-than or the configuration says so. With --listener or --source, counts,
+    alarms and releases cover only those connections, but drops and SYN cookies are those of the whole namespace. With
+    --source every connection is read each time, not only the lengths of the queues.
     """
     from halfopen.core.config import WatchSettings
     from halfopen.core.errors import UsageError
