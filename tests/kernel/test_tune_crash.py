@@ -270,20 +270,6 @@ def test_several_at_once_take_turns(space: str) -> None:
 # --- for a time -------------------------------------------------------------------------------------------------------
 
 
-def waiting(state: Path) -> list[int]:
-    """The processes that wait to undo something of this journal."""
-    found = []
-    for entry in filter(str.isdigit, os.listdir("/proc")):
-        try:
-            words = Path(f"/proc/{entry}/cmdline").read_bytes().split(b"\0")
-            inside = Path(f"/proc/{entry}/environ").read_bytes().split(b"\0")
-        except OSError:
-            continue
-        if b"--at" in words and f"HALFOPEN_STATE_DIR={state}".encode() in inside:
-            found.append(int(entry))
-    return found
-
-
 def test_a_change_for_a_time_returns_by_itself(lab: Lab, state: Path) -> None:
     """Whatever became of the command: it ended, or was killed before, between and after the write and its record."""
     path = lab.server.netns_path
@@ -300,7 +286,7 @@ def test_a_change_for_a_time_returns_by_itself(lab: Lab, state: Path) -> None:
         assert done.returncode == (-signal.SIGKILL if crash else 0), done.stderr
         if not crash:
             assert json.loads(done.stdout)["returns_by"] == "child"
-    until(lambda: not waiting(state))
+    until(lambda: not tuning.waiting(state))
     assert held(path) == before
     assert [c.state for c, _ in tune.log()[1]] == ["refused", "undone", "undone", "undone"]
 
@@ -312,17 +298,17 @@ def test_a_namespace_that_only_a_descriptor_leads_to_returns_as_well(state: Path
         assert halfopen(*words, f"/proc/self/fd/{fd}", pass_fds=(fd,)).returncode == 0
     finally:
         os.close(fd)
-    assert len(waiting(state)) == 1
-    until(lambda: not waiting(state))
+    assert len(tuning.waiting(state)) == 1
+    until(lambda: not tuning.waiting(state))
     [(change, _)] = tune.log()[1]
     assert (change.state, change.why) == ("undone", "")
 
 
 def test_whoever_waits_goes_when_it_is_undone_before(space: str, state: Path) -> None:
     tuning.apply([WantedSetting(keys.SYNACK, 1, "test")], resolve(space), for_s=600.0)
-    assert len(waiting(state)) == 1
+    assert len(tuning.waiting(state)) == 1
     assert tuning.undo([1]).undone[0].state == "undone"
-    until(lambda: not waiting(state))
+    until(lambda: not tuning.waiting(state))
 
 
 def test_a_late_timer_leaves_another_change_of_that_number_alone(space: str, state: Path) -> None:
@@ -336,7 +322,7 @@ def test_a_late_timer_leaves_another_change_of_that_number_alone(space: str, sta
 def test_what_is_overdue_is_undone_by_the_next_command(space: str, state: Path) -> None:
     before = held(space)
     tuning.apply([WantedSetting(keys.SYNACK, 1, "test")], resolve(space), for_s=1.0)
-    for pid in waiting(state):
+    for pid in tuning.waiting(state):
         os.kill(pid, signal.SIGKILL)
     [(change, _)] = tune.log()[1]
     said = []
@@ -379,7 +365,7 @@ def test_systemd_sees_to_it_where_it_runs(
     assert [w for w in words if w.startswith("--on-active=1.")]
     assert words[words.index("--") + 1 :][:6] == [sys.executable, "-P", "-m", "halfopen.ops.tune.timer", "1", "--at"]
     until(lambda: held(path) == before)
-    until(lambda: not waiting(state))
+    until(lambda: not tuning.waiting(state))
     lab.server.end(there)
 
 
@@ -401,7 +387,7 @@ def test_a_child_sees_to_it_where_systemd_refuses(
     until(lambda: os.stat(path).st_ino == lab.server.inode)
     assert tuning.apply([WantedSetting(keys.SYNACK, 1, "test")], resolve(path), for_s=600.0).returns_by == "child"
     tuning.undo()
-    until(lambda: not waiting(state))
+    until(lambda: not tuning.waiting(state))
     lab.server.end(there)
 
 

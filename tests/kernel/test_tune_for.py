@@ -49,20 +49,6 @@ def retries(lab: Lab) -> int:
     return values.read(resolve(lab.server.netns_path), [keys.SYNACK])[keys.SYNACK]
 
 
-def waiting(state: Path) -> list[int]:
-    """The processes that wait to undo something of this journal."""
-    found = []
-    for entry in filter(str.isdigit, os.listdir("/proc")):
-        try:
-            words = Path(f"/proc/{entry}/cmdline").read_bytes().split(b"\0")
-            inside = Path(f"/proc/{entry}/environ").read_bytes().split(b"\0")
-        except OSError:
-            continue
-        if b"--at" in words and f"HALFOPEN_STATE_DIR={state}".encode() in inside:
-            found.append(int(entry))
-    return found
-
-
 def container(lab: Lab) -> list[str]:
     """The words that run a command as process 1 of a container with the network of the lab's server."""
     return ["nsenter", f"--net={lab.server.netns_path}", "unshare", "--mount", "--pid", "--kill-child", "--mount-proc"]
@@ -71,9 +57,9 @@ def container(lab: Lab) -> list[str]:
 def change_for(lab: Lab, state: Path, for_s: float) -> float:
     """Make a change for a time, and end whoever would undo it. Returns until when, by the wall clock."""
     result = tuning.apply([WantedSetting(keys.SYNACK, 1, "test")], resolve(lab.server.netns_path), for_s=for_s)
-    for pid in waiting(state):
+    for pid in tuning.waiting(state):
         os.kill(pid, signal.SIGKILL)
-    until(lambda: not waiting(state))
+    until(lambda: not tuning.waiting(state))
     assert result.until_s is not None
     return result.until_s
 

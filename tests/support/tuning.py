@@ -9,6 +9,7 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from halfopen.change import journal_file
@@ -34,6 +35,20 @@ def change(ns: Netns, port: int, wishes: Wishes, *, checkpoint: Checkpoint = go_
     return tune.carry_out(
         lambda: listener.plan_listener(ns, None, port, wishes, **more), Executor(checkpoint=checkpoint)
     )
+
+
+def waiting(state: Path) -> list[int]:
+    """The processes that wait to undo something of this journal."""
+    found = []
+    for entry in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            words = Path(f"/proc/{entry}/cmdline").read_bytes().split(b"\0")
+            inside = Path(f"/proc/{entry}/environ").read_bytes().split(b"\0")
+        except OSError:
+            continue
+        if b"--at" in words and f"HALFOPEN_STATE_DIR={state}".encode() in inside:
+            found.append(int(entry))
+    return found
 
 
 def undo(ids: Sequence[int] | None = None, *, reason: str = "", checkpoint: Checkpoint = go_on) -> Undid:

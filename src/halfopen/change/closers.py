@@ -12,6 +12,7 @@ from halfopen.core.policy.actions import KeepaliveOptions
 from halfopen.linux.bpf.iterating import received
 from halfopen.linux.bpf.loader import Loaded
 from halfopen.linux.bpf.maps import fill_hash
+from halfopen.linux.closable import Closable
 from halfopen.wire import bpf_records
 
 LEAVE: Final = 0xFFFFFFFF
@@ -36,7 +37,7 @@ def meant(n: int, options: KeepaliveOptions | None = None) -> NDArray[Any]:
     return rows
 
 
-class Closers:
+class Closers(Closable):
     """The loaded programs, with room for so many victims: Linux 6.5. Close it, or use it as a context manager.
 
     Every method acts on the calling thread's namespace and returns the records (n,) ACTED of the connections that were
@@ -57,12 +58,6 @@ class Closers:
         except BaseException:
             self._loaded.close()
             raise
-
-    def __enter__(self) -> Closers:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
     def close(self) -> None:
         """Unload the programs."""

@@ -24,6 +24,7 @@ from halfopen.core.errors import KernelError, Unsupported
 from halfopen.core.sample import REQUEST
 from halfopen.linux import cgroup2
 from halfopen.linux.bpf.loader import Loaded
+from halfopen.linux.closable import Closable
 
 # For each connection a word of 64 bits: then about one in a thousand others looks like a held one. A door for more than
 # MOST connections mistakes more, and holds all of them the same.
@@ -101,7 +102,7 @@ def _in_ns(seconds: float) -> int:
     return time.monotonic_ns() + int(seconds * 1e9)
 
 
-class Door:
+class Door(Closable):
     """The loaded program. It is attached while the door is `held`, and at no other time. Close it, or use it as a
     context manager.
     """
@@ -135,12 +136,6 @@ class Door:
         except BaseException:
             os.close(self._cgroup)
             raise
-
-    def __enter__(self) -> Door:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
     def close(self) -> None:
         """Take the program off: the door is gone."""

@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from halfopen.cli.closing_words import closing_filter_options, filter_of
-from halfopen.cli.options import here, one_netns_option
+from halfopen.cli.options import format_option, here, limit_option, one_netns_option
 from halfopen.cli.saying import say
 
 _TABLE_LIMIT = 100
@@ -16,14 +16,9 @@ _TABLE_LIMIT = 100
 @click.command()
 @closing_filter_options
 @one_netns_option
-@click.option("--sort", type=click.Choice(("age", "unread", "unacked", "pid")), default="age")
-@click.option(
-    "--limit",
-    metavar="N",
-    type=click.IntRange(min=0),
-    help="Show at most N rows; 0: all (default: 100 in a table, else all).",
-)
-@click.option("--format", "form", type=click.Choice(("table", "json", "ndjson", "csv")), default="table")
+@click.option("--sort", type=click.Choice(("age", "unread", "unacked", "pid")), default="age", help="Default: age.")
+@limit_option
+@format_option
 @click.option("--json", "as_json", is_flag=True, help="The same as --format json (halfopen.closing-list/1).")
 def command(
     process: tuple[str, ...],

@@ -12,7 +12,9 @@ from halfopen.cli.options import (
     chosen,
     direct_option,
     filter_options,
+    format_option,
     here,
+    limit_option,
     netns_option,
     nothing_read,
     read_by_option,
@@ -26,14 +28,14 @@ _TABLE_LIMIT = 100
 @filter_options
 @netns_option
 @read_by_option
-@click.option("--sort", type=click.Choice(("age", "expires", "retransmits", "source", "listener")), default="age")
 @click.option(
-    "--limit",
-    metavar="N",
-    type=click.IntRange(min=0),
-    help="Show at most N rows; 0: all (default: 100 in a table, else all).",
+    "--sort",
+    type=click.Choice(("age", "expires", "retransmits", "source", "listener")),
+    default="age",
+    help="Default: age.",
 )
-@click.option("--format", "form", type=click.Choice(("table", "json", "ndjson", "csv")), default="table")
+@limit_option
+@format_option
 @click.option("--json", "as_json", is_flag=True, help="The same as --format json (halfopen.list/1).")
 @click.option("--no-deferred", is_flag=True, help="Leave out deferred-accept connections, which are not half-open.")
 @direct_option

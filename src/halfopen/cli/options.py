@@ -122,6 +122,15 @@ source_option = click.option(
     callback=no_longer_a_way,
     help="Only connections from this address or prefix.",
 )
+limit_option = click.option(
+    "--limit",
+    metavar="N",
+    type=click.IntRange(min=0),
+    help="Show at most N rows; 0: all (default: 100 in a table, else all).",
+)
+format_option = click.option(
+    "--format", "form", type=click.Choice(("table", "json", "ndjson", "csv")), default="table", help="Default: table."
+)
 reason_option = click.option("--reason", metavar="TEXT", callback=worded, help="Reason to record in the audit log.")
 tune_reason_option = click.option(
     "--reason", metavar="TEXT", callback=worded, help="Reason to record in the journal; shown by tune log."

@@ -26,6 +26,7 @@ from halfopen.present import columns, listing
 from halfopen.present.findings.cures import next_commands
 from halfopen.present.findings.sentences import say
 from halfopen.present.findings.words import LEADS
+from halfopen.present.jsonout import json_verdict
 from halfopen.present.text import STYLE, propose
 
 _MOST_GROUPS: Final = 12
@@ -119,28 +120,12 @@ def document(sample: Sample, model: ClosingModel, verdict: Verdict, *, interrupt
         "kernel": sample.host.kernel,
         **json_object(PLACE, sample.where),
         "interrupted": interrupted,
-        "verdict": {
-            "level": verdict.level.name.lower(),
-            "reasons": [_reason(one) for one in verdict.findings],
-            "next": next_commands(verdict),
-        },
+        "verdict": json_verdict(verdict),
         **json_object(CLOSING, model),
         "groups": [json_object(GROUP, group) for group in worst_first(model.groups)],
         "destinations": [json_object(DESTINATION, one) for one in model.destinations],
         "problems": list(sample.completeness.problems),
         "notes": list(sample.completeness.notes),
-    }
-
-
-def _reason(finding: Finding) -> dict[str, Any]:
-    return {
-        "id": finding.id,
-        "level": finding.level.name.lower(),
-        "text": say(finding),
-        "facts": [
-            {"name": fact.name, "value": fact.value, "limit": fact.limit, "unit": fact.unit} for fact in finding.facts
-        ],
-        "rules_out": list(finding.rules_out),
     }
 
 

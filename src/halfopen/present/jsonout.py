@@ -23,7 +23,7 @@ def dumps(found: Any) -> str:
 
 
 def _namespace(model: Model, verdict: Verdict) -> dict[str, Any]:
-    return {**json_object(PLACE, model.sample.where), "verdict": _verdict(verdict), **json_object(NAMESPACE, model)}
+    return {**json_object(PLACE, model.sample.where), "verdict": json_verdict(verdict), **json_object(NAMESPACE, model)}
 
 
 def _reason(finding: Finding) -> dict[str, Any]:
@@ -38,7 +38,8 @@ def _reason(finding: Finding) -> dict[str, Any]:
     }
 
 
-def _verdict(verdict: Verdict) -> dict[str, Any]:
+def json_verdict(verdict: Verdict) -> dict[str, Any]:
+    """A verdict as an object: `level`, `reasons` and `next`."""
     return {
         "level": verdict.level.name.lower(),
         "reasons": [_reason(f) for f in verdict.findings],
@@ -55,7 +56,7 @@ def status(models: list[Model], verdicts: list[Verdict], skipped: list[str]) -> 
         "time": first.wall_s,
         "host": first.host.name,
         "kernel": first.host.kernel,
-        "verdict": _verdict(worst),
+        "verdict": json_verdict(worst),
         "namespaces": [_namespace(m, v) for m, v in zip(models, verdicts, strict=True)],
         "skipped": skipped,
     }

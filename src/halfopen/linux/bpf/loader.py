@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from halfopen.core.errors import KernelError, NotPermitted, Unsupported
 from halfopen.linux.bpf import bpf_object, libbpf
 from halfopen.linux.bpf.window import Window
+from halfopen.linux.closable import Closable
 
 _BTF_KIND_STRUCT: Final = 4
 _BTF_KIND_FUNC: Final = 12
@@ -24,7 +25,7 @@ _SECTIONS: Final = (".bss", ".data")
 _RAW_ARGUMENTS: Final = 12
 
 
-class Loaded:
+class Loaded(Closable):
     """One loaded object: its programs, links, maps and global variables. Close it, or use it as a context manager."""
 
     def __init__(
@@ -54,12 +55,6 @@ class Loaded:
         except BaseException:
             self.close()
             raise
-
-    def __enter__(self) -> Loaded:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
     def close(self) -> None:
         """Detach and unload everything."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from contextlib import ExitStack
-from typing import Any, Final, Self
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +15,7 @@ from halfopen.core.sample.arrivals import SOURCE, Arrivals
 from halfopen.linux import cgroup2
 from halfopen.linux.bpf import libbpf, maps
 from halfopen.linux.bpf.loader import Loaded
+from halfopen.linux.closable import Closable
 from halfopen.read.probe import Draft, Probe
 from halfopen.wire import bpf_records
 
@@ -27,7 +28,7 @@ _SENT: Final = ("syns", "repeats", "acks", "resets")
 _FINISHED: Final = ("finished", "late", "timed", "sum_us")
 
 
-class ArrivalPrograms:
+class ArrivalPrograms(Closable):
     """The loaded programs. They count from the moment this is made until it is closed, or the process ends.
 
     Close it, or use it as a context manager. Packets are counted where the root of the cgroup2 tree can be seen;
@@ -60,12 +61,6 @@ class ArrivalPrograms:
         cgroup = cgroup2.root()
         self._stack.callback(os.close, cgroup)
         self._stack.enter_context(self._loaded.attached_cgroup("arrived", cgroup))
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
     def close(self) -> None:
         """Detach and unload the programs."""

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from halfopen.core.errors import KernelError
 from halfopen.core.sample import REQUEST
 from halfopen.linux.bpf.loader import Loaded
+from halfopen.linux.closable import Closable
 from halfopen.linux.read_ahead import read_ahead
 from halfopen.wire import bpf_records
 from halfopen.wire.inet_diag import TCP_SYN_RECV
@@ -45,7 +46,7 @@ class Counted:
     chains: NDArray[np.uint32]
 
 
-class Census:
+class Census(Closable):
     """A loaded program that writes request sockets. One reading at a time, from any thread; close it, or use it as a
     context manager.
     """
@@ -70,12 +71,6 @@ class Census:
             raise
         # The coarse clock goes by jiffies.
         self._jiffy_ms = time.clock_getres(_CLOCK_MONOTONIC_COARSE) * 1000
-
-    def __enter__(self) -> Census:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
     def close(self) -> None:
         """Unload the program."""

@@ -20,6 +20,7 @@ from halfopen.core.sample.closing import ADDRESSES, SOCKET, STATES, WIDE, Socket
 from halfopen.core.sample.growing import Growing
 from halfopen.linux.bpf.iterating import received
 from halfopen.linux.bpf.loader import Loaded
+from halfopen.linux.closable import Closable
 from halfopen.wire import bpf_records
 
 # As in bpf/hash.bpf.h.
@@ -50,7 +51,7 @@ class _Gathered:
         return self._rows.take(), self._wide.take()
 
 
-class _Sockets:
+class _Sockets(Closable):
     """A loaded program that writes sockets. One reading at a time, from any thread; close it, or use it as a context
     manager.
     """
@@ -66,12 +67,6 @@ class _Sockets:
         except BaseException:
             self._loaded.close()
             raise
-
-    def __enter__(self) -> _Sockets:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
     def close(self) -> None:
         """Unload the program."""

@@ -16,6 +16,7 @@ from halfopen.core.sample.handshakes import HandshakeCounters
 from halfopen.linux.bpf import libbpf, maps
 from halfopen.linux.bpf.bpf_object import REFUSE, refused_by_name
 from halfopen.linux.bpf.loader import Loaded
+from halfopen.linux.closable import Closable
 from halfopen.wire import bpf_records
 
 _OBJECT: Final = "handshakes"
@@ -34,7 +35,7 @@ ROOM: Final = 4096
 _NOTHING: Final = (errno.ENOENT,)
 
 
-class HandshakePrograms:
+class HandshakePrograms(Closable):
     """The loaded programs. They count from the moment this is made until it is closed, or the process ends.
 
     missing: what this kernel or host does not let them count, and why; empty when nothing is missing. refused: the
@@ -79,12 +80,6 @@ class HandshakePrograms:
         for program in _NEEDED[::-1]:
             self._loaded.attach(program)
         self._since = time.monotonic()
-
-    def __enter__(self) -> HandshakePrograms:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
     def close(self) -> None:
         """Detach and unload the programs."""

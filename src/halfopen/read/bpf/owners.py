@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from halfopen.core.errors import KernelError
 from halfopen.linux.bpf.loader import Loaded
+from halfopen.linux.closable import Closable
 from halfopen.wire import bpf_records
 from halfopen.wire.inet_diag import TCP_LISTEN
 
@@ -26,7 +27,7 @@ _LISTENING: Final = 1 << TCP_LISTEN
 _FOUND: Final = np.dtype([("rows", bpf_records.HOLDER, (_ROOM,))])
 
 
-class Owners:
+class Owners(Closable):
     """The loaded program: Linux 5.8 and newer. One look at a time, from any thread; close it, or use it as a context
     manager.
     """
@@ -45,12 +46,6 @@ class Owners:
         except BaseException:
             self._loaded.close()
             raise
-
-    def __enter__(self) -> Owners:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
     def close(self) -> None:
         """Unload the program."""

@@ -12,13 +12,14 @@ from numpy.typing import NDArray
 from halfopen.core.errors import KernelError
 from halfopen.core.sample import PULSE
 from halfopen.linux.bpf.loader import Loaded
+from halfopen.linux.closable import Closable
 from halfopen.wire import bpf_records
 
 # The kernel fills at most 32 KiB a read().
 _READ_BYTES: Final = 32 * 1024
 
 
-class Pulse:
+class Pulse(Closable):
     """The loaded program. One reading at a time, from any thread; close it, or use it as a context manager."""
 
     def __init__(self) -> None:
@@ -32,12 +33,6 @@ class Pulse:
         except BaseException:
             self._loaded.close()
             raise
-
-    def __enter__(self) -> Pulse:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
     def close(self) -> None:
         """Unload the program."""
