@@ -21,7 +21,7 @@ _STATES: Final = ("state", "unread")
 
 
 def meant(n: int, options: KeepaliveOptions | None = None) -> NDArray[Any]:
-    """N rows of MEANT with these options, and no condition."""
+    """Rows (n,) of dtype MEANT with these options, and without a condition."""
     rows = np.full(n, LEAVE, dtype="<u4").repeat(len(bpf_records.MEANT.names or ())).view(bpf_records.MEANT)
     if options is not None:
         values = {
@@ -78,7 +78,10 @@ class Closers(Closable):
         return self._act("retrofit", cookies, rows, states, 0)
 
     def retrofit_all(self, options: KeepaliveOptions, states: int, least_quiet: int) -> NDArray[Any]:
-        """Set options on every connection in these states that was quiet for so many jiffies. Raises: KernelError."""
+        """Set options on every connection in these states (a bit each) that was quiet for so many jiffies.
+
+        Raises: KernelError.
+        """
         self._by_cookie[0] = 0
         self._wanted[0] = meant(1, options)[0]
         return self._run("retrofit", states, least_quiet)

@@ -92,7 +92,10 @@ def probe(s: socket.socket) -> None:
 
 
 def check(code: int) -> None:
-    """Turn a refusal that would meet every request into the error that says what to do."""
+    """Raise the error that says what to do, if an errno means that every request would be refused.
+
+    Raises: NotPermitted, Unsupported.
+    """
     if code in (errno.EPERM, errno.EACCES):
         raise NotPermitted(
             "releasing connections is refused",

@@ -21,6 +21,7 @@ class Honest:
     """`n` connected clients; `sockets` has all of them, connected or still trying."""
 
     def __init__(self, client: LabHost, target: str, port: int, n: int, timeout: float) -> None:
+        """Connect n clients within `timeout` seconds. Raises: UsageError, LabError."""
         if isinstance(n, bool) or not isinstance(n, int) or not 0 <= n <= MAX_CLIENTS:
             raise UsageError(f"the lab has 0 to {MAX_CLIENTS:,} honest clients, not {n!r}")
         _check_descriptors(n)

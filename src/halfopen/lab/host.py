@@ -121,7 +121,10 @@ class LabHost:
         self.set_sysctls({key: str(value)})
 
     def set_sysctls(self, values: Mapping[str, str], *, missing_ok: bool = False) -> None:
-        """Change several settings in one visit; with `missing_ok`, pass over those this kernel or namespace lacks."""
+        """Change several settings in one visit; with `missing_ok`, pass over those this kernel or namespace lacks.
+
+        Raises: Unsupported, NotPermitted.
+        """
         paths = {_sysctl_path(key): value for key, value in values.items()}
 
         def write() -> None:

@@ -81,6 +81,7 @@ class LabListener:
     """
 
     def __init__(self, server: LabHost, wanted: ListenerSpec, somaxconn: int, other_process: bool) -> None:
+        """Raises: LabError, KernelError."""
         self.server = server
         self.wanted = wanted
         self.address = wanted.address

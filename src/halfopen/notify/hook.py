@@ -28,7 +28,10 @@ class Hook:
         self._command = settings.command
 
     def send(self, messages: Sequence[Message], within_s: float) -> str:
-        """Run the command; exit code 0: delivered. Its output is not kept, but for the last words of a failure."""
+        """Run the command; exit code 0 means delivered. Of its output only the last words of a failure are kept.
+
+        Raises: Undelivered.
+        """
         notice = messages[0].notice
         outcome = process.run(self._command, encode(notice) + b"\n", environment(notice, os.environ), within_s)
         if outcome.code == 0:

@@ -31,7 +31,10 @@ _SKMEMINFO: Final = 1 << (inet_diag.INET_DIAG_SKMEMINFO - 1)
 
 
 def check_dump(code: int) -> None:
-    """Turn the errno that ended a dump into the error that says what to do; 0 is none."""
+    """Raise the error for the errno that ended a dump; 0 and EINTR are none.
+
+    Raises: Unsupported, NotPermitted, KernelError.
+    """
     if code in (0, errno.EINTR):
         return
     if code in (errno.ENOENT, errno.EOPNOTSUPP, errno.EPROTONOSUPPORT):

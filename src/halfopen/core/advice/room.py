@@ -33,6 +33,7 @@ class Room:
 
     @property
     def enough(self) -> bool:
+        """Whether the queue may hold what is needed."""
         return self.limit is None or self.needed <= self.limit
 
 

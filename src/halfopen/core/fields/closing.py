@@ -141,12 +141,14 @@ class SocketChunk:
     """Some connections of a Model, by their places, in the order in which they are listed."""
 
     def __init__(self, netns: str, model: ClosingModel, places: NDArray[np.intp]) -> None:
+        """The connections of a Model at these places (n,)."""
         self.netns = netns
         self.model = model
         self.places = places
 
     @cached_property
     def rows(self) -> NDArray[Any]:
+        """Their rows, (n,) dtype SOCKET."""
         return self.model.sockets.rows[self.places]
 
     @cached_property

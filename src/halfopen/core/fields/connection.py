@@ -27,6 +27,7 @@ class Chunk:
     """
 
     def __init__(self, netns: str, records: NDArray[Any], wide: NDArray[Any]) -> None:
+        """records: n connections as `Collected` keeps them, (n,); wide: the addresses of the IPv6 ones."""
         self.netns = netns
         self.records = records
         self._wide = wide

@@ -60,6 +60,7 @@ class AcceptQueue:
 
     @property
     def full(self) -> bool:
+        """Whether no further connection has room."""
         return self.held >= self.cap
 
 
@@ -106,6 +107,7 @@ class Evidence:
 
     @property
     def netns(self) -> str:
+        """The name of the namespace."""
         return self.now.sample.where.name
 
     @property
@@ -168,6 +170,7 @@ class Evidence:
 
     @cached_property
     def lasting(self) -> Lasting:
+        """The lasting half-open connections of the Model."""
         return self.sources.lasting if self.sources.since == since_s(self.now) else lasting(self.now)
 
     @cached_property

@@ -148,8 +148,8 @@ class SourcesAsked:
 
     @cached_property
     def strange(self) -> NDArray[np.bool_]:
-        """The requests that last, do not ask again, and whose source is not known to have finished a handshake; its
-        neighbours are no clients that do not get through, either.
+        """Which of the N requests last, do not ask again, and come from a source that is not known to have finished a
+        handshake, and whose neighbours are not clients that do not get through: shape (N,).
         """
         found = self.last & ~self.repeated & ~self.known
         for prefix, clients in ((self.deaf, self.repeated), (self.cut, self.silenced)):

@@ -99,7 +99,11 @@ class Doubt:
         return self.orphans_s != _NEVER or bool((self.since_s != _NEVER).any())
 
     def of_groups(self, group_of: NDArray[np.int32], born_s: NDArray[np.float64]) -> NDArray[np.bool_]:
-        """Which of N requests may have answered, by the places of their groups and the earliest they can have come."""
+        """Which of N requests may have answered, (N,).
+
+        group_of: the places of their groups, (N,); born_s: when they can have come at the earliest, (N,), in seconds of
+        the monotonic clock.
+        """
         # NONE is the last place.
         since = np.append(self.since_s, self.orphans_s)
         doubtful: NDArray[np.bool_] = born_s <= since[group_of]
@@ -216,5 +220,5 @@ def born_s(rows: NDArray[Any], now_s: float, cap_s: float = timing.RTO_MAX_S) ->
 
 
 def earliest_s(ages_s: NDArray[np.float32], now_s: float) -> NDArray[np.float64]:
-    """When requests of these ages, as worked out from timers, can have come at the earliest."""
+    """When N requests can have come at the earliest, (N,): by their ages (N,) as estimated from timers, in seconds."""
     return now_s - (ages_s.astype(np.float64) * _LATE + _LATE_S)

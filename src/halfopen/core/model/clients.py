@@ -44,5 +44,5 @@ class KnownClients:
         return found | are_in(numbers, self.finished)
 
     def with_finished(self, numbers: NDArray[np.uint64]) -> KnownClients:
-        """With further sources whose handshakes were counted."""
+        """With further sources (n,), as numbers of addresses, whose handshakes were counted."""
         return KnownClients(self.at_s, self.established, self.lately, np.union1d(self.finished, numbers))

@@ -69,6 +69,7 @@ class SocketGroup:
 
     @property
     def state_name(self) -> str:
+        """The state as the kernel names it."""
         return STATE_NAMES.get(self.state, str(self.state))
 
     @property
@@ -101,6 +102,7 @@ class Destination:
 
     @property
     def share(self) -> float:
+        """The share of the local ports that is taken, from 0 to 1."""
         return self.used / self.room if self.room else 0.0
 
 

@@ -103,7 +103,7 @@ class Handshakes:
 
 
 def collect(reading: HandshakeCounters, rows: NDArray[np.intp] | slice = slice(None)) -> Handshakes:
-    """These rows of a difference, added up."""
+    """The sum of these rows of a difference, by their places (n,) or as a slice."""
     keys, counters = reading.keys[rows], reading.counters[rows]
     is_v4 = keys["ipv4"] != 0
     return Handshakes(

@@ -124,6 +124,11 @@ def views_of(
     cap_s: float,
     kept: Mapping[int, ListenerView],
 ) -> list[ListenerView]:
+    """A view of each listener, in the order of `columns.groups`.
+
+    is_deferred: of the N requests, (N,). deferring: places of groups that defer. retries: tcp_synack_retries. cap_s: the
+    longest timer. kept: views that are known already, by place.
+    """
     if len(kept) == len(columns.groups):
         return list(kept.values())
     places = _by_group(columns.group_of)

@@ -36,6 +36,7 @@ class MemoryUse:
 
     @property
     def slab_bytes(self) -> int:
+        """Bytes of kernel objects of all of them, without buffers."""
         return self.count * self.each_bytes
 
 

@@ -61,7 +61,7 @@ class Model:
     completers: Completers | None = field(repr=False, default=None)
 
     def doubtful(self, at: NDArray[np.intp] | slice) -> NDArray[np.bool_]:
-        """`is_doubtful` of some of its requests, by their places."""
+        """`is_doubtful` of n of its requests, by their places (n,) or as a slice; shape (n,)."""
         return self.is_doubtful[at] if len(self.is_doubtful) else np.zeros(len(self.is_deferred), dtype=bool)[at]
 
     def bare(self) -> Model:

@@ -66,7 +66,10 @@ def top_sources(
     ages_s: NDArray[np.float32],
     top: int,
 ) -> Sources:
-    """Count N half-open requests by source prefix and describe the `top` ones; columns as `addresses` gives them."""
+    """Count N half-open requests by source prefix and describe the `top` prefixes.
+
+    v4, is_v4, high: (N,), as `addresses` gives them; ages_s: (N,), in seconds.
+    """
     counted: list[tuple[int, int, int]] = []  # half-open, IP version, prefix as a number
     distinct = prefixes = 0
     v4_only = v4[is_v4] if len(high) else v4

@@ -18,7 +18,7 @@ class Growing:
         self.count = 0
 
     def add(self, values: NDArray[Any]) -> None:
-        """Append them."""
+        """Append n values (n,)."""
         need = self.count + len(values)
         if need > len(self.array):
             self.array.resize(max(need, len(self.array) * 3 // 2, _FIRST), refcheck=False)
@@ -27,7 +27,7 @@ class Growing:
 
     @property
     def kept(self) -> NDArray[Any]:
-        """The elements added so far; valid until more are added."""
+        """The elements added so far, (count,); valid until more are added."""
         return self.array[: self.count]
 
     def clear(self) -> None:
@@ -35,6 +35,6 @@ class Growing:
         self.count = 0
 
     def take(self) -> NDArray[Any]:
-        """The elements; none can be added afterwards."""
+        """The elements, (count,); none can be added afterwards."""
         self.array.resize(self.count, refcheck=False)
         return self.array

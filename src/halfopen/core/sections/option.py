@@ -46,7 +46,7 @@ class Option:
         return f"a list; each: {self.kind.what}" if self.several else self.kind.what
 
     def written(self, value: Any) -> str:
-        """A value as TOML."""
+        """A value as TOML. Raises: ValueError for a section."""
         if self.kind is None:
             raise ValueError(f"{self.name} is a section")
         return f"[{', '.join(map(self.kind.write, value))}]" if self.several else self.kind.write(value)

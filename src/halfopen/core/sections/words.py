@@ -62,7 +62,7 @@ def _read_duration(raw: Any) -> float:
 
 
 def duration(least_s: float = 0.0, most_s: float = math.inf) -> Word:
-    """A time, kept in seconds."""
+    """A time with a unit, kept in seconds; its `read` raises UsageError."""
 
     def read(raw: Any) -> float:
         seconds = _read_duration(raw)
@@ -79,7 +79,7 @@ def duration(least_s: float = 0.0, most_s: float = math.inf) -> Word:
 
 
 def share(least: float = 0.0) -> Word:
-    """A percentage up to 100 %, kept as a share of 1."""
+    """A percentage up to 100 %, kept as a share from 0 to 1; its `read` raises UsageError."""
     bounds = f'"{least * 100:g}%" to "100%"'
 
     def read(raw: Any) -> float:
@@ -115,7 +115,7 @@ def _write_size(size: int) -> str:
 
 
 def whole(least: int = 0, most: int = MOST) -> Word:
-    """A whole number within bounds."""
+    """A whole number within bounds; its `read` raises UsageError."""
 
     def read(raw: Any) -> int:
         if isinstance(raw, bool) or not isinstance(raw, int):
@@ -128,7 +128,7 @@ def whole(least: int = 0, most: int = MOST) -> Word:
 
 
 def number(least: float = 0.0, most: float = MOST) -> Word:
-    """A number within bounds."""
+    """A number within bounds; its `read` raises UsageError."""
 
     def read(raw: Any) -> float:
         if isinstance(raw, bool) or not isinstance(raw, int | float):
@@ -159,7 +159,7 @@ def _read_flag(raw: Any) -> bool:
 
 
 def one_of(words: Iterable[str]) -> Word:
-    """One of these words; a misspelt one is told the nearest."""
+    """One of these words; for another one its `read` raises UsageError, with the nearest word as a hint."""
     known = tuple(words)
     listed = ", ".join(map(quoted, known))
 

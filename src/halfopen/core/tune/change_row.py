@@ -30,4 +30,5 @@ class ChangeRow:
 
     @property
     def changed(self) -> bool:
+        """Whether the value is another one now."""
         return self.state in ("done", "clamped", "undone")

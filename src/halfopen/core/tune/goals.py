@@ -31,6 +31,7 @@ class Goals:
 
     @property
     def empty(self) -> bool:
+        """Whether there is no goal."""
         return self.release_time_s is None and self.cookies is None and self.half_open is None
 
 
@@ -48,7 +49,7 @@ class WantedSetting:
 
 
 def wanted_retries(goals: Goals) -> int:
-    """tcp_synack_retries that the goal asks for; without one, 2."""
+    """The tcp_synack_retries that the goal asks for; without a goal 2. Raises: UsageError for less than 1 s."""
     if goals.release_time_s is None:
         return GOOD_RETRIES
     if goals.release_time_s < timing.INITIAL_RTO_S:

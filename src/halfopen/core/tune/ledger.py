@@ -28,6 +28,7 @@ class Change:
 
     @property
     def id(self) -> int:
+        """The number that `tune undo` takes."""
         return self.began.id
 
     @property
@@ -85,6 +86,7 @@ class Ledger:
 
     @property
     def next_id(self) -> int:
+        """The number of the next change."""
         return max(self.changes, default=0) + 1
 
     def live(self) -> list[Change]:

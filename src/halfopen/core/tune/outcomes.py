@@ -33,6 +33,7 @@ class Applied:
 
     @property
     def key(self) -> str:
+        """The name of what was changed."""
         return self.spot.key
 
     def as_record(self) -> dict[str, Any]:

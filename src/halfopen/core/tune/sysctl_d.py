@@ -106,6 +106,7 @@ class File:
 
     @property
     def name(self) -> str:
+        """The file's name without its directory."""
         return self.path.rpartition("/")[2]
 
 

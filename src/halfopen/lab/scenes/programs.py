@@ -101,6 +101,7 @@ class App(_Program):
     """A server program at work. pids: who accepts; arbiter: who opened the sockets."""
 
     def __init__(self, host: LabHost, want: Serving) -> None:
+        """Start the program. Raises: LabError."""
         # Every worker appends to one open file, so that no address is lost.
         self._peers = os.memfd_create("lab-peers")
         os.set_blocking(self._peers, True)

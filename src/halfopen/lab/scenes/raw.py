@@ -74,6 +74,7 @@ class Raw:
     def __init__(
         self, host: RawHost, path: Path, draw: Draw, rate: float, for_s: float, ports: list[int], seed: int
     ) -> None:
+        """rate: SYNs a second, for_s: seconds. Raises: UsageError."""
         if not 0 < rate <= MAX_RATE or not 0 < for_s <= MAX_S:
             raise UsageError(f"a scene sends up to {MAX_RATE:,.0f} SYNs a second for up to {MAX_S:g} s")
         self.sent = 0

@@ -21,6 +21,7 @@ class Throttle:
     """Holds `pids` to `share` of one CPU. Raises: Unsupported where no cgroup can be made here."""
 
     def __init__(self, pids: list[int], share: float) -> None:
+        """share: of one processor, from 0 to 1. Raises: Unsupported."""
         v2 = "cpu" in _text(_V2 / "cgroup.subtree_control").split()
         home = _V2 if v2 else _V1
         if not v2 and not (_V1 / "cpu.cfs_quota_us").parent.is_dir():

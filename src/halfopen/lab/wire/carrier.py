@@ -61,7 +61,10 @@ class Batch:
         return self.frames[:n], (self.headers[:n, 7] & np.uint64(0xFFFFFFFF)).astype(np.int64)
 
     def send(self, fd: int, frames: Bytes, lengths: NDArray[np.int64]) -> None:
-        """Send at most a batch; a full queue is waited for."""
+        """Send at most a batch of frames (n, bytes) with their lengths (n,); wait while the queue is full.
+
+        Raises: OSError.
+        """
         n, done = len(frames), 0
         self.frames[:n] = frames
         self.vectors[:n, 1] = lengths

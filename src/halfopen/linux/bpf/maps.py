@@ -87,7 +87,10 @@ def _address(data: NDArray[Any] | bytes) -> Any:
 
 
 def fill_hash(fd: int, keys: NDArray[Any], values: NDArray[Any], *, what: str) -> None:
-    """Put K keys into a hash map with their values. what: names the contents in an error. Raises: KernelError."""
+    """Put keys (K,) into a hash map with their values (K,).
+
+    what: names the contents in an error. Raises: KernelError.
+    """
     lib = libbpf.library()
     keys, values = np.ascontiguousarray(keys), np.ascontiguousarray(values)
     count = ctypes.c_uint32(len(keys))

@@ -19,5 +19,5 @@ def in_jiffies(seconds: float) -> int:
 
 
 def in_seconds(jiffies: NDArray[Any]) -> NDArray[Any]:
-    """Whole seconds, as options hold them."""
+    """Times (n,) in jiffies as whole seconds (n,), as options hold them."""
     return (jiffies * JIFFY_S + 0.5).astype("u4")

@@ -68,7 +68,7 @@ def _sockets(sample: Sample) -> OpenSockets:
 
 
 def judge_connections(e: Evidence) -> ClosingLook:
-    """The verdict by the rules about open and closing connections alone."""
+    """The verdict by the rules about open and closing connections alone. Raises: ValueError without connections."""
     model = e.closing
     if model is None:
         raise ValueError("a Sample without connections")

@@ -21,7 +21,7 @@ from halfopen.ops.watch.counting import Counting
 from halfopen.ops.watch.finishing import finishing
 from halfopen.ops.watch.reading import NamespaceReader, TimeApart
 from halfopen.ops.watch.reloading import Reloading
-from halfopen.ops.watch.turn import Turns
+from halfopen.ops.watch.turn import NamespaceTurns
 from halfopen.read.discover import discover
 
 # Where there are many namespaces, one in which nothing listens is read this often: most of them belong to helpers.
@@ -58,7 +58,7 @@ class Watch:
     done: int = 0
     _troubled: dict[int, str] = field(default_factory=dict)
     _spacing: Spacing = field(init=False)
-    _turns: Turns = field(init=False, repr=False)
+    _turns: NamespaceTurns = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         self._spacing = Spacing(self.interval_s, self.max_cpu)
@@ -81,7 +81,7 @@ class Watch:
         # In one namespace only: in all of a machine the number of listeners would have no bound.
         finishes = None if self.everywhere or not may_count else finishing((self.ns or current()).inode)
         reader = NamespaceReader(self.read_by, Counting(may_count), TimeApart())
-        self._turns = Turns(self.policy, self.interval_s, self.executor, reader, self.top, self.stop, finishes)
+        self._turns = NamespaceTurns(self.policy, self.interval_s, self.executor, reader, self.top, self.stop, finishes)
         try:
             yield from self._readings()
         finally:

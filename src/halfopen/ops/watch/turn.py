@@ -42,7 +42,7 @@ _RELEASE_SHARE: Final = 0.5
 
 
 @dataclass(slots=True)
-class Turns:
+class NamespaceTurns:
     """The turns of all namespaces, and what is known of each.
 
     policy, interval_s: as they are now; a reload sets others. reader: reads a namespace. top: how many source prefixes
