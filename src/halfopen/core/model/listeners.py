@@ -126,8 +126,8 @@ def views_of(
 ) -> list[ListenerView]:
     """A view of each listener, in the order of `columns.groups`.
 
-    is_deferred: of the N requests, (N,). deferring: places of groups that defer. retries: tcp_synack_retries. cap_s: the
-    longest timer. kept: views that are known already, by place.
+    is_deferred: of the N requests, (N,). deferring: places of groups that defer. retries: tcp_synack_retries. cap_s:
+    the longest timer. kept: views that are known already, by place.
     """
     if len(kept) == len(columns.groups):
         return list(kept.values())
