@@ -59,6 +59,7 @@ DOCUMENTS = (
         "docs/settings.md",
         "docs/metrics.md",
         "docs/configuration.md",
+        "docs/decisions.md",
     ),
 )
 # Objects whose keys are the kernel's names: named in the text, not in a table.
