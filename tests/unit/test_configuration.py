@@ -26,7 +26,7 @@ def test_the_sample_changes_nothing_and_can_be_checked() -> None:
     assert list(given(parse(SAMPLE.read_text("utf-8"), str(SAMPLE), sinks.keys()), WatchSettings)) == []
     done = command("watch", "--check-config", "--config", str(SAMPLE))
     assert (done.returncode, done.stderr) == (0, "")
-    assert "no mistakes; it sets nothing" in done.stdout
+    assert "valid; it sets nothing" in done.stdout
 
 
 def missing(kind: type, document: Any, path: str = "") -> list[str]:
@@ -57,7 +57,7 @@ def test_a_check_says_what_is_set_or_the_mistake_and_its_line(tmp_path: Path) ->
     done = command("watch", "--check-config", "--config", str(file))
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.splitlines() == [
-        f"{file}: no mistakes; it sets",
+        f"{file}: valid; it sets",
         '  interval = "1m30s"',
         '  metrics_file = "/tmp/x.prom"',
         "Every other key has its default.",

@@ -49,7 +49,7 @@ def command(
     """
     if ctx.invoked_subcommand is not None:
         if process or state or peer or kind or any((idle, netns, duration, read_by, as_json)):
-            raise click.UsageError(f"options go behind the command: closing {ctx.invoked_subcommand} …", ctx)
+            raise click.UsageError(f"options go after the command: closing {ctx.invoked_subcommand} …", ctx)
         return
     from halfopen.linux.bpf import bpf_object
 

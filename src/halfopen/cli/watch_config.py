@@ -68,7 +68,7 @@ def checked_lines(path: str, wanted: InForce) -> Iterator[str]:
     from halfopen.core.units import printable
 
     found = set_by(wanted.settings)
-    yield f"{printable(path)}: no mistakes; it sets{'' if found else ' nothing'}"
+    yield f"{printable(path)}: valid; it sets{'' if found else ' nothing'}"
     for title, lines in found:
         if title:
             yield f"  {title}"

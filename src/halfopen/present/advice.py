@@ -62,7 +62,7 @@ def _otherwise(given: AdviceGiven) -> str:
 
 
 def _nothing(given: AdviceGiven) -> str:
-    return f"No handshake finished in {show_duration(round(given.seconds, 1))}: there is nothing to advise from"
+    return f"No handshake finished in {show_duration(round(given.seconds, 1))}: there is nothing to base advice on"
 
 
 def _about_all(given: AdviceGiven) -> list[str]:

@@ -15,14 +15,14 @@ from halfopen.present.text import propose
 _DONE: Final = {
     "keepalive": "have keepalive on",
     "probe": "were probed",
-    "shutdown": "were ended in order",
+    "shutdown": "were ended with a FIN",
     "destroy": "were ended with an RST",
     "undo": "have the options that they had before",
 }
 _WOULD: Final = {
     "keepalive": "would get keepalive",
     "probe": "would be probed",
-    "shutdown": "would be ended in order",
+    "shutdown": "would be ended with a FIN",
     "destroy": "would be ended with an RST",
 }
 _WAYS: Final = {

@@ -108,7 +108,7 @@ def show(out: Console, told: HistoryAnswer, *, charts: bool = True) -> None:
 def _watched(told: HistoryAnswer) -> str:
     """How much of the time was watched, and what passed without an alarm."""
     if not told.spans:
-        return "Nothing is known of that time."
+        return "Nothing was recorded in that time."
     seconds = _covered_s(told.spans)
     whole = seconds >= 0.99 * (told.until_s - told.since_s)
     words = "Watched all that time" if whole else f"Watched for {show_duration(round(seconds))} of it"
@@ -190,9 +190,9 @@ def incident(out: Console, one: Incident, releases: Sequence[ReleaseSeen], now_s
         out.print(f"{name:<12}{text}")
     if one.causes:
         out.print()
-        out.print(Text("Causes, as they were told", style="dim"))
+        out.print(Text("Causes, as they were reported", style="dim"))
     for cause in one.causes:
-        title = RULES[cause.id].title if cause.id in RULES else "none of the known ones"
+        title = RULES[cause.id].title if cause.id in RULES else "none that this version knows"
         out.print(f"{clock(cause.at_s)}  {cause.id or 'unknown'}: {title}")
         if words := phrases(cause.facts):
             out.print(Padding(Text(printable(words), style="dim"), (0, 0, 0, 2)))
@@ -242,13 +242,13 @@ def _releases(out: Console, one: Incident, releases: Sequence[ReleaseSeen]) -> N
     if not one.releases:
         return
     out.print()
-    out.print(Text("Released meanwhile", style="dim"))
+    out.print(Text("Released during the incident", style="dim"))
     for made in one.releases:
         words = f"{made.released:,} {made.filter} in {plural(made.times, 'release')}"
         if made.gone or made.failed:
             words += f" (gone {made.gone:,}, failed {made.failed:,})"
         out.print(f"{clock(made.first_s)}  {words}")
-        out.print(Text(f"  the last reason: {printable(made.reason)}", style="dim"))
+        out.print(Text(f"  last reason: {printable(made.reason)}", style="dim"))
     if releases and len(releases) < sum(made.times for made in one.releases):
         out.print(Text(f"  {len(releases)} of them are kept one by one", style="dim"))
 

@@ -156,7 +156,7 @@ class Top:
         elif space is None:
             self._state = self._state.with_notice("Nothing was read yet")
         elif self._state.working:
-            self._state = replace(self._state, notice="One thing at a time: wait for what goes on")
+            self._state = replace(self._state, notice="One thing at a time: wait until this is done")
         elif wish is Wish.DIAGNOSE:
             self._do(f"looking for causes for {DIAGNOSE_S:g} s", lambda: self._work.diagnose(space))
         elif wish is Wish.CONFIRMED:

@@ -44,7 +44,7 @@ def test_it_is_halved_until_there_is_room(made: type[Made]) -> None:
 
 def test_without_any_room_the_reason_is_told(made: type[Made]) -> None:
     made.room = 0
-    with pytest.raises(HalfopenError, match="ENOMEM|memory"), doors._door(600_000):
+    with pytest.raises(HalfopenError, match=r"ENOMEM|memory"), doors._door(600_000):
         pass
     assert made.asked[-1] == 600_000 // 32
 
