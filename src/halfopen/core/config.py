@@ -36,14 +36,16 @@ class WatchSettings:
     )
     netns: str = option("", "the network namespace to watch, or `all`; empty: that of the process", restart=True)
     audit_log: str = option("", "the audit log; empty: [the usual file](safety.md#the-audit-log)", restart=True)
-    listener: Endpoints = option((), "watch only this listener; every one that is given must fit")
-    source: Prefixes = option((), "watch only connections from this prefix; every one that is given must fit")
+    listener: Endpoints = option((), "watch only this listener; if several are given, all must match")
+    source: Prefixes = option((), "watch only connections from this prefix; if several are given, all must match")
     alarm: AlarmSettings = section(AlarmSettings)
     never: NeverSettings = section(NeverSettings)
     release: tuple[ReleaseSettings, ...] = option((), "")
     notify: tuple[NotifySettings, ...] = option((), "")
     language: Literal["", "en", "zh"] = option(
-        "", "of the lines for people; empty: that of the environment, English for the service", restart=True
+        "",
+        "language of the output for people; empty: that of the environment, English for the service",
+        restart=True,
     )
     by_age: ByAgeSettings = field(default_factory=ByAgeSettings)
     sinks: Mapping[str, str | bool] = field(default_factory=dict)

@@ -18,12 +18,14 @@ _USUAL: Final = Sensitivity()
 class AlarmSettings:
     """When unanswered connections are an alarm ([detection](detection.md)); the defaults suit most servers."""
 
-    minimum: Annotated[int, whole(1)] = option(_USUAL.minimum, "fewer unanswered connections are never an alarm")
-    factor: Annotated[float, number(1)] = option(_USUAL.factor, "an alarm takes at least so many times the usual")
+    minimum: Annotated[int, whole(1)] = option(_USUAL.minimum, "no alarm for fewer unanswered connections")
+    factor: Annotated[float, number(1)] = option(
+        _USUAL.factor, "an alarm needs at least this many times the usual number"
+    )
     sigmas: Annotated[float, number()] = option(
         _USUAL.sigmas, "and at least so many standard deviations above the usual"
     )
-    calm_s: Duration = option(_USUAL.timing.clears_s, "an alarm ends once it has been calm for so long")
+    calm_s: Duration = option(_USUAL.timing.clears_s, "an alarm ends after this long without a sign")
     FORMER: ClassVar[Mapping[str, str]] = {
         "window": "window is not used any more: the usual share of unanswered connections is learned over half an hour"
     }

@@ -70,26 +70,32 @@ class NotifySettings:
     """A receiver of incidents ([notify](notify.md)): an Alertmanager, a webhook, a chat, mail, a log, a command."""
 
     kind: NotifyKind = needed("the kind of receiver")
-    name: str = option("", "its name in messages and for `halfopen notify test`; the kind if left out")
+    name: str = option("", "its name in messages and for `halfopen notify test` (default: the kind)")
     url: Annotated[str, URL] = option(
         "", "of an Alertmanager (without `/api/v2/alerts`) or a webhook; no password or token in it"
     )
     command: tuple[str, ...] = option((), "the command and its arguments, run without a shell")
-    path: str = option("", "the log's socket, where it is not the usual one")
-    user: str = option("", "the user of basic authentication, whose password is the secret; else it is a bearer token")
-    secret_file: str = option("", "the file with the secret, readable for its owner alone (0600)")
-    credential: str = option("", "the systemd credential with the secret (`LoadCredential=`), instead of a file")
-    ca_file: str = option("", "certificates of the authorities to trust, in PEM; the system's if left out")
-    causes: tuple[str, ...] = option((), "only incidents of these causes ([verdicts](verdicts.md)); all if empty")
-    levels: tuple[Literal["warning", "critical"], ...] = option((), "only incidents of these levels; all if empty")
-    rising: bool = option(False, "whether it is told of the first sign of an incident too")
-    wait_s: Annotated[float, duration(0, 600)] = option(1.0, "what happens to an incident within it is one message")
-    repeat_s: Annotated[float, duration(0, 7 * 86400)] = option(
-        0.0, "told again so often while an incident lasts; `0s`: the usual of its kind"
+    path: str = option("", "the socket of the log, if it is not the usual one")
+    user: str = option(
+        "", "the user for basic authentication, with the secret as password; without it the secret is a bearer token"
     )
-    timeout_s: Annotated[float, duration(1, 120)] = option(10.0, "one try to deliver may take so long")
+    secret_file: str = option("", "the file with the secret, readable only by its owner (0600)")
+    credential: str = option("", "the systemd credential with the secret (`LoadCredential=`), instead of a file")
+    ca_file: str = option("", "certificates of trusted authorities, in PEM (default: those of the system)")
+    causes: tuple[str, ...] = option((), "only incidents with these causes ([verdicts](verdicts.md)); all if empty")
+    levels: tuple[Literal["warning", "critical"], ...] = option((), "only incidents of these levels; all if empty")
+    rising: bool = option(False, "also send the first sign of an incident")
+    wait_s: Annotated[float, duration(0, 600)] = option(
+        1.0, "what happens to an incident within this time goes into one message"
+    )
+    repeat_s: Annotated[float, duration(0, 7 * 86400)] = option(
+        0.0, "how often a message is repeated during an incident; `0s`: the default of its kind"
+    )
+    timeout_s: Annotated[float, duration(1, 120)] = option(10.0, "how long one attempt to deliver may take")
     per_minute: Annotated[int, whole(0, 600)] = option(
-        0, "more messages a minute wait, and of one incident become one; `0`: the usual of its kind"
+        0,
+        "at most this many messages a minute; further ones wait, and those of one incident become one; `0`: the "
+        "default of its kind",
     )
 
     @property

@@ -40,7 +40,7 @@ CAUSE: Final = Word(_KNOWN_REASON.what, _read_cause, _KNOWN_REASON.write)
 
 @dataclass(frozen=True, slots=True)
 class NeverSettings:
-    """Whom no release of `watch` touches, whichever policy or option asks for it."""
+    """Connections that no release of `watch` touches, whichever policy or option asks for it."""
 
     listeners: Endpoints = option((), "connections to these listeners")
     sources: Prefixes = option((), "connections from these prefixes")
@@ -56,7 +56,7 @@ class ReleaseSettings:
     )
     older_than_s: Annotated[float, duration(1)] | None = option(None, "only connections of this age and older")
     retransmits: Annotated[int, whole(1, 255)] | None = option(
-        None, "only connections whose SYN-ACK was retransmitted at least so often; a policy needs this or older_than"
+        None, "only connections whose SYN-ACK was retransmitted at least this often; a policy needs this or older_than"
     )
     causes: tuple[Annotated[str, CAUSE], ...] = option(
         (), "only while an alarm is on at the listener whose confirmed cause is one of these"
@@ -64,7 +64,7 @@ class ReleaseSettings:
     fuller_than: Share | None = option(None, "only while more than this share of the listener's SYN queue is used")
     listeners: Endpoints = option((), "only at these listeners")
     sources: Prefixes = option((), "only from these prefixes")
-    budget: PerSecond = option(5000, "release no more than so many connections a second")
+    budget: PerSecond = option(5000, "release at most this many connections a second")
     spare_clients_s: Duration = option(
         3600.0,
         "leave alone sources that have an established connection, finished a handshake while halfopen counted, or "
