@@ -149,6 +149,10 @@ EXAMPLES: Final[Mapping[str, tuple[str, ...]]] = {
         "halfopen tune undo 3",
         "halfopen tune undo --all --reason 'flood is over'",
     ),
+    "web": (
+        "halfopen web                                    # a link to the page",
+        "ssh -L 9765:127.0.0.1:9765 HOST halfopen web    # from another machine",
+    ),
     "notify": ("halfopen notify test                            # to every receiver",),
     "notify test": (
         "halfopen notify test",

@@ -38,6 +38,7 @@ COMMANDS: Final = {
     "memory": "Show how much memory TCP uses, and which processes hold it.",
     "tune": "Explain the kernel's settings for half-open connections; change and undo them.",
     "service": "Install or remove the systemd service, and show its state.",
+    "web": "Print and open a link to the service's page.",
     "notify": "Test that alarms reach their receivers (Alertmanager, chat, mail and others).",
     "doctor": "Report what works here, what does not, and how to grant it.",
     "lab": "Create private hosts with half-open connections, to try commands on.",

@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from halfopen.cli.service_asking import ask
 from halfopen.cli.suggesting import Suggesting
 
 _root_option = click.option(
@@ -66,11 +67,11 @@ def status(as_json: bool) -> None:
     from halfopen.present import jsonout, service
     from halfopen.service.mode import control_path
 
-    answer = _ask({"command": "health"})
+    answer = ask({"command": "health"})
     if as_json:
         click.echo(jsonout.dumps(answer))
         return
-    incidents = _ask({"command": "incidents"})["incidents"]
+    incidents = ask({"command": "incidents"})["incidents"]
     for line in service.health_lines(answer, control_path(), incidents):
         click.echo(line)
 
@@ -81,7 +82,7 @@ def reload() -> None:
 
     Only root may do this. If the new configuration has an error, the service keeps the former one.
     """
-    _ask({"command": "reload"})
+    ask({"command": "reload"})
     click.echo("the configuration is read again; the service's log says whether it is in force")
 
 
@@ -93,31 +94,12 @@ def mode(word: str) -> None:
     observe: no release policy acts, whatever is configured, until the mode changes or the service ends. configured:
     policies act as configured. Only root may do this.
     """
-    _ask({"command": "mode", "mode": word})
+    ask({"command": "mode", "mode": word})
     click.echo(
         "no release policy acts from now on; halfopen service mode configured allows releases again"
         if word == "observe"
         else "release policies act as configured"
     )
-
-
-def _ask(request: dict[str, Any]) -> dict[str, Any]:
-    """The service's answer. Raises: HalfopenError when there is none, or it refuses."""
-    from halfopen.core.errors import EXIT_FAILED, EXIT_REFUSED, HalfopenError
-    from halfopen.service import client
-    from halfopen.service.mode import control_path
-
-    path = control_path()
-    answer = client.ask(path, request)
-    if answer is None:
-        raise HalfopenError("service", client.why_not(path), exit_code=EXIT_REFUSED)
-    if not answer.get("ok"):
-        error = answer.get("error") or {}
-        code = error.get("exit_code", EXIT_FAILED)
-        raise HalfopenError(
-            str(error.get("id")), str(error.get("message")), exit_code=code, hint=str(error.get("hint"))
-        )
-    return answer
 
 
 def _absolute(root: str) -> str:

@@ -147,6 +147,8 @@ def command(
             from halfopen.service.notifying import Notifying
 
             made.append(Notifying(settings.notify, service))
+            if settings.web.listen:
+                made.append(_page(settings, service, str(targets.get("history_path") or "")))
         if service is not None:
             service.begin()
             made.append(service)
@@ -177,6 +179,17 @@ def _service(watch: Watch, settings: WatchSettings, asked: bool) -> RunningServi
     from halfopen.service.running import RunningService
 
     return RunningService(watch, __version__)
+
+
+def _page(settings: WatchSettings, service: RunningService | None, history: str) -> Sink:
+    """The page, which the process without privileges serves. Raises: UsageError where there is none."""
+    from halfopen.core.errors import UsageError
+
+    if service is None:
+        raise UsageError("the page ([web]) is the service's", hint="add --as-service, or leave that section out")
+    from halfopen.service.web.serving import ServedPage
+
+    return ServedPage(settings.web, service, history)
 
 
 def _sinks(as_json: bool, all_lines: bool, several: bool, targets: Targets, world: RunningService | None) -> list[Sink]:

@@ -16,6 +16,7 @@ from halfopen.core.sections.notify import NotifySettings, check_all
 from halfopen.core.sections.option import option, options, section
 from halfopen.core.sections.reading import KeyPlace, Unfit, read
 from halfopen.core.sections.release import ByAgeSettings, NeverSettings, ReleaseSettings
+from halfopen.core.sections.web import WebSettings
 from halfopen.core.sections.words import FLAG, Endpoints, Prefixes, duration, nearest, quoted, share
 
 
@@ -42,6 +43,7 @@ class WatchSettings:
     never: NeverSettings = section(NeverSettings)
     release: tuple[ReleaseSettings, ...] = option((), "")
     notify: tuple[NotifySettings, ...] = option((), "")
+    web: WebSettings = section(WebSettings, restart=True)
     language: Literal["", "en", "zh"] = option(
         "",
         "language of the output for people; empty: that of the environment, English for the service",

@@ -95,7 +95,7 @@ def plural(n: int, noun: str, nouns: str | None = None) -> str:
 
 def printable(text: str) -> str:
     """The text with `?` for whatever a terminal would obey or break the line at: names that anybody may choose."""
-    return "".join(c if c.isprintable() else "?" for c in text)
+    return text if text.isprintable() else "".join(c if c.isprintable() else "?" for c in text)
 
 
 def address_text(family: int, raw: bytes) -> str:

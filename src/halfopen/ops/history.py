@@ -64,9 +64,17 @@ def wanted_of(
 
 
 def told(
-    history: History, wanted: HistoryWanted, now_s: float, narrowed: str = "", *, everything: bool = True
+    history: History,
+    wanted: HistoryWanted,
+    now_s: float,
+    narrowed: str = "",
+    *,
+    everything: bool = True,
+    listeners: bool = True,
 ) -> HistoryAnswer:
-    """What history has of a time. everything: values, settings and releases too, not incidents alone."""
+    """What history has of a time. everything: values, settings and releases too, not incidents alone. listeners: values
+    of listeners too.
+    """
     found = history.incidents(wanted)
     tier = history.tier(wanted.since_s, wanted.until_s, _SLOTS_MOST) if everything else Tier.HOURS
     return HistoryAnswer(
@@ -76,7 +84,7 @@ def told(
         tier.step_s,
         tuple(one for one in found if one.alarm_s is not None),
         tuple(one for one in found if one.alarm_s is None),
-        tuple(history.series(wanted, tier)) if everything else (),
+        tuple(history.series(wanted, tier, listeners=listeners)) if everything else (),
         tuple(history.spans(wanted)),
         tuple(history.settings(wanted)) if everything else (),
         tuple(history.releases(wanted)) if everything else (),

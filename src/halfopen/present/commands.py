@@ -75,6 +75,13 @@ def runnable(command: str) -> str:
     return command
 
 
+def for_anybody(command: str) -> str:
+    """The command as a user without privileges can run it, wherever it is read."""
+    for words in (_CHANGES, _BY_EBPF):
+        command = words.sub(_SUDO, command)
+    return command
+
+
 def filled(head: str, command: str, width: int | None, indent: int = 4) -> str:
     """The command behind `head`; where that is wider than the screen, in lines that are one command to a shell still,
     broken before options. None: no screen, one line.

@@ -50,6 +50,9 @@ class Asking(Protocol):
     def incidents(self) -> Mapping[str, Any]:
         """The incidents that are on."""
 
+    def link(self, *, session: bool = False) -> Mapping[str, Any]:
+        """A new link to the page, or a session of it. Raises: HalfopenError."""
+
     def reload(self) -> Mapping[str, Any]:
         """Have the configuration read again. Raises: HalfopenError."""
 
@@ -230,6 +233,8 @@ class Control:
                 self._say(client, _done("health", self._service.health()))
             case AskIncidents():
                 self._say(client, _done("incidents", self._service.incidents()))
+            case requests.AskWeb():
+                self._say(client, _done("web", self._service.link(session=request.session)))
             case AskReload() | AskMode():
                 if client.uid != 0:
                     raise NotPermitted("only root may change what the service does", hint="run as root (sudo)")

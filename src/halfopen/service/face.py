@@ -57,7 +57,8 @@ class Face:
         troubles += [line for part in self._parts.values() for line in part.told()]
         dropped = sum(getattr(part, "dropped", 0) for part in self._parts.values())
         receivers = tuple(one for part in self._parts.values() for one in part.receivers())
-        return FaceReport(self._taken, _resident(), time.process_time(), dropped, tuple(troubles), receivers)
+        watched = tuple(one for part in self._parts.values() for one in getattr(part, "watched", ()))
+        return FaceReport(self._taken, _resident(), time.process_time(), dropped, tuple(troubles), receivers, watched)
 
     def close(self) -> None:
         """End every part."""

@@ -48,7 +48,8 @@ _SOURCE: Final = Path(__file__).resolve().parents[2]
 @dataclass(slots=True)
 class FaceHealth:
     """How the face is. pid: 0 while there is none. restarts: since the service began. memory_bytes, cpu_s: of the face
-    that runs; cpu_before_s: of those before it. receivers: of notices. troubles: lines not told yet.
+    that runs; cpu_before_s: of those before it. receivers: of notices. watched: the languages in which somebody looks
+    at the page. troubles: lines not told yet.
     """
 
     pid: int = 0
@@ -57,6 +58,7 @@ class FaceHealth:
     cpu_s: float = 0.0
     cpu_before_s: float = 0.0
     receivers: tuple[ReceiverStanding, ...] = ()
+    watched: tuple[str, ...] = ()
     troubles: deque[str] = field(default_factory=lambda: deque(maxlen=16))
 
 
@@ -141,7 +143,7 @@ class FaceKeeper:
                 why = self._one_face()
             except OSError as e:
                 why = f"cannot be started: {e.strerror or e}"
-            self.health.pid, self.health.memory_bytes = 0, 0
+            self.health.pid, self.health.memory_bytes, self.health.watched = 0, 0, ()
             self.health.cpu_before_s += self.health.cpu_s
             self.health.cpu_s = 0.0
             if self._ends:
@@ -210,7 +212,7 @@ class FaceKeeper:
         self.outbox.taken(report.taken)
         self.health.memory_bytes, self.health.cpu_s = report.memory_bytes, report.cpu_s
         self._dropped_there = report.dropped
-        self.health.receivers = report.receivers
+        self.health.receivers, self.health.watched = report.receivers, report.watched
         for line in report.troubles:
             self._trouble(line)
 

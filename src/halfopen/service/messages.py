@@ -40,7 +40,7 @@ class Parcel(msgspec.Struct, array_like=True, frozen=True):
 class FaceReport(msgspec.Struct, array_like=True, frozen=True):
     """How the face is. taken: the number of the last parcel that its part has; memory_bytes, cpu_s: of its process;
     dropped: parcels that its parts could not take in time; troubles: what went wrong since the last report, a line
-    each; receivers: how those of notices do.
+    each; receivers: how those of notices do; watched: the languages in which somebody looks at the page.
     """
 
     taken: int
@@ -49,6 +49,7 @@ class FaceReport(msgspec.Struct, array_like=True, frozen=True):
     dropped: int = 0
     troubles: tuple[str, ...] = ()
     receivers: tuple[ReceiverStanding, ...] = ()
+    watched: tuple[str, ...] = ()
 
 
 _encoder = msgspec.msgpack.Encoder()

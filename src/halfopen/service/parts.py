@@ -17,6 +17,7 @@ from halfopen.linux import threads
 
 METRICS: Final = "metrics"
 NOTIFY: Final = "notify"
+WEB: Final = "web"
 
 # Of parcels that a part which may have to wait for others has not looked at yet.
 _WAITING_MOST: Final = 256
@@ -120,8 +121,15 @@ def _notify(settings: Mapping[str, Any]) -> FacePart:
     return NotifyPart(settings)
 
 
+def _web(settings: Mapping[str, Any]) -> FacePart:
+    from halfopen.service.web.part import WebPart
+
+    return WebPart(settings)
+
+
 PARTS: Final[dict[str, Callable[[Mapping[str, Any]], FacePart]]] = {
     METRICS: MetricsPart,
     NOTIFY: _notify,
+    WEB: _web,
 }
 """What makes each part, from its settings, by the kind of the parcels that it takes."""

@@ -71,6 +71,12 @@ class AskIncidents(Asked, frozen=True, tag="incidents"):
     """The incidents that are on."""
 
 
+class AskWeb(Asked, frozen=True, tag="web"):
+    """A link to the page, which works once; or a session of it, for a program."""
+
+    session: bool = False
+
+
 class AskReload(Asked, frozen=True, tag="reload"):
     """Read the configuration again: root's alone."""
 
@@ -81,7 +87,7 @@ class AskMode(Asked, frozen=True, tag="mode"):
     mode: Literal["observe", "configured"]
 
 
-ControlRequest = AskStatus | AskList | AskCheck | AskHealth | AskIncidents | AskReload | AskMode
+ControlRequest = AskStatus | AskList | AskCheck | AskHealth | AskIncidents | AskWeb | AskReload | AskMode
 
 _ASKED: Final = frozenset(field.name for field in msgspec.structs.fields(Asked))
 _decoder: Final[Any] = msgspec.json.Decoder(ControlRequest)

@@ -9,7 +9,7 @@ import time
 from collections import deque
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import msgspec
 
@@ -23,9 +23,10 @@ from halfopen.core.reports import Begun, Ended, Reading, Report, Round, Trouble
 from halfopen.core.units import plural
 from halfopen.core.where import Namespace
 from halfopen.linux import allocator, sd_notify
+from halfopen.linux.served_address import ServedAddress
 from halfopen.linux.unix_listener import unix_listener
+from halfopen.ops.watch import metrics_server
 from halfopen.ops.watch.loop import Watch
-from halfopen.ops.watch.metrics_server import MetricsListener
 from halfopen.ops.watch.reloading import Reloading
 from halfopen.service import parts
 from halfopen.service.control import Control
@@ -40,10 +41,17 @@ _STUCK_S: Final = 60.0
 _CONTROL_BACKLOG: Final = 64
 
 
+class Linking(Protocol):
+    """A page that people look at who have a link."""
+
+    def link(self, *, session: bool = False) -> dict[str, Any]:
+        """A new link, and where it leads; or a session, for a program."""
+
+
 class FaceMetrics:
     """The text of the metrics, handed to the face, which serves it at an address that is opened here."""
 
-    def __init__(self, keeper: FaceKeeper, listener: MetricsListener) -> None:
+    def __init__(self, keeper: FaceKeeper, listener: ServedAddress) -> None:
         self._keeper, self._listener = keeper, listener
 
     def write(self, text: bytes) -> None:
@@ -59,9 +67,11 @@ class RunningService:
     """Begin it when every sink is made, have it take every report after them, and close it."""
 
     def __init__(self, watch: Watch, version: str) -> None:
-        """version: of halfopen."""
+        """version: of halfopen. group: whose members may ask; page: what makes links, where a page is served."""
         self._watch, self._version = watch, version
         self._keeper = FaceKeeper()
+        self.group = _group()
+        self.page: Linking | None = None
         self._settings: dict[str, Any] = {}
         self._descriptors: list[int] = []
         self._notifier = sd_notify.SystemdNotifier()
@@ -85,14 +95,17 @@ class RunningService:
 
     def serve_metrics(self, where: str, *, anywhere: bool) -> FaceMetrics:
         """Have the face serve metrics at an address. Raises: UsageError, HalfopenError."""
-        listener = MetricsListener(where, anywhere=anywhere)
+        listener = metrics_server.listen(where, anywhere=anywhere)
         self._settings[parts.METRICS] = {"fd": listener.socket.fileno()}
         self._descriptors.append(listener.socket.fileno())
         return FaceMetrics(self._keeper, listener)
 
-    def part(self, kind: str, settings: Mapping[str, Any]) -> FaceKeeper:
-        """Have the face begin a part with these settings; what it is to take is sent by what this returns."""
+    def part(self, kind: str, settings: Mapping[str, Any], *descriptors: int) -> FaceKeeper:
+        """Have the face begin a part with these settings; what it is to take is sent by what this returns.
+        descriptors: those that the face gets too, under the same numbers.
+        """
         self._settings[kind] = dict(settings)
+        self._descriptors += descriptors
         return self._keeper
 
     def change_part(self, kind: str, settings: Mapping[str, Any] | None) -> FaceKeeper:
@@ -122,10 +135,9 @@ class RunningService:
         except OSError as e:
             hint = f"run as root, or name another place for the control socket with {CONTROL}"
             raise HalfopenError("control", f"{Path(path).parent}: {e.strerror}", hint=hint) from None
-        group = _group()
-        listener = unix_listener(path, _CONTROL_BACKLOG, id="control", group=group)
+        listener = unix_listener(path, _CONTROL_BACKLOG, id="control", group=self.group)
         self._path = path
-        self._control = Control(listener, self, group=group, everywhere=self._watch.everywhere)
+        self._control = Control(listener, self, group=self.group, everywhere=self._watch.everywhere)
         self._keeper.begin(self._settings, self._descriptors)
         self._output = PatientOutput(sys.stdout.fileno())
         sys.stdout = self._output
@@ -223,6 +235,13 @@ class RunningService:
     def incidents(self) -> dict[str, Any]:
         """The incidents that are on, each as in halfopen.history/1."""
         return {"incidents": [json_object(INCIDENT, one) for one in self._on]}
+
+    def link(self, *, session: bool = False) -> dict[str, Any]:
+        """A new link to the page, or a session of it. Raises: HalfopenError where there is no page."""
+        if self.page is None:
+            hint = 'write [web] and listen = "127.0.0.1:9765" into its configuration, and restart it'
+            raise HalfopenError("web", "the service serves no page", hint=hint)
+        return self.page.link(session=session)
 
     def reload(self) -> dict[str, Any]:
         """Have the configuration read again, before the next reading. Raises: HalfopenError."""

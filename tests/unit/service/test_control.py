@@ -39,6 +39,11 @@ class Service:
     def incidents(self) -> dict[str, Any]:
         return {"incidents": []}
 
+    def link(self, *, session: bool = False) -> dict[str, Any]:
+        if session:
+            raise HalfopenError("web", "the service serves no page", hint="write [web]")
+        return {"link": "x"}
+
     def reload(self) -> dict[str, Any]:
         self.did.append("reload")
         return {"asked": True}
@@ -87,6 +92,17 @@ def asked(path: str, *requests: object) -> list[Any]:
 
 
 HEALTH = {"command": "health"}
+
+
+def test_a_link_to_the_page_or_that_there_is_none(path: str) -> None:
+    link, none = asked(path, {"command": "web"}, {"command": "web", "session": True})
+    assert (link["ok"], link["link"]) == (True, "x")
+    assert none["error"] == {
+        "id": "web",
+        "message": "the service serves no page",
+        "hint": "write [web]",
+        "exit_code": 1,
+    }
 
 
 def test_several_requests_over_one_connection(path: str) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from halfopen.linux import privileges
-from halfopen.ops.watch.metrics_server import MetricsListener
+from halfopen.ops.watch import metrics_server
 from halfopen.service import face_keeper
 from halfopen.service.face_keeper import FaceKeeper
 
@@ -31,7 +31,7 @@ def until(true: Callable[[], object]) -> None:
 @contextmanager
 def facing(tmp_path: Path) -> Iterator[tuple[FaceKeeper, str]]:
     path = str(tmp_path / "m.sock")
-    listener, keeper = MetricsListener(path), FaceKeeper()
+    listener, keeper = metrics_server.listen(path), FaceKeeper()
     try:
         keeper.begin({"metrics": {"fd": listener.socket.fileno()}}, [listener.socket.fileno()])
         yield keeper, path

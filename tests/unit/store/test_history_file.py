@@ -136,6 +136,19 @@ def test_what_is_asked_for_alone_is_told(place: HistoryPlace, db: sqlite3.Connec
                 kept.incident(id)
 
 
+def test_values_of_namespaces_alone(place: HistoryPlace, db: sqlite3.Connection) -> None:
+    """Also where the end comes from a finer tier than the one that is asked for."""
+    write(db, HistoryBatch(T0, seconds(4, 5) + seconds(6, listener=OTHER), watched=frozenset({SELF})))
+    tiers.roll_up(db, Tier.MINUTES, T0 // 60)
+    write(db, HistoryBatch(T0 + 70, seconds(9, at=T0 + 70) + seconds(8, at=T0 + 70, listener=OTHER)))
+    with History(place) as kept:
+        for tier in Tier:
+            both = {s.listener: s.slots for s in kept.series(ALL, tier)}
+            [alone] = kept.series(ALL, tier, listeners=False)
+            assert set(both) == {None, OTHER}
+            assert (alone.listener, alone.slots) == (None, both[None])
+
+
 # --- seconds, minutes, hours ------------------------------------------------------------------------------------------
 
 

@@ -7,7 +7,6 @@ a time, each for a few seconds, of which the oldest makes room for a new one.
 from __future__ import annotations
 
 import errno
-import os
 import selectors
 import signal
 import socket
@@ -16,10 +15,9 @@ import time
 from dataclasses import dataclass, field
 from typing import Final
 
-from halfopen.core.errors import HalfopenError, UsageError
-from halfopen.core.units import endpoint
+from halfopen.core.errors import HalfopenError
 from halfopen.linux import threads
-from halfopen.linux.unix_listener import unix_listener
+from halfopen.linux.served_address import ServedAddress
 from halfopen.ops.watch.http_answer import HEAD_MOST, answer
 
 # A scrape of 4,000 listeners is 3 MB: a moment on loopback. Prometheus itself gives up after ten seconds.
@@ -46,39 +44,29 @@ class _Client:
     ignored: int = 0
 
 
-class MetricsListener:
-    """An address, or a Unix socket (0660), that listens from now on: `socket` is what is accepted from."""
-
-    def __init__(self, where: str, *, anywhere: bool = False) -> None:
-        """where: ADDRESS:PORT, or a path with a slash in it. anywhere: other hosts may reach the address.
-
-        Raises: UsageError, HalfopenError.
-        """
-        self._path = where if "/" in where else ""
-        self.socket = unix_listener(where, _BACKLOG) if self._path else _tcp_listener(where, anywhere)
-        self._inode = os.stat(where).st_ino if self._path else 0
-
-    def close(self) -> None:
-        """Listen no more; the name of a Unix socket goes, where it is still this one's."""
-        self.socket.close()
-        if self._path and _inode(self._path) == self._inode:
-            try:
-                os.unlink(self._path)
-            except OSError:  # the next watch replaces it
-                pass
+def listen(where: str, *, anywhere: bool = False) -> ServedAddress:
+    """Listen at ADDRESS:PORT, or a Unix socket (0660). Raises: UsageError, HalfopenError."""
+    return ServedAddress(
+        where,
+        _BACKLOG,
+        id="metrics-listen",
+        option="--metrics-listen",
+        permit="--metrics-listen-anywhere",
+        anywhere=anywhere,
+    )
 
 
 class MetricsServer:
     """Answers GET /metrics from now on, with nothing until the first text."""
 
     def __init__(self, where: str | socket.socket, *, anywhere: bool = False) -> None:
-        """where, anywhere: as for `MetricsListener`; or a socket that listens already, and is closed at the end.
+        """where, anywhere: as for `listen`; or a socket that listens already, and is closed at the end.
 
         Raises: UsageError, HalfopenError.
         """
-        self._opened: MetricsListener | None = None
+        self._opened: ServedAddress | None = None
         if isinstance(where, str):
-            self._opened = MetricsListener(where, anywhere=anywhere)
+            self._opened = listen(where, anywhere=anywhere)
             where = self._opened.socket
         self._listener = where
         self._listener.setblocking(False)
@@ -203,31 +191,3 @@ class MetricsServer:
         del self._clients[client.socket.fileno()]
         self._selector.unregister(client.socket)
         client.socket.close()
-
-
-def _inode(path: str) -> int:
-    try:
-        return os.lstat(path).st_ino
-    except OSError:
-        return 0
-
-
-def _tcp_listener(where: str, anywhere: bool) -> socket.socket:
-    address, port = endpoint(where, what="--metrics-listen")
-    if address is None:
-        raise UsageError(f"--metrics-listen {where!r} names no address", hint=f"give one, as in 127.0.0.1:{port}")
-    if not address.is_loopback and not anywhere:
-        raise UsageError(
-            f"--metrics-listen {where}: other hosts could reach that address",
-            hint=f"listen on 127.0.0.1:{port} or [::1]:{port}, or add --metrics-listen-anywhere",
-        )
-    family = socket.AF_INET if address.version == 4 else socket.AF_INET6
-    try:
-        return socket.create_server((str(address), port), family=family, backlog=_BACKLOG)
-    except OSError as e:
-        hint = {
-            errno.EADDRINUSE: "another program listens there; choose another port",
-            errno.EADDRNOTAVAIL: "no device of this network namespace has that address",
-            errno.EACCES: "choose a port from 1024 up",
-        }.get(e.errno or 0, "choose another address")
-        raise HalfopenError("metrics-listen", f"{where}: {os.strerror(e.errno or 0)}", hint=hint) from None

@@ -1,0 +1,93 @@
+"""What history kept of namespaces, laid over equal parts of a time: what a chart draws. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Final
+
+from halfopen.core.history import HistoryAnswer, KeptSeries, WatchedSpan
+from halfopen.core.where import Namespace
+
+MOST: Final = ("half_open", "accept_queue")
+"""Depths: of several namespaces, and of the readings in a part, the most counts."""
+RATES: Final = ("drops", "cookies", "finished")
+"""Events: they are counted, and told a second."""
+
+
+@dataclass(frozen=True, slots=True)
+class Timeline:
+    """since_s: when the first part begins (since 1970); each_s: how long one is. values: by magnitude, one for each
+    part, None where nothing was watched: the most of MOST, a second of RATES.
+    """
+
+    since_s: float
+    each_s: float
+    values: dict[str, tuple[float | None, ...]]
+
+
+def timeline(told: HistoryAnswer, parts: int) -> Timeline:
+    """The values of a time in at most so many parts, none shorter than the slots that history has; the sum of all
+    namespaces in the answer, or, where it was narrowed to listeners, of these.
+    """
+    each_s = max((told.until_s - told.since_s) / parts, float(told.step_s))
+    count = max(1, round((told.until_s - told.since_s) / each_s))
+    since_s = told.until_s - count * each_s
+    narrow = bool(told.narrowed)
+    kept = [one for one in told.series if (one.listener is not None) == narrow]
+    seen = _watched(told.spans, since_s, each_s, count)
+    values = {name: _most(kept, name, since_s, each_s, seen) for name in MOST}
+    values |= {name: _rates(kept, name, since_s, each_s, seen) for name in RATES}
+    return Timeline(since_s, each_s, values)
+
+
+def _watched(spans: Iterable[WatchedSpan], since_s: float, each_s: float, count: int) -> list[bool]:
+    seen = [False] * count
+    for span in spans:
+        first, last = int((span.began_s - since_s) // each_s), int((span.ended_s - since_s) // each_s)
+        for i in range(max(0, first), min(count - 1, last) + 1):
+            seen[i] = True
+    return seen
+
+
+def _most(
+    series: Iterable[KeptSeries], name: str, since_s: float, each_s: float, seen: list[bool]
+) -> tuple[float | None, ...]:
+    total = [0.0] * len(seen)
+    known = list(seen)
+    for one in series:
+        if one.magnitude != name:
+            continue
+        mine = [0] * len(seen)
+        for slot in one.slots:
+            # A slot that is longer than a part is seen in each of them.
+            first, end = int((slot.at_s - since_s) // each_s), (slot.at_s + slot.step_s - since_s) / each_s
+            for i in range(max(0, first), max(first + 1, min(len(seen), int(end)))):
+                if i < len(seen):
+                    mine[i] = max(mine[i], slot.max)
+                    known[i] = True
+        total = [a + b for a, b in zip(total, mine, strict=True)]
+    return tuple(value if there else None for value, there in zip(total, known, strict=True))
+
+
+def _rates(
+    series: Iterable[KeptSeries], name: str, since_s: float, each_s: float, seen: list[bool]
+) -> tuple[float | None, ...]:
+    total = [0.0] * len(seen)
+    known = list(seen)
+    for one in series:
+        if one.magnitude != name:
+            continue
+        for slot in one.slots:
+            i = int((slot.at_s - since_s) // each_s)
+            if 0 <= i < len(seen):
+                total[i] += slot.sum / each_s
+                known[i] = True
+    return tuple(round(v, 2) if there else None for v, there in zip(total, known, strict=True))
+
+
+def namespaces(told: HistoryAnswer) -> dict[int, Namespace]:
+    """The namespaces of an answer by their inodes, the latest of each."""
+    found = {span.where.inode: span.where for span in told.spans}
+    found |= {one.where.inode: one.where for one in (*told.incidents, *told.rises)}
+    return found

@@ -1,0 +1,215 @@
+"""Serves the page: HTTP/1.1, one request a connection, in a thread with a loop of its own.
+
+Everything is bounded, whoever connects: how many connections there are, the head of a request, the time for one, the
+time for an answer, how many streams there are and how far one may be behind.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import socket
+import threading
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing, suppress
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Final, Protocol
+
+from halfopen.linux import threads
+from halfopen.service.web.http_request import HEAD_MOST, HttpRefusal, HttpRequest, parse
+
+CONNECTIONS_MOST: Final = 128
+STREAMS_MOST: Final = 32
+HEAD_S: Final = 10.0
+"""A client has so long to ask."""
+SLOW_S: Final = 10.0
+"""A client has so long to take what it is sent."""
+_BACKLOG: Final = 128
+# What the kernel keeps of a stream that nobody reads; the loop itself keeps one event.
+_SEND_BUFFER: Final = 64 * 1024
+_LINGER_S: Final = 1.0
+_REST_MOST: Final = 64 * 1024
+
+# Of every answer. The page has no inline script or style, loads nothing from elsewhere, and nobody may frame it.
+_ALWAYS: Final = (
+    "Content-Security-Policy: default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
+    "img-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; "
+    "require-trusted-types-for 'script'; trusted-types 'none'",
+    "X-Content-Type-Options: nosniff",
+    "X-Frame-Options: DENY",
+    "Referrer-Policy: no-referrer",
+    "Cross-Origin-Opener-Policy: same-origin",
+    "Cross-Origin-Resource-Policy: same-origin",
+    "Permissions-Policy: camera=(), geolocation=(), microphone=()",
+    "Cache-Control: no-store",
+    "Connection: close",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class HttpAnswer:
+    """A whole answer."""
+
+    body: bytes
+    kind: str = "application/json"
+    status: int = 200
+    fields: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class EventStream:
+    """Server-sent events: the text of each, as it comes."""
+
+    events: AsyncGenerator[bytes, None]
+
+
+class Site(Protocol):
+    """What there is to see."""
+
+    async def answer(self, request: HttpRequest) -> HttpAnswer | EventStream:
+        """The answer to a request. Raises: HttpRefusal."""
+
+
+class PageServer:
+    """Serves a site at a listening socket, from now on until `close`."""
+
+    def __init__(self, listener: socket.socket, site: Site) -> None:
+        """Raises: KernelError when no thread can be started."""
+        self._listener, self._site = listener, site
+        # Connections that make room for others, the oldest first: those that were answered, and then those that have
+        # not asked yet.
+        self._answered: dict[asyncio.StreamWriter, None] = {}
+        self._asking: dict[asyncio.StreamWriter, None] = {}
+        self._connections = 0
+        self.streams = 0
+        self.refused = 0
+        self._loop = asyncio.new_event_loop()
+        self._end = asyncio.Event()
+        self._thread = threading.Thread(target=self._run, name="halfopen-page", daemon=True)
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+        try:
+            threads.start(self._thread)
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+    def call(self, what: Callable[[], None]) -> None:
+        """Have the loop do something, from any thread."""
+        with suppress(RuntimeError):  # the loop has ended
+            self._loop.call_soon_threadsafe(what)
+
+    @property
+    def alive(self) -> bool:
+        """Whether the thread that serves is there."""
+        return self._thread.is_alive()
+
+    def close(self) -> None:
+        """Serve no more."""
+        self.call(self._end.set)
+        self._thread.join(timeout=2)
+
+    # --- in the thread ------------------------------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        with asyncio.Runner(loop_factory=lambda: self._loop) as runner:
+            runner.run(self._serve())
+
+    async def _serve(self) -> None:
+        server = await asyncio.start_server(self._connected, sock=self._listener, backlog=_BACKLOG, limit=HEAD_MOST)
+        await self._end.wait()
+        server.close()
+        # What is under way is cancelled by the runner, as it ends.
+
+    async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._connections += 1
+        try:
+            await self._one(reader, writer)
+        except (OSError, TimeoutError, asyncio.IncompleteReadError):
+            pass
+        except asyncio.CancelledError:
+            pass  # the server ends; before 3.12 asyncio.streams would print a traceback
+        finally:
+            self._connections -= 1
+            writer.transport.abort()
+
+    async def _one(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Answer the request of a connection."""
+        # Nothing is kept for a client but what is being sent.
+        writer.transport.set_write_buffer_limits(high=0)
+        if (raw := writer.get_extra_info("socket")) is not None:
+            raw.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER)
+        if self._connections > CONNECTIONS_MOST and not self._room():
+            self.refused += 1
+            await self._say(writer, _refused(503, "too many connections"))
+            await self._rest(reader, writer)
+            return
+        found = await self._found(reader, writer)
+        if isinstance(found, HttpAnswer):
+            await self._say(writer, found)
+            await self._rest(reader, writer)
+        else:
+            await self._stream(writer, found)
+
+    def _room(self) -> bool:
+        """Have one that can make room do so. Returns whether there was one."""
+        for those in (self._answered, self._asking):
+            for oldest in those:
+                del those[oldest]
+                oldest.transport.abort()
+                return True
+        return False
+
+    async def _found(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> HttpAnswer | EventStream:
+        self._asking[writer] = None
+        try:
+            async with asyncio.timeout(HEAD_S):
+                head = await reader.readuntil(b"\r\n\r\n")
+        except asyncio.LimitOverrunError:
+            return _refused(431, "a head that is too long")
+        finally:
+            self._asking.pop(writer, None)
+        try:
+            found = await self._site.answer(parse(head))
+            if isinstance(found, EventStream) and self.streams >= STREAMS_MOST:
+                raise HttpRefusal(503, f"{STREAMS_MOST} pages are open already; close one")
+        except HttpRefusal as e:
+            return _refused(e.status, e.words)
+        return found
+
+    async def _say(self, writer: asyncio.StreamWriter, answer: HttpAnswer) -> None:
+        async with asyncio.timeout(SLOW_S):
+            writer.write(_head(answer.status, answer.kind, (f"Content-Length: {len(answer.body)}", *answer.fields)))
+            writer.write(answer.body)
+            await writer.drain()
+
+    async def _rest(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Take what a client still sends, for a moment, lest the kernel resets the connection before it has read."""
+        writer.write_eof()
+        self._answered[writer] = None
+        try:
+            async with asyncio.timeout(_LINGER_S):
+                await reader.read(_REST_MOST)
+        finally:
+            self._answered.pop(writer, None)
+
+    async def _stream(self, writer: asyncio.StreamWriter, stream: EventStream) -> None:
+        self.streams += 1
+        try:
+            writer.write(_head(200, "text/event-stream; charset=utf-8", ()))
+            async with aclosing(stream.events) as events:
+                async for event in events:
+                    writer.write(event)
+                    async with asyncio.timeout(SLOW_S):
+                        await writer.drain()
+        finally:
+            self.streams -= 1
+
+
+def _refused(status: int, words: str) -> HttpAnswer:
+    fields = ("Allow: GET",) if status == 405 else ('WWW-Authenticate: Bearer realm="halfopen"',) * (status == 401)
+    return HttpAnswer(f"{words}\n".encode(), "text/plain; charset=utf-8", status, fields)
+
+
+def _head(status: int, kind: str, fields: tuple[str, ...]) -> bytes:
+    lines = (f"HTTP/1.1 {status} {HTTPStatus(status).phrase}", f"Content-Type: {kind}", *fields, *_ALWAYS)
+    return "\r\n".join((*lines, "", "")).encode()

@@ -1,0 +1,227 @@
+"""What there is to see at the page's address, and who may see it.
+
+The page itself, its script and its style hold no data and need no session; everything else does. A session travels in
+a header that only our own script sets: a browser sends nothing by itself, so neither another site nor a server on
+another port of this host gets it, and there is no cookie to be forged or stolen.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import AsyncGenerator, Callable, Collection, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from importlib.resources import files
+from typing import Final
+from urllib.parse import parse_qs
+
+import msgspec
+
+from halfopen.core.errors import HalfopenError, UnknownTarget, UsageError
+from halfopen.present.language import ENGLISH
+from halfopen.present.web.words import LANGUAGES
+from halfopen.service.web.http_request import HttpRefusal, HttpRequest, host_of
+from halfopen.service.web.passes import PassControl
+from halfopen.service.web.server import EventStream, HttpAnswer
+
+STATIC: Final[Mapping[str, tuple[str, str]]] = {
+    "/": ("page.html", "text/html; charset=utf-8"),
+    "/page.js": ("page.js", "text/javascript; charset=utf-8"),
+    "/draw.js": ("draw.js", "text/javascript; charset=utf-8"),
+    "/charts.js": ("charts.js", "text/javascript; charset=utf-8"),
+    "/service.js": ("service.js", "text/javascript; charset=utf-8"),
+    "/page.css": ("page.css", "text/css; charset=utf-8"),
+    "/uplot.js": ("uplot.js", "text/javascript; charset=utf-8"),
+    "/uplot.css": ("uplot.css", "text/css; charset=utf-8"),
+    "/uplot.LICENSE": ("uplot.LICENSE", "text/plain; charset=utf-8"),
+    "/icon.svg": ("icon.svg", "image/svg+xml"),
+}
+"""The files of the page, by their paths, with their types."""
+# Names by which a browser on this host, or one at the near end of ssh -L, may know the page.
+_LOOPBACK: Final = frozenset({"localhost", "127.0.0.1", "[::1]"})
+# A stream says so often that it is there, where there is nothing new.
+_ALIVE_S: Final = 5.0
+# An answer from history is kept so long for whoever asks the same.
+_KEPT_S: Final = 2.0
+_KEPT_MOST: Final = 32
+_ASKING_MOST: Final = 8
+_HISTORY_S: Final = 20.0
+_QUERY_MOST: Final = 4
+
+
+class PageState(msgspec.Struct, array_like=True, frozen=True):
+    """The present as the eyes send it: the time of the reading (CLOCK_MONOTONIC, which both processes share), and a
+    document in each language that somebody looks in.
+    """
+
+    at_s: float
+    documents: dict[str, bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class _Shown:
+    """A document, and the time of the reading that it shows."""
+
+    at_s: float
+    document: bytes
+
+
+# Makes the answer to a path of what is kept, from its query and a language; in another thread.
+Kept = Callable[[Mapping[str, str], str], bytes]
+
+
+@dataclass(slots=True)
+class _Remembered:
+    until: float
+    body: bytes
+
+
+class PageSite:
+    """The page's addresses. Every method but `put` is for the loop of its server alone."""
+
+    def __init__(self, passes: PassControl, hosts: Collection[str], kept: Mapping[str, Kept], words: Kept) -> None:
+        """hosts: further names of the page. kept: what history tells, by path. words: of the page, by language."""
+        self._passes, self._kept, self._words = passes, kept, words
+        self._hosts = _LOOPBACK | {host.lower() for host in hosts}
+        self._shown: dict[str, _Shown] = {}
+        self._watching: Counter[str] = Counter()
+        self._changed = asyncio.Event()
+        self._threads = ThreadPoolExecutor(1, thread_name_prefix="halfopen-kept")
+        self._waiting = 0
+        self._remembered: dict[str, _Remembered] = {}
+
+    def put(self, state: PageState) -> None:
+        """Show this from now on, in its languages; `changed` tells the streams."""
+        self._shown = {**self._shown, **{name: _Shown(state.at_s, text) for name, text in state.documents.items()}}
+
+    @property
+    def watched(self) -> tuple[str, ...]:
+        """The languages in which somebody looks."""
+        return tuple(sorted(+self._watching))
+
+    def changed(self) -> None:
+        """There is something new for every stream."""
+        event, self._changed = self._changed, asyncio.Event()
+        event.set()
+
+    async def answer(self, request: HttpRequest) -> HttpAnswer | EventStream:
+        """The answer to a request. Raises: HttpRefusal."""
+        # The name comes first: a site that has its own name resolve to this host (DNS rebinding) learns nothing.
+        if host_of(request.fields["host"]) not in self._hosts:
+            raise HttpRefusal(421, "this page is not known by that name")
+        if request.method != "GET":
+            raise HttpRefusal(405, "only GET")
+        _same_site(request)
+        if (static := STATIC.get(request.path)) is not None:
+            return HttpAnswer(_file(static[0]), static[1])
+        query = _query(request.query)
+        language = query.pop("lang", ENGLISH)
+        if language not in LANGUAGES:
+            language = ENGLISH
+        if request.path == "/words":
+            return HttpAnswer(self._words(query, language))
+        if request.path == "/session":
+            return self._session(request)
+        session = _credential(request, "Bearer")
+        if not self._passes.admits(session):
+            raise HttpRefusal(401, "no session, or one that is over; halfopen web makes a link")
+        if request.path == "/state":
+            return HttpAnswer(self._now(language))
+        if request.path == "/stream":
+            return EventStream(self._events(language, session))
+        if (kept := self._kept.get(request.path)) is not None:
+            return await self._of_history(f"{request.path}?{request.query}", partial(kept, query, language))
+        raise HttpRefusal(404, "there is no such thing here")
+
+    def _session(self, request: HttpRequest) -> HttpAnswer:
+        session = self._passes.opened(_credential(request, "Link"))
+        if session is None:
+            raise HttpRefusal(401, "the link is too old or was opened before; halfopen web makes another")
+        return HttpAnswer(msgspec.json.encode({"session": session, "lasts_s": self._passes.session_s}))
+
+    def _now(self, language: str) -> bytes:
+        """The newest document with its age."""
+        shown = self._shown.get(language)
+        if shown is None:
+            return b'{"age_s":null,"state":null}'
+        return b'{"age_s":%.3f,"state":%s}' % (time.monotonic() - shown.at_s, shown.document)
+
+    async def _events(self, language: str, session: str) -> AsyncGenerator[bytes, None]:
+        shown: _Shown | None = None
+        self._watching[language] += 1
+        try:
+            while self._passes.admits(session):
+                changed, newest = self._changed, self._shown.get(language)
+                if newest is not shown:
+                    shown = newest
+                    yield b"event: state\ndata: " + self._now(language) + b"\n\n"
+                else:
+                    yield b": alive\n\n"
+                try:
+                    async with asyncio.timeout(_ALIVE_S):
+                        await changed.wait()
+                except TimeoutError:
+                    pass
+            yield b"event: over\ndata: {}\n\n"
+        finally:
+            self._watching[language] -= 1
+
+    async def _of_history(self, key: str, make: Callable[[], bytes]) -> HttpAnswer:
+        now = time.monotonic()
+        known = self._remembered.get(key)
+        if known is not None and known.until > now:
+            return HttpAnswer(known.body)
+        if self._waiting >= _ASKING_MOST:
+            raise HttpRefusal(503, "too many ask for history at once")
+        self._waiting += 1
+        try:
+            async with asyncio.timeout(_HISTORY_S):
+                body = await asyncio.get_running_loop().run_in_executor(self._threads, make)
+        except TimeoutError:
+            raise HttpRefusal(503, "history takes too long to read") from None
+        except UsageError as e:
+            raise HttpRefusal(400, e.line()) from None
+        except UnknownTarget as e:
+            raise HttpRefusal(404, e.line()) from None
+        except HalfopenError as e:
+            raise HttpRefusal(503, e.line()) from None
+        finally:
+            self._waiting -= 1
+        self._remembered = {one: r for one, r in self._remembered.items() if r.until > now}
+        if len(self._remembered) < _KEPT_MOST:
+            self._remembered[key] = _Remembered(time.monotonic() + _KEPT_S, body)
+        return HttpAnswer(body)
+
+
+def _same_site(request: HttpRequest) -> None:
+    """See that another site's page is not behind a request. Raises: HttpRefusal."""
+    # https://www.w3.org/TR/fetch-metadata/: where a person opens a link, which may be anywhere, the page itself.
+    site = request.fields.get("sec-fetch-site", "none")
+    opened = request.path == "/" and request.fields.get("sec-fetch-mode") == "navigate"
+    if site not in ("same-origin", "none") and not opened:
+        raise HttpRefusal(403, "asked for by another site")
+    origin = request.fields.get("origin")
+    if origin is not None and origin.partition("://")[2] != request.fields["host"]:
+        raise HttpRefusal(403, "asked for by another site")
+
+
+def _credential(request: HttpRequest, scheme: str) -> str:
+    """What a request shows, of this scheme; empty for nothing."""
+    given, _, credential = request.fields.get("authorization", "").partition(" ")
+    return credential.strip() if given.lower() == scheme.lower() else ""
+
+
+def _query(text: str) -> dict[str, str]:
+    """The parameters of a query. Raises: HttpRefusal."""
+    try:
+        found = parse_qs(text, keep_blank_values=True, strict_parsing=bool(text), max_num_fields=_QUERY_MOST)
+    except ValueError:
+        raise HttpRefusal(400, "a query that is none") from None
+    return {name: values[-1] for name, values in found.items()}
+
+
+def _file(name: str) -> bytes:
+    return (files("halfopen.service.web") / "static" / name).read_bytes()
