@@ -35,7 +35,7 @@ EXAMPLES: Final[Mapping[str, tuple[str, ...]]] = {
         "halfopen watch --listener :443 --release-older-than 15s",
         "halfopen watch --netns all --config watch.toml",
         "halfopen watch --metrics-listen 127.0.0.1:9764  # for Prometheus",
-        "halfopen watch --history /var/lib/halfopen/",
+        "halfopen watch --history /var/lib/halfopen/history/",
     ),
     "history": (
         "halfopen history                                # of the last hour",

@@ -70,7 +70,7 @@ def command(
     if as_json:
         click.echo(jsonout.dumps(history.document(told)))
     else:
-        history.show(text.console(), told, charts=not incidents)
+        history.show(text.console(), told, charts=not incidents, file=file)
 
 
 def _only_file(ctx: click.Context) -> None:
@@ -118,14 +118,15 @@ def show(ctx: click.Context, id: str, file: str | None, as_json: bool) -> None:
     from halfopen.present import history, jsonout, text
     from halfopen.store.reader import History
 
-    place = place_of(file or _above(ctx))
+    file = file or _above(ctx)
+    place = place_of(file)
     with History(place) as kept:
         one = kept.incident(id)
         releases = releases_of(kept, one)
     if as_json:
         click.echo(jsonout.dumps(history.incident_document(one, releases)))
     else:
-        history.incident(text.console(), one, releases, time.time(), kept_record(place, one))
+        history.incident(text.console(), one, releases, time.time(), kept_record(place, one), file)
 
 
 @command.command()

@@ -29,7 +29,7 @@ from halfopen.core.findings.registry import RULES
 from halfopen.core.flight import FlightEntry, FlightReading
 from halfopen.core.history import HistoryAnswer, KeptSeries, ReleaseSeen, WatchedSpan, lost
 from halfopen.core.policy.incidents import Incident
-from halfopen.core.units import json_text, plural, printable, show_duration
+from halfopen.core.units import json_text, plural, printable, shell_word, show_duration
 from halfopen.present import columns
 from halfopen.present.findings.facts import phrases
 from halfopen.present.text import STYLE, propose
@@ -79,7 +79,7 @@ def headline(told: HistoryAnswer) -> str:
     return words
 
 
-def show(out: Console, told: HistoryAnswer, *, charts: bool = True) -> None:
+def show(out: Console, told: HistoryAnswer, *, charts: bool = True, file: str | None = None) -> None:
     """One screen: the answer, a chart, the incidents, and the next command."""
     level = Level.CRITICAL if any(_is_on(one, told.now_s) for one in told.incidents) else Level.OK
     level = max(level, Level.NOTICE) if told.incidents else level
@@ -99,10 +99,15 @@ def show(out: Console, told: HistoryAnswer, *, charts: bool = True) -> None:
             out.print(f"{clock(changed.at_s)}  {where}{changed.name} changed from {changed.before} to {changed.after}")
     out.print()
     if told.incidents:
-        propose(out, "Also", f"halfopen history replay {told.incidents[-1].id}")
-        propose(out, "Next", f"halfopen history show {told.incidents[-1].id}")
+        propose(out, "Also", f"halfopen history replay {told.incidents[-1].id}{_file_words(file)}")
+        propose(out, "Next", f"halfopen history show {told.incidents[-1].id}{_file_words(file)}")
     else:
         propose(out, "Next", "halfopen status" if told.spans else "halfopen watch --history DIR")
+
+
+def _file_words(file: str | None) -> str:
+    """`--file`, where the history was found by it."""
+    return "" if file is None else f" --file {shell_word(file)}"
 
 
 def _watched(told: HistoryAnswer) -> str:
@@ -171,7 +176,14 @@ def spread(
     return values
 
 
-def incident(out: Console, one: Incident, releases: Sequence[ReleaseSeen], now_s: float, recorded: str = "") -> None:
+def incident(
+    out: Console,
+    one: Incident,
+    releases: Sequence[ReleaseSeen],
+    now_s: float,
+    recorded: str = "",
+    file: str | None = None,
+) -> None:
     """One incident on a screen, at now_s since 1970; recorded: what there is to replay, in words."""
     level = Level.CRITICAL if _is_on(one, now_s) else Level.NOTICE
     where = place_name(one.where, one.listener)
@@ -200,7 +212,7 @@ def incident(out: Console, one: Incident, releases: Sequence[ReleaseSeen], now_s
     if recorded:
         out.print()
         out.print(Text(recorded, style="dim"))
-        propose(out, "Next", f"halfopen history replay {one.id}")
+        propose(out, "Next", f"halfopen history replay {one.id}{_file_words(file)}")
 
 
 def recorded(out: Console, one: Incident, entries: Sequence[FlightEntry], problem: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from datetime import datetime
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from click.testing import CliRunner
 from halfopen.cli.history import command
 from halfopen.core.errors import HalfopenError, UsageError
 from halfopen.core.history import HALF_OPEN, Retention, ValueSeen
+from halfopen.core.policy.incidents import Incident
 from halfopen.ops.history import moment_s, relative_s, wanted_of
 from halfopen.present.timechart import time_chart, times
 from halfopen.store.batch import HistoryBatch
@@ -112,3 +114,19 @@ def test_a_chart(ascii_only: bool) -> None:
 def test_times_fit_below_the_chart(width: int, seconds: int) -> None:
     line = times(NOON, NOON + seconds, width)
     assert len(line) <= max(width, 11)
+
+
+def test_a_proposed_command_finds_the_same_file(tmp_path: Path) -> None:
+    folder = tmp_path / "h of mine"
+    place = HistoryPlace.of(f"{folder}/")
+    prepare(place, None)
+    writer = Writer(place, Retention())
+    one = Incident("20261126T120000Z-3f9c1a", SELF, (2, "0.0.0.0", 443, 0), NOON - 60, alarm_s=NOON - 59)
+    writer.hand(HistoryBatch(NOON - 60, incidents={one.id: one}, watched=frozenset({SELF})))
+    assert writer.close() is None
+    period = ("--since", "2026-11-26T11:00", "--until", "2026-11-26T12:00")
+    shown = CliRunner().invoke(command, ["--file", str(folder), *period]).output
+    proposed = [line.partition("halfopen history ")[2] for line in shown.splitlines() if "halfopen history" in line]
+    assert [words.split()[0] for words in proposed] == ["replay", "show"]
+    done = CliRunner().invoke(command, shlex.split(proposed[1]))
+    assert (done.exit_code, done.output.split()[0]) == (0, one.id)
