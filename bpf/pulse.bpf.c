@@ -6,6 +6,10 @@
  * The kernel searches for the next socket before it calls the program. In a namespace without other sockets that search
  * would scan the whole hash, which all namespaces share, so the program stops *at* the last listener where it knows how
  * many there are. Stopping at a socket discards the bytes written for it: that record is handed over in `last`.
+ *
+ * A reader that looks again every second finds nothing new most of the time. The program adds up a digest of all that a
+ * reading shows of the listeners; asked to be `quiet`, it does nothing else, and the reader keeps what it has where the
+ * digest is the same as before.
  */
 #include "compat.bpf.h"
 #include "events.h"
@@ -14,8 +18,53 @@ RECORD(pulse_record);
 
 /* In: how many listeners there are; 0: not known. */
 u64 expected;
+/* In: only the digest is wanted. */
+u64 quiet;
+/* Out, from what the reader put there: a sum that does not depend on the order of the listeners. */
+u64 digest;
 /* Out: the record of the listener at which the walk was stopped; family 0: it was stopped after the last one. */
 struct pulse_record last;
+
+#pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
+
+/* What is behind ___ does not count for the name of the type. */
+struct sock___pulse {
+	struct sock_common __sk_common;
+	u32 sk_ack_backlog;
+	u32 sk_max_ack_backlog;
+	atomic_t sk_drops;
+};
+
+struct inet_sock___pulse {
+	struct sock___pulse sk;
+};
+
+struct inet_connection_sock___pulse {
+	struct inet_sock___pulse icsk_inet;
+};
+
+struct tcp_sock___pulse {
+	struct inet_connection_sock___pulse inet_conn;
+};
+
+#pragma clang attribute pop
+
+INLINE u64 mixed(u64 sum, u64 word)
+{
+	sum = (sum ^ word) * 0x9e3779b97f4a7c15ULL;
+	return sum ^ (sum >> 29);
+}
+
+/* Of one listener: its record, and what sock_diag shows of it beside what stays the same as long as it is there. */
+INLINE u64 digest_of(const struct pulse_record *r, const struct sock___pulse *sk)
+{
+	u64 sum = mixed(r->cookie, r->oldest_us);
+
+	sum = mixed(sum, (u64)r->oldest_isn << 32 | (u32)r->qlen);
+	sum = mixed(sum, (u64)(u32)r->young << 32 | (u32)r->port << 16 | (u32)r->syn_retries << 8 | r->defer_accept);
+	sum = mixed(sum, (u64)sk->sk_ack_backlog << 32 | sk->sk_max_ack_backlog);
+	return mixed(sum, (u32)sk->sk_drops.counter);
+}
 
 /* What tells the connection that accept() takes next; the iterator holds the lock that accept() takes. */
 INLINE void oldest(struct pulse_record *r, const struct request_sock *head)
@@ -34,6 +83,7 @@ int pulse(struct bpf_iter__tcp *ctx)
 	struct sock_common *skc = ctx->sk_common;
 	struct pulse_record r = {};
 	struct tcp_sock *tp;
+	u64 sum = 0;
 
 	if (!skc)
 		return 0;
@@ -51,13 +101,18 @@ int pulse(struct bpf_iter__tcp *ctx)
 		r.syn_retries = icsk->icsk_syn_retries;
 		r.defer_accept = icsk->icsk_accept_queue.rskq_defer_accept;
 		oldest(&r, icsk->icsk_accept_queue.rskq_accept_head);
+		sum = digest_of(&r, &((struct tcp_sock___pulse *)tp)->inet_conn.icsk_inet.sk);
 	}
 	if (expected && ctx->meta->seq_num + 1 >= expected) {
+		/* A further read() comes to this listener again. */
+		if (!last.family)
+			digest += sum;
 		last = r;
 		return 1;
 	}
-	if (tp)
-		bpf_seq_write(ctx->meta->seq, &r, sizeof(r));
+	/* Where there is no room for the record, the program comes to this listener again. */
+	if (tp && (quiet || !bpf_seq_write(ctx->meta->seq, &r, sizeof(r))))
+		digest += sum;
 	return 0;
 }
 

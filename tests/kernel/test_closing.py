@@ -202,6 +202,8 @@ def test_a_watch_counts_them_where_there_are_many(lab: Lab, ends: Ends) -> None:
     assert few is None
     for _ in range(20):
         ends.pair()
+    assert lab.server.run(lambda: counter.probe(1).read(head.begin("auto"))) is None  # looked at again after a while
+    counter = SocketCounter()
     many = lab.server.run(lambda: counter.probe(1).read(head.begin("auto")))
     assert isinstance(many, SocketCounts)
     assert many.of(ESTABLISHED) == 60

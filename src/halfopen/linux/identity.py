@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import socket
+from functools import lru_cache
 from typing import Final
 
 from halfopen.core.errors import KernelError
@@ -18,6 +19,7 @@ _THREAD: Final = "/proc/thread-self/ns/net"
 _SHORTAGES: Final = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS)
 
 
+@lru_cache(maxsize=1)
 def boot_id() -> str:
     """The kernel's name for this boot; empty where /proc does not say."""
     return small_files.text("/proc/sys/kernel/random/boot_id")

@@ -1,20 +1,15 @@
-"""Prometheus's text format, version 0.0.4, for metrics of which few change from one time to the next."""
+"""Prometheus's text format, version 0.0.4, for metrics of which few change from one time to the next.
+
+The format is a few rules of escapes (https://prometheus.io/docs/instrumenting/exposition_formats/). Its client library
+would bring an HTTP server and TLS into the process that has the capabilities.
+"""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Generic, TypeVar
-
-from prometheus_client import generate_latest
-from prometheus_client.core import (
-    CounterMetricFamily,
-    GaugeMetricFamily,
-    HistogramMetricFamily,
-    SummaryMetricFamily,
-)
-from prometheus_client.registry import Collector
-from prometheus_client.utils import floatToGoString
 
 from halfopen.core.fields.field import Field, Kind
 from halfopen.core.fields.metrics import BY
@@ -23,17 +18,10 @@ from halfopen.core.model.handshake_times import LE_S, HandshakeTimes
 S = TypeVar("S")
 
 _PREFIX: Final = "halfopen_"
-# HELP and TYPE stand above the lines of a metric.
-_HEAD: Final = 2
 # No value of a metric is this one.
 _UNSET: Final = object()
 
-_Family = GaugeMetricFamily | CounterMetricFamily | SummaryMetricFamily | HistogramMetricFamily
-_FAMILIES: Final[dict[Kind, Callable[..., _Family]]] = {
-    Kind.COUNTER: CounterMetricFamily,
-    Kind.SUMMARY: SummaryMetricFamily,
-    Kind.HISTOGRAM: HistogramMetricFamily,
-}
+_TYPES: Final = {Kind.COUNTER: "counter", Kind.SUMMARY: "summary", Kind.HISTOGRAM: "histogram"}
 
 
 @dataclass(slots=True)
@@ -47,17 +35,15 @@ class _Shown(Generic[S]):
 
 
 class MetricTable(Generic[S]):
-    """The metrics of subjects of one sort as text. The client library writes what stands above the lines and the labels
-    of a subject, once; after that only the lines with another value are made anew: of a thousand idle listeners, eight
-    thousand lines stay as they are.
+    """The metrics of subjects of one sort as text. Only the lines with another value than before are made anew: of a
+    thousand idle listeners, eight thousand lines stay as they are.
     """
 
     def __init__(self, fields: Sequence[Field[S]], labels: tuple[str, ...] = (), *, frozen: bool = False) -> None:
         """labels: the names of those that every sample has. frozen: a subject never changes, it is replaced."""
         self._fields, self._labels, self._frozen = fields, labels, frozen
-        lines = generate_latest(_Families([_family(one) for one in fields])).splitlines(keepends=True)
-        self._heads = [b"".join(lines[i : i + _HEAD]) for i in range(0, len(lines), _HEAD)]
-        self._names = [head.split(b" ", 3)[2] for head in self._heads]
+        self._names = [_name(one).encode() for one in fields]
+        self._heads = [_head(one) for one in fields]
         self._rows: dict[Hashable, _Shown[S]] = {}
 
     def text(self, subjects: dict[Any, S], labels_of: Callable[[Any, S], Sequence[str]]) -> bytes:
@@ -114,39 +100,34 @@ def _line(name: bytes, labels: bytes, value: float) -> bytes:
 
 
 def _number(value: float) -> bytes:
-    text: str = floatToGoString(value)  # type: ignore[no-untyped-call]
-    return text.encode()
+    number = float(value)
+    if math.isfinite(number):
+        return repr(number).encode()
+    return b"NaN" if math.isnan(number) else b"+Inf" if number > 0 else b"-Inf"
 
 
 _LE: Final = (*map(_number, LE_S), b"+Inf")
 
 
-@dataclass(frozen=True, slots=True)
-class _Families(Collector):
-    """Metrics, for the client library to write."""
-
-    families: list[_Family]
-
-    def collect(self) -> Iterator[_Family]:
-        return iter(self.families)
+def _name(field: Field[Any]) -> str:
+    return _PREFIX + field.name + "_total" * (field.kind is Kind.COUNTER)
 
 
-def _family(field: Field[Any]) -> _Family:
-    return _FAMILIES.get(field.kind, GaugeMetricFamily)(_PREFIX + field.name, field.plain_help)
+def _head(field: Field[Any]) -> bytes:
+    """What stands above the lines of a metric."""
+    name, text = _name(field), field.plain_help.replace("\\", r"\\").replace("\n", r"\n")
+    return _bytes(f"# HELP {name} {text}\n# TYPE {name} {_TYPES.get(field.kind, 'gauge')}\n")
 
 
 def label_texts(names: tuple[str, ...], values: Iterable[Sequence[str]]) -> list[bytes]:
     """Labels as they stand between the braces, for each of the values: `a="1",b="2"`."""
-    rows = list(values)
-    if not names or not rows:
-        return [b""] * len(rows)
-    family = GaugeMetricFamily("x", "", labels=names)
-    for row in rows:
-        family.add_metric([_plain(value) for value in row], 0.0)
-    lines = generate_latest(_Families([family])).split(b"\n")[_HEAD:-1]
-    return [line[line.index(b"{") + 1 : line.rindex(b"}")] for line in lines]
+    return [b",".join(_bytes(f'{n}="{_escaped(v)}"') for n, v in zip(names, row, strict=True)) for row in values]
 
 
-def _plain(text: str) -> str:
+def _escaped(text: str) -> str:
+    return text.replace("\\", r"\\").replace("\n", r"\n").replace('"', r"\"")
+
+
+def _bytes(text: str) -> bytes:
     # A file name may hold bytes that are no text.
-    return text.encode("utf-8", "backslashreplace").decode()
+    return text.encode("utf-8", "backslashreplace")

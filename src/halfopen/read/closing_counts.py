@@ -14,26 +14,30 @@ from halfopen.read.probe import Draft, Probe
 # A count goes through the whole hash, which all namespaces share: so rarely, and for at most so much of the time.
 _EVERY_S: Final = 15.0
 _SHARE: Final = 0.005
+# Where they were few, the totals are looked at again so often.
+_FEW_S: Final = 5.0
 
 
 class SocketCounter:
     """The counts of namespaces by inode, as last counted; none where there are fewer than MANY connections."""
 
     def __init__(self) -> None:
-        self._last: dict[int, tuple[float, SocketCounts]] = {}
+        self._last: dict[int, tuple[float, SocketCounts | None]] = {}
 
     def probe(self, inode: int) -> Probe:
         """The probe of a namespace's counts; what it may not count is left out."""
         return Probe("connections by state", ("bpf:closing",), lambda draft: self._count(inode, draft))
 
     def _count(self, inode: int, draft: Draft) -> SocketCounts | None:
-        in_use, waiting = procfs.socket_totals()
-        if in_use + waiting - len(draft.listeners) < MANY:
-            self._last.pop(inode, None)
-            return None
         due_s, counts = self._last.get(inode, (0.0, None))
         began = time.monotonic()
-        if counts is not None and began < due_s:
+        if began < due_s and counts is None:
+            return None
+        in_use, waiting = procfs.socket_totals()
+        if in_use + waiting - len(draft.listeners) < MANY:
+            self._last[inode] = (began + _FEW_S, None)
+            return None
+        if began < due_s:
             return counts
         try:
             counts = closing.count()

@@ -9,21 +9,27 @@ import numpy as np
 from numpy.typing import NDArray
 
 from halfopen.core.errors import HalfopenError, NotPermitted, Unsupported
-from halfopen.core.sample import PULSE, QUEUES
+from halfopen.core.sample import PULSE, QUEUES, Head
 from halfopen.linux.sockets import open_sock_diag
 from halfopen.read import procfs, sockdiag
 from halfopen.read.bpf import programs
 from halfopen.read.probe import Draft
 
 
-def begin(way: str) -> Draft:
+def begin(way: str, before: Head | None = None) -> Draft:
     """The draft of the calling thread's namespace: who listens, and how full the SYN queues are.
+
+    before: an earlier reading of it; where its digest says that nothing changed since, its very arrays are taken over,
+    and nothing else is read.
 
     Raises: Unsupported, NotPermitted, KernelError, WireError.
     """
     if way == "proc":
         return from_proc(way, "asked to")
     looked_at = time.monotonic(), time.time()
+    digest = None if before is None else _digest(before)
+    if before is not None and digest is not None and digest == before.digest:
+        return Draft(way, "bpf", before.listeners, before.queues, looked_at, digest=digest)
     try:
         with open_sock_diag() as s:
             listeners, shaken = sockdiag.listeners(s)
@@ -31,8 +37,21 @@ def begin(way: str) -> Draft:
         if way != "auto":
             raise
         return from_proc(way, e.message)
-    queues, notes = _queues(listeners)
-    return Draft(way, "diag" if queues is None else "bpf", listeners, queues, looked_at, shaken, notes=notes)
+    queues, after, notes = _queues(listeners)
+    draft = Draft(way, "diag" if queues is None else "bpf", listeners, queues, looked_at, shaken, notes=notes)
+    if not shaken and after == digest:
+        draft.digest = after  # nothing changed while they were read
+    return draft
+
+
+def _digest(before: Head) -> int | None:
+    """The digest of the listeners now; None where eBPF does not read their queues."""
+    if before.queues is None or not len(before.queues):
+        return None
+    try:
+        return programs.pulse().digest(len(before.queues))
+    except HalfopenError:
+        return None
 
 
 def from_proc(way: str, why: str) -> Draft:
@@ -46,14 +65,14 @@ def from_proc(way: str, why: str) -> Draft:
     return Draft(way, "proc", listeners, None, looked_at, problems=[problem], table=(requests, full))
 
 
-def _queues(listeners: NDArray[Any]) -> tuple[NDArray[Any] | None, list[str]]:
-    """The queues of L listeners as eBPF reads them, (L,) QUEUES; None, and why, where it cannot."""
+def _queues(listeners: NDArray[Any]) -> tuple[NDArray[Any] | None, int | None, list[str]]:
+    """The queues of L listeners as eBPF reads them, (L,) QUEUES, and their digest; None, and why, where it cannot."""
     if not len(listeners):
-        return np.empty(0, dtype=QUEUES), []
+        return np.empty(0, dtype=QUEUES), None, []
     try:
-        pulse = programs.pulse().read(len(listeners))
+        pulse, digest = programs.pulse().read_with_digest(len(listeners))
     except HalfopenError as e:
-        return None, [f"SYN queues are counted, not read: {e.message}"]
+        return None, None, [f"SYN queues are counted, not read: {e.message}"]
     queues = np.zeros(len(listeners), dtype=QUEUES)
     order = np.argsort(pulse["cookie"], kind="stable")
     at = np.searchsorted(pulse["cookie"][order], listeners["cookie"])
@@ -63,4 +82,4 @@ def _queues(listeners: NDArray[Any]) -> tuple[NDArray[Any] | None, list[str]]:
         queues["known"] = (met["cookie"] == listeners["cookie"]) & (listeners["cookie"] != 0)
         for name in PULSE.names or ():
             queues[name] = met[name]
-    return queues, []
+    return queues, digest, []

@@ -25,6 +25,7 @@ class Draft:
     or None. looked_at: when, as monotonic time and time since the epoch. interrupted: the kernel flagged a dump as
     inconsistent. problems: what is missing or doubtful. notes: what is not shown for lack of a privilege. table: the
     request sockets (N,) REQUEST and the number of full ones, where the listeners came from the same text of /proc.
+    digest: as of `Head`.
     """
 
     way: str
@@ -36,6 +37,7 @@ class Draft:
     problems: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     table: tuple[NDArray[Any], int] | None = None
+    digest: int | None = None
 
     def become(self, other: Draft) -> None:
         """Be the other draft, which was read in another way."""

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import TypeVar
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final, TypeVar
 
 from halfopen.core.errors import HalfopenError
-from halfopen.core.sample import Completeness, Sample
+from halfopen.core.sample import Completeness, Head, Sample
 from halfopen.core.units import plural
 from halfopen.core.where import Namespace
 from halfopen.linux import identity, netns
@@ -16,6 +16,9 @@ from halfopen.read.probe import Draft, Probe, as_root
 from halfopen.read.who_listens import add_owners
 
 T = TypeVar("T")
+
+SETTINGS_S: Final = 5.0
+"""Where nothing changes of the listeners, settings are read again so often."""
 
 _INTERRUPTED = "the kernel flagged the dump as interrupted: some connections may be missing or shown twice"
 
@@ -27,16 +30,18 @@ def read(
     way: str = "auto",
     with_owners: bool = True,
     with_options: bool = False,
+    before: Head | None = None,
 ) -> Sample:
     """Read one Sample of a namespace (None: the process's own).
 
-    way: "auto", or one of `probe.WAYS` to insist on. Without `with_owners` no process is looked for, unless
+    way: "auto", or one of `probe.WAYS` to insist on. before: the reading before of the namespace: what did not change
+    since is taken over, as the very same objects, and settings are read again after SETTINGS_S at the latest. Without `with_owners` no process is looked for, unless
     (`with_options`) only the listeners themselves tell whether connections are deferred; with neither, never (for cheap
     repeated readings).
 
     Raises: UnknownTarget, NotPermitted, Unsupported, KernelError, WireError.
     """
-    sample = _read(ns, probes, way)
+    sample = _read(ns, probes, way, before)
     return add_owners([sample], names=with_owners)[0] if with_owners or with_options else sample
 
 
@@ -76,14 +81,15 @@ def read_all(
     return list(zip(samples, beside, strict=True)), skipped
 
 
-def _read(ns: Netns | None, probes: Sequence[Probe], way: str) -> Sample:
-    def work() -> tuple[Namespace, Draft, list[object], dict[str, int], dict[str, int]]:
+def _read(ns: Netns | None, probes: Sequence[Probe], way: str, before: Head | None = None) -> Sample:
+    def work() -> tuple[Namespace, Draft, list[object], dict[str, int], Mapping[str, int]]:
         where = identity.of_thread(ns)
         for probe in probes:
             probe.prepare(way)
-        draft = head.begin(way)
+        old = before if before is not None and before.where == where else None
+        draft = head.begin(way, old)
         parts = [part for probe in probes if (part := _part(probe, draft)) is not None]
-        return where, draft, parts, procfs.counters(), procfs.settings()
+        return where, draft, parts, procfs.counters(), _settings(draft, old)
 
     where, draft, parts, counters, settings = (ns or netns.current()).run(work)
     problems = [*draft.problems, _INTERRUPTED] if draft.interrupted else draft.problems
@@ -98,7 +104,16 @@ def _read(ns: Netns | None, probes: Sequence[Probe], way: str) -> Sample:
         wall_s=draft.looked_at[1],
         completeness=Completeness(draft.source, draft.interrupted, tuple(problems), tuple(draft.notes)),
         parts=tuple(parts),
+        digest=draft.digest,
     )
+
+
+def _settings(draft: Draft, before: Head | None) -> Mapping[str, int]:
+    """The settings; where nothing else changes, they are looked at again once in a while."""
+    same = before is not None and draft.listeners is before.listeners
+    if same and draft.looked_at[0] // SETTINGS_S == before.monotonic_s // SETTINGS_S:
+        return before.settings
+    return procfs.settings()
 
 
 def _part(probe: Probe, draft: Draft) -> object:

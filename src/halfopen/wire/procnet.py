@@ -7,6 +7,7 @@ deferred-accept request looks like a half-open one; cookies and bound devices ar
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import Any, Final
 
 import numpy as np
@@ -89,15 +90,23 @@ def parse_counters(data: bytes) -> dict[str, int]:
     lines = data.decode("ascii", "replace").splitlines()
     for names, values in zip(lines[::2], lines[1::2], strict=False):
         table, _, columns = names.partition(":")
+        if table not in ("Tcp", "TcpExt"):
+            continue
         same, _, numbers = values.partition(":")
-        if table == same and table in ("Tcp", "TcpExt"):
+        if table == same:
             if _NUMBERS.fullmatch(numbers):
-                counters.update(zip(columns.split(), map(int, numbers.split()), strict=False))
+                counters.update(zip(_columns(columns), map(int, numbers.split()), strict=False))
                 continue
-            for name, number in zip(columns.split(), numbers.split(), strict=False):
+            for name, number in zip(_columns(columns), numbers.split(), strict=False):
                 if _NUMBER.fullmatch(number):
                     counters[name] = int(number)
     return counters
+
+
+# A kernel has always the same.
+@lru_cache(maxsize=4)
+def _columns(line: str) -> tuple[str, ...]:
+    return tuple(line.split())
 
 
 def parse_counter(data: bytes, name: str) -> int | None:

@@ -13,7 +13,7 @@ from halfopen.core.model.arrived import Arrived, Completers, arrived_of, complet
 from halfopen.core.model.columns import Columns, columns_of, settle
 from halfopen.core.model.listeners import DEFAULT_SYNACK_RETRIES, ListenerView, views_of
 from halfopen.core.model.sources import Sources, SourceView, top_sources
-from halfopen.core.model.unchanged import unchanged
+from halfopen.core.model.unchanged import all_unchanged, unchanged
 from halfopen.core.sample import Head, Requests, Sample
 from halfopen.core.sample.arrivals import Arrivals
 from halfopen.core.sample.peers import Peers
@@ -92,9 +92,11 @@ def build(
     where both are of depths only, its listeners are taken over as far as nothing of theirs changed (the very same
     objects). calm: what earlier readings tell of ACKs that were ignored.
     """
+    rates = _rates(sample, previous) if previous is not None else None
+    if before is not None and all_unchanged(sample, before.sample):
+        return replace(before, sample=sample, rates=rates)
     columns = columns_of(sample) if columns is None else columns
     is_deferred, deferring = settle(columns, sample)
-    rates = _rates(sample, previous) if previous is not None else None
     model = _with_arrived(_build(sample, columns, is_deferred, deferring, top, rates, before), columns.groups)
     if columns.exact or not len(is_deferred):
         return model

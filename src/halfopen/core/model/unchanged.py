@@ -13,6 +13,20 @@ from halfopen.core.model.listeners import ListenerView
 from halfopen.core.sample import Sample
 
 
+def all_unchanged(sample: Sample, old: Sample) -> bool:
+    """Whether a Sample of depths took over everything that a Model is made of, but the counters, from an older one."""
+    return (
+        sample.listeners is old.listeners
+        and sample.queues is old.queues
+        and sample.depths
+        and old.depths
+        and sample.owners is old.owners
+        and sample.options is old.options
+        and sample.completeness == old.completeness
+        and sample.settings == old.settings
+    )
+
+
 def unchanged(
     sample: Sample, groups: Sequence[join.Group], old: Sample, views: Sequence[ListenerView]
 ) -> dict[int, ListenerView]:

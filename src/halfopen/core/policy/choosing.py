@@ -77,14 +77,8 @@ def choose(
     candidates: list[Candidate] = []
     withheld: list[Withheld] = []
     for policy in policies:
-        if not policy.by_listener:
-            if event.half_open:
-                candidates.append(
-                    Candidate(policy, None, Release(event.where, policy.filter, "", sparing=policy.sparing))
-                )
-            continue
         chosen = _Chosen(policy, event, alarms, targets)
-        found = list(chosen.candidates())
+        found = list(chosen.candidates() if policy.by_listener else chosen.by_filter())
         candidates += found[:MOST_LISTENERS]
         withheld += chosen.withheld
     return Choice(tuple(candidates), tuple(withheld))
@@ -119,6 +113,34 @@ class _Chosen:
         for subject, counts in longest_first:
             if subject is not None and counts.unanswered:
                 yield from self._at(subject, counts)
+
+    def by_filter(self) -> Iterator[Candidate]:
+        """The release of a policy that asks for nothing else: everywhere at once or, while a cause forbids it at some
+        listener, at each of the others.
+        """
+        policy, event = self._policy, self._event
+        if not event.half_open:
+            return
+        everywhere = Release(event.where, policy.filter, "", sparing=policy.sparing)
+        if forbidding := _forbidding(event.verdict, self._alarms.get(None), None):
+            self.withheld.append(Withheld(everywhere, None, Withholding.FORBIDDEN, None, forbidding))
+            return
+        own = replace(policy, listeners=policy.filter.listeners)
+        places = [(subject, own.places(subject[1], subject[2])) for subject in event.counts if subject is not None]
+        concerned = [(subject, found) for subject, found in places if found and event.counts[subject].waiting]
+        causes = {one: _forbidding(event.verdict, self._alarms.get(one), one) for one, _ in concerned}
+        if not any(causes.values()):
+            yield Candidate(policy, None, everywhere)
+            return
+        for subject, found in sorted(concerned, key=lambda one: -event.counts[one[0]].waiting):
+            for place in found:
+                release = replace(everywhere, filter=replace(policy.filter, listeners=(place,)))
+                if causes[subject]:
+                    self.withheld.append(
+                        Withheld(release, subject, Withholding.FORBIDDEN, None, causes[subject])
+                    )
+                else:
+                    yield Candidate(policy, subject, release)
 
     def _at(self, subject: tuple[int, str, int, int], counts: ListenerCounts) -> Iterator[Candidate]:
         policy, event = self._policy, self._event

@@ -48,6 +48,8 @@ def counts_of(
     found: dict[Subject, ListenerCounts] = {}
     for view in now.listeners:
         if not (view.half_open or view.accept_queue or (asked and view.key in asked)):
+            if not asked:
+                break  # the fullest come first
             continue
         key: Subject = view.key
         mine = answered is view

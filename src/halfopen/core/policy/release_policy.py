@@ -23,9 +23,10 @@ class ReleasePolicy:
     observes. sparing: whom it leaves alone.
 
     by_listener: the conditions are those of each listener: fuller_than: only while its SYN queue holds more than this
-    share of its limit; causes: only while an alarm is on there with one of these causes, confirmed by the verdict; and
-    never while the verdict holds a cause that forbids a release. listeners: of these alone, sources: from these alone;
-    none: all. budget_per_s: no more releases a second than that. Without by_listener none of these is asked.
+    share of its limit; causes: only while an alarm is on there with one of these causes, confirmed by the verdict.
+    listeners: of these alone, sources: from these alone; none: all. budget_per_s: no more releases a second than that.
+    Without by_listener none of these is asked. With it or without, nothing is released at a listener while the verdict
+    holds a cause that forbids it.
     """
 
     name: str

@@ -37,7 +37,8 @@ class Head:
 
     listeners: (L,) LISTENER. queues: (L,) QUEUES, None when they could not be read. owners and options are keyed by the
     listener's inode. counters: names as in /proc/net/netstat and snmp, without prefix. settings: names as below
-    /proc/sys/net/ipv4, and `somaxconn`. monotonic_s, wall_s: just before the request sockets were looked at, or the
+    /proc/sys/net/ipv4, and `somaxconn`. digest: of all that listeners and queues show: as long as it is the same, they
+    are; None: not known. monotonic_s, wall_s: just before the request sockets were looked at, or the
     listeners where no request was.
     """
 
@@ -52,3 +53,4 @@ class Head:
     counters: Mapping[str, int] = field(default_factory=dict)
     settings: Mapping[str, int] = field(default_factory=dict)
     completeness: Completeness = Completeness()
+    digest: int | None = None

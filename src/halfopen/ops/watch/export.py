@@ -16,8 +16,10 @@ from halfopen.present.metrics import Metrics
 
 # Writing may take this share of the time at most: a thousand listeners are eight thousand lines.
 _SHARE: Final = 0.05
-# Of processor time less, but the file is never more than fifteen seconds old for that: as often as it is scraped.
+# Of processor time less, but the text is never more than fifteen seconds old for that: as often as it is scraped. While
+# nothing is half-open, nothing changes that anybody waits for.
 _CPU_SHARE: Final = 0.005
+_IDLE_SHARE: Final = 0.0005
 _MOST_S: Final = 15.0
 _STATM: Final = "/proc/self/statm"
 
@@ -50,7 +52,9 @@ class Export:
             output.write(text)
         self._failed: set[Output] = set()
         self._behind = False
-        self._next = 0.0
+        # When the next text is due: while anything happens, and while nothing does.
+        self._next, self._idle_next = 0.0, 0.0
+        self._busy = False
 
     def take(self, event: Report) -> Trouble | None:
         """Take in a report. Returns what went wrong with an output, once when that begins."""
@@ -59,15 +63,18 @@ class Export:
                 self._metrics.watching.interval_s = event.interval_s
             case Reading():
                 self._metrics.reading(event.model, event.verdict, event.seconds)
+                self._busy |= bool(event.model.half_open or event.incidents)
             case Did():
                 self._metrics.released(event.outcome)
+                self._busy = True
             case Decided():
                 self._metrics.alarm(event.action)
+                self._busy = True
             case Round():
                 self._metrics.round(event.watched, event.troubled)
                 self._times.watch({where.inode for where in event.watched})
                 self._behind = True
-                return self._write() if time.monotonic() >= self._next else None
+                return self._write() if time.monotonic() >= self._due() else None
             case Ended():
                 trouble = self._write() if self._behind else None
                 self._times.close()
@@ -75,6 +82,9 @@ class Export:
                     output.close()
                 return trouble
         return None
+
+    def _due(self) -> float:
+        return self._next if self._busy else self._idle_next
 
     def _text(self) -> bytes:
         watching = self._metrics.watching
@@ -102,9 +112,12 @@ class Export:
                 if output not in self._failed and trouble is None:
                     self._failed.add(output)
                     trouble = Trouble("metrics", e)
-        now = time.monotonic()
-        pause_s = min((time.thread_time() - used_s) * (1 / _CPU_SHARE - 1), _MOST_S)
-        self._next = now + max(pause_s, (now - began) * (1 / _SHARE - 1))
+        now, used_s = time.monotonic(), time.thread_time() - used_s
+        least_s = (now - began) * (1 / _SHARE - 1)
+        self._next, self._idle_next = (
+            now + max(least_s, min(used_s * (1 / share - 1), _MOST_S)) for share in (_CPU_SHARE, _IDLE_SHARE)
+        )
+        self._busy = False
         return trouble
 
 

@@ -16,8 +16,9 @@ from halfopen.core.model.narrowed import depths_tell
 from halfopen.core.sample import Sample
 from halfopen.linux.netns import Netns
 from halfopen.ops.watch.counting import Counting
-from halfopen.read import guards, reader, requests
+from halfopen.read import reader, requests
 from halfopen.read.closing_counts import SocketCounter
+from halfopen.read.guards import GuardsSeen
 
 
 @dataclass(slots=True)
@@ -44,6 +45,7 @@ class NamespaceReader:
     counting: Counting
     apart: TimeApart
     _sockets: SocketCounter = field(default_factory=SocketCounter)
+    _guards: GuardsSeen = field(default_factory=GuardsSeen)
 
     def read(
         self, ns: Netns, previous: Sample | None, watched: Filter, *, whole: bool = False
@@ -58,10 +60,9 @@ class NamespaceReader:
         """
         if previous is None:
             return self._every_request(ns, watched, with_owners=True)
-        found = None if whole else self._depths(ns)
+        found = None if whole else self._depths(ns, previous)
         sample, columns = (found, None) if found is not None else self._every_request(ns, watched, with_owners=False)
-        now_there, there = sample.listeners["inode"], previous.listeners["inode"]
-        if not np.array_equal(now_there, there) and set(now_there.tolist()) != set(there.tolist()):
+        if _others_listen(sample, previous):
             return self._every_request(ns, watched, with_owners=True)
         kept = replace(
             sample,
@@ -75,18 +76,26 @@ class NamespaceReader:
         with self.apart.measured():
             builder = Builder()
             chosen = None if watched.empty else watched
-            probes = [requests.probe(builder, chosen=chosen), guards.probe(), *self.counting.probes(ns.inode)]
+            probes = [requests.probe(builder, chosen=chosen), self._guards.probe(), *self.counting.probes(ns.inode)]
             probes.append(self._sockets.probe(ns.inode))
             sample = reader.read(ns, probes, way=self.read_by, with_owners=with_owners)
             return sample, builder.take()
 
-    def _depths(self, ns: Netns) -> Sample | None:
+    def _depths(self, ns: Netns, previous: Sample) -> Sample | None:
         """The depths of the queues; None where they do not tell how many connections are half-open."""
         if self.read_by not in ("auto", "bpf"):
             return None
-        probes = [guards.probe(), self._sockets.probe(ns.inode)]
+        probes = [self._guards.probe(), self._sockets.probe(ns.inode)]
         try:
-            sample = reader.read(ns, probes, way=self.read_by, with_owners=False)
+            sample = reader.read(ns, probes, way=self.read_by, with_owners=False, before=previous)
         except HalfopenError:
             return None  # the whole reading reports why
         return sample if depths_tell(sample) else None
+
+
+def _others_listen(sample: Sample, previous: Sample) -> bool:
+    """Whether other sockets listen than at the reading before."""
+    if sample.listeners is previous.listeners:
+        return False
+    now, there = sample.listeners["inode"], previous.listeners["inode"]
+    return not np.array_equal(now, there) and set(now.tolist()) != set(there.tolist())

@@ -28,6 +28,8 @@ class Pulse(Closable):
         self._loaded = Loaded("pulse", {"pulse_record": PULSE})
         try:
             self._expected = self._loaded.variable("expected", "<u8")
+            self._quiet = self._loaded.variable("quiet", "<u8")
+            self._digest = self._loaded.variable("digest", "<u8")
             self._last = self._loaded.variable("last", PULSE)
             self._link = self._loaded.attach("pulse")
         except BaseException:
@@ -46,16 +48,32 @@ class Pulse(Closable):
 
         Raises: NotPermitted, KernelError.
         """
+        return self.read_with_digest(expected)[0]
+
+    def read_with_digest(self, expected: int) -> tuple[NDArray[Any], int]:
+        """The same, and the digest of these listeners (`digest`). Raises: as `read`."""
         with self._lock:
-            self._expected[0] = expected
-            self._last["family"] = 0
-            fd = self._loaded.iterate(self._link)
-            try:
-                data = b"".join(_pieces(fd))
-            finally:
-                os.close(fd)
-            found = bpf_records.pulses(data)
-            return np.concatenate((found, self._last)) if self._last["family"][0] else found
+            found = bpf_records.pulses(self._walk(expected, quiet=False))
+            if self._last["family"][0]:
+                found = np.concatenate((found, self._last))
+            return found, int(self._digest[0])
+
+    def digest(self, expected: int) -> int:
+        """A number that is another one as soon as anything of a listener or of its queues changes that a LISTEN dump or
+        `read` would show. expected: as for `read`; nothing but that number is computed. Raises: as `read`.
+        """
+        with self._lock:
+            self._walk(expected, quiet=True)
+            return int(self._digest[0])
+
+    def _walk(self, expected: int, *, quiet: bool) -> bytes:
+        self._expected[0], self._quiet[0], self._digest[0] = expected, quiet, 0
+        self._last["family"] = 0
+        fd = self._loaded.iterate(self._link)
+        try:
+            return b"".join(_pieces(fd))
+        finally:
+            os.close(fd)
 
 
 def _pieces(fd: int) -> list[bytes]:

@@ -13,6 +13,7 @@ from halfopen.core.filters import Filter
 from halfopen.core.findings.finding import Fact, Finding, Level
 from halfopen.core.findings.registry import RULES, OnRelease
 from halfopen.core.findings.verdict import Verdict
+from halfopen.core.model.model import build
 from halfopen.core.policy.actions import Release, Released, Withheld, Withholding
 from halfopen.core.policy.counts import ListenerCounts, Subject
 from halfopen.core.policy.events import Seen
@@ -21,6 +22,7 @@ from halfopen.core.policy.release_policy import BudgetLeft, ReleasePolicy, by_fi
 from halfopen.core.sparing import Sparing
 from halfopen.core.units import endpoint, prefix
 from halfopen.core.where import Namespace
+from rows import listener, sample
 
 SELF = Namespace("boot", 1, 1, "self")
 WEB: Subject = (2, "0.0.0.0", 8080, 0)
@@ -113,8 +115,12 @@ def test_a_cause_that_forbids_a_release_holds_for_every_policy_and_is_said_once(
     assert seen == [(Withholding.FORBIDDEN, id)] * 2  # once for each policy
     assert releases(world.read(found)) == []
     assert releases(world.read(verdict(flood())))
-    elsewhere = World(by_filter(AGE))
-    assert releases(elsewhere.read(found)), "the release by age alone is the operator's"
+    by_age = World(by_filter(AGE))
+    seen = [entry for _ in range(3) for entry in withheld(by_age.read(found))]
+    assert seen == [(Withholding.FORBIDDEN, id)]
+    assert releases(by_age.read(found)) == []
+    [release] = releases(by_age.read(verdict(flood())))
+    assert release.filter == AGE
 
 
 def test_a_cause_at_another_listener_forbids_nothing_here() -> None:
@@ -124,6 +130,21 @@ def test_a_cause_at_another_listener_forbids_nothing_here() -> None:
         ((None, 8080),),
         ((ipaddress.ip_address("192.0.2.1"), 53),),
     ]
+
+
+def test_a_release_by_age_leaves_out_the_listener_at_which_a_cause_forbids_it() -> None:
+    at = {WEB: counts(), DNS: counts()}
+    [web] = build(sample([], [listener()])).listeners
+    found = verdict(Finding("app-not-accepting", Level.WARNING, (), web))
+    world = World(by_filter(AGE))
+    actions = world.read(found, at)
+    assert [r.filter for r in releases(actions)] == [replace(AGE, listeners=((ipaddress.ip_address("192.0.2.1"), 53),))]
+    assert withheld(actions) == [(Withholding.FORBIDDEN, "app-not-accepting")]
+    # Only what it concerns is held against it.
+    narrow = World(by_filter(replace(AGE, listeners=((None, 53),))))
+    actions = narrow.read(found, at)
+    assert [r.filter.listeners for r in releases(actions)] == [((None, 53),)]
+    assert withheld(actions) == []
 
 
 def test_a_flood_of_a_few_hosts_is_released_from_these_alone() -> None:

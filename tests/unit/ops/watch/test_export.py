@@ -39,7 +39,7 @@ def rounds(export: Export, n: int) -> list[str]:
     """What n rounds tell of outputs that fail."""
     told = []
     for _ in range(n):
-        export._next = 0.0
+        export._next = export._idle_next = 0.0
         trouble = export.take(Round(frozenset(), frozenset()))
         if trouble is not None:
             told.append(trouble.error.message)
