@@ -129,6 +129,7 @@ _NAMES: Final[dict[str, tuple[Field[Any], ...]]] = {
     "incident-cause": history.CAUSE,
     "incident-fact": history.FACT,
     "incident-releases": history.RELEASES,
+    "incident-silences": history.SILENCE,
     "history-watched": history.WATCHED,
     "history-series": history.SERIES,
     "history-slot": history.SLOT,

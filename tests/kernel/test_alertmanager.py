@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 import json
-import shutil
-import signal
-import socket
-import subprocess
 import threading
 import time
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from alertmanagers import Alertmanager, alertmanager_in
 from bad_http import BadServer
 from halfopen.core.notice import Notice
 from halfopen.notify.delivery import Delivery
@@ -23,26 +19,6 @@ from notices import notice, receiver
 from peers import until
 
 PATIENCE_S = 40
-CONFIG = """
-route: {{receiver: us, group_by: ['...'], group_wait: 100ms, group_interval: 200ms, repeat_interval: 1h}}
-receivers: [{{name: us, webhook_configs: [{{url: '{url}/ok', send_resolved: true}}]}}]
-"""
-
-
-class Alertmanager:
-    """A running one."""
-
-    def __init__(self, port: int) -> None:
-        self.url = f"http://127.0.0.1:{port}"
-
-    def alerts(self) -> dict[str, dict[str, Any]] | None:
-        """What fires, by cause; None while it does not answer."""
-        try:
-            with urllib.request.urlopen(f"{self.url}/api/v2/alerts?active=true", timeout=5) as answered:
-                found = json.load(answered)
-        except OSError:
-            return None
-        return {alert["labels"].get("cause", ""): alert for alert in found}
 
 
 @pytest.fixture
@@ -53,22 +29,8 @@ def told() -> Iterator[BadServer]:
 
 @pytest.fixture
 def alertmanager(tmp_path: Path, told: BadServer) -> Iterator[Alertmanager]:
-    program = shutil.which("prometheus-alertmanager")
-    if program is None:
-        pytest.skip("Alertmanager is not installed: scripts/bootstrap dev as root, on Debian or Ubuntu")
-    (tmp_path / "am.yml").write_text(CONFIG.format(url=told.url))
-    with socket.create_server(("127.0.0.1", 0)) as one:
-        port = one.getsockname()[1]
-    words = [f"--config.file={tmp_path / 'am.yml'}", f"--storage.path={tmp_path / 'data'}", "--log.level=error"]
-    words += [f"--web.listen-address=127.0.0.1:{port}", "--cluster.listen-address="]
-    process = subprocess.Popen([program, *words], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=tmp_path)
-    try:
-        made = Alertmanager(port)
-        until(lambda: made.alerts() == {}, timeout=PATIENCE_S)
+    with alertmanager_in(tmp_path, told.url) as made:
         yield made
-    finally:
-        process.send_signal(signal.SIGTERM)
-        process.communicate(timeout=60)
 
 
 def at(now_s: float, state: str, **more: Any) -> Notice:

@@ -6,7 +6,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,9 +15,10 @@ import pytest
 import halfopen
 from halfopen.core.errors import Unsupported
 from halfopen.core.model.model import build
+from halfopen.core.sample import Sample
 from halfopen.linux import netns
 from halfopen.linux.sockets import open_sock_diag
-from halfopen.read import sockdiag
+from halfopen.read import reader, sockdiag
 from halfopen.read.bpf import programs
 from halfopen.read.bpf.pulse import Pulse
 from peers import until
@@ -62,6 +63,44 @@ def test_both_queues_of_each_listener(lab: Lab) -> None:
     assert (shown[8081]["syn_queue"], shown[8081]["accept_queue"]) == (0, 5)
     assert shown[8082]["synack_retries_overridden"] is True
     until(lambda: int({int(r["port"]): r for r in pulse_in(lab, 3)}[8080]["young"]) == 0, timeout=20)
+
+
+def test_only_listeners_of_which_something_changed_are_read_again(lab: Lab) -> None:
+    """Many, so that their records fill more than one read()."""
+    for i in range(800):
+        lab.server.listen(10_000 + i)
+    web = lab.server.listen(8080, backlog=64)
+    stuck = lab.server.listen(8081, backlog=1, mode="never")
+    ns = netns.resolve(lab.server.netns_path)
+
+    def again(before: Sample | None) -> Sample:
+        return reader.read(ns, with_owners=False, before=before)
+
+    def at_rest(before: Sample) -> Sample:
+        for _ in range(3):  # the first one finds the change, the second that there is none any more
+            before, last = again(before), before
+            if before.listeners is last.listeners:
+                assert before.queues is last.queues
+                assert before.counters
+                return before
+        raise AssertionError("nothing changes, and yet all was read again")
+
+    def changed(by: Callable[[], object]) -> None:
+        nonlocal now
+        by()
+        until(lambda: again(now).listeners is not now.listeners)
+        found = again(None)
+        assert found.queues is not None
+        assert now.queues is not None
+        assert found.listeners.tobytes() != now.listeners.tobytes() or found.queues.tobytes() != now.queues.tobytes()
+        now = at_rest(found)
+
+    now = at_rest(again(None))
+    changed(lambda: lab.client.half_open(web, 1))
+    changed(lambda: lab.client.connect(stuck, 1))
+    changed(lambda: lab.client.connect(stuck, 4))  # overflows: the drops of the listener
+    changed(lambda: lab.server.listen(8082))
+    changed(web.close)
 
 
 @pytest.mark.parametrize("expected", [0, 1, 2, 5, 6, 40], ids=lambda n: f"{n} expected")

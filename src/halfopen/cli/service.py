@@ -102,6 +102,78 @@ def mode(word: str) -> None:
     )
 
 
+_reason_option = click.option("--reason", metavar="TEXT", default="", help="Why, for the record.")
+
+
+@command.command()
+@click.argument("incident", metavar="INCIDENT")
+@click.option("--for", "for_time", metavar="T", help="For this long (default: until the incident is over).")
+@_reason_option
+def ack(incident: str, for_time: str | None, reason: str) -> None:
+    """Acknowledge an incident: receivers are told nothing more of it but its end.
+
+    INCIDENT is its id, or a part that is its own, as halfopen service status shows it. What was asked for is recorded
+    in the audit log and shown with the incident in halfopen history. Only root may.
+    """
+    answer = ask({"command": "acknowledge", "incident": incident, "reason": reason, **_asker(), **_seconds(for_time)})
+    until = _until(answer)
+    click.echo(
+        f"nobody is told of {answer['name']} {until}; halfopen service unsilence {answer['name'][-6:]} ends that"
+    )
+
+
+@command.command()
+@click.argument("listener", metavar="[ADDR]:PORT")
+@click.option("--for", "for_time", metavar="T", required=True, help="For this long, as in 1h (at most 30d).")
+@_reason_option
+def silence(listener: str, for_time: str, reason: str) -> None:
+    """Have nobody told of incidents at a listener for a time, as during work on it.
+
+    Incidents are found, shown and kept in history as ever, and release policies do as they are configured. Who was told
+    of an incident before is told of its end. Only root may.
+    """
+    answer = ask({"command": "silence", "listener": listener, "reason": reason, **_asker(), **_seconds(for_time)})
+    name = answer["name"]
+    click.echo(f"nobody is told of incidents at {name} {_until(answer)}; halfopen service unsilence {name} ends that")
+
+
+@command.command()
+@click.argument("name", metavar="INCIDENT|[ADDR]:PORT")
+def unsilence(name: str) -> None:
+    """End an acknowledgement or a silence.
+
+    Receivers are told of an incident that goes on. halfopen service status lists what is silenced. Only root may.
+    """
+    answer = ask({"command": "unsilence", "name": name, **_asker()})
+    click.echo(f"alarms of {answer['name']} are told again")
+
+
+def _asker() -> dict[str, str]:
+    """Who asks, where that is not root alone."""
+    import os
+
+    return {"by": os.environ["SUDO_USER"][:256]} if os.environ.get("SUDO_USER") else {}
+
+
+def _seconds(text: str | None) -> dict[str, float]:
+    from halfopen.core.errors import UsageError
+    from halfopen.core.policy.silence import LONGEST_S
+    from halfopen.core.units import duration_s
+
+    if text is None:
+        return {}
+    seconds = duration_s(text, what="--for")
+    if not 0 < seconds <= LONGEST_S:
+        raise UsageError(f"--for {text} is out of range", hint="give 1s to 30d")
+    return {"for_s": seconds}
+
+
+def _until(answer: dict[str, Any]) -> str:
+    from halfopen.core.fields.history import clock
+
+    return "until it is over" if answer["until"] is None else f"until {clock(answer['until'])}"
+
+
 def _absolute(root: str) -> str:
     import os
 

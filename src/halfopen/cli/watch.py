@@ -141,6 +141,10 @@ def command(
     targets = {key: (settings.sinks.get(key) or None) if word is None else word for key, word in given.items()}
     if given["history_path"] is None and "history_path" not in settings.sinks:
         targets["history_path"] = os.environ.get("HALFOPEN_HISTORY") or None  # the service's
+    if targets["history_path"]:
+        from halfopen.ops.watch.history import earlier
+
+        watch.earlier = earlier(str(targets["history_path"]))
     try:
         made = _sinks(as_json, all_lines, watch.everywhere, targets, service)
         if config is not None:
@@ -176,8 +180,11 @@ def _service(watch: Watch, settings: WatchSettings, asked: bool) -> RunningServi
     if not is_service:
         return None
     from halfopen import __version__
+    from halfopen.ops.watch.silences import Silences
     from halfopen.service.running import RunningService
+    from halfopen.service.silencing import file_path
 
+    watch.silences = Silences(watch.executor, file_path())
     return RunningService(watch, __version__)
 
 

@@ -63,7 +63,8 @@ class Notice(msgspec.Struct, frozen=True, kw_only=True):
     number: counts up with each notice of the incident, whatever the clock does. began_s, at_s, ended_s: wall-clock
     seconds since 1970; ended_s is None until the incident is over. waiting: half-open connections now, peak: the most
     since it began; unanswered of the arrivals of one release time; None: not known. actions: the outcomes of what
-    halfopen did meanwhile, the latest last. test: nothing happened, somebody tries whether messages arrive.
+    halfopen did meanwhile, the latest last. test: nothing happened, somebody tries whether messages arrive. silenced:
+    nobody is to hear of it now.
     """
 
     incident: str
@@ -94,6 +95,7 @@ class Notice(msgspec.Struct, frozen=True, kw_only=True):
     evidence: tuple[NoticeFact, ...] = ()
     actions: tuple[str, ...] = ()
     test: bool = False
+    silenced: bool = False
 
     def __post_init__(self) -> None:
         for name in ("incident", "host", "netns", "boot_id", "listener", "cause", "level", "because"):

@@ -48,6 +48,14 @@ class Glance:
 
 
 @dataclass(frozen=True, slots=True)
+class TakenUp:
+    """At the first reading of a namespace: incidents that an earlier watch did not see end go on, as they stand."""
+
+    model: Model
+    incidents: tuple[Incident, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Decided:
     """An alarm began, changed or ended. model, verdict: the reading that it was decided on; the last one, where the
     namespace is gone.
@@ -113,4 +121,4 @@ class Ended:
     readings: int
 
 
-Report = Begun | Reading | Glance | Decided | Did | Noticed | Trouble | Reloaded | Round | Ended
+Report = Begun | TakenUp | Reading | Glance | Decided | Did | Noticed | Trouble | Reloaded | Round | Ended

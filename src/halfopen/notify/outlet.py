@@ -88,7 +88,7 @@ class Outlet:
         entry = self.entries.get(notice.incident)
         if entry is None:
             # Nobody needs to hear that nothing came of a rise of which nobody was told.
-            if not self.wants(notice) or (notice.over and not notice.alarmed):
+            if not self.wants(notice) or (notice.over and not notice.alarmed) or notice.silenced:
                 return
             if len(self.entries) >= MOST_INCIDENTS:
                 self._make_room()
@@ -104,6 +104,7 @@ class Outlet:
     def _changed(self, entry: OutletEntry, notice: Notice, now_s: float) -> bool:
         """Take in what is new of an incident; whether that is more than numbers."""
         had_news, changed = entry.news, notice.tells != entry.notice.tells
+        hushed = notice.silenced != entry.notice.silenced
         entry.notice, entry.heard_s = notice, now_s
         if changed and not had_news:
             entry.changed_s = now_s
@@ -111,7 +112,7 @@ class Outlet:
             entry.over_s = now_s
             if entry.told is None and not notice.alarmed:
                 del self.entries[notice.incident]
-        return changed
+        return changed or hushed
 
     def _make_room(self) -> None:
         over = (incident for incident, entry in self.entries.items() if entry.over_s is not None)
@@ -125,7 +126,12 @@ class Outlet:
     def due_s(self, entry: OutletEntry) -> float | None:
         """When the receiver has to be told of it; None: there is nothing to tell any more, or not yet."""
         every_s = self.settings.repeat()
-        if entry.news:
+        if entry.notice.silenced and not (entry.over_s is not None and entry.told is not None):
+            # Who was told is told of the end. One that would take silence for the end hears what it heard before.
+            if entry.told is None or not every_s or not self.linger_s:
+                return None
+            due_s = entry.told_s + every_s
+        elif entry.news:
             due_s = entry.changed_s + self.settings.wait_s
         elif entry.over_s is not None:
             if not every_s or entry.told_s + every_s > entry.over_s + self.linger_s:
@@ -164,6 +170,8 @@ class Outlet:
         # The same while the same is tried again, and another one for each repetition.
         about = f"{self.name} {entry.notice.incident} {entry.first_s} {entry.sent} {entry.notice.tells}"
         notice = entry.notice
+        if notice.silenced and entry.over_s is None and entry.told is not None:
+            notice = entry.told
         if notice.state is NoticeState.UPDATED and (entry.told is None or not entry.told.alarmed):
             # It is no update to who has heard of no alarm.
             notice = msgspec.structs.replace(notice, state=NoticeState.FIRING)
@@ -219,7 +227,7 @@ class Outlet:
             elif entry.over_s is not None and self.due_s(entry) is None:
                 del self.entries[incident]
                 self.changed.add(incident)
-            elif entry.news and now_s - entry.changed_s > GIVE_UP_S:
+            elif entry.news and not entry.notice.silenced and now_s - entry.changed_s > GIVE_UP_S:
                 self._drop(incident)
 
 

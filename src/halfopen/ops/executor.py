@@ -29,6 +29,7 @@ from halfopen.core.policy.actions import (
     Unprotected,
     Withheld,
 )
+from halfopen.core.policy.silence import Silence, Unsilence
 from halfopen.core.tune.checkpoint import Checkpoint, go_on
 from halfopen.core.units import endpoint_words
 from halfopen.linux.netns import Netns
@@ -146,6 +147,17 @@ class Executor:
         why = {"phase": "withheld", "why": action.why.value, "detail": action.detail, "matching": action.matching}
         asked = _asked(action.release, action.release.where.inode)
         self.audit.write({"id": _new_id(), **asked, **why, "who": who()})
+
+    def note_silence(self, action: Silence | Unsilence) -> None:
+        """Record that nobody is told of some incidents, or is again. Raises: HalfopenError "audit"."""
+        if self.dry_run:
+            return
+        record: dict[str, Any] = {"action": "silence", "of": action.name, "asked_by": action.by}
+        if isinstance(action, Unsilence):
+            record["action"] = "unsilence"
+        else:
+            record |= {"until": action.until_s, "reason": action.reason}
+        self.audit.write({"id": _new_id(), **record, "phase": "done", "who": who()})
 
     def _connections(
         self, action: ChangeConnections | RestoreOptions, ns: Netns, stop: threading.Event | None

@@ -29,6 +29,7 @@ from halfopen.core.findings.registry import RULES
 from halfopen.core.flight import FlightEntry, FlightReading
 from halfopen.core.history import HistoryAnswer, KeptSeries, ReleaseSeen, WatchedSpan, lost
 from halfopen.core.policy.incidents import Incident
+from halfopen.core.policy.silence import Silence
 from halfopen.core.units import json_text, plural, printable, shell_word, show_duration
 from halfopen.present import columns
 from halfopen.present.findings.facts import phrases
@@ -198,6 +199,7 @@ def incident(
     if one.because:
         share = f"; {one.unanswered:,} of {one.arrivals or 0:,} arrivals unanswered" if one.unanswered else ""
         rows.append(("decided by", f"{one.because}{share}"))
+    rows += [("silenced", _silence(silence)) for silence in one.silences]
     for name, text in rows:
         out.print(f"{name:<12}{text}")
     if one.causes:
@@ -224,6 +226,12 @@ def recorded(out: Console, one: Incident, entries: Sequence[FlightEntry], proble
     out.print(Text(words, style="bold"))
     if problem:
         out.print(Text(f"The record ends early: {problem}.", style=STYLE[Level.WARNING]))
+
+
+def _silence(one: Silence) -> str:
+    until = "its end" if one.until_s is None else clock(one.until_s)
+    why = f": {printable(one.reason)}" if one.reason else ""
+    return f"from {clock(one.at_s)} until {until}, by {printable(one.by)}{why}"
 
 
 def _outcome(one: Incident, now_s: float) -> str:

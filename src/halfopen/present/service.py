@@ -6,6 +6,7 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from halfopen.core.fields.history import clock
 from halfopen.core.units import plural, printable, show_bytes, show_duration
 
 
@@ -30,6 +31,7 @@ def health_lines(answer: Mapping[str, Any], path: str, incidents: Sequence[Mappi
         f"Readings  {reading}",
         f"Face      {facing}, {lost}",
         *map(_receiver, answer.get("receivers", ())),
+        *map(_silence, answer.get("silences", ())),
         f"Socket    {path}",
     ]
 
@@ -39,7 +41,21 @@ def _incident(one: Mapping[str, Any]) -> str:
     where = f":{one['port']}" if one.get("port") else "the network namespace"
     cause = one["causes"][-1]["id"] if one["causes"] else ""
     line = f"Incident  {one['id']}  {one['stage']} at {where} for {show_duration(round(float(one['lasted_s'])))}"
-    return printable(f"{line}: {cause}" if cause else line)
+    line += f": {cause}" if cause else ""
+    silences = [silence for silence in one["silences"] if silence["until"] is None or silence["until"] > time.time()]
+    return printable(f"{line}; {_held_back(silences[-1])}" if silences else line)
+
+
+def _held_back(silence: Mapping[str, Any]) -> str:
+    """What holds alarms back: `silenced until 11-26 04:30:00 by alice: known`."""
+    until = "" if silence["until"] is None else f" until {clock(silence['until'])}"
+    word = "silenced" if until else "acknowledged"
+    return f"{word}{until} by {silence['by']}" + (f": {silence['reason']}" if silence["reason"] else "")
+
+
+def _silence(silence: Mapping[str, Any]) -> str:
+    """The line of a silence that is in force."""
+    return printable(f"Silence   {silence['name']} {_held_back(silence)}")
 
 
 def _receiver(one: Mapping[str, Any]) -> str:

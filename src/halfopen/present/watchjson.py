@@ -15,6 +15,7 @@ from halfopen.core.model.model import Model
 from halfopen.core.policy.actions import Released, Withheld
 from halfopen.core.policy.alarms import Alarm, CauseChanged, Clear, Passed, Rising, Telling
 from halfopen.core.policy.counts import Subject
+from halfopen.core.policy.incidents import Incident
 from halfopen.core.policy.policy import Policy
 from halfopen.core.reports import Reloaded
 from halfopen.core.units import family_text, json_text
@@ -75,6 +76,18 @@ class JsonLines(Lines):
     def reading(self, model: Model) -> list[str]:
         """event reading."""
         return self._line("reading", model.sample.wall_s, **json_object(READING, model))
+
+    def taken_up(self, model: Model, one: Incident) -> list[str]:
+        """event resumed."""
+        where = {"netns": one.where.name, "incident": one.id}
+        values = {
+            "stage": one.stage.value,
+            "began": one.began_s,
+            "lasted_s": round(one.lasted_s, 3),
+            "peak": one.peak.half_open,
+            "cause": one.cause,
+        }
+        return self._line("resumed", model.sample.wall_s, **where, **_place(one.listener), **values)
 
     def rising(self, model: Model, action: Rising) -> list[str]:
         """event rising."""

@@ -15,9 +15,23 @@ from halfopen.core.model.model import Model
 from halfopen.core.policy.actions import Release, Released, Withheld, Withholding
 from halfopen.core.policy.alarms import Alarm, CauseChanged, Clear, Passed, Rising, Telling
 from halfopen.core.policy.counts import Subject
+from halfopen.core.policy.incidents import Incident
 from halfopen.core.policy.policy import Policy
 from halfopen.core.policy.readings import subject_text
-from halfopen.core.reports import Begun, Decided, Did, Ended, Glance, Noticed, Reading, Reloaded, Report, Round, Trouble
+from halfopen.core.reports import (
+    Begun,
+    Decided,
+    Did,
+    Ended,
+    Glance,
+    Noticed,
+    Reading,
+    Reloaded,
+    Report,
+    Round,
+    TakenUp,
+    Trouble,
+)
 from halfopen.core.units import plural, printable
 from halfopen.core.where import Namespace
 from halfopen.present import commands
@@ -109,6 +123,8 @@ class Lines(ABC):
         match event:
             case Begun():
                 return self.begin(event.interval_s, event.policy)
+            case TakenUp():
+                return [line for one in event.incidents for line in self.taken_up(event.model, one)]
             case Reading():
                 return self.reading(event.model)
             case Glance():
@@ -146,6 +162,8 @@ class Lines(ABC):
 
     @abstractmethod
     def begin(self, interval_s: float, policy: Policy) -> list[str]: ...
+    @abstractmethod
+    def taken_up(self, model: Model, one: Incident) -> list[str]: ...
     @abstractmethod
     def reading(self, model: Model) -> list[str]: ...
     @abstractmethod
@@ -256,6 +274,15 @@ class TextLines(Lines):
         if dropped[1]:
             parts.append(tr("{n:,} SYN cookies/s", n=dropped[1]))
         return self._filled(f"{_clock(model.sample.wall_s)}  {self._where(where)}{tr(', ').join(parts)}")
+
+    def taken_up(self, model: Model, one: Incident) -> list[str]:
+        """An incident that an earlier watch did not see end."""
+        word = tr("RISING") if one.alarm_s is None else tr("ALARM")
+        line = self._head(model, word, one.where, one.listener)
+        line += tr("goes on since {time}, before this watch began", time=_clock(one.began_s))
+        line += f": {one.cause}" if one.cause else ""
+        painted = [self._paint(_RED, part) for part in self._filled(line)]
+        return [*painted, _INDENT + tr("incident {id}", id=one.id)]
 
     def rising(self, model: Model, action: Rising) -> list[str]:
         """The first sign."""

@@ -35,9 +35,10 @@ def read(
     """Read one Sample of a namespace (None: the process's own).
 
     way: "auto", or one of `probe.WAYS` to insist on. before: the reading before of the namespace: what did not change
-    since is taken over, as the very same objects, and settings are read again after SETTINGS_S at the latest. Without `with_owners` no process is looked for, unless
-    (`with_options`) only the listeners themselves tell whether connections are deferred; with neither, never (for cheap
-    repeated readings).
+    since is taken over, as the very same objects, and settings are read again after SETTINGS_S at the latest.
+
+    Without `with_owners` no process is looked for, unless (`with_options`) only the listeners themselves tell whether
+    connections are deferred; with neither, never (for cheap repeated readings).
 
     Raises: UnknownTarget, NotPermitted, Unsupported, KernelError, WireError.
     """
@@ -110,10 +111,10 @@ def _read(ns: Netns | None, probes: Sequence[Probe], way: str, before: Head | No
 
 def _settings(draft: Draft, before: Head | None) -> Mapping[str, int]:
     """The settings; where nothing else changes, they are looked at again once in a while."""
-    same = before is not None and draft.listeners is before.listeners
-    if same and draft.looked_at[0] // SETTINGS_S == before.monotonic_s // SETTINGS_S:
-        return before.settings
-    return procfs.settings()
+    if before is None or draft.listeners is not before.listeners:
+        return procfs.settings()
+    due = draft.looked_at[0] // SETTINGS_S != before.monotonic_s // SETTINGS_S
+    return procfs.settings() if due else before.settings
 
 
 def _part(probe: Probe, draft: Draft) -> object:

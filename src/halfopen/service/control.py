@@ -24,7 +24,18 @@ from halfopen.linux import netns, threads
 from halfopen.linux.socket_peer import peer
 from halfopen.service import requests
 from halfopen.service.answers import Answered, Answers, Wanted
-from halfopen.service.requests import LINE_MOST, SCHEMA, AskedToShow, AskHealth, AskIncidents, AskMode, AskReload
+from halfopen.service.requests import (
+    LINE_MOST,
+    SCHEMA,
+    AskAcknowledge,
+    AskedToShow,
+    AskHealth,
+    AskIncidents,
+    AskMode,
+    AskReload,
+    AskSilence,
+    AskUnsilence,
+)
 
 _CLIENTS_MOST: Final = 32
 _OF_ONE_USER: Final = 8
@@ -55,6 +66,9 @@ class Asking(Protocol):
 
     def reload(self) -> Mapping[str, Any]:
         """Have the configuration read again. Raises: HalfopenError."""
+
+    def silence(self, action: AskAcknowledge | AskSilence | AskUnsilence, uid: int) -> Mapping[str, Any]:
+        """Have nobody told of some incidents, or again, as a user asks. Raises: HalfopenError."""
 
     def set_mode(self, *, observe: bool) -> Mapping[str, Any]:
         """Let no policy act, or let each do as it is configured. Raises: HalfopenError."""
@@ -235,17 +249,23 @@ class Control:
                 self._say(client, _done("incidents", self._service.incidents()))
             case requests.AskWeb():
                 self._say(client, _done("web", self._service.link(session=request.session)))
-            case AskReload() | AskMode():
+            case AskReload() | AskMode() | AskAcknowledge() | AskSilence() | AskUnsilence():
                 if client.uid != 0:
                     raise NotPermitted("only root may change what the service does", hint="run as root (sudo)")
-                if isinstance(request, AskReload):
-                    self._say(client, _done("reload", self._service.reload()))
-                else:
-                    self._say(client, _done("mode", self._service.set_mode(observe=request.mode == "observe")))
+                self._say(client, _done(str(request.__struct_config__.tag), self._change(request, client.uid)))
             case requests.AskStatus() | requests.AskList() | requests.AskCheck():
                 self._show(client, request)
             case _:
                 assert_never(request)
+
+    def _change(
+        self, request: AskReload | AskMode | AskAcknowledge | AskSilence | AskUnsilence, uid: int
+    ) -> Mapping[str, Any]:
+        if isinstance(request, AskReload):
+            return self._service.reload()
+        if isinstance(request, AskMode):
+            return self._service.set_mode(observe=request.mode == "observe")
+        return self._service.silence(request, uid)
 
     def _show(self, client: _Client, request: AskedToShow) -> None:
         if request.netns in (None, "self") and request.here not in (None, self._own):

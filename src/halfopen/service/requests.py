@@ -8,6 +8,7 @@ import msgspec
 from msgspec import Meta, Struct
 
 from halfopen.core.errors import UsageError
+from halfopen.core.policy.silence import LONGEST_S
 
 SCHEMA: Final = "halfopen.control/1"
 LINE_MOST: Final = 16 * 1024
@@ -17,6 +18,7 @@ LINE_MOST: Final = 16 * 1024
 _Netns = Annotated[str, Meta(pattern=r"\A[^/\0]{1,255}\Z")]
 _Word = Annotated[str, Meta(pattern=r"\A[^\0]{1,256}\Z")]
 _Words = Annotated[tuple[_Word, ...], Meta(max_length=64)]
+_Seconds = Annotated[float, Meta(gt=0, le=LONGEST_S)]
 _Count = Annotated[int, Meta(ge=0, le=10**9)]
 
 
@@ -87,7 +89,47 @@ class AskMode(Asked, frozen=True, tag="mode"):
     mode: Literal["observe", "configured"]
 
 
-ControlRequest = AskStatus | AskList | AskCheck | AskHealth | AskIncidents | AskWeb | AskReload | AskMode
+class AskedToSilence(Asked, frozen=True, kw_only=True):
+    """Nobody is to be told: for how long, why, and who says so. Root's alone."""
+
+    reason: Annotated[str, Meta(max_length=256)] = ""
+    by: _Word | None = None
+
+
+class AskAcknowledge(AskedToSilence, frozen=True, kw_only=True, tag="acknowledge"):
+    """Nobody is told of an incident any more, until it is over or for_s have passed."""
+
+    incident: _Word
+    for_s: _Seconds | None = None
+
+
+class AskSilence(AskedToSilence, frozen=True, kw_only=True, tag="silence"):
+    """Nobody is told of the incidents of a listener (`:443`, `[::1]:443`) for for_s."""
+
+    listener: _Word
+    for_s: _Seconds
+
+
+class AskUnsilence(Asked, frozen=True, kw_only=True, tag="unsilence"):
+    """The silence of an incident or a listener ends. Root's alone."""
+
+    name: _Word
+    by: _Word | None = None
+
+
+ControlRequest = (
+    AskStatus
+    | AskList
+    | AskCheck
+    | AskHealth
+    | AskIncidents
+    | AskWeb
+    | AskReload
+    | AskMode
+    | AskAcknowledge
+    | AskSilence
+    | AskUnsilence
+)
 
 _ASKED: Final = frozenset(field.name for field in msgspec.structs.fields(Asked))
 _decoder: Final[Any] = msgspec.json.Decoder(ControlRequest)

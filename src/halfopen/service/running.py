@@ -15,10 +15,11 @@ import msgspec
 
 from halfopen.core.errors import HalfopenError
 from halfopen.core.fields.field import json_object
-from halfopen.core.fields.history import INCIDENT
+from halfopen.core.fields.history import INCIDENT, SILENCE, clock
 from halfopen.core.fields.watched import Watching
 from halfopen.core.findings.finding import Level
 from halfopen.core.policy.incidents import Incident
+from halfopen.core.policy.silence import Unsilence
 from halfopen.core.reports import Begun, Ended, Reading, Report, Round, Trouble
 from halfopen.core.units import plural
 from halfopen.core.where import Namespace
@@ -28,11 +29,12 @@ from halfopen.linux.unix_listener import unix_listener
 from halfopen.ops.watch import metrics_server
 from halfopen.ops.watch.loop import Watch
 from halfopen.ops.watch.reloading import Reloading
-from halfopen.service import parts
+from halfopen.service import parts, silencing
 from halfopen.service.control import Control
 from halfopen.service.face_keeper import FaceKeeper
 from halfopen.service.mode import CONTROL, control_path
 from halfopen.service.output import PatientOutput
+from halfopen.service.requests import AskAcknowledge, AskSilence, AskUnsilence
 
 GROUP: Final = "halfopen"
 """Whose members may ask the service."""
@@ -162,7 +164,10 @@ class RunningService:
         self._rounds, self._troubled, self._at = self._rounds + 1, len(event.troubled), time.monotonic()
         self._of = {where: known for where, known in self._of.items() if where in event.watched}
         self._incidents = {where: on for where, on in self._incidents.items() if where in event.watched}
-        self._on = tuple(one for on in self._incidents.values() for one in on)
+        on = tuple(one for on in self._incidents.values() for one in on)
+        if self._watch.silences is not None and self._on != on:
+            self._watch.silences.over(frozenset({one.id for one in self._on} - {one.id for one in on}))
+        self._on = on
         self._line = self._status()
         lines = [f"STATUS={self._line}"]
         if self._rounds == 1:
@@ -208,6 +213,7 @@ class RunningService:
     def health(self) -> dict[str, Any]:
         """How the service is, as `halfopen service status` shows it."""
         health, spacing = self._keeper.health, self._watch.spacing
+        silences = () if self._watch.silences is None else self._watch.silences.now()
         return {
             "version": self._version,
             "began": self._began,
@@ -229,6 +235,7 @@ class RunningService:
                 "cpu_s": round(health.cpu_before_s + health.cpu_s, 3),
                 "dropped": self._keeper.dropped,
             },
+            "silences": [json_object(SILENCE, one) for one in silences],
             "receivers": [msgspec.structs.asdict(one) for one in health.receivers],
         }
 
@@ -256,6 +263,22 @@ class RunningService:
         self._news.append(f"release policies {word} from now on: asked for at the control socket")
         reloading.ask()
         return {"mode": "observe" if observe else "configured"}
+
+    def silence(self, request: AskAcknowledge | AskSilence | AskUnsilence, uid: int) -> dict[str, Any]:
+        """Have nobody told of some incidents, or again, as a user asks. Raises: HalfopenError."""
+        silences, by = self._watch.silences, request.by or silencing.user(uid)
+        if silences is None:
+            raise HalfopenError("silence", "this watch keeps no silences")
+        if isinstance(request, AskUnsilence):
+            ended = silences.end(Unsilence(silencing.named(request.name), by))
+            self._news.append(f"alarms of {ended.name} are told again: asked for by {by}")
+            return {"name": ended.name, "until": None}
+        action = silencing.wanted(request, self._on, by, time.time())
+        silences.begin(action)
+        until = "it is over" if action.until_s is None else f"{clock(action.until_s)}"
+        why = f": {action.reason}" if action.reason else ""
+        self._news.append(f"nobody is told of alarms of {action.name} until {until}: asked for by {by}{why}")
+        return {"name": action.name, "until": action.until_s}
 
     @property
     def _observes(self) -> bool:

@@ -81,6 +81,11 @@ class History:
         found = [self._incident(document) for (document,) in rows]
         return [one for one in found if wanted.means(one.where, one.listener)]
 
+    def unfinished(self) -> list[Incident]:
+        """The incidents that were not seen to end, the earliest first."""
+        rows = self._all("SELECT document FROM incidents WHERE ended IS NULL ORDER BY began LIMIT ?", ROWS_MOST)
+        return [self._incident(document) for (document,) in rows]
+
     def incident(self, id: str) -> Incident:
         """The incident of that id, or of that beginning or end of one, if it is the only one.
 

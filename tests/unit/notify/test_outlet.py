@@ -99,6 +99,46 @@ def test_what_happens_within_the_wait_is_one_message() -> None:
     assert states(c.tick(2)) == ["resolved"]
 
 
+def test_of_an_acknowledged_incident_only_the_end_is_told() -> None:
+    c = Clocked(repeat_s=60.0)
+    c.take(notice())
+    assert states(c.tick()) == ["firing"]
+    c.take(notice("updated", at_s=1_000_000_010.0, silenced=True))
+    c.take(notice("updated", at_s=1_000_000_020.0, cause="path-cut", silenced=True))
+    assert c.tick(300) == []
+    c.take(notice("resolved", at_s=1_000_000_300.0, cause="path-cut", silenced=True))
+    assert states(c.tick()) == ["resolved"]
+    assert c.out.entries == {}
+
+
+def test_of_a_silenced_listener_nothing_is_told_until_the_silence_ends() -> None:
+    c = Clocked()
+    c.take(notice(silenced=True), notice("resolved", at_s=1_000_000_005.0, silenced=True))
+    assert c.tick(60) == []
+    c.take(notice(incident="i-2", silenced=True))
+    assert c.tick(60) == []
+    c.take(notice("updated", incident="i-2", at_s=1_000_000_060.0))
+    assert states(c.tick()) == ["firing"]
+    # One that was to be told when the silence began is not, and goes when it is over.
+    c = Clocked(wait_s=2.0)
+    c.take(notice(), notice("updated", at_s=1_000_000_003.0, silenced=True))
+    assert c.tick(60) == []
+    c.take(notice("resolved", at_s=1_000_000_070.0, silenced=True))
+    assert c.tick(60) == []
+    assert c.out.entries == {}
+
+
+def test_who_takes_silence_for_the_end_hears_the_same_again() -> None:
+    c = Clocked(linger_s=300.0, repeat_s=60.0)
+    c.take(notice())
+    [first] = c.tick()
+    c.take(notice("updated", at_s=1_000_000_010.0, cause="path-cut", silenced=True))
+    assert [message.notice for message in c.tick(130)] == [first.notice] * 2
+    c.take(notice("updated", at_s=1_000_000_140.0, cause="path-cut"))
+    [news] = c.tick()
+    assert (news.notice.cause, news.before) == ("path-cut", first.notice)
+
+
 def test_an_incident_that_is_over_before_it_was_told_is_told_once() -> None:
     c = Clocked(wait_s=2.0)
     c.take(notice(), notice("resolved", at_s=1_000_000_003.0))

@@ -48,6 +48,10 @@ class Service:
         self.did.append("reload")
         return {"asked": True}
 
+    def silence(self, request: object, uid: int) -> dict[str, Any]:
+        self.did.append(f"{type(request).__name__} by {uid}")
+        return {"name": ":443"}
+
     def set_mode(self, *, observe: bool) -> dict[str, Any]:
         self.did.append(f"observe={observe}")
         return {"mode": "observe" if observe else "configured"}
@@ -147,13 +151,20 @@ def test_a_service_that_watches_all_answers_for_all(tmp_path: Path) -> None:
 
 def test_only_root_acts(path: str) -> None:
     Service.did.clear()
-    answers = asked(path, {"command": "reload"}, {"command": "mode", "mode": "observe"}, {"command": "incidents"})
-    assert answers[2]["incidents"] == []
+    silences = [
+        {"command": "silence", "listener": ":443", "for_s": 60},
+        {"command": "acknowledge", "incident": "3f9c1a", "reason": "known"},
+        {"command": "unsilence", "name": ":443"},
+    ]
+    first = {"command": "reload"}, {"command": "mode", "mode": "observe"}
+    *answers, last = asked(path, *first, *silences, {"command": "incidents"})
+    assert last["incidents"] == []
     if os.geteuid() == 0:
-        assert (answers[0]["asked"], answers[1]["mode"]) == (True, "observe")
-        assert Service.did == ["reload", "observe=True"]
+        assert (answers[0]["asked"], answers[1]["mode"], answers[2]["name"]) == (True, "observe", ":443")
+        done = ["AskSilence by 0", "AskAcknowledge by 0", "AskUnsilence by 0"]
+        assert Service.did == ["reload", "observe=True", *done]
     else:
-        assert [one["error"]["id"] for one in answers[:2]] == ["not-permitted"] * 2
+        assert [one["error"]["id"] for one in answers] == ["not-permitted"] * 5
         assert Service.did == []
 
 

@@ -10,6 +10,7 @@ from halfopen.core.findings.finding import Fact
 from halfopen.core.history import KeptSeries, ReleaseSeen, SettingChanged, Slot, WatchedSpan
 from halfopen.core.policy.counts import Subject
 from halfopen.core.policy.incidents import CauseFound, Incident, ReleasesMade
+from halfopen.core.policy.silence import Silence
 from halfopen.core.units import family_text, listener_text, printable, show_duration
 from halfopen.core.where import Namespace
 
@@ -77,6 +78,13 @@ RELEASES: Final[tuple[Field[ReleasesMade], ...]] = (
     Field("gone", "likewise", lambda r: r.gone),
     Field("failed", "likewise", lambda r: r.failed),
     Field("spared", "likewise", lambda r: r.spared),
+)
+SILENCE: Final[tuple[Field[Silence], ...]] = (
+    Field("name", "what was asked for: the id of the incident, or a listener", lambda s: s.name, "string"),
+    Field("began", "from when", lambda s: s.at_s),
+    Field("until", "until when; null: until the incident is over", lambda s: s.until_s, "number or null"),
+    Field("by", "who asked for it", lambda s: s.by, "string"),
+    Field("reason", "why; may be empty", lambda s: s.reason, "string"),
 )
 
 
@@ -177,6 +185,12 @@ INCIDENT: Final[tuple[Field[Incident], ...]] = (
         "releases",
         "what was released meanwhile, by filter, see below",
         lambda i: [json_object(RELEASES, r) for r in i.releases],
+        "array",
+    ),
+    Field(
+        "silences",
+        "acknowledgements and silences that held its alarms back ([service](service.md)), see below",
+        lambda i: [json_object(SILENCE, s) for s in i.silences],
         "array",
     ),
 )

@@ -136,9 +136,7 @@ class _Chosen:
             for place in found:
                 release = replace(everywhere, filter=replace(policy.filter, listeners=(place,)))
                 if causes[subject]:
-                    self.withheld.append(
-                        Withheld(release, subject, Withholding.FORBIDDEN, None, causes[subject])
-                    )
+                    self.withheld.append(Withheld(release, subject, Withholding.FORBIDDEN, None, causes[subject]))
                 else:
                     yield Candidate(policy, subject, release)
 

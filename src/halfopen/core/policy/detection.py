@@ -142,7 +142,8 @@ def step(
     signal = Signal.SURE
     if because is Because.NOTHING:
         because = _sign(counts, points, pressed_s, grows)
-        held = counts.syn_full or (warm and unanswered >= limit / 2)
+        # What arrives is not known yet where an alarm was taken up; until it is, the stock holds it.
+        held = counts.syn_full or ((warm or watcher.alarmed) and unanswered >= limit / 2)
         signal = Signal.SIGNS if because is not Because.NOTHING else Signal.HELD if held else Signal.CALM
     standing, told = advance(watcher.standing, now.at_s, signal, s.timing)
     quiet = standing.stage is AlarmStage.QUIET

@@ -1,4 +1,6 @@
-"""The events of `policy.step`: a namespace was read, or is gone. The third event is the outcome of an action."""
+"""The events of `policy.step`: a namespace was read, or is gone, and at its first reading what is known of
+it. The outcome of an action is an event too.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +10,7 @@ from dataclasses import dataclass, field
 from halfopen.core.findings.verdict import Verdict
 from halfopen.core.policy.actions import Release
 from halfopen.core.policy.counts import ListenerCounts, Subject
+from halfopen.core.policy.incidents import Incident
 from halfopen.core.where import Namespace
 
 
@@ -37,6 +40,18 @@ class Seen:
     release_s: float = 63.0
     verdict: Verdict | None = None
     wall_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class TakeUp:
+    """Incidents of a namespace, of which nothing was read yet, that an earlier watch did not see end: as it left them.
+    wall_s: since 1970.
+    """
+
+    where: Namespace
+    at_s: float
+    wall_s: float
+    incidents: tuple[Incident, ...]
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -13,6 +13,7 @@ from halfopen.core.model.model import Model
 from halfopen.core.policy.actions import Released
 from halfopen.core.policy.alarms import Alarm, CauseChanged, Clear, Passed, Rising, Telling
 from halfopen.core.policy.counts import Subject
+from halfopen.core.policy.silence import Silence, held
 from halfopen.core.policy.stages import AlarmStage
 from halfopen.core.where import Namespace
 
@@ -94,7 +95,8 @@ class Incident:
     then; alarm_s: None while it is, or was, a rise only; ended_s: None while it goes on. lasted_s: by the monotonic
     clock, since the first sign. stage: QUIET once it is over. because: the sign that decided (`detection.Because`).
     unanswered of the arrivals of one release time: at the alarm. turned_away: clients, as far as was seen. causes: each
-    that was told, in order. gone: it ended because the "listener" or the "namespace" is gone.
+    that was told, in order. silences: under which it is, or was. gone: it ended because the "listener" or the
+    "namespace" is gone.
     """
 
     id: str
@@ -113,6 +115,7 @@ class Incident:
     peak: Peak = Peak()
     causes: tuple[CauseFound, ...] = ()
     releases: tuple[ReleasesMade, ...] = ()
+    silences: tuple[Silence, ...] = ()
 
     @property
     def cause(self) -> str:
@@ -128,6 +131,10 @@ class Incident:
     def over(self) -> bool:
         """Whether it has ended."""
         return self.stage is AlarmStage.QUIET
+
+    def silenced(self, now_s: float) -> Silence | None:
+        """The silence under which it is at a time since 1970."""
+        return next((one for one in self.silences if one.in_force(now_s)), None)
 
     @property
     def released(self) -> int:
@@ -148,6 +155,7 @@ class Incidents:
     """The incidents that are on. Deterministic: what comes out depends on what was handed in alone."""
 
     def __init__(self) -> None:
+        self.silences: tuple[Silence, ...] = ()  # those in force
         self._on: dict[Namespace, dict[str, Incident]] = {}
         self._before: dict[Namespace, _Before] = {}
         self._began: dict[str, float] = {}
@@ -158,7 +166,7 @@ class Incidents:
         on = self._on.setdefault(action.where, {})
         one = on.get(action.incident) or Incident(action.incident, action.where, action.listener, at_s)
         began = self._began.setdefault(one.id, now_s)
-        one = replace(_after(one, at_s, action, verdict), where=action.where)
+        one = replace(_after(one, at_s, action, verdict), where=action.where, silences=self._held(one, at_s))
         if isinstance(action, Passed | Clear):
             self._began.pop(one.id, None)
             on.pop(one.id, None)
@@ -177,7 +185,8 @@ class Incidents:
         there = {}
         for id in mine.keys() & on.keys():
             one, lasted_s = _with_reading(mine[id], model, before), now_s - self._began[id]
-            there[id] = replace(one, where=where, stage=on[id], lasted_s=lasted_s)
+            silences = self._held(one, model.sample.wall_s)
+            there[id] = replace(one, where=where, stage=on[id], lasted_s=lasted_s, silences=silences)
         if there:
             self._on[where] = there
         return tuple(there[id] for id in on if id in there)
@@ -188,6 +197,23 @@ class Incidents:
         changed = [_with_release(mine[id], outcome, at_s) for id in outcome.action.incidents if id in mine]
         mine.update((one.id, one) for one in changed)
         return tuple(changed)
+
+    def take_up(self, incidents: Iterable[Incident], now_s: float, wall_s: float) -> tuple[Incident, ...]:
+        """Go on with incidents that an earlier watch saw, at a monotonic time that is wall_s since 1970; as they stand
+        now.
+        """
+        taken = []
+        for one in incidents:
+            lasted_s = max(one.lasted_s, wall_s - one.began_s)
+            one = replace(one, lasted_s=lasted_s, silences=self._held(one, wall_s))
+            self._began[one.id] = now_s - lasted_s
+            self._on.setdefault(one.where, {})[one.id] = one
+            taken.append(one)
+        return tuple(taken)
+
+    def _held(self, one: Incident, at_s: float) -> tuple[Silence, ...]:
+        now = tuple(silence for silence in self.silences if silence.means(one.id, one.listener))
+        return held(one.silences, now, at_s)
 
     def forget(self, where: Namespace) -> None:
         """The namespace is gone."""

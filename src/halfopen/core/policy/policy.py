@@ -16,9 +16,10 @@ from halfopen.core.policy.choosing import Choice, Target, awaits_cause, choose, 
 from halfopen.core.policy.counts import Flows, Subject
 from halfopen.core.policy.deciding import Notes, decide, note
 from halfopen.core.policy.detection import Sensitivity
-from halfopen.core.policy.events import Gone, Seen
+from halfopen.core.policy.events import Gone, Seen, TakeUp
 from halfopen.core.policy.release_policy import BudgetLeft, ReleasePolicy
 from halfopen.core.policy.stages import ALARMED, AlarmStage
+from halfopen.core.policy.taking_up import taken_up
 from halfopen.core.where import Namespace
 
 
@@ -48,7 +49,7 @@ class LookAgain:
     where: Namespace
 
 
-Event = Seen | Released | Gone
+Event = Seen | Released | Gone | TakeUp
 Action = Telling | Release | Withheld | ReadMore | LookAgain
 
 
@@ -123,10 +124,16 @@ def step(state: State, event: Event, policy: Policy) -> tuple[State, tuple[Actio
     if isinstance(event, Released):
         return _released(state, event), ()
     known = state.of.get(event.where, _NOTHING)
+    if isinstance(event, TakeUp):
+        on = {one.listener: taken_up(one, event.at_s, event.wall_s) for one in event.incidents}
+        return _with(state, event.where, replace(known, listeners={**on, **known.listeners})), ()
     if isinstance(event, Gone):
         rest = {where: other for where, other in state.of.items() if where != event.where}
-        on = [(subject, one) for subject, one in known.listeners.items() if one.on]
-        ends = tuple(gone(one, event.where, subject, event.at_s, "namespace") for subject, one in on)
+        ends = tuple(
+            gone(one, event.where, subject, event.at_s, "namespace")
+            for subject, one in known.listeners.items()
+            if one.on
+        )
         return replace(state, of=rest), ends
     return _seen(state, event, known, policy)
 

@@ -26,13 +26,29 @@ from halfopen.core.history import (
 from halfopen.core.model.listeners import ListenerView
 from halfopen.core.model.model import Model
 from halfopen.core.policy.counts import Subject
-from halfopen.core.reports import Begun, Decided, Did, Ended, Glance, Noticed, Reading, Reloaded, Report, Round, Trouble
+from halfopen.core.policy.incidents import Incident
+from halfopen.core.policy.taking_up import unfinished
+from halfopen.core.reports import (
+    Begun,
+    Decided,
+    Did,
+    Ended,
+    Glance,
+    Noticed,
+    Reading,
+    Reloaded,
+    Report,
+    Round,
+    TakenUp,
+    Trouble,
+)
 from halfopen.core.units import duration_s
 from halfopen.core.where import Namespace
 from halfopen.ops.watch.flights import Flights
 from halfopen.store import flights
 from halfopen.store.batch import HistoryBatch
 from halfopen.store.database import HistoryPlace, move_aside, prepare
+from halfopen.store.reader import History
 from halfopen.store.writer import Writer
 
 GROUP: Final = "halfopen"
@@ -64,6 +80,17 @@ def make(path: str, keep: str | None, version: str, *, anew: bool = False) -> Hi
         move_aside(place, time.strftime("damaged-%Y%m%dT%H%M%SZ", time.gmtime()))
         writer = Writer(place, kept, version, group=group)
     return HistorySink(writer, kept, version, group)
+
+
+def earlier(path: str) -> dict[Namespace, tuple[Incident, ...]]:
+    """The incidents that a watch which kept history at a FILE or DIRectory did not see end, as far as they are to be
+    taken up; none where it cannot be read.
+    """
+    try:
+        with History(HistoryPlace.of(path)) as history:
+            return unfinished(history.unfinished(), time.time())
+    except HalfopenError:
+        return {}
 
 
 def _group() -> int | None:
@@ -104,6 +131,9 @@ class HistorySink:
             case Glance():
                 one = flight_reading(event.model, event.verdict, event.calm, glance=True)
                 self._flights.reading(event.model.sample.where, one, ())
+            case TakenUp():
+                for incident in event.incidents:
+                    self._flights.incident(incident, event.model.sample.monotonic_s)
             case Decided():
                 self._decided(event)
             case Did():

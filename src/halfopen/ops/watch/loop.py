@@ -10,9 +10,11 @@ from dataclasses import dataclass, field, replace
 from typing import Final
 
 from halfopen.core.errors import HalfopenError
+from halfopen.core.policy.incidents import Incident
 from halfopen.core.policy.policy import Policy
 from halfopen.core.policy.spacing import Spacing
 from halfopen.core.reports import Begun, Ended, Report, Round, Trouble
+from halfopen.core.where import Namespace
 from halfopen.linux.netns import Netns, current
 from halfopen.linux.stopping import StopEvent
 from halfopen.ops.executor import Executor
@@ -21,6 +23,7 @@ from halfopen.ops.watch.counting import Counting
 from halfopen.ops.watch.finishing import finishing
 from halfopen.ops.watch.reading import NamespaceReader, TimeApart
 from halfopen.ops.watch.reloading import Reloading
+from halfopen.ops.watch.silences import Silences
 from halfopen.ops.watch.turn import NamespaceTurns
 from halfopen.read.discover import discover
 
@@ -41,6 +44,8 @@ class Watch:
     many source prefixes a Model describes. max_cpu: the share of one processor, from 0 to 1, that readings may use
     before they are spaced out (None: any). Readings of every request and releases do not count, as they have shares of
     their own; nothing is spaced out during an incident. reloading: the configuration, where it may change meanwhile.
+    earlier: the incidents that an earlier watch did not see end, by namespace. silences: the incidents of which nobody
+    is told, where there can be any.
     """
 
     policy: Policy
@@ -53,6 +58,8 @@ class Watch:
     count: int | None = None
     max_cpu: float | None = None
     reloading: Reloading | None = None
+    earlier: dict[Namespace, tuple[Incident, ...]] = field(default_factory=dict)
+    silences: Silences | None = None
     top: int = 3
     stop: threading.Event = field(default_factory=StopEvent)
     done: int = 0
@@ -82,6 +89,7 @@ class Watch:
         finishes = None if self.everywhere or not may_count else finishing((self.ns or current()).inode)
         reader = NamespaceReader(self.read_by, Counting(may_count), TimeApart())
         self._turns = NamespaceTurns(self.policy, self.interval_s, self.executor, reader, self.top, self.stop, finishes)
+        self._turns.earlier = self.earlier
         try:
             yield from self._readings()
         finally:
@@ -97,6 +105,8 @@ class Watch:
             yield from self._reload()
             began_s, apart = time.process_time(), self._turns.reader.apart
             apart.used_s, self._turns.incident_is_on = 0.0, False
+            if self.silences is not None:
+                self._turns.silence(self.silences.now())
             yield from self._round()
             self._spacing.alert = self._turns.incident_is_on
             if self.count is not None and self.done >= self.count:

@@ -4,6 +4,7 @@ time while it lasts.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -17,7 +18,7 @@ from halfopen.core.policy.alarms import Alarm, CauseChanged, Clear, Passed, Risi
 from halfopen.core.policy.counts import Subject
 from halfopen.core.policy.incidents import Incident
 from halfopen.core.policy.readings import subject_text
-from halfopen.core.reports import Decided, Did, Reading, Report, Round
+from halfopen.core.reports import Decided, Did, Reading, Report, Round, TakenUp
 from halfopen.present.alarm_words import explaining
 from halfopen.present.findings.cures import command, next_commands
 from halfopen.present.notice import ToldIncident, releases, texts
@@ -26,6 +27,8 @@ FRESH_S: Final = 30.0
 """So often a notice is made of every incident that lasts, whether it changed or not: a receiver of notices that hears
 of an incident no more can tell that from one that lasts.
 """
+# An earlier watch that saw an incident for a second made no more notices of it than this.
+_TOLD_PER_S: Final = 20
 _STATES: Final = {Rising: NoticeState.RISING, Alarm: NoticeState.FIRING, CauseChanged: NoticeState.UPDATED}
 
 
@@ -63,7 +66,12 @@ class Notices:
             case Reading() if self._on:
                 for one in event.incidents:
                     if (kept := self._on.get(one.id)) is not None:
-                        self._on[one.id] = replace(kept, incident=one, waiting=_waiting(event.model, one.listener))
+                        self._seen(kept, one, event)
+            case TakenUp():
+                self._fresh_at = time.monotonic() + FRESH_S
+                for one in event.incidents:
+                    told = math.ceil(one.lasted_s) * _TOLD_PER_S
+                    self._on[one.id] = _Kept(one, event.model.sample.host.name, told=told)
             case Decided() if event.incident is not None:
                 self._decided(event.model, event.action, event.verdict, event.incident)
             case Did():
@@ -72,6 +80,16 @@ class Notices:
                 self._fresh_at = time.monotonic() + FRESH_S
                 for kept in list(self._on.values()):
                     self._tell(kept, kept.lasting, time.time())
+
+    def _seen(self, kept: _Kept, one: Incident, event: Reading) -> None:
+        """A reading of an incident that goes on."""
+        before, now_s = kept.incident.silenced(event.model.sample.wall_s), event.model.sample.wall_s
+        kept = replace(kept, incident=one, waiting=_waiting(event.model, one.listener))
+        if kept.finding is None and one.cause and event.verdict is not None:
+            kept = _explained(kept, event.verdict)
+        self._on[one.id] = kept
+        if (one.silenced(now_s) is None) != (before is None):
+            self._tell(kept, kept.lasting, now_s)
 
     def _decided(self, model: Model, action: Telling, verdict: Verdict | None, one: Incident) -> None:
         kept = self._on.get(one.id) or _Kept(one, model.sample.host.name)
@@ -133,6 +151,7 @@ class Notices:
                 arrivals=one.arrivals,
                 evidence=tuple(NoticeFact(f.name, f.value, f.limit, f.unit) for f in cause.facts) if cause else (),
                 actions=said.actions,
+                silenced=one.silenced(at_s) is not None,
             )
         )
 

@@ -17,11 +17,12 @@ from halfopen.core.model.narrowed import only
 from halfopen.core.policy.actions import Release, Withheld
 from halfopen.core.policy.alarms import Telling
 from halfopen.core.policy.counts import Subject
-from halfopen.core.policy.events import Gone, Seen
-from halfopen.core.policy.incidents import Incidents
+from halfopen.core.policy.events import Gone, Seen, TakeUp
+from halfopen.core.policy.incidents import Incident, Incidents
 from halfopen.core.policy.policy import Action, LookAgain, Missing, Policy, ReadMore, State, step
 from halfopen.core.policy.readings import counts_of, gained, undecided
-from halfopen.core.reports import Decided, Did, Glance, Noticed, Reading, Report, Trouble
+from halfopen.core.policy.silence import Silence
+from halfopen.core.reports import Decided, Did, Glance, Noticed, Reading, Report, TakenUp, Trouble
 from halfopen.core.sample import Completeness, Requests, Sample
 from halfopen.core.where import Namespace
 from halfopen.linux.identity import unentered
@@ -47,6 +48,7 @@ class NamespaceTurns:
 
     policy, interval_s: as they are now; a reload sets others. reader: reads a namespace. top: how many source prefixes
     a Model describes. stop: ends a release early. finishing: handshakes that finish, counted in one namespace, or None.
+    earlier: the incidents that an earlier watch did not see end, by namespace, until it is read for the first time.
     """
 
     policy: Policy
@@ -62,6 +64,7 @@ class NamespaceTurns:
     # Where the policy asked for another reading within a fraction of a second.
     closer: list[Netns] = field(default_factory=list)
     incident_is_on: bool = False
+    earlier: dict[Namespace, tuple[Incident, ...]] = field(default_factory=dict)
     _incidents: Incidents = field(default_factory=Incidents)
     _clients: ClientsOf = field(default_factory=ClientsOf)
 
@@ -85,6 +88,8 @@ class NamespaceTurns:
                 known = None
             known = known or self.known.setdefault(inode, Known(sample.bare()))
         model = self._model(known, sample, columns, previous, began)
+        if previous is None:
+            yield from self._take_up(model)
         model, verdict, state, actions = self._decide(ns, known, model, previous)
         known.keep(model, verdict)
         self._clients.count(ns.inode, model)
@@ -108,6 +113,10 @@ class NamespaceTurns:
             elif isinstance(action, LookAgain):
                 self.closer.append(ns)
 
+    def silence(self, silences: tuple[Silence, ...]) -> None:
+        """Nobody is told of these incidents from now on, and of all others again."""
+        self._incidents.silences = silences
+
     def identity(self, ns: Netns) -> Namespace:
         """Who a namespace is, as its last reading told, under the name it has now; without a reading by its inode."""
         known = self.known.get(ns.inode)
@@ -126,6 +135,14 @@ class NamespaceTurns:
             if model is not None and isinstance(action, Telling):
                 yield Decided(model, action, None, self._incidents.told(model, action, None))
         self._incidents.forget(known.where)
+
+    def _take_up(self, model: Model) -> Iterator[Report]:
+        """Go on with what an earlier watch saw in a namespace that is read for the first time."""
+        mine = self.earlier.pop(model.sample.where, ())
+        if mine:
+            now_s, wall_s = model.sample.monotonic_s, model.sample.wall_s
+            self.state, _ = step(self.state, TakeUp(model.sample.where, now_s, wall_s, mine), self.policy)
+            yield TakenUp(model, self._incidents.take_up(mine, now_s, wall_s))
 
     def _note(self, model: Model, action: Withheld) -> Iterator[Report]:
         """Record a release that is not carried out, and report it, and also when it cannot be recorded."""
