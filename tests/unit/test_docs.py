@@ -30,8 +30,10 @@ from halfopen.core.findings.verdict import judge
 from halfopen.core.model.model import Model, build
 from halfopen.core.policy.actions import ChangeListener, FoundValue, Release, Released, Undo, Withheld, Withholding
 from halfopen.core.policy.alarms import Alarm, CauseChanged, Clear, Passed, Rising
+from halfopen.core.policy.incidents import Incident
 from halfopen.core.policy.policy import Policy
 from halfopen.core.policy.release_policy import ReleasePolicy
+from halfopen.core.policy.silence import Silence
 from halfopen.core.reports import Reloaded
 from halfopen.core.sample import LISTENER, REQUEST, ListenerOptions, Process, Requests, Sample
 from halfopen.core.sparing import Sparing
@@ -166,6 +168,7 @@ def watch() -> list[Any]:
         *writer.begin(1.0, Policy()),
         *writer.reading(m),
         *writer.rising(m, Rising(m.sample.where, at, 60)),
+        *writer.taken_up(m, Incident("x", m.sample.where, at, 1e9)),
         *writer.passed(m, Passed(m.sample.where, at, 0, 3.0)),
         *writer.alarm(m, Alarm(m.sample.where, at, 60, 58, 700, 1.0, 50.0, "unanswered", "spoofed-flood"), judge(m)),
         *writer.cause(m, CauseChanged(m.sample.where, at, 60, "spoofed-flood", "cannot-tell"), judge(m)),
@@ -183,12 +186,13 @@ def kept() -> list[Any]:
     """The two documents of history."""
     from halfopen.core.findings.finding import Fact
     from halfopen.core.history import HistoryAnswer, KeptSeries, ReleaseSeen, SettingChanged, Slot, WatchedSpan
-    from halfopen.core.policy.incidents import CauseFound, Incident, ReleasesMade
+    from halfopen.core.policy.incidents import CauseFound, ReleasesMade
     from halfopen.present import history
 
     here, at = Namespace("boot", 1), (2, "0.0.0.0", 8080, 0)
     causes = (CauseFound(1e9, "spoofed-flood", "critical", (Fact("half_open", 3, 5.0), Fact("prefix", "10.0.0.0/8"))),)
-    one = Incident("x", here, at, 1e9, causes=causes, releases=(ReleasesMade("all", "why", 1, 1e9, 1e9),))
+    made = ReleasesMade("all", "why", 1, 1e9, 1e9)
+    one = Incident("x", here, at, 1e9, causes=causes, releases=(made,), silences=(Silence("x", 1e9, "us"),))
     seen = ReleaseSeen(here, 1e9, "all", "why", released_object(OUTCOME), ("x",))
     slot = Slot(10**9, 1, 0, 1, 1, 1, 1)
     answer = HistoryAnswer(
@@ -283,6 +287,7 @@ def audit(directory: Path) -> list[Any]:
             most=5,
             sparing=Sparing(clients_s=9),
         )
+        Executor(str(path)).note_silence(Silence("x", 1e9, "us"))
         for one in (action, by_policy):
             Executor(str(path)).execute(one, current())
         Executor(str(path)).note(WITHHELD)

@@ -180,6 +180,12 @@ EXAMPLES: Final[Mapping[str, tuple[str, ...]]] = {
         "sudo halfopen service mode observe              # releases nothing more",
         "sudo halfopen service mode configured",
     ),
+    "service ack": (
+        "sudo halfopen service ack 3f9c1a --reason 'ticket 12'",
+        "sudo halfopen service ack 3f9c1a --for 4h",
+    ),
+    "service silence": ("sudo halfopen service silence :443 --for 1h --reason upgrade",),
+    "service unsilence": ("sudo halfopen service unsilence :443",),
     "service uninstall": ("sudo halfopen service uninstall",),
     "lab": (
         "halfopen lab --half-open 2400 --sources few -- halfopen status",
