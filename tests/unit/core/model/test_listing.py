@@ -90,7 +90,7 @@ def listed(parts: list[rows.Part], names: Collection[str]) -> list[dict[str, Any
     return [{name: row[name] for name in names} for row in found]
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(
     STRETCHES,
     st.sampled_from(SORTS),
