@@ -30,6 +30,7 @@ from halfopen.core.findings.verdict import judge
 from halfopen.core.model.model import Model, build
 from halfopen.core.policy.actions import ChangeListener, FoundValue, Release, Released, Undo, Withheld, Withholding
 from halfopen.core.policy.alarms import Alarm, CauseChanged, Clear, Passed, Rising
+from halfopen.core.policy.counts import CONNECTIONS
 from halfopen.core.policy.incidents import Incident
 from halfopen.core.policy.policy import Policy
 from halfopen.core.policy.release_policy import ReleasePolicy
@@ -173,6 +174,7 @@ def watch() -> list[Any]:
         *writer.alarm(m, Alarm(m.sample.where, at, 60, 58, 700, 1.0, 50.0, "unanswered", "spoofed-flood"), judge(m)),
         *writer.cause(m, CauseChanged(m.sample.where, at, 60, "spoofed-flood", "cannot-tell"), judge(m)),
         *writer.clear(m, Clear(m.sample.where, at, 0, 3.0, 60, "spoofed-flood")),
+        *writer.clear(m, Clear(m.sample.where, CONNECTIONS, 0, 3.0, 60, "close-wait-leak")),
         *writer.released(OUTCOME),
         *writer.withheld(m, WITHHELD),
         *writer.reloaded(Reloaded(1.0, Policy(releases=(POLICY,)), WatchSettings(), ("netns",))),

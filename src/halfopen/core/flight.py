@@ -8,7 +8,9 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from halfopen.core.findings.evidence import ON_DEMAND
 from halfopen.core.findings.finding import Fact, Finding, Level
+from halfopen.core.findings.registry import RULES
 from halfopen.core.findings.verdict import Verdict
 from halfopen.core.model.answered import Calm
 from halfopen.core.model.columns import Columns
@@ -127,8 +129,13 @@ def flight_reading(model: Model, verdict: Verdict | None, calm: Calm | None, *, 
     elif columns is None or len(columns.group_of) > REQUESTS_MOST:
         columns = None
         left_out.append("requests")
-    findings = None if verdict is None else tuple(map(_recorded, verdict.findings))
+    findings = None if verdict is None else tuple(_recorded(one) for one in verdict.findings if _is_kept(one))
     return FlightReading(replace(sample, parts=tuple(parts)), columns, calm, findings, glance, tuple(left_out))
+
+
+def _is_kept(finding: Finding) -> bool:
+    """Whether it is of what a record keeps: neither of open and closing connections nor of memory."""
+    return ON_DEMAND.isdisjoint(RULES[finding.id].needs)
 
 
 def _recorded(finding: Finding) -> RecordedFinding:

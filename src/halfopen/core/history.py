@@ -10,11 +10,12 @@ from halfopen.core.policy.counts import Subject
 from halfopen.core.policy.incidents import Incident
 from halfopen.core.where import Namespace
 
-MAGNITUDES: Final = ("half_open", "accept_queue", "drops", "cookies", "finished")
+MAGNITUDES: Final = ("half_open", "accept_queue", "drops", "cookies", "finished", "close_wait", "time_wait")
 """What is kept, by its number in the file: connections that are half-open, that wait in accept queues; clients turned
-away, SYN cookies sent and handshakes finished since the reading before. Of a listener the first three.
+away, SYN cookies sent and handshakes finished since the reading before; connections in CLOSE_WAIT and TIME_WAIT, as
+they were counted last. Of a listener the first three.
 """
-HALF_OPEN, ACCEPT_QUEUE, DROPS, COOKIES, FINISHED = range(len(MAGNITUDES))
+HALF_OPEN, ACCEPT_QUEUE, DROPS, COOKIES, FINISHED, IN_CLOSE_WAIT, IN_TIME_WAIT = range(len(MAGNITUDES))
 
 
 class Tier(Enum):

@@ -55,16 +55,17 @@ class Notice(msgspec.Struct, frozen=True, kw_only=True):
     """One incident at one moment. Two notices of one incident have the same `incident`, the later a higher number.
 
     alarmed: it is or was an alarm, not only a rise. netns: the namespace's name, inode its identity within the boot.
-    listener: `:443` or with the address; "": the namespace as a whole. cause: the id of the finding that explains the
-    incident, "" if none does; level: of the cause, "notice", "warning" or "critical". because: the sign that decided
-    (`detection.Because`). title, summary, text: one line, the sentence that explains, and the whole message in lines,
-    in the operator's language; log: the title in English. cures: commands, the best first.
+    listener: `:443` or with the address; "connections": open and closing ones; "": the namespace as a whole. cause: the
+    id of the finding that explains the incident, "" if none does; level: of the cause, "notice", "warning" or
+    "critical". because: the sign that decided (`detection.Because`). title, summary, text: one line, the sentence that
+    explains, and the whole message in lines, in the operator's language; log: the title in English. cures: commands,
+    the best first.
 
     number: counts up with each notice of the incident, whatever the clock does. began_s, at_s, ended_s: wall-clock
-    seconds since 1970; ended_s is None until the incident is over. waiting: half-open connections now, peak: the most
-    since it began; unanswered of the arrivals of one release time; None: not known. actions: the outcomes of what
-    halfopen did meanwhile, the latest last. test: nothing happened, somebody tries whether messages arrive. silenced:
-    nobody is to hear of it now.
+    seconds since 1970; ended_s is None until the incident is over. waiting: connections that are half-open now, or
+    that an incident of open or closing ones concerns; peak: the most since it began; unanswered of the arrivals of one
+    release time; None: not known. actions: the outcomes of what halfopen did meanwhile, the latest last. test: nothing
+    happened, somebody tries whether messages arrive. silenced: nobody is to hear of it now.
     """
 
     incident: str

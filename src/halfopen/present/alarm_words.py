@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from halfopen.core.findings.finding import Finding, Level
+from halfopen.core.findings.registry import RULES
 from halfopen.core.findings.verdict import Verdict
 from halfopen.core.policy.alarms import Alarm, Rising
 from halfopen.core.policy.detection import Because
@@ -22,11 +23,15 @@ def _decided(because: str) -> str:
             return tr("the SYN queue is full")
         case Because.VERDICT.value:
             return tr("clients do not get in")
+        case Because.CONNECTIONS.value:
+            return tr("connections are not let go, or cannot be made")
     return ""
 
 
 def because(action: Alarm) -> str:
     """What decided on an alarm, with the numbers."""
+    if action.because == Because.CONNECTIONS.value:
+        return title(action.cause) or _decided(action.because)
     counted = tr("{n:,} of {all:,} arrivals unanswered", n=action.unanswered, all=action.arrivals)
     if decided := _decided(action.because):
         return listed([decided, counted if action.unanswered else ""])
@@ -36,6 +41,12 @@ def because(action: Alarm) -> str:
         usual=action.usual,
         limit=action.limit,
     )
+
+
+def title(cause: str) -> str:
+    """A cause in a few words; "" where none is known."""
+    rule = RULES.get(cause)
+    return "" if rule is None or rule.fallback else tr(rule.title)
 
 
 def sign(action: Rising) -> str:
@@ -48,6 +59,13 @@ def sign(action: Rising) -> str:
         case Because.VERDICT.value:
             return tr("the verdict is critical for a moment")
     return tr("{n:,} half-open: more than the traffic explains", n=action.half_open)
+
+
+def still(n: int, *, connections: bool, gone: str = "") -> str:
+    """What there is at the end of an alarm: of half-open connections, or (connections) of open and closing ones."""
+    if connections:
+        return tr("connections are let go again")
+    return tr("nothing listens any more") if gone else tr("{n:,} half-open", n=n)
 
 
 def explaining(verdict: Verdict, cause: str) -> Finding | None:

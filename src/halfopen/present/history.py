@@ -71,7 +71,7 @@ def headline(told: HistoryAnswer) -> str:
     if on:
         words += f", {on} of them {'goes' if on == 1 else 'go'} on" if len(told.incidents) > 1 else ", and it goes on"
     seen = [slot.max for s in told.series if s.magnitude == "half_open" for slot in s.slots]
-    seen += [one.peak.half_open for one in told.incidents]
+    seen += [one.peak.half_open for one in told.incidents if not one.about_connections]
     if seen:  # without values and incidents nothing is known of it
         words += f"; at most {max(seen):,} half-open"
     dropped = sum(slot.sum for s in told.series if s.magnitude == "drops" and s.listener is None for slot in s.slots)
@@ -249,6 +249,8 @@ def _end(one: Incident, now_s: float) -> str:
 
 
 def _peak(one: Incident) -> str:
+    if one.about_connections:
+        return plural(one.peak.connections, "connection")
     words = f"{one.peak.half_open:,} half-open"
     if one.peak.fill is not None:
         words += f", the SYN queue {one.peak.fill:.0%} full"

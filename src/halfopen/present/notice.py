@@ -7,13 +7,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from halfopen.core.findings.finding import Finding
-from halfopen.core.findings.registry import RULES
 from halfopen.core.notice import NoticeState
 from halfopen.core.policy.alarms import Alarm, Rising
 from halfopen.core.policy.incidents import Incident, ReleasesMade
 from halfopen.core.policy.readings import subject_text
 from halfopen.core.units import printable
-from halfopen.present.alarm_words import because, sign
+from halfopen.present.alarm_words import because, sign, still, title
 from halfopen.present.findings.sentences import say
 from halfopen.present.findings.words import lasted
 from halfopen.present.language import listed, spoken, tr, tr_n
@@ -59,21 +58,21 @@ def _title(told: ToldIncident) -> str:
     one = told.incident
     if told.state is not NoticeState.RESOLVED:
         word = tr("RISING") if told.state is NoticeState.RISING else tr("ALARM")
-        return f"{word} {_place(told)}: {listed([_cause(one), _sign(told)])}"
+        told_of = _cause(one) if one.about_connections else listed([_cause(one), _sign(told)])
+        return f"{word} {_place(told)}: {told_of}"
     head, time_ = f"{tr('CLEAR')} {_place(told)}: ", lasted(round(max(0.0, one.lasted_s)))
     if one.alarm_s is None:
         return head + tr("it passed after {time}, no alarm", time=time_)
     if one.gone == "namespace":
         now = tr("the network namespace {name} is gone", name=printable(one.where.name))
     else:
-        now = tr("nothing listens any more") if one.gone else tr("{n:,} half-open", n=told.waiting)
-    return head + tr("{now}, after {time} with a peak of {peak:,}", now=now, time=time_, peak=one.peak.half_open)
+        now = still(told.waiting, connections=one.about_connections, gone=one.gone)
+    return head + tr("{now}, after {time} with a peak of {peak:,}", now=now, time=time_, peak=one.peak.most)
 
 
 def _cause(incident: Incident) -> str:
     """The cause in a few words; "" where none is known."""
-    rule = RULES.get(incident.cause)
-    return "" if rule is None or rule.fallback else tr(rule.title)
+    return title(incident.cause)
 
 
 def _explanation(told: ToldIncident) -> str:
@@ -116,7 +115,10 @@ def _message(told: ToldIncident, summary: str) -> Iterator[str]:
     if summary:
         yield tr("{sentence}.", sentence=f"{summary[0].upper()}{summary[1:]}")
     if not over:
-        yield tr("Half-open: {n:,} now, {peak:,} at most.", n=told.waiting, peak=one.peak.half_open)
+        if one.about_connections:
+            yield tr("Connections concerned: {n:,} now, {peak:,} at most.", n=told.waiting, peak=one.peak.most)
+        else:
+            yield tr("Half-open: {n:,} now, {peak:,} at most.", n=told.waiting, peak=one.peak.most)
     yield tr("Began: {time}.", time=_clock(one.began_s))
     if over:
         yield tr("Ended: {time}.", time=_clock(told.at_s))

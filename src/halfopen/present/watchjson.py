@@ -14,7 +14,7 @@ from halfopen.core.findings.verdict import Verdict
 from halfopen.core.model.model import Model
 from halfopen.core.policy.actions import Released, Withheld
 from halfopen.core.policy.alarms import Alarm, CauseChanged, Clear, Passed, Rising, Telling
-from halfopen.core.policy.counts import Subject
+from halfopen.core.policy.counts import CONNECTIONS, Subject
 from halfopen.core.policy.incidents import Incident
 from halfopen.core.policy.policy import Policy
 from halfopen.core.reports import Reloaded
@@ -48,7 +48,7 @@ def _request(interval_s: float, policy: Policy) -> dict[str, Any]:
 
 def _place(listener: Subject) -> dict[str, Any]:
     names = ("family", "address", "port", "ifindex")
-    if listener is None:
+    if listener is None or listener == CONNECTIONS:
         return dict.fromkeys(names)
     return dict(zip(names, listener, strict=True)) | {"family": family_text(listener[0])}
 
@@ -84,18 +84,18 @@ class JsonLines(Lines):
             "stage": one.stage.value,
             "began": one.began_s,
             "lasted_s": round(one.lasted_s, 3),
-            "peak": one.peak.half_open,
+            "peak": one.peak.most,
             "cause": one.cause,
         }
         return self._line("resumed", model.sample.wall_s, **where, **_place(one.listener), **values)
 
     def rising(self, model: Model, action: Rising) -> list[str]:
         """event rising."""
-        return self._told("rising", model, action, half_open=action.half_open, because=action.because)
+        return self._told("rising", model, action, because=action.because)
 
     def passed(self, model: Model, action: Passed) -> list[str]:
         """event passed."""
-        return self._told("passed", model, action, half_open=action.half_open, lasted_s=round(action.lasted_s, 3))
+        return self._told("passed", model, action, lasted_s=round(action.lasted_s, 3))
 
     def alarm(self, model: Model, action: Alarm, verdict: Verdict | None) -> list[str]:
         """event alarm."""
@@ -103,7 +103,6 @@ class JsonLines(Lines):
             "alarm",
             model,
             action,
-            half_open=action.half_open,
             unanswered=action.unanswered,
             arrivals=action.arrivals,
             arrivals_of="listener" if action.own else "namespace",
@@ -116,7 +115,7 @@ class JsonLines(Lines):
 
     def cause(self, model: Model, action: CauseChanged, verdict: Verdict | None) -> list[str]:
         """event cause."""
-        values = {"half_open": action.half_open, "cause": action.cause, "before": action.before}
+        values = {"cause": action.cause, "before": action.before}
         return self._told("cause", model, action, **values, **_reasons(verdict))
 
     def clear(self, model: Model, action: Clear) -> list[str]:
@@ -125,7 +124,6 @@ class JsonLines(Lines):
             "clear",
             model,
             action,
-            half_open=action.half_open,
             lasted_s=round(action.lasted_s, 3),
             peak=action.peak,
             cause=action.cause,
@@ -134,7 +132,10 @@ class JsonLines(Lines):
 
     def _told(self, event: str, model: Model, action: Telling, **values: Any) -> list[str]:
         where = {"netns": action.where.name, "incident": action.incident}
-        return self._line(event, model.sample.wall_s, **where, **_place(action.listener), **values)
+        about = action.listener == CONNECTIONS
+        # Of an alarm about open and closing connections none is half-open.
+        many = {"half_open": 0, "connections": action.half_open} if about else {"half_open": action.half_open}
+        return self._line(event, model.sample.wall_s, **where, **_place(action.listener), **many, **values)
 
     def released(self, outcome: Released, wall_s: float | None = None) -> list[str]:
         """event released."""

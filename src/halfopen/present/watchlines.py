@@ -14,7 +14,7 @@ from halfopen.core.findings.verdict import Verdict
 from halfopen.core.model.model import Model
 from halfopen.core.policy.actions import Release, Released, Withheld, Withholding
 from halfopen.core.policy.alarms import Alarm, CauseChanged, Clear, Passed, Rising, Telling
-from halfopen.core.policy.counts import Subject
+from halfopen.core.policy.counts import CONNECTIONS, Subject
 from halfopen.core.policy.incidents import Incident
 from halfopen.core.policy.policy import Policy
 from halfopen.core.policy.readings import subject_text
@@ -35,7 +35,7 @@ from halfopen.core.reports import (
 from halfopen.core.units import plural, printable
 from halfopen.core.where import Namespace
 from halfopen.present import commands
-from halfopen.present.alarm_words import because, explaining, sign
+from halfopen.present.alarm_words import because, explaining, sign, still
 from halfopen.present.findings.cures import next_commands
 from halfopen.present.findings.sentences import listener_name, say
 from halfopen.present.findings.words import lasted
@@ -316,7 +316,7 @@ class TextLines(Lines):
             now = tr("the network namespace {name} is gone", name=printable(action.where.name))
         else:
             head = self._head(model, tr("CLEAR"), action.where, action.listener)
-            now = tr("nothing listens any more") if action.gone else tr("{n:,} half-open", n=action.half_open)
+            now = still(action.half_open, connections=action.listener == CONNECTIONS, gone=action.gone)
         time = lasted(round(action.lasted_s))
         line = head + tr("{now}, after {time} with a peak of {peak:,}", now=now, time=time, peak=action.peak)
         return [self._paint(_GREEN, part) for part in self._filled(line)]

@@ -15,7 +15,7 @@ from halfopen.core.fields.field import Field, Kind
 from halfopen.core.fields.metrics import BY, LISTENER_METRICS, NAMESPACE_METRICS, WATCH_METRICS
 from halfopen.core.fields.watched import Watching
 from halfopen.core.filters import Filter
-from halfopen.core.findings.evidence import ON_DEMAND
+from halfopen.core.findings.evidence import Need
 from halfopen.core.findings.registry import RULES
 from halfopen.core.findings.verdict import judge
 from halfopen.core.model.handshake_times import LE_S, HandshakeTimes
@@ -135,7 +135,7 @@ def test_the_causes_of_alarms_are_a_state_set() -> None:
         for (name, labels), state in parsed(metrics).items()
         if name.endswith("alarm_cause")
     }
-    asked = {rule.id for rule in RULES.values() if not rule.note and ON_DEMAND.isdisjoint(rule.needs)}
+    asked = {rule.id for rule in RULES.values() if not rule.note and Need.MEMORY not in rule.needs}
     assert set(there) == asked | {"unknown"}
     assert {cause for cause, state in there.items() if state} == {"spoofed-flood"}
     assert set(there.values()) == {0, 1}

@@ -8,10 +8,11 @@ from typing import Any, Final
 from halfopen.core.fields.field import Field, Kind, json_object
 from halfopen.core.findings.finding import Fact
 from halfopen.core.history import KeptSeries, ReleaseSeen, SettingChanged, Slot, WatchedSpan
-from halfopen.core.policy.counts import Subject
+from halfopen.core.policy.counts import CONNECTIONS, Subject
 from halfopen.core.policy.incidents import CauseFound, Incident, ReleasesMade
+from halfopen.core.policy.readings import subject_text
 from halfopen.core.policy.silence import Silence
-from halfopen.core.units import family_text, listener_text, printable, show_duration
+from halfopen.core.units import family_text, printable, show_duration
 from halfopen.core.where import Namespace
 
 
@@ -22,12 +23,12 @@ def clock(wall_s: float | None) -> str:
 
 def place_name(where: Namespace, listener: Subject) -> str:
     """`:8080`, with the address where it is bound to one; of another namespace than one's own, `[web] :8080`."""
-    name = "namespace" if listener is None else listener_text(listener[1], listener[2])
+    name = subject_text(listener) or "namespace"
     return name if where.name == "self" else f"[{printable(where.name)}] {name}"
 
 
 def _at(place: tuple[Namespace, Subject], part: int) -> Any:
-    return None if place[1] is None else place[1][part]
+    return None if place[1] is None or place[1] == CONNECTIONS else place[1][part]
 
 
 PLACED: Final[tuple[Field[tuple[Namespace, Subject]], ...]] = (
@@ -35,8 +36,8 @@ PLACED: Final[tuple[Field[tuple[Namespace, Subject]], ...]] = (
     Field("netns_inode", "the kernel's identity of the namespace", lambda p: p[0].inode, kind=Kind.LABEL),
     Field(
         "family",
-        "of the listener, as in halfopen.status/1; null for what concerns the namespace",
-        lambda p: None if p[1] is None else family_text(p[1][0]),
+        "of the listener, as in halfopen.status/1; null for what concerns the namespace or its connections",
+        lambda p: None if _at(p, 0) is None else family_text(_at(p, 0)),
         "string or null",
         kind=Kind.LABEL,
     ),
@@ -139,7 +140,12 @@ INCIDENT: Final[tuple[Field[Incident], ...]] = (
         "the most half-open connections that certainly did not answer",
         lambda i: i.peak.half_open,
         title="PEAK",
-        show=lambda i: f"{i.peak.half_open:,}",
+        show=lambda i: f"{i.peak.most:,}",
+    ),
+    Field(
+        "peak_connections",
+        "the most open or closing connections concerned, where the incident is about these; else 0",
+        lambda i: i.peak.connections,
     ),
     Field(
         "peak_fill",
@@ -212,7 +218,8 @@ SERIES: Final[tuple[Field[KeptSeries], ...]] = (
     Field(
         "magnitude",
         "`half_open`, `accept_queue` (connections); since the reading before: `drops` (SYNs and handshakes dropped), "
-        "`cookies` (SYN cookies sent), `finished` (handshakes). The last two of namespaces alone",
+        "`cookies` (SYN cookies sent), `finished` (handshakes); `close_wait`, `time_wait`: connections in that state, "
+        "as counted last. From `cookies` on of namespaces alone",
         lambda s: s.magnitude,
         "string",
     ),

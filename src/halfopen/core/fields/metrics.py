@@ -14,7 +14,7 @@ from halfopen.core.fields.guard import GUARD
 from halfopen.core.fields.kernel import KERNEL_METRICS, SETTING_METRICS
 from halfopen.core.fields.watched import Watched, Watching
 from halfopen.core.findings import verdict as _verdict  # noqa: F401  (fills the registry)
-from halfopen.core.findings.evidence import ON_DEMAND
+from halfopen.core.findings.evidence import Need
 from halfopen.core.findings.finding import Level
 from halfopen.core.findings.registry import RULES
 from halfopen.core.model.listeners import ListenerView
@@ -25,7 +25,7 @@ from halfopen.core.sample.guard import PASSED, FoundGuard, GuardCounts
 
 UNKNOWN: Final = "unknown"
 """The cause of an alarm that no finding explains."""
-CAUSES: Final = (*(rule.id for rule in RULES.values() if not rule.note and ON_DEMAND.isdisjoint(rule.needs)), UNKNOWN)
+CAUSES: Final = (*(rule.id for rule in RULES.values() if not rule.note and Need.MEMORY not in rule.needs), UNKNOWN)
 """Every cause that an alarm can have."""
 BY: Final[dict[str, tuple[str, ...]]] = {
     "build_info": ("version", "kernel"),
@@ -147,7 +147,11 @@ NAMESPACE_METRICS: Final[tuple[Field[Watched], ...]] = (
         "else 0; every cause is there",
         _causes,
     ),
-    Field("verdict", "the verdict, as `status` gives it: 0 ok, 1 notice, 2 warning, 3 critical", _level),
+    Field(
+        "verdict",
+        "the verdict, as `status` gives it, and on open and closing connections: 0 ok, 1 notice, 2 warning, 3 critical",
+        _level,
+    ),
     Field(
         "finding",
         "label `id`: the level of a finding ([ids](verdicts.md)): 1 notice, 2 warning, 3 critical; else left out",

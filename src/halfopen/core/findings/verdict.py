@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields
 
 from halfopen.core.findings import rules as _rules  # noqa: F401  (fills the registry)
 from halfopen.core.findings.cures import Cure
-from halfopen.core.findings.evidence import Evidence
+from halfopen.core.findings.evidence import Evidence, Need
 from halfopen.core.findings.finding import Finding, Hit, Level
 from halfopen.core.findings.registry import RULES
 from halfopen.core.model.model import Model
@@ -30,10 +30,12 @@ def judge(now: Model, before: Model | None = None, between_s: float | None = Non
     return judged(Evidence(now, before, between_s))
 
 
-def judged(evidence: Evidence) -> Verdict:
-    """The verdict on this evidence."""
+def judged(evidence: Evidence, about: Need | None = None) -> Verdict:
+    """The verdict on this evidence; by the rules that need one input alone, where `about` names it."""
     found: list[Finding] = []
     for rule in sorted(RULES.values(), key=lambda rule: rule.fallback):
+        if about is not None and about not in rule.needs:
+            continue
         explained = any(not RULES[f.id].note for f in found)
         if all(map(evidence.has, rule.needs)) and not (rule.fallback and explained):
             found += [Finding(rule.id, **{part: getattr(hit, part) for part in _PARTS}) for hit in rule.judge(evidence)]

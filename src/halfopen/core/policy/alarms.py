@@ -1,4 +1,5 @@
-"""What an alarm tells, from its first sign to its end: one at a time for each listener of a namespace.
+"""What an alarm tells, from its first sign to its end: one at a time for each listener of a namespace, and one for its
+open and closing connections (CONNECTIONS), of which `half_open` and `peak` then say how many are concerned.
 
 `incident` is the same in all that is told of one (`incident_id`): it is made at the first sign.
 """
@@ -10,7 +11,8 @@ from dataclasses import dataclass, field, replace
 from typing import Final
 
 from halfopen.core.findings.verdict import Verdict
-from halfopen.core.policy.counts import Flows, ListenerCounts, Subject
+from halfopen.core.policy import connections
+from halfopen.core.policy.counts import CONNECTIONS, Flows, ListenerCounts, Subject
 from halfopen.core.policy.detection import Because, Judgement, Sensitivity, Watcher, step
 from halfopen.core.policy.incident_id import incident_id
 from halfopen.core.policy.readings import cause_of
@@ -145,22 +147,27 @@ def judge_all(
     verdict: Verdict | None,
     s: Sensitivity,
     wall_s: float = 0.0,
+    lasting: Verdict | None = None,
 ) -> Judged:
     """Judge a reading: the counts of its listeners, at flows.all.at_s, wall_s since 1970; before_s: of the reading
-    before.
+    before. lasting: the verdict on open and closing connections.
     """
     at_s = flows.all.at_s
     after, again = dict(of), False
     told: list[Telling] = []
     # The namespace comes last: its trouble is told already where a listener has an alarm.
     for subject, now in sorted(counts.items(), key=lambda item: item[0] is None):
-        if subject is None and any(one.watcher.alarmed for key, one in after.items() if key is not None):
+        if subject is None and any(one.watcher.alarmed for key, one in after.items() if key not in _NO_LISTENERS):
             now = ListenerCounts(release_s=now.release_s)
         one = of.get(subject, _NEW)
-        watcher, judged = step(one.watcher, now, flows.at(subject), before_s, s)
+        if subject == CONNECTIONS:
+            watcher, judged = connections.step(one.watcher, now, at_s, s)
+        else:
+            watcher, judged = step(one.watcher, now, flows.at(subject), before_s, s)
         if not one.on and watcher.standing.stage is not AlarmStage.QUIET:
             one = replace(one, incident=incident_id(where, subject, wall_s))
-        one, said = _cause(replace(one, watcher=watcher), judged, subject, verdict, at_s)
+        why = lasting if subject == CONNECTIONS else verdict
+        one, said = _cause(replace(one, watcher=watcher), judged, subject, why, at_s)
         after[subject] = one
         told += _tell(one, judged, where, subject, now, flows, said)
         again |= judged.look_again
@@ -173,6 +180,7 @@ def judge_all(
 
 
 _NEW: Final = WatchedListener()
+_NO_LISTENERS: Final = (None, CONNECTIONS)
 
 
 def gone(one: WatchedListener, where: Namespace, subject: Subject, at_s: float, what: str) -> Clear | Passed:
@@ -217,7 +225,7 @@ def _tell(
         yield Passed(where, subject, n, at_s - watcher.began_s, id)
     elif judged.told is StageTold.ALARM:
         numbers = round(judged.unanswered), round(judged.arrivals), round(judged.usual, 1), round(judged.limit, 1)
-        own = flows.of is not None and subject is not None
+        own = flows.of is not None and subject not in _NO_LISTENERS
         yield Alarm(where, subject, n, *numbers, judged.because.value, one.cause, own, id)
     elif judged.told is StageTold.CLEAR:
         yield Clear(where, subject, n, at_s - watcher.began_s, watcher.peak, one.cause, incident=id)

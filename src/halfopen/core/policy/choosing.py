@@ -12,7 +12,7 @@ from halfopen.core.findings.registry import RULES, OnRelease
 from halfopen.core.findings.verdict import Verdict
 from halfopen.core.policy.actions import Release, Withheld, Withholding
 from halfopen.core.policy.alarms import WatchedListener, WatchedListeners
-from halfopen.core.policy.counts import ListenerCounts, Subject
+from halfopen.core.policy.counts import CONNECTIONS, ListenerCounts, Subject
 from halfopen.core.policy.events import Seen
 from halfopen.core.policy.release_policy import MOST_LISTENERS, ReleasePolicy
 from halfopen.core.units import Network, prefix
@@ -91,6 +91,7 @@ def awaits_cause(policies: tuple[ReleasePolicy, ...], alarms: WatchedListeners, 
     waiting = [one for one in policies if one.causes]
     return any(
         subject is not None
+        and subject != CONNECTIONS
         and one.watcher.alarmed
         and undecided_cause(one.cause)
         and at_s - one.watcher.began_s <= _LOOKED_FOR_S

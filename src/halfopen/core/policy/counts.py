@@ -5,9 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Final
 
 Subject = tuple[int, str, int, int] | None
 """A listener (`ListenerView.key`), or None for what concerns the namespace as a whole."""
+CONNECTIONS: Final[Subject] = (-1, "connections", 0, 0)
+"""The open and closing connections of the namespace: no listener has such a family."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,7 +19,8 @@ class ListenerCounts:
 
     waiting: half-open connections that certainly did not answer. unanswered: those of them whose SYN-ACK was
     retransmitted at least once, so that they wait a second and more. cap: of the SYN queue; fill: how much of it is
-    used; None: not known.
+    used; None: not known. Of CONNECTIONS, waiting are those that a finding concerns, and critical says that there is
+    one.
     release_s: the kernel gives up after that. cookies, cookies_unanswered, turned_away: since the reading before;
     cookies: only where they tell of a full queue (`tcp_syncookies` 1). critical: the verdict says so.
     """

@@ -45,6 +45,7 @@ class Because(Enum):
     ACCEPT_QUEUE = "accept-queue-full"
     SYN_QUEUE = "syn-queue-full"
     VERDICT = "verdict"
+    CONNECTIONS = "connections"
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,7 +24,7 @@ class Seen:
     counts: of the listeners at which something waits or happened, and of those asked for (`State.wanted`). finished:
     handshakes since the reading before. finished_at: the same of each listener that had any; None: not told apart.
     release_s: the release time of the namespace. verdict: on the reading; None: not judged. wall_s: since 1970, for the
-    ids of incidents.
+    ids of incidents. lasting: the verdict on open and closing connections, where looks at them found lasting trouble.
     """
 
     where: Namespace
@@ -40,6 +40,7 @@ class Seen:
     release_s: float = 63.0
     verdict: Verdict | None = None
     wall_s: float = 0.0
+    lasting: Verdict | None = None
 
 
 @dataclass(frozen=True, slots=True)

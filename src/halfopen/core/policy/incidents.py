@@ -12,7 +12,7 @@ from halfopen.core.model.listeners import ListenerView
 from halfopen.core.model.model import Model
 from halfopen.core.policy.actions import Released
 from halfopen.core.policy.alarms import Alarm, CauseChanged, Clear, Passed, Rising, Telling
-from halfopen.core.policy.counts import Subject
+from halfopen.core.policy.counts import CONNECTIONS, Subject
 from halfopen.core.policy.silence import Silence, held
 from halfopen.core.policy.stages import AlarmStage
 from halfopen.core.where import Namespace
@@ -28,17 +28,29 @@ class Peak:
 
     half_open: waiting connections that certainly did not answer. fill: share of the SYN queue's limit, None where that
     is not known. drops_per_s: clients turned away a second, at the listener or, without one, in the namespace.
+    connections: open or closing ones, where the incident is about these.
     """
 
     half_open: int = 0
     fill: float | None = None
     drops_per_s: float = 0.0
+    connections: int = 0
 
-    def with_more(self, half_open: int, fill: float | None = None, drops_per_s: float = 0.0) -> Peak:
+    @property
+    def most(self) -> int:
+        """The most connections, of the kind that the incident is about."""
+        return self.connections or self.half_open
+
+    def with_more(
+        self, half_open: int = 0, fill: float | None = None, drops_per_s: float = 0.0, connections: int = 0
+    ) -> Peak:
         """The peak after one more reading."""
         known = [share for share in (self.fill, fill) if share is not None]
         return Peak(
-            max(self.half_open, half_open), max(known, default=None), max(self.drops_per_s, round(drops_per_s, 3))
+            max(self.half_open, half_open),
+            max(known, default=None),
+            max(self.drops_per_s, round(drops_per_s, 3)),
+            max(self.connections, connections),
         )
 
 
@@ -118,6 +130,11 @@ class Incident:
     silences: tuple[Silence, ...] = ()
 
     @property
+    def about_connections(self) -> bool:
+        """Whether it is about open or closing connections, not about half-open ones."""
+        return self.listener == CONNECTIONS
+
+    @property
     def cause(self) -> str:
         """The id of the finding that explains it, the one told last; "" if none does."""
         return self.causes[-1].id if self.causes else ""
@@ -174,8 +191,10 @@ class Incidents:
         on[one.id] = one = replace(one, lasted_s=now_s - began)
         return one
 
-    def seen(self, model: Model, on: Mapping[str, AlarmStage]) -> tuple[Incident, ...]:
-        """The incidents that are on in a namespace after a reading; on: their stages, by their ids."""
+    def seen(self, model: Model, on: Mapping[str, AlarmStage], connections: int = 0) -> tuple[Incident, ...]:
+        """The incidents that are on in a namespace after a reading; on: their stages, by their ids. connections: so
+        many open or closing ones are in trouble.
+        """
         where, now_s = model.sample.where, model.sample.monotonic_s
         before = self._before.get(where)
         self._before[where] = _Before(now_s, model.views, model.sample.counters.get("ListenDrops", 0))
@@ -184,7 +203,11 @@ class Incidents:
             self._began.pop(id, None)
         there = {}
         for id in mine.keys() & on.keys():
-            one, lasted_s = _with_reading(mine[id], model, before), now_s - self._began[id]
+            one, lasted_s = mine[id], now_s - self._began[id]
+            if one.about_connections:
+                one = replace(one, peak=one.peak.with_more(connections=connections))
+            else:
+                one = _with_reading(one, model, before)
             silences = self._held(one, model.sample.wall_s)
             there[id] = replace(one, where=where, stage=on[id], lasted_s=lasted_s, silences=silences)
         if there:
@@ -223,7 +246,8 @@ class Incidents:
 
 
 def _after(one: Incident, at_s: float, action: Telling, verdict: Verdict | None) -> Incident:
-    peak = one.peak.with_more(action.half_open)
+    n = action.half_open
+    peak = one.peak.with_more(connections=n) if one.about_connections else one.peak.with_more(n)
     if isinstance(action, Rising):
         return replace(one, because=action.because, peak=peak)
     if isinstance(action, Alarm):

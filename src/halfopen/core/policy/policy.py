@@ -13,7 +13,7 @@ from halfopen.core.model.narrowed import tells
 from halfopen.core.policy.actions import Release, Released, Withheld
 from halfopen.core.policy.alarms import Telling, WatchedListeners, gone, judge_all, wanted
 from halfopen.core.policy.choosing import Choice, Target, awaits_cause, choose, targets_after
-from halfopen.core.policy.counts import Flows, Subject
+from halfopen.core.policy.counts import CONNECTIONS, Flows, Subject
 from halfopen.core.policy.deciding import Notes, decide, note
 from halfopen.core.policy.detection import Sensitivity
 from halfopen.core.policy.events import Gone, Seen, TakeUp
@@ -101,10 +101,11 @@ class State:
         return wanted(self.of[where].listeners) if where in self.of else []
 
     def alarmed(self, where: Namespace, *, rising: bool = False) -> bool:
-        """Whether an alarm is on in a namespace, or (rising) the first sign of one."""
+        """Whether an alarm about half-open connections is on in a namespace, or (rising) the first sign of one."""
         if where not in self.of:
             return False
-        stages = [one.watcher.standing.stage for one in self.of[where].listeners.values()]
+        watched = self.of[where].listeners
+        stages = [one.watcher.standing.stage for subject, one in watched.items() if subject != CONNECTIONS]
         return any(stage in ALARMED or (rising and stage is AlarmStage.RISING) for stage in stages)
 
     def incidents(self, where: Namespace) -> dict[str, AlarmStage]:
@@ -156,7 +157,15 @@ def _seen(state: State, event: Seen, known: WatchedNamespace, policy: Policy) ->
         flows = known.flows.after(event.at_s, event.finished, event.finished_at, event.release_s)
         before_s = known.flows.all.at_s
     judged = judge_all(
-        known.listeners, event.where, event.counts, flows, before_s, event.verdict, policy.sensitivity, event.wall_s
+        known.listeners,
+        event.where,
+        event.counts,
+        flows,
+        before_s,
+        event.verdict,
+        policy.sensitivity,
+        event.wall_s,
+        event.lasting,
     )
     awaited = awaits_cause(policy.releases, judged.of, event.at_s)
     if not event.whole and _unread(event, bool(judged.told) or awaited, policy):
@@ -191,7 +200,7 @@ def during(listeners: WatchedListeners, chosen: Filter) -> tuple[str, ...]:
     return tuple(
         one.incident
         for subject, one in listeners.items()
-        if one.on and (subject is None or chosen.may_mean(subject[1], subject[2]))
+        if one.on and subject != CONNECTIONS and (subject is None or chosen.may_mean(subject[1], subject[2]))
     )
 
 

@@ -9,13 +9,15 @@ from halfopen.core.findings.registry import RULES
 from halfopen.core.findings.verdict import Verdict
 from halfopen.core.model.listeners import ListenerView
 from halfopen.core.model.model import Model
-from halfopen.core.policy.counts import ListenerCounts, Subject
+from halfopen.core.policy.counts import CONNECTIONS, ListenerCounts, Subject
 from halfopen.core.units import listener_text
 
 
 def subject_text(subject: Subject) -> str:
     """The subject's name for people; empty for the namespace."""
-    return "" if subject is None else listener_text(subject[1], subject[2])
+    if subject is None:
+        return ""
+    return subject[1] if subject == CONNECTIONS else listener_text(subject[1], subject[2])
 
 
 def gained(name: str, now: Model, before: Model | None) -> int:

@@ -34,5 +34,5 @@ def taken_up(one: Incident, at_s: float, wall_s: float) -> WatchedListener:
     # Never less than was seen, whatever the clock did.
     began_s = at_s - max(one.lasted_s, wall_s - one.began_s)
     begun = () if one.alarm_s is None else (began_s + max(0.0, one.alarm_s - one.began_s),)
-    watcher = Watcher(Standing(stage, at_s, begun=begun), began_s=began_s, peak=one.peak.half_open)
+    watcher = Watcher(Standing(stage, at_s, begun=begun), began_s=began_s, peak=one.peak.most)
     return WatchedListener(watcher, one.cause, incident=one.id)

@@ -11,8 +11,7 @@ from numpy.typing import NDArray
 
 from halfopen.core.closing_filter import ClosingFilter
 from halfopen.core.findings.evidence import Evidence, Need
-from halfopen.core.findings.registry import RULES
-from halfopen.core.findings.verdict import Verdict, judged, verdict_on
+from halfopen.core.findings.verdict import Verdict, judged
 from halfopen.core.model.closing import ClosingModel
 from halfopen.core.model.model import build
 from halfopen.core.policy.actions import Look
@@ -72,9 +71,8 @@ def judge_connections(e: Evidence) -> ClosingLook:
     model = e.closing
     if model is None:
         raise ValueError("a Sample without connections")
-    found = [one for one in judged(e).findings if Need.CLOSING in RULES[one.id].needs]
-    verdict = verdict_on(e.now, found)
-    if not any(one.cures for one in found):
+    verdict = judged(e, Need.CLOSING)
+    if not any(one.cures for one in verdict.findings):
         verdict = replace(verdict, next=((Look(e.netns, "closing list", "see them"),),))
     return ClosingLook(e.now.sample, model, verdict)
 

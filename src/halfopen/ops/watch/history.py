@@ -18,6 +18,8 @@ from halfopen.core.history import (
     DROPS,
     FINISHED,
     HALF_OPEN,
+    IN_CLOSE_WAIT,
+    IN_TIME_WAIT,
     ReleaseSeen,
     Retention,
     SettingChanged,
@@ -42,6 +44,7 @@ from halfopen.core.reports import (
     TakenUp,
     Trouble,
 )
+from halfopen.core.sample.closing import CLOSE_WAIT, TIME_WAIT, SocketCounts
 from halfopen.core.units import duration_s
 from halfopen.core.where import Namespace
 from halfopen.ops.watch.flights import Flights
@@ -127,7 +130,8 @@ class HistorySink:
             case Reading():
                 self._reading(event)
                 one = flight_reading(event.model, event.verdict, event.calm)
-                self._flights.reading(event.model.sample.where, one, event.incidents)
+                on = [incident for incident in event.incidents if not incident.about_connections]
+                self._flights.reading(event.model.sample.where, one, on)
             case Glance():
                 one = flight_reading(event.model, event.verdict, event.calm, glance=True)
                 self._flights.reading(event.model.sample.where, one, ())
@@ -172,9 +176,12 @@ class HistorySink:
 
     def _decided(self, event: Decided) -> None:
         one, sample = event.incident, event.model.sample
-        self._flights.told(sample.where, FlightTold(sample.wall_s, event.action))
         if one is not None:
             self._batch.incidents[one.id] = one
+            if one.about_connections:
+                return  # a record of readings would not show them
+        self._flights.told(sample.where, FlightTold(sample.wall_s, event.action))
+        if one is not None:
             self._flights.incident(one, sample.monotonic_s)
 
     def _did(self, event: Did) -> None:
@@ -236,6 +243,8 @@ def values_of(now: Model, before: Model | None) -> dict[tuple[Subject, int], int
         if count < LISTENERS_MOST:
             found[view.key, HALF_OPEN] = view.half_open
             found[view.key, ACCEPT_QUEUE] = view.accept_queue
+    if (sockets := now.sample.part(SocketCounts)) is not None:
+        found |= {(None, IN_CLOSE_WAIT): sockets.of(CLOSE_WAIT), (None, IN_TIME_WAIT): sockets.of(TIME_WAIT)}
     if before is None:
         return found
     counters, old = now.sample.counters, before.sample.counters

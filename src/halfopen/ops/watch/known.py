@@ -40,7 +40,7 @@ class Known:
     it was of depths alone. whole_again_at_s: when every request may be read again. calm: what readings told of ignored
     ACKs. busy, judged_at_s: whether there was anything to judge, and when it was judged. counted: the last
     verdict with the help of what was counted. workers: what the processes did at whose sockets connections waited, and
-    when they may be looked at again; lost: the same of packets that are lost before TCP.
+    when they may be looked at again; lost: the same of packets that are lost before TCP. verdict: the last one.
     """
 
     previous: Sample
@@ -55,6 +55,7 @@ class Known:
     workers_again_at_s: float = 0.0
     lost: BeforeTcp | None = None
     lost_again_at_s: float = 0.0
+    verdict: Verdict | None = None
     # Of these listeners it is known whether something waits: a thousand idle ones are the very same at each reading.
     _listeners: tuple[ListenerView, ...] = ()
     _something_waits: bool = False
@@ -121,6 +122,7 @@ class Known:
         self.previous = model.sample.bare()
         self.last = model.bare()
         if verdict is not None:
+            self.verdict = verdict
             self.judged_at_s, self.busy = model.sample.monotonic_s, self._is_busy(model) or self._losing()
 
     def _losing(self) -> bool:

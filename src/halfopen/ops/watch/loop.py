@@ -19,6 +19,7 @@ from halfopen.linux.netns import Netns, current
 from halfopen.linux.stopping import StopEvent
 from halfopen.ops.executor import Executor
 from halfopen.ops.release.release import may_release
+from halfopen.ops.watch.connections import ConnectionLooks
 from halfopen.ops.watch.counting import Counting
 from halfopen.ops.watch.finishing import finishing
 from halfopen.ops.watch.reading import NamespaceReader, TimeApart
@@ -46,6 +47,7 @@ class Watch:
     their own; nothing is spaced out during an incident. reloading: the configuration, where it may change meanwhile.
     earlier: the incidents that an earlier watch did not see end, by namespace. silences: the incidents of which nobody
     is told, where there can be any.
+    connections: the looks at open and closing connections.
     """
 
     policy: Policy
@@ -62,6 +64,7 @@ class Watch:
     silences: Silences | None = None
     top: int = 3
     stop: threading.Event = field(default_factory=StopEvent)
+    connections: ConnectionLooks = field(default_factory=ConnectionLooks)
     done: int = 0
     _troubled: dict[int, str] = field(default_factory=dict)
     _spacing: Spacing = field(init=False)
@@ -88,7 +91,9 @@ class Watch:
         # In one namespace only: in all of a machine the number of listeners would have no bound.
         finishes = None if self.everywhere or not may_count else finishing((self.ns or current()).inode)
         reader = NamespaceReader(self.read_by, Counting(may_count), TimeApart())
-        self._turns = NamespaceTurns(self.policy, self.interval_s, self.executor, reader, self.top, self.stop, finishes)
+        self._turns = NamespaceTurns(
+            self.policy, self.interval_s, self.executor, reader, self.top, self.stop, finishes, self.connections
+        )
         self._turns.earlier = self.earlier
         try:
             yield from self._readings()

@@ -84,7 +84,8 @@ class Notices:
     def _seen(self, kept: _Kept, one: Incident, event: Reading) -> None:
         """A reading of an incident that goes on."""
         before, now_s = kept.incident.silenced(event.model.sample.wall_s), event.model.sample.wall_s
-        kept = replace(kept, incident=one, waiting=_waiting(event.model, one.listener))
+        waiting = kept.waiting if one.about_connections else _waiting(event.model, one.listener)
+        kept = replace(kept, incident=one, waiting=waiting)
         if kept.finding is None and one.cause and event.verdict is not None:
             kept = _explained(kept, event.verdict)
         self._on[one.id] = kept
@@ -146,7 +147,7 @@ class Notices:
                 text=said.text,
                 cures=kept.cures,
                 waiting=kept.waiting,
-                peak=one.peak.half_open,
+                peak=one.peak.most,
                 unanswered=one.unanswered,
                 arrivals=one.arrivals,
                 evidence=tuple(NoticeFact(f.name, f.value, f.limit, f.unit) for f in cause.facts) if cause else (),

@@ -9,14 +9,14 @@ from threading import Event
 from typing import Final
 
 from halfopen.core.errors import HalfopenError, UnknownTarget
-from halfopen.core.findings.verdict import Verdict
+from halfopen.core.findings.verdict import Verdict, verdict_on
 from halfopen.core.model import answered
 from halfopen.core.model.columns import Columns
 from halfopen.core.model.model import Model, build
 from halfopen.core.model.narrowed import only
 from halfopen.core.policy.actions import Release, Withheld
 from halfopen.core.policy.alarms import Telling
-from halfopen.core.policy.counts import Subject
+from halfopen.core.policy.counts import CONNECTIONS, ListenerCounts, Subject
 from halfopen.core.policy.events import Gone, Seen, TakeUp
 from halfopen.core.policy.incidents import Incident, Incidents
 from halfopen.core.policy.policy import Action, LookAgain, Missing, Policy, ReadMore, State, step
@@ -30,6 +30,7 @@ from halfopen.linux.netns import Netns
 from halfopen.ops.executor import Executor
 from halfopen.ops.release.release import matching
 from halfopen.ops.watch.clients import ClientsOf
+from halfopen.ops.watch.connections import ConnectionLooks
 from halfopen.ops.watch.finishing import Finishing
 from halfopen.ops.watch.known import Known
 from halfopen.ops.watch.reading import NamespaceReader
@@ -49,6 +50,7 @@ class NamespaceTurns:
     policy, interval_s: as they are now; a reload sets others. reader: reads a namespace. top: how many source prefixes
     a Model describes. stop: ends a release early. finishing: handshakes that finish, counted in one namespace, or None.
     earlier: the incidents that an earlier watch did not see end, by namespace, until it is read for the first time.
+    connections: the looks at open and closing ones. incident_is_on: one about half-open connections.
     """
 
     policy: Policy
@@ -58,6 +60,7 @@ class NamespaceTurns:
     top: int
     stop: Event
     finishing: Finishing | None
+    connections: ConnectionLooks
     state: State = State()
     # By inode: no two namespaces have one at a time. A reading tells whether it is still that of the same namespace.
     known: dict[int, Known] = field(default_factory=dict)
@@ -90,21 +93,28 @@ class NamespaceTurns:
         model = self._model(known, sample, columns, previous, began)
         if previous is None:
             yield from self._take_up(model)
+        fresh = not closer and self.policy.watched.empty and self.connections.look(model, self.reader.read_by)
         model, verdict, state, actions = self._decide(ns, known, model, previous)
         known.keep(model, verdict)
         self._clients.count(ns.inode, model)
         self.state = state
         self._count(known, model, verdict)
-        told = [(a, self._incidents.told(model, a, verdict)) for a in actions if isinstance(a, Telling)]
-        on = self._incidents.seen(model, state.incidents(known.where))
-        self.incident_is_on |= bool(on)
+        lasting = self.connections.of(ns.inode)
+        why = {CONNECTIONS: lasting.verdict(model)}
+        tellings = [(a, why.get(a.listener, verdict)) for a in actions if isinstance(a, Telling)]
+        told = [(a, cause, self._incidents.told(model, a, cause)) for a, cause in tellings]
+        on = self._incidents.seen(model, state.incidents(known.where), lasting.counts.waiting)
+        # A leak may last for days: it does not lift `max_cpu`.
+        self.incident_is_on |= not all(one.about_connections for one in on)
+        if verdict is not None or fresh:
+            verdict = lasting.added(model, verdict or known.verdict or verdict_on(model, ()))
         if not closer or told:
             yield Reading(model, verdict, time.monotonic() - began, on, known.calm)
         else:
             yield Glance(model, verdict, known.calm)
         now = {one.id: one for one in on}
-        for telling, one in told:
-            yield Decided(model, telling, verdict, now.get(one.id, one))
+        for telling, cause, one in told:
+            yield Decided(model, telling, cause, now.get(one.id, one))
         for action in actions:
             if isinstance(action, Release):
                 yield self._release(ns, known, action)
@@ -129,6 +139,7 @@ class NamespaceTurns:
         known = self.known.pop(inode)
         self.reader.counting.forget(known.where.inode)
         self._clients.forget(known.where.inode)
+        self.connections.forget(known.where.inode)
         self.state, actions = step(self.state, Gone(known.where, time.monotonic()), self.policy)
         model = build(replace(known.previous, wall_s=time.time(), parts=(Requests(),))) if actions else None
         for action in actions:
@@ -202,6 +213,13 @@ class NamespaceTurns:
         model, verdict = known.judged(model, resting=self.reader.counting.resting(where.inode))
         wanted = self.state.wanted(where)
         some = not self.policy.watched.empty
+        counts = counts_of(model, known.last, verdict, wanted, some=some)
+        lasting = self.connections.of(where.inode)
+        if CONNECTIONS in wanted and not self.connections.settled(where.inode):
+            # An incident that an earlier watch began: until two looks tell, it goes on.
+            counts[CONNECTIONS] = ListenerCounts(critical=True)
+        elif lasting.alarming or CONNECTIONS in wanted:
+            counts[CONNECTIONS] = lasting.counts
         seen = Seen(
             where=where,
             at_s=model.sample.monotonic_s,
@@ -209,12 +227,13 @@ class NamespaceTurns:
             whole=not model.sample.depths,
             may_read_whole=time.monotonic() >= known.whole_again_at_s,
             degraded=_degraded(model.sample.completeness),
-            counts=counts_of(model, known.last, verdict, wanted, some=some),
+            counts=counts,
             finished=gained("PassiveOpens", model, known.last),
             finished_at=finished_at,
             release_s=max(1.0, model.release_time_s),
             verdict=verdict,
             wall_s=model.sample.wall_s,
+            lasting=lasting.verdict(model) if lasting.alarming else None,
         )
         return model, verdict, seen
 

@@ -1,0 +1,103 @@
+"""Looks of a watch at open and closing connections: rare ones, as going through them all costs time and memory."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field, replace
+from typing import Final
+
+from halfopen.core.errors import HalfopenError
+from halfopen.core.findings.evidence import Evidence
+from halfopen.core.findings.finding import Finding
+from halfopen.core.model.closing_glance import MANY
+from halfopen.core.model.model import Model
+from halfopen.core.policy.connections import LastingTrouble
+from halfopen.core.sample.closing import ALL_STATES, OpenSockets
+from halfopen.linux.netns import Netns
+from halfopen.ops.closing.look import judge_connections
+from halfopen.read import closing, procfs
+
+# A namespace is looked at so rarely, and all of them together for at most so much of the time.
+_EVERY_S: Final = 30.0
+_SHARE: Final = 0.005
+# More are not read: 64 bytes each, and as much again to judge them. What was read of so many is kept for the next look.
+_READ_MOST: Final = 500_000
+_KEPT_MOST: Final = 100_000
+
+
+@dataclass(slots=True)
+class _Looked:
+    """due_s: when it may be looked at again; before: what was read last. looks: how many there were, or failed."""
+
+    looks: int = 0
+    due_s: float = float("-inf")
+    before: OpenSockets | None = None
+    trouble: LastingTrouble = field(default_factory=LastingTrouble)
+
+
+_NOTHING: Final = LastingTrouble()
+
+
+class ConnectionLooks:
+    """What is known of the open and closing connections of namespaces, by inode.
+
+    every_s: how far the looks at one namespace are apart at least; share: of the time that all looks may take.
+    """
+
+    def __init__(self, every_s: float = _EVERY_S, share: float = _SHARE) -> None:
+        self._every_s, self._share = every_s, share
+        self._of: dict[int, _Looked] = {}
+        self._again_s = float("-inf")
+
+    def of(self, inode: int) -> LastingTrouble:
+        """What the looks at a namespace came to."""
+        looked = self._of.get(inode)
+        return _NOTHING if looked is None else looked.trouble
+
+    def settled(self, inode: int) -> bool:
+        """Whether two looks at a namespace were taken, or could not be."""
+        looked = self._of.get(inode)
+        return looked is not None and looked.looks >= 2
+
+    def forget(self, inode: int) -> None:
+        """A namespace is gone."""
+        self._of.pop(inode, None)
+
+    def look(self, model: Model, way: str) -> bool:
+        """Look at the namespace of a reading if it is time to; whether it was. way: as for `reader.read`."""
+        began, where = time.monotonic(), model.sample.where
+        looked = self._of.setdefault(where.inode, _Looked())
+        if way == "proc" or began < max(looked.due_s, self._again_s):
+            looked.looks += 2 * (way == "proc")
+            return False
+        looked.due_s = began + self._every_s
+        looked.looks += 1
+        try:
+            ns = Netns(where.name, where.inode, where.path, where.lives_in)
+            now = ns.run(lambda: _read(len(model.sample.listeners), way))
+        except (HalfopenError, MemoryError):
+            return False  # refused, or gone meanwhile: `halfopen closing` says why
+        looked.trouble = looked.trouble.after(() if now is None else _found(model, now, looked.before))
+        looked.before = now if now is not None and len(now.rows) <= _KEPT_MOST else None
+        after = time.monotonic()
+        self._again_s = after + (after - began) * (1 / self._share - 1) if now is not None else began
+        return True
+
+
+def _read(listeners: int, way: str) -> OpenSockets | None:
+    """The connections of the calling thread's namespace; None where they are few, or too many."""
+    in_use, waiting = procfs.socket_totals()
+    if not MANY <= in_use + waiting - listeners <= _READ_MOST:
+        return None
+    return closing.read(way, ALL_STATES, with_owners=True, notes=[])
+
+
+def _found(model: Model, now: OpenSockets, before: OpenSockets | None) -> tuple[Finding, ...]:
+    earlier = None if before is None else _with(model, before)
+    return judge_connections(Evidence(_with(model, now), earlier)).verdict.findings
+
+
+def _with(model: Model, sockets: OpenSockets) -> Model:
+    """A Model of these connections alone."""
+    bare = model.bare()
+    return replace(bare, sample=bare.sample.with_part(sockets))
