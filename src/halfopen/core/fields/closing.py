@@ -8,16 +8,13 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from halfopen.core.addresses import AF_INET6
+from halfopen.core.fields.addresses import address_field, address_texts
 from halfopen.core.fields.field import Field, Kind, json_object
 from halfopen.core.fields.process import PROCESS
 from halfopen.core.model.closing import ClosingModel, Destination, SocketGroup
 from halfopen.core.model.closing_kinds import Signature
 from halfopen.core.sample.closing import KEEPALIVE, ORPHAN, STATE_NAMES, WIDE
-from halfopen.core.units import address_text, show_age
-
-_IPV4_WIDTH: Final = 15
-_IPV6_WIDTH: Final = 39
+from halfopen.core.units import show_age
 
 
 def _owner(g: SocketGroup) -> str:
@@ -160,13 +157,9 @@ class SocketChunk:
         return self._addresses("remote")
 
     def _addresses(self, side: str) -> list[str]:
-        # A million addresses are written here: IPv4 ones without a function call for each.
-        octets = self.rows[side].astype(">u4").view(np.uint8).reshape(-1, 4).T.tolist()
-        texts = ["%d.%d.%d.%d" % four for four in zip(*octets, strict=True)]  # noqa: UP031
-        wide = self.model.sockets.wide
-        for at in np.flatnonzero(self.rows["flags"] & WIDE).tolist():
-            texts[at] = address_text(AF_INET6, bytes(wide[side][self.rows["remote"][at]]))
-        return texts
+        rows, wide = self.rows, self.model.sockets.wide[side]
+        at_wide = np.flatnonzero(rows["flags"] & WIDE).tolist()
+        return address_texts(rows[side], ((at, bytes(wide[rows["remote"][at]])) for at in at_wide))
 
     @cached_property
     def pids(self) -> list[int | None]:
@@ -241,28 +234,9 @@ SOCKETS: Final[tuple[Field[SocketChunk], ...]] = (
         most=16,
         spare=2,
     ),
-    Field(
-        "local_address",
-        "our address",
-        lambda c: c.local,
-        "string",
-        kind=Kind.LABEL,
-        title="LOCAL",
-        most=_IPV4_WIDTH,
-        most_ipv6=_IPV6_WIDTH,
-        spare=5,
-    ),
+    address_field("local_address", "our address", lambda c: c.local, "LOCAL", 5),
     Field("local_port", "our port", lambda c: c.of_rows("local_port"), title="PORT", least=5),
-    Field(
-        "remote_address",
-        "the peer's address",
-        lambda c: c.remote,
-        "string",
-        kind=Kind.LABEL,
-        title="REMOTE",
-        most=_IPV4_WIDTH,
-        most_ipv6=_IPV6_WIDTH,
-    ),
+    address_field("remote_address", "the peer's address", lambda c: c.remote, "REMOTE"),
     Field("remote_port", "the peer's port", lambda c: c.of_rows("remote_port"), title="PORT", least=5),
     Field("pid", "the process that holds it; null where none was found", lambda c: c.pids, "number or null"),
     Field(

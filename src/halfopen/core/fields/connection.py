@@ -12,13 +12,9 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from halfopen.core.addresses import AF_INET6
+from halfopen.core.fields.addresses import address_field, address_texts
 from halfopen.core.fields.field import Field, Kind
 from halfopen.core.model.listing import IS_DEFERRED, IS_DOUBTFUL, IS_WIDE
-from halfopen.core.units import address_text
-
-_IPV4_WIDTH: Final = 15
-_IPV6_WIDTH: Final = 39
 
 
 class Chunk:
@@ -65,13 +61,8 @@ class Chunk:
         return ["yes" if deferred else "?" if doubtful else "-" for deferred, doubtful in marks]
 
     def _addresses(self, side: str) -> list[str]:
-        # A million addresses are written here: IPv4 ones without a function call for each.
-        octets = self.records[side].astype(">u4").view(np.uint8).reshape(-1, 4).T.tolist()
-        texts = ["%d.%d.%d.%d" % four for four in zip(*octets, strict=True)]  # noqa: UP031
         at_wide = np.flatnonzero(self.records["form"] & IS_WIDE).tolist()
-        for at, address in zip(at_wide, self._wide[side].tolist(), strict=True):
-            texts[at] = address_text(AF_INET6, address)
-        return texts
+        return address_texts(self.records[side], zip(at_wide, self._wide[side].tolist(), strict=True))
 
 
 def _seconds(values: list[float]) -> list[str]:
@@ -95,28 +86,9 @@ LIST: Final[tuple[Field[Chunk], ...]] = (
         "string",
         kind=Kind.LABEL,
     ),
-    Field(
-        "local_address",
-        "address the SYN was sent to",
-        lambda c: c.local,
-        "string",
-        kind=Kind.LABEL,
-        title="LOCAL",
-        most=_IPV4_WIDTH,
-        most_ipv6=_IPV6_WIDTH,
-        spare=2,
-    ),
+    address_field("local_address", "address the SYN was sent to", lambda c: c.local, "LOCAL", 2),
     Field("local_port", "port the SYN was sent to", lambda c: c.records["local_port"].tolist(), title="PORT", least=5),
-    Field(
-        "remote_address",
-        "address the SYN came from",
-        lambda c: c.remote,
-        "string",
-        kind=Kind.LABEL,
-        title="REMOTE",
-        most=_IPV4_WIDTH,
-        most_ipv6=_IPV6_WIDTH,
-    ),
+    address_field("remote_address", "address the SYN came from", lambda c: c.remote, "REMOTE"),
     Field("remote_port", "port the SYN came from", lambda c: c.records["remote_port"].tolist(), title="PORT", least=5),
     Field(
         "age_s",

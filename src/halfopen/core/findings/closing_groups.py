@@ -6,16 +6,30 @@ from typing import Final
 
 from halfopen.core.closing_filter import STATE_WORDS, ClosingFilter, peer
 from halfopen.core.findings.cures import Cure
-from halfopen.core.findings.evidence import Evidence
-from halfopen.core.findings.finding import Fact
+from halfopen.core.findings.evidence import Evidence, Need
+from halfopen.core.findings.finding import Fact, Level
 from halfopen.core.model.closing import SocketGroup
+from halfopen.core.model.closing_kinds import Signature
 from halfopen.core.policy.actions import USUAL_MOST, ChangeConnections, Look
 
+NEEDS: Final = (Need.CLOSING,)
 # Fewer are a trifle.
 FEW_SOCKETS: Final = 10
+# No pool keeps more connections to one server.
+LARGER_THAN_A_POOL: Final = 50
 _MOST_OF_THE_FILES: Final = 0.8
 _SECONDS: Final = 10
 _WORDS: Final = {number: word for word, number in STATE_WORDS.items()}
+
+
+def groups_of(e: Evidence, *kinds: Signature) -> list[SocketGroup]:
+    """The groups of these signatures; none where connections were not read."""
+    return [] if e.closing is None else e.closing.of(*kinds)
+
+
+def by_number(group: SocketGroup) -> Level:
+    """A warning, or a notice where there are only a few."""
+    return Level.WARNING if group.count >= FEW_SOCKETS else Level.NOTICE
 
 
 def who(e: Evidence, group: SocketGroup) -> tuple[Fact, ...]:

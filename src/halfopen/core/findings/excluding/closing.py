@@ -2,62 +2,37 @@
 
 from __future__ import annotations
 
+from functools import partial
+from typing import Final
+
 from halfopen.core.findings.evidence import Evidence
 from halfopen.core.findings.exclusions import Against, excluded
 from halfopen.core.findings.finding import Fact
-from halfopen.core.sample.closing import CLOSE_WAIT, ESTABLISHED, FIN_WAIT2
+from halfopen.core.sample.closing import CLOSE_WAIT, ESTABLISHED, FIN_WAIT2, STATE_NAMES
+
+# Causes that are excluded where no connection is in a state, with the causes that look the same.
+_STATES: Final = (
+    (CLOSE_WAIT, "close-wait-leak", ("close-wait-idle-pool",)),
+    (CLOSE_WAIT, "close-wait-stuck", ()),
+    (CLOSE_WAIT, "close-wait-unaccepted", ()),
+    (CLOSE_WAIT, "close-wait-memory", ()),
+    (ESTABLISHED, "idle-leak", ("pool-all-idle",)),
+    (ESTABLISHED, "peer-silent", ()),
+    (ESTABLISHED, "slow-reader", ()),
+    (ESTABLISHED, "slow-peer", ("peer-silent",)),
+    (FIN_WAIT2, "fin-wait-held", ()),
+)
 
 
-def _none_in(e: Evidence, state: int, name: str) -> Against:
+def _none_in(state: int, e: Evidence) -> Against:
     """The fact that no connection is in a state; nothing where that was not read, or some are."""
     if e.closing is None or e.closing.by_state[state]:
         return ()
-    return (Fact(name, 0),)
+    return (Fact(STATE_NAMES[state], 0),)
 
 
-@excluded("close-wait-leak", rivals=("close-wait-idle-pool",))
-def _leak(e: Evidence) -> Against:
-    return _none_in(e, CLOSE_WAIT, "CLOSE_WAIT")
-
-
-@excluded("close-wait-stuck")
-def _stuck(e: Evidence) -> Against:
-    return _none_in(e, CLOSE_WAIT, "CLOSE_WAIT")
-
-
-@excluded("close-wait-unaccepted")
-def _unaccepted(e: Evidence) -> Against:
-    return _none_in(e, CLOSE_WAIT, "CLOSE_WAIT")
-
-
-@excluded("close-wait-memory")
-def _memory(e: Evidence) -> Against:
-    return _none_in(e, CLOSE_WAIT, "CLOSE_WAIT")
-
-
-@excluded("idle-leak", rivals=("pool-all-idle",))
-def _idle_leak(e: Evidence) -> Against:
-    return _none_in(e, ESTABLISHED, "ESTABLISHED")
-
-
-@excluded("peer-silent")
-def _silent(e: Evidence) -> Against:
-    return _none_in(e, ESTABLISHED, "ESTABLISHED")
-
-
-@excluded("slow-reader")
-def _slow_reader(e: Evidence) -> Against:
-    return _none_in(e, ESTABLISHED, "ESTABLISHED")
-
-
-@excluded("slow-peer", rivals=("peer-silent",))
-def _slow_peer(e: Evidence) -> Against:
-    return _none_in(e, ESTABLISHED, "ESTABLISHED")
-
-
-@excluded("fin-wait-held")
-def _held(e: Evidence) -> Against:
-    return _none_in(e, FIN_WAIT2, "FIN_WAIT2")
+for _state, _id, _rivals in _STATES:
+    excluded(_id, rivals=_rivals)(partial(_none_in, _state))
 
 
 @excluded("orphans-retrying")

@@ -7,13 +7,17 @@ from typing import Final
 
 from halfopen.core.findings.closing_groups import (
     FEW_SOCKETS,
+    LARGER_THAN_A_POOL,
+    NEEDS,
+    by_number,
     change_sockets,
+    groups_of,
     look_twice,
     most_of_its_files,
     show_sockets,
     who,
 )
-from halfopen.core.findings.evidence import Evidence, Need
+from halfopen.core.findings.evidence import Evidence
 from halfopen.core.findings.finding import Fact, Hit, Level
 from halfopen.core.findings.registry import rule
 from halfopen.core.model.closing import SocketGroup
@@ -21,9 +25,6 @@ from halfopen.core.model.closing_kinds import Signature
 from halfopen.core.policy.actions import SHUT_DOWN
 from halfopen.core.sample.closing import CLOSE_WAIT
 
-_NEEDS: Final = (Need.CLOSING,)
-# No pool keeps more connections to one server.
-_LARGER_THAN_A_POOL: Final = 50
 # A pool whose server hung up on all of it at once: the ages lie within so many seconds.
 _CLUMP_S: Final = 1.0
 # A thread that is at work may leave a client that hung up unread for so long.
@@ -35,15 +36,13 @@ _ENDED: Final = (Signature.END_READ, *_UNREAD)
 
 
 def _groups(e: Evidence, *kinds: Signature) -> list[SocketGroup]:
-    if e.closing is None:
-        return []
-    return [group for group in e.closing.of(*kinds) if group.state == CLOSE_WAIT]
+    return [group for group in groups_of(e, *kinds) if group.state == CLOSE_WAIT]
 
 
 def _level(e: Evidence, group: SocketGroup) -> Level:
     if most_of_its_files(e, group):
         return Level.CRITICAL
-    return Level.WARNING if group.count >= FEW_SOCKETS or group.grows else Level.NOTICE
+    return Level.WARNING if group.grows else by_number(group)
 
 
 def is_leak(e: Evidence, group: SocketGroup) -> bool | None:
@@ -59,7 +58,7 @@ def is_leak(e: Evidence, group: SocketGroup) -> bool | None:
     oldest, youngest = max(one.oldest_s for one in alike), min(one.youngest_s for one in alike)
     if oldest - youngest <= _CLUMP_S or not any(one.new for one in alike):
         return False
-    many = sum(one.count for one in alike) >= _LARGER_THAN_A_POOL
+    many = sum(one.count for one in alike) >= LARGER_THAN_A_POOL
     return True if many and all(one.even for one in alike if one.count >= FEW_SOCKETS) else None
 
 
@@ -84,7 +83,7 @@ def _leaking(e: Evidence) -> Iterator[SocketGroup]:
     unless="all are of one age and none comes: an idle pool; some are closed again",
     advice="close the response or give the connection back in every path of the program, errors included; restart "
     "frees the descriptors",
-    needs=_NEEDS,
+    needs=NEEDS,
     rare=True,
 )
 def close_wait_leak(e: Evidence) -> Iterator[Hit]:
@@ -104,7 +103,7 @@ def close_wait_leak(e: Evidence) -> Iterator[Hit]:
     "these clients are stuck, or busy for longer than clients wait",
     unless="the program read the end, or no accepted connection is in CLOSE_WAIT for long",
     advice="look where the threads of the process wait; `halfopen diagnose` if it does not accept either",
-    needs=_NEEDS,
+    needs=NEEDS,
     rare=True,
 )
 def close_wait_stuck(e: Evidence) -> Iterator[Hit]:
@@ -120,13 +119,12 @@ def close_wait_stuck(e: Evidence) -> Iterator[Hit]:
     doc="in CLOSE_WAIT, and no process holds the connection yet: the client gave up in the accept queue",
     unless="a process holds each connection in CLOSE_WAIT",
     advice="the program that listens accepts too slowly: `halfopen status`, `halfopen diagnose`",
-    needs=_NEEDS,
+    needs=NEEDS,
     rare=True,
 )
 def close_wait_unaccepted(e: Evidence) -> Iterator[Hit]:
     for group in _groups(e, Signature.UNACCEPTED):
-        level = Level.WARNING if group.count >= FEW_SOCKETS else Level.NOTICE
-        yield Hit(level, who(e, group), cures=look_twice(e, "close-wait-unaccepted", command="diagnose"))
+        yield Hit(by_number(group), who(e, group), cures=look_twice(e, "close-wait-unaccepted", command="diagnose"))
 
 
 @rule(
@@ -137,7 +135,7 @@ def close_wait_unaccepted(e: Evidence) -> Iterator[Hit]:
     "none younger than 10 s): the pool finds out at the next use",
     unless="more come and none is closed",
     advice="nothing; a shorter idle time in the pool than in the server avoids a failed first request",
-    needs=_NEEDS,
+    needs=NEEDS,
     note=True,
     rare=True,
 )
@@ -155,7 +153,7 @@ def close_wait_idle_pool(e: Evidence) -> Iterator[Hit]:
     "or not evenly spread",
     unless="two looks were taken, and some came while none left, or none came",
     advice="look twice: `halfopen closing --for 10s`",
-    needs=_NEEDS,
+    needs=NEEDS,
     note=True,
     rare=True,
 )
@@ -173,7 +171,7 @@ def close_wait_undecided(e: Evidence) -> Iterator[Hit]:
     "holds a page",
     unless="they hold less",
     advice="have the program read to the end, or close",
-    needs=_NEEDS,
+    needs=NEEDS,
     rare=True,
 )
 def close_wait_memory(e: Evidence) -> Iterator[Hit]:

@@ -7,20 +7,22 @@ from typing import Final
 
 from halfopen.core.findings.closing_groups import (
     FEW_SOCKETS,
+    LARGER_THAN_A_POOL,
+    NEEDS,
+    by_number,
     change_sockets,
+    groups_of,
     most_of_its_files,
     show_sockets,
     who,
 )
-from halfopen.core.findings.evidence import Evidence, Need
+from halfopen.core.findings.evidence import Evidence
 from halfopen.core.findings.finding import Fact, Hit, Level
 from halfopen.core.findings.registry import rule
 from halfopen.core.model.closing import SocketGroup
 from halfopen.core.model.closing_kinds import Signature
 from halfopen.core.policy.actions import PROBE_PEERS, Look
 
-_NEEDS: Final = (Need.CLOSING,)
-_LARGER_THAN_A_POOL: Final = 50
 # One request each: as many bytes came on nearly all of them.
 _ALIKE: Final = 0.9
 _POOL: Final = 10
@@ -32,15 +34,11 @@ _MANY_ORPHANS: Final = 0.5
 _MANY_ORPHANED: Final = 100
 
 
-def _groups(e: Evidence, *kinds: Signature) -> list[SocketGroup]:
-    return [] if e.closing is None else e.closing.of(*kinds)
-
-
 def _also_active(e: Evidence, group: SocketGroup) -> bool:
     """Whether the same process uses other connections to the same peer."""
     return any(
         other.pid == group.pid and other.peer == group.peer
-        for other in _groups(e, Signature.ACTIVE)
+        for other in groups_of(e, Signature.ACTIVE)
         if not other.incoming
     )
 
@@ -53,11 +51,11 @@ def _also_active(e: Evidence, group: SocketGroup) -> bool:
     "none is closed (after one look: ages spread evenly, and more than any pool has)",
     unless="some are used again or closed, or none comes",
     advice="close the response or give the connection back in every path of the program, errors included",
-    needs=_NEEDS,
+    needs=NEEDS,
     rare=True,
 )
 def idle_leak(e: Evidence) -> Iterator[Hit]:
-    for group in _groups(e, Signature.IDLE):
+    for group in groups_of(e, Signature.IDLE):
         if is_idle_leak(e, group):
             level = Level.CRITICAL if most_of_its_files(e, group) else Level.WARNING
             yield Hit(level, who(e, group), rules_out=("pool-all-idle",), cures=show_sockets(e, group))
@@ -68,11 +66,11 @@ def is_idle_leak(e: Evidence, group: SocketGroup) -> bool:
     if group.incoming or group.alike < _ALIKE or group.count < FEW_SOCKETS:
         return False
     # What was opened lately counts as in use.
-    young = [one for one in _groups(e, Signature.ACTIVE) if one.pid == group.pid and one.peer == group.peer]
+    young = [one for one in groups_of(e, Signature.ACTIVE) if one.pid == group.pid and one.peer == group.peer]
     if group.came is not None:
         opened = sum(one.came or 0 for one in young) + group.came
         return opened > 0 and not group.left and not group.moved and all(not one.left for one in young)
-    return group.even and group.count >= _LARGER_THAN_A_POOL and any(one.alike >= _ALIKE for one in young)
+    return group.even and group.count >= LARGER_THAN_A_POOL and any(one.alike >= _ALIKE for one in young)
 
 
 @rule(
@@ -84,12 +82,12 @@ def is_idle_leak(e: Evidence, group: SocketGroup) -> bool:
     unless="one of them was used within a minute",
     advice="compare with the pool's own count of borrowed connections: its settings by kind of peer are in "
     "[docs/closing.md](closing.md)",
-    needs=_NEEDS,
+    needs=NEEDS,
     note=True,
     rare=True,
 )
 def pool_all_idle(e: Evidence) -> Iterator[Hit]:
-    for group in _groups(e, Signature.IDLE):
+    for group in groups_of(e, Signature.IDLE):
         if group.incoming or group.count < _POOL or group.youngest_s < _POOL_IDLE_S or is_idle_leak(e, group):
             continue
         if not _also_active(e, group):
@@ -104,12 +102,12 @@ def pool_all_idle(e: Evidence) -> Iterator[Hit]:
     "nothing to say",
     unless="keepalive is on, or data came",
     advice="`halfopen closing probe` asks the peer; `halfopen closing keepalive` keeps asking",
-    needs=_NEEDS,
+    needs=NEEDS,
     note=True,
     rare=True,
 )
 def idle_unproven(e: Evidence) -> Iterator[Hit]:
-    for group in _groups(e, Signature.IDLE):
+    for group in groups_of(e, Signature.IDLE):
         if group.oldest_s >= _UNPROVEN_S and group.keepalive < group.count:
             facts = (*who(e, group), Fact("without_keepalive", group.count - group.keepalive, group.count))
             yield Hit(Level.OK, facts, cures=change_sockets(e, group, PROBE_PEERS, "idle-unproven"))
@@ -122,14 +120,13 @@ def idle_unproven(e: Evidence) -> Iterator[Hit]:
     doc="ESTABLISHED, data was retransmitted four times or more, or as many probes of a closed window are unanswered",
     unless="nothing is retransmitted",
     advice="the path or the peer is gone; the kernel gives up after `tcp_retries2`, or earlier with TCP_USER_TIMEOUT",
-    needs=_NEEDS,
+    needs=NEEDS,
     rare=True,
 )
 def peer_silent(e: Evidence) -> Iterator[Hit]:
-    for group in _groups(e, Signature.PEER_SILENT):
-        level = Level.WARNING if group.count >= FEW_SOCKETS else Level.NOTICE
+    for group in groups_of(e, Signature.PEER_SILENT):
         facts = (*who(e, group), Fact("retransmits", group.retransmits))
-        yield Hit(level, facts, rules_out=("slow-peer",), cures=show_sockets(e, group))
+        yield Hit(by_number(group), facts, rules_out=("slow-peer",), cures=show_sockets(e, group))
 
 
 @rule(
@@ -139,13 +136,12 @@ def peer_silent(e: Evidence) -> Iterator[Hit]:
     doc="ESTABLISHED, 16 KiB or more wait for the program, and nothing came for 5 s",
     unless="less waits, or data still comes",
     advice="look where the threads of the process wait",
-    needs=_NEEDS,
+    needs=NEEDS,
     rare=True,
 )
 def slow_reader(e: Evidence) -> Iterator[Hit]:
-    for group in _groups(e, Signature.UNREAD):
-        level = Level.WARNING if group.count >= FEW_SOCKETS else Level.NOTICE
-        yield Hit(level, who(e, group), rules_out=("slow-peer",), cures=show_sockets(e, group))
+    for group in groups_of(e, Signature.UNREAD):
+        yield Hit(by_number(group), who(e, group), rules_out=("slow-peer",), cures=show_sockets(e, group))
 
 
 @rule(
@@ -155,13 +151,14 @@ def slow_reader(e: Evidence) -> Iterator[Hit]:
     doc="ESTABLISHED, data waits behind a window that the peer closed, and the peer answers the probes",
     unless="the probes are not answered: the peer is gone",
     advice="the program at the other end is slow or stuck; a timeout for sending in the program here frees the thread",
-    needs=_NEEDS,
+    needs=NEEDS,
     rare=True,
 )
 def slow_peer(e: Evidence) -> Iterator[Hit]:
-    for group in _groups(e, Signature.PEER_NOT_READING):
-        level = Level.WARNING if group.count >= FEW_SOCKETS else Level.NOTICE
-        yield Hit(level, who(e, group), rules_out=("peer-silent", "slow-reader"), cures=show_sockets(e, group))
+    for group in groups_of(e, Signature.PEER_NOT_READING):
+        yield Hit(
+            by_number(group), who(e, group), rules_out=("peer-silent", "slow-reader"), cures=show_sockets(e, group)
+        )
 
 
 @rule(
@@ -172,14 +169,13 @@ def slow_peer(e: Evidence) -> Iterator[Hit]:
     "descriptor, so `tcp_fin_timeout` does not apply",
     unless="no process holds it, or it is younger",
     advice="a timeout for the read that follows shutdown() in the program; the peer has the CLOSE_WAIT",
-    needs=_NEEDS,
+    needs=NEEDS,
     rare=True,
 )
 def fin_wait2_held(e: Evidence) -> Iterator[Hit]:
-    for group in _groups(e, Signature.HELD):
+    for group in groups_of(e, Signature.HELD):
         if group.oldest_s >= _HELD_S:
-            level = Level.WARNING if group.count >= FEW_SOCKETS else Level.NOTICE
-            yield Hit(level, who(e, group), rules_out=("fin-wait-orphan",), cures=show_sockets(e, group))
+            yield Hit(by_number(group), who(e, group), rules_out=("fin-wait-orphan",), cures=show_sockets(e, group))
 
 
 @rule(
@@ -190,12 +186,12 @@ def fin_wait2_held(e: Evidence) -> Iterator[Hit]:
     "`tcp_fin_timeout`",
     unless="a process holds them",
     advice="nothing: they go by themselves",
-    needs=_NEEDS,
+    needs=NEEDS,
     note=True,
     rare=True,
 )
 def fin_wait2_orphan(e: Evidence) -> Iterator[Hit]:
-    groups = _groups(e, Signature.ORPHANED)
+    groups = groups_of(e, Signature.ORPHANED)
     count = sum(group.count for group in groups)
     if count >= _MANY_ORPHANED:
         limit = () if e.closing is None else e.closing.sockets.numbers("tcp_fin_timeout")
@@ -211,11 +207,11 @@ def fin_wait2_orphan(e: Evidence) -> Iterator[Hit]:
     "`tcp_max_orphans` on",
     unless="the peer acknowledges",
     advice="they end after `tcp_orphan_retries`; their number tells how many peers vanished",
-    needs=_NEEDS,
+    needs=NEEDS,
     rare=True,
 )
 def orphans_retrying(e: Evidence) -> Iterator[Hit]:
-    groups = [group for group in _groups(e, Signature.RETRYING) if group.retransmits >= _RETRIED]
+    groups = [group for group in groups_of(e, Signature.RETRYING) if group.retransmits >= _RETRIED]
     count = sum(group.count for group in groups)
     if not count or e.closing is None:
         return
