@@ -16,6 +16,7 @@ from typing import Any, Final
 from halfopen.core.config import WatchSettings
 from halfopen.core.fields import (
     advice,
+    caches,
     check,
     closing,
     closing_changes,
@@ -104,6 +105,8 @@ _NAMES: Final[dict[str, tuple[Field[Any], ...]]] = {
     "memory": (*namespace.PLACE, *memory.MEMORY),
     "memory-use": memory.USE,
     "memory-process": memory.MEMORY_OF_PROCESS,
+    "memory-listener": memory.MEMORY_OF_LISTENER,
+    "memory-dropped": caches.DROPPED,
     "advice": (*namespace.PLACE, *advice.ADVICE),
     "advice-listener": advice.LISTENER,
     "advice-choice": advice.CHOICE,

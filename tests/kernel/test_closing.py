@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import socket
+import subprocess
+import sys
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -273,3 +275,24 @@ def test_a_watch_tells_of_a_leak_and_keeps_it_as_an_incident(lab: Lab, ends: End
         [incident] = kept.incidents(HistoryWanted(0, time.time() + 1))
     assert (incident.id, incident.cause, incident.over) == (alarm["incident"], "close-wait-leak", True)
     assert not os.listdir(f"{tmp_path}/kept/incidents")
+
+
+def test_memory_has_a_row_for_each_port_and_process(lab: Lab, ends: Ends) -> None:
+    for _ in range(10):
+        client, _ = ends.pair()
+        client.send(b"x" * 2000)
+    until(lambda: states(read(lab, "bpf")).get(ESTABLISHED) == 20, "they are there")
+    document = json.loads(lab.server.run(lambda: halfopen("memory", "--json")).stdout)
+    [came] = [one for one in document["listeners"] if one["port"] == PORT]
+    [mine] = document["processes"]
+    assert (came["count"], came["half_open"], mine["count"]) == (10, 0, 20)
+    assert came["unread_bytes"] == 20_000
+    assert mine["slab_bytes"] == 2 * came["slab_bytes"] > 20 * 2000
+
+
+def test_dropping_caches_is_refused_in_a_container() -> None:
+    words = ["unshare", "--pid", "--fork", "--mount-proc", sys.executable, "-m", "halfopen", "memory", "drop-caches"]
+    done = subprocess.run([*words, "--dry-run"], capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 3
+    assert "in a container" in done.stderr
+    assert "Traceback" not in done.stderr

@@ -118,6 +118,10 @@ EXAMPLES: Final[Mapping[str, tuple[str, ...]]] = {
         "halfopen memory",
         "halfopen memory --netns pid:4711 --json",
     ),
+    "memory drop-caches": (
+        "halfopen memory drop-caches --dry-run",
+        'halfopen memory drop-caches --reason "before a measurement of a cold start"',
+    ),
     "tune": (
         "halfopen tune show                              # what matters here",
         "halfopen tune apply --release-time 7s --for 10m",

@@ -5,13 +5,19 @@ from __future__ import annotations
 import click
 
 from halfopen.cli.options import here, one_netns_option
+from halfopen.cli.suggesting import Suggesting
 
 
-@click.command()
+@click.group(cls=Suggesting, invoke_without_command=True)
 @one_netns_option
 @click.option("--json", "as_json", is_flag=True, help="One JSON document (halfopen.memory/1).")
-def command(netns: str | None, as_json: bool) -> None:
-    """Show how much memory TCP uses, by kind of socket and by process, and how close it is to the limits."""
+@click.pass_context
+def command(ctx: click.Context, netns: str | None, as_json: bool) -> None:
+    """Show how much memory TCP uses, by kind of socket, process and port, and how close it is to the limits."""
+    if ctx.invoked_subcommand is not None:
+        if netns or as_json:
+            raise click.UsageError(f"options go behind the command: memory {ctx.invoked_subcommand} …", ctx)
+        return
     from halfopen.linux.bpf import bpf_object
 
     bpf_object.preload("walk", "pulse", "closing", "owners")
@@ -29,3 +35,40 @@ def command(netns: str | None, as_json: bool) -> None:
         from halfopen.present import text
 
         memory.show(text.console(), seen.sample, seen.model, seen.verdict)
+
+
+@command.command("drop-caches")
+@click.option("--inodes", is_flag=True, help="Drop unused inodes and dentries as well.")
+@click.option("--dry-run", is_flag=True, help="Say what it would cost, and change nothing.")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@click.option("--reason", metavar="TEXT", help="Why, for the audit log.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON document (halfopen.drop-caches/1).")
+def drop_caches(inodes: bool, dry_run: bool, yes: bool, reason: str | None, as_json: bool) -> None:
+    """Write what is dirty to disk and drop the page cache of the whole machine, measured before and after.
+
+    It frees no socket, and every program then reads its files from disk again. The kernel gives up file contents by
+    itself where memory is needed: drop them for a measurement, not for memory.
+    """
+    from halfopen.core.policy.caches import DropCaches
+    from halfopen.ops.executor import Executor
+    from halfopen.present import caches
+
+    action = DropCaches(reason or "halfopen memory drop-caches", inodes)
+    if not yes and not dry_run:
+        from halfopen.cli.asking import confirm, need_terminal
+
+        need_terminal("drop the page cache")
+        before = Executor(dry_run=True).drop_caches(action).before
+        for line in caches.costs(before, inodes=inodes):
+            click.echo(line, err=True)
+        confirm(caches.question(before, inodes=inodes), "nothing was changed")
+    outcome = Executor(dry_run=dry_run).drop_caches(action)
+    if as_json:
+        from halfopen.present import jsonout
+
+        click.echo(jsonout.dumps(caches.document(outcome)))
+    else:
+        for line in caches.lines(outcome):
+            click.echo(line)
+    if outcome.problems:
+        raise click.exceptions.Exit(1)

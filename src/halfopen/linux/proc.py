@@ -18,6 +18,19 @@ CAPABILITIES: Final = {
     "CAP_BPF": 39,
 }
 
+# include/linux/proc_ns.h: PROC_PID_INIT_INO and PROC_USER_INIT_INO, the namespaces that were booted.
+BOOTED_PIDS: Final = 0xEFFFFFFC
+_BOOTED_USERS: Final = 0xEFFFFFFD
+
+
+def on_the_host() -> bool:
+    """Whether this process is in the PID and the user namespace that were booted: else it is in a container."""
+    try:
+        found = os.stat("/proc/self/ns/pid").st_ino, os.stat("/proc/self/ns/user").st_ino
+    except OSError:
+        return False
+    return found == (BOOTED_PIDS, _BOOTED_USERS)
+
 
 def pids() -> list[int]:
     """The processes there are, in order. Raises: OSError where /proc is not mounted."""

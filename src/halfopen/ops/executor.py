@@ -29,6 +29,7 @@ from halfopen.core.policy.actions import (
     Unprotected,
     Withheld,
 )
+from halfopen.core.policy.caches import CachesDropped, DropCaches
 from halfopen.core.policy.silence import Silence, Unsilence
 from halfopen.core.tune.checkpoint import Checkpoint, go_on
 from halfopen.core.units import endpoint_words
@@ -45,7 +46,15 @@ if TYPE_CHECKING:
     from halfopen.core.units import Network
 
 Result = TypeVar(
-    "Result", "Released", "Tuned", "Undid", "Protected", "Unprotected", "ChangedConnections", "BlocksChanged"
+    "Result",
+    "Released",
+    "Tuned",
+    "Undid",
+    "Protected",
+    "Unprotected",
+    "ChangedConnections",
+    "BlocksChanged",
+    "CachesDropped",
 )
 
 
@@ -264,6 +273,20 @@ class Executor:
         }
         return self._recorded(record, lambda: blocks.unblock(action, ns))
 
+    # --- memory -------------------------------------------------------------------------------------------------------
+
+    def drop_caches(self, action: DropCaches) -> CachesDropped:
+        """Drop the page cache of the machine, recorded before and after. Raises: HalfopenError "audit" before anything
+        is done; else as `ops.caches.execute`.
+        """
+        from halfopen.ops import caches
+
+        if self.dry_run:
+            return caches.execute(action, dry_run=True)
+        record = {"action": "memory drop-caches", "inodes": action.inodes, "reason": action.reason}
+        with signals.held_off(StopEvent()):
+            return self._recorded(record, lambda: caches.execute(action))
+
     # --- the record ---------------------------------------------------------------------------------------------------
 
     def _recorded(self, action: dict[str, Any], work: Callable[[], Result], *, refuse: bool = True) -> Result:
@@ -320,6 +343,6 @@ def _asked(action: Release, inode: int) -> dict[str, Any]:
 
 
 def _record(
-    outcome: Released | Tuned | Undid | Protected | Unprotected | ChangedConnections | BlocksChanged,
+    outcome: Released | Tuned | Undid | Protected | Unprotected | ChangedConnections | BlocksChanged | CachesDropped,
 ) -> dict[str, Any]:
     return released(outcome) if isinstance(outcome, Released) else outcome.as_record()

@@ -46,7 +46,10 @@ def look(ns: Netns | None) -> MemoryLook:
         for one in judged(e).findings
         if wanted.intersection(RULES[one.id].needs) or one.id in ("close-wait-memory", "slow-reader")
     ]
-    model = build_memory(reading, sockets, now.half_open + now.deferred, len(sample.listeners))
+    by_port: dict[int, int] = {}
+    for view in now.views:
+        by_port[view.port] = by_port.get(view.port, 0) + view.held
+    model = build_memory(reading, sockets, now.half_open + now.deferred, len(sample.listeners), by_port)
     verdict = verdict_on(now, found)
     if not any(one.cures for one in found):
         verdict = replace(verdict, next=((Look(e.netns, "closing", "whose connections they are"),),))

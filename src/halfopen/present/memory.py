@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.text import Text
 
 from halfopen.core.fields.field import json_object
-from halfopen.core.fields.memory import MEMORY, MEMORY_OF_PROCESS, USE
+from halfopen.core.fields.memory import MEMORY, MEMORY_OF_LISTENER, MEMORY_OF_PROCESS, USE
 from halfopen.core.fields.namespace import PLACE
 from halfopen.core.findings.finding import Level
 from halfopen.core.findings.verdict import Verdict
@@ -45,6 +45,9 @@ def show(out: Console, sample: Sample, model: MemoryModel, verdict: Verdict) -> 
     if model.by_process:
         out.print()
         columns.show(out, MEMORY_OF_PROCESS, model.by_process[:_MOST])
+    if model.by_listener:
+        out.print()
+        columns.show(out, MEMORY_OF_LISTENER, model.by_listener[:_MOST])
     out.print()
     low, pressure, high = reading.limits
     used = f"{reading.pages:,} pages of {reading.page_bytes // 1024} KiB in use on the machine"
@@ -101,6 +104,7 @@ def document(sample: Sample, model: MemoryModel, verdict: Verdict) -> dict[str, 
         **json_object(MEMORY, model),
         "uses": [json_object(USE, use) for use in model.uses],
         "processes": [json_object(MEMORY_OF_PROCESS, one) for one in model.by_process],
+        "listeners": [json_object(MEMORY_OF_LISTENER, one) for one in model.by_listener],
         "counters": {name: sample.counters[name] for name in COUNTERS if name in sample.counters},
         "notes": [*sample.completeness.problems, *sample.completeness.notes],
     }

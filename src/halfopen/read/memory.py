@@ -37,10 +37,15 @@ def read() -> MemoryReading:
         most_orphans=int(most) if most.isdigit() else 0,
         minisockets=totals.get("tw", 0),
         slabs=memory.slabs(small_files.text("/proc/slabinfo"), mmap.PAGESIZE),
-        machine=memory.meminfo(small_files.text("/proc/meminfo")),
+        machine=machine(),
         cgroup_limit=limit,
         cgroup_used=used,
     )
+
+
+def machine() -> dict[str, int]:
+    """/proc/meminfo in bytes, by name."""
+    return memory.meminfo(small_files.text("/proc/meminfo"))
 
 
 def _cgroup() -> tuple[int | None, int | None]:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, TypeVar
 
 from halfopen.core.fields.field import Field, Kind, json_object
 from halfopen.core.fields.process import PROCESS
-from halfopen.core.model.memory import MemoryModel, MemoryUse, ProcessMemory
+from halfopen.core.model.memory import ListenerMemory, MemoryModel, MemoryUse, ProcessMemory
 from halfopen.core.units import show_bytes
 
 USE: Final[tuple[Field[MemoryUse], ...]] = (
@@ -39,6 +39,34 @@ USE: Final[tuple[Field[MemoryUse], ...]] = (
 )
 
 
+_Holder = TypeVar("_Holder", ProcessMemory, ListenerMemory)
+
+
+def _held(of: type[_Holder]) -> tuple[Field[_Holder], ...]:
+    """What the connections of a process, or of those that came to a port, hold."""
+    return (
+        Field("count", "connections", lambda p: p.count, title="CONNECTIONS", show=lambda p: f"{p.count:,}"),
+        Field(
+            "slab_bytes",
+            "kernel objects, without buffers",
+            lambda p: p.slab_bytes,
+            unit="bytes",
+            title="OBJECTS",
+            show=lambda p: show_bytes(p.slab_bytes),
+            spare=1,
+        ),
+        Field("pages", "pages of `tcp_mem`", lambda p: p.pages, title="BUFFER PAGES", show=lambda p: f"{p.pages:,}"),
+        Field(
+            "unread_bytes",
+            "bytes that the program has not read",
+            lambda p: p.unread_bytes,
+            unit="bytes",
+            title="UNREAD",
+            show=lambda p: show_bytes(p.unread_bytes),
+        ),
+    )
+
+
 def _owner(p: ProcessMemory) -> str:
     return str(p.pid) if p.process is None else f"{p.process.name} {p.pid}"
 
@@ -53,16 +81,21 @@ MEMORY_OF_PROCESS: Final[tuple[Field[ProcessMemory], ...]] = (
         title="PROCESS",
         show=_owner,
     ),
-    Field("count", "connections", lambda p: p.count, title="CONNECTIONS", show=lambda p: f"{p.count:,}"),
-    Field("pages", "pages of `tcp_mem`", lambda p: p.pages, title="BUFFER PAGES", show=lambda p: f"{p.pages:,}"),
+    *_held(ProcessMemory),
+)
+
+MEMORY_OF_LISTENER: Final[tuple[Field[ListenerMemory], ...]] = (
     Field(
-        "unread_bytes",
-        "bytes that it has not read",
-        lambda p: p.unread_bytes,
-        unit="bytes",
-        title="UNREAD",
-        show=lambda p: show_bytes(p.unread_bytes),
+        "port", "port that is listened on", lambda p: p.port, kind=Kind.LABEL, title="PORT", show=lambda p: f":{p.port}"
     ),
+    Field(
+        "half_open",
+        "half-open connections",
+        lambda p: p.half_open,
+        title="HALF-OPEN",
+        show=lambda p: f"{p.half_open:,}",
+    ),
+    *_held(ListenerMemory),
 )
 
 MEMORY: Final[tuple[Field[MemoryModel], ...]] = (

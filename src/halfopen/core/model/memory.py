@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from halfopen.core.sample.closing import MINI, OpenSockets
 from halfopen.core.sample.listeners import Process
@@ -42,27 +44,53 @@ class MemoryUse:
 
 @dataclass(frozen=True, slots=True)
 class ProcessMemory:
-    """The connections of a process: how many, pages of tcp_mem they hold, and bytes that it has not read."""
+    """The connections of a process: how many, bytes of slab, pages of tcp_mem they hold, and bytes that it has not
+    read.
+    """
 
     process: Process | None
     pid: int
     count: int
+    slab_bytes: int
+    pages: int
+    unread_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class ListenerMemory:
+    """What came to a port that is listened on: half-open connections, others (those in TIME_WAIT among them), bytes of
+    slab of both, and of the others pages of tcp_mem and bytes that the program has not read.
+    """
+
+    port: int
+    half_open: int
+    count: int
+    slab_bytes: int
     pages: int
     unread_bytes: int
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class MemoryModel:
-    """uses: by kind, of the namespace; by_process: with the most pages first."""
+    """uses: by kind, of the namespace; by_process, by_listener: with the most pages first."""
 
     reading: MemoryReading
     uses: tuple[MemoryUse, ...]
     by_process: tuple[ProcessMemory, ...]
     pinned_bytes: int
+    by_listener: tuple[ListenerMemory, ...] = ()
 
 
-def build_memory(reading: MemoryReading, sockets: OpenSockets, half_open: int, listeners: int) -> MemoryModel:
-    """The Model of a reading; half_open, listeners: how many request sockets and listeners the namespace has."""
+def build_memory(
+    reading: MemoryReading,
+    sockets: OpenSockets,
+    half_open: int,
+    listeners: int,
+    by_port: Mapping[int, int] | None = None,
+) -> MemoryModel:
+    """The Model of a reading; half_open, listeners: how many request sockets and listeners the namespace has. by_port:
+    how many request sockets each port has that is listened on.
+    """
 
     def size(name: str) -> int:
         return reading.slabs[name].object_bytes if name in reading.slabs else _SIZES[name]
@@ -84,18 +112,35 @@ def build_memory(reading: MemoryReading, sockets: OpenSockets, half_open: int, l
     )
     # Files and inodes of open sockets count as reclaimable, and are not.
     pinned = int(np.count_nonzero(held)) * (size("sock_inode_cache") + size("dentry"))
-    return MemoryModel(reading, uses, _by_process(sockets), pinned)
-
-
-def _by_process(sockets: OpenSockets) -> tuple[ProcessMemory, ...]:
-    if sockets.pids is None:
-        return ()
-    pids, place, counts = np.unique(sockets.pids, return_inverse=True, return_counts=True)
-    pages = np.bincount(place, weights=sockets.rows["pages"], minlength=len(pids))
-    unread = np.bincount(place, weights=sockets.rows["unread"], minlength=len(pids))
-    order = np.lexsort((-counts, -pages))
-    return tuple(
-        ProcessMemory(sockets.processes.get(pid), pid, int(counts[i]), int(pages[i]), int(unread[i]))
-        for i, pid in zip(order.tolist(), pids[order].tolist(), strict=True)
-        if pid
+    each = np.where(is_mini, size("tw_sock_TCP"), np.where(held, with_file, size("TCP")))
+    processes = (
+        [] if sockets.pids is None else [(pid, sums) for pid, *sums in _sums(sockets, sockets.pids, each) if pid]
     )
+    waiting = by_port or {}
+    came = {port: sums for port, *sums in _sums(sockets, rows["local_port"], each) if port in waiting}
+    request = size("request_sock_TCP")
+    ports = [
+        ListenerMemory(port, n, count, n * request + slab, held_pages, unread)
+        for port, n in waiting.items()
+        for count, slab, held_pages, unread in [came.get(port, (0, 0, 0, 0))]
+        if n or count
+    ]
+    return MemoryModel(
+        reading,
+        uses,
+        tuple(ProcessMemory(sockets.processes.get(pid), pid, *sums) for pid, sums in processes),
+        pinned,
+        tuple(sorted(ports, key=lambda one: (-one.pages, -one.slab_bytes))),
+    )
+
+
+def _sums(sockets: OpenSockets, keys: NDArray[Any], each: NDArray[Any]) -> list[tuple[int, int, int, int, int]]:
+    """For each of the N keys, once: how many have it, bytes of slab, pages and unread bytes; the most pages first."""
+    found, place, counts = np.unique(keys, return_inverse=True, return_counts=True)
+    slab, pages, unread = (
+        np.bincount(place, weights=column, minlength=len(found)).astype(np.int64)
+        for column in (each, sockets.rows["pages"], sockets.rows["unread"])
+    )
+    order = np.lexsort((-counts, -pages))
+    table = np.column_stack((found, counts, slab, pages, unread))[order]
+    return [tuple(row) for row in table.tolist()]

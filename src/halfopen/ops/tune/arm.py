@@ -27,8 +27,6 @@ from halfopen.read import netns_lookup
 _TIMER: Final = "halfopen.ops.tune.timer"
 SYSTEMD: Final = "/run/systemd/system"
 _ARMED_WITHIN_S: Final = 15.0
-# PROC_PID_INIT_INO (include/linux/proc_ns.h): the PID namespace that was booted.
-_BOOTED_PIDS: Final = 0xEFFFFFFC
 # As process 1 these start one command and end with it.
 _ENDS_WITH_US: Final = ("tini", "docker-init", "dumb-init", "catatonit", "podman-init", "bwrap", "(sd-stubinit)")
 
@@ -80,7 +78,7 @@ def risk(path: str) -> str:
             "processes started from here run in a PID namespace that ends when the first of them exits",
             hint=instead,
         )
-    if pids == _BOOTED_PIDS:
+    if pids == proc.BOOTED_PIDS:
         return ""
     if os.getppid() == 1 and (first := _first()) in _ENDS_WITH_US:
         raise Unsupported(

@@ -215,7 +215,7 @@ class NamespaceTurns:
         some = not self.policy.watched.empty
         counts = counts_of(model, known.last, verdict, wanted, some=some)
         lasting = self.connections.of(where.inode)
-        if CONNECTIONS in wanted and not self.connections.settled(where.inode):
+        if CONNECTIONS in wanted and not some and not self.connections.settled(where.inode):
             # An incident that an earlier watch began: until two looks tell, it goes on.
             counts[CONNECTIONS] = ListenerCounts(critical=True)
         elif lasting.alarming or CONNECTIONS in wanted:

@@ -1,0 +1,43 @@
+"""Have the kernel drop its caches of files: /proc/sys/vm/drop_caches."""
+
+from __future__ import annotations
+
+import os
+from typing import Final
+
+from halfopen.core.errors import KernelError, NotPermitted, Unsupported, privilege
+from halfopen.linux import proc
+
+PATH: Final = "/proc/sys/vm/drop_caches"
+# mm/vmscan.c, fs/drop_caches.c: 1 the page cache, 2 unused inodes and dentries; 4: say nothing in the kernel's log.
+_PAGES, _BOTH, _QUIET = 1, 3, 4
+
+
+def may_drop(path: str = PATH) -> None:
+    """See that it could be done, and that this is the machine's own root, not a container's. Changes nothing.
+
+    Raises: NotPermitted, Unsupported.
+    """
+    if not proc.on_the_host():
+        raise NotPermitted(
+            "the page cache is the whole machine's, and this process is in a container (PID or user namespace)",
+            hint="run it on the host; in a container, its own memory limit is the thing to look at",
+        )
+    try:
+        os.close(os.open(path, os.O_WRONLY | os.O_CLOEXEC))
+    except FileNotFoundError:
+        raise Unsupported("drop_caches", f"there is no {path} here") from None
+    except OSError:
+        raise NotPermitted(f"{path} may not be written", hint=privilege(os.geteuid(), "CAP_DAC_OVERRIDE")) from None
+
+
+def drop(inodes: bool, path: str = PATH) -> None:
+    """Drop the page cache, with `inodes` unused inodes and dentries too, and wait for it. Raises: KernelError."""
+    try:
+        fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+        try:
+            os.write(fd, b"%d\n" % ((_BOTH if inodes else _PAGES) + _QUIET))
+        finally:
+            os.close(fd)
+    except OSError as e:
+        raise KernelError("dropping the page cache", e.errno or 0) from None

@@ -1,0 +1,72 @@
+"""Dropping the page cache: the action, what it would cost, and what came of it. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class DropCaches:
+    """Write what is dirty to disk, then drop the page cache of the whole machine. No undo: files are read again.
+
+    inodes: unused inodes and dentries too. reason: why, for the record.
+    """
+
+    reason: str
+    inodes: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class MachineMemory:
+    """Bytes of the machine, /proc/meminfo's MemFree, Cached, Buffers, Shmem, Mapped, Dirty and SReclaimable."""
+
+    free: int
+    cached: int
+    buffers: int
+    shared: int
+    mapped: int
+    dirty: int
+    reclaimable: int
+
+    @staticmethod
+    def of(meminfo: Mapping[str, int]) -> MachineMemory:
+        """From /proc/meminfo in bytes, by name; 0 for what is not there."""
+        names = ("MemFree", "Cached", "Buffers", "Shmem", "Mapped", "Dirty", "SReclaimable")
+        return MachineMemory(*(meminfo.get(name, 0) for name in names))
+
+    @property
+    def droppable(self) -> int:
+        """File contents that no program has mapped: tmpfs and shared memory are no files on a disk, and stay."""
+        return max(0, self.cached - self.shared - self.mapped + self.buffers)
+
+
+@dataclass(frozen=True, slots=True)
+class CachesDropped:
+    """The outcome of a DropCaches. after: None in a dry run. sync_s, drop_s: how long the two steps took."""
+
+    action: DropCaches
+    before: MachineMemory
+    after: MachineMemory | None = None
+    sync_s: float = 0.0
+    drop_s: float = 0.0
+    problems: tuple[str, ...] = field(default=())
+
+    @property
+    def freed(self) -> int:
+        """By so many bytes more memory is free; what programs took meanwhile is missing in it."""
+        return 0 if self.after is None else self.after.free - self.before.free
+
+    def as_record(self) -> dict[str, Any]:
+        """For the audit log."""
+        after = self.before if self.after is None else self.after
+        return {
+            "free_before_bytes": self.before.free,
+            "free_after_bytes": after.free,
+            "page_cache_before_bytes": self.before.cached,
+            "page_cache_after_bytes": after.cached,
+            "sync_s": round(self.sync_s, 3),
+            "drop_s": round(self.drop_s, 3),
+            "problems": list(self.problems),
+        }
