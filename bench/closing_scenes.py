@@ -1,5 +1,7 @@
 """The scenes of `closing`: each played with several seeds, and what `halfopen closing` says held against what is right.
 
+The scenes of the lab, and those of closing_pools.py with real programs, as far as these are here.
+
 Alone: python bench/closing_scenes.py [--draws N] [--scene NAME …] [--json FILE]
 """
 
@@ -19,9 +21,12 @@ from typing import Final
 SRC = Path(__file__).resolve().parent.parent / "src"
 sys.path.insert(0, str(SRC))
 
-from halfopen.lab.scenes.closing import CLOSING_SCENES, closing_scene  # noqa: E402
+from closing_pools import POOL_SCENES, pool_scene  # noqa: E402
+
+from halfopen.lab.scenes.closing import CLOSING_SCENES, ClosingScene, closing_scene  # noqa: E402
 
 DRAWS: Final = 10
+SCENES: Final[dict[str, ClosingScene]] = {**CLOSING_SCENES, **POOL_SCENES}
 
 
 @dataclass(slots=True)
@@ -38,10 +43,10 @@ class ClosingPlay:
 
 def play(name: str, seed: int) -> ClosingPlay:
     """Play a scene in this process and look at it with the command."""
-    one = CLOSING_SCENES[name]
+    one = SCENES[name]
     words = [sys.executable, "-m", "halfopen", "closing", "--json"]
     words += [] if one.seconds is None else ["--for", f"{one.seconds:g}s"]
-    with closing_scene(name, seed) as stage:
+    with (pool_scene if name in POOL_SCENES else closing_scene)(name, seed) as stage:
         asked = [*words, "--netns", stage.at.netns_path]
         env = {**os.environ, "PYTHONPATH": str(SRC)}
         done = subprocess.run(asked, capture_output=True, text=True, env=env, timeout=120, check=False)
@@ -67,16 +72,20 @@ def main() -> int:
     """Play them and print a line for each scene."""
     parser = argparse.ArgumentParser(description="Play the scenes of closing.")
     parser.add_argument("--draws", type=int, default=DRAWS)
-    parser.add_argument("--scene", action="append", choices=[*CLOSING_SCENES])
+    parser.add_argument("--scene", action="append", choices=[*SCENES])
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--json")
-    parser.add_argument("--play", choices=[*CLOSING_SCENES], help=argparse.SUPPRESS)
+    parser.add_argument("--play", choices=[*SCENES], help=argparse.SUPPRESS)
     parser.add_argument("--seed", type=int, default=0, help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.play:
         print(json.dumps(asdict(play(given.play, given.seed))))
         return 0
-    asked = [(name, seed) for name in given.scene or CLOSING_SCENES for seed in range(given.draws)]
+    left_out = {name: one.missing for name, one in POOL_SCENES.items() if one.missing}
+    for missing in sorted({name for names in left_out.values() for name in names}):
+        scenes = [scene for scene, names in left_out.items() if missing in names]
+        print(f"{missing} is not here; left out: {', '.join(scenes)}")
+    asked = [(name, seed) for name in given.scene or SCENES if name not in left_out for seed in range(given.draws)]
     with ThreadPoolExecutor(given.jobs) as pool:
         plays = list(pool.map(lambda one: _apart(*one), asked))
     for name in dict.fromkeys(name for name, _ in asked):
