@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import socket
+from typing import TYPE_CHECKING
+
 import pytest
 
 import halfopen
@@ -12,6 +15,9 @@ from halfopen.core.sample.before_tcp import BeforeTcp
 from halfopen.lab.scenes import scene
 from halfopen.lab.scenes.stage import Stage
 from halfopen.ops.looks import looks
+
+if TYPE_CHECKING:
+    from halfopen.lab import Lab
 
 pytestmark = pytest.mark.root
 
@@ -46,3 +52,19 @@ def test_a_full_table_of_tracked_connections() -> None:
     assert part.conntrack.limit == most
     assert part.conntrack.count >= 0.9 * most
     assert found.number("conntrack_drops_per_s") > 0
+
+
+def test_rules_that_drop_what_arrives(lab: Lab) -> None:
+    rules = "table inet test { chain input { type filter hook input priority 0; udp dport 9 drop; }; }"
+    lab.server.exec(["nft", rules], check=True)
+    sender = lab.client.run(lambda: socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
+
+    def send(_: float) -> None:
+        for _ in range(500):
+            sender.sendto(b"x", ("192.0.2.1", 9))
+
+    with sender:
+        [seen] = looks(lambda: [halfopen.snapshot(lab.server.netns_path)], deep=True, pause=send)
+    [found] = [one for one in judge(seen.now, seen.before, seen.interval_s).findings if one.id == "dropped-by-rules"]
+    assert found.number("dropped_per_s") > 0
+    assert found.number("dropped_share") > 0.5

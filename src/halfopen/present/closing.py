@@ -21,13 +21,14 @@ from halfopen.core.model.closing import ClosingModel, SocketGroup
 from halfopen.core.model.closing_kinds import Signature
 from halfopen.core.sample import Sample
 from halfopen.core.sample.closing import STATE_NAMES
-from halfopen.core.units import json_text, plural, printable
+from halfopen.core.units import json_text, printable
 from halfopen.present import columns, listing
 from halfopen.present.findings.cures import next_commands
 from halfopen.present.findings.sentences import say
 from halfopen.present.findings.words import LEADS
 from halfopen.present.jsonout import json_verdict
-from halfopen.present.text import STYLE, propose
+from halfopen.present.language import spoken, tr, tr_n
+from halfopen.present.text import STYLE, level_head, propose
 
 _MOST_GROUPS: Final = 12
 _CHUNK: Final = 2048
@@ -58,8 +59,13 @@ def worst_first(groups: Iterable[SocketGroup]) -> list[SocketGroup]:
 
 
 def show(out: Console, sample: Sample, model: ClosingModel, verdict: Verdict) -> None:
-    """The screen of `closing`."""
-    level = Text(f"{verdict.level.name:<8}  ", style=STYLE[verdict.level])
+    """The screen of `closing`, in the language of the reader."""
+    with spoken():
+        _show(out, sample, model, verdict)
+
+
+def _show(out: Console, sample: Sample, model: ClosingModel, verdict: Verdict) -> None:
+    level = level_head(verdict.level)
     if sample.where.name != "self":
         level.append(f"[{printable(sample.where.name)}] ")
     first = next((one for one in verdict.findings if one.id in LEADS), None)
@@ -72,13 +78,14 @@ def show(out: Console, sample: Sample, model: ClosingModel, verdict: Verdict) ->
         out.print()
         columns.show(out, GROUP, shown)
         if len(model.groups) > len(shown):
-            out.print(Text(f"and {plural(len(model.groups) - len(shown), 'more group')}", style="dim"))
+            more = len(model.groups) - len(shown)
+            out.print(Text(tr_n("and {n:,} more group", "and {n:,} more groups", more), style="dim"))
     out.print()
     out.print(states_line(model))
     best, *others = next_commands(verdict)
     for command in others[:2]:
-        propose(out, "Also", command)
-    propose(out, "Next", best)
+        propose(out, tr("Also"), command)
+    propose(out, tr("Next"), best)
 
 
 def headline(model: ClosingModel, verdict: Verdict) -> str:
@@ -86,10 +93,10 @@ def headline(model: ClosingModel, verdict: Verdict) -> str:
     first = next((one for one in verdict.findings if one.id in LEADS), None)
     if first is not None:
         return LEADS[first.id](first)[0]
-    n = plural(len(model.sockets.rows), "connection")
+    n = tr_n("{n:,} connection", "{n:,} connections", len(model.sockets.rows))
     if any(one.level > Level.OK for one in verdict.findings):
-        return f"{n}; of some, one look cannot tell whether they leak"
-    return f"{n}, and none is kept that should be gone"
+        return tr("{connections}; of some, one look cannot tell whether they leak", connections=n)
+    return tr("{connections}, and none is kept that should be gone", connections=n)
 
 
 def _reasons(out: Console, findings: Sequence[Finding], first: Finding | None) -> None:
@@ -108,7 +115,7 @@ def _reasons(out: Console, findings: Sequence[Finding], first: Finding | None) -
 def states_line(model: ClosingModel) -> str:
     """How many connections are in each state."""
     told = [f"{name} {model.by_state[state]:,}" for state, name in STATE_NAMES.items() if model.by_state[state]]
-    return f"Connections  {', '.join(told) or 'none'}"
+    return tr("Connections  {states}", states=tr(", ").join(told) or tr("none"))
 
 
 def document(sample: Sample, model: ClosingModel, verdict: Verdict, *, interrupted: bool = False) -> dict[str, Any]:

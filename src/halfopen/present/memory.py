@@ -19,17 +19,22 @@ from halfopen.present import columns
 from halfopen.present.findings.cures import next_commands
 from halfopen.present.findings.sentences import say
 from halfopen.present.findings.words import LEADS
+from halfopen.present.language import listed, spoken, tr
 from halfopen.present.prose import paragraph
-from halfopen.present.text import STYLE, propose
+from halfopen.present.text import STYLE, level_head, propose
 
 _MOST: Final = 8
 COUNTERS: Final = ("PruneCalled", "RcvPruned", "OfoPruned", "TCPRcvQDrop", "TCPAbortOnMemory", "TCPMemoryPressures")
 
 
 def show(out: Console, sample: Sample, model: MemoryModel, verdict: Verdict) -> None:
-    """The screen of `memory`."""
-    reading = model.reading
-    level = Text(f"{verdict.level.name:<8}  ", style=STYLE[verdict.level])
+    """The screen of `memory`, in the language of the reader."""
+    with spoken():
+        _show(out, sample, model, verdict)
+
+
+def _show(out: Console, sample: Sample, model: MemoryModel, verdict: Verdict) -> None:
+    level = level_head(verdict.level)
     if sample.where.name != "self":
         level.append(f"[{printable(sample.where.name)}] ")
     first = next((one for one in verdict.findings if one.id in LEADS and one.level > Level.NOTICE), None)
@@ -49,43 +54,53 @@ def show(out: Console, sample: Sample, model: MemoryModel, verdict: Verdict) -> 
         out.print()
         columns.show(out, MEMORY_OF_LISTENER, model.by_listener[:_MOST])
     out.print()
-    low, pressure, high = reading.limits
-    used = f"{reading.pages:,} pages of {reading.page_bytes // 1024} KiB in use on the machine"
-    limits = f"low {low:,}, pressure {pressure:,}, high {high:,}"
-    paragraph(out, "tcp_mem", f"{used}; {limits if high else 'its limits are not shown here'}")
-    paragraph(
-        out,
-        "Orphans",
-        f"{reading.orphans:,} of {f'{reading.most_orphans:,}' if reading.most_orphans else '?'} on the machine",
-    )
-    counted = [f"{name} {sample.counters[name]:,}" for name in COUNTERS if sample.counters.get(name)]
-    paragraph(out, "Counters", ", ".join(counted) or "nothing was thrown away since the namespace was made")
-    if reading.cgroup_limit is not None and reading.cgroup_used is not None:
-        used, limit = show_bytes(reading.cgroup_used), show_bytes(reading.cgroup_limit)
-        paragraph(out, "Cgroup", f"{used} of {limit}, the one that halfopen runs in")
+    _limits(out, sample, model)
     _page_cache(out, model)
-    propose(out, "Next", next_commands(verdict)[0])
+    propose(out, tr("Next"), next_commands(verdict)[0])
+
+
+def _limits(out: Console, sample: Sample, model: MemoryModel) -> None:
+    """What is held against the limits, and what was thrown away."""
+    reading = model.reading
+    low, pressure, high = reading.limits
+    limits = tr("its limits are not shown here")
+    if high:
+        limits = tr("low {low:,}, pressure {pressure:,}, high {high:,}", low=low, pressure=pressure, high=high)
+    used = tr("{n:,} pages of {kib} KiB in use on the machine", n=reading.pages, kib=reading.page_bytes // 1024)
+    paragraph(out, "tcp_mem", listed([used, limits]))
+    most = f"{reading.most_orphans:,}" if reading.most_orphans else "?"
+    paragraph(out, tr("Orphans"), tr("{n:,} of {most} on the machine", n=reading.orphans, most=most))
+    counted = [f"{name} {sample.counters[name]:,}" for name in COUNTERS if sample.counters.get(name)]
+    nothing = tr("nothing was thrown away since the namespace was made")
+    paragraph(out, tr("Counters"), tr(", ").join(counted) or nothing)
+    if reading.cgroup_limit is not None and reading.cgroup_used is not None:
+        values = {"used": show_bytes(reading.cgroup_used), "limit": show_bytes(reading.cgroup_limit)}
+        paragraph(out, tr("Cgroup"), tr("{used} of {limit}, the one that halfopen runs in", **values))
 
 
 def _calm(model: MemoryModel) -> str:
     reading = model.reading
-    held = show_bytes(reading.pages * reading.page_bytes)
-    share = f", {reading.share:.1%} of what begins memory pressure" if reading.limits[1] else ""
-    return f"TCP holds {held} of buffers{share}"
+    size = show_bytes(reading.pages * reading.page_bytes)
+    if not reading.limits[1]:
+        return tr("TCP holds {size} of buffers", size=size)
+    share = f"{reading.share:.1%}"
+    return tr("TCP holds {size} of buffers, {share} of what begins memory pressure", size=size, share=share)
 
 
 def _page_cache(out: Console, model: MemoryModel) -> None:
     machine = model.reading.machine
     if "Cached" not in machine:
         return
-    text = (
-        f"{show_bytes(machine['Cached'])} on the machine, given up by itself where memory is needed; dropping it frees "
-        "no socket"
-    )
+    told = [
+        tr(
+            "{size} on the machine, given up by itself where memory is needed; dropping it frees no socket",
+            size=show_bytes(machine["Cached"]),
+        )
+    ]
     if model.pinned_bytes >= 1024 * 1024:
         pinned = show_bytes(model.pinned_bytes)
-        text += f". {pinned} of inodes and dentries of open sockets count as reclaimable and are not"
-    paragraph(out, "Page cache", text)
+        told.append(tr("{size} of inodes and dentries of open sockets count as reclaimable and are not", size=pinned))
+    paragraph(out, tr("Page cache"), listed(told))
 
 
 def document(sample: Sample, model: MemoryModel, verdict: Verdict) -> dict[str, Any]:

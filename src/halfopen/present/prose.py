@@ -9,6 +9,8 @@ from typing import Final
 from rich.cells import cell_len
 from rich.console import Console
 
+from halfopen.present.language import wrapped
+
 _GAP: Final = 3
 # Prose beside the cells has at least this much room; with less it goes below them.
 _LEAST: Final = 36
@@ -78,4 +80,6 @@ def _packed(cells: Sequence[str], width: int) -> list[str]:
 
 
 def _wrapped(text: str, width: int) -> list[str]:
+    if not text.isascii():
+        return [line.rstrip() for line in wrapped(text, max(width, 20), "")]
     return textwrap.wrap(text, max(width, 20), break_long_words=False, break_on_hyphens=False)

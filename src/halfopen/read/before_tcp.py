@@ -7,7 +7,7 @@ import struct
 import time
 from typing import Final
 
-from halfopen.core.sample.before_tcp import BeforeTcp, Conntrack, Received, Softnet
+from halfopen.core.sample.before_tcp import BeforeTcp, Conntrack, IpIn, Received, Softnet
 from halfopen.linux import small_files
 from halfopen.linux.sockets import ANSWER_WITHIN_S
 from halfopen.read.probe import Draft, Probe
@@ -30,7 +30,7 @@ def probe(earlier: BeforeTcp | None = None) -> Probe:
 def read(earlier: BeforeTcp | None = None) -> BeforeTcp:
     """The counters now; a part that this kernel or its privileges do not show is left out."""
     now = time.monotonic()
-    return BeforeTcp(now, _conntrack(), _cpus(), _devices(), earlier)
+    return BeforeTcp(now, _conntrack(), _cpus(), _devices(), earlier, _ip())
 
 
 def _conntrack() -> Conntrack | None:
@@ -41,6 +41,11 @@ def _conntrack() -> Conntrack | None:
     told = before_tcp.conntrack_counters(small_files.read(f"{_NET}/stat/nf_conntrack") or b"")
     drops, failed, early = (told.get(name, 0) for name in ("drop", "insert_failed", "early_drop"))
     return Conntrack(int(count), int(limit), drops, failed, early)
+
+
+def _ip() -> IpIn | None:
+    snmp, netstat, snmp6 = (small_files.read(f"{_NET}/{name}") or b"" for name in ("snmp", "netstat", "snmp6"))
+    return before_tcp.ip_in(snmp, netstat, snmp6)
 
 
 def _cpus() -> tuple[Softnet, ...]:

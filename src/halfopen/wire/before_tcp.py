@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Final
 
 from halfopen.core.errors import WireError
-from halfopen.core.sample.before_tcp import Softnet
+from halfopen.core.sample.before_tcp import IpIn, Softnet
 from halfopen.wire import netlink
 
 # linux/rtnetlink.h, linux/if_link.h
@@ -49,6 +49,56 @@ def _hex(word: str) -> int:
         return int(word, 16)
     except ValueError:
         raise WireError(f"{word!r} where a hexadecimal number belongs") from None
+
+
+# Counters of packets that came in and were not delivered for a reason that has a counter; and those put together again.
+_V4: Final = {
+    "Ip": ("InHdrErrors", "InAddrErrors", "ForwDatagrams", "InUnknownProtos", "InDiscards", "ReasmReqds"),
+    "IpExt": ("InNoRoutes", "InTruncatedPkts", "InMcastPkts", "InBcastPkts"),
+    "TcpExt": ("IPReversePathFilter",),
+}
+_V6: Final = (
+    *("Ip6InHdrErrors", "Ip6InTooBigErrors", "Ip6InNoRoutes", "Ip6InAddrErrors", "Ip6InUnknownProtos"),
+    *("Ip6InTruncatedPkts", "Ip6InDiscards", "Ip6OutForwDatagrams", "Ip6ReasmReqds", "Ip6InMcastPkts"),
+)
+
+
+def ip_in(snmp: bytes, netstat: bytes, snmp6: bytes) -> IpIn | None:
+    """The packets that came in, from /proc/net/snmp, netstat and snmp6 (empty: no IPv6); None where IPv4's are missing.
+
+    Source: net/ipv4/proc.c, net/ipv6/proc.c.
+    """
+    v4 = _tables(snmp) | _tables(netstat)
+    v6 = dict(_pairs(snmp6))
+    if "Ip" not in v4:
+        return None
+    ip = v4["Ip"]
+    otherwise = sum(v4.get(table, {}).get(name, 0) for table, names in _V4.items() for name in names)
+    otherwise += sum(v6.get(name, 0) for name in _V6)
+    return IpIn(
+        ip.get("InReceives", 0) + v6.get("Ip6InReceives", 0),
+        ip.get("InDelivers", 0) + v6.get("Ip6InDelivers", 0),
+        # A packet that was put together is delivered, and its fragments are not.
+        otherwise - ip.get("ReasmOKs", 0) - v6.get("Ip6ReasmOKs", 0),
+    )
+
+
+def _tables(text: bytes) -> dict[str, dict[str, int]]:
+    """The tables of /proc/net/snmp and netstat, `Ip: Name …` above `Ip: 1 …`, by their names."""
+    found = {}
+    lines = text.decode("ascii", "replace").splitlines()
+    for names, values in zip(lines[::2], lines[1::2], strict=False):
+        table, _, columns = names.partition(":")
+        words = values.partition(":")[2].split()
+        found[table] = {n: int(w) for n, w in zip(columns.split(), words, strict=False) if w.isdigit()}
+    return found
+
+
+def _pairs(text: bytes) -> Iterator[tuple[str, int]]:
+    for line in text.decode("ascii", "replace").splitlines():
+        words = line.split()
+        if len(words) == 2 and words[1].isdigit():
+            yield words[0], int(words[1])
 
 
 def stats_request(seq: int) -> bytes:

@@ -51,9 +51,21 @@ class Received:
 
 
 @dataclass(frozen=True, slots=True)
+class IpIn:
+    """IPv4 and IPv6 packets of a namespace: received; delivered to a protocol such as TCP; and otherwise accounted for:
+    forwarded, fragments put together, damaged, not routed, stopped by the reverse path filter, multicast. The rest is
+    dropped by rules (netfilter), which no counter of IP shows.
+    """
+
+    received: int
+    delivered: int
+    otherwise: int
+
+
+@dataclass(frozen=True, slots=True)
 class BeforeTcp:
     """One reading of them. conntrack: None where nothing is tracked. cpus: by their places. earlier: the reading before
-    it, where there was one.
+    it, where there was one. ip: None where /proc does not say.
     """
 
     monotonic_s: float
@@ -61,3 +73,4 @@ class BeforeTcp:
     cpus: tuple[Softnet, ...] = ()
     devices: tuple[Received, ...] = ()
     earlier: BeforeTcp | None = None
+    ip: IpIn | None = None

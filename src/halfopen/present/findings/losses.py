@@ -48,6 +48,15 @@ def _nic_drops(f: Finding) -> tuple[str, str]:
     return brief, tr("before TCP sees them; softirqs leave packets for later {rate}", rate=squeezed)
 
 
+@sentence("dropped-by-rules")
+def _dropped_by_rules(f: Finding) -> str:
+    return tr(
+        "rules drop {rate} packets ({share} of what arrives) between IP and TCP: SYNs among them reach no listener",
+        rate=per_s(f, "dropped_per_s"),
+        share=f"{f.number('dropped_share'):.0%}",
+    )
+
+
 @sentence("health-checks")
 def _health_checks(f: Finding) -> str:
     text = tr(

@@ -6,7 +6,7 @@ import pytest
 
 from halfopen.core.findings.cures import LookAtHost, RaiseConntrack
 from halfopen.core.findings.finding import Level
-from halfopen.core.sample.before_tcp import BeforeTcp, Conntrack, Received, Softnet
+from halfopen.core.sample.before_tcp import BeforeTcp, Conntrack, IpIn, Received, Softnet
 from halfopen.present.findings.sentences import say
 from verdicts import arrivals, nothing_lost, second_look, silent
 
@@ -80,6 +80,28 @@ def test_a_device_or_a_cpu_that_drops(devices: tuple[Received, ...], full: int, 
 def test_a_device_that_is_new_has_no_rates() -> None:
     lost = nothing_lost(devices=(Received("veth9", 10, 10_000, 0),))
     assert second_look([], parts=(lost,))[1] == []
+
+
+@pytest.mark.parametrize(
+    ("now", "found"),
+    [
+        (IpIn(1100, 950, 0), True),
+        (IpIn(1100, 1000, 0), False),
+        # All but four a second have another reason.
+        (IpIn(1100, 950, 48), False),
+        # A few on a busy host.
+        (IpIn(101_000, 100_900, 0), False),
+    ],
+    ids=["half of them", "none", "with reasons", "one in a thousand"],
+)
+def test_rules_that_drop(now: IpIn, found: bool) -> None:
+    before = BeforeTcp(100.0, ip=IpIn(1000, 900, 0))
+    lost = BeforeTcp(100.5, ip=now, earlier=before)
+    verdict, ids = second_look([], parts=(lost,))
+    assert ids == (["dropped-by-rules"] if found else [])
+    if found:
+        assert verdict.next == ((LookAtHost("self", "firewall", "", "dropped-by-rules"),),)
+        assert "between IP and TCP" in say(verdict.findings[0])
 
 
 @pytest.mark.parametrize(

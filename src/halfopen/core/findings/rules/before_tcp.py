@@ -98,3 +98,26 @@ def nic_drops(e: Evidence) -> Iterator[Hit]:
     )
     cure = (LookAtHost(e.netns, where, rates.device, "nic-drops"),)
     yield Hit(Level.WARNING if share >= _HURTS else Level.NOTICE, facts, cures=(cure,))
+
+
+@rule(
+    "dropped-by-rules",
+    Level.NOTICE,
+    title="rules drop packets before TCP sees them",
+    note=True,
+    rare=True,
+    doc="IP received packets and delivered them to no protocol, 10 a second or more and one in twenty, for none of the "
+    "reasons that the kernel counts: netfilter rules drop them; on a host that faces the Internet often as they should",
+    unless="what IP receives it delivers, forwards, or counts as dropped for another reason",
+    advice="`nft list ruleset` with counters shows which rule; where clients complain, see that it means others",
+)
+def dropped_by_rules(e: Evidence) -> Iterator[Hit]:
+    rates = e.before_tcp_rates
+    share = rates.ruled_out / rates.received if rates.received else 0.0
+    if rates.ruled_out < LEAST_LOST_PER_S or share < _MANY:
+        return
+    facts = (
+        Fact("dropped_per_s", round(rates.ruled_out, 1), unit="per_s"),
+        Fact("dropped_share", round(share, 4), _MANY),
+    )
+    yield Hit(Level.NOTICE, facts, cures=((LookAtHost(e.netns, "firewall", "", "dropped-by-rules"),),))
