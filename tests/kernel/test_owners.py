@@ -22,7 +22,7 @@ from click.testing import CliRunner
 import halfopen
 from halfopen.cli.main import cli
 from halfopen.core.errors import HalfopenError
-from halfopen.linux import netns
+from halfopen.linux import netns, proc
 from halfopen.linux.bpf.bpf_object import REFUSE
 from halfopen.linux.netns import Netns
 from halfopen.read import discover, holding, netns_lookup, owners, reader
@@ -175,6 +175,16 @@ def test_where_proc_would_take_long_ebpf_looks(lab: Lab, monkeypatch: pytest.Mon
     (view,) = halfopen.snapshot(lab.server.netns_path).listeners
     assert [p.pid for p in view.processes] == [os.getpid()]
     assert len(looked) == 1
+
+
+@pytest.mark.usefixtures("bpf")
+def test_where_many_files_are_open_proc_is_not_read(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    lab.server.listen(8080)
+    monkeypatch.setattr(proc, "has_open_files", lambda most: most == proc.MANY_FILES)
+    monkeypatch.setattr(owners, "_BPF_BUDGET", 100)
+    monkeypatch.setattr(owners, "by_proc", lambda *_: pytest.fail("/proc was read"))
+    (view,) = halfopen.snapshot(lab.server.netns_path).listeners
+    assert [p.pid for p in view.processes] == [os.getpid()]
 
 
 @pytest.mark.usefixtures("bpf")

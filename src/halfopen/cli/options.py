@@ -197,10 +197,13 @@ def looked(netns: str | None, *, read_by: str | None = None, instant: bool = Fal
 
     Raises: HalfopenError.
     """
+    from halfopen.linux import proc
     from halfopen.linux.bpf import bpf_object
 
     # What is imported next takes longer than loading these.
     bpf_object.preload(*LOADED_FIRST.get(read_by or "auto", ()))
+    if proc.has_open_files(proc.MANY_FILES):
+        bpf_object.preload("owners")
     from halfopen.ops.looks import looks
 
     how = read_by or "auto"

@@ -18,6 +18,8 @@ CAPABILITIES: Final = {
     "CAP_BPF": 39,
 }
 
+# To read a link of each takes longer than loading the eBPF program that needs none.
+MANY_FILES: Final = 10_000
 # include/linux/proc_ns.h: PROC_PID_INIT_INO and PROC_USER_INIT_INO, the namespaces that were booted.
 BOOTED_PIDS: Final = 0xEFFFFFFC
 _BOOTED_USERS: Final = 0xEFFFFFFD
@@ -35,6 +37,26 @@ def on_the_host() -> bool:
 def pids() -> list[int]:
     """The processes there are, in order. Raises: OSError where /proc is not mounted."""
     return sorted(int(name) for name in os.listdir("/proc") if name.isdigit())
+
+
+def has_open_files(most: int) -> bool:
+    """Whether all processes together have more than so many open files; False where the kernel does not tell.
+
+    Since commit f1f1f2569901 ("proc: report open files as size in stat() for /proc/pid/fd") (in v6.2).
+    """
+    count = 0
+    try:
+        names = os.listdir("/proc")
+    except OSError:  # not mounted
+        return False
+    for pid in filter(str.isdigit, names):
+        try:
+            count += os.stat(f"/proc/{pid}/fd").st_size
+        except OSError:  # ended meanwhile, or hidden
+            continue
+        if count > most:
+            return True
+    return False
 
 
 def name(pid: int) -> str | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -40,3 +41,20 @@ def test_a_process_that_ended_is_none() -> None:
 def test_capabilities(monkeypatch: pytest.MonkeyPatch, effective: str, missing: list[str]) -> None:
     monkeypatch.setattr(proc, "text", lambda path: f"Name:\tx\nCapEff:\t{effective.zfill(16)}\n")
     assert proc.lacking(("CAP_NET_ADMIN", "CAP_BPF")) == missing
+
+
+def test_open_files_are_counted_until_there_are_too_many() -> None:
+    with ExitStack() as held:
+        for _ in range(100):
+            held.callback(os.close, os.open(os.devnull, os.O_RDONLY))
+        told = os.stat(f"/proc/{os.getpid()}/fd").st_size > 0  # since Linux 6.2
+        assert proc.has_open_files(100) is told
+        assert not proc.has_open_files(2**40)
+
+
+def test_without_proc_no_files_are_open(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(path: str) -> list[str]:
+        raise FileNotFoundError(path)
+
+    monkeypatch.setattr(os, "listdir", refused)
+    assert not proc.has_open_files(0)
