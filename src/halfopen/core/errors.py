@@ -46,7 +46,6 @@ class ConfigError(HalfopenError):
         super().__init__("config", f"{where}: {message}", exit_code=EXIT_USAGE, hint=hint)
         self.file = file
         self.key = key
-        self.on_line = line
 
 
 class Unsupported(HalfopenError):

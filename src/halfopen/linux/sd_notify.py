@@ -7,7 +7,6 @@ import socket
 from typing import Final
 
 ENVIRONMENT: Final = "NOTIFY_SOCKET"
-_WATCHDOG: Final = "WATCHDOG_USEC"
 
 
 class SystemdNotifier:
@@ -35,9 +34,3 @@ class SystemdNotifier:
         if self._socket is not None:
             self._socket.close()
             self._socket = None
-
-
-def watchdog_s() -> float | None:
-    """Within how many seconds systemd wants to hear WATCHDOG=1; None where it does not."""
-    word = os.environ.get(_WATCHDOG, "")
-    return int(word) / 1e6 if word.isascii() and word.isdigit() and int(word) else None

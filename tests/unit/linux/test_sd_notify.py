@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from halfopen.linux import sd_notify
 from halfopen.linux.sd_notify import SystemdNotifier
 
 
@@ -37,9 +36,3 @@ def test_without_a_socket_nothing_happens(tmp_path: Path) -> None:
     gone = SystemdNotifier(str(tmp_path / "gone"))
     assert not gone.send("READY=1")
     gone.close()
-
-
-@pytest.mark.parametrize(("word", "seconds"), [("120000000", 120.0), ("", None), ("x", None), ("0", None)])
-def test_the_watchdog(word: str, seconds: float | None, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("WATCHDOG_USEC", word)
-    assert sd_notify.watchdog_s() == seconds

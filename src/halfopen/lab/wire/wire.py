@@ -149,11 +149,6 @@ class Wire:
         return value
 
     @property
-    def carried(self) -> int:
-        """How many frames were carried so far."""
-        return self._count(carrier.CARRIED)
-
-    @property
     def refused(self) -> int:
         """How many there was no room for, or that were too long."""
         return self._count(carrier.REFUSED)
