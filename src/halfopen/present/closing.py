@@ -96,7 +96,7 @@ def headline(model: ClosingModel, verdict: Verdict) -> str:
     n = tr_n("{n:,} connection", "{n:,} connections", len(model.sockets.rows))
     if any(one.level > Level.OK for one in verdict.findings):
         return tr("{connections}; of some, one look cannot tell whether they leak", connections=n)
-    return tr("{connections}, and none is kept that should be gone", connections=n)
+    return tr("{connections}; none of them leaks", connections=n)
 
 
 def _reasons(out: Console, findings: Sequence[Finding], first: Finding | None) -> None:
