@@ -26,7 +26,7 @@ sys.path.insert(0, str(SRC))
 
 from halfopen.core.errors import HalfopenError  # noqa: E402
 from halfopen.lab import enter_user_namespace  # noqa: E402
-from halfopen.lab.scenes.scoring import Score, score  # noqa: E402
+from halfopen.lab.scenes.scoring import Score, contradicted, score  # noqa: E402
 from halfopen.lab.scenes.truth import Served, Silent, Stream, Truth  # noqa: E402
 
 SCHEMA: Final = "halfopen.bench.verdicts/1"
@@ -98,9 +98,12 @@ def play(name: str, seed: int, blind: bool) -> Play:
     made = Play(name, seed)
     try:
         with scene(name, seed) as stage:
+            before = stage.counters()
             made.verdict, made.look_s = look(stage, stage.server.netns_path, blind)
+            wrong = contradicted(before, stage.counters(), made.verdict)
             truth = stage.truth()
             said = score(truth, [one.causes for one in find(name)], made.verdict)
+            said.untrue += wrong
             for path, causes in stage.beside.items():
                 if not blind:
                     _beside(said, truth, causes, look(stage, path, blind)[0])

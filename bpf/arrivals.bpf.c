@@ -152,6 +152,8 @@ int arrived(struct __sk_buff *skb)
 		if (s) {
 			s->syns++;
 			s->repeats += again;
+			s->ifindex = skb->ifindex;
+			__builtin_memcpy(s->local, ends.local, 16);
 		}
 	} else {
 		c->acks++;

@@ -215,6 +215,7 @@ struct source_counters {
 	u32 finished;
 	u32 late;
 	u32 timed; /* handshakes in sum_us */
-	u32 padding;
+	u32 ifindex; /* the device by which its last SYN came in */
 	u64 sum_us; /* from the SYN-ACK to its ACK */
+	u32 local[4]; /* the address that its last SYN was sent to, as an IPv6 one */
 };

@@ -38,11 +38,11 @@ from halfopen.core.fields import (
     watch,
 )
 from halfopen.core.fields.field import Field, Kind
+from halfopen.core.findings import rules as rules  # fills the registry
 from halfopen.core.findings.diagnosis import at_listeners as at_listeners  # fills the registry of exclusions
 from halfopen.core.findings.evidence import ON_DEMAND
 from halfopen.core.findings.exclusions import EXCLUSIONS
 from halfopen.core.findings.registry import RULES, OnRelease
-from halfopen.core.findings.verdict import judge as judge  # fills the registry
 from halfopen.core.policy.stages import TABLE as STAGES
 from halfopen.core.policy.stages import StageTold, Timing
 from halfopen.core.sections.option import options, summary

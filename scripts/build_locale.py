@@ -67,9 +67,9 @@ def _called(path: Path) -> Iterator[tuple[str, str]]:
 def _registries() -> Iterator[tuple[str, list[str]]]:
     """Words that are data: titles of causes, why a finding is in doubt, the columns of the page and their meaning."""
     sys.path.insert(0, str(ROOT / "src"))
+    from halfopen.core.findings import rules as rules  # fills the registry
     from halfopen.core.findings.diagnosis import DOUBTS
     from halfopen.core.findings.registry import RULES
-    from halfopen.core.findings.verdict import judge as judge  # fills the registry
     from halfopen.present.web.state import registry_texts
 
     yield "core/findings/rules", [rule.title for rule in RULES.values() if not rule.note]

@@ -15,7 +15,7 @@ import pytest
 
 from halfopen.core.errors import Unsupported
 from halfopen.lab.scenes import SCENES, Truth, scene
-from halfopen.lab.scenes.scoring import Score, score
+from halfopen.lab.scenes.scoring import Score, contradicted, score
 from halfopen.lab.scenes.throttle import _V1, _V2
 from run import document
 
@@ -37,6 +37,8 @@ class Played:
 
     truth: Truth
     score: Score
+    contradicted: list[str]
+    counters: dict[str, tuple[int, int, int]]
 
     @property
     def spoiled(self) -> bool:
@@ -85,6 +87,7 @@ TRUE: dict[str, Callable[[Truth], bool]] = {
     "scan": lambda t: moved(t, "EmbryonicRsts") > 20 and moved(t, "OutRsts") > 100,
     "slow-path": lambda t: finished(t, 1) > 20 and t.streams[1].max_s > 1.5,
     "lossy-path": lambda t: finished(t, 1) > 20 and t.streams[1].max_s > 1.0,
+    "asymmetric-route": lambda t: t.half_open > 20 and t.streams[1].started > finished(t, 1) + 20,
     "synacks-lost": lambda t: t.half_open > 20 and t.streams[1].started > finished(t, 1) + 20,
     "acks-lost": lambda t: t.half_open > 20 and t.streams[1].connected > finished(t, 1) + 20,
     "one-port-cut": lambda t: t.streams[1].connected == 0 < t.half_open and finished(t, 0) > 3,
@@ -119,9 +122,13 @@ TRUE: dict[str, Callable[[Truth], bool]] = {
 def play(name: str, seed: int = SEED) -> Played | Unsupported:
     try:
         with scene(name, seed) as stage:
-            verdict = document("status", "--json", "--netns", stage.server.netns_path)["verdict"]
+            before = stage.counters()
+            [seen] = document("status", "--json", "--netns", stage.server.netns_path)["namespaces"]
+            after, verdict = stage.counters(), seen["verdict"]
             truth = stage.truth()
-            return Played(truth, score(truth, [SCENES[name].causes], verdict))
+            told = {key: (before[key], n, after[key]) for key, n in seen["counters"].items() if key != "CurrEstab"}
+            made = score(truth, [SCENES[name].causes], verdict)
+            return Played(truth, made, contradicted(before, after, verdict), told)
     except Unsupported as e:
         return e
 
@@ -158,6 +165,16 @@ def test_the_verdict_on_a_scene_accuses_and_harms_nobody(plays: Plays, name: str
     found = plays[name].result(300)
     if isinstance(found, Played):
         assert (found.score.accused, found.score.harmful) == ([], []), found.score
+
+
+@pytest.mark.parametrize("name", list(SCENES))
+def test_its_numbers_are_the_kernels(plays: Plays, name: str) -> None:
+    """ListenDrops and what it splits into, handshakes that finished, cookies: in the verdict and in the document."""
+    found = plays[name].result(300)
+    if isinstance(found, Played):
+        assert found.contradicted == []
+        assert {"ListenDrops", "ListenOverflows", "TCPReqQFullDrop", "SyncookiesSent"} <= found.counters.keys()
+        assert all(before <= told <= after for before, told, after in found.counters.values()), found.counters
 
 
 def test_the_verdicts_on_the_scenes_are_right_and_true(plays: Plays) -> None:

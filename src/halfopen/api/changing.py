@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 from halfopen.api.chosen import make_filter, namespace, seconds_of
 from halfopen.core.errors import UsageError
 from halfopen.core.filters import Filter
-from halfopen.core.policy.actions import Release, Released
 from halfopen.linux.identity import identify
 from halfopen.linux.netns import Netns, current
 
 if TYPE_CHECKING:
+    from halfopen.core.policy.actions import Released
     from halfopen.core.tune.outcomes import Tuned, Undid
     from halfopen.core.tune.plan import Plan
 
@@ -38,6 +38,7 @@ def release(
 
     Raises: UsageError, UnknownTarget, NotPermitted, Unsupported, HalfopenError "audit".
     """
+    from halfopen.core.policy.actions import Release
     from halfopen.ops.executor import Executor
 
     if filter is not None and conditions:

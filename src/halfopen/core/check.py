@@ -9,8 +9,8 @@ from typing import Final
 
 from halfopen.core.errors import UsageError
 from halfopen.core.fields.check import CHECKED, CheckedValues
+from halfopen.core.findings.all_rules import RULES
 from halfopen.core.findings.finding import Finding, Level
-from halfopen.core.findings.registry import RULES
 from halfopen.core.findings.verdict import Verdict
 from halfopen.core.ranges import AlertRange, alert_range
 

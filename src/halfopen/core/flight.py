@@ -8,9 +8,9 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from halfopen.core.findings.all_rules import RULES
 from halfopen.core.findings.evidence import ON_DEMAND
 from halfopen.core.findings.finding import Fact, Finding, Level
-from halfopen.core.findings.registry import RULES
 from halfopen.core.findings.verdict import Verdict
 from halfopen.core.model.answered import Calm
 from halfopen.core.model.columns import Columns

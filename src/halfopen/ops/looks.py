@@ -11,15 +11,14 @@ from typing import Final
 import numpy as np
 
 from halfopen.core.errors import HalfopenError
-from halfopen.core.findings.sources import SOME
+from halfopen.core.findings.chance import SOME
 from halfopen.core.model.columns import Builder
 from halfopen.core.model.model import Model, build, with_parts
 from halfopen.core.model.waiting import holders
 from halfopen.core.sample.before_tcp import BeforeTcp
-from halfopen.core.sample.workers import Workers
 from halfopen.linux.netns import Netns
 from halfopen.ops.losses import losing, often_lost
-from halfopen.read import before_tcp, procfs, reader, requests, workers
+from halfopen.read import before_tcp, procfs, reader, requests
 from halfopen.read.probe import Probe
 
 # Between the two looks; long enough for a handshake across an ocean.
@@ -127,8 +126,28 @@ def _of(model: Model) -> Netns:
 
 def _with_workers(model: Model) -> Model:
     """With what the processes do on whose sockets connections wait, and what they did in the look before."""
-    pids, earlier = holders(model), model.sample.part(Workers)
-    return replace(model, sample=model.sample.with_part(workers.read(pids, earlier))) if pids else model
+    pids = holders(model)
+    if not pids:
+        return model
+    from halfopen.core.sample.workers import Workers
+    from halfopen.read import workers
+
+    return replace(model, sample=model.sample.with_part(workers.read(pids, model.sample.part(Workers))))
+
+
+def _with_ways(model: Model) -> Model:
+    """With the routes back to clients that ask again, where several do."""
+    from halfopen.core.findings.ways import wanted
+    from halfopen.read import ways
+
+    asked = wanted(model)
+    if not asked:
+        return model
+    try:
+        part = _of(model).run(lambda: ways.read(asked))
+    except HalfopenError:
+        return model  # the verdict rests on who asks again; the route is what it says besides
+    return replace(model, sample=model.sample.with_part(part))
 
 
 def _again(model: Model, way: str, parts: list[Probe]) -> Looks:
@@ -136,6 +155,9 @@ def _again(model: Model, way: str, parts: list[Probe]) -> Looks:
     builder = Builder()
     probes = [before_tcp.probe(sample.part(BeforeTcp)), requests.probe(builder)]
     if pids := holders(model):
+        from halfopen.core.sample.workers import Workers
+        from halfopen.read import workers
+
         probes.append(workers.probe(pids, sample.part(Workers)))
     try:
         fresh = reader.read(_of(model), probes, way=way, with_owners=False)
@@ -144,7 +166,7 @@ def _again(model: Model, way: str, parts: list[Probe]) -> Looks:
     if np.array_equal(fresh.listeners["inode"], sample.listeners["inode"]):
         kept = replace(fresh.completeness, notes=sample.completeness.notes)
         fresh = replace(fresh, owners=sample.owners, options=sample.options, completeness=kept)
-    now = with_parts(build(fresh, sample, columns=builder.take()), *_beside(model, parts))
+    now = _with_ways(with_parts(build(fresh, sample, columns=builder.take()), *_beside(model, parts)))
     return Looks(now if pids else _with_workers(now), model, fresh.monotonic_s - sample.monotonic_s)
 
 
@@ -186,4 +208,4 @@ def _counted_again(model: Model, before: _Counted, parts: list[Probe]) -> Looks:
     gained = {name: value - before.counters[name] for name, value in now.counters.items() if name in before.counters}
     rates = {name: n / seconds for name, n in gained.items()}
     model = _with_workers(replace(model, sample=model.sample.with_part(now.lost)))
-    return Looks(replace(with_parts(model, *found), rates=rates), None, seconds)
+    return Looks(replace(_with_ways(with_parts(model, *found)), rates=rates), None, seconds)

@@ -7,7 +7,8 @@ from dataclasses import replace
 
 from halfopen.core.filters import Filter
 from halfopen.core.findings.finding import Finding, Level
-from halfopen.core.findings.verdict import Verdict, judge, verdict_on
+from halfopen.core.findings.judging import verdict_on
+from halfopen.core.findings.verdict import Verdict, judge
 from halfopen.core.flight import FlightEntry, FlightHead, FlightReading, RecordedFinding, ReplayedEntry, ReplayedReading
 from halfopen.core.model.model import Model, build
 from halfopen.core.model.narrowed import only

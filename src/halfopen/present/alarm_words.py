@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from halfopen.core.findings.all_rules import RULES
 from halfopen.core.findings.finding import Finding, Level
-from halfopen.core.findings.registry import RULES
 from halfopen.core.findings.verdict import Verdict
 from halfopen.core.policy.alarms import Alarm, Rising
 from halfopen.core.policy.detection import Because

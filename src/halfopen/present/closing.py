@@ -14,8 +14,8 @@ from rich.text import Text
 from halfopen.core.fields.closing import CLOSING, DESTINATION, GROUP, SOCKETS, SocketChunk
 from halfopen.core.fields.field import json_object
 from halfopen.core.fields.namespace import PLACE
+from halfopen.core.findings.all_rules import RULES
 from halfopen.core.findings.finding import Finding, Level
-from halfopen.core.findings.registry import RULES
 from halfopen.core.findings.verdict import Verdict
 from halfopen.core.model.closing import ClosingModel, SocketGroup
 from halfopen.core.model.closing_kinds import Signature

@@ -14,9 +14,9 @@ from halfopen.core.fields.diagnosis import DIAGNOSIS, FINDING, RULED_OUT, Told
 from halfopen.core.fields.field import json_object
 from halfopen.core.fields.namespace import PLACE
 from halfopen.core.fields.process import processes_cell
+from halfopen.core.findings.all_rules import RULES
 from halfopen.core.findings.diagnosis import Confidence, Diagnosis, Explained, TimeBase, time_base
 from halfopen.core.findings.finding import Finding, Level
-from halfopen.core.findings.registry import RULES
 from halfopen.core.units import printable
 from halfopen.present.findings.cures import command, next_commands
 from halfopen.present.findings.facts import phrases

@@ -24,8 +24,8 @@ from halfopen.core.fields.history import (
     clock,
     place_name,
 )
+from halfopen.core.findings.all_rules import RULES
 from halfopen.core.findings.finding import Level
-from halfopen.core.findings.registry import RULES
 from halfopen.core.flight import FlightEntry, FlightReading
 from halfopen.core.history import HistoryAnswer, KeptSeries, ReleaseSeen, WatchedSpan, lost
 from halfopen.core.policy.incidents import Incident

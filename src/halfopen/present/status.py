@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from rich.console import Console
 from rich.table import Table
@@ -20,16 +20,17 @@ from halfopen.core.model.closing_glance import ClosingGlance
 from halfopen.core.model.listeners import ListenerView
 from halfopen.core.model.model import Model
 from halfopen.core.model.sources import SourceView
-from halfopen.core.sample.guard import FoundGuard
 from halfopen.core.units import netns_words, printable
 from halfopen.present import columns
 from halfopen.present.findings.cures import next_commands
 from halfopen.present.findings.headline import headline
 from halfopen.present.findings.reasons import reasons
 from halfopen.present.findings.words import lasted, listener_name
-from halfopen.present.guards import summary
 from halfopen.present.language import listed, spoken, tr, tr_n
 from halfopen.present.text import STYLE, level_head, propose
+
+if TYPE_CHECKING:
+    from halfopen.core.sample.guard import FoundGuard
 
 MAX_LISTENERS: Final = 12
 MAX_NAMESPACES: Final = 8
@@ -90,6 +91,8 @@ def status(
 
 def guard_line(guard: FoundGuard) -> str:
     """The activity of a guard of `protect` in this namespace."""
+    from halfopen.present.guards import summary  # hardly a host has one
+
     does = tr("is being taken off")
     if guard.answers:
         does = tr("answers from {share} of a SYN queue on", share=f"{guard.share:.0%}")

@@ -6,7 +6,7 @@ import io
 import re
 import sys
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.cells import cell_len
 from rich.console import Console
@@ -14,11 +14,13 @@ from rich.segment import Segment
 from rich.text import Text
 
 from halfopen.core.findings.finding import Level
-from halfopen.core.policy.actions import Released
 from halfopen.core.units import plural, printable
 from halfopen.present import commands, terminal
 from halfopen.present.findings.words import level_word
 from halfopen.present.language import tr
+
+if TYPE_CHECKING:
+    from halfopen.core.policy.actions import Released
 
 _UNPRINTABLE = re.compile(r"[^\n\x20-\x7e]")
 STYLE = {Level.OK: "bold green", Level.NOTICE: "bold cyan", Level.WARNING: "bold yellow", Level.CRITICAL: "bold red"}

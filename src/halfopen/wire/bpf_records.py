@@ -180,8 +180,9 @@ SOURCE_KEY: Final[np.dtype[Any]] = np.dtype(
 )
 SOURCE_COUNTERS: Final[np.dtype[Any]] = np.dtype(
     [
-        *((name, "<u4") for name in ("syns", "repeats", "acks", "resets", "finished", "late", "timed", "padding")),
+        *((name, "<u4") for name in ("syns", "repeats", "acks", "resets", "finished", "late", "timed", "ifindex")),
         ("sum_us", "<u8"),
+        ("local", "V16"),
     ]
 )
 

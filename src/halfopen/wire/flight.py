@@ -38,6 +38,7 @@ from halfopen.core.sample import LISTENER, QUEUES, Completeness, ListenerOptions
 from halfopen.core.sample.arrivals import SOURCE, Arrivals
 from halfopen.core.sample.before_tcp import BeforeTcp
 from halfopen.core.sample.peers import PEER, Peers
+from halfopen.core.sample.ways import WaysBack
 from halfopen.core.sample.workers import Workers
 from halfopen.core.units import text_only
 from halfopen.core.where import Host, Namespace
@@ -134,6 +135,7 @@ class _Reading:
     findings: tuple[RecordedFinding, ...] | None = None
     glance: bool = False
     left_out: tuple[str, ...] = ()
+    ways: WaysBack | None = None
 
 
 _HEAD, _READING, _TELLING, _RELEASED, _WITHHELD = 1, 2, 3, 4, 5
@@ -298,6 +300,7 @@ def _raw(one: FlightReading) -> _Reading:
         one.findings,
         one.glance,
         one.left_out,
+        s.part(WaysBack),
     )
 
 
@@ -331,7 +334,7 @@ def _reading(raw: _Reading) -> FlightReading:
         parts.append(Arrivals(a.seconds, *arrays, a.packets, a.why, a.crowded, a.unfit))
     if raw.peers is not None:
         parts.append(Peers(_rows(raw.peers[0], PEER), raw.peers[1]))
-    parts += [part for part in (raw.workers, raw.before_tcp) if part is not None]
+    parts += [part for part in (raw.workers, raw.before_tcp, raw.ways) if part is not None]
     sample = Sample(
         where=raw.where,
         host=raw.host,

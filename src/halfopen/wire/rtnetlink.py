@@ -17,7 +17,7 @@ AF_INET, AF_INET6 = 2, 10
 _ARPHRD_ETHER, _ARPHRD_LOOPBACK = 1, 772
 _IFF_UP: Final = 1
 _IFLA_IFNAME, _IFLA_MTU, _IFLA_LINKINFO, _IFLA_INFO_KIND = 3, 4, 18, 1
-_RTA_DST, _RTA_OIF, _RTA_METRICS, _RTA_TABLE = 1, 4, 8, 15
+_RTA_DST, _RTA_SRC, _RTA_OIF, _RTA_METRICS, _RTA_TABLE = 1, 2, 4, 8, 15
 _RTAX_MTU, _RTAX_ADVMSS = 2, 8
 _LINK: Final = struct.Struct("=BxHiII")
 _ROUTE: Final = struct.Struct("=BBBBBBBBI")
@@ -59,6 +59,31 @@ def routes_request(family: int, table: int, seq: int) -> bytes:
     kind = _RTN_LOCAL if table == LOCAL_TABLE else _RTN_UNICAST
     payload = _ROUTE.pack(family, 0, 0, 0, table, 0, 0, kind, 0) + netlink.attribute(_RTA_TABLE, _U32.pack(table))
     return netlink.message(_RTM_GETROUTE, netlink.NLM_F_REQUEST | netlink.NLM_F_DUMP, seq, payload)
+
+
+def way_request(destination: bytes, source: bytes, ifindex: int, seq: int) -> bytes:
+    """Ask which way packets to an address would leave, as `ip route get` does.
+
+    destination, source: 4 or 16 bytes; source b"": the kernel chooses one. ifindex: of the device that the socket is
+    bound to, 0 for none.
+    """
+    bits = 8 * len(destination)
+    head = _ROUTE.pack(AF_INET if bits == 32 else AF_INET6, bits, 8 * len(source), 0, 0, 0, 0, 0, 0)
+    payload = head + netlink.attribute(_RTA_DST, destination)
+    if source:
+        payload += netlink.attribute(_RTA_SRC, source)
+    if ifindex:
+        payload += netlink.attribute(_RTA_OIF, _U32.pack(ifindex))
+    return netlink.message(_RTM_GETROUTE, netlink.NLM_F_REQUEST, seq, payload)
+
+
+def way(data: memoryview, start: int, end: int) -> int:
+    """The index of the device in the answer to `way_request`, an RTM_NEWROUTE message at data[start:end]; 0: it has
+    none. Raises: WireError."""
+    for type_, at, size in netlink.attribute_places(data, start + netlink.HEADER.size + _ROUTE.size, end):
+        if type_ == _RTA_OIF and size == _U32.size:
+            return int(_U32.unpack_from(data, at)[0])
+    return 0
 
 
 def device(data: memoryview, start: int, end: int) -> Device:

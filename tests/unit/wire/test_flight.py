@@ -31,6 +31,7 @@ from halfopen.core.sample import LISTENER, QUEUES, ListenerOptions, Process
 from halfopen.core.sample.arrivals import SOURCE, Arrivals
 from halfopen.core.sample.before_tcp import BeforeTcp, Conntrack, Softnet
 from halfopen.core.sample.peers import PEER, Peers
+from halfopen.core.sample.ways import WayBack, WaysBack
 from halfopen.core.sample.workers import Quota, Workers, WorkerState
 from halfopen.core.where import Namespace
 from halfopen.wire import flight
@@ -65,6 +66,7 @@ def reading() -> FlightReading:
         Peers(np.ones(2, PEER), False),
         workers,
         BeforeTcp(1.0, Conntrack(1, 2), (Softnet(1, 2, 3),), earlier=BeforeTcp(0.5)),
+        WaysBack((WayBack(2**60, "eth1", "eth0"), WayBack(3, error=101))),
     )
     whole = model.sample
     for part in extra:

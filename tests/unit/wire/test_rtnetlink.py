@@ -38,6 +38,28 @@ def test_a_route() -> None:
     assert rtnetlink.route(*data, rtnetlink.LOCAL_TABLE) is None
 
 
+@pytest.mark.parametrize("size", [4, 16])
+def test_the_way_to_an_address_is_asked_for_as_by_ip_route_get(size: int) -> None:
+    to, own = bytes(range(1, size + 1)), bytes(range(101, size + 101))
+    made = memoryview(rtnetlink.way_request(to, own, 7, 3))
+    [(start, end, kind, flags, *_)] = netlink.messages(made)
+    assert (kind, flags) == (26, netlink.NLM_F_REQUEST)
+    family, bits, own_bits = struct.unpack_from("=BBB", made, 16)
+    assert (family, bits, own_bits) == (2 if size == 4 else 10, 8 * size, 8 * size)
+    parts = {type_: bytes(made[at : at + n]) for type_, at, n in netlink.attribute_places(made, start + 28, end)}
+    assert parts == {1: to, 2: own, 4: struct.pack("=I", 7)}
+    assert len(rtnetlink.way_request(to, b"", 0, 1)) == 28 + 4 + size
+
+
+def test_the_device_of_a_way() -> None:
+    head = struct.pack("=BBBBBBBBI", 2, 32, 0, 0, 254, 0, 0, 1, 0)
+    to = netlink.attribute(1, bytes([10, 0, 0, 1]))
+    assert rtnetlink.way(*of_message(rtnetlink.RTM_NEWROUTE, head + to + u32(4, 9))) == 9
+    assert rtnetlink.way(*of_message(rtnetlink.RTM_NEWROUTE, head + to)) == 0
+    with pytest.raises(WireError):
+        rtnetlink.way(*of_message(rtnetlink.RTM_NEWROUTE, head + struct.pack("=HH", 400, 1)))
+
+
 def test_bytes_that_lie() -> None:
     head = struct.pack("=BBBBBBBBI", 2, 24, 0, 0, 254, 0, 0, 1, 0)
     data = of_message(rtnetlink.RTM_NEWROUTE, head + struct.pack("=HH", 400, 1))

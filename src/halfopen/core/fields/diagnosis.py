@@ -8,9 +8,9 @@ from typing import Any, Final
 from halfopen.core.fields.field import Field, Kind, json_object
 from halfopen.core.fields.listener import NAMED, NamedListener
 from halfopen.core.fields.process import processes
+from halfopen.core.findings.all_rules import RULES
 from halfopen.core.findings.diagnosis import Diagnosis, Explained, RuledOut, time_base
 from halfopen.core.findings.finding import Fact
-from halfopen.core.findings.registry import RULES
 from halfopen.core.model.listeners import ListenerView
 
 FACT: Final[tuple[Field[Fact], ...]] = (

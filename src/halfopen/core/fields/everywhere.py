@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import Final
 
 from halfopen.core.fields.field import Field, Kind
-from halfopen.core.findings.registry import RULES
 from halfopen.core.findings.verdict import Verdict
 from halfopen.core.model.listeners import ListenerView
 from halfopen.core.model.model import Model
@@ -46,6 +45,10 @@ def _accept_queue(one: JudgedNamespace) -> str:
 
 
 def _why(one: JudgedNamespace) -> str:
+    if not one.verdict.findings:
+        return "-"
+    from halfopen.core.findings.all_rules import RULES
+
     causes = [finding.id for finding in one.verdict.findings if not RULES[finding.id].note]
     more = f" +{len(causes) - 1}" if len(causes) > 1 else ""
     return f"{causes[0]}{more}" if causes else "-"

@@ -13,7 +13,7 @@ from halfopen.core.fields.field import Field, Kind
 from halfopen.core.fields.guard import GUARD
 from halfopen.core.fields.kernel import KERNEL_METRICS, SETTING_METRICS
 from halfopen.core.fields.watched import Watched, Watching
-from halfopen.core.findings import verdict as _verdict  # noqa: F401  (fills the registry)
+from halfopen.core.findings import rules as _rules  # noqa: F401  (fills the registry)
 from halfopen.core.findings.evidence import Need
 from halfopen.core.findings.finding import Level
 from halfopen.core.findings.registry import RULES

@@ -11,8 +11,9 @@ from halfopen.core.findings import excluding as _excluding  # noqa: F401  (fills
 from halfopen.core.findings.evidence import ON_DEMAND, Evidence
 from halfopen.core.findings.exclusions import EXCLUSIONS, Against
 from halfopen.core.findings.finding import Fact, Finding, Level
+from halfopen.core.findings.judging import judged, verdict_on
 from halfopen.core.findings.registry import RULES
-from halfopen.core.findings.verdict import Verdict, judged, verdict_on
+from halfopen.core.findings.verdict import Verdict
 from halfopen.core.model.model import Model
 from halfopen.core.model.narrowed import only
 
@@ -53,6 +54,8 @@ _BETWEEN = frozenset(
         "ports",
         "came_between",
         "without_timestamps",
+        "backlog_needed",
+        "under_way",
     }
 )
 

@@ -28,6 +28,9 @@ T = TypeVar("T")
 # Below this many half-open connections nothing is made of their number: every busy server has some at any moment.
 FEW: Final = 50
 _FULL: Final = 0.95
+# An answer is awaited for so many round trips of clients that are known, or so long where none is.
+_ROUND_TRIPS: Final = 2.0
+_STRANGERS_S: Final = 1.5
 
 
 class Need(Enum):
@@ -187,9 +190,11 @@ class Evidence:
     def sources(self) -> SourcesAsked:
         """The requests by what is known of their sources."""
         since = since_s(self.now)
-        # A full queue keeps hardly anything for long, and an ocean is crossed within a second.
+        # A full queue keeps hardly anything for long, and an ocean is crossed within a second. But the first clients of
+        # a crowd send no cookie back before a round trip, which may be longer.
         if self.cookies_unanswered_per_s >= FEW and any(self.full()):
-            since = min(since, SHORT_S)
+            known = self.now.completers.round_trip_s() if self.now.completers is not None else 0.0
+            since = min(since, max(SHORT_S, _ROUND_TRIPS * known) if known else _STRANGERS_S)
         return SourcesAsked(self.now, since)
 
     @property
@@ -217,6 +222,18 @@ class Evidence:
             return self.completions_per_s
         flows = [flow for one, flow in zip(self.now.views, arrived.by_view, strict=True) if one.key == view.key]
         return sum(flow.per_s(flow.finished) for flow in flows)
+
+    def arrivals_at(self, view: ListenerView) -> tuple[float, float]:
+        """SYNs a second of new connections at a listener, and how long its handshakes take on average, in s; 0 where
+        that was not counted.
+        """
+        arrived = self.now.arrived
+        if arrived is None or not arrived.packets:
+            return 0.0, 0.0
+        flow = arrived.by_view[next(i for i, one in enumerate(self.now.views) if one.key == view.key)]
+        rows = arrived.sources[arrived.sources["port"] == view.port]
+        timed = int(rows["timed"].sum())
+        return flow.per_s(flow.syns - flow.repeats), float(rows["sum_us"].sum()) / timed / 1e6 if timed else 0.0
 
     @property
     def cookies_unanswered_per_s(self) -> float:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import IntEnum
+from typing import TYPE_CHECKING
 
-from halfopen.core.findings.cures import Cure
-from halfopen.core.model.listeners import ListenerView
+if TYPE_CHECKING:
+    from halfopen.core.findings.cures import Cure
+    from halfopen.core.model.listeners import ListenerView
 
 Value = int | float | str
 
@@ -35,7 +37,8 @@ class Hit:
     """The result of a rule: a finding without the rule's id.
 
     listener: the listener concerned, None when it concerns the namespace. rules_out: ids of the causes that these facts
-    exclude. cures: the best first.
+    exclude. cures: the best first. costs_per_s: so many clients a second do not get in because of it, as far as is
+    known. past: it rests on counters alone, which stand still now.
     """
 
     level: Level
@@ -43,6 +46,8 @@ class Hit:
     listener: ListenerView | None = None
     rules_out: tuple[str, ...] = ()
     cures: tuple[Cure, ...] = ()
+    costs_per_s: float = 0.0
+    past: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +60,8 @@ class Finding:
     listener: ListenerView | None = None
     rules_out: tuple[str, ...] = ()
     cures: tuple[Cure, ...] = ()
+    costs_per_s: float = 0.0
+    past: bool = False
 
     @property
     def at(self) -> ListenerView:
@@ -88,3 +95,14 @@ class Finding:
     def text(self, name: str) -> str:
         """The value of a fact as text. Raises: KeyError."""
         return str(self.fact(name).value)
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """The worst level, every finding (the worst first, of one level what costs most clients a second), and what to do
+    next (the best first, never empty).
+    """
+
+    level: Level
+    findings: tuple[Finding, ...]
+    next: tuple[Cure, ...]

@@ -42,6 +42,11 @@ _MANY_ADDRESSES: Final = 1000
 _STANDS_OUT: Final = 0.02
 # Real clients ask again when they hear nothing; among forged ones a chance repetition is rare.
 _ASK_AGAIN: Final = 0.05
+# Clients that finished until so long ago, by what came in the seconds before, at least.
+_GONE_S: Final = 1.0
+_FORGOTTEN_S: Final = 120.0
+_BEFORE_S: Final = 5.0
+_NO_CHANCE: Final = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +103,7 @@ def flood(e: Evidence) -> SilentSources | None:
 def _flood(e: Evidence) -> SilentSources | None:
     asked = e.sources
     numbers = asked.numbers if asked.strange.all() else asked.numbers[asked.strange]
-    if not len(numbers) or not e.rates or _clients_ask_again(e) or asked.cut_everywhere:
+    if not len(numbers) or not e.rates or _clients_ask_again(e) or asked.cut_everywhere or _clients_are_gone(e):
         return None
     hosts = _few_hosts(numbers, asked.lasts[asked.strange])
     if hosts:
@@ -122,6 +127,20 @@ def _clients_ask_again(e: Evidence) -> bool:
     asked = e.sources
     again = np.count_nonzero(asked.repeated)
     return asked.deaf is None and bool(again >= _ASK_AGAIN * (again + np.count_nonzero(asked.strange)))
+
+
+def _clients_are_gone(e: Evidence) -> bool:
+    """Whether clients finished handshakes until a moment ago, and none does now, though every SYN is admitted: no flood
+    brings that about, an outage does; then those who wait may be clients.
+    """
+    known = e.sources.completers
+    if e.completions_per_s or any(e.full()) or e.rate("ListenDrops") or not len(known.lately):
+        return False
+    gone_s = known.youngest_s(None)
+    if not _GONE_S <= gone_s <= _FORGOTTEN_S:
+        return False
+    before_per_s = known.lately_within(None, gone_s + _BEFORE_S) / _BEFORE_S
+    return before_per_s >= 1.0 and before_per_s * gone_s >= _NO_CHANCE
 
 
 def held_by(e: Evidence) -> Prefix | None:

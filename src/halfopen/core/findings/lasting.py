@@ -16,7 +16,9 @@ from halfopen.core.units import address_text
 # A handshake that takes longer than this many seconds met loss twice, or a client that does not mean it. Younger ones
 # may still complete, and are not offered for release.
 SLOW_S: Final = 3.0
-# The same where the kernel gives up after SLOW_S already.
+# The same where the kernel gives up after SLOW_S already: with one retry, shortly before that, as clients may be more
+# than a second away; with none, never.
+_BARELY_S: Final = 2.5
 SHORT_S: Final = 1.0
 # The stretch of ages over which arrivals are counted: short enough to be recent, and no release time ends in it.
 _STRETCH_S: Final = 4.0
@@ -42,7 +44,9 @@ class Lasting:
 
 def since_s(model: Model) -> float:
     """From which age on a half-open connection is a lasting one."""
-    return SLOW_S if model.release_time_s > SLOW_S else SHORT_S
+    if model.release_time_s > SLOW_S:
+        return SLOW_S
+    return _BARELY_S if model.release_time_s > _BARELY_S else SHORT_S
 
 
 def repeats(columns: Columns, retries: NDArray[np.uint8]) -> NDArray[np.bool_]:

@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
 
 from halfopen.core.sample.before_tcp import BeforeTcp, Received
+
+# Below that, any host on the Internet drops some: packets a second, and of all packets.
+LEAST_LOST_PER_S: Final = 10.0
+NOTICED: Final = 0.001
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,3 +62,14 @@ def _worst(now: tuple[Received, ...], before: tuple[Received, ...]) -> tuple[str
         if (old := known.get(one.device)) is not None
     ]
     return max(rose, key=lambda one: (one[2] + one[3], one[1]), default=("", 0, 0, 0))
+
+
+def lost_by_queues(rates: LostRates) -> tuple[float, float, str]:
+    """Packets a second that found the queue of a device or of a CPU full, their share of all, and which of the two it
+    was ("device", "cpu"); 0 where they are too few to matter.
+    """
+    # Behind a device, frames that nobody here wants are dropped as well; the queues of CPUs tell how many they are.
+    behind = min(rates.dropped, rates.softnet_dropped)
+    lost, where = max((rates.missed, "device"), (behind, "cpu"))
+    share = lost / (rates.packets + lost) if lost else 0.0
+    return (lost, share, where) if lost >= LEAST_LOST_PER_S and share >= NOTICED else (0.0, 0.0, where)

@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from enum import Enum
+from typing import TYPE_CHECKING
 
-from halfopen.core.findings.evidence import Evidence, Need
 from halfopen.core.findings.finding import Hit, Level
 
-Judge = Callable[[Evidence], Iterator[Hit]]
+if TYPE_CHECKING:
+    from halfopen.core.findings.evidence import Evidence, Need
+
+Judge = Callable[["Evidence"], Iterator[Hit]]
 
 
 class OnRelease(Enum):

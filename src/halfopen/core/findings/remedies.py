@@ -31,15 +31,15 @@ def release(
     return (Release(where, Filter(SLOW_S, None, listeners, sources), reason),)
 
 
-def longer_queues(e: Evidence, view: ListenerView, reason: str) -> tuple[Cure, ...]:
-    """Longer queues for a listener; first, the command that removes what limits them."""
+def longer_queues(e: Evidence, view: ListenerView, reason: str, least: int = 0) -> tuple[Cure, ...]:
+    """Longer queues for a listener, of `least` places at least; first, the command that removes what limits them."""
     if view.accept_queue_limit is None:
         return ()
     if view.syn_queue_limit is not None and view.syn_queue_limit < view.accept_queue_limit:
         # Cookies are off, and it is tcp_max_syn_backlog that is full.
         room = max(GOOD_BACKLOG, 2 * view.syn_queue_limit)
         return ((ChangeSetting(e.netns, SYN_BACKLOG, room, reason),),)
-    backlog = max(GOOD_BACKLOG, 2 * (view.accept_queue_limit // view.members))
+    backlog = max(GOOD_BACKLOG, least, 2 * (view.accept_queue_limit // view.members))
     change = ChangeListener(e.netns, view.address, view.port, BACKLOG, backlog, reason)
     if e.now.sample.settings.get("somaxconn", backlog) < backlog:
         return ((ChangeSetting(e.netns, SOMAXCONN, backlog, reason), change),)

@@ -8,6 +8,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from halfopen.core.findings.chance import SOME as SOME
 from halfopen.core.findings.lasting import Lasting, among, repeats, retries_of, which_last
 from halfopen.core.model.arrived import Completers
 from halfopen.core.model.columns import Columns
@@ -15,8 +16,6 @@ from halfopen.core.model.model import Model
 from halfopen.core.model.prefixes import Numbers, Prefix, narrowest
 from halfopen.core.sample.peers import PEER
 
-# As many that do the same are no chance.
-SOME: Final = 5
 # A prefix is theirs when it holds this share of them.
 _THEIRS: Final = 0.9
 # Of the silent ones of a prefix, this share has asked again, or has finished others: then all of them are clients.

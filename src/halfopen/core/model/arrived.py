@@ -87,6 +87,7 @@ def _merged(rows: NDArray[Any]) -> NDArray[Any]:
     return merged
 
 
+_NEARLY_ALL: Final = 0.9
 # `np.isin` would sort all of a million numbers.
 _STRETCH: Final = 65_536
 
@@ -158,6 +159,15 @@ class Completers:
         """How long ago somebody within a prefix, or anybody, last did so; infinity where nobody is remembered."""
         rows = self._remembered(prefix)
         return float(rows["age_s"].min(initial=np.inf))
+
+    def round_trip_s(self) -> float:
+        """A round trip that nine in ten of those who finish, or did lately, are within; 0 where none is known."""
+        known = [self.lately["rtt_s"][self.lately["rtt_s"] > 0]]
+        if self.now is not None:
+            timed = self.now[self.now["timed"] > 0]
+            known.append(timed["sum_us"] / timed["timed"] / 1e6)
+        trips = np.concatenate(known)
+        return float(np.quantile(trips, _NEARLY_ALL)) if len(trips) else 0.0
 
     def rtt_s(self, prefix: Prefix) -> float:
         """The median round trip of addresses within a prefix; 0 where none is known."""

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from halfopen.core.model import answered, join, timing
-from halfopen.core.model.arrived import Arrived, Completers, arrived_of, completers_of
 from halfopen.core.model.columns import Columns, columns_of, settle
 from halfopen.core.model.listeners import DEFAULT_SYNACK_RETRIES, ListenerView, views_of
 from halfopen.core.model.sources import Sources, SourceView, top_sources
 from halfopen.core.model.unchanged import all_unchanged, unchanged
 from halfopen.core.sample import Head, Requests, Sample
-from halfopen.core.sample.arrivals import Arrivals
-from halfopen.core.sample.peers import Peers
+from halfopen.core.sample.before_tcp import BeforeTcp
+
+if TYPE_CHECKING:
+    from halfopen.core.model.arrived import Arrived, Completers
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -112,9 +114,19 @@ def build(
     return _with_doubt(model, certain, is_doubtful, why)
 
 
+# Parts of a Sample from which nothing of this is known.
+_BY_THEMSELVES: Final = (Requests, BeforeTcp)
+
+
 def _with_arrived(model: Model, groups: list[join.Group]) -> Model:
     """The Model with what arrived, and who finishes, as far as its Sample has that."""
     sample = model.sample
+    if all(isinstance(part, _BY_THEMSELVES) for part in sample.parts):
+        return model
+    from halfopen.core.model.arrived import arrived_of, completers_of
+    from halfopen.core.sample.arrivals import Arrivals
+    from halfopen.core.sample.peers import Peers
+
     if sample.part(Arrivals) is None and sample.part(Peers) is None:
         return model
     arrived = arrived_of(sample, groups)

@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass, field
 from enum import Enum
 from typing import TYPE_CHECKING, Any, Final
 
+from halfopen.core.policy.look import Look as Look
 from halfopen.core.sparing import Sparing
 from halfopen.core.where import Namespace
 
@@ -19,15 +20,6 @@ if TYPE_CHECKING:
     from halfopen.core.sample.guard import GuardCounts
     from halfopen.core.tune.spots import Spot
     from halfopen.core.units import Address, Network
-
-
-@dataclass(frozen=True, slots=True)
-class Look:
-    """Read or measure something: `halfopen COMMAND` in a namespace. It changes nothing, so there is nothing to undo."""
-
-    netns: str
-    command: str
-    reason: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from halfopen.core.policy import connections
 from halfopen.core.policy.counts import CONNECTIONS, Flows, ListenerCounts, Subject
 from halfopen.core.policy.detection import Because, Judgement, Sensitivity, Watcher, step
 from halfopen.core.policy.incident_id import incident_id
-from halfopen.core.policy.readings import cause_of
+from halfopen.core.policy.readings import cause_of, still_explains
 from halfopen.core.policy.stages import AlarmStage, StageTold
 from halfopen.core.where import Namespace
 
@@ -200,7 +200,8 @@ def _cause(
     if verdict is None or one.watcher.standing.stage is not AlarmStage.INCIDENT:
         return one, None
     now = cause_of(verdict, subject)
-    if now == one.cause or now in _UNDECIDED:
+    # Two of one level may change places: which of them costs more is another matter at each reading.
+    if now == one.cause or now in _UNDECIDED or still_explains(verdict, subject, one.cause):
         return (replace(one, other="") if one.other else one), None
     if now != one.other:
         one = replace(one, other=now, other_s=at_s)

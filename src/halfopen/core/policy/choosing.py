@@ -6,9 +6,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Final
 
+from halfopen.core.findings.all_rules import RULES
 from halfopen.core.findings.finding import Finding, Level
 from halfopen.core.findings.lasting import SLOW_S
-from halfopen.core.findings.registry import RULES, OnRelease
+from halfopen.core.findings.registry import OnRelease
 from halfopen.core.findings.verdict import Verdict
 from halfopen.core.policy.actions import Release, Withheld, Withholding
 from halfopen.core.policy.alarms import WatchedListener, WatchedListeners

@@ -6,9 +6,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Final
 
+from halfopen.core.findings.all_rules import RULES
 from halfopen.core.findings.finding import Finding, Level
-from halfopen.core.findings.registry import RULES
-from halfopen.core.findings.verdict import Verdict, verdict_on
+from halfopen.core.findings.judging import verdict_on
+from halfopen.core.findings.verdict import Verdict
 from halfopen.core.model.model import Model
 from halfopen.core.policy.counts import ListenerCounts
 from halfopen.core.policy.detection import Because, Judgement, Sensitivity, Watcher

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 
+from halfopen.core.findings.all_rules import RULES
 from halfopen.core.findings.finding import Finding, Level
-from halfopen.core.findings.registry import RULES
 from halfopen.core.findings.verdict import Verdict
 from halfopen.core.model.listeners import ListenerView
 from halfopen.core.model.model import Model
@@ -82,19 +82,25 @@ def counts_of(
     return found
 
 
-def undecided(verdict: Verdict) -> bool:
-    """Whether no rule knows the cause of what is seen."""
-    return any(RULES[f.id].fallback for f in verdict.findings)
-
-
 def cause_of(verdict: Verdict, subject: Subject) -> str:
     """The id of the finding that explains trouble of a subject, "" where none does: of its own, else one of the
     namespace that is no mere remark. Trouble of the namespace is explained by any.
     """
+    return next((finding.id for finding in _causes(verdict, subject)), "")
+
+
+def still_explains(verdict: Verdict, subject: Subject, cause: str) -> bool:
+    """Whether a cause that was told is still among those of a subject, and none is worse."""
+    found = list(_causes(verdict, subject))
+    return any(finding.id == cause and finding.level >= found[0].level for finding in found)
+
+
+def _causes(verdict: Verdict, subject: Subject) -> Iterator[Finding]:
     causes = [f for f in verdict.findings if not RULES[f.id].note and f.level > Level.OK]
-    own = [f for f in causes if f.listener is not None and f.listener.key == subject]
-    shared = [f for f in causes if f.listener is None and (f.level >= Level.WARNING or RULES[f.id].fallback)]
-    return next((f.id for f in (*own, *shared, *(causes if subject is None else ()))), "")
+    yield from (f for f in causes if f.listener is not None and f.listener.key == subject)
+    yield from (f for f in causes if f.listener is None and (f.level >= Level.WARNING or RULES[f.id].fallback))
+    if subject is None:
+        yield from causes
 
 
 def _is_critical(finding: Finding) -> bool:

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 # One source of connections to one port. number: an IPv4 address, or the first 64 bits of an IPv6 address. syns, and of
 # them repeats: of a connection that was half-open already; acks: other packets for a listener or its requests; resets.
 # finished: handshakes, and of them late: after a SYN-ACK was sent again. sum_us: of the `timed` ones, from the SYN-ACK
-# to its ACK.
+# to its ACK. ifindex: of the device by which its last SYN came in, and local_high, local_low: the address to which that
+# was sent, as the two halves of an IPv6 one (IPv4: mapped); 0 where no SYN was counted.
 SOURCE: Final[np.dtype[Any]] = np.dtype(
     [
         ("is_v4", "?"),
@@ -19,6 +20,9 @@ SOURCE: Final[np.dtype[Any]] = np.dtype(
         ("number", "u8"),
         *((name, "u4") for name in ("syns", "repeats", "acks", "resets", "finished", "late", "timed")),
         ("sum_us", "u8"),
+        ("ifindex", "u4"),
+        ("local_high", "u8"),
+        ("local_low", "u8"),
     ]
 )
 

@@ -153,7 +153,7 @@ class NotifySettings:
 
 def _check_causes(causes: Iterable[str]) -> None:
     # Here, because the process that delivers has these settings too, and no use for the rules and numpy.
-    from halfopen.core.findings import verdict as _verdict  # noqa: F401  (fills the registry)
+    from halfopen.core.findings import rules as _rules  # noqa: F401  (fills the registry)
     from halfopen.core.findings.registry import RULES
 
     for cause in causes:

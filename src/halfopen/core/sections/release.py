@@ -7,7 +7,7 @@ from typing import Annotated, Any, Final, Literal
 
 from halfopen.core.errors import UsageError
 from halfopen.core.filters import Filter
-from halfopen.core.findings import verdict as _verdict  # noqa: F401  (fills the registry)
+from halfopen.core.findings import rules as _rules  # noqa: F401  (fills the registry)
 from halfopen.core.findings.registry import RULES, OnRelease
 from halfopen.core.policy.release_policy import ReleasePolicy
 from halfopen.core.sections.option import needed, option

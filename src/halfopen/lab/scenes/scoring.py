@@ -6,6 +6,7 @@ import ipaddress
 import itertools
 import re
 import shlex
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -131,6 +132,50 @@ def _completes(truth: Truth, prefix: str) -> bool:
     if any(asked.version == net.version and asked.overlaps(net) for net in silent):
         return False
     return truth.completes(prefix) > 0
+
+
+# Facts of another name than the counter that they are read from.
+_OF: Final = {
+    "completions": "PassiveOpens",
+    "cookies_unanswered": "SyncookiesSent",
+    "overflows": "ListenOverflows",
+    "dropped_syns": "ListenDrops",
+    "drops": "ListenDrops",
+    "timeouts": "TCPTimeouts",
+    "finished": "PassiveOpens",
+    "late": "PassiveOpens",
+    "without_timestamps": "PassiveOpens",
+}
+_BETWEEN: Final = frozenset({"finished", "late", "without_timestamps"})
+# Two looks are half a second apart, or more.
+_INTERVAL_S: Final = 0.45
+
+
+def contradicted(before: Mapping[str, int], after: Mapping[str, int], verdict: dict[str, Any]) -> list[str]:
+    """The facts of a verdict that the kernel's counters contradict; read before and after it, since the kernel began.
+
+    A total lies between the two, a rate or a count between two looks is no more than the counter moved.
+    """
+    wrong = []
+    for reason in verdict["reasons"]:
+        for fact in reason["facts"]:
+            name, value = fact["name"], fact["value"]
+            base = name.removesuffix("_per_s")
+            counter = base if base in after else _OF.get(base)
+            if counter is None or counter not in after or isinstance(value, str):
+                continue
+            least, most = before.get(counter, 0), after[counter]
+            if name.endswith("_per_s"):
+                good = 0 <= value * _INTERVAL_S <= most - least + 1
+            elif name in _BETWEEN:
+                good = 0 <= value <= most - least
+            elif name == counter:
+                good = least <= value <= most
+            else:
+                good = 0 <= value <= most
+            if not good:
+                wrong.append(f"{reason['id']}: {name} {value:g}, {counter} {least} to {most}")
+    return wrong
 
 
 def harms(truth: Truth, command: str) -> bool:

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from halfopen.core.closing_filter import ClosingFilter
 from halfopen.core.findings.evidence import Evidence, Need
-from halfopen.core.findings.verdict import Verdict, judged
+from halfopen.core.findings.judging import judged
+from halfopen.core.findings.verdict import Verdict
 from halfopen.core.model.closing import ClosingModel
 from halfopen.core.model.model import build
 from halfopen.core.policy.actions import Look

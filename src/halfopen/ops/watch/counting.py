@@ -41,10 +41,6 @@ class Counting:
         """Whether it is counted in this namespace now."""
         return self._programs is not None and self._inode == inode
 
-    def resting(self, inode: int) -> bool:
-        """Whether this namespace was counted lately, and is to be counted again."""
-        return inode in self._again
-
     def after(self, inode: int, now_s: float, *, busy: bool, alarmed: bool, decided: bool | None) -> None:
         """A reading was judged. busy: there is something to judge; alarmed: a rise or an alarm is on. decided: whether
         its verdict names a cause by what was counted; None: it was judged without.

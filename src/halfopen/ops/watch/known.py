@@ -7,20 +7,24 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from halfopen.core.errors import HalfopenError
+from halfopen.core.findings import ways as ways_back
+from halfopen.core.findings.evidence import Evidence
+from halfopen.core.findings.held import Named, held, names_a_cause, undecided
+from halfopen.core.findings.judging import judged
 from halfopen.core.findings.lost import lost_rates
 from halfopen.core.findings.sources import SOME
-from halfopen.core.findings.verdict import Verdict, judge
+from halfopen.core.findings.verdict import Verdict
 from halfopen.core.model import answered
 from halfopen.core.model.listeners import ListenerView
 from halfopen.core.model.model import Model
 from halfopen.core.model.waiting import holders
-from halfopen.core.policy.readings import undecided
 from halfopen.core.sample import Sample
 from halfopen.core.sample.before_tcp import BeforeTcp
+from halfopen.core.sample.ways import WaysBack
 from halfopen.core.sample.workers import Workers
 from halfopen.core.where import Namespace
 from halfopen.linux.netns import Netns
-from halfopen.read import before_tcp, workers
+from halfopen.read import before_tcp, ways, workers
 
 # What an idle namespace shows, of its settings alone, is judged again after so long.
 _IDLE_S: Final = 60.0
@@ -28,6 +32,8 @@ _IDLE_S: Final = 60.0
 _WORKERS_SHARE: Final = 0.01
 # The same of what is before TCP: it takes a third of a millisecond.
 _LOST_SHARE: Final = 0.002
+# A route that was repaired is seen after so long.
+_WAYS_S: Final = 5.0
 _NEARLY_FULL: Final = 0.9
 # Rates over a longer time than this tell nothing of now.
 _LOST_S: Final = 90.0
@@ -38,9 +44,10 @@ _EVENTS: Final = ("ListenDrops", "ListenOverflows", "SyncookiesSent", "TCPReqQFu
 class Known:
     """previous: the last reading without its requests; last: the Model of that; before: the Model of the last one where
     it was of depths alone. whole_again_at_s: when every request may be read again. calm: what readings told of ignored
-    ACKs. busy, judged_at_s: whether there was anything to judge, and when it was judged. counted: the last
-    verdict with the help of what was counted. workers: what the processes did at whose sockets connections waited, and
-    when they may be looked at again; lost: the same of packets that are lost before TCP. verdict: the last one.
+    ACKs. busy, judged_at_s: whether there was anything to judge, and when it was judged. named: the last verdict that
+    named a cause; undecided: the last reading alone named none. ways: the routes back to clients that ask again, and
+    when they are read again. workers: what the processes did at whose sockets connections waited, and when they may be
+    looked at again; lost: the same of packets that are lost before TCP. verdict: the last one.
     """
 
     previous: Sample
@@ -49,7 +56,10 @@ class Known:
     whole_again_at_s: float = 0.0
     calm: answered.Calm | None = None
     busy: bool = False
-    counted: Verdict | None = None
+    named: Named | None = None
+    undecided: bool = False
+    ways: WaysBack | None = None
+    ways_again_at_s: float = 0.0
     judged_at_s: float = float("-inf")
     workers: Workers | None = None
     workers_again_at_s: float = 0.0
@@ -65,12 +75,11 @@ class Known:
         """The namespace, under the name it had at its last reading."""
         return self.previous.where
 
-    def judged(self, model: Model, *, resting: bool) -> tuple[Model, Verdict | None]:
+    def judged(self, model: Model) -> tuple[Model, Verdict | None]:
         """The verdict on a reading, against the one before it, and the reading with all that was judged; None where
         nothing is to be judged, or where only depths were read of a queue that holds requests.
 
-        resting: it was counted lately who finishes, and is not now: a verdict that cannot tell without gives way to the
-        one that could.
+        A verdict that cannot tell gives way to the last one that could, while that still stands.
         """
         if model.sample.depths and model.half_open:
             return model, None
@@ -79,14 +88,28 @@ class Known:
         if not (busy or self.busy or due):
             return model, None
         model = self._with_lost(self._with_workers(model))
-        verdict = judge(model, self.last)
-        if model.arrived is not None:
-            self.counted = verdict
-        elif not resting:
-            self.counted = None
-        elif self.counted is not None and undecided(verdict):
-            return model, self.counted
-        return model, verdict
+        evidence = Evidence(model, self.last)
+        verdict = judged(evidence)
+        if any(finding.id == "synacks-lost" for finding in verdict.findings):
+            model = self._with_ways(model)
+            evidence = Evidence(model, self.last)
+            verdict = judged(evidence)
+        self.undecided = undecided(verdict)
+        if names_a_cause(verdict):
+            self.named = Named(verdict, model.sample.monotonic_s)
+        return model, held(self.named, evidence, verdict)
+
+    def _with_ways(self, model: Model) -> Model:
+        """With the routes back to clients that ask again, now and then anew."""
+        now, where = time.monotonic(), model.sample.where
+        if now >= self.ways_again_at_s:
+            asked, ns = ways_back.wanted(model), Netns(where.name, where.inode, where.path, where.lives_in)
+            try:
+                self.ways = ns.run(lambda: ways.read(asked)) if asked else None
+            except HalfopenError:
+                self.ways = None  # the verdict rests on who asks again
+            self.ways_again_at_s = now + _WAYS_S
+        return model if self.ways is None else replace(model, sample=model.sample.with_part(self.ways))
 
     def _with_workers(self, model: Model) -> Model:
         """With what the processes do on whose sockets connections wait, if there is time for it."""

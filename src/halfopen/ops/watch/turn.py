@@ -9,7 +9,8 @@ from threading import Event
 from typing import Final
 
 from halfopen.core.errors import HalfopenError, UnknownTarget
-from halfopen.core.findings.verdict import Verdict, verdict_on
+from halfopen.core.findings.judging import verdict_on
+from halfopen.core.findings.verdict import Verdict
 from halfopen.core.model import answered
 from halfopen.core.model.columns import Columns
 from halfopen.core.model.model import Model, build
@@ -20,7 +21,7 @@ from halfopen.core.policy.counts import CONNECTIONS, ListenerCounts, Subject
 from halfopen.core.policy.events import Gone, Seen, TakeUp
 from halfopen.core.policy.incidents import Incident, Incidents
 from halfopen.core.policy.policy import Action, LookAgain, Missing, Policy, ReadMore, State, step
-from halfopen.core.policy.readings import counts_of, gained, undecided
+from halfopen.core.policy.readings import counts_of, gained
 from halfopen.core.policy.silence import Silence
 from halfopen.core.reports import Decided, Did, Glance, Noticed, Reading, Report, TakenUp, Trouble
 from halfopen.core.sample import Completeness, Requests, Sample
@@ -202,7 +203,7 @@ class NamespaceTurns:
 
     def _count(self, known: Known, model: Model, verdict: Verdict | None) -> None:
         """Have it counted who finishes, as long as there is something to judge that is not decided."""
-        decided = None if verdict is None or model.arrived is None else not undecided(verdict)
+        decided = None if verdict is None or model.arrived is None else not known.undecided
         alarmed, counting = self.state.alarmed(known.where, rising=True), self.reader.counting
         counting.after(known.where.inode, time.monotonic(), busy=known.busy, alarmed=alarmed, decided=decided)
 
@@ -210,7 +211,7 @@ class NamespaceTurns:
         self, known: Known, model: Model, finished_at: Mapping[Subject, int] | None
     ) -> tuple[Model, Verdict | None, Seen]:
         where = model.sample.where
-        model, verdict = known.judged(model, resting=self.reader.counting.resting(where.inode))
+        model, verdict = known.judged(model)
         wanted = self.state.wanted(where)
         some = not self.policy.watched.empty
         counts = counts_of(model, known.last, verdict, wanted, some=some)

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from halfopen.core.findings.finding import Finding, Level
-from halfopen.core.findings.registry import RULES
 from halfopen.core.findings.verdict import Verdict
 from halfopen.core.model.model import Model
-from halfopen.present.findings.words import LEADS, lasted, listener_name
+from halfopen.present.findings.words import lasted, listener_name
 from halfopen.present.language import listed, tr, tr_n
 
 
@@ -15,11 +14,17 @@ def headline(model: Model, verdict: Verdict | None = None) -> str:
     trouble; else how many there are.
     """
     worst = None if verdict is None else leading(model, verdict)
-    text = counted(model) if worst is None else LEADS[worst.id](worst)[0]
+    text = counted(model) if worst is None else _brief(worst)
     where = model.sample.where
     if where.lives_in and where.name != "self":
         text = tr("{text} in {place}", text=text, place=where.lives_in)
     return text
+
+
+def _brief(finding: Finding) -> str:
+    from halfopen.present.findings.sentences import LEADS
+
+    return LEADS[finding.id](finding)[0]
 
 
 def leading(model: Model, verdict: Verdict) -> Finding | None:
@@ -27,6 +32,12 @@ def leading(model: Model, verdict: Verdict) -> Finding | None:
 
     A mere notice does not come before connections that are half-open.
     """
+    if not verdict.findings:
+        return None
+    # Rules and sentences take long to load, and an idle host needs none.
+    from halfopen.core.findings.all_rules import RULES
+    from halfopen.present.findings.sentences import LEADS
+
     worst = next((f for f in verdict.findings if f.id in LEADS or not RULES[f.id].note), None)
     if worst is None or worst.id not in LEADS or (model.half_open and worst.level < Level.WARNING):
         return None

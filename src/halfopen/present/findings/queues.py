@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from halfopen.core.findings.finding import Finding
-from halfopen.present.findings.words import at, held, lead, per_s, sentence
+from halfopen.present.findings.words import at, held, lasted, lead, per_s, sentence
 from halfopen.present.language import listed, tr, tr_n
 
 
@@ -40,8 +40,28 @@ def _backlog_small(f: Finding) -> tuple[str, str]:
         drops = tr(
             "{n:,} drops at {at}: bursts longer than the queue, or a program that stalls", n=f.count("drops"), at=at(f)
         )
-        return tr("{overflowed}: {backlog}", overflowed=_overflowed(f), backlog=backlog), listed([drops, _cookies(f)])
-    return tr("a queue is too short for honest bursts; the shortest: {backlog}", backlog=backlog), _cookies_back(f)
+        text = tr("{overflowed}: {backlog}", overflowed=_overflowed(f), backlog=backlog)
+        return text, listed([drops, _cookies(f), _enough(f)])
+    text = tr("a queue is too short for honest bursts; the shortest: {backlog}", backlog=backlog)
+    return text, listed([_cookies_back(f), _enough(f)])
+
+
+def _enough(f: Finding) -> str:
+    """The backlog that would have held what came between the looks, and how many handshakes are under way."""
+    if not f.has("backlog_needed"):
+        return ""
+    text = tr("a backlog of {n:,} would have held what came just now", n=f.count("backlog_needed"))
+    if not f.has("under_way"):
+        return text
+    values = {"rate": per_s(f, "arrivals_per_s"), "time": lasted(f.number("handshake_s"))}
+    on_average = f.number("under_way")
+    average = f"{on_average:,.0f}" if on_average >= 10 else f"{on_average:.1f}"
+    return tr(
+        "{text}: {rate} arrive and take {time} each, {average} at a time on average",
+        text=text,
+        average=average,
+        **values,
+    )
 
 
 def _cookies_back(f: Finding) -> str:
@@ -71,8 +91,8 @@ def _somaxconn_clamp(f: Finding) -> tuple[str, str]:
         return text, ""
     if others := f.count("capped") - 1:
         text = tr_n("{text} and of {n:,} other listener", "{text} and of {n:,} other listeners", others, text=text)
-    counted = listed([_overflowed(f), _cookies(f)]) if f.has("ListenOverflows") else _cookies_back(f)
-    return tr("{text}, too short for honest bursts", text=text), counted
+    counted = [_overflowed(f), _cookies(f)] if f.has("ListenOverflows") else [_cookies_back(f)]
+    return tr("{text}, too short for honest bursts", text=text), listed([*counted, _enough(f)])
 
 
 @lead("cookies-off")

@@ -139,18 +139,30 @@ def _up_to(f: Finding) -> str:
     return tr(", for up to {time}", time=lasted(f.number("oldest_s"))) if f.has("oldest_s") else ""
 
 
+def _way_back(f: Finding) -> str:
+    """Where the SYN-ACKs go, as far as the routes of this host tell."""
+    if f.has("no_way_back"):
+        return tr("this host has no route back to them ({error})", error=f.text("no_way_back"))
+    if not f.has("came_by"):
+        return tr("a firewall or route drops the way back")
+    devices = {"came_by": f.text("came_by"), "back_by": f.text("back_by")}
+    if devices["came_by"] != devices["back_by"]:
+        return tr("their SYNs come in by {came_by}, and the route back leaves by {back_by}", **devices)
+    return tr("the route back leaves by {back_by}, as their SYNs come in: the way is cut behind it", **devices)
+
+
 @sentence("synacks-lost")
 def _synacks_lost(f: Finding) -> str:
     whom = tr("clients of {at}", at=at(f))
     if f.has("prefix"):
         whom = tr("clients of {at} in {prefix}", at=at(f), prefix=f.text("prefix"))
     text = tr(
-        "SYN-ACKs do not reach {whom}: {again:,} of {n:,} handshakes that last send their SYN again{up_to}; a firewall "
-        "or route drops the way back",
+        "SYN-ACKs do not reach {whom}: {again:,} of {n:,} handshakes that last send their SYN again{up_to}; {why}",
         whom=whom,
         again=f.count("repeated"),
         n=f.count("lasting"),
         up_to=_up_to(f),
+        why=_way_back(f),
     )
     if f.has("completions_per_s") and f.number("completions_per_s"):
         text = listed([text, tr("others finish at {rate}", rate=per_s(f, "completions_per_s"))])

@@ -49,7 +49,14 @@ def lead(*ids: str) -> Callable[[Lead], Lead]:
 
 def say(finding: Finding) -> str:
     """The finding as one sentence with its evidence. Raises: KeyError for an id that has no sentence."""
-    return SENTENCES[finding.id](finding)
+    return listed([SENTENCES[finding.id](finding), named_before(finding)])
+
+
+def named_before(f: Finding) -> str:
+    """That an earlier reading named the cause, and this one does not contradict it; empty where this one names it."""
+    if not f.has("named_before_s"):
+        return ""
+    return tr("seen {time} ago, and nothing contradicts it since", time=lasted(f.number("named_before_s")))
 
 
 def listener_name(view: ListenerView) -> str:

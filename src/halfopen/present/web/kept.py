@@ -6,8 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from halfopen.core.fields.history import place_name
-from halfopen.core.findings.registry import RULES
-from halfopen.core.findings.verdict import judge as judge  # fills the registry
+from halfopen.core.findings.all_rules import RULES
 from halfopen.core.history import HistoryAnswer, ReleaseSeen, SettingChanged, lost
 from halfopen.core.policy.incidents import CauseFound, Incident, ReleasesMade
 from halfopen.core.timeline import Timeline, namespaces

@@ -8,8 +8,8 @@ from typing import Any, Final
 from halfopen.core.fields.field import Field
 from halfopen.core.fields.kernel import SETTINGS_SAID
 from halfopen.core.fields.live import LIVE_INCIDENT, LIVE_LISTENER, LIVE_SOURCE, MOMENT, per_s
+from halfopen.core.findings.all_rules import RULES
 from halfopen.core.findings.finding import Finding, Level
-from halfopen.core.findings.registry import RULES
 from halfopen.core.live import Live, LiveNamespace, with_ages
 from halfopen.core.model.listeners import ListenerView
 from halfopen.core.model.model import Model

@@ -24,7 +24,7 @@ OBJECT: Final = "arrivals"
 _ROOM: Final = 16384
 _CROWDED: Final = _ROOM * 7 // 8
 _WHAT: Final = "arrivals"
-_SENT: Final = ("syns", "repeats", "acks", "resets")
+_SENT: Final = ("syns", "repeats", "acks", "resets", "ifindex")
 _FINISHED: Final = ("finished", "late", "timed", "sum_us")
 
 
@@ -111,6 +111,9 @@ def _rows(keys: NDArray[Any], values: NDArray[Any], inode: int, names: tuple[str
     rows["number"] = np.where(rows["is_v4"], source.view(">u4")[::2], source.view(">u8"))
     for name in names:
         rows[name] = values[name]
+    if "syns" in names:
+        local = np.ascontiguousarray(values["local"]).view(">u8").reshape(-1, 2)
+        rows["local_high"], rows["local_low"] = local[:, 0], local[:, 1]
     return rows
 
 

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from halfopen.core.errors import HalfopenError
 from halfopen.linux.bpf import bpf_object, kept
 from halfopen.read.bpf.census import Census, IterCensus
-from halfopen.read.bpf.closing import SocketIterator, SocketWalk
 from halfopen.read.bpf.owners import Owners
 from halfopen.read.bpf.pulse import Pulse
 from halfopen.read.bpf.walk import WalkCensus
+
+if TYPE_CHECKING:
+    from halfopen.read.bpf.closing import SocketIterator, SocketWalk
 
 
 def pulse() -> Pulse:
@@ -31,11 +35,15 @@ def census() -> Census:
 
 def socket_walk() -> SocketWalk:
     """The walk over open and closing sockets, loaded. Raises: as `pulse`."""
+    from halfopen.read.bpf.closing import SocketWalk
+
     return kept.get(SocketWalk)
 
 
 def socket_iterator() -> SocketIterator:
     """The same by the kernel's iterator. Raises: as `pulse`."""
+    from halfopen.read.bpf.closing import SocketIterator
+
     return kept.get(SocketIterator)
 
 

@@ -8,7 +8,7 @@ from halfopen.core.findings.cures import LookAtHost, RaiseConntrack
 from halfopen.core.findings.finding import Level
 from halfopen.core.sample.before_tcp import BeforeTcp, Conntrack, IpIn, Received, Softnet
 from halfopen.present.findings.sentences import say
-from verdicts import arrivals, nothing_lost, second_look, silent
+from verdicts import arrivals, many, nothing_lost, second_look, silent
 
 
 @pytest.mark.parametrize(
@@ -132,3 +132,11 @@ def test_whose_health_checks_they_are() -> None:
 def test_resets_in_a_flood_are_of_forged_hosts_that_exist() -> None:
     rates = {"EmbryonicRsts": 4, "PassiveOpens": 10}
     assert "health-checks" not in second_look(silent(400), rates=rates)[1]
+
+
+def test_handshakes_that_are_late_because_this_host_loses_packets_are_no_slow_path() -> None:
+    rows = {f"10.9.{i}.7": {"syns": 2, "finished": 1, "late": int(i < 9)} for i in range(30)}
+    assert second_look(many(12), rates={"PassiveOpens": 200}, parts=[arrivals(rows)])[1] == ["slow-path"]
+    lost = nothing_lost(cpus=(Softnet(2100, 507, 1),), devices=(Received("eth0", 20_100, 5, 509),))
+    _, ids = second_look(many(12), rates={"PassiveOpens": 200}, parts=[arrivals(rows), lost])
+    assert ids == ["nic-drops"]

@@ -8,7 +8,7 @@ import pytest
 
 from connections import aged, evidence, sockets
 from halfopen.core.findings.finding import Level
-from halfopen.core.findings.verdict import judged
+from halfopen.core.findings.judging import judged
 from halfopen.core.sample.closing import CLOSE_WAIT, ESTABLISHED, FIN_WAIT2, MINI, RETRANSMIT, TIME_WAIT
 from halfopen.present.findings.cures import next_commands
 from halfopen.present.findings.sentences import say

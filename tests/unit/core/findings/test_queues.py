@@ -9,8 +9,9 @@ from halfopen.core.findings.finding import Level
 from halfopen.core.policy.actions import ChangeListener, ChangeSetting
 from halfopen.core.sample import Process
 from halfopen.core.tune.keys import BACKLOG, COOKIES, SOMAXCONN, SYN_BACKLOG
+from halfopen.present.findings.sentences import say
 from rows import listener
-from verdicts import many, releases, second_look, verdict_of
+from verdicts import arrivals, many, releases, second_look, verdict_of
 
 WEB = {1: (Process(7, "web"),)}
 
@@ -77,6 +78,35 @@ def test_overflows_of_the_past_are_a_notice_and_present_ones_a_warning() -> None
     assert (ids, verdict.level) == (["backlog-small"], Level.NOTICE)
     verdict, ids = second_look([], listener(drops=30), counters=past, rates={"ListenOverflows": 10, "ListenDrops": 10})
     assert (ids, verdict.level) == (["backlog-small"], Level.WARNING)
+
+
+def test_the_backlog_that_would_have_held_what_came() -> None:
+    """Ten found no room between the looks: each takes one place."""
+    past = {"ListenOverflows": 30, "ListenDrops": 30}
+    rates = {"ListenOverflows": 20, "ListenDrops": 20}
+    found = second_look([], listener(limit=5, drops=30), counters=past, rates=rates)[0].findings[0]
+    assert (found.id, found.count("backlog_needed")) == ("backlog-small", 15)
+    assert "a backlog of 15 would have held what came just now" in say(found)
+    assert not found.has("under_way")
+    counted = arrivals({"10.0.0.1": {"syns": 60, "repeats": 10, "finished": 40, "timed": 40, "sum_us": 8_000_000}})
+    parts = {"counters": past, "parts": [counted]}
+    found = second_look([], listener(limit=5, drops=30), rates=rates, **parts)[0].findings[0]
+    assert (found.number("arrivals_per_s"), found.number("handshake_s"), found.number("under_way")) == (100, 0.2, 20)
+    assert "100/s arrive and take 0.2 s each, 20 at a time on average" in say(found)
+
+
+def test_a_burst_longer_than_the_usual_backlog_is_proposed_for() -> None:
+    verdict, _ = second_look(
+        [],
+        listener(limit=5),
+        counters={"SyncookiesSent": 90, "SyncookiesRecv": 12_000},
+        rates={"SyncookiesSent": 10_000},
+    )
+    assert verdict.findings[0].count("backlog_needed") == 5005
+    assert verdict.next[0][-1].value == 8192  # type: ignore[union-attr]
+    # Nothing is said of bursts that are over.
+    past = second_look([], listener(limit=5), counters={"SyncookiesSent": 90, "SyncookiesRecv": 80})[0]
+    assert not past.findings[0].has("backlog_needed")
 
 
 def test_cookies_that_came_back_show_a_queue_too_short() -> None:

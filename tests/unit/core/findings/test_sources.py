@@ -201,6 +201,47 @@ def test_a_flood_that_only_began_shows_by_its_cookies() -> None:
     assert second_look(many(17, expires_ms=400), listener(limit=16), rates=rates)[1] == ["cannot-tell"]
 
 
+@pytest.mark.parametrize(("rtt_s", "named"), [(0.05, True), (0.8, True), (1.2, False)])
+def test_the_first_of_a_far_crowd_are_no_flood_before_their_round_trip_is_over(rtt_s: float, named: bool) -> None:
+    """None of them has sent a cookie back; those who were here before are as far away."""
+    rates = {"SyncookiesSent": 600, "SyncookiesRecv": 0, "PassiveOpens": 6}
+    begun = many(65, retransmits=1, expires_ms=1200)
+    known = peers({f"99.1.{i}.1": 9.0 for i in range(20)}, rtt_s)
+    _, ids = second_look(begun, listener(limit=64), rates=rates, parts=[known, arrivals({})])
+    assert any("flood" in id for id in ids) is named
+
+
+def test_a_second_is_no_time_where_the_kernel_gives_up_after_three() -> None:
+    """With one retry: honest clients 1.4 s away, of which hardly any was here before."""
+    one_retry = {"settings": {"tcp_synack_retries": 1}}
+    far = [*many(200, expires_ms=300), *many(160, retransmits=1, expires_ms=1700)]
+    _, ids = second_look(far, rates={"PassiveOpens": 150}, **one_retry)
+    assert not any("flood" in id for id in ids)
+    # Those of a flood stay until the kernel gives them up.
+    rows = [*many(300, retransmits=1, expires_ms=300), *many(60, retransmits=1, expires_ms=1500)]
+    assert second_look(rows, rates={"PassiveOpens": 5}, **one_retry)[1][0] == "spoofed-flood"
+
+
+@pytest.mark.parametrize(("ago_s", "each_s", "rates", "accused"), [
+    (4.0, 0.1, {}, False),
+    (0.2, 0.1, {}, True),  # by chance none in half a second
+    (4.0, 4.0, {}, True),  # they come seldom
+    (4.0, 0.1, {"PassiveOpens": 4}, True),
+    (4.0, 0.1, {"ListenDrops": 90}, True),
+    (300.0, 0.1, {}, True),
+])  # fmt: skip
+def test_clients_that_all_vanish_at_once_are_an_outage_and_no_flood(
+    ago_s: float, each_s: float, rates: dict[str, float], accused: bool
+) -> None:
+    """As long as there is room, a flood keeps no client from finishing."""
+    known = peers({f"99.{i}.1.1": ago_s + each_s * i for i in range(60)})
+    verdict, ids = second_look(still_coming(300), rates=rates, parts=[known, arrivals({})])
+    assert any("flood" in id for id in ids) is accused
+    if not accused:
+        assert ids == ["cannot-tell"]
+        assert not releases(verdict)
+
+
 def test_last_acks_of_everybody_are_no_flood() -> None:
     """A firewall that has lost its state drops them all; most clients are new ones."""
     hosts = [f"{20 + i}.{i}.3.7" for i in range(60)]
@@ -282,7 +323,8 @@ def test_no_listener_is_released_on_which_slow_or_deaf_clients_wait() -> None:
     flood = still_coming(1000)
     timers = {"timeouts": np.array([*(int(row["retransmits"][0]) for row in flood), *[2] * len(deaf)], dtype=np.uint8)}
     verdict, ids = second_look([*flood, *deaf], parts=[arrivals(honest(2))], **timers)
-    assert ids[:2] == ["spoofed-flood", "synacks-lost"]
+    # Who hears nothing does not get in, the others do.
+    assert ids[:2] == ["synacks-lost", "spoofed-flood"]
     assert not releases(verdict)
     assert releases(second_look(silent(1000), parts=[arrivals(honest(2))])[0])
 

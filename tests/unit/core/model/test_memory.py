@@ -8,7 +8,7 @@ import pytest
 
 from connections import aged, evidence, sockets
 from halfopen.core.findings.finding import Level
-from halfopen.core.findings.verdict import judged
+from halfopen.core.findings.judging import judged
 from halfopen.core.model.memory import build_memory
 from halfopen.core.sample.closing import MINI, TIME_WAIT
 from halfopen.core.sample.memory import MemoryReading, Slab

@@ -54,6 +54,16 @@ def test_another_cause_is_told_when_it_lasts(causes: list[str | None], changes: 
     assert sum(len(all_) for all_ in found[1:]) == len(changes)
 
 
+def test_of_two_causes_the_one_that_was_told_stays_while_it_is_as_bad() -> None:
+    """Which of them costs more clients is another matter at each reading."""
+    first, second = verdict("spoofed-flood", "synacks-lost"), verdict("synacks-lost", "spoofed-flood")
+    found = said([({WEB: FULL}, one) for one in (first, second, second, second, second, first)])
+    assert [[type(one) for one in all_] for all_ in found] == [[Alarm], [], [], [], [], []]
+    worse = Verdict(Level.CRITICAL, (Finding("app-not-accepting", Level.CRITICAL), *first.findings), ())
+    found = said([({WEB: FULL}, one) for one in (first, worse, worse, worse, worse)])
+    assert [one.cause for all_ in found for one in all_ if isinstance(one, CauseChanged)] == ["app-not-accepting"]
+
+
 def test_trouble_of_the_namespace_is_not_told_beside_that_of_a_listener() -> None:
     critical = ListenerCounts(critical=True)
     found = said([({WEB: FULL}, None), ({WEB: FULL, None: critical}, None), ({WEB: FULL, None: critical}, None)])

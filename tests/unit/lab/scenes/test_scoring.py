@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from halfopen.lab.scenes.scoring import CAUSES, Score, means, score
+from halfopen.lab.scenes.scoring import CAUSES, Score, contradicted, means, score
 from halfopen.lab.scenes.truth import Served, Silent, Stream, Truth
 
 HONEST = Stream("server", 80, {"192.0.2.0/24": 90}, True, 100, 90, 0, 0.1, 2.0, 0)
@@ -120,3 +120,29 @@ def test_a_guard_harms_nobody_and_a_block_its_own_prefix() -> None:
     [client] = next(iter(flooded().streams)).prefixes
     assert scored(flooded(), next=(f"halfopen block {client} --for 1h",)).harmful
     assert not scored(flooded(), next=("halfopen block 203.0.113.7 --for 1h",)).harmful
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "wrong"),
+    [
+        ("ListenDrops", 10, False),
+        ("ListenDrops", 14, False),
+        ("ListenDrops", 9, True),
+        ("ListenDrops", 15, True),
+        ("ListenDrops_per_s", 11.0, False),
+        ("ListenDrops_per_s", 12.0, True),
+        ("completions_per_s", 40.0, False),
+        ("completions_per_s", 60.0, True),
+        ("finished", 20, False),
+        ("finished", 21, True),
+        ("drops", 14, False),
+        ("drops", 15, True),
+        ("dropped_syns", -1, True),
+        ("somaxconn", 10**9, False),  # no counter
+        ("process", "nginx", False),
+    ],
+)
+def test_a_number_that_the_kernel_contradicts(name: str, value: Any, wrong: bool) -> None:
+    before, after = {"ListenDrops": 10, "PassiveOpens": 100}, {"ListenDrops": 14, "PassiveOpens": 120}
+    said = {"reasons": [{"id": "x", "facts": [{"name": name, "value": value}]}]}
+    assert bool(contradicted(before, after, said)) is wrong

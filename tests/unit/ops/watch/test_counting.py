@@ -37,12 +37,12 @@ def test_it_counts_until_a_cause_is_found_and_again_after_a_pause(attached: list
     one.after(7, 0.0, busy=False, alarmed=False, decided=None)
     assert attached == []
     one.after(7, 1.0, busy=True, alarmed=True, decided=None)
-    assert (attached, len(one.probes(7)), one.probes(8), one.resting(7)) == ([7], 2, [], False)
+    assert (attached, len(one.probes(7)), one.probes(8)) == ([7], 2, [])
     assert (one.active(7), one.active(8)) == (True, False)
     one.after(7, 2.0, busy=True, alarmed=True, decided=False)
     assert attached == [7]
     one.after(7, 3.0, busy=True, alarmed=True, decided=True)
-    assert (attached, one.probes(7), one.resting(7)) == ([], [], True)
+    assert (attached, one.probes(7)) == ([], [])
     one.after(7, 12.0, busy=True, alarmed=True, decided=None)
     assert attached == []
     one.after(7, 13.0, busy=True, alarmed=True, decided=None)
@@ -50,7 +50,7 @@ def test_it_counts_until_a_cause_is_found_and_again_after_a_pause(attached: list
     one.after(7, 34.0, busy=True, alarmed=True, decided=False)  # a cause that is not to be found
     assert attached == []
     one.after(7, 45.0, busy=False, alarmed=False, decided=None)
-    assert (attached, one.resting(7)) == ([], False)
+    assert attached == []
 
 
 def test_without_an_alarm_it_counts_seldom_and_begins_at_once_when_one_comes(attached: list[int]) -> None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from halfopen.core.findings.evidence import Evidence
 from halfopen.core.findings.exclusions import Against, excluded
 from halfopen.core.findings.finding import Fact
-from halfopen.core.findings.rules.before_tcp import LEAST_LOST_PER_S, LEAST_PER_S, NEARLY_FULL
+from halfopen.core.findings.lost import LEAST_LOST_PER_S
+from halfopen.core.findings.rules.before_tcp import LEAST_PER_S, NEARLY_FULL
 
 
 @excluded("conntrack-full")

@@ -9,6 +9,7 @@ from halfopen.core.findings.exclusions import Against, excluded
 from halfopen.core.findings.finding import Fact
 from halfopen.core.findings.floods import FEW_HOSTS, MOST, flood, held_by, many, unanswered_per_s
 from halfopen.core.findings.lasting import repeats, retries_of
+from halfopen.core.findings.lost import lost_by_queues
 from halfopen.core.findings.rules.path import finish, small_share
 from halfopen.core.findings.slow import slow
 from halfopen.core.findings.sources import SOME
@@ -129,6 +130,9 @@ def no_lost_acks(e: Evidence) -> Against:
 @excluded("slow-path", rivals=(*_FLOODS, "synacks-lost", "acks-lost"))
 def no_slow_path(e: Evidence) -> Against:
     """Only handshakes that finish, and when, tell."""
+    lost = lost_by_queues(e.before_tcp_rates)[0]
+    if lost:
+        return (Fact("lost_per_s", round(lost, 1), unit="per_s"),)
     if found := _asks_again(e):
         return found
     if e.rates and not e.completions_per_s:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from halfopen.core.findings import holder
+from halfopen.core.findings.costs import overflows_per_s
 from halfopen.core.findings.cures import (
     ContinueProcess,
     Cure,
@@ -160,7 +161,14 @@ def _more(limit: int) -> int:
 def _hit(e: Evidence, found: Stuck, id: str) -> Hit:
     reason = _reason(found)
     facts = (*_facts(e, found), *_who(found, reason))
-    return Hit(_level(found.queues[0], reason), facts, found.view, ("backlog-small",), _cures(e, found, reason, id))
+    cures = _cures(e, found, reason, id)
+    return Hit(_level(found.queues[0], reason), facts, found.view, ("backlog-small",), cures, _costs(e, found))
+
+
+def _costs(e: Evidence, found: Stuck) -> float:
+    """Who meets a full queue, and who finishes a handshake that nobody will take."""
+    hang = e.finished_per_s(found.view) if found.whole and found.queues[0].accepted == 0 else 0.0
+    return overflows_per_s(e, found.view) + hang
 
 
 @rule(
@@ -218,4 +226,5 @@ def abort_on_overflow(e: Evidence) -> Iterator[Hit]:
     if e.now.sample.settings.get("tcp_abort_on_overflow") and e.total("ListenOverflows"):
         level = Level.CRITICAL if e.rate("ListenOverflows") else Level.NOTICE
         facts = (Fact("ListenOverflows", e.total("ListenOverflows")),)
-        yield Hit(level, facts, cures=((ChangeSetting(e.netns, ABORT, 0, "abort-on-overflow"),),))
+        cures = ((ChangeSetting(e.netns, ABORT, 0, "abort-on-overflow"),),)
+        yield Hit(level, facts, cures=cures, costs_per_s=e.rate("ListenOverflows"), past=level is Level.NOTICE)

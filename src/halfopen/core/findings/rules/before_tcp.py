@@ -8,6 +8,7 @@ from typing import Final
 from halfopen.core.findings.cures import LookAtHost, RaiseConntrack
 from halfopen.core.findings.evidence import Evidence, Need
 from halfopen.core.findings.finding import Fact, Hit, Level
+from halfopen.core.findings.lost import LEAST_LOST_PER_S, NOTICED, lost_by_queues
 from halfopen.core.findings.registry import rule
 
 # Of the table; from there on it drops what is new whenever several come at once.
@@ -15,9 +16,7 @@ NEARLY_FULL: Final = 0.95
 _SOME_FULL: Final = 0.9
 # Packets a second: below that, any host on the Internet drops some.
 LEAST_PER_S: Final = 2.0
-LEAST_LOST_PER_S: Final = 10.0
 # Of all packets, or of all handshakes.
-_NOTICED: Final = 0.001
 _HURTS: Final = 0.01
 _MANY: Final = 0.05
 
@@ -43,7 +42,7 @@ def conntrack_full(e: Evidence) -> Iterator[Hit]:
     if e.before_tcp.earlier is not None:
         facts.append(Fact("conntrack_drops_per_s", round(drops, 1), unit="per_s"))
     cure = (RaiseConntrack(e.netns, 2 * table.limit, "conntrack-full"),)
-    yield Hit(Level.CRITICAL if drops else Level.WARNING, tuple(facts), cures=(cure,))
+    yield Hit(Level.CRITICAL if drops else Level.WARNING, tuple(facts), cures=(cure,), costs_per_s=drops)
 
 
 @rule(
@@ -67,7 +66,8 @@ def reverse_path_filter(e: Evidence) -> Iterator[Hit]:
         Fact("IPReversePathFilter_per_s", round(dropped, 1), unit="per_s"),
         Fact("completions_per_s", round(e.completions_per_s, 1), unit="per_s"),
     )
-    yield Hit(level, facts, cures=((LookAtHost(e.netns, "reverse-path", "", "reverse-path-filter"),),))
+    cure = (LookAtHost(e.netns, "reverse-path", "", "reverse-path-filter"),)
+    yield Hit(level, facts, cures=(cure,), costs_per_s=dropped)
 
 
 @rule(
@@ -82,22 +82,19 @@ def reverse_path_filter(e: Evidence) -> Iterator[Hit]:
     advice="a longer ring (`ethtool -G`), more queues or RPS; for a CPU's queue `net.core.netdev_max_backlog`",
 )
 def nic_drops(e: Evidence) -> Iterator[Hit]:
-    rates = e.before_tcp_rates
-    # Behind a device, frames that nobody here wants are dropped as well; the queues of CPUs tell how many they are.
-    behind = min(rates.dropped, rates.softnet_dropped)
-    lost, where = max((rates.missed, "device"), (behind, "cpu"))
-    share = lost / (rates.packets + lost) if lost else 0.0
-    if lost < LEAST_LOST_PER_S or share < _NOTICED:
+    rates, (lost, share, where) = e.before_tcp_rates, lost_by_queues(e.before_tcp_rates)
+    if not lost:
         return
     facts = (
         Fact("device", rates.device),
         Fact("where", where),
         Fact("lost_per_s", round(lost, 1), unit="per_s"),
-        Fact("lost_share", round(share, 4), _NOTICED),
+        Fact("lost_share", round(share, 4), NOTICED),
         Fact("squeezed_per_s", round(rates.squeezed, 1), unit="per_s"),
     )
     cure = (LookAtHost(e.netns, where, rates.device, "nic-drops"),)
-    yield Hit(Level.WARNING if share >= _HURTS else Level.NOTICE, facts, cures=(cure,))
+    level = Level.WARNING if share >= _HURTS else Level.NOTICE
+    yield Hit(level, facts, cures=(cure,), costs_per_s=share * e.completions_per_s)
 
 
 @rule(

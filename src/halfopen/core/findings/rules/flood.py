@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from halfopen.core.findings.costs import dropped_clients_per_s, dropped_syns_per_s
 from halfopen.core.findings.cures import Cure
 from halfopen.core.findings.evidence import Evidence, Need
 from halfopen.core.findings.finding import Fact, Hit, Level
@@ -46,8 +47,7 @@ def flow(e: Evidence) -> tuple[Fact, ...]:
 
 
 def _flow(e: Evidence, found: SilentSources) -> tuple[Fact, ...]:
-    # For want of room in a SYN queue; nothing tells whose they were.
-    dropped = round(max(0.0, e.rate("ListenDrops") - e.rate("ListenOverflows")), 1)
+    dropped = round(dropped_syns_per_s(e), 1)
     return (
         Fact("lasting", found.silent.count),
         Fact("lasting_since_s", found.silent.since_s, unit="s"),
@@ -141,7 +141,8 @@ def _hit(e: Evidence, id: str, rules_out: tuple[str, ...]) -> Iterator[Hit]:
     found = flood(e)
     if found is not None and found.id == id:
         facts = (*_flow(e, found), *_whose(found), *_room(found.where))
-        yield Hit(_level(e, found), facts, found.where, rules_out, _cures(e, found))
+        cures, lost = _cures(e, found), dropped_clients_per_s(e)
+        yield Hit(_level(e, found), facts, found.where, rules_out, cures, lost)
 
 
 @rule(
@@ -153,7 +154,8 @@ def _hit(e: Evidence, id: str, rules_out: tuple[str, ...]) -> Iterator[Hit]:
     title="SYN flood from forged addresses",
     doc="most SYN-ACKs are never answered, hardly a client asks again, and the sources are spread as if drawn; only a "
     "notice once no SYN of it has come for a second",
-    unless="handshakes finish at about the rate at which they arrive, or the same clients ask again",
+    unless="handshakes finish at about the rate at which they arrive, the same clients ask again, or all clients "
+    "stopped finishing at once though there is room: that is an outage",
     advice="leave SYN cookies on; `halfopen tune apply --release-time 7s`; a longer queue. `halfopen watch "
     "--release-older-than 5s` keeps the queue short meanwhile",
     on_release=OnRelease.REASON,

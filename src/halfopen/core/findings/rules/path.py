@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterator
 from typing import Final
 
@@ -12,10 +13,14 @@ from halfopen.core.findings.evidence import FEW, Evidence, Need
 from halfopen.core.findings.finding import Fact, Hit, Level
 from halfopen.core.findings.floods import many
 from halfopen.core.findings.lasting import Lasting
+from halfopen.core.findings.lost import lost_by_queues
 from halfopen.core.findings.registry import OnRelease, rule
 from halfopen.core.findings.rules.flood import flow, is_flood
 from halfopen.core.findings.slow import slow
 from halfopen.core.findings.unheard import MOST, Unheard, unheard
+from halfopen.core.findings.ways import way_of
+from halfopen.core.model.prefixes import Prefix
+from halfopen.core.sample.ways import WayBack
 
 SMALL: Final = 0.1
 
@@ -26,7 +31,7 @@ SMALL: Final = 0.1
     needs=(Need.LASTING,),
     title="SYN-ACKs do not reach clients",
     doc="most of those that last on a listener, or from one prefix, ask again: the SYN-ACK was sent more often than "
-    "the timer sends it",
+    "the timer sends it; the route back is read, and the device by which their SYNs come in",
     unless="they do not ask again, as forged sources never do; or more of the same sources finish; or the listener "
     "sends a single SYN-ACK",
     advice="repair the way back: an asymmetric route, a firewall, a wrong source address; never release these clients",
@@ -34,14 +39,23 @@ SMALL: Final = 0.1
 )
 def synacks_lost(e: Evidence) -> Iterator[Hit]:
     for one in unheard(e):
-        cures = _way_back(e, one.lasting, "synacks-lost")
-        yield Hit(Level.WARNING, _lost(e, one), one.view, ("spoofed-flood", "acks-lost"), cures)
+        way = way_of(e.now, e.sources.numbers[one.requests & e.sources.repeated])
+        cures = _way_back(e, one.lasting, way, "synacks-lost")
+        yield Hit(
+            Level.WARNING,
+            _lost(e, one, way),
+            one.view,
+            ("spoofed-flood", "acks-lost"),
+            cures,
+            costs_per_s=one.lasting.per_s,
+        )
 
 
-def _lost(e: Evidence, one: Unheard) -> tuple[Fact, ...]:
+def _lost(e: Evidence, one: Unheard, way: WayBack | None) -> tuple[Fact, ...]:
     found = [
         Fact("lasting", one.lasting.count),
         Fact("repeated", one.lasting.repeated, one.lasting.count * MOST),
+        *_way(way),
         *_oldest(e, one.lasting),
         Fact("distinct_sources", one.lasting.sources.distinct),
     ]
@@ -61,8 +75,21 @@ def _oldest(e: Evidence, lasting: Lasting) -> tuple[Fact, ...]:
     return (Fact("oldest_s", round(lasting.oldest_s, 1), unit="s"),) if exact else ()
 
 
-def _way_back(e: Evidence, lasting: Lasting, reason: str) -> tuple[Cure, ...]:
-    return ((LookAtRoute(e.netns, lasting.address, reason),),) if lasting.address else ()
+def _way(way: WayBack | None) -> tuple[Fact, ...]:
+    """The device by which the route back leaves, or why there is none, and the one by which their SYNs come in."""
+    if way is None:
+        return ()
+    if not way.device:
+        return (Fact("no_way_back", errno.errorcode.get(way.error, str(way.error))),) if way.error else ()
+    came_by = (Fact("came_by", way.came_by),) if way.came_by else ()
+    return Fact("back_by", way.device), *came_by
+
+
+def _way_back(e: Evidence, lasting: Lasting, way: WayBack | None, reason: str) -> tuple[Cure, ...]:
+    address = lasting.address
+    if way is not None and not address:
+        address = Prefix(6, way.number, 64).text.partition("/")[0]
+    return ((LookAtRoute(e.netns, address, reason),),) if address else ()
 
 
 @rule(
@@ -100,7 +127,7 @@ def acks_lost(e: Evidence) -> Iterator[Hit]:
         e.netns, "" if prefix is None else prefix.text, None if where is None else where.port, "acks-lost"
     )
     cures = ((arrive,), (LookAtHost(e.netns, "firewall", "", "acks-lost"),))
-    yield Hit(Level.WARNING, facts, where, rules_out, cures)
+    yield Hit(Level.WARNING, facts, where, rules_out, cures, costs_per_s=silent.per_s)
 
 
 @rule(
@@ -110,11 +137,14 @@ def acks_lost(e: Evidence) -> Iterator[Hit]:
     title="slow or lossy path",
     doc="of the handshakes of clients that do finish, 5 % or more finish only after a SYN-ACK was sent again, or still "
     "wait after one was",
-    unless="hardly any does, none of those sources finishes, or accept queues overflow: the kernel ignores ACKs then",
+    unless="hardly any does, none of those sources finishes, accept queues overflow (the kernel ignores ACKs then), or "
+    "this host itself loses packets",
     advice="nothing, while the queue is not filling",
     on_release=OnRelease.FORBIDS,
 )
 def slow_path(e: Evidence) -> Iterator[Hit]:
+    if lost_by_queues(e.before_tcp_rates)[0]:
+        return  # this host loses the packets, not the path
     if e.rate("ListenOverflows"):
         return
     found = slow(e)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator
 from typing import Final
 
+from halfopen.core.findings.costs import dropped_clients_per_s, overflows_per_s
 from halfopen.core.findings.evidence import Evidence
 from halfopen.core.findings.finding import Fact, Hit, Level
 from halfopen.core.findings.registry import rule
@@ -41,7 +43,10 @@ def backlog_small(e: Evidence) -> Iterator[Hit]:
     if (short := _too_short(e)) and not _capped(e, short[0]):
         view, facts, level = short
         facts += [Fact("backlog", (view.accept_queue_limit or 0) // view.members), Fact("drops", view.drops)]
-        yield Hit(level, tuple(facts), view, cures=longer_queues(e, view, "backlog-small"))
+        facts += _needed(e, view)
+        cures = longer_queues(e, view, "backlog-small", _least(facts))
+        costs = overflows_per_s(e, view)
+        yield Hit(level, tuple(facts), view, cures=cures, costs_per_s=costs, past=level is Level.NOTICE)
 
 
 def _too_short(e: Evidence) -> tuple[ListenerView, list[Fact], Level] | None:
@@ -70,6 +75,30 @@ def _counted(e: Evidence, names: tuple[str, ...]) -> tuple[list[Fact], Level]:
     facts = [Fact(name, e.total(name)) for name in names]
     facts += [Fact(f"{name}_per_s", round(e.rate(name), 1), unit="per_s") for name in names if name in e.rates]
     return facts, Level.WARNING if e.rate(names[0]) else Level.NOTICE
+
+
+def _needed(e: Evidence, view: ListenerView) -> list[Fact]:
+    """The backlog that would have held all that came between the two looks: what found no room takes one place each;
+    and, where it was counted, how many handshakes are under way on average (Little's law).
+    """
+    met = max(e.rate("SyncookiesSent"), e.rate("ListenDrops"), e.rate("ListenOverflows")) * e.interval_s
+    if not met:
+        return []
+    found = [Fact("backlog_needed", math.ceil((view.accept_queue_limit or 0) / view.members + round(met)))]
+    per_s, seconds = e.arrivals_at(view)
+    if per_s and seconds:
+        found += [
+            Fact("arrivals_per_s", round(per_s, 1), unit="per_s"),
+            Fact("handshake_s", round(seconds, 3), unit="s"),
+            Fact("under_way", round(per_s * seconds, 1)),
+        ]
+    return found
+
+
+def _least(facts: Iterable[Fact]) -> int:
+    """The least backlog to propose: the next power of two."""
+    needed = max((int(fact.value) for fact in facts if fact.name == "backlog_needed"), default=0)
+    return 1 << (needed - 1).bit_length() if needed else 0
 
 
 def _capped(e: Evidence, view: ListenerView) -> bool:
@@ -102,7 +131,8 @@ def past_overflows(e: Evidence) -> Iterator[Hit]:
         facts = [Fact("ListenOverflows", e.total("ListenOverflows")), Fact("drops", view.drops)]
         if "ListenOverflows" in e.rates:
             facts.append(Fact("ListenOverflows_per_s", 0, unit="per_s"))
-        yield Hit(Level.NOTICE, (*facts, Fact("accept_queue", view.accept_queue, view.accept_queue_cap)), view)
+        held = Fact("accept_queue", view.accept_queue, view.accept_queue_cap)
+        yield Hit(Level.NOTICE, (*facts, held), view, past=True)
 
 
 @rule(
@@ -122,7 +152,10 @@ def somaxconn_clamp(e: Evidence) -> Iterator[Hit]:
     if short and _capped(e, short[0]):
         view, facts, level = short
         facts += [Fact("backlog", limit.value), limit, Fact("capped", sum(_capped(e, v) for v in e.now.listeners))]
-        yield Hit(level, tuple(facts), view, cures=longer_queues(e, view, "somaxconn-clamp"))
+        facts += _needed(e, view)
+        cures = longer_queues(e, view, "somaxconn-clamp", _least(facts))
+        costs = overflows_per_s(e, view)
+        yield Hit(level, tuple(facts), view, cures=cures, costs_per_s=costs, past=level is Level.NOTICE)
         return
     for view in e.full():
         if _capped(e, view):
@@ -158,7 +191,7 @@ def cookies_off(e: Evidence) -> Iterator[Hit]:
     cures = cookies_on(e, "cookies-off")
     if full:
         cures += longer_queues(e, full[0], "cookies-off")
-    yield Hit(level, tuple(facts), full[0] if full else None, cures=cures)
+    yield Hit(level, tuple(facts), full[0] if full else None, cures=cures, costs_per_s=dropped_clients_per_s(e))
 
 
 @rule(
@@ -177,7 +210,7 @@ def syn_backlog_reserve(e: Evidence) -> Iterator[Hit]:
         if e.cookies == 0 and backlog and limit is not None and queue is not None and limit < queue:
             facts = Fact("syn_queue", view.held, max(view.held, limit)), Fact("tcp_max_syn_backlog", backlog)
             cures = (*cookies_on(e, "syn-backlog-reserve"), *longer_queues(e, view, "syn-backlog-reserve"))
-            yield Hit(Level.WARNING, facts, view, cures=cures)
+            yield Hit(Level.WARNING, facts, view, cures=cures, costs_per_s=dropped_clients_per_s(e))
 
 
 @rule(

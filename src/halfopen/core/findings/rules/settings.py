@@ -61,7 +61,7 @@ def release_time_short(e: Evidence) -> Iterator[Hit]:
                 if view.overridden
                 else ChangeSetting(e.netns, SYNACK, GOOD_RETRIES, "release-time-short")
             )
-            yield Hit(level, facts, view, cures=((cure,),))
+            yield Hit(level, facts, view, cures=((cure,),), costs_per_s=given_up if view.half_open else 0.0)
             if not view.overridden:
                 return
 

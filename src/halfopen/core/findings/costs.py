@@ -1,0 +1,28 @@
+"""How many clients a second a cause costs, as far as counters tell: it decides which of two findings comes first."""
+
+from __future__ import annotations
+
+from halfopen.core.findings.evidence import Evidence
+from halfopen.core.findings.floods import flood
+from halfopen.core.model.listeners import ListenerView
+
+
+def dropped_syns_per_s(e: Evidence) -> float:
+    """SYNs a second that were dropped for want of room in a SYN queue; nothing tells whose they were."""
+    return max(0.0, e.rate("ListenDrops") - e.rate("ListenOverflows"))
+
+
+def dropped_clients_per_s(e: Evidence) -> float:
+    """Of these, clients': in a flood, the part that they have of what arrives."""
+    found = flood(e)
+    return dropped_syns_per_s(e) * (1.0 if found is None else 1.0 - found.share)
+
+
+def overflows_per_s(e: Evidence, view: ListenerView) -> float:
+    """Handshakes a second that the accept queue of a listener had no room for."""
+    rate = e.rate("ListenOverflows")
+    if e.before is None:
+        return rate
+    earlier = next((one.drops for one in e.before.views if one.key == view.key), view.drops)
+    # What is dropped at a listener for other reasons is counted there as well.
+    return min(rate, max(0, view.drops - earlier) / e.interval_s)

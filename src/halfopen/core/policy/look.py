@@ -1,0 +1,14 @@
+"""The action that changes nothing: to look."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """Read or measure something: `halfopen COMMAND` in a namespace. It changes nothing, so there is nothing to undo."""
+
+    netns: str
+    command: str
+    reason: str

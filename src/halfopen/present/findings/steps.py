@@ -1,0 +1,131 @@
+"""A step of a cure as the command that carries it out."""
+
+from __future__ import annotations
+
+from typing import Final, assert_never
+
+from halfopen.core.findings.cures import (
+    ContinueProcess,
+    CureStep,
+    ForHost,
+    ForProcess,
+    LookAtHost,
+    LookAtPackets,
+    LookAtProcess,
+    LookAtQuota,
+    LookAtRoute,
+    RaiseConntrack,
+    RaiseDescriptors,
+    RaiseOpenFiles,
+)
+from halfopen.core.model import timing
+from halfopen.core.policy.actions import (
+    USUAL_MOST,
+    ChangeConnections,
+    ChangeListener,
+    ChangeSetting,
+    Look,
+    Protect,
+    Release,
+)
+from halfopen.core.tune.keys import BACKLOG, COOKIES, RETRIES, SYN_BACKLOG, SYNACK
+from halfopen.core.units import duration_words, endpoint_words, listener_text, netns_words, shell_word
+
+_COOKIES: Final = {0: "off", 1: "on", 2: "always"}
+
+
+def step(action: CureStep) -> str:
+    """The command line of one step."""
+    if isinstance(action, Release):
+        return f"halfopen release{netns_words(action.netns)}{action.filter.arguments() or ' --all'}"
+    if isinstance(action, Protect):
+        return f"halfopen protect{_guarded(action)}{netns_words(action.netns)}"
+    if isinstance(action, ChangeConnections):
+        most = "" if action.most <= USUAL_MOST else f" --max {action.most}"
+        where = netns_words(action.netns)
+        return f"halfopen closing {action.how}{where}{action.filter.arguments()}{most}"
+    if isinstance(action, ChangeSetting):
+        return f"halfopen tune apply{netns_words(action.netns)} {_setting(action)}"
+    if isinstance(action, ChangeListener):
+        where = listener_text(action.address, action.port)
+        return f"halfopen tune listener {where} {_option(action)}{netns_words(action.netns)}"
+    if isinstance(action, LookAtProcess | ContinueProcess | RaiseDescriptors | LookAtQuota):
+        return _for_process(action)
+    if isinstance(action, LookAtRoute | LookAtHost | LookAtPackets | RaiseConntrack | RaiseOpenFiles):
+        return _for_host(action)
+    if isinstance(action, Look):
+        raise ValueError("cures.command says how to look")
+    assert_never(action)
+
+
+def _for_process(action: ForProcess) -> str:
+    if isinstance(action, ContinueProcess):
+        return f"kill -CONT {action.pid}"
+    if isinstance(action, RaiseDescriptors):
+        return f"prlimit --pid {action.pid} --nofile={action.limit}"
+    if isinstance(action, LookAtQuota):
+        if action.unit:
+            return f"systemctl show {shell_word(action.unit)} -p CPUQuotaPerSecUSec"
+        return f"grep . {shell_word(action.cgroup)}/cpu.*"
+    return f"cat /proc/{action.pid}/stack"
+
+
+def _guarded(action: Protect) -> str:
+    where = "".join(f" {endpoint_words(one)}" for one in action.listeners) or " --all-listeners"
+    return where if action.for_s is None else f"{where} --for {duration_words(action.for_s)}"
+
+
+def _setting(action: ChangeSetting) -> str:
+    """In the words of `tune apply`, where it has some for the setting."""
+    if action.key == SYNACK:
+        return f"--release-time {timing.release_time_s(action.value):g}s"
+    if action.key == COOKIES:
+        return f"--cookies {_COOKIES[action.value]}"
+    if action.key == SYN_BACKLOG:
+        return f"--half-open {action.value}"
+    return f"--set {action.key.rpartition('.')[2]}={action.value}"
+
+
+def _option(action: ChangeListener) -> str:
+    if action.key == BACKLOG:
+        return f"--backlog {action.value}"
+    if action.key == RETRIES:
+        return f"--release-time {timing.release_time_s(action.value):g}s"
+    raise ValueError(f"tune listener has no option proposed for {action.key}")
+
+
+def _for_host(action: ForHost) -> str:
+    if isinstance(action, RaiseConntrack):
+        # One limit for all namespaces: only the first one may write it.
+        return f"sysctl -w net.netfilter.nf_conntrack_max={action.limit}"
+    if isinstance(action, RaiseOpenFiles):
+        return f"sysctl -w fs.file-max={action.limit}"
+    if isinstance(action, LookAtPackets):
+        return _inside(action.netns, f"tcpdump -ni any -c 20 {shell_word(_packets(action))}")
+    if isinstance(action, LookAtRoute):
+        return _inside(action.netns, f"ip route get {action.address}")
+    if action.subject == "device":
+        return _inside(action.netns, f"ethtool -g {shell_word(action.name)}")
+    if action.subject == "firewall":
+        return _inside(action.netns, "nft list ruleset")
+    if action.subject == "cpu":
+        return "sysctl net.core.netdev_max_backlog net.core.netdev_budget_usecs"
+    return _inside(action.netns, "sysctl -w net.ipv4.conf.all.log_martians=1")
+
+
+def _packets(action: LookAtPackets) -> str:
+    """The ACKs in the words of pcap-filter(7)."""
+    parts = [*((f"src net {action.source}",) if action.source else ()), "tcp"]
+    parts += [f"dst port {action.port}"] if action.port is not None else []
+    return " and ".join(parts)
+
+
+def _inside(netns: str, look: str) -> str:
+    """A command as it runs in a namespace."""
+    if netns == "self":
+        return look
+    if netns.startswith("pid:"):
+        return f"nsenter -t {netns.removeprefix('pid:')} -n {look}"
+    if "/" in netns:
+        return f"nsenter --net={shell_word(netns)} {look}"
+    return f"ip netns exec {shell_word(netns)} {look}"
