@@ -17,6 +17,8 @@ from halfopen.core.model.listeners import ListenerView
 
 # Cookies that come back are those of clients; of a flood hardly any does.
 _HONEST: Final = 0.5
+# In a longer time places become free and are taken again.
+_ALL_AT_ONCE_S: Final = 2.0
 
 
 def _overflowed(views: Iterable[ListenerView]) -> ListenerView | None:
@@ -78,11 +80,12 @@ def _counted(e: Evidence, names: tuple[str, ...]) -> tuple[list[Fact], Level]:
 
 
 def _needed(e: Evidence, view: ListenerView) -> list[Fact]:
-    """The backlog that would have held all that came between the two looks: what found no room takes one place each;
-    and, where it was counted, how many handshakes are under way on average (Little's law).
+    """The backlog that would have held all that came between two looks that are close together, as if it had come at
+    once: what found no room takes one place each; and, if it was counted, how many handshakes are under way on average
+    (Little's law).
     """
     met = max(e.rate("SyncookiesSent"), e.rate("ListenDrops"), e.rate("ListenOverflows")) * e.interval_s
-    if not met:
+    if not met or e.interval_s > _ALL_AT_ONCE_S:
         return []
     found = [Fact("backlog_needed", math.ceil((view.accept_queue_limit or 0) / view.members + round(met)))]
     per_s, seconds = e.arrivals_at(view)
