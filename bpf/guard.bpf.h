@@ -14,6 +14,9 @@
 /* Off; turns ACKs with our cookie into connections; answers SYNs as well. */
 enum guard_mode { GUARD_OFF, GUARD_ACKS, GUARD_ANSWERS };
 
+/* By which way clients are let in: a cookie of ours, one of the kernel's, or the second SYN. */
+enum guard_rung { RUNG_TC, RUNG_GEN_COOKIE, RUNG_FIRST_SYN };
+
 /* Why a SYN was left to the kernel. */
 enum guard_passed {
 	GUARD_BELOW, /* the SYN queue has room */
@@ -26,6 +29,7 @@ enum guard_passed {
 	GUARD_SIGNED, /* TCP-MD5 or TCP-AO */
 	GUARD_BROKEN, /* the header or its options cannot be read */
 	GUARD_FAILED, /* the answer could not be written */
+	GUARD_SECOND, /* RUNG_FIRST_SYN: the client sent it again, as only those do who are there */
 	GUARD_REASONS,
 };
 
@@ -55,7 +59,15 @@ struct guard_settings {
 	u8 ecn;
 	u8 wscale;
 	u8 hops[2];
-	u8 padding;
+	/* A policy of halfopen watch armed it. */
+	u8 by_policy;
+	/* What the rungs in front announce at most as the size of a segment, for IPv4 and IPv6. */
+	u16 front_mss[2];
+	/* enum guard_rung */
+	u8 rung;
+	/* tcp_timestamps is 2: the kernel reads what its cookie says of options from the very timestamp that was sent. */
+	u8 plain_timestamps;
+	u8 padding[2];
 };
 
 /* Of one CPU. */
@@ -77,6 +89,8 @@ struct guard_counts {
 	u64 capped;
 	/* SYNs and ACKs with IP options, fragments, VLAN tags: of any port. */
 	u64 unusual;
+	/* RUNG_FIRST_SYN: SYNs dropped because they were the first of their connection. */
+	u64 held;
 	u64 passed[GUARD_REASONS];
 	/* Answers that were timed, and the time they took. */
 	u64 timed;

@@ -119,12 +119,22 @@ INLINE enum reading read_addresses(const void *at, struct place place, struct pa
 	return IS_TCP;
 }
 
+INLINE void read_tcp(const struct tcp *tcp, struct packet *p)
+{
+	p->ports = tcp->source | (u32)tcp->destination << 16;
+	p->remote_port = __builtin_bswap16(tcp->source);
+	p->local_port = __builtin_bswap16(tcp->destination);
+	p->seq = __builtin_bswap32(tcp->seq);
+	p->ack = __builtin_bswap32(tcp->ack);
+	p->flags = tcp->flags;
+	p->options = tcp->offset >> 4 < TCP_HEADER / 4 ? 255 : (tcp->offset >> 4) * 4 - TCP_HEADER;
+}
+
 /* Reads the headers. A fragment of IPv6 has an extension header, and is NOT_TCP. */
 INLINE enum reading read_packet(struct __sk_buff *skb, struct place place, struct packet *p)
 {
 	const u32 need = TRANSPORT(place) + TCP_HEADER;
 	void *data = (void *)(unsigned long)skb->data;
-	const struct tcp *tcp;
 	enum reading found;
 
 	if (skb->len < need)
@@ -139,14 +149,7 @@ INLINE enum reading read_packet(struct __sk_buff *skb, struct place place, struc
 	found = read_addresses(data + NETWORK(place), place, p);
 	if (found != IS_TCP)
 		return found;
-	tcp = data + TRANSPORT(place);
-	p->ports = tcp->source | (u32)tcp->destination << 16;
-	p->remote_port = __builtin_bswap16(tcp->source);
-	p->local_port = __builtin_bswap16(tcp->destination);
-	p->seq = __builtin_bswap32(tcp->seq);
-	p->ack = __builtin_bswap32(tcp->ack);
-	p->flags = tcp->flags;
-	p->options = tcp->offset >> 4 < TCP_HEADER / 4 ? 255 : (tcp->offset >> 4) * 4 - TCP_HEADER;
+	read_tcp(data + TRANSPORT(place), p);
 	return IS_TCP;
 }
 

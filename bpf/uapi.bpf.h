@@ -75,6 +75,15 @@ struct __sk_buff {
 	struct bpf_sock *sk;
 };
 
+struct xdp_md {
+	u32 data;
+	u32 data_end;
+	u32 data_meta;
+	u32 ingress_ifindex;
+	u32 rx_queue_index;
+	u32 egress_ifindex;
+};
+
 static long (*const bpf_skb_load_bytes)(const void *skb, u32 offset, void *to, u32 len) = (void *)26;
 static struct bpf_sock *(*const bpf_sk_fullsock)(struct bpf_sock *sk) = (void *)95;
 static long (*const bpf_sk_release)(struct bpf_sock *sk) = (void *)86;

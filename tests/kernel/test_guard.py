@@ -17,6 +17,7 @@ import pytest
 from guarding import ECN, SACK, TIMESTAMPS, WSCALE, action, armed, counted, engaged, options
 from halfopen.core.errors import CannotGuard, UnknownTarget
 from halfopen.lab import frames
+from halfopen.lab.sender import packet_socket
 from halfopen.ops.protect.armed import Armed
 from halfopen.read import procfs
 from peers import until
@@ -376,3 +377,92 @@ def test_with_cookies_for_every_syn_the_guard_answers_every_syn(lab: Lab) -> Non
         )
         assert lab.client.connect(listener, 5, timeout=PATIENCE_S).connected == 5
         assert guard.counts().accepted == 5
+
+
+def test_where_connections_are_tracked_strictly_it_is_not_armed(lab: Lab) -> None:
+    lab.server.listen(8080)
+    rules = "table inet t { chain c { type filter hook input priority 0; ct state established accept; }; }"
+    lab.server.exec(["nft", rules], check=True)
+    try:
+        lab.server.set_sysctl("net.netfilter.nf_conntrack_tcp_loose", 0)
+    except OSError:
+        pytest.skip("no connection tracking here")
+    with pytest.raises(CannotGuard, match="nf_conntrack_tcp_loose is 0"):
+        Armed(*action(lab, 8080))
+
+
+def test_a_local_client_whose_checksums_nobody_completed_gets_in(lab: Lab) -> None:
+    listener = lab.server.run(lambda: socket.create_server(("127.0.0.1", 8080)))
+    with closing(listener), armed(lab, 8080, share=0) as guard:
+        client = lab.server.run(lambda: socket.create_connection(("127.0.0.1", 8080), PATIENCE_S))
+        client.sendall(b"?")
+        server, _ = listener.accept()
+        assert server.recv(1) == b"?"
+        assert guard.counts().accepted == 1
+        client.close()
+        server.close()
+
+
+def test_data_in_the_syn_comes_again_after_it(lab: Lab) -> None:
+    """TCP Fast Open: the guard takes no data of a SYN, and the client sends them once more."""
+    fastopen = 23
+
+    def listen() -> socket.socket:
+        made = socket.create_server((lab.server.v4, 8080))
+        made.setsockopt(socket.IPPROTO_TCP, fastopen, 16)
+        return made
+
+    def open_fast() -> socket.socket:
+        made = socket.socket()
+        # Not a timeout of Python's, with which the call would not wait for the connection.
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("ll", int(PATIENCE_S), 0))
+        made.sendto(b"hello", socket.MSG_FASTOPEN, (lab.server.v4, 8080))
+        return made
+
+    for host in (lab.server, lab.client):
+        host.set_sysctl("net.ipv4.tcp_fastopen", 3)
+    listener = lab.server.run(listen)
+    with closing(listener):
+
+        def exchanged() -> bytes:
+            client = lab.client.run(open_fast)
+            server, _ = listener.accept()
+            server.settimeout(PATIENCE_S)
+            with client, server:
+                return server.recv(5)
+
+        assert exchanged() == b"hello"  # the client has its Fast Open cookie now
+        with armed(lab, 8080, share=0) as guard:
+            assert exchanged() == b"hello"
+            assert guard.counts().accepted == 1
+
+
+def test_it_stands_beside_other_filters_of_its_device(lab: Lab) -> None:
+    listener = lab.server.listen(8080)
+    lab.server.exec(["tc", "qdisc", "add", "dev", lab.server.device, "clsact"], check=True)
+    chain = f"type filter hook ingress device {lab.server.device} priority 0;"
+    rules = f"table netdev t {{ chain c {{ {chain} tcp dport 8080 counter; }}; }}"
+    lab.server.exec(["nft", rules], check=True)
+    with armed(lab, 8080, share=0) as guard:
+        assert lab.client.connect(listener, 5, timeout=PATIENCE_S).alive(PATIENCE_S) == 5
+        assert guard.counts().accepted == 5
+    assert "clsact" in lab.server.exec(["tc", "qdisc", "show", "dev", lab.server.device]).stdout
+
+
+def test_a_forged_syn_is_answered_once_and_no_longer_than_it_was(lab: Lab) -> None:
+    """The kernel would retransmit its SYN-ACK after a second, and up to five times."""
+    lab.server.listen(8080)
+    path = frames.Path("02:00:00:00:00:02", "02:00:00:00:00:01", lab.server.v4, 8080)
+    made = path.syns(sources(20), ports(20), np.arange(20), 1)
+    with armed(lab, 8080, share=0) as guard, packet_socket(lab.client, 0x0800) as heard:
+        send(lab, made)
+        counted(guard, "answered", 20)
+        came: list[bytes] = []
+        until_s = time.monotonic() + 1.4
+        while time.monotonic() < until_s:
+            try:
+                came.append(heard.recv(2048, socket.MSG_DONTWAIT))
+            except BlockingIOError:
+                time.sleep(0.02)
+    assert len(came) == 20
+    assert {len(one) for one in came} == {made.shape[1]}

@@ -28,7 +28,18 @@ from halfopen.core.filters import Filter
 from halfopen.core.findings.registry import RULES
 from halfopen.core.findings.verdict import judge
 from halfopen.core.model.model import Model, build
-from halfopen.core.policy.actions import ChangeListener, FoundValue, Release, Released, Undo, Withheld, Withholding
+from halfopen.core.policy.actions import (
+    ChangeListener,
+    FoundValue,
+    GuardWithheld,
+    Protect,
+    Protected,
+    Release,
+    Released,
+    Undo,
+    Withheld,
+    Withholding,
+)
 from halfopen.core.policy.alarms import Alarm, CauseChanged, Clear, Passed, Rising
 from halfopen.core.policy.counts import CONNECTIONS
 from halfopen.core.policy.incidents import Incident
@@ -37,6 +48,7 @@ from halfopen.core.policy.release_policy import ReleasePolicy
 from halfopen.core.policy.silence import Silence
 from halfopen.core.reports import Reloaded
 from halfopen.core.sample import LISTENER, REQUEST, ListenerOptions, Process, Requests, Sample
+from halfopen.core.sample.guard import GuardCounts
 from halfopen.core.sparing import Sparing
 from halfopen.core.tune.keys import SAMPLED
 from halfopen.core.tune.ledger import Ledger
@@ -66,7 +78,7 @@ DOCUMENTS = (
     ),
 )
 # Objects whose keys are the kernel's names: named in the text, not in a table.
-MAPS = {"settings", "counters", "rates_per_s"}
+MAPS = {"settings", "counters", "rates_per_s", "passed"}
 
 
 def text(name: str) -> str:
@@ -116,6 +128,7 @@ OUTCOME = Released(Release(Namespace("boot", 1), Filter(older_than_s=3.0), "test
 
 POLICY = ReleasePolicy("flood", Filter(older_than_s=3.0))
 WITHHELD = Withheld(Release(Namespace("boot", 1), Filter(), "", policy="flood"), None, Withholding.OBSERVES, 7)
+GUARD = Protect(Namespace("boot", 1), ((None, 443),), "test", policy="protect")
 
 
 def status() -> list[Any]:
@@ -177,6 +190,8 @@ def watch() -> list[Any]:
         *writer.clear(m, Clear(m.sample.where, CONNECTIONS, 0, 3.0, 60, "close-wait-leak")),
         *writer.released(OUTCOME),
         *writer.withheld(m, WITHHELD),
+        *writer.guarded(Protected(GUARD, (":443",), GuardCounts(), "stopped")),
+        *writer.guard_withheld(GuardWithheld(GUARD, Withholding.OBSERVES)),
         *writer.reloaded(Reloaded(1.0, Policy(releases=(POLICY,)), WatchSettings(), ("netns",))),
         *writer.trouble("self", UnknownTarget("gone")),
         *writer.end(1),

@@ -1,4 +1,5 @@
-"""The guard (bpf/guard.bpf.c): loaded, told what it needs to know, and attached at tc ingress of a namespace's devices.
+"""The guard (bpf/guard.bpf.c, or a rung in front of it): loaded, told what it needs to know, and attached to a
+namespace's devices, at tc ingress or (the rungs in front) by XDP.
 
 Its links are gone with `close`, or with the process, however that ends; connections that it let in do not need it.
 """
@@ -15,8 +16,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from halfopen.core.addresses import V4_MAPPED
-from halfopen.core.sample.guard import COUNTS, GUARDED, GUARDED_COUNTS, OBJECT, PROGRAM, SETTINGS, SLOTS, GuardCounts
-from halfopen.linux.bpf import libbpf, maps, tcx
+from halfopen.core.sample.guard import (
+    COUNTS,
+    GUARDED,
+    GUARDED_COUNTS,
+    OBJECTS,
+    PROGRAM,
+    RUNGS,
+    SETTINGS,
+    SLOTS,
+    TC,
+    GuardCounts,
+)
+from halfopen.linux.bpf import libbpf, maps, tcx, xdp
 from halfopen.linux.bpf.guard_counts import counts_of
 from halfopen.linux.bpf.loader import Loaded
 
@@ -38,7 +50,8 @@ _WHAT: Final = "the guard's maps"
 class GuardSettings:
     """What the guard is told: when it is engaged (share: of the SYN queue, 0 to 1), SYN-ACKs a second to one prefix at
     most, the four sizes of segments a cookie can tell for IPv4 and IPv6, ascending, the most that routes let us
-    announce, and what the namespace's sysctls say."""
+    announce, and what the namespace's sysctls say. front_mss: what the rungs in front announce; plain_timestamps:
+    tcp_timestamps is 2."""
 
     share: float
     most_to_prefix: int
@@ -50,23 +63,27 @@ class GuardSettings:
     ecn: bool = True
     wscale: int = 7
     hops: tuple[int, int] = (64, 64)
+    front_mss: tuple[int, int] = (1460, 1440)
+    plain_timestamps: bool = False
 
 
 class Guard:
     """The loaded program. Close it, or use it as a context manager."""
 
-    def __init__(self) -> None:
-        """Raises: Unsupported where this kernel cannot, NotPermitted, KernelError."""
+    def __init__(self, rung: str = TC) -> None:
+        """rung: of RUNGS. Raises: Unsupported where this kernel cannot, NotPermitted, KernelError."""
+        self.rung = rung
         self._links: dict[int, int] = {}
         self._ports: NDArray[np.uint64] = np.zeros(65536 // 64, dtype=np.uint64)
         self._listeners: set[tuple[bytes, int]] = set()
         self._local: dict[bytes, bool] = {}
         self._slot = -1
-        self._loaded = Loaded(OBJECT, _RECORDS)
+        self._loaded = Loaded(OBJECTS[rung], _RECORDS)
         try:
             self._settings = self._loaded.variable("settings", SETTINGS)
             self._settings["seed"] = np.frombuffer(os.urandom(8), dtype="<u8")
             self._settings["began"] = time.monotonic_ns()
+            self._settings["rung"] = RUNGS.index(rung)
             self._cpus = libbpf.library().libbpf_num_possible_cpus()
             self._renew_secrets()
         except BaseException:
@@ -95,10 +112,11 @@ class Guard:
         to["most_to_prefix"], to["mss"], to["most_mss"] = settings.most_to_prefix, settings.mss, settings.most_mss
         to["timestamps"], to["window_scaling"] = settings.timestamps, settings.window_scaling
         to["sack"], to["ecn"], to["wscale"], to["hops"] = settings.sack, settings.ecn, settings.wscale, settings.hops
+        to["front_mss"], to["plain_timestamps"] = settings.front_mss, settings.plain_timestamps
 
-    def is_in(self, inode: int) -> None:
-        """Let others see which namespace the guard is in."""
-        self._settings["netns"] = inode
+    def is_in(self, inode: int, *, by_policy: bool = False) -> None:
+        """Let others see which namespace the guard is in, and whether a policy of `watch` armed it."""
+        self._settings["netns"], self._settings["by_policy"] = inode, by_policy
 
     def tell_local(self, prefixes: Iterable[tuple[bytes, int]]) -> None:
         """The prefixes that are this host's own: address bytes (4 or 16), length. Raises: KernelError."""
@@ -158,9 +176,15 @@ class Guard:
 
         Raises: Unsupported, NotPermitted, KernelError.
         """
-        if ifindex not in self._links:
-            program = PROGRAM if ethernet else f"{PROGRAM}3"
-            self._links[ifindex] = tcx.attach(self._loaded.program_fd(program), ifindex)
+        if ifindex in self._links:
+            return
+        if self.rung != TC:
+            # A device without an Ethernet header is left alone: its SYNs are the kernel's.
+            if ethernet:
+                self._links[ifindex] = xdp.attach(self._loaded.program_fd(PROGRAM), ifindex)
+            return
+        program = PROGRAM if ethernet else f"{PROGRAM}3"
+        self._links[ifindex] = tcx.attach(self._loaded.program_fd(program), ifindex)
 
     def detach(self, ifindex: int) -> None:
         """Detach the guard from a device, which may be gone."""

@@ -31,6 +31,15 @@ _HEADER_EVERY: Final = 20
     show_default=True,
     help="Answer SYNs while the SYN queue is at least this full; 0%: always.",
 )
+@click.option(
+    "--rung",
+    type=click.Choice(("auto", "tc", "gen-cookie", "first-syn")),
+    default="auto",
+    show_default=True,
+    help="How clients are let in: tc, by cookies of the guard; gen-cookie, by the kernel's cookies, made before it "
+    "sees the SYN, for kernels before 6.9; first-syn, by their second SYN, at the price of 1 s for each. auto: the "
+    "first of tc and gen-cookie that works here.",
+)
 @one_netns_option
 @click.option("--dry-run", is_flag=True, help="Show what would be guarded, test the guard on a private host, and stop.")
 @reason_option
@@ -41,6 +50,7 @@ def command(
     all_listeners: bool,
     for_time: str | None,
     at: str,
+    rung: str,
     netns: str | None,
     dry_run: bool,
     reason: str | None,
@@ -71,7 +81,7 @@ def command(
     if bool(targets) == all_listeners:
         raise UsageError("protect needs listeners", hint="give [ADDR]:PORT, as in :443, or --all-listeners")
     ns = _namespace(netns)
-    action = _action(ns, targets, at, for_time, reason)
+    action = _action(ns, targets, at, for_time, reason, rung)
     if dry_run:
         _tell(Executor(audit_log, dry_run=True).protect(action, ns), as_json, "dry_run")
         return
@@ -85,7 +95,9 @@ def _namespace(netns: str | None) -> Netns:
     return namespace(netns) or here() or current()
 
 
-def _action(ns: Netns, targets: tuple[str, ...], at: str, for_time: str | None, reason: str | None) -> Protect:
+def _action(
+    ns: Netns, targets: tuple[str, ...], at: str, for_time: str | None, reason: str | None, rung: str
+) -> Protect:
     from halfopen.core.errors import UsageError
     from halfopen.core.policy.actions import Protect
     from halfopen.core.units import duration_s, endpoint, share
@@ -95,7 +107,7 @@ def _action(ns: Netns, targets: tuple[str, ...], at: str, for_time: str | None, 
     if seconds == 0:
         raise UsageError("--for 0 guards nothing", hint="give a time, as in 10m")
     places = tuple(dict.fromkeys(endpoint(word, what="listener") for word in targets))
-    return Protect(identify(ns), places, reason or "halfopen protect", share(at, what="--at"), seconds)
+    return Protect(identify(ns), places, reason or "halfopen protect", share(at, what="--at"), seconds, rung=rung)
 
 
 def _guard(action: Protect, ns: Netns, executor: Executor, as_json: bool) -> None:
@@ -106,6 +118,7 @@ def _guard(action: Protect, ns: Netns, executor: Executor, as_json: bool) -> Non
     from halfopen.core.units import printable
     from halfopen.linux.stopping import StopEvent
     from halfopen.present import protect
+    from halfopen.present.language import spoken
 
     stop = StopEvent()
     # The first signal ends the guard in order, the second at once.
@@ -119,7 +132,8 @@ def _guard(action: Protect, ns: Netns, executor: Executor, as_json: bool) -> Non
             return
         if next(told) % _HEADER_EVERY == 0:
             click.echo(protect.header())
-        click.echo(printable(protect.line(reading)))
+        with spoken():
+            click.echo(printable(protect.line(reading)))
 
     outcome = executor.protect(action, ns, stop=stop, begun=lambda one: _tell(one, as_json, "armed"), tell=tell)
     _tell(outcome, as_json, "ended")
@@ -132,38 +146,44 @@ def _tell(outcome: Protected, as_json: bool, event: str) -> None:
 
     from halfopen.core.units import printable
     from halfopen.present import protect
+    from halfopen.present.language import spoken
 
     if as_json:
         click.echo(json.dumps(protect.outcome_document(outcome, event)))
         return
-    for line in protect.ended(outcome) if event == "ended" else protect.begun(outcome):
-        click.echo(printable(line))
+    with spoken():
+        for line in protect.ended(outcome) if event == "ended" else protect.begun(outcome):
+            click.echo(printable(line))
 
 
 def _show_guards(netns: str | None, as_json: bool) -> None:
     from halfopen.core.units import printable
     from halfopen.ops.protect.shown import shown
     from halfopen.present import guards, jsonout
+    from halfopen.present.language import spoken
 
     inode = None if netns in (None, "all") else _namespace(netns).inode
     found = [one for one in shown() if inode in (None, one.netns_inode)]
     if as_json:
         click.echo(jsonout.dumps(guards.document(found)))
         return
-    for line in guards.lines(found):
-        click.echo(printable(line))
+    with spoken():
+        for line in guards.lines(found):
+            click.echo(printable(line))
 
 
 def _end_guards(netns: str | None, reason: str | None, executor: Executor, as_json: bool) -> None:
     from halfopen.cli.saying import say
     from halfopen.core.policy.actions import Unprotect
     from halfopen.present import guards, jsonout
+    from halfopen.present.language import spoken
 
     everywhere = netns == "all"
     inode = None if everywhere else _namespace(netns).inode
     action = Unprotect("all" if everywhere else netns or "self", inode, reason or "halfopen protect off")
     outcome = executor.unprotect(action)
-    click.echo(jsonout.dumps(guards.off_document(outcome)) if as_json else guards.off(outcome))
+    with spoken():
+        click.echo(jsonout.dumps(guards.off_document(outcome)) if as_json else guards.off(outcome))
     for problem in outcome.problems:
         say(problem)
     if outcome.problems:

@@ -89,10 +89,10 @@ def reload() -> None:
 @command.command()
 @click.argument("word", metavar="observe|configured", type=click.Choice(("observe", "configured")))
 def mode(word: str) -> None:
-    """Stop all releases, or allow them again.
+    """Stop all releases and guards, or allow them again.
 
-    observe: no release policy acts, whatever is configured, until the mode changes or the service ends. configured:
-    policies act as configured. Only root may do this.
+    observe: no policy releases or guards, whatever is configured, until the mode changes or the service ends.
+    configured: policies act as configured. Only root may do this.
     """
     ask({"command": "mode", "mode": word})
     click.echo(

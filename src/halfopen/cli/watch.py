@@ -27,6 +27,7 @@ from halfopen.ops.watch.sinks import Sink, Targets, options, tell
 
 if TYPE_CHECKING:
     from halfopen.core.config import WatchSettings
+    from halfopen.core.policy.policy import Policy
     from halfopen.ops.watch.loop import Watch
     from halfopen.ops.watch.reloading import InForce
     from halfopen.service.running import RunningService
@@ -124,9 +125,9 @@ def command(
     watch.duration_s = _duration(old_for if for_time is None else for_time)
     watch.read_by = read_by or "auto"
     watch.count = count
-    if not watch.policy.acts:
+    if not (watch.policy.acts or watch.policy.guards):
         let_others_go_first()
-    else:
+    if watch.policy.acts:
         from halfopen.ops.release.steady import steady
 
         signals.stop_between(steady.alone)
@@ -135,8 +136,7 @@ def command(
     if config is not None:
         watch.reloading = Reloading(wanted, lambda: _reread(words, config, watch))
         signals.hang_up(watch.reloading.ask)
-    if watch.policy.acts:
-        watch.may_release()
+    _may_act(watch, watch.policy)
     # An option wins over the file, where an empty word means "not there".
     targets = {key: (settings.sinks.get(key) or None) if word is None else word for key, word in given.items()}
     if given["history_path"] is None and "history_path" not in settings.sinks:
@@ -164,11 +164,18 @@ def command(
 
 
 def _reread(words: Words, config: str, watch: Watch) -> InForce:
-    """What the file asks for now. Raises: ConfigError, UsageError, and as `Watch.may_release`."""
+    """What the file asks for now. Raises: ConfigError, UsageError, and as `_may_act`."""
     wanted = words.on(load(config))
-    if wanted.policy.acts:
-        watch.may_release()
+    _may_act(watch, wanted.policy)
     return wanted
+
+
+def _may_act(watch: Watch, policy: Policy) -> None:
+    """Try, without an effect, what its policies may do. Raises: as `Watch.may_release` and `Watch.may_guard`."""
+    if policy.acts:
+        watch.may_release()
+    if policy.guards:
+        watch.may_guard()
 
 
 def _service(watch: Watch, settings: WatchSettings, asked: bool) -> RunningService | None:

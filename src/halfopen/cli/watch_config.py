@@ -77,6 +77,9 @@ def checked_lines(path: str, wanted: InForce) -> Iterator[str]:
     for one in wanted.policy.releases:
         does = "releases" if one.acts else "only observes"
         yield f"{f'Policy {one.name}' if one.name else 'The release by age'} {does}: {one.describe()}."
+    guard = wanted.policy.protect
+    if guard is not None:
+        yield f"The policy [protect] {'arms a guard' if guard.acts else 'only observes'}: {guard.describe()}."
 
 
 def _interval(text: str) -> float:
@@ -117,4 +120,5 @@ def _policy(settings: WatchSettings, words: Words) -> Policy:
         raise UsageError("the release section needs older_than", hint='add older_than = "15s"')
     elif words.reason is not None and not any(one.acts for one in releases):
         raise UsageError("--reason applies to releases only", hint="add --release-older-than, as in 15s")
-    return Policy(settings.alarm.sensitivity(), tuple(releases), narrowed, words.reason or "")
+    protect = settings.protect.policy(settings.never)
+    return Policy(settings.alarm.sensitivity(), tuple(releases), narrowed, words.reason or "", protect)

@@ -14,6 +14,7 @@ from halfopen.core.sections.alarm import AlarmSettings
 from halfopen.core.sections.lines import lines_of
 from halfopen.core.sections.notify import NotifySettings, check_all
 from halfopen.core.sections.option import option, options, section
+from halfopen.core.sections.protect import ProtectSettings
 from halfopen.core.sections.reading import KeyPlace, Unfit, read
 from halfopen.core.sections.release import ByAgeSettings, NeverSettings, ReleaseSettings
 from halfopen.core.sections.web import WebSettings
@@ -42,6 +43,7 @@ class WatchSettings:
     alarm: AlarmSettings = section(AlarmSettings)
     never: NeverSettings = section(NeverSettings)
     release: tuple[ReleaseSettings, ...] = option((), "")
+    protect: ProtectSettings = section(ProtectSettings)
     notify: tuple[NotifySettings, ...] = option((), "")
     web: WebSettings = section(WebSettings, restart=True)
     language: Literal["", "en", "zh"] = option(

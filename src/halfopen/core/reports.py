@@ -9,7 +9,7 @@ from halfopen.core.errors import HalfopenError
 from halfopen.core.findings.verdict import Verdict
 from halfopen.core.model.answered import Calm
 from halfopen.core.model.model import Model
-from halfopen.core.policy.actions import Released, Withheld
+from halfopen.core.policy.actions import GuardWithheld, Protected, Released, Withheld
 from halfopen.core.policy.alarms import Telling
 from halfopen.core.policy.incidents import Incident
 from halfopen.core.policy.policy import Policy
@@ -84,6 +84,15 @@ class Noticed:
 
 
 @dataclass(frozen=True, slots=True)
+class Guarding:
+    """The policy [protect] armed a guard (`ended` of the outcome is empty), the guard is off again, or the policy would
+    arm one, or must not, and does not (said once while that lasts).
+    """
+
+    news: Protected | GuardWithheld
+
+
+@dataclass(frozen=True, slots=True)
 class Trouble:
     """Something could not be done; watching goes on. netns: the name of the namespace, or "metrics", "reload" and the
     like.
@@ -121,4 +130,4 @@ class Ended:
     readings: int
 
 
-Report = Begun | TakenUp | Reading | Glance | Decided | Did | Noticed | Trouble | Reloaded | Round | Ended
+Report = Begun | TakenUp | Reading | Glance | Decided | Did | Noticed | Guarding | Trouble | Reloaded | Round | Ended

@@ -6,13 +6,19 @@ import os
 from typing import Final
 
 from halfopen.change import destroy, nft_door
-from halfopen.core.errors import HalfopenError
+from halfopen.core.errors import CannotGuard, HalfopenError, Unsupported
 from halfopen.core.features import RELEASE, Checkup, Feature
+from halfopen.core.sample.guard import FIRST_SYN, GEN_COOKIE, TC
 from halfopen.linux import identity
 from halfopen.ops.protect.trial import trial
 from halfopen.read import bpf_features, features
 from halfopen.read.tcp_settings import tcp_settings
 
+# The rungs below the guard at tc, the better one first.
+_LOWER: Final = (
+    (GEN_COOKIE, "the kernel's cookies, made in front of the kernel"),
+    (FIRST_SYN, "the second SYN of each client, at the price of 1 s (only with --rung first-syn)"),
+)
 # What is left where there is no guard, by tcp_syncookies.
 _COOKIES: Final = {
     0: "SYN cookies are off, too (halfopen tune apply --cookies on)",
@@ -62,18 +68,29 @@ def _table() -> Feature:
 
 
 def _protect() -> Feature:
-    """Which way this host has to let clients in during a flood: the guard at tc, or the kernel's own cookies."""
+    """Which rung of the guard this host has, tried with one client; else what is missing for it, and what is left."""
 
     def work() -> str:
         try:
-            trial()
-        except HalfopenError as e:
-            e.message = f"{e.message}; {_COOKIES[tcp_settings().cookies or 0]}"
-            raise
-        return "the guard at tc ingress, tried with one client"
+            trial(TC)
+        except (CannotGuard, Unsupported) as e:
+            return _lower(e)
+        return "rung tc: the guard at tc ingress, tried with one client"
 
     needs = ("CAP_BPF", "CAP_PERFMON", "CAP_NET_ADMIN", "CAP_SYS_ADMIN")
     return features.tried("protect", "letting honest clients in during a flood", work, needs)
+
+
+def _lower(best: HalfopenError) -> str:
+    """The rung below, and what is missing for the best one. Raises: that, where there is none but the kernel's."""
+    for rung, words in _LOWER:
+        try:
+            trial(rung)
+        except HalfopenError:
+            continue
+        return f"rung {rung}: {words}, tried with one client; missing for rung tc: {best.message}"
+    best.message = f"{best.message}; {_COOKIES[tcp_settings().cookies or 0]}"
+    raise best
 
 
 def examine() -> Checkup:

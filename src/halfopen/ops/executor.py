@@ -18,6 +18,7 @@ from halfopen.core.policy.actions import (
     BlocksChanged,
     ChangeConnections,
     ChangedConnections,
+    GuardWithheld,
     Protect,
     Protected,
     Release,
@@ -149,12 +150,15 @@ class Executor:
         with signals.held_off(stop):
             return self._recorded(_asked(action, ns.inode), lambda: release.execute(action, ns, **how))
 
-    def note(self, action: Withheld) -> None:
-        """Record a release that a policy decided and that is not carried out. Raises: HalfopenError "audit"."""
+    def note(self, action: Withheld | GuardWithheld) -> None:
+        """Record what a policy decided and what is not carried out. Raises: HalfopenError "audit"."""
         if self.dry_run:
             return
-        why = {"phase": "withheld", "why": action.why.value, "detail": action.detail, "matching": action.matching}
-        asked = _asked(action.release, action.release.where.inode)
+        why: dict[str, Any] = {"phase": "withheld", "why": action.why.value, "detail": action.detail}
+        if isinstance(action, GuardWithheld):
+            asked = _guarded(action.protect, action.protect.where.inode)
+        else:
+            asked, why = _asked(action.release, action.release.where.inode), why | {"matching": action.matching}
         self.audit.write({"id": _new_id(), **asked, **why, "who": who()})
 
     def note_silence(self, action: Silence | Unsilence) -> None:
@@ -212,10 +216,11 @@ class Executor:
         stop: threading.Event | None = None,
         begun: Callable[[Protected], None] | None = None,
         tell: Callable[[GuardReading], None] | None = None,
+        why: Callable[[], str] | None = None,
     ) -> Protected:
         """Guard listeners until the time is up or `stop` is set, recorded before and after.
 
-        begun: hears what is guarded, once it is. tell: hears a reading a second.
+        begun: hears what is guarded, once it is. tell: hears a reading a second. why: says why `stop` was set.
 
         Raises: HalfopenError "audit" before anything is done; else as `ops.protect.protect.execute`.
         """
@@ -223,16 +228,8 @@ class Executor:
 
         if self.dry_run:
             return protect.preview(action, ns)
-        record = {
-            "action": "protect",
-            "netns": action.netns,
-            "netns_inode": ns.inode,
-            "listeners": [endpoint_words(one) for one in action.listeners] or ["all"],
-            "share": action.share,
-            "for_s": action.for_s,
-            "reason": action.reason,
-        }
-        return self._recorded(record, lambda: protect.execute(action, ns, stop=stop, begun=begun, tell=tell))
+        how: dict[str, Any] = {"stop": stop, "begun": begun, "tell": tell, "why": why}
+        return self._recorded(_guarded(action, ns.inode), lambda: protect.execute(action, ns, **how))
 
     def unprotect(self, action: Unprotect) -> Unprotected:
         """End guards that other processes hold, recorded before and after. Raises: as `ops.protect.others.off`."""
@@ -339,6 +336,24 @@ def _asked(action: Release, inode: int) -> dict[str, Any]:
         record["at_most"] = action.most
     if not action.sparing.empty:
         record["sparing"] = action.sparing.describe()
+    return record
+
+
+def _guarded(action: Protect, inode: int) -> dict[str, Any]:
+    """What is to be guarded, and by which policy."""
+    record: dict[str, Any] = {
+        "action": "protect",
+        "netns": action.netns,
+        "netns_inode": inode,
+        "listeners": [endpoint_words(one) for one in action.listeners] or ["all"],
+        "share": action.share,
+        "for_s": action.for_s,
+        "rung": action.rung,
+        "reason": action.reason,
+    }
+    if action.policy:
+        record |= {"policy": action.policy, "incidents": list(action.incidents)}
+        record |= {"never": [endpoint_words(one) for one in action.never]} if action.never else {}
     return record
 
 

@@ -7,8 +7,8 @@ from typing import Any, Protocol
 
 from halfopen.core.fields.guard import guard_counts
 from halfopen.core.policy.actions import Unprotected
-from halfopen.core.sample.guard import GuardCounts
-from halfopen.core.units import plural, show_duration
+from halfopen.core.sample.guard import TC, FoundGuard, GuardCounts
+from halfopen.present.findings.words import lasted
 from halfopen.present.language import tr, tr_n
 
 
@@ -33,12 +33,16 @@ class GuardShown(Protocol):
     def share(self) -> float: ...
     @property
     def counts(self) -> GuardCounts: ...
+    @property
+    def by_policy(self) -> bool: ...
+    @property
+    def rung(self) -> str: ...
 
 
 def lines(found: Sequence[GuardShown]) -> Iterator[str]:
     """Each guard in two lines."""
     if not found:
-        yield "no guard is armed on this machine"
+        yield tr("no guard is armed on this machine")
     for one in found:
         yield line(one, one.netns)
         yield f"  {summary(one.counts)}"
@@ -46,11 +50,26 @@ def lines(found: Sequence[GuardShown]) -> Iterator[str]:
 
 def line(one: GuardShown, netns: str) -> str:
     """Where it is, who holds it, and since when."""
-    holder = "a process that is hidden" if one.pid is None else f"{one.process or 'process'} {one.pid}"
-    where = "" if netns == "self" else f"in {netns} "
-    state = f"answers from {one.share:.0%} of a SYN queue on" if one.answers else "is being taken off"
-    held = f"held by {holder} for {show_duration(int(one.seconds))}"
-    return f"guard {where}on {plural(one.devices, 'device')}, {held}, {state}"
+    where = tr("guard") if netns == "self" else tr("guard in {netns}", netns=netns)
+    by = tr(" (policy protect)") if one.by_policy else ""
+    if one.pid is None:
+        holder = tr("a process that is hidden")
+    else:
+        holder = f"{one.process} {one.pid}" if one.process else tr("process {pid}", pid=one.pid)
+    parts = [
+        tr_n("{where} on {n} device", "{where} on {n} devices", one.devices, where=where),
+        tr("held by {holder}{by} for {time}", holder=holder, by=by, time=lasted(int(one.seconds))),
+        answers(one),
+        *((tr("rung {rung}", rung=one.rung),) if one.rung != TC else ()),
+    ]
+    return tr(", ").join(parts)
+
+
+def answers(one: GuardShown | FoundGuard) -> str:
+    """From which share of a SYN queue on it answers, if it does."""
+    if not one.answers:
+        return tr("is being taken off")
+    return tr("answers from {share} of a SYN queue on", share=f"{one.share:.0%}")
 
 
 def summary(counts: GuardCounts) -> str:
@@ -76,14 +95,22 @@ def guard(one: GuardShown) -> dict[str, Any]:
         "devices": one.devices,
         "answers": one.answers,
         "share": round(one.share, 4),
+        "by_policy": one.by_policy,
+        "rung": one.rung,
         "counts": guard_counts(one.counts),
     }
 
 
 def off(outcome: Unprotected) -> str:
     """What was ended."""
-    held = ", ".join(map(str, outcome.pids))
-    return f"{plural(len(outcome.pids), 'guard')} off, in order (process {held})" if held else "no guard was ended"
+    if not outcome.pids:
+        return tr("no guard was ended")
+    return tr_n(
+        "{n} guard off, in order (process {held})",
+        "{n} guards off, in order (process {held})",
+        len(outcome.pids),
+        held=", ".join(map(str, outcome.pids)),
+    )
 
 
 def off_document(outcome: Unprotected) -> dict[str, Any]:

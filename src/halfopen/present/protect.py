@@ -7,52 +7,99 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 from halfopen.core.fields.guard import guard_counts
-from halfopen.core.policy.actions import Protected
+from halfopen.core.policy.actions import GuardWithheld, Protected, Withholding
 from halfopen.core.policy.guarding import GuardReading
-from halfopen.core.sample.guard import GuardCounts
-from halfopen.core.units import plural, show_duration
+from halfopen.core.sample.guard import FIRST_SYN, GuardCounts
+from halfopen.core.units import endpoint_words
+from halfopen.present.findings.words import lasted
+from halfopen.present.guards import summary
+from halfopen.present.language import tr, tr_n
 
 SCHEMA: Final = "halfopen.protect/1"
-_ENDED: Final = {
-    "time": "its time was up",
-    "stopped": "it was stopped",
-    "futile": "its cookies came back, but hardly a connection came of them: a firewall drops their ACKs",
-    "cookies-off": "tcp_syncookies was set to 0: the kernel takes no cookie any more",
-}
-_WHY_PASSED: Final = {
-    "room": "the queue had room",
-    "not_listening": "no listener",
-    "other_listener": "a listener not guarded",
-    "foreign": "not an address of this host",
-    "mptcp": "MPTCP",
-    "accept_queue_full": "the accept queue was full",
-    "signed": "MD5 or AO",
-    "broken": "broken options",
-    "failed": "not answered",
-    "stopped": "the guard had stopped",
-}
 _MOST_NAMED: Final = 3
+
+
+def why_ended(ended: str) -> str:
+    """Why a guard ended, in words."""
+    return {
+        "time": tr("its time was up"),
+        "stopped": tr("it was stopped"),
+        "futile": tr("its cookies came back, but hardly a connection came of them: a firewall drops their ACKs"),
+        "cookies-off": tr("tcp_syncookies was set to 0: the kernel takes no cookie any more"),
+    }[ended]
+
+
+def why_passed() -> dict[str, str]:
+    """Why SYNs were left to the kernel, in words, by the names of PASSED."""
+    return {
+        "room": tr("the queue had room"),
+        "not_listening": tr("no listener"),
+        "other_listener": tr("a listener not guarded"),
+        "foreign": tr("not an address of this host"),
+        "mptcp": "MPTCP",
+        "accept_queue_full": tr("the accept queue was full"),
+        "signed": tr("MD5 or AO"),
+        "broken": tr("broken options"),
+        "failed": tr("not answered"),
+        "stopped": tr("the guard had stopped"),
+        "second": tr("the second of its client"),
+    }
 
 
 def begun(outcome: Protected) -> Iterator[str]:
     """The lines once the guard is armed, or at the end of a dry run."""
     what = named(outcome.guarded)
     share = f"{outcome.action.share:.0%}"
-    when = "always" if not outcome.action.share else f"while a SYN queue is {share} full or more"
+    when = tr("always") if not outcome.action.share else tr("while a SYN queue is {share} full or more", share=share)
     if outcome.dry_run:
-        yield f"{what} would be guarded, {when}; nothing was changed"
+        yield tr("{listeners} would be guarded, {when}; nothing was changed", listeners=what, when=when)
     else:
         for_s = outcome.action.for_s
-        until = "until Ctrl-C" if for_s is None else f"for {show_duration(for_s)}"
-        yield f"guarding {what} {until}: SYNs are answered without keeping state, {when}"
+        until = tr("until Ctrl-C") if for_s is None else tr("for {time}", time=lasted(for_s))
+        if outcome.rung == FIRST_SYN:
+            how = tr("the first SYN of each connection is dropped")
+        else:
+            how = tr("SYNs are answered without keeping state")
+        yield tr("guarding {listeners} {until}: {how}, {when}", listeners=what, until=until, how=how, when=when)
     yield from outcome.notes
 
 
 def named(guarded: tuple[str, ...]) -> str:
     """Listeners in a few words."""
+    some = ", ".join(guarded[:_MOST_NAMED])
     if len(guarded) <= _MOST_NAMED:
-        return ", ".join(guarded)
-    return f"{', '.join(guarded[:_MOST_NAMED])} and {plural(len(guarded) - _MOST_NAMED, 'more listener')}"
+        return some
+    return tr_n(
+        "{some} and {n:,} more listener", "{some} and {n:,} more listeners", len(guarded) - _MOST_NAMED, some=some
+    )
+
+
+def guard_line(outcome: Protected) -> str:
+    """What a watch says of a guard that its policy armed, or that is off again."""
+    listeners = named(outcome.guarded)
+    if not outcome.ended:
+        return tr("guard armed for {listeners}: {reason}", listeners=listeners, reason=outcome.action.reason)
+    return tr(
+        "guard for {listeners} off after {time}, {why}: {counts}",
+        listeners=listeners,
+        time=lasted(round(outcome.seconds)),
+        why=why_ended(outcome.ended),
+        counts=summary(outcome.counts),
+    )
+
+
+def guard_withheld_line(action: GuardWithheld) -> str:
+    """What a watch says of a guard that its policy does not arm."""
+    listeners = named(tuple(map(endpoint_words, action.protect.listeners)))
+    if action.why is Withholding.FORBIDDEN:
+        return tr(
+            "policy protect arms no guard for {listeners}: {cause} forbids it", listeners=listeners, cause=action.detail
+        )
+    return tr(
+        "policy protect would arm a guard for {listeners} ({reason}); it only observes",
+        listeners=listeners,
+        reason=action.protect.reason.partition(": ")[2],
+    )
 
 
 def header() -> str:
@@ -73,11 +120,12 @@ def line(reading: GuardReading) -> str:
 def _odd(counts: GuardCounts) -> list[str]:
     """What a healthy flood does not show."""
     shown = (
-        ("forged ACKs about", counts.bad),
-        ("accept queue full", counts.accept_full + counts.passed_for("accept_queue_full")),
-        ("came again", counts.again),
-        ("capped", counts.capped),
-        ("refused", counts.refused),
+        (tr("forged ACKs about"), counts.bad),
+        (tr("accept queue full"), counts.accept_full + counts.passed_for("accept_queue_full")),
+        (tr("came again"), counts.again),
+        (tr("capped"), counts.capped),
+        (tr("refused"), counts.refused),
+        (tr("first SYNs dropped"), counts.held),
     )
     return [f"{name} {n:,}" for name, n in shown if n]
 
@@ -85,23 +133,31 @@ def _odd(counts: GuardCounts) -> list[str]:
 def ended(outcome: Protected) -> Iterator[str]:
     """The summary."""
     counts = outcome.counts
-    yield f"the guard is off after {show_duration(round(outcome.seconds))}: {_ENDED[outcome.ended]}"
-    yield (
-        f"{plural(counts.syns, 'SYN')} came to {named(outcome.guarded)}: {counts.answered:,} answered by the guard, "
-        f"{sum(counts.passed):,} left to the kernel{_why(counts)}"
+    time_ = lasted(round(outcome.seconds))
+    yield tr("the guard is off after {time}: {why}", time=time_, why=why_ended(outcome.ended))
+    yield tr_n(
+        "{n:,} SYN came to {listeners}: {answered:,} answered by the guard, {passed:,} left to the kernel{why}",
+        "{n:,} SYNs came to {listeners}: {answered:,} answered by the guard, {passed:,} left to the kernel{why}",
+        counts.syns,
+        listeners=named(outcome.guarded),
+        answered=counts.answered,
+        passed=sum(counts.passed),
+        why=_why(counts),
     )
-    completed = "" if outcome.completions is None else f"; {outcome.completions:,} handshakes finished in all"
-    yield f"{plural(counts.accepted, 'client')} let in by the guard{completed}"
+    let_in = tr_n("{n:,} client let in by the guard", "{n:,} clients let in by the guard", counts.accepted)
+    if outcome.completions is not None:
+        let_in += tr("; {n:,} handshakes finished in all", n=outcome.completions)
+    yield let_in
     odd = _odd(counts)
     if odd:
-        yield ", ".join(odd)
+        yield tr(", ").join(odd)
     yield from outcome.problems
 
 
 def _why(counts: GuardCounts) -> str:
-    reasons = sorted(((counts.passed_for(why), text) for why, text in _WHY_PASSED.items()), reverse=True)
+    reasons = sorted(((counts.passed_for(why), text) for why, text in why_passed().items()), reverse=True)
     told = [f"{text} {n:,}" for n, text in reasons if n]
-    return f" ({', '.join(told)})" if told else ""
+    return tr(" ({reasons})", reasons=tr(", ").join(told)) if told else ""
 
 
 def reading_document(reading: GuardReading) -> dict[str, Any]:
@@ -129,6 +185,7 @@ def outcome_document(outcome: Protected, event: str) -> dict[str, Any]:
         "netns": outcome.action.netns,
         "guarded": list(outcome.guarded),
         "share": outcome.action.share,
+        "rung": outcome.rung,
         "for_s": outcome.action.for_s,
         "ended": outcome.ended or None,
         "seconds": round(outcome.seconds, 3),

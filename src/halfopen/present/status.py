@@ -91,12 +91,10 @@ def status(
 
 def guard_line(guard: FoundGuard) -> str:
     """The activity of a guard of `protect` in this namespace."""
-    from halfopen.present.guards import summary  # hardly a host has one
+    from halfopen.present.guards import answers, summary  # hardly a host has one
 
-    does = tr("is being taken off")
-    if guard.answers:
-        does = tr("answers from {share} of a SYN queue on", share=f"{guard.share:.0%}")
-    return tr("Guard  {does}: {counts} (halfopen protect status)", does=does, counts=summary(guard.counts))
+    counts = summary(guard.counts)
+    return tr("Guard  {does}: {counts} (halfopen protect status)", does=answers(guard), counts=counts)
 
 
 def _height(out: Console, model: Model, verdict: Verdict, lines: ScreenRows, elsewhere: str) -> int:

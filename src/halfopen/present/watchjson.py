@@ -8,11 +8,12 @@ from typing import Any
 
 from halfopen.core.errors import HalfopenError
 from halfopen.core.fields.field import json_object
+from halfopen.core.fields.guard import guard_counts
 from halfopen.core.fields.released import released
 from halfopen.core.fields.watch import READING
 from halfopen.core.findings.verdict import Verdict
 from halfopen.core.model.model import Model
-from halfopen.core.policy.actions import Released, Withheld
+from halfopen.core.policy.actions import GuardWithheld, Protected, Released, Withheld
 from halfopen.core.policy.alarms import Alarm, CauseChanged, Clear, Passed, Rising, Telling
 from halfopen.core.policy.counts import CONNECTIONS, Subject
 from halfopen.core.policy.incidents import Incident
@@ -43,6 +44,8 @@ def _request(interval_s: float, policy: Policy) -> dict[str, Any]:
         "watched": watched,
         "release": by_age[0] if by_age else None,
         "policies": policies,
+        "protect": None if policy.protect is None else policy.protect.describe(),
+        "protect_mode": None if policy.protect is None else "act" if policy.protect.acts else "observe",
     }
 
 
@@ -157,6 +160,38 @@ class JsonLines(Lines):
             why=action.why.value,
             detail=action.detail,
             matching=action.matching,
+        )
+
+    def guarded(self, outcome: Protected) -> list[str]:
+        """event guard."""
+        action = outcome.action
+        return self._line(
+            "guard",
+            netns=action.netns,
+            policy=action.policy,
+            reason=action.reason,
+            guarded=list(outcome.guarded),
+            share=action.share,
+            rung=outcome.rung,
+            ended=outcome.ended or None,
+            seconds=round(outcome.seconds, 3),
+            counts=guard_counts(outcome.counts),
+            problems=list(outcome.problems),
+            notes=list(outcome.notes),
+        )
+
+    def guard_withheld(self, action: GuardWithheld) -> list[str]:
+        """event withheld, of the policy protect."""
+        return self._line(
+            "withheld",
+            netns=action.protect.netns,
+            **_place(None),
+            policy=action.protect.policy,
+            filter="",
+            reason=action.protect.reason,
+            why=action.why.value,
+            detail=action.detail,
+            matching=None,
         )
 
     def trouble(self, netns: str, error: HalfopenError) -> list[str]:

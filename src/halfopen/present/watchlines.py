@@ -12,7 +12,7 @@ from typing import assert_never
 from halfopen.core.errors import HalfopenError
 from halfopen.core.findings.verdict import Verdict
 from halfopen.core.model.model import Model
-from halfopen.core.policy.actions import Release, Released, Withheld, Withholding
+from halfopen.core.policy.actions import GuardWithheld, Protected, Release, Released, Withheld, Withholding
 from halfopen.core.policy.alarms import Alarm, CauseChanged, Clear, Passed, Rising, Telling
 from halfopen.core.policy.counts import CONNECTIONS, Subject
 from halfopen.core.policy.incidents import Incident
@@ -24,6 +24,7 @@ from halfopen.core.reports import (
     Did,
     Ended,
     Glance,
+    Guarding,
     Noticed,
     Reading,
     Reloaded,
@@ -40,6 +41,7 @@ from halfopen.present.findings.cures import next_commands
 from halfopen.present.findings.sentences import listener_name, say
 from halfopen.present.findings.words import lasted
 from halfopen.present.language import spoken, tr, tr_n, wrapped
+from halfopen.present.protect import guard_line, guard_withheld_line
 
 # Under the text, beside the time.
 _INDENT = " " * 10
@@ -135,6 +137,8 @@ class Lines(ABC):
                 return self.released(event.outcome)
             case Noticed():
                 return self.withheld(event.model, event.action)
+            case Guarding(news):
+                return self.guarded(news) if isinstance(news, Protected) else self.guard_withheld(news)
             case Trouble():
                 return self.trouble(event.netns, event.error)
             case Reloaded():
@@ -180,6 +184,10 @@ class Lines(ABC):
     def released(self, outcome: Released, wall_s: float | None = None) -> list[str]: ...
     @abstractmethod
     def withheld(self, model: Model, action: Withheld) -> list[str]: ...
+    @abstractmethod
+    def guarded(self, outcome: Protected) -> list[str]: ...
+    @abstractmethod
+    def guard_withheld(self, action: GuardWithheld) -> list[str]: ...
     @abstractmethod
     def trouble(self, netns: str, error: HalfopenError) -> list[str]: ...
     @abstractmethod
@@ -242,6 +250,9 @@ class TextLines(Lines):
         for one in policy.releases:
             does = "releases" if one.acts else "only observes"
             lines += self._filled(f"{_INDENT}policy {one.name} {does}: {one.describe()}") if one.name else []
+        if policy.protect is not None:
+            does = "arms a guard" if policy.protect.acts else "only observes"
+            lines += self._filled(f"{_INDENT}policy protect {does}: {policy.protect.describe()}")
         return lines
 
     def reloaded(self, event: Reloaded) -> list[str]:
@@ -349,6 +360,18 @@ class TextLines(Lines):
         """A release that is not carried out, and why."""
         where = self._where(action.release.where)
         line = f"{_clock(model.sample.wall_s)}  {where}{_withheld(action)}"
+        return [self._paint(_YELLOW, part) for part in self._filled(line)]
+
+    def guarded(self, outcome: Protected) -> list[str]:
+        """A guard is armed, or off again."""
+        line = f"{_clock()}  {self._where(outcome.action.where)}{guard_line(outcome)}"
+        more = [*outcome.problems, *(() if outcome.ended else outcome.notes)]
+        notes = [part for one in more for part in self._filled(f"{_INDENT}{printable(one)}")]
+        return [*(self._paint(_YELLOW, part) for part in self._filled(line)), *notes]
+
+    def guard_withheld(self, action: GuardWithheld) -> list[str]:
+        """A guard that is not armed, and why."""
+        line = f"{_clock()}  {self._where(action.protect.where)}{guard_withheld_line(action)}"
         return [self._paint(_YELLOW, part) for part in self._filled(line)]
 
     def trouble(self, netns: str, error: HalfopenError) -> list[str]:

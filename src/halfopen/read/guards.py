@@ -8,13 +8,13 @@ from functools import lru_cache
 from typing import Any, Final
 
 from halfopen.core.errors import HalfopenError
-from halfopen.core.sample.guard import ANSWERS, COUNTS, OBJECT, PROGRAM, SETTINGS, FoundGuard, Guards
+from halfopen.core.sample.guard import ANSWERS, COUNTS, PROGRAM, RUNGS, SETTINGS, FoundGuard, Guards
 from halfopen.linux import proc, small_files
 from halfopen.linux.bpf import libbpf, loader, maps, tcx
 from halfopen.linux.bpf.guard_counts import counts_of
 from halfopen.read.probe import Draft, Probe
 
-_DATA: Final = f"{OBJECT}.data"
+_DATA: Final = ".data"
 _LINK: Final = "anon_inode:bpf_link"
 _KFUNC: Final = "bpf_sk_assign_tcp_reqsk"
 _WHOLE_MACHINE: Final = ["0", "0", "4294967295"]
@@ -101,7 +101,8 @@ def guards_in(inode: int, *, holders: bool = False) -> list[FoundGuard]:
 
 def _read(links: list[tcx.TcxLink], pids: dict[int, int]) -> FoundGuard:
     by_name = dict(links[0].maps)
-    settings = _settings(by_name[_DATA])
+    # libbpf puts the object's name, or as much of it as there is room for, before that of the section.
+    settings = _settings(next(id for name, id in by_name.items() if name.endswith(_DATA)))
     fd = tcx.open_map(by_name["counts"], COUNTS.itemsize)
     try:
         counts = counts_of(fd, libbpf.library().libbpf_num_possible_cpus())
@@ -116,6 +117,8 @@ def _read(links: list[tcx.TcxLink], pids: dict[int, int]) -> FoundGuard:
         answers=int(settings["mode"]) == ANSWERS and time.monotonic_ns() < int(settings["until"]),
         share=int(settings["share"]) / 256,
         counts=counts,
+        by_policy=bool(settings["by_policy"]),
+        rung=RUNGS[min(int(settings["rung"]), len(RUNGS) - 1)],
     )
 
 

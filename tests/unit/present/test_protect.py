@@ -44,4 +44,4 @@ def test_the_end() -> None:
 
 
 def test_every_reason_has_words() -> None:
-    assert set(protect._WHY_PASSED) == set(PASSED)
+    assert set(protect.why_passed()) == set(PASSED)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from halfopen.core.fields.field import Field, Kind, json_object
-from halfopen.core.sample.guard import PASSED, GuardCounts
+from halfopen.core.sample.guard import PASSED, FoundGuard, GuardCounts, Guards
 
 _PASSED_FOR: Final = {
     "room": "the SYN queue had room",
@@ -19,6 +19,7 @@ _PASSED_FOR: Final = {
     "signed": "TCP-MD5 or TCP-AO",
     "broken": "the header or its options could not be read",
     "failed": "the answer could not be written",
+    "second": "the SYN had come before (rung `first-syn`)",
 }
 
 
@@ -38,6 +39,7 @@ GUARD: Final[tuple[Field[GuardCounts], ...]] = (
     _counter("refused", "cookies that the kernel did not take"),
     _counter("capped", "SYNs dropped because their prefix had had as many answers in that second as it may"),
     _counter("unusual", "packets of any port with IP options, fragments or VLAN tags, left to the kernel"),
+    _counter("held", "SYNs dropped because they were the first of their connection (rung `first-syn`)"),
     Field(
         "passed",
         "SYNs left to the kernel, by reason: " + "; ".join(f"`{why}`: {text}" for why, text in _PASSED_FOR.items()),
@@ -48,6 +50,21 @@ GUARD: Final[tuple[Field[GuardCounts], ...]] = (
 )
 
 
+ARMED: Final[tuple[Field[FoundGuard], ...]] = (
+    Field("devices", "how many devices the guard is on", lambda one: len(one.devices)),
+    Field("answers", "whether the guard answers SYNs, or is being taken off", lambda one: one.answers, "boolean"),
+    Field("share", "of a SYN queue, from which on the guard answers", lambda one: round(one.share, 4)),
+    Field("rung", "`tc`, `gen-cookie` or `first-syn`", lambda one: one.rung, "string"),
+    Field("by_policy", "the policy `[protect]` of a watch armed the guard", lambda one: one.by_policy, "boolean"),
+    Field("counts", "counted since it was armed, see below", lambda one: guard_counts(one.counts), "object"),
+)
+
+
 def guard_counts(counts: GuardCounts) -> dict[str, Any]:
     """The JSON object of the counters."""
     return json_object(GUARD, counts)
+
+
+def armed(guards: Guards | None) -> list[dict[str, Any]] | None:
+    """The JSON array of the guards that are armed in a namespace; None where nobody looked."""
+    return None if guards is None else [json_object(ARMED, one) for one in guards.found]

@@ -6,9 +6,11 @@ from typing import Any, Final
 
 from halfopen.core.fields.counters import COUNTERS
 from halfopen.core.fields.field import Field, Kind, json_object
+from halfopen.core.fields.guard import armed
 from halfopen.core.fields.listener import LISTENER
 from halfopen.core.fields.source import SOURCE
 from halfopen.core.model.model import Model
+from halfopen.core.sample.guard import Guards
 from halfopen.core.where import Namespace
 
 COMPLETENESS: Final[tuple[Field[Model], ...]] = (
@@ -122,6 +124,13 @@ NAMESPACE: Final[tuple[Field[Model], ...]] = (
         "every listener, the one with most half-open connections first, see below",
         lambda m: [json_object(LISTENER, view) for view in m.listeners],
         "array",
+    ),
+    Field(
+        "guards",
+        "guards of `halfopen protect` that are armed there; null where nobody looked, as with `--instant`: `devices`, "
+        "`answers`, `share`, `rung`, `by_policy` and `counts`, as in [halfopen.protect-status/1](protect.md#json)",
+        lambda m: armed(m.sample.part(Guards)),
+        "array or null",
     ),
     Field(
         "distinct_sources",

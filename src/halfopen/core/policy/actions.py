@@ -72,13 +72,18 @@ class Withheld:
     detail: str = ""
 
 
+AUTO: Final = "auto"
+
+
 @dataclass(frozen=True, slots=True)
 class Protect:
     """Answer SYNs without keeping state of them, for listeners of a namespace while their SYN queue is full to a share.
 
     Undo: `halfopen protect off`, or the end of the process; connections that it let in stay. listeners: (address or
     None for any, port); empty: all that can be guarded. share: 0 to 1 of the SYN queue. for_s: None: until it is
-    stopped.
+    stopped. policy: the name of the policy of `watch` that decided it, "" where none did: then every one of `listeners`
+    must be there. incidents: the ids of those that were on. never: listeners that are left alone. rung: one of
+    `core.sample.guard.RUNGS`, or "auto": the best that this host has.
     """
 
     where: Namespace
@@ -86,11 +91,34 @@ class Protect:
     reason: str
     share: float = 0.25
     for_s: float | None = None
+    policy: str = ""
+    incidents: tuple[str, ...] = ()
+    never: tuple[tuple[Address | None, int], ...] = ()
+    rung: str = AUTO
 
     @property
     def netns(self) -> str:
         """The namespace's name, as --netns takes it."""
         return self.where.name
+
+
+@dataclass(frozen=True, slots=True)
+class EndGuard:
+    """Take the guard that a policy of this process armed in a namespace off again. Undo: Protect."""
+
+    where: Namespace
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class GuardWithheld:
+    """A guard that a policy would arm and that is not armed, said once while that lasts. It is recorded, and changes
+    nothing. why, detail: as in `Withheld`.
+    """
+
+    protect: Protect
+    why: Withholding
+    detail: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -323,6 +351,7 @@ class Protected:
     guarded: the listeners, as :443. ended: why it ended (`time`, `stopped`, `futile`: nothing came of cookies that came
     back, `cookies-off`); empty in a dry run. counts: over all that time. completions: handshakes that finished in the
     namespace meanwhile, None where not known. notes: what is not guarded, and what is done in another way than usual.
+    rung: that it was.
     """
 
     action: Protect
@@ -334,11 +363,13 @@ class Protected:
     dry_run: bool = False
     problems: tuple[str, ...] = field(default=())
     notes: tuple[str, ...] = field(default=())
+    rung: str = ""
 
     def as_record(self) -> dict[str, Any]:
         """What the audit log holds of it."""
         return {
             "guarded": list(self.guarded),
+            "rung": self.rung,
             "ended": self.ended,
             "seconds": round(self.seconds, 3),
             "completions": self.completions,

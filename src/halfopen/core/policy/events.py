@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from halfopen.core.findings.verdict import Verdict
 from halfopen.core.policy.actions import Release
 from halfopen.core.policy.counts import ListenerCounts, Subject
+from halfopen.core.policy.guard_policy import GuardStanding
 from halfopen.core.policy.incidents import Incident
 from halfopen.core.where import Namespace
 
@@ -25,6 +26,8 @@ class Seen:
     handshakes since the reading before. finished_at: the same of each listener that had any; None: not told apart.
     release_s: the release time of the namespace. verdict: on the reading; None: not judged. wall_s: since 1970, for the
     ids of incidents. lasting: the verdict on open and closing connections, where looks at them found lasting trouble.
+    guard: that this process armed there, or what became of it; None: none yet. guardable: a listener
+    that the policy [protect] means is there.
     """
 
     where: Namespace
@@ -41,6 +44,8 @@ class Seen:
     verdict: Verdict | None = None
     wall_s: float = 0.0
     lasting: Verdict | None = None
+    guard: GuardStanding | None = None
+    guardable: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,13 +10,15 @@ from enum import Enum
 
 from halfopen.core.filters import Filter
 from halfopen.core.model.narrowed import tells
-from halfopen.core.policy.actions import Release, Released, Withheld
+from halfopen.core.policy.actions import EndGuard, GuardWithheld, Protect, Release, Released, Withheld
 from halfopen.core.policy.alarms import Telling, WatchedListeners, gone, judge_all, wanted
 from halfopen.core.policy.choosing import Choice, Target, awaits_cause, choose, targets_after
 from halfopen.core.policy.counts import CONNECTIONS, Flows, Subject
 from halfopen.core.policy.deciding import Notes, decide, note
 from halfopen.core.policy.detection import Sensitivity
 from halfopen.core.policy.events import Gone, Seen, TakeUp
+from halfopen.core.policy.guard_deciding import decide_guard
+from halfopen.core.policy.guard_policy import GuardPolicy
 from halfopen.core.policy.release_policy import BudgetLeft, ReleasePolicy
 from halfopen.core.policy.stages import ALARMED, AlarmStage
 from halfopen.core.policy.taking_up import taken_up
@@ -50,36 +52,44 @@ class LookAgain:
 
 
 Event = Seen | Released | Gone | TakeUp
-Action = Telling | Release | Withheld | ReadMore | LookAgain
+Action = Telling | Release | Withheld | Protect | EndGuard | GuardWithheld | ReadMore | LookAgain
 
 
 @dataclass(frozen=True, slots=True)
 class Policy:
     """The operator's request. releases: the policies to release by; () for watching only. watched: the listeners and
     sources that count at all. reason: why it is released, for the record; else how many, and by which policy.
+    protect: when a guard is armed; None: never.
     """
 
     sensitivity: Sensitivity = field(default_factory=Sensitivity)
     releases: tuple[ReleasePolicy, ...] = ()
     watched: Filter = Filter()
     reason: str = ""
+    protect: GuardPolicy | None = None
 
     @property
     def acts(self) -> bool:
-        """Whether any of its policies does more than observe."""
+        """Whether any of its release policies does more than observe."""
         return any(one.acts for one in self.releases)
 
     @property
+    def guards(self) -> bool:
+        """Whether it arms guards."""
+        return self.protect is not None and self.protect.acts
+
+    @property
     def observing(self) -> Policy:
-        """The same, with every release policy only observing."""
-        return replace(self, releases=tuple(replace(one, acts=False) for one in self.releases))
+        """The same, with every policy only observing."""
+        protect = None if self.protect is None else replace(self.protect, acts=False)
+        return replace(self, releases=tuple(replace(one, acts=False) for one in self.releases), protect=protect)
 
 
 @dataclass(frozen=True, slots=True)
 class WatchedNamespace:
     """What is remembered of one namespace: of its listeners, of the handshakes that finish, and how many releases in a
     row came to nothing. targets: what the causes of its alarms offer for release; noted: what was said of its policies,
-    by their names and listeners.
+    by their names and listeners; of_guard: what was said of the policy [protect].
     """
 
     listeners: WatchedListeners = field(default_factory=dict)
@@ -87,6 +97,7 @@ class WatchedNamespace:
     failures: int = 0
     targets: Mapping[Subject, Target] = field(default_factory=dict)
     noted: Notes = field(default_factory=dict)
+    of_guard: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,10 +192,11 @@ def _seen(state: State, event: Seen, known: WatchedNamespace, policy: Policy) ->
     )
     releases = [replace(one, incidents=during(judged.of, one.filter)) for one in decided.releases]
     said = [replace(one, release=replace(one.release, incidents=during(judged.of, one.release.filter))) for one in said]
-    actions: list[Action] = [*judged.told, *said, *releases]
+    guard = decide_guard(policy.protect, event, judged.of, policy.sensitivity.timing.clears_s, known.of_guard)
+    actions: list[Action] = [*judged.told, *said, *guard.actions, *releases]
     if judged.look_again or awaited:
         actions.append(LookAgain(event.where))
-    after = WatchedNamespace(judged.of, flows, known.failures, targets, noted)
+    after = WatchedNamespace(judged.of, flows, known.failures, targets, noted, guard.said)
     return replace(_with(state, event.where, after), budgets=decided.budgets), tuple(actions)
 
 

@@ -7,8 +7,12 @@ from typing import Any, Final
 
 import numpy as np
 
-# The object, and its programs: for devices with an Ethernet header, and with a 3 behind for others.
-OBJECT: Final = "guard"
+# enum guard_rung, as people name it: the guard at tc ingress with its own cookies, the kernel's cookies made in front
+# (XDP), and the second SYN.
+TC, GEN_COOKIE, FIRST_SYN = "tc", "gen-cookie", "first-syn"
+RUNGS: Final = (TC, GEN_COOKIE, FIRST_SYN)
+# The object of each, and the program in it; at tc with a 3 behind for devices without an Ethernet header.
+OBJECTS: Final = {TC: "guard", GEN_COOKIE: "gen_cookie", FIRST_SYN: "first_syn"}
 PROGRAM: Final = "halfopen_guard"
 SLOTS: Final = 4
 # enum guard_mode
@@ -16,11 +20,11 @@ OFF, ACKS, ANSWERS = 0, 1, 2
 # enum guard_passed: why a SYN was left to the kernel.
 PASSED: Final = (
     *("room", "stopped", "not_listening", "other_listener", "foreign"),
-    *("mptcp", "accept_queue_full", "signed", "broken", "failed"),
+    *("mptcp", "accept_queue_full", "signed", "broken", "failed", "second"),
 )
 COUNTED: Final = (
     *("syns", "answered", "accepted", "batched", "again", "bad", "accept_full"),
-    *("refused", "capped", "unusual"),
+    *("refused", "capped", "unusual", "held"),
 )
 
 # struct guard_settings
@@ -39,7 +43,10 @@ SETTINGS: Final[np.dtype[Any]] = np.dtype(
         ("most_mss", "<u2", (2,)),
         *((name, "u1") for name in ("timestamps", "window_scaling", "sack", "ecn", "wscale")),
         ("hops", "u1", (2,)),
-        ("padding", "u1"),
+        ("by_policy", "u1"),
+        ("front_mss", "<u2", (2,)),
+        *((name, "u1") for name in ("rung", "plain_timestamps")),
+        ("padding", "u1", (2,)),
     ]
 )
 # struct guard_counts
@@ -65,7 +72,8 @@ class GuardCounts:
     neither a connection nor a cookie (an estimate: one in 16 is looked at). accept_full: ACKs dropped because the
     accept queue was full. refused: cookies that the kernel did not take. capped: SYNs dropped because their prefix had
     had as many answers in this second as it may. unusual: SYNs and ACKs of any port with IP options, fragments or
-    tags. passed: SYNs left to the kernel, by PASSED. timed, timed_ns: answers that were timed, and their time.
+    tags. held: first SYNs, dropped (rung first-syn). passed: SYNs left to the kernel, by PASSED. timed, timed_ns:
+    answers that were timed, and their time.
     """
 
     syns: int = 0
@@ -78,6 +86,7 @@ class GuardCounts:
     refused: int = 0
     capped: int = 0
     unusual: int = 0
+    held: int = 0
     passed: tuple[int, ...] = (0,) * len(PASSED)
     timed: int = 0
     timed_ns: int = 0
@@ -104,7 +113,7 @@ class GuardCounts:
 class FoundGuard:
     """A guard: the process that holds it (None: not found or not looked for), the inode of its namespace, the devices
     it is on by their numbers, its links, since when (CLOCK_MONOTONIC), whether it answers, from which share of a SYN
-    queue on, and what it counted."""
+    queue on, what it counted, whether a policy of `watch` armed it, and its rung."""
 
     pid: int | None
     netns_inode: int
@@ -114,6 +123,8 @@ class FoundGuard:
     answers: bool
     share: float
     counts: GuardCounts
+    by_policy: bool = False
+    rung: str = TC
 
 
 @dataclass(frozen=True, slots=True)

@@ -42,7 +42,7 @@ CAUSE: Final = Word(_KNOWN_REASON.what, _read_cause, _KNOWN_REASON.write)
 class NeverSettings:
     """Connections that no release of `watch` touches, whichever policy or option asks for it."""
 
-    listeners: Endpoints = option((), "connections to these listeners")
+    listeners: Endpoints = option((), "connections to these listeners, which no policy guards either")
     sources: Prefixes = option((), "connections from these prefixes")
 
 

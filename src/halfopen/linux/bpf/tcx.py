@@ -1,5 +1,5 @@
 """Programs at tc ingress of a device, attached by links (tcx): gone with the link's descriptor, and so with the
-process; and such links of any process, found by their program's name.
+process; and such links of any process, of XDP too, found by their program's name.
 """
 
 from __future__ import annotations
@@ -17,13 +17,14 @@ from halfopen.linux.bpf import libbpf
 
 # include/uapi/linux/bpf.h
 _BPF_TCX_INGRESS: Final = 46
+_BPF_LINK_TYPE_XDP: Final = 6
 _BPF_LINK_TYPE_TCX: Final = 11
 _NAME_BYTES: Final = 16
 _MOST_MAPS: Final = 64
 
 
 class _LinkInfo(ctypes.Structure):
-    # The beginning of struct bpf_link_info, with what it has of a tcx link.
+    # The beginning of struct bpf_link_info, with what it has of a tcx link; of an XDP link likewise.
     _fields_ = (
         *((name, ctypes.c_uint32) for name in ("type", "id", "program_id", "padding", "ifindex", "attach_type")),
         ("rest", ctypes.c_uint8 * 40),
@@ -80,7 +81,7 @@ class TcxLink:
 
 
 def links(prefix: str) -> list[TcxLink]:
-    """The tcx links of this machine whose program's name begins so.
+    """The tcx and XDP links of this machine whose program's name begins so.
 
     Raises: NotPermitted without CAP_SYS_ADMIN, Unsupported, KernelError.
     """
@@ -88,7 +89,7 @@ def links(prefix: str) -> list[TcxLink]:
     for id in _ids():
         with _open(libbpf.library().bpf_link_get_fd_by_id, id) as fd:
             info = _info(fd, _LinkInfo)
-        if info is None or info.type != _BPF_LINK_TYPE_TCX:
+        if info is None or info.type not in (_BPF_LINK_TYPE_TCX, _BPF_LINK_TYPE_XDP):
             continue
         name, maps = _program(info.program_id)
         if name.startswith(prefix):

@@ -9,7 +9,7 @@ from halfopen.change.guard import Guard
 from halfopen.core.errors import KernelError, UnknownTarget
 from halfopen.core.policy.actions import Protect
 from halfopen.core.policy.guarding import GuardReading
-from halfopen.core.sample.guard import ACKS, ANSWERS, OFF, GuardCounts
+from halfopen.core.sample.guard import ACKS, ANSWERS, OFF, TC, GuardCounts
 from halfopen.linux.netns import Netns, run_in
 from halfopen.ops.protect import space
 from halfopen.ops.protect.space import Chosen, GuardSpace
@@ -20,11 +20,15 @@ from halfopen.read.tcp_settings import CookiesSetting
 class Armed:
     """Close it: then it is off, at once. `stop_answering` comes before, so that clients on their way still get in."""
 
-    def __init__(self, ns: Netns, action: Protect) -> None:
-        """Arm it. Raises: CannotGuard, UnknownTarget, Unsupported, NotPermitted, KernelError; nothing is left then."""
+    def __init__(self, ns: Netns, action: Protect, rung: str = TC) -> None:
+        """Arm it, by a rung of RUNGS.
+
+        Raises: CannotGuard, UnknownTarget, Unsupported, NotPermitted, KernelError; nothing is left then.
+        """
         self.chosen = Chosen((), ())
         self._share = action.share
-        self._wanted = action.listeners
+        self._action = action
+        self.rung = rung
         self._total = GuardCounts()
         self._by_listener: dict[tuple[bytes, int], tuple[int, int, int]] = {}
         self._fd = ns.open()
@@ -38,12 +42,12 @@ class Armed:
 
     def _arm(self) -> None:
         seen = space.look()
-        space.may_guard(seen)
-        self.chosen = space.choose(seen, self._wanted)
+        space.may_guard(seen, self.rung)
+        self.chosen = space.choose(seen, self._action)
         self._most_mss, self._mss = seen.most_mss, seen.mss()
         self._cookies = CookiesSetting()
-        self._guard = guard = Guard()
-        guard.is_in(os.stat("/proc/thread-self/ns/net").st_ino)
+        self._guard = guard = Guard(self.rung)
+        guard.is_in(os.stat("/proc/thread-self/ns/net").st_ino, by_policy=bool(self._action.policy))
         self._tell(guard, seen)
         guard.renew()
         # A SYN that is answered on one device may be followed by its ACK on another: first all take ACKs.
@@ -54,7 +58,7 @@ class Armed:
         self._at, self._completions = time.monotonic(), procfs.counters().get("PassiveOpens")
 
     def _tell(self, guard: Guard, seen: GuardSpace) -> None:
-        guard.tell(seen.guard_settings(self._share, self._mss))
+        guard.tell(seen.guard_settings(self._share, self._mss, self.rung))
         guard.tell_local(seen.local)
         guard.tell_listeners(self.chosen.keys)
 
@@ -76,7 +80,7 @@ class Armed:
     def _refresh(self) -> GuardReading:
         guard, seen = self.guard, space.look(self._most_mss)
         try:
-            self.chosen = space.choose(seen, self._wanted)
+            self.chosen = space.choose(seen, self._action)
         except UnknownTarget:
             pass  # the program restarts: its listener is guarded as soon as it is there again
         self._tell(guard, seen)

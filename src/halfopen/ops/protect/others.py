@@ -26,6 +26,11 @@ def end(guard: FoundGuard) -> None:
 
     Raises: CannotGuard where there is no such process or it does not end it, NotPermitted.
     """
+    if guard.by_policy:
+        raise CannotGuard(
+            f"the policy [protect] of process {guard.pid or 'unknown'} armed this guard, and would arm it again",
+            hint="halfopen service mode observe ends it; or change [protect] in the configuration and reload",
+        )
     if guard.pid is None:
         raise CannotGuard("the process that holds this guard was not found", hint="run as root, on the host itself")
     try:

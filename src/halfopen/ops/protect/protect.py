@@ -8,13 +8,13 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Final
 
-from halfopen.core.errors import CannotGuard, NotPermitted
+from halfopen.core.errors import CannotGuard
 from halfopen.core.policy.actions import Protect, Protected
 from halfopen.core.policy.guarding import GuardReading, Judging
-from halfopen.core.sample.guard import GuardCounts
+from halfopen.core.sample.guard import FIRST_SYN, GuardCounts
 from halfopen.linux.netns import Netns
 from halfopen.linux.stopping import StopEvent
-from halfopen.ops.protect import space, trial
+from halfopen.ops.protect import rungs, space
 from halfopen.ops.protect.armed import Armed
 from halfopen.ops.protect.space import Chosen
 from halfopen.read.guards import guards_in
@@ -30,16 +30,15 @@ Tell = Callable[[GuardReading], None]
 
 def preview(action: Protect, ns: Netns) -> Protected:
     """What a Protect would guard; nothing is changed. Raises: as `execute`."""
-    chosen = ns.run(lambda: _chosen(action))
-    return Protected(action, chosen.guarded, GuardCounts(), dry_run=True, notes=chosen.notes)
+    rung, notes = rungs.choose(action.rung)
+    chosen = ns.run(lambda: _chosen(action, rung))
+    return Protected(action, chosen.guarded, GuardCounts(), dry_run=True, notes=(*notes, *chosen.notes), rung=rung)
 
 
-def _chosen(action: Protect) -> Chosen:
+def _chosen(action: Protect, rung: str) -> Chosen:
     seen = space.look()
-    space.may_guard(seen)
-    chosen = space.choose(seen, action.listeners)
-    trial.trial()
-    return chosen
+    space.may_guard(seen, rung)
+    return space.choose(seen, action)
 
 
 def execute(
@@ -49,12 +48,13 @@ def execute(
     stop: threading.Event | None = None,
     tell: Tell | None = None,
     begun: Callable[[Protected], None] | None = None,
+    why: Callable[[], str] | None = None,
     linger_s: float = LINGER_S,
 ) -> Protected:
     """Guard until the time is up, `stop` is set or the guard has to end; `tell` hears a reading a second.
 
-    begun: hears what is guarded once the guard is armed. linger_s: how long clients that were answered may still
-    finish.
+    begun: hears what is guarded once the guard is armed. why: says why `stop` was set, for the record. linger_s: how
+    long clients that were answered may still finish.
 
     Raises: CannotGuard, UnknownTarget, Unsupported, NotPermitted, KernelError before anything is changed.
     """
@@ -64,32 +64,26 @@ def execute(
             f"a guard is armed in this network namespace already, by process {other.pid or 'unknown'}",
             hint="halfopen protect status shows it, halfopen protect off ends it",
         )
-    untried = _untried()
+    rung, tried = rungs.choose(action.rung)
     began = time.monotonic()
-    armed = Armed(ns, action)
+    armed = Armed(ns, action, rung)
     try:
         if begun is not None:
-            notes = (*untried, *armed.chosen.notes)
-            begun(Protected(action, armed.chosen.guarded, GuardCounts(), notes=notes))
+            notes = (*tried, *armed.chosen.notes)
+            begun(Protected(action, armed.chosen.guarded, GuardCounts(), notes=notes, rung=rung))
         loop = _Loop(armed, action.for_s, stop, tell)
         ended = loop.run(began)
         if ended in ("time", "stopped"):
             armed.stop_answering()
             # A second Ctrl-C ends the process, and the guard with it.
             time.sleep(linger_s)
-        made = Protected(action, armed.chosen.guarded, armed.counts(), ended, notes=armed.chosen.notes)
+        notes = armed.chosen.notes
+        if why is not None and ended == "stopped":
+            notes = (*notes, f"taken off: {why()}")
+        made = Protected(action, armed.chosen.guarded, armed.counts(), ended, notes=notes, rung=rung)
         return replace(made, completions=loop.completions, seconds=time.monotonic() - began)
     finally:
         armed.close()
-
-
-def _untried() -> tuple[str, ...]:
-    """Try the guard; a note where this process may not make the private host that takes. Raises: as `trial.trial`."""
-    try:
-        trial.trial()
-    except NotPermitted as e:
-        return (f"the guard was not tried on a private host first: {e.message}",)
-    return ()
 
 
 class _Loop:
@@ -107,7 +101,7 @@ class _Loop:
         until = None if self._for_s is None else began + self._for_s
         while True:
             now = time.monotonic()
-            if self._armed.cookies() == 0:
+            if self._armed.rung != FIRST_SYN and self._armed.cookies() == 0:
                 self._armed.stop_answering()
                 return "cookies-off"
             if now >= due:

@@ -16,7 +16,7 @@ from halfopen.read.guards import guards
 @dataclass(frozen=True, slots=True)
 class ShownGuard:
     """A guard: the namespace it is in, by name and inode, the process that holds it, since when, how many devices it is
-    on, whether it answers, from which share of a SYN queue on, and what it counted."""
+    on, whether it answers, from which share of a SYN queue on, what it counted, whether a policy armed it, its rung."""
 
     netns: str
     netns_inode: int
@@ -27,6 +27,8 @@ class ShownGuard:
     answers: bool
     share: float
     counts: GuardCounts
+    by_policy: bool
+    rung: str
 
 
 def shown() -> list[ShownGuard]:
@@ -45,6 +47,8 @@ def shown() -> list[ShownGuard]:
             answers=one.answers,
             share=one.share,
             counts=one.counts,
+            by_policy=one.by_policy,
+            rung=one.rung,
         )
         for one in found
     ]

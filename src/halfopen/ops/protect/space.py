@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -11,7 +11,10 @@ from numpy.typing import NDArray
 from halfopen.change.guard import GuardSettings
 from halfopen.core.addresses import AF_INET6, V4_MAPPED
 from halfopen.core.errors import CannotGuard, UnknownTarget
+from halfopen.core.policy.actions import Protect
+from halfopen.core.policy.guard_policy import covers
 from halfopen.core.policy.guarding import USUAL_MSS, mss_tables, window_scale
+from halfopen.core.sample.guard import FIRST_SYN, GEN_COOKIE, TC
 from halfopen.core.units import Address, address_text, listener_text
 from halfopen.linux.sockets import open_sock_diag
 from halfopen.read import addresses, firewall, sockdiag
@@ -22,6 +25,9 @@ from halfopen.wire.rtnetlink import Device
 MOST_TO_PREFIX: Final = 10_000
 _LOOPBACK: Final = 1
 _COOKIES_ALWAYS: Final = 2
+_PLAIN_TIMESTAMPS: Final = 2
+_USUAL_MTU: Final = 1500
+_LEAST_MSS: Final = 536
 _LOWER: Final = (
     "the kernel's own SYN cookies still let clients in, without window scaling where they send no timestamps"
 )
@@ -45,11 +51,21 @@ class GuardSpace:
         mtus = [one.mtu for one in self.devices if one.index != _LOOPBACK]
         return mss_tables(max(mtus)) if mtus else USUAL_MSS
 
-    def guard_settings(self, share: float, mss: Any) -> GuardSettings:
-        """What the guard is to go by. With tcp_syncookies = 2 no queue ever fills, so it is always engaged."""
+    def front_mss(self) -> tuple[int, int]:
+        """What the rungs in front announce at most as the size of a segment: what fits into every device."""
+        mtus = [one.mtu for one in self.devices if one.index != _LOOPBACK] or [_USUAL_MTU]
+        v4, v6 = (
+            min(max(min(mtus) - headers, _LEAST_MSS), most)
+            for headers, most in zip((40, 60), self.most_mss, strict=True)
+        )
+        return v4, v6
+
+    def guard_settings(self, share: float, mss: Any, rung: str = TC) -> GuardSettings:
+        """What the guard is to go by. With tcp_syncookies = 2 no queue ever fills, so it is always engaged; for a
+        cookie of its own the kernel decides when there is one."""
         of = self.settings
         return GuardSettings(
-            share=0.0 if of.cookies == _COOKIES_ALWAYS else share,
+            share=0.0 if of.cookies == _COOKIES_ALWAYS or rung == GEN_COOKIE else share,
             most_to_prefix=MOST_TO_PREFIX,
             mss=mss,
             most_mss=self.most_mss,
@@ -59,6 +75,8 @@ class GuardSpace:
             ecn=of.ecn != 0,
             wscale=window_scale(of.rmem_max, of.tcp_rmem_max),
             hops=(of.ttl, of.hop_limit),
+            front_mss=self.front_mss(),
+            plain_timestamps=of.timestamps == _PLAIN_TIMESTAMPS,
         )
 
 
@@ -92,16 +110,18 @@ class Chosen:
     notes: tuple[str, ...] = ()
 
 
-def choose(space: GuardSpace, wanted: Sequence[tuple[Address | None, int]]) -> Chosen:
+def choose(space: GuardSpace, action: Protect) -> Chosen:
     """The listeners meant, without those that must not be guarded.
 
     Raises: UnknownTarget where nothing listens there, CannotGuard where nothing is left.
     """
     keys: dict[tuple[bytes, int], str] = {}
     refused: dict[str, str] = {}
-    for row in _meant(space.listeners, wanted):
+    for row in _meant(space.listeners, action):
         text, key = _text(row), (_key(row), int(row["port"]))
-        if key in space.mptcp:
+        if covers(action.never, address_text(int(row["family"]), bytes(row["address"])), key[1]):
+            refused[text] = f"{text} is not guarded: never.listeners of the configuration holds it"
+        elif key in space.mptcp:
             refused[text] = (
                 f"{text} is not guarded: its listener speaks MPTCP, for which the kernel takes no cookies of a guard"
             )
@@ -118,22 +138,25 @@ def choose(space: GuardSpace, wanted: Sequence[tuple[Address | None, int]]) -> C
     return Chosen(tuple(keys), tuple(dict.fromkeys(keys.values())), tuple(notes))
 
 
-def _meant(listeners: NDArray[Any], wanted: Sequence[tuple[Address | None, int]]) -> Iterator[Any]:
-    if not wanted:
+def _meant(listeners: NDArray[Any], action: Protect) -> Iterator[Any]:
+    if not action.listeners:
         yield from listeners
         return
-    for address, port in wanted:
+    for address, port in action.listeners:
         at_port = [row for row in listeners if row["port"] == port]
         found = [row for row in at_port if address is None or _key(row) == _packed(address)]
-        if not found:
+        # A policy names what may be there: a listener that comes later is guarded then.
+        if not found and not action.policy:
             where = listener_text("0.0.0.0" if address is None else str(address), port)
             also = f"; {_text(at_port[0])} does" if at_port else ""
             raise UnknownTarget(f"no listener has {where}{also}", hint="halfopen status shows the listeners")
         yield from found
 
 
-def may_guard(space: GuardSpace) -> None:
+def may_guard(space: GuardSpace, rung: str = TC) -> None:
     """Whether a guard would do any good in this namespace. Raises: CannotGuard, with what would help."""
+    if rung == FIRST_SYN:
+        return  # it answers nothing, so nothing of the kernel stands against it
     if space.settings.cookies is None:
         raise CannotGuard("this kernel is built without SYN cookies (CONFIG_SYN_COOKIES), which a guard needs")
     if space.settings.cookies == 0:

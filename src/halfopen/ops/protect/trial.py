@@ -1,4 +1,4 @@
-"""A trial of the guard: in a namespace of its own, a client connects to a listener by the guard's cookie."""
+"""A trial of the guard: in a namespace of its own, a client connects to a listener by the guard."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ from halfopen.change.guard import Guard, GuardSettings
 from halfopen.core.addresses import V4_MAPPED
 from halfopen.core.errors import CannotGuard
 from halfopen.core.policy.guarding import USUAL_MSS
-from halfopen.core.sample.guard import ANSWERS
+from halfopen.core.sample.guard import ANSWERS, FIRST_SYN, GEN_COOKIE, TC
 from halfopen.linux import netns
+from halfopen.read import procfs
 
 _SIOCGIFFLAGS, _SIOCSIFFLAGS = 0x8913, 0x8914
 _IFF_UP: Final = 1
@@ -22,21 +23,24 @@ _HOST: Final = "127.0.0.1"
 _WITHIN_S: Final = 5.0
 
 
-def trial() -> None:
-    """Load the guard, attach it in a private namespace, and let one client in by it.
+def trial(rung: str = TC) -> None:
+    """Load the guard of a rung, attach it in a private namespace, and let one client in by it.
 
     Raises: CannotGuard where the client did not get in, Unsupported, NotPermitted, KernelError.
     """
     fd = netns.create()
     try:
-        netns.run_in(fd, _inside)
+        netns.run_in(fd, lambda: _inside(rung))
     finally:
         os.close(fd)
 
 
-def _inside() -> None:
+def _inside(rung: str) -> None:
     _loopback_up()
-    with socket.create_server((_HOST, 0), backlog=16) as listener, Guard() as guard:
+    if rung == GEN_COOKIE:
+        # Else the kernel makes a cookie only while the queue is full.
+        _always_cookies()
+    with socket.create_server((_HOST, 0), backlog=16) as listener, Guard(rung) as guard:
         port = listener.getsockname()[1]
         guard.tell(GuardSettings(share=0.0, most_to_prefix=1000, mss=USUAL_MSS))
         guard.tell_local([(bytes([127, 0, 0, 0]), 8)])
@@ -54,8 +58,27 @@ def _inside() -> None:
                     came = server.recv(1)
         except OSError as e:
             raise _failed(e.strerror or str(e)) from None
-        if came != b"?" or guard.counts().accepted != 1:
+        if came != b"?" or not _came_by(guard, rung):
             raise _failed("the connection did not come by the guard")
+
+
+def _came_by(guard: Guard, rung: str) -> bool:
+    """Whether the client came in by the guard."""
+    counts = guard.counts()
+    if rung == FIRST_SYN:
+        return counts.held > 0 and counts.passed_for("second") == 1
+    if rung == GEN_COOKIE:
+        return counts.answered == 1 and procfs.counters().get("SyncookiesRecv") == 1
+    return counts.accepted == 1
+
+
+def _always_cookies() -> None:
+    """Have the kernel make a cookie for every SYN, in the private namespace of the calling thread."""
+    try:
+        with open("/proc/sys/net/ipv4/tcp_syncookies", "w") as f:
+            f.write("2")
+    except OSError as e:
+        raise _failed(f"tcp_syncookies cannot be set: {e.strerror}") from None
 
 
 def _failed(why: str) -> CannotGuard:

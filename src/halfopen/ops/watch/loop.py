@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from typing import Final
 
 from halfopen.core.errors import HalfopenError
+from halfopen.core.policy.actions import AUTO
 from halfopen.core.policy.incidents import Incident
 from halfopen.core.policy.policy import Policy
 from halfopen.core.policy.spacing import Spacing
@@ -18,10 +19,12 @@ from halfopen.core.where import Namespace
 from halfopen.linux.netns import Netns, current
 from halfopen.linux.stopping import StopEvent
 from halfopen.ops.executor import Executor
+from halfopen.ops.protect import rungs
 from halfopen.ops.release.release import may_release
 from halfopen.ops.watch.connections import ConnectionLooks
 from halfopen.ops.watch.counting import Counting
 from halfopen.ops.watch.finishing import finishing
+from halfopen.ops.watch.guard_keeper import GuardKeeper
 from halfopen.ops.watch.reading import NamespaceReader, TimeApart
 from halfopen.ops.watch.reloading import Reloading
 from halfopen.ops.watch.silences import Silences
@@ -85,19 +88,28 @@ class Watch:
         """
         (self.ns or current()).run(may_release)
 
+    def may_guard(self) -> None:
+        """Try, without an effect, whether this host can arm a guard.
+
+        Raises: CannotGuard, NotPermitted, Unsupported, KernelError.
+        """
+        rungs.choose(AUTO)
+
     def run(self) -> Iterator[Report]:
         """Watch, yielding what happens as it happens. Raises: HalfopenError when the first reading is impossible."""
         may_count = self.read_by in ("auto", "bpf")
         # In one namespace only: in all of a machine the number of listeners would have no bound.
         finishes = None if self.everywhere or not may_count else finishing((self.ns or current()).inode)
         reader = NamespaceReader(self.read_by, Counting(may_count), TimeApart())
+        guards = GuardKeeper(self.executor)
         self._turns = NamespaceTurns(
-            self.policy, self.interval_s, self.executor, reader, self.top, self.stop, finishes, self.connections
+            self.policy, self.interval_s, self.executor, reader, self.top, self.stop, finishes, self.connections, guards
         )
         self._turns.earlier = self.earlier
         try:
             yield from self._readings()
         finally:
+            guards.close()
             reader.counting.close()
             if finishes is not None:
                 finishes.close()
@@ -126,6 +138,8 @@ class Watch:
                 break
             yield from self._look_closer(due - self._spacing.now_s + _CLOSER_S, due)
             yield from self._wait(due)
+        self._turns.guards.close()
+        yield from self._turns.guards.news()
         yield Ended(self.done)
 
     def _spaced(self, used_s: float) -> Iterator[Report]:
@@ -167,6 +181,7 @@ class Watch:
                     self._troubled[ns.inode] = e.message
                     yield Trouble(ns.name, e)
         self.done += 1
+        yield from self._turns.guards.news()
         yield from self._forget(targets)
         watched = {ns.inode: self._turns.identity(ns) for ns in targets}
         troubled = frozenset(watched[inode] for inode in self._troubled)

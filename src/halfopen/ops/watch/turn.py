@@ -15,7 +15,7 @@ from halfopen.core.model import answered
 from halfopen.core.model.columns import Columns
 from halfopen.core.model.model import Model, build
 from halfopen.core.model.narrowed import only
-from halfopen.core.policy.actions import Release, Withheld
+from halfopen.core.policy.actions import EndGuard, GuardWithheld, Protect, Release, Withheld
 from halfopen.core.policy.alarms import Telling
 from halfopen.core.policy.counts import CONNECTIONS, ListenerCounts, Subject
 from halfopen.core.policy.events import Gone, Seen, TakeUp
@@ -33,6 +33,7 @@ from halfopen.ops.release.release import matching
 from halfopen.ops.watch.clients import ClientsOf
 from halfopen.ops.watch.connections import ConnectionLooks
 from halfopen.ops.watch.finishing import Finishing
+from halfopen.ops.watch.guard_keeper import GuardKeeper
 from halfopen.ops.watch.known import Known
 from halfopen.ops.watch.reading import NamespaceReader
 
@@ -52,6 +53,7 @@ class NamespaceTurns:
     a Model describes. stop: ends a release early. finishing: handshakes that finish, counted in one namespace, or None.
     earlier: the incidents that an earlier watch did not see end, by namespace, until it is read for the first time.
     connections: the looks at open and closing ones. incident_is_on: one about half-open connections.
+    guards: those that the policy armed.
     """
 
     policy: Policy
@@ -62,6 +64,7 @@ class NamespaceTurns:
     stop: Event
     finishing: Finishing | None
     connections: ConnectionLooks
+    guards: GuardKeeper
     state: State = State()
     # By inode: no two namespaces have one at a time. A reading tells whether it is still that of the same namespace.
     known: dict[int, Known] = field(default_factory=dict)
@@ -121,6 +124,12 @@ class NamespaceTurns:
                 yield self._release(ns, known, action)
             elif isinstance(action, Withheld):
                 yield from self._note(model, action)
+            elif isinstance(action, Protect):
+                self.guards.arm(action, ns)
+            elif isinstance(action, EndGuard):
+                self.guards.end(action)
+            elif isinstance(action, GuardWithheld):
+                self.guards.note(action)
             elif isinstance(action, LookAgain):
                 self.closer.append(ns)
 
@@ -141,6 +150,7 @@ class NamespaceTurns:
         self.reader.counting.forget(known.where.inode)
         self._clients.forget(known.where.inode)
         self.connections.forget(known.where.inode)
+        self.guards.forget(known.where)
         self.state, actions = step(self.state, Gone(known.where, time.monotonic()), self.policy)
         model = build(replace(known.previous, wall_s=time.time(), parts=(Requests(),))) if actions else None
         for action in actions:
@@ -235,8 +245,14 @@ class NamespaceTurns:
             verdict=verdict,
             wall_s=model.sample.wall_s,
             lasting=lasting.verdict(model) if lasting.alarming else None,
+            guard=self.guards.standing(where),
+            guardable=self._guardable(model),
         )
         return model, verdict, seen
+
+    def _guardable(self, model: Model) -> bool:
+        guard = self.policy.protect
+        return guard is not None and any(guard.concerns(view.address, view.port) for view in model.views)
 
     def _release(self, ns: Netns, known: Known, action: Release) -> Did:
         within_s = self.interval_s * _RELEASE_SHARE

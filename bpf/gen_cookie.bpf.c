@@ -1,0 +1,199 @@
+// SPDX-License-Identifier: GPL-2.0 OR Apache-2.0
+/*
+ * The second rung of the guard: SYNs are answered before the kernel sees them, by a cookie that the kernel makes
+ * (bpf_tcp_gen_syncookie) and that the kernel itself checks when the ACK comes. With tcp_syncookies = 1 it makes one only
+ * while the listener's SYN queue is full.
+ *
+ * The kernel subtracts a secret of each peer from an echoed timestamp before it reads the options from there, which no
+ * program can add: so a SYN-ACK has no timestamp, and with that neither window scaling nor SACK, unless tcp_timestamps is
+ * 2, where there is no such secret. Source: cookie_timestamp_decode(), secure_tcp_ts_off().
+ */
+#include "guard_front.bpf.h"
+
+/* TSBITS of net/ipv4/syncookies.c: what the low bits of a timestamp say. */
+#define TS_BITS 6
+#define TS_SACK 0x10
+#define TS_ECN 0x20
+
+/* In v5.4. A cookie, and the size of segments that it stands for in the upper half; negative: there is none. */
+static long (*const bpf_tcp_gen_syncookie)(void *sk, void *ip, u32 ip_length, void *tcp, u32 tcp_length) = (void *)110;
+
+/* The options of a SYN. False where they cannot be read. */
+INLINE bool frame_options(struct xdp_md *xdp, struct place place, const struct packet *p, struct options *o)
+{
+	struct option_walk w = { .length = p->options };
+	u32 length = p->options;
+
+	o->wscale = WSCALE_NONE;
+	if (!length)
+		return true;
+	w.found = *o;
+	asm volatile("" : "+r"(length));
+	if (length < 1 || length > OPTIONS_MOST ||
+	    bpf_xdp_load_bytes(xdp, TRANSPORT(place) + TCP_HEADER, w.bytes, length))
+		return false;
+	bpf_loop(OPTIONS_MOST, read_option, &w, 0);
+	*o = w.found;
+	return !o->broken;
+}
+
+/* The kernel's cookie for a SYN; GUARD_REASONS: there is one, else why not. */
+INLINE u32 find_cookie(struct xdp_md *xdp, const struct packet *p, struct place place, struct listener *l, u32 *cookie)
+{
+	u8 headers[IPV6_HEADER + TCP_MOST];
+	const u32 ip = place.v6 ? IPV6_HEADER : IPV4_HEADER;
+	u32 length = TCP_HEADER + p->options, why = GUARD_NOT_LISTENING;
+	struct bpf_sock *sk;
+	struct tcp_sock *tp;
+	long made;
+
+	asm volatile("" : "+r"(length));
+	if (length < TCP_HEADER || length > TCP_MOST)
+		return GUARD_BROKEN;
+	if (bpf_xdp_load_bytes(xdp, MAC_HEADER, headers, ip) ||
+	    bpf_xdp_load_bytes(xdp, TRANSPORT(place), headers + ip, length))
+		return GUARD_BROKEN;
+	sk = find(xdp, p, place);
+	if (!sk)
+		return why;
+	tp = sk->state == TCP_LISTEN ? bpf_skc_to_tcp_sock(sk) : 0;
+	if (tp) {
+		why = judge((const struct tcp_sock___guard *)tp, l);
+		if (why == GUARD_REASONS) {
+			made = bpf_tcp_gen_syncookie(sk, headers, ip, headers + ip, length);
+			if (made < 0)
+				why = GUARD_BELOW;
+			*cookie = made;
+		}
+	}
+	bpf_sk_release(sk);
+	return why;
+}
+
+/* What a timestamp tells the kernel of the options, when it comes back. Source: cookie_init_timestamp(). */
+INLINE be32 timestamp(u64 now, const struct answer *a, const struct options *o)
+{
+	u32 ms = now / 1000000, low = a->wscale == WSCALE_NONE ? WSCALE_NONE : o->wscale;
+	u32 stamp;
+
+	low |= (a->sack ? TS_SACK : 0) | (a->ecn ? TS_ECN : 0);
+	stamp = (ms >> TS_BITS << TS_BITS) | low;
+	return __builtin_bswap32(stamp > ms ? stamp - (1 << TS_BITS) : stamp);
+}
+
+INLINE void choose(const struct packet *p, const struct options *o, struct answer *a, struct place place, u64 now)
+{
+	u16 user = a->mss;
+
+	a->mss = settings.front_mss[place.v6];
+	if (user && user < a->mss)
+		a->mss = user;
+	a->hops = settings.hops[place.v6];
+	a->wscale = WSCALE_NONE;
+	if (!o->stamped || !settings.plain_timestamps)
+		return;
+	a->stamped = true;
+	a->sack = o->sack && settings.sack;
+	a->ecn = (p->flags & (FLAG_ECE | FLAG_CWR)) == (FLAG_ECE | FLAG_CWR) && settings.ecn && !(p->tos & 3);
+	if (o->wscale != WSCALE_NONE && settings.window_scaling)
+		a->wscale = settings.wscale;
+	a->echo = o->value;
+	a->value = timestamp(now, a, o);
+}
+
+/* Sends the answer back; 0: it failed. */
+INLINE int send_frame(struct xdp_md *xdp, const struct packet *p, const struct answer *a, struct place place)
+{
+	/* A length, and no pointer, is what is kept across calls. */
+	u64 had = (unsigned long)xdp->data_end - (unsigned long)xdp->data;
+	union frame f = {};
+	u32 length;
+
+	if (bpf_xdp_load_bytes(xdp, 6, f.bytes + 2, 6) || bpf_xdp_load_bytes(xdp, 0, f.bytes + 8, 6))
+		return 0;
+	f.half[7] = place.v6 ? ETH_P_IPV6_BE : ETH_P_IP_BE;
+	length = TRANSPORT(place) + write_tcp(&f, p, place, a, false);
+	if (had != length && bpf_xdp_adjust_tail(xdp, (int)length - (int)had))
+		return 0;
+	asm volatile("" : "+r"(length));
+	if (length < TRANSPORT(place) + TCP_HEADER || length > TRANSPORT(place) + TCP_HEADER + LINUX_SYN_BYTES)
+		return 0;
+	return bpf_xdp_store_bytes(xdp, 0, f.bytes + FRAME_IP - MAC_HEADER, length) ? 0 : XDP_TX;
+}
+
+OUTLINED int send_frame_v4(struct xdp_md *xdp, struct packet *p, struct answer *a)
+{
+	return p && a ? send_frame(xdp, p, a, (struct place){ MAC_HEADER, false }) : 0;
+}
+
+OUTLINED int send_frame_v6(struct xdp_md *xdp, struct packet *p, struct answer *a)
+{
+	return p && a ? send_frame(xdp, p, a, (struct place){ MAC_HEADER, true }) : 0;
+}
+
+OUTLINED int frame_options_v4(struct xdp_md *xdp, struct packet *p, struct options *o)
+{
+	return p && o ? frame_options(xdp, (struct place){ MAC_HEADER, false }, p, o) : 0;
+}
+
+OUTLINED int frame_options_v6(struct xdp_md *xdp, struct packet *p, struct options *o)
+{
+	return p && o ? frame_options(xdp, (struct place){ MAC_HEADER, true }, p, o) : 0;
+}
+
+INLINE int on_syn(struct xdp_md *xdp, struct packet *p, struct place place)
+{
+	struct guard_counts *c = counted();
+	u64 now = bpf_ktime_get_ns();
+	struct listener l = {};
+	struct options o = {};
+	struct answer a = {};
+	u32 why;
+	int verdict, whole;
+
+	if (!c)
+		return XDP_PASS;
+	c->syns++;
+	whole = place.v6 ? frame_options_v6(xdp, p, &o) : frame_options_v4(xdp, p, &o);
+	if (o.is_signed)
+		return pass(c, GUARD_SIGNED);
+	if (!whole)
+		return pass(c, GUARD_BROKEN);
+	why = concerns(xdp, p, place, now);
+	if (why == GUARD_REASONS)
+		why = find_cookie(xdp, p, place, &l, &a.seq);
+	if (why != GUARD_REASONS)
+		return pass(c, why);
+	if (is_too_many(p, place, now)) {
+		c->capped++;
+		return XDP_DROP;
+	}
+	a.window = l.window < 64240 ? l.window : 64240;
+	a.mss = l.user_mss;
+	choose(p, &o, &a, place, now);
+	verdict = place.v6 ? send_frame_v6(xdp, p, &a) : send_frame_v4(xdp, p, &a);
+	if (!verdict)
+		return pass(c, GUARD_FAILED);
+	c->answered++;
+	if (l.counts)
+		l.counts->answered++;
+	return verdict;
+}
+
+OUTLINED int on_syn_v4(struct xdp_md *xdp, struct packet *p)
+{
+	return p ? on_syn(xdp, p, (struct place){ MAC_HEADER, false }) : XDP_PASS;
+}
+
+OUTLINED int on_syn_v6(struct xdp_md *xdp, struct packet *p)
+{
+	return p ? on_syn(xdp, p, (struct place){ MAC_HEADER, true }) : XDP_PASS;
+}
+
+SEC("xdp")
+int halfopen_guard(struct xdp_md *xdp)
+{
+	return front(xdp);
+}
+
+char LICENSE[] SEC("license") = "Dual BSD/GPL";

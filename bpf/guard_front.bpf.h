@@ -1,0 +1,84 @@
+/* SPDX-License-Identifier: GPL-2.0 OR Apache-2.0 */
+/* The rungs in front (XDP), for kernels without bpf_sk_assign_tcp_reqsk(): they see SYNs alone. */
+#pragma once
+#include "guard_maps.bpf.h"
+
+#define XDP_DROP 1
+#define XDP_PASS 2
+#define XDP_TX 3
+
+#define TCP_MOST (TCP_HEADER + OPTIONS_MOST)
+
+static long (*const bpf_xdp_adjust_tail)(void *xdp, int by) = (void *)65;
+/* Both in v5.18. */
+static long (*const bpf_xdp_load_bytes)(void *xdp, u32 offset, void *to, u32 len) = (void *)189;
+static long (*const bpf_xdp_store_bytes)(void *xdp, u32 offset, const void *from, u32 len) = (void *)190;
+
+INLINE int pass(struct guard_counts *c, u32 why)
+{
+	if (why < GUARD_REASONS)
+		c->passed[why]++;
+	return XDP_PASS;
+}
+
+/* Reads the headers of a frame; where IP begins is in `place`. */
+INLINE enum reading read_frame(struct xdp_md *xdp, struct place place, struct packet *p)
+{
+	const void *data = (const void *)(unsigned long)xdp->data, *end = (const void *)(unsigned long)xdp->data_end;
+	enum reading found;
+
+	if (data + TRANSPORT(place) + TCP_HEADER > end)
+		return NOT_TCP;
+	found = read_addresses(data + NETWORK(place), place, p);
+	if (found == IS_TCP)
+		read_tcp(data + TRANSPORT(place), p);
+	return found;
+}
+
+/* Whether a SYN is one to look at closer; GUARD_REASONS: yes, else why not. */
+INLINE u32 concerns(struct xdp_md *xdp, const struct packet *p, struct place place, u64 now)
+{
+	if (settings.mode != GUARD_ANSWERS || now > settings.until)
+		return GUARD_STOPPED;
+	if (!is_local(p) || !is_possible(p, place, xdp->ingress_ifindex))
+		return GUARD_FOREIGN;
+	return GUARD_REASONS;
+}
+
+/* Each rung has its own; by family, so that each is walked by the verifier once. */
+int on_syn_v4(struct xdp_md *xdp, struct packet *p);
+int on_syn_v6(struct xdp_md *xdp, struct packet *p);
+
+INLINE int on_frame(struct xdp_md *xdp, struct place place)
+{
+	struct packet p = {};
+	enum reading found = read_frame(xdp, place, &p);
+	struct guard_counts *c;
+
+	if (found == NOT_TCP || (found == IS_TCP && !is_guarded_port(p.local_port)))
+		return XDP_PASS;
+	if (found == IS_UNUSUAL) {
+		c = counted();
+		if (c)
+			c->unusual++;
+		return XDP_PASS;
+	}
+	if ((p.flags & ~(FLAG_ECE | FLAG_CWR)) != FLAG_SYN)
+		return XDP_PASS;
+	return place.v6 ? on_syn_v6(xdp, &p) : on_syn_v4(xdp, &p);
+}
+
+INLINE int front(struct xdp_md *xdp)
+{
+	const void *data = (const void *)(unsigned long)xdp->data, *end = (const void *)(unsigned long)xdp->data_end;
+	be16 type;
+
+	if (data + MAC_HEADER > end)
+		return XDP_PASS;
+	type = *(const be16 *)(data + 12);
+	if (type == ETH_P_IP_BE)
+		return on_frame(xdp, (struct place){ MAC_HEADER, false });
+	if (type == ETH_P_IPV6_BE)
+		return on_frame(xdp, (struct place){ MAC_HEADER, true });
+	return XDP_PASS;
+}

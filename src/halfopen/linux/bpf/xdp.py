@@ -1,0 +1,43 @@
+"""Programs in front of a device, attached by links (generic XDP, Linux 5.9): gone with the link's descriptor, and so
+with the process.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+from typing import Final
+
+from halfopen.core.errors import KernelError, NotPermitted, Unsupported
+from halfopen.linux.bpf import libbpf
+
+# include/uapi/linux/bpf.h and if_link.h
+_BPF_XDP: Final = 37
+# Behind the driver, on every device alike: in the driver, XDP_TX would lose packets on veth, and TSO would go.
+_XDP_FLAGS_SKB_MODE: Final = 1 << 1
+
+
+class _LinkOptions(ctypes.Structure):
+    # The beginning of struct bpf_link_create_opts of libbpf.
+    _fields_ = (("sz", ctypes.c_size_t), ("flags", ctypes.c_uint32), ("padding", ctypes.c_uint32))
+
+
+def attach(program: int, ifindex: int) -> int:
+    """Attach a program (its descriptor) in front of a device of the calling thread's network namespace; the descriptor
+    of the link. Closing it detaches the program.
+
+    Raises: Unsupported, also where another XDP program is there, NotPermitted, KernelError.
+    """
+    options = _LinkOptions(ctypes.sizeof(_LinkOptions), _XDP_FLAGS_SKB_MODE)
+    fd: int = libbpf.library().bpf_link_create(program, ifindex, _BPF_XDP, ctypes.byref(options))
+    if fd >= 0:
+        return fd
+    code = -fd
+    if code in (errno.EBUSY, errno.EEXIST):
+        raise Unsupported("xdp", "another XDP program is attached to the device", hint="ip -details link shows it")
+    if code in (errno.EINVAL, errno.EOPNOTSUPP):
+        raise Unsupported("xdp", "this kernel cannot attach an XDP program by a link", hint="Linux 5.9 can")
+    if code in (errno.EPERM, errno.EACCES):
+        raise NotPermitted("attaching an eBPF program to a device is refused", hint=libbpf.GRANT)
+    raise KernelError("attaching an eBPF program to a device", code, os.strerror(code))

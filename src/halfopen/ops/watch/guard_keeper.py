@@ -1,0 +1,118 @@
+"""The guards that the policy [protect] has armed: each in a thread of its own, in which the Executor carries it out.
+
+The loop never waits for one: it asks how each stands, and takes the news with its next round.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+
+from halfopen.core.errors import HalfopenError, words
+from halfopen.core.policy.actions import EndGuard, GuardWithheld, Protect, Protected
+from halfopen.core.policy.guard_policy import GuardStanding, GuardState
+from halfopen.core.policy.guarding import GuardReading
+from halfopen.core.reports import Guarding, Trouble
+from halfopen.core.where import Namespace
+from halfopen.linux.netns import Netns
+from halfopen.linux.stopping import StopEvent
+from halfopen.ops.executor import Executor
+
+
+@dataclass(slots=True)
+class _Kept:
+    standing: GuardStanding
+    stop: StopEvent = field(default_factory=StopEvent)
+    why: str = ""
+    thread: threading.Thread | None = None
+
+
+class GuardKeeper:
+    """Close it: then every guard is off, in order."""
+
+    def __init__(self, executor: Executor) -> None:
+        self._executor = executor
+        self._of: dict[Namespace, _Kept] = {}
+        self._news: deque[Guarding | Trouble] = deque()
+        self._failed: dict[Namespace, str] = {}
+
+    def standing(self, where: Namespace) -> GuardStanding | None:
+        """The guard of a namespace, or what became of it; None where none was armed."""
+        kept = self._of.get(where)
+        return None if kept is None else kept.standing
+
+    def arm(self, action: Protect, ns: Netns) -> None:
+        """Begin to arm a guard; whether it came to be is news."""
+        kept = _Kept(GuardStanding(GuardState.ARMED, action, time.monotonic()))
+        kept.thread = threading.Thread(target=self._guard, args=(kept, action, ns), name="halfopen-guard", daemon=True)
+        self._of[action.where] = kept
+        kept.thread.start()
+
+    def end(self, action: EndGuard) -> None:
+        """Begin to take a guard off; that it is off is news."""
+        kept = self._of.get(action.where)
+        if kept is not None and kept.standing.state is GuardState.ARMED:
+            kept.why = action.reason
+            kept.standing = replace(kept.standing, state=GuardState.ENDING)
+            kept.stop.set()
+
+    def note(self, action: GuardWithheld) -> None:
+        """Record a guard that is not armed, and tell of it; where it cannot be recorded, that is told too."""
+        try:
+            self._executor.note(action)
+        except HalfopenError as e:
+            self._news.append(Trouble(action.protect.netns, e))
+        self._news.append(Guarding(action))
+
+    def forget(self, where: Namespace) -> None:
+        """The namespace is gone."""
+        self.end(EndGuard(where, "the network namespace is gone"))
+        self._failed.pop(where, None)
+
+    def news(self) -> Iterator[Guarding | Trouble]:
+        """What happened since it was asked last."""
+        while self._news:
+            yield self._news.popleft()
+
+    def close(self) -> None:
+        """Take every guard off, and wait until they are."""
+        for where in list(self._of):
+            self.end(EndGuard(where, "the watch ends"))
+        for kept in self._of.values():
+            if kept.thread is not None:
+                kept.thread.join()
+
+    # --- in the thread of a guard -------------------------------------------------------------------------------------
+
+    def _guard(self, kept: _Kept, action: Protect, ns: Netns) -> None:
+        def tell(reading: GuardReading) -> None:
+            if reading.counts.answered and kept.standing.state is GuardState.ARMED:
+                kept.standing = replace(kept.standing, at_s=time.monotonic())
+
+        ended = "failed"
+        try:
+            outcome = self._executor.protect(
+                action, ns, stop=kept.stop, begun=self._begun, tell=tell, why=lambda: kept.why
+            )
+        except HalfopenError as e:
+            self._trouble(action, e)
+        except BaseException as e:
+            # A defect must not leave the loop with a guard that it takes for armed.
+            self._trouble(action, HalfopenError("guard", words(e)))
+        else:
+            ended = outcome.ended
+            self._failed.pop(action.where, None)
+            self._news.append(Guarding(outcome))
+        kept.standing = GuardStanding(GuardState.OVER, action, time.monotonic(), ended)
+
+    def _begun(self, outcome: Protected) -> None:
+        self._news.append(Guarding(outcome))
+
+    def _trouble(self, action: Protect, error: HalfopenError) -> None:
+        # Once, not at every trial.
+        if self._failed.get(action.where) != error.message:
+            self._failed[action.where] = error.message
+            self._news.append(Trouble(action.netns, error))
