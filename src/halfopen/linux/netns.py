@@ -137,7 +137,7 @@ def run_in(fd: int, work: Callable[[], T], cancel: Callable[[], None] | None = N
         return work() if cancel is None else in_thread(work, cancel)
 
     def inside() -> T:
-        _enter(fd)
+        enter(fd)
         return work()
 
     return in_thread(inside, cancel)
@@ -152,12 +152,16 @@ def try_to_enter() -> None:
     """Enter the namespace one is in, which takes the same privileges. Raises: NotPermitted, KernelError."""
     fd = os.open(SELF, os.O_RDONLY | os.O_CLOEXEC)
     try:
-        in_thread(lambda: _enter(fd))
+        in_thread(lambda: enter(fd))
     finally:
         os.close(fd)
 
 
-def _enter(fd: int) -> None:
+def enter(fd: int) -> None:
+    """Have the calling thread, which must not be the main thread, live in the namespace behind `fd` from now on.
+
+    Raises: NotPermitted, KernelError.
+    """
     try:
         _setns(fd)
     except OSError as e:

@@ -29,6 +29,12 @@ def counters() -> dict[str, int]:
     }
 
 
+def tcp_counters() -> bytes:
+    """The lines of the same counters as they stand, to be compared; empty where /proc shows none."""
+    snmp, netstat = (small_files.read(f"{_NET}/{name}") or b"" for name in ("snmp", "netstat"))
+    return snmp[snmp.find(b"\nTcp:") : snmp.find(b"\nUdp:")] + netstat.partition(b"\nIpExt:")[0]
+
+
 def any_segments() -> bool:
     """Whether a TCP segment ever came to the namespace (Tcp InSegs, which `tcp_v4_rcv()` and `tcp_v6_rcv()` count first
     of all); true where /proc does not say.

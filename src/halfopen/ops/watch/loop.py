@@ -30,8 +30,9 @@ from halfopen.ops.watch.reloading import Reloading
 from halfopen.ops.watch.silences import Silences
 from halfopen.ops.watch.turn import NamespaceTurns
 from halfopen.read.discover import discover
+from halfopen.read.still import StillNamespaces
 
-# Where there are many namespaces, one in which nothing listens is read this often: most of them belong to helpers.
+# Where there are many namespaces, one in which nothing listens, or nothing happens, is read this often.
 _EMPTY_S: Final = 5.0
 # After this, a reading tells whether a rise continues; a quarter of an interval at least.
 _CLOSER_S: Final = 0.25
@@ -70,6 +71,7 @@ class Watch:
     connections: ConnectionLooks = field(default_factory=ConnectionLooks)
     done: int = 0
     _troubled: dict[int, str] = field(default_factory=dict)
+    _still: StillNamespaces = field(default_factory=StillNamespaces)
     _spacing: Spacing = field(init=False)
     _turns: NamespaceTurns = field(init=False, repr=False)
 
@@ -165,8 +167,9 @@ class Watch:
 
     def _round(self) -> Iterator[Report]:
         targets = discover().namespaces if self.everywhere else [_again(self.ns or current())]
+        still = self._still.among(self._quiet(targets))
         for ns in targets:
-            if self._rests(ns):
+            if self._rests(ns, still):
                 continue
             try:
                 yield from self._try(ns)
@@ -187,8 +190,22 @@ class Watch:
         troubled = frozenset(watched[inode] for inode in self._troubled)
         yield Round(frozenset(watched.values()), troubled)
 
-    def _rests(self, ns: Netns) -> bool:
-        """Whether a namespace, one of many, is not worth a look yet: lately nothing listened there."""
+    def _quiet(self, targets: Sequence[Netns]) -> dict[int, tuple[Netns, int]]:
+        """The namespaces, of many, that need no turn if nothing happened there, and how many listeners they have."""
+        found = {}
+        for ns in targets if self.everywhere else ():
+            known = self._turns.known.get(ns.inode)
+            if known is None or known.last is None or known.last.half_open or ns.inode in self._troubled:
+                continue
+            # Where nothing listens nothing has to be asked: there is nothing to judge.
+            if len(known.previous.listeners) and not known.busy and not self._turns.state.wanted(known.where):
+                found[ns.inode] = ns, len(known.previous.listeners)
+        return found
+
+    def _rests(self, ns: Netns, still: frozenset[int]) -> bool:
+        """Whether a namespace, one of many, is not worth a turn yet: nothing listens there, or nothing happened since
+        it was looked at before (`still`).
+        """
         known = self._turns.known.get(ns.inode)
         if not self.everywhere or known is None or known.last is None or ns.inode in self._troubled:
             return False
@@ -196,7 +213,7 @@ class Watch:
         empty = not len(known.previous.listeners) and not known.last.half_open and not wanted
         # Namespaces that were found together must not be read together for ever.
         after_s = _EMPTY_S * (0.75 + ns.inode % 16 / 32)
-        return empty and time.monotonic() < known.previous.monotonic_s + after_s
+        return (empty or ns.inode in still) and time.monotonic() < known.previous.monotonic_s + after_s
 
     def _look_closer(self, at: float, due: float) -> Iterator[Report]:
         """Read the namespaces again for which the policy asked, as long as it asks and there is time until `due`."""

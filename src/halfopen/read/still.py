@@ -1,0 +1,50 @@
+"""In which of many network namespaces nothing at all happened since they were looked at before: one thread asks all."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Collection, Mapping
+
+from halfopen.core.errors import HalfopenError
+from halfopen.linux.netns import Netns, enter
+from halfopen.linux.threads import in_thread
+from halfopen.read import procfs
+from halfopen.read.bpf import programs
+
+
+class StillNamespaces:
+    """Remembers what each showed, by inode: a digest of its listeners and queues, and its TCP counters."""
+
+    def __init__(self) -> None:
+        self._shown: dict[int, tuple[int, bytes]] = {}
+
+    def among(self, spaces: Mapping[int, tuple[Netns, int]]) -> frozenset[int]:
+        """The inodes of those of these namespaces, each with the number of its listeners, in which nothing happened
+        since this was asked before; one that cannot be looked at is not among them.
+        """
+        before, self._shown = self._shown, {}
+        if spaces:
+            try:
+                self._shown = in_thread(lambda: _look(spaces.values()))
+            except HalfopenError:
+                pass
+        return frozenset(inode for inode, shown in self._shown.items() if before.get(inode) == shown)
+
+
+def _look(spaces: Collection[tuple[Netns, int]]) -> dict[int, tuple[int, bytes]]:
+    """Enter one after another, in a thread that ends there. Raises: HalfopenError where eBPF reads no queues."""
+    pulse, found = programs.pulse(), {}
+    for ns, listeners in spaces:
+        try:
+            fd = ns.open()
+            try:
+                if os.fstat(fd).st_ino != ns.inode:
+                    continue  # the path leads elsewhere by now
+                enter(fd)
+            finally:
+                os.close(fd)
+            # Without a listener the walk would go through the hash of all namespaces.
+            found[ns.inode] = (pulse.digest(listeners) if listeners else 0), procfs.tcp_counters()
+        except HalfopenError:
+            continue
+    return found
