@@ -81,7 +81,7 @@ def arguments(words: list[str]) -> argparse.Namespace:
     add("--json", metavar="FILE", help="write every single figure to FILE as well")
     add(
         "--only",
-        choices=(*PARTS, "verdicts", "detection", "service", "policy", "closing", "protect", "history"),
+        choices=(*PARTS, "verdicts", "detection", "service", "policy", "closing", "protect", "history", "soak"),
         action="append",
         help="measure this part alone (repeatable)",
     )
@@ -103,6 +103,7 @@ def arguments(words: list[str]) -> argparse.Namespace:
     add("--syns", type=_positive, metavar="N", help="SYNs to send from one core (200000)")
     add("--sockets", type=_positive, metavar="N", help="closing: connections, both ends counted (100000)")
     add("--adversaries", type=_positive, metavar="N", help="closing: connections that become active (50000)")
+    add("--minutes", type=_positive, metavar="N", default=30, help="soak: minutes of the service (30)")
     add("--draws", type=_positive, metavar="N", help="verdicts: seeds of each scene (10, with --quick 1)")
     add("--scene", action="append", metavar="NAME", help="verdicts: this scene alone (repeatable); mixes: every mix")
     add("--blind", action="store_true", help="verdicts: without eBPF")
@@ -130,6 +131,8 @@ def measure(given: argparse.Namespace, command: str) -> tuple[str, bool]:
         return _protect(given), False
     if "history" in (given.only or ()):
         return _history(given), False
+    if "soak" in (given.only or ()):
+        return _soak(given), False
     from halfopen.lab import enter_user_namespace
 
     enter_user_namespace()
@@ -292,6 +295,20 @@ def _history(given: argparse.Namespace) -> str:
     if given.json:
         _write(given.json, keeping.document(done) + "\n")
     return "\n".join(keeping.lines(done, given.watch_seconds)) + "\n"
+
+
+def _soak(given: argparse.Namespace) -> str:
+    """Half an hour of a service, and a day in fast motion. It needs root: namespaces come and go."""
+    if given.only != ["soak"]:
+        raise UsageError("--only soak is measured alone", hint="give the other parts to a second run")
+    import fast_day
+    import soak
+
+    made = soak.measure(2 if given.quick else given.minutes)
+    day = fast_day.measure(2 if given.quick else 24)
+    if given.json:
+        _write(given.json, json.dumps({"soak": soak.as_json(made), "day": fast_day.as_json(day)}, indent=1) + "\n")
+    return "\n".join([*soak.lines(made), *fast_day.lines(day)]) + "\n"
 
 
 def _write(path: str, text: str) -> None:

@@ -316,9 +316,9 @@ def lines(result: Soak) -> list[str]:
     return made
 
 
-def document(result: Soak) -> str:
-    """Every figure, as JSON."""
-    return json.dumps(asdict(result), indent=1)
+def as_json(result: Soak) -> dict[str, Any]:
+    """Every figure."""
+    return asdict(result)
 
 
 if __name__ == "__main__":
