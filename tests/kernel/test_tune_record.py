@@ -14,12 +14,11 @@ import pytest
 
 import halfopen
 import tuning
-from halfopen.core.errors import HalfopenError, UnknownTarget, UsageError
+from halfopen.core.errors import Changed, HalfopenError, UnknownTarget, UsageError
 from halfopen.core.policy.actions import ChangeSetting
 from halfopen.core.tune import keys
 from halfopen.core.tune.goals import WantedSetting
 from halfopen.core.tune.listener import Wishes
-from halfopen.core.tune.plan import Changed
 from halfopen.lab import Lab
 from halfopen.linux import netns
 from halfopen.linux.netns import resolve

@@ -48,6 +48,13 @@ class ConfigError(HalfopenError):
         self.key = key
 
 
+class Changed(HalfopenError):
+    """A value is not what it was when the plan was made. Exit code 1; nothing was changed."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__("changed", f"{message}; nothing was changed", hint="run the command again: it plans anew")
+
+
 class Unsupported(HalfopenError):
     """This kernel, build or machine lacks `feature`. Exit code 3."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Final
 
-from halfopen.core.errors import HalfopenError, UsageError
+from halfopen.core.errors import UsageError
 from halfopen.core.policy.actions import FoundValue, PlannedChange
 from halfopen.core.tune.goals import Goals, WantedSetting
 from halfopen.core.tune.listener import ListenerSummary
@@ -73,13 +73,6 @@ class Plan:
             "reason": self.reason or "halfopen tune",
             "changes": [change_record(found(c).spot, found(c).value, c.value, c.reason) for c in self.todo],
         }
-
-
-class Changed(HalfopenError):
-    """A value is not what it was when the plan was made. Exit code 1; nothing was changed."""
-
-    def __init__(self, message: str) -> None:
-        super().__init__("changed", f"{message}; nothing was changed", hint="run the command again: it plans anew")
 
 
 def found(change: PlannedChange) -> FoundValue:

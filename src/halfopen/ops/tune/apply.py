@@ -12,14 +12,14 @@ from dataclasses import replace
 
 from halfopen.change import sysctl
 from halfopen.change.audit import who
-from halfopen.core.errors import HalfopenError, JournalError, Refused, UnknownTarget, words
+from halfopen.core.errors import Changed, HalfopenError, JournalError, Refused, UnknownTarget, words
 from halfopen.core.policy.actions import ChangeLine, ChangeListener, ChangeSetting, PlannedChange
 from halfopen.core.tune import undoing
 from halfopen.core.tune.goals import WantedSetting
 from halfopen.core.tune.keys import BACKLOG
 from halfopen.core.tune.ledger import Clocks
 from halfopen.core.tune.outcomes import Applied, Tuned
-from halfopen.core.tune.plan import Changed, Plan, found, is_open
+from halfopen.core.tune.plan import Plan, found, is_open
 from halfopen.core.tune.records import Began, Then
 from halfopen.core.tune.wanted_settings import must_be_taken
 from halfopen.core.units import listener_text

@@ -7,14 +7,14 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from halfopen.change.audit import AuditLog
-from halfopen.core.errors import HalfopenError, UnknownTarget
+from halfopen.core.errors import Changed, HalfopenError, UnknownTarget
 from halfopen.core.model.listeners import DEFAULT_SYNACK_RETRIES
 from halfopen.core.policy.actions import ChangeListener, FoundValue
 from halfopen.core.sample import Process
 from halfopen.core.tune import keys
 from halfopen.core.tune.keys import BACKLOG, DEFER, RETRIES
 from halfopen.core.tune.listener import Running, Wishes, changes_for, is_meant
-from halfopen.core.tune.plan import Changed, Plan, check_reason, found
+from halfopen.core.tune.plan import Plan, check_reason, found
 from halfopen.core.tune.spots import Place, Spot
 from halfopen.core.units import Address, listener_text, netns_words
 from halfopen.linux.netns import Netns

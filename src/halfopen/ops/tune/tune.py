@@ -7,11 +7,11 @@ from typing import Final
 
 from halfopen.change.journal_file import Journal
 from halfopen.change.journal_file import hidden_from_us as hidden_from_us
-from halfopen.core.errors import HalfopenError
+from halfopen.core.errors import Changed, HalfopenError
 from halfopen.core.policy.actions import Undo
 from halfopen.core.tune.ledger import Change, Now
 from halfopen.core.tune.outcomes import Tuned, Undid
-from halfopen.core.tune.plan import Changed, Plan
+from halfopen.core.tune.plan import Plan
 from halfopen.core.tune.spots import Place
 from halfopen.linux.netns import current
 from halfopen.ops.executor import Executor
