@@ -137,6 +137,7 @@ class Client(RawHost):
         return connected
 
     def close(self) -> None:
+        """Stop what is running, and end the host."""
         for running in self._running:
             with contextlib.suppress(Exception):  # what failed was reported where it was asked for
                 running.stop()

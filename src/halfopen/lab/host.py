@@ -57,6 +57,7 @@ class Keeper:
         return job.result()
 
     def close(self) -> None:
+        """End the thread."""
         self._work.put(None)
         self._thread.join()
 

@@ -72,6 +72,7 @@ class Server(LabHost):
         requests.wait(self, n, port=port, timeout=timeout)
 
     def close(self) -> None:
+        """Close every listener, and end the host."""
         for listener in self.listeners:
             listener.close()
         super().close()

@@ -81,6 +81,7 @@ class Capture:
         return self._frames[: max(0, n)]
 
     def close(self) -> None:
+        """Stop looking at packets."""
         self.socket.close()
 
 

@@ -23,14 +23,17 @@ class StopEvent(threading.Event):
         weakref.finalize(self, os.close, self._fd)
 
     def is_set(self) -> bool:
+        """As `threading.Event.is_set`."""
         return self._set
 
     def set(self) -> None:
+        """As `threading.Event.set`, also in a signal handler."""
         if not self._set:
             self._set = True
             os.eventfd_write(self._fd, 1)
 
     def clear(self) -> None:
+        """Never: nothing goes on that was stopped. Raises: NotImplementedError."""
         raise NotImplementedError("what was stopped does not go on")
 
     def wait(self, timeout: float | None = None) -> bool:

@@ -128,6 +128,7 @@ class App(_Program):
         return os.pread(self._peers, os.fstat(self._peers).st_size, 0) if self._peers >= 0 else b""
 
     def end(self) -> None:
+        """End the program."""
         super().end()
         if self._peers >= 0:
             os.close(self._peers)

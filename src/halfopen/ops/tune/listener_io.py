@@ -29,6 +29,7 @@ class Listeners:
         self._holders: owners.Holders | None = None
 
     def read(self, spot: Spot, ours: Container[int | None]) -> int | None:
+        """As `Backend.read`."""
         row, rows = self._row(spot)
         if spot.key == BACKLOG:
             return int(row["accept_queue_limit"])
@@ -38,6 +39,7 @@ class Listeners:
             return self._retries(s, spot, len(rows), ours)
 
     def instead(self, spot: Spot, value: int | None) -> int | None:
+        """As `Backend.instead`."""
         if value is not None or spot.key != RETRIES:
             return None
         # tcp_sock_set_syncnt() takes 1 to 127: the 0 of a fresh socket never comes back.
@@ -45,6 +47,7 @@ class Listeners:
         return standing_retries(DEFAULT_SYNACK_RETRIES if held is None else held)
 
     def write(self, spot: Spot, value: int | None) -> int | None:
+        """As `Backend.write`."""
         assert value is not None  # noqa: S101 - for mypy: what cannot be unset has an `instead`
         if spot.key == BACKLOG:
             self._must_fit(spot, value)

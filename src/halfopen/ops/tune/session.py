@@ -40,6 +40,7 @@ class View:
 
     @property
     def ledger(self) -> Ledger:
+        """What the journal says."""
         return self.journal.ledger
 
     def read(self, spot: Spot) -> int | None:

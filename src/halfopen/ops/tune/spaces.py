@@ -50,6 +50,7 @@ class Spaces:
         return self._fds[place.identity]
 
     def close(self) -> None:
+        """Let go of every namespace."""
         for fd in self._fds.values():
             if fd is not None:
                 os.close(fd)

@@ -44,15 +44,18 @@ class Settings:
         self._spaces = spaces
 
     def read(self, spot: Spot, ours: Container[int | None]) -> int | None:
+        """As `Backend.read`."""
         value = self._spaces.run(spot.place, lambda: sysctl.read(spot.key))
         if value is None:
             raise UnknownTarget("the setting no longer exists")
         return value
 
     def instead(self, spot: Spot, value: int | None) -> int | None:
+        """As `Backend.instead`."""
         return None
 
     def write(self, spot: Spot, value: int | None) -> int | None:
+        """As `Backend.write`."""
         assert value is not None  # noqa: S101 - for mypy: a setting always has one (core.journal.Began)
         return self._spaces.run(spot.place, lambda: sysctl.write(spot.key, value))
 
@@ -64,6 +67,7 @@ class Files:
         self._checkpoint = checkpoint
 
     def read(self, spot: Spot, ours: Container[int | None]) -> int | None:
+        """As `Backend.read`."""
         self._must_be_ours(spot)
         try:
             return sysctl_file.read(spot.key)
@@ -71,9 +75,11 @@ class Files:
             return None
 
     def instead(self, spot: Spot, value: int | None) -> int | None:
+        """As `Backend.instead`."""
         return None
 
     def write(self, spot: Spot, value: int | None) -> int | None:
+        """As `Backend.write`."""
         self._must_be_ours(spot)
         return sysctl_file.write(spot.key, value, self._checkpoint)
 

@@ -49,12 +49,14 @@ class WalkCensus(Census):
         self._rooms = [memory[n * _ROOM : (n + 1) * _ROOM] for n in range(_ROOMS)]
 
     def close(self) -> None:
+        """As `Census.close`."""
         if self._iterator is not None:
             self._iterator.close()
         super().close()
 
     @property
     def interrupted(self) -> bool:
+        """As `Census.interrupted`."""
         return bool(self._torn[0])
 
     def _choose(self, chains: NDArray[np.uint32] | None) -> None:
