@@ -6,7 +6,7 @@ SOURCES := src tests scripts hatch_build.py $(wildcard bench)
 ARGS :=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test quick check bench bpf bpf-verify man docs locale dev format clean ready-run ready-dev ready-bpf ready-bench
+.PHONY: help demo test quick check bench bpf bpf-verify man docs locale pictures dev format clean ready-run ready-dev ready-bpf ready-bench
 
 help: ## This list.
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | column -t -s '|' 2>/dev/null || \
@@ -44,6 +44,9 @@ locale: ready-dev ## Enter new sentences into the catalogues of translations, an
 
 docs: ready-dev ## Write the tables in docs/ that are made from registries of the code.
 	@$(PYTHON) scripts/build_docs.py
+
+pictures: ready-dev ## Make the pictures of README and docs anew, in a minute, from the program at work.
+	@$(PYTHON) scripts/build_pictures.py $(ARGS)
 
 bpf-verify: ready-bpf ## Compile all eBPF programs again and compare with what is committed.
 	@$(PYTHON) scripts/build_bpf.py verify

@@ -19,6 +19,7 @@ EXAMPLES: Final[Mapping[str, tuple[str, ...]]] = {
         "halfopen top                                    # q quits, ? lists the keys",
         "halfopen top --netns all                        # every network namespace",
         "halfopen lab --half-open 60000 --rate 500 -- halfopen top",
+        "halfopen top --replay 3f9c1a                    # an incident, played again",
     ),
     "list": (
         "halfopen list --older-than 10s",
@@ -51,6 +52,11 @@ EXAMPLES: Final[Mapping[str, tuple[str, ...]]] = {
     "history export": (
         "halfopen history export --since 1d > values.csv",
         "halfopen history export --format ndjson --incidents --since 30d",
+    ),
+    "report": (
+        "halfopen report --incident 3f9c1a -o incident.html",
+        "halfopen report --since 24h -o day.md",
+        "halfopen report --incident 3f9c1a --language zh  # Markdown, on the screen",
     ),
     "check": (
         "halfopen check                                  # by the verdict of status",

@@ -26,6 +26,7 @@ COMMANDS: Final = {
     "release": "Drop half-open connections now, safely.",
     "watch": "Keep watching: print changes, raise alarms, release by age.",
     "history": "Show and replay incidents that watch recorded.",
+    "report": "Write a report of an incident or a day, for a post-mortem.",
     "check": "Check for Nagios, Icinga and others: a line and an exit code.",
     "diagnose": "Find causes, with evidence and with what was ruled out.",
     "advise": "Recommend release time, backlog and cookies per listener.",

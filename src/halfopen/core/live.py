@@ -77,15 +77,37 @@ class LiveDetails:
     workers: Workers | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class ReplayedAt:
+    """Where a replay of an incident is: its id, the reading `at` of `count` (0 is the first), played so many times as
+    fast. whole: every reading is there, else more are being read. since_s, until_s: of the first and the last one,
+    began_s: of the first sign. ends: the last reading is shown. told: what was told and done on that reading, in lines.
+    """
+
+    incident: str
+    at: int
+    count: int
+    speed: float
+    whole: bool
+    since_s: float
+    until_s: float
+    began_s: float
+    ends: bool = False
+    told: tuple[str, ...] = ()
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Live:
-    """All of it. wall_s: of the last reading, None before the first. trouble: of the watch itself."""
+    """All of it. wall_s: of the last reading, None before the first. trouble: of the watch itself. replayed: None: it
+    is seen as it happens.
+    """
 
     spaces: tuple[LiveNamespace, ...] = ()
     wall_s: float | None = None
     interval_s: float = 1.0
     details: LiveDetails | None = None
     trouble: str = ""
+    replayed: ReplayedAt | None = None
 
     def space(self, inode: int | None) -> LiveNamespace | None:
         """The namespace of that inode; None where it is not watched."""

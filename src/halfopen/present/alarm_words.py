@@ -10,8 +10,8 @@ from halfopen.core.policy.detection import Because
 from halfopen.present.language import listed, tr
 
 
-def _decided(because: str) -> str:
-    """What decided, in words; "" where the numbers did."""
+def decided(because: str) -> str:
+    """The sign that decided (`Because`), in words; "" where the numbers did."""
     match because:
         case Because.DROPS.value:
             return tr("clients are turned away")
@@ -33,8 +33,8 @@ def because(action: Alarm) -> str:
     if action.because == Because.CONNECTIONS.value:
         return title(action.cause) or _decided(action.because)
     counted = tr("{n:,} of {all:,} arrivals unanswered", n=action.unanswered, all=action.arrivals)
-    if decided := _decided(action.because):
-        return listed([decided, counted if action.unanswered else ""])
+    if words := decided(action.because):
+        return listed([words, counted if action.unanswered else ""])
     return tr(
         "{counted}, usually {usual:,.0f} (alarm at {limit:,.0f})",
         counted=counted,

@@ -140,7 +140,7 @@ def _finding(out: Console, number: int, one: Explained, found: Diagnosis, *, bri
         grid.add_row(Text(f"{number}  ", style=STYLE[finding.level]), _briefly(finding))
         out.print(grid)
         return
-    out.print(title.append(f"  {level_word(finding.level)}{tr(', ')}{_confidence(one)}"))
+    out.print(title.append(f"  {level_word(finding.level)}{tr(', ')}{confidence(one)}"))
     out.print(Padding(Text(printable(say(finding))), _INDENT))
     lines = _evidence(finding, found.seconds)
     if finding.listener is not None and finding.listener.processes:
@@ -163,7 +163,7 @@ def _grid(lines: Sequence[tuple[str, str]], *, most: int = 80) -> Table:
     return grid
 
 
-def _confidence(one: Explained) -> str:
+def confidence(one: Explained) -> str:
     if one.confidence is Confidence.CERTAIN:
         return tr("certain")
     if one.confidence is Confidence.CANNOT_TELL:

@@ -60,7 +60,7 @@ def _decided_by(release: Release) -> str:
     return f": {', '.join(words)}" if words else ""
 
 
-def _withheld(action: Withheld) -> str:
+def withheld_words(action: Withheld) -> str:
     """What becomes of a release that is not carried out."""
     release, n = action.release, action.matching or 0
     who = tr("policy {name}", name=release.policy) if release.policy else tr("the release by age")
@@ -359,7 +359,7 @@ class TextLines(Lines):
     def withheld(self, model: Model, action: Withheld) -> list[str]:
         """A release that is not carried out, and why."""
         where = self._where(action.release.where)
-        line = f"{_clock(model.sample.wall_s)}  {where}{_withheld(action)}"
+        line = f"{_clock(model.sample.wall_s)}  {where}{withheld_words(action)}"
         return [self._paint(_YELLOW, part) for part in self._filled(line)]
 
     def guarded(self, outcome: Protected) -> list[str]:

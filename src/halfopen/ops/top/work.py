@@ -15,13 +15,13 @@ from halfopen.core.model.model import Model
 from halfopen.core.policy.actions import Release, Released
 from halfopen.core.tune.outcomes import Tuned
 from halfopen.core.tune.plan import Plan
-from halfopen.core.units import plural
 from halfopen.linux.netns import Netns, current
 from halfopen.linux.stopping import StopEvent
 from halfopen.ops.executor import Executor
 from halfopen.ops.top import changes
 from halfopen.present import text
 from halfopen.present.findings.cures import command
+from halfopen.present.screen import phrases
 from halfopen.present.screen.captured import captured
 from halfopen.present.screen.state import Question, ScreenState
 from halfopen.present.screen.styled import StyledLine, plain, styled
@@ -86,14 +86,13 @@ class TopWork:
         action = changes.release_of(space, view, self.older_than_s, self.reason)
         ns = self.netns(space)
         outcome = Executor(self.executor.audit.path, dry_run=True).execute(action, ns, stop=self.stop)
-        what = f"{plural(outcome.matched, 'half-open connection')} ({action.filter.describe()})"
         notes = tuple(styled(line) for line in _remarks(outcome))
         if not outcome.matched:
             self.pending = None
-            question = Question(f"No half-open connection matches ({action.filter.describe()}); another age?", (), True)
+            question = Question(phrases.no_match(action.filter.describe()), (), True)
             return lambda state: state.with_question(question)
         self.pending = Pending(action, ns)
-        question = Question(f"Release {what}?", notes, ages=True)
+        question = Question(phrases.release_these(outcome.matched, action.filter.describe()), notes, ages=True)
         return lambda state: state.with_question(question)
 
     def _release(self, pending: Pending) -> StateChange:
@@ -107,18 +106,26 @@ class TopWork:
         """Plan the change that a finding proposes, and ask."""
         cure = changes.tune_of(space, view)
         if cure is None:
-            return lambda state: state.with_notice("No finding proposes a change of a setting")
+            nothing = phrases.no_change_proposed()
+            return lambda state: state.with_notice(nothing)
         planned = changes.plan_of(cure, self.netns(space), self.reason, self.executor.audit.path)
         if not planned.plan.todo:
-            return lambda state: state.with_notice("Every value that a finding proposes is set already")
+            all_set = phrases.all_set()
+            return lambda state: state.with_notice(all_set)
         self.pending = planned
         lines: tuple[StyledLine, ...] = (
-            styled(("Command  ", "bold"), (command(planned.cure[:1]), "cyan")),
+            styled((f"{phrases.command_label()}  ", "bold"), (command(planned.cure[:1]), "cyan")),
             *self._captured(lambda out: _show_plan(out, planned.plan)),
         )
         if len(planned.cure) > 1:
-            lines = (*lines, styled(("Then     ", "bold"), (command(planned.cure[1:]), "cyan"), " (t again)"))
-        return lambda state: state.with_question(Question("Change this?", lines))
+            lines = (
+                *lines,
+                styled(
+                    (f"{phrases.then_label()}  ", "bold"), (command(planned.cure[1:]), "cyan"), phrases.press_again()
+                ),
+            )
+        question = Question(phrases.change_this(), lines)
+        return lambda state: state.with_question(question)
 
     def _tune(self, planned: changes.PlannedCure) -> StateChange:
         from halfopen.ops.tune import tune
@@ -138,7 +145,8 @@ class TopWork:
             return self._release(action)
         if action is not None:
             return self._tune(action)
-        return lambda state: state.with_notice("Nothing was changed")
+        nothing = phrases.nothing_changed()
+        return lambda state: state.with_notice(nothing)
 
     def forget(self) -> None:
         """It was not confirmed."""
@@ -156,7 +164,7 @@ def failed(error: HalfopenError) -> StateChange:
 def _remarks(outcome: Released) -> list[str]:
     """What a person is to know before the yes."""
     answered = outcome.spared - outcome.may_have_answered
-    spared = [f"{answered:,} are spared: their clients answered, or may have"] if answered else []
+    spared = [phrases.spared(answered)] if answered else []
     return [*spared, *outcome.problems, *outcome.notes]
 
 

@@ -13,12 +13,13 @@ from halfopen.core.model.histogram import Histogram
 from halfopen.core.model.listeners import ListenerView
 from halfopen.core.sample import Process
 from halfopen.core.sample.workers import Workers, WorkerState
-from halfopen.core.units import plural, printable, show_duration, show_time
+from halfopen.core.units import printable, show_time
 from halfopen.present import commands
 from halfopen.present.chart import octaves
 from halfopen.present.findings.cures import command
 from halfopen.present.findings.sentences import say
-from halfopen.present.language import wrapped
+from halfopen.present.findings.words import lasted
+from halfopen.present.language import cell_width, listed, tr, tr_n, wrapped
 from halfopen.present.screen.overview import queue_bars
 from halfopen.present.screen.styled import StyledLine, gauge, padded, styled
 from halfopen.present.text import STYLE
@@ -26,15 +27,6 @@ from halfopen.present.text import STYLE
 _SUMMARY: Final = chosen(LISTENER, "half_open", "oldest", "p50", "drops", "release_time_s")
 _QUEUE_BAR: Final = 24
 _BAR_MOST: Final = 40
-_STATES: Final = {
-    "R": "running",
-    "S": "sleeping",
-    "D": "in uninterruptible sleep",
-    "T": "stopped",
-    "t": "stopped by a debugger",
-    "Z": "a zombie",
-    "I": "idle",
-}
 _MOST_WORKERS: Final = 8
 _MOST_RETRANSMITS: Final = 8
 _MOST_OCTAVES: Final = 8
@@ -54,52 +46,57 @@ def _queues(view: ListenerView, columns: int) -> list[StyledLine]:
     made = []
     for field in fields:
         share, style = bars[field.name](view)
-        made.append(styled(f"  {field.title:<13}", *gauge(cell(field, view), share, _QUEUE_BAR, style)))
+        made.append((*padded(styled("  " + tr(field.title)), 15), *gauge(cell(field, view), share, _QUEUE_BAR, style)))
     return [(*padded(made[0], columns // 2), *made[1])]
 
 
 def _summary(view: ListenerView) -> list[tuple[str, str]]:
     made = []
     for field in _SUMMARY:
-        name = "release time" if field.name == "release_time_s" else field.title.lower()
+        name = tr("release time") if field.name == "release_time_s" else tr(field.title).lower()
         made += [(f"{name} ", "dim"), (f"{cell(field, view)}   ", "")]
     return made
 
 
 def _ages(view: ListenerView, found: LiveDetails | None, width: int) -> list[StyledLine]:
-    lines = [styled(("  Age of half-open connections", "bold"))]
+    lines = [styled(("  " + tr("Age of half-open connections"), "bold"))]
     if found is None or found.ages is None or not view.half_open:
-        return [*lines, styled(("  none" if not view.half_open else "  not read yet", "dim"))]
+        return [*lines, _empty(view)]
     names = [_age_name(i) for i in range(len(AGE_EDGES_S))]
     last = max((i for i, n in enumerate(found.ages) if n), default=0)
     return [*lines, *_bars(names[: last + 1], found.ages[: last + 1], width)]
 
 
+def _empty(view: ListenerView) -> StyledLine:
+    return styled(("  " + (tr("none") if not view.half_open else tr("not read yet")), "dim"))
+
+
 def _age_name(i: int) -> str:
     low = AGE_EDGES_S[i]
     if i + 1 == len(AGE_EDGES_S):
-        return f"from {low:g} s"
-    return f"{low:g} to {AGE_EDGES_S[i + 1]:g} s"
+        return tr("from {low} s", low=f"{low:g}")
+    return tr("{low} to {high} s", low=f"{low:g}", high=f"{AGE_EDGES_S[i + 1]:g}")
 
 
 def _retransmits(view: ListenerView, width: int) -> list[StyledLine]:
-    lines = [styled(("  SYN-ACK retransmitted", "bold"))]
+    lines = [styled(("  " + tr("SYN-ACK retransmitted"), "bold"))]
     profile = view.retransmits
     if not profile:
-        return [*lines, styled(("  none" if not view.half_open else "  not read yet", "dim"))]
+        return [*lines, _empty(view)]
     counts = [*profile[: _MOST_RETRANSMITS - 1]]
-    names = ["never", "once", "twice", *(f"{n} times" for n in range(3, _MOST_RETRANSMITS))][: len(counts)]
+    several = (tr("{n} times", n=n) for n in range(3, _MOST_RETRANSMITS))
+    names = [tr("never"), tr("once"), tr("twice"), *several][: len(counts)]
     if len(profile) >= _MOST_RETRANSMITS:
         counts.append(sum(profile[_MOST_RETRANSMITS - 1 :]))
-        names.append(f"from {_MOST_RETRANSMITS - 1} times")
+        names.append(tr("from {n} times", n=_MOST_RETRANSMITS - 1))
     return [*lines, *_bars(names, counts, width)]
 
 
 def _bars(names: Sequence[str], counts: Sequence[int], width: int) -> list[StyledLine]:
-    most, wide = max([*counts, 1]), max(map(len, names))
+    most, wide = max([*counts, 1]), max(map(cell_width, names))
     bar = max(4, min(_BAR_MOST, width - wide - 14))
     return [
-        styled(f"  {name:>{wide}} {n:>9,} ", *gauge("", n / most if n else 0.0, bar, "cyan"))
+        styled(f"  {' ' * (wide - cell_width(name))}{name} {n:>9,} ", *gauge("", n / most if n else 0.0, bar, "cyan"))
         for name, n in zip(names, counts, strict=True)
     ]
 
@@ -111,41 +108,45 @@ def _beside(left: list[StyledLine], right: list[StyledLine], columns: int) -> li
 
 
 def _handshakes(found: LiveDetails | None, columns: int) -> list[StyledLine]:
-    title = ("  Handshakes since this page was opened", "bold")
+    title = ("  " + tr("Handshakes since this page was opened"), "bold")
     if found is None or found.handshakes is None:
         why = "" if found is None else found.uncounted
-        return [styled(title), *_wrapped("  ", why or "not counted yet", columns, "dim")]
+        return [styled(title), *_wrapped("  ", why or tr("not counted yet"), columns, "dim")]
     seen = found.handshakes
     if not seen.completed:
-        return [styled(title), styled(f"  none finished in {show_duration(round(seen.seconds))}")]
+        return [styled(title), styled("  " + tr("none finished in {time}", time=lasted(round(seen.seconds))))]
     return [styled(title), styled(f"  {_times(seen)}"), *_octaves(seen.times, columns)]
 
 
 def _times(seen: Handshakes) -> str:
-    words = f"{plural(seen.completed, 'handshake')} in {show_duration(round(seen.seconds))}"
+    time = lasted(round(seen.seconds))
+    words = tr_n("{n:,} handshake in {time}", "{n:,} handshakes in {time}", seen.completed, time=time)
     if seen.times.total:
-        words += f", half of them within {show_time(seen.times.quantile_s(0.5))}"
-        words += f", 99 % within {show_time(seen.times.quantile_s(0.99))}"
-    if seen.retransmitted:
-        words += f"; {seen.retransmitted:,} needed a retransmitted SYN-ACK"
-    return words
+        half, most = (show_time(seen.times.quantile_s(share)) for share in (0.5, 0.99))
+        words += tr(", half of them within {half}, 99 % within {most}", half=half, most=most)
+    again = tr("{n:,} needed a retransmitted SYN-ACK", n=seen.retransmitted) if seen.retransmitted else ""
+    return listed([words, again])
 
 
 def _octaves(times: Histogram, columns: int) -> list[StyledLine]:
     rows = octaves(times)[-_MOST_OCTAVES:] if times.total else []
-    names = ["more" if to == float("inf") else f"up to {show_time(to)}" for _, to, _ in rows]
+    names = [tr("more") if to == float("inf") else tr("up to {time}", time=show_time(to)) for _, to, _ in rows]
     return _bars(names, [n for *_, n in rows], columns) if rows else []
 
 
 def _holders(view: ListenerView, found: LiveDetails | None, columns: int) -> list[StyledLine]:
-    lines = [styled(("  Held by", "bold"))]
+    lines = [styled(("  " + tr("Held by"), "bold"))]
     if not view.processes:
-        return [*lines, styled(("  no process could be seen", "dim"))]
+        return [*lines, styled(("  " + tr("no process could be seen"), "dim"))]
     workers = None if found is None else found.workers
     for one in view.processes[:_MOST_WORKERS]:
         lines += _wrapped("  ", f"{_process(one)}: {_does(one.pid, workers)}", columns)
     more = len(view.processes) - _MOST_WORKERS
-    return [*lines, styled((f"  and {plural(more, 'more process', 'more processes')}", "dim"))] if more > 0 else lines
+    return (
+        [*lines, styled(("  " + tr_n("and {n:,} more process", "and {n:,} more processes", more), "dim"))]
+        if more > 0
+        else lines
+    )
 
 
 def _process(one: Process) -> str:
@@ -156,30 +157,44 @@ def _process(one: Process) -> str:
 def _does(pid: int, workers: Workers | None) -> str:
     state = None if workers is None else workers.by_pid.get(pid)
     if workers is None or state is None:
-        return "not looked at yet" if workers is None else "not looked at: it ended, or there was no time"
-    words = [_STATES.get(state.state, f"state {state.state}")]
+        return tr("not looked at yet") if workers is None else tr("not looked at: it ended, or there was no time")
+    words = [_state(state.state)]
     waits = [name for name in state.waits_in if name]
     if waits:
-        words.append(f"threads wait in {', '.join(waits[:3])}")
+        words.append(tr("threads wait in {functions}", functions=", ".join(waits[:3])))
     before = None if workers.earlier is None else workers.earlier.by_pid.get(pid)
     if before is not None and workers.earlier is not None:
         words += _between(before, state, workers.monotonic_s - workers.earlier.monotonic_s)
     if state.descriptors is not None and state.descriptor_limit is not None:
-        words.append(f"{state.descriptors:,} of {plural(state.descriptor_limit, 'file')} open")
-    return "; ".join(words)
+        words.append(tr("{n:,} of {limit:,} files open", n=state.descriptors, limit=state.descriptor_limit))
+    return listed(words)
+
+
+def _state(letter: str) -> str:
+    """The letter of /proc/PID/stat in words."""
+    words = {
+        "R": tr("running"),
+        "S": tr("sleeping"),
+        "D": tr("in uninterruptible sleep"),
+        "T": tr("stopped"),
+        "t": tr("stopped by a debugger"),
+        "Z": tr("a zombie"),
+        "I": tr("idle"),
+    }
+    return words.get(letter) or tr("state {letter}", letter=letter)
 
 
 def _between(before: WorkerState, now: WorkerState, seconds: float) -> list[str]:
     if seconds <= 0:
         return []
-    words = [f"{(now.ran_s - before.ran_s) / seconds:.0%} of a CPU"]
+    words = [tr("{share} of a CPU", share=f"{(now.ran_s - before.ran_s) / seconds:.0%}")]
     waited = (now.queued_s - before.queued_s) / seconds
-    return [*words, f"waits for a CPU {waited:.0%} of the time"] if waited >= 0.05 else words
+    return [*words, tr("waits for a CPU {share} of the time", share=f"{waited:.0%}")] if waited >= 0.05 else words
 
 
 def _findings(space: LiveNamespace, view: ListenerView, columns: int) -> list[StyledLine]:
     mine = [f for f in space.verdict.findings if f.listener is not None and f.listener.key == view.key]
-    lines: list[StyledLine] = [(), styled(("  Findings", "bold"))] if mine else []
+    lines: list[StyledLine] = [(), styled(("  " + tr("Findings"), "bold"))] if mine else []
     for finding in mine:
         lines += _wrapped("  - ", say(finding), columns, STYLE[finding.level])
         for cure in finding.cures[:2]:

@@ -2,30 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import replace
 from datetime import datetime
 from typing import Final
 
 from halfopen.core.fields.everywhere import EVERYWHERE, JudgedNamespace
 from halfopen.core.fields.listener import name_cell
-from halfopen.core.live import Live, LiveNamespace
-from halfopen.core.units import plural, printable, show_duration
-from halfopen.present.language import wrapped
+from halfopen.core.live import Live, LiveNamespace, ReplayedAt
+from halfopen.core.units import printable
+from halfopen.present.findings.words import lasted
+from halfopen.present.language import tr, tr_n, wrapped
 from halfopen.present.screen import choosing_rows, frame
 from halfopen.present.screen.details import details
 from halfopen.present.screen.overview import missing_lines, overview, verdict_lines
 from halfopen.present.screen.state import Page, Question, ScreenState
-from halfopen.present.screen.styled import StyledLine, cut, styled
+from halfopen.present.screen.styled import StyledLine, cells, cut, styled
 from halfopen.present.screen.tables import table
 from halfopen.present.text import STYLE, level_head
 
-_LISTENER_KEYS: Final = (
-    *(("Enter", "details"), ("d", "diagnose"), ("r", "release"), ("t", "tune"), ("/", "filter"), ("s", "sort")),
-    *(("p", "pause"), ("?", "help"), ("q", "quit")),
-)
-_SEVERAL_KEYS: Final = (("n", "namespaces"), *_LISTENER_KEYS[:-3], *_LISTENER_KEYS[-2:])
-_NAMESPACE_KEYS: Final = (("Enter", "listeners"), ("d", "diagnose"), ("/", "filter"), ("p", "pause"), ("?", "help"))
-_DETAIL_KEYS: Final = (("d", "diagnose"), ("r", "release"), ("t", "tune"), ("p", "pause"), ("?", "help"), ("q", "back"))
-_TEXT_KEYS: Final = (("up/down", "scroll"), ("q", "back"))
 _QUESTION_MOST: Final = 12
 
 
@@ -35,8 +30,11 @@ def draw(live: Live, state: ScreenState, columns: int, rows: int, *, ascii_only:
         return [line]
     space = choosing_rows.space_of(live, state)
     if space is None:
-        return frame.waiting(columns, rows, "")
+        return frame.waiting(columns, rows, "", replay=state.replay)
     said = _said(live, state, columns)
+    if live.replayed is not None and live.wall_s is not None:
+        at = replace(live.replayed, told=()) if state.page is Page.TEXT else live.replayed
+        said += _replayed(at, live.wall_s, columns, ascii_only=ascii_only)
     body = _body(live, space, state, columns, rows - 2 - len(said), ascii_only)
     body = [cut(line, columns) for line in body[: rows - 2 - len(said)]]
     filler: list[StyledLine] = [()] * (rows - 2 - len(said) - len(body))
@@ -45,9 +43,12 @@ def draw(live: Live, state: ScreenState, columns: int, rows: int, *, ascii_only:
 
 def _head(live: Live, space: LiveNamespace, state: ScreenState, columns: int) -> StyledLine:
     clock = "" if live.wall_s is None else f"{datetime.fromtimestamp(live.wall_s):%H:%M:%S}"
-    right = [f"every {show_duration(live.interval_s)}", clock]
+    if live.replayed is not None:
+        right = [tr("REPLAY"), f"{datetime.fromtimestamp(live.wall_s or 0):%Y-%m-%d} {clock}"]
+    else:
+        right = [tr("every {time}", time=lasted(live.interval_s)), clock]
     if state.paused:
-        right.insert(0, "PAUSED")
+        right.insert(0, tr("PAUSED"))
     return frame.head(_subject(live, space, state), "  ".join(right), columns)
 
 
@@ -55,7 +56,7 @@ def _subject(live: Live, space: LiveNamespace, state: ScreenState) -> str:
     if state.page is Page.TEXT and state.shown is not None:
         return printable(state.shown.title)
     if state.page is Page.NAMESPACES:
-        return plural(len(live.spaces), "network namespace")
+        return _several(len(live.spaces))
     where = space.model.sample.where
     words = space.model.sample.host.name if where.name == "self" else where.name
     words += f" ({where.lives_in})" if where.lives_in and where.name != "self" else ""
@@ -63,9 +64,10 @@ def _subject(live: Live, space: LiveNamespace, state: ScreenState) -> str:
         view = choosing_rows.selected(live, state)
         words += f"  {name_cell(view)}" if view is not None else ""
     else:
-        words += f"  {plural(len(space.model.listeners), 'listener')}, by {state.sort}"
+        count = tr_n("{n:,} listener", "{n:,} listeners", len(space.model.listeners))
+        words += "  " + tr("{listeners}, by {column}", listeners=count, column=tr(state.sort))
     if state.filter:
-        words += f"  filter: {state.filter}"
+        words += "  " + tr("filter: {text}", text=state.filter)
     return printable(words)
 
 
@@ -80,7 +82,7 @@ def _body(
     if state.page is Page.DETAILS:
         view = space.view(state.listener)
         if view is None:
-            return [styled(("  the listener is gone", "dim"))]
+            return [styled(("  " + tr("the listener is gone"), "dim"))]
         view = next(v for v in choosing_rows.model_of(space).listeners if v.key == view.key)
         found = live.details
         mine = found if found is not None and found.key == view.key else None
@@ -92,12 +94,13 @@ def _body(
 def _spaces(live: Live, state: ScreenState, columns: int, room: int) -> list[StyledLine]:
     rows = choosing_rows.spaces(live, state)
     if not rows:
-        return [styled((f"  no namespace has {state.filter!r} in its row", "dim"))]
+        return [styled(("  " + tr("no namespace has {text!r} in its row", text=state.filter), "dim"))]
     at = choosing_rows.place_of([one.model.sample.where.inode for one in rows], state.space)
     judged = [JudgedNamespace(choosing_rows.model_of(one), one.verdict) for one in rows]
     level = max(one.verdict.level for one in rows)
     total = sum(one.model.half_open for one in rows)
-    many = f"{plural(total, 'half-open connection')} in {plural(len(rows), 'network namespace')}"
+    count = tr_n("{n:,} half-open connection", "{n:,} half-open connections", total)
+    many = tr("{text} in {place}", text=count, place=_several(len(rows)))
     top = [styled((level_head(level).plain, STYLE[level]), (many, "bold")), ()]
     below = [(), *verdict_lines(rows[at], columns, 6), *missing_lines(rows[at], columns)[:2]]
     body = table(EVERYWHERE, judged, columns, max(3, room - len(top) - len(below)), at=at)
@@ -110,7 +113,12 @@ def _said(live: Live, state: ScreenState, columns: int) -> list[StyledLine]:
         return _asked(state.question, columns)
     if state.typing:
         return [
-            styled(("Filter: ", "bold"), state.filter, ("_", "reverse"), ("   Enter keeps it, Esc clears it", "dim"))
+            styled(
+                (tr("Filter: "), "bold"),
+                state.filter,
+                ("_", "reverse"),
+                ("   " + tr("Enter keeps it, Esc clears it"), "dim"),
+            )
         ]
     if state.working:
         return [styled((state.working, "bold cyan"))]
@@ -125,16 +133,85 @@ def _asked(question: Question, columns: int) -> list[StyledLine]:
     return [rule, *question.lines[:_QUESTION_MOST], *words]
 
 
+def _several(count: int) -> str:
+    return tr_n("{n:,} network namespace", "{n:,} network namespaces", count)
+
+
 def _foot(state: ScreenState, columns: int) -> StyledLine:
+    return frame.key_bar(list(_keys(state)), columns)
+
+
+def _keys(state: ScreenState) -> Iterator[tuple[str, str]]:
+    """The keys of the page, those that matter most at both ends."""
     if state.question is not None:
-        more = [("a", "another age")] if state.question.ages else []
-        return frame.key_bar([("y", "yes"), *more, ("n", "no")], columns)
-    if state.typing:
-        return frame.key_bar([("Enter", "keep"), ("Esc", "clear")], columns)
-    if state.page is Page.TEXT:
-        return frame.key_bar(_TEXT_KEYS, columns)
-    if state.page is Page.DETAILS:
-        return frame.key_bar(_DETAIL_KEYS, columns)
-    if state.page is Page.NAMESPACES:
-        return frame.key_bar([*_NAMESPACE_KEYS, ("q", "quit")], columns)
-    return frame.key_bar(_SEVERAL_KEYS if state.several else _LISTENER_KEYS, columns)
+        yield "y", tr("yes")
+        if state.question.ages:
+            yield "a", tr("another age")
+        yield "n", tr("no")
+    elif state.typing:
+        yield "Enter", tr("keep")
+        yield "Esc", tr("clear")
+    elif state.page is Page.TEXT:
+        yield tr("up/down"), tr("scroll")
+        yield "q", tr("back")
+    else:
+        yield from _replay_keys(state) if state.replay else _live_keys(state)
+
+
+def _live_keys(state: ScreenState) -> Iterator[tuple[str, str]]:
+    listeners = state.page is Page.LISTENERS
+    if listeners and state.several:
+        yield "n", tr("namespaces")
+    if state.page is not Page.DETAILS:
+        yield "Enter", tr("details") if listeners else tr("listeners")
+    yield "d", tr("diagnose")
+    if state.page is not Page.NAMESPACES:
+        yield "r", tr("release")
+        yield "t", tr("tune")
+    if state.page is not Page.DETAILS:
+        yield "/", tr("filter")
+    if listeners:
+        yield "s", tr("sort")
+    if not (listeners and state.several):
+        yield "p", tr("pause")
+    yield "?", tr("help")
+    yield "q", tr("back") if state.page is Page.DETAILS else tr("quit")
+
+
+def _replay_keys(state: ScreenState) -> Iterator[tuple[str, str]]:
+    yield "p", tr("play") if state.paused else tr("pause")
+    yield "+ -", tr("speed")
+    yield "[ ]", tr("10 s")
+    yield ", .", tr("reading")
+    if state.page is Page.LISTENERS:
+        yield "Enter", tr("details")
+    yield "d", tr("diagnose")
+    yield "?", tr("help")
+    yield "q", tr("back") if state.page is Page.DETAILS else tr("quit")
+
+
+# --- a replay ---------------------------------------------------------------------------------------------------------
+
+_TOLD_MOST: Final = 2
+
+
+def _replayed(at: ReplayedAt, wall_s: float, columns: int, *, ascii_only: bool) -> list[StyledLine]:
+    """What was told on the reading, and where in the record it is."""
+    # What is told begins at the edge; its evidence is indented.
+    told = [line for line in at.told if not line.startswith(" ")]
+    lines = [styled((text, "bold")) for text in wrapped(printable(told[-1]), columns, "  ")] if told else []
+    after = wall_s - at.began_s
+    words = lasted(round(abs(after)))
+    where = (
+        tr("{time} after the first sign", time=words) if after >= 0 else tr("{time} before the first sign", time=words)
+    )
+    more = "" if at.whole else "+"
+    parts = [f"x{at.speed:g}", f"{at.at + 1}/{at.count}{more}", where, *([tr("END")] if at.ends else [])]
+    end = styled(("  " + "  ".join(parts), "dim"))
+    room = max(10, columns - cells(end))
+    length = max(at.until_s - at.since_s, 1e-3)
+    here, sign = (round(min(1.0, max(0.0, (x - at.since_s) / length)) * (room - 1)) for x in (wall_s, at.began_s))
+    bar = "".join("|" if i == sign else "-" if ascii_only else "─" for i in range(room))
+    mark = "o" if ascii_only else "●"
+    line = styled((bar[:here], "cyan"), (mark, "bold cyan"), (bar[here + 1 :], "dim"))
+    return [*lines[:_TOLD_MOST], (*line, *end)]

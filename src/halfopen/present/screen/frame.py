@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
+from halfopen.present.language import tr
 from halfopen.present.screen.styled import StyledLine, cells, cut, padded, styled
 
 LEAST_COLUMNS: Final = 60
@@ -15,7 +16,11 @@ def too_small(columns: int, rows: int) -> StyledLine | None:
     """The one line for a terminal that is too small; None for one that is not."""
     if columns >= LEAST_COLUMNS and rows >= LEAST_ROWS:
         return None
-    words = f"{columns}x{rows} is too small: top needs {LEAST_COLUMNS}x{LEAST_ROWS}; q quits"
+    words = tr(
+        "{size} is too small: top needs {least}; q quits",
+        size=f"{columns}x{rows}",
+        least=f"{LEAST_COLUMNS}x{LEAST_ROWS}",
+    )
     return cut(styled(words), columns)
 
 
@@ -49,9 +54,10 @@ def _named(key: str, does: str) -> StyledLine:
     return styled((key, "bold cyan"), f" {does}")
 
 
-def waiting(columns: int, rows: int, where: str) -> list[StyledLine]:
-    """The whole screen before the first reading."""
+def waiting(columns: int, rows: int, where: str, *, replay: bool = False) -> list[StyledLine]:
+    """The whole screen before the first reading; replay: of a record."""
     if (line := too_small(columns, rows)) is not None:
         return [line]
-    lines = [head(where, "", columns), (), styled("Reading the kernel's tables ...")]
-    return [*lines, *[()] * (rows - len(lines) - 1), key_bar([("?", "help"), ("q", "quit")], columns)]
+    words = tr("Reading the record ...") if replay else tr("Reading the kernel's tables ...")
+    lines = [head(where, "", columns), (), styled(words)]
+    return [*lines, *[()] * (rows - len(lines) - 1), key_bar([("?", tr("help")), ("q", tr("quit"))], columns)]

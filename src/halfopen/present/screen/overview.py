@@ -11,12 +11,13 @@ from halfopen.core.live import LiveNamespace
 from halfopen.core.model.listeners import ListenerView
 from halfopen.core.model.moments import KEPT_S, Moment
 from halfopen.core.policy.actions import Look
-from halfopen.core.units import plural, printable, show_duration
+from halfopen.core.units import printable
 from halfopen.present import commands
 from halfopen.present.findings.cures import next_commands
 from halfopen.present.findings.headline import headline
 from halfopen.present.findings.reasons import reasons
-from halfopen.present.language import tr, wrapped
+from halfopen.present.findings.words import lasted
+from halfopen.present.language import listed, tr, tr_n, wrapped
 from halfopen.present.screen.choosing_rows import listeners, model_of, place_of
 from halfopen.present.screen.state import ScreenState
 from halfopen.present.screen.styled import StyledLine, padded, sparkline, styled
@@ -93,7 +94,8 @@ def _rate(field: Field[Moment], minute: tuple[Moment, ...], width: int, ascii_on
     room = min(int(KEPT_S), width - 10 - 11 - 1)
     style = "red" if field.name == "drops" else "yellow" if field.name == "cookies" else "green"
     spark = sparkline(values[1:], room, ascii_only=ascii_only)
-    return styled(f"{field.title:<10}", (f"{figure:>10} ", "bold"), (spark, style if any(values) else "dim"))
+    title = padded(styled(tr(field.title)), 10)
+    return (*title, *styled((f"{figure:>10} ", "bold"), (spark, style if any(values) else "dim")))
 
 
 def _value(field: Field[Moment], one: Moment) -> float:
@@ -106,7 +108,8 @@ def missing_lines(space: LiveNamespace, width: int) -> list[StyledLine]:
     words = [(line, "yellow") for line in (space.trouble, *complete.problems) if line]
     words += [(line, "dim") for line in complete.notes]
     if space.model.sample.depths and space.model.half_open and space.ages_are_s > _AGED_S:
-        words.append((f"ages and sources were read {show_duration(round(space.ages_are_s))} ago", "dim"))
+        ago = tr("ages and sources were read {time} ago", time=lasted(round(space.ages_are_s)))
+        words.append((ago, "dim"))
     return [styled((text, style)) for line, style in words for text in wrapped(printable(line), width, "  ")]
 
 
@@ -126,8 +129,8 @@ def overview(
     wanted = min(len(views) + 1, max(3, room - len(below) - 1))
     body = table(LIVE_LISTENER, views, columns, min(room, wanted), at=at, bars=queue_bars()) if views else []
     if not views:
-        words = f"no listener has {state.filter!r} in its row" if state.filter else "nothing listens here"
-        body = [styled((f"  {words}", "dim"))]
+        absent = tr("no listener has {text!r} in its row", text=state.filter) if state.filter else ""
+        body = [styled(("  " + (absent or tr("nothing listens here")), "dim"))]
     lines = [*top, *body, *below[: max(0, room - len(body))]]
     lines += _chart(space.minute, columns, rows - len(lines) - len(missing), ascii_only)
     return [*lines, *missing[: max(0, rows - len(lines))]]
@@ -145,7 +148,11 @@ def _chart(minute: tuple[Moment, ...], width: int, room: int, ascii_only: bool) 
     since_s = minute[0].at_s - minute[-1].at_s
     rows = min(8, room - 4)
     drawn = time_chart(wide, since_s, 0.0, rows=rows, ascii_only=ascii_only)[:-1]
-    return [(), styled(("  Half-open connections, the last minute", "bold")), *(styled((x, "green")) for x in drawn)]
+    return [
+        (),
+        styled(("  " + tr("Half-open connections, the last minute"), "bold")),
+        *(styled((x, "green")) for x in drawn),
+    ]
 
 
 def _below(space: LiveNamespace, columns: int, tall: bool) -> list[StyledLine]:
@@ -161,13 +168,19 @@ def _below(space: LiveNamespace, columns: int, tall: bool) -> list[StyledLine]:
 def _sources(space: LiveNamespace, columns: int, most: int) -> list[StyledLine]:
     """The prefixes that stand out, with what finishes from there, and how many sources there are."""
     distinct = 0 if space.whole is None else space.whole.distinct_sources
-    several = plural(distinct, "distinct source")
+    several = tr_n("{n:,} distinct source", "{n:,} distinct sources", distinct)
     top = standing_out([one.source for one in space.sources])
     if not top:
         largest = space.sources[0]
-        finishing = "" if largest.finished_per_s is None else f", of which {per_s(largest.finished_per_s)}/s finish"
-        words = f"no prefix stands out: at most {largest.source.share:.1%} from {largest.source.prefix}{finishing}"
-        return [styled(("  " + text, "dim")) for text in wrapped(f"{several}; {words}", columns - 2, "")]
+        finished = largest.finished_per_s
+        finishing = "" if finished is None else tr(", of which {rate}/s finish", rate=per_s(finished))
+        words = tr(
+            "no prefix stands out: at most {share} from {prefix}{finishing}",
+            share=f"{largest.source.share:.1%}",
+            prefix=largest.source.prefix,
+            finishing=finishing,
+        )
+        return [styled(("  " + text, "dim")) for text in wrapped(listed([several, words]), columns - 2, "")]
     shown = [one for one in space.sources if one.source in top][:most]
     lines = table(LIVE_SOURCE, shown, columns, len(shown) + 1)
-    return [*lines, styled((f"  {several} in all", "dim"))] if distinct > 1 else lines
+    return [*lines, styled(("  " + tr("{several} in all", several=several), "dim"))] if distinct > 1 else lines

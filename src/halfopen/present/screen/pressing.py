@@ -7,9 +7,11 @@ from dataclasses import replace
 from typing import Final
 
 from halfopen.core.live import Live
+from halfopen.present.language import tr
 from halfopen.present.screen import choosing_rows
-from halfopen.present.screen.help import HELP
+from halfopen.present.screen.help import help_lines
 from halfopen.present.screen.keyboard import ESCAPE
+from halfopen.present.screen.phrases import nothing_changed
 from halfopen.present.screen.state import SORTS, Page, ScreenState, Wish
 
 Pressed = tuple[ScreenState, Wish | None]
@@ -53,7 +55,7 @@ def _answer(state: ScreenState, key: str) -> Pressed:
     if key == "a" and state.question is not None and state.question.ages:
         return replace(state, question=None), Wish.OTHER_AGE
     if key in ("n", "N", "q", ESCAPE, "enter"):
-        return state.with_notice("Nothing was changed"), Wish.CANCELLED
+        return state.with_notice(nothing_changed()), Wish.CANCELLED
     return state, None
 
 
@@ -120,17 +122,23 @@ def _back(state: ScreenState, key: str) -> Pressed:
 
 def _namespaces(state: ScreenState) -> Pressed:
     if not state.several:
-        return state.with_notice("One namespace is watched; halfopen top --netns all shows every one"), None
+        return state.with_notice(_one_namespace(state)), None
     if state.page is Page.NAMESPACES:
         return state, None
     return replace(state, page=Page.NAMESPACES, shown=None, top=0, filter=""), Wish.DETAILS
+
+
+def _one_namespace(state: ScreenState) -> str:
+    if state.replay:
+        return tr("A record is of one namespace")
+    return tr("One namespace is watched; halfopen top --netns all shows every one")
 
 
 def _sort(state: ScreenState) -> Pressed:
     if state.page is not Page.LISTENERS:
         return state, None
     sort = SORTS[(SORTS.index(state.sort) + 1) % len(SORTS)]
-    return replace(state, sort=sort, listener=None, notice=f"Sorted by {sort}"), None
+    return replace(state, sort=sort, listener=None, notice=tr("Sorted by {column}", column=tr(sort))), None
 
 
 def _filter(state: ScreenState) -> Pressed:
@@ -142,7 +150,7 @@ def _pause(state: ScreenState) -> Pressed:
 
 
 def _help(state: ScreenState) -> Pressed:
-    return state.with_text("Help", HELP), None
+    return state.with_text(tr("Help"), help_lines(replay=state.replay)), None
 
 
 def _wishing(wish: Wish) -> Callable[[ScreenState], Pressed]:

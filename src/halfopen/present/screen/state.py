@@ -56,12 +56,14 @@ class Question:
 
 @dataclass(frozen=True, slots=True)
 class ScreenState:
-    """several: namespaces are watched. space: the inode of the one that is shown, None: the first there is. listener:
-    the key of the selected one, None: the first row. top: the first line of a text that is shown. typing: keys go into
-    the filter. working: what is being done, notice: what came of it, each in a line.
+    """several: namespaces are watched. replay: a record is shown, and nothing is read. space: the inode of the one that
+    is shown, None: the first there is. listener: the key of the selected one, None: the first row. top: the first line
+    of a text that is shown. typing: keys go into the filter. working: what is being done, notice: what came of it, each
+    in a line.
     """
 
     several: bool = False
+    replay: bool = False
     page: Page = Page.LISTENERS
     space: int | None = None
     listener: tuple[int, str, int, int] | None = None

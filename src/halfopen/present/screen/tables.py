@@ -9,6 +9,7 @@ from rich.cells import cell_len
 
 from halfopen.core.fields.field import Field, Kind, cell, columns
 from halfopen.present.columns import GAP, fitting
+from halfopen.present.language import tr
 from halfopen.present.screen.choosing_rows import window
 from halfopen.present.screen.styled import StyledLine, cut, gauge, styled
 
@@ -44,7 +45,7 @@ def table(
     # The last column takes what is left.
     kept = fitting(shown, [*widths[:-1], min(widths[-1], _LAST_LEAST)], width - GAP)
     widths = _filled(shown, widths, kept, width - GAP, bars)
-    made = [_line([_aligned(shown[i], shown[i].title, widths[i]) for i in kept], "dim")]
+    made = [_line([_aligned(shown[i], tr(shown[i].title), widths[i]) for i in kept], "dim")]
     for row, subject in enumerate(seen):
         cells = [
             gauge(texts[i][row], *_bar(bars[shown[i].name], subject, widths[i]))
@@ -64,7 +65,7 @@ def _bar(made: Bar[S], subject: S, width: int) -> tuple[float | None, int, str]:
 
 
 def _width(field: Field[S], column: Sequence[str], has_bar: bool) -> int:
-    wide = max(map(cell_len, (field.title, *column)))
+    wide = max(map(cell_len, (tr(field.title), *column)))
     return max(wide, _BAR_LEAST) if has_bar else wide
 
 

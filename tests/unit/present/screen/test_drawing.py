@@ -16,7 +16,7 @@ from halfopen.core.live import Live, LiveDetails
 from halfopen.core.sample import Completeness
 from halfopen.core.sample.workers import Workers, WorkerState
 from halfopen.present.screen.drawing import draw
-from halfopen.present.screen.help import HELP
+from halfopen.present.screen.help import help_lines
 from halfopen.present.screen.state import Page, Question, ScreenState
 from halfopen.present.screen.styled import plain, styled
 
@@ -55,7 +55,7 @@ def scenes() -> dict[str, tuple[Live, ScreenState]]:
         "question": (made.live(), page[Page.LISTENERS].with_question(question)),
         "details": (made.live(details=details()), page[Page.DETAILS]),
         "namespaces": (several, page[Page.NAMESPACES]),
-        "help": (made.live(), page[Page.LISTENERS].with_text("Help", HELP)),
+        "help": (made.live(), page[Page.LISTENERS].with_text("Help", help_lines())),
     }
 
 

@@ -1,0 +1,79 @@
+"""Where a replay is: pure but for the clock that it is given."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from dataclasses import dataclass, field
+from typing import Final
+
+SPEEDS: Final = (0.25, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0)
+JUMP_S: Final = 10.0
+
+
+@dataclass(slots=True)
+class Player:
+    """Plays moments, in seconds and in order, of which more may still come. Times given are those of one steady clock.
+
+    at: the moment that is shown, by its number.
+    """
+
+    moments: list[float] = field(default_factory=list)
+    speed: float = 1.0
+    paused: bool = False
+    at: int = 0
+    # What is shown on the clock of the record, at this time of the clock that is given.
+    _position_s: float = 0.0
+    _since_s: float = 0.0
+
+    def begin(self, now_s: float) -> None:
+        """The first moment is there."""
+        self._position_s, self._since_s, self.at = self.moments[0], now_s, 0
+
+    @property
+    def begun(self) -> bool:
+        """Whether there is a moment to show."""
+        return bool(self.moments)
+
+    def advance(self, now_s: float) -> None:
+        """Go on to what is to be shown at this time."""
+        if not self.paused:
+            self._position_s = min(self._position_s + (now_s - self._since_s) * self.speed, self.moments[-1])
+        self._since_s = now_s
+        self.at = max(0, bisect_right(self.moments, self._position_s) - 1)
+
+    def next_in_s(self) -> float | None:
+        """How long until another moment is to be shown; None where none is, as far as is known."""
+        if self.paused or self.at + 1 >= len(self.moments):
+            return None
+        return max(0.0, (self.moments[self.at + 1] - self._position_s) / self.speed)
+
+    def press(self, key: str) -> bool:
+        """Obey a key of the replay; False for any other."""
+        match key:
+            case "p":
+                self.paused = not self.paused
+            case "+" | "=":
+                self._faster(1)
+            case "-" | "_":
+                self._faster(-1)
+            case "[" | "]" | "," | "." | "b" | "e" if not self.moments:
+                pass
+            case "[" | "]":
+                self._seek(self._position_s + (JUMP_S if key == "]" else -JUMP_S))
+            case "," | ".":
+                self.paused = True
+                self._seek(self.moments[max(0, min(len(self.moments) - 1, self.at + (1 if key == "." else -1)))])
+            case "b":
+                self._seek(self.moments[0])
+            case "e":
+                self._seek(self.moments[-1])
+            case _:
+                return False
+        return True
+
+    def _faster(self, by: int) -> None:
+        self.speed = SPEEDS[max(0, min(len(SPEEDS) - 1, SPEEDS.index(self.speed) + by))]
+
+    def _seek(self, position_s: float) -> None:
+        self._position_s = max(self.moments[0], min(self.moments[-1], position_s))
+        self.at = max(0, bisect_right(self.moments, self._position_s) - 1)
