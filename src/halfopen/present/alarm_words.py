@@ -31,7 +31,7 @@ def decided(because: str) -> str:
 def because(action: Alarm) -> str:
     """What decided on an alarm, with the numbers."""
     if action.because == Because.CONNECTIONS.value:
-        return title(action.cause) or _decided(action.because)
+        return title(action.cause) or decided(action.because)
     counted = tr("{n:,} of {all:,} arrivals unanswered", n=action.unanswered, all=action.arrivals)
     if words := decided(action.because):
         return listed([words, counted if action.unanswered else ""])

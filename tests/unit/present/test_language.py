@@ -31,7 +31,7 @@ HAN = re.compile("[\u4e00-\u9fff]")
 # What stays in a Chinese sentence: names of the kernel and of protocols, and commands.
 KEPT = re.compile(
     "backlog|cookie|socket|accept|connect|netfilter|softirq|keepalive|cgroup|eBPF|release|Fast|Open|LimitNOFILE|halfopen"
-    "|status|protect|all|somaxconn|defer|fs.file-max|Ctrl-C|netns|SYN-ACK|Linux|ListenDrops|Enter|Esc|PgUp|PgDn|top"
+    "|status|protect|all|somaxconn|defer|fs.file-max|Ctrl-C|netns|SYN-ACK|Linux|ListenDrops|Enter|Esc|PgUp|PgDn|top|tune"
 )
 COMMANDS = ("halfopen", "systemctl", "sysctl", "ip ", "ethtool", "nft ", "prlimit", "kill", "cat", "grep", "tcpdump")
 COMMANDS = (*COMMANDS, "nsenter", "src net", "dst port")

@@ -24,6 +24,8 @@ class Player:
     # What is shown on the clock of the record, at this time of the clock that is given.
     _position_s: float = 0.0
     _since_s: float = 0.0
+    # At the end, also of what is still to come.
+    _at_end: bool = False
 
     def begin(self, now_s: float) -> None:
         """The first moment is there."""
@@ -36,7 +38,9 @@ class Player:
 
     def advance(self, now_s: float) -> None:
         """Go on to what is to be shown at this time."""
-        if not self.paused:
+        if self._at_end:
+            self._position_s = self.moments[-1]
+        elif not self.paused:
             self._position_s = min(self._position_s + (now_s - self._since_s) * self.speed, self.moments[-1])
         self._since_s = now_s
         self.at = max(0, bisect_right(self.moments, self._position_s) - 1)
@@ -67,6 +71,7 @@ class Player:
                 self._seek(self.moments[0])
             case "e":
                 self._seek(self.moments[-1])
+                self._at_end = True
             case _:
                 return False
         return True
@@ -75,5 +80,6 @@ class Player:
         self.speed = SPEEDS[max(0, min(len(SPEEDS) - 1, SPEEDS.index(self.speed) + by))]
 
     def _seek(self, position_s: float) -> None:
+        self._at_end = False
         self._position_s = max(self.moments[0], min(self.moments[-1], position_s))
         self.at = max(0, bisect_right(self.moments, self._position_s) - 1)

@@ -84,6 +84,10 @@ def test_a_player_goes_on_by_the_clock_and_by_keys() -> None:
     assert player.at == 2
     player.press("e")
     assert player.at == 4
+    player.moments.append(14.0)  # it was not read to the end yet
+    player.advance(250.0)
+    assert player.at == 5
+    player.moments.pop()
     player.press("b")
     assert player.at == 0
     player.press("p")
