@@ -168,7 +168,8 @@ def test_a_hundred_namespaces_a_second_are_no_trouble_and_leave_nothing(
     assert set(watch._turns.known) <= last
     assert {where.inode for where in watch._turns.state.of} <= last
     assert identify(resolve(lab.server.netns_path)) in watch._turns.state.of
-    assert len(os.listdir("/proc/self/fd")) <= files + 10
+    # The eBPF programs stay loaded; of the namespaces, which were many more, nothing is held.
+    assert len(os.listdir("/proc/self/fd")) <= files + 25
     assert threading.active_count() < 20
 
 
