@@ -234,10 +234,14 @@ def _until(holds: Callable[[], bool], why_not: str) -> None:
         time.sleep(0.2)
 
 
-def _used(pid: int, at_s: float) -> Used:
-    status = Path(f"/proc/{pid}/status").read_text()
-    facts = {line.partition(":")[0]: line.split()[1] for line in status.splitlines() if len(line.split()) > 1}
-    return Used(at_s, int(facts["VmRSS"]) * 1024, len(os.listdir(f"/proc/{pid}/fd")), int(facts["Threads"]))
+def _used(pid: int, at_s: float) -> Used | None:
+    """None where it has just ended."""
+    try:
+        status = Path(f"/proc/{pid}/status").read_text()
+        facts = {line.partition(":")[0]: line.split()[1] for line in status.splitlines() if len(line.split()) > 1}
+        return Used(at_s, int(facts["VmRSS"]) * 1024, len(os.listdir(f"/proc/{pid}/fd")), int(facts["Threads"]))
+    except (OSError, KeyError):
+        return None
 
 
 def _inside(minutes: float) -> Soak:
@@ -273,9 +277,11 @@ def _run(result: Soak, world: _World) -> None:
         world.turn(second)
         if second % 10 == 0:
             health = world.ask(command="health")
-            if health["face"]["memory_bytes"]:
-                result.eyes.append(_used(world.service.pid, now - began))
-                result.face.append(_used(health["face"]["pid"], now - began))
+            for of, pid in ((result.eyes, world.service.pid), (result.face, health["face"]["pid"])):
+                if one := _used(pid, now - began) if pid else None:
+                    of.append(one)
+            if second % 60 == 0:
+                say(f"  {now - began:,.0f} s: {result.eyes[-1]}, {result.face[-1] if result.face else None}")
             if health["readings"] == readings:
                 result.longest_s = max(result.longest_s, now - seen_at)
             else:
