@@ -13,8 +13,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from halfopen import snapshot
+from peers import until
 from run import environment
 from run import halfopen as command
+from telling import ended, read_until
 
 if TYPE_CHECKING:
     from halfopen.lab import Lab
@@ -43,24 +45,25 @@ def told(text: str) -> list[dict[str, Any]]:
 @pytest.mark.parametrize("phase_s", [0.1, 0.6])
 def test_a_flood_is_told_within_seconds_of_its_first_syn(lab: Lab, phase_s: float) -> None:
     web = lab.server.listen(8080, backlog=4096)
-    process = watching(lab.server.netns_path, "--for", "12s")
+    process = watching(lab.server.netns_path)
     time.sleep(phase_s)  # of the interval
     sent = lab.client.half_open(web, 1500, rate=300)
     begun = time.time() - time.monotonic() + float(sent.sent_at_s[0])
-    out, _ = process.communicate(timeout=60)
+    # Three seconds later the requests have lasted for long enough to say why, as status does.
+    out = read_until(process, lambda event: event.get("cause") == "spoofed-flood")
+    out += ended(process)[0]
     readings = [e["time"] for e in map(json.loads, out.splitlines()) if e["event"] == "reading"]
     # A machine that is busy with other tests delays the watch, and the closer look within an interval by as much.
     busy = os.getloadavg()[0] > (os.cpu_count() or 1)
-    late_s = max(after - before for before, after in pairwise(readings)) - 1.0 + 0.5 * busy
+    late_s = max((after - before for before, after in pairwise(readings)), default=1.0) - 1.0 + 0.5 * busy
     first: dict[str, dict[str, Any]] = {}
     for event in told(out):
         first.setdefault(event["event"], event)
     rising, alarm = first.get("rising", first["alarm"]), first["alarm"]
-    assert 0 < rising["time"] - begun <= 1.5 + late_s
-    assert 0 < alarm["time"] - begun <= 3 + late_s
+    assert 0 < rising["time"] - begun <= 1.5 + 2 * late_s
+    assert 0 < alarm["time"] - begun <= 3 + 2 * late_s
     assert (alarm["because"], alarm["port"], alarm["arrivals_of"]) == ("unanswered", 8080, "listener")
     assert alarm["limit"] <= alarm["unanswered"] <= alarm["arrivals"]
-    # Three seconds later the requests have lasted for long enough to say why, as status does.
     assert first.get("cause", alarm)["cause"] == "spoofed-flood"
     status = json.loads(command("status", "--netns", lab.server.netns_path, "--json").stdout)
     assert "spoofed-flood" in [reason["id"] for reason in status["verdict"]["reasons"]]
@@ -88,9 +91,9 @@ def test_a_full_accept_queue_is_an_alarm_at_the_first_reading_and_ends_with_its_
 def test_clients_that_are_turned_away_are_an_alarm(lab: Lab) -> None:
     lab.server.set_sysctl("net.ipv4.tcp_syncookies", 0)
     web = lab.server.listen(8080, backlog=16)
-    process = watching(lab.server.netns_path, "--interval", "300ms", "--for", "3s")
+    process = watching(lab.server.netns_path, "--interval", "300ms")
     lab.client.half_open(web, 60)
-    out, _ = process.communicate(timeout=60)
+    out = read_until(process, lambda event: event["event"] == "alarm") + ended(process)[0]
     [alarm] = [event for event in told(out) if event["event"] == "alarm"]
     assert (alarm["because"], alarm["port"], alarm["cause"]) == ("drops", 8080, "cookies-off")
 
@@ -105,10 +108,20 @@ def test_handshakes_are_told_apart_by_listener(lab: Lab) -> None:
         clients = [lab.client.connect(one, 30), lab.client.connect(other, 7)]
         model = snapshot(resolve(lab.server.netns_path), owners=False)
         keys = {view.port: view.key for view in model.listeners}
-        assert finishing.since(model) == {keys[8080]: 30, keys[8081]: 7}
+        counted: dict[Any, int] = {}
+
+        def came(port: int, n: int) -> bool:
+            # A client is connected before the server has its last ACK.
+            for key, finished in finishing.since(model).items():
+                counted[key] = counted.get(key, 0) + finished
+            return counted.get(keys[port], 0) >= n
+
+        until(lambda: came(8080, 30) and came(8081, 7))
+        assert counted == {keys[8080]: 30, keys[8081]: 7}
         assert finishing.since(model) == {}
         clients.append(lab.client.connect(other, 5))
-        assert finishing.since(model) == {keys[8081]: 5}
+        until(lambda: came(8081, 7 + 5))
+        assert counted == {keys[8080]: 30, keys[8081]: 7 + 5}
     finally:
         finishing.close()
         for each in clients:

@@ -17,6 +17,7 @@ import pytest
 from peers import until
 from run import environment
 from run import halfopen as command
+from telling import ended, read_until
 
 if TYPE_CHECKING:
     from halfopen.lab import Lab
@@ -29,7 +30,7 @@ def test_an_incident_has_one_id_in_lines_audit_log_and_history(lab: Lab, tmp_pat
     config.write_text(f'[alarm]\ncalm = "500ms"\n[history]\npath = "{directory}/"\n')
     process = subprocess.Popen(
         [sys.executable, "-m", "halfopen", "watch", "--netns", lab.server.netns_path, "--config", str(config),
-         "--interval", "100ms", "--for", "6s", "--json", "--release-older-than", "3s", "--audit-log", str(audit)],
+         "--interval", "100ms", "--json", "--release-older-than", "3s", "--audit-log", str(audit)],
         env=environment(), stdout=subprocess.PIPE, text=True,
     )  # fmt: skip
     assert process.stdout is not None
@@ -37,8 +38,9 @@ def test_an_incident_has_one_id_in_lines_audit_log_and_history(lab: Lab, tmp_pat
     lab.client.half_open(web, 500).settled()
     # A reader beside the writer.
     until(lambda: "half-open" in command("history", "--file", f"{directory}/", "--since", "1m").stdout)
-    out, _ = process.communicate(timeout=60)
-    events = [json.loads(line) for line in (first + out).splitlines()]
+    told = read_until(process, lambda event: event["event"] == "clear")
+    out, _ = ended(process)
+    events = [json.loads(line) for line in (first + told + out).splitlines()]
     [id] = {event["incident"] for event in events if event["event"] in ("rising", "alarm", "cause", "clear")}
     [released] = [event for event in events if event["event"] == "released"]
     records = [json.loads(line) for line in audit.read_text().splitlines()]

@@ -24,6 +24,7 @@ from halfopen.present.metrics import Metrics
 from peers import until
 from run import environment, one_line
 from run import halfopen as command
+from telling import ended, read_until
 
 if TYPE_CHECKING:
     from halfopen.lab import Lab
@@ -57,12 +58,15 @@ def test_alarm_release_and_the_end_of_it(lab: Lab, tmp_path: Path) -> None:
     lab.client.half_open(web, 300).settled()
     file, config = tmp_path / "halfopen.prom", tmp_path / "watch.toml"
     config.write_text('[alarm]\ncalm = "500ms"\n')
-    done = command(
-        *("watch", "--netns", lab.server.netns_path, "--config", str(config)),
-        *("--interval", "100ms", "--for", "8s", "--json"),
+    words = [
+        *("watch", "--netns", lab.server.netns_path, "--config", str(config), "--interval", "100ms", "--json"),
         *("--release-older-than", "4s", "--metrics-file", str(file), "--audit-log", str(tmp_path / "audit")),
-    )
-    assert {"alarm", "clear"} <= {json.loads(line)["event"] for line in done.stdout.splitlines()}
+    ]
+    with subprocess.Popen(
+        [sys.executable, "-m", "halfopen", *words], env=environment(), stdout=subprocess.PIPE, text=True
+    ) as process:
+        said = read_until(process, lambda event: event["event"] == "clear") + ended(process)[0]
+    assert {"alarm", "clear"} <= {json.loads(line)["event"] for line in said.splitlines()}
     assert values(file, "released_connections_total") == [300]
     assert values(file, "release_failures_total") == [0]
     assert values(file, "alarms") == values(file, "connections") == [0]

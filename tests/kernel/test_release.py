@@ -104,13 +104,13 @@ def test_only_what_every_filter_lets_through(lab: Lab, audit: Path) -> None:
 def test_by_age_and_by_retransmits(lab: Lab, audit: Path) -> None:
     web = lab.server.listen(8080)
     lab.client.half_open(web, 11).settled()
-    time.sleep(1.6)  # so that two generations differ in age
+    time.sleep(4)  # so that two generations differ in age, and in SYN-ACKs sent again after 1 s and 3 s
     lab.client.half_open(web, 7)
     lab.settle(18)
     path = lab.server.netns_path
-    assert halfopen.release(older_than="1.5s", netns=path, dry_run=True).matched == 11
-    assert halfopen.release(retransmits=1, netns=path, dry_run=True).matched == 11
-    assert halfopen.release(older_than=1.5, retransmits=1, netns=path).released == 11
+    assert halfopen.release(older_than="3.5s", netns=path, dry_run=True).matched == 11
+    assert halfopen.release(retransmits=2, netns=path, dry_run=True).matched == 11
+    assert halfopen.release(older_than=3.5, retransmits=2, netns=path).released == 11
     assert lab.server.half_open() == 7
     nothing = halfopen.release(older_than="1h", netns=path)
     assert (nothing.matched, nothing.left) == (0, 0)
@@ -183,7 +183,7 @@ def test_what_cannot_be_recorded_is_not_done(lab: Lab, tmp_path: Path) -> None:
 def test_a_release_under_flood_leaves_honest_clients_alone(lab: Lab, audit: Path) -> None:
     web = lab.server.listen(8080, backlog=100_000)
     before = lab.client.connect(web, 50)
-    flood = lab.client.flood(web, rate=20_000, duration_s=3)
+    flood = lab.client.flood(web, rate=20_000, duration_s=60)
     during = []
     until(lambda: lab.server.half_open() > 10_000)
     for _ in range(3):
@@ -239,7 +239,7 @@ def test_a_second_look_sees_what_completed_meanwhile(lab: Lab) -> None:
     from halfopen.change import destroy
 
     web = lab.server.listen(8080, address="::")
-    slow = lab.client.slow(web, 10, delay_s=1.5, family=4)
+    slow = lab.client.slow(web, 10, delay_s=2.5, family=4)
     lab.client.half_open(web, 7, family=6)
     until(lambda: lab.server.half_open() == 17)
     rows = halfopen.sample(lab.server.netns_path, source="diag").requests
@@ -251,7 +251,7 @@ def test_a_second_look_sees_what_completed_meanwhile(lab: Lab) -> None:
         assert set(still["cookie"].tolist()) == set(lab.server.requests()["cookie"].tolist())
         counts = destroy.destroy(s, still)
     assert (counts.released, counts.gone) == (7, 0)
-    assert web.accepted == 10
+    until(lambda: web.accepted == 10)  # counted by whoever accepts
     slow.stop()
 
 

@@ -146,7 +146,7 @@ def test_abort_on_overflow_resets_clients(lab: Lab, on: int) -> None:
     set_(lab, tcp_abort_on_overflow=on)
     listener = lab.server.listen(backlog=8, mode="never")
     before = counters(lab)["OutRsts"]
-    slow = lab.client.slow(listener, 6, delay_s=0.8)
+    slow = lab.client.slow(listener, 6, delay_s=2.5)
     lab.settle(6)
     lab.client.connect(listener, 9, timeout=0.3)
     # The accept queue is full when their ACKs come.

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from peers import until
 from run import environment
 from run import halfopen as command
+from telling import ended, read_until
 
 if TYPE_CHECKING:
     from halfopen.lab import Lab
@@ -40,15 +41,16 @@ def test_an_alarm_a_release_and_a_clear(lab: Lab, tmp_path: Path) -> None:
     config = tmp_path / "watch.toml"
     config.write_text('[alarm]\ncalm = "500ms"\n')
     process = start(
-        *("--netns", lab.server.netns_path, "--config", str(config), "--interval", "100ms", "--for", "7s", "--json"),
+        *("--netns", lab.server.netns_path, "--config", str(config), "--interval", "100ms", "--json"),
         *("--release-older-than", "3s", "--audit-log", str(audit)),
     )
     assert process.stdout is not None
     first = process.stdout.readline() + process.stdout.readline()
     lab.client.half_open(web, 500).settled()
-    out, err = process.communicate(timeout=60)
+    told = read_until(process, lambda event: event["event"] == "clear")
+    out, err = ended(process)
     assert (process.returncode, err) == (0, "")
-    seen = events(first + out)
+    seen = events(first + told + out)
     names = [e["event"] for e in seen if e["event"] != "reading"]
     names = [name for name in names if name not in ("rising", "cause")]
     assert names == ["begin", "alarm", "released", "clear", "end"]
@@ -123,11 +125,14 @@ def test_a_namespace_that_vanishes_is_mentioned_once_and_survived(tmp_path: Path
     with Lab() as first:
         link = tmp_path / "ns"
         link.symlink_to(first.server.netns_path)
-        process = start("--netns", str(link), "--interval", "50ms", "--for", "2s", "--json")
+        process = start("--netns", str(link), "--interval", "50ms", "--json")
         assert process.stdout is not None
         process.stdout.readline()
         process.stdout.readline()
-    out, err = process.communicate(timeout=60)
+    told = read_until(process, lambda event: event["event"] == "trouble")
+    time.sleep(1)  # 20 intervals
+    out, err = ended(process)
+    out = told + out
     assert (process.returncode, err) == (0, "")
     troubles = [e for e in events(out) if e["event"] == "trouble"]
     assert len(troubles) == 1, out
