@@ -46,7 +46,7 @@ class Honest:
         """How many the client's kernel takes for connected now."""
         return sum(_is_connected(s) for s in self.sockets)
 
-    def alive(self, timeout: float = 2.0) -> int:
+    def alive(self, timeout: float = 10.0) -> int:
         """Send each connected client's byte and count those that get it back within `timeout` seconds."""
         asked = {s.fileno(): s for s in self.sockets if _drained(s) and _send(s)}
         back = 0
