@@ -25,6 +25,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
 
+import guarded
 import napi
 import numpy as np
 
@@ -323,11 +324,11 @@ def _ns_a_syn(lab: Lab, frames: Any, seconds: float) -> float:
 # --- the report -------------------------------------------------------------------------------------------------------
 
 
-def measure(rates: list[int], seconds: float, rounds: int, cost_s: float) -> dict[str, Any]:
-    """Everything: rows of honest clients, and the cost of a SYN."""
+def measure(rates: list[int], seconds: float, rounds: int, cost_s: float, *, quick: bool) -> dict[str, Any]:
+    """Everything: rows of honest clients, the cost of a SYN, and what guarded.py measures."""
     rows = [served(how, rate, seconds) for rate in rates for how in DEFENCES]
     hard = [saturated(how, seconds) for how in DEFENCES if how.name in SATURATED]
-    return {"served": rows, "saturated": hard, "cost": cost(rounds, cost_s)}
+    return {"served": rows, "saturated": hard, "cost": cost(rounds, cost_s), **guarded.measure(quick=quick)}
 
 
 def as_json(done: dict[str, Any]) -> dict[str, Any]:
@@ -364,3 +365,5 @@ def as_lines(done: dict[str, Any]) -> Iterator[str]:
     for one in done["cost"]:
         each = ", ".join(f"{ns:,.0f}" for ns in one.rounds_ns)
         yield f"{one.name:28}{one.ns:>8,.0f} ns   kernel / this {kernel / one.ns:.2f}   rounds {each}"
+    yield ""
+    yield from guarded.as_lines(done)

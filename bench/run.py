@@ -264,7 +264,8 @@ def _protect(given: argparse.Namespace) -> str:
     import protect
 
     quick = given.quick
-    done = protect.measure([50_000] if quick else [50_000, 200_000], 2.0 if quick else 4.0, 3 if quick else 5, 0.5)
+    rates = [50_000] if quick else [50_000, 200_000]
+    done = protect.measure(rates, 2.0 if quick else 4.0, 3 if quick else 5, 0.5, quick=quick)
     if given.json:
         _write(given.json, json.dumps(protect.as_json(done), indent=1) + "\n")
     return "\n".join(protect.as_lines(done)) + "\n"
