@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
@@ -137,10 +137,7 @@ def command(
         watch.reloading = Reloading(wanted, lambda: _reread(words, config, watch))
         signals.hang_up(watch.reloading.ask)
     _may_act(watch, watch.policy)
-    # An option wins over the file, where an empty word means "not there".
-    targets = {key: (settings.sinks.get(key) or None) if word is None else word for key, word in given.items()}
-    if given["history_path"] is None and "history_path" not in settings.sinks:
-        targets["history_path"] = os.environ.get("HALFOPEN_HISTORY") or None  # the service's
+    targets = _targets(given, settings)
     if targets["history_path"]:
         from halfopen.ops.watch.history import earlier
 
@@ -176,6 +173,14 @@ def _may_act(watch: Watch, policy: Policy) -> None:
         watch.may_release()
     if policy.guards:
         watch.may_guard()
+
+
+def _targets(given: Mapping[str, str | bool | None], settings: WatchSettings) -> dict[str, str | bool | None]:
+    """What is wanted of sinks: an option wins over the file, where an empty word means "not there"."""
+    targets = {key: (settings.sinks.get(key) or None) if word is None else word for key, word in given.items()}
+    if given["history_path"] is None and "history_path" not in settings.sinks:
+        targets["history_path"] = os.environ.get("HALFOPEN_HISTORY") or None  # the service's
+    return targets
 
 
 def _service(watch: Watch, settings: WatchSettings, asked: bool) -> RunningService | None:

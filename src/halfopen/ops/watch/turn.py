@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from threading import Event
 from typing import Final
@@ -80,20 +80,8 @@ class NamespaceTurns:
 
         Raises: HalfopenError when it cannot be read.
         """
-        known, began = self.known.get(ns.inode), time.monotonic()
-        sample, columns = self._read(ns, None if known is None else known.previous)
-        if known is not None and known.where != sample.where:
-            # The kernel gave the inode of a namespace that is gone to another one.
-            yield from self.end(ns.inode)
-            known, (sample, columns) = None, self._read(ns, None)
-        previous = None if known is None else known.previous
-        if known is None:
-            inode = sample.where.inode  # not always ns.inode: the path may lead elsewhere by now
-            known = self.known.get(inode)
-            if known is not None and known.where != sample.where:
-                yield from self.end(inode)
-                known = None
-            known = known or self.known.setdefault(inode, Known(sample.bare()))
+        began = time.monotonic()
+        known, previous, sample, columns = yield from self._recognised(ns)
         model = self._model(known, sample, columns, previous, began)
         if previous is None:
             yield from self._take_up(model)
@@ -119,6 +107,26 @@ class NamespaceTurns:
         now = {one.id: one for one in on}
         for telling, cause, one in told:
             yield Decided(model, telling, cause, now.get(one.id, one))
+        yield from self._carry_out(ns, known, model, actions)
+
+    def _recognised(self, ns: Netns) -> Generator[Report, None, tuple[Known, Sample | None, Sample, Columns | None]]:
+        """A reading, what is known of the namespace that was read, and its reading before; None: this is the first."""
+        known = self.known.get(ns.inode)
+        sample, columns = self._read(ns, None if known is None else known.previous)
+        if known is not None and known.where != sample.where:
+            # The kernel gave the inode of a namespace that is gone to another one.
+            yield from self.end(ns.inode)
+            known, (sample, columns) = None, self._read(ns, None)
+        if known is not None:
+            return known, known.previous, sample, columns
+        inode = sample.where.inode  # not always ns.inode: the path may lead elsewhere by now
+        known = self.known.get(inode)
+        if known is not None and known.where != sample.where:
+            yield from self.end(inode)
+            known = None
+        return known or self.known.setdefault(inode, Known(sample.bare())), None, sample, columns
+
+    def _carry_out(self, ns: Netns, known: Known, model: Model, actions: tuple[Action, ...]) -> Iterator[Report]:
         for action in actions:
             if isinstance(action, Release):
                 yield self._release(ns, known, action)
