@@ -24,7 +24,7 @@ const browser = await puppeteer.launch({ executablePath, args: ["--no-sandbox", 
 const page = await browser.newPage();
 page.on("pageerror", (e) => report.errors.push(String(e)));
 page.on("console", (m) => {
-  if (m.type() === "error" || /Content Security Policy|Trusted/.test(m.text())) report.errors.push(m.text());
+  if (m.type() === "error" || /Content Security Policy|Trusted/.test(m.text())) report.errors.push(`${m.text()} ${m.stackTrace().map((s) => s.url + ":" + s.lineNumber).join(" ")}`);
 });
 const WIDTHS = { wide: [1440, 900], narrow: [390, 844] };
 
@@ -57,8 +57,11 @@ async function go(hash, ready) {
   await pause(500);
 }
 
-const listed = (text) => page.waitForFunction((t) => document.querySelector(".now .table tbody")?.closest("main").textContent.includes(t), { polling: 50, timeout: 20000 }, text);
 
+process.on("uncaughtException", (e) => {
+  page.screenshot({ path: join(place, "failed.png"), fullPage: true }).finally(() => process.exit(1));
+  console.error(e.message, JSON.stringify(report.errors));
+});
 await page.evaluateOnNewDocument(require("node:fs").readFileSync(axe, "utf8"));
 await page.goto(link, { waitUntil: "domcontentloaded" });
 await page.waitForSelector(".verdict h1", { timeout: 20000 });
@@ -66,7 +69,10 @@ await inLab("honest");
 await pause(1500);
 await everywhere("calm");
 const began = await inLab("flood");
-await page.waitForFunction(() => [...document.querySelectorAll(".now .table tbody tr")].some((row) => /:8080/.test(row.textContent) && /\b700\b/.test(row.textContent)), { polling: 50, timeout: 20000 });
+await page.waitForFunction(
+  () => [...document.querySelectorAll(".now .table tbody tr")].some((row) => row.cells[0].textContent === ":8080" && row.cells[1].textContent === "700"),
+  { polling: 50, timeout: 20000 },
+);
 report.seen_s.push(Date.now() / 1000 - began);
 await inLab("more");
 await pause(6000);
@@ -84,6 +90,12 @@ await pause(1500);
 await look("incident-zh");
 await go("#now", ".verdict h1");
 await everywhere("now-zh");
+await page.select("#tools select", "en");
+await inLab("stop");
+await page.waitForSelector(".live.bad", { timeout: 20000 });
+await look("stale");
+await inLab("continue");
+await page.waitForSelector(".live:not(.bad)", { timeout: 20000 });
 await page.evaluate(() => localStorage.removeItem("halfopen-session"));
 await page.reload();
 await page.waitForSelector(".out", { timeout: 20000 });
@@ -91,4 +103,4 @@ await look("out");
 // The refusal of a page without a session is meant.
 report.errors = report.errors.filter((line) => !/401/.test(line));
 await browser.close();
-say({ report });
+process.stdout.write(`${JSON.stringify({ report })}\n`, () => process.exit(0));

@@ -62,7 +62,13 @@ def main(place: Path) -> int:
                 stdout=subprocess.PIPE,
                 text=True,
             )
-            report = _talk(driver, lambda what: _do(lab, web, api, what))
+
+            def do(what: str) -> None:
+                if not service.do(what):
+                    _do(lab, web, api, what)
+
+            report = _talk(driver, do)
+            report["face_bytes"] = service.face_bytes()
     (place / "report.json").write_text(json.dumps(report, indent=2) + "\n")
     return _judge(report)
 
@@ -117,6 +123,18 @@ class _Service:
         answer = client.ask(self._control, {"command": "web"}) or {}
         return f"http://127.0.0.1:{PORT}/#link={answer['link']}"
 
+    def do(self, what: str) -> bool:
+        """Do what the driver asks of the service; whether that was it."""
+        number = {"stop": signal.SIGSTOP, "continue": signal.SIGCONT}.get(what)
+        if number is not None:
+            self._process.send_signal(number)
+        return number is not None
+
+    def face_bytes(self) -> int:
+        """The resident memory of the process that serves the page."""
+        answer = client.ask(self._control, {"command": "health"}) or {}
+        return int(answer["face"]["memory_bytes"])
+
     def __exit__(self, *_: object) -> None:
         self._process.send_signal(signal.SIGINT)
         self._process.wait(timeout=_PATIENCE_S)
@@ -144,6 +162,7 @@ def _judge(report: dict[str, Any]) -> int:
     for line in report["errors"]:
         failed = True
         print(f"browser: {line}")
+    print(f"the process that serves it: {report['face_bytes'] / 1e6:.0f} MB")
     print(f"axe-core looked at {len(report['axe'])} views; pictures: {', '.join(report['pictures'])}")
     return int(failed)
 

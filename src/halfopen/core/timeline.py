@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import zip_longest
 from typing import Final
 
 from halfopen.core.history import HistoryAnswer, KeptSeries, WatchedSpan
 from halfopen.core.where import Namespace
+
+# Readings are spaced out to ten seconds at most; until the next one, a value is as it was.
+_SPACED_S: Final = 15
 
 MOST: Final = ("half_open", "accept_queue")
 """Depths: of several namespaces, and of the readings in a part, the most counts."""
@@ -59,13 +63,15 @@ def _most(
         if one.magnitude != name:
             continue
         mine = [0] * len(seen)
-        for slot in one.slots:
-            # A slot that is longer than a part is seen in each of them.
+        for slot, after in zip_longest(one.slots, one.slots[1:]):
+            # A slot that is longer than a part is seen in each of them, the last value until the next reading.
             first, end = int((slot.at_s - since_s) // each_s), (slot.at_s + slot.step_s - since_s) / each_s
-            for i in range(max(0, first), max(first + 1, min(len(seen), int(end)))):
-                if i < len(seen):
-                    mine[i] = max(mine[i], slot.max)
-                    known[i] = True
+            for i in range(max(0, first), min(len(seen), max(first + 1, int(end)))):
+                mine[i] = max(mine[i], slot.max)
+                known[i] = True
+            if slot.last and after is not None and after.at_s - slot.at_s <= max(_SPACED_S, slot.step_s):
+                for i in range(max(0, int(end)), min(len(seen), int((after.at_s - since_s) // each_s))):
+                    mine[i] = max(mine[i], slot.last)
         total = [a + b for a, b in zip(total, mine, strict=True)]
     return tuple(value if there else None for value, there in zip(total, known, strict=True))
 

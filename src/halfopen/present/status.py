@@ -19,7 +19,7 @@ from halfopen.core.model.beside import Beside
 from halfopen.core.model.closing_glance import ClosingGlance
 from halfopen.core.model.listeners import ListenerView
 from halfopen.core.model.model import Model
-from halfopen.core.model.sources import SourceView
+from halfopen.core.model.sources import standing_out
 from halfopen.core.units import netns_words, printable
 from halfopen.present import columns
 from halfopen.present.findings.cures import next_commands
@@ -34,9 +34,6 @@ if TYPE_CHECKING:
 
 MAX_LISTENERS: Final = 12
 MAX_NAMESPACES: Final = 8
-# A prefix of a smaller share is one of many, and so is one beside others of about the same share.
-STANDS_OUT: Final = 0.02
-_ALONE: Final = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,15 +179,6 @@ def _listeners(out: Console, model: Model, most: int) -> None:
     idle = len(model.listeners) - len(shown)
     if idle:
         out.print(Text(tr_n("and {n:,} more listener", "and {n:,} more listeners", idle), style="dim"))
-
-
-def standing_out(sources: Sequence[SourceView]) -> list[SourceView]:
-    """The prefixes worth a line: those with a large share, or a share that is twice that of the last of the ten."""
-    large = [one for one in sources if one.share >= STANDS_OUT and one.half_open > 1]
-    if len(sources) < 10:
-        return large
-    usual = sources[-1].share
-    return [one for one in large if one.share >= _ALONE or one.share >= 2 * usual]
 
 
 def _sources(out: Console, model: Model, most: int) -> None:

@@ -56,3 +56,13 @@ def test_listeners_count_only_where_they_are_asked_for() -> None:
 def test_nothing_known_is_no_zero() -> None:
     drawn = timeline(answer(), 4)
     assert drawn.values["half_open"] == drawn.values["drops"] == (None,) * 4
+
+
+def test_a_value_lasts_until_the_next_reading_and_no_longer() -> None:
+    """Readings are spaced out where they cost too much; the seconds between were not 0."""
+    told = answer(
+        series(A, "half_open", (1000, 1, 5, 5), (1004, 1, 7, 7), (1006, 1, 0, 0), (1050, 1, 3, 3)),
+        spans=(WatchedSpan(A, 1000.0, 1100.0),),
+    )
+    assert timeline(told, 100).values["half_open"][:8] == (5, 5, 5, 5, 7, 7, 0, 0)
+    assert timeline(told, 100).values["half_open"][49:53] == (0, 3, 0, 0)

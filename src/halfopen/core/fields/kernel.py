@@ -76,5 +76,7 @@ KERNEL_METRICS: Final = tuple(_counter(name) for name in COUNTERS if name not in
 """A counter of the namespace each; those that this kernel lacks have no samples."""
 SETTING_METRICS: Final = tuple(_setting(key) for key in SAMPLED)
 """A setting of the namespace each; those that this kernel lacks have no samples."""
-SETTINGS_SAID: Final = tuple((key, key.rpartition(".")[2], _SET[key.rpartition(".")[2]]) for key in SAMPLED)
+SETTINGS_SAID: Final = tuple(
+    (key, name, _SET[name].replace("`", "")) for key in SAMPLED for name in [key.rpartition(".")[2]]
+)
 """Each setting that every Sample has: its full name, its name there, and what it does, in a few words."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -13,6 +14,9 @@ from halfopen.core.addresses import AF_INET6, MAPPED_LOW
 
 V4_PREFIX: Final = 24
 V6_PREFIX: Final = 64
+# A prefix of a smaller share is one of many, and so is one beside others of about the same share.
+_STANDS_OUT: Final = 0.02
+_ALONE: Final = 0.05
 _ODD: Final = np.uint64(0x9E3779B97F4A7C15)
 
 
@@ -33,6 +37,15 @@ class Sources:
     top: tuple[SourceView, ...] = ()
     distinct: int = 0
     prefixes: int = 0
+
+
+def standing_out(sources: Sequence[SourceView]) -> list[SourceView]:
+    """The prefixes worth a line: those with a large share, or a share that is twice that of the last of the ten."""
+    large = [one for one in sources if one.share >= _STANDS_OUT and one.half_open > 1]
+    if len(sources) < 10:
+        return large
+    usual = sources[-1].share
+    return [one for one in large if one.share >= _ALONE or one.share >= 2 * usual]
 
 
 def _runs(ordered: NDArray[Any]) -> tuple[NDArray[Any], NDArray[np.intp]]:

@@ -10,6 +10,7 @@ from halfopen.core.findings.finding import Level
 from halfopen.core.live import LiveNamespace
 from halfopen.core.model.listeners import ListenerView
 from halfopen.core.model.moments import KEPT_S, Moment
+from halfopen.core.model.sources import standing_out
 from halfopen.core.policy.actions import Look
 from halfopen.core.units import printable
 from halfopen.present import commands
@@ -22,7 +23,6 @@ from halfopen.present.screen.choosing_rows import listeners, model_of, place_of
 from halfopen.present.screen.state import ScreenState
 from halfopen.present.screen.styled import StyledLine, padded, sparkline, styled
 from halfopen.present.screen.tables import Bar, table
-from halfopen.present.status import standing_out
 from halfopen.present.text import STYLE, level_head
 from halfopen.present.timechart import columns_for, time_chart
 

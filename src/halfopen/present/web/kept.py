@@ -52,14 +52,15 @@ def _row(one: Incident, now_s: float) -> dict[str, Any]:
         "over": one.over or lost(one, now_s),
         "lasted": lasted(round(one.lasted_s)),
         "place": place_name(one.where, one.listener),
-        "cause": _cause_title(one.cause),
+        "cause": cause_title(one.cause),
         "level": next((c.level for c in reversed(one.causes) if c.level), "warning"),
         "peak": f"{one.peak.half_open:,}",
         "released": f"{one.released:,}",
     }
 
 
-def _cause_title(id: str) -> str:
+def cause_title(id: str) -> str:
+    """A cause in a few words."""
     return tr(RULES[id].title).replace("`", "") if id in RULES else id or tr("no known cause")
 
 
@@ -124,7 +125,7 @@ def incident(
 
 def _headline(one: Incident, now_s: float) -> str:
     time = lasted(round(one.lasted_s))
-    cause = _cause_title(one.cause)
+    cause = cause_title(one.cause)
     cause = cause[:1].upper() + cause[1:]
     if one.alarm_s is None:
         return tr("A rise of {time} without an alarm", time=time)
@@ -157,7 +158,7 @@ def _cause(cause: CauseFound) -> dict[str, Any]:
     return {
         "time": cause.at_s,
         "id": cause.id,
-        "title": _cause_title(cause.id),
+        "title": cause_title(cause.id),
         "level": cause.level,
         "evidence": printable(phrases(cause.facts)),
     }

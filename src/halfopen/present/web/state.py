@@ -14,6 +14,7 @@ from halfopen.core.live import Live, LiveNamespace, with_ages
 from halfopen.core.model.listeners import ListenerView
 from halfopen.core.model.model import Model
 from halfopen.core.model.moments import Moment
+from halfopen.core.model.sources import standing_out
 from halfopen.core.tune.settings import advise
 from halfopen.core.units import printable, show_duration
 from halfopen.present import commands
@@ -22,13 +23,13 @@ from halfopen.present.findings.facts import phrases
 from halfopen.present.findings.headline import headline
 from halfopen.present.findings.sentences import say
 from halfopen.present.findings.words import level_word
-from halfopen.present.language import ENGLISH, spoken, tr, tr_n
+from halfopen.present.language import ENGLISH, listed, spoken, tr, tr_n
+from halfopen.present.web.kept import cause_title
 from halfopen.present.web.tables import table, texts
 
 LISTENERS_MOST: Final = 500
 """More are left out, the idle ones first, and the page says so."""
 _SPACES_MOST: Final = 200
-_SOURCES_MOST: Final = 10
 # Beyond it, readings are too old to be called the present.
 _AGED_S: Final = 1.5
 
@@ -81,10 +82,26 @@ def _space(space: LiveNamespace) -> dict[str, Any]:
             "bars": [_bars(view) for view in views[:LISTENERS_MOST]],
             "left_out": _left_out(len(views) - LISTENERS_MOST),
         },
-        "sources": table(LIVE_SOURCE, space.sources[:_SOURCES_MOST]) if model.half_open else None,
-        "incidents": {**table(LIVE_INCIDENT, space.incidents), "ids": [one.id for one in space.incidents]},
+        "sources": _sources(space) if model.half_open and space.sources else None,
+        "incidents": {
+            **table(LIVE_INCIDENT, space.incidents),
+            "ids": [one.id for one in space.incidents],
+            "causes": [cause_title(one.cause) for one in space.incidents],
+        },
         "settings": _settings(model),
     }
+
+
+def _sources(space: LiveNamespace) -> dict[str, Any]:
+    """The prefixes that stand out, and how many sources there are."""
+    top = standing_out([one.source for one in space.sources])
+    distinct = 0 if space.whole is None else space.whole.distinct_sources
+    words = tr_n("{n:,} distinct source", "{n:,} distinct sources", distinct)
+    if not top:
+        largest = space.sources[0].source
+        values = {"share": f"{largest.share:.1%}", "prefix": largest.prefix}
+        words = listed([words, tr("no prefix stands out: at most {share} from {prefix}", **values)])
+    return {**table(LIVE_SOURCE, [one for one in space.sources if one.source in top]), "said": words}
 
 
 def _busiest(view: ListenerView) -> tuple[int, int, int, str]:

@@ -118,7 +118,13 @@ class PageServer:
         server = await asyncio.start_server(self._connected, sock=self._listener, backlog=_BACKLOG, limit=HEAD_MOST)
         await self._end.wait()
         server.close()
-        # What is under way is cancelled by the runner, as it ends.
+        under_way = asyncio.all_tasks() - {asyncio.current_task()}
+        for one in under_way:
+            one.cancel()
+        await asyncio.gather(*under_way, return_exceptions=True)
+        # Connections that were aborted are closed in the next turn of the loop.
+        for _ in range(3):
+            await asyncio.sleep(0)
 
     async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._connections += 1

@@ -24,7 +24,7 @@ _BACKLOG: Final = 128
 # Where nobody looks, the page is kept so fresh.
 _IDLE_S: Final = 10.0
 # Putting the page together may take this share of the time at most.
-_SHARE: Final = 0.02
+_SHARE: Final = 0.05
 
 
 class ServedPage:

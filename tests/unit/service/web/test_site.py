@@ -210,26 +210,31 @@ def test_many_streams_are_bounded_and_one_that_ends_makes_room(page: Page) -> No
 
 
 def test_a_slow_reader_is_dropped_and_holds_up_nobody(page: Page, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(server, "SLOW_S", 0.3)
+    monkeypatch.setattr(server, "SLOW_S", 1.5)
     slow = connected(page.where)
     slow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
     session = page.browser()
     slow.sendall(f"GET /stream HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {session.session}\r\n\r\n".encode())
     quick = session.stream()
-    states = iter(quick)
     until(lambda: page.part._server.streams == 2)
-    seen = threading.Thread(target=lambda: [next(states) for _ in range(5)], daemon=True)
-    seen.start()
-    deadline = time.monotonic() + 20
+    seen: list[int] = []
+    reader = threading.Thread(target=lambda: seen.extend(one["state"]["n"] for one in quick), daemon=True)
+    reader.start()
     n = 1
-    while page.part._server.streams == 2 and time.monotonic() < deadline:
+
+    def shown() -> None:
+        nonlocal n
         n += 1
         page.show(n, "x" * 500_000)
-        time.sleep(0.05)
+        time.sleep(0.1)
+
+    until(lambda: page.part._server.streams < 2 or shown() is not None)
     assert page.part._server.streams == 1
-    seen.join(timeout=20)
-    assert not seen.is_alive()
+    last = n
+    until(lambda: (seen[-1:] or [0])[0] > last or shown() is not None)
     slow.close()
+    quick.socket.shutdown(socket.SHUT_RDWR)
+    reader.join(timeout=20)
     quick.close()
 
 

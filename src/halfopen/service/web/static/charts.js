@@ -1,6 +1,6 @@
 // Time lines, drawn by uPlot (uplot.js), with incidents as bands and actions as marks.
 
-import { el } from "./draw.js";
+import { el, moment } from "./draw.js";
 
 const shown = new Set();
 const probe = el("span", { hidden: true });
@@ -27,10 +27,11 @@ new ResizeObserver((entries) => {
 
 /** A chart of some series over time. */
 export class Chart {
-  /** series: {name, title, colour (a custom property), fill}; describe(data): the chart in words. */
-  constructor(title, note, series, locale) {
+  /** series: {name, title, colour (a custom property), fill}; words: of the page. */
+  constructor(title, note, series, words) {
     this.series = series;
-    this.locale = locale;
+    this.time = words.time;
+    this.locale = words.language;
     this.data = null;
     this.plot = null;
     this.box = el("div", { class: "plot", role: "img" });
@@ -72,16 +73,16 @@ export class Chart {
     return {
       width: this.box.clientWidth || 600,
       height: 190,
-      padding: [14, 6, 0, 0],
+      padding: [14, 24, 0, 0],
       cursor: { sync: { key: "time" }, drag: { x: false, y: false } },
       legend: { show: true, live: true },
       scales: { x: { range: () => [this.data.since, this.data.until] }, y: { range: (u, low, high) => [0, Math.max(high || 0, 1) * 1.1] } },
       axes: [
-        { ...axis, values: (u, splits) => this.times(splits), space: 84 },
+        { ...axis, values: (u, splits) => this.times(splits), space: 84, size: 30 },
         { ...axis, values: (u, splits) => splits.map((v) => (v === null ? "" : number.format(v))), size: 46 },
       ],
       series: [
-        { value: (u, v) => (v === null ? "–" : this.moment(v)), label: " " },
+        { value: (u, v) => moment(v), label: this.time },
         ...this.series.map((s) => ({
           label: s.title,
           stroke: colour(s.colour),
@@ -97,14 +98,11 @@ export class Chart {
   }
 
   times(splits) {
-    const days = this.data.until - this.data.since > 2 * 86400;
-    const format = days ? { month: "2-digit", day: "2-digit" } : { hour: "2-digit", minute: "2-digit", hour12: false };
+    const long = this.data.until - this.data.since;
+    if (long < 900) return splits.map((s) => moment(s).slice(-8));
+    const format = long > 2 * 86400 ? { month: "2-digit", day: "2-digit" } : { hour: "2-digit", minute: "2-digit", hour12: false };
     const made = new Intl.DateTimeFormat(this.locale, format);
     return splits.map((s) => made.format(new Date(s * 1000)));
-  }
-
-  moment(s) {
-    return new Date(s * 1000).toLocaleString(this.locale, { hour12: false });
   }
 
   bands(u) {

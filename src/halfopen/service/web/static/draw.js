@@ -13,6 +13,16 @@ export function el(name, attributes = {}, ...children) {
   return made;
 }
 
+/** A moment (seconds since 1970) as it is written on this page: `04:27:54`, and the day where that is another. */
+export function moment(seconds) {
+  if (seconds === null || seconds === undefined) return "–";
+  const at = new Date(seconds * 1000);
+  const two = (n) => String(n).padStart(2, "0");
+  const time = [at.getHours(), at.getMinutes(), at.getSeconds()].map(two).join(":");
+  if (at.toDateString() === new Date().toDateString()) return time;
+  return `${two(at.getMonth() + 1)}-${two(at.getDate())} ${time}`;
+}
+
 /** Set the text of an element, where it is another. */
 export function say(element, text) {
   if (element.textContent !== text) element.textContent = text;

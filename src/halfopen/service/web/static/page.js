@@ -1,7 +1,7 @@
 // The page: which view is shown, and when it is drawn anew.
 
 import { Chart, recolour } from "./charts.js";
-import { el, fill, List, say, sparkline, Table } from "./draw.js";
+import { el, fill, List, moment, say, sparkline, Table } from "./draw.js";
 import * as service from "./service.js";
 
 const THEME = "halfopen-theme";
@@ -44,9 +44,6 @@ function duration(seconds) {
   return s < 7200 ? `${Math.round(s / 60)} min` : `${Math.round(s / 3600)} h`;
 }
 
-const moment = (s) =>
-  s === null ? "–" : new Date(s * 1000).toLocaleString(W.language, { dateStyle: "short", timeStyle: "medium", hour12: false });
-
 function commandLine(text) {
   const copy = el("button", { type: "button", class: "copy", onclick: () => copied(copy, text) }, W.copy);
   return el("div", { class: "command" }, el("code", { tabindex: "0" }, text), navigator.clipboard ? copy : null);
@@ -83,6 +80,7 @@ function queueCell(column, text, i, data) {
 }
 
 function incidentCell(column, text, i, data) {
+  if (column.name === "cause") return { key: data.causes[i], element: () => el("span", {}, sentence(data.causes[i])) };
   if (column.name !== "id") return null;
   return { key: data.ids[i], element: () => el("a", { href: `#incident/${data.ids[i]}` }, text) };
 }
@@ -92,6 +90,7 @@ class Now {
     this.listeners = new Table(W.listeners, queueCell);
     this.incidents = new Table(W.incidents, incidentCell);
     this.sources = new Table(W.sources);
+    this.ofSources = el("p", { class: "note" });
     this.waiting = el("p", { class: "empty" }, W.waiting);
     this.choice = el("div", { class: "choice" });
     // Figures change every second; a screen reader is told when the level or the cause does.
@@ -108,7 +107,7 @@ class Now {
       incidents: section("h-incidents", W.incidents, this.incidents.element),
       rates: section("h-rates", W.rates, this.rates),
       listeners: section("h-listeners", W.listeners, this.noListeners, this.listeners.element),
-      sources: section("h-sources", W.sources, this.sources.element),
+      sources: section("h-sources", W.sources, this.sources.element, this.ofSources),
     };
     this.missing = el("ul", { class: "missing", "aria-label": W.missing });
     this.element = el("div", { class: "view now" }, this.waiting, this.choice, this.told, this.verdict, this.missing, ...Object.values(this.parts));
@@ -134,8 +133,11 @@ class Now {
     this.noListeners.hidden = space.listeners.rows.length > 0;
     this.listeners.element.hidden = !space.listeners.rows.length;
     this.listeners.show(space.listeners);
-    this.parts.sources.hidden = !space.sources || !space.sources.rows.length;
-    if (space.sources) this.sources.show(space.sources);
+    this.parts.sources.hidden = !space.sources;
+    if (!space.sources) return;
+    this.sources.element.hidden = !space.sources.rows.length;
+    if (space.sources.rows.length) this.sources.show(space.sources);
+    say(this.ofSources, space.sources.said);
   }
 
   head(space) {
@@ -191,9 +193,9 @@ class Cause {
     this.element.className = `card ${one.level}`;
     this.pill.className = `pill ${one.level}`;
     say(this.pill, one.level_word);
-    say(this.title, one.title || one.id);
-    say(this.text, one.text);
-    say(this.evidence, one.evidence);
+    say(this.title, sentence(one.title || one.id));
+    say(this.text, sentence(one.text));
+    say(this.evidence, sentence(one.evidence));
     say(this.ruledOut, one.ruled_out.join(", "));
     this.evidence.hidden = this.evidenceTitle.hidden = !one.evidence;
     this.ruledOut.hidden = this.ruledOutTitle.hidden = !one.ruled_out.length;
@@ -248,12 +250,11 @@ class Settings {
     const heads = [W.setting, W.value, W.does, W.recommended].map((title, i) =>
       el("th", { scope: "col", role: "columnheader", class: i === 1 ? "number" : null }, title),
     );
-    return section(
-      "h-settings",
-      W.settings,
+    return [
+      el("h1", { class: "title", id: "h-settings" }, W.settings),
       el("p", { class: "note" }, W.change_by),
       el("div", { class: "table" }, el("table", { role: "table" }, el("caption", {}, W.settings), el("thead", { role: "rowgroup" }, el("tr", { role: "row" }, heads)), el("tbody", { role: "rowgroup" }, rows))),
-    );
+    ];
   }
 }
 
@@ -271,7 +272,7 @@ class Past {
   constructor(span) {
     this.span = span in REFRESH_MS ? span : "hour";
     this.netns = "";
-    this.depths = new Chart(W.half_open, "", [{ name: "half_open", title: W.half_open, colour: "--series-1", fill: true }], W.language);
+    this.depths = new Chart(W.half_open, "", [{ name: "half_open", title: W.half_open, colour: "--series-1", fill: true }], W);
     this.rates = new Chart(
       W.rates_kept,
       "",
@@ -280,16 +281,16 @@ class Past {
         { name: "cookies", title: W.cookies, colour: "--series-2" },
         { name: "finished", title: W.finished, colour: "--ok" },
       ],
-      W.language,
+      W,
     );
-    this.waits = new Chart(W.accept_queue, "", [{ name: "accept_queue", title: W.accept_queue, colour: "--series-3", fill: true }], W.language);
+    this.waits = new Chart(W.accept_queue, "", [{ name: "accept_queue", title: W.accept_queue, colour: "--series-3", fill: true }], W);
     this.said = el("p", { class: "note", role: "status" });
     this.incidents = el("div");
     this.actions = el("div");
     this.spaces = el("div", { class: "choice" });
     this.charts = el("div", { class: "charts" }, this.depths.element, this.rates.element, this.waits.element);
     this.parts = [section("h-past-incidents", W.incidents, this.incidents), section("h-actions", W.actions, this.actions)];
-    this.element = el("div", { class: "view" }, this.choices(), this.spaces, this.said, this.charts, ...this.parts);
+    this.element = el("div", { class: "view" }, this.choices(), this.spaces, this.charts, this.said, ...this.parts);
     this.load();
   }
 
@@ -383,7 +384,7 @@ function incidentTable(incidents) {
     el("a", { href: `#incident/${one.id}` }, moment(one.began)),
     one.over ? one.lasted : `${one.lasted}, ${W.goes_on}`,
     one.place,
-    one.cause,
+    sentence(one.cause),
     one.peak,
     one.released,
   ]);
@@ -423,7 +424,7 @@ class Incident {
   }
 
   draw(told) {
-    const chart = new Chart(W.half_open, put(W.most_each, { time: told.chart.each }), [{ name: "half_open", title: W.half_open, colour: "--series-1", fill: true }], W.language);
+    const chart = new Chart(W.half_open, put(W.most_each, { time: told.chart.each }), [{ name: "half_open", title: W.half_open, colour: "--series-1", fill: true }], W);
     const facts = [{ name: W.began, text: moment(told.began) }, { name: W.lasted, text: told.over ? told.lasted : `${told.lasted}, ${W.goes_on}` }, ...told.facts];
     const made = told.made.map((one) => el("li", {}, el("p", {}, one.text), one.reason ? el("p", { class: "soft" }, one.reason) : null));
     this.element.replaceChildren(
@@ -441,7 +442,7 @@ class Incident {
 }
 
 function told_cause(one) {
-  return el("li", {}, el("p", {}, el("span", { class: "soft" }, moment(one.time)), " ", el("strong", {}, sentence(one.title))), one.evidence ? el("p", { class: "soft" }, one.evidence) : null);
+  return el("li", {}, el("p", {}, el("span", { class: "soft" }, moment(one.time)), " ", el("strong", {}, sentence(one.title))), one.evidence ? el("p", { class: "soft" }, sentence(one.evidence)) : null);
 }
 
 function back() {

@@ -1,6 +1,7 @@
 // Talks to the service: the session of this browser, questions, and the stream of what is now.
 
 const SESSION = "halfopen-session";
+const STATE = "event: state\ndata: ";
 const AGAIN_MS = [1000, 2000, 4000, 8000];
 
 // A browser may forbid storage; the page then asks for a link each time it is opened.
@@ -71,6 +72,8 @@ export function follow(path, state, status) {
           status("out");
           return;
         }
+        // A network that fails is usual; a defect of the page should be found.
+        if (!(e instanceof Full)) console.error(String(e), e.stack);
         status(e instanceof Full ? "full" : "lost");
       }
       await new Promise((done) => setTimeout(done, AGAIN_MS[Math.min(failed++, AGAIN_MS.length - 1)]));
@@ -94,7 +97,7 @@ async function once(path, signal, state) {
       const event = rest.slice(0, end);
       rest = rest.slice(end + 2);
       if (event.startsWith("event: over")) throw new Out();
-      if (event.startsWith("event: state\ndata: ")) state(JSON.parse(event.slice(20)));
+      if (event.startsWith(STATE)) state(JSON.parse(event.slice(STATE.length)));
     }
   }
 }
