@@ -27,7 +27,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from html import unescape
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 ROOT: Final = Path(__file__).resolve().parent.parent
 DIRECTORY: Final = ROOT / "docs/pictures"
@@ -41,6 +41,7 @@ from rich.text import Text  # noqa: E402
 from halfopen.cli.demo import until  # noqa: E402
 from halfopen.core.errors import HalfopenError  # noqa: E402
 from halfopen.lab import Lab, enter_user_namespace  # noqa: E402
+from halfopen.service import client  # noqa: E402
 
 if TYPE_CHECKING:
     from halfopen.lab import LabListener
@@ -54,13 +55,17 @@ LANGUAGES: Final = {"": "C.UTF-8", ".zh-CN": "zh_CN.UTF-8"}
 CALM_S: Final = 12.0
 FLOOD_S: Final = 40.0
 # From the beginning of the flood until its screens are taken.
-SEEN_S: Final = 22.0
+SEEN_S: Final = 16.0
 RATE: Final = 150
 HONEST_A_SECOND: Final = 15
 BACKLOG: Final = 512
 _BROWSERS: Final = ("chromium", "chromium-browser", "google-chrome")
 # The page that a report is cut to, in pixels.
-_PAGE: Final = (820, 1180)
+_PAGE: Final = (800, 1080)
+# The screen that the page of the service is shown on.
+_SCREEN: Final = (1100, 860)
+_PORT: Final = 9765
+_HEADLESS: Final = ("--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars")
 _FONTS: Final = 'ui-monospace, Menlo, Consolas, "DejaVu Sans Mono", "Noto Sans Mono CJK SC", monospace'
 _PATIENCE_S: Final = 60.0
 
@@ -85,39 +90,50 @@ def main(words: Sequence[str]) -> int:
 
 
 def _during_a_flood(lab: Lab, temporary: Path, directory: Path) -> list[Path]:
-    """Clients come, then a flood, which a watch keeps in a history and releases; screens are taken in its midst."""
+    """Clients come, then a flood, which a service keeps in its history and releases; pictures are made in its midst."""
     web = lab.server.listen(8080, backlog=BACKLOG)
-    with _watching(lab.server, temporary), _clients(lab, web):
+    with _serving(lab.server, temporary), _clients(lab, web), contextlib.ExitStack() as screens:
+        tops = {f"top{suffix}.svg": _Screen(lab.server, ("top",), lang) for suffix, lang in LANGUAGES.items()}
+        for one in tops.values():
+            screens.callback(one.close)
+            one.until_it_shows(":8080")
         time.sleep(CALM_S)
         flood = lab.client.flood(web, RATE, FLOOD_S)
-        with contextlib.ExitStack() as open_ones:
-            tops = {f"top{suffix}.svg": _Screen(lab.server, ("top",), lang) for suffix, lang in LANGUAGES.items()}
-            for one in tops.values():
-                open_ones.callback(one.close)
-            time.sleep(SEEN_S)
-            shown = {name: one.frame() for name, one in tops.items()}
-            once = {f"status{suffix}.svg": _Screen(lab.server, ("status",), lang) for suffix, lang in LANGUAGES.items()}
-            shown |= {name: ["$ halfopen status", *one.printed()] for name, one in once.items()}
+        time.sleep(SEEN_S)
+        for one in tops.values():
+            one.until_it_shows("incident")
+        made = [_svg(directory / name, one.frame()) for name, one in tops.items()]
+        made += _service_page(lab.server, temporary, directory)
         flood.wait(_PATIENCE_S)
-        until("the end of the incident", lambda: _ended(temporary))
-    return [_svg(directory / name, lines) for name, lines in shown.items()]
+        until("the end of the incident", lambda: not _asked(temporary, "incidents").get("incidents"))
+    return made
 
 
 @contextmanager
-def _watching(server: LabHost, temporary: Path) -> Iterator[None]:
-    words = ("watch", "--history", f"{temporary}/history/", "--release-older-than", "5s", "--json")
-    with (temporary / "watch.jsonl").open("wb") as out:
-        command = _command(*words, "--audit-log", f"{temporary}/audit.jsonl")
-        watch = server.spawn(command, stdout=out, env=_environment("C.UTF-8"))
-        try:
-            yield
-        finally:
-            watch.send_signal(signal.SIGINT)
-            watch.wait(_PATIENCE_S)
+def _serving(server: LabHost, temporary: Path) -> Iterator[None]:
+    """A service with history and page."""
+    config = f'interval = "1s"\n[history]\npath = "{temporary}/history/"\n[web]\nlisten = "127.0.0.1:{_PORT}"\n'
+    (temporary / "halfopen.toml").write_text(config, encoding="utf-8")
+    words = ("watch", "--as-service", "--config", f"{temporary}/halfopen.toml", "--release-older-than", "6s")
+    service = server.spawn(
+        _command(*words, "--audit-log", f"{temporary}/audit.jsonl"),
+        stdout=subprocess.DEVNULL,
+        env={
+            **_environment("C.UTF-8"),
+            "HALFOPEN_CONTROL": f"{temporary}/control.sock",
+            "HALFOPEN_STATE_DIR": str(temporary),
+        },
+    )
+    try:
+        until("the service", lambda: bool(_asked(temporary, "health").get("readings")))
+        yield
+    finally:
+        service.send_signal(signal.SIGINT)
+        service.wait(_PATIENCE_S)
 
 
-def _ended(temporary: Path) -> bool:
-    return '"event":"clear"' in (temporary / "watch.jsonl").read_text(encoding="utf-8").replace(" ", "")
+def _asked(temporary: Path, command: str) -> dict[str, Any]:
+    return client.ask(f"{temporary}/control.sock", {"command": command}) or {}
 
 
 @contextmanager
@@ -179,17 +195,13 @@ class _Screen:
         """The rows of the screen of `top` now, with their colours."""
         return _frame(self._written.decode("utf-8", "replace"))
 
-    def printed(self) -> list[str]:
-        """The lines that a command printed until it ended."""
-        self._end()
-        return self._written.decode("utf-8", "replace").replace("\r", "").splitlines()
+    def until_it_shows(self, words: str) -> None:
+        """Wait until a row has these words. Raises: HalfopenError when none has in time."""
+        until(words, lambda: any(words in line for line in self.frame()))
 
     def close(self) -> None:
         """End `top`."""
         os.write(self._master, b"q")
-        self._end()
-
-    def _end(self) -> None:
         self._process.wait(_PATIENCE_S)
         self._thread.join(_PATIENCE_S)
         os.close(self._master)
@@ -232,9 +244,28 @@ def _measured(found: re.Match[str]) -> str:
 # --- pages ------------------------------------------------------------------------------------------------------------
 
 
+def _browser() -> str | None:
+    return next(filter(None, map(shutil.which, _BROWSERS)), None)
+
+
+def _service_page(server: LabHost, temporary: Path, directory: Path) -> Iterator[Path]:
+    """The page of the service as a browser in the same namespace shows it."""
+    browser, link = _browser(), _asked(temporary, "web").get("link")
+    if browser is None or link is None:
+        return
+    made = temporary / "page.png"
+    words = (*_HEADLESS, f"--user-data-dir={temporary}/page", f"--window-size={_SCREEN[0]},{_SCREEN[1]}")
+    address = f"http://127.0.0.1:{_PORT}/#link={link}"
+    done = server.exec([browser, *words, "--timeout=9000", f"--screenshot={made}", address], timeout=_PATIENCE_S)
+    if done.returncode or not made.is_file():
+        raise HalfopenError("pictures", f"Chromium made no picture of the page: {done.stderr.strip()[-200:]}")
+    shutil.copyfile(made, directory / "page.png")
+    yield directory / "page.png"
+
+
 def _reports(temporary: Path, directory: Path) -> Iterator[Path]:
     """The report of the incident as a browser shows it."""
-    browser = next(filter(None, map(shutil.which, _BROWSERS)), None)
+    browser = _browser()
     if browser is None:
         print("No Chromium is installed: the pictures of pages are left as they are (apt install chromium)")
         return
@@ -248,11 +279,10 @@ def _reports(temporary: Path, directory: Path) -> Iterator[Path]:
 
 
 def _png(browser: str, page: Path, path: Path, temporary: Path) -> Path:
-    size = ",".join(map(str, _PAGE))
-    words = ("--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", f"--user-data-dir={temporary}/browser")
     made = temporary / path.name
+    words = (*_HEADLESS, f"--user-data-dir={temporary}/browser", f"--window-size={_PAGE[0]},{_PAGE[1]}")
     subprocess.run(
-        [browser, *words, f"--window-size={size}", f"--screenshot={made}", page.as_uri()],
+        [browser, *words, f"--screenshot={made}", page.as_uri()],
         check=True, capture_output=True, timeout=_PATIENCE_S,
     )  # fmt: skip
     shutil.copyfile(made, path)
