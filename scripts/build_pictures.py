@@ -256,7 +256,7 @@ def _service_page(server: LabHost, temporary: Path, directory: Path) -> Iterator
     made = temporary / "page.png"
     words = (*_HEADLESS, f"--user-data-dir={temporary}/page", f"--window-size={_SCREEN[0]},{_SCREEN[1]}")
     address = f"http://127.0.0.1:{_PORT}/#link={link}"
-    done = server.exec([browser, *words, "--timeout=9000", f"--screenshot={made}", address], timeout=_PATIENCE_S)
+    done = server.exec([browser, *words, "--virtual-time-budget=8000", f"--screenshot={made}", address], timeout=_PATIENCE_S)
     if done.returncode or not made.is_file():
         raise HalfopenError("pictures", f"Chromium made no picture of the page: {done.stderr.strip()[-200:]}")
     shutil.copyfile(made, directory / "page.png")
