@@ -70,3 +70,11 @@ def test_a_check_says_what_is_set_or_the_mistake_and_its_line(tmp_path: Path) ->
     done = command("watch", "--check-config")
     assert done.returncode == 2
     assert "--config FILE" in done.stderr
+
+
+def test_a_file_that_is_not_there_is_told_with_what_to_do(tmp_path: Path) -> None:
+    absent = tmp_path / "none.toml"
+    for words in (("watch", "--check-config"), ("notify", "test")):
+        done = command(*words, "--config", str(absent))
+        assert done.returncode == 2
+        assert done.stderr.startswith(f"halfopen: {absent}: there is no such file; --config names another file")

@@ -43,6 +43,9 @@ def load(path: str) -> WatchSettings:
         raise ConfigError("--config ''", "", "is not a file name")
     try:
         return parse(_read(path).decode(), path, keys())
+    except FileNotFoundError:
+        hint = "--config names another file; halfopen service install writes a sample"
+        raise ConfigError(path, "", "there is no such file", hint=hint) from None
     except OSError as e:
         raise ConfigError(path, "", e.strerror or str(e)) from None
     except UnicodeDecodeError:
