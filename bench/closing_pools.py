@@ -212,11 +212,12 @@ def postgres_leak(at: PoolStage) -> None:
     time.sleep(4.0)
 
 
-@_scene("node-leak", "close-wait-leak", needs="nginx node")
+# Node reads on although nobody consumes the answer, so it sees the server hang up: it leaks while the server keeps.
+@_scene("node-leak", "idle-leak", needs="nginx node")
 def node_leak(at: PoolStage) -> None:
-    at.nginx()
-    at.client("node", "leak", rate=_rate(at))
-    time.sleep(4.0)
+    at.nginx(keeps=True)
+    at.client("node", "leak", rate=at.draw.choice((10.0, 20.0)))
+    time.sleep(13.0)
 
 
 @_scene("java-leak", "close-wait-leak", needs="nginx java")

@@ -28,6 +28,9 @@ _MOST_COMPARED: Final = 40
 _EVEN: Final = 0.25
 _QUARTERS: Final = 4
 _OF_A_GROUP: Final = ("bytes_received", "flags", "pages", "retransmits", "unacked", "unread")
+# Answers that differ by less than so many bytes and this share are of one size.
+_SOME_BYTES: Final = 4
+_SAME_SIZE: Final = 0.01
 # Fewer are never called even.
 _SOME: Final = 8
 
@@ -39,8 +42,10 @@ class SocketGroup:
     incoming: they came to a listener, on `local_port`; else they were opened towards `peer`. count: how many. new: of
     them, younger than LATELY_S; oldest_s, youngest_s: by the least each can be. exact: the ages are exact. even: ages
     are spread evenly, as those of a leak are. pages: of tcp_mem. unread, unacked: bytes in all. alike: the share that
-    received exactly as many bytes as the usual one. keepalive: how many have it on. retransmits: the most of one.
-    came, left: since the look before; None after one look. moved: of them, had data either way since then.
+    received about as many bytes as the usual one. keepalive: how many have it on. retransmits: the most of one.
+    came, left: since the look before; None after one look. moved: of them, had data either way since then. opened: of
+    those that came, not there in any state before; reused: there before, and had data
+    in the second half of the time since then.
     """
 
     process: Process | None
@@ -66,6 +71,8 @@ class SocketGroup:
     came: int | None = None
     left: int | None = None
     moved: int | None = None
+    opened: int | None = None
+    reused: int | None = None
 
     @property
     def state_name(self) -> str:
@@ -134,7 +141,10 @@ def build_closing(now: OpenSockets, ports: NDArray[Any], before: OpenSockets | N
     seconds = None if before is None else now.looked_at_s - before.looked_at_s
     groups = _groups(now, found, kinds, incoming)
     if before is not None:
-        compared = [_compared(group, now, before, ports, seconds or 0.0) for group in groups[:_MOST_COMPARED]]
+        all_before = _identities(before, np.arange(len(before.rows)))
+        compared = [
+            _compared(group, now, before, ports, seconds or 0.0, all_before) for group in groups[:_MOST_COMPARED]
+        ]
         groups = [*compared, *groups[_MOST_COMPARED:]]
     counts = np.bincount(now.rows["state"], minlength=STATES)[:STATES]
     by_state = tuple(counts.tolist())
@@ -199,7 +209,6 @@ def _group(
     least = found.at_least_s[members]
     comes = bool(incoming[at])
     port = int(now.rows["local_port"][at])
-    _, same = np.unique(rows["bytes_received"], return_counts=True)
     return SocketGroup(
         process=now.processes.get(pid),
         pid=pid,
@@ -217,11 +226,18 @@ def _group(
         pages=int(rows["pages"].sum(dtype=np.int64)),
         unread=int(rows["unread"].sum(dtype=np.int64)),
         unacked=int(rows["unacked"].sum(dtype=np.int64)),
-        alike=int(np.max(same)) / len(members),
+        alike=_alike(rows["bytes_received"]),
         keepalive=int(np.count_nonzero(rows["flags"] & KEEPALIVE)),
         retransmits=int(np.max(rows["retransmits"])),
         members=members,
     )
+
+
+def _alike(received: NDArray[np.uint32]) -> float:
+    """The share that is about as large as the usual one: numbers and dates in an answer vary in length."""
+    usual = float(np.median(received))
+    room = _SOME_BYTES + _SAME_SIZE * usual
+    return int(np.count_nonzero(np.abs(received.astype(np.float64) - usual) <= room)) / len(received)
 
 
 def _even(ages_s: NDArray[np.float32]) -> bool:
@@ -241,7 +257,12 @@ def _identities(sockets: OpenSockets, members: NDArray[Any]) -> NDArray[np.uint6
 
 
 def _compared(
-    group: SocketGroup, now: OpenSockets, before: OpenSockets, ports: NDArray[Any], seconds: float
+    group: SocketGroup,
+    now: OpenSockets,
+    before: OpenSockets,
+    ports: NDArray[Any],
+    seconds: float,
+    all_before: NDArray[np.uint64],
 ) -> SocketGroup:
     """The group with what came and went since the look before, of the same process, state and peer."""
     rows = before.rows
@@ -258,11 +279,15 @@ def _compared(
     # Sockets of other signatures, towards the same peer, did not go.
     all_now = _identities(now, np.flatnonzero(now.rows["state"] == group.state))
     quiet_s = np.minimum(now.rows["received_ms"], now.rows["sent_ms"])[group.members] / 1000
+    moved, there = quiet_s < seconds, np.isin(new, all_before)
     return replace(
         group,
         came=int(np.count_nonzero(~np.isin(new, old))),
         left=int(np.count_nonzero(~np.isin(old, all_now))),
-        moved=int(np.count_nonzero(quiet_s < seconds)),
+        moved=int(np.count_nonzero(moved)),
+        opened=int(np.count_nonzero(~there)),
+        # What is under way at the first look is over by then.
+        reused=int(np.count_nonzero((quiet_s < seconds / 2) & there)),
     )
 
 

@@ -47,6 +47,42 @@ def test_what_one_look_cannot_tell_two_can() -> None:
     assert found(closed, few) == {"close-wait-idle-pool": Level.OK}
 
 
+def at(first: int, ages_s: list[float], **more: Any) -> list[dict[str, Any]]:
+    """Rows as `aged` gives them, of connections with numbers from `first` on."""
+    rows = aged(ages_s, **more)
+    return [{**row, "inode": 1000 + first + i, "local_port": 40_000 + first + i} for i, row in enumerate(rows)]
+
+
+IN_USE: dict[str, Any] = {"state": ESTABLISHED, "unread": 0}
+
+
+def test_a_pool_in_use_has_dead_ones_among_its_idle_ones() -> None:
+    before = [*at(0, [0.5, 3]), *at(10, [0.1, 2, 6], **IN_USE)]
+    now = [*at(0, [10.5, 13]), *at(10, [1, 0.3], **IN_USE), *at(12, [2.0]), *at(20, [0.5], **IN_USE)]
+    assert found(now, before) == {"close-wait-idle-pool": Level.OK}
+    # More than any pool has: one path of the program leaks.
+    many = at(100, [30.0 + i / 7 for i in range(60)])
+    older = at(100, [20.0 + i / 7 for i in range(60)])
+    assert found([*now, *many], [*before, *older]) == {"close-wait-leak": Level.WARNING}
+
+
+def test_an_idle_pool_that_dies_one_by_one_is_no_leak() -> None:
+    before = [*at(0, [0.5, 3]), *at(10, [40.0, 41.0], **IN_USE)]
+    now = [*at(0, [10.5, 13]), *at(10, [5.0, 8.0])]
+    assert found(now, before) == {"close-wait-idle-pool": Level.OK}
+
+
+def test_answers_of_nearly_one_size_are_of_one_kind() -> None:
+    """A connection's number or a date stands in the first answer."""
+    sizes = [300 + i % 3 for i in range(60)]
+    rows = at(0, [10.0 + i / 4 for i in range(60)], **IN_USE)
+    before = [{**row, "bytes_received": size} for row, size in zip(rows, sizes, strict=True)]
+    rows = at(0, [20.0 + i / 4 for i in range(60)], **IN_USE)
+    now = [{**row, "bytes_received": size} for row, size in zip(rows, sizes, strict=True)]
+    now += at(60, [12.0], bytes_received=301, **IN_USE)
+    assert found(now, before) == {"idle-leak": Level.WARNING}
+
+
 def test_a_leak_that_takes_most_descriptors_is_critical() -> None:
     part = sockets(*LEAK)
     object.__setattr__(part, "open_files", {4711: (210, 256)})
