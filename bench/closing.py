@@ -106,6 +106,7 @@ class ClosingFigures:
     load: float
     taken: list[Taken] = field(default_factory=list)
     keepalive_us: dict[str, float] = field(default_factory=dict)
+    keepalive_s: float = 0.0
     adversary: list[Ended] = field(default_factory=list)
     connections: int = 0
 
@@ -143,7 +144,7 @@ def measure(sockets: int, adversaries: int, rounds: int) -> ClosingFigures:
     with Lab() as lab, holders(lab, sockets // 2):
         say(f"{sockets:,} connections and their processes")
         found.taken = _read(lab, sockets, rounds)
-        found.keepalive_us = _keepalive(lab, sockets)
+        found.keepalive_us, found.keepalive_s = _keepalive(lab, sockets)
     for way in ("bpf", "netlink"):
         say(f"{adversaries:,} connections that become active while idle ones are ended, by {way}")
         found.adversary.append(_adversary(adversaries, way))
@@ -241,19 +242,20 @@ def _without(name: str) -> Iterator[None]:
         os.environ.pop("HALFOPEN_REFUSE_BPF")
 
 
-def _keepalive(lab: Lab, sockets: int) -> dict[str, float]:
-    """CPU microseconds a connection, all told, by both ways."""
-    found = {}
+def _keepalive(lab: Lab, sockets: int) -> tuple[dict[str, float], float]:
+    """CPU microseconds a connection, all told, by both ways; and the seconds that all of them took in the iterator."""
+    found, took_s = {}, 0.0
     every, few = ClosingFilter(states=(ESTABLISHED,)), ClosingFilter(states=(ESTABLISHED,), peers=_few())
     for label, filter, refuse in (("in the iterator", every, ""), ("by descriptors", few, "closers")):
         action, ns = _action(lab, KEEPALIVE_ON, filter, sockets)
         with _without(refuse):
-            cpu = time.process_time()
+            cpu, wall = time.process_time(), time.perf_counter()
             outcome = cure.execute(action, ns)
+            took_s = took_s or time.perf_counter() - wall
             found[label] = (time.process_time() - cpu) / max(outcome.done, 1) * 1e6
         if outcome.failed or not outcome.done:
             raise BenchError(f"keepalive {label}: {outcome}")
-    return found
+    return found, took_s
 
 
 def _few() -> tuple[Any, ...]:
@@ -303,12 +305,33 @@ def lines(found: ClosingFigures) -> list[str]:
     told.append("  (without processes: against the walk alone; with processes: against the whole look)")
     for label, us in found.keepalive_us.items():
         told.append(f"  keepalive {label:<36} {us:9.2f} us of CPU a connection")
+    told.append(f"  keepalive onto all of them, in the iterator {found.keepalive_s:9.3f} s")
+    told += [f"  goal: {words}" for words in _goals(found)]
     for one in found.adversary:
         told.append(
             f"  idle for {IDLE_S:g} s, ended by {one.way} beside {found.connections:,} that become active: "
             f"{one.ended:,} in {one.seconds:.2f} s, {one.wrongly:,} of them had sent less than {IDLE_S:g} s before"
         )
     return told
+
+
+def _goals(found: ClosingFigures) -> Iterator[str]:
+    """The goals of this number of connections, and whether they are met: by wall time, with processes."""
+    seconds = {one.label: one.median_s for one in found.taken if one.wall_s}
+    ours = seconds["halfopen: walk and processes"]
+    if found.sockets >= 1_000_000:
+        yield _goal("connections and processes within 1.2 s", ours <= 1.2, f"{ours:.2f} s")
+        yield _goal("keepalive within 1.5 s", found.keepalive_s <= 1.5, f"{found.keepalive_s:.2f} s")
+    if not 100_000 <= found.sockets < 1_000_000:
+        return
+    for label, times in (("ss -Htanpi", 40), ("lsof -nP -iTCP", 18), ("psutil.net_connections", 12)):
+        if label in seconds:
+            ratio = seconds[label] / ours
+            yield _goal(f"connections and processes {times} times as fast as {label}", ratio >= times, f"{ratio:.0f}")
+
+
+def _goal(words: str, met: bool, figure: str) -> str:
+    return f"{words}: {'met' if met else 'missed'} ({figure})"
 
 
 def document(found: ClosingFigures) -> dict[str, Any]:
