@@ -61,7 +61,7 @@ HONEST_A_SECOND: Final = 15
 BACKLOG: Final = 512
 _BROWSERS: Final = ("chromium", "chromium-browser", "google-chrome")
 # The page that a report is cut to, in pixels.
-_PAGE: Final = (800, 1080)
+_PAGE: Final = (780, 1000)
 # The screen that the page of the service is shown on.
 _SCREEN: Final = (1100, 860)
 _PORT: Final = 9765
@@ -256,7 +256,9 @@ def _service_page(server: LabHost, temporary: Path, directory: Path) -> Iterator
     made = temporary / "page.png"
     words = (*_HEADLESS, f"--user-data-dir={temporary}/page", f"--window-size={_SCREEN[0]},{_SCREEN[1]}")
     address = f"http://127.0.0.1:{_PORT}/#link={link}"
-    done = server.exec([browser, *words, "--virtual-time-budget=8000", f"--screenshot={made}", address], timeout=_PATIENCE_S)
+    done = server.exec(
+        [browser, *words, "--virtual-time-budget=8000", f"--screenshot={made}", address], timeout=_PATIENCE_S
+    )
     if done.returncode or not made.is_file():
         raise HalfopenError("pictures", f"Chromium made no picture of the page: {done.stderr.strip()[-200:]}")
     shutil.copyfile(made, directory / "page.png")
