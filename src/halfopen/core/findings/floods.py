@@ -136,6 +136,8 @@ def _clients_are_gone(e: Evidence) -> bool:
     known = e.sources.completers
     if e.completions_per_s or any(e.full()) or e.rate("ListenDrops") or not len(known.lately):
         return False
+    if any(view.accept_queue for view in e.now.listeners):
+        return False  # a program that does not accept brings it about as well
     gone_s = known.youngest_s(None)
     if not _GONE_S <= gone_s <= _FORGOTTEN_S:
         return False

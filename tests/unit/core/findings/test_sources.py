@@ -242,6 +242,14 @@ def test_clients_that_all_vanish_at_once_are_an_outage_and_no_flood(
         assert not releases(verdict)
 
 
+def test_a_flood_is_named_beside_a_program_that_does_not_accept() -> None:
+    """Its clients finish nothing either, and that is no outage."""
+    known = peers({f"99.{i}.1.1": 4.0 + 0.1 * i for i in range(60)})
+    stuck = listener(port=81, inode=2, cookie=2, accept_queue=17, limit=16)
+    _, ids = second_look(still_coming(300), listener(limit=1000), stuck, parts=[known, arrivals({})])
+    assert ids[:2] == ["app-not-accepting", "spoofed-flood"]
+
+
 def test_last_acks_of_everybody_are_no_flood() -> None:
     """A firewall that has lost its state drops them all; most clients are new ones."""
     hosts = [f"{20 + i}.{i}.3.7" for i in range(60)]
