@@ -10,6 +10,7 @@
  * kernel; below the share of the queue at which it is engaged it leaves everything to the kernel.
  */
 #include "guard_maps.bpf.h"
+#include "guard_send.bpf.h"
 
 #define TCX_NEXT (-1)
 #define TCX_DROP 2

@@ -319,7 +319,7 @@ def test_answers_through_a_tunnel_are_whole_to_the_last_byte(lab: Lab, address: 
 
 def test_a_guard_whose_halfopen_was_stopped_ceases_to_answer(lab: Lab) -> None:
     listener = lab.server.listen(8080)
-    with armed(lab, 8080, share=0) as guard:
+    with armed(lab, 8080, share=0, renewed=False) as guard:
         guard.guard._settings["until"] = 1
         assert lab.client.connect(listener, 3, timeout=PATIENCE_S).connected == 3
         assert (guard.counts().answered, guard.counts().passed_for("stopped")) == (0, 3)

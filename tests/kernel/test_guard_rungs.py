@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from guarding import ECN, SACK, TIMESTAMPS, WSCALE, action, counted, options
+from guarding import ECN, SACK, TIMESTAMPS, WSCALE, action, armed, counted, options
 from halfopen.core.errors import Unsupported
 from halfopen.core.policy.actions import AUTO
 from halfopen.core.sample.guard import FIRST_SYN, GEN_COOKIE, OBJECTS, TC
@@ -34,8 +34,7 @@ def test_the_kernel_takes_the_cookies_that_are_made_in_front_of_it(lab: Lab, fam
     listener = lab.server.listen(8080, "::")
     lab.server.set_sysctls({"net.ipv4.tcp_syncookies": "2", "net.ipv4.tcp_ecn": "1"})
     lab.client.set_sysctl("net.ipv4.tcp_ecn", 1)
-    guard = Armed(*action(lab, 8080), GEN_COOKIE)
-    try:
+    with armed(lab, 8080, rung=GEN_COOKIE) as guard:
         for n, (timestamps, kept) in enumerate(((1, 0), (2, TIMESTAMPS | SACK | WSCALE | ECN)), 1):
             lab.server.set_sysctl("net.ipv4.tcp_timestamps", timestamps)
             guard.refresh()
@@ -46,28 +45,22 @@ def test_the_kernel_takes_the_cookies_that_are_made_in_front_of_it(lab: Lab, fam
             assert lab.server.run(procfs.counters)["SyncookiesRecv"] == 10 * n
             # None was made by the kernel itself.
             assert lab.server.run(procfs.counters)["SyncookiesSent"] == 0
-    finally:
-        guard.close()
 
 
 def test_with_cookies_at_need_they_begin_when_the_queue_is_full(lab: Lab) -> None:
     listener = lab.server.listen(8080, backlog=64)
-    guard = Armed(*action(lab, 8080), GEN_COOKIE)
-    try:
+    with armed(lab, 8080, rung=GEN_COOKIE) as guard:
         assert lab.client.connect(listener, 5, timeout=PATIENCE_S).connected == 5
         assert (guard.counts().answered, guard.counts().passed_for("room")) == (0, 5)
         lab.client.flood(listener, 3000, 30.0)
         counted(guard, "answered")
         assert lab.client.connect(listener, 20, timeout=PATIENCE_S).alive(PATIENCE_S) == 20
-    finally:
-        guard.close()
 
 
 def test_the_second_syn_lets_clients_in_without_cookies_and_a_flood_fills_no_queue(lab: Lab) -> None:
     listener = lab.server.listen(8080, backlog=64)
     lab.server.set_sysctl("net.ipv4.tcp_syncookies", 0)
-    guard = Armed(*action(lab, 8080), FIRST_SYN)
-    try:
+    with armed(lab, 8080, rung=FIRST_SYN) as guard:
         lab.client.flood(listener, 2000, 30.0)
         counted(guard, "held")
         honest = lab.client.connect(listener, 10, timeout=PATIENCE_S)
@@ -80,8 +73,6 @@ def test_the_second_syn_lets_clients_in_without_cookies_and_a_flood_fills_no_que
         # Each came once: of the flood no more got in than there was room for before it was engaged.
         assert lab.server.half_open(8080) <= 64 * 0.25 + 10
         assert counts.held > counts.passed_for("second")
-    finally:
-        guard.close()
 
 
 def test_signed_and_foreign_syns_are_left_to_the_kernel(lab: Lab) -> None:
@@ -94,8 +85,7 @@ def test_signed_and_foreign_syns_are_left_to_the_kernel(lab: Lab) -> None:
     made = path.syns(source, port, np.arange(2), 1)
     made[0, 54:56] = (19, 18)  # TCP-MD5 instead of the other options
     made[1, 55] = 1  # an option that is too short for its own head
-    guard = Armed(*action(lab, 8080), GEN_COOKIE)
-    try:
+    with armed(lab, 8080, rung=GEN_COOKIE) as guard:
         with lab.client.sender() as sender:
             sender.send(made, patient=True)
             sender.send(elsewhere.syns(source, port, np.arange(2), 1), patient=True)
@@ -103,22 +93,17 @@ def test_signed_and_foreign_syns_are_left_to_the_kernel(lab: Lab) -> None:
         passed = {why: counts.passed_for(why) for why in ("signed", "broken", "foreign")}
         assert passed == {"signed": 1, "broken": 1, "foreign": 2}
         assert counts.answered == 0
-    finally:
-        guard.close()
 
 
 def test_a_device_has_room_for_one_program_in_front(lab: Lab) -> None:
     lab.server.listen(8080)
-    first = Armed(*action(lab, 8080), FIRST_SYN)
-    try:
+    with armed(lab, 8080, rung=FIRST_SYN):
         (found,) = guards_in(lab.server.inode)
         assert (found.rung, len(found.devices)) == (FIRST_SYN, 2)
         # Never in the driver: on veth what it answers would be lost.
         assert lab.server.exec(["ip", "link"], check=True).stdout.count(" xdpgeneric ") == 2
         with pytest.raises(Unsupported, match="another XDP program"):
             Armed(*action(lab, 8080), GEN_COOKIE)
-    finally:
-        first.close()
     assert guards_in(lab.server.inode) == []
 
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import socket
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from halfopen.core.policy.actions import Protect
+from halfopen.core.sample.guard import TC
 from halfopen.linux.identity import identify
 from halfopen.linux.netns import Netns, resolve
 from halfopen.ops.protect.armed import Armed
@@ -28,12 +30,24 @@ def action(lab: Lab, *ports: int, share: float = 0.25) -> tuple[Netns, Protect]:
 
 
 @contextmanager
-def armed(lab: Lab, *ports: int, share: float = 0.25) -> Iterator[Armed]:
-    """Armed on these ports (none: on all listeners); share 0: always engaged."""
-    made = Armed(*action(lab, *ports, share=share))
+def armed(lab: Lab, *ports: int, share: float = 0.25, rung: str = TC, renewed: bool = True) -> Iterator[Armed]:
+    """Armed on these ports (none: on all listeners); share 0: always engaged. renewed: it answers until the end, also
+    where the test takes long."""
+    made, over = Armed(*action(lab, *ports, share=share), rung), threading.Event()
+
+    def renew() -> None:
+        while not over.wait(1.0):
+            made.guard.renew()
+
+    keeps = threading.Thread(target=renew)
+    if renewed:
+        keeps.start()
     try:
         yield made
     finally:
+        over.set()
+        if renewed:
+            keeps.join()
         made.close()
 
 

@@ -29,6 +29,17 @@ def why_ended(ended: str) -> str:
     }[ended]
 
 
+def why_taken_off(reason: str) -> str:
+    """Why a policy took its guard off, in words."""
+    return {
+        "no policy asks for it any more": tr("no policy asks for it any more"),
+        "the policy was changed": tr("the policy was changed"),
+        "the incident is over": tr("the incident is over"),
+        "the network namespace is gone": tr("the network namespace is gone"),
+        "the watch ends": tr("the watch ends"),
+    }.get(reason, reason)
+
+
 def why_passed() -> dict[str, str]:
     """Why SYNs were left to the kernel, in words, by the names of PASSED."""
     return {
@@ -83,7 +94,7 @@ def guard_line(outcome: Protected) -> str:
         "guard for {listeners} off after {time}, {why}: {counts}",
         listeners=listeners,
         time=lasted(round(outcome.seconds)),
-        why=why_ended(outcome.ended),
+        why=why_taken_off(outcome.why) if outcome.why else why_ended(outcome.ended),
         counts=summary(outcome.counts),
     )
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from halfopen.core.policy.actions import Protect, Protected
+from dataclasses import replace
+
+from halfopen.core.policy.actions import GuardWithheld, Protect, Protected, Withholding
 from halfopen.core.policy.guarding import GuardReading
 from halfopen.core.sample.guard import PASSED, GuardCounts
 from halfopen.core.where import Namespace
 from halfopen.present import protect
+from halfopen.present.language import spoken
 
 ACTION = Protect(Namespace("b", 1), ((None, 443),), "test", for_s=600.0)
 COUNTS = GuardCounts(syns=1000, answered=900, accepted=40, passed=(90, 10, *[0] * (len(PASSED) - 2)))
@@ -45,3 +48,32 @@ def test_the_end() -> None:
 
 def test_every_reason_has_words() -> None:
     assert set(protect.why_passed()) == set(PASSED)
+
+
+def test_what_a_watch_says_of_its_guard() -> None:
+    action = replace(ACTION, reason="policy protect: always", policy="protect")
+    assert (
+        protect.guard_line(Protected(action, (":443",), GuardCounts()))
+        == "guard armed for :443: policy protect: always"
+    )
+    off = Protected(action, (":443",), COUNTS, "stopped", seconds=61.0, why="the incident is over")
+    assert protect.guard_line(off) == (
+        "guard for :443 off after 61 s, the incident is over: 1,000 SYNs, 900 answered, 40 clients let in"
+    )
+    with spoken("zh"):
+        said = protect.guard_line(off)
+    assert said.startswith(":443 的防护运行 61 秒后已撤除")
+    assert "事件已结束" in said
+    futile = replace(off, ended="futile", why="")
+    assert "a firewall drops their ACKs" in protect.guard_line(futile)
+
+
+def test_what_a_watch_says_of_a_guard_that_it_does_not_arm() -> None:
+    action = replace(ACTION, reason="policy protect: spoofed-flood, SYN queue 90% full at port 443", policy="protect")
+    assert protect.guard_withheld_line(GuardWithheld(action, Withholding.OBSERVES)) == (
+        "policy protect would arm a guard for :443 (spoofed-flood, SYN queue 90% full at port 443); it only observes"
+    )
+    forbidden = GuardWithheld(action, Withholding.FORBIDDEN, "app-not-accepting")
+    assert protect.guard_withheld_line(forbidden) == (
+        "policy protect arms no guard for :443: app-not-accepting forbids it"
+    )

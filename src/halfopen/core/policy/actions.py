@@ -351,7 +351,7 @@ class Protected:
     guarded: the listeners, as :443. ended: why it ended (`time`, `stopped`, `futile`: nothing came of cookies that came
     back, `cookies-off`); empty in a dry run. counts: over all that time. completions: handshakes that finished in the
     namespace meanwhile, None where not known. notes: what is not guarded, and what is done in another way than usual.
-    rung: that it was.
+    rung: that it was. why: a policy took it off; "" where none did.
     """
 
     action: Protect
@@ -364,6 +364,7 @@ class Protected:
     problems: tuple[str, ...] = field(default=())
     notes: tuple[str, ...] = field(default=())
     rung: str = ""
+    why: str = ""
 
     def as_record(self) -> dict[str, Any]:
         """What the audit log holds of it."""

@@ -77,10 +77,11 @@ def execute(
             armed.stop_answering()
             # A second Ctrl-C ends the process, and the guard with it.
             time.sleep(linger_s)
-        notes = armed.chosen.notes
+        notes, reason = armed.chosen.notes, ""
         if why is not None and ended == "stopped":
-            notes = (*notes, f"taken off: {why()}")
-        made = Protected(action, armed.chosen.guarded, armed.counts(), ended, notes=notes, rung=rung)
+            reason = why()
+            notes = (*notes, f"taken off: {reason}")
+        made = Protected(action, armed.chosen.guarded, armed.counts(), ended, notes=notes, rung=rung, why=reason)
         return replace(made, completions=loop.completions, seconds=time.monotonic() - began)
     finally:
         armed.close()
