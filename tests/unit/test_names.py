@@ -5,9 +5,16 @@ from __future__ import annotations
 import ast
 from collections import defaultdict
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 SRC = Path(__file__).parents[2] / "src"
+
+
+@cache
+def _trees() -> dict[Path, ast.Module]:
+    """Every file of src, parsed."""
+    return {path: ast.parse(path.read_text("utf-8")) for path in sorted(SRC.rglob("*.py"))}
 
 
 def _types(tree: ast.Module) -> Iterator[str]:
@@ -23,8 +30,8 @@ def _types(tree: ast.Module) -> Iterator[str]:
 
 def test_no_public_class_or_type_is_named_twice() -> None:
     named: dict[str, list[str]] = defaultdict(list)
-    for path in sorted(SRC.rglob("*.py")):
-        for name in _types(ast.parse(path.read_text("utf-8"))):
+    for path, tree in _trees().items():
+        for name in _types(tree):
             if not name.startswith("_"):
                 named[name].append(str(path.relative_to(SRC)))
     assert len(named) > 100
@@ -34,8 +41,8 @@ def test_no_public_class_or_type_is_named_twice() -> None:
 def test_no_import_is_renamed_to_dodge_a_clash() -> None:
     """`as` is for libraries' customs (np), for private use and for re-export under the same name."""
     renamed = []
-    for path in sorted(SRC.rglob("*.py")):
-        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+    for path, tree in _trees().items():
+        for node in ast.walk(tree):
             if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("halfopen"):
                 renamed += [
                     f"{path.relative_to(SRC)}: {one.name} as {one.asname}"
