@@ -10,7 +10,7 @@ import pytest
 import halfopen
 from halfopen.core.findings.finding import Finding
 from halfopen.core.findings.verdict import judge
-from halfopen.core.sample.ways import Wanted, WayBack
+from halfopen.core.sample.ways import AskedWay, WayBack
 from halfopen.lab import Lab
 from halfopen.ops.looks import looks
 from halfopen.present.findings.sentences import say
@@ -44,11 +44,11 @@ def index(lab: Lab, device: str) -> int:
 def test_the_route_that_the_kernel_takes(two: Lab) -> None:
     lab = two
     asked = [
-        Wanted(True, number(lab.client.v4), lab.server.v4, came_by=index(lab, lab.server.device)),
-        Wanted(True, number(FAR), lab.server.v4, came_by=index(lab, lab.server.device)),
-        Wanted(False, number(FAR6)),
+        AskedWay(True, number(lab.client.v4), lab.server.v4, came_by=index(lab, lab.server.device)),
+        AskedWay(True, number(FAR), lab.server.v4, came_by=index(lab, lab.server.device)),
+        AskedWay(False, number(FAR6)),
         # Bound to a device, a socket goes by that.
-        Wanted(True, number(FAR), bound=index(lab, lab.server.device)),
+        AskedWay(True, number(FAR), bound=index(lab, lab.server.device)),
     ]
     own = lab.server.device
     run(lab, f"route add 10.9.0.0/16 dev {own} metric 7")
@@ -65,7 +65,7 @@ def test_a_rule_for_the_address_that_answers_decides(two: Lab) -> None:
     run(lab, f"rule add from {lab.server.v4} table 77")
     run(lab, f"route add default dev {own} table 77")
     came_by = index(lab, own)
-    asked = [Wanted(True, number(FAR), lab.server.v4, came_by=came_by), Wanted(True, number(FAR), came_by=came_by)]
+    asked = [AskedWay(True, number(FAR), lab.server.v4, came_by=came_by), AskedWay(True, number(FAR), came_by=came_by)]
     known, unknown = lab.server.run(lambda: ways.read(asked)).ways
     assert (known.device, known.elsewhere) == (own, False)
     # Without the address nothing is compared.
@@ -75,7 +75,7 @@ def test_a_rule_for_the_address_that_answers_decides(two: Lab) -> None:
 def test_no_way_at_all(two: Lab) -> None:
     lab = two
     run(lab, "route add unreachable 10.10.0.0/16")
-    asked = [Wanted(True, number("10.10.1.1"), lab.server.v4), Wanted(True, number("203.0.113.9"), lab.server.v4)]
+    asked = [AskedWay(True, number("10.10.1.1"), lab.server.v4), AskedWay(True, number("203.0.113.9"), lab.server.v4)]
     refused, missing = lab.server.run(lambda: ways.read(asked)).ways
     assert (refused.device, refused.error) == ("", errno.EHOSTUNREACH)
     assert (missing.device, missing.error) == ("", errno.ENETUNREACH)

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from typing import Final
 
 from halfopen.core.errors import KernelError, NotPermitted
-from halfopen.core.sample.ways import Wanted, WayBack, WaysBack
+from halfopen.core.sample.ways import AskedWay, WayBack, WaysBack
 from halfopen.linux.sockets import ANSWER_WITHIN_S
 from halfopen.read.addresses import devices
 from halfopen.wire import netlink, rtnetlink
@@ -19,7 +19,7 @@ _BYTES: Final = 16 * 1024
 _NOT_COMPARED: Final = "vrf"
 
 
-def read(wanted: Iterable[Wanted]) -> WaysBack:
+def read(wanted: Iterable[AskedWay]) -> WaysBack:
     """The ways back from the calling thread's namespace. Raises: NotPermitted, KernelError, WireError."""
     known = {one.index: one for one in devices()}
     names = {index: one.name for index, one in known.items()}
@@ -34,7 +34,7 @@ def read(wanted: Iterable[Wanted]) -> WaysBack:
         raise KernelError("reading a route", e.errno or 0, os.strerror(e.errno or 0)) from None
 
 
-def _one(s: socket.socket, asked: Wanted, names: Mapping[int, str], compared: Mapping[int, str]) -> WayBack:
+def _one(s: socket.socket, asked: AskedWay, names: Mapping[int, str], compared: Mapping[int, str]) -> WayBack:
     s.send(rtnetlink.way_request(_address(asked), _local(asked), asked.bound, 1))
     data = memoryview(s.recv(_BYTES))
     for start, end, kind, *_ in netlink.messages(data):
@@ -48,12 +48,12 @@ def _one(s: socket.socket, asked: Wanted, names: Mapping[int, str], compared: Ma
     return WayBack(asked.number)
 
 
-def _address(asked: Wanted) -> bytes:
+def _address(asked: AskedWay) -> bytes:
     """Of an IPv6 client the first address of its /64, which all of them share a route with."""
     return asked.number.to_bytes(4, "big") if asked.is_v4 else asked.number.to_bytes(8, "big") + bytes(8)
 
 
-def _local(asked: Wanted) -> bytes:
+def _local(asked: AskedWay) -> bytes:
     """The address that answers, in the client's family; b"" where it is not known."""
     if not asked.local:
         return b""

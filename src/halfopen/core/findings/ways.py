@@ -12,14 +12,14 @@ from halfopen.core.findings.sources import SOME, numbers_of
 from halfopen.core.model.listeners import ListenerView
 from halfopen.core.model.model import Model
 from halfopen.core.model.prefixes import Numbers, is_v4
-from halfopen.core.sample.ways import Wanted, WayBack, WaysBack
+from halfopen.core.sample.ways import AskedWay, WayBack, WaysBack
 from halfopen.core.units import address_text
 
 # Each is a question to the kernel.
 _MOST: Final = 4
 
 
-def wanted(model: Model) -> tuple[Wanted, ...]:
+def wanted(model: Model) -> tuple[AskedWay, ...]:
     """The client that asks again most at each listener where several do, of a few listeners."""
     columns = model.columns
     if columns is None or len(columns.v4) < SOME:
@@ -35,18 +35,20 @@ def wanted(model: Model) -> tuple[Wanted, ...]:
     return tuple(found[:_MOST])
 
 
-def _asked(model: Model, view: ListenerView, numbers: Numbers) -> Wanted:
+def _asked(model: Model, view: ListenerView, numbers: Numbers) -> AskedWay:
     values, counts = np.unique(numbers, return_counts=True)
     first = int(np.argmax(counts))
     number, v4 = int(values[first]), bool(is_v4(values)[first])
     if model.arrived is None:
-        return Wanted(v4, number, bound=view.ifindex)
+        return AskedWay(v4, number, bound=view.ifindex)
     rows = model.arrived.sources
     rows = rows[(rows["number"] == number) & (rows["port"] == view.port) & (rows["ifindex"] > 0)]
     if not len(rows):
-        return Wanted(v4, number, bound=view.ifindex)
+        return AskedWay(v4, number, bound=view.ifindex)
     local = int(rows["local_high"][0]) << 64 | int(rows["local_low"][0])
-    return Wanted(v4, number, address_text(AF_INET6, local.to_bytes(16, "big")), view.ifindex, int(rows["ifindex"][0]))
+    return AskedWay(
+        v4, number, address_text(AF_INET6, local.to_bytes(16, "big")), view.ifindex, int(rows["ifindex"][0])
+    )
 
 
 def way_of(model: Model, numbers: Numbers) -> WayBack | None:

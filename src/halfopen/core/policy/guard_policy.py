@@ -13,7 +13,7 @@ from halfopen.core.units import Address, endpoint_words
 NAME: Final = "protect"
 """How lines and records name the policy."""
 
-Place = tuple[Address | None, int]
+GuardedPlace = tuple[Address | None, int]
 
 
 class GuardState(Enum):
@@ -42,11 +42,11 @@ class GuardPolicy:
     incident. acts: False: it only observes. never: listeners that it leaves alone.
     """
 
-    listeners: tuple[Place, ...]
+    listeners: tuple[GuardedPlace, ...]
     share: float = 0.25
     always: bool = False
     acts: bool = False
-    never: tuple[Place, ...] = ()
+    never: tuple[GuardedPlace, ...] = ()
 
     def concerns(self, address: str, port: int) -> bool:
         """Whether it means the listener at an address ("0.0.0.0" and "::": any) and port."""
@@ -61,7 +61,7 @@ class GuardPolicy:
         return ", ".join(words)
 
 
-def covers(places: Iterable[Place], address: str, port: int) -> bool:
+def covers(places: Iterable[GuardedPlace], address: str, port: int) -> bool:
     """Whether places mean, or may mean, the listener at an address ("0.0.0.0" and "::": any) and port."""
     anywhere = address in ("0.0.0.0", "::")
     return any(

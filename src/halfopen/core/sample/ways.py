@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class AskedWay:
     """A client whose way back is asked for. number: its IPv4 address, or the first 64 bits of its IPv6 address. local:
     the address that answers it, "" where that is not known. bound: the device that its listener is bound to, 0 for
     none. came_by: the device by which its last SYN came in, 0 where that is not known.

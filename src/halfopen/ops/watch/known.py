@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from halfopen.core.errors import HalfopenError
-from halfopen.core.findings import ways as ways_back
+from halfopen.core.findings import ways as _ways_back
 from halfopen.core.findings.evidence import Evidence
 from halfopen.core.findings.held import Named, held, names_a_cause, undecided
 from halfopen.core.findings.judging import judged
@@ -103,7 +103,7 @@ class Known:
         """With the routes back to clients that ask again, now and then anew."""
         now, where = time.monotonic(), model.sample.where
         if now >= self.ways_again_at_s:
-            asked, ns = ways_back.wanted(model), Netns(where.name, where.inode, where.path, where.lives_in)
+            asked, ns = _ways_back.wanted(model), Netns(where.name, where.inode, where.path, where.lives_in)
             try:
                 self.ways = ns.run(lambda: ways.read(asked)) if asked else None
             except HalfopenError:

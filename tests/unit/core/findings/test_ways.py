@@ -11,7 +11,7 @@ import pytest
 from halfopen.core.findings.cures import LookAtRoute
 from halfopen.core.findings.ways import wanted
 from halfopen.core.model.model import with_parts
-from halfopen.core.sample.ways import Wanted, WayBack, WaysBack
+from halfopen.core.sample.ways import AskedWay, WayBack, WaysBack
 from halfopen.present.findings.sentences import say
 from rows import listener, request
 from verdicts import arrivals, asking, model_of, number, second_look, silent
@@ -36,11 +36,11 @@ def again(rows: list[Any]) -> list[Any]:
 
 def test_who_asks_again_is_asked_for_with_what_was_counted_of_its_syns() -> None:
     model = model_of(again(deaf()))
-    assert wanted(model) == (Wanted(True, number(CLIENT)),)
+    assert wanted(model) == (AskedWay(True, number(CLIENT)),)
     local = int(ipaddress.ip_address("::ffff:192.0.2.1"))
     counted = {"syns": 4, "repeats": 4, "ifindex": 3, "local_high": local >> 64, "local_low": local & (2**64 - 1)}
     told = with_parts(model, arrivals({CLIENT: counted}))
-    assert wanted(told) == (Wanted(True, number(CLIENT), "192.0.2.1", 0, 3),)
+    assert wanted(told) == (AskedWay(True, number(CLIENT), "192.0.2.1", 0, 3),)
     # Of another port it tells nothing.
     assert wanted(with_parts(model, arrivals({f"{CLIENT} 81": counted})))[0].came_by == 0
 
@@ -50,7 +50,7 @@ def test_an_ipv6_client_and_a_listener_that_is_bound_to_a_device() -> None:
     for row in rows:
         row["ifindex"] = 5
     model = model_of(rows, listener("::", ifindex=5))
-    assert wanted(model) == (Wanted(False, number("2001:db8:7:8::9"), bound=5),)
+    assert wanted(model) == (AskedWay(False, number("2001:db8:7:8::9"), bound=5),)
 
 
 def test_nobody_is_asked_for_where_nobody_asks_again() -> None:
