@@ -296,3 +296,19 @@ def test_dropping_caches_is_refused_in_a_container() -> None:
     assert done.returncode == 3
     assert "in a container" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("refused", "way"),
+    [("closing", "iterator"), ("closing,closing_iter", "diag"), ("owners", "walk")],
+)
+def test_each_program_that_is_refused_has_a_stand_in(
+    lab: Lab, ends: Ends, refused: str, way: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for address in ("127.0.0.1", "::1", "mapped 127.0.0.1"):
+        ends.pair(address)
+    monkeypatch.setenv("HALFOPEN_REFUSE_BPF", refused)
+    document = json.loads(lab.server.run(lambda: halfopen("closing", "--json")).stdout)
+    assert document["read_by"] == way
+    assert sum(one["count"] for one in document["groups"]) == 6
+    assert {one["process"]["pid"] for one in document["groups"]} == {os.getpid()}

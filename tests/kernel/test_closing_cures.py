@@ -7,13 +7,19 @@ import socket
 import subprocess
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 import capabilities
+from halfopen.core.closing_filter import ClosingFilter
+from halfopen.core.policy.actions import PROBE_PEERS, ChangeConnections, ChangedConnections
 from halfopen.core.sample.closing import ALL_STATES, CLOSE_WAIT
+from halfopen.linux.identity import identify
+from halfopen.linux.netns import resolve
+from halfopen.ops.closing import cure, proving
 from halfopen.read import closing
 from run import halfopen
 
@@ -89,7 +95,9 @@ def test_keepalive_is_retrofitted_and_undone(pairs: Pairs, refused: str, monkeyp
     assert [options(one) for one in pairs.clients] == before
 
 
-def test_a_probe_tells_who_answers_who_is_silent_and_who_forgot(lab: Lab, pairs: Pairs) -> None:
+def test_a_probe_tells_who_answers_who_is_silent_and_who_forgot(
+    lab: Lab, pairs: Pairs, monkeypatch: pytest.MonkeyPatch
+) -> None:
     time.sleep(1.1)  # a probe leaves at once only where a connection was idle for a second
     alive = pairs.cure("probe", "--all")
     assert (alive["answered"], alive["silent"], alive["forgotten"]) == (6, 0, 0)
@@ -99,18 +107,25 @@ def test_a_probe_tells_who_answers_who_is_silent_and_who_forgot(lab: Lab, pairs:
         device = "lab-server"
         lab.server.run(lambda: subprocess.run(["ip", "link", "set", device, up], check=True))
 
+    def probe() -> ChangedConnections:
+        action = ChangeConnections(identify(ns), PROBE_PEERS, ClosingFilter(), "test", 100)
+        return cure.execute(action, ns)
+
+    ns = resolve(lab.client.netns_path)
     link("down")
-    silent = pairs.cure("probe", "--all")
-    assert (silent["answered"], silent["silent"], silent["forgotten"]) == (0, 6, 0)
+    with monkeypatch.context() as quick:
+        quick.setattr(proving, "_WAIT_S", 0.5)
+        silent = probe()
+    assert (silent.answered, silent.silent, silent.forgotten) == (0, 6, 0)
     # Their ends vanish, and the RSTs of that are lost: as after a crash, or behind a NAT that forgot.
     for one in pairs.servers:
         one.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\x01\0\0\0\0\0\0\0")
         one.close()
     link("up")
-    time.sleep(1.1)
-    forgotten = pairs.cure("probe", "--all")
-    assert forgotten["answered"] == 0
-    assert forgotten["forgotten"] + forgotten["silent"] == 6
+    time.sleep(0.5)
+    forgotten = probe()
+    assert forgotten.answered == 0
+    assert (forgotten.forgotten or 0) + (forgotten.silent or 0) == 6
     end = time.monotonic() + 60
     while pairs.states():
         assert time.monotonic() < end, (forgotten, pairs.states())
@@ -176,3 +191,31 @@ def test_ebpf_alone_is_not_permission_enough(pairs: Pairs, tmp_path: Path) -> No
     assert done.returncode == 3
     assert "CAP_NET_ADMIN" in done.stderr
     assert pairs.states().count(CLOSE_WAIT) == 1
+
+
+@WAYS
+def test_ipv6_and_v4_mapped_ends_are_ended_too(lab: Lab, refused: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HALFOPEN_REFUSE_BPF", refused)
+    with ExitStack() as opened:
+        listener = lab.client.run(
+            lambda: socket.create_server(("::", PORT), family=socket.AF_INET6, dualstack_ipv6=True)
+        )
+        opened.enter_context(listener)
+        servers = []
+        for at in (("::1", PORT), ("127.0.0.1", PORT)):
+            client = lab.client.run(lambda at=at: socket.create_connection(at, 5))  # type: ignore[misc]
+            servers.append(opened.enter_context(listener.accept()[0]))
+            client.close()
+        assert {one.getpeername()[0] for one in servers} == {"::1", "::ffff:127.0.0.1"}
+        words = ("closing", "destroy", "--state", "close-wait", "--idle", "0s", "--yes", "--json")
+
+        def ended() -> int:
+            return int(json.loads(lab.client.run(lambda: halfopen(*words)).stdout)["done"])
+
+        end, done = time.monotonic() + 20, ended()
+        while done < 2:
+            assert time.monotonic() < end, done
+            done += ended()
+        for one in servers:
+            with pytest.raises(OSError, match="abort"):
+                one.send(b"x")
