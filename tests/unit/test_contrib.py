@@ -14,7 +14,7 @@ import pytest
 
 from halfopen.core.fields.counters import COUNTERS
 from halfopen.core.fields.watched import Watching
-from halfopen.core.findings.registry import RULES
+from halfopen.core.findings.all_rules import RULES
 from halfopen.core.findings.verdict import judge
 from halfopen.core.model.handshake_times import HandshakeTimes
 from halfopen.core.model.model import build

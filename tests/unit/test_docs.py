@@ -25,7 +25,7 @@ from halfopen.core.fields.counters import COUNTERS
 from halfopen.core.fields.metrics import LISTENER_METRICS, NAMESPACE_METRICS, WATCH_METRICS
 from halfopen.core.fields.released import released as released_object
 from halfopen.core.filters import Filter
-from halfopen.core.findings.registry import RULES
+from halfopen.core.findings.all_rules import RULES
 from halfopen.core.findings.verdict import judge
 from halfopen.core.model.model import Model, build
 from halfopen.core.policy.actions import (

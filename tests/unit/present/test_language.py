@@ -13,9 +13,9 @@ import pytest
 from rich.console import Console
 
 import build_locale
+from halfopen.core.findings.all_rules import RULES
 from halfopen.core.findings.diagnosis import diagnosis
 from halfopen.core.findings.evidence import Evidence
-from halfopen.core.findings.registry import RULES
 from halfopen.core.findings.verdict import judge
 from halfopen.core.model.model import Model, build
 from halfopen.present import diagnosis as diagnosed

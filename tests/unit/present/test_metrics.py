@@ -15,8 +15,8 @@ from halfopen.core.fields.field import Field, Kind
 from halfopen.core.fields.metrics import BY, LISTENER_METRICS, NAMESPACE_METRICS, WATCH_METRICS
 from halfopen.core.fields.watched import Watching
 from halfopen.core.filters import Filter
+from halfopen.core.findings.all_rules import RULES
 from halfopen.core.findings.evidence import Need
-from halfopen.core.findings.registry import RULES
 from halfopen.core.findings.verdict import judge
 from halfopen.core.model.handshake_times import LE_S, HandshakeTimes
 from halfopen.core.model.model import Model, build

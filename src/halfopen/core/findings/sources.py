@@ -18,8 +18,10 @@ from halfopen.core.sample.peers import PEER
 
 # A prefix is theirs when it holds this share of them.
 _THEIRS: Final = 0.9
-# Of the silent ones of a prefix, this share has asked again, or has finished others: then all of them are clients.
+# Of the silent ones of a prefix, this share has asked again: then all of them are clients. The same of those that
+# finished others lately; before the way was cut, not all of them may have come.
 _CLIENTS: Final = 0.2
+_KNOWN: Final = 0.1
 # Whose path is the same, by IP version: prefix lengths that networks announce.
 _WIDE: Final = {4: 16, 6: 48}
 # Addresses, so that one host that changed its ways makes no prefix.
@@ -119,7 +121,7 @@ class SourcesAsked:
         within = within & ~self.repeated
         # Told apart by what stands for the end of an address: the clients of an IPv6 /64 are many.
         mine = self.lasts[self.silenced & within]
-        enough = len(mine) >= _CLIENTS * np.count_nonzero(within) and len(np.unique(mine)) >= _FEWEST_ADDRESSES
+        enough = len(mine) >= _KNOWN * np.count_nonzero(within) and len(np.unique(mine)) >= _FEWEST_ADDRESSES
         return bool(enough) and not self._finishes(prefix, among(self._model, within, self.since))
 
     def _finishes(self, prefix: Prefix | None, silent: Lasting) -> bool:
@@ -151,16 +153,16 @@ class SourcesAsked:
         handshake, and whose neighbours are not clients that do not get through: shape (N,).
         """
         found = self.last & ~self.repeated & ~self.known
-        for prefix, clients in ((self.deaf, self.repeated), (self.cut, self.silenced)):
+        for prefix, clients, least in ((self.deaf, self.repeated, _CLIENTS), (self.cut, self.silenced, _KNOWN)):
             if prefix is not None and found.any():
-                found &= ~self._neighbours(prefix, clients)
+                found &= ~self._neighbours(prefix, clients, least)
         return found
 
-    def _neighbours(self, prefix: Prefix, clients: NDArray[np.bool_]) -> NDArray[np.bool_]:
-        """The requests of a prefix, or of a wider one, in which these clients are no exception."""
+    def _neighbours(self, prefix: Prefix, clients: NDArray[np.bool_], least: float) -> NDArray[np.bool_]:
+        """The requests of a prefix, or of a wider one, in which these clients are no exception, but this share."""
         for bits in sorted({min(prefix.bits, _WIDE[prefix.version]), prefix.bits}):
             near = self.within(prefix.wider(bits))
-            if np.count_nonzero(clients & near) >= _CLIENTS * np.count_nonzero(self.last & near):
+            if np.count_nonzero(clients & near) >= least * np.count_nonzero(self.last & near):
                 return near
         return np.zeros(len(near), dtype=bool)
 

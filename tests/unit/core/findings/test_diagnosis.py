@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 
 from halfopen.core.filters import Filter
+from halfopen.core.findings.all_rules import RULES
 from halfopen.core.findings.diagnosis import Confidence, Diagnosis, TimeBase, at_listeners, diagnosis, time_base
 from halfopen.core.findings.evidence import ON_DEMAND, Evidence
 from halfopen.core.findings.exclusions import EXCLUSIONS, excluded
 from halfopen.core.findings.finding import Fact, Level
-from halfopen.core.findings.registry import RULES
 from halfopen.core.model.model import build
 from rows import listener, request, sample
 from verdicts import many, nothing_lost, silent

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
 from halfopen.core.findings.cures import LookAtProcess
@@ -205,3 +206,16 @@ def test_a_short_queue_beside_one_that_is_stuck_is_named_by_cookies_alone() -> N
     assert verdict.findings[1].at.port == 81
     # The one that is stuck is not called too short as well.
     assert second_look([], stuck, counters=counters, rates=rates)[1] == ["app-not-accepting"]
+
+
+def test_overflows_are_not_laid_to_a_listener_whose_clients_only_ask_again() -> None:
+    """Its drops are SYNs that were sent again; the queue of the other one overflows."""
+    deaf = listener(port=80, inode=1, cookie=1, limit=4096, drops=300)
+    slow = listener(port=81, inode=2, cookie=2, limit=16, drops=40, accept_queue=3)
+    before = [deaf, listener(port=81, inode=2, cookie=2, limit=16, drops=20, accept_queue=0)]
+    counters, rates = {"ListenOverflows": 400, "ListenDrops": 400}, {"ListenOverflows": 40, "ListenDrops": 40}
+    rows = many(20, port=80, retransmits=8, expires_ms=500)
+    given = {"settings": {"somaxconn": 4096}, "timeouts": np.full(20, 2, dtype=np.uint8)}
+    verdict, ids = second_look(rows, deaf, slow, first=before, counters=counters, rates=rates, **given)
+    assert "somaxconn-clamp" not in ids
+    assert next(f for f in verdict.findings if f.id == "backlog-small").at.port == 81

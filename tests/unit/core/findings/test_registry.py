@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from halfopen.core.findings.all_rules import RULES
 from halfopen.core.findings.evidence import Evidence, Need
 from halfopen.core.findings.finding import Fact, Finding, Level
-from halfopen.core.findings.registry import RULES, rule
+from halfopen.core.findings.registry import rule
 from halfopen.core.findings.verdict import judge
 from rows import request
 from verdicts import many, model_of, silent

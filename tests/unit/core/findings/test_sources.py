@@ -128,6 +128,17 @@ def test_clients_that_finished_lately_and_hear_the_synack_lose_their_last_acks(p
     assert not releases(verdict)
 
 
+def test_a_cut_prefix_is_named_beside_a_flood_though_few_of_its_clients_were_here_before() -> None:
+    """As on a real host: 34 of 181 were."""
+    ill = [f"10.99.{i % 16}.{i // 16 + 1}" for i in range(181)]
+    memory = peers({**dict.fromkeys(ill[:34], 9.0), "99.1.0.1": 0.5})
+    flood = from_hosts([f"172.20.{i % 200}.{i % 250}" for i in range(1000)], 1)
+    seen = arrivals({**honest(), **asked(*(f"172.20.{i}.{i}" for i in range(50)))})
+    rows = [*flood, *from_hosts(ill, 1)]
+    _, ids = second_look(rows, rates={"PassiveOpens": 40}, parts=[memory, seen])
+    assert {"acks-lost", "prefix-flood"} == set(ids[:2])
+
+
 def test_their_acks_arrive_where_some_of_them_finish() -> None:
     memory = peers({**dict.fromkeys(cut_off(12), 9.0), **{f"10.9.5.{i}": 0.2 for i in range(12)}})
     assert "acks-lost" not in second_look(from_hosts(cut_off(), 4), rates={"PassiveOpens": 80}, parts=[memory])[1]

@@ -10,8 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from halfopen.core.filters import Filter
+from halfopen.core.findings.all_rules import RULES
 from halfopen.core.findings.finding import Fact, Finding, Level
-from halfopen.core.findings.registry import RULES, OnRelease
+from halfopen.core.findings.registry import OnRelease
 from halfopen.core.findings.verdict import Verdict
 from halfopen.core.model.model import build
 from halfopen.core.policy.actions import Release, Released, Withheld, Withholding

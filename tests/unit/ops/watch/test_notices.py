@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from halfopen.core.filters import Filter
-from halfopen.core.findings.registry import RULES
+from halfopen.core.findings.all_rules import RULES
 from halfopen.core.findings.verdict import judge
 from halfopen.core.model.model import Model, build
 from halfopen.core.notice import Notice, NoticeState, decode, encode

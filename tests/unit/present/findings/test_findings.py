@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from halfopen.core.filters import Filter
+from halfopen.core.findings.all_rules import RULES
 from halfopen.core.findings.cures import (
     ContinueProcess,
     LookAtHost,
@@ -12,7 +13,6 @@ from halfopen.core.findings.cures import (
     RaiseConntrack,
     RaiseDescriptors,
 )
-from halfopen.core.findings.registry import RULES
 from halfopen.core.policy.actions import ChangeListener, ChangeSetting, Look, Release
 from halfopen.core.tune.keys import ABORT, BACKLOG, COOKIES, RETRIES, SOMAXCONN, SYN_BACKLOG, SYNACK
 from halfopen.core.units import endpoint

@@ -13,6 +13,7 @@ from halfopen.core.findings.registry import rule
 from halfopen.core.findings.remedies import cookies_on, longer_queues
 from halfopen.core.findings.rules.accept import stuck
 from halfopen.core.findings.rules.flood import is_flood
+from halfopen.core.findings.unheard import unheard
 from halfopen.core.model.listeners import ListenerView
 
 # Cookies that come back are those of clients; of a flood hardly any does.
@@ -21,9 +22,14 @@ _HONEST: Final = 0.5
 _ALL_AT_ONCE_S: Final = 2.0
 
 
-def _overflowed(views: Iterable[ListenerView]) -> ListenerView | None:
-    """The listener whose accept queue overflowed most: the kernel counts that in its drops, among other things."""
-    return max((view for view in views if view.drops), key=lambda view: view.drops, default=None)
+def _overflowed(e: Evidence, views: Iterable[ListenerView]) -> ListenerView | None:
+    """The listener whose accept queue overflowed most: the kernel counts that in its drops, among other things such as
+    SYNs that are sent again; so one is meant first in whose queue connections wait, and last one whose clients do not
+    hear it.
+    """
+    deaf = {one.view.key for one in unheard(e)}
+    dropping = [view for view in views if view.drops]
+    return max(dropping, key=lambda one: (one.accept_queue > 0, one.key not in deaf, one.drops), default=None)
 
 
 def _shortest(e: Evidence) -> ListenerView | None:
@@ -60,7 +66,7 @@ def _too_short(e: Evidence) -> tuple[ListenerView, list[Fact], Level] | None:
     if is_flood(e):
         return None
     moving = [view for view in e.now.listeners if stuck(e, view) is None]
-    view = _overflowed(moving)
+    view = _overflowed(e, moving)
     if len(moving) < len(e.now.listeners):
         honest = e.cookies == 1 and e.total("SyncookiesRecv") >= max(1, _HONEST * e.total("SyncookiesSent"))
         return (view, *_counted(e, ("SyncookiesSent", "SyncookiesRecv"))) if view is not None and honest else None
@@ -128,7 +134,7 @@ def _over(e: Evidence) -> bool:
     advice="nothing now; `halfopen watch` tells when it happens again",
 )
 def past_overflows(e: Evidence) -> Iterator[Hit]:
-    view = _overflowed(e.now.listeners)
+    view = _overflowed(e, e.now.listeners)
     happens = is_flood(e) or any(stuck(e, one) is not None for one in e.now.listeners)
     if e.total("ListenOverflows") and view is not None and _over(e) and not happens:
         facts = [Fact("ListenOverflows", e.total("ListenOverflows")), Fact("drops", view.drops)]
