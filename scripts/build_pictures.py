@@ -63,7 +63,7 @@ _BROWSERS: Final = ("chromium", "chromium-browser", "google-chrome")
 # The page that a report is cut to, in pixels.
 _PAGE: Final = (780, 1000)
 # The screen that the page of the service is shown on.
-_SCREEN: Final = (1100, 860)
+_SCREEN: Final = (1100, 780)
 _PORT: Final = 9765
 _HEADLESS: Final = ("--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars")
 _FONTS: Final = 'ui-monospace, Menlo, Consolas, "DejaVu Sans Mono", "Noto Sans Mono CJK SC", monospace'
@@ -257,7 +257,7 @@ def _service_page(server: LabHost, temporary: Path, directory: Path) -> Iterator
     words = (*_HEADLESS, f"--user-data-dir={temporary}/page", f"--window-size={_SCREEN[0]},{_SCREEN[1]}")
     address = f"http://127.0.0.1:{_PORT}/#link={link}"
     done = server.exec(
-        [browser, *words, "--virtual-time-budget=8000", f"--screenshot={made}", address], timeout=_PATIENCE_S
+        [browser, *words, "--virtual-time-budget=2000", f"--screenshot={made}", address], timeout=_PATIENCE_S
     )
     if done.returncode or not made.is_file():
         raise HalfopenError("pictures", f"Chromium made no picture of the page: {done.stderr.strip()[-200:]}")

@@ -22,6 +22,7 @@ from halfopen.present.postmortem.blocks import (
     TableRows,
     Tiles,
 )
+from halfopen.present.postmortem.naming import cause_title, title, value_words
 from halfopen.present.postmortem.plots import Plot, pieces
 from halfopen.present.postmortem.times import argument, clock, long, moment, sentences, stretch, zone
 
@@ -33,13 +34,13 @@ def document(found: PostMortem, language: str | None = None) -> Document:
     """The document in a language (None: the preferred one)."""
     with spoken(language):
         chosen = preferred() if language is None else language
-        title = _title(found)
+        heading = _title(found)
         tag = CATALOGUES.get(chosen, "en").replace("_", "-")
-        return Document(title, tag, tuple(_blocks(found, title)), _made(found))
+        return Document(heading, tag, tuple(_blocks(found, heading)), _made(found))
 
 
 def _title(found: PostMortem) -> str:
-    text = incident.title(found.told[0]) if found.whole is None else tr("Half-open connections")
+    text = title(found.told[0]) if found.whole is None else tr("Half-open connections")
     host = _host(found)
     return tr("{title}, host {host}", title=text, host=host) if host else text
 
@@ -58,15 +59,15 @@ def _made(found: PostMortem) -> str:
     return sentences((when, by, times))
 
 
-def _blocks(found: PostMortem, title: str) -> Iterator[DocumentBlock]:
-    yield Heading(1, title)
+def _blocks(found: PostMortem, heading: str) -> Iterator[DocumentBlock]:
+    yield Heading(1, heading)
     if found.whole is None:
         yield Paragraph(tr("Incident {id}", id=found.told[0].incident.id), "note")
         yield from incident.blocks(found.told[0], 2)
         return
     yield from _whole(found, found.whole)
     for told in found.told:
-        yield Heading(2, incident.title(told))
+        yield Heading(2, title(told))
         yield Paragraph(tr("Incident {id}", id=told.incident.id), "note")
         yield from incident.blocks(told, 3)
 
@@ -172,7 +173,7 @@ def _incident(one: Incident, time: KeptTime) -> tuple[str, ...]:
         clock(one.began_s, (time.since_s, time.until_s)),
         long(one.lasted_s),
         where,
-        incident.cause_title(one.cause),
+        cause_title(one.cause),
         *(f"{n:,}" for n in (one.peak.half_open, one.turned_away, one.released)),
         one.id,
     )
@@ -184,16 +185,12 @@ def _settings(time: KeptTime) -> TableRows:
             clock(c.at_s, (time.since_s, time.until_s)),
             printable(c.where.name),
             c.name,
-            _value(c.before),
-            _value(c.after),
+            value_words(c.before),
+            value_words(c.after),
         )
         for c in time.settings[-_SETTINGS_MOST:]
     )
     return TableRows((tr("Time"), tr("Namespace"), tr("Setting"), tr("Before"), tr("After")), rows, frozenset({3, 4}))
-
-
-def _value(value: int | None) -> str:
-    return tr("not set") if value is None else str(value)
 
 
 def _unknown(time: KeptTime) -> Iterator[tuple[str, str]]:

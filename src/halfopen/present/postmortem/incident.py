@@ -2,23 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import replace
-from typing import Final
+from collections.abc import Iterator
 
 from halfopen.core.fields.process import processes_cell
-from halfopen.core.findings.diagnosis import Confidence, Explained
-from halfopen.core.findings.exclusions import Against
-from halfopen.core.findings.finding import Fact
 from halfopen.core.findings.registry import RULES
-from halfopen.core.policy.incidents import CauseFound
-from halfopen.core.postmortem import ExplainedCause, Harm, IncidentStory, harm_of
+from halfopen.core.postmortem import IncidentStory
 from halfopen.core.units import listener_text, netns_words, printable
-from halfopen.present.alarm_words import decided
-from halfopen.present.diagnosis import confidence
-from halfopen.present.findings.facts import phrases
-from halfopen.present.findings.sentences import say
-from halfopen.present.language import listed, tr, tr_n
+from halfopen.present.language import tr, tr_n
 from halfopen.present.postmortem.blocks import (
     BulletList,
     CommandList,
@@ -26,44 +16,15 @@ from halfopen.present.postmortem.blocks import (
     FactList,
     Heading,
     Paragraph,
-    Plots,
     TableRows,
     Tiles,
 )
-from halfopen.present.postmortem.plots import Plot, pieces
+from halfopen.present.postmortem.causes import causes, said_at
+from halfopen.present.postmortem.events import events, plots
+from halfopen.present.postmortem.naming import end_s, place
+from halfopen.present.postmortem.outcome import clients, done, harmed
 from halfopen.present.postmortem.purposes import at_once, lasting
 from halfopen.present.postmortem.times import argument, clock, long, moment, sentences, stretch
-from halfopen.present.watchlines import withheld_words
-
-_CAUSES_MOST: Final = 6
-_RELEASES_MOST: Final = 12
-_WITHHELD_MOST: Final = 6
-# Of the outcome of a release: the numbers in its row.
-_SUMS: Final = ("matched", "released", "spared", "failed")
-
-
-def title(told: IncidentStory) -> str:
-    """`SYN flood from forged addresses at :8080`."""
-    return tr("{cause} at {place}", cause=cause_title(told.incident.cause), place=place(told))
-
-
-def place(told: IncidentStory) -> str:
-    """The listener, or the namespace where it concerns that."""
-    one = told.incident
-    where = printable(one.where.name)
-    if one.listener is None:
-        return tr("this machine") if one.where.name == "self" else tr("the network namespace {name}", name=where)
-    name = listener_text(one.listener[1], one.listener[2])
-    return name if one.where.name == "self" else f"{name} ({where})"
-
-
-def cause_title(id: str) -> str:
-    """The cause in a few words."""
-    rule = RULES.get(id)
-    if rule is None or rule.fallback:
-        return tr("Half-open connections")
-    words = tr(rule.title).replace("`", "")
-    return words[:1].upper() + words[1:]
 
 
 def blocks(told: IncidentStory, level: int) -> Iterator[DocumentBlock]:
@@ -71,16 +32,16 @@ def blocks(told: IncidentStory, level: int) -> Iterator[DocumentBlock]:
     yield Paragraph(_summary(told), "lead")
     yield Tiles(tuple(_tiles(told)))
     yield Heading(level, tr("What happened"))
-    yield TableRows((tr("Time"), tr("Event")), tuple(_events(told)))
-    yield _plots(told)
+    yield TableRows((tr("Time"), tr("Event")), tuple(events(told)))
+    yield plots(told)
     yield Heading(level, tr("Where"))
     yield FactList(tuple(_where(told)))
     yield Heading(level, tr("Cause"))
-    yield from _causes(told)
+    yield from causes(told)
     yield Heading(level, tr("What was done"))
-    yield from _done(told)
+    yield from done(told)
     yield Heading(level, tr("What it meant for clients"))
-    yield FactList(tuple(_clients(told)))
+    yield FactList(tuple(clients(told)))
     yield Heading(level, tr("What to change"))
     yield from _changes(told)
     unknown = list(_unknown(told))
@@ -91,12 +52,9 @@ def blocks(told: IncidentStory, level: int) -> Iterator[DocumentBlock]:
     yield CommandList(tuple(_again(told)))
 
 
-# --- the first paragraph ----------------------------------------------------------------------------------------------
-
-
 def _summary(told: IncidentStory) -> str:
     one = told.incident
-    values = {"time": stretch(one.began_s, _end_s(told)), "place": place(told), "lasted": long(one.lasted_s)}
+    values = {"time": stretch(one.began_s, end_s(told)), "place": place(told), "lasted": long(one.lasted_s)}
     if one.over:
         text = tr("{time} ({lasted}), {place}.", **values)
     elif told.lost:
@@ -106,7 +64,7 @@ def _summary(told: IncidentStory) -> str:
     said = [text]
     last = told.causes[-1] if told.causes else None
     if last is not None and last.finding is not None:
-        said.append(_said_at(told, last))
+        said.append(said_at(told, last))
     if one.released:
         said.append(
             tr_n("{n:,} half-open connection was released.", "{n:,} half-open connections were released.", one.released)
@@ -123,136 +81,7 @@ def _tiles(told: IncidentStory) -> Iterator[tuple[str, str]]:
     yield f"{told.during.total('finished'):,}", tr("clients served (handshakes finished)")
     yield f"{one.turned_away:,}", tr("turned away (SYNs and handshakes dropped)")
     yield f"{one.released:,}", tr("released")
-    yield _harmed(told), tr("completed connections harmed")
-
-
-def _harmed(told: IncidentStory) -> str:
-    harm = _harm(told).most
-    return "?" if harm is None else f"{harm:,}" if not harm else tr("at most {n:,}", n=harm)
-
-
-def _harm(told: IncidentStory) -> Harm:
-    return harm_of(told.releases, sum(made.times for made in told.incident.releases))
-
-
-# --- what happened ----------------------------------------------------------------------------------------------------
-
-
-def _end_s(told: IncidentStory) -> float:
-    one = told.incident
-    return one.ended_s if one.ended_s is not None else one.began_s + one.lasted_s
-
-
-def _events(told: IncidentStory) -> list[tuple[str, str]]:
-    one, span = told.incident, (told.around.since_s, told.around.until_s)
-    found = [(one.began_s, tr("First sign"))]
-    if one.alarm_s is not None:
-        found.append((one.alarm_s, _alarm(told)))
-    for cause in told.causes[:_CAUSES_MOST]:
-        found.append((cause.at_s, tr("Cause: {cause}", cause=_named(cause.id))))
-    for changed in told.around.settings:
-        values = {"name": changed.name, "before": _value(changed.before), "after": _value(changed.after)}
-        found.append((changed.at_s, tr("{name} changed from {before} to {after}", **values)))
-    for made in one.releases:
-        found.append((made.first_s, _released(made.filter, made.times, made.released, made.last_s, span)))
-    if one.ended_s is not None:
-        found.append((one.ended_s, _ended(one.gone)))
-    for since_s, until_s in told.around.gaps:
-        if since_s > span[0] and until_s < span[1]:
-            found.append((since_s, tr("Nothing was watched until {time}", time=clock(until_s, span))))
-    return [(clock(at_s, span), words) for at_s, words in sorted(found, key=lambda event: event[0])]
-
-
-def _alarm(told: IncidentStory) -> str:
-    one = told.incident
-    counted = tr("{n:,} of {all:,} arrivals unanswered", n=one.unanswered or 0, all=one.arrivals or 0)
-    words = listed([decided(one.because), counted if one.unanswered else ""])
-    return tr("Alarm: {words}", words=words) if words else tr("Alarm")
-
-
-def _ended(gone: str) -> str:
-    if gone == "listener":
-        return tr("End: the listener is gone")
-    return tr("End: the network namespace is gone") if gone else tr("End: calm for long enough")
-
-
-def _released(filter: str, times: int, released: int, last_s: float, span: tuple[float, float]) -> str:
-    first = tr_n("{n:,} half-open connection released", "{n:,} half-open connections released", released)
-    if times == 1:
-        return tr("{released} ({filter})", released=first, filter=filter)
-    return tr(
-        "{released} ({filter}) in {times} releases until {time}",
-        released=first,
-        filter=filter,
-        times=times,
-        time=clock(last_s, span),
-    )
-
-
-def _value(value: int | None) -> str:
-    return tr("not set") if value is None else str(value)
-
-
-def _named(id: str) -> str:
-    rule = RULES.get(id)
-    return tr("none of the known ones explains it") if rule is None else f"{tr(rule.title).replace('`', '')} ({id})"
-
-
-def _plots(told: IncidentStory) -> Plots:
-    one, time = told.incident, told.around
-    view = None if told.record is None else told.record.view
-    blank = Plot(
-        "",
-        time.since_s,
-        time.until_s,
-        gaps=time.gaps,
-        gap_name=tr("not watched"),
-        bands=((one.began_s, _end_s(told)),),
-        marks=() if one.alarm_s is None else (one.alarm_s,),
-        ticks=tuple(release.at_s for release in told.releases),
-    )
-    limit = None if view is None else view.syn_queue_limit
-    waiting = replace(blank, title=tr("Half-open connections"), limit=limit, limit_name=tr("SYN queue limit"))
-    limit = None if view is None else view.accept_queue_limit
-    accept = replace(blank, title=tr("Connections in the accept queue"), limit=limit, kind="accept")
-    accept = replace(accept, limit_name=tr("accept queue limit"))
-    plots = [_filled(waiting, told, "half_open"), _filled(accept, told, "accept_queue")]
-    for magnitude, name, kind in (
-        ("finished", tr("Handshakes finished per second"), "good"),
-        ("cookies", tr("SYN cookies sent per second"), "soft"),
-        ("drops", tr("SYNs and handshakes dropped per second"), "bad"),
-    ):
-        plots.append(_filled(replace(blank, title=name, unit=tr("/s"), kind=kind), told, magnitude, rate=True))
-    always = (plots[0].title, plots[2].title)
-    shown = tuple(plot for plot in plots if plot.most or plot.title in always)
-    return Plots(shown, _key(told), _caption(plots))
-
-
-def _filled(plot: Plot, told: IncidentStory, magnitude: str, *, rate: bool = False) -> Plot:
-    """The plot with the values of the listener or (rate) of the namespace."""
-    one, time = told.incident, told.around
-    series = time.of(magnitude, one.where, None if rate else one.listener)
-    return replace(plot, pieces=pieces(series, time.spans, time.since_s, time.until_s, rate=rate))
-
-
-def _key(told: IncidentStory) -> str:
-    words = [tr("Shaded: from the first sign to the end.")]
-    words += [tr("Dashed: the alarm.")] if told.incident.alarm_s is not None else []
-    words += [tr("Marks below: releases.")] if told.releases else []
-    return sentences(words)
-
-
-def _caption(plots: Sequence[Plot]) -> str:
-    cookies, drops = (plot.most for plot in plots[-2:])
-    words = []
-    if not cookies:
-        words.append(tr("No SYN cookie was sent."))
-    if not drops:
-        words.append(tr("No SYN and no handshake was dropped."))
-    return sentences(words) if words else ""
-
-
-# --- where ------------------------------------------------------------------------------------------------------------
+    yield harmed(told), tr("completed connections harmed")
 
 
 def _where(told: IncidentStory) -> Iterator[tuple[str, str]]:
@@ -277,155 +106,6 @@ def _where(told: IncidentStory) -> Iterator[tuple[str, str]]:
     time = long(view.release_time_s)
     source = "TCP_SYNCNT" if view.overridden else "tcp_synack_retries"
     yield tr("Release time"), tr("{time} ({source} = {n})", time=time, source=source, n=view.retries)
-
-
-# --- the cause --------------------------------------------------------------------------------------------------------
-
-
-def _causes(told: IncidentStory) -> Iterator[DocumentBlock]:
-    if not told.causes:
-        yield Paragraph(tr("None was told: it was a rise that passed without an alarm."))
-        return
-    by_time = {cause.at_s: cause for cause in told.incident.causes}
-    shown = told.causes[-_CAUSES_MOST:]
-    if len(told.causes) > len(shown):
-        yield Paragraph(tr("The last {n} of {all} causes that were told:", n=len(shown), all=len(told.causes)), "note")
-    for cause in shown:
-        yield from _cause(told, cause, by_time.get(cause.at_s))
-    yield from _ruled_out(told.causes[-1])
-
-
-def _cause(told: IncidentStory, cause: ExplainedCause, kept: CauseFound | None) -> Iterator[DocumentBlock]:
-    yield Paragraph(_said_at(told, cause))
-    facts = kept.facts if kept is not None else () if cause.finding is None else cause.finding.facts
-    rows = [(tr("Cause"), cause.id or tr("unknown"))]
-    explained = _explained(cause)
-    if explained is not None:
-        rows.append((tr("How sure"), confidence(explained)))
-    if words := phrases(facts):
-        rows.append((tr("Evidence"), printable(words)))
-    yield FactList(tuple(rows))
-
-
-def _said_at(told: IncidentStory, cause: ExplainedCause) -> str:
-    """What was found, as it was said then."""
-    when = clock(cause.at_s, (told.around.since_s, told.around.until_s))
-    words = _named(cause.id) if cause.finding is None else printable(say(cause.finding))
-    return tr("At {time}: {sentence}.", time=when, sentence=words)
-
-
-def _explained(cause: ExplainedCause) -> Explained | None:
-    if cause.found is None or cause.finding is None:
-        return None
-    alike = [one for one in cause.found.findings if one.finding.id == cause.id]
-    return alike[0] if alike else None
-
-
-def _ruled_out(cause: ExplainedCause) -> Iterator[DocumentBlock]:
-    found = cause.found
-    if found is None:
-        yield Paragraph(tr("What was ruled out is not known: that reading is not recorded as a whole."), "note")
-        return
-    near = [one for one in found.ruled_out if one.near]
-    if near:
-        own = () if cause.finding is None else cause.finding.facts
-        rows = tuple((", ".join(one.ids), _by(one.facts, own)) for one in near)
-        yield TableRows((tr("Looks alike, and was ruled out"), tr("By")), rows)
-    explained = _explained(cause)
-    if explained is not None and explained.confidence is Confidence.CERTAIN and not near:
-        yield Paragraph(tr("No other cause looks like it."), "note")
-    others = [id for one in found.ruled_out if not one.near for id in one.ids]
-    if others:
-        yield Paragraph(tr("Ruled out as well: {ids}.", ids=", ".join(others)), "note")
-    if found.undecided:
-        yield Paragraph(tr("Not decided: {ids}.", ids=", ".join(found.undecided)), "note")
-
-
-def _by(facts: Against, own: tuple[Fact, ...]) -> str:
-    """The facts that rule a cause out."""
-    return tr("the evidence above") if facts == own else printable(phrases(facts))
-
-
-# --- what was done ----------------------------------------------------------------------------------------------------
-
-
-def _done(told: IncidentStory) -> Iterator[DocumentBlock]:
-    span = (told.around.since_s, told.around.until_s)
-    if told.releases:
-        head = (tr("Time"), tr("Which connections"), tr("Matched"), tr("Released"), tr("Spared"), tr("Failed"))
-        rows = tuple(
-            (clock(r.at_s, span), r.filter, *(_number(r.outcome, name) for name in _SUMS), printable(r.reason))
-            for r in told.releases[:_RELEASES_MOST]
-        )
-        yield TableRows((*head, tr("Reason")), rows, frozenset({2, 3, 4, 5}))
-        if len(told.releases) > _RELEASES_MOST:
-            more = len(told.releases) - _RELEASES_MOST
-            yield Paragraph(tr_n("And {n:,} release more.", "And {n:,} releases more.", more), "note")
-    else:
-        yield Paragraph(tr("No half-open connection was released by the watch."))
-    withheld = () if told.record is None else told.record.withheld
-    lines = dict.fromkeys(printable(withheld_words(one.action)) for one in withheld)
-    if lines:
-        yield Paragraph(tr("Decided by a policy and not carried out:"))
-        yield BulletList(tuple(lines)[:_WITHHELD_MOST])
-    if not told.around.settings:
-        yield Paragraph(tr("No setting changed."))
-    yield Paragraph(
-        tr("Changes by hand are in the audit log, with their reasons; those of settings also in {log}.",
-           log="halfopen tune log"),
-        "note",
-    )  # fmt: skip
-
-
-def _number(outcome: dict[str, object], name: str) -> str:
-    value = outcome.get(name)
-    return f"{value:,}" if isinstance(value, int) else "-"
-
-
-# --- clients ----------------------------------------------------------------------------------------------------------
-
-
-def _clients(told: IncidentStory) -> Iterator[tuple[str, str]]:
-    one, during = told.incident, told.during
-    served = during.total("finished")
-    yield (
-        tr("Served"),
-        tr_n(
-            "{n:,} handshake finished in the network namespace, on all its listeners",
-            "{n:,} handshakes finished in the network namespace, on all its listeners",
-            served,
-        ),
-    )
-    if cookies := during.total("cookies"):
-        yield tr("Answered by a cookie"), tr_n("{n:,} SYN", "{n:,} SYNs", cookies)
-    dropped = tr_n("{n:,} SYN or handshake dropped", "{n:,} SYNs and handshakes dropped", one.turned_away)
-    if one.turned_away:
-        most = tr("at most {rate}/s; those of a flood are among them", rate=f"{one.peak.drops_per_s:,.0f}")
-        dropped = listed([dropped, most])
-    yield tr("Turned away"), dropped
-    if one.listener is not None and (all := during.total("drops")) != one.turned_away:
-        counted = tr_n("{n:,} SYN or handshake dropped", "{n:,} SYNs and handshakes dropped", all)
-        yield tr("In the whole namespace"), tr("{dropped} (ListenDrops)", dropped=counted)
-    yield tr("Harmed"), _harm_words(told)
-
-
-def _harm_words(told: IncidentStory) -> str:
-    harm = _harm(told)
-    if not harm.releases:
-        return tr("0: nothing was released, and nothing else that the watch does ends a connection")
-    if harm.most is None and harm.kept < harm.releases:
-        return tr("not known: {kept} of {n} releases are kept one by one", kept=harm.kept, n=harm.releases)
-    if harm.most is None:
-        return tr("not known: resets could not be counted during a release")
-    if harm.behind_door == harm.releases:
-        return tr("0: with the door held, no connection could complete during a release and be reset")
-    return tr(
-        "at most {n:,}: RSTs that the namespace sent, for any reason, during {m} of {all} releases without the door",
-        n=harm.most, m=harm.releases - harm.behind_door, all=harm.releases,
-    )  # fmt: skip
-
-
-# --- what to change, and what is not known ----------------------------------------------------------------------------
 
 
 def _changes(told: IncidentStory) -> Iterator[DocumentBlock]:

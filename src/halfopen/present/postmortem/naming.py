@@ -1,0 +1,46 @@
+"""The names of an incident: its title, its place, its cause."""
+
+from __future__ import annotations
+
+from halfopen.core.findings.registry import RULES
+from halfopen.core.postmortem import IncidentStory
+from halfopen.core.units import listener_text, printable
+from halfopen.present.language import tr
+
+
+def title(told: IncidentStory) -> str:
+    """`SYN flood from forged addresses at :8080`."""
+    return tr("{cause} at {place}", cause=cause_title(told.incident.cause), place=place(told))
+
+
+def place(told: IncidentStory) -> str:
+    """The listener, or the namespace where it concerns that."""
+    one = told.incident
+    where = printable(one.where.name)
+    if one.listener is None:
+        return tr("this machine") if one.where.name == "self" else tr("the network namespace {name}", name=where)
+    name = listener_text(one.listener[1], one.listener[2])
+    return name if one.where.name == "self" else f"{name} ({where})"
+
+
+def cause_title(id: str) -> str:
+    """The cause in a few words."""
+    rule = RULES.get(id)
+    if rule is None or rule.fallback:
+        return tr("Half-open connections")
+    words = tr(rule.title).replace("`", "")
+    return words[:1].upper() + words[1:]
+
+
+def named_cause(id: str) -> str:
+    rule = RULES.get(id)
+    return tr("none of the known ones explains it") if rule is None else f"{tr(rule.title).replace('`', '')} ({id})"
+
+
+def value_words(value: int | None) -> str:
+    return tr("not set") if value is None else str(value)
+
+
+def end_s(told: IncidentStory) -> float:
+    one = told.incident
+    return one.ended_s if one.ended_s is not None else one.began_s + one.lasted_s
