@@ -8,12 +8,15 @@ Screens of a terminal are SVG. Pages are PNG, by Chromium (apt install chromium)
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import fcntl
 import io
+import json
 import os
 import pty
 import re
+import select
 import shutil
 import signal
 import struct
@@ -27,7 +30,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from html import unescape
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import IO, TYPE_CHECKING, Any, Final
 
 ROOT: Final = Path(__file__).resolve().parent.parent
 DIRECTORY: Final = ROOT / "docs/pictures"
@@ -65,6 +68,7 @@ _PAGE: Final = (780, 1000)
 # The screen that the page of the service is shown on.
 _SCREEN: Final = (1100, 780)
 _PORT: Final = 9765
+_PAGE_S: Final = 6.0
 _HEADLESS: Final = ("--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars")
 _FONTS: Final = 'ui-monospace, Menlo, Consolas, "DejaVu Sans Mono", "Noto Sans Mono CJK SC", monospace'
 _PATIENCE_S: Final = 60.0
@@ -249,20 +253,54 @@ def _browser() -> str | None:
 
 
 def _service_page(server: LabHost, temporary: Path, directory: Path) -> Iterator[Path]:
-    """The page of the service as a browser in the same namespace shows it."""
+    """The page of the service as a browser in the same namespace shows it after some seconds."""
     browser, link = _browser(), _asked(temporary, "web").get("link")
     if browser is None or link is None:
         return
-    made = temporary / "page.png"
-    words = (*_HEADLESS, f"--user-data-dir={temporary}/page", f"--window-size={_SCREEN[0]},{_SCREEN[1]}")
-    address = f"http://127.0.0.1:{_PORT}/#link={link}"
-    done = server.exec(
-        [browser, *words, "--virtual-time-budget=2000", f"--screenshot={made}", address], timeout=_PATIENCE_S
-    )
-    if done.returncode or not made.is_file():
-        raise HalfopenError("pictures", f"Chromium made no picture of the page: {done.stderr.strip()[-200:]}")
-    shutil.copyfile(made, directory / "page.png")
-    yield directory / "page.png"
+    size = f"--window-size={_SCREEN[0]},{_SCREEN[1]}"
+    words = [browser, *_HEADLESS, size, f"--user-data-dir={temporary}/page", "--remote-debugging-pipe"]
+    asks, answers = os.pipe(), os.pipe()
+    # Chromium reads what it is asked from descriptor 3, and answers at 4.
+    shell = 'exec "$@" 3<&"$ASKS" 4>&"$ANSWERS"'
+    for fd in (asks[0], answers[1]):
+        os.set_inheritable(fd, True)
+    env = {**os.environ, "ASKS": str(asks[0]), "ANSWERS": str(answers[1])}
+    chromium = server.start(
+        ["exec", "bash", "-c", shell, "bash", *words],
+        env=env, pass_fds=(asks[0], answers[1]), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    os.close(asks[0])
+    os.close(answers[1])
+    try:
+        with open(asks[1], "wb", buffering=0) as out, open(answers[0], "rb", buffering=0) as back:
+            path = directory / "page.png"
+            path.write_bytes(_seen_by(out, back, f"http://127.0.0.1:{_PORT}/#link={link}"))
+            yield path
+    finally:
+        server.end(chromium)
+
+
+def _seen_by(out: IO[bytes], back: IO[bytes], address: str) -> bytes:
+    """What a browser shows of an address once it has been open for some seconds: a PNG."""
+    target = _told(out, back, "Target.createTarget", url="about:blank")["targetId"]
+    session = _told(out, back, "Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
+    _told(out, back, "Page.navigate", session, url=address)
+    time.sleep(_PAGE_S)
+    return base64.b64decode(_told(out, back, "Page.captureScreenshot", session)["data"])
+
+
+def _told(out: IO[bytes], back: IO[bytes], method: str, session: str = "", **params: object) -> dict[str, Any]:
+    """The answer of Chromium to one request (Chrome DevTools Protocol: JSON that ends with a zero byte)."""
+    asked = {"id": 1, "method": method, "params": params, **({"sessionId": session} if session else {})}
+    out.write(json.dumps(asked).encode() + b"\0")
+    data = b""
+    while select.select([back], [], [], _PATIENCE_S)[0]:
+        data += os.read(back.fileno(), 1 << 20)
+        *whole, data = data.split(b"\0")
+        for answer in map(json.loads, whole):
+            if answer.get("id") == 1:
+                return dict(answer.get("result", {}))
+    raise HalfopenError("pictures", f"Chromium did not answer to {method}")
 
 
 def _reports(temporary: Path, directory: Path) -> Iterator[Path]:
