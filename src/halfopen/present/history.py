@@ -100,7 +100,9 @@ def show(out: Console, told: HistoryAnswer, *, charts: bool = True, file: str | 
             out.print(f"{clock(changed.at_s)}  {where}{changed.name} changed from {changed.before} to {changed.after}")
     out.print()
     if told.incidents:
-        propose(out, "Also", f"halfopen history replay {told.incidents[-1].id}{_file_words(file)}")
+        # No readings are recorded of open and closing connections.
+        if not told.incidents[-1].about_connections:
+            propose(out, "Also", f"halfopen history replay {told.incidents[-1].id}{_file_words(file)}")
         propose(out, "Next", f"halfopen history show {told.incidents[-1].id}{_file_words(file)}")
     else:
         propose(out, "Next", "halfopen status" if told.spans else "halfopen watch --history DIR")

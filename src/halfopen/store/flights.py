@@ -77,7 +77,8 @@ def read(directory: str, incident: str) -> tuple[list[FlightEntry], str]:
             data = file.read(RECORD_MOST + 1)
     except FileNotFoundError:
         raise UnknownTarget(
-            f"there is no record of the incident {incident}", hint="it may be too old, or a rise without an alarm"
+            f"there is no record of the incident {incident}",
+            hint="it may be too old, a rise without an alarm, or about open and closing connections",
         ) from None
     except OSError as e:
         raise problem(path, e) from None
