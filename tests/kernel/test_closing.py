@@ -15,11 +15,13 @@ import pytest
 
 from halfopen.core.policy.alarms import Clear
 from halfopen.core.policy.detection import Sensitivity
+from halfopen.core.policy.incidents import Incident
 from halfopen.core.policy.policy import Policy
 from halfopen.core.policy.stages import Timing
 from halfopen.core.reports import Decided, Reading
 from halfopen.core.sample.closing import ALL_STATES, CLOSE_WAIT, ESTABLISHED, FIN_WAIT2, OpenSockets
 from halfopen.core.sample.closing import WIDE as WIDE_ADDRESSES
+from halfopen.core.where import Namespace
 from halfopen.linux.netns import resolve
 from halfopen.ops.executor import Executor
 from halfopen.ops.watch.connections import ConnectionLooks
@@ -312,3 +314,42 @@ def test_each_program_that_is_refused_has_a_stand_in(
     assert document["read_by"] == way
     assert sum(one["count"] for one in document["groups"]) == 6
     assert {one["process"]["pid"] for one in document["groups"]} == {os.getpid()}
+
+
+def test_a_restarted_watch_goes_on_with_the_incident(lab: Lab, ends: Ends) -> None:
+    def watch(earlier: dict[Namespace, tuple[Incident, ...]]) -> tuple[Watch, ConnectionLooks]:
+        looks = ConnectionLooks(0.05, 1.0)
+        ns = resolve(lab.server.netns_path)
+        return Watch(QUICK, Executor(dry_run=True), 0.02, ns, duration_s=60, connections=looks, earlier=earlier), looks
+
+    held: list[socket.socket] = []
+
+    def leak() -> None:
+        for _ in range(5):
+            client, server = ends.pair()
+            server.close()
+            held.append(client)
+
+    first, _ = watch({})
+    begun: list[Incident] = []
+    for report in first.run():
+        if isinstance(report, Decided) and report.incident is not None:
+            begun.append(report.incident)
+            first.stop.set()
+        elif isinstance(report, Reading):
+            leak()
+    [one] = begun
+    second, looks = watch({one.where: (one,)})
+    told = []
+    for report in second.run():
+        if isinstance(report, Decided):
+            told.append(report.action)
+            second.stop.set()
+        elif isinstance(report, Reading) and looks.settled(one.where.inode) and looks.of(one.where.inode).alarming:
+            while held:
+                held.pop().close()
+        elif isinstance(report, Reading) and held:
+            leak()
+    [clear] = told
+    assert isinstance(clear, Clear)
+    assert (clear.incident, clear.cause) == (one.id, "close-wait-leak")

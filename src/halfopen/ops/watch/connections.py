@@ -23,6 +23,8 @@ _SHARE: Final = 0.005
 # More are not read: 64 bytes each, and as much again to judge them. What was read of so many is kept for the next look.
 _READ_MOST: Final = 500_000
 _KEPT_MOST: Final = 100_000
+# The first look has nothing to be held against; two more find what lasts.
+_TELL: Final = 3
 
 
 @dataclass(slots=True)
@@ -55,9 +57,9 @@ class ConnectionLooks:
         return _NOTHING if looked is None else looked.trouble
 
     def settled(self, inode: int) -> bool:
-        """Whether two looks at a namespace were taken, or could not be."""
+        """Whether the looks at a namespace tell what lasts, or none can be had."""
         looked = self._of.get(inode)
-        return looked is not None and looked.looks >= 2
+        return looked is not None and looked.looks >= _TELL
 
     def forget(self, inode: int) -> None:
         """A namespace is gone."""
@@ -68,7 +70,7 @@ class ConnectionLooks:
         began, where = time.monotonic(), model.sample.where
         looked = self._of.setdefault(where.inode, _Looked())
         if way == "proc" or began < max(looked.due_s, self._again_s):
-            looked.looks += 2 * (way == "proc")
+            looked.looks += _TELL * (way == "proc")
             return False
         looked.due_s = began + self._every_s
         looked.looks += 1

@@ -235,7 +235,7 @@ class NamespaceTurns:
         counts = counts_of(model, known.last, verdict, wanted, some=some)
         lasting = self.connections.of(where.inode)
         if CONNECTIONS in wanted and not some and not self.connections.settled(where.inode):
-            # An incident that an earlier watch began: until two looks tell, it goes on.
+            # An incident that an earlier watch began: until looks tell, it goes on.
             counts[CONNECTIONS] = ListenerCounts(critical=True)
         elif lasting.alarming or CONNECTIONS in wanted:
             counts[CONNECTIONS] = lasting.counts
