@@ -29,7 +29,9 @@ PYTHONPATH = f"{PLACE}/program/src:{PLACE}/program/packages"
 CONFIG = "/etc/halfopen/halfopen.toml"
 # Of the unit as it is installed only where it prints is changed: there is no journal.
 LOG = "/run/halfopen.log"
-DROP_IN = f"[Service]\\nStandardOutput=append:{LOG}\\nStandardError=append:{LOG}\\n"
+DROP_IN = (
+    f"[Service]\\nStandardOutput=append:{LOG}\\nStandardError=append:{LOG}\\nLoadCredential=hook:/etc/halfopen/hook\\n"
+)
 POLICY = '[[release]]\\nname = "old"\\nmode = "act"\\nolder_than = "2s"\\n'
 AUDIT = "/var/log/halfopen/service/audit.jsonl"
 # What it writes to /etc is gone with it; the program is where a service may read it.
@@ -104,6 +106,7 @@ def test_the_hardened_unit_sees_releases_and_answers_its_group(lab: Lab, machine
     machine.sh(
         f"mkdir -m 1777 /var/tmp; mkdir {place}; printf '{DROP_IN}' > {place}/90-test.conf; systemctl daemon-reload"
     )
+    machine.sh("umask 077; echo whsec_c2VjcmV0 > /etc/halfopen/hook")
     started = machine.run("systemctl", "start", "halfopen")  # returns when it is ready
     assert started.returncode == 0, machine.sh(f"cat {LOG}; systemctl status halfopen || true")
     unit = machine.shown("ActiveState", "StatusText", "MainPID")
@@ -130,8 +133,15 @@ def test_the_hardened_unit_sees_releases_and_answers_its_group(lab: Lab, machine
     )
     assert "not-permitted" in refused
 
-    # The face has nothing; the eyes have four capabilities.
+    # The face has nothing; the eyes have four capabilities. A file that is root's alone reaches it as a credential.
     face = first["face"]["pid"]
+    environ = dict(one.split("=", 1) for one in machine.sh(f"cat /proc/{face}/environ").split("\0") if "=" in one)
+    secret = machine.sh(
+        f"nsenter --target {face} --mount setpriv --reuid=halfopen --regid=halfopen --clear-groups "
+        f"env CREDENTIALS_DIRECTORY={environ['CREDENTIALS_DIRECTORY']} PYTHONPATH={PYTHONPATH} {machine.python} -c "
+        '\'from halfopen.notify import secrets; print(secrets.lines("", "hook"))\''
+    )
+    assert secret == "['whsec_c2VjcmV0']\n"
     status = machine.sh(f"cat /proc/{face}/status")
     assert re.search(r"CapPrm:\t0+\n", status)
     assert "NoNewPrivs:\t1" in status

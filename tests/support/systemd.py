@@ -47,6 +47,8 @@ mkdir /run/systemd
 for t in only sysinit shutdown; do
     printf '[Unit]\\nDescription=%s\\nDefaultDependencies=no\\n' $t > /lib/systemd/system/$t.target
 done
+# Credentials of a unit are mounted by a child, as on a machine where mounts are shared.
+mount --make-rshared /
 exec env -i container=halfopen PATH=/usr/sbin:/usr/bin:/sbin:/bin "$1" --system --unit=only.target \\
     --show-status=no --log-target=null --default-standard-output=null
 """
