@@ -28,6 +28,10 @@ class SocketCounter:
         """The probe of a namespace's counts; what it may not count is left out."""
         return Probe("connections by state", ("bpf:closing",), lambda draft: self._count(inode, draft))
 
+    def forget(self, inode: int) -> None:
+        """The namespace is gone."""
+        self._last.pop(inode, None)
+
     def _count(self, inode: int, draft: Draft) -> SocketCounts | None:
         due_s, counts = self._last.get(inode, (0.0, None))
         began = time.monotonic()

@@ -130,7 +130,13 @@ class RowWriter:
         )
 
     def _watched(self, watched: frozenset[Namespace], at_s: float) -> None:
-        for gone in self._spans.keys() - watched:
+        ended = self._spans.keys() - watched
+        if ended:
+            # Namespaces come and go for years.
+            self._places = {key: id for key, id in self._places.items() if key[0] not in ended}
+            there = set(self._places.values())
+            self._seen = {id: hour for id, hour in self._seen.items() if id in there}
+        for gone in ended:
             self._db.execute("UPDATE spans SET ended = ? WHERE id = ?", (at_s, self._spans.pop(gone)))
         for fresh in watched - self._spans.keys():
             place = self._place(fresh, None, int(at_s))

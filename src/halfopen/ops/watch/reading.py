@@ -72,6 +72,11 @@ class NamespaceReader:
         )
         return kept, columns
 
+    def forget(self, inode: int) -> None:
+        """The namespace is gone."""
+        self.counting.forget(inode)
+        self._sockets.forget(inode)
+
     def _every_request(self, ns: Netns, watched: Filter, *, with_owners: bool) -> tuple[Sample, Columns]:
         with self.apart.measured():
             builder = Builder()

@@ -155,7 +155,7 @@ class NamespaceTurns:
     def end(self, inode: int) -> Iterator[Report]:
         """A namespace is gone: forget what is known of it. An alarm there is over."""
         known = self.known.pop(inode)
-        self.reader.counting.forget(known.where.inode)
+        self.reader.forget(known.where.inode)
         self._clients.forget(known.where.inode)
         self.connections.forget(known.where.inode)
         self.guards.forget(known.where)
