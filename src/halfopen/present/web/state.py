@@ -15,6 +15,7 @@ from halfopen.core.model.listeners import ListenerView
 from halfopen.core.model.model import Model
 from halfopen.core.model.moments import Moment
 from halfopen.core.model.sources import standing_out
+from halfopen.core.policy.actions import Look
 from halfopen.core.tune.settings import advise
 from halfopen.core.units import printable, show_duration
 from halfopen.present import commands
@@ -73,7 +74,7 @@ def _space(space: LiveNamespace) -> dict[str, Any]:
         "half_open": model.half_open,
         "headline": printable(headline(model, space.verdict)),
         "causes": [_cause(finding) for finding in space.verdict.findings],
-        "next": [commands.for_anybody(line) for line in next_commands(space.verdict)],
+        "next": _next(space),
         "missing": _missing(space),
         "rates": [_rate(field, space.minute) for field in MOMENT],
         "minute": {"since_s": [round(m.at_s - space.minute[-1].at_s, 1) for m in space.minute]},
@@ -90,6 +91,14 @@ def _space(space: LiveNamespace) -> dict[str, Any]:
         },
         "settings": _settings(model),
     }
+
+
+def _next(space: LiveNamespace) -> list[str]:
+    """The next commands, the best first; none where the advice is to stay on watch, as the service does."""
+    best = space.verdict.next[0][0]
+    if isinstance(best, Look) and best.command == "watch":
+        return []
+    return [commands.for_anybody(line) for line in next_commands(space.verdict)]
 
 
 def _sources(space: LiveNamespace) -> dict[str, Any]:

@@ -18,6 +18,8 @@ def test_the_worst_namespace_first_with_all_that_explains_it() -> None:
     first, second = shown["spaces"]
     assert (first["name"], first["level"]) == ("self", "critical")
     assert second["level"] == "ok"
+    assert first["next"][0].startswith("sudo halfopen ")
+    assert second["next"] == []
     cause = first["causes"][0]
     assert cause["text"]
     assert cause["evidence"]

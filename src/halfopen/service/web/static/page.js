@@ -147,8 +147,8 @@ class Now {
     say(this.headline, space.headline);
     const worst = space.causes[0];
     say(this.told, `${space.level_word}${worst && worst.title ? `: ${worst.title}` : ""}`);
-    this.next.hidden = space.level === "ok";
-    fill(this.next, space.next[0], (line) => [el("span", { class: "label" }, W.next), commandLine(line)]);
+    this.next.hidden = !space.next.length;
+    fill(this.next, space.next[0] || "", (line) => [el("span", { class: "label" }, W.next), commandLine(line)]);
   }
 
   choose(spaces, space) {
