@@ -154,6 +154,7 @@ class Keeper:
     def _try_alone(self) -> None:
         terminal = self.config.pluginmanager.get_plugin("terminalreporter")
         if terminal:
+            terminal.write_line("")
             terminal.write_sep("=", f"{len(_kept)} failed: tried alone now, one after another")
         names = {kept.id: nodeid for nodeid, kept in _kept.items()}
         seconds = max(LEAST_S, WHOLE_S - (time.monotonic() - _began))
