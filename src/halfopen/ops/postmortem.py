@@ -108,7 +108,7 @@ def _told(kept: History, one: Incident, now_s: float) -> IncidentStory:
 def _with_record(made: IncidentStory, entries: list[FlightEntry], problem: str) -> IncidentStory:
     """The incident with what its flight record says of it, read from the beginning to the end once."""
     one, before, now = made.incident, None, None
-    seen = _Seen(one.listener)
+    seen = _Seen(one.listener, one.cause)
     for entry in played(entries):
         if isinstance(entry, FlightHead):
             seen.version = entry.version or seen.version
@@ -129,23 +129,28 @@ def _with_record(made: IncidentStory, entries: list[FlightEntry], problem: str) 
 class _Seen:
     """What is gathered while a record is played."""
 
-    def __init__(self, listener: Subject) -> None:
+    def __init__(self, listener: Subject, cause: str) -> None:
         self.version = ""
         self.causes: list[ExplainedCause] = []
         self.withheld: list[WithheldThen] = []
-        self._listener = listener
+        self._listener, self._cause = listener, cause
         self._count = 0
         self._last: Model | None = None
         self._left_out: dict[str, None] = {}
         self._again = True
         self._view: ListenerView | None = None
         self._cures: tuple[Cure, ...] = ()
+        self._cures_beside: tuple[Cure, ...] = ()
 
     def reading(self, one: ReplayedReading) -> None:
         self._last = one.model
         self._count += not one.glance
         self._left_out.update(dict.fromkeys(one.left_out))
         self._again &= one.again or bool(one.left_out)
+        verdict = one.verdict
+        # Of a large flood, readings with fewer requests are recorded whole.
+        if verdict is not None and one.again and not one.left_out and self._cause in (f.id for f in verdict.findings):
+            self._cures_beside = tuple(cure for cure in verdict.next if not _stays(cure))
         view = next((v for v in one.model.listeners if v.key == self._listener), None)
         if view is not None and (self._view is None or _held(view) > _held(self._view)):
             self._view = view
@@ -173,7 +178,7 @@ class _Seen:
             self._again,
             self._view,
             tuple(self.withheld),
-            self._cures,
+            self._cures or self._cures_beside,
         )
 
 

@@ -117,9 +117,11 @@ def _changes(told: IncidentStory) -> Iterator[DocumentBlock]:
     if now:
         yield Paragraph(tr("While it goes on:"))
         yield CommandList(tuple(now))
-    if not cures:
-        yield Paragraph(tr("No finding of then proposes a change."))
     rule = RULES.get(told.incident.cause)
+    if not cures and rule is not None and rule.advice:
+        yield Paragraph(tr("In general: {advice}.", advice=tr(rule.advice).replace("`", "")))
+    elif not cures:
+        yield Paragraph(tr("No finding of then proposes a change."))
     where = tr("What decides this cause, and what helps: {place}.", place="docs/verdicts.md")
     if rule is not None:
         yield Paragraph(where, "note")

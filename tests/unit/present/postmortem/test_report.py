@@ -185,6 +185,7 @@ def test_what_was_ruled_out_and_the_owner_come_from_the_flight_record(kept: tupl
     # The evidence is in the history as well.
     assert "- Evidence: 60 half-open for more than 3 s" in text
     assert "--replay" not in text
+    assert "In general: leave SYN cookies on" in text
 
 
 def test_time_that_was_not_watched_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
