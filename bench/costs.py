@@ -180,8 +180,11 @@ def idle(listeners: int, seconds: float) -> Idle:
 
 def _share(lab: Lab, words: list[str], seconds: float) -> float:
     argv = [*halfopen_command(), "watch", *words]
-    process = lab.server.spawn(argv, stdout=subprocess.DEVNULL, env=environment())
+    process = lab.server.spawn(argv, stdout=subprocess.PIPE, env=environment())
     try:
+        # Its two lines, that it watches and what its first reading found: on a busy machine that may take long.
+        if process.stdout is None or not all(process.stdout.readline() for _ in range(2)):
+            raise BenchError(f"the watch ended with {process.wait()}")
         time.sleep(min(_WARM_S, seconds))
         begun, used_s = time.monotonic(), _used_s(process.pid)
         time.sleep(seconds)
