@@ -41,6 +41,7 @@ def begin(where: Path, source: str, *words: str, off: str = "") -> subprocess.Po
     (where / "test_inner.py").write_text(TRIES + textwrap.dedent(source))
     environment = {**os.environ, "PYTHONPATH": str(SUPPORT), "COLUMNS": "300", "HALFOPEN_NO_SECOND_TRY": off}
     environment["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"  # what is not needed here
+    environment.pop("PYTEST_XDIST_WORKER", None)
     command = [sys.executable, "-m", "pytest", *(words or ONE)]
     return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment, cwd=where)
 
