@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from halfopen.core.errors import HalfopenError
-from halfopen.core.findings.lost import lost_rates
+from halfopen.core.findings.lost import NOTICED, lost_rates
 from halfopen.core.model.model import Model
 from halfopen.core.sample.before_tcp import BeforeTcp
 from halfopen.linux.netns import Netns
@@ -23,14 +23,24 @@ def often_lost(model: Model) -> bool:
     a look.
     """
     counters = model.sample.counters
-    table = part.conntrack if (part := model.sample.part(BeforeTcp)) is not None else None
+    part = model.sample.part(BeforeTcp)
+    table = part.conntrack if part is not None else None
     often = max(_LEAST, counters.get("PassiveOpens", 0) * _OFTEN)
     if table is not None and table.count > table.limit * _FULL:
         return True
     if model.sample.settings.get("tcp_syncookies") == 2 and counters.get("SyncookiesRecv"):
         # With nothing half-open; whom the cookies cost window scaling is counted.
         return True
+    if part is not None and _queues_dropped_often(part):
+        # In bursts, between which two looks that are close together see nothing.
+        return True
     return any(counters.get(name, 0) >= often for name in _COUNTERS)
+
+
+def _queues_dropped_often(part: BeforeTcp) -> bool:
+    behind = sum(cpu.dropped for cpu in part.cpus)
+    lost = ((max(one.missed, min(one.dropped, behind)), one.packets) for one in part.devices)
+    return any(n >= _LEAST and n >= (packets + n) * NOTICED for n, packets in lost)
 
 
 def losing(ns: Netns, model: Model) -> bool:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import time
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from halfopen.core.model.model import Model, build
+from halfopen.core.sample.before_tcp import BeforeTcp, Received, Softnet
 from halfopen.ops.looks import looks
 from rows import listener, sample
 from verdicts import silent
@@ -51,6 +54,23 @@ def test_nobody_waits_who_asks_for_one_look() -> None:
 @pytest.mark.parametrize("models", [[busy()], [quiet(), busy()]])
 def test_something_to_judge_is_looked_at_twice(models: list[Model]) -> None:
     assert waits(models) == 0.5
+
+
+@pytest.mark.parametrize(
+    ("received", "of_the_cpus", "seconds"),
+    [
+        (Received("eth0", 20_000, 0, 833), 833, 1.0),
+        (Received("eth0", 20_000, 833, 0), 0, 1.0),
+        (Received("eth0", 20_000, 0, 833), 0, None),  # frames that nobody here wants
+        (Received("eth0", 20_000_000, 0, 833), 833, None),  # one in 24,000
+    ],
+)
+def test_queues_that_drop_in_bursts_are_looked_at_twice(
+    received: Received, of_the_cpus: int, seconds: float | None
+) -> None:
+    part = BeforeTcp(time.monotonic(), cpus=(Softnet(10**6, of_the_cpus, 0),), devices=(received,))
+    model = build(replace(sample([], [listener()]), parts=(part,)))
+    assert waits([model]) == seconds
 
 
 def test_a_deep_look_is_taken_twice_at_anything() -> None:
