@@ -68,8 +68,8 @@ class ListenerView:
 
     @property
     def fill(self) -> float | None:
-        """Requests held over the SYN queue's limit, None when the limit is not known."""
-        return self.held / self.syn_queue_limit if self.syn_queue_limit else None
+        """Requests held over what the SYN queue takes (`syn_queue_cap`), None when that is not known."""
+        return self.held / cap if (cap := self.syn_queue_cap) else None
 
     @property
     def key(self) -> tuple[int, str, int, int]:
