@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import fcntl
 import os
 import pty
@@ -35,6 +36,8 @@ class Terminal:
         )
         os.close(slave)
         self.text = ""
+        # A read may end within a character.
+        self._decoder = codecs.getincrementaldecoder("utf-8")()
 
     def read(self, seconds: float = 0.05) -> str:
         """Take in what came."""
@@ -45,7 +48,7 @@ class Terminal:
                 break
             if not data:
                 break
-            self.text += data.decode()
+            self.text += self._decoder.decode(data)
         return self.text
 
     def answer(self, text: str) -> None:

@@ -18,20 +18,22 @@ _SINCE: Final = "24h"
 
 
 @click.command()
-@click.option("--incident", metavar="ID", help="Tell this incident; a part of its ID will do.")
-@click.option("--since", metavar="T", help="Tell from when on: 24h (ago), 2026-11-26T00:45 or 00:45.  [default: 24h]")
-@click.option("--until", metavar="T", help="Until when, likewise (default: now).")
+@click.option("--incident", metavar="ID", help="Report this incident; a unique part of its ID is enough.")
+@click.option("--since", metavar="T", help="Start: 24h (ago), 2026-11-26T00:45 or 00:45.  [default: 24h]")
+@click.option("--until", metavar="T", help="End, in the same form (default: now).")
 @click.option("--netns", metavar="NAME|PATH|INODE|all", help="Only this network namespace (default: all).")
 @click.option(
     "-o", "--output", metavar="FILE", default="-", shell_complete=files,
-    help="Write it there: FILE.html or FILE.md; - for standard output.  [default: -]",
+    help="Write the report to FILE.html or FILE.md; - for standard output.  [default: -]",
 )  # fmt: skip
-@click.option("--format", "form", type=click.Choice(("html", "md")), help="Default: by the name of FILE, else md.")
+@click.option(
+    "--format", "form", type=click.Choice(("html", "md")), help="Default: from the name of FILE, otherwise md."
+)
 @click.option("--language", type=click.Choice(("en", "zh")), help="Default: that of LANG.")
-@click.option("--force", is_flag=True, help="Replace FILE where it is there.")
+@click.option("--force", is_flag=True, help="Replace FILE if it exists.")
 @click.option(
     "--file", "history_file", metavar="FILE|DIR", shell_complete=files,
-    help="Where watch --history keeps it (default: that of the service, else your own).",
+    help="Where watch --history wrote it (default: the service's history, otherwise your own).",
 )  # fmt: skip
 def command(
     incident: str | None,
@@ -47,8 +49,8 @@ def command(
     """Write a report to paste into a post-mortem: what happened, when and where, the cause with its evidence and what
     was ruled out, what was done, how many clients were served, turned away and harmed, and what to change.
 
-    It is one file, Markdown or HTML with its drawings inside. It is made of what a watch with --history kept, so it
-    works with and without a watch that runs.
+    The report is one file, Markdown or HTML with its drawings inside. It is made from what watch --history recorded,
+    and can be written whether or not a watch is running.
     """
     from halfopen.core.errors import UsageError
 
@@ -75,7 +77,7 @@ def _form_of(output: str) -> str:
     suffix = os.path.splitext(output)[1].lower()
     if suffix not in _SUFFIXES:
         raise UsageError(
-            f"the name {output!r} does not tell the format", hint="end it with .html or .md, or give --format"
+            f"the format cannot be told from the name {output!r}", hint="end it with .html or .md, or give --format"
         )
     return _SUFFIXES[suffix]
 
@@ -107,7 +109,7 @@ def _text(found: PostMortem, form: str, language: str | None) -> str:
 def _there(output: str) -> Exception:
     from halfopen.core.errors import UsageError
 
-    return UsageError(f"{output} is there already", hint="give another name, or --force to replace it")
+    return UsageError(f"{output} already exists", hint="give another name, or --force to replace it")
 
 
 def _write(output: str, data: bytes, *, force: bool) -> None:

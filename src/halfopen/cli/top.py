@@ -30,10 +30,12 @@ _SOURCES: Final = 10
 @click.option("--interval", metavar="T", default="1s", help="Time between readings (default 1s).")
 @reason_option
 @audit_log_option
-@click.option("--replay", metavar="ID", help="Play the flight record of this incident; a part of its ID will do.")
+@click.option(
+    "--replay", metavar="ID", help="Play the flight record of this incident; a unique part of its ID is enough."
+)
 @click.option(
     "--file", "history_file", metavar="FILE|DIR", shell_complete=files,
-    help="With --replay: where watch --history keeps it (default: that of the service, else your own).",
+    help="With --replay: where watch --history wrote it (default: the service's history, otherwise your own).",
 )  # fmt: skip
 def command(
     netns: str | None,
@@ -57,7 +59,7 @@ def command(
         _replay(replay, history_file)
         return
     if history_file is not None:
-        raise UsageError("--file goes with --replay", hint="halfopen history lists the incidents")
+        raise UsageError("--file is only for --replay", hint="halfopen history lists the incidents")
     tty.check()
     interval_s = _seconds(interval)
     if not _LEAST_S <= interval_s <= _LONGEST_S:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
 from typing import Final
 
-from halfopen.core.history import HistoryAnswer, KeptSeries, WatchedSpan
+from halfopen.core.history import HistoryAnswer, Slot, WatchedSpan
 from halfopen.core.where import Namespace
 
 # Readings are spaced out to ten seconds at most; until the next one, a value is as it was.
@@ -40,8 +40,10 @@ def timeline(told: HistoryAnswer, parts: int) -> Timeline:
     narrow = bool(told.narrowed)
     kept = [one for one in told.series if (one.listener is not None) == narrow]
     seen = _watched(told.spans, since_s, each_s, count)
-    values = {name: _most(kept, name, since_s, each_s, seen) for name in MOST}
-    values |= {name: _rates(kept, name, since_s, each_s, seen) for name in RATES}
+    values: dict[str, tuple[float | None, ...]] = {}
+    for name in (*MOST, *RATES):
+        mine = [one.slots for one in kept if one.magnitude == name]
+        values[name] = (_most if name in MOST else _rates)(mine, since_s, each_s, seen)
     return Timeline(since_s, each_s, values)
 
 
@@ -55,15 +57,13 @@ def _watched(spans: Iterable[WatchedSpan], since_s: float, each_s: float, count:
 
 
 def _most(
-    series: Iterable[KeptSeries], name: str, since_s: float, each_s: float, seen: list[bool]
+    series: Iterable[Sequence[Slot]], since_s: float, each_s: float, seen: list[bool]
 ) -> tuple[float | None, ...]:
     total = [0.0] * len(seen)
     known = list(seen)
-    for one in series:
-        if one.magnitude != name:
-            continue
+    for slots in series:
         mine = [0] * len(seen)
-        for slot, after in zip_longest(one.slots, one.slots[1:]):
+        for slot, after in zip_longest(slots, slots[1:]):
             # A slot that is longer than a part is seen in each of them, the last value until the next reading.
             first, end = int((slot.at_s - since_s) // each_s), (slot.at_s + slot.step_s - since_s) / each_s
             for i in range(max(0, first), min(len(seen), max(first + 1, int(end)))):
@@ -77,14 +77,12 @@ def _most(
 
 
 def _rates(
-    series: Iterable[KeptSeries], name: str, since_s: float, each_s: float, seen: list[bool]
+    series: Iterable[Sequence[Slot]], since_s: float, each_s: float, seen: list[bool]
 ) -> tuple[float | None, ...]:
     total = [0.0] * len(seen)
     known = list(seen)
-    for one in series:
-        if one.magnitude != name:
-            continue
-        for slot in one.slots:
+    for slots in series:
+        for slot in slots:
             i = int((slot.at_s - since_s) // each_s)
             if 0 <= i < len(seen):
                 total[i] += slot.sum / each_s

@@ -157,7 +157,7 @@ def _synacks_lost(f: Finding) -> str:
     if f.has("prefix"):
         whom = tr("clients of {at} in {prefix}", at=at(f), prefix=f.text("prefix"))
     text = tr(
-        "SYN-ACKs do not reach {whom}: {again:,} of {n:,} handshakes that last send their SYN again{up_to}; {why}",
+        "SYN-ACKs do not reach {whom}: {again:,} of {n:,} waiting clients have sent their SYN again{up_to}; {why}",
         whom=whom,
         again=f.count("repeated"),
         n=f.count("lasting"),

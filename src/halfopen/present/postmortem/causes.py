@@ -29,12 +29,12 @@ _CAUSES_MOST: Final = 6
 
 def causes(told: IncidentStory) -> Iterator[DocumentBlock]:
     if not told.causes:
-        yield Paragraph(tr("None was told: it was a rise that passed without an alarm."))
+        yield Paragraph(tr("None was reported: it was a rise that passed without an alarm."))
         return
     by_time = {cause.at_s: cause for cause in told.incident.causes}
     shown = told.causes[-_CAUSES_MOST:]
     if len(told.causes) > len(shown):
-        yield Paragraph(tr("The last {n} of {all} causes that were told:", n=len(shown), all=len(told.causes)), "note")
+        yield Paragraph(tr("The last {n} of {all} causes reported:", n=len(shown), all=len(told.causes)), "note")
     for cause in shown:
         yield from _cause(told, cause, by_time.get(cause.at_s))
     yield from _ruled_out(told.causes[-1])

@@ -121,7 +121,7 @@ def _changes(told: IncidentStory) -> Iterator[DocumentBlock]:
     if not cures and rule is not None and rule.advice:
         yield Paragraph(tr("In general: {advice}.", advice=tr(rule.advice).replace("`", "")))
     elif not cures:
-        yield Paragraph(tr("No finding of then proposes a change."))
+        yield Paragraph(tr("No finding of that time proposes a change."))
     where = tr("What decides this cause, and what helps: {place}.", place="docs/verdicts.md")
     if rule is not None:
         yield Paragraph(where, "note")
@@ -132,17 +132,19 @@ def _unknown(told: IncidentStory) -> Iterator[str]:
     for since_s, until_s in told.around.gaps:
         since, until = clock(since_s, span), clock(until_s, span)
         if since_s <= span[0]:
-            yield tr("What was before {time}: nothing was watched.", time=until)
+            yield tr("Before {time}: nothing was watched.", time=until)
         elif until_s >= span[1]:
-            yield tr("What was after {time}: nothing was watched.", time=since)
+            yield tr("After {time}: nothing was watched.", time=since)
         else:
             yield tr(
-                "What was from {since} to {until}: nothing was watched, and sums lack it.", since=since, until=until
+                "From {since} to {until}: nothing was watched, and the sums do not include that time.",
+                since=since,
+                until=until,
             )
     if told.lost:
         yield tr("The end: the watch ended first.")
     elif not told.incident.over:
-        yield tr("The end: it goes on, and every figure is of so far.")
+        yield tr("The end: the incident goes on, and every figure counts up to now.")
     if told.around.step_s > 1:
         yield tr("Values by the second: only those by {step} are kept of that time.", step=long(told.around.step_s))
     if record is None:
@@ -155,7 +157,7 @@ def _unknown(told: IncidentStory) -> Iterator[str]:
             "Parts of some readings ({parts}): there were too many to be recorded.", parts=", ".join(record.left_out)
         )
     if not record.again:
-        yield tr("Whether today's rules would find the same: the findings are those of then.")
+        yield tr("Whether today's rules would find the same: the findings are those recorded at the time.")
     made = sum(one.times for one in told.incident.releases)
     if told.releases and len(told.releases) < made:
         yield tr("Some releases one by one: {kept} of {n} are kept.", kept=len(told.releases), n=made)

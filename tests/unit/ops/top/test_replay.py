@@ -193,7 +193,7 @@ def test_a_replay_needs_a_terminal_and_no_other_options(kept: tuple[Path, str]) 
 
     for words, said in (
         (["--replay", kept[1], "--interval", "2s"], "--replay does not go with --interval"),
-        (["--file", f"{kept[0]}/"], "--file goes with --replay"),
+        (["--file", f"{kept[0]}/"], "--file is only for --replay"),
         (["--replay", kept[1], "--file", f"{kept[0]}/"], "needs a terminal"),
     ):
         with pytest.raises(UsageError, match=said):

@@ -192,8 +192,10 @@ def test_time_that_was_not_watched_is_said(tmp_path: Path, monkeypatch: pytest.M
     id = kept_flood.keep(tmp_path / "h", monkeypatch, seconds=60, unwatched=range(30, 38))
     text = run("--incident", id, "--file", f"{tmp_path}/h/")
     assert re.search(r"^\| 02:55:(29|30) \| Nothing was watched until 02:55:3[78] \|$", text, re.MULTILINE)
-    assert "What was before 02:55:00: nothing was watched." in text
-    assert re.search(r"What was from 02:55:(29|30) to 02:55:3[78]: nothing was watched, and sums lack it\.", text)
+    assert "Before 02:55:00: nothing was watched." in text
+    assert re.search(
+        r"From 02:55:(29|30) to 02:55:3[78]: nothing was watched, and the sums do not include that time\.", text
+    )
     found = parsed(run("--incident", id, "--file", f"{tmp_path}/h/", "--format", "html"))
     gaps = [attributes for tag, attributes in found.tags if tag == "rect" and attributes["class"] == "gap"]
     assert len(gaps) % 3 == 0  # before, in between, behind; in each plot
@@ -219,14 +221,14 @@ def test_a_file_is_for_its_owner_and_replaced_by_force_alone(kept: tuple[Path, s
     assert run(*words, str(target)) == f"{target} written\n"
     assert target.stat().st_mode & 0o777 == 0o600
     assert target.read_text().startswith("<!DOCTYPE html>")
-    assert "is there already; give another name, or --force" in refused(*words, str(target)).line()
+    assert "already exists; give another name, or --force" in refused(*words, str(target)).line()
     target.write_text("old")
     run(*words, str(target), "--force")
     assert target.read_text().endswith("</html>\n")
     assert [path.name for path in tmp_path.iterdir()] == ["a.html"]
     link = tmp_path / "link.md"
     link.symlink_to(tmp_path / "none")
-    assert "is there already" in refused(*words, str(link)).line()
+    assert "already exists" in refused(*words, str(link)).line()
     assert "is no regular file" in refused(*words, str(link), "--force").line()
     assert not (tmp_path / "none").exists()
     assert "No such file or directory" in refused(*words, f"{tmp_path}/none/a.md").line()
@@ -235,7 +237,7 @@ def test_a_file_is_for_its_owner_and_replaced_by_force_alone(kept: tuple[Path, s
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (("-o", "a.txt"), "does not tell the format"),
+        (("-o", "a.txt"), "the format cannot be told"),
         (("--incident", "ffffff"), "there is no incident 'ffffff'"),
         (("--incident", "ffffff", "--since", "1h"), "--incident does not go with --since"),
         (("--since", "1h", "--until", "2h"), "--since is not before --until"),
