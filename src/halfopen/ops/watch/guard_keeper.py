@@ -28,6 +28,7 @@ class _Kept:
     stop: StopEvent = field(default_factory=StopEvent)
     why: str = ""
     thread: threading.Thread | None = None
+    forgotten: bool = False
 
 
 class GuardKeeper:
@@ -68,9 +69,14 @@ class GuardKeeper:
         self._news.append(Guarding(action))
 
     def forget(self, where: Namespace) -> None:
-        """The namespace is gone."""
-        self.end(EndGuard(where, "the network namespace is gone"))
+        """The namespace is gone: nothing is kept of it once its guard is off."""
         self._failed.pop(where, None)
+        if (kept := self._of.get(where)) is None:
+            return
+        self.end(EndGuard(where, "the network namespace is gone"))
+        kept.forgotten = True
+        if kept.standing.state is GuardState.OVER:
+            self._of.pop(where, None)
 
     def news(self) -> Iterator[Guarding | Trouble]:
         """What happened since it was asked last."""
@@ -81,7 +87,7 @@ class GuardKeeper:
         """Take every guard off, and wait until they are."""
         for where in list(self._of):
             self.end(EndGuard(where, "the watch ends"))
-        for kept in self._of.values():
+        for kept in list(self._of.values()):
             if kept.thread is not None:
                 kept.thread.join()
 
@@ -107,6 +113,9 @@ class GuardKeeper:
             self._failed.pop(action.where, None)
             self._news.append(Guarding(outcome))
         kept.standing = GuardStanding(GuardState.OVER, action, time.monotonic(), ended)
+        if kept.forgotten:
+            self._of.pop(action.where, None)
+            self._failed.pop(action.where, None)
 
     def _begun(self, outcome: Protected) -> None:
         self._news.append(Guarding(outcome))
