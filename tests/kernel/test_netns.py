@@ -137,6 +137,20 @@ def test_settings_and_counters_are_those_of_the_namespace(lab: Lab) -> None:
     assert halfopen.sample(lab.server.netns_path).counters["PassiveOpens"] == 4
 
 
+def test_settings_are_read_where_somebody_listens_or_was_spoken_to(lab: Lab) -> None:
+    def settings() -> dict[int, bool]:
+        models, _ = halfopen.snapshots()
+        return {model.sample.where.inode: "tcp_syncookies" in model.sample.settings for model in models}
+
+    before = settings()
+    assert (before[lab.server.inode], before[lab.client.inode]) == (False, False)
+    web = lab.server.listen(8080)
+    assert settings()[lab.server.inode]
+    lab.client.connect(web, 1)
+    after = settings()
+    assert (after[lab.server.inode], after[lab.client.inode]) == (True, True)
+
+
 def test_ctrl_c_lets_the_work_in_a_namespace_end_in_order(lab: Lab) -> None:
     stop = threading.Event()
     timer = threading.Timer(0.1, lambda: os.kill(os.getpid(), signal.SIGINT))

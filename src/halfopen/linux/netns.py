@@ -12,6 +12,7 @@ import os
 import shlex
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final, TypeVar
 
 from halfopen.core.errors import KernelError, NotPermitted, UnknownTarget, UsageError, privilege
@@ -100,12 +101,17 @@ def entered(environment: str | None = None) -> Netns | None:
     return None
 
 
+@lru_cache(maxsize=1)
+def _libc() -> ctypes.CDLL:
+    return ctypes.CDLL(None, use_errno=True)
+
+
 def _setns(fd: int) -> None:
     # os.setns came with Python 3.12; 3.11 has only libc's.
     if hasattr(os, "setns"):
         os.setns(fd, CLONE_NEWNET)
         return
-    libc = ctypes.CDLL(None, use_errno=True)
+    libc = _libc()
     if libc.setns(fd, CLONE_NEWNET) != 0:
         err = ctypes.get_errno()
         raise OSError(err, os.strerror(err))
@@ -116,7 +122,7 @@ def unshare(flags: int) -> None:
     if hasattr(os, "unshare"):
         os.unshare(flags)
         return
-    libc = ctypes.CDLL(None, use_errno=True)
+    libc = _libc()
     if libc.unshare(flags) != 0:
         err = ctypes.get_errno()
         raise OSError(err, os.strerror(err))

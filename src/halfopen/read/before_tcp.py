@@ -10,7 +10,8 @@ from typing import Final
 from halfopen.core.sample.before_tcp import BeforeTcp, Conntrack, IpIn, Received, Softnet
 from halfopen.linux import small_files
 from halfopen.linux.sockets import ANSWER_WITHIN_S
-from halfopen.read.probe import Draft, Probe
+from halfopen.read.probe import CounterTables, Draft, Probe
+from halfopen.read.procfs import counter_tables
 from halfopen.wire import before_tcp, netlink
 
 _NET: Final = "/proc/thread-self/net"
@@ -21,31 +22,44 @@ _BYTES: Final = 64 * 1024
 def probe(earlier: BeforeTcp | None = None) -> Probe:
     """The probe of what is before TCP; earlier: the reading before."""
 
-    def looked(_: Draft) -> BeforeTcp:
-        return read(earlier)
+    def looked(draft: Draft) -> BeforeTcp:
+        return read(earlier, draft.tables)
 
     return Probe("packets lost before TCP", ("procfs",), looked)
 
 
-def read(earlier: BeforeTcp | None = None) -> BeforeTcp:
-    """The counters now; a part that this kernel or its privileges do not show is left out."""
+def read(earlier: BeforeTcp | None = None, tables: CounterTables | None = None) -> BeforeTcp:
+    """The counters now; a part that this kernel or its privileges do not show is left out.
+
+    tables: what /proc/net/snmp and netstat just said; None: they are read.
+    """
     now = time.monotonic()
-    return BeforeTcp(now, _conntrack(), _cpus(), _devices(), earlier, _ip())
+    ip = _ip(tables or counter_tables())
+    return BeforeTcp(now, _conntrack(), _cpus(), _devices(), earlier, ip)
 
 
 def _conntrack() -> Conntrack | None:
-    """None where the module is not loaded."""
-    count, limit = (small_files.read(f"{_CONNTRACK}_{name}") or b"" for name in ("count", "max"))
-    if not count.strip().isdigit() or not limit.strip().isdigit():
-        return None
+    """None where the module is not loaded.
+
+    Each name below /proc/sys/net is looked for among those of all namespaces: with hundreds of them, opening one takes
+    ten times as long as reading the counters, which tell the number of entries too.
+    """
     told = before_tcp.conntrack_counters(small_files.read(f"{_NET}/stat/nf_conntrack") or b"")
     drops, failed, early = (told.get(name, 0) for name in ("drop", "insert_failed", "early_drop"))
-    return Conntrack(int(count), int(limit), drops, failed, early)
+    count = told["entries"] if "entries" in told else _setting("count")
+    if count is None:
+        return None
+    limit = _setting("max") if count else 0
+    return None if limit is None else Conntrack(count, limit, drops, failed, early)
 
 
-def _ip() -> IpIn | None:
-    snmp, netstat, snmp6 = (small_files.read(f"{_NET}/{name}") or b"" for name in ("snmp", "netstat", "snmp6"))
-    return before_tcp.ip_in(snmp, netstat, snmp6)
+def _setting(name: str) -> int | None:
+    text = (small_files.read(f"{_CONNTRACK}_{name}") or b"").strip()
+    return int(text) if text.isdigit() else None
+
+
+def _ip(tables: CounterTables) -> IpIn | None:
+    return before_tcp.ip_in(tables.snmp, tables.netstat, small_files.read(f"{_NET}/snmp6") or b"")
 
 
 def _cpus() -> tuple[Softnet, ...]:

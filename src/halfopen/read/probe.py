@@ -6,14 +6,21 @@ A new part is a class in `core/sample/` and a file here that makes its Probe; no
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from numpy.typing import NDArray
 
 # The ways to read sockets, the best first; "auto" takes the first that answers.
 WAYS: Final = ("bpf", "diag", "proc")
+
+
+class CounterTables(NamedTuple):
+    """The bytes of /proc/net/snmp and netstat; empty where /proc does not show them."""
+
+    snmp: bytes
+    netstat: bytes
 
 
 @dataclass(slots=True)
@@ -25,7 +32,7 @@ class Draft:
     or None. looked_at: when, as monotonic time and time since the epoch. interrupted: the kernel flagged a dump as
     inconsistent. problems: what is missing or doubtful. notes: what is not shown for lack of a privilege. table: the
     request sockets (N,) REQUEST and the number of full ones, where the listeners came from the same text of /proc.
-    digest: as of `Head`.
+    digest: as of `Head`. tables, counters: the counters, read once for all that want some of them.
     """
 
     way: str
@@ -38,11 +45,21 @@ class Draft:
     notes: list[str] = field(default_factory=list)
     table: tuple[NDArray[Any], int] | None = None
     digest: int | None = None
+    tables: CounterTables | None = None
+    counters: Mapping[str, int] = field(default_factory=dict)
 
     def become(self, other: Draft) -> None:
-        """Be the other draft, which was read in another way."""
+        """Be the other draft, which was read in another way; the counters are those that were read already."""
         for name in self.__slots__:
-            setattr(self, name, getattr(other, name))
+            if name not in ("tables", "counters"):
+                setattr(self, name, getattr(other, name))
+
+    @property
+    def ever_reached(self) -> bool:
+        """Whether a TCP segment ever came to the namespace (Tcp InSegs, which `tcp_v4_rcv()` and `tcp_v6_rcv()` count
+        first of all); true where /proc does not say.
+        """
+        return self.counters.get("InSegs") != 0
 
 
 def as_root() -> str:

@@ -14,6 +14,7 @@ from halfopen.core.errors import NotPermitted, Unsupported
 from halfopen.core.sample import REQUEST
 from halfopen.core.tune.keys import SAMPLED
 from halfopen.linux import small_files
+from halfopen.read.probe import CounterTables
 from halfopen.wire import procnet
 
 # The calling thread's own: the main thread's may be another namespace's.
@@ -21,25 +22,23 @@ _NET: Final = "/proc/thread-self/net"
 _SYS: Final = "/proc/sys"
 
 
-def counters() -> dict[str, int]:
-    """The Tcp and TcpExt counters of the namespace, by name; empty where /proc shows none."""
-    return {
-        **procnet.parse_counters(small_files.read(f"{_NET}/snmp") or b""),
-        **procnet.parse_counters(small_files.read(f"{_NET}/netstat") or b""),
-    }
+def counter_tables() -> CounterTables:
+    """What /proc says of the namespace's counters now."""
+    return CounterTables(*(small_files.read(f"{_NET}/{name}") or b"" for name in ("snmp", "netstat")))
+
+
+def counters(tables: CounterTables | None = None) -> dict[str, int]:
+    """The Tcp and TcpExt counters of the namespace, by name; empty where /proc shows none. tables: None: they are
+    read.
+    """
+    read = tables or counter_tables()
+    return {**procnet.parse_counters(read.snmp), **procnet.parse_counters(read.netstat)}
 
 
 def tcp_counters() -> bytes:
     """The lines of the same counters as they stand, to be compared; empty where /proc shows none."""
     snmp, netstat = (small_files.read(f"{_NET}/{name}") or b"" for name in ("snmp", "netstat"))
     return snmp[snmp.find(b"\nTcp:") : snmp.find(b"\nUdp:")] + netstat.partition(b"\nIpExt:")[0]
-
-
-def any_segments() -> bool:
-    """Whether a TCP segment ever came to the namespace (Tcp InSegs, which `tcp_v4_rcv()` and `tcp_v6_rcv()` count first
-    of all); true where /proc does not say.
-    """
-    return procnet.parse_counters(small_files.read(f"{_NET}/snmp") or b"").get("InSegs") != 0
 
 
 def out_resets() -> int | None:

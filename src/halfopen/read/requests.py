@@ -14,7 +14,7 @@ from halfopen.core.filters import Filter
 from halfopen.core.sample import REQUEST, Requests
 from halfopen.core.sample.requests import Rows, Taker
 from halfopen.linux.sockets import open_sock_diag
-from halfopen.read import head, procfs, sockdiag, timeouts
+from halfopen.read import head, sockdiag, timeouts
 from halfopen.read.bpf import programs
 from halfopen.read.probe import Draft, Probe, as_root
 from halfopen.wire import inet_diag
@@ -92,7 +92,7 @@ class _Reading:
         keep = self._chosen.endpoints if self._chosen is not None else Filter()
         self._begin(draft)
         # Nobody can be half-open where no segment ever came; the hash that is walked is that of all namespaces.
-        walked = procfs.any_segments()
+        walked = draft.ever_reached
         for part in census.read(mixed=bool(plain.any() and not plain.all())) if walked else ():
             found, ages_s, acked = part.rows, part.ages_s, part.is_deferred
             if not keep.empty:

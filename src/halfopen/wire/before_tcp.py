@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator, Mapping
+from functools import lru_cache
 from typing import Final
 
 from halfopen.core.errors import WireError
@@ -21,7 +22,8 @@ _STATS: Final = struct.Struct("=16Q")
 
 
 def conntrack_counters(text: bytes) -> Mapping[str, int]:
-    """The counters in /proc/net/stat/nf_conntrack, added up over the CPUs; `entries` stands in every line.
+    """The counters in /proc/net/stat/nf_conntrack, added up over the CPUs; `entries`, which every line repeats, as it
+    stands.
 
     Columns came and went; they are found by their names. Raises: WireError.
     """
@@ -29,7 +31,7 @@ def conntrack_counters(text: bytes) -> Mapping[str, int]:
     total: dict[str, int] = dict.fromkeys(names.split(), 0)
     for line in lines:
         for name, value in zip(names.split(), line.split(), strict=False):
-            total[name] += _hex(value)
+            total[name] = _hex(value) + (total[name] if name != "entries" else 0)
     return total
 
 
@@ -57,6 +59,7 @@ _V4: Final = {
     "IpExt": ("InNoRoutes", "InTruncatedPkts", "InMcastPkts", "InBcastPkts"),
     "TcpExt": ("IPReversePathFilter",),
 }
+_USED: Final = frozenset(("InReceives", "InDelivers", "ReasmOKs", *(name for names in _V4.values() for name in names)))
 _V6: Final = (
     *("Ip6InHdrErrors", "Ip6InTooBigErrors", "Ip6InNoRoutes", "Ip6InAddrErrors", "Ip6InUnknownProtos"),
     *("Ip6InTruncatedPkts", "Ip6InDiscards", "Ip6OutForwDatagrams", "Ip6ReasmReqds", "Ip6InMcastPkts"),
@@ -84,19 +87,28 @@ def ip_in(snmp: bytes, netstat: bytes, snmp6: bytes) -> IpIn | None:
 
 
 def _tables(text: bytes) -> dict[str, dict[str, int]]:
-    """The tables of /proc/net/snmp and netstat, `Ip: Name …` above `Ip: 1 …`, by their names."""
+    """What is used of the tables of /proc/net/snmp and netstat, `Ip: Name …` above `Ip: 1 …`, by their names."""
     found = {}
     lines = text.decode("ascii", "replace").splitlines()
     for names, values in zip(lines[::2], lines[1::2], strict=False):
         table, _, columns = names.partition(":")
-        words = values.partition(":")[2].split()
-        found[table] = {n: int(w) for n, w in zip(columns.split(), words, strict=False) if w.isdigit()}
+        if table in _V4:
+            words = values.partition(":")[2].split()
+            places = ((n, words[at]) for n, at in _places(columns) if at < len(words))
+            found[table] = {n: int(word) for n, word in places if word.isdigit()}
     return found
 
 
+# A kernel has always the same.
+@lru_cache(maxsize=8)
+def _places(columns: str) -> tuple[tuple[str, int], ...]:
+    return tuple((name, at) for at, name in enumerate(columns.split()) if name in _USED)
+
+
 def _pairs(text: bytes) -> Iterator[tuple[str, int]]:
+    """What is used of /proc/net/snmp6: its IPv6 counters, `Ip6InReceives 7`, each in a line of its own."""
     for line in text.decode("ascii", "replace").splitlines():
-        words = line.split()
+        words = line.split() if line.startswith("Ip6") else ()
         if len(words) == 2 and words[1].isdigit():
             yield words[0], int(words[1])
 

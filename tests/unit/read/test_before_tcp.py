@@ -20,7 +20,7 @@ CONNTRACK = b"""entries  clashres found new invalid ignore delete chainlength in
 
 def test_counters_of_connection_tracking_are_added_over_cpus() -> None:
     found = wire.conntrack_counters(CONNTRACK)
-    assert (found["drop"], found["insert_failed"], found["early_drop"]) == (15, 3, 3)
+    assert (found["drop"], found["insert_failed"], found["early_drop"], found["entries"]) == (15, 3, 3, 16)
     assert wire.conntrack_counters(b"") == {}
     with pytest.raises(WireError):
         wire.conntrack_counters(b"entries drop\nzz 1\n")

@@ -26,7 +26,7 @@ def _nothing_there(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
         head, "begin", lambda way, old: Draft(way, "diag", np.empty(0, dtype=LISTENER), None, (1.0, 2.0))
     )
-    monkeypatch.setattr(procfs, "counters", dict)
+    monkeypatch.setattr(procfs, "counters", lambda tables: {})
     monkeypatch.setattr(procfs, "settings", dict)
 
 

@@ -103,7 +103,8 @@ NAMESPACE: Final[tuple[Field[Model], ...]] = (
     Field("release_time_s", "when the kernel gives up, by `tcp_synack_retries`", lambda m: m.release_time_s, unit="s"),
     Field(
         "settings",
-        "the sysctls that bear on it, by last name; those this kernel lacks are left out",
+        "the sysctls that bear on it, by last name; those this kernel lacks are left out; with `--netns all` empty "
+        "where nothing listens and no TCP segment ever came",
         lambda m: dict(m.sample.settings),
         "object",
     ),

@@ -42,4 +42,4 @@ def nothing_to_judge(now: Model) -> bool:
 
 def _is_nearly_full(part: BeforeTcp | None) -> bool:
     table = None if part is None else part.conntrack
-    return table is not None and table.count >= _ROOM * table.limit
+    return table is not None and table.limit > 0 and table.count >= _ROOM * table.limit

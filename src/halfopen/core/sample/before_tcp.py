@@ -8,7 +8,8 @@ from dataclasses import dataclass
 @dataclass(frozen=True, slots=True)
 class Conntrack:
     """The table of tracked connections of a namespace: entries, and how many there may be; and of its counters packets
-    dropped, entries that could not be inserted, and entries given up early to make room.
+    dropped, entries that could not be inserted, and entries given up early to make room. limit: 0 where nothing is
+    tracked, as it was not read there.
 
     Source: ct_cpu_seq_show(), net/netfilter/nf_conntrack_standalone.c.
     """
