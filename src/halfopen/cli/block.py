@@ -47,9 +47,10 @@ def command(
     """Drop all TCP packets from sources for a limited time; `block list` shows the blocks.
 
     The source address of a SYN is easily forged, and to block a forged address locks out its owner: block only sources
-    that completed handshakes, or that you know. The command refuses to block a source that is connected or has finished
-    a handshake within an hour, an address of this host, the address you are connected from by SSH, and never.sources of
-    the configuration. The kernel ends a block when its time is up; `halfopen unblock` ends it earlier.
+    that `halfopen diagnose` proposes, which are proven, or that you know. The command refuses to block a source that is
+    connected or has finished a handshake within an hour, an address of this host, the address you are connected from by
+    SSH, and never.sources of the configuration. The kernel ends a block when its time is up; `halfopen unblock` ends it
+    earlier.
     """
     from halfopen.api import namespace
     from halfopen.core.errors import UsageError

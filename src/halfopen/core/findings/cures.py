@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from halfopen.core.policy.actions import ChangeConnections, ChangeListener, ChangeSetting, Look, Protect, Release
+from halfopen.core.policy.actions import Block, ChangeConnections, ChangeListener, ChangeSetting, Look, Protect, Release
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +92,6 @@ class RaiseConntrack:
 
 ForProcess = LookAtProcess | ContinueProcess | RaiseDescriptors | LookAtQuota
 ForHost = LookAtRoute | LookAtHost | LookAtPackets | RaiseConntrack | RaiseOpenFiles
-CureStep = Release | ChangeConnections | Protect | ChangeSetting | ChangeListener | Look | ForProcess | ForHost
+CureStep = Release | ChangeConnections | Protect | Block | ChangeSetting | ChangeListener | Look | ForProcess | ForHost
 # Actions that only help together, in the order in which they are carried out.
 Cure = tuple[CureStep, ...]

@@ -21,6 +21,7 @@ from halfopen.core.findings.cures import (
 from halfopen.core.model import timing
 from halfopen.core.policy.actions import (
     USUAL_MOST,
+    Block,
     ChangeConnections,
     ChangeListener,
     ChangeSetting,
@@ -40,6 +41,8 @@ def step(action: CureStep) -> str:
         return f"halfopen release{netns_words(action.netns)}{action.filter.arguments() or ' --all'}"
     if isinstance(action, Protect):
         return f"halfopen protect{_guarded(action)}{netns_words(action.netns)}"
+    if isinstance(action, Block):
+        return f"halfopen block{_blocked(action)}{netns_words(action.where.name)}"
     if isinstance(action, ChangeConnections):
         most = "" if action.most <= USUAL_MOST else f" --max {action.most}"
         where = netns_words(action.netns)
@@ -73,6 +76,13 @@ def _for_process(action: ForProcess) -> str:
 def _guarded(action: Protect) -> str:
     where = "".join(f" {endpoint_words(one)}" for one in action.listeners) or " --all-listeners"
     return where if action.for_s is None else f"{where} --for {duration_words(action.for_s)}"
+
+
+def _blocked(action: Block) -> str:
+    # A single address stands without its length.
+    sources = "".join(f" {str(one).removesuffix('/32').removesuffix('/128')}" for one in action.sources)
+    port = "" if action.port is None else f" --port {action.port}"
+    return f"{sources}{port} --for {duration_words(action.for_s)}"
 
 
 def _setting(action: ChangeSetting) -> str:

@@ -216,6 +216,23 @@ def _scan(f: Finding) -> str:
     )
 
 
+@sentence("acked-flood")
+def _acked_flood(f: Finding) -> str:
+    text = tr_n(
+        "{prefix} acknowledges the SYN-ACKs of {at} and sends nothing more, so its address is not forged: {held:,} of "
+        "its connections wait for data past TCP_DEFER_ACCEPT ({time}), more of them come, and none finishes",
+        "{n:,} hosts, most of all {prefix}, acknowledge the SYN-ACKs of {at} and send nothing more, so their addresses "
+        "are not forged: {held:,} of their connections wait for data past TCP_DEFER_ACCEPT ({time}), more of them "
+        "come, and none finishes",
+        f.count("hosts"),
+        prefix=f.text("prefix"),
+        at=at(f),
+        held=f.count("acked"),
+        time=lasted(f.number("defer_accept_s")),
+    )
+    return tr("{text}; SYN queue {held}", text=text, held=held(f, "syn_queue")) if f.has("syn_queue") else text
+
+
 @sentence("handshakes-finish")
 def _handshakes_finish(f: Finding) -> str:
     return tr(

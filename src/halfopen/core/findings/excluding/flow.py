@@ -151,6 +151,12 @@ def no_scan(e: Evidence) -> Against:
     return ()
 
 
+@excluded("acked-flood")
+def no_flood_of_acks(e: Evidence) -> Against:
+    """Such connections wait for data: without any there is no such flood."""
+    return (Fact("deferred", e.now.deferred, FEW),) if e.now.deferred < FEW else ()
+
+
 @excluded("handshakes-finish", rivals=(*_FLOODS, "synacks-lost", "slow-path"))
 def not_under_way(e: Evidence) -> Against:
     found = flood(e) if e.rates else None

@@ -3,6 +3,7 @@
 from halfopen.core.findings.rules import flood as flood
 from halfopen.core.findings.rules import path as path
 from halfopen.core.findings.rules import scan as scan
+from halfopen.core.findings.rules import acked as acked
 from halfopen.core.findings.rules import accept as accept
 from halfopen.core.findings.rules import before_tcp as before_tcp
 from halfopen.core.findings.rules import queues as queues

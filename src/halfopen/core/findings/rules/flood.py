@@ -174,7 +174,8 @@ def spoofed_flood(e: Evidence) -> Iterator[Hit]:
     doc="at most 8 addresses hold those that last; it is counted that none of them finishes a handshake, or most "
     "SYN-ACKs are never answered",
     unless="they finish handshakes, now or lately (a proxy, a load balancer), or ask again",
-    advice="run the proposed `halfopen release --source …`, then block the prefix in a firewall",
+    advice="run the proposed `halfopen release --source …`; `halfopen block` only a prefix that you know, because a "
+    "SYN does not prove its source",
     on_release=OnRelease.REASON,
 )
 def few_sources_flood(e: Evidence) -> Iterator[Hit]:
@@ -191,7 +192,8 @@ def few_sources_flood(e: Evidence) -> Iterator[Hit]:
     doc="one prefix, an IPv4 /16 to /28 or an IPv6 /48 to /64, holds those that last; it is counted that nobody there "
     "finishes a handshake, or most SYN-ACKs are never answered",
     unless="anybody there finishes handshakes, now or lately, or they ask again",
-    advice="run the proposed `halfopen release --source …`, then block the prefix in a firewall",
+    advice="run the proposed `halfopen release --source …`; `halfopen block` only a prefix that you know, because a "
+    "SYN does not prove its source",
     rare=True,
     on_release=OnRelease.REASON,
 )

@@ -25,7 +25,8 @@ _FINISHED: Final = 0.1
     title="a scan",
     doc="one source sends SYNs to three or more listeners, resets most of what answers, and finishes next to nothing",
     unless="it finishes handshakes, or goes to one or two listeners",
-    advice="nothing, or block the source in a firewall: what it resets is not half-open any longer",
+    advice="nothing: what it resets is not half-open any longer. `halfopen block` only a source that you know: the "
+    "owner of a forged address answers with RSTs as well",
     rare=True,
 )
 def scan(e: Evidence) -> Iterator[Hit]:
