@@ -52,7 +52,7 @@ def why_passed() -> dict[str, str]:
         "signed": tr("MD5 or AO"),
         "broken": tr("broken options"),
         "failed": tr("not answered"),
-        "stopped": tr("the guard had stopped"),
+        "stopped": tr("the guard had stopped answering"),
         "second": tr("the second of its client"),
     }
 
@@ -167,7 +167,7 @@ def ended(outcome: Protected) -> Iterator[str]:
 
 def _why(counts: GuardCounts) -> str:
     reasons = sorted(((counts.passed_for(why), text) for why, text in why_passed().items()), reverse=True)
-    told = [f"{text} {n:,}" for n, text in reasons if n]
+    told = [tr("{reason}: {n:,}", reason=text, n=n) for n, text in reasons if n]
     return tr(" ({reasons})", reasons=tr(", ").join(told)) if told else ""
 
 

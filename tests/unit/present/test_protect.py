@@ -40,8 +40,8 @@ def test_the_end() -> None:
     outcome = Protected(ACTION, (":443",), COUNTS, "time", completions=44, seconds=600.0)
     assert list(protect.ended(outcome)) == [
         "the guard is off after 10 min: its time was up",
-        "1,000 SYNs came to :443: 900 answered by the guard, 100 left to the kernel (the queue had room 90, the guard "
-        "had stopped 10)",
+        "1,000 SYNs came to :443: 900 answered by the guard, 100 left to the kernel (the queue had room: 90, "
+        "the guard had stopped answering: 10)",
         "40 clients let in by the guard; 44 handshakes finished in all",
     ]
 
