@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from halfopen.core.findings.closing_seen import ClosingSeen
+from halfopen.core.model.closing_glance import ClosingGlance
 from halfopen.core.model.listing import Collected, Listing
 from halfopen.core.model.model import Model
 from halfopen.core.sample import LISTENER, REQUEST, Requests, Sample
@@ -66,6 +68,8 @@ def part(model: Model, count: int | None = None) -> Part:
 
 
 SELF = Namespace("boot", 1)
+# No open or closing connections were looked at.
+UNSEEN = ClosingSeen(ClosingGlance())
 
 
 def named(name: str) -> Namespace:

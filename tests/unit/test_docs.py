@@ -26,7 +26,9 @@ from halfopen.core.fields.metrics import LISTENER_METRICS, NAMESPACE_METRICS, WA
 from halfopen.core.fields.released import released as released_object
 from halfopen.core.filters import Filter
 from halfopen.core.findings.all_rules import RULES
+from halfopen.core.findings.closing_seen import ClosingSeen
 from halfopen.core.findings.verdict import judge
+from halfopen.core.model.closing_glance import ClosingGlance
 from halfopen.core.model.model import Model, build
 from halfopen.core.policy.actions import (
     ChangeListener,
@@ -135,7 +137,8 @@ def status() -> list[Any]:
     from halfopen.present import jsonout
 
     m = model()
-    return [jsonout.status([m], [judge(m)], [])]
+    seen = ClosingSeen(ClosingGlance(60, 60, 28232), None, judge(m))
+    return [jsonout.status([m], [judge(m)], [], [seen])]
 
 
 def connections() -> list[Any]:

@@ -73,8 +73,9 @@ def command(
     """Check half-open connections, as a plugin for Nagios, Icinga, Checkmk and others.
 
     Prints one line with performance data and exits with 0 OK, 1 WARNING, 2 CRITICAL or 3 UNKNOWN. Without thresholds
-    the verdict of status decides; with thresholds, only the thresholds. NAME is half_open, oldest (seconds),
-    drops_per_s or accept_queue. RANGE alerts as in other plugins: 10 (above 10), 10: (below 10), 10:20 (outside),
+    the verdict of status decides, and that of closing where fifty or more connections are in CLOSE_WAIT or half of the
+    local ports may be taken; with thresholds, only the thresholds. NAME is half_open, oldest (seconds), drops_per_s,
+    accept_queue or close_wait. RANGE alerts as in other plugins: 10 (above 10), 10: (below 10), 10:20 (outside),
     @10:20 (inside). Values that cannot be read give UNKNOWN.
     """
     from halfopen.core.check import Thresholds, level, outcome, ranges
@@ -93,12 +94,16 @@ def command(
 
     from halfopen.core.findings.verdict import judge
     from halfopen.ops.check import checked
+    from halfopen.ops.closing.in_passing import in_passing
     from halfopen.present import check
 
-    values = reduce(add, checked(seen))
-    found = [(one.now, judge(one.now, one.before, one.interval_s)) for one in seen]
-    whole = not skipped and all(model.sample.completeness.whole for model, _ in found)
-    came_to = outcome(values, thresholds, (level(verdict) for _, verdict in found), whole)
+    closing = in_passing([one.now for one in seen], read_by or "auto", least=0)
+    values = reduce(add, checked(seen, closing))
+    found = [
+        (one.now, judge(one.now, one.before, one.interval_s), beside) for one, beside in zip(seen, closing, strict=True)
+    ]
+    whole = not skipped and all(model.sample.completeness.whole for model, _, _ in found)
+    came_to = outcome(values, thresholds, (max(level(verdict), beside.level) for _, verdict, beside in found), whole)
     text = check.told(found, values, came_to, skipped)
     click.echo(check.line(came_to.state, text, check.performance(values, thresholds)))
     ctx.exit(came_to.state)

@@ -29,25 +29,24 @@ def command(
 
     found = [one.now for one in seen]
     verdicts = [judge(one.now, one.before, one.interval_s) for one in seen]
+    from halfopen.ops.closing.in_passing import in_passing
+
+    closing = in_passing(found, read_by or "auto")
     if as_json:
         from halfopen.present import jsonout
 
-        click.echo(jsonout.dumps(jsonout.status(found, verdicts, skipped)))
+        click.echo(jsonout.dumps(jsonout.status(found, verdicts, skipped, closing)))
         return
     from halfopen.core.fields.everywhere import JudgedNamespace
     from halfopen.present import status, text
 
     out = text.console()
     if netns == "all":
-        status.everywhere(out, list(map(JudgedNamespace, found, verdicts)), skipped)
+        status.everywhere(out, list(map(JudgedNamespace, found, verdicts, closing)), skipped)
     else:
-        from halfopen.linux.netns import Netns
         from halfopen.read.beside import beside
-        from halfopen.read.closing_glance import glance
         from halfopen.read.guards import guards_in
 
-        sample = found[0].sample
-        where = Netns(sample.where.name, sample.where.inode, sample.where.path)
-        closing = glance(where, len(sample.listeners))
-        guards = guards_in(where.inode)
-        status.status(out, found[0], verdicts[0], beside=beside(where.inode), closing=closing, guards=guards)
+        inode = found[0].sample.where.inode
+        guards = guards_in(inode)
+        status.status(out, found[0], verdicts[0], beside=beside(inode), closing=closing[0], guards=guards)

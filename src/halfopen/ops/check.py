@@ -8,6 +8,7 @@ from typing import Final
 
 from halfopen.core.errors import HalfopenError
 from halfopen.core.fields.check import CheckedValues
+from halfopen.core.findings.closing_seen import ClosingSeen
 from halfopen.core.model.model import Model
 from halfopen.linux.netns import Netns
 from halfopen.ops.looks import INTERVAL_S, Looks
@@ -16,22 +17,25 @@ from halfopen.read import procfs
 _DROPS: Final = "ListenDrops"
 
 
-def checked(seen: Sequence[Looks], *, pause: Callable[[float], None] = time.sleep) -> list[CheckedValues]:
+def checked(
+    seen: Sequence[Looks], closing: Sequence[ClosingSeen], *, pause: Callable[[float], None] = time.sleep
+) -> list[CheckedValues]:
     """The values of each look, in its order. Where one look was enough, the counters are read once more, half a second
-    after it. pause: waits so many seconds.
+    after it. closing: of each in turn. pause: waits so many seconds.
     """
     quiet = [one.now for one in seen if _rate(one.now) is None]
     if quiet:
         newest = max(model.sample.monotonic_s for model in quiet)
         pause(max(0.0, newest + INTERVAL_S - time.monotonic()))
-    return [_values(one.now) for one in seen]
+    return [_values(one.now, beside) for one, beside in zip(seen, closing, strict=True)]
 
 
-def _values(model: Model) -> CheckedValues:
+def _values(model: Model, closing: ClosingSeen) -> CheckedValues:
     drops = _rate(model)
     if drops is None:
         drops = _counted_again(model)
-    return CheckedValues(model.half_open, model.oldest_s, drops, sum(view.accept_queue for view in model.listeners))
+    waiting = sum(view.accept_queue for view in model.listeners)
+    return CheckedValues(model.half_open, model.oldest_s, drops, waiting, closing.glance.close_wait)
 
 
 def _rate(model: Model) -> float | None:

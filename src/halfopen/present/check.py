@@ -7,6 +7,7 @@ from typing import Final
 
 from halfopen.core.check import CheckOutcome, CheckState, Thresholds, causes, level
 from halfopen.core.fields.check import CHECKED, CheckedValues
+from halfopen.core.findings.closing_seen import ClosingSeen
 from halfopen.core.findings.finding import Level
 from halfopen.core.findings.verdict import Verdict
 from halfopen.core.model.model import Model
@@ -26,18 +27,26 @@ def line(state: CheckState, text: str, performance: str = "") -> str:
 
 
 def told(
-    found: Sequence[tuple[Model, Verdict]], values: CheckedValues, outcome: CheckOutcome, skipped: Sequence[str]
+    found: Sequence[tuple[Model, Verdict, ClosingSeen]],
+    values: CheckedValues,
+    outcome: CheckOutcome,
+    skipped: Sequence[str],
 ) -> str:
     """The sentence about namespaces: the worst of them, what crossed a threshold, and what could not be read."""
-    model, verdict = max(found, key=lambda pair: (level(pair[1]), pair[0].half_open))
+    model, verdict, closing = max(found, key=lambda one: (max(level(one[1]), one[2].level), one[0].half_open))
     parts = [_verdict(model, verdict)]
+    if closing.level >= Level.WARNING and closing.model is not None and closing.verdict is not None:
+        from halfopen.present.closing import headline as closing_headline  # hardly a host has such trouble
+
+        # The worse of the two comes first.
+        parts.insert(int(level(verdict) >= closing.level), closing_headline(closing.model, closing.verdict))
     if len(found) > 1:
         parts[0] += f" ({model.sample.where.name}, the worst of {plural(len(found), 'namespace')})"
     by_name = {one.name: one for one in CHECKED}
     for name, asked in outcome.crossed:
         get = by_name[name].get
         parts.append(f"{name} is {_number(get(values) if get else None)} (told at {asked.text})")
-    problems = [problem for one, _ in found for problem in one.sample.completeness.problems]
+    problems = [problem for one, _, _ in found for problem in one.sample.completeness.problems]
     problems = [*dict.fromkeys(problems), *(f"not read: {one}" for one in skipped)]
     parts += problems[:_PROBLEMS_MOST]
     if len(problems) > _PROBLEMS_MOST:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from halfopen.core.fields.closing_seen import SEEN
 from halfopen.core.fields.field import json_object
 from halfopen.core.fields.namespace import NAMESPACE, PLACE
 from halfopen.core.fields.released import TOTALS, released
+from halfopen.core.findings.closing_seen import ClosingSeen
 from halfopen.core.findings.finding import Finding
 from halfopen.core.findings.verdict import Verdict
 from halfopen.core.model.model import Model
@@ -22,8 +24,14 @@ def dumps(found: Any) -> str:
     return json_text(json.dumps(found, ensure_ascii=False, indent=2))
 
 
-def _namespace(model: Model, verdict: Verdict) -> dict[str, Any]:
-    return {**json_object(PLACE, model.sample.where), "verdict": json_verdict(verdict), **json_object(NAMESPACE, model)}
+def _namespace(model: Model, verdict: Verdict, closing: ClosingSeen) -> dict[str, Any]:
+    place = json_object(PLACE, model.sample.where)
+    return {**place, "verdict": json_verdict(verdict), **json_object(NAMESPACE, model), "closing": _closing(closing)}
+
+
+def _closing(seen: ClosingSeen) -> dict[str, Any]:
+    verdict = None if seen.verdict is None else json_verdict(seen.verdict)
+    return {**json_object(SEEN, seen.glance), "verdict": verdict}
 
 
 def _reason(finding: Finding) -> dict[str, Any]:
@@ -47,8 +55,10 @@ def json_verdict(verdict: Verdict) -> dict[str, Any]:
     }
 
 
-def status(models: list[Model], verdicts: list[Verdict], skipped: list[str]) -> dict[str, Any]:
-    """`halfopen.status/1` for one or more namespaces; the verdict is the worst of them."""
+def status(
+    models: list[Model], verdicts: list[Verdict], skipped: list[str], closing: list[ClosingSeen]
+) -> dict[str, Any]:
+    """`halfopen.status/1` for one or more namespaces; the verdict is the worst of them. closing: of each in turn."""
     worst = max(verdicts, key=lambda v: v.level)
     first = models[0].sample
     return {
@@ -57,7 +67,7 @@ def status(models: list[Model], verdicts: list[Verdict], skipped: list[str]) -> 
         "host": first.host.name,
         "kernel": first.host.kernel,
         "verdict": json_verdict(worst),
-        "namespaces": [_namespace(m, v) for m, v in zip(models, verdicts, strict=True)],
+        "namespaces": [_namespace(*one) for one in zip(models, verdicts, closing, strict=True)],
         "skipped": skipped,
     }
 

@@ -13,6 +13,7 @@ from rich.text import Text
 from halfopen.core.fields.everywhere import EVERYWHERE, JudgedNamespace
 from halfopen.core.fields.listener import LISTENER
 from halfopen.core.fields.source import SOURCE
+from halfopen.core.findings.closing_seen import ClosingSeen
 from halfopen.core.findings.finding import Level
 from halfopen.core.findings.verdict import Verdict
 from halfopen.core.model.beside import Beside
@@ -64,12 +65,12 @@ def status(
     *,
     taken: int = 0,
     beside: Beside | None = None,
-    closing: ClosingGlance | None = None,
+    closing: ClosingSeen | None = None,
     guards: Sequence[FoundGuard] = (),
 ) -> None:
     """One namespace; on a terminal with no more lines than it has, of which `taken` are used already.
 
-    beside: what a glance at the other namespaces shows; closing: one at connections that are open or closing;
+    beside: what a glance at the other namespaces shows; closing: what is seen of connections that are open or closing;
     guards: those armed in this one.
     """
     with spoken():
@@ -100,16 +101,33 @@ def _height(out: Console, model: Model, verdict: Verdict, lines: ScreenRows, els
     return captured.get().count("\n")
 
 
-def closing_line(closing: ClosingGlance, netns: str) -> str:
-    """Open and closing connections that are worth a closer look; empty where none are."""
-    told = []
-    if closing.leaks:
-        told.append(tr("{n:,} connections are in CLOSE_WAIT", n=closing.close_wait))
-    if closing.ports_run_out:
-        values = {"n": closing.waiting, "ports": closing.ports}
-        told.append(tr("{n:,} are in TIME_WAIT ({ports:,} local ports)", **values))
+def closing_line(closing: ClosingSeen, netns: str) -> str:
+    """The verdict on open and closing connections, or numbers that are worth a closer look; empty where none are."""
     command = f"halfopen closing{netns_words(netns)}"
-    return tr("Closing  {told}: {command}", told=tr(", ").join(told), command=command) if told else ""
+    if closing.verdict is None:
+        told = _glanced(closing.glance)
+    elif closing.level is Level.OK:
+        told = ""
+    else:
+        # Hardly a host has such trouble.
+        from halfopen.core.findings.all_rules import RULES
+        from halfopen.present.closing import headline
+
+        told = "" if closing.model is None else headline(closing.model, closing.verdict)
+        if all(RULES[one.id].note for one in closing.verdict.findings if one.level > Level.OK):
+            # One look could not tell.
+            told, command = _glanced(closing.glance), f"{command} --for 10s"
+    return tr("Closing  {told}: {command}", told=told, command=command) if told else ""
+
+
+def _glanced(glance: ClosingGlance) -> str:
+    told = []
+    if glance.leaks:
+        told.append(tr("{n:,} connections are in CLOSE_WAIT", n=glance.close_wait))
+    if glance.ports_run_out:
+        values = {"n": glance.waiting, "ports": glance.ports}
+        told.append(tr("{n:,} are in TIME_WAIT ({ports:,} local ports)", **values))
+    return tr(", ").join(told)
 
 
 def beside_line(beside: Beside) -> str:
@@ -287,3 +305,9 @@ def _table(out: Console, found: Sequence[JudgedNamespace], skipped: Sequence[str
     if quiet := len(found) - len(rows):
         none = tr_n("{n:,} of them has no half-open connections", "{n:,} of them have no half-open connections", quiet)
         out.print(none)
+    for line in filter(None, map(_closing_there, found)):
+        out.print(Text(printable(line), style=STYLE[Level.WARNING]))
+
+
+def _closing_there(one: JudgedNamespace) -> str:
+    return "" if one.closing is None else closing_line(one.closing, one.model.sample.where.name)

@@ -17,22 +17,24 @@ from halfopen.wire import inet_diag, netlink
 _ENOUGH_BYTES: Final = 16 * 1024 * 1024
 
 
-def glance(ns: Netns, listeners: int) -> ClosingGlance:
-    """A glance at a namespace that has so many listeners; empty where it cannot be had."""
+def glance(ns: Netns, listeners: int, *, least: int = MANY) -> ClosingGlance:
+    """A glance at a namespace that has so many listeners; empty where it cannot be had. Connections in CLOSE_WAIT are
+    counted where at least so many sockets are open.
+    """
     try:
-        return ns.run(lambda: _glance(listeners))
+        return ns.run(lambda: _glance(listeners, least))
     except (HalfopenError, OSError):
         return ClosingGlance()
 
 
-def _glance(listeners: int) -> ClosingGlance:
+def _glance(listeners: int, least: int) -> ClosingGlance:
     in_use, waiting = procfs.socket_totals()
     ports = 0
     if waiting >= MANY:
         limits = small_files.text("/proc/sys/net/ipv4/ip_local_port_range").split()
         ports = int(limits[1]) - int(limits[0]) + 1 if len(limits) == 2 else 0
     # A dump goes through the whole hash, which all namespaces share.
-    return ClosingGlance(_close_wait() if in_use - listeners >= MANY else 0, waiting, ports)
+    return ClosingGlance(_close_wait() if in_use - listeners >= least else None, waiting, ports)
 
 
 def _close_wait() -> int:

@@ -9,7 +9,7 @@ from halfopen.core.errors import UsageError
 from halfopen.core.fields.check import CheckedValues
 from halfopen.core.findings.finding import Level
 
-VALUES = CheckedValues(half_open=500, oldest_s=12.5, drops_per_s=3.0, accept_queue=0)
+VALUES = CheckedValues(half_open=500, oldest_s=12.5, drops_per_s=3.0, accept_queue=0, close_wait=60)
 UNREAD = CheckedValues(half_open=500, oldest_s=12.5, drops_per_s=None, accept_queue=0)
 
 
@@ -35,6 +35,7 @@ def test_without_thresholds_the_verdict_decides(level: Level, state: int) -> Non
         ("oldest=10", "oldest=60", CheckState.WARNING, ["oldest"]),
         ("drops_per_s=0 oldest=10", "drops_per_s=2.5", CheckState.CRITICAL, ["drops_per_s", "oldest"]),
         ("accept_queue=1:", "", CheckState.WARNING, ["accept_queue"]),
+        ("close_wait=50", "close_wait=100", CheckState.WARNING, ["close_wait"]),
     ],
 )
 def test_thresholds_decide_where_there_are_any(
@@ -71,6 +72,7 @@ def test_words_that_will_not_do(word: str, said: str) -> None:
 
 
 def test_values_of_several_namespaces_add_up() -> None:
-    both = VALUES + CheckedValues(1, 60.0, 0.5, 2)
-    assert both == CheckedValues(501, 60.0, 3.5, 2)
+    both = VALUES + CheckedValues(1, 60.0, 0.5, 2, 1)
+    assert both == CheckedValues(501, 60.0, 3.5, 2, 61)
     assert (VALUES + UNREAD).drops_per_s is None
+    assert (VALUES + UNREAD).close_wait is None

@@ -11,9 +11,9 @@ from halfopen.core.findings.verdict import judge
 from halfopen.core.model.model import build
 from halfopen.core.sample.head import Completeness
 from halfopen.present.check import line, performance, told
-from rows import listener, named, request, sample
+from rows import UNSEEN, listener, named, request, sample
 
-VALUES = CheckedValues(1234567, 12.5, 0.25, 3)
+VALUES = CheckedValues(1234567, 12.5, 0.25, 3, 7)
 # https://www.monitoring-plugins.org/doc/guidelines.html#AEN197
 DATUM = re.compile(r"[a-z_]+=(-?\d+(\.\d+)?(s)?|U);[-@~:.\d]*;[-@~:.\d]*;0")
 
@@ -21,7 +21,10 @@ DATUM = re.compile(r"[a-z_]+=(-?\d+(\.\d+)?(s)?|U);[-@~:.\d]*;[-@~:.\d]*;0")
 def test_performance_data_is_as_the_guidelines_have_it() -> None:
     thresholds = Thresholds(ranges(["500", "oldest=~:10"], what="-w"), ranges(["@2000:3000"], what="-c"))
     text = performance(VALUES, thresholds)
-    assert text == "half_open=1234567;500;@2000:3000;0 oldest=12.5s;~:10;;0 drops_per_s=0.25;;;0 accept_queue=3;;;0"
+    assert text == (
+        "half_open=1234567;500;@2000:3000;0 oldest=12.5s;~:10;;0 drops_per_s=0.25;;;0 accept_queue=3;;;0 "
+        "close_wait=7;;;0"
+    )
     assert all(DATUM.fullmatch(word) for word in text.split())
     assert [word.partition("=")[0] for word in text.split()] == [one.name for one in CHECKED]
 
@@ -45,7 +48,7 @@ def test_the_worst_namespace_is_named_with_what_decides() -> None:
     quiet = build(replace(sample([], [listener()]), where=named("quiet")))
     rows = [request(f"203.0.113.{i % 250}", source_port=i, retransmits=4, cookie=i) for i in range(1, 900)]
     busy = build(replace(sample(rows, [listener(limit=4096)]), where=named("busy")))
-    found = [(one, judge(one)) for one in (quiet, busy)]
+    found = [(one, judge(one), UNSEEN) for one in (quiet, busy)]
     assert found[1][1].level > found[0][1].level
     values, thresholds = CheckedValues(899, 31.0, 0.0, 0), Thresholds(critical=ranges(["100"], what="-c"))
     text = told(found, values, outcome(values, thresholds, [], whole=True), [])
@@ -58,7 +61,10 @@ def test_what_could_not_be_read_is_told_a_few_times() -> None:
     one = sample([], [listener()])
     broken = build(replace(one, completeness=Completeness("proc", False, ("no netlink here",), ())))
     text = told(
-        [(broken, judge(broken))], VALUES, CheckOutcome(CheckState.UNKNOWN), [f"pid:{n}: gone" for n in range(9)]
+        [(broken, judge(broken), UNSEEN)],
+        VALUES,
+        CheckOutcome(CheckState.UNKNOWN),
+        [f"pid:{n}: gone" for n in range(9)],
     )
     assert text.count("no netlink here") == 1
     assert "; no netlink here; not read: pid:0: gone; not read: pid:1: gone; and 7 more" in text

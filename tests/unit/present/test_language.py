@@ -23,7 +23,7 @@ from halfopen.present import jsonout, language
 from halfopen.present.findings.sentences import SENTENCES, say
 from halfopen.present.language import cell_width, of_environment, spoken, tr, tr_n, wrapped
 from halfopen.present.status import status
-from rows import listener, sample
+from rows import UNSEEN, listener, sample
 from verdicts import still_coming
 
 [PO] = build_locale.catalogues()
@@ -126,7 +126,7 @@ def english_again() -> Any:
 def test_a_screen_is_chinese_and_json_is_not() -> None:
     now, before = flood()
     verdict = judge(now, before)
-    english = json.dumps(jsonout.status([now], [verdict], []))
+    english = json.dumps(jsonout.status([now], [verdict], [], [UNSEEN]))
     language.prefer("zh")
     out = screen()
     status(out, now, verdict)
@@ -136,7 +136,7 @@ def test_a_screen_is_chinese_and_json_is_not() -> None:
     assert "下一步  halfopen" in text
     assert max(cell_width(line.rstrip()) for line in text.splitlines()) <= 80
     # A document says the same in every language.
-    assert json.dumps(jsonout.status([now], [verdict], [])) == english
+    assert json.dumps(jsonout.status([now], [verdict], [], [UNSEEN])) == english
     out = screen()
     found = diagnosis(Evidence(now, before, 0.5))
     diagnosed.show(out, [found], [])

@@ -3,26 +3,38 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, TypeVar
 
 from halfopen.core.fields.field import Field
 
 
 @dataclass(frozen=True, slots=True)
 class CheckedValues:
-    """What `check` measured in one namespace, or in several together. drops_per_s: None where it could not be read."""
+    """What `check` measured in one namespace, or in several together. drops_per_s, close_wait: None where these could
+    not be read.
+    """
 
     half_open: int
     oldest_s: float
     drops_per_s: float | None
     accept_queue: int
+    close_wait: int | None = None
 
     def __add__(self, other: CheckedValues) -> CheckedValues:
-        drops = None
-        if self.drops_per_s is not None and other.drops_per_s is not None:
-            drops = self.drops_per_s + other.drops_per_s
-        oldest_s = max(self.oldest_s, other.oldest_s)
-        return CheckedValues(self.half_open + other.half_open, oldest_s, drops, self.accept_queue + other.accept_queue)
+        return CheckedValues(
+            self.half_open + other.half_open,
+            max(self.oldest_s, other.oldest_s),
+            _sum(self.drops_per_s, other.drops_per_s),
+            self.accept_queue + other.accept_queue,
+            _sum(self.close_wait, other.close_wait),
+        )
+
+
+_N = TypeVar("_N", int, float)
+
+
+def _sum(one: _N | None, other: _N | None) -> _N | None:
+    return None if one is None or other is None else one + other
 
 
 CHECKED: Final[tuple[Field[CheckedValues], ...]] = (
@@ -35,4 +47,5 @@ CHECKED: Final[tuple[Field[CheckedValues], ...]] = (
         "number or null",
     ),
     Field("accept_queue", "finished connections that wait in all accept queues", lambda c: c.accept_queue),
+    Field("close_wait", "connections in CLOSE_WAIT", lambda c: c.close_wait, "number or null"),
 )

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from halfopen.core.fields.field import Field, Kind
+from halfopen.core.findings.closing_seen import ClosingSeen
 from halfopen.core.findings.verdict import Verdict
 from halfopen.core.model.listeners import ListenerView
 from halfopen.core.model.model import Model
@@ -14,10 +15,11 @@ from halfopen.core.units import listener_text
 
 @dataclass(frozen=True, slots=True, eq=False)
 class JudgedNamespace:
-    """A namespace and the verdict on it."""
+    """A namespace, the verdict on it, and what was seen of its open and closing connections."""
 
     model: Model
     verdict: Verdict
+    closing: ClosingSeen | None = None
 
     @property
     def quiet(self) -> bool:

@@ -7,24 +7,26 @@ from typing import Final
 
 # No pool leaves so many behind when its server hangs up.
 MANY: Final = 50
+# More are not read for a look in passing: 64 bytes each, and as much again to judge them.
+READ_MOST: Final = 500_000
 # From here on connect() searches for a port for long.
 _HALF: Final = 0.5
 
 
 @dataclass(frozen=True, slots=True)
 class ClosingGlance:
-    """close_wait: connections in CLOSE_WAIT. waiting: minisockets, nearly all in TIME_WAIT. ports: local ports that
-    connect() may choose from; 0 where not known.
+    """close_wait: connections in CLOSE_WAIT; None where they were not counted. waiting: minisockets, nearly all in
+    TIME_WAIT. ports: local ports that connect() may choose from; 0 where not known.
     """
 
-    close_wait: int = 0
+    close_wait: int | None = None
     waiting: int = 0
     ports: int = 0
 
     @property
     def leaks(self) -> bool:
         """Whether so many are in CLOSE_WAIT that a program may leak them."""
-        return self.close_wait >= MANY
+        return (self.close_wait or 0) >= MANY
 
     @property
     def ports_run_out(self) -> bool:

@@ -14,7 +14,7 @@ from halfopen.core.findings.evidence import Evidence, Need
 from halfopen.core.findings.judging import judged
 from halfopen.core.findings.verdict import Verdict
 from halfopen.core.model.closing import ClosingModel
-from halfopen.core.model.model import build
+from halfopen.core.model.model import Model, build
 from halfopen.core.policy.actions import Look
 from halfopen.core.sample import Sample
 from halfopen.core.sample.closing import ALL_STATES, OpenSockets
@@ -65,6 +65,12 @@ def _sockets(sample: Sample) -> OpenSockets:
     if found is None:
         raise ValueError("a Sample without connections")
     return found
+
+
+def with_connections(model: Model, sockets: OpenSockets) -> Model:
+    """A Model of these connections alone, in the namespace of another one."""
+    bare = model.bare()
+    return replace(bare, sample=bare.sample.with_part(sockets))
 
 
 def judge_connections(e: Evidence) -> ClosingLook:

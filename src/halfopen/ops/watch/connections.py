@@ -3,25 +3,24 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Final
 
 from halfopen.core.errors import HalfopenError
 from halfopen.core.findings.evidence import Evidence
 from halfopen.core.findings.finding import Finding
-from halfopen.core.model.closing_glance import MANY
+from halfopen.core.model.closing_glance import MANY, READ_MOST
 from halfopen.core.model.model import Model
 from halfopen.core.policy.connections import LastingTrouble
 from halfopen.core.sample.closing import ALL_STATES, OpenSockets
 from halfopen.linux.netns import Netns
-from halfopen.ops.closing.look import judge_connections
+from halfopen.ops.closing.look import judge_connections, with_connections
 from halfopen.read import closing, procfs
 
 # A namespace is looked at so rarely, and all of them together for at most so much of the time.
 _EVERY_S: Final = 30.0
 _SHARE: Final = 0.005
-# More are not read: 64 bytes each, and as much again to judge them. What was read of so many is kept for the next look.
-_READ_MOST: Final = 500_000
+# What was read of so many is kept for the next look.
 _KEPT_MOST: Final = 100_000
 # The first look has nothing to be held against; two more find what lasts.
 _TELL: Final = 3
@@ -89,17 +88,11 @@ class ConnectionLooks:
 def _read(listeners: int, way: str) -> OpenSockets | None:
     """The connections of the calling thread's namespace; None where they are few, or too many."""
     in_use, waiting = procfs.socket_totals()
-    if not MANY <= in_use + waiting - listeners <= _READ_MOST:
+    if not MANY <= in_use + waiting - listeners <= READ_MOST:
         return None
     return closing.read(way, ALL_STATES, with_owners=True, notes=[])
 
 
 def _found(model: Model, now: OpenSockets, before: OpenSockets | None) -> tuple[Finding, ...]:
-    earlier = None if before is None else _with(model, before)
-    return judge_connections(Evidence(_with(model, now), earlier)).verdict.findings
-
-
-def _with(model: Model, sockets: OpenSockets) -> Model:
-    """A Model of these connections alone."""
-    bare = model.bare()
-    return replace(bare, sample=bare.sample.with_part(sockets))
+    earlier = None if before is None else with_connections(model, before)
+    return judge_connections(Evidence(with_connections(model, now), earlier)).verdict.findings

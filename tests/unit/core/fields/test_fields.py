@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 import build_docs
+from halfopen.core.fields.closing_seen import SEEN
 from halfopen.core.fields.connection import LIST, Chunk
 from halfopen.core.fields.counters import COUNTERS
 from halfopen.core.fields.field import Field, cell, columns, json_object
@@ -23,7 +24,7 @@ from halfopen.core.fields.watch import READING
 from halfopen.core.findings.verdict import judge
 from halfopen.core.model.model import build
 from halfopen.present import jsonout, rows
-from rows import listener, part, request, sample
+from rows import UNSEEN, listener, part, request, sample
 
 REGISTRIES: dict[str, tuple[Field[Any], ...]] = {
     "list": LIST,
@@ -109,8 +110,9 @@ def test_counters_are_named_once() -> None:
 
 def test_documents_have_the_registrys_names() -> None:
     model = build(sample([request()], [listener()]))
-    [namespace] = jsonout.status([model], [judge(model)], [])["namespaces"]
-    assert list(namespace) == [f.name for f in PLACE] + ["verdict"] + [f.name for f in NAMESPACE]
+    [namespace] = jsonout.status([model], [judge(model)], [], [UNSEEN])["namespaces"]
+    assert list(namespace) == [f.name for f in PLACE] + ["verdict"] + [f.name for f in NAMESPACE] + ["closing"]
+    assert list(namespace["closing"]) == [f.name for f in SEEN] + ["verdict"]
     assert list(namespace["sources"][0]) == [f.name for f in SOURCE]
     assert list(namespace["listeners"][0]) == [f.name for f in LISTENER if f.get is not None]
 
