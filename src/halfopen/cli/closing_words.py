@@ -28,7 +28,12 @@ def closing_filter_options(command: F) -> F:
         click.option(
             "--state", metavar="STATE", multiple=True, help="Only connections in this state: close-wait, fin-wait-2, …"
         ),
-        click.option("--process", metavar="PID|NAME", multiple=True, help="Only connections that this process holds."),
+        click.option(
+            "--process",
+            metavar="PID|NAME",
+            multiple=True,
+            help="Only connections that this process holds; NAME may be of its unit or container.",
+        ),
     ):
         command = option(command)
     return command

@@ -67,8 +67,8 @@ def state(text: str) -> int:
 class ClosingFilter:
     """Conditions on open and closing connections; of the repeated ones of a kind, one must hold. Empty: all.
 
-    processes: PIDs or names. states: their numbers. peers: remote ends. idle_s: no data either way for so long.
-    kinds: words of signatures.
+    processes: PIDs, or names of processes, units or containers. states: their numbers. peers: remote ends. idle_s: no
+    data either way for so long. kinds: words of signatures.
     """
 
     processes: tuple[str, ...] = ()
@@ -116,7 +116,7 @@ class ClosingFilter:
         keep = np.ones(len(rows), dtype=bool)
         if self.processes:
             pids = np.zeros(len(rows)) if sockets.pids is None else sockets.pids
-            named = [pid for pid, one in sockets.processes.items() if one.name in self.processes]
+            named = [pid for pid, one in sockets.processes.items() if any(map(one.called, self.processes))]
             numbers = [int(word) for word in self.processes if word.isdigit()]
             keep &= np.isin(pids, [*named, *numbers]) & (pids != 0)
         if self.states:

@@ -22,8 +22,9 @@ from halfopen.read.probe import Draft, Probe
 from halfopen.wire import closing_diag, inet_diag
 
 _Table = tuple[NDArray[Any], NDArray[Any]]
-# Facts about more processes than this are not asked for.
-_PROCESSES: Final = 512
+# Names of more processes than this, those that hold most, are not asked for; and how full the descriptors are of fewer.
+_NAMED: Final = 4096
+_WITH_FILES: Final = 512
 
 
 def probe(states: int = ALL_STATES, *, with_owners: bool = True) -> Probe:
@@ -99,9 +100,11 @@ def _with_owners(found: OpenSockets, states: int, notes: list[str]) -> OpenSocke
                 f"refused in part: {missing:,} connections have no name"
             )
     pids, counts = np.unique(held.pids[held.pids != 0], return_counts=True)
-    most = pids[np.argsort(-counts, kind="stable")][:_PROCESSES].tolist()
-    processes = {pid: one for pid in most if (one := owners.process(pid)) is not None}
-    files = {pid: held_of for pid in processes if (held_of := socket_owners.open_files(pid)) is not None}
+    most = pids[np.argsort(-counts, kind="stable")].tolist()
+    processes = {pid: one for pid in most[:_NAMED] if (one := owners.process(pid)) is not None}
+    files = {pid: held_of for pid in most[:_WITH_FILES] if (held_of := socket_owners.open_files(pid)) is not None}
+    if len(most) > _NAMED:
+        notes.append(f"of {len(most):,} processes that hold connections, {_NAMED:,} have a name")
     return replace(
         found,
         pids=held.pids,

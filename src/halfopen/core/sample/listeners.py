@@ -67,6 +67,13 @@ class Process:
         """What it runs in, in a word: its container by name, else by id; else its unit; empty outside both."""
         return self.container_name or self.container or self.unit or ""
 
+    def called(self, word: str) -> bool:
+        """Whether a word names it: its own name, its unit (with or without `.service`) or its container."""
+        unit = self.unit or ""
+        return word in (self.name, unit, unit.removesuffix(".service"), self.container, self.container_name) and bool(
+            word
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class ListenerOptions:

@@ -24,6 +24,7 @@ from halfopen.core.sample.closing import (
     RETRANSMIT,
     TIME_WAIT,
 )
+from halfopen.core.sample.listeners import Process
 
 NOBODY = np.empty(0, dtype=np.uint16)
 
@@ -134,6 +135,13 @@ def test_ports_are_counted_by_destination_without_the_reserved_ones() -> None:
 def test_filters(filter: ClosingFilter, expected: int) -> None:
     part = sockets({}, {}, {"remote_port": 443}, {"state": ESTABLISHED, "received_ms": 5})
     assert int(filter.mask(part).sum()) == expected
+
+
+@pytest.mark.parametrize("word", ["java", "shop.service", "shop", "0123456789ab", "pod/shop"])
+def test_a_process_is_called_by_its_unit_and_container_too(word: str) -> None:
+    assert Process(4711, "java", "shop.service", "0123456789ab", "pod/shop").called(word)
+    assert not Process(4711, "python3").called(word)
+    assert not Process(4711, "").called("")
 
 
 def test_a_filter_reads_as_its_own_arguments() -> None:
