@@ -13,6 +13,7 @@ import re
 import shutil
 import subprocess
 import sys
+import sysconfig
 import tempfile
 from functools import lru_cache
 from importlib import metadata
@@ -48,12 +49,15 @@ def path() -> str:
 def _place() -> tuple[str, str, bool]:
     if os.geteuid() != 0 or _works(sys.executable, str(SRC), again=True):
         return sys.executable, str(SRC), True
-    copied = _copy(tempfile.mkdtemp(prefix="halfopen-readable-"))
     real = os.path.realpath(sys.executable)
-    for again in (True, False):
-        for interpreter in (real, _system_python()):
-            if interpreter and _works(interpreter, copied, again=again):
-                return interpreter, copied, again
+    # Often the interpreter alone is closed: copying what it needs takes longer than most tests.
+    here = f"{SRC}{os.pathsep}{sysconfig.get_path('purelib')}"
+    for where in (lambda: here, lambda: _copy(tempfile.mkdtemp(prefix="halfopen-readable-"))):
+        place = where()
+        for again in (True, False):
+            for interpreter in (real, _system_python()):
+                if interpreter and _works(interpreter, place, again=again):
+                    return interpreter, place, again
     pytest.skip(f"needs a Python {_version()} that other users may start, as in /usr/bin; {real} is closed")
 
 
@@ -91,7 +95,8 @@ def _copy(place: str, *, compiled: bool = False) -> str:
     shutil.copytree(SRC, f"{place}/src", ignore=None if compiled else shutil.ignore_patterns("__pycache__"))
     for name in _needed():
         for file in metadata.distribution(name).files or ():
-            if not file.is_absolute() and ".." not in file.parts and (compiled or file.suffix != ".pyc"):
+            wanted = not {"..", "tests"} & set(file.parts) and (compiled or file.suffix != ".pyc")
+            if wanted and not file.is_absolute():
                 target = Path(place, "packages", file)
                 target.parent.mkdir(parents=True, exist_ok=True)
                 # With its times: byte code is valid for a source of that time.
