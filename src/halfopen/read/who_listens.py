@@ -44,9 +44,11 @@ def _told(sample: Sample, found: Holders, processes: Mapping[int, tuple[Process,
     notes = list(sample.completeness.notes)
     of = f"{missing} of {plural(len(inodes), 'listener')}"
     if found.broken_off:
+        found_none = f"{of} without a name, and " if missing else ""
+        rest = "the rest" if missing else "the listeners"
         notes.append(
-            f"the search for the processes that listen took too long and was stopped: {of} without a name, and "
-            "other processes may hold the rest as well"
+            f"the search for the processes that listen took too long and was stopped: {found_none}"
+            f"other processes may hold {rest} as well"
         )
     elif missing and (found.refused or proc.lacking(("CAP_SYS_PTRACE",))):
         # With hidepid nothing is refused: the processes of others are not there at all.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from halfopen.core.findings.evidence import Evidence
-from halfopen.core.findings.floods import flood
+from halfopen.core.findings.floods import floods, unanswered_share
 from halfopen.core.model.listeners import ListenerView
 
 
@@ -14,8 +14,11 @@ def dropped_syns_per_s(e: Evidence) -> float:
 
 def dropped_clients_per_s(e: Evidence) -> float:
     """Of these, clients': in a flood, the part that they have of what arrives."""
-    found = flood(e)
-    return dropped_syns_per_s(e) * (1.0 if found is None else 1.0 - found.share)
+    every = floods(e)
+    if not every:
+        return dropped_syns_per_s(e)
+    share = unanswered_share(e, sum(one.unanswered_per_s for one in every), every[0].completions_per_s)
+    return dropped_syns_per_s(e) * (1.0 - share)
 
 
 def overflows_per_s(e: Evidence, view: ListenerView) -> float:

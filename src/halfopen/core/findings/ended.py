@@ -50,7 +50,7 @@ def ended(e: Evidence, silent: NDArray[np.bool_], where: ListenerView | None) ->
     None: it goes on, or that cannot be told: where cookies are sent or SYNs dropped, ages tell nothing of what comes.
     """
     columns = e.now.columns
-    if columns is None:
+    if columns is None or _young_are_hidden(e, silent):
         return None
     theirs = columns.ages_s[silent]
     came_per_s = len(theirs) / max(float(np.ptp(theirs)), _SPAN_S)
@@ -69,6 +69,16 @@ def ended(e: Evidence, silent: NDArray[np.bool_], where: ListenerView | None) ->
         return None
     release_time_s = e.now.release_time_s if where is None else where.release_time_s
     return FloodEnd(came_per_s, last_syn_s, max(0.0, release_time_s - last_syn_s), came)
+
+
+def _young_are_hidden(e: Evidence, silent: NDArray[np.bool_]) -> bool:
+    """Whether some of these are at a listener that defers: where only timers tell, those of their first second there
+    count as deferred (`core.model.columns.settle`).
+    """
+    if e.now.columns is None or e.now.columns.exact:
+        return False
+    deferring = (i for i, view in enumerate(e.now.views) if view.defer_accept_s or view.deferred)
+    return any(bool(np.any(silent & e.at(i))) for i in deferring)
 
 
 def _falls_short(came: float, expected: float) -> bool:

@@ -240,13 +240,13 @@ class Evidence:
         """Cookies a second that nobody sent back."""
         return max(0.0, self.rate("SyncookiesSent") - self.rate("SyncookiesRecv"))
 
-    @cached_property
-    def entered_per_s(self) -> float:
-        """Requests a second that came since the look before and wait."""
+    def entered_per_s(self, among: NDArray[np.bool_] | None = None) -> float:
+        """Requests a second that came since the look before and wait; of some by a mask, (N,)."""
         columns = self.now.columns
         if columns is None or not self.interval_s:
             return 0.0
-        return int(np.count_nonzero((columns.ages_s < self.interval_s) & ~self.now.is_deferred)) / self.interval_s
+        came = (columns.ages_s < self.interval_s) & ~self.now.is_deferred
+        return int(np.count_nonzero(came if among is None else came & among)) / self.interval_s
 
     # --- queues -------------------------------------------------------------------------------------------------------
 

@@ -34,6 +34,10 @@ _FEWEST: Final = 10
 _SECOND_S: Final = 1.0
 # So many tell whether any host stands out.
 _SAMPLED: Final = 2000
+# Of many strangers, so much is of no address that was drawn.
+_HEAVY: Final = 0.05
+# More are told together: they fit no screen.
+_APART: Final = 3
 # A host that has less than this part of what the first one has is another matter.
 _STANDS_BESIDE: Final = 0.1
 # As if drawn: hardly an address twice, or too many addresses for one prefix to stand out.
@@ -56,7 +60,8 @@ class SilentSources:
 
     unanswered_per_s: what its sources begin a second, or began while it lasted, by cookie as well; completions_per_s:
     what finishes at `where`, the listener that it goes to (None: several). share: the first of both. counted: that none
-    of these sources finishes is counted, not concluded from totals. ended: None while it goes on.
+    of these sources finishes is counted, not concluded from totals. cookies_per_s: of what they begin, answered by
+    cookie. ended: None while it goes on.
     """
 
     id: str
@@ -65,6 +70,7 @@ class SilentSources:
     completions_per_s: float
     share: float
     counted: bool
+    cookies_per_s: float = 0.0
     where: ListenerView | None = None
     hosts: tuple[tuple[Prefix, float], ...] = ()
     prefix: Prefix | None = None
@@ -77,7 +83,7 @@ def unanswered_per_s(e: Evidence, silent: Lasting) -> float:
     Where cookies are sent the queue is full: what is in it came earlier, at a rate that has nothing to do with now.
     """
     cookies = e.cookies_unanswered_per_s
-    return max(silent.per_s, cookies + e.entered_per_s) if cookies else silent.per_s
+    return max(silent.per_s, cookies + e.entered_per_s()) if cookies else silent.per_s
 
 
 def unanswered_share(e: Evidence, unanswered: float, completions_per_s: float) -> float:
@@ -95,30 +101,77 @@ def many(e: Evidence, silent: Lasting) -> bool:
     return enough and (unanswered_per_s(e, silent) >= _LEAST_PER_S or e.fullest >= 0.5)
 
 
+def floods(e: Evidence) -> tuple[SilentSources, ...]:
+    """The floods that the evidence shows, the one at the highest rate first."""
+    return e.once(_floods)
+
+
 def flood(e: Evidence) -> SilentSources | None:
-    """The flood that the evidence shows, if any."""
-    return e.once(_flood)
+    """The flood at the highest rate, if there is any."""
+    return next(iter(floods(e)), None)
 
 
-def _flood(e: Evidence) -> SilentSources | None:
+def _floods(e: Evidence) -> tuple[SilentSources, ...]:
     asked = e.sources
-    numbers = asked.numbers if asked.strange.all() else asked.numbers[asked.strange]
-    if not len(numbers) or not e.rates or _clients_ask_again(e) or asked.cut_everywhere or _clients_are_gone(e):
-        return None
-    hosts = _few_hosts(numbers, asked.lasts[asked.strange])
+    if not asked.strange.any() or not e.rates or _clients_ask_again(e) or asked.cut_everywhere or _clients_are_gone(e):
+        return ()
+    found = _kinds(e, np.ones(len(asked.numbers), dtype=bool))
+    places = [at for i in range(len(e.now.views)) if np.count_nonzero((at := e.at(i)) & asked.strange) >= FEW]
+    if len(places) > 1:
+        # One flood of one port may hide another one of another port.
+        apart = [one for at in places for one in _kinds(e, at)]
+        if len(apart) <= _APART and {one.id for one in apart} - {one.id for one in found}:
+            found = apart
+    return tuple(sorted(found, key=lambda one: -one.unanswered_per_s))
+
+
+def _kinds(e: Evidence, scope: NDArray[np.bool_]) -> list[SilentSources]:
+    """The floods among the requests of a scope, (N,): hosts that stand out beside many others are one of their own."""
+    asked = e.sources
+    numbers, lasts = asked.numbers[scope & asked.strange], asked.lasts[scope & asked.strange]
+    hosts = _few_hosts(numbers, lasts)
     if hosts:
-        mask = np.zeros(len(asked.numbers), dtype=bool)
-        for prefix, _ in hosts:
-            mask |= asked.within(prefix)
-        return _judged(e, "few-sources-flood", mask, hosts=tuple(hosts), prefix=_neighbourhood(e, numbers, hosts))
-    held = narrowest(numbers, _HELD)
+        near = _neighbourhood(e, numbers, hosts)
+        return _some(_judged(e, "few-sources-flood", scope & _of(e, hosts), hosts=tuple(hosts), prefix=near))
+    hosts, found = _hosts_beside(numbers, lasts), []
+    if hosts:
+        theirs = _of(e, hosts)
+        near = _neighbourhood(e, numbers[_held(hosts, numbers)], hosts)
+        found = _some(_judged(e, "few-sources-flood", scope & theirs, hosts=tuple(hosts), prefix=near))
+        scope = scope & ~theirs
+    return found + _some(_spread(e, scope))
+
+
+def _some(found: SilentSources | None) -> list[SilentSources]:
+    return [] if found is None else [found]
+
+
+def _of(e: Evidence, hosts: list[tuple[Prefix, float]]) -> NDArray[np.bool_]:
+    """The requests of these hosts, (N,)."""
+    return _held(hosts, e.sources.numbers)
+
+
+def _held(hosts: list[tuple[Prefix, float]], numbers: Numbers) -> NDArray[np.bool_]:
+    mask = np.zeros(len(numbers), dtype=bool)
+    for prefix, _ in hosts:
+        mask |= prefix.holds(numbers)
+    return mask
+
+
+def _spread(e: Evidence, scope: NDArray[np.bool_]) -> SilentSources | None:
+    """The flood of a network, or from sources spread as if drawn."""
+    asked = e.sources
+    mask = scope & asked.strange
+    held = narrowest(asked.numbers[mask], _HELD) if mask.any() else None
     if held is not None:
         # A network from which others finish is one of clients.
-        return None if asked.finishes(held) else _judged(e, "prefix-flood", asked.within(held), prefix=held)
-    strangers = asked.strangers
+        return None if asked.finishes(held) else _judged(e, "prefix-flood", scope & asked.within(held), prefix=held)
+    strangers = asked.among(mask)
+    if not strangers.count:
+        return None
     even = strangers.sources.distinct >= _MANY_ADDRESSES and strangers.sources.top[0].share <= _STANDS_OUT
     if even or strangers.sources.distinct >= strangers.count * _SPREAD:
-        return _judged(e, "spoofed-flood", asked.strange)
+        return _judged(e, "spoofed-flood", mask)
     return None
 
 
@@ -155,21 +208,52 @@ def _few_hosts(numbers: Numbers, lasts: NDArray[np.uint32]) -> list[tuple[Prefix
 
     lasts (N,): stand for the last 64 bits of IPv6 sources, of which many may share the first ones.
     """
-    if len(numbers) > _SAMPLED:
-        # One of them has a tenth or more; only then are a million worth sorting.
-        _, counts = np.unique(numbers[:: len(numbers) // _SAMPLED], return_counts=True)
-        if np.max(counts) < _SAMPLED * _HELD / FEW_HOSTS / 3:
-            return []
+    # One of them has a tenth or more.
+    if _nobody_has(_HELD / FEW_HOSTS, numbers):
+        return []
     values, counts = np.unique(numbers, return_counts=True)
     order = np.argsort(-counts, kind="stable")[:FEW_HOSTS]
     # One of each is no host that stands out, nor is a rare one beside others.
     order = order[(counts[order] > 1) & (counts[order] >= _STANDS_BESIDE * counts[order[0]])]
-    v4 = is_v4(values)
-    hosts = sum(1 if v4[at] else len(np.unique(lasts[numbers == values[at]])) for at in order.tolist())
-    if counts[order].sum() < _HELD * len(numbers) or hosts > FEW_HOSTS:
+    if counts[order].sum() < _HELD * len(numbers) or _how_many(values[order], numbers, lasts) > FEW_HOSTS:
         return []
-    named = (Prefix(*((4, int(values[at]), 32) if v4[at] else (6, int(values[at]), 64))) for at in order)
-    return list(zip(named, (counts[order] / len(numbers)).tolist(), strict=True))
+    return _named(values[order], counts[order] / len(numbers))
+
+
+def _hosts_beside(numbers: Numbers, lasts: NDArray[np.uint32]) -> list[tuple[Prefix, float]]:
+    """A few hosts of which each has so much of these that no address drawn by chance has it: the most first, each with
+    its share of what they have together.
+    """
+    if _nobody_has(_HEAVY, numbers):
+        return []
+    values, counts = np.unique(numbers, return_counts=True)
+    order = np.argsort(-counts, kind="stable")
+    order = order[counts[order] >= max(FEW, _HEAVY * len(numbers))]
+    if not 0 < _how_many(values[order], numbers, lasts) <= FEW_HOSTS:
+        return []
+    return _named(values[order], counts[order] / counts[order].sum())
+
+
+def _nobody_has(share: float, numbers: Numbers) -> bool:
+    """Whether certainly no host has such a share: only where one may have is a million worth sorting."""
+    if len(numbers) <= _SAMPLED:
+        return not len(numbers)
+    _, counts = np.unique(numbers[:: len(numbers) // _SAMPLED], return_counts=True)
+    return bool(np.max(counts) < _SAMPLED * share / 3)
+
+
+def _how_many(hosts: Numbers, numbers: Numbers, lasts: NDArray[np.uint32]) -> int:
+    """How many addresses these hosts have among `numbers`; of more than a few, only that they are more."""
+    if len(hosts) > FEW_HOSTS:
+        return len(hosts)
+    v4 = is_v4(hosts)
+    return sum(1 if v4[i] else len(np.unique(lasts[numbers == host])) for i, host in enumerate(hosts))
+
+
+def _named(hosts: Numbers, shares: NDArray[np.float64]) -> list[tuple[Prefix, float]]:
+    v4 = is_v4(hosts)
+    named = (Prefix(*((4, int(host), 32) if v4[i] else (6, int(host), 64))) for i, host in enumerate(hosts))
+    return list(zip(named, shares.tolist(), strict=True))
 
 
 def _neighbourhood(e: Evidence, numbers: Numbers, hosts: list[tuple[Prefix, float]]) -> Prefix | None:
@@ -194,7 +278,12 @@ def _judged(
     mask = theirs & asked.strange
     silent, where = asked.among(mask), e.mostly_at(mask)
     finished, over = e.finished_per_s(where), ended(e, mask, where) if silent.count else None
-    rate = unanswered_per_s(e, silent) if over is None else over.came_per_s
+    cookies, rate = _by_cookie(e, mask), silent.per_s if over is None else over.came_per_s
+    if over is None and cookies:
+        full = _at_full(e)
+        # Beside those where queues are full, at other listeners.
+        others = asked.among(mask & ~full).per_s if np.any(mask & ~full) else 0.0
+        rate = max(rate, cookies * (1 + e.entered_per_s(full) / e.cookies_unanswered_per_s) + others)
     share = unanswered_share(e, rate, finished)
     none_finishes = e.counted and (bool(hosts) or prefix is not None)
     enough = many(e, silent) or (none_finishes and silent.count >= _FEWEST and _of_a_second(e, theirs) >= FEW)
@@ -202,7 +291,26 @@ def _judged(
     counts = share >= _WEIGHTY or rate >= FEW or e.fullest >= 0.5
     if not enough or not (share >= MOST or (none_finishes and counts)):
         return None
-    return SilentSources(id, silent, rate, finished, share, none_finishes, where, hosts, prefix, over)
+    return SilentSources(id, silent, rate, finished, share, none_finishes, cookies, where, hosts, prefix, over)
+
+
+def _at_full(e: Evidence) -> NDArray[np.bool_]:
+    """The requests at listeners whose SYN queue is full, (N,); all where none is any longer."""
+    full = np.zeros(len(e.sources.numbers), dtype=bool)
+    for view in e.full():
+        full |= e.at(e.now.views.index(view))
+    return full if np.any(full & e.sources.strange) else np.ones(len(full), dtype=bool)
+
+
+def _by_cookie(e: Evidence, mask: NDArray[np.bool_]) -> float:
+    """SYNs a second of these strangers, by a mask (N,), that were answered by cookie and not followed up: their part of
+    all is that of the places that strangers have in the full queues.
+    """
+    if not e.cookies_unanswered_per_s:
+        return 0.0
+    among = e.sources.strange & _at_full(e)
+    part = int(np.count_nonzero(mask & among)) / max(1, int(np.count_nonzero(among)))
+    return part * e.cookies_unanswered_per_s
 
 
 def _of_a_second(e: Evidence, theirs: NDArray[np.bool_]) -> int:

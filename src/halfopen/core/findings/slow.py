@@ -19,13 +19,16 @@ _LATE: Final = 0.05
 _THEIRS: Final = 0.8
 # Without eBPF: who finished in this time finishes now.
 _RECENT_S: Final = 3.0
+_WAITED_S: Final = 1.0
+_HOST: Final = {4: 32, 6: 64}
 
 
 @dataclass(frozen=True, slots=True)
 class LatePath:
     """Handshakes of `prefix` (None: from everywhere) between two looks: how many finished, how many of them late; how
     many still wait after a SYN-ACK was sent again. share: of the late and the waiting ones. rtt_s: the median round
-    trip from there, 0 where it is not known.
+    trip from there, 0 where it is not known. counted: False without eBPF: `late` is not known then, and `finished` no
+    more than a measure of the share.
     """
 
     finished: int
@@ -35,6 +38,7 @@ class LatePath:
     limit: float
     prefix: Prefix | None
     rtt_s: float
+    counted: bool
 
 
 def slow(e: Evidence) -> LatePath | None:
@@ -57,7 +61,7 @@ def _slow(e: Evidence) -> LatePath | None:
     if share < _LATE or finished_late + waiting < _LEAST:
         return None
     rtt_s = 0.0 if prefix is None else e.sources.completers.rtt_s(prefix)
-    return LatePath(finished, finished_late, waiting, share, _LATE, prefix, rtt_s)
+    return LatePath(finished, finished_late, waiting, share, _LATE, prefix, rtt_s, e.now.arrived is not None)
 
 
 def _retrying(e: Evidence) -> NDArray[np.bool_]:
@@ -92,8 +96,10 @@ def _finished(e: Evidence, prefix: Prefix | None) -> tuple[int, int]:
         if prefix is None:
             return arrived.all.finished, arrived.all.late
         return completers.now_within(prefix), completers.late_within(prefix)
-    finished = e.completions_per_s * e.interval_s
-    if prefix is not None:
-        # Its part of those addresses that finished in the last seconds.
+    # Who waits now began in the last second or two, however long the interval is.
+    finished = e.completions_per_s * min(e.interval_s, _WAITED_S)
+    if prefix is not None and prefix.bits < _HOST[prefix.version]:
+        # Its part of those addresses that finished in the last seconds. Of one address that would be no part of what
+        # it finished: it may be a proxy.
         finished *= completers.share_within(prefix, _RECENT_S)
     return round(finished), 0

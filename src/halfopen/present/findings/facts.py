@@ -56,6 +56,12 @@ def _plain(fact: Fact) -> str:
     return f"{words} {_of(fact)}"
 
 
+def _retrying(fact: Fact, known: ByName) -> str:
+    if "late" in known:
+        return tr("{n} wait after one was", n=amount(fact))
+    return tr("{n} wait after a SYN-ACK was sent again", n=amount(fact))
+
+
 def _setting(fact: Fact, _: ByName) -> str:
     return f"{fact.name} = {amount(fact)}"
 
@@ -167,7 +173,7 @@ PHRASES: Final[Mapping[str, Phrase]] = {
     "last_finished_s": lambda f, _: tr("the last one {time} ago", time=amount(f)),
     "finished": lambda f, _: tr("{n} finished", n=amount(f)),
     "late": lambda f, _: tr("{n} after a SYN-ACK was sent again", n=amount(f)),
-    "retrying": lambda f, _: tr("{n} wait after one was", n=amount(f)),
+    "retrying": _retrying,
     "late_share": lambda f, _: tr("{share} late{limit}", share=_percent(f), limit=_limit(f)),
     "rtt_s": lambda f, _: tr("round trip {time}", time=amount(f)),
     "source": _source,

@@ -36,6 +36,9 @@ def _past_overflows(f: Finding) -> tuple[str, str]:
 @lead("backlog-small")
 def _backlog_small(f: Finding) -> tuple[str, str]:
     backlog = tr("the backlog of {at} is {n:,}", at=at(f), n=f.count("backlog"))
+    if f.has("sockets"):
+        values = {"at": at(f), "sockets": f.count("sockets"), "n": f.count("backlog")}
+        backlog = tr("of the {sockets} sockets of {at}, the shortest has a backlog of {n:,}", **values)
     if f.has("ListenOverflows"):
         drops = tr(
             "{n:,} drops at {at}: bursts longer than the queue, or a program that stalls", n=f.count("drops"), at=at(f)
@@ -78,9 +81,10 @@ def _cookies(f: Finding) -> str:
     if not f.has("SyncookiesSent"):
         return ""
     return tr_n(
-        "a SYN queue overflowed as well: {n:,} SYN cookie sent",
-        "a SYN queue overflowed as well: {n:,} SYN cookies sent",
+        "a SYN queue overflowed as well: {n:,} SYN cookie sent{now}",
+        "a SYN queue overflowed as well: {n:,} SYN cookies sent{now}",
         f.count("SyncookiesSent"),
+        now=_now(f, "SyncookiesSent_per_s"),
     )
 
 

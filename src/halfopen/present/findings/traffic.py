@@ -184,13 +184,20 @@ def _acks_lost(f: Finding) -> str:
 
 @sentence("slow-path")
 def _slow_path(f: Finding) -> str:
-    if not f.has("late_share"):
+    if not f.has("retrying"):
         return tr("slow or lossy paths: {rates}; {last}", rates=unanswered(f), last=_last(f))
     where = (
         tr("slow or lossy path to {prefix}", prefix=f.text("prefix")) if f.has("prefix") else tr("slow or lossy paths")
     )
     if f.has("rtt_s"):
         where = tr("{where} (round trip {time})", where=where, time=lasted(f.number("rtt_s")))
+    if not f.has("finished"):
+        return tr_n(
+            "{where}: {n:,} handshake waits after a SYN-ACK was sent again, of clients that finish others",
+            "{where}: {n:,} handshakes wait after a SYN-ACK was sent again, of clients that finish others",
+            f.count("retrying"),
+            where=where,
+        )
     seconds = lasted(f.number("interval_s"))
     text = tr("{where}: {n:,} handshakes finished in {time}", where=where, n=f.count("finished"), time=seconds)
     if f.count("late"):
@@ -235,6 +242,9 @@ def _acked_flood(f: Finding) -> str:
 
 @sentence("handshakes-finish")
 def _handshakes_finish(f: Finding) -> str:
+    if not f.has("handshake_s"):
+        values = {"n": f.count("half_open"), "rate": per_s(f, "completions_per_s")}
+        return tr("{n:,} handshakes are under way and finish: {rate}, some of them by SYN cookie", **values)
     return tr(
         "{n:,} handshakes are under way and finish: {rate}, each after about {time}",
         n=f.count("half_open"),

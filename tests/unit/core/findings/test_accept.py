@@ -157,6 +157,24 @@ def test_a_queue_that_overflows_and_has_one_place_free_is_not_drained() -> None:
     assert "app-not-accepting" not in second_look([], nearly, first=[listener(limit=128, cookie=5)], rates=rates)[1]
 
 
+def test_clients_are_turned_away_though_one_was_taken_just_now() -> None:
+    """A few a second are accepted of many, so that the queue is short of full at the very moment of the look."""
+    rates, counters = {"PassiveOpens": 20, "ListenOverflows": 40}, {"ListenOverflows": 90, "ListenDrops": 90}
+    levels = []
+    for drops in (40, 60):
+        before = listener(accept_queue=128, limit=128, cookie=5, drops=40)
+        verdict, _ = second_look(
+            [],
+            listener(accept_queue=127, limit=128, cookie=5, drops=drops),
+            first=[before],
+            rates=rates,
+            counters=counters,
+        )
+        levels.append(verdict.findings[0].level)
+    # The first overflows are those of another listener.
+    assert levels == [Level.WARNING, Level.CRITICAL]
+
+
 def _next_in(isn: int, oldest_us: int) -> Any:
     queues = np.zeros(1, dtype=QUEUES)
     queues["known"], queues["oldest_isn"], queues["oldest_us"] = True, isn, oldest_us

@@ -15,12 +15,14 @@ from halfopen.core.findings.exclusions import EXCLUSIONS, excluded
 from halfopen.core.findings.finding import Fact, Level
 from halfopen.core.model.model import build
 from rows import listener, request, sample
-from verdicts import many, nothing_lost, silent
+from verdicts import many, nothing_lost, peers, silent, timers
 
 LOOK_S = 5.0
 
 
-def of(requests: list[Any], *listeners: Any, rates: dict[str, float] | None = None, **values: Any) -> Diagnosis:
+def of(
+    requests: list[Any], *listeners: Any, rates: dict[str, float] | None = None, parts: Any = (), **values: Any
+) -> Diagnosis:
     """The diagnosis of two looks, between which counters rose at these rates a second."""
     cookies = "SyncookiesSent", "SyncookiesRecv"
     lost = "ListenDrops", "ListenOverflows", "IPReversePathFilter", "EmbryonicRsts"
@@ -33,7 +35,7 @@ def of(requests: list[Any], *listeners: Any, rates: dict[str, float] | None = No
     time = {"monotonic_s": 100.0 + LOOK_S}
     now = sample(requests, shown, counters={**counters, **later}, settings=settings, **time, **values)
     before = replace(now, counters=counters, monotonic_s=100.0)
-    now = now.with_part(nothing_lost(LOOK_S))
+    now = replace(now, parts=(*now.parts, *parts)).with_part(nothing_lost(LOOK_S))
     return diagnosis(Evidence(build(now, before), build(before), LOOK_S))
 
 
@@ -204,3 +206,19 @@ def test_exclusions_and_their_rivals_are_those_of_rules() -> None:
 
 def test_every_cause_says_what_excludes_it() -> None:
     assert {rule.id for rule in RULES.values() if not rule.note and not rule.fallback} == set(EXCLUSIONS)
+
+
+def test_a_scan_of_ports_that_nobody_listens_on_is_not_ruled_out() -> None:
+    """Of 300 SYNs a second next to none comes to a listener: the host resets them."""
+    for sent, out in ((300.0, False), (0.0, True)):
+        found = of([], rates={"EmbryonicRsts": 4.0, "OutRsts": sent}, counters={"OutRsts": 0})
+        assert ("scan" in [id for one in found.ruled_out for id in one.ids]) is out
+
+
+def test_a_lossy_path_is_not_ruled_out_by_clients_that_ask_again_and_finish_others() -> None:
+    hosts = [f"10.9.{i}.7" for i in range(12)]
+    known = peers(dict.fromkeys(hosts, 1.0))
+    for parts, out in (([known], False), ([], True)):
+        requests = [request(h, retransmits=8, expires_ms=500, cookie=i + 1) for i, h in enumerate(hosts)]
+        found = of(requests, rates={"PassiveOpens": 400}, parts=parts, **timers(12))
+        assert ("slow-path" in [id for one in found.ruled_out for id in one.ids]) is out

@@ -8,6 +8,7 @@ import pytest
 
 from halfopen.core.findings.finding import Level
 from halfopen.core.policy.actions import Look, Release
+from halfopen.core.sample import ListenerOptions
 from halfopen.present.findings.sentences import say
 from rows import listener, request
 from verdicts import arrivals, many, releases, second_look, silent, still_coming
@@ -44,6 +45,16 @@ def test_a_flood_that_goes_on_is_not_over() -> None:
     verdict, ids = second_look(still_coming(200))
     assert (ids[0], verdict.level) == ("spoofed-flood", Level.WARNING)
     assert verdict.findings[0].has("unanswered_per_s")
+
+
+def test_where_a_listener_defers_timers_hide_the_young() -> None:
+    """Those of the last second count as deferred there; without eBPF a flood that goes on looked as if it were over."""
+    deferring = listener(limit=100_000, inode=1)
+    options = {1: ListenerOptions(defer_accept_s=30)}
+    verdict, ids = second_look(silent(200), deferring, options=options)
+    assert ids[0] == "spoofed-flood"
+    assert verdict.findings[0].has("unanswered_per_s")
+    assert second_look(silent(200), deferring)[0].findings[0].has("last_syn_s")
 
 
 def test_syns_that_were_counted_have_the_last_word() -> None:

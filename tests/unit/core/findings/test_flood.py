@@ -112,6 +112,42 @@ def test_a_full_queue_adds_nothing_to_the_rate_of_the_cookies() -> None:
     assert verdict.findings[0].number("unanswered_per_s") == pytest.approx(400 + came, rel=0.05)
 
 
+def test_a_host_that_stands_out_in_a_flood_is_named_beside_it() -> None:
+    forged = still_coming(400)
+    one = [request(retransmits=2, expires_ms=500, source_port=i + 1024, cookie=9000 + i) for i in range(100)]
+    verdict, ids = second_look(forged + one)
+    assert ids[:2] == ["spoofed-flood", "few-sources-flood"]
+    spoofed, few = verdict.findings[:2]
+    assert (spoofed.count("lasting"), spoofed.count("distinct_sources")) == (400, 400)
+    assert (few.count("lasting"), few.text("prefix"), few.number("share")) == (100, "198.18.0.1", 1.0)
+    assert "few-sources-flood" not in spoofed.rules_out
+    # As many of as many addresses are no few.
+    each = [
+        request(f"198.18.0.{i % 10}", retransmits=2, expires_ms=500, source_port=i + 1, cookie=9000 + i)
+        for i in range(500)
+    ]
+    assert second_look(still_coming(500) + each)[1].count("few-sources-flood") == 0
+
+
+def test_floods_of_two_ports_are_told_apart_with_a_rate_each() -> None:
+    forged = still_coming(513)
+    network = [
+        request(f"198.18.7.{i % 100 + 1}", port=9090, retransmits=2, expires_ms=500, source_port=i + 1, cookie=9000 + i)
+        for i in range(200)
+    ]
+    ports = listener(limit=512, cookie=1, inode=1), listener(port=9090, limit=4096, cookie=2, inode=2)
+    verdict, ids = second_look(forged + network, *ports, rates={"SyncookiesSent": 400})
+    assert ids[:2] == ["spoofed-flood", "prefix-flood"]
+    spoofed, of_one = verdict.findings[:2]
+    assert [one.listener and one.listener.port for one in (spoofed, of_one)] == [8080, 9090]
+    # Cookies are those of the full queue, and the other one is not said to be full.
+    assert spoofed.number("cookies_unanswered_per_s") == pytest.approx(400)
+    assert of_one.number("cookies_unanswered_per_s") == 0
+    assert of_one.number("unanswered_per_s") < 100
+    assert "cookie" not in say(of_one)
+    assert (of_one.text("prefix"), of_one.count("lasting")) == ("198.18.7.0/24", 200)
+
+
 def test_cookies_that_come_back_are_those_of_clients() -> None:
     _, ids = second_look(
         silent(17), listener(limit=16), rates={"SyncookiesSent": 5000, "SyncookiesRecv": 5000, "PassiveOpens": 5000}

@@ -9,6 +9,7 @@ from halfopen.core.findings.cures import LookAtRoute
 from halfopen.core.findings.finding import Level
 from halfopen.core.findings.lasting import repeats
 from halfopen.core.model.model import columns_of
+from halfopen.present.findings.sentences import say
 from rows import listener, request, sample
 from verdicts import asking, many, releases, second_look, silent, timers, verdict_of
 
@@ -63,3 +64,12 @@ def test_a_few_that_last_beside_many_that_finish_are_a_slow_path() -> None:
     overflowing = {"PassiveOpens": 1000, "ListenOverflows": 40}
     assert "slow-path" not in second_look(silent(60), rates=overflowing)[1]
     assert verdict.level is Level.NOTICE
+
+
+def test_how_long_handshakes_take_is_not_told_where_some_finish_by_cookie() -> None:
+    """They did not wait in the queue: it holds 60 of those 0.6 s away, 400 a second of whom finish."""
+    rates = {"PassiveOpens": 400, "SyncookiesSent": 300, "SyncookiesRecv": 300}
+    verdict, ids = second_look(many(60, expires_ms=500), rates=rates)
+    found = verdict.findings[ids.index("handshakes-finish")]
+    assert not found.has("handshake_s")
+    assert say(found) == "60 handshakes are under way and finish: 400/s, some of them by SYN cookie"

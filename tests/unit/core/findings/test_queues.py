@@ -8,7 +8,7 @@ import pytest
 from halfopen.core.findings.cures import LookAtProcess
 from halfopen.core.findings.finding import Level
 from halfopen.core.policy.actions import ChangeListener, ChangeSetting
-from halfopen.core.sample import Process
+from halfopen.core.sample import QUEUES, Process
 from halfopen.core.tune.keys import BACKLOG, COOKIES, SOMAXCONN, SYN_BACKLOG
 from halfopen.present.findings.sentences import say
 from rows import listener
@@ -67,6 +67,31 @@ def test_one_stuck_socket_of_four_is_not_hidden_by_the_sum() -> None:
     found = verdict.findings[0]
     assert (found.count("stuck_sockets"), found.count("sockets")) == (1, 4)
     assert (found.text("process"), found.count("pid")) == ("worker", 9)
+
+
+def test_cookies_that_come_back_now_are_a_warning_though_no_accept_queue_overflows_any_more() -> None:
+    counters = {"ListenOverflows": 30, "ListenDrops": 30, "SyncookiesSent": 900, "SyncookiesRecv": 900}
+    full = listener(drops=30)
+    for back, level in ((240, Level.WARNING), (0, Level.NOTICE)):
+        rates = {"ListenOverflows": 0, "SyncookiesSent": 240, "SyncookiesRecv": back, "PassiveOpens": 400}
+        verdict, ids = second_look([], full, counters=counters, rates=rates)
+        assert (ids, verdict.findings[0].level) == (["backlog-small"], level)
+    assert "1,020 SYN cookies sent, 240/s now" in say(verdict.findings[0])
+
+
+def test_the_shortest_backlog_of_a_group_is_told_and_not_the_mean() -> None:
+    """One of four sockets was opened with a backlog of 1."""
+    group = [listener(limit=limit, drops=9, cookie=i + 1, inode=i + 1) for i, limit in enumerate((256, 1, 256, 256))]
+    counters, rates = {"ListenOverflows": 30, "ListenDrops": 30}, {"ListenOverflows": 8.0, "ListenDrops": 8.0}
+    verdict, ids = second_look([], *group, counters=counters, rates=rates)
+    assert ids == ["backlog-small"]
+    found = verdict.findings[0]
+    assert (found.count("backlog"), found.count("sockets"), found.count("backlog_needed")) == (1, 4, 5)
+    assert "of the 4 sockets of :8080, the shortest has a backlog of 1" in say(found)
+    alike = second_look(
+        [], *(listener(drops=9, cookie=i + 1, inode=i + 1) for i in range(4)), counters=counters, rates=rates
+    )
+    assert "the backlog of :8080 is 128" in say(alike[0].findings[0])
 
 
 def test_overflows_of_the_past_are_a_notice_and_present_ones_a_warning() -> None:
@@ -186,7 +211,9 @@ def test_a_queue_half_full_of_the_young_is_undecided() -> None:
 @pytest.mark.parametrize(("held", "found"), [(12, True), (6, True), (5, False), (4, False)])
 def test_a_queue_past_its_limit_holds_reopened_connections(held: int, found: bool) -> None:
     """The kernel admits one more than the limit, and a SYN that reopens a TIME_WAIT connection without looking."""
-    verdict, ids = verdict_of(many(held), listener(limit=4))
+    read = np.zeros(1, dtype=QUEUES)
+    read["known"], read["qlen"] = True, held
+    verdict, ids = verdict_of(many(held), listener(limit=4), queues=read)
     assert ("timewait-reopen" in ids) is found
     if found:
         finding = next(f for f in verdict.findings if f.id == "timewait-reopen")
@@ -219,3 +246,10 @@ def test_overflows_are_not_laid_to_a_listener_whose_clients_only_ask_again() -> 
     verdict, ids = second_look(rows, deaf, slow, first=before, counters=counters, rates=rates, **given)
     assert "somaxconn-clamp" not in ids
     assert next(f for f in verdict.findings if f.id == "backlog-small").at.port == 81
+
+
+@pytest.mark.parametrize(("held", "found"), [(131, False), (200, True)])
+def test_a_dump_of_a_full_queue_shows_a_few_more_than_it_takes(held: int, found: bool) -> None:
+    """Those that left while it was dumped, and those that came: no reopened connections where eBPF read no length."""
+    rates = {"PassiveOpens": 400, "SyncookiesSent": 250, "SyncookiesRecv": 250}
+    assert ("timewait-reopen" in second_look(many(held, expires_ms=400), listener(limit=128), rates=rates)[1]) is found

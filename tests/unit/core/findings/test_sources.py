@@ -181,6 +181,24 @@ def test_without_ebpf_a_slow_path_shows_by_those_that_wait() -> None:
     assert second_look(proxy, rates={"PassiveOpens": 600}, parts=[peers({PROXY: 0.0})])[1] == []
 
 
+def test_without_ebpf_no_number_is_made_up_of_those_that_finish() -> None:
+    """A proxy is one address of many: that is no measure of how many handshakes finish through it."""
+    waiting = from_hosts([PROXY], 17, retransmits=1, expires_ms=1500)
+    others = {f"99.1.{i}.1": 0.5 for i in range(60)}
+    verdict, ids = second_look(waiting, rates={"PassiveOpens": 80}, parts=[peers({PROXY: 0.1, **others}, rtt_s=0.1)])
+    assert ids == ["slow-path"]
+    found = verdict.findings[0]
+    assert not any(found.has(name) for name in ("finished", "late", "late_share"))
+    said = say(found)
+    assert (
+        f"slow or lossy path to {PROXY} (round trip 0.1 s): 17 handshakes wait after a SYN-ACK was sent again" in said
+    )
+    assert "finished" not in said
+    # One in a hundred that go through it waits.
+    busy = second_look(waiting[:5], rates={"PassiveOpens": 480}, parts=[peers({PROXY: 0.1, **others})])
+    assert busy[1] == []
+
+
 def test_a_scan() -> None:
     rows = {f"203.0.113.9 {port}": {"syns": 6, "resets": 6} for port in (22, 80, 443, 8080)}
     verdict, ids = second_look(many(3), rates={"EmbryonicRsts": 48}, parts=[arrivals({**honest(), **rows})])
@@ -259,6 +277,23 @@ def test_a_flood_is_named_beside_a_program_that_does_not_accept() -> None:
     stuck = listener(port=81, inode=2, cookie=2, accept_queue=17, limit=16)
     _, ids = second_look(still_coming(300), listener(limit=1000), stuck, parts=[known, arrivals({})])
     assert ids[:2] == ["app-not-accepting", "spoofed-flood"]
+
+
+def test_those_that_last_are_not_called_young_because_their_sources_are_known() -> None:
+    """A third of them asks again, so that neither SYN-ACKs nor last ACKs alone are lost."""
+    clients = [f"10.9.{i}.7" for i in range(90)]
+    silent_ones = from_hosts(clients[:60], 1)
+    again = [request(h, retransmits=8, expires_ms=500, cookie=900 + i) for i, h in enumerate(clients[60:])]
+    verdict, ids = second_look(
+        silent_ones + again,
+        rates={"PassiveOpens": 60},
+        parts=[peers({**dict.fromkeys(clients, 30.0), "99.1.1.1": 0.1})],
+        timeouts=np.full(90, 2, dtype=np.uint8),
+    )
+    assert ids[0] == "cannot-tell"
+    said = say(verdict.findings[0])
+    assert "90 are half-open, 90 of them for long" in said
+    assert "young" not in said
 
 
 def test_last_acks_of_everybody_are_no_flood() -> None:

@@ -133,7 +133,9 @@ def no_slow_path(e: Evidence) -> Against:
     lost = lost_by_queues(e.before_tcp_rates)[0]
     if lost:
         return (Fact("lost_per_s", round(lost, 1), unit="per_s"),)
-    if found := _asks_again(e):
+    # On a lossy path they ask again as well, but finish others.
+    finish_others = np.count_nonzero(e.sources.repeated & e.sources.known)
+    if (found := _asks_again(e)) and finish_others < MOST * e.lasting.repeated:
         return found
     if e.rates and not e.completions_per_s:
         return (Fact("completions_per_s", 0.0, unit="per_s"),)
@@ -145,9 +147,10 @@ def no_slow_path(e: Evidence) -> Against:
 
 @excluded("scan", rivals=("few-sources-flood",))
 def no_scan(e: Evidence) -> Against:
-    """Every scan resets."""
-    if e.rates and e.rate("EmbryonicRsts") < SOME:
-        return (Fact("EmbryonicRsts_per_s", round(e.rate("EmbryonicRsts"), 1), SOME, "per_s"),)
+    """Every scan resets what answers, and most of its SYNs are reset: nobody listens on the ports that they come to."""
+    counted = ("EmbryonicRsts", "OutRsts")
+    if e.rates and all(e.rate(name) < SOME for name in counted):
+        return tuple(Fact(f"{name}_per_s", round(e.rate(name), 1), SOME, "per_s") for name in counted)
     return ()
 
 

@@ -74,9 +74,11 @@ def stuck(e: Evidence, view: ListenerView) -> Stuck | None:
     return Stuck(view, queues, tuple(found), tuple(sorted(reasons, key=lambda r: holder.WORST.index(r.why))))
 
 
-def _level(queue: AcceptQueue, reason: Obstacle | None) -> Level:
+def _level(e: Evidence, found: Stuck, reason: Obstacle | None) -> Level:
     """By what it does to clients: they are turned away, or wait for a program that will not accept by itself."""
-    if queue.full:
+    queue = found.queues[0]
+    # A slow program has taken one or two just now.
+    if queue.full or (queue.held >= _NEARLY_FULL * queue.cap and overflows_per_s(e, found.view)):
         return Level.CRITICAL
     for_good = reason is not None and reason.why in (holder.STOPPED, holder.NO_DESCRIPTORS)
     return Level.WARNING if for_good or queue.held * 2 > queue.cap else Level.NOTICE
@@ -162,7 +164,7 @@ def _hit(e: Evidence, found: Stuck, id: str) -> Hit:
     reason = _reason(found)
     facts = (*_facts(e, found), *_who(found, reason))
     cures = _cures(e, found, reason, id)
-    return Hit(_level(found.queues[0], reason), facts, found.view, ("backlog-small",), cures, _costs(e, found))
+    return Hit(_level(e, found, reason), facts, found.view, ("backlog-small",), cures, _costs(e, found))
 
 
 def _costs(e: Evidence, found: Stuck) -> float:
@@ -177,10 +179,10 @@ def _costs(e: Evidence, found: Stuck) -> float:
     Level.WARNING,
     Level.CRITICAL,
     title="the program does not accept",
-    doc="an accept queue is full (critical), or connections wait in it and none was accepted between two looks. `why`: "
-    "the process is `stopped`, it or the whole system has no file descriptors left (`out-of-descriptors`), its cgroup "
-    "has used up its CPU quota (`throttled`), it gets no CPU (`starved`), it computes or waits for something else "
-    "(`blocked`), it accepts fewer than come (`slow`), or that is `unknown`",
+    doc="an accept queue is full or overflows (critical), or connections wait in it and none was accepted between two "
+    "looks. `why`: the process is `stopped`, it or the whole system has no file descriptors left "
+    "(`out-of-descriptors`), its cgroup has used up its CPU quota (`throttled`), it gets no CPU (`starved`), it "
+    "computes or waits for something else (`blocked`), it accepts fewer than come (`slow`), or that is `unknown`",
     unless="the queue drains between bursts",
     advice="run the proposed command, which looks at the process; neither a release nor a longer queue helps",
     on_release=OnRelease.FORBIDS,

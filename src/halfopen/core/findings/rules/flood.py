@@ -12,8 +12,8 @@ from halfopen.core.findings.costs import dropped_clients_per_s, dropped_syns_per
 from halfopen.core.findings.cures import Cure
 from halfopen.core.findings.evidence import Evidence, Need
 from halfopen.core.findings.finding import Fact, Hit, Level
-from halfopen.core.findings.floods import MOST, SilentSources, flood, unanswered_per_s, unanswered_share
-from halfopen.core.findings.lasting import SLOW_S
+from halfopen.core.findings.floods import MOST, SilentSources, floods, unanswered_per_s, unanswered_share
+from halfopen.core.findings.lasting import SLOW_S, Lasting
 from halfopen.core.findings.registry import OnRelease, rule
 from halfopen.core.findings.remedies import cookies_on, longer_queues, protect, release, shorter_release_time
 from halfopen.core.findings.slow import slow
@@ -27,7 +27,7 @@ _OFFERED = 3
 
 def is_flood(e: Evidence) -> bool:
     """Whether SYNs come that nobody means to follow up."""
-    return flood(e) is not None
+    return bool(floods(e))
 
 
 def _level(e: Evidence, found: SilentSources) -> Level:
@@ -38,12 +38,15 @@ def _level(e: Evidence, found: SilentSources) -> Level:
     return Level.WARNING if found.ended is None else Level.NOTICE
 
 
-def flow(e: Evidence) -> tuple[Fact, ...]:
-    """How many arrive, how many of them finish, how many last without an answer."""
-    silent, finished = e.sources.strangers, e.completions_per_s
+def flow(e: Evidence, silent: Lasting | None = None) -> tuple[Fact, ...]:
+    """How many arrive, how many of them finish, how many last without an answer.
+
+    silent: those that last; None: of them, those of sources that are not known to finish others.
+    """
+    silent, finished = e.sources.strangers if silent is None else silent, e.completions_per_s
     rate = unanswered_per_s(e, silent)
     share = unanswered_share(e, rate, finished)
-    return _flow(e, SilentSources("", silent, rate, finished, share, False))
+    return _flow(e, SilentSources("", silent, rate, finished, share, False, e.cookies_unanswered_per_s))
 
 
 def _flow(e: Evidence, found: SilentSources) -> tuple[Fact, ...]:
@@ -57,7 +60,7 @@ def _flow(e: Evidence, found: SilentSources) -> tuple[Fact, ...]:
         Fact("unanswered_share", round(found.share, 4), MOST),
         Fact("repeated", found.silent.repeated),
         Fact("distinct_sources", found.silent.sources.distinct),
-        Fact("cookies_unanswered_per_s", round(e.cookies_unanswered_per_s, 1), unit="per_s"),
+        Fact("cookies_unanswered_per_s", round(found.cookies_per_s, 1), unit="per_s"),
         *((Fact("finished_by_them", 0),) if found.counted else ()),
         *((Fact("dropped_syns_per_s", dropped, unit="per_s"),) if dropped else ()),
     )
@@ -138,11 +141,13 @@ def _afterwards(e: Evidence, found: SilentSources, freed: tuple[Cure, ...]) -> t
 
 
 def _hit(e: Evidence, id: str, rules_out: tuple[str, ...]) -> Iterator[Hit]:
-    found = flood(e)
-    if found is not None and found.id == id:
-        facts = (*_flow(e, found), *_whose(found), *_room(found.where))
-        cures, lost = _cures(e, found), dropped_clients_per_s(e)
-        yield Hit(_level(e, found), facts, found.where, rules_out, cures, lost)
+    every = floods(e)
+    for found in every:
+        if found.id == id:
+            facts = (*_flow(e, found), *_whose(found), *_room(found.where))
+            cures, lost = _cures(e, found), dropped_clients_per_s(e)
+            others = tuple(one for one in rules_out if all(one != flood.id for flood in every))
+            yield Hit(_level(e, found), facts, found.where, others, cures, lost)
 
 
 @rule(

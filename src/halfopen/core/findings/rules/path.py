@@ -150,13 +150,15 @@ def slow_path(e: Evidence) -> Iterator[Hit]:
     found = slow(e)
     rules_out = ("spoofed-flood", "few-sources-flood", "prefix-flood", "synacks-lost", "acks-lost")
     if found is not None:
-        facts = [
-            Fact("finished", found.finished),
-            Fact("late", found.late),
-            Fact("retrying", found.retrying),
-            Fact("late_share", round(found.share, 4), found.limit),
-            Fact("interval_s", round(e.interval_s, 2), unit="s"),
-        ]
+        facts = [Fact("retrying", found.retrying)]
+        if found.counted:
+            facts = [
+                Fact("finished", found.finished),
+                Fact("late", found.late),
+                *facts,
+                Fact("late_share", round(found.share, 4), found.limit),
+                Fact("interval_s", round(e.interval_s, 2), unit="s"),
+            ]
         facts += [Fact("prefix", found.prefix.text)] if found.prefix is not None else []
         facts += [Fact("rtt_s", round(found.rtt_s, 3), unit="s")] if found.rtt_s else []
         yield Hit(Level.NOTICE, tuple(facts), rules_out=rules_out)
@@ -189,12 +191,11 @@ def small_share(e: Evidence) -> bool:
 def handshakes_finish(e: Evidence) -> Iterator[Hit]:
     if finish(e):
         n, rate = e.certain.half_open, e.completions_per_s
-        facts = (
-            Fact("half_open", n),
-            Fact("completions_per_s", round(rate, 1), unit="per_s"),
-            Fact("handshake_s", round(n / rate, 2), unit="s"),
-        )
-        yield Hit(Level.OK, facts, rules_out=("spoofed-flood",))
+        facts = [Fact("half_open", n), Fact("completions_per_s", round(rate, 1), unit="per_s")]
+        if not e.rate("SyncookiesRecv"):
+            # Who finishes by cookie did not wait in the queue (Little's law).
+            facts.append(Fact("handshake_s", round(n / rate, 2), unit="s"))
+        yield Hit(Level.OK, tuple(facts), rules_out=("spoofed-flood",))
 
 
 def finish(e: Evidence) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Iterator
 from typing import Final
 
@@ -18,6 +17,8 @@ from halfopen.core.model.listeners import ListenerView
 
 # Cookies that come back are those of clients; of a flood hardly any does.
 _HONEST: Final = 0.5
+# A dump of a queue in which requests come and go shows some of both: more than were there at any time.
+_SEEN: Final = 1.5
 # In a longer time places become free and are taken again.
 _ALL_AT_ONCE_S: Final = 2.0
 
@@ -34,7 +35,19 @@ def _overflowed(e: Evidence, views: Iterable[ListenerView]) -> ListenerView | No
 
 def _shortest(e: Evidence) -> ListenerView | None:
     views = [view for view in e.now.listeners if view.syn_queue_limit is not None]
-    return min(views, key=lambda view: (view.syn_queue_limit or 0) // view.members, default=None)
+    return min(views, key=lambda view: _backlog(e, view), default=None)
+
+
+def _backlog(e: Evidence, view: ListenerView) -> int:
+    """The backlog of a listener; of several sockets the shortest one, as each has queues of its own."""
+    # A queue takes one more.
+    return min((queue.cap - 1 for queue in e.accept_queues(view)), default=0)
+
+
+def _backlogs(e: Evidence, view: ListenerView) -> list[Fact]:
+    caps = {queue.cap for queue in e.accept_queues(view)}
+    uneven = [Fact("sockets", view.members)] if len(caps) > 1 else []
+    return [Fact("backlog", _backlog(e, view)), *uneven]
 
 
 @rule(
@@ -50,7 +63,7 @@ def _shortest(e: Evidence) -> ListenerView | None:
 def backlog_small(e: Evidence) -> Iterator[Hit]:
     if (short := _too_short(e)) and not _capped(e, short[0]):
         view, facts, level = short
-        facts += [Fact("backlog", (view.accept_queue_limit or 0) // view.members), Fact("drops", view.drops)]
+        facts += [*_backlogs(e, view), Fact("drops", view.drops)]
         facts += _needed(e, view)
         cures = longer_queues(e, view, "backlog-small", _least(facts))
         costs = overflows_per_s(e, view)
@@ -82,7 +95,9 @@ def _too_short(e: Evidence) -> tuple[ListenerView, list[Fact], Level] | None:
 def _counted(e: Evidence, names: tuple[str, ...]) -> tuple[list[Fact], Level]:
     facts = [Fact(name, e.total(name)) for name in names]
     facts += [Fact(f"{name}_per_s", round(e.rate(name), 1), unit="per_s") for name in names if name in e.rates]
-    return facts, Level.WARNING if e.rate(names[0]) else Level.NOTICE
+    # Cookies that come back are sent to clients.
+    by_cookie = "SyncookiesSent" in names and e.rate("SyncookiesRecv") >= max(1.0, _HONEST * e.rate("SyncookiesSent"))
+    return facts, Level.WARNING if e.rate(names[0]) or by_cookie else Level.NOTICE
 
 
 def _needed(e: Evidence, view: ListenerView) -> list[Fact]:
@@ -93,7 +108,7 @@ def _needed(e: Evidence, view: ListenerView) -> list[Fact]:
     met = max(e.rate("SyncookiesSent"), e.rate("ListenDrops"), e.rate("ListenOverflows")) * e.interval_s
     if not met or e.interval_s > _ALL_AT_ONCE_S:
         return []
-    found = [Fact("backlog_needed", math.ceil((view.accept_queue_limit or 0) / view.members + round(met)))]
+    found = [Fact("backlog_needed", _backlog(e, view) + round(met))]
     per_s, seconds = e.arrivals_at(view)
     if per_s and seconds:
         found += [
@@ -227,7 +242,7 @@ def syn_backlog_reserve(e: Evidence) -> Iterator[Hit]:
     Level.NOTICE,
     title="connections in TIME_WAIT are reopened",
     doc="a SYN queue holds more than its limit and one more a member: the kernel admits a SYN that reopens a "
-    "connection in TIME_WAIT without looking at the limit",
+    "connection in TIME_WAIT without looking at the limit; half as many more where the queue is counted, not read",
     unless="the SYN queue holds at most its limit and one more",
     advice="nothing, while the number falls again; a backlog that was lowered meanwhile looks the same",
     rare=True,
@@ -235,5 +250,5 @@ def syn_backlog_reserve(e: Evidence) -> Iterator[Hit]:
 def timewait_reopen(e: Evidence) -> Iterator[Hit]:
     for view in e.now.listeners:
         limit = view.syn_queue_limit
-        if limit is not None and view.held > limit + view.members:
+        if limit is not None and view.held > (limit + view.members) * (1.0 if view.syn_queue is not None else _SEEN):
             yield Hit(Level.NOTICE, (Fact("syn_queue", view.held, limit),), view)

@@ -49,7 +49,7 @@ def cannot_tell(e: Evidence) -> Iterator[Hit]:
     resets = _reset_elsewhere(e)
     if not (pressed or waiting or many or unexplained > 0 or resets):
         return
-    facts = [Fact("half_open", e.certain.half_open), *(flow(e) if e.rates else ())]
+    facts = [Fact("half_open", e.certain.half_open), *(flow(e, e.lasting) if e.rates else ())]
     fullest = max(pressed, key=lambda view: view.fill or 0.0, default=None)
     if fullest is not None:
         facts.append(Fact("syn_queue", fullest.held, max(fullest.held, fullest.syn_queue_limit or 0)))
