@@ -22,12 +22,20 @@ from run import environment
 class Terminal:
     """A process on a pseudo-terminal."""
 
-    def __init__(self, words: tuple[str, ...], columns: int, env: dict[str, str], stdout: IO[str] | None) -> None:
+    def __init__(
+        self,
+        words: tuple[str, ...],
+        columns: int,
+        env: dict[str, str],
+        stdout: IO[str] | None,
+        start: tuple[str, ...] = (),
+    ) -> None:
+        """start: the words before those of the command line; empty: this checkout's halfopen."""
         self.master, slave = pty.openpty()
 
         fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 40, columns, 0, 0))
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "halfopen", *words],
+            [*(start or (sys.executable, "-m", "halfopen")), *words],
             stdin=slave,
             stdout=stdout or slave,
             stderr=slave,
@@ -66,8 +74,10 @@ class Terminal:
 
 
 @contextmanager
-def terminal(*words: str, columns: int = 100, stdout: IO[str] | None = None, **env: str) -> Iterator[Terminal]:
-    made = Terminal(words, columns, env, stdout)
+def terminal(
+    *words: str, columns: int = 100, stdout: IO[str] | None = None, start: tuple[str, ...] = (), **env: str
+) -> Iterator[Terminal]:
+    made = Terminal(words, columns, env, stdout, start)
     try:
         yield made
     finally:

@@ -8,13 +8,19 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
-from halfopen.cli import signals
+from halfopen.cli import served, signals
 from halfopen.cli.completing import files
-from halfopen.cli.options import audit_log_option, here, netns_option, read_by_option, reason_option
+from halfopen.cli.options import audit_log_option, direct_option, here, netns_option, read_by_option, reason_option
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from halfopen.core.reports import Report
+    from halfopen.linux.netns import Netns
     from halfopen.linux.tty import Screen
-    from halfopen.ops.top.top import Top
+    from halfopen.ops.executor import Executor
+    from halfopen.ops.top.between import Between
+    from halfopen.ops.top.top import ReadingSource, Top
     from halfopen.present.screen.painting import Painter
 
 _REASON: Final = "halfopen top"
@@ -30,6 +36,7 @@ _SOURCES: Final = 10
 @click.option("--interval", metavar="T", default="1s", help="Time between readings (default 1s).")
 @reason_option
 @audit_log_option
+@direct_option
 @click.option(
     "--replay", metavar="ID", help="Play the flight record of this incident; a unique part of its ID is enough."
 )
@@ -43,14 +50,16 @@ def command(
     interval: str,
     reason: str | None,
     audit_log: str | None,
+    direct: bool,
     replay: str | None,
     history_file: str | None,
 ) -> None:
     """Show a live screen: the verdict, listeners with both queues, rates of the last minute, sources and incidents.
 
     Enter and d look closer, r releases and t tunes: what would change is shown first, needs a confirmation, and is
-    recorded as by the commands. ? lists the keys. With --replay the screen shows what was seen
-    during an incident, and nothing is read or changed.
+    recorded as by the commands. ? lists the keys. If the service is running, the screen shows what the service reads,
+    which needs no privileges, unless --direct, --read-by or --interval is given. With --replay the screen shows what
+    was seen during an incident, and nothing is read or changed.
     """
     from halfopen.core.errors import UsageError
     from halfopen.linux import tty
@@ -68,12 +77,14 @@ def command(
     from halfopen.present.screen.frame import waiting
     from halfopen.present.screen.painting import Painter
 
+    own = direct or any(_is_given(name) for name in ("read_by", "interval"))
+    asking = not own and served.possible(netns)
     painter = Painter(colour=tty.has_colours())
     with tty.Screen() as screen, spoken():
         # The frame first: what reads takes longer to import than a person wants to wait for a sign of life.
         columns, rows = screen.size()
-        screen.show(painter.paint(waiting(columns, rows, os.uname().nodename), columns, rows))
-        top = _made(screen, painter, netns, read_by, interval_s, reason, audit_log)
+        screen.show(painter.paint(waiting(columns, rows, os.uname().nodename, asking=asking), columns, rows))
+        top = _made(screen, painter, netns, read_by, interval_s, reason, audit_log, asking=asking)
         signals.take_first(lambda _: top.quit())
         signals.hang_up(top.quit)
         top.run()
@@ -84,10 +95,8 @@ def _replay(id: str, history_file: str | None) -> None:
     from halfopen.core.errors import UsageError
     from halfopen.linux import tty
 
-    given = click.core.ParameterSource.COMMANDLINE
-    context = click.get_current_context()
-    for name in ("netns", "read_by", "interval", "reason", "audit_log"):
-        if context.get_parameter_source(name) is given:
+    for name in ("netns", "read_by", "interval", "reason", "audit_log", "direct"):
+        if _is_given(name):
             option = f"--{name.replace('_', '-')}"
             raise UsageError(f"--replay does not go with {option}", hint="a replay reads and changes nothing")
     tty.check()
@@ -114,6 +123,11 @@ def _seconds(interval: str) -> float:
     return duration_s(interval, what="--interval")
 
 
+def _is_given(name: str) -> bool:
+    source = click.get_current_context().get_parameter_source(name)
+    return source is click.core.ParameterSource.COMMANDLINE
+
+
 def _made(
     screen: Screen,
     painter: Painter,
@@ -122,25 +136,81 @@ def _made(
     interval_s: float,
     reason: str | None,
     audit_log: str | None,
+    *,
+    asking: bool,
 ) -> Top:
+    source, notice = _followed(netns) if asking else (None, "")
+    if source is None:
+        # Before what is imported next, which takes longer than loading these.
+        _load_first(read_by)
+    from halfopen import api
+    from halfopen.core.errors import HalfopenError
+    from halfopen.ops.executor import Executor
+    from halfopen.ops.top.top import Top
+    from halfopen.ops.top.work import TopWork
+
+    way, executor = read_by or "auto", Executor(audit_log)
+    ns = None
+    try:
+        ns = None if netns == "all" else api.namespace(netns) or here()
+    except HalfopenError:
+        if source is None:
+            raise
+    work = TopWork(executor, lambda one: api.snapshot(one, rows=False, source=way), reason or _REASON, ns, way)
+    if source is None:
+        source = _own(executor, ns, netns == "all", way, interval_s, notice)
+    else:
+        work.ask = _ask
+    return Top(source, work, screen, painter, ascii_only=_ascii_only())
+
+
+def _load_first(read_by: str | None) -> None:
     from halfopen.cli.options import LOADED_FIRST
     from halfopen.linux import allocator
     from halfopen.linux.bpf import bpf_object
 
     # What libbpf reads of the kernel's types is given back when it is freed: the screen is open for hours.
     allocator.map_large_blocks()
-    # What is imported next takes longer than loading these.
     bpf_object.preload(*LOADED_FIRST.get(read_by or "auto", ()))
-    from halfopen import api
+
+
+def _own(
+    executor: Executor, ns: Netns | None, everywhere: bool, way: str, interval_s: float, notice: str
+) -> ReadingSource:
+    """The readings of this process."""
     from halfopen.core.policy.policy import Policy
-    from halfopen.ops.executor import Executor
-    from halfopen.ops.top.top import Top
-    from halfopen.ops.top.work import TopWork
+    from halfopen.ops.top.top import ReadingSource
     from halfopen.ops.watch.loop import Watch
 
-    way, everywhere = read_by or "auto", netns == "all"
-    ns = None if everywhere else api.namespace(netns) or here()
-    executor = Executor(audit_log)
     watch = Watch(Policy(), executor, interval_s, ns, everywhere, way, top=_SOURCES)
-    work = TopWork(executor, lambda one: api.snapshot(one, rows=False, source=way), reason or _REASON, ns, way)
-    return Top(watch, work, screen, painter, ascii_only=_ascii_only())
+
+    def run(between: Between) -> Iterator[Report]:
+        watch.stop = between
+        return watch.run()
+
+    return ReadingSource(run, everywhere, interval_s, notice=notice)
+
+
+def _followed(netns: str | None) -> tuple[ReadingSource | None, str]:
+    """The readings of the service; None where it does not hand them out, with what a person is to know of that."""
+    from halfopen.ops.top.top import ReadingSource
+    from halfopen.present.screen import phrases
+    from halfopen.service import mode
+    from halfopen.service.followed import FollowedReadings, Unfollowed
+
+    try:
+        one = FollowedReadings(mode.control_path(), netns)
+    except Unfollowed as e:
+        return None, "" if e.expected else phrases.reads_itself(e.line())
+    return ReadingSource(one.run, one.everywhere, reader=phrases.the_service()), ""
+
+
+def _ask(request: Mapping[str, object]) -> Mapping[str, object]:
+    """The service's answer. Raises: HalfopenError."""
+    from halfopen.core.errors import HalfopenError
+    from halfopen.service import client, mode
+
+    answer = client.ask(mode.control_path(), {**request, "here": client.here()})
+    if answer is None:
+        raise HalfopenError("service", client.why_not(mode.control_path()))
+    return answer

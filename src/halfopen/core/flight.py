@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from halfopen.core.findings.all_rules import RULES
+from halfopen.core.findings.cures import Cure
 from halfopen.core.findings.evidence import ON_DEMAND
 from halfopen.core.findings.finding import Fact, Finding, Level
 from halfopen.core.findings.verdict import Verdict
@@ -18,15 +19,34 @@ from halfopen.core.model.model import Model
 from halfopen.core.policy.actions import Released, Withheld
 from halfopen.core.policy.alarms import Telling
 from halfopen.core.policy.counts import Subject
+from halfopen.core.policy.incidents import Incident
 from halfopen.core.sample import Requests, Sample
 from halfopen.core.sample.arrivals import Arrivals
 from halfopen.core.sample.peers import Peers
+from halfopen.core.where import Namespace
 
 # Of more requests than these the columns (15 bytes each) are left out; then the depths of the queues and the findings
 # tell.
 REQUESTS_MOST: Final = 10_000
 # The same of the sources of packets and of the addresses that are remembered.
 SOURCES_MOST: Final = 4_096
+
+
+@dataclass(frozen=True, slots=True)
+class FlightRoom:
+    """How much of a reading is taken: so many requests, and so many sources of packets. whole_verdict: also its cures,
+    and findings that cannot be judged again from what is taken: of open and closing connections, and of memory.
+    """
+
+    requests: int = REQUESTS_MOST
+    sources: int = SOURCES_MOST
+    whole_verdict: bool = False
+
+
+RECORDED: Final = FlightRoom()
+"""What is kept on disk."""
+TO_SCREENS: Final = FlightRoom(2_000_000, 2_000_000, whole_verdict=True)
+"""What is handed to a screen, and not kept."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +63,8 @@ class RecordedFinding:
 class FlightReading:
     """One reading. sample: its head and small parts, without rows of requests. columns: of its requests; None: only
     depths were read, or they were left out. calm: as `build` was given it. findings: of the verdict; None: not judged.
-    glance: a look between two readings. left_out: what there was no room for.
+    glance: a look between two readings. left_out: what there was no room for. cures: of each finding, where they were
+    taken.
     """
 
     sample: Sample
@@ -52,6 +73,7 @@ class FlightReading:
     findings: tuple[RecordedFinding, ...] | None = None
     glance: bool = False
     left_out: tuple[str, ...] = ()
+    cures: tuple[tuple[Cure, ...], ...] = ()
 
     @property
     def at_s(self) -> float:
@@ -91,6 +113,21 @@ class FlightWithheld:
     action: Withheld
 
 
+@dataclass(frozen=True, slots=True)
+class FlightRound:
+    """What a screen is told after the readings of a round, and no record keeps.
+
+    interval_s: seconds between readings. watched, troubled: as in `core.reports.Round`. incidents: all that are on.
+    troubles: what could not be done: the namespace (or "service" and the like), and the error's id, message and hint.
+    """
+
+    interval_s: float
+    watched: tuple[Namespace, ...] = ()
+    troubled: tuple[Namespace, ...] = ()
+    incidents: tuple[Incident, ...] = ()
+    troubles: tuple[tuple[str, str, str, str], ...] = ()
+
+
 FlightEntry = FlightHead | FlightReading | FlightTold | FlightReleased | FlightWithheld
 
 
@@ -111,26 +148,30 @@ class ReplayedReading:
 ReplayedEntry = ReplayedReading | FlightHead | FlightTold | FlightReleased | FlightWithheld
 
 
-def flight_reading(model: Model, verdict: Verdict | None, calm: Calm | None, *, glance: bool = False) -> FlightReading:
-    """What is recorded of a reading: nothing is copied, and nothing large is held on to."""
+def flight_reading(
+    model: Model, verdict: Verdict | None, calm: Calm | None, *, glance: bool = False, room: FlightRoom = RECORDED
+) -> FlightReading:
+    """What is taken of a reading: nothing is copied, and nothing larger than there is room for is held on to."""
     sample, columns, left_out = model.sample, model.columns, []
     parts: list[object] = []
     for part in sample.parts:
         if isinstance(part, Requests):
             part = Requests(count=part.count, full=part.full)
-        elif (isinstance(part, Arrivals) and len(part.sources) > SOURCES_MOST) or (
-            isinstance(part, Peers) and len(part.rows) > SOURCES_MOST
+        elif (isinstance(part, Arrivals) and len(part.sources) > room.sources) or (
+            isinstance(part, Peers) and len(part.rows) > room.sources
         ):
             left_out.append(type(part).__name__.lower())
             continue
         parts.append(part)
     if sample.depths:
         columns = None
-    elif columns is None or len(columns.group_of) > REQUESTS_MOST:
+    elif columns is None or len(columns.group_of) > room.requests:
         columns = None
         left_out.append("requests")
-    findings = None if verdict is None else tuple(_recorded(one) for one in verdict.findings if _is_kept(one))
-    return FlightReading(replace(sample, parts=tuple(parts)), columns, calm, findings, glance, tuple(left_out))
+    kept = [] if verdict is None else [one for one in verdict.findings if room.whole_verdict or _is_kept(one)]
+    findings = None if verdict is None else tuple(_recorded(one) for one in kept)
+    cures = tuple(one.cures for one in kept) if room.whole_verdict else ()
+    return FlightReading(replace(sample, parts=tuple(parts)), columns, calm, findings, glance, tuple(left_out), cures)
 
 
 def _is_kept(finding: Finding) -> bool:

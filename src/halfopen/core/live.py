@@ -99,7 +99,7 @@ class ReplayedAt:
 @dataclass(frozen=True, slots=True, eq=False)
 class Live:
     """All of it. wall_s: of the last reading, None before the first. trouble: of the watch itself. replayed: None: it
-    is seen as it happens.
+    is seen as it happens. reader: who reads the kernel, "" for this process.
     """
 
     spaces: tuple[LiveNamespace, ...] = ()
@@ -108,6 +108,7 @@ class Live:
     details: LiveDetails | None = None
     trouble: str = ""
     replayed: ReplayedAt | None = None
+    reader: str = ""
 
     def space(self, inode: int | None) -> LiveNamespace | None:
         """The namespace of that inode; None where it is not watched."""

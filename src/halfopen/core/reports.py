@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from halfopen.core.config import WatchSettings
 from halfopen.core.errors import HalfopenError
 from halfopen.core.findings.verdict import Verdict
 from halfopen.core.model.answered import Calm
@@ -14,6 +14,9 @@ from halfopen.core.policy.alarms import Telling
 from halfopen.core.policy.incidents import Incident
 from halfopen.core.policy.policy import Policy
 from halfopen.core.where import Namespace
+
+if TYPE_CHECKING:
+    from halfopen.core.config import WatchSettings
 
 
 @dataclass(frozen=True, slots=True)

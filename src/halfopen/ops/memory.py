@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from halfopen.core.findings.all_rules import RULES
+from halfopen.core.findings.concluding import verdict_on
 from halfopen.core.findings.evidence import Evidence, Need
-from halfopen.core.findings.judging import judged, verdict_on
+from halfopen.core.findings.judging import judged
 from halfopen.core.findings.verdict import Verdict
 from halfopen.core.model.columns import Builder
 from halfopen.core.model.memory import MemoryModel, build_memory

@@ -6,8 +6,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from halfopen.core.filters import Filter
+from halfopen.core.findings.concluding import verdict_on
 from halfopen.core.findings.finding import Finding, Level
-from halfopen.core.findings.judging import verdict_on
 from halfopen.core.findings.verdict import Verdict, judge
 from halfopen.core.flight import FlightEntry, FlightHead, FlightReading, RecordedFinding, ReplayedEntry, ReplayedReading
 from halfopen.core.model.model import Model, build
@@ -27,13 +27,14 @@ def played(entries: Sequence[FlightEntry], top: int = 10) -> Iterator[ReplayedEn
         if not isinstance(entry, FlightReading):
             yield entry
             continue
-        model = _built(entry, before, watched, top)
+        model = built(entry, before, watched, top)
         verdict, again = _judged(entry, model, last)
         yield ReplayedReading(model, verdict, again, entry.left_out, entry.glance)
         before, last = entry.sample.bare(), model.bare()
 
 
-def _built(entry: FlightReading, before: Head | None, watched: Filter, top: int) -> Model:
+def built(entry: FlightReading, before: Head | None, watched: Filter, top: int) -> Model:
+    """The Model of a reading, against the head of the one before. watched: the filter of the watch. top: as `build`."""
     sample = entry.sample
     if entry.columns is None and not sample.depths:
         # The requests were too many to be kept: the depths of the queues tell how many.

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from halfopen.core.errors import HalfopenError
 
-_CONNECT_S: Final = 2.0
+CONNECT_S: Final = 2.0
 _PATIENCE_S: Final = 75.0
 _PIECE: Final = 256 * 1024
 # The output of a command is at most half of this, before it is quoted.
@@ -23,7 +23,7 @@ def ask(path: str, request: dict[str, Any], patience_s: float = _PATIENCE_S) -> 
     Raises: HalfopenError when the service does not answer, or answers what is not JSON.
     """
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as one:
-        one.settimeout(_CONNECT_S)
+        one.settimeout(CONNECT_S)
         try:
             one.connect(path)
         except OSError:
@@ -47,7 +47,7 @@ def why_not(path: str) -> str:
     """Why nobody answers at `path`, and what to do."""
     try:
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as one:
-            one.settimeout(_CONNECT_S)
+            one.settimeout(CONNECT_S)
             one.connect(path)
     except PermissionError:
         return f"{path}: only root and members of the group halfopen may ask the service; run as root (sudo)"

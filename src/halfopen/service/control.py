@@ -6,6 +6,7 @@ user and in all. Whatever clients do, the loop goes on.
 
 from __future__ import annotations
 
+import math
 import os
 import selectors
 import signal
@@ -17,21 +18,20 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Protocol, assert_never
 
-import msgspec
-
 from halfopen.core.errors import EXIT_REFUSED, HalfopenError, NotPermitted, UsageError
 from halfopen.linux import netns, threads
 from halfopen.linux.socket_peer import peer
-from halfopen.service import requests
+from halfopen.service import control_lines, requests
 from halfopen.service.answers import Answered, Answers, Wanted
+from halfopen.service.feed import ReadingsFeed
 from halfopen.service.requests import (
     LINE_MOST,
-    SCHEMA,
     AskAcknowledge,
     AskedToShow,
     AskHealth,
     AskIncidents,
     AskMode,
+    AskReadings,
     AskReload,
     AskSilence,
     AskUnsilence,
@@ -39,6 +39,9 @@ from halfopen.service.requests import (
 
 _CLIENTS_MOST: Final = 32
 _OF_ONE_USER: Final = 8
+# That are sent every reading; the others leave room for requests.
+_STREAMS_MOST: Final = 16
+_STREAMS_OF_ONE_USER: Final = 4
 _IDLE_S: Final = 10.0
 # For an answer to be made and to be read.
 _ANSWER_S: Final = 75.0
@@ -77,7 +80,8 @@ class Asking(Protocol):
 @dataclass(slots=True, eq=False)
 class _Client:
     """until: it is closed then, unless something comes. line: of what it sent, as far as it was not looked at; rest: of
-    an answer. asked: a request of it is being answered; last: it is closed after what it is told now.
+    an answer. asked: a request of it is being answered; last: it is closed after what it is told now. streams: it is
+    sent readings from now on, those of the namespace `inode` or (None) all.
     """
 
     socket: socket.socket
@@ -88,6 +92,8 @@ class _Client:
     rest: memoryview = field(default_factory=lambda: memoryview(b""))
     asked: bool = False
     last: bool = False
+    streams: bool = False
+    inode: int | None = None
 
 
 class Control:
@@ -101,18 +107,21 @@ class Control:
         group: int | None = None,
         everywhere: bool = False,
         answers: Answers | None = None,
+        feed: ReadingsFeed | None = None,
     ) -> None:
         """group: whose members may read, beside root and this process's own user. everywhere: every network namespace
-        is watched. Raises: KernelError.
+        is watched. feed: what is read. Raises: KernelError.
         """
         self._listener, self._service, self._group = listener, service, group
         self._everywhere, self._own = everywhere, netns.current().inode
         self._answers = Answers() if answers is None else answers
+        self._feed = ReadingsFeed("") if feed is None else feed
         listener.setblocking(False)
         self._made: deque[tuple[_Client, bytes]] = deque()
         self._clients: dict[int, _Client] = {}
         self._selector = selectors.DefaultSelector()
         self._wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        self._feed.wake = lambda: os.eventfd_write(self._wake, 1)
         self._accept_at = 0.0
         self._ends = False
         self.refused = 0
@@ -131,6 +140,7 @@ class Control:
     def close(self) -> None:
         """Answer no more."""
         self._ends = True
+        self._feed.wake = None
         self._answers.close()
         os.eventfd_write(self._wake, 1)
         self._thread.join(timeout=2)
@@ -156,6 +166,7 @@ class Control:
                     elif (client := self._clients.get(key.fd)) is not None:
                         self._go_on(client)
                 self._deliver()
+                self._hand_on()
                 self._expire()
                 # Whoever floods the socket waits, not the loop.
                 time.sleep((time.thread_time() - used_s) * (1 / _SHARE - 1))
@@ -166,7 +177,8 @@ class Control:
         due = [client.until for client in self._clients.values()]
         if not listening:
             due.append(self._accept_at)
-        return max(0.0, min(due) - now) if due else None
+        until = min(due, default=math.inf)
+        return None if until == math.inf else max(0.0, until - now)
 
     def _accept(self) -> None:
         now = time.monotonic()
@@ -191,10 +203,11 @@ class Control:
     def _make_room(self, uid: int) -> None:
         """The oldest client of a user with many makes room for the user's next; else the oldest that is idle."""
         own = [client for client in self._clients.values() if client.uid == uid]
+        own.sort(key=lambda client: client.streams)
         if len(own) >= _OF_ONE_USER:
             self._refuse(own[0])
         elif len(self._clients) >= _CLIENTS_MOST:
-            idle = [client for client in self._clients.values() if not client.asked]
+            idle = [client for client in self._clients.values() if not (client.asked or client.streams)]
             self._refuse((idle or list(self._clients.values()))[0])
 
     def _refuse(self, client: _Client) -> None:
@@ -207,7 +220,8 @@ class Control:
                 self._send(client)
             else:
                 piece = client.socket.recv(_PIECE)
-                client.line += piece
+                # Whoever is sent readings has no more to say.
+                client.line += b"" if client.streams else piece
                 if not piece or len(client.line) > _AHEAD_MOST:
                     self._end(client)
         except BlockingIOError:
@@ -218,11 +232,11 @@ class Control:
 
     def _next(self, client: _Client) -> None:
         """Take the next requests of a client, one at a time, as far as it reads the answers."""
-        while self._known(client) and not client.asked and not client.rest and not client.last:
+        while self._known(client) and not (client.asked or client.rest or client.last or client.streams):
             line, newline, rest = client.line.partition(b"\n")
             if len(line) > LINE_MOST:
                 client.last = True
-                self._say(client, _failed(UsageError(f"a line is longer than {LINE_MOST} bytes")))
+                self._say(client, control_lines.failed(UsageError(f"a line is longer than {LINE_MOST} bytes")))
                 return
             if not newline:
                 return
@@ -237,24 +251,28 @@ class Control:
         try:
             self._answer(client, requests.parse(line))
         except HalfopenError as e:
-            self._say(client, _failed(e))
+            self._say(client, control_lines.failed(e))
 
     def _answer(self, client: _Client, request: requests.ControlRequest) -> None:
         if not client.member:
             raise NotPermitted("only members of the service's group may ask", hint="sudo adduser USER halfopen")
         match request:
             case AskHealth():
-                self._say(client, _done("health", self._service.health()))
+                self._say(client, control_lines.done("health", self._service.health()))
             case AskIncidents():
-                self._say(client, _done("incidents", self._service.incidents()))
+                self._say(client, control_lines.done("incidents", self._service.incidents()))
             case requests.AskWeb():
-                self._say(client, _done("web", self._service.link(session=request.session)))
+                self._say(client, control_lines.done("web", self._service.link(session=request.session)))
             case AskReload() | AskMode() | AskAcknowledge() | AskSilence() | AskUnsilence():
                 if client.uid != 0:
                     raise NotPermitted("only root may change what the service does", hint="run as root (sudo)")
-                self._say(client, _done(str(request.__struct_config__.tag), self._change(request, client.uid)))
-            case requests.AskStatus() | requests.AskList() | requests.AskCheck():
+                self._say(
+                    client, control_lines.done(str(request.__struct_config__.tag), self._change(request, client.uid))
+                )
+            case requests.AskStatus() | requests.AskList() | requests.AskCheck() | requests.AskDiagnose():
                 self._show(client, request)
+            case requests.AskReadings():
+                self._stream(client, request)
             case _:
                 assert_never(request)
 
@@ -267,19 +285,24 @@ class Control:
             return self._service.set_mode(observe=request.mode == "observe")
         return self._service.silence(request, uid)
 
-    def _show(self, client: _Client, request: AskedToShow) -> None:
+    def _must_be_watched(self, request: AskedToShow | AskReadings) -> None:
         if request.netns in (None, "self") and request.here not in (None, self._own):
             raise HalfopenError("elsewhere", "the service lives in another network namespace", exit_code=EXIT_REFUSED)
         if request.netns not in (None, "self") and not self._everywhere:
             raise HalfopenError(
                 "elsewhere", "the service watches only its own network namespace", exit_code=EXIT_REFUSED
             )
+
+    def _show(self, client: _Client, request: AskedToShow) -> None:
+        self._must_be_watched(request)
         words = tuple(requests.arguments(request))
         wanted = Wanted(words, request.width, request.colour, privileged=client.uid == 0)
         client.asked, client.until = True, time.monotonic() + _ANSWER_S
 
         def then(made: Answered | HalfopenError) -> None:
-            answer = _failed(made) if isinstance(made, HalfopenError) else _shown(request, made)
+            answer = (
+                control_lines.failed(made) if isinstance(made, HalfopenError) else control_lines.shown(request, made)
+            )
             self._made.append((client, answer))
             os.eventfd_write(self._wake, 1)
 
@@ -288,6 +311,34 @@ class Control:
         except HalfopenError:
             client.asked = False
             raise
+
+    # --- readings for screens -----------------------------------------------------------------------------------------
+
+    def _stream(self, client: _Client, request: AskReadings) -> None:
+        """Send every reading from now on. Raises: HalfopenError where that is not watched, or by too many."""
+        self._must_be_watched(request)
+        inode = self._own if request.netns in (None, "self") else None
+        if request.netns not in (None, "self", "all"):
+            inode = netns.resolve(request.netns or "").inode
+        there = [one for one in self._clients.values() if one.streams]
+        if len(there) >= _STREAMS_MOST or sum(one.uid == client.uid for one in there) >= _STREAMS_OF_ONE_USER:
+            raise HalfopenError("busy", "the service serves too many screens", hint="close one, or use --direct")
+        client.streams, client.inode, client.line = True, inode, bytearray()
+        self._feed.watched = True
+        head = control_lines.done("readings", {"everywhere": self._everywhere})
+        self._say(client, head + self._feed.head() + self._feed.first(inode))
+
+    def _hand_on(self) -> None:
+        """Send what is new to every screen that took what came before; what another one misses it never gets."""
+        there = [client for client in self._clients.values() if client.streams]
+        self._feed.watched = bool(there)
+        if not there or not self._feed.has_news:
+            return
+        batch, made = self._feed.news(), dict[int | None, bytes]()
+        for client in there:
+            if not client.rest:
+                made[client.inode] = made.get(client.inode) or batch.of(client.inode)
+                self._say(client, made[client.inode])
 
     def _deliver(self) -> None:
         while self._made:
@@ -299,6 +350,8 @@ class Control:
 
     def _say(self, client: _Client, answer: bytes) -> None:
         client.rest = memoryview(answer)
+        if client.streams:
+            client.until = time.monotonic() + _IDLE_S
         try:
             self._send(client)
         except BlockingIOError:
@@ -314,7 +367,7 @@ class Control:
         if client.last:
             self._end(client)
             return
-        client.until = time.monotonic() + _IDLE_S
+        client.until = math.inf if client.streams else time.monotonic() + _IDLE_S
         self._selector.modify(client.socket, selectors.EVENT_READ)
 
     def _expire(self) -> None:
@@ -326,26 +379,3 @@ class Control:
         if self._clients.pop(client.socket.fileno(), None) is not None:
             self._selector.unregister(client.socket)
             client.socket.close()
-
-
-def _done(command: str, facts: Mapping[str, Any]) -> bytes:
-    return _line({"schema": SCHEMA, "ok": True, "command": command, "pid": os.getpid(), **facts})
-
-
-def _shown(request: AskedToShow, made: Answered) -> bytes:
-    facts = {
-        "exit_code": made.exit_code,
-        "output": made.output,
-        "errors": made.errors,
-        "age_s": round(time.monotonic() - made.at, 3),
-    }
-    return _done(str(request.__struct_config__.tag), facts)
-
-
-def _failed(error: HalfopenError) -> bytes:
-    facts = {"id": error.id, "message": error.message, "hint": error.hint, "exit_code": error.exit_code}
-    return _line({"schema": SCHEMA, "ok": False, "pid": os.getpid(), "error": facts})
-
-
-def _line(document: Mapping[str, Any]) -> bytes:
-    return msgspec.json.encode(document) + b"\n"

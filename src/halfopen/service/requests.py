@@ -65,6 +65,21 @@ class AskCheck(AskedToShow, frozen=True, tag="check"):
     critical: _Words = ()
 
 
+class AskDiagnose(AskedToShow, frozen=True, kw_only=True, tag="diagnose"):
+    """`halfopen diagnose`, for some seconds."""
+
+    for_: Annotated[str, Meta(pattern=r"\A([1-9]|1[0-9]|20)s\Z")] = msgspec.field(default="5s", name="for")
+    listener: _Words = ()
+    verbose: bool = False
+    json: bool = False
+
+
+class AskReadings(Asked, frozen=True, tag="readings"):
+    """Every reading of the service from now on, for a screen: of one namespace, or of "all"."""
+
+    netns: _Netns | None = None
+
+
 class AskHealth(Asked, frozen=True, tag="health"):
     """How the service itself is."""
 
@@ -121,6 +136,8 @@ ControlRequest = (
     AskStatus
     | AskList
     | AskCheck
+    | AskDiagnose
+    | AskReadings
     | AskHealth
     | AskIncidents
     | AskWeb
@@ -151,7 +168,7 @@ def arguments(request: AskedToShow) -> list[str]:
         value = getattr(request, field.name)
         if field.name in _ASKED or value is None or value is False:
             continue
-        option = f"--{field.name.replace('_', '-')}"
+        option = f"--{field.encode_name.replace('_', '-')}"
         values = value if isinstance(value, tuple) else (value,)
         words += [option if one is True else f"{option}={one}" for one in values]
     return words

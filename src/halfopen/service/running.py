@@ -32,6 +32,7 @@ from halfopen.ops.watch.reloading import Reloading
 from halfopen.service import parts, silencing
 from halfopen.service.control import Control
 from halfopen.service.face_keeper import FaceKeeper
+from halfopen.service.feed import ReadingsFeed
 from halfopen.service.mode import CONTROL, control_path
 from halfopen.service.output import PatientOutput
 from halfopen.service.requests import AskAcknowledge, AskSilence, AskUnsilence
@@ -77,6 +78,7 @@ class RunningService:
         self._settings: dict[str, Any] = {}
         self._descriptors: list[int] = []
         self._notifier = sd_notify.SystemdNotifier()
+        self._feed = ReadingsFeed(version)
         self._control: Control | None = None
         self._path = ""
         self._stdout = sys.stdout
@@ -139,13 +141,14 @@ class RunningService:
             raise HalfopenError("control", f"{Path(path).parent}: {e.strerror}", hint=hint) from None
         listener = unix_listener(path, _CONTROL_BACKLOG, id="control", group=self.group)
         self._path = path
-        self._control = Control(listener, self, group=self.group, everywhere=self._watch.everywhere)
+        self._control = Control(listener, self, group=self.group, everywhere=self._watch.everywhere, feed=self._feed)
         self._keeper.begin(self._settings, self._descriptors)
         self._output = PatientOutput(sys.stdout.fileno())
         sys.stdout = self._output
 
     def take(self, event: Report) -> Trouble | None:
         """Take in a report, after all other sinks did. Returns what is to be told of the service itself."""
+        self._feed.take(event)
         match event:
             case Begun():
                 self._notifier.send("STATUS=reading for the first time")

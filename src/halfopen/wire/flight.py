@@ -42,6 +42,7 @@ from halfopen.core.sample.ways import WaysBack
 from halfopen.core.sample.workers import Workers
 from halfopen.core.units import text_only
 from halfopen.core.where import Host, Namespace
+from halfopen.wire import cures
 
 MAGIC: Final = b"halfopen flight 1\n"
 FRAME: Final = struct.Struct("<IIB")
@@ -49,7 +50,7 @@ FRAME_MOST: Final = 4 * 1024 * 1024
 """No payload is longer, packed; unpacked it may have eight times as many bytes."""
 _UNPACKED_MOST: Final = 8 * FRAME_MOST
 _LEVEL: Final = 1
-_ROWS_MOST: Final = 1_000_000
+_ROWS_MOST: Final = 2_000_000
 _TOLD: Final[Mapping[str, type[Any]]] = {t.__name__: t for t in (Rising, Passed, Alarm, CauseChanged, Clear)}
 
 
@@ -136,6 +137,7 @@ class _Reading:
     glance: bool = False
     left_out: tuple[str, ...] = ()
     ways: WaysBack | None = None
+    cures: tuple[tuple[cures.RawCure, ...], ...] = ()
 
 
 _HEAD, _READING, _TELLING, _RELEASED, _WITHHELD = 1, 2, 3, 4, 5
@@ -148,20 +150,20 @@ _DECODERS: Final[Mapping[int, msgspec.msgpack.Decoder[Any]]] = {
 }
 
 
-def encode(entry: FlightEntry) -> bytes:
-    """The frame of an entry."""
+def encode(entry: FlightEntry, level: int = _LEVEL) -> bytes:
+    """The frame of an entry. level: of zlib; 0: not compressed."""
     if isinstance(entry, FlightHead):
-        return _frame(_HEAD, entry)
+        return frame(_HEAD, entry)
     if isinstance(entry, FlightReleased):
         outcome = {name: getattr(entry.outcome, name) for name in _NUMBERS}
-        return _frame(_RELEASED, (entry.wall_s, _raw_release(entry.outcome.action), outcome))
+        return frame(_RELEASED, (entry.wall_s, _raw_release(entry.outcome.action), outcome))
     if isinstance(entry, FlightWithheld):
         a = entry.action
-        return _frame(_WITHHELD, (_raw_release(a.release), a.listener, a.why, a.matching, a.detail))
+        return frame(_WITHHELD, (_raw_release(a.release), a.listener, a.why, a.matching, a.detail))
     if isinstance(entry, FlightTold):
         told = msgspec.to_builtins(entry.telling)
-        return _frame(_TELLING, (entry.wall_s, type(entry.telling).__name__, told))
-    return _frame(_READING, _raw(entry))
+        return frame(_TELLING, (entry.wall_s, type(entry.telling).__name__, told))
+    return frame(_READING, _raw(entry), level)
 
 
 def decode(data: bytes | memoryview) -> Iterator[FlightEntry]:
@@ -180,29 +182,32 @@ def decode(data: bytes | memoryview) -> Iterator[FlightEntry]:
         payload = view[at + FRAME.size : at + FRAME.size + length]
         if length > FRAME_MOST or len(payload) < length:
             raise WireError("the last entry is torn", at)
-        if _checksum(kind, payload) != checksum:
+        if checksum_of(kind, payload) != checksum:
             raise WireError("an entry has another checksum than its bytes", at)
-        yield _entry(kind, payload, at)
+        yield entry_of(kind, payload, at)
         at += FRAME.size + length
 
 
-def _frame(kind: int, content: object) -> bytes:
+def frame(kind: int, content: object, level: int = _LEVEL) -> bytes:
+    """A frame of a kind. content: what MessagePack takes."""
     try:
         packed = msgspec.msgpack.encode(content)
     except UnicodeEncodeError:
         packed = msgspec.msgpack.encode(text_only(msgspec.to_builtins(content, builtin_types=(bytes,))))
-    payload = zlib.compress(packed, _LEVEL)
-    return FRAME.pack(len(payload), _checksum(kind, payload), kind) + payload
+    payload = zlib.compress(packed, level)
+    return FRAME.pack(len(payload), checksum_of(kind, payload), kind) + payload
 
 
-def _checksum(kind: int, payload: bytes | memoryview) -> int:
+def checksum_of(kind: int, payload: bytes | memoryview) -> int:
+    """The checksum of a frame of a kind."""
     return zlib.crc32(payload, zlib.crc32(bytes((kind,))))
 
 
-def _entry(kind: int, payload: memoryview, at: int) -> FlightEntry:
+def entry_of(kind: int, payload: memoryview, at: int, most: int = _UNPACKED_MOST) -> FlightEntry:
+    """The entry of a frame, at a place. most: bytes of its payload, unpacked. Raises: WireError."""
     try:
         unpacker = zlib.decompressobj()
-        packed = unpacker.decompress(payload, _UNPACKED_MOST)
+        packed = unpacker.decompress(payload, most)
         if unpacker.unconsumed_tail:
             raise WireError("an entry is too large", at)
         if kind not in _DECODERS:
@@ -301,6 +306,7 @@ def _raw(one: FlightReading) -> _Reading:
         one.glance,
         one.left_out,
         s.part(WaysBack),
+        tuple(tuple(map(cures.raw_of, of_one)) for of_one in one.cures),
     )
 
 
@@ -351,7 +357,8 @@ def _reading(raw: _Reading) -> FlightReading:
     )
     columns = None if raw.columns is None else _columns(raw.columns, listeners)
     calm = None if raw.calm is None else _calm(raw.calm)
-    return FlightReading(sample, columns, calm, raw.findings, raw.glance, raw.left_out)
+    proposed = tuple(tuple(map(cures.cure_of, of_one)) for of_one in raw.cures)
+    return FlightReading(sample, columns, calm, raw.findings, raw.glance, raw.left_out, proposed)
 
 
 def _columns(raw: _Columns, listeners: NDArray[Any]) -> Columns:

@@ -4,22 +4,33 @@ from __future__ import annotations
 
 import json
 import os
+import select
 import signal
 import socket
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
 
 from halfopen.core.errors import HalfopenError
+from halfopen.core.findings.verdict import judge
+from halfopen.core.flight import FlightReading
+from halfopen.core.model.model import build
+from halfopen.core.reports import Reading, Report, Round
 from halfopen.linux import netns
 from halfopen.linux.unix_listener import unix_listener
+from halfopen.service import control as serving
 from halfopen.service.answers import Answered, Answers, Wanted
 from halfopen.service.control import Control
+from halfopen.service.feed import ReadingsFeed
+from halfopen.wire.readings import FrameTaker
+from rows import listener, sample
+from verdicts import silent
 
 
 def printed(wanted: Wanted) -> Answered:
@@ -188,6 +199,97 @@ def test_garbage_is_answered_line_by_line(path: str) -> None:
         one.sendall(b"\0\xff\n" * 50)
         assert all(json.loads(lines.readline())["error"]["id"] == "usage" for _ in range(50))
     assert asked(path, HEALTH)[0]["ok"]
+
+
+READINGS = {"command": "readings"}
+
+
+def fed(half_open: int, at_s: float) -> tuple[Reading, Round]:
+    model = build(sample(silent(half_open), [listener(limit=1000)], monotonic_s=at_s, wall_s=at_s))
+    return Reading(model, judge(model)), Round(frozenset({model.sample.where}), frozenset())
+
+
+def feed_of(*reports: Report) -> ReadingsFeed:
+    made = ReadingsFeed("1")
+    for report in reports:
+        made.take(report)
+    return made
+
+
+def streamed(one: socket.socket, entries: FrameTaker, until_s: float) -> int:
+    """The half-open connections of the reading at that time, read from a stream."""
+    while True:
+        for entry in entries.take(one.recv(65536)):
+            if isinstance(entry, FlightReading) and entry.at_s >= until_s and entry.columns is not None:
+                return len(entry.columns.ages_s)
+
+
+def begin(one: socket.socket, request: object = READINGS) -> Any:
+    one.sendall(json.dumps({"here": netns.current().inode, **dict(request)}).encode() + b"\n")  # type: ignore[call-overload]
+    line = b""
+    while not line.endswith(b"\n"):
+        line += one.recv(1)
+    return json.loads(line)
+
+
+def test_a_screen_is_sent_what_is_known_and_every_reading(tmp_path: Path) -> None:
+    feed = feed_of(*fed(3, 100.0))
+    # The made-up namespace is no other than this one's, as far as the socket can tell.
+    with controlled(tmp_path, feed=feed, everywhere=True) as (path, _), connect(path) as one:
+        assert begin(one, {**READINGS, "netns": "all"})["ok"]
+        entries = FrameTaker()
+        assert streamed(one, entries, 100.0) == 3
+        for report in fed(5, 101.0):
+            feed.take(report)
+        assert streamed(one, entries, 101.0) == 5
+        # It has no more to say, and nobody else is kept waiting.
+        one.sendall(b"x" * 100_000)
+        assert asked(path, HEALTH)[0]["ok"]
+
+
+def test_screens_are_few_and_of_the_group(tmp_path: Path) -> None:
+    with controlled(tmp_path) as (path, control), ExitStack() as there:
+        screens = [there.enter_context(connect(path)) for _ in range(5)]
+        *granted, refused = [begin(one) for one in screens]
+        assert all(one["ok"] for one in granted)
+        assert (refused["error"]["id"], refused["error"]["hint"]) == ("busy", "close one, or use --direct")
+        # Many requests make no room by closing a screen.
+        for _ in range(12):
+            there.enter_context(connect(path)).sendall(b'{"comm')
+        assert asked(path, HEALTH)[0]["ok"]
+        screens[0].setblocking(False)
+        assert screens[0].recv(65536)
+        with pytest.raises(BlockingIOError):
+            screens[0].recv(1)
+        assert control.alive
+    with controlled(tmp_path) as (path, _), connect(path) as one:
+        assert begin(one, {**READINGS, "netns": "all"})["error"]["id"] == "elsewhere"
+
+
+def test_a_screen_that_reads_nothing_is_left_behind_and_then_closed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(serving, "_IDLE_S", 0.5)
+    feed = feed_of(*fed(3, 100.0))
+    with controlled(tmp_path, feed=feed, everywhere=True) as (path, _), connect(path) as slow, connect(path) as quick:
+        every = {**READINGS, "netns": "all"}
+        assert begin(slow, every)["ok"]
+        assert begin(quick, every)["ok"]
+        entries, at_s = FrameTaker(), 100.0
+        assert streamed(quick, entries, at_s) == 3
+        # The other is sent each reading all the same.
+        left, poll = fed(900, 101.0), select.poll()
+        poll.register(slow, select.POLLRDHUP)
+        until = time.monotonic() + 60
+        while not poll.poll(10):
+            assert time.monotonic() < until
+            at_s += 1
+            feed.take(
+                replace(left[0], model=replace(left[0].model, sample=replace(left[0].model.sample, monotonic_s=at_s)))
+            )
+            feed.take(left[1])
+            assert streamed(quick, entries, at_s) == 900
+        assert asked(path, HEALTH)[0]["ok"]
 
 
 def test_a_flood_of_clients_makes_room_for_a_new_one(path: str) -> None:

@@ -121,7 +121,7 @@ def test_columns_of_an_earlier_layout_are_taken_over_by_name() -> None:
     fewer["family"], fewer["port"], fewer["gone"] = 2, 443, 9
     raw = flight._raw(one)
     raw.listeners, raw.columns = flight._array(fewer), None
-    [back] = flight.decode(flight.MAGIC + flight._frame(flight._READING, raw))
+    [back] = flight.decode(flight.MAGIC + flight.frame(flight._READING, raw))
     assert isinstance(back, FlightReading)
     assert back.sample.listeners.dtype == LISTENER
     assert (back.sample.listeners["port"][0], back.sample.listeners["inode"][0]) == (443, 0)
@@ -163,7 +163,7 @@ def test_no_bit_is_changed_unseen(place: int, mask: int) -> None:
 @given(st.binary(max_size=300))
 @settings(max_examples=100, deadline=None, derandomize=True)
 def test_bytes_of_anybody_end_in_one_line(payload: bytes) -> None:
-    frame = flight.FRAME.pack(len(payload), flight._checksum(2, payload), 2) + payload
+    frame = flight.FRAME.pack(len(payload), flight.checksum_of(2, payload), 2) + payload
     for data in (payload, flight.MAGIC + payload, flight.MAGIC + frame):
         count, problem = readable(data)
         assert count == 0
@@ -174,7 +174,7 @@ def test_a_bomb_is_refused() -> None:
     import zlib
 
     payload = zlib.compress(bytes(40 * 1024 * 1024), 9)
-    frame = flight.FRAME.pack(len(payload), flight._checksum(2, payload), 2) + payload
+    frame = flight.FRAME.pack(len(payload), flight.checksum_of(2, payload), 2) + payload
     assert readable(flight.MAGIC + frame)[1].startswith("an entry is too large")
 
 
@@ -184,6 +184,6 @@ def test_columns_that_cannot_be_are_refused(wrong: str) -> None:
     assert raw.columns is not None
     bad = np.array([7, 7, 7], dtype=np.int32) if wrong == "group_of" else np.zeros(9, dtype=np.uint8)
     setattr(raw.columns, wrong, flight._array(bad))
-    assert readable(flight.MAGIC + flight._frame(flight._READING, raw))[1].startswith(
+    assert readable(flight.MAGIC + flight.frame(flight._READING, raw))[1].startswith(
         "an entry is not as halfopen writes it"
     )

@@ -8,10 +8,11 @@ from enum import Enum
 
 from halfopen.core.filters import Filter
 from halfopen.core.findings import excluding as _excluding  # noqa: F401  (fills the registry)
+from halfopen.core.findings.concluding import verdict_on
 from halfopen.core.findings.evidence import ON_DEMAND, Evidence
 from halfopen.core.findings.exclusions import EXCLUSIONS, Against
 from halfopen.core.findings.finding import Fact, Finding, Level
-from halfopen.core.findings.judging import judged, verdict_on
+from halfopen.core.findings.judging import judged
 from halfopen.core.findings.registry import RULES
 from halfopen.core.findings.verdict import Verdict
 from halfopen.core.model.model import Model

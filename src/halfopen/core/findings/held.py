@@ -11,10 +11,10 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from halfopen.core.findings import excluding as _excluding  # noqa: F401  (fills the registry)
+from halfopen.core.findings.concluding import verdict_on
 from halfopen.core.findings.evidence import Evidence
 from halfopen.core.findings.exclusions import EXCLUSIONS
 from halfopen.core.findings.finding import Fact, Finding, Level
-from halfopen.core.findings.judging import verdict_on
 from halfopen.core.findings.registry import RULES
 from halfopen.core.findings.verdict import Verdict
 

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import fields
 
 from halfopen.core.findings import rules as _rules  # noqa: F401  (fills the registry)
-from halfopen.core.findings.cures import Cure
+from halfopen.core.findings.concluding import verdict_on
 from halfopen.core.findings.evidence import Evidence, Need
-from halfopen.core.findings.finding import Finding, Hit, Level, Verdict
+from halfopen.core.findings.finding import Finding, Hit, Verdict
 from halfopen.core.findings.registry import RULES
-from halfopen.core.model.model import Model
-from halfopen.core.policy.actions import Look, Release
 
 _PARTS = tuple(f.name for f in fields(Hit))
 
@@ -27,15 +24,3 @@ def judged(evidence: Evidence, about: Need | None = None) -> Verdict:
             found += [Finding(rule.id, **{part: getattr(hit, part) for part in _PARTS}) for hit in rule.judge(evidence)]
     found.sort(key=lambda f: (-f.level, f.past, -f.costs_per_s))
     return verdict_on(evidence.now, found)
-
-
-def verdict_on(now: Model, found: Sequence[Finding]) -> Verdict:
-    """The verdict that these findings come to, the worst first."""
-    cures = tuple(dict.fromkeys(c for f in found for c in f.cures if _possible(now, c)))
-    stay = (Look(now.sample.where.name, "watch", "stay on watch"),)
-    return Verdict(found[0].level if found else Level.OK, tuple(found), cures or (stay,))
-
-
-def _possible(model: Model, cure: Cure) -> bool:
-    """Where netlink is refused, a release is as well."""
-    return model.sample.completeness.source != "proc" or not any(isinstance(action, Release) for action in cure)

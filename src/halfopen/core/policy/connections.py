@@ -7,8 +7,8 @@ from dataclasses import dataclass, field, replace
 from typing import Final
 
 from halfopen.core.findings.all_rules import RULES
+from halfopen.core.findings.concluding import verdict_on
 from halfopen.core.findings.finding import Finding, Level
-from halfopen.core.findings.judging import verdict_on
 from halfopen.core.findings.verdict import Verdict
 from halfopen.core.model.model import Model
 from halfopen.core.policy.counts import ListenerCounts

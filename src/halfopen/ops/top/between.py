@@ -36,15 +36,23 @@ class Between(StopEvent):
         """As of `StopEvent`; jobs are done meanwhile, and one that takes longer than the time is not cut short."""
         if self._busy:  # a job waits by the same event
             return super().wait(timeout)
-        until = time.monotonic() + (_FOR_EVER_S if timeout is None else timeout)
+        self._until(time.monotonic() + (_FOR_EVER_S if timeout is None else timeout), None)
+        return self.is_set()
+
+    def wait_for(self, fd: int, timeout: float) -> bool:
+        """Wait until a descriptor can be read, doing jobs meanwhile as `wait` does; whether it can."""
+        return self._until(time.monotonic() + timeout, fd)
+
+    def _until(self, until: float, fd: int | None) -> bool:
         while not self.is_set():
             while self._jobs and not self.is_set():
                 self._work(self._jobs.popleft())
             left = until - time.monotonic()
             if left <= 0:
                 break
-            self._sleep(left)
-        return self.is_set()
+            if self._sleep(left, fd):
+                return True
+        return False
 
     def _work(self, job: Callable[[], None]) -> None:
         self._busy = True
@@ -53,12 +61,15 @@ class Between(StopEvent):
         finally:
             self._busy = False
 
-    def _sleep(self, seconds: float) -> None:
+    def _sleep(self, seconds: float, fd: int | None) -> bool:
+        """Sleep until something is to be done; whether the descriptor can be read."""
         poll = select.poll()
-        poll.register(self._fd, select.POLLIN)
-        poll.register(self._bell, select.POLLIN)
-        if self._bell in dict(poll.poll(seconds * 1000)):
+        for one in (self._fd, self._bell, *(() if fd is None else (fd,))):
+            poll.register(one, select.POLLIN)
+        ready = dict(poll.poll(seconds * 1000))
+        if self._bell in ready:
             os.eventfd_read(self._bell)
+        return fd in ready
 
     def close(self) -> None:
         """No job is taken any more."""

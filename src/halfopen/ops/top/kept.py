@@ -19,8 +19,9 @@ _COUNTED_S: Final = 60.0
 class KeptLive:
     """Takes reports in the thread that reads; `live` is replaced as a whole, and may be read by any other."""
 
-    def __init__(self, interval_s: float) -> None:
-        self.live = Live(interval_s=interval_s)
+    def __init__(self, interval_s: float, reader: str = "") -> None:
+        """reader: who reads the kernel, "" for this process."""
+        self.live = Live(interval_s=interval_s, reader=reader)
         self._spaces: dict[int, LiveNamespace] = {}
         self._finished: dict[int, tuple[float, dict[str, float]]] = {}
         self._focus: Focus | None = None
@@ -47,6 +48,7 @@ class KeptLive:
         """Keep what there is to keep of a report; whether anything changed."""
         match report:
             case Begun():
+                self._trouble = ""
                 self.live = replace(self.live, interval_s=report.interval_s)
             case Reading():
                 self._read(report)
@@ -98,7 +100,8 @@ class KeptLive:
     def _publish(self, wall_s: float | None = None) -> None:
         spaces = tuple(self._spaces.values())
         at_s = self.live.wall_s if wall_s is None else wall_s
-        self.live = Live(spaces, at_s, self.live.interval_s, self._details, self._trouble)
+        details, trouble = self._details, self._trouble
+        self.live = replace(self.live, spaces=spaces, wall_s=at_s, details=details, trouble=trouble)
 
 
 def _verdict(report: Reading, before: LiveNamespace | None) -> Verdict:

@@ -1,6 +1,7 @@
 """`top`: keys and readings drive the screen.
 
-The main thread reads keys and draws; another one runs the loop of `watch` and does, between readings, what keys ask.
+The main thread reads keys and draws; another one runs the loop of `watch` and does, between readings, what keys ask, or
+takes the readings of the service.
 """
 
 from __future__ import annotations
@@ -8,20 +9,20 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from typing import Final
 
 from halfopen.core.errors import HalfopenError, words
 from halfopen.core.live import Live, LiveNamespace
 from halfopen.core.model.listeners import ListenerView
+from halfopen.core.reports import Report
 from halfopen.linux import threads
 from halfopen.linux.tty import Screen
 from halfopen.ops.top.between import Between
 from halfopen.ops.top.kept import KeptLive
 from halfopen.ops.top.keys import KeyLoop
 from halfopen.ops.top.work import DIAGNOSE_S, StateChange, TopWork, failed
-from halfopen.ops.watch.loop import Watch
 from halfopen.present.language import spoken
 from halfopen.present.screen import choosing_rows, phrases
 from halfopen.present.screen.painting import Painter
@@ -32,17 +33,32 @@ _PATIENCE_S: Final = 15.0
 _TICK_S: Final = 1.0
 
 
+@dataclass(frozen=True, slots=True)
+class ReadingSource:
+    """Where readings come from. run: reports, until it is told to stop; in the thread that reads. several: of every
+    namespace. interval_s: between them, as far as is known before the first. reader: who reads the kernel,
+    "" for this process. notice: what a person is to know of that.
+    """
+
+    run: Callable[[Between], Iterator[Report]]
+    several: bool = False
+    interval_s: float = 1.0
+    reader: str = ""
+    notice: str = ""
+
+
 class Top(KeyLoop):
     """The screen of one watch. painter: what it draws with; ascii_only: no blocks in sparklines."""
 
-    def __init__(self, watch: Watch, work: TopWork, screen: Screen, painter: Painter, *, ascii_only: bool) -> None:
-        several = watch.everywhere
-        state = ScreenState(several=several, page=Page.NAMESPACES if several else Page.LISTENERS)
+    def __init__(
+        self, source: ReadingSource, work: TopWork, screen: Screen, painter: Painter, *, ascii_only: bool
+    ) -> None:
+        page = Page.NAMESPACES if source.several else Page.LISTENERS
+        state = ScreenState(several=source.several, page=page, notice=source.notice)
         super().__init__(screen, painter, state, ascii_only=ascii_only)
-        self._watch, self._work = watch, work
+        self._source, self._work = source, work
         self._between = Between()
-        watch.stop = self._between
-        self._kept = KeptLive(watch.interval_s)
+        self._kept = KeptLive(source.interval_s, source.reader)
         self._changes: deque[StateChange] = deque()
         self._failure: BaseException | None = None
         self._working_since_s = 0.0
@@ -67,7 +83,7 @@ class Top(KeyLoop):
 
     def _read(self) -> None:
         try:
-            for report in self._watch.run():
+            for report in self._source.run(self._between):
                 if self._kept.take(report):
                     self._screen.wake()
         except BaseException as e:
@@ -140,7 +156,9 @@ class Top(KeyLoop):
         self._between.do(focus)
 
     def _do(self, what: str, work: Callable[[], StateChange]) -> None:
-        """Have work done by the thread that reads, and the screen say so meanwhile."""
+        """Have work done by the thread that reads, or, where another process reads, by one of its own; the screen says
+        so meanwhile.
+        """
         self._state = replace(self._state, working=what, notice="")
         self._working_since_s = time.monotonic()
 
@@ -155,4 +173,7 @@ class Top(KeyLoop):
             self._changes.append(change)
             self._screen.wake()
 
-        self._between.do(job)
+        if self._source.reader:
+            threads.start(threading.Thread(target=job, name="halfopen-work", daemon=True))
+        else:
+            self._between.do(job)

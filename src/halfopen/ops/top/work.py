@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
 from rich.console import Console
 
-from halfopen.core.errors import HalfopenError
+from halfopen.core.errors import HalfopenError, NotPermitted
 from halfopen.core.live import LiveNamespace
 from halfopen.core.model.listeners import ListenerView
 from halfopen.core.model.model import Model
@@ -22,7 +23,7 @@ from halfopen.ops.top import changes
 from halfopen.present import text
 from halfopen.present.findings.cures import command
 from halfopen.present.screen import phrases
-from halfopen.present.screen.captured import captured
+from halfopen.present.screen.captured import captured, of_ansi
 from halfopen.present.screen.state import Question, ScreenState
 from halfopen.present.screen.styled import StyledLine, plain, styled
 
@@ -44,7 +45,8 @@ class Pending:
 @dataclass(slots=True)
 class TopWork:
     """snapshot: reads a namespace once, as `diagnose` does. ns: the namespace that is watched; None: every one. reason:
-    for the records. pending: what waits for a yes. stop: ends what goes on.
+    for the records. ask: asks the service, where that reads: then looking needs no privilege, and a change is refused
+    before it is counted or planned. pending: what waits for a yes. stop: ends what goes on.
 
     Each method raises HalfopenError where the work cannot be done.
     """
@@ -54,6 +56,7 @@ class TopWork:
     reason: str
     ns: Netns | None = None
     read_by: str = "auto"
+    ask: Callable[[Mapping[str, object]], Mapping[str, object]] | None = None
     columns: int = 80
     pending: Pending | changes.PlannedCure | None = None
     older_than_s: float | None = changes.AGES_S[0]
@@ -74,14 +77,37 @@ class TopWork:
         from halfopen.present import diagnosis
 
         ns = self.netns(space)
+        if self.ask is not None:
+            return self._asked(space, ns, self.ask)
         found = diagnose_on(lambda: [self.snapshot(ns)], DIAGNOSE_S, way=self.read_by, stop=self.stop)
         lines = self._captured(lambda out: diagnosis.show(out, found, []))
         return lambda state: state.with_text(f"diagnose{_of(space)}", lines)
+
+    def _asked(
+        self, space: LiveNamespace, ns: Netns, ask: Callable[[Mapping[str, object]], Mapping[str, object]]
+    ) -> StateChange:
+        """Have the service look. Raises: HalfopenError."""
+        request = {"command": "diagnose", "for": f"{DIAGNOSE_S:.0f}s", "width": self.columns, "colour": True}
+        if ns.inode != current().inode:
+            request["netns"] = ns.name
+        answer = ask(request)
+        if not answer.get("ok"):
+            error = answer.get("error")
+            words = error.get("message") if isinstance(error, dict) else ""
+            raise HalfopenError("service", f"the halfopen service: {words}")
+        lines = of_ansi(str(answer.get("output", "")), self.columns)
+        return lambda state: state.with_text(f"diagnose{_of(space)}", lines)
+
+    def _must_be_root(self) -> None:
+        """Say at once that nothing can be changed, where the service shows what is read. Raises: NotPermitted."""
+        if self.ask is not None and os.geteuid() != 0:
+            raise NotPermitted(phrases.shows_only(), hint=phrases.act_as_root())
 
     # --- release ------------------------------------------------------------------------------------------------------
 
     def count(self, space: LiveNamespace, view: ListenerView, *, other_age: bool = False) -> StateChange:
         """Count what a release would find, and ask."""
+        self._must_be_root()
         self.older_than_s = changes.next_age(self.older_than_s) if other_age else changes.AGES_S[0]
         action = changes.release_of(space, view, self.older_than_s, self.reason)
         ns = self.netns(space)
@@ -104,6 +130,7 @@ class TopWork:
 
     def plan(self, space: LiveNamespace, view: ListenerView | None) -> StateChange:
         """Plan the change that a finding proposes, and ask."""
+        self._must_be_root()
         cure = changes.tune_of(space, view)
         if cure is None:
             nothing = phrases.no_change_proposed()

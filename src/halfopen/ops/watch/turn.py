@@ -9,7 +9,7 @@ from threading import Event
 from typing import Final
 
 from halfopen.core.errors import HalfopenError, UnknownTarget
-from halfopen.core.findings.judging import verdict_on
+from halfopen.core.findings.concluding import verdict_on
 from halfopen.core.findings.verdict import Verdict
 from halfopen.core.model import answered
 from halfopen.core.model.columns import Columns

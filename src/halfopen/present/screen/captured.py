@@ -17,8 +17,13 @@ def captured(show: Callable[[Console], None], columns: int) -> tuple[StyledLine,
     file = io.StringIO()
     out = console_on(file, columns)
     show(out)
-    lines = []
-    for text in AnsiDecoder().decode(file.getvalue()):
+    return of_ansi(file.getvalue(), columns)
+
+
+def of_ansi(printed: str, columns: int) -> tuple[StyledLine, ...]:
+    """The lines of what was printed for a terminal so wide, colours included."""
+    out, lines = console_on(io.StringIO(), columns), []
+    for text in AnsiDecoder().decode(printed):
         pieces = ((piece.text, str(piece.style or "")) for piece in text.render(out))
         lines.append(tuple((words, "" if style == "none" else style) for words, style in pieces if words.strip("\n")))
     return tuple(lines)

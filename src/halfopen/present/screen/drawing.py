@@ -46,7 +46,8 @@ def _head(live: Live, space: LiveNamespace, state: ScreenState, columns: int) ->
     if live.replayed is not None:
         right = [tr("REPLAY"), f"{datetime.fromtimestamp(live.wall_s or 0):%Y-%m-%d} {clock}"]
     else:
-        right = [tr("every {time}", time=lasted(live.interval_s)), clock]
+        every = tr("every {time}", time=lasted(live.interval_s))
+        right = [f"{live.reader}, {every}" if live.reader else every, clock]
     if state.paused:
         right.insert(0, tr("PAUSED"))
     return frame.head(_subject(live, space, state), "  ".join(right), columns)

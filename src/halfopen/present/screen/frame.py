@@ -54,10 +54,11 @@ def _named(key: str, does: str) -> StyledLine:
     return styled((key, "bold cyan"), f" {does}")
 
 
-def waiting(columns: int, rows: int, where: str, *, replay: bool = False) -> list[StyledLine]:
-    """The whole screen before the first reading; replay: of a record."""
+def waiting(columns: int, rows: int, where: str, *, replay: bool = False, asking: bool = False) -> list[StyledLine]:
+    """The whole screen before the first reading; replay: of a record; asking: the service for it."""
     if (line := too_small(columns, rows)) is not None:
         return [line]
-    words = tr("Reading the record ...") if replay else tr("Reading the kernel's tables ...")
+    words = tr("Asking the halfopen service ...") if asking else tr("Reading the kernel's tables ...")
+    words = tr("Reading the record ...") if replay else words
     lines = [head(where, "", columns), (), styled(words)]
     return [*lines, *[()] * (rows - len(lines) - 1), key_bar([("?", tr("help")), ("q", tr("quit"))], columns)]

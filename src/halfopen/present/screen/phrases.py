@@ -104,6 +104,26 @@ def press_again() -> str:
     return tr(" (t again)")
 
 
+def the_service() -> str:
+    """Who reads, in the first line of the screen."""
+    return tr("service")
+
+
+def shows_only() -> str:
+    """A change was asked for by somebody who may only look."""
+    return tr("The service shows what it reads, and changes nothing for others")
+
+
+def act_as_root() -> str:
+    """How to change something from the screen."""
+    return tr("run sudo halfopen top, or the command after Next with sudo")
+
+
+def reads_itself(why: str) -> str:
+    """The service runs, but this process may not ask it."""
+    return tr("{why}. This screen reads the kernel itself", why=why)
+
+
 # --- a replay ---------------------------------------------------------------------------------------------------------
 
 

@@ -1,0 +1,40 @@
+"""The lines with which the control socket answers."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from halfopen.core.errors import HalfopenError
+from halfopen.service.answers import Answered
+from halfopen.service.requests import SCHEMA, AskedToShow
+
+
+def done(command: str, facts: Mapping[str, Any]) -> bytes:
+    """What is told of a request that was granted."""
+    return _line({"schema": SCHEMA, "ok": True, "command": command, "pid": os.getpid(), **facts})
+
+
+def shown(request: AskedToShow, made: Answered) -> bytes:
+    """What a command printed."""
+    facts = {
+        "exit_code": made.exit_code,
+        "output": made.output,
+        "errors": made.errors,
+        "age_s": round(time.monotonic() - made.at, 3),
+    }
+    return done(str(request.__struct_config__.tag), facts)
+
+
+def failed(error: HalfopenError) -> bytes:
+    """Why a request was refused."""
+    facts = {"id": error.id, "message": error.message, "hint": error.hint, "exit_code": error.exit_code}
+    return _line({"schema": SCHEMA, "ok": False, "pid": os.getpid(), "error": facts})
+
+
+def _line(document: Mapping[str, Any]) -> bytes:
+    return msgspec.json.encode(document) + b"\n"

@@ -1,0 +1,144 @@
+"""The service's readings, followed by a screen: reports as a watch of one's own would yield them."""
+
+from __future__ import annotations
+
+import json
+import socket
+import time
+from collections.abc import Iterator
+from typing import Any, Final
+
+from halfopen.core.errors import HalfopenError
+from halfopen.core.reports import Report, Round, Trouble
+from halfopen.ops.top.between import Between
+from halfopen.ops.top.received import ReceivedReadings
+from halfopen.service import client
+from halfopen.wire.readings import FrameTaker
+
+_PIECE: Final = 256 * 1024
+_LINE_MOST: Final = 64 * 1024
+# An answer, and a reading, are due within this time; readings are spaced out to 10 s at most.
+_PATIENCE_S: Final = 20.0
+_AGAIN_S: Final = 1.0
+# Whoever asks for another namespace gets the error from the kernel, not from the service.
+_EXPECTED: Final = ("elsewhere", "unknown-target")
+
+
+class Unfollowed(HalfopenError):
+    """The service does not hand its readings to this process. expected: it does not run, or does not watch that place:
+    nothing to speak of.
+    """
+
+    def __init__(self, message: str, hint: str = "", *, expected: bool = False) -> None:
+        super().__init__("service", message, hint=hint)
+        self.expected = expected
+
+
+class FollowedReadings:
+    """What a service at the control socket `path` reads of a namespace (as --netns takes it).
+
+    everywhere: it was asked for every namespace.
+    """
+
+    def __init__(self, path: str, netns: str | None) -> None:
+        """Raises: Unfollowed."""
+        self._path, self._netns = path, netns
+        self.everywhere = netns == "all"
+        self._socket, self._begun = self._connected()
+
+    def run(self, stop: Between) -> Iterator[Report]:
+        """Its reports, until `stop` is set. A service that is gone is waited for."""
+        watched: Round | None = None
+        while not stop.is_set():
+            try:
+                for report in self._reports(stop):
+                    watched = report if isinstance(report, Round) else watched
+                    yield report
+            except (OSError, HalfopenError) as e:
+                why = e.message if isinstance(e, HalfopenError) else "it ended the connection"
+                yield Trouble("service", _lost(why))
+                yield watched or Round(frozenset(), frozenset())
+            self._socket.close()
+            if not self._again(stop):
+                break
+        self._socket.close()
+
+    def _reports(self, stop: Between) -> Iterator[Report]:
+        received, frames, data = ReceivedReadings(), FrameTaker(), self._begun
+        patience_s = _PATIENCE_S
+        while not stop.is_set():
+            for entry in frames.take(data):
+                yield from received.take(entry)
+            patience_s = _PATIENCE_S + (received.interval_s or 0.0)
+            if not stop.wait_for(self._socket.fileno(), patience_s):
+                if stop.is_set():
+                    return
+                raise _lost(f"no reading for {patience_s:.0f} s")
+            data = self._socket.recv(_PIECE)
+            if not data:
+                raise _lost("it ended the connection")
+
+    def _again(self, stop: Between) -> bool:
+        """Connect again, as soon as that is possible; False where it is told to stop first."""
+        while not stop.wait(_AGAIN_S):
+            try:
+                self._socket, self._begun = self._connected()
+            except HalfopenError:
+                continue
+            return True
+        return False
+
+    def _connected(self) -> tuple[socket.socket, bytes]:
+        """A connection on which readings come, and what came behind the answer. Raises: Unfollowed."""
+        one = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            one.settimeout(client.CONNECT_S)
+            one.connect(self._path)
+            one.settimeout(_PATIENCE_S)
+            request: dict[str, Any] = {"command": "readings", "here": client.here()}
+            if self._netns is not None:
+                request["netns"] = self._netns
+            one.sendall(json.dumps(request).encode() + b"\n")
+            line, rest = _line(one)
+            self._granted(line)
+            return one, rest
+        except PermissionError:
+            one.close()
+            raise Unfollowed(client.why_not(self._path)) from None
+        except (ConnectionRefusedError, FileNotFoundError):
+            one.close()
+            raise Unfollowed("the halfopen service does not run", expected=True) from None
+        except OSError as e:
+            one.close()
+            raise Unfollowed(f"the halfopen service does not answer: {e.strerror or 'no answer in time'}") from None
+        except HalfopenError:
+            one.close()
+            raise
+
+    def _granted(self, line: bytes) -> None:
+        try:
+            answer = json.loads(line)
+            error = answer.get("error") or {}
+            ok = bool(answer.get("ok"))
+        except (ValueError, AttributeError, TypeError):
+            raise Unfollowed("the halfopen service gave an answer that is not JSON") from None
+        if not ok:
+            words, hint = str(error.get("message") or ""), str(error.get("hint") or "")
+            raise Unfollowed(f"the halfopen service: {words}", hint, expected=error.get("id") in _EXPECTED)
+
+
+def _line(one: socket.socket) -> tuple[bytes, bytes]:
+    taken = b""
+    until = time.monotonic() + _PATIENCE_S
+    while b"\n" not in taken:
+        piece = one.recv(_PIECE)
+        if not piece or len(taken) > _LINE_MOST or time.monotonic() > until:
+            raise Unfollowed("the halfopen service closed the connection")
+        taken += piece
+    line, _, rest = taken.partition(b"\n")
+    return line, rest
+
+
+def _lost(why: str) -> HalfopenError:
+    hint = "waiting for it; q and halfopen top --direct read the kernel"
+    return HalfopenError("service", f"the halfopen service is gone: {why}", hint=hint)

@@ -1,0 +1,64 @@
+"""Readings on their way to a screen: frames as in a flight record (`wire.flight`), not compressed, with one more kind.
+
+What is read of one namespace may be as long as the requests of a flood are many; it goes from process to process on
+one machine and is not kept.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterator
+from typing import Any, Final
+
+import msgspec
+
+from halfopen.core.errors import WireError
+from halfopen.core.flight import FlightEntry, FlightHead, FlightReading, FlightRound
+from halfopen.wire import flight
+
+# Far from the kinds of a record, to which others may be added.
+_ROUND: Final = 128
+FRAME_MOST: Final = 96 * 1024 * 1024
+"""No frame is longer."""
+_decoder: Final[Any] = msgspec.msgpack.Decoder(FlightRound)
+
+
+def encode(entry: FlightHead | FlightReading | FlightRound) -> bytes:
+    """The frame of an entry."""
+    if isinstance(entry, FlightRound):
+        return flight.frame(_ROUND, entry, 0)
+    return flight.encode(entry, 0)
+
+
+class FrameTaker:
+    """Takes the pieces of a stream and gives the entries that are whole."""
+
+    def __init__(self) -> None:
+        self._held = bytearray()
+
+    def take(self, data: bytes) -> Iterator[FlightEntry | FlightRound]:
+        """The entries that end in this piece. Raises: WireError where it is no stream of frames."""
+        self._held += data
+        at = 0
+        while len(self._held) - at >= flight.FRAME.size:
+            length, checksum, kind = flight.FRAME.unpack_from(self._held, at)
+            if length > FRAME_MOST:
+                raise WireError("a frame is too long", at)
+            begin = at + flight.FRAME.size
+            if len(self._held) - begin < length:
+                break
+            # A copy: the buffer is cut while views of it may live on.
+            payload = memoryview(bytes(self._held[begin : begin + length]))
+            if flight.checksum_of(kind, payload) != checksum:
+                raise WireError("a frame has another checksum than its bytes", at)
+            at = begin + length
+            yield _round(payload) if kind == _ROUND else flight.entry_of(kind, payload, at, FRAME_MOST)
+        del self._held[:at]
+
+
+def _round(payload: memoryview) -> FlightRound:
+    try:
+        made: FlightRound = _decoder.decode(zlib.decompress(payload))
+    except (zlib.error, msgspec.MsgspecError) as e:
+        raise WireError(f"a round is not as halfopen writes it ({e})") from None
+    return made

@@ -1,0 +1,60 @@
+"""A stream of readings: whatever pieces it comes in, every entry comes out once, and damage ends it."""
+
+from __future__ import annotations
+
+import pytest
+
+from halfopen.core.errors import WireError
+from halfopen.core.findings.verdict import judge
+from halfopen.core.flight import REQUESTS_MOST, TO_SCREENS, FlightHead, FlightReading, FlightRound, flight_reading
+from halfopen.core.model.model import build
+from halfopen.wire import flight, readings
+from live import flooded, incident
+from rows import listener, request, sample
+
+
+def entries() -> list[FlightHead | FlightReading | FlightRound]:
+    model = flooded()
+    on = incident(model)
+    one = flight_reading(model, judge(model), None, room=TO_SCREENS)
+    trouble = ("web", "gone", "it is gone", "look again")
+    return [FlightHead("", "1", " --listener :443"), one, FlightRound(2.0, (on.where,), (), (on,), (trouble,))]
+
+
+@pytest.mark.parametrize("size", [1, 7, 1000, 10**9])
+def test_every_entry_comes_out_once(size: int) -> None:
+    given = entries()
+    data = b"".join(map(readings.encode, given))
+    taker = readings.FrameTaker()
+    head, one, round = (e for i in range(0, len(data), size) for e in taker.take(data[i : i + size]))
+    assert head == given[0]
+    assert round == given[2]
+    assert isinstance(one, FlightReading)
+    assert isinstance(given[1], FlightReading)
+    assert one.findings == given[1].findings
+    assert one.cures == given[1].cures
+    assert any(one.cures)
+    assert one.sample.where == given[1].sample.where
+
+
+def test_a_flood_that_no_record_has_room_for_reaches_a_screen() -> None:
+    rows = [request(cookie=i, source=f"10.{i >> 16 & 255}.{i >> 8 & 255}.{i & 255}") for i in range(REQUESTS_MOST + 1)]
+    model = build(sample(rows, [listener(limit=40_000)]))
+    assert flight_reading(model, None, None).left_out == ("requests",)
+    one = flight_reading(model, None, None, room=TO_SCREENS)
+    assert not one.left_out
+    [back] = readings.FrameTaker().take(readings.encode(one))
+    assert isinstance(back, FlightReading)
+    assert back.columns is not None
+    assert len(back.columns.ages_s) == len(rows)
+
+
+def test_what_is_damaged_or_endless_ends_the_stream() -> None:
+    data = bytearray(readings.encode(entries()[1]))
+    data[-1] ^= 1
+    with pytest.raises(WireError, match="checksum"):
+        list(readings.FrameTaker().take(bytes(data)))
+    with pytest.raises(WireError, match="too long"):
+        list(readings.FrameTaker().take(flight.FRAME.pack(readings.FRAME_MOST + 1, 0, 2)))
+    with pytest.raises(WireError, match="round"):
+        list(readings.FrameTaker().take(flight.frame(128, {"interval_s": "x"})))
