@@ -18,6 +18,9 @@ from halfopen.read.bpf import programs
 # A million descriptors take half a second by eBPF; by /proc, forty times as long.
 BUDGET_S: Final = 3.0
 _PROC_BUDGET_S: Final = 1.0
+# A table has room for so many inodes for each descriptor, and so many besides: 32 bytes for each descriptor, and 4 MB.
+_SPREAD: Final = 8
+_TABLE: Final = 1 << 20
 
 
 @dataclass(slots=True)
@@ -43,13 +46,31 @@ def of(inodes: NDArray[Any], states: int, budget_s: float = BUDGET_S) -> SocketO
         return found
     rows, found.whole = _holders(wanted, states, begun, budget_s)
     if len(rows):
-        # Of several processes that hold a socket, as after a fork, the one with the lowest number.
-        rows = rows[np.lexsort((rows["pid"], rows["inode"]))]
-        at = np.minimum(np.searchsorted(rows["inode"], inodes), len(rows) - 1)
-        held = (rows["inode"][at] == inodes) & (inodes != 0)
-        found.pids[held], found.descriptors[held] = rows["pid"][at][held], rows["fd"][at][held]
+        at = places(rows, inodes)
+        held = at >= 0
+        found.pids[held], found.descriptors[held] = rows["pid"][at[held]], rows["fd"][at[held]]
     found.took_s = time.monotonic() - begun
     return found
+
+
+def places(rows: NDArray[Any], inodes: NDArray[Any]) -> NDArray[Any]:
+    """Where among n descriptors, (n,) HOLDER, each of N sockets is, by their inodes, (N,); -1 where it is not, or for
+    inode 0. Of several processes that hold a socket, as after a fork, that with the lowest number.
+    """
+    order = np.argsort(rows["pid"], kind="stable")
+    held, low = rows["inode"][order], int(rows["inode"].min())
+    span = int(held.max()) - low + 1
+    wanted = inodes.astype(np.int64)
+    if span > _SPREAD * len(rows) + _TABLE:
+        by_inode = np.argsort(held, kind="stable")
+        at = np.minimum(np.searchsorted(held, wanted, sorter=by_inode), len(rows) - 1)
+        at = by_inode[at]
+        return np.where((held[at] == wanted) & (wanted != 0), order[at], -1)
+    # Numbers that were given out one after another: a table takes a tenth of the time of sorting.
+    table = np.full(span, -1, dtype=np.int32)
+    table[(held - low)[::-1]] = order[::-1]
+    inside = (wanted >= low) & (wanted < low + span) & (wanted != 0)
+    return np.where(inside, table[np.where(inside, wanted - low, 0)], -1)
 
 
 def _holders(wanted: NDArray[Any], states: int, begun: float, budget_s: float) -> tuple[NDArray[Any], bool]:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from halfopen.core.errors import WireError
 from halfopen.core.sample import PULSE, handshakes
 from halfopen.core.sample.closing import ADDRESSES, KEEPALIVE_TIMER, MINI, PROBE, RETRANSMIT, SOCKET, WIDE
+from halfopen.core.sample.growing import plain
 
 _CENSUS: Final = [
     ("kind", "u1"),
@@ -83,11 +84,11 @@ def sockets(data: bytes | memoryview, jiffy_ms: float) -> tuple[NDArray[Any], ND
         at = np.flatnonzero(is_more)
         if not at[0] or is_more[at - 1].any() or not (raw["flags"][at - 1] & WIDE).all():
             raise WireError("addresses without their socket", int(at[0]) * size)
-        more = raw[is_more].view(SOCKET_WIDE)
+        more = plain(raw)[is_more].view(SOCKET_WIDE)
         wide = np.empty(len(more), dtype=ADDRESSES)
         wide["remote"], wide["local"] = more["remote"], more["local"]
-        raw = raw[~is_more]
-    rows = raw.copy().view(SOCKET)
+        raw = plain(raw)[~is_more].view(SOCKET_RECORD)
+    rows = plain(raw).copy().view(SOCKET)
     for name, jiffies in _JIFFIES.items():
         rows[name] = np.minimum(raw[jiffies] * jiffy_ms, _LONGEST_MS)
     # Addresses come as the kernel has them, in network order.

@@ -250,9 +250,10 @@ def _even(ages_s: NDArray[np.float32]) -> bool:
 
 def _identities(sockets: OpenSockets, members: NDArray[Any]) -> NDArray[np.uint64]:
     """A number that a held socket keeps: inode and both ports."""
-    rows = sockets.rows[members]
-    ports = rows["local_port"].astype(np.uint64) << np.uint64(16) | rows["remote_port"].astype(np.uint64)
-    found: NDArray[np.uint64] = rows["inode"].astype(np.uint64) << np.uint64(32) | ports
+    inode, local, remote = (
+        sockets.rows[name][members].astype(np.uint64) for name in ("inode", "local_port", "remote_port")
+    )
+    found: NDArray[np.uint64] = inode << np.uint64(32) | local << np.uint64(16) | remote
     return found
 
 

@@ -9,6 +9,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from halfopen.core.sample.growing import plain
 from halfopen.core.sample.listeners import Process
 
 # include/net/tcp_states.h
@@ -120,7 +121,7 @@ class OpenSockets:
         """Those of the N sockets that the mask (N,) lets through."""
         return replace(
             self,
-            rows=self.rows[mask],
+            rows=plain(self.rows)[mask].view(self.rows.dtype),
             pids=None if self.pids is None else self.pids[mask],
             descriptors=None if self.descriptors is None else self.descriptors[mask],
         )

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from halfopen.core.errors import KernelError
+from halfopen.core.sample.growing import Growing
 from halfopen.linux.bpf.loader import Loaded
 from halfopen.linux.closable import Closable
 from halfopen.wire import bpf_records
@@ -66,13 +67,13 @@ class Owners(Closable):
             self._operations[0] = self._unfinished[0] = 0
             fd = self._loaded.iterate(self._link)
             try:
-                pieces: list[NDArray[Any]] = []
-                whole = self._read(fd, until_s, pieces)
+                found = Growing(bpf_records.HOLDER)
+                whole = self._read(fd, until_s, found)
             finally:
                 os.close(fd)
-            return np.concatenate([self._found[:0], *pieces]), whole
+            return found.take(), whole
 
-    def _read(self, fd: int, until_s: float, pieces: list[NDArray[Any]]) -> bool:
+    def _read(self, fd: int, until_s: float, found: Growing) -> bool:
         """Take what each read() finds; whether the last one came to the end in time."""
         ended = False
         while not ended and time.monotonic() <= until_s:
@@ -82,7 +83,7 @@ class Owners(Closable):
                 pass  # a task is not finished, or nothing was found in a million
             except OSError as e:
                 raise KernelError("reading the eBPF program owners", e.errno or 0) from None
-            pieces.append(self._found[: self._count[0]].copy())
+            found.add(self._found[: self._count[0]])
             self._count[0] = 0
         return ended
 
