@@ -86,7 +86,12 @@ def per_s(f: Finding, name: str) -> str:
 
 def lasted(seconds: float) -> str:
     """A duration for a person: `7 s`, `2 min 7 s`."""
-    return _UNIT.sub(_duration, show_duration(seconds))
+    return in_units(show_duration(seconds))
+
+
+def in_units(text: str) -> str:
+    """A text with the durations in it as the language writes them."""
+    return _UNIT.sub(_duration, text)
 
 
 _UNIT: Final = re.compile("([0-9.]+) (h|min|s)")

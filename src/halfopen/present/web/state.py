@@ -25,6 +25,7 @@ from halfopen.present.findings.headline import headline
 from halfopen.present.findings.sentences import say
 from halfopen.present.findings.words import level_word
 from halfopen.present.language import ENGLISH, listed, spoken, tr, tr_n
+from halfopen.present.web.advised import CLAUSES, advised
 from halfopen.present.web.kept import cause_title
 from halfopen.present.web.tables import table, texts
 
@@ -38,7 +39,7 @@ _AGED_S: Final = 1.5
 def registry_texts() -> list[str]:
     """The texts of the registries that the page has in its tables."""
     found = [text for fields in (LIVE_LISTENER, LIVE_SOURCE, LIVE_INCIDENT, MOMENT) for text in texts(fields)]
-    return [*found, *(help for _, _, help in SETTINGS_SAID)]
+    return [*found, *(help for _, _, help in SETTINGS_SAID), *CLAUSES]
 
 
 def state(live: Live, language: str = ENGLISH) -> dict[str, Any]:
@@ -172,11 +173,11 @@ def _settings(model: Model) -> list[dict[str, Any]]:
                 "name": name,
                 "value": value,
                 "help": tr(help),
-                "effect": "" if one is None else one.effect,
+                "effect": "" if one is None else advised(one.effect),
                 "idle": one is not None and one.idle,
                 "recommended": None if one is None else one.recommended,
-                "reason": "" if one is None else one.reason,
-                "cost": "" if one is None else one.cost,
+                "reason": "" if one is None else advised(one.reason),
+                "cost": "" if one is None else advised(one.cost),
             }
         )
     return found

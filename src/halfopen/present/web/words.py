@@ -76,7 +76,7 @@ def words(language: str) -> dict[str, Any]:
             "recommended": tr("Recommended"),
             "idle": tr("does nothing for half-open connections here"),
             "as_it_should_be": tr("as it should be"),
-            "costs": tr("costs: {cost}", cost="{cost}"),
+            "reason_and_costs": tr("{reason}; costs: {cost}", reason="{reason}", cost="{cost}"),
             "change_by": tr("halfopen tune changes settings, and can undo it; this page changes nothing."),
             "connecting": tr("Connecting …"),
             "waiting": tr("Waiting for the first reading …"),

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from typing import Any
 
 from halfopen.core.live import Live
 from halfopen.core.model.model import build
+from halfopen.core.tune.keys import ABORT, COOKIES, RTO_MAX, SOMAXCONN, SYN_BACKLOG, SYN_RETRIES, SYNACK
+from halfopen.core.tune.settings import advise
+from halfopen.present.language import spoken
 from halfopen.present.web import state as state_file
+from halfopen.present.web.advised import advised
 from halfopen.present.web.state import state
 from live import calm, flooded, live, space
 from rows import listener, sample
@@ -76,3 +81,27 @@ def test_what_is_not_printable_is_escaped_and_nothing_else() -> None:
 
 def test_before_the_first_reading_there_is_nothing_to_show() -> None:
     assert state(Live())["spaces"] == []
+
+
+def test_advice_on_settings_has_no_clause_that_is_english_alone() -> None:
+    grid = {
+        SYNACK: (0, 1, 2, 5, 6),
+        COOKIES: (0, 1, 2),
+        SYN_BACKLOG: (64, 4096),
+        SOMAXCONN: (128, 65536),
+        ABORT: (0, 1),
+        SYN_RETRIES: (6,),
+        RTO_MAX: (1000, 120_000),
+    }
+    with spoken("zh"):
+        for values in itertools.product(*grid.values()):
+            for one in advise(dict(zip(grid, values, strict=True))):
+                for text in (one.effect, one.reason, one.cost):
+                    for clause in advised(text).split("\uff1b"):
+                        assert not clause or any("\u4e00" <= c <= "\u9fff" for c in clause), clause
+        assert advised("outgoing connections are given up after 2 min 7 s").endswith(
+            "2 \u5206 7 \u79d2\u540e\u653e\u5f03"
+        )
+    assert advised("off: a full SYN queue drops every further SYN; something new") == (
+        "off: a full SYN queue drops every further SYN; something new"
+    )

@@ -242,7 +242,7 @@ class Settings {
           "td",
           { role: "cell", class: "prose", "data-title": W.does },
           el("p", {}, sentence(one.help)),
-          W.language === "en" && one.effect ? el("p", { class: "soft" }, sentence(one.effect)) : null,
+          one.effect ? el("p", { class: "soft" }, sentence(one.effect)) : null,
         ),
         el("td", { role: "cell", class: "prose", "data-title": W.recommended }, recommended(one)),
       ),
@@ -262,8 +262,8 @@ const sentence = (text) => text.slice(0, 1).toUpperCase() + text.slice(1);
 
 function recommended(one) {
   if (one.recommended === null) return el("p", { class: "soft" }, one.idle ? W.idle : W.as_it_should_be);
-  const more = W.language === "en" ? [el("p", { class: "soft" }, `${sentence(one.reason)}; ${put(W.costs, one)}`)] : [];
-  return el("div", {}, el("p", {}, el("strong", {}, String(one.recommended))), ...more);
+  const why = one.cost ? put(W.reason_and_costs, { ...one, reason: sentence(one.reason) }) : sentence(one.reason);
+  return el("div", {}, el("p", {}, el("strong", {}, String(one.recommended))), el("p", { class: "soft" }, why));
 }
 
 // --- history ----------------------------------------------------------------------------------------------------------
