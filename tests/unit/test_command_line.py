@@ -119,6 +119,30 @@ def test_too_little_memory_is_one_line(kib: int, words: tuple[str, ...]) -> None
     assert len(done.stderr.splitlines()) == (done.returncode != 0), done.stderr
 
 
+@pytest.mark.parametrize(
+    ("error", "says"),
+    [
+        (SystemError("<function _find_and_load> returned NULL without setting an exception"), "not enough memory"),
+        (ImportError("array.so: cannot open shared object file: Too many open files"), "ulimit -n"),
+        (ImportError("libz.so: cannot open shared object file: Error 24"), "ulimit -n"),
+        (OSError(24, "Too many open files", "/proc/net/tcp"), "ulimit -n"),
+    ],
+    ids=lambda v: type(v).__name__ if isinstance(v, Exception) else None,
+)
+def test_what_the_machine_is_short_of_is_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], error: Exception, says: str
+) -> None:
+    def short(_: object = None) -> None:
+        raise error
+
+    monkeypatch.setattr(main, "run", short)
+    monkeypatch.setattr(main, "_forget_output", lambda: None)  # it is the tests' own
+    monkeypatch.setattr(main.gc, "freeze", lambda: None)
+    assert main.outcome() == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert says in line
+
+
 def test_no_thread_to_be_had_is_one_line() -> None:
     code = (
         "import sys, threading\n"

@@ -48,6 +48,8 @@ COMMANDS: Final = {
 
 # The dynamic loader's words when a module in C does not fit into memory.
 _NO_ROOM: Final = re.compile("cannot allocate memory|failed to map segment|cannot create shared object", re.IGNORECASE)
+# The dynamic loader's words when no file can be opened.
+_NO_FILES: Final = re.compile("too many open files|error 2[34]$", re.IGNORECASE)
 
 
 class Commands(Suggesting):
@@ -185,10 +187,18 @@ def _short_of(error: BaseException) -> str | None:
     seen: BaseException | None = error
     while seen is not None:
         text = str(seen)
-        if isinstance(seen, MemoryError) or (isinstance(seen, ImportError) and _NO_ROOM.search(text)):
+        if (
+            isinstance(seen, MemoryError)
+            or (isinstance(seen, ImportError) and _NO_ROOM.search(text))
+            or (isinstance(seen, OSError) and seen.errno == errno.ENOMEM)
+            # CPython loses a MemoryError at times, and then says so.
+            or (isinstance(seen, SystemError) and "returned NULL without setting an exception" in text)
+        ):
             return "not enough memory; raise the limit (ulimit -v, memory.max of the cgroup) or free some"
-        if isinstance(seen, OSError) and seen.errno == errno.ENOMEM:
-            return "not enough memory; raise the limit (ulimit -v, memory.max of the cgroup) or free some"
+        if (isinstance(seen, ImportError) and _NO_FILES.search(text)) or (
+            isinstance(seen, OSError) and seen.errno in (errno.EMFILE, errno.ENFILE)
+        ):
+            return "too many open files; raise the limit (ulimit -n, fs.file-max)"
         if isinstance(seen, RuntimeError) and "start new thread" in text:
             return "no thread could be started; raise the limit (ulimit -u, pids.max of the cgroup)"
         seen = seen.__cause__ or seen.__context__

@@ -93,7 +93,8 @@ def _show_group(
         lines.append(("  defer_accept", defer, deferring(first.defer_accept_s)))
     lines.append(("  held by", "", printable(holders_text(_processes(group))) or "no process visible from here"))
     prose.rows(out, lines)
-    return _help(first, synack, somaxconn, netns_words(netns))
+    # A change is refused for the reason for which the options cannot be read.
+    return [] if first.problem is not None else _help(first, synack, somaxconn, netns_words(netns))
 
 
 def _one(values: Any) -> str:

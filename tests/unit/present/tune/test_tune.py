@@ -400,6 +400,12 @@ def test_a_listener_that_cannot_be_read_says_why(out: Console) -> None:
     assert retries.split(maxsplit=2)[2] == problem.line()
 
 
+def test_a_listener_that_cannot_be_read_is_proposed_no_change(out: Console) -> None:
+    problem = NotPermitted("no process that can be seen from here holds 192.0.2.1:8080")
+    listeners.show(out, "self", [Running(LISTENER, 128, 0, None, 0, problem=problem)], 4096, 5)
+    assert not any(line.startswith("Next") for line in lines(out))
+
+
 def test_what_is_in_the_way_comes_first(out: Console) -> None:
     listeners.plan(out, planned(group(), Wishes(backlog=512), 256, "halfopen tune apply"))
     first, row, cost, last = lines(out)
