@@ -16,6 +16,7 @@ from click.testing import CliRunner
 import build_man
 from halfopen.cli import completion, tune
 from halfopen.cli.examples import EXAMPLES
+from halfopen.cli.main import cli
 from run import environment
 from run import halfopen as command
 
@@ -152,10 +153,12 @@ def test_there_is_a_script_for_each_shell() -> None:
         assert completion.COMPLETE in text
 
 
-def test_the_summaries_of_tune_are_whole() -> None:
-    said = " ".join(CliRunner().invoke(tune.command, ["--help"]).output.split())
-    assert "change it without a restart. log" in said
-    assert "..." not in said.partition("Commands:")[2].partition("Examples:")[0]
+@pytest.mark.parametrize("name", ["tune", "closing", "memory", "history", "notify", "service"])
+def test_the_summaries_of_commands_are_whole(name: str) -> None:
+    said = " ".join(CliRunner().invoke(cli, [name, "--help"]).output.split())
+    _, _, summaries = said.partition("Commands:")
+    assert summaries
+    assert "..." not in summaries.partition("Examples:")[0]
 
 
 def test_what_is_no_id_is_told_so() -> None:

@@ -15,15 +15,7 @@ _LONGEST_S = 3600.0
 _WAYS = ("bpf", "diag")
 
 
-class _Commands(Suggesting):
-    """Summaries are wrapped, not cut off in the middle of a sentence."""
-
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        with formatter.section("Commands"):
-            formatter.write_dl([(name, c.get_short_help_str(200)) for name, c in sorted(self.commands.items())])
-
-
-@click.group(cls=_Commands, invoke_without_command=True)
+@click.group(cls=Suggesting, invoke_without_command=True)
 @closing_filter_options
 @one_netns_option
 @click.option("--for", "duration", metavar="T", help="Look twice, so long apart, and compare (as in 10s).")

@@ -1,4 +1,4 @@
-"""A group of commands that, for a misspelt one, asks whether another was meant."""
+"""A group of commands that, for a misspelt one, asks whether another was meant, and whose help cuts no summary off."""
 
 from __future__ import annotations
 
@@ -24,3 +24,8 @@ class Suggesting(click.Group):
         if name not in known and not name.startswith("-") and not ctx.resilient_parsing:
             ctx.fail(f"No such command {name!r}.{did_you_mean(name, known)}")
         return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Summaries are wrapped, not cut off in the middle of a sentence."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, c.get_short_help_str(200)) for name, c in sorted(self.commands.items())])

@@ -25,15 +25,7 @@ class _ChangeID(click.types.IntParamType):
         return int(text)
 
 
-class _Commands(Suggesting):
-    """Summaries are wrapped, not cut off in the middle of a sentence."""
-
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        with formatter.section("Commands"):
-            formatter.write_dl([(name, c.get_short_help_str(200)) for name, c in sorted(self.commands.items())])
-
-
-@click.group(cls=_Commands, invoke_without_command=True)
+@click.group(cls=Suggesting, invoke_without_command=True)
 @click.pass_context
 def command(ctx: click.Context) -> None:
     """Explain the release time, SYN cookies and queue limits; change and undo them live.

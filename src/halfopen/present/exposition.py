@@ -125,6 +125,12 @@ def label_texts(names: tuple[str, ...], values: Iterable[Sequence[str]]) -> list
 
 
 def _escaped(text: str) -> str:
+    """As the format wants it; what a terminal would obey, and bytes that are no text, as `\\x1b` and `\\udcff`.
+
+    The format knows no escape but that of these three: a parser may refuse the whole text for another one.
+    """
+    if not text.isprintable():
+        text = "".join(c if c.isprintable() or c == "\n" else c.encode("unicode_escape").decode() for c in text)
     return text.replace("\\", r"\\").replace("\n", r"\n").replace('"', r"\"")
 
 

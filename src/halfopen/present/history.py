@@ -338,5 +338,6 @@ def csv_lines(told: HistoryAnswer, *, incidents: bool = False) -> Iterator[str]:
     for row in _flat(told, incidents):
         text.seek(0)
         text.truncate()
-        writer.writerow(row)
+        # A terminal obeys what the name of a namespace may hold, and a spreadsheet breaks the line at it.
+        writer.writerow({name: printable(value) if isinstance(value, str) else value for name, value in row.items()})
         yield json_text(text.getvalue())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
@@ -96,6 +97,18 @@ def test_a_screen(tmp_path: Path) -> None:
     csv = CliRunner().invoke(command, ["export", "--file", f"{tmp_path}/h", *period]).output.splitlines()
     assert csv[0] == "netns,netns_inode,family,address,port,ifindex,magnitude,step_s,time,min,max,sum,last,count"
     assert len(csv) == 5
+
+
+def test_an_export_holds_nothing_that_a_terminal_obeys(tmp_path: Path) -> None:
+    place = HistoryPlace.of(f"{tmp_path}/h/")
+    prepare(place, None)
+    writer = Writer(place, Retention())
+    odd = replace(SELF, name="web\x1b[31m\nOK\x9b")
+    writer.hand(HistoryBatch(NOON - 900, [ValueSeen(odd, None, HALF_OPEN, NOON - 1000, 40)]))
+    assert writer.close() is None
+    words = ["export", "--file", f"{tmp_path}/h", "--since", "2026-11-26T11:00", "--until", "2026-11-26T12:00"]
+    _, line = CliRunner().invoke(command, words).output.splitlines()
+    assert line.startswith("web?[31m?OK?,")
 
 
 @pytest.mark.parametrize("ascii_only", [False, True])

@@ -298,6 +298,16 @@ def test_any_name_of_a_namespace(name: str) -> None:
     assert value(metrics, "connections", netns=shown) == 3
 
 
+def test_a_name_that_a_terminal_would_obey_is_escaped_as_every_parser_takes_it() -> None:
+    metrics = Metrics()
+    metrics.reading(model(netns="\udcff\x1b[31m\x9b\u202e"))
+    text = metrics.text().decode()
+    assert text.replace("\n", "").isprintable()
+    # The format has three escapes, and node_exporter refuses a text with another one.
+    assert set(re.findall(r"\\.", text)) <= {r"\\", r"\n", r"\""}
+    assert value(metrics, "connections", netns=r"\udcff\x1b[31m\x9b\u202e") == 3
+
+
 def test_nothing_of_the_connections_themselves_is_kept() -> None:
     metrics, one = Metrics(), model(1000)
     metrics.reading(one)
