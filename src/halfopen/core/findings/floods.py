@@ -15,10 +15,12 @@ from numpy.typing import NDArray
 
 from halfopen.core.findings.ended import FloodEnd, ended
 from halfopen.core.findings.evidence import FEW, Evidence
-from halfopen.core.findings.lasting import Lasting
+from halfopen.core.findings.lasting import SHORT_S, Lasting
 from halfopen.core.findings.sources import SOME
+from halfopen.core.findings.unfollowed import unfollowed
 from halfopen.core.model.listeners import ListenerView
 from halfopen.core.model.prefixes import Numbers, Prefix, is_v4, narrowest
+from halfopen.core.model.sources import Sources
 
 # Of all arrivals; below it the sources may be those of clients on a bad path.
 MOST: Final = 0.5
@@ -112,8 +114,27 @@ def flood(e: Evidence) -> SilentSources | None:
 
 
 def _floods(e: Evidence) -> tuple[SilentSources, ...]:
+    if not e.rates:
+        return ()
+    return _that_last(e) or _counted(e)
+
+
+def _counted(e: Evidence) -> tuple[SilentSources, ...]:
+    """The flood that only packets show."""
+    found = unfollowed(e)
+    if found is None:
+        return ()
+    share = unanswered_share(e, found.per_s, found.finished_per_s)
+    silent = Lasting(since_s=SHORT_S, per_s=found.per_s, sources=Sources(distinct=found.distinct))
+    cookies = min(found.per_s, e.cookies_unanswered_per_s)
+    rates = found.per_s, found.finished_per_s, share
+    one = SilentSources("spoofed-flood", silent, *rates, False, cookies, found.where)
+    return (one,) if share >= MOST else ()
+
+
+def _that_last(e: Evidence) -> tuple[SilentSources, ...]:
     asked = e.sources
-    if not asked.strange.any() or not e.rates or _clients_ask_again(e) or asked.cut_everywhere or _clients_are_gone(e):
+    if not asked.strange.any() or _clients_ask_again(e) or asked.cut_everywhere or _clients_are_gone(e):
         return ()
     found = _kinds(e, np.ones(len(asked.numbers), dtype=bool))
     places = [at for i in range(len(e.now.views)) if np.count_nonzero((at := e.at(i)) & asked.strange) >= FEW]

@@ -61,6 +61,8 @@ def _meanwhile(f: Finding) -> str:
 def _last(f: Finding, *, sources: bool = True) -> str:
     since, n = lasted(f.number("lasting_since_s")), f.count("lasting")
     hosts = tr_n("{n:,} source", "{n:,} sources", f.count("distinct_sources"))
+    if not n:
+        return tr("they come from {hosts}, each of them once", hosts=hosts)
     again = f.count("repeated")
     told = tr("{n:,} of them ask again", n=again) if again else tr("none of them asks again")
     if not sources:

@@ -12,7 +12,7 @@ from halfopen.core.sample import QUEUES, Process
 from halfopen.core.tune.keys import BACKLOG, COOKIES, SOMAXCONN, SYN_BACKLOG
 from halfopen.present.findings.sentences import say
 from rows import listener
-from verdicts import arrivals, many, releases, second_look, verdict_of
+from verdicts import arrivals, asking, many, releases, second_look, timers, verdict_of
 
 WEB = {1: (Process(7, "web"),)}
 
@@ -233,6 +233,14 @@ def test_a_short_queue_beside_one_that_is_stuck_is_named_by_cookies_alone() -> N
     assert verdict.findings[1].at.port == 81
     # The one that is stuck is not called too short as well.
     assert second_look([], stuck, counters=counters, rates=rates)[1] == ["app-not-accepting"]
+
+
+def test_a_queue_that_clients_fill_who_do_not_hear_is_not_too_short() -> None:
+    """Whatever cookies came back before, of others."""
+    counters = {"SyncookiesSent": 90, "SyncookiesRecv": 80}
+    for limit, ids in ((200, ["synacks-lost"]), (4000, ["synacks-lost", "backlog-small"])):
+        found = second_look(asking(201), listener(limit=limit, cookie=6), counters=counters, **timers(201))[1]
+        assert [id for id in found if id != "may-have-answered"] == ids
 
 
 def test_overflows_are_not_laid_to_a_listener_whose_clients_only_ask_again() -> None:

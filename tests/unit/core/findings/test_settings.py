@@ -8,6 +8,7 @@ from halfopen.core.findings.finding import Level
 from halfopen.core.policy.actions import ChangeListener, ChangeSetting
 from halfopen.core.sample import ListenerOptions
 from halfopen.core.tune.keys import ABORT, COOKIES, RETRIES, SYNACK
+from halfopen.present.findings.cures import command
 from halfopen.present.findings.sentences import say
 from rows import listener
 from verdicts import arrivals, asking, many, releases, second_look, silent, timers, verdict_of
@@ -22,11 +23,20 @@ def test_a_single_synack() -> None:
     verdict, ids = verdict_of([], settings={"tcp_synack_retries": 0})
     assert (ids, verdict.level) == (["release-time-short"], Level.NOTICE)
     assert verdict.next[0] == (ChangeSetting("self", SYNACK, 2, "release-time-short"),)
-    verdict, _ = second_look(many(3), settings={"tcp_synack_retries": 0}, rates={"TCPTimeouts": 8})
+    late = {"TCPTimeouts": 8, "OutRsts": 8}
+    verdict, _ = second_look(many(3), settings={"tcp_synack_retries": 0}, rates=late)
     assert verdict.level is Level.WARNING
     own = {1: ListenerOptions(retries=0)}
     verdict, _ = verdict_of([], listener(), options=own)
     assert verdict.next[0] == (ChangeListener("self", "0.0.0.0", 8080, RETRIES, 2, "release-time-short"),)
+
+
+def test_handshakes_that_time_out_may_be_of_nobody() -> None:
+    """A flood of 400/s was said to be clients that cannot get in, and more retries were proposed. No ACK came late."""
+    rates = {"TCPTimeouts": 400, "OutRsts": 6, "PassiveOpens": 30}
+    verdict, ids = second_look(many(400, expires_ms=400), settings={"tcp_synack_retries": 0}, rates=rates)
+    assert (ids[0], verdict.level) == ("release-time-short", Level.NOTICE)
+    assert command(verdict.next[0]).startswith("halfopen diagnose --for 10s")
 
 
 def test_clients_that_ask_again_within_a_second_hear_nobody_too_late() -> None:

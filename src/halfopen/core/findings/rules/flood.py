@@ -128,6 +128,8 @@ def _cures(e: Evidence, found: SilentSources) -> tuple[Cure, ...]:
     full = [view for view in e.full() if found.where is None or view.key == found.where.key]
     queues = [cure for view in full[:1] for cure in longer_queues(e, view, reason)]
     guarded = protect(e, found.where, reason)
+    if not found.silent.count:
+        return guarded  # nothing of it stays
     if reason == "spoofed-flood":
         return (*cookies_on(e, reason), *guarded, *shorter_release_time(e, reason), *queues, *freed)
     return (*cookies_on(e, reason), *freed, *guarded, *shorter_release_time(e, reason), *(() if freed else queues))
@@ -144,7 +146,7 @@ def _hit(e: Evidence, id: str, rules_out: tuple[str, ...]) -> Iterator[Hit]:
     every = floods(e)
     for found in every:
         if found.id == id:
-            facts = (*_flow(e, found), *_whose(found), *_room(found.where))
+            facts = (*_flow(e, found), *_whose(found), *(_room(found.where) if found.silent.count else ()))
             cures, lost = _cures(e, found), dropped_clients_per_s(e)
             others = tuple(one for one in rules_out if all(one != flood.id for flood in every))
             yield Hit(_level(e, found), facts, found.where, others, cures, lost)
@@ -155,10 +157,11 @@ def _hit(e: Evidence, id: str, rules_out: tuple[str, ...]) -> Iterator[Hit]:
     Level.NOTICE,
     Level.WARNING,
     Level.CRITICAL,
-    needs=(Need.RATES, Need.LASTING),
+    needs=(Need.RATES,),
     title="SYN flood from forged addresses",
     doc="most SYN-ACKs are never answered, hardly a client asks again, and the sources are spread as if drawn; only a "
-    "notice once no SYN of it has come for a second",
+    "notice once no SYN of it has come for a second. Where no request lasts (`tcp_syncookies` is 2, or a single "
+    "SYN-ACK is sent) it takes 1.5 s in which packets are counted, as by `halfopen diagnose`",
     unless="handshakes finish at about the rate at which they arrive, the same clients ask again, or all clients "
     "stopped finishing at once though there is room: that is an outage",
     advice="leave SYN cookies on; `halfopen tune apply --release-time 7s`; a longer queue. `halfopen watch "

@@ -80,14 +80,16 @@ def _too_short(e: Evidence) -> tuple[ListenerView, list[Fact], Level] | None:
         return None
     moving = [view for view in e.now.listeners if stuck(e, view) is None]
     view = _overflowed(e, moving)
+    honest = e.cookies == 1 and e.total("SyncookiesRecv") >= max(1, _HONEST * e.total("SyncookiesSent"))
+    # Clients that do not hear the SYN-ACK fill a queue of any length.
+    honest = honest and not any(one.view in list(e.full()) for one in unheard(e))
     if len(moving) < len(e.now.listeners):
-        honest = e.cookies == 1 and e.total("SyncookiesRecv") >= max(1, _HONEST * e.total("SyncookiesSent"))
         return (view, *_counted(e, ("SyncookiesSent", "SyncookiesRecv"))) if view is not None and honest else None
     if e.total("ListenOverflows") and view is not None and not _over(e):
         cookies = ("SyncookiesSent",) if e.cookies == 1 and e.total("SyncookiesSent") else ()
         return view, *_counted(e, ("ListenOverflows", "ListenDrops", *cookies))
     view = _shortest(e)
-    if view is not None and e.cookies == 1 and e.total("SyncookiesRecv") >= max(1, _HONEST * e.total("SyncookiesSent")):
+    if view is not None and honest:
         return view, *_counted(e, ("SyncookiesSent", "SyncookiesRecv"))
     return None
 

@@ -4,16 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from halfopen.core.findings.cures import Cure
 from halfopen.core.findings.evidence import Evidence, Need
 from halfopen.core.findings.finding import Fact, Hit, Level
+from halfopen.core.findings.floods import floods
 from halfopen.core.findings.registry import rule
-from halfopen.core.findings.remedies import shorter_release_time
+from halfopen.core.findings.remedies import look_closer, shorter_release_time
 from halfopen.core.findings.rules.flood import is_flood
 from halfopen.core.findings.sources import SOME
-from halfopen.core.model.listeners import DEFAULT_SYNACK_RETRIES
+from halfopen.core.model.listeners import DEFAULT_SYNACK_RETRIES, ListenerView
 from halfopen.core.policy.actions import ChangeListener, ChangeSetting
 from halfopen.core.tune.goals import GOOD_RETRIES
 from halfopen.core.tune.keys import COOKIES, RETRIES, SYNACK
+
+# Of the handshakes that time out: as many RSTs answer ACKs that come too late. A server that closes on unread data
+# sends some as well.
+_LATE = 0.1
 
 
 @rule(
@@ -29,7 +35,8 @@ from halfopen.core.tune.keys import COOKIES, RETRIES, SYNACK
 )
 def release_time_long(e: Evidence) -> Iterator[Hit]:
     retries, silent = e.now.retries, e.lasting.count - e.lasting.repeated
-    if (is_flood(e) and retries >= DEFAULT_SYNACK_RETRIES) or (retries > DEFAULT_SYNACK_RETRIES and silent >= SOME):
+    lasts = any(one.silent.count for one in floods(e))
+    if (lasts and retries >= DEFAULT_SYNACK_RETRIES) or (retries > DEFAULT_SYNACK_RETRIES and silent >= SOME):
         facts = [Fact("release_time_s", e.now.release_time_s, unit="s"), Fact("tcp_synack_retries", e.now.retries)]
         view = e.lasting_by_listener[0][0] if e.lasting_by_listener else None
         if view is not None and view.effective_release_time_s < e.now.release_time_s:
@@ -42,28 +49,34 @@ def release_time_long(e: Evidence) -> Iterator[Hit]:
     Level.NOTICE,
     Level.WARNING,
     title="the release time is too short",
-    doc="a listener sends a single SYN-ACK (0 retries); a warning while its clients' handshakes time out",
+    doc="a listener sends a single SYN-ACK (0 retries); a warning while handshakes time out and ACKs come too late: "
+    "they are answered by RST (`OutRsts`)",
     unless="at least one SYN-ACK is sent again",
-    advice="a release time of 7 s",
+    advice="a release time of 7 s; where handshakes time out and hardly an RST is sent, look for a flood first",
     rare=True,
 )
 def release_time_short(e: Evidence) -> Iterator[Hit]:
     for view in e.now.listeners:
         if view.retries == 0:
             given_up = e.rate("TCPTimeouts")
-            level = Level.WARNING if given_up and view.half_open else Level.NOTICE
+            late = min(given_up, e.rate("OutRsts")) if view.half_open else 0.0
+            hurt = late > 0 and late >= _LATE * given_up
             facts = (
                 Fact("release_time_s", view.release_time_s, unit="s"),
                 Fact("timeouts_per_s", round(given_up, 1), unit="per_s"),
             )
-            cure = (
-                ChangeListener(e.netns, view.address, view.port, RETRIES, GOOD_RETRIES, "release-time-short")
-                if view.overridden
-                else ChangeSetting(e.netns, SYNACK, GOOD_RETRIES, "release-time-short")
-            )
-            yield Hit(level, facts, view, cures=((cure,),), costs_per_s=given_up if view.half_open else 0.0)
+            cures = _more_retries(e, view) if hurt or given_up < SOME else look_closer(e, "release-time-short")
+            level, costs = (Level.WARNING, late) if hurt else (Level.NOTICE, 0.0)
+            yield Hit(level, facts, view, cures=() if is_flood(e) else cures, costs_per_s=costs)
             if not view.overridden:
                 return
+
+
+def _more_retries(e: Evidence, view: ListenerView) -> tuple[Cure, ...]:
+    if view.overridden:
+        change = ChangeListener(e.netns, view.address, view.port, RETRIES, GOOD_RETRIES, "release-time-short")
+        return ((change,),)
+    return ((ChangeSetting(e.netns, SYNACK, GOOD_RETRIES, "release-time-short"),),)
 
 
 @rule(

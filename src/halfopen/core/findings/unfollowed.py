@@ -1,0 +1,70 @@
+"""SYNs that nobody follows up where no request lasts: each is answered by cookie, or given up after a second.
+
+No queue shows such a flood. It is told by packets alone: SYNs from ever new addresses, of which no ACK comes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+
+from halfopen.core.findings.evidence import FEW, Evidence
+from halfopen.core.model.arrived import ArrivedFlow
+from halfopen.core.model.listeners import ListenerView
+from halfopen.core.model.prefixes import narrowest
+
+# Of all that arrive.
+_MOST: Final = 0.5
+# A client that hears nothing asks again after a second; one that is there answers within two round trips.
+_LEAST_S: Final = 1.5
+_ROUND_TRIPS: Final = 2.0
+# Of forged addresses hardly any comes twice.
+_ONCE: Final = 0.8
+# One network holds this share of them, where it is one.
+_HELD: Final = 0.8
+
+
+@dataclass(frozen=True, slots=True)
+class Unfollowed:
+    """SYNs a second at a listener that no ACK follows, from so many addresses, each of which came once; handshakes a
+    second that finish there.
+    """
+
+    where: ListenerView
+    per_s: float
+    finished_per_s: float
+    distinct: int
+
+
+def unfollowed(e: Evidence) -> Unfollowed | None:
+    """The listener at which most SYNs are of addresses as if drawn, and are not followed up; None where none is, or
+    where packets were not counted for long enough.
+    """
+    arrived = e.now.arrived
+    least_s = max(_LEAST_S, _ROUND_TRIPS * e.sources.completers.round_trip_s())
+    if arrived is None or not arrived.packets or arrived.all.seconds < least_s:
+        return None
+    flows = zip(e.now.views, arrived.by_view, strict=True)
+    found = [one for view, flow in flows if _nothing_lasts(e, view) and (one := _at(e, view, flow)) is not None]
+    return max(found, key=lambda one: one.per_s, default=None)
+
+
+def _nothing_lasts(e: Evidence, view: ListenerView) -> bool:
+    return e.cookies == 2 or view.retries == 0
+
+
+def _at(e: Evidence, view: ListenerView, flow: ArrivedFlow) -> Unfollowed | None:
+    came = flow.syns - flow.repeats
+    # An ACK that comes too late is one of a client as well.
+    silent = came - max(flow.acks, flow.finished) - flow.resets
+    if silent < FEW or silent < _MOST * came or e.now.arrived is None:
+        return None
+    rows = e.now.arrived.sources
+    theirs = rows[(rows["port"] == view.port) & (rows["syns"] > 0)]
+    theirs = theirs[(theirs["acks"] == 0) & (theirs["finished"] == 0) & (theirs["resets"] == 0)]
+    once = int(np.count_nonzero(theirs["syns"] == 1))
+    if once < _ONCE * int(theirs["syns"].sum()) or once < FEW or narrowest(theirs["number"], _HELD) is not None:
+        return None
+    return Unfollowed(view, flow.per_s(silent), flow.per_s(flow.finished), len(theirs))
