@@ -15,7 +15,14 @@ import pytest
 
 import capabilities
 from halfopen.core.closing_filter import ClosingFilter
-from halfopen.core.policy.actions import PROBE_PEERS, ChangeConnections, ChangedConnections
+from halfopen.core.errors import UsageError
+from halfopen.core.policy.actions import (
+    KEEPALIVE_ON,
+    PROBE_PEERS,
+    ChangeConnections,
+    ChangedConnections,
+    KeepaliveOptions,
+)
 from halfopen.core.sample.closing import ALL_STATES, CLOSE_WAIT
 from halfopen.linux.identity import identify
 from halfopen.linux.netns import resolve
@@ -130,6 +137,26 @@ def test_a_probe_tells_who_answers_who_is_silent_and_who_forgot(
     while pairs.states():
         assert time.monotonic() < end, (forgotten, pairs.states())
         time.sleep(0.1)
+
+
+def test_keepalive_onto_all_asks_neither_for_processes_nor_for_cookies(
+    pairs: Pairs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def asked(*_: Any) -> Any:
+        raise AssertionError("a million descriptors would be gone through")
+
+    monkeypatch.setattr(cure, "victims", asked)
+    ns = resolve(pairs.lab.client.netns_path)
+    pairs.hang_up(2)
+    for filter, most, set_on in ((ClosingFilter(), 6, 6), (ClosingFilter(states=(CLOSE_WAIT,), idle_s=0.0), 2, 2)):
+        action = ChangeConnections(identify(ns), KEEPALIVE_ON, filter, "test", most, KeepaliveOptions(True, 600))
+        assert cure.execute(action, ns, dry_run=True).matched == set_on
+        done = cure.execute(action, ns)
+        assert (done.matched, done.done, done.spared, done.failed, done.way) == (set_on, set_on, 0, 0, "bpf")
+        assert done.record
+    assert {one.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) for one in pairs.clients} == {1}
+    with pytest.raises(UsageError, match="more than --max 5"):
+        cure.execute(ChangeConnections(identify(ns), KEEPALIVE_ON, ClosingFilter(), "test", 5), ns)
 
 
 def test_shutdown_ends_close_wait_in_order(pairs: Pairs) -> None:

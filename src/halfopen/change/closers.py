@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from halfopen.core.policy.actions import KeepaliveOptions
+from halfopen.core.sample.growing import Growing
 from halfopen.linux.bpf.iterating import received
 from halfopen.linux.bpf.loader import Loaded
 from halfopen.linux.bpf.maps import fill_hash
@@ -103,10 +104,11 @@ class Closers(Closable):
 
     def _run(self, program: str, states: int, least_quiet: int) -> NDArray[Any]:
         self._states[0], self._least_quiet[0] = states, least_quiet
-        pieces = [np.empty(0, dtype=bpf_records.ACTED)]
+        acted = Growing(bpf_records.ACTED)
         fd = self._loaded.iterate(self._links[program])
         try:
-            pieces += [np.frombuffer(bytes(piece), dtype=bpf_records.ACTED) for piece in received(fd, "closers")]
+            for piece in received(fd, "closers"):
+                acted.add(np.frombuffer(piece, dtype=bpf_records.ACTED))
         finally:
             os.close(fd)
-        return np.concatenate(pieces)
+        return acted.take()

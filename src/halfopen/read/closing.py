@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import mmap
 import time
+from collections import deque
 from dataclasses import replace
 from typing import Any, Final
 
@@ -19,7 +20,7 @@ from halfopen.linux.sockets import open_sock_diag
 from halfopen.read import machine_settings, owners, sockdiag, socket_owners
 from halfopen.read.bpf import programs
 from halfopen.read.probe import Draft, Probe
-from halfopen.wire import closing_diag, inet_diag
+from halfopen.wire import closing_diag, inet_diag, netlink
 
 _Table = tuple[NDArray[Any], NDArray[Any]]
 # Names of more processes than this, those that hold most, are not asked for; and how full the descriptors are of fewer.
@@ -69,6 +70,19 @@ def _table(way: str, states: int, notes: list[str]) -> tuple[_Table, str]:
     if why:
         notes.append(f"connections are read by sock_diag, which does not tell orphans and keepalive exactly: {why}")
     return _by_diag(states, notes), "diag"
+
+
+def give_cookies(states: int) -> None:
+    """Have each socket of the calling thread's namespace in these states get its cookie: the kernel gives one out when
+    it is first asked for it, as in a dump, which is thrown away.
+
+    Raises: Unsupported, NotPermitted, KernelError.
+    """
+    with open_sock_diag() as s:
+        [last] = deque(sockdiag.receive(s, inet_diag.dump_request(states)), maxlen=1)
+        for start, stop, type_, _, _, _ in netlink.messages(last):
+            if type_ in (netlink.NLMSG_DONE, netlink.NLMSG_ERROR):
+                sockdiag.check_dump(netlink.error_code(last, start, stop))
 
 
 def _by_diag(states: int, notes: list[str]) -> _Table:

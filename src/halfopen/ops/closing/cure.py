@@ -26,7 +26,7 @@ from halfopen.core.policy.actions import (
     KeepaliveOptions,
     RestoreOptions,
 )
-from halfopen.core.sample.closing import CLOSE_WAIT, ESTABLISHED, FIN_WAIT2, MINI, ORPHAN, OpenSockets
+from halfopen.core.sample.closing import CLOSE_WAIT, ESTABLISHED, FIN_WAIT2, MINI, ORPHAN, STATES, OpenSockets
 from halfopen.linux.identity import of_thread
 from halfopen.linux.netns import Netns
 from halfopen.linux.sockets import has_net_admin
@@ -84,18 +84,28 @@ def execute(
             raise UnknownTarget(f"network namespace {action.netns} was replaced by another one: nothing was changed")
         may_change()
         notes: list[str] = []
+        outcome = ChangedConnections(action.how, action.netns, action.filter.describe())
+        if action.how == KEEPALIVE_ON and _is_plain(action.filter):
+            whole = _onto_all(action, states, outcome, dry_run=dry_run)
+            if whole is not None:
+                return whole
         found = victims(action, states, notes)
-        outcome = ChangedConnections(action.how, action.netns, action.filter.describe(), matched=len(found))
-        if len(found) > action.most:
-            raise UsageError(
-                f"{len(found):,} connections match, more than --max {action.most:,}: nothing was changed",
-                hint="narrow the filter, or raise --max",
-            )
+        outcome = replace(outcome, matched=len(found))
+        _within(action, len(found))
         if dry_run or not len(found):
             return replace(outcome, dry_run=dry_run, notes=tuple(notes))
         return _DO[action.how](action, states, found, replace(outcome, notes=tuple(notes)), stop or threading.Event())
 
     return replace(ns.run(work), seconds=time.monotonic() - began)
+
+
+def _within(action: ChangeConnections, matched: int) -> None:
+    """Raises: UsageError where more match than may be touched."""
+    if matched > action.most:
+        raise UsageError(
+            f"{matched:,} connections match, more than --max {action.most:,}: nothing was changed",
+            hint="narrow the filter, or raise --max",
+        )
 
 
 def may_change() -> None:
@@ -120,7 +130,7 @@ def victims(action: ChangeConnections, states: int, notes: list[str]) -> MeantCo
     found = _look(action, states, notes)
     if len(found) and not found.sockets.rows["cookie"].all():
         # The kernel gives a socket its cookie when it is first asked for it.
-        closing.read("diag", states, with_owners=False, notes=[])
+        closing.give_cookies(states)
         notes.clear()
         found = _look(action, states, notes)
     keep = found.sockets.rows["cookie"] != 0
@@ -155,6 +165,53 @@ def _is_plain(filter: ClosingFilter) -> bool:
     return not (filter.processes or filter.peers or filter.kinds)
 
 
+def _onto_all(
+    action: ChangeConnections, states: int, outcome: ChangedConnections, *, dry_run: bool
+) -> ChangedConnections | None:
+    """Keepalive onto every connection in some states, of which neither processes nor cookies are asked: the program in
+    the kernel judges each as it comes to it. None where that may not be used.
+
+    Connections that wait for accept() and those that nobody holds are set as well, which does no harm.
+    """
+    options = action.options or KeepaliveOptions()
+    try:
+        matched = _how_many(action.filter, states)
+        _within(action, matched)
+        outcome = replace(outcome, matched=matched, dry_run=dry_run)
+        if dry_run or not matched:
+            return outcome
+        programs = Closers()
+    except UsageError:
+        raise
+    except HalfopenError:
+        return None  # the other ways are tried, and say why
+    with programs:
+        id = uuid.uuid4().hex[:8]
+        options_record.begin(id, action.where)
+        rows = programs.retrofit_all(options, states, in_jiffies(action.filter.idle_s or 0.0))
+        done = replace(
+            outcome,
+            matched=max(matched, len(rows)),
+            done=len(rows),
+            spared=max(matched - len(rows), 0),
+            failed=programs.failures,
+            way="bpf",
+            problems=_refused(programs),
+        )
+    return _recorded(done, id, rows, options)
+
+
+def _how_many(filter: ClosingFilter, states: int) -> int:
+    """Connections that a plain filter means. Raises: as `closing.read`."""
+    if filter.idle_s is None:
+        counts = closing.count()
+        return sum(counts.of(state) for state in range(STATES) if states >> state & 1) - (
+            counts.orphaned if states >> FIN_WAIT2 & 1 else 0
+        )
+    sockets = closing.read("bpf", states, with_owners=False, notes=[])
+    return int(np.count_nonzero(filter.mask(sockets) & (sockets.rows["flags"] & MINI == 0)))
+
+
 def _keepalive(
     action: ChangeConnections, states: int, found: MeantConnections, outcome: ChangedConnections, stop: threading.Event
 ) -> ChangedConnections:
@@ -167,13 +224,7 @@ def _keepalive(
         done = replace(outcome, done=len(rows), failed=failed, spared=len(found) - len(rows) - failed, way="descriptor")
     else:
         with programs:
-            if _is_plain(action.filter):
-                quiet = in_jiffies(action.filter.idle_s or 0.0)
-                rows = programs.retrofit_all(options, states, quiet)
-                # Those that wait for accept() and those that nobody holds are set as well, which does no harm.
-                outcome = replace(outcome, matched=max(outcome.matched, len(rows)))
-            else:
-                rows = programs.retrofit(found.sockets.rows["cookie"], meant(len(found), options), states)
+            rows = programs.retrofit(found.sockets.rows["cookie"], meant(len(found), options), states)
             done = replace(
                 outcome,
                 done=len(rows),
@@ -182,10 +233,16 @@ def _keepalive(
                 way="bpf",
                 problems=_refused(programs),
             )
+    return _recorded(replace(done, notes=tuple(notes)), id, rows, options)
+
+
+def _recorded(done: ChangedConnections, id: str, rows: NDArray[Any], options: KeepaliveOptions) -> ChangedConnections:
+    """The outcome of a keepalive with its record, which an undo takes."""
     try:
         options_record.add(id, rows)
     except HalfopenError as e:
         done = replace(done, problems=(*done.problems, e.line()))
+    notes = list(done.notes)
     if options.idle_s is not None or options.interval_s is not None or options.probes is not None:
         notes.append(
             "the kernel cannot unset TCP_KEEPIDLE, TCP_KEEPINTVL and TCP_KEEPCNT: an undo writes the numbers of the "
