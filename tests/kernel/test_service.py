@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 import shutil
 import signal
 import sys
@@ -32,6 +33,21 @@ LOG = "/run/halfopen.log"
 DROP_IN = (
     f"[Service]\\nStandardOutput=append:{LOG}\\nStandardError=append:{LOG}\\nLoadCredential=hook:/etc/halfopen/hook\\n"
 )
+WEB = '[web]\\nlisten = "127.0.0.1:9765"\\n'
+# What `top` of a member is sent of each namespace, and the page's present, asked for with a session.
+FOLLOW = """
+from halfopen.ops.top.between import Between
+from halfopen.service.followed import FollowedReadings
+for report in FollowedReadings("/run/halfopen/control.sock", "all").run(Between()):
+    if type(report).__name__ == "Round":
+        print(len(report.watched))
+        break
+"""
+LOOK = """
+import json, sys, urllib.request
+asked = urllib.request.Request("http://127.0.0.1:9765/state", headers={"Authorization": "Bearer " + sys.argv[1]})
+print(len(json.load(urllib.request.urlopen(asked, timeout=20))["state"]["spaces"]))
+"""
 POLICY = '[[release]]\\nname = "old"\\nmode = "act"\\nolder_than = "2s"\\n'
 AUDIT = "/var/log/halfopen/service/audit.jsonl"
 # What it writes to /etc is gone with it; the program is where a service may read it.
@@ -77,9 +93,19 @@ class Machine(Systemd):
 
     def as_user(self, group: str, words: str) -> Any:
         """Run halfopen as an ordinary user of this group."""
+        return self.run(
+            "sh", "-ec", f"{self._user(group)} {self.start} {words}", PYTHONPATH=PYTHONPATH, HALFOPEN_CONTROL=""
+        )
+
+    def python_as_user(self, group: str, code: str, *words: str) -> str:
+        """What Python code prints, errors too, run by an ordinary user of this group."""
+        script = f"{self._user(group)} {self.python} -c {shlex.join((code, *words))}"
+        done = self.run("sh", "-ec", script, PYTHONPATH=PYTHONPATH)
+        return done.stdout + done.stderr
+
+    def _user(self, group: str) -> str:
         user = f'setpriv --reuid=65534 --regid=65534 --groups="$(getent group {group} | cut -d: -f3)"'
-        caps = "--inh-caps=-all --ambient-caps=-all --bounding-set=-all"
-        return self.run("sh", "-ec", f"{user} {caps} {self.start} {words}", PYTHONPATH=PYTHONPATH, HALFOPEN_CONTROL="")
+        return f"{user} --inh-caps=-all --ambient-caps=-all --bounding-set=-all"
 
 
 @pytest.fixture
@@ -192,7 +218,8 @@ def test_the_hardened_unit_sees_releases_and_answers_its_group(lab: Lab, machine
     # With the drop-in it enters other namespaces: RestrictNamespaces=net lets setns(2) through where it is named.
     machine.sh("unshare --net sleep 1000 > /dev/null 2>&1 &")
     machine.sh(f"{machine.start} service install --all-namespaces --program '{machine.start}'")
-    machine.sh("systemctl restart halfopen")
+    # The face serves the page under all that the unit forbids.
+    machine.sh(f"printf '{POLICY}{WEB}' > {CONFIG}; systemctl restart halfopen")
     assert machine.health()["everywhere"]
     everywhere = machine.as_user("halfopen", "status --netns all --json")
     assert "answered by the halfopen service" in everywhere.stderr
@@ -200,6 +227,13 @@ def test_the_hardened_unit_sees_releases_and_answers_its_group(lab: Lab, machine
     assert len(namespaces) == 2
     assert any("sleep" in one["lives_in"] for one in namespaces)
     assert "in 2 network namespaces" in machine.shown("StatusText")["StatusText"]
+
+    assert machine.python_as_user("halfopen", FOLLOW) == "2\n"
+    link = machine.as_user("halfopen", "web --no-open")
+    assert link.stdout.startswith("http://127.0.0.1:9765/#link="), link.stderr
+    session = machine.as_user("halfopen", "web --token").stdout.strip()
+    until(lambda: machine.python_as_user("nogroup", LOOK, session) == "2\n")
+    assert "401" in machine.python_as_user("nogroup", LOOK, "guessed")
 
     machine.sh("systemctl stop halfopen")
     assert machine.shown("Result")["Result"] == "success"
