@@ -45,7 +45,7 @@ locale: ready-dev ## Enter new sentences into the catalogues of translations, an
 docs: ready-dev ## Write the tables in docs/ that are made from registries of the code.
 	@$(PYTHON) scripts/build_docs.py
 
-pictures: ready-dev ## Make the pictures of README and docs anew, in a minute, from the program at work.
+pictures: ready-dev ## Make the pictures of README and docs anew, in two minutes, from the program at work.
 	@$(PYTHON) scripts/build_pictures.py $(ARGS)
 
 bpf-verify: ready-bpf ## Compile all eBPF programs again and compare with what is committed.

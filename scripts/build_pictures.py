@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """The pictures of README and docs (docs/pictures), made of the real program and a flood in a private network namespace.
 
-build_pictures.py [DIR]     make them all, as root or where user namespaces are allowed; it takes about a minute
+build_pictures.py [DIR]     make them all, as root or where user namespaces are allowed; it takes about two minutes
 
 Screens of a terminal are SVG. Pages are PNG, by Chromium (apt install chromium) where it is installed.
 """
@@ -79,8 +79,9 @@ def main(words: Sequence[str]) -> int:
     directory = Path(words[0]) if words else DIRECTORY
     directory.mkdir(parents=True, exist_ok=True)
     enter_user_namespace()
+    made = [_demo(directory)]
     with tempfile.TemporaryDirectory() as temporary, Lab() as lab:
-        made = [*_during_a_flood(lab, Path(temporary), directory), *_reports(Path(temporary), directory)]
+        made += [*_during_a_flood(lab, Path(temporary), directory), *_reports(Path(temporary), directory)]
     for path in made:
         size = path.stat().st_size
         print(f"{path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path}  {size / 1000:.0f} kB")
@@ -88,6 +89,38 @@ def main(words: Sequence[str]) -> int:
             print(f"{path.name} has more than {BYTES_MOST / 1000:.0f} kB", file=sys.stderr)
             return 1
     return 0
+
+
+# --- the demo ---------------------------------------------------------------------------------------------------------
+
+# The steps that a newcomer sees the point by; of the others a line says that they are left out.
+_STEPS: Final = ("Meanwhile", "Why?", "The flood goes on", "Before and after")
+_DEMO_S: Final = 180.0
+
+
+def _demo(directory: Path) -> Path:
+    """Some steps of `make demo`, as it ran here. Raises: HalfopenError when it did not end well."""
+    master, slave = pty.openpty()
+    fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", ROWS, COLUMNS, 0, 0))
+    words = [sys.executable, "-m", "halfopen.cli.demo"]
+    demo = subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=slave, stderr=slave, env=_environment("C.UTF-8"))
+    os.close(slave)
+    written = bytearray()
+    with contextlib.suppress(OSError):  # the other end is closed
+        while select.select([master], [], [], _DEMO_S)[0]:
+            written += os.read(master, 65536)
+    os.close(master)
+    if demo.wait(_PATIENCE_S):
+        raise HalfopenError("pictures", "the demo did not end well: make demo shows why")
+    steps = re.split(r"\n(?=\x1b\[1m# )", written.decode("utf-8", "replace").replace("\r\n", "\n"))
+    lines = ["$ make demo"]
+    for step in steps:
+        plain = re.sub(r"\x1b\[[0-9;]*m", "", step)
+        if plain.startswith(tuple(f"# {name}" for name in _STEPS)):
+            lines += ["", *(line for line in step.strip("\n").split("\n") if "  watch | " not in line)]
+        elif lines[-1] != "…":
+            lines += ["", "…"]
+    return _svg(directory / "demo.svg", lines)
 
 
 # --- the story --------------------------------------------------------------------------------------------------------

@@ -580,7 +580,7 @@ def test_both_readmes_show_the_same_output() -> None:
         return [block for kind, block in blocks if kind in ("", "json")]
 
     english = shown("README.md")
-    assert len(english) >= 2
+    assert english
     assert english == shown("README.zh-CN.md")
 
 
