@@ -1,7 +1,7 @@
 """The costs of the guard of `protect`, and its ends: packets of connections, throughput, forged ACKs.
 
-Measured with protect.py: python bench/run.py --only protect [--quick]. Throughput goes through the lab's wire in user
-space, which adds the round-trip time; its own limit is the same in every row.
+Measured with protect.py: python bench/run.py --only protect [--quick]. Throughput goes through a path in user space
+(delayed.py), which adds the round-trip time; its own limit is the same in every row.
 """
 
 from __future__ import annotations
@@ -19,14 +19,13 @@ from contextlib import closing
 from dataclasses import dataclass
 from typing import Any, Final
 
+import delayed
 import numpy as np
 
 from halfopen.core.policy.actions import Protect
 from halfopen.core.sample.guard import PROGRAM
 from halfopen.lab import Lab
 from halfopen.lab.flood import path_to
-from halfopen.lab.scenes.ground import Ground
-from halfopen.lab.wire.rules import WireRule
 from halfopen.linux.bpf import libbpf
 from halfopen.linux.bpf.loader import _RunOptions as RunOptions
 from halfopen.linux.identity import identify
@@ -36,10 +35,8 @@ from halfopen.ops.protect.armed import Armed
 from halfopen.read.guards import guards_in
 
 PORT: Final = 8080
-# The wire carries frames of 512 bytes at most, and so no more than some ten thousand a second: at 20 ms it would be the
-# limit of an ordinary connection.
-RTT_S: Final = 0.1
-_MTU: Final = 490
+RTT_S: Final = 0.02
+_PATH_PER_S: Final = 50e6
 COOKIES: Final = "net.ipv4.tcp_syncookies"
 STAMPS: Final = "net.ipv4.tcp_timestamps"
 _CHUNK: Final = 1 << 16
@@ -91,7 +88,7 @@ class Ending:
     left: int
 
 
-def _armed(lab: Lab | Ground, share: float = 0.0) -> Armed:
+def _armed(lab: Lab, share: float = 0.0) -> Armed:
     ns = resolve(lab.server.netns_path)
     return Armed(ns, Protect(identify(ns), ((None, PORT),), "bench", share))
 
@@ -172,31 +169,31 @@ def forged(n: int, *, stamped: bool) -> Forged:
 
 
 def throughput(rounds: int, size: int) -> list[Throughput]:
-    """One connection at a time, from the server to a client without timestamps, with RTT_S between them."""
+    """One connection at a time, from the server to a client without timestamps, with RTT_S between them.
+
+    size: of one connection; an eighth of it of the slow one.
+    """
     rows: dict[str, list[float]] = {"ordinary": [], "the kernel's cookie": [], "the guard's cookie": []}
-    with Ground() as ground:
-        ground.wire.add(WireRule(delay_s=RTT_S / 2))
-        for host in (ground.server, ground.client):
-            host.exec(["ip", "link", "set", host.device, "mtu", str(_MTU)], check=True)
-        ground.client.set_sysctl(STAMPS, 0)
-        listener = ground.server.run(lambda: socket.create_server(("0.0.0.0", PORT)))
+    with Lab() as lab, delayed.path(lab, RTT_S, _PATH_PER_S):
+        lab.client.set_sysctl(STAMPS, 0)
+        listener = lab.server.run(lambda: socket.create_server((delayed.SERVER_V4, PORT)))
         with closing(listener):
             for _ in range(rounds):
-                rows["ordinary"].append(_bytes_per_s(ground, listener, size))
-                ground.server.set_sysctl(COOKIES, 2)
-                rows["the kernel's cookie"].append(_bytes_per_s(ground, listener, size))
-                ground.server.set_sysctl(COOKIES, 1)
-                with closing(_armed(ground)) as armed:
-                    rows["the guard's cookie"].append(_bytes_per_s(ground, listener, size))
+                rows["ordinary"].append(_bytes_per_s(lab, listener, size))
+                lab.server.set_sysctl(COOKIES, 2)
+                rows["the kernel's cookie"].append(_bytes_per_s(lab, listener, size // 8))
+                lab.server.set_sysctl(COOKIES, 1)
+                with closing(_armed(lab)) as armed:
+                    rows["the guard's cookie"].append(_bytes_per_s(lab, listener, size))
                     if armed.counts().accepted != 1:
                         raise RuntimeError("the connection did not come by the guard")
     return [Throughput(name, tuple(each)) for name, each in rows.items()]
 
 
-def _bytes_per_s(ground: Ground, listener: socket.socket, size: int) -> float:
+def _bytes_per_s(lab: Lab, listener: socket.socket, size: int) -> float:
     """Of one connection, over the second half of its bytes: it has found its speed by then."""
-    target = ground.server.v4, PORT
-    with ground.client.run(lambda: socket.create_connection(target, _WITHIN_S)) as client:
+    target = delayed.SERVER_V4, PORT
+    with lab.client.run(lambda: socket.create_connection(target, _WITHIN_S)) as client:
         server, _ = listener.accept()
         sends = threading.Thread(target=server.sendall, args=(bytes(size),))
         sends.start()
@@ -278,8 +275,12 @@ def measure(*, quick: bool) -> dict[str, Any]:
     """Everything here; quick: with smaller numbers."""
     return {
         "packets": [packet_cost(200_000 if quick else 2_000_000)],
-        "throughput": throughput(1 if quick else 3, (1 if quick else 8) << 20),
-        "forged": [forged(250_000 if quick else 10_000_000, stamped=stamped) for stamped in (False, True)],
+        "throughput": throughput(1 if quick else 5, (8 if quick else 32) << 20),
+        # With a timestamp as well, one in 2^41 fits: no number of them would show one.
+        "forged": [
+            forged(250_000 if quick else 10_000_000, stamped=False),
+            forged(250_000 if quick else 1_000_000, stamped=True),
+        ],
         "endings": list(endings(400 if quick else 2000)),
     }
 

@@ -36,7 +36,7 @@ INLINE bool came_before(const struct packet *p, struct place place, u64 now)
 	return false;
 }
 
-INLINE int on_syn(struct xdp_md *xdp, const struct packet *p, struct place place)
+INLINE int on_syn(struct xdp_md *xdp, struct packet *p, struct place place)
 {
 	struct guard_counts *c = counted();
 	u64 now = bpf_ktime_get_ns();
@@ -46,7 +46,7 @@ INLINE int on_syn(struct xdp_md *xdp, const struct packet *p, struct place place
 	if (!c)
 		return XDP_PASS;
 	c->syns++;
-	why = concerns(xdp, p, place, now);
+	why = concerns(xdp, p, place, c, now);
 	if (why == GUARD_REASONS)
 		why = find_listener(xdp, p, place, &l);
 	if (why != GUARD_REASONS)
@@ -56,21 +56,3 @@ INLINE int on_syn(struct xdp_md *xdp, const struct packet *p, struct place place
 	c->held++;
 	return XDP_DROP;
 }
-
-OUTLINED int on_syn_v4(struct xdp_md *xdp, struct packet *p)
-{
-	return p ? on_syn(xdp, p, (struct place){ MAC_HEADER, false }) : XDP_PASS;
-}
-
-OUTLINED int on_syn_v6(struct xdp_md *xdp, struct packet *p)
-{
-	return p ? on_syn(xdp, p, (struct place){ MAC_HEADER, true }) : XDP_PASS;
-}
-
-SEC("xdp")
-int halfopen_guard(struct xdp_md *xdp)
-{
-	return front(xdp);
-}
-
-char LICENSE[] SEC("license") = "Dual BSD/GPL";

@@ -29,8 +29,10 @@ INLINE bool frame_options(struct xdp_md *xdp, struct place place, const struct p
 		return true;
 	w.found = *o;
 	asm volatile("" : "+r"(length));
-	if (length < 1 || length > OPTIONS_MOST ||
-	    bpf_xdp_load_bytes(xdp, TRANSPORT(place) + TCP_HEADER, w.bytes, length))
+	if (length < 1 || length > OPTIONS_MOST)
+		return false;
+	length = AT_LEAST(1, length, 63);
+	if (bpf_xdp_load_bytes(xdp, TRANSPORT(place) + TCP_HEADER, w.bytes, length))
 		return false;
 	bpf_loop(OPTIONS_MOST, read_option, &w, 0);
 	*o = w.found;
@@ -40,7 +42,7 @@ INLINE bool frame_options(struct xdp_md *xdp, struct place place, const struct p
 /* The kernel's cookie for a SYN; GUARD_REASONS: there is one, else why not. */
 INLINE u32 find_cookie(struct xdp_md *xdp, const struct packet *p, struct place place, struct listener *l, u32 *cookie)
 {
-	u8 headers[IPV6_HEADER + TCP_MOST];
+	u8 headers[IPV6_HEADER + TCP_HEADER + 64];
 	const u32 ip = place.v6 ? IPV6_HEADER : IPV4_HEADER;
 	u32 length = TCP_HEADER + p->options, why = GUARD_NOT_LISTENING;
 	struct bpf_sock *sk;
@@ -50,6 +52,7 @@ INLINE u32 find_cookie(struct xdp_md *xdp, const struct packet *p, struct place 
 	asm volatile("" : "+r"(length));
 	if (length < TCP_HEADER || length > TCP_MOST)
 		return GUARD_BROKEN;
+	length = AT_LEAST(TCP_HEADER, length, 63);
 	if (bpf_xdp_load_bytes(xdp, MAC_HEADER, headers, ip) ||
 	    bpf_xdp_load_bytes(xdp, TRANSPORT(place), headers + ip, length))
 		return GUARD_BROKEN;
@@ -118,6 +121,7 @@ INLINE int send_frame(struct xdp_md *xdp, const struct packet *p, const struct a
 	asm volatile("" : "+r"(length));
 	if (length < TRANSPORT(place) + TCP_HEADER || length > TRANSPORT(place) + TCP_HEADER + LINUX_SYN_BYTES)
 		return 0;
+	length = AT_LEAST(TRANSPORT(place) + TCP_HEADER, length, 31);
 	return bpf_xdp_store_bytes(xdp, 0, f.bytes + FRAME_IP - MAC_HEADER, length) ? 0 : XDP_TX;
 }
 
@@ -159,7 +163,7 @@ INLINE int on_syn(struct xdp_md *xdp, struct packet *p, struct place place)
 		return pass(c, GUARD_SIGNED);
 	if (!whole)
 		return pass(c, GUARD_BROKEN);
-	why = concerns(xdp, p, place, now);
+	why = concerns(xdp, p, place, c, now);
 	if (why == GUARD_REASONS)
 		why = find_cookie(xdp, p, place, &l, &a.seq);
 	if (why != GUARD_REASONS)
@@ -179,21 +183,3 @@ INLINE int on_syn(struct xdp_md *xdp, struct packet *p, struct place place)
 		l.counts->answered++;
 	return verdict;
 }
-
-OUTLINED int on_syn_v4(struct xdp_md *xdp, struct packet *p)
-{
-	return p ? on_syn(xdp, p, (struct place){ MAC_HEADER, false }) : XDP_PASS;
-}
-
-OUTLINED int on_syn_v6(struct xdp_md *xdp, struct packet *p)
-{
-	return p ? on_syn(xdp, p, (struct place){ MAC_HEADER, true }) : XDP_PASS;
-}
-
-SEC("xdp")
-int halfopen_guard(struct xdp_md *xdp)
-{
-	return front(xdp);
-}
-
-char LICENSE[] SEC("license") = "Dual BSD/GPL";

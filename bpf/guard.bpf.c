@@ -101,7 +101,7 @@ INLINE int answer(struct __sk_buff *skb, struct packet *p, struct place place, c
 INLINE int on_syn(struct __sk_buff *skb, struct packet *p, const struct options *o, struct place place)
 {
 	struct guard_counts *c = counted();
-	u64 now = bpf_ktime_get_ns();
+	u64 now = bpf_ktime_get_coarse_ns(), began = 0;
 	struct listener l = {};
 	u32 why;
 	int verdict;
@@ -109,13 +109,15 @@ INLINE int on_syn(struct __sk_buff *skb, struct packet *p, const struct options 
 	if (!c)
 		return TCX_NEXT;
 	c->syns++;
+	if (c->answered % TIMED_ONE_IN == 0)
+		began = bpf_ktime_get_ns();
 	if (settings.mode != GUARD_ANSWERS || now > settings.until)
 		return pass(c, GUARD_STOPPED);
 	if (o->is_signed)
 		return pass(c, GUARD_SIGNED);
 	if (o->broken)
 		return pass(c, GUARD_BROKEN);
-	if (!is_local(p) || !is_possible(p, place, skb->ifindex))
+	if (!is_local(p, c) || !is_possible(p, place, skb->ifindex))
 		return pass(c, GUARD_FOREIGN);
 	why = find_listener(skb, p, place, &l);
 	if (why != GUARD_REASONS)
@@ -130,9 +132,9 @@ INLINE int on_syn(struct __sk_buff *skb, struct packet *p, const struct options 
 	c->answered++;
 	if (l.counts)
 		l.counts->answered++;
-	if (c->answered % TIMED_ONE_IN == 0) {
+	if (began) {
 		c->timed++;
-		c->timed_ns += bpf_ktime_get_ns() - now;
+		c->timed_ns += bpf_ktime_get_ns() - began;
 	}
 	return verdict;
 }
@@ -181,8 +183,9 @@ INLINE void describe(u8 chosen, const struct options *o, struct place place, str
 
 /* Makes the connection of a cookie that fits, unless its packet before has just done so. */
 INLINE int accept(struct __sk_buff *skb, const struct packet *p, struct place place, const struct options *o,
-		  struct guard_counts *c, u64 now)
+		  struct guard_counts *c)
 {
+	u64 now = bpf_ktime_get_ns();
 	u32 cookie = p->ack - 1, at = cookie >> 8 & (RECENT - 1), now_us = now >> 10;
 	struct recent *r = bpf_map_lookup_elem(&recent, &at);
 	struct bpf_tcp_req_attrs attrs = {};
@@ -239,10 +242,10 @@ INLINE int on_other_ack(struct __sk_buff *skb, const struct packet *p, struct pl
 	return TCX_NEXT;
 }
 
-INLINE int on_ack(struct __sk_buff *skb, struct packet *p, const struct options *o, struct place place)
+INLINE int on_ack(struct __sk_buff *skb, struct packet *p, const struct options *o, struct place place, u64 now)
 {
 	struct guard_counts *c = counted();
-	u64 now = bpf_ktime_get_ns(), slot = now >> SLOT_BITS, hash;
+	u64 slot = now >> SLOT_BITS, hash;
 	u32 cookie = p->ack - 1, isn = p->seq - 1, chosen = (cookie & COOKIE_OPTIONS) | (o->stamped ? STAMPED : 0);
 
 	if (!c)
@@ -257,17 +260,17 @@ INLINE int on_ack(struct __sk_buff *skb, struct packet *p, const struct options 
 	}
 	if (o->stamped && !is_recent(hash, now, o->echo))
 		return on_other_ack(skb, p, place, c);
-	return accept(skb, p, place, o, c, now);
+	return accept(skb, p, place, o, c);
 }
 
-OUTLINED int on_ack_v4(struct __sk_buff *skb, struct packet *p, struct options *o)
+OUTLINED int on_ack_v4(struct __sk_buff *skb, struct packet *p, struct options *o, u64 now)
 {
-	return p && o ? on_ack(skb, p, o, (struct place){ 0, false }) : TCX_NEXT;
+	return p && o ? on_ack(skb, p, o, (struct place){ 0, false }, now) : TCX_NEXT;
 }
 
-OUTLINED int on_ack_v6(struct __sk_buff *skb, struct packet *p, struct options *o)
+OUTLINED int on_ack_v6(struct __sk_buff *skb, struct packet *p, struct options *o, u64 now)
 {
-	return p && o ? on_ack(skb, p, o, (struct place){ 0, true }) : TCX_NEXT;
+	return p && o ? on_ack(skb, p, o, (struct place){ 0, true }, now) : TCX_NEXT;
 }
 
 INLINE int on_packet(struct __sk_buff *skb, struct place place)
@@ -276,6 +279,7 @@ INLINE int on_packet(struct __sk_buff *skb, struct place place)
 	struct options o = {};
 	enum reading found = read_packet(skb, place, &p);
 	struct guard_counts *c;
+	u64 now;
 
 	if (found == NOT_TCP || (found == IS_TCP && !is_guarded_port(p.local_port)))
 		return TCX_NEXT;
@@ -287,10 +291,10 @@ INLINE int on_packet(struct __sk_buff *skb, struct place place)
 	}
 	if ((p.flags & (FLAG_SYN | FLAG_RST | FLAG_ACK)) == FLAG_ACK) {
 		/* Of a connection, as nearly always: no cookie is out. */
-		if (settings.mode == GUARD_OFF || bpf_ktime_get_ns() > settings.engaged_until ||
-		    !packet_options(skb, place, &p, &o))
+		now = bpf_ktime_get_coarse_ns();
+		if (now > settings.engaged_until || settings.mode == GUARD_OFF || !packet_options(skb, place, &p, &o))
 			return TCX_NEXT;
-		return place.v6 ? on_ack_v6(skb, &p, &o) : on_ack_v4(skb, &p, &o);
+		return place.v6 ? on_ack_v6(skb, &p, &o, now) : on_ack_v4(skb, &p, &o, now);
 	}
 	if ((p.flags & ~(FLAG_ECE | FLAG_CWR)) == FLAG_SYN) {
 		if (!packet_options(skb, place, &p, &o))

@@ -6,6 +6,15 @@
 #define MAC_HEADER 14
 #define CHECKSUM_PARTIAL 3
 
+/* A length that is known to be `least` or more, and `mask` more at most, in a way that older verifiers (6.1, 6.12) understand. */
+#define AT_LEAST(least, length, mask)                                                                                  \
+	({                                                                                                             \
+		u32 __more = ((length) - (least)) & (mask);                                                            \
+		asm volatile("" : "+r"(__more));                                                                       \
+		__more &= (mask);                                                                                      \
+		__more + (least);                                                                                      \
+	})
+
 /* What the SYN-ACK says. */
 struct answer {
 	u32 seq;

@@ -36,18 +36,28 @@ INLINE enum reading read_frame(struct xdp_md *xdp, struct place place, struct pa
 }
 
 /* Whether a SYN is one to look at closer; GUARD_REASONS: yes, else why not. */
-INLINE u32 concerns(struct xdp_md *xdp, const struct packet *p, struct place place, u64 now)
+INLINE u32 concerns(struct xdp_md *xdp, const struct packet *p, struct place place, struct guard_counts *c, u64 now)
 {
 	if (settings.mode != GUARD_ANSWERS || now > settings.until)
 		return GUARD_STOPPED;
-	if (!is_local(p) || !is_possible(p, place, xdp->ingress_ifindex))
+	if (!is_local(p, c) || !is_possible(p, place, xdp->ingress_ifindex))
 		return GUARD_FOREIGN;
 	return GUARD_REASONS;
 }
 
-/* Each rung has its own; by family, so that each is walked by the verifier once. */
-int on_syn_v4(struct xdp_md *xdp, struct packet *p);
-int on_syn_v6(struct xdp_md *xdp, struct packet *p);
+/* Each rung has its own. */
+INLINE int on_syn(struct xdp_md *xdp, struct packet *p, struct place place);
+
+/* By family: each is compiled, and walked by the verifier, once. */
+OUTLINED int on_syn_v4(struct xdp_md *xdp, struct packet *p)
+{
+	return p ? on_syn(xdp, p, (struct place){ MAC_HEADER, false }) : XDP_PASS;
+}
+
+OUTLINED int on_syn_v6(struct xdp_md *xdp, struct packet *p)
+{
+	return p ? on_syn(xdp, p, (struct place){ MAC_HEADER, true }) : XDP_PASS;
+}
 
 INLINE int on_frame(struct xdp_md *xdp, struct place place)
 {
@@ -68,7 +78,8 @@ INLINE int on_frame(struct xdp_md *xdp, struct place place)
 	return place.v6 ? on_syn_v6(xdp, &p) : on_syn_v4(xdp, &p);
 }
 
-INLINE int front(struct xdp_md *xdp)
+SEC("xdp")
+int halfopen_guard(struct xdp_md *xdp)
 {
 	const void *data = (const void *)(unsigned long)xdp->data, *end = (const void *)(unsigned long)xdp->data_end;
 	be16 type;
@@ -82,3 +93,5 @@ INLINE int front(struct xdp_md *xdp)
 		return on_frame(xdp, (struct place){ MAC_HEADER, true });
 	return XDP_PASS;
 }
+
+char LICENSE[] SEC("license") = "Dual BSD/GPL";

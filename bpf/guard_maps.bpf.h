@@ -79,14 +79,22 @@ INLINE bool is_guarded_port(u16 port)
 	return bits && *bits >> port % 64 & 1;
 }
 
-INLINE bool is_local(const struct packet *p)
+/* Whether the destination is an address of this host; most often it is the one of the packet before. */
+INLINE bool is_local(const struct packet *p, struct guard_counts *c)
 {
+	/* 6.1 takes a key from the stack, not by a pointer that a global function was given. */
+	u64 changes = settings.local_changes, whole[2] = { p->local[0], p->local[1] };
 	struct wide key = { .length = 128 };
 
-	if (bpf_map_lookup_elem(&local, p->local))
+	if (c->local_changes == changes && c->local[0] == whole[0] && c->local[1] == whole[1])
 		return true;
-	__builtin_memcpy(key.address, p->local, 16);
-	return bpf_map_lookup_elem(&local_wide, &key);
+	__builtin_memcpy(key.address, whole, 16);
+	if (!bpf_map_lookup_elem(&local, whole) && !bpf_map_lookup_elem(&local_wide, &key))
+		return false;
+	c->local[0] = whole[0];
+	c->local[1] = whole[1];
+	c->local_changes = changes;
+	return true;
 }
 
 /* Whether anybody may have this source address, as the kernel's routing has it. */

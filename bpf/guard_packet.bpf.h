@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0 OR Apache-2.0 */
 /* A TCP packet at tc ingress, as the guard reads it, and the cookie in it. */
 #pragma once
-#include "guard.bpf.h"
+#include "guard_types.bpf.h"
 #include "siphash.bpf.h"
 #include "tcp_options.bpf.h"
 

@@ -12,9 +12,15 @@ INLINE int send(struct __sk_buff *skb, const struct packet *p, const struct answ
 	u32 length;
 
 	if (place.link) {
-		/* The Ethernet header, its addresses exchanged. */
-		if (bpf_skb_load_bytes(skb, 6, f.bytes + 2, 6) || bpf_skb_load_bytes(skb, 0, f.bytes + 8, 6))
+		const u16 *link = (const u16 *)(unsigned long)skb->data;
+
+		if ((const void *)link + MAC_HEADER > (const void *)(unsigned long)skb->data_end)
 			return 0;
+		/* The Ethernet header, its addresses exchanged. */
+		for (int i = 0; i < 3; i++) {
+			f.half[1 + i] = link[3 + i];
+			f.half[4 + i] = link[i];
+		}
 		f.half[7] = place.v6 ? ETH_P_IPV6_BE : ETH_P_IP_BE;
 	}
 	length = TRANSPORT(place) + write_tcp(&f, p, place, a, partial);
@@ -23,6 +29,7 @@ INLINE int send(struct __sk_buff *skb, const struct packet *p, const struct answ
 	asm volatile("" : "+r"(length));
 	if (length < TRANSPORT(place) + TCP_HEADER || length > TRANSPORT(place) + TCP_HEADER + LINUX_SYN_BYTES)
 		return 0;
+	length = AT_LEAST(TRANSPORT(place) + TCP_HEADER, length, 31);
 	if (bpf_skb_store_bytes(skb, 0, f.bytes + FRAME_IP - place.link, length, 0))
 		return 0;
 	return bpf_redirect(skb->ifindex, 0);

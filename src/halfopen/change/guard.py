@@ -121,8 +121,10 @@ class Guard:
     def tell_local(self, prefixes: Iterable[tuple[bytes, int]]) -> None:
         """The prefixes that are this host's own: address bytes (4 or 16), length. Raises: KernelError."""
         wanted = {_prefix_key(address, length): True for address, length in prefixes}
-        self._replace(self._local, wanted)
-        self._local = wanted
+        if wanted != self._local:
+            self._replace(self._local, wanted)
+            self._local = wanted
+            self._settings["local_changes"] += 1
 
     def _replace(self, before: Mapping[bytes, bool], wanted: Mapping[bytes, bool]) -> None:
         for key in wanted.keys() - before.keys():

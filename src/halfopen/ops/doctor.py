@@ -75,7 +75,7 @@ def _protect() -> Feature:
             trial(TC)
         except (CannotGuard, Unsupported) as e:
             return _lower(e)
-        return "rung tc: the guard at tc ingress, tried with one client"
+        return "rung tc: the guard at tc ingress, tried with one client (there is no rung in the driver yet)"
 
     needs = ("CAP_BPF", "CAP_PERFMON", "CAP_NET_ADMIN", "CAP_SYS_ADMIN")
     return features.tried("protect", "letting honest clients in during a flood", work, needs)

@@ -36,6 +36,7 @@ SETTINGS: Final[np.dtype[Any]] = np.dtype(
         ("secrets", "<u8", (SLOTS, 2)),
         ("seed", "<u8"),
         ("engaged_until", "<u8"),
+        ("local_changes", "<u8"),
         ("mode", "<u4"),
         ("share", "<u4"),
         ("most_to_prefix", "<u4"),
@@ -56,6 +57,8 @@ COUNTS: Final[np.dtype[Any]] = np.dtype(
         ("passed", "<u8", (len(PASSED),)),
         *((name, "<u8") for name in ("timed", "timed_ns")),
         *((name, "<u8") for name in ("unlooked", "burst_began", "burst_of", "burst_held", "burst")),
+        ("local", "<u8", (2,)),
+        ("local_changes", "<u8"),
     ]
 )
 # struct guard_listener and struct guard_listener_counts

@@ -44,6 +44,8 @@ struct guard_settings {
 	u64 seed;
 	/* Written by the program: cookies are out until then, so ACKs are worth a look. */
 	u64 engaged_until;
+	/* Counts the changes of this host's addresses. From 1 on. */
+	u64 local_changes;
 	u32 mode;
 	/* Of the SYN queue, in 1/256: the guard answers where it is as full as that. */
 	u32 share;
@@ -101,6 +103,9 @@ struct guard_counts {
 	u64 burst_of;
 	u64 burst_held;
 	u64 burst;
+	/* Likewise: the address of this host that was met last, and the changes that it is known since. */
+	u64 local[2];
+	u64 local_changes;
 };
 
 /* A listener by its address (IPv4 is v4-mapped; the wildcards are zeros behind that) and its port. */
