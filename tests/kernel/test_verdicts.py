@@ -73,6 +73,10 @@ def test_clients_that_do_not_hear_the_server_are_named_and_never_released(lab: L
         assert found.findings[0].at.port == web.port
         assert found.findings[0].count("repeated") >= 5
         assert not releases(found)
+        # The socket counts their SYNs, sent again and answered, as drops; nobody was turned away.
+        [view] = (seen := halfopen.snapshot(lab.server.netns_path)).listeners
+        assert (view.drops, seen.sample.counters["ListenDrops"]) == (0, 0)
+        assert seen.sample.listeners["drops"][0] > 0
     finally:
         for s in clients:
             s.close()
