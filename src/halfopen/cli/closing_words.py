@@ -52,6 +52,8 @@ def filter_of(
     for word in kind:
         if word not in words:
             raise UsageError(f"--kind {word!r} is not a kind", hint=f"give one of {', '.join(words)}")
+    if not all(process):
+        raise UsageError("--process needs a PID or a name", hint="as in --process 4711 or --process java")
     return closing_filter.ClosingFilter(
         tuple(dict.fromkeys(process)),
         tuple(dict.fromkeys(map(closing_filter.state, state))),

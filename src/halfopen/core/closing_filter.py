@@ -84,12 +84,13 @@ class ClosingFilter:
 
     def describe(self) -> str:
         """The filter in words: `of java, in CLOSE_WAIT, to 10.0.0.5:5432, idle for 10 s`."""
-        words = {number: word for word, number in STATE_WORDS.items()}
+        from halfopen.core.sample.closing import STATE_NAMES
+
         said = []
         if self.processes:
             said.append(f"of {' or '.join(self.processes)}")
         if self.states:
-            said.append(f"in {' or '.join(words[one].upper() for one in self.states)}")
+            said.append(f"in {' or '.join(STATE_NAMES[one] for one in self.states)}")
         if self.peers:
             said.append(f"with {' or '.join(map(str, self.peers))}")
         if self.idle_s is not None:

@@ -19,6 +19,8 @@ from halfopen.core.units import address_text, endpoint_text
 
 # A leak's rate is taken from the ages below this.
 LATELY_S: Final = 10.0
+# Those of a pool whose server hung up on all of it at once lie within so many seconds.
+CLUMP_S: Final = 1.0
 # Groups that are made into objects: the largest ones.
 _MOST_GROUPS: Final = 400
 _MOST_DESTINATIONS: Final = 10
@@ -90,9 +92,14 @@ class SocketGroup:
         """Whether some came and none left; None where one look does not tell."""
         if self.came is not None and self.left is not None:
             return self.came > 0 and self.left == 0
-        if not self.new:
+        if not self.new or self.of_one_age:
             return False
         return True if self.even else None
+
+    @property
+    def of_one_age(self) -> bool:
+        """Whether several came to their state at once."""
+        return self.count > 1 and self.oldest_s - self.youngest_s <= CLUMP_S
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from halfopen.core.findings.finding import Finding
+from halfopen.core.model.closing import CLUMP_S
 from halfopen.core.units import show_bytes
 from halfopen.present.findings.words import held, lasted, lead, per_s, sentence
 from halfopen.present.language import listed, tr, tr_n
@@ -38,6 +39,8 @@ def _growth(f: Finding) -> str:
         return tr("{came} came and {left} left in {time}", time=lasted(f.number("between_looks_s")), **values)
     if not f.count("younger_than_10s"):
         return tr("none younger than 10 s")
+    if f.count("sockets") > 1 and f.number("oldest_s") - f.number("youngest_s") <= CLUMP_S:
+        return tr("all of one age")
     return tr("{rate} more, by their ages", rate=per_s(f, "growth_per_s"))
 
 

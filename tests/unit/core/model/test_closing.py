@@ -96,6 +96,9 @@ def test_a_clump_is_not_even() -> None:
     [group] = build_closing(sockets(*aged([30 + i / 1000 for i in range(60)])), NOBODY).groups
     assert not group.even
     assert not group.grows
+    [fresh] = build_closing(sockets(*aged([2 + i / 1000 for i in range(60)])), NOBODY).groups
+    assert fresh.new == 60
+    assert fresh.grows is False
 
 
 def test_two_looks_tell_what_came_and_what_left() -> None:
@@ -147,6 +150,7 @@ def test_a_process_is_called_by_its_unit_and_container_too(word: str) -> None:
 def test_a_filter_reads_as_its_own_arguments() -> None:
     made = ClosingFilter(("java",), (8,), (peer("[2001:db8::1]:443"), peer(":80")), 0.4)
     assert made.arguments() == " --process java --state close-wait --peer [2001:db8::1]:443 --peer :80 --idle 0.4s"
+    assert made.describe() == "of java, in CLOSE_WAIT, with [2001:db8::1]:443 or :80, idle for 0.4 s"
     with pytest.raises(UsageError):
         state("closed")
     with pytest.raises(UsageError):

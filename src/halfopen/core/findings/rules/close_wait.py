@@ -20,13 +20,11 @@ from halfopen.core.findings.closing_groups import (
 from halfopen.core.findings.evidence import Evidence
 from halfopen.core.findings.finding import Fact, Hit, Level
 from halfopen.core.findings.registry import rule
-from halfopen.core.model.closing import SocketGroup
+from halfopen.core.model.closing import CLUMP_S, SocketGroup
 from halfopen.core.model.closing_kinds import Signature
 from halfopen.core.policy.actions import SHUT_DOWN
 from halfopen.core.sample.closing import CLOSE_WAIT, ESTABLISHED
 
-# A pool whose server hung up on all of it at once: the ages lie within so many seconds.
-_CLUMP_S: Final = 1.0
 # A thread that is at work may leave a client that hung up unread for so long.
 _AT_WORK_S: Final = 10.0
 # A share of the memory of all TCP, held by ends that nobody read.
@@ -60,7 +58,7 @@ def is_leak(e: Evidence, group: SocketGroup) -> bool | None:
         opens, reuses = _towards(e, group)
         return bool(came) and not left and (many or (opens and not reuses))
     oldest, youngest = max(one.oldest_s for one in alike), min(one.youngest_s for one in alike)
-    if oldest - youngest <= _CLUMP_S or not any(one.new for one in alike):
+    if oldest - youngest <= CLUMP_S or not any(one.new for one in alike):
         return False
     return True if many and all(one.even for one in alike if one.count >= FEW_SOCKETS) else None
 
