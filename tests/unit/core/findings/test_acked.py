@@ -29,7 +29,7 @@ def look(
     host: str = HOST,
     n: int = 60,
     age_s: float = DEFER_S + 4.0,
-    acked: bool = True,
+    acked: Any = True,
     exact: bool = True,
     counts: dict[str, int] | None = None,
     defers: bool = True,
@@ -90,3 +90,13 @@ def test_who_may_be_a_client_is_never_offered(honest: dict[str, Any]) -> None:
     verdict, blocks = look(**honest)
     assert not blocks
     assert "acked-flood" not in [found.id for found in verdict.findings]
+
+
+def test_a_flood_of_a_few_hosts_offers_it_for_those_that_are_proven() -> None:
+    """Its SYNs alone prove nobody."""
+    for acked, blocks in ((60, 1), (0, 0)):
+        verdict, found = look(n=160, acked=np.arange(160) < acked)
+        assert "few-sources-flood" in [one.id for one in verdict.findings]
+        cures = next(one.cures for one in verdict.findings if one.id == "few-sources-flood")
+        assert sum(isinstance(step, Block) for cure in cures for step in cure) == blocks
+        assert len(found) == 2 * blocks

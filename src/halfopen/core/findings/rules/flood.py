@@ -14,6 +14,7 @@ from halfopen.core.findings.evidence import Evidence, Need
 from halfopen.core.findings.finding import Fact, Hit, Level
 from halfopen.core.findings.floods import MOST, SilentSources, floods, unanswered_per_s, unanswered_share
 from halfopen.core.findings.lasting import SLOW_S, Lasting
+from halfopen.core.findings.proven import block, proven
 from halfopen.core.findings.registry import OnRelease, rule
 from halfopen.core.findings.remedies import cookies_on, longer_queues, protect, release, shorter_release_time
 from halfopen.core.findings.slow import slow
@@ -115,6 +116,15 @@ def _released(e: Evidence, found: SilentSources) -> tuple[Cure, ...]:
     return () if _clients_wait(e) else (release(space, found.id, view=where),)
 
 
+def _blocked(e: Evidence, found: SilentSources) -> tuple[Cure, ...]:
+    """A block of those of its hosts that are proven: a SYN alone proves nobody."""
+    for place, view in enumerate(e.now.views):
+        if found.where is not None and view.key == found.where.key:
+            named = [prefix for prefix, _ in found.hosts]
+            return block(e, view, [one for one in proven(e, place, view)[0] if one in named], found.id)
+    return ()
+
+
 def _clients_wait(e: Evidence) -> bool:
     """Whether clients on a slow or cut path wait beside it: a release of the listener would take theirs as well."""
     return bool(slow(e) or unheard(e) or e.sources.cut or e.sources.cut_everywhere)
@@ -132,7 +142,14 @@ def _cures(e: Evidence, found: SilentSources) -> tuple[Cure, ...]:
         return guarded  # nothing of it stays
     if reason == "spoofed-flood":
         return (*cookies_on(e, reason), *guarded, *shorter_release_time(e, reason), *queues, *freed)
-    return (*cookies_on(e, reason), *freed, *guarded, *shorter_release_time(e, reason), *(() if freed else queues))
+    return (
+        *cookies_on(e, reason),
+        *_blocked(e, found),
+        *freed,
+        *guarded,
+        *shorter_release_time(e, reason),
+        *(() if freed else queues),
+    )
 
 
 def _afterwards(e: Evidence, found: SilentSources, freed: tuple[Cure, ...]) -> tuple[Cure, ...]:
