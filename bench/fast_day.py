@@ -98,9 +98,12 @@ def _inside(hours: int) -> FastDay:
     from halfopen.ops.watch.loop import Watch
     from halfopen.ops.watch.notices import Notices
     from halfopen.ops.watch.sinks import tell
+    from halfopen.ops.watch.tidying import Tidying
     from halfopen.present.watchlines import TextLines
 
     result, real, clock = FastDay(hours), time.perf_counter, _Clock()
+    # As `halfopen watch` begins.
+    gc.set_threshold(50_000)
     began = real()
     clock.set()
     own: Netns = current()
@@ -110,7 +113,7 @@ def _inside(hours: int) -> FastDay:
             Policy(), Executor(os.path.join(place, "audit")), 1.0, own, duration_s=hours * _HOUR_S, stop=_Stop(clock)
         )
         history = make(os.path.join(place, "history/"), None, "bench")
-        sinks = [TextLines(False), Export([_Nowhere()]), history, Notices(lambda _: None)]
+        sinks = [TextLines(False), Export([_Nowhere()]), history, Notices(lambda _: None), Tidying()]
         out, sys.stdout = sys.stdout, nowhere
         try:
             for report in watch.run():

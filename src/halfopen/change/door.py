@@ -25,6 +25,7 @@ from halfopen.core.sample import REQUEST
 from halfopen.linux import cgroup2
 from halfopen.linux.bpf.loader import Loaded
 from halfopen.linux.closable import Closable
+from halfopen.linux.libc import LIBC
 
 # For each connection a word of 64 bits: then about one in a thousand others looks like a held one. A door for more than
 # MOST connections mistakes more, and holds all of them the same.
@@ -88,8 +89,7 @@ def barrier() -> None:
     number = _SYS_MEMBARRIER.get(platform.machine())
     if number is None:
         raise Unsupported("membarrier", f"no membarrier() known for {platform.machine()}")
-    libc = ctypes.CDLL(None, use_errno=True)
-    if libc.syscall(number, _MEMBARRIER_GLOBAL, 0, 0) == 0:
+    if LIBC.syscall(number, _MEMBARRIER_GLOBAL, 0, 0) == 0:
         return
     code = ctypes.get_errno()
     if code in (errno.EINVAL, errno.ENOSYS, errno.EPERM):

@@ -171,6 +171,7 @@ def _load_first(read_by: str | None) -> None:
 
     # What libbpf reads of the kernel's types is given back when it is freed: the screen is open for hours.
     allocator.map_large_blocks()
+    allocator.share_one_heap()
     bpf_object.preload(*LOADED_FIRST.get(read_by or "auto", ()))
 
 

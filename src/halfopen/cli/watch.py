@@ -100,10 +100,12 @@ def command(
     from halfopen.core.errors import UsageError
     from halfopen.linux import allocator
     from halfopen.ops.watch.reloading import Reloading
+    from halfopen.ops.watch.tidying import Tidying
     from halfopen.present import language
 
     # Before programs are loaded: else the memory that libbpf needs meanwhile stays with this process for good.
     allocator.map_large_blocks()
+    allocator.share_one_heap()
     words = Words(listener, source, interval, release_older_than, reason)
     settings = WatchSettings() if config is None else load(config)
     wanted = words.on(settings)
@@ -150,6 +152,7 @@ def command(
             made.append(Notifying(settings.notify, service))
             if settings.web.listen:
                 made.append(_page(settings, service, str(targets.get("history_path") or "")))
+        made.append(Tidying())
         if service is not None:
             service.begin()
             made.append(service)

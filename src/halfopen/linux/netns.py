@@ -12,11 +12,11 @@ import os
 import shlex
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Final, TypeVar
 
 from halfopen.core.errors import KernelError, NotPermitted, UnknownTarget, UsageError, privilege
 from halfopen.core.units import printable
+from halfopen.linux.libc import LIBC
 from halfopen.linux.threads import in_thread
 
 T = TypeVar("T")
@@ -101,18 +101,12 @@ def entered(environment: str | None = None) -> Netns | None:
     return None
 
 
-@lru_cache(maxsize=1)
-def _libc() -> ctypes.CDLL:
-    return ctypes.CDLL(None, use_errno=True)
-
-
 def _setns(fd: int) -> None:
     # os.setns came with Python 3.12; 3.11 has only libc's.
     if hasattr(os, "setns"):
         os.setns(fd, CLONE_NEWNET)
         return
-    libc = _libc()
-    if libc.setns(fd, CLONE_NEWNET) != 0:
+    if LIBC.setns(fd, CLONE_NEWNET) != 0:
         err = ctypes.get_errno()
         raise OSError(err, os.strerror(err))
 
@@ -122,8 +116,7 @@ def unshare(flags: int) -> None:
     if hasattr(os, "unshare"):
         os.unshare(flags)
         return
-    libc = _libc()
-    if libc.unshare(flags) != 0:
+    if LIBC.unshare(flags) != 0:
         err = ctypes.get_errno()
         raise OSError(err, os.strerror(err))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Collection
 from typing import Final
 
 from halfopen.core.errors import HalfopenError
@@ -31,6 +32,11 @@ class SocketCounter:
     def forget(self, inode: int) -> None:
         """The namespace is gone."""
         self._last.pop(inode, None)
+
+    def keep(self, inodes: Collection[int]) -> None:
+        """There are no other namespaces."""
+        if len(self._last) > len(inodes):
+            self._last = {inode: last for inode, last in self._last.items() if inode in inodes}
 
     def _count(self, inode: int, draft: Draft) -> SocketCounts | None:
         due_s, counts = self._last.get(inode, (0.0, None))

@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from halfopen.core.sample import ListenerOptions
+from halfopen.linux.libc import LIBC
 from halfopen.read.owners import Holders
 
 _SYS_PIDFD_GETFD: Final = 438  # the same on every architecture
@@ -21,10 +22,9 @@ _SYS_PIDFD_GETFD: Final = 438  # the same on every architecture
 
 def duplicate(pid: int, descriptor: int) -> socket.socket:
     """A duplicate of another process's socket. Raises: OSError (EPERM without the privilege, ENOSYS before 5.6)."""
-    libc = ctypes.CDLL(None, use_errno=True)
     pidfd = os.pidfd_open(pid)
     try:
-        fd = libc.syscall(_SYS_PIDFD_GETFD, pidfd, descriptor, 0)
+        fd = LIBC.syscall(_SYS_PIDFD_GETFD, pidfd, descriptor, 0)
         if fd < 0:
             code = ctypes.get_errno()
             raise OSError(code, os.strerror(code))

@@ -60,6 +60,7 @@ class RowWriter:
         found = db.execute("INSERT INTO runs (began, ended, version) VALUES (?, ?, ?)", (now_s, now_s, version))
         self._run = found.lastrowid
         self._interrupted = False
+        self._hour = 0
         self.minutes: set[int] = set()
 
     def write(self, batch: HistoryBatch) -> None:
@@ -71,6 +72,7 @@ class RowWriter:
                 (self._run,),
             )
             self._interrupted = False
+        self._forget_unseen(int(batch.at_s) // 3600)
         rows = []
         for one in batch.values:
             at_s, value = int(one.at_s), min(one.value, _INT64)
@@ -158,6 +160,14 @@ class RowWriter:
                 (*_names(where), hour, id),
             )
         return id
+
+    def _forget_unseen(self, hour: int) -> None:
+        """Listeners come and go for years: of those of which nothing was written in the hour before no id is kept."""
+        if hour == self._hour:
+            return
+        self._hour = hour
+        self._seen = {id: seen for id, seen in self._seen.items() if seen >= hour - 1}
+        self._places = {key: id for key, id in self._places.items() if id in self._seen}
 
     def _found(self, where: Namespace, listener: Subject, hour: int) -> int:
         identity = (where.boot_id, where.inode, where.cookie or 0, *(_NOWHERE if listener is None else listener))

@@ -415,3 +415,23 @@ def test_a_database_that_cannot_be_written_is_told_once_and_incidents_are_rememb
     with History(place) as kept:
         assert [one.id for one in kept.incidents(ALL)] == list(many)[-REMEMBERED:]
         assert kept.series(ALL, Tier.SECONDS) == []
+
+
+def test_ids_of_listeners_that_are_gone_are_not_kept(tmp_path: Path) -> None:
+    """Listeners come and go for years in a namespace that stays; when they come again they are the same."""
+    place = HistoryPlace.of(str(tmp_path / "h.db"))
+    db = open_to_write(place)
+    rows = RowWriter(db, "", T0)
+
+    def write(hour: int, *ports: int) -> None:
+        at_s = T0 + hour * 3600.0
+        values = [ValueSeen(SELF, (2, "0.0.0.0", port, 0), HALF_OPEN, at_s, 1) for port in ports]
+        rows.write(HistoryBatch(at_s, values, watched=frozenset({SELF})))
+
+    for hour in range(5):
+        write(hour, *range(1000 + 10 * hour, 1010 + 10 * hour))
+    assert len(rows._places) <= 30
+    assert len(rows._seen) <= 30
+    write(5, 1000)
+    assert db.execute("SELECT count(*) FROM places WHERE port = 1000").fetchone() == (1,)
+    db.close()

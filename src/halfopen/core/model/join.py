@@ -49,12 +49,11 @@ IDENTITY: Final = ("port", "family", "address", "ifindex")
 
 def groups(listeners: NDArray[Any]) -> list[Group]:
     """The groups of L listeners (dtype LISTENER), in order of port, then address. The list is not to be changed."""
-    return _groups(len(listeners), *(listeners[name].tobytes() for name in IDENTITY))
+    made = _of_few if len(listeners) <= _FEW else _of_many
+    return made(len(listeners), *(listeners[name].tobytes() for name in IDENTITY))
 
 
-# A watch reads the same listeners again and again.
-@lru_cache(maxsize=64)
-def _groups(n: int, *identity: bytes) -> list[Group]:
+def _made(n: int, *identity: bytes) -> list[Group]:
     listeners = np.zeros(n, dtype=[(name, LISTENER[name]) for name in IDENTITY])
     for name, column in zip(IDENTITY, identity, strict=True):
         listeners[name] = np.frombuffer(column, dtype=LISTENER[name])
@@ -66,6 +65,13 @@ def _groups(n: int, *identity: bytes) -> list[Group]:
         Group(family, address, port, ifindex, tuple(rows))
         for (port, family, address, ifindex), rows in sorted(keyed.items())
     ]
+
+
+# A watch reads the same listeners again and again. A thousand take a quarter of a megabyte: of those that come and go
+# not many sets are remembered.
+_FEW: Final = 100
+_of_few: Final = lru_cache(maxsize=64)(_made)
+_of_many: Final = lru_cache(maxsize=4)(_made)
 
 
 def assign(requests: NDArray[Any], found: list[Group]) -> NDArray[np.int32]:

@@ -240,6 +240,7 @@ class Watch:
         there = found if self.everywhere else {ns.inode for ns in targets if not _gone(ns)}
         for inode in self._turns.known.keys() - there:
             yield from self._turns.end(inode)
+        self._turns.reader.keep(there)
         self._troubled = {inode: said for inode, said in self._troubled.items() if inode in found}
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
@@ -76,6 +76,10 @@ class NamespaceReader:
         """The namespace is gone."""
         self.counting.forget(inode)
         self._sockets.forget(inode)
+
+    def keep(self, inodes: Collection[int]) -> None:
+        """There are no other namespaces: also of those that went before a reading told who they were."""
+        self._sockets.keep(inodes)
 
     def _every_request(self, ns: Netns, watched: Filter, *, with_owners: bool) -> tuple[Sample, Columns]:
         with self.apart.measured():

@@ -88,10 +88,10 @@ class NamespaceTurns:
         fresh = not closer and self.policy.watched.empty and self.connections.look(model, self.reader.read_by)
         model, verdict, state, actions = self._decide(ns, known, model, previous)
         known.keep(model, verdict)
-        self._clients.count(ns.inode, model)
+        self._clients.count(known.where.inode, model)
         self.state = state
         self._count(known, model, verdict)
-        lasting = self.connections.of(ns.inode)
+        lasting = self.connections.of(known.where.inode)
         why = {CONNECTIONS: lasting.verdict(model)}
         tellings = [(a, why.get(a.listener, verdict)) for a in actions if isinstance(a, Telling)]
         told = [(a, cause, self._incidents.told(model, a, cause)) for a, cause in tellings]
