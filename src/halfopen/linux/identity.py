@@ -11,7 +11,7 @@ from typing import Final
 from halfopen.core.errors import KernelError
 from halfopen.core.where import Host, Namespace
 from halfopen.linux import small_files
-from halfopen.linux.netns import Netns, current
+from halfopen.linux.netns import SELF, Netns, current
 
 # Since commit e8b9eab99232 ("net: retrieve netns cookie via getsocketopt") (in v5.14).
 _SO_NETNS_COOKIE: Final = 71
@@ -46,13 +46,20 @@ def cookie() -> int | None:
         return None
 
 
+@lru_cache(maxsize=1)
+def _own_cookie(pid: int, inode: int) -> int | None:
+    """As `cookie`, of the namespace that this process's main thread never leaves: not asked for at each reading."""
+    return cookie()
+
+
 def of_thread(ns: Netns | None) -> Namespace:
     """The namespace of the calling thread, which entered it as `ns` says (None: the process's own).
 
     Raises: KernelError.
     """
-    known = ns or current()
-    return Namespace(boot_id(), os.stat(_THREAD).st_ino, cookie(), known.name, known.path, known.lives_in)
+    known, own, inode = ns or current(), os.stat(SELF).st_ino, os.stat(_THREAD).st_ino
+    told = _own_cookie(os.getpid(), inode) if inode == own else cookie()
+    return Namespace(boot_id(), inode, told, known.name, known.path, known.lives_in)
 
 
 def identify(ns: Netns | None) -> Namespace:

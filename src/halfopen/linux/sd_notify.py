@@ -7,6 +7,8 @@ import socket
 from typing import Final
 
 ENVIRONMENT: Final = "NOTIFY_SOCKET"
+_WATCHDOG: Final = "WATCHDOG_USEC"
+_OFTEN_S: Final = 10.0
 
 
 class SystemdNotifier:
@@ -17,6 +19,12 @@ class SystemdNotifier:
         # An abstract socket is written with an @ in place of its zero byte.
         self._to = "\0" + path[1:] if path.startswith("@") else path
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) if path else None
+
+    @property
+    def often_s(self) -> float:
+        """How often to send WATCHDOG=1: each message wakes systemd."""
+        watched_us = os.environ.get(_WATCHDOG, "")
+        return min(_OFTEN_S, int(watched_us) / 4e6) if watched_us.isdecimal() else _OFTEN_S
 
     def send(self, *lines: str) -> bool:
         """Send these lines in one message. Returns whether systemd got it."""

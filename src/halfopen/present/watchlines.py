@@ -11,6 +11,7 @@ from typing import assert_never
 
 from halfopen.core.errors import HalfopenError
 from halfopen.core.findings.verdict import Verdict
+from halfopen.core.model.listeners import ListenerView
 from halfopen.core.model.model import Model
 from halfopen.core.policy.actions import GuardWithheld, Protected, Release, Released, Withheld, Withholding
 from halfopen.core.policy.alarms import Alarm, CauseChanged, Clear, Passed, Rising, Telling
@@ -210,7 +211,7 @@ class TextLines(Lines):
     every: bool = False
     several: bool = False
     width: int | None = None
-    _last: dict[Namespace, tuple[int, ...]] = field(default_factory=dict)
+    _last: dict[Namespace, tuple[tuple[int, ...], tuple[ListenerView, ...]]] = field(default_factory=dict)
     _peak: int = 0
 
     def _paint(self, colour: str, line: str) -> str:
@@ -268,15 +269,17 @@ class TextLines(Lines):
         self._peak = max(self._peak, model.half_open)
         moved = model.rates or {}
         dropped = round(moved.get("ListenDrops", 0.0)), round(moved.get("SyncookiesSent", 0.0))
-        accept = sum(v.accept_queue for v in model.listeners)
-        now = (model.half_open, model.may_have_answered, model.deferred, accept, *dropped)
         last = self._last.get(where)
-        self._last[where] = now
-        if now == last and not self.every:
+        # A thousand idle listeners are the very same at each reading.
+        same = last is not None and last[1] is model.listeners
+        accept = last[0][3] if last is not None and same else sum(v.accept_queue for v in model.listeners)
+        now = (model.half_open, model.may_have_answered, model.deferred, accept, *dropped)
+        self._last[where] = now, model.listeners
+        if last is not None and now == last[0] and not self.every:
             return []
         if last is None and not any(now) and self.several and not self.every:
             return []
-        change = "" if last is None else f" ({model.half_open - last[0]:+,})"
+        change = "" if last is None else f" ({model.half_open - last[0][0]:+,})"
         parts = [tr("{n:,} half-open{change}", n=model.half_open, change=change), *_more(model)]
         if accept:
             parts.append(tr("{n:,} in accept queues", n=accept))

@@ -26,11 +26,17 @@ from halfopen.core.notice import ReceiverStanding
 from halfopen.linux import files, privileges, threads
 from halfopen.service.messages import PING, SETTINGS, FaceReport, Frames, Parcel, encode
 from halfopen.service.outbox import Outbox
+from halfopen.service.parts import METRICS
 
+# The face is asked how it is so often; one that only serves metrics, and so has nothing to tell, more rarely: to wake
+# both processes is a tenth of what an idle service costs.
 _TICK_S: Final = 1.0
-# So many ticks without a word, though it was asked at each: the face hangs. Counted in ticks, so that a stop of this
-# whole process (SIGSTOP, a suspended machine) is not held against it.
-_SILENT_TICKS: Final = 15
+_QUIET_TICK_S: Final = 5.0
+# Without a word for so long, though it was asked at each tick: the face hangs. Added up from ticks, so that a stop of
+# this whole process (SIGSTOP, a suspended machine) is not held against it.
+_SILENT_S: Final = 15.0
+# At the end of the service less.
+_SILENT_AT_END_S: Final = 2.0
 _FIRST_PAUSE_S: Final = 0.25
 _LONGEST_PAUSE_S: Final = 60.0
 # A face that lived for so long begins again with the shortest pause.
@@ -68,7 +74,7 @@ class FaceKeeper:
     def __init__(self) -> None:
         self.outbox = Outbox()
         self.health = FaceHealth()
-        self._settings = b"{}"
+        self._settings, self._quiet = b"{}", True
         self._descriptors: tuple[int, ...] = ()
         self._wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         self._ends = self._renewed = False
@@ -81,7 +87,8 @@ class FaceKeeper:
 
         Raises: KernelError when no thread can be started.
         """
-        self._settings, self._descriptors = json.dumps(settings).encode(), tuple(descriptors)
+        self._set(settings)
+        self._descriptors = tuple(descriptors)
         thread = threading.Thread(target=self._run, name="halfopen-face", daemon=True)
         before = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
         try:
@@ -92,8 +99,12 @@ class FaceKeeper:
 
     def renew(self, settings: Mapping[str, Any]) -> None:
         """Have another face, with these settings, in the place of the one that runs; it ends in order."""
-        self._settings, self._renewed = json.dumps(settings).encode(), True
+        self._set(settings)
+        self._renewed = True
         os.eventfd_write(self._wake, 1)
+
+    def _set(self, settings: Mapping[str, Any]) -> None:
+        self._settings, self._quiet = json.dumps(settings).encode(), settings.keys() <= {METRICS}
 
     def latest(self, kind: str, body: bytes) -> None:
         """Send this in place of what was to be sent of this kind."""
@@ -217,6 +228,11 @@ class FaceKeeper:
             self._trouble(line)
 
     @property
+    def tick_s(self) -> float:
+        """How often the face is asked how it is."""
+        return _QUIET_TICK_S if self._quiet and not self._ends else _TICK_S
+
+    @property
     def ends(self) -> bool:
         """Whether no more is to come."""
         return self._ends
@@ -239,7 +255,7 @@ class _Conversation:
         self._keeper, self._link, self._process = keeper, link, process
         self._frames = Frames(FaceReport)
         self._rest: memoryview = memoryview(keeper.first())
-        self._silent = 0
+        self._silent_s = 0.0
         link.setblocking(False)
 
     def hold(self) -> str:
@@ -247,7 +263,7 @@ class _Conversation:
         poll = select.poll()
         poll.register(self._keeper.wake, select.POLLIN)
         poll.register(self._link, select.POLLIN)
-        next_tick = time.monotonic() + _TICK_S
+        next_tick = time.monotonic() + self._keeper.tick_s
         while True:
             wants_out = bool(self._rest) or self._keeper.outbox.waiting
             if self._keeper.ends and not wants_out:
@@ -258,16 +274,17 @@ class _Conversation:
             ready = dict(poll.poll(max(0.0, next_tick - time.monotonic()) * 1000))
             if self._keeper.wake in ready:
                 os.eventfd_read(self._keeper.wake)
+                next_tick = min(next_tick, time.monotonic() + self._keeper.tick_s)
             events = ready.get(self._link.fileno(), 0)
             if events & (select.POLLIN | select.POLLHUP | select.POLLERR) and not self._hear():
                 return ""
             if events & select.POLLOUT and not self._say():
                 return ""
             if time.monotonic() >= next_tick:
-                next_tick = time.monotonic() + _TICK_S
-                self._silent += 1
-                if self._silent > _SILENT_TICKS or (self._keeper.ends and self._silent > 2):
-                    return f"did not answer for {_SILENT_TICKS} s"
+                self._silent_s += self._keeper.tick_s
+                next_tick = time.monotonic() + self._keeper.tick_s
+                if self._silent_s > (_SILENT_AT_END_S if self._keeper.ends else _SILENT_S):
+                    return f"did not answer for {_SILENT_S:g} s"
                 if not self._rest:
                     self._rest = memoryview(encode(Parcel(0, PING, b"")))
 
@@ -282,7 +299,7 @@ class _Conversation:
             return False
         try:
             for report in self._frames.take(data):
-                self._silent = 0
+                self._silent_s = 0.0
                 self._keeper.reported(report)
         except WireError:
             return False

@@ -23,7 +23,7 @@ from halfopen.core.policy.silence import Unsilence
 from halfopen.core.reports import Begun, Ended, Reading, Report, Round, Trouble
 from halfopen.core.units import plural
 from halfopen.core.where import Namespace
-from halfopen.linux import allocator, sd_notify
+from halfopen.linux import sd_notify
 from halfopen.linux.served_address import ServedAddress
 from halfopen.linux.unix_listener import unix_listener
 from halfopen.ops.watch import metrics_server
@@ -90,7 +90,7 @@ class RunningService:
         self._line = "reading for the first time"
         self._news: deque[str] = deque()
         self._began = time.time()
-        self._rounds, self._troubled, self._at = 0, 0, 0.0
+        self._rounds, self._troubled, self._at, self._notify_at = 0, 0, 0.0, 0.0
         # When the first reading was done, and the processor time until then.
         self._ready_at, self._start_cpu_s = 0.0, 0.0
         self._dropped = 0
@@ -171,13 +171,14 @@ class RunningService:
         if self._watch.silences is not None and self._on != on:
             self._watch.silences.over(frozenset({one.id for one in self._on} - {one.id for one in on}))
         self._on = on
-        self._line = self._status()
+        before, self._line = self._line, self._status()
+        if self._line == before and time.monotonic() < self._notify_at:
+            return self._trouble()
+        self._notify_at = time.monotonic() + self._notifier.often_s
         lines = [f"STATUS={self._line}"]
         if self._rounds == 1:
             lines.insert(0, "READY=1")
             self._ready_at, self._start_cpu_s = time.monotonic(), time.process_time()
-            # The threads that loaded programs left tens of megabytes that nobody needs again.
-            allocator.give_back()
         # All sinks have taken the round, and nothing waits for the face for long. A face that hangs is replaced in
         # less time; a queue that is still not drained is a defect, for which systemd has a remedy.
         at_work = self._keeper.alive and self._control is not None and self._control.alive

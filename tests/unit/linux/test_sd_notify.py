@@ -36,3 +36,11 @@ def test_without_a_socket_nothing_happens(tmp_path: Path) -> None:
     gone = SystemdNotifier(str(tmp_path / "gone"))
     assert not gone.send("READY=1")
     gone.close()
+
+
+@pytest.mark.parametrize(("usec", "often_s"), [("", 10.0), ("120000000", 10.0), ("8000000", 2.0), ("soon", 10.0)])
+def test_the_watchdog_is_fed_in_time_but_not_each_second(
+    usec: str, often_s: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WATCHDOG_USEC", usec)
+    assert SystemdNotifier("").often_s == often_s

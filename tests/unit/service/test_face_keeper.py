@@ -106,8 +106,8 @@ def test_one_that_is_killed_is_replaced_and_gets_what_was_not_taken(
 
 
 def test_one_that_hangs_is_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(face_keeper, "_TICK_S", 0.05)
-    monkeypatch.setattr(face_keeper, "_SILENT_TICKS", 20)
+    monkeypatch.setattr(face_keeper, "_QUIET_TICK_S", 0.05)
+    monkeypatch.setattr(face_keeper, "_SILENT_S", 1.0)
     with facing(tmp_path) as (keeper, path):
         keeper.latest("metrics", b"x 1\n")
         until(lambda: scraped(path) == b"x 1\n")
@@ -160,3 +160,11 @@ def test_it_ends_when_the_other_process_is_killed(tmp_path: Path) -> None:
     until(lambda: not there(face))
     os.close(read)
     os.close(write)
+
+
+def test_a_face_that_may_have_news_is_asked_each_second() -> None:
+    keeper = FaceKeeper()
+    keeper._set({"metrics": {"fd": 3}})
+    assert keeper.tick_s == 5.0
+    keeper._set({"metrics": {"fd": 3}, "web": {}})
+    assert keeper.tick_s == 1.0

@@ -80,16 +80,27 @@ class TcxLink:
     maps: tuple[tuple[str, int], ...]
 
 
+# The links that are of another type, and stay so: an id is given to another link only after all of 31 bits were given
+# (idr_alloc_cyclic() in kernel/bpf/syscall.c). A watch looks at all links again and again.
+_others: Final[set[int]] = set()
+
+
 def links(prefix: str) -> list[TcxLink]:
     """The tcx and XDP links of this machine whose program's name begins so.
 
     Raises: NotPermitted without CAP_SYS_ADMIN, Unsupported, KernelError.
     """
-    found = []
-    for id in _ids():
+    found, there = [], list(_ids())
+    _others.intersection_update(there)
+    for id in there:
+        if id in _others:
+            continue
         with _open(libbpf.library().bpf_link_get_fd_by_id, id) as fd:
             info = _info(fd, _LinkInfo)
-        if info is None or info.type not in (_BPF_LINK_TYPE_TCX, _BPF_LINK_TYPE_XDP):
+        if info is None:
+            continue
+        if info.type not in (_BPF_LINK_TYPE_TCX, _BPF_LINK_TYPE_XDP):
+            _others.add(id)
             continue
         name, maps = _program(info.program_id)
         if name.startswith(prefix):

@@ -142,8 +142,8 @@ class Known:
 
     def keep(self, model: Model, verdict: Verdict | None) -> None:
         """A reading was decided on."""
-        self.previous = model.sample.bare()
         self.last = model.bare()
+        self.previous = self.last.sample
         if verdict is not None:
             self.verdict = verdict
             self.judged_at_s, self.busy = model.sample.monotonic_s, self._is_busy(model) or self._losing()

@@ -93,3 +93,12 @@ def test_a_line_says_that_the_namespace_of_an_alarm_is_gone(
     lines = capsys.readouterr().out.splitlines()
     [line] = [line for line in lines if "CLEAR" in line or '"clear"' in line]
     assert "the network namespace self is gone, after 4 s with a peak of 700" in line or '"gone":true' in line
+
+
+def test_a_line_tells_what_waits_to_be_accepted_and_that_it_is_gone() -> None:
+    text = TextLines(False, several=True)
+    idle, waiting = (build(sample([], [listener(accept_queue=n)])) for n in (0, 3))
+    assert text.reading(idle) == []
+    assert "3 in accept queues" in text.reading(waiting)[0]
+    assert text.reading(waiting) == []
+    assert "in accept queues" not in text.reading(idle)[0]
