@@ -53,3 +53,29 @@ def answered(command: str, netns: str | None, **options: Any) -> int | None:
     ago = f", {age_s:.1f} s ago" if age_s >= 1 else ""
     say(f"answered by the halfopen service (pid {answer.get('pid')}){ago}; --direct reads the kernel")
     return int(answer.get("exit_code", 0))
+
+
+def show_incidents(netns: str | None) -> None:
+    """Print a line for each incident of this namespace that the service sees, and who acknowledged or silenced it."""
+    from halfopen.core.errors import HalfopenError
+    from halfopen.service import client
+
+    try:
+        answer = client.ask(mode.control_path(), {"command": "incidents"}) or {}
+    except HalfopenError:
+        return  # it has answered what was asked for
+    inode = client.here() if netns in (None, "self") else _inode(netns or "")
+    on = [i for i in answer.get("incidents", ()) if netns in ("all", i["netns"]) or i["netns_inode"] == inode]
+    if on:
+        from halfopen.present.service import incident_line
+
+        sys.stdout.write("".join(f"{incident_line(one)}\n" for one in on))
+        sys.stdout.flush()
+
+
+def _inode(netns: str) -> int | None:
+    """The inode of the namespace of a process, `pid:N`; None where it cannot be told."""
+    try:
+        return os.stat(f"/proc/{netns.removeprefix('pid:')}/ns/net").st_ino
+    except OSError:
+        return None

@@ -23,6 +23,8 @@ def command(
     if not direct and read_by is None and served.possible(netns):
         code = served.answered("status", netns, instant=instant, json=as_json)
         if code is not None:
+            if not as_json:
+                served.show_incidents(netns)
             ctx.exit(code)
     seen, skipped = looked(netns, read_by=read_by, instant=instant)
     from halfopen.core.findings.verdict import judge

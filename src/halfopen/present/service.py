@@ -25,7 +25,7 @@ def health_lines(answer: Mapping[str, Any], path: str, incidents: Sequence[Mappi
     lost = f"replaced {plural(face['restarts'], 'time')}, {plural(face['dropped'], 'message')} dropped"
     return [
         f"State     {printable(str(answer['status']))}",
-        *map(_incident, incidents),
+        *map(incident_line, incidents),
         f"Service   halfopen {answer['version']}, pid {answer['pid']}, for {show_duration(round(up_s))}; watches "
         f"{where}, {acts}",
         f"Readings  {reading}",
@@ -36,8 +36,8 @@ def health_lines(answer: Mapping[str, Any], path: str, incidents: Sequence[Mappi
     ]
 
 
-def _incident(one: Mapping[str, Any]) -> str:
-    """The line of an incident that is on."""
+def incident_line(one: Mapping[str, Any]) -> str:
+    """The line of an incident that is on, as in halfopen.history/1: where, for how long, why, and who holds it back."""
     where = f":{one['port']}" if one.get("port") else "the network namespace"
     cause = one["causes"][-1]["id"] if one["causes"] else ""
     line = f"Incident  {one['id']}  {one['stage']} at {where} for {show_duration(round(float(one['lasted_s'])))}"
