@@ -21,6 +21,7 @@ import ast
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Final
 
@@ -93,18 +94,27 @@ class File:
     path: str
     source: str
 
+    @cached_property
+    def imports(self) -> tuple[_Import, ...]:
+        """What it imports, in the order of its lines. Raises: SyntaxError."""
+        return tuple(_imports(self.source, self.path or self.module, self.module, self.is_package))
+
 
 def check(source: str, module: str, *, is_package: bool = False, path: str = "") -> list[Violation]:
     """The violations in one file. `module` is its dotted name, `is_package` whether it is an `__init__.py`.
 
     Raises: SyntaxError.
     """
-    room = _room(module)
-    where = path or module
+    return _check(File(module, is_package, path, source))
+
+
+def _check(file: File) -> list[Violation]:
+    room = _room(file.module)
+    where = file.path or file.module
     if room not in LAW:
         return [Violation(where, 1, f"room {room!r} is not in the import law (scripts/import_law.py)")]
     found = []
-    for one in _imports(ast.parse(source, where), module, is_package):
+    for one in file.imports:
         message = _judge(room, one)
         if message:
             found.append(Violation(where, one.line, message))
@@ -114,7 +124,7 @@ def check(source: str, module: str, *, is_package: bool = False, path: str = "")
 def check_tree(src: Path) -> tuple[list[Violation], int]:
     """The violations in every file below `src`/halfopen, circles included, and how many files were read."""
     files = [_file(src, path) for path in sorted((src / PACKAGE).rglob("*.py"))]
-    found = [v for f in files for v in check(f.source, f.module, is_package=f.is_package, path=f.path)]
+    found = [v for f in files for v in _check(f)]
     return sorted(found + check_circles(files)), len(files)
 
 
@@ -138,7 +148,7 @@ def _imported(file: File, known: Mapping[str, str]) -> frozenset[str]:
     Python runs `a/__init__.py` before `a/b.py`, so every package that re-exports its own files would be a circle.
     """
     found = set()
-    for one in _imports(ast.parse(file.source, file.path), file.module, file.is_package):
+    for one in file.imports:
         parts = f"{one.target}.{one.name}".strip(".").split(".")
         names = (".".join(parts[:n]) for n in range(len(parts), 0, -1))
         found.add(next((name for name in names if name in known), ""))
@@ -201,10 +211,14 @@ def _judge_own(room: str, one: _Import, rest: str) -> str | None:
     return None
 
 
-def _imports(tree: ast.Module, module: str, is_package: bool) -> Iterator[_Import]:
+def _imports(source: str, where: str, module: str, is_package: bool) -> Iterator[_Import]:
     base = module if is_package else module.rpartition(".")[0]
-
-    def walk(node: ast.AST, lazy: bool) -> Iterator[_Import]:
+    tree = ast.parse(source, where)
+    # Imports are statements; only those made by a call are looked for inside expressions, which are most of a tree.
+    calls = "import_module" in source or "__import__" in source
+    ahead: list[tuple[ast.AST, bool]] = [(tree, False)]
+    while ahead:
+        node, lazy = ahead.pop()
         if isinstance(node, ast.Import):
             yield from (_Import(name.name, node.lineno, lazy) for name in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -217,12 +231,24 @@ def _imports(tree: ast.Module, module: str, is_package: bool) -> Iterator[_Impor
             )
         elif isinstance(node, ast.Call):
             yield from _called(node, lazy)
-        inside = lazy or isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda))
-        for child in ast.iter_child_nodes(node):
-            guarded = isinstance(node, ast.If) and _names_type_checking(node.test) and child in node.body
-            yield from walk(child, inside or guarded)
+        ahead += reversed(list(_inside(node, lazy, calls)))
 
-    return walk(tree, False)
+
+# What holds statements.
+_BLOCKS: Final = ("body", "handlers", "cases", "orelse", "finalbody")
+
+
+def _inside(node: ast.AST, lazy: bool, calls: bool) -> Iterator[tuple[ast.AST, bool]]:
+    """The nodes below one, expressions among them if `calls`, and whether each runs later than the file is read."""
+    lazy = lazy or isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda))
+    guarded = isinstance(node, ast.If) and _names_type_checking(node.test)
+    if calls:
+        for child in ast.iter_child_nodes(node):
+            yield child, lazy or (isinstance(node, ast.If) and guarded and child in node.body)
+        return
+    for name in _BLOCKS:
+        for child in getattr(node, name, ()):
+            yield child, lazy or (guarded and name == "body")
 
 
 def _absolute(node: ast.ImportFrom, base: str) -> str:
