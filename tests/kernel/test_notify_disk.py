@@ -13,7 +13,6 @@ sys.path[:0] = {paths!r}
 at = sys.argv[1]
 subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m,mode=0700", "tmpfs", at], check=True)
 from halfopen.notify import delivery as deliveries
-from halfopen.notify.kinds import ReceiverKind
 from halfopen.notify.spool import Spool
 from notices import notice, receiver
 deliveries._SPOOL_AGAIN_S = 0.2
@@ -34,7 +33,7 @@ def until(holds):
 
 friend, said, stop = Friend(), [], threading.Event()
 path = at + "/spool.db"
-one = deliveries.Delivery([receiver("chat")], path, said.append, {{"chat": ReceiverKind(lambda _: friend)}})
+one = deliveries.Delivery([receiver("command", name="chat")], path, said.append, lambda _: friend)
 thread = threading.Thread(target=one.run, args=(stop,), daemon=True)
 thread.start()
 one.take(notice(incident="before"))

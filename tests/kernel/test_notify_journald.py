@@ -16,7 +16,7 @@ _SCRIPT = """
 import json, os, signal, subprocess, sys, threading, time
 sys.path[:0] = {paths!r}
 from halfopen.notify.delivery import Delivery
-from halfopen.notify.kinds import KINDS, ReceiverKind
+from halfopen.notify.kinds import receiver as made
 from halfopen.notify import pace
 from notices import notice, receiver
 
@@ -47,11 +47,15 @@ class Friend:
 
 friend, said, stop = Friend(), [], threading.Event()
 pace.MOST_S = 0.2
-kinds = {{**KINDS, "chat": ReceiverKind(lambda _: friend)}}
+
+def make(settings):
+    return friend if settings.name == "chat" else made(settings)
+
 log = receiver("syslog", path="/run/systemd/journal/dev-log")
 try:
     until(lambda: os.path.exists("/run/systemd/journal/dev-log"))
-    one = Delivery([receiver("journald"), log, receiver("chat")], "/run/spool/notify.db", said.append, kinds)
+    receivers = [receiver("journald"), log, receiver("command", name="chat")]
+    one = Delivery(receivers, "/run/spool/notify.db", said.append, make)
     thread = threading.Thread(target=one.run, args=(stop,), daemon=True)
     thread.start()
     one.take(notice(incident="first", actions=("released 5", "released 6")))

@@ -21,8 +21,6 @@ from halfopen.notify.receiver import Message
 
 _PATH: Final = "/api/v2/alerts"
 _INTERVALS: Final = 4
-LINGER_S: Final = 300.0
-"""A resolved alert is sent again for so long: an Alertmanager that was away meanwhile learns of the end."""
 
 
 class Alertmanager:

@@ -10,18 +10,18 @@ import queue
 import random
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from halfopen.core.errors import HalfopenError, words
 from halfopen.core.notice import Notice, ReceiverStanding, decode, encode
-from halfopen.core.sections.notify import NotifySettings
+from halfopen.core.sections.notify import KINDS, NotifySettings
 from halfopen.linux import threads
-from halfopen.notify.kinds import KINDS, ReceiverKind
+from halfopen.notify.kinds import receiver
 from halfopen.notify.outlet import Outlet, OutletEntry
 from halfopen.notify.pace import SendPace
-from halfopen.notify.receiver import Message
+from halfopen.notify.receiver import Message, Receiver
 from halfopen.notify.spool import Spool, SpoolRow
 
 # Notices that nobody has taken in yet, one of each incident.
@@ -54,14 +54,13 @@ class Delivery:
         settings: Sequence[NotifySettings],
         spool_path: str,
         say: Callable[[str], None] = lambda _: None,
-        kinds: Mapping[str, ReceiverKind] = KINDS,
+        make: Callable[[NotifySettings], Receiver] = receiver,
     ) -> None:
         """Raises: HalfopenError where a receiver cannot be made."""
         now_s = time.monotonic()
         self._say = say
         self._outlets = [
-            Outlet(one, kinds[one.kind].make(one), SendPace.begun(one.rate(), now_s), kinds[one.kind].linger_s)
-            for one in settings
+            Outlet(one, make(one), SendPace.begun(one.rate(), now_s), KINDS[one.kind].linger_s) for one in settings
         ]
         self._inbox: dict[str, Notice] = {}
         self._overrun = 0

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from halfopen.core.errors import HalfopenError, UsageError
 from halfopen.core.notice import Notice, NoticeState
 from halfopen.core.sections.notify import NotifySettings
-from halfopen.notify.kinds import KINDS
+from halfopen.notify.kinds import receiver
 from halfopen.notify.receiver import Message
 from halfopen.present.notice import test_message
 
@@ -41,7 +41,7 @@ def try_all(receivers: Sequence[NotifySettings]) -> Iterator[ReceiverTried]:
     for one in receivers:
         began = time.monotonic()
         try:
-            answer = KINDS[one.kind].make(one).send([_message()], one.timeout_s)
+            answer = receiver(one).send([_message()], one.timeout_s)
             delivered = True
         except HalfopenError as e:
             answer, delivered = e.line(), False

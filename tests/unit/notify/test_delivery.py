@@ -21,7 +21,6 @@ from halfopen.notify import outlet as outlets
 from halfopen.notify import pace as paces
 from halfopen.notify import spool as spools
 from halfopen.notify.delivery import Delivery
-from halfopen.notify.kinds import KINDS, ReceiverKind
 from halfopen.notify.receiver import Message
 from halfopen.notify.spool import Spool
 from notices import notice, receiver
@@ -47,8 +46,8 @@ class Running:
 
     def __init__(self, path: str, **friends: Friend) -> None:
         self.said: list[str] = []
-        kinds = {name: ReceiverKind(lambda settings, one=one: one) for name, one in friends.items()}
-        self.delivery = Delivery([receiver(name) for name in friends], path, self.said.append, kinds)
+        settings = [receiver("command", name=name) for name in friends]
+        self.delivery = Delivery(settings, path, self.said.append, lambda one: friends[one.name])
         self.stop = threading.Event()
         self.thread = threading.Thread(target=self.delivery.run, args=(self.stop,))
         self.thread.start()
@@ -178,7 +177,7 @@ def test_news_at_the_very_end_goes_out(running: Callable[..., Running]) -> None:
 def test_more_than_can_be_taken_in_is_dropped_and_told(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(deliveries, "_INBOX_MOST", 10)
     friend, said = Friend(), list[str]()
-    delivery = Delivery([receiver("chat")], path, said.append, {"chat": ReceiverKind(lambda _: friend)})
+    delivery = Delivery([receiver("command", name="chat")], path, said.append, lambda _: friend)
     for n in range(25):
         delivery.take(notice(incident=f"i-{n}"))
         delivery.take(notice("updated", incident=f"i-{n}", cause="path-cut"))
@@ -292,11 +291,3 @@ def test_kill_9_in_the_middle_loses_nothing(tmp_path: Path, path: str) -> None:
         for post in server.posts:
             ids[json.loads(post.body)["data"]["incident"]].add(post.headers["webhook-id"])
         assert all(len(found) == 1 for found in ids.values())
-
-
-def test_every_kind_of_the_configuration_can_be_made() -> None:
-    from typing import get_args
-
-    from halfopen.core.sections.notify import NotifyKind
-
-    assert set(KINDS) == set(get_args(NotifyKind))

@@ -1,4 +1,8 @@
-"""The sections [[notify]]: one receiver of notices each."""
+"""The sections [[notify]]: one receiver of notices each; and the registry of the kinds of receivers.
+
+A kind stands here once: its keys, how often it is told, and the class that `halfopen.notify.kinds` makes of it. What
+the configuration accepts, its errors and its documents follow from the entry.
+"""
 
 from __future__ import annotations
 
@@ -11,28 +15,75 @@ from urllib.parse import urlsplit
 from halfopen.core.errors import UsageError
 from halfopen.core.sections.option import needed, option
 from halfopen.core.sections.reading import Unfit
-from halfopen.core.sections.words import TEXT, Word, duration, nearest, quoted, whole
+from halfopen.core.sections.words import TEXT, Word, duration, nearest, one_of, quoted, whole
 from halfopen.core.units import printable
 
-NotifyKind = Literal["alertmanager", "webhook", "apprise", "journald", "syslog", "command"]
-
-# The keys that only some kinds have; those that a kind needs stand first, and one of two that are a tuple.
-_ONLY: Final[Mapping[str, tuple[str, ...]]] = {
-    "alertmanager": ("url", "user", "ca_file", "secret_file", "credential"),
-    "webhook": ("url", "ca_file", "secret_file", "credential"),
-    "apprise": ("secret_file", "credential"),
-    "journald": ("path",),
-    "syslog": ("path",),
-    "command": ("command",),
-}
-_SPECIAL: Final = tuple(dict.fromkeys(key for keys in _ONLY.values() for key in keys))
-_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}")
-_CREDENTIAL: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.@-]{0,127}")
-_ALERTMANAGER_S: Final = 60.0
-_PEOPLE_S: Final = 4 * 3600.0
 # Nobody reads more.
 _PEOPLE_PER_MINUTE: Final = 12
 _PER_MINUTE: Final = 60
+_SECRET: Final = ("secret_file", "credential")
+
+
+@dataclass(frozen=True, slots=True)
+class ReceiverKind:
+    """A kind of receiver.
+
+    made_by: `file.Class` below `halfopen.notify`; the class takes the settings and is a `Receiver`. keys: of the keys
+    that only some kinds have, those that it has. needs: of these keys it needs at least one. lacks, hint: what is said
+    where it has none of them. repeat_s: how often a message is repeated during an incident, unless the section says so;
+    0: never. per_minute: so many messages a minute at most, unless the section says so. linger_s: the end of an
+    incident is repeated for so long.
+    """
+
+    made_by: str
+    keys: tuple[str, ...]
+    needs: tuple[str, ...] = ()
+    lacks: str = ""
+    hint: str = ""
+    repeat_s: float = 0.0
+    per_minute: int = _PER_MINUTE
+    linger_s: float = 0.0
+
+
+KINDS: Final[Mapping[str, ReceiverKind]] = {
+    "alertmanager": ReceiverKind(
+        "alertmanager.Alertmanager",
+        ("url", "user", "ca_file", *_SECRET),
+        needs=("url",),
+        lacks="lacks url",
+        hint='add url = "http://127.0.0.1:9093"',
+        repeat_s=60.0,
+        linger_s=300.0,  # one that was away meanwhile learns of the end
+    ),
+    "webhook": ReceiverKind(
+        "webhook.Webhook",
+        ("url", "ca_file", *_SECRET),
+        needs=("url", *_SECRET),
+        lacks="lacks url",
+        hint="add url, or secret_file with the URL where the URL itself is secret",
+    ),
+    "apprise": ReceiverKind(
+        "by_apprise.Apprise",
+        _SECRET,
+        needs=_SECRET,
+        lacks="has no URL",
+        hint="add secret_file or credential with the Apprise URL",
+        repeat_s=4 * 3600.0,
+        per_minute=_PEOPLE_PER_MINUTE,
+    ),
+    "journald": ReceiverKind("local_log.SystemdJournal", ("path",)),
+    "syslog": ReceiverKind("local_log.SyslogSocket", ("path",)),
+    "command": ReceiverKind(
+        "hook.Hook",
+        ("command",),
+        needs=("command",),
+        lacks="lacks command",
+        hint='add command = ["/path/to/program", "argument"]',
+    ),
+}
+_SPECIAL: Final = tuple(dict.fromkeys(key for kind in KINDS.values() for key in kind.keys))
+_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}")
+_CREDENTIAL: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.@-]{0,127}")
 # A repetition every few seconds is a mistake.
 _REPEAT_LEAST_S: Final = 10.0
 MOST_RECEIVERS: Final = 32
@@ -69,7 +120,7 @@ URL: Final = Word(
 class NotifySettings:
     """A receiver of incidents ([notify](notify.md)): an Alertmanager, a webhook, a chat, mail, a log, a command."""
 
-    kind: NotifyKind = needed("the kind of receiver")
+    kind: Annotated[str, one_of(KINDS)] = needed("the kind of receiver")
     name: str = option("", "its name in messages and for `halfopen notify test` (default: the kind)")
     url: Annotated[str, URL] = option(
         "", "of an Alertmanager (without `/api/v2/alerts`) or a webhook; no password or token in it"
@@ -105,13 +156,11 @@ class NotifySettings:
 
     def repeat(self) -> float:
         """The seconds between repetitions; 0: there are none."""
-        if self.repeat_s:
-            return self.repeat_s
-        return {"alertmanager": _ALERTMANAGER_S, "apprise": _PEOPLE_S}.get(self.kind, 0.0)
+        return self.repeat_s or KINDS[self.kind].repeat_s
 
     def rate(self) -> int:
         """The messages a minute."""
-        return self.per_minute or (_PEOPLE_PER_MINUTE if self.kind == "apprise" else _PER_MINUTE)
+        return self.per_minute or KINDS[self.kind].per_minute
 
     def check(self) -> None:
         """See that the options go together. Raises: Unfit."""
@@ -136,19 +185,12 @@ class NotifySettings:
             _check_causes(self.causes)
 
     def _keys(self) -> None:
-        allowed = _ONLY[self.kind]
+        kind = KINDS[self.kind]
         for key in _SPECIAL:
-            if getattr(self, key) and key not in allowed:
-                raise Unfit(key, f"is of no use with kind {self.kind}", hint=f"that has {', '.join(allowed)}")
-        has_secret = bool(self.secret_file or self.credential)
-        if self.kind == "apprise" and not has_secret:
-            raise Unfit("", "has no URL", hint="add secret_file or credential with the Apprise URL")
-        if self.kind == "command" and not self.command:
-            raise Unfit("", "lacks command", hint='add command = ["/path/to/program", "argument"]')
-        if self.kind == "alertmanager" and not self.url:
-            raise Unfit("", "lacks url", hint='add url = "http://127.0.0.1:9093"')
-        if self.kind == "webhook" and not (self.url or has_secret):
-            raise Unfit("", "lacks url", hint="add url, or secret_file with the URL where the URL itself is secret")
+            if getattr(self, key) and key not in kind.keys:
+                raise Unfit(key, f"is of no use with kind {self.kind}", hint=f"that has {', '.join(kind.keys)}")
+        if kind.needs and not any(getattr(self, key) for key in kind.needs):
+            raise Unfit("", kind.lacks, hint=kind.hint)
 
 
 def _check_causes(causes: Iterable[str]) -> None:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import tomllib
-from typing import get_args
 
 import pytest
 
 from halfopen.core.errors import ConfigError, UsageError
 from halfopen.core.sections.lines import lines_of
-from halfopen.core.sections.notify import MOST_RECEIVERS, NotifyKind, NotifySettings, check_all
+from halfopen.core.sections.notify import KINDS, MOST_RECEIVERS, NotifySettings, check_all
 from halfopen.core.sections.reading import KeyPlace, read
 
 SECRET = 'secret_file = "/etc/halfopen/secret"\n'
@@ -33,7 +32,7 @@ def refused(text: str) -> str:
     return e.value.line()
 
 
-@pytest.mark.parametrize("kind", get_args(NotifyKind))
+@pytest.mark.parametrize("kind", KINDS)
 def test_every_kind(kind: str) -> None:
     one = section(f'kind = "{kind}"\n{RIGHT[kind]}')
     assert one.called == kind
