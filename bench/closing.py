@@ -24,7 +24,7 @@ from inside import BenchError
 from still import say
 
 from halfopen.core.closing_filter import ClosingFilter
-from halfopen.core.policy.actions import DESTROY, KEEPALIVE_ON, ChangeConnections, KeepaliveOptions
+from halfopen.core.policy.connection_actions import DESTROY, KEEPALIVE_ON, ChangeConnections, KeepaliveOptions
 from halfopen.core.sample.closing import ALL_STATES, ESTABLISHED, OpenSockets
 from halfopen.lab import Lab
 from halfopen.linux.identity import identify

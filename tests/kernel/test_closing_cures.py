@@ -16,7 +16,7 @@ import pytest
 import capabilities
 from halfopen.core.closing_filter import ClosingFilter
 from halfopen.core.errors import UsageError
-from halfopen.core.policy.actions import (
+from halfopen.core.policy.connection_actions import (
     KEEPALIVE_ON,
     PROBE_PEERS,
     ChangeConnections,

@@ -8,7 +8,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from halfopen.core.policy.actions import KeepaliveOptions
+from halfopen.core.policy.connection_actions import KeepaliveOptions
 from halfopen.core.sample.growing import Growing
 from halfopen.linux.bpf.iterating import received
 from halfopen.linux.bpf.loader import Loaded

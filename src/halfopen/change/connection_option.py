@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 from typing import Final
 
-from halfopen.core.policy.actions import KeepaliveOptions
+from halfopen.core.policy.connection_actions import KeepaliveOptions
 
 _TCP_INFO_STATE: Final = 1
 

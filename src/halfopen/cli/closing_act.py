@@ -10,7 +10,7 @@ from halfopen.cli.closing_words import closing_filter_options, filter_of
 from halfopen.cli.options import here, one_netns_option, reason_option
 
 if TYPE_CHECKING:
-    from halfopen.core.policy.actions import ChangedConnections, KeepaliveOptions
+    from halfopen.core.policy.connection_actions import ChangedConnections, KeepaliveOptions
 
 _LONGEST_S: Final = 32767
 _QUESTIONS: Final = {
@@ -65,7 +65,7 @@ def keepalive(
     --undo restores SO_KEEPALIVE and TCP_USER_TIMEOUT exactly. The kernel cannot unset the times and the number of
     probes: if they were not set, --undo writes the values of the sysctls.
     """
-    from halfopen.core.policy.actions import KEEPALIVE_ON, KeepaliveOptions
+    from halfopen.core.policy.connection_actions import KEEPALIVE_ON, KeepaliveOptions
 
     if undo is not None:
         _undo(undo, words)
@@ -88,7 +88,7 @@ def probe(**words: Any) -> None:
     The programs do not notice. A peer that no longer knows the connection answers with an RST, which closes it. The
     socket options are restored; TCP_KEEPIDLE cannot be unset, and is set to the value of the sysctl.
     """
-    from halfopen.core.policy.actions import PROBE_PEERS
+    from halfopen.core.policy.connection_actions import PROBE_PEERS
 
     _act(PROBE_PEERS, **words)
 
@@ -101,7 +101,7 @@ def shutdown(**words: Any) -> None:
     Nothing is reset, and unread data can still be read. Without --idle, only connections without data for 10 s are
     ended. The program keeps the descriptor until it closes it.
     """
-    from halfopen.core.policy.actions import SHUT_DOWN
+    from halfopen.core.policy.connection_actions import SHUT_DOWN
 
     _act(SHUT_DOWN, **words)
 
@@ -115,7 +115,7 @@ def destroy(**words: Any) -> None:
     unread data, and without data for as long as --idle says (default 10 s). There is no undo. The program keeps the
     descriptor until it closes it, so this does not cure "too many open files".
     """
-    from halfopen.core.policy.actions import DESTROY
+    from halfopen.core.policy.connection_actions import DESTROY
 
     _act(DESTROY, **words)
 
@@ -164,7 +164,7 @@ def _act(
 ) -> None:
     from halfopen.api import namespace
     from halfopen.core.errors import UsageError
-    from halfopen.core.policy.actions import DESTROY, USUAL_MOST, ChangeConnections
+    from halfopen.core.policy.connection_actions import DESTROY, USUAL_MOST, ChangeConnections
     from halfopen.core.sample.closing import ESTABLISHED
     from halfopen.linux.identity import identify
     from halfopen.linux.netns import current
@@ -197,7 +197,7 @@ def _act(
 
 def _undo(id: str, words: dict[str, Any]) -> None:
     from halfopen.api import namespace
-    from halfopen.core.policy.actions import RestoreOptions
+    from halfopen.core.policy.connection_actions import RestoreOptions
     from halfopen.linux.netns import current
     from halfopen.ops.executor import Executor
 

@@ -16,14 +16,11 @@ from halfopen.core.fields.released import released
 from halfopen.core.policy.actions import (
     Block,
     BlocksChanged,
-    ChangeConnections,
-    ChangedConnections,
     GuardWithheld,
     Protect,
     Protected,
     Release,
     Released,
-    RestoreOptions,
     Unblock,
     Undo,
     Unprotect,
@@ -31,6 +28,7 @@ from halfopen.core.policy.actions import (
     Withheld,
 )
 from halfopen.core.policy.caches import CachesDropped, DropCaches
+from halfopen.core.policy.connection_actions import ChangeConnections, ChangedConnections, RestoreOptions
 from halfopen.core.policy.silence import Silence, Unsilence
 from halfopen.core.tune.checkpoint import Checkpoint, go_on
 from halfopen.core.units import endpoint_words

@@ -8,7 +8,7 @@ from rich.console import Console
 
 from halfopen.core.fields.closing_changes import CHANGED
 from halfopen.core.fields.field import json_object
-from halfopen.core.policy.actions import ChangedConnections
+from halfopen.core.policy.connection_actions import ChangedConnections
 from halfopen.core.units import netns_words, plural, printable
 from halfopen.present.text import propose
 

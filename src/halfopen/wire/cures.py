@@ -11,7 +11,8 @@ from halfopen.core.closing_filter import ClosingFilter, peer
 from halfopen.core.filters import Filter
 from halfopen.core.findings import cures
 from halfopen.core.findings.cures import Cure, CureStep
-from halfopen.core.policy.actions import Block, ChangeConnections, ChangeListener, ChangeSetting, Look, Protect, Release
+from halfopen.core.policy.actions import Block, ChangeListener, ChangeSetting, Look, Protect, Release
+from halfopen.core.policy.connection_actions import ChangeConnections
 from halfopen.core.units import endpoint, listener_text, prefix
 from halfopen.core.where import Namespace
 

@@ -12,7 +12,8 @@ from halfopen.core.closing_filter import ClosingFilter, peer
 from halfopen.core.filters import Filter
 from halfopen.core.findings import cures as steps
 from halfopen.core.findings.cures import Cure, CureStep
-from halfopen.core.policy.actions import Block, ChangeConnections, ChangeListener, ChangeSetting, Look, Protect, Release
+from halfopen.core.policy.actions import Block, ChangeListener, ChangeSetting, Look, Protect, Release
+from halfopen.core.policy.connection_actions import ChangeConnections
 from halfopen.core.where import Namespace
 from halfopen.wire import cures
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from halfopen.core.fields.field import Field, Kind
-from halfopen.core.policy.actions import ChangedConnections
+from halfopen.core.policy.connection_actions import ChangedConnections
 
 CHANGED: Final[tuple[Field[ChangedConnections], ...]] = (
     Field("netns", "network namespace", lambda o: o.netns, "string", kind=Kind.LABEL),

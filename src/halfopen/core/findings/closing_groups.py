@@ -10,7 +10,8 @@ from halfopen.core.findings.evidence import Evidence, Need
 from halfopen.core.findings.finding import Fact, Level
 from halfopen.core.model.closing import SocketGroup
 from halfopen.core.model.closing_kinds import Signature
-from halfopen.core.policy.actions import USUAL_MOST, ChangeConnections, Look
+from halfopen.core.policy.actions import Look
+from halfopen.core.policy.connection_actions import USUAL_MOST, ChangeConnections
 
 NEEDS: Final = (Need.CLOSING,)
 # Fewer are a trifle.

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from halfopen.core.policy.actions import Block, ChangeConnections, ChangeListener, ChangeSetting, Look, Protect, Release
+from halfopen.core.policy.actions import Block, ChangeListener, ChangeSetting, Look, Protect, Release
+from halfopen.core.policy.connection_actions import ChangeConnections
 
 
 @dataclass(frozen=True, slots=True)

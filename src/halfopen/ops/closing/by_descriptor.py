@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from halfopen.change import connection_option
-from halfopen.core.policy.actions import KeepaliveOptions
+from halfopen.core.policy.connection_actions import KeepaliveOptions
 from halfopen.core.sample.closing import CLOSE_WAIT, OpenSockets
 from halfopen.ops.closing.jiffies import in_jiffies
 from halfopen.read.listener_options import duplicate

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from halfopen.change import destroy
 from halfopen.core.addresses import AF_INET, AF_INET6, V4_MAPPED
-from halfopen.core.policy.actions import ChangeConnections, ChangedConnections
+from halfopen.core.policy.connection_actions import ChangeConnections, ChangedConnections
 from halfopen.core.sample import REQUEST
 from halfopen.core.sample.closing import BOUND, V6, WIDE, OpenSockets
 from halfopen.read import closing

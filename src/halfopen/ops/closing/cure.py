@@ -16,7 +16,7 @@ from halfopen.change import options_record
 from halfopen.change.closers import Closers, meant
 from halfopen.core.closing_filter import ClosingFilter
 from halfopen.core.errors import HalfopenError, KernelError, NotPermitted, UnknownTarget, UsageError, privilege
-from halfopen.core.policy.actions import (
+from halfopen.core.policy.connection_actions import (
     DESTROY,
     KEEPALIVE_ON,
     PROBE_PEERS,

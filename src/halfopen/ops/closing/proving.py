@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from halfopen.change.closers import Closers, meant
-from halfopen.core.policy.actions import ChangedConnections, KeepaliveOptions
+from halfopen.core.policy.connection_actions import ChangedConnections, KeepaliveOptions
 from halfopen.core.sample.closing import OpenSockets
 from halfopen.linux import small_files
 from halfopen.read import closing

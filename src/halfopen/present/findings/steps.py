@@ -19,16 +19,8 @@ from halfopen.core.findings.cures import (
     RaiseOpenFiles,
 )
 from halfopen.core.model import timing
-from halfopen.core.policy.actions import (
-    USUAL_MOST,
-    Block,
-    ChangeConnections,
-    ChangeListener,
-    ChangeSetting,
-    Look,
-    Protect,
-    Release,
-)
+from halfopen.core.policy.actions import Block, ChangeListener, ChangeSetting, Look, Protect, Release
+from halfopen.core.policy.connection_actions import USUAL_MOST, ChangeConnections
 from halfopen.core.tune.keys import BACKLOG, COOKIES, RETRIES, SYN_BACKLOG, SYNACK
 from halfopen.core.units import duration_words, endpoint_words, listener_text, netns_words, shell_word
 

@@ -13,7 +13,8 @@ from halfopen.core.findings.cures import (
     RaiseOpenFiles,
 )
 from halfopen.core.model import timing
-from halfopen.core.policy.actions import ChangeConnections, ChangeListener, ChangeSetting, Look, Protect, Release
+from halfopen.core.policy.actions import ChangeListener, ChangeSetting, Look, Protect, Release
+from halfopen.core.policy.connection_actions import ChangeConnections
 from halfopen.core.tune.keys import BACKLOG, COOKIES, RETRIES, SOMAXCONN, SYN_BACKLOG, SYNACK
 from halfopen.present.findings.cures import command
 from halfopen.present.findings.words import lasted

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from halfopen.change.closers import Closers
-from halfopen.core.policy.actions import PROBE_PEERS, ChangedConnections
+from halfopen.core.policy.connection_actions import PROBE_PEERS, ChangedConnections
 from halfopen.core.sample.closing import ADDRESSES, SOCKET, OpenSockets
 from halfopen.ops.closing import proving
 from halfopen.wire.bpf_records import ACTED

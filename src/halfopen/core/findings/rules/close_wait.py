@@ -22,7 +22,7 @@ from halfopen.core.findings.finding import Fact, Hit, Level
 from halfopen.core.findings.registry import rule
 from halfopen.core.model.closing import CLUMP_S, SocketGroup
 from halfopen.core.model.closing_kinds import Signature
-from halfopen.core.policy.actions import SHUT_DOWN
+from halfopen.core.policy.connection_actions import SHUT_DOWN
 from halfopen.core.sample.closing import CLOSE_WAIT, ESTABLISHED
 
 # A thread that is at work may leave a client that hung up unread for so long.

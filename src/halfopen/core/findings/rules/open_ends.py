@@ -21,7 +21,8 @@ from halfopen.core.findings.finding import Fact, Hit, Level
 from halfopen.core.findings.registry import rule
 from halfopen.core.model.closing import SocketGroup
 from halfopen.core.model.closing_kinds import Signature
-from halfopen.core.policy.actions import PROBE_PEERS, Look
+from halfopen.core.policy.actions import Look
+from halfopen.core.policy.connection_actions import PROBE_PEERS
 
 # One request each: as many bytes came on nearly all of them.
 _ALIKE: Final = 0.9

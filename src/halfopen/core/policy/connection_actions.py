@@ -1,0 +1,96 @@
+"""What halfopen may do to existing connections, and the outcome: keepalive, probes, an orderly end, a reset."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final
+
+from halfopen.core.where import Namespace
+
+if TYPE_CHECKING:
+    from halfopen.core.closing_filter import ClosingFilter
+
+
+@dataclass(frozen=True, slots=True)
+class KeepaliveOptions:
+    """Options of a connection; None: leave. Times in seconds, user_timeout_ms in milliseconds (0: off)."""
+
+    on: bool | None = True
+    idle_s: int | None = None
+    interval_s: int | None = None
+    probes: int | None = None
+    user_timeout_ms: int | None = None
+
+
+# How existing connections are changed, the gentlest first.
+KEEPALIVE_ON: Final = "keepalive"
+PROBE_PEERS: Final = "probe"
+SHUT_DOWN: Final = "shutdown"
+DESTROY: Final = "destroy"
+
+
+# Connections that one action touches at most, unless more are asked for.
+USUAL_MOST: Final = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class ChangeConnections:
+    """Change or end the connections of a namespace that a filter lets through, `most` at most.
+
+    how: KEEPALIVE_ON sets `options` (undo: the record of what they were); PROBE_PEERS asks each peer whether it is
+    there; SHUT_DOWN ends those in CLOSE_WAIT in order; DESTROY ends them with an RST. The last two have no undo.
+    """
+
+    where: Namespace
+    how: str
+    filter: ClosingFilter
+    reason: str
+    most: int
+    options: KeepaliveOptions | None = None
+
+    @property
+    def netns(self) -> str:
+        """The namespace's name, as --netns takes it."""
+        return self.where.name
+
+
+@dataclass(frozen=True, slots=True)
+class RestoreOptions:
+    """Undo a KEEPALIVE_ON by the id of its record: options as they were, of the connections that still exist."""
+
+    id: str
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ChangedConnections:
+    """The outcome of a ChangeConnections or RestoreOptions.
+
+    matched: connections that were meant. done: changed or ended. spared: no more as they were looked at, so left alone,
+    or gone by themselves. failed: refused by the kernel. way: "bpf" (each was checked under its lock), "descriptor" (a
+    duplicate of the program's descriptor) or "netlink". window_ms: the longest time between look and change; 0 under
+    the lock. answered, silent, forgotten: of a probe, peers that answered, did not, or answered with an RST. record:
+    the id that an undo takes; empty without one.
+    """
+
+    how: str
+    netns: str
+    filter: str
+    matched: int = 0
+    done: int = 0
+    spared: int = 0
+    failed: int = 0
+    way: str = ""
+    window_ms: float = 0.0
+    answered: int | None = None
+    silent: int | None = None
+    forgotten: int | None = None
+    record: str = ""
+    dry_run: bool = False
+    seconds: float = 0.0
+    problems: tuple[str, ...] = field(default=())
+    notes: tuple[str, ...] = field(default=())
+
+    def as_record(self) -> dict[str, Any]:
+        """For the audit log."""
+        return {name: getattr(self, name) for name in self.__slots__ if name not in ("netns", "filter", "how")}
