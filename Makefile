@@ -18,8 +18,8 @@ demo: ready-run ## See it work: a flood turns clients away from a private host, 
 test: ready-dev ## Run every test (as root, or where user namespaces are allowed; others skip).
 	@$(PYTHON) -m pytest -n auto --dist loadgroup $(ARGS)
 
-quick: ready-dev ## Run the tests that need no kernel and no root (unit, golden).
-	@$(PYTHON) -m pytest -n auto tests/unit tests/golden $(ARGS)
+quick: ready-dev ## Run the tests that need no kernel and no root (unit, golden), but for the slow ones.
+	@HALFOPEN_TEST_QUICK=1 $(PYTHON) -m pytest -n auto -m "not slow" tests/unit tests/golden $(ARGS)
 
 check: ready-dev ## Lint, format, types, the import law, and that tables and eBPF objects fit their sources.
 	@$(PYTHON) -m ruff check $(SOURCES)

@@ -16,6 +16,7 @@ os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 import hypothesis
 import pytest
 
+import examples
 import guard
 import second_try
 import workers
@@ -24,7 +25,12 @@ import workers
 from workers import pytest_xdist_auto_num_workers as pytest_xdist_auto_num_workers
 
 # Others may use the machine meanwhile: how long an example takes says nothing.
-hypothesis.settings.register_profile("shared", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
+hypothesis.settings.register_profile(
+    "shared",
+    max_examples=examples.count(100),
+    deadline=None,
+    suppress_health_check=[hypothesis.HealthCheck.too_slow],
+)
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -180,6 +180,7 @@ def whole_tree(tmp_path: Path) -> Path:
     return Path(shutil.copytree(ROOT, tmp_path / "tree", ignore=ignore))
 
 
+@pytest.mark.slow  # builds packages
 def test_wheel_sdist_and_the_wheel_from_the_sdist_carry_the_objects(whole_tree: Path, tmp_path: Path) -> None:
     objects = {path.name: path.read_bytes() for path in OBJECTS.iterdir()}
     assert packed_objects(hatch(whole_tree, "wheel")) == objects
@@ -191,11 +192,13 @@ def test_wheel_sdist_and_the_wheel_from_the_sdist_carry_the_objects(whole_tree: 
     assert packed_objects(hatch(unpacked, "wheel")) == objects
 
 
+@pytest.mark.slow  # builds packages
 def test_a_build_compiles_what_changed(whole_tree: Path, clang: Path) -> None:
     (whole_tree / "bpf" / "pulse.bpf.c").write_text("/* changed */\n")
     assert packed_objects(hatch(whole_tree, "wheel"))["pulse.bpf.o"] == b"/* changed */\n"
 
 
+@pytest.mark.slow  # builds packages
 def test_a_build_asks_for_a_compiler_only_when_it_has_to_compile(
     whole_tree: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -10,15 +10,16 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
+from examples import examples
 from halfopen.core.errors import WireError
 from halfopen.core.sample import REQUEST
 from halfopen.wire import exact_sockets, inet_diag, netlink, procnet
 
 GOLDEN = Path(__file__).parents[1] / "golden"
-QUICK = settings(max_examples=200, deadline=None, derandomize=True)
+QUICK = examples(200)
 SECONDS = 2.0  # of a processor
 
 

@@ -89,6 +89,7 @@ def test_the_manual_pages_are_what_help_says() -> None:
     assert build_man.stale() == [], build_man.REPAIR
 
 
+@pytest.mark.slow  # builds a package
 def test_the_wheel_brings_the_manual_pages(tmp_path: Path) -> None:
     build = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path)]
     subprocess.run(build, cwd=build_man.ROOT, check=True, capture_output=True)

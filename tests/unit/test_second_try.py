@@ -13,6 +13,9 @@ from pathlib import Path
 
 import pytest
 
+# Each runs a few tests of its own in further processes.
+pytestmark = pytest.mark.slow
+
 SUPPORT = Path(__file__).resolve().parents[1] / "support"
 CONFTEST = """
 import second_try

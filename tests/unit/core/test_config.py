@@ -6,9 +6,10 @@ import ipaddress
 import math
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
+from examples import examples
 from halfopen.core import config
 from halfopen.core.errors import ConfigError
 from halfopen.core.policy.counts import Flow, ListenerCounts
@@ -17,7 +18,7 @@ from halfopen.core.policy.stages import Timing
 from halfopen.core.sections.alarm import AlarmSettings
 from halfopen.core.sections.release import ByAgeSettings
 
-QUICK = settings(max_examples=200, deadline=None, derandomize=True)
+QUICK = examples(200)
 
 
 def refused(text: str) -> str:

@@ -7,16 +7,17 @@ import struct
 from typing import Any
 
 import numpy as np
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from examples import examples
 from halfopen.core.filters import Filter
 from halfopen.core.units import address_text
 from halfopen.wire import inet_diag
 from rows import request
 
-QUICK = settings(max_examples=150, deadline=None, derandomize=True)
+QUICK = examples(150)
 
 V4 = st.ip_addresses(v=4).map(str)
 V6 = st.ip_addresses(v=6).filter(lambda a: a.ipv4_mapped is None).map(str)

@@ -5,13 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
+from examples import examples
 from halfopen.core.errors import HalfopenError
 from halfopen.core.notice import MOST_BYTES, Notice, NoticeFact, NoticeState, decode, encode
 
-QUICK = settings(max_examples=60, deadline=None, derandomize=True)
+QUICK = examples(60)
 
 
 def notice(**changes: Any) -> Notice:

@@ -7,13 +7,14 @@ import subprocess
 from collections.abc import Callable
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
+from examples import examples
 from halfopen.core import units
 from halfopen.core.errors import UsageError
 
-QUICK = settings(max_examples=300, deadline=None, derandomize=True)
+QUICK = examples(300)
 
 
 @pytest.mark.parametrize(

@@ -10,9 +10,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
+from examples import examples
 from halfopen.core.errors import HalfopenError, UnknownTarget, UsageError
 from halfopen.core.findings.finding import Fact
 from halfopen.core.history import DROPS, HALF_OPEN, ReleaseSeen, Retention, SettingChanged, Tier, ValueSeen
@@ -153,7 +154,7 @@ def test_values_of_namespaces_alone(place: HistoryPlace, db: sqlite3.Connection)
 
 
 @given(st.lists(st.tuples(st.integers(0, 7300), st.integers(0, 10**6)), min_size=1, max_size=60))
-@settings(max_examples=40, deadline=None, derandomize=True)
+@examples(40)
 def test_minutes_and_hours_are_those_of_the_seconds(readings: list[tuple[int, int]]) -> None:
     db = sqlite3.connect(":memory:", isolation_level=None)
     schema.migrate(db)

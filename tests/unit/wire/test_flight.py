@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
+from examples import examples
 from halfopen.core.errors import WireError
 from halfopen.core.filters import Filter
 from halfopen.core.findings.finding import Fact, Level
@@ -151,7 +152,7 @@ def test_a_torn_end_costs_the_last_entry(cut: int) -> None:
 
 
 @given(st.integers(0, len(RECORD) - 1), st.integers(1, 255))
-@settings(max_examples=150, deadline=None, derandomize=True)
+@examples(150)
 def test_no_bit_is_changed_unseen(place: int, mask: int) -> None:
     data = bytearray(RECORD)
     data[place] ^= mask
@@ -161,7 +162,7 @@ def test_no_bit_is_changed_unseen(place: int, mask: int) -> None:
 
 
 @given(st.binary(max_size=300))
-@settings(max_examples=100, deadline=None, derandomize=True)
+@examples(100)
 def test_bytes_of_anybody_end_in_one_line(payload: bytes) -> None:
     frame = flight.FRAME.pack(len(payload), flight.checksum_of(2, payload), 2) + payload
     for data in (payload, flight.MAGIC + payload, flight.MAGIC + frame):

@@ -6,10 +6,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from examples import examples
 from halfopen.core.model import join
 from halfopen.core.sample import LISTENER
 from rows import listener, request
@@ -45,7 +46,7 @@ def plainly(row: Any, found: list[join.Group]) -> int:
     return best
 
 
-@settings(max_examples=300, deadline=None, derandomize=True)
+@examples(300)
 @given(LISTENERS, REQUESTS)
 def test_the_most_specific_listener_takes_it(
     listeners: list[tuple[str, int, int]], requests: list[tuple[str, int, int, int]]

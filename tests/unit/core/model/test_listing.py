@@ -9,10 +9,11 @@ from unittest.mock import patch
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from examples import examples
 from halfopen.core.fields.connection import LIST
 from halfopen.core.filters import Filter
 from halfopen.core.model import listing
@@ -90,7 +91,7 @@ def listed(parts: list[rows.Part], names: Collection[str]) -> list[dict[str, Any
     return [{name: row[name] for name in names} for row in found]
 
 
-@settings(max_examples=150, deadline=None)
+@examples(150, derandomize=False)
 @given(
     STRETCHES,
     st.sampled_from(SORTS),

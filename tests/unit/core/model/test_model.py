@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
+from examples import examples
 from halfopen.core.findings.verdict import judge
 from halfopen.core.model.model import build
 from halfopen.core.model.sources import addresses, top_sources
@@ -18,7 +19,7 @@ from halfopen.core.sample import Completeness, ListenerOptions, Process
 from halfopen.present import jsonout, rows
 from rows import UNSEEN, listener, part, request, sample
 
-QUICK = settings(max_examples=100, deadline=None, derandomize=True)
+QUICK = examples(100)
 
 
 def many(n: int, **values: Any) -> list[Any]:

@@ -7,14 +7,15 @@ from collections import Counter, defaultdict
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
+from examples import examples
 from halfopen.core.model.sources import Sources, addresses, top_sources
 from halfopen.core.sample import REQUEST
 from rows import request
 
-QUICK = settings(max_examples=200, deadline=None, derandomize=True)
+QUICK = examples(200)
 ADDRESSES = st.one_of(
     st.sampled_from(
         ["0.0.0.0", "255.255.255.255", "10.0.0.255", "10.0.1.0", "::", "::1", "::ffff:0:0:0", "::10.0.0.1"]

@@ -2,12 +2,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
+from examples import examples
 from halfopen.core.model import timing
 
-QUICK = settings(max_examples=200, deadline=None, derandomize=True)
+QUICK = examples(200)
 
 
 @pytest.mark.parametrize(("retries", "release_s"), [(0, 1), (1, 3), (2, 7), (3, 15), (4, 31), (5, 63), (6, 127)])

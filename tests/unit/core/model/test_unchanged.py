@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
+from examples import examples
 from halfopen.core.model import listeners as listener_views
 from halfopen.core.model.join import groups
 from halfopen.core.model.model import Model, build
@@ -66,7 +67,7 @@ FIELDS = [("listeners", n) for n in ("accept_queue", "accept_queue_limit", "drop
 FIELDS += [("queues", n) for n in ("known", "qlen", "young", "syn_retries", "defer_accept")]
 
 
-@settings(max_examples=300, deadline=None, derandomize=True)
+@examples(300)
 @given(st.lists(st.tuples(st.sampled_from(FIELDS), st.integers(0, 3), st.integers(0, 200)), max_size=4))
 def test_a_model_is_the_same_with_and_without_one_before(changes: list[tuple[tuple[str, str], int, int]]) -> None:
     first = build(idle())

@@ -6,14 +6,15 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
+from examples import examples
 from halfopen.core.policy.counts import Flow, ListenerCounts
 from halfopen.core.policy.detection import Because, Judgement, Sensitivity, Watcher, step
 from halfopen.core.policy.stages import AlarmStage, Signal, StageTold
 
-QUICK = settings(max_examples=100, deadline=None, derandomize=True)
+QUICK = examples(100)
 
 
 @dataclass(frozen=True)

@@ -8,9 +8,10 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
+from examples import examples
 from halfopen.core.filters import Filter
 from halfopen.core.findings.finding import Fact, Finding, Level
 from halfopen.core.findings.verdict import Verdict
@@ -74,7 +75,7 @@ def test_an_id_says_when_and_is_the_same_for_the_same() -> None:
 
 
 @given(st.floats(allow_nan=False, allow_infinity=False, min_value=-1e12, max_value=1e12))
-@settings(max_examples=100, deadline=None, derandomize=True)
+@examples(100)
 def test_a_clock_that_is_off_gives_an_id_all_the_same(wall_s: float) -> None:
     assert re.fullmatch(r"\d{8}T\d{6}Z-[0-9a-f]{6}", incident_id(SELF, WEB, wall_s))
 

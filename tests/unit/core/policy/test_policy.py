@@ -6,9 +6,10 @@ import ipaddress
 from dataclasses import FrozenInstanceError
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
+from examples import examples
 from halfopen.core.filters import Filter
 from halfopen.core.policy.actions import Release, Released
 from halfopen.core.policy.alarms import Alarm, Clear, Passed, Rising
@@ -19,7 +20,7 @@ from halfopen.core.policy.policy import GIVE_UP_AFTER, Action, Missing, Policy, 
 from halfopen.core.policy.release_policy import by_filter
 from halfopen.core.where import Namespace
 
-QUICK = settings(max_examples=200, deadline=None, derandomize=True)
+QUICK = examples(200)
 OLD = Filter(older_than_s=15)
 A, B = Namespace("boot", 1, 7, "a"), Namespace("boot", 2, 8, "b")
 WEB: Subject = (2, "0.0.0.0", 80, 0)

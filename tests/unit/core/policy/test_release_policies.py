@@ -6,9 +6,10 @@ import ipaddress
 from dataclasses import replace
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
+from examples import examples
 from halfopen.core.filters import Filter
 from halfopen.core.findings.all_rules import RULES
 from halfopen.core.findings.finding import Fact, Finding, Level
@@ -216,7 +217,7 @@ def test_only_the_listeners_of_a_policy() -> None:
     ]
 
 
-@settings(max_examples=100, deadline=None, derandomize=True)
+@examples(100)
 @given(st.lists(st.tuples(st.integers(0, 3000), st.sampled_from([0.2, 1.0, 5.0])), max_size=20), st.integers(1, 2000))
 def test_a_budget_is_never_exceeded(turns: list[tuple[int, float]], per_s: int) -> None:
     world = World(replace(PLAIN, budget_per_s=per_s))

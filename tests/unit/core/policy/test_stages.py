@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
+from examples import examples
 from halfopen.core.policy.stages import TABLE, AlarmStage, Signal, StageTold, Standing, Timing, advance
 
-QUICK = settings(max_examples=200, deadline=None, derandomize=True)
+QUICK = examples(200)
 LETTERS = {".": Signal.CALM, "h": Signal.HELD, "?": Signal.SIGNS, "!": Signal.SURE}
 
 

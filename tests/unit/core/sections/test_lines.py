@@ -6,9 +6,10 @@ import tomllib
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
+from examples import examples
 from halfopen.core.sections.lines import KeyPath, lines_of
 
 FILE = '''\
@@ -117,7 +118,7 @@ PIECES = st.sampled_from(
 )
 
 
-@settings(max_examples=500, deadline=None, derandomize=True)
+@examples(500)
 @given(st.lists(PIECES, max_size=12).map("".join))
 def test_whatever_tomllib_takes(text: str) -> None:
     try:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import get_args
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
+from examples import examples
 from halfopen.core.errors import UsageError
 from halfopen.core.sections import words
 from halfopen.core.sections.words import Word, duration, nearest, one_of, whole
@@ -88,7 +89,7 @@ def test_bounds_and_near_words() -> None:
     assert raised.value.hint == "give 6 to 9"
 
 
-@settings(max_examples=300, deadline=None, derandomize=True)
+@examples(300)
 @given(st.integers(0, 10**12).map(lambda ms: ms / 1000))
 def test_a_time_written_is_read_back(seconds: float) -> None:
     word = duration()
