@@ -8,7 +8,7 @@ import pytest
 
 from halfopen.core.errors import ConfigError, UsageError
 from halfopen.core.sections.lines import lines_of
-from halfopen.core.sections.notify import KINDS, MOST_RECEIVERS, NotifySettings, check_all
+from halfopen.core.sections.notify import MOST_RECEIVERS, NotifySettings, check_all
 from halfopen.core.sections.reading import KeyPlace, read
 
 SECRET = 'secret_file = "/etc/halfopen/secret"\n'
@@ -32,7 +32,7 @@ def refused(text: str) -> str:
     return e.value.line()
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", RIGHT)
 def test_every_kind(kind: str) -> None:
     one = section(f'kind = "{kind}"\n{RIGHT[kind]}')
     assert one.called == kind

@@ -13,18 +13,24 @@ from halfopen.core.findings.cures import (
     RaiseConntrack,
     RaiseDescriptors,
 )
+from halfopen.core.findings.finding import Fact, Finding, Level
 from halfopen.core.policy.actions import ChangeListener, ChangeSetting, Look, Release
 from halfopen.core.tune.keys import ABORT, BACKLOG, COOKIES, RETRIES, SOMAXCONN, SYN_BACKLOG, SYNACK
 from halfopen.core.units import endpoint
 from halfopen.present.findings.cures import command, next_commands
 from halfopen.present.findings.headline import headline
-from halfopen.present.findings.sentences import SENTENCES
+from halfopen.present.findings.sentences import SENTENCES, by_facts
 from rows import named
 from verdicts import many, model_of, verdict_of
 
 
 def test_every_rule_has_a_sentence_and_every_sentence_a_rule() -> None:
     assert set(SENTENCES) == set(RULES)
+
+
+def test_a_cause_that_no_family_words_is_told_by_its_title_and_its_facts() -> None:
+    facts = (Fact("resets_per_s", 1200.0, 100, "per_s"), Fact("source", "192.0.2.1"))
+    assert by_facts(Finding("scan", Level.NOTICE, facts)) == (RULES["scan"].title, "1,200/s RSTs, from 192.0.2.1")
 
 
 def test_the_first_line() -> None:
