@@ -79,9 +79,8 @@ class Closers(Closable):
         return self._act("retrofit", cookies, rows, states, 0)
 
     def retrofit_all(self, options: KeepaliveOptions, states: int, least_quiet: int) -> NDArray[Any]:
-        """Set options on every connection in these states (a bit each) that was quiet for so many jiffies.
-
-        Raises: KernelError.
+        """Set options on every connection in these states (a bit each) that was quiet for so many jiffies; those that
+        were set, (n,) dtype ACTED. Raises: KernelError.
         """
         self._by_cookie[0] = 0
         self._wanted[0] = meant(1, options)[0]

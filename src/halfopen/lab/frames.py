@@ -28,7 +28,7 @@ def mac_bytes(text: str) -> bytes:
 
 
 def fold(total: NDArray[np.uint32]) -> NDArray[np.uint16]:
-    """Fold sums of 16-bit words into Internet checksums (RFC 1071)."""
+    """Fold sums of 16-bit words, of any shape, into Internet checksums of that shape (RFC 1071)."""
     total = (total & 0xFFFF) + (total >> 16)
     total = (total & 0xFFFF) + (total >> 16)
     checksums: NDArray[np.uint16] = (~total & 0xFFFF).astype(np.uint16)

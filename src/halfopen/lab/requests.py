@@ -15,7 +15,7 @@ _POLL_S: Final = 0.01
 
 
 def held(host: LabHost, port: int | None = None) -> NDArray[Any]:
-    """Every request socket in the host's namespace (dtype `core.sample.REQUEST`), of one local port or of all.
+    """Every request socket in the host's namespace, (N,) dtype `core.sample.REQUEST`, of one local port or of all.
 
     Raises: LabError once the lab is closed, KernelError.
     """

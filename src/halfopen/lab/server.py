@@ -60,7 +60,10 @@ class Server(LabHost):
         return listener
 
     def requests(self, port: int | None = None) -> NDArray[Any]:
-        """Every request socket the server's kernel holds (dtype `core.sample.REQUEST`), of one local port or of all."""
+        """Every request socket the server's kernel holds, (N,) dtype REQUEST, of one local port or of all.
+
+        Raises: as `requests.held`.
+        """
         return requests.held(self, port)
 
     def half_open(self, port: int | None = None) -> int:

@@ -225,12 +225,12 @@ class Slow:
 
     @property
     def least_s(self) -> NDArray[np.float64]:
-        """Each handshake took at least so long."""
+        """Each handshake took at least so long, in s: (count,), NaN of one that has not finished."""
         return self._clients.least_s
 
     @property
     def most_s(self) -> NDArray[np.float64]:
-        """Each handshake took at most so long."""
+        """Each handshake took at most so long, in s: (count,), NaN of one that has not finished."""
         return self._clients.most_s
 
     def _run(self) -> None:

@@ -140,13 +140,16 @@ def document(sample: Sample, model: ClosingModel, verdict: Verdict, *, interrupt
 
 
 def chunks(netns: str, model: ClosingModel, places: NDArray[Any]) -> Iterator[SocketChunk]:
-    """The connections at these places, some at a time."""
+    """The connections at these places (n,) of the model's sockets, some at a time."""
     for start in range(0, len(places), _CHUNK):
         yield SocketChunk(netns, model, places[start : start + _CHUNK])
 
 
 def list_lines(form: str, netns: str, model: ClosingModel, places: NDArray[Any], width: int | None) -> Iterator[str]:
-    """The lines of `closing list` in a form: table, csv or ndjson."""
+    """The lines of `closing list` in a form (table, csv or ndjson), of the sockets at these places (n,) of the model.
+
+    width: of the table, in columns; None: as wide as it needs.
+    """
     found = chunks(printable(netns), model, places)
     if form == "csv":
         return listing.csv_lines(SOCKETS, found)

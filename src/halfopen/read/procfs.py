@@ -124,7 +124,8 @@ def _table(path: str) -> bytearray:
 
 
 def sockets(files: tuple[str, ...] = ("tcp", "tcp6")) -> tuple[NDArray[Any], NDArray[Any], int]:
-    """Request sockets, listeners and full sockets in SYN_RECV from `files` of /proc/net (see wire.procnet).
+    """Of `files` of /proc/net (see wire.procnet): request sockets, (N,) dtype REQUEST; listeners, (L,) dtype LISTENER;
+    and how many full sockets are in SYN_RECV.
 
     Raises: Unsupported when there is no such file, NotPermitted when it cannot be read, WireError.
     """

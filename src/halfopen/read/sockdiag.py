@@ -133,7 +133,8 @@ def read(s: socket.socket, code: bytes, add: Callable[[NDArray[Any]], None]) -> 
 
 
 def listeners(s: socket.socket) -> tuple[NDArray[Any], bool]:
-    """Every listener in the namespace of `s` (dtype LISTENER), and whether the kernel flagged the dump as inconsistent.
+    """Every listener in the namespace of `s`, (L,) dtype LISTENER, and whether the kernel flagged the dump as
+    inconsistent.
 
     Raises: as `slices`.
     """

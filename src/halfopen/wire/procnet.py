@@ -36,8 +36,8 @@ def _address(text: bytes) -> bytes:
 
 
 def parse_tcp(data: bytes | bytearray) -> tuple[NDArray[Any], NDArray[Any], int]:
-    """Request sockets (dtype REQUEST), listeners (dtype LISTENER, limits and drops unknown: 0) and full sockets in
-    SYN_RECV.
+    """Request sockets, (N,) dtype REQUEST; listeners, (L,) dtype LISTENER, their limits and drops unknown: 0; and how
+    many full sockets are in SYN_RECV.
 
     `retransmits` is num_timeout (see above). Lines that are no socket lines are passed over, as the heading is; a file
     without the heading raises WireError.

@@ -56,7 +56,10 @@ class Batch:
         self.headers[:, 3] = 1
 
     def receive(self, fd: int) -> tuple[Bytes, NDArray[np.int64]]:
-        """The frames that are there, and their lengths as the wire had them; views that the next call overwrites."""
+        """The frames that are there, (n, FRAME) bytes, and their lengths in bytes as the wire had them, (n,).
+
+        The frames are a view that the next call overwrites.
+        """
         n = max(0, _LIBC.recvmmsg(fd, self.headers.ctypes.data, _BATCH, socket.MSG_DONTWAIT | socket.MSG_TRUNC, None))
         return self.frames[:n], (self.headers[:n, 7] & np.uint64(0xFFFFFFFF)).astype(np.int64)
 
@@ -90,7 +93,10 @@ class Held:
         self._turn = 0
 
     def put(self, frames: Bytes, lengths: NDArray[np.int64], due: NDArray[np.float64], inward: bool) -> int:
-        """Take frames in; how many there was no room for."""
+        """Take in frames (n, FRAME) of so many bytes (n,), each due at a time (n,) in s of the monotonic clock.
+
+        Returns how many there was no room for.
+        """
         n = min(len(frames), len(self._free))
         slots = np.array([self._free.pop() for _ in range(n)], dtype=np.intp)
         self._frames[slots] = frames[:n]
@@ -100,7 +106,7 @@ class Held:
         return len(frames) - n
 
     def take(self, now: float) -> tuple[NDArray[np.intp], float]:
-        """The slots that are due, in order, and how late the latest of them is."""
+        """The slots (n,) that are due, in order, and by how many seconds the latest of them is late."""
         slots = np.flatnonzero(self._due <= now)
         if not len(slots):
             return slots, 0.0
@@ -108,7 +114,7 @@ class Held:
         return slots, float(now - self._due[slots[0]])
 
     def send(self, slots: NDArray[np.intp], batch: Batch, fds: dict[bool, int]) -> None:
-        """Send the frames of these slots to their sides, and free the slots."""
+        """Send the frames of these slots (n,) to their sides, and free the slots. Raises: OSError."""
         for inward, fd in fds.items():
             mine = slots[self._inward[slots] == inward]
             for first in range(0, len(mine), _BATCH):
@@ -118,7 +124,7 @@ class Held:
         self._free.extend(slots.tolist())
 
     def next_s(self) -> float:
-        """When the next frame is due."""
+        """When the next frame is due, in s of the monotonic clock; infinity where none is under way."""
         return float(self._due.min())
 
 

@@ -57,7 +57,8 @@ def read_hash(
 
 
 def put(fd: int, key: NDArray[Any] | bytes, value: NDArray[Any] | bytes, *, what: str) -> None:
-    """Set the value of a key, as the map lays both out; of a per-CPU map the values of all CPUs.
+    """Set the value of a key, as the map lays both out: bytes, or arrays (1,) of its dtypes; of a per-CPU map the
+    values of all CPUs, (cpus,).
 
     what: names the contents in an error. Raises: KernelError.
     """

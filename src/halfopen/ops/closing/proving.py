@@ -46,7 +46,10 @@ def probe(
     stop: threading.Event,
 ) -> ChangedConnections:
     """Send a probe on each connection, wait for two seconds, and tell which peers answered; then the options are set
-    as they were. A peer that has forgotten the connection answers with an RST, which ends it. Raises: KernelError.
+    as they were. A peer that has forgotten the connection answers with an RST, which ends it.
+
+    as_they_were: of K connections, (K,) dtype ACTED with what their options were, the rows (K,) MEANT that set them
+    back. Raises: KernelError.
     """
     cookies = sockets.rows["cookie"]
     began, before = time.monotonic(), _heard_at(sockets)

@@ -105,8 +105,8 @@ class Census(Closable):
         """The request sockets of the calling thread's namespace, a stretch at a time.
 
         mixed: IPv4 requests without a device and others are to be expected side by side; they are then written alike.
-        named: with cookies. chains: those of these chains will do; others may come as well. Ages are as of the
-        beginning of the walk; the age of a request that came later is 0.
+        named: with cookies. chains: numbers (C,) of hash chains; their requests will do, others may come as well.
+        Ages, in s, are as of the beginning of the walk; the age of a request that came later is 0.
 
         Raises: NotPermitted, KernelError, WireError.
         """

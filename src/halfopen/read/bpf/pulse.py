@@ -51,7 +51,7 @@ class Pulse(Closable):
         return self.read_with_digest(expected)[0]
 
     def read_with_digest(self, expected: int) -> tuple[NDArray[Any], int]:
-        """The same, and the digest of these listeners (`digest`). Raises: as `read`."""
+        """The same listeners, (L,) dtype PULSE, and their digest (`digest`). Raises: as `read`."""
         with self._lock:
             found = bpf_records.pulses(self._walk(expected, quiet=False))
             if self._last["family"][0]:
