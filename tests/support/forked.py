@@ -48,7 +48,9 @@ for line in sys.stdin:
 """
 
 
-class _Forker:
+class Forker:
+    """One such process, begun with an environment; `close` ends it."""
+
     def __init__(self, environment: Mapping[str, str]) -> None:
         self.place, self.began_with = _place(), _began_with(environment)
         self._files = tempfile.TemporaryDirectory(prefix="halfopen-forked-")
@@ -57,6 +59,7 @@ class _Forker:
         self._process = subprocess.Popen(words, env=environment, stdin=pipe, stdout=pipe, text=True, bufsize=1)
 
     def run(self, words: Sequence[str], environment: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
+        """Run a command with this environment, from where the caller is."""
         assert self._process.stdin
         assert self._process.stdout
         out, error = (Path(self._files.name) / name for name in ("out", "error"))
@@ -73,12 +76,13 @@ class _Forker:
         return subprocess.CompletedProcess(words, code, out.read_text(), error.read_text())
 
     def close(self) -> None:
+        """End it; it holds nothing."""
         self._process.communicate()
         self._files.cleanup()
 
 
 _lock = threading.Lock()
-_forker: _Forker | None = None
+_forker: Forker | None = None
 
 
 def run(words: Sequence[str], environment: Mapping[str, str]) -> subprocess.CompletedProcess[str] | None:
@@ -90,7 +94,7 @@ def run(words: Sequence[str], environment: Mapping[str, str]) -> subprocess.Comp
         if _forker is None:
             if threading.current_thread() is not threading.main_thread():
                 return None
-            _forker = _Forker(environment)
+            _forker = Forker(environment)
         if _forker.place != _place() or _forker.began_with != _began_with(environment):
             return None
         return _forker.run(words, environment)

@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
+from forked import Forker
 from halfopen.cli import main
 from run import environment, one_line
 from run import halfopen as command
@@ -187,10 +189,12 @@ def test_closed_standard_descriptors(closed: str) -> None:
     ids=["LC_ALL=C", "PYTHONIOENCODING"],
 )
 def test_a_terminal_without_unicode(env: dict[str, str]) -> None:
-    for words in (("status",), ("tune", "show"), ("status", "--json")):
-        done = command(*words, env=env)
-        assert (done.returncode, done.stderr) == (0, ""), words
-        assert done.stdout.isascii()
+    ours = environment(**env)
+    with closing(Forker(ours)) as forker:
+        for words in (("status",), ("tune", "show"), ("status", "--json")):
+            done = forker.run(words, ours)
+            assert (done.returncode, done.stderr) == (0, ""), words
+            assert done.stdout.isascii()
 
 
 def test_what_no_filter_matches_is_no_error() -> None:
