@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 from halfopen.core.fields.field import Field, Kind, columns
 from halfopen.core.units import printable
 from halfopen.present.columns import GAP, fitting, left_out
+from halfopen.present.language import cell_width
 
 C = TypeVar("C")
 
@@ -30,13 +31,13 @@ def table(fields: Sequence[Field[C]], found: Sequence[C], width: int | None) -> 
     """
     shown = columns(fields)
     cells = [[_cells(field, chunk) for field in shown] for chunk in found]
-    widest = [max((len(text) for chunk in cells for text in chunk[i]), default=0) for i in range(len(shown))]
+    widest = [max((cell_width(text) for chunk in cells for text in chunk[i]), default=0) for i in range(len(shown))]
     widths = [max(len(field.title), field.least, most) for field, most in zip(shown, widest, strict=True)]
     kept = fitting(shown, widths, width)
-    yield _line(shown, widths, kept, [field.title for field in shown])
+    yield line(shown, widths, kept, [field.title for field in shown])
     for chunk in cells:
-        for line in zip(*chunk, strict=True):
-            yield _line(shown, widths, kept, line)
+        for row in zip(*chunk, strict=True):
+            yield line(shown, widths, kept, row)
     if words := left_out([field for i, field in enumerate(shown) if i not in kept], width):
         yield words
 
@@ -46,19 +47,28 @@ def _cells(field: Field[C], chunk: C) -> list[str]:
     return [] if show is None else [printable(str(value)) for value in show(chunk)]
 
 
-def _line(fields: Sequence[Field[C]], widths: Sequence[int], kept: Sequence[int], cells: Sequence[str]) -> str:
-    texts = (cells[i].ljust(widths[i]) if fields[i].kind is Kind.LABEL else cells[i].rjust(widths[i]) for i in kept)
+def line(fields: Sequence[Field[C]], widths: Sequence[int], kept: Sequence[int], cells: Sequence[str]) -> str:
+    """A line of a table: the cells of the columns that are kept, each as wide as its column, in cells of a terminal."""
+    texts = (_padded(cells[i], widths[i], left=fields[i].kind is Kind.LABEL) for i in kept)
     return (" " * GAP).join(texts).rstrip()
 
 
-def csv_lines(fields: Sequence[Field[C]], found: Iterable[C]) -> Iterator[str]:
-    """CSV with a heading, RFC 4180 but for plain newlines."""
+def _padded(text: str, width: int, *, left: bool) -> str:
+    """The text in a column; characters of East Asia take two cells."""
+    if text.isascii():
+        return text.ljust(width) if left else text.rjust(width)
+    space = " " * (width - cell_width(text))
+    return text + space if left else space + text
+
+
+def csv_lines(fields: Sequence[Field[C]], found: Iterable[C], *, clean: bool = False) -> Iterator[str]:
+    """CSV with a heading, RFC 4180 but for plain newlines. clean: no text in it is obeyed by a terminal."""
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
     valued = _valued(fields)
     writer.writerow([field.name for field in valued])
     for chunk in found:
-        writer.writerows(zip(*(_words(field, _values(field, chunk)) for field in valued), strict=True))
+        writer.writerows(zip(*(_words(field, _values(field, chunk), clean) for field in valued), strict=True))
         yield buffer.getvalue().rstrip("\n")
         buffer.seek(0)
         buffer.truncate()
@@ -66,10 +76,11 @@ def csv_lines(fields: Sequence[Field[C]], found: Iterable[C]) -> Iterator[str]:
         yield buffer.getvalue().rstrip("\n")
 
 
-def _words(field: Field[C], values: list[Any]) -> list[Any]:
+def _words(field: Field[C], values: list[Any], clean: bool) -> list[Any]:
+    """A column as CSV has it: `true` and `false` as in JSON."""
     if field.type == "boolean":
         return ["true" if value else "false" for value in values]
-    return [printable(value) if isinstance(value, str) else value for value in values]
+    return values if clean else [printable(value) if isinstance(value, str) else value for value in values]
 
 
 def ndjson_lines(fields: Sequence[Field[C]], found: Iterable[C]) -> Iterator[str]:
@@ -82,6 +93,7 @@ def ndjson_lines(fields: Sequence[Field[C]], found: Iterable[C]) -> Iterator[str
 
 
 def _encoded(field: Field[C], values: list[Any]) -> list[str]:
+    """A column as JSON; an encoder is not made anew for each value."""
     if field.type == "boolean":
         return ["true" if value else "false" for value in values]
     if field.type == "string":

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from json.encoder import encode_basestring_ascii
 from typing import Any, Final
 
 from halfopen.core.fields.connection import LIST, Chunk
-from halfopen.core.fields.field import Field, Kind, columns
+from halfopen.core.fields.field import Field, columns
 from halfopen.core.model.listing import Collected
 from halfopen.core.units import json_text, printable
-from halfopen.present.columns import GAP, fitting, left_out
+from halfopen.present import listing
+from halfopen.present.columns import fitting, left_out
 from halfopen.present.language import cell_width
 
 # Rows that are Python objects at a time, at half a kilobyte each.
@@ -81,10 +79,10 @@ def table(parts: list[Part], netns_column: bool, width: int | None = None) -> It
         widest = [_most(field, parts) for field in fields]
     widths = [max(len(field.title), field.least, most) for field, most in zip(fields, widest, strict=True)]
     kept = fitting(fields, widths, width)
-    yield _line(fields, widths, kept, [field.title for field in fields])
+    yield listing.line(fields, widths, kept, [field.title for field in fields])
     for chunk in cells:
         for line in zip(*chunk, strict=True):
-            yield _line(fields, widths, kept, line)
+            yield listing.line(fields, widths, kept, line)
     if words := left_out([field for i, field in enumerate(fields) if i not in kept], width):
         yield words
 
@@ -105,53 +103,15 @@ def _cells(fields: Sequence[Field[Chunk]], chunk: Chunk) -> list[list[str]]:
     return found
 
 
-def _line(fields: Sequence[Field[Chunk]], widths: Sequence[int], kept: Sequence[int], cells: Sequence[str]) -> str:
-    texts = (_padded(cells[i], widths[i], left=fields[i].kind is Kind.LABEL) for i in kept)
-    return (" " * GAP).join(texts).rstrip()
-
-
-def _padded(text: str, width: int, *, left: bool) -> str:
-    """The text in a column; characters of East Asia take two cells."""
-    if text.isascii():
-        return text.ljust(width) if left else text.rjust(width)
-    space = " " * (width - cell_width(text))
-    return text + space if left else space + text
-
-
 def csv_lines(parts: list[Part]) -> Iterator[str]:
     """CSV with a heading, RFC 4180 but for plain newlines."""
-    buffer = io.StringIO()
-    writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow([field.name for field in LIST])
-    for chunk in chunks(_readable(parts)):
-        writer.writerows(zip(*map(_words, LIST, _values(chunk)), strict=True))
-        yield buffer.getvalue().rstrip("\n")
-        buffer.seek(0)
-        buffer.truncate()
-    if buffer.tell():
-        yield buffer.getvalue().rstrip("\n")
-
-
-def _words(field: Field[Chunk], values: list[Any]) -> list[Any]:
-    """A column as CSV has it: `true` and `false` as in JSON."""
-    return ["true" if value else "false" for value in values] if field.type == "boolean" else values
+    # Beside the name of the namespace a row holds nothing that others wrote; to look at each text takes long.
+    return listing.csv_lines(LIST, chunks(_readable(parts)), clean=True)
 
 
 def ndjson_lines(parts: list[Part]) -> Iterator[str]:
     """One JSON object a line, with nothing in it that a terminal obeys."""
-    template = "{" + ",".join(f'"{field.name}":%s' for field in LIST) + "}"
-    for chunk in chunks(parts):
-        for row in zip(*map(_encoded, LIST, _values(chunk)), strict=True):
-            yield template % row
-
-
-def _encoded(field: Field[Chunk], values: list[Any]) -> list[str]:
-    """A column as JSON; an encoder is not made anew for each value."""
-    if field.type == "boolean":
-        return ["true" if value else "false" for value in values]
-    if field.type == "string":
-        return list(map(encode_basestring_ascii, values))
-    return list(map(repr if field.type == "number" else json.dumps, values))
+    return listing.ndjson_lines(LIST, chunks(parts))
 
 
 def json_lines(head: dict[str, Any], parts: list[Part]) -> Iterator[str]:
