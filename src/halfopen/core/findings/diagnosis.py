@@ -69,9 +69,9 @@ DOUBTS = (NOT_WHOLE, NOT_COUNTED)
 
 def time_base(fact: Fact) -> TimeBase:
     """When a fact is from."""
-    if fact.name in _BY_AGES:
+    if fact.name in _BY_AGES and not fact.between:
         return TimeBase.AGES
-    if fact.name in _BETWEEN or fact.unit == "per_s":
+    if fact.between or fact.name in _BETWEEN or fact.unit == "per_s":
         return TimeBase.BETWEEN
     # The kernel's own names are those of counters.
     return TimeBase.EVER if fact.name[:1].isupper() or fact.name in ("drops", "dropped_syns") else TimeBase.NOW

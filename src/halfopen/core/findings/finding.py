@@ -24,12 +24,16 @@ class Level(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Fact:
-    """One piece of evidence: a value with its unit ("" for a count or a text), and the limit it was held against."""
+    """One piece of evidence: a value with its unit ("" for a count or a text), and the limit it was held against.
+
+    between: it is from the time between the two looks, though facts of this name are mostly from the ages.
+    """
 
     name: str
     value: Value
     limit: float | None = None
     unit: str = ""
+    between: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from halfopen.core.findings.diagnosis import TimeBase, time_base
 from halfopen.core.findings.finding import Level
 from halfopen.present.findings.sentences import say
 from verdicts import arrivals, many, peers, releases, second_look
@@ -40,6 +41,7 @@ def test_a_flood_is_told_by_packets(how: dict[str, Any]) -> None:
     assert (found.level, found.count("distinct_sources")) == (Level.WARNING, 360)
     assert found.number("completions_per_s") == 10
     assert 100 <= found.number("unanswered_per_s") <= 120
+    assert time_base(found.fact("unanswered_per_s")) is TimeBase.BETWEEN
     assert "they come from 360 sources, each of them once" in say(found)
     assert not releases(verdict)
     # Three retries would keep the forged ones for seven times as long.

@@ -58,7 +58,7 @@ def _flow(e: Evidence, found: SilentSources) -> tuple[Fact, ...]:
         *_rate(found),
         Fact("completions_per_s", round(found.completions_per_s, 1), unit="per_s"),
         Fact("completions_of", "listener" if found.where is not None and e.now.arrived is not None else "namespace"),
-        Fact("unanswered_share", round(found.share, 4), MOST),
+        Fact("unanswered_share", round(found.share, 4), MOST, between=_by_packets(found)),
         Fact("repeated", found.silent.repeated),
         Fact("distinct_sources", found.silent.sources.distinct),
         Fact("cookies_unanswered_per_s", round(found.cookies_per_s, 1), unit="per_s"),
@@ -67,11 +67,16 @@ def _flow(e: Evidence, found: SilentSources) -> tuple[Fact, ...]:
     )
 
 
+def _by_packets(found: SilentSources) -> bool:
+    """Whether the rate was counted, by cookies or by SYNs, not worked out from ages."""
+    return bool(found.cookies_per_s) or not found.silent.count
+
+
 def _rate(found: SilentSources) -> tuple[Fact, ...]:
     """The handshakes that its sources begin a second; of a flood that is over, its former rate and its end."""
     rate, over = round(found.unanswered_per_s, 1), found.ended
     if over is None:
-        return (Fact("unanswered_per_s", rate, unit="per_s"),)
+        return (Fact("unanswered_per_s", rate, unit="per_s", between=_by_packets(found)),)
     return (
         Fact("came_per_s", rate, unit="per_s"),
         Fact("last_syn_s", round(over.last_syn_s, 1), unit="s"),
