@@ -228,9 +228,14 @@ def test_a_short_queue_beside_one_that_is_stuck_is_named_by_cookies_alone() -> N
     counters = {"ListenOverflows": 990, "ListenDrops": 990}
     assert second_look([], stuck, short, counters=counters, rates=rates)[1] == ["app-not-accepting"]
     counters |= {"SyncookiesSent": 90, "SyncookiesRecv": 80}
-    verdict, ids = second_look([], stuck, short, counters=counters, rates=rates)
+    # The same connection is next in the full queue at both looks: none was accepted.
+    queues = np.zeros(2, dtype=QUEUES)
+    queues["known"], queues["oldest_isn"] = True, (77, 0)
+    verdict, ids = second_look([], stuck, short, counters=counters, rates=rates, queues=queues)
     assert ids == ["app-not-accepting", "backlog-small"]
     assert verdict.findings[1].at.port == 81
+    # One that accepts a few has room now and then, and sent cookies itself; its drops are of SYNs sent again.
+    assert second_look([], stuck, short, counters=counters, rates=rates)[1] == ["app-not-accepting"]
     # The one that is stuck is not called too short as well.
     assert second_look([], stuck, counters=counters, rates=rates)[1] == ["app-not-accepting"]
 

@@ -78,12 +78,16 @@ def _too_short(e: Evidence) -> tuple[ListenerView, list[Fact], Level] | None:
     """
     if is_flood(e):
         return None
-    moving = [view for view in e.now.listeners if stuck(e, view) is None]
-    view = _overflowed(e, moving)
+    waiting = [found for view in e.now.listeners if (found := stuck(e, view)) is not None]
+    moving = [view for view in e.now.listeners if all(view is not found.view for found in waiting)]
+    view, full = _overflowed(e, moving), list(e.full())
     honest = e.cookies == 1 and e.total("SyncookiesRecv") >= max(1, _HONEST * e.total("SyncookiesSent"))
     # Clients that do not hear the SYN-ACK fill a queue of any length.
-    honest = honest and not any(one.view in list(e.full()) for one in unheard(e))
-    if len(moving) < len(e.now.listeners):
+    honest = honest and not any(one.view in full for one in unheard(e))
+    if waiting:
+        # A slow program has room now and then: then the cookies may be those of its own listener.
+        slow = any(queue.accepted != 0 for found in waiting for queue in found.queues)
+        honest = honest and not (slow and view not in full)
         return (view, *_counted(e, ("SyncookiesSent", "SyncookiesRecv"))) if view is not None and honest else None
     if e.total("ListenOverflows") and view is not None and not _over(e):
         cookies = ("SyncookiesSent",) if e.cookies == 1 and e.total("SyncookiesSent") else ()
