@@ -36,10 +36,10 @@ def told(
     model, verdict, closing = max(found, key=lambda one: (max(level(one[1]), one[2].level), one[0].half_open))
     parts = [_verdict(model, verdict)]
     if closing.level >= Level.WARNING and closing.model is not None and closing.verdict is not None:
-        from halfopen.present.closing import headline as closing_headline  # hardly a host has such trouble
+        from halfopen.present import closing as _closing  # hardly a host has such trouble
 
         # The worse of the two comes first.
-        parts.insert(int(level(verdict) >= closing.level), closing_headline(closing.model, closing.verdict))
+        parts.insert(int(level(verdict) >= closing.level), _closing.headline(closing.model, closing.verdict))
     if len(found) > 1:
         parts[0] += f" ({model.sample.where.name}, the worst of {plural(len(found), 'namespace')})"
     by_name = {one.name: one for one in CHECKED}

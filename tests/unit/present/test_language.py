@@ -32,7 +32,7 @@ HAN = re.compile("[\u4e00-\u9fff]")
 KEPT = re.compile(
     "backlog|cookie|socket|accept|connect|netfilter|softirq|keepalive|cgroup|eBPF|release|Fast|Open|LimitNOFILE|halfopen"
     "|status|protect|all|somaxconn|defer|fs.file-max|Ctrl-C|netns|SYN-ACK|Linux|ListenDrops|Enter|Esc|PgUp|PgDn|top|tune"
-    "|KiB|Cgroup|inode|dentry|IPv|rising|incident|recovering|quiet"
+    "|sudo|KiB|Cgroup|inode|dentry|IPv|rising|incident|recovering|quiet"
 )
 COMMANDS = ("halfopen", "systemctl", "sysctl", "ip ", "ethtool", "nft ", "prlimit", "kill", "cat", "grep", "tcpdump")
 COMMANDS = (*COMMANDS, "nsenter", "src net", "dst port")

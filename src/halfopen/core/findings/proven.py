@@ -13,6 +13,7 @@ from typing import Final
 
 import numpy as np
 
+from halfopen.core import units
 from halfopen.core.findings.cures import Cure
 from halfopen.core.findings.evidence import FEW, Evidence
 from halfopen.core.findings.floods import FEW_HOSTS
@@ -21,7 +22,6 @@ from halfopen.core.findings.sources import SOME
 from halfopen.core.model.listeners import ListenerView
 from halfopen.core.model.prefixes import Numbers, Prefix, is_v4
 from halfopen.core.policy.actions import Block
-from halfopen.core.units import prefix as network
 
 _BLOCKED_S: Final = 600.0
 
@@ -59,5 +59,5 @@ def block(e: Evidence, view: ListenerView, hosts: list[Prefix], reason: str) -> 
     """The cure that blocks hosts at a listener's port; none where there are none."""
     if not hosts:
         return ()
-    sources = tuple(network(one.text) for one in hosts)
+    sources = tuple(units.prefix(one.text) for one in hosts)
     return ((Block(e.now.sample.where, sources, _BLOCKED_S, reason, view.port),),)

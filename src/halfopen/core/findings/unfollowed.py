@@ -27,7 +27,7 @@ _HELD: Final = 0.8
 
 
 @dataclass(frozen=True, slots=True)
-class Unfollowed:
+class UnfollowedSyns:
     """SYNs a second at a listener that no ACK follows, from so many addresses, each of which came once; handshakes a
     second that finish there.
     """
@@ -38,7 +38,7 @@ class Unfollowed:
     distinct: int
 
 
-def unfollowed(e: Evidence) -> Unfollowed | None:
+def unfollowed(e: Evidence) -> UnfollowedSyns | None:
     """The listener at which most SYNs are of addresses as if drawn, and are not followed up; None where none is, or
     where packets were not counted for long enough.
     """
@@ -55,7 +55,7 @@ def _nothing_lasts(e: Evidence, view: ListenerView) -> bool:
     return e.cookies == 2 or view.retries == 0
 
 
-def _at(e: Evidence, view: ListenerView, flow: ArrivedFlow) -> Unfollowed | None:
+def _at(e: Evidence, view: ListenerView, flow: ArrivedFlow) -> UnfollowedSyns | None:
     came = flow.syns - flow.repeats
     # An ACK that comes too late is one of a client as well.
     silent = came - max(flow.acks, flow.finished) - flow.resets
@@ -67,4 +67,4 @@ def _at(e: Evidence, view: ListenerView, flow: ArrivedFlow) -> Unfollowed | None
     once = int(np.count_nonzero(theirs["syns"] == 1))
     if once < _ONCE * int(theirs["syns"].sum()) or once < FEW or narrowest(theirs["number"], _HELD) is not None:
         return None
-    return Unfollowed(view, flow.per_s(silent), flow.per_s(flow.finished), len(theirs))
+    return UnfollowedSyns(view, flow.per_s(silent), flow.per_s(flow.finished), len(theirs))
