@@ -197,11 +197,11 @@ def _followed(netns: str | None) -> tuple[ReadingSource | None, str]:
     from halfopen.ops.top.top import ReadingSource
     from halfopen.present.screen import phrases
     from halfopen.service import mode
-    from halfopen.service.followed import FollowedReadings, Unfollowed
+    from halfopen.service.followed import FollowedReadings, NoReadings
 
     try:
         one = FollowedReadings(mode.control_path(), netns)
-    except Unfollowed as e:
+    except NoReadings as e:
         return None, "" if e.expected else phrases.reads_itself(e.line())
     return ReadingSource(one.run, one.everywhere, reader=phrases.the_service()), ""
 

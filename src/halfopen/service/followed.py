@@ -24,7 +24,7 @@ _AGAIN_S: Final = 1.0
 _EXPECTED: Final = ("elsewhere", "unknown-target")
 
 
-class Unfollowed(HalfopenError):
+class NoReadings(HalfopenError):
     """The service does not hand its readings to this process. expected: it does not run, or does not watch that place:
     nothing to speak of.
     """
@@ -41,7 +41,7 @@ class FollowedReadings:
     """
 
     def __init__(self, path: str, netns: str | None) -> None:
-        """Raises: Unfollowed."""
+        """Raises: NoReadings."""
         self._path, self._netns = path, netns
         self.everywhere = netns == "all"
         self._socket, self._begun = self._connected()
@@ -89,7 +89,7 @@ class FollowedReadings:
         return False
 
     def _connected(self) -> tuple[socket.socket, bytes]:
-        """A connection on which readings come, and what came behind the answer. Raises: Unfollowed."""
+        """A connection on which readings come, and what came behind the answer. Raises: NoReadings."""
         one = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
             one.settimeout(client.CONNECT_S)
@@ -104,13 +104,13 @@ class FollowedReadings:
             return one, rest
         except PermissionError:
             one.close()
-            raise Unfollowed(client.why_not(self._path)) from None
+            raise NoReadings(client.why_not(self._path)) from None
         except (ConnectionRefusedError, FileNotFoundError):
             one.close()
-            raise Unfollowed("the halfopen service does not run", expected=True) from None
+            raise NoReadings("the halfopen service does not run", expected=True) from None
         except OSError as e:
             one.close()
-            raise Unfollowed(f"the halfopen service does not answer: {e.strerror or 'no answer in time'}") from None
+            raise NoReadings(f"the halfopen service does not answer: {e.strerror or 'no answer in time'}") from None
         except HalfopenError:
             one.close()
             raise
@@ -121,10 +121,10 @@ class FollowedReadings:
             error = answer.get("error") or {}
             ok = bool(answer.get("ok"))
         except (ValueError, AttributeError, TypeError):
-            raise Unfollowed("the halfopen service gave an answer that is not JSON") from None
+            raise NoReadings("the halfopen service gave an answer that is not JSON") from None
         if not ok:
             words, hint = str(error.get("message") or ""), str(error.get("hint") or "")
-            raise Unfollowed(f"the halfopen service: {words}", hint, expected=error.get("id") in _EXPECTED)
+            raise NoReadings(f"the halfopen service: {words}", hint, expected=error.get("id") in _EXPECTED)
 
 
 def _line(one: socket.socket) -> tuple[bytes, bytes]:
@@ -133,7 +133,7 @@ def _line(one: socket.socket) -> tuple[bytes, bytes]:
     while b"\n" not in taken:
         piece = one.recv(_PIECE)
         if not piece or len(taken) > _LINE_MOST or time.monotonic() > until:
-            raise Unfollowed("the halfopen service closed the connection")
+            raise NoReadings("the halfopen service closed the connection")
         taken += piece
     line, _, rest = taken.partition(b"\n")
     return line, rest

@@ -41,7 +41,8 @@ class Field(Generic[S]):
     title: of the column, "" for a value that is in no table. show: the cell; None: the value as text. least: how wide
     the column is at least. most, most_ipv6: how wide a cell may be, without and with IPv6 addresses, where there are
     too many cells to look at first; 0: no wider than `least` and the title. spare: where a screen is narrow the columns
-    with the highest number are left out first, those with 0 never.
+    with the highest number are left out first, those with 0 never. words: cells that screens have in the language of
+    the person who looks.
     """
 
     name: str
@@ -56,6 +57,7 @@ class Field(Generic[S]):
     most: int = 0
     most_ipv6: int = 0
     spare: int = 0
+    words: tuple[str, ...] = ()
 
     @property
     def plain_help(self) -> str:

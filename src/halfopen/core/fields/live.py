@@ -15,6 +15,7 @@ from halfopen.core.model.moments import Moment
 from halfopen.core.model.sources import SourceView
 from halfopen.core.policy.incidents import Incident
 from halfopen.core.policy.readings import subject_text
+from halfopen.core.policy.stages import AlarmStage
 
 
 def per_s(rate: float) -> str:
@@ -54,8 +55,8 @@ LIVE_SOURCE: Final[tuple[Field[LiveSource], ...]] = (
 
 # One namespace is shown at a time: its name stands above.
 _INCIDENT: Final[dict[str, dict[str, Any]]] = {
-    "where": {"show": lambda i: subject_text(i.listener) or "namespace"},
-    "stage": {"title": "STAGE", "kind": Kind.LABEL},
+    "where": {"show": lambda i: subject_text(i.listener) or "namespace", "words": ("namespace",)},
+    "stage": {"title": "STAGE", "kind": Kind.LABEL, "words": tuple(stage.value for stage in AlarmStage)},
     "turned_away": {"spare": 1},
     "id": {"spare": 2},
 }

@@ -7,11 +7,12 @@ from typing import Final, TypeVar
 
 from rich.cells import cell_len
 
-from halfopen.core.fields.field import Field, Kind, cell, columns
+from halfopen.core.fields.field import Field, Kind, columns
 from halfopen.present.columns import GAP, fitting
 from halfopen.present.language import tr
 from halfopen.present.screen.choosing_rows import window
 from halfopen.present.screen.styled import StyledLine, cut, gauge, styled
+from halfopen.present.told_cells import told_cell
 
 S = TypeVar("S")
 
@@ -40,7 +41,7 @@ def table(
     shown = columns(fields)
     seen = [subjects[i] for i in window(len(subjects), at or 0, room - 1)]
     first = next(iter(window(len(subjects), at or 0, room - 1)))
-    texts = [[cell(field, subject) for subject in seen] for field in shown]
+    texts = [[told_cell(field, subject) for subject in seen] for field in shown]
     widths = [_width(field, column, field.name in bars) for field, column in zip(shown, texts, strict=True)]
     # The last column takes what is left.
     kept = fitting(shown, [*widths[:-1], min(widths[-1], _LAST_LEAST)], width - GAP)

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, TypeVar
 
-from halfopen.core.fields.field import Field, Kind, cell, columns
+from halfopen.core.fields.field import Field, Kind, columns
 from halfopen.core.units import printable
 from halfopen.present.language import tr
+from halfopen.present.told_cells import told_cell
 
 S = TypeVar("S")
 
@@ -19,7 +20,7 @@ def table(fields: Sequence[Field[S]], subjects: Sequence[S]) -> dict[str, Any]:
         "columns": [
             {"name": f.name, "title": tr(f.title), "help": said(f), "number": f.kind is not Kind.LABEL} for f in shown
         ],
-        "rows": [[printable(cell(f, subject)) for f in shown] for subject in subjects],
+        "rows": [[printable(told_cell(f, subject)) for f in shown] for subject in subjects],
     }
 
 
@@ -34,5 +35,5 @@ def _meaning(field: Field[S]) -> str:
 
 
 def texts(fields: Sequence[Field[Any]]) -> list[str]:
-    """The titles and meanings of a table's columns: what the catalogues have to have."""
-    return [text for field in columns(fields) for text in (field.title, _meaning(field)) if text]
+    """The titles, meanings and words of a table's columns: what the catalogues have to have."""
+    return [text for field in columns(fields) for text in (field.title, _meaning(field), *field.words) if text]

@@ -61,6 +61,8 @@ def test_chinese_differs_in_words_alone() -> None:
     assert any("\u4e00" <= c <= "\u9fff" for c in chinese["spaces"][0]["headline"])
     titles = {c["title"] for c in chinese["spaces"][0]["listeners"]["columns"]}
     assert {"监听", "SYN 队列", "全连接队列"} <= titles
+    assert "事件" in chinese["spaces"][0]["incidents"]["rows"][0]
+    assert "incident" in english["spaces"][0]["incidents"]["rows"][0]
     assert not any("\u4e00" <= c <= "\u9fff" for text in _texts(english) for c in text)
 
 

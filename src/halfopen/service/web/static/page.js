@@ -258,7 +258,8 @@ class Settings {
   }
 }
 
-const sentence = (text) => text.slice(0, 1).toUpperCase() + text.slice(1);
+// The name of a setting begins as it is written.
+const sentence = (text) => (/^\w*_/.test(text) ? text : text.slice(0, 1).toUpperCase() + text.slice(1));
 
 function recommended(one) {
   if (one.recommended === null) return el("p", { class: "soft" }, one.idle ? W.idle : W.as_it_should_be);
