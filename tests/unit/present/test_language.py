@@ -30,7 +30,7 @@ from verdicts import still_coming
 HAN = re.compile("[\u4e00-\u9fff]")
 # What stays in a Chinese sentence: names of the kernel and of protocols, and commands.
 KEPT = re.compile(
-    "backlog|cookie|socket|accept|connect|netfilter|softirq|keepalive|cgroup|eBPF|release|Fast|Open|LimitNOFILE|halfopen"
+    "backlog|cookie|socket|accept|listen|connect|netfilter|softirq|keepalive|cgroup|eBPF|release|release-time|measure|Fast|Open|LimitNOFILE|halfopen"
     "|status|protect|all|somaxconn|defer|fs.file-max|Ctrl-C|netns|SYN-ACK|Linux|ListenDrops|Enter|Esc|PgUp|PgDn|top|tune"
     "|sudo|KiB|Cgroup|inode|dentry|IPv|rising|incident|recovering|quiet"
 )
