@@ -1,7 +1,8 @@
 """What `halfopen top` costs: the time to its first frame and first numbers, CPU at one reading a second, memory.
 
-Run as root: .venv/bin/python bench/live_screen.py [--half-open N] [--rate R] [--seconds S] [--starts N]
-The screen is 140x40, on a pseudo-terminal; the lab is private. Medians of the starts, processor time by /proc/PID/stat.
+Run as root: .venv/bin/python bench/live_screen.py [--half-open N] [--rate R] [--seconds S] [--starts N] [--served]
+--served: the readings are those of a service, which runs beside the screen. The screen is 140x40, on a pseudo-terminal;
+the lab is private. Medians of the starts, processor time by /proc/PID/stat.
 """
 
 from __future__ import annotations
@@ -16,17 +17,26 @@ import statistics
 import struct
 import subprocess
 import sys
+import tempfile
 import termios
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 SRC = Path(__file__).resolve().parent.parent / "src"
 sys.path.insert(0, str(SRC))
 
+from halfopen.cli.demo import until  # noqa: E402
 from halfopen.core.units import show_bytes, show_time  # noqa: E402
 from halfopen.lab import Lab  # noqa: E402
+from halfopen.service import client  # noqa: E402
+
+if TYPE_CHECKING:
+    from halfopen.lab.host import LabHost
 
 _TICKS = os.sysconf("SC_CLK_TCK")
 _PATIENCE_S = 60.0
@@ -79,19 +89,47 @@ class Started:
         os.close(self.master)
 
 
-def start(netns: str) -> Started:
-    """Start one and wait for its numbers."""
+def start(host: LabHost, control: str) -> Started:
+    """Start one on a host and wait for its numbers. control: the socket of a service that is asked; "": none is."""
     master, slave = pty.openpty()
     fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 140, 0, 0))
-    env = {**os.environ, "PYTHONPATH": str(SRC), "TERM": "xterm-256color"}
     began = time.monotonic()
-    words = [sys.executable, "-m", "halfopen", "top", "--netns", netns]
-    process = subprocess.Popen(words, stdin=slave, stdout=slave, stderr=slave, env=env, start_new_session=True)
+    words = [sys.executable, "-m", "halfopen", "top"]
+    process = host.spawn(words, stdin=slave, stdout=slave, stderr=slave, env=environment(control))
     os.close(slave)
     one = Started(process, master, began)
     one.first_s = one.until(_PATIENCE_S, b"halfopen top")
     one.numbers_s = one.until(_PATIENCE_S, b"LISTENER")
     return one
+
+
+def environment(control: str) -> dict[str, str]:
+    """Of the screen and the service."""
+    return {
+        **os.environ,
+        "PYTHONPATH": str(SRC),
+        "TERM": "xterm-256color",
+        "HALFOPEN_CONTROL": control or "/nonexistent/control.sock",
+    }
+
+
+@contextmanager
+def service(host: LabHost, wanted: bool) -> Iterator[str]:
+    """The control socket of a service on a host that has read for the first time; "" where none is wanted."""
+    if not wanted:
+        yield ""
+        return
+    with tempfile.TemporaryDirectory() as place:
+        control = f"{place}/control.sock"
+        env = {**environment(control), "HALFOPEN_STATE_DIR": place}
+        words = [sys.executable, "-m", "halfopen", "watch", "--as-service", "--audit-log", f"{place}/audit"]
+        running = host.spawn(words, stdout=subprocess.DEVNULL, env=env)
+        try:
+            until("the service", lambda: bool((client.ask(control, {"command": "health"}) or {}).get("readings")))
+            yield control
+        finally:
+            running.send_signal(signal.SIGINT)
+            running.wait(_PATIENCE_S)
 
 
 def main() -> None:
@@ -101,14 +139,15 @@ def main() -> None:
     parser.add_argument("--rate", type=float, default=500.0)
     parser.add_argument("--seconds", type=float, default=60.0)
     parser.add_argument("--starts", type=int, default=7)
+    parser.add_argument("--served", action="store_true")
     wanted = parser.parse_args()
-    with Lab() as lab:
+    with Lab() as lab, service(lab.server, wanted.served) as control:
         web = lab.server.listen(8080, backlog=max(1024, 2 * wanted.half_open))
-        starts = [start(lab.server.netns_path) for _ in range(1)]
+        starts = [start(lab.server, control) for _ in range(1)]
         starts[0].end()
         firsts, numbers = [], []
         for _ in range(wanted.starts):
-            one = start(lab.server.netns_path)
+            one = start(lab.server, control)
             firsts.append(one.first_s)
             numbers.append(one.numbers_s)
             one.end()
@@ -117,7 +156,7 @@ def main() -> None:
         for name in ("idle", "flood"):
             if name == "flood":
                 lab.client.flood(web, wanted.rate, min(600.0, wanted.half_open / wanted.rate))
-            one = start(lab.server.netns_path)
+            one = start(lab.server, control)
             one.until(5.0)
             cpu_s, began = one.cpu_s(), time.monotonic()
             one.until(wanted.seconds)
