@@ -21,6 +21,24 @@ def read(path: str, most: int = _MOST) -> bytes | None:
         return None
 
 
+def tail(path: str, most: int = _MOST) -> bytes | None:
+    """The last bytes of a regular file, at most `most`; None where it cannot be opened or read."""
+    try:
+        fd = os.open(path, _FLAGS)
+    except (OSError, ValueError):
+        return None
+    try:
+        status = os.fstat(fd)
+        if not stat.S_ISREG(status.st_mode):
+            return None
+        os.lseek(fd, max(0, status.st_size - most), os.SEEK_SET)
+        return read_open(fd, most)
+    except OSError:
+        return None
+    finally:
+        os.close(fd)
+
+
 def must_read(path: str, most: int = _MOST) -> bytes:
     """The bytes of a regular file, at most `most`. Raises: OSError, ValueError for a name with a zero byte.
 

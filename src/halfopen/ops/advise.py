@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import threading
 import time
 from collections.abc import Iterator
@@ -24,6 +23,7 @@ from halfopen.core.model.model import Model, build
 from halfopen.core.model.narrowed import only
 from halfopen.core.sample import Sample
 from halfopen.core.sample.arrivals import Arrivals
+from halfopen.linux import small_files
 from halfopen.linux.netns import Netns, current
 from halfopen.ops.handshakes import observe
 from halfopen.read import reader, requests, synack_timer
@@ -205,13 +205,7 @@ def inodes(model: Model, view: ListenerView) -> list[int]:
 
 def released_since(began: float, inode: int) -> int:
     """How many half-open connections of a namespace the audit log says were released since then."""
-    path = audit.default_path()
-    try:
-        with open(path, "rb") as f:
-            f.seek(max(0, os.fstat(f.fileno()).st_size - _AUDIT_BYTES))
-            lines = f.read().splitlines()
-    except OSError:
-        return 0
+    lines = (small_files.tail(audit.default_path(), _AUDIT_BYTES) or b"").splitlines()
     return sum(_released(line, began, inode) for line in lines)
 
 

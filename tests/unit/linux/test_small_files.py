@@ -38,3 +38,12 @@ def test_must_read_says_what_is_wrong(tmp_path: Path) -> None:
             small_files.must_read(path)
     with pytest.raises(ValueError, match="null"):
         small_files.must_read("a\0b")
+
+
+def test_the_end_of_a_file_is_bounded_and_of_a_regular_one(tmp_path: Path) -> None:
+    (tmp_path / "log").write_bytes(b"one\ntwo\n")
+    os.mkfifo(tmp_path / "pipe")
+    assert small_files.tail(str(tmp_path / "log"), 4) == b"two\n"
+    assert small_files.tail(str(tmp_path / "log"), 100) == b"one\ntwo\n"
+    for path in ("/dev/zero", str(tmp_path / "pipe"), str(tmp_path), str(tmp_path / "none")):
+        assert small_files.tail(path, 4) is None

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
+
 import pytest
 
 from halfopen.core.model.model import build
-from halfopen.ops.advise import unanswered_per_s
+from halfopen.ops.advise import released_since, unanswered_per_s
 from rows import listener, request, sample
 from verdicts import many, silent
 
@@ -29,6 +32,13 @@ def test_none_is_older_than_the_release_time() -> None:
     """2 retries: they are gone after 7 s, however long it was watched."""
     model = build(sample(silent(70), [listener(limit=4096)], settings={"tcp_synack_retries": 2}))
     assert unanswered_per_s(model, 0, 60.0) == pytest.approx(70 / 4)
+
+
+def test_an_audit_log_that_is_no_file_holds_nobody_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    for path in (str(tmp_path / "pipe"), "/dev/zero"):
+        monkeypatch.setenv("HALFOPEN_AUDIT_LOG", path)
+        assert released_since(0.0, 1) == 0
 
 
 def test_each_listener_has_its_own() -> None:
