@@ -183,6 +183,7 @@ PHRASES: Final[Mapping[str, Phrase]] = {
     "syns_per_s": lambda f, _: tr("{n} SYNs", n=amount(f)),
     "resets_per_s": lambda f, _: tr("{n} RSTs", n=amount(f)),
     "syns_again_per_s": lambda f, _: tr("{n} SYNs sent again", n=amount(f)),
+    "reset_per_s": lambda f, _: tr("{n} handshakes reset", n=amount(f)),
     "EmbryonicRsts_per_s": lambda f, _: tr("{n} handshakes reset", n=amount(f)),
     "backlog_needed": lambda f, _: tr("a backlog of {n} would have been enough", n=amount(f)),
     "arrivals_per_s": lambda f, _: tr("{n} arrive", n=amount(f)),

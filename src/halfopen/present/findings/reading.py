@@ -38,6 +38,9 @@ def _seen(f: Finding) -> list[str]:
     elif f.has("unanswered_per_s"):
         of_them = tr("{n:,} are half-open, {long:,} of them for long", n=f.count("half_open"), long=f.count("lasting"))
         seen += [of_them, unanswered(f)]
+        if f.has("reset_per_s"):
+            rate = per_s(f, "reset_per_s")
+            seen.append(tr("{rate} are reset by their clients before they end", rate=rate))
     else:
         seen.append(tr("{n:,} are half-open", n=f.count("half_open")))
     return seen
@@ -48,6 +51,8 @@ def _would_decide(f: Finding) -> str:
         return tr("Whose they are decides, which eBPF counts")
     if f.has("dropped_syns"):
         return tr("Whether more are dropped decides")
+    if f.has("reset_per_s"):
+        return tr("Why clients give up decides: they may be far away, and wait for less than a round trip")
     if f.has("lasting") and not f.count("lasting"):
         return tr("They are young: whether they finish within seconds decides")
     return tr("Whether handshakes from the same sources finish decides")

@@ -140,3 +140,13 @@ def test_handshakes_that_are_late_because_this_host_loses_packets_are_no_slow_pa
     lost = nothing_lost(cpus=(Softnet(2100, 507, 1),), devices=(Received("eth0", 20_100, 5, 509),))
     _, ids = second_look(many(12), rates={"PassiveOpens": 200}, parts=[arrivals(rows), lost])
     assert ids == ["nic-drops"]
+
+
+def test_handshakes_that_their_clients_reset_are_told_where_nobody_gets_in() -> None:
+    """Clients that wait half a second, and are 0.8 s away: whether the young ones finish decides nothing."""
+    verdict, ids = second_look(many(77, expires_ms=400), rates={"EmbryonicRsts": 72, "PassiveOpens": 0})
+    assert ids == ["cannot-tell"]
+    said = say(verdict.findings[0])
+    assert "72/s are reset by their clients before they end" in said
+    assert "young" not in said
+    assert "reset" not in say(second_look(many(77, expires_ms=400))[0].findings[0])

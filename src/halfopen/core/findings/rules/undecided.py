@@ -57,6 +57,10 @@ def cannot_tell(e: Evidence) -> Iterator[Hit]:
         facts.append(Fact("accept_queue", waiting[0].accept_queue, waiting[0].accept_queue_limit))
     elif unexplained > 0 and not many:
         facts.append(Fact("dropped_syns", unexplained))
+    reset = e.rate("EmbryonicRsts")
+    if not resets and reset >= SOME and reset > e.completions_per_s:
+        # Most handshakes end so: no age tells of them.
+        facts.append(Fact("reset_per_s", round(reset, 1), unit="per_s"))
     if resets and not (many or fullest is not None or waiting):
         facts += resets
     where = fullest or next(iter(waiting), None)
