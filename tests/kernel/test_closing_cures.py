@@ -95,9 +95,8 @@ def test_keepalive_is_retrofitted_and_undone(pairs: Pairs, refused: str, monkeyp
     assert done["way"] == ("descriptor" if refused else "bpf")
     assert [options(one) for one in pairs.clients] == [[1, 60, 7, 9, 30_000]] * 6
     assert all(one.getsockopt(1, 9) == 0 for one in pairs.servers)
-    monkeypatch.setenv("HALFOPEN_REFUSE_BPF", "")
     undone = pairs.cure("keepalive", "--undo", done["undo"])
-    assert undone["done"] == 6
+    assert (undone["matched"], undone["done"], undone["failed"], undone["way"]) == (6, 6, 0, done["way"])
     # SO_KEEPALIVE and TCP_USER_TIMEOUT exactly; numbers of the sysctls stand for "not set".
     assert [options(one) for one in pairs.clients] == before
 
@@ -109,6 +108,13 @@ def test_a_probe_tells_who_answers_who_is_silent_and_who_forgot(
     alive = pairs.cure("probe", "--all")
     assert (alive["answered"], alive["silent"], alive["forgotten"]) == (6, 0, 0)
     assert all(one.getsockopt(1, 9) == 0 for one in pairs.clients)
+
+    with monkeypatch.context() as older:
+        older.setenv("HALFOPEN_REFUSE_BPF", "closers")
+        before = [options(one) for one in pairs.clients]
+        done = pairs.cure("probe", "--all")
+        assert (done["answered"], done["silent"], done["forgotten"], done["way"]) == (6, 0, 0, "descriptor")
+        assert [options(one) for one in pairs.clients] == before
 
     def link(up: str) -> None:
         device = "lab-server"

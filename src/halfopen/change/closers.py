@@ -45,6 +45,8 @@ class Closers(Closable):
     still as they were meant to be.
     """
 
+    way: Final = "bpf"
+
     def __init__(self, victims: int = 1) -> None:
         """Raises: Unsupported, NotPermitted, KernelError."""
         records = {"acted_record": bpf_records.ACTED, "meant_socket": bpf_records.MEANT}

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from halfopen.change import connection_option
+from halfopen.change.closers import LEAVE
 from halfopen.core.policy.connection_actions import KeepaliveOptions
 from halfopen.core.sample.closing import CLOSE_WAIT, OpenSockets
 from halfopen.ops.closing.jiffies import in_jiffies
@@ -48,6 +49,51 @@ def _each(sockets: OpenSockets, stop: threading.Event) -> Iterator[tuple[int, so
                 yield place, s
 
 
+class Duplicates:
+    """Sets options on N connections as `Closers.retrofit` does, without the lock. failures: how many were refused."""
+
+    way: Final = "descriptor"
+
+    def __init__(self, sockets: OpenSockets) -> None:
+        self._sockets = sockets
+        self.failures = 0
+
+    def retrofit(self, cookies: NDArray[np.uint64], rows: NDArray[Any], states: int) -> NDArray[Any]:
+        """Set the options of rows (K,) MEANT on the connections with these cookies (K,) that are in these states, a bit
+        each; the records (n,) ACTED of what they were.
+        """
+        wanted = dict(zip(cookies.tolist(), map(_options, rows), strict=True))
+        meant = self._sockets.chosen(np.isin(self._sockets.rows["cookie"], cookies))
+        found = []
+        for place, s in _each(meant, threading.Event()):  # options that were set are set back, whatever happens
+            cookie = int(meant.rows["cookie"][place])
+            try:
+                if isinstance(s, OSError):
+                    raise s
+                state = connection_option.state_of(s)
+                if states >> state & 1:
+                    found.append(_record(cookie, state, connection_option.set_options(s, wanted[cookie])))
+            except OSError:
+                self.failures += 1
+        return np.array(found, dtype=ACTED)
+
+
+def _options(row: Any) -> KeepaliveOptions:
+    names = ("keepalive", "idle_s", "interval_s", "probes", "user_timeout_ms")
+    on, *numbers = (None if row[name] == LEAVE else int(row[name]) for name in names)
+    return KeepaliveOptions(None if on is None else bool(on), *numbers)
+
+
+def _record(cookie: int, state: int, was: KeepaliveOptions) -> NDArray[Any]:
+    row = np.zeros((), dtype=ACTED)
+    row["cookie"], row["state"] = cookie, state
+    # getsockopt() gives the number of the sysctl where the option was not set.
+    row["keepalive"], row["probes"] = bool(was.on), was.probes or 0
+    row["idle"], row["interval"] = in_jiffies(was.idle_s or 0), in_jiffies(was.interval_s or 0)
+    row["user_timeout_ms"] = was.user_timeout_ms or 0
+    return row
+
+
 def set_options(sockets: OpenSockets, options: KeepaliveOptions, stop: threading.Event) -> tuple[NDArray[Any], int]:
     """Set options on N connections; the records (n,) ACTED of what they were, and how many were refused."""
     found, failed = [], 0
@@ -60,13 +106,7 @@ def set_options(sockets: OpenSockets, options: KeepaliveOptions, stop: threading
         except OSError:
             failed += 1
             continue
-        row = np.zeros((), dtype=ACTED)
-        row["cookie"], row["state"] = sockets.rows["cookie"][place], sockets.rows["state"][place]
-        # getsockopt() gives the number of the sysctl where the option was not set.
-        row["keepalive"], row["probes"] = bool(was.on), was.probes or 0
-        row["idle"], row["interval"] = in_jiffies(was.idle_s or 0), in_jiffies(was.interval_s or 0)
-        row["user_timeout_ms"] = was.user_timeout_ms or 0
-        found.append(row)
+        found.append(_record(int(sockets.rows["cookie"][place]), int(sockets.rows["state"][place]), was))
     return np.array(found, dtype=ACTED), failed
 
 

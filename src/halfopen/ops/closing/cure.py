@@ -268,24 +268,27 @@ def restore(action: RestoreOptions, ns: Netns) -> ChangedConnections:
                 f"the record {action.id} is of another network namespace", hint="name that one with --netns"
             )
         may_change()
-        states = sum(1 << state for state in _USUAL[KEEPALIVE_ON])
-        with Closers(len(record.rows)) as programs:
-            rows = programs.retrofit(record.rows["cookie"], as_they_were(record.rows), states)
-            return ChangedConnections(
-                "undo",
-                ns.name,
-                f"record {action.id}",
-                matched=len(record.rows),
-                done=len(rows),
-                spared=len(record.rows) - len(rows),
-                failed=programs.failures,
-                way="bpf",
-                problems=_refused(programs),
-            )
+        notes: list[str] = []
+        outcome = ChangedConnections("undo", ns.name, f"record {action.id}", matched=len(record.rows))
+        return replace(_set_back(record.rows, outcome, notes), notes=tuple(notes))
 
     outcome = ns.run(work)
     options_record.drop(action.id)
     return replace(outcome, seconds=time.monotonic() - began)
+
+
+def _set_back(rows: NDArray[Any], outcome: ChangedConnections, notes: list[str]) -> ChangedConnections:
+    states = sum(1 << state for state in _USUAL[KEEPALIVE_ON])
+    programs = _closers(len(rows), notes)
+    if programs is None:
+        by_hand = by_descriptor.Duplicates(closing.read("auto", states, with_owners=True, notes=notes))
+        done = len(by_hand.retrofit(rows["cookie"], as_they_were(rows), states))
+        spared = len(rows) - done - by_hand.failures
+        return replace(outcome, done=done, spared=spared, failed=by_hand.failures, way=by_hand.way)
+    with programs:
+        done = len(programs.retrofit(rows["cookie"], as_they_were(rows), states))
+        problems, failed = _refused(programs), programs.failures
+        return replace(outcome, done=done, spared=len(rows) - done, failed=failed, way=programs.way, problems=problems)
 
 
 def as_they_were(rows: NDArray[Any]) -> NDArray[Any]:
@@ -304,7 +307,12 @@ def as_they_were(rows: NDArray[Any]) -> NDArray[Any]:
 def _probe(
     action: ChangeConnections, states: int, found: MeantConnections, outcome: ChangedConnections, stop: threading.Event
 ) -> ChangedConnections:
-    programs = Closers(len(found))
+    notes = [*outcome.notes]
+    programs = _closers(len(found), notes)
+    outcome = replace(outcome, notes=tuple(notes))
+    if programs is None:
+        by_hand = by_descriptor.Duplicates(found.sockets)
+        return proving.probe(by_hand, found.sockets, states, outcome, as_they_were, stop)
     with programs:
         return proving.probe(programs, found.sockets, states, outcome, as_they_were, stop)
 

@@ -15,6 +15,7 @@ from halfopen.change.closers import Closers, meant
 from halfopen.core.policy.connection_actions import ChangedConnections, KeepaliveOptions
 from halfopen.core.sample.closing import OpenSockets
 from halfopen.linux import small_files
+from halfopen.ops.closing.by_descriptor import Duplicates
 from halfopen.read import closing
 
 # A probe leaves at once where a connection was idle for as long, the least idle time that the kernel takes.
@@ -38,7 +39,7 @@ def keepalive_settings() -> tuple[int, int, int]:
 
 
 def probe(
-    programs: Closers,
+    programs: Closers | Duplicates,
     sockets: OpenSockets,
     states: int,
     outcome: ChangedConnections,
@@ -66,9 +67,10 @@ def probe(
     return replace(
         outcome,
         done=len(records),
-        spared=len(cookies) - len(records),
+        # Without the lock there is no record of one that was refused.
+        spared=len(cookies) - len(records) - (failed if programs.way == Duplicates.way else 0),
         failed=failed,
-        way="bpf",
+        way=programs.way,
         answered=int(np.count_nonzero(answered)),
         forgotten=int(np.count_nonzero(gone)),
         silent=int(np.count_nonzero(~(answered | gone))),

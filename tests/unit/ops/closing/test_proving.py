@@ -20,7 +20,7 @@ ACKED_AT, PROBED_AT = 90.0, 100.0
 class Programs:
     """Closers that set nothing."""
 
-    failures = 0
+    failures, way = 0, "bpf"
 
     def retrofit(self, cookies: Any, options: Any, states: int) -> Any:
         records = np.zeros(len(cookies), dtype=ACTED)
