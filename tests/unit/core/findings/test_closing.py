@@ -72,6 +72,16 @@ def test_an_idle_pool_that_dies_one_by_one_is_no_leak() -> None:
     assert found(now, before) == {"close-wait-idle-pool": Level.OK}
 
 
+def test_a_pool_that_got_no_processor_for_long_is_no_leak() -> None:
+    """Its server hung up on all of it meanwhile; it opens one or two as it goes on."""
+    before = at(0, [i / 20 for i in range(20)], **IN_USE)
+    now = [*at(0, [0.2 + i / 20 for i in range(20)]), *at(20, [0.1, 0.2], **IN_USE)]
+    assert found(now, before) == {"close-wait-idle-pool": Level.OK}
+    # As many come as go dead.
+    opened = [*at(0, [0.2 + i / 20 for i in range(20)]), *at(20, [i / 20 for i in range(12)], **IN_USE)]
+    assert found(opened, before) == {"close-wait-leak": Level.WARNING}
+
+
 def test_answers_of_nearly_one_size_are_of_one_kind() -> None:
     """A connection's number or a date stands in the first answer."""
     sizes = [300 + i % 3 for i in range(60)]

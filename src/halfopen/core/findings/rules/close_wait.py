@@ -46,28 +46,29 @@ def _level(e: Evidence, group: SocketGroup) -> Level:
 def is_leak(e: Evidence, group: SocketGroup) -> bool | None:
     """Whether connections that a program opened are never let go; None where it cannot be told.
 
-    Two looks tell: some came, none left, and the program opens more; while it uses others to the same peer again, only
-    where there are more than any pool has: a pool in use has dead ones among its idle ones for a while. In one look a
-    leak has even ages, goes on, and is larger than any pool. How much is unread makes no difference: a FIN that comes
-    with the last data is read with them.
+    Two looks tell: some came, none left, and the program opens about as many; while it uses others to the same peer
+    again, only where there are more than any pool has: a pool in use has dead ones among its idle ones for a while, and
+    all of them are dead where the program got no processor for as long as the server waits. In one look a leak has even
+    ages, goes on, and is larger than any pool. How much is unread makes no difference: a FIN that comes with the last
+    data is read with them.
     """
     alike = [one for one in _groups(e, *_ENDED) if (one.pid, one.peer) == (group.pid, group.peer)]
     many = sum(one.count for one in alike) >= LARGER_THAN_A_POOL
     if group.came is not None:
         came, left = sum(one.came or 0 for one in alike), max(one.left or 0 for one in alike)
-        opens, reuses = _towards(e, group)
-        return bool(came) and not left and (many or (opens and not reuses))
+        opened, reuses = _towards(e, group)
+        return bool(came) and not left and (many or (opened >= came / 2 and not reuses))
     oldest, youngest = max(one.oldest_s for one in alike), min(one.youngest_s for one in alike)
     if oldest - youngest <= CLUMP_S or not any(one.new for one in alike):
         return False
     return True if many and all(one.even for one in alike if one.count >= FEW_SOCKETS) else None
 
 
-def _towards(e: Evidence, group: SocketGroup) -> tuple[bool, bool]:
-    """Whether the program opened connections to the peer between two looks, and whether it used any of before."""
+def _towards(e: Evidence, group: SocketGroup) -> tuple[int, bool]:
+    """How many connections to the peer the program opened between two looks, and whether it used any of before."""
     mine = [] if e.closing is None else e.closing.groups
     mine = [one for one in mine if (one.pid, one.peer) == (group.pid, group.peer)]
-    return any(one.opened for one in mine), any(one.reused for one in mine if one.state == ESTABLISHED)
+    return sum(one.opened or 0 for one in mine), any(one.reused for one in mine if one.state == ESTABLISHED)
 
 
 def _ended_by(e: Evidence, *, incoming: bool) -> list[SocketGroup]:
@@ -86,9 +87,9 @@ def _leaking(e: Evidence) -> Iterator[SocketGroup]:
     "close-wait-leak",
     *(Level.NOTICE, Level.WARNING, Level.CRITICAL),
     title="a program never closes connections that its peer closed",
-    doc="in CLOSE_WAIT, opened by a program: more come, none is closed, and the program opens others without using any "
-    "again, or there are 50 or more (after one look: ages spread evenly, and that many); or accepted by a program that "
-    "read the end (nothing is unread) more than 10 s ago",
+    doc="in CLOSE_WAIT, opened by a program: more come, none is closed, and the program opens about as many without "
+    "using any again, or there are 50 or more (after one look: ages spread evenly, and that many); or accepted by a "
+    "program that read the end (nothing is unread) more than 10 s ago",
     unless="all are of one age and none comes: an idle pool; some are closed again",
     advice="close the response or give the connection back in every path of the program, errors included; restart "
     "frees the descriptors",
