@@ -38,10 +38,12 @@ def test_a_pool_whose_server_hung_up_is_harmless() -> None:
 
 
 def test_what_one_look_cannot_tell_two_can() -> None:
-    few = aged([0.5, 3, 4, 9, 12])
+    few = aged([0.5, 3, 4, 9, 12, 14, 16, 17])
     assert found(few) == {"close-wait-undecided": Level.NOTICE}
-    later = aged([10.5, 13, 14, 19, 22, 1, 2])
+    later = aged([10.5, 13, 14, 19, 22, 24, 26, 27, 1, 2])
     assert found(later, few) == {"close-wait-leak": Level.WARNING}
+    # A small pool that is used now and then looks the same.
+    assert found(later[6:], few[6:]) == {"close-wait-idle-pool": Level.OK}
     # Some were closed: whatever comes, it is no leak.
     closed = [{**row, "inode": 1003 + i, "local_port": 40_003 + i} for i, row in enumerate(later[3:])]
     assert found(closed, few) == {"close-wait-idle-pool": Level.OK}

@@ -48,16 +48,17 @@ def is_leak(e: Evidence, group: SocketGroup) -> bool | None:
 
     Two looks tell: some came, none left, and the program opens about as many; while it uses others to the same peer
     again, only where there are more than any pool has: a pool in use has dead ones among its idle ones for a while, and
-    all of them are dead where the program got no processor for as long as the server waits. In one look a leak has even
-    ages, goes on, and is larger than any pool. How much is unread makes no difference: a FIN that comes with the last
-    data is read with them.
+    all of them are dead where the program got no processor for as long as the server waits. Fewer than FEW_SOCKETS may
+    be of a small pool that is used now and then. In one look a leak has even ages, goes on, and is larger than any
+    pool. How much is unread makes no difference: a FIN that comes with the last data is read with them.
     """
     alike = [one for one in _groups(e, *_ENDED) if (one.pid, one.peer) == (group.pid, group.peer)]
     many = sum(one.count for one in alike) >= LARGER_THAN_A_POOL
     if group.came is not None:
         came, left = sum(one.came or 0 for one in alike), max(one.left or 0 for one in alike)
         opened, reuses = _towards(e, group)
-        return bool(came) and not left and (many or (opened >= came / 2 and not reuses))
+        some = sum(one.count for one in alike) >= FEW_SOCKETS
+        return bool(came) and not left and (many or (some and opened >= came / 2 and not reuses))
     oldest, youngest = max(one.oldest_s for one in alike), min(one.youngest_s for one in alike)
     if oldest - youngest <= CLUMP_S or not any(one.new for one in alike):
         return False
@@ -87,9 +88,9 @@ def _leaking(e: Evidence) -> Iterator[SocketGroup]:
     "close-wait-leak",
     *(Level.NOTICE, Level.WARNING, Level.CRITICAL),
     title="a program never closes connections that its peer closed",
-    doc="in CLOSE_WAIT, opened by a program: more come, none is closed, and the program opens about as many without "
-    "using any again, or there are 50 or more (after one look: ages spread evenly, and that many); or accepted by a "
-    "program that read the end (nothing is unread) more than 10 s ago",
+    doc="in CLOSE_WAIT, opened by a program: more come, none is closed, there are 10 or more and the program opens "
+    "about as many without using any again, or there are 50 or more (after one look: ages spread evenly, and that "
+    "many); or accepted by a program that read the end (nothing is unread) more than 10 s ago",
     unless="all are of one age and none comes: an idle pool; some are closed again",
     advice="close the response or give the connection back in every path of the program, errors included; restart "
     "frees the descriptors",
