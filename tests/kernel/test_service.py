@@ -50,6 +50,18 @@ print(len(json.load(urllib.request.urlopen(asked, timeout=20))["state"]["spaces"
 """
 POLICY = '[[release]]\\nname = "old"\\nmode = "act"\\nolder_than = "2s"\\n'
 AUDIT = "/var/log/halfopen/service/audit.jsonl"
+CONTAINER_ID = "4f" * 32
+# As Docker leaves it: a cgroup with the id, and a record that only root may read.
+CONTAINER = """
+place=/sys/fs/cgroup/system.slice/docker-{id}.scope
+mkdir -p $place /var/lib/docker/containers/{id}
+chmod 710 /var/lib/docker /var/lib/docker/containers
+echo '{{"Name": "/shop", "Config": {{}}}}' > /var/lib/docker/containers/{id}/config.v2.json
+chmod 600 /var/lib/docker/containers/{id}/config.v2.json
+sh -c 'echo $$ > $0/cgroup.procs; exec unshare --net {python} -c "$1"' $place \
+    'import socket, time; s = socket.create_server(("", 81)); time.sleep(1000)' > /dev/null 2>&1 &
+"""
+NAMES = "[Service]\\nAmbientCapabilities=CAP_DAC_READ_SEARCH\\nCapabilityBoundingSet=CAP_DAC_READ_SEARCH\\n"
 # What it writes to /etc is gone with it; the program is where a service may read it.
 SETUP = """
 mount -t tmpfs -o mode=755 none {place}
@@ -115,6 +127,12 @@ def machine(lab: Lab, tmp_path: Path) -> Iterator[Machine]:
     tmp_path.chmod(0o755)
     with Machine(tmp_path, lab.server.netns_path) as running:
         yield running
+
+
+def listening(namespaces: list[dict[str, Any]]) -> list[tuple[str, str | None]]:
+    """The containers that listen at port 81: id and name."""
+    listeners = [one for space in namespaces for one in space["listeners"] if one["port"] == 81]
+    return [(p["container"], p["container_name"]) for one in listeners for p in one["processes"]]
 
 
 def there(machine: Machine, pid: int) -> bool:
@@ -216,7 +234,7 @@ def test_the_hardened_unit_sees_releases_and_answers_its_group(lab: Lab, machine
     assert after["readings"] < before["readings"] + 20
 
     # With the drop-in it enters other namespaces: RestrictNamespaces=net lets setns(2) through where it is named.
-    machine.sh("unshare --net sleep 1000 > /dev/null 2>&1 &")
+    machine.sh(CONTAINER.format(id=CONTAINER_ID, python=machine.python))
     machine.sh(f"{machine.start} service install --all-namespaces --program '{machine.start}'")
     # The face serves the page under all that the unit forbids.
     machine.sh(f"printf '{POLICY}{WEB}' > {CONFIG}; systemctl restart halfopen")
@@ -225,8 +243,13 @@ def test_the_hardened_unit_sees_releases_and_answers_its_group(lab: Lab, machine
     assert "answered by the halfopen service" in everywhere.stderr
     namespaces = json.loads(everywhere.stdout)["namespaces"]
     assert len(namespaces) == 2
-    assert any("sleep" in one["lives_in"] for one in namespaces)
+    assert any("python" in one["lives_in"] for one in namespaces)
     assert "in 2 network namespaces" in machine.shown("StatusText")["StatusText"]
+    # The container that listens there is known by its id; with the capability that docs/service.md names, by its name.
+    assert listening(namespaces) == [(CONTAINER_ID[:12], None)]
+    machine.sh(f"printf '{NAMES}' > {place}/80-names.conf; systemctl daemon-reload; systemctl restart halfopen")
+    namespaces = json.loads(machine.as_user("halfopen", "status --netns all --json").stdout)["namespaces"]
+    assert listening(namespaces) == [(CONTAINER_ID[:12], "shop")]
 
     assert machine.python_as_user("halfopen", FOLLOW) == "2\n"
     link = machine.as_user("halfopen", "web --no-open")
