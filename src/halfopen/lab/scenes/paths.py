@@ -45,13 +45,13 @@ def synacks_lost(at: Stage) -> None:
 @entry("asymmetric-route", "the route back to one prefix leaves by a device behind which nobody is", "synacks-lost")
 def asymmetric_route(at: Stage) -> None:
     ill, _ = _two_prefixes(at, at.pick(1024, 4096))
-    family, via, bits = ("-6 ", "2001:db8:f::2", "64") if at.family == 6 else ("", "172.31.255.2", "24")
-    own = f"{via[:-1]}1/{bits}" + (" nodad" if family else "")
+    via, bits = ("2001:db8:f::2", "64") if at.family == 6 else ("172.31.255.2", "24")
+    own = f"{via[:-1]}1/{bits}" + (" nodad" if at.family == 6 else "")
     run(
         at.server,
         "link add other type veth peer name other-end\nlink set other up\nlink set other-end up\n"
-        f"addr add {own} dev other\n{family}neigh replace {via} lladdr 02:00:00:00:00:99 dev other nud permanent\n"
-        f"{family}route replace {ill} via {via} dev other\n",
+        f"addr add {own} dev other\nneigh replace {via} lladdr 02:00:00:00:00:99 dev other nud permanent\n"
+        f"route replace {ill} via {via} dev other\n",
     )
     at.wait(at.between(7, 10))
 
