@@ -32,7 +32,7 @@ def closing_filter_options(command: F) -> F:
             "--process",
             metavar="PID|NAME",
             multiple=True,
-            help="Only connections that this process holds; NAME may be of its unit or container.",
+            help="Only connections held by this process, or by the processes of this name, unit or container.",
         ),
     ):
         command = option(command)

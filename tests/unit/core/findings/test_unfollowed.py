@@ -77,3 +77,21 @@ def test_an_answer_is_awaited_for_two_round_trips() -> None:
 def test_a_queue_that_keeps_requests_is_judged_by_those_that_last() -> None:
     usual = {"rates": {"PassiveOpens": 10}}
     assert "spoofed-flood" not in looked({**forged(), **CLIENTS}, usual)[1]
+
+
+def cut_off(seconds: float, per_s: int = 30) -> dict[str, dict[str, int]]:
+    """Clients that hear nothing, for a minute by now: each sends its SYN again after 1, 2, 4, 8 and 16 s."""
+    sources = {}
+    for i in range(int((60 + seconds) * per_s)):
+        came = i / per_s - 60
+        syns = sum(0 <= came + after < seconds for after in (0, 1, 3, 7, 15, 31))
+        if syns:
+            sources[f"{20 + i % 100}.{i // 100}.{i % 250}.7"] = {"syns": syns, "repeats": syns - 1}
+    return sources
+
+
+@pytest.mark.parametrize("seconds", [2.0, 3.0, 5.0])
+def test_clients_that_hear_nothing_are_not_called_forged(seconds: float) -> None:
+    """In two seconds most of their SYNs seem to be the only one: those before it were not seen."""
+    how = {**ALWAYS, "rates": {"SyncookiesSent": 130}}
+    assert "spoofed-flood" not in looked(cut_off(seconds), how, seconds)[1]

@@ -183,7 +183,7 @@ def _hit(e: Evidence, id: str, rules_out: tuple[str, ...]) -> Iterator[Hit]:
     title="SYN flood from forged addresses",
     doc="most SYN-ACKs are never answered, hardly a client asks again, and the sources are spread as if drawn; only a "
     "notice once no SYN of it has come for a second. Where no request lasts (`tcp_syncookies` is 2, or a single "
-    "SYN-ACK is sent) it takes 1.5 s in which packets are counted, as by `halfopen diagnose`",
+    "SYN-ACK is sent) it takes 2.5 s in which packets are counted, as by `halfopen diagnose`",
     unless="handshakes finish at about the rate at which they arrive, the same clients ask again, or all clients "
     "stopped finishing at once though there is room: that is an outage",
     advice="leave SYN cookies on; `halfopen tune apply --release-time 7s`; a longer queue. `halfopen watch "
