@@ -84,6 +84,7 @@ TRUE: dict[str, Callable[[Truth], bool]] = {
     "flood-beside": lambda t: finished(t) > 50 and t.silent[0].sent > 3 * finished(t) / 2,
     "flood-few": lambda t: 1 <= len(t.silent[0].prefixes) <= 8 and t.half_open > 50,
     "flood-prefix": lambda t: len(t.silent[0].prefixes) == 1 and t.half_open > 50,
+    "flood-acked": lambda t: moved(t, "TCPDeferAcceptDrop") > 200 and t.half_open > 100 and finished(t) > 0,
     "scan": lambda t: moved(t, "EmbryonicRsts") > 20 and moved(t, "OutRsts") > 100,
     "slow-path": lambda t: finished(t, 1) > 20 and t.streams[1].max_s > 1.5,
     "lossy-path": lambda t: finished(t, 1) > 20 and t.streams[1].max_s > 1.0,

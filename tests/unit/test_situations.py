@@ -104,6 +104,10 @@ SITUATIONS: Final[dict[str, tuple[str, ...]]] = {
         f"{RULES}/test_flood.py::test_floods_of_two_ports_are_told_apart_with_a_rate_each",
     ),
     "a broken /16": ("flood-prefix", f"{RULES}/test_sources.py::test_a_wide_network_is_named_as_such"),
+    "a few hosts acknowledge SYN-ACKs and send nothing more": (
+        "flood-acked",
+        "kernel/test_acked.py::test_only_the_hosts_that_are_proven_are_offered_for_a_block",
+    ),
     "deferred clients have vanished": (
         "deferred-vanished",
         f"{RULES}/test_reading.py::test_deferred_ones_are_no_trouble",

@@ -49,15 +49,16 @@ def check_loss(loss: float) -> None:
 
 
 class Capture:
-    """SYN-ACKs for the slow clients' addresses, as they come in on the client's device."""
+    """SYN-ACKs for the addresses of one network, as they come in on a host's device."""
 
-    def __init__(self, client: RawHost, v6: bool) -> None:
+    def __init__(self, client: RawHost, network: ipaddress.IPv4Network | ipaddress.IPv6Network) -> None:
+        v6 = network.version == 6
         self.socket = packet_socket(client, 0x86DD if v6 else 0x0800)
         try:
             self.socket.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, _RECEIVE_BYTES)
         except PermissionError:  # in a user namespace of an older kernel: the default buffer, and SYN-ACKs come again
             pass
-        _only_for_slow_clients(self.socket, v6)
+        _only_for(self.socket, network)
         self._frames = np.zeros((BATCH, _FRAME), dtype=np.uint8)
         self._vectors = np.empty((BATCH, 2), dtype=np.uint64)
         turn = np.arange(BATCH, dtype=np.uint64)
@@ -85,23 +86,15 @@ class Capture:
         self.socket.close()
 
 
-def _only_for_slow_clients(s: socket.socket, v6: bool) -> None:
+def _only_for(s: socket.socket, network: ipaddress.IPv4Network | ipaddress.IPv6Network) -> None:
     """Attach a classic BPF filter on the frame's destination, so that a flood's SYN-ACKs cost nothing here."""
-    if v6:
-        high = int(ipaddress.IPv6Network(SLOW_V6).network_address) >> 64
-        code = [
-            (0x20, 0, 0, ETH + 24),  # ld [destination]
-            (0x15, 0, 3, high >> 32),
-            (0x20, 0, 0, ETH + 28),
-            (0x15, 0, 1, high & 0xFFFFFFFF),
-        ]
-    else:
-        block = ipaddress.IPv4Network(SLOW_V4)
-        code = [
-            (0x20, 0, 0, ETH + 16),
-            (0x54, 0, 0, int(block.netmask)),
-            (0x15, 0, 1, int(block.network_address)),
-        ]
+    at = ETH + (24 if network.version == 6 else 16)
+    masks, words = (np.frombuffer(one.packed, dtype=">u4") for one in (network.netmask, network.network_address))
+    code: list[tuple[int, int, int, int]] = []
+    n = int(np.count_nonzero(masks))
+    for i in range(n):
+        # ld [destination]; and; jeq, else to the last line
+        code += [(0x20, 0, 0, at + 4 * i), (0x54, 0, 0, int(masks[i])), (0x15, 0, 3 * (n - i - 1) + 1, int(words[i]))]
     code += [(0x06, 0, 0, 0xFFFFFFFF), (0x06, 0, 0, 0)]
     packed = b"".join(struct.pack("=HBBI", *op) for op in code)
     buffer = ctypes.create_string_buffer(packed, len(packed))
@@ -208,7 +201,7 @@ class Slow:
         self._asked = 0
         self._client = client
         # Listening before the first SYN goes out, or its answer would be missed.
-        self._capture = Capture(client, self._path.v6)
+        self._capture = Capture(client, ipaddress.ip_network(SLOW_V6 if self._path.v6 else SLOW_V4))
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="lab-slow", daemon=True)
         self._thread.start()

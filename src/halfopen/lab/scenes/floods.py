@@ -90,6 +90,28 @@ def flood_prefix(at: Stage) -> None:
     at.until(lambda: sent.sent > enough, "seconds of the flood")
 
 
+@entry(
+    "flood-acked",
+    "a few hosts acknowledge every SYN-ACK of a deferring listener and send nothing",
+    "acked-flood",
+    also=("deferred-accept", *_LONG),
+)
+def flood_acked(at: Stage) -> None:
+    at.set(somaxconn=16_384)
+    waits_s = at.pick(1, 2, 3)
+    # In a queue more than half full the kernel drops such requests before their time is up.
+    web = at.serve(backlog=at.pick(8192, 16_384), defer_s=waits_s)
+    at.rtt(at.between(0.01, 0.1))
+    at.visit(web, rate=at.between(5, 40), addresses=500)
+    hosts = tuple(at.prefix(32, 128, hostile=True) for _ in range(at.whole(1, 3)))
+    each = at.between(30, 80)
+    rate = each * len(hosts)
+    sent = at.acking(web, rate, hosts)
+    at.until(lambda: sent.acked > rate, "a second of acknowledgements")
+    # Longer than the listener waits for data: by then every client that is there has been accepted.
+    at.wait(waits_s + at.between(6, 8))
+
+
 @entry("scan", "one address tries every port, and resets what answers", "scan")
 def scan(at: Stage) -> None:
     apps = [at.serve(backlog=128) for _ in range(at.whole(5, 10))]

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from halfopen.core.errors import HalfopenError, UsageError
 from halfopen.lab.frames import Bytes, Path
 from halfopen.lab.raw_host import RawHost
+from halfopen.lab.sender import Sender
 
 MAX_S: Final = 600.0
 MAX_RATE: Final = 50_000.0
@@ -95,14 +96,21 @@ class Raw:
                     if due > 0:
                         sender.send(self._frames(due))
                         self.sent += due
+                    self._follow(sender)
                     self._stop.wait(max(_TICK_S, (self.sent + 1) / self._rate - (time.monotonic() - begun)))
         except HalfopenError as e:
             self.failed = e
 
+    def _follow(self, sender: Sender) -> None:
+        """What is done about the answers: nothing."""
+
+    def _seqs(self, source_port: NDArray[np.uint16]) -> NDArray[np.uint32]:
+        return self._rng.integers(0, 2**32, size=len(source_port), dtype=np.uint32)
+
     def _frames(self, n: int) -> Bytes:
         rng = self._rng
         source_port = rng.integers(1024, 65536, size=n, dtype=np.uint16)
-        seq = rng.integers(0, 2**32, size=n, dtype=np.uint32)
+        seq = self._seqs(source_port)
         made = self._path.syns(self._draw(rng, n), source_port, seq, time.monotonic_ns() // 1_000_000 & 0xFFFFFFFF)
         if len(self._ports) > 1:
             self._readdress(made, self._ports[rng.integers(0, len(self._ports), size=n)])

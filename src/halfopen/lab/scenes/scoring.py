@@ -17,7 +17,8 @@ from halfopen.lab.scenes.truth import Truth
 # The ids that name a cause; every other id is an effect, a note on the reading, or unknown here.
 CAUSES: Final = frozenset(
     {
-        *("spoofed-flood", "few-sources-flood", "prefix-flood", "scan", "slow-path", "synacks-lost", "acks-lost"),
+        *("spoofed-flood", "few-sources-flood", "prefix-flood", "acked-flood", "scan", "slow-path", "synacks-lost"),
+        "acks-lost",
         *("app-not-accepting", "member-not-accepting", "backlog-small", "somaxconn-clamp", "cookies-off"),
         *("syn-backlog-reserve", "cookies-always", "release-time-long", "release-time-short", "deferred-accept"),
         *(
@@ -30,7 +31,7 @@ CAUSES: Final = frozenset(
         ),
     }
 )
-HOSTILE: Final = frozenset({"spoofed-flood", "few-sources-flood", "prefix-flood", "scan"})
+HOSTILE: Final = frozenset({"spoofed-flood", "few-sources-flood", "prefix-flood", "acked-flood", "scan"})
 # Ids that say nothing wrong whatever is true.
 NEUTRAL: Final = frozenset({"cannot-tell", "not-shown", "incomplete-reading", "may-have-answered", "answered"})
 _BAD: Final = frozenset({"warning", "critical"})

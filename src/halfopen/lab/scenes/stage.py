@@ -16,6 +16,7 @@ from halfopen.lab import requests
 from halfopen.lab.frames import Path
 from halfopen.lab.raw_host import RawHost
 from halfopen.lab.scenes import raw
+from halfopen.lab.scenes.acking import Acking
 from halfopen.lab.scenes.app import packed
 from halfopen.lab.scenes.ground import SERVER_END, Ground
 from halfopen.lab.scenes.programs import App, Clients, Serving, Visiting
@@ -131,6 +132,15 @@ class Stage:
         """SYNs that nobody follows up, straight to the server. kind: "spoofed", "few" or "prefix"."""
         draw = raw.within(list(prefixes), addresses) if prefixes else raw.spoofed(self.family == 6)
         return self._send(self.ground.inlet, SERVER_END.mac, draw, kind, rate, (app.port,), prefixes)
+
+    def acking(self, app: App, rate: float, hosts: tuple[str, ...]) -> Acking:
+        """SYNs whose SYN-ACKs are acknowledged by hosts that say nothing more, straight to the server."""
+        path = Path(SERVER_END.mac, SERVER.mac, self.target, app.port)
+        draw, home = raw.within(list(hosts), 1), _HOSTILE_V6 if self.family == 6 else _HOSTILE_V4
+        seed = self.rng.randrange(2**31)
+        sent = Acking(home, self.ground.inlet, path, draw, rate, raw.MAX_S, [app.port], seed)
+        self.raws.append((sent, "acked", (app.port,), hosts))
+        return sent
 
     def scan(self, source: str, rate: float, ports: list[int]) -> raw.Raw:
         """SYNs from a real address, whose kernel answers SYN-ACKs with a RST, to many ports."""

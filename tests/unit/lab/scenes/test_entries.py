@@ -11,7 +11,8 @@ from halfopen.lab.scenes.scenes import find, listed
 
 # The stable ids of causes: a scene that named another could never be found right.
 CAUSES = {
-    *("spoofed-flood", "few-sources-flood", "prefix-flood", "scan", "slow-path", "synacks-lost", "acks-lost"),
+    *("spoofed-flood", "few-sources-flood", "prefix-flood", "acked-flood", "scan", "slow-path"),
+    *("synacks-lost", "acks-lost"),
     *("app-not-accepting", "member-not-accepting", "backlog-small", "somaxconn-clamp", "cookies-off"),
     *("syn-backlog-reserve", "cookies-always", "release-time-long", "release-time-short", "deferred-accept"),
     *("timewait-reopen", "abort-on-overflow", "conntrack-full", "reverse-path-filter", "nic-drops", "health-checks"),
