@@ -1,4 +1,4 @@
-"""The costs of the guard of `protect`, and its ends: packets of connections, throughput, forged ACKs.
+"""The costs of the guard of `protect`, and its ends: packets of connections, and throughput.
 
 Measured with protect.py: python bench/run.py --only protect [--quick]. Throughput goes through a path in user space
 (delayed.py), which adds the round-trip time; its own limit is the same in every row.
@@ -11,7 +11,6 @@ import os
 import signal
 import socket
 import statistics
-import struct
 import threading
 import time
 from collections.abc import Iterator
@@ -21,11 +20,11 @@ from typing import Any, Final
 
 import delayed
 import numpy as np
+from forging import acks, armed
 
 from halfopen.core.policy.actions import Protect
 from halfopen.core.sample.guard import PROGRAM
 from halfopen.lab import Lab
-from halfopen.lab.flood import path_to
 from halfopen.linux.bpf import libbpf
 from halfopen.linux.bpf.loader import _RunOptions as RunOptions
 from halfopen.linux.identity import identify
@@ -40,8 +39,6 @@ _PATH_PER_S: Final = 50e6
 COOKIES: Final = "net.ipv4.tcp_syncookies"
 STAMPS: Final = "net.ipv4.tcp_timestamps"
 _CHUNK: Final = 1 << 16
-_BATCH: Final = 4096
-_POOL: Final = 1 << 16
 _WITHIN_S: Final = 20.0
 
 
@@ -68,16 +65,6 @@ class Throughput:
 
 
 @dataclass(frozen=True, slots=True)
-class Forged:
-    """ACKs with random numbers to a guarded port while cookies are out; how many were taken; how long it took."""
-
-    stamped: bool
-    sent: int
-    taken: int
-    seconds: float
-
-
-@dataclass(frozen=True, slots=True)
 class Ending:
     """How clients fare when a guard ends: in order (connections tried meanwhile, and how many failed), or by kill -9
     (connections that the guard had made, and how many are alive); guards that are left."""
@@ -88,11 +75,6 @@ class Ending:
     left: int
 
 
-def _armed(lab: Lab, share: float = 0.0) -> Armed:
-    ns = resolve(lab.server.netns_path)
-    return Armed(ns, Protect(identify(ns), ((None, PORT),), "bench", share))
-
-
 # --- a packet of a connection -----------------------------------------------------------------------------------------
 
 
@@ -100,12 +82,12 @@ def packet_cost(repeat: int) -> PacketCost:
     """Test runs in the namespace of a lab's server, in which a look-up of a socket finds what a packet's would."""
     with Lab() as lab:
         listener = lab.server.listen(PORT)
-        with closing(_armed(lab)) as armed:
+        with closing(armed(lab)) as guard:
 
             def run(port: int) -> float:
-                frame = _acks(lab, port, np.random.default_rng(7), 1, stamped=True)[0]
+                frame = acks(lab, port, np.random.default_rng(7), 1, stamped=True)[0]
                 frame[:12] = 0  # the loopback device's, where a test run begins
-                each = [lab.server.run(lambda: _run(armed, frame.tobytes(), repeat // 5)) for _ in range(5)]
+                each = [lab.server.run(lambda: _run(guard, frame.tobytes(), repeat // 5)) for _ in range(5)]
                 return statistics.median(each)
 
             quiet, other = run(PORT), run(PORT + 1)
@@ -123,47 +105,6 @@ def _run(armed: Armed, frame: bytes, repeat: int) -> float:
     if code:
         raise OSError(-code, os.strerror(-code))
     return float(options.duration)
-
-
-def _acks(lab: Lab, port: int, rng: np.random.Generator, n: int, *, stamped: bool) -> Any:
-    """ACKs with random numbers from the flood's sources, (n, length); with or without a timestamp option."""
-    path = path_to(lab.server.v4, port)
-    source = np.zeros((n, 4), dtype=np.uint8)
-    source[:, 0], source[:, 1] = 198, 18
-    source[:, 2:] = rng.integers(1, 255, size=(n, 2), dtype=np.uint8)
-    numbers = rng.integers(0, 2**32, size=(3, n), dtype=np.uint32)
-    made = path.acks(source, rng.integers(1024, 65535, size=n, dtype=np.uint16), numbers[0], numbers[1], 1, numbers[2])
-    if stamped:
-        return made
-    bare = np.ascontiguousarray(made[:, : path.tcp_offset + 20])
-    bare[:, 16:18] = np.frombuffer(struct.pack(">H", 40), dtype=np.uint8)
-    bare[:, path.tcp_offset + 12] = 5 << 4
-    bare[:, 24:26] = bare[:, path.tcp_offset + 16 : path.tcp_offset + 18] = 0
-    return path._checksums(bare)
-
-
-# --- forged ACKs ------------------------------------------------------------------------------------------------------
-
-
-def forged(n: int, *, stamped: bool) -> Forged:
-    """Send so many ACKs with random numbers while cookies are out."""
-    with Lab() as lab:
-        listener = lab.server.listen(PORT)
-        with closing(_armed(lab)) as armed, lab.client.sender() as sender:
-            rng, at = np.random.default_rng(11), 0
-            pool = _acks(lab, PORT, rng, _POOL, stamped=stamped)
-            tcp = path_to(lab.server.v4, PORT).tcp_offset
-            lab.client.connect(listener, 1)
-            begun = time.monotonic()
-            while at < n:
-                # The guard looks at the numbers alone. Checksums are wrong from here on, which is for TCP to find.
-                pool[:, tcp + 4 : tcp + 12] = rng.integers(0, 256, size=(_POOL, 8), dtype=np.uint8)
-                for first in range(0, _POOL, _BATCH):
-                    sender.send(pool[first : first + _BATCH], patient=True)
-                at += _POOL
-                if at % (_POOL * 64) == 0:
-                    armed.refresh()
-            return Forged(stamped, at, armed.counts().accepted - 1, time.monotonic() - begun)
 
 
 # --- throughput -------------------------------------------------------------------------------------------------------
@@ -184,9 +125,9 @@ def throughput(rounds: int, size: int) -> list[Throughput]:
                 lab.server.set_sysctl(COOKIES, 2)
                 rows["the kernel's cookie"].append(_bytes_per_s(lab, listener, size // 8))
                 lab.server.set_sysctl(COOKIES, 1)
-                with closing(_armed(lab)) as armed:
+                with closing(armed(lab)) as guard:
                     rows["the guard's cookie"].append(_bytes_per_s(lab, listener, size))
-                    if armed.counts().accepted != 1:
+                    if guard.counts().accepted != 1:
                         raise RuntimeError("the connection did not come by the guard")
     return [Throughput(name, tuple(each)) for name, each in rows.items()]
 
@@ -224,11 +165,11 @@ def endings(clients: int) -> Iterator[Ending]:
         pid = os.fork()
         if not pid:
             try:
-                armed = _armed(lab)
+                guard = armed(lab)
                 os.write(told, b"!")
                 while True:
                     time.sleep(1)
-                    armed.refresh()
+                    guard.refresh()
             finally:
                 os._exit(1)
         os.read(ready, 1)
@@ -277,11 +218,6 @@ def measure(*, quick: bool) -> dict[str, Any]:
     return {
         "packets": [packet_cost(200_000 if quick else 2_000_000)],
         "throughput": throughput(1 if quick else 5, (8 if quick else 32) << 20),
-        # With a timestamp as well, one in 2^41 fits: no number of them would show one.
-        "forged": [
-            forged(250_000 if quick else 10_000_000, stamped=False),
-            forged(250_000 if quick else 1_000_000, stamped=True),
-        ],
         "endings": list(endings(400 if quick else 2000)),
     }
 
@@ -299,11 +235,6 @@ def as_lines(done: dict[str, Any]) -> Iterator[str]:
     for row in done["throughput"]:
         each = ", ".join(f"{one / 1e6:.1f}" for one in row.rounds)
         yield f"{row.name:24}{row.per_s / 1e6:>8.1f} MB/s   of an ordinary one {row.per_s / usual:.2f}   rounds {each}"
-    yield ""
-    yield "ACKs with random numbers while cookies are out"
-    for ack in done["forged"]:
-        what = "with timestamps" if ack.stamped else "without timestamps"
-        yield f"{what:24}{ack.sent:>12,} sent, {ack.taken:,} taken, {ack.sent / ack.seconds:,.0f} a second"
     yield ""
     yield "How it ends"
     for end in done["endings"]:

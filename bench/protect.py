@@ -13,7 +13,6 @@ import json
 import os
 import select
 import socket
-import statistics
 import struct
 import subprocess
 import sys
@@ -25,17 +24,16 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
 
+import forging
 import guarded
 import napi
 import numpy as np
+import syn_cost
 
-from halfopen.core.policy.actions import Protect
 from halfopen.lab import Lab, LabListener
 from halfopen.lab.flood import path_to
 from halfopen.lab.sources import FLOOD
-from halfopen.linux.identity import identify
-from halfopen.linux.netns import resolve, run_in
-from halfopen.ops.protect.armed import Armed
+from halfopen.linux.netns import run_in
 
 PORT: Final = 8080
 BACKLOG: Final = 4096
@@ -96,18 +94,6 @@ class Saturated:
     served: Served
     taken_per_s: float
     busy: float
-
-
-@dataclass(slots=True)
-class Cost:
-    """CPU of the receiving side for one SYN beyond dropping it before anything else looks at it, ns: each round."""
-
-    name: str
-    rounds_ns: list[float]
-
-    @property
-    def ns(self) -> float:
-        return statistics.median(self.rounds_ns)
 
 
 # --- honest clients ---------------------------------------------------------------------------------------------------
@@ -289,46 +275,15 @@ def saturated(how: Defence, seconds: float) -> Saturated:
     return Saturated(_counted(how.name, 0, found, told[0]), taken_per_s, busy_share)
 
 
-def cost(rounds: int, seconds: float) -> list[Cost]:
-    """CPU a SYN, on the core that sends and takes in: interleaved rounds of a drop, the kernel's cookies, the guard."""
-    made = {name: Cost(name, []) for name in ("cookies = 1, queue full", "protect, engaged")}
-    with _lab() as (lab, _):
-        frames = _frames(lab)
-        lab.client.half_open(lab.server.listeners[0], BACKLOG + 1)
-        ns = resolve(lab.server.netns_path)
-        drop = _DROP.format(lab.server.device, f"tcp dport {PORT}")
-        for _ in range(rounds):
-            lab.server.exec(["nft", drop], check=True)
-            base = _ns_a_syn(lab, frames, seconds)
-            lab.server.exec(["nft", "flush", "ruleset"], check=True)
-            made["cookies = 1, queue full"].rounds_ns.append(_ns_a_syn(lab, frames, seconds) - base)
-            armed = Armed(ns, Protect(identify(ns), ((None, PORT),), "bench"))
-            try:
-                made["protect, engaged"].rounds_ns.append(_ns_a_syn(lab, frames, seconds) - base)
-            finally:
-                armed.close()
-    return list(made.values())
-
-
-def _ns_a_syn(lab: Lab, frames: Any, seconds: float) -> float:
-    """CPU time of the sending thread, in which the receiving softirq runs, for each SYN."""
-    with lab.client.sender() as sender:
-        until, sent, began = time.monotonic() + seconds, 0, time.thread_time()
-        while time.monotonic() < until:
-            at = sent % _FRAMES
-            sender.send_once(frames[at : at + 4096])
-            sent += 4096
-        return (time.thread_time() - began) / sent * 1e9
-
-
 # --- the report -------------------------------------------------------------------------------------------------------
 
 
-def measure(rates: list[int], seconds: float, rounds: int, cost_s: float, *, quick: bool) -> dict[str, Any]:
-    """Everything: rows of honest clients, the cost of a SYN, and what guarded.py measures."""
+def measure(rates: list[int], seconds: float, rounds: int, syns: int, *, quick: bool) -> dict[str, Any]:
+    """Everything: rows of honest clients, the cost of a SYN (syns a round), guarded.py, forging.py."""
     rows = [served(how, rate, seconds) for rate in rates for how in DEFENCES]
     hard = [saturated(how, seconds) for how in DEFENCES if how.name in SATURATED]
-    return {"served": rows, "saturated": hard, "cost": cost(rounds, cost_s), **guarded.measure(quick=quick)}
+    rest = {**guarded.measure(quick=quick), **forging.measure(quick=quick)}
+    return {"served": rows, "saturated": hard, "cost": [syn_cost.measure(rounds, syns)], **rest}
 
 
 def as_json(done: dict[str, Any]) -> dict[str, Any]:
@@ -360,10 +315,9 @@ def as_lines(done: dict[str, Any]) -> Iterator[str]:
         rates = f"{one.took_in_per_s:>10,.0f}{hard.taken_per_s:>12,.0f}{hard.busy:>11.0%}"
         yield f"{one.name:28}" + "".join(f"{share:>8}" for share in shares) + rates
     yield ""
-    yield "CPU a SYN on one core, beyond dropping it at nf_tables' ingress hook (median of the rounds)"
-    kernel = done["cost"][0].ns
-    for one in done["cost"]:
-        each = ", ".join(f"{ns:,.0f}" for ns in one.rounds_ns)
-        yield f"{one.name:28}{one.ns:>8,.0f} ns   kernel / this {kernel / one.ns:.2f}   rounds {each}"
+    (cost,) = done["cost"]
+    yield from syn_cost.as_lines(cost)
     yield ""
     yield from guarded.as_lines(done)
+    yield ""
+    yield from forging.as_lines(done)
