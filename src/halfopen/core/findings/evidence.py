@@ -257,9 +257,12 @@ class Evidence:
 
     def full(self) -> Iterator[ListenerView]:
         """Listeners whose SYN queue is full."""
-        for view in self.now.listeners:
-            if view.syn_queue_limit and view.held >= max(1, _FULL * view.syn_queue_limit):
-                yield view
+        return iter(self._full)
+
+    @cached_property
+    def _full(self) -> tuple[ListenerView, ...]:
+        asked = (view for view in self.now.listeners if view.syn_queue_limit)
+        return tuple(view for view in asked if view.held >= max(1, _FULL * (view.syn_queue_limit or 0)))
 
     @cached_property
     def _rows(self) -> dict[tuple[int, str, int, int], tuple[int, ...]]:

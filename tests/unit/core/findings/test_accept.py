@@ -9,13 +9,17 @@ import numpy as np
 import pytest
 
 from halfopen.core.findings.cures import ContinueProcess, LookAtProcess, LookAtQuota, RaiseDescriptors, RaiseOpenFiles
+from halfopen.core.findings.evidence import AcceptQueue, Evidence
 from halfopen.core.findings.finding import Finding, Level
+from halfopen.core.findings.judging import judged
 from halfopen.core.findings.verdict import Verdict
+from halfopen.core.model.listeners import ListenerView
+from halfopen.core.model.model import build
 from halfopen.core.sample import QUEUES, Process
 from halfopen.core.sample.workers import OpenFiles, Quota, Workers, WorkerState
 from halfopen.present.findings.cures import command
 from halfopen.present.findings.sentences import say
-from rows import listener
+from rows import listener, sample
 from verdicts import second_look
 
 WAITING = WorkerState(7, 1, "S", ("ep_poll",), descriptors=20, descriptor_limit=1024)
@@ -245,3 +249,17 @@ def test_a_child_of_another_name_may_hold_the_socket_by_accident() -> None:
     verdict, _ = _judged(stopped, stopped, names=names)
     found = verdict.findings[0]
     assert (found.count("pid"), found.text("why")) == (6, "stopped")
+
+
+def test_queues_on_which_nothing_waits_are_not_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[int] = []
+    real = Evidence.accept_queues
+
+    def queues(e: Evidence, view: ListenerView) -> list[AcceptQueue]:
+        asked.append(view.port)
+        return real(e, view)
+
+    monkeypatch.setattr(Evidence, "accept_queues", queues)
+    rows = [listener(port=port, accept_queue=2 * (port == 443), limit=2) for port in range(400, 500)]
+    judged(Evidence(build(sample([], rows, counters={"ListenDrops": 0, "ListenOverflows": 0}))))
+    assert set(asked) == {443}

@@ -64,6 +64,8 @@ def _is_stuck(queue: AcceptQueue, overflowing: bool) -> bool:
 
 def stuck(e: Evidence, view: ListenerView) -> Stuck | None:
     """The accept queues of a listener that are not accepted from; None where all are."""
+    if not view.accept_queue:
+        return None  # as of most of a thousand listeners
     overflowing = e.rate("ListenOverflows") > 0
     each = [queue for queue in e.accept_queues(view) if _is_stuck(queue, overflowing)]
     queues = tuple(sorted(each, key=lambda queue: -queue.held / queue.cap))

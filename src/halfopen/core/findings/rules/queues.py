@@ -92,8 +92,7 @@ def _too_short(e: Evidence) -> tuple[ListenerView, list[Fact], Level] | None:
     if e.total("ListenOverflows") and view is not None and not _over(e):
         cookies = ("SyncookiesSent",) if e.cookies == 1 and e.total("SyncookiesSent") else ()
         return view, *_counted(e, ("ListenOverflows", "ListenDrops", *cookies))
-    view = _shortest(e)
-    if view is not None and honest:
+    if honest and (view := _shortest(e)) is not None:
         return view, *_counted(e, ("SyncookiesSent", "SyncookiesRecv"))
     return None
 

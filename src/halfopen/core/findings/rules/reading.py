@@ -23,7 +23,7 @@ def may_have_answered(e: Evidence) -> Iterator[Hit]:
     if e.now.may_have_answered:
         facts = Fact("may_have_answered", e.now.may_have_answered), Fact("doubt", e.now.doubt)
         unknown = any(view.accept_queue_limit is None for view in e.now.listeners)
-        full = any(queue.full for view in e.now.listeners for queue in e.accept_queues(view))
+        full = any(queue.full for view in e.now.listeners if view.accept_queue for queue in e.accept_queues(view))
         cures = ((Look("self", "doctor", "may-have-answered"),),)
         yield Hit(Level.WARNING if full or unknown else Level.NOTICE, facts, cures=cures)
 

@@ -43,7 +43,8 @@ def _reset_elsewhere(e: Evidence) -> tuple[Fact, ...]:
 )
 def cannot_tell(e: Evidence) -> Iterator[Hit]:
     pressed = [view for view in e.now.listeners if _pressed(view)]
-    waiting = [v for v in e.now.listeners for q in e.accept_queues(v) if q.held * 2 > q.cap and q.before is None]
+    held = [view for view in e.now.listeners if view.accept_queue]
+    waiting = [v for v in held for q in e.accept_queues(v) if q.held * 2 > q.cap and q.before is None]
     many = e.certain.half_open >= FEW
     unexplained = e.total("ListenDrops") - e.total("ListenOverflows")
     resets = _reset_elsewhere(e)
