@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
-import numpy as np
 from numpy.typing import NDArray
 
 from halfopen.core.findings.all_rules import RULES
@@ -197,22 +196,3 @@ def size_of(one: FlightReading) -> int:
             arrays.append(part.rows)
     # Counters, settings and owners are small, or the same objects in all.
     return 16 * 1024 + sum(array.nbytes for array in arrays if array is not None)
-
-
-def sharing(one: FlightReading, before: FlightReading) -> FlightReading:
-    """The same reading, with the very arrays of the one before where they are alike: an idle host costs one copy."""
-    sample, old = one.sample, before.sample
-    listeners = old.listeners if _alike(sample.listeners, old.listeners) else sample.listeners
-    queues = sample.queues
-    if queues is not None and old.queues is not None and _alike(queues, old.queues):
-        queues = old.queues
-    if listeners is sample.listeners and queues is sample.queues:
-        return one
-    return replace(one, sample=replace(sample, listeners=listeners, queues=queues))
-
-
-def _alike(one: NDArray[Any], other: NDArray[Any]) -> bool:
-    if one is other or one.shape != other.shape or one.dtype != other.dtype:
-        return one is other
-    octets = np.ascontiguousarray(one).view(np.uint8), np.ascontiguousarray(other).view(np.uint8)
-    return np.array_equal(*octets)

@@ -45,7 +45,7 @@ class Metrics:
     def reading(self, model: Model, verdict: Verdict | None = None, seconds: float = 0.0) -> None:
         """A namespace was read in so many seconds; None: not judged, so that the verdict before holds."""
         watched = self._watched(model.sample.where)
-        watched.model = model.bare()
+        watched.model = model if model.sample.depths else model.bare()
         watched.guards = model.sample.part(Guards)
         watched.sockets = model.sample.part(SocketCounts)
         watched.verdict = verdict or watched.verdict

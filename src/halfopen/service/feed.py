@@ -16,7 +16,6 @@ from halfopen.core.flight import (
     FlightReading,
     FlightRound,
     flight_reading,
-    sharing,
 )
 from halfopen.core.policy.incidents import Incident
 from halfopen.core.reports import Begun, Reading, Reloaded, Report, Round, Trouble
@@ -106,7 +105,6 @@ class ReadingsFeed:
         if kept is None:
             self._of[where] = kept = _Kept(one)
         else:
-            one = sharing(one, kept.last)
             head = FlightReading(kept.last.sample.bare(), glance=True)
             kept.last, kept.before, kept.fresh = one, head, True
         kept.incidents = report.incidents

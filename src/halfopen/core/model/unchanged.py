@@ -51,6 +51,13 @@ def unchanged(
     return {i: views[i] for i, group in enumerate(groups) if rows.isdisjoint(group.rows)}
 
 
+def kept_if_alike(rows: NDArray[Any], before: NDArray[Any]) -> NDArray[Any]:
+    """n records (n,), or those of the reading before, the very array, where they are the same."""
+    if rows is before or len(rows) != len(before) or _differ(rows, before).any():
+        return rows
+    return before
+
+
 def _differ(rows: NDArray[Any], others: NDArray[Any]) -> NDArray[np.bool_]:
     """Which of n records differ from the others in their place (n,)."""
     size = rows.dtype.itemsize

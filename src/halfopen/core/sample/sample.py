@@ -44,4 +44,4 @@ class Sample(Head):
 
     def bare(self) -> Sample:
         """The head alone."""
-        return replace(self, parts=())
+        return replace(self, parts=()) if self.parts else self

@@ -17,7 +17,6 @@ from halfopen.core.flight import (
     FlightReleased,
     FlightTold,
     FlightWithheld,
-    sharing,
     size_of,
 )
 from halfopen.core.policy.incidents import Incident
@@ -73,8 +72,6 @@ class Flights:
     def reading(self, where: Namespace, one: FlightReading, on: Collection[Incident]) -> None:
         """A namespace was read, or glanced at; on: the incidents that are on there."""
         held = self._of.setdefault(where, _Held())
-        if held.last is not None:
-            one = sharing(one, held.last)
         held.last = one
         if not one.glance:
             fresh = [i for i in on if i.id not in self._records]

@@ -247,9 +247,10 @@ class Watch:
 def _again(ns: Netns) -> Netns:
     """The namespace that is now where this one was found."""
     try:
-        return replace(ns, inode=os.stat(ns.path).st_ino)
+        inode = os.stat(ns.path).st_ino
     except OSError:
         return ns
+    return ns if inode == ns.inode else replace(ns, inode=inode)
 
 
 def _gone(ns: Netns) -> bool:

@@ -13,6 +13,7 @@ from halfopen.core.errors import HalfopenError
 from halfopen.core.filters import Filter
 from halfopen.core.model.columns import Builder, Columns
 from halfopen.core.model.narrowed import depths_tell
+from halfopen.core.model.unchanged import kept_if_alike
 from halfopen.core.sample import Sample
 from halfopen.linux.netns import Netns
 from halfopen.ops.watch.counting import Counting
@@ -64,8 +65,14 @@ class NamespaceReader:
         sample, columns = (found, None) if found is not None else self._every_request(ns, watched, with_owners=False)
         if _others_listen(sample, previous):
             return self._every_request(ns, watched, with_owners=True)
+        # What is alike stays the very same object: so it is held in memory once, and need not be compared again.
+        queues = sample.queues
+        if queues is not None and previous.queues is not None:
+            queues = kept_if_alike(queues, previous.queues)
         kept = replace(
             sample,
+            listeners=kept_if_alike(sample.listeners, previous.listeners),
+            queues=queues,
             owners=previous.owners,
             options=previous.options,
             completeness=replace(sample.completeness, notes=previous.completeness.notes),

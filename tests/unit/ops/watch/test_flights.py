@@ -102,13 +102,12 @@ def test_of_a_long_incident_one_reading_in_ten_seconds_is_kept() -> None:
     assert seconds[-61:] == list(range(1000, 1061))
 
 
-def test_memory_is_bounded_and_an_idle_host_shares_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     made = Flights(Kept().append)
     for at in range(200):
         made.reading(SELF, idle(at), ())
     held = made._of[SELF].entries
     assert len(held) == 61
-    assert len({id(e.sample.listeners) for _, _, e in held if isinstance(e, FlightReading)}) == 1
     monkeypatch.setattr(flights, "HELD_BYTES_MOST", 200_000)
     for at in range(200, 300):
         made.reading(SELF, idle(at, drops=at), ())

@@ -1,0 +1,40 @@
+"""How a watch reads a namespace: what is alike stays the same object."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from halfopen.core.filters import Filter
+from halfopen.core.sample import QUEUES, Sample
+from halfopen.linux.netns import current
+from halfopen.ops.watch.counting import Counting
+from halfopen.ops.watch.reading import NamespaceReader, TimeApart
+from halfopen.read import reader
+from rows import listener, sample
+
+
+def read_of(drops: int) -> Sample:
+    queues = np.zeros(1, dtype=QUEUES)
+    queues["known"] = True
+    return sample([], [listener(drops=drops)], queues=queues)
+
+
+@pytest.mark.parametrize("whole", [False, True])
+def test_listeners_that_are_alike_are_held_in_memory_once(whole: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    drops = 0
+
+    def read(*args: Any, **options: Any) -> Sample:
+        return replace(read_of(drops), parts=()) if "before" in options else read_of(drops)
+
+    monkeypatch.setattr(reader, "read", read)
+    looks = NamespaceReader("auto", Counting(False), TimeApart())
+    first, _ = looks.read(current(), None, Filter())
+    again, _ = looks.read(current(), first, Filter(), whole=whole)
+    assert (again.listeners is first.listeners, again.queues is first.queues) == (True, True)
+    drops = 1
+    other, _ = looks.read(current(), again, Filter(), whole=whole)
+    assert (other.listeners["drops"].tolist(), other.queues is first.queues) == ([1], True)
