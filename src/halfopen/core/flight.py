@@ -155,7 +155,7 @@ def flight_reading(
     parts: list[object] = []
     for part in sample.parts:
         if isinstance(part, Requests):
-            part = Requests(count=part.count, full=part.full)
+            part = Requests(count=part.count, full=part.full, took_s=part.took_s)
         elif (isinstance(part, Arrivals) and len(part.sources) > room.sources) or (
             isinstance(part, Peers) and len(part.rows) > room.sources
         ):

@@ -16,6 +16,7 @@ from halfopen.core.model.columns import Builder
 from halfopen.core.model.model import Model, build, with_parts
 from halfopen.core.model.waiting import holders
 from halfopen.core.sample.before_tcp import BeforeTcp
+from halfopen.core.sample.requests import Requests
 from halfopen.linux.netns import Netns
 from halfopen.ops.losses import losing, often_lost
 from halfopen.read import before_tcp, procfs, reader, requests
@@ -23,8 +24,8 @@ from halfopen.read.probe import Probe
 
 # Between the two looks; long enough for a handshake across an ocean.
 INTERVAL_S: Final = 0.5
-# Where a reading takes longer than this, only the counters are read again. The first one may have to wait for programs
-# that are loaded, so that its time alone tells little where few requests were read.
+# Where the requests take longer than this to read, only the counters are read again. A busy machine may take long over
+# a few.
 _SLOW_S: Final = 0.25
 _MANY: Final = 20_000
 _VERY_SLOW_S: Final = 1.5
@@ -69,9 +70,8 @@ def looks(
 
     Raises: as `read`, as `pause`.
     """
-    began = time.monotonic()
     first = [_with_workers(model) for model in read()]
-    slow = not deep and _slow(first, time.monotonic() - began)
+    slow = not deep and _slow(first)
     again = [deep or worth_another(model) or (len(first) <= _FEW and losing(_of(model), model)) for model in first]
     if instant or not any(again):
         return [Looks(model) for model in first]
@@ -112,11 +112,16 @@ def _counting(inodes: list[int], way: str) -> Iterator[list[Probe]]:
         yield found
 
 
-def _slow(first: Sequence[Model], took_s: float) -> bool:
-    """Whether readings that took so long in all are too long to be made again."""
-    each_s = took_s / max(len(first), 1)
+def _slow(first: Sequence[Model]) -> bool:
+    """Whether these took too long to be read again: what else a look does, such as loading programs, is done once."""
+    each_s = sum(map(_took_s, first)) / max(len(first), 1)
     many = any(model.half_open + model.deferred > _MANY for model in first)
     return each_s > (_SLOW_S if many else _VERY_SLOW_S)
+
+
+def _took_s(model: Model) -> float:
+    part = model.sample.part(Requests)
+    return 0.0 if part is None else part.took_s
 
 
 def _of(model: Model) -> Netns:
@@ -198,6 +203,13 @@ def _counters(model: Model, earlier: BeforeTcp | None = None) -> _Counted | None
         return None
 
 
+def _once(took_s: float) -> str:
+    return (
+        f"connections and queues were looked at once, which took {took_s:.1f} s: only the rates of the kernel's "
+        "counters are from two looks"
+    )
+
+
 def _counted_again(model: Model, before: _Counted, parts: list[Probe]) -> Looks:
     """The first look with the rates that the counters tell, from its end until now, and who finishes."""
     now = _counters(model, before.lost)
@@ -207,5 +219,7 @@ def _counted_again(model: Model, before: _Counted, parts: list[Probe]) -> Looks:
     seconds = now.at - before.at
     gained = {name: value - before.counters[name] for name, value in now.counters.items() if name in before.counters}
     rates = {name: n / seconds for name, n in gained.items()}
-    model = _with_workers(replace(model, sample=model.sample.with_part(now.lost)))
+    told = model.sample.completeness
+    told = replace(told, notes=(*told.notes, _once(_took_s(model))))
+    model = _with_workers(replace(model, sample=replace(model.sample.with_part(now.lost), completeness=told)))
     return Looks(replace(_with_ways(with_parts(model, *found)), rates=rates), None, seconds)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -48,10 +49,15 @@ class _Reading:
         self._takers, self._kept, self._chosen = takers, kept, chosen
         self._code = kernel_code(chosen)
         self._count = 0
+        self._began = 0.0
         self._any_retransmitted = False
 
     def read(self, draft: Draft) -> Requests:
         """By the best way that answers, of those asked for. Raises: as that way."""
+        part = self._read(draft)
+        return replace(part, took_s=time.monotonic() - self._began)
+
+    def _read(self, draft: Draft) -> Requests:
         if draft.source == "proc":
             return self._by_proc(draft)
         if draft.way != "diag":
@@ -70,7 +76,8 @@ class _Reading:
             return self._by_proc(draft)
 
     def _begin(self, draft: Draft, looked_at: tuple[float, float] | None = None) -> None:
-        draft.looked_at = looked_at or (time.monotonic(), time.time())
+        self._began = time.monotonic()
+        draft.looked_at = looked_at or (self._began, time.time())
         self._count, self._any_retransmitted = 0, False
         for taker in self._takers:
             taker.begin(draft.listeners)

@@ -138,6 +138,7 @@ class _Reading:
     left_out: tuple[str, ...] = ()
     ways: WaysBack | None = None
     cures: tuple[tuple[cures.RawCure, ...], ...] = ()
+    took_s: float = 0.0
 
 
 _HEAD, _READING, _TELLING, _RELEASED, _WITHHELD = 1, 2, 3, 4, 5
@@ -307,6 +308,7 @@ def _raw(one: FlightReading) -> _Reading:
         one.left_out,
         s.part(WaysBack),
         tuple(tuple(map(cures.raw_of, of_one)) for of_one in one.cures),
+        0.0 if requests is None else requests.took_s,
     )
 
 
@@ -333,7 +335,7 @@ def _reading(raw: _Reading) -> FlightReading:
         raise ValueError("there are more listeners than queues, or less")
     parts: list[object] = []
     if raw.requests is not None:
-        parts.append(Requests(count=raw.requests[0], full=raw.requests[1]))
+        parts.append(Requests(count=raw.requests[0], full=raw.requests[1], took_s=raw.took_s))
     if raw.arrivals is not None:
         a = raw.arrivals
         arrays = _rows(a.keys), _rows(a.counters), _rows(a.sources, SOURCE)

@@ -10,6 +10,7 @@ import pytest
 
 from halfopen.core.model.model import Model, build
 from halfopen.core.sample.before_tcp import BeforeTcp, Received, Softnet
+from halfopen.ops import looks as ops_looks
 from halfopen.ops.looks import looks
 from rows import listener, sample
 from verdicts import silent
@@ -87,3 +88,18 @@ def test_what_only_resets_is_counted_for_longer() -> None:
     assert waits([reset]) == 1.0
     assert waits([usual]) is None
     assert waits([usual], deep=True, interval_s=5.0) == 5.0
+
+
+@pytest.mark.parametrize(("took_s", "once"), [(2.0, True), (0.2, False)])
+def test_where_connections_take_long_to_read_they_are_read_once_and_it_says_so(
+    took_s: float, once: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The time that programs take to load, on a busy machine, tells nothing of it."""
+    counted = ops_looks._Counted(time.monotonic(), {"ListenDrops": 3}, BeforeTcp(1.0))
+    monkeypatch.setattr(ops_looks, "_counters", lambda *args: replace(counted, at=time.monotonic()))
+    model = busy()
+    [part] = model.sample.parts
+    read = replace(model, sample=replace(model.sample, parts=(replace(part, took_s=took_s),)))  # type: ignore[type-var]
+    [seen] = looks(lambda: [read], way="diag", pause=lambda seconds: None)
+    told = [note for note in seen.now.sample.completeness.notes if "looked at once, which took 2.0 s" in note]
+    assert (bool(told), seen.now.rates is not None) == (once, once)

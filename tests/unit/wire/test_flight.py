@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
-from dataclasses import fields, is_dataclass
+from dataclasses import fields, is_dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -69,7 +69,8 @@ def reading() -> FlightReading:
         BeforeTcp(1.0, Conntrack(1, 2), (Softnet(1, 2, 3),), earlier=BeforeTcp(0.5)),
         WaysBack((WayBack(2**60, "eth1", "eth0"), WayBack(3, error=101))),
     )
-    whole = model.sample
+    [requests] = model.sample.parts
+    whole = replace(model.sample, parts=(replace(requests, took_s=0.25),))  # type: ignore[type-var]
     for part in extra:
         whole = whole.with_part(part)
     calm = answered.calm(whole.listeners, {"ListenOverflows": 4}, 99.0)

@@ -246,6 +246,9 @@ class Evidence:
         if columns is None or not self.interval_s:
             return 0.0
         came = (columns.ages_s < self.interval_s) & ~self.now.is_deferred
+        if columns.exact:
+            # A reading may take long: what came after its beginning has no age.
+            came &= columns.ages_s > 0
         return int(np.count_nonzero(came if among is None else came & among)) / self.interval_s
 
     # --- queues -------------------------------------------------------------------------------------------------------

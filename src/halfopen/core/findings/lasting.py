@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from halfopen.core.model.columns import Columns
 from halfopen.core.model.model import Model
 from halfopen.core.model.sources import Sources, top_sources
+from halfopen.core.sample.requests import Requests
 from halfopen.core.units import address_text
 
 # A handshake that takes longer than this many seconds met loss twice, or a client that does not mean it. Younger ones
@@ -49,13 +50,22 @@ def since_s(model: Model) -> float:
     return _BARELY_S if model.release_time_s > _BARELY_S else SHORT_S
 
 
-def repeats(columns: Columns, retries: NDArray[np.uint8]) -> NDArray[np.bool_]:
-    """Which of N requests had their SYN sent again by the client; shape (N,). retries (N,): of their listeners.
+def asked_again(model: Model, columns: Columns) -> NDArray[np.bool_]:
+    """Which of these N requests of a Model had their SYN sent again by the client; shape (N,)."""
+    part = model.sample.part(Requests)
+    # Timers tell of the moment in which the SYN-ACKs were counted.
+    took_s = part.took_s if part is not None and columns.exact else 0.0
+    return repeats(columns, retries_of(model, columns), took_s)
+
+
+def repeats(columns: Columns, retries: NDArray[np.uint8], took_s: float = 0.0) -> NDArray[np.bool_]:
+    """Which of N requests had their SYN sent again by the client; shape (N,). retries (N,): of their listeners. took_s:
+    the SYN-ACKs were counted at most so many seconds after the moment that the ages are of.
 
     The timer alone sends the k-th SYN-ACK again at 2^k - 1 s, and no more than `retries` (`reqsk_timer_handler()`); it
     fires late, never early.
     """
-    by_timer = columns.ages_s + np.float32(1.0 + 0.05)
+    by_timer = columns.ages_s + np.float32(1.0 + 0.05 + took_s)
     np.log2(by_timer, out=by_timer)
     more: NDArray[np.bool_] = columns.retransmits > np.minimum(by_timer.astype(np.uint8), retries)
     return more
@@ -102,7 +112,7 @@ def among(model: Model, keep: NDArray[np.bool_], since: float | None = None) -> 
 def _described(columns: Columns, model: Model, since: float) -> Lasting:
     ages = columns.ages_s
     oldest = float(np.max(ages))
-    repeated = repeats(columns, retries_of(model, columns))
+    repeated = asked_again(model, columns)
     stretch = min(_STRETCH_S, max(oldest - since, 0.5))
     recent = int(np.count_nonzero(ages < since + stretch)) / stretch
     usual = len(ages) / max(oldest - since, stretch)

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from halfopen.core.findings.chance import SOME as SOME
-from halfopen.core.findings.lasting import Lasting, among, repeats, retries_of, which_last
+from halfopen.core.findings.lasting import Lasting, among, asked_again, which_last
 from halfopen.core.model.arrived import Completers
 from halfopen.core.model.columns import Columns
 from halfopen.core.model.model import Model
@@ -75,7 +75,7 @@ class SourcesAsked:
         if self._model.columns is not None and found.any():
             columns = self._model.columns
             mine = columns if found.all() else columns.pick(found)
-            found[found] = repeats(mine, retries_of(self._model, mine))
+            found[found] = asked_again(self._model, mine)
         return found
 
     @cached_property

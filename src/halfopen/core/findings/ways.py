@@ -7,7 +7,7 @@ from typing import Final
 import numpy as np
 
 from halfopen.core.addresses import AF_INET6
-from halfopen.core.findings.lasting import repeats, retries_of
+from halfopen.core.findings.lasting import asked_again
 from halfopen.core.findings.sources import SOME, numbers_of
 from halfopen.core.model.listeners import ListenerView
 from halfopen.core.model.model import Model
@@ -24,7 +24,7 @@ def wanted(model: Model) -> tuple[AskedWay, ...]:
     columns = model.columns
     if columns is None or len(columns.v4) < SOME:
         return ()
-    again = repeats(columns, retries_of(model, columns)) & ~model.is_deferred
+    again = asked_again(model, columns) & ~model.is_deferred
     if np.count_nonzero(again) < SOME:
         return ()
     numbers, found = numbers_of(columns), []

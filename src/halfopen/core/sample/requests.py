@@ -65,7 +65,8 @@ class Requests:
     rows: (N,) REQUEST; empty where only a `Taker` was to see them. count: how many were read, kept or not. full:
     sockets in true SYN_RECV (Fast Open, simultaneous open), which are no request sockets. timeouts: (N,) uint8, how
     often the timer of each ran out, 255 where unknown; None when /proc/net/tcp was not asked. ages_s (N,), acked (N,):
-    how old each is and whether its last ACK came, as the kernel itself says (eBPF); None where it did not say.
+    how old each is and whether its last ACK came, as the kernel itself says (eBPF); None where it did not say. took_s:
+    how long they took to read: ages by eBPF are as of the beginning, all else was read at most so much later.
     """
 
     rows: NDArray[Any] = field(default_factory=lambda: np.empty(0, dtype=REQUEST))
@@ -74,6 +75,7 @@ class Requests:
     timeouts: NDArray[np.uint8] | None = None
     ages_s: NDArray[np.float32] | None = None
     acked: NDArray[np.bool_] | None = None
+    took_s: float = 0.0
 
 
 class Taker(Protocol):
@@ -124,4 +126,5 @@ class Rows:
     def take(self, full: int = 0) -> Requests:
         """The part; nothing can be added afterwards."""
         rows = self._rows.take()
-        return Requests(rows, len(rows), full, **{name: column.take() for name, column in self._beside.items()})
+        beside: dict[str, Any] = {name: column.take() for name, column in self._beside.items()}
+        return Requests(rows, len(rows), full, **beside)

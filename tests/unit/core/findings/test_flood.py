@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+import numpy as np
 import pytest
 
 from halfopen.core.findings.finding import Level
+from halfopen.core.findings.verdict import judge
+from halfopen.core.model.model import build
 from halfopen.core.policy.actions import ChangeListener, ChangeSetting, Protect
 from halfopen.core.sample.guard import FoundGuard, GuardCounts, Guards
+from halfopen.core.sample.requests import Requests
 from halfopen.core.tune.keys import COOKIES, SYNACK
 from halfopen.present.findings.cures import command
 from halfopen.present.findings.sentences import say
-from rows import listener, request
+from rows import listener, request, sample
 from verdicts import many, releases, second_look, silent, still_coming, verdict_of
 
 ONE_HOST = [request(retransmits=2, expires_ms=500, source_port=i + 1024, cookie=i + 1) for i in range(60)]
@@ -26,6 +32,21 @@ def test_a_flood_from_forged_sources() -> None:
     assert found.number("completions_per_s") == 0
     assert found.number("unanswered_share") > 0.5
     assert "few-sources-flood" in found.rules_out
+
+
+@pytest.mark.parametrize(("took_s", "named"), [(3.0, True), (0.0, False)])
+def test_a_long_reading_makes_no_client_of_a_flood(took_s: float, named: bool) -> None:
+    """Ages are as of its beginning, and the timers went on sending SYN-ACKs while it lasted."""
+    ages = np.linspace(0.1, 14.0, 400, dtype=np.float32)
+    sent = np.log2(ages + took_s + 1).astype(np.uint8) if took_s else np.full(400, 4, np.uint8)
+    rows = [one for one, again in zip(many(400), sent.tolist(), strict=True) for one["retransmits"] in (again,)]
+    now = sample(rows, [listener(limit=100_000)], counters={"PassiveOpens": 1000}, monotonic_s=100.5)
+    part = Requests(np.concatenate(rows), 400, ages_s=ages, acked=np.zeros(400, bool), took_s=took_s)
+    before = replace(now, monotonic_s=100.0)
+    verdict = judge(build(replace(now, parts=(part,)), before), build(before))
+    assert (verdict.findings[0].id == "spoofed-flood") is named
+    if named:
+        assert verdict.findings[0].count("repeated") == 0
 
 
 def test_a_release_is_the_last_of_its_cures() -> None:

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from halfopen.core.findings.cures import LookAtProcess
 from halfopen.core.findings.finding import Level
+from halfopen.core.findings.verdict import judge
+from halfopen.core.model.model import build
 from halfopen.core.policy.actions import ChangeListener, ChangeSetting
 from halfopen.core.sample import QUEUES, Process
+from halfopen.core.sample.workers import Workers, WorkerState
 from halfopen.core.tune.keys import BACKLOG, COOKIES, SOMAXCONN, SYN_BACKLOG
 from halfopen.present.findings.sentences import say
-from rows import listener
+from rows import listener, sample
 from verdicts import arrivals, asking, many, releases, second_look, timers, verdict_of
 
 WEB = {1: (Process(7, "web"),)}
@@ -266,3 +271,18 @@ def test_a_dump_of_a_full_queue_shows_a_few_more_than_it_takes(held: int, found:
     """Those that left while it was dumped, and those that came: no reopened connections where eBPF read no length."""
     rates = {"PassiveOpens": 400, "SyncookiesSent": 250, "SyncookiesRecv": 250}
     assert ("timewait-reopen" in second_look(many(held, expires_ms=400), listener(limit=128), rates=rates)[1]) is found
+
+
+@pytest.mark.parametrize(("state", "named"), [("T", True), ("S", False)])
+def test_beside_a_stopped_program_that_was_looked_at_once_cookies_are_those_of_another_listener(
+    state: str, named: bool
+) -> None:
+    """How many it accepted meanwhile takes a second look at its queue; one that is stopped accepts none."""
+    stuck = listener(port=80, accept_queue=129, limit=128, inode=1, cookie=5)
+    counters = {"ListenOverflows": 40, "ListenDrops": 60, "SyncookiesSent": 300, "SyncookiesRecv": 290}
+    now = sample([], [stuck, listener(port=81, limit=4, drops=20, inode=2, cookie=6)], owners=WEB, counters=counters)
+    rates = {"ListenOverflows": 9.0, "SyncookiesSent": 90.0, "SyncookiesRecv": 88.0, "PassiveOpens": 50.0}
+    model = replace(build(now.with_part(Workers(100.0, {7: WorkerState(7, 1, state, ("x",))}))), rates=rates)
+    ids = [found.id for found in judge(model, between_s=1.2).findings]
+    assert ids[0] == "app-not-accepting"
+    assert ("backlog-small" in ids) is named

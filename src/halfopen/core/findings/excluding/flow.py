@@ -8,7 +8,7 @@ from halfopen.core.findings.evidence import FEW, Evidence
 from halfopen.core.findings.exclusions import Against, excluded
 from halfopen.core.findings.finding import Fact
 from halfopen.core.findings.floods import FEW_HOSTS, MOST, flood, held_by, many, unanswered_per_s
-from halfopen.core.findings.lasting import repeats, retries_of
+from halfopen.core.findings.lasting import asked_again
 from halfopen.core.findings.lost import lost_by_queues
 from halfopen.core.findings.rules.path import finish, small_share
 from halfopen.core.findings.slow import slow
@@ -110,7 +110,7 @@ def no_lost_synacks(e: Evidence) -> Against:
     columns = e.now.columns
     if columns is None:
         return ()
-    again = repeats(columns, retries_of(e.now, columns)) & ~e.now.is_deferred
+    again = asked_again(e.now, columns) & ~e.now.is_deferred
     repeated = int(np.count_nonzero(again))
     return (Fact("lasting", e.lasting.count), Fact("repeated", repeated, SOME)) if repeated < SOME else ()
 

@@ -26,6 +26,9 @@ from halfopen.core.model.listeners import ListenerView
 from halfopen.core.policy.actions import ChangeSetting
 from halfopen.core.tune.keys import ABORT
 
+# A process in such a way accepts nothing until somebody helps it.
+_FOR_GOOD: Final = (holder.STOPPED, holder.NO_DESCRIPTORS)
+
 
 @dataclass(frozen=True, slots=True)
 class Stuck:
@@ -43,6 +46,13 @@ class Stuck:
         """Whether the listener as a whole does not accept, not one socket or worker of several."""
         some = 0 < len(self.reasons) < len(self.holders)
         return len(self.queues) == self.view.members and not (some and len(self.queues) == 1)
+
+    @property
+    def accepts(self) -> bool:
+        """Whether anybody may accept on one of these queues now and then; also where there was one look only."""
+        cannot = [one for one in self.reasons if one.why in _FOR_GOOD]
+        every = bool(cannot) and len(cannot) == len(self.holders)
+        return not every and any(queue.accepted != 0 for queue in self.queues)
 
 
 # More processes than these are not named in one command.
@@ -82,7 +92,7 @@ def _level(e: Evidence, found: Stuck, reason: Obstacle | None) -> Level:
     # A slow program has taken one or two just now.
     if queue.full or (queue.held >= _NEARLY_FULL * queue.cap and overflows_per_s(e, found.view)):
         return Level.CRITICAL
-    for_good = reason is not None and reason.why in (holder.STOPPED, holder.NO_DESCRIPTORS)
+    for_good = reason is not None and reason.why in _FOR_GOOD
     return Level.WARNING if for_good or queue.held * 2 > queue.cap else Level.NOTICE
 
 

@@ -86,7 +86,7 @@ def _too_short(e: Evidence) -> tuple[ListenerView, list[Fact], Level] | None:
     honest = honest and not any(one.view in full for one in unheard(e))
     if waiting:
         # A slow program has room now and then: then the cookies may be those of its own listener.
-        slow = any(queue.accepted != 0 for found in waiting for queue in found.queues)
+        slow = any(found.accepts for found in waiting)
         honest = honest and not (slow and view not in full)
         return (view, *_counted(e, ("SyncookiesSent", "SyncookiesRecv"))) if view is not None and honest else None
     if e.total("ListenOverflows") and view is not None and not _over(e):
