@@ -109,6 +109,7 @@ TRUE: dict[str, Callable[[Truth], bool]] = {
     "release-time-short": lambda t: finished(t, 1) < t.streams[1].connected / 2 and moved(t, "OutRsts") > 50,
     "deferred": lambda t: t.half_open > 50 and finished(t) == 0 < t.streams[0].connected,
     "deferred-vanished": lambda t: t.half_open > 50 and finished(t) == 0 < t.streams[0].connected,
+    "deferred-full": lambda t: moved(t, "TCPReqQFullDoCookies") + moved(t, "TCPReqQFullDrop") > 20,
     "timewait-reopen": lambda t: t.half_open > 2 * t.served[0].cap,
     "abort-on-overflow": lambda t: moved(t, "ListenOverflows") > 20 < moved(t, "OutRsts"),
     "health-checks-reset": lambda t: moved(t, "EmbryonicRsts") > 10 and moved(t, "ListenDrops") == 0,

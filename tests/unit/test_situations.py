@@ -108,6 +108,11 @@ SITUATIONS: Final[dict[str, tuple[str, ...]]] = {
         "flood-acked",
         "kernel/test_acked.py::test_only_the_hosts_that_are_proven_are_offered_for_a_block",
     ),
+    "deferred clients fill the SYN queue": (
+        "deferred-full",
+        f"{RULES}/test_deferring.py::test_a_queue_that_they_fill_is_not_too_short_for_the_traffic",
+        f"{RULES}/test_deferring.py::test_with_cookies_off_clients_are_turned_away",
+    ),
     "deferred clients have vanished": (
         "deferred-vanished",
         f"{RULES}/test_reading.py::test_deferred_ones_are_no_trouble",

@@ -9,7 +9,7 @@ from typing import Final
 
 from halfopen.core.errors import UsageError
 from halfopen.core.fields.check import CHECKED, CheckedValues
-from halfopen.core.findings.all_rules import RULES
+from halfopen.core.findings.all_rules import is_note
 from halfopen.core.findings.finding import Finding, Level
 from halfopen.core.findings.verdict import Verdict
 from halfopen.core.ranges import AlertRange, alert_range
@@ -33,7 +33,7 @@ def causes(verdict: Verdict) -> list[Finding]:
     """What is wrong, the worst first; not what the verdict notes about the reading itself, which is a matter of what
     could be read.
     """
-    return [finding for finding in verdict.findings if not RULES[finding.id].note]
+    return [finding for finding in verdict.findings if not is_note(finding)]
 
 
 def level(verdict: Verdict) -> Level:

@@ -14,7 +14,7 @@ from rich.text import Text
 from halfopen.core.fields.closing import CLOSING, DESTINATION, GROUP, SOCKETS, SocketChunk
 from halfopen.core.fields.field import json_object
 from halfopen.core.fields.namespace import PLACE
-from halfopen.core.findings.all_rules import RULES
+from halfopen.core.findings.all_rules import is_note
 from halfopen.core.findings.finding import Finding, Level
 from halfopen.core.findings.verdict import Verdict
 from halfopen.core.model.closing import ClosingModel, SocketGroup
@@ -102,7 +102,7 @@ def headline(model: ClosingModel, verdict: Verdict) -> str:
 def _reasons(out: Console, findings: Sequence[Finding], first: Finding | None) -> None:
     lines = [(first.level, LEADS[first.id](first)[1])] if first is not None else []
     rest = [one for one in findings if one is not first]
-    lines += [(one.level, say(one)) for one in sorted(rest, key=lambda one: RULES[one.id].note)]
+    lines += [(one.level, say(one)) for one in sorted(rest, key=is_note)]
     if not lines:
         return
     reasons = Table.grid(padding=(0, 1, 0, 0))

@@ -110,11 +110,11 @@ def closing_line(closing: ClosingSeen, netns: str) -> str:
         told = ""
     else:
         # Hardly a host has such trouble.
-        from halfopen.core.findings.all_rules import RULES
+        from halfopen.core.findings.all_rules import is_note
         from halfopen.present.closing import headline
 
         told = "" if closing.model is None else headline(closing.model, closing.verdict)
-        if all(RULES[one.id].note for one in closing.verdict.findings if one.level > Level.OK):
+        if all(is_note(one) for one in closing.verdict.findings if one.level > Level.OK):
             # One look could not tell.
             told, command = _glanced(closing.glance), f"{command} --for 10s"
     return tr("Closing  {told}: {command}", told=told, command=command) if told else ""

@@ -49,9 +49,9 @@ def _accept_queue(one: JudgedNamespace) -> str:
 def _why(one: JudgedNamespace) -> str:
     if not one.verdict.findings:
         return "-"
-    from halfopen.core.findings.all_rules import RULES
+    from halfopen.core.findings.all_rules import is_note
 
-    causes = [finding.id for finding in one.verdict.findings if not RULES[finding.id].note]
+    causes = [finding.id for finding in one.verdict.findings if not is_note(finding)]
     more = f" +{len(causes) - 1}" if len(causes) > 1 else ""
     return f"{causes[0]}{more}" if causes else "-"
 

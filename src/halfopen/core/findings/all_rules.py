@@ -4,3 +4,4 @@ from __future__ import annotations
 
 from halfopen.core.findings import rules as _rules  # noqa: F401  (fills the registry)
 from halfopen.core.findings.registry import RULES as RULES
+from halfopen.core.findings.registry import is_note as is_note

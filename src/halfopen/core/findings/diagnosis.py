@@ -13,7 +13,7 @@ from halfopen.core.findings.evidence import ON_DEMAND, Evidence
 from halfopen.core.findings.exclusions import EXCLUSIONS, Against
 from halfopen.core.findings.finding import Fact, Finding, Level
 from halfopen.core.findings.judging import judged
-from halfopen.core.findings.registry import RULES
+from halfopen.core.findings.registry import RULES, is_note
 from halfopen.core.findings.verdict import Verdict
 from halfopen.core.model.model import Model
 from halfopen.core.model.narrowed import only
@@ -116,12 +116,12 @@ class Diagnosis:
     @property
     def causes(self) -> tuple[Explained, ...]:
         """The findings that name a cause, or say that none can be told."""
-        return tuple(one for one in self.findings if not RULES[one.finding.id].note)
+        return tuple(one for one in self.findings if not is_note(one.finding))
 
     @property
     def notes(self) -> tuple[Finding, ...]:
         """The findings that say something about the reading, or about connections that are no trouble."""
-        return tuple(one.finding for one in self.findings if RULES[one.finding.id].note)
+        return tuple(one.finding for one in self.findings if is_note(one.finding))
 
 
 def diagnosis(e: Evidence) -> Diagnosis:

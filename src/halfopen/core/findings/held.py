@@ -15,7 +15,7 @@ from halfopen.core.findings.concluding import verdict_on
 from halfopen.core.findings.evidence import Evidence
 from halfopen.core.findings.exclusions import EXCLUSIONS
 from halfopen.core.findings.finding import Fact, Finding, Level
-from halfopen.core.findings.registry import RULES
+from halfopen.core.findings.registry import RULES, is_note
 from halfopen.core.findings.verdict import Verdict
 
 # Longer than a watch rests between two times in which it counts who finishes.
@@ -70,4 +70,4 @@ def _standing(before: Verdict, e: Evidence, ago_s: float) -> Iterator[Finding]:
 
 
 def _is_cause(finding: Finding) -> bool:
-    return finding.level > Level.OK and not RULES[finding.id].note and not RULES[finding.id].fallback
+    return finding.level > Level.OK and not is_note(finding) and not RULES[finding.id].fallback

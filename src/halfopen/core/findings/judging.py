@@ -8,7 +8,7 @@ from halfopen.core.findings import rules as _rules  # noqa: F401  (fills the reg
 from halfopen.core.findings.concluding import verdict_on
 from halfopen.core.findings.evidence import Evidence, Need
 from halfopen.core.findings.finding import Finding, Hit, Verdict
-from halfopen.core.findings.registry import RULES
+from halfopen.core.findings.registry import RULES, is_note
 
 _PARTS = tuple(f.name for f in fields(Hit))
 
@@ -19,7 +19,7 @@ def judged(evidence: Evidence, about: Need | None = None) -> Verdict:
     for rule in sorted(RULES.values(), key=lambda rule: rule.fallback):
         if about is not None and about not in rule.needs:
             continue
-        explained = any(not RULES[f.id].note for f in found)
+        explained = not all(map(is_note, found))
         if all(map(evidence.has, rule.needs)) and not (rule.fallback and explained):
             found += [Finding(rule.id, **{part: getattr(hit, part) for part in _PARTS}) for hit in rule.judge(evidence)]
     found.sort(key=lambda f: (-f.level, f.past, -f.costs_per_s))

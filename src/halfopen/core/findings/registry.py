@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING
 
-from halfopen.core.findings.finding import Hit, Level
+from halfopen.core.findings.finding import Finding, Hit, Level
 
 if TYPE_CHECKING:
     from halfopen.core.findings.evidence import Evidence, Need
@@ -31,8 +31,8 @@ class Rule:
     words, when it is found, what rules it out, and what to do.
 
     fallback: asked only when no other rule found a cause. note: it says something about the reading or about
-    connections that are no trouble, and explains nothing. rare: left out of the README's table of causes. on_release:
-    what it says to the release policies of `watch`.
+    connections that are no trouble, and explains nothing; note_below: so do its findings below that level. rare: left
+    out of the README's table of causes. on_release: what it says to the release policies of `watch`.
     """
 
     id: str
@@ -47,6 +47,7 @@ class Rule:
     note: bool = False
     rare: bool = False
     on_release: OnRelease = OnRelease.NOTHING
+    note_below: Level | None = None
 
 
 RULES: dict[str, Rule] = {}
@@ -64,13 +65,21 @@ def rule(
     note: bool = False,
     rare: bool = False,
     on_release: OnRelease = OnRelease.NOTHING,
+    note_below: Level | None = None,
 ) -> Callable[[Judge], Judge]:
     """Register the decorated function as the rule of this id. Raises: ValueError when the id is taken."""
 
     def register(judge: Judge) -> Judge:
         if id in RULES:
             raise ValueError(f"two rules have the id {id!r}")
-        RULES[id] = Rule(id, levels, judge, title, doc, unless, advice, needs, fallback, note, rare, on_release)
+        texts = title, doc, unless, advice
+        RULES[id] = Rule(id, levels, judge, *texts, needs, fallback, note, rare, on_release, note_below)
         return judge
 
     return register
+
+
+def is_note(finding: Finding) -> bool:
+    """Whether a finding explains nothing: it is about the reading, or about connections that are no trouble."""
+    rule = RULES[finding.id]
+    return rule.note or (rule.note_below is not None and finding.level < rule.note_below)

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Final
 
-from halfopen.core.findings.all_rules import RULES
+from halfopen.core.findings.all_rules import is_note
 from halfopen.core.findings.concluding import verdict_on
 from halfopen.core.findings.finding import Finding, Level
 from halfopen.core.findings.verdict import Verdict
@@ -31,7 +31,7 @@ class LastingTrouble:
 
     def after(self, found: Iterable[Finding]) -> LastingTrouble:
         """After one more look."""
-        mine = tuple(one for one in found if one.level > Level.OK and not RULES[one.id].note)
+        mine = tuple(one for one in found if one.level > Level.OK and not is_note(one))
         bad: dict[str, tuple[Finding, ...]] = {}
         for id in dict.fromkeys(one.id for one in mine):
             alike = tuple(one for one in mine if one.id == id and one.level >= Level.WARNING)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
 
-from halfopen.core.findings.all_rules import RULES
+from halfopen.core.findings.all_rules import RULES, is_note
 from halfopen.core.findings.finding import Finding, Level
 from halfopen.core.findings.verdict import Verdict
 from halfopen.core.model.listeners import ListenerView
@@ -96,7 +96,7 @@ def still_explains(verdict: Verdict, subject: Subject, cause: str) -> bool:
 
 
 def _causes(verdict: Verdict, subject: Subject) -> Iterator[Finding]:
-    causes = [f for f in verdict.findings if not RULES[f.id].note and f.level > Level.OK]
+    causes = [f for f in verdict.findings if not is_note(f) and f.level > Level.OK]
     yield from (f for f in causes if f.listener is not None and f.listener.key == subject)
     yield from (f for f in causes if f.listener is None and (f.level >= Level.WARNING or RULES[f.id].fallback))
     if subject is None:
@@ -104,7 +104,7 @@ def _causes(verdict: Verdict, subject: Subject) -> Iterator[Finding]:
 
 
 def _is_critical(finding: Finding) -> bool:
-    return finding.level is Level.CRITICAL and not RULES[finding.id].note
+    return finding.level is Level.CRITICAL and not is_note(finding)
 
 
 def _subject(finding: Finding) -> Subject:

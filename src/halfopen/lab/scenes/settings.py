@@ -126,6 +126,18 @@ def deferred_vanished(at: Stage) -> None:
     at.wait(at.between(3, 10))
 
 
+@entry("deferred-full", "silent clients fill the SYN queue of a deferring listener", "deferred-accept")
+def deferred_full(at: Stage) -> None:
+    at.set(tcp_syncookies=at.pick(0, 1))
+    backlog = at.whole(32, 128)
+    web = at.serve(backlog=backlog, defer_s=at.pick(30, 60))
+    at.rtt(at.between(0.01, 0.1))
+    at.visit(web, rate=at.between(20, 80), addresses=3000)
+    at.visit(web, rate=at.between(20, 60), addresses=5000, then="silent")
+    at.until(lambda: at.half_open() >= backlog, "silent clients fill the queue")
+    at.until(lambda: at.moved("TCPReqQFullDoCookies") + at.moved("TCPReqQFullDrop") > 20, "clients met it full")
+
+
 @entry(
     "timewait-reopen",
     "old connections are opened anew past the cap of the SYN queue",

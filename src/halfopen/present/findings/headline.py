@@ -35,10 +35,10 @@ def leading(model: Model, verdict: Verdict) -> Finding | None:
     if not verdict.findings:
         return None
     # Rules and sentences take long to load, and an idle host needs none.
-    from halfopen.core.findings.all_rules import RULES
+    from halfopen.core.findings.all_rules import is_note
     from halfopen.present.findings.sentences import LEADS
 
-    worst = next((f for f in verdict.findings if f.id in LEADS or not RULES[f.id].note), None)
+    worst = next((f for f in verdict.findings if f.id in LEADS or not is_note(f)), None)
     if worst is None or worst.id not in LEADS or (model.half_open and worst.level < Level.WARNING):
         return None
     return worst

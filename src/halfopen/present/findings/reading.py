@@ -70,21 +70,6 @@ def _answered(f: Finding) -> str:
     )
 
 
-@sentence("deferred-accept")
-def _deferred_accept(f: Finding) -> str:
-    if f.has("deferred_at_most"):
-        return tr(
-            "up to {n:,} connections in SYN_RECV finished the handshake and wait for data (TCP_DEFER_ACCEPT); of those "
-            "that came in the last second, only eBPF can tell which ones are half-open",
-            n=f.count("deferred_at_most"),
-        )
-    return tr_n(
-        "{n:,} connection in SYN_RECV finished the handshake and waits for data (TCP_DEFER_ACCEPT): not half-open",
-        "{n:,} connections in SYN_RECV finished the handshake and wait for data (TCP_DEFER_ACCEPT): not half-open",
-        f.count("deferred"),
-    )
-
-
 @sentence("may-have-answered")
 def _may_have_answered(f: Finding) -> str:
     return tr(

@@ -9,6 +9,7 @@ from halfopen.core.findings.all_rules import RULES
 from halfopen.core.findings.finding import Finding
 from halfopen.present.findings import accepting as accepting
 from halfopen.present.findings import closing as closing
+from halfopen.present.findings import deferring as deferring
 from halfopen.present.findings import losses as losses
 from halfopen.present.findings import queues as queues
 from halfopen.present.findings import reading as reading

@@ -21,7 +21,7 @@ from halfopen.core.findings.cures import (
 from halfopen.core.model import timing
 from halfopen.core.policy.actions import Block, ChangeListener, ChangeSetting, Look, Protect, Release
 from halfopen.core.policy.connection_actions import USUAL_MOST, ChangeConnections
-from halfopen.core.tune.keys import BACKLOG, COOKIES, RETRIES, SYN_BACKLOG, SYNACK
+from halfopen.core.tune.keys import BACKLOG, COOKIES, DEFER, RETRIES, SYN_BACKLOG, SYNACK
 from halfopen.core.units import duration_words, endpoint_words, listener_text, netns_words, shell_word
 
 _COOKIES: Final = {0: "off", 1: "on", 2: "always"}
@@ -93,6 +93,8 @@ def _option(action: ChangeListener) -> str:
         return f"--backlog {action.value}"
     if action.key == RETRIES:
         return f"--release-time {timing.release_time_s(action.value):g}s"
+    if action.key == DEFER:
+        return f"--defer-accept {action.value}s" if action.value else "--defer-accept 0"
     raise ValueError(f"tune listener has no option proposed for {action.key}")
 
 

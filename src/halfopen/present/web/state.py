@@ -8,7 +8,7 @@ from typing import Any, Final
 from halfopen.core.fields.field import Field
 from halfopen.core.fields.kernel import SETTINGS_SAID
 from halfopen.core.fields.live import LIVE_INCIDENT, LIVE_LISTENER, LIVE_SOURCE, MOMENT, per_s
-from halfopen.core.findings.all_rules import RULES
+from halfopen.core.findings.all_rules import RULES, is_note
 from halfopen.core.findings.finding import Finding, Level
 from halfopen.core.live import Live, LiveNamespace, with_ages
 from halfopen.core.model.listeners import ListenerView
@@ -123,8 +123,8 @@ def _cause(finding: Finding) -> dict[str, Any]:
         "id": finding.id,
         "level": finding.level.name.lower(),
         "level_word": level_word(finding.level),
-        "note": RULES[finding.id].note or finding.level <= Level.OK,
-        "title": tr(RULES[finding.id].title) if not RULES[finding.id].note else "",
+        "note": is_note(finding) or finding.level <= Level.OK,
+        "title": tr(RULES[finding.id].title) if not is_note(finding) else "",
         "text": printable(say(finding)),
         "evidence": printable(phrases(finding.facts)),
         "ruled_out": list(finding.rules_out),

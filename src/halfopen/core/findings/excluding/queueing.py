@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from halfopen.core.findings.deferred import filled
 from halfopen.core.findings.evidence import AcceptQueue, Evidence
 from halfopen.core.findings.exclusions import Against, excluded
 from halfopen.core.findings.finding import Fact
@@ -49,8 +50,16 @@ def all_members_accept(e: Evidence) -> Against:
     return _all_drain(e)
 
 
-@excluded("backlog-small", rivals=("app-not-accepting",))
+@excluded("deferred-accept", rivals=("backlog-small",))
+def not_filled(e: Evidence) -> Against:
+    """Where no queue is full, or hardly any of these wait in it."""
+    return fullest(e) or (() if e.now.deferred else (Fact("deferred", 0),))
+
+
+@excluded("backlog-small", rivals=("app-not-accepting", "deferred-accept"))
 def long_enough(e: Evidence) -> Against:
+    for one in filled(e):
+        return Fact("deferred", one.deferred), Fact("syn_queue", one.view.held, one.view.syn_queue_limit)
     for view in e.now.listeners:
         found = stuck(e, view)
         if found is not None:

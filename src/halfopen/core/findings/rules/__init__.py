@@ -6,6 +6,7 @@ from halfopen.core.findings.rules import scan as scan
 from halfopen.core.findings.rules import acked as acked
 from halfopen.core.findings.rules import accept as accept
 from halfopen.core.findings.rules import before_tcp as before_tcp
+from halfopen.core.findings.rules import deferring as deferring
 from halfopen.core.findings.rules import queues as queues
 from halfopen.core.findings.rules import checks as checks
 from halfopen.core.findings.rules import reading as reading

@@ -1,4 +1,4 @@
-"""Requests that are not half-open: their client answered."""
+"""Requests that are not half-open: their client answered a listener whose accept queue was full."""
 
 from __future__ import annotations
 
@@ -25,19 +25,3 @@ def _answered(e: Evidence) -> list[ListenerView]:
 def answered(e: Evidence) -> Iterator[Hit]:
     for view in _answered(e):
         yield Hit(Level.NOTICE, (Fact("answered", view.deferred),), view)
-
-
-@rule(
-    "deferred-accept",
-    Level.NOTICE,
-    title="they finished and wait for data (`TCP_DEFER_ACCEPT`)",
-    note=True,
-    doc="deferred connections are there",
-    advice="nothing",
-)
-def deferred_accept(e: Evidence) -> Iterator[Hit]:
-    deferred = e.now.deferred - sum(v.deferred for v in _answered(e))
-    if deferred:
-        # By timers alone those that came in the last second may be half-open as well.
-        exact = e.now.columns is None or e.now.columns.exact
-        yield Hit(Level.NOTICE, (Fact("deferred" if exact else "deferred_at_most", deferred),))

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 from typing import Final
 
 from halfopen.core.findings.costs import dropped_clients_per_s, overflows_per_s
+from halfopen.core.findings.deferred import filled
 from halfopen.core.findings.evidence import Evidence
 from halfopen.core.findings.finding import Fact, Hit, Level
 from halfopen.core.findings.registry import rule
@@ -57,7 +58,7 @@ def _backlogs(e: Evidence, view: ListenerView) -> list[Fact]:
     title="the queue is too short for the traffic",
     doc="accept queues overflow and none is stuck, or cookies were sent that clients sent back; a warning while it "
     "happens",
-    unless="the accept queue does not drain, or a flood fills the SYN queue",
+    unless="the accept queue does not drain, or a flood or connections that wait for data fill the SYN queue",
     advice="`halfopen tune listener :443 --backlog 4096`; where `somaxconn` caps it, the command says so",
 )
 def backlog_small(e: Evidence) -> Iterator[Hit]:
@@ -82,8 +83,8 @@ def _too_short(e: Evidence) -> tuple[ListenerView, list[Fact], Level] | None:
     moving = [view for view in e.now.listeners if all(view is not found.view for found in waiting)]
     view, full = _overflowed(e, moving), list(e.full())
     honest = e.cookies == 1 and e.total("SyncookiesRecv") >= max(1, _HONEST * e.total("SyncookiesSent"))
-    # Clients that do not hear the SYN-ACK fill a queue of any length.
-    honest = honest and not any(one.view in full for one in unheard(e))
+    # Clients that do not hear the SYN-ACK fill a queue of any length, and so do those that have nothing to say.
+    honest = honest and not any(one.view in full for one in unheard(e)) and not filled(e)
     if waiting:
         # A slow program has room now and then: then the cookies may be those of its own listener.
         slow = any(found.accepts for found in waiting)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from halfopen.core.findings.deferred import filled
 from halfopen.core.findings.evidence import FEW, Evidence
 from halfopen.core.findings.finding import Fact, Hit, Level
 from halfopen.core.findings.registry import rule
@@ -42,7 +43,8 @@ def _reset_elsewhere(e: Evidence) -> tuple[Fact, ...]:
     fallback=True,
 )
 def cannot_tell(e: Evidence) -> Iterator[Hit]:
-    pressed = [view for view in e.now.listeners if _pressed(view)]
+    explained = [one.view for one in filled(e)]
+    pressed = [view for view in e.now.listeners if _pressed(view) and view not in explained]
     held = [view for view in e.now.listeners if view.accept_queue]
     waiting = [v for v in held for q in e.accept_queues(v) if q.held * 2 > q.cap and q.before is None]
     many = e.certain.half_open >= FEW
