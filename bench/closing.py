@@ -228,7 +228,7 @@ def _command(lab: Lab, label: str, argv: list[str], rounds: int) -> Taken:
 def _action(lab: Lab, how: str, filter: ClosingFilter, most: int) -> tuple[ChangeConnections, Netns]:
     path = lab.server.netns_path
     ns = Netns("bench", os.stat(path).st_ino, path)
-    options = KeepaliveOptions(True, 600, 60, 5) if how == KEEPALIVE_ON else None
+    options = KeepaliveOptions(True, 7200, 75, 9) if how == KEEPALIVE_ON else None
     return ChangeConnections(identify(ns), how, filter, "bench", most, options), ns
 
 

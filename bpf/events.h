@@ -92,22 +92,22 @@ struct census_named {
 struct socket_record {
 	u8 state;
 	u8 flags;
-	u8 timer; /* icsk_pending; 2: keepalive, 3: of a minisocket */
+	u8 timer; /* as inet_diag numbers them */
 	u8 retransmits;
 	u8 probes;
 	u8 padding;
 	u16 local_port; /* host order */
 	u16 remote_port;
 	u16 pages; /* of tcp_mem that it holds */
-	u32 remote;
+	u32 remote; /* IPv4, host order */
 	u32 local;
 	u32 inode;
 	u64 cookie; /* 0: none given out yet */
 	u32 uid;
-	u32 received; /* jiffies since data came, since data was sent, since an ACK came */
-	u32 sent;
-	u32 heard;
-	s32 expires; /* jiffies until the timer runs out */
+	u32 received_ms; /* since data came, since data was sent, since an ACK came */
+	u32 sent_ms;
+	u32 heard_ms;
+	s32 expires_ms; /* until the timer runs out */
 	u32 unread; /* bytes, the FIN counts as one */
 	u32 unacked;
 	u32 bytes_received; /* its low half */

@@ -72,10 +72,10 @@ struct bpf_iter__task {
 
 static void *(*const bpf_get_current_task)(void) = (void *)35;
 
-/* In: a descriptor of the reader, a socket or a file of a namespace; whether it is the latter. */
+/* In: a descriptor of the reader, a socket or a file of a namespace. */
 u32 sample;
-u32 namespaces;
-/* In: the states of the TCP sockets that are wanted, a bit each. */
+/* In: take every file of that kind; else TCP sockets in `states`, a bit each, alone. */
+u32 every;
 u32 states;
 /* Out: what was found. The reader takes it and sets `count` to 0 after each read(). */
 u32 count;
@@ -86,6 +86,7 @@ u32 unfinished;
 u32 next_fd;
 
 static struct file *files[STRETCH];
+static struct inode *inodes[STRETCH];
 
 #define READ(to, pointer, field) bpf_probe_read_kernel(&(to), sizeof(to), (const void *)&(pointer)->field)
 
@@ -146,8 +147,56 @@ INLINE u32 number_of(struct task_struct___holder *leader)
 }
 
 /*
- * Look at 64 places of a table of open files. Its files may be closed meanwhile: all reads are checked, and what is found
- * may be gone by the time it is told, as with /proc. Not inlined, so that the verifier goes through it only once.
+ * The three below are not inlined, so that the verifier goes through each only once. Files may be closed meanwhile: all
+ * reads are checked, and what is found may be gone by the time it is told, as with /proc.
+ */
+
+/* The inode of a file that is wanted. */
+__attribute__((noinline)) int take(u32 i)
+{
+	struct inode *inode = 0;
+	struct socket *socket = 0;
+	struct file *file;
+	u64 theirs = 0;
+
+	if (i >= STRETCH)
+		return 0;
+	inodes[i] = 0;
+	file = files[i];
+	if (!file)
+		return 0;
+	READ(theirs, file, f_op);
+	if (theirs != operations)
+		return 0;
+	READ(inode, file, f_inode);
+	if (!every) {
+		READ(socket, file, private_data);
+		if (!is_wanted(socket))
+			return 0;
+	}
+	inodes[i] = inode;
+	return 0;
+}
+
+/* Its number, to the reader. */
+__attribute__((noinline)) int tell(u32 i, u32 fd, u32 pid)
+{
+	unsigned long number = 0;
+	u32 n = count;
+
+	if (i >= STRETCH || n >= ROOM || !inodes[i])
+		return 0;
+	READ(number, inodes[i], i_ino);
+	found[n].inode = number;
+	found[n].pid = pid;
+	found[n].fd = fd;
+	count = n + 1;
+	return 0;
+}
+
+/*
+ * Look at 64 places of a table of open files: at all files, and then at all inodes, so that the processor waits for
+ * several of them at a time.
  */
 __attribute__((noinline)) int look(u64 table, u32 first, u32 pid)
 {
@@ -155,29 +204,10 @@ __attribute__((noinline)) int look(u64 table, u32 first, u32 pid)
 
 	if (bpf_probe_read_kernel(files, sizeof(files), (const void *)(table + (u64)first * sizeof(files[0]))))
 		return 0;
-	for (i = 0; i < STRETCH; i++) {
-		struct file *file = files[i];
-		struct inode *inode = 0;
-		struct socket *socket = 0;
-		unsigned long number = 0;
-		u64 theirs = 0;
-		u32 n = count;
-
-		if (!file)
-			continue;
-		READ(theirs, file, f_op);
-		if (theirs != operations || n >= ROOM)
-			continue;
-		READ(socket, file, private_data);
-		if (!namespaces && !is_wanted(socket))
-			continue;
-		READ(inode, file, f_inode);
-		READ(number, inode, i_ino);
-		found[n].inode = number;
-		found[n].pid = pid;
-		found[n].fd = first + i;
-		count = n + 1;
-	}
+	for (i = 0; i < STRETCH; i++)
+		take(i);
+	for (i = 0; i < STRETCH; i++)
+		tell(i, first + i, pid);
 	return 0;
 }
 

@@ -9,8 +9,14 @@ RECORD(socket_wide);
 
 #define SOCK_DEAD 0
 #define SOCK_KEEPOPEN 3
+/* Of inet_diag (inet_sk_diag_fill()): the timer that waits to see a loss counts as that of retransmissions. */
+#define TIMER_RETRANSMIT 1
 #define TIMER_KEEPALIVE 2
 #define TIMER_MINI 3
+#define TIMER_PROBE 4
+/* Of icsk_pending (include/net/inet_connection_sock.h). */
+#define ICSK_TIME_PROBE0 3
+#define LONGEST_MS 0x7fffffff
 #define RECORD_SIZE sizeof(struct socket_record)
 #define RECORDS_SIZE (2 * RECORD_SIZE)
 
@@ -18,6 +24,8 @@ RECORD(socket_wide);
 u32 states;
 /* In: the size of a page, as a power of two. */
 u32 page_shift;
+/* In: the milliseconds of a jiffy, times 2^20. */
+u32 jiffy_ms;
 
 struct socket_alloc;
 
@@ -64,22 +72,40 @@ INLINE bool is_wide(const struct sock_common *skc)
 	return skc->skc_family == AF_INET6 && (at[0] || at[1] || at[2] != 0xffff0000);
 }
 
+/* The milliseconds of so many jiffies. */
+INLINE u32 since_ms(u32 jiffies)
+{
+	u64 ms = (u64)jiffies * jiffy_ms >> 20;
+
+	return ms > LONGEST_MS ? LONGEST_MS : ms;
+}
+
+/* The same, until a timer runs out: negative where it is late. */
+INLINE s32 until_ms(unsigned long expires)
+{
+	s32 jiffies = expires - bpf_jiffies64();
+
+	return jiffies < 0 ? -(s32)since_ms(-jiffies) : since_ms(jiffies);
+}
+
 INLINE void timers(struct socket_record *r, const struct tcp_sock *tp)
 {
 	const struct inet_connection_sock *icsk = &tp->inet_conn;
 	const struct sock *sk = &icsk->icsk_inet.sk;
 
-	r->timer = icsk->icsk_pending;
+	u8 pending = icsk->icsk_pending;
+
+	r->timer = pending > ICSK_TIME_PROBE0 ? TIMER_RETRANSMIT : pending == ICSK_TIME_PROBE0 ? TIMER_PROBE : pending;
 	r->retransmits = icsk->icsk_retransmits;
 	r->probes = icsk->icsk_probes_out;
 	if (r->timer) {
 		/* Since v6.19 the timer is in another place. */
 		if (FIELD(icsk, icsk_retransmit_timer, FIELD_EXISTS))
-			r->expires = icsk->icsk_retransmit_timer.expires - bpf_jiffies64();
+			r->expires_ms = until_ms(icsk->icsk_retransmit_timer.expires);
 	} else if (r->flags & SOCKET_KEEPALIVE) {
 		r->timer = TIMER_KEEPALIVE;
 		if (FIELD(sk, sk_timer, FIELD_EXISTS))
-			r->expires = sk->sk_timer.expires - bpf_jiffies64();
+			r->expires_ms = until_ms(sk->sk_timer.expires);
 	}
 }
 
@@ -96,9 +122,9 @@ INLINE void full_socket(struct socket_record *r, const struct tcp_sock *tp)
 	if (sk->__sk_common.skc_flags >> SOCK_KEEPOPEN & 1)
 		r->flags |= SOCKET_KEEPALIVE;
 	timers(r, tp);
-	r->received = now - tp->inet_conn.icsk_ack.lrcvtime;
-	r->sent = now - tp->lsndtime;
-	r->heard = now - tp->rcv_tstamp;
+	r->received_ms = since_ms(now - tp->inet_conn.icsk_ack.lrcvtime);
+	r->sent_ms = since_ms(now - tp->lsndtime);
+	r->heard_ms = since_ms(now - tp->rcv_tstamp);
 	r->unread = tp->rcv_nxt - tp->copied_seq;
 	r->unacked = tp->write_seq - tp->snd_una;
 	r->bytes_received = tp->bytes_received;
@@ -132,13 +158,13 @@ INLINE u32 socket_records(struct socket_record r[2], const struct sock_common *s
 		__builtin_memcpy(more->local, skc->skc_v6_rcv_saddr.in6_u.u6_addr32, 16);
 		size = RECORDS_SIZE;
 	} else {
-		r->remote = skc->skc_daddr;
-		r->local = skc->skc_rcv_saddr;
+		r->remote = __builtin_bswap32(skc->skc_daddr);
+		r->local = __builtin_bswap32(skc->skc_rcv_saddr);
 	}
 	if (tw) {
 		r->flags |= SOCKET_MINI;
 		r->timer = TIMER_MINI;
-		r->expires = tw->tw_timer.expires - bpf_jiffies64();
+		r->expires_ms = until_ms(tw->tw_timer.expires);
 	} else if (tp) {
 		full_socket(r, tp);
 	}

@@ -101,6 +101,27 @@ def test_keepalive_is_retrofitted_and_undone(pairs: Pairs, refused: str, monkeyp
     assert [options(one) for one in pairs.clients] == before
 
 
+def test_an_undo_asks_as_every_change_does(pairs: Pairs) -> None:
+    def undo(*words: str) -> subprocess.CompletedProcess[str]:
+        return pairs.lab.client.run(lambda: halfopen("closing", "keepalive", "--undo", done["undo"], *words))
+
+    def are_on() -> set[int]:
+        return {one.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) for one in pairs.clients}
+
+    done = pairs.cure("keepalive", "--peer", f":{PORT}", "--after", "60s")
+    pairs.clients.pop().close()
+    unasked = undo()
+    assert (unasked.returncode, "add --yes" in unasked.stderr) == (2, True), unasked.stderr
+    with_filter = undo("--peer", f":{PORT}", "--yes")
+    assert (with_filter.returncode, "no filter" in with_filter.stderr) == (2, True), with_filter.stderr
+    dry = undo("--dry-run")
+    assert "5 connections would get back the options that they had before" in dry.stdout
+    assert are_on() == {1}
+    assert undo("--yes", "--reason", "not needed").returncode == 0
+    assert are_on() == {0}
+    assert undo("--yes").returncode == 3
+
+
 def test_a_probe_tells_who_answers_who_is_silent_and_who_forgot(
     lab: Lab, pairs: Pairs, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -18,7 +18,9 @@ from halfopen.wire import bpf_records
 
 LEAVE: Final = 0xFFFFFFFF
 """Of an option in MEANT: leave it. Of `state` and `unread`: any will do."""
-_STATES: Final = ("state", "unread")
+# Of changes that are made slowly: so many in the longest jiffy there is.
+_A_JIFFY: Final = 500
+_JIFFY_S: Final = 0.01
 
 
 def meant(n: int, options: KeepaliveOptions | None = None) -> NDArray[Any]:
@@ -76,9 +78,15 @@ class Closers(Closable):
         """The last errno of these."""
         return int(self._last_errno[0])
 
-    def retrofit(self, cookies: NDArray[np.uint64], rows: NDArray[Any], states: int) -> NDArray[Any]:
-        """Set the options of rows (K,) MEANT on the connections with these cookies (K,). Raises: KernelError."""
-        return self._act("retrofit", cookies, rows, states, 0)
+    def retrofit(
+        self, cookies: NDArray[np.uint64], rows: NDArray[Any], states: int, *, slowly: bool = False
+    ) -> NDArray[Any]:
+        """Set the options of rows (K,) MEANT on the connections with these cookies (K,). slowly: with pauses, for
+        probes that leave at once: half as many a jiffy as a CPU takes from loopback and veth (netdev_max_backlog).
+
+        Raises: KernelError.
+        """
+        return self._act("retrofit", cookies, rows, states, 0, slowly=slowly)
 
     def retrofit_all(self, options: KeepaliveOptions, states: int, least_quiet: int) -> NDArray[Any]:
         """Set options on every connection in these states (a bit each) that was quiet for so many jiffies; those that
@@ -97,18 +105,26 @@ class Closers(Closable):
         return self._act("destroy", cookies, rows, states, least_quiet)
 
     def _act(
-        self, program: str, cookies: NDArray[np.uint64], rows: NDArray[Any], states: int, least_quiet: int
+        self,
+        program: str,
+        cookies: NDArray[np.uint64],
+        rows: NDArray[Any],
+        states: int,
+        least_quiet: int,
+        *,
+        slowly: bool = False,
     ) -> NDArray[Any]:
         fill_hash(self._loaded.map_fd("victims"), cookies, rows, what="connections")
         self._by_cookie[0] = 1
-        return self._run(program, states, least_quiet)
+        return self._run(program, states, least_quiet, slowly=slowly)
 
-    def _run(self, program: str, states: int, least_quiet: int) -> NDArray[Any]:
+    def _run(self, program: str, states: int, least_quiet: int, *, slowly: bool = False) -> NDArray[Any]:
         self._states[0], self._least_quiet[0] = states, least_quiet
         acted = Growing(bpf_records.ACTED)
         fd = self._loaded.iterate(self._links[program])
         try:
-            for piece in received(fd, "closers"):
+            pace = (_A_JIFFY * acted.array.itemsize, _JIFFY_S) if slowly else ()
+            for piece in received(fd, "closers", *pace):
                 acted.add(np.frombuffer(piece, dtype=bpf_records.ACTED))
         finally:
             os.close(fd)

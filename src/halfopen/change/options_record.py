@@ -41,10 +41,10 @@ def begin(id: str, where: Namespace) -> None:
 
 def add(id: str, rows: NDArray[Any]) -> None:
     """Add what was changed, (K,) ACTED. Raises: JournalError."""
-    _append(id, rows.tobytes())
+    _append(id, np.ascontiguousarray(rows).view(np.uint8).data)
 
 
-def _append(id: str, data: bytes) -> None:
+def _append(id: str, data: bytes | memoryview) -> None:
     try:
         files.make_directory(default_directory())
         fd = files.open_to_append(_path(id))

@@ -10,7 +10,13 @@ from halfopen.cli.closing_words import closing_filter_options, filter_of
 from halfopen.cli.options import here, one_netns_option, reason_option
 
 if TYPE_CHECKING:
-    from halfopen.core.policy.connection_actions import ChangedConnections, KeepaliveOptions
+    from halfopen.core.policy.connection_actions import (
+        ChangeConnections,
+        ChangedConnections,
+        KeepaliveOptions,
+        RestoreOptions,
+    )
+    from halfopen.linux.netns import Netns
 
 _LONGEST_S: Final = 32767
 _QUESTIONS: Final = {
@@ -18,7 +24,9 @@ _QUESTIONS: Final = {
     "probe": "Send a keepalive probe on {}?",
     "shutdown": "End {} with a FIN?",
     "destroy": "End {} with an RST?",
+    "undo": "Restore the old options of {}?",
 }
+_OF_AN_UNDO: Final = ("as_json", "dry_run", "netns", "reason", "yes")
 
 
 def _acting(command: Any) -> Any:
@@ -68,7 +76,7 @@ def keepalive(
     from halfopen.core.policy.connection_actions import KEEPALIVE_ON, KeepaliveOptions
 
     if undo is not None:
-        _undo(undo, words)
+        _undo(undo, {**words, "after": after, "every": every, "probes": probes, "user_timeout": user_timeout})
         return
     options = KeepaliveOptions(
         True,
@@ -182,27 +190,43 @@ def _act(
         identify(ns), how, filter, reason or f"halfopen closing {how}", most or USUAL_MOST, options
     )
     if not yes and not dry_run:
-        from halfopen.cli.asking import confirm, need_terminal
-        from halfopen.core.units import plural
-
-        need_terminal(how)
-        asked = Executor(dry_run=True).execute(action, ns)
+        asked = _ask(action, ns, how)
         if not asked.matched:
             _show(asked, as_json)
             return
-        what = f"{plural(asked.matched, 'connection')} ({filter.describe()})"
-        confirm(_QUESTIONS[how].format(what), "nothing was changed")
     _show(Executor(dry_run=dry_run).execute(action, ns), as_json)
+
+
+def _ask(action: ChangeConnections | RestoreOptions, ns: Netns, verb: str) -> ChangedConnections:
+    """What the action would do; asks before it returns where that is something. Raises: UsageError, Exit."""
+    from halfopen.cli.asking import confirm, need_terminal
+    from halfopen.core.units import plural
+    from halfopen.ops.executor import Executor
+
+    need_terminal(verb)
+    asked = Executor(dry_run=True).execute(action, ns)
+    if asked.matched:
+        for line in (*asked.problems, *asked.notes):
+            click.echo(line, err=True)
+        what = f"{plural(asked.matched, 'connection')} ({asked.filter})"
+        confirm(_QUESTIONS[verb].format(what), "nothing was changed")
+    return asked
 
 
 def _undo(id: str, words: dict[str, Any]) -> None:
     from halfopen.api import namespace
+    from halfopen.core.errors import UsageError
     from halfopen.core.policy.connection_actions import RestoreOptions
     from halfopen.linux.netns import current
     from halfopen.ops.executor import Executor
 
+    others = [name for name, value in words.items() if value and name not in _OF_AN_UNDO]
+    if others:
+        raise UsageError("--undo takes no filter and no options of keepalive", hint="its record names the connections")
     ns = namespace(words["netns"]) or here() or current()
     action = RestoreOptions(id, words["reason"] or "halfopen closing keepalive --undo")
+    if not words["yes"] and not words["dry_run"]:
+        _ask(action, ns, "undo")
     _show(Executor(dry_run=words["dry_run"]).execute(action, ns), words["as_json"])
 
 

@@ -216,7 +216,7 @@ def lock(fd: int, wait_s: float) -> bool:
             return True
 
 
-def append(fd: int, data: bytes, *, alone: bool = True) -> None:
+def append(fd: int, data: bytes | memoryview, *, alone: bool = True) -> None:
     """Append `data` and push it to the disk, all of it or nothing. Raises: OSError.
 
     alone: nobody else appends meanwhile (`lock`); else what was written in part is left where it is.

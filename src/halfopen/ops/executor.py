@@ -178,7 +178,7 @@ class Executor:
         stop = stop or StopEvent()
         if isinstance(action, RestoreOptions):
             if self.dry_run:
-                raise UsageError("a dry run cannot tell what an undo would do", hint="leave --dry-run out")
+                return cure.restore(action, ns, dry_run=True)
             record = {"action": "closing undo", "netns": ns.name, "record": action.id, "reason": action.reason}
             return self._recorded(record, lambda: cure.restore(action, ns))
         if self.dry_run:

@@ -24,6 +24,7 @@ _WOULD: Final = {
     "probe": "would be probed",
     "shutdown": "would be ended with a FIN",
     "destroy": "would be ended with an RST",
+    "undo": "would get back the options that they had before",
 }
 _WAYS: Final = {
     "bpf": "each was checked under its own lock",

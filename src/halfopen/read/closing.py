@@ -113,8 +113,10 @@ def _with_owners(found: OpenSockets, states: int, notes: list[str]) -> OpenSocke
                 f"the search for the processes that hold connections was stopped after {held.took_s:.1f} s, or was "
                 f"refused in part: {missing:,} connections have no name"
             )
-    pids, counts = np.unique(held.pids[held.pids != 0], return_counts=True)
-    most = pids[np.argsort(-counts, kind="stable")].tolist()
+    counts = np.bincount(held.pids)
+    counts[:1] = 0
+    pids = np.flatnonzero(counts)
+    most = pids[np.argsort(-counts[pids], kind="stable")].tolist()
     processes = {pid: one for pid in most[:_NAMED] if (one := owners.process(pid)) is not None}
     files = {pid: held_of for pid in most[:_WITH_FILES] if (held_of := socket_owners.open_files(pid)) is not None}
     if len(most) > _NAMED:

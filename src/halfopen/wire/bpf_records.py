@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from halfopen.core.errors import WireError
 from halfopen.core.sample import PULSE, handshakes
-from halfopen.core.sample.closing import ADDRESSES, KEEPALIVE_TIMER, MINI, PROBE, RETRANSMIT, SOCKET, WIDE
+from halfopen.core.sample.closing import ADDRESSES, SOCKET, WIDE
 from halfopen.core.sample.growing import plain
 
 _CENSUS: Final = [
@@ -47,9 +47,6 @@ _FORMS: Final = {
 _SIZE_OF: Final = np.array([_FORMS[k].itemsize if k in _FORMS else 0 for k in range(256)], dtype=np.uint8)
 
 
-# A socket as the program writes it: times in jiffies, where SOCKET has milliseconds.
-_JIFFIES: Final = {"received_ms": "received", "sent_ms": "sent", "heard_ms": "heard", "expires_ms": "expires"}
-SOCKET_RECORD: Final[np.dtype[Any]] = np.dtype([(_JIFFIES.get(n, n), SOCKET[n]) for n in SOCKET.names or ()])
 SOCKET_WIDE: Final[np.dtype[Any]] = np.dtype(
     [("state", "u1"), ("flags", "u1"), ("padding", "V14"), ("remote", "V16"), ("local", "V16"), ("rest", "V16")]
 )
@@ -69,44 +66,29 @@ MEANT: Final[np.dtype[Any]] = np.dtype(
 )
 
 
-def sockets(data: bytes | memoryview, jiffy_ms: float) -> tuple[NDArray[Any], NDArray[Any]]:
-    """The sockets in what bpf/closing.bpf.c wrote, (N,) SOCKET, and the IPv6 addresses of M of them, (M,) ADDRESSES.
+def sockets(data: bytes | memoryview) -> tuple[NDArray[Any], NDArray[Any]]:
+    """The sockets in what bpf/closing.bpf.c wrote, (N,) SOCKET, a view of it where all are of IPv4; and the addresses
+    of M of them, (M,) ADDRESSES, the place of each of which is in `remote` of its socket.
 
     Raises: WireError.
     """
-    size = SOCKET_RECORD.itemsize
+    size = SOCKET.itemsize
     if len(data) % size:
         raise WireError(f"sockets of {len(data)} bytes are no whole number of records")
-    raw = np.frombuffer(data, dtype=SOCKET_RECORD)
-    is_more = raw["flags"] & _MORE != 0
-    wide = np.empty(0, dtype=ADDRESSES)
-    if is_more.any():
-        at = np.flatnonzero(is_more)
-        if not at[0] or is_more[at - 1].any() or not (raw["flags"][at - 1] & WIDE).all():
-            raise WireError("addresses without their socket", int(at[0]) * size)
-        more = plain(raw)[is_more].view(SOCKET_WIDE)
-        wide = np.empty(len(more), dtype=ADDRESSES)
-        wide["remote"], wide["local"] = more["remote"], more["local"]
-        raw = plain(raw)[~is_more].view(SOCKET_RECORD)
-    rows = plain(raw).copy().view(SOCKET)
-    for name, jiffies in _JIFFIES.items():
-        rows[name] = np.minimum(raw[jiffies] * jiffy_ms, _LONGEST_MS)
-    # Addresses come as the kernel has them, in network order.
-    for side in ("remote", "local"):
-        rows[side].byteswap(inplace=True)
-    is_wide = rows["flags"] & WIDE != 0
-    if np.count_nonzero(is_wide) != len(wide):
-        raise WireError("a socket without its addresses")
-    rows["remote"][is_wide] = np.arange(len(wide))
-    full = rows["flags"] & MINI == 0
-    rows["timer"][full] = _TIMERS[raw["timer"][full] & 7]
+    raw = np.frombuffer(data, dtype=SOCKET)
+    is_more, is_wide = raw["flags"] & _MORE != 0, raw["flags"] & (_MORE | WIDE) == WIDE
+    if not is_more.any() and not is_wide.any():
+        return raw, np.empty(0, dtype=ADDRESSES)
+    at = np.flatnonzero(is_more)
+    if np.count_nonzero(is_wide) != len(at) or not at[0] or not is_wide[at - 1].all():
+        raise WireError("a socket without its addresses, or addresses without their socket")
+    more = plain(raw)[is_more].view(SOCKET_WIDE)
+    wide = np.empty(len(more), dtype=ADDRESSES)
+    wide["remote"], wide["local"] = more["remote"], more["local"]
+    rows = plain(raw)[~is_more].view(SOCKET)
+    rows["remote"][rows["flags"] & WIDE != 0] = np.arange(len(wide))
     return rows, wide
 
-
-_LONGEST_MS: Final = 2**31 - 1
-# From icsk_pending and the program's own 2 to the numbers of inet_diag: what waits to see a loss counts as RETRANSMIT
-# (`inet_sk_diag_fill()`).
-_TIMERS: Final = np.array([0, RETRANSMIT, KEEPALIVE_TIMER, PROBE, *[RETRANSMIT] * 4], dtype=np.uint8)
 
 HOLDER: Final[np.dtype[Any]] = np.dtype([("inode", "<u8"), ("pid", "<u4"), ("fd", "<u4")])
 

@@ -16,10 +16,13 @@ def plain(rows: NDArray[Any]) -> NDArray[Any]:
 
 
 class Growing:
-    """An array that grows in place: realloc moves large blocks by remapping pages, so no element is held twice."""
+    """An array that grows in place: realloc moves large blocks by remapping pages, so no element is held twice.
 
-    def __init__(self, dtype: Any) -> None:
-        self.array = np.empty(0, dtype=dtype)
+    room: elements that are expected. What is not used of it costs nothing, while each growth fills with zeros.
+    """
+
+    def __init__(self, dtype: Any, room: int = 0) -> None:
+        self.array = np.empty(room, dtype=dtype)
         self.count = 0
 
     def add(self, values: NDArray[Any]) -> None:

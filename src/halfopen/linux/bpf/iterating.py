@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Generator
 from typing import Final
 
@@ -11,8 +12,10 @@ from halfopen.core.errors import KernelError
 _ROOM: Final = 512 * 1024
 
 
-def received(fd: int, name: str) -> Generator[memoryview, None, None]:
+def received(fd: int, name: str, piece: int = 32 * 1024, pause_s: float = 0.0) -> Generator[memoryview, None, None]:
     """What the iterator of an eBPF program writes, a stretch at a time; overwritten by the next.
+
+    The program runs until it has written `piece` bytes, 32 KiB at most; then nothing is done for `pause_s`.
 
     Raises: KernelError.
     """
@@ -20,7 +23,7 @@ def received(fd: int, name: str) -> Generator[memoryview, None, None]:
     used = 0
     while True:
         try:
-            n = os.readv(fd, [room[used : used + 32 * 1024]])
+            n = os.readv(fd, [room[used : used + piece]])
         except BlockingIOError:
             continue  # a million sockets without one that is wanted
         except OSError as e:
@@ -31,3 +34,5 @@ def received(fd: int, name: str) -> Generator[memoryview, None, None]:
             used = 0
         if not n:
             return
+        if pause_s:
+            time.sleep(pause_s)

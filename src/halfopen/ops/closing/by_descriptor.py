@@ -58,9 +58,11 @@ class Duplicates:
         self._sockets = sockets
         self.failures = 0
 
-    def retrofit(self, cookies: NDArray[np.uint64], rows: NDArray[Any], states: int) -> NDArray[Any]:
+    def retrofit(
+        self, cookies: NDArray[np.uint64], rows: NDArray[Any], states: int, *, slowly: bool = False
+    ) -> NDArray[Any]:
         """Set the options of rows (K,) MEANT on the connections with these cookies (K,) that are in these states, a bit
-        each; the records (n,) ACTED of what they were.
+        each; the records (n,) ACTED of what they were. slowly: always so, at some 30 us each.
         """
         wanted = dict(zip(cookies.tolist(), map(_options, rows), strict=True))
         meant = self._sockets.chosen(np.isin(self._sockets.rows["cookie"], cookies))

@@ -53,9 +53,9 @@ def probe(
     back. Raises: KernelError.
     """
     cookies = sockets.rows["cookie"]
-    began, before = time.monotonic(), _heard_at(sockets)
-    records = programs.retrofit(cookies, meant(len(cookies), KeepaliveOptions(True, _IDLE_S)), states)
-    failed = programs.failures
+    before = _heard_at(sockets)
+    records = programs.retrofit(cookies, meant(len(cookies), KeepaliveOptions(True, _IDLE_S)), states, slowly=True)
+    began, failed = time.monotonic(), programs.failures
     answered: NDArray[np.bool_] = np.zeros(len(records), dtype=bool)
     gone = answered.copy()
     while time.monotonic() - began < _WAIT_S and not stop.is_set():

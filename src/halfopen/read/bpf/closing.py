@@ -21,12 +21,13 @@ from halfopen.core.sample.growing import Growing
 from halfopen.linux.bpf.iterating import received
 from halfopen.linux.bpf.loader import Loaded
 from halfopen.linux.closable import Closable
+from halfopen.read import procfs
 from halfopen.wire import bpf_records
 
 # As in bpf/hash.bpf.h.
 _ROOM: Final = 512 * 1024
 _CLOCK_MONOTONIC_COARSE: Final = 6
-_RECORDS: Final = {"socket_record": bpf_records.SOCKET_RECORD, "socket_wide": bpf_records.SOCKET_WIDE}
+_RECORDS: Final = {"socket_record": SOCKET, "socket_wide": bpf_records.SOCKET_WIDE}
 _COUNTS: Final = np.dtype([("each", "<u4", (STATES,))])
 
 
@@ -34,13 +35,11 @@ class _Gathered:
     """Sockets, collected piece by piece."""
 
     def __init__(self) -> None:
-        self._rows, self._wide = Growing(SOCKET), Growing(ADDRESSES)
-        # The coarse clock goes by jiffies.
-        self._jiffy_ms = time.clock_getres(_CLOCK_MONOTONIC_COARSE) * 1000
+        self._rows, self._wide = Growing(SOCKET, sum(procfs.socket_totals())), Growing(ADDRESSES)
 
     def add(self, piece: memoryview) -> None:
         """Raises: WireError."""
-        rows, wide = bpf_records.sockets(piece, self._jiffy_ms)
+        rows, wide = bpf_records.sockets(piece)
         if len(wide):
             rows["remote"][rows["flags"] & WIDE != 0] += self._wide.count
             self._wide.add(wide)
@@ -63,6 +62,9 @@ class _Sockets(Closable):
         try:
             self._states = self._loaded.variable("states", "<u4")
             self._loaded.variable("page_shift", "<u4")[0] = mmap.PAGESIZE.bit_length() - 1
+            # The coarse clock goes by jiffies.
+            jiffy_ms = time.clock_getres(_CLOCK_MONOTONIC_COARSE) * 1000
+            self._loaded.variable("jiffy_ms", "<u4")[0] = round(jiffy_ms * (1 << 20))
             self._prepare()
         except BaseException:
             self._loaded.close()

@@ -38,8 +38,8 @@ class Owners(Closable):
         self._lock = threading.Lock()
         self._loaded = Loaded("owners", {"holder_record": bpf_records.HOLDER})
         try:
-            self._sample, self._namespaces, self._states, self._count, self._unfinished = (
-                self._loaded.variable(name, "<u4") for name in ("sample", "namespaces", "states", "count", "unfinished")
+            self._sample, self._every, self._states, self._count, self._unfinished = (
+                self._loaded.variable(name, "<u4") for name in ("sample", "every", "states", "count", "unfinished")
             )
             self._operations = self._loaded.variable("operations", "<u8")
             self._found = self._loaded.variable("found", _FOUND)[0]["rows"]
@@ -53,21 +53,22 @@ class Owners(Closable):
         self._loaded.close()
 
     def read(
-        self, until_s: float = float("inf"), *, states: int = _LISTENING, namespaces: bool = False
+        self, until_s: float = float("inf"), *, states: int | None = _LISTENING, namespaces: bool = False, room: int = 0
     ) -> tuple[NDArray[Any], bool]:
         """Every descriptor of a TCP socket in one of the states (a bit each), (n,) dtype `bpf_records.HOLDER`, process
-        by process; and whether these are all, or the look was ended at `until_s` of the monotonic clock.
+        by process; and whether these are all, or the look was ended at `until_s` of the monotonic clock. states None:
+        of a socket of any kind, which takes half the time for each. room: how many are expected.
 
         namespaces: every descriptor of a namespace, of whatever kind, instead.
 
         Raises: NotPermitted, KernelError.
         """
         with self._lock, _sample(namespaces=namespaces) as self._sample[0]:
-            self._namespaces[0], self._states[0], self._count[0] = namespaces, states, 0
+            self._every[0], self._states[0], self._count[0] = namespaces or states is None, states or 0, 0
             self._operations[0] = self._unfinished[0] = 0
             fd = self._loaded.iterate(self._link)
             try:
-                found = Growing(bpf_records.HOLDER)
+                found = Growing(bpf_records.HOLDER, room)
                 whole = self._read(fd, until_s, found)
             finally:
                 os.close(fd)

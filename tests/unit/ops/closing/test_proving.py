@@ -21,8 +21,11 @@ class Programs:
     """Closers that set nothing."""
 
     failures, way = 0, "bpf"
+    slowly: bool | None = None
 
-    def retrofit(self, cookies: Any, options: Any, states: int) -> Any:
+    def retrofit(self, cookies: Any, options: Any, states: int, *, slowly: bool = False) -> Any:
+        # Probes leave at the first call; the second sets the options back.
+        self.slowly = slowly if self.slowly is None else self.slowly
         records = np.zeros(len(cookies), dtype=ACTED)
         records["cookie"] = cookies
         return records
@@ -44,7 +47,10 @@ def probed(monkeypatch: pytest.MonkeyPatch, took_s: float, heard_at: list[float]
     monkeypatch.setattr(proving, "time", type("", (), {"monotonic": staticmethod(lambda: next(clock))}))
     monkeypatch.setattr(threading.Event, "wait", lambda self, timeout=None: False)
     outcome = ChangedConnections(PROBE_PEERS, "host", "", matched=4)
-    return proving.probe(cast("Closers", Programs()), before, 2, outcome, lambda records: records, threading.Event())
+    programs = Programs()
+    done = proving.probe(cast("Closers", programs), before, 2, outcome, lambda records: records, threading.Event())
+    assert programs.slowly, "thousands of probes in one jiffy are more than loopback takes"
+    return done
 
 
 @pytest.mark.parametrize("took_s", [0.0, 0.03, 0.2, 0.45])
