@@ -67,13 +67,14 @@ def second_look(
     first_queues: list[Any] | None = None,
     workers: tuple[list[WorkerState], list[WorkerState]] | None = None,
     parts: Any = (),
+    first_parts: Any = (),
     **values: Any,
 ) -> tuple[Verdict, list[str]]:
     """The same of two looks, between which counters rose at these rates a second (PassiveOpens: handshakes done).
 
     first, first_queues: the listeners and their queues at the first look, where they differ. workers: what the
     processes that listen did at the first look, and at the second. parts: further parts of the second one, as
-    `arrivals` and `peers` make them.
+    `arrivals` and `peers` make them. first_parts: of the first one.
     """
     values.setdefault("counters", {})
     counters = {"PassiveOpens": 1000, "ListenDrops": 0, **values.pop("counters")}
@@ -94,6 +95,7 @@ def second_look(
         earlier, later = ({one.pid: one for one in those} for those in workers)
         now = now.with_part(Workers(now.monotonic_s, later, earlier=Workers(before.monotonic_s, earlier)))
     now = replace(now, parts=(*now.parts, *parts))
+    before = replace(before, parts=(*before.parts, *first_parts))
     verdict = judge(build(now, before), build(before))
     return verdict, [f.id for f in verdict.findings]
 

@@ -25,11 +25,14 @@ _NEEDS: Final = ("CAP_BPF", "CAP_PERFMON", "CAP_NET_ADMIN")
 
 
 def probe(*, wanted: bool = False) -> Probe:
-    """The probe of the guards in the namespace of the reading; wanted: also of whether one could be armed."""
+    """The probe of the guards in the namespace of the reading; wanted: also of whether one could be armed, and of what
+    they have counted when the probe is made."""
+    earlier = _guards_or_none() if wanted else []
 
     def looked(_: Draft) -> Guards:
-        found = tuple(guards_in(os.stat("/proc/thread-self/ns/net").st_ino))
-        return Guards(found, possible() if wanted else None)
+        inode = os.stat("/proc/thread-self/ns/net").st_ino
+        found, before = tuple(guards_in(inode)), tuple(one for one in earlier if one.netns_inode == inode)
+        return Guards(found, possible() if wanted else None, before)
 
     return Probe("guards", ("CAP_SYS_ADMIN",), looked)
 
@@ -93,8 +96,12 @@ def guards(*, holders: bool = True) -> list[FoundGuard]:
 
 def guards_in(inode: int, *, holders: bool = False) -> list[FoundGuard]:
     """Those of one namespace; none where they cannot be seen. holders: as for `guards`."""
+    return [one for one in _guards_or_none(holders=holders) if one.netns_inode == inode]
+
+
+def _guards_or_none(*, holders: bool = False) -> list[FoundGuard]:
     try:
-        return [one for one in guards(holders=holders) if one.netns_inode == inode]
+        return guards(holders=holders)
     except HalfopenError:
         return []
 

@@ -20,6 +20,7 @@ from halfopen.core.model.listeners import ListenerView
 from halfopen.core.model.model import Model
 from halfopen.core.sample.before_tcp import BeforeTcp
 from halfopen.core.sample.closing import OpenSockets
+from halfopen.core.sample.guard import Guards
 from halfopen.core.sample.memory import MemoryReading
 from halfopen.core.sample.workers import Workers
 
@@ -237,8 +238,19 @@ class Evidence:
 
     @property
     def cookies_unanswered_per_s(self) -> float:
-        """Cookies a second that nobody sent back."""
-        return max(0.0, self.rate("SyncookiesSent") - self.rate("SyncookiesRecv"))
+        """Cookies a second that nobody sent back, those of a guard included (`protect`)."""
+        kernel = self.rate("SyncookiesSent") - self.rate("SyncookiesRecv")
+        return max(0.0, kernel + self._guard_cookies_per_s)
+
+    @cached_property
+    def _guard_cookies_per_s(self) -> float:
+        """The same of guards alone: no counter of the kernel has these."""
+        now, before = (None if model is None else model.sample.part(Guards) for model in (self.now, self.before))
+        if now is None:
+            return 0.0
+        earlier = {one.began_s: one.counts for one in (before.found if before else now.earlier)}
+        counts = [one.counts.since(earlier[one.began_s]) for one in now.found if one.began_s in earlier]
+        return sum(one.answered - one.accepted for one in counts) / self.interval_s
 
     def entered_per_s(self, among: NDArray[np.bool_] | None = None) -> float:
         """Requests a second that came since the look before and wait; of some by a mask, (N,)."""

@@ -15,6 +15,8 @@ def unanswered(f: Finding) -> str:
     return tr("{rate} are never answered while {finished} finish", **rates)
 
 
+# Of a SYN queue.
+_FULL: Final = 0.9
 # Of the SYNs; shown as 100 %.
 _ALL: Final = 0.995
 
@@ -42,7 +44,9 @@ def _clients(f: Finding) -> str:
     if f.number("cookies_unanswered_per_s"):
         if finished:
             return tr("clients get in by SYN cookie ({rate})", rate=rate)
-        return tr("the queue is full, and a client would get in by SYN cookie")
+        # Below its cap the cookies are those of a guard.
+        if not f.has("syn_queue") or f.number("syn_queue") >= _FULL * (f.fact("syn_queue").limit or 0):
+            return tr("the queue is full, and a client would get in by SYN cookie")
     if finished:
         return tr("clients get in ({rate})", rate=rate)
     return tr("no handshake finished meanwhile")

@@ -9,9 +9,10 @@ import pytest
 from halfopen.core.findings.finding import Level
 from halfopen.core.policy.actions import Look, Release
 from halfopen.core.sample import ListenerOptions
+from halfopen.core.sample.guard import FoundGuard, GuardCounts, Guards
 from halfopen.present.findings.sentences import say
 from rows import listener, request
-from verdicts import arrivals, many, releases, second_look, silent, still_coming
+from verdicts import INTERVAL_S, arrivals, many, releases, second_look, silent, still_coming
 
 ONE_HOST = [request(retransmits=2, expires_ms=500, source_port=i + 1024, cookie=i + 1) for i in range(60)]
 ONE_NETWORK = [request(f"198.18.7.{i + 1}", retransmits=2, expires_ms=500, cookie=i + 1) for i in range(60)]
@@ -45,6 +46,31 @@ def test_a_flood_that_goes_on_is_not_over() -> None:
     verdict, ids = second_look(still_coming(200))
     assert (ids[0], verdict.level) == ("spoofed-flood", Level.WARNING)
     assert verdict.findings[0].has("unanswered_per_s")
+
+
+def test_a_flood_whose_syns_a_guard_answers_is_not_over() -> None:
+    """They enter no queue and no counter of the kernel."""
+
+    def armed(answered: int, accepted: int) -> FoundGuard:
+        counts = GuardCounts(answered=answered, accepted=accepted)
+        return FoundGuard(7, 1, (1,), (3,), 5.0, True, 0.25, counts)
+
+    queue, earlier = listener(limit=1000), armed(1000, 40)
+    flooded = armed(2540, 80)
+    more: Any
+    for more in (
+        {"parts": [Guards((flooded,), earlier=(earlier,))]},
+        {"parts": [Guards((flooded,))], "first_parts": [Guards((earlier,))]},
+    ):
+        verdict, ids = second_look(silent(200), queue, **more)
+        assert (ids[0], verdict.level) == ("spoofed-flood", Level.WARNING)
+        [found, *_] = verdict.findings
+        assert found.number("cookies_unanswered_per_s") == pytest.approx(1500 / INTERVAL_S, rel=0.01)
+        assert "the queue is full" not in say(found)
+    # A guard that has answered nothing since, or only clients, changes nothing.
+    for later in (earlier, armed(1300, 340)):
+        verdict, _ = second_look(silent(200), queue, parts=[Guards((later,), earlier=(earlier,))])
+        assert verdict.findings[0].has("last_syn_s")
 
 
 def test_where_a_listener_defers_timers_hide_the_young() -> None:
