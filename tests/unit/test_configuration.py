@@ -7,6 +7,8 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from halfopen.core.config import WatchSettings, given, parse
 from halfopen.core.sections.option import options
 from halfopen.ops.watch import sinks
@@ -70,6 +72,33 @@ def test_a_check_says_what_is_set_or_the_mistake_and_its_line(tmp_path: Path) ->
     done = command("watch", "--check-config")
     assert done.returncode == 2
     assert "--config FILE" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ('[metrics]\nlisten = "nonsense"\n', ":2: metrics.listen: "),
+        ('[metrics]\nlisten = "0.0.0.0:9764"\n', ":2: metrics.listen: is an address that other hosts can reach; write"),
+        ('interval = "1s"\nmetrics_file = "/tmp/x.txt"\n', ":2: metrics_file: does not end in .prom; "),
+        ('[history]\nkeep = "1h"\n', ':2: history.keep: "1h" is out of range; give 1d to 3650d'),
+        (
+            '[[notify]]\nkind = "webhook"\nurl = "https://a.example/"\nsecret_file = "SECRET"\n',
+            ":4: notify[1].secret_file: SECRET could be read by others; chmod 600 SECRET",
+        ),
+    ],
+)
+def test_a_check_finds_what_a_start_would_refuse(text: str, said: str, tmp_path: Path) -> None:
+    file, secret = tmp_path / "halfopen.toml", tmp_path / "secret"
+    secret.write_text("whsec_eA==\n")
+    secret.chmod(0o644)
+    file.write_text(text.replace("SECRET", str(secret)))
+    done = command("watch", "--check-config", "--config", str(file))
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith(f"halfopen: {file}{said.replace('SECRET', str(secret))}")
+    assert len(done.stderr.splitlines()) == 1
+    if "SECRET" in text:
+        secret.chmod(0o600)
+        assert command("watch", "--check-config", "--config", str(file)).returncode == 0
 
 
 def test_a_file_that_is_not_there_is_told_with_what_to_do(tmp_path: Path) -> None:

@@ -37,12 +37,12 @@ def load(path: str) -> WatchSettings:
     """The settings in a file. Raises: ConfigError."""
     from halfopen.core.config import parse
     from halfopen.core.errors import ConfigError
-    from halfopen.ops.watch.sinks import keys
+    from halfopen.ops.watch.sinks import check, keys
 
     if not path:
         raise ConfigError("--config ''", "", "is not a file name")
     try:
-        return parse(_read(path).decode(), path, keys())
+        return parse(_read(path).decode(), path, keys(), check)
     except FileNotFoundError:
         hint = "--config names another file; halfopen service install writes a sample"
         raise ConfigError(path, "", "there is no such file", hint=hint) from None
@@ -66,10 +66,11 @@ def _read(path: str) -> bytes:
 
 
 def checked_lines(path: str, wanted: InForce) -> Iterator[str]:
-    """What a check of the file prints: whatever it sets; secrets are never shown."""
+    """What a check of the file prints: whatever it sets; secrets are never shown. Raises: ConfigError."""
     from halfopen.core.config import set_by
     from halfopen.core.units import printable
 
+    _check_secrets(path, wanted.settings)
     found = set_by(wanted.settings)
     yield f"{printable(path)}: valid; it sets{'' if found else ' nothing'}"
     for title, lines in found:
@@ -83,6 +84,18 @@ def checked_lines(path: str, wanted: InForce) -> Iterator[str]:
     guard = wanted.policy.protect
     if guard is not None:
         yield f"The policy [protect] {'arms a guard' if guard.acts else 'only observes'}: {guard.describe()}."
+
+
+def _check_secrets(path: str, settings: WatchSettings) -> None:
+    """See that no file with a secret, as far as it is there, is open to others. Raises: ConfigError."""
+    from halfopen.core.sections.lines import lines_of
+    from halfopen.core.sections.reading import KeyPlace
+    from halfopen.notify.secrets import open_to_others
+
+    for place, one in enumerate(settings.notify):
+        if one.secret_file and open_to_others(one.secret_file):
+            spot = KeyPlace(path, lines_of(_read(path).decode())).at("notify", place, "secret_file")
+            raise spot.error(f"{one.secret_file} could be read by others", f"chmod 600 {one.secret_file}")
 
 
 def _interval(text: str) -> float:

@@ -5,7 +5,7 @@ A further section is a dataclass in a file of `core/sections`, and a line in `Wa
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Annotated, Any, Literal
 
@@ -55,9 +55,14 @@ class WatchSettings:
     sinks: Mapping[str, str | bool] = field(default_factory=dict)
 
 
-def parse(text: str, file: str, sinks: Mapping[str, type] | None = None) -> WatchSettings:
+def parse(
+    text: str,
+    file: str,
+    sinks: Mapping[str, type] | None = None,
+    check: Callable[[Mapping[str, str | bool]], None] = lambda found: None,
+) -> WatchSettings:
     """The configuration in TOML `text`; `file` names it in errors, and `sinks` are the keys of sinks, with the types of
-    their values.
+    their values, which `check` is asked about; it raises Unfit.
 
     Raises: ConfigError (syntax, unknown key, wrong type or value), which names file, line and key.
     """
@@ -70,7 +75,7 @@ def parse(text: str, file: str, sinks: Mapping[str, type] | None = None) -> Watc
         line = at.partition(",")[0]
         raise ConfigError(file, "", said, line=int(line) if line.isdecimal() else None) from None
     spot = KeyPlace(file, lines_of(text))
-    targets = _targets(raw, spot, sinks or {})
+    targets = _targets(raw, spot, sinks or {}, check)
     by_age = ByAgeSettings()
     if isinstance(raw.get("release"), dict):
         by_age = _by_age(raw.pop("release"), spot.at("release"))
@@ -135,7 +140,12 @@ def kept_until_restart(old: WatchSettings, new: WatchSettings) -> list[str]:
     return [*keys, *sorted(key for key in {*old.sinks, *new.sinks} if old.sinks.get(key) != new.sinks.get(key))]
 
 
-def _targets(raw: dict[str, Any], spot: KeyPlace, sinks: Mapping[str, type]) -> dict[str, str | bool]:
+def _targets(
+    raw: dict[str, Any],
+    spot: KeyPlace,
+    sinks: Mapping[str, type],
+    check: Callable[[Mapping[str, str | bool]], None],
+) -> dict[str, str | bool]:
     """Take out of `raw` what concerns sinks: `a_b = …`, or `b = …` in the section `[a]`."""
     places = {key: spot.at(key) for key in sinks if key in raw}
     found = {key: raw.pop(key) for key in places}
@@ -153,4 +163,8 @@ def _targets(raw: dict[str, Any], spot: KeyPlace, sinks: Mapping[str, type]) -> 
         if type(value) is not sinks[key]:
             wanted = "true or false" if sinks[key] is bool else "a text"
             raise places[key].error(f"is not {wanted}")
+    try:
+        check(found)
+    except Unfit as e:
+        raise places[e.key].error(e.message, e.hint) from None
     return found

@@ -46,6 +46,16 @@ def of(settings: NotifySettings) -> list[str]:
     return lines(settings.secret_file, settings.credential)
 
 
+def open_to_others(path: str) -> bool:
+    """Whether others than the owner of a file may read it, so that `of` would refuse it; False where it cannot be
+    looked at from here.
+    """
+    try:
+        return bool(os.stat(path).st_mode & _OTHERS)
+    except (OSError, ValueError):
+        return False
+
+
 def _of_file(path: str) -> bytes:
     try:
         fd = os.open(path, _FLAGS)

@@ -9,8 +9,8 @@ from typing import Annotated, Any, Final
 from halfopen.core.errors import UsageError
 from halfopen.core.sections.option import option
 from halfopen.core.sections.reading import Unfit
+from halfopen.core.sections.served import served_address
 from halfopen.core.sections.words import Word, duration, quoted
-from halfopen.core.units import endpoint
 
 _HOST: Final = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,62}\.)*[a-z0-9-]{0,62}|\[[0-9a-f:.]{2,45}\]")
 _LONGEST_S: Final = 30 * 86400.0
@@ -56,14 +56,6 @@ class WebSettings:
             if self.listen_anywhere:
                 raise Unfit("listen_anywhere", "is of no use with a Unix socket")
             return
-        try:
-            address, port = endpoint(self.listen, what="listen")
-        except UsageError as e:
-            raise Unfit("listen", e.message, hint=e.hint) from None
-        if address is None:
-            raise Unfit("listen", "names no address", hint=f'write "127.0.0.1:{port}"')
-        if not address.is_loopback and not self.listen_anywhere:
-            hint = f'write "127.0.0.1:{port}" and reach it through ssh -L, or add listen_anywhere = true'
-            raise Unfit("listen", "is an address that other hosts can reach", hint=hint)
+        address = served_address(self.listen, anywhere=self.listen_anywhere)
         if address.is_unspecified and not self.hosts:
             raise Unfit("hosts", "is empty, and listen names no address", hint='add hosts = ["name.in.the.browser"]')

@@ -11,11 +11,17 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Protocol
 
 from halfopen.core.errors import UsageError
+from halfopen.core.sections.reading import Unfit
+from halfopen.core.sections.words import duration
 
 if TYPE_CHECKING:
     from halfopen.core.fields.watched import Watching
     from halfopen.core.reports import Report, Trouble
     from halfopen.ops.watch.export import Output
+
+# How long history may be kept.
+_KEPT_LEAST_S: Final = 86400.0
+_KEPT_MOST_S: Final = 3650 * 86400.0
 
 Targets = Mapping[str, str | bool | None]
 """What is wanted of sinks: the value of an option by its key; None and False: it was not given."""
@@ -70,11 +76,13 @@ class SinkOption:
 @dataclass(frozen=True, slots=True)
 class SinkKind:
     """A kind of sink. make: the sink for those of its options that were given, by key, the version of halfopen, and the
-    process that talks to the world, where there is one.
+    process that talks to the world, where there is one. check: says what is wrong with the values in a configuration
+    file, as far as that can be told without making the sink; raises Unfit.
     """
 
     options: tuple[SinkOption, ...]
     make: Callable[[Targets, str, World | None], Sink]
+    check: Callable[[Targets], None] = lambda targets: None
 
 
 def _metrics(targets: Targets, version: str, world: World | None) -> Sink:
@@ -92,6 +100,29 @@ def _metrics(targets: Targets, version: str, world: World | None) -> Sink:
     if not outputs:
         raise UsageError("--metrics-listen-anywhere without an address", hint="add --metrics-listen ADDRESS:PORT")
     return Export(outputs, version, None if world is None else world.tell_of_itself)
+
+
+def _check_metrics(targets: Targets) -> None:
+    from halfopen.core.sections.served import served_address
+    from halfopen.ops.watch.metrics_file import MetricsFile
+
+    file, listen = targets.get("metrics_file"), str(targets.get("metrics_listen") or "")
+    if file:
+        try:
+            MetricsFile(str(file))
+        except UsageError:
+            raise Unfit("metrics_file", "does not end in .prom", hint="node_exporter reads only such files") from None
+    if listen and "/" not in listen:
+        served_address(listen, anywhere=bool(targets.get("metrics_listen_anywhere")), key="metrics_listen")
+
+
+def _check_history(targets: Targets) -> None:
+    if not (keep := targets.get("history_keep")):
+        return
+    try:
+        duration(_KEPT_LEAST_S, _KEPT_MOST_S).read(keep)
+    except UsageError as e:
+        raise Unfit("history_keep", e.message, hint=e.hint) from None
 
 
 def _history(targets: Targets, version: str, world: World | None) -> Sink:
@@ -124,6 +155,7 @@ KINDS: Final = (
             ),
         ),
         _metrics,
+        _check_metrics,
     ),
     SinkKind(
         (
@@ -132,6 +164,7 @@ KINDS: Final = (
             SinkOption("--history-anew", "", "Move a damaged history file aside and begin another."),
         ),
         _history,
+        _check_history,
     ),
 )
 
@@ -144,6 +177,12 @@ def options() -> list[SinkOption]:
 def keys() -> dict[str, type]:
     """The keys of all kinds in the configuration file, and the types of their values."""
     return {option.key: str if option.metavar else bool for option in options()}
+
+
+def check(targets: Targets) -> None:
+    """See that the values that a configuration file has for sinks can be meant. Raises: Unfit."""
+    for kind in KINDS:
+        kind.check(targets)
 
 
 def wanted(targets: Targets, version: str = "", world: World | None = None) -> list[Sink]:
