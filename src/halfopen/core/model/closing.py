@@ -19,6 +19,7 @@ from halfopen.core.units import address_text, endpoint_text
 
 # A leak's rate is taken from the ages below this.
 LATELY_S: Final = 10.0
+_LEAST_SPAN_S: Final = 1.0
 # Those of a pool whose server hung up on all of it at once lie within so many seconds.
 CLUMP_S: Final = 1.0
 # Groups that are made into objects: the largest ones.
@@ -84,8 +85,8 @@ class SocketGroup:
     @property
     def per_s(self) -> float:
         """New ones a second: of a leak nothing goes, so the ages of one look tell its rate."""
-        span = min(LATELY_S, self.oldest_s)
-        return self.new / span if span > 0 else 0.0
+        # A single one of a few milliseconds would be a hundred a second.
+        return self.new / min(LATELY_S, max(self.oldest_s, _LEAST_SPAN_S))
 
     @property
     def grows(self) -> bool | None:

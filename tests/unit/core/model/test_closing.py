@@ -92,6 +92,11 @@ def test_the_rate_of_a_leak_comes_from_the_ages_of_one_look() -> None:
     assert group.grows
 
 
+def test_one_young_connection_is_no_hundred_a_second() -> None:
+    [group] = build_closing(sockets(*aged([0.01])), NOBODY).groups
+    assert group.per_s == 1.0
+
+
 def test_a_clump_is_not_even() -> None:
     [group] = build_closing(sockets(*aged([30 + i / 1000 for i in range(60)])), NOBODY).groups
     assert not group.even
