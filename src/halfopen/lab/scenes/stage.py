@@ -25,7 +25,7 @@ from halfopen.lab.wire.rules import WireRule
 from halfopen.lab.wiring import CLIENT, SERVER
 
 T = TypeVar("T")
-_POLL_S: Final = 0.02
+_POLL_S: Final = 0.05
 _READY_S: Final = 40.0
 _PORTS: Final = (22, 25, 80, 110, 143, 443, 465, 587, 993, 1883, 3306, 5060, 5432, 6379, 8080, 8443, 9000, 9735, 27017)
 # Where hostile prefixes are drawn: never real clients' addresses.
@@ -187,9 +187,15 @@ class Stage:
 
     def queues(self, app: App) -> tuple[int, tuple[int, ...]]:
         """The cap of an app's accept queue, and how long each member's is."""
-        out = self.server.exec(["ss", "-Hltn", "sport", "=", f":{app.port}"], check=True).stdout
-        found = [row.split()[1:3] for row in out.splitlines()]
+        found = [row.split()[1:3] for row in self._ss("-Hltn", "sport", "=", f":{app.port}")]
         return max((int(cap) for _, cap in found), default=0), tuple(int(length) for length, _ in found)
+
+    def _ss(self, *words: str) -> list[str]:
+        """What `ss` prints on the server, by lines. Scenes poll it, so that no child of the lab stands between."""
+        done = self.server.set_up(["ss", *words])
+        if done.returncode:
+            raise LabError(f"ss failed: {done.stderr.strip() or f'exit code {done.returncode}'}")
+        return done.stdout.splitlines()
 
     def until(self, true: Callable[[], bool], what: str, within_s: float = _READY_S) -> None:
         """Wait until something is true. Raises: LabError that names it when it is not in time."""
@@ -226,8 +232,8 @@ class Stage:
 
     def _waiting(self) -> bytes:
         """The addresses of connections that nobody has accepted yet: their inode is 0."""
-        rows = self.server.exec(["ss", "-Htne", "state", "established", "state", "close-wait"], check=True).stdout
-        waiting = [row.split() for row in rows.splitlines() if " ino:0 " in row]
+        rows = self._ss("-Htne", "state", "established", "state", "close-wait")
+        waiting = [row.split() for row in rows if " ino:0 " in row]
         # State, receive and send queue, local, peer.
         return b"".join(packed(row[4].rpartition(":")[0].strip("[]")) for row in waiting)
 
