@@ -6,7 +6,7 @@ import pytest
 
 import schemas
 from halfopen.lab import Lab
-from run import SRC
+from run import SRC, halfopen
 
 # One worker plays the scene that all of these look at.
 pytestmark = [pytest.mark.root, pytest.mark.slow, pytest.mark.xdist_group("schemas")]
@@ -16,7 +16,7 @@ pytestmark = [pytest.mark.root, pytest.mark.slow, pytest.mark.xdist_group("schem
 def written(tmp_path_factory: pytest.TempPathFactory) -> dict[str, schemas.Tree]:
     """What this checkout's commands write, by schema."""
     with Lab() as lab:
-        return schemas.trees(lab, SRC, tmp_path_factory.mktemp("schemas"))
+        return schemas.trees(lab, SRC, tmp_path_factory.mktemp("schemas"), lambda words, env: halfopen(*words, env=env))
 
 
 @pytest.mark.parametrize("name", sorted(schemas.golden()))

@@ -13,7 +13,7 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,6 +29,7 @@ _SYNACK = "net.ipv4.tcp_synack_retries"
 
 Tree = Any
 Run = Callable[..., str]
+Start = Callable[[Sequence[str], dict[str, str]], subprocess.CompletedProcess[str]]
 
 
 def tree(value: Any, name: str = "") -> Tree:
@@ -72,21 +73,20 @@ def differences(old: Tree, new: Tree, at: str = "") -> list[str]:
     return [] if old == new else [f"{at} was {old!r} and is {new!r}"]
 
 
-def trees(lab: Lab, src: Path, directory: Path) -> dict[str, Tree]:
+def trees(lab: Lab, src: Path, directory: Path, start: Start | None = None) -> dict[str, Tree]:
     """Schema, with the event or phase behind a colon where it has several kinds of lines → the tree of what was
-    written. `directory` takes the journal of `tune` and the audit log.
+    written. `directory` takes the journal of `tune` and the audit log. start: runs one command, a process of the
+    halfopen in `src` unless given.
     """
     audit = str(directory / "audit.jsonl")
     environment = {**os.environ, "PYTHONPATH": str(src), "HALFOPEN_STATE_DIR": str(directory / "state")}
+    start = start or _started
 
     def run(*words: str) -> str:
-        command = [sys.executable, "-m", "halfopen", *words]
         if words[0] == "watch":
             [web] = lab.server.listeners
-            return _until_clear(command, environment, lambda: lab.client.half_open(web, _HALF_OPEN))
-        done = subprocess.run(
-            command, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=180, check=False
-        )
+            return _until_clear(_command(*words), environment, lambda: lab.client.half_open(web, _HALF_OPEN))
+        done = start(words, environment)
         assert done.returncode == 0, (words, done.stdout, done.stderr)
         return done.stdout
 
@@ -98,6 +98,15 @@ def trees(lab: Lab, src: Path, directory: Path) -> dict[str, Tree]:
         name = document["schema"] + (f":{kind}" if kind else "")
         found[name] = merged(found.get(name), tree(document))
     return found
+
+
+def _command(*words: str) -> list[str]:
+    return [sys.executable, "-m", "halfopen", *words]
+
+
+def _started(words: Sequence[str], environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
+    given: dict[str, Any] = {"env": environment, "stdin": subprocess.DEVNULL, "capture_output": True, "text": True}
+    return subprocess.run(_command(*words), timeout=180, check=False, **given)
 
 
 def _until_clear(command: list[str], environment: dict[str, str], arrive: Callable[[], object]) -> str:
