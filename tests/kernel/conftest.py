@@ -13,11 +13,9 @@ import workers
 if TYPE_CHECKING:
     from halfopen.lab import Lab
 
-HERE = Path(__file__).parent
-
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    mine = [item for item in items if item.path.is_relative_to(HERE)]
+    mine = [item for item in items if workers.is_kernel_test(item)]
     refusal = workers.refusal() if mine else None
     for item in mine:
         item.add_marker(pytest.mark.kernel)
@@ -29,7 +27,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 def pytest_collection_finish(session: pytest.Session) -> None:
     """Without root, become root of a user namespace: now, as pytest's watchdog is a thread and tests start more."""
-    chosen = [item for item in session.items if item.path.is_relative_to(HERE)]
+    chosen = [item for item in session.items if workers.is_kernel_test(item)]
     if chosen and not session.config.option.collectonly and not workers.is_worker(session.config):
         workers.enter_user_namespace()
 
