@@ -25,16 +25,17 @@ def roll_up(db: sqlite3.Connection, tier: Tier, slot: int) -> None:
         raise ValueError("seconds are made of nothing")
     began_s = slot * tier.step_s
     first, end = schema.value_id(began_s, 0, 0), schema.value_id(began_s + tier.step_s, 0, 0)
+    # The same text each time: Python keeps the last 128 statements, of 15 KB each, and one a minute would fill that.
     # A bare column beside one max() is taken from the row of that maximum: the last value is that of the latest row
     # (sqlite.org/lang_select.html#bareagg); min(min) would be a second one, so it is asked for apart.
     db.execute(
         f"INSERT OR REPLACE INTO {tier.value} "  # noqa: S608  (the names are ours)
-        f"SELECT {began_s << schema.SERIES_BITS} | (id & {_SERIES}), lowest, highest, total, last, n FROM ("
+        f"SELECT ? | (id & {_SERIES}), lowest, highest, total, last, n FROM ("
         f"SELECT max(id) AS id, last, (SELECT 0) AS unused FROM {finer.value} WHERE id >= ? AND id < ? "
         f"GROUP BY id & {_SERIES}) JOIN ("
         f"SELECT id & {_SERIES} AS series, min(min) AS lowest, max(max) AS highest, sum(sum) AS total, sum(count) AS n "
         f"FROM {finer.value} WHERE id >= ? AND id < ? GROUP BY id & {_SERIES}) ON series = id & {_SERIES}",
-        (first, end, first, end),
+        (began_s << schema.SERIES_BITS, first, end, first, end),
     )
 
 

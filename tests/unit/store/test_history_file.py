@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 from hypothesis import given
@@ -172,6 +173,20 @@ def test_minutes_and_hours_are_those_of_the_seconds(readings: list[tuple[int, in
         made = {schema.parts_of(id)[0]: rest for id, *rest in db.execute(f"SELECT * FROM {tier.value}")}
         assert made == {at: [min(v), max(v), sum(v), v[-1], len(v)] for at, v in expected.items()}
     db.close()
+
+
+def test_a_writer_has_a_bounded_number_of_statements(db: sqlite3.Connection) -> None:
+    said: set[str] = set()
+
+    class Heard:
+        def execute(self, statement: str, *values: Any) -> sqlite3.Cursor:
+            said.add(statement)
+            return db.execute(statement, *values)
+
+    for minute in range(60):
+        tiers.roll_up(cast(sqlite3.Connection, Heard()), Tier.MINUTES, T0 // 60 + minute)
+    # Each text is prepared once, and kept.
+    assert len(said) == 1
 
 
 def test_a_reader_has_the_end_that_no_coarser_tier_has_yet(place: HistoryPlace, db: sqlite3.Connection) -> None:
