@@ -14,6 +14,7 @@ from halfopen.core.advice.choices import finished_by_prefix, rests_on
 from halfopen.core.advice.depths import Depth
 from halfopen.core.errors import HalfopenError, UnknownTarget
 from halfopen.core.filters import Filter
+from halfopen.core.findings.evidence import Evidence
 from halfopen.core.findings.lasting import since_s
 from halfopen.core.model import timing
 from halfopen.core.model.columns import Builder
@@ -55,8 +56,10 @@ class DepthReadings:
         return True
 
     def _read(self) -> None:
-        for view in build(reader.read(self._ns, way=self._way, with_owners=False)).views:
-            depth = Depth(time.monotonic(), view.syn_queue, view.syn_queue_young, view.accept_queue)
+        now = Evidence(build(reader.read(self._ns, way=self._way, with_owners=False)))
+        for view in now.now.views:
+            full = view.accept_queue > 0 and any(queue.nearly_full for queue in now.accept_queues(view))
+            depth = Depth(time.monotonic(), view.syn_queue, view.syn_queue_young, view.accept_queue, full)
             self.by_listener.setdefault(view.key, []).append(depth)
 
 
@@ -101,7 +104,7 @@ def advise_on(
         arrived = sources.read()
     now = only(_read(target, way, before.sample), filter)
     capped = synack_timer.capped()
-    watched = list(_watched(now, seen, readings, _waits_s(now, capped), arrived))
+    watched = list(_watched(now, before, seen, readings, _waits_s(now, capped), arrived))
     busy = [one for one in watched if _is_busy(one)]
     settings = now.sample.settings
     advice = [advise(one, target.name, settings) for one in busy]
@@ -139,6 +142,7 @@ def _read(ns: Netns, way: str, before: Sample | None = None) -> Model:
 
 def _watched(
     now: Model,
+    before: Model,
     seen: Observed,
     readings: DepthReadings,
     waits_s: dict[ListenerKey, float],
@@ -147,6 +151,8 @@ def _watched(
     [namespace] = seen.namespaces
     shakes = {(one.family, one.address, one.port, one.ifindex): one.handshakes for one in namespace.listeners}
     meant = {view.key for view in now.listeners}
+    drops = {view.key: view.drops for view in before.views}
+    counters = now.sample.counters.get("ListenOverflows", 0), before.sample.counters.get("ListenOverflows", 0)
     for i, view in enumerate(now.views):
         if view.key in meant:
             yield ListenerWatched(
@@ -156,6 +162,8 @@ def _watched(
                 rests=None if arrived is None else rests_on(finished_by_prefix(arrived.sources, view.port)),
                 unanswered_per_s=unanswered_per_s(now, i, seen.seconds),
                 rto_max_s=waits_s.get(view.key, timing.RTO_MAX_S),
+                # The drops of a listener count other things as well.
+                overflows=max(0, min(view.drops - drops.get(view.key, view.drops), counters[0] - counters[1])),
             )
 
 

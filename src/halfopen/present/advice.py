@@ -44,17 +44,27 @@ def show(out: Console, given: AdviceGiven) -> None:
             out.print()
         _listener(out, one, given)
     out.print()
-    commands = [command(cure) for cure in given.cures]
+    commands = _commands(given)
     for line in commands[:-1][-(MAX_PROPOSED - 1) :]:
         propose(out, "Also", line)
     propose(out, "Next", commands[-1] if commands else _otherwise(given))
+
+
+def _commands(given: AdviceGiven) -> list[str]:
+    """The best last: where an accept queue overflows, the one that looks for the cause."""
+    unclear = any(one.stays_full or one.seen.overflows for one in given.listeners)
+    return [*(command(cure) for cure in given.cures), *([_diagnose(given)] if unclear else [])]
+
+
+def _diagnose(given: AdviceGiven) -> str:
+    return f"halfopen diagnose{netns_words(given.where.name)}"
 
 
 def _otherwise(given: AdviceGiven) -> str:
     """The proposal where there is nothing to change: watch for longer, where that would prove more."""
     where = netns_words(given.where.name)
     if any(one.seen.unanswered_per_s > (one.seen.handshakes.per_s(one.finished) or 0.0) for one in given.listeners):
-        return f"halfopen diagnose{where}"
+        return _diagnose(given)
     times = [one.proof_s for one in given.listeners if one.release is None and one.proof_s is not None]
     if not times or min(times) > _PATIENCE_S:
         return f"halfopen watch{where}"
@@ -154,6 +164,16 @@ def _backlog(one: ListenerAdvice) -> str:
     if one.backlog is None:
         return f"{need}; what it has could not be read"
     each = " for each socket" if one.seen.view.members > 1 else ""
+    if one.stays_full and one.needed_backlog <= one.backlog:
+        return (
+            f"keep {one.backlog:,}{each}: an accept queue stays full, because the program does not accept fast "
+            "enough, and a longer one would fill as well"
+        )
+    if one.needed_backlog <= one.backlog and one.seen.overflows:
+        return (
+            f"{one.backlog:,}{each} is too short, or the program stalls: {plural(one.seen.overflows, 'connection')} "
+            f"found an accept queue full; between such moments {one.needed_backlog:,} would do"
+        )
     if one.needed_backlog <= one.backlog:
         return f"{one.backlog:,}{each} is enough, {need}"
     if one.needed_backlog > MOST:
@@ -196,7 +216,7 @@ def _rests(one: ListenerAdvice) -> str:
     count = "which counts" if rests.prefixes == 1 else "which count"
     return (
         f"rests on {plural(rests.prefixes, 'source prefix', 'source prefixes')}, {count} as "
-        f"{plural(rests.independent, 'independent handshake')} (at most {choices.MOST_OF_ONE} of one prefix)"
+        f"{plural(min(rests.independent, one.finished), 'independent handshake')} (at most {choices.MOST_OF_ONE} of one prefix)"
     )
 
 
@@ -257,5 +277,5 @@ def document(given: AdviceGiven) -> dict[str, Any]:
         "listeners": [
             {**json_object(LISTENER, one), "cures": [command(cure) for cure in one.cures]} for one in given.listeners
         ],
-        "next": [command(cure) for cure in reversed(given.cures)],
+        "next": _commands(given)[::-1],
     }

@@ -112,3 +112,27 @@ def test_the_document() -> None:
 
 def test_a_share_is_never_told_smaller_than_it_is() -> None:
     assert (one_in(1 / 999.9), one_in(1.0), one_in(0.6)) == ("1 in 999", "any", "1 in 1")
+
+
+def test_a_program_that_does_not_keep_up_is_for_diagnose() -> None:
+    stuck = [Depth(i * 0.25, 0, 0, 512, True) for i in range(20)]
+    one = given(ENOUGH, depths=stuck)
+    text = flat(shown(one))
+    assert "keep 511: an accept queue stays full, because the program does not accept fast enough" in text
+    assert "waits" not in text
+    assert text.endswith("Next halfopen diagnose")
+    assert document(one)["next"][0] == "halfopen diagnose"
+
+
+def test_no_more_handshakes_are_independent_than_finished() -> None:
+    """The sources are counted for a moment longer."""
+    text = flat(shown(given((503, 0, 0.05), rests=Rests(217, 568))))
+    assert "217 source prefixes, which count as 503 independent handshakes" in text
+
+
+def test_a_backlog_that_overflowed_between_the_readings_is_not_enough() -> None:
+    one = given(ENOUGH, overflows=744)
+    text = flat(shown(one))
+    assert "511 is too short, or the program stalls: 744 connections found an accept queue full" in text
+    assert "is enough" not in text
+    assert text.endswith("Next halfopen diagnose")

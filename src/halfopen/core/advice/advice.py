@@ -32,6 +32,7 @@ class ListenerWatched:
     """The observations of a listener in a time. rests: on what its handshakes rest; None: sources were not counted.
 
     unanswered_per_s: connections a second that nobody answers. rto_max_s: the longest wait between SYN-ACKs here.
+    overflows: connections that found an accept queue full.
     """
 
     view: ListenerView
@@ -40,6 +41,7 @@ class ListenerWatched:
     rests: Rests | None = None
     unanswered_per_s: float = 0.0
     rto_max_s: float = timing.RTO_MAX_S
+    overflows: int = 0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -49,7 +51,8 @@ class ListenerAdvice:
     choices: of the release time. release: the shortest that is proved to cost no more than `tolerated` of its clients;
     None: none is. too_short: at least this share of clients finished only after the last SYN-ACK. in_force: the fewest
     retries that the kernel gave meanwhile, fewer than configured for `pruned_s`. silent: the protocol in which the
-    server speaks first, "" for none. cures: the best last.
+    server speaks first, "" for none. stays_full: the program does not keep up with an accept queue, whose length tells
+    nothing of the room that it needs then. cures: the best last.
     """
 
     seen: ListenerWatched
@@ -63,6 +66,7 @@ class ListenerAdvice:
     syn_queue: Room
     accept_queue: Room
     accept_wait_s: float | None
+    stays_full: bool
     backlog: int | None
     needed_backlog: int
     cures: tuple[Cure, ...]
@@ -95,10 +99,12 @@ def advise(seen: ListenerWatched, netns: str, settings: Mapping[str, int]) -> Li
     tolerated = choices.TOLERATED_SILENT if silent else choices.TOLERATED
     found = choices.choices(shakes, in_force, seen.rests, seen.rto_max_s, seen.unanswered_per_s)
     release = choices.shortest(found, tolerated)
-    too_short = choices.cut_off(shakes, in_force)
+    stays_full = depths.stays_full(seen.depths)
+    # Handshakes whose ACK met a full accept queue are late for that reason, and not because of the release time.
+    too_short = 0.0 if stays_full or seen.overflows else choices.cut_off(shakes, in_force)
     then_s = timing.release_time_s(view.retries, seen.rto_max_s) if release is None else release.release_time_s
     syn, accept = _queues(seen, then_s, cookies=bool(settings.get("tcp_syncookies")))
-    each = math.ceil(max(syn.needed, accept.needed) / view.members)
+    each = math.ceil(max(syn.needed, 0 if stays_full else accept.needed) / view.members)
     has = None if view.accept_queue_limit is None else view.accept_queue_limit // view.members
     cures = (
         *_cookies(netns, settings),
@@ -117,7 +123,8 @@ def advise(seen: ListenerWatched, netns: str, settings: Mapping[str, int]) -> Li
         silent,
         syn,
         accept,
-        room.wait_s(_accept_seen(seen), finished_per_s),
+        None if stays_full else room.wait_s(_accept_seen(seen), finished_per_s),
+        stays_full,
         has,
         each,
         cures,

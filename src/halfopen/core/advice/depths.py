@@ -15,12 +15,16 @@ _LEAST_READINGS = 8
 
 @dataclass(frozen=True, slots=True)
 class Depth:
-    """One reading of a listener, the members of a SO_REUSEPORT group together. syn_queue, young: None: not readable."""
+    """One reading of a listener, the members of a SO_REUSEPORT group together. syn_queue, young: None: not readable.
+
+    nearly_full: whether the accept queue of one of its sockets is.
+    """
 
     at_s: float
     syn_queue: int | None
     young: int | None
     accept_queue: int
+    nearly_full: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +59,11 @@ def _growth(lengths: Sequence[tuple[float, int]], mean: float) -> float:
     slope = sum((at - middle) * (length - mean) for at, length in lengths) / spread
     rise = slope * (lengths[-1][0] - lengths[0][0])
     return slope if rise > _CHANCE * math.sqrt(mean + 1) else 0.0
+
+
+def stays_full(depths: Sequence[Depth]) -> bool:
+    """Whether an accept queue was nearly full at most readings: no burst, but a program that does not keep up."""
+    return len(depths) >= _LEAST_READINGS and sum(depth.nearly_full for depth in depths) * 2 > len(depths)
 
 
 def fewest_retries(depths: Sequence[Depth], retries: int, limit: int, members: int) -> tuple[int, float]:

@@ -50,8 +50,10 @@ def syn_queue(honest: float, silent: float, silent_then: float, seen: QueueSeen,
     full, levels = _full_in_s(seen, limit), None
     if full and length < (limit or 0):
         full, levels = None, max(math.ceil(length), seen.last)
-    # Where those that nobody answers made the highest length, it says nothing about clients.
-    peak = seen.peak if silent <= honest else 0
+    # Where those that nobody answers made the highest length, it says nothing about clients: also where they are too
+    # old to be counted, and far more wait than handshakes that finish account for.
+    clients = silent <= honest and seen.mean <= HEADROOM * honest + 1
+    peak = seen.peak if clients else 0
     return Room(length, seen.peak, needed(honest + silent_then, peak), limit, full, levels)
 
 

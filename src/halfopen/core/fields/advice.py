@@ -155,7 +155,7 @@ LISTENER: Final[tuple[Field[ListenerAdvice], ...]] = (
     Field(
         "independent",
         "as how many independent handshakes they count: at most 30 of one prefix; null as `prefixes`",
-        lambda a: None if a.seen.rests is None else a.seen.rests.independent,
+        lambda a: None if a.seen.rests is None else min(a.seen.rests.independent, a.finished),
         "number or null",
     ),
     Field("synack_retries", "retries configured: `TCP_SYNCNT` or the sysctl", lambda a: a.seen.view.retries),
@@ -199,6 +199,20 @@ LISTENER: Final[tuple[Field[ListenerAdvice], ...]] = (
         lambda a: None if a.accept_wait_s is None else round(a.accept_wait_s, 6),
         "number or null",
         "s",
+    ),
+    Field(
+        "overflows",
+        "connections that found an accept queue full in this time, at most",
+        lambda a: a.seen.overflows,
+        kind=Kind.COUNTER,
+    ),
+    Field(
+        "accept_queue_stays_full",
+        "an accept queue was nearly full at most readings: the program does not keep up, and `needed_backlog` is for "
+        "the SYN queue alone",
+        lambda a: a.stays_full,
+        "boolean",
+        kind=Kind.LABEL,
     ),
     Field("backlog", "that it has, of each socket; null where it is not known", lambda a: a.backlog, "number or null"),
     Field("needed_backlog", "that it needs, for the larger of both queues", lambda a: a.needed_backlog),

@@ -28,6 +28,8 @@ T = TypeVar("T")
 
 # Below this many half-open connections nothing is made of their number: every busy server has some at any moment.
 FEW: Final = 50
+# Of an accept queue.
+NEARLY_FULL: Final = 0.75
 _FULL: Final = 0.95
 # An answer is awaited for so many round trips of clients that are known, or so long where none is.
 _ROUND_TRIPS: Final = 2.0
@@ -66,6 +68,11 @@ class AcceptQueue:
     def full(self) -> bool:
         """Whether no further connection has room."""
         return self.held >= self.cap
+
+    @property
+    def nearly_full(self) -> bool:
+        """Whether it is full, but for a place or two that a slow program leaves free for a moment."""
+        return self.held >= NEARLY_FULL * self.cap
 
 
 @dataclass(frozen=True)

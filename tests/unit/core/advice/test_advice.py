@@ -128,3 +128,19 @@ def test_with_cookies_a_flood_needs_none() -> None:
     assert one.syn_queue.length == pytest.approx(6300, rel=0.01)
     assert one.syn_queue.needed < 10
     assert changes(one) == []
+
+
+def test_no_backlog_is_advised_for_an_accept_queue_that_stays_full() -> None:
+    """It would fill as well: the program does not keep up."""
+    stuck = [Depth(i * 0.25, 0, 0, 101, True) for i in range(20)]
+    one = advised(depths=stuck, limit=100)
+    assert (one.stays_full, changes(one), one.accept_wait_s) == (True, [], None)
+    # A burst fills it now and then.
+    bursts = [Depth(i * 0.25, 0, 0, 101 * (i % 4 == 0), i % 4 == 0) for i in range(20)]
+    assert changes(advised(depths=bursts, limit=100)) == [(BACKLOG, 256)]
+
+
+def test_handshakes_that_a_full_accept_queue_made_late_ask_for_no_longer_release_time() -> None:
+    late = (1000, 0, 0.05), (40, 1, 1.2)
+    assert changes(advised(*late, retries=1)) == [(RETRIES, 2)]
+    assert changes(advised(*late, retries=1, overflows=90)) == []

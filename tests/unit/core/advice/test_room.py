@@ -70,3 +70,11 @@ def test_a_queue_that_is_full_is_full_now() -> None:
     # Also where fewer would settle: a burst.
     assert syn_queue(honest=5, silent=0, silent_then=0, seen=full, limit=128).full_in_s == 0
     assert accept_queue(seen([]), 129).full_in_s is None
+
+
+def test_a_queue_full_of_what_does_not_finish_tells_nothing_of_clients() -> None:
+    """A flood whose connections are all older than the look: none of them came in its time."""
+    full = seen([(i * 0.25, 257) for i in range(20)])
+    assert syn_queue(honest=0.0008, silent=0, silent_then=0, seen=full, limit=256).needed < 10
+    # Far clients: as many wait as the handshakes that finish account for.
+    assert syn_queue(honest=250, silent=0, silent_then=0, seen=full, limit=256).needed > 500

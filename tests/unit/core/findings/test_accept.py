@@ -15,12 +15,13 @@ from halfopen.core.findings.judging import judged
 from halfopen.core.findings.verdict import Verdict
 from halfopen.core.model.listeners import ListenerView
 from halfopen.core.model.model import build
+from halfopen.core.policy.actions import ChangeListener, Look
 from halfopen.core.sample import QUEUES, Process
 from halfopen.core.sample.workers import OpenFiles, Quota, Workers, WorkerState
 from halfopen.present.findings.cures import command
 from halfopen.present.findings.sentences import say
 from rows import listener, sample
-from verdicts import second_look
+from verdicts import second_look, verdict_of
 
 WAITING = WorkerState(7, 1, "S", ("ep_poll",), descriptors=20, descriptor_limit=1024)
 ASLEEP = replace(WAITING, waits_in=("hrtimer_nanosleep",))
@@ -192,6 +193,17 @@ def test_the_same_connection_is_next_at_both_looks_so_that_none_was_accepted() -
     assert (ids, verdict.level) == (["app-not-accepting"], Level.NOTICE)
     found = verdict.findings[0]
     assert (found.count("accepted_at_most"), found.number("oldest_s")) == (0, 2.0)
+
+
+@pytest.mark.parametrize(("age_s", "longer"), [(1.0, True), (10.0, False)])
+def test_no_longer_queue_is_proposed_where_the_next_one_has_waited_for_long(age_s: float, longer: bool) -> None:
+    """A burst is accepted sooner: what is longer would fill as well."""
+    queues = _next_in(77, round((100.0 - age_s) * 1e6))
+    verdict, _ = verdict_of([], listener(accept_queue=129, limit=128, cookie=5), queues=queues)
+    cures = [step for cure in verdict.next for step in cure]
+    assert any(isinstance(step, ChangeListener) for step in cures) is longer
+    # Nobody is seen who should accept.
+    assert any(isinstance(step, Look) for step in cures)
 
 
 def test_another_connection_is_next_so_that_one_was_accepted() -> None:

@@ -17,11 +17,11 @@ from halfopen.core.findings.cures import (
     RaiseDescriptors,
     RaiseOpenFiles,
 )
-from halfopen.core.findings.evidence import AcceptQueue, Evidence
+from halfopen.core.findings.evidence import NEARLY_FULL, AcceptQueue, Evidence
 from halfopen.core.findings.finding import Fact, Hit, Level
 from halfopen.core.findings.holder import Holder, Obstacle
 from halfopen.core.findings.registry import OnRelease, rule
-from halfopen.core.findings.remedies import longer_queues
+from halfopen.core.findings.remedies import longer_queues, look_closer
 from halfopen.core.model.listeners import ListenerView
 from halfopen.core.policy.actions import ChangeSetting
 from halfopen.core.tune.keys import ABORT
@@ -55,10 +55,10 @@ class Stuck:
         return not every and any(queue.accepted != 0 for queue in self.queues)
 
 
+# A burst is accepted sooner.
+_NO_BURST_S: Final = 3.0
 # More processes than these are not named in one command.
 _MOST_STEPS: Final = 4
-# Of the queue; a slow program leaves a place or two free for a moment.
-_NEARLY_FULL: Final = 0.75
 
 
 def _is_stuck(queue: AcceptQueue, overflowing: bool) -> bool:
@@ -69,7 +69,7 @@ def _is_stuck(queue: AcceptQueue, overflowing: bool) -> bool:
         return not (queue.before == 0 and queue.accepted)
     if not queue.held or not queue.before:
         return False
-    return queue.accepted == 0 or (overflowing and min(queue.held, queue.before) >= _NEARLY_FULL * queue.cap)
+    return queue.accepted == 0 or (overflowing and min(queue.held, queue.before) >= NEARLY_FULL * queue.cap)
 
 
 def stuck(e: Evidence, view: ListenerView) -> Stuck | None:
@@ -90,7 +90,7 @@ def _level(e: Evidence, found: Stuck, reason: Obstacle | None) -> Level:
     """By what it does to clients: they are turned away, or wait for a program that will not accept by itself."""
     queue = found.queues[0]
     # A slow program has taken one or two just now.
-    if queue.full or (queue.held >= _NEARLY_FULL * queue.cap and overflows_per_s(e, found.view)):
+    if queue.full or (queue.nearly_full and overflows_per_s(e, found.view)):
         return Level.CRITICAL
     for_good = reason is not None and reason.why in _FOR_GOOD
     return Level.WARNING if for_good or queue.held * 2 > queue.cap else Level.NOTICE
@@ -135,9 +135,12 @@ def _cures(e: Evidence, found: Stuck, reason: Obstacle | None, id: str) -> tuple
     """The process first; a longer queue helps only a program that accepts at all, or where a single one fits."""
     queue = found.queues[0]
     slow = queue.full and not found.reasons and (queue.accepted is None or queue.accepted > 0)
-    longer = longer_queues(e, found.view, id) if slow or queue.cap == 1 else ()
+    # Where the next one has waited for long it was no burst, and where the other sockets drain theirs are long enough.
+    burst = slow and found.whole and (queue.oldest_s or 0.0) < _NO_BURST_S
+    longer = longer_queues(e, found.view, id) if burst or queue.cap == 1 else ()
     if reason is None:
-        return longer
+        # Nobody is seen who should accept: a longer look tells at least whether anything is accepted.
+        return (*look_closer(e, id), *longer) if queue.accepted is None else longer
     first = _step(reason, id)
     if reason.why == holder.NO_DESCRIPTORS and (files := reason.holder.files) is not None and _whole_system(reason):
         # More files on this system help each of them.
