@@ -38,20 +38,22 @@ def _reverse_path_filter(f: Finding) -> tuple[str, str]:
 def _nic_drops(f: Finding) -> tuple[str, str]:
     values = {"rate": per_s(f, "lost_per_s"), "share": f"{f.number('lost_share'):.1%}", "device": f.text("device")}
     if f.text("where") == "device":
-        brief = tr("the queue of {device} is full at times: it drops {rate} packets ({share})", **values)
-        return brief, tr("before the kernel sees them; SYNs and ACKs may be among them")
+        brief = tr("the queue of {device} is full at times, and packets are dropped ({rate}, {share} of all)", **values)
+        return brief, tr("the kernel never sees them; SYNs and ACKs may be among them")
     brief = tr(
-        "the packet queue of a CPU is full at times: it drops {rate} packets of {device} ({share})",
+        "the packet queue of a CPU is full at times, and packets of {device} are dropped ({rate}, {share} of all)",
         **values,
     )
-    squeezed = per_s(f, "squeezed_per_s")
-    return brief, tr("before TCP sees them; softirqs leave packets for later {rate}", rate=squeezed)
+    parts = [tr("TCP never sees them")]
+    if f.number("squeezed_per_s"):
+        parts.append(tr("softirqs leave packets for later ({rate})", rate=per_s(f, "squeezed_per_s")))
+    return brief, listed(parts)
 
 
 @sentence("dropped-by-rules")
 def _dropped_by_rules(f: Finding) -> str:
     return tr(
-        "rules drop {rate} packets ({share} of what arrives) between IP and TCP: SYNs among them reach no listener",
+        "rules drop packets between IP and TCP ({rate}, {share} of what arrives): SYNs among them reach no listener",
         rate=per_s(f, "dropped_per_s"),
         share=f"{f.number('dropped_share'):.0%}",
     )
@@ -60,8 +62,8 @@ def _dropped_by_rules(f: Finding) -> str:
 @sentence("health-checks")
 def _health_checks(f: Finding) -> str:
     text = tr(
-        "clients reset {rate} handshakes before they end, while {finished} finish: health checks of a load balancer do "
-        "that, and leave nothing half-open",
+        "clients reset handshakes before they end ({rate}, while {finished} finish): health checks of a load balancer "
+        "do that, and leave nothing half-open",
         rate=per_s(f, "EmbryonicRsts_per_s"),
         finished=per_s(f, "completions_per_s"),
     )

@@ -188,6 +188,10 @@ def _acks_lost(f: Finding) -> str:
     )
 
 
+# A shorter round trip is shown as 0 s.
+_SHOWN_S: Final = 0.001
+
+
 @sentence("slow-path")
 def _slow_path(f: Finding) -> str:
     if not f.has("retrying"):
@@ -195,7 +199,7 @@ def _slow_path(f: Finding) -> str:
     where = (
         tr("slow or lossy path to {prefix}", prefix=f.text("prefix")) if f.has("prefix") else tr("slow or lossy paths")
     )
-    if f.has("rtt_s"):
+    if f.has("rtt_s") and f.number("rtt_s") >= _SHOWN_S:
         where = tr("{where} (round trip {time})", where=where, time=lasted(f.number("rtt_s")))
     if not f.has("finished"):
         return tr_n(
@@ -206,8 +210,14 @@ def _slow_path(f: Finding) -> str:
         )
     seconds = lasted(f.number("interval_s"))
     text = tr("{where}: {n:,} handshakes finished in {time}", where=where, n=f.count("finished"), time=seconds)
-    if f.count("late"):
-        text = tr("{text}, {n:,} of them after a SYN-ACK was sent again", text=text, n=f.count("late"))
+    if not f.count("late"):
+        return tr_n(
+            "{text}, none of them late; {n:,} more waits after its SYN-ACK was sent again",
+            "{text}, none of them late; {n:,} more wait after their SYN-ACKs were sent again",
+            f.count("retrying"),
+            text=text,
+        )
+    text = tr("{text}, {n:,} of them after a SYN-ACK was sent again", text=text, n=f.count("late"))
     return tr_n(
         "{text}; {n:,} more waits after one was",
         "{text}; {n:,} more wait after one was",
@@ -218,15 +228,14 @@ def _slow_path(f: Finding) -> str:
 
 @sentence("scan")
 def _scan(f: Finding) -> str:
-    return tr(
-        "{source} tries {n} listeners one after another: {syns} SYNs, and it resets what answers ({resets}); "
-        "{finished} handshakes finished",
+    text = tr(
+        "{source} sends SYNs ({syns}) to {n:,} listeners and resets what answers ({resets})",
         source=f.text("source"),
         n=f.count("ports"),
         syns=per_s(f, "syns_per_s"),
         resets=per_s(f, "resets_per_s"),
-        finished=f.count("finished"),
     )
+    return listed([text, tr_n("{n:,} handshake finished", "{n:,} handshakes finished", f.count("finished"))])
 
 
 @sentence("acked-flood")

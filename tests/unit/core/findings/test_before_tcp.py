@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
+from halfopen.core.findings import excluding as excluding
 from halfopen.core.findings.cures import LookAtHost, RaiseConntrack
+from halfopen.core.findings.evidence import Evidence
+from halfopen.core.findings.exclusions import EXCLUSIONS
 from halfopen.core.findings.finding import Level
+from halfopen.core.model.model import build
 from halfopen.core.sample.before_tcp import BeforeTcp, Conntrack, IpIn, Received, Softnet
 from halfopen.present.findings.sentences import say
+from rows import sample
 from verdicts import arrivals, many, nothing_lost, second_look, silent
 
 
@@ -127,6 +134,24 @@ def test_whose_health_checks_they_are() -> None:
     verdict, ids = second_look([], rates={"EmbryonicRsts": 10, "PassiveOpens": 50}, parts=[seen])
     assert ids == ["health-checks"]
     assert "80% of these RSTs come from 192.0.2.9" in say(verdict.findings[0])
+
+
+def test_resets_of_a_scan_are_no_health_checks() -> None:
+    scanned = {f"192.0.2.9 {port}": {"syns": 4, "resets": 4} for port in (22, 23, 25)}
+    seen = arrivals({**scanned, "192.0.2.77": {"syns": 20, "finished": 20, "resets": 1}})
+    rates = {"EmbryonicRsts": 10, "PassiveOpens": 50}
+    assert second_look([], rates=rates, parts=[seen])[1] == ["scan"]
+
+
+def test_resets_of_clients_that_met_a_full_accept_queue_are_no_health_checks() -> None:
+    rates = {"EmbryonicRsts": 6, "PassiveOpens": 10, "ListenOverflows": 120, "ListenDrops": 120}
+    assert "health-checks" not in second_look([], rates=rates)[1]
+
+
+def test_an_empty_table_of_tracked_connections_is_not_full() -> None:
+    """Its limit is not even read."""
+    empty = nothing_lost(conntrack=Conntrack(0, 0))
+    assert EXCLUSIONS["conntrack-full"].exclude(Evidence(build(replace(sample([], []), parts=(empty,)))))
 
 
 def test_resets_in_a_flood_are_of_forged_hosts_that_exist() -> None:

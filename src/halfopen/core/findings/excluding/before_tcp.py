@@ -12,7 +12,7 @@ from halfopen.core.findings.rules.before_tcp import LEAST_PER_S, NEARLY_FULL
 @excluded("conntrack-full")
 def room_to_track(e: Evidence) -> Against:
     table = e.before_tcp.conntrack
-    if table is None:
+    if table is None or not table.count:
         return (Fact("tracked", 0),) if e.before_tcp.cpus else ()
     if not table.limit or table.count >= NEARLY_FULL * table.limit:
         return ()

@@ -11,6 +11,7 @@ from halfopen.core.findings.evidence import Evidence, Need
 from halfopen.core.findings.finding import Fact, Hit, Level
 from halfopen.core.findings.registry import rule
 from halfopen.core.findings.rules.flood import is_flood
+from halfopen.core.findings.rules.scan import scanners
 from halfopen.core.model.prefixes import Prefix, is_v4
 
 _LEAST_PER_S: Final = 1.0
@@ -24,19 +25,33 @@ _LEAST_PER_S: Final = 1.0
     rare=True,
     doc="handshakes are reset by their client (`EmbryonicRsts`), fewer than finish, and hardly a SYN comes to a port "
     "that nobody listens on",
-    unless="SYNs come to closed ports as well, as in a scan, or most handshakes are never answered",
+    unless="SYNs come to closed ports as well, or most of these RSTs are those of a scan, or accept queues overflow, or most "
+    "handshakes are never answered",
     advice="nothing: a load balancer's checks do that, and leave nothing half-open",
 )
 def health_checks(e: Evidence) -> Iterator[Hit]:
     reset = e.rate("EmbryonicRsts")
     if reset < _LEAST_PER_S or is_flood(e) or reset > e.completions_per_s or e.rate("OutRsts") > reset:
         return
+    if e.rate("ListenOverflows"):
+        return  # the ACKs of clients are ignored, and those that give up reset what the kernel kept
     facts = (
         Fact("EmbryonicRsts_per_s", round(reset, 1), unit="per_s"),
         Fact("completions_per_s", round(e.completions_per_s, 1), unit="per_s"),
         Fact("OutRsts_per_s", round(e.rate("OutRsts"), 1), unit="per_s"),
     )
-    yield Hit(Level.NOTICE, (*facts, *_by_whom(e)))
+    if not _mostly_scanned(e):
+        yield Hit(Level.NOTICE, (*facts, *_by_whom(e)))
+
+
+def _mostly_scanned(e: Evidence) -> bool:
+    """Whether most of these RSTs are those of sources that try one listener after another."""
+    numbers = scanners(e)
+    if not len(numbers) or e.now.arrived is None:
+        return False
+    rows = e.now.arrived.sources
+    theirs = rows["resets"][np.isin(rows["number"], numbers)]
+    return int(theirs.sum()) * 2 > int(rows["resets"].sum())
 
 
 def _by_whom(e: Evidence) -> tuple[Fact, ...]:

@@ -116,7 +116,8 @@ def _needed(e: Evidence, view: ListenerView) -> list[Fact]:
         return []
     found = [Fact("backlog_needed", _backlog(e, view) + round(met))]
     per_s, seconds = e.arrivals_at(view)
-    if per_s and seconds:
+    # A handshake whose SYN or ACK was dropped takes as long as its timers: it did not wait in the queue meanwhile.
+    if per_s and seconds and not max(e.rate("ListenDrops"), e.rate("ListenOverflows")):
         found += [
             Fact("arrivals_per_s", round(per_s, 1), unit="per_s"),
             Fact("handshake_s", round(seconds, 3), unit="s"),
