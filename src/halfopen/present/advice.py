@@ -214,9 +214,11 @@ def _rests(one: ListenerAdvice) -> str:
     if rests is None:
         return "sources were not counted: handshakes of a few clients prove less than the table says"
     count = "which counts" if rests.prefixes == 1 else "which count"
+    # The sources are counted for a moment longer.
+    independent = plural(min(rests.independent, one.finished), "independent handshake")
     return (
-        f"rests on {plural(rests.prefixes, 'source prefix', 'source prefixes')}, {count} as "
-        f"{plural(min(rests.independent, one.finished), 'independent handshake')} (at most {choices.MOST_OF_ONE} of one prefix)"
+        f"rests on {plural(rests.prefixes, 'source prefix', 'source prefixes')}, {count} as {independent} "
+        f"(at most {choices.MOST_OF_ONE} of one prefix)"
     )
 
 

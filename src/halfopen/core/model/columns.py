@@ -5,7 +5,7 @@ The columns are derived stretch by stretch while the kernel's table is read, so 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -142,6 +142,22 @@ def settle(columns: Columns, head: Head) -> tuple[NDArray[np.bool_], frozenset[i
     if deferring and not columns.exact:
         is_deferred = is_deferred | ((columns.retransmits == 0) & np.isin(columns.group_of, list(deferring)))
     return is_deferred, frozenset(deferring)
+
+
+def within_release_time(columns: Columns, head: Head, is_deferred: NDArray[np.bool_], least_retries: int) -> Columns:
+    """The columns without ages beyond the release time, which no half-open connection reaches.
+
+    Where clients send their SYN again and /proc/net/tcp was not asked, retransmissions stand for timeouts, and more of
+    them are counted than the timer sends. is_deferred: of the N requests, (N,): these may wait longer. least_retries:
+    the default's, as retries that were lowered a moment ago still let the former time pass.
+    """
+    own = [one.retries or 0 for one in head.options.values()]
+    retries = max(least_retries, head.settings.get("tcp_synack_retries", 0), *own)
+    most_s = timing.release_time_s(retries)
+    beyond = (columns.ages_s > most_s) & ~is_deferred
+    if not beyond.any():
+        return columns
+    return replace(columns, ages_s=np.where(beyond, np.float32(most_s), columns.ages_s))
 
 
 def _defers(head: Head, group: join.Group) -> bool:

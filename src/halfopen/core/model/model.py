@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from halfopen.core.model import answered, join, timing
-from halfopen.core.model.columns import Columns, columns_of, settle
+from halfopen.core.model.columns import Columns, columns_of, settle, within_release_time
 from halfopen.core.model.listeners import DEFAULT_SYNACK_RETRIES, ListenerView, views_of
 from halfopen.core.model.sources import Sources, SourceView, top_sources
 from halfopen.core.model.unchanged import all_unchanged, unchanged
@@ -99,6 +99,8 @@ def build(
         return replace(before, sample=sample, rates=rates)
     columns = columns_of(sample) if columns is None else columns
     is_deferred, deferring = settle(columns, sample)
+    if not columns.exact:
+        columns = within_release_time(columns, sample, is_deferred, DEFAULT_SYNACK_RETRIES)
     model = _with_arrived(_build(sample, columns, is_deferred, deferring, top, rates, before), columns.groups)
     if columns.exact or not len(is_deferred):
         return model

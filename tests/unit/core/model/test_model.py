@@ -141,3 +141,11 @@ def test_status_document_is_json() -> None:
         "container_name": None,
     }
     jsonout.dumps(document)
+
+
+def test_by_timers_nothing_is_older_than_the_release_time() -> None:
+    """Its client sent the SYN again, and each answer counts as a retransmission."""
+    again = request(retransmits=10, expires_ms=900)
+    assert build(sample([again], [listener()])).oldest_s == 63.0
+    assert build(sample([again], [listener()], settings={"tcp_synack_retries": 6})).oldest_s == 127.0
+    assert build(sample([request(retransmits=4, expires_ms=900)], [listener()])).oldest_s == pytest.approx(30.1)

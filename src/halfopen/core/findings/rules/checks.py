@@ -25,7 +25,7 @@ _LEAST_PER_S: Final = 1.0
     rare=True,
     doc="handshakes are reset by their client (`EmbryonicRsts`), fewer than finish, and hardly a SYN comes to a port "
     "that nobody listens on",
-    unless="SYNs come to closed ports as well, or most of these RSTs are those of a scan, or accept queues overflow, or most "
+    unless="SYNs come to closed ports as well, most of these RSTs are those of a scan, accept queues overflow, or most "
     "handshakes are never answered",
     advice="nothing: a load balancer's checks do that, and leave nothing half-open",
 )
