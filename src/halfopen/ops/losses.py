@@ -28,8 +28,8 @@ def often_lost(model: Model) -> bool:
     often = max(_LEAST, counters.get("PassiveOpens", 0) * _OFTEN)
     if table is not None and table.count > table.limit * _FULL:
         return True
-    if model.sample.settings.get("tcp_syncookies") == 2 and counters.get("SyncookiesRecv"):
-        # With nothing half-open; whom the cookies cost window scaling is counted.
+    if model.sample.settings.get("tcp_syncookies") == 2 and counters.get("SyncookiesSent"):
+        # With nothing half-open: whether they come back, and whom they cost window scaling, is counted.
         return True
     if part is not None and _queues_dropped_often(part):
         # In bursts, between which two looks that are close together see nothing.

@@ -82,6 +82,12 @@ def test_the_interval_is_the_callers() -> None:
     assert waits([busy()], interval_s=5.0) == 5.0
 
 
+def test_cookies_that_nobody_sends_back_are_worth_another_look() -> None:
+    sent = {"SyncookiesSent": 900, "SyncookiesRecv": 0}
+    assert waits([build(sample([], [listener()], settings={"tcp_syncookies": 2}, counters=sent))]) == 1.0
+    assert waits([build(sample([], [listener()], counters=sent))]) is None
+
+
 def test_what_only_resets_is_counted_for_longer() -> None:
     reset = build(sample([], [listener()], counters={"EmbryonicRsts": 90, "PassiveOpens": 100}))
     usual = build(sample([], [listener()], counters={"EmbryonicRsts": 90, "PassiveOpens": 10_000}))

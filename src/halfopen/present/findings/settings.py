@@ -42,6 +42,15 @@ def _release_time_short(f: Finding) -> str:
     return listed([text, tr("{rate} time out", rate=per_s(f, "timeouts_per_s"))])
 
 
+def _not_sent_back(f: Finding) -> str:
+    return tr(
+        "{sent} are sent now, and {back} come back: a flood, or clients that do not hear the SYN-ACK. A longer look "
+        "with eBPF, which counts packets, tells which",
+        sent=per_s(f, "SyncookiesSent_per_s"),
+        back=per_s(f, "SyncookiesRecv_per_s"),
+    )
+
+
 @sentence("cookies-always")
 def _cookies_always(f: Finding) -> str:
     text = tr(
@@ -49,6 +58,8 @@ def _cookies_always(f: Finding) -> str:
         sent=f.count("SyncookiesSent"),
         back=f.count("SyncookiesRecv"),
     )
+    if f.has("SyncookiesSent_per_s"):
+        return listed([text, _not_sent_back(f)])
     if not f.has("without_timestamps"):
         return listed([text, tr("clients without TCP timestamps lose window scaling")])
     if not f.count("without_timestamps"):

@@ -30,6 +30,14 @@ def _flood(f: Finding, now: str, over: str, *, named: bool = False) -> tuple[str
         since = lasted(f.number("last_syn_s"))
         return tr("{who} is over: the last SYN came {since} ago", who=over, since=since), listed(_afterwards(f))
     rate = per_s(f, "unanswered_per_s")
+    if f.has("dropped_syns_per_s") and f.number("dropped_syns_per_s") > f.number("unanswered_per_s"):
+        values = {"who": now, "rate": rate, "dropped": per_s(f, "dropped_syns_per_s")}
+        brief = tr(
+            "{who}: {dropped} are dropped, those of clients among them, and {rate} more find room and are never "
+            "answered",
+            **values,
+        )
+        return brief, listed([_meanwhile(f), _last(f, sources=not named)]) + _room(f)
     brief = tr("{who}: {rate} are never answered, {clients}", who=now, rate=rate, clients=_clients(f))
     return brief, listed([_meanwhile(f), _last(f, sources=not named)]) + _room(f)
 

@@ -8,7 +8,7 @@ from halfopen.core.findings.finding import Level
 from halfopen.core.policy.actions import ChangeListener, ChangeSetting
 from halfopen.core.sample import ListenerOptions
 from halfopen.core.tune.keys import ABORT, COOKIES, RETRIES, SYNACK
-from halfopen.present.findings.cures import command
+from halfopen.present.findings.cures import command, next_commands
 from halfopen.present.findings.sentences import say
 from rows import listener
 from verdicts import arrivals, asking, many, releases, second_look, silent, timers, verdict_of
@@ -70,6 +70,16 @@ def test_whom_cookies_cost_window_scaling_is_counted() -> None:
     assert "each of 40 handshakes that finished meanwhile had TCP timestamps" in say(verdict.findings[0])
     verdict, _ = second_look([], settings={"tcp_syncookies": 2})
     assert "clients without TCP timestamps lose window scaling" in say(verdict.findings[0])
+
+
+@pytest.mark.parametrize(("sent", "back", "told"), [(5000, 10, True), (5000, 4000, False), (30, 0, False)])
+def test_cookies_that_do_not_come_back_are_told_and_nobody_is_accused(sent: int, back: int, told: bool) -> None:
+    rates = {"SyncookiesSent": sent, "SyncookiesRecv": back}
+    verdict, ids = second_look([], settings={"tcp_syncookies": 2}, rates=rates)
+    assert (ids, verdict.level) == (["cookies-always"], Level.NOTICE)
+    text = "5,000/s are sent now, and 10/s come back: a flood, or clients that do not hear the SYN-ACK"
+    assert (text in say(verdict.findings[0])) is told
+    assert next_commands(verdict)[0].startswith("halfopen diagnose") is told
 
 
 def test_abort_on_overflow_counts_where_something_overflowed() -> None:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Final
 
 from halfopen.core.findings.cures import Cure
-from halfopen.core.findings.evidence import Evidence, Need
+from halfopen.core.findings.evidence import FEW, Evidence, Need
 from halfopen.core.findings.finding import Fact, Hit, Level
-from halfopen.core.findings.floods import floods
+from halfopen.core.findings.floods import MOST, floods
 from halfopen.core.findings.registry import rule
 from halfopen.core.findings.remedies import look_closer, shorter_release_time
 from halfopen.core.findings.rules.flood import is_flood
@@ -84,7 +85,8 @@ def _more_retries(e: Evidence, view: ListenerView) -> tuple[Cure, ...]:
     Level.NOTICE,
     title="every SYN is answered by a cookie",
     doc="`tcp_syncookies` is 2; with eBPF it is counted how many handshakes finish without TCP timestamps: for those a "
-    "cookie keeps neither window scaling nor SACK",
+    "cookie keeps neither window scaling nor SACK. Where most cookies do not come back, a flood and clients that hear "
+    "no SYN-ACK look the same without eBPF, and no cause is named",
     unless="it is 0 or 1",
     advice="`halfopen tune apply --cookies on`: cookies only when a queue is full",
     rare=True,
@@ -95,4 +97,13 @@ def cookies_always(e: Evidence) -> Iterator[Hit]:
         if e.now.arrived is not None and e.now.arrived.all.finished:
             flow = e.now.arrived.all
             facts += [Fact("finished", flow.finished), Fact("without_timestamps", flow.no_timestamps)]
-        yield Hit(Level.NOTICE, tuple(facts), cures=((ChangeSetting(e.netns, COOKIES, 1, "cookies-always"),),))
+        cures: tuple[Cure, ...] = ((ChangeSetting(e.netns, COOKIES, 1, "cookies-always"),),)
+        lost = e.cookies_unanswered_per_s
+        if lost >= max(FEW, MOST * e.rate("SyncookiesSent")) and not is_flood(e):
+            # No request is left behind that would tell whose they are.
+            facts += [Fact(f"{name}_per_s", round(e.rate(name), 1), unit="per_s") for name in _BY_COOKIE]
+            cures = (*look_closer(e, "cookies-always"), *cures)
+        yield Hit(Level.NOTICE, tuple(facts), cures=cures)
+
+
+_BY_COOKIE: Final = ("SyncookiesSent", "SyncookiesRecv")
