@@ -134,11 +134,11 @@ GUARD = Protect(Namespace("boot", 1), ((None, 443),), "test", policy="protect")
 
 
 def status() -> list[Any]:
-    from halfopen.present import jsonout
+    from halfopen.present import statusjson
 
     m = model()
     seen = ClosingSeen(ClosingGlance(60, 60, 28232), None, judge(m))
-    return [jsonout.status([m], [judge(m)], [], [seen])]
+    return [statusjson.status([m], [judge(m)], [], [seen])]
 
 
 def connections() -> list[Any]:

@@ -46,6 +46,7 @@ def command(
     connect retransmits its SYN. Each release is recorded in the audit log.
     """
     from halfopen.core.errors import HalfopenError, UsageError
+    from halfopen.linux.bpf import bpf_object
     from halfopen.ops.release.steady import steady
 
     filter = chosen(older_than, retransmits, listener, source)
@@ -55,6 +56,8 @@ def command(
         )
     if everything and not filter.empty:
         raise UsageError("--all and a filter contradict each other", hint="leave one of them out")
+    # What is imported next takes longer than loading it.
+    bpf_object.preload("walk")
     targets = _targets(netns)
     if not yes and not dry_run:
         _confirm(filter, targets)

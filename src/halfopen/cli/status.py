@@ -35,9 +35,9 @@ def command(
 
     closing = in_passing(found, read_by or "auto")
     if as_json:
-        from halfopen.present import jsonout
+        from halfopen.present import jsonout, statusjson
 
-        click.echo(jsonout.dumps(jsonout.status(found, verdicts, skipped, closing)))
+        click.echo(jsonout.dumps(statusjson.status(found, verdicts, skipped, closing)))
         return
     from halfopen.core.fields.everywhere import JudgedNamespace
     from halfopen.present import status, text

@@ -26,8 +26,8 @@ from halfopen.present import columns, listing
 from halfopen.present.findings.cures import next_commands
 from halfopen.present.findings.sentences import say
 from halfopen.present.findings.words import LEADS
-from halfopen.present.jsonout import json_verdict
 from halfopen.present.language import spoken, tr, tr_n
+from halfopen.present.statusjson import json_verdict
 from halfopen.present.text import STYLE, level_head, propose
 
 _MOST_GROUPS: Final = 12

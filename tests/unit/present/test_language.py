@@ -19,7 +19,7 @@ from halfopen.core.findings.evidence import Evidence
 from halfopen.core.findings.verdict import judge
 from halfopen.core.model.model import Model, build
 from halfopen.present import diagnosis as diagnosed
-from halfopen.present import jsonout, language
+from halfopen.present import language, statusjson
 from halfopen.present.findings.sentences import SENTENCES, say
 from halfopen.present.language import cell_width, of_environment, spoken, tr, tr_n, wrapped
 from halfopen.present.status import status
@@ -126,7 +126,7 @@ def english_again() -> Any:
 def test_a_screen_is_chinese_and_json_is_not() -> None:
     now, before = flood()
     verdict = judge(now, before)
-    english = json.dumps(jsonout.status([now], [verdict], [], [UNSEEN]))
+    english = json.dumps(statusjson.status([now], [verdict], [], [UNSEEN]))
     language.prefer("zh")
     out = screen()
     status(out, now, verdict)
@@ -136,7 +136,7 @@ def test_a_screen_is_chinese_and_json_is_not() -> None:
     assert "下一步  halfopen" in text
     assert max(cell_width(line.rstrip()) for line in text.splitlines()) <= 80
     # A document says the same in every language.
-    assert json.dumps(jsonout.status([now], [verdict], [], [UNSEEN])) == english
+    assert json.dumps(statusjson.status([now], [verdict], [], [UNSEEN])) == english
     out = screen()
     found = diagnosis(Evidence(now, before, 0.5))
     diagnosed.show(out, [found], [])

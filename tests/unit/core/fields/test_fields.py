@@ -23,7 +23,7 @@ from halfopen.core.fields.tune_listener import LISTENER as TUNE_LISTENER
 from halfopen.core.fields.watch import READING
 from halfopen.core.findings.verdict import judge
 from halfopen.core.model.model import build
-from halfopen.present import jsonout, rows
+from halfopen.present import rows, statusjson
 from rows import UNSEEN, listener, part, request, sample
 
 REGISTRIES: dict[str, tuple[Field[Any], ...]] = {
@@ -110,7 +110,7 @@ def test_counters_are_named_once() -> None:
 
 def test_documents_have_the_registrys_names() -> None:
     model = build(sample([request()], [listener()]))
-    [namespace] = jsonout.status([model], [judge(model)], [], [UNSEEN])["namespaces"]
+    [namespace] = statusjson.status([model], [judge(model)], [], [UNSEEN])["namespaces"]
     assert list(namespace) == [f.name for f in PLACE] + ["verdict"] + [f.name for f in NAMESPACE] + ["closing"]
     assert list(namespace["closing"]) == [f.name for f in SEEN] + ["verdict"]
     assert list(namespace["sources"][0]) == [f.name for f in SOURCE]

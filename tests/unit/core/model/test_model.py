@@ -16,7 +16,7 @@ from halfopen.core.findings.verdict import judge
 from halfopen.core.model.model import build
 from halfopen.core.model.sources import addresses, top_sources
 from halfopen.core.sample import Completeness, ListenerOptions, Process
-from halfopen.present import jsonout, rows
+from halfopen.present import jsonout, rows, statusjson
 from rows import UNSEEN, listener, part, request, sample
 
 QUICK = examples(100)
@@ -132,7 +132,7 @@ def test_rows_in_every_format_say_the_same() -> None:
 def test_status_document_is_json() -> None:
     who = Process(7, "nginx", "nginx.service", None)
     model = build(sample(many(3), [listener()], owners={1: (who,)}))
-    document = jsonout.status([model], [judge(model)], [], [UNSEEN])
+    document = statusjson.status([model], [judge(model)], [], [UNSEEN])
     assert document["namespaces"][0]["listeners"][0]["process"] == {
         "pid": 7,
         "name": "nginx",
