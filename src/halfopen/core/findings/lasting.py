@@ -62,12 +62,14 @@ def repeats(columns: Columns, retries: NDArray[np.uint8], took_s: float = 0.0) -
     """Which of N requests had their SYN sent again by the client; shape (N,). retries (N,): of their listeners. took_s:
     the SYN-ACKs were counted at most so many seconds after the moment that the ages are of.
 
-    The timer alone sends the k-th SYN-ACK again at 2^k - 1 s, and no more than `retries` (`reqsk_timer_handler()`); it
-    fires late, never early.
+    The timer alone sends the k-th SYN-ACK again at 2^k - 1 s (`reqsk_timer_handler()`); it fires late, never early. It
+    sends no more than `retries`, which tells where ages are worked out from timers. Where the kernel said how old they
+    are, `retries` is left out: older requests have been sent what a higher setting allowed before it was lowered.
     """
     by_timer = columns.ages_s + np.float32(1.0 + 0.05 + took_s)
     np.log2(by_timer, out=by_timer)
-    more: NDArray[np.bool_] = columns.retransmits > np.minimum(by_timer.astype(np.uint8), retries)
+    sent = by_timer.astype(np.uint8)
+    more: NDArray[np.bool_] = columns.retransmits > (sent if columns.exact else np.minimum(sent, retries))
     return more
 
 

@@ -8,6 +8,7 @@ import pytest
 from halfopen.core.findings.cures import LookAtRoute
 from halfopen.core.findings.finding import Level
 from halfopen.core.findings.lasting import repeats
+from halfopen.core.model.columns import Builder
 from halfopen.core.model.model import columns_of
 from halfopen.present.findings.sentences import say
 from rows import listener, request, sample
@@ -46,6 +47,16 @@ def test_a_repetition_is_more_than_the_timer_sends() -> None:
         assert repeats(columns, np.full(2, 5, dtype=np.uint8)).tolist() == [False, True]
         # Without the timer's count, more than the retries is all that tells.
         assert repeats(columns_of(sample(rows, [listener()])), np.full(2, 5, dtype=np.uint8)).tolist() == [False, True]
+
+
+def test_a_lowered_setting_makes_no_repetition_of_what_the_timer_sent_before() -> None:
+    """`tune apply --release-time 7s` in a flood: what is half-open since before was sent its SYN-ACK five times."""
+    builder, ages_s = Builder(), np.full(2, 40.0, dtype=np.float32)
+    builder.begin(listener())
+    builder.add(
+        np.concatenate([request(retransmits=k) for k in (5, 6)]), ages_s=ages_s, acked=np.zeros(2, dtype=np.bool_)
+    )
+    assert repeats(builder.take(), np.full(2, 2, dtype=np.uint8)).tolist() == [False, True]
 
 
 @pytest.mark.parametrize(("n", "rate"), [(140, 100), (2200, 2200), (60, 60)])
