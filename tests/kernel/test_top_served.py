@@ -75,7 +75,7 @@ def test_without_privileges_everything_is_seen_and_nothing_changed(lab: Lab, con
         assert "60/128" in seen(t)
         assert not [line for line in seen(t).splitlines() if "CAP_" in line]
         t.answer("r")
-        until(lambda: "The service shows what it reads, and changes nothing for others" in seen(t))
+        until(lambda: "Only root can change anything from this screen" in seen(t))
         assert "run sudo halfopen top" in seen(t)
         t.answer("\r")
         until(lambda: "Age of half-open connections" in seen(t))

@@ -130,16 +130,24 @@ def _aged(view: ListenerView, old: ListenerView | None) -> ListenerView:
     return replace(view, ages=old.ages, retransmits=old.retransmits, may_have_answered=old.may_have_answered)
 
 
+def ages_by_listener(model: Model) -> dict[ViewKey, tuple[int, ...]] | None:
+    """How many half-open connections of each listener are of each age (`AGE_EDGES_S`), for those that have any; None
+    where ages were not read.
+    """
+    columns = model.columns
+    if model.sample.depths or columns is None:
+        return None
+    mine = ~model.is_deferred & (columns.group_of >= 0) & (columns.group_of < len(model.views))
+    part = np.searchsorted(np.array(AGE_EDGES_S), columns.ages_s[mine], side="right") - 1
+    places = columns.group_of[mine].astype(np.int64) * len(AGE_EDGES_S) + part
+    counts = np.bincount(places, minlength=len(model.views) * len(AGE_EDGES_S)).reshape(-1, len(AGE_EDGES_S))
+    return {model.views[i].key: tuple(counts[i].tolist()) for i in np.flatnonzero(counts.any(axis=1))}
+
+
 def ages_of(model: Model, key: ViewKey) -> tuple[int, ...] | None:
-    """How many half-open connections of a listener are of each age (`AGE_EDGES_S`); None where that was not read."""
-    if model.sample.depths or model.columns is None:
-        return None
-    place = next((i for i, view in enumerate(model.views) if view.key == key), None)
-    if place is None or place >= len(model.columns.groups):
-        return None
-    mine = (model.columns.group_of == place) & ~model.is_deferred
-    counts, _ = np.histogram(model.ages_s[mine], bins=np.array([*AGE_EDGES_S, np.inf]))
-    return tuple(int(n) for n in counts)
+    """The same of one listener; None where it has none, or ages were not read."""
+    found = ages_by_listener(model)
+    return None if found is None else found.get(key)
 
 
 def finished_by_prefix(model: Model) -> Mapping[str, float] | None:

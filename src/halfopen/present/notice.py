@@ -13,6 +13,7 @@ from halfopen.core.policy.incidents import Incident, ReleasesMade
 from halfopen.core.policy.readings import subject_text
 from halfopen.core.units import printable
 from halfopen.present.alarm_words import because, sign, still, title
+from halfopen.present.chosen_words import rephrased
 from halfopen.present.findings.sentences import say
 from halfopen.present.findings.words import lasted
 from halfopen.present.language import listed, spoken, tr, tr_n
@@ -105,7 +106,7 @@ def releases(incident: Incident) -> tuple[str, ...]:
 
 def _released(made: ReleasesMade) -> str:
     count = tr_n("{n:,} half-open connection", "{n:,} half-open connections", made.released)
-    text = tr("released {count} {filter}", count=count, filter=made.filter)
+    text = tr("released {count} {filter}", count=count, filter=rephrased(made.filter))
     return text + (tr(", {n:,} failed", n=made.failed) if made.failed else "")
 
 

@@ -30,7 +30,8 @@ def rows(out: Console, lines: Sequence[Sequence[str]], titles: Sequence[str] = (
     widths = {i: max(cell_len(line[i]) for line in (*lines, titles) if line) for i in kept}
     start = sum(width + _GAP for width in widths.values())
     longest = max(cell_len(line[-1]) for line in lines)
-    longest_word = max((cell_len(word) for line in lines for word in line[-1].split()), default=0)
+    # Between two characters of East Asia a line may break.
+    longest_word = max((cell_len(word) for line in lines if line[-1].isascii() for word in line[-1].split()), default=0)
     beside = start + max(min(_LEAST, longest), longest_word) <= out.width
     if titles and start - _GAP <= out.width:
         out.print((_head(titles, widths) + titles[-1] * beside).rstrip(), style="dim", soft_wrap=True)

@@ -14,10 +14,11 @@ from rich.segment import Segment
 from rich.text import Text
 
 from halfopen.core.findings.finding import Level
-from halfopen.core.units import plural, printable
+from halfopen.core.units import printable
 from halfopen.present import commands, terminal
+from halfopen.present.chosen_words import chosen
 from halfopen.present.findings.words import level_word
-from halfopen.present.language import tr
+from halfopen.present.language import tr, tr_n
 
 if TYPE_CHECKING:
     from halfopen.core.policy.actions import Released
@@ -96,28 +97,54 @@ def _way(outcome: Released) -> str:
     if not outcome.matched:
         return ""
     if outcome.held:
-        return ", with the door held: their packets were dropped, so none could complete"
-    return f", {outcome.window_ms:.1f} ms between look and release (at most {outcome.window_max_ms:.1f} ms)"
+        return tr(", with the door held: their packets were dropped, so none could complete")
+    window, most = f"{outcome.window_ms:.1f} ms", f"{outcome.window_max_ms:.1f} ms"
+    return tr(", {window} between look and release (at most {most})", window=window, most=most)
+
+
+def _done(outcome: Released, what: str) -> Iterator[str]:
+    yield tr_n(
+        "{n:,} half-open connection released ({filter})",
+        "{n:,} half-open connections released ({filter})",
+        outcome.released,
+        filter=what,
+    )
+    yield tr(
+        "matched {matched:,}, gone meanwhile {gone:,}, failed {failed:,}, left {left:,}; {seconds} s{way}",
+        matched=outcome.matched,
+        gone=outcome.gone,
+        failed=outcome.failed,
+        left=outcome.left,
+        seconds=f"{outcome.seconds:.2f}",
+        way=_way(outcome),
+    )
+    if outcome.resets:
+        yield tr_n(
+            "The namespace sent {n:,} RST meanwhile: at most that many connections that had just completed may have "
+            "been reset",
+            "The namespace sent {n:,} RSTs meanwhile: at most that many connections that had just completed may have "
+            "been reset",
+            outcome.resets,
+        )
 
 
 def released(out: Console, outcome: Released) -> None:
     """The outcome of a release or of its dry run."""
-    what = outcome.action.filter.describe()
+    what = chosen(outcome.action.filter)
     if outcome.dry_run:
-        out.print(f"{plural(outcome.matched, 'half-open connection')} would be released ({what}); nothing was changed")
-    else:
-        out.print(f"{plural(outcome.released, 'half-open connection')} released ({what})")
         out.print(
-            f"matched {outcome.matched:,}, gone meanwhile {outcome.gone:,}, failed {outcome.failed:,}, "
-            f"left {outcome.left:,}; {outcome.seconds:.2f} s{_way(outcome)}"
-        )
-        if outcome.resets:
-            out.print(
-                f"The namespace sent {plural(outcome.resets, 'RST')} meanwhile: at most that many "
-                "connections that had just completed may have been reset"
+            tr_n(
+                "{n:,} half-open connection would be released ({filter}); nothing was changed",
+                "{n:,} half-open connections would be released ({filter}); nothing was changed",
+                outcome.matched,
+                filter=what,
             )
+        )
+    else:
+        for line in _done(outcome, what):
+            out.print(line)
     deferred = outcome.spared - outcome.may_have_answered
     if deferred:
-        out.print(f"{deferred:,} spared: their clients answered, or may have")
+        out.print(tr("{n:,} spared: their clients answered, or may have", n=deferred))
     for line in (*outcome.problems, *outcome.notes):
         out.print(printable(line))

@@ -38,6 +38,7 @@ from halfopen.core.units import plural, printable
 from halfopen.core.where import Namespace
 from halfopen.present import commands
 from halfopen.present.alarm_words import because, explaining, sign, still
+from halfopen.present.chosen_words import chosen
 from halfopen.present.findings.cures import next_commands
 from halfopen.present.findings.sentences import listener_name, say
 from halfopen.present.findings.words import lasted
@@ -73,7 +74,7 @@ def withheld_words(action: Withheld) -> str:
                 "{who} would release {n:,} connections {chosen}{why}; it only observes",
                 n,
                 who=who,
-                chosen=release.filter.describe(),
+                chosen=chosen(release.filter),
                 why=_decided_by(release),
             )
         case Withholding.BUDGET:
@@ -240,7 +241,7 @@ class TextLines(Lines):
         if policy.watched.empty:
             words = tr("every {time}", time=every)
         else:
-            words = tr("connections {chosen} every {time}", chosen=policy.watched.describe(), time=every)
+            words = tr("connections {chosen} every {time}", chosen=chosen(policy.watched), time=every)
         for one in policy.releases:
             words += "" if one.name else f", releasing those {one.describe()}"
         return words

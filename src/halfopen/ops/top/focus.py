@@ -16,12 +16,13 @@ from halfopen.read.bpf.handshakes import HandshakePrograms
 class Focus:
     """What is found out about one listener. Used by the thread that reads alone."""
 
-    def __init__(self, inode: int, key: ViewKey) -> None:
+    def __init__(self, inode: int, key: ViewKey, ages: tuple[int, ...] | None = None) -> None:
+        """ages: as they were read last."""
         self.inode, self.key = inode, key
         self._programs: HandshakePrograms | None = None
         self._first: HandshakeCounters | None = None
         self._uncounted = ""
-        self._ages: tuple[int, ...] | None = None
+        self._ages = ages
         self._workers: Workers | None = None
         try:
             self._programs = HandshakePrograms(inode, arrivals=False)

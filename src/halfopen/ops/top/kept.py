@@ -6,7 +6,15 @@ from dataclasses import replace
 from typing import Final
 
 from halfopen.core.findings.verdict import Verdict, judge
-from halfopen.core.live import Live, LiveDetails, LiveNamespace, LiveSource, ViewKey, finished_by_prefix
+from halfopen.core.live import (
+    Live,
+    LiveDetails,
+    LiveNamespace,
+    LiveSource,
+    ViewKey,
+    ages_by_listener,
+    finished_by_prefix,
+)
 from halfopen.core.model.model import Model
 from halfopen.core.model.moments import last_minute, moment_of
 from halfopen.core.reports import Begun, Reading, Report, Round, Trouble
@@ -24,6 +32,8 @@ class KeptLive:
         self.live = Live(interval_s=interval_s, reader=reader)
         self._spaces: dict[int, LiveNamespace] = {}
         self._finished: dict[int, tuple[float, dict[str, float]]] = {}
+        # Of the last reading of every request, whose requests are not kept.
+        self._ages: dict[int, dict[ViewKey, tuple[int, ...]]] = {}
         self._focus: Focus | None = None
         self._details: LiveDetails | None = None
         self._trouble = ""
@@ -32,7 +42,7 @@ class KeptLive:
         """Look at this listener in detail from now on; None: at no one."""
         self.close()
         if inode is not None and key is not None:
-            self._focus = Focus(inode, key)
+            self._focus = Focus(inode, key, self._ages.get(inode, {}).get(key))
             space = self._spaces.get(inode)
             if space is not None:
                 self._details = self._focus.look(space.whole or space.model)
@@ -57,6 +67,7 @@ class KeptLive:
             case Round():
                 there = {where.inode for where in report.watched}
                 self._spaces = {inode: one for inode, one in self._spaces.items() if inode in there}
+                self._ages = {inode: ages for inode, ages in self._ages.items() if inode in there}
                 self._publish(self._wall_s())
                 return True
         return False
@@ -64,6 +75,8 @@ class KeptLive:
     def _read(self, report: Reading) -> None:
         model, inode = report.model, report.model.sample.where.inode
         before, bare = self._spaces.get(inode), report.model.bare()
+        if (ages := ages_by_listener(model)) is not None:
+            self._ages[inode] = ages
         if self._focus is not None and self._focus.inode == inode:
             self._details = self._focus.look(model)
         again = before is not None and before.model.sample.where == model.sample.where

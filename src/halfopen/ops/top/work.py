@@ -21,10 +21,12 @@ from halfopen.linux.stopping import StopEvent
 from halfopen.ops.executor import Executor
 from halfopen.ops.top import changes
 from halfopen.present import text
+from halfopen.present.chosen_words import chosen
 from halfopen.present.findings.cures import command
+from halfopen.present.language import listed, wrapped
 from halfopen.present.screen import phrases
 from halfopen.present.screen.captured import captured, of_ansi
-from halfopen.present.screen.state import Question, ScreenState
+from halfopen.present.screen.state import NOTICE_MOST, Question, ScreenState
 from halfopen.present.screen.styled import StyledLine, plain, styled
 
 # The next state of the screen from the present one.
@@ -76,16 +78,14 @@ class TopWork:
         from halfopen.ops.diagnose import diagnose_on
         from halfopen.present import diagnosis
 
-        ns = self.netns(space)
+        ns, title = self.netns(space), phrases.diagnose_of(space.model.sample.where.name)
         if self.ask is not None:
-            return self._asked(space, ns, self.ask)
+            return self._asked(title, ns, self.ask)
         found = diagnose_on(lambda: [self.snapshot(ns)], DIAGNOSE_S, way=self.read_by, stop=self.stop)
         lines = self._captured(lambda out: diagnosis.show(out, found, []))
-        return lambda state: state.with_text(f"diagnose{_of(space)}", lines)
+        return lambda state: state.with_text(title, lines)
 
-    def _asked(
-        self, space: LiveNamespace, ns: Netns, ask: Callable[[Mapping[str, object]], Mapping[str, object]]
-    ) -> StateChange:
+    def _asked(self, title: str, ns: Netns, ask: Callable[[Mapping[str, object]], Mapping[str, object]]) -> StateChange:
         """Have the service look. Raises: HalfopenError."""
         request = {"command": "diagnose", "for": f"{DIAGNOSE_S:.0f}s", "width": self.columns, "colour": True}
         if ns.inode != current().inode:
@@ -96,7 +96,7 @@ class TopWork:
             words = error.get("message") if isinstance(error, dict) else ""
             raise HalfopenError("service", f"the halfopen service: {words}")
         lines = of_ansi(str(answer.get("output", "")), self.columns)
-        return lambda state: state.with_text(f"diagnose{_of(space)}", lines)
+        return lambda state: state.with_text(title, lines)
 
     def _must_be_root(self) -> None:
         """Say at once that nothing can be changed, where the service shows what is read. Raises: NotPermitted."""
@@ -115,16 +115,20 @@ class TopWork:
         notes = tuple(styled(line) for line in _remarks(outcome))
         if not outcome.matched:
             self.pending = None
-            question = Question(phrases.no_match(action.filter.describe()), (), True)
+            question = Question(phrases.no_match(chosen(action.filter)), (), True)
             return lambda state: state.with_question(question)
         self.pending = Pending(action, ns)
-        question = Question(phrases.release_these(outcome.matched, action.filter.describe()), notes, ages=True)
+        question = Question(phrases.release_these(outcome.matched, chosen(action.filter)), notes, ages=True)
         return lambda state: state.with_question(question)
 
     def _release(self, pending: Pending) -> StateChange:
         outcome: Released = self.executor.execute(pending.action, pending.ns, stop=self.stop)
-        lines = captured(lambda out: text.released(out, outcome), _ONE_LINE)
-        return lambda state: state.with_notice("; ".join(plain(line) for line in lines))
+        show = lambda out: text.released(out, outcome)  # noqa: E731
+        notice = listed([plain(line) for line in captured(show, _ONE_LINE)])
+        if len(wrapped(notice, self.columns, "")) <= NOTICE_MOST:
+            return lambda state: state.with_notice(notice)
+        title, lines = phrases.released_title(), self._captured(show)
+        return lambda state: state.with_text(title, lines)
 
     # --- tune ---------------------------------------------------------------------------------------------------------
 
@@ -161,7 +165,8 @@ class TopWork:
         outcome = self.executor.execute(planned.plan)
         lines = self._captured(lambda out: _show_changed(out, outcome))
         problems = tuple(styled((line, "yellow")) for line in outcome.problems)
-        return lambda state: state.with_text("tune", (*lines, *problems))
+        title = phrases.changed_title()
+        return lambda state: state.with_text(title, (*lines, *problems))
 
     # --- both ---------------------------------------------------------------------------------------------------------
 
@@ -193,11 +198,6 @@ def _remarks(outcome: Released) -> list[str]:
     answered = outcome.spared - outcome.may_have_answered
     spared = [phrases.spared(answered)] if answered else []
     return [*spared, *outcome.problems, *outcome.notes]
-
-
-def _of(space: LiveNamespace) -> str:
-    name = space.model.sample.where.name
-    return "" if name == "self" else f" of {name}"
 
 
 def _show_plan(out: Console, plan: Plan) -> None:

@@ -8,6 +8,7 @@ from typing import Final
 
 from halfopen.core.postmortem import IncidentStory
 from halfopen.present.alarm_words import decided
+from halfopen.present.chosen_words import rephrased
 from halfopen.present.language import listed, tr, tr_n
 from halfopen.present.postmortem.blocks import (
     Plots,
@@ -30,7 +31,7 @@ def events(told: IncidentStory) -> list[tuple[str, str]]:
         values = {"name": changed.name, "before": value_words(changed.before), "after": value_words(changed.after)}
         found.append((changed.at_s, tr("{name} changed from {before} to {after}", **values)))
     for made in one.releases:
-        found.append((made.first_s, _released(made.filter, made.times, made.released, made.last_s, span)))
+        found.append((made.first_s, _released(rephrased(made.filter), made.times, made.released, made.last_s, span)))
     if one.ended_s is not None:
         found.append((one.ended_s, _ended(one.gone)))
     for since_s, until_s in told.around.gaps:

@@ -7,6 +7,7 @@ from typing import Final
 
 from halfopen.core.postmortem import Harm, IncidentStory, harm_of
 from halfopen.core.units import printable
+from halfopen.present.chosen_words import rephrased
 from halfopen.present.language import listed, tr, tr_n
 from halfopen.present.postmortem.blocks import (
     BulletList,
@@ -28,7 +29,12 @@ def done(told: IncidentStory) -> Iterator[DocumentBlock]:
     if told.releases:
         head = (tr("Time"), tr("Which connections"), tr("Matched"), tr("Released"), tr("Spared"), tr("Failed"))
         rows = tuple(
-            (clock(r.at_s, span), r.filter, *(_number(r.outcome, name) for name in _SUMS), printable(r.reason))
+            (
+                clock(r.at_s, span),
+                rephrased(r.filter),
+                *(_number(r.outcome, name) for name in _SUMS),
+                printable(r.reason),
+            )
             for r in told.releases[:_RELEASES_MOST]
         )
         yield TableRows((*head, tr("Reason")), rows, frozenset({2, 3, 4, 5}))

@@ -20,7 +20,7 @@ from halfopen.present.findings.cures import command
 from halfopen.present.findings.sentences import say
 from halfopen.present.findings.words import lasted
 from halfopen.present.language import cell_width, listed, tr, tr_n, wrapped
-from halfopen.present.screen.overview import queue_bars
+from halfopen.present.screen.overview import missing_lines, queue_bars
 from halfopen.present.screen.styled import StyledLine, gauge, padded, styled
 from halfopen.present.text import STYLE
 
@@ -34,7 +34,8 @@ _MOST_OCTAVES: Final = 8
 
 def details(space: LiveNamespace, view: ListenerView, found: LiveDetails | None, columns: int) -> list[StyledLine]:
     """The lines of the page, as many as there are."""
-    lines = [*_queues(view, columns), styled("  ", *_summary(view)), ()]
+    lines = [*_queues(view, columns), styled("  ", *_summary(view))]
+    lines += [*((("  ", ""), *line) for line in missing_lines(space, columns - 2)), ()]
     lines += _beside(_ages(view, found, columns // 2), _retransmits(view, columns // 2), columns)
     lines += [(), *_handshakes(found, columns), (), *_holders(view, found, columns)]
     return [*lines, *_findings(space, view, columns)]

@@ -16,7 +16,7 @@ from halfopen.present.language import tr, tr_n, wrapped
 from halfopen.present.screen import choosing_rows, frame
 from halfopen.present.screen.details import details
 from halfopen.present.screen.overview import missing_lines, overview, verdict_lines
-from halfopen.present.screen.state import Page, Question, ScreenState
+from halfopen.present.screen.state import NOTICE_MOST, Page, Question, ScreenState
 from halfopen.present.screen.styled import StyledLine, cells, cut, styled
 from halfopen.present.screen.tables import table
 from halfopen.present.text import STYLE, level_head
@@ -25,9 +25,9 @@ _QUESTION_MOST: Final = 12
 
 
 def draw(live: Live, state: ScreenState, columns: int, rows: int, *, ascii_only: bool = False) -> list[StyledLine]:
-    """Exactly `rows` lines of at most `columns` cells; one line alone where the terminal is too small."""
-    if (line := frame.too_small(columns, rows)) is not None:
-        return [line]
+    """Exactly `rows` lines of at most `columns` cells; one sentence alone where the terminal is too small."""
+    if lines := frame.too_small(columns, rows):
+        return lines
     space = choosing_rows.space_of(live, state)
     if space is None:
         return frame.waiting(columns, rows, "", replay=state.replay)
@@ -124,7 +124,7 @@ def _said(live: Live, state: ScreenState, columns: int) -> list[StyledLine]:
     if state.working:
         return [styled((state.working, "bold cyan"))]
     if state.notice:
-        return [styled((text, "bold")) for text in wrapped(printable(state.notice), columns, "")[:3]]
+        return [styled((text, "bold")) for text in wrapped(printable(state.notice), columns, "")[:NOTICE_MOST]]
     return [styled((printable(live.trouble), "yellow"))] if live.trouble else []
 
 

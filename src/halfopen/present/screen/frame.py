@@ -5,23 +5,23 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from halfopen.present.language import tr
+from halfopen.present.language import tr, wrapped
 from halfopen.present.screen.styled import StyledLine, cells, cut, padded, styled
 
 LEAST_COLUMNS: Final = 60
 LEAST_ROWS: Final = 15
 
 
-def too_small(columns: int, rows: int) -> StyledLine | None:
-    """The one line for a terminal that is too small; None for one that is not."""
+def too_small(columns: int, rows: int) -> list[StyledLine]:
+    """The only lines on a terminal that is too small; none for one that is not."""
     if columns >= LEAST_COLUMNS and rows >= LEAST_ROWS:
-        return None
+        return []
     words = tr(
         "{size} is too small: top needs {least}; q quits",
         size=f"{columns}x{rows}",
         least=f"{LEAST_COLUMNS}x{LEAST_ROWS}",
     )
-    return cut(styled(words), columns)
+    return [cut(styled(line), columns) for line in wrapped(words, columns, "")][:rows]
 
 
 def head(left: str, right: str, columns: int) -> StyledLine:
@@ -56,8 +56,8 @@ def _named(key: str, does: str) -> StyledLine:
 
 def waiting(columns: int, rows: int, where: str, *, replay: bool = False, asking: bool = False) -> list[StyledLine]:
     """The whole screen before the first reading; replay: of a record; asking: the service for it."""
-    if (line := too_small(columns, rows)) is not None:
-        return [line]
+    if lines := too_small(columns, rows):
+        return lines
     words = tr("Asking the halfopen service ...") if asking else tr("Reading the kernel's tables ...")
     words = tr("Reading the record ...") if replay else words
     lines = [head(where, "", columns), (), styled(words)]

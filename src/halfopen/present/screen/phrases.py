@@ -109,9 +109,24 @@ def the_service() -> str:
     return tr("service")
 
 
+def diagnose_of(netns: str) -> str:
+    """The head of what `diagnose` says of a namespace."""
+    return tr("diagnose") if netns == "self" else tr("diagnose of {netns}", netns=netns)
+
+
+def released_title() -> str:
+    """The head of what came of a release, where it takes more than a few lines."""
+    return tr("release")
+
+
+def changed_title() -> str:
+    """The head of what came of a change of a setting."""
+    return tr("tune")
+
+
 def shows_only() -> str:
     """A change was asked for by somebody who may only look."""
-    return tr("The service shows what it reads, and changes nothing for others")
+    return tr("Only root can change anything from this screen")
 
 
 def act_as_root() -> str:

@@ -22,6 +22,10 @@ SORTS: Final = ("half-open", "SYN queue", "accept queue", "oldest", "drops", "po
 """The orders of the listeners, in the order in which a key goes through them."""
 
 
+NOTICE_MOST: Final = 3
+"""The most lines of a notice."""
+
+
 class Wish(Enum):
     """What a key asks of the program behind the screen."""
 

@@ -17,8 +17,11 @@ from halfopen.core.tune.outcomes import Tuned, Undid
 from halfopen.core.tune.plan import Plan
 from halfopen.core.tune.spots import Place
 from halfopen.core.tune.sysctl_d import Override
-from halfopen.core.units import listener_text, netns_words, plural, printable, show_duration
+from halfopen.core.units import listener_text, netns_words, printable
 from halfopen.present import prose
+from halfopen.present.advised import advised
+from halfopen.present.findings.words import lasted
+from halfopen.present.language import tr, tr_n
 from halfopen.present.text import propose
 from halfopen.present.tune.rows import (
     alike,
@@ -44,9 +47,9 @@ def plan(out: Console, planned: Plan) -> None:
     todo = [r for r in rows if r.state == "wanted"]
     where = _where(planned.netns)
     if not todo:
-        out.print(f"Nothing to change{where}: every value is set already")
+        out.print(tr("Nothing to change{where}: every value is set already", where=where))
     else:
-        out.print(f"{_count(todo)} to change{where}")
+        out.print(tr("{what} to change{where}", what=_count(todo), where=where))
         _rows(out, [replace(r, state="") for r in todo])
         costs(out, todo)
     _keeping(out, rows, planned)
@@ -54,27 +57,29 @@ def plan(out: Console, planned: Plan) -> None:
 
 
 def _where(netns: str) -> str:
-    return "" if netns == "self" else f" in {printable(netns)}"
+    return "" if netns == "self" else tr(" in {netns}", netns=printable(netns))
 
 
 def _count(rows: Sequence[ChangeRow]) -> str:
     """`2 settings`, `1 setting and 1 entry of /etc/sysctl.d/60-halfopen.conf`."""
     entries = [r for r in rows if r.file is not None]
     running = len(rows) - len(entries)
-    words = [plural(running, "setting")] if running else []
+    words = [tr_n("{n:,} setting", "{n:,} settings", running)] if running else []
     if entries:
-        words.append(f"{plural(len(entries), 'entry', 'entries')} of {printable(entries[0].file or '')}")
-    return " and ".join(words)
+        file = printable(entries[0].file or "")
+        words.append(tr_n("{n:,} entry of {file}", "{n:,} entries of {file}", len(entries), file=file))
+    return tr(" and ").join(words)
 
 
 def _warn(out: Console, overrides: Sequence[Override], notes: Sequence[str]) -> None:
     for o in overrides:
-        what = "leaves it out" if o.value is None else f"sets it to {printable(o.value)}"
-        when = "" if o.at_boot else ", when sysctl --system is run"
-        text = f"{short(o.key)}: {printable(o.path)}:{o.line} is read later and {what}{when}"
-        prose.paragraph(out, "Overridden", text)
+        what = tr("leaves it out") if o.value is None else tr("sets it to {value}", value=printable(o.value))
+        when = "" if o.at_boot else tr(", when {command} is run", command="sysctl --system")
+        place = f"{printable(o.path)}:{o.line}"
+        text = tr("{key}: {place} is read later and {what}{when}", key=short(o.key), place=place, what=what, when=when)
+        prose.paragraph(out, tr("Overridden"), text)
     for note in notes:
-        prose.paragraph(out, "Note", printable(note))
+        prose.paragraph(out, tr("Note"), printable(note))
 
 
 def _rows(out: Console, rows: Sequence[ChangeRow]) -> None:
@@ -85,8 +90,8 @@ def _rows(out: Console, rows: Sequence[ChangeRow]) -> None:
                 f"  {shown_ids([r.id])}",
                 named(r.key, r.listener, r.file),
                 shown_change(r.key, r.from_, r.to),
-                r.state,
-                joined(r.reason, r.why),
+                state_word(r.state),
+                joined(advised(r.reason), r.why),
             )
             for r in rows
         ],
@@ -98,10 +103,10 @@ def costs(out: Console, rows: Sequence[ChangeRow]) -> None:
     found: dict[str, str] = {}
     for r in rows:
         if r.cost and r.file is None:
-            found.setdefault(r.cost, short(r.key))
+            found.setdefault(advised(r.cost), short(r.key))
     several = len({r.key for r in rows}) > 1
     for cost, name in found.items():
-        prose.paragraph(out, "Costs", f"{name}: {cost}" if several else cost)
+        prose.paragraph(out, tr("Costs"), f"{name}: {cost}" if several else cost)
 
 
 def _keeping(out: Console, rows: Sequence[ChangeRow], planned: Plan) -> None:
@@ -110,9 +115,10 @@ def _keeping(out: Console, rows: Sequence[ChangeRow], planned: Plan) -> None:
     names = list(dict.fromkeys(listener_text(s.address, s.port) for s in planned.keep))
     here = netns_words(planned.netns)
     for name in names[:_MOST_LISTENERS]:
-        propose(out, "Also", f"halfopen tune listener {name} --backlog {backlog}{here}")
+        propose(out, tr("Also"), f"halfopen tune listener {name} --backlog {backlog}{here}")
     if (more := len(names) - _MOST_LISTENERS) > 0:
-        out.print(f"and {plural(more, 'more listener')}: halfopen tune show{here}", soft_wrap=True)
+        words = tr_n("and {n:,} more listener", "and {n:,} more listeners", more)
+        out.print(f"{words}: halfopen tune show{here}", soft_wrap=True)
 
 
 def applied(
@@ -123,16 +129,10 @@ def applied(
     """
     planned = outcome.action
     if outcome.overdue:
-        undone(out, undone_rows(outcome.overdue, here), "Overdue: ")
+        undone(out, undone_rows(outcome.overdue, here), tr("Overdue: "))
     rows = applied_rows(outcome.applied)
     changed = [r for r in rows if r.changed]
-    where = _where(planned.netns)
-    refused = sum(r.state == "refused" for r in rows)
-    more = f", {refused} refused" if refused else ""
-    if not changed:
-        out.print(f"Nothing was changed{where}{more or ': every value is set already'}")
-    else:
-        out.print(f"{_count(changed)} changed{where}{more}")
+    head(out, rows, _count(changed), planned.netns)
     rest = [r for r in rows if r.state != "already"]
     if rest:
         _rows(out, rest)
@@ -140,13 +140,39 @@ def applied(
     _keeping(out, rows, planned)
     for s in not_on:
         name = listener_text(s.address, s.port)
-        out.print(f"Not on {name}, whose own TCP_SYNCNT = {s.retries} overrides it")
-        propose(out, "Also", f"halfopen tune listener {name} --retries {_synack(rows)}{netns_words(planned.netns)}")
+        out.print(tr("Not on {name}, whose own TCP_SYNCNT = {n} overrides it", name=name, n=s.retries))
+        propose(out, tr("Also"), f"halfopen tune listener {name} --retries {_synack(rows)}{netns_words(planned.netns)}")
     _warn(out, planned.overrides, [*planned.notes, *filter(None, [unread])])
     if changed and planned.for_s is not None:
         returns(out, planned.for_s, outcome.returns_by)
     if changed:
-        propose(out, "Undo", f"halfopen tune undo {' '.join(str(r.id) for r in changed)}")
+        propose(out, tr("Undo"), f"halfopen tune undo {' '.join(str(r.id) for r in changed)}")
+
+
+def head(out: Console, rows: Sequence[ChangeRow], what: str, netns: str) -> None:
+    """The first line of an outcome. what: the changes that were made, counted."""
+    refused = sum(r.state == "refused" for r in rows)
+    more = tr(", {n} refused", n=refused) if refused else ""
+    if any(r.changed for r in rows):
+        out.print(tr("{what} changed{where}", what=what, where=_where(netns)) + more)
+    else:
+        more = more or tr(": every value is set already")
+        out.print(tr("Nothing was changed{where}", where=_where(netns)) + more)
+
+
+def state_word(state: str) -> str:
+    """What became of a change, in a word."""
+    words = {
+        "done": tr("done"),
+        "already": tr("already"),
+        "clamped": tr("clamped"),
+        "refused": tr("refused"),
+        "failed": tr("failed"),
+        "undone": tr("undone"),
+        "left": tr("left"),
+        "gone": tr("gone"),
+    }
+    return words.get(state, state)
 
 
 def _synack(rows: Sequence[ChangeRow]) -> int:
@@ -156,8 +182,8 @@ def _synack(rows: Sequence[ChangeRow]) -> int:
 
 def returns(out: Console, for_s: float, returns_by: str) -> None:
     """When changes are reverted automatically, and by what."""
-    by = "a systemd timer" if returns_by == "systemd" else "a background process"
-    out.print(f"Reverts automatically in {show_duration(for_s)} (by {by})")
+    by = tr("a {systemd} timer", systemd="systemd") if returns_by == "systemd" else tr("a background process")
+    out.print(tr("Reverts automatically in {time} (by {by})", time=lasted(for_s), by=by))
 
 
 def undid(out: Console, outcome: Undid, here: Place | None) -> None:
@@ -170,11 +196,11 @@ def undid(out: Console, outcome: Undid, here: Place | None) -> None:
 def undone(out: Console, rows: Sequence[ChangeRow], title: str = "") -> None:
     """The changes that `undo` undid, or that were overdue (`title`)."""
     if not rows:
-        out.print("Nothing to undo: no change is in force")
+        out.print(tr("Nothing to undo: no change is in force"))
         return
     back = sum(r.state == "undone" for r in rows)
-    rest = [f"{sum(r.state == s for r in rows)} {words}" for s, words in _ENDS if any(r.state == s for r in rows)]
-    out.print(f"{title}{plural(back, 'change')} undone{''.join(', ' + r for r in rest)}")
+    rest = [words for s in _ENDS if (words := _ended(s, sum(r.state == s for r in rows)))]
+    out.print(title + tr(", ").join([tr_n("{n:,} change undone", "{n:,} changes undone", back), *rest]))
     both = twins(r.listener for r in rows)
     lines = []
     for group in alike(rows):
@@ -182,20 +208,25 @@ def undone(out: Console, rows: Sequence[ChangeRow], title: str = "") -> None:
         where = r.where or ("" if r.netns == "self" else printable(r.netns))
         what, value = named(r.key, r.listener, r.file, both), shown_change(r.key, r.from_, r.to)
         words = printable(joined(sockets_text(len(group)), r.why))
-        lines.append((f"  {shown_ids([r.id for r in group])}", what, value, where, r.state, words))
+        lines.append((f"  {shown_ids([r.id for r in group])}", what, value, where, state_word(r.state), words))
     prose.rows(out, lines)
     failed = [str(r.id) for r in rows if r.state == "failed"]
     if failed:
-        propose(out, "Next", f"halfopen tune undo {' '.join(failed)}")
+        propose(out, tr("Next"), f"halfopen tune undo {' '.join(failed)}")
 
 
-_ENDS = (
-    ("left", "left alone"),
-    ("gone", "gone"),
-    ("failed", "failed"),
-    ("already", "not in force"),
-    ("refused", "never made"),
-)
+_ENDS: Final = ("left", "gone", "failed", "already", "refused")
+
+
+def _ended(state: str, n: int) -> str:
+    words = {
+        "left": tr("{n} left alone", n=n),
+        "gone": tr("{n} gone", n=n),
+        "failed": tr("{n} failed", n=n),
+        "already": tr("{n} not in force", n=n),
+        "refused": tr("{n} never made", n=n),
+    }
+    return words[state] if n else ""
 
 
 _KEPT: Final = chosen(SUMMARY, "address", "port", "backlog")

@@ -20,10 +20,12 @@ from halfopen.core.tune.listener import Running, deferring, holders_text, recomm
 from halfopen.core.tune.outcomes import Tuned
 from halfopen.core.tune.plan import Plan
 from halfopen.core.tune.spots import Place
-from halfopen.core.units import netns_words, plural, printable, show_duration
+from halfopen.core.units import netns_words, printable, show_duration
 from halfopen.present import prose
+from halfopen.present.advised import advised
+from halfopen.present.language import tr, tr_n
 from halfopen.present.text import propose
-from halfopen.present.tune.changes import costs, returns, undone
+from halfopen.present.tune.changes import costs, head, returns, state_word, undone
 from halfopen.present.tune.rows import (
     alike,
     applied_rows,
@@ -39,7 +41,7 @@ from halfopen.present.tune.rows import (
 
 
 def _where(netns: str) -> str:
-    return "" if netns == "self" else f" in {printable(netns)}"
+    return "" if netns == "self" else tr(" in {netns}", netns=printable(netns))
 
 
 def _groups(sockets: Sequence[Running]) -> list[list[Running]]:
@@ -123,13 +125,15 @@ def plan(out: Console, planned: Plan) -> None:
     """The planned changes."""
     rows = [replace(r, state="") for r in planned_rows(planned.changes) if r.state == "wanted"]
     if not rows:
-        out.print(f"Nothing to change{_where(planned.netns)}: {_why_not(planned) or 'every value is set already'}")
+        where, why = _where(planned.netns), _why_not(planned)
+        words = tr("Nothing to change{where}: {why}", where=where, why=why)
+        out.print(words if why else tr("Nothing to change{where}: every value is set already", where=where))
     else:
-        out.print(f"{_counted(rows)} to change{_where(planned.netns)}")
+        out.print(tr("{what} to change{where}", what=_counted(rows), where=_where(planned.netns)))
         _rows(out, rows)
         costs(out, rows)
     if planned.first:
-        propose(out, "First", planned.first)
+        propose(out, tr("First"), planned.first)
 
 
 def _why_not(planned: Plan) -> str:
@@ -143,9 +147,9 @@ def _rows(out: Console, rows: Sequence[ChangeRow]) -> None:
     lines = []
     for group in alike(rows):
         r = group[0]
-        words = joined(r.reason, r.why)
+        words = joined(advised(r.reason), r.why)
         what, value = named(r.key, r.listener, r.file, both), shown_change(r.key, r.from_, r.to)
-        lines.append((f"  {shown_ids([r.id for r in group])}", what, value, r.state, words))
+        lines.append((f"  {shown_ids([r.id for r in group])}", what, value, state_word(r.state), words))
     prose.rows(out, lines)
 
 
@@ -154,22 +158,20 @@ def _counted(rows: Sequence[ChangeRow]) -> str:
     both = twins(r.listener for r in rows)
     names = dict.fromkeys(listener_named(r.listener.address, r.listener.port, both) for r in rows if r.listener)
     sockets = len({r.listener.cookie for r in rows if r.listener})
-    options = plural(len({r.key for r in rows}), "option")
-    return f"{options} of {f'{sockets} sockets on ' if sockets > len(names) else ''}{' and '.join(names)}"
+    options = tr_n("{n:,} option", "{n:,} options", len({r.key for r in rows}))
+    listeners = tr(" and ").join(names)
+    if sockets > len(names):
+        return tr("{options} of {n} sockets on {listeners}", options=options, n=sockets, listeners=listeners)
+    return tr("{options} of {listeners}", options=options, listeners=listeners)
 
 
 def changed(out: Console, outcome: Tuned, here: Place | None) -> None:
     """What was changed, what was not and why, and the command that undoes it. here: the namespace of this process."""
     if outcome.overdue:
-        undone(out, undone_rows(outcome.overdue, here), "Overdue: ")
+        undone(out, undone_rows(outcome.overdue, here), tr("Overdue: "))
     rows, planned = applied_rows(outcome.applied), outcome.action
     done = [r for r in rows if r.changed]
-    refused = sum(r.state == "refused" for r in rows)
-    more = f", {refused} refused" if refused else ""
-    if done:
-        out.print(f"{_counted(done)} changed{_where(planned.netns)}{more}")
-    else:
-        out.print(f"Nothing was changed{_where(planned.netns)}{more or ': every value is set already'}")
+    head(out, rows, _counted(done), planned.netns)
     shown = [r for r in rows if r.state != "already"]
     if shown:
         _rows(out, shown)
@@ -177,9 +179,9 @@ def changed(out: Console, outcome: Tuned, here: Place | None) -> None:
     if done and planned.for_s is not None:
         returns(out, planned.for_s, outcome.returns_by)
     if planned.first:
-        propose(out, "More", planned.first)
+        propose(out, tr("More"), planned.first)
     if done:
-        propose(out, "Undo", f"halfopen tune undo {' '.join(str(r.id) for r in done)}")
+        propose(out, tr("Undo"), f"halfopen tune undo {' '.join(str(r.id) for r in done)}")
 
 
 def document(

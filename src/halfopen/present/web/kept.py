@@ -11,6 +11,7 @@ from halfopen.core.history import HistoryAnswer, ReleaseSeen, SettingChanged, lo
 from halfopen.core.policy.incidents import CauseFound, Incident, ReleasesMade
 from halfopen.core.timeline import Timeline, namespaces
 from halfopen.core.units import printable
+from halfopen.present.chosen_words import rephrased
 from halfopen.present.findings.facts import phrases
 from halfopen.present.findings.words import lasted
 from halfopen.present.language import ENGLISH, listed, spoken, tr, tr_n
@@ -74,7 +75,7 @@ def _released(one: ReleaseSeen) -> dict[str, Any]:
             listed(
                 [
                     tr_n("{n:,} connection released", "{n:,} connections released", count),
-                    one.filter,
+                    rephrased(one.filter),
                     tr("by the policy {name}", name=one.policy) if one.policy else "",
                 ]
             )
@@ -167,7 +168,7 @@ def _cause(cause: CauseFound) -> dict[str, Any]:
 def _made(made: ReleasesMade) -> dict[str, Any]:
     words = [
         tr_n("{n:,} connection released", "{n:,} connections released", made.released),
-        made.filter,
+        rephrased(made.filter),
         tr_n("in {n:,} release", "in {n:,} releases", made.times),
         tr("{n:,} were gone before", n=made.gone) if made.gone else "",
         tr("{n:,} failed", n=made.failed) if made.failed else "",

@@ -19,13 +19,14 @@ from halfopen.core.policy.actions import Look
 from halfopen.core.tune.settings import advise
 from halfopen.core.units import printable, show_duration
 from halfopen.present import commands
+from halfopen.present.advised import CLAUSES, advised
+from halfopen.present.chosen_words import CONDITIONS
 from halfopen.present.findings.cures import command, next_commands
 from halfopen.present.findings.facts import phrases
 from halfopen.present.findings.headline import headline
 from halfopen.present.findings.sentences import say
 from halfopen.present.findings.words import level_word
 from halfopen.present.language import ENGLISH, listed, spoken, tr, tr_n
-from halfopen.present.web.advised import CLAUSES, advised
 from halfopen.present.web.kept import cause_title
 from halfopen.present.web.tables import table, texts
 
@@ -39,7 +40,7 @@ _AGED_S: Final = 1.5
 def registry_texts() -> list[str]:
     """The texts of the registries that the page has in its tables."""
     found = [text for fields in (LIVE_LISTENER, LIVE_SOURCE, LIVE_INCIDENT, MOMENT) for text in texts(fields)]
-    return [*found, *(help for _, _, help in SETTINGS_SAID), *CLAUSES]
+    return [*found, *(help for _, _, help in SETTINGS_SAID), *CLAUSES, *CONDITIONS]
 
 
 def state(live: Live, language: str = ENGLISH) -> dict[str, Any]:

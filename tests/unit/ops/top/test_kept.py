@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from halfopen.core.errors import UnknownTarget
+import pytest
+
+from halfopen.core.errors import NotPermitted, UnknownTarget
 from halfopen.core.findings.verdict import judge
 from halfopen.core.model.model import Model, build
 from halfopen.core.policy.policy import Policy
@@ -61,6 +63,18 @@ def test_ages_stay_where_only_depths_were_read() -> None:
     assert space.whole is not None
     assert space.ages_are_s == 3.0
     assert len(space.sources) == 10
+
+
+def test_details_have_the_ages_of_the_last_whole_reading_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(*_: object, **__: object) -> None:
+        raise NotPermitted("not here")
+
+    monkeypatch.setattr("halfopen.ops.top.focus.HandshakePrograms", refused)
+    keeping = kept(reading(40, 100.0), reading(40, 103.0, depths=True))
+    space = keeping.live.spaces[0]
+    keeping.focus(space.model.sample.where.inode, space.model.listeners[0].key)
+    assert keeping.live.details is not None
+    assert sum(keeping.live.details.ages or ()) == 40
 
 
 def test_a_namespace_that_is_gone_is_gone_and_another_one_begins_anew() -> None:

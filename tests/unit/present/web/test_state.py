@@ -10,9 +10,9 @@ from halfopen.core.live import Live
 from halfopen.core.model.model import build
 from halfopen.core.tune.keys import ABORT, COOKIES, RTO_MAX, SOMAXCONN, SYN_BACKLOG, SYN_RETRIES, SYNACK
 from halfopen.core.tune.settings import advise
+from halfopen.present.advised import advised
 from halfopen.present.language import spoken
 from halfopen.present.web import state as state_file
-from halfopen.present.web.advised import advised
 from halfopen.present.web.state import state
 from live import calm, flooded, live, space
 from rows import listener, sample
