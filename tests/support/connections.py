@@ -55,8 +55,14 @@ def aged(ages_s: list[float], **more: Any) -> list[dict[str, Any]]:
     return [{"heard_ms": int(s * 1000), "received_ms": int(s * 1000), "sent_ms": int(s * 1000), **more} for s in ages_s]
 
 
-def evidence(now: OpenSockets, before: OpenSockets | None = None, *, ports: tuple[int, ...] = ()) -> Evidence:
-    """The evidence of one look, or of two."""
+def evidence(
+    now: OpenSockets,
+    before: OpenSockets | None = None,
+    *,
+    ports: tuple[int, ...] = (),
+    counters: tuple[dict[str, int], dict[str, int]] = ({}, {}),
+) -> Evidence:
+    """The evidence of one look, or of two. counters: of the last one, and of the one before."""
     listeners = np.zeros(len(ports), dtype=LISTENER)
     listeners["port"], listeners["family"] = ports, 2
     sample = Sample(
@@ -66,8 +72,9 @@ def evidence(now: OpenSockets, before: OpenSockets | None = None, *, ports: tupl
         monotonic_s=now.looked_at_s,
         wall_s=1e9,
         parts=(now,),
+        counters=counters[0],
     )
     if before is None:
         return Evidence(build(sample))
-    earlier = replace(sample, monotonic_s=before.looked_at_s, parts=(before,))
+    earlier = replace(sample, monotonic_s=before.looked_at_s, parts=(before,), counters=counters[1])
     return Evidence(build(sample, earlier), build(earlier))

@@ -146,12 +146,37 @@ def test_each_signature_has_its_verdict(row: dict[str, Any], expected: str) -> N
 
 
 @pytest.mark.parametrize(
-    ("share", "level"), [(0.4, None), (0.5, Level.NOTICE), (0.8, Level.WARNING), (1.0, Level.CRITICAL)]
+    ("share", "level"),
+    [
+        (0.49, None),
+        (0.5, Level.NOTICE),
+        (0.79, Level.NOTICE),
+        (0.8, Level.WARNING),
+        (0.94, Level.WARNING),
+        (0.95, Level.CRITICAL),
+        (1.0, Level.CRITICAL),
+    ],
 )
 def test_ports_towards_one_destination(share: float, level: Level | None) -> None:
-    rows = [{"state": TIME_WAIT, "flags": MINI, "inode": 0, "local_port": 1000 + i} for i in range(int(100 * share))]
+    n = round(100 * share)
+    rows = [{"state": TIME_WAIT, "flags": MINI, "inode": 0, "local_port": 1000 + i} for i in range(n)]
     verdict = judged(evidence(sockets(*rows, ip_local_port_range="1000 1099")))
     assert {one.id: one.level for one in verdict.findings} == ({} if level is None else {"ports-near-end": level})
+
+
+def test_no_room_for_time_wait_is_told_while_it_lasts() -> None:
+    def ids(now: int, before: int | None) -> list[str]:
+        earlier = None if before is None else sockets(*BURST, at_s=90.0)
+        counters = {"TCPTimeWaitOverflow": now}, {"TCPTimeWaitOverflow": before or 0}
+        e = evidence(sockets(*BURST, tcp_max_tw_buckets="50"), earlier, counters=counters)
+        return [str(say(one)) for one in judged(e).findings if one.id == "tw-overflow"]
+
+    [once] = ids(300, None)
+    assert "300" in once
+    assert "50" in once
+    assert ids(0, None) == []
+    assert ids(300, 300) == []
+    assert len(ids(300, 100)) == 1
 
 
 def test_memory_of_ends_that_nobody_read() -> None:
