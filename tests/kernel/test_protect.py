@@ -122,7 +122,9 @@ def test_taken_off_in_order_under_a_flood_it_resets_nobody(lab: Lab) -> None:
     clients = [threading.Thread(target=lab.client.run, args=(go_on_connecting,)) for _ in range(4)]
     ns, wanted = action(lab, 8080)
     outcome: list[Any] = []
-    runs = threading.Thread(target=lambda: outcome.append(protect.execute(wanted, ns, stop=ending, linger_s=1.0)))
+    heard: list[float] = []
+    how: dict[str, Any] = {"stop": ending, "ending": heard.append, "linger_s": 1.0}
+    runs = threading.Thread(target=lambda: outcome.append(protect.execute(wanted, ns, **how)))
     runs.start()
     until(lambda: bool(guards_in(lab.server.inode)))
     lab.client.flood(listener, 3000, 60.0)
@@ -139,6 +141,7 @@ def test_taken_off_in_order_under_a_flood_it_resets_nobody(lab: Lab) -> None:
     assert failed == []
     assert outcome[0].counts.accepted > 0
     assert (outcome[0].ended, outcome[0].counts.refused) == ("stopped", 0)
+    assert heard == [1.0]
 
 
 def test_it_ends_when_syn_cookies_are_switched_off(lab: Lab) -> None:

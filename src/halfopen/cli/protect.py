@@ -135,7 +135,15 @@ def _guard(action: Protect, ns: Netns, executor: Executor, as_json: bool) -> Non
         with spoken():
             click.echo(printable(protect.line(reading)))
 
-    outcome = executor.protect(action, ns, stop=stop, begun=lambda one: _tell(one, as_json, "armed"), tell=tell)
+    def ending(seconds: float) -> None:
+        if not as_json:
+            with spoken():
+                _echo(protect.ending(seconds))
+
+    def begun(one: Protected) -> None:
+        _tell(one, as_json, "armed")
+
+    outcome = executor.protect(action, ns, stop=stop, begun=begun, tell=tell, ending=ending)
     _tell(outcome, as_json, "ended")
     if outcome.ended not in ("time", "stopped") or outcome.problems:
         raise click.exceptions.Exit(1)
@@ -144,7 +152,6 @@ def _guard(action: Protect, ns: Netns, executor: Executor, as_json: bool) -> Non
 def _tell(outcome: Protected, as_json: bool, event: str) -> None:
     import json
 
-    from halfopen.core.units import printable
     from halfopen.present import protect
     from halfopen.present.language import spoken
 
@@ -153,7 +160,20 @@ def _tell(outcome: Protected, as_json: bool, event: str) -> None:
         return
     with spoken():
         for line in protect.ended(outcome) if event == "ended" else protect.begun(outcome):
-            click.echo(printable(line))
+            _echo(line)
+
+
+def _echo(line: str) -> None:
+    """A sentence, on a terminal in as many lines as it needs."""
+    import shutil
+    import sys
+
+    from halfopen.core.units import printable
+    from halfopen.present.language import wrapped
+
+    line = printable(line)
+    lines = wrapped(line, shutil.get_terminal_size().columns, "  ") if sys.stdout.isatty() else [line]
+    click.echo("\n".join(lines))
 
 
 def _show_guards(netns: str | None, as_json: bool) -> None:

@@ -214,11 +214,13 @@ class Executor:
         stop: threading.Event | None = None,
         begun: Callable[[Protected], None] | None = None,
         tell: Callable[[GuardReading], None] | None = None,
+        ending: Callable[[float], None] | None = None,
         why: Callable[[], str] | None = None,
     ) -> Protected:
         """Guard listeners until the time is up or `stop` is set, recorded before and after.
 
-        begun: hears what is guarded, once it is. tell: hears a reading a second. why: says why `stop` was set.
+        begun: hears what is guarded, once it is. tell: hears a reading a second. ending: hears for how
+        long clients may still finish. why: says why `stop` was set.
 
         Raises: HalfopenError "audit" before anything is done; else as `ops.protect.protect.execute`.
         """
@@ -226,7 +228,7 @@ class Executor:
 
         if self.dry_run:
             return protect.preview(action, ns)
-        how: dict[str, Any] = {"stop": stop, "begun": begun, "tell": tell, "why": why}
+        how: dict[str, Any] = {"stop": stop, "begun": begun, "tell": tell, "ending": ending, "why": why}
         return self._recorded(_guarded(action, ns.inode), lambda: protect.execute(action, ns, **how))
 
     def unprotect(self, action: Unprotect) -> Unprotected:

@@ -75,6 +75,12 @@ def begun(outcome: Protected) -> Iterator[str]:
     yield from outcome.notes
 
 
+def ending(seconds: float) -> str:
+    """The line once the guard answers no SYN any more: its clients may finish for so long."""
+    time = lasted(seconds)
+    return tr("no SYN is answered any more; clients that were answered may finish for {time}", time=time)
+
+
 def named(guarded: tuple[str, ...]) -> str:
     """Listeners in a few words."""
     some = ", ".join(guarded[:_MOST_NAMED])

@@ -77,3 +77,8 @@ def test_what_a_watch_says_of_a_guard_that_it_does_not_arm() -> None:
     assert protect.guard_withheld_line(forbidden) == (
         "policy protect arms no guard for :443: app-not-accepting forbids it"
     )
+
+
+def test_when_it_ends_it_says_what_it_waits_for() -> None:
+    said = protect.ending(3.0)
+    assert said == "no SYN is answered any more; clients that were answered may finish for 3 s"

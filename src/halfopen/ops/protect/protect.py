@@ -48,13 +48,14 @@ def execute(
     stop: threading.Event | None = None,
     tell: Tell | None = None,
     begun: Callable[[Protected], None] | None = None,
+    ending: Callable[[float], None] | None = None,
     why: Callable[[], str] | None = None,
     linger_s: float = LINGER_S,
 ) -> Protected:
     """Guard until the time is up, `stop` is set or the guard has to end; `tell` hears a reading a second.
 
-    begun: hears what is guarded once the guard is armed. why: says why `stop` was set, for the record. linger_s: how
-    long clients that were answered may still finish.
+    begun: hears what is guarded once the guard is armed. ending: hears for how long clients may still finish, once no
+    SYN is answered any more. why: says why `stop` was set, for the record. linger_s: that time.
 
     Raises: CannotGuard, UnknownTarget, Unsupported, NotPermitted, KernelError before anything is changed.
     """
@@ -75,6 +76,8 @@ def execute(
         ended = loop.run(began)
         if ended in ("time", "stopped"):
             armed.stop_answering()
+            if ending is not None:
+                ending(linger_s)
             # A second Ctrl-C ends the process, and the guard with it.
             time.sleep(linger_s)
         notes, reason = armed.chosen.notes, ""
