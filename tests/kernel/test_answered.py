@@ -21,7 +21,7 @@ from halfopen.ops.looks import looks
 from halfopen.present.findings.cures import next_commands
 from halfopen.present.findings.headline import headline
 from halfopen.present.findings.sentences import say
-from halfopen.read import procfs, sockdiag
+from halfopen.read import procfs, sockdiag, timeouts
 from halfopen.read.bpf import programs
 from peers import until
 from run import document, environment
@@ -157,6 +157,21 @@ def test_those_of_a_queue_that_was_full_are_left_alone(lab: Lab, crowd: Crowd, r
     assert outcome.spared
     assert ":8090 may have overflowed" in "".join(outcome.notes)
     assert crowd.unharmed()
+
+
+def test_ages_that_may_be_too_high_are_said_to_be(lab: Lab, refused: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Among many requests /proc/net/tcp is not asked, and a SYN that came again makes its request look older."""
+    web = lab.server.listen(8080)
+    lab.client.half_open(web, 5).settled()
+    time.sleep(0.2)  # until they are old enough
+    said = "ages are upper bounds for clients that sent their SYN again"
+    assert said not in "".join(halfopen.release(older_than="0.1s", netns=lab.server.netns_path).notes)
+    lab.client.half_open(web, 5).settled()
+    time.sleep(0.2)  # until they are old enough
+    monkeypatch.setattr(timeouts, "MAX_REQUESTS", 0)
+    outcome = halfopen.release(older_than="0.1s", netns=lab.server.netns_path)
+    assert outcome.released == 5
+    assert said in "".join(outcome.notes)
 
 
 def test_one_full_member_of_a_group_is_enough(lab: Lab, refused: None) -> None:

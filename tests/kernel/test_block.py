@@ -82,6 +82,8 @@ def test_who_must_not_be_blocked_is_not(lab: Lab, tmp_path: Path) -> None:
     assert "never.sources of the configuration" in refused("198.51.100.7", "--config", str(config))
     ssh: Any = {"SSH_CONNECTION": "203.0.113.9 50000 192.0.2.1 22"}
     assert "you are connected from 203.0.113.9 by SSH" in refused("203.0.113.0/24", env=ssh)
+    for everybody in ("0.0.0.0/0", "::/0", "2000::/3", "192.0.0.0/7"):
+        assert "covers far more than one network" in refused(everybody)
     assert lab.server.exec(["nft", "list", "tables"]).stdout == ""
 
 

@@ -49,8 +49,8 @@ def command(
     The source address of a SYN is easily forged, and to block a forged address locks out its owner: block only sources
     that `halfopen diagnose` proposes, which are proven, or that you know. The command refuses to block a source that is
     connected or has finished a handshake within an hour, an address of this host, the address you are connected from by
-    SSH, and never.sources of the configuration. The kernel ends a block when its time is up; `halfopen unblock` ends it
-    earlier.
+    SSH, never.sources of the configuration, and a prefix shorter than /8 (IPv6: /19). The kernel ends a block when its
+    time is up; `halfopen unblock` ends it earlier.
     """
     from halfopen.api import namespace
     from halfopen.core.errors import UsageError

@@ -22,6 +22,8 @@ from halfopen.read import addresses, clients
 _LATELY_S: Final = 3600.0
 # Where sshd tells who is connected to it.
 _SSH: Final = ("SSH_CONNECTION", "SSH_CLIENT")
+# The shortest prefix that may be blocked, by version of IP: no registry allocates shorter ones.
+_WIDEST: Final = {4: 8, 6: 19}
 
 
 def block(action: Block, ns: Netns, never: Sequence[Network] = (), *, dry_run: bool = False) -> BlocksChanged:
@@ -69,6 +71,12 @@ def listed(ns: Netns) -> list[BlockedSource]:
 
 def _may_block(source: Network, never: Sequence[Network]) -> None:
     """Raises: MustNotBlock."""
+    widest = _WIDEST[source.version]
+    if source.prefixlen < widest:
+        raise MustNotBlock(
+            f"{source} is not blocked: a prefix shorter than /{widest} covers far more than one network",
+            hint="block the sources alone that halfopen diagnose names",
+        )
     for one in never:
         if one.version == source.version and one.overlaps(source):
             raise MustNotBlock(f"{source} is not blocked: never.sources of the configuration holds {one}")

@@ -45,6 +45,11 @@ _DEFERRED: Final = "TCPDeferAcceptDrop"
 _WINDOW_S: Final = 0.005
 _CLOSE_BATCH: Final = 128
 
+_UPPER: Final = (
+    "without eBPF, ages are upper bounds for clients that sent their SYN again: some of those released may have been "
+    "younger"
+)
+
 
 @dataclass(slots=True)
 class _Scene:
@@ -90,6 +95,8 @@ class _Scene:
         self.overflows.close()
         self.deferred.close()
         counts.notes += self.overflows.notes()
+        if self.meant.filter.older_than_s is not None and not self.exact and counts.released:
+            counts.notes.append(_UPPER)
 
     def victims(self, rows: NDArray[Any]) -> NDArray[Any]:
         """The requests among `rows` that are meant and do not show that they are deferred, as far as there is room."""

@@ -22,7 +22,7 @@ from halfopen.present.postmortem.blocks import (
 from halfopen.present.postmortem.causes import causes, said_at
 from halfopen.present.postmortem.events import events, plots
 from halfopen.present.postmortem.naming import end_s, place
-from halfopen.present.postmortem.outcome import clients, done, harmed
+from halfopen.present.postmortem.outcome import clients, done, harmed, seen
 from halfopen.present.postmortem.purposes import at_once, lasting
 from halfopen.present.postmortem.times import argument, clock, long, moment, sentences, stretch
 
@@ -78,7 +78,7 @@ def _tiles(told: IncidentStory) -> Iterator[tuple[str, str]]:
     yield f"{one.peak.half_open:,}", tr("half-open at most")
     if one.peak.fill is not None:
         yield f"{one.peak.fill:.0%}", tr("of the SYN queue at most")
-    yield f"{told.during.total('finished'):,}", tr("clients served (handshakes finished)")
+    yield seen(told.during, told.during.total("finished")), tr("clients served (handshakes finished)")
     yield f"{one.turned_away:,}", tr("turned away (SYNs and handshakes dropped)")
     yield f"{one.released:,}", tr("released")
     yield harmed(told), tr("completed connections harmed")

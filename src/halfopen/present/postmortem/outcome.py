@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
-from halfopen.core.postmortem import Harm, IncidentStory, harm_of
+from halfopen.core.postmortem import Harm, IncidentStory, KeptTime, harm_of
 from halfopen.core.units import printable
 from halfopen.present.chosen_words import rephrased
 from halfopen.present.language import listed, tr, tr_n
@@ -62,17 +62,20 @@ def _number(outcome: dict[str, object], name: str) -> str:
     return f"{value:,}" if isinstance(value, int) else "-"
 
 
+def seen(time: KeptTime, value: int) -> str:
+    """A number of a time; `?` where nothing was watched in it, as 0 would then be made up."""
+    return f"{value:,}" if value or time.spans else "?"
+
+
 def clients(told: IncidentStory) -> Iterator[tuple[str, str]]:
     one, during = told.incident, told.during
     served = during.total("finished")
-    yield (
-        tr("Served"),
-        tr_n(
-            "{n:,} handshake finished in the network namespace, on all its listeners",
-            "{n:,} handshakes finished in the network namespace, on all its listeners",
-            served,
-        ),
+    finished = tr_n(
+        "{n:,} handshake finished in the network namespace, on all its listeners",
+        "{n:,} handshakes finished in the network namespace, on all its listeners",
+        served,
     )
+    yield tr("Served"), finished if served or during.spans else tr("not known: nothing was watched")
     if cookies := during.total("cookies"):
         yield tr("Answered by a cookie"), tr_n("{n:,} SYN", "{n:,} SYNs", cookies)
     dropped = tr_n("{n:,} SYN or handshake dropped", "{n:,} SYNs and handshakes dropped", one.turned_away)

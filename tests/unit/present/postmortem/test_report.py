@@ -7,6 +7,7 @@ import os
 import re
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -213,6 +214,16 @@ def test_a_time_without_anything(kept: tuple[Path, str]) -> None:
     text = run("--since", "2020-01-01", "--until", "2020-01-02", "--file", f"{kept[0]}/")
     assert "2020-01-01 00:00:00 to 2020-01-02 00:00:00: nothing was watched." in text
     assert "- Not watched: 24 h of 24 h" in text
+
+
+def test_clients_of_a_time_that_was_not_watched_are_not_counted_as_none(kept: tuple[Path, str]) -> None:
+    found = postmortem.of_incident(HistoryPlace.of(f"{kept[0]}/"), kept[1], NOW_S)
+    [told] = found.told
+    unwatched = replace(told, during=replace(told.during, series=(), spans=()))
+    text = markdown(document(replace(found, told=(unwatched,)), "en"))
+    assert "- Served: not known: nothing was watched" in text
+    assert "0 handshakes finished" not in text
+    assert "- **?** clients served (handshakes finished)" in text
 
 
 def test_a_file_is_for_its_owner_and_replaced_by_force_alone(kept: tuple[Path, str], tmp_path: Path) -> None:
