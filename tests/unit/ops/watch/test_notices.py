@@ -175,5 +175,5 @@ def test_texts_are_in_the_operators_language_and_logs_in_english(w: Watched, mon
     assert flood.cures[0] in next(line for line in flood.text if line.startswith("建议操作："))
     w.release(40)
     assert w.told[-1].actions == ("released 40 half-open connections older than 15 s",)
-    assert "已处理：已释放 40 个半连接（older than 15 s）" in w.told[-1].text
+    assert "已处理：已释放 40 个半连接（已超过 15 秒）" in w.told[-1].text
     assert w.clear().title.startswith("恢复 host :8080: ")
