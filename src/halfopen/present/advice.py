@@ -72,7 +72,13 @@ def _otherwise(given: AdviceGiven) -> str:
 
 
 def _nothing(given: AdviceGiven) -> str:
-    return f"No handshake finished in {show_duration(round(given.seconds, 1))}: there is nothing to base advice on"
+    time = show_duration(round(given.seconds, 1))
+    if given.cookies_back:
+        cookies = f"{plural(given.cookies_back, 'handshake')} finished by SYN cookie"
+        return (
+            f"{cookies} in {time}, and no other: how long they took is not known, so there is nothing to base advice on"
+        )
+    return f"No handshake finished in {time}: there is nothing to base advice on"
 
 
 def _about_all(given: AdviceGiven) -> list[str]:
@@ -93,7 +99,7 @@ def _listener(out: Console, one: ListenerAdvice, given: AdviceGiven) -> None:
     head = Text(f"{listener_text(view.address, view.port)}  ", style="bold")
     if view.processes:
         head.append(Text(f"{printable(processes_cell(view.processes))}  ", style="not bold"))
-    out.print(head.append(Text(_finished(one), style="not bold")))
+    out.print(head.append(Text(_finished(one, given), style="not bold")))
     needs = Table.grid(padding=(0, 2, 0, 0))
     for title, text in _needs(one, given):
         needs.add_row(f"  {title}", Text(text, style="bold"))
@@ -106,9 +112,11 @@ def _listener(out: Console, one: ListenerAdvice, given: AdviceGiven) -> None:
     out.print(remarks)
 
 
-def _finished(one: ListenerAdvice) -> str:
+def _finished(one: ListenerAdvice, given: AdviceGiven) -> str:
     shakes = one.seen.handshakes
-    text = f"{plural(one.finished, 'handshake')} finished in {show_duration(round(shakes.seconds, 1))}"
+    # Those by cookie take no request socket, and are counted for the namespace alone.
+    how = " without a SYN cookie" if given.cookies_back else ""
+    text = f"{plural(one.finished, 'handshake')} finished{how} in {show_duration(round(shakes.seconds, 1))}"
     if shakes.times.total:
         text += f", half within {show_time(shakes.times.quantile_s(0.5))}"
         text += f", the slowest after {show_time(shakes.times.max_s)}"
@@ -146,7 +154,7 @@ def _too_little(one: ListenerAdvice) -> str:
     if best is None:
         return "the kernel gives up too early here for anything shorter to be judged"
     if not one.finished:
-        return "no handshake finished, and nothing is proved"
+        return "no handshake was timed, and nothing is proved"
     rests = one.seen.rests
     n = one.finished if rests is None else min(rests.independent, one.finished)
     kind = "handshakes" if rests is None else "independent handshakes"

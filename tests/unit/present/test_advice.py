@@ -99,6 +99,14 @@ def test_nothing_seen_is_nothing_advised() -> None:
     assert "Next  halfopen watch" in text
 
 
+def test_handshakes_by_cookie_are_not_told_to_be_none() -> None:
+    text = flat(shown(replace(given(), cookies_sent=900, cookies_back=12)))
+    assert "12 handshakes finished by SYN cookie in 60 s, and no other" in text
+    assert "No handshake finished" not in text
+    text = flat(shown(replace(given(ENOUGH), cookies_sent=900, cookies_back=12)))
+    assert "84,000 handshakes finished without a SYN cookie in 60 s" in text
+
+
 def test_the_document() -> None:
     written = document(given(ENOUGH))
     assert (written["schema"], written["missing"]) == ("halfopen.advise/1", ["give-ups: refused"])
