@@ -1,6 +1,6 @@
 """The verdicts: every scene played with several seeds, and what `halfopen` says scored against what was measured.
 
-Alone: python bench/verdicts.py [--draws N] [--scene NAME …] [--blind] [--jobs N] [--json FILE]
+Alone: python bench/verdicts.py [--draws N] [--first SEED] [--scene NAME …] [--blind] [--jobs N] [--json FILE]
 One play, as JSON: python bench/verdicts.py --play NAME --seed N
 """
 
@@ -155,10 +155,10 @@ def _apart(name: str, seed: int, blind: bool) -> Play:
     return made
 
 
-def measure(names: list[str], draws: int, *, blind: bool = False, jobs: int = 2) -> dict[str, Tally]:
-    """Play each scene with seeds 1 to `draws`, `jobs` at a time; a tally by scene."""
+def measure(names: list[str], draws: int, *, first: int = 1, blind: bool = False, jobs: int = 2) -> dict[str, Tally]:
+    """Play each scene with `draws` seeds from `first` on, `jobs` at a time; a tally by scene."""
     tallies = {name: Tally() for name in names}
-    turns = [(name, seed) for seed in range(1, draws + 1) for name in names]
+    turns = [(name, seed) for seed in range(first, first + draws) for name in names]
     with ThreadPoolExecutor(jobs) as pool:
         for i, made in enumerate(pool.map(lambda turn: _apart(*turn, blind), turns), 1):
             tallies[made.scene].plays.append(made)
@@ -219,6 +219,7 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="bench/verdicts.py", description="Score verdicts against played scenes.")
     add = parser.add_argument
     add("--draws", type=int, default=DRAWS, metavar="N", help="seeds of each scene (10)")
+    add("--first", type=int, default=1, metavar="SEED", help="the first of these seeds (1)")
     add("--scene", action="append", metavar="NAME", help="this scene alone (repeatable); mixes: every mix of two")
     add("--blind", action="store_true", help="without eBPF")
     add("--jobs", type=int, default=os.cpu_count() or 1, metavar="N", help="plays at a time (one for each CPU)")
@@ -252,7 +253,7 @@ def main() -> int:
             enter_user_namespace()
             print(json.dumps(asdict(play(given.play, given.seed, given.blind))))
             return 0
-        tallies = measure(chosen(given.scene), given.draws, blind=given.blind, jobs=given.jobs)
+        tallies = measure(chosen(given.scene), given.draws, first=given.first, blind=given.blind, jobs=given.jobs)
     except HalfopenError as e:
         print(f"bench: {e.line()}", file=sys.stderr)
         return e.exit_code
