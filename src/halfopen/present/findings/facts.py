@@ -151,6 +151,7 @@ PHRASES: Final[Mapping[str, Phrase]] = {
     "lasting_since_s": _told_elsewhere,
     "oldest_s": lambda f, _: tr("the oldest {time}", time=amount(f)),
     "repeated": _repeated,
+    "answers_unseen": _told_elsewhere,
     "distinct_sources": lambda f, _: tr_n("{n:,} address", "{n:,} addresses", int(f.value)),
     "prefix": _prefix,
     "share": _told_elsewhere,

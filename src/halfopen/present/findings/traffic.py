@@ -37,9 +37,9 @@ def _flood(f: Finding, now: str, over: str, *, named: bool = False) -> tuple[str
             "answered",
             **values,
         )
-        return brief, listed([_meanwhile(f), _last(f, sources=not named)]) + _room(f)
+        return brief, listed([_meanwhile(f), _last(f, sources=not named), _in_doubt(f)]) + _room(f)
     brief = tr("{who}: {rate} are never answered, {clients}", who=now, rate=rate, clients=_clients(f))
-    return brief, listed([_meanwhile(f), _last(f, sources=not named)]) + _room(f)
+    return brief, listed([_meanwhile(f), _last(f, sources=not named), _in_doubt(f)]) + _room(f)
 
 
 def _clients(f: Finding) -> str:
@@ -68,6 +68,12 @@ def _meanwhile(f: Finding) -> str:
     if f.number("cookies_unanswered_per_s"):
         parts.append(tr("{rate} of them get a SYN cookie", rate=per_s(f, "cookies_unanswered_per_s")))
     return listed(parts)
+
+
+def _in_doubt(f: Finding) -> str:
+    if not f.has("answers_unseen"):
+        return ""
+    return tr("only eBPF can tell whether they did answer and sent no data (TCP_DEFER_ACCEPT)")
 
 
 def _last(f: Finding, *, sources: bool = True) -> str:

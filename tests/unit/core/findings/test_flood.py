@@ -11,6 +11,7 @@ from halfopen.core.findings.finding import Level
 from halfopen.core.findings.verdict import judge
 from halfopen.core.model.model import build
 from halfopen.core.policy.actions import ChangeListener, ChangeSetting, Protect
+from halfopen.core.sample import ListenerOptions
 from halfopen.core.sample.guard import FoundGuard, GuardCounts, Guards
 from halfopen.core.sample.requests import Requests
 from halfopen.core.tune.keys import COOKIES, SYNACK
@@ -199,6 +200,16 @@ def test_a_deferring_listener_keeps_its_clients_out_of_it() -> None:
     assert "spoofed-flood" not in ids
     assert "may-have-answered" in ids
     assert not releases(verdict)
+
+
+def test_where_answers_are_not_seen_that_is_said() -> None:
+    """Once TCP_DEFER_ACCEPT is over the kernel sends the SYN-ACK again to who answered, as to who did not."""
+    deferring = {"options": {1: ListenerOptions(defer_accept_s=1)}}
+    told = "only eBPF can tell whether they did answer and sent no data (TCP_DEFER_ACCEPT)"
+    verdict, ids = second_look(ONE_HOST, listener(limit=100_000, inode=1), **deferring)
+    assert ids[0] == "few-sources-flood"
+    assert told in say(verdict.findings[0])
+    assert told not in say(second_look(ONE_HOST)[0].findings[0])
 
 
 def test_a_guard_is_proposed_where_this_host_can_arm_one() -> None:

@@ -101,6 +101,15 @@ def _room(view: ListenerView | None) -> tuple[Fact, ...]:
     return (Fact("syn_queue", view.held, max(view.held, view.syn_queue_limit)),)
 
 
+def _in_doubt(e: Evidence, view: ListenerView | None) -> tuple[Fact, ...]:
+    """Where only eBPF could tell those that never answer from those that answered and send no data.
+
+    `syn_ack_recalc()` (net/ipv4/inet_connection_sock.c) sends the SYN-ACK of both again once TCP_DEFER_ACCEPT is over.
+    """
+    exact = e.now.columns is not None and e.now.columns.exact
+    return (Fact("answers_unseen", 1),) if view is not None and view.defer_accept_s and not exact else ()
+
+
 def _released(e: Evidence, found: SilentSources) -> tuple[Cure, ...]:
     """A release of its sources alone where it is counted that none of them finishes a handshake.
 
@@ -168,7 +177,8 @@ def _hit(e: Evidence, id: str, rules_out: tuple[str, ...]) -> Iterator[Hit]:
     every = floods(e)
     for found in every:
         if found.id == id:
-            facts = (*_flow(e, found), *_whose(found), *(_room(found.where) if found.silent.count else ()))
+            room = _room(found.where) if found.silent.count else ()
+            facts = (*_flow(e, found), *_whose(found), *room, *_in_doubt(e, found.where))
             cures, lost = _cures(e, found), dropped_clients_per_s(e)
             others = tuple(one for one in rules_out if all(one != flood.id for flood in every))
             yield Hit(_level(e, found), facts, found.where, others, cures, lost)
