@@ -74,9 +74,11 @@ def _otherwise(given: AdviceGiven) -> str:
 def _nothing(given: AdviceGiven) -> str:
     time = show_duration(round(given.seconds, 1))
     if given.cookies_back:
-        cookies = f"{plural(given.cookies_back, 'handshake')} finished by SYN cookie"
+        # An ACK that meets a full accept queue comes again, and counts again.
+        cookies = f"{plural(given.cookies_back, 'ACK')} with a cookie"
         return (
-            f"{cookies} in {time}, and no other: how long they took is not known, so there is nothing to base advice on"
+            f"No handshake finished in {time} but by SYN cookie ({cookies}): how long these took is not known, so "
+            "there is nothing to base advice on"
         )
     return f"No handshake finished in {time}: there is nothing to base advice on"
 
@@ -99,7 +101,7 @@ def _listener(out: Console, one: ListenerAdvice, given: AdviceGiven) -> None:
     head = Text(f"{listener_text(view.address, view.port)}  ", style="bold")
     if view.processes:
         head.append(Text(f"{printable(processes_cell(view.processes))}  ", style="not bold"))
-    out.print(head.append(Text(_finished(one, given), style="not bold")))
+    out.print(head.append(Text(_finished(one), style="not bold")))
     needs = Table.grid(padding=(0, 2, 0, 0))
     for title, text in _needs(one, given):
         needs.add_row(f"  {title}", Text(text, style="bold"))
@@ -112,11 +114,11 @@ def _listener(out: Console, one: ListenerAdvice, given: AdviceGiven) -> None:
     out.print(remarks)
 
 
-def _finished(one: ListenerAdvice, given: AdviceGiven) -> str:
+def _finished(one: ListenerAdvice) -> str:
     shakes = one.seen.handshakes
-    # Those by cookie take no request socket, and are counted for the namespace alone.
-    how = " without a SYN cookie" if given.cookies_back else ""
-    text = f"{plural(one.finished, 'handshake')} finished{how} in {show_duration(round(shakes.seconds, 1))}"
+    text = f"{plural(one.finished, 'handshake')} finished in {show_duration(round(shakes.seconds, 1))}"
+    if shakes.untimed:
+        text += f" and {shakes.untimed:,} more by SYN cookie"
     if shakes.times.total:
         text += f", half within {show_time(shakes.times.quantile_s(0.5))}"
         text += f", the slowest after {show_time(shakes.times.max_s)}"
@@ -179,8 +181,8 @@ def _backlog(one: ListenerAdvice) -> str:
         )
     if one.needed_backlog <= one.backlog and one.seen.overflows:
         return (
-            f"{one.backlog:,}{each} is too short, or the program stalls: {plural(one.seen.overflows, 'connection')} "
-            f"found an accept queue full; between such moments {one.needed_backlog:,} would do"
+            f"{one.backlog:,}{each} is too short, or the program stalls: an accept queue was full for up to "
+            f"{plural(one.seen.overflows, 'connection')}; between such moments {one.needed_backlog:,} would do"
         )
     if one.needed_backlog <= one.backlog:
         return f"{one.backlog:,}{each} is enough, {need}"
@@ -195,7 +197,7 @@ def _cookies(given: AdviceGiven) -> str:
         return "this kernel has none: the backlog alone is the room"
     text = f"when a queue is full, {'as it is' if value == 1 else f'not {_COOKIES.get(value, str(value))}'}"
     if given.cookies_sent:
-        text += f" ({given.cookies_sent:,} sent meanwhile, {given.cookies_back:,} came back)"
+        text += f" ({given.cookies_sent:,} sent meanwhile, {plural(given.cookies_back, 'ACK')} with one)"
     return text
 
 

@@ -133,7 +133,8 @@ class FoundGuard:
 @dataclass(frozen=True, slots=True)
 class Guards:
     """The guards that are armed in a namespace; possible: this host and user could arm one, None: not looked for;
-    earlier: the same guards at the look before, where that had no part of its own."""
+    earlier: the same guards at the look before, where that had no part of its own.
+    """
 
     found: tuple[FoundGuard, ...] = ()
     possible: bool | None = None

@@ -29,8 +29,9 @@ class Stream:
 
 @dataclass(frozen=True, slots=True)
 class Silent:
-    """SYNs of no client. kind: spoofed, few, prefix, scan, or acked (their SYN-ACKs were
-    acknowledged). prefixes: the sources, none when they are spoofed."""
+    """SYNs of no client. kind: spoofed, few, prefix, scan, or acked (their SYN-ACKs were acknowledged). prefixes: the
+    sources, none when they are spoofed.
+    """
 
     kind: str
     ports: tuple[int, ...]

@@ -56,7 +56,7 @@ class _Scene:
     """What must be known before anything is destroyed: the listeners, which of them defer, and which ignored ACKs.
 
     may_defer: groups of listeners that do, or may for all that is known. exact: timeouts are cheap enough to be asked
-    for every request. door: None where none can be held.
+    for every request. door: None where none can be held. upper: victims were chosen by ages that may be too high.
     """
 
     listeners: NDArray[Any]
@@ -72,6 +72,7 @@ class _Scene:
     spared: int = 0
     untouched: int = 0
     room: int | None = None
+    upper: bool = False
     _table: timeouts.Table = field(default_factory=dict)
     _asked_at: float = -_TIMEOUTS_KEEP_S
 
@@ -95,7 +96,7 @@ class _Scene:
         self.overflows.close()
         self.deferred.close()
         counts.notes += self.overflows.notes()
-        if self.meant.filter.older_than_s is not None and not self.exact and counts.released:
+        if self.upper and counts.released:
             counts.notes.append(_UPPER)
 
     def victims(self, rows: NDArray[Any]) -> NDArray[Any]:
@@ -103,6 +104,7 @@ class _Scene:
         fresh = time.monotonic() - self._asked_at <= _TIMEOUTS_KEEP_S
         asked = timeouts.look_up(self._table, rows) if self.exact and fresh else None
         found = self.meant.select(rows, *by_timers(rows, self.cap_s, asked))
+        self.upper |= asked is None and found.count > 0 and self.meant.filter.older_than_s is not None
         self.spared += found.spared
         self.untouched += found.untouched
         meant = rows if found.mask.all() else rows[found.mask]

@@ -73,7 +73,7 @@ def _meanwhile(f: Finding) -> str:
 def _in_doubt(f: Finding) -> str:
     if not f.has("answers_unseen"):
         return ""
-    return tr("only eBPF can tell whether they did answer and sent no data (TCP_DEFER_ACCEPT)")
+    return tr("only eBPF can tell whether they answered and sent no data (TCP_DEFER_ACCEPT)")
 
 
 def _last(f: Finding, *, sources: bool = True) -> str:

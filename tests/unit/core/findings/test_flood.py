@@ -205,7 +205,7 @@ def test_a_deferring_listener_keeps_its_clients_out_of_it() -> None:
 def test_where_answers_are_not_seen_that_is_said() -> None:
     """Once TCP_DEFER_ACCEPT is over the kernel sends the SYN-ACK again to who answered, as to who did not."""
     deferring = {"options": {1: ListenerOptions(defer_accept_s=1)}}
-    told = "only eBPF can tell whether they did answer and sent no data (TCP_DEFER_ACCEPT)"
+    told = "only eBPF can tell whether they answered and sent no data (TCP_DEFER_ACCEPT)"
     verdict, ids = second_look(ONE_HOST, listener(limit=100_000, inode=1), **deferring)
     assert ids[0] == "few-sources-flood"
     assert told in say(verdict.findings[0])
