@@ -203,11 +203,11 @@ def test_it_is_served_as_well_and_a_client_that_hangs_delays_no_reading(lab: Lab
     file, path = tmp_path / "halfopen.prom", str(tmp_path / "m.sock")
     words = ("--netns", lab.server.netns_path, "--interval", "50ms", "--json", "--metrics-file", str(file))
     argv = [sys.executable, "-m", "halfopen", "watch", *words, "--metrics-listen", path]
-    process = subprocess.Popen(argv, env=environment(), stdout=subprocess.PIPE, text=True)
+    hanging = [socket.socket(socket.AF_UNIX) for _ in range(40)]
+    # Not a pipe: one that nobody reads is full after some readings, and the watch would wait for its reader.
+    process = subprocess.Popen(argv, env=environment(), stdout=subprocess.DEVNULL)
     try:
         until(lambda: os.path.exists(path) and file.exists() and values(file, "readable") == [1], timeout=60)
-        assert process.stdout is not None
-        hanging = [socket.socket(socket.AF_UNIX) for _ in range(40)]
         for one in hanging:
             one.connect(path)
             one.sendall(b"GET /met")
@@ -219,11 +219,11 @@ def test_it_is_served_as_well_and_a_client_that_hangs_delays_no_reading(lab: Lab
         assert b"\nhalfopen_readable{" in answered
         before = values(file, "reading_duration_seconds_count")[0]
         until(lambda: values(file, "reading_duration_seconds_count")[0] > before + 20, timeout=60)
+    finally:
         for one in hanging:
             one.close()
-    finally:
         process.send_signal(signal.SIGTERM)
-        process.communicate(timeout=60)
+        process.wait(timeout=60)
     assert process.returncode == 0
     assert not os.path.exists(path)
 
