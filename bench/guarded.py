@@ -45,9 +45,10 @@ _WITHIN_S: Final = 20.0
 @dataclass(frozen=True, slots=True)
 class PacketCost:
     """The guard's own time for an ACK without a cookie (ns, by the kernel's test run): to a guarded port while cookies
-    are out, to one while none is, and to another port."""
+    are out, with timestamps and without, to one while none is, and to another port."""
 
     engaged_ns: float
+    bare_ns: float
     armed_ns: float
     other_ns: float
 
@@ -84,15 +85,15 @@ def packet_cost(repeat: int) -> PacketCost:
         listener = lab.server.listen(PORT)
         with closing(armed(lab)) as guard:
 
-            def run(port: int) -> float:
-                frame = acks(lab, port, np.random.default_rng(7), 1, stamped=True)[0]
+            def run(port: int, *, stamped: bool = True) -> float:
+                frame = acks(lab, port, np.random.default_rng(7), 1, stamped=stamped)[0]
                 frame[:12] = 0  # the loopback device's, where a test run begins
                 each = [lab.server.run(lambda: _run(guard, frame.tobytes(), repeat // 5)) for _ in range(5)]
                 return statistics.median(each)
 
             quiet, other = run(PORT), run(PORT + 1)
             lab.client.connect(listener, 1)  # a cookie is out
-            return PacketCost(run(PORT), quiet, other)
+            return PacketCost(run(PORT), run(PORT, stamped=False), quiet, other)
 
 
 def _run(armed: Armed, frame: bytes, repeat: int) -> float:
@@ -222,13 +223,19 @@ def measure(*, quick: bool) -> dict[str, Any]:
     }
 
 
+def packet_lines(packets: PacketCost) -> Iterator[str]:
+    """The table of packets."""
+    yield "The guard's own time for a packet of a connection (the kernel's test run, in a loop)"
+    yield f"to a guarded port while cookies are out {packets.engaged_ns:,.0f} ns"
+    yield f"the same, without timestamps            {packets.bare_ns:,.0f} ns"
+    yield f"to a guarded port while none is out     {packets.armed_ns:,.0f} ns"
+    yield f"to another port                         {packets.other_ns:,.0f} ns"
+
+
 def as_lines(done: dict[str, Any]) -> Iterator[str]:
     """The tables."""
     (packets,) = done["packets"]
-    yield "The guard's own time for a packet of a connection (the kernel's test run, in a loop)"
-    yield f"to a guarded port while cookies are out {packets.engaged_ns:,.0f} ns"
-    yield f"to a guarded port while none is out     {packets.armed_ns:,.0f} ns"
-    yield f"to another port                         {packets.other_ns:,.0f} ns"
+    yield from packet_lines(packets)
     yield ""
     yield f"One connection of a client without timestamps, {RTT_S * 1000:.0f} ms round trip, by how it was made"
     usual = done["throughput"][0].per_s

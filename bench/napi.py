@@ -29,11 +29,21 @@ class NapiThread:
     """The kernel thread that hands the packets of the server's device up."""
 
     pid: int
+    core: int
 
     def cpu_s(self) -> float:
         """CPU time so far."""
         words = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
         return (int(words[11]) + int(words[12])) / _TICKS
+
+    def core_s(self) -> float:
+        """How long its core has been busy so far, with whatever it was."""
+        for line in Path("/proc/stat").read_text().splitlines():
+            name, *times = line.split()
+            if name == f"cpu{self.core}":
+                # user, nice, system, (idle, iowait,) irq, softirq, steal
+                return sum(int(times[i]) for i in (0, 1, 2, 5, 6, 7)) / _TICKS
+        return 0.0
 
 
 @contextmanager
@@ -55,9 +65,9 @@ def on_a_core_of_its_own(lab: Lab) -> Iterator[NapiThread]:
         if time.monotonic() > deadline:
             raise BenchError("the kernel started no NAPI thread")
         time.sleep(0.01)
-    thread = NapiThread(min(made))
-    os.sched_setaffinity(thread.pid, {max(cores)})
-    os.sched_setaffinity(0, cores - {max(cores)})
+    thread = NapiThread(min(made), max(cores))
+    os.sched_setaffinity(thread.pid, {thread.core})
+    os.sched_setaffinity(0, cores - {thread.core})
     try:
         yield thread
     finally:

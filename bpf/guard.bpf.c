@@ -91,7 +91,7 @@ INLINE int answer(struct __sk_buff *skb, struct packet *p, struct place place, c
 	choose(p, o, &a, place);
 	chosen |= a.ecn << 2 | a.sack << 3 | (a.wscale == WSCALE_NONE ? WSCALE_NONE : o->wscale) << 4;
 	hash = signed_by_us(p, place, p->seq, chosen | (a.stamped ? STAMPED : 0), slot);
-	a.seq = ((u32)hash & ~COOKIE_OPTIONS) | chosen;
+	a.seq = ((u32)hash & signed_bits(a.stamped)) | (a.stamped ? tag(p, p->seq) : 0) | chosen;
 	a.value = __builtin_bswap32((u32)(now >> TICK_BITS) + (u32)(hash >> 32));
 	a.mss = our_mss(skb, place, l->user_mss);
 	engage(now);
@@ -250,12 +250,14 @@ INLINE int on_ack(struct __sk_buff *skb, struct packet *p, const struct options 
 
 	if (!c)
 		return TCX_NEXT;
+	if (o->stamped && (cookie & TAG) != tag(p, isn))
+		return on_other_ack(skb, p, place, c);
 	hash = signed_by_us(p, place, isn, chosen, slot);
-	if (!fits(hash, cookie)) {
+	if (!fits(hash, cookie, o->stamped)) {
 		if ((now & ((1ULL << SLOT_BITS) - 1)) > GRACE_NS)
 			return on_other_ack(skb, p, place, c);
 		hash = signed_by_us(p, place, isn, chosen, slot - 1);
-		if (!fits(hash, cookie))
+		if (!fits(hash, cookie, o->stamped))
 			return on_other_ack(skb, p, place, c);
 	}
 	if (o->stamped && !is_recent(hash, now, o->echo))

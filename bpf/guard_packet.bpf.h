@@ -182,20 +182,20 @@ INLINE bool packet_options(struct __sk_buff *skb, struct place place, const stru
 
 INLINE u64 sign(const u64 *secret, const struct packet *p, bool v6, u32 isn, u32 chosen, u64 slot)
 {
+	u64 seven = slot << 16 | (chosen & (STAMPED | COOKIE_OPTIONS));
 	struct siphash s;
 
 	sip_begin(&s, secret);
 	sip_word(&s, p->ports | (u64)isn << 32);
-	sip_word(&s, slot << 16 | (chosen & (STAMPED | COOKIE_OPTIONS)));
 	if (!v6) {
 		sip_word(&s, p->remote[1] >> 32 | (p->local[1] >> 32 << 32));
-		return sip_end(&s, 3);
+		return sip_end(&s, 2, seven);
 	}
 	sip_word(&s, p->remote[0]);
 	sip_word(&s, p->remote[1]);
 	sip_word(&s, p->local[0]);
 	sip_word(&s, p->local[1]);
-	return sip_end(&s, 6);
+	return sip_end(&s, 5, seven);
 }
 
 OUTLINED u64 sign_v4(struct packet *p, u32 isn, u32 chosen, u64 slot)
@@ -208,9 +208,28 @@ OUTLINED u64 sign_v6(struct packet *p, u32 isn, u32 chosen, u64 slot)
 	return p ? sign(settings.secrets[slot % GUARD_SLOTS], p, true, isn, chosen, slot) : 0;
 }
 
-INLINE bool fits(u64 hash, u32 cookie)
+/*
+ * Of a cookie with timestamps eight bits are a cheap hash instead, by which nearly every ACK of a connection is told from
+ * one with a cookie before it is hashed in earnest. The timestamp makes good for them: it holds the signature as well.
+ */
+#define TAG 0xff00U
+
+INLINE u32 tag(const struct packet *p, u32 isn)
 {
-	return !(((u32)hash ^ cookie) & ~COOKIE_OPTIONS);
+	u64 ends = (p->ports | (u64)isn << 32) ^ p->remote[1];
+
+	return ends * (settings.seed | 1) >> 56 << 8;
+}
+
+/* The bits of a cookie that are of the hash. */
+INLINE u32 signed_bits(bool stamped)
+{
+	return stamped ? ~(TAG | COOKIE_OPTIONS) : ~COOKIE_OPTIONS;
+}
+
+INLINE bool fits(u64 hash, u32 cookie, bool stamped)
+{
+	return !(((u32)hash ^ cookie) & signed_bits(stamped));
 }
 
 /* Whether an echoed timestamp is one that went out with this cookie, lately. */

@@ -39,10 +39,10 @@ INLINE void sip_word(struct siphash *s, u64 word)
 	s->v0 ^= word;
 }
 
-/* The hash of the `words` words that were put in. */
-INLINE u64 sip_end(struct siphash *s, u32 words)
+/* The hash of the `words` words that were put in, and of seven bytes more. */
+INLINE u64 sip_end(struct siphash *s, u32 words, u64 seven)
 {
-	sip_word(s, (u64)words << 59);
+	sip_word(s, ((u64)words * 8 + 7) << 56 | (seven & ~0ULL >> 8));
 	s->v2 ^= 0xff;
 	sip_round(s);
 	sip_round(s);
