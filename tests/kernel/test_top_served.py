@@ -3,24 +3,23 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import signal
 import subprocess
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
 import capabilities
+from halfopen.lab import Lab
 from halfopen.service import client
 from peers import until
 from screens import screen
 from terminal import Terminal, terminal
-
-if TYPE_CHECKING:
-    from halfopen.lab import Lab
 
 pytestmark = [pytest.mark.root, pytest.mark.slow]
 
@@ -41,9 +40,9 @@ def inside(lab: Lab, *words: str) -> list[str]:
 
 
 @contextmanager
-def service(lab: Lab, control: str) -> Iterator[subprocess.Popen[bytes]]:
+def service(lab: Lab, control: str, *more: str, has: tuple[str, ...] = HAS) -> Iterator[subprocess.Popen[bytes]]:
     """A service of the user nobody, with the capabilities of the unit."""
-    words = inside(lab, *capabilities.command("watch", "--as-service", capabilities=HAS))
+    words = inside(lab, *capabilities.command("watch", "--as-service", *more, capabilities=has))
     env = capabilities.environment_of_nobody(HALFOPEN_CONTROL=control)
     running = subprocess.Popen(words, env=env, stdout=subprocess.DEVNULL, cwd="/")
     try:
@@ -111,3 +110,29 @@ def test_where_it_may_not_be_asked_the_screen_says_so_and_reads_itself(lab: Lab,
             assert "service" not in seen(t).splitlines()[0]
             t.answer("q")
             assert t.wait() == 0
+
+
+def test_n_shows_every_namespace_where_the_service_reads_them(lab: Lab, control: str) -> None:
+    lab.server.listen(8080)
+    start = tuple(inside(lab, *capabilities.command()))
+    env = dict(capabilities.environment_of_nobody(HALFOPEN_CONTROL=control, TERM="xterm-256color"))
+    every = service(lab, control, "--netns", "all", has=(*HAS, "sys_admin", "dac_read_search"))
+    with Lab() as other, every, terminal("top", start=start, **env) as t:
+        other.client.half_open(other.server.listen(8181), 59).settled()
+        until(lambda: "1 listener, by half-open" in seen(t), timeout=60)
+        assert "n namespaces" in seen(t).splitlines()[-1]
+        t.answer("n")
+        until(lambda: re.search(r"[0-9]+ network namespaces", seen(t).splitlines()[0]), timeout=30)
+        until(lambda: "59/128 :8181" in seen(t), timeout=30)
+        t.answer("q")
+        assert t.wait() == 0
+
+
+def test_of_a_service_that_reads_one_namespace_the_screen_of_all_says_so(lab: Lab, control: str) -> None:
+    lab.server.listen(8080)
+    start = tuple(inside(lab, *capabilities.command()))
+    env = dict(capabilities.environment_of_nobody(HALFOPEN_CONTROL=control, TERM="xterm-256color"))
+    with service(lab, control), terminal("top", "--netns", "all", start=start, **env) as t:
+        until(lambda: "the service watches only its own network namespace" in " ".join(seen(t).split()), timeout=60)
+        t.answer("q")
+        assert t.wait() == 0

@@ -80,7 +80,7 @@ def command(
     own = direct or any(_is_given(name) for name in ("read_by", "interval"))
     asking = not own and served.possible(netns)
     painter = Painter(colour=tty.has_colours())
-    with tty.Screen() as screen, spoken():
+    with tty.Screen(_encoding()) as screen, spoken():
         # The frame first: what reads takes longer to import than a person wants to wait for a sign of life.
         columns, rows = screen.size()
         screen.show(painter.paint(waiting(columns, rows, os.uname().nodename, asking=asking), columns, rows))
@@ -105,7 +105,7 @@ def _replay(id: str, history_file: str | None) -> None:
     from halfopen.present.screen.painting import Painter
 
     one, entries, problem = record_of(place_of(history_file), id)
-    with tty.Screen() as screen:
+    with tty.Screen(_encoding()) as screen:
         painter = Painter(colour=tty.has_colours())
         top = TopReplay(one, entries, problem, screen, painter, ascii_only=_ascii_only())
         signals.take_first(lambda _: top.quit())
@@ -113,8 +113,13 @@ def _replay(id: str, history_file: str | None) -> None:
         top.run()
 
 
+def _encoding() -> str:
+    """That of the terminal."""
+    return sys.stdout.encoding or "ascii"
+
+
 def _ascii_only() -> bool:
-    return not (sys.stdout.encoding or "").lower().startswith("utf")
+    return not _encoding().lower().startswith("utf")
 
 
 def _seconds(interval: str) -> float:
@@ -203,7 +208,8 @@ def _followed(netns: str | None) -> tuple[ReadingSource | None, str]:
         one = FollowedReadings(mode.control_path(), netns)
     except NoReadings as e:
         return None, "" if e.expected else phrases.reads_itself(e.line())
-    return ReadingSource(one.run, one.everywhere, reader=phrases.the_service()), ""
+    widen = one.widen if one.wider else None
+    return ReadingSource(one.run, one.everywhere, reader=phrases.the_service(), widen=widen), ""
 
 
 def _ask(request: Mapping[str, object]) -> Mapping[str, object]:

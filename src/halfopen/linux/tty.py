@@ -17,6 +17,8 @@ _ENTER: Final = b"\x1b[?1049h\x1b[?25l\x1b[?7l\x1b[H\x1b[2J"
 _LEAVE: Final = b"\x1b[0m\x1b[?7h\x1b[?25h\x1b[?1049l"
 _DUMB: Final = ("", "dumb", "unknown")
 _READ_MOST: Final = 4096
+# In place of what a terminal without UTF-8 lacks, or shows two cells wide.
+_PLAINER: Final = str.maketrans("…─│└┤┴●█", ".-|+++o#")
 
 
 def check() -> None:
@@ -47,13 +49,22 @@ def has_colours() -> bool:
         return True
 
 
+def encoded(text: str, encoding: str) -> bytes:
+    """What a terminal with this encoding takes; `?` for a character that it lacks."""
+    if not encoding.lower().startswith("utf"):
+        text = text.translate(_PLAINER)
+    return text.encode(encoding, "replace")
+
+
 class Screen:
     """The terminal of this process, taken over inside a `with`; signals that concern it wake `wait`.
 
-    resized: its size changed; to_suspend: Ctrl-Z was typed. Both stay set until they are taken back.
+    encoding: of what is written. resized: its size changed; to_suspend: Ctrl-Z was typed. Both stay set until they are
+    taken back.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, encoding: str = "utf-8") -> None:
+        self._encoding = encoding
         self._saved: list[Any] = termios.tcgetattr(0)
         self._keeper: TtyKeeper | None = None
         self._wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
@@ -120,7 +131,7 @@ class Screen:
     def show(self, text: str) -> None:
         """Write to it. Raises: OSError when it is gone."""
         if text:
-            self._write(text.encode(errors="replace"))
+            self._write(encoded(text, self._encoding))
 
     def wake(self) -> None:
         """End a `wait`, from any thread and from a signal handler."""

@@ -6,6 +6,7 @@ import json
 import socket
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any, Final
 
 from halfopen.core.errors import HalfopenError
@@ -20,7 +21,8 @@ _LINE_MOST: Final = 64 * 1024
 # An answer, and a reading, are due within this time; readings are spaced out to 10 s at most.
 _PATIENCE_S: Final = 20.0
 _AGAIN_S: Final = 1.0
-# Whoever asks for another namespace gets the error from the kernel, not from the service.
+# Whoever asks for another namespace gets the error from the kernel, not from the service; whoever asks for every one is
+# told that the service does not watch them.
 _EXPECTED: Final = ("elsewhere", "unknown-target")
 
 
@@ -37,14 +39,25 @@ class NoReadings(HalfopenError):
 class FollowedReadings:
     """What a service at the control socket `path` reads of a namespace (as --netns takes it).
 
-    everywhere: it was asked for every namespace.
+    everywhere: it was asked for every namespace. wider: it reads every one, and was asked for one.
     """
 
     def __init__(self, path: str, netns: str | None) -> None:
         """Raises: NoReadings."""
         self._path, self._netns = path, netns
-        self.everywhere = netns == "all"
+        self.everywhere, self._all_there, self._widens = netns == "all", False, False
         self._socket, self._begun = self._connected()
+
+    @property
+    def wider(self) -> bool:
+        """Whether `widen` would bring more."""
+        return self._all_there and not self.everywhere
+
+    def widen(self) -> None:
+        """Ask for every namespace from now on; in the thread of `run`."""
+        self._netns, self.everywhere, self._widens = "all", True, True
+        with suppress(OSError):  # it is closed while the service is waited for
+            self._socket.shutdown(socket.SHUT_RDWR)
 
     def run(self, stop: Between) -> Iterator[Report]:
         """Its reports, until `stop` is set. A service that is gone is waited for."""
@@ -55,6 +68,8 @@ class FollowedReadings:
                     watched = report if isinstance(report, Round) else watched
                     yield report
             except (OSError, HalfopenError) as e:
+                if self._widens:
+                    continue
                 why = e.message if isinstance(e, HalfopenError) else "it ended the connection"
                 yield Trouble("service", _lost(why))
                 yield watched or Round(frozenset(), frozenset())
@@ -64,6 +79,10 @@ class FollowedReadings:
         self._socket.close()
 
     def _reports(self, stop: Between) -> Iterator[Report]:
+        if self._widens:
+            self._widens = False
+            self._socket.close()
+            self._socket, self._begun = self._connected()
         received, frames, data = ReceivedReadings(), FrameTaker(), self._begun
         patience_s = _PATIENCE_S
         while not stop.is_set():
@@ -119,12 +138,13 @@ class FollowedReadings:
         try:
             answer = json.loads(line)
             error = answer.get("error") or {}
-            ok = bool(answer.get("ok"))
+            ok, self._all_there = bool(answer.get("ok")), bool(answer.get("everywhere"))
         except (ValueError, AttributeError, TypeError):
             raise NoReadings("the halfopen service gave an answer that is not JSON") from None
         if not ok:
             words, hint = str(error.get("message") or ""), str(error.get("hint") or "")
-            raise NoReadings(f"the halfopen service: {words}", hint, expected=error.get("id") in _EXPECTED)
+            expected = error.get("id") in _EXPECTED and not self.everywhere
+            raise NoReadings(f"the halfopen service: {words}", hint, expected=expected)
 
 
 def _line(one: socket.socket) -> tuple[bytes, bytes]:

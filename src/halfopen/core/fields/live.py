@@ -23,7 +23,14 @@ def per_s(rate: float) -> str:
     return f"{rate:.1f}" if 0 < rate < 9.95 and rate != int(rate) else f"{rate:,.0f}"
 
 
-_SPARE: Final = {"process": 1, "drops": 2, "release_time_s": 4, "retransmits": 3}
+_SPARE: Final = {
+    "accept_queue": 1,
+    "oldest": 2,
+    "process": 3,
+    "drops": 4,
+    "retransmits": 5,
+    "release_time_s": 6,
+}
 
 LIVE_LISTENER: Final[tuple[Field[ListenerView], ...]] = tuple(
     replace(field, spare=_SPARE.get(field.name, 0))

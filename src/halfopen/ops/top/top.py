@@ -37,7 +37,8 @@ _TICK_S: Final = 1.0
 class ReadingSource:
     """Where readings come from. run: reports, until it is told to stop; in the thread that reads. several: of every
     namespace. interval_s: between them, as far as is known before the first. reader: who reads the kernel,
-    "" for this process. notice: what a person is to know of that.
+    "" for this process. notice: what a person is to know of that. widen: has it go on with every namespace, in the
+    thread that reads; None where it cannot.
     """
 
     run: Callable[[Between], Iterator[Report]]
@@ -45,6 +46,7 @@ class ReadingSource:
     interval_s: float = 1.0
     reader: str = ""
     notice: str = ""
+    widen: Callable[[], None] | None = None
 
 
 class Top(KeyLoop):
@@ -54,7 +56,8 @@ class Top(KeyLoop):
         self, source: ReadingSource, work: TopWork, screen: Screen, painter: Painter, *, ascii_only: bool
     ) -> None:
         page = Page.NAMESPACES if source.several else Page.LISTENERS
-        state = ScreenState(several=source.several, page=page, notice=source.notice)
+        wider = source.widen is not None
+        state = ScreenState(several=source.several, wider=wider, page=page, notice=source.notice)
         super().__init__(screen, painter, state, ascii_only=ascii_only)
         self._source, self._work = source, work
         self._between = Between()
@@ -120,6 +123,10 @@ class Top(KeyLoop):
             view = space.view(self._state.listener)  # never another one, where it is gone
         if wish is Wish.DETAILS:
             self._focus()
+        elif wish is Wish.NAMESPACES:
+            self._focus()
+            if self._source.widen is not None:
+                self._between.do(self._source.widen)
         elif wish is Wish.CANCELLED:
             self._work.forget()
         elif space is None:

@@ -20,6 +20,15 @@ _ORDERS: Final[dict[str, Callable[[ListenerView], Any]]] = {
     "drops": lambda v: (-v.drops, v.port, v.address),
     "port": lambda v: (v.port, v.address),
 }
+SORTED_COLUMN: Final = {
+    "half-open": "half_open",
+    "SYN queue": "syn_queue",
+    "accept queue": "accept_queue",
+    "oldest": "oldest",
+    "drops": "drops",
+    "port": "listener",
+}
+"""The column (`core.fields.listener`) that shows what an order goes by."""
 
 
 def space_of(live: Live, state: ScreenState) -> LiveNamespace | None:
@@ -37,7 +46,7 @@ def listeners(space: LiveNamespace, state: ScreenState) -> list[ListenerView]:
     """The listeners of a namespace whose row the filter lets through, in the chosen order."""
     word = state.filter.lower()
     found = [v for v in model_of(space).listeners if word in f"{name_cell(v)} {processes_cell(v.processes)}".lower()]
-    return sorted(found, key=_ORDERS[state.sort])
+    return sorted(found, key=_ORDERS[state.sort], reverse=state.reverse)
 
 
 def spaces(live: Live, state: ScreenState) -> list[LiveNamespace]:

@@ -66,7 +66,10 @@ def _subject(live: Live, space: LiveNamespace, state: ScreenState) -> str:
         words += f"  {name_cell(view)}" if view is not None else ""
     else:
         count = tr_n("{n:,} listener", "{n:,} listeners", len(space.model.listeners))
-        words += "  " + tr("{listeners}, by {column}", listeners=count, column=tr(state.sort))
+        if state.reverse:
+            words += "  " + tr("{listeners}, by {column}, inverted", listeners=count, column=tr(state.sort))
+        else:
+            words += "  " + tr("{listeners}, by {column}", listeners=count, column=tr(state.sort))
     if state.filter:
         words += "  " + tr("filter: {text}", text=state.filter)
     return printable(words)
@@ -161,7 +164,7 @@ def _keys(state: ScreenState) -> Iterator[tuple[str, str]]:
 
 def _live_keys(state: ScreenState) -> Iterator[tuple[str, str]]:
     listeners = state.page is Page.LISTENERS
-    if listeners and state.several:
+    if listeners and (state.several or state.wider):
         yield "n", tr("namespaces")
     if state.page is not Page.DETAILS:
         yield "Enter", tr("details") if listeners else tr("listeners")
@@ -173,7 +176,7 @@ def _live_keys(state: ScreenState) -> Iterator[tuple[str, str]]:
         yield "/", tr("filter")
     if listeners:
         yield "s", tr("sort")
-    if not (listeners and state.several):
+    if not (listeners and (state.several or state.wider)):
         yield "p", tr("pause")
     yield "?", tr("help")
     yield "q", tr("back") if state.page is Page.DETAILS else tr("quit")

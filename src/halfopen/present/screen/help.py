@@ -24,11 +24,12 @@ def _moving() -> Iterator[tuple[str, str]]:
     yield "Home, End", tr("the first, the last")
     yield "Enter", tr("details of a listener; listeners of a namespace")
     yield "/", tr("filter: rows with this text in name or process")
-    yield "s", tr("sort by another column")
+    yield "s S", tr("sort by the next column, by the one before")
+    yield "I", tr("invert the order")
 
 
 def _acting() -> Iterator[tuple[str, str]]:
-    yield "n", tr("the namespaces (with --netns all)")
+    yield "n", tr("the namespaces, with --netns all or with the service")
     yield "d", tr("diagnose: look for five seconds, say what is wrong")
     yield "r", tr("release half-open connections: counts, then asks")
     yield "t", tr("tune: the change that would help; shows it, then asks")

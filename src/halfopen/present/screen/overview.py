@@ -19,14 +19,14 @@ from halfopen.present.findings.headline import headline
 from halfopen.present.findings.reasons import reasons
 from halfopen.present.findings.words import lasted
 from halfopen.present.language import listed, tr, tr_n, wrapped
-from halfopen.present.screen.choosing_rows import listeners, model_of, place_of
+from halfopen.present.screen.choosing_rows import SORTED_COLUMN, listeners, model_of, place_of
 from halfopen.present.screen.state import ScreenState
-from halfopen.present.screen.styled import StyledLine, padded, sparkline, styled
+from halfopen.present.screen.styled import StyledLine, cut, padded, sparkline, styled
 from halfopen.present.screen.tables import Bar, table
 from halfopen.present.text import STYLE, level_head
 from halfopen.present.timechart import columns_for, time_chart
 
-_HEAD_LINES: Final = 2
+_HEAD_LINES: Final = 3
 _INDENT: Final = "          "
 # From this share on a queue is trouble soon, and from this it is trouble.
 _SOON: Final = 0.5
@@ -60,7 +60,9 @@ def verdict_lines(space: LiveNamespace, width: int, most: int) -> list[StyledLin
     head = level_head(level)
     first, *more = wrapped(printable(headline(model, verdict)), width - head.cell_len, "")
     lines = [styled((head.plain, STYLE[level]), (first, "bold"))]
-    lines += [styled(_INDENT, (text, "bold")) for text in more[: _HEAD_LINES - 1]]
+    if len(more) >= _HEAD_LINES:
+        more[_HEAD_LINES - 2 :] = [" ".join(more[_HEAD_LINES - 2 :])]
+    lines += [cut(styled(_INDENT, (text, "bold")), width) for text in more]
     nexts = _next(space, width)
     told = [(STYLE[at], line) for at, line in reasons(model, verdict) if at > Level.OK or most > _TALL // 3]
     for style, line in told:
@@ -127,13 +129,17 @@ def overview(
     room = rows - len(top) - min(1, len(missing))
     # The listeners first: two rows of them at least, before what stands below.
     wanted = min(len(views) + 1, max(3, room - len(below) - 1))
-    body = table(LIVE_LISTENER, views, columns, min(room, wanted), at=at, bars=queue_bars()) if views else []
+    body = _listeners(views, at, state, columns, min(room, wanted)) if views else []
     if not views:
         absent = tr("no listener has {text!r} in its row", text=state.filter) if state.filter else ""
         body = [styled(("  " + (absent or tr("nothing listens here")), "dim"))]
     lines = [*top, *body, *below[: max(0, room - len(body))]]
     lines += _chart(space.minute, columns, rows - len(lines) - len(missing), ascii_only)
     return [*lines, *missing[: max(0, rows - len(lines))]]
+
+
+def _listeners(views: list[ListenerView], at: int, state: ScreenState, columns: int, room: int) -> list[StyledLine]:
+    return table(LIVE_LISTENER, views, columns, room, at=at, bars=queue_bars(), by=SORTED_COLUMN[state.sort])
 
 
 def _chart(minute: tuple[Moment, ...], width: int, room: int, ascii_only: bool) -> list[StyledLine]:

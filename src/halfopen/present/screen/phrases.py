@@ -165,3 +165,10 @@ def recorded_in_part() -> str:
 def diagnose_title() -> str:
     """The head of what `diagnose` would have said."""
     return tr("diagnose, as of then")
+
+
+def sorted_by(column: str, *, reverse: bool) -> str:
+    """The order of the rows was changed."""
+    if reverse:
+        return tr("Sorted by {column}, inverted", column=tr(column))
+    return tr("Sorted by {column}", column=tr(column))

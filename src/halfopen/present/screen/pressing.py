@@ -11,7 +11,7 @@ from halfopen.present.language import tr
 from halfopen.present.screen import choosing_rows
 from halfopen.present.screen.help import help_lines
 from halfopen.present.screen.keyboard import ESCAPE
-from halfopen.present.screen.phrases import nothing_changed
+from halfopen.present.screen.phrases import nothing_changed, sorted_by
 from halfopen.present.screen.state import SORTS, Page, ScreenState, Wish
 
 Pressed = tuple[ScreenState, Wish | None]
@@ -121,6 +121,9 @@ def _back(state: ScreenState, key: str) -> Pressed:
 
 
 def _namespaces(state: ScreenState) -> Pressed:
+    if state.wider:
+        wide = replace(state, several=True, wider=False, page=Page.NAMESPACES, shown=None, top=0, filter="")
+        return wide, Wish.NAMESPACES
     if not state.several:
         return state.with_notice(_one_namespace(state)), None
     if state.page is Page.NAMESPACES:
@@ -134,11 +137,21 @@ def _one_namespace(state: ScreenState) -> str:
     return tr("One namespace is watched; halfopen top --netns all shows every one")
 
 
-def _sort(state: ScreenState) -> Pressed:
+def _sorting(by: int) -> Callable[[ScreenState], Pressed]:
+    """By the next column, or the one before."""
+    return lambda state: _sorted(state, sort=SORTS[(SORTS.index(state.sort) + by) % len(SORTS)], reverse=False)
+
+
+def _invert(state: ScreenState) -> Pressed:
+    return _sorted(state, sort=state.sort, reverse=not state.reverse)
+
+
+def _sorted(state: ScreenState, *, sort: str, reverse: bool) -> Pressed:
+    if state.page is Page.NAMESPACES:
+        return state.with_notice(tr("Namespaces are sorted by their verdict, the worst first")), None
     if state.page is not Page.LISTENERS:
         return state, None
-    sort = SORTS[(SORTS.index(state.sort) + 1) % len(SORTS)]
-    return replace(state, sort=sort, listener=None, notice=tr("Sorted by {column}", column=tr(sort))), None
+    return replace(state, sort=sort, reverse=reverse, listener=None, notice=sorted_by(sort, reverse=reverse)), None
 
 
 def _filter(state: ScreenState) -> Pressed:
@@ -159,7 +172,9 @@ def _wishing(wish: Wish) -> Callable[[ScreenState], Pressed]:
 
 _KEYS: Final[dict[str, Callable[[ScreenState], Pressed]]] = {
     "/": _filter,
-    "s": _sort,
+    **dict.fromkeys(("s", ">"), _sorting(1)),
+    **dict.fromkeys(("S", "<"), _sorting(-1)),
+    "I": _invert,
     "n": _namespaces,
     "p": _pause,
     "?": _help,

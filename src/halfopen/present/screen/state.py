@@ -19,7 +19,7 @@ class Page(Enum):
 
 
 SORTS: Final = ("half-open", "SYN queue", "accept queue", "oldest", "drops", "port")
-"""The orders of the listeners, in the order in which a key goes through them."""
+"""The orders of the listeners, in the order in which keys go through them."""
 
 
 NOTICE_MOST: Final = 3
@@ -32,6 +32,7 @@ class Wish(Enum):
     QUIT = "quit"
     REDRAW = "redraw"
     DETAILS = "details"
+    NAMESPACES = "namespaces"
     DIAGNOSE = "diagnose"
     RELEASE = "release"
     OTHER_AGE = "other-age"
@@ -60,13 +61,15 @@ class Question:
 
 @dataclass(frozen=True, slots=True)
 class ScreenState:
-    """several: namespaces are watched. replay: a record is shown, and nothing is read. space: the inode of the one that
-    is shown, None: the first there is. listener: the key of the selected one, None: the first row. top: the first line
-    of a text that is shown. typing: keys go into the filter. working: what is being done, notice: what came of it, each
+    """several: namespaces are watched. wider: one is watched, and the others can be asked for. replay: a record is
+    shown, and nothing is read. space: the inode of the one that is shown, None: the first there is. listener: the key
+    of the selected one, None: the first row. top: the first line of a text that is shown. typing: keys go into the
+    filter. reverse: the last row of the order comes first. working: what is being done, notice: what came of it, each
     in a line.
     """
 
     several: bool = False
+    wider: bool = False
     replay: bool = False
     page: Page = Page.LISTENERS
     space: int | None = None
@@ -75,6 +78,7 @@ class ScreenState:
     filter: str = ""
     typing: bool = False
     sort: str = SORTS[0]
+    reverse: bool = False
     paused: bool = False
     shown: TextShown | None = None
     question: Question | None = None

@@ -34,8 +34,11 @@ def table(
     *,
     at: int | None = None,
     bars: Mapping[str, Bar[S]] = _NO_BARS,
+    by: str = "",
 ) -> list[StyledLine]:
-    """At most `room` lines: the titles, and the rows around the selected one (`at`; None: the first)."""
+    """At most `room` lines: the titles, and the rows around the selected one (`at`; None: the first). by: the name of
+    the column whose order the rows have.
+    """
     if not subjects or room < 2:
         return []
     shown = columns(fields)
@@ -46,7 +49,8 @@ def table(
     # The last column takes what is left.
     kept = fitting(shown, [*widths[:-1], min(widths[-1], _LAST_LEAST)], width - GAP)
     widths = _filled(shown, widths, kept, width - GAP, bars)
-    made = [_line([_aligned(shown[i], tr(shown[i].title), widths[i]) for i in kept], "dim")]
+    titles = [(_aligned(shown[i], tr(shown[i].title), widths[i]), shown[i].name) for i in kept]
+    made = [_titles(titles, by)]
     for row, subject in enumerate(seen):
         cells = [
             gauge(texts[i][row], *_bar(bars[shown[i].name], subject, widths[i]))
@@ -93,8 +97,13 @@ def _aligned(field: Field[S], text: str, width: int) -> str:
     return " " * missing + text
 
 
-def _line(texts: Sequence[str], style: str) -> StyledLine:
-    return styled(" " * GAP, ((" " * GAP).join(texts), style))
+def _titles(titles: Sequence[tuple[str, str]], by: str) -> StyledLine:
+    cells: list[StyledLine] = []
+    for text, name in titles:
+        word = text.strip()
+        left, _, right = text.partition(word)
+        cells.append(((left, "dim"), (word, "bold underline" if name == by else "dim"), (right, "dim")))
+    return ((" " * GAP, ""), *_joined(cells))
 
 
 def _joined(cells: Sequence[StyledLine]) -> StyledLine:

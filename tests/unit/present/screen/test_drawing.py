@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
+from dataclasses import replace
 from datetime import UTC, datetime, tzinfo
 from pathlib import Path
 from typing import Any
@@ -126,6 +127,15 @@ def test_sorted_by_port() -> None:
     assert ports[:3] == [":443", ":8080", "192.0.2.7:9000"]
 
 
+def test_an_inverted_order_says_so_and_the_column_is_marked() -> None:
+    lines = draw(made.live(), ScreenState(sort="half-open", reverse=True), 100, 30)
+    assert "by half-open, inverted" in plain(lines[0])
+    rows = [plain(line)[2:].split()[0] for line in lines if plain(line)[2:].startswith((":", "192"))]
+    assert rows[:3] == [":443", "192.0.2.7:9000", ":8080"]
+    [titles] = [line for line in lines if plain(line).split()[:2] == ["LISTENER", "HALF-OPEN"]]
+    assert [text for text, style in titles if "underline" in style] == ["HALF-OPEN"]
+
+
 def test_what_could_not_be_read_is_said() -> None:
     model = made.flooded(completeness=Completeness("proc", notes=("owners: run as root",), problems=("by /proc",)))
     found = text(live=made.live(made.space(model, trouble="it is gone")), rows=40)
@@ -148,3 +158,12 @@ def test_syns_that_were_not_counted_are_marked() -> None:
 def test_without_utf_8_there_is_none() -> None:
     lines = draw(made.live(), ScreenState(), 100, 30, ascii_only=True)
     assert not any(c in made.shown(lines) for c in "▁▂▃▄▅▆▇█")
+
+
+def test_a_long_address_on_a_narrow_screen_costs_columns_and_cuts_none() -> None:
+    views = made.flooded().listeners
+    for address, last in (("2001:db8::1", "ACCEPT QUEUE"), ("2001:db8:aa:bb::1", "OLDEST")):
+        model = replace(made.flooded(), listeners=(replace(views[0], address=address), *views[1:]))
+        lines = text(live=made.live(made.space(model)), columns=60).splitlines()
+        [titles] = [line for line in lines if "SYN QUEUE" in line]
+        assert titles.endswith(last)

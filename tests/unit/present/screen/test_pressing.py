@@ -105,6 +105,22 @@ def test_sort_goes_round() -> None:
     assert state.sort == SORTS[0]
 
 
+def test_sort_goes_back_and_the_order_can_be_inverted() -> None:
+    assert after(ScreenState(), "S")[0].sort == after(ScreenState(), "<")[0].sort == SORTS[-1]
+    assert after(ScreenState(), "s", "S")[0].sort == after(ScreenState(), ">", "<")[0].sort == SORTS[0]
+    state, _ = after(ScreenState(), "s", "I")
+    assert (state.sort, state.reverse, state.notice) == (SORTS[1], True, f"Sorted by {SORTS[1]}, inverted")
+    assert not after(state, "I")[0].reverse
+    # Another column begins in its own order.
+    assert not after(state, "s")[0].reverse
+    assert "worst first" in after(ScreenState(several=True, page=Page.NAMESPACES), "s", several=True)[0].notice
+
+
+def test_n_asks_for_every_namespace_where_there_are_more() -> None:
+    state, wishes = after(ScreenState(wider=True), "n")
+    assert (state.page, state.several, state.wider, wishes) == (Page.NAMESPACES, True, False, [Wish.NAMESPACES])
+
+
 def test_namespaces() -> None:
     state = ScreenState(several=True, page=Page.NAMESPACES)
     state, _ = after(state, "enter", several=True)
