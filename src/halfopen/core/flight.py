@@ -170,7 +170,9 @@ def flight_reading(
     kept = [] if verdict is None else [one for one in verdict.findings if room.whole_verdict or _is_kept(one)]
     findings = None if verdict is None else tuple(_recorded(one) for one in kept)
     cures = tuple(one.cures for one in kept) if room.whole_verdict else ()
-    return FlightReading(replace(sample, parts=tuple(parts)), columns, calm, findings, glance, tuple(left_out), cures)
+    if len(parts) != len(sample.parts) or any(one is not other for one, other in zip(parts, sample.parts, strict=True)):
+        sample = replace(sample, parts=tuple(parts))
+    return FlightReading(sample, columns, calm, findings, glance, tuple(left_out), cures)
 
 
 def _is_kept(finding: Finding) -> bool:

@@ -105,8 +105,9 @@ class ReadingsFeed:
         if kept is None:
             self._of[where] = kept = _Kept(one)
         else:
-            head = FlightReading(kept.last.sample.bare(), glance=True)
-            kept.last, kept.before, kept.fresh = one, head, True
+            # Of depths, the parts weigh nothing.
+            head = kept.last.sample if kept.last.sample.depths else kept.last.sample.bare()
+            kept.last, kept.before, kept.fresh = one, FlightReading(head, glance=True), True
         kept.incidents = report.incidents
         if one.findings is not None:
             kept.judged = FlightReading(one.sample.bare(), findings=one.findings, cures=one.cures)

@@ -91,8 +91,8 @@ def build(
     """Compute the Model of a Sample, with rates against `previous` and the `top` sources by prefix.
 
     columns: derived while the Sample was read; None: derived now from its rows. before: a Model of the same namespace;
-    where both are of depths only, its listeners are taken over as far as nothing of theirs changed (the very same
-    objects). calm: what earlier readings tell of ACKs that were ignored.
+    its listeners are taken over as far as nothing of theirs changed (the very same objects): where both are of depths
+    only, all of these, else those at which nothing waits. calm: what earlier readings tell of ACKs that were ignored.
     """
     rates = _rates(sample, previous) if previous is not None else None
     if before is not None and all_unchanged(sample, before.sample):
@@ -111,7 +111,7 @@ def build(
     is_doubtful &= ~is_deferred
     if not is_doubtful.any():
         return model
-    certain = _build(sample, columns.pick(~is_doubtful), is_deferred[~is_doubtful], deferring, top, rates, None)
+    certain = _build(sample, columns.pick(~is_doubtful), is_deferred[~is_doubtful], deferring, top, rates, model)
     why = answered.why(doubt.reason(place) for place in np.unique(columns.group_of[is_doubtful]).tolist())
     return _with_doubt(model, certain, is_doubtful, why)
 
@@ -144,7 +144,7 @@ def with_parts(model: Model, *parts: object) -> Model:
 def _with_doubt(model: Model, certain: Model, is_doubtful: NDArray[np.bool_], why: str) -> Model:
     """The Model with what cannot be told of some."""
     pairs = zip(model.views, certain.views, strict=True)
-    views = [replace(v, may_have_answered=v.half_open - silent.half_open) for v, silent in pairs]
+    views = [replace(v, may_have_answered=n) if (n := v.half_open - silent.half_open) else v for v, silent in pairs]
     return replace(
         model,
         listeners=_fullest_first(views),
@@ -171,12 +171,14 @@ def _build(
     half_open = int(np.count_nonzero(waiting))
     ages = columns.ages_s if half_open == len(waiting) else columns.ages_s[waiting]
     sources = _sources(columns, waiting, half_open, ages, top)
-    kept = {} if before is None else unchanged(sample, columns.groups, before.sample, before.views)
+    kept = {} if before is None else unchanged(sample, columns, before.sample, before.views)
     views = views_of(sample, columns, is_deferred, deferring, retries, cap_s, kept)
     same = before is not None and len(kept) == len(views) == len(before.views)
     held = half_open
     if sample.depths:
-        held = before.half_open if before is not None and same else sum(v.half_open for v in views)
+        # A Model of every request also counts those that are at no listener.
+        known = before is not None and same and before.sample.depths
+        held = before.half_open if before is not None and known else sum(v.half_open for v in views)
     return Model(
         sample=sample,
         half_open=held,

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from halfopen.core.model import join
+from halfopen.core.model.columns import Columns
 from halfopen.core.model.listeners import ListenerView
 from halfopen.core.sample import Sample
 
@@ -27,11 +28,13 @@ def all_unchanged(sample: Sample, old: Sample) -> bool:
     )
 
 
-def unchanged(
-    sample: Sample, groups: Sequence[join.Group], old: Sample, views: Sequence[ListenerView]
-) -> dict[int, ListenerView]:
-    """Group → its view, of the groups that look as in the Sample before; views: of that one, in join order."""
-    if not sample.depths or not old.depths or sample.queues is None or old.queues is None:
+def unchanged(sample: Sample, columns: Columns, old: Sample, views: Sequence[ListenerView]) -> dict[int, ListenerView]:
+    """Group → its view, of the groups that look as in the Sample before; views: of that one, in join order.
+
+    Readings of every request and of depths alone show a listener alike on which nothing waits.
+    """
+    groups = columns.groups
+    if sample.queues is None or old.queues is None:
         return {}
     alike = (
         len(sample.listeners) == len(old.listeners)
@@ -45,10 +48,18 @@ def unchanged(
     if any((sample.listeners[name] != old.listeners[name]).any() for name in (*join.IDENTITY, "inode")):
         return {}
     changed = _differ(sample.listeners, old.listeners) | _differ(sample.queues, old.queues)
-    if not changed.any():
-        return dict(enumerate(views))
-    rows = set(np.flatnonzero(changed).tolist())
-    return {i: views[i] for i, group in enumerate(groups) if rows.isdisjoint(group.rows)}
+    turned_away = old.counters.get("ListenDrops")
+    if turned_away is not None and sample.counters.get("ListenDrops") != turned_away:
+        # Of these, as many drops are shown as the namespace has.
+        changed |= sample.listeners["drops"] > turned_away
+    kept = dict(enumerate(views))
+    if changed.any():
+        rows = set(np.flatnonzero(changed).tolist())
+        kept = {i: views[i] for i, group in enumerate(groups) if rows.isdisjoint(group.rows)}
+    if sample.depths and old.depths:
+        return kept
+    waiting = set(np.unique(columns.group_of).tolist())
+    return {i: view for i, view in kept.items() if i not in waiting and not (view.held or view.half_open)}
 
 
 def kept_if_alike(rows: NDArray[Any], before: NDArray[Any]) -> NDArray[Any]:

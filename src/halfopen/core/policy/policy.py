@@ -197,7 +197,7 @@ def _seen(state: State, event: Seen, known: WatchedNamespace, policy: Policy) ->
     if judged.look_again or awaited:
         actions.append(LookAgain(event.where))
     after = WatchedNamespace(judged.of, flows, known.failures, targets, noted, guard.said)
-    return replace(_with(state, event.where, after), budgets=decided.budgets), tuple(actions)
+    return State({**state.of, event.where: after}, decided.budgets), tuple(actions)
 
 
 def _unread(event: Seen, told: bool, policy: Policy) -> bool:

@@ -25,7 +25,11 @@ class Sample(Head):
 
     def part(self, kind: type[P]) -> P | None:
         """The part of this class; None when it was not asked for, or could not be read."""
-        return next((part for part in self.parts if isinstance(part, kind)), None)
+        # Asked many times in each reading of an idle namespace: a generator would take longer than the rest.
+        for part in self.parts:
+            if isinstance(part, kind):
+                return part
+        return None
 
     def with_part(self, part: object) -> Sample:
         """The Sample with this part, in place of the one of its class."""

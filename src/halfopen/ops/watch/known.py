@@ -8,10 +8,11 @@ from typing import Final
 
 from halfopen.core.errors import HalfopenError
 from halfopen.core.findings import ways as _ways_back
+from halfopen.core.findings.at_rest import at_rest, verdict_holds
 from halfopen.core.findings.evidence import Evidence
 from halfopen.core.findings.held import Named, held, names_a_cause, undecided
 from halfopen.core.findings.judging import judged
-from halfopen.core.findings.lost import lost_rates
+from halfopen.core.findings.lost import LostRates, lost_rates
 from halfopen.core.findings.sources import SOME
 from halfopen.core.findings.verdict import Verdict
 from halfopen.core.model import answered
@@ -26,8 +27,10 @@ from halfopen.core.where import Namespace
 from halfopen.linux.netns import Netns
 from halfopen.read import before_tcp, ways, workers
 
-# What an idle namespace shows, of its settings alone, is judged again after so long.
+# What an idle namespace shows, of its settings alone, is judged again after so long; after the longer time also where
+# nothing changed that a rule reads: for a thousand listeners all rules take 40 ms.
 _IDLE_S: Final = 60.0
+_AT_REST_S: Final = 600.0
 # Looking at the processes on whose sockets connections wait may take this share of the time at most.
 _WORKERS_SHARE: Final = 0.01
 # The same of what is before TCP: it takes a third of a millisecond.
@@ -42,12 +45,13 @@ _EVENTS: Final = ("ListenDrops", "ListenOverflows", "SyncookiesSent", "TCPReqQFu
 
 @dataclass(slots=True)
 class Known:
-    """previous: the last reading without its requests; last: the Model of that; before: the Model of the last one where
-    it was of depths alone. whole_again_at_s: when every request may be read again. calm: what readings told of ignored
-    ACKs. busy, judged_at_s: whether there was anything to judge, and when it was judged. named: the last verdict that
+    """previous: the last reading without its requests; last: the Model of that; before: the Model of the last one,
+    whose views are taken over. whole_again_at_s: when every request may be read again. calm: what readings told of
+    ignored ACKs. busy, judged_at_s: whether there was anything to judge, and when. named: the last verdict that
     named a cause; undecided: the last reading alone named none. ways: the routes back to clients that ask again, and
     when they are read again. workers: what the processes did at whose sockets connections waited, and when they may be
-    looked at again; lost: the same of packets that are lost before TCP. verdict: the last one.
+    looked at again; lost: the same of packets that are lost before TCP. verdict: the last one. rest: the reading that
+    it is on, where that showed nothing of the moment; looked_at_s: when the verdict was last found to hold.
     """
 
     previous: Sample
@@ -66,6 +70,8 @@ class Known:
     lost: BeforeTcp | None = None
     lost_again_at_s: float = 0.0
     verdict: Verdict | None = None
+    rest: Model | None = None
+    looked_at_s: float = float("-inf")
     # Of these listeners it is known whether something waits: a thousand idle ones are the very same at each reading.
     _listeners: tuple[ListenerView, ...] = ()
     _something_waits: bool = False
@@ -84,10 +90,14 @@ class Known:
         if model.sample.depths and model.half_open:
             return model, None
         busy = self._is_busy(model)
-        due = model.sample.monotonic_s >= self.judged_at_s + _IDLE_S
+        due = model.sample.monotonic_s >= max(self.judged_at_s, self.looked_at_s) + _IDLE_S
         if not (busy or self.busy or due):
             return model, None
         model = self._with_lost(self._with_workers(model))
+        resting = not busy and self._rests(model)
+        if resting and self._holds(model):
+            self.looked_at_s, self.busy = model.sample.monotonic_s, self._losing()
+            return model, None
         evidence = Evidence(model, self.last)
         verdict = judged(evidence)
         if any(finding.id == "synacks-lost" for finding in verdict.findings):
@@ -97,7 +107,9 @@ class Known:
         self.undecided = undecided(verdict)
         if names_a_cause(verdict):
             self.named = Named(verdict, model.sample.monotonic_s)
-        return model, held(self.named, evidence, verdict)
+        kept = held(self.named, evidence, verdict)
+        self.rest = model.bare() if resting and kept is verdict else None
+        return model, kept
 
     def _with_ways(self, model: Model) -> Model:
         """With the routes back to clients that ask again, now and then anew."""
@@ -148,15 +160,28 @@ class Known:
             self.verdict = verdict
             self.judged_at_s, self.busy = model.sample.monotonic_s, self._is_busy(model) or self._losing()
 
+    def _rests(self, model: Model) -> bool:
+        """Whether a reading shows nothing of the moment."""
+        lost = LostRates() if self.lost is None else lost_rates(self.lost)
+        return not self._table_nearly_full() and at_rest(model, lost)
+
+    def _holds(self, model: Model) -> bool:
+        """Whether the last verdict holds for a reading at rest, so that no rule need be asked."""
+        soon = model.sample.monotonic_s < self.judged_at_s + _AT_REST_S
+        return soon and self.rest is not None and verdict_holds(self.rest, model)
+
+    def _table_nearly_full(self) -> bool:
+        table = None if self.lost is None else self.lost.conntrack
+        return table is not None and table.count >= _NEARLY_FULL * table.limit > 0
+
     def _losing(self) -> bool:
         """Whether packets are lost before TCP, or soon are: then the next reading is judged as well, however idle TCP
         is.
         """
         if self.lost is None:
             return False
-        rates, table = lost_rates(self.lost), self.lost.conntrack
-        soon = table is not None and table.count >= _NEARLY_FULL * table.limit > 0
-        return soon or bool(rates.conntrack_drops or rates.missed or rates.softnet_dropped)
+        rates = lost_rates(self.lost)
+        return self._table_nearly_full() or bool(rates.conntrack_drops or rates.missed or rates.softnet_dropped)
 
     def _is_busy(self, model: Model) -> bool:
         rates = model.rates or {}

@@ -66,16 +66,18 @@ class NamespaceReader:
         if _others_listen(sample, previous):
             return self._every_request(ns, watched, with_owners=True)
         # What is alike stays the very same object: so it is held in memory once, and need not be compared again.
-        queues = sample.queues
+        queues, completeness = sample.queues, sample.completeness
         if queues is not None and previous.queues is not None:
             queues = kept_if_alike(queues, previous.queues)
+        if completeness.notes != previous.completeness.notes:
+            completeness = replace(completeness, notes=previous.completeness.notes)
         kept = replace(
             sample,
             listeners=kept_if_alike(sample.listeners, previous.listeners),
             queues=queues,
             owners=previous.owners,
             options=previous.options,
-            completeness=replace(sample.completeness, notes=previous.completeness.notes),
+            completeness=completeness,
         )
         return kept, columns
 

@@ -150,7 +150,10 @@ class NamespaceTurns:
         known = self.known.get(ns.inode)
         if known is None:
             return unentered(ns)
-        return replace(known.where, name=ns.name, path=ns.path, lives_in=ns.lives_in)
+        where = known.where
+        if (where.name, where.path, where.lives_in) == (ns.name, ns.path, ns.lives_in):
+            return where
+        return replace(where, name=ns.name, path=ns.path, lives_in=ns.lives_in)
 
     def end(self, inode: int) -> Iterator[Report]:
         """A namespace is gone: forget what is known of it. An alarm there is over."""
@@ -284,8 +287,13 @@ class NamespaceTurns:
         # A reading tells of what came after it.
         known.calm = answered.calm(sample.listeners, sample.counters, now, known.calm)
         model = build(sample, previous, columns=columns, top=self.top, before=known.before, calm=known.calm)
-        known.before = model if sample.depths else None
+        known.before = model if sample.depths else _without_requests(model)
         return only(model, self.policy.watched)
+
+
+def _without_requests(model: Model) -> Model:
+    """A Model to compare with, which still says that every request was read."""
+    return replace(model.bare(), sample=model.sample.bare().with_part(Requests()))
 
 
 def _degraded(of: Completeness) -> str:

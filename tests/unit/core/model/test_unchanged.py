@@ -15,12 +15,12 @@ from examples import examples
 from halfopen.core.model import listeners as listener_views
 from halfopen.core.model.join import groups
 from halfopen.core.model.model import Model, build
-from halfopen.core.sample import QUEUES, ListenerOptions, Process, Requests, Sample
+from halfopen.core.sample import QUEUES, REQUEST, ListenerOptions, Process, Requests, Sample
 from halfopen.core.where import Namespace
 from halfopen.present import exposition
 from halfopen.present.metrics import Metrics
 from halfopen.wire import inet_diag, netlink
-from rows import listener, sample
+from rows import listener, request, sample
 
 PORTS = (80, 443, 443, 8080)
 
@@ -187,3 +187,64 @@ def test_listeners_of_a_dump_come_in_its_order_however_long_their_messages_are(l
     found = inet_diag.parse_listeners(memoryview(data)).listeners
     assert found["port"].tolist() == [1000 + i for i in range(len(lengths))]
     assert set(found["drops"].tolist()) == {7}
+
+
+def whole(one: Sample, requests: list[Any], change: Callable[[Any, Any], None] | None = None) -> Sample:
+    """The next reading, of every request."""
+    rows = np.concatenate(requests) if requests else np.zeros(0, dtype=REQUEST)
+    return replace(again(one, change), parts=(Requests(rows, len(rows)),))
+
+
+def test_where_nothing_waits_a_whole_reading_makes_nothing_again() -> None:
+    first = build(idle())
+
+    def one_waits(listeners: Any, queues: Any) -> None:
+        queues["qlen"][3] = queues["young"][3] = 2
+
+    flooded = whole(first.sample, [request(port=8080), request(port=8080, source_port=9)], one_waits)
+    second = build(flooded, first.sample, before=first)
+    assert [(v.port, v.half_open, any(v is old for old in first.views)) for v in second.listeners] == [
+        (8080, 2, False),
+        (80, 0, True),
+        (443, 0, True),
+    ]
+    # What waited is gone with the next reading of depths, and nothing else is made for that.
+    third = build(again(flooded, lambda _, queues: queues["qlen"].fill(0)), before=second)
+    third = build(replace(third.sample, parts=()), before=second)
+    assert third.half_open == 0
+    assert third.listeners == build(third.sample).listeners
+    assert sum(v is old for v in third.views for old in second.views) == 2
+
+
+AT = st.sampled_from([80, 443, 8080, 9])
+
+
+@examples(300)
+@given(
+    st.tuples(st.booleans(), st.lists(AT, max_size=3)),
+    st.tuples(st.booleans(), st.lists(AT, max_size=3)),
+    st.lists(st.tuples(st.sampled_from(FIELDS), st.integers(0, 3), st.integers(0, 200)), max_size=2),
+    st.tuples(st.integers(0, 300), st.integers(0, 300)),
+)
+def test_readings_of_every_request_and_of_depths_take_over_from_each_other(
+    before: tuple[bool, list[int]],
+    now: tuple[bool, list[int]],
+    changes: list[tuple[tuple[str, str], int, int]],
+    turned_away: tuple[int, int],
+) -> None:
+    def change(listeners: Any, queues: Any) -> None:
+        for (of, name), row, value in changes:
+            (listeners if of == "listeners" else queues)[name][row] = value
+
+    def reading(one: Sample, at: tuple[bool, list[int]], change: Callable[[Any, Any], None] | None) -> Sample:
+        all_of_them, ports = at
+        rows = [request(port=port, source_port=1024 + i, cookie=i) for i, port in enumerate(ports)]
+        return whole(one, rows, change) if all_of_them else again(one, change)
+
+    first = build(reading(replace(idle(), counters={"ListenDrops": turned_away[0]}), before, None))
+    bare = replace(first.sample, counters={"ListenDrops": turned_away[1]}, parts=())
+    second = reading(bare, now, change)
+    with_it, without = build(second, first.sample, before=first), build(second, first.sample)
+    assert with_it.listeners == without.listeners
+    assert with_it.views == without.views
+    assert (with_it.half_open, with_it.orphans) == (without.half_open, without.orphans)

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
+import pytest
+
 from halfopen.core.findings.verdict import Verdict
 from halfopen.core.model.model import build
+from halfopen.core.sample import QUEUES, Process
+from halfopen.core.sample.before_tcp import BeforeTcp
+from halfopen.ops.watch import known as module
 from halfopen.ops.watch.known import Known
 from rows import listener, sample
 from verdicts import many, still_coming
@@ -62,3 +69,68 @@ def test_a_namespace_of_another_time_is_not_held() -> None:
     known.named = replace(known.named, at_s=20.0)
     _, verdict = read(known, many(150), 102.0)
     assert first(verdict) == "cannot-tell"
+
+
+def at_rest(monkeypatch: pytest.MonkeyPatch) -> tuple[Callable[..., bool], Known]:
+    """A function that tells whether the rules were asked about an idle reading, some seconds after the one before."""
+    asked: list[object] = []
+    plain = module.judged
+    monkeypatch.setattr(module, "judged", lambda evidence: asked.append(evidence) or plain(evidence))  # type: ignore[func-returns-value]
+    monkeypatch.setattr(module.before_tcp, "read", lambda earlier: BeforeTcp(0.0))
+    queues = np.zeros(1, dtype=QUEUES)
+    queues["known"] = True
+    counters = {"ListenDrops": 3, "ListenOverflows": 3, "OutRsts": 0}
+    first = sample([], [WEB], queues=queues, depths=True, counters=counters)
+    known = Known(first)
+
+    def read(after_s: float, **changed: Any) -> bool:
+        asked.clear()
+        before = known.previous
+        settings = {**before.settings, **changed.pop("settings", {})}
+        counters = {**before.counters, **changed.pop("counters", {})}
+        now = replace(before, monotonic_s=before.monotonic_s + after_s, counters=counters, **changed)
+        if settings != before.settings:
+            now = replace(now, settings=settings)
+        model, verdict = known.judged(build(now, before))
+        known.keep(model, verdict)
+        assert (verdict is not None) is bool(asked)
+        return bool(asked)
+
+    return read, known
+
+
+def test_an_idle_namespace_of_which_nothing_changed_is_not_judged_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    read, known = at_rest(monkeypatch)
+    assert read(1.0)
+    assert not any(read(1.0) for _ in range(300))
+    # Something could have changed that no reading shows.
+    assert read(300.0)
+    assert known.verdict is not None
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"settings": {"somaxconn": 5}},
+        {"counters": {"OutRsts": 9}},
+        {"counters": {"ListenDrops": 4, "ListenOverflows": 4}},
+        {"owners": {1: (Process(7, "web"),)}},
+        {"listeners": listener(limit=10)},
+    ],
+    ids=str,
+)
+def test_where_something_changed_an_idle_namespace_is_judged(
+    monkeypatch: pytest.MonkeyPatch, changed: dict[str, Any]
+) -> None:
+    read, _ = at_rest(monkeypatch)
+    assert read(1.0)
+    assert not read(100.0)
+    assert read(100.0, **changed)
+
+
+def test_a_verdict_on_what_happened_does_not_hold_for_the_calm_behind_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    read, _ = at_rest(monkeypatch)
+    assert read(1.0)
+    assert read(1.0, counters={"ListenDrops": 400, "ListenOverflows": 400})
+    assert read(1.0)  # the reading behind it
+    assert not read(100.0)
