@@ -38,8 +38,10 @@ def headline(found: Diagnosis) -> str:
     if not causes:
         return tr("Nothing wrong was found")
     first = causes[0].finding
-    words = tr(RULES[first.id].title).replace("`", "")
-    text = words[:1].upper() + words[1:]
+    title = tr(RULES[first.id].title)
+    words = title.replace("`", "")
+    # The name of a setting stays as it is written.
+    text = words if title.startswith("`") else words[:1].upper() + words[1:]
     if first.listener is not None:
         text = tr("{cause}, on {at}", cause=text, at=listener_name(first.listener))
     if first.has("last_syn_s"):

@@ -206,6 +206,8 @@ def _sources(out: Console, model: Model, most: int) -> None:
         values = {"share": f"{largest.share:.1%}", "prefix": largest.prefix}
         if largest.half_open == 1 and model.distinct_sources > 1:
             more = tr("no two are of one prefix")
+        elif model.distinct_sources == 1:
+            more = tr("all from {prefix}", prefix=largest.prefix)
         elif top:
             more = tr("most from one prefix: {share} from {prefix}", **values)
         else:

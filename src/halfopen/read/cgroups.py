@@ -11,6 +11,7 @@ from halfopen.linux import small_files
 # Where cgroup v2 is mounted, alone or beside v1; and the CPU controller of v1 (cgroups(7)).
 _V2: Final = ("/sys/fs/cgroup", "/sys/fs/cgroup/unified")
 _V1: Final = ("/sys/fs/cgroup/cpu,cpuacct", "/sys/fs/cgroup/cpu")
+_FREEZER: Final = ("/sys/fs/cgroup/freezer",)
 # A quota may be set on a slice or a pod above the service.
 _LEVELS: Final = 8
 
@@ -26,6 +27,34 @@ def directories(cgroup: str) -> tuple[str | None, str | None]:
         elif "cpu" in controllers.split(","):
             v1 = _below(_V1, path, "cpu.stat")
     return v2, v1
+
+
+def freezer(cgroup: str) -> str | None:
+    """The directory of the freezer of cgroup v1 in the text of /proc/PID/cgroup."""
+    for line in cgroup.splitlines():
+        _, _, rest = line.partition(":")
+        controllers, _, path = rest.partition(":")
+        if "freezer" in controllers.split(","):
+            return _below(_FREEZER, path, "freezer.state")
+    return None
+
+
+def thaws(v2: str | None, v1: str | None) -> str:
+    """The file of the cgroup that was frozen, this one or one above it; "" where none is.
+
+    Sources: cgroup_freeze_write(), kernel/cgroup/cgroup.c; freezer_self_freezing_read(), legacy_freezer.c there.
+    """
+    for directory, asked, file in (
+        (v2, "cgroup.freeze", "cgroup.freeze"),
+        (v1, "freezer.self_freezing", "freezer.state"),
+    ):
+        for _ in range(_LEVELS):
+            if directory is None or directory in (*_V2, *_FREEZER, "/sys/fs/cgroup", "/"):
+                break
+            if small_files.text(f"{directory}/{asked}").strip() == "1":
+                return f"{directory}/{file}"
+            directory = os.path.dirname(directory)
+    return ""
 
 
 def _below(roots: tuple[str, ...], path: str, witness: str) -> str | None:

@@ -49,7 +49,8 @@ def worker(pid: int, until_s: float) -> WorkerState | None:
     if len(fields) < 13:
         return None
     waits_in, queued_s, whole = _threads(pid, until_s)
-    v2, v1 = cgroups.directories(small_files.text(f"/proc/{pid}/cgroup"))
+    mine, status = small_files.text(f"/proc/{pid}/cgroup"), small_files.text(f"/proc/{pid}/status")
+    v2, v1 = cgroups.directories(mine)
     return WorkerState(
         pid=pid,
         parent=int(fields[1]),
@@ -64,7 +65,9 @@ def worker(pid: int, until_s: float) -> WorkerState | None:
         quotas=(*cgroups.quotas(v2), *cgroups.quotas(v1)),
         cpu_stalled_s=cgroups.stalled_s(v2, "cpu"),
         io_stalled_s=cgroups.stalled_s(v2, "io"),
-        exempt=may_pass(small_files.text(f"/proc/{pid}/status")),
+        exempt=may_pass(status),
+        tracer=tracer(status),
+        frozen=cgroups.thaws(v2, cgroups.freezer(mine)),
     )
 
 
@@ -105,6 +108,14 @@ def may_pass(status: str) -> bool:
         if line.startswith("CapEff:"):
             return bool(int(line.split()[1], 16) >> _CAP_SYS_ADMIN & 1)
     return False
+
+
+def tracer(status: str) -> int:
+    """The process that traces this one, by the text of /proc/PID/status; 0 for none, or where it is out of sight."""
+    for line in status.splitlines():
+        if line.startswith("TracerPid:"):
+            return int(line.split()[1])
+    return 0
 
 
 def descriptor_limit(limits: str) -> int | None:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from rich.console import Console
 
+from halfopen.core.findings.all_rules import RULES
 from halfopen.core.findings.diagnosis import Diagnosis, diagnosis
 from halfopen.core.findings.evidence import Evidence
 from halfopen.core.findings.finding import Fact
@@ -44,7 +46,7 @@ def test_a_finding_has_its_process_its_evidence_and_its_time(width: int) -> None
     assert "app-not-accepting  critical, certain" in text
     assert ":8080   server 4711 (web.service)" in text
     assert "accept queue 9 of 9" in text
-    assert "in 5 s  at most 0 accepted" in text
+    assert "in 5 s  none accepted" in text
     assert text.splitlines()[-1] == "Next  cat /proc/4711/stack"
     assert max(map(len, text.splitlines())) <= width
 
@@ -94,3 +96,10 @@ def test_facts_that_belong_together_are_told_together() -> None:
     assert phrases(lasting) == "1,200 half-open for more than 3 s, none asks again"
     assert phrases((Fact("prefix", "198.51.100.0/24"), Fact("share", 0.5))) == "50% from 198.51.100.0/24"
     assert phrases((Fact("unanswered_share", 0.9996, 0.5),)).startswith("at least 99% of arrivals")
+
+
+def test_the_name_of_a_setting_is_written_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    title = RULES["somaxconn-clamp"].title
+    assert title == "`somaxconn` caps the queue"
+    monkeypatch.setitem(RULES, "app-not-accepting", replace(RULES["app-not-accepting"], title=title))
+    assert shown([found()]).startswith("CRITICAL  somaxconn caps the queue, on :8080\n")

@@ -80,6 +80,11 @@ def test_sources_that_say_nothing_are_one_line() -> None:
     assert not any("SHARE" in line for line in lines)
 
 
+def test_a_single_source_is_not_called_one_of_many() -> None:
+    lines = shown(build(sample(on_port(1, 8080), [listener(limit=4096)])), height=60)
+    assert [line for line in lines if line.startswith("1 distinct source; all from 198.18.")]
+
+
 def test_sources_that_are_alike_are_one_line_too() -> None:
     requests = [row for one in range(3) for row in on_port(60, 8080)]
     for i, row in enumerate(requests):
@@ -109,6 +114,8 @@ def test_which_sources_stand_out() -> None:
     few = [source(0.125)] * 8
     assert standing_out(few) == few
     assert standing_out([source(0.5, half_open=1)] * 2) == []
+    # Two or three of one prefix among 65 are chance.
+    assert standing_out([*[source(0.03, half_open=2)] * 4, *[source(0.015, half_open=1)] * 6]) == []
 
 
 def test_one_release_time_stands_on_the_screen() -> None:

@@ -106,3 +106,64 @@ def test_a_child_that_is_stopped() -> None:
             until(stopped, 10)
         finally:
             child.kill()
+
+
+@pytest.mark.parametrize("kind", ["v1", "v2"])
+def test_the_cgroup_that_was_frozen_is_found_from_one_below_it(tmp_path: Path, kind: str) -> None:
+    below = tmp_path / "pod" / "web"
+    below.mkdir(parents=True)
+    asked, file = ("freezer.self_freezing", "freezer.state") if kind == "v1" else ("cgroup.freeze", "cgroup.freeze")
+    (below / asked).write_text("0\n")
+
+    def thaws() -> str:
+        places = (str(below), None) if kind == "v2" else (None, str(below))
+        return cgroups.thaws(*places)
+
+    assert thaws() == ""
+    (tmp_path / "pod" / asked).write_text("1\n")
+    assert thaws() == str(tmp_path / "pod" / file)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root makes cgroups")
+@pytest.mark.parametrize(
+    ("root", "file", "on", "off"),
+    [
+        ("/sys/fs/cgroup/freezer", "freezer.state", "FROZEN", "THAWED"),
+        ("/sys/fs/cgroup/unified", "cgroup.freeze", "1", "0"),
+        ("/sys/fs/cgroup", "cgroup.freeze", "1", "0"),
+    ],
+    ids=["v1", "v2 beside v1", "v2"],
+)
+def test_a_real_process_in_a_frozen_cgroup(root: str, file: str, on: str, off: str) -> None:
+    where = Path(root) / f"halfopen-test-{os.getpid()}"
+    if not (Path(root) / "cgroup.procs").exists():
+        pytest.skip(f"no cgroups at {root}")
+    try:
+        where.mkdir()
+    except OSError as e:
+        pytest.skip(f"no cgroup can be made at {root}: {e}")
+    process = subprocess.Popen(["sleep", "60"])
+    try:
+        (where / "cgroup.procs").write_text(str(process.pid))
+
+        def frozen() -> str:
+            found = workers.read([process.pid]).by_pid[process.pid]
+            return found.frozen
+
+        assert frozen() == ""
+        (where / file).write_text(on)
+        until(lambda: frozen() == str(where / file))
+        (where / file).write_text(off)
+        until(lambda: frozen() == "")
+    finally:
+        (where / file).write_text(off)
+        process.kill()
+        process.wait()
+        until(lambda: not (where / "cgroup.procs").read_text())
+        where.rmdir()
+
+
+def test_the_process_that_traces_another() -> None:
+    assert workers.tracer("Name:\tx\nTracerPid:\t4711\n") == 4711
+    assert workers.tracer("Name:\tx\nTracerPid:\t0\n") == 0
+    assert workers.tracer("") == 0

@@ -25,6 +25,28 @@ class ContinueProcess:
 
 
 @dataclass(frozen=True, slots=True)
+class LookAtTracer:
+    """Look at the debugger that stops a process (0: it is out of sight), which alone can have it go on. Changes
+    nothing.
+    """
+
+    pid: int
+    tracer: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class ThawProcess:
+    """Have a process go on that the freezer of its cgroup stops, by the file of that cgroup; where that is out of sight
+    ("") only look which cgroup it is in.
+    """
+
+    pid: int
+    file: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class RaiseDescriptors:
     """Let a running process have so many open files (RLIMIT_NOFILE)."""
 
@@ -91,7 +113,7 @@ class RaiseConntrack:
     reason: str
 
 
-ForProcess = LookAtProcess | ContinueProcess | RaiseDescriptors | LookAtQuota
+ForProcess = LookAtProcess | LookAtTracer | ContinueProcess | ThawProcess | RaiseDescriptors | LookAtQuota
 ForHost = LookAtRoute | LookAtHost | LookAtPackets | RaiseConntrack | RaiseOpenFiles
 CureStep = Release | ChangeConnections | Protect | Block | ChangeSetting | ChangeListener | Look | ForProcess | ForHost
 # Actions that only help together, in the order in which they are carried out.

@@ -28,6 +28,8 @@ FOR_EVENTS: Final = frozenset(
         *("poll_schedule_timeout", "io_cqring_wait", "inet_csk_accept", "inet_csk_wait_for_connect"),
     }
 )
+# Where a task waits that the freezer of its cgroup stops (kernel/freezer.c; do_freezer_trap(), kernel/signal.c).
+_FREEZER: Final = frozenset({"__refrigerator", "do_freezer_trap"})
 # Of the periods of a quota, or of the interval.
 _MOST: Final = 0.5
 # Of one CPU: it computes.
@@ -104,8 +106,11 @@ def reason(one: Holder, accepted: int | None) -> Obstacle | None:
     now = one.now
     if now is None:
         return None
+    if now.frozen or _FREEZER & {*now.waits_in}:
+        return Obstacle(one, STOPPED, (Fact("state", now.state), Fact("frozen", now.frozen)))
     if now.state in ("T", "t"):
-        return Obstacle(one, STOPPED, (Fact("state", now.state),))
+        traced = (Fact("tracer", now.tracer),) if now.state == "t" and now.tracer else ()
+        return Obstacle(one, STOPPED, (Fact("state", now.state), *traced))
     if now.descriptors is not None and now.descriptor_limit is not None and now.descriptors >= now.descriptor_limit:
         return Obstacle(one, NO_DESCRIPTORS, (Fact("descriptors", now.descriptors, now.descriptor_limit),))
     if one.files is not None and one.files.count >= one.files.limit and not now.exempt:

@@ -17,6 +17,9 @@ V6_PREFIX: Final = 64
 # A prefix of a smaller share is one of many, and so is one beside others of about the same share.
 _STANDS_OUT: Final = 0.02
 _ALONE: Final = 0.05
+# Two or three of one prefix are chance, among many others.
+_CHANCE: Final = 3
+_PLAIN: Final = 0.1
 _ODD: Final = np.uint64(0x9E3779B97F4A7C15)
 
 
@@ -45,6 +48,7 @@ def standing_out(sources: Sequence[SourceView]) -> list[SourceView]:
     if len(sources) < 10:
         return large
     usual = sources[-1].share
+    large = [one for one in large if one.half_open > _CHANCE or one.share >= _PLAIN]
     return [one for one in large if one.share >= _ALONE or one.share >= 2 * usual]
 
 

@@ -28,7 +28,8 @@ class WorkerState:
     so far. queued_s: how long the threads looked at were ready to run and had no CPU (run_delay). quotas: of its cgroup
     and of those above it. cpu_stalled_s, io_stalled_s: how long tasks of its cgroup waited for CPU or I/O (PSI, cgroup
     v2); None where that is not to be had. exempt: it may open files past the limit of the whole system
-    (CAP_SYS_ADMIN, `alloc_empty_file()`).
+    (CAP_SYS_ADMIN, `alloc_empty_file()`). tracer: the process that traces it, as a debugger does; 0 for none, or one
+    out of sight. frozen: the file that thaws the cgroup whose freezer stops it; "" for none, or one out of sight.
     """
 
     pid: int
@@ -44,6 +45,8 @@ class WorkerState:
     cpu_stalled_s: float | None = None
     io_stalled_s: float | None = None
     exempt: bool = False
+    tracer: int = 0
+    frozen: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -66,8 +66,7 @@ def _keeps(f: Finding) -> str:
     """The process's activity instead of accepting."""
     why = f.text("why")
     if why == "stopped":
-        stopped = f.text("state") == "t"
-        return tr("is stopped by a debugger") if stopped else tr("is stopped (state T, as by SIGSTOP)")
+        return _stopped(f)
     if why == "out-of-descriptors":
         return _no_descriptors(f)
     if why == "throttled":
@@ -79,6 +78,16 @@ def _keeps(f: Finding) -> str:
     if why == "slow":
         return tr("accepts fewer than come")
     return tr("does not accept") if f.has("accepted_at_most") else tr("does not accept, or too slowly")
+
+
+def _stopped(f: Finding) -> str:
+    if f.has("frozen"):
+        return tr("is frozen by the freezer of its cgroup, as by docker pause")
+    if f.text("state") != "t":
+        return tr("is stopped (state T, as by SIGSTOP)")
+    if f.has("tracer"):
+        return tr("is stopped by a debugger (process {pid})", pid=f.count("tracer"))
+    return tr("is stopped by a debugger")
 
 
 def _no_descriptors(f: Finding) -> str:

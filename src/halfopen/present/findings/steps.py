@@ -14,9 +14,11 @@ from halfopen.core.findings.cures import (
     LookAtProcess,
     LookAtQuota,
     LookAtRoute,
+    LookAtTracer,
     RaiseConntrack,
     RaiseDescriptors,
     RaiseOpenFiles,
+    ThawProcess,
 )
 from halfopen.core.model import timing
 from halfopen.core.policy.actions import Block, ChangeListener, ChangeSetting, Look, Protect, Release
@@ -44,7 +46,9 @@ def step(action: CureStep) -> str:
     if isinstance(action, ChangeListener):
         where = listener_text(action.address, action.port)
         return f"halfopen tune listener {where} {_option(action)}{netns_words(action.netns)}"
-    if isinstance(action, LookAtProcess | ContinueProcess | RaiseDescriptors | LookAtQuota):
+    if isinstance(
+        action, LookAtProcess | LookAtTracer | ContinueProcess | ThawProcess | RaiseDescriptors | LookAtQuota
+    ):
         return _for_process(action)
     if isinstance(action, LookAtRoute | LookAtHost | LookAtPackets | RaiseConntrack | RaiseOpenFiles):
         return _for_host(action)
@@ -56,6 +60,10 @@ def step(action: CureStep) -> str:
 def _for_process(action: ForProcess) -> str:
     if isinstance(action, ContinueProcess):
         return f"kill -CONT {action.pid}"
+    if isinstance(action, ThawProcess):
+        return _thaw(action)
+    if isinstance(action, LookAtTracer):
+        return f"ps -fp {action.tracer}" if action.tracer else f"grep TracerPid /proc/{action.pid}/status"
     if isinstance(action, RaiseDescriptors):
         return f"prlimit --pid {action.pid} --nofile={action.limit}"
     if isinstance(action, LookAtQuota):
@@ -63,6 +71,13 @@ def _for_process(action: ForProcess) -> str:
             return f"systemctl show {shell_word(action.unit)} -p CPUQuotaPerSecUSec"
         return f"grep . {shell_word(action.cgroup)}/cpu.*"
     return f"cat /proc/{action.pid}/stack"
+
+
+def _thaw(action: ThawProcess) -> str:
+    if not action.file:
+        return f"cat /proc/{action.pid}/cgroup"
+    word = "0" if action.file.endswith("/cgroup.freeze") else "THAWED"
+    return f"echo {word} > {shell_word(action.file)}"
 
 
 def _guarded(action: Protect) -> str:

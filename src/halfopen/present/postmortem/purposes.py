@@ -11,6 +11,7 @@ from halfopen.core.findings.cures import (
     RaiseConntrack,
     RaiseDescriptors,
     RaiseOpenFiles,
+    ThawProcess,
 )
 from halfopen.core.model import timing
 from halfopen.core.policy.actions import ChangeListener, ChangeSetting, Look, Protect, Release
@@ -61,6 +62,8 @@ def _purpose(step: CureStep) -> str:
             return tr("clients get in while the flood goes on: SYNs are answered without an entry in the queue")
         case ContinueProcess():
             return tr("the stopped process goes on")
+        case ThawProcess() if step.file:
+            return tr("the frozen processes go on")
         case ChangeConnections():
             return ""
         case Look():

@@ -8,7 +8,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from halfopen.core.findings.cures import ContinueProcess, LookAtProcess, LookAtQuota, RaiseDescriptors, RaiseOpenFiles
+from halfopen.core.findings.cures import (
+    ContinueProcess,
+    LookAtProcess,
+    LookAtQuota,
+    LookAtTracer,
+    RaiseDescriptors,
+    RaiseOpenFiles,
+    ThawProcess,
+)
 from halfopen.core.findings.evidence import AcceptQueue, Evidence
 from halfopen.core.findings.finding import Finding, Level
 from halfopen.core.findings.judging import judged
@@ -44,12 +52,49 @@ def _found(before: WorkerState, now: WorkerState | None = None, **values: Any) -
     return verdict.findings[0], verdict
 
 
-@pytest.mark.parametrize("state", ["T", "t"])
-def test_a_stopped_process_is_named_and_has_to_go_on(state: str) -> None:
-    found, verdict = _found(replace(WAITING, state=state), unit="web.service")
+def test_a_stopped_process_is_named_and_has_to_go_on() -> None:
+    found, verdict = _found(replace(WAITING, state="T"), unit="web.service")
     assert (found.text("why"), found.text("process"), found.count("pid")) == ("stopped", "web", 7)
     assert found.text("inside") == "web.service"
     assert verdict.next == ((ContinueProcess(7, "app-not-accepting"),),)
+
+
+@pytest.mark.parametrize(
+    ("tracer", "look"), [(0, "grep TracerPid /proc/7/status"), (99, "ps -fp 99")], ids=["out of sight", "seen"]
+)
+def test_one_that_a_debugger_stops_is_not_offered_sigcont_which_does_not_move_it(tracer: int, look: str) -> None:
+    found, verdict = _found(replace(WAITING, state="t", tracer=tracer))
+    assert found.text("why") == "stopped"
+    assert "is stopped by a debugger" + (f" (process {tracer})" if tracer else "") in say(found)
+    assert verdict.next == ((LookAtTracer(7, tracer, "app-not-accepting"),),)
+    assert command(verdict.next[0]) == look
+
+
+FROZEN = "/sys/fs/cgroup/web/cgroup.freeze"
+
+
+@pytest.mark.parametrize(
+    ("frozen", "step"),
+    [
+        ("", "cat /proc/7/cgroup"),
+        (FROZEN, f"echo 0 > {FROZEN}"),
+        ("/sys/fs/cgroup/freezer/a b/freezer.state", "echo THAWED > '/sys/fs/cgroup/freezer/a b/freezer.state'"),
+    ],
+    ids=["out of sight", "v2", "v1"],
+)
+def test_a_process_that_the_freezer_stops_is_thawed(frozen: str, step: str) -> None:
+    asleep = replace(WAITING, state="D", waits_in=("__refrigerator",), frozen=frozen)
+    found, verdict = _found(asleep)
+    assert found.text("why") == "stopped"
+    assert "is frozen by the freezer of its cgroup" in say(found)
+    assert verdict.next == ((ThawProcess(7, frozen, "app-not-accepting"),),)
+    assert command(verdict.next[0]) == step
+
+
+def test_processes_of_one_frozen_cgroup_are_thawed_by_one_command() -> None:
+    both = [replace(WAITING, pid=pid, frozen=FROZEN) for pid in (7, 8)]
+    verdict, _ = _judged(both, both)
+    assert verdict.next == ((ThawProcess(7, FROZEN, "app-not-accepting"),),)
 
 
 def test_it_is_named_long_before_the_queue_is_full() -> None:

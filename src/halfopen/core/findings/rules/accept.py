@@ -14,8 +14,10 @@ from halfopen.core.findings.cures import (
     ForProcess,
     LookAtProcess,
     LookAtQuota,
+    LookAtTracer,
     RaiseDescriptors,
     RaiseOpenFiles,
+    ThawProcess,
 )
 from halfopen.core.findings.evidence import NEARLY_FULL, AcceptQueue, Evidence
 from halfopen.core.findings.finding import Fact, Hit, Level
@@ -145,11 +147,14 @@ def _cures(e: Evidence, found: Stuck, reason: Obstacle | None, id: str) -> tuple
     if reason.why == holder.NO_DESCRIPTORS and (files := reason.holder.files) is not None and _whole_system(reason):
         # More files on this system help each of them.
         return ((RaiseOpenFiles(2 * files.limit, id),), *longer)
-    if not isinstance(first, ContinueProcess | RaiseDescriptors):
+    if not isinstance(first, ContinueProcess | ThawProcess | RaiseDescriptors):
         return ((first,), *longer)
-    # Of several in the same way, each needs the same.
-    alike = [one for one in found.reasons if one.why == reason.why]
-    return (tuple(_step(one, id) for one in alike[:_MOST_STEPS]), *longer)
+    # Of several in the same way, each needs the same; those of one cgroup are thawed together.
+    alike = (_step(one, id) for one in found.reasons if one.why == reason.why)
+    same = [step for step in alike if isinstance(step, type(first))]
+    if isinstance(first, ThawProcess):
+        same = [first]
+    return (tuple(same[:_MOST_STEPS]), *longer)
 
 
 def _whole_system(reason: Obstacle) -> bool:
@@ -161,13 +166,23 @@ def _step(reason: Obstacle, id: str) -> ForProcess:
     """The step that helps one process, or shows more of it."""
     process, now = reason.holder.process, reason.holder.now
     if reason.why == holder.STOPPED:
-        return ContinueProcess(process.pid, id)
+        return _go_on(reason, id)
     if reason.why == holder.NO_DESCRIPTORS and now is not None and now.descriptor_limit is not None:
         return RaiseDescriptors(process.pid, _more(now.descriptor_limit), id)
     if reason.why == holder.THROTTLED:
         cgroup = next(str(fact.value) for fact in reason.facts if fact.name == "cgroup")
         return LookAtQuota(cgroup, process.unit or "", id)
     return LookAtProcess(process.pid, id)
+
+
+def _go_on(reason: Obstacle, id: str) -> ForProcess:
+    """The step by which a stopped process goes on: SIGCONT moves neither one that a debugger stops nor a frozen one."""
+    pid, told = reason.holder.process.pid, {fact.name: fact.value for fact in reason.facts}
+    if "frozen" in told:
+        return ThawProcess(pid, str(told["frozen"]), id)
+    if told["state"] == "t":
+        return LookAtTracer(pid, int(told.get("tracer", 0)), id)
+    return ContinueProcess(pid, id)
 
 
 def _more(limit: int) -> int:
@@ -195,9 +210,10 @@ def _costs(e: Evidence, found: Stuck) -> float:
     Level.CRITICAL,
     title="the program does not accept",
     doc="an accept queue is full or overflows (critical), or connections wait in it and none was accepted between two "
-    "looks. `why`: the process is `stopped`, it or the whole system has no file descriptors left "
-    "(`out-of-descriptors`), its cgroup has used up its CPU quota (`throttled`), it gets no CPU (`starved`), it "
-    "computes or waits for something else (`blocked`), it accepts fewer than come (`slow`), or that is `unknown`",
+    "looks. `why`: the process is `stopped` (by a signal, a debugger or the freezer of its cgroup), it or the whole "
+    "system has no file descriptors left (`out-of-descriptors`), its cgroup has used up its CPU quota (`throttled`), "
+    "it gets no CPU (`starved`), it computes or waits for something else (`blocked`), it accepts fewer than come "
+    "(`slow`), or that is `unknown`",
     unless="the queue drains between bursts",
     advice="run the proposed command, which looks at the process; neither a release nor a longer queue helps",
     on_release=OnRelease.FORBIDS,
