@@ -52,7 +52,7 @@ def show(out: Console, given: AdviceGiven) -> None:
 
 def _commands(given: AdviceGiven) -> list[str]:
     """The best last: where an accept queue overflows, the one that looks for the cause."""
-    unclear = any(one.stays_full or one.seen.overflows for one in given.listeners)
+    unclear = any(one.stays_full or one.falls_behind or one.seen.overflows for one in given.listeners)
     return [*(command(cure) for cure in given.cures), *([_diagnose(given)] if unclear else [])]
 
 
@@ -179,6 +179,11 @@ def _backlog(one: ListenerAdvice) -> str:
             f"keep {one.backlog:,}{each}: an accept queue stays full, because the program does not accept fast "
             "enough, and a longer one would fill as well"
         )
+    if one.falls_behind and one.needed_backlog <= one.backlog:
+        return (
+            f"keep {one.backlog:,}{each}: connections wait {show_time(one.accept_wait_s or 0.0)} to be accepted, "
+            "because the program accepts fewer than come, and a longer queue would have more of them wait"
+        )
     if one.needed_backlog <= one.backlog and one.seen.overflows:
         return (
             f"{one.backlog:,}{each} is too short, or the program stalls: an accept queue was full for up to "
@@ -267,7 +272,8 @@ def _queue(name: str, queue: Room, why: str) -> str:
     usual = why if why.startswith(" by") else f" on average{why}"
     text = f"{name}: {_length(queue.length)}{usual}, at most {queue.peak:,} seen"
     if queue.limit is not None:
-        text += f" of {queue.limit:,}"
+        # A SYN queue takes one more than its limit, for a moment.
+        text += f" of {max(queue.limit, queue.peak):,}"
     if queue.full_in_s == 0:
         return f"{text}; it is full"
     if queue.full_in_s is not None:

@@ -8,10 +8,12 @@ from typing import Final
 from halfopen.core.sample.workers import Quota
 from halfopen.linux import small_files
 
-# Where cgroup v2 is mounted, alone or beside v1; and the CPU controller of v1 (cgroups(7)).
-_V2: Final = ("/sys/fs/cgroup", "/sys/fs/cgroup/unified")
-_V1: Final = ("/sys/fs/cgroup/cpu,cpuacct", "/sys/fs/cgroup/cpu")
-_FREEZER: Final = ("/sys/fs/cgroup/freezer",)
+# Where cgroup v2 is mounted, alone or beside v1; and controllers of v1 (cgroups(7)). `ip netns exec` mounts a new /sys,
+# without them; the first process still sees them.
+_TREES: Final = ("/sys/fs/cgroup", "/proc/1/root/sys/fs/cgroup")
+_V2: Final = tuple(tree + place for tree in _TREES for place in ("", "/unified"))
+_V1: Final = tuple(tree + place for tree in _TREES for place in ("/cpu,cpuacct", "/cpu"))
+_FREEZER: Final = tuple(f"{tree}/freezer" for tree in _TREES)
 # A quota may be set on a slice or a pod above the service.
 _LEVELS: Final = 8
 
@@ -49,7 +51,7 @@ def thaws(v2: str | None, v1: str | None) -> str:
         (v1, "freezer.self_freezing", "freezer.state"),
     ):
         for _ in range(_LEVELS):
-            if directory is None or directory in (*_V2, *_FREEZER, "/sys/fs/cgroup", "/"):
+            if directory is None or directory in (*_V2, *_FREEZER, *_TREES, "/"):
                 break
             if small_files.text(f"{directory}/{asked}").strip() == "1":
                 return f"{directory}/{file}"
@@ -70,7 +72,7 @@ def quotas(directory: str | None) -> tuple[Quota, ...]:
     """The CPU quotas in force at a directory and above it, the nearest first."""
     found: list[Quota] = []
     for _ in range(_LEVELS):
-        if directory is None or directory in (*_V2, *_V1, "/sys/fs/cgroup", "/"):
+        if directory is None or directory in (*_V2, *_V1, *_TREES, "/"):
             break
         one = quota(directory, small_files.text(f"{directory}/cpu.stat"))
         if one is not None:

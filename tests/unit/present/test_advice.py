@@ -88,7 +88,7 @@ def test_a_flood_is_for_diagnose_and_needs_no_room() -> None:
     full = [Depth(i * 0.25, 512, 1, 0) for i in range(20)]
     text = flat(shown(given((60, 0, 0.05), depths=full, unanswered_per_s=80.0)))
     assert "SYN queue: 5,040 by rate x time (1/s x 50 ms a handshake + 80/s that nobody answers x 63 s)" in text
-    assert "at most 512 seen of 511; it is full" in text
+    assert "at most 512 seen of 512; it is full" in text
     assert "those that nobody answers need no room" in text
     assert text.endswith("Next halfopen diagnose")
 
@@ -132,6 +132,14 @@ def test_a_program_that_does_not_keep_up_is_for_diagnose() -> None:
     assert "waits" not in text
     assert text.endswith("Next halfopen diagnose")
     assert document(one)["next"][0] == "halfopen diagnose"
+
+
+def test_a_program_that_falls_behind_is_for_diagnose_however_long_its_queue_is() -> None:
+    behind = [Depth(i * 0.25, 0, 0, 300 + i, False) for i in range(20)]
+    text = flat(shown(given((2400, 0, 0.05), depths=behind)))
+    assert "to be accepted, because the program accepts fewer than come" in text
+    assert "is enough" not in text
+    assert text.endswith("Next halfopen diagnose")
 
 
 def test_no_more_handshakes_are_independent_than_finished() -> None:

@@ -25,6 +25,8 @@ from halfopen.core.tune.keys import BACKLOG, COOKIES, RETRIES, SOMAXCONN
 from halfopen.core.where import Host, Namespace
 
 REASON: Final = "advise"
+# A program that keeps up accepts sooner.
+_KEEPS_UP_S: Final = 1.0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -72,6 +74,13 @@ class ListenerAdvice:
     cures: tuple[Cure, ...]
 
     @property
+    def falls_behind(self) -> bool:
+        """Whether connections wait for long to be accepted in a queue that has room left: a longer one would only have
+        more of them wait.
+        """
+        return not self.stays_full and _falls_behind(self.seen)
+
+    @property
     def finished(self) -> int:
         """The handshakes that a release time bears on."""
         return choices.timed(self.seen.handshakes)
@@ -104,14 +113,16 @@ def advise(seen: ListenerWatched, netns: str, settings: Mapping[str, int]) -> Li
     too_short = 0.0 if stays_full or seen.overflows else choices.cut_off(shakes, in_force)
     then_s = timing.release_time_s(view.retries, seen.rto_max_s) if release is None else release.release_time_s
     syn, accept = _queues(seen, then_s, cookies=bool(settings.get("tcp_syncookies")))
-    each = math.ceil(max(syn.needed, 0 if stays_full else accept.needed) / view.members)
+    finished_per_s = shakes.per_s(shakes.completed) or 0.0
+    wait_s = None if stays_full else room.wait_s(_accept_seen(seen), finished_per_s)
+    slow = stays_full or _falls_behind(seen)
+    each = math.ceil(max(syn.needed, 0 if slow else accept.needed) / view.members)
     has = None if view.accept_queue_limit is None else view.accept_queue_limit // view.members
     cures = (
         *_cookies(netns, settings),
         *_backlog(view, netns, settings, has, each),
         *_release(view, netns, release, too_short if too_short > tolerated else 0.0),
     )
-    finished_per_s = shakes.per_s(shakes.completed) or 0.0
     return ListenerAdvice(
         seen,
         found,
@@ -123,12 +134,18 @@ def advise(seen: ListenerWatched, netns: str, settings: Mapping[str, int]) -> Li
         silent,
         syn,
         accept,
-        None if stays_full else room.wait_s(_accept_seen(seen), finished_per_s),
+        wait_s,
         stays_full,
         has,
         each,
         cures,
     )
+
+
+def _falls_behind(seen: ListenerWatched) -> bool:
+    """Whether connections wait for long even when fewest do: after a burst a queue is empty again."""
+    per_s = seen.handshakes.per_s(seen.handshakes.completed) or 0.0
+    return depths.lowest(seen.depths) >= max(per_s, 1.0) * _KEEPS_UP_S
 
 
 def _accept_seen(seen: ListenerWatched) -> QueueSeen:

@@ -66,6 +66,11 @@ def stays_full(depths: Sequence[Depth]) -> bool:
     return len(depths) >= _LEAST_READINGS and sum(depth.nearly_full for depth in depths) * 2 > len(depths)
 
 
+def lowest(depths: Sequence[Depth]) -> int:
+    """The shortest that the accept queue was; 0 where it was not read often enough."""
+    return min(depth.accept_queue for depth in depths) if len(depths) >= _LEAST_READINGS else 0
+
+
 def fewest_retries(depths: Sequence[Depth], retries: int, limit: int, members: int) -> tuple[int, float]:
     """The fewest retries that the kernel gave in these readings, and for how many seconds it gave fewer than `retries`.
 

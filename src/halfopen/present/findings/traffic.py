@@ -232,6 +232,8 @@ def _slow_path(f: Finding) -> str:
             text=text,
         )
     text = tr("{text}, {n:,} of them after a SYN-ACK was sent again", text=text, n=f.count("late"))
+    if not f.count("retrying"):
+        return text
     return tr_n(
         "{text}; {n:,} more waits after one was",
         "{text}; {n:,} more wait after one was",

@@ -95,16 +95,18 @@ def test_the_pruning_of_a_full_queue_censors() -> None:
 
 def test_a_backlog_for_both_queues() -> None:
     waiting = [Depth(i * 0.25, 4, 4, 300) for i in range(20)]
-    one = advised((120, 0, 0.05), depths=waiting, limit=511)
+    one = advised((24_000, 0, 0.05), rests=Rests(1, 30), depths=waiting, limit=511)
     assert one.needed_backlog == 704  # twice 300 and three times its square root
     assert changes(one) == [(BACKLOG, 1024)]
-    assert one.accept_wait_s == pytest.approx(300 / 2)
-    assert changes(advised((120, 0, 0.05), depths=waiting, limit=1024)) == []
+    assert one.accept_wait_s == pytest.approx(300 / 400)
+    assert changes(advised((24_000, 0, 0.05), rests=Rests(1, 30), depths=waiting, limit=1024)) == []
 
 
 def test_what_is_in_the_way_of_a_backlog_comes_first() -> None:
     waiting = [Depth(i * 0.25, 4, 4, 300) for i in range(20)]
-    one = advised((120, 0, 0.05), depths=waiting, settings={"tcp_syncookies": 1, "somaxconn": 511})
+    one = advised(
+        (24_000, 0, 0.05), rests=Rests(1, 30), depths=waiting, settings={"tcp_syncookies": 1, "somaxconn": 511}
+    )
     assert changes(one) == [(SOMAXCONN, 1024), (BACKLOG, 1024)]
 
 
@@ -138,6 +140,17 @@ def test_no_backlog_is_advised_for_an_accept_queue_that_stays_full() -> None:
     # A burst fills it now and then.
     bursts = [Depth(i * 0.25, 0, 0, 101 * (i % 4 == 0), i % 4 == 0) for i in range(20)]
     assert changes(advised(depths=bursts, limit=100)) == [(BACKLOG, 256)]
+
+
+def test_no_backlog_is_advised_for_a_program_that_falls_behind_in_a_long_queue() -> None:
+    """A longer queue would have more clients wait, and wait for longer."""
+    behind = [Depth(i * 0.25, 0, 0, 3000 + i, False) for i in range(20)]
+    one = advised((2400, 0, 0.05), depths=behind, limit=4096)
+    assert (one.falls_behind, changes(one)) == (True, [])
+    # A burst is gone a second later.
+    bursts = [Depth(i * 0.25, 0, 0, 3000 * (i % 4 == 0), False) for i in range(20)]
+    one = advised((2400, 0, 0.05), depths=bursts, limit=4096)
+    assert (one.falls_behind, changes(one)) == (False, [(SOMAXCONN, 8192), (BACKLOG, 8192)])
 
 
 def test_handshakes_that_a_full_accept_queue_made_late_ask_for_no_longer_release_time() -> None:

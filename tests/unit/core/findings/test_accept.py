@@ -187,6 +187,41 @@ def test_who_accepts_a_few_is_slow_wherever_it_waits() -> None:
     assert (found.text("why"), found.count("accepted_at_most")) == ("slow", 10)
 
 
+@pytest.mark.parametrize(
+    ("before", "held", "oldest_s", "level"),
+    [
+        (500, 520, 14.0, Level.WARNING),
+        (500, 500, 1.5, Level.NOTICE),
+        (500, 520, 0.2, None),  # many come, and none waits for long
+        (800, 520, 14.0, None),  # it was stopped, and catches up
+    ],
+    ids=["falls behind", "keeps level", "busy", "catches up"],
+)
+def test_who_falls_behind_is_named_while_the_queue_has_room(
+    before: int, held: int, oldest_s: float, level: Level | None
+) -> None:
+    """A backlog of 4,096 hides for minutes that the program accepts fewer than come."""
+    queues = [np.zeros(1, dtype=QUEUES) for _ in range(2)]
+    for at, queue in enumerate(queues):
+        queue["oldest_isn"], queue["oldest_us"] = 7 + at, round((100.5 - oldest_s) * 1e6)
+    verdict, ids = second_look(
+        [],
+        listener(accept_queue=held, limit=4096, cookie=5),
+        first=[listener(accept_queue=before, limit=4096, cookie=5)],
+        first_queues=[queues[0]],
+        owners={1: (Process(7, "web"),)},
+        workers=([WAITING], [WAITING]),
+        rates={"PassiveOpens": 80.0},
+        queues=queues[1],
+    )
+    found = next((f for f in verdict.findings if f.id == "app-not-accepting"), None)
+    assert (None if found is None else found.level) == level
+    if found is not None:
+        assert found.text("why") == "slow"
+        assert "accepts fewer than come" in say(found)
+        assert ids[0] == "app-not-accepting"
+
+
 def test_a_queue_that_was_empty_a_moment_ago_is_a_burst() -> None:
     """Many were accepted between the looks, and it was empty at the first."""
     full = listener(accept_queue=6, limit=5, cookie=5)
@@ -203,7 +238,7 @@ def test_a_queue_that_overflows_and_has_one_place_free_is_not_drained() -> None:
     verdict, ids = second_look([], nearly, rates=rates)
     assert ids == ["app-not-accepting"]
     assert verdict.findings[0].text("why") == "unknown"
-    assert second_look([], nearly, rates={"PassiveOpens": 20})[1] == []
+    assert second_look([], nearly, rates={"PassiveOpens": 400})[1] == []
     assert "app-not-accepting" not in second_look([], nearly, first=[listener(limit=128, cookie=5)], rates=rates)[1]
 
 

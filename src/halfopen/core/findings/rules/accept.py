@@ -59,19 +59,35 @@ class Stuck:
 
 # A burst is accepted sooner.
 _NO_BURST_S: Final = 3.0
+# A program that keeps up accepts sooner, and where only counters tell how long connections wait, so many tell it.
+_KEEPS_UP_S: Final = 1.0
+_SOME: Final = 10
 # More processes than these are not named in one command.
 _MOST_STEPS: Final = 4
 
 
-def _is_stuck(queue: AcceptQueue, overflowing: bool) -> bool:
+def _is_stuck(queue: AcceptQueue, overflowing: bool, interval_s: float) -> bool:
     """Whether nothing was accepted though connections wait, or it is full, or overflows and is nearly full at both
-    looks; not where it was empty a moment ago and was accepted from.
+    looks, or connections wait for long in it; not where it was empty a moment ago and was accepted from.
     """
     if queue.full:
         return not (queue.before == 0 and queue.accepted)
     if not queue.held or not queue.before:
         return False
-    return queue.accepted == 0 or (overflowing and min(queue.held, queue.before) >= NEARLY_FULL * queue.cap)
+    if queue.accepted == 0 or (overflowing and min(queue.held, queue.before) >= NEARLY_FULL * queue.cap):
+        return True
+    return _falls_behind(queue, interval_s)
+
+
+def _falls_behind(queue: AcceptQueue, interval_s: float) -> bool:
+    """Whether connections wait for long in a queue that does not get shorter, however much room it has left."""
+    if queue.before is None or not queue.accepted or queue.held < queue.before:
+        return False
+    if queue.oldest_s is not None and queue.oldest_s >= _NO_BURST_S:
+        return True
+    # No more than that were accepted (Little's law).
+    waits_s = queue.held * interval_s / queue.accepted if queue.oldest_s is None else queue.oldest_s
+    return queue.held >= _SOME and waits_s >= _KEEPS_UP_S
 
 
 def stuck(e: Evidence, view: ListenerView) -> Stuck | None:
@@ -79,7 +95,7 @@ def stuck(e: Evidence, view: ListenerView) -> Stuck | None:
     if not view.accept_queue:
         return None  # as of most of a thousand listeners
     overflowing = e.rate("ListenOverflows") > 0
-    each = [queue for queue in e.accept_queues(view) if _is_stuck(queue, overflowing)]
+    each = [queue for queue in e.accept_queues(view) if _is_stuck(queue, overflowing, e.interval_s)]
     queues = tuple(sorted(each, key=lambda queue: -queue.held / queue.cap))
     if not queues:
         return None
@@ -95,7 +111,9 @@ def _level(e: Evidence, found: Stuck, reason: Obstacle | None) -> Level:
     if queue.full or (queue.nearly_full and overflows_per_s(e, found.view)):
         return Level.CRITICAL
     for_good = reason is not None and reason.why in _FOR_GOOD
-    return Level.WARNING if for_good or queue.held * 2 > queue.cap else Level.NOTICE
+    # By then a client gives up, or whoever waits in front of it.
+    long = queue.accepted != 0 and (queue.oldest_s or 0.0) >= _NO_BURST_S
+    return Level.WARNING if for_good or long or queue.held * 2 > queue.cap else Level.NOTICE
 
 
 def _facts(e: Evidence, found: Stuck) -> tuple[Fact, ...]:
@@ -210,10 +228,11 @@ def _costs(e: Evidence, found: Stuck) -> float:
     Level.CRITICAL,
     title="the program does not accept",
     doc="an accept queue is full or overflows (critical), or connections wait in it and none was accepted between two "
-    "looks. `why`: the process is `stopped` (by a signal, a debugger or the freezer of its cgroup), it or the whole "
-    "system has no file descriptors left (`out-of-descriptors`), its cgroup has used up its CPU quota (`throttled`), "
-    "it gets no CPU (`starved`), it computes or waits for something else (`blocked`), it accepts fewer than come "
-    "(`slow`), or that is `unknown`",
+    "looks, or they wait for a second or more while it does not get shorter (a warning from 3 s on). `why`: the "
+    "process is `stopped` (by a signal, a debugger or the freezer of its cgroup), it or the whole system has no file "
+    "descriptors left (`out-of-descriptors`), its cgroup has used up its CPU quota (`throttled`), it gets no CPU "
+    "(`starved`), it computes or waits for something else (`blocked`), it accepts fewer than come (`slow`), or that is "
+    "`unknown`",
     unless="the queue drains between bursts",
     advice="run the proposed command, which looks at the process; neither a release nor a longer queue helps",
     on_release=OnRelease.FORBIDS,
