@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 import click
@@ -89,8 +90,13 @@ def _found(
 
     place, now_s = history.place_of(history_file), time.time()
     if incident is not None:
-        return postmortem.of_incident(place, incident, now_s)
-    return postmortem.of_time(place, history.wanted_of(since, until, netns, (), now_s), now_s)
+        found = postmortem.of_incident(place, incident, now_s)
+    else:
+        found = postmortem.of_time(place, history.wanted_of(since, until, netns, (), now_s), now_s)
+    if history_file is None:
+        return found
+    slash = "/" if history_file.endswith("/") else ""
+    return replace(found, file=f"{os.path.abspath(history_file)}{slash}")
 
 
 def _text(found: PostMortem, form: str, language: str | None) -> str:

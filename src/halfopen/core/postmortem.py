@@ -122,7 +122,7 @@ class IncidentStory:
 class PostMortem:
     """One incident, or (whole) a time with its incidents: the worst of them are told, the others listed. now_s: when
     it was made; version: of the program that made it; host: this machine, "" where history is of another. netns:
-    the only network namespace asked for, "": all.
+    the only network namespace asked for, "": all. file: where history is, as --file takes it; "": not given.
     """
 
     now_s: float
@@ -133,6 +133,7 @@ class PostMortem:
     incidents: tuple[Incident, ...] = ()
     rises: int = 0
     netns: str = ""
+    file: str = ""
 
 
 @dataclass(frozen=True, slots=True)

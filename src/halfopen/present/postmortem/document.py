@@ -22,7 +22,7 @@ from halfopen.present.postmortem.blocks import (
     TableRows,
     Tiles,
 )
-from halfopen.present.postmortem.naming import cause_title, title, value_words
+from halfopen.present.postmortem.naming import cause_title, file_words, title, value_words
 from halfopen.present.postmortem.plots import Plot, pieces
 from halfopen.present.postmortem.times import argument, clock, long, moment, sentences, stretch, zone
 
@@ -63,13 +63,13 @@ def _blocks(found: PostMortem, heading: str) -> Iterator[DocumentBlock]:
     yield Heading(1, heading)
     if found.whole is None:
         yield Paragraph(tr("Incident {id}", id=found.told[0].incident.id), "note")
-        yield from incident.blocks(found.told[0], 2)
+        yield from incident.blocks(found.told[0], 2, found.file)
         return
     yield from _whole(found, found.whole)
     for told in found.told:
         yield Heading(2, title(told))
         yield Paragraph(tr("Incident {id}", id=told.incident.id), "note")
-        yield from incident.blocks(told, 3)
+        yield from incident.blocks(told, 3, found.file)
 
 
 # --- a time -----------------------------------------------------------------------------------------------------------
@@ -101,7 +101,7 @@ def _whole(found: PostMortem, time: KeptTime) -> Iterator[DocumentBlock]:
 
 def _asked_again(found: PostMortem, time: KeptTime) -> str:
     span = f"--since {argument(time.since_s)} --until {argument(time.until_s)}"
-    return f"halfopen history {span}{netns_words(found.netns or 'self')} --json"
+    return f"halfopen history {span}{netns_words(found.netns or 'self')}{file_words(found.file)} --json"
 
 
 def _summary(found: PostMortem, time: KeptTime) -> str:

@@ -21,14 +21,14 @@ from halfopen.present.postmortem.blocks import (
 )
 from halfopen.present.postmortem.causes import causes, said_at
 from halfopen.present.postmortem.events import events, plots
-from halfopen.present.postmortem.naming import end_s, place
+from halfopen.present.postmortem.naming import end_s, file_words, place
 from halfopen.present.postmortem.outcome import clients, done, harmed, seen
 from halfopen.present.postmortem.purposes import at_once, lasting
 from halfopen.present.postmortem.times import argument, clock, long, moment, sentences, stretch
 
 
-def blocks(told: IncidentStory, level: int) -> Iterator[DocumentBlock]:
-    """The whole of it, its headings of this level."""
+def blocks(told: IncidentStory, level: int, file: str = "") -> Iterator[DocumentBlock]:
+    """The whole of it, its headings of this level. file: of `PostMortem`."""
     yield Paragraph(_summary(told), "lead")
     yield Tiles(tuple(_tiles(told)))
     yield Heading(level, tr("What happened"))
@@ -49,7 +49,7 @@ def blocks(told: IncidentStory, level: int) -> Iterator[DocumentBlock]:
         yield Heading(level, tr("What is not known"))
         yield BulletList(tuple(unknown))
     yield Heading(level, tr("To look again"))
-    yield CommandList(tuple(_again(told)))
+    yield CommandList(tuple(_again(told, file_words(file))))
 
 
 def _summary(told: IncidentStory) -> str:
@@ -163,12 +163,12 @@ def _unknown(told: IncidentStory) -> Iterator[str]:
         yield tr("Some releases one by one: {kept} of {n} are kept.", kept=len(told.releases), n=made)
 
 
-def _again(told: IncidentStory) -> Iterator[tuple[str, str]]:
+def _again(told: IncidentStory, file: str) -> Iterator[tuple[str, str]]:
     one = told.incident
-    yield f"halfopen history show {one.id}", tr("the incident as history has it")
+    yield f"halfopen history show {one.id}{file}", tr("the incident as history has it")
     if told.record is not None:
-        yield f"halfopen top --replay {one.id}", tr("the readings around it, on the live screen")
-        yield f"halfopen history replay {one.id}", tr("the same, line by line")
+        yield f"halfopen top --replay {one.id}{file}", tr("the readings around it, on the live screen")
+        yield f"halfopen history replay {one.id}{file}", tr("the same, line by line")
     during = f"--since {argument(told.during.since_s)} --until {argument(told.during.until_s)}"
     netns = netns_words(str(one.where.inode))
-    yield f"halfopen history {during}{netns} --json", tr("the figures of this report")
+    yield f"halfopen history {during}{netns}{file} --json", tr("the figures of this report")

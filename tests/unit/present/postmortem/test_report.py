@@ -141,8 +141,10 @@ def test_the_figures_are_those_of_history(kept: tuple[Path, str]) -> None:
     directory, id = kept
     text = run("--incident", id, "--file", f"{directory}/")
     # The command that the report itself gives.
+    assert f"halfopen top --replay {id} --file {directory}/\n" in text
     [asked] = re.findall(r"^halfopen history (--since .+ --json)$", text, re.MULTILINE)
-    done = CliRunner().invoke(history_command, ["--file", f"{directory}/", *asked.split()], catch_exceptions=False)
+    assert f"--file {directory}/ " in asked
+    done = CliRunner().invoke(history_command, asked.split(), catch_exceptions=False)
     told: dict[str, Any] = json.loads(done.output)
     [incident] = told["incidents"]
     sums = {
