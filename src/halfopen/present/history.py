@@ -30,25 +30,28 @@ from halfopen.core.flight import FlightEntry, FlightReading
 from halfopen.core.history import HistoryAnswer, KeptSeries, ReleaseSeen, WatchedSpan, lost
 from halfopen.core.policy.incidents import Incident
 from halfopen.core.policy.silence import Silence
-from halfopen.core.units import json_text, plural, printable, shell_word, show_duration
+from halfopen.core.units import json_text, printable, shell_word
 from halfopen.present import columns
+from halfopen.present.chosen_words import rephrased, reworded
 from halfopen.present.findings.facts import phrases
+from halfopen.present.findings.words import lasted
+from halfopen.present.language import cell_width, spoken, tr, tr_n
 from halfopen.present.text import STYLE, propose
 from halfopen.present.timechart import columns_for, time_chart
 
 _INCIDENTS_MOST: Final = 20
 _SETTINGS_MOST: Final = 8
-
-
-_LENGTHS: Final = {"60 min": "hour", "24 h": "day", "1 h": "hour", "60 s": "minute", "168 h": "week"}
+_NAMES: Final = 12
 
 
 def _period(told: HistoryAnswer) -> str:
     """`in the last hour`, `from 11-26 00:00:00 to 11-26 02:00:00`."""
-    if abs(told.now_s - told.until_s) < 2:
-        length = show_duration(round(told.until_s - told.since_s))
-        return f"in the last {_LENGTHS.get(length, length)}"
-    return f"from {clock(told.since_s)} to {clock(told.until_s)}"
+    if abs(told.now_s - told.until_s) >= 2:
+        return tr("from {since} to {until}", since=clock(told.since_s), until=clock(told.until_s))
+    seconds = round(told.until_s - told.since_s)
+    whole = {60: tr("in the last minute"), 3600: tr("in the last hour"), 86400: tr("in the last day")}
+    whole[604800] = tr("in the last week")
+    return whole.get(seconds) or tr("in the last {time}", time=lasted(seconds))
 
 
 def _charted(told: HistoryAnswer) -> KeptSeries | None:
@@ -65,23 +68,32 @@ def _is_on(one: Incident, now_s: float) -> bool:
 def headline(told: HistoryAnswer) -> str:
     """The answer in one sentence."""
     if not told.spans:
-        return f"Nothing was watched {_period(told)}"
-    on = sum(_is_on(one, told.now_s) for one in told.incidents)
-    words = f"{plural(len(told.incidents), 'incident') if told.incidents else 'No incident'} {_period(told)}"
-    if on:
-        words += f", {on} of them {'goes' if on == 1 else 'go'} on" if len(told.incidents) > 1 else ", and it goes on"
+        return tr("Nothing was watched {period}", period=_period(told))
+    on, n = sum(_is_on(one, told.now_s) for one in told.incidents), len(told.incidents)
+    words = tr_n("{n:,} incident {period}", "{n:,} incidents {period}", n, period=_period(told))
+    if not n:
+        words = tr("No incident {period}", period=_period(told))
+    if on and n > 1:
+        words += tr_n(", {n:,} of them goes on", ", {n:,} of them go on", on)
+    elif on:
+        words += tr(", and it goes on")
     seen = [slot.max for s in told.series if s.magnitude == "half_open" for slot in s.slots]
     seen += [one.peak.half_open for one in told.incidents if not one.about_connections]
     if seen:  # without values and incidents nothing is known of it
-        words += f"; at most {max(seen):,} half-open"
+        words += tr("; at most {n:,} half-open", n=max(seen))
     dropped = sum(slot.sum for s in told.series if s.magnitude == "drops" and s.listener is None for slot in s.slots)
     if dropped:
-        words += f", {plural(dropped, 'SYN or handshake', 'SYNs and handshakes')} dropped"
+        words += tr_n(", {n:,} SYN or handshake dropped", ", {n:,} SYNs and handshakes dropped", dropped)
     return words
 
 
 def show(out: Console, told: HistoryAnswer, *, charts: bool = True, file: str | None = None) -> None:
     """One screen: the answer, a chart, the incidents, and the next command."""
+    with spoken():
+        _show(out, told, charts=charts, file=file)
+
+
+def _show(out: Console, told: HistoryAnswer, *, charts: bool, file: str | None) -> None:
     level = Level.CRITICAL if any(_is_on(one, told.now_s) for one in told.incidents) else Level.OK
     level = max(level, Level.NOTICE) if told.incidents else level
     out.print(Text(headline(told), style=STYLE[level]))
@@ -92,20 +104,25 @@ def show(out: Console, told: HistoryAnswer, *, charts: bool = True, file: str | 
         out.print()
         columns.show(out, INCIDENT, told.incidents[-_INCIDENTS_MOST:])
         if len(told.incidents) > _INCIDENTS_MOST:
-            out.print(Text(f"{len(told.incidents) - _INCIDENTS_MOST} earlier ones are not shown", style="dim"))
+            more = len(told.incidents) - _INCIDENTS_MOST
+            out.print(
+                Text(tr_n("{n:,} earlier one is not shown", "{n:,} earlier ones are not shown", more), style="dim")
+            )
     if told.settings:
         out.print()
         for changed in told.settings[-_SETTINGS_MOST:]:
             where = "" if changed.where.name == "self" else f"[{printable(changed.where.name)}] "
-            out.print(f"{clock(changed.at_s)}  {where}{changed.name} changed from {changed.before} to {changed.after}")
+            before, after = (tr("not set") if n is None else n for n in (changed.before, changed.after))
+            words = tr("{setting} changed from {old} to {new}", setting=changed.name, old=before, new=after)
+            out.print(f"{clock(changed.at_s)}  {where}{words}")
     out.print()
     if told.incidents:
         # No readings are recorded of open and closing connections.
         if not told.incidents[-1].about_connections:
-            propose(out, "Also", f"halfopen history replay {told.incidents[-1].id}{_file_words(file)}")
-        propose(out, "Next", f"halfopen history show {told.incidents[-1].id}{_file_words(file)}")
+            propose(out, tr("Also"), f"halfopen history replay {told.incidents[-1].id}{_file_words(file)}")
+        propose(out, tr("Next"), f"halfopen history show {told.incidents[-1].id}{_file_words(file)}")
     else:
-        propose(out, "Next", "halfopen status" if told.spans else "halfopen watch --history DIR")
+        propose(out, tr("Next"), "halfopen status" if told.spans else "halfopen watch --history DIR")
 
 
 def _file_words(file: str | None) -> str:
@@ -116,15 +133,16 @@ def _file_words(file: str | None) -> str:
 def _watched(told: HistoryAnswer) -> str:
     """How much of the time was watched, and what passed without an alarm."""
     if not told.spans:
-        return "Nothing was recorded in that time."
+        return tr("Nothing was recorded in that time.")
     seconds = _covered_s(told.spans)
     whole = seconds >= 0.99 * (told.until_s - told.since_s)
-    words = "Watched all that time" if whole else f"Watched for {show_duration(round(seconds))} of it"
+    words = tr("Watched all that time") if whole else tr("Watched for {time} of it", time=lasted(round(seconds)))
     spaces = len({span.where for span in told.spans})
-    words += f", {plural(spaces, 'network namespace')}" if spaces > 1 else ""
+    if spaces > 1:
+        words += tr_n(", {n:,} network namespace", ", {n:,} network namespaces", spaces)
     if told.rises:
-        words += f"; {plural(len(told.rises), 'rise')} passed without an alarm"
-    return words + "."
+        words += tr_n("; {n:,} rise passed without an alarm", "; {n:,} rises passed without an alarm", len(told.rises))
+    return words + tr(".")
 
 
 def _covered_s(spans: Iterable[WatchedSpan]) -> float:
@@ -140,24 +158,29 @@ def _chart(out: Console, told: HistoryAnswer) -> None:
     series = _charted(told)
     if series is None:
         out.print()
-        out.print("No half-open connections were seen." if not told.narrowed else f"None was seen at {told.narrowed}.")
+        none = tr("None was seen at {place}.", place=told.narrowed) if told.narrowed else ""
+        out.print(none or tr("No half-open connections were seen."))
         return
     top = max(slot.max for slot in series.slots)
     width = columns_for(out.width if out.is_terminal else 100, top)
     spans = [span for span in told.spans if span.where == series.where]
     values = spread(series, spans, told.since_s, told.until_s, width)
     out.print()
-    every = show_duration(max(1, round((told.until_s - told.since_s) / width)))
-    out.print(Text(f"half-open connections{_of(series)}, the most in each {every}", style="dim"))
+    every = lasted(max(1, round((told.until_s - told.since_s) / width)))
+    out.print(Text(_over_chart(series, every), style="dim"))
     ascii_only = "utf" not in (out.encoding or "").lower()
     for line in time_chart(values, told.since_s, told.until_s, ascii_only=ascii_only):
         out.print(line, soft_wrap=True)
 
 
-def _of(series: KeptSeries) -> str:
+def _over_chart(series: KeptSeries, every: str) -> str:
     if series.listener is not None:
-        return f" of {place_name(series.where, series.listener)}"
-    return "" if series.where.name == "self" else f" in {printable(series.where.name)}"
+        place = place_name(series.where, series.listener)
+        return tr("half-open connections of {place}, the most in each {time}", place=place, time=every)
+    if series.where.name == "self":
+        return tr("half-open connections, the most in each {time}", time=every)
+    place = printable(series.where.name)
+    return tr("half-open connections in {place}, the most in each {time}", place=place, time=every)
 
 
 def spread(
@@ -188,77 +211,102 @@ def incident(
     file: str | None = None,
 ) -> None:
     """One incident on a screen, at now_s since 1970; recorded: what there is to replay, in words."""
+    with spoken():
+        _incident(out, one, releases, now_s, recorded, file)
+
+
+def _incident(
+    out: Console, one: Incident, releases: Sequence[ReleaseSeen], now_s: float, recorded: str, file: str | None
+) -> None:
     level = Level.CRITICAL if _is_on(one, now_s) else Level.NOTICE
     where = place_name(one.where, one.listener)
     out.print(Text(f"{one.id}  ", style=STYLE[level]) + Text(f"{where}  {_outcome(one, now_s)}", style="bold"))
     out.print()
     rows = [
-        ("first sign", clock(one.began_s)),
-        ("alarm", clock(one.alarm_s) if one.alarm_s is not None else "none"),
-        ("ended", _end(one, now_s)),
-        ("peak", _peak(one)),
+        (tr("first sign"), clock(one.began_s)),
+        (tr("alarm"), clock(one.alarm_s) if one.alarm_s is not None else tr("none")),
+        (tr("ended"), _end(one, now_s)),
+        (tr("peak"), _peak(one)),
     ]
     if one.because:
-        share = f"; {one.unanswered:,} of {one.arrivals or 0:,} arrivals unanswered" if one.unanswered else ""
-        rows.append(("decided by", f"{one.because}{share}"))
-    rows += [("silenced", _silence(silence)) for silence in one.silences]
+        share = ""
+        if one.unanswered:
+            share = tr("; {n:,} of {all:,} arrivals unanswered", n=one.unanswered, all=one.arrivals or 0)
+        rows.append((tr("decided by"), f"{one.because}{share}"))
+    rows += [(tr("silenced"), _silence(silence)) for silence in one.silences]
     for name, text in rows:
-        out.print(f"{name:<12}{text}")
+        out.print(f"{name}{' ' * max(2, _NAMES - cell_width(name))}{text}")
     if one.causes:
         out.print()
-        out.print(Text("Causes, as they were reported", style="dim"))
+        out.print(Text(tr("Causes, as they were reported"), style="dim"))
     for cause in one.causes:
-        title = RULES[cause.id].title if cause.id in RULES else "none that this version knows"
-        out.print(f"{clock(cause.at_s)}  {cause.id or 'unknown'}: {title}")
+        title = tr(RULES[cause.id].title) if cause.id in RULES else tr("none that this version knows")
+        out.print(f"{clock(cause.at_s)}  {cause.id or tr('unknown')}{tr(': ')}{title}")
         if words := phrases(cause.facts):
             out.print(Padding(Text(printable(words), style="dim"), (0, 0, 0, 2)))
     _releases(out, one, releases)
     if recorded:
         out.print()
         out.print(Text(recorded, style="dim"))
-        propose(out, "Next", f"halfopen history replay {one.id}{_file_words(file)}")
+        propose(out, tr("Next"), f"halfopen history replay {one.id}{_file_words(file)}")
 
 
 def recorded(out: Console, one: Incident, entries: Sequence[FlightEntry], problem: str) -> None:
     """The first lines of a replay: what there is, and what is wrong with its end."""
+    with spoken():
+        _recorded(out, one, entries, problem)
+
+
+def _recorded(out: Console, one: Incident, entries: Sequence[FlightEntry], problem: str) -> None:
     readings = [entry for entry in entries if isinstance(entry, FlightReading) and not entry.glance]
-    words = f"{one.id}  {place_name(one.where, one.listener)}  {plural(len(readings), 'reading')}"
+    words = f"{one.id}  {place_name(one.where, one.listener)}  "
+    words += tr_n("{n:,} reading", "{n:,} readings", len(readings))
     if readings:
-        words += f" from {clock(readings[0].sample.wall_s)} to {clock(readings[-1].sample.wall_s).partition(' ')[2]}"
+        last = clock(readings[-1].sample.wall_s).partition(" ")[2]
+        words += " " + tr("from {since} to {until}", since=clock(readings[0].sample.wall_s), until=last)
     out.print(Text(words, style="bold"))
     if problem:
-        out.print(Text(f"The record ends early: {problem}.", style=STYLE[Level.WARNING]))
+        out.print(Text(tr("The record ends early: {problem}.", problem=problem), style=STYLE[Level.WARNING]))
 
 
 def _silence(one: Silence) -> str:
-    until = "its end" if one.until_s is None else clock(one.until_s)
-    why = f": {printable(one.reason)}" if one.reason else ""
-    return f"from {clock(one.at_s)} until {until}, by {printable(one.by)}{why}"
+    until = tr("its end") if one.until_s is None else clock(one.until_s)
+    why = tr(": ") + printable(one.reason) if one.reason else ""
+    return tr("from {since} until {until}, by {who}", since=clock(one.at_s), until=until, who=printable(one.by)) + why
 
 
 def _outcome(one: Incident, now_s: float) -> str:
-    cause = RULES[one.cause].title if one.cause in RULES else one.cause or "no known cause"
-    lasted = show_duration(round(one.lasted_s))
+    cause = tr(RULES[one.cause].title) if one.cause in RULES else one.cause or tr("no known cause")
+    time = lasted(round(one.lasted_s))
+    if one.alarm_s is None and one.over:
+        return tr("a rise of {time} that passed without an alarm", time=time)
     if one.alarm_s is None:
-        return f"a rise of {lasted} that {'passed without an alarm' if one.over else 'goes on'}"
-    return f"{cause}, {'lasted' if one.over else 'seen for' if lost(one, now_s) else 'on for'} {lasted}"
+        return tr("a rise of {time} that goes on", time=time)
+    if one.over:
+        return tr("{cause}, lasted {time}", cause=cause, time=time)
+    if lost(one, now_s):
+        return tr("{cause}, seen for {time}", cause=cause, time=time)
+    return tr("{cause}, on for {time}", cause=cause, time=time)
 
 
 def _end(one: Incident, now_s: float) -> str:
     if one.ended_s is None:
-        return "not seen: the watch ended first" if lost(one, now_s) else f"not yet ({one.stage.value})"
-    return clock(one.ended_s) + (f", as the {one.gone} is gone" if one.gone else "")
+        if lost(one, now_s):
+            return tr("not seen: the watch ended first")
+        return tr("not yet ({stage})", stage=one.stage.value)
+    gone = {"listener": tr(", as the listener is gone"), "namespace": tr(", as the namespace is gone")}
+    return clock(one.ended_s) + gone.get(one.gone, "")
 
 
 def _peak(one: Incident) -> str:
     if one.about_connections:
-        return plural(one.peak.connections, "connection")
-    words = f"{one.peak.half_open:,} half-open"
+        return tr_n("{n:,} connection", "{n:,} connections", one.peak.connections)
+    words = tr("{n:,} half-open", n=one.peak.half_open)
     if one.peak.fill is not None:
-        words += f", the SYN queue {one.peak.fill:.0%} full"
+        words += tr(", the SYN queue {share} full", share=f"{one.peak.fill:.0%}")
     if one.turned_away:
-        dropped = plural(one.turned_away, "SYN or handshake", "SYNs and handshakes")
-        words += f", {dropped} dropped (at most {one.peak.drops_per_s:,.0f}/s)"
+        words += tr_n(", {n:,} SYN or handshake dropped", ", {n:,} SYNs and handshakes dropped", one.turned_away)
+        words += tr(" (at most {rate}/s)", rate=f"{one.peak.drops_per_s:,.0f}")
     return words
 
 
@@ -266,15 +314,22 @@ def _releases(out: Console, one: Incident, releases: Sequence[ReleaseSeen]) -> N
     if not one.releases:
         return
     out.print()
-    out.print(Text("Released during the incident", style="dim"))
+    out.print(Text(tr("Released during the incident"), style="dim"))
     for made in one.releases:
-        words = f"{made.released:,} {made.filter} in {plural(made.times, 'release')}"
+        words = tr_n(
+            "{count} {chosen} in {n:,} release",
+            "{count} {chosen} in {n:,} releases",
+            made.times,
+            count=f"{made.released:,}",
+            chosen=rephrased(made.filter),
+        )
         if made.gone or made.failed:
-            words += f" (gone {made.gone:,}, failed {made.failed:,})"
+            words += tr(" (gone {gone:,}, failed {failed:,})", gone=made.gone, failed=made.failed)
         out.print(f"{clock(made.first_s)}  {words}")
-        out.print(Text(f"  last reason: {printable(made.reason)}", style="dim"))
+        out.print(Text("  " + tr("last reason: {reason}", reason=reworded(made.reason)), style="dim"))
     if releases and len(releases) < sum(made.times for made in one.releases):
-        out.print(Text(f"  {len(releases)} of them are kept one by one", style="dim"))
+        kept = tr_n("{n:,} of them is kept by itself", "{n:,} of them are kept one by one", len(releases))
+        out.print(Text(f"  {kept}", style="dim"))
 
 
 # --- for programs -----------------------------------------------------------------------------------------------------

@@ -11,6 +11,7 @@ from halfopen.core.policy.actions import GuardWithheld, Protected, Withholding
 from halfopen.core.policy.guarding import GuardReading
 from halfopen.core.sample.guard import FIRST_SYN, GuardCounts
 from halfopen.core.units import endpoint_words
+from halfopen.present.chosen_words import reworded, why_guarded
 from halfopen.present.findings.words import lasted
 from halfopen.present.guards import summary
 from halfopen.present.language import tr, tr_n
@@ -95,7 +96,7 @@ def guard_line(outcome: Protected) -> str:
     """What a watch says of a guard that its policy armed, or that is off again."""
     listeners = named(outcome.guarded)
     if not outcome.ended:
-        return tr("guard armed for {listeners}: {reason}", listeners=listeners, reason=outcome.action.reason)
+        return tr("guard armed for {listeners}: {reason}", listeners=listeners, reason=reworded(outcome.action.reason))
     return tr(
         "guard for {listeners} off after {time}, {why}: {counts}",
         listeners=listeners,
@@ -115,7 +116,7 @@ def guard_withheld_line(action: GuardWithheld) -> str:
     return tr(
         "policy protect would arm a guard for {listeners} ({reason}); it only observes",
         listeners=listeners,
-        reason=action.protect.reason.partition(": ")[2],
+        reason=why_guarded(action.protect.reason),
     )
 
 

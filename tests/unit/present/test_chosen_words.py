@@ -7,7 +7,7 @@ import pytest
 
 from halfopen.core.filters import Filter
 from halfopen.core.units import endpoint, prefix
-from halfopen.present.chosen_words import chosen, rephrased
+from halfopen.present.chosen_words import chosen, rephrased, reworded, why_guarded
 from halfopen.present.language import spoken
 
 ALL = Filter(90.5, 2, (endpoint(":443"), endpoint("[2001:db8::1]:80")), (prefix("198.51.100.0/24"),))
@@ -24,3 +24,30 @@ def test_every_condition_is_chinese() -> None:
         assert chosen(ALL) == HAN
         assert chosen(Filter()) == "全部"
         assert rephrased("in a way nobody knows, on :443") == "in a way nobody knows，监听 :443"
+
+
+REASONS = {
+    "watch: 12 older than 8 s": "监控：12 个半连接（已超过 8 秒）",
+    "policy floods: 3 all at :8080": "策略 floods：:8080 上有 3 个半连接（全部）",
+    "policy floods: spoofed-flood, SYN queue 97% full, 812 older than 8 s, on :8080 at [2001:db8::1]:80": (
+        "策略 floods：[2001:db8::1]:80 上有 spoofed-flood，SYN 队列已用 97%，812 个半连接（已超过 8 秒，监听 :8080）"
+    ),
+    "policy protect: always": "策略 protect：始终启用",
+    "policy protect: spoofed-flood, SYN queue 90% full at port 443": (
+        "策略 protect：端口 443 上有 spoofed-flood，SYN 队列已用 90%"
+    ),
+    "ticket 4711: as agreed, at once": "ticket 4711: as agreed, at once",
+}
+
+
+@pytest.mark.parametrize("reason", REASONS)
+def test_reasons_of_policies_are_chinese_and_those_of_people_stay(reason: str) -> None:
+    assert reworded(reason) == reason
+    with spoken("zh"):
+        assert reworded(reason) == REASONS[reason]
+
+
+def test_the_reason_of_a_guard_without_the_name_of_its_policy() -> None:
+    assert why_guarded("policy protect: spoofed-flood at port 443") == "spoofed-flood at port 443"
+    with spoken("zh"):
+        assert why_guarded("policy protect: spoofed-flood at port 443") == "端口 443 上有 spoofed-flood"

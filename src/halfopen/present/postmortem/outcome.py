@@ -7,7 +7,7 @@ from typing import Final
 
 from halfopen.core.postmortem import Harm, IncidentStory, KeptTime, harm_of
 from halfopen.core.units import printable
-from halfopen.present.chosen_words import rephrased
+from halfopen.present.chosen_words import rephrased, reworded
 from halfopen.present.language import listed, tr, tr_n
 from halfopen.present.postmortem.blocks import (
     BulletList,
@@ -33,7 +33,7 @@ def done(told: IncidentStory) -> Iterator[DocumentBlock]:
                 clock(r.at_s, span),
                 rephrased(r.filter),
                 *(_number(r.outcome, name) for name in _SUMS),
-                printable(r.reason),
+                reworded(r.reason),
             )
             for r in told.releases[:_RELEASES_MOST]
         )

@@ -11,7 +11,7 @@ from halfopen.core.history import HistoryAnswer, ReleaseSeen, SettingChanged, lo
 from halfopen.core.policy.incidents import CauseFound, Incident, ReleasesMade
 from halfopen.core.timeline import Timeline, namespaces
 from halfopen.core.units import printable
-from halfopen.present.chosen_words import rephrased
+from halfopen.present.chosen_words import rephrased, reworded
 from halfopen.present.findings.facts import phrases
 from halfopen.present.findings.words import lasted
 from halfopen.present.language import ENGLISH, listed, spoken, tr, tr_n
@@ -174,7 +174,7 @@ def _made(made: ReleasesMade) -> dict[str, Any]:
         tr("{n:,} failed", n=made.failed) if made.failed else "",
         tr("{n:,} spared", n=made.spared) if made.spared else "",
     ]
-    return {"time": made.first_s, "text": printable(listed(words)), "reason": printable(made.reason)}
+    return {"time": made.first_s, "text": printable(listed(words)), "reason": reworded(made.reason)}
 
 
 def _outcome(one: Incident, now_s: float) -> list[str]:
