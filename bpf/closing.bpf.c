@@ -18,15 +18,20 @@ u32 orphaned;
 static u32 counts_before[STATES];
 static u32 orphaned_before;
 
+/* Fields in different cache lines. */
 INLINE u64 prefetch(u64 socket)
 {
 	const struct tcp_sock *tp = AT(tcp_sock, socket);
 	const struct sock *sk = &tp->inet_conn.icsk_inet.sk;
+	u64 sum = sk->__sk_common.skc_state + sk->__sk_common.skc_refcnt.refs.counter;
 
 	if (counting)
-		return sk->__sk_common.skc_state;
-	return sk->__sk_common.skc_state + sk->sk_uid.val + tp->inet_conn.icsk_pending + tp->copied_seq + tp->lsndtime +
-	       tp->rcv_nxt + tp->rcv_tstamp;
+		return sum;
+	if (FIELD(sk, sk_ino, FIELD_EXISTS))
+		sum += sk->sk_ino;
+	return sum + sk->sk_backlog.rmem_alloc.counter + sk->sk_forward_alloc + sk->sk_uid.val +
+	       tp->inet_conn.icsk_pending + tp->copied_seq + tp->lsndtime + tp->rcv_nxt + tp->rcv_tstamp +
+	       tp->bytes_received;
 }
 
 INLINE void chain_begins(void)

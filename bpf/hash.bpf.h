@@ -75,6 +75,7 @@ u32 no_room;
 u32 torn;
 
 static u64 heads[GROUP];
+static u64 here[GROUP];
 static u64 next[GROUP];
 static u32 numbers[GROUP];
 static u64 node;
@@ -104,21 +105,31 @@ INLINE void chain_begins(void);
 INLINE void chain_again(void);
 INLINE void chain_ends(void);
 
-/* Loads the next socket of every chain before any of them is used, so that the cache misses overlap. */
+/*
+ * Loads the next socket of every chain before any of them is used, so that the cache misses overlap: first the pointers
+ * alone, as the processor can look ahead over few instructions only, and a miss of its address translation is among
+ * them; then the rest of each.
+ */
 static int fetch(u32 i, struct place *to)
 {
 	bool more = false;
+	u64 sum = 0;
 
 	for (int j = 0; j < GROUP; j++) {
 		u64 at = i ? next[j] : heads[j];
 
+		here[j] = at;
 		if (!IS_END(at)) {
-			fetched += prefetch(SOCKET_OF(at));
-			at = (u64)AT(hlist_nulls_node, at)->next;
+			next[j] = (u64)AT(hlist_nulls_node, at)->next;
 			more = true;
+		} else {
+			next[j] = at;
 		}
-		next[j] = at;
 	}
+	for (int j = 0; j < GROUP; j++)
+		if (!IS_END(here[j]))
+			sum += prefetch(SOCKET_OF(here[j]));
+	fetched = sum;
 	return !more;
 }
 
@@ -133,6 +144,10 @@ static int chain(u32 j, struct place *to)
 		return 1;
 	number = numbers[j];
 	node = heads[j];
+	if (IS_END(node) && node >> 1 == number) {
+		whole++;
+		return 0;
+	}
 	chain_number = number;
 	chain_begins();
 	for (int attempt = 0; attempt < ATTEMPTS; attempt++) {

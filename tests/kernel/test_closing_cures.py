@@ -122,6 +122,46 @@ def test_an_undo_asks_as_every_change_does(pairs: Pairs) -> None:
     assert undo("--yes").returncode == 3
 
 
+@WAYS
+def test_an_undo_is_recorded_before_and_after(
+    pairs: Pairs, refused: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = tmp_path / "audit.jsonl"
+    monkeypatch.setenv("HALFOPEN_AUDIT_LOG", str(log))
+    monkeypatch.setenv("HALFOPEN_REFUSE_BPF", refused)
+
+    def undo(*words: str) -> subprocess.CompletedProcess[str]:
+        return pairs.lab.client.run(lambda: halfopen("closing", "keepalive", "--undo", done["undo"], *words))
+
+    done = pairs.cure("keepalive", "--peer", f":{PORT}", "--after", "60s", "--user-timeout", "30s")
+    assert undo("--dry-run").returncode == 0
+    assert undo("--yes", "--reason", "the pool was mended").returncode == 0
+    assert undo("--yes").returncode == 3  # the record is used up
+    begun, ended, undo_begun, undo_ended, again, refusal = map(json.loads, log.read_text().splitlines())
+    assert [one["phase"] for one in (begun, ended)] == ["begin", "done"]
+    assert begun["options"] == {"keepalive": True, "idle_s": 60, "user_timeout_ms": 30_000}
+    assert ended["record"] == done["undo"]
+    assert [one["phase"] for one in (undo_begun, undo_ended)] == ["begin", "done"]
+    for one in (undo_begun, undo_ended):
+        assert (one["action"], one["record"]) == ("closing undo", done["undo"])
+        assert (one["reason"], one["id"]) == ("the pool was mended", undo_begun["id"])
+    assert (undo_ended["matched"], undo_ended["done"], undo_ended["failed"]) == (6, 6, 0)
+    assert [one["phase"] for one in (again, refusal)] == ["begin", "failed"]
+
+
+def test_an_undo_that_cannot_be_recorded_does_nothing(
+    pairs: Pairs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done = pairs.cure("keepalive", "--peer", f":{PORT}", "--after", "60s")
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("HALFOPEN_AUDIT_LOG", str(tmp_path / "file" / "audit.jsonl"))
+    words = ("closing", "keepalive", "--undo", done["undo"], "--yes")
+    assert pairs.lab.client.run(lambda: halfopen(*words)).returncode != 0
+    assert {one.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) for one in pairs.clients} == {1}
+    monkeypatch.delenv("HALFOPEN_AUDIT_LOG")
+    assert pairs.lab.client.run(lambda: halfopen(*words)).returncode == 0
+
+
 def test_a_probe_tells_who_answers_who_is_silent_and_who_forgot(
     lab: Lab, pairs: Pairs, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -179,17 +179,19 @@ class Executor:
         if isinstance(action, RestoreOptions):
             if self.dry_run:
                 return cure.restore(action, ns, dry_run=True)
-            record = {"action": "closing undo", "netns": ns.name, "record": action.id, "reason": action.reason}
-            return self._recorded(record, lambda: cure.restore(action, ns))
+            undo = {"action": "closing undo", "netns": ns.name, "record": action.id, "reason": action.reason}
+            return self._recorded(undo, lambda: cure.restore(action, ns))
         if self.dry_run:
             return cure.execute(action, ns, dry_run=True, stop=stop)
-        record = {
+        record: dict[str, Any] = {
             "action": f"closing {action.how}",
             "netns": action.netns,
             "filter": action.filter.describe(),
             "arguments": action.filter.arguments().strip() or "--all",
             "reason": action.reason,
         }
+        if action.options is not None:
+            record["options"] = action.options.as_record()
         with signals.held_off(stop):
             return self._recorded(record, lambda: cure.execute(action, ns, stop=stop))
 

@@ -40,6 +40,8 @@ def of(inodes: NDArray[Any], states: int, budget_s: float = BUDGET_S) -> SocketO
     each. By eBPF where that may be used, else by /proc, for `budget_s` at most.
     """
     begun = time.monotonic()
+    # A column of a table is gone through several times: once is enough in steps of a row.
+    inodes = np.ascontiguousarray(inodes)
     found = SocketOwners(np.zeros(len(inodes), dtype=np.uint32), np.zeros(len(inodes), dtype=np.uint32))
     wanted = inodes[inodes != 0]
     if not len(wanted):
@@ -48,7 +50,8 @@ def of(inodes: NDArray[Any], states: int, budget_s: float = BUDGET_S) -> SocketO
     if len(rows):
         at = places(rows, inodes)
         held = at >= 0
-        found.pids[held], found.descriptors[held] = rows["pid"][at[held]], rows["fd"][at[held]]
+        for column, name in ((found.pids, "pid"), (found.descriptors, "fd")):
+            np.copyto(column, rows[name][at], where=held)
     found.took_s = time.monotonic() - begun
     return found
 

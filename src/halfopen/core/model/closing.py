@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from halfopen.core.addresses import AF_INET, AF_INET6
 from halfopen.core.model.closing_ages import StateAges, ages
 from halfopen.core.model.closing_kinds import Signature, signatures
-from halfopen.core.sample.closing import KEEPALIVE, STATE_NAMES, STATES, WIDE, OpenSockets
+from halfopen.core.model.numbering import numbered
+from halfopen.core.sample.closing import KEEPALIVE, STATE_NAMES, STATES, TIME_WAIT, WIDE, OpenSockets
 from halfopen.core.sample.listeners import Process
 from halfopen.core.units import address_text, endpoint_text
 
@@ -197,12 +198,12 @@ def _groups(now: OpenSockets, found: StateAges, kinds: NDArray[Any], incoming: N
     # Of an incoming connection the listener's port stands for all clients.
     peers = np.where(incoming, 0, peer_ids(now)).astype(np.uint64)
     port = np.where(incoming, rows["local_port"], rows["remote_port"]).astype(np.uint64)
-    _, peer = np.unique(peers << np.uint64(17) | port << np.uint64(1) | incoming, return_inverse=True)
+    peer, _ = numbered(peers << np.uint64(17) | port << np.uint64(1) | incoming)
     low = peer.astype(np.uint64) << np.uint64(8) | rows["state"].astype(np.uint64) << np.uint64(4) | kinds
-    key = pids.astype(np.uint64) << np.uint64(32) | low & np.uint64(0xFFFFFFFF)
-    order = np.argsort(key, kind="stable")
-    starts = np.flatnonzero(np.concatenate(([True], key[order][1:] != key[order][:-1])))
-    sizes = np.diff(np.append(starts, len(rows)))
+    group, _ = numbered(pids.astype(np.uint64) << np.uint64(32) | low & np.uint64(0xFFFFFFFF))
+    order = np.argsort(group, kind="stable")
+    sizes = np.bincount(group)
+    starts = np.cumsum(sizes) - sizes
     largest = np.argsort(-sizes, kind="stable")[:_MOST_GROUPS]
     return [_group(now, found, kinds, incoming, order[starts[i] : starts[i] + sizes[i]]) for i in largest.tolist()]
 
@@ -252,8 +253,9 @@ def _even(ages_s: NDArray[np.float32]) -> bool:
     """Whether ages are spread evenly over their span, and not in clumps."""
     if len(ages_s) < _SOME or float(np.ptp(ages_s)) < 1.0:
         return False
-    quarters, _ = np.histogram(ages_s, bins=_QUARTERS)
-    return bool(np.min(quarters) >= _EVEN * len(ages_s) / _QUARTERS)
+    youngest, span = ages_s.min(), np.ptp(ages_s)
+    quarter = np.minimum((ages_s - youngest) * (_QUARTERS / span), _QUARTERS - 1).astype(np.uint8)
+    return bool(np.min(np.bincount(quarter, minlength=_QUARTERS)) >= _EVEN * len(ages_s) / _QUARTERS)
 
 
 def _identities(sockets: OpenSockets, members: NDArray[Any]) -> NDArray[np.uint64]:
@@ -318,23 +320,18 @@ def _destinations(now: OpenSockets, incoming: NDArray[Any]) -> tuple[Destination
     room = port_room(now)
     if not len(places) or not room:
         return ()
-    states = now.rows["state"][places]
-    _, local = np.unique(now.rows["local"][places], return_inverse=True)
-    peers, ports = peer_ids(now)[places], now.rows["remote_port"][places].astype(np.uint64)
-    _, peer = np.unique(peers << np.uint64(16) | ports, return_inverse=True)
-    key = peer.astype(np.uint64) << np.uint64(32) | local.astype(np.uint64)
-    keys, first, counts = np.unique(key, return_index=True, return_counts=True)
+    local, _ = numbered(now.rows["local"][places].astype(np.uint64))
+    ports = now.rows["remote_port"][places].astype(np.uint64)
+    peer, _ = numbered(peer_ids(now)[places] << np.uint64(16) | ports)
+    destination, first = numbered(peer.astype(np.uint64) << np.uint64(32) | local.astype(np.uint64))
+    used = np.bincount(destination)
+    waiting = np.bincount(destination[now.rows["state"][places] == TIME_WAIT], minlength=len(used))
     found = []
-    for i in np.argsort(-counts, kind="stable")[:_MOST_DESTINATIONS].tolist():
+    for i in np.argsort(-used, kind="stable")[:_MOST_DESTINATIONS].tolist():
         at = int(places[first[i]])
-        mine = states[key == keys[i]]
-        waiting = int(np.count_nonzero(mine == _TIME_WAIT))
         to = endpoint_text(remote_text(now, at), int(now.rows["remote_port"][at]))
-        found.append(Destination(to, local_text(now, at), int(counts[i]), waiting, room))
+        found.append(Destination(to, local_text(now, at), int(used[i]), int(waiting[i]), room))
     return tuple(found)
-
-
-_TIME_WAIT: Final = 6
 
 
 def port_room(now: OpenSockets) -> int:

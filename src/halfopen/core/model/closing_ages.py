@@ -19,7 +19,9 @@ from halfopen.core.sample.closing import (
     KEEPALIVE,
     MINI,
     RETRANSMIT,
+    STATES,
     TIME_WAIT,
+    columns,
 )
 
 # TCP_TIMEWAIT_LEN (include/net/tcp.h).
@@ -44,17 +46,26 @@ def ages(rows: NDArray[Any], fin_timeout_s: float = _FIN_TIMEOUT_S) -> StateAges
     likewise, by the ACK of our FIN. Minisockets: by what is left of their timer. Unanswered data: since the peer was
     last heard; never since data was sent, which each retransmission renews.
     """
-    heard = rows["heard_ms"].astype(np.float32)
-    received, sent = rows["received_ms"].astype(np.float32), rows["sent_ms"].astype(np.float32)
-    state, is_mini = rows["state"], rows["flags"] & MINI != 0
-    least, most = heard.copy(), heard.copy()
-    idle = (state == ESTABLISHED) & ((rows["timer"] != RETRANSMIT) | (rows["retransmits"] == 0))
-    least[idle] = most[idle] = np.minimum(received, sent)[idle]
-    bounded = ((state == CLOSE_WAIT) | (state == FIN_WAIT2)) & (rows["flags"] & KEEPALIVE != 0) & ~is_mini
-    most[bounded] = np.maximum(received, heard)[bounded]
-    left = np.maximum(rows["expires_ms"], 0).astype(np.float32)
-    for which, whole_s in (((state == TIME_WAIT), TIME_WAIT_S), ((state == FIN_WAIT2) & is_mini, fin_timeout_s)):
-        least[which] = most[which] = np.maximum(whole_s * 1000 - left[which], 0)
+    state, flags, timer, retransmits = columns(rows, "state", "flags", "timer", "retransmits")
+    heard_ms, received_ms, sent_ms = columns(rows, "heard_ms", "received_ms", "sent_ms")
+    there = np.bincount(state, minlength=STATES)
+    is_mini = flags & MINI != 0
+    least = heard_ms.astype(np.float32)
+    most = least.copy()
+    if there[ESTABLISHED]:
+        idle = (state == ESTABLISHED) & ((timer != RETRANSMIT) | (retransmits == 0))
+        np.copyto(least, np.minimum(received_ms, sent_ms), where=idle, casting="unsafe")
+        np.copyto(most, least, where=idle)
+    if there[CLOSE_WAIT] or there[FIN_WAIT2]:
+        bounded = ((state == CLOSE_WAIT) | (state == FIN_WAIT2)) & (flags & KEEPALIVE != 0) & ~is_mini
+        np.copyto(most, np.maximum(received_ms, heard_ms), where=bounded, casting="unsafe")
+    for which, whole_s in ((TIME_WAIT, TIME_WAIT_S), (FIN_WAIT2, fin_timeout_s)):
+        if not there[which]:
+            continue
+        timed = (state == which) & is_mini if which == FIN_WAIT2 else state == which
+        past = np.maximum(whole_s * 1000 - np.maximum(rows["expires_ms"], 0).astype(np.float32), 0)
+        np.copyto(least, past, where=timed)
+        np.copyto(most, past, where=timed)
     least /= 1000
     most /= 1000
     return StateAges(least, most)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from enum import IntEnum
 from typing import Any, Final
 
@@ -19,8 +20,10 @@ from halfopen.core.sample.closing import (
     ORPHAN,
     PROBE,
     RETRANSMIT,
+    STATES,
     SYN_SENT,
     TIME_WAIT,
+    columns,
 )
 
 
@@ -66,35 +69,59 @@ def signatures(rows: NDArray[Any]) -> NDArray[np.uint8]:
     A socket without an inode that is no orphan waits for accept(). In CLOSE_WAIT `unread` counts a FIN that was not
     read as one byte; with 0 the end was read, if only together with the last data (`tcp_recvmsg_locked()`).
     """
-    state, flags, unread = rows["state"], rows["flags"], rows["unread"]
+    state, flags, unread, inode = columns(rows, "state", "flags", "unread", "inode")
+    received_ms, sent_ms = columns(rows, "received_ms", "sent_ms")
+    there = np.bincount(state, minlength=STATES)
     found = np.full(len(rows), Signature.ACTIVE, dtype=np.uint8)
-    is_full = flags & MINI == 0
-    quiet_ms = np.minimum(rows["received_ms"], rows["sent_ms"])
+    orphan = flags & (ORPHAN | MINI) != 0
 
     def mark(which: NDArray[np.bool_], kind: Signature) -> None:
         found[which] = kind
 
-    open_ = state == ESTABLISHED
-    mark(open_ & (quiet_ms >= IDLE_S * 1000), Signature.IDLE)
-    # Probes are counted up while they are not answered (icsk_probes_out).
-    probed = open_ & (rows["timer"] == PROBE)
-    mark(probed & (rows["received_ms"] >= _PROBED_S * 1000), Signature.PEER_NOT_READING)
-    mark(open_ & (unread >= _MUCH_UNREAD) & (rows["received_ms"] >= _LEFT_S * 1000), Signature.UNREAD)
-    retried = (rows["timer"] == RETRANSMIT) & (rows["retransmits"] >= SILENT_RETRANSMITS)
-    mark(open_ & retried, Signature.PEER_SILENT)
-    mark(probed & (rows["probes"] >= SILENT_RETRANSMITS), Signature.PEER_SILENT)
-    closed = state == CLOSE_WAIT
-    mark(closed & (unread == 0), Signature.END_READ)
-    # An answer leaves after what it answers came; a request does not.
-    answers = (rows["sent_ms"] < IDLE_S * 1000) & (rows["sent_ms"] < rows["received_ms"])
-    mark(closed & (unread == 0) & answers, Signature.STILL_SENDING)
-    mark(closed & (unread == 1), Signature.END_UNREAD)
-    mark(closed & (unread > 1), Signature.DATA_UNREAD)
-    orphan = (flags & ORPHAN != 0) | ~is_full
-    mark((open_ | closed) & (rows["inode"] == 0) & ~orphan, Signature.UNACCEPTED)
-    mark((state == FIN_WAIT2) & ~orphan, Signature.HELD)
-    mark((state == FIN_WAIT2) & orphan, Signature.ORPHANED)
-    mark((state == FIN_WAIT1) | (state == LAST_ACK) | (state == CLOSING), Signature.RETRYING)
-    mark(state == TIME_WAIT, Signature.WAITING)
-    mark(state == SYN_SENT, Signature.CONNECTING)
+    if there[ESTABLISHED]:
+        open_ = state == ESTABLISHED
+        mark(open_ & (np.minimum(received_ms, sent_ms) >= IDLE_S * 1000), Signature.IDLE)
+        _mark_waiting(rows, open_, received_ms, unread, mark)
+    if there[CLOSE_WAIT]:
+        closed = state == CLOSE_WAIT
+        mark(closed & (unread == 0), Signature.END_READ)
+        # An answer leaves after what it answers came; a request does not.
+        answers = (sent_ms < IDLE_S * 1000) & (sent_ms < received_ms)
+        mark(closed & (unread == 0) & answers, Signature.STILL_SENDING)
+        mark(closed & (unread == 1), Signature.END_UNREAD)
+        mark(closed & (unread > 1), Signature.DATA_UNREAD)
+    if there[ESTABLISHED] or there[CLOSE_WAIT]:
+        mark(((state == ESTABLISHED) | (state == CLOSE_WAIT)) & (inode == 0) & ~orphan, Signature.UNACCEPTED)
+    if there[FIN_WAIT2]:
+        mark((state == FIN_WAIT2) & ~orphan, Signature.HELD)
+        mark((state == FIN_WAIT2) & orphan, Signature.ORPHANED)
+    for one, kind in _BY_STATE.items():
+        if there[one]:
+            mark(state == one, kind)
     return found
+
+
+_BY_STATE: Final = {
+    FIN_WAIT1: Signature.RETRYING,
+    LAST_ACK: Signature.RETRYING,
+    CLOSING: Signature.RETRYING,
+    TIME_WAIT: Signature.WAITING,
+    SYN_SENT: Signature.CONNECTING,
+}
+
+
+def _mark_waiting(
+    rows: NDArray[Any],
+    open_: NDArray[np.bool_],
+    received_ms: NDArray[Any],
+    unread: NDArray[Any],
+    mark: Callable[[NDArray[np.bool_], Signature], None],
+) -> None:
+    """Of N ESTABLISHED sockets, those that wait for one of the two programs, or for the peer's kernel."""
+    timer, retransmits = columns(rows, "timer", "retransmits")
+    # Probes are counted up while they are not answered (icsk_probes_out).
+    probed = open_ & (timer == PROBE)
+    mark(probed & (received_ms >= _PROBED_S * 1000), Signature.PEER_NOT_READING)
+    mark(open_ & (unread >= _MUCH_UNREAD) & (received_ms >= _LEFT_S * 1000), Signature.UNREAD)
+    mark(open_ & (timer == RETRANSMIT) & (retransmits >= SILENT_RETRANSMITS), Signature.PEER_SILENT)
+    mark(probed & (rows["probes"] >= SILENT_RETRANSMITS), Signature.PEER_SILENT)

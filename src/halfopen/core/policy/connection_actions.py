@@ -21,7 +21,13 @@ class KeepaliveOptions:
     probes: int | None = None
     user_timeout_ms: int | None = None
 
+    def as_record(self) -> dict[str, Any]:
+        """Those that are set, by name."""
+        named = ("keepalive", self.on), *((name, getattr(self, name)) for name in _NUMBERS)
+        return {name: value for name, value in named if value is not None}
 
+
+_NUMBERS: Final = ("idle_s", "interval_s", "probes", "user_timeout_ms")
 # How existing connections are changed, the gentlest first.
 KEEPALIVE_ON: Final = "keepalive"
 PROBE_PEERS: Final = "probe"
@@ -92,5 +98,6 @@ class ChangedConnections:
     notes: tuple[str, ...] = field(default=())
 
     def as_record(self) -> dict[str, Any]:
-        """For the audit log."""
-        return {name: getattr(self, name) for name in self.__slots__ if name not in ("netns", "filter", "how")}
+        """For the audit log, whose line of an undo names the record that it took."""
+        left_out = ("netns", "filter", "how", *(() if self.record else ("record",)))
+        return {name: getattr(self, name) for name in self.__slots__ if name not in left_out}
