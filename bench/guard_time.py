@@ -1,4 +1,4 @@
-"""CPU time that the guard of `protect` takes for a SYN and for a packet of a connection, in half a minute.
+"""CPU time that the guard of `protect` takes for a SYN and for a packet of a connection, in a minute.
 
     python bench/guard_time.py [--rounds 5] [--syns 60000]
 
@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 
+import front_cost
 import guarded
 import syn_cost
 
@@ -23,6 +24,7 @@ def main() -> None:
     parser.add_argument("--syns", type=int, default=60_000)
     given = parser.parse_args()
     print("\n".join(syn_cost.as_lines(syn_cost.measure(given.rounds, given.syns))))
+    print("\n".join(front_cost.as_lines(front_cost.measure(given.rounds, given.syns))))
     print("\n".join(guarded.packet_lines(guarded.packet_cost(_RUNS))))
 
 

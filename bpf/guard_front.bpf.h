@@ -1,38 +1,13 @@
 /* SPDX-License-Identifier: GPL-2.0 OR Apache-2.0 */
 /* The rungs in front (XDP), for kernels without bpf_sk_assign_tcp_reqsk(): they see SYNs alone. */
 #pragma once
-#include "guard_maps.bpf.h"
-
-#define XDP_DROP 1
-#define XDP_PASS 2
-#define XDP_TX 3
-
-#define TCP_MOST (TCP_HEADER + OPTIONS_MOST)
-
-static long (*const bpf_xdp_adjust_tail)(void *xdp, int by) = (void *)65;
-/* Both in v5.18. */
-static long (*const bpf_xdp_load_bytes)(void *xdp, u32 offset, void *to, u32 len) = (void *)189;
-static long (*const bpf_xdp_store_bytes)(void *xdp, u32 offset, const void *from, u32 len) = (void *)190;
+#include "guard_frame.bpf.h"
 
 INLINE int pass(struct guard_counts *c, u32 why)
 {
 	if (why < GUARD_REASONS)
 		c->passed[why]++;
 	return XDP_PASS;
-}
-
-/* Reads the headers of a frame; where IP begins is in `place`. */
-INLINE enum reading read_frame(struct xdp_md *xdp, struct place place, struct packet *p)
-{
-	const void *data = (const void *)(unsigned long)xdp->data, *end = (const void *)(unsigned long)xdp->data_end;
-	enum reading found;
-
-	if (data + TRANSPORT(place) + TCP_HEADER > end)
-		return NOT_TCP;
-	found = read_addresses(data + NETWORK(place), place, p);
-	if (found == IS_TCP)
-		read_tcp(data + TRANSPORT(place), p);
-	return found;
 }
 
 /* Whether a SYN is one to look at closer; GUARD_REASONS: yes, else why not. */

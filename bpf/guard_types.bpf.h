@@ -14,8 +14,8 @@
 /* Off; turns ACKs with our cookie into connections; answers SYNs as well. */
 enum guard_mode { GUARD_OFF, GUARD_ACKS, GUARD_ANSWERS };
 
-/* By which way clients are let in: a cookie of ours, one of the kernel's, or the second SYN. */
-enum guard_rung { RUNG_TC, RUNG_GEN_COOKIE, RUNG_FIRST_SYN };
+/* By which way clients are let in: a cookie of ours, one of the kernel's, the second SYN, or ours with a front. */
+enum guard_rung { RUNG_TC, RUNG_GEN_COOKIE, RUNG_FIRST_SYN, RUNG_XDP };
 
 /* Why a SYN was left to the kernel. */
 enum guard_passed {
@@ -91,6 +91,8 @@ struct guard_counts {
 	u64 capped;
 	/* SYNs and ACKs with IP options, fragments, VLAN tags: of any port. */
 	u64 unusual;
+	/* RUNG_XDP: SYNs of those answered that the front answered. */
+	u64 fronted;
 	/* RUNG_FIRST_SYN: SYNs dropped because they were the first of their connection. */
 	u64 held;
 	u64 passed[GUARD_REASONS];

@@ -28,7 +28,14 @@ TRAPS: Final[dict[str, tuple[str, ...]]] = {
     "the kernel takes cookies of a listener only that it knows to be short of room": (
         "test_guard_rungs.py::test_with_cookies_at_need_they_begin_when_the_queue_is_full",
     ),
-    "native XDP on veth loses what it sends": ("test_guard_rungs.py::test_a_device_has_room_for_one_program_in_front",),
+    "native XDP on veth loses what it sends": (
+        "test_guard_rungs.py::test_a_device_has_room_for_one_program_in_front",
+        "test_guard_front.py::test_virtual_devices_get_no_front",
+    ),
+    "a card takes the VLAN tag off before XDP sees the frame": (
+        "test_guard_front.py::test_what_stands_in_the_way_of_a_front_is_said",
+        "test_guard_front.py::test_a_vlan_that_comes_meanwhile_takes_the_front_off",
+    ),
     "a firewall has not seen the SYN, and drops the ACK": (
         "test_guard.py::test_where_it_would_harm_it_is_not_armed",
         "test_guard.py::test_where_connections_are_tracked_strictly_it_is_not_armed",
@@ -42,6 +49,7 @@ TRAPS: Final[dict[str, tuple[str, ...]]] = {
         "test_guard_clients.py::test_a_listener_that_waits_for_data_gets_its_client_before_them",
     ),
     "local senders leave checksums to a device": (
+        "test_guard_front.py::test_what_the_driver_sends_is_whole_to_the_last_byte",
         "test_guard.py::test_a_local_client_whose_checksums_nobody_completed_gets_in",
         "test_guard.py::test_answers_through_a_tunnel_are_whole_to_the_last_byte",
     ),

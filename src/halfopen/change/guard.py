@@ -26,6 +26,7 @@ from halfopen.core.sample.guard import (
     SETTINGS,
     SLOTS,
     TC,
+    XDP,
     GuardCounts,
 )
 from halfopen.linux.bpf import libbpf, maps, tcx, xdp
@@ -74,6 +75,7 @@ class Guard:
         """rung: of RUNGS. Raises: Unsupported where this kernel cannot, NotPermitted, KernelError."""
         self.rung = rung
         self._links: dict[int, int] = {}
+        self._fronts: dict[int, int] = {}
         self._ports: NDArray[np.uint64] = np.zeros(65536 // 64, dtype=np.uint64)
         self._listeners: set[tuple[bytes, int]] = set()
         self._local: dict[bytes, bool] = {}
@@ -98,9 +100,11 @@ class Guard:
 
     def close(self) -> None:
         """Detach the guard from every device and unload it."""
-        for link in self._links.values():
-            os.close(link)
-        self._links.clear()
+        # What answers goes first: what takes the ACKs is behind it.
+        for links in (self._fronts, self._links):
+            for link in links.values():
+                os.close(link)
+            links.clear()
         self._loaded.close()
 
     # --- what it knows ------------------------------------------------------------------------------------------------
@@ -180,7 +184,7 @@ class Guard:
         """
         if ifindex in self._links:
             return
-        if self.rung != TC:
+        if self.rung not in (TC, XDP):
             # A device without an Ethernet header is left alone: its SYNs are the kernel's.
             if ethernet:
                 self._links[ifindex] = xdp.attach(self._loaded.program_fd(PROGRAM), ifindex)
@@ -188,9 +192,26 @@ class Guard:
         program = PROGRAM if ethernet else f"{PROGRAM}3"
         self._links[ifindex] = tcx.attach(self._loaded.program_fd(program), ifindex)
 
+    def attach_front(self, ifindex: int, *, in_driver: bool = True) -> None:
+        """Of rung XDP: attach the front to a device as well, unless it is there already. in_driver: else behind the
+        driver, for trials.
+
+        Raises: Unsupported, NotPermitted, KernelError.
+        """
+        if ifindex not in self._fronts:
+            program = self._loaded.program_fd(f"{PROGRAM}x")
+            self._fronts[ifindex] = xdp.attach(program, ifindex, in_driver=in_driver)
+
     def detach(self, ifindex: int) -> None:
         """Detach the guard from a device, which may be gone."""
+        self.detach_front(ifindex)
         link = self._links.pop(ifindex, None)
+        if link is not None:
+            os.close(link)
+
+    def detach_front(self, ifindex: int) -> None:
+        """Detach the front alone, if it is there."""
+        link = self._fronts.pop(ifindex, None)
         if link is not None:
             os.close(link)
 
@@ -198,6 +219,11 @@ class Guard:
     def devices(self) -> frozenset[int]:
         """The devices that it is attached to, by their numbers."""
         return frozenset(self._links)
+
+    @property
+    def fronts(self) -> frozenset[int]:
+        """Those of them that have the front as well."""
+        return frozenset(self._fronts)
 
     def set_mode(self, mode: int) -> None:
         """OFF, ACKS or ANSWERS of core.sample.guard, from the next packet on."""

@@ -33,12 +33,13 @@ _HEADER_EVERY: Final = 20
 )
 @click.option(
     "--rung",
-    type=click.Choice(("auto", "tc", "gen-cookie", "first-syn")),
+    type=click.Choice(("auto", "tc", "xdp", "gen-cookie", "first-syn")),
     default="auto",
     show_default=True,
-    help="How clients are let in: tc, by cookies of the guard; gen-cookie, by the kernel's cookies, made before it "
-    "sees the SYN, for kernels before 6.9; first-syn, by their second SYN, at the price of 1 s for each. auto: the "
-    "first of tc and gen-cookie that works here.",
+    help="How clients are let in: tc, by cookies of the guard; xdp, by the same cookies, sent by a program in the "
+    "driver of physical network cards; gen-cookie, by the kernel's cookies, made before it sees the SYN, for kernels "
+    "before 6.9; first-syn, by their second SYN, at the price of 1 s for each. auto: the first of tc and gen-cookie "
+    "that works here.",
 )
 @one_netns_option
 @click.option("--dry-run", is_flag=True, help="Show what would be guarded, test the guard on a private host, and stop.")

@@ -8,8 +8,9 @@ from typing import Final
 from halfopen.change import destroy, nft_door
 from halfopen.core.errors import CannotGuard, HalfopenError, Unsupported
 from halfopen.core.features import RELEASE, Checkup, Feature
-from halfopen.core.sample.guard import FIRST_SYN, GEN_COOKIE, TC
+from halfopen.core.sample.guard import FIRST_SYN, GEN_COOKIE, TC, XDP
 from halfopen.linux import identity
+from halfopen.ops.protect import fronts, space
 from halfopen.ops.protect.trial import trial
 from halfopen.read import bpf_features, features
 from halfopen.read.tcp_settings import tcp_settings
@@ -75,10 +76,21 @@ def _protect() -> Feature:
             trial(TC)
         except (CannotGuard, Unsupported) as e:
             return _lower(e)
-        return "rung tc: the guard at tc ingress, tried with one client (there is no rung in the driver yet)"
+        return f"rung tc: the guard at tc ingress, tried with one client; {_front()}"
 
     needs = ("CAP_BPF", "CAP_PERFMON", "CAP_NET_ADMIN", "CAP_SYS_ADMIN")
     return features.tried("protect", "letting honest clients in during a flood", work, needs)
+
+
+def _front() -> str:
+    """Whether there may be a front in the driver as well."""
+    try:
+        devices = fronts.of(space.look())
+        trial(XDP)
+    except HalfopenError as e:
+        return f"rung xdp: {e.message}"
+    names = ", ".join(device.name for device in devices)
+    return f"rung xdp: a front in the driver of {names} (only with --rung xdp)"
 
 
 def _lower(best: HalfopenError) -> str:

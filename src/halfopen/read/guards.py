@@ -118,7 +118,7 @@ def _read(links: list[tcx.TcxLink], pids: dict[int, int]) -> FoundGuard:
     return FoundGuard(
         pid=next((pids[link.id] for link in links if link.id in pids), None),
         netns_inode=int(settings["netns"]),
-        devices=tuple(sorted(link.ifindex for link in links)),
+        devices=tuple(sorted({link.ifindex for link in links})),
         links=tuple(link.id for link in links),
         began_s=int(settings["began"]) / 1e9,
         answers=int(settings["mode"]) == ANSWERS and time.monotonic_ns() < int(settings["until"]),

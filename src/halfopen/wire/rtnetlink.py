@@ -17,6 +17,7 @@ AF_INET, AF_INET6 = 2, 10
 _ARPHRD_ETHER, _ARPHRD_LOOPBACK = 1, 772
 _IFF_UP: Final = 1
 _IFLA_IFNAME, _IFLA_MTU, _IFLA_LINKINFO, _IFLA_INFO_KIND = 3, 4, 18, 1
+_IFLA_XDP, _IFLA_XDP_ATTACHED = 43, 2
 _RTA_DST, _RTA_SRC, _RTA_OIF, _RTA_METRICS, _RTA_TABLE = 1, 2, 4, 8, 15
 _RTAX_MTU, _RTAX_ADVMSS = 2, 8
 _LINK: Final = struct.Struct("=BxHiII")
@@ -27,7 +28,7 @@ _U32: Final = struct.Struct("=I")
 @dataclass(frozen=True, slots=True)
 class Device:
     """A network device. ethernet: its packets begin with an Ethernet header, as those of the loopback device do. kind:
-    veth, bridge and so on, "" for a physical one."""
+    veth, bridge and so on, "" for a physical one. xdp: an XDP program is attached."""
 
     index: int
     name: str
@@ -35,6 +36,7 @@ class Device:
     up: bool
     ethernet: bool
     kind: str = ""
+    xdp: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +91,7 @@ def way(data: memoryview, start: int, end: int) -> int:
 def device(data: memoryview, start: int, end: int) -> Device:
     """The device in an RTM_NEWLINK message at data[start:end]. Raises: WireError."""
     _, kind, index, flags, _ = _LINK.unpack_from(data, start + netlink.HEADER.size)
-    name, mtu, made = "", 0, ""
+    name, mtu, made, xdp = "", 0, "", False
     for type_, at, length in netlink.attribute_places(data, start + netlink.HEADER.size + _LINK.size, end):
         if type_ == _IFLA_IFNAME:
             name = _text(data, at, length)
@@ -104,7 +106,10 @@ def device(data: memoryview, start: int, end: int) -> Device:
                 ),
                 "",
             )
-    return Device(index, name, mtu, bool(flags & _IFF_UP), kind in (_ARPHRD_ETHER, _ARPHRD_LOOPBACK), made)
+        elif type_ == _IFLA_XDP:
+            places = netlink.attribute_places(data, at, at + length)
+            xdp = any(t == _IFLA_XDP_ATTACHED and n and data[a] != 0 for t, a, n in places)
+    return Device(index, name, mtu, bool(flags & _IFF_UP), kind in (_ARPHRD_ETHER, _ARPHRD_LOOPBACK), made, xdp)
 
 
 def route(data: memoryview, start: int, end: int, table: int) -> Route | None:

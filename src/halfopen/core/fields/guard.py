@@ -39,6 +39,7 @@ GUARD: Final[tuple[Field[GuardCounts], ...]] = (
     _counter("refused", "cookies that the kernel did not take"),
     _counter("capped", "SYNs dropped because their prefix had had as many answers in that second as it may"),
     _counter("unusual", "packets of any port with IP options, fragments or VLAN tags, left to the kernel"),
+    _counter("fronted", "SYNs of those answered that the front in the driver answered (rung `xdp`)"),
     _counter("held", "SYNs dropped because they were the first of their connection (rung `first-syn`)"),
     Field(
         "passed",
@@ -54,7 +55,7 @@ ARMED: Final[tuple[Field[FoundGuard], ...]] = (
     Field("devices", "how many devices the guard is on", lambda one: len(one.devices)),
     Field("answers", "whether the guard answers SYNs, or is being taken off", lambda one: one.answers, "boolean"),
     Field("share", "of a SYN queue, from which on the guard answers", lambda one: round(one.share, 4)),
-    Field("rung", "`tc`, `gen-cookie` or `first-syn`", lambda one: one.rung, "string"),
+    Field("rung", "`tc`, `xdp`, `gen-cookie` or `first-syn`", lambda one: one.rung, "string"),
     Field("by_policy", "the policy `[protect]` of a watch armed the guard", lambda one: one.by_policy, "boolean"),
     Field("counts", "counted since it was armed, see below", lambda one: guard_counts(one.counts), "object"),
 )

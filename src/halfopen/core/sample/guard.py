@@ -8,11 +8,12 @@ from typing import Any, Final
 import numpy as np
 
 # enum guard_rung, as people name it: the guard at tc ingress with its own cookies, the kernel's cookies made in front
-# (XDP), and the second SYN.
-TC, GEN_COOKIE, FIRST_SYN = "tc", "gen-cookie", "first-syn"
-RUNGS: Final = (TC, GEN_COOKIE, FIRST_SYN)
-# The object of each, and the program in it; at tc with a 3 behind for devices without an Ethernet header.
-OBJECTS: Final = {TC: "guard", GEN_COOKIE: "gen_cookie", FIRST_SYN: "first_syn"}
+# (XDP), the second SYN, and the guard at tc with a front in the driver (native XDP).
+TC, GEN_COOKIE, FIRST_SYN, XDP = "tc", "gen-cookie", "first-syn", "xdp"
+RUNGS: Final = (TC, GEN_COOKIE, FIRST_SYN, XDP)
+# The object of each, and the program in it; at tc with a 3 behind for devices without an Ethernet header, in the
+# driver with an x.
+OBJECTS: Final = {TC: "guard", GEN_COOKIE: "gen_cookie", FIRST_SYN: "first_syn", XDP: "guard_xdp"}
 PROGRAM: Final = "halfopen_guard"
 SLOTS: Final = 4
 # enum guard_mode
@@ -24,7 +25,7 @@ PASSED: Final = (
 )
 COUNTED: Final = (
     *("syns", "answered", "accepted", "batched", "again", "bad", "accept_full"),
-    *("refused", "capped", "unusual", "held"),
+    *("refused", "capped", "unusual", "fronted", "held"),
 )
 
 # struct guard_settings
@@ -75,8 +76,8 @@ class GuardCounts:
     neither a connection nor a cookie (an estimate: one in 16 is looked at). accept_full: ACKs dropped because the
     accept queue was full. refused: cookies that the kernel did not take. capped: SYNs dropped because their prefix had
     had as many answers in this second as it may. unusual: SYNs and ACKs of any port with IP options, fragments or
-    tags. held: first SYNs, dropped (rung first-syn). passed: SYNs left to the kernel, by PASSED. timed, timed_ns:
-    answers that were timed, and their time.
+    tags. fronted: of those answered, by the front in the driver (rung xdp). held: first SYNs, dropped (rung first-syn).
+    passed: SYNs left to the kernel, by PASSED. timed, timed_ns: answers that were timed, and their time.
     """
 
     syns: int = 0
@@ -89,6 +90,7 @@ class GuardCounts:
     refused: int = 0
     capped: int = 0
     unusual: int = 0
+    fronted: int = 0
     held: int = 0
     passed: tuple[int, ...] = (0,) * len(PASSED)
     timed: int = 0

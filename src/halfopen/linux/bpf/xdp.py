@@ -1,4 +1,4 @@
-"""Programs in front of a device, attached by links (generic XDP, Linux 5.9): gone with the link's descriptor, and so
+"""Programs in front of a device, attached by links (XDP, Linux 5.9): gone with the link's descriptor, and so
 with the process.
 """
 
@@ -16,6 +16,7 @@ from halfopen.linux.bpf import libbpf
 _BPF_XDP: Final = 37
 # Behind the driver, on every device alike: in the driver, XDP_TX would lose packets on veth, and TSO would go.
 _XDP_FLAGS_SKB_MODE: Final = 1 << 1
+_XDP_FLAGS_DRV_MODE: Final = 1 << 2
 
 
 class _LinkOptions(ctypes.Structure):
@@ -23,19 +24,21 @@ class _LinkOptions(ctypes.Structure):
     _fields_ = (("sz", ctypes.c_size_t), ("flags", ctypes.c_uint32), ("padding", ctypes.c_uint32))
 
 
-def attach(program: int, ifindex: int) -> int:
+def attach(program: int, ifindex: int, *, in_driver: bool = False) -> int:
     """Attach a program (its descriptor) in front of a device of the calling thread's network namespace; the descriptor
-    of the link. Closing it detaches the program.
+    of the link. Closing it detaches the program. in_driver: native XDP, else generic.
 
-    Raises: Unsupported, also where another XDP program is there, NotPermitted, KernelError.
+    Raises: Unsupported, also where another XDP program is there or the driver takes none, NotPermitted, KernelError.
     """
-    options = _LinkOptions(ctypes.sizeof(_LinkOptions), _XDP_FLAGS_SKB_MODE)
+    options = _LinkOptions(ctypes.sizeof(_LinkOptions), _XDP_FLAGS_DRV_MODE if in_driver else _XDP_FLAGS_SKB_MODE)
     fd: int = libbpf.library().bpf_link_create(program, ifindex, _BPF_XDP, ctypes.byref(options))
     if fd >= 0:
         return fd
     code = -fd
     if code in (errno.EBUSY, errno.EEXIST):
         raise Unsupported("xdp", "another XDP program is attached to the device", hint="ip -details link shows it")
+    if in_driver and code in (errno.EINVAL, errno.EOPNOTSUPP, errno.ENOMEM, errno.ENOSPC, errno.E2BIG, errno.ERANGE):
+        raise Unsupported("xdp", f"the driver of the device takes no XDP program ({os.strerror(code)})")
     if code in (errno.EINVAL, errno.EOPNOTSUPP):
         raise Unsupported("xdp", "this kernel cannot attach an XDP program by a link", hint="Linux 5.9 can")
     if code in (errno.EPERM, errno.EACCES):

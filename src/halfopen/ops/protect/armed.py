@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import os
 import time
+from dataclasses import replace
 
 from halfopen.change.guard import Guard
 from halfopen.core.errors import KernelError, UnknownTarget
 from halfopen.core.policy.actions import Protect
 from halfopen.core.policy.guarding import GuardReading
-from halfopen.core.sample.guard import ACKS, ANSWERS, OFF, TC, GuardCounts
+from halfopen.core.sample.guard import ACKS, ANSWERS, OFF, TC, XDP, GuardCounts
 from halfopen.linux.netns import Netns, run_in
-from halfopen.ops.protect import space
+from halfopen.ops.protect import fronts, space
 from halfopen.ops.protect.space import Chosen, GuardSpace
 from halfopen.read import procfs
 from halfopen.read.tcp_settings import CookiesSetting
@@ -44,6 +45,8 @@ class Armed:
         seen = space.look()
         space.may_guard(seen, self.rung)
         self.chosen = space.choose(seen, self._action)
+        if self.rung == XDP:
+            self.chosen = replace(self.chosen, notes=(*fronts.notes(seen), *self.chosen.notes))
         self._most_mss, self._mss = seen.most_mss, seen.mss()
         self._cookies = CookiesSetting()
         self._guard = guard = Guard(self.rung)
@@ -54,6 +57,9 @@ class Armed:
         guard.set_mode(ACKS)
         for device in seen.devices:
             guard.attach(device.index, ethernet=device.ethernet)
+        if self.rung == XDP:
+            for device in fronts.of(seen):
+                guard.attach_front(device.index)
         guard.set_mode(ANSWERS)
         self._at, self._completions = time.monotonic(), procfs.counters().get("PassiveOpens")
 
@@ -92,6 +98,8 @@ class Armed:
                 guard.attach(index, ethernet=there[index].ethernet)
             except KernelError:
                 pass  # gone since it was looked at; else it is tried again in a second
+        if self.rung == XDP:
+            fronts.keep(guard, seen)
         guard.renew()
         return self._reading()
 

@@ -11,10 +11,10 @@ from typing import Final
 from halfopen.core.errors import CannotGuard
 from halfopen.core.policy.actions import Protect, Protected
 from halfopen.core.policy.guarding import GuardReading, Judging
-from halfopen.core.sample.guard import FIRST_SYN, GuardCounts
+from halfopen.core.sample.guard import FIRST_SYN, XDP, GuardCounts
 from halfopen.linux.netns import Netns
 from halfopen.linux.stopping import StopEvent
-from halfopen.ops.protect import rungs, space
+from halfopen.ops.protect import fronts, rungs, space
 from halfopen.ops.protect.armed import Armed
 from halfopen.ops.protect.space import Chosen
 from halfopen.read.guards import guards_in
@@ -38,7 +38,8 @@ def preview(action: Protect, ns: Netns) -> Protected:
 def _chosen(action: Protect, rung: str) -> Chosen:
     seen = space.look()
     space.may_guard(seen, rung)
-    return space.choose(seen, action)
+    chosen = space.choose(seen, action)
+    return replace(chosen, notes=(*fronts.notes(seen), *chosen.notes)) if rung == XDP else chosen
 
 
 def execute(

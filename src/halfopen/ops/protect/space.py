@@ -23,7 +23,7 @@ from halfopen.wire.rtnetlink import Device
 
 # SYN-ACKs a second to one /24 or /48: 6 Mbit/s, and more new clients than any network of that size has.
 MOST_TO_PREFIX: Final = 10_000
-_LOOPBACK: Final = 1
+LOOPBACK: Final = 1
 _COOKIES_ALWAYS: Final = 2
 _PLAIN_TIMESTAMPS: Final = 2
 _USUAL_MTU: Final = 1500
@@ -37,7 +37,7 @@ _LOWER: Final = (
 class GuardSpace:
     """One look at the calling thread's namespace: devices that are up, prefixes of its own (address bytes, length), the
     most that routes let us announce, settings, listeners (L,) LISTENER, and the addresses and ports of those that speak
-    MPTCP."""
+    MPTCP. tagged: there are VLAN devices, up or not."""
 
     devices: tuple[Device, ...]
     local: tuple[tuple[bytes, int], ...]
@@ -45,15 +45,16 @@ class GuardSpace:
     settings: TcpSettings
     listeners: NDArray[Any]
     mptcp: frozenset[tuple[bytes, int]]
+    tagged: bool = False
 
     def mss(self) -> tuple[tuple[int, int, int, int], tuple[int, int, int, int]]:
         """The sizes of segments that cookies are to tell, by the devices there are."""
-        mtus = [one.mtu for one in self.devices if one.index != _LOOPBACK]
+        mtus = [one.mtu for one in self.devices if one.index != LOOPBACK]
         return mss_tables(max(mtus)) if mtus else USUAL_MSS
 
     def front_mss(self) -> tuple[int, int]:
         """What the rungs in front announce at most as the size of a segment: what fits into every device."""
-        mtus = [one.mtu for one in self.devices if one.index != _LOOPBACK] or [_USUAL_MTU]
+        mtus = [one.mtu for one in self.devices if one.index != LOOPBACK] or [_USUAL_MTU]
         v4, v6 = (
             min(max(min(mtus) - headers, _LEAST_MSS), most)
             for headers, most in zip((40, 60), self.most_mss, strict=True)
@@ -85,19 +86,20 @@ def look(most_mss: tuple[int, int] | None = None) -> GuardSpace:
 
     Raises: NotPermitted, Unsupported, KernelError, WireError.
     """
-    local = addresses.local_prefixes()
+    local, devices = addresses.local_prefixes(), addresses.devices()
     holders = {one.ifindex for one in local}
     with open_sock_diag() as s:
         listeners, _ = sockdiag.listeners(s)
     with open_sock_diag() as s:
         mptcp = sockdiag.mptcp_listeners(s)
     return GuardSpace(
-        devices=tuple(one for one in addresses.devices() if one.up and one.index in holders),
+        devices=tuple(one for one in devices if one.up and one.index in holders),
         local=tuple((one.address, one.length) for one in local),
         most_mss=addresses.most_mss() if most_mss is None else most_mss,
         settings=tcp_settings(),
         listeners=listeners,
         mptcp=frozenset((_key(row), int(row["port"])) for row in mptcp),
+        tagged=any(one.kind == "vlan" for one in devices),
     )
 
 

@@ -12,7 +12,7 @@ from halfopen.change.guard import Guard, GuardSettings
 from halfopen.core.addresses import V4_MAPPED
 from halfopen.core.errors import CannotGuard
 from halfopen.core.policy.guarding import USUAL_MSS
-from halfopen.core.sample.guard import ANSWERS, FIRST_SYN, GEN_COOKIE, TC
+from halfopen.core.sample.guard import ANSWERS, FIRST_SYN, GEN_COOKIE, TC, XDP
 from halfopen.linux import netns
 from halfopen.read import procfs
 
@@ -47,6 +47,9 @@ def _inside(rung: str) -> None:
         guard.tell_listeners([(V4_MAPPED + socket.inet_aton(_HOST), port)])
         guard.renew()
         guard.attach(_LOOPBACK, ethernet=True)
+        if rung == XDP:
+            # The loopback device has no driver that takes programs; the program is the same.
+            guard.attach_front(_LOOPBACK, in_driver=False)
         guard.set_mode(ANSWERS)
         listener.settimeout(_WITHIN_S)
         try:
@@ -69,7 +72,7 @@ def _came_by(guard: Guard, rung: str) -> bool:
         return counts.held > 0 and counts.passed_for("second") == 1
     if rung == GEN_COOKIE:
         return counts.answered == 1 and procfs.counters().get("SyncookiesRecv") == 1
-    return counts.accepted == 1
+    return counts.accepted == 1 and counts.fronted == (rung == XDP)
 
 
 def _always_cookies() -> None:

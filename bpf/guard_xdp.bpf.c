@@ -1,0 +1,112 @@
+// SPDX-License-Identifier: GPL-2.0 OR Apache-2.0
+/*
+ * The guard at tc (guard.bpf.c) with a front in the driver (native XDP): the front answers SYNs with the same cookies before
+ * the kernel has allocated anything for them. It answers what the programs at tc would answer, and leaves everything else
+ * to them: they count it, and take the ACKs. So a device without a front is guarded all the same.
+ */
+#include "guard_tc.bpf.h"
+#include "guard_frame_answer.bpf.h"
+
+#pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
+
+struct xdp_rxq_info {
+	struct net_device *dev;
+};
+
+struct xdp_buff {
+	struct xdp_rxq_info *rxq;
+};
+
+#pragma clang attribute pop
+
+/* The answer to a SYN; 0: it failed. */
+INLINE int answer_frame(struct xdp_md *xdp, struct packet *p, struct place place, const struct options *o,
+			const struct listener *l, u64 now)
+{
+	const struct xdp_buff *kernel = bpf_cast_to_kern_ctx(xdp);
+	struct answer a = {};
+
+	compose(&a, p, place, o, l, now);
+	a.mss = our_mss(kernel->rxq->dev, place, l->user_mss);
+	return place.v6 ? send_frame_v6(xdp, p, &a) : send_frame_v4(xdp, p, &a);
+}
+
+INLINE int on_syn_frame(struct xdp_md *xdp, struct packet *p, struct place place)
+{
+	struct guard_counts *c = counted();
+	u64 now = bpf_ktime_get_coarse_ns(), began = 0;
+	struct listener l = {};
+	struct options o = {};
+	int verdict, whole;
+
+	if (!c || settings.mode != GUARD_ANSWERS || now > settings.until)
+		return XDP_PASS;
+	if (c->answered % TIMED_ONE_IN == 0)
+		began = bpf_ktime_get_ns();
+	whole = place.v6 ? frame_options_v6(xdp, p, &o) : frame_options_v4(xdp, p, &o);
+	if (!whole || o.is_signed || !is_local(p, c) || !is_possible(p, place, xdp->ingress_ifindex))
+		return XDP_PASS;
+	if (find_listener(xdp, p, place, &l) != GUARD_REASONS) {
+		/* It is counted at tc. */
+		if (l.counts)
+			l.counts->syns--;
+		return XDP_PASS;
+	}
+	if (is_too_many(p, place, now)) {
+		c->syns++;
+		c->capped++;
+		return XDP_DROP;
+	}
+	verdict = answer_frame(xdp, p, place, &o, &l, now);
+	if (!verdict)
+		return XDP_PASS;
+	c->syns++;
+	c->answered++;
+	c->fronted++;
+	if (l.counts)
+		l.counts->answered++;
+	if (began) {
+		c->timed++;
+		c->timed_ns += bpf_ktime_get_ns() - began;
+	}
+	return verdict;
+}
+
+OUTLINED int on_syn_frame_v4(struct xdp_md *xdp, struct packet *p)
+{
+	return p ? on_syn_frame(xdp, p, (struct place){ MAC_HEADER, false }) : XDP_PASS;
+}
+
+OUTLINED int on_syn_frame_v6(struct xdp_md *xdp, struct packet *p)
+{
+	return p ? on_syn_frame(xdp, p, (struct place){ MAC_HEADER, true }) : XDP_PASS;
+}
+
+INLINE int on_frame(struct xdp_md *xdp, struct place place)
+{
+	struct packet p = {};
+
+	if (read_frame(xdp, place, &p) != IS_TCP || !is_guarded_port(p.local_port) ||
+	    (p.flags & ~(FLAG_ECE | FLAG_CWR)) != FLAG_SYN)
+		return XDP_PASS;
+	return place.v6 ? on_syn_frame_v6(xdp, &p) : on_syn_frame_v4(xdp, &p);
+}
+
+SEC("xdp")
+int halfopen_guardx(struct xdp_md *xdp)
+{
+	const u8 *data = (const u8 *)(unsigned long)xdp->data, *end = (const u8 *)(unsigned long)xdp->data_end;
+	be16 type;
+
+	/* A frame to a group of hosts is nobody's SYN. */
+	if (data + MAC_HEADER > end || data[0] & 1)
+		return XDP_PASS;
+	type = *(const be16 *)(data + 12);
+	if (type == ETH_P_IP_BE)
+		return on_frame(xdp, (struct place){ MAC_HEADER, false });
+	if (type == ETH_P_IPV6_BE)
+		return on_frame(xdp, (struct place){ MAC_HEADER, true });
+	return XDP_PASS;
+}
+
+char LICENSE[] SEC("license") = "Dual BSD/GPL";

@@ -1,0 +1,67 @@
+"""The devices that get a front in the driver (rung xdp): physical ones, of which nothing else stands in the way."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from halfopen.change.guard import Guard
+from halfopen.core.errors import CannotGuard, KernelError, Unsupported
+from halfopen.ops.protect.space import LOOPBACK, GuardSpace
+from halfopen.wire.rtnetlink import Device
+
+_TC = "--rung tc guards every device"
+
+
+def of(space: GuardSpace) -> tuple[Device, ...]:
+    """Those that a front may be attached to. Raises: CannotGuard where there is none, with the reasons."""
+    found, reasons = look(space)
+    if not found:
+        raise CannotGuard("no device can have a front in the driver: " + "; ".join(reasons), hint=_TC)
+    return found
+
+
+def look(space: GuardSpace, ours: frozenset[int] = frozenset()) -> tuple[tuple[Device, ...], tuple[str, ...]]:
+    """Those that may, and for each other device why not. ours: devices, by number, whose XDP program is our front."""
+    found, reasons = [], []
+    for device in space.devices:
+        why = _against(replace(device, xdp=False) if device.index in ours else device, space)
+        if why:
+            reasons.append(f"{device.name} {why}")
+        elif device.index != LOOPBACK:
+            found.append(device)
+    return tuple(found), tuple(reasons)
+
+
+def _against(device: Device, space: GuardSpace) -> str:
+    if device.index == LOOPBACK:
+        return "is the loopback device"
+    if device.kind or not device.ethernet:
+        # What veth sends from there is lost unless its peer runs an XDP program too.
+        return f"is a virtual device ({device.kind or 'without Ethernet header'})"
+    if device.xdp:
+        return "has another XDP program"
+    if space.tagged:
+        # A card may take the tag off before the program sees the frame, and the answer would go out without it.
+        return "may have VLANs (there is a VLAN device in this namespace)"
+    return ""
+
+
+def notes(space: GuardSpace) -> tuple[str, ...]:
+    """What is to be said of the front: where it is, and where only the guard at tc is. Raises: as `of`."""
+    names = ", ".join(device.name for device in of(space))
+    said = f"rung xdp: the driver of {names} answers SYNs; attaching may take its link down for a moment"
+    others = [reason for reason in look(space)[1] if "loopback" not in reason]
+    return (said, *(f"{reason}: guarded at tc alone" for reason in others))
+
+
+def keep(guard: Guard, space: GuardSpace) -> None:
+    """Attach the front to devices that came meanwhile, and take it off those that it is not for any more."""
+    ours = guard.fronts
+    may = {device.index for device in look(space, ours)[0]}
+    for index in ours - may:
+        guard.detach_front(index)
+    for index in (may & guard.devices) - ours:
+        try:
+            guard.attach_front(index)
+        except (KernelError, Unsupported):
+            pass  # it is guarded at tc
