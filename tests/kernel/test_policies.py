@@ -86,6 +86,26 @@ def test_sources_with_an_established_connection_are_spared(lab: Lab, tmp_path: P
     assert lab.server.half_open() == 10
 
 
+def test_a_release_by_retransmissions_waits_for_the_first_one(lab: Lab, tmp_path: Path) -> None:
+    web = lab.server.listen(8080, backlog=1024)
+    audit, config = tmp_path / "audit.jsonl", tmp_path / "halfopen.toml"
+    policy = '[[release]]\nname = "again"\nmode = "act"\nretransmits = 1\nbudget = "40/s"\nspare_clients = "0s"\n'
+    config.write_text(f'interval = "300ms"\naudit_log = "{audit}"\n{policy}')
+    with Watched(lab, config) as watch:
+        watch.first("reading")
+        lab.client.half_open(web, 60).settled()
+        released = watch.first("released", policy="again")
+        # The budget of a second leaves some for the next one.
+        more = watch.first("released", policy="again")
+        watch.end()
+    assert released["filter"] == "with at least 1 retransmits, on :8080"
+    assert 0 < released["released"] <= 40
+    assert 0 < more["released"] <= 40
+    done = [one for line in audit.read_text().splitlines() if (one := json.loads(line))["phase"] == "done"]
+    assert {one["policy"] for one in done} == {"again"}
+    assert max(one["at_most"] for one in done) == 40
+
+
 def test_a_program_that_does_not_accept_forbids_a_release(lab: Lab, tmp_path: Path) -> None:
     web = lab.server.listen(8080, backlog=5, mode="never")
     lab.client.half_open(web, 2).settled()
