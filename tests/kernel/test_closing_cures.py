@@ -206,6 +206,22 @@ def test_a_probe_tells_who_answers_who_is_silent_and_who_forgot(
         time.sleep(0.1)
 
 
+def test_a_probe_calls_no_peer_silent_that_only_does_not_read(pairs: Pairs) -> None:
+    """No keepalive probe leaves while data waits for its ACK; the kernel probes the closed window ever more rarely."""
+    slow = pairs.clients[0]
+    slow.setblocking(False)
+    end = time.monotonic() + 60
+    while time.monotonic() < end:
+        try:
+            slow.send(bytes(1 << 20))
+        except BlockingIOError:
+            break
+    time.sleep(1.1)
+    done = pairs.cure("probe", "--all")
+    assert (done["matched"], done["answered"], done["silent"], done["forgotten"]) == (5, 5, 0, 0)
+    assert any("1 connection with data that the peer has not acknowledged is not probed" in n for n in done["notes"])
+
+
 def test_keepalive_onto_all_asks_neither_for_processes_nor_for_cookies(
     pairs: Pairs, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -51,8 +51,8 @@ def show(out: Console, outcome: ChangedConnections) -> None:
     out.print(f"{plural(outcome.done, 'connection')} {_DONE[outcome.how]} ({printable(outcome.filter)})")
     if outcome.answered is not None:
         out.print(
-            f"{outcome.answered:,} peers answered, {outcome.silent:,} did not, {outcome.forgotten:,} had forgotten the "
-            "connection, which ended"
+            f"{plural(outcome.answered, 'peer')} answered, {outcome.silent:,} did not, {outcome.forgotten:,} had "
+            "forgotten the connection, which ended"
         )
     window = f", {outcome.window_ms:.0f} ms between look and change at most" if outcome.window_ms else ""
     out.print(

@@ -27,6 +27,7 @@ from halfopen.core.policy.connection_actions import (
     RestoreOptions,
 )
 from halfopen.core.sample.closing import CLOSE_WAIT, ESTABLISHED, FIN_WAIT2, MINI, ORPHAN, STATES, OpenSockets
+from halfopen.core.units import plural
 from halfopen.linux import small_files
 from halfopen.linux.identity import of_thread
 from halfopen.linux.netns import Netns
@@ -167,11 +168,26 @@ def _look(action: ChangeConnections, states: int, notes: list[str]) -> MeantConn
     if action.how != DESTROY or not action.filter.states:
         # A connection that waits for accept() is the kernel's, and an orphan ends by itself.
         keep &= (rows["inode"] != 0) & (rows["flags"] & ORPHAN == 0)
+    if action.how == PROBE_PEERS:
+        # The kernel sends no keepalive probe while data waits for its ACK (tcp_keepalive_timer()): no answer would be
+        # told of a peer that is there.
+        asked = rows["unacked"] == 0
+        _tell_unasked(int(np.count_nonzero(keep & ~asked)), notes)
+        keep &= asked
     if action.how in (SHUT_DOWN, DESTROY):
         # What was sent lately may be an answer, what came lately may be about to be read.
         quiet_s = np.minimum(rows["received_ms"], rows["sent_ms"]) / 1000
         keep &= quiet_s >= (_LEAST_AGE_S if action.filter.idle_s is None else action.filter.idle_s)
     return MeantConnections(sockets.chosen(keep), sockets.looked_at_s)
+
+
+def _tell_unasked(n: int, notes: list[str]) -> None:
+    if n:
+        notes.append(
+            f"{plural(n, 'connection')} with data that the peer has not acknowledged {'is' if n == 1 else 'are'} not "
+            "probed: the kernel retransmits the data or probes the closed window, and `halfopen closing` tells from "
+            "that whether the peer is there"
+        )
 
 
 def _closers(n: int, notes: list[str]) -> Closers | None:

@@ -23,7 +23,8 @@ def _n(f: Finding) -> str:
 
 def _connections(f: Finding) -> str:
     if f.count("incoming"):
-        return tr("{connections} from {peer}", connections=_n(f), peer=f.text("peer"))
+        clients = tr("clients of {at}", at=f.text("peer").removeprefix("clients of "))
+        return tr("{connections} from {peer}", connections=_n(f), peer=clients)
     return tr("{connections} to {peer}", connections=_n(f), peer=f.text("peer"))
 
 
