@@ -10,11 +10,13 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 
+from halfopen.core.model.closing import build_closing
 from halfopen.core.policy.alarms import Clear
 from halfopen.core.policy.detection import Sensitivity
 from halfopen.core.policy.incidents import Incident
@@ -392,3 +394,38 @@ def test_a_restarted_watch_goes_on_with_the_incident(lab: Lab, ends: Ends) -> No
     [clear] = told
     assert isinstance(clear, Clear)
     assert (clear.incident, clear.cause) == (one.id, "close-wait-leak")
+
+
+def test_bind_before_connect_takes_a_port_from_every_destination(lab: Lab) -> None:
+    """As docs/closing.md says of ports that run out."""
+    no_port = 24  # IP_BIND_ADDRESS_NO_PORT (include/uapi/linux/in.h)
+    lab.client.set_sysctl("net.ipv4.ip_local_port_range", "40000 40009")
+    with ExitStack() as opened:
+
+        def connect(port: int, *, binds: bool = False, option: bool = False) -> None:
+            def work() -> socket.socket:
+                s = opened.enter_context(socket.socket())
+                s.settimeout(5)
+                if option:
+                    s.setsockopt(socket.IPPROTO_IP, no_port, 1)
+                if binds:
+                    s.bind(("192.0.2.2", 0))
+                s.connect(("192.0.2.1", port))
+                return s
+
+            lab.client.run(work)
+
+        for port in (8080, 8081):
+            opened.enter_context(lab.server.run(lambda port=port: socket.create_server(("192.0.2.1", port))))  # type: ignore[misc]
+        for _ in range(10):
+            connect(8080)
+        with pytest.raises(OSError, match="Cannot assign requested address"):
+            connect(8080)
+        with pytest.raises(OSError, match="Address already in use"):
+            connect(8081, binds=True)
+        connect(8081, binds=True, option=True)
+        connect(8081)
+        found = lab.client.run(lambda: closing.read("diag", ALL_STATES, with_owners=False, notes=[]))
+        full, other = build_closing(found, np.zeros(0, dtype=np.uint16)).destinations
+        assert (full.peer, full.used, full.room) == ("192.0.2.1:8080", 10, 10)
+        assert (other.peer, other.used, other.room) == ("192.0.2.1:8081", 2, 10)

@@ -11,9 +11,11 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pytest
 
 import capabilities
+from halfopen.change.closers import Closers, meant
 from halfopen.core.closing_filter import ClosingFilter
 from halfopen.core.errors import UsageError
 from halfopen.core.policy.connection_actions import (
@@ -264,12 +266,20 @@ def test_destroy_ends_close_wait_alone(pairs: Pairs, refused: str, monkeypatch: 
     assert (done["matched"], done["done"], done["way"]) == (3, 3, "netlink" if refused else "bpf")
     assert any("descriptor" in note for note in done["notes"])
     assert (done["window_ms"] > 0) is bool(refused)
+    # Where the kernel cannot check under the lock, that is said, and what it means.
+    for words in ("not under the connection's lock: ", "a connection that became active in that time was hit"):
+        assert any(words in note for note in done["notes"]) is bool(refused), done["notes"]
     pairs.clients[5].send(b"x")
     assert pairs.servers[5].recv(10) == b"x"
     pairs.listener.settimeout(5)
     more = pairs.lab.client.run(lambda: socket.create_connection(("192.0.2.1", PORT), 5))
     pairs.servers.append(pairs.listener.accept()[0])
     pairs.clients.append(more)
+
+
+def test_nothing_is_destroyed_without_a_cookie() -> None:
+    with Closers(1) as programs, pytest.raises(ValueError, match="without a cookie"):
+        programs.destroy(np.zeros(1, dtype=np.uint64), meant(1), 1 << CLOSE_WAIT, 0)
 
 
 def test_defaults_touch_little_and_never_more_than_max(pairs: Pairs) -> None:
