@@ -38,6 +38,8 @@ def words(language: str) -> dict[str, Any]:
             "most": tr("at most {n}", n="{n}"),
             "listeners": tr("Listeners"),
             "no_listeners": tr("Nothing listens here."),
+            "all_rows": tr("Show all {n}", n="{n}"),
+            "fewer_rows": tr("Show fewer"),
             "sources": tr("Sources"),
             "incidents": tr("Incidents"),
             "no_incidents": tr("No incident."),

@@ -27,12 +27,11 @@ from halfopen.service.web.http_request import HttpRefusal, HttpRequest, host_of
 from halfopen.service.web.passes import PassControl
 from halfopen.service.web.server import EventStream, HttpAnswer
 
+_SCRIPTS: Final = ("page", "now", "past", "incident", "settings", "parts", "words", "draw", "charts", "service")
+
 STATIC: Final[Mapping[str, tuple[str, str]]] = {
     "/": ("page.html", "text/html; charset=utf-8"),
-    "/page.js": ("page.js", "text/javascript; charset=utf-8"),
-    "/draw.js": ("draw.js", "text/javascript; charset=utf-8"),
-    "/charts.js": ("charts.js", "text/javascript; charset=utf-8"),
-    "/service.js": ("service.js", "text/javascript; charset=utf-8"),
+    **{f"/{name}.js": (f"{name}.js", "text/javascript; charset=utf-8") for name in _SCRIPTS},
     "/page.css": ("page.css", "text/css; charset=utf-8"),
     "/uplot.js": ("uplot.js", "text/javascript; charset=utf-8"),
     "/uplot.css": ("uplot.css", "text/css; charset=utf-8"),

@@ -8,6 +8,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterator, Mapping
+from importlib.resources import files
 from typing import Any
 
 import msgspec
@@ -79,6 +80,9 @@ def test_data_takes_a_session_that_is_not_over(page: Page, path: str) -> None:
 
 
 def test_the_page_itself_holds_no_data_and_every_file_is_there(page: Page) -> None:
+    assert {name for name, _ in STATIC.values()} == {
+        one.name for one in (files("halfopen.service.web") / "static").iterdir()
+    }
     for path, (_, kind) in STATIC.items():
         with Browser(page.where).get(path) as answer:
             assert answer.status == 200

@@ -86,10 +86,15 @@ export function sparkline(values, width = 160, height = 36) {
 
 /** A table that keeps its rows from one drawing to the next. */
 export class Table {
-  /** cell(column, text, row): the content of a cell where it is more than its text; null: the text. */
-  constructor(caption, cell = () => null) {
+  /** cell(column, text, row): the content of a cell where it is more than its text; null: the text. fold: the most rows
+   * that are shown before somebody asks for all, and the words of the button: {most, all(n), fewer()}; null: all.
+   */
+  constructor(caption, cell = () => null, fold = null) {
     this.caption = caption;
     this.cell = cell;
+    this.fold = fold;
+    this.isOpen = false;
+    this.more = el("button", { type: "button", class: "more", onclick: () => this.turn() });
     this.key = "";
     this.body = el("tbody", { role: "rowgroup" });
     this.left = el("p", { class: "left-out" });
@@ -100,9 +105,20 @@ export class Table {
     const key = JSON.stringify(data.columns);
     if (key !== this.key) this.head(data.columns);
     this.key = key;
-    while (this.body.rows.length > data.rows.length) this.body.lastElementChild.remove();
-    data.rows.forEach((row, i) => this.row(data, row, i));
+    this.data = data;
+    const folds = this.fold !== null && data.rows.length > this.fold.most;
+    const rows = folds && !this.isOpen ? data.rows.slice(0, this.fold.most) : data.rows;
+    while (this.body.rows.length > rows.length) this.body.lastElementChild.remove();
+    rows.forEach((row, i) => this.row(data, row, i));
+    this.more.hidden = !folds;
+    if (folds) say(this.more, this.isOpen ? this.fold.fewer() : this.fold.all(data.rows.length));
+    this.more.setAttribute("aria-expanded", String(this.isOpen));
     say(this.left, data.left_out || "");
+  }
+
+  turn() {
+    this.isOpen = !this.isOpen;
+    this.show(this.data);
   }
 
   head(columns) {
@@ -117,7 +133,7 @@ export class Table {
       el("thead", { role: "rowgroup" }, el("tr", { role: "row" }, heads)),
       this.body,
     );
-    this.element.replaceChildren(table, this.left);
+    this.element.replaceChildren(table, this.more, this.left);
   }
 
   row(data, row, i) {
