@@ -61,13 +61,24 @@ def _dropped_by_rules(f: Finding) -> str:
 
 @sentence("health-checks")
 def _health_checks(f: Finding) -> str:
+    rates = {"rate": per_s(f, "EmbryonicRsts_per_s"), "finished": per_s(f, "completions_per_s")}
+    if f.has("resetting_sources"):
+        return tr(
+            "clients reset handshakes before they end ({rate}, while {finished} finish), from {n:,} sources: clients "
+            "that begin two connections and keep the faster one do that, and leave nothing half-open",
+            n=f.count("resetting_sources"),
+            **rates,
+        )
     text = tr(
         "clients reset handshakes before they end ({rate}, while {finished} finish): health checks of a load balancer "
         "do that, and leave nothing half-open",
-        rate=per_s(f, "EmbryonicRsts_per_s"),
-        finished=per_s(f, "completions_per_s"),
+        **rates,
     )
     if not f.has("source"):
-        return text
+        return tr(
+            "clients reset handshakes before they end ({rate}, while {finished} finish): health checks of a load "
+            "balancer do that, or clients that begin two connections and keep the faster one; nothing stays half-open",
+            **rates,
+        )
     values = {"share": f"{f.number('source_share'):.0%}", "source": f.text("source")}
     return listed([text, tr("{share} of these RSTs come from {source}", **values)])

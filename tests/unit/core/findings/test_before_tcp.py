@@ -136,6 +136,20 @@ def test_whose_health_checks_they_are() -> None:
     assert "80% of these RSTs come from 192.0.2.9" in say(verdict.findings[0])
 
 
+def test_resets_of_many_clients_are_not_called_health_checks() -> None:
+    """Clients that connect by IPv4 and IPv6 at once reset the slower one (RFC 8305)."""
+    clients = {f"192.0.2.{i}": {"syns": 2, "finished": 1, "resets": 1} for i in range(1, 41)}
+    verdict, ids = second_look([], rates={"EmbryonicRsts": 40, "PassiveOpens": 50}, parts=[arrivals(clients)])
+    assert ids == ["health-checks"]
+    text = say(verdict.findings[0])
+    assert "from 40 sources: clients that begin two connections and keep the faster one do that" in text
+    assert "load balancer" not in text
+    assert "% of these RSTs" not in text
+    # Without eBPF it is not known whose they are.
+    unknown = say(second_look([], rates={"EmbryonicRsts": 40, "PassiveOpens": 50})[0].findings[0])
+    assert "health checks of a load balancer do that, or clients that begin two connections" in unknown
+
+
 def test_resets_of_a_scan_are_no_health_checks() -> None:
     scanned = {f"192.0.2.9 {port}": {"syns": 4, "resets": 4} for port in (22, 23, 25)}
     seen = arrivals({**scanned, "192.0.2.77": {"syns": 20, "finished": 20, "resets": 1}})

@@ -15,19 +15,22 @@ from halfopen.core.findings.rules.scan import scanners
 from halfopen.core.model.prefixes import Prefix, is_v4
 
 _LEAST_PER_S: Final = 1.0
+# A load balancer checks from a few addresses; where nobody has this share, clients reset.
+_CHECKS: Final = 0.1
 
 
 @rule(
     "health-checks",
     Level.NOTICE,
     needs=(Need.RATES,),
-    title="health checks reset handshakes before they end",
+    title="handshakes are reset by their clients before they end",
     rare=True,
     doc="handshakes are reset by their client (`EmbryonicRsts`), fewer than finish, and hardly a SYN comes to a port "
     "that nobody listens on",
     unless="SYNs come to closed ports as well, most of these RSTs are those of a scan, accept queues overflow, or most "
     "handshakes are never answered",
-    advice="nothing: a load balancer's checks do that, and leave nothing half-open",
+    advice="nothing: a load balancer's checks do that, or, from many addresses, clients that begin two connections and "
+    "keep the faster one; nothing stays half-open",
 )
 def health_checks(e: Evidence) -> Iterator[Hit]:
     reset = e.rate("EmbryonicRsts")
@@ -55,7 +58,7 @@ def _mostly_scanned(e: Evidence) -> bool:
 
 
 def _by_whom(e: Evidence) -> tuple[Fact, ...]:
-    """The source that resets most, and its share of these RSTs, where they were counted."""
+    """The source that resets most, and its share of these RSTs, where they were counted; else from how many they come."""
     arrived = e.now.arrived
     if arrived is None or not arrived.packets:
         return ()
@@ -65,6 +68,9 @@ def _by_whom(e: Evidence) -> tuple[Fact, ...]:
     if not resets.sum():
         return ()
     first = int(np.argmax(resets))
+    share = float(resets[first] / resets.sum())
+    if share < _CHECKS:
+        return (Fact("resetting_sources", int(np.count_nonzero(resets))),)
     version, bits = (4, 32) if is_v4(numbers)[first] else (6, 64)
     source = Prefix(version, int(numbers[first]), bits).text
-    return Fact("source", source), Fact("source_share", round(float(resets[first] / resets.sum()), 4))
+    return Fact("source", source), Fact("source_share", round(share, 4))
