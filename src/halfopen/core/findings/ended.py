@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from halfopen.core.findings.evidence import Evidence
+from halfopen.core.model.arrived import are_in
 from halfopen.core.model.listeners import ListenerView
 
 # A gap that is shorter is chance, or a pulse.
@@ -25,6 +26,8 @@ _SURE: Final = 3.0
 _EXPECTED: Final = 4.0
 # The rate is taken over so long at least, however short the burst was.
 _SPAN_S: Final = 1.0
+# Of the connections that wait, so many SYNs of their sources in the interval are no chance.
+_AGAIN: Final = 0.05
 # The last SYN is the youngest among as many as come within this time at a part of the rate.
 _NEAR_S: Final = 0.25
 _NEAR: Final = 10
@@ -67,6 +70,8 @@ def ended(e: Evidence, silent: NDArray[np.bool_], where: ListenerView | None) ->
     came, expected = _came(e, where, last_syn_s), came_per_s * e.interval_s
     if came is not None and expected >= _EXPECTED and came > expected / 2:
         return None
+    if come_again(e, silent):
+        return None
     release_time_s = e.now.release_time_s if where is None else where.release_time_s
     return FloodEnd(came_per_s, last_syn_s, max(0.0, release_time_s - last_syn_s), came)
 
@@ -79,6 +84,18 @@ def _young_are_hidden(e: Evidence, silent: NDArray[np.bool_]) -> bool:
         return False
     deferring = (i for i, view in enumerate(e.now.views) if view.defer_accept_s or view.deferred)
     return any(bool(np.any(silent & e.at(i))) for i in deferring)
+
+
+def come_again(e: Evidence, silent: NDArray[np.bool_]) -> float:
+    """SYNs a second counted from the sources of these connections, by a mask (N,): a flood that repeats its addresses
+    and ports makes no new connections. 0 where hardly any came, or none were counted.
+    """
+    arrived = e.now.arrived
+    if arrived is None or not arrived.packets:
+        return 0.0
+    rows = arrived.sources
+    syns = int(rows["syns"][are_in(rows["number"], e.sources.numbers[silent])].sum())
+    return arrived.all.per_s(syns) if syns >= _AGAIN * np.count_nonzero(silent) else 0.0
 
 
 def _falls_short(came: float, expected: float) -> bool:

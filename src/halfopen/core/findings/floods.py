@@ -13,17 +13,23 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from halfopen.core.findings.ended import FloodEnd, ended
+from halfopen.core.findings.ended import FloodEnd, come_again, ended
 from halfopen.core.findings.evidence import FEW, Evidence
 from halfopen.core.findings.lasting import SHORT_S, Lasting
 from halfopen.core.findings.sources import SOME
 from halfopen.core.findings.unfollowed import unfollowed
+from halfopen.core.model.arrived import are_in
 from halfopen.core.model.listeners import ListenerView
-from halfopen.core.model.prefixes import Numbers, Prefix, is_v4, narrowest
+from halfopen.core.model.prefixes import Numbers, Prefix, is_v4, narrowest, networks
 from halfopen.core.model.sources import Sources
 
 # Of all arrivals; below it the sources may be those of clients on a bad path.
 MOST: Final = 0.5
+# Or less, of addresses that have nothing to do with those of clients: hardly any is of a network from which anybody
+# finishes, and so many networks are known. Clients that do not get through have neighbours who do.
+_APART_FROM_CLIENTS: Final = 0.02
+_FEWEST_NETWORKS: Final = 5
+_ONCE: Final = 0.9
 # A smaller part of all arrivals harms nobody, whoever they are.
 _WEIGHTY: Final = 0.1
 # Below this many a second that nobody answers is what any public address sees.
@@ -63,7 +69,8 @@ class SilentSources:
     unanswered_per_s: what its sources begin a second, or began while it lasted, by cookie as well; completions_per_s:
     what finishes at `where`, the listener that it goes to (None: several). share: the first of both. counted: that none
     of these sources finishes is counted, not concluded from totals. cookies_per_s: of what they begin, answered by
-    cookie. ended: None while it goes on.
+    cookie. ended: None while it goes on. limit: the share that decided. near_clients: the part of its sources that are
+    of a network from which anybody finishes, where that decided as well.
     """
 
     id: str
@@ -77,6 +84,8 @@ class SilentSources:
     hosts: tuple[tuple[Prefix, float], ...] = ()
     prefix: Prefix | None = None
     ended: FloodEnd | None = None
+    limit: float = MOST
+    near_clients: float | None = None
 
 
 def unanswered_per_s(e: Evidence, silent: Lasting) -> float:
@@ -305,14 +314,36 @@ def _judged(
         # Beside those where queues are full, at other listeners.
         others = asked.among(mask & ~full).per_s if np.any(mask & ~full) else 0.0
         rate = max(rate, cookies * (1 + e.entered_per_s(full) / e.cookies_unanswered_per_s) + others)
+    if over is None and id == "spoofed-flood":
+        rate = max(rate, come_again(e, mask))
     share = unanswered_share(e, rate, finished)
     none_finishes = e.counted and (bool(hosts) or prefix is not None)
     enough = many(e, silent) or (none_finishes and silent.count >= _FEWEST and _of_a_second(e, theirs) >= FEW)
     # A few that vanish beside many that finish may be clients who went out of reach.
     counts = share >= _WEIGHTY or rate >= FEW or e.fullest >= 0.5
-    if not enough or not (share >= MOST or (none_finishes and counts)):
+    near = None
+    if share < MOST and id == "spoofed-flood" and share >= _WEIGHTY and over is None:
+        near = _near_clients(e, mask)
+    if not enough or not (share >= MOST or (none_finishes and counts) or near is not None):
         return None
-    return SilentSources(id, silent, rate, finished, share, none_finishes, cookies, where, hosts, prefix, over)
+    limit = MOST if near is None else _WEIGHTY
+    return SilentSources(
+        id, silent, rate, finished, share, none_finishes, cookies, where, hosts, prefix, over, limit, near
+    )
+
+
+def _near_clients(e: Evidence, mask: NDArray[np.bool_]) -> float | None:
+    """The part of these sources, by a mask (N,), that are of a network from which anybody finishes; None where that is
+    more than hardly any, or too little is known of clients.
+    """
+    clients = e.sources.networks_of_clients
+    sources = e.sources.among(mask).sources
+    # Clients that do not get through try again.
+    once = sources.distinct >= _ONCE * int(np.count_nonzero(mask))
+    if not e.counted or not once or len(clients) < _FEWEST_NETWORKS:
+        return None
+    near = float(np.mean(are_in(networks(e.sources.numbers[mask]), clients)))
+    return near if near <= _APART_FROM_CLIENTS else None
 
 
 def _at_full(e: Evidence) -> NDArray[np.bool_]:

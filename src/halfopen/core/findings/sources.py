@@ -13,7 +13,7 @@ from halfopen.core.findings.lasting import Lasting, among, asked_again, which_la
 from halfopen.core.model.arrived import Completers
 from halfopen.core.model.columns import Columns
 from halfopen.core.model.model import Model
-from halfopen.core.model.prefixes import Numbers, Prefix, narrowest
+from halfopen.core.model.prefixes import Numbers, Prefix, narrowest, networks
 from halfopen.core.sample.peers import PEER
 
 # A prefix is theirs when it holds this share of them.
@@ -136,6 +136,14 @@ class SourcesAsked:
         """Whether anybody within a prefix finishes handshakes, or did lately."""
         anybody = self.completers.lately_within(prefix, np.inf) > 0
         return anybody or self.completers.now_within(prefix) > 0
+
+    @cached_property
+    def networks_of_clients(self) -> NDArray[np.uint64]:
+        """The networks (IPv4 /24, IPv6 /48) from which handshakes finish, or did lately, each once."""
+        known = [self.completers.lately["number"]]
+        if self.completers.now is not None:
+            known.append(self.completers.now["number"][self.completers.now["finished"] > 0])
+        return np.unique(networks(np.concatenate(known)))
 
     def within(self, prefix: Prefix) -> NDArray[np.bool_]:
         """The requests from within a prefix, (N,)."""

@@ -49,6 +49,12 @@ def _waits(where: str) -> str:
         return tr("waits for a child process")
     if where in ("anon_pipe_read", "pipe_read"):
         return tr("waits for a pipe")
+    if where in ("anon_pipe_write", "pipe_write"):
+        return tr("waits to write to a pipe that is full")
+    if where == "sk_stream_wait_memory":
+        return tr("waits to send to a peer that does not read")
+    if where in ("unix_wait_for_peer", "sock_alloc_send_pskb"):
+        return tr("waits to send to a local socket that is full")
     if where in ("sk_wait_data", "wait_woken"):
         return tr("waits for data of another connection")
     if where == "inet_wait_for_connect":

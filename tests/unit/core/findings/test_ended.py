@@ -48,6 +48,16 @@ def test_a_flood_that_goes_on_is_not_over() -> None:
     assert verdict.findings[0].has("unanswered_per_s")
 
 
+def test_a_flood_that_repeats_its_addresses_and_ports_goes_on() -> None:
+    """Each of its SYNs meets a connection that waits already, and makes no new one."""
+    again = {**HONEST, **{f"{20 + i % 100}.{i // 100}.{i % 250}.7": {"syns": 2, "repeats": 2} for i in range(200)}}
+    verdict, ids = second_look(silent(200), listener(limit=100_000), parts=[arrivals(again)])
+    assert (ids[0], verdict.level) == ("spoofed-flood", Level.WARNING)
+    found = verdict.findings[0]
+    assert not found.has("last_syn_s")
+    assert found.number("unanswered_per_s") == 800
+
+
 def test_a_flood_whose_syns_a_guard_answers_is_not_over() -> None:
     """They enter no queue and no counter of the kernel."""
 

@@ -18,7 +18,7 @@ from halfopen.core.tune.keys import COOKIES, SYNACK
 from halfopen.present.findings.cures import command
 from halfopen.present.findings.sentences import say
 from rows import listener, request, sample
-from verdicts import many, releases, second_look, silent, still_coming, verdict_of
+from verdicts import arrivals, many, releases, second_look, silent, still_coming, verdict_of
 
 ONE_HOST = [request(retransmits=2, expires_ms=500, source_port=i + 1024, cookie=i + 1) for i in range(60)]
 ONE_NETWORK = [request(f"198.18.7.{i + 1}", retransmits=2, expires_ms=500, cookie=i + 1) for i in range(60)]
@@ -226,3 +226,35 @@ def test_a_guard_is_proposed_where_this_host_can_arm_one() -> None:
     ):
         verdict, _ = second_look(still_coming(200), parts=parts, settings=settings)
         assert not any(isinstance(action, Protect) for cure in verdict.next for action in cure)
+
+
+def _clients(networks: int, per_network: int = 4) -> dict[str, dict[str, int]]:
+    """Clients that finish, of so many /24."""
+    return {
+        f"198.51.{at}.{i + 1}": {"syns": 1, "finished": 1, "acks": 1}
+        for at in range(networks)
+        for i in range(per_network)
+    }
+
+
+def test_a_flood_slower_than_the_clients_is_told_by_networks_from_which_nobody_finishes() -> None:
+    """100 forged SYNs a second beside 120 handshakes that finish fill a queue of any length."""
+    rates = {"PassiveOpens": 120.0}
+    verdict, ids = second_look(still_coming(150), rates=rates, parts=[arrivals(_clients(15))])
+    assert "spoofed-flood" in ids
+    found = next(f for f in verdict.findings if f.id == "spoofed-flood")
+    assert found.number("near_clients") == 0
+    assert found.fact("unanswered_share").limit == 0.1
+    # More of what waits at the listener may be clients.
+    assert releases(verdict) == []
+    # Without eBPF nobody counts who finishes.
+    assert "spoofed-flood" not in second_look(still_coming(150), rates=rates)[1]
+    # All clients come by one proxy: nothing is known of the others.
+    assert "spoofed-flood" not in second_look(still_coming(150), rates=rates, parts=[arrivals(_clients(1, 60))])[1]
+
+
+def test_who_has_neighbours_that_finish_is_no_flood() -> None:
+    """Clients all over the world whose last ACKs are lost, some of each network."""
+    silent = still_coming(150)
+    numbers = {f"{20 + i % 100}.{i // 100}.{i % 250}.9": {"syns": 1, "finished": 1, "acks": 1} for i in range(60)}
+    assert "spoofed-flood" not in second_look(silent, rates={"PassiveOpens": 120.0}, parts=[arrivals(numbers)])[1]

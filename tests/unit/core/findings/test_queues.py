@@ -17,7 +17,7 @@ from halfopen.core.sample.workers import Workers, WorkerState
 from halfopen.core.tune.keys import BACKLOG, COOKIES, SOMAXCONN, SYN_BACKLOG
 from halfopen.present.findings.sentences import say
 from rows import listener, sample
-from verdicts import arrivals, asking, many, releases, second_look, timers, verdict_of
+from verdicts import arrivals, asking, many, releases, second_look, silent, timers, verdict_of
 
 WEB = {1: (Process(7, "web"),)}
 
@@ -289,3 +289,13 @@ def test_beside_a_stopped_program_that_was_looked_at_once_cookies_are_those_of_a
     ids = [found.id for found in judge(model, between_s=1.2).findings]
     assert ids[0] == "app-not-accepting"
     assert ("backlog-small" in ids) is named
+
+
+def test_a_queue_full_of_those_that_nobody_answers_is_not_too_short_for_the_traffic() -> None:
+    """Cookies come back beside a flood too: a longer queue would fill as well."""
+    rates = {"SyncookiesSent": 178.0, "SyncookiesRecv": 99.0, "PassiveOpens": 120.0}
+    counters = {"SyncookiesSent": 900, "SyncookiesRecv": 500}
+    full = listener(limit=256)
+    assert "backlog-small" not in second_look(silent(256), full, rates=rates, counters=counters)[1]
+    young = many(256, retransmits=0, expires_ms=900)
+    assert "backlog-small" in second_look(young, full, rates=rates, counters=counters)[1]

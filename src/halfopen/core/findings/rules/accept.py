@@ -72,6 +72,8 @@ def _is_stuck(queue: AcceptQueue, overflowing: bool, interval_s: float) -> bool:
     """
     if queue.full:
         return not (queue.before == 0 and queue.accepted)
+    if queue.before is None and queue.held >= _SOME:
+        return (queue.oldest_s or 0.0) >= _NO_BURST_S
     if not queue.held or not queue.before:
         return False
     if queue.accepted == 0 or (overflowing and min(queue.held, queue.before) >= NEARLY_FULL * queue.cap):

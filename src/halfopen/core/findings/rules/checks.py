@@ -58,7 +58,7 @@ def _mostly_scanned(e: Evidence) -> bool:
 
 
 def _by_whom(e: Evidence) -> tuple[Fact, ...]:
-    """The source that resets most, and its share of these RSTs, where they were counted; else from how many they come."""
+    """Where they were counted, the source that resets most with its share of these RSTs, or how many sources do."""
     arrived = e.now.arrived
     if arrived is None or not arrived.packets:
         return ()

@@ -58,7 +58,8 @@ def _flow(e: Evidence, found: SilentSources) -> tuple[Fact, ...]:
         *_rate(found),
         Fact("completions_per_s", round(found.completions_per_s, 1), unit="per_s"),
         Fact("completions_of", "listener" if found.where is not None and e.now.arrived is not None else "namespace"),
-        Fact("unanswered_share", round(found.share, 4), MOST, between=_by_packets(found)),
+        Fact("unanswered_share", round(found.share, 4), found.limit, between=_by_packets(found)),
+        *(() if found.near_clients is None else (Fact("near_clients", round(found.near_clients, 4)),)),
         Fact("repeated", found.silent.repeated),
         Fact("distinct_sources", found.silent.sources.distinct),
         Fact("cookies_unanswered_per_s", round(found.cookies_per_s, 1), unit="per_s"),
@@ -119,6 +120,8 @@ def _released(e: Evidence, found: SilentSources) -> tuple[Cure, ...]:
     if found.silent.since_s < SLOW_S:
         return ()
     if found.id == "spoofed-flood":
+        if found.near_clients is not None:
+            return ()  # more of what waits may be clients of the listener
         return () if _clients_wait(e) else (release(space, found.id, view=where),)
     if not found.counted and e.completions_per_s > 0:
         return ()
@@ -191,7 +194,8 @@ def _hit(e: Evidence, id: str, rules_out: tuple[str, ...]) -> Iterator[Hit]:
     Level.CRITICAL,
     needs=(Need.RATES,),
     title="SYN flood from forged addresses",
-    doc="most SYN-ACKs are never answered, hardly a client asks again, and the sources are spread as if drawn; only a "
+    doc="most SYN-ACKs are never answered, hardly a client asks again, and the sources are spread as if drawn; a tenth "
+    "of them is enough where it is counted that hardly any comes from a network from which anybody finishes; only a "
     "notice once no SYN of it has come for a second. Where no request lasts (`tcp_syncookies` is 2, or a single "
     "SYN-ACK is sent) it takes 2.5 s in which packets are counted, as by `halfopen diagnose`",
     unless="handshakes finish at about the rate at which they arrive, the same clients ask again, or all clients "

@@ -84,7 +84,7 @@ def _too_short(e: Evidence) -> tuple[ListenerView, list[Fact], Level] | None:
     view, full = _overflowed(e, moving), list(e.full())
     honest = e.cookies == 1 and e.total("SyncookiesRecv") >= max(1, _HONEST * e.total("SyncookiesSent"))
     # Clients that do not hear the SYN-ACK fill a queue of any length, and so do those that have nothing to say.
-    honest = honest and not any(one.view in full for one in unheard(e)) and not filled(e)
+    honest = honest and not any(one.view in full for one in unheard(e)) and not filled(e) and not _of_silent(e, full)
     if waiting:
         # A slow program has room now and then: then the cookies may be those of its own listener.
         slow = any(found.accepts for found in waiting)
@@ -96,6 +96,14 @@ def _too_short(e: Evidence) -> tuple[ListenerView, list[Fact], Level] | None:
     if honest and (view := _shortest(e)) is not None:
         return view, *_counted(e, ("SyncookiesSent", "SyncookiesRecv"))
     return None
+
+
+def _of_silent(e: Evidence, full: Iterable[ListenerView]) -> bool:
+    """Whether a full queue holds mostly connections that nobody answers: those would fill a longer one as well."""
+    silent = {view.key: found.count for view, found in e.lasting_by_listener}
+    # Cookies of the past tell of another time.
+    now = not e.rates or e.rate("SyncookiesSent") > 0
+    return now and any(2 * silent.get(view.key, 0) > view.held for view in full)
 
 
 def _counted(e: Evidence, names: tuple[str, ...]) -> tuple[list[Fact], Level]:
