@@ -193,6 +193,28 @@ def test_what_the_driver_sends_is_whole_to_the_last_byte(lab: Lab, monkeypatch: 
         assert counted(guard, "accepted").accepted == 1
 
 
+def test_options_of_any_bytes_neither_stall_nor_fool_the_front(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    lab.server.listen(8080)
+    path = frames.Path("02:00:00:00:00:0a", "02:00:00:00:00:09", "10.9.0.1", 8080)
+    rng, n, sent = np.random.default_rng(7), 100, 0
+    source = np.tile(np.array([10, 9, 0, 2], dtype=np.uint8), (n, 1))
+    allow(monkeypatch, "lab-tap")
+    with tap(lab) as fd, armed(lab, 8080, share=0, rung=XDP) as guard:
+        for length in (0, 4, 12, 20, 36, 40):
+            made = path.syns(source, np.arange(2000, 2000 + n).astype(np.uint16), np.arange(n, dtype=np.uint32), 1)
+            made = np.hstack([made[:, :54], rng.integers(0, 256, size=(n, length), dtype=np.uint8)])
+            made[: n // 2, 54::2] &= 31  # kinds and lengths that occur
+            made[:, 16:18] = np.frombuffer(struct.pack(">H", 40 + length), dtype=np.uint8)
+            made[:, 46] = (20 + length) // 4 << 4
+            for frame in made:
+                os.write(fd, frame.tobytes())
+            sent += n
+        counts = counted(guard, "syns", sent)
+        assert counts.answered + sum(counts.passed) == counts.syns == sent
+        assert 0 < counts.fronted == counts.answered
+        assert counts.passed_for("broken") > 0
+
+
 def test_virtual_devices_get_no_front(lab: Lab) -> None:
     lab.server.listen(8080)
     with pytest.raises(CannotGuard, match=rf"no device can have .* {lab.server.device} is a virtual device \(veth\)"):

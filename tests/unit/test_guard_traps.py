@@ -66,6 +66,7 @@ TRAPS: Final[dict[str, tuple[str, ...]]] = {
     ),
     "options of any bytes, and lengths that a verifier cannot follow": (
         "test_guard.py::test_options_of_any_bytes_neither_stall_nor_fool_it",
+        "test_guard_front.py::test_options_of_any_bytes_neither_stall_nor_fool_the_front",
     ),
     "forged addresses get more than was sent for them": (
         "test_guard.py::test_a_forged_syn_is_answered_once_and_no_longer_than_it_was",
