@@ -247,7 +247,8 @@ class _Turns:
                 row.missing = "" if row.runs_s else e.message
                 say(f"    {reader.name}: {e.message}")
                 return
-            if not disturbed or self.repeated_s > _REPEAT_S:
+            # One round is for looking whether it works: nothing is told from its figures.
+            if not disturbed or self.rounds == 1 or self.repeated_s > _REPEAT_S:
                 break
             self.repeated_s += seconds
         row.runs_s.append(seconds)

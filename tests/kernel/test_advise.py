@@ -20,7 +20,7 @@ from halfopen.ops.advise import released_since
 from halfopen.read import synack_timer
 from halfopen.read.bpf.handshakes import HandshakePrograms
 from peers import until
-from run import command, environment, one_line
+from run import begin, one_line
 from run import halfopen as run
 from terminal import terminal
 
@@ -113,8 +113,8 @@ def test_the_command(lab: Lab) -> None:
 
 def test_ctrl_c_advises_from_what_was_seen(lab: Lab) -> None:
     lab.server.listen(8080)
-    words = command("advise", "--netns", lab.server.netns_path, "--for", "10m", "--json")
-    with subprocess.Popen(words, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE) as running:
+    words = ("advise", "--netns", lab.server.netns_path, "--for", "10m", "--json")
+    with begin(*words, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as running:
         time.sleep(3.0)
         os.kill(running.pid, signal.SIGINT)
         out, err = running.communicate(timeout=60)

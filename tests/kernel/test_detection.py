@@ -14,7 +14,7 @@ import pytest
 
 from halfopen import snapshot
 from peers import until
-from run import environment
+from run import Begun, begin
 from run import halfopen as command
 from telling import ended, read_until
 
@@ -24,14 +24,9 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.root
 
 
-def watching(netns: str, *words: str, lines: int = 4) -> subprocess.Popen[str]:
+def watching(netns: str, *words: str, lines: int = 4) -> Begun:
     """A watch that has said so much already; by default it knows what arrives."""
-    process = subprocess.Popen(
-        [sys.executable, "-m", "halfopen", "watch", "--netns", netns, "--json", *words],
-        env=environment(),
-        stdout=subprocess.PIPE,
-        text=True,
-    )
+    process = begin("watch", "--netns", netns, "--json", *words, stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
     for _ in range(lines):
         process.stdout.readline()

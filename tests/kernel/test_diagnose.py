@@ -17,7 +17,7 @@ from halfopen.core.findings.diagnosis import Confidence
 from halfopen.lab import Lab
 from halfopen.lab.scenes import scene
 from peers import until
-from run import command, document, environment, one_line
+from run import begin, document, one_line
 from run import halfopen as run
 from terminal import terminal
 
@@ -103,8 +103,8 @@ def _looks(pid: int) -> bool:
 
 def test_ctrl_c_ends_it_early_and_shows_what_was_seen(lab: Lab) -> None:
     lab.server.listen(8080)
-    words = command("diagnose", "--netns", lab.server.netns_path, "--for", "60s", "--json")
-    with subprocess.Popen(words, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE) as running:
+    words = ("diagnose", "--netns", lab.server.netns_path, "--for", "60s", "--json")
+    with begin(*words, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as running:
         # A signal ends the command at once until it looks, and it looks between two readings.
         until(lambda: _looks(running.pid), 30)
         os.kill(running.pid, signal.SIGINT)

@@ -25,7 +25,7 @@ from halfopen.lab import Lab
 from halfopen.linux.bpf import libbpf
 from halfopen.read.bpf.handshakes import HandshakePrograms
 from peers import until
-from run import document, environment, one_line
+from run import Begun, begin, document, one_line
 from run import halfopen as command
 
 if TYPE_CHECKING:
@@ -255,10 +255,10 @@ def loaded_programs() -> set[int]:
 
 
 @contextlib.contextmanager
-def watching(lab: Lab) -> Iterator[subprocess.Popen[str]]:
+def watching(lab: Lab) -> Iterator[Begun]:
     """The command at work, its programs attached."""
-    words = [sys.executable, "-m", "halfopen", "handshakes", "--netns", lab.server.netns_path, "--for", "60s"]
-    running = subprocess.Popen(words, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    words, pipe = ("handshakes", "--netns", lab.server.netns_path, "--for", "60s"), subprocess.PIPE
+    running = begin(*words, stdout=pipe, stderr=pipe, text=True)
     with running:
         try:
             until(lambda: len(held_programs(running.pid)) >= 2 or running.poll() is not None)

@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from peers import until
-from run import environment
+from run import begin, environment
 from run import halfopen as command
-from telling import ended, read_until
+from telling import PATIENCE_S
 
 if TYPE_CHECKING:
     from halfopen.lab import Lab
@@ -28,19 +28,23 @@ def test_an_incident_has_one_id_in_lines_audit_log_and_history(lab: Lab, tmp_pat
     directory, audit = tmp_path / "history", tmp_path / "audit.jsonl"
     config = tmp_path / "watch.toml"
     config.write_text(f'[alarm]\ncalm = "500ms"\n[history]\npath = "{directory}/"\n')
-    process = subprocess.Popen(
-        [sys.executable, "-m", "halfopen", "watch", "--netns", lab.server.netns_path, "--config", str(config),
-         "--interval", "100ms", "--json", "--release-older-than", "3s", "--audit-log", str(audit)],
-        env=environment(), stdout=subprocess.PIPE, text=True,
-    )  # fmt: skip
-    assert process.stdout is not None
-    first = process.stdout.readline() + process.stdout.readline()
-    lab.client.half_open(web, 500).settled()
-    # A reader beside the writer.
-    until(lambda: "half-open" in command("history", "--file", f"{directory}/", "--since", "1m").stdout)
-    told = read_until(process, lambda event: event["event"] == "clear")
-    out, _ = ended(process)
-    events = [json.loads(line) for line in (first + told + out).splitlines()]
+    lines = tmp_path / "lines"  # not a pipe: the watch would wait when nobody reads it
+    with lines.open("w") as out:
+        process = begin(
+            *("watch", "--netns", lab.server.netns_path, "--config", str(config), "--interval", "100ms", "--json"),
+            *("--release-older-than", "3s", "--audit-log", str(audit)),
+            stdout=out,
+        )
+    try:
+        until(lambda: lines.read_text().count("\n") >= 2, timeout=60)
+        lab.client.half_open(web, 500).settled()
+        # A reader beside the writer.
+        until(lambda: "half-open" in command("history", "--file", f"{directory}/", "--since", "1m").stdout)
+        until(lambda: '"event":"clear"' in lines.read_text(), timeout=PATIENCE_S)
+    finally:
+        process.terminate()
+        process.wait(timeout=60)
+    events = [json.loads(line) for line in lines.read_text().splitlines()]
     [id] = {event["incident"] for event in events if event["event"] in ("rising", "alarm", "cause", "clear")}
     [released] = [event for event in events if event["event"] == "released"]
     records = [json.loads(line) for line in audit.read_text().splitlines()]

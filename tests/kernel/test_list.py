@@ -19,7 +19,7 @@ from halfopen.read import timeouts
 from halfopen.read.bpf import programs
 from halfopen.read.bpf.census import Census, Counted
 from peers import until
-from run import document, environment, halfopen
+from run import begin, document, environment, halfopen
 
 if TYPE_CHECKING:
     from halfopen.lab import Lab
@@ -105,12 +105,7 @@ def test_a_reader_that_has_enough_ends_it_at_once_and_quietly(lab: Lab) -> None:
     lab.settle(50_000, timeout=60)
     for form in ("ndjson", "csv", "json", "table"):
         words = ["list", "--netns", named(lab), "--format", form, "--limit", "0"]
-        with subprocess.Popen(
-            [sys.executable, "-m", "halfopen", *words],
-            env=environment(),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-        ) as running:
+        with begin(*words, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as running:
             assert running.stdout is not None
             assert running.stderr is not None
             assert [running.stdout.readline() for _ in range(3)][2]

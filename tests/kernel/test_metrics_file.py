@@ -7,7 +7,6 @@ import os
 import signal
 import socket
 import subprocess
-import sys
 import threading
 import time
 from pathlib import Path
@@ -22,7 +21,7 @@ from halfopen.ops.watch.export import Export
 from halfopen.ops.watch.metrics_file import MetricsFile
 from halfopen.present.metrics import Metrics
 from peers import until
-from run import environment, one_line
+from run import begin, one_line
 from run import halfopen as command
 from telling import ended, read_until
 
@@ -62,9 +61,7 @@ def test_alarm_release_and_the_end_of_it(lab: Lab, tmp_path: Path) -> None:
         *("watch", "--netns", lab.server.netns_path, "--config", str(config), "--interval", "100ms", "--json"),
         *("--release-older-than", "4s", "--metrics-file", str(file), "--audit-log", str(tmp_path / "audit")),
     ]
-    with subprocess.Popen(
-        [sys.executable, "-m", "halfopen", *words], env=environment(), stdout=subprocess.PIPE, text=True
-    ) as process:
+    with begin(*words, stdout=subprocess.PIPE, text=True) as process:
         said = read_until(process, lambda event: event["event"] == "clear") + ended(process)[0]
     assert {"alarm", "clear"} <= {json.loads(line)["event"] for line in said.splitlines()}
     assert values(file, "released_connections_total") == [300]
@@ -152,22 +149,18 @@ def test_a_directory_that_goes_away_is_told_once_and_watching_goes_on(lab: Lab, 
     place.mkdir()
     file = place / "halfopen.prom"
     words = ("--netns", lab.server.netns_path, "--interval", "50ms", "--json", "--metrics-file", str(file))
-    process = subprocess.Popen(
-        [sys.executable, "-m", "halfopen", "watch", *words], env=environment(), stdout=subprocess.PIPE, text=True
-    )
+    with (tmp_path / "lines").open("w") as out:
+        process = begin("watch", *words, stdout=out)
     try:
         until(lambda: file.exists() and values(file, "readable") == [1], timeout=60)
         place.rename(away)
-        assert process.stdout is not None
-        seen = [json.loads(process.stdout.readline()) for _ in range(20)]
-        while not any(event["event"] == "trouble" for event in seen):
-            seen.append(json.loads(process.stdout.readline()))
+        until(lambda: '"event":"trouble"' in (tmp_path / "lines").read_text(), timeout=60)
         place.mkdir()
         until(lambda: file.exists() and values(file, "readable") == [1], timeout=60)
     finally:
         process.send_signal(signal.SIGTERM)
-        rest, _ = process.communicate(timeout=60)
-    seen += [json.loads(line) for line in rest.splitlines()]
+        process.wait(timeout=60)
+    seen = map(json.loads, (tmp_path / "lines").read_text().splitlines())
     told = [event for event in seen if event["event"] == "trouble"]
     assert [(event["netns"], event["id"]) for event in told] == [("metrics", "metrics-file")]
     assert process.returncode == 0
@@ -202,10 +195,9 @@ def test_it_is_written_as_often_as_its_share_of_the_time_allows_and_at_the_end(
 def test_it_is_served_as_well_and_a_client_that_hangs_delays_no_reading(lab: Lab, tmp_path: Path) -> None:
     file, path = tmp_path / "halfopen.prom", str(tmp_path / "m.sock")
     words = ("--netns", lab.server.netns_path, "--interval", "50ms", "--json", "--metrics-file", str(file))
-    argv = [sys.executable, "-m", "halfopen", "watch", *words, "--metrics-listen", path]
     hanging = [socket.socket(socket.AF_UNIX) for _ in range(40)]
     # Not a pipe: one that nobody reads is full after some readings, and the watch would wait for its reader.
-    process = subprocess.Popen(argv, env=environment(), stdout=subprocess.DEVNULL)
+    process = begin("watch", *words, "--metrics-listen", path, stdout=subprocess.DEVNULL)
     try:
         until(lambda: os.path.exists(path) and file.exists() and values(file, "readable") == [1], timeout=60)
         for one in hanging:
@@ -232,9 +224,7 @@ def test_it_is_served_as_well_and_a_client_that_hangs_delays_no_reading(lab: Lab
 def test_times_of_handshakes_are_a_histogram_with_an_edge_at_the_timer(lab: Lab, tmp_path: Path) -> None:
     web, file = lab.server.listen(8080, backlog=1024), tmp_path / "halfopen.prom"
     words = ("--netns", lab.server.netns_path, "--interval", "50ms", "--metrics-file", str(file))
-    process = subprocess.Popen(
-        [sys.executable, "-m", "halfopen", "watch", *words], env=environment(), stdout=subprocess.DEVNULL
-    )
+    process = begin("watch", *words, stdout=subprocess.DEVNULL)
 
     def count() -> list[float]:
         return values(file, "handshake_duration_seconds_count")

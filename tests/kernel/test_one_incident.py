@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import signal
-import subprocess
-import sys
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,7 +16,7 @@ from bad_http import BadServer
 from halfopen.ops.watch.history import earlier
 from halfopen.service import client
 from peers import until
-from run import environment
+from run import Begun, begin, environment
 from run import halfopen as command
 
 if TYPE_CHECKING:
@@ -54,10 +52,10 @@ def test_one_id_in_lines_audit_log_history_webhook_and_alertmanager_over_a_kill(
     )
 
     @contextmanager
-    def service(number: int) -> Iterator[subprocess.Popen[bytes]]:
+    def service(number: int) -> Iterator[Begun]:
         words = ["watch", "--as-service", "--netns", lab.server.netns_path, "--config", str(config), "--json"]
         with (tmp_path / f"lines-{number}").open("wb") as out:
-            process = subprocess.Popen([sys.executable, "-m", "halfopen", *words], env=environ, stdout=out)
+            process = begin(*words, env=environ, stdout=out)
             try:
                 yield process
             finally:

@@ -21,7 +21,7 @@ from halfopen.linux.stopping import StopEvent
 from halfopen.ops.protect import protect
 from halfopen.read.guards import guards_in
 from peers import until
-from run import command, document, environment, halfopen, one_line
+from run import Begun, begin, document, halfopen, one_line
 
 if TYPE_CHECKING:
     from halfopen.lab import Lab
@@ -32,16 +32,11 @@ PATIENCE_S = 20.0
 
 
 @contextmanager
-def protecting(lab: Lab, *words: str) -> Iterator[subprocess.Popen[str]]:
+def protecting(lab: Lab, *words: str) -> Iterator[Begun]:
     """The command on :8080 of the lab's server, once it has said that it guards; killed at the end."""
     netns = ("--netns", lab.server.netns_path)
-    process = subprocess.Popen(
-        command("protect", ":8080", *netns, "--json", *words),
-        env=environment(),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    pipe = subprocess.PIPE
+    process = begin("protect", ":8080", *netns, "--json", *words, stdout=pipe, stderr=pipe, text=True)
     try:
         first = read(process)
         assert first["event"] == "armed", first
@@ -51,7 +46,7 @@ def protecting(lab: Lab, *words: str) -> Iterator[subprocess.Popen[str]]:
         process.communicate()
 
 
-def read(process: subprocess.Popen[str]) -> Any:
+def read(process: Begun) -> Any:
     assert process.stdout is not None
     line = process.stdout.readline()
     assert line, process.stderr and process.stderr.read()

@@ -17,7 +17,7 @@ import halfopen
 from capabilities import NOBODY
 from halfopen.ops.release import release
 from peers import until
-from run import environment, one_line
+from run import begin, environment, one_line
 from run import halfopen as command
 
 if TYPE_CHECKING:
@@ -197,17 +197,15 @@ def test_a_signal_ends_it_with_its_end_in_the_record(lab: Lab, audit: Path, sign
     web = lab.server.listen(8080, backlog=40_000)
     lab.client.half_open(web, 30_000)
     lab.settle(30_000, timeout=60)
-    words = [sys.executable, "-m", "halfopen", "release", "--netns", lab.server.netns_path, "--all", "--yes"]
-    process = subprocess.Popen(
-        words, env=environment(), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
+    words, pipe = ("release", "--netns", lab.server.netns_path, "--all", "--yes"), subprocess.PIPE
+    process = begin(*words, stdin=subprocess.DEVNULL, stdout=pipe, stderr=pipe, text=True)
     until(lambda: audit.exists() and audit.stat().st_size > 0)
     for number in signals:
         process.send_signal(number)
     _, error = process.communicate(timeout=60)
     assert "Traceback" not in error
-    begin, done = lines(audit)
-    assert (begin["phase"], done["phase"]) == ("begin", "done")
+    began, done = lines(audit)
+    assert (began["phase"], done["phase"]) == ("begin", "done")
     if signals[0] in (signal.SIGINT, signal.SIGTERM):
         assert process.returncode in (130, 0)
     else:

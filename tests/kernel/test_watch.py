@@ -6,13 +6,12 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from peers import until
-from run import environment
+from run import Begun, begin
 from run import halfopen as command
 from telling import ended, read_until
 
@@ -20,15 +19,8 @@ if TYPE_CHECKING:
     from halfopen.lab import Lab
 
 
-def start(*words: str, **options: Any) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, "-m", "halfopen", "watch", *words],
-        env=environment(),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        **options,
-    )
+def start(*words: str, **options: Any) -> Begun:
+    return begin("watch", *words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options)
 
 
 def events(text: str) -> list[dict[str, Any]]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
@@ -30,7 +29,7 @@ from halfopen.present.metrics import Metrics
 from halfopen.present.watchlines import TextLines
 from halfopen.read import discover, reader
 from peers import until
-from run import environment
+from run import Begun, begin
 
 if TYPE_CHECKING:
     from halfopen.lab import Lab
@@ -223,9 +222,7 @@ def test_an_alarm_of_the_one_namespace_that_is_watched_ends_when_it_goes(tmp_pat
         link.symlink_to(first.server.netns_path)
         first.client.half_open(first.server.listen(8080), 60).settled()
         words = ("watch", "--netns", str(link), "--interval", "50ms", "--for", "20s", "--json")
-        process = subprocess.Popen(
-            [sys.executable, "-m", "halfopen", *words], env=environment(), stdout=subprocess.PIPE, text=True
-        )
+        process = begin(*words, stdout=subprocess.PIPE, text=True)
         assert process.stdout is not None
         try:
             before = _until(process, "alarm")
@@ -239,7 +236,7 @@ def test_an_alarm_of_the_one_namespace_that_is_watched_ends_when_it_goes(tmp_pat
     assert (after[-1]["gone"], after[-1]["netns"], after[-1]["peak"]) == (True, str(link), 60)
 
 
-def _until(process: subprocess.Popen[str], event: str) -> list[dict[str, Any]]:
+def _until(process: Begun, event: str) -> list[dict[str, Any]]:
     """What the watch says, up to the first such event."""
     assert process.stdout is not None
     said: list[dict[str, Any]] = []

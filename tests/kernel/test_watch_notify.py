@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,7 +11,7 @@ import pytest
 
 from bad_http import BadServer
 from peers import until
-from run import environment
+from run import begin, environment
 from run import halfopen as command
 
 if TYPE_CHECKING:
@@ -61,12 +59,11 @@ def test_a_flood_is_told_from_its_first_sign_to_its_end(
     with BadServer() as server:
         config.write_text(CONFIG.format(url=server.url, hook=hook))
         words = ["watch", "--netns", lab.server.netns_path, "--config", str(config), "--json", "--for", "60s"]
-        process = subprocess.Popen(
-            [sys.executable, "-m", "halfopen", *words], env=environ, stdout=subprocess.PIPE, text=True
-        )
-        assert process.stdout is not None
+        lines = tmp_path / "lines"  # not a pipe: the watch would wait when nobody reads it
+        with lines.open("w") as out:
+            process = begin(*words, env=environ, stdout=out)
         try:
-            first = process.stdout.readline() + process.stdout.readline()
+            until(lambda: lines.read_text().count("\n") >= 2, timeout=PATIENCE_S)
             lab.client.half_open(web, 500)
 
             def told() -> list[dict[str, Any]]:
@@ -79,8 +76,8 @@ def test_a_flood_is_told_from_its_first_sign_to_its_end(
             until(lambda: sum(post.path.startswith("/drip") for post in server.posts) >= 3, timeout=PATIENCE_S)
         finally:
             process.terminate()
-            rest, _ = process.communicate(timeout=60)
-    events = [json.loads(line) for line in (first + rest).splitlines()]
+            process.wait(timeout=60)
+    events = [json.loads(line) for line in lines.read_text().splitlines()]
     alarm = next(event for event in events if event["event"] == "alarm")
     records = [json.loads(line) for line in audit.read_text().splitlines()]
     notices = told()
@@ -94,8 +91,8 @@ def test_a_flood_is_told_from_its_first_sign_to_its_end(
     assert action.endswith("half-open connections older than 3 s, on :8080")
     assert all(one["listener"] == ":8080" for one in notices)
     # The command had everything on its standard input, and no capability.
-    lines = hook.read_text().splitlines()
-    assert {line.split()[1] for line in lines if line.startswith("CapEff")} == {"0" * 16}
+    given = hook.read_text().splitlines()
+    assert {line.split()[1] for line in given if line.startswith("CapEff")} == {"0" * 16}
     # One receiver that drips delayed nobody, and is named without its token.
     troubles = [event["message"] for event in events if event["event"] == "trouble"]
     assert any("tarpit: http://127.0.0.1" in line and "no answer within 1 s" in line for line in troubles)

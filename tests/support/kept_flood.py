@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import sqlite3
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -65,6 +66,7 @@ class Written:
         self._db.close()
 
 
+@functools.cache
 def _waiting(second: int) -> list[int]:
     """The second in which each SYN came that waits now: a queue takes no more than it has room for."""
     found: list[int] = []

@@ -30,8 +30,14 @@ def proc_syn_recv(lab: Lab) -> int:
 
 
 def until(holds: Callable[[], bool], timeout: float = 60.0) -> None:
-    """Poll until something holds. Raises: AssertionError when it does not in time."""
+    """Poll until something holds. Raises: AssertionError when it does not in time.
+
+    Between two looks it rests at least twice as long as a look keeps a processor busy.
+    """
     deadline = time.monotonic() + timeout
-    while not holds():
+    while True:
+        began_s = time.process_time()
+        if holds():
+            return
         assert time.monotonic() < deadline, "did not come to hold in time"
-        time.sleep(0.01)
+        time.sleep(min(max(0.01, 2 * (time.process_time() - began_s)), 0.25))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import ipaddress
 import zlib
 from typing import Any
@@ -18,6 +19,7 @@ from halfopen.core.where import Host, Namespace
 from halfopen.present.rows import Part
 
 
+@functools.cache
 def raw(address: str, family: int) -> bytes:
     """The 16 bytes in which a socket of that family (2 or 10) holds an address; IPv4 in an IPv6 one is mapped."""
     parsed = ipaddress.ip_address(address)

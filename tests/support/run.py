@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import forked
 PATIENCE_S = forked.PATIENCE_S
 SRC = Path(__file__).parents[2] / "src"
 HERE = Path(__file__).parent
+Begun = subprocess.Popen[Any] | forked.Forked
 NO_SERVICE = "/nonexistent/control.sock"
 
 
@@ -40,9 +42,22 @@ def halfopen(
 
     Forked from a process that has imported the command line, where nothing speaks against it.
     """
-    if not options and not dies_at and (done := forked.run(words, environment(**(env or {})))):
-        return done
+    ours = environment(**(env or {}))
+    if not options and not dies_at and (forker := forked.forker(ours)):
+        return forker.run(words, ours)
     return started(*words, env=env, dies_at=dies_at, **options)
+
+
+def begin(*words: str, env: Mapping[str, str] | None = None, **options: Any) -> Begun:
+    """Begin `halfopen` with these words, forked where it can be; options: of Popen, those that `Forked` has. Read what
+    is a pipe: a command that fills one waits.
+
+    env: the whole environment.
+    """
+    ours = environment() if env is None else env
+    if forker := forked.forker(ours):
+        return forker.begin(words, ours, **options)
+    return subprocess.Popen(command(*words), env=ours, **options)
 
 
 def started(

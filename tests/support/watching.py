@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from run import environment
+from run import begin
 
 if TYPE_CHECKING:
     from halfopen.lab import Lab
@@ -20,15 +19,8 @@ class Watched:
     """A watch and its lines as they come."""
 
     def __init__(self, lab: Lab, config: Path, *words: str) -> None:
-        self.process = subprocess.Popen(
-            [
-                *(sys.executable, "-m", "halfopen", "watch", "--netns", lab.server.netns_path, "--json"),
-                *("--config", str(config), *words),
-            ],
-            env=environment(),
-            stdout=subprocess.PIPE,
-            text=True,
-        )
+        words = ("watch", "--netns", lab.server.netns_path, "--json", "--config", str(config), *words)
+        self.process = begin(*words, stdout=subprocess.PIPE, text=True)
 
     def lines(self, within_s: float = 25.0) -> Iterator[dict[str, Any]]:
         assert self.process.stdout is not None

@@ -18,6 +18,8 @@ from halfopen.notify.receiver import Message
 from notices import notice, receiver
 from small_smtp import SmallSmtp
 
+pytestmark = pytest.mark.slow  # together: each imports Apprise in a process of its own
+
 
 @pytest.fixture(scope="module")
 def smtp() -> Iterator[SmallSmtp]:

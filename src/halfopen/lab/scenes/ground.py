@@ -100,7 +100,7 @@ def run(host: LabHost, batch: str) -> None:
 
 def run_command(host: LabHost, words: list[str], text: str | None = None) -> None:
     """Run a command inside a host. Raises: LabError with what the command says."""
-    done = host.exec(words, input=text)
+    done = host.set_up(words, text)
     if done.returncode:
         why = (done.stderr.strip().splitlines() or ["no message"])[0]
         raise LabError(f"setting up the lab's {host.name} failed: {' '.join(words)}: {why}")
