@@ -27,6 +27,8 @@ from halfopen.core.sample.closing import CLOSE_WAIT, ESTABLISHED
 
 # A thread that is at work may leave a client that hung up unread for so long.
 _AT_WORK_S: Final = 10.0
+# A stuck server leaves one end in so many unread, or more.
+_SOME_UNREAD: Final = 4
 # A share of the memory of all TCP, held by ends that nobody read.
 _MUCH_MEMORY: Final = 0.1
 _UNREAD: Final = (Signature.END_UNREAD, Signature.DATA_UNREAD)
@@ -76,12 +78,26 @@ def _ended_by(e: Evidence, *, incoming: bool) -> list[SocketGroup]:
     return [group for group in _groups(e, *_ENDED) if group.incoming is incoming]
 
 
+def _stuck(e: Evidence) -> list[SocketGroup]:
+    return [
+        group for group in _ended_by(e, incoming=True) if group.signature in _UNREAD and group.oldest_s >= _AT_WORK_S
+    ]
+
+
 def _leaking(e: Evidence) -> Iterator[SocketGroup]:
     """Groups that leak: opened by a program and never let go; or accepted, and kept after the end was read."""
     for group in _groups(e, *_ENDED):
-        kept = group.signature is Signature.END_READ and group.oldest_s >= _AT_WORK_S
+        kept = group.signature is Signature.END_READ and group.oldest_s >= _AT_WORK_S and not _beside_stuck(e, group)
         if kept if group.incoming else is_leak(e, group):
             yield group
+
+
+def _beside_stuck(e: Evidence, group: SocketGroup) -> bool:
+    """Whether the same server leaves other ends unread: then these came together with the last data, and were read with
+    them by a thread that is stuck since.
+    """
+    stuck = [one for one in _stuck(e) if (one.pid, one.peer) == (group.pid, group.peer)]
+    return sum(one.count for one in stuck) >= group.count / _SOME_UNREAD
 
 
 @rule(
@@ -90,7 +106,8 @@ def _leaking(e: Evidence) -> Iterator[SocketGroup]:
     title="a program never closes connections that its peer closed",
     doc="in CLOSE_WAIT, opened by a program: more come, none is closed, there are 10 or more and the program opens "
     "about as many without using any again, or there are 50 or more (after one look: ages spread evenly, and that "
-    "many); or accepted by a program that read the end (nothing is unread) more than 10 s ago",
+    "many); or accepted by a program that read the end (nothing is unread) more than 10 s ago, and leaves few others "
+    "unread",
     unless="all are of one age and none comes: an idle pool; some are closed again",
     advice="close the response or give the connection back in every path of the program, errors included; restart "
     "frees the descriptors",
@@ -118,9 +135,8 @@ def close_wait_leak(e: Evidence) -> Iterator[Hit]:
     rare=True,
 )
 def close_wait_stuck(e: Evidence) -> Iterator[Hit]:
-    for group in _ended_by(e, incoming=True):
-        if group.signature in _UNREAD and group.oldest_s >= _AT_WORK_S:
-            yield Hit(_level(e, group), who(e, group), cures=show_sockets(e, group))
+    for group in _stuck(e):
+        yield Hit(_level(e, group), who(e, group), cures=show_sockets(e, group))
 
 
 @rule(
