@@ -48,6 +48,7 @@ COMMANDS: Final = {
 
 # The dynamic loader's words when a module in C does not fit into memory.
 _NO_ROOM: Final = re.compile("cannot allocate memory|failed to map segment|cannot create shared object", re.IGNORECASE)
+_BYTE: Final = re.compile(r"\\udc([89a-f][0-9a-f])")
 # The dynamic loader's words when no file can be opened.
 _NO_FILES: Final = re.compile("too many open files|error 2[34]$", re.IGNORECASE)
 
@@ -72,7 +73,8 @@ class Commands(Suggesting):
 
 def _said(e: click.UsageError) -> str:
     """The message; for a word that is not among those an option knows, with the one that is near."""
-    said = e.format_message()
+    said = e.format_message().replace("is not a valid integer range", "is not a whole number in digits")
+    said = said.replace("is not a valid float range", "is not a number")
     given = re.search(r"'([^']*)' is not one of", said)
     if given and isinstance(e, click.BadParameter) and e.param is not None and isinstance(e.param.type, click.Choice):
         said += did_you_mean(given[1], map(str, e.param.type.choices))
@@ -105,7 +107,8 @@ def cli(ctx: click.Context) -> None:
 
 
 def _fail(message: str, code: int) -> int:
-    saying.say(message)
+    # Python shows a byte that is no UTF-8 as half of a surrogate pair.
+    saying.say(_BYTE.sub(r"\\x\1", message))
     return code
 
 
