@@ -51,6 +51,8 @@ class Started:
     began: float
     first_s: float = 0.0
     numbers_s: float = 0.0
+    first_cpu_s: float = 0.0
+    numbers_cpu_s: float = 0.0
     text: bytes = field(default=b"", repr=False)
 
     def until(self, seconds: float, wanted: bytes = b"") -> float:
@@ -99,7 +101,9 @@ def start(host: LabHost, control: str) -> Started:
     os.close(slave)
     one = Started(process, master, began)
     one.first_s = one.until(_PATIENCE_S, b"halfopen top")
+    one.first_cpu_s = one.cpu_s()
     one.numbers_s = one.until(_PATIENCE_S, b"LISTENER")
+    one.numbers_cpu_s = one.cpu_s()
     return one
 
 
@@ -145,14 +149,16 @@ def main() -> None:
         web = lab.server.listen(8080, backlog=max(1024, 2 * wanted.half_open))
         starts = [start(lab.server, control) for _ in range(1)]
         starts[0].end()
-        firsts, numbers = [], []
+        measured = []
         for _ in range(wanted.starts):
-            one = start(lab.server, control)
-            firsts.append(one.first_s)
-            numbers.append(one.numbers_s)
-            one.end()
-        print(f"first frame {show_time(statistics.median(firsts))} (best {show_time(min(firsts))}), ", end="")
-        print(f"first numbers {show_time(statistics.median(numbers))} (best {show_time(min(numbers))})")
+            measured.append(start(lab.server, control))
+            measured[-1].end()
+        for name, took, cpu in (
+            ("first frame", [one.first_s for one in measured], [one.first_cpu_s for one in measured]),
+            ("first numbers", [one.numbers_s for one in measured], [one.numbers_cpu_s for one in measured]),
+        ):
+            print(f"{name} {show_time(statistics.median(took))} (best {show_time(min(took))}), ", end="")
+            print(f"of processor time {show_time(statistics.median(cpu))} (best {show_time(min(cpu))})")
         for name in ("idle", "flood"):
             if name == "flood":
                 lab.client.flood(web, wanted.rate, min(600.0, wanted.half_open / wanted.rate))
