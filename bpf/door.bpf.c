@@ -16,7 +16,7 @@
 struct {
 	int (*type)[BPF_MAP_TYPE_ARRAY];
 	int (*map_flags)[BPF_F_MMAPABLE];
-	int (*max_entries)[1];
+	int (*max_entries)[16384]; /* as USUAL in change/door.py; a larger door sets another size */
 	u32 *key;
 	u64 *value;
 } bits SEC(".maps");

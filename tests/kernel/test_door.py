@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import json
 import os
@@ -21,15 +22,17 @@ import pytest
 from numpy.typing import NDArray
 
 import halfopen
+from bpf_ids import held_programs, loaded_programs
 from halfopen.change import destroy
-from halfopen.change.door import Door, hashes
+from halfopen.change.door import USUAL, Door, hashes
 from halfopen.core.errors import HalfopenError
 from halfopen.core.sample import REQUEST
 from halfopen.linux import cgroup2
+from halfopen.linux.bpf import kept
 from halfopen.linux.identity import identify
 from halfopen.linux.netns import resolve
 from halfopen.linux.threads import in_thread
-from halfopen.ops.release import behind_door
+from halfopen.ops.release import behind_door, doors
 from halfopen.read.bpf import programs as eyes
 from peers import until
 from run import SRC, document, environment, in_a_mount_namespace
@@ -167,18 +170,22 @@ def test_one_that_is_gone_before_it_is_destroyed_costs_nobody_anything(
         plain(s, row)
 
 
-@pytest.mark.parametrize("few", [True, False])
+@pytest.mark.parametrize("cookies", ["one by one", "by a dump", "by a census"])
 @pytest.mark.parametrize("full", [False, True], ids=["defers", "accept queue full"])
 def test_who_answers_between_the_look_and_the_door_is_left_alone(
-    lab: Lab, monkeypatch: pytest.MonkeyPatch, few: bool, full: bool
+    lab: Lab, monkeypatch: pytest.MonkeyPatch, cookies: str, full: bool
 ) -> None:
     """Its ACK was taken in, and it stays a request: only `acked`, read with the door held, tells it from a victim."""
     if full:
         web = lab.server.listen(8080, backlog=128, mode="never")
     else:
         web = lab.server.listen(8080, backlog=128, defer_accept_s=60)
-    lab.client.half_open(lab.server.listen(8081, backlog=4000), 1000 if few else 1)
-    late = lab.client.slow(web, 50, delay_s=2.0)
+    lab.client.half_open(lab.server.listen(8081, backlog=4000), 1000 if cookies == "one by one" else 1)
+    if cookies == "by a census":
+        monkeypatch.setattr(behind_door, "_FEW", 20)
+        with contextlib.suppress(HalfopenError):  # before Linux 6.17: by a dump
+            eyes.naming()
+    late = lab.client.slow(web, 50, delay_s=3.0)
     until(lambda: lab.server.half_open(8080) == 50)
     if full:
         # From now on there is no room for those that finish.
@@ -235,7 +242,7 @@ def row_of(lab: Lab, port: int) -> NDArray[Any]:
 _HOLD = """
 import sys, time, numpy as np
 from halfopen.core.sample import REQUEST
-from halfopen.change.door import Door, hashes
+from halfopen.change.door import USUAL, Door, hashes
 from halfopen.linux.netns import resolve, run_in
 door = Door()
 def hold():
@@ -248,16 +255,61 @@ run_in(resolve(sys.argv[1]).open(), hold)
 """
 
 
-def programs() -> set[int]:
-    """The ids of the eBPF programs there are."""
-    from halfopen.linux.bpf import libbpf
+@pytest.fixture
+def made(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, Door]]:
+    """The doors that are loaded, each with the name of the thread that loads it."""
+    found: list[tuple[str, Door]] = []
+    load = Door.__init__
 
-    lib = libbpf.library()
-    found: set[int] = set()
-    number = ctypes.c_uint32(0)
-    while lib.bpf_prog_get_next_id(number, ctypes.byref(number)) == 0:
-        found.add(number.value)
+    def noted(self: Door, *size: int) -> None:
+        load(self, *size)
+        found.append((threading.current_thread().name, self))
+
+    monkeypatch.setattr(Door, "__init__", noted)
     return found
+
+
+def is_closed(door: Door) -> bool:
+    return door._cgroup < 0
+
+
+@pytest.mark.parametrize("refused", ["", "naming"])
+def test_the_door_for_many_is_loaded_while_they_are_counted(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch, made: list[tuple[str, Door]], refused: str
+) -> None:
+    eyes.close()
+    monkeypatch.setenv("HALFOPEN_REFUSE_BPF", refused)
+    lab.client.half_open(lab.server.listen(8080, backlog=200_000), 40_000).settled()
+    done = halfopen.release(all=True, netns=lab.server.netns_path)
+    assert (done.released, done.held, done.left) == (40_000, True, 0)
+    [(thread, large)] = [(thread, door) for thread, door in made if door.capacity > USUAL]
+    # For as many as there were, by what the first part of the census held.
+    assert thread == "halfopen-door"
+    assert 0.8 < large.capacity / 40_000 < 1.2
+    assert is_closed(large)
+    eyes.close()
+
+
+@pytest.mark.parametrize(("there", "use"), [(50_000, False), (1000, False), (38_000, True)])
+def test_a_door_loaded_for_another_number_is_not_used(made: list[tuple[str, Door]], there: int, use: bool) -> None:
+    door = doors.ByCgroup()
+    door.expect(36_000)
+    rows = np.zeros(there, dtype=REQUEST)
+    rows["remote_port"] = rows["remote_v4"] = np.arange(there)
+    known = hashes(rows)
+    with door.held([known], [rows]):
+        assert door.holds(rows).all()
+        ahead = next(door for thread, door in made if thread == "halfopen-door")
+        assert is_closed(ahead) != use
+    assert is_closed(ahead)
+    assert not is_closed(kept.get(Door))
+
+
+def test_a_door_that_is_not_needed_is_let_go_of(made: list[tuple[str, Door]]) -> None:
+    door = doors.ByCgroup()
+    door.expect(36_000)
+    door.close()
+    assert [is_closed(one) for thread, one in made if thread == "halfopen-door"] == [True]
 
 
 def connecting(lab: Lab, port: int) -> socket.socket:
@@ -290,20 +342,20 @@ def path_of(lab: Lab) -> str:
 def test_kill_9_while_it_is_held_opens_it(lab: Lab) -> None:
     lab.server.listen(8080)
     port = 40_000
-    before = programs()
     words = [sys.executable, "-c", _HOLD, path_of(lab), row_of(lab, port).tobytes().hex()]
     environment = {**os.environ, "PYTHONPATH": str(SRC)}
     with subprocess.Popen(words, stdout=subprocess.PIPE, env=environment, text=True) as holder:
         try:
             assert holder.stdout is not None
             assert holder.stdout.readline() == "held\n"
-            assert programs() - before
+            ours = held_programs(holder.pid)
+            assert ours & loaded_programs()
             with connecting(lab, port) as held, connecting(lab, port + 1) as other:
                 until(lambda: connected(other))
                 assert not connected(held)
                 holder.send_signal(signal.SIGKILL)
                 holder.wait()
-                until(lambda: programs() <= before)
+                until(lambda: not ours & loaded_programs())
                 # Its SYN goes again after a second.
                 until(lambda: connected(held), timeout=30)
         finally:

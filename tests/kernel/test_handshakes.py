@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
-import glob
 import os
 import re
 import signal
@@ -17,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
+from bpf_ids import held_programs, loaded_programs
 from halfopen.core.errors import HalfopenError, UsageError
 from halfopen.core.model.handshake_times import LE_S, handshake_times
 from halfopen.core.model.handshakes import Handshakes, collect, difference
@@ -228,30 +228,6 @@ def test_many_addresses_take_more_than_one_batch(lab: Lab, programs: HandshakePr
     mine = reading.keys["netns"] == lab.server.inode
     assert sorted(reading.keys["port"][mine].tolist()) == list(range(9000, 9150))
     assert collect(reading, np.flatnonzero(mine)).completed == 150
-
-
-def held_programs(pid: int) -> set[int]:
-    """The ids of the eBPF programs that a process holds through its links."""
-    found = set()
-    for entry in glob.glob(f"/proc/{pid}/fdinfo/*"):
-        try:
-            with open(entry) as f:
-                text = f.read()
-        except OSError:
-            continue
-        # Not the programs' own descriptors: those are there while it still tries what the kernel takes.
-        if "link_id:" in text:
-            found |= {int(line.split()[1]) for line in text.splitlines() if line.startswith("prog_id:")}
-    return found
-
-
-def loaded_programs() -> set[int]:
-    """The ids of every eBPF program of the machine."""
-    lib = libbpf.library()
-    found, number = set(), ctypes.c_uint32(0)
-    while lib.bpf_prog_get_next_id(number, ctypes.byref(number)) == 0:
-        found.add(number.value)
-    return found
 
 
 @contextlib.contextmanager

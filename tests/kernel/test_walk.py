@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,10 +16,12 @@ import numpy as np
 import pytest
 
 import halfopen
+from halfopen.core.errors import Unsupported
 from halfopen.core.sample import REQUEST
-from halfopen.read.bpf.census import Census, IterCensus
+from halfopen.read.bpf.census import Census, IterCensus, NamingCensus
 from halfopen.read.bpf.walk import WalkCensus
 from halfopen.wire.bpf_records import CENSUS_SHORT
+from peers import until
 
 if TYPE_CHECKING:
     from halfopen.lab import Lab
@@ -203,9 +205,36 @@ def test_named_ones_have_the_cookies_that_sock_diag_gives(lab: Lab) -> None:
             assert sorted(rows["local_port"].tolist()) == [8080] * 500 + [8081] * 500
 
 
+def test_each_has_a_cookie_behind_a_census_that_gives_them(lab: Lab) -> None:
+    lab.client.half_open(lab.server.listen(8080, backlog=2000), 500)
+    lab.client.half_open(lab.server.listen(8081, address="::", backlog=2000), 500, family=6)
+
+    def cookies(census: Census) -> list[int]:
+        found: list[int] = []
+        for part in census.read(named=True):
+            found += part.rows["cookie"].tolist()
+        return sorted(found)
+
+    with WalkCensus() as walk, naming() as gives:
+        # To settle would be to ask sock_diag, which gives cookies too.
+        until(lambda: lab.server.run(lambda: cookies(walk)) == [0] * 1000)
+        rows, _, _ = census_in(lab, gives)
+        assert len(rows) == 1000
+        given = lab.server.run(lambda: cookies(walk))
+    assert given[0] > 0
+    assert given == np.sort(lab.server.requests()["cookie"]).tolist()
+
+
+def naming() -> Census:
+    try:
+        return NamingCensus()
+    except Unsupported as e:  # before Linux 6.17
+        pytest.skip(e.message)
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", [WalkCensus, IterCensus])
-def test_while_others_come_and_go_each_that_stays_is_seen_once(lab: Lab, kind: type[Census]) -> None:
+@pytest.mark.parametrize("kind", [WalkCensus, IterCensus, naming])
+def test_while_others_come_and_go_each_that_stays_is_seen_once(lab: Lab, kind: Callable[[], Census]) -> None:
     """The walk takes no lock: 20,000 that stay are seen exactly once each, whatever is made and freed around them."""
     stays, comes = (lab.server.listen(port, backlog=500_000) for port in (8080, 8081))
     lab.client.half_open(stays, 20_000)

@@ -30,7 +30,7 @@ from halfopen.linux.libc import LIBC
 # For each connection a word of 64 bits: then about one in a thousand others looks like a held one. A door for more than
 # MOST connections mistakes more, and holds all of them the same.
 MOST: Final = 4 * 1024 * 1024
-# Enough for most releases, and 128 KB of the kernel's memory.
+# Enough for most releases, and 128 KB of the kernel's memory. The object has this size where no other is asked for.
 USUAL: Final = 16 * 1024
 _FEWEST: Final = 1024
 # The door opens by itself this long after `keep` was last called; later than _TOO_LATE_S nobody may count on it.
@@ -118,7 +118,7 @@ class Door(Closable):
         barrier()
         self._cgroup = cgroup2.root()
         try:
-            self._loaded = Loaded("door", {}, sizes={"bits": words})
+            self._loaded = Loaded("door", {}, sizes=None if words == USUAL else {"bits": words})
             try:
                 self._bits = np.frombuffer(self._loaded.window("bits", words * 8), dtype=np.uint64)
                 self._netns, self._lapsed, shift = (

@@ -56,8 +56,8 @@ def command(
         )
     if everything and not filter.empty:
         raise UsageError("--all and a filter contradict each other", hint="leave one of them out")
-    # What is imported next takes longer than loading it.
-    bpf_object.preload("walk")
+    # What is imported next takes longer than loading them.
+    bpf_object.preload("walk", "door")
     targets = _targets(netns)
     if not yes and not dry_run:
         _confirm(filter, targets)

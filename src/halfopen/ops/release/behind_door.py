@@ -24,11 +24,13 @@ from numpy.typing import NDArray
 
 from halfopen.change import destroy
 from halfopen.change.door import hashes
+from halfopen.core.errors import HalfopenError
 from halfopen.ops.release import cookies, doors
 from halfopen.ops.release.counts import ReleaseCounts, Stop
 from halfopen.ops.release.doors import AnyDoor
 from halfopen.ops.release.meant import Meant
-from halfopen.read.bpf.census import Census
+from halfopen.read.bpf import programs
+from halfopen.read.bpf.census import Census, NamingCensus
 from halfopen.read.requests import kernel_code
 
 # Connections are passed over where others come and go around them; a few rounds find them all.
@@ -45,6 +47,7 @@ class _Found:
     """What a census found: how many requests in all, how many victims, and their `hashes`.
 
     rows, chains: of the victims, in parts, while there are no more than are to be kept. cookies: on their way to many.
+    named: all have cookies already.
     """
 
     all: int = 0
@@ -53,10 +56,15 @@ class _Found:
     rows: list[NDArray[Any]] = field(default_factory=list)
     chains: list[NDArray[np.uint32]] = field(default_factory=list)
     cookies: cookies.ToAll | None = None
+    named: bool = False
 
     @property
     def few(self) -> bool:
-        return self.kept <= _FEW and self.kept * _ONE_OF < self.all
+        return not self.named and self.kept <= _FEW and self.kept * _ONE_OF < self.all
+
+    @property
+    def nameless(self) -> bool:
+        return not self.named and self.cookies is None
 
     @property
     def kept(self) -> int:
@@ -74,26 +82,41 @@ def _find(
 ) -> _Found:
     """The half-open requests that are meant: counted; with a door, as many kept as it takes at a time.
 
-    Many are given their cookies meanwhile.
+    Many are given their cookies meanwhile: by another census, from the beginning again, or by a dump beside this one.
     """
-    found, spared, untouched = _Found(), 0, 0
+    found, spared, untouched = _Found(named=isinstance(census, NamingCensus)), 0, 0
     left = meant.room(counts.matched)
     most = 0 if door is None else door.most if left is None else min(door.most, left)
-    for part in census.read():
-        found.all += len(part.rows)
-        found_here = meant.select(part.rows, part.ages_s, part.is_deferred)
-        spared += found_here.spared
-        untouched += found_here.untouched
-        mask, n = found_here.mask, found_here.count
-        if n and door is not None and found.victims < most:
-            room = most - found.victims
-            found.keep(part.rows[mask][:room], part.chains[mask][:room], all_rows=door.by_rows)
-        found.victims += n
-        if stop is not None and found.cookies is None and min(found.victims, most) > _FEW:
+    with closing(census.read()) as parts:
+        for part in parts:
+            found.all += len(part.rows)
+            found_here = meant.select(part.rows, part.ages_s, part.is_deferred)
+            spared += found_here.spared
+            untouched += found_here.untouched
+            mask, n = found_here.mask, found_here.count
+            if n and door is not None and found.victims < most:
+                room = most - found.victims
+                found.keep(part.rows[mask][:room], part.chains[mask][:room], all_rows=door.by_rows)
+            found.victims += n
+            if door is None or stop is None or not found.nameless or min(found.victims, most) <= _FEW:
+                continue
+            if share := census.share(part):
+                door.expect(min(int(found.victims / share), most))
+            if (naming := _naming()) is not None:
+                break
             found.cookies = cookies.ToAll(kernel_code(meant.filter), stop)
-    counts.spared, counts.untouched = spared, untouched
-    counts.interrupted |= census.interrupted
-    return found
+        else:
+            counts.spared, counts.untouched = spared, untouched
+            counts.interrupted |= census.interrupted
+            return found
+    return _find(naming, meant, counts, door, stop)
+
+
+def _naming() -> NamingCensus | None:
+    try:
+        return programs.naming()
+    except HalfopenError:
+        return None
 
 
 def count(census: Census, meant: Meant, counts: ReleaseCounts) -> None:
@@ -169,9 +192,10 @@ def _give_cookies(of: _Round, found: _Found) -> None:
         for rows in found.rows:
             cookies.to_each(of.kill, rows)
         return
-    if found.cookies is None:
+    if found.nameless:
         found.cookies = cookies.ToAll(kernel_code(of.meant.filter), of.stop)
-    found.cookies.finish()
+    if found.cookies is not None:
+        found.cookies.finish()
 
 
 def _destroy(of: _Round, rows: NDArray[Any]) -> bool:

@@ -7,9 +7,10 @@ sight, as in a container, by nf_tables (`change.nft_door`).
 from __future__ import annotations
 
 import os
+import threading
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from socket import socket
 from typing import Any, Final, Protocol
 
@@ -28,6 +29,8 @@ from halfopen.ops.release.steady import steady
 _ANY: Final = 2**62
 # Where memory is short: a door this much smaller tells fewer others from held ones, and holds all the same.
 _SMALLEST: Final = 32
+# A door was loaded for a number that was estimated.
+_ROUGHLY: Final = 1.125
 # Namespaces in which a table could be made; asking at every reading of a watch would be much ado.
 _proven: Final[set[int]] = set()
 
@@ -37,6 +40,12 @@ class AnyDoor(Protocol):
 
     most: int
     by_rows: bool
+
+    def expect(self, count: int) -> None:
+        """Get ready, while the caller has other work, to be held for about so many connections."""
+
+    def close(self) -> None:
+        """Let go of what was got ready and not used."""
 
     def held(self, known: Sequence[NDArray[np.uint64]], rows: Sequence[NDArray[Any]]) -> Any:
         """A context in which it is held for connections, given by their `hashes` or (by_rows) as rows (dtype REQUEST).
@@ -63,12 +72,27 @@ class ByCgroup:
     def __init__(self) -> None:
         """Raises: Unsupported, NotPermitted, KernelError."""
         self._door: Door | None = None
+        self._ahead: _Ahead | None = None
         kept.get(Door)
+
+    def expect(self, count: int) -> None:
+        """As `AnyDoor.expect`."""
+        if self._ahead is None and count > USUAL:
+            with suppress(RuntimeError):  # no thread could be started: it is loaded when it is held
+                self._ahead = _Ahead(count)
+
+    def close(self) -> None:
+        """As `AnyDoor.close`."""
+        if self._ahead is not None:
+            self._ahead.take(_ANY)
+            self._ahead = None
 
     @contextmanager
     def held(self, known: Sequence[NDArray[np.uint64]], rows: Sequence[NDArray[Any]]) -> Iterator[None]:
         """As `AnyDoor.held`."""
-        with _door(sum(len(part) for part in known)) as door, door.held(*known):
+        count = sum(len(part) for part in known)
+        ahead, self._ahead = self._ahead, None
+        with _door(count, ahead.take(count) if ahead is not None else None) as door, door.held(*known):
             self._door = door
             try:
                 yield
@@ -88,14 +112,39 @@ class ByCgroup:
         return self._door is None or self._door.opened()
 
 
+class _Ahead(threading.Thread):
+    """Loads a large door."""
+
+    # No daemon: a thread still in libbpf when the interpreter ends would return to freed memory.
+    def __init__(self, count: int) -> None:
+        """Raises: RuntimeError where no thread can be started."""
+        super().__init__(name="halfopen-door")
+        self._count = count
+        self._made: Door | None = None
+        self.start()
+
+    def run(self) -> None:
+        with suppress(HalfopenError, MemoryError):  # raised where it is loaded again
+            self._made = _large(self._count)
+
+    def take(self, count: int) -> Door | None:
+        """The door, if it was loaded and does for so many connections; else it is closed."""
+        self.join()
+        made, self._made = self._made, None
+        if made is None or USUAL < count <= made.capacity * _ROUGHLY:
+            return made
+        made.close()
+        return None
+
+
 @contextmanager
-def _door(capacity: int) -> Iterator[Door]:
+def _door(capacity: int, large: Door | None = None) -> Iterator[Door]:
     """The one that is kept where it tells so many connections from others; a larger one goes after its use."""
     if capacity <= USUAL:
         yield kept.get(Door)
         return
-    with _large(capacity) as large:
-        yield large
+    with large or _large(capacity) as door:
+        yield door
 
 
 def _large(capacity: int) -> Door:
@@ -125,6 +174,12 @@ class ByTable:
             # As in earnest, for nobody.
             nft_door.try_out()
             _proven.add(here)
+
+    def expect(self, count: int) -> None:
+        """As `AnyDoor.expect`: a table is soon made."""
+
+    def close(self) -> None:
+        """As `AnyDoor.close`."""
 
     @contextmanager
     def held(self, known: Sequence[NDArray[np.uint64]], rows: Sequence[NDArray[Any]]) -> Iterator[None]:

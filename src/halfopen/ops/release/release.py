@@ -68,10 +68,14 @@ def _run(meant: Meant, counts: ReleaseCounts, dry_run: bool, stop: Stop, calm: C
                 f"({e.line()}): one "
                 "that completed between the last look and its release may have been reset"
             )
-        if census is not None and door is not None:
-            behind_door.run(kill, census, door, meant, counts, stop)
-        else:
-            by_netlink.run(kill, meant, counts, stop, calm, door)
+        try:
+            if census is not None and door is not None:
+                behind_door.run(kill, census, door, meant, counts, stop)
+            else:
+                by_netlink.run(kill, meant, counts, stop, calm, door)
+        finally:
+            if door is not None:
+                door.close()
 
 
 def may_release() -> None:

@@ -96,12 +96,16 @@ class Census(Closable):
         """Whether the last reading could not follow the kernel's table everywhere, so that some may be missing."""
         return False
 
+    def share(self, part: Counted) -> float:
+        """How much of the kernel's table has been read with this part of a reading; 0 where that is unknown."""
+        return 0.0
+
     def _choose(self, chains: NDArray[np.uint32] | None) -> None:
         """Have the next reading go through these chains alone, where this census can; None: through all."""
 
     def read(
         self, *, mixed: bool = False, named: bool = False, chains: NDArray[np.uint32] | None = None
-    ) -> Iterator[Counted]:
+    ) -> Generator[Counted, None, None]:
         """The request sockets of the calling thread's namespace, a stretch at a time.
 
         mixed: IPv4 requests without a device and others are to be expected side by side; they are then written alike.
@@ -173,12 +177,14 @@ class _Rows:
 class IterCensus(Census):
     """The census by the kernel's iterator over TCP sockets: Linux 5.9 and newer."""
 
+    name = "census"
+
     def __init__(self) -> None:
         """Raises: Unsupported, NotPermitted, KernelError."""
-        super().__init__("census")
+        super().__init__(self.name)
 
     def _prepare(self) -> None:
-        self._link = self._loaded.attach("census")
+        self._link = self._loaded.attach(self.name)
 
     def _pieces(self) -> Generator[memoryview, None, None]:
         fd = self._loaded.iterate(self._link)
@@ -186,6 +192,12 @@ class IterCensus(Census):
             yield from _receive(fd)
         finally:
             os.close(fd)
+
+
+class NamingCensus(IterCensus):
+    """The same, which gives every request socket its cookie on the way: Linux 6.17 and newer."""
+
+    name = "naming"
 
 
 def _receive(fd: int) -> Iterator[memoryview]:

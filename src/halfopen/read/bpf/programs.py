@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from halfopen.core.errors import HalfopenError
 from halfopen.linux.bpf import bpf_object, kept
-from halfopen.read.bpf.census import Census, IterCensus
+from halfopen.read.bpf.census import Census, IterCensus, NamingCensus
 from halfopen.read.bpf.owners import Owners
 from halfopen.read.bpf.pulse import Pulse
 from halfopen.read.bpf.walk import WalkCensus
@@ -31,6 +31,11 @@ def census() -> Census:
         return kept.get(WalkCensus)
     except HalfopenError:
         return kept.get(IterCensus)
+
+
+def naming() -> NamingCensus:
+    """The census that gives cookies, loaded. Raises: as `pulse`."""
+    return kept.get(NamingCensus)
 
 
 def socket_walk() -> SocketWalk:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from halfopen.core.errors import Unsupported
-from halfopen.read.bpf.census import Census, IterCensus
+from halfopen.read.bpf.census import Census, Counted, IterCensus
 from halfopen.wire import bpf_records
 
 # As in bpf/walk.bpf.c.
@@ -58,6 +58,12 @@ class WalkCensus(Census):
     def interrupted(self) -> bool:
         """As `Census.interrupted`."""
         return bool(self._torn[0])
+
+    def share(self, part: Counted) -> float:
+        """As `Census.share`."""
+        if self._chosen[0] or not len(part.chains) or not self._buckets[0]:
+            return 0.0
+        return float(part.chains[-1] + 1) / float(self._buckets[0])
 
     def _choose(self, chains: NDArray[np.uint32] | None) -> None:
         # More than there is room for: all.
