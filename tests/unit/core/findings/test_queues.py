@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -299,3 +300,14 @@ def test_a_queue_full_of_those_that_nobody_answers_is_not_too_short_for_the_traf
     assert "backlog-small" not in second_look(silent(256), full, rates=rates, counters=counters)[1]
     young = many(256, retransmits=0, expires_ms=900)
     assert "backlog-small" in second_look(young, full, rates=rates, counters=counters)[1]
+
+
+def test_syns_that_are_dropped_now_are_critical_though_the_queue_has_a_place_just_now() -> None:
+    asked = many(45, retransmits=0, expires_ms=900)
+    settings, counters = {"tcp_syncookies": 0}, {"TCPReqQFullDrop": 900}
+    values: dict[str, Any] = {"settings": settings, "counters": {**counters, "ListenDrops": 900}}
+    rates = {"ListenDrops": 400.0, "TCPReqQFullDrop": 400.0, "PassiveOpens": 80.0}
+    verdict, ids = second_look(asked, listener(limit=49), rates=rates, **values)
+    assert (ids[0], verdict.level) == ("cookies-off", Level.CRITICAL)
+    assert verdict.findings[0].number("dropped_syns_per_s") == 400
+    assert second_look(asked, listener(limit=49), rates={"PassiveOpens": 80.0}, **values)[0].level is Level.WARNING

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Final
 
-from halfopen.core.findings.costs import dropped_clients_per_s, overflows_per_s
+from halfopen.core.findings.costs import dropped_clients_per_s, dropped_syns_per_s, overflows_per_s
 from halfopen.core.findings.deferred import filled
 from halfopen.core.findings.evidence import Evidence
 from halfopen.core.findings.finding import Fact, Hit, Level
@@ -214,7 +214,8 @@ def _dropped_syns(e: Evidence) -> int:
     Level.WARNING,
     Level.CRITICAL,
     title="SYN cookies are off",
-    doc="`tcp_syncookies` is 0; a warning where SYNs were dropped, critical while a SYN queue is full",
+    doc="`tcp_syncookies` is 0; a warning where SYNs were dropped, critical while a SYN queue is full "
+    "or they are dropped",
     unless="cookies are on",
     advice="`halfopen tune apply --cookies on`: it costs nothing while no queue is full",
 )
@@ -223,8 +224,11 @@ def cookies_off(e: Evidence) -> Iterator[Hit]:
         return
     full = list(e.full())
     dropped = _dropped_syns(e)
-    level = Level.CRITICAL if full else Level.WARNING if dropped else Level.NOTICE
+    # A queue that was full a moment ago, and will be again, has a place or two just now.
+    now = round(dropped_syns_per_s(e), 1)
+    level = Level.CRITICAL if full or now else Level.WARNING if dropped else Level.NOTICE
     facts = [Fact("tcp_syncookies", 0), Fact("dropped_syns", dropped)]
+    facts += [Fact("dropped_syns_per_s", now, unit="per_s")] if now else []
     if full:
         facts.append(Fact("syn_queue", full[0].held, max(full[0].held, full[0].syn_queue_limit or 0)))
     cures = cookies_on(e, "cookies-off")
