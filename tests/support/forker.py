@@ -17,6 +17,7 @@ import halfopen
 from halfopen.cli import entry
 
 ORDER = 1 << 20  # bytes
+USAGE = 2  # the exit code
 
 
 def import_all() -> None:
@@ -81,7 +82,15 @@ def command(order: dict[str, object], files: list[int]) -> None:
     os.chdir(order["directory"])
     os.umask(order["umask"])
     sys.argv = ["halfopen", *order["words"]]
-    entry.main()
+    try:
+        entry.main()
+    except SystemExit as e:
+        # Told only how it is used, it opened nothing that the end of an interpreter closes, which is most of the cost.
+        if e.code == USAGE or {"--help", "-h", "--version"} & {*order["words"]}:
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(e.code)
+        raise
 
 
 if __name__ == "__main__":
