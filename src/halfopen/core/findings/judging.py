@@ -19,8 +19,13 @@ def judged(evidence: Evidence, about: Need | None = None) -> Verdict:
     for rule in sorted(RULES.values(), key=lambda rule: rule.fallback):
         if about is not None and about not in rule.needs:
             continue
-        explained = not all(map(is_note, found))
-        if all(map(evidence.has, rule.needs)) and not (rule.fallback and explained):
+        if all(map(evidence.has, rule.needs)) and not (rule.fallback and _explained(evidence, found)):
             found += [Finding(rule.id, **{part: getattr(hit, part) for part in _PARTS}) for hit in rule.judge(evidence)]
     found.sort(key=lambda f: (-f.level, f.past, -f.costs_per_s))
     return verdict_on(evidence.now, found)
+
+
+def _explained(evidence: Evidence, found: list[Finding]) -> bool:
+    """Whether a cause was found, and where a queue is full, one that fills it."""
+    full = any(evidence.full())
+    return any(not is_note(f) and (RULES[f.id].fills or not full) for f in found)

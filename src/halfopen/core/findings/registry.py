@@ -30,7 +30,8 @@ class Rule:
     """A rule: its stable id, the levels it can yield, what it needs to judge; and for the documents its cause in a few
     words, when it is found, what rules it out, and what to do.
 
-    fallback: asked only when no other rule found a cause. note: it says something about the reading or about
+    fallback: asked only when no other rule found a cause. fills: it explains a full queue; where only causes that do not
+    are found beside one, the fallback is asked as well. note: it says something about the reading or about
     connections that are no trouble, and explains nothing; note_below: so do its findings below that level. rare: left
     out of the README's table of causes. on_release: what it says to the release policies of `watch`.
     """
@@ -48,6 +49,7 @@ class Rule:
     rare: bool = False
     on_release: OnRelease = OnRelease.NOTHING
     note_below: Level | None = None
+    fills: bool = True
 
 
 RULES: dict[str, Rule] = {}
@@ -66,6 +68,7 @@ def rule(
     rare: bool = False,
     on_release: OnRelease = OnRelease.NOTHING,
     note_below: Level | None = None,
+    fills: bool = True,
 ) -> Callable[[Judge], Judge]:
     """Register the decorated function as the rule of this id. Raises: ValueError when the id is taken."""
 
@@ -73,7 +76,7 @@ def rule(
         if id in RULES:
             raise ValueError(f"two rules have the id {id!r}")
         texts = title, doc, unless, advice
-        RULES[id] = Rule(id, levels, judge, *texts, needs, fallback, note, rare, on_release, note_below)
+        RULES[id] = Rule(id, levels, judge, *texts, needs, fallback, note, rare, on_release, note_below, fills)
         return judge
 
     return register

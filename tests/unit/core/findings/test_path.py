@@ -77,6 +77,15 @@ def test_a_few_that_last_beside_many_that_finish_are_a_slow_path() -> None:
     assert verdict.level is Level.NOTICE
 
 
+def test_a_slow_path_does_not_explain_a_full_queue() -> None:
+    """A flood from a network with honest clients in it: nothing accuses the network, and nothing calls it harmless."""
+    verdict, ids = second_look(silent(60), listener(limit=60), rates={"PassiveOpens": 1000})
+    assert ids == ["cannot-tell", "slow-path"]
+    assert verdict.level is Level.WARNING
+    assert not releases(verdict)
+    assert second_look(silent(60), listener(limit=100), rates={"PassiveOpens": 1000})[1] == ["slow-path"]
+
+
 def test_how_long_handshakes_take_is_not_told_where_some_finish_by_cookie() -> None:
     """They did not wait in the queue: it holds 60 of those 0.6 s away, 400 a second of whom finish."""
     rates = {"PassiveOpens": 400, "SyncookiesSent": 300, "SyncookiesRecv": 300}

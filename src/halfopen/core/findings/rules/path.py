@@ -141,6 +141,7 @@ def acks_lost(e: Evidence) -> Iterator[Hit]:
     "this host itself loses packets",
     advice="nothing, while the queue is not filling",
     on_release=OnRelease.FORBIDS,
+    fills=False,
 )
 def slow_path(e: Evidence) -> Iterator[Hit]:
     if lost_by_queues(e.before_tcp_rates)[0]:

@@ -38,7 +38,7 @@ def _reset_elsewhere(e: Evidence) -> tuple[Fact, ...]:
     title="cannot tell yet",
     doc="50 or more are half-open, a queue is more than half full, SYNs were dropped, or handshakes are reset and it "
     "was not counted by whom, and the facts decide for no cause; a warning while a queue is more than half full",
-    unless="a cause is named",
+    unless="a cause is named, and where a queue is full, more than a slow path",
     advice="run the proposed command, which looks for longer",
     fallback=True,
 )
