@@ -10,11 +10,8 @@ and the door is opened again.
 
 from __future__ import annotations
 
-import os
 import time
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, contextmanager
+from contextlib import closing
 from dataclasses import dataclass, field
 from socket import socket
 from typing import Any, Final
@@ -22,10 +19,10 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from halfopen.change import destroy
 from halfopen.change.door import hashes
 from halfopen.core.errors import HalfopenError
-from halfopen.ops.release import cookies, doors
+from halfopen.ops.release import cookies
+from halfopen.ops.release.beside import Destroying, Second, second
 from halfopen.ops.release.counts import ReleaseCounts, Stop
 from halfopen.ops.release.doors import AnyDoor
 from halfopen.ops.release.meant import Meant
@@ -137,8 +134,8 @@ def run(kill: socket, census: Census, door: AnyDoor, meant: Meant, counts: Relea
         left_at_first = left_at_first or found.victims
         rounds += 1
         counts.held = not counts.windows_s
-        with _second() as second:
-            counts.left = _round(_Round(kill, census, door, meant, begun, counts, stop, second), found)
+        with second() as beside:
+            counts.left = _round(_Round(kill, census, door, meant, begun, counts, stop, beside), found)
         if not counts.left or stop.is_set():
             return
 
@@ -157,7 +154,7 @@ class _Round:
     begun: float
     counts: ReleaseCounts
     stop: Stop
-    second: _Second | None = None
+    second: Second | None = None
 
 
 def _round(of: _Round, found: _Found) -> int:
@@ -168,15 +165,19 @@ def _round(of: _Round, found: _Found) -> int:
     chains = np.unique(np.concatenate(found.chains)) if few else None
     before, nameless = counts.matched, 0
     whole = True
-    with of.door.held(found.hashes, found.rows):
+    with (
+        of.door.held(found.hashes, found.rows),
+        Destroying(of.kill, of.door, counts, of.stop, of.second) as destroying,
+    ):
         meant = _as_of(of.meant, of.begun, _SLACK_S)
         for part in of.census.read(named=True, chains=chains):
             mask = meant.select(part.rows, part.ages_s, part.is_deferred).mask & of.door.holds(part.rows)
             named = part.rows["cookie"] != 0
             nameless += int(np.count_nonzero(mask & ~named))
-            if not _destroy(of, part.rows[mask & named]):
+            if not destroying.take(part.rows[mask & named]):
                 whole = False
                 break
+        whole = whole and destroying.finish()
     counts.interrupted |= of.census.interrupted
     tried = counts.matched - before
     if not whole:
@@ -196,59 +197,3 @@ def _give_cookies(of: _Round, found: _Found) -> None:
         found.cookies = cookies.ToAll(kernel_code(of.meant.filter), of.stop)
     if found.cookies is not None:
         found.cookies.finish()
-
-
-def _destroy(of: _Round, rows: NDArray[Any]) -> bool:
-    """Destroy victims, batch after batch. False when it was broken off: on request, or since the door has opened."""
-    half = len(rows) // 2 if of.second is not None else 0
-    if of.second is None or half < destroy.BATCH:
-        return _batches(of, of.kill, rows, of.counts)
-    beside = ReleaseCounts()
-    other = of.second.start(lambda s: _batches(of, s, rows[:half], beside))
-    try:
-        whole = _batches(of, of.kill, rows[half:], of.counts)
-    finally:
-        other_whole = other()
-        of.counts.add(beside)
-    return whole and other_whole
-
-
-def _batches(of: _Round, kill: socket, rows: NDArray[Any], counts: ReleaseCounts) -> bool:
-    for start in range(0, len(rows), destroy.BATCH):
-        if of.stop.is_set():
-            return False
-        batch = rows[start : start + destroy.BATCH]
-        of.stop.begin()
-        if not doors.destroy(of.door, kill, batch, counts):
-            return False
-    return True
-
-
-class _Second:
-    """Another thread that destroys, on a socket of its own: half of the work where there is more than one CPU."""
-
-    def __init__(self) -> None:
-        """Raises: Unsupported, NotPermitted."""
-        self._kill = destroy.open_socket()
-        self._pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="halfopen-second")
-
-    def start(self, work: Callable[[socket], bool]) -> Callable[[], bool]:
-        """Have it done; what is returned waits for its end. Where no thread is to be had it is done then."""
-        try:
-            return self._pool.submit(work, self._kill).result
-        except RuntimeError:
-            return lambda: work(self._kill)
-
-    def close(self) -> None:
-        """Let go of thread and socket."""
-        self._pool.shutdown()
-        self._kill.close()
-
-
-@contextmanager
-def _second() -> Iterator[_Second | None]:
-    if len(os.sched_getaffinity(0)) < 2:
-        yield None
-        return
-    with closing(_Second()) as made:
-        yield made
