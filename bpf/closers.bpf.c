@@ -80,7 +80,6 @@ INLINE bool is_meant(struct acted_record *r, struct meant_socket *value, struct 
 	r->idle = tp->keepalive_time;
 	r->interval = tp->keepalive_intvl;
 	r->user_timeout_ms = tp->inet_conn.icsk_user_timeout;
-	r->inode = inode_of(&tp->inet_conn.icsk_inet.sk);
 	return true;
 }
 

@@ -132,7 +132,7 @@ struct acted_record {
 	u32 idle;
 	u32 interval;
 	u32 user_timeout_ms;
-	u32 inode;
+	u32 reserved;
 	u32 quiet; /* since data came or was sent, the shorter */
 };
 

@@ -55,7 +55,7 @@ ACTED: Final[np.dtype[Any]] = np.dtype(
     [
         ("cookie", "<u8"),
         *((name, "u1") for name in ("state", "keepalive", "probes", "padding")),
-        *((name, "<u4") for name in ("idle", "interval", "user_timeout_ms", "inode", "quiet")),
+        *((name, "<u4") for name in ("idle", "interval", "user_timeout_ms", "reserved", "quiet")),
     ]
 )
 MEANT: Final[np.dtype[Any]] = np.dtype(
