@@ -19,6 +19,7 @@ from halfopen.wire.bpf_records import ACTED
 
 _ID: Final = re.compile(r"[0-9a-f]{8}")
 _MOST_BYTES: Final = 256 * 1024 * 1024
+_MOST_HEAD: Final = 4096
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -34,7 +35,10 @@ def _path(id: str) -> str:
 
 
 def begin(id: str, where: Namespace) -> None:
-    """Make an empty record, 0600 in a directory 0700, before anything is changed. Raises: JournalError."""
+    """Make an empty record, 0600 in a directory 0700, before anything is changed. Those of earlier boots, whose
+    connections are gone, are removed. Raises: JournalError.
+    """
+    _tidy(where.boot_id)
     head = {"boot": where.boot_id, "inode": where.inode, "cookie": where.cookie}
     _append(id, json.dumps(head).encode() + b"\n")
 
@@ -69,6 +73,24 @@ def load(id: str) -> OptionsRecord:
         return OptionsRecord(where, np.frombuffer(rest, dtype=ACTED))
     except (ValueError, KeyError, TypeError):
         raise JournalError(f"the record {id} of changed connections is damaged") from None
+
+
+def _tidy(boot: str) -> None:
+    try:
+        names = os.listdir(default_directory())
+    except OSError:
+        return  # it is made when the first record is
+    for name in names:
+        id = name.removeprefix("connections-")
+        if id == name or not _ID.fullmatch(id):
+            continue
+        try:
+            with open(_path(id), "rb") as file:
+                told = json.loads(file.readline(_MOST_HEAD))
+            if told["boot"] != boot:
+                drop(id)
+        except (OSError, ValueError, KeyError, TypeError):
+            pass  # damaged: `load` says so to who asks for it
 
 
 def drop(id: str) -> None:

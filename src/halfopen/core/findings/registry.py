@@ -30,8 +30,8 @@ class Rule:
     """A rule: its stable id, the levels it can yield, what it needs to judge; and for the documents its cause in a few
     words, when it is found, what rules it out, and what to do.
 
-    fallback: asked only when no other rule found a cause. fills: it explains a full queue; where only causes that do not
-    are found beside one, the fallback is asked as well. note: it says something about the reading or about
+    fallback: asked only when no other rule found a cause. fills: it explains a full queue; where only causes that do
+    not are found beside one, the fallback is asked as well. note: it says something about the reading or about
     connections that are no trouble, and explains nothing; note_below: so do its findings below that level. rare: left
     out of the README's table of causes. on_release: what it says to the release policies of `watch`.
     """

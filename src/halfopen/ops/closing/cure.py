@@ -323,7 +323,10 @@ def restore(action: RestoreOptions, ns: Netns, *, dry_run: bool = False) -> Chan
         return replace(_set_back(record.rows, outcome, notes), notes=tuple(notes))
 
     outcome = ns.run(work)
-    if not dry_run:
+    if outcome.failed:
+        kept = f"the record {action.id} is kept: the undo can be tried again"
+        outcome = replace(outcome, notes=(*outcome.notes, kept))
+    elif not dry_run:
         options_record.drop(action.id)
     return replace(outcome, seconds=time.monotonic() - began)
 
