@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 def living(lab: Lab) -> int:
     process = lab.server.spawn(["sleep", "60"])
     until(lambda: os.readlink(f"/proc/{process.pid}/ns/net") == f"net:[{lab.server.inode}]")
+    # It enters the namespace before it becomes what it is called.
+    until(lambda: Path(f"/proc/{process.pid}/comm").read_text() == "sleep\n")
     return process.pid
 
 
