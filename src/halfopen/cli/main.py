@@ -73,7 +73,7 @@ class Commands(Suggesting):
 
 def _said(e: click.UsageError) -> str:
     """The message; for a word that is not among those an option knows, with the one that is near."""
-    said = e.format_message().replace("is not a valid integer range", "is not a whole number in digits")
+    said = e.format_message().replace("is not a valid integer range", "is not an integer")
     said = said.replace("is not a valid float range", "is not a number")
     given = re.search(r"'([^']*)' is not one of", said)
     if given and isinstance(e, click.BadParameter) and e.param is not None and isinstance(e.param.type, click.Choice):

@@ -130,6 +130,11 @@ def netns_words(name: str) -> str:
     return "" if name == "self" else f" --netns {shell_word(name)}"
 
 
+def file_words(file: str | None) -> str:
+    """The option that directs a command to this history: ` --file /var/lib/x`; empty where none was given."""
+    return f" --file {shell_word(file)}" if file else ""
+
+
 def shell_word(text: str) -> str:
     """The text as one word of a shell; with bytes that a terminal would obey, in the `$'…'` of bash and zsh."""
     if text.isprintable():

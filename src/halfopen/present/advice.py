@@ -77,8 +77,8 @@ def _nothing(given: AdviceGiven) -> str:
         # An ACK that meets a full accept queue comes again, and counts again.
         cookies = f"{plural(given.cookies_back, 'ACK')} with a cookie"
         return (
-            f"No handshake finished in {time} but by SYN cookie ({cookies}): how long these took is not known, so "
-            "there is nothing to base advice on"
+            f"Handshakes finished by SYN cookie only in {time} ({cookies}): how long they took is not known, so there "
+            "is nothing to base advice on"
         )
     return f"No handshake finished in {time}: there is nothing to base advice on"
 
@@ -186,8 +186,9 @@ def _backlog(one: ListenerAdvice) -> str:
         )
     if one.needed_backlog <= one.backlog and one.seen.overflows:
         return (
-            f"{one.backlog:,}{each} is too short, or the program stalls: an accept queue was full for up to "
-            f"{plural(one.seen.overflows, 'connection')}; between such moments {one.needed_backlog:,} would do"
+            f"{one.backlog:,}{each} is too short, or the program stalls: up to "
+            f"{plural(one.seen.overflows, 'connection')} found an accept queue full; between such moments "
+            f"{one.needed_backlog:,} would do"
         )
     if one.needed_backlog <= one.backlog:
         return f"{one.backlog:,}{each} is enough, {need}"

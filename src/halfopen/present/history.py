@@ -30,7 +30,7 @@ from halfopen.core.flight import FlightEntry, FlightReading
 from halfopen.core.history import HistoryAnswer, KeptSeries, ReleaseSeen, WatchedSpan, lost
 from halfopen.core.policy.incidents import Incident
 from halfopen.core.policy.silence import Silence
-from halfopen.core.units import json_text, printable, shell_word
+from halfopen.core.units import file_words, json_text, printable
 from halfopen.present import columns
 from halfopen.present.chosen_words import rephrased, reworded
 from halfopen.present.findings.facts import phrases
@@ -119,15 +119,10 @@ def _show(out: Console, told: HistoryAnswer, *, charts: bool, file: str | None) 
     if told.incidents:
         # No readings are recorded of open and closing connections.
         if not told.incidents[-1].about_connections:
-            propose(out, tr("Also"), f"halfopen history replay {told.incidents[-1].id}{_file_words(file)}")
-        propose(out, tr("Next"), f"halfopen history show {told.incidents[-1].id}{_file_words(file)}")
+            propose(out, tr("Also"), f"halfopen history replay {told.incidents[-1].id}{file_words(file)}")
+        propose(out, tr("Next"), f"halfopen history show {told.incidents[-1].id}{file_words(file)}")
     else:
         propose(out, tr("Next"), "halfopen status" if told.spans else "halfopen watch --history DIR")
-
-
-def _file_words(file: str | None) -> str:
-    """`--file`, where the history was found by it."""
-    return "" if file is None else f" --file {shell_word(file)}"
 
 
 def _watched(told: HistoryAnswer) -> str:
@@ -248,7 +243,7 @@ def _incident(
     if recorded:
         out.print()
         out.print(Text(recorded, style="dim"))
-        propose(out, tr("Next"), f"halfopen history replay {one.id}{_file_words(file)}")
+        propose(out, tr("Next"), f"halfopen history replay {one.id}{file_words(file)}")
 
 
 def recorded(out: Console, one: Incident, entries: Sequence[FlightEntry], problem: str) -> None:

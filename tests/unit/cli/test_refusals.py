@@ -19,7 +19,7 @@ def refused(*words: str | bytes) -> str:
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (("lab", "--half-open", "1e9"), "'1e9' is not a whole number in digits"),
+        (("lab", "--half-open", "1e9"), "'1e9' is not an integer"),
         (("lab", "--rate", "fast"), "'fast' is not a number"),
         (("list", "--listener", b"\xff:1"), r"'\xff' is not an address"),
     ],

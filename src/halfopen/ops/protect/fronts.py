@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from halfopen.change.guard import Guard
-from halfopen.core.errors import CannotGuard, KernelError, Unsupported
+from halfopen.core.errors import CannotGuard, HalfopenError
 from halfopen.ops.protect.space import LOOPBACK, GuardSpace
 from halfopen.wire.rtnetlink import Device
 
@@ -63,5 +63,5 @@ def keep(guard: Guard, space: GuardSpace) -> None:
     for index in (may & guard.devices) - ours:
         try:
             guard.attach_front(index)
-        except (KernelError, Unsupported):
+        except HalfopenError:
             pass  # it is guarded at tc

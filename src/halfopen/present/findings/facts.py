@@ -179,7 +179,7 @@ PHRASES: Final[Mapping[str, Phrase]] = {
     "rtt_s": lambda f, _: tr("round trip {time}", time=amount(f)),
     "source": _source,
     "source_share": _told_elsewhere,
-    "near_clients": lambda f, _: tr("{share} from networks where anybody finishes", share=_percent(f)),
+    "near_clients": lambda f, _: tr("{share} from networks of clients that finish", share=_percent(f)),
     "resetting_sources": lambda f, _: tr_n("{n:,} source of RSTs", "{n:,} sources of RSTs", int(f.value)),
     "without_timestamps": lambda f, _: tr("{n} without TCP timestamps", n=amount(f)),
     "ports": lambda f, _: tr_n("{n:,} listener", "{n:,} listeners", int(f.value)),

@@ -8,7 +8,7 @@ from typing import Final
 from halfopen.core.history import KeptSeries
 from halfopen.core.policy.incidents import Incident
 from halfopen.core.postmortem import KeptTime, PostMortem
-from halfopen.core.units import listener_text, netns_words, printable
+from halfopen.core.units import file_words, listener_text, netns_words, printable
 from halfopen.present.language import CATALOGUES, listed, preferred, spoken, tr, tr_n
 from halfopen.present.postmortem import incident
 from halfopen.present.postmortem.blocks import (
@@ -22,7 +22,7 @@ from halfopen.present.postmortem.blocks import (
     TableRows,
     Tiles,
 )
-from halfopen.present.postmortem.naming import cause_title, file_words, title, value_words
+from halfopen.present.postmortem.naming import cause_title, title, value_words
 from halfopen.present.postmortem.plots import Plot, pieces
 from halfopen.present.postmortem.times import argument, clock, long, moment, sentences, stretch, zone
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from halfopen.core.fields.process import processes_cell
 from halfopen.core.findings.registry import RULES
 from halfopen.core.postmortem import IncidentStory
-from halfopen.core.units import listener_text, netns_words, printable
+from halfopen.core.units import file_words, listener_text, netns_words, printable
 from halfopen.present.language import tr, tr_n
 from halfopen.present.postmortem.blocks import (
     BulletList,
@@ -21,7 +21,7 @@ from halfopen.present.postmortem.blocks import (
 )
 from halfopen.present.postmortem.causes import causes, said_at
 from halfopen.present.postmortem.events import events, plots
-from halfopen.present.postmortem.naming import end_s, file_words, place
+from halfopen.present.postmortem.naming import end_s, place
 from halfopen.present.postmortem.outcome import clients, done, harmed, seen
 from halfopen.present.postmortem.purposes import at_once, lasting
 from halfopen.present.postmortem.times import argument, clock, long, moment, sentences, stretch

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
-
 from halfopen.core.findings.registry import RULES
 from halfopen.core.postmortem import IncidentStory
 from halfopen.core.units import listener_text, printable
@@ -37,11 +35,6 @@ def cause_title(id: str) -> str:
 def named_cause(id: str) -> str:
     rule = RULES.get(id)
     return tr("none of the known ones explains it") if rule is None else f"{tr(rule.title).replace('`', '')} ({id})"
-
-
-def file_words(file: str) -> str:
-    """The words of a command that name the history, with a space before them."""
-    return f" --file {shlex.quote(printable(file))}" if file else ""
 
 
 def value_words(value: int | None) -> str:

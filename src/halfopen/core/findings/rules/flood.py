@@ -195,8 +195,8 @@ def _hit(e: Evidence, id: str, rules_out: tuple[str, ...]) -> Iterator[Hit]:
     needs=(Need.RATES,),
     title="SYN flood from forged addresses",
     doc="most SYN-ACKs are never answered, hardly a client asks again, and the sources are spread as if drawn; a tenth "
-    "of them is enough where it is counted that hardly any comes from a network from which anybody finishes; only a "
-    "notice once no SYN of it has come for a second. Where no request lasts (`tcp_syncookies` is 2, or a single "
+    "of all SYNs is enough where packets were counted and hardly any source is in a network of clients that finish; "
+    "only a notice once no SYN of it has come for a second. Where no request lasts (`tcp_syncookies` is 2, or a single "
     "SYN-ACK is sent) it takes 2.5 s in which packets are counted, as by `halfopen diagnose`",
     unless="handshakes finish at about the rate at which they arrive, the same clients ask again, or all clients "
     "stopped finishing at once though there is room: that is an outage",
