@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,6 +12,7 @@ import pytest
 import workers
 
 if TYPE_CHECKING:
+    from closing_ends import Ends
     from halfopen.lab import Lab
 
 
@@ -39,6 +41,35 @@ def lab() -> Iterator[Lab]:
 
     with Lab() as made:
         yield made
+
+
+@pytest.fixture(scope="module")
+def shared() -> Iterator[Lab]:
+    """A lab for all tests of a file, each of which looks at listeners of its own alone."""
+    from halfopen.lab import Lab
+
+    with Lab() as made:
+        yield made
+
+
+@pytest.fixture
+def ends(lab: Lab) -> Iterator[Ends]:
+    """Connections on the lab's server, of which the test holds both ends."""
+    from closing_ends import Ends
+
+    made = Ends(lab)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def space() -> Iterator[str]:
+    """An empty namespace, by a path."""
+    from halfopen.linux import netns
+
+    fd = netns.create()
+    yield f"/proc/{os.getpid()}/fd/{fd}"
+    os.close(fd)
 
 
 @pytest.fixture(autouse=True)

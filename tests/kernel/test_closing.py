@@ -16,90 +16,21 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
+from closing_ends import PORT, Ends, leak, read, states, until
 from halfopen.core.model.closing import build_closing
-from halfopen.core.policy.alarms import Clear
-from halfopen.core.policy.detection import Sensitivity
-from halfopen.core.policy.incidents import Incident
-from halfopen.core.policy.policy import Policy
-from halfopen.core.policy.stages import Timing
-from halfopen.core.reports import Decided, Reading
-from halfopen.core.sample.closing import ALL_STATES, CLOSE_WAIT, ESTABLISHED, FIN_WAIT2, OpenSockets
+from halfopen.core.sample.closing import ALL_STATES, CLOSE_WAIT, ESTABLISHED, FIN_WAIT2
 from halfopen.core.sample.closing import WIDE as WIDE_ADDRESSES
-from halfopen.core.where import Namespace
-from halfopen.linux.netns import resolve
-from halfopen.ops.executor import Executor
-from halfopen.ops.watch.connections import ConnectionLooks
-from halfopen.ops.watch.history import make
-from halfopen.ops.watch.loop import Watch
-from halfopen.ops.watch.notices import Notices
-from halfopen.present.metrics import Metrics
-from halfopen.present.watchjson import JsonLines
-from halfopen.present.watchlines import TextLines
 from halfopen.read import closing
 from halfopen.read.bpf import programs
-from halfopen.store.database import HistoryPlace
-from halfopen.store.reader import History, HistoryWanted
 from run import halfopen
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
-
     from halfopen.lab import Lab
 
-pytestmark = pytest.mark.root
 
-PORT, WIDE = 8080, 8081
-QUICK = Policy(Sensitivity(timing=Timing(clears_s=0.05)))
+pytestmark = pytest.mark.root
 ORDER = ["state", "local_port", "remote_port", "remote", "local"]
 SAME = ("state", "flags", "timer", "remote", "local", "inode", "uid", "unread", "unacked", "bytes_received", "pages")
-
-
-def listen(port: int, family: socket.AddressFamily, address: str) -> socket.socket:
-    made = socket.socket(family)
-    made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    made.bind((address, port))
-    made.listen(512)
-    return made
-
-
-class Ends:
-    """Connections inside one namespace, both of whose ends this process holds."""
-
-    def __init__(self, lab: Lab) -> None:
-        self.lab = lab
-        self._listeners = lab.server.run(
-            lambda: (listen(PORT, socket.AF_INET, "0.0.0.0"), listen(WIDE, socket.AF_INET6, "::"))
-        )
-        self.all: list[socket.socket] = [*self._listeners]
-
-    def pair(self, address: str = "127.0.0.1") -> tuple[socket.socket, socket.socket]:
-        """A client and the server's end; to [::1] and to the v4-mapped side by the port WIDE."""
-        wide = address != "127.0.0.1"
-        at = (address.removeprefix("mapped "), WIDE if wide else PORT)
-        client = self.lab.server.run(lambda: socket.create_connection(at, 5))
-        server, _ = self._listeners[wide].accept()
-        self.all += [client, server]
-        return client, server
-
-    def close(self) -> None:
-        for one in self.all:
-            one.close()
-
-
-@pytest.fixture
-def ends(lab: Lab) -> Any:
-    made = Ends(lab)
-    yield made
-    made.close()
-
-
-def until(work: Callable[[], bool], what: str) -> None:
-    """Wait until it holds."""
-    end = time.monotonic() + 60
-    while not work():
-        assert time.monotonic() < end, what
-        time.sleep(0.02)
 
 
 def ordered(rows: Any) -> Any:
@@ -107,15 +38,6 @@ def ordered(rows: Any) -> Any:
     # Places in a table whose order is the reader's own.
     rows["remote"][rows["flags"] & WIDE_ADDRESSES != 0] = 0
     return np.sort(rows, order=ORDER)
-
-
-def read(lab: Lab, way: str) -> OpenSockets:
-    return lab.server.run(lambda: closing.read(way, ALL_STATES, with_owners=True, notes=[]))
-
-
-def states(part: OpenSockets) -> dict[int, int]:
-    values, counts = np.unique(part.rows["state"], return_counts=True)
-    return dict(zip(values.tolist(), counts.tolist(), strict=True))
 
 
 def test_three_ways_read_the_same(lab: Lab, ends: Ends) -> None:
@@ -198,14 +120,6 @@ def test_status_and_check_judge_them_where_many_are_in_close_wait(lab: Lab, ends
     assert told("check").startswith("HALFOPEN OK")
 
 
-def leak(ends: Ends, stop: threading.Event) -> None:
-    """Connections that the client never closes, forty a second."""
-    for _ in range(1000):
-        ends.pair()[1].close()
-        if stop.wait(0.025):
-            return
-
-
 def test_status_and_check_name_a_leak(lab: Lab, ends: Ends) -> None:
     stop = threading.Event()
     leaking = threading.Thread(target=leak, args=(ends, stop))
@@ -252,74 +166,6 @@ def test_memory_counts_what_processes_hold(lab: Lab, ends: Ends) -> None:
     assert document["limits_pages"][2] > document["pages"]
 
 
-def test_a_watch_counts_them_where_there_are_many(lab: Lab, ends: Ends) -> None:
-    from halfopen.core.sample.closing import SocketCounts
-    from halfopen.read import head
-    from halfopen.read.closing_counts import SocketCounter
-
-    counter = SocketCounter()
-
-    for _ in range(10):
-        ends.pair()
-    few = lab.server.run(lambda: counter.probe(1).read(head.begin("auto")))
-    assert few is None
-    for _ in range(20):
-        ends.pair()
-    assert lab.server.run(lambda: counter.probe(1).read(head.begin("auto"))) is None  # looked at again after a while
-    counter = SocketCounter()
-    many = lab.server.run(lambda: counter.probe(1).read(head.begin("auto")))
-    assert isinstance(many, SocketCounts)
-    assert many.of(ESTABLISHED) == 60
-    ends.pair()
-    # Counted again only after a while.
-    assert lab.server.run(lambda: counter.probe(1).read(head.begin("auto"))) is many
-
-
-def test_a_watch_tells_of_a_leak_and_keeps_it_as_an_incident(lab: Lab, ends: Ends, tmp_path: Path) -> None:
-    history, metrics, lines, notices = make(f"{tmp_path}/kept/", None, "test"), Metrics(), JsonLines(), []
-    told = Notices(notices.append)
-    watch = Watch(QUICK, Executor(dry_run=True), 0.02, resolve(lab.server.netns_path), duration_s=60)
-    watch.connections = ConnectionLooks(0.05, 1.0)
-    held: list[socket.socket] = []
-    events: list[dict[str, Any]] = []
-    for report in watch.run():
-        for sink in (history, told):
-            sink.take(report)
-        if isinstance(report, Decided):
-            events += [json.loads(line) for line in lines.lines(report)]
-            metrics.alarm(report.action)
-            if isinstance(report.action, Clear):
-                assert "connections are let go again" in "".join(TextLines(colour=False).lines(report))
-                watch.stop.set()
-        elif isinstance(report, Reading):
-            metrics.reading(report.model, report.verdict)
-            if not events:  # one more that its server closes and that nobody looks at
-                for _ in range(5):
-                    client, server = ends.pair()
-                    server.close()
-                    held.append(client)
-            elif held:
-                [one] = report.incidents
-                assert one.peak.connections >= 50
-                text = metrics.text().decode()
-                assert "halfopen_finding{" in text
-                assert 'cause="close-wait-leak"} 1' in text
-                while held:
-                    held.pop().close()
-    alarm, clear = events
-    assert (alarm["event"], alarm["because"], alarm["cause"]) == ("alarm", "connections", "close-wait-leak")
-    assert (alarm["half_open"], alarm["port"]) == (0, None)
-    assert alarm["connections"] >= 50
-    assert alarm["next"][0].startswith("halfopen closing list --process")
-    assert (clear["event"], clear["incident"]) == ("clear", alarm["incident"])
-    assert (notices[0].state.value, notices[-1].state.value) == ("firing", "resolved")
-    assert "leak" in notices[0].summary
-    with History(HistoryPlace.of(f"{tmp_path}/kept/")) as kept:
-        [incident] = kept.incidents(HistoryWanted(0, time.time() + 1))
-    assert (incident.id, incident.cause, incident.over) == (alarm["incident"], "close-wait-leak", True)
-    assert not os.listdir(f"{tmp_path}/kept/incidents")
-
-
 def test_memory_has_a_row_for_each_port_and_process(lab: Lab, ends: Ends) -> None:
     for _ in range(10):
         client, _ = ends.pair()
@@ -355,45 +201,6 @@ def test_each_program_that_is_refused_has_a_stand_in(
     assert document["read_by"] == way
     assert sum(one["count"] for one in document["groups"]) == 6
     assert {one["process"]["pid"] for one in document["groups"]} == {os.getpid()}
-
-
-def test_a_restarted_watch_goes_on_with_the_incident(lab: Lab, ends: Ends) -> None:
-    def watch(earlier: dict[Namespace, tuple[Incident, ...]]) -> tuple[Watch, ConnectionLooks]:
-        looks = ConnectionLooks(0.05, 1.0)
-        ns = resolve(lab.server.netns_path)
-        return Watch(QUICK, Executor(dry_run=True), 0.02, ns, duration_s=60, connections=looks, earlier=earlier), looks
-
-    held: list[socket.socket] = []
-
-    def leak() -> None:
-        for _ in range(5):
-            client, server = ends.pair()
-            server.close()
-            held.append(client)
-
-    first, _ = watch({})
-    begun: list[Incident] = []
-    for report in first.run():
-        if isinstance(report, Decided) and report.incident is not None:
-            begun.append(report.incident)
-            first.stop.set()
-        elif isinstance(report, Reading):
-            leak()
-    [one] = begun
-    second, looks = watch({one.where: (one,)})
-    told = []
-    for report in second.run():
-        if isinstance(report, Decided):
-            told.append(report.action)
-            second.stop.set()
-        elif isinstance(report, Reading) and looks.settled(one.where.inode) and looks.of(one.where.inode).alarming:
-            while held:
-                held.pop().close()
-        elif isinstance(report, Reading) and held:
-            leak()
-    [clear] = told
-    assert isinstance(clear, Clear)
-    assert (clear.incident, clear.cause) == (one.id, "close-wait-leak")
 
 
 def test_bind_before_connect_takes_a_port_from_every_destination(lab: Lab) -> None:

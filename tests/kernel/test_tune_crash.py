@@ -1,4 +1,4 @@
-"""`tune` killed at every step, several at once, returning by itself: nothing stays, and no record lies."""
+"""`tune` killed at every step, and several at once: nothing stays, and no record lies."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import os
 import random
 import signal
 import socket
-import stat
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -21,19 +20,17 @@ import tuning
 from halfopen.core.tune import keys
 from halfopen.core.tune.goals import WantedSetting
 from halfopen.core.tune.listener import Wishes
-from halfopen.linux import netns, proc
+from halfopen.linux import proc
 from halfopen.linux.netns import resolve, run_in
-from halfopen.ops.tune import arm, tune, values
 from halfopen.ops.tune import listener as tune_listener
-from halfopen.ops.tune.timer import undo_at
-from peers import until
-from run import SRC, environment, halfopen, helped
+from halfopen.ops.tune import tune
+from run import environment, halfopen, helped
 
 if TYPE_CHECKING:
-    from halfopen.lab import Lab
+    pass
+
 
 RUNS, SHARES = 200, 4
-KEYS = (keys.SYNACK, keys.COOKIES, keys.ABORT)
 OPTIONS = ("backlog", "retries", "defer_accept_s")
 RETRIES = "listener.retries"
 # Every place where a command can die; `torn` dies with half of a record written.
@@ -73,14 +70,6 @@ for line in sys.stdin:
 
 
 @pytest.fixture
-def space() -> Iterator[str]:
-    """An empty namespace, by a path."""
-    fd = netns.create()
-    yield f"/proc/{os.getpid()}/fd/{fd}"
-    os.close(fd)
-
-
-@pytest.fixture
 def job(space: str) -> Iterator[Callable[..., int]]:
     """Runs a command in a process of its own inside the namespace; gives its exit code, -9 when it was killed."""
     words = [sys.executable, "-c", _FORKER]
@@ -100,10 +89,6 @@ def job(space: str) -> Iterator[Callable[..., int]]:
 
         yield run
         forker.stdin.close()
-
-
-def held(path: str) -> dict[str, int]:
-    return values.read(resolve(path), KEYS)
 
 
 def in_force(before: dict[str, int]) -> dict[str, int]:
@@ -133,7 +118,7 @@ class World:
         assert one.problem is None
         retries = looked.synack_retries if one.retries is None else one.retries
         options = {"listener.backlog": one.backlog, "listener.defer_accept": one.defer_accept_s, RETRIES: retries}
-        return {**held(self.path), **options}
+        return {**tuning.held(self.path), **options}
 
     def said(self, before: dict[str, int]) -> dict[str, int]:
         """What the journal says is so."""
@@ -147,9 +132,11 @@ class World:
         return self.settings(crash) if self.chance.random() < 0.5 else self.listener(crash)
 
     def settings(self, crash: str = "") -> int:
-        now = held(self.path)
+        now = tuning.held(self.path)
         # With a change of tcp_synack_retries what stands for an unset TCP_SYNCNT follows.
-        chosen = KEYS if crash.startswith("follow") else self.chance.sample(KEYS, self.chance.randint(2, 3))
+        chosen = (
+            tuning.KEYS if crash.startswith("follow") else self.chance.sample(tuning.KEYS, self.chance.randint(2, 3))
+        )
         wanted = {key: self.chance.choice([v for v in range(1, 4) if v != now[key]]) for key in chosen}
         wanted[keys.ABORT] = 1 - now[keys.ABORT]
         wanted[keys.COOKIES] = (now[keys.COOKIES] + 1) % 3
@@ -238,18 +225,18 @@ def _killed_at(world: World, journal: Path, steps: list[str]) -> None:
 
 
 def test_the_command_itself_is_killed(space: str) -> None:
-    before = held(space)
+    before = tuning.held(space)
     words = ("tune", "apply", "--yes", "--netns", space, "--set", "tcp_synack_retries=1")
     assert halfopen(*words, dies_at="apply.written").returncode == -signal.SIGKILL
-    assert held(space)[keys.SYNACK] == 1
+    assert tuning.held(space)[keys.SYNACK] == 1
     assert halfopen("tune", "undo", "--all").stdout.startswith("1 change undone")
-    assert held(space) == before
+    assert tuning.held(space) == before
     assert halfopen(*words, dies_at="apply.begun").returncode == -signal.SIGKILL
     assert halfopen("tune", "undo", "--all").stdout.startswith("0 changes undone, 1 never made")
 
 
 def test_several_at_once_take_turns(space: str) -> None:
-    before = held(space)
+    before = tuning.held(space)
     running = [
         subprocess.Popen(
             [sys.executable, "-m", "halfopen", "tune", *words],
@@ -267,145 +254,6 @@ def test_several_at_once_take_turns(space: str) -> None:
     # All of them end before anything is asserted: one that fails leaves none behind.
     errors = [process.communicate(timeout=60)[1] for process in running]
     assert [(process.returncode, error) for process, error in zip(running, errors, strict=True)] == [(0, b"")] * 6
-    assert in_force(before) == held(space)
+    assert in_force(before) == tuning.held(space)
     tuning.undo()
-    assert held(space) == before
-
-
-# --- for a time -------------------------------------------------------------------------------------------------------
-
-
-def test_a_change_for_a_time_returns_by_itself(lab: Lab, state: Path) -> None:
-    """Whatever became of the command: it ended, or was killed before, between and after the write and its record."""
-    path = lab.server.netns_path
-    before = held(path)
-    crashes = {
-        "apply.armed": keys.FIN_TIMEOUT,
-        "apply.written": keys.SYNACK,
-        "apply.done": keys.ABORT,
-        "": keys.COOKIES,
-    }
-    for crash, key in crashes.items():
-        words = ("tune", "apply", "--yes", "--json", "--netns", path, "--set", f"{key}=2", "--for", "2s")
-        done = halfopen(*words, dies_at=crash)
-        assert done.returncode == (-signal.SIGKILL if crash else 0), done.stderr
-        if not crash:
-            assert json.loads(done.stdout)["returns_by"] == "child"
-    until(lambda: not tuning.waiting(state))
-    assert held(path) == before
-    assert [c.state for c, _ in tune.log()[1]] == ["refused", "undone", "undone", "undone"]
-
-
-def test_a_namespace_that_only_a_descriptor_leads_to_returns_as_well(state: Path) -> None:
-    fd = netns.create()
-    try:
-        words = ("tune", "apply", "--yes", "--set", "tcp_synack_retries=1", "--for", "1.5s", "--netns")
-        assert halfopen(*words, f"/proc/self/fd/{fd}", pass_fds=(fd,)).returncode == 0
-    finally:
-        os.close(fd)
-    assert len(tuning.waiting(state)) == 1
-    until(lambda: not tuning.waiting(state))
-    [(change, _)] = tune.log()[1]
-    assert (change.state, change.why) == ("undone", "")
-
-
-def test_whoever_waits_goes_when_it_is_undone_before(space: str, state: Path) -> None:
-    tuning.apply([WantedSetting(keys.SYNACK, 1, "test")], resolve(space), for_s=600.0)
-    assert len(tuning.waiting(state)) == 1
-    assert tuning.undo([1]).undone[0].state == "undone"
-    until(lambda: not tuning.waiting(state))
-
-
-def test_a_late_timer_leaves_another_change_of_that_number_alone(space: str, state: Path) -> None:
-    tuning.apply([WantedSetting(keys.SYNACK, 1, "test")], resolve(space))
-    assert undo_at([1], 5.0).undone == ()
-    assert halfopen("tune", "undo", "1", "--at", "5").returncode == 0
-    assert held(space)[keys.SYNACK] == 1
-    tuning.undo()
-
-
-def test_what_is_overdue_is_undone_by_the_next_command(space: str, state: Path) -> None:
-    before = held(space)
-    tuning.apply([WantedSetting(keys.SYNACK, 1, "test")], resolve(space), for_s=1.0)
-    for pid in tuning.waiting(state):
-        os.kill(pid, signal.SIGKILL)
-    [(change, _)] = tune.log()[1]
-    said = []
-
-    def shown() -> bool:
-        said.append(halfopen("tune", "log").stderr)
-        return held(space) == before
-
-    until(shown)
-    assert f"change {change.id} ({keys.SYNACK} in {space}): undone" in said[-1]
-
-
-def _systemd_run(directory: Path, script: str) -> None:
-    program = directory / "systemd-run"
-    program.write_text(f"#!/bin/sh\n{script}\n")
-    program.chmod(program.stat().st_mode | stat.S_IXUSR)
-
-
-def test_systemd_sees_to_it_where_it_runs(
-    lab: Lab, state: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A fake systemd-run that keeps its words and runs the command at once; the command itself waits for its time."""
-    record = tmp_path / "words"
-    keep = f'printf "%s\\n" "$@" > {record}'
-    # As systemd does: nothing of the caller's environment but what --setenv names.
-    run = 'for w; do case $w in --setenv=*) e="$e ${w#--setenv=}";; --) break;; esac; done\n'
-    run += f'while [ "$1" != -- ]; do shift; done; shift\nenv -i {_mark()} $e "$@" >/dev/null 2>&1 &'
-    _systemd_run(tmp_path, f"{keep}\n{run}")
-    monkeypatch.setattr(arm, "SYSTEMD", str(tmp_path))
-    monkeypatch.setattr(arm, "_systemd_is_first", lambda: True)
-    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
-    there = lab.server.spawn(["cat"], stdin=subprocess.PIPE)
-    path = f"/proc/{there.pid}/ns/net"
-    until(lambda: os.stat(path).st_ino == lab.server.inode)
-    before = held(path)
-    result = tuning.apply([WantedSetting(keys.SYNACK, 1, "test")], resolve(path), for_s=1.5)
-    assert result.returns_by == "systemd"
-    words = record.read_text().splitlines()
-    assert "--collect" in words
-    assert [w for w in words if w.startswith("--on-active=1.")]
-    assert words[words.index("--") + 1 :][:6] == [sys.executable, "-P", "-m", "halfopen.ops.tune.timer", "1", "--at"]
-    until(lambda: held(path) == before)
-    until(lambda: not tuning.waiting(state))
-    lab.server.end(there)
-
-
-def _mark() -> str:
-    import leftovers
-
-    return f"{leftovers.MARK}={os.environ[leftovers.MARK]}"
-
-
-def test_a_child_sees_to_it_where_systemd_refuses(
-    lab: Lab, state: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    _systemd_run(tmp_path, "exit 1")
-    monkeypatch.setattr(arm, "SYSTEMD", str(tmp_path))
-    monkeypatch.setattr(arm, "_systemd_is_first", lambda: True)
-    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
-    there = lab.server.spawn(["cat"], stdin=subprocess.PIPE)
-    path = f"/proc/{there.pid}/ns/net"
-    until(lambda: os.stat(path).st_ino == lab.server.inode)
-    assert tuning.apply([WantedSetting(keys.SYNACK, 1, "test")], resolve(path), for_s=600.0).returns_by == "child"
-    tuning.undo()
-    until(lambda: not tuning.waiting(state))
-    lab.server.end(there)
-
-
-def test_nothing_is_changed_when_nobody_would_undo_it(space: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    from halfopen.core.errors import HalfopenError
-
-    before = held(space)
-    monkeypatch.setattr(arm.sys, "executable", "/nonexistent")
-    with pytest.raises(HalfopenError, match="could not be started"):
-        tuning.apply([WantedSetting(keys.SYNACK, 1, "test")], resolve(space), for_s=600.0)
-    assert held(space) == before
-    assert [c.state for c, _ in tune.log()[1]] == ["refused"]
-
-
-def test_the_checkout_is_what_the_child_runs() -> None:
-    assert arm._python_path().split(os.pathsep)[0] == str(SRC)
+    assert tuning.held(space) == before

@@ -6,7 +6,7 @@ import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from halfopen.core.policy.actions import Protect
 from halfopen.core.sample.guard import TC
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from halfopen.core.sample.guard import GuardCounts
     from halfopen.lab import Lab, LabListener
 
+PATIENCE_S = 20.0
 TCP_INFO = 11
 TIMESTAMPS, SACK, WSCALE, ECN = 1, 2, 4, 8
 
@@ -49,6 +50,11 @@ def armed(lab: Lab, *ports: int, share: float = 0.25, rung: str = TC, renewed: b
         if renewed:
             keeps.join()
         made.close()
+
+
+def connect(lab: Lab, port: int, target: str = "", **bound: Any) -> socket.socket:
+    """A client's connection. bound: source_address."""
+    return lab.client.run(lambda: socket.create_connection((target or lab.server.v4, port), PATIENCE_S, **bound))
 
 
 def options(s: socket.socket) -> int:

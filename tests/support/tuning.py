@@ -14,15 +14,18 @@ from typing import Any
 
 from halfopen.change import journal_file
 from halfopen.core.policy.actions import Undo
+from halfopen.core.tune import keys
 from halfopen.core.tune.checkpoint import Checkpoint, go_on
 from halfopen.core.tune.goals import WantedSetting
 from halfopen.core.tune.listener import Wishes
 from halfopen.core.tune.outcomes import Tuned, Undid
 from halfopen.core.tune.plan import Request
-from halfopen.linux.netns import Netns
+from halfopen.linux.netns import Netns, resolve
 from halfopen.ops.executor import Executor
-from halfopen.ops.tune import listener, tune
+from halfopen.ops.tune import listener, tune, values
 from halfopen.ops.tune.plan import exactly
+
+KEYS = (keys.SYNACK, keys.COOKIES, keys.ABORT)  # what `held` reads
 
 
 def apply(wanted: Sequence[WantedSetting], ns: Netns, *, checkpoint: Checkpoint = go_on, **request: Any) -> Tuned:
@@ -49,6 +52,11 @@ def waiting(state: Path) -> list[int]:
         if b"--at" in words and f"HALFOPEN_STATE_DIR={state}".encode() in inside:
             found.append(int(entry))
     return found
+
+
+def held(path: str) -> dict[str, int]:
+    """The settings KEYS of a namespace, as they are now."""
+    return values.read(resolve(path), KEYS)
 
 
 def undo(ids: Sequence[int] | None = None, *, reason: str = "", checkpoint: Checkpoint = go_on) -> Undid:

@@ -19,7 +19,7 @@ TRAPS: Final[dict[str, tuple[str, ...]]] = {
         "test_guard.py::test_a_port_that_is_in_time_wait_can_be_used_again_at_once",
     ),
     "a wildcard listener is found for addresses of other hosts": (
-        "test_guard.py::test_an_address_that_is_not_this_hosts_is_not_answered_for",
+        "test_guard_packets.py::test_an_address_that_is_not_this_hosts_is_not_answered_for",
         "test_guard_rungs.py::test_signed_and_foreign_syns_are_left_to_the_kernel",
     ),
     "the kernel reads options from a timestamp that only it can make": (
@@ -37,13 +37,13 @@ TRAPS: Final[dict[str, tuple[str, ...]]] = {
         "test_guard_front.py::test_a_vlan_that_comes_meanwhile_takes_the_front_off",
     ),
     "a firewall has not seen the SYN, and drops the ACK": (
-        "test_guard.py::test_where_it_would_harm_it_is_not_armed",
-        "test_guard.py::test_where_connections_are_tracked_strictly_it_is_not_armed",
+        "test_guard_refused.py::test_where_it_would_harm_it_is_not_armed",
+        "test_guard_refused.py::test_where_connections_are_tracked_strictly_it_is_not_armed",
         "test_protect.py::test_it_ends_where_a_firewall_drops_what_it_lets_in",
     ),
     "SYNs and listeners that a cookie cannot stand for": (
-        "test_guard.py::test_signed_fragmented_and_tagged_syns_are_left_to_the_kernel",
-        "test_guard.py::test_an_mptcp_listener_is_refused_and_the_others_are_guarded",
+        "test_guard_packets.py::test_signed_fragmented_and_tagged_syns_are_left_to_the_kernel",
+        "test_guard_refused.py::test_an_mptcp_listener_is_refused_and_the_others_are_guarded",
         "test_guard.py::test_data_in_the_syn_comes_again_after_it",
         "test_guard_clients.py::test_a_client_that_asks_for_mptcp_gets_in_by_plain_tcp",
         "test_guard_clients.py::test_a_listener_that_waits_for_data_gets_its_client_before_them",
@@ -51,7 +51,7 @@ TRAPS: Final[dict[str, tuple[str, ...]]] = {
     "local senders leave checksums to a device": (
         "test_guard_front.py::test_what_the_driver_sends_is_whole_to_the_last_byte",
         "test_guard.py::test_a_local_client_whose_checksums_nobody_completed_gets_in",
-        "test_guard.py::test_answers_through_a_tunnel_are_whole_to_the_last_byte",
+        "test_guard_packets.py::test_answers_through_a_tunnel_are_whole_to_the_last_byte",
     ),
     "the request has to be made in the listener's own namespace": (
         "test_protect.py::test_it_guards_is_seen_and_ends_in_order",
@@ -65,12 +65,12 @@ TRAPS: Final[dict[str, tuple[str, ...]]] = {
         "test_guard_rungs.py::test_the_best_rung_that_works_is_chosen_and_said",
     ),
     "options of any bytes, and lengths that a verifier cannot follow": (
-        "test_guard.py::test_options_of_any_bytes_neither_stall_nor_fool_it",
+        "test_guard_packets.py::test_options_of_any_bytes_neither_stall_nor_fool_it",
         "test_guard_front.py::test_options_of_any_bytes_neither_stall_nor_fool_the_front",
     ),
     "forged addresses get more than was sent for them": (
-        "test_guard.py::test_a_forged_syn_is_answered_once_and_no_longer_than_it_was",
-        "test_guard.py::test_no_network_gets_more_answers_than_it_may",
+        "test_guard_packets.py::test_a_forged_syn_is_answered_once_and_no_longer_than_it_was",
+        "test_guard_packets.py::test_no_network_gets_more_answers_than_it_may",
     ),
 }
 
