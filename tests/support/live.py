@@ -11,7 +11,7 @@ from halfopen.core.model.model import Model, build
 from halfopen.core.model.moments import Moment
 from halfopen.core.policy.incidents import CauseFound, Incident, Peak
 from halfopen.core.policy.stages import AlarmStage
-from halfopen.core.sample import Process
+from halfopen.core.sample import ListenerOptions, Process
 from halfopen.present.screen.styled import StyledLine
 from rows import listener, named, sample
 from verdicts import silent
@@ -43,7 +43,8 @@ def flooded(**values: Any) -> Model:
         listener("192.0.2.7", 9000, inode=3, limit=16, accept_queue=17),
     ]
     owners = {1: (Process(4711, "web", "web.service"),), 2: (Process(80, "nginx"), Process(81, "nginx"))}
-    return build(sample(silent(300), rows, owners=owners, counters={"ListenDrops": 44}, **values))
+    options = {inode: ListenerOptions() for inode in (1, 2, 3)}
+    return build(sample(silent(300), rows, owners=owners, options=options, counters={"ListenDrops": 44}, **values))
 
 
 def incident(model: Model) -> Incident:

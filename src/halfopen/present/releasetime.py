@@ -43,6 +43,10 @@ def show(out: Console, model: Model | None, retries: Sequence[int], cap_s: float
             if view.overridden:
                 time_s = show_duration(view.release_time_s)
                 out.print(f"{time_s} on {listener_name(view)}: its own TCP_SYNCNT = {view.retries} overrides it")
+        if unknown := [listener_name(view) for view in model.listeners if not view.retries_known]:
+            more = f" and {len(unknown) - _MOST_LISTENERS} more" if len(unknown) > _MOST_LISTENERS else ""
+            where = ", ".join(unknown[:_MOST_LISTENERS])
+            out.print(f"not known on {where}{more}: its own TCP_SYNCNT could not be read and may override the setting")
         out.print()
     table = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0), show_edge=False)
     table.add_column("RETRIES", justify="right", header_style="dim")

@@ -194,6 +194,9 @@ def _listeners(out: Console, model: Model, most: int) -> None:
     if any(v.overridden for v in shown) and "release_time_s" in seen:
         own = tr("* has a release time of its own (TCP_SYNCNT), which overrides tcp_synack_retries")
         out.print(Text(own, style="dim"))
+    if not all(v.retries_known for v in shown) and "release_time_s" in seen:
+        unknown = tr("? could not be read: a listener may have a release time of its own (TCP_SYNCNT)")
+        out.print(Text(unknown, style="dim"))
     idle = len(model.listeners) - len(shown)
     if idle:
         out.print(Text(tr_n("and {n:,} more listener", "and {n:,} more listeners", idle), style="dim"))
@@ -222,7 +225,8 @@ def _sources(out: Console, model: Model, most: int) -> None:
 
 def _pruned(model: Model) -> list[ListenerView]:
     """Listeners where the kernel gives up sooner than configured, as their queue is more than half full."""
-    return [v for v in model.listeners if v.effective_release_time_s < v.release_time_s and v.half_open]
+    known = (v for v in model.listeners if v.retries_known and v.half_open)
+    return [v for v in known if v.effective_release_time_s < v.release_time_s]
 
 
 def _release_time_line(model: Model) -> str:

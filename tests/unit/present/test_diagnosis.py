@@ -47,7 +47,7 @@ def test_a_finding_has_its_process_its_evidence_and_its_time(width: int) -> None
     assert ":8080   server 4711 (web.service)" in text
     assert "accept queue 9 of 9" in text
     assert "in 5 s  none accepted" in text
-    assert text.splitlines()[-1] == "Next  cat /proc/4711/stack"
+    assert text.splitlines()[-1] == "Next  ps -Lp 4711 -o tid,stat,wchan:32,comm"
     assert max(map(len, text.splitlines())) <= width
 
 
@@ -74,7 +74,7 @@ def test_the_document_has_the_same() -> None:
     [finding] = [one for one in bad["findings"] if one["id"] == "app-not-accepting"]
     assert finding["confidence"] == "certain"
     assert finding["listener"]["processes"][0]["pid"] == 4711
-    assert finding["cures"][0] == "cat /proc/4711/stack"
+    assert finding["cures"][0] == "ps -Lp 4711 -o tid,stat,wchan:32,comm"
     assert {"name": "accepted_at_most", "value": 0, "limit": None, "unit": "", "base": "between"} in finding["facts"]
 
 

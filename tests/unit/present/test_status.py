@@ -10,10 +10,15 @@ import pytest
 from rich.console import Console
 
 from halfopen.core.fields.everywhere import JudgedNamespace
+from halfopen.core.fields.field import json_object
+from halfopen.core.fields.listener import LISTENER
 from halfopen.core.findings.verdict import judge
+from halfopen.core.model import timing
 from halfopen.core.model.beside import Beside
 from halfopen.core.model.model import Model, build
 from halfopen.core.model.sources import SourceView
+from halfopen.core.sample import ListenerOptions
+from halfopen.present.releasetime import show as show_release_time
 from halfopen.present.status import MAX_NAMESPACES, beside_line, everywhere, standing_out, status
 from rows import listener, named, request, sample
 from verdicts import silent
@@ -45,8 +50,9 @@ def flooded(listeners: int = 1, sources: int = 600, **values: Any) -> tuple[Mode
     ]
     where, counters = named("a-namespace-with-a-name"), {"PassiveOpens": 100, "ListenDrops": 7, "ListenOverflows": 0}
     settings = {"tcp_syncookies": values.get("cookies", 1)}
-    now = sample(requests, rows, counters=counters, where=where, monotonic_s=100.5, settings=settings)
-    before = sample(requests, rows, counters=counters, where=where, settings=settings)
+    options = {i + 1: ListenerOptions() for i in range(listeners)}
+    same: dict[str, Any] = {"counters": counters, "where": where, "settings": settings, "options": options}
+    now, before = sample(requests, rows, monotonic_s=100.5, **same), sample(requests, rows, **same)
     return build(now, before), build(before)
 
 
@@ -120,16 +126,33 @@ def test_which_sources_stand_out() -> None:
 
 def test_one_release_time_stands_on_the_screen() -> None:
     """A queue more than half full: the kernel gives up after 7 s, not 63 s."""
-    old = build(sample(silent(80), [listener(limit=100)]))
+    known = {1: ListenerOptions()}
+    old = build(sample(silent(80), [listener(limit=100)], options=known))
     lines = shown(old, width=200, height=60)
     [line] = [line for line in lines if line.startswith("Release time")]
     assert line.startswith("Release time  7 s on :8080 while its queue is more than half full, else 63 s (tcp_syn")
     assert any(re.search(r"\b7 s\b", row) and row.startswith(":8080") for row in lines)
     assert not any(re.search(r"\b63 s\b", row) for row in lines if row.startswith(":8080"))
     # With a release time of its own the sysctl has no say.
-    calm = build(sample(silent(3), [listener(limit=100)]))
+    calm = build(sample(silent(3), [listener(limit=100)], options=known))
     [line] = [line for line in shown(calm, width=200, height=60) if line.startswith("Release time")]
     assert line.startswith("Release time  63 s: tcp_synack_retries = 5; SYN cookies when a queue is full")
+
+
+def test_a_release_time_that_could_not_be_read_is_not_shown() -> None:
+    """Without eBPF and privileges nothing tells whether TCP_SYNCNT is set."""
+    unknown, known = listener(port=8080, inode=1), listener(port=443, inode=2)
+    model = build(sample([], [unknown, known], options={2: ListenerOptions(retries=2)}))
+    lines = shown(model, width=200, height=60)
+    rows = {line.split()[0]: line for line in lines if line.startswith(":")}
+    assert " 7 s*" in rows[":443"]
+    assert " s" not in rows[":8080"]
+    assert "? could not be read: a listener may have a release time of its own (TCP_SYNCNT)" in lines
+    views = {view.port: view for view in model.listeners}
+    assert [json_object(LISTENER, views[port])["synack_retries_known"] for port in (8080, 443)] == [False, True]
+    out = Console(file=io.StringIO(), width=200, highlight=False, markup=False, emoji=False)
+    show_release_time(out, model, range(3), timing.RTO_MAX_S, {})
+    assert "not known on :8080: its own TCP_SYNCNT could not be read" in written(out)[2]
 
 
 def judged(name: str, requests: list[Any], *rows: Any) -> JudgedNamespace:

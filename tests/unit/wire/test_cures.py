@@ -28,7 +28,7 @@ EVERY: tuple[CureStep, ...] = (
     ChangeSetting("web", "net.ipv4.tcp_synack_retries", 2, "why", "cost"),
     ChangeListener("web", "192.0.2.1", 443, "backlog", 4096, "why"),
     Look("web", "diagnose --for 10s", "why"),
-    steps.LookAtProcess(7, "why"),
+    steps.LookAtProcess(7, "why", "stack"),
     steps.LookAtTracer(7, 9, "why"),
     steps.ContinueProcess(7, "why"),
     steps.ThawProcess(7, "/sys/fs/cgroup/a/cgroup.freeze", "why"),

@@ -10,6 +10,8 @@ from halfopen.core.fields.process import PROCESS, processes, processes_cell
 from halfopen.core.model.listeners import Ages, ListenerView
 from halfopen.core.units import family_text, listener_text, show_age
 
+_KNOWN: Final = "false: `TCP_SYNCNT` could not be read, and may override the sysctl, of which the retries are"
+
 
 class NamedListener(Protocol):
     """Any listener, or SO_REUSEPORT group, as far as its name goes."""
@@ -54,6 +56,12 @@ def _half_open(view: ListenerView) -> str:
     if not view.deferred:
         return f"{view.half_open:,}"
     return f"{view.half_open:,} (+{view.deferred:,} {'answered' if view.defers is False else 'deferred'})"
+
+
+def _release_time(view: ListenerView) -> str:
+    if not view.retries_known:
+        return "?"
+    return f"{view.effective_release_time_s:g} s" + ("*" if view.overridden else "")
 
 
 def _accept_limit(view: ListenerView) -> int | None:
@@ -179,6 +187,7 @@ LISTENER: Final[tuple[Field[ListenerView], ...]] = (
     ),
     Field("synack_retries", "retries in force: `TCP_SYNCNT` or the sysctl", lambda v: v.retries),
     Field("synack_retries_overridden", "`TCP_SYNCNT` is set", lambda v: v.overridden, "boolean", kind=Kind.LABEL),
+    Field("synack_retries_known", _KNOWN, lambda v: v.retries_known, "boolean", kind=Kind.LABEL),
     Field(
         "defer_accept_s",
         "`TCP_DEFER_ACCEPT`, as the kernel rounded it; 1 when only known from a request; 0: off or not known",
@@ -191,7 +200,7 @@ LISTENER: Final[tuple[Field[ListenerView], ...]] = (
         lambda v: v.release_time_s,
         unit="s",
         title="RELEASE",
-        show=lambda v: f"{v.effective_release_time_s:g} s" + ("*" if v.overridden else ""),
+        show=_release_time,
         spare=4,
     ),
     Field(
@@ -224,6 +233,7 @@ RELEASE_TIME: Final[tuple[Field[ListenerView], ...]] = (
     Field("port", "port", lambda v: v.port, kind=Kind.LABEL),
     Field("synack_retries", "retries in force: `TCP_SYNCNT` or the sysctl", lambda v: v.retries),
     Field("overridden", "`TCP_SYNCNT` is set", lambda v: v.overridden, "boolean", kind=Kind.LABEL),
+    Field("known", _KNOWN, lambda v: v.retries_known, "boolean", kind=Kind.LABEL),
     Field("release_time_s", "when the kernel gives up here", lambda v: v.release_time_s, unit="s"),
     Field(
         "effective_release_time_s",

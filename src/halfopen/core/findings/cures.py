@@ -10,10 +10,15 @@ from halfopen.core.policy.connection_actions import ChangeConnections
 
 @dataclass(frozen=True, slots=True)
 class LookAtProcess:
-    """Look at a process that does not accept: where it waits. Changes nothing."""
+    """Look at a process that does not accept. Changes nothing.
+
+    at: "waits" (where each of its threads waits), "threads" (which of them computes), "stack" (where in the kernel it
+    is, which tells something of an uninterruptible process alone) or "others" (which processes take the CPUs).
+    """
 
     pid: int
     reason: str
+    at: str = "waits"
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,12 +43,13 @@ class LookAtTracer:
 @dataclass(frozen=True, slots=True)
 class ThawProcess:
     """Have a process go on that the freezer of its cgroup stops, by the file of that cgroup; where that is out of sight
-    ("") only look which cgroup it is in.
+    ("") only look which cgroup it is in. container: as its runtime calls it; "" for none.
     """
 
     pid: int
     file: str
     reason: str
+    container: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,7 +36,8 @@ class ListenerView:
     count of the queue, None when only eBPF could have read it and did not. retransmits: how many half-open ones had the
     SYN-ACK sent again 0, 1, 2 … times. syn_queue_limit, accept_queue_limit: None when not known. retries and
     release_time_s: as configured; effective_release_time_s: with the kernel's own pruning of a queue more than half
-    full. overridden: TCP_SYNCNT is set. drops: at most as many SYNs and handshakes were turned away at this listener
+    full. overridden: TCP_SYNCNT is set; retries_known False: it could not be read, and the retries are those of the
+    setting, which it may override. drops: at most as many SYNs and handshakes were turned away at this listener
     since it was opened (`_turned_away`). queues: (members,) QUEUES, None unless eBPF met every member.
     """
 
@@ -65,6 +66,7 @@ class ListenerView:
     may_have_answered: int = 0
     defers: bool | None = None
     queues: NDArray[Any] | None = field(default=None, repr=False, compare=False)
+    retries_known: bool = True
 
     @property
     def fill(self) -> float | None:
@@ -249,6 +251,7 @@ def _view(
         effective_release_time_s=timing.release_time_s(queue.effective if exact else queue.retries, cap_s),
         queues=_queues(sample, group),
         defers=deferring or (False if queue.length is not None or len(known) == len(rows) else None),
+        retries_known=queue.length is not None or len(known) == len(rows),
     )
 
 

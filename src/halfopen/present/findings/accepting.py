@@ -88,7 +88,7 @@ def _keeps(f: Finding) -> str:
 
 def _stopped(f: Finding) -> str:
     if f.has("frozen"):
-        return tr("is frozen by the freezer of its cgroup, as by docker pause")
+        return tr("is frozen (its cgroup is, as by docker pause or systemctl freeze)")
     if f.text("state") != "t":
         return tr("is stopped (state T, as by SIGSTOP)")
     if f.has("tracer"):
@@ -141,6 +141,9 @@ def _not_accepted(f: Finding) -> list[str]:
 
 def _more(f: Finding) -> str:
     """The rest of the process facts."""
+    if f.text("why") == "stopped":
+        # Also a person presses Ctrl-Z, pauses a container or attaches a debugger.
+        return tr("let it go on, if that is not intended")
     if f.text("why") == "out-of-descriptors":
         if not f.has("descriptors"):
             return ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Final, assert_never
 
 from halfopen.core.findings.cures import (
@@ -70,12 +71,39 @@ def _for_process(action: ForProcess) -> str:
         if action.unit:
             return f"systemctl show {shell_word(action.unit)} -p CPUQuotaPerSecUSec"
         return f"grep . {shell_word(action.cgroup)}/cpu.*"
-    return f"cat /proc/{action.pid}/stack"
+    return _LOOKS[action.at].format(pid=action.pid)
+
+
+_LOOKS: Final = {
+    "waits": "ps -Lp {pid} -o tid,stat,wchan:32,comm",
+    "threads": "top -H -p {pid}",
+    "stack": "cat /proc/{pid}/stack",
+    "others": "top -o %CPU",
+}
+# What a runtime calls the cgroup of a container: the word of the runtime, before 64 digits.
+_RUNTIMES: Final = (
+    (re.compile(r"/(?:docker-|docker/)[0-9a-f]{64}(?:\.scope)?/"), "docker"),
+    (re.compile(r"/libpod-[0-9a-f]{64}(?:\.scope)?/"), "podman"),
+)
+# Of a user's own manager or runtime, of which the commands of root know nothing.
+_OF_A_USER: Final = re.compile(r"/user@[0-9]+\.service/|/user-[0-9]+\.slice/")
+# systemd freezes by cgroup v2 alone; a scope with 64 digits in its name is a container's.
+_UNIT: Final = re.compile(r"/([^/]+\.(?:service|scope|slice))/cgroup\.freeze")
+_CONTAINER: Final = re.compile(r"[0-9a-f]{64}")
 
 
 def _thaw(action: ThawProcess) -> str:
+    """By whoever froze it, where its name tells: a runtime that is passed over goes on to call its container paused."""
     if not action.file:
         return f"cat /proc/{action.pid}/cgroup"
+    if not _OF_A_USER.search(action.file):
+        if action.container:
+            for pattern, runtime in _RUNTIMES:
+                if pattern.search(action.file):
+                    return f"{runtime} unpause {shell_word(action.container)}"
+        unit = _UNIT.search(action.file)
+        if unit is not None and not _CONTAINER.search(unit[1]):
+            return f"systemctl thaw {shell_word(unit[1])}"
     word = "0" if action.file.endswith("/cgroup.freeze") else "THAWED"
     return f"echo {word} > {shell_word(action.file)}"
 

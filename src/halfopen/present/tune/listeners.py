@@ -74,7 +74,10 @@ def _show_group(
     device = f" on device {first.ifindex}" if first.ifindex else ""
     release = show_duration(timing.release_time_s(synack if first.retries is None else first.retries))
     size = f", {len(group)} sockets" if len(group) > 1 else ""
-    out.print(f"{name}{device}{_where(netns)}{size}: half-open connections are released after {release}")
+    after = f"half-open connections are released after {release}"
+    if first.problem is not None:
+        after = "cannot tell when half-open connections are released"
+    out.print(f"{name}{device}{_where(netns)}{size}: {after}")
     limit = "" if somaxconn is None else f"; somaxconn allows {somaxconn}"
     backlog = _one(str(s.backlog) for s in group)
     whose = "their" if len(group) > 1 else "its"

@@ -71,6 +71,8 @@ def test_one_that_a_debugger_stops_is_not_offered_sigcont_which_does_not_move_it
 
 
 FROZEN = "/sys/fs/cgroup/web/cgroup.freeze"
+IN_USER = "/user.slice/user-1000.slice/user@1000.service/app.slice/web.service"
+ID = "0123456789abcdef" * 4
 
 
 @pytest.mark.parametrize(
@@ -78,17 +80,41 @@ FROZEN = "/sys/fs/cgroup/web/cgroup.freeze"
     [
         ("", "cat /proc/7/cgroup"),
         (FROZEN, f"echo 0 > {FROZEN}"),
+        ("/sys/fs/cgroup/system.slice/web.service/cgroup.freeze", "systemctl thaw web.service"),
+        (f"/sys/fs/cgroup{IN_USER}/cgroup.freeze", f"echo 0 > /sys/fs/cgroup{IN_USER}/cgroup.freeze"),
         ("/sys/fs/cgroup/freezer/a b/freezer.state", "echo THAWED > '/sys/fs/cgroup/freezer/a b/freezer.state'"),
     ],
-    ids=["out of sight", "v2", "v1"],
+    ids=["out of sight", "v2", "unit", "unit of a user", "v1"],
 )
 def test_a_process_that_the_freezer_stops_is_thawed(frozen: str, step: str) -> None:
     asleep = replace(WAITING, state="D", waits_in=("__refrigerator",), frozen=frozen)
     found, verdict = _found(asleep)
     assert found.text("why") == "stopped"
-    assert "is frozen by the freezer of its cgroup" in say(found)
+    assert "is frozen (its cgroup is, as by docker pause or systemctl freeze)" in say(found)
+    assert "let it go on, if that is not intended" in say(found)
     assert verdict.next == ((ThawProcess(7, frozen, "app-not-accepting"),),)
     assert command(verdict.next[0]) == step
+
+
+@pytest.mark.parametrize(
+    ("directory", "step"),
+    [
+        (f"system.slice/docker-{ID}.scope", "docker unpause shop"),
+        (f"freezer/docker/{ID}", "docker unpause shop"),
+        (f"machine.slice/libpod-{ID}.scope/container", "podman unpause shop"),
+        (f"user.slice/user-7.slice/user@7.service/user.slice/libpod-{ID}.scope", None),
+        (f"kubepods.slice/cri-containerd-{ID}.scope", None),
+    ],
+    ids=["docker", "docker, v1", "podman", "podman of a user", "Kubernetes"],
+)
+def test_a_paused_container_goes_on_by_its_runtime(directory: str, step: str | None) -> None:
+    """A runtime that is passed over would go on to call it paused."""
+    file = f"/sys/fs/cgroup/{directory}/{'freezer.state' if 'freezer' in directory else 'cgroup.freeze'}"
+    frozen = replace(WAITING, frozen=file)
+    owners = {1: (Process(7, "web", None, ID[:12], "shop"),)}
+    full = listener(accept_queue=129, limit=128, cookie=5)
+    verdict, _ = second_look([], full, owners=owners, workers=([frozen], [frozen]))
+    assert command(verdict.next[0]) == (step or f"echo 0 > {file}")
 
 
 def test_processes_of_one_frozen_cgroup_are_thawed_by_one_command() -> None:
@@ -146,8 +172,9 @@ def test_a_quota_used_up_in_most_periods(throttled: int, why: str) -> None:
 
 
 def test_a_process_that_gets_no_cpu() -> None:
-    found, _ = _found(replace(WAITING, state="R"), replace(WAITING, state="R", queued_s=0.4, ran_s=0.02))
+    found, verdict = _found(replace(WAITING, state="R"), replace(WAITING, state="R", queued_s=0.4, ran_s=0.02))
     assert (found.text("why"), found.number("waited_for_cpu_share")) == ("starved", 0.8)
+    assert command(verdict.next[0]) == "top -o %CPU"
 
 
 def test_a_process_that_waits_for_something_else() -> None:
@@ -157,8 +184,9 @@ def test_a_process_that_waits_for_something_else() -> None:
 
 
 def test_a_process_that_computes() -> None:
-    found, _ = _found(replace(WAITING, state="R", waits_in=("",)), replace(WAITING, state="R", ran_s=0.5))
+    found, verdict = _found(replace(WAITING, state="R", waits_in=("",)), replace(WAITING, state="R", ran_s=0.5))
     assert (found.text("why"), found.number("cpu_share")) == ("blocked", 1.0)
+    assert command(verdict.next[0]) == "top -H -p 7"
 
 
 @pytest.mark.parametrize(
@@ -177,14 +205,16 @@ def test_who_may_be_about_to_accept_is_not_called_blocked(look: WorkerState) -> 
 
 
 def test_uninterruptible_at_both_looks() -> None:
-    found, _ = _found(replace(WAITING, state="D", waits_in=("ep_poll", "io_schedule")))
+    found, verdict = _found(replace(WAITING, state="D", waits_in=("ep_poll", "io_schedule")))
+    assert command(verdict.next[0]) == "cat /proc/7/stack"
     assert (found.text("why"), found.text("state")) == ("blocked", "D")
     assert _found(WAITING, replace(WAITING, state="D"))[0].text("why") == "unknown"
 
 
 def test_who_accepts_a_few_is_slow_wherever_it_waits() -> None:
-    found, _ = _found(ASLEEP, rates={"PassiveOpens": 20})
+    found, verdict = _found(ASLEEP, rates={"PassiveOpens": 20})
     assert (found.text("why"), found.count("accepted_at_most")) == ("slow", 10)
+    assert command(verdict.next[0]) == "ps -Lp 7 -o tid,stat,wchan:32,comm"
 
 
 @pytest.mark.parametrize(

@@ -192,14 +192,28 @@ def _step(reason: Obstacle, id: str) -> ForProcess:
     if reason.why == holder.THROTTLED:
         cgroup = next(str(fact.value) for fact in reason.facts if fact.name == "cgroup")
         return LookAtQuota(cgroup, process.unit or "", id)
-    return LookAtProcess(process.pid, id)
+    return LookAtProcess(process.pid, id, _look_at(reason))
+
+
+# Of a CPU: then its threads tell more than the place in which one of them waits.
+_COMPUTES: Final = 0.5
+
+
+def _look_at(reason: Obstacle) -> str:
+    """The sight of a process that tells most: the kernel's stack tells nothing of one that computes or has no CPU."""
+    if reason.why == holder.STARVED:
+        return "others"
+    if any(fact.name == "cpu_share" and float(fact.value) >= _COMPUTES for fact in reason.facts):
+        return "threads"
+    return "stack" if reason.holder.now is not None and reason.holder.now.state == "D" else "waits"
 
 
 def _go_on(reason: Obstacle, id: str) -> ForProcess:
     """The step by which a stopped process goes on: SIGCONT moves neither one that a debugger stops nor a frozen one."""
-    pid, told = reason.holder.process.pid, {fact.name: fact.value for fact in reason.facts}
+    process, told = reason.holder.process, {fact.name: fact.value for fact in reason.facts}
+    pid = process.pid
     if "frozen" in told:
-        return ThawProcess(pid, str(told["frozen"]), id)
+        return ThawProcess(pid, str(told["frozen"]), id, process.container_name or process.container or "")
     if told["state"] == "t":
         return LookAtTracer(pid, int(told.get("tracer", 0)), id)
     return ContinueProcess(pid, id)
