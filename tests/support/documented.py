@@ -1,13 +1,28 @@
-"""The types that docs/json.md gives the names of a document, held against a document that was really made."""
+"""What the documents say, docs/json.md of names and their types above all, held against what was really made."""
 
 from __future__ import annotations
 
 import re
 from collections import defaultdict
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
+ROOT = Path(__file__).resolve().parents[2]
+READMES = ("README.md", "README.zh-CN.md")
 _ROW = re.compile(r"^\| `([^`]+)` \| ([a-z ]+) \|", re.MULTILINE)
+
+
+def text(name: str) -> str:
+    """A document of this tree."""
+    return (ROOT / name).read_text(encoding="utf-8")
+
+
+def section(schema: str) -> str:
+    """What docs/json.md says of a schema. Raises: AssertionError."""
+    found = re.search(rf"^## {re.escape(schema)}\n(.*?)(?=^## |\Z)", text("docs/json.md"), re.MULTILINE | re.DOTALL)
+    assert found, f"docs/json.md has no section {schema}"
+    return found[1]
 
 
 def types(part: str) -> dict[str, set[str]]:
