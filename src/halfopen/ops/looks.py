@@ -169,7 +169,7 @@ def _again(model: Model, way: str, parts: list[Probe]) -> Looks:
     except HalfopenError:
         return Looks(model)  # gone meanwhile
     if np.array_equal(fresh.listeners["inode"], sample.listeners["inode"]):
-        kept = replace(fresh.completeness, notes=sample.completeness.notes)
+        kept = replace(fresh.completeness, notes=sample.completeness.notes, hidden=sample.completeness.hidden)
         fresh = replace(fresh, owners=sample.owners, options=sample.options, completeness=kept)
     now = _with_ways(with_parts(build(fresh, sample, columns=builder.take()), *_beside(model, parts)))
     return Looks(now if pids else _with_workers(now), model, fresh.monotonic_s - sample.monotonic_s)

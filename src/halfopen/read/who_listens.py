@@ -42,6 +42,7 @@ def _told(sample: Sample, found: Holders, processes: Mapping[int, tuple[Process,
     inodes = sample.listeners["inode"].tolist()
     missing = len(set(inodes) - found.by_inode.keys())
     notes = list(sample.completeness.notes)
+    hidden = False
     of = f"{missing} of {plural(len(inodes), 'listener')}"
     if found.broken_off:
         found_none = f"{of} without a name, and " if missing else ""
@@ -52,6 +53,7 @@ def _told(sample: Sample, found: Holders, processes: Mapping[int, tuple[Process,
         )
     elif missing and (found.refused or proc.lacking(("CAP_SYS_PTRACE",))):
         # With hidepid nothing is refused: the processes of others are not there at all.
+        hidden = True
         notes.append(f"the listening process is hidden for {of}{_shown_by(sample)}")
     options: dict[int, ListenerOptions] = {}
     if not _known(sample):
@@ -69,7 +71,7 @@ def _told(sample: Sample, found: Holders, processes: Mapping[int, tuple[Process,
             f"the search for deferred-accept listeners was stopped early: deferred connections of {missing} of "
             f"{plural(len(inodes), 'listener')} may be shown as half-open"
         )
-    completeness = replace(sample.completeness, problems=tuple(problems), notes=tuple(notes))
+    completeness = replace(sample.completeness, problems=tuple(problems), notes=tuple(notes), hidden=hidden)
     return replace(sample, owners=mine_owners, options=options, completeness=completeness)
 
 

@@ -7,8 +7,12 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """Read or measure something: `halfopen COMMAND` in a namespace. It changes nothing, so there is nothing to undo."""
+    """Read or measure something: `halfopen COMMAND` in a namespace. It changes nothing, so there is nothing to undo.
+
+    as_root: it is to show what was hidden for lack of a privilege.
+    """
 
     netns: str
     command: str
     reason: str
+    as_root: bool = False

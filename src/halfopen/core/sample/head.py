@@ -17,13 +17,15 @@ class Completeness:
     """Whether a reading is whole. `source` is "bpf", "diag" or "proc"; `problems` says in words what is missing or
     doubtful.
 
-    `notes` says what else could not be read for lack of a privilege: owners, options of listeners.
+    `notes` says what else could not be read for lack of a privilege: owners, options of listeners. hidden: processes
+    that listen are among it.
     """
 
     source: str = "diag"
     interrupted: bool = False
     problems: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    hidden: bool = False
 
     @property
     def whole(self) -> bool:

@@ -70,7 +70,7 @@ class NamespaceReader:
         if queues is not None and previous.queues is not None:
             queues = kept_if_alike(queues, previous.queues)
         if completeness.notes != previous.completeness.notes:
-            completeness = replace(completeness, notes=previous.completeness.notes)
+            completeness = replace(completeness, notes=previous.completeness.notes, hidden=previous.completeness.hidden)
         kept = replace(
             sample,
             listeners=kept_if_alike(sample.listeners, previous.listeners),

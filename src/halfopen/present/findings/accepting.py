@@ -159,7 +159,7 @@ def _more(f: Finding) -> str:
         )
     if f.has("process"):
         return tr("cannot tell why")
-    return tr("cannot tell why: it is not seen which process that is")
+    return tr("cannot tell why: the process is hidden from here; root on the host sees it")
 
 
 @lead("app-not-accepting")

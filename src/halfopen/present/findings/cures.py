@@ -24,7 +24,7 @@ def next_commands(verdict: Verdict) -> list[str]:
 
 def _command(action: CureStep) -> str:
     if isinstance(action, Look):
-        return f"halfopen {action.command}{netns_words(action.netns)}"
+        return f"{'sudo ' if action.as_root else ''}halfopen {action.command}{netns_words(action.netns)}"
     # All that may be proposed takes long to load, and an idle host needs none of it.
     from halfopen.present.findings.steps import step
 

@@ -23,8 +23,8 @@ from halfopen.core.findings.judging import judged
 from halfopen.core.findings.verdict import Verdict
 from halfopen.core.model.listeners import ListenerView
 from halfopen.core.model.model import build
-from halfopen.core.policy.actions import ChangeListener, Look
-from halfopen.core.sample import QUEUES, Process
+from halfopen.core.policy.actions import ChangeListener
+from halfopen.core.sample import QUEUES, Completeness, Process
 from halfopen.core.sample.workers import OpenFiles, Quota, Workers, WorkerState
 from halfopen.present.findings.cures import command
 from halfopen.present.findings.sentences import say
@@ -318,11 +318,28 @@ def test_the_same_connection_is_next_at_both_looks_so_that_none_was_accepted() -
 def test_no_longer_queue_is_proposed_where_the_next_one_has_waited_for_long(age_s: float, longer: bool) -> None:
     """A burst is accepted sooner: what is longer would fill as well."""
     queues = _next_in(77, round((100.0 - age_s) * 1e6))
-    verdict, _ = verdict_of([], listener(accept_queue=129, limit=128, cookie=5), queues=queues)
+    owners = {1: (Process(7, "web"),)}
+    verdict, _ = verdict_of([], listener(accept_queue=129, limit=128, cookie=5), queues=queues, owners=owners)
     cures = [step for cure in verdict.next for step in cure]
     assert any(isinstance(step, ChangeListener) for step in cures) is longer
-    # Nobody is seen who should accept.
-    assert any(isinstance(step, Look) for step in cures)
+
+
+@pytest.mark.parametrize(
+    ("hidden", "step"),
+    [(True, "sudo halfopen status"), (False, "halfopen diagnose --for 10s")],
+    ids=["no privilege", "out of a container's sight"],
+)
+def test_no_longer_queue_is_proposed_where_the_process_could_not_be_read(hidden: bool, step: str) -> None:
+    """Whether it is slow, stopped or met a burst, nobody knows then."""
+    verdict, ids = second_look(
+        [],
+        listener(accept_queue=129, limit=128, cookie=5),
+        rates={"PassiveOpens": 400},
+        completeness=Completeness(hidden=hidden),
+    )
+    assert ids[0] == "app-not-accepting"
+    assert "cannot tell why: the process is hidden from here" in say(verdict.findings[0])
+    assert [command(cure) for cure in verdict.next] == [step]
 
 
 def test_another_connection_is_next_so_that_one_was_accepted() -> None:

@@ -25,7 +25,7 @@ from halfopen.core.findings.holder import Holder, Obstacle
 from halfopen.core.findings.registry import OnRelease, rule
 from halfopen.core.findings.remedies import longer_queues, look_closer
 from halfopen.core.model.listeners import ListenerView
-from halfopen.core.policy.actions import ChangeSetting
+from halfopen.core.policy.actions import ChangeSetting, Look
 from halfopen.core.tune.keys import ABORT
 
 # A process in such a way accepts nothing until somebody helps it.
@@ -161,8 +161,10 @@ def _cures(e: Evidence, found: Stuck, reason: Obstacle | None, id: str) -> tuple
     burst = slow and found.whole and (queue.oldest_s or 0.0) < _NO_BURST_S
     longer = longer_queues(e, found.view, id) if burst or queue.cap == 1 else ()
     if reason is None:
-        # Nobody is seen who should accept: a longer look tells at least whether anything is accepted.
-        return (*look_closer(e, id), *longer) if queue.accepted is None else longer
+        # Whether a longer queue helps depends on a program of which nothing is known.
+        if e.now.sample.completeness.hidden:
+            return ((Look(e.netns, "status", id, as_root=True),),)
+        return look_closer(e, id)
     first = _step(reason, id)
     if reason.why == holder.NO_DESCRIPTORS and (files := reason.holder.files) is not None and _whole_system(reason):
         # More files on this system help each of them.
