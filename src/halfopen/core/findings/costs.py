@@ -17,7 +17,10 @@ def dropped_clients_per_s(e: Evidence) -> float:
     every = floods(e)
     if not every:
         return dropped_syns_per_s(e)
-    share = unanswered_share(e, sum(one.unanswered_per_s for one in every), every[0].completions_per_s)
+    # A rate that is shared is that of all of these.
+    shared = max((one.unanswered_per_s for one in every if one.shared), default=0.0)
+    rate = shared + sum(one.unanswered_per_s for one in every if not one.shared)
+    share = unanswered_share(e, rate, every[0].completions_per_s)
     return dropped_syns_per_s(e) * (1.0 - share)
 
 

@@ -70,7 +70,8 @@ class SilentSources:
     what finishes at `where`, the listener that it goes to (None: several). share: the first of both. counted: that none
     of these sources finishes is counted, not concluded from totals. cookies_per_s: of what they begin, answered by
     cookie. ended: None while it goes on. limit: the share that decided. near_clients: the part of its sources that are
-    of a network from which anybody finishes, where that decided as well.
+    of a network from which anybody finishes, where that decided as well. shared: other listeners have a part of
+    unanswered_per_s, and of cookies_per_s, that was not counted.
     """
 
     id: str
@@ -86,6 +87,7 @@ class SilentSources:
     ended: FloodEnd | None = None
     limit: float = MOST
     near_clients: float | None = None
+    shared: bool = False
 
 
 def unanswered_per_s(e: Evidence, silent: Lasting) -> float:
@@ -306,14 +308,17 @@ def _judged(
     """The flood of these sources, if it is one; theirs (N,): all requests of theirs, however young."""
     asked = e.sources
     mask = theirs & asked.strange
-    silent, where = asked.among(mask), e.mostly_at(mask)
-    finished, over = e.finished_per_s(where), ended(e, mask, where) if silent.count else None
-    cookies, rate = _by_cookie(e, mask), silent.per_s if over is None else over.came_per_s
+    silent, where = asked.among(mask), _where(e, mask)
+    over = ended(e, mask, where) if silent.count else None
+    met = _at_full_queues(e, mask)
+    cookies, shared = met.cookies_per_s, met.shared and over is None
+    finished = e.completions_per_s if shared else e.finished_per_s(where)
+    rate = silent.per_s if over is None else over.came_per_s
     if over is None and cookies:
         full = _at_full(e)
         # Beside those where queues are full, at other listeners.
         others = asked.among(mask & ~full).per_s if np.any(mask & ~full) else 0.0
-        rate = max(rate, cookies * (1 + e.entered_per_s(full) / e.cookies_unanswered_per_s) + others)
+        rate = max(rate, met.per_s + others)
     if over is None and id == "spoofed-flood":
         rate = max(rate, come_again(e, mask))
     share = unanswered_share(e, rate, finished)
@@ -328,8 +333,19 @@ def _judged(
         return None
     limit = MOST if near is None else _WEIGHTY
     return SilentSources(
-        id, silent, rate, finished, share, none_finishes, cookies, where, hosts, prefix, over, limit, near
+        id, silent, rate, finished, share, none_finishes, cookies, where, hosts, prefix, over, limit, near, shared
     )
+
+
+def _where(e: Evidence, mask: NDArray[np.bool_]) -> ListenerView | None:
+    """The listener that these requests, by a mask (N,), are on; None where others have more than a few of them, which
+    are flooded as well.
+    """
+    view = e.mostly_at(mask)
+    if view is None:
+        return None
+    elsewhere = int(np.count_nonzero(mask & ~e.at(e.now.views.index(view))))
+    return None if elsewhere >= max(_FEWEST, _WEIGHTY * np.count_nonzero(mask)) else view
 
 
 def _near_clients(e: Evidence, mask: NDArray[np.bool_]) -> float | None:
@@ -354,15 +370,43 @@ def _at_full(e: Evidence) -> NDArray[np.bool_]:
     return full if np.any(full & e.sources.strange) else np.ones(len(full), dtype=bool)
 
 
-def _by_cookie(e: Evidence, mask: NDArray[np.bool_]) -> float:
-    """SYNs a second of these strangers, by a mask (N,), that were answered by cookie and not followed up: their part of
-    all is that of the places that strangers have in the full queues.
+@dataclass(frozen=True, slots=True)
+class _AtFullQueues:
+    """SYNs a second of a flood where queues are full, and of them, those that were answered by cookie and not followed
+    up. shared: those of other listeners are among them.
+    """
+
+    per_s: float = 0.0
+    cookies_per_s: float = 0.0
+    shared: bool = False
+
+
+def _at_full_queues(e: Evidence, mask: NDArray[np.bool_]) -> _AtFullQueues:
+    """What comes of these strangers, by a mask (N,), where queues are full.
+
+    Of one queue their part is that of the places they have, as whoever comes takes the next free place. Of several
+    queues the places tell nothing: a long one at which few come has as many as one that is flooded.
     """
     if not e.cookies_unanswered_per_s:
-        return 0.0
-    among = e.sources.strange & _at_full(e)
-    part = int(np.count_nonzero(mask & among)) / max(1, int(np.count_nonzero(among)))
-    return part * e.cookies_unanswered_per_s
+        return _AtFullQueues()
+    full = _at_full(e)
+    among = e.sources.strange & full
+    places = [at for i in range(len(e.now.views)) if (at := e.at(i) & among).any()]
+    theirs = [at for at in places if (mask & at).any()]
+    if not theirs:
+        return _AtFullQueues()
+    entered, cookies = e.entered_per_s(full), e.cookies_unanswered_per_s
+    if len(theirs) == len(places):
+        part = int(np.count_nonzero(mask & among)) / max(1, int(np.count_nonzero(among)))
+        return _AtFullQueues(part * (cookies + entered), part * cookies)
+    arrived = e.now.arrived
+    if arrived is None or not arrived.packets:
+        return _AtFullQueues(cookies + entered, cookies, shared=True)
+    per_s = 0.0
+    for flow, at in ((arrived.by_view[i], e.at(i) & among) for i in range(len(e.now.views))):
+        part = int(np.count_nonzero(mask & at)) / max(1, int(np.count_nonzero(at)))
+        per_s += part * flow.per_s(max(0, flow.syns - flow.repeats - flow.finished))
+    return _AtFullQueues(per_s, min(cookies, max(0.0, per_s - e.entered_per_s(mask & full))))
 
 
 def _of_a_second(e: Evidence, theirs: NDArray[np.bool_]) -> int:

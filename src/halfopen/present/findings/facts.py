@@ -70,6 +70,12 @@ def _told_elsewhere(_: Fact, __: ByName) -> str:
     return ""
 
 
+def _unanswered(fact: Fact, known: ByName) -> str:
+    if "unanswered_of" in known:
+        return tr("{n} are never answered, in the whole namespace", n=amount(fact))
+    return tr("{n} are never answered", n=amount(fact))
+
+
 def _percent(fact: Fact) -> str:
     return f"{float(fact.value):.0%}"
 
@@ -158,7 +164,7 @@ PHRASES: Final[Mapping[str, Phrase]] = {
     "back_by": lambda f, _: tr("the route back leaves by {device}", device=f.value),
     "came_by": lambda f, _: tr("SYNs come in by {device}", device=f.value),
     "no_way_back": lambda f, _: tr("no route back ({error})", error=f.value),
-    "unanswered_per_s": lambda f, _: tr("{n} are never answered", n=amount(f)),
+    "unanswered_per_s": _unanswered,
     "came_per_s": lambda f, _: tr("{n} came while it lasted", n=amount(f)),
     "last_syn_s": lambda f, _: tr("the last SYN {time} ago", time=amount(f)),
     "given_up_s": lambda f, _: tr("the last one is given up within {time}", time=amount(f)),
@@ -167,6 +173,7 @@ PHRASES: Final[Mapping[str, Phrase]] = {
     "cookies_unanswered_per_s": _cookies,
     "completions_per_s": lambda f, _: tr("{n} finish", n=amount(f)),
     "completions_of": _told_elsewhere,
+    "unanswered_of": _told_elsewhere,
     "finish_others": lambda f, _: tr("{n} of sources that finish others, or did lately", n=amount(f)),
     "silenced": lambda f, _: tr("{n} of sources that finished lately", n=amount(f)),
     "finished_by_them": lambda f, _: tr("{n} handshakes of these sources finished", n=amount(f)),

@@ -29,9 +29,9 @@ def _flood(f: Finding, now: str, over: str, *, named: bool = False) -> tuple[str
     if f.has("last_syn_s"):
         since = lasted(f.number("last_syn_s"))
         return tr("{who} is over: the last SYN came {since} ago", who=over, since=since), listed(_afterwards(f))
-    rate = per_s(f, "unanswered_per_s")
+    rate = _of_all(f, "unanswered_per_s")
     if f.has("dropped_syns_per_s") and f.number("dropped_syns_per_s") > f.number("unanswered_per_s"):
-        values = {"who": now, "rate": rate, "dropped": per_s(f, "dropped_syns_per_s")}
+        values = {"who": now, "rate": rate, "dropped": _of_all(f, "dropped_syns_per_s")}
         brief = tr(
             "{who}: {dropped} are dropped, those of clients among them, and {rate} more find room and are never "
             "answered",
@@ -42,13 +42,21 @@ def _flood(f: Finding, now: str, over: str, *, named: bool = False) -> tuple[str
     return brief, listed([_meanwhile(f), _last(f, sources=not named), _in_doubt(f)]) + _room(f)
 
 
+def _of_all(f: Finding, name: str) -> str:
+    """A rate, and that it is not of the listener alone where it is not."""
+    if not f.has("unanswered_of"):
+        return per_s(f, name)
+    return tr("{rate} in the whole namespace", rate=per_s(f, name))
+
+
 def _clients(f: Finding) -> str:
     """Whether clients get in."""
     finished, rate = f.number("completions_per_s"), per_s(f, "completions_per_s")
     if f.listener is not None and f.text("completions_of") != "listener":
         rate = tr("{rate} in the whole namespace", rate=rate)
     if f.has("dropped_syns_per_s"):
-        return tr("{rate} more are dropped, those of clients among them", rate=per_s(f, "dropped_syns_per_s"))
+        dropped = _of_all(f, "dropped_syns_per_s")
+        return tr("{rate} more are dropped, those of clients among them", rate=dropped)
     if f.number("cookies_unanswered_per_s"):
         if finished:
             return tr("clients get in by SYN cookie ({rate})", rate=rate)
@@ -103,7 +111,7 @@ def _afterwards(f: Finding) -> list[str]:
 
 def _room(f: Finding) -> str:
     """How soon a release would be undone."""
-    if not f.has("syn_queue"):
+    if not f.has("syn_queue") or f.has("unanswered_of"):
         return ""
     # A place that becomes free is taken by the next SYN, one that is dropped now as well.
     dropped = f.number("dropped_syns_per_s") if f.has("dropped_syns_per_s") else 0.0

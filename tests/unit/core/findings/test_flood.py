@@ -171,6 +171,47 @@ def test_floods_of_two_ports_are_told_apart_with_a_rate_each() -> None:
     assert (of_one.text("prefix"), of_one.count("lasting")) == ("198.18.7.0/24", 200)
 
 
+@pytest.mark.parametrize("packets", [True, False])
+def test_a_rate_is_named_for_a_port_only_where_it_was_counted_there(packets: bool) -> None:
+    """Two full queues: the places that each flood has tell nothing of how many SYNs come to which."""
+    forged = still_coming(257)
+    at = {"port": 9090, "retransmits": 2, "expires_ms": 500}
+    network = [request(f"198.18.7.{i % 100 + 1}", source_port=i + 1, cookie=9000 + i, **at) for i in range(513)]
+    ports = listener(limit=512, cookie=1, inode=1), listener(port=9090, limit=512, cookie=2, inode=2)
+    seen = (arrivals({"20.0.0.7 8080": {"syns": 1900}, "198.18.7.1 9090": {"syns": 100}}),) if packets else ()
+    verdict, _ = second_look(forged + network, *ports, rates={"SyncookiesSent": 4000}, parts=seen)
+    found = {one.id: one for one in verdict.findings}
+    spoofed, of_one = found["spoofed-flood"], found["prefix-flood"]
+    assert [one.listener and one.listener.port for one in (spoofed, of_one)] == [8080, 9090]
+    if packets:
+        assert spoofed.number("unanswered_per_s") == pytest.approx(3800)
+        assert of_one.number("unanswered_per_s") == pytest.approx(200)
+        assert not any(one.has("unanswered_of") for one in (spoofed, of_one))
+    else:
+        for one in (spoofed, of_one):
+            assert one.number("unanswered_per_s") >= 4000
+            assert (one.text("unanswered_of"), one.text("completions_of")) == ("namespace", "namespace")
+            assert "/s in the whole namespace are never answered" in say(one)
+            assert "filled up again" not in say(one)
+
+
+def test_a_flood_of_two_ports_is_not_said_to_be_of_one() -> None:
+    forged = [*still_coming(200), *many(100, port=9090, retransmits=2, expires_ms=500)]
+    ports = listener(limit=4096, cookie=1, inode=1), listener(port=9090, limit=4096, cookie=2, inode=2)
+    verdict, ids = second_look(forged, *ports)
+    assert (ids[0], verdict.findings[0].listener) == ("spoofed-flood", None)
+
+
+@pytest.mark.parametrize("both", [True, False])
+def test_dropped_syns_are_those_of_every_full_queue(both: bool) -> None:
+    forged = [*still_coming(65), *many(4, port=9090)]
+    ports = listener(limit=128, cookie=1, inode=1), listener(port=9090, limit=4 if both else 128, cookie=2, inode=2)
+    verdict, _ = second_look(forged, *ports, rates={"ListenDrops": 900}, settings={"tcp_syncookies": 0})
+    [flood] = [one for one in verdict.findings if one.id == "spoofed-flood"]
+    assert flood.at.port == 8080
+    assert ("900/s in the whole namespace are dropped" in say(flood)) is both
+
+
 def test_cookies_that_come_back_are_those_of_clients() -> None:
     _, ids = second_look(
         silent(17), listener(limit=16), rates={"SyncookiesSent": 5000, "SyncookiesRecv": 5000, "PassiveOpens": 5000}

@@ -56,8 +56,9 @@ def _flow(e: Evidence, found: SilentSources) -> tuple[Fact, ...]:
         Fact("lasting", found.silent.count),
         Fact("lasting_since_s", found.silent.since_s, unit="s"),
         *_rate(found),
+        *((Fact("unanswered_of", "namespace"),) if found.shared or (dropped and _full_elsewhere(e, found)) else ()),
         Fact("completions_per_s", round(found.completions_per_s, 1), unit="per_s"),
-        Fact("completions_of", "listener" if found.where is not None and e.now.arrived is not None else "namespace"),
+        Fact("completions_of", _finished_of(e, found)),
         Fact("unanswered_share", round(found.share, 4), found.limit, between=_by_packets(found)),
         *(() if found.near_clients is None else (Fact("near_clients", round(found.near_clients, 4)),)),
         Fact("repeated", found.silent.repeated),
@@ -66,6 +67,16 @@ def _flow(e: Evidence, found: SilentSources) -> tuple[Fact, ...]:
         *((Fact("finished_by_them", 0),) if found.counted else ()),
         *((Fact("dropped_syns_per_s", dropped, unit="per_s"),) if dropped else ()),
     )
+
+
+def _finished_of(e: Evidence, found: SilentSources) -> str:
+    """Where the handshakes finished that are set against it."""
+    return "namespace" if found.where is None or e.now.arrived is None or found.shared else "listener"
+
+
+def _full_elsewhere(e: Evidence, found: SilentSources) -> bool:
+    """Whether SYNs may be dropped at other listeners as well: no counter tells how many at which."""
+    return found.where is not None and any(view.key != found.where.key for view in e.full())
 
 
 def _by_packets(found: SilentSources) -> bool:
