@@ -19,16 +19,19 @@ _LATE: Final = 0.05
 _THEIRS: Final = 0.8
 # Without eBPF: who finished in this time finishes now.
 _RECENT_S: Final = 3.0
-_WAITED_S: Final = 1.0
+# The SYN-ACK is sent again after 1 s, 3 s and 7 s (RFC 6298).
+_FIRST_S: Final = 1.0
+_SECOND_S: Final = 3.0
+_THIRD_S: Final = 7.0
 _HOST: Final = {4: 32, 6: 64}
 
 
 @dataclass(frozen=True, slots=True)
 class LatePath:
     """Handshakes of `prefix` (None: from everywhere) between two looks: how many finished, how many of them late; how
-    many still wait after a SYN-ACK was sent again. share: of the late and the waiting ones. rtt_s: the median round
-    trip from there, 0 where it is not known. counted: False without eBPF: `late` is not known then, and `finished` no
-    more than a measure of the share.
+    many still wait after a SYN-ACK was sent again, however long ago they began. share: of the handshakes of that time,
+    those that finished late and those that are not going to. rtt_s: the median round trip from there, 0 where it is not
+    known. counted: False without eBPF: `late` is not known then, and `finished` is that of all listeners.
     """
 
     finished: int
@@ -53,15 +56,32 @@ def _slow(e: Evidence) -> LatePath | None:
     if len(numbers) < _LEAST:
         return None
     prefix = narrowest(numbers, _THEIRS)
-    waiting = int(np.count_nonzero(retrying if prefix is None else retrying & e.sources.within(prefix)))
+    if prefix is not None:
+        retrying &= e.sources.within(prefix)
+    waiting, counted = int(np.count_nonzero(retrying)), e.now.arrived is not None
     finished, finished_late = _finished(e, prefix)
     if not finished:
         return None
-    share = (finished_late + waiting) / (finished + waiting)
+    stay = _stay_per_s(e, retrying, counted=counted) * e.interval_s
+    share = (finished_late + stay) / (finished + stay)
     if share < _LATE or finished_late + waiting < _LEAST:
         return None
     rtt_s = 0.0 if prefix is None else e.sources.completers.rtt_s(prefix)
-    return LatePath(finished, finished_late, waiting, share, _LATE, prefix, rtt_s, e.now.arrived is not None)
+    return LatePath(round(finished), finished_late, waiting, share, _LATE, prefix, rtt_s, counted)
+
+
+def _stay_per_s(e: Evidence, retrying: NDArray[np.bool_], *, counted: bool) -> float:
+    """How many a second of those that wait, by a mask (N,), pass the age at which a good handshake has finished: of
+    all that wait at a moment, many began long ago.
+
+    Where those that finish late are counted, who finishes after the second SYN-ACK is among these.
+    """
+    columns = e.now.columns
+    if columns is None:
+        return 0.0
+    first, last = (_SECOND_S, _THIRD_S) if counted and e.now.release_time_s > _SECOND_S else (_FIRST_S, _SECOND_S)
+    ages = columns.ages_s[retrying]
+    return int(np.count_nonzero((ages >= first) & (ages < last))) / (last - first)
 
 
 def _retrying(e: Evidence) -> NDArray[np.bool_]:
@@ -89,17 +109,16 @@ def _late(e: Evidence) -> NDArray[np.uint64]:
     return np.repeat(now["number"], now["late"])
 
 
-def _finished(e: Evidence, prefix: Prefix | None) -> tuple[int, int]:
+def _finished(e: Evidence, prefix: Prefix | None) -> tuple[float, int]:
     """How many handshakes of a prefix finished between the two looks, and how many of them late."""
     completers, arrived = e.sources.completers, e.now.arrived
     if arrived is not None:
         if prefix is None:
             return arrived.all.finished, arrived.all.late
         return completers.now_within(prefix), completers.late_within(prefix)
-    # Who waits now began in the last second or two, however long the interval is.
-    finished = e.completions_per_s * min(e.interval_s, _WAITED_S)
+    finished = e.completions_per_s * e.interval_s
     if prefix is not None and prefix.bits < _HOST[prefix.version]:
         # Its part of those addresses that finished in the last seconds. Of one address that would be no part of what
         # it finished: it may be a proxy.
         finished *= completers.share_within(prefix, _RECENT_S)
-    return round(finished), 0
+    return finished, 0

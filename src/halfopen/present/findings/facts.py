@@ -182,7 +182,7 @@ PHRASES: Final[Mapping[str, Phrase]] = {
     "finished": lambda f, _: tr("{n} finished", n=amount(f)),
     "late": lambda f, _: tr("{n} after a SYN-ACK was sent again", n=amount(f)),
     "retrying": _retrying,
-    "late_share": lambda f, _: tr("{share} late or still waiting{limit}", share=_percent(f), limit=_limit(f)),
+    "late_share": lambda f, _: tr("{share} finish late or do not finish{limit}", share=_percent(f), limit=_limit(f)),
     "rtt_s": lambda f, _: tr("round trip {time}", time=amount(f)),
     "source": _source,
     "source_share": _told_elsewhere,

@@ -170,6 +170,21 @@ def test_a_few_late_ones_are_any_path() -> None:
     assert second_look(many(12), rates={"PassiveOpens": 600}, parts=[one])[1] == []
 
 
+@pytest.mark.parametrize(("counted", "young", "found"), [(True, 0, 0), (True, 9, 1), (False, 0, 0), (False, 24, 1)])
+def test_those_who_wait_are_set_against_those_who_finish_in_the_same_time(
+    counted: bool, young: int, found: int
+) -> None:
+    """Of 600 a second, three in a thousand go away before they answer: 17 wait at any moment, 8 % beside what finishes
+    in half a second.
+    """
+    old = from_hosts([PROXY], 17, retransmits=4, expires_ms=9000)
+    waiting = [*old, *from_hosts([PROXY], young, retransmits=2 if counted else 1, expires_ms=1000)]
+    seen = arrivals({PROXY: {"syns": 300, "finished": 300, "late": 2 + 2 * young}})
+    parts = [peers({PROXY: 0.0}), *([seen] if counted else [])]
+    _, ids = second_look(waiting, rates={"PassiveOpens": 200 if young and not counted else 600}, parts=parts)
+    assert ids.count("slow-path") == found
+
+
 def test_without_ebpf_a_slow_path_shows_by_those_that_wait() -> None:
     waiting = from_hosts([f"10.9.{i}.7" for i in range(12)], 1, retransmits=1, expires_ms=1500)
     memory = peers({**{f"10.9.{i}.7": 1.0 for i in range(12)}, "99.1.1.1": 0.1}, rtt_s=1.2)

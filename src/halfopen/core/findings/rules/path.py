@@ -135,8 +135,8 @@ def acks_lost(e: Evidence) -> Iterator[Hit]:
     Level.NOTICE,
     needs=(Need.RATES,),
     title="slow or lossy path",
-    doc="of the handshakes of clients that do finish, 5 % or more finish only after a SYN-ACK was sent again, or still "
-    "wait after one was",
+    doc="of the handshakes of one time, of clients that do finish, 5 % or more finish only after a SYN-ACK was sent "
+    "again, or not at all",
     unless="hardly any does, none of those sources finishes, accept queues overflow (the kernel ignores ACKs then), or "
     "this host itself loses packets",
     advice="nothing, while the queue is not filling",
