@@ -15,9 +15,10 @@ import numpy as np
 import pytest
 
 import capabilities
+from halfopen.change import options_record
 from halfopen.change.closers import Closers, meant
 from halfopen.core.closing_filter import ClosingFilter
-from halfopen.core.errors import UsageError
+from halfopen.core.errors import JournalError, UsageError
 from halfopen.core.policy.connection_actions import (
     KEEPALIVE_ON,
     PROBE_PEERS,
@@ -242,6 +243,47 @@ def test_keepalive_onto_all_asks_neither_for_processes_nor_for_cookies(
     assert {one.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) for one in pairs.clients} == {1}
     with pytest.raises(UsageError, match="more than --max 5"):
         cure.execute(ChangeConnections(identify(ns), KEEPALIVE_ON, ClosingFilter(), "test", 5), ns)
+
+
+def test_keepalive_stops_where_the_old_options_cannot_be_kept(pairs: Pairs, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise JournalError("the record of the old options cannot be written: no space left on device")
+
+    ns = resolve(f"{pairs.lab.client.netns_path}")
+    monkeypatch.setattr(options_record, "add", full)
+    done = cure.execute(ChangeConnections(identify(ns), KEEPALIVE_ON, ClosingFilter(), "test", 1000), ns)
+    assert done.done == 6
+    [problem] = done.problems
+    assert problem.startswith("stopped after 6 connections: the record of the old options cannot be written")
+
+
+@WAYS
+def test_a_listener_stands_for_its_own_clients_alone(
+    pairs: Pairs, refused: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HALFOPEN_REFUSE_BPF", refused)
+    lab = pairs.lab
+
+    def at_server(*words: str) -> subprocess.CompletedProcess[str]:
+        return lab.server.run(lambda: halfopen("closing", *words))
+
+    with ExitStack() as stack:
+        other = stack.enter_context(lab.server.run(lambda: socket.create_server(("192.0.2.1", PORT + 1))))
+        stack.enter_context(lab.client.run(lambda: socket.create_connection(("192.0.2.1", PORT + 1), 5)))
+        beside = stack.enter_context(other.accept()[0])
+        done = at_server("keepalive", "--listener", f":{PORT}", "--yes", "--json")
+        assert json.loads(done.stdout)["done"] == 6, done.stdout
+        assert {one.getsockopt(1, 9) for one in pairs.servers} == {1}
+        assert beside.getsockopt(1, 9) == 0
+        rows = json.loads(at_server("list", "--listener", f"192.0.2.1:{PORT}", "--json").stdout)["connections"]
+        assert {row["local_port"] for row in rows} == {PORT}
+        assert len(rows) == 6
+        # The port of the listener is no peer's, and halfopen says what to give instead.
+        for words in (("list",), (), ("keepalive", "--yes")):
+            said = at_server(*words, "--peer", f":{PORT}")
+            assert f"--listener :{PORT}" in " ".join((said.stdout + said.stderr).split()), said
+        said = at_server("--peer", f"clients of :{PORT}")
+        assert (said.returncode, f"--listener :{PORT}" in said.stderr) == (2, True), said.stderr
 
 
 def test_shutdown_ends_close_wait_in_order(pairs: Pairs) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Generator
 from typing import Any, Final
 
 import numpy as np
@@ -43,8 +44,8 @@ def meant(n: int, options: KeepaliveOptions | None = None) -> NDArray[Any]:
 class Closers(Closable):
     """The loaded programs, with room for so many victims: Linux 6.5. Close it, or use it as a context manager.
 
-    Every method acts on the calling thread's namespace and returns the records (n,) ACTED of the connections that were
-    still as they were meant to be.
+    Every method acts on the calling thread's namespace and gives the records ACTED of the connections that were still
+    as they were meant to be, (n,) unless it says otherwise.
     """
 
     way: Final = "bpf"
@@ -88,13 +89,18 @@ class Closers(Closable):
         """
         return self._act("retrofit", cookies, rows, states, 0, slowly=slowly)
 
-    def retrofit_all(self, options: KeepaliveOptions, states: int, least_quiet: int) -> NDArray[Any]:
-        """Set options on every connection in these states (a bit each) that was quiet for so many jiffies; those that
-        were set, (n,) dtype ACTED. Raises: KernelError.
+    def retrofit_all(
+        self, options: KeepaliveOptions, states: int, least_quiet: int
+    ) -> Generator[memoryview, None, None]:
+        """Set options on every connection in these states (a bit each) that was quiet for so many jiffies. Yields the
+        records ACTED of those that were set, as bytes, a stretch at a time; overwritten by the next. Whoever stops
+        asking has the rest left as they are.
+
+        Raises: KernelError.
         """
         self._by_cookie[0] = 0
         self._wanted[0] = meant(1, options)[0]
-        return self._run("retrofit", states, least_quiet)
+        yield from self._pieces("retrofit", states, least_quiet)
 
     def destroy(self, cookies: NDArray[np.uint64], rows: NDArray[Any], states: int, least_quiet: int) -> NDArray[Any]:
         """End the connections with these cookies (K,) that are still as rows (K,) MEANT says, and were quiet for so
@@ -119,13 +125,18 @@ class Closers(Closable):
         return self._run(program, states, least_quiet, slowly=slowly)
 
     def _run(self, program: str, states: int, least_quiet: int, *, slowly: bool = False) -> NDArray[Any]:
-        self._states[0], self._least_quiet[0] = states, least_quiet
         acted = Growing(bpf_records.ACTED)
+        for piece in self._pieces(program, states, least_quiet, slowly=slowly):
+            acted.add(np.frombuffer(piece, dtype=bpf_records.ACTED))
+        return acted.take()
+
+    def _pieces(
+        self, program: str, states: int, least_quiet: int, *, slowly: bool = False
+    ) -> Generator[memoryview, None, None]:
+        self._states[0], self._least_quiet[0] = states, least_quiet
         fd = self._loaded.iterate(self._links[program])
         try:
-            pace = (_A_JIFFY * acted.array.itemsize, _JIFFY_S) if slowly else ()
-            for piece in received(fd, "closers", *pace):
-                acted.add(np.frombuffer(piece, dtype=bpf_records.ACTED))
+            pace = (_A_JIFFY * bpf_records.ACTED.itemsize, _JIFFY_S) if slowly else ()
+            yield from received(fd, "closers", *pace)
         finally:
             os.close(fd)
-        return acted.take()

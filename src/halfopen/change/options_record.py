@@ -1,4 +1,7 @@
-"""What the options of connections were before they were changed, kept in a file for the undo."""
+"""What the options of connections were before they were changed, kept in a file for the undo.
+
+The file is not pushed to the disk: where the kernel stops, so do the connections.
+"""
 
 from __future__ import annotations
 
@@ -43,9 +46,9 @@ def begin(id: str, where: Namespace) -> None:
     _append(id, json.dumps(head).encode() + b"\n")
 
 
-def add(id: str, rows: NDArray[Any]) -> None:
-    """Add what was changed, (K,) ACTED. Raises: JournalError."""
-    _append(id, np.ascontiguousarray(rows).view(np.uint8).data)
+def add(id: str, rows: NDArray[Any] | memoryview) -> None:
+    """Add what was changed, (K,) ACTED or the bytes of these. Raises: JournalError."""
+    _append(id, rows if isinstance(rows, memoryview) else np.ascontiguousarray(rows).view(np.uint8).data)
 
 
 def _append(id: str, data: bytes | memoryview) -> None:
@@ -53,7 +56,7 @@ def _append(id: str, data: bytes | memoryview) -> None:
         files.make_directory(default_directory())
         fd = files.open_to_append(_path(id))
         try:
-            files.append(fd, data)
+            files.append(fd, data, durable=False)
         finally:
             os.close(fd)
     except (OSError, files.Unsafe) as e:

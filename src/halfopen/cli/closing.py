@@ -26,6 +26,7 @@ def command(
     ctx: click.Context,
     process: tuple[str, ...],
     state: tuple[str, ...],
+    listener: tuple[str, ...],
     peer: tuple[str, ...],
     idle: str | None,
     kind: tuple[str, ...],
@@ -40,7 +41,7 @@ def command(
     is often enough; with --for a second look shows which groups grow.
     """
     if ctx.invoked_subcommand is not None:
-        if process or state or peer or kind or any((idle, netns, duration, read_by, as_json)):
+        if process or state or listener or peer or kind or any((idle, netns, duration, read_by, as_json)):
             raise click.UsageError(f"options go after the command: closing {ctx.invoked_subcommand} …", ctx)
         return
     from halfopen.linux.bpf import bpf_object
@@ -56,7 +57,10 @@ def command(
     seconds = None if duration is None else duration_s(duration, what="--for")
     if seconds is not None and not _LEAST_S <= seconds <= _LONGEST_S:
         raise UsageError(f"--for {duration} is out of range", hint="give a time from 100ms to 1h, as in 10s")
-    filter, stop = filter_of(process, state, peer, idle, kind), StopEvent()
+    filter, stop = (
+        filter_of(process=process, state=state, listener=listener, peer=peer, idle=idle, kind=kind),
+        StopEvent(),
+    )
     ns = here() if netns is None else namespace(netns)
     if seconds is None:
         seen = look(ns, filter, way=read_by or "auto")

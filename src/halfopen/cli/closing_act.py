@@ -158,6 +158,7 @@ def _act(
     *,
     process: tuple[str, ...],
     state: tuple[str, ...],
+    listener: tuple[str, ...],
     peer: tuple[str, ...],
     idle: str | None,
     kind: tuple[str, ...],
@@ -178,9 +179,11 @@ def _act(
     from halfopen.linux.netns import current
     from halfopen.ops.executor import Executor
 
-    filter = filter_of(process, state, peer, idle, kind)
+    filter = filter_of(process=process, state=state, listener=listener, peer=peer, idle=idle, kind=kind)
     if filter.empty and not everything:
-        raise UsageError(f"{how} needs a filter", hint="give --process, --state, --peer, --idle, --kind or --all")
+        raise UsageError(
+            f"{how} needs a filter", hint="give --process, --state, --listener, --peer, --idle, --kind or --all"
+        )
     if everything and not filter.empty:
         raise UsageError("--all and a filter contradict each other", hint="leave one of them out")
     if how == DESTROY and ESTABLISHED in filter.states and filter.idle_s is None:

@@ -23,6 +23,7 @@ _TABLE_LIMIT = 100
 def command(
     process: tuple[str, ...],
     state: tuple[str, ...],
+    listener: tuple[str, ...],
     peer: tuple[str, ...],
     idle: str | None,
     kind: tuple[str, ...],
@@ -44,7 +45,10 @@ def command(
     from halfopen.present import closing
 
     form = "json" if as_json else form
-    seen = look(here() if netns is None else namespace(netns), filter_of(process, state, peer, idle, kind))
+    seen = look(
+        here() if netns is None else namespace(netns),
+        filter_of(process=process, state=state, listener=listener, peer=peer, idle=idle, kind=kind),
+    )
     total = len(seen.model.sockets.rows)
     most = _TABLE_LIMIT if limit is None and form == "table" else (limit or total)
     places = sorted_places(seen.model, sort)[:most]

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from halfopen.cli.options import listener_option
+
 if TYPE_CHECKING:
     from halfopen.core.closing_filter import ClosingFilter
 
@@ -14,7 +16,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 def closing_filter_options(command: F) -> F:
-    """Add --process, --state, --peer, --idle and --kind, which `filter_of` turns into a ClosingFilter."""
+    """Add --process, --state, --listener, --peer, --idle and --kind, which `filter_of` turns into a ClosingFilter."""
     for option in (
         click.option(
             "--kind", metavar="KIND", multiple=True, help="Only connections of this kind, as in the column KIND."
@@ -25,6 +27,7 @@ def closing_filter_options(command: F) -> F:
         click.option(
             "--peer", metavar="ADDR[:PORT]|CIDR|:PORT", multiple=True, help="Only connections with this peer."
         ),
+        listener_option,
         click.option(
             "--state", metavar="STATE", multiple=True, help="Only connections in this state: close-wait, fin-wait-2, …"
         ),
@@ -40,13 +43,19 @@ def closing_filter_options(command: F) -> F:
 
 
 def filter_of(
-    process: tuple[str, ...], state: tuple[str, ...], peer: tuple[str, ...], idle: str | None, kind: tuple[str, ...]
+    *,
+    process: tuple[str, ...],
+    state: tuple[str, ...],
+    listener: tuple[str, ...],
+    peer: tuple[str, ...],
+    idle: str | None,
+    kind: tuple[str, ...],
 ) -> ClosingFilter:
     """The ClosingFilter of the words given. Raises: UsageError."""
     from halfopen.core import closing_filter
     from halfopen.core.errors import UsageError
     from halfopen.core.model.closing_kinds import Signature
-    from halfopen.core.units import duration_s
+    from halfopen.core.units import duration_s, endpoint
 
     words = [one.word for one in Signature]
     for word in kind:
@@ -60,4 +69,5 @@ def filter_of(
         tuple(dict.fromkeys(map(closing_filter.peer, peer))),
         None if idle is None else duration_s(idle, what="--idle"),
         tuple(dict.fromkeys(kind)),
+        tuple(dict.fromkeys(map(endpoint, listener))),
     )

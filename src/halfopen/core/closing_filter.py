@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from halfopen.core.errors import UsageError
-from halfopen.core.units import Network, endpoint, prefix, shell_word, show_duration
+from halfopen.core.units import Address, Network, endpoint, endpoint_words, prefix, shell_word, show_duration
 
 if TYPE_CHECKING:
     import numpy as np
@@ -25,6 +25,8 @@ STATE_WORDS: Final = {
     "last-ack": 9,
     "closing": 11,
 }
+# How the column PEER names what came to a listener.
+CLIENTS_OF: Final = "clients of "
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +49,11 @@ class Peer:
 def peer(text: str, *, what: str = "--peer") -> Peer:
     """The peer in `10.0.0.5:5432`, `10.0.0.0/8`, `:5432` or `[2001:db8::1]:443`. Raises: UsageError."""
     word = text.strip()
+    if word.startswith(CLIENTS_OF):
+        place = endpoint_words(endpoint(word.removeprefix(CLIENTS_OF), what=what))
+        raise UsageError(
+            f"{what} {text!r} is not one peer", hint=f"for the clients of a listener give --listener {place}"
+        )
     try:
         ipaddress.ip_network(word, strict=False)
     except ValueError:
@@ -68,7 +75,8 @@ class ClosingFilter:
     """Conditions on open and closing connections; of the repeated ones of a kind, one must hold. Empty: all.
 
     processes: PIDs, or names of processes, units or containers. states: their numbers. peers: remote ends. idle_s: no
-    data either way for so long. kinds: words of signatures.
+    data either way for so long. kinds: words of signatures. listeners: local (address, port), no or the wildcard
+    address meaning any. IPv4 addresses hold for v4-mapped connections too.
     """
 
     processes: tuple[str, ...] = ()
@@ -76,6 +84,7 @@ class ClosingFilter:
     peers: tuple[Peer, ...] = ()
     idle_s: float | None = None
     kinds: tuple[str, ...] = ()
+    listeners: tuple[tuple[Address | None, int], ...] = ()
 
     @property
     def empty(self) -> bool:
@@ -91,6 +100,8 @@ class ClosingFilter:
             said.append(f"of {' or '.join(self.processes)}")
         if self.states:
             said.append(f"in {' or '.join(STATE_NAMES[one] for one in self.states)}")
+        if self.listeners:
+            said.append(f"on {' or '.join(map(endpoint_words, self.listeners))}")
         if self.peers:
             said.append(f"with {' or '.join(map(str, self.peers))}")
         if self.idle_s is not None:
@@ -104,10 +115,29 @@ class ClosingFilter:
         words = {number: word for word, number in STATE_WORDS.items()}
         text = "".join(f" --process {shell_word(one)}" for one in self.processes)
         text += "".join(f" --state {words[one]}" for one in self.states)
+        text += "".join(f" --listener {endpoint_words(one)}" for one in self.listeners)
         text += "".join(f" --peer {one}" for one in self.peers)
         if self.idle_s is not None:
             text += f" --idle {f'{self.idle_s:.6f}'.rstrip('0').rstrip('.')}s"
         return text + "".join(f" --kind {one}" for one in self.kinds)
+
+    def _listened(self) -> tuple[Peer, ...]:
+        """The listeners as ends."""
+        return tuple(
+            Peer(None if a is None or a.is_unspecified else prefix(str(a)), port) for a, port in self.listeners
+        )
+
+    def why_none(self, sockets: OpenSockets) -> str:
+        """What to use where nothing matches and a port that was given for the peer's is our own; empty: nothing."""
+        import numpy as np
+
+        ports = [
+            one.port for one in self.peers if one.port is not None and (sockets.rows["local_port"] == one.port).any()
+        ]
+        if not ports or any(bool(np.any(_has_end(sockets, "remote", one))) for one in self.peers):
+            return ""
+        words = " ".join(f"--listener :{port}" for port in dict.fromkeys(ports))
+        return f"no peer has that port, which is a local one: for the clients of a listener give {words}"
 
     def mask(self, sockets: OpenSockets) -> NDArray[np.bool_]:
         """Which of N connections are meant, (N,)."""
@@ -122,11 +152,9 @@ class ClosingFilter:
             keep &= np.isin(pids, [*named, *numbers]) & (pids != 0)
         if self.states:
             keep &= np.isin(rows["state"], self.states)
-        if self.peers:
-            either = np.zeros(len(rows), dtype=bool)
-            for one in self.peers:
-                either |= _has_peer(sockets, one)
-            keep &= either
+        for side, ends in (("local", self._listened()), ("remote", self.peers)):
+            if ends:
+                keep &= np.logical_or.reduce([_has_end(sockets, side, one) for one in ends])
         if self.idle_s is not None:
             keep &= np.minimum(rows["received_ms"], rows["sent_ms"]) >= self.idle_s * 1000
         if self.kinds:
@@ -137,7 +165,8 @@ class ClosingFilter:
         return keep
 
 
-def _has_peer(sockets: OpenSockets, one: Peer) -> NDArray[np.bool_]:
+def _has_end(sockets: OpenSockets, side: str, one: Peer) -> NDArray[np.bool_]:
+    """Which of N connections have this end at a side, `local` or `remote`, (N,)."""
     import numpy as np
 
     from halfopen.core.sample.closing import WIDE
@@ -145,25 +174,25 @@ def _has_peer(sockets: OpenSockets, one: Peer) -> NDArray[np.bool_]:
     rows = sockets.rows
     found = np.ones(len(rows), dtype=bool)
     if one.port is not None:
-        found &= rows["remote_port"] == one.port
+        found &= rows[f"{side}_port"] == one.port
     if one.network is None:
         return found
     is_wide = rows["flags"] & WIDE != 0
     if one.network.version == 4:
         shift = 32 - one.network.prefixlen
         value = int(one.network.network_address) >> shift
-        same: NDArray[np.bool_] = rows["remote"].astype(np.uint64) >> np.uint64(shift) == value
+        same: NDArray[np.bool_] = rows[side].astype(np.uint64) >> np.uint64(shift) == value
         found &= ~is_wide & same
         return found
-    inside = np.zeros(len(sockets.wide), dtype=bool)
-    halves = np.ascontiguousarray(sockets.wide["remote"]).view(">u8").reshape(-1, 2).astype(np.uint64)
+    inside = np.ones(len(sockets.wide), dtype=bool)
+    halves = np.ascontiguousarray(sockets.wide[side]).view(">u8").reshape(-1, 2).astype(np.uint64)
     head, tail = int(one.network.network_address) >> 64, int(one.network.network_address) & (2**64 - 1)
     length = one.network.prefixlen
-    inside[:] = True
     for half, value, bits in ((0, head, min(length, 64)), (1, tail, max(length - 64, 0))):
         if bits:
             rest = np.uint64(64 - bits)
             inside &= halves[:, half] >> rest == np.uint64(value) >> rest
     among: NDArray[np.bool_] = np.zeros(len(rows), dtype=bool)
+    # Both addresses of an IPv6 connection are at the place that `remote` tells.
     among[is_wide] = inside[rows["remote"][is_wide]]
     return found & among

@@ -216,17 +216,18 @@ def lock(fd: int, wait_s: float) -> bool:
             return True
 
 
-def append(fd: int, data: bytes | memoryview, *, alone: bool = True) -> None:
+def append(fd: int, data: bytes | memoryview, *, alone: bool = True, durable: bool = True) -> None:
     """Append `data` and push it to the disk, all of it or nothing. Raises: OSError.
 
-    alone: nobody else appends meanwhile (`lock`); else what was written in part is left where it is.
+    alone: nobody else appends meanwhile (`lock`); else what was written in part is left where it is. durable: it must
+    outlive the kernel; else it is not pushed to the disk.
     """
     end, written = os.fstat(fd).st_size, 0
     try:
         # In one call, but on a full disk; the second then says why.
         while written < len(data):
             written += os.write(fd, data[written:])
-        if stat.S_ISREG(os.fstat(fd).st_mode):
+        if durable and stat.S_ISREG(os.fstat(fd).st_mode):
             os.fsync(fd)
     except BaseException:
         if alone and os.fstat(fd).st_size == end + written:

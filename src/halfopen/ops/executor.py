@@ -173,14 +173,14 @@ class Executor:
     def _connections(
         self, action: ChangeConnections | RestoreOptions, ns: Netns, stop: threading.Event | None
     ) -> ChangedConnections:
-        from halfopen.ops.closing import cure
+        from halfopen.ops.closing import cure, retrofitting
 
         stop = stop or StopEvent()
         if isinstance(action, RestoreOptions):
             if self.dry_run:
-                return cure.restore(action, ns, dry_run=True)
+                return retrofitting.restore(action, ns, dry_run=True)
             undo = {"action": "closing undo", "netns": ns.name, "record": action.id, "reason": action.reason}
-            return self._recorded(undo, lambda: cure.restore(action, ns))
+            return self._recorded(undo, lambda: retrofitting.restore(action, ns))
         if self.dry_run:
             return cure.execute(action, ns, dry_run=True, stop=stop)
         record: dict[str, Any] = {

@@ -42,6 +42,7 @@ def show(out: Console, outcome: ChangedConnections) -> None:
     """The outcome for a person."""
     if not outcome.matched:
         out.print(f"no connection matches ({printable(outcome.filter)}); nothing was changed")
+        _lines(out, outcome)
         return
     if outcome.dry_run:
         n = plural(outcome.matched, "connection")

@@ -13,7 +13,7 @@ from halfopen.core.findings import cures
 from halfopen.core.findings.cures import Cure, CureStep
 from halfopen.core.policy.actions import Block, ChangeListener, ChangeSetting, Look, Protect, Release
 from halfopen.core.policy.connection_actions import ChangeConnections
-from halfopen.core.units import endpoint, listener_text, prefix
+from halfopen.core.units import endpoint, endpoint_words, listener_text, prefix
 from halfopen.core.where import Namespace
 
 RawCure = tuple[tuple[str, Mapping[str, Any]], ...]
@@ -62,7 +62,8 @@ def _values(step: CureStep) -> dict[str, Any]:
     if isinstance(step, ChangeConnections):
         by = step.filter
         parts = {"processes": by.processes, "states": by.states, "idle_s": by.idle_s, "kinds": by.kinds}
-        filter = {**parts, "peers": [str(one) for one in by.peers]}
+        listeners = [endpoint_words(one) for one in by.listeners]
+        filter = {**parts, "peers": [str(one) for one in by.peers], "listeners": listeners}
         return {"where": step.where, "how": step.how, "filter": filter, "reason": step.reason, "most": step.most}
     return {name: getattr(step, name) for name in step.__slots__ if name != "found"}
 
@@ -89,9 +90,14 @@ def _block(values: dict[str, Any]) -> Block:
 
 def _change_connections(values: dict[str, Any]) -> ChangeConnections:
     given = values["filter"]
-    peers = tuple(peer(one) for one in given["peers"])
     filter = ClosingFilter(
-        tuple(given["processes"]), tuple(given["states"]), peers, given["idle_s"], tuple(given["kinds"])
+        tuple(given["processes"]),
+        tuple(given["states"]),
+        tuple(peer(one) for one in given["peers"]),
+        given["idle_s"],
+        tuple(given["kinds"]),
+        # What an earlier version recorded has none.
+        tuple(endpoint(one) for one in given.get("listeners", ())),
     )
     return ChangeConnections(**{**values, "filter": filter})
 

@@ -13,7 +13,7 @@ from halfopen.core.policy.connection_actions import ChangedConnections, RestoreO
 from halfopen.core.where import Namespace
 from halfopen.linux.identity import identify
 from halfopen.linux.netns import Netns, current
-from halfopen.ops.closing import cure
+from halfopen.ops.closing import retrofitting
 from halfopen.wire.bpf_records import ACTED
 
 
@@ -40,10 +40,10 @@ def test_an_undo_that_was_refused_in_part_can_be_tried_again(failed: int, monkey
     ns: Netns = current()
     options_record.begin("00000001", identify(ns))
     options_record.add("00000001", np.zeros(3, dtype=ACTED))
-    monkeypatch.setattr(cure, "may_change", lambda: None)
+    monkeypatch.setattr(retrofitting, "may_change", lambda: None)
     outcome = ChangedConnections("undo", ns.name, "record 00000001", matched=3, done=3 - failed, failed=failed)
-    monkeypatch.setattr(cure, "_set_back", lambda *_: outcome)
-    told = cure.restore(RestoreOptions("00000001"), ns)
+    monkeypatch.setattr(retrofitting, "_set_back", lambda *_: outcome)
+    told = retrofitting.restore(RestoreOptions("00000001"), ns)
     if failed:
         assert told.notes == ("the record 00000001 is kept: the undo can be tried again",)
         assert len(options_record.load("00000001").rows) == 3

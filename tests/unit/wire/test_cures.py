@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+from dataclasses import replace
 from typing import get_args
 
 import msgspec
@@ -19,7 +20,8 @@ from halfopen.wire import cures
 
 WHERE = Namespace("boot", 5, 6, "web", "/run/netns/web")
 BY = Filter(3.0, None, ((ipaddress.ip_address("192.0.2.1"), 443),), (ipaddress.ip_network("2001:db8::/64"),))
-LASTING = ClosingFilter(("4711",), (8,), (peer("10.0.0.5:5432"),), 10.0, ("leak",))
+ENDS = ((None, 8080), (ipaddress.ip_address("2001:db8::1"), 80))
+LASTING = ClosingFilter(("4711",), (8,), (peer("10.0.0.5:5432"),), 10.0, ("leak",), ENDS)
 EVERY: tuple[CureStep, ...] = (
     Release(WHERE, BY, "why"),
     Protect(WHERE, ((None, 443), (ipaddress.ip_address("2001:db8::1"), 80)), "why", for_s=600.0),
@@ -53,3 +55,11 @@ def test_every_step_comes_back_as_it_was() -> None:
 def test_what_is_no_cure_is_refused(raw: tuple[str, dict[str, object]]) -> None:
     with pytest.raises((KeyError, TypeError, ValueError)):
         cures.cure_of((raw,))
+
+
+def test_a_cure_of_before_there_were_listeners_is_read() -> None:
+    name, values = cures.raw_of((ChangeConnections(WHERE, "keepalive", LASTING, "why", 1000),))[0]
+    filter = {name: value for name, value in values["filter"].items() if name != "listeners"}
+    [back] = cures.cure_of(((name, {**values, "filter": filter}),))
+    assert isinstance(back, ChangeConnections)
+    assert back.filter == replace(LASTING, listeners=())

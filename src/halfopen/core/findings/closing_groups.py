@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Final
 
 from halfopen.core.closing_filter import STATE_WORDS, ClosingFilter, peer
@@ -83,7 +84,7 @@ def filter_words(group: SocketGroup) -> str:
     """The options that choose the sockets of a group, each with a space before it."""
     words = f" --process {group.pid}" if group.pid else ""
     words += f" --state {_WORDS[group.state]}" if group.state in _WORDS else ""
-    return words if group.incoming else f"{words} --peer {group.peer}"
+    return f"{words} --listener :{group.local_port}" if group.incoming else f"{words} --peer {group.peer}"
 
 
 def show_sockets(e: Evidence, group: SocketGroup) -> tuple[Cure, ...]:
@@ -95,8 +96,11 @@ def change_sockets(e: Evidence, group: SocketGroup, how: str, reason: str) -> tu
     """The cure that changes the connections of a group; none where it is not known whose they are."""
     if not group.pid:
         return ()
-    peers = () if group.incoming else (peer(group.peer),)
-    filter = ClosingFilter((str(group.pid),), (group.state,), peers)
+    by = ClosingFilter((str(group.pid),), (group.state,))
+    if group.incoming:
+        filter = replace(by, listeners=((None, group.local_port),))
+    else:
+        filter = replace(by, peers=(peer(group.peer),))
     # More come while somebody reads this.
     most = max(USUAL_MOST, 2 * group.count)
     return ((ChangeConnections(e.now.sample.where, how, filter, reason, most),),)

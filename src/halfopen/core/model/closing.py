@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from halfopen.core.addresses import AF_INET, AF_INET6
+from halfopen.core.closing_filter import CLIENTS_OF
 from halfopen.core.model.closing_ages import StateAges, ages
 from halfopen.core.model.closing_kinds import Signature, signatures
 from halfopen.core.model.numbering import numbered
@@ -223,7 +224,7 @@ def _group(
         pid=pid,
         state=int(now.rows["state"][at]),
         signature=Signature(int(kinds[at])),
-        peer=f"clients of :{port}" if comes else endpoint_text(remote_text(now, at), int(now.rows["remote_port"][at])),
+        peer=f"{CLIENTS_OF}:{port}" if comes else endpoint_text(remote_text(now, at), int(now.rows["remote_port"][at])),
         incoming=comes,
         local_port=port if comes else 0,
         count=len(members),

@@ -57,7 +57,10 @@ def _sample(ns: Netns | None, filter: ClosingFilter, way: str) -> Sample:
     if filter.empty:
         return sample
     sockets = _sockets(sample)
-    return sample.with_part(sockets.chosen(filter.mask(sockets)))
+    whole, why = sample.completeness, filter.why_none(sockets)
+    if why:
+        whole = replace(whole, notes=(*whole.notes, why))
+    return replace(sample.with_part(sockets.chosen(filter.mask(sockets))), completeness=whole)
 
 
 def _sockets(sample: Sample) -> OpenSockets:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from halfopen.core.closing_filter import CLIENTS_OF
 from halfopen.core.findings.finding import Finding
 from halfopen.core.model.closing import CLUMP_S
 from halfopen.core.units import show_bytes
@@ -23,7 +24,7 @@ def _n(f: Finding) -> str:
 
 def _connections(f: Finding) -> str:
     if f.count("incoming"):
-        clients = tr("clients of {at}", at=f.text("peer").removeprefix("clients of "))
+        clients = tr("clients of {at}", at=f.text("peer").removeprefix(CLIENTS_OF))
         return tr("{connections} from {peer}", connections=_n(f), peer=clients)
     return tr("{connections} to {peer}", connections=_n(f), peer=f.text("peer"))
 

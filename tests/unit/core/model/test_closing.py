@@ -25,6 +25,7 @@ from halfopen.core.sample.closing import (
     TIME_WAIT,
 )
 from halfopen.core.sample.listeners import Process
+from halfopen.core.units import endpoint
 
 NOBODY = np.empty(0, dtype=np.uint16)
 
@@ -138,6 +139,11 @@ def test_ports_are_counted_by_destination_without_the_reserved_ones() -> None:
         (ClosingFilter(peers=(peer(":443"), peer("10.0.0.6"))), 1),
         (ClosingFilter(idle_s=10.0), 3),
         (ClosingFilter(kinds=("end-unread",)), 3),
+        (ClosingFilter(listeners=((None, 40000),)), 1),
+        (ClosingFilter(listeners=(endpoint("10.0.0.1:40001"), endpoint("10.0.0.1:40002"))), 2),
+        (ClosingFilter(listeners=(endpoint("0.0.0.0:40000"),)), 1),
+        (ClosingFilter(listeners=(endpoint("10.0.0.2:40000"),)), 0),
+        (ClosingFilter(listeners=(endpoint("[::1]:40000"),)), 0),
     ],
 )
 def test_filters(filter: ClosingFilter, expected: int) -> None:
@@ -156,7 +162,22 @@ def test_a_filter_reads_as_its_own_arguments() -> None:
     made = ClosingFilter(("java",), (8,), (peer("[2001:db8::1]:443"), peer(":80")), 0.4)
     assert made.arguments() == " --process java --state close-wait --peer [2001:db8::1]:443 --peer :80 --idle 0.4s"
     assert made.describe() == "of java, in CLOSE_WAIT, with [2001:db8::1]:443 or :80, idle for 0.4 s"
+    made = ClosingFilter(listeners=((None, 8080), endpoint("[2001:db8::1]:80")))
+    assert made.arguments() == " --listener :8080 --listener [2001:db8::1]:80"
+    assert made.describe() == "on :8080 or [2001:db8::1]:80"
     with pytest.raises(UsageError):
         state("closed")
     with pytest.raises(UsageError):
         peer("nobody")
+
+
+def test_the_clients_of_a_listener_are_no_peer_and_it_says_what_to_use() -> None:
+    [group] = build_closing(sockets({}), np.array([40000], dtype=np.uint16)).groups
+    with pytest.raises(UsageError) as caught:
+        peer(group.peer)
+    assert caught.value.hint.endswith("--listener :40000")
+    part = sockets({}, {})
+    assert ClosingFilter(peers=(peer(":40001"),)).why_none(part).endswith("--listener :40001")
+    for one in (":5432", "10.0.0.9", ":40009"):
+        assert ClosingFilter(peers=(peer(one),)).why_none(part) == ""
+    assert ClosingFilter(peers=(peer(":40001"), peer(":5432"))).why_none(part) == ""

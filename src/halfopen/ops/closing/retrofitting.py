@@ -1,0 +1,231 @@
+"""Keepalive onto connections that are already open, and back as it was."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+import uuid
+from dataclasses import replace
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from halfopen.change import options_record
+from halfopen.change.closers import Closers, meant
+from halfopen.core.closing_filter import ClosingFilter
+from halfopen.core.errors import HalfopenError, UnknownTarget, UsageError
+from halfopen.core.policy.connection_actions import (
+    KEEPALIVE_ON,
+    ChangeConnections,
+    ChangedConnections,
+    KeepaliveOptions,
+    RestoreOptions,
+)
+from halfopen.core.sample.closing import FIN_WAIT2, MINI, STATES
+from halfopen.core.units import plural
+from halfopen.linux import small_files
+from halfopen.linux.identity import of_thread
+from halfopen.linux.netns import Netns
+from halfopen.ops.closing import by_descriptor, proving
+from halfopen.ops.closing.jiffies import in_jiffies, in_seconds
+from halfopen.ops.closing.under_lock import closers, refused
+from halfopen.ops.closing.victims import USUAL, MeantConnections, may_change, within
+from halfopen.read import closing, procfs
+from halfopen.wire.bpf_records import ACTED
+
+# Packets that a CPU takes from loopback and veth at a time, where the setting is not shown.
+_BACKLOG: Final = 1000
+
+
+def in_bursts(outcome: ChangedConnections) -> tuple[str, ...]:
+    """What is to be known of so many connections with keepalive.
+
+    The kernel rounds a timer up by as much as an eighth (kernel/time/timer.c), so thousands of probes leave within one
+    jiffy, and `enqueue_to_backlog()` takes netdev_max_backlog of them: 390,731 of 400,000 healthy connections over
+    loopback were reset after five rounds (6.18).
+    """
+    text = small_files.text("/proc/sys/net/core/netdev_max_backlog")
+    room = int(text) if text.isdigit() else _BACKLOG
+    if outcome.matched <= room:
+        return ()
+    return (
+        f"keepalive probes of {outcome.matched:,} connections leave in bursts, as the kernel rounds long timers: over "
+        f"loopback and veth {room:,} packets are taken at a time (netdev_max_backlog), and a connection that loses all "
+        "its probes is reset, although its peer is there",
+    )
+
+
+def is_plain(filter: ClosingFilter) -> bool:
+    """Whether the program in the kernel can judge the filter by itself."""
+    return replace(filter, states=(), idle_s=None).empty
+
+
+def onto_all(
+    action: ChangeConnections, states: int, outcome: ChangedConnections, *, dry_run: bool
+) -> ChangedConnections | None:
+    """Keepalive onto every connection in some states, of which neither processes nor cookies are asked: the program in
+    the kernel judges each as it comes to it. None where that may not be used.
+
+    Connections that wait for accept() and those that nobody holds are set as well, which does no harm.
+    """
+    options = action.options or KeepaliveOptions()
+    try:
+        # To count a million takes a tenth of a second. That is needed only where there may be more than are allowed.
+        matched = 0
+        if dry_run or sum(procfs.socket_totals()) > action.most:
+            matched = _how_many(action.filter, states)
+            within(action, matched)
+        outcome = replace(outcome, matched=matched, dry_run=dry_run)
+        if dry_run:
+            return outcome
+        programs = Closers()
+    except UsageError:
+        raise
+    except HalfopenError:
+        return None  # the other ways are tried, and say why
+    with programs:
+        id, n = uuid.uuid4().hex[:8], 0
+        problems: tuple[str, ...] = ()
+        options_record.begin(id, action.where)
+        pieces = programs.retrofit_all(options, states, in_jiffies(action.filter.idle_s or 0.0))
+        with contextlib.closing(pieces):
+            for piece in pieces:
+                n += len(piece) // ACTED.itemsize
+                try:
+                    options_record.add(id, piece)
+                except HalfopenError as e:
+                    problems = (f"stopped after {plural(n, 'connection')}: {e.line()}",)
+                    break
+        if not n:
+            options_record.drop(id)
+            return outcome
+        done = replace(
+            outcome,
+            matched=max(matched, n),
+            done=n,
+            spared=max(matched - n, 0),
+            failed=programs.failures,
+            way="bpf",
+            problems=(*refused(programs), *problems),
+        )
+    return _with_record(done, id, options)
+
+
+def _how_many(filter: ClosingFilter, states: int) -> int:
+    """Connections that a plain filter means. Raises: as `closing.read`."""
+    if filter.idle_s is None:
+        counts = closing.count()
+        return sum(counts.of(state) for state in range(STATES) if states >> state & 1) - (
+            counts.orphaned if states >> FIN_WAIT2 & 1 else 0
+        )
+    sockets = closing.read("bpf", states, with_owners=False, notes=[])
+    return int(np.count_nonzero(filter.mask(sockets) & (sockets.rows["flags"] & MINI == 0)))
+
+
+def keepalive(
+    action: ChangeConnections, states: int, found: MeantConnections, outcome: ChangedConnections, stop: threading.Event
+) -> ChangedConnections:
+    options, notes = action.options or KeepaliveOptions(), list(outcome.notes)
+    id = uuid.uuid4().hex[:8]
+    options_record.begin(id, action.where)
+    programs = closers(len(found), notes)
+    if programs is None:
+        rows, failed = by_descriptor.set_options(found.sockets, options, stop)
+        done = replace(outcome, done=len(rows), failed=failed, spared=len(found) - len(rows) - failed, way="descriptor")
+    else:
+        with programs:
+            rows = programs.retrofit(found.sockets.rows["cookie"], meant(len(found), options), states)
+            done = replace(
+                outcome,
+                done=len(rows),
+                spared=outcome.matched - len(rows),
+                failed=programs.failures,
+                way="bpf",
+                problems=refused(programs),
+            )
+    return _recorded(replace(done, notes=tuple(notes)), id, rows, options)
+
+
+def _recorded(done: ChangedConnections, id: str, rows: NDArray[Any], options: KeepaliveOptions) -> ChangedConnections:
+    """The outcome of a keepalive with its record, which an undo takes."""
+    try:
+        options_record.add(id, rows)
+    except HalfopenError as e:
+        done = replace(done, problems=(*done.problems, e.line()))
+    return _with_record(done, id, options)
+
+
+def _with_record(done: ChangedConnections, id: str, options: KeepaliveOptions) -> ChangedConnections:
+    """The outcome of a keepalive with the id of its record."""
+    notes = list(done.notes)
+    if options.idle_s is not None or options.interval_s is not None or options.probes is not None:
+        notes.append(
+            "the kernel cannot unset TCP_KEEPIDLE, TCP_KEEPINTVL and TCP_KEEPCNT: an undo writes the numbers of the "
+            "sysctls where they were not set"
+        )
+    return replace(done, record=id, notes=tuple(notes))
+
+
+def restore(action: RestoreOptions, ns: Netns, *, dry_run: bool = False) -> ChangedConnections:
+    """Undo a keepalive by its record. In a dry run, those match that still exist; else all of the record.
+
+    Raises: UnknownTarget, NotPermitted, Unsupported, KernelError, JournalError.
+    """
+    began = time.monotonic()
+    record = options_record.load(action.id)
+
+    def work() -> ChangedConnections:
+        if of_thread(ns) != record.where:
+            raise UnknownTarget(
+                f"the record {action.id} is of another network namespace", hint="name that one with --netns"
+            )
+        may_change()
+        notes: list[str] = []
+        outcome = ChangedConnections("undo", ns.name, f"record {action.id}", matched=len(record.rows))
+        if dry_run:
+            return replace(outcome, matched=_still_there(record.rows, notes), dry_run=True, notes=tuple(notes))
+        return replace(_set_back(record.rows, outcome, notes), notes=tuple(notes))
+
+    outcome = ns.run(work)
+    if outcome.failed:
+        kept = f"the record {action.id} is kept: the undo can be tried again"
+        outcome = replace(outcome, notes=(*outcome.notes, kept))
+    elif not dry_run:
+        options_record.drop(action.id)
+    return replace(outcome, seconds=time.monotonic() - began)
+
+
+def _still_there(rows: NDArray[Any], notes: list[str]) -> int:
+    """How many of K records (dtype ACTED) are of a connection that still exists."""
+    states = sum(1 << state for state in USUAL[KEEPALIVE_ON])
+    found = closing.read("auto", states, with_owners=False, notes=notes).rows
+    return int(np.count_nonzero(np.isin(rows["cookie"], found["cookie"][found["flags"] & MINI == 0])))
+
+
+def _set_back(rows: NDArray[Any], outcome: ChangedConnections, notes: list[str]) -> ChangedConnections:
+    states = sum(1 << state for state in USUAL[KEEPALIVE_ON])
+    programs = closers(len(rows), notes)
+    if programs is None:
+        by_hand = by_descriptor.Duplicates(closing.read("auto", states, with_owners=True, notes=notes))
+        done = len(by_hand.retrofit(rows["cookie"], as_they_were(rows), states))
+        spared = len(rows) - done - by_hand.failures
+        return replace(outcome, done=done, spared=spared, failed=by_hand.failures, way=by_hand.way)
+    with programs:
+        done = len(programs.retrofit(rows["cookie"], as_they_were(rows), states))
+        problems, failed = refused(programs), programs.failures
+        return replace(outcome, done=done, spared=len(rows) - done, failed=failed, way=programs.way, problems=problems)
+
+
+def as_they_were(rows: NDArray[Any]) -> NDArray[Any]:
+    """MEANT rows (K,) that set the options of K records (dtype ACTED) again; a number of the sysctls stands for "not
+    set", which the kernel does not take.
+    """
+    usual = proving.keepalive_settings()
+    wanted = meant(len(rows))
+    wanted["keepalive"], wanted["user_timeout_ms"] = rows["keepalive"], rows["user_timeout_ms"]
+    wanted["idle_s"] = np.where(rows["idle"] == 0, usual[0], in_seconds(rows["idle"]))
+    wanted["interval_s"] = np.where(rows["interval"] == 0, usual[1], in_seconds(rows["interval"]))
+    wanted["probes"] = np.where(rows["probes"] == 0, usual[2], rows["probes"])
+    return wanted

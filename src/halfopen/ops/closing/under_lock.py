@@ -1,0 +1,21 @@
+"""The eBPF programs that change connections under their own lock, where they may be used."""
+
+from __future__ import annotations
+
+from halfopen.change.closers import Closers
+from halfopen.core.errors import HalfopenError, KernelError
+
+
+def closers(n: int, notes: list[str]) -> Closers | None:
+    """The eBPF programs with room for so many; None, and why, where they may not be used."""
+    try:
+        return Closers(n)
+    except HalfopenError as e:
+        notes.append(f"not under the connection's lock: {e.message}")
+        return None
+
+
+def refused(programs: Closers) -> tuple[str, ...]:
+    if not programs.failures:
+        return ()
+    return (KernelError("changing connections", programs.errno).message,)

@@ -1,0 +1,119 @@
+"""Which connections a cure means, and whether this process may change them."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, replace
+from typing import Final
+
+import numpy as np
+
+from halfopen.core.errors import NotPermitted, UsageError, privilege
+from halfopen.core.policy.connection_actions import (
+    DESTROY,
+    KEEPALIVE_ON,
+    PROBE_PEERS,
+    SHUT_DOWN,
+    ChangeConnections,
+)
+from halfopen.core.sample.closing import CLOSE_WAIT, ESTABLISHED, FIN_WAIT2, MINI, ORPHAN, STATE_NAMES, OpenSockets
+from halfopen.core.units import plural
+from halfopen.linux.sockets import has_net_admin
+from halfopen.read import closing
+
+# The states that each cure touches where the filter names none, and at most.
+USUAL: Final = {
+    KEEPALIVE_ON: (ESTABLISHED, CLOSE_WAIT, FIN_WAIT2),
+    PROBE_PEERS: (ESTABLISHED, CLOSE_WAIT, FIN_WAIT2),
+    SHUT_DOWN: (CLOSE_WAIT,),
+    DESTROY: (CLOSE_WAIT,),
+}
+_POSSIBLE: Final = {**USUAL, DESTROY: (ESTABLISHED, CLOSE_WAIT, FIN_WAIT2, 4, 9, 11)}
+# A client that hung up this long ago waits for nothing any more.
+LEAST_AGE_S: Final = 10.0
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class MeantConnections:
+    """The connections that an action means, as they were looked at."""
+
+    sockets: OpenSockets
+    looked_at_s: float
+
+    def __len__(self) -> int:
+        return len(self.sockets.rows)
+
+
+def states_of(action: ChangeConnections) -> int:
+    """The states an action may touch, a bit each. Raises: UsageError for a state that it never touches."""
+    for state in action.filter.states:
+        if state not in _POSSIBLE[action.how]:
+            names = ", ".join(STATE_NAMES[one] for one in _POSSIBLE[action.how])
+            raise UsageError(f"{action.how} never touches {STATE_NAMES[state]}", hint=f"it can be used on {names}")
+    return sum(1 << state for state in action.filter.states or USUAL[action.how])
+
+
+def within(action: ChangeConnections, matched: int) -> None:
+    """Raises: UsageError where more match than may be touched."""
+    if matched > action.most:
+        raise UsageError(
+            f"{matched:,} connections match, more than --max {action.most:,}: nothing was changed",
+            hint="narrow the filter, or raise --max",
+        )
+
+
+def may_change() -> None:
+    """See whether this process may change connections of the calling thread's namespace. The kernel asks the eBPF way
+    for CAP_BPF and CAP_PERFMON alone; we ask for what SOCK_DESTROY takes.
+
+    Raises: NotPermitted.
+    """
+    if not has_net_admin():
+        raise NotPermitted(
+            "changing connections is refused", hint=privilege(os.geteuid(), "CAP_NET_ADMIN over the network namespace")
+        )
+
+
+def victims(action: ChangeConnections, states: int, notes: list[str]) -> MeantConnections:
+    """The connections that are meant: of a process, certain, and with a cookie.
+
+    Raises: as `closing.read`.
+    """
+    found = _look(action, states, notes)
+    if len(found) and not found.sockets.rows["cookie"].all():
+        # The kernel gives a socket its cookie when it is first asked for it.
+        closing.give_cookies(states)
+        notes.clear()
+        found = _look(action, states, notes)
+    keep = found.sockets.rows["cookie"] != 0
+    return replace(found, sockets=found.sockets.chosen(keep))
+
+
+def _look(action: ChangeConnections, states: int, notes: list[str]) -> MeantConnections:
+    sockets = closing.read("auto", states, with_owners=True, notes=notes)
+    rows, why = sockets.rows, action.filter.why_none(sockets)
+    notes += [why] if why else []
+    keep = action.filter.mask(sockets) & (rows["flags"] & MINI == 0)
+    if action.how != DESTROY or not action.filter.states:
+        # A connection that waits for accept() is the kernel's, and an orphan ends by itself.
+        keep &= (rows["inode"] != 0) & (rows["flags"] & ORPHAN == 0)
+    if action.how == PROBE_PEERS:
+        # The kernel sends no keepalive probe while data waits for its ACK (tcp_keepalive_timer()): no answer would be
+        # told of a peer that is there.
+        asked = rows["unacked"] == 0
+        _tell_unasked(int(np.count_nonzero(keep & ~asked)), notes)
+        keep &= asked
+    if action.how in (SHUT_DOWN, DESTROY):
+        # What was sent lately may be an answer, what came lately may be about to be read.
+        quiet_s = np.minimum(rows["received_ms"], rows["sent_ms"]) / 1000
+        keep &= quiet_s >= (LEAST_AGE_S if action.filter.idle_s is None else action.filter.idle_s)
+    return MeantConnections(sockets.chosen(keep), sockets.looked_at_s)
+
+
+def _tell_unasked(n: int, notes: list[str]) -> None:
+    if n:
+        notes.append(
+            f"{plural(n, 'connection')} with data that the peer has not acknowledged {'is' if n == 1 else 'are'} not "
+            "probed: the kernel retransmits the data or probes the closed window, and `halfopen closing` tells from "
+            "that whether the peer is there"
+        )
