@@ -67,10 +67,12 @@ def _called(path: Path) -> Iterator[tuple[str, str]]:
 def _registries() -> Iterator[tuple[str, list[str]]]:
     """Words that are data: titles of causes, why a finding is in doubt, the columns of the page and their meaning."""
     sys.path.insert(0, str(ROOT / "src"))
+    from halfopen.core.closing_filter import CONDITIONS
     from halfopen.core.fields import everywhere, live
     from halfopen.core.findings import rules as rules  # fills the registry
     from halfopen.core.findings.diagnosis import DOUBTS
     from halfopen.core.findings.registry import RULES
+    from halfopen.core.policy.connection_notes import NOTES
     from halfopen.present.screen.state import SORTS
     from halfopen.present.web.state import registry_texts
 
@@ -80,6 +82,8 @@ def _registries() -> Iterator[tuple[str, list[str]]]:
     tables = (live.LIVE_LISTENER, live.LIVE_SOURCE, live.LIVE_INCIDENT, live.MOMENT, everywhere.EVERYWHERE)
     yield "core/fields/live.py", [field.title for table in tables for field in table if field.title]
     yield "present/screen/state.py", list(SORTS)
+    yield "core/closing_filter.py", list(CONDITIONS)
+    yield "core/policy/connection_notes.py", list(NOTES)
 
 
 # --- halfopen.po ------------------------------------------------------------------------------------------------------

@@ -222,7 +222,7 @@ def test_a_probe_calls_no_peer_silent_that_only_does_not_read(pairs: Pairs) -> N
     time.sleep(1.1)
     done = pairs.cure("probe", "--all")
     assert (done["matched"], done["answered"], done["silent"], done["forgotten"]) == (5, 5, 0, 0)
-    assert any("1 connection with data that the peer has not acknowledged is not probed" in n for n in done["notes"])
+    assert any("not probed: 1 connection with data that the peer has not acknowledged" in n for n in done["notes"])
 
 
 def test_keepalive_onto_all_asks_neither_for_processes_nor_for_cookies(

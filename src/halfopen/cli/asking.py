@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 
 import click
 
@@ -19,11 +20,20 @@ def need_terminal(verb: str) -> None:
         )
 
 
-def confirm(question: str, nothing: str) -> None:
-    """Ask on standard error; returns for a yes. Otherwise says `nothing`, as in "nothing was changed".
+def confirm(question: str, nothing: str, before: Sequence[str] = ()) -> None:
+    """Ask on standard error, below the lines `before`; returns for a yes. Otherwise says `nothing`, as in "nothing was
+    changed".
 
     Raises: Exit with 130 for a no, an empty answer, Ctrl-C and Ctrl-D.
     """
+    if before:
+        from shutil import get_terminal_size
+
+        from halfopen.present.language import wrapped
+
+        width = get_terminal_size().columns
+        for line in before:
+            click.echo("\n".join(wrapped(printable(line), width, "")), err=True)
     answer = ""
     while answer not in ("y", "yes"):
         click.echo(f"{printable(question)} [y/N]: ", nl=False, err=True)

@@ -19,13 +19,6 @@ if TYPE_CHECKING:
     from halfopen.linux.netns import Netns
 
 _LONGEST_S: Final = 32767
-_QUESTIONS: Final = {
-    "keepalive": "Set keepalive on {}?",
-    "probe": "Send a keepalive probe on {}?",
-    "shutdown": "End {} with a FIN?",
-    "destroy": "End {} with an RST?",
-    "undo": "Restore the old options of {}?",
-}
 _OF_AN_UNDO: Final = ("as_json", "dry_run", "netns", "reason", "yes")
 
 
@@ -203,16 +196,14 @@ def _act(
 def _ask(action: ChangeConnections | RestoreOptions, ns: Netns, verb: str) -> ChangedConnections:
     """What the action would do; asks before it returns where that is something. Raises: UsageError, Exit."""
     from halfopen.cli.asking import confirm, need_terminal
-    from halfopen.core.units import plural
     from halfopen.ops.executor import Executor
+    from halfopen.present import closing_changes
 
     need_terminal(verb)
     asked = Executor(dry_run=True).execute(action, ns)
     if asked.matched:
-        for line in (*asked.problems, *asked.notes):
-            click.echo(line, err=True)
-        what = f"{plural(asked.matched, 'connection')} ({asked.filter})"
-        confirm(_QUESTIONS[verb].format(what), "nothing was changed")
+        notes, question, nothing = closing_changes.question(asked)
+        confirm(question, nothing, notes)
     return asked
 
 

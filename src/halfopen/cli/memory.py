@@ -59,16 +59,16 @@ def drop_caches(inodes: bool, dry_run: bool, yes: bool, reason: str | None, as_j
 
         need_terminal("drop the page cache")
         before = Executor(dry_run=True).drop_caches(action).before
-        for line in caches.costs(before, inodes=inodes):
-            click.echo(line, err=True)
-        confirm(caches.question(before, inodes=inodes), "nothing was changed")
+        costs, question, nothing = caches.question(before, inodes=inodes)
+        confirm(question, nothing, costs)
     outcome = Executor(dry_run=dry_run).drop_caches(action)
     if as_json:
         from halfopen.present import jsonout
 
         click.echo(jsonout.dumps(caches.document(outcome)))
     else:
-        for line in caches.lines(outcome):
-            click.echo(line)
+        from halfopen.present import text
+
+        caches.show(text.console(), outcome)
     if outcome.problems:
         raise click.exceptions.Exit(1)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from halfopen.core.errors import UsageError
+from halfopen.core.policy.connection_notes import OUR_PORT
 from halfopen.core.units import Address, Network, endpoint, endpoint_words, prefix, shell_word, show_duration
 
 if TYPE_CHECKING:
@@ -25,6 +26,10 @@ STATE_WORDS: Final = {
     "last-ack": 9,
     "closing": 11,
 }
+# The conditions in words, as `ClosingFilter.describe` has them, with the places of values in braces.
+OF, IN, ON, WITH = "of {processes}", "in {states}", "on {place}", "with {peers}"
+IDLE_FOR, OF_KIND, ALL = "idle for {age}", "of the kind {kinds}", "all"
+CONDITIONS: Final = (OF_KIND, OF, IN, ON, WITH, IDLE_FOR, ALL)
 # How the column PEER names what came to a listener.
 CLIENTS_OF: Final = "clients of "
 
@@ -97,18 +102,18 @@ class ClosingFilter:
 
         said = []
         if self.processes:
-            said.append(f"of {' or '.join(self.processes)}")
+            said.append(OF.format(processes=" or ".join(self.processes)))
         if self.states:
-            said.append(f"in {' or '.join(STATE_NAMES[one] for one in self.states)}")
+            said.append(IN.format(states=" or ".join(STATE_NAMES[one] for one in self.states)))
         if self.listeners:
-            said.append(f"on {' or '.join(map(endpoint_words, self.listeners))}")
+            said.append(ON.format(place=" or ".join(map(endpoint_words, self.listeners))))
         if self.peers:
-            said.append(f"with {' or '.join(map(str, self.peers))}")
+            said.append(WITH.format(peers=" or ".join(map(str, self.peers))))
         if self.idle_s is not None:
-            said.append(f"idle for {show_duration(self.idle_s)}")
+            said.append(IDLE_FOR.format(age=show_duration(self.idle_s)))
         if self.kinds:
-            said.append(f"of the kind {' or '.join(self.kinds)}")
-        return ", ".join(said) or "all"
+            said.append(OF_KIND.format(kinds=" or ".join(self.kinds)))
+        return ", ".join(said) or ALL
 
     def arguments(self) -> str:
         """The filter as the words of a command line, each with a space before it."""
@@ -137,7 +142,7 @@ class ClosingFilter:
         if not ports or any(bool(np.any(_has_end(sockets, "remote", one))) for one in self.peers):
             return ""
         words = " ".join(f"--listener :{port}" for port in dict.fromkeys(ports))
-        return f"no peer has that port, which is a local one: for the clients of a listener give {words}"
+        return OUR_PORT.format(option=words)
 
     def mask(self, sockets: OpenSockets) -> NDArray[np.bool_]:
         """Which of N connections are meant, (N,)."""

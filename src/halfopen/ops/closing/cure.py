@@ -18,14 +18,13 @@ from halfopen.core.policy.connection_actions import (
     ChangeConnections,
     ChangedConnections,
 )
+from halfopen.core.policy.connection_notes import STAYS, WINDOW
 from halfopen.linux.identity import of_thread
 from halfopen.linux.netns import Netns
 from halfopen.ops.closing import by_descriptor, by_netlink, proving, retrofitting
 from halfopen.ops.closing.jiffies import in_jiffies
 from halfopen.ops.closing.under_lock import closers, refused
 from halfopen.ops.closing.victims import LEAST_AGE_S, MeantConnections, may_change, states_of, victims, within
-
-_STAYS: Final = 'the descriptors stay with their programs until these close them: it cures no "too many open files"'
 
 
 def execute(
@@ -85,7 +84,7 @@ def _shut_down(
         way="descriptor",
         window_ms=window_s * 1000,
         problems=(why,) if why else (),
-        notes=(*outcome.notes, _STAYS),
+        notes=(*outcome.notes, STAYS),
     )
 
 
@@ -106,12 +105,9 @@ def _destroy(
         result = replace(outcome, done=done, failed=failed, way="bpf", problems=problems)
     else:
         result = by_netlink.end(action, found.sockets, states, outcome)
-        notes.append(
-            f"by netlink, {result.window_ms:.0f} ms after the last look at most: a connection that became active in "
-            "that time was hit all the same"
-        )
+        notes.append(WINDOW.format(ms=f"{result.window_ms:.0f}"))
     spared = len(found) - result.done - result.failed
-    return replace(result, spared=spared, notes=(*notes, _STAYS))
+    return replace(result, spared=spared, notes=(*notes, STAYS))
 
 
 _Do = Callable[[ChangeConnections, int, MeantConnections, ChangedConnections, threading.Event], ChangedConnections]

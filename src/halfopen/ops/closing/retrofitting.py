@@ -23,6 +23,7 @@ from halfopen.core.policy.connection_actions import (
     KeepaliveOptions,
     RestoreOptions,
 )
+from halfopen.core.policy.connection_notes import IN_BURSTS, RECORD, RECORD_KEPT, UNSET
 from halfopen.core.sample.closing import FIN_WAIT2, MINI, STATES
 from halfopen.core.units import plural
 from halfopen.linux import small_files
@@ -50,11 +51,7 @@ def in_bursts(outcome: ChangedConnections) -> tuple[str, ...]:
     room = int(text) if text.isdigit() else _BACKLOG
     if outcome.matched <= room:
         return ()
-    return (
-        f"keepalive probes of {outcome.matched:,} connections leave in bursts, as the kernel rounds long timers: over "
-        f"loopback and veth {room:,} packets are taken at a time (netdev_max_backlog), and a connection that loses all "
-        "its probes is reset, although its peer is there",
-    )
+    return (IN_BURSTS.format(connections=plural(outcome.matched, "connection"), room=f"{room:,}"),)
 
 
 def is_plain(filter: ClosingFilter) -> bool:
@@ -161,10 +158,7 @@ def _with_record(done: ChangedConnections, id: str, options: KeepaliveOptions) -
     """The outcome of a keepalive with the id of its record."""
     notes = list(done.notes)
     if options.idle_s is not None or options.interval_s is not None or options.probes is not None:
-        notes.append(
-            "the kernel cannot unset TCP_KEEPIDLE, TCP_KEEPINTVL and TCP_KEEPCNT: an undo writes the numbers of the "
-            "sysctls where they were not set"
-        )
+        notes.append(UNSET)
     return replace(done, record=id, notes=tuple(notes))
 
 
@@ -183,15 +177,14 @@ def restore(action: RestoreOptions, ns: Netns, *, dry_run: bool = False) -> Chan
             )
         may_change()
         notes: list[str] = []
-        outcome = ChangedConnections("undo", ns.name, f"record {action.id}", matched=len(record.rows))
+        outcome = ChangedConnections("undo", ns.name, RECORD.format(id=action.id), matched=len(record.rows))
         if dry_run:
             return replace(outcome, matched=_still_there(record.rows, notes), dry_run=True, notes=tuple(notes))
         return replace(_set_back(record.rows, outcome, notes), notes=tuple(notes))
 
     outcome = ns.run(work)
     if outcome.failed:
-        kept = f"the record {action.id} is kept: the undo can be tried again"
-        outcome = replace(outcome, notes=(*outcome.notes, kept))
+        outcome = replace(outcome, notes=(*outcome.notes, RECORD_KEPT.format(id=action.id)))
     elif not dry_run:
         options_record.drop(action.id)
     return replace(outcome, seconds=time.monotonic() - began)

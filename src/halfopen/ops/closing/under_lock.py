@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from halfopen.change.closers import Closers
 from halfopen.core.errors import HalfopenError, KernelError
+from halfopen.core.policy.connection_notes import NOT_LOCKED
 
 
 def closers(n: int, notes: list[str]) -> Closers | None:
@@ -11,7 +12,7 @@ def closers(n: int, notes: list[str]) -> Closers | None:
     try:
         return Closers(n)
     except HalfopenError as e:
-        notes.append(f"not under the connection's lock: {e.message}")
+        notes.append(NOT_LOCKED.format(why=e.message))
         return None
 
 

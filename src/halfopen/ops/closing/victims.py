@@ -16,6 +16,7 @@ from halfopen.core.policy.connection_actions import (
     SHUT_DOWN,
     ChangeConnections,
 )
+from halfopen.core.policy.connection_notes import NOT_ASKED
 from halfopen.core.sample.closing import CLOSE_WAIT, ESTABLISHED, FIN_WAIT2, MINI, ORPHAN, STATE_NAMES, OpenSockets
 from halfopen.core.units import plural
 from halfopen.linux.sockets import has_net_admin
@@ -101,19 +102,11 @@ def _look(action: ChangeConnections, states: int, notes: list[str]) -> MeantConn
         # The kernel sends no keepalive probe while data waits for its ACK (tcp_keepalive_timer()): no answer would be
         # told of a peer that is there.
         asked = rows["unacked"] == 0
-        _tell_unasked(int(np.count_nonzero(keep & ~asked)), notes)
+        if n := int(np.count_nonzero(keep & ~asked)):
+            notes.append(NOT_ASKED.format(connections=plural(n, "connection")))
         keep &= asked
     if action.how in (SHUT_DOWN, DESTROY):
         # What was sent lately may be an answer, what came lately may be about to be read.
         quiet_s = np.minimum(rows["received_ms"], rows["sent_ms"]) / 1000
         keep &= quiet_s >= (LEAST_AGE_S if action.filter.idle_s is None else action.filter.idle_s)
     return MeantConnections(sockets.chosen(keep), sockets.looked_at_s)
-
-
-def _tell_unasked(n: int, notes: list[str]) -> None:
-    if n:
-        notes.append(
-            f"{plural(n, 'connection')} with data that the peer has not acknowledged {'is' if n == 1 else 'are'} not "
-            "probed: the kernel retransmits the data or probes the closed window, and `halfopen closing` tells from "
-            "that whether the peer is there"
-        )

@@ -37,8 +37,14 @@ def _oldest(f: Finding) -> str:
 def _growth(f: Finding) -> str:
     """The growth between two looks, or by the ages of one."""
     if f.has("came"):
-        values = {name: f"{f.count(name)}" if f.count(name) else tr("none") for name in ("came", "left")}
-        return tr("{came} came and {left} left in {time}", time=lasted(f.number("between_looks_s")), **values)
+        came, left, time = f.count("came"), f.count("left"), lasted(f.number("between_looks_s"))
+        if came and left:
+            return tr("{came:,} came and {left:,} left in {time}", came=came, left=left, time=time)
+        if came:
+            return tr("{came:,} came and none left in {time}", came=came, time=time)
+        if left:
+            return tr("none came and {left:,} left in {time}", left=left, time=time)
+        return tr("none came and none left in {time}", time=time)
     if not f.count("younger_than_10s"):
         return tr("none younger than 10 s")
     if f.count("sockets") > 1 and f.number("oldest_s") - f.number("youngest_s") <= CLUMP_S:
@@ -122,13 +128,13 @@ def _idle_leak(f: Finding) -> tuple[str, str]:
 
 @sentence("pool-all-idle")
 def _pool_all_idle(f: Finding) -> str:
+    least, most = lasted(f.number("youngest_s")), lasted(f.number("oldest_s"))
     return tr(
-        "all {connections} of {owner} are idle, for {least} to {most}: the pool is larger than needed, or its "
-        "connections are never returned",
+        "all {connections} of {owner} are idle, for {time}: the pool is larger than needed, or its connections are "
+        "never returned",
         connections=_connections(f),
         owner=_owner(f),
-        least=lasted(f.number("youngest_s")),
-        most=lasted(f.number("oldest_s")),
+        time=most if least == most else tr("{least} to {most}", least=least, most=most),
     )
 
 

@@ -1,0 +1,28 @@
+"""What is to be known of a change to connections beside its numbers, with the places of values in braces."""
+
+from __future__ import annotations
+
+from typing import Final
+
+STAYS: Final = 'the descriptors stay with their programs until these close them: it cures no "too many open files"'
+NOT_LOCKED: Final = "not under the connection's lock: {why}"
+UNSET: Final = (
+    "the kernel cannot unset TCP_KEEPIDLE, TCP_KEEPINTVL and TCP_KEEPCNT: an undo writes the numbers of the sysctls "
+    "where they were not set"
+)
+IN_BURSTS: Final = (
+    "keepalive probes of {connections} leave in bursts, as the kernel rounds long timers: over loopback and veth "
+    "{room} packets are taken at a time (netdev_max_backlog), and a connection that loses all its probes is reset, "
+    "although its peer is there"
+)
+NOT_ASKED: Final = (
+    "not probed: {connections} with data that the peer has not acknowledged; the kernel retransmits the data or probes "
+    "the closed window, and `halfopen closing` tells from that whether the peer is there"
+)
+WINDOW: Final = (
+    "by netlink, {ms} ms after the last look at most: a connection that became active in that time was hit all the same"
+)
+RECORD_KEPT: Final = "the record {id} is kept: the undo can be tried again"
+RECORD: Final = "record {id}"
+OUR_PORT: Final = "no peer has that port, which is a local one: for the clients of a listener give {option}"
+NOTES: Final = (STAYS, NOT_LOCKED, UNSET, IN_BURSTS, NOT_ASKED, WINDOW, RECORD_KEPT, RECORD, OUR_PORT)
