@@ -80,7 +80,8 @@ def _registries() -> Iterator[tuple[str, list[str]]]:
     yield "core/findings/diagnosis.py", list(DOUBTS)
     yield "core/fields", registry_texts()
     tables = (live.LIVE_LISTENER, live.LIVE_SOURCE, live.LIVE_INCIDENT, live.MOMENT, everywhere.EVERYWHERE)
-    yield "core/fields/live.py", [field.title for table in tables for field in table if field.title]
+    shown = [text for table in tables for field in table for text in (field.title, *field.words)]
+    yield "core/fields/live.py", list(filter(None, shown))
     yield "present/screen/state.py", list(SORTS)
     yield "core/closing_filter.py", list(CONDITIONS)
     yield "core/policy/connection_notes.py", list(NOTES)

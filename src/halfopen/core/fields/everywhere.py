@@ -7,6 +7,7 @@ from typing import Final
 
 from halfopen.core.fields.field import Field, Kind
 from halfopen.core.findings.closing_seen import ClosingSeen
+from halfopen.core.findings.finding import Level
 from halfopen.core.findings.verdict import Verdict
 from halfopen.core.model.listeners import ListenerView
 from halfopen.core.model.model import Model
@@ -70,7 +71,14 @@ EVERYWHERE: Final[tuple[Field[JudgedNamespace], ...]] = (
     Field("syn_queue", "", title="SYN QUEUE", show=_syn_queue, spare=3),
     Field("accept_queue", "", title="ACCEPT QUEUE", show=_accept_queue, spare=4),
     Field("drops", "", title="DROPS", show=lambda j: f"{j.model.sample.counters.get('ListenDrops', 0):,}", spare=1),
-    Field("level", "", kind=Kind.LABEL, title="VERDICT", show=lambda j: j.verdict.level.name),
+    Field(
+        "level",
+        "",
+        kind=Kind.LABEL,
+        title="VERDICT",
+        show=lambda j: j.verdict.level.name,
+        words=tuple(Level.__members__),
+    ),
     Field("why", "", kind=Kind.LABEL, title="WHY", show=_why),
 )
 """Table columns alone: the JSON has each namespace whole."""
