@@ -59,7 +59,7 @@ class FrontCost:
 def measure(rounds: int, n: int) -> FrontCost:
     """Interleaved rounds of n SYNs each."""
     rows: dict[str, list[float]] = {"kernel": [], TC: [], XDP: []}
-    with Lab() as lab, _device(lab.server) as fd, _as_a_card():
+    with Lab() as lab, _device(lab.server) as fd, as_a_card(_DEVICE):
         lab.server.listen(PORT, backlog=BACKLOG, other_process=True)
         packets = _packets()
         for packet in packets[:_FILL]:
@@ -79,10 +79,10 @@ def measure(rounds: int, n: int) -> FrontCost:
 
 
 @contextmanager
-def _as_a_card() -> Iterator[None]:
-    """Have the TAP device pass for a physical one."""
+def as_a_card(device: str) -> Iterator[None]:
+    """Have a device pass for a physical one."""
     real = fronts._against
-    fronts._against = lambda one, space: real(replace(one, kind="") if one.name == _DEVICE else one, space)
+    fronts._against = lambda one, space: real(replace(one, kind="") if one.name == device else one, space)
     try:
         yield
     finally:
