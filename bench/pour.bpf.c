@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0 OR Apache-2.0
 /*
  * The bench's sender of SYNs: run on live frames (BPF_F_TEST_XDP_LIVE_FRAMES, Linux 5.18), each of which becomes the next
- * of the frames in the map and leaves by a device. A frame whose time has not come is dropped at once: so the program
- * paces itself, by the nanosecond, where no process could.
+ * of the frames in the map and leaves by a device. The program itself waits until the time of a frame has come: so it
+ * paces to the nanosecond, as no process could, and gives back no page, whose pool the receiver gives its pages back to.
  *
  * What the honest clients send waits in a queue for its turn, and goes among the SYNs as on one wire of 5 ms. Else it
  * would come just when the sender, which has the same core, does not run, and find room in the ring.
@@ -19,6 +19,7 @@
 #define BURST 32
 /* What was missed for longer is not made up for; nor at more than 4/3 of the rate. */
 #define LATE_NS 10000000
+#define WAITS_MOST 4096
 #define XDP_DROP 1
 #define XDP_PASS 2
 #define TCX_NEXT (-1)
@@ -79,20 +80,30 @@ static long (*const bpf_map_peek_elem)(void *map, void *value) = (void *)89;
 static long (*const bpf_xdp_adjust_tail)(void *xdp, int by) = (void *)65;
 static long (*const bpf_xdp_store_bytes)(void *xdp, u32 offset, const void *from, u32 len) = (void *)190;
 
-INLINE bool is_time(struct pace *p)
+/* A callback of bpf_loop(), which takes a pointer into the stack alone. */
+static int wait(u32 turn, struct pace **at)
 {
-	u64 now;
+	struct pace *p = *at;
+	u64 now = bpf_ktime_get_ns();
 
-	if (p->sent % BURST)
-		return true;
-	now = bpf_ktime_get_ns();
 	if (now < p->due || now < p->last + p->every_ns * 3 / 4)
-		return false;
+		return 0;
 	p->last = now;
 	if (now - p->due > LATE_NS)
 		p->due = now - LATE_NS;
 	p->due += p->every_ns;
-	return true;
+	return 1;
+}
+
+/* Waits for the time of the next burst. False: it has not come for long. */
+INLINE bool is_time(struct pace *p)
+{
+	u64 before = p->last;
+
+	if (p->sent % BURST)
+		return true;
+	bpf_loop(WAITS_MOST, wait, &p, 0);
+	return p->last != before;
 }
 
 /* A frame of a client instead, if one waits: one in a burst, at any place in it. */

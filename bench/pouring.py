@@ -31,8 +31,8 @@ _TCX_INGRESS, _TCX_EGRESS = 46, 47
 _PAIR: Final = "bench-aside", "bench-queued"
 _FRAMES, _ROOM, _BURST = 65_536, 80, 32
 _PACE: Final = np.dtype([(name, "<u8") for name in ("ifindex", "every_ns", "due", "last", "pair", "sent")])
-# Frames in a row, of which those come too early that are dropped: under half a second.
-_REPEAT: Final = 1 << 20
+# Frames in a row: less than a tenth of a second.
+_REPEAT: Final = 1 << 15
 _WHAT: Final = "the bench's sender"
 
 

@@ -265,7 +265,7 @@ def _protect(given: argparse.Namespace) -> str:
 
     quick = given.quick
     rates = [50_000] if quick else [50_000, 200_000]
-    done = protect.measure(rates, 2.0 if quick else 4.0, 3 if quick else 7, 50_000 if quick else 200_000, quick=quick)
+    done = protect.measure(rates, 2.0 if quick else 4.0, 5 if quick else 15, 20_000, quick=quick)
     if given.json:
         _write(given.json, json.dumps(protect.as_json(done), indent=1) + "\n")
     return "\n".join(protect.as_lines(done)) + "\n"

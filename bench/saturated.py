@@ -1,8 +1,8 @@
-"""Honest clients where one core takes all packets in, and 500,000 SYNs a second come: by the kernel's cookies, by the
-guard at tc, and by its front in the driver.
+"""Honest clients where one core takes all packets in, and half a million SYNs a second come, or a million: by the
+kernel's cookies, by the guard at tc, and by its front in the driver.
 
 Measured with protect.py: python bench/run.py --only protect [--quick]; alone, with rounds in turns:
-python bench/saturated.py [--rounds 3] [--seconds 3] [--rate 500000].
+python bench/saturated.py [--rounds 3] [--seconds 3].
 
 The sender, the clients and the application are on the other core. SYN-ACKs to forged addresses are dropped where they
 leave the server, as what the far end of a wire does with them costs no server anything; those of the front where they
@@ -21,11 +21,10 @@ from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from typing import Final
 
-import front_cost
 import honest
 import napi
 from pouring import Pouring
-from syn_cost import sockets_of_machine
+from syn_cost import as_a_card, sockets_of_machine
 
 from halfopen.core.policy.actions import Protect
 from halfopen.core.sample.guard import TC, XDP
@@ -34,7 +33,7 @@ from halfopen.linux.identity import identify
 from halfopen.linux.netns import resolve
 from halfopen.ops.protect.armed import Armed
 
-RATE: Final = 500_000
+RATES: Final = 500_000, 1_000_000
 ROWS: Final = {"cookies = 1": None, "protect, rung tc": TC, "protect, rung xdp": XDP}
 _RENEW_S: Final = 1.0
 # The queue is full by then, and what is new is warm.
@@ -60,12 +59,12 @@ class Saturated:
         return self.busy / self.taken_per_s * 1e6 if self.taken_per_s else 0.0
 
 
-def measure(seconds: float, rate: float = RATE) -> list[Saturated]:
-    """A row of each. Raises: BenchError, HalfopenError."""
-    return [_row(name, rung, seconds, rate) for name, rung in ROWS.items()]
+def measure(seconds: float) -> list[Saturated]:
+    """A row of each at each rate. Raises: BenchError, HalfopenError."""
+    return [_row(name, rung, seconds, rate) for rate in RATES for name, rung in ROWS.items()]
 
 
-def _row(name: str, rung: str | None, seconds: float, rate: float) -> Saturated:
+def _row(name: str, rung: str | None, seconds: float, rate: int) -> Saturated:
     with ExitStack() as stack:
         lab = stack.enter_context(Lab())
         lab.server.listen(honest.PORT, backlog=honest.BACKLOG, other_process=True)
@@ -84,7 +83,7 @@ def _row(name: str, rung: str | None, seconds: float, rate: float) -> Saturated:
         program_ns = guard.counts().answer_ns if guard else None
         sockets = sockets_of_machine()
         stack.close()
-    served = honest.counted(name, int(rate), found, told[0])
+    served = honest.counted(name, rate, found, told[0])
     program_s = None if program_ns is None else program_ns / 1e9
     return Saturated(served, taken_per_s, share, max(all_share - share, 0.0), program_s, sockets)
 
@@ -93,7 +92,7 @@ def _row(name: str, rung: str | None, seconds: float, rate: float) -> Saturated:
 def _guarded(lab: Lab, rung: str) -> Iterator[Armed]:
     ns, over = resolve(lab.server.netns_path), threading.Event()
     action = Protect(identify(ns), ((None, honest.PORT),), "bench", 0.25)
-    with front_cost.as_a_card(lab.server.device), closing(Armed(ns, action, rung)) as armed:
+    with as_a_card(lab.server.device), closing(Armed(ns, action, rung)) as armed:
 
         def renew() -> None:
             while not over.wait(_RENEW_S):
@@ -131,13 +130,17 @@ def as_lines(rows: Sequence[Saturated]) -> Iterator[str]:
     sockets = max((one.sockets for one in rows), default=0)
     yield f"One core that takes all packets in ({sockets:,} TCP sockets on the machine)"
     yield (
-        f"{'defence':20}{'0.25 s':>8}{'1.3 s':>8}{'6 s':>8}{'sent/s':>10}{'taken in/s':>12}{'core busy':>11}"
-        f"{'others':>8}{'us each':>9}{'of it ours':>12}"
+        f"{'SYN/s':>9}  {'defence':20}{'0.25 s':>8}{'1.3 s':>8}{'6 s':>8}{'sent/s':>11}{'taken in/s':>12}"
+        f"{'core busy':>11}{'others':>8}{'us each':>9}{'of it ours':>12}"
     )
     for one in rows:
-        rates = f"{one.served.took_in_per_s:>10,.0f}{one.taken_per_s:>12,.0f}{one.busy:>11.0%}"
+        rates = f"{one.served.took_in_per_s:>11,.0f}{one.taken_per_s:>12,.0f}{one.busy:>11.0%}"
         rates += f"{one.others:>8.0%}{one.packet_us:>9.2f}{f'{one.program_s * 1e6:.2f}' if one.program_s else '':>12}"
-        yield f"{one.served.name:20}" + "".join(f"{share:>8}" for share in one.served.shares()) + rates
+        yield (
+            f"{one.served.rate:>9,}  {one.served.name:20}"
+            + "".join(f"{share:>8}" for share in one.served.shares())
+            + rates
+        )
 
 
 def main() -> None:
@@ -145,14 +148,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=3.0)
-    parser.add_argument("--rate", type=float, default=RATE)
     given = parser.parse_args()
     rounds = []
     for _ in range(given.rounds):
-        rounds.append(measure(given.seconds, given.rate))
+        rounds.append(measure(given.seconds))
         print("\n".join(as_lines(rounds[-1])), flush=True)
-    for name, each in zip(ROWS, zip(*rounds, strict=True), strict=True):
-        print(f"{name:20} median {statistics.median(one.packet_us for one in each):.2f} us a packet")
+    for each in zip(*rounds, strict=True):
+        us, one = statistics.median(row.packet_us for row in each), each[0].served
+        print(f"{one.rate:>9,}  {one.name:20} median {us:.2f} us a packet")
 
 
 if __name__ == "__main__":

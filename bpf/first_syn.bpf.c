@@ -46,13 +46,13 @@ INLINE int on_syn(struct xdp_md *xdp, struct packet *p, struct place place)
 	if (!c)
 		return XDP_PASS;
 	c->syns++;
-	why = concerns(xdp, p, place, c, now);
+	why = concerns(p, place, xdp->ingress_ifindex, c, now);
 	if (why == GUARD_REASONS)
 		why = find_listener(xdp, p, place, &l);
 	if (why != GUARD_REASONS)
-		return pass(c, why);
+		return pass(c, why, XDP_PASS);
 	if (came_before(p, place, now))
-		return pass(c, GUARD_SECOND);
+		return pass(c, GUARD_SECOND, XDP_PASS);
 	c->held++;
 	return XDP_DROP;
 }

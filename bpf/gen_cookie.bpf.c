@@ -92,21 +92,19 @@ INLINE int on_syn(struct xdp_md *xdp, struct packet *p, struct place place)
 	struct options o = {};
 	struct answer a = {};
 	u32 why;
-	int verdict, whole;
+	int verdict;
 
 	if (!c)
 		return XDP_PASS;
 	c->syns++;
-	whole = place.v6 ? frame_options_v6(xdp, p, &o) : frame_options_v4(xdp, p, &o);
-	if (o.is_signed)
-		return pass(c, GUARD_SIGNED);
-	if (!whole)
-		return pass(c, GUARD_BROKEN);
-	why = concerns(xdp, p, place, c, now);
+	read_options(xdp, p, place, &o);
+	why = concerns(p, place, xdp->ingress_ifindex, c, now);
+	if (why == GUARD_REASONS)
+		why = readable(&o);
 	if (why == GUARD_REASONS)
 		why = find_cookie(xdp, p, place, &l, &a.seq);
 	if (why != GUARD_REASONS)
-		return pass(c, why);
+		return pass(c, why, XDP_PASS);
 	if (is_too_many(p, place, now)) {
 		c->capped++;
 		return XDP_DROP;
@@ -116,9 +114,7 @@ INLINE int on_syn(struct xdp_md *xdp, struct packet *p, struct place place)
 	choose(p, &o, &a, place, now);
 	verdict = place.v6 ? send_frame_v6(xdp, p, &a) : send_frame_v4(xdp, p, &a);
 	if (!verdict)
-		return pass(c, GUARD_FAILED);
-	c->answered++;
-	if (l.counts)
-		l.counts->answered++;
+		return pass(c, GUARD_FAILED, XDP_PASS);
+	count_answer(c, &l, 0);
 	return verdict;
 }

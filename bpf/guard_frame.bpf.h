@@ -27,3 +27,22 @@ INLINE enum reading read_frame(struct xdp_md *xdp, struct place place, struct pa
 		read_tcp(data + TRANSPORT(place), p);
 	return found;
 }
+
+/* Each program has its own. */
+INLINE int on_frame(struct xdp_md *xdp, struct place place);
+
+INLINE int on_ethernet(struct xdp_md *xdp)
+{
+	const u8 *data = (const u8 *)(unsigned long)xdp->data, *end = (const u8 *)(unsigned long)xdp->data_end;
+	be16 type;
+
+	/* A frame to a group of hosts is nobody's SYN. */
+	if (data + MAC_HEADER > end || data[0] & 1)
+		return XDP_PASS;
+	type = *(const be16 *)(data + 12);
+	if (type == ETH_P_IP_BE)
+		return on_frame(xdp, (struct place){ MAC_HEADER, false });
+	if (type == ETH_P_IPV6_BE)
+		return on_frame(xdp, (struct place){ MAC_HEADER, true });
+	return XDP_PASS;
+}

@@ -68,3 +68,10 @@ OUTLINED int frame_options_v6(struct xdp_md *xdp, struct packet *p, struct optio
 {
 	return p && o ? frame_options(xdp, (struct place){ MAC_HEADER, true }, p, o) : 0;
 }
+
+/* The options of a SYN; `broken` where they cannot be read. */
+INLINE void read_options(struct xdp_md *xdp, struct packet *p, struct place place, struct options *o)
+{
+	if (!(place.v6 ? frame_options_v6(xdp, p, o) : frame_options_v4(xdp, p, o)))
+		o->broken = true;
+}

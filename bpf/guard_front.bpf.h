@@ -3,23 +3,6 @@
 #pragma once
 #include "guard_frame.bpf.h"
 
-INLINE int pass(struct guard_counts *c, u32 why)
-{
-	if (why < GUARD_REASONS)
-		c->passed[why]++;
-	return XDP_PASS;
-}
-
-/* Whether a SYN is one to look at closer; GUARD_REASONS: yes, else why not. */
-INLINE u32 concerns(struct xdp_md *xdp, const struct packet *p, struct place place, struct guard_counts *c, u64 now)
-{
-	if (settings.mode != GUARD_ANSWERS || now > settings.until)
-		return GUARD_STOPPED;
-	if (!is_local(p, c) || !is_possible(p, place, xdp->ingress_ifindex))
-		return GUARD_FOREIGN;
-	return GUARD_REASONS;
-}
-
 /* Each rung has its own. */
 INLINE int on_syn(struct xdp_md *xdp, struct packet *p, struct place place);
 
@@ -56,17 +39,7 @@ INLINE int on_frame(struct xdp_md *xdp, struct place place)
 SEC("xdp")
 int halfopen_guard(struct xdp_md *xdp)
 {
-	const void *data = (const void *)(unsigned long)xdp->data, *end = (const void *)(unsigned long)xdp->data_end;
-	be16 type;
-
-	if (data + MAC_HEADER > end)
-		return XDP_PASS;
-	type = *(const be16 *)(data + 12);
-	if (type == ETH_P_IP_BE)
-		return on_frame(xdp, (struct place){ MAC_HEADER, false });
-	if (type == ETH_P_IPV6_BE)
-		return on_frame(xdp, (struct place){ MAC_HEADER, true });
-	return XDP_PASS;
+	return on_ethernet(xdp);
 }
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";

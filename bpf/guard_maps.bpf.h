@@ -7,6 +7,8 @@
 #define LOOPBACK_V6 (1ULL << 56) /* the second half of ::1 */
 #define MULTICAST_V6 0xff
 #define PREFIXES 65536
+/* Of these answers one is timed. */
+#define TIMED_ONE_IN 256
 
 /* One bit for each port that any guarded listener has. */
 struct {
@@ -192,6 +194,60 @@ INLINE u32 find_listener(void *context, const struct packet *p, struct place pla
 	}
 	bpf_sk_release(sk);
 	return why;
+}
+
+/* Whether a SYN is one to look at closer; GUARD_REASONS: yes, else why not. */
+INLINE u32 concerns(const struct packet *p, struct place place, u32 ifindex, struct guard_counts *c, u64 now)
+{
+	if (settings.mode != GUARD_ANSWERS || now > settings.until)
+		return GUARD_STOPPED;
+	if (!is_local(p, c) || !is_possible(p, place, ifindex))
+		return GUARD_FOREIGN;
+	return GUARD_REASONS;
+}
+
+/* Likewise, by its options. */
+INLINE u32 readable(const struct options *o)
+{
+	if (o->is_signed)
+		return GUARD_SIGNED;
+	return o->broken ? GUARD_BROKEN : GUARD_REASONS;
+}
+
+/* Whether the guard answers a SYN now, from all that a cookie of ours depends on; GUARD_REASONS: yes, else why not. */
+INLINE u32 may_answer(void *context, u32 ifindex, const struct packet *p, struct place place, const struct options *o,
+		      struct guard_counts *c, struct listener *l, u64 now)
+{
+	u32 why = concerns(p, place, ifindex, c, now);
+
+	if (why == GUARD_REASONS)
+		why = readable(o);
+	return why == GUARD_REASONS ? find_listener(context, p, place, l) : why;
+}
+
+/* The clock for an answer, of which few are timed; 0: not this one. */
+INLINE u64 begin(const struct guard_counts *c)
+{
+	return c->answered % TIMED_ONE_IN ? 0 : bpf_ktime_get_ns();
+}
+
+INLINE void count_answer(struct guard_counts *c, struct listener *l, u64 began)
+{
+	c->answered++;
+	if (l->counts)
+		l->counts->answered++;
+	if (began) {
+		c->timed++;
+		c->timed_ns += bpf_ktime_get_ns() - began;
+	}
+}
+
+/* Counts why a SYN is left to the kernel; what the program is to return for that. */
+INLINE int pass(struct guard_counts *c, u32 why, int verdict)
+{
+	if (why < GUARD_REASONS)
+		c->passed[why]++;
+	return verdict;
 }
 
 /* Counts an answer to a prefix; whether it is one too many. */

@@ -11,9 +11,8 @@
 #define BATCH_US 5000
 #define BURST_NS 2000000
 #define RECENT 4096
-/* Of these ACKs one is looked at closely, and of these SYNs one is timed. */
+/* Of these ACKs one is looked at closely. */
 #define GUARD_ONE_IN 16
-#define TIMED_ONE_IN 256
 
 /* The cookies that were made into connections last, by their low bits: the cookie, and when (us). */
 struct recent {
@@ -27,13 +26,6 @@ struct {
 	u32 *key;
 	struct recent *value;
 } recent SEC(".maps");
-
-INLINE int pass(struct guard_counts *c, u32 why)
-{
-	if (why < GUARD_REASONS)
-		c->passed[why]++;
-	return TCX_NEXT;
-}
 
 INLINE u32 size_index(const u16 *sizes, u16 mss)
 {
@@ -103,7 +95,7 @@ INLINE int answer(struct __sk_buff *skb, struct packet *p, struct place place, c
 INLINE int on_syn(struct __sk_buff *skb, struct packet *p, const struct options *o, struct place place)
 {
 	struct guard_counts *c = counted();
-	u64 now = bpf_ktime_get_coarse_ns(), began = 0;
+	u64 now = bpf_ktime_get_coarse_ns(), began;
 	struct listener l = {};
 	u32 why;
 	int verdict;
@@ -111,33 +103,18 @@ INLINE int on_syn(struct __sk_buff *skb, struct packet *p, const struct options 
 	if (!c)
 		return TCX_NEXT;
 	c->syns++;
-	if (c->answered % TIMED_ONE_IN == 0)
-		began = bpf_ktime_get_ns();
-	if (settings.mode != GUARD_ANSWERS || now > settings.until)
-		return pass(c, GUARD_STOPPED);
-	if (o->is_signed)
-		return pass(c, GUARD_SIGNED);
-	if (o->broken)
-		return pass(c, GUARD_BROKEN);
-	if (!is_local(p, c) || !is_possible(p, place, skb->ifindex))
-		return pass(c, GUARD_FOREIGN);
-	why = find_listener(skb, p, place, &l);
+	began = begin(c);
+	why = may_answer(skb, skb->ifindex, p, place, o, c, &l, now);
 	if (why != GUARD_REASONS)
-		return pass(c, why);
+		return pass(c, why, TCX_NEXT);
 	if (is_too_many(p, place, now)) {
 		c->capped++;
 		return TCX_DROP;
 	}
 	verdict = answer(skb, p, place, o, &l, now);
 	if (!verdict)
-		return pass(c, GUARD_FAILED);
-	c->answered++;
-	if (l.counts)
-		l.counts->answered++;
-	if (began) {
-		c->timed++;
-		c->timed_ns += bpf_ktime_get_ns() - began;
-	}
+		return pass(c, GUARD_FAILED, TCX_NEXT);
+	count_answer(c, &l, began);
 	return verdict;
 }
 

@@ -34,19 +34,16 @@ INLINE int answer_frame(struct xdp_md *xdp, struct packet *p, struct place place
 INLINE int on_syn_frame(struct xdp_md *xdp, struct packet *p, struct place place)
 {
 	struct guard_counts *c = counted();
-	u64 now = bpf_ktime_get_coarse_ns(), began = 0;
+	u64 now = bpf_ktime_get_coarse_ns(), began;
 	struct listener l = {};
 	struct options o = {};
-	int verdict, whole;
+	int verdict;
 
-	if (!c || settings.mode != GUARD_ANSWERS || now > settings.until)
+	if (!c)
 		return XDP_PASS;
-	if (c->answered % TIMED_ONE_IN == 0)
-		began = bpf_ktime_get_ns();
-	whole = place.v6 ? frame_options_v6(xdp, p, &o) : frame_options_v4(xdp, p, &o);
-	if (!whole || o.is_signed || !is_local(p, c) || !is_possible(p, place, xdp->ingress_ifindex))
-		return XDP_PASS;
-	if (find_listener(xdp, p, place, &l) != GUARD_REASONS) {
+	began = begin(c);
+	read_options(xdp, p, place, &o);
+	if (may_answer(xdp, xdp->ingress_ifindex, p, place, &o, c, &l, now) != GUARD_REASONS) {
 		/* It is counted at tc. */
 		if (l.counts)
 			l.counts->syns--;
@@ -61,14 +58,8 @@ INLINE int on_syn_frame(struct xdp_md *xdp, struct packet *p, struct place place
 	if (!verdict)
 		return XDP_PASS;
 	c->syns++;
-	c->answered++;
 	c->fronted++;
-	if (l.counts)
-		l.counts->answered++;
-	if (began) {
-		c->timed++;
-		c->timed_ns += bpf_ktime_get_ns() - began;
-	}
+	count_answer(c, &l, began);
 	return verdict;
 }
 
@@ -95,18 +86,7 @@ INLINE int on_frame(struct xdp_md *xdp, struct place place)
 SEC("xdp")
 int halfopen_guardx(struct xdp_md *xdp)
 {
-	const u8 *data = (const u8 *)(unsigned long)xdp->data, *end = (const u8 *)(unsigned long)xdp->data_end;
-	be16 type;
-
-	/* A frame to a group of hosts is nobody's SYN. */
-	if (data + MAC_HEADER > end || data[0] & 1)
-		return XDP_PASS;
-	type = *(const be16 *)(data + 12);
-	if (type == ETH_P_IP_BE)
-		return on_frame(xdp, (struct place){ MAC_HEADER, false });
-	if (type == ETH_P_IPV6_BE)
-		return on_frame(xdp, (struct place){ MAC_HEADER, true });
-	return XDP_PASS;
+	return on_ethernet(xdp);
 }
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";

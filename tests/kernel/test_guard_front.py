@@ -225,6 +225,40 @@ def test_virtual_devices_get_no_front(lab: Lab) -> None:
     assert guards_in(lab.server.inode) == []
 
 
+def refusing(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A device of the lab's server whose driver takes no program, as frames may be too large for it."""
+    batch = "link add lab-large type veth peer name lab-jumbo mtu 9000\naddr add 10.8.0.1/24 dev lab-large\n"
+    batch += "link set lab-large up\nlink set lab-jumbo up\n"
+    lab.server.exec(["ip", "-batch", "-"], input=batch, check=True)
+    allow(monkeypatch, "lab-large")
+    return "lab-large"
+
+
+def test_a_driver_that_takes_no_front_leaves_the_others_theirs(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    listener = lab.server.listen(8080, "::")
+    large = refusing(lab, monkeypatch)
+    with wired(lab, monkeypatch), armed(lab, 8080, share=0, rung=XDP) as guard:
+        told = [note for note in guard.chosen.notes if "xdp" in note or large in note]
+        assert told[0].startswith(f"rung xdp: the driver of {lab.server.device} answers SYNs;")
+        assert told[1].startswith(f"{large} has no front: the driver of the device takes no XDP program")
+        assert told[1].endswith(": guarded at tc alone")
+        guard.refresh()
+        names = {device_of(lab.server, name).index: name for name in (large, lab.server.device)}
+        assert [names[index] for index in guard.guard.fronts] == [lab.server.device]
+        assert guard.guard.devices >= names.keys()
+        assert lab.client.connect(listener, 5, timeout=PATIENCE_S).alive(PATIENCE_S) == 5
+        assert counted(guard, "accepted", 5).fronted == 5
+
+
+def test_where_no_driver_takes_a_front_one_line_says_so(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    lab.server.listen(8080)
+    large = refusing(lab, monkeypatch)
+    with pytest.raises(CannotGuard, match=f"^no device takes a front in its driver: {large}: the driver of") as raised:
+        Armed(*action(lab, 8080), XDP)
+    assert "--rung tc" in str(raised.value.hint)
+    assert guards_in(lab.server.inode) == []
+
+
 def test_what_stands_in_the_way_of_a_front_is_said(lab: Lab) -> None:
     lab.server.listen(8080)
     with armed(lab, 8080, rung=FIRST_SYN):

@@ -32,6 +32,7 @@ class Armed:
         self.rung = rung
         self._total = GuardCounts()
         self._by_listener: dict[tuple[bytes, int], tuple[int, int, int]] = {}
+        self._no_front: dict[int, str] = {}
         self._fd = ns.open()
         self._cookies: CookiesSetting | None = None
         self._guard: Guard | None = None
@@ -46,7 +47,7 @@ class Armed:
         space.may_guard(seen, self.rung)
         self.chosen = space.choose(seen, self._action)
         if self.rung == XDP:
-            self.chosen = replace(self.chosen, notes=(*fronts.notes(seen), *self.chosen.notes))
+            fronts.of(seen)  # before anything is loaded
         self._most_mss, self._mss = seen.most_mss, seen.mss()
         self._cookies = CookiesSetting()
         self._guard = guard = Guard(self.rung)
@@ -58,8 +59,8 @@ class Armed:
         for device in seen.devices:
             guard.attach(device.index, ethernet=device.ethernet)
         if self.rung == XDP:
-            for device in fronts.of(seen):
-                guard.attach_front(device.index)
+            self._no_front = fronts.attach(guard, seen)
+            self.chosen = replace(self.chosen, notes=(*fronts.notes(seen, self._no_front), *self.chosen.notes))
         guard.set_mode(ANSWERS)
         self._at, self._completions = time.monotonic(), procfs.counters().get("PassiveOpens")
 
@@ -99,7 +100,7 @@ class Armed:
             except KernelError:
                 pass  # gone since it was looked at; else it is tried again in a second
         if self.rung == XDP:
-            fronts.keep(guard, seen)
+            fronts.keep(guard, seen, self._no_front)
         guard.renew()
         return self._reading()
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 from halfopen.change.guard import Guard
-from halfopen.core.errors import CannotGuard, HalfopenError
+from halfopen.core.errors import CannotGuard, HalfopenError, KernelError, Unsupported
 from halfopen.ops.protect.space import LOOPBACK, GuardSpace
 from halfopen.wire.rtnetlink import Device
 
@@ -46,22 +47,47 @@ def _against(device: Device, space: GuardSpace) -> str:
     return ""
 
 
-def notes(space: GuardSpace) -> tuple[str, ...]:
-    """What is to be said of the front: where it is, and where only the guard at tc is. Raises: as `of`."""
-    names = ", ".join(device.name for device in of(space))
+def notes(space: GuardSpace, refused: Mapping[int, str] | None = None) -> tuple[str, ...]:
+    """What is to be said of the front: where it is, and where only the guard at tc is. refused: as `attach` gives it.
+
+    Raises: as `of`.
+    """
+    refused = refused or {}
+    devices = of(space)
+    names = ", ".join(device.name for device in devices if device.index not in refused)
     said = f"rung xdp: the driver of {names} answers SYNs; attaching may take its link down for a moment"
-    others = [reason for reason in look(space)[1] if "loopback" not in reason]
+    others = [f"{device.name} has no front: {refused[device.index]}" for device in devices if device.index in refused]
+    others += [reason for reason in look(space)[1] if "loopback" not in reason]
     return (said, *(f"{reason}: guarded at tc alone" for reason in others))
 
 
-def keep(guard: Guard, space: GuardSpace) -> None:
-    """Attach the front to devices that came meanwhile, and take it off those that it is not for any more."""
+def attach(guard: Guard, space: GuardSpace) -> dict[int, str]:
+    """Attach the front to every device that may have it; by the number of each that took none, why.
+
+    Raises: CannotGuard where none took it, NotPermitted.
+    """
+    refused: dict[int, str] = {}
+    for device in of(space):
+        try:
+            guard.attach_front(device.index)
+        except (Unsupported, KernelError) as e:
+            refused[device.index] = e.message
+    if not guard.fronts:
+        names = {device.index: device.name for device in space.devices}
+        reasons = "; ".join(f"{names[index]}: {why}" for index, why in refused.items())
+        raise CannotGuard(f"no device takes a front in its driver: {reasons}", hint=_TC)
+    return refused
+
+
+def keep(guard: Guard, space: GuardSpace, refused: dict[int, str]) -> None:
+    """Attach the front to devices that came meanwhile, and take it off those that it is not for any more. refused:
+    devices that took none, which are not tried again (a trial may cost the link); more are entered."""
     ours = guard.fronts
     may = {device.index for device in look(space, ours)[0]}
     for index in ours - may:
         guard.detach_front(index)
-    for index in (may & guard.devices) - ours:
+    for index in (may & guard.devices) - ours - refused.keys():
         try:
             guard.attach_front(index)
-        except HalfopenError:
-            pass  # it is guarded at tc
+        except HalfopenError as e:
+            refused[index] = e.message
