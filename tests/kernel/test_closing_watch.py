@@ -90,7 +90,7 @@ def test_a_watch_tells_of_a_leak_and_keeps_it_as_an_incident(lab: Lab, ends: End
             elif held:
                 [one] = report.incidents
                 assert one.peak.connections >= 50
-                text = metrics.text().decode()
+                text = metrics.text().whole.decode()
                 assert "halfopen_finding{" in text
                 assert 'cause="close-wait-leak"} 1' in text
                 while held:

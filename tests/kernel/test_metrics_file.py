@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from halfopen.core.errors import HalfopenError
+from halfopen.core.metrics_text import MetricsText
 from halfopen.core.reports import Ended, Round
 from halfopen.core.where import Namespace
 from halfopen.ops.watch.export import Export
@@ -73,7 +74,7 @@ def test_a_reader_never_meets_half_a_file(tmp_path: Path) -> None:
     file = tmp_path / "halfopen.prom"
     target = MetricsFile(str(file))
     texts = {letter * size for letter, size in ((b"a", 1), (b"b", 300_000), (b"c", 20_000))}
-    target.write(b"a")
+    target.write(MetricsText(b"a"))
     over = threading.Event()
     bad: list[int] = []
 
@@ -86,7 +87,7 @@ def test_a_reader_never_meets_half_a_file(tmp_path: Path) -> None:
     reader.start()
     for _ in range(100):
         for text in texts:
-            target.write(text)
+            target.write(MetricsText(text))
     over.set()
     reader.join()
     assert not bad
@@ -96,7 +97,7 @@ def test_a_reader_never_meets_half_a_file(tmp_path: Path) -> None:
 def test_others_may_read_it_whatever_the_umask(tmp_path: Path) -> None:
     before = os.umask(0o077)
     try:
-        MetricsFile(str(tmp_path / "x.prom")).write(b"1")
+        MetricsFile(str(tmp_path / "x.prom")).write(MetricsText(b"1"))
     finally:
         os.umask(before)
     assert (tmp_path / "x.prom").stat().st_mode & 0o777 == 0o644
@@ -107,7 +108,7 @@ def test_a_link_in_its_way_is_replaced_and_never_written_through(tmp_path: Path)
     kept.write_text("mine")
     for name in ("x.prom", ".x.prom.new"):
         (tmp_path / name).symlink_to(kept)
-    MetricsFile(str(tmp_path / "x.prom")).write(b"1")
+    MetricsFile(str(tmp_path / "x.prom")).write(MetricsText(b"1"))
     assert kept.read_text() == "mine"
     assert not (tmp_path / "x.prom").is_symlink()
     assert (tmp_path / "x.prom").read_text() == "1"
@@ -117,7 +118,7 @@ def test_what_is_there_stays_when_it_cannot_be_replaced(tmp_path: Path) -> None:
     file = tmp_path / "x.prom"
     file.mkdir()
     with pytest.raises(HalfopenError, match="directory"):
-        MetricsFile(str(file)).write(b"1")
+        MetricsFile(str(file)).write(MetricsText(b"1"))
     assert [path.name for path in tmp_path.iterdir()] == ["x.prom"]
 
 

@@ -149,7 +149,7 @@ def test_one_alarm_whichever_process_gives_the_name_and_an_end_when_the_namespac
             if watch.done == 7:
                 lab.server.end(two[0])
             if watch.done == 10:
-                lines = metrics.text().decode().splitlines()
+                lines = metrics.text().whole.decode().splitlines()
                 [alarmed] = [x for x in lines if x.startswith("halfopen_alarms{") and x.endswith(" 1.0")]
                 assert f"pid:{two[0].pid}" not in alarmed
                 mine.discard(lab.server.inode)  # as if it had gone
@@ -158,7 +158,7 @@ def test_one_alarm_whichever_process_gives_the_name_and_an_end_when_the_namespac
     assert isinstance(said[1], Clear)
     assert (said[1].half_open, said[1].gone) == (0, "namespace")
     assert said[1].where.name == f"pid:{two[1].pid}"
-    assert 'halfopen_alarms{netns="self"} 0.0' in metrics.text().decode()
+    assert 'halfopen_alarms{netns="self"} 0.0' in metrics.text().whole.decode()
     assert set(watch._turns.state.of) == {identify(None)}
 
 

@@ -43,7 +43,7 @@ def exposition() -> str:
     metrics, model = Metrics(Watching("1.2", "6.1", 5.0, 1.0, 0.5, 7, receivers=told)), build(one)
     metrics.reading(model, judge(model), 0.5)
     metrics.handshakes({one.where.inode: HandshakeTimes()})
-    return metrics.text().decode()
+    return metrics.text().whole.decode()
 
 
 def exported() -> set[str]:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from halfopen.core.fields.metrics import LISTENER_METRICS, NAMESPACE_METRICS, WATCH_METRICS
 from halfopen.core.fields.watched import Watched, Watching
+from halfopen.core.metrics_text import MetricsText
 from halfopen.core.policy.alarms import Alarm, CauseChanged, Clear, Telling
 from halfopen.core.sample.closing import SocketCounts
 from halfopen.core.sample.guard import Guards
@@ -81,12 +82,12 @@ class Metrics:
         for where, one in self._of.items():
             one.readable = where not in unread
 
-    def text(self) -> bytes:
+    def text(self) -> MetricsText:
         """The metrics in Prometheus's text format, version 0.0.4."""
         spaces = self._shown()
         listeners = self._listened(spaces.values())
         own = self._own.text({(): self.watching}, lambda key, one: ())
-        return b"".join((own, self._spaces.text(spaces, lambda name, one: (name,)), listeners))
+        return MetricsText(own + self._spaces.text(spaces, lambda name, one: (name,)), listeners)
 
     def _watched(self, where: Namespace) -> Watched:
         """The namespace's entry, under the name it has now."""

@@ -124,13 +124,15 @@ class Lines(ABC):
 
     def lines(self, event: Report) -> list[str]:
         """The lines for a report."""
-        match event:
+        match event:  # the most frequent ones first
+            case Reading():
+                return self.reading(event.model)
+            case Round():
+                return self.round(event.watched)
             case Begun():
                 return self.begin(event.interval_s, event.policy)
             case TakenUp():
                 return [line for one in event.incidents for line in self.taken_up(event.model, one)]
-            case Reading():
-                return self.reading(event.model)
             case Glance():
                 return []
             case Decided(model, action, verdict):
@@ -145,8 +147,6 @@ class Lines(ABC):
                 return self.trouble(event.netns, event.error)
             case Reloaded():
                 return self.reloaded(event)
-            case Round():
-                return self.round(event.watched)
             case Ended():
                 return self.end(event.readings)
         assert_never(event)
@@ -227,6 +227,8 @@ class TextLines(Lines):
 
     def lines(self, event: Report) -> list[str]:
         """The lines for a report, in the language of the reader."""
+        if isinstance(event, Round):
+            return self.round(event.watched)  # without words
         with spoken():
             return Lines.lines(self, event)
 

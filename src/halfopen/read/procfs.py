@@ -5,6 +5,8 @@ mode.
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any, Final
 
 import numpy as np
@@ -27,12 +29,17 @@ def counter_tables() -> CounterTables:
     return CounterTables(*(small_files.read(f"{_NET}/{name}") or b"" for name in ("snmp", "netstat")))
 
 
-def counters(tables: CounterTables | None = None) -> dict[str, int]:
+def counters(tables: CounterTables | None = None) -> Mapping[str, int]:
     """The Tcp and TcpExt counters of the namespace, by name; empty where /proc shows none. tables: None: they are
-    read.
+    read. Of the same tables, which an idle namespace has at each reading, the very same object.
     """
     read = tables or counter_tables()
-    return {**procnet.parse_counters(read.snmp), **procnet.parse_counters(read.netstat)}
+    return _counters(read.snmp, read.netstat)
+
+
+@lru_cache(maxsize=4)
+def _counters(snmp: bytes, netstat: bytes) -> Mapping[str, int]:
+    return {**procnet.parse_counters(snmp), **procnet.parse_counters(netstat)}
 
 
 def tcp_counters() -> bytes:

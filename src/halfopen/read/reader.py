@@ -89,7 +89,7 @@ def _read(
 ) -> Sample:
     """at_rest: read the settings also where nothing listens and no segment ever came."""
 
-    def work() -> tuple[Namespace, Draft, list[object], Mapping[str, int]]:
+    def work() -> tuple[Namespace, Draft, Head | None, list[object], Mapping[str, int]]:
         where = identity.of_thread(ns)
         for probe in probes:
             probe.prepare(way)
@@ -98,10 +98,12 @@ def _read(
         draft.tables = procfs.counter_tables()
         draft.counters = procfs.counters(draft.tables)
         parts = [part for probe in probes if (part := _part(probe, draft)) is not None]
-        return where, draft, parts, _settings(draft, old, at_rest)
+        same = old if old is not None and draft.listeners is old.listeners else None
+        return where, draft, same, parts, _settings(draft, old, at_rest)
 
-    where, draft, parts, settings = (ns or netns.current()).run(work)
+    where, draft, same, parts, settings = (ns or netns.current()).run(work)
     problems = [*draft.problems, _INTERRUPTED] if draft.interrupted else draft.problems
+    notes = same.completeness.notes if same is not None and not draft.notes else tuple(draft.notes)
     return Sample(
         where=where,
         host=identity.host(),
@@ -111,7 +113,9 @@ def _read(
         settings=settings,
         monotonic_s=draft.looked_at[0],
         wall_s=draft.looked_at[1],
-        completeness=Completeness(draft.source, draft.interrupted, tuple(problems), tuple(draft.notes)),
+        owners={} if same is None else same.owners,
+        options={} if same is None else same.options,
+        completeness=Completeness(draft.source, draft.interrupted, tuple(problems), notes),
         parts=tuple(parts),
         digest=draft.digest,
     )

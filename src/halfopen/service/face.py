@@ -13,6 +13,7 @@ import signal
 import socket
 import sys
 import time
+from collections.abc import Callable
 from typing import Any, Final, NoReturn
 
 from halfopen.core.errors import HalfopenError, words
@@ -29,6 +30,8 @@ class Face:
 
     def __init__(self) -> None:
         self._parts: dict[str, FacePart] = {}
+        # By the kind of parcel; a part may take more than that of its own name (`takes`).
+        self._takes: dict[str, Callable[[bytes], None]] = {}
         self._taken = 0
         self._troubles: list[str] = []
 
@@ -37,8 +40,8 @@ class Face:
         try:
             if parcel.kind == SETTINGS:
                 self._begin(json.loads(parcel.body))
-            elif (part := self._parts.get(parcel.kind)) is not None:
-                part.take(parcel.body)
+            elif (take := self._takes.get(parcel.kind)) is not None:
+                take(parcel.body)
         except Exception as e:  # whatever a part's library raises must not end the others
             if len(self._troubles) < _PARCEL_TROUBLES:
                 self._troubles.append(f"{parcel.kind}: {words(e)}")
@@ -47,7 +50,8 @@ class Face:
     def _begin(self, settings: dict[str, Any]) -> None:
         for kind, of_part in settings.items():
             try:
-                self._parts[kind] = PARTS[kind](of_part)
+                part = self._parts[kind] = PARTS[kind](of_part)
+                self._takes |= {kind: part.take, **getattr(part, "takes", {})}
             except (HalfopenError, OSError, KeyError, ValueError) as e:
                 self._troubles.append(f"{kind}: {words(e)}")
 

@@ -12,10 +12,13 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final, Protocol
 
 from halfopen.core.errors import HalfopenError, words
+from halfopen.core.metrics_text import MetricsText
 from halfopen.core.notice import ReceiverStanding
 from halfopen.linux import threads
 
 METRICS: Final = "metrics"
+# The part of its text about each listener, which seldom changes and is long.
+METRICS_LISTENERS: Final = "metrics-listeners"
 NOTIFY: Final = "notify"
 WEB: Final = "web"
 
@@ -47,9 +50,19 @@ class MetricsPart:
         from halfopen.ops.watch.metrics_server import MetricsServer
 
         self._server = MetricsServer(socket.socket(fileno=int(settings["fd"])))
+        self._text = MetricsText(b"")
+        self.takes = {METRICS_LISTENERS: self._take_listeners}
 
     def take(self, body: bytes) -> None:
-        self._server.write(body)
+        self._write(self._text._replace(head=body))
+
+    def _take_listeners(self, body: bytes) -> None:
+        self._write(self._text._replace(listeners=body))
+
+    def _write(self, text: MetricsText) -> None:
+        self._text = text
+        if text.head:
+            self._server.write(text)
 
     def told(self) -> list[str]:
         return []

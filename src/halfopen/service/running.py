@@ -18,6 +18,7 @@ from halfopen.core.fields.field import json_object
 from halfopen.core.fields.history import INCIDENT, SILENCE, clock
 from halfopen.core.fields.watched import Watching
 from halfopen.core.findings.finding import Level
+from halfopen.core.metrics_text import MetricsText
 from halfopen.core.policy.incidents import Incident
 from halfopen.core.policy.silence import Unsilence
 from halfopen.core.reports import Begun, Ended, Reading, Report, Round, Trouble
@@ -56,10 +57,14 @@ class FaceMetrics:
 
     def __init__(self, keeper: FaceKeeper, listener: ServedAddress) -> None:
         self._keeper, self._listener = keeper, listener
+        self._listeners: bytes | None = None
 
-    def write(self, text: bytes) -> None:
-        """Hand over the text. Raises: HalfopenError when nobody is there to take it any more."""
-        self._keeper.latest(parts.METRICS, text)
+    def write(self, text: MetricsText) -> None:
+        """Hand over what changed of the text. Raises: nothing."""
+        if text.listeners is not self._listeners:
+            self._listeners = text.listeners
+            self._keeper.latest(parts.METRICS_LISTENERS, text.listeners)
+        self._keeper.latest(parts.METRICS, text.head)
 
     def close(self) -> None:
         """The address is closed; the face goes on until the service ends."""

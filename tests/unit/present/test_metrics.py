@@ -37,7 +37,7 @@ ALARM = Alarm(SELF, None, 9, 9, 9, 1.0, 5.0, "unanswered")
 def parsed(metrics: Metrics) -> dict[tuple[str, frozenset[tuple[str, str]]], float]:
     """(name, labels) → value; each must be there once."""
     found: dict[tuple[str, frozenset[tuple[str, str]]], float] = {}
-    for family in text_string_to_metric_families(metrics.text().decode()):
+    for family in text_string_to_metric_families(metrics.text().whole.decode()):
         for one in family.samples:
             key = (one.name, frozenset(one.labels.items()))
             assert key not in found
@@ -86,7 +86,7 @@ def test_every_metric_of_the_registry_is_there_once_and_as_it_says() -> None:
     metrics.reading(one, judge(one))
     metrics.handshakes({one.sample.where.inode: HandshakeTimes()})
     metrics.alarm(ALARM)
-    families = {f.name: f for f in text_string_to_metric_families(metrics.text().decode())}
+    families = {f.name: f for f in text_string_to_metric_families(metrics.text().whole.decode())}
     registry: tuple[Field[Any], ...] = (*WATCH_METRICS, *NAMESPACE_METRICS, *LISTENER_METRICS)
     assert len(families) == len(registry)
     for field in registry:
@@ -163,7 +163,7 @@ def test_handshake_times_are_a_classic_histogram() -> None:
     assert value(metrics, "handshake_duration_seconds_sum", netns="self") == 12.5
     assert value(metrics, "handshake_duration_seconds_bucket", netns="self", le="63.0") == 4
     assert value(metrics, "handshake_duration_seconds_bucket", netns="self", le="+Inf") == 6
-    [family] = [f for f in text_string_to_metric_families(metrics.text().decode()) if f.type == "histogram"]
+    [family] = [f for f in text_string_to_metric_families(metrics.text().whole.decode()) if f.type == "histogram"]
     edges = [float(one.labels["le"]) for one in family.samples if one.name.endswith("_bucket")]
     assert edges == [*LE_S, float("inf")]
     metrics.handshakes({})
@@ -304,7 +304,7 @@ def test_any_name_of_a_namespace(name: str) -> None:
 def test_a_name_that_a_terminal_would_obey_is_escaped_as_every_parser_takes_it() -> None:
     metrics = Metrics()
     metrics.reading(model(netns="\udcff\x1b[31m\x9b\u202e"))
-    text = metrics.text().decode()
+    text = metrics.text().whole.decode()
     assert text.replace("\n", "").isprintable()
     # The format has three escapes, and node_exporter refuses a text with another one.
     assert set(re.findall(r"\\.", text)) <= {r"\\", r"\n", r"\""}
@@ -345,7 +345,7 @@ def test_another_namespace_of_the_same_name_begins_anew_and_no_line_is_there_twi
         metrics.reading(build(replace(sample([request()], [listener()]), where=where)))
         if where is first:
             metrics.alarm(replace(ALARM, where=where))
-    lines = metrics.text().decode().splitlines()
+    lines = metrics.text().whole.decode().splitlines()
     assert len({line.rpartition(" ")[0] for line in lines}) == len(lines)
     assert [line for line in lines if line.startswith("halfopen_alarms{")] == ['halfopen_alarms{netns="web"} 0.0']
     metrics.round([second], [])

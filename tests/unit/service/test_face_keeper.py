@@ -12,10 +12,12 @@ from pathlib import Path
 
 import pytest
 
+from halfopen.core.metrics_text import MetricsText
 from halfopen.linux import privileges
 from halfopen.ops.watch import metrics_server
 from halfopen.service import face_keeper
 from halfopen.service.face_keeper import FaceKeeper
+from halfopen.service.running import FaceMetrics
 
 GET = b"GET /metrics HTTP/1.1\r\n\r\n"
 PATIENCE_S = 20
@@ -103,6 +105,25 @@ def test_one_that_is_killed_is_replaced_and_gets_what_was_not_taken(
     assert keeper.health.restarts == 1
     [told] = keeper.told()
     assert "was killed (SIGKILL); another one is started" in told
+
+
+def test_what_seldom_changes_of_the_metrics_goes_over_once_and_to_every_face(face: tuple[FaceKeeper, str]) -> None:
+    keeper, path = face
+    sent: list[tuple[str, bytes]] = []
+    hand_over = keeper.latest
+    keeper.latest = lambda kind, body: (sent.append((kind, body)), hand_over(kind, body))[1]  # type: ignore[method-assign]
+    metrics = FaceMetrics(keeper, None)  # type: ignore[arg-type]
+    listeners = b"l 1\n" * 1000
+    for i in range(3):
+        metrics.write(MetricsText(f"x {i}\n".encode(), listeners))
+    assert [kind for kind, _ in sent] == ["metrics-listeners", "metrics", "metrics", "metrics"]
+    until(lambda: scraped(path) == b"x 2\n" + listeners)
+    first = keeper.health.pid
+    os.kill(first, signal.SIGKILL)
+    until(lambda: keeper.health.pid not in (0, first))
+    until(lambda: scraped(path) == b"x 2\n" + listeners)
+    metrics.write(MetricsText(b"x 3\n", b"l 2\n"))
+    until(lambda: scraped(path) == b"x 3\nl 2\n")
 
 
 def test_one_that_hangs_is_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

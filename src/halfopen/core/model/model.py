@@ -220,6 +220,8 @@ def _rates(sample: Head, previous: Head) -> dict[str, float]:
     seconds = sample.monotonic_s - previous.monotonic_s
     if seconds <= 0:
         return {}
+    if sample.counters is previous.counters:
+        return dict.fromkeys(sample.counters, 0.0)
     return {
         name: (value - previous.counters[name]) / seconds
         for name, value in sample.counters.items()

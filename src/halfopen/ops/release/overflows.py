@@ -42,7 +42,7 @@ class Overflows:
     def _look(self) -> None:
         # The counter first: an ACK that is ignored during the dump then shows as a move.
         self._at = self._counter.read()
-        counters = procfs.counters()
+        counters = dict(procfs.counters())
         if self._at is not None:
             counters[answered.OVERFLOWS] = self._at
         with open_sock_diag() as s:

@@ -9,6 +9,7 @@ from typing import Final, Protocol
 
 from halfopen.core.errors import HalfopenError
 from halfopen.core.fields.watched import Watching
+from halfopen.core.metrics_text import MetricsText
 from halfopen.core.reports import Begun, Decided, Did, Ended, Reading, Reloaded, Report, Round, Trouble
 from halfopen.linux import small_files
 from halfopen.ops.watch.handshake_times import WatchedTimes
@@ -28,7 +29,7 @@ _STATM: Final = "/proc/self/statm"
 class Output(Protocol):
     """Where the text of all metrics goes."""
 
-    def write(self, text: bytes) -> None:
+    def write(self, text: MetricsText) -> None:
         """Take the place of the text before. Raises: HalfopenError; the text before then stays."""
 
     def close(self) -> None:
@@ -87,7 +88,7 @@ class Export:
     def _due(self) -> float:
         return self._next if self._busy else self._idle_next
 
-    def _text(self) -> bytes:
+    def _text(self) -> MetricsText:
         watching = self._metrics.watching
         watching.cpu_s, watching.memory_bytes = time.process_time(), _resident()
         if self._about is not None:

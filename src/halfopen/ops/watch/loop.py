@@ -16,7 +16,7 @@ from halfopen.core.policy.policy import Policy
 from halfopen.core.policy.spacing import Spacing
 from halfopen.core.reports import Begun, Ended, Report, Round, Trouble
 from halfopen.core.where import Namespace
-from halfopen.linux.netns import Netns, current
+from halfopen.linux.netns import SELF, Netns, current
 from halfopen.linux.stopping import StopEvent
 from halfopen.ops.executor import Executor
 from halfopen.ops.protect import rungs
@@ -166,7 +166,7 @@ class Watch:
         yield report
 
     def _round(self) -> Iterator[Report]:
-        targets = discover().namespaces if self.everywhere else [_again(self.ns or current())]
+        targets = discover().namespaces if self.everywhere else [current() if self.ns is None else _again(self.ns)]
         still = self._still.among(self._quiet(targets))
         for ns in targets:
             if self._rests(ns, still):
@@ -255,6 +255,8 @@ def _again(ns: Netns) -> Netns:
 
 def _gone(ns: Netns) -> bool:
     """Whether the namespace is no longer where it was found."""
+    if ns.path == SELF:
+        return False  # the main thread never leaves its own
     try:
         return os.stat(ns.path).st_ino != ns.inode
     except OSError:

@@ -7,6 +7,7 @@ import os
 from typing import Final
 
 from halfopen.core.errors import HalfopenError, UsageError
+from halfopen.core.metrics_text import MetricsText
 from halfopen.linux.files import what_and_remedy
 from halfopen.linux.replacing import replace
 
@@ -28,7 +29,7 @@ class MetricsFile:
             )
         self._path, self._directory, self._name = path, directory or ".", name
 
-    def write(self, text: bytes) -> None:
+    def write(self, text: MetricsText) -> None:
         """Replace the file. Raises: HalfopenError; the file is then as it was."""
         try:
             directory = os.open(self._directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -36,7 +37,7 @@ class MetricsFile:
             raise self._problem(e) from None
         try:
             # node_exporter does not read a file whose name does not end in .prom.
-            replace(directory, self._name, text, new=f".{self._name}.new", mode=_MODE)
+            replace(directory, self._name, text.whole, new=f".{self._name}.new", mode=_MODE)
         except OSError as e:
             raise self._problem(e) from None
         finally:

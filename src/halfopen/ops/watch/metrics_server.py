@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from halfopen.core.errors import HalfopenError
+from halfopen.core.metrics_text import MetricsText
 from halfopen.linux import threads
 from halfopen.linux.served_address import ServedAddress
 from halfopen.ops.watch.http_answer import HEAD_MOST, answer
@@ -83,9 +84,9 @@ class MetricsServer:
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
-    def write(self, text: bytes) -> None:
+    def write(self, text: MetricsText) -> None:
         """Answer with this text from now on. Raises: HalfopenError when the thread ended by a defect."""
-        self._text = text
+        self._text = text.whole
         if not self._thread.is_alive():
             raise HalfopenError("metrics-listen", "metrics are served no more: the thread that served them ended")
 

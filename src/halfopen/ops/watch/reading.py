@@ -6,8 +6,10 @@ import time
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from halfopen.core.errors import HalfopenError
 from halfopen.core.filters import Filter
@@ -47,6 +49,8 @@ class NamespaceReader:
     apart: TimeApart
     _sockets: SocketCounter = field(default_factory=SocketCounter)
     _guards: GuardsSeen = field(default_factory=GuardsSeen)
+    # By inode: queues of which it is known that their depths tell everything.
+    _told: dict[int, NDArray[Any]] = field(default_factory=dict)
 
     def read(
         self, ns: Netns, previous: Sample | None, watched: Filter, *, whole: bool = False
@@ -63,6 +67,8 @@ class NamespaceReader:
             return self._every_request(ns, watched, with_owners=True)
         found = None if whole else self._depths(ns, previous)
         sample, columns = (found, None) if found is not None else self._every_request(ns, watched, with_owners=False)
+        if _as_before(sample, previous):
+            return sample, columns
         if _others_listen(sample, previous):
             return self._every_request(ns, watched, with_owners=True)
         # What is alike stays the very same object: so it is held in memory once, and need not be compared again.
@@ -85,10 +91,13 @@ class NamespaceReader:
         """The namespace is gone."""
         self.counting.forget(inode)
         self._sockets.forget(inode)
+        self._told.pop(inode, None)
 
     def keep(self, inodes: Collection[int]) -> None:
         """There are no other namespaces: also of those that went before a reading told who they were."""
         self._sockets.keep(inodes)
+        for gone in self._told.keys() - inodes:
+            del self._told[gone]
 
     def _every_request(self, ns: Netns, watched: Filter, *, with_owners: bool) -> tuple[Sample, Columns]:
         with self.apart.measured():
@@ -108,7 +117,24 @@ class NamespaceReader:
             sample = reader.read(ns, probes, way=self.read_by, with_owners=False, before=previous)
         except HalfopenError:
             return None  # the whole reading reports why
-        return sample if depths_tell(sample) else None
+        known = sample.queues is not None and sample.queues is self._told.get(ns.inode)
+        return sample if known or self._depths_tell(sample, ns.inode) else None
+
+    def _depths_tell(self, sample: Sample, inode: int) -> bool:
+        """As `depths_tell`; of queues that were taken over it is known."""
+        if sample.queues is None or not depths_tell(sample):
+            return False
+        self._told[inode] = sample.queues
+        return True
+
+
+def _as_before(sample: Sample, previous: Sample) -> bool:
+    """Whether all that a reading of depths shows of the listeners was taken over from the one before."""
+    return (
+        sample.listeners is previous.listeners
+        and sample.owners is previous.owners
+        and sample.completeness == previous.completeness
+    )
 
 
 def _others_listen(sample: Sample, previous: Sample) -> bool:

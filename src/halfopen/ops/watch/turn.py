@@ -284,8 +284,10 @@ class NamespaceTurns:
         if not sample.depths and previous is not None:
             share = _DECIDING_SHARE if self.reader.counting.active(known.where.inode) else _CENSUS_SHARE
             known.whole_again_at_s = now + (now - began) * (1 / share - 1)
-        # A reading tells of what came after it.
-        known.calm = answered.calm(sample.listeners, sample.counters, now, known.calm)
+        # A reading tells of what came after it; one that shows the very same tells nothing new.
+        old = known.previous
+        if known.calm is None or sample.listeners is not old.listeners or sample.counters is not old.counters:
+            known.calm = answered.calm(sample.listeners, sample.counters, now, known.calm)
         model = build(sample, previous, columns=columns, top=self.top, before=known.before, calm=known.calm)
         known.before = model if sample.depths else _without_requests(model)
         return only(model, self.policy.watched)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections
 import ipaddress
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -99,6 +100,9 @@ def test_rates() -> None:
     assert build(after, before).rates == {"ListenDrops": 10.0}
     assert build(after).rates is None
     assert build(before, before).rates == {}
+    idle = replace(before, monotonic_s=before.monotonic_s + 1.0)
+    assert idle.counters is before.counters
+    assert build(idle, before).rates == build(replace(idle, counters=dict(idle.counters)), before).rates
 
 
 def test_rows_in_every_format_say_the_same() -> None:

@@ -115,7 +115,7 @@ def named(one: Model, netns: str) -> Model:
 
 def told(metrics: Metrics) -> list[bytes]:
     """The lines of metrics but for those that count readings."""
-    return [line for line in metrics.text().splitlines() if b"halfopen_reading" not in line]
+    return [line for line in metrics.text().whole.splitlines() if b"halfopen_reading" not in line]
 
 
 def test_lines_of_metrics_are_those_of_a_fresh_start() -> None:
@@ -138,8 +138,26 @@ def test_lines_of_metrics_are_those_of_a_fresh_start() -> None:
     fresh = Metrics()
     fresh.reading(named(first, "a"))
     assert told(kept) == told(fresh)
+    assert b"halfopen_syn_queue_requests{" in kept.text().whole
     kept.round([a], [a])
-    assert b"halfopen_syn_queue{" not in kept.text()
+    assert b"halfopen_syn_queue_requests{" not in kept.text().whole
+
+
+def test_the_text_of_listeners_stays_the_same_object_until_one_changes() -> None:
+    kept, first = Metrics(), build(idle())
+    kept.reading(first)
+    before = kept.text()
+    assert b"\nhalfopen_syn_queue_requests{" in before.listeners
+    assert b"halfopen_syn_queue_requests{" not in before.head
+    second = build(again(first.sample), before=first)
+    kept.reading(second)
+    assert kept.text().listeners is before.listeners
+
+    def one_waits(listeners: Any, queues: Any) -> None:
+        listeners["accept_queue"][0] = 3
+
+    kept.reading(build(again(second.sample, one_waits), before=second))
+    assert kept.text().listeners != before.listeners
 
 
 def test_only_lines_of_what_changed_are_made_again(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from halfopen.core.errors import HalfopenError
+from halfopen.core.metrics_text import MetricsText
 from halfopen.core.policy.policy import Policy
 from halfopen.core.reports import Begun, Ended, Round
 from halfopen.ops.watch import handshake_times
@@ -18,10 +19,10 @@ class Remembering:
         self.texts: list[bytes] = []
         self.broken = self.closed = False
 
-    def write(self, text: bytes) -> None:
+    def write(self, text: MetricsText) -> None:
         if self.broken:
             raise HalfopenError("broken", f"output {id(self)} is broken")
-        self.texts.append(text)
+        self.texts.append(text.whole)
 
     def close(self) -> None:
         self.closed = True

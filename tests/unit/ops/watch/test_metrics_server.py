@@ -16,6 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from halfopen.core.errors import HalfopenError, UsageError
+from halfopen.core.metrics_text import MetricsText
 from halfopen.ops.watch.http_answer import HEAD_MOST, answer
 from halfopen.ops.watch.metrics_server import MetricsServer
 
@@ -31,7 +32,7 @@ def path(tmp_path: Path) -> str:
 @pytest.fixture
 def server(path: str) -> Iterator[MetricsServer]:
     made = MetricsServer(path)
-    made.write(TEXT)
+    made.write(MetricsText(TEXT))
     yield made
     made.close()
 
@@ -103,7 +104,7 @@ def test_it_serves_the_last_text_as_prometheus_asks_for_it(server: MetricsServer
     assert head.startswith(b"HTTP/1.1 200 OK\r\n")
     assert b"Content-Type: text/plain; version=0.0.4; charset=utf-8" in head
     assert body == TEXT
-    server.write(b"x 2.0\n")
+    server.write(MetricsText(b"x 2.0\n"))
     assert asked(path).endswith(b"\r\n\r\nx 2.0\n")
 
 
@@ -112,7 +113,7 @@ def test_it_listens_on_loopback(address: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     made = MetricsServer(f"{address}:{port}")
-    made.write(TEXT)
+    made.write(MetricsText(TEXT))
     try:
         asking = http.client.HTTPConnection(address.strip("[]"), port, timeout=10)
         asking.request("GET", "/metrics")
@@ -162,12 +163,12 @@ def test_clients_that_hang_make_room_for_others(server: MetricsServer, path: str
 
 def test_a_client_that_does_not_read_keeps_nobody_waiting(server: MetricsServer, path: str) -> None:
     large = b"x" * 5_000_000
-    server.write(large)
+    server.write(MetricsText(large))
     with ExitStack() as slow:
         for _ in range(10):
             slow.enter_context(connect(path)).sendall(GET)
         began = time.monotonic()
-        server.write(TEXT)
+        server.write(MetricsText(TEXT))
         assert time.monotonic() - began < 10, "the watch waits for nobody"
         assert asked(path).endswith(TEXT)
         assert time.monotonic() - began < 30
@@ -175,11 +176,11 @@ def test_a_client_that_does_not_read_keeps_nobody_waiting(server: MetricsServer,
 
 def test_one_that_is_slow_gets_its_whole_text_of_one_moment(server: MetricsServer, path: str) -> None:
     large = b"x" * 3_000_000
-    server.write(large)
+    server.write(MetricsText(large))
     with connect(path) as one:
         one.sendall(GET)
         first = one.recv(1000)
-        server.write(TEXT)
+        server.write(MetricsText(TEXT))
         whole = first + b"".join(iter(lambda: one.recv(65536), b""))
     assert whole.endswith(b"\r\n\r\n" + large)
 
@@ -221,7 +222,7 @@ def test_what_a_dead_one_left_is_replaced_and_a_live_one_is_not(path: str) -> No
     with socket.socket(socket.AF_UNIX) as dead:
         dead.bind(path)
     made = MetricsServer(path)
-    made.write(TEXT)
+    made.write(MetricsText(TEXT))
     with pytest.raises(HalfopenError, match="another program listens"):
         MetricsServer(path)
     assert asked(path).endswith(TEXT)
