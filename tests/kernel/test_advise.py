@@ -97,6 +97,17 @@ def test_a_program_that_stops_accepting_is_forecast_and_needs_room(lab: Lab) -> 
     assert one.needed_backlog >= 80
 
 
+def test_a_listener_that_is_opened_meanwhile_is_told(lab: Lab) -> None:
+    """Its drops count from then on."""
+    lab.server.listen(8081)
+    advising = Advising(lab, 2.0)
+    time.sleep(0.6)
+    lab.server.listen(8082)
+    [(view, ago_s)] = advising.done().opened
+    assert view.port == 8082
+    assert 0.0 < ago_s < 2.0
+
+
 def test_the_command(lab: Lab) -> None:
     web = lab.server.listen(22, backlog=128)
     lab.server.listen(8082)

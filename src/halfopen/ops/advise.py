@@ -16,7 +16,7 @@ from halfopen.core.errors import HalfopenError, UnknownTarget
 from halfopen.core.filters import Filter
 from halfopen.core.findings.evidence import Evidence
 from halfopen.core.findings.lasting import since_s
-from halfopen.core.model import timing
+from halfopen.core.model import join, timing
 from halfopen.core.model.columns import Builder
 from halfopen.core.model.handshakes import Handshakes, Observed, collect
 from halfopen.core.model.listeners import ListenerView
@@ -43,6 +43,8 @@ class DepthReadings:
     def __init__(self, ns: Netns, stop: threading.Event, way: str) -> None:
         self._ns, self._stop, self._way = ns, stop, way
         self.by_listener: dict[ListenerKey, list[Depth]] = {}
+        # When each socket that listens was first seen, by its cookie.
+        self.first_s: dict[int, float] = {}
 
     def wait(self, seconds: float) -> bool:
         """Read for so many seconds; whether `stop` ended it. Raises: as `reader.read`."""
@@ -57,6 +59,8 @@ class DepthReadings:
 
     def _read(self) -> None:
         now = Evidence(build(reader.read(self._ns, way=self._way, with_owners=False)))
+        for cookie in now.now.sample.listeners["cookie"].tolist():
+            self.first_s.setdefault(cookie, now.now.sample.monotonic_s)
         for view in now.now.views:
             full = view.accept_queue > 0 and any(queue.nearly_full for queue in now.accept_queues(view))
             depth = Depth(time.monotonic(), view.syn_queue, view.syn_queue_young, view.accept_queue, full)
@@ -123,7 +127,16 @@ def advise_on(
         missing=(*seen.missing, *now.sample.completeness.problems),
         quiet=len(watched) - len(busy),
         released=released_since(seen.time, target.inode),
+        gone=_gone(seen, now),
+        opened=tuple((one.view, one.opened_s) for one in watched if one.opened_s is not None),
     )
+
+
+def _gone(seen: Observed, now: Model) -> int:
+    """Handshakes that finished at listeners that are there no longer."""
+    [namespace], there = seen.namespaces, {view.key for view in now.views}
+    keys = ((one, (one.family, one.address, one.port, one.ifindex)) for one in namespace.listeners)
+    return sum(one.handshakes.completed for one, key in keys if key not in there)
 
 
 def _busiest(one: ListenerAdvice) -> tuple[int, int]:
@@ -153,8 +166,13 @@ def _watched(
     meant = {view.key for view in now.listeners}
     drops = {view.key: view.drops for view in before.views}
     counters = now.sample.counters.get("ListenOverflows", 0), before.sample.counters.get("ListenOverflows", 0)
+    earlier, groups = set(before.sample.listeners["cookie"].tolist()), join.groups(now.sample.listeners)
     for i, view in enumerate(now.views):
         if view.key in meant:
+            rows = now.sample.listeners[list(groups[i].rows)]
+            opened_s = _opened_s(now, rows["cookie"].tolist(), earlier, readings)
+            # The drops of a socket count from its opening on.
+            dropped = view.drops if opened_s is not None else view.drops - drops.get(view.key, view.drops)
             yield ListenerWatched(
                 view=view,
                 handshakes=shakes.get(view.key) or _none(seen.seconds),
@@ -163,8 +181,18 @@ def _watched(
                 unanswered_per_s=unanswered_per_s(now, i, seen.seconds),
                 rto_max_s=waits_s.get(view.key, timing.RTO_MAX_S),
                 # The drops of a listener count other things as well.
-                overflows=max(0, min(view.drops - drops.get(view.key, view.drops), counters[0] - counters[1])),
+                overflows=max(0, min(dropped, counters[0] - counters[1])),
+                backlogs=rows["accept_queue_limit"].tolist(),
+                opened_s=opened_s,
             )
+
+
+def _opened_s(now: Model, cookies: list[int], earlier: set[int], readings: DepthReadings) -> float | None:
+    """How long ago the sockets with these cookies were opened, where none of them was there before."""
+    if not all(cookies) or earlier & set(cookies):
+        return None
+    now_s = now.sample.monotonic_s
+    return max(now_s - readings.first_s.get(cookie, now_s) for cookie in cookies)
 
 
 def unanswered_per_s(model: Model, at: int, seconds: float) -> float:
@@ -203,8 +231,6 @@ def _waits_s(now: Model, capped: bool | None) -> dict[ListenerKey, float]:
 
 def inodes(model: Model, view: ListenerView) -> list[int]:
     """The inodes of the sockets of a listener."""
-    from halfopen.core.model import join
-
     groups = join.groups(model.sample.listeners)
     at = next(i for i, one in enumerate(model.views) if one.key == view.key)
     rows: list[int] = model.sample.listeners["inode"][list(groups[at].rows)].tolist()

@@ -18,6 +18,7 @@ from halfopen.core.fields.field import json_object
 from halfopen.core.fields.namespace import PLACE
 from halfopen.core.fields.process import processes_cell
 from halfopen.core.model import timing
+from halfopen.core.model.listeners import ListenerView
 from halfopen.core.units import listener_text, netns_words, plural, printable, show_duration, show_time
 from halfopen.present import columns
 from halfopen.present.findings.cures import command
@@ -63,6 +64,9 @@ def _diagnose(given: AdviceGiven) -> str:
 def _otherwise(given: AdviceGiven) -> str:
     """The proposal where there is nothing to change: watch for longer, where that would prove more."""
     where = netns_words(given.where.name)
+    finished = sum(one.seen.handshakes.per_s(one.finished) or 0.0 for one in given.listeners)
+    if given.unanswered_cookies_per_s > finished:
+        return _diagnose(given)
     if any(one.seen.unanswered_per_s > (one.seen.handshakes.per_s(one.finished) or 0.0) for one in given.listeners):
         return _diagnose(given)
     times = [one.proof_s for one in given.listeners if one.release is None and one.proof_s is not None]
@@ -80,7 +84,21 @@ def _nothing(given: AdviceGiven) -> str:
             f"Handshakes finished by SYN cookie only in {time} ({cookies}): how long they took is not known, so there "
             "is nothing to base advice on"
         )
-    return f"No handshake finished in {time}: there is nothing to base advice on"
+    if given.gone:
+        return (
+            f"{plural(given.gone, 'handshake')} finished in {time} at listeners that are gone now: run it again while "
+            "their program is not stopped or restarted"
+        )
+    opened = ", ".join(f"{_name(view)} was opened {_ago(ago_s)}" for view, ago_s in given.opened)
+    return f"No handshake finished in {time}{opened and f' ({opened})'}: there is nothing to base advice on"
+
+
+def _name(view: ListenerView) -> str:
+    return listener_text(view.address, view.port)
+
+
+def _ago(seconds: float) -> str:
+    return f"{show_duration(round(seconds, 1))} before the end"
 
 
 def _about_all(given: AdviceGiven) -> list[str]:
@@ -170,10 +188,20 @@ def _too_little(one: ListenerAdvice) -> str:
 
 
 def _backlog(one: ListenerAdvice) -> str:
-    need = f"{one.needed_backlog:,} needed"
+    need, view = f"{one.needed_backlog:,} needed", one.seen.view
     if one.backlog is None:
         return f"{need}; what it has could not be read"
-    each = " for each socket" if one.seen.view.members > 1 else ""
+    if view.syn_queue_limit is not None and view.syn_queue_limit < (view.accept_queue_limit or 0):
+        # Cookies are off.
+        most = one.syn_queue.needed / view.members
+        enough = "" if one.syn_queue.enough else f", and {math.ceil(most):,} needed,"
+        return (
+            f"{one.backlog:,} for connections that wait to be accepted, but only {view.syn_queue_limit:,} may be "
+            f"half-open{enough} while SYN cookies are off: tcp_max_syn_backlog keeps its last quarter back"
+        )
+    each = " for each socket" if view.members > 1 else ""
+    if one.backlog < one.seen.longest:
+        each = f" at the shortest of its {view.members} sockets ({one.seen.longest:,} at the longest)"
     if one.stays_full and one.needed_backlog <= one.backlog:
         return (
             f"keep {one.backlog:,}{each}: an accept queue stays full, because the program does not accept fast "
@@ -211,6 +239,8 @@ def _remarks(one: ListenerAdvice, given: AdviceGiven) -> Iterator[str]:
     if one.finished:
         yield _rests(one)
     yield _censored(one, given)
+    if one.seen.opened_s is not None:
+        yield f"the listener was opened {_ago(one.seen.opened_s)}: its drops count since then"
     if one.silent:
         yield (
             f"probably {one.silent}, by its port or program: the server speaks first then, so a client that is lost "
@@ -220,7 +250,8 @@ def _remarks(one: ListenerAdvice, given: AdviceGiven) -> Iterator[str]:
     under_way = _under_way(one)
     yield _queue("SYN queue", one.syn_queue, under_way and f" by rate x time ({under_way})")
     if one.seen.unanswered_per_s and given.settings.get("tcp_syncookies"):
-        yield "those that nobody answers need no room: SYN cookies let clients in while the queue is full"
+        more = _more(given)
+        yield f"those that nobody answers need no room: SYN cookies let clients in while the queue is full{more}"
     wait = "" if not one.accept_wait_s else f" (a connection waits {show_time(one.accept_wait_s)} to be accepted)"
     yield _queue("accept queue", one.accept_queue, wait)
 
@@ -249,6 +280,13 @@ def _censored(one: ListenerAdvice, given: AdviceGiven) -> str:
     return text
 
 
+def _more(given: AdviceGiven) -> str:
+    """The flood that no queue shows."""
+    if given.unanswered_cookies_per_s < 1:
+        return ""
+    return f"; {_rate(given.unanswered_cookies_per_s)} more got one, in the whole namespace, and did not send it back"
+
+
 def _under_way(one: ListenerAdvice) -> str:
     """The parts of the length of the SYN queue."""
     shakes = one.seen.handshakes
@@ -256,8 +294,8 @@ def _under_way(one: ListenerAdvice) -> str:
     if one.finished:
         parts.append(f"{_rate(shakes.per_s(one.finished) or 0.0)} x {show_time(shakes.times.mean_s)} a handshake")
     if one.seen.unanswered_per_s:
-        now = show_duration(timing.release_time_s(one.seen.view.retries, one.seen.rto_max_s))
-        parts.append(f"{_rate(one.seen.unanswered_per_s)} that nobody answers x {now}")
+        now = show_duration(one.given_up_s)
+        parts.append(f"{_rate(one.seen.unanswered_per_s)} that find room and nobody answers x {now}")
     return " + ".join(parts)
 
 

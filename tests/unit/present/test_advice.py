@@ -87,7 +87,9 @@ def test_a_queue_that_grows_is_told_when_it_is_full() -> None:
 def test_a_flood_is_for_diagnose_and_needs_no_room() -> None:
     full = [Depth(i * 0.25, 512, 1, 0) for i in range(20)]
     text = flat(shown(given((60, 0, 0.05), depths=full, unanswered_per_s=80.0)))
-    assert "SYN queue: 5,040 by rate x time (1/s x 50 ms a handshake + 80/s that nobody answers x 63 s)" in text
+    assert (
+        "SYN queue: 560 by rate x time (1/s x 50 ms a handshake + 80/s that find room and nobody answers x 7 s)" in text
+    )
     assert "at most 512 seen of 512; it is full" in text
     assert "those that nobody answers need no room" in text
     assert text.endswith("Next halfopen diagnose")
@@ -154,3 +156,51 @@ def test_a_backlog_that_overflowed_between_the_readings_is_not_enough() -> None:
     assert "511 is too short, or the program stalls: up to 744 connections found an accept queue full" in text
     assert "is enough" not in text
     assert text.endswith("Next halfopen diagnose")
+
+
+def test_a_flood_that_cookies_answer_is_told_beside_what_finds_room() -> None:
+    """A full queue holds what it can: the SYNs that get a cookie are in no queue, and were left out of every rate."""
+    one = replace(given((60, 0, 0.05), unanswered_per_s=5.0), cookies_sent=60_100, cookies_back=100)
+    text = flat(shown(one))
+    assert "5/s that find room and nobody answers x 63 s" in text
+    assert "1,000/s more got one, in the whole namespace, and did not send it back" in text
+    assert text.endswith("Next halfopen diagnose")
+
+
+def test_half_open_ones_have_less_room_while_cookies_are_off() -> None:
+    off = {"tcp_syncookies": 0, "tcp_max_syn_backlog": 64, "somaxconn": 4096}
+    [view] = build(sample([], [listener(port=443, limit=1024)], settings=off)).views
+    one = advise(ListenerWatched(view, handshakes((60, 0, 0.05)), []), "self", off)
+    text = flat(shown(replace(given((60, 0, 0.05)), listeners=(one,), settings=off)))
+    assert (
+        "1,024 for connections that wait to be accepted, but only 48 may be half-open while SYN cookies are off" in text
+    )
+    assert "is enough" not in text
+    slow = advise(ListenerWatched(view, handshakes((6000, 0, 0.9)), []), "self", off)
+    assert f"only 48 may be half-open, and {slow.syn_queue.needed} needed, while" in flat(
+        shown(replace(given((60, 0, 0.05)), listeners=(slow,), settings=off))
+    )
+
+
+def test_of_several_sockets_the_shortest_backlog_counts() -> None:
+    """The kernel gives each its share of the clients, whatever the others have room for."""
+    rows = [listener(limit=limit, inode=inode, cookie=inode) for inode, limit in ((1, 4), (2, 1024), (3, 1024))]
+    [view] = build(sample([], rows)).views
+    settings = {"tcp_syncookies": 1, "somaxconn": 4096}
+    seen = ListenerWatched(view, handshakes((6000, 0, 0.001)), [], overflows=9, backlogs=[4, 1024, 1024])
+    one = advise(seen, "self", settings)
+    assert one.backlog == 4
+    text = flat(shown(replace(given((60, 0, 0.05)), listeners=(one,))))
+    assert "4 at the shortest of its 3 sockets (1,024 at the longest) is too short" in text
+    assert "halfopen tune listener :8080 --backlog 1024" in text
+
+
+def test_a_listener_opened_meanwhile_is_said_to_be() -> None:
+    quiet = given()
+    [view] = build(sample([], [listener(port=443)])).views
+    assert ":443 was opened 3 s before the end" in flat(shown(replace(quiet, opened=((view, 3.0),))))
+    gone = flat(shown(replace(quiet, gone=120)))
+    assert "No handshake finished" not in gone
+    assert "120 handshakes finished in 60 s at listeners that are gone now" in gone
+    one = flat(shown(given((60, 0, 0.05), opened_s=3.0)))
+    assert "the listener was opened 3 s before the end: its drops count since then" in one

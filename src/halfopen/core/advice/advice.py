@@ -33,8 +33,10 @@ _KEEPS_UP_S: Final = 1.0
 class ListenerWatched:
     """The observations of a listener in a time. rests: on what its handshakes rest; None: sources were not counted.
 
-    unanswered_per_s: connections a second that nobody answers. rto_max_s: the longest wait between SYN-ACKs here.
-    overflows: connections that found an accept queue full.
+    unanswered_per_s: connections a second that find room in the queue and that nobody answers; what is answered by a
+    SYN cookie is not among them. rto_max_s: the longest wait between SYN-ACKs here. overflows: connections that found
+    an accept queue full. backlogs: of each of its sockets. opened_s: its sockets were opened so many seconds before the
+    end, where that was meanwhile.
     """
 
     view: ListenerView
@@ -44,6 +46,20 @@ class ListenerWatched:
     unanswered_per_s: float = 0.0
     rto_max_s: float = timing.RTO_MAX_S
     overflows: int = 0
+    backlogs: Sequence[int] = ()
+    opened_s: float | None = None
+
+    @property
+    def backlog(self) -> int | None:
+        """The shortest of its sockets, as each has queues of its own; None where it could not be read."""
+        if self.view.accept_queue_limit is None:
+            return None
+        return min(self.backlogs, default=self.view.accept_queue_limit // self.view.members)
+
+    @property
+    def longest(self) -> int:
+        """The longest of them; 0 where it could not be read."""
+        return max(self.backlogs, default=self.backlog or 0)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -52,7 +68,8 @@ class ListenerAdvice:
 
     choices: of the release time. release: the shortest that is proved to cost no more than `tolerated` of its clients;
     None: none is. too_short: at least this share of clients finished only after the last SYN-ACK. in_force: the fewest
-    retries that the kernel gave meanwhile, fewer than configured for `pruned_s`. silent: the protocol in which the
+    retries that the kernel gave meanwhile, fewer than configured for `pruned_s`. given_up_s: when the kernel gave up
+    for most of the time. silent: the protocol in which the
     server speaks first, "" for none. stays_full: the program does not keep up with an accept queue, whose length tells
     nothing of the room that it needs then. cures: the best last.
     """
@@ -64,6 +81,7 @@ class ListenerAdvice:
     too_short: float
     in_force: int
     pruned_s: float
+    given_up_s: float
     silent: str
     syn_queue: Room
     accept_queue: Room
@@ -106,21 +124,28 @@ def advise(seen: ListenerWatched, netns: str, settings: Mapping[str, int]) -> Li
     in_force, pruned_s = depths.fewest_retries(seen.depths, view.retries, view.syn_queue_limit or 0, view.members)
     silent = speaks_first(view.port, view.processes)
     tolerated = choices.TOLERATED_SILENT if silent else choices.TOLERATED
-    found = choices.choices(shakes, in_force, seen.rests, seen.rto_max_s, seen.unanswered_per_s)
+    found = choices.choices(
+        shakes, in_force, seen.rests, seen.rto_max_s, seen.unanswered_per_s, room=view.syn_queue_limit
+    )
+    looked_s = seen.depths[-1].at_s - seen.depths[0].at_s if seen.depths else 0.0
+    mostly = in_force if pruned_s * 2 > looked_s else view.retries
+    given_up_s = timing.release_time_s(mostly, seen.rto_max_s)
     release = choices.shortest(found, tolerated)
     stays_full = depths.stays_full(seen.depths)
     # Handshakes whose ACK met a full accept queue are late for that reason, and not because of the release time.
     too_short = 0.0 if stays_full or seen.overflows else choices.cut_off(shakes, in_force)
     then_s = timing.release_time_s(view.retries, seen.rto_max_s) if release is None else release.release_time_s
-    syn, accept = _queues(seen, then_s, cookies=bool(settings.get("tcp_syncookies")))
+    syn, accept = _queues(seen, given_up_s, then_s, cookies=bool(settings.get("tcp_syncookies")))
     finished_per_s = shakes.per_s(shakes.completed) or 0.0
     wait_s = None if stays_full else room.wait_s(_accept_seen(seen), finished_per_s)
     slow = stays_full or _falls_behind(seen)
     each = math.ceil(max(syn.needed, 0 if slow else accept.needed) / view.members)
-    has = None if view.accept_queue_limit is None else view.accept_queue_limit // view.members
+    has = seen.backlog
+    # Where the shortest socket overflows, the others are long enough.
+    least = seen.longest if seen.overflows and has is not None and has < seen.longest and not slow else 0
     cures = (
         *_cookies(netns, settings),
-        *_backlog(view, netns, settings, has, each),
+        *_backlog(view, netns, settings, has, max(each, least)),
         *_release(view, netns, release, too_short if too_short > tolerated else 0.0),
     )
     return ListenerAdvice(
@@ -131,6 +156,7 @@ def advise(seen: ListenerWatched, netns: str, settings: Mapping[str, int]) -> Li
         too_short if too_short > tolerated else 0.0,
         in_force,
         pruned_s,
+        given_up_s,
         silent,
         syn,
         accept,
@@ -152,13 +178,12 @@ def _accept_seen(seen: ListenerWatched) -> QueueSeen:
     return depths.seen([(depth.at_s, depth.accept_queue) for depth in seen.depths])
 
 
-def _queues(seen: ListenerWatched, then_s: float, *, cookies: bool) -> tuple[Room, Room]:
-    """then_s: the release time that is advised. cookies: what finds no room is answered by a cookie, and those that
-    nobody answers need none.
+def _queues(seen: ListenerWatched, now_s: float, then_s: float, *, cookies: bool) -> tuple[Room, Room]:
+    """now_s: when the kernel gives up; then_s: the release time that is advised. cookies: what finds no room is
+    answered by a cookie, and those that nobody answers need none.
     """
     shakes, view = seen.handshakes, seen.view
     honest = (shakes.per_s(choices.timed(shakes)) or 0.0) * shakes.times.mean_s
-    now_s = timing.release_time_s(view.retries, seen.rto_max_s)
     known = [(depth.at_s, depth.syn_queue) for depth in seen.depths if depth.syn_queue is not None]
     silent = seen.unanswered_per_s * now_s
     silent_then = 0.0 if cookies else seen.unanswered_per_s * then_s
@@ -201,7 +226,9 @@ class AdviceGiven:
     settings: of the namespace. cookies_sent, cookies_back: SYN cookies in that time. interrupted: ended before the time
     asked for. capped: whether this kernel lets TCP_RTO_MAX_MS cap the wait between SYN-ACKs; None: could not be told.
     missing: what could not be counted, and why. quiet: listeners at which nothing finished and nothing waits. released:
-    half-open connections that halfopen released meanwhile, by the audit log.
+    half-open connections that halfopen released meanwhile, by the audit log. gone: handshakes that finished at
+    listeners that are there no longer. opened: listeners whose sockets were opened meanwhile, and how many seconds
+    before the end.
     """
 
     where: Namespace
@@ -217,6 +244,13 @@ class AdviceGiven:
     missing: tuple[str, ...] = ()
     quiet: int = 0
     released: int = 0
+    gone: int = 0
+    opened: tuple[tuple[ListenerView, float], ...] = ()
+
+    @property
+    def unanswered_cookies_per_s(self) -> float:
+        """SYN cookies a second that nobody sent back: no queue holds these."""
+        return max(0, self.cookies_sent - self.cookies_back) / self.seconds if self.seconds else 0.0
 
     @property
     def cures(self) -> tuple[Cure, ...]:

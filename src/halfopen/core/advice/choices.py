@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import numpy as np
@@ -103,10 +103,18 @@ def lost_with(seen: Handshakes, retries: int, rto_max_s: float) -> int:
 
 
 def choices(
-    seen: Handshakes, in_force: int, rests: Rests | None, rto_max_s: float, unanswered_per_s: float
+    seen: Handshakes,
+    in_force: int,
+    rests: Rests | None,
+    rto_max_s: float,
+    unanswered_per_s: float,
+    room: int | None = None,
 ) -> tuple[RetriesChoice, ...]:
-    """Each choice, the shortest release time first. in_force: the fewest retries that the kernel gave meanwhile."""
-    return tuple(_choice(seen, r, in_force, rests, rto_max_s, unanswered_per_s) for r in RETRIES)
+    """Each choice, the shortest release time first. in_force: the fewest retries that the kernel gave meanwhile. room:
+    as many as the queue holds at most; None: not known.
+    """
+    found = (_choice(seen, r, in_force, rests, rto_max_s, unanswered_per_s) for r in RETRIES)
+    return tuple(one if room is None else replace(one, holds=min(one.holds, float(room))) for one in found)
 
 
 def _choice(

@@ -143,7 +143,8 @@ LISTENER: Final[tuple[Field[ListenerAdvice], ...]] = (
     ),
     Field(
         "unanswered_per_s",
-        "connections that arrived in this time and are never answered",
+        "connections that arrived in this time, found room in the queue and are never answered; those that got a SYN "
+        "cookie are not among them",
         lambda a: round(a.seen.unanswered_per_s, 3),
     ),
     Field(
