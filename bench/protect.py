@@ -23,6 +23,7 @@ import guarded
 import honest
 import saturated
 import syn_cost
+import unflooded
 
 from halfopen.lab import Lab, LabListener
 
@@ -162,8 +163,9 @@ def measure(rates: list[int], seconds: float, rounds: int, syns: int, *, quick: 
     """Everything: rows of honest clients, the cost of a SYN (syns a round), guarded.py, forging.py."""
     rows = [served(how, rate, seconds) for rate in rates for how in DEFENCES]
     hard = saturated.measure(seconds)
+    calm = unflooded.measure(1 if quick else 3, seconds / 2)
     rest = {**guarded.measure(quick=quick), **forging.measure(quick=quick)}
-    return {"served": rows, "saturated": hard, "cost": [syn_cost.measure(rounds, syns)], **rest}
+    return {"served": rows, "saturated": hard, "unflooded": calm, "cost": [syn_cost.measure(rounds, syns)], **rest}
 
 
 def as_json(done: dict[str, Any]) -> dict[str, Any]:
@@ -187,6 +189,8 @@ def as_lines(done: dict[str, Any]) -> Iterator[str]:
         )
     yield ""
     yield from saturated.as_lines(done["saturated"])
+    yield ""
+    yield from unflooded.as_lines(done["unflooded"])
     yield ""
     (cost,) = done["cost"]
     yield from syn_cost.as_lines(cost)
