@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Final
 
@@ -31,6 +32,9 @@ from halfopen.present.statusjson import json_verdict
 from halfopen.present.text import STYLE, level_head, propose
 
 _MOST_GROUPS: Final = 12
+# Reasons in all, and of one kind.
+_MOST_LINES: Final = 12
+_MOST_ALIKE: Final = 5
 _CHUNK: Final = 2048
 # The worst first; a signature that is not here comes last.
 _ORDER: Final = (
@@ -50,12 +54,29 @@ _ORDER: Final = (
     Signature.WAITING,
     Signature.ACTIVE,
 )
+# Of a finding's group: process, state, signature, peer.
+_Named = tuple[int, str, str, str]
 _RANK: Final = {one: rank for rank, one in enumerate(_ORDER)}
 
 
-def worst_first(groups: Iterable[SocketGroup]) -> list[SocketGroup]:
-    """The groups in the order in which they are shown."""
-    return sorted(groups, key=lambda g: (_RANK[g.signature], -g.count))
+def worst_first(groups: Iterable[SocketGroup], verdict: Verdict) -> list[SocketGroup]:
+    """The groups in the order in which they are shown: those of which the verdict tells, by its level, come first."""
+    levels: dict[_Named, Level] = {}
+    for one in verdict.findings:
+        if one.has("signature") and one.level > Level.OK:
+            named = (
+                one.count("pid") if one.has("pid") else 0,
+                one.text("socket_state"),
+                one.text("signature"),
+                one.text("peer"),
+            )
+            levels[named] = max(levels.get(named, Level.OK), one.level)
+
+    def order(g: SocketGroup) -> tuple[int, int, int]:
+        level = levels.get((g.pid, g.state_name, g.signature.word, g.peer), Level.OK)
+        return -level, _RANK[g.signature], -g.count
+
+    return sorted(groups, key=order)
 
 
 def show(out: Console, sample: Sample, model: ClosingModel, verdict: Verdict) -> None:
@@ -73,7 +94,7 @@ def _show(out: Console, sample: Sample, model: ClosingModel, verdict: Verdict) -
     _reasons(out, verdict.findings, first)
     for note in (*sample.completeness.problems, *sample.completeness.notes):
         out.print(Text(f"  - {printable(note)}", style="dim"))
-    shown = worst_first(model.groups)[:_MOST_GROUPS]
+    shown = worst_first(model.groups, verdict)[:_MOST_GROUPS]
     if shown:
         out.print()
         columns.show(out, GROUP, shown)
@@ -100,15 +121,26 @@ def headline(model: ClosingModel, verdict: Verdict) -> str:
 
 
 def _reasons(out: Console, findings: Sequence[Finding], first: Finding | None) -> None:
-    lines = [(first.level, LEADS[first.id](first)[1])] if first is not None else []
+    every = [(first.id, first.level, LEADS[first.id](first)[1])] if first is not None else []
     rest = [one for one in findings if one is not first]
-    lines += [(one.level, say(one)) for one in sorted(rest, key=is_note)]
+    every += [(one.id, one.level, say(one)) for one in sorted(rest, key=is_note)]
+    told, lines = Counter[str](), list[tuple[Level, str]]()
+    for id, level, line in every:
+        told[id] += bool(line)
+        if line and told[id] <= _MOST_ALIKE and len(lines) < _MOST_LINES:
+            lines.append((level, line))
+    if left := told.total() - len(lines):
+        more = tr_n(
+            "and {n:,} more reason like these, which --json has",
+            "and {n:,} more reasons like these, which --json has",
+            left,
+        )
+        lines.append((Level.OK, more))
     if not lines:
         return
     reasons = Table.grid(padding=(0, 1, 0, 0))
-    for level, line in lines[:_MOST_GROUPS]:
-        if line:
-            reasons.add_row(Text("  -", style=STYLE[level]), Text(printable(line)))
+    for level, line in lines:
+        reasons.add_row(Text("  -", style=STYLE[level]), Text(printable(line)))
     out.print(reasons)
 
 
@@ -129,7 +161,7 @@ def document(sample: Sample, model: ClosingModel, verdict: Verdict, *, interrupt
         "interrupted": interrupted,
         "verdict": json_verdict(verdict),
         **json_object(CLOSING, model),
-        "groups": [json_object(GROUP, group) for group in worst_first(model.groups)],
+        "groups": [json_object(GROUP, group) for group in worst_first(model.groups, verdict)],
         "destinations": [json_object(DESTINATION, one) for one in model.destinations],
         "problems": list(sample.completeness.problems),
         "notes": list(sample.completeness.notes),

@@ -52,7 +52,8 @@ GROUP: Final[tuple[Field[SocketGroup], ...]] = (
     ),
     Field(
         "peer",
-        "remote address and port; of connections that came to a listener, the port that they came to",
+        "remote address and port; of connections that came to a listener, the port that they came to; `212 peers` "
+        "where the process has few connections to each of so many",
         lambda g: g.peer,
         "string",
         kind=Kind.LABEL,

@@ -43,6 +43,7 @@ def who(e: Evidence, group: SocketGroup) -> tuple[Fact, ...]:
         facts += [Fact("inside", inside)] if inside else []
     facts += [
         Fact("peer", group.peer),
+        Fact("peers", group.peers),
         Fact("incoming", int(group.incoming)),
         Fact("socket_state", group.state_name),
         Fact("signature", group.signature.word),
@@ -84,7 +85,9 @@ def filter_words(group: SocketGroup) -> str:
     """The options that choose the sockets of a group, each with a space before it."""
     words = f" --process {group.pid}" if group.pid else ""
     words += f" --state {_WORDS[group.state]}" if group.state in _WORDS else ""
-    return f"{words} --listener :{group.local_port}" if group.incoming else f"{words} --peer {group.peer}"
+    if group.incoming:
+        return f"{words} --listener :{group.local_port}"
+    return f"{words} --peer {group.peer}" if group.peers == 1 else f"{words} --kind {group.signature.word}"
 
 
 def show_sockets(e: Evidence, group: SocketGroup) -> tuple[Cure, ...]:
@@ -99,6 +102,8 @@ def change_sockets(e: Evidence, group: SocketGroup, how: str, reason: str) -> tu
     by = ClosingFilter((str(group.pid),), (group.state,))
     if group.incoming:
         filter = replace(by, listeners=((None, group.local_port),))
+    elif group.peers > 1:
+        filter = replace(by, kinds=(group.signature.word,))
     else:
         filter = replace(by, peers=(peer(group.peer),))
     # More come while somebody reads this.

@@ -10,14 +10,24 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from halfopen.core.addresses import AF_INET, AF_INET6
 from halfopen.core.closing_filter import CLIENTS_OF
+from halfopen.core.model.closing_addresses import local_text, peer_ids, remote_text
 from halfopen.core.model.closing_ages import StateAges, ages
 from halfopen.core.model.closing_kinds import Signature, signatures
 from halfopen.core.model.numbering import numbered
-from halfopen.core.sample.closing import KEEPALIVE, STATE_NAMES, STATES, TIME_WAIT, WIDE, OpenSockets
+from halfopen.core.sample.closing import (
+    CLOSE_WAIT,
+    ESTABLISHED,
+    KEEPALIVE,
+    STATE_NAMES,
+    STATES,
+    SYN_SENT,
+    TIME_WAIT,
+    WIDE,
+    OpenSockets,
+)
 from halfopen.core.sample.listeners import Process
-from halfopen.core.units import address_text, endpoint_text
+from halfopen.core.units import endpoint_text
 
 # A leak's rate is taken from the ages below this.
 LATELY_S: Final = 10.0
@@ -27,6 +37,9 @@ CLUMP_S: Final = 1.0
 # Groups that are made into objects: the largest ones.
 _MOST_GROUPS: Final = 400
 _MOST_DESTINATIONS: Final = 10
+# More than so many peers, with fewer connections each than this, make one group.
+_MANY_PEERS: Final = 20
+_FEW_EACH: Final = 10
 # A comparison with the look before takes a pass over all sockets.
 _MOST_COMPARED: Final = 40
 # Ages are even where each quarter of their span has at least this share of what it would have.
@@ -36,6 +49,8 @@ _OF_A_GROUP: Final = ("bytes_received", "flags", "pages", "retransmits", "unacke
 # Answers that differ by less than so many bytes and this share are of one size.
 _SOME_BYTES: Final = 4
 _SAME_SIZE: Final = 0.01
+# States in which a program holds a connection.
+_HELD: Final = (ESTABLISHED, SYN_SENT, CLOSE_WAIT)
 # Fewer are never called even.
 _SOME: Final = 8
 
@@ -44,7 +59,8 @@ _SOME: Final = 8
 class SocketGroup:
     """Connections of one process (None: of nobody that was found), state, peer and signature.
 
-    incoming: they came to a listener, on `local_port`; else they were opened towards `peer`. count: how many. new: of
+    incoming: they came to a listener, on `local_port`; else they were opened towards `peer`. peers: how many that are;
+    above one, the process has few connections to each of many, and `peer` says "212 peers". count: how many. new: of
     them, younger than LATELY_S; oldest_s, youngest_s: by the least each can be. exact: the ages are exact. even: ages
     are spread evenly, as those of a leak are. pages: of tcp_mem. unread, unacked: bytes in all. alike: the share that
     received about as many bytes as the usual one. keepalive: how many have it on. retransmits: the most of one.
@@ -73,6 +89,7 @@ class SocketGroup:
     keepalive: int
     retransmits: int
     members: NDArray[np.intp]
+    peers: int = 1
     came: int | None = None
     left: int | None = None
     moved: int | None = None
@@ -83,6 +100,11 @@ class SocketGroup:
     def state_name(self) -> str:
         """The state as the kernel names it."""
         return STATE_NAMES.get(self.state, str(self.state))
+
+    @property
+    def owner_and_peer(self) -> tuple[int, str]:
+        """Whose connections with whom: the same of groups that differ in state or signature alone."""
+        return self.pid, "" if self.peers > 1 else self.peer
 
     @property
     def per_s(self) -> float:
@@ -161,36 +183,6 @@ def build_closing(now: OpenSockets, ports: NDArray[Any], before: OpenSockets | N
     return ClosingModel(now, found, kinds, tuple(groups), _destinations(now, incoming), by_state, seconds)
 
 
-def remote_text(sockets: OpenSockets, at: int) -> str:
-    """The remote address of a socket, by its place."""
-    return _address(sockets, at, "remote")
-
-
-def local_text(sockets: OpenSockets, at: int) -> str:
-    """The local address of a socket, by its place."""
-    return _address(sockets, at, "local")
-
-
-def _address(sockets: OpenSockets, at: int, side: str) -> str:
-    row = sockets.rows[at]
-    if row["flags"] & WIDE:
-        return address_text(AF_INET6, bytes(sockets.wide[side][row["remote"]]))
-    return address_text(AF_INET, int(row[side]).to_bytes(4, "big"))
-
-
-def peer_ids(sockets: OpenSockets) -> NDArray[np.uint64]:
-    """A number for the remote address of each of N sockets, equal where the addresses are, (N,)."""
-    ids: NDArray[np.uint64] = sockets.rows["remote"].astype(np.uint64)
-    is_wide = sockets.rows["flags"] & WIDE != 0
-    if is_wide.any():
-        halves = np.ascontiguousarray(sockets.wide["remote"]).view(">u8").reshape(-1, 2)
-        _, low = np.unique(halves[:, 1], return_inverse=True)
-        _, high = np.unique(halves[:, 0], return_inverse=True)
-        _, number = np.unique(high.astype(np.uint64) << np.uint64(32) | low.astype(np.uint64), return_inverse=True)
-        ids[is_wide] = number[sockets.rows["remote"][is_wide]].astype(np.uint64) | np.uint64(1 << 40)
-    return ids
-
-
 def _groups(now: OpenSockets, found: StateAges, kinds: NDArray[Any], incoming: NDArray[Any]) -> list[SocketGroup]:
     rows = now.rows
     if not len(rows):
@@ -201,16 +193,50 @@ def _groups(now: OpenSockets, found: StateAges, kinds: NDArray[Any], incoming: N
     port = np.where(incoming, rows["local_port"], rows["remote_port"]).astype(np.uint64)
     peer, _ = numbered(peers << np.uint64(17) | port << np.uint64(1) | incoming)
     low = peer.astype(np.uint64) << np.uint64(8) | rows["state"].astype(np.uint64) << np.uint64(4) | kinds
-    group, _ = numbered(pids.astype(np.uint64) << np.uint64(32) | low & np.uint64(0xFFFFFFFF))
+    group, first = numbered(pids.astype(np.uint64) << np.uint64(32) | low & np.uint64(0xFFFFFFFF))
+    pid, state = pids[first].astype(np.uint64), rows["state"][first].astype(np.uint64)
+    # Of connections without a process, those that a program may still hold may be of several programs.
+    may = ~incoming[first] & ((pid != 0) | ~np.isin(state, _HELD))
+    group, how_many = _with_few_each(group, pid << np.uint64(8) | state << np.uint64(4) | kinds[first], may)
     order = np.argsort(group, kind="stable")
     sizes = np.bincount(group)
     starts = np.cumsum(sizes) - sizes
-    largest = np.argsort(-sizes, kind="stable")[:_MOST_GROUPS]
-    return [_group(now, found, kinds, incoming, order[starts[i] : starts[i] + sizes[i]]) for i in largest.tolist()]
+    largest = np.argsort(-sizes, kind="stable")[: min(_MOST_GROUPS, np.count_nonzero(sizes))]
+    return [
+        _group(now, found, kinds, incoming, order[starts[i] : starts[i] + sizes[i]], int(how_many[i]))
+        for i in largest.tolist()
+    ]
+
+
+def _with_few_each(
+    group: NDArray[Any], kinds: NDArray[Any], may: NDArray[np.bool_]
+) -> tuple[NDArray[Any], NDArray[np.intp]]:
+    """The groups of N connections, (N,), with those of one process, state and signature made one where it has few
+    connections to each of many peers; and how many peers each has, (K,).
+
+    Of the K groups before: kinds, (K,), equal where process, state and signature are; may: which may be made one, (K,).
+    """
+    sizes = np.bincount(group, minlength=len(kinds))
+    peers = np.ones(len(kinds), dtype=np.intp)
+    small = np.flatnonzero(may & (sizes < _FEW_EACH))
+    if len(small) <= _MANY_PEERS:
+        return group, peers
+    _, first, of, counts = np.unique(kinds[small], return_index=True, return_inverse=True, return_counts=True)
+    many = counts > _MANY_PEERS
+    # The first of them stands for all, and the others become empty.
+    goes_to = np.arange(len(kinds))
+    goes_to[small[many[of]]] = small[first][of[many[of]]]
+    peers[small[first[many]]] = counts[many]
+    return goes_to[group], peers
 
 
 def _group(
-    now: OpenSockets, found: StateAges, kinds: NDArray[Any], incoming: NDArray[Any], members: NDArray[np.intp]
+    now: OpenSockets,
+    found: StateAges,
+    kinds: NDArray[Any],
+    incoming: NDArray[Any],
+    members: NDArray[np.intp],
+    peers: int,
 ) -> SocketGroup:
     at = int(members[0])
     # A column at a time: whole rows are gathered four times as slowly.
@@ -219,12 +245,16 @@ def _group(
     least = found.at_least_s[members]
     comes = bool(incoming[at])
     port = int(now.rows["local_port"][at])
+    peer = endpoint_text(remote_text(now, at), int(now.rows["remote_port"][at]))
+    if comes or peers > 1:
+        peer = f"{CLIENTS_OF}:{port}" if comes else f"{peers:,} peers"
     return SocketGroup(
         process=now.processes.get(pid),
         pid=pid,
         state=int(now.rows["state"][at]),
         signature=Signature(int(kinds[at])),
-        peer=f"{CLIENTS_OF}:{port}" if comes else endpoint_text(remote_text(now, at), int(now.rows["remote_port"][at])),
+        peer=peer,
+        peers=peers,
         incoming=comes,
         local_port=port if comes else 0,
         count=len(members),
@@ -285,8 +315,9 @@ def _compared(
     if group.incoming:
         mine &= rows["local_port"] == group.local_port
     else:
-        mine &= (rows["remote_port"] == now.rows["remote_port"][at]) & ~np.isin(rows["local_port"], ports)
-        mine &= _same_remote(now, at, before)
+        mine &= ~np.isin(rows["local_port"], ports)
+        if group.peers == 1:
+            mine &= (rows["remote_port"] == now.rows["remote_port"][at]) & _same_remote(now, at, before)
     old, new = _identities(before, np.flatnonzero(mine)), _identities(now, group.members)
     # Sockets of other signatures, towards the same peer, did not go.
     all_now = _identities(now, np.flatnonzero(now.rows["state"] == group.state))

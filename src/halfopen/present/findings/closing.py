@@ -26,7 +26,9 @@ def _connections(f: Finding) -> str:
     if f.count("incoming"):
         clients = tr("clients of {at}", at=f.text("peer").removeprefix(CLIENTS_OF))
         return tr("{connections} from {peer}", connections=_n(f), peer=clients)
-    return tr("{connections} to {peer}", connections=_n(f), peer=f.text("peer"))
+    peers = f.count("peers")
+    peer = tr_n("{n:,} peer", "{n:,} peers", peers) if peers > 1 else f.text("peer")
+    return tr("{connections} to {peer}", connections=_n(f), peer=peer)
 
 
 def _oldest(f: Finding) -> str:

@@ -185,3 +185,33 @@ def test_no_room_for_time_wait_is_told_while_it_lasts() -> None:
 def test_memory_of_ends_that_nobody_read() -> None:
     verdict = judged(evidence(sockets(*[{"pages": 100, "state": CLOSE_WAIT} for _ in range(20)])))
     assert "close-wait-memory" in {one.id for one in verdict.findings}
+
+
+def crawled(first: int, ages_s: list[float], **more: Any) -> list[dict[str, Any]]:
+    """The same, each to a peer of its own."""
+    return [{**row, "remote": 0x0B000000 + first + i} for i, row in enumerate(at(first, ages_s, **more))]
+
+
+def test_a_leak_of_a_connection_to_each_of_many_peers_takes_two_looks() -> None:
+    """One look cannot tell it from many small pools whose servers hang up at one time or another."""
+    ages_s = [float(s) for s in range(1, 101)]
+    before, later = crawled(0, ages_s), crawled(0, [s + 10 for s in ages_s])
+    assert found(before) == {"close-wait-undecided": Level.NOTICE}
+    [told] = judged(evidence(sockets(*before))).findings
+    assert "100 connections to 100 peers" in str(say(told))
+    assert found([*later, *crawled(100, [s / 2 for s in range(1, 20)])], before) == {"close-wait-leak": Level.WARNING}
+    now = evidence(sockets(*later, *crawled(100, [1.0, 2.0])), sockets(*before, at_s=90.0))
+    assert next_commands(judged(now)) == [
+        "halfopen closing list --process 4711 --state close-wait --kind end-unread",
+        "halfopen closing shutdown --process 4711 --state close-wait --kind end-unread",
+    ]
+
+
+def test_many_small_pools_are_told_in_one_line_and_not_accused() -> None:
+    hung_up = [float(s) for s in range(20, 80)]
+    assert found(crawled(0, hung_up)) == {"close-wait-idle-pool": Level.OK}
+    # Of connections that were there, some servers hung up between the looks.
+    before = [*crawled(0, hung_up), *crawled(60, [60.0] * 30, **IN_USE)]
+    later = [*crawled(0, [s + 10 for s in hung_up]), *crawled(60, [s / 4 for s in range(1, 31)])]
+    assert found(later, before) == {"close-wait-idle-pool": Level.OK}
+    assert found(crawled(0, [100.0 + i for i in range(40)], **IN_USE)) == {}

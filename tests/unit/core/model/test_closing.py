@@ -107,6 +107,19 @@ def test_a_clump_is_not_even() -> None:
     assert fresh.grows is False
 
 
+def test_few_connections_to_each_of_many_peers_are_one_group() -> None:
+    many = [{**row, "remote": 0x0B000000 + i} for i, row in enumerate(aged([float(i) for i in range(40)]))]
+    model = build_closing(sockets(*many, *aged([5.0] * 12), *many[:15]), NOBODY)
+    assert [(g.peer, g.peers, g.count) for g in model.groups] == [("40 peers", 40, 55), ("10.0.0.5:5432", 1, 12)]
+    assert model.groups[0].even
+    few = build_closing(sockets(*many[:20]), NOBODY).groups
+    assert {g.peers for g in few} == {1}
+    nobodys = build_closing(sockets(*[{**row, "inode": 0} for row in many]), NOBODY).groups
+    assert {g.peers for g in nobodys} == {1}
+    waiting = [{**row, "inode": 0, "state": TIME_WAIT, "flags": MINI} for row in many]
+    assert [g.peers for g in build_closing(sockets(*waiting), NOBODY).groups] == [40]
+
+
 def test_two_looks_tell_what_came_and_what_left() -> None:
     before = sockets(*aged([5, 5, 5]), at_s=100.0)
     now = sockets(*aged([15, 15, 15, 2, 2]), at_s=110.0)

@@ -54,8 +54,9 @@ def is_leak(e: Evidence, group: SocketGroup) -> bool | None:
     be of a small pool that is used now and then. In one look a leak has even ages, goes on, and is larger than any
     pool. How much is unread makes no difference: a FIN that comes with the last data is read with them.
     """
-    alike = [one for one in _groups(e, *_ENDED) if (one.pid, one.peer) == (group.pid, group.peer)]
-    many = sum(one.count for one in alike) >= LARGER_THAN_A_POOL
+    alike = [one for one in _groups(e, *_ENDED) if one.owner_and_peer == group.owner_and_peer]
+    # A program may well have that many small pools, whose servers hang up at one time or another.
+    many = group.peers == 1 and sum(one.count for one in alike) >= LARGER_THAN_A_POOL
     if group.came is not None:
         came, left = sum(one.came or 0 for one in alike), max(one.left or 0 for one in alike)
         opened, reuses = _towards(e, group)
@@ -70,7 +71,7 @@ def is_leak(e: Evidence, group: SocketGroup) -> bool | None:
 def _towards(e: Evidence, group: SocketGroup) -> tuple[int, bool]:
     """How many connections to the peer the program opened between two looks, and whether it used any of before."""
     mine = [] if e.closing is None else e.closing.groups
-    mine = [one for one in mine if (one.pid, one.peer) == (group.pid, group.peer)]
+    mine = [one for one in mine if one.owner_and_peer == group.owner_and_peer]
     return sum(one.opened or 0 for one in mine), any(one.reused for one in mine if one.state == ESTABLISHED)
 
 
@@ -96,7 +97,7 @@ def _beside_stuck(e: Evidence, group: SocketGroup) -> bool:
     """Whether the same server leaves other ends unread: then these came together with the last data, and were read with
     them by a thread that is stuck since.
     """
-    stuck = [one for one in _stuck(e) if (one.pid, one.peer) == (group.pid, group.peer)]
+    stuck = [one for one in _stuck(e) if one.owner_and_peer == group.owner_and_peer]
     return sum(one.count for one in stuck) >= group.count / _SOME_UNREAD
 
 

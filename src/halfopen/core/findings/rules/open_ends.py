@@ -38,9 +38,7 @@ _MANY_ORPHANED: Final = 100
 def _also_active(e: Evidence, group: SocketGroup) -> bool:
     """Whether the same process uses other connections to the same peer."""
     return any(
-        other.pid == group.pid and other.peer == group.peer
-        for other in groups_of(e, Signature.ACTIVE)
-        if not other.incoming
+        other.owner_and_peer == group.owner_and_peer for other in groups_of(e, Signature.ACTIVE) if not other.incoming
     )
 
 
@@ -67,7 +65,7 @@ def is_idle_leak(e: Evidence, group: SocketGroup) -> bool:
     if group.incoming or group.alike < _ALIKE or group.count < FEW_SOCKETS:
         return False
     # What was opened lately counts as in use.
-    young = [one for one in groups_of(e, Signature.ACTIVE) if one.pid == group.pid and one.peer == group.peer]
+    young = [one for one in groups_of(e, Signature.ACTIVE) if one.owner_and_peer == group.owner_and_peer]
     if group.came is not None:
         opened = sum(one.came or 0 for one in young) + group.came
         return opened > 0 and not group.left and not group.moved and all(not one.left for one in young)
@@ -89,7 +87,13 @@ def is_idle_leak(e: Evidence, group: SocketGroup) -> bool:
 )
 def pool_all_idle(e: Evidence) -> Iterator[Hit]:
     for group in groups_of(e, Signature.IDLE):
-        if group.incoming or group.count < _POOL or group.youngest_s < _POOL_IDLE_S or is_idle_leak(e, group):
+        if (
+            group.incoming
+            or group.peers > 1
+            or group.count < _POOL
+            or group.youngest_s < _POOL_IDLE_S
+            or is_idle_leak(e, group)
+        ):
             continue
         if not _also_active(e, group):
             yield Hit(Level.OK, who(e, group), cures=show_sockets(e, group))
