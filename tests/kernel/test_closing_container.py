@@ -135,6 +135,27 @@ def test_from_the_host_by_command(container: Container) -> None:
     assert (group["process"]["pid"], group["state"], group["count"]) == (container.pid, "CLOSE_WAIT", HELD)
 
 
+@pytest.mark.parametrize("refused", ["", "closers"])
+def test_the_cures_work_from_the_host(container: Container, refused: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Into namespaces of user, PID and network of its own, by eBPF and by duplicates of the program's descriptors."""
+    monkeypatch.setenv("HALFOPEN_REFUSE_BPF", refused)
+
+    def cure(*words: str) -> dict[str, Any]:
+        done = halfopen("closing", *words, "--netns", f"pid:{container.pid}", "--yes", "--json")
+        assert done.stdout, done.stderr
+        told: dict[str, Any] = json.loads(done.stdout)
+        return told
+
+    mine = ("--process", ID[:12], "--state", "close-wait")
+    set_on = cure("keepalive", *mine, "--after", "600s")
+    way = "descriptor" if refused else "bpf"
+    assert (set_on["done"], set_on["failed"], set_on["way"]) == (HELD, 0, way), set_on
+    assert cure("keepalive", "--undo", set_on["undo"])["done"] == HELD
+    ended = cure("shutdown", *mine, "--idle", "0s", "--max", str(HELD))
+    assert (ended["done"], ended["failed"], ended["way"]) == (HELD, 0, "descriptor"), ended
+    assert cure("destroy", *mine, "--idle", "0s")["matched"] == 0
+
+
 def test_from_inside(container: Container) -> None:
     assert container.told["pid"] == 1
     document = container.halfopen("closing", "--json", "--state", "close-wait")

@@ -27,6 +27,7 @@ from halfopen.core.policy.connection_actions import (
     KeepaliveOptions,
 )
 from halfopen.core.sample.closing import ALL_STATES, CLOSE_WAIT
+from halfopen.core.units import endpoint_text
 from halfopen.linux.identity import identify
 from halfopen.linux.netns import resolve
 from halfopen.ops.closing import cure, proving
@@ -369,6 +370,11 @@ def test_ipv6_and_v4_mapped_ends_are_ended_too(lab: Lab, refused: str, monkeypat
             servers.append(opened.enter_context(listener.accept()[0]))
             client.close()
         assert {one.getpeername()[0] for one in servers} == {"::1", "::ffff:127.0.0.1"}
+        for place in (f"[::1]:{PORT}", f"127.0.0.1:{PORT}"):
+            listed = ("closing", "list", "--listener", place, "--json")
+            done_list = lab.client.run(lambda listed=listed: halfopen(*listed))  # type: ignore[misc]
+            rows = json.loads(done_list.stdout)["connections"]
+            assert [endpoint_text(row["local_address"], row["local_port"]) for row in rows] == [place]
         words = ("closing", "destroy", "--state", "close-wait", "--idle", "0s", "--yes", "--json")
 
         def ended() -> int:
