@@ -207,3 +207,46 @@ def test_of_many_namespaces_those_in_which_nothing_listens_or_happens_are_read_s
         os.close(fd)
     assert read[-1] == lab.server.inode
     assert len(rounds[-1].watched) == 21, "they are watched all the same"
+
+
+@pytest.mark.slow
+def test_of_five_hundred_namespaces_the_one_that_is_flooded_is_named_and_the_cost_is_told(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    find = discover.discover
+    held = [netns.create() for _ in range(500)]
+    inodes = {lab.server.inode, *(os.fstat(fd).st_ino for fd in held)}
+
+    def found() -> discover.Discovered:
+        everything = find()
+        everything.namespaces = [ns for ns in everything.namespaces if ns.inode in inodes]
+        return everything
+
+    monkeypatch.setattr("halfopen.ops.watch.loop.discover", found)
+    web = lab.server.listen(8080, backlog=1024)
+    watch = Watch(Policy(), Executor(), 0.25, everywhere=True, max_cpu=0.02, duration_s=60)
+    told: list[Telling] = []
+    rounds, costs, flooded = [], [], False
+    for report in watch.run():
+        if isinstance(report, Decided):
+            told.append(report.action)
+            if isinstance(report.action, Alarm):
+                watch.stop.set()
+        elif isinstance(report, Trouble):
+            costs.append(report.error.message)
+        elif isinstance(report, Round):
+            rounds.append(report)
+            if len(rounds) >= 3 and not flooded and costs:
+                lab.client.half_open(web, 300)
+                flooded = True
+    for fd in held:
+        os.close(fd)
+    assert {len(one.watched) for one in rounds} == {501}
+    assert {one.where.inode for one in told} == {lab.server.inode}, "nothing is said of the others"
+    assert isinstance(told[-1], Alarm)
+    assert told[-1].listener is not None
+    assert told[-1].listener[2] == 8080
+    assert len({one.incident for one in told}) == 1
+    # Discovering and reading that many takes more than two hundredths of a quarter second: it is said, and kept within.
+    assert "of processor time: readings are" in costs[0]
+    assert watch.spacing.average_s > 0
