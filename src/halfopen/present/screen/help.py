@@ -46,7 +46,7 @@ def _of_replay() -> Iterator[tuple[str, str]]:
 
 
 def _leaving() -> Iterator[tuple[str, str]]:
-    yield "Ctrl-L", tr("draw the screen anew")
+    yield "Ctrl-L, Ctrl-Z", tr("draw the screen anew; suspend")
     yield "Esc, Backspace", tr("back")
     yield "q", tr("back; from the first page, quit")
 
