@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
 import time
@@ -86,7 +87,7 @@ _ALWAYS = (
 )
 _HALF_OPEN = re.compile(r"\d[\d,]*(?= half-open| 个半连接)")
 _FIRST = re.compile(r"^\d[\d,]*")
-_EACH = re.compile(r"^\d[\d,]*(/\d[\d,]*)+$")
+_EACH = re.compile(r"^\d.*")
 
 
 class Stable:
@@ -137,6 +138,8 @@ class Stable:
         told = told_cells.told_cell
         patch.setattr(tables, "told_cell", lambda field, subject: self.cell(field.name, told(field, subject)))
         patch.setattr(overview, "per_s", lambda _: "#")
+        # On a busy machine ages are read less often, and the screen says so.
+        patch.setattr(overview, "_AGED_S", math.inf)
 
     def _before(self, wrapped: Callable[[str, int, str], list[str]]) -> Callable[[str, int, str], list[str]]:
         return lambda line, width, indent: wrapped(self.text(line), width, indent)
