@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from halfopen.core.findings.ended import FloodEnd, come_again, ended
 from halfopen.core.findings.evidence import FEW, Evidence
 from halfopen.core.findings.lasting import SHORT_S, Lasting
+from halfopen.core.findings.lost import LEAST_LOST_PER_S
 from halfopen.core.findings.sources import SOME
 from halfopen.core.findings.unfollowed import unfollowed
 from halfopen.core.model.arrived import are_in
@@ -125,9 +126,19 @@ def flood(e: Evidence) -> SilentSources | None:
 
 
 def _floods(e: Evidence) -> tuple[SilentSources, ...]:
-    if not e.rates:
+    if not e.rates or rules_may_drop_acks(e):
         return ()
     return _that_last(e) or _counted(e)
+
+
+def rules_may_drop_acks(e: Evidence) -> bool:
+    """Whether nobody finishes a handshake while rules of this host drop packets behind IP, as many as are not answered:
+    these may be the ACKs of clients, which nothing behind the rules sees.
+    """
+    dropped = e.before_tcp_rates.ruled_out
+    if e.completions_per_s or dropped < LEAST_LOST_PER_S:
+        return False
+    return dropped * 2 >= e.entered_per_s() + e.cookies_unanswered_per_s
 
 
 def _counted(e: Evidence) -> tuple[SilentSources, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Final
 
@@ -16,6 +17,9 @@ from halfopen.core.model.prefixes import Prefix, narrowest
 _LEAST: Final = 3
 # Of the handshakes of a good path, a few in a hundred need a second SYN-ACK.
 _LATE: Final = 0.05
+# Where so many late ones are expected, a third of them or none is no chance.
+_NO_CHANCE: Final = 5.0
+_FAR_FEWER: Final = 3
 _THEIRS: Final = 0.8
 # Without eBPF: who finished in this time finishes now.
 _RECENT_S: Final = 3.0
@@ -66,8 +70,19 @@ def _slow(e: Evidence) -> LatePath | None:
     share = (finished_late + stay) / (finished + stay)
     if share < _LATE or finished_late + waiting < _LEAST:
         return None
+    if counted and _too_few_are_late(finished, finished_late, stay):
+        return None
     rtt_s = 0.0 if prefix is None else e.sources.completers.rtt_s(prefix)
     return LatePath(round(finished), finished_late, waiting, share, _LATE, prefix, rtt_s, counted)
+
+
+def _too_few_are_late(finished: float, late: int, stay: float) -> bool:
+    """Whether those who stay have another reason than a path that loses packets: it makes the second SYN-ACK fail as
+    often as the first one, so that more are late than stay.
+    """
+    twice = stay / (finished + stay)
+    expected = (math.sqrt(twice) - twice) * (finished + stay)
+    return expected >= _NO_CHANCE and late * _FAR_FEWER < expected
 
 
 def _stay_per_s(e: Evidence, retrying: NDArray[np.bool_], *, counted: bool) -> float:

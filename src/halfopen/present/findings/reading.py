@@ -43,10 +43,14 @@ def _seen(f: Finding) -> list[str]:
             seen.append(tr("{rate} are reset by their clients before they end", rate=rate))
     else:
         seen.append(tr("{n:,} are half-open", n=f.count("half_open")))
+    if f.has("ruled_out_per_s"):
+        seen.append(tr("rules of this host drop {rate}", rate=per_s(f, "ruled_out_per_s")))
     return seen
 
 
 def _would_decide(f: Finding) -> str:
+    if f.has("ruled_out_per_s"):
+        return tr("Whether the last ACKs of clients are among these decides")
     if f.has("EmbryonicRsts_per_s"):
         return tr("Whose they are decides, which eBPF counts")
     if f.has("dropped_syns"):

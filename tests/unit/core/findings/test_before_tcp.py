@@ -13,9 +13,10 @@ from halfopen.core.findings.exclusions import EXCLUSIONS
 from halfopen.core.findings.finding import Level
 from halfopen.core.model.model import build
 from halfopen.core.sample.before_tcp import BeforeTcp, Conntrack, IpIn, Received, Softnet
+from halfopen.present.findings.cures import command
 from halfopen.present.findings.sentences import say
-from rows import sample
-from verdicts import arrivals, many, nothing_lost, second_look, silent
+from rows import listener, sample
+from verdicts import arrivals, many, nothing_lost, second_look, silent, still_coming
 
 
 @pytest.mark.parametrize(
@@ -109,6 +110,20 @@ def test_rules_that_drop(now: IpIn, found: bool) -> None:
     if found:
         assert verdict.next == ((LookAtHost("self", "firewall", "", "dropped-by-rules"),),)
         assert "between IP and TCP" in say(verdict.findings[0])
+
+
+@pytest.mark.parametrize("finished", [0, 2])
+def test_nobody_is_called_silent_whose_acks_rules_of_this_host_may_drop(finished: int) -> None:
+    """A rule that drops ACKs makes clients look like a flood: a release of theirs was proposed."""
+    lost = BeforeTcp(100.5, ip=IpIn(1200, 950, 0), earlier=BeforeTcp(100.0, ip=IpIn(1000, 900, 0)))
+    verdict, ids = second_look(still_coming(100), listener(limit=150), rates={"PassiveOpens": finished}, parts=(lost,))
+    if finished:
+        assert ids[0] == "spoofed-flood"
+        return
+    assert ids[0] == "cannot-tell"
+    assert not any("flood" in id for id in ids)
+    assert {command(cure) for cure in verdict.next} == {"nft list ruleset"}
+    assert "rules of this host drop 300/s. Whether the last ACKs of clients are among these" in say(verdict.findings[0])
 
 
 @pytest.mark.parametrize(

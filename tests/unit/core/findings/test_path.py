@@ -12,7 +12,7 @@ from halfopen.core.model.columns import Builder
 from halfopen.core.model.model import columns_of
 from halfopen.present.findings.sentences import say
 from rows import listener, request, sample
-from verdicts import asking, many, releases, second_look, silent, timers, verdict_of
+from verdicts import arrivals, asking, many, releases, second_look, silent, timers, verdict_of
 
 
 @pytest.mark.parametrize("n", [5, 12, 500])
@@ -66,6 +66,16 @@ def test_far_clients_that_finish_are_healthy(n: int, rate: int) -> None:
     assert verdict.level is Level.OK
     assert verdict.findings[0].number("handshake_s") == pytest.approx(n / rate, abs=0.01)
     assert not releases(verdict)
+
+
+@pytest.mark.parametrize("counted", [True, False])
+def test_those_of_one_listener_are_not_under_way_because_others_finish_at_another(counted: bool) -> None:
+    """A rule drops the SYN-ACKs of one port: the kernel gives each request up after a second, as it sends the next."""
+    cut = [one for i in range(65) for one in many(1, port=8081, expires_ms=1000 - 15 * i)]
+    ports = listener(limit=128, cookie=1, inode=1), listener(port=8081, limit=128, cookie=2, inode=2)
+    seen = (arrivals({"99.1.1.1 8080": {"syns": 15, "finished": 15}, "20.0.0.7 8081": {"syns": 33}}),)
+    _, ids = second_look(cut, *ports, rates={"PassiveOpens": 30}, parts=seen if counted else ())
+    assert ids == ["cannot-tell"]
 
 
 def test_a_few_that_last_beside_many_that_finish_are_a_slow_path() -> None:

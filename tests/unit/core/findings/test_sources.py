@@ -185,6 +185,15 @@ def test_those_who_wait_are_set_against_those_who_finish_in_the_same_time(
     assert ids.count("slow-path") == found
 
 
+@pytest.mark.parametrize(("late", "found"), [(1, 0), (40, 1)])
+def test_those_who_wait_where_hardly_anybody_is_late_are_on_no_lossy_path(late: int, found: int) -> None:
+    """A load balancer whose checks of one kind are never answered: a lossy path delays more than it ends."""
+    waiting = from_hosts([PROXY], 40, retransmits=2, expires_ms=3000)
+    seen = arrivals({PROXY: {"syns": 60, "finished": 55, "late": late}})
+    _, ids = second_look(waiting, rates={"PassiveOpens": 110}, parts=[peers({PROXY: 0.0}), seen])
+    assert ids.count("slow-path") == found
+
+
 def test_without_ebpf_a_slow_path_shows_by_those_that_wait() -> None:
     waiting = from_hosts([f"10.9.{i}.7" for i in range(12)], 1, retransmits=1, expires_ms=1500)
     memory = peers({**{f"10.9.{i}.7": 1.0 for i in range(12)}, "99.1.1.1": 0.1}, rtt_s=1.2)

@@ -53,7 +53,9 @@ def all_members_accept(e: Evidence) -> Against:
 @excluded("deferred-accept", rivals=("backlog-small",))
 def not_filled(e: Evidence) -> Against:
     """Where no queue is full, or hardly any of these wait in it."""
-    return fullest(e) or (() if e.now.deferred else (Fact("deferred", 0),))
+    # With an accept queue that is full, others are counted with these where no listener defers.
+    deferred = sum(view.deferred for view in e.now.views if view.defers is not False)
+    return fullest(e) or (() if deferred else (Fact("deferred", 0),))
 
 
 @excluded("backlog-small", rivals=("app-not-accepting", "deferred-accept"))

@@ -12,6 +12,7 @@ from halfopen.core.findings.finding import Fact, Hit, Level
 from halfopen.core.findings.registry import rule
 from halfopen.core.findings.rules.flood import is_flood
 from halfopen.core.findings.rules.scan import scanners
+from halfopen.core.findings.slow import slow
 from halfopen.core.model.prefixes import Prefix, is_v4
 
 _LEAST_PER_S: Final = 1.0
@@ -27,8 +28,8 @@ _CHECKS: Final = 0.1
     rare=True,
     doc="handshakes are reset by their client (`EmbryonicRsts`), fewer than finish, and hardly a SYN comes to a port "
     "that nobody listens on",
-    unless="SYNs come to closed ports as well, most of these RSTs are those of a scan, accept queues overflow, or most "
-    "handshakes are never answered",
+    unless="SYNs come to closed ports as well, most of these RSTs are those of a scan, accept queues overflow, "
+    "handshakes finish late, or most are never answered",
     advice="nothing: a load balancer's checks do that, or, from many addresses, clients that begin two connections and "
     "keep the faster one; nothing stays half-open",
 )
@@ -36,6 +37,8 @@ def health_checks(e: Evidence) -> Iterator[Hit]:
     reset = e.rate("EmbryonicRsts")
     if reset < _LEAST_PER_S or is_flood(e) or reset > e.completions_per_s or e.rate("OutRsts") > reset:
         return
+    if slow(e) is not None:
+        return  # clients that wait for too long give up, and reset what comes later
     if e.rate("ListenOverflows"):
         return  # the ACKs of clients are ignored, and those that give up reset what the kernel kept
     facts = (

@@ -137,8 +137,8 @@ def acks_lost(e: Evidence) -> Iterator[Hit]:
     title="slow or lossy path",
     doc="of the handshakes of one time, of clients that do finish, 5 % or more finish only after a SYN-ACK was sent "
     "again, or not at all",
-    unless="hardly any does, none of those sources finishes, accept queues overflow (the kernel ignores ACKs then), or "
-    "this host itself loses packets",
+    unless="hardly any does, none of those sources finishes, far fewer finish late than stay, accept queues overflow "
+    "(the kernel ignores ACKs then), or this host itself loses packets",
     advice="nothing, while the queue is not filling",
     on_release=OnRelease.FORBIDS,
     fills=False,
@@ -202,4 +202,22 @@ def handshakes_finish(e: Evidence) -> Iterator[Hit]:
 def finish(e: Evidence) -> bool:
     """Whether the half-open ones are handshakes under way that finish."""
     n, rate = e.certain.half_open, e.completions_per_s
-    return n >= FEW and not is_flood(e) and e.lasting.count <= n * SMALL and 0 < n <= rate * e.lasting.since_s
+    if n < FEW or is_flood(e) or e.lasting.count > n * SMALL or not 0 < n <= rate * e.lasting.since_s:
+        return False
+    # Those at one listener are not under way because others finish at another one.
+    return not any(
+        view.half_open >= FEW and view.half_open > e.finished_per_s(view) * e.lasting.since_s for view in e.now.views
+    ) and not _younger_than_handshakes(e, n / rate)
+
+
+# Lengths of time that are counted in half a second are this uncertain.
+_MUCH: Final = 1.5
+
+
+def _younger_than_handshakes(e: Evidence, mean_s: float) -> bool:
+    """Whether none is as old as a handshake takes, if all of them finish at this rate (Little's law): then more come
+    than finish, and who asks for a connection at one listener has nothing to do with who finishes at another.
+    """
+    if len(e.now.views) < 2 or (e.now.arrived is not None and e.now.arrived.packets):
+        return False
+    return mean_s > _MUCH * max((view.ages.max for view in e.now.views), default=0.0)

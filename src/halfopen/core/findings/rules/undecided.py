@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from halfopen.core.findings.cures import Cure, LookAtHost
 from halfopen.core.findings.deferred import filled
 from halfopen.core.findings.evidence import FEW, Evidence
 from halfopen.core.findings.finding import Fact, Hit, Level
+from halfopen.core.findings.floods import rules_may_drop_acks
 from halfopen.core.findings.registry import rule
 from halfopen.core.findings.remedies import longer_queues, look_closer
 from halfopen.core.findings.rules.flood import flow
@@ -66,7 +68,14 @@ def cannot_tell(e: Evidence) -> Iterator[Hit]:
         facts.append(Fact("reset_per_s", round(reset, 1), unit="per_s"))
     if resets and not (many or fullest is not None or waiting):
         facts += resets
+    cures: tuple[Cure, ...] = look_closer(e, "cannot-tell")
+    ruled_out = bool(e.rates) and rules_may_drop_acks(e)
+    if ruled_out:
+        facts.append(Fact("ruled_out_per_s", round(e.before_tcp_rates.ruled_out, 1), unit="per_s"))
+        cures = ((LookAtHost(e.netns, "firewall", "", "cannot-tell"),),)
     where = fullest or next(iter(waiting), None)
     level = Level.WARNING if pressed else Level.NOTICE
-    longer = [cure for view in e.full() if view in pressed for cure in longer_queues(e, view, "cannot-tell")][:1]
-    yield Hit(level, tuple(facts), where, cures=(*look_closer(e, "cannot-tell"), *longer))
+    # Whether those who fill a queue are clients is what is not decided.
+    full = () if ruled_out else e.full()
+    longer = [cure for view in full if view in pressed for cure in longer_queues(e, view, "cannot-tell")][:1]
+    yield Hit(level, tuple(facts), where, cures=(*cures, *longer))
