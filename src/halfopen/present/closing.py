@@ -9,7 +9,6 @@ from typing import Any, Final
 
 from numpy.typing import NDArray
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
 from halfopen.core.fields.closing import CLOSING, DESTINATION, GROUP, SOCKETS, SocketChunk
@@ -28,6 +27,7 @@ from halfopen.present.findings.cures import next_commands
 from halfopen.present.findings.sentences import say
 from halfopen.present.findings.words import LEADS
 from halfopen.present.language import spoken, tr, tr_n
+from halfopen.present.prose import bullets
 from halfopen.present.statusjson import json_verdict
 from halfopen.present.text import STYLE, level_head, propose
 
@@ -136,12 +136,7 @@ def _reasons(out: Console, findings: Sequence[Finding], first: Finding | None) -
             left,
         )
         lines.append((Level.OK, more))
-    if not lines:
-        return
-    reasons = Table.grid(padding=(0, 1, 0, 0))
-    for level, line in lines:
-        reasons.add_row(Text("  -", style=STYLE[level]), Text(printable(line)))
-    out.print(reasons)
+    bullets(out, [(STYLE[level], printable(line)) for level, line in lines])
 
 
 def states_line(model: ClosingModel) -> str:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
 from rich.cells import cell_len
 from rich.console import Console
+from rich.text import Text
 
 from halfopen.present.language import wrapped
 
@@ -56,6 +57,16 @@ def paragraph(out: Console, title: str, text: str) -> None:
     """Print `Title  text`, its further lines below the text."""
     for line in _beside(f"{title}  ", text, out.width):
         out.print(line, soft_wrap=True)
+
+
+def bullets(out: Console, lines: Iterable[tuple[str, str]]) -> None:
+    """Print `  - text` for each style and text, further lines below the text. A table of rich cuts off the end of some
+    lines with characters of East Asia.
+    """
+    for style, text in lines:
+        first, *more = _beside("  - ", text, out.width)
+        line = Text("  -", style=style) + Text(first.removeprefix("  -"))
+        out.print(Text("\n").join([line, *map(Text, more)]), soft_wrap=True)
 
 
 def _beside(head: str, text: str, width: int) -> list[str]:

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
 from halfopen.core.fields.everywhere import EVERYWHERE, JudgedNamespace
@@ -28,6 +27,7 @@ from halfopen.present.findings.headline import headline
 from halfopen.present.findings.reasons import reasons
 from halfopen.present.findings.words import lasted, listener_name
 from halfopen.present.language import listed, spoken, tr, tr_n
+from halfopen.present.prose import bullets
 from halfopen.present.text import STYLE, level_head, propose
 
 if TYPE_CHECKING:
@@ -271,10 +271,7 @@ def _reasons(out: Console, model: Model, verdict: Verdict) -> None:
     """A line for each finding, and whatever the first line has no room for."""
     lines = reasons(model, verdict)
     if lines:
-        grid = Table.grid(padding=(0, 1, 0, 0))
-        for level, line in lines:
-            grid.add_row(Text("  -", style=STYLE[level]), Text(printable(line)))
-        out.print(grid)
+        bullets(out, [(STYLE[level], printable(line)) for level, line in lines])
 
 
 def everywhere(out: Console, found: Sequence[JudgedNamespace], skipped: Sequence[str]) -> None:

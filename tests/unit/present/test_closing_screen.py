@@ -8,7 +8,7 @@ from rich.console import Console
 
 from connections import aged, evidence, sockets
 from halfopen.ops.closing.look import judge_connections
-from halfopen.present import closing
+from halfopen.present import closing, language
 
 
 def test_what_is_accused_comes_before_what_is_harmless() -> None:
@@ -25,3 +25,23 @@ def test_what_is_accused_comes_before_what_is_harmless() -> None:
     # Five pools are told, and that there are more.
     assert text.count("an idle pool") == 5
     assert "and 10 more reasons like these, which --json has" in " ".join(text.split())
+
+
+def test_nothing_of_a_reason_is_cut_off_in_chinese() -> None:
+    part = sockets(*aged([i / 5 for i in range(60)], unread=211))
+    seen = judge_connections(evidence(part))
+    texts = []
+    language.prefer("zh")
+    try:
+        for width in range(40, 120):
+            out = Console(file=io.StringIO(), width=width, highlight=False)
+            closing.show(out, seen.sample, seen.model, seen.verdict)
+            assert isinstance(out.file, io.StringIO)
+            text = out.file.getvalue()
+            reasons = text[: text.index("PROCESS")]
+            assert max(map(language.cell_width, reasons.splitlines())) <= width
+            texts.append("".join(reasons.split()))
+    finally:
+        language.prefer(language.ENGLISH)
+    assert set(texts) == {texts[-1]}
+    assert "…" not in texts[-1]

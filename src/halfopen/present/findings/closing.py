@@ -26,9 +26,9 @@ def _connections(f: Finding) -> str:
     if f.count("incoming"):
         clients = tr("clients of {at}", at=f.text("peer").removeprefix(CLIENTS_OF))
         return tr("{connections} from {peer}", connections=_n(f), peer=clients)
-    peers = f.count("peers")
-    peer = tr_n("{n:,} peer", "{n:,} peers", peers) if peers > 1 else f.text("peer")
-    return tr("{connections} to {peer}", connections=_n(f), peer=peer)
+    if (peers := f.count("peers")) > 1:
+        return tr_n("{connections} to {n:,} peer", "{connections} to {n:,} peers", peers, connections=_n(f))
+    return tr("{connections} to {peer}", connections=_n(f), peer=f.text("peer"))
 
 
 def _oldest(f: Finding) -> str:
