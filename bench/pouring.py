@@ -9,7 +9,6 @@ from __future__ import annotations
 import ctypes
 import os
 import socket
-import struct
 import sys
 import tempfile
 import threading
@@ -30,10 +29,12 @@ _LIVE_FRAMES: Final = 1 << 1
 _TCX_INGRESS, _TCX_EGRESS = 46, 47
 _PAIR: Final = "bench-aside", "bench-queued"
 _FRAMES, _ROOM, _BURST = 65_536, 80, 32
-_PACE: Final = np.dtype([(name, "<u8") for name in ("ifindex", "every_ns", "due", "last", "pair", "sent")])
-# Frames in a row: less than a tenth of a second.
-_REPEAT: Final = 1 << 15
+_PACE: Final = np.dtype([(name, "<u8") for name in ("ifindex", "every_ns", "due", "last", "pair", "over", "sent")])
+# Frames in a row: more than are asked for, as the kernel waits for 20 ms between two rows (bpf_prog_change_xdp()).
+# What is left of them at the end is dropped in less than a second.
+_REPEAT: Final = 1 << 24
 _WHAT: Final = "the bench's sender"
+_KEY: Final = bytes(4)
 
 
 class Pouring:
@@ -43,7 +44,8 @@ class Pouring:
 
     def __init__(self, lab: Lab, frames: NDArray[np.uint8]) -> None:
         """frames: (65536, 74), which go round and round. Raises: BenchError, HalfopenError."""
-        self._lab, self._lib = lab, libbpf.library()
+        self._lab, self._lib, self._stopped = lab, libbpf.library(), threading.Event()
+        self._pace = np.zeros(1, dtype=_PACE)
         image = _compiled()
         self._object = self._lib.bpf_object__open_mem(image, len(image), None)
         if not self._object or self._lib.bpf_object__load(self._object):
@@ -77,22 +79,30 @@ class Pouring:
         found: int = self._lib.bpf_map__fd(self._lib.bpf_object__find_map_by_name(self._object, name))
         return found
 
-    def pour(self, rate: float, until: threading.Event) -> int:
-        """Send so many a second until told; how many were sent. Raises: OSError."""
-        pace = np.zeros(1, dtype=_PACE)
-        pace["ifindex"] = self._lab.client.run(lambda: _index(self._lab.client.device))
-        pace["pair"] = self._lab.client.run(lambda: _index(_PAIR[0]))
-        pace["every_ns"] = round(_BURST * 1e9 / rate)
-        key = struct.pack("<I", 0)
-        maps.put(self._map(b"pace"), key, pace, what=_WHAT)
-        self._lab.client.run(lambda: self._run(until))
-        return int(maps.get(self._map(b"pace"), key, _PACE, what=_WHAT)["sent"][0])
+    def pour(self, rate: float) -> int:
+        """Send so many a second until `stop`; how many were sent. Raises: OSError."""
+        self._pace["ifindex"] = self._lab.client.run(lambda: _index(self._lab.client.device))
+        self._pace["pair"] = self._lab.client.run(lambda: _index(_PAIR[0]))
+        self._pace["every_ns"] = round(_BURST * 1e9 / rate)
+        maps.put(self._map(b"pace"), _KEY, self._pace, what=_WHAT)
+        self._lab.client.run(self._run)
+        return int(self._told()["sent"][0])
 
-    def _run(self, until: threading.Event) -> None:
+    def stop(self) -> None:
+        """Have `pour` end soon; what the client sends goes its own way again."""
+        self._stopped.set()
+        pace = self._told()
+        pace["over"], pace["pair"] = 1, 0
+        maps.put(self._map(b"pace"), _KEY, pace, what=_WHAT)
+
+    def _told(self) -> NDArray[Any]:
+        return maps.get(self._map(b"pace"), _KEY, _PACE, what=_WHAT)
+
+    def _run(self) -> None:
         options: Any = RunOptions(size=ctypes.sizeof(RunOptions), data_size_in=len(self._frame), repeat=_REPEAT)
         options.data_in, options.flags = ctypes.addressof(self._frame), _LIVE_FRAMES
         program = self._program(b"pour")
-        while not until.is_set():
+        while not self._stopped.is_set():
             code = -self._lib.bpf_prog_test_run_opts(program, ctypes.byref(options))
             if code:
                 raise OSError(code, os.strerror(code))

@@ -110,19 +110,18 @@ def _guarded(lab: Lab, rung: str) -> Iterator[Armed]:
 @contextmanager
 def _poured(pouring: Pouring, rate: float) -> Iterator[list[float]]:
     """SYNs meanwhile; gives a list that holds how many a second were sent, at the end."""
-    over, told = threading.Event(), []
-
-    def work() -> None:
-        begun = time.monotonic()
-        told.append(pouring.pour(rate, over) / (time.monotonic() - begun))
-
-    pours = threading.Thread(target=work)
+    sent: list[int] = []
+    told: list[float] = []
+    pours = threading.Thread(target=lambda: sent.append(pouring.pour(rate)))
+    begun = time.monotonic()
     pours.start()
     try:
         yield told
     finally:
-        over.set()
+        took = time.monotonic() - begun
+        pouring.stop()
         pours.join()
+        told += [one / took for one in sent]
 
 
 def as_lines(rows: Sequence[Saturated]) -> Iterator[str]:
