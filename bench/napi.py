@@ -85,13 +85,6 @@ def _first() -> Iterator[None]:
         _SESSION.write_text("0")
 
 
-def far_end_on(lab: Lab, core: NapiThread) -> None:
-    """Have the client's device take packets in by a thread, too, but not on that core. Raises: BenchError."""
-    thread = _threaded(lab.client)
-    os.sched_setaffinity(thread, os.sched_getaffinity(0) - {core.core})
-    os.sched_setscheduler(thread, os.SCHED_FIFO, os.sched_param(1))
-
-
 def _threaded(host: LabHost) -> int:
     """The thread that now takes packets in on the host's device. Raises: BenchError where there is none."""
     where = f"/sys/class/net/{host.device}/threaded"

@@ -6,7 +6,7 @@ python bench/saturated.py [--rounds 3] [--seconds 3].
 
 The sender, the clients and the application are on the other core. SYN-ACKs to forged addresses are dropped where they
 leave the server, as what the far end of a wire does with them costs no server anything; those of the front where they
-arrive, by a thread on the other core. veth stands in for a card's queue: it runs programs in its driver if its peer has
+arrive, which its row pays. veth stands in for a card's queue: it runs programs in its driver if its peer has
 one as well.
 """
 
@@ -70,8 +70,6 @@ def _row(name: str, rung: str | None, seconds: float, rate: int) -> Saturated:
         lab.server.listen(honest.PORT, backlog=honest.BACKLOG, other_process=True)
         core = stack.enter_context(napi.on_a_core_of_its_own(lab))
         pouring = stack.enter_context(closing(Pouring(lab, honest.frames(lab))))
-        if rung == XDP:
-            napi.far_end_on(lab, core)
         guard = stack.enter_context(_guarded(lab, rung)) if rung else None
         told = stack.enter_context(_poured(pouring, rate))
         time.sleep(_BEFORE_S)
