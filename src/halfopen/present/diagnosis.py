@@ -139,6 +139,8 @@ def _finding(out: Console, number: int, one: Explained, found: Diagnosis, *, bri
     title = Text(f"{number}  ", style=STYLE[finding.level]).append(Text(finding.id, style="bold"))
     if brief:
         grid = Table.grid(padding=(0, 0, 0, 0))
+        grid.add_column()
+        grid.add_column(overflow="fold")
         grid.add_row(Text(f"{number}  ", style=STYLE[finding.level]), _briefly(finding))
         out.print(grid)
         return
@@ -159,7 +161,8 @@ def _grid(lines: Sequence[tuple[str, str]], *, most: int = 80) -> Table:
     """Short words, in a column at most so wide, with prose beside them."""
     grid = Table.grid(padding=(0, 2, 0, 0))
     grid.add_column(max_width=most, style="dim")
-    grid.add_column()
+    # The usual overflow cuts off the end of some lines with characters of East Asia.
+    grid.add_column(overflow="fold")
     for head, text in lines:
         grid.add_row(head, Text(text))
     return grid

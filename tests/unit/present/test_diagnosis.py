@@ -15,7 +15,7 @@ from halfopen.core.findings.evidence import Evidence
 from halfopen.core.findings.finding import Fact
 from halfopen.core.model.model import build
 from halfopen.core.sample import Process
-from halfopen.present.diagnosis import document, headline, show
+from halfopen.present.diagnosis import _grid, document, headline, show
 from halfopen.present.findings.facts import phrases
 from rows import listener, named, sample
 from verdicts import nothing_lost
@@ -103,3 +103,12 @@ def test_the_name_of_a_setting_is_written_as_it_is(monkeypatch: pytest.MonkeyPat
     assert title == "`somaxconn` caps the queue"
     monkeypatch.setitem(RULES, "app-not-accepting", replace(RULES["app-not-accepting"], title=title))
     assert shown([found()]).startswith("CRITICAL  somaxconn caps the queue, on :8080\n")
+
+
+def test_no_chinese_sentence_is_cut_off() -> None:
+    text = "秒内新增 49 条没有减少最老的 22 秒未读数据 178 B 该进程已用描述符 188/20,000"
+    for width in range(24, 120):
+        out = Console(file=io.StringIO(), width=width, highlight=False)
+        out.print(_grid([("-", text)]))
+        assert isinstance(out.file, io.StringIO)
+        assert "".join(out.file.getvalue().split()) == "-" + "".join(text.split())
