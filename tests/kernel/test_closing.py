@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 from contextlib import ExitStack
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,7 +21,7 @@ from closing_ends import PORT, Ends, leak, read, states, until
 from halfopen.core.model.closing import build_closing
 from halfopen.core.sample.closing import ALL_STATES, CLOSE_WAIT, ESTABLISHED, FIN_WAIT2
 from halfopen.core.sample.closing import WIDE as WIDE_ADDRESSES
-from halfopen.read import closing
+from halfopen.read import closing, socket_owners
 from halfopen.read.bpf import programs
 from run import halfopen
 
@@ -201,6 +202,21 @@ def test_each_program_that_is_refused_has_a_stand_in(
     assert document["read_by"] == way
     assert sum(one["count"] for one in document["groups"]) == 6
     assert {one["process"]["pid"] for one in document["groups"]} == {os.getpid()}
+
+
+@pytest.mark.parametrize("refused", ["", "owners"])
+def test_a_search_for_processes_that_is_stopped_is_told(
+    lab: Lab, ends: Ends, refused: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ends.pair()
+    monkeypatch.setenv("HALFOPEN_REFUSE_BPF", refused)
+    monkeypatch.setattr(socket_owners, "of", partial(socket_owners.of, budget_s=-1.0))
+    notes: list[str] = []
+    part = lab.server.run(lambda: closing.read("auto", ALL_STATES, with_owners=True, notes=notes))
+    assert not part.owners_whole
+    [note] = [one for one in notes if "the search for the processes" in one]
+    assert "stopped after" in note
+    assert "2 connections have no name" in note
 
 
 def test_bind_before_connect_takes_a_port_from_every_destination(lab: Lab) -> None:

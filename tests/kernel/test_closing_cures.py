@@ -27,7 +27,6 @@ from halfopen.core.policy.connection_actions import (
     KeepaliveOptions,
 )
 from halfopen.core.sample.closing import ALL_STATES, CLOSE_WAIT
-from halfopen.core.units import endpoint_text
 from halfopen.linux.identity import identify
 from halfopen.linux.netns import resolve
 from halfopen.ops.closing import cure, proving
@@ -320,6 +319,19 @@ def test_destroy_ends_close_wait_alone(pairs: Pairs, refused: str, monkeypatch: 
     pairs.clients.append(more)
 
 
+@WAYS
+def test_a_listener_is_never_ended_with_its_clients(
+    pairs: Pairs, refused: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HALFOPEN_REFUSE_BPF", refused)
+    words = ("--listener", f":{PORT}", "--state", "established", "--idle", "0s", "--yes", "--json")
+    done = json.loads(pairs.lab.server.run(lambda: halfopen("closing", "destroy", *words)).stdout)
+    assert (done["matched"], done["done"]) == (6, 6)
+    pairs.listener.settimeout(5)
+    pairs.clients.append(pairs.lab.client.run(lambda: socket.create_connection(("192.0.2.1", PORT), 5)))
+    pairs.servers.append(pairs.listener.accept()[0])
+
+
 def test_nothing_is_destroyed_without_a_cookie() -> None:
     with Closers(1) as programs, pytest.raises(ValueError, match="without a cookie"):
         programs.destroy(np.zeros(1, dtype=np.uint64), meant(1), 1 << CLOSE_WAIT, 0)
@@ -354,36 +366,3 @@ def test_ebpf_alone_is_not_permission_enough(pairs: Pairs, tmp_path: Path) -> No
     assert done.returncode == 3
     assert "CAP_NET_ADMIN" in done.stderr
     assert pairs.states().count(CLOSE_WAIT) == 1
-
-
-@WAYS
-def test_ipv6_and_v4_mapped_ends_are_ended_too(lab: Lab, refused: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("HALFOPEN_REFUSE_BPF", refused)
-    with ExitStack() as opened:
-        listener = lab.client.run(
-            lambda: socket.create_server(("::", PORT), family=socket.AF_INET6, dualstack_ipv6=True)
-        )
-        opened.enter_context(listener)
-        servers = []
-        for at in (("::1", PORT), ("127.0.0.1", PORT)):
-            client = lab.client.run(lambda at=at: socket.create_connection(at, 5))  # type: ignore[misc]
-            servers.append(opened.enter_context(listener.accept()[0]))
-            client.close()
-        assert {one.getpeername()[0] for one in servers} == {"::1", "::ffff:127.0.0.1"}
-        for place in (f"[::1]:{PORT}", f"127.0.0.1:{PORT}"):
-            listed = ("closing", "list", "--listener", place, "--json")
-            done_list = lab.client.run(lambda listed=listed: halfopen(*listed))  # type: ignore[misc]
-            rows = json.loads(done_list.stdout)["connections"]
-            assert [endpoint_text(row["local_address"], row["local_port"]) for row in rows] == [place]
-        words = ("closing", "destroy", "--state", "close-wait", "--idle", "0s", "--yes", "--json")
-
-        def ended() -> int:
-            return int(json.loads(lab.client.run(lambda: halfopen(*words)).stdout)["done"])
-
-        end, done = time.monotonic() + 20, ended()
-        while done < 2:
-            assert time.monotonic() < end, done
-            done += ended()
-        for one in servers:
-            with pytest.raises(OSError, match="abort"):
-                one.send(b"x")
