@@ -15,7 +15,10 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from halfopen.core.fields.field import Field
 
 ROOT: Final = Path(__file__).resolve().parents[1]
 SOURCE: Final = ROOT / "src/halfopen"
@@ -68,7 +71,18 @@ def _registries() -> Iterator[tuple[str, list[str]]]:
     """Words that are data: titles of causes, why a finding is in doubt, the columns of the page and their meaning."""
     sys.path.insert(0, str(ROOT / "src"))
     from halfopen.core.closing_filter import CONDITIONS
-    from halfopen.core.fields import everywhere, live
+    from halfopen.core.fields import (
+        advice,
+        closing,
+        connection,
+        everywhere,
+        handshakes,
+        history,
+        listener,
+        live,
+        memory,
+        source,
+    )
     from halfopen.core.findings import rules as rules  # fills the registry
     from halfopen.core.findings.diagnosis import DOUBTS
     from halfopen.core.findings.registry import RULES
@@ -82,6 +96,11 @@ def _registries() -> Iterator[tuple[str, list[str]]]:
     tables = (live.LIVE_LISTENER, live.LIVE_SOURCE, live.LIVE_INCIDENT, live.MOMENT, everywhere.EVERYWHERE)
     shown = [text for table in tables for field in table for text in (field.title, *field.words)]
     yield "core/fields/live.py", list(filter(None, shown))
+    of_commands: tuple[tuple[Field[Any], ...], ...] = (
+        *(listener.LISTENER, source.SOURCE, history.INCIDENT, handshakes.LISTENER, advice.CHOICE, connection.LIST),
+        *(memory.USE, memory.MEMORY_OF_PROCESS, memory.MEMORY_OF_LISTENER, closing.GROUP, closing.SOCKETS),
+    )
+    yield "core/fields", [text for table in of_commands for f in table for text in (f.title, *f.words) if text]
     yield "present/screen/state.py", list(SORTS)
     yield "core/closing_filter.py", list(CONDITIONS)
     yield "core/policy/connection_notes.py", list(NOTES)

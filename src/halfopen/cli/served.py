@@ -23,7 +23,8 @@ def answered(command: str, netns: str | None, **options: Any) -> int | None:
     to be read directly: nobody answers, or the service does not look at that namespace.
     """
     from halfopen.core.errors import HalfopenError
-    from halfopen.present import terminal
+    from halfopen.present import language, terminal
+    from halfopen.present.service import answered_by
     from halfopen.service import client
 
     width = terminal.width()
@@ -31,6 +32,8 @@ def answered(command: str, netns: str | None, **options: Any) -> int | None:
     request: dict[str, Any] = {"command": command, "here": client.here(), **wanted}
     if netns is not None:
         request["netns"] = netns
+    if language.preferred() != language.ENGLISH:
+        request["language"] = language.preferred()
     if width is not None:
         request |= {"width": min(max(width, _NARROWEST), _WIDEST), "colour": not os.environ.get("NO_COLOR")}
     try:
@@ -50,8 +53,7 @@ def answered(command: str, netns: str | None, **options: Any) -> int | None:
     if sys.stderr is not None:
         sys.stderr.write(str(answer.get("errors", "")))
     age_s = float(answer.get("age_s") or 0.0)
-    ago = f", {age_s:.1f} s ago" if age_s >= 1 else ""
-    say(f"answered by the halfopen service (pid {answer.get('pid')}){ago}; --direct reads the kernel")
+    say(answered_by(answer.get("pid"), age_s))
     return int(answer.get("exit_code", 0))
 
 

@@ -14,7 +14,22 @@ from halfopen.core.units import printable
 from halfopen.present.findings.words import in_units
 from halfopen.present.language import tr
 
-CONDITIONS: Final = ("older than {age}", "with at least {n} retransmits", "on {place}", "from {place}", "all")
+CONDITIONS: Final = (
+    "older than {age}",
+    "with at least {n} retransmits",
+    "on {place}",
+    "from {share} of a SYN queue on",
+    "from {place}",
+    "all",
+    # Of policies, in the lines of `watch`.
+    "during an incident",
+    "during {causes}",
+    "in a SYN queue more than {share} full",
+    "at most {n}/s",
+    "never clients of the last {time}",
+    "never {who}",
+    "always",
+)
 _PATTERNS: Final = tuple(
     (re.compile(re.sub(r"\\{(\w+)\\}", r"(?P<\1>.+)", re.escape(words))), words) for words in CONDITIONS
 )

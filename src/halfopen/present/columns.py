@@ -10,8 +10,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from halfopen.core.fields.field import Field, Kind, cell, columns
+from halfopen.core.fields.field import Field, Kind, columns
 from halfopen.present.language import tr
+from halfopen.present.told_cells import told_cell
 
 S = TypeVar("S")
 
@@ -38,20 +39,21 @@ def fitting(fields: Sequence[Field[S]], widths: Sequence[int], room: int | None)
 
 
 def show(out: Console, fields: Iterable[Field[S]], subjects: Sequence[S]) -> frozenset[str]:
-    """Print a table with a line for each subject, and below it which columns the screen has no room for.
+    """Print a table with a line for each subject, and below it which columns the screen has no room for. Titles and
+    words are in the language that is spoken.
 
     Returns: the names of the fields that are shown.
     """
     shown = columns(fields)
-    cells = [[cell(field, subject) for subject in subjects] for field in shown]
+    cells = [[told_cell(field, subject) for subject in subjects] for field in shown]
     known = [i for i, column in enumerate(cells) if any(text != _UNKNOWN for text in column)]
     shown, cells = tuple(shown[i] for i in known), [cells[i] for i in known]
-    widths = [max(map(cell_len, (field.title, *column))) for field, column in zip(shown, cells, strict=True)]
+    widths = [max(map(cell_len, (tr(field.title), *column))) for field, column in zip(shown, cells, strict=True)]
     kept = fitting(shown, widths, out.width)
     table = Table(box=None, pad_edge=False, padding=(0, GAP, 0, 0), show_edge=False)
     for i in kept:
         side = "left" if shown[i].kind is Kind.LABEL else "right"
-        table.add_column(shown[i].title, justify=side, no_wrap=True, header_style="dim")  # type: ignore[arg-type]
+        table.add_column(tr(shown[i].title), justify=side, no_wrap=True, header_style="dim")  # type: ignore[arg-type]
     for line in zip(*(cells[i] for i in kept), strict=True):
         table.add_row(*map(Text, line))
     out.print(table)
@@ -64,4 +66,4 @@ def left_out(fields: Sequence[Field[S]], width: int | None) -> str:
     """The line that names the columns a screen has no room for; empty when it has room for all."""
     if not fields:
         return ""
-    return tr("not shown at {n} columns: {titles}", n=width, titles=", ".join(field.title for field in fields))
+    return tr("not shown at {n} columns: {titles}", n=width, titles=tr(", ").join(tr(field.title) for field in fields))

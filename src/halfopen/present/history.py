@@ -288,7 +288,7 @@ def _end(one: Incident, now_s: float) -> str:
     if one.ended_s is None:
         if lost(one, now_s):
             return tr("not seen: the watch ended first")
-        return tr("not yet ({stage})", stage=one.stage.value)
+        return tr("not yet ({stage})", stage=tr(one.stage.value))
     gone = {"listener": tr(", as the listener is gone"), "namespace": tr(", as the namespace is gone")}
     return clock(one.ended_s) + gone.get(one.gone, "")
 

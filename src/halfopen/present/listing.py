@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 from halfopen.core.fields.field import Field, Kind, columns
 from halfopen.core.units import printable
 from halfopen.present.columns import GAP, fitting, left_out
-from halfopen.present.language import cell_width
+from halfopen.present.language import cell_width, tr
 
 C = TypeVar("C")
 
@@ -32,9 +32,12 @@ def table(fields: Sequence[Field[C]], found: Sequence[C], width: int | None) -> 
     shown = columns(fields)
     cells = [[_cells(field, chunk) for field in shown] for chunk in found]
     widest = [max((cell_width(text) for chunk in cells for text in chunk[i]), default=0) for i in range(len(shown))]
-    widths = [max(len(field.title), field.least, most) for field, most in zip(shown, widest, strict=True)]
+    titles = [tr(field.title) for field in shown]
+    widths = [
+        max(cell_width(title), field.least, most) for title, field, most in zip(titles, shown, widest, strict=True)
+    ]
     kept = fitting(shown, widths, width)
-    yield line(shown, widths, kept, [field.title for field in shown])
+    yield line(shown, widths, kept, titles)
     for chunk in cells:
         for row in zip(*chunk, strict=True):
             yield line(shown, widths, kept, row)

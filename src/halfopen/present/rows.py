@@ -13,7 +13,7 @@ from halfopen.core.model.listing import Collected
 from halfopen.core.units import json_text, printable
 from halfopen.present import listing
 from halfopen.present.columns import fitting, left_out
-from halfopen.present.language import cell_width
+from halfopen.present.language import cell_width, tr
 
 # Rows that are Python objects at a time, at half a kilobyte each.
 _CHUNK: Final = 2048
@@ -77,9 +77,12 @@ def table(parts: list[Part], netns_column: bool, width: int | None = None) -> It
         ]
     else:
         widest = [_most(field, parts) for field in fields]
-    widths = [max(len(field.title), field.least, most) for field, most in zip(fields, widest, strict=True)]
+    titles = [tr(field.title) for field in fields]
+    widths = [
+        max(cell_width(title), field.least, most) for title, field, most in zip(titles, fields, widest, strict=True)
+    ]
     kept = fitting(fields, widths, width)
-    yield listing.line(fields, widths, kept, [field.title for field in fields])
+    yield listing.line(fields, widths, kept, titles)
     for chunk in cells:
         for line in zip(*chunk, strict=True):
             yield listing.line(fields, widths, kept, line)

@@ -38,7 +38,7 @@ from halfopen.core.units import plural, printable
 from halfopen.core.where import Namespace
 from halfopen.present import commands
 from halfopen.present.alarm_words import because, explaining, sign, still
-from halfopen.present.chosen_words import chosen
+from halfopen.present.chosen_words import chosen, rephrased
 from halfopen.present.findings.cures import next_commands
 from halfopen.present.findings.sentences import listener_name, say
 from halfopen.present.findings.words import lasted
@@ -245,25 +245,30 @@ class TextLines(Lines):
         else:
             words = tr("connections {chosen} every {time}", chosen=chosen(policy.watched), time=every)
         for one in policy.releases:
-            words += "" if one.name else f", releasing those {one.describe()}"
+            words += "" if one.name else tr(", releasing those {chosen}", chosen=rephrased(one.describe()))
         return words
 
     def _policies(self, policy: Policy) -> list[str]:
         """A line for each policy that has a name."""
         lines = []
         for one in policy.releases:
-            does = "releases" if one.acts else "only observes"
-            lines += self._filled(f"{_INDENT}policy {one.name} {does}: {one.describe()}") if one.name else []
+            does = tr("releases") if one.acts else tr("only observes")
+            said = tr("policy {name} {does}: {chosen}", name=one.name, does=does, chosen=rephrased(one.describe()))
+            lines += self._filled(_INDENT + said) if one.name else []
         if policy.protect is not None:
-            does = "arms a guard" if policy.protect.acts else "only observes"
-            lines += self._filled(f"{_INDENT}policy protect {does}: {policy.protect.describe()}")
+            does = tr("arms a guard") if policy.protect.acts else tr("only observes")
+            chosen_ones = rephrased(policy.protect.describe())
+            lines += self._filled(
+                _INDENT + tr("policy {name} {does}: {chosen}", name="protect", does=does, chosen=chosen_ones)
+            )
         return lines
 
     def reloaded(self, event: Reloaded) -> list[str]:
         """The configuration that is in force from now on."""
-        line = f"{_clock()}  configuration reloaded: watching {self._request(event.interval_s, event.policy)}"
+        asked = self._request(event.interval_s, event.policy)
+        line = f"{_clock()}  {tr('configuration reloaded: watching {asked}', asked=asked)}"
         if event.kept:
-            line += f"; changed, but in force only after a restart: {', '.join(event.kept)}"
+            line += tr("; changed, but in force only after a restart: {keys}", keys=", ".join(event.kept))
         return [*self._filled(line), *self._policies(event.policy)]
 
     def reading(self, model: Model) -> list[str]:

@@ -24,6 +24,7 @@ from halfopen.core.errors import HalfopenError
 from halfopen.core.units import show_bytes
 from halfopen.linux import threads
 from halfopen.present import terminal
+from halfopen.present.language import CATALOGUES, ENGLISH
 
 _SOURCE: Final = Path(__file__).resolve().parents[2]
 # Of processor time.
@@ -38,14 +39,15 @@ _PIECE: Final = 64 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """A command to run: its words, the width of the terminal (None: there is none), whether that shows colour, and
-    whether the asker has the privileges that proposed commands need.
+    """A command to run: its words, the width of the terminal (None: there is none), whether that shows colour, whether
+    the asker has the privileges that proposed commands need, and the language that is spoken to people.
     """
 
     words: tuple[str, ...]
     width: int | None = None
     colour: bool = False
     privileged: bool = False
+    language: str = ENGLISH
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +139,10 @@ class Answers:
 def run(wanted: Wanted, patience_s: float = _PATIENCE_S) -> Answered:
     """Run `halfopen` with these words, and wait for it. Raises: HalfopenError when it prints or takes too much."""
     path = os.pathsep.join([str(_SOURCE), *filter(None, [os.environ.get("PYTHONPATH")])])
-    env = {**os.environ, "PYTHONPATH": path, "LC_ALL": "C.UTF-8"}
+    env = {**os.environ, "PYTHONPATH": path, "LC_ALL": "C.UTF-8", "PYTHONUTF8": "1"}
+    if wanted.language in CATALOGUES:
+        # Whether or not that locale is installed here.
+        env |= {"LC_ALL": f"{CATALOGUES[wanted.language]}.UTF-8", "LANGUAGE": wanted.language}
     for name in ("NOTIFY_SOCKET", "WATCHDOG_USEC", "NO_COLOR"):
         env.pop(name, None)
     if wanted.width is not None:

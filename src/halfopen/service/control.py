@@ -296,7 +296,7 @@ class Control:
     def _show(self, client: _Client, request: AskedToShow) -> None:
         self._must_be_watched(request)
         words = tuple(requests.arguments(request))
-        wanted = Wanted(words, request.width, request.colour, privileged=client.uid == 0)
+        wanted = Wanted(words, request.width, request.colour, client.uid == 0, request.language)
         client.asked, client.until = True, time.monotonic() + _ANSWER_S
 
         def then(made: Answered | HalfopenError) -> None:

@@ -24,12 +24,13 @@ _Count = Annotated[int, Meta(ge=0, le=10**9)]
 
 class Asked(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="command"):
     """What every request may have. here: the inode of the asker's network namespace; width: columns of the asker's
-    terminal, None without one; colour: whether the terminal shows any.
+    terminal, None without one; colour: whether the terminal shows any; language: of what is shown.
     """
 
     here: Annotated[int, Meta(ge=0, le=2**32)] | None = None
     width: Annotated[int, Meta(ge=20, le=1000)] | None = None
     colour: bool = False
+    language: Literal["en", "zh"] = "en"
 
 
 class AskedToShow(Asked, frozen=True):

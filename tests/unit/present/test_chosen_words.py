@@ -3,9 +3,13 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from halfopen.core.filters import Filter
+from halfopen.core.policy.release_policy import ReleasePolicy
+from halfopen.core.sparing import Sparing
 from halfopen.core.units import endpoint, prefix
 from halfopen.present.chosen_words import chosen, rephrased, reworded, why_guarded
 from halfopen.present.language import spoken
@@ -17,6 +21,22 @@ HAN = "已超过 90 秒，至少重传 2 次，监听 :443，监听 [2001:db8::1
 @pytest.mark.parametrize("filter", [Filter(), ALL, Filter(older_than_s=400)])
 def test_english_is_what_is_recorded(filter: Filter) -> None:
     assert chosen(filter) == filter.describe()
+
+
+def test_policies_are_chinese_in_the_lines_of_a_watch() -> None:
+    one = ReleasePolicy(
+        "floods",
+        Filter(older_than_s=8),
+        causes=frozenset({"spoofed-flood"}),
+        fuller_than=0.5,
+        budget_per_s=500,
+        sparing=Sparing(clients_s=3600.0),
+    )
+    assert rephrased(one.describe()) == one.describe()
+    with spoken("zh"):
+        said = rephrased(one.describe())
+    assert said.startswith("已超过 8 秒，原因为 spoofed-flood 期间，SYN 队列占用超过 50%，每秒最多 500 个，不释放最近")
+    assert not set(re.findall("[a-z]{3,}", said)) - {"spoofed", "flood"}
 
 
 def test_every_condition_is_chinese() -> None:

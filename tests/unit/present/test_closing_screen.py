@@ -38,7 +38,7 @@ def test_nothing_of_a_reason_is_cut_off_in_chinese() -> None:
             closing.show(out, seen.sample, seen.model, seen.verdict)
             assert isinstance(out.file, io.StringIO)
             text = out.file.getvalue()
-            reasons = text[: text.index("PROCESS")]
+            reasons = text[: text.index("\n进程 ")]
             assert max(map(language.cell_width, reasons.splitlines())) <= width
             texts.append("".join(reasons.split()))
     finally:

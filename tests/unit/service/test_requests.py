@@ -54,6 +54,7 @@ def test_what_may_be_asked() -> None:
         b'{"command":"status","width":1e9}',
         b'{"command":"status","width":-1}',
         b'{"command":"status","colour":"yes"}',
+        b'{"command":"status","language":"zh_CN.UTF-8"}',
         b'{"command":"list","listener":":443"}',
         b'{"command":"list","format":"--help"}',
         asked(command="list", listener=[":1"] * 65),
