@@ -197,6 +197,17 @@ def _synacks_lost(f: Finding) -> str:
     return text
 
 
+@sentence("synacks-unsent")
+def _synacks_unsent(f: Finding) -> str:
+    return tr(
+        "SYN-ACKs of {at} do not leave this host: in {time} the kernel gave up {n:,} handshakes at their second "
+        "SYN-ACK, which it could not send, and none of these clients gets in; a rule drops what goes out, perhaps",
+        at=at(f),
+        time=lasted(f.number("interval_s")),
+        n=f.count("given_up_at_once"),
+    )
+
+
 @sentence("acks-lost")
 def _acks_lost(f: Finding) -> str:
     return tr(

@@ -26,7 +26,9 @@ def evidence(
     """A reading a second after the one before, between which counters rose so far."""
     rose = {"PassiveOpens": 0, "ListenDrops": 0, **(rates or {})}
     now = sample(rows, [WEB] if listeners is None else listeners, counters=rose, monotonic_s=at_s)
-    before = replace(now, counters=dict.fromkeys(rose, 0), monotonic_s=at_s - 1)
+    # Whoever waited then was released.
+    none = sample([], []).parts
+    before = replace(now, counters=dict.fromkeys(rose, 0), monotonic_s=at_s - 1, parts=none)
     return Evidence(build(now, before), build(before))
 
 

@@ -8,8 +8,11 @@ import pytest
 from halfopen.core.findings.cures import LookAtRoute
 from halfopen.core.findings.finding import Level
 from halfopen.core.findings.lasting import repeats
+from halfopen.core.findings.verdict import judge
 from halfopen.core.model.columns import Builder
-from halfopen.core.model.model import columns_of
+from halfopen.core.model.model import build, columns_of
+from halfopen.core.sample import Sample
+from halfopen.present.findings.cures import command
 from halfopen.present.findings.sentences import say
 from rows import listener, request, sample
 from verdicts import arrivals, asking, many, releases, second_look, silent, timers, verdict_of
@@ -75,7 +78,36 @@ def test_those_of_one_listener_are_not_under_way_because_others_finish_at_anothe
     ports = listener(limit=128, cookie=1, inode=1), listener(port=8081, limit=128, cookie=2, inode=2)
     seen = (arrivals({"99.1.1.1 8080": {"syns": 15, "finished": 15}, "20.0.0.7 8081": {"syns": 33}}),)
     _, ids = second_look(cut, *ports, rates={"PassiveOpens": 30}, parts=seen if counted else ())
-    assert ids == ["cannot-tell"]
+    assert ids == (["synacks-unsent"] if counted else ["cannot-tell"])
+
+
+@pytest.mark.parametrize(
+    ("lives_ms", "finished", "again", "found"),
+    [(1000, 0, True, True), (1000, 40, True, False), (1900, 0, True, False), (1000, 0, False, False)],
+    ids=["given up", "finished", "kept", "released"],
+)
+def test_who_is_given_up_at_the_second_synack_shows_that_none_can_be_sent(
+    lives_ms: int, finished: int, again: bool, found: bool
+) -> None:
+    """`reqsk_timer_handler()` drops a request whose SYN-ACK it cannot send; the client begins a new one."""
+
+    def asked(at_ms: int, done: int) -> Sample:
+        rows = []
+        for i in range(40):
+            age_ms = (25 * i + at_ms) % lives_ms
+            left_ms = 1000 - age_ms if age_ms < 1000 else 3000 - age_ms
+            source = f"20.{0 if again else at_ms // 100}.{i}.7"
+            at = {"source_port": 1024 + i, "cookie": 1000 * at_ms + i + 1}
+            rows.append(request(source, retransmits=int(age_ms >= 1000), expires_ms=left_ms, **at))
+        counters = {"PassiveOpens": done, "EmbryonicRsts": 0}
+        return sample(rows, [listener(limit=128, cookie=1)], counters=counters, monotonic_s=100.0 + at_ms / 1000)
+
+    earlier = asked(0, 0)
+    verdict = judge(build(asked(500, finished), earlier), build(earlier))
+    assert ("synacks-unsent" in [one.id for one in verdict.findings]) is found
+    if found:
+        assert "SYN-ACKs of :8080 do not leave this host: in 0.5 s the kernel gave up" in say(verdict.findings[0])
+        assert [command(cure) for cure in verdict.next] == ["nft list ruleset"]
 
 
 def test_a_few_that_last_beside_many_that_finish_are_a_slow_path() -> None:

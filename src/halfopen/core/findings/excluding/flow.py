@@ -115,6 +115,13 @@ def no_lost_synacks(e: Evidence) -> Against:
     return (Fact("lasting", e.lasting.count), Fact("repeated", repeated, SOME)) if repeated < SOME else ()
 
 
+@excluded("synacks-unsent")
+def no_unsent_synacks(e: Evidence) -> Against:
+    """Whose second SYN-ACK was sent shows that they can be."""
+    again = int(np.sum([sum(view.retransmits[1:]) for view in e.now.views]))
+    return (Fact("sent_again", again),) if again or not e.now.half_open else ()
+
+
 @excluded("acks-lost", rivals=(*_FLOODS, "slow-path"))
 def no_lost_acks(e: Evidence) -> Against:
     if found := calm(e) or _asks_again(e):

@@ -18,6 +18,7 @@ from halfopen.core.findings.registry import OnRelease, rule
 from halfopen.core.findings.rules.flood import flow, is_flood
 from halfopen.core.findings.slow import slow
 from halfopen.core.findings.unheard import MOST, Unheard, unheard
+from halfopen.core.findings.unsent import unsent
 from halfopen.core.findings.ways import way_of
 from halfopen.core.model.prefixes import Prefix
 from halfopen.core.sample.ways import WayBack
@@ -90,6 +91,30 @@ def _way_back(e: Evidence, lasting: Lasting, way: WayBack | None, reason: str) -
     if way is not None and not address:
         address = Prefix(6, way.number, 64).text.partition("/")[0]
     return ((LookAtRoute(e.netns, address, reason),),) if address else ()
+
+
+@rule(
+    "synacks-unsent",
+    Level.WARNING,
+    needs=(Need.RATES,),
+    title="SYN-ACKs do not leave this host",
+    doc="five or more half-open connections of a listener came to their second SYN-ACK between two looks, and none of "
+    "them is left, though none finished and more retries are allowed: the kernel gives up what it cannot send",
+    unless="any of them is older than a second, or they finish",
+    advice="`nft list ruleset` shows whether a rule drops what goes out; never release these clients",
+    rare=True,
+    on_release=OnRelease.FORBIDS,
+)
+def synacks_unsent(e: Evidence) -> Iterator[Hit]:
+    for one in unsent(e):
+        facts = (
+            Fact("given_up_at_once", one.gone),
+            Fact("half_open", one.view.half_open),
+            Fact("interval_s", round(e.interval_s, 2), unit="s"),
+        )
+        cures = ((LookAtHost(e.netns, "firewall", "", "synacks-unsent"),),)
+        costs = one.gone / e.interval_s
+        yield Hit(Level.WARNING, facts, one.view, ("handshakes-finish", "synacks-lost"), cures, costs_per_s=costs)
 
 
 @rule(
@@ -202,7 +227,7 @@ def handshakes_finish(e: Evidence) -> Iterator[Hit]:
 def finish(e: Evidence) -> bool:
     """Whether the half-open ones are handshakes under way that finish."""
     n, rate = e.certain.half_open, e.completions_per_s
-    if n < FEW or is_flood(e) or e.lasting.count > n * SMALL or not 0 < n <= rate * e.lasting.since_s:
+    if n < FEW or is_flood(e) or unsent(e) or e.lasting.count > n * SMALL or not 0 < n <= rate * e.lasting.since_s:
         return False
     # Those at one listener are not under way because others finish at another one.
     return not any(
