@@ -1,7 +1,8 @@
 """Honest clients of a listener in the lab, and the forged SYNs that stand in their way.
 
-The clients are sockets of a kernel that connect, send a byte and wait for the answer; the wire has no delay, so a
-client is *immediate* when the answer is there within 250 ms: no SYN, ACK or byte of it was lost on the way.
+The clients are sockets of a kernel that connect, send a byte and wait for the answer. The round trip takes 60 ms where
+SYNs are poured (pouring.py), else no time, so a client is *immediate* when the answer is there within 250 ms: no SYN or
+byte of it was lost on the way.
 """
 
 from __future__ import annotations

@@ -20,7 +20,7 @@ from halfopen.lab import Lab
 from halfopen.lab.host import LabHost
 
 _SIOCETHTOOL: Final = 0x8946
-TX_CHECKSUMS, _TSO, _GRO = 0x17, 0x1F, 0x2C
+TX_CHECKSUMS, GRO, _TSO = 0x17, 0x2C, 0x1F
 _WITHIN_S: Final = 10.0
 _SESSION: Final = Path("/proc/self/autogroup")
 _TICKS: Final = os.sysconf("SC_CLK_TCK")
@@ -57,7 +57,7 @@ def on_a_core_of_its_own(lab: Lab) -> Iterator[NapiThread]:
     cores = os.sched_getaffinity(0)
     if len(cores) < 2:
         raise BenchError("a receiving core of its own needs two cores")
-    offload(lab.server, lab.server.device, _GRO, 1)
+    offload(lab.server, lab.server.device, GRO, 1)
     offload(lab.client, lab.client.device, _TSO, 0)  # else veth takes the shorter way
     lab.server.exec(["tc", "qdisc", "del", "dev", lab.server.device, "root"], check=True)
     thread = NapiThread(_threaded(lab.server), max(cores))
@@ -65,14 +65,14 @@ def on_a_core_of_its_own(lab: Lab) -> Iterator[NapiThread]:
     os.sched_setscheduler(thread.pid, os.SCHED_FIFO, os.sched_param(1))
     os.sched_setaffinity(0, cores - {thread.core})
     try:
-        with _first():
+        with first():
             yield thread
     finally:
         os.sched_setaffinity(0, cores)
 
 
 @contextmanager
-def _first() -> Iterator[None]:
+def first() -> Iterator[None]:
     """The processes of this session come before those of others, where the kernel goes by sessions (autogroup)."""
     try:
         _SESSION.write_text("-20")

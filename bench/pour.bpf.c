@@ -4,7 +4,7 @@
  * of the frames in the map and leaves by a device. The program itself waits until the time of a frame has come: so it
  * paces to the nanosecond, as no process could, and gives back no page, whose pool the receiver gives its pages back to.
  *
- * What the honest clients send waits in a queue for its turn, and goes among the SYNs as on one wire of 5 ms. Else it
+ * What the honest clients send waits in a queue for its turn, and goes among the SYNs as on one wire of 60 ms. Else it
  * would come just when the sender, which has the same core, does not run, and find room in the ring.
  *
  * Beside it what drops SYN-ACKs to forged addresses, where they leave the server (tc egress) or where they arrive (XDP).
@@ -27,7 +27,8 @@
 #define ETHERNET 14
 #define TO (ETHERNET + 16) /* where IPv4 says to whom */
 #define WAITING_MOST 127
-#define WIRE_NS 5000000
+/* One way; the other takes no time. */
+#define WIRE_NS 60000000
 #define BPF_MAP_TYPE_QUEUE 22
 
 struct frame {

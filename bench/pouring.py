@@ -12,6 +12,9 @@ import socket
 import sys
 import tempfile
 import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
@@ -57,6 +60,7 @@ class Pouring:
         first, second = _PAIR
         batch = f"link add {first} type veth peer name {second}\nlink set {first} up\nlink set {second} up\n"
         lab.client.exec(["ip", "-batch", "-"], input=batch, check=True)
+        napi.offload(lab.server, lab.server.device, napi.GRO, 1)  # else it has no ring
         napi.offload(lab.client, first, napi.TX_CHECKSUMS, 0)
         self._links = [
             lab.server.run(lambda: self._attach(b"leaving", lab.server.device, _TCX_EGRESS)),
@@ -79,8 +83,23 @@ class Pouring:
         found: int = self._lib.bpf_map__fd(self._lib.bpf_object__find_map_by_name(self._object, name))
         return found
 
-    def pour(self, rate: float) -> int:
-        """Send so many a second until `stop`; how many were sent. Raises: OSError."""
+    @contextmanager
+    def poured(self, rate: float) -> Iterator[list[float]]:
+        """SYNs meanwhile, so many a second; gives a list that holds how many a second were sent, at the end."""
+        sent: list[int] = []
+        told: list[float] = []
+        pours = threading.Thread(target=lambda: sent.append(self._pour(rate)))
+        begun = time.monotonic()
+        pours.start()
+        try:
+            yield told
+        finally:
+            took = time.monotonic() - begun
+            self._stop()
+            pours.join()
+            told += [one / took for one in sent]
+
+    def _pour(self, rate: float) -> int:
         self._pace["ifindex"] = self._lab.client.run(lambda: _index(self._lab.client.device))
         self._pace["pair"] = self._lab.client.run(lambda: _index(_PAIR[0]))
         self._pace["every_ns"] = round(_BURST * 1e9 / rate)
@@ -88,8 +107,8 @@ class Pouring:
         self._lab.client.run(self._run)
         return int(self._told()["sent"][0])
 
-    def stop(self) -> None:
-        """Have `pour` end soon; what the client sends goes its own way again."""
+    def _stop(self) -> None:
+        # What the client sends goes its own way again.
         self._stopped.set()
         pace = self._told()
         pace["over"], pace["pair"] = 1, 0

@@ -2,7 +2,7 @@
 
 Alone: python bench/run.py --only protect [--quick]
 
-SYN-ACKs to forged addresses are dropped where they arrive, in every row alike.
+SYN-ACKs to forged addresses are dropped as they leave, in every row alike.
 """
 
 from __future__ import annotations
@@ -10,10 +10,9 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -21,15 +20,16 @@ from typing import Any, Final
 import forging
 import guarded
 import honest
+import napi
 import saturated
 import syn_cost
 import unflooded
+from pouring import Pouring
 
-from halfopen.lab import Lab, LabListener
+from halfopen.lab import Lab
 
 COOKIES: Final = "net.ipv4.tcp_syncookies"
 SYNACK: Final = "net.ipv4.tcp_synack_retries"
-_DROP: Final = "table netdev t {{ chain c {{ type filter hook ingress device {} priority 0; {} drop; }}; }}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,61 +56,7 @@ DEFENCES: Final = (
 )
 
 
-# --- the flood --------------------------------------------------------------------------------------------------------
-
-
-def _flood(lab: Lab, frames: Any, rate: int, until: threading.Event) -> int:
-    """Send SYNs, `rate` a second, until told; how many."""
-    sent, begun = 0, time.monotonic()
-    with lab.client.sender() as sender:
-        while not until.is_set():
-            if sent > (time.monotonic() - begun) * rate:
-                time.sleep(0.0005)
-                continue
-            at = sent % honest.FRAMES
-            sender.send_once(frames[at : at + 256])
-            sent += 256
-    return sent
-
-
-@contextmanager
-def _flooding(lab: Lab, rate: int) -> Iterator[list[float]]:
-    """A flood meanwhile, from a process of its own; gives a list that holds the SYNs a second it sent, at the end."""
-    frames, told = honest.frames(lab), []
-    read, write = os.pipe()
-    stop_read, stop_write = os.pipe()
-    pid = os.fork()
-    if not pid:
-        try:
-            os.close(stop_write)
-            over = threading.Event()
-            threading.Thread(target=lambda: (os.read(stop_read, 1), over.set()), daemon=True).start()
-            begun = time.monotonic()
-            sent = _flood(lab, frames, rate, over)
-            os.write(write, str(sent / (time.monotonic() - begun)).encode())
-        finally:
-            os._exit(0)
-    os.close(write)
-    os.close(stop_read)
-    try:
-        yield told
-    finally:
-        os.close(stop_write)
-        with os.fdopen(read) as f:
-            told.append(float(f.read() or 0))
-        os.waitpid(pid, 0)
-
-
 # --- what is measured -------------------------------------------------------------------------------------------------
-
-
-@contextmanager
-def _lab() -> Iterator[tuple[Lab, LabListener]]:
-    with Lab() as lab:
-        # As the far side of a forged address would: nobody there answers.
-        rule = _DROP.format(lab.client.device, "ip daddr 198.18.0.0/15")
-        lab.client.exec(["nft", rule], check=True)
-        yield lab, lab.server.listen(honest.PORT, backlog=honest.BACKLOG, other_process=True)
 
 
 @contextmanager
@@ -150,9 +96,11 @@ def _command(lab: Lab, *words: str) -> Iterator[subprocess.Popen[str]]:
 
 def served(how: Defence, rate: int, seconds: float) -> honest.Served:
     """How honest clients fare behind a defence while so many SYNs a second come."""
-    with _lab() as (lab, _), _defended(lab, how), _flooding(lab, rate) as told:
-        time.sleep(1.5)  # the queue is full by then
-        found = honest.served(lab, seconds)
+    with Lab() as lab, closing(Pouring(lab, honest.frames(lab))) as pouring:
+        lab.server.listen(honest.PORT, backlog=honest.BACKLOG, other_process=True)
+        with _defended(lab, how), napi.first(), pouring.poured(rate) as told:
+            time.sleep(1.5)  # the queue is full by then
+            found = honest.served(lab, seconds)
     return honest.counted(how.name, rate, found, told[0])
 
 

@@ -71,7 +71,7 @@ def _row(name: str, rung: str | None, seconds: float, rate: int) -> Saturated:
         core = stack.enter_context(napi.on_a_core_of_its_own(lab))
         pouring = stack.enter_context(closing(Pouring(lab, honest.frames(lab))))
         guard = stack.enter_context(_guarded(lab, rung)) if rung else None
-        told = stack.enter_context(_poured(pouring, rate))
+        told = stack.enter_context(pouring.poured(rate))
         time.sleep(_BEFORE_S)
         at, busy, whole, taken = time.monotonic(), core.cpu_s(), core.core_s(), napi.received(lab)
         found = honest.served(lab, seconds)
@@ -103,23 +103,6 @@ def _guarded(lab: Lab, rung: str) -> Iterator[Armed]:
         finally:
             over.set()
             keeps.join()
-
-
-@contextmanager
-def _poured(pouring: Pouring, rate: float) -> Iterator[list[float]]:
-    """SYNs meanwhile; gives a list that holds how many a second were sent, at the end."""
-    sent: list[int] = []
-    told: list[float] = []
-    pours = threading.Thread(target=lambda: sent.append(pouring.pour(rate)))
-    begun = time.monotonic()
-    pours.start()
-    try:
-        yield told
-    finally:
-        took = time.monotonic() - begun
-        pouring.stop()
-        pours.join()
-        told += [one / took for one in sent]
 
 
 def as_lines(rows: Sequence[Saturated]) -> Iterator[str]:
