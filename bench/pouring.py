@@ -97,7 +97,9 @@ class Pouring:
             took = time.monotonic() - begun
             self._stop()
             pours.join()
-            told += [one / took for one in sent]
+            if not sent:
+                raise BenchError("the sender of SYNs ended early")
+            told.append(sent[0] / took)
 
     def _pour(self, rate: float) -> int:
         self._pace["ifindex"] = self._lab.client.run(lambda: _index(self._lab.client.device))
