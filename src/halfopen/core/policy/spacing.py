@@ -16,6 +16,7 @@ _WEIGHT: Final = 0.1
 # From so much more than the interval on it is told; and again when it has doubled or halved.
 _TOLD: Final = 1.5
 _AGAIN: Final = 2.0
+_ID: Final = "max-cpu"
 
 
 @dataclass(slots=True)
@@ -62,13 +63,18 @@ class Spacing:
             return None
         self._told_s = now
         if now == self.interval_s:
-            return HalfopenError("max-cpu", f"readings are {show_duration(now)} apart again")
+            return HalfopenError(_ID, f"readings are {show_duration(now)} apart again")
         return HalfopenError(
-            "max-cpu",
+            _ID,
             f"a reading takes {self._average_s * 1e3:.0f} ms of processor time: readings are {show_duration(now)} "
             f"apart now, to use at most {self.share:.1%} of a processor",
             hint="raise max_cpu, or watch fewer namespaces",
         )
+
+
+def as_wanted_again(news: HalfopenError) -> bool:
+    """Whether the news is that readings are no longer spaced out."""
+    return news.id == _ID and not news.hint
 
 
 def _near(one: float, other: float) -> bool:

@@ -17,6 +17,7 @@ from halfopen.core.live import (
 )
 from halfopen.core.model.model import Model
 from halfopen.core.model.moments import last_minute, moment_of
+from halfopen.core.policy.spacing import as_wanted_again
 from halfopen.core.reports import Begun, Reading, Report, Round, Trouble
 from halfopen.ops.top.focus import Focus
 
@@ -101,6 +102,9 @@ class KeptLive:
         return tuple(LiveSource(one, known.get(one.prefix)) for one in (whole.sources if whole is not None else ()))
 
     def _troubled(self, report: Trouble) -> None:
+        if as_wanted_again(report.error):
+            self._trouble = ""
+            return
         words, named = report.error.line(), False
         for inode, one in self._spaces.items():
             if one.model.sample.where.name == report.netns:

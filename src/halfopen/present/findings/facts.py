@@ -153,6 +153,8 @@ def _finished_lately(fact: Fact, _: ByName) -> str:
 
 PHRASES: Final[Mapping[str, Phrase]] = {
     "half_open": lambda f, _: tr("{n} half-open", n=amount(f)),
+    "deferred": lambda f, _: tr("{n} wait for data", n=amount(f)),
+    "deferred_at_most": lambda f, _: tr("at most {n} wait for data", n=amount(f)),
     "lasting": _lasting,
     "lasting_since_s": _told_elsewhere,
     "oldest_s": lambda f, _: tr("the oldest {time}", time=amount(f)),

@@ -27,6 +27,7 @@ from halfopen.present.findings.headline import headline
 from halfopen.present.findings.sentences import say
 from halfopen.present.findings.words import level_word
 from halfopen.present.language import ENGLISH, listed, spoken, tr, tr_n
+from halfopen.present.told_cells import told_trouble
 from halfopen.present.web.kept import cause_title
 from halfopen.present.web.tables import table, texts
 
@@ -53,7 +54,7 @@ def state(live: Live, language: str = ENGLISH) -> dict[str, Any]:
             "kernel": "" if host is None else printable(host.kernel),
             "time": live.wall_s,
             "interval_s": live.interval_s,
-            "trouble": printable(live.trouble),
+            "trouble": printable(told_trouble(live.trouble)),
             "spaces": [_space(one) for one in spaces[:_SPACES_MOST]],
             "left_out": _left_out(len(spaces) - _SPACES_MOST),
         }

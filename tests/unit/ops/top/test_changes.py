@@ -47,8 +47,9 @@ def test_the_change_is_the_first_one_that_is_no_release_and_no_look() -> None:
 
 def test_a_change_for_the_selected_listener_comes_first() -> None:
     full = SPACE.view((2, "192.0.2.7", 9000, 0))
-    cure = tune_of(SPACE, full)
-    assert cure is not None
-    [step] = cure
-    assert isinstance(step, ChangeListener)
-    assert (step.address, step.port) == ("192.0.2.7", 9000)
+    other = (ChangeSetting("self", SYNACK, 2, "shorter"),)
+    mine = (ChangeListener("self", "192.0.2.7", 9000, BACKLOG, 4096, "longer"),)
+    [found] = [one for one in SPACE.verdict.findings if one.listener is not None and one.listener.port == 9000]
+    verdict = replace(SPACE.verdict, findings=(replace(found, cures=(mine,)),), next=(other,))
+    assert tune_of(replace(SPACE, verdict=verdict), full) == mine
+    assert tune_of(replace(SPACE, verdict=verdict), VIEW) == other

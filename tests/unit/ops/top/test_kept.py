@@ -10,6 +10,7 @@ from halfopen.core.errors import NotPermitted, UnknownTarget
 from halfopen.core.findings.verdict import judge
 from halfopen.core.model.model import Model, build
 from halfopen.core.policy.policy import Policy
+from halfopen.core.policy.spacing import Spacing
 from halfopen.core.reports import Begun, Reading, Round, Trouble
 from halfopen.core.where import Namespace
 from halfopen.ops.top.kept import KeptLive
@@ -98,3 +99,15 @@ def test_trouble_is_shown_until_the_next_reading() -> None:
     keeping.take(Trouble("elsewhere", UnknownTarget("hidden")))
     keeping.take(Round(frozenset({named("self")}), frozenset()))
     assert keeping.live.trouble == "elsewhere: hidden"
+
+
+def test_readings_that_are_spaced_out_are_trouble_until_they_are_as_wanted_again() -> None:
+    keeping, spacing = kept(reading(3, 100.0)), Spacing(1.0, share=0.001)
+    for used_s, shown in ((0.005, True), (0.0, False)):
+        for _ in range(100):
+            spacing.took(used_s)
+        news = spacing.news()
+        assert news is not None
+        keeping.take(Trouble("watch", news))
+        keeping.take(Round(frozenset({named("self")}), frozenset()))
+        assert ("readings are" in keeping.live.trouble) is shown

@@ -140,7 +140,7 @@ class Cause {
     this.element.className = `card ${one.level}`;
     this.pill.className = `pill ${one.level}`;
     say(this.pill, one.level_word);
-    say(this.title, sentence(one.title || one.id));
+    say(this.title, one.title ? sentence(one.title) : "");
     say(this.text, sentence(one.text));
     say(this.evidence, sentence(one.evidence));
     say(this.ruledOut, one.ruled_out.join(", "));
