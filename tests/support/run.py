@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 import os
 import subprocess
@@ -9,6 +11,7 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import forked
 
@@ -46,6 +49,31 @@ def halfopen(
     if not options and not dies_at and (forker := forked.forker(ours)):
         return forker.run(words, ours)
     return started(*words, env=env, dies_at=dies_at, **options)
+
+
+def told(*words: str, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+    """The same in this process, ten times as fast: for commands that only tell something, such as how they are used.
+
+    Raises what the command does not foresee, which a process would end with as a traceback.
+    """
+    from halfopen.cli import main
+    from halfopen.present import language
+
+    preferred = language.preferred()
+    out, error = (io.TextIOWrapper(io.BytesIO(), "utf-8", write_through=True) for _ in range(2))
+    with (
+        mock.patch.dict(os.environ, environment(**(env or {})), clear=True),
+        mock.patch.object(sys, "argv", ["halfopen", *words]),
+        mock.patch.object(main, "gc"),  # this process goes on
+        contextlib.redirect_stdout(out),
+        contextlib.redirect_stderr(error),
+    ):
+        try:
+            code = main.outcome()
+        finally:
+            language.prefer(preferred)
+    said = [stream.buffer.getvalue().decode() for stream in (out, error)]  # type: ignore[attr-defined]
+    return subprocess.CompletedProcess(["halfopen", *words], code, *said)
 
 
 def begin(*words: str, env: Mapping[str, str] | None = None, **options: Any) -> Begun:

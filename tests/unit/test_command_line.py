@@ -5,15 +5,12 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from contextlib import closing
 from pathlib import Path
 
 import pytest
 
-from forked import Forker
 from halfopen.cli import main
-from run import environment, one_line
-from run import halfopen as command
+from run import environment, one_line, told
 
 TABLE = [
     (("bogus",), 2, "No such command 'bogus'"),
@@ -74,7 +71,7 @@ TABLE = [
 
 @pytest.mark.parametrize(("words", "code", "says"), TABLE, ids=lambda v: " ".join(v) if isinstance(v, tuple) else None)
 def test_bad_input(words: tuple[str, ...], code: int, says: str) -> None:
-    done = command(*words)
+    done = told(*words)
     assert says in one_line(done, code)
     assert done.stdout == ""
 
@@ -85,7 +82,7 @@ def test_bad_input(words: tuple[str, ...], code: int, says: str) -> None:
 def test_bad_settings(tmp_path: Path, text: str) -> None:
     file = tmp_path / "watch.toml"
     file.write_bytes(text.encode("latin-1"))
-    line = one_line(command("watch", "--config", str(file), "--count", "1"), 2)
+    line = one_line(told("watch", "--config", str(file), "--count", "1"), 2)
     assert str(file) in line or "older_than" in line
 
 
@@ -101,7 +98,7 @@ def test_settings_are_read_from_a_regular_file_of_a_sensible_size(tmp_path: Path
         (str(tmp_path), "is not a regular file"),
         (str(large), "is larger than"),
     ):
-        line = one_line(command("watch", "--config", path, "--count", "1"), 2)
+        line = one_line(told("watch", "--config", path, "--count", "1"), 2)
         assert f"{path}: " in line
         assert says in line
 
@@ -189,16 +186,26 @@ def test_closed_standard_descriptors(closed: str) -> None:
     ids=["LC_ALL=C", "PYTHONIOENCODING"],
 )
 def test_a_terminal_without_unicode(env: dict[str, str]) -> None:
-    ours = environment(**env)
-    with closing(Forker(ours)) as forker:
-        for words in (("status",), ("tune", "show"), ("status", "--json")):
-            done = forker.run(words, ours)
-            assert (done.returncode, done.stderr) == (0, ""), words
-            assert done.stdout.isascii()
+    # One interpreter, which has them begin with the streams that it made.
+    code = (
+        "import os, sys; from halfopen.cli import entry, status, tune\n"
+        "for words in (['status'], ['tune', 'show'], ['status', '--json']):\n"
+        "    sys.argv[1:] = words\n"
+        "    if not os.fork(): entry.main()\n"
+        "    sys.exit(1) if os.wait()[1] else print('--- did', *words, flush=True)\n"
+    )
+    words = [sys.executable, "-c", code]
+    done = subprocess.run(words, env=environment(**env), capture_output=True, timeout=60, check=False)
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert done.stdout.isascii()
+    screen, settings, document, _ = done.stdout.split(b"--- did")
+    assert b"half-open" in screen
+    assert b"tcp_synack_retries" in settings
+    assert b'"half_open"' in document
 
 
 def test_what_no_filter_matches_is_no_error() -> None:
-    done = command("list", "--older-than", "1000d")
+    done = told("list", "--older-than", "1000d")
     assert (done.returncode, done.stderr) == (0, "")
     assert "0 half-open connections" in done.stdout
 
@@ -239,14 +246,14 @@ def test_a_reader_that_has_enough() -> None:
 
 def test_help_and_version() -> None:
     for words in ((), ("--help",), ("-h",)):
-        done = command(*words)
+        done = told(*words)
         assert done.returncode == 0
         assert all(name in done.stdout for name in main.COMMANDS)
     for name in main.COMMANDS:
-        done = command(name, "--help")
+        done = told(name, "--help")
         assert done.returncode == 0, done.stderr
         assert done.stdout.startswith(f"Usage: halfopen {name}")
-    assert command("--version").stdout.startswith("halfopen ")
+    assert told("--version").stdout.startswith("halfopen ")
 
 
 def test_help_loads_neither_numpy_nor_rich() -> None:

@@ -12,7 +12,7 @@ import pytest
 from halfopen.core.config import WatchSettings, given, parse
 from halfopen.core.sections.option import options
 from halfopen.ops.watch import sinks
-from run import halfopen as command
+from run import told
 
 SAMPLE = Path(__file__).resolve().parents[2] / "contrib" / "halfopen.toml"
 # A default that the sample shows another value for, because the default is nothing that could be shown.
@@ -26,7 +26,7 @@ def uncommented() -> str:
 
 def test_the_sample_changes_nothing_and_can_be_checked() -> None:
     assert list(given(parse(SAMPLE.read_text("utf-8"), str(SAMPLE), sinks.keys()), WatchSettings)) == []
-    done = command("watch", "--check-config", "--config", str(SAMPLE))
+    done = told("watch", "--check-config", "--config", str(SAMPLE))
     assert (done.returncode, done.stderr) == (0, "")
     assert "valid; it sets nothing" in done.stdout
 
@@ -56,7 +56,7 @@ def test_the_sample_shows_every_key_and_its_default() -> None:
 def test_a_check_says_what_is_set_or_the_mistake_and_its_line(tmp_path: Path) -> None:
     file = tmp_path / "halfopen.toml"
     file.write_text('interval = "1m30s"\n[metrics]\nfile = "/tmp/x.prom"\n')
-    done = command("watch", "--check-config", "--config", str(file))
+    done = told("watch", "--check-config", "--config", str(file))
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.splitlines() == [
         f"{file}: valid; it sets",
@@ -65,11 +65,11 @@ def test_a_check_says_what_is_set_or_the_mistake_and_its_line(tmp_path: Path) ->
         "Every other key has its default.",
     ]
     file.write_text("\n\n[alarm]\nminimun = 3\n")
-    done = command("watch", "--check-config", "--config", str(file))
+    done = told("watch", "--check-config", "--config", str(file))
     assert (done.returncode, done.stdout) == (2, "")
     assert f'{file}:4: alarm.minimun: unknown key; did you mean "minimum"?' in done.stderr
     assert len(done.stderr.splitlines()) == 1
-    done = command("watch", "--check-config")
+    done = told("watch", "--check-config")
     assert done.returncode == 2
     assert "--config FILE" in done.stderr
 
@@ -92,18 +92,18 @@ def test_a_check_finds_what_a_start_would_refuse(text: str, said: str, tmp_path:
     secret.write_text("whsec_eA==\n")
     secret.chmod(0o644)
     file.write_text(text.replace("SECRET", str(secret)))
-    done = command("watch", "--check-config", "--config", str(file))
+    done = told("watch", "--check-config", "--config", str(file))
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.startswith(f"halfopen: {file}{said.replace('SECRET', str(secret))}")
     assert len(done.stderr.splitlines()) == 1
     if "SECRET" in text:
         secret.chmod(0o600)
-        assert command("watch", "--check-config", "--config", str(file)).returncode == 0
+        assert told("watch", "--check-config", "--config", str(file)).returncode == 0
 
 
 def test_a_file_that_is_not_there_is_told_with_what_to_do(tmp_path: Path) -> None:
     absent = tmp_path / "none.toml"
     for words in (("watch", "--check-config"), ("notify", "test")):
-        done = command(*words, "--config", str(absent))
+        done = told(*words, "--config", str(absent))
         assert done.returncode == 2
         assert done.stderr.startswith(f"halfopen: {absent}: there is no such file; --config names another file")

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 import forked
-from run import begin, environment, halfopen, started
+from run import begin, environment, halfopen, started, told
 
 
 def forker() -> forked.Forker:
@@ -40,6 +40,14 @@ def forker() -> forked.Forker:
 )
 def test_the_same_is_said(words: tuple[str, ...]) -> None:
     one, other = forker().run(words, environment()), started(*words)
+    assert (one.returncode, one.stdout, one.stderr) == (other.returncode, other.stdout, other.stderr)
+
+
+@pytest.mark.parametrize(
+    "words", [("bogus",), ("list", "--sort", "sorce"), ("status", "--netns", "/etc/hostname"), ("tune", "show", "-h")]
+)
+def test_the_same_is_told_in_this_process(words: tuple[str, ...]) -> None:
+    one, other = told(*words), halfopen(*words)
     assert (one.returncode, one.stdout, one.stderr) == (other.returncode, other.stdout, other.stderr)
 
 

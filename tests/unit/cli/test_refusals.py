@@ -3,17 +3,10 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 
 import pytest
 
-
-def refused(*words: str | bytes) -> str:
-    argv = [os.fsencode(word) for word in (sys.executable, "-m", "halfopen", *words)]
-    done = subprocess.run(argv, capture_output=True, text=True, timeout=60, check=False)
-    assert done.returncode == 2
-    return done.stderr
+from run import told
 
 
 @pytest.mark.parametrize(
@@ -26,7 +19,8 @@ def refused(*words: str | bytes) -> str:
     ids=["a whole number", "a number", "no UTF-8"],
 )
 def test_a_value_is_refused_in_plain_words(words: tuple[str | bytes, ...], said: str) -> None:
-    text = refused(*words)
-    assert said in text
-    assert "range" not in text
-    assert "udc" not in text
+    done = told(*map(os.fsdecode, words))
+    assert done.returncode == 2
+    assert said in done.stderr
+    assert "range" not in done.stderr
+    assert "udc" not in done.stderr

@@ -334,7 +334,7 @@ def test_last_acks_of_everybody_are_no_flood() -> None:
 @pytest.mark.parametrize(("hosts", "id"), [(1, "few-sources-flood"), (60, "prefix-flood")])
 def test_an_ipv6_network_is_one_host_or_many(hosts: int, id: str) -> None:
     requests = from_hosts([f"2001:db8:66::{i + 1:x}" for i in range(hosts)], 120 // hosts, family=10)
-    local = [np.concatenate([row]) for row in requests]
+    local = [row.copy() for row in requests]
     for row in local:
         row["local_address"] = np.void(raw("2001:db8::1", 10))
     verdict, ids = second_look(local, listener("::", limit=100_000), parts=[arrivals(honest())])
