@@ -103,6 +103,29 @@ SITUATIONS: Final[dict[str, tuple[str, ...]]] = {
     "two ports are flooded at once": (
         f"{RULES}/test_flood.py::test_floods_of_two_ports_are_told_apart_with_a_rate_each",
     ),
+    "two full queues, of which one gets ten times as many SYNs": (
+        f"{RULES}/test_flood.py::test_a_rate_is_named_for_a_port_only_where_it_was_counted_there",
+    ),
+    "a rule of this host drops the SYN-ACKs of one port": (
+        f"{RULES}/test_path.py::test_who_is_given_up_at_the_second_synack_shows_that_none_can_be_sent",
+        f"{RULES}/test_path.py::test_those_of_one_listener_are_not_under_way_because_others_finish_at_another",
+    ),
+    "a rule of this host drops the last ACKs of clients": (
+        f"{RULES}/test_before_tcp.py::test_nobody_is_called_silent_whose_acks_rules_of_this_host_may_drop",
+    ),
+    "one kind of a load balancer's checks is never answered": (
+        f"{RULES}/test_sources.py::test_those_who_wait_where_hardly_anybody_is_late_are_on_no_lossy_path",
+    ),
+    "three clients in a thousand vanish behind a proxy": (
+        f"{RULES}/test_sources.py::test_those_who_wait_are_set_against_those_who_finish_in_the_same_time",
+    ),
+    "a container is paused": (f"{RULES}/test_accept.py::test_a_paused_container_goes_on_by_its_runtime",),
+    "an ordinary user looks at a full accept queue": (
+        f"{RULES}/test_accept.py::test_no_longer_queue_is_proposed_where_the_process_could_not_be_read",
+    ),
+    "a service is restarted while advise watches": (
+        "kernel/test_advise.py::test_a_listener_that_is_opened_meanwhile_is_told",
+    ),
     "a broken /16": ("flood-prefix", f"{RULES}/test_sources.py::test_a_wide_network_is_named_as_such"),
     "a few hosts acknowledge SYN-ACKs and send nothing more": (
         "flood-acked",
