@@ -2,7 +2,7 @@
 
 A command sees what a fresh process would see: its environment, directory and umask are handed over. Where the caller
 differs from that process in what cannot be handed over (namespaces, user, limits …) `begin` declines, and the command
-has to be started. It ends as an interpreter does, with its threads joined, unless it only told how it is used.
+has to be started. At its end threads are joined and functions of `atexit` run; modules are not taken apart.
 """
 
 from __future__ import annotations

@@ -4,6 +4,7 @@ Run with the number of a socket. Each message is an order, with the descriptors 
 and error, and of a pipe for what becomes of it: its process id, and its exit code when it has ended.
 """
 
+import atexit
 import gc
 import importlib
 import json
@@ -12,12 +13,13 @@ import pkgutil
 import select
 import socket
 import sys
+import threading
+from typing import NoReturn
 
 import halfopen
 from halfopen.cli import entry
 
 ORDER = 1 << 20  # bytes
-USAGE = 2  # the exit code
 
 
 def import_all() -> None:
@@ -85,12 +87,18 @@ def command(order: dict[str, object], files: list[int]) -> None:
     try:
         entry.main()
     except SystemExit as e:
-        # Told only how it is used, it opened nothing that the end of an interpreter closes, which is most of the cost.
-        if e.code == USAGE or {"--help", "-h", "--version"} & {*order["words"]}:
-            sys.stdout.flush()
-            sys.stderr.flush()
-            os._exit(e.code)
-        raise
+        end(e.code)
+
+
+def end(code: int) -> NoReturn:
+    """End as an interpreter does, without taking apart all that was imported: each page of it would be copied first,
+    which costs more than many a command. So do the processes of `multiprocessing`.
+    """
+    threading._shutdown()
+    atexit._run_exitfuncs()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
 
 
 if __name__ == "__main__":

@@ -9,14 +9,13 @@ import pty
 import select
 import struct
 import subprocess
-import sys
 import termios
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import IO
 
-from run import environment
+from run import Begun, begin, environment
 
 
 class Terminal:
@@ -34,14 +33,13 @@ class Terminal:
         self.master, slave = pty.openpty()
 
         fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 40, columns, 0, 0))
-        self.process = subprocess.Popen(
-            [*(start or (sys.executable, "-m", "halfopen")), *words],
-            stdin=slave,
-            stdout=stdout or slave,
-            stderr=slave,
-            env={**environment(TERM="xterm-256color"), **env},
-            start_new_session=True,
-        )
+        ours = environment(TERM="xterm-256color") | env
+        files = {"stdin": slave, "stdout": stdout or slave, "stderr": slave}
+        self.process: Begun
+        if start:
+            self.process = subprocess.Popen([*start, *words], env=ours, start_new_session=True, **files)
+        else:
+            self.process = begin(*words, env=ours, start_new_session=True, **files)
         os.close(slave)
         self.text = ""
         # A read may end within a character.
@@ -70,7 +68,9 @@ class Terminal:
             assert time.monotonic() < deadline
             self.read()
         self.read()
-        return self.process.returncode
+        code = self.process.returncode
+        assert code is not None
+        return code
 
 
 @contextmanager
