@@ -1,6 +1,7 @@
-"""What the service costs beside very many half-open connections: a policy that observes, and the default `max_cpu`.
+"""What the service costs beside very many half-open connections, with the default `max_cpu`: with the alarm that
+they are, during which ordinary readings are not spaced out, and without it, when they have to keep within that share.
 
-Alone: python bench/many_served.py [COUNT]
+Alone: python bench/many_served.py [COUNT] [alarm|quiet]
 """
 
 from __future__ import annotations
@@ -32,8 +33,12 @@ _BEGIN_S: Final = 72.0
 _SECONDS: Final = 48.0
 
 
-def measure(count: int) -> list[str]:
-    """The lines that tell it. Raises: BenchError."""
+# No number of connections is an alarm.
+_QUIET: Final = "[alarm]\nminimum = 1_000_000_000\n"
+
+
+def measure(count: int, *, quiet: bool) -> list[str]:
+    """The lines that tell it; quiet: without an alarm. Raises: BenchError."""
     say(f"the service beside {count:,} half-open connections: two minutes")
     with tempfile.TemporaryDirectory(prefix="halfopen-bench-") as place, Lab() as lab:
         prepare(lab)
@@ -43,7 +48,9 @@ def measure(count: int) -> list[str]:
             raise BenchError(f"the kernel took {sent.held():,} of {count:,} half-open connections")
         control = os.path.join(place, "c.sock")
         env = {**environment(), "HALFOPEN_CONTROL": control, "HALFOPEN_AUDIT_LOG": os.path.join(place, "audit.jsonl")}
-        argv = [*halfopen_command(), "watch", "--as-service"]
+        config = os.path.join(place, "halfopen.toml")
+        Path(config).write_text(_QUIET if quiet else "")
+        argv = [*halfopen_command(), "watch", "--as-service", "--config", config]
         process = lab.server.spawn(argv, stdout=subprocess.DEVNULL, env=env)
         try:
             face = ready(process, control)["face"]["pid"]
@@ -56,6 +63,8 @@ def measure(count: int) -> list[str]:
             health, (resident, _) = _health(control), memory(process.pid)
         finally:
             lab.server.end(process)
+    if quiet and "alarm" in health["status"]:
+        raise BenchError(f"there is an alarm: {health['status']}")
     readings = health["readings"] - before["readings"]
     return [
         f"The service beside {count:,} half-open connections for {took:.0f} s, readings of 1 s",
@@ -73,4 +82,5 @@ def _health(control: str) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    print("\n".join(measure(int((sys.argv[1:] or ["1000000"])[0]))))
+    number, way = [*sys.argv[1:], *("1000000", "alarm")[len(sys.argv) - 1 :]]
+    print("\n".join(measure(int(number), quiet=way == "quiet")))

@@ -79,7 +79,9 @@ def parse(
     by_age = ByAgeSettings()
     if isinstance(raw.get("release"), dict):
         by_age = _by_age(raw.pop("release"), spot.at("release"))
-    parsed = replace(read(WatchSettings, raw, spot), sinks=targets, by_age=by_age)
+    # The sections of sinks are taken out of `raw` already.
+    beside = tuple(dict.fromkeys(key.partition("_")[0] for key in sinks or {}))
+    parsed = replace(read(WatchSettings, raw, spot, beside), sinks=targets, by_age=by_age)
     _names_differ(parsed.release, spot.at("release"))
     try:
         check_all(parsed.notify)
@@ -162,7 +164,7 @@ def _targets(
     for key, value in found.items():
         if type(value) is not sinks[key]:
             wanted = "true or false" if sinks[key] is bool else "a text"
-            raise places[key].error(f"is not {wanted}")
+            raise places[key].error(f"is not {wanted}", "" if sinks[key] is bool else "write it in quotes")
     try:
         check(found)
     except Unfit as e:

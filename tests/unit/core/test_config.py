@@ -74,6 +74,7 @@ def refused(text: str) -> str:
         ("[metrics]\nfiel = 'x'", 'w.toml:2: metrics.fiel: unknown key; did you mean "file"?'),
         ("metrics_file = 'x'\n[metrics]\nfile = 'x'", "w.toml:3: metrics.file: is there twice"),
         ("metrics_file = 1", "w.toml:1: metrics_file: is not a text"),
+        ("[metric]\nfile = 'x'", 'w.toml:1: metric: unknown key; did you mean "metrics"?'),
         ("'' = 1", "w.toml:1: "),
         ("Interval = '1s'", 'w.toml:1: Interval: unknown key; did you mean "interval"?'),
         ("interval = '1s'\ninterval = '2s'\n", "w.toml:2: Cannot overwrite a value"),

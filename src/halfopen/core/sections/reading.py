@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
@@ -45,10 +45,11 @@ class Unfit(UsageError):
         self.key = key
 
 
-def read(kind: type[T], raw: Any, spot: KeyPlace) -> T:
+def read(kind: type[T], raw: Any, spot: KeyPlace, beside: Sequence[str] = ()) -> T:
     """The section of this kind that a table of TOML describes; the others of its options have their defaults.
 
-    A section that defines `check()` is asked whether its options go together.
+    A section that defines `check()` is asked whether its options go together. beside: keys that are read elsewhere, to
+    be named where one is not known.
 
     Raises: ConfigError.
     """
@@ -57,7 +58,7 @@ def read(kind: type[T], raw: Any, spot: KeyPlace) -> T:
     known: Mapping[str, Option] = options(kind)  # type: ignore[arg-type]  # a class is hashable
     for key in raw:
         if key not in known:
-            raise spot.at(key).error("unknown key", hint=_unknown(kind, key, known))
+            raise spot.at(key).error("unknown key", hint=_unknown(kind, key, [*known, *beside]))
     values: dict[str, Any] = {}
     for key, one in known.items():
         if key in raw:
@@ -93,7 +94,7 @@ def _single(one: Option, raw: Any, spot: KeyPlace) -> Any:
         raise spot.error(e.message.strip(), e.hint) from None
 
 
-def _unknown(kind: type, key: str, known: Mapping[str, Option]) -> str:
+def _unknown(kind: type, key: str, known: Sequence[str]) -> str:
     former: Mapping[str, str] = getattr(kind, "FORMER", {})
     return former.get(key) or f"{nearest(key, known)}known here: {', '.join(known)}"
 
