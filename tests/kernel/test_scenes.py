@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -27,18 +28,21 @@ SEED = 5
 AT_ONCE = 2
 # A wire whose frames waited longer for their turn made another scene of it.
 LATE_S = 0.25
+# Scenes that are diagnosed as well, when their verdict has been asked for.
+DIAGNOSED = ("slow-path", "acks-lost", "syn-backlog-reserve", "app-blocked")
 # Of all scenes: others use the machine meanwhile, and one play of each is no measurement (bench/verdicts.py is).
 NOT_RIGHT = 2
 
 
 @dataclass(frozen=True)
 class Played:
-    """One play: what was measured, and how the verdict of `status` on it scores."""
+    """One play: what was measured, how the verdict of `status` on it scores, and what `diagnose` says of it."""
 
     truth: Truth
     score: Score
     contradicted: list[str]
     counters: dict[str, tuple[int, int, int]]
+    diagnosis: dict[str, Any]
 
     @property
     def spoiled(self) -> bool:
@@ -130,9 +134,15 @@ def play(name: str, seed: int = SEED) -> Played | Unsupported:
             truth = stage.truth()
             told = {key: (before[key], n, after[key]) for key, n in seen["counters"].items() if key != "CurrEstab"}
             made = score(truth, [SCENES[name].causes], verdict)
-            return Played(truth, made, contradicted(before, after, verdict), told)
+            diagnosis = diagnosed(stage.server.netns_path) if name in DIAGNOSED else {}
+            return Played(truth, made, contradicted(before, after, verdict), told, diagnosis)
     except Unsupported as e:
         return e
+
+
+def diagnosed(netns: str) -> dict[str, Any]:
+    [found] = document("diagnose", "--json", "--for", "1s", "--netns", netns)["namespaces"]
+    return dict(found)
 
 
 Plays = dict[str, Future[Played | Unsupported]]
@@ -177,6 +187,18 @@ def test_its_numbers_are_the_kernels(plays: Plays, name: str) -> None:
         assert found.contradicted == []
         assert {"ListenDrops", "ListenOverflows", "TCPReqQFullDrop", "SyncookiesSent"} <= found.counters.keys()
         assert all(before <= told <= after for before, told, after in found.counters.values()), found.counters
+
+
+@pytest.mark.root
+@pytest.mark.parametrize("name", DIAGNOSED)
+def test_a_true_cause_is_never_ruled_out(plays: Plays, name: str) -> None:
+    found = plays[name].result(300)
+    assert isinstance(found, Played)
+    causes = {*found.truth.causes}
+    against = {id for one in found.diagnosis["ruled_out"] for id in one["ids"]}
+    assert not against & causes, found.diagnosis["ruled_out"]
+    told = {one["id"] for one in found.diagnosis["findings"]} | {*found.diagnosis["undecided"]}
+    assert told & causes, found.diagnosis
 
 
 def test_the_verdicts_on_the_scenes_are_right_and_true(plays: Plays) -> None:
