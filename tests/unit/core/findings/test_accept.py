@@ -8,17 +8,16 @@ from typing import Any
 import numpy as np
 import pytest
 
+from accepting import ASLEEP, CGROUP, WAITING, found_by, judged_by
 from halfopen.core.findings.cures import (
     ContinueProcess,
     LookAtProcess,
     LookAtQuota,
-    LookAtTracer,
     RaiseDescriptors,
     RaiseOpenFiles,
-    ThawProcess,
 )
 from halfopen.core.findings.evidence import AcceptQueue, Evidence
-from halfopen.core.findings.finding import Finding, Level
+from halfopen.core.findings.finding import Level
 from halfopen.core.findings.judging import judged
 from halfopen.core.findings.verdict import Verdict
 from halfopen.core.model.listeners import ListenerView
@@ -31,106 +30,15 @@ from halfopen.present.findings.sentences import say
 from rows import listener, sample
 from verdicts import second_look, verdict_of
 
-WAITING = WorkerState(7, 1, "S", ("ep_poll",), descriptors=20, descriptor_limit=1024)
-ASLEEP = replace(WAITING, waits_in=("hrtimer_nanosleep",))
-CGROUP = "/sys/fs/cgroup/system.slice/web.service"
-
-
-def _judged(
-    before: list[WorkerState], now: list[WorkerState], held: int = 129, **values: Any
-) -> tuple[Verdict, list[str]]:
-    names = values.pop("names", {one.pid: "web" for one in now})
-    owners = {1: tuple(Process(pid, name, values.get("unit")) for pid, name in names.items())}
-    values.pop("unit", None)
-    full = listener(accept_queue=held, limit=128, cookie=5)
-    return second_look([], full, owners=owners, workers=(before, now), **values)
-
-
-def _found(before: WorkerState, now: WorkerState | None = None, **values: Any) -> tuple[Finding, Verdict]:
-    verdict, ids = _judged([before], [now or before], **values)
-    assert ids[0] == "app-not-accepting"
-    return verdict.findings[0], verdict
-
-
-def test_a_stopped_process_is_named_and_has_to_go_on() -> None:
-    found, verdict = _found(replace(WAITING, state="T"), unit="web.service")
-    assert (found.text("why"), found.text("process"), found.count("pid")) == ("stopped", "web", 7)
-    assert found.text("inside") == "web.service"
-    assert verdict.next == ((ContinueProcess(7, "app-not-accepting"),),)
-
-
-@pytest.mark.parametrize(
-    ("tracer", "look"), [(0, "grep TracerPid /proc/7/status"), (99, "ps -fp 99")], ids=["out of sight", "seen"]
-)
-def test_one_that_a_debugger_stops_is_not_offered_sigcont_which_does_not_move_it(tracer: int, look: str) -> None:
-    found, verdict = _found(replace(WAITING, state="t", tracer=tracer))
-    assert found.text("why") == "stopped"
-    assert "is stopped by a debugger" + (f" (process {tracer})" if tracer else "") in say(found)
-    assert verdict.next == ((LookAtTracer(7, tracer, "app-not-accepting"),),)
-    assert command(verdict.next[0]) == look
-
-
-FROZEN = "/sys/fs/cgroup/web/cgroup.freeze"
-IN_USER = "/user.slice/user-1000.slice/user@1000.service/app.slice/web.service"
-ID = "0123456789abcdef" * 4
-
-
-@pytest.mark.parametrize(
-    ("frozen", "step"),
-    [
-        ("", "cat /proc/7/cgroup"),
-        (FROZEN, f"echo 0 > {FROZEN}"),
-        ("/sys/fs/cgroup/system.slice/web.service/cgroup.freeze", "systemctl thaw web.service"),
-        (f"/sys/fs/cgroup{IN_USER}/cgroup.freeze", f"echo 0 > /sys/fs/cgroup{IN_USER}/cgroup.freeze"),
-        ("/sys/fs/cgroup/freezer/a b/freezer.state", "echo THAWED > '/sys/fs/cgroup/freezer/a b/freezer.state'"),
-    ],
-    ids=["out of sight", "v2", "unit", "unit of a user", "v1"],
-)
-def test_a_process_that_the_freezer_stops_is_thawed(frozen: str, step: str) -> None:
-    asleep = replace(WAITING, state="D", waits_in=("__refrigerator",), frozen=frozen)
-    found, verdict = _found(asleep)
-    assert found.text("why") == "stopped"
-    assert "is frozen (its cgroup is, as by docker pause or systemctl freeze)" in say(found)
-    assert "let it go on, if that is not intended" in say(found)
-    assert verdict.next == ((ThawProcess(7, frozen, "app-not-accepting"),),)
-    assert command(verdict.next[0]) == step
-
-
-@pytest.mark.parametrize(
-    ("directory", "step"),
-    [
-        (f"system.slice/docker-{ID}.scope", "docker unpause shop"),
-        (f"freezer/docker/{ID}", "docker unpause shop"),
-        (f"machine.slice/libpod-{ID}.scope/container", "podman unpause shop"),
-        (f"user.slice/user-7.slice/user@7.service/user.slice/libpod-{ID}.scope", None),
-        (f"kubepods.slice/cri-containerd-{ID}.scope", None),
-    ],
-    ids=["docker", "docker, v1", "podman", "podman of a user", "Kubernetes"],
-)
-def test_a_paused_container_goes_on_by_its_runtime(directory: str, step: str | None) -> None:
-    """A runtime that is passed over would go on to call it paused."""
-    file = f"/sys/fs/cgroup/{directory}/{'freezer.state' if 'freezer' in directory else 'cgroup.freeze'}"
-    frozen = replace(WAITING, frozen=file)
-    owners = {1: (Process(7, "web", None, ID[:12], "shop"),)}
-    full = listener(accept_queue=129, limit=128, cookie=5)
-    verdict, _ = second_look([], full, owners=owners, workers=([frozen], [frozen]))
-    assert command(verdict.next[0]) == (step or f"echo 0 > {file}")
-
-
-def test_processes_of_one_frozen_cgroup_are_thawed_by_one_command() -> None:
-    both = [replace(WAITING, pid=pid, frozen=FROZEN) for pid in (7, 8)]
-    verdict, _ = _judged(both, both)
-    assert verdict.next == ((ThawProcess(7, FROZEN, "app-not-accepting"),),)
-
 
 def test_it_is_named_long_before_the_queue_is_full() -> None:
-    verdict, ids = _judged([replace(WAITING, state="T")], [replace(WAITING, state="T")], held=3)
+    verdict, ids = judged_by([replace(WAITING, state="T")], [replace(WAITING, state="T")], held=3)
     assert (ids, verdict.level, verdict.findings[0].text("why")) == (["app-not-accepting"], Level.WARNING, "stopped")
 
 
 @pytest.mark.parametrize(("used", "why"), [(24, "out-of-descriptors"), (23, "unknown"), (None, "unknown")])
 def test_descriptors_are_used_up_or_not(used: int | None, why: str) -> None:
-    found, verdict = _found(replace(WAITING, descriptors=used, descriptor_limit=24))
+    found, verdict = found_by(replace(WAITING, descriptors=used, descriptor_limit=24))
     assert found.text("why") == why
     if used == 24:
         assert (found.count("descriptors"), found.fact("descriptors").limit) == (24, 24)
@@ -157,14 +65,14 @@ def test_the_whole_system_has_no_room_for_an_open_file() -> None:
 
 
 def test_a_limit_in_the_thousands_is_doubled() -> None:
-    _, verdict = _found(replace(WAITING, descriptors=65536, descriptor_limit=65536))
+    _, verdict = found_by(replace(WAITING, descriptors=65536, descriptor_limit=65536))
     assert verdict.next == ((RaiseDescriptors(7, 131072, "app-not-accepting"),),)
 
 
 @pytest.mark.parametrize(("throttled", "why"), [(4, "throttled"), (1, "unknown"), (0, "unknown")])
 def test_a_quota_used_up_in_most_periods(throttled: int, why: str) -> None:
     before = replace(WAITING, quotas=(Quota(CGROUP, 100, 50),))
-    found, verdict = _found(before, replace(before, quotas=(Quota(CGROUP, 105, 50 + throttled),)))
+    found, verdict = found_by(before, replace(before, quotas=(Quota(CGROUP, 105, 50 + throttled),)))
     assert found.text("why") == why
     if why == "throttled":
         assert (found.count("throttled_periods"), found.fact("throttled_periods").limit) == (4, 5)
@@ -172,19 +80,19 @@ def test_a_quota_used_up_in_most_periods(throttled: int, why: str) -> None:
 
 
 def test_a_process_that_gets_no_cpu() -> None:
-    found, verdict = _found(replace(WAITING, state="R"), replace(WAITING, state="R", queued_s=0.4, ran_s=0.02))
+    found, verdict = found_by(replace(WAITING, state="R"), replace(WAITING, state="R", queued_s=0.4, ran_s=0.02))
     assert (found.text("why"), found.number("waited_for_cpu_share")) == ("starved", 0.8)
     assert command(verdict.next[0]) == "top -o %CPU"
 
 
 def test_a_process_that_waits_for_something_else() -> None:
-    found, verdict = _found(ASLEEP)
+    found, verdict = found_by(ASLEEP)
     assert (found.text("why"), found.text("waits_in")) == ("blocked", "hrtimer_nanosleep")
     assert verdict.next == ((LookAtProcess(7, "app-not-accepting"),),)
 
 
 def test_a_process_that_computes() -> None:
-    found, verdict = _found(replace(WAITING, state="R", waits_in=("",)), replace(WAITING, state="R", ran_s=0.5))
+    found, verdict = found_by(replace(WAITING, state="R", waits_in=("",)), replace(WAITING, state="R", ran_s=0.5))
     assert (found.text("why"), found.number("cpu_share")) == ("blocked", 1.0)
     assert command(verdict.next[0]) == "top -H -p 7"
 
@@ -201,18 +109,18 @@ def test_a_process_that_computes() -> None:
     ids=["a thread waits for events", "a thread runs", "hidden", "not all threads", "for events"],
 )
 def test_who_may_be_about_to_accept_is_not_called_blocked(look: WorkerState) -> None:
-    assert _found(look)[0].text("why") == "unknown"
+    assert found_by(look)[0].text("why") == "unknown"
 
 
 def test_uninterruptible_at_both_looks() -> None:
-    found, verdict = _found(replace(WAITING, state="D", waits_in=("ep_poll", "io_schedule")))
+    found, verdict = found_by(replace(WAITING, state="D", waits_in=("ep_poll", "io_schedule")))
     assert command(verdict.next[0]) == "cat /proc/7/stack"
     assert (found.text("why"), found.text("state")) == ("blocked", "D")
-    assert _found(WAITING, replace(WAITING, state="D"))[0].text("why") == "unknown"
+    assert found_by(WAITING, replace(WAITING, state="D"))[0].text("why") == "unknown"
 
 
 def test_who_accepts_a_few_is_slow_wherever_it_waits() -> None:
-    found, verdict = _found(ASLEEP, rates={"PassiveOpens": 20})
+    found, verdict = found_by(ASLEEP, rates={"PassiveOpens": 20})
     assert (found.text("why"), found.count("accepted_at_most")) == ("slow", 10)
     assert command(verdict.next[0]) == "ps -Lp 7 -o tid,stat,wchan:32,comm"
 
@@ -353,7 +261,7 @@ ARBITER = WorkerState(6, 1, "S", ("do_select",))
 
 def test_the_worker_is_named_and_not_its_arbiter() -> None:
     workers = [ARBITER, *(replace(WAITING, pid=pid, parent=6, state="T") for pid in (7, 8))]
-    verdict, ids = _judged(workers, workers)
+    verdict, ids = judged_by(workers, workers)
     assert ids == ["app-not-accepting"]
     found = verdict.findings[0]
     assert (found.count("pid"), found.count("processes"), found.count("stuck_processes")) == (7, 2, 2)
@@ -362,7 +270,7 @@ def test_the_worker_is_named_and_not_its_arbiter() -> None:
 
 def test_one_worker_of_several() -> None:
     workers = [ARBITER, *(replace(WAITING, pid=pid, parent=6, state="T" if pid == 8 else "S") for pid in (7, 8, 9))]
-    verdict, ids = _judged(workers, workers, rates={"PassiveOpens": 20})
+    verdict, ids = judged_by(workers, workers, rates={"PassiveOpens": 20})
     assert ids == ["member-not-accepting"]
     found = verdict.findings[0]
     assert (found.count("pid"), found.text("why"), found.has("stuck_sockets")) == (8, "stopped", False)
@@ -372,11 +280,11 @@ def test_one_worker_of_several() -> None:
 def test_the_parent_of_a_worker_that_was_not_looked_at_is_not_blamed() -> None:
     """There was no time for the worker: the parent, which waits for it, may be the one or the other."""
     waits = replace(ARBITER, waits_in=("do_wait",))
-    verdict, _ = _judged([waits], [waits], names={6: "web", 7: "web"})
+    verdict, _ = judged_by([waits], [waits], names={6: "web", 7: "web"})
     assert verdict.findings[0].text("why") == "unknown"
     # A child is no such parent, and a parent that is looked at as well watches over it.
     child = replace(ASLEEP, parent=6)
-    verdict, _ = _judged([child], [child], names={6: "web", 7: "web"})
+    verdict, _ = judged_by([child], [child], names={6: "web", 7: "web"})
     found = verdict.findings[0]
     assert (found.count("pid"), found.text("why")) == (7, "blocked")
 
@@ -384,7 +292,7 @@ def test_the_parent_of_a_worker_that_was_not_looked_at_is_not_blamed() -> None:
 def test_names_of_workers_may_differ_from_their_arbiters() -> None:
     workers = [ARBITER, replace(ASLEEP, parent=6)]
     names = {6: "gunicorn: maste", 7: "gunicorn: worke"}
-    assert _judged(workers, workers, names=names)[0].findings[0].text("why") == "blocked"
+    assert judged_by(workers, workers, names=names)[0].findings[0].text("why") == "blocked"
 
 
 def test_a_child_of_another_name_may_hold_the_socket_by_accident() -> None:
@@ -392,9 +300,9 @@ def test_a_child_of_another_name_may_hold_the_socket_by_accident() -> None:
     child = replace(ASLEEP, pid=8, parent=6, waits_in=("do_wait",))
     names = {6: "web", 8: "sh"}
     idle = [ARBITER, child]
-    assert _judged(idle, idle, names=names)[0].findings[0].text("why") == "unknown"
+    assert judged_by(idle, idle, names=names)[0].findings[0].text("why") == "unknown"
     stopped = [replace(ARBITER, state="T"), child]
-    verdict, _ = _judged(stopped, stopped, names=names)
+    verdict, _ = judged_by(stopped, stopped, names=names)
     found = verdict.findings[0]
     assert (found.count("pid"), found.text("why")) == (6, "stopped")
 
