@@ -6,9 +6,9 @@ import contextlib
 import statistics
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Final
 
 from inside import BenchError, Inside
 from machine import Others
@@ -85,12 +85,12 @@ def measure(n: int, rounds: int, audit_log: str) -> Releasing:
     say(f"releasing {n:,} half-open connections")
     result = Releasing(n)
     for _ in range(rounds):
-        result.ours.append(_undisturbed(n, audit_log, _ours, _OURS_US))
-        result.table.append(_undisturbed(n, audit_log, _table, _TABLE_US))
-        result.narrow.append(_undisturbed(n, audit_log, _narrow, _OURS_US))
+        result.ours.append(_undisturbed(n, audit_log, "release", _OURS_US))
+        result.table.append(_undisturbed(n, audit_log, "release_table", _TABLE_US))
+        result.narrow.append(_undisturbed(n, audit_log, "release_narrow", _OURS_US))
         if result.ss_missing:
             continue
-        run = _undisturbed(n, audit_log, _ss, _SS_US)
+        run = _undisturbed(n, audit_log, "", _SS_US)
         if not run.released:
             result.ss_missing = "it released nothing"
         else:
@@ -98,33 +98,17 @@ def measure(n: int, rounds: int, audit_log: str) -> Releasing:
     return result
 
 
-def _ours(inside: Inside) -> dict[str, Any]:
-    return inside.call("release")
+def _undisturbed(n: int, audit_log: str, worker: str, guess_us: float) -> Run:
+    """One run, or another when other processes disturbed it. worker: that releases; empty: `ss -K`."""
+    run = _once(n, audit_log, worker, guess_us)
+    return _once(n, audit_log, worker, guess_us) if run.disturbed else run
 
 
-def _table(inside: Inside) -> dict[str, Any]:
-    return inside.call("release_table")
-
-
-def _narrow(inside: Inside) -> dict[str, Any]:
-    return inside.call("release_narrow")
-
-
-def _ss(inside: Inside) -> dict[str, Any]:
-    return inside.run(SS_KILL)
-
-
-def _undisturbed(n: int, audit_log: str, release: Callable[[Inside], dict[str, Any]], guess_us: float) -> Run:
-    """One run, or another when other processes disturbed it."""
-    run = _once(n, audit_log, release, guess_us)
-    return _once(n, audit_log, release, guess_us) if run.disturbed else run
-
-
-def _once(n: int, audit_log: str, release: Callable[[Inside], dict[str, Any]], guess_us: float) -> Run:
+def _once(n: int, audit_log: str, worker: str, guess_us: float) -> Run:
     with Lab() as lab:
         prepare(lab)
         inside = Inside(lab, audit_log)
-        for worker in ("release", "release_table", "release_narrow"):
+        if worker:
             inside.missing(worker)  # started and warm before anything waits for it
         listener = lab.server.listen(PORT, backlog=backlog(n))
         before = lab.client.connect(listener, HONEST_BEFORE)
@@ -134,7 +118,7 @@ def _once(n: int, audit_log: str, release: Callable[[Inside], dict[str, Any]], g
             raise BenchError(f"there are {there:,} half-open connections, not {n:,}: no figures")
         with _coming(lab, listener) as during:
             others, used_s = Others(), time.process_time()
-            answer = release(inside)
+            answer = inside.call(worker) if worker else inside.run(SS_KILL)
             own_s = answer["cpu_s"] + time.process_time() - used_s
             disturbed = others.disturbed(answer["seconds"], own_s)
         left = lab.server.half_open()
