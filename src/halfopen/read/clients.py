@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from halfopen.core.errors import Unsupported
 from halfopen.core.model.clients import KnownClients, source_numbers
+from halfopen.core.model.distinct import distinct
 from halfopen.linux.sockets import open_sock_diag
 from halfopen.read import peers, sockdiag
 from halfopen.wire import inet_diag
@@ -36,8 +37,8 @@ def established() -> NDArray[np.uint64]:
         for data in sockdiag.receive(look, request):
             part = inet_diag.parse_sockets(data)
             sockdiag.check_dump(part.errno)
-            found.append(np.unique(source_numbers(part.heads)))
+            found.append(distinct(source_numbers(part.heads)))
             count += len(part.heads)
             if count > MOST:
                 raise Unsupported("clients", f"more than {MOST:,} connections are established: not all were looked at")
-    return np.unique(np.concatenate(found))
+    return distinct(np.concatenate(found))

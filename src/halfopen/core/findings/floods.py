@@ -20,6 +20,7 @@ from halfopen.core.findings.lost import LEAST_LOST_PER_S
 from halfopen.core.findings.sources import SOME
 from halfopen.core.findings.unfollowed import unfollowed
 from halfopen.core.model.arrived import are_in
+from halfopen.core.model.distinct import distinct
 from halfopen.core.model.listeners import ListenerView
 from halfopen.core.model.prefixes import Numbers, Prefix, is_v4, narrowest, networks
 from halfopen.core.model.sources import Sources
@@ -290,7 +291,7 @@ def _how_many(hosts: Numbers, numbers: Numbers, lasts: NDArray[np.uint32]) -> in
     if len(hosts) > FEW_HOSTS:
         return len(hosts)
     v4 = is_v4(hosts)
-    return sum(1 if v4[i] else len(np.unique(lasts[numbers == host])) for i, host in enumerate(hosts))
+    return sum(1 if v4[i] else len(distinct(lasts[numbers == host])) for i, host in enumerate(hosts))
 
 
 def _named(hosts: Numbers, shares: NDArray[np.float64]) -> list[tuple[Prefix, float]]:

@@ -12,6 +12,7 @@ from halfopen.core.findings.chance import SOME as SOME
 from halfopen.core.findings.lasting import Lasting, among, asked_again, which_last
 from halfopen.core.model.arrived import Completers
 from halfopen.core.model.columns import Columns
+from halfopen.core.model.distinct import distinct
 from halfopen.core.model.model import Model
 from halfopen.core.model.prefixes import Numbers, Prefix, narrowest, networks
 from halfopen.core.sample.peers import PEER
@@ -121,7 +122,7 @@ class SourcesAsked:
         within = within & ~self.repeated
         # Told apart by what stands for the end of an address: the clients of an IPv6 /64 are many.
         mine = self.lasts[self.silenced & within]
-        enough = len(mine) >= _KNOWN * np.count_nonzero(within) and len(np.unique(mine)) >= _FEWEST_ADDRESSES
+        enough = len(mine) >= _KNOWN * np.count_nonzero(within) and len(distinct(mine)) >= _FEWEST_ADDRESSES
         return bool(enough) and not self._finishes(prefix, among(self._model, within, self.since))
 
     def _finishes(self, prefix: Prefix | None, silent: Lasting) -> bool:
@@ -143,7 +144,7 @@ class SourcesAsked:
         known = [self.completers.lately["number"]]
         if self.completers.now is not None:
             known.append(self.completers.now["number"][self.completers.now["finished"] > 0])
-        return np.unique(networks(np.concatenate(known)))
+        return distinct(networks(np.concatenate(known)))
 
     def within(self, prefix: Prefix) -> NDArray[np.bool_]:
         """The requests from within a prefix, (N,)."""

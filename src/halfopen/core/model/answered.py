@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from halfopen.core.model import join, timing
+from halfopen.core.model.distinct import distinct
 from halfopen.core.sample import Head
 from halfopen.core.units import address_text, listener_text
 
@@ -126,7 +127,7 @@ class Doubt:
         return doubtful, count
 
     def _fitting(self, rows: NDArray[Any]) -> Iterator[tuple[int, NDArray[np.bool_]]]:
-        ports = set(np.unique(rows["local_port"]).tolist()) if len(rows) else set()
+        ports = set(distinct(rows["local_port"]).tolist()) if len(rows) else set()
         for place in np.flatnonzero(self.since_s != _NEVER).tolist():
             if self.groups[place].port in ports:
                 yield place, join.fits(rows, self.groups[place])

@@ -97,7 +97,7 @@ def are_in(numbers: Numbers, known: Numbers) -> NDArray[np.bool_]:
     found = np.zeros(len(numbers), dtype=bool)
     if not len(known):
         return found
-    ordered = np.unique(known)
+    ordered = np.sort(known)
     for start in range(0, len(numbers), _STRETCH):
         some = numbers[start : start + _STRETCH].astype(np.uint64)
         places = np.minimum(np.searchsorted(ordered, some), len(ordered) - 1)

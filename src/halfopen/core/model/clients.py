@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from halfopen.core.model.arrived import are_in
+from halfopen.core.model.distinct import distinct
 from halfopen.core.model.sources import addresses
 from halfopen.core.sample.peers import Peers
 
@@ -39,10 +40,12 @@ class KnownClients:
         """Which of N requests (dtype REQUEST) come from clients, by what they did in the last within_s; (N,)."""
         numbers = source_numbers(requests)
         rows = self.lately.rows
-        recent = np.unique(rows["number"][rows["age_s"] <= within_s]).astype(np.uint64)
+        recent = distinct(rows["number"][rows["age_s"] <= within_s]).astype(np.uint64)
         found = are_in(numbers, recent) | are_in(numbers, self.established)
         return found | are_in(numbers, self.finished)
 
     def with_finished(self, numbers: NDArray[np.uint64]) -> KnownClients:
         """With further sources (n,), as numbers of addresses, whose handshakes were counted."""
-        return KnownClients(self.at_s, self.established, self.lately, np.union1d(self.finished, numbers))
+        return KnownClients(
+            self.at_s, self.established, self.lately, distinct(np.concatenate((self.finished, numbers)))
+        )

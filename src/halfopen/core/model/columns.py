@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from halfopen.core.model import join, timing
+from halfopen.core.model.distinct import distinct
 from halfopen.core.model.sources import addresses
 from halfopen.core.sample import LISTENER, Head, Requests, Sample
 from halfopen.core.sample.growing import Growing
@@ -138,7 +139,7 @@ def settle(columns: Columns, head: Head) -> tuple[NDArray[np.bool_], frozenset[i
     is_deferred = columns.is_deferred
     # Where the kernel said, they may have answered a listener whose accept queue was full, which does not defer.
     if is_deferred.any() and not columns.exact:
-        deferring |= set(np.unique(columns.group_of[is_deferred]).tolist()) - {join.NONE}
+        deferring |= set(distinct(columns.group_of[is_deferred]).tolist()) - {join.NONE}
     if deferring and not columns.exact:
         is_deferred = is_deferred | ((columns.retransmits == 0) & np.isin(columns.group_of, list(deferring)))
     return is_deferred, frozenset(deferring)

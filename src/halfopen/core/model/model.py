@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from halfopen.core.model import answered, join, timing
 from halfopen.core.model.columns import Columns, columns_of, settle, within_release_time
+from halfopen.core.model.distinct import distinct
 from halfopen.core.model.listeners import DEFAULT_SYNACK_RETRIES, ListenerView, views_of
 from halfopen.core.model.sources import Sources, SourceView, top_sources
 from halfopen.core.model.unchanged import all_unchanged, unchanged
@@ -112,7 +113,7 @@ def build(
     if not is_doubtful.any():
         return model
     certain = _build(sample, columns.pick(~is_doubtful), is_deferred[~is_doubtful], deferring, top, rates, model)
-    why = answered.why(doubt.reason(place) for place in np.unique(columns.group_of[is_doubtful]).tolist())
+    why = answered.why(doubt.reason(place) for place in distinct(columns.group_of[is_doubtful]).tolist())
     return _with_doubt(model, certain, is_doubtful, why)
 
 

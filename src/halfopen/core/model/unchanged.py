@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from halfopen.core.model import join
 from halfopen.core.model.columns import Columns
+from halfopen.core.model.distinct import distinct
 from halfopen.core.model.listeners import ListenerView
 from halfopen.core.sample import Sample
 
@@ -58,7 +59,7 @@ def unchanged(sample: Sample, columns: Columns, old: Sample, views: Sequence[Lis
         kept = {i: views[i] for i, group in enumerate(groups) if rows.isdisjoint(group.rows)}
     if sample.depths and old.depths:
         return kept
-    waiting = set(np.unique(columns.group_of).tolist())
+    waiting = set(distinct(columns.group_of).tolist())
     return {i: view for i, view in kept.items() if i not in waiting and not (view.held or view.half_open)}
 
 

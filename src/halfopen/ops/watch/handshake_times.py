@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from halfopen.core.errors import HalfopenError
+from halfopen.core.model.distinct import distinct
 from halfopen.core.model.handshake_times import HandshakeTimes, handshake_times
 from halfopen.core.sample.handshakes import HandshakeCounters
 from halfopen.read.bpf.handshakes import ROOM, HandshakePrograms
@@ -58,7 +59,7 @@ class WatchedTimes:
         found = {inode: self._kept.get(inode, _NONE) for inode in self._inodes}
         if not len(now.keys):
             return found
-        for inode in np.unique(netns).tolist():
+        for inode in distinct(netns).tolist():
             if inode in found:
                 found[inode] += handshake_times(now.counters[netns == inode])
         self._forget(self._programs, now, netns, found)
