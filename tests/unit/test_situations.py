@@ -42,7 +42,7 @@ SITUATIONS: Final[dict[str, tuple[str, ...]]] = {
     "a proxy is the only source": (
         "behind-proxy",
         f"{RULES}/test_sources.py::test_a_host_that_finishes_others_is_never_accused",
-        f"{RULES}/test_sources.py::test_without_ebpf_no_number_is_made_up_of_those_that_finish",
+        f"{RULES}/test_path_by_hosts.py::test_without_ebpf_no_number_is_made_up_of_those_that_finish",
     ),
     "honest clients are 1.4 s away": (
         "far-clients",
@@ -114,12 +114,12 @@ SITUATIONS: Final[dict[str, tuple[str, ...]]] = {
         f"{RULES}/test_before_tcp.py::test_nobody_is_called_silent_whose_acks_rules_of_this_host_may_drop",
     ),
     "one kind of a load balancer's checks is never answered": (
-        f"{RULES}/test_sources.py::test_those_who_wait_where_hardly_anybody_is_late_are_on_no_lossy_path",
+        f"{RULES}/test_path_by_hosts.py::test_those_who_wait_where_hardly_anybody_is_late_are_on_no_lossy_path",
     ),
     "three clients in a thousand vanish behind a proxy": (
-        f"{RULES}/test_sources.py::test_those_who_wait_are_set_against_those_who_finish_in_the_same_time",
+        f"{RULES}/test_path_by_hosts.py::test_those_who_wait_are_set_against_those_who_finish_in_the_same_time",
     ),
-    "a container is paused": (f"{RULES}/test_accept.py::test_a_paused_container_goes_on_by_its_runtime",),
+    "a container is paused": (f"{RULES}/test_accept_stopped.py::test_a_paused_container_goes_on_by_its_runtime",),
     "an ordinary user looks at a full accept queue": (
         f"{RULES}/test_accept.py::test_no_longer_queue_is_proposed_where_the_process_could_not_be_read",
     ),
