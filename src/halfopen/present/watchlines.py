@@ -13,7 +13,7 @@ from halfopen.core.errors import HalfopenError
 from halfopen.core.findings.verdict import Verdict
 from halfopen.core.model.listeners import ListenerView
 from halfopen.core.model.model import Model
-from halfopen.core.policy.actions import GuardWithheld, Protected, Release, Released, Withheld, Withholding
+from halfopen.core.policy.actions import GuardWithheld, Protected, Released, Withheld
 from halfopen.core.policy.alarms import Alarm, CauseChanged, Clear, Passed, Rising, Telling
 from halfopen.core.policy.counts import CONNECTIONS, Subject
 from halfopen.core.policy.incidents import Incident
@@ -44,6 +44,7 @@ from halfopen.present.findings.sentences import listener_name, say
 from halfopen.present.findings.words import lasted
 from halfopen.present.language import spoken, tr, tr_n, wrapped
 from halfopen.present.protect import guard_line, guard_withheld_line
+from halfopen.present.withheld import decided_by, withheld_words
 
 # Under the text, beside the time.
 _INDENT = " " * 10
@@ -52,48 +53,6 @@ _RED, _GREEN, _YELLOW, _RESET = "\x1b[1;31m", "\x1b[32m", "\x1b[33m", "\x1b[0m"
 
 def _clock(wall_s: float | None = None) -> str:
     return time.strftime("%H:%M:%S", time.localtime(wall_s))
-
-
-def _decided_by(release: Release) -> str:
-    """The numbers that a policy decided by: `: spoofed-flood, the SYN queue 85% full`."""
-    facts = dict(release.decided_by)
-    words = [str(facts["cause"])] if "cause" in facts else []
-    words += [f"the SYN queue {facts['fill']:.0%} full"] if "fill" in facts else []
-    return f": {', '.join(words)}" if words else ""
-
-
-def withheld_words(action: Withheld) -> str:
-    """What becomes of a release that is not carried out."""
-    release, n = action.release, action.matching or 0
-    who = tr("policy {name}", name=release.policy) if release.policy else tr("the release by age")
-    place = release.netns if action.listener is None else subject_text(action.listener)
-    match action.why:
-        case Withholding.OBSERVES:
-            return tr_n(
-                "{who} would release {n:,} connection {chosen}{why}; it only observes",
-                "{who} would release {n:,} connections {chosen}{why}; it only observes",
-                n,
-                who=who,
-                chosen=chosen(release.filter),
-                why=_decided_by(release),
-            )
-        case Withholding.BUDGET:
-            return tr_n(
-                "{who} leaves {n:,} connection at {place} for later: its budget is {budget}",
-                "{who} leaves {n:,} connections at {place} for later: its budget is {budget}",
-                n,
-                who=who,
-                place=place,
-                budget=action.detail,
-            )
-        case Withholding.FORBIDDEN:
-            return tr(
-                "{who} releases nothing at {place}: {cause} forbids it", who=who, place=place, cause=action.detail
-            )
-        case Withholding.CANNOT_TELL:
-            reason = printable(action.detail)
-            return tr("{who} releases nothing at {place}: {reason}", who=who, place=place, reason=reason)
-    assert_never(action.why)
 
 
 def _more(model: Model) -> list[str]:
@@ -359,7 +318,7 @@ class TextLines(Lines):
         """The outcome of a release, now or (wall_s) then."""
         line = f"{_clock(wall_s)}  released {outcome.released:,} {outcome.action.filter.describe()}"
         if outcome.action.policy:
-            line += f" (policy {outcome.action.policy}{_decided_by(outcome.action)})"
+            line += f" (policy {outcome.action.policy}{decided_by(outcome.action)})"
         if outcome.gone or outcome.failed:
             line += f" (gone {outcome.gone:,}, failed {outcome.failed:,})"
         if outcome.resets:

@@ -15,14 +15,15 @@ from numpy.typing import NDArray
 
 from halfopen.core.findings.ended import FloodEnd, come_again, ended
 from halfopen.core.findings.evidence import FEW, Evidence
+from halfopen.core.findings.few_hosts import HELD, few_hosts, hosts_beside, of_hosts
+from halfopen.core.findings.full_queues import at_full_queues, come_at_full_queues
 from halfopen.core.findings.lasting import SHORT_S, Lasting
 from halfopen.core.findings.lost import LEAST_LOST_PER_S
 from halfopen.core.findings.sources import SOME
 from halfopen.core.findings.unfollowed import unfollowed
 from halfopen.core.model.arrived import are_in
-from halfopen.core.model.distinct import distinct
 from halfopen.core.model.listeners import ListenerView
-from halfopen.core.model.prefixes import Numbers, Prefix, is_v4, narrowest, networks
+from halfopen.core.model.prefixes import Numbers, Prefix, narrowest, networks
 from halfopen.core.model.sources import Sources
 
 # Of all arrivals; below it the sources may be those of clients on a bad path.
@@ -36,20 +37,11 @@ _ONCE: Final = 0.9
 _WEIGHTY: Final = 0.1
 # Below this many a second that nobody answers is what any public address sees.
 _LEAST_PER_S: Final = 2.0
-# A few hosts or one prefix hold this share of the strangers.
-_HELD: Final = 0.8
-FEW_HOSTS: Final = 8
 # So many of a few hosts that last are enough, if all of theirs, however young, are FEW.
 _FEWEST: Final = 10
 _SECOND_S: Final = 1.0
-# So many tell whether any host stands out.
-_SAMPLED: Final = 2000
-# Of many strangers, so much is of no address that was drawn.
-_HEAVY: Final = 0.05
 # More are told together: they fit no screen.
 _APART: Final = 3
-# A host that has less than this part of what the first one has is another matter.
-_STANDS_BESIDE: Final = 0.1
 # As if drawn: hardly an address twice, or too many addresses for one prefix to stand out.
 _SPREAD: Final = 0.5
 _MANY_ADDRESSES: Final = 1000
@@ -173,14 +165,14 @@ def _kinds(e: Evidence, scope: NDArray[np.bool_]) -> list[SilentSources]:
     """The floods among the requests of a scope, (N,): hosts that stand out beside many others are one of their own."""
     asked = e.sources
     numbers, lasts = asked.numbers[scope & asked.strange], asked.lasts[scope & asked.strange]
-    hosts = _few_hosts(numbers, lasts)
+    hosts = few_hosts(numbers, lasts)
     if hosts:
         near = _neighbourhood(e, numbers, hosts)
         return _some(_judged(e, "few-sources-flood", scope & _of(e, hosts), hosts=tuple(hosts), prefix=near))
-    hosts, found = _hosts_beside(numbers, lasts), []
+    hosts, found = hosts_beside(numbers, lasts), []
     if hosts:
         theirs = _of(e, hosts)
-        near = _neighbourhood(e, numbers[_held(hosts, numbers)], hosts)
+        near = _neighbourhood(e, numbers[of_hosts(hosts, numbers)], hosts)
         found = _some(_judged(e, "few-sources-flood", scope & theirs, hosts=tuple(hosts), prefix=near))
         scope = scope & ~theirs
     return found + _some(_spread(e, scope))
@@ -192,21 +184,14 @@ def _some(found: SilentSources | None) -> list[SilentSources]:
 
 def _of(e: Evidence, hosts: list[tuple[Prefix, float]]) -> NDArray[np.bool_]:
     """The requests of these hosts, (N,)."""
-    return _held(hosts, e.sources.numbers)
-
-
-def _held(hosts: list[tuple[Prefix, float]], numbers: Numbers) -> NDArray[np.bool_]:
-    mask = np.zeros(len(numbers), dtype=bool)
-    for prefix, _ in hosts:
-        mask |= prefix.holds(numbers)
-    return mask
+    return of_hosts(hosts, e.sources.numbers)
 
 
 def _spread(e: Evidence, scope: NDArray[np.bool_]) -> SilentSources | None:
     """The flood of a network, or from sources spread as if drawn."""
     asked = e.sources
     mask = scope & asked.strange
-    held = narrowest(asked.numbers[mask], _HELD) if mask.any() else None
+    held = narrowest(asked.numbers[mask], HELD) if mask.any() else None
     if held is not None:
         # A network from which others finish is one of clients.
         return None if asked.finishes(held) else _judged(e, "prefix-flood", scope & asked.within(held), prefix=held)
@@ -244,67 +229,14 @@ def _clients_are_gone(e: Evidence) -> bool:
 
 def held_by(e: Evidence) -> Prefix | None:
     """The prefix that holds those that last; None where none does."""
-    return narrowest(e.sources.numbers[e.sources.last], _HELD)
-
-
-def _few_hosts(numbers: Numbers, lasts: NDArray[np.uint32]) -> list[tuple[Prefix, float]]:
-    """The hosts that hold most of these, with their share, where they are a few: the most first.
-
-    lasts (N,): stand for the last 64 bits of IPv6 sources, of which many may share the first ones.
-    """
-    # One of them has a tenth or more.
-    if _nobody_has(_HELD / FEW_HOSTS, numbers):
-        return []
-    values, counts = np.unique(numbers, return_counts=True)
-    order = np.argsort(-counts, kind="stable")[:FEW_HOSTS]
-    # One of each is no host that stands out, nor is a rare one beside others.
-    order = order[(counts[order] > 1) & (counts[order] >= _STANDS_BESIDE * counts[order[0]])]
-    if counts[order].sum() < _HELD * len(numbers) or _how_many(values[order], numbers, lasts) > FEW_HOSTS:
-        return []
-    return _named(values[order], counts[order] / len(numbers))
-
-
-def _hosts_beside(numbers: Numbers, lasts: NDArray[np.uint32]) -> list[tuple[Prefix, float]]:
-    """A few hosts of which each has so much of these that no address drawn by chance has it: the most first, each with
-    its share of what they have together.
-    """
-    if _nobody_has(_HEAVY, numbers):
-        return []
-    values, counts = np.unique(numbers, return_counts=True)
-    order = np.argsort(-counts, kind="stable")
-    order = order[counts[order] >= max(FEW, _HEAVY * len(numbers))]
-    if not 0 < _how_many(values[order], numbers, lasts) <= FEW_HOSTS:
-        return []
-    return _named(values[order], counts[order] / counts[order].sum())
-
-
-def _nobody_has(share: float, numbers: Numbers) -> bool:
-    """Whether certainly no host has such a share: only where one may have is a million worth sorting."""
-    if len(numbers) <= _SAMPLED:
-        return not len(numbers)
-    _, counts = np.unique(numbers[:: len(numbers) // _SAMPLED], return_counts=True)
-    return bool(np.max(counts) < _SAMPLED * share / 3)
-
-
-def _how_many(hosts: Numbers, numbers: Numbers, lasts: NDArray[np.uint32]) -> int:
-    """How many addresses these hosts have among `numbers`; of more than a few, only that they are more."""
-    if len(hosts) > FEW_HOSTS:
-        return len(hosts)
-    v4 = is_v4(hosts)
-    return sum(1 if v4[i] else len(distinct(lasts[numbers == host])) for i, host in enumerate(hosts))
-
-
-def _named(hosts: Numbers, shares: NDArray[np.float64]) -> list[tuple[Prefix, float]]:
-    v4 = is_v4(hosts)
-    named = (Prefix(*((4, int(host), 32) if v4[i] else (6, int(host), 64))) for i, host in enumerate(hosts))
-    return list(zip(named, shares.tolist(), strict=True))
+    return narrowest(e.sources.numbers[e.sources.last], HELD)
 
 
 def _neighbourhood(e: Evidence, numbers: Numbers, hosts: list[tuple[Prefix, float]]) -> Prefix | None:
     """The IPv4 /24 or IPv6 /64 of several hosts, where it holds most of them and nobody there finishes."""
     first = hosts[0][0]
     near = first.wider(24 if first.version == 4 else 64)
-    if len(hosts) == 1 or np.count_nonzero(near.holds(numbers)) < _HELD * len(numbers) or e.sources.finishes(near):
+    if len(hosts) == 1 or np.count_nonzero(near.holds(numbers)) < HELD * len(numbers) or e.sources.finishes(near):
         return None
     return near
 
@@ -322,12 +254,12 @@ def _judged(
     mask = theirs & asked.strange
     silent, where = asked.among(mask), _where(e, mask)
     over = ended(e, mask, where) if silent.count else None
-    met = _at_full_queues(e, mask)
+    met = come_at_full_queues(e, mask)
     cookies, shared = met.cookies_per_s, met.shared and over is None
     finished = e.completions_per_s if shared else e.finished_per_s(where)
     rate = silent.per_s if over is None else over.came_per_s
     if over is None and cookies:
-        full = _at_full(e)
+        full = at_full_queues(e)
         # Beside those where queues are full, at other listeners.
         others = asked.among(mask & ~full).per_s if np.any(mask & ~full) else 0.0
         rate = max(rate, met.per_s + others)
@@ -372,53 +304,6 @@ def _near_clients(e: Evidence, mask: NDArray[np.bool_]) -> float | None:
         return None
     near = float(np.mean(are_in(networks(e.sources.numbers[mask]), clients)))
     return near if near <= _APART_FROM_CLIENTS else None
-
-
-def _at_full(e: Evidence) -> NDArray[np.bool_]:
-    """The requests at listeners whose SYN queue is full, (N,); all where none is any longer."""
-    full = np.zeros(len(e.sources.numbers), dtype=bool)
-    for view in e.full():
-        full |= e.at(e.now.views.index(view))
-    return full if np.any(full & e.sources.strange) else np.ones(len(full), dtype=bool)
-
-
-@dataclass(frozen=True, slots=True)
-class _AtFullQueues:
-    """SYNs a second of a flood where queues are full, and of them, those that were answered by cookie and not followed
-    up. shared: those of other listeners are among them.
-    """
-
-    per_s: float = 0.0
-    cookies_per_s: float = 0.0
-    shared: bool = False
-
-
-def _at_full_queues(e: Evidence, mask: NDArray[np.bool_]) -> _AtFullQueues:
-    """What comes of these strangers, by a mask (N,), where queues are full.
-
-    Of one queue their part is that of the places they have, as whoever comes takes the next free place. Of several
-    queues the places tell nothing: a long one at which few come has as many as one that is flooded.
-    """
-    if not e.cookies_unanswered_per_s:
-        return _AtFullQueues()
-    full = _at_full(e)
-    among = e.sources.strange & full
-    places = [at for i in range(len(e.now.views)) if (at := e.at(i) & among).any()]
-    theirs = [at for at in places if (mask & at).any()]
-    if not theirs:
-        return _AtFullQueues()
-    entered, cookies = e.entered_per_s(full), e.cookies_unanswered_per_s
-    if len(theirs) == len(places):
-        part = int(np.count_nonzero(mask & among)) / max(1, int(np.count_nonzero(among)))
-        return _AtFullQueues(part * (cookies + entered), part * cookies)
-    arrived = e.now.arrived
-    if arrived is None or not arrived.packets:
-        return _AtFullQueues(cookies + entered, cookies, shared=True)
-    per_s = 0.0
-    for flow, at in ((arrived.by_view[i], e.at(i) & among) for i in range(len(e.now.views))):
-        part = int(np.count_nonzero(mask & at)) / max(1, int(np.count_nonzero(at)))
-        per_s += part * flow.per_s(max(0, flow.syns - flow.repeats - flow.finished))
-    return _AtFullQueues(per_s, min(cookies, max(0.0, per_s - e.entered_per_s(mask & full))))
 
 
 def _of_a_second(e: Evidence, theirs: NDArray[np.bool_]) -> int:

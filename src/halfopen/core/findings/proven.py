@@ -16,7 +16,7 @@ import numpy as np
 from halfopen.core import units
 from halfopen.core.findings.cures import Cure
 from halfopen.core.findings.evidence import FEW, Evidence
-from halfopen.core.findings.floods import FEW_HOSTS
+from halfopen.core.findings.few_hosts import FEW_HOSTS
 from halfopen.core.findings.lasting import SLOW_S
 from halfopen.core.findings.sources import SOME
 from halfopen.core.model.listeners import ListenerView

@@ -16,7 +16,7 @@ from halfopen.present.postmortem.blocks import (
     TableRows,
 )
 from halfopen.present.postmortem.times import clock
-from halfopen.present.watchlines import withheld_words
+from halfopen.present.withheld import withheld_words
 
 _RELEASES_MOST: Final = 12
 _WITHHELD_MOST: Final = 6

@@ -6,8 +6,9 @@ import numpy as np
 
 from halfopen.core.findings.evidence import FEW, Evidence
 from halfopen.core.findings.exclusions import Against, excluded
+from halfopen.core.findings.few_hosts import FEW_HOSTS
 from halfopen.core.findings.finding import Fact
-from halfopen.core.findings.floods import FEW_HOSTS, MOST, flood, held_by, many, unanswered_per_s
+from halfopen.core.findings.floods import MOST, flood, held_by, many, unanswered_per_s
 from halfopen.core.findings.lasting import asked_again
 from halfopen.core.findings.lost import lost_by_queues
 from halfopen.core.findings.rules.path import finish, small_share

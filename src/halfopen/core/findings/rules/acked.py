@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from typing import Final
 
 from halfopen.core.findings.evidence import FEW, Evidence, Need
+from halfopen.core.findings.few_hosts import FEW_HOSTS
 from halfopen.core.findings.finding import Fact, Hit, Level
-from halfopen.core.findings.floods import FEW_HOSTS
 from halfopen.core.findings.proven import block, proven
 from halfopen.core.findings.registry import rule
 from halfopen.core.model.listeners import ListenerView
