@@ -165,7 +165,7 @@ def _watched(
     shakes = {(one.family, one.address, one.port, one.ifindex): one.handshakes for one in namespace.listeners}
     meant = {view.key for view in now.listeners}
     drops = {view.key: view.drops for view in before.views}
-    counters = now.sample.counters.get("ListenOverflows", 0), before.sample.counters.get("ListenOverflows", 0)
+    overflows, ignored = (_gained(name, now, before) for name in ("ListenOverflows", "TCPDeferAcceptDrop"))
     earlier, groups = set(before.sample.listeners["cookie"].tolist()), join.groups(now.sample.listeners)
     for i, view in enumerate(now.views):
         if view.key in meant:
@@ -180,11 +180,15 @@ def _watched(
                 rests=None if arrived is None else rests_on(finished_by_prefix(arrived.sources, view.port)),
                 unanswered_per_s=unanswered_per_s(now, i, seen.seconds),
                 rto_max_s=waits_s.get(view.key, timing.RTO_MAX_S),
-                # The drops of a listener count other things as well.
-                overflows=max(0, min(dropped, counters[0] - counters[1])),
+                # The drops of a listener count other things as well, such as ACKs that one that defers let wait.
+                overflows=max(0, min(dropped - (0 if view.defers is False else ignored), overflows)),
                 backlogs=rows["accept_queue_limit"].tolist(),
                 opened_s=opened_s,
             )
+
+
+def _gained(name: str, now: Model, before: Model) -> int:
+    return now.sample.counters.get(name, 0) - before.sample.counters.get(name, 0)
 
 
 def _opened_s(now: Model, cookies: list[int], earlier: set[int], readings: DepthReadings) -> float | None:

@@ -178,11 +178,12 @@ LISTENER: Final[tuple[Field[ListenerView], ...]] = (
     ),
     Field(
         "drops",
-        "SYNs and handshakes dropped here since the listener was opened",
+        "SYNs and handshakes dropped here since the listener was opened, at most: with `TCP_DEFER_ACCEPT` "
+        "also last ACKs without data",
         lambda v: v.drops,
         kind=Kind.COUNTER,
         title="DROPS",
-        show=lambda v: f"{v.drops:,}",
+        show=lambda v: f"≤{v.drops:,}" if v.drops and v.defers else f"{v.drops:,}",
         spare=1,
     ),
     Field("synack_retries", "retries in force: `TCP_SYNCNT` or the sysctl", lambda v: v.retries),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from halfopen.core.findings.evidence import Evidence
 from halfopen.core.findings.floods import floods, unanswered_share
 from halfopen.core.model.listeners import ListenerView
+from halfopen.core.model.turned_away import may_be_full
 
 
 def dropped_syns_per_s(e: Evidence) -> float:
@@ -29,6 +30,8 @@ def overflows_per_s(e: Evidence, view: ListenerView) -> float:
     rate = e.rate("ListenOverflows")
     if e.before is None:
         return rate
-    earlier = next((one.drops for one in e.before.views if one.key == view.key), view.drops)
+    earlier = next((one for one in e.before.views if one.key == view.key), view)
+    if view.defers and not (may_be_full(view) or may_be_full(earlier)):
+        return 0.0
     # What is dropped at a listener for other reasons is counted there as well.
-    return min(rate, max(0, view.drops - earlier) / e.interval_s)
+    return min(rate, max(0, view.drops - earlier.drops) / e.interval_s)

@@ -38,7 +38,8 @@ class ListenerView:
     release_time_s: as configured; effective_release_time_s: with the kernel's own pruning of a queue more than half
     full. overridden: TCP_SYNCNT is set; retries_known False: it could not be read, and the retries are those of the
     setting, which it may override. drops: at most as many SYNs and handshakes were turned away at this listener
-    since it was opened (`_turned_away`). queues: (members,) QUEUES, None unless eBPF met every member.
+    since it was opened (`_turned_away`; between two readings: `turned_away.py`). queues: (members,) QUEUES, None unless
+    eBPF met every member.
     """
 
     family: int

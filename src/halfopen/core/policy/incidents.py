@@ -10,6 +10,7 @@ from halfopen.core.findings.finding import Fact
 from halfopen.core.findings.verdict import Verdict
 from halfopen.core.model.listeners import ListenerView
 from halfopen.core.model.model import Model
+from halfopen.core.model.turned_away import turned_away
 from halfopen.core.policy.actions import Released
 from halfopen.core.policy.alarms import Alarm, CauseChanged, Clear, Passed, Rising, Telling
 from halfopen.core.policy.counts import CONNECTIONS, Subject
@@ -165,7 +166,7 @@ class _Before:
 
     at_s: float
     views: tuple[ListenerView, ...]
-    drops: int
+    counters: Mapping[str, int]
 
 
 class Incidents:
@@ -197,7 +198,7 @@ class Incidents:
         """
         where, now_s = model.sample.where, model.sample.monotonic_s
         before = self._before.get(where)
-        self._before[where] = _Before(now_s, model.views, model.sample.counters.get("ListenDrops", 0))
+        self._before[where] = _Before(now_s, model.views, model.sample.counters)
         mine = self._on.pop(where, {})
         for id in mine.keys() - on.keys():
             self._began.pop(id, None)
@@ -282,17 +283,18 @@ def _found(at_s: float, cause: str, listener: Subject, verdict: Verdict | None) 
 
 def _with_reading(one: Incident, model: Model, before: _Before | None) -> Incident:
     """The incident with the peak and the drops of a reading."""
+    more, counters = 0, model.sample.counters
     if one.listener is None:
         waiting, fill = model.half_open - model.may_have_answered, None
-        now, old = model.sample.counters.get("ListenDrops", 0), 0 if before is None else before.drops
+        if before is not None:
+            more = max(0, counters.get("ListenDrops", 0) - before.counters.get("ListenDrops", 0))
     else:
         view = _view(model.views, one.listener)
         if view is None:
             return one
-        waiting, fill, now = view.half_open - view.may_have_answered, view.fill, view.drops
-        earlier = None if before is None else _view(before.views, one.listener)
-        old = now if earlier is None else earlier.drops
-    more = max(0, now - old) if before is not None else 0
+        waiting, fill = view.half_open - view.may_have_answered, view.fill
+        if before is not None:
+            more = turned_away(model.views, before.views, counters, before.counters).get(view.key, 0)
     seconds = 0.0 if before is None else model.sample.monotonic_s - before.at_s
     peak = one.peak.with_more(max(0, waiting), fill, more / seconds if seconds > 0 else 0.0)
     return replace(one, peak=peak, turned_away=one.turned_away + more)

@@ -9,6 +9,7 @@ from halfopen.core.findings.finding import Finding, Level
 from halfopen.core.findings.verdict import Verdict
 from halfopen.core.model.listeners import ListenerView
 from halfopen.core.model.model import Model
+from halfopen.core.model.turned_away import Key, turned_away
 from halfopen.core.policy.counts import CONNECTIONS, ListenerCounts, Subject
 from halfopen.core.units import listener_text
 
@@ -42,11 +43,11 @@ def counts_of(
     """
     dropped, sent = gained("ListenDrops", now, before), gained("SyncookiesSent", now, before)
     back = gained("SyncookiesRecv", now, before)
-    turned_away = _turned_away(now, before, dropped) if dropped else {}
+    away = _turned_away(now, before) if dropped else {}
     critical = {_subject(f) for f in verdict.findings if _is_critical(f)} if verdict is not None else set()
     always = now.sample.settings.get("tcp_syncookies", 1) == 2
     answered = _answered_by_cookie(now.listeners) if (sent or back) and not always else None
-    asked = {*wanted, *critical, *turned_away} - {None}
+    asked = {*wanted, *critical, *away} - {None}
     found: dict[Subject, ListenerCounts] = {}
     for view in now.listeners:
         if not (view.half_open or view.accept_queue or (asked and view.key in asked)):
@@ -62,14 +63,14 @@ def counts_of(
             release_s=max(1.0, view.release_time_s),
             cookies=sent if mine else 0,
             cookies_unanswered=sent - back if mine else 0,
-            turned_away=turned_away.get(key, 0),
+            turned_away=away.get(view.key, 0),
             accept_full=_accept_full(view),
             syn_full=bool(view.syn_queue_limit) and view.held >= (view.syn_queue_limit or 0),
             critical=key in critical,
             fill=view.fill,
         )
     # The counters are read a little later than the listeners: a rest beside drops of listeners means nothing.
-    nowhere = 0 if turned_away else dropped
+    nowhere = 0 if away else dropped
     loose = answered is None and bool(sent or back)
     if not some and (nowhere or loose or None in critical or None in wanted):
         found[None] = ListenerCounts(
@@ -122,14 +123,8 @@ def _answered_by_cookie(views: Iterable[ListenerView]) -> ListenerView | None:
     return fullest if fullest is not None and fullest.fill else None
 
 
-def _turned_away(now: Model, before: Model | None, dropped: int) -> Mapping[Subject, int]:
+def _turned_away(now: Model, before: Model | None) -> Mapping[Key, int]:
     """How many of the clients that were turned away since the reading before each listener accounts for."""
     if before is None:
         return {}
-    drops = {view.key: view.drops for view in before.listeners}
-    found: dict[Subject, int] = {}
-    for view in now.listeners:
-        more = view.drops - drops.get(view.key, view.drops)
-        if more > 0:
-            found[view.key] = min(more, dropped)
-    return found
+    return turned_away(now.listeners, before.listeners, now.sample.counters, before.sample.counters)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import grp
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Final
@@ -25,8 +25,8 @@ from halfopen.core.history import (
     SettingChanged,
     ValueSeen,
 )
-from halfopen.core.model.listeners import ListenerView
 from halfopen.core.model.model import Model
+from halfopen.core.model.turned_away import Key, turned_away
 from halfopen.core.policy.counts import Subject
 from halfopen.core.policy.incidents import Incident
 from halfopen.core.policy.taking_up import unfinished
@@ -251,13 +251,11 @@ def values_of(now: Model, before: Model | None) -> dict[tuple[Subject, int], int
     for magnitude, name in _COUNTERS:
         found[None, magnitude] = max(0, counters.get(name, 0) - old.get(name, counters.get(name, 0)))
     if found[None, DROPS] and now.views is not before.views:
-        found.update(_drops(now.views, before.views))
+        found.update(_drops(turned_away(now.views, before.views, counters, old)))
     return found
 
 
-def _drops(now: tuple[ListenerView, ...], before: tuple[ListenerView, ...]) -> dict[tuple[Subject, int], int]:
-    """The clients that each listener turned away since the reading before."""
-    old = {view.key: view.drops for view in before}
-    more = [(view.key, view.drops - old.get(view.key, view.drops)) for view in now]
-    most = sorted((one for one in more if one[1] > 0), key=lambda one: -one[1])[:LISTENERS_MOST]
+def _drops(away: Mapping[Key, int]) -> dict[tuple[Subject, int], int]:
+    """The clients that each listener turned away since the reading before, of the listeners that did most."""
+    most = sorted(away.items(), key=lambda one: -one[1])[:LISTENERS_MOST]
     return {(key, DROPS): n for key, n in most}

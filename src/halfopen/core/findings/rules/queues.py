@@ -15,6 +15,7 @@ from halfopen.core.findings.rules.accept import stuck
 from halfopen.core.findings.rules.flood import is_flood
 from halfopen.core.findings.unheard import unheard
 from halfopen.core.model.listeners import ListenerView
+from halfopen.core.model.turned_away import prove_nothing
 
 # Cookies that come back are those of clients; of a flood hardly any does.
 _HONEST: Final = 0.5
@@ -27,10 +28,11 @@ _ALL_AT_ONCE_S: Final = 2.0
 def _overflowed(e: Evidence, views: Iterable[ListenerView]) -> ListenerView | None:
     """The listener whose accept queue overflowed most: the kernel counts that in its drops, among other things such as
     SYNs that are sent again; so one is meant first in whose queue connections wait, and last one whose clients do not
-    hear it.
+    hear it. Never one that defers, where its drops may all be ACKs that it let wait.
     """
     deaf = {one.view.key for one in unheard(e)}
-    dropping = [view for view in views if view.drops]
+    counters = e.now.sample.counters
+    dropping = [view for view in views if view.drops and not prove_nothing(view, counters)]
     return max(dropping, key=lambda one: (one.accept_queue > 0, one.key not in deaf, one.drops), default=None)
 
 
