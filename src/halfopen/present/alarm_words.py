@@ -6,7 +6,10 @@ from halfopen.core.findings.all_rules import RULES
 from halfopen.core.findings.finding import Finding, Level
 from halfopen.core.findings.verdict import Verdict
 from halfopen.core.policy.alarms import Alarm, Rising
+from halfopen.core.policy.counts import CONNECTIONS, Subject
 from halfopen.core.policy.detection import Because
+from halfopen.core.policy.look import Look
+from halfopen.present.findings.cures import command, next_commands
 from halfopen.present.language import listed, tr
 
 
@@ -68,7 +71,27 @@ def still(n: int, *, connections: bool, gone: str = "") -> str:
     return tr("nothing listens any more") if gone else tr("{n:,} half-open", n=n)
 
 
-def explaining(verdict: Verdict, cause: str) -> Finding | None:
-    """The finding that is the cause, else the worst one that is trouble."""
-    named = [f for f in verdict.findings if f.id == cause]
-    return next(iter([*named, *(f for f in verdict.findings if f.level > Level.OK)]), None)
+def explaining(verdict: Verdict, cause: str, subject: Subject) -> Finding | None:
+    """The finding that is the cause of a subject's trouble, else the worst one that is trouble: of the subject itself,
+    else of the whole namespace; None where there is none. Trouble of the namespace is explained by any.
+    """
+    mine = [f for f in verdict.findings if not _of_another(f, subject)]
+    mine.sort(key=lambda f: f.listener is None)
+    named = [f for f in mine if f.id == cause]
+    return next(iter([*named, *(f for f in mine if f.level > Level.OK)]), None)
+
+
+def proposed(verdict: Verdict, finding: Finding | None, subject: Subject, netns: str) -> list[str]:
+    """The commands that may help a subject, the best first: those of the finding that explains its trouble, else those
+    that are not for another listener; never empty. Whoever is told is on watch already.
+    """
+    possible = [line for line in next_commands(verdict) if not line.startswith("halfopen watch")]
+    own = [] if finding is None else [line for line in map(command, finding.cures) if line in possible]
+    theirs = {command(cure) for f in verdict.findings if _of_another(f, subject) for cure in f.cures}
+    return own or [line for line in possible if line not in theirs] or [command((Look(netns, "diagnose", "alarm"),))]
+
+
+def _of_another(finding: Finding, subject: Subject) -> bool:
+    if subject is None or subject == CONNECTIONS:
+        return False
+    return finding.listener is not None and finding.listener.key != subject

@@ -37,9 +37,8 @@ from halfopen.core.reports import (
 from halfopen.core.units import plural, printable
 from halfopen.core.where import Namespace
 from halfopen.present import commands
-from halfopen.present.alarm_words import because, explaining, sign, still
+from halfopen.present.alarm_words import because, explaining, proposed, sign, still
 from halfopen.present.chosen_words import chosen, rephrased
-from halfopen.present.findings.cures import next_commands
 from halfopen.present.findings.sentences import listener_name, say
 from halfopen.present.findings.words import lasted
 from halfopen.present.language import spoken, tr, tr_n, wrapped
@@ -281,14 +280,14 @@ class TextLines(Lines):
         head = self._head(model, tr("ALARM"), action.where, action.listener) + because(action)
         lines = [self._paint(_RED, part) for part in self._filled(head)]
         incident = [_INDENT + tr("incident {id}", id=action.incident)] if action.incident else []
-        return lines + self._why(action.cause, verdict) + incident
+        return lines + self._why(action, verdict) + incident
 
     def cause(self, model: Model, action: CauseChanged, verdict: Verdict | None) -> list[str]:
         """Another cause of an alarm, and what to do."""
         head = self._head(model, tr("CAUSE"), action.where, action.listener) + action.cause
         head += tr(" (was {id})", id=action.before) if action.before else ""
         lines = [self._paint(_RED, part) for part in self._filled(head)]
-        return lines + self._why(action.cause, verdict)
+        return lines + self._why(action, verdict)
 
     def clear(self, model: Model, action: Clear) -> list[str]:
         """The end of an alarm."""
@@ -306,12 +305,12 @@ class TextLines(Lines):
         name = subject_text(listener)
         return f"{_clock(model.sample.wall_s)}  {word}  {self._where(where)}" + (f"{name}  " if name else "")
 
-    def _why(self, cause: str, verdict: Verdict | None) -> list[str]:
+    def _why(self, action: Alarm | CauseChanged, verdict: Verdict | None) -> list[str]:
         if verdict is None:
             return []
-        finding = explaining(verdict, cause)
+        finding = explaining(verdict, action.cause, action.listener)
         lines = self._filled(f"{_INDENT}{say(finding)}") if finding is not None else []
-        command = commands.runnable(next_commands(verdict)[0])
+        command = commands.runnable(proposed(verdict, finding, action.listener, action.where.name)[0])
         return [*lines, *commands.filled(_INDENT + tr("next: "), command, self.width, indent=14).split("\n")]
 
     def released(self, outcome: Released, wall_s: float | None = None) -> list[str]:

@@ -272,10 +272,11 @@ def _after(one: Incident, at_s: float, action: Telling, verdict: Verdict | None)
 
 
 def _found(at_s: float, cause: str, listener: Subject, verdict: Verdict | None) -> CauseFound:
-    """The cause with its evidence: of the finding at that listener, where there are several of its kind."""
+    """The cause with its evidence: of the finding at that listener, else of the namespace's."""
     alike = [f for f in verdict.findings if f.id == cause] if verdict is not None else []
     own = [f for f in alike if f.listener is not None and f.listener.key == listener]
-    finding = next(iter((*own, *alike)), None)
+    others = alike if listener in (None, CONNECTIONS) else [f for f in alike if f.listener is None]
+    finding = next(iter((*own, *others)), None)
     if finding is None:
         return CauseFound(at_s, cause)
     return CauseFound(at_s, cause, finding.level.name.lower(), finding.facts)

@@ -19,8 +19,7 @@ from halfopen.core.policy.counts import Subject
 from halfopen.core.policy.incidents import Incident
 from halfopen.core.policy.readings import subject_text
 from halfopen.core.reports import Decided, Did, Reading, Report, Round, TakenUp
-from halfopen.present.alarm_words import explaining
-from halfopen.present.findings.cures import command, next_commands
+from halfopen.present.alarm_words import explaining, proposed
 from halfopen.present.notice import ToldIncident, releases, texts
 
 FRESH_S: Final = 30.0
@@ -160,12 +159,8 @@ class Notices:
 def _explained(kept: _Kept, verdict: Verdict) -> _Kept:
     """With the finding that is the cause, at this listener where several are alike, and what it proposes."""
     one = kept.incident
-    mine = [f for f in verdict.findings if f.id == one.cause and f.listener and f.listener.key == one.listener]
-    finding = next(iter(mine), None) or explaining(verdict, one.cause)
-    # Whoever gets the notice is on watch already.
-    possible = [line for line in next_commands(verdict) if not line.startswith("halfopen watch")]
-    own = [] if finding is None else [line for line in map(command, finding.cures) if line in possible]
-    return replace(kept, finding=finding, cures=tuple(own or possible))
+    finding = explaining(verdict, one.cause, one.listener)
+    return replace(kept, finding=finding, cures=tuple(proposed(verdict, finding, one.listener, one.where.name)))
 
 
 def _level(one: Incident) -> str:
