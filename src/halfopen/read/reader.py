@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Final, TypeVar
 
 from halfopen.core.errors import HalfopenError
@@ -103,7 +104,8 @@ def _read(
 
     where, draft, same, parts, settings = (ns or netns.current()).run(work)
     problems = [*draft.problems, _INTERRUPTED] if draft.interrupted else draft.problems
-    notes = same.completeness.notes if same is not None and not draft.notes else tuple(draft.notes)
+    # What a search for who listens said of the same listeners.
+    told = same.completeness if same is not None and not draft.notes else Completeness(notes=tuple(draft.notes))
     return Sample(
         where=where,
         host=identity.host(),
@@ -115,7 +117,7 @@ def _read(
         wall_s=draft.looked_at[1],
         owners={} if same is None else same.owners,
         options={} if same is None else same.options,
-        completeness=Completeness(draft.source, draft.interrupted, tuple(problems), notes),
+        completeness=replace(told, source=draft.source, interrupted=draft.interrupted, problems=tuple(problems)),
         parts=tuple(parts),
         digest=draft.digest,
     )

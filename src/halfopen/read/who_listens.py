@@ -72,6 +72,7 @@ def _told(sample: Sample, found: Holders, processes: Mapping[int, tuple[Process,
             f"{plural(len(inodes), 'listener')} may be shown as half-open"
         )
     completeness = replace(sample.completeness, problems=tuple(problems), notes=tuple(notes), hidden=hidden)
+    completeness = replace(completeness, stopped=bool(missing) and found.broken_off)
     return replace(sample, owners=mine_owners, options=options, completeness=completeness)
 
 

@@ -18,7 +18,7 @@ class Completeness:
     doubtful.
 
     `notes` says what else could not be read for lack of a privilege: owners, options of listeners. hidden: processes
-    that listen are among it.
+    that listen are among it. stopped: the search for them took too long and was stopped, so that another may find them.
     """
 
     source: str = "diag"
@@ -26,6 +26,7 @@ class Completeness:
     problems: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     hidden: bool = False
+    stopped: bool = False
 
     @property
     def whole(self) -> bool:

@@ -6,7 +6,7 @@ import time
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +22,10 @@ from halfopen.ops.watch.counting import Counting
 from halfopen.read import reader, requests
 from halfopen.read.closing_counts import SocketCounter
 from halfopen.read.guards import GuardsSeen
+
+# A search for who listens that was stopped is made again after these seconds, then after twice as many, and so on.
+_AGAIN_S: Final = 5.0
+_AGAIN_MOST_S: Final = 640.0
 
 
 @dataclass(slots=True)
@@ -41,6 +45,14 @@ class TimeApart:
 
 
 @dataclass(slots=True)
+class _Search:
+    """When to look again for who listens, after a search that was stopped (monotonic s), and how long to wait then."""
+
+    next_s: float
+    wait_s: float = _AGAIN_S
+
+
+@dataclass(slots=True)
 class NamespaceReader:
     """Reads namespaces for a watch. read_by: as the `way` of `read.reader.read`; counting: what else is to be read."""
 
@@ -51,6 +63,8 @@ class NamespaceReader:
     _guards: GuardsSeen = field(default_factory=GuardsSeen)
     # By inode: queues of which it is known that their depths tell everything.
     _told: dict[int, NDArray[Any]] = field(default_factory=dict)
+    # By inode: searches for who listens that were stopped, as on a busy machine.
+    _stopped: dict[int, _Search] = field(default_factory=dict)
 
     def read(
         self, ns: Netns, previous: Sample | None, watched: Filter, *, whole: bool = False
@@ -67,16 +81,21 @@ class NamespaceReader:
             return self._every_request(ns, watched, with_owners=True)
         found = None if whole else self._depths(ns, previous)
         sample, columns = (found, None) if found is not None else self._every_request(ns, watched, with_owners=False)
-        if _as_before(sample, previous):
-            return sample, columns
         if _others_listen(sample, previous):
             return self._every_request(ns, watched, with_owners=True)
+        if previous.completeness.stopped and self._search_again(ns.inode):
+            whole_sample, its_columns = self._every_request(ns, watched, with_owners=True)
+            if not whole_sample.completeness.stopped or len(whole_sample.owners) > len(previous.owners):
+                return whole_sample, its_columns
+        if _as_before(sample, previous):
+            return sample, columns
         # What is alike stays the very same object: so it is held in memory once, and need not be compared again.
         queues, completeness = sample.queues, sample.completeness
         if queues is not None and previous.queues is not None:
             queues = kept_if_alike(queues, previous.queues)
-        if completeness.notes != previous.completeness.notes:
-            completeness = replace(completeness, notes=previous.completeness.notes, hidden=previous.completeness.hidden)
+        old = previous.completeness
+        if (completeness.notes, completeness.hidden, completeness.stopped) != (old.notes, old.hidden, old.stopped):
+            completeness = replace(completeness, notes=old.notes, hidden=old.hidden, stopped=old.stopped)
         kept = replace(
             sample,
             listeners=kept_if_alike(sample.listeners, previous.listeners),
@@ -92,12 +111,23 @@ class NamespaceReader:
         self.counting.forget(inode)
         self._sockets.forget(inode)
         self._told.pop(inode, None)
+        self._stopped.pop(inode, None)
 
     def keep(self, inodes: Collection[int]) -> None:
         """There are no other namespaces: also of those that went before a reading told who they were."""
         self._sockets.keep(inodes)
-        for gone in self._told.keys() - inodes:
-            del self._told[gone]
+        for kept in (self._told, self._stopped):
+            for gone in kept.keys() - inodes:
+                del kept[gone]
+
+    def _search_again(self, inode: int) -> bool:
+        """Whether it is time for another search for who listens, after one that was stopped."""
+        search, now_s = self._stopped.setdefault(inode, _Search(time.monotonic() + _AGAIN_S)), time.monotonic()
+        if now_s < search.next_s:
+            return False
+        search.wait_s = min(_AGAIN_MOST_S, 2 * search.wait_s)
+        search.next_s = now_s + search.wait_s
+        return True
 
     def _every_request(self, ns: Netns, watched: Filter, *, with_owners: bool) -> tuple[Sample, Columns]:
         with self.apart.measured():
@@ -106,6 +136,8 @@ class NamespaceReader:
             probes = [requests.probe(builder, chosen=chosen), self._guards.probe(), *self.counting.probes(ns.inode)]
             probes.append(self._sockets.probe(ns.inode))
             sample = reader.read(ns, probes, way=self.read_by, with_owners=with_owners)
+            if with_owners and not sample.completeness.stopped:
+                self._stopped.pop(ns.inode, None)
             return sample, builder.take()
 
     def _depths(self, ns: Netns, previous: Sample) -> Sample | None:
