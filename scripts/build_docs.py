@@ -46,6 +46,7 @@ from halfopen.core.findings.exclusions import EXCLUSIONS
 from halfopen.core.findings.registry import RULES, OnRelease
 from halfopen.core.policy.stages import TABLE as STAGES
 from halfopen.core.policy.stages import StageTold, Timing
+from halfopen.core.sections.notify import KINDS as RECEIVERS
 from halfopen.core.sections.option import options, summary
 from halfopen.core.units import show_duration
 
@@ -61,6 +62,7 @@ DOCUMENTS: Final = (
     "docs/closing.md",
     "docs/protect.md",
     "docs/configuration.md",
+    "docs/notify.md",
 )
 
 
@@ -218,6 +220,17 @@ def _sections(kind: type, name: str, several: bool) -> Iterator[str]:
             yield from _sections(one.section, f"{name}.{key}" if name else key, one.several)
 
 
+def receivers() -> str:
+    """The kinds of receivers, and the keys that only some of them have."""
+    lines = ["| `kind` | A message becomes | Keys of its own | Repeated | At most |", "| --- | --- | --- | --- | --- |"]
+    for name, kind in RECEIVERS.items():
+        needs = " or ".join(f"`{key}`" for key in kind.needs)
+        keys = ", ".join(f"`{key}`" for key in kind.keys) + (f"; needs {needs}" if needs else "")
+        repeated = f"every {show_duration(kind.repeat_s)}" if kind.repeat_s else "never"
+        lines.append(f"| `{name}` | {kind.doc} | {keys} | {repeated} | {kind.per_minute} a minute |")
+    return "\n".join(lines)
+
+
 def releasing_causes() -> str:
     """The causes that are a reason for a release, and those that forbid one."""
     found = {
@@ -235,6 +248,7 @@ TABLES: Final[dict[str, Callable[[], str]]] = {
     "closing-causes": closing_causes,
     "stages": stages,
     "configuration": configuration,
+    "receivers": receivers,
     "releasing-causes": releasing_causes,
     **{name: partial(names, fields) for name, fields in _NAMES.items()},
     **{name: partial(metric_names, fields) for name, fields in _METRICS.items()},

@@ -148,16 +148,26 @@ def _targets(
     sinks: Mapping[str, type],
     check: Callable[[Mapping[str, str | bool]], None],
 ) -> dict[str, str | bool]:
-    """Take out of `raw` what concerns sinks: `a_b = …`, or `b = …` in the section `[a]`."""
+    """Take out of `raw` what concerns sinks: `a_b = …`, or `b = …` in the section `[a]`, which may have keys of its own
+    as well (`[alarm]`).
+    """
     places = {key: spot.at(key) for key in sinks if key in raw}
     found = {key: raw.pop(key) for key in places}
+    ours = options(WatchSettings)
     for name in dict.fromkeys(key.partition("_")[0] for key in sinks):
-        inner = raw.pop(name, None) if isinstance(raw.get(name), dict) else None
+        inner = raw.get(name)
+        if not isinstance(inner, dict):
+            continue
+        if name not in ours:
+            del raw[name]
         known = [key.partition("_")[2] for key in sinks if key.startswith(f"{name}_")]
-        for part, value in (inner or {}).items():
+        for part in list(inner):
             key, place = f"{name}_{part}", spot.at(name, part)
             if part not in known:
+                if name in ours:
+                    continue
                 raise place.error("unknown key", hint=f"{nearest(part, known)}known here: {', '.join(known)}")
+            value = inner.pop(part)
             if key in found:
                 raise place.error(f"is there twice, as {key} too")
             found[key], places[key] = value, place

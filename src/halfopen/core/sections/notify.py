@@ -28,14 +28,15 @@ _SECRET: Final = ("secret_file", "credential")
 class ReceiverKind:
     """A kind of receiver.
 
-    made_by: `file.Class` below `halfopen.notify`; the class takes the settings and is a `Receiver`. keys: of the keys
-    that only some kinds have, those that it has. needs: of these keys it needs at least one. lacks, hint: what is said
-    where it has none of them. repeat_s: how often a message is repeated during an incident, unless the section says so;
-    0: never. per_minute: so many messages a minute at most, unless the section says so. linger_s: the end of an
-    incident is repeated for so long.
+    made_by: `file.Class` below `halfopen.notify`; the class takes the settings and is a `Receiver`. doc: for the table
+    in docs/notify.md, what a message becomes. keys: of the keys that only some kinds have, those that it has. needs: of
+    these keys it needs at least one. lacks, hint: what is said where it has none of them. repeat_s: how often a message
+    is repeated during an incident, unless the section says so; 0: never. per_minute: the most messages a minute, unless
+    the section says so. linger_s: how long the end of an incident is repeated.
     """
 
     made_by: str
+    doc: str
     keys: tuple[str, ...]
     needs: tuple[str, ...] = ()
     lacks: str = ""
@@ -48,6 +49,7 @@ class ReceiverKind:
 KINDS: Final[Mapping[str, ReceiverKind]] = {
     "alertmanager": ReceiverKind(
         "alertmanager.Alertmanager",
+        "an alert of an [Alertmanager](#alertmanager)",
         ("url", "user", "ca_file", *_SECRET),
         needs=("url",),
         lacks="lacks url",
@@ -57,6 +59,7 @@ KINDS: Final[Mapping[str, ReceiverKind]] = {
     ),
     "webhook": ReceiverKind(
         "webhook.Webhook",
+        "a signed POST request to a [webhook](#webhook)",
         ("url", "ca_file", *_SECRET),
         needs=("url", *_SECRET),
         lacks="lacks url",
@@ -64,6 +67,7 @@ KINDS: Final[Mapping[str, ReceiverKind]] = {
     ),
     "apprise": ReceiverKind(
         "by_apprise.Apprise",
+        "a message in a [chat, or a mail](#chat-and-mail), sent by Apprise",
         _SECRET,
         needs=_SECRET,
         lacks="has no URL",
@@ -71,10 +75,13 @@ KINDS: Final[Mapping[str, ReceiverKind]] = {
         repeat_s=4 * 3600.0,
         per_minute=_PEOPLE_PER_MINUTE,
     ),
-    "journald": ReceiverKind("local_log.SystemdJournal", ("path",)),
-    "syslog": ReceiverKind("local_log.SyslogSocket", ("path",)),
+    "journald": ReceiverKind(
+        "local_log.SystemdJournal", "an entry of [systemd's journal](#journal-and-syslog), with fields", ("path",)
+    ),
+    "syslog": ReceiverKind("local_log.SyslogSocket", "a line of [syslog](#journal-and-syslog)", ("path",)),
     "command": ReceiverKind(
         "hook.Hook",
+        "a run of [your command](#a-command), with the notice as JSON",
         ("command",),
         needs=("command",),
         lacks="lacks command",

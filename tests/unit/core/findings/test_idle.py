@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from halfopen.core.fields.counters import COUNTERS
 from halfopen.core.findings.evidence import Evidence
 from halfopen.core.findings.finding import Level
 from halfopen.core.findings.idle import nothing_to_judge
@@ -20,13 +21,19 @@ from halfopen.core.model.model import Model, build
 from halfopen.core.sample import Completeness
 from halfopen.core.sample.before_tcp import BeforeTcp, Conntrack
 from halfopen.core.sample.memory import MemoryReading
+from halfopen.core.tune.keys import SAMPLED
 from rows import listener, sample
 from verdicts import silent
 
-COUNTERS = (
-    *("ListenDrops", "ListenOverflows", "SyncookiesSent", "SyncookiesRecv", "TCPReqQFullDrop", "TCPReqQFullDoCookies"),
-    *("EmbryonicRsts", "IPReversePathFilter", "TCPTimeouts", "TCPTimeWaitOverflow", "TCPAbortOnMemory", "PassiveOpens"),
-)
+NAMES = (*COUNTERS, "IPReversePathFilter", "TCPTimeouts")
+# Every setting that a Sample holds, by a rule of today or of tomorrow.
+VALUES = {name.rpartition(".")[2]: st.integers(0, 8) for name in SAMPLED} | {
+    "tcp_syncookies": st.sampled_from((0, 1, 2)),
+    "tcp_abort_on_overflow": st.sampled_from((0, 1)),
+    "tcp_rto_max_ms": st.sampled_from((1000, 120_000)),
+    "somaxconn": st.sampled_from((4, 4096)),
+    "tcp_max_syn_backlog": st.sampled_from((8, 2048)),
+}
 
 
 def model(**values: Any) -> Model:
@@ -66,17 +73,8 @@ def test_what_a_rule_may_speak_of_is_judged(now: Model) -> None:
 
 
 @given(
-    st.dictionaries(st.sampled_from(COUNTERS), st.integers(0, 3)),
-    st.fixed_dictionaries(
-        {},
-        optional={
-            "tcp_syncookies": st.sampled_from((0, 1, 2)),
-            "tcp_synack_retries": st.integers(0, 8),
-            "tcp_abort_on_overflow": st.sampled_from((0, 1)),
-            "somaxconn": st.sampled_from((4, 4096)),
-            "tcp_max_syn_backlog": st.sampled_from((8, 2048)),
-        },
-    ),
+    st.dictionaries(st.sampled_from(NAMES), st.integers(0, 3)),
+    st.fixed_dictionaries({}, optional=VALUES),
     st.lists(st.tuples(st.integers(0, 2), st.integers(0, 3), st.sampled_from((0, 4, 128))), max_size=3),
     st.none() | st.integers(0, 100),
 )
@@ -92,6 +90,7 @@ def test_no_rule_speaks_where_none_is_asked(
         read = replace(read, parts=(*read.parts, BeforeTcp(1.0, Conntrack(tracked, 100))))
     now = build(read)
     if nothing_to_judge(now):
+        # Where this fails, `core/findings/idle.py` has to know the sign of a rule.
         assert judged(Evidence(now)).findings == ()
     assert judge(now) == judged(Evidence(now))
 

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from halfopen.core.errors import Unsupported, UsageError
 from halfopen.core.model import timing
 from halfopen.core.tune import keys, settings, wanted_settings
+from halfopen.core.tune.false_cures import FALSE_CURES
 from halfopen.core.tune.goals import Goals, WantedSetting
 from halfopen.core.tune.settings import Advice, advise, range_of
 from halfopen.core.tune.wanted_settings import assignment, changes, full_key
@@ -26,6 +27,10 @@ DEBIAN = {
     keys.CONNTRACK + "syn_recv": 60,
     keys.CONNTRACK + "established": 432_000,
 }
+
+
+def test_a_setting_with_advice_is_not_called_a_false_cure_as_well() -> None:
+    assert not set(settings.KEYS) & {cure.key for cure in FALSE_CURES}
 
 
 def of(key: str, goals: Goals | None = None, **more: int) -> Advice:

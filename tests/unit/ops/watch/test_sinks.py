@@ -52,6 +52,14 @@ def test_a_new_kind_needs_no_more_than_its_entry(monkeypatch: pytest.MonkeyPatch
         config.parse('mail_to = "x"\n', "w.toml")
 
 
+def test_a_key_of_a_sink_may_begin_like_a_section() -> None:
+    """`--alarm-file` once made every key of [alarm] unknown."""
+    parsed = config.parse('[alarm]\nminimum = 7\nfile = "/a"\n', "w.toml", {"alarm_file": str})
+    assert (parsed.alarm.minimum, parsed.sinks) == (7, {"alarm_file": "/a"})
+    with pytest.raises(ConfigError, match=r"alarm\.minimun: unknown key"):
+        config.parse("[alarm]\nminimun = 7\n", "w.toml", {"alarm_file": str})
+
+
 def test_a_key_of_a_sink_may_stand_in_a_section() -> None:
     known = {"mail_to": str, "mail_now": bool}
     parsed = config.parse('[mail]\nto = "ops@example.org"\nnow = true\n', "w.toml", known)
