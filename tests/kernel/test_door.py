@@ -43,11 +43,12 @@ def audit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_held_ones_wait_and_others_finish(lab: Lab, family: int) -> None:
     web = lab.server.listen(8080, address="::", backlog=1000)
     with Door() as door:
-        late = lab.client.slow(web, 40, delay_s=1.0, family=family)
+        late = lab.client.slow(web, 40, delay_s=60.0, family=family)
         until(lambda: lab.server.half_open() == 40)
         rows = lab.server.requests()
         some = hashes(rows[:15])
         with holding(lab, door, some):
+            late.answer_at_once()
             until(lambda: lab.server.half_open() == 15)
             good = lab.client.connect(web, 20, family=family)
             assert good.alive() == 20
@@ -62,10 +63,11 @@ def test_held_ones_wait_and_others_finish(lab: Lab, family: int) -> None:
 def test_every_member_of_a_reuseport_group_and_other_processes(lab: Lab) -> None:
     web = lab.server.listen(8080, reuseport=3, other_process=True)
     with Door() as door:
-        late = lab.client.slow(web, 60, delay_s=1.0)
+        late = lab.client.slow(web, 60, delay_s=60.0)
         until(lambda: lab.server.half_open() == 60)
         rows = lab.server.requests()
         with holding(lab, door, hashes(rows)):
+            late.answer_at_once()
             until(lambda: late.completed == 60)
             assert lab.server.half_open() == 60
     assert web.accepted == 0
@@ -140,7 +142,7 @@ def test_who_answers_between_the_look_and_the_door_is_left_alone(
         monkeypatch.setattr(behind_door, "_FEW", 20)
         with contextlib.suppress(HalfopenError):  # before Linux 6.17: by a dump
             eyes.naming()
-    late = lab.client.slow(web, 50, delay_s=3.0)
+    late = lab.client.slow(web, 50, delay_s=60.0)
     until(lambda: lab.server.half_open(8080) == 50)
     if full:
         # From now on there is no room for those that finish.
@@ -149,6 +151,7 @@ def test_who_answers_between_the_look_and_the_door_is_left_alone(
 
     def and_then_they_answer(*arguments: Any) -> None:
         plain(*arguments)
+        late.answer_at_once()
         assert late.wait(60) == 50
         until(lambda: acked(lab) == 50)
 
@@ -231,10 +234,11 @@ def test_behind_extension_headers_as_well(lab: Lab, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(Frames, "acks", behind_options)
     web = lab.server.listen(8080, address="::")
     with Door() as door:
-        late = lab.client.slow(web, 20, delay_s=1.0, family=6)
+        late = lab.client.slow(web, 20, delay_s=60.0, family=6)
         until(lambda: lab.server.half_open() == 20)
         rows = lab.server.requests()
         with holding(lab, door, hashes(rows[:10])):
+            late.answer_at_once()
             until(lambda: late.completed == 20)
             waiting = 10 if headers <= 8 else 20
             until(lambda: door.turned_away >= waiting)

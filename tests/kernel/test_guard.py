@@ -63,9 +63,10 @@ def test_each_of_several_sockets_on_one_port_gets_its_clients(lab: Lab) -> None:
 
 def test_handshakes_that_are_under_way_when_it_is_armed_finish(lab: Lab) -> None:
     listener = lab.server.listen(8080)
-    slow = lab.client.slow(listener, 50, delay_s=1.0)
+    slow = lab.client.slow(listener, 50, delay_s=60.0)
     lab.settle(50)
     with armed(lab, 8080, share=0) as guard:
+        slow.answer_at_once()
         until(lambda: listener.accepted == 50)
         assert guard.counts().accepted == guard.counts().syns == 0
     slow.stop()

@@ -101,8 +101,8 @@ def test_a_list_of_many_takes_little_memory(lab: Lab) -> None:
 @pytest.mark.slow
 def test_a_reader_that_has_enough_ends_it_at_once_and_quietly(lab: Lab) -> None:
     web = lab.server.listen(8080, backlog=100_000)
-    lab.client.half_open(web, 50_000)
-    lab.settle(50_000, timeout=60)
+    lab.client.half_open(web, 20_000)  # several megabytes, of which a pipe holds 64 KiB
+    lab.settle(20_000, timeout=60)
     for form in ("ndjson", "csv", "json", "table"):
         words = ["list", "--netns", named(lab), "--format", form, "--limit", "0"]
         with begin(*words, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as running:

@@ -78,12 +78,13 @@ def holding(lab: Lab, rows: NDArray[Any]) -> Iterator[NftDoor]:
 @pytest.mark.parametrize(("listens", "family"), [("0.0.0.0", 4), ("::", 4), ("::", 6)])
 def test_held_ones_wait_and_others_finish(lab: Lab, listens: str, family: int) -> None:
     web = lab.server.listen(8080, address=listens, backlog=1000)
-    late = lab.client.slow(web, 40, delay_s=1.0, family=family)
+    late = lab.client.slow(web, 40, delay_s=60.0, family=family)
     until(lambda: lab.server.half_open() == 40)
     rows = lab.server.requests()
     with holding(lab, rows[:15]) as door:
         assert door.keep()
         assert tables(lab) == 1
+        late.answer_at_once()
         until(lambda: lab.server.half_open() == 15)
         assert late.wait(60) == 40
         assert lab.client.connect(web, 20, family=family).alive() == 20
@@ -154,7 +155,7 @@ run_in(resolve(sys.argv[1]).open(), hold)
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP])
 def test_killed_or_stopped_while_it_is_held_it_opens(lab: Lab, number: signal.Signals) -> None:
     web = lab.server.listen(8080)
-    late = lab.client.slow(web, 5, delay_s=3.0)
+    late = lab.client.slow(web, 5, delay_s=60.0)
     until(lambda: lab.server.half_open() == 5)
     path = f"/proc/{os.getpid()}/fd/{lab.server.netns_path.rpartition('/')[2]}"
     words = [sys.executable, "-c", _HOLD, path, lab.server.requests().tobytes().hex()]
@@ -167,6 +168,7 @@ def test_killed_or_stopped_while_it_is_held_it_opens(lab: Lab, number: signal.Si
             if number == signal.SIGKILL:
                 holder.wait()
                 until(lambda: tables(lab) == 0)
+            late.answer_at_once()
             assert late.wait(60) == 5
             # Whoever answers the SYN-ACK that is sent again gets in, after five seconds at the latest.
             again = lab.client.connect(web, 3)

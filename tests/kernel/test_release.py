@@ -239,12 +239,13 @@ def test_a_second_look_sees_what_completed_meanwhile(lab: Lab) -> None:
     from halfopen.change import destroy
 
     web = lab.server.listen(8080, address="::")
-    slow = lab.client.slow(web, 10, delay_s=2.5, family=4)
+    slow = lab.client.slow(web, 10, delay_s=60.0, family=4)
     lab.client.half_open(web, 7, family=6)
     until(lambda: lab.server.half_open() == 17)
     rows = halfopen.sample(lab.server.netns_path, source="diag").requests
     with lab.server.run(destroy.open_socket) as s:
         assert len(destroy.look_again(s, rows)) == 17
+        slow.answer_at_once()
         until(lambda: lab.server.half_open() == 7)
         still = destroy.look_again(s, rows)
         assert len(still) == 7

@@ -112,9 +112,10 @@ def test_abort_on_overflow_resets_clients(lab: Lab, on: int) -> None:
     set_(lab, tcp_abort_on_overflow=on)
     listener = lab.server.listen(backlog=8, mode="never")
     before = counters(lab)["OutRsts"]
-    slow = lab.client.slow(listener, 6, delay_s=2.5)
+    slow = lab.client.slow(listener, 6, delay_s=60.0)
     lab.settle(6)
     lab.client.connect(listener, 9, timeout=0.3)
+    slow.answer_at_once()
     # The accept queue is full when their ACKs come.
     until(lambda: counters(lab)["ListenOverflows"] >= 3)
     if on:

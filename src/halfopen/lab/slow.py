@@ -202,6 +202,7 @@ class Slow:
         self._client = client
         # Listening before the first SYN goes out, or its answer would be missed.
         self._capture = Capture(client, ipaddress.ip_network(SLOW_V6 if self._path.v6 else SLOW_V4))
+        self._at_once = threading.Event()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="lab-slow", daemon=True)
         self._thread.start()
@@ -261,7 +262,8 @@ class Slow:
 
     def _send_acks(self, sender: Sender) -> None:
         clients = self._clients
-        index = np.flatnonzero(clients.ack_at <= time.monotonic())[: 16 * BATCH]
+        due = np.finfo(np.float64).max if self._at_once.is_set() else time.monotonic()
+        index = np.flatnonzero(clients.ack_at <= due)[: 16 * BATCH]
         clients.ack_at[index] = np.inf
         lost = clients.loses_ack[index]
         clients.loses_ack[index] = False
@@ -282,6 +284,10 @@ class Slow:
         clients.least_s[index] = before - clients.heard_at[index]
         clients.most_s[index] = time.monotonic() - clients.began_at[index]
         clients.completed[index] = True
+
+    def answer_at_once(self) -> None:
+        """From now on, wait no longer: final ACKs that are delayed are sent now, and later ones without a delay."""
+        self._at_once.set()
 
     def wait(self, timeout: float | None = None) -> int:
         """Wait until all have completed, at most `timeout` seconds; how many have. Raises: what went wrong."""
