@@ -36,7 +36,7 @@ def fold(total: NDArray[np.uint32]) -> NDArray[np.uint16]:
 
 
 def word_sums(data: Bytes) -> NDArray[np.uint32]:
-    """The sum of the big-endian 16-bit words of each row; rows have an even length."""
+    """The sum of the big-endian 16-bit words of each row, (N,), of data (N, length); the length is even."""
     words = data.reshape(len(data), -1, 2)
     high = words[:, :, 0].sum(axis=1, dtype=np.uint32)
     sums: NDArray[np.uint32] = high * np.uint32(256) + words[:, :, 1].sum(axis=1, dtype=np.uint32)
@@ -120,8 +120,11 @@ class Path:
         timestamp: int,
         echo: NDArray[Any],
     ) -> Bytes:
-        """The final ACKs of handshakes: `seq` is the client's number after its SYN, `ack` the server's plus one, `echo`
-        the timestamp of the SYN-ACK answered."""
+        """The final ACKs of handshakes, (N, length), from source (N, 4 or 16) and source_port (N,).
+
+        seq (N,): the client's number after its SYN. ack (N,): the server's plus one. timestamp: ours; echo (N,): of the
+        SYN-ACK that is answered.
+        """
         frames = self._fill(self.template(_ACK, _ACK_OPTIONS, 502), source, source_port)
         tcp = self.tcp_offset
         _put(frames, tcp + 4, seq, ">u4")

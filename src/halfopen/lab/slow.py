@@ -133,7 +133,7 @@ class _Clients:
         self._sorted = key[self._order]
 
     def sent(self, index: NDArray[np.intp], now: float) -> None:
-        """Their SYN goes out."""
+        """The SYN of the clients at these places, (K,), goes out at `now` (s)."""
         self.began_at[index] = np.minimum(self.began_at[index], now)
         self.retry_at[index] = now + self.retry_after[index]
         self.retry_after[index] *= 2

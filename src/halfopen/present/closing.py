@@ -186,7 +186,10 @@ def list_lines(form: str, netns: str, model: ClosingModel, places: NDArray[Any],
 
 
 def list_document(head: dict[str, Any], netns: str, model: ClosingModel, places: NDArray[Any]) -> Iterator[str]:
-    """`halfopen.closing-list/1`: `head`, then `connections`, a row a line."""
+    """`halfopen.closing-list/1`: `head`, then `connections`, a row a line.
+
+    places (K,): of the sockets of `model` to list, in order.
+    """
     yield json_text(json.dumps(head, ensure_ascii=False))[:-1] + ', "connections": ['
     last = None
     for line in listing.ndjson_lines(SOCKETS, chunks(netns, model, places)):

@@ -55,12 +55,12 @@ def _exact(requests: NDArray[Any], type_: int) -> bytes:
 
 
 def destroy_requests(requests: NDArray[Any]) -> bytes:
-    """SOCK_DESTROY messages for N request sockets (dtype REQUEST). Only errors answer: see `destroy_errors`."""
+    """SOCK_DESTROY messages for requests (N,) REQUEST. Only errors answer: see `destroy_errors`."""
     return _exact(requests, SOCK_DESTROY)
 
 
 def look_requests(requests: NDArray[Any]) -> bytes:
-    """Messages that ask for N sockets (dtype REQUEST) one by one. Each answers on its own: see `still_half_open`."""
+    """Messages that ask for requests (N,) REQUEST one by one. Each answers on its own: see `still_half_open`."""
     return _exact(requests, SOCK_DIAG_BY_FAMILY)
 
 

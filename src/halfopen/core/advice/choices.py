@@ -48,7 +48,7 @@ class Rests:
 
 
 def finished_by_prefix(sources: NDArray[Any], port: int) -> list[int]:
-    """How many handshakes with a port finished of each source prefix (IPv4 /24, IPv6 /64), by rows of dtype SOURCE."""
+    """How many handshakes with a port finished, for each source prefix (IPv4 /24, IPv6 /64) of sources (N,) SOURCE."""
     mine = sources[(sources["port"] == port) & (sources["finished"] > 0)]
     numbers = np.where(mine["is_v4"], mine["number"] >> np.uint64(32 - V4_PREFIX), mine["number"])
     # An IPv4 prefix and an IPv6 one may be the same number.

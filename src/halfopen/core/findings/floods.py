@@ -188,7 +188,7 @@ def _of(e: Evidence, hosts: list[tuple[Prefix, float]]) -> NDArray[np.bool_]:
 
 
 def _spread(e: Evidence, scope: NDArray[np.bool_]) -> SilentSources | None:
-    """The flood of a network, or from sources spread as if drawn."""
+    """The flood of a network, or from addresses that look drawn at random, among the requests of a scope, (N,)."""
     asked = e.sources
     mask = scope & asked.strange
     held = narrowest(asked.numbers[mask], HELD) if mask.any() else None

@@ -140,7 +140,7 @@ class SourcesAsked:
 
     @cached_property
     def networks_of_clients(self) -> NDArray[np.uint64]:
-        """The networks (IPv4 /24, IPv6 /48) from which handshakes finish, or did lately, each once."""
+        """The networks (IPv4 /24, IPv6 /48) from which handshakes finish, or did lately, (K,) distinct."""
         known = [self.completers.lately["number"]]
         if self.completers.now is not None:
             known.append(self.completers.now["number"][self.completers.now["finished"] > 0])

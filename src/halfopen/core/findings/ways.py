@@ -52,7 +52,7 @@ def _asked(model: Model, view: ListenerView, numbers: Numbers) -> AskedWay:
 
 
 def way_of(model: Model, numbers: Numbers) -> WayBack | None:
-    """The way back to one of N clients; None where none of theirs was read."""
+    """The way back to one of the clients numbers (N,); None where none of theirs was read."""
     part = model.sample.part(WaysBack)
     for way in part.ways if part is not None else ():
         if np.any(numbers == way.number):

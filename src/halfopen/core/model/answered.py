@@ -64,7 +64,10 @@ class Calm:
 
 
 def calm(listeners: NDArray[Any], counters: Mapping[str, int], after_s: float, before: Calm | None = None) -> Calm:
-    """What is known after one more reading of L listeners (dtype LISTENER) and the counters, which ended by after_s."""
+    """What is known after one more reading of listeners (L,) LISTENER and the counters.
+
+    after_s: when that reading ended (s, monotonic clock). before: what was known before it.
+    """
     old = before or Calm()
     told = listeners["drops_known"]
     cookies, drops = listeners["cookie"][told], listeners["drops"][told]
@@ -111,7 +114,9 @@ class Doubt:
         return doubtful
 
     def of_rows(self, rows: NDArray[Any], born_s: NDArray[np.float64]) -> tuple[NDArray[np.bool_], Counter[Reason]]:
-        """The same for N requests (dtype REQUEST), and how many for which reason.
+        """Which of rows (N,) REQUEST are in doubt, (N,), and how many for which reason.
+
+        born_s (N,): when each can have come at the earliest (s, monotonic clock).
 
         A request counts to every group whose listener it may have come to: one that is more specific than its own may
         have been opened since.
@@ -176,7 +181,7 @@ def doubt(
     whole: bool = True,
     limits: bool = True,
 ) -> Doubt:
-    """How far L listeners (dtype LISTENER) in their groups, and the counters, vouch for their requests.
+    """How far listeners (L,) LISTENER in their G groups, and the counters, vouch for their requests.
 
     known: what earlier readings told. whole: no listener is missing. limits: the accept queues' limits are known.
     """

@@ -71,7 +71,7 @@ def _flow(part: Arrivals, rows: NDArray[np.bool_]) -> ArrivedFlow:
 
 
 def _merged(rows: NDArray[Any]) -> NDArray[Any]:
-    """One row for each source and port."""
+    """Of rows (N,) SOURCE, one for each source and port, (K,), with the sums of their counts."""
     if not len(rows):
         return rows
     order = np.lexsort((rows["port"], rows["number"]))

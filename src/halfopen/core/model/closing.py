@@ -347,7 +347,9 @@ def _same_remote(now: OpenSockets, at: int, before: OpenSockets) -> NDArray[np.b
 
 
 def _destinations(now: OpenSockets, incoming: NDArray[Any]) -> tuple[Destination, ...]:
-    """The destinations that take the most local ports from one of our addresses."""
+    """The destinations that take the most local ports from one of our addresses. incoming (N,): which of the N sockets
+    came in.
+    """
     places = np.flatnonzero(~incoming)
     room = port_room(now)
     if not len(places) or not room:

@@ -40,7 +40,7 @@ class StateAges:
 
 
 def ages(rows: NDArray[Any], fin_timeout_s: float = _FIN_TIMEOUT_S) -> StateAges:
-    """The ages of N sockets (dtype SOCKET).
+    """The ages of rows (N,) SOCKET. fin_timeout_s: `tcp_fin_timeout`.
 
     CLOSE_WAIT: the FIN carried an ACK, so `heard` is its age where keepalive is off; FIN_WAIT2 that a process holds
     likewise, by the ACK of our FIN. Minisockets: by what is left of their timer. Unanswered data: since the peer was

@@ -117,7 +117,10 @@ def _mark_waiting(
     unread: NDArray[Any],
     mark: Callable[[NDArray[np.bool_], Signature], None],
 ) -> None:
-    """Of N ESTABLISHED sockets, those that wait for one of the two programs, or for the peer's kernel."""
+    """Mark, of rows (N,) SOCKET, those that wait for one of the two programs, or for the peer's kernel.
+
+    open_ (N,): which are ESTABLISHED. received_ms, unread (N,): their columns.
+    """
     timer, retransmits = columns(rows, "timer", "retransmits")
     # Probes are counted up while they are not answered (icsk_probes_out).
     probed = open_ & (timer == PROBE)

@@ -192,7 +192,9 @@ def by_listener(
     listeners: NDArray[Any] | None = None,
     owners: Mapping[int, Iterable[Process]] | None = None,
 ) -> NetnsHandshakes:
-    """The handshakes of namespace `where`, joined to its L listeners (dtype LISTENER) as the kernel does.
+    """The handshakes of namespace `where`, joined to its listeners (L,) LISTENER as the kernel does.
+
+    owners: the processes that hold a listener, by its inode.
 
     Those of a listener that is gone stand under the address they came to, with members 0.
     """

@@ -48,7 +48,7 @@ IDENTITY: Final = ("port", "family", "address", "ifindex")
 
 
 def groups(listeners: NDArray[Any]) -> list[Group]:
-    """The groups of L listeners (dtype LISTENER), in order of port, then address. The list is not to be changed."""
+    """The groups of listeners (L,) LISTENER, in order of port, then address. The list must not be changed."""
     made = _of_few if len(listeners) <= _FEW else _of_many
     return made(len(listeners), *(listeners[name].tobytes() for name in IDENTITY))
 
@@ -75,7 +75,7 @@ _of_many: Final = lru_cache(maxsize=4)(_made)
 
 
 def assign(requests: NDArray[Any], found: list[Group]) -> NDArray[np.int32]:
-    """For each of N requests (dtype REQUEST) the place of its group in `found`, NONE where its listener is gone.
+    """For each of requests (N,) REQUEST the place of its group in `found`, (N,); NONE where its listener is gone.
 
     A bound device beats none, a concrete address beats the wildcard.
     """
@@ -114,6 +114,9 @@ def _assign_hard(
 ) -> None:
     """Ports with several candidates: sort the rows by port once, then try candidates from the least to the most
     specific.
+
+    ports (N,): of requests (N,) REQUEST. rows (K,): the places of those with such a port, for which the place of the
+    group is written to result (N,).
     """
     rows = rows[np.argsort(ports[rows], kind="stable")]
     edges = np.flatnonzero(np.diff(ports[rows])) + 1

@@ -11,7 +11,7 @@ from halfopen.core.sample import REQUEST
 
 
 def requests_of(keys: NDArray[Any]) -> NDArray[Any]:
-    """The keys as rows of dtype REQUEST, as far as filters and the join look at them."""
+    """Rows (N,) REQUEST of keys (N,), with what filters and the join look at: family, local side, ifindex."""
     rows = np.zeros(len(keys), dtype=REQUEST)
     for name, source in (("family", "family"), ("local_port", "port"), ("ifindex", "ifindex")):
         rows[name] = keys[source]

@@ -107,7 +107,7 @@ class ListenerView:
 
 
 def _by_group(group_of: NDArray[np.int32]) -> dict[int, NDArray[np.intp] | slice]:
-    """Group → the places of its requests; all of them at once where only one group has any."""
+    """Group → the places (K,) of its requests, by the group of each, (N,); a slice of all where only one has any."""
     if not len(group_of):
         return {}
     first = int(group_of[0])

@@ -81,7 +81,10 @@ class Collected:
         is_deferred: NDArray[np.bool_],
         is_doubtful: NDArray[np.bool_] | None = None,
     ) -> None:
-        """Take n requests (dtype REQUEST), in the order in which they were read; is_doubtful None: none is."""
+        """Take requests (n,) REQUEST in the order in which they were read.
+
+        ages_s (n,): in seconds. is_deferred, is_doubtful (n,): which are; is_doubtful None: none is.
+        """
         keep = self._listing.filter.mask(requests, ages_s)
         if not self._listing.with_deferred:
             keep &= ~is_deferred
@@ -117,6 +120,7 @@ class Collected:
         return self._records.kept
 
     def _recorded(self, requests: NDArray[Any], ages_s: NDArray[np.float32], marks: NDArray[np.uint8]) -> NDArray[Any]:
+        """The records of requests (n,) REQUEST, (n,) RECORD. ages_s (n,): in seconds; marks (n,): of their form."""
         made = np.empty(len(requests), dtype=RECORD)
         for name in ("expires_ms", "remote_port", "local_port", "retransmits"):
             made[name] = requests[name]
@@ -156,7 +160,7 @@ class Collected:
             kept.add(those)
 
     def _order(self) -> NDArray[np.uint32]:
-        """The places of the records in the order of the listing."""
+        """The places of the K records that are kept, (K,), in the order of the listing."""
         by = self._listing.sort
         if by == "age":
             return _sorted(self._kept(), [_age])
@@ -170,6 +174,7 @@ class Collected:
         return _sorted(self._kept(), [*words, lambda r: (r["form"] & IS_IPV6).astype(np.uint32)])
 
     def _address_word(self, side: str, k: int) -> _Word:
+        """What gives word k of the addresses of a side, the most significant first: (n,) uint32 for (n,) RECORD."""
         wide = self._wide.kept
 
         def word(records: NDArray[Any]) -> NDArray[np.uint32]:
@@ -240,7 +245,7 @@ def _parts(records: NDArray[Any]) -> Iterator[NDArray[Any]]:
 
 
 def _sorted(records: NDArray[Any], words: list[_Word]) -> NDArray[np.uint32]:
-    """The places of N records ordered by words, the least significant first; equals stay as they are.
+    """The places of records (N,) RECORD, (N,), ordered by words, the least significant first; equals stay in order.
 
     It takes 12 bytes a record: a word and the place reached so far make one number, and numbers are sorted in place.
     """

@@ -135,7 +135,10 @@ def build_memory(
 
 
 def _sums(sockets: OpenSockets, keys: NDArray[Any], each: NDArray[Any]) -> list[tuple[int, int, int, int, int]]:
-    """For each of the N keys, once: how many have it, bytes of slab, pages and unread bytes; the most pages first."""
+    """For each key, once: how many sockets have it, their bytes of slab, pages and unread bytes; the most pages first.
+
+    keys (N,): of the N sockets. each (N,): the bytes of slab of each.
+    """
     found, place, counts = np.unique(keys, return_inverse=True, return_counts=True)
     slab, pages, unread = (
         np.bincount(place, weights=column, minlength=len(found)).astype(np.int64)

@@ -143,7 +143,10 @@ def with_parts(model: Model, *parts: object) -> Model:
 
 
 def _with_doubt(model: Model, certain: Model, is_doubtful: NDArray[np.bool_], why: str) -> Model:
-    """The Model with what cannot be told of some."""
+    """The Model in which some requests are in doubt.
+
+    certain: the Model of the others. is_doubtful (N,): which may have answered; why: in words.
+    """
     pairs = zip(model.views, certain.views, strict=True)
     views = [replace(v, may_have_answered=n) if (n := v.half_open - silent.half_open) else v for v, silent in pairs]
     return replace(

@@ -72,9 +72,9 @@ class Prefix:
 
 
 def narrowest(numbers: Numbers, share: float) -> Prefix | None:
-    """The narrowest prefix that holds at least this share of N sources, each counted as often as it stands there.
+    """The narrowest prefix that holds at least this share of the sources numbers (N,), repetitions counted.
 
-    share: above a half, so that the prefix holds the median. None: they are too far apart for a prefix, or there are
+    share: above 0.5, so that the prefix holds the median. None: they are too far apart for a prefix, or there are
     none.
     """
     least = share * len(numbers)

@@ -68,6 +68,9 @@ class _Found:
         return sum(len(part) for part in self.hashes)
 
     def keep(self, rows: NDArray[Any], chains: NDArray[np.uint32], *, all_rows: bool) -> None:
+        """Keep rows (N,) REQUEST, and chains (N,), the hash chain of each. all_rows False: the rows of a few only; of
+        more, their hashes alone.
+        """
         self.hashes.append(hashes(rows))
         if all_rows or self.kept <= _FEW:
             self.rows.append(rows)

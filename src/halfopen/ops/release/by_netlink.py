@@ -100,7 +100,9 @@ class _Scene:
             counts.notes.append(_UPPER)
 
     def victims(self, rows: NDArray[Any]) -> NDArray[Any]:
-        """The requests among `rows` that are meant and do not show that they are deferred, as far as there is room."""
+        """Of rows (N,) REQUEST, those that are meant and do not show that they are deferred, (K,) REQUEST; at most
+        `room`.
+        """
         fresh = time.monotonic() - self._asked_at <= _TIMEOUTS_KEEP_S
         asked = timeouts.look_up(self._table, rows) if self.exact and fresh else None
         found = self.meant.select(rows, *by_timers(rows, self.cap_s, asked))
@@ -114,7 +116,7 @@ class _Scene:
         return meant
 
     def certain(self, victims: NDArray[Any], *, destroyed: bool = True) -> NDArray[Any]:
-        """Those of N requests, just looked at, that are certainly half-open.
+        """Of N requests, (N,) REQUEST, just looked at, those that are certainly half-open, (K,) REQUEST.
 
         On a listener that may defer, an ACK makes a request a deferred one and nothing shows that before its timer runs
         out again: none is certain there, unless no request of the namespace was ever deferred.

@@ -17,7 +17,7 @@ from halfopen.wire import inet_diag
 
 
 def to_each(s: socket, rows: NDArray[Any]) -> None:
-    """Ask for N requests (dtype REQUEST) one by one. Raises: KernelError."""
+    """Ask for rows (N,) REQUEST one by one, which gives each a cookie. Raises: KernelError."""
     for start in range(0, len(rows), destroy.BATCH):
         batch = rows[start : start + destroy.BATCH].copy()
         batch["cookie"] = destroy.NO_COOKIE

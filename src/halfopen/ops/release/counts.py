@@ -73,9 +73,10 @@ class ReleaseCounts:
         self.problems += [p for p in other.problems if p not in self.problems]
 
     def destroy(self, kill: socket, victims: NDArray[Any], read_at: float | None = None) -> None:
-        """Destroy N requests (dtype REQUEST) and count the results.
+        """Destroy victims, (N,) REQUEST, and count the results.
 
-        read_at: when they were looked at, where that leaves a window in which they may have completed.
+        read_at: when they were looked at (s, monotonic clock), where that leaves a window in which they may have
+        completed. An exception leaves the results so far counted.
         """
         done = destroy.Counts()
         try:
@@ -94,7 +95,8 @@ class ReleaseCounts:
 
 
 def slices(code: bytes, counts: ReleaseCounts, *, stretch: int | None = 0) -> Iterator[tuple[float, NDArray[Any]]]:
-    """Slices of a dump, each with the time before which its content cannot have been read.
+    """Slices of a dump, (n,) REQUEST, each with the time (s, monotonic clock) before which its content cannot have been
+    read.
 
     stretch: 0 for each recv() on its own, as fresh as can be; None for long ones.
     """

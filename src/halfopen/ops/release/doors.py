@@ -48,7 +48,8 @@ class AnyDoor(Protocol):
         """Let go of what was got ready and not used."""
 
     def held(self, known: Sequence[NDArray[np.uint64]], rows: Sequence[NDArray[Any]]) -> Any:
-        """A context in which it is held for connections, given by their `hashes` or (by_rows) as rows (dtype REQUEST).
+        """A context in which it is held for connections. known: their `hashes`, arrays (n,); rows: (n,) REQUEST each,
+        for a door that is held by_rows.
 
         Whatever packet of theirs was let in before is through when it begins. Raises: HalfopenError.
         """

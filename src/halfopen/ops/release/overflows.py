@@ -65,8 +65,9 @@ class Overflows:
         self._spared.clear()
 
     def certain(self, victims: NDArray[Any], *, destroyed: bool = True) -> NDArray[Any]:
-        """Those of N requests (dtype REQUEST), just looked at, who cannot have answered by now; destroyed at once,
-        unless they are only counted.
+        """Of N requests, (N,) REQUEST, just looked at, those whose clients cannot have answered by now, (K,) REQUEST.
+
+        destroyed: they are destroyed at once; False: they are only counted.
         """
         if not len(victims):
             return victims

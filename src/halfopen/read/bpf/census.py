@@ -150,7 +150,10 @@ class _Rows:
         self._room: dict[int, NDArray[Any]] = {}
 
     def fill(self, raw: NDArray[Any], jiffy_ms: float) -> NDArray[Any]:
-        """The same requests as dtype REQUEST, overwritten by the next call."""
+        """The requests of raw (N,), of one of the three forms, as rows (N,) REQUEST, which the next call overwrites.
+
+        jiffy_ms: how long a jiffy is.
+        """
         form = raw.dtype.itemsize
         room = self._room.get(form)
         if room is None or len(room) < len(raw):

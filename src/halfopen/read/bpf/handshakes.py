@@ -100,7 +100,7 @@ class HandshakePrograms(Closable):
         )
 
     def forget(self, keys: NDArray[Any]) -> None:
-        """Make room: drop these keys (HANDSHAKE_KEY), as of namespaces that are gone.
+        """Make room: drop keys (K,) HANDSHAKE_KEY, such as those of namespaces that are gone.
 
         Raises: KernelError.
         """

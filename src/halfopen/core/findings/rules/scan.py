@@ -20,7 +20,7 @@ _FINISHED: Final = 0.1
 
 
 def scanners(e: Evidence) -> NDArray[np.uint64]:
-    """The sources that try one listener after another, as numbers; none where packets were not counted."""
+    """The sources that try one listener after another, numbers (K,); none where packets were not counted."""
     arrived = e.now.arrived
     if arrived is None or not arrived.packets:
         return np.empty(0, dtype=np.uint64)
