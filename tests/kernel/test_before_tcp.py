@@ -15,6 +15,7 @@ from halfopen.core.sample.before_tcp import BeforeTcp
 from halfopen.lab.scenes import scene
 from halfopen.lab.scenes.stage import Stage
 from halfopen.ops.looks import looks
+from peers import until
 
 if TYPE_CHECKING:
     from halfopen.lab import Lab
@@ -52,6 +53,20 @@ def test_a_full_table_of_tracked_connections() -> None:
     assert part.conntrack.limit == most
     assert part.conntrack.count >= 0.9 * most
     assert found.number("conntrack_drops_per_s") > 0
+
+
+@pytest.mark.parametrize("kind", ["unreachable", "blackhole"])
+def test_syns_that_have_no_route_back(lab: Lab, kind: str) -> None:
+    web = lab.server.listen(8080)
+    lab.server.exec(["ip", "route", "replace", kind, "198.18.0.0/15"], check=True)
+
+    def send(_: float) -> None:
+        lab.client.half_open(web, 100)
+        until(lambda: halfopen.snapshot(lab.server.netns_path).sample.counters["ListenDrops"] >= 100)
+
+    [seen] = looks(lambda: [halfopen.snapshot(lab.server.netns_path)], deep=True, pause=send)
+    found = judge(seen.now, seen.before, seen.interval_s).findings[0]
+    assert (found.id, found.at.port) == ("no-route-back", 8080)
 
 
 def test_rules_that_drop_what_arrives(lab: Lab) -> None:

@@ -59,7 +59,8 @@ _V4: Final = {
     "IpExt": ("InNoRoutes", "InTruncatedPkts", "InMcastPkts", "InBcastPkts"),
     "TcpExt": ("IPReversePathFilter",),
 }
-_USED: Final = frozenset(("InReceives", "InDelivers", "ReasmOKs", *(name for names in _V4.values() for name in names)))
+_OTHERS: Final = ("InReceives", "InDelivers", "ReasmOKs", "OutNoRoutes")
+_USED: Final = frozenset((*_OTHERS, *(name for names in _V4.values() for name in names)))
 _V6: Final = (
     *("Ip6InHdrErrors", "Ip6InTooBigErrors", "Ip6InNoRoutes", "Ip6InAddrErrors", "Ip6InUnknownProtos"),
     *("Ip6InTruncatedPkts", "Ip6InDiscards", "Ip6OutForwDatagrams", "Ip6ReasmReqds", "Ip6InMcastPkts"),
@@ -83,6 +84,7 @@ def ip_in(snmp: bytes, netstat: bytes, snmp6: bytes) -> IpIn | None:
         ip.get("InDelivers", 0) + v6.get("Ip6InDelivers", 0),
         # A packet that was put together is delivered, and its fragments are not.
         otherwise - ip.get("ReasmOKs", 0) - v6.get("Ip6ReasmOKs", 0),
+        ip.get("OutNoRoutes", 0) + v6.get("Ip6OutNoRoutes", 0),
     )
 
 

@@ -16,7 +16,7 @@ NOTICED: Final = 0.001
 class LostRates:
     """Packets a second that connection tracking dropped; of the device that lost most: received, missed, and dropped
     behind it; of all CPUs: found their queue full, and softirqs that left packets for later; that IP received, and of
-    these that rules dropped before a protocol saw them. 0 without two readings.
+    these that rules dropped before a protocol saw them; and packets that had no route out. 0 without two readings.
     """
 
     conntrack_drops: float = 0.0
@@ -28,6 +28,7 @@ class LostRates:
     squeezed: float = 0.0
     received: float = 0.0
     ruled_out: float = 0.0
+    no_route: float = 0.0
 
 
 def lost_rates(now: BeforeTcp) -> LostRates:
@@ -42,12 +43,12 @@ def lost_rates(now: BeforeTcp) -> LostRates:
     device, packets, missed, dropped = _worst(now.devices, before.devices)
     full = sum(cpu.dropped for cpu in now.cpus) - sum(cpu.dropped for cpu in before.cpus)
     squeezed = sum(cpu.squeezed for cpu in now.cpus) - sum(cpu.squeezed for cpu in before.cpus)
-    ip = (0, 0)
+    ip = (0, 0, 0)
     if now.ip is not None and before.ip is not None:
         received = now.ip.received - before.ip.received
         known = now.ip.delivered - before.ip.delivered + now.ip.otherwise - before.ip.otherwise
         # Those that connection tracking drops have a counter of their own.
-        ip = received, received - known - tracked
+        ip = received, received - known - tracked, now.ip.no_route - before.ip.no_route
     rates = (max(0, n) / seconds for n in (tracked, packets, missed, dropped, full, squeezed, *ip))
     conntrack_drops, *others = rates
     return LostRates(conntrack_drops, device, *others)

@@ -55,12 +55,14 @@ class Received:
 class IpIn:
     """IPv4 and IPv6 packets of a namespace: received; delivered to a protocol such as TCP; and otherwise accounted for:
     forwarded, fragments put together, damaged, not routed, stopped by the reverse path filter, multicast. The rest is
-    dropped by rules (netfilter), which no counter of IP shows.
+    dropped by rules (netfilter), which no counter of IP shows. no_route: packets to be sent for which there was no
+    route, SYN-ACKs among them (OutNoRoutes, `inet_csk_route_req()`).
     """
 
     received: int
     delivered: int
     otherwise: int
+    no_route: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -176,6 +176,7 @@ PHRASES: Final[Mapping[str, Phrase]] = {
     "completions_per_s": lambda f, _: tr("{n} finish", n=amount(f)),
     "completions_of": _told_elsewhere,
     "given_up_at_once": lambda f, _: tr("{n} given up at the second SYN-ACK", n=amount(f)),
+    "no_route_per_s": lambda f, _: tr("{n} packets without a route out", n=amount(f)),
     "ruled_out_per_s": lambda f, _: tr("rules drop {n}", n=amount(f)),
     "unanswered_of": _told_elsewhere,
     "finish_others": lambda f, _: tr("{n} of sources that finish others, or did lately", n=amount(f)),

@@ -208,6 +208,17 @@ def _synacks_unsent(f: Finding) -> str:
     )
 
 
+@sentence("no-route-back")
+def _no_route_back(f: Finding) -> str:
+    values = {"rate": per_s(f, "dropped_syns_per_s"), "lost": per_s(f, "no_route_per_s")}
+    return tr(
+        "{rate} SYNs to {at} are dropped because this host has no route back to their sources: {lost} packets find "
+        "none; an unreachable or blackhole route, or no default route",
+        at=at(f) if f.listener is not None else tr("this host"),
+        **values,
+    )
+
+
 @sentence("acks-lost")
 def _acks_lost(f: Finding) -> str:
     return tr(

@@ -12,6 +12,7 @@ from halfopen.core.findings.verdict import judge
 from halfopen.core.model.columns import Builder
 from halfopen.core.model.model import build, columns_of
 from halfopen.core.sample import Sample
+from halfopen.core.sample.before_tcp import BeforeTcp, IpIn
 from halfopen.present.findings.cures import command
 from halfopen.present.findings.sentences import say
 from rows import listener, request, sample
@@ -108,6 +109,30 @@ def test_who_is_given_up_at_the_second_synack_shows_that_none_can_be_sent(
     if found:
         assert "SYN-ACKs of :8080 do not leave this host: in 0.5 s the kernel gave up" in say(verdict.findings[0])
         assert [command(cure) for cure in verdict.next] == ["nft list ruleset"]
+
+
+@pytest.mark.parametrize(
+    ("dropped", "overflows", "no_route", "found"),
+    [(50, 0, 50, True), (50, 0, 10, False), (50, 50, 50, False), (3, 0, 3, False)],
+    ids=["as many", "fewer", "a full accept queue", "hardly any"],
+)
+def test_syns_that_are_dropped_because_there_is_no_route_back(
+    dropped: int, overflows: int, no_route: int, found: bool
+) -> None:
+    """`inet_csk_route_req()` counts OutNoRoutes, and the SYN is dropped."""
+    lost = BeforeTcp(100.5, ip=IpIn(1200, 1100, 0, no_route), earlier=BeforeTcp(100.0, ip=IpIn(1000, 900, 0, 0)))
+    web = listener(cookie=1, drops=100)
+    verdict, ids = second_look(
+        [],
+        listener(cookie=1, drops=100 + dropped),
+        first=[web],
+        rates={"ListenDrops": dropped, "ListenOverflows": overflows},
+        parts=(lost,),
+    )
+    assert ("no-route-back" in ids) is found
+    if found:
+        assert "are dropped because this host has no route back to their sources" in say(verdict.findings[0])
+        assert [command(cure) for cure in verdict.next] == ["ip route get ADDRESS"]
 
 
 def test_a_few_that_last_beside_many_that_finish_are_a_slow_path() -> None:

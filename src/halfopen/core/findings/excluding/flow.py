@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from halfopen.core.addresses import AF_INET6
 from halfopen.core.findings.evidence import FEW, Evidence
 from halfopen.core.findings.exclusions import Against, excluded
 from halfopen.core.findings.few_hosts import FEW_HOSTS
@@ -121,6 +122,16 @@ def no_unsent_synacks(e: Evidence) -> Against:
     """Whose second SYN-ACK was sent shows that they can be."""
     again = int(np.sum([sum(view.retransmits[1:]) for view in e.now.views]))
     return (Fact("sent_again", again),) if again or not e.now.half_open else ()
+
+
+@excluded("no-route-back")
+def routes_back(e: Evidence) -> Against:
+    if e.rates and not e.rate("ListenDrops"):
+        return (Fact("dropped_syns_per_s", 0, unit="per_s"),)
+    # An IPv6 route that forbids or refuses is not counted (`ip6_dst_lookup_tail()`).
+    known = e.before_tcp.ip is not None and e.before_tcp.earlier is not None
+    known = known and not any(view.family == AF_INET6 for view in e.now.views)
+    return (Fact("no_route_per_s", 0, unit="per_s"),) if known and not e.before_tcp_rates.no_route else ()
 
 
 @excluded("acks-lost", rivals=(*_FLOODS, "slow-path"))

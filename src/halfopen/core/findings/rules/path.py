@@ -8,6 +8,7 @@ from typing import Final
 
 import numpy as np
 
+from halfopen.core.findings.costs import dropped_syns_per_s
 from halfopen.core.findings.cures import Cure, LookAtHost, LookAtPackets, LookAtRoute
 from halfopen.core.findings.evidence import FEW, Evidence, Need
 from halfopen.core.findings.finding import Fact, Hit, Level
@@ -17,10 +18,12 @@ from halfopen.core.findings.lost import lost_by_queues
 from halfopen.core.findings.registry import OnRelease, rule
 from halfopen.core.findings.rules.flood import flow, is_flood
 from halfopen.core.findings.slow import slow
+from halfopen.core.findings.sources import SOME
 from halfopen.core.findings.unheard import MOST, Unheard, unheard
 from halfopen.core.findings.unsent import unsent
 from halfopen.core.findings.ways import way_of
 from halfopen.core.model.prefixes import Prefix
+from halfopen.core.model.turned_away import turned_away
 from halfopen.core.sample.ways import WayBack
 
 SMALL: Final = 0.1
@@ -115,6 +118,39 @@ def synacks_unsent(e: Evidence) -> Iterator[Hit]:
         cures = ((LookAtHost(e.netns, "firewall", "", "synacks-unsent"),),)
         costs = one.gone / e.interval_s
         yield Hit(Level.WARNING, facts, one.view, ("handshakes-finish", "synacks-lost"), cures, costs_per_s=costs)
+
+
+# Of the SYNs that were dropped: a program of this host may have no route for packets of its own as well.
+_NO_ROUTE: Final = 0.5
+
+
+@rule(
+    "no-route-back",
+    Level.WARNING,
+    needs=(Need.RATES,),
+    title="no route back to clients",
+    doc="SYNs are dropped, not for a full queue, and at least half as many packets had no route out (`OutNoRoutes`): "
+    "the kernel drops a SYN where it finds no route for the SYN-ACK",
+    unless="a queue is full, or hardly any packet had no route",
+    advice="`ip route get ADDRESS` with the address of a client: an `unreachable`, `blackhole` or `prohibit` route, or "
+    "no default route",
+    rare=True,
+    on_release=OnRelease.FORBIDS,
+)
+def no_route_back(e: Evidence) -> Iterator[Hit]:
+    dropped, lost = dropped_syns_per_s(e), e.before_tcp_rates.no_route
+    if dropped * e.interval_s < SOME or lost < _NO_ROUTE * dropped or any(e.full()):
+        return
+    facts = (
+        Fact("dropped_syns_per_s", round(dropped, 1), unit="per_s"),
+        Fact("no_route_per_s", round(lost, 1), round(_NO_ROUTE * dropped, 1), "per_s"),
+    )
+    before = e.now if e.before is None else e.before
+    theirs = turned_away(e.now.views, before.views, e.now.sample.counters, before.sample.counters)
+    at = [view for view in e.now.views if view.key in theirs]
+    cures = ((LookAtRoute(e.netns, "ADDRESS", "no-route-back"),),)
+    view = at[0] if len(at) == 1 else None
+    yield Hit(Level.WARNING, facts, view, ("synacks-lost",), cures, costs_per_s=min(dropped, lost))
 
 
 @rule(
