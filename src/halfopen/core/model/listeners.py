@@ -33,7 +33,7 @@ class ListenerView:
     half_open: requests whose handshake is not finished. deferred: finished, waiting for data (TCP_DEFER_ACCEPT) or,
     with defers False, for room in the accept queue; defers None: not known. may_have_answered: of half_open, those of
     whom that cannot be told (`answered`). young: never retransmitted. syn_queue, syn_queue_young: the kernel's own
-    count of the queue, None when only eBPF could have read it and did not. retransmits: how many half-open ones had the
+    count of the queue, None when it was not read (it needs eBPF). retransmits: how many half-open ones had the
     SYN-ACK sent again 0, 1, 2 … times. syn_queue_limit, accept_queue_limit: None when not known. retries and
     release_time_s: as configured; effective_release_time_s: with the kernel's own pruning of a queue more than half
     full. overridden: TCP_SYNCNT is set; retries_known False: it could not be read, and the retries are those of the
