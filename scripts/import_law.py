@@ -61,8 +61,8 @@ IMPURE: Final = frozenset(
     | {"signal", "fcntl", "mmap", "pathlib", "shutil", "tempfile", "glob", "pty"}
     | {"threading", "_thread", "multiprocessing", "concurrent"}
 )
-# Reading the version loads nothing else.
-FREE_NAMES: Final = frozenset({"__version__"})
+# Beside `api`, the package hands out the version, which loads nothing else.
+VERSION: Final = "core.version"
 
 
 @dataclass(frozen=True, order=True)
@@ -197,7 +197,7 @@ def _judge(room: str, one: _Import) -> str | None:
 
 
 def _judge_own(room: str, one: _Import, rest: str) -> str | None:
-    if rest in FREE_NAMES:
+    if room == TOP and one.lazy and rest.startswith(VERSION):
         return None
     # A name that is no room is one that the package's own __init__ hands out.
     to = rest.split(".")[0]

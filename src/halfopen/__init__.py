@@ -24,8 +24,7 @@ if TYPE_CHECKING:
         tune_plan,
         tune_undo,
     )
-
-__version__ = "0.1.0"
+    from halfopen.core.version import __version__
 
 __all__ = [
     "__version__",
@@ -44,6 +43,10 @@ __all__ = [
 
 def __getattr__(name: str) -> object:
     # Lazily: the command line reads the version without paying for numpy.
+    if name == "__version__":
+        from halfopen.core.version import __version__
+
+        return __version__
     if name in __all__:
         from halfopen import api
 

@@ -194,7 +194,7 @@ def _service(watch: Watch, settings: WatchSettings, asked: bool) -> RunningServi
     watch.max_cpu = settings.max_cpu or (mode.MAX_CPU if is_service else None)
     if not is_service:
         return None
-    from halfopen import __version__
+    from halfopen.core.version import __version__
     from halfopen.ops.watch.silences import Silences
     from halfopen.service.running import RunningService
     from halfopen.service.silencing import file_path
@@ -217,7 +217,7 @@ def _page(settings: WatchSettings, service: RunningService | None, history: str)
 def _sinks(as_json: bool, all_lines: bool, several: bool, targets: Targets, world: RunningService | None) -> list[Sink]:
     import shutil
 
-    from halfopen import __version__
+    from halfopen.core.version import __version__
     from halfopen.ops.watch import sinks
     from halfopen.present.watchjson import JsonLines
     from halfopen.present.watchlines import TextLines

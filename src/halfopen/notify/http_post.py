@@ -13,9 +13,9 @@ from email.utils import parsedate_to_datetime
 from typing import Final
 from urllib.parse import urlsplit
 
-from halfopen import __version__
 from halfopen.core.errors import HalfopenError, Undelivered
 from halfopen.core.sections.notify import url_shown
+from halfopen.core.version import __version__
 from halfopen.notify.secrets import hide, parts_of
 
 # For a connection, for each address of the server.

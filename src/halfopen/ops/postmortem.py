@@ -7,7 +7,6 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import Final
 
-from halfopen import __version__
 from halfopen.core.errors import HalfopenError
 from halfopen.core.findings.cures import Cure
 from halfopen.core.findings.diagnosis import diagnosis
@@ -27,6 +26,7 @@ from halfopen.core.policy.alarms import Alarm, CauseChanged
 from halfopen.core.policy.counts import Subject
 from halfopen.core.policy.incidents import Incident
 from halfopen.core.postmortem import ExplainedCause, IncidentStory, KeptTime, PostMortem, RecordStory, WithheldThen
+from halfopen.core.version import __version__
 from halfopen.linux import identity
 from halfopen.ops.history import releases_of, told
 from halfopen.ops.replay import played

@@ -1,0 +1,3 @@
+"""The version of halfopen."""
+
+__version__ = "0.1.0"
