@@ -74,8 +74,8 @@ def command(
     bpf_object.preload(*LOADED_FIRST.get(read_by or "auto", ()))
     from halfopen import api
     from halfopen.core.model.listing import Listing
-    from halfopen.core.units import plural
     from halfopen.present import rows, terminal
+    from halfopen.present.language import spoken
 
     room = _TABLE_LIMIT if limit is None and form == "table" else (limit or None)
     where = here() if netns is None else netns
@@ -98,26 +98,17 @@ def command(
         }
         _print(rows.json_lines(head, parts))
         return
-    _print(
-        {"csv": rows.csv_lines, "ndjson": rows.ndjson_lines}[form](parts)
-        if form != "table"
-        else rows.table(parts, netns == "all", terminal.width())
-    )
-    for problem in problems:
-        say(problem)
-    if form == "table":
-        words = plural(total - deferred, "half-open connection")
-        words += f" and {deferred:,} deferred-accept" if deferred else ""
-        shown = sum(p.count for p in parts)
-        more = f", {shown:,} shown (--limit 0 shows all)" if shown < total else ""
-        click.echo(f"{words}{more}")
-        bounds = sorted({one.ages_are for one in found if one.ages_are != "exact" and one.collected.total})
-        if bounds:
-            kinds = " or ".join(f"an {b} bound" if b == "upper" else f"a {b} bound" for b in bounds)
-            click.echo(f"without eBPF, AGE is {kinds} for clients that sent their SYN again")
-        if doubtful:
-            whys = "; ".join(one.doubt for one in found if one.doubt)
-            click.echo(f"{doubtful:,} of them may have answered (?): {whys}, and only eBPF can tell")
+    if form != "table":
+        _print({"csv": rows.csv_lines, "ndjson": rows.ndjson_lines}[form](parts))
+        for problem in problems:
+            say(problem)
+        return
+    with spoken():
+        _print(rows.table(parts, netns == "all", terminal.width()))
+        for problem in problems:
+            say(problem)
+        bounds = {one.ages_are for one in found if one.ages_are != "exact" and one.collected.total}
+        _print(rows.foot(parts, bounds, [one.doubt for one in found if one.doubt]))
 
 
 def _print(lines: Any) -> None:

@@ -134,7 +134,9 @@ def _of(ns: Netns, others: int, message: str) -> str:
 
 def _confirm(filter: Filter, targets: list[Netns]) -> None:
     from halfopen.cli.asking import confirm, need_terminal
-    from halfopen.core.units import plural, printable
+    from halfopen.core.units import printable
+    from halfopen.present.language import spoken
+    from halfopen.present.text import release_question
 
     need_terminal("release")
     outcomes, _ = _release(filter, targets, True, None, None)
@@ -143,7 +145,9 @@ def _confirm(filter: Filter, targets: list[Netns]) -> None:
         return
     for note in dict.fromkeys(note for o in outcomes for note in o.notes):
         click.echo(printable(note), err=True)
-    confirm(f"Release {plural(matched, 'half-open connection')} ({filter.describe()})?", "nothing was released")
+    with spoken():
+        question, nothing = release_question(matched, filter)
+    confirm(question, nothing)
 
 
 def _show(outcomes: list[Released], as_json: bool, several: bool) -> None:
@@ -154,13 +158,15 @@ def _show(outcomes: list[Released], as_json: bool, several: bool) -> None:
         return
     from halfopen.core.units import printable
     from halfopen.present import text
+    from halfopen.present.language import spoken
 
     out = text.console()
-    for outcome in outcomes:
-        if several:
-            if not outcome.matched and not outcome.problems:
-                continue
-            out.print(f"[{printable(outcome.action.netns)}]")
-        text.released(out, outcome)
-    if several and not any(o.matched for o in outcomes):
-        out.print("no half-open connection matches in any namespace")
+    with spoken():
+        for outcome in outcomes:
+            if several:
+                if not outcome.matched and not outcome.problems:
+                    continue
+                out.print(f"[{printable(outcome.action.netns)}]")
+            text.released(out, outcome)
+        if several and not any(o.matched for o in outcomes):
+            text.released_nowhere(out)

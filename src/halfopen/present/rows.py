@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence, Set
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -13,7 +13,7 @@ from halfopen.core.model.listing import Collected
 from halfopen.core.units import json_text, printable
 from halfopen.present import listing
 from halfopen.present.columns import fitting, left_out
-from halfopen.present.language import cell_width, tr
+from halfopen.present.language import cell_width, listed, tr, tr_n
 
 # Rows that are Python objects at a time, at half a kilobyte each.
 _CHUNK: Final = 2048
@@ -88,6 +88,28 @@ def table(parts: list[Part], netns_column: bool, width: int | None = None) -> It
             yield listing.line(fields, widths, kept, line)
     if words := left_out([field for i, field in enumerate(fields) if i not in kept], width):
         yield words
+
+
+def foot(parts: Sequence[Part], bounds: Set[str], doubts: Sequence[str]) -> Iterator[str]:
+    """The lines below the table: how many there are, and what of it is uncertain. bounds: "lower" or "upper", where
+    ages are no more than that; doubts: why some may have answered.
+    """
+    total, deferred, doubtful = (
+        sum(getattr(part.collected, name) for part in parts) for name in ("total", "deferred", "doubtful")
+    )
+    words = tr_n("{n:,} half-open connection", "{n:,} half-open connections", total - deferred)
+    words = tr("{words} and {n:,} deferred-accept", words=words, n=deferred) if deferred else words
+    shown = sum(part.count for part in parts)
+    yield tr("{words}, {n:,} shown (--limit 0 shows all)", words=words, n=shown) if shown < total else words
+    if bounds == {"lower"}:
+        yield tr("without eBPF, AGE is a lower bound for clients that sent their SYN again")
+    elif bounds == {"upper"}:
+        yield tr("without eBPF, AGE is an upper bound for clients that sent their SYN again")
+    elif bounds:
+        yield tr("without eBPF, AGE is a lower bound or an upper bound for clients that sent their SYN again")
+    if doubtful:
+        whys = listed(list(doubts))
+        yield tr("{n:,} of them may have answered (?): {whys}, and only eBPF can tell", n=doubtful, whys=whys)
 
 
 def _most(field: Field[Chunk], parts: Iterable[Part]) -> int:

@@ -21,6 +21,7 @@ from halfopen.present.findings.words import level_word
 from halfopen.present.language import tr, tr_n
 
 if TYPE_CHECKING:
+    from halfopen.core.filters import Filter
     from halfopen.core.policy.actions import Released
 
 _UNPRINTABLE = re.compile(r"[^\n\x20-\x7e]")
@@ -126,6 +127,22 @@ def _done(outcome: Released, what: str) -> Iterator[str]:
             "been reset",
             outcome.resets,
         )
+
+
+def release_question(n: int, filter: Filter) -> tuple[str, str]:
+    """The question before a release of n connections, and what is said after a no."""
+    question = tr_n(
+        "Release {n:,} half-open connection ({filter})?",
+        "Release {n:,} half-open connections ({filter})?",
+        n,
+        filter=chosen(filter),
+    )
+    return question, tr("nothing was released")
+
+
+def released_nowhere(out: Console) -> None:
+    """The outcome of a release in several namespaces of which none has such connections."""
+    out.print(tr("no half-open connection matches in any namespace"))
 
 
 def released(out: Console, outcome: Released) -> None:

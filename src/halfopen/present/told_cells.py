@@ -37,10 +37,13 @@ _SPACED: Final = re.compile(
     r"watch: a reading takes (?P<used>\d+) ms of processor time: readings are (?P<time>.+) apart now, to use at most "
     r"(?P<share>[\d.]+%) of a processor; raise max_cpu, or watch fewer namespaces"
 )
+_AGAIN: Final = re.compile(r"watch: readings are (?P<time>.+) apart again")
 
 
 def told_trouble(text: str) -> str:
     """The trouble of a watch (`core.live.Live.trouble`); what the kernel or a file says of one, as it is."""
+    if (match := _AGAIN.fullmatch(text)) is not None:
+        return tr("watch: readings are {time} apart again", time=in_units(match["time"]))
     if (match := _SPACED.fullmatch(text)) is None:
         return text
     return tr(

@@ -34,7 +34,7 @@ from halfopen.core.reports import (
     TakenUp,
     Trouble,
 )
-from halfopen.core.units import plural, printable
+from halfopen.core.units import printable
 from halfopen.core.where import Namespace
 from halfopen.present import commands
 from halfopen.present.alarm_words import because, explaining, proposed, sign, still
@@ -43,6 +43,7 @@ from halfopen.present.findings.sentences import listener_name, say
 from halfopen.present.findings.words import lasted
 from halfopen.present.language import spoken, tr, tr_n, wrapped
 from halfopen.present.protect import guard_line, guard_withheld_line
+from halfopen.present.told_cells import told_trouble
 from halfopen.present.withheld import decided_by, withheld_words
 
 # Under the text, beside the time.
@@ -315,13 +316,14 @@ class TextLines(Lines):
 
     def released(self, outcome: Released, wall_s: float | None = None) -> list[str]:
         """The outcome of a release, now or (wall_s) then."""
-        line = f"{_clock(wall_s)}  released {outcome.released:,} {outcome.action.filter.describe()}"
-        if outcome.action.policy:
-            line += f" (policy {outcome.action.policy}{decided_by(outcome.action)})"
+        line = f"{_clock(wall_s)}  "
+        line += tr("released {n:,} {filter}", n=outcome.released, filter=chosen(outcome.action.filter))
+        if policy := outcome.action.policy:
+            line += tr(" (policy {name}{why})", name=policy, why=decided_by(outcome.action))
         if outcome.gone or outcome.failed:
-            line += f" (gone {outcome.gone:,}, failed {outcome.failed:,})"
+            line += tr(" (gone {gone:,}, failed {failed:,})", gone=outcome.gone, failed=outcome.failed)
         if outcome.resets:
-            line += f", {plural(outcome.resets, 'RST')} sent meanwhile"
+            line += tr_n(", {n:,} RST sent meanwhile", ", {n:,} RSTs sent meanwhile", outcome.resets)
         problems = [part for p in outcome.problems for part in self._filled(f"{_INDENT}{printable(p)}")]
         return [*(self._paint(_YELLOW, part) for part in self._filled(line)), *problems]
 
@@ -345,7 +347,7 @@ class TextLines(Lines):
 
     def trouble(self, netns: str, error: HalfopenError) -> list[str]:
         """An error that does not end the watch."""
-        line = f"{_clock()}  {printable(f'{netns}: {error.line()}')}"
+        line = f"{_clock()}  {printable(told_trouble(f'{netns}: {error.line()}'))}"
         return [self._paint(_RED, part) for part in self._filled(line)]
 
     def round(self, watched: Collection[Namespace]) -> list[str]:

@@ -15,8 +15,8 @@ def decided_by(release: Release) -> str:
     """The numbers that a policy decided by: `: spoofed-flood, the SYN queue 85% full`."""
     facts = dict(release.decided_by)
     words = [str(facts["cause"])] if "cause" in facts else []
-    words += [f"the SYN queue {facts['fill']:.0%} full"] if "fill" in facts else []
-    return f": {', '.join(words)}" if words else ""
+    words += [tr("the SYN queue {share} full", share=f"{facts['fill']:.0%}")] if "fill" in facts else []
+    return tr(": {cause}", cause=tr(", ").join(words)) if words else ""
 
 
 def withheld_words(action: Withheld) -> str:

@@ -32,7 +32,7 @@ HAN = re.compile("[\u4e00-\u9fff]")
 KEPT = re.compile(
     "backlog|cookie|socket|accept|listen|connect|netfilter|softirq|keepalive|cgroup|eBPF|release|release-time|measure|Fast|Open|LimitNOFILE|halfopen"
     "|status|protect|all|somaxconn|defer|fs.file-max|Ctrl-C|netns|SYN-ACK|Linux|ListenDrops|Enter|Esc|PgUp|PgDn|top|tune"
-    "|sudo|pid|direct|KiB|Cgroup|inode|dentry|IPv|rising|incident|recovering|quiet"
+    "|sudo|pid|direct|KiB|Cgroup|inode|dentry|limit|IPv|rising|incident|recovering|quiet"
 )
 COMMANDS = ("halfopen", "systemctl", "sysctl", "ip ", "ethtool", "nft ", "prlimit", "kill", "cat", "grep", "tcpdump")
 COMMANDS = (*COMMANDS, "nsenter", "src net", "dst port")
