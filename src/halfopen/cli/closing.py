@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from halfopen.cli import closing_act, closing_list, signals
-from halfopen.cli.closing_words import closing_filter_options, filter_of
+from halfopen.cli.closing_words import ClosingWords, closing_filter_options
 from halfopen.cli.options import here, one_netns_option
 from halfopen.cli.progress import progress
 from halfopen.cli.suggesting import Suggesting
@@ -24,12 +24,7 @@ _WAYS = ("bpf", "diag")
 @click.pass_context
 def command(
     ctx: click.Context,
-    process: tuple[str, ...],
-    state: tuple[str, ...],
-    listener: tuple[str, ...],
-    peer: tuple[str, ...],
-    idle: str | None,
-    kind: tuple[str, ...],
+    words: ClosingWords,
     netns: str | None,
     duration: str | None,
     read_by: str | None,
@@ -41,7 +36,7 @@ def command(
     is often enough; with --for a second look shows which groups grow.
     """
     if ctx.invoked_subcommand is not None:
-        if process or state or listener or peer or kind or any((idle, netns, duration, read_by, as_json)):
+        if any((words, netns, duration, read_by, as_json)):
             raise click.UsageError(f"options go after the command: closing {ctx.invoked_subcommand} …", ctx)
         return
     from halfopen.linux.bpf import bpf_object
@@ -57,10 +52,7 @@ def command(
     seconds = None if duration is None else duration_s(duration, what="--for")
     if seconds is not None and not _LEAST_S <= seconds <= _LONGEST_S:
         raise UsageError(f"--for {duration} is out of range", hint="give a time from 100ms to 1h, as in 10s")
-    filter, stop = (
-        filter_of(process=process, state=state, listener=listener, peer=peer, idle=idle, kind=kind),
-        StopEvent(),
-    )
+    filter, stop = words.filter(), StopEvent()
     ns = here() if netns is None else namespace(netns)
     if seconds is None:
         seen = look(ns, filter, way=read_by or "auto")

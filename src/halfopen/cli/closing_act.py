@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from halfopen.cli.closing_words import closing_filter_options, filter_of
+from halfopen.cli.closing_words import ClosingWords, closing_filter_options
 from halfopen.cli.options import here, one_netns_option, reason_option
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ def _acting(command: Any) -> Any:
 )
 @click.option("--undo", metavar="ID", help="Restore the options that a former keepalive changed.")
 def keepalive(
-    after: str | None, every: str | None, probes: int | None, user_timeout: str | None, undo: str | None, **words: Any
+    after: str | None, every: str | None, probes: int | None, user_timeout: str | None, undo: str | None, **shared: Any
 ) -> None:
     """Turn keepalive on for connections that are already open, without a restart.
 
@@ -69,7 +69,7 @@ def keepalive(
     from halfopen.core.policy.connection_actions import KEEPALIVE_ON, KeepaliveOptions
 
     if undo is not None:
-        _undo(undo, {**words, "after": after, "every": every, "probes": probes, "user_timeout": user_timeout})
+        _undo(undo, {**shared, "after": after, "every": every, "probes": probes, "user_timeout": user_timeout})
         return
     options = KeepaliveOptions(
         True,
@@ -78,12 +78,12 @@ def keepalive(
         probes,
         None if user_timeout is None else _milliseconds(user_timeout),
     )
-    _act(KEEPALIVE_ON, options=options, **words)
+    _act(KEEPALIVE_ON, options=options, **shared)
 
 
 @click.command()
 @_acting
-def probe(**words: Any) -> None:
+def probe(**shared: Any) -> None:
     """Send one keepalive probe to each peer, and wait two seconds for the answers.
 
     The programs do not notice. A peer that no longer knows the connection answers with an RST, which closes it. The
@@ -91,12 +91,12 @@ def probe(**words: Any) -> None:
     """
     from halfopen.core.policy.connection_actions import PROBE_PEERS
 
-    _act(PROBE_PEERS, **words)
+    _act(PROBE_PEERS, **shared)
 
 
 @click.command()
 @_acting
-def shutdown(**words: Any) -> None:
+def shutdown(**shared: Any) -> None:
     """End connections in CLOSE_WAIT in an orderly way: send the FIN that the program did not.
 
     Nothing is reset, and unread data can still be read. Without --idle, only connections without data for 10 s are
@@ -104,12 +104,12 @@ def shutdown(**words: Any) -> None:
     """
     from halfopen.core.policy.connection_actions import SHUT_DOWN
 
-    _act(SHUT_DOWN, **words)
+    _act(SHUT_DOWN, **shared)
 
 
 @click.command()
 @_acting
-def destroy(**words: Any) -> None:
+def destroy(**shared: Any) -> None:
     """End connections with an RST: those in CLOSE_WAIT, unless --state names another state.
 
     Each connection is checked again under its own lock (Linux 6.5, eBPF): it must be in the same state, with no more
@@ -118,7 +118,7 @@ def destroy(**words: Any) -> None:
     """
     from halfopen.core.policy.connection_actions import DESTROY
 
-    _act(DESTROY, **words)
+    _act(DESTROY, **shared)
 
 
 COMMANDS: Final = {"keepalive": keepalive, "probe": probe, "shutdown": shutdown, "destroy": destroy}
@@ -149,12 +149,7 @@ def _milliseconds(text: str) -> int:
 def _act(
     how: str,
     *,
-    process: tuple[str, ...],
-    state: tuple[str, ...],
-    listener: tuple[str, ...],
-    peer: tuple[str, ...],
-    idle: str | None,
-    kind: tuple[str, ...],
+    words: ClosingWords,
     netns: str | None,
     everything: bool,
     most: int | None,
@@ -172,7 +167,7 @@ def _act(
     from halfopen.linux.netns import current
     from halfopen.ops.executor import Executor
 
-    filter = filter_of(process=process, state=state, listener=listener, peer=peer, idle=idle, kind=kind)
+    filter = words.filter()
     if filter.empty and not everything:
         raise UsageError(
             f"{how} needs a filter", hint="give --process, --state, --listener, --peer, --idle, --kind or --all"
@@ -207,21 +202,21 @@ def _ask(action: ChangeConnections | RestoreOptions, ns: Netns, verb: str) -> Ch
     return asked
 
 
-def _undo(id: str, words: dict[str, Any]) -> None:
+def _undo(id: str, given: dict[str, Any]) -> None:
     from halfopen.api import namespace
     from halfopen.core.errors import UsageError
     from halfopen.core.policy.connection_actions import RestoreOptions
     from halfopen.linux.netns import current
     from halfopen.ops.executor import Executor
 
-    others = [name for name, value in words.items() if value and name not in _OF_AN_UNDO]
+    others = [name for name, value in given.items() if value and name not in _OF_AN_UNDO]
     if others:
         raise UsageError("--undo takes no filter and no options of keepalive", hint="its record names the connections")
-    ns = namespace(words["netns"]) or here() or current()
-    action = RestoreOptions(id, words["reason"] or "halfopen closing keepalive --undo")
-    if not words["yes"] and not words["dry_run"]:
+    ns = namespace(given["netns"]) or here() or current()
+    action = RestoreOptions(id, given["reason"] or "halfopen closing keepalive --undo")
+    if not given["yes"] and not given["dry_run"]:
         _ask(action, ns, "undo")
-    _show(Executor(dry_run=words["dry_run"]).execute(action, ns), words["as_json"])
+    _show(Executor(dry_run=given["dry_run"]).execute(action, ns), given["as_json"])
 
 
 def _show(outcome: ChangedConnections, as_json: bool) -> None:

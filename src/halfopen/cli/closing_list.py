@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from halfopen.cli.closing_words import closing_filter_options, filter_of
+from halfopen.cli.closing_words import ClosingWords, closing_filter_options
 from halfopen.cli.options import format_option, here, limit_option, one_netns_option
 from halfopen.cli.saying import say
 
@@ -21,12 +21,7 @@ _TABLE_LIMIT = 100
 @format_option
 @click.option("--json", "as_json", is_flag=True, help="The same as --format json (halfopen.closing-list/1).")
 def command(
-    process: tuple[str, ...],
-    state: tuple[str, ...],
-    listener: tuple[str, ...],
-    peer: tuple[str, ...],
-    idle: str | None,
-    kind: tuple[str, ...],
+    words: ClosingWords,
     netns: str | None,
     sort: str,
     limit: int | None,
@@ -45,10 +40,7 @@ def command(
     from halfopen.present import closing
 
     form = "json" if as_json else form
-    seen = look(
-        here() if netns is None else namespace(netns),
-        filter_of(process=process, state=state, listener=listener, peer=peer, idle=idle, kind=kind),
-    )
+    seen = look(here() if netns is None else namespace(netns), words.filter())
     total = len(seen.model.sockets.rows)
     most = _TABLE_LIMIT if limit is None and form == "table" else (limit or total)
     places = sorted_places(seen.model, sort)[:most]

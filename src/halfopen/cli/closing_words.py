@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
+import functools
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, TypeVar
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -12,11 +15,53 @@ from halfopen.cli.options import listener_option
 if TYPE_CHECKING:
     from halfopen.core.closing_filter import ClosingFilter
 
-F = TypeVar("F", bound=Callable[..., Any])
+
+@dataclass(frozen=True, slots=True)
+class ClosingWords:
+    """The words given for --process, --state, --listener, --peer, --idle and --kind; false where none were."""
+
+    process: tuple[str, ...]
+    state: tuple[str, ...]
+    listener: tuple[str, ...]
+    peer: tuple[str, ...]
+    idle: str | None
+    kind: tuple[str, ...]
+
+    def __bool__(self) -> bool:
+        return any(getattr(self, field.name) for field in dataclasses.fields(self))
+
+    def filter(self) -> ClosingFilter:
+        """The filter that they ask for. Raises: UsageError."""
+        from halfopen.core import closing_filter
+        from halfopen.core.errors import UsageError
+        from halfopen.core.model.closing_kinds import Signature
+        from halfopen.core.units import duration_s, endpoint
+
+        words = [one.word for one in Signature]
+        for word in self.kind:
+            if word not in words:
+                raise UsageError(f"--kind {word!r} is not a kind", hint=f"give one of {', '.join(words)}")
+        if not all(self.process):
+            raise UsageError("--process needs a PID or a name", hint="as in --process 4711 or --process java")
+        return closing_filter.ClosingFilter(
+            tuple(dict.fromkeys(self.process)),
+            tuple(dict.fromkeys(map(closing_filter.state, self.state))),
+            tuple(dict.fromkeys(map(closing_filter.peer, self.peer))),
+            None if self.idle is None else duration_s(self.idle, what="--idle"),
+            tuple(dict.fromkeys(self.kind)),
+            tuple(dict.fromkeys(map(endpoint, self.listener))),
+        )
 
 
-def closing_filter_options(command: F) -> F:
-    """Add --process, --state, --listener, --peer, --idle and --kind, which `filter_of` turns into a ClosingFilter."""
+def closing_filter_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add --process, --state, --listener, --peer, --idle and --kind, which reach the command together as `words`."""
+
+    @functools.wraps(command)
+    def with_words(*args: Any, **given: Any) -> Any:
+        words = ClosingWords(**{field.name: given.pop(field.name) for field in dataclasses.fields(ClosingWords)})
+        return command(*args, words=words, **given)
+
+    made: Callable[..., Any] = with_words
     for option in (
         click.option(
             "--kind", metavar="KIND", multiple=True, help="Only connections of this kind, as in the column KIND."
@@ -38,36 +83,5 @@ def closing_filter_options(command: F) -> F:
             help="Only connections held by this process, or by the processes of this name, unit or container.",
         ),
     ):
-        command = option(command)
-    return command
-
-
-def filter_of(
-    *,
-    process: tuple[str, ...],
-    state: tuple[str, ...],
-    listener: tuple[str, ...],
-    peer: tuple[str, ...],
-    idle: str | None,
-    kind: tuple[str, ...],
-) -> ClosingFilter:
-    """The ClosingFilter of the words given. Raises: UsageError."""
-    from halfopen.core import closing_filter
-    from halfopen.core.errors import UsageError
-    from halfopen.core.model.closing_kinds import Signature
-    from halfopen.core.units import duration_s, endpoint
-
-    words = [one.word for one in Signature]
-    for word in kind:
-        if word not in words:
-            raise UsageError(f"--kind {word!r} is not a kind", hint=f"give one of {', '.join(words)}")
-    if not all(process):
-        raise UsageError("--process needs a PID or a name", hint="as in --process 4711 or --process java")
-    return closing_filter.ClosingFilter(
-        tuple(dict.fromkeys(process)),
-        tuple(dict.fromkeys(map(closing_filter.state, state))),
-        tuple(dict.fromkeys(map(closing_filter.peer, peer))),
-        None if idle is None else duration_s(idle, what="--idle"),
-        tuple(dict.fromkeys(kind)),
-        tuple(dict.fromkeys(map(endpoint, listener))),
-    )
+        made = option(made)
+    return made
