@@ -98,7 +98,7 @@ def arguments(words: list[str]) -> argparse.Namespace:
     add("--handshake-rounds", type=_positive, metavar="N", help="rounds of handshakes, counted and not (25)")
     add("--descriptors", type=_positive, metavar="N", help="open files of others beside a listener (1000000)")
     add("--namespaces", type=_positive, metavar="N", help="empty network namespaces (500)")
-    add("--watch-seconds", type=_positive, metavar="N", help="seconds that an idle watch is measured for (20)")
+    add("--watch-seconds", type=float, metavar="S", help="seconds that an idle watch is measured for (20)")
     add("--starts", type=_positive, metavar="N", help="starts of each command (15)")
     add("--syns", type=_positive, metavar="N", help="SYNs to send from one core (200000)")
     add("--sockets", type=_positive, metavar="N", help="closing: connections, both ends counted (100000)")

@@ -33,7 +33,8 @@ _TRIES: Final = 4
 
 def say(line: str) -> None:
     """Progress, for whoever waits."""
-    print(line, file=sys.stderr, flush=True)
+    sys.stderr.write(f"{line}\n")  # in one piece: threads may say something
+    sys.stderr.flush()
 
 
 class Still:

@@ -14,9 +14,11 @@ import pytest
 
 import halfopen
 from halfopen.core.errors import HalfopenError, UnknownTarget
+from halfopen.core.filters import Filter
 from halfopen.core.model.binomial import upper_bound
 from halfopen.lab import Lab
-from halfopen.ops.advise import released_since
+from halfopen.linux.netns import resolve
+from halfopen.ops.advise import EVERY_S, advise_on, released_since
 from halfopen.read import synack_timer
 from halfopen.read.bpf.handshakes import HandshakePrograms
 from peers import until
@@ -39,18 +41,20 @@ def _programs() -> None:
 
 
 class Advising:
-    """An advice in the making."""
+    """An advice in the making, until it is asked for."""
 
-    def __init__(self, lab: Lab, seconds: float) -> None:
+    def __init__(self, lab: Lab) -> None:
         self._found: list[AdviceGiven] = []
-        self._thread = threading.Thread(target=lambda: self._found.append(self._advise(lab, seconds)))
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=lambda: self._found.append(self._advise(lab)))
         self._thread.start()
 
-    @staticmethod
-    def _advise(lab: Lab, seconds: float) -> AdviceGiven:
-        return halfopen.advise(lab.server.netns_path, seconds=seconds)
+    def _advise(self, lab: Lab) -> AdviceGiven:
+        return advise_on(resolve(lab.server.netns_path), 60.0, Filter(), self._stop)
 
     def done(self) -> AdviceGiven:
+        time.sleep(4 * EVERY_S)  # what is so now is in a reading
+        self._stop.set()
         self._thread.join()
         return self._found[0]
 
@@ -58,7 +62,7 @@ class Advising:
 def test_a_lost_ack_and_slow_clients_are_counted_as_what_they_cost(lab: Lab) -> None:
     """30 handshakes at once, 5 whose last ACK is lost until the SYN-ACK was sent again, twice."""
     web = lab.server.listen(8080, backlog=1024)
-    advising = Advising(lab, 10.0)
+    advising = Advising(lab)
     time.sleep(1.5)
     lab.client.connect(web, 30)
     assert lab.client.slow(web, 20, 0.2, 0.3).wait(10) == 20
@@ -67,6 +71,7 @@ def test_a_lost_ack_and_slow_clients_are_counted_as_what_they_cost(lab: Lab) -> 
     # The first SYN-ACK of these goes again after 1 s, the second after 3 s.
     until(lambda: halfopen.snapshot(lab.server.netns_path).oldest_s > 1.5)
     web.lose_acks(False)
+    until(lambda: web.accepted == 55)
     [one] = advising.done().listeners
     assert one.seen.view.port == 8080
     assert one.finished == 55
@@ -85,7 +90,7 @@ def test_a_lost_ack_and_slow_clients_are_counted_as_what_they_cost(lab: Lab) -> 
 
 def test_a_program_that_stops_accepting_is_forecast_and_needs_room(lab: Lab) -> None:
     full = lab.server.listen(8081, backlog=64, mode="never")
-    advising = Advising(lab, 6.0)
+    advising = Advising(lab)
     time.sleep(1.0)
     for _ in range(20):
         lab.client.connect(full, 2)
@@ -100,7 +105,7 @@ def test_a_program_that_stops_accepting_is_forecast_and_needs_room(lab: Lab) -> 
 def test_a_listener_that_is_opened_meanwhile_is_told(lab: Lab) -> None:
     """Its drops count from then on."""
     lab.server.listen(8081)
-    advising = Advising(lab, 2.0)
+    advising = Advising(lab)
     time.sleep(0.6)
     lab.server.listen(8082)
     [(view, ago_s)] = advising.done().opened

@@ -25,7 +25,7 @@ OPTIONAL = {"netstat", "psutil", "pyroute2"}
 TINY = [
     *("--quick", "--rounds", "1", "--release", "500", "--starts", "1", "--syns", "2000"),
     *("--slow", "300", "--listeners", "5", "--handshake-rounds", "1", "--beside", "500"),
-    *("--descriptors", "2000", "--namespaces", "5", "--watch-seconds", "1"),
+    *("--descriptors", "2000", "--namespaces", "5", "--watch-seconds", "0.3"),
 ]
 
 
