@@ -2,7 +2,7 @@
 
 The scenes of the lab, and those of closing_pools.py with real programs, as far as these are here.
 
-Alone: python bench/closing_scenes.py [--draws N] [--scene NAME …] [--json FILE]
+Alone: python bench/closing_scenes.py [--draws N] [--first SEED] [--scene NAME …] [--json FILE]
 """
 
 from __future__ import annotations
@@ -72,6 +72,7 @@ def main() -> int:
     """Play them and print a line for each scene."""
     parser = argparse.ArgumentParser(description="Play the scenes of closing.")
     parser.add_argument("--draws", type=int, default=DRAWS)
+    parser.add_argument("--first", type=int, default=0, metavar="SEED", help="the first of the seeds (0)")
     parser.add_argument("--scene", action="append", choices=[*SCENES])
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--json")
@@ -85,7 +86,8 @@ def main() -> int:
     for missing in sorted({name for names in left_out.values() for name in names}):
         scenes = [scene for scene, names in left_out.items() if missing in names]
         print(f"{missing} is not here; left out: {', '.join(scenes)}")
-    asked = [(name, seed) for name in given.scene or SCENES if name not in left_out for seed in range(given.draws)]
+    seeds = range(given.first, given.first + given.draws)
+    asked = [(name, seed) for name in given.scene or SCENES if name not in left_out for seed in seeds]
     with ThreadPoolExecutor(given.jobs) as pool:
         plays = list(pool.map(lambda one: _apart(*one), asked))
     for name in dict.fromkeys(name for name, _ in asked):
