@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -12,8 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from halfopen.core.addresses import V4_MAPPED
-from halfopen.core.errors import HalfopenError, UsageError
+from halfopen.core.errors import UsageError
 from halfopen.lab import requests, wiring
+from halfopen.lab.background import Background
 from halfopen.lab.frames import Bytes, Path
 from halfopen.lab.listener import LabListener
 from halfopen.lab.raw_host import RawHost
@@ -172,16 +172,16 @@ def half_open(client: RawHost, listener: LabListener, n: int, rate: float | None
     return sent
 
 
-class Flood:
+class Flood(Background):
     """SYNs at a steady rate in a background thread, until `duration_s` is over, `stop` is called or the lab closes."""
 
     def __init__(
         self, client: RawHost, listener: LabListener, rate: float, duration_s: float, sources: str, target: str
     ) -> None:
+        super().__init__()
         self.listener = listener
         self.sent = 0
         self.lost = 0
-        self.failed: HalfopenError | None = None
         self._client = client
         self._rate = rate
         # The count ends it; time does where this machine cannot keep up with the rate.
@@ -189,21 +189,11 @@ class Flood:
         self._most = int(rate * duration_s)
         self._sources = sources
         self._path = path_to(target, listener.port)
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="lab-flood", daemon=True)
-        self._thread.start()
+        self._begin("lab-flood")
 
-    @property
-    def running(self) -> bool:
-        """Whether it still sends."""
-        return self._thread.is_alive()
-
-    def _run(self) -> None:
-        try:
-            with self._client.sender() as sender:
-                self._send_all(sender, FLOOD[self._sources])
-        except HalfopenError as e:
-            self.failed = e
+    def _send(self) -> None:
+        with self._client.sender() as sender:
+            self._send_all(sender, FLOOD[self._sources])
 
     def _send_all(self, sender: Sender, pool: Pool) -> None:
         def over() -> bool:
@@ -219,13 +209,9 @@ class Flood:
 
     def wait(self, timeout: float | None = None) -> bool:
         """Wait until it has ended; whether it has."""
-        self._thread.join(timeout)
-        return not self.running
+        return self._ended(timeout)
 
     def stop(self) -> int:
         """End it now; how many SYNs were sent. Raises: what went wrong meanwhile."""
-        self._stop.set()
-        self._thread.join()
-        if self.failed is not None:
-            raise self.failed
+        self._end()
         return self.sent

@@ -17,7 +17,8 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from halfopen.core.errors import HalfopenError, UsageError
+from halfopen.core.errors import UsageError
+from halfopen.lab.background import Background
 from halfopen.lab.flood import MAX_DURATION_S, keys_of, path_to, timestamp
 from halfopen.lab.frames import ETH, Bytes, Path, parse_syn_acks
 from halfopen.lab.listener import LabListener
@@ -167,7 +168,7 @@ class _Clients:
         return float(min(self.ack_at.min(initial=np.inf), self.retry_at.min(initial=np.inf)))
 
 
-class Slow:
+class Slow(Background):
     """`n` slow clients at work in a background thread, until all have completed, `stop` is called or the lab closes.
 
     completed: final ACKs sent. answered: SYN-ACKs received. least_s, most_s: (n,) the bounds of each handshake's time
@@ -186,9 +187,9 @@ class Slow:
         target: str,
         loss: float = 0.0,
     ) -> None:
+        super().__init__()
         self.listener = listener
         self.count = n
-        self.failed: HalfopenError | None = None
         self._path = path_to(target, listener.port)
         source, port = SLOW[sources].pair(client.turns.take(SLOW, sources, self._path.v6, n), self._path.v6)
         seq = client.random_seq(n)
@@ -203,9 +204,7 @@ class Slow:
         # Listening before the first SYN goes out, or its answer would be missed.
         self._capture = Capture(client, ipaddress.ip_network(SLOW_V6 if self._path.v6 else SLOW_V4))
         self._at_once = threading.Event()
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="lab-slow", daemon=True)
-        self._thread.start()
+        self._begin("lab-slow")
 
     @property
     def completed(self) -> int:
@@ -227,13 +226,11 @@ class Slow:
         """Each handshake took at most so long, in s: (count,), NaN of one that has not finished."""
         return self._clients.most_s
 
-    def _run(self) -> None:
+    def _send(self) -> None:
         try:
             with self._client.sender() as sender:
                 while not self._stop.is_set() and self.completed < self.count and time.monotonic() < self._until:
                     self._step(sender)
-        except HalfopenError as e:
-            self.failed = e
         finally:
             self._capture.close()
 
@@ -291,15 +288,14 @@ class Slow:
 
     def wait(self, timeout: float | None = None) -> int:
         """Wait until all have completed, at most `timeout` seconds; how many have. Raises: what went wrong."""
-        self._thread.join(timeout)
-        if self.failed is not None:
-            raise self.failed
+        self._ended(timeout)
+        self._raise_what_failed()
         return self.completed
 
     def stop(self) -> int:
         """End it now: who has not completed never will. How many have. Raises: what went wrong meanwhile."""
-        self._stop.set()
-        return self.wait()
+        self._end()
+        return self.completed
 
 
 __all__ = ["MAX_COUNT", "Path", "Slow", "check_delay", "check_loss"]

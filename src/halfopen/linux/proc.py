@@ -5,18 +5,8 @@ from __future__ import annotations
 import os
 from typing import Final
 
+from halfopen.core.capabilities import CAPABILITIES
 from halfopen.linux.small_files import read, text
-
-# linux/capability.h
-CAPABILITIES: Final = {
-    "CAP_DAC_OVERRIDE": 1,
-    "CAP_DAC_READ_SEARCH": 2,
-    "CAP_NET_ADMIN": 12,
-    "CAP_SYS_PTRACE": 19,
-    "CAP_SYS_ADMIN": 21,
-    "CAP_PERFMON": 38,
-    "CAP_BPF": 39,
-}
 
 # To read a link of each takes longer than loading the eBPF program that needs none.
 MANY_FILES: Final = 10_000

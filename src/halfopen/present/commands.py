@@ -7,6 +7,7 @@ import re
 import shutil
 from typing import Final
 
+from halfopen.core.capabilities import CAPABILITIES
 from halfopen.present import terminal
 
 _CHANGES: Final = re.compile(
@@ -15,17 +16,13 @@ _CHANGES: Final = re.compile(
 )
 _BY_EBPF: Final = re.compile(r"\bhalfopen (?=(?:advise|handshakes)\b)")
 _SUDO: Final = "sudo halfopen "
-_CAP_NET_ADMIN: Final = 12
-_CAP_SYS_ADMIN: Final = 21
-_CAP_PERFMON: Final = 38
-_CAP_BPF: Final = 39
 # Where sudo looks on every system.
 _EVERYBODYS: Final = ("/usr/bin", "/usr/sbin", "/bin", "/sbin")
 
 
 def may_change() -> bool:
     """Whether this process may change things in its network namespace (CAP_NET_ADMIN)."""
-    return _has(_CAP_NET_ADMIN)
+    return _has("CAP_NET_ADMIN")
 
 
 def may_load() -> bool:
@@ -33,7 +30,7 @@ def may_load() -> bool:
 
     The capabilities of a user namespace do not count: `bpf_capable()` asks the initial one.
     """
-    return _outside_of_user_namespaces() and (_has(_CAP_SYS_ADMIN) or (_has(_CAP_BPF) and _has(_CAP_PERFMON)))
+    return _outside_of_user_namespaces() and (_has("CAP_SYS_ADMIN") or (_has("CAP_BPF") and _has("CAP_PERFMON")))
 
 
 def _outside_of_user_namespaces() -> bool:
@@ -44,13 +41,13 @@ def _outside_of_user_namespaces() -> bool:
         return True
 
 
-def _has(capability: int) -> bool:
+def _has(capability: str) -> bool:
     if os.environ.get(terminal.FOR_OTHERS):
         return False
     try:
         with open("/proc/self/status", encoding="ascii", errors="replace") as f:
             found = next((line.split()[1] for line in f if line.startswith("CapEff:")), "0")
-        return bool(int(found, 16) >> capability & 1)
+        return bool(int(found, 16) >> CAPABILITIES[capability] & 1)
     except (OSError, ValueError, IndexError):
         return os.geteuid() == 0
 

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from itertools import islice
 from typing import Final
 
+from halfopen.core.addresses import AF_INET, AF_INET6
 from halfopen.core.errors import KernelError, NotPermitted
 from halfopen.linux.sockets import ANSWER_WITHIN_S
 from halfopen.wire import netlink, rtnetlink
@@ -20,7 +21,7 @@ _GET_STRICT_CHK: Final = 12
 _BYTES: Final = 64 * 1024
 # A router with the whole Internet in its table is not read to the end.
 _MOST_ROUTES: Final = 20_000
-_HEADERS: Final = {rtnetlink.AF_INET: 40, rtnetlink.AF_INET6: 60}
+_HEADERS: Final = {AF_INET: 40, AF_INET6: 60}
 
 
 def devices() -> list[Device]:

@@ -7,6 +7,7 @@ import time
 from collections.abc import Sequence
 from typing import Final
 
+from halfopen.core.capabilities import CAPABILITIES
 from halfopen.core.sample.workers import OpenFiles, Workers, WorkerState
 from halfopen.linux import proc, small_files
 from halfopen.read import cgroups
@@ -18,7 +19,6 @@ BUDGET_S: Final = 0.1
 _THREADS: Final = 256
 _TICKS: Final = os.sysconf("SC_CLK_TCK")
 _FILES: Final = "Max open files"
-_CAP_SYS_ADMIN: Final = 21
 
 
 def probe(pids: Sequence[int], earlier: Workers | None = None) -> Probe:
@@ -106,7 +106,7 @@ def may_pass(status: str) -> bool:
     """Whether the text of /proc/PID/status has CAP_SYS_ADMIN among the effective capabilities."""
     for line in status.splitlines():
         if line.startswith("CapEff:"):
-            return bool(int(line.split()[1], 16) >> _CAP_SYS_ADMIN & 1)
+            return bool(int(line.split()[1], 16) >> CAPABILITIES["CAP_SYS_ADMIN"] & 1)
     return False
 
 

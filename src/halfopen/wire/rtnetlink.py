@@ -7,13 +7,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
+from halfopen.core.addresses import AF_INET, AF_INET6
 from halfopen.wire import netlink
 
 RTM_NEWLINK, RTM_NEWROUTE = 16, 24
 _RTM_GETLINK, _RTM_GETROUTE = 18, 26
 LOCAL_TABLE, MAIN_TABLE = 255, 254
 _RTN_UNICAST, _RTN_LOCAL = 1, 2
-AF_INET, AF_INET6 = 2, 10
 _ARPHRD_ETHER, _ARPHRD_LOOPBACK = 1, 772
 _IFF_UP: Final = 1
 _IFLA_IFNAME, _IFLA_MTU, _IFLA_LINKINFO, _IFLA_INFO_KIND = 3, 4, 18, 1

@@ -9,13 +9,13 @@ from __future__ import annotations
 import os
 import socket
 import struct
-import threading
 import time
 from typing import Final
 
 import numpy as np
 
-from halfopen.core.errors import HalfopenError, LabError, Unsupported
+from halfopen.core.errors import LabError, Unsupported
+from halfopen.lab.background import Background
 from halfopen.lab.frames import Bytes
 from halfopen.lab.host import LabHost
 from halfopen.lab.raw_host import RawHost
@@ -58,8 +58,8 @@ def slow_down(host: LabHost, cpu: int) -> None:
             raise Unsupported("rps", f"no queue of a CPU can be filled here: {why}", hint="run as root")
 
 
-class Bursts:
-    """`size` datagrams at once, every `every_s`, until `stop`, or for ten minutes. failed: what went wrong, if any."""
+class Bursts(Background):
+    """`size` datagrams at once, every `every_s`, until `stop`, or for ten minutes."""
 
     def __init__(self, server: LabHost, sender: RawHost, mac: str, size: int, every_s: float) -> None:
         """Raises: Unsupported on a machine with one CPU, or as `slow_down`."""
@@ -67,26 +67,20 @@ class Bursts:
         if len(cpus) < 2:
             raise Unsupported("two CPUs", "one CPU sends and another receives in this scene")
         slow_down(server, cpus[1])
-        self.failed: HalfopenError | None = None
+        super().__init__()
         self._host, self._cpu, self._every_s = sender, cpus[0], every_s
         self._frames = datagrams(size, mac)
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="scene-bursts", daemon=True)
-        self._thread.start()
+        self._begin("scene-bursts")
 
-    def _run(self) -> None:
+    def _send(self) -> None:
         os.sched_setaffinity(0, {self._cpu})  # of this thread alone
         until_s = time.monotonic() + _MAX_S
-        try:
-            with self._host.sender() as sender:
-                # The usual buffer holds fewer packets than the queue, and sending would wait for the receiver.
-                sender.buffer(_BUFFER)
-                while time.monotonic() < until_s and not self._stop.wait(self._every_s):
-                    sender.send_once(self._frames)
-        except HalfopenError as e:
-            self.failed = e
+        with self._host.sender() as sender:
+            # The usual buffer holds fewer packets than the queue, and sending would wait for the receiver.
+            sender.buffer(_BUFFER)
+            while time.monotonic() < until_s and not self._stop.wait(self._every_s):
+                sender.send_once(self._frames)
 
     def stop(self) -> None:
-        """End it now."""
-        self._stop.set()
-        self._thread.join()
+        """End it now. Raises: what went wrong meanwhile."""
+        self._end()

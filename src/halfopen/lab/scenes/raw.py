@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ipaddress
-import threading
 import time
 from collections.abc import Callable
 from typing import Final
@@ -11,7 +10,8 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from halfopen.core.errors import HalfopenError, UsageError
+from halfopen.core.errors import UsageError
+from halfopen.lab.background import Background
 from halfopen.lab.frames import Bytes, Path
 from halfopen.lab.raw_host import RawHost
 from halfopen.lab.sender import Sender
@@ -69,7 +69,7 @@ def within(prefixes: list[str], addresses: int) -> Draw:
     return draw
 
 
-class Raw:
+class Raw(Background):
     """SYNs in the background until `for_s` is over, `stop` is called or the scene ends. `sent`: how many so far."""
 
     def __init__(
@@ -78,28 +78,23 @@ class Raw:
         """rate: SYNs a second, for_s: seconds. Raises: UsageError."""
         if not 0 < rate <= MAX_RATE or not 0 < for_s <= MAX_S:
             raise UsageError(f"a scene sends up to {MAX_RATE:,.0f} SYNs a second for up to {MAX_S:g} s")
+        super().__init__()
         self.sent = 0
-        self.failed: HalfopenError | None = None
         self._host, self._path, self._draw, self._rate, self._for_s = host, path, draw, rate, for_s
         self._ports = np.array(ports, dtype=np.uint16)
         self._rng = np.random.default_rng(seed)
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="scene-raw", daemon=True)
-        self._thread.start()
+        self._begin("scene-raw")
 
-    def _run(self) -> None:
+    def _send(self) -> None:
         begun = time.monotonic()
-        try:
-            with self._host.sender() as sender:
-                while (now := time.monotonic()) < begun + self._for_s and not self._stop.is_set():
-                    due = min(int((now - begun) * self._rate) - self.sent, int(self._rate / 20) + 1)
-                    if due > 0:
-                        sender.send(self._frames(due))
-                        self.sent += due
-                    self._follow(sender)
-                    self._stop.wait(max(_TICK_S, (self.sent + 1) / self._rate - (time.monotonic() - begun)))
-        except HalfopenError as e:
-            self.failed = e
+        with self._host.sender() as sender:
+            while (now := time.monotonic()) < begun + self._for_s and not self._stop.is_set():
+                due = min(int((now - begun) * self._rate) - self.sent, int(self._rate / 20) + 1)
+                if due > 0:
+                    sender.send(self._frames(due))
+                    self.sent += due
+                self._follow(sender)
+                self._stop.wait(max(_TICK_S, (self.sent + 1) / self._rate - (time.monotonic() - begun)))
 
     def _follow(self, sender: Sender) -> None:
         """What is done about the answers: nothing."""
@@ -127,8 +122,5 @@ class Raw:
 
     def stop(self) -> int:
         """End it now; how many SYNs were sent. Raises: what went wrong meanwhile."""
-        self._stop.set()
-        self._thread.join()
-        if self.failed is not None:
-            raise self.failed
+        self._end()
         return self.sent
