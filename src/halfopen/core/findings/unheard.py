@@ -18,6 +18,8 @@ from halfopen.core.model.prefixes import Prefix, narrowest
 MOST: Final = 0.5
 # A prefix that holds most of them is named.
 _NAMED: Final = 0.9
+# Of those who finish, late; and of those who ask again, finished.
+_FAR: Final = 0.5
 # Without eBPF: who finished in this time finishes now.
 _RECENT_S: Final = 3.0
 
@@ -61,11 +63,17 @@ def _unheard(e: Evidence) -> tuple[Unheard, ...]:
 
 
 def _more_finish(e: Evidence, view: ListenerView, place: int, prefix: Prefix | None, again: NDArray[np.bool_]) -> bool:
-    """Whether more of these clients get through than ask again for long: then the path loses a part of the packets."""
+    """Whether more of these clients get through than ask again for long: then the path loses a part of the packets.
+
+    Where most of those who finish do so late, their round trips are longer than the timers of a client, and each of
+    them asks again: about as many finish as ask.
+    """
     rate, arrived, known = e.sources.among(again).per_s, e.now.arrived, e.sources.completers
     if arrived is None:
         # Addresses that finished are known, their ports are not.
         return prefix is not None and known.lately_within(prefix, _RECENT_S) >= int(np.count_nonzero(again))
     flow = arrived.by_view[place]
     finished = flow.finished if prefix is None else known.now_within(prefix, view.port)
-    return flow.per_s(finished) > rate
+    late = flow.late if prefix is None else known.late_within(prefix, view.port)
+    far = late >= max(SOME, _FAR * finished)
+    return flow.per_s(finished) > rate * (_FAR if far else 1.0)

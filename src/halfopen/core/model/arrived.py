@@ -133,9 +133,9 @@ class Completers:
             return 0
         return int(self._now(prefix, port)["finished"].sum())
 
-    def late_within(self, prefix: Prefix) -> int:
+    def late_within(self, prefix: Prefix, port: int | None = None) -> int:
         """How many of them finished after a SYN-ACK was sent again."""
-        return 0 if self.now is None else int(self._now(prefix, None)["late"].sum())
+        return 0 if self.now is None else int(self._now(prefix, port)["late"].sum())
 
     def _now(self, prefix: Prefix, port: int | None) -> NDArray[Any]:
         rows = np.empty(0, dtype=SOURCE) if self.now is None else self.now

@@ -245,6 +245,12 @@ def _slow_path(f: Finding) -> str:
     )
     if f.has("rtt_s") and f.number("rtt_s") >= _SHOWN_S:
         where = tr("{where} (round trip {time})", where=where, time=lasted(f.number("rtt_s")))
+    if f.has("release_time_s"):
+        where = tr(
+            "{where}, longer than the release time of a listener ({time})",
+            where=where,
+            time=lasted(f.number("release_time_s")),
+        )
     if not f.has("finished"):
         return tr_n(
             "{where}: {n:,} handshake waits after a SYN-ACK was sent again, of clients that finish others",

@@ -160,3 +160,13 @@ def test_how_long_handshakes_take_is_not_told_where_some_finish_by_cookie() -> N
     found = verdict.findings[ids.index("handshakes-finish")]
     assert not found.has("handshake_s")
     assert say(found) == "60 handshakes are under way and finish: 400/s, some of them by SYN cookie"
+
+
+@pytest.mark.parametrize(("finished", "late", "lost"), [(6, 6, False), (6, 0, True), (2, 2, True)])
+def test_clients_whose_round_trip_is_longer_than_their_timer_hear_the_synack(
+    finished: int, late: int, lost: bool
+) -> None:
+    """All of them ask again, and about as many finish as come, each late."""
+    seen = arrivals({f"99.{i}.0.9": {"syns": 1, "finished": 1, "late": int(i < late)} for i in range(finished)})
+    _, ids = second_look(asking(80), rates={"PassiveOpens": 2 * finished}, parts=(seen,), **timers(80))
+    assert ("synacks-lost" in ids) is lost

@@ -223,6 +223,8 @@ def slow_path(e: Evidence) -> Iterator[Hit]:
             ]
         facts += [Fact("prefix", found.prefix.text)] if found.prefix is not None else []
         facts += [Fact("rtt_s", round(found.rtt_s, 3), unit="s")] if found.rtt_s else []
+        shortest = min((view.release_time_s for view in e.now.views if view.half_open), default=0.0)
+        facts += [Fact("release_time_s", shortest, unit="s")] if 0 < shortest < found.rtt_s else []
         yield Hit(Level.NOTICE, tuple(facts), rules_out=rules_out)
     elif e.now.arrived is None and many(e, e.lasting) and small_share(e):
         yield Hit(Level.NOTICE, flow(e), rules_out=rules_out[:3])
