@@ -23,6 +23,8 @@ from halfopen.service import client
 
 _FIRST_PORT: Final = 20_000
 _PATIENCE_S: Final = 60.0
+# On a machine under heavy load.
+_STARTS_WITHIN_S: Final = 180.0
 # Until the allocator and the caches have what they keep.
 _WARM_S: Final = 10.0
 _SCRAPE_S: Final = 5.0
@@ -79,15 +81,22 @@ def _one(lab: Lab, listeners: int, place: str, seconds: float) -> Share:
 
 
 def _ready(process: subprocess.Popen[Any], control: str) -> dict[str, Any]:
-    until = time.monotonic() + _PATIENCE_S
+    """How a service is that has read for the first time, and whose face runs. Raises: BenchError."""
+    until, lacks = time.monotonic() + _STARTS_WITHIN_S, ""
     while time.monotonic() < until:
         if process.poll() is not None:
             raise BenchError(f"the service ended with {process.returncode}")
         answer = client.ask(control, {"command": "health"})
-        if answer and answer["readings"] and answer["face"]["memory_bytes"]:
+        if answer is None:
+            lacks = "does not answer"
+        elif not answer["readings"]:
+            lacks = "answers, but has not read"
+        elif not answer["face"]["memory_bytes"]:
+            lacks = f"answers and reads, but its face does not run (started {answer['face']['restarts'] + 1} times)"
+        else:
             return answer
         time.sleep(0.1)
-    raise BenchError("the service does not answer")
+    raise BenchError(f"after {_STARTS_WITHIN_S:g} s the service {lacks}")
 
 
 def _scrape(path: str) -> None:

@@ -35,6 +35,8 @@ _QUIET_TICK_S: Final = 5.0
 # Without a word for so long, though it was asked at each tick: the face hangs. Added up from ticks, so that a stop of
 # this whole process (SIGSTOP, a suspended machine) is not held against it.
 _SILENT_S: Final = 15.0
+# Before its first word: under heavy load a process takes that long to start, and another one would take as long again.
+_STARTS_WITHIN_S: Final = 120.0
 # At the end of the service less.
 _SILENT_AT_END_S: Final = 2.0
 _FIRST_PAUSE_S: Final = 0.25
@@ -255,7 +257,7 @@ class _Conversation:
         self._keeper, self._link, self._process = keeper, link, process
         self._frames = Frames(FaceReport)
         self._rest: memoryview = memoryview(keeper.first())
-        self._silent_s = 0.0
+        self._silent_s, self._heard = 0.0, False
         link.setblocking(False)
 
     def hold(self) -> str:
@@ -283,10 +285,15 @@ class _Conversation:
             if time.monotonic() >= next_tick:
                 self._silent_s += self._keeper.tick_s
                 next_tick = time.monotonic() + self._keeper.tick_s
-                if self._silent_s > (_SILENT_AT_END_S if self._keeper.ends else _SILENT_S):
-                    return f"did not answer for {_SILENT_S:g} s"
+                if self._silent_s > (patience_s := self._patience_s()):
+                    return f"did not answer for {patience_s:g} s"
                 if not self._rest:
                     self._rest = memoryview(encode(Parcel(0, PING, b"")))
+
+    def _patience_s(self) -> float:
+        if self._keeper.ends:
+            return _SILENT_AT_END_S
+        return _SILENT_S if self._heard else _STARTS_WITHIN_S
 
     def _hear(self) -> bool:
         try:
@@ -299,7 +306,7 @@ class _Conversation:
             return False
         try:
             for report in self._frames.take(data):
-                self._silent_s = 0.0
+                self._silent_s, self._heard = 0.0, True
                 self._keeper.reported(report)
         except WireError:
             return False

@@ -146,6 +146,22 @@ def test_one_that_hangs_is_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         assert any("did not answer" in line for line in keeper.told())
 
 
+def test_one_that_is_slow_to_start_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(face_keeper, "_QUIET_TICK_S", 0.01)
+    monkeypatch.setattr(face_keeper, "_SILENT_S", 0.02)  # no process starts as fast
+    with facing(tmp_path) as (keeper, _):
+        until(lambda: keeper.health.memory_bytes)
+        assert keeper.health.restarts == 0
+
+
+def test_one_that_never_starts_is_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(face_keeper, "_QUIET_TICK_S", 0.01)
+    monkeypatch.setattr(face_keeper, "_STARTS_WITHIN_S", 0.02)
+    with facing(tmp_path) as (keeper, _):
+        until(lambda: keeper.health.restarts)
+        assert any("did not answer for 0.02 s" in line for line in keeper.told())
+
+
 def test_faces_that_do_not_live_are_started_less_and_less_often(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
