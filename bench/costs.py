@@ -182,9 +182,7 @@ def _share(lab: Lab, words: list[str], seconds: float) -> float:
     argv = [*halfopen_command(), "watch", *words]
     process = lab.server.spawn(argv, stdout=subprocess.PIPE, env=environment())
     try:
-        # Its two lines, that it watches and what its first reading found: on a busy machine that may take long.
-        if process.stdout is None or not all(process.stdout.readline() for _ in range(2)):
-            raise BenchError(f"the watch ended with {process.wait()}")
+        _begun_to_watch(process)
         time.sleep(min(_WARM_S, seconds))
         begun, used_s = time.monotonic(), _used_s(process.pid)
         time.sleep(seconds)
@@ -193,6 +191,14 @@ def _share(lab: Lab, words: list[str], seconds: float) -> float:
         return (_used_s(process.pid) - used_s) / (time.monotonic() - begun)
     finally:
         lab.server.end(process)
+
+
+def _begun_to_watch(process: subprocess.Popen[bytes]) -> None:
+    """Wait for the two lines of a watch, that it watches and what its first reading found: on a busy machine that may
+    take long, and starting costs as much as minutes of an idle watch. Raises: BenchError.
+    """
+    if process.stdout is None or not all(process.stdout.readline() for _ in range(2)):
+        raise BenchError(f"the watch ended with {process.wait()}")
 
 
 def _used_s(pid: int) -> float:

@@ -16,6 +16,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Final
 
 import numpy as np
+from costs import _begun_to_watch as begun_to_watch
 from costs import _used_s as used_s
 from inside import BenchError, environment
 from reading import halfopen_command
@@ -93,10 +94,10 @@ def measure(listeners: int, seconds: float, kills: int = KILLS) -> Kept:
                 say(f"a watch beside {listeners:,} listeners, {busy} of them busy")
                 name = f"{listeners:,} listeners, {busy} busy" if busy else f"{listeners:,} listeners, idle"
                 both: list[list[tuple[float, int]]] = [[], []]
-                # In turns: what else runs on the machine then concerns both alike.
                 for _ in range(_ROUNDS):
-                    for figures, words in zip(both, ([], ["--history", f"{place}/{busy}/"]), strict=True):
-                        figures.append(_one(lab, those[:busy], words, seconds))
+                    pair = _side_by_side(lab, those[:busy], ([], ["--history", f"{place}/{busy}/"]), seconds)
+                    for figures, one in zip(both, pair, strict=True):
+                        figures.append(one)
                 shares = [statistics.median(share for share, _ in figures) for figures in both]
                 memory = [max(bytes_ for _, bytes_ in figures) for figures in both]
                 result.shares.append((name, *shares, *memory))
@@ -110,23 +111,37 @@ def measure(listeners: int, seconds: float, kills: int = KILLS) -> Kept:
     return result
 
 
-def _one(lab: Lab, busy: list[LabListener], words: list[str], seconds: float) -> tuple[float, int]:
-    """The share of a core, and the resident memory, of a watch."""
-    for one in busy:
-        lab.client.half_open(one, 5)
-    argv = [*halfopen_command(), "watch", *words]
-    process = lab.server.spawn(argv, stdout=subprocess.DEVNULL, env=environment())
+def _side_by_side(
+    lab: Lab, busy: list[LabListener], several: tuple[list[str], ...], seconds: float
+) -> list[tuple[float, int]]:
+    """The share of a core, and the resident memory, of watches at the same time: what else runs on the machine then
+    concerns them alike. Raises: BenchError.
+    """
+    for listener in busy:
+        lab.client.half_open(listener, 5)
+    watches = []
     try:
+        for words in several:
+            argv = [*halfopen_command(), "watch", *words]
+            watches.append(lab.server.spawn(argv, stdout=subprocess.PIPE, env=environment()))
+        for one in watches:
+            begun_to_watch(one)
         time.sleep(_WARM_S)
-        begun, before_s = time.monotonic(), used_s(process.pid)
+        begun, before_s = time.monotonic(), [used_s(one.pid) for one in watches]
         time.sleep(seconds)
-        if process.poll() is not None:
-            raise BenchError(f"the watch ended with {process.returncode}")
-        with open(f"/proc/{process.pid}/statm") as file:
-            resident = int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-        return (used_s(process.pid) - before_s) / (time.monotonic() - begun), resident
+        if any(one.poll() is not None for one in watches):
+            raise BenchError(f"the watches ended with {[one.returncode for one in watches]}")
+        took = time.monotonic() - begun
+        shares = [(used_s(one.pid) - before) / took for one, before in zip(watches, before_s, strict=True)]
+        return [(share, _resident(one.pid)) for share, one in zip(shares, watches, strict=True)]
     finally:
-        lab.server.end(process)
+        for one in watches:
+            lab.server.end(one)
+
+
+def _resident(pid: int) -> int:
+    with open(f"/proc/{pid}/statm") as file:
+        return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
 def _sink(result: Kept, path: str, listeners: int) -> None:
