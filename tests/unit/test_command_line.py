@@ -271,6 +271,17 @@ def test_status_starts_without_the_journal_and_its_codec() -> None:
     assert done.stdout.endswith("heavy: []\n")
 
 
+def test_a_screen_that_only_watches_stays_small() -> None:
+    # 60 MB at most, of which 11 are libbpf's while a program is loaded, a moment after all of this is imported.
+    code = (
+        "import sys, halfopen.cli.top, halfopen.present.screen.frame, halfopen.ops.top.top, halfopen.ops.watch.loop\n"
+    )
+    large = {"rich.console", "rich.text", "msgspec", "concurrent.futures", "logging", "tomllib", "decimal"}
+    code += f"print('large:', sorted({large} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], env=environment(), capture_output=True, text=True, check=True)
+    assert done.stdout.endswith("large: []\n")
+
+
 def test_a_machine_without_proc_is_told_to_mount_it(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

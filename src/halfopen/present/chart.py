@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Final
-
-from rich.text import Text
+from typing import TYPE_CHECKING, Final
 
 from halfopen.core.model.histogram import Histogram
 from halfopen.core.sample.handshakes import BUCKETS, PARTS, edges_s
 from halfopen.core.units import show_time
+
+if TYPE_CHECKING:
+    from rich.text import Text
 
 _BAR_MOST: Final = 60
 _EIGHTHS: Final = " ▏▎▍▌▋▊▉"
@@ -28,6 +29,8 @@ def octaves(times: Histogram) -> list[tuple[float, float, int]]:
 
 def chart(times: Histogram, width: int, *, ascii_only: bool = False) -> list[Text]:
     """The histogram as bars, an octave a line; three or more empty ones in a row become one line."""
+    from rich.text import Text  # not for the live screen, which uses `octaves`
+
     rows = octaves(times)
     most, total = max(n for *_, n in rows), times.total
     figures = max(5, len(f"{most:,}"))

@@ -27,9 +27,10 @@ from halfopen.present.findings.cures import next_commands
 from halfopen.present.findings.sentences import say
 from halfopen.present.findings.words import LEADS
 from halfopen.present.language import spoken, tr, tr_n
+from halfopen.present.level_style import STYLE
 from halfopen.present.prose import bullets
 from halfopen.present.statusjson import json_verdict
-from halfopen.present.text import STYLE, level_head, propose
+from halfopen.present.text import level_head, propose
 
 _MOST_GROUPS: Final = 12
 # Reasons in all, and of one kind.

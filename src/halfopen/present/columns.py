@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Final, TypeVar
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from rich.cells import cell_len
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
 from halfopen.core.fields.field import Field, Kind, columns
 from halfopen.present.language import tr
 from halfopen.present.told_cells import told_cell
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 S = TypeVar("S")
 
@@ -44,6 +44,10 @@ def show(out: Console, fields: Iterable[Field[S]], subjects: Sequence[S]) -> fro
 
     Returns: the names of the fields that are shown.
     """
+    # The live screen uses the rest of this file, and must not become larger by what draws tables.
+    from rich.table import Table
+    from rich.text import Text
+
     shown = columns(fields)
     cells = [[told_cell(field, subject) for subject in subjects] for field in shown]
     known = [i for i, column in enumerate(cells) if any(text != _UNKNOWN for text in column)]

@@ -23,7 +23,8 @@ from halfopen.present.findings.facts import phrases
 from halfopen.present.findings.sentences import listener_name, say
 from halfopen.present.findings.words import lasted, level_word
 from halfopen.present.language import listed, spoken, tr, tr_n
-from halfopen.present.text import STYLE, level_head, propose
+from halfopen.present.level_style import STYLE
+from halfopen.present.text import level_head, propose
 
 _READ_BY: Final = {"bpf": "eBPF", "diag": "sock_diag", "proc": "/proc/net/tcp"}
 # Above, right, below, left.

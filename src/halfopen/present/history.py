@@ -36,7 +36,8 @@ from halfopen.present.chosen_words import rephrased, reworded
 from halfopen.present.findings.facts import phrases
 from halfopen.present.findings.words import lasted
 from halfopen.present.language import cell_width, spoken, tr, tr_n
-from halfopen.present.text import STYLE, propose
+from halfopen.present.level_style import STYLE
+from halfopen.present.text import propose
 from halfopen.present.timechart import columns_for, time_chart
 
 _INCIDENTS_MOST: Final = 20

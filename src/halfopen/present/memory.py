@@ -20,8 +20,9 @@ from halfopen.present.findings.cures import next_commands
 from halfopen.present.findings.sentences import say
 from halfopen.present.findings.words import LEADS
 from halfopen.present.language import listed, spoken, tr
+from halfopen.present.level_style import STYLE
 from halfopen.present.prose import paragraph
-from halfopen.present.text import STYLE, level_head, propose
+from halfopen.present.text import level_head, propose
 
 _MOST: Final = 8
 COUNTERS: Final = ("PruneCalled", "RcvPruned", "OfoPruned", "TCPRcvQDrop", "TCPAbortOnMemory", "TCPMemoryPressures")

@@ -27,8 +27,9 @@ from halfopen.present.findings.headline import headline
 from halfopen.present.findings.reasons import reasons
 from halfopen.present.findings.words import lasted, listener_name
 from halfopen.present.language import listed, spoken, tr, tr_n
+from halfopen.present.level_style import STYLE
 from halfopen.present.prose import bullets
-from halfopen.present.text import STYLE, level_head, propose
+from halfopen.present.text import level_head, propose
 
 if TYPE_CHECKING:
     from halfopen.core.sample.guard import FoundGuard

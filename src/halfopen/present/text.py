@@ -8,7 +8,6 @@ import sys
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from rich.cells import cell_len
 from rich.console import Console
 from rich.segment import Segment
 from rich.text import Text
@@ -17,17 +16,15 @@ from halfopen.core.findings.finding import Level
 from halfopen.core.units import printable
 from halfopen.present import commands, terminal
 from halfopen.present.chosen_words import chosen
-from halfopen.present.findings.words import level_word
 from halfopen.present.language import tr, tr_n
+from halfopen.present.level_style import STYLE, level_column
 
 if TYPE_CHECKING:
     from halfopen.core.filters import Filter
     from halfopen.core.policy.actions import Released
 
 _UNPRINTABLE = re.compile(r"[^\n\x20-\x7e]")
-STYLE = {Level.OK: "bold green", Level.NOTICE: "bold cyan", Level.WARNING: "bold yellow", Level.CRITICAL: "bold red"}
 _PLAIN_WIDTH = 200
-_LEVEL_WIDTH = 8
 _AT_LINE_END = re.compile(r"[ ]+$", re.MULTILINE)
 
 
@@ -74,8 +71,7 @@ def console() -> Console:
 
 def level_head(level: Level) -> Text:
     """The level as the first word of a screen, in a column of its own."""
-    word = level_word(level).upper()
-    return Text(word + " " * (max(0, _LEVEL_WIDTH - cell_len(word)) + 2), style=STYLE[level])
+    return Text(level_column(level), style=STYLE[level])
 
 
 def console_on(file: io.StringIO, width: int) -> Console:

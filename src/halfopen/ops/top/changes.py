@@ -6,7 +6,7 @@ Both are looked at first, shown, and carried out as they were shown: the very ob
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from halfopen.core.filters import Filter
 from halfopen.core.findings.cures import Cure
@@ -15,10 +15,12 @@ from halfopen.core.model.listeners import ListenerView
 from halfopen.core.policy.actions import ChangeListener, ChangeSetting, Release
 from halfopen.core.tune.goals import AS_ASKED, WantedSetting
 from halfopen.core.tune.keys import BACKLOG, RETRIES
-from halfopen.core.tune.listener import Wishes
-from halfopen.core.tune.plan import Plan, Request
 from halfopen.core.units import endpoint, listener_text
 from halfopen.linux.netns import Netns
+
+if TYPE_CHECKING:
+    from halfopen.core.tune.listener import Wishes
+    from halfopen.core.tune.plan import Plan
 
 # The ages that a release can be asked for, one after another; the first is that of the findings' own cures.
 AGES_S: Final = (3.0, 10.0, 30.0, None, 1.0)
@@ -57,6 +59,7 @@ def _is_change(step: object) -> bool:
 
 def plan_of(cure: Cure, ns: Netns, reason: str, audit_log: str | None) -> PlannedCure:
     """The plan of the first step of a cure that changes something. Raises: as `make_plan` and `plan_listener`."""
+    from halfopen.core.tune.plan import Request
     from halfopen.ops.tune.listener import plan_listener
     from halfopen.ops.tune.plan import make_plan
 
@@ -75,4 +78,6 @@ def plan_of(cure: Cure, ns: Netns, reason: str, audit_log: str | None) -> Planne
 
 
 def _wishes(step: ChangeListener) -> Wishes:
+    from halfopen.core.tune.listener import Wishes
+
     return Wishes(backlog=step.value) if step.key == BACKLOG else Wishes(retries=step.value)

@@ -5,29 +5,29 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Final
-
-from rich.console import Console
+from typing import TYPE_CHECKING, Final
 
 from halfopen.core.errors import HalfopenError, NotPermitted
 from halfopen.core.live import LiveNamespace
 from halfopen.core.model.listeners import ListenerView
 from halfopen.core.model.model import Model
 from halfopen.core.policy.actions import Release, Released
-from halfopen.core.tune.outcomes import Tuned
-from halfopen.core.tune.plan import Plan
 from halfopen.linux.netns import Netns, current
 from halfopen.linux.stopping import StopEvent
 from halfopen.ops.executor import Executor
 from halfopen.ops.top import changes
-from halfopen.present import text
 from halfopen.present.chosen_words import chosen
 from halfopen.present.findings.cures import command
 from halfopen.present.language import listed, wrapped
 from halfopen.present.screen import phrases
-from halfopen.present.screen.captured import captured, of_ansi
 from halfopen.present.screen.state import NOTICE_MOST, Question, ScreenState
 from halfopen.present.screen.styled import StyledLine, plain, styled
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from halfopen.core.tune.outcomes import Tuned
+    from halfopen.core.tune.plan import Plan
 
 # The next state of the screen from the present one.
 StateChange = Callable[[ScreenState], ScreenState]
@@ -95,6 +95,8 @@ class TopWork:
             error = answer.get("error")
             words = error.get("message") if isinstance(error, dict) else ""
             raise HalfopenError("service", f"the halfopen service: {words}")
+        from halfopen.present.screen.captured import of_ansi
+
         lines = of_ansi(str(answer.get("output", "")), self.columns)
         return lambda state: state.with_text(title, lines)
 
@@ -123,8 +125,10 @@ class TopWork:
 
     def _release(self, pending: Pending) -> StateChange:
         outcome: Released = self.executor.execute(pending.action, pending.ns, stop=self.stop)
+        from halfopen.present import text
+
         show = lambda out: text.released(out, outcome)  # noqa: E731
-        notice = listed([plain(line) for line in captured(show, _ONE_LINE)])
+        notice = listed([plain(line) for line in _captured(show, _ONE_LINE)])
         if len(wrapped(notice, self.columns, "")) <= NOTICE_MOST:
             return lambda state: state.with_notice(notice)
         title, lines = phrases.released_title(), self._captured(show)
@@ -185,7 +189,14 @@ class TopWork:
         self.pending = None
 
     def _captured(self, show: Callable[[Console], None]) -> tuple[StyledLine, ...]:
-        return captured(show, self.columns)
+        return _captured(show, self.columns)
+
+
+def _captured(show: Callable[[Console], None], columns: int) -> tuple[StyledLine, ...]:
+    # What prints on consoles is imported when a key asks for it: a screen that only watches stays smaller by 2 MB.
+    from halfopen.present.screen.captured import captured
+
+    return captured(show, columns)
 
 
 def failed(error: HalfopenError) -> StateChange:

@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from halfopen.core.errors import HalfopenError
 from halfopen.core.policy.actions import AUTO
@@ -27,10 +27,12 @@ from halfopen.ops.watch.finishing import finishing
 from halfopen.ops.watch.guard_keeper import GuardKeeper
 from halfopen.ops.watch.reading import NamespaceReader, TimeApart
 from halfopen.ops.watch.reloading import Reloading
-from halfopen.ops.watch.silences import Silences
 from halfopen.ops.watch.turn import NamespaceTurns
 from halfopen.read.discover import discover
 from halfopen.read.still import StillNamespaces
+
+if TYPE_CHECKING:
+    from halfopen.ops.watch.silences import Silences
 
 # Where there are many namespaces, one in which nothing listens, or nothing happens, is read this often.
 _EMPTY_S: Final = 5.0

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from halfopen.core.config import kept_until_restart
 from halfopen.core.errors import HalfopenError
 from halfopen.core.reports import Reloaded, Report, Trouble
 
@@ -51,6 +50,8 @@ class Reloading:
             return Trouble("reload", stays)
         if self.observes:
             new = replace(new, policy=new.policy.observing)
+        from halfopen.core.config import kept_until_restart  # there already where a file was read
+
         kept = kept_until_restart(self.now.settings, new.settings)
         self.now = new
         return Reloaded(new.interval_s, new.policy, new.settings, tuple(kept))

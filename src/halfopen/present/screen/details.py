@@ -20,9 +20,9 @@ from halfopen.present.findings.cures import command
 from halfopen.present.findings.sentences import say
 from halfopen.present.findings.words import lasted
 from halfopen.present.language import cell_width, listed, tr, tr_n, wrapped
+from halfopen.present.level_style import STYLE
 from halfopen.present.screen.overview import missing_lines, queue_bars
 from halfopen.present.screen.styled import StyledLine, gauge, padded, styled
-from halfopen.present.text import STYLE
 
 _SUMMARY: Final = chosen(LISTENER, "half_open", "oldest", "p50", "drops", "release_time_s")
 _QUEUE_BAR: Final = 24

@@ -13,13 +13,13 @@ from halfopen.core.live import Live, LiveNamespace, ReplayedAt
 from halfopen.core.units import printable
 from halfopen.present.findings.words import lasted
 from halfopen.present.language import tr, tr_n, wrapped
+from halfopen.present.level_style import STYLE, level_column
 from halfopen.present.screen import choosing_rows, frame
 from halfopen.present.screen.details import details
 from halfopen.present.screen.overview import missing_lines, overview, verdict_lines
 from halfopen.present.screen.state import NOTICE_MOST, Page, Question, ScreenState
 from halfopen.present.screen.styled import StyledLine, cells, cut, styled
 from halfopen.present.screen.tables import table
-from halfopen.present.text import STYLE, level_head
 from halfopen.present.told_cells import told_trouble
 
 _QUESTION_MOST: Final = 12
@@ -106,7 +106,7 @@ def _spaces(live: Live, state: ScreenState, columns: int, room: int) -> list[Sty
     total = sum(one.model.half_open for one in rows)
     count = tr_n("{n:,} half-open connection", "{n:,} half-open connections", total)
     many = tr("{text} in {place}", text=count, place=_several(len(rows)))
-    top = [styled((level_head(level).plain, STYLE[level]), (many, "bold")), ()]
+    top = [styled((level_column(level), STYLE[level]), (many, "bold")), ()]
     below = [(), *verdict_lines(rows[at], columns, 6), *missing_lines(rows[at], columns)[:2]]
     body = table(EVERYWHERE, judged, columns, max(3, room - len(top) - len(below)), at=at)
     return [*top, *body, *below]

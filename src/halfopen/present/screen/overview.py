@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Final
 
+from rich.cells import cell_len
+
 from halfopen.core.fields.field import Field
 from halfopen.core.fields.live import LIVE_INCIDENT, LIVE_LISTENER, LIVE_SOURCE, MOMENT, per_s
 from halfopen.core.findings.finding import Level
@@ -19,11 +21,11 @@ from halfopen.present.findings.headline import headline
 from halfopen.present.findings.reasons import reasons
 from halfopen.present.findings.words import lasted
 from halfopen.present.language import listed, tr, tr_n, wrapped
+from halfopen.present.level_style import STYLE, level_column
 from halfopen.present.screen.choosing_rows import SORTED_COLUMN, listeners, model_of, place_of
 from halfopen.present.screen.state import ScreenState
 from halfopen.present.screen.styled import StyledLine, cut, padded, sparkline, styled
 from halfopen.present.screen.tables import Bar, table
-from halfopen.present.text import STYLE, level_head
 from halfopen.present.timechart import columns_for, time_chart
 
 _HEAD_LINES: Final = 3
@@ -57,9 +59,9 @@ def verdict_lines(space: LiveNamespace, width: int, most: int) -> list[StyledLin
     """The level and the first sentence, why, and the command that is next, in at most so many lines."""
     model, verdict = model_of(space), space.verdict
     level = verdict.level
-    head = level_head(level)
-    first, *more = wrapped(printable(headline(model, verdict)), width - head.cell_len, "")
-    lines = [styled((head.plain, STYLE[level]), (first, "bold"))]
+    head = level_column(level)
+    first, *more = wrapped(printable(headline(model, verdict)), width - cell_len(head), "")
+    lines = [styled((head, STYLE[level]), (first, "bold"))]
     if len(more) >= _HEAD_LINES:
         more[_HEAD_LINES - 2 :] = [" ".join(more[_HEAD_LINES - 2 :])]
     lines += [cut(styled(_INDENT, (text, "bold")), width) for text in more]
