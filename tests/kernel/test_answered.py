@@ -196,7 +196,7 @@ def test_a_watch_leaves_them_alone_and_releases_others(lab: Lab, crowd: Crowd, r
     lab.client.half_open(other, 23)
     done = command(
         *("watch", "--netns", lab.server.netns_path, "--release-older-than", "500ms"),
-        *("--interval", "300ms", "--for", "5s"),
+        *("--interval", "300ms", "--for", "3s"),
     )
     assert done.returncode == 0, done.stderr
     assert "released 23 older than 0.5 s" in done.stdout

@@ -25,7 +25,7 @@ pytestmark = pytest.mark.xdist_group("scenes")
 
 SEED = 5
 # Scenes wait more than they work, but their wires and clients run before other tests.
-AT_ONCE = 2
+AT_ONCE = 3
 # A wire whose frames waited longer for their turn made another scene of it.
 LATE_S = 0.25
 # Scenes that are diagnosed as well, when their verdict has been asked for.

@@ -35,6 +35,8 @@ _LONGER: Final = 4096
 _COOKIES: Final = "net.ipv4.tcp_syncookies"
 _PATIENCE_S: Final = 3.0
 _DEADLINE_S: Final = 60.0
+# How long it has to be calm until an incident is over, so that nobody waits for the usual 10 s.
+_CALM_S: Final = 4
 # The story ends the flood long before.
 _FLOOD_AT_MOST_S: Final = 60.0
 
@@ -62,11 +64,18 @@ def halfopen(*words: str, hidden: Mapping[str, str]) -> int:
 
 
 class WatchProcess:
-    """`halfopen watch` running beside the story, its lines shown as they come. history: the file that it keeps."""
+    """`halfopen watch` running beside the story, its lines shown as they come.
 
-    def __init__(self, path: str, history: str) -> None:
-        words = ["watch", "--netns", path, "--interval", "500ms", "--for", "300s", "--history", history]
-        print("$ halfopen watch --netns NETNS --interval 500ms --history HISTORY &", flush=True)
+    history: the file that it keeps. config: its configuration, which is written here.
+    """
+
+    def __init__(self, path: str, history: str, config: str) -> None:
+        with open(config, "w", encoding="utf-8") as f:
+            f.write(f'[alarm]\ncalm = "{_CALM_S}s"\n')
+        words = ["watch", "--netns", path, "--config", config, "--interval", "500ms", "--for", "300s"]
+        words += ["--history", history]
+        print(f"An incident is over after {_CALM_S} s of calm: alarm.calm in CONFIG", flush=True)
+        print("$ halfopen watch --netns NETNS --config CONFIG --interval 500ms --history HISTORY &", flush=True)
         self._process = subprocess.Popen(
             [sys.executable, "-m", "halfopen", *words], stdout=subprocess.PIPE, text=True, start_new_session=True
         )
@@ -124,7 +133,7 @@ def story(lab: Lab, scratch: str) -> None:
     honest = lab.client.connect(web, HONEST)
     say(f"A server on :{_PORT} with {HONEST} clients; its SYN queue is short and SYN cookies are off")
     history = f"{scratch}/history"
-    watch = WatchProcess(path, history)
+    watch = WatchProcess(path, history, f"{scratch}/watch.toml")
     try:
         until("the watch", lambda: watch.saw("half-open"))
         quiet = facts(lab, web, honest)
