@@ -104,13 +104,14 @@ def test_only_what_every_filter_lets_through(lab: Lab, audit: Path) -> None:
 def test_by_age_and_by_retransmits(lab: Lab, audit: Path) -> None:
     web = lab.server.listen(8080)
     lab.client.half_open(web, 11).settled()
-    time.sleep(4)  # so that two generations differ in age, and in SYN-ACKs sent again after 1 s and 3 s
+    # So that two generations differ in age, and in SYN-ACKs sent again after 1 s and 3 s.
+    until(lambda: lab.server.requests()["retransmits"].tolist() == [2] * 11)
     lab.client.half_open(web, 7)
     lab.settle(18)
     path = lab.server.netns_path
-    assert halfopen.release(older_than="3.5s", netns=path, dry_run=True).matched == 11
+    assert halfopen.release(older_than="2.8s", netns=path, dry_run=True).matched == 11
     assert halfopen.release(retransmits=2, netns=path, dry_run=True).matched == 11
-    assert halfopen.release(older_than=3.5, retransmits=2, netns=path).released == 11
+    assert halfopen.release(older_than=2.8, retransmits=2, netns=path).released == 11
     assert lab.server.half_open() == 7
     nothing = halfopen.release(older_than="1h", netns=path)
     assert (nothing.matched, nothing.left) == (0, 0)
