@@ -17,6 +17,7 @@ from halfopen.linux import privileges
 from halfopen.ops.watch import metrics_server
 from halfopen.service import face_keeper
 from halfopen.service.face_keeper import FaceKeeper
+from halfopen.service.messages import FaceReport
 from halfopen.service.running import FaceMetrics
 
 GET = b"GET /metrics HTTP/1.1\r\n\r\n"
@@ -149,9 +150,17 @@ def test_one_that_hangs_is_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 def test_one_that_is_slow_to_start_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(face_keeper, "_QUIET_TICK_S", 0.01)
     monkeypatch.setattr(face_keeper, "_SILENT_S", 0.02)  # no process starts as fast
-    with facing(tmp_path) as (keeper, _):
-        until(lambda: keeper.health.memory_bytes)
-        assert keeper.health.restarts == 0
+    restarts: list[int] = []
+    reported = FaceKeeper.reported
+
+    def told(self: FaceKeeper, report: FaceReport) -> None:
+        restarts.append(self.health.restarts)
+        reported(self, report)
+
+    monkeypatch.setattr(FaceKeeper, "reported", told)
+    with facing(tmp_path):
+        until(lambda: restarts)
+        assert restarts[0] == 0
 
 
 def test_one_that_never_starts_is_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
