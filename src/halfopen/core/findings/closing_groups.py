@@ -21,6 +21,7 @@ FEW_SOCKETS: Final = 10
 LARGER_THAN_A_POOL: Final = 50
 _MOST_OF_THE_FILES: Final = 0.8
 _SECONDS: Final = 10
+_LONGER_S: Final = 60
 _WORDS: Final = {number: word for word, number in STATE_WORDS.items()}
 
 
@@ -77,8 +78,9 @@ def most_of_its_files(e: Evidence, group: SocketGroup) -> bool:
 
 
 def look_twice(e: Evidence, reason: str, *, command: str = "closing") -> tuple[Cure, ...]:
-    """Look for some seconds."""
-    return ((Look(e.netns, f"{command} --for {_SECONDS}s", reason),),)
+    """Look for some seconds; longer than was looked for already."""
+    looked_s = 0.0 if e.closing is None else e.closing.seconds or 0.0
+    return ((Look(e.netns, f"{command} --for {_SECONDS if looked_s < _SECONDS else _LONGER_S}s", reason),),)
 
 
 def filter_words(group: SocketGroup) -> str:

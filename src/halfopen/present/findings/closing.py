@@ -98,6 +98,15 @@ def _close_wait_idle_pool(f: Finding) -> str:
 
 @sentence("close-wait-undecided")
 def _close_wait_undecided(f: Finding) -> str:
+    if f.has("came"):
+        return tr(
+            "{owner} keeps {connections} in CLOSE_WAIT ({growth}, {oldest}): too few to tell a small pool whose server "
+            "hung up from a leak",
+            owner=_owner(f),
+            connections=_connections(f),
+            growth=_growth(f),
+            oldest=_oldest(f),
+        )
     return tr(
         "{owner} keeps {connections} in CLOSE_WAIT ({growth}, {oldest}): one look cannot tell a pool whose server hung "
         "up from a leak",

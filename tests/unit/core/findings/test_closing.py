@@ -42,8 +42,11 @@ def test_what_one_look_cannot_tell_two_can() -> None:
     assert found(few) == {"close-wait-undecided": Level.NOTICE}
     later = aged([10.5, 13, 14, 19, 22, 24, 26, 27, 1, 2])
     assert found(later, few) == {"close-wait-leak": Level.WARNING}
-    # A small pool that is used now and then looks the same.
-    assert found(later[6:], few[6:]) == {"close-wait-idle-pool": Level.OK}
+    # A small pool that is used now and then looks the same: not told, with a longer look than this one.
+    assert found(later[6:], few[6:]) == {"close-wait-undecided": Level.NOTICE}
+    assert next_commands(judged(evidence(sockets(*later[6:]), sockets(*few[6:], at_s=90.0)))) == [
+        "halfopen closing --for 60s"
+    ]
     # Some were closed: whatever comes, it is no leak.
     closed = [{**row, "inode": 1003 + i, "local_port": 40_003 + i} for i, row in enumerate(later[3:])]
     assert found(closed, few) == {"close-wait-idle-pool": Level.OK}

@@ -51,21 +51,28 @@ def is_leak(e: Evidence, group: SocketGroup) -> bool | None:
     Two looks tell: some came, none left, and the program opens about as many; while it uses others to the same peer
     again, only where there are more than any pool has: a pool in use has dead ones among its idle ones for a while, and
     all of them are dead where the program got no processor for as long as the server waits. Fewer than FEW_SOCKETS may
-    be of a small pool that is used now and then. In one look a leak has even ages, goes on, and is larger than any
-    pool. How much is unread makes no difference: a FIN that comes with the last data is read with them.
+    be of a small pool that is used now and then: that cannot be told. In one look a leak has even ages, goes on, and is
+    larger than any pool. How much is unread makes no difference: a FIN that comes with the last data is read with them.
     """
     alike = [one for one in _groups(e, *_ENDED) if one.owner_and_peer == group.owner_and_peer]
     # A program may well have that many small pools, whose servers hang up at one time or another.
     many = group.peers == 1 and sum(one.count for one in alike) >= LARGER_THAN_A_POOL
     if group.came is not None:
-        came, left = sum(one.came or 0 for one in alike), max(one.left or 0 for one in alike)
-        opened, reuses = _towards(e, group)
-        some = sum(one.count for one in alike) >= FEW_SOCKETS
-        return bool(came) and not left and (many or (some and opened >= came / 2 and not reuses))
+        return _leaks_since(e, group, alike, many=many)
     oldest, youngest = max(one.oldest_s for one in alike), min(one.youngest_s for one in alike)
     if oldest - youngest <= CLUMP_S or not any(one.new for one in alike):
         return False
     return True if many and all(one.even for one in alike if one.count >= FEW_SOCKETS) else None
+
+
+def _leaks_since(e: Evidence, group: SocketGroup, alike: list[SocketGroup], *, many: bool) -> bool | None:
+    """`is_leak` after two looks. alike: those of the same owner and peer; many: they are more than any pool has."""
+    came, left = sum(one.came or 0 for one in alike), max(one.left or 0 for one in alike)
+    if not came or left:
+        return False
+    opened, reuses = _towards(e, group)
+    leaks = opened >= came / 2 and not reuses
+    return True if many else leaks and (sum(one.count for one in alike) >= FEW_SOCKETS or None)
 
 
 def _towards(e: Evidence, group: SocketGroup) -> tuple[int, bool]:
@@ -176,11 +183,11 @@ def close_wait_idle_pool(e: Evidence) -> Iterator[Hit]:
 @rule(
     "close-wait-undecided",
     Level.NOTICE,
-    title="CLOSE_WAIT, and one look cannot tell a pool from a leak",
+    title="CLOSE_WAIT of a pool or of a leak: a longer look is needed to tell",
     doc="in CLOSE_WAIT, opened by a program, some younger than 10 s, but not more than a pool may have, "
-    "or not evenly spread",
-    unless="two looks were taken, and some came while none left, or none came",
-    advice="look twice: `halfopen closing --for 10s`",
+    "or not evenly spread; after two looks: some came, none left, none is used again, and there are fewer than 10",
+    unless="two looks were taken, and none came, some left, or there are 10 or more",
+    advice="look twice: `halfopen closing --for 10s`; for longer where few came",
     needs=NEEDS,
     note=True,
     rare=True,
