@@ -31,7 +31,7 @@ TINY = [
 
 def bench(*words: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, str(RUN), *words], env=environment(), capture_output=True, text=True, timeout=600, check=False
+        [sys.executable, str(RUN), *words], env=environment(), capture_output=True, text=True, timeout=300, check=False
     )
 
 

@@ -130,15 +130,16 @@ def test_eyes_that_were_stopped_go_on_with_the_incident_and_make_up_for_nothing(
     with stopped(service), pytest.raises(HalfopenError):
         client.ask(service.control, {"command": "health"}, patience_s=0.3)
     ended = time.monotonic()
-    until(lambda: len(service.events("reading")) > before + 10, timeout=PATIENCE_S)
+    until(lambda: len(service.events("reading")) > before + 20, timeout=PATIENCE_S)
     # systemd was told nothing meanwhile, and is told again.
     assert not [at for at in service.systemd.fed if began + 0.2 < at < ended]
     until(lambda: service.systemd.fed[-1] > ended, timeout=PATIENCE_S)
-    # One long interval, after which readings are as far apart as before.
+    # One long interval, after which readings are as many a second as before: the first comes when the next was due.
     gaps = [later - earlier for earlier, later in pairwise(times(service.events("reading")))]
     assert len([gap for gap in gaps if gap >= STOPPED_S - INTERVAL_S]) == 1
     after = gaps[next(i for i, gap in enumerate(gaps) if gap >= STOPPED_S - INTERVAL_S) + 1 :]
-    assert min(after[:10]) > INTERVAL_S / 4
+    assert len(after) >= 5
+    assert sum(after) > (len(after) - 2) * INTERVAL_S
     # The time in which nothing was read was no calm, and no second incident began.
     assert service.events("clear") == []
     assert len(service.events("alarm")) == 1

@@ -19,7 +19,7 @@ from halfopen.core.findings.lasting import since_s
 from halfopen.core.model import join, timing
 from halfopen.core.model.columns import Builder
 from halfopen.core.model.handshakes import Handshakes, Observed, collect
-from halfopen.core.model.listeners import ListenerView
+from halfopen.core.model.listeners import ListenerKey, ListenerView
 from halfopen.core.model.model import Model, build
 from halfopen.core.model.narrowed import only
 from halfopen.core.sample import Sample
@@ -30,7 +30,6 @@ from halfopen.ops.handshakes import observe
 from halfopen.read import reader, requests, synack_timer
 from halfopen.read.bpf.arrivals import ArrivalPrograms
 
-ListenerKey = tuple[int, str, int, int]
 # Between two readings of how full the queues are; each takes about a millisecond.
 EVERY_S: Final = 0.25
 # The end of an audit log that is looked through for releases.

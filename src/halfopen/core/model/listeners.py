@@ -15,6 +15,8 @@ from halfopen.core.sample import Process, Sample
 from halfopen.core.units import address_text
 
 DEFAULT_SYNACK_RETRIES: Final = 5
+# What tells listeners of a namespace apart: address family, address, port, index of the device.
+ListenerKey = tuple[int, str, int, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +77,7 @@ class ListenerView:
         return self.held / cap if (cap := self.syn_queue_cap) else None
 
     @property
-    def key(self) -> tuple[int, str, int, int]:
+    def key(self) -> ListenerKey:
         """The identity of the listener within its namespace."""
         return self.family, self.address, self.port, self.ifindex
 

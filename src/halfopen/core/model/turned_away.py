@@ -10,12 +10,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Final
 
-from halfopen.core.model.listeners import ListenerView
+from halfopen.core.model.listeners import ListenerKey, ListenerView
 
 # A queue that is full has a place or two at the moment of a reading: requests run out, a program accepts.
 _FULL: Final = 0.9
 _DROPS, _DEFERRED = "ListenDrops", "TCPDeferAcceptDrop"
-Key = tuple[int, str, int, int]
 
 
 def turned_away(
@@ -23,7 +22,7 @@ def turned_away(
     before: Iterable[ListenerView],
     counters: Mapping[str, int],
     old: Mapping[str, int],
-) -> dict[Key, int]:
+) -> dict[ListenerKey, int]:
     """How many SYNs and handshakes each listener turned away between two readings, of those of which that can be told.
 
     counters, old: of the namespace, now and before. A listener with a full queue comes first: the drops of another one
@@ -35,8 +34,8 @@ def turned_away(
         return {}
     earlier = {view.key: view for view in before}
     ignored = _gained(_DEFERRED, counters, old) > 0
-    full: dict[Key, int] = {}
-    others: dict[Key, int] = {}
+    full: dict[ListenerKey, int] = {}
+    others: dict[ListenerKey, int] = {}
     for view in now:
         last = earlier.get(view.key)
         if last is None or view.drops <= last.drops:

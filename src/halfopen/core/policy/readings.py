@@ -7,9 +7,9 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from halfopen.core.findings.all_rules import RULES, is_note
 from halfopen.core.findings.finding import Finding, Level
 from halfopen.core.findings.verdict import Verdict
-from halfopen.core.model.listeners import ListenerView
+from halfopen.core.model.listeners import ListenerKey, ListenerView
 from halfopen.core.model.model import Model
-from halfopen.core.model.turned_away import Key, turned_away
+from halfopen.core.model.turned_away import turned_away
 from halfopen.core.policy.counts import CONNECTIONS, ListenerCounts, Subject
 from halfopen.core.units import listener_text
 
@@ -123,7 +123,7 @@ def _answered_by_cookie(views: Iterable[ListenerView]) -> ListenerView | None:
     return fullest if fullest is not None and fullest.fill else None
 
 
-def _turned_away(now: Model, before: Model | None) -> Mapping[Key, int]:
+def _turned_away(now: Model, before: Model | None) -> Mapping[ListenerKey, int]:
     """How many of the clients that were turned away since the reading before each listener accounts for."""
     if before is None:
         return {}

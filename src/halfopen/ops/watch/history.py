@@ -25,8 +25,9 @@ from halfopen.core.history import (
     SettingChanged,
     ValueSeen,
 )
+from halfopen.core.model.listeners import ListenerKey
 from halfopen.core.model.model import Model
-from halfopen.core.model.turned_away import Key, turned_away
+from halfopen.core.model.turned_away import turned_away
 from halfopen.core.policy.counts import Subject
 from halfopen.core.policy.incidents import Incident
 from halfopen.core.policy.taking_up import unfinished
@@ -255,7 +256,7 @@ def values_of(now: Model, before: Model | None) -> dict[tuple[Subject, int], int
     return found
 
 
-def _drops(away: Mapping[Key, int]) -> dict[tuple[Subject, int], int]:
+def _drops(away: Mapping[ListenerKey, int]) -> dict[tuple[Subject, int], int]:
     """The clients that each listener turned away since the reading before, of the listeners that did most."""
     most = sorted(away.items(), key=lambda one: -one[1])[:LISTENERS_MOST]
     return {(key, DROPS): n for key, n in most}
