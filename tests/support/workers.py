@@ -70,7 +70,7 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
     if config.option.capture == "no" or any("::" in word for word in config.args):
         return 0
     processors = len(os.sched_getaffinity(0))
-    return min(8, 2 * processors) if _may_choose_kernel_tests(config) else processors
+    return min(8, 3 * processors) if _may_choose_kernel_tests(config) else processors
 
 
 @pytest.hookimpl(optionalhook=True)
