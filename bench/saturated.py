@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import statistics
+import sys
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -23,9 +24,11 @@ from typing import Final
 
 import honest
 import napi
+from inside import BenchError
 from pouring import Pouring
 from syn_cost import as_a_card, sockets_of_machine
 
+from halfopen.core.errors import HalfopenError
 from halfopen.core.policy.actions import Protect
 from halfopen.core.sample.guard import TC, XDP
 from halfopen.lab import Lab
@@ -123,20 +126,25 @@ def as_lines(rows: Sequence[Saturated]) -> Iterator[str]:
         )
 
 
-def main() -> None:
-    """Measure in turns, and print a table a round and the medians of CPU time."""
+def main() -> int:
+    """Measure in turns, and print a table a round and the medians of CPU time. Exit code: 0, or 3 not possible here."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=3.0)
     given = parser.parse_args()
     rounds = []
     for _ in range(given.rounds):
-        rounds.append(measure(given.seconds))
+        try:
+            rounds.append(measure(given.seconds))
+        except (BenchError, HalfopenError) as e:
+            print(f"bench: {e}", file=sys.stderr)
+            return 3
         print("\n".join(as_lines(rounds[-1])), flush=True)
     for each in zip(*rounds, strict=True):
         us, one = statistics.median(row.packet_us for row in each), each[0].served
         print(f"{one.rate:>9,}  {one.name:20} median {us:.2f} us a packet")
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

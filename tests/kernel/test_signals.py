@@ -73,9 +73,16 @@ def disturbed(words: tuple[str, ...], span_s: float, chance: random.Random) -> t
         _, said = process.communicate(timeout=60)
     finally:
         process.kill()
-    with pytest.raises(ProcessLookupError):
-        os.killpg(process.pid, 0)  # nobody is left of its group
+    until(lambda: _nobody_of_group(process.pid))
     return process.returncode, said, sent
+
+
+def _nobody_of_group(number: int) -> bool:
+    try:
+        os.killpg(number, 0)
+    except ProcessLookupError:
+        return True
+    return False
 
 
 @pytest.mark.parametrize(("words", "span_s"), COMMANDS, ids=lambda v: " ".join(v) if isinstance(v, tuple) else "")
