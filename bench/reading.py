@@ -116,8 +116,11 @@ def _lines(argv: list[str], holding: str = "\n") -> Callable[[Inside], int]:
 
 
 def _status_count(inside: Inside) -> int:
-    document = json.loads(inside.run([*halfopen_command(), "status", "--json"], read=True)["head"])
+    document = json.loads(inside.run([*halfopen_command(), "status", "--instant", "--json"], read=True)["head"])
     return int(document["namespaces"][0]["half_open"])
+
+
+STATUS: Final = [*halfopen_command(), "status"]
 
 
 def readers() -> list[Reader]:
@@ -129,7 +132,8 @@ def readers() -> list[Reader]:
         _worker("bytes_of_iterator", "the same by the iterator, thrown away", 0.6),
         _worker("snapshot", "halfopen.snapshot(rows=False)", 0.9),
         _worker("snapshot_diag", "the same by sock_diag alone", 0.9),
-        _command("status", "halfopen status (process)", [*halfopen_command(), "status"], _status_count, 1.2),
+        _command("status", "halfopen status --instant (process)", [*STATUS, "--instant"], _status_count, 1.2),
+        _command("two_looks", "halfopen status, two looks in 0.5 s (process)", STATUS, _status_count, 1.2),
         _command("ss", f"{' '.join(SS)} (process)", SS, _lines(SS), 2.0),
         _worker("proc", "/proc/net/tcp, lines in state 03", 3.0),
         _command("netstat", f"{' '.join(NETSTAT)} (process)", NETSTAT, _lines(NETSTAT, " SYN_RECV"), 5.0),

@@ -133,7 +133,8 @@ def _reading_targets(reading: Reading) -> Iterator[Target]:
         for row, wanted in ((snapshot, 1 / 4), (status, 1 / 3)):
             note = f"the dump alone, thrown away, takes {share:.2f} of ss" if share > wanted / 1.6 else ""
             got = row.median_s / ss.median_s
-            yield _at_most(f"{at}{row.name} / ss", got, round(wanted, 2), note)
+            name = "status --instant" if row is status else row.name
+            yield _at_most(f"{at}{name} / ss", got, round(wanted, 2), note)
     yield _at_most(f"{at}peak RSS of status", status.rss_bytes / 1e6, 200, unit="MB")
 
 

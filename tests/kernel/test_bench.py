@@ -18,7 +18,7 @@ from run import environment
 RUN = Path(__file__).parents[2] / "bench" / "run.py"
 READERS = [
     *("floor", "bytes_of_census", "census", "bytes_of_iterator", "snapshot", "snapshot_diag"),
-    *("status", "ss", "proc", "netstat", "psutil", "pyroute2"),
+    *("status", "two_looks", "ss", "proc", "netstat", "psutil", "pyroute2"),
 ]
 # What may be missing where the tests run: peers that only `make bench` installs.
 OPTIONAL = {"netstat", "psutil", "pyroute2"}
