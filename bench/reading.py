@@ -133,7 +133,7 @@ def readers() -> list[Reader]:
         _worker("snapshot", "halfopen.snapshot(rows=False)", 0.9),
         _worker("snapshot_diag", "the same by sock_diag alone", 0.9),
         _command("status", "halfopen status --instant (process)", [*STATUS, "--instant"], _status_count, 1.2),
-        _command("two_looks", "halfopen status, two looks in 0.5 s (process)", STATUS, _status_count, 1.2),
+        _command("two_looks", "halfopen status, its pause included", STATUS, _status_count, 1.2),
         _command("ss", f"{' '.join(SS)} (process)", SS, _lines(SS), 2.0),
         _worker("proc", "/proc/net/tcp, lines in state 03", 3.0),
         _command("netstat", f"{' '.join(NETSTAT)} (process)", NETSTAT, _lines(NETSTAT, " SYN_RECV"), 5.0),
