@@ -84,15 +84,17 @@ def _close_wait_unaccepted(f: Finding) -> tuple[str, str]:
     return brief, listed([_oldest(f), tr("the program that listens accepts too slowly")])
 
 
+def _kept(f: Finding) -> dict[str, str]:
+    """Who keeps how many, how fast they grow and how old the oldest is, for a sentence."""
+    return {"owner": _owner(f), "connections": _connections(f), "growth": _growth(f), "oldest": _oldest(f)}
+
+
 @sentence("close-wait-idle-pool")
 def _close_wait_idle_pool(f: Finding) -> str:
     return tr(
         "{owner} keeps {connections} in CLOSE_WAIT ({growth}, {oldest}): an idle pool whose server hung up; harmless, "
         "the pool notices at the next use",
-        owner=_owner(f),
-        connections=_connections(f),
-        growth=_growth(f),
-        oldest=_oldest(f),
+        **_kept(f),
     )
 
 
@@ -102,18 +104,12 @@ def _close_wait_undecided(f: Finding) -> str:
         return tr(
             "{owner} keeps {connections} in CLOSE_WAIT ({growth}, {oldest}): too few to tell a small pool whose server "
             "hung up from a leak",
-            owner=_owner(f),
-            connections=_connections(f),
-            growth=_growth(f),
-            oldest=_oldest(f),
+            **_kept(f),
         )
     return tr(
         "{owner} keeps {connections} in CLOSE_WAIT ({growth}, {oldest}): one look cannot tell a pool whose server hung "
         "up from a leak",
-        owner=_owner(f),
-        connections=_connections(f),
-        growth=_growth(f),
-        oldest=_oldest(f),
+        **_kept(f),
     )
 
 

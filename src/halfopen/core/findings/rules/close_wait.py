@@ -71,8 +71,11 @@ def _leaks_since(e: Evidence, group: SocketGroup, alike: list[SocketGroup], *, m
     if not came or left:
         return False
     opened, reuses = _towards(e, group)
-    leaks = opened >= came / 2 and not reuses
-    return True if many else leaks and (sum(one.count for one in alike) >= FEW_SOCKETS or None)
+    if many:
+        return True
+    if reuses or opened < came / 2:
+        return False
+    return True if sum(one.count for one in alike) >= FEW_SOCKETS else None
 
 
 def _towards(e: Evidence, group: SocketGroup) -> tuple[int, bool]:
