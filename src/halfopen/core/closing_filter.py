@@ -159,7 +159,7 @@ class ClosingFilter:
             keep &= np.isin(rows["state"], self.states)
         for side, ends in (("local", self._listened()), ("remote", self.peers)):
             if ends:
-                keep &= np.logical_or.reduce([_has_end(sockets, side, one) for one in ends])
+                keep &= np.any(np.stack([_has_end(sockets, side, one) for one in ends]), axis=0)
         if self.idle_s is not None:
             keep &= np.minimum(rows["received_ms"], rows["sent_ms"]) >= self.idle_s * 1000
         if self.kinds:

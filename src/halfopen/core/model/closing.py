@@ -284,7 +284,7 @@ def _even(ages_s: NDArray[np.float32]) -> bool:
     """Whether ages are spread evenly over their span, and not in clumps."""
     if len(ages_s) < _SOME or float(np.ptp(ages_s)) < 1.0:
         return False
-    youngest, span = ages_s.min(), np.ptp(ages_s)
+    youngest, span = np.min(ages_s), np.ptp(ages_s)
     quarter = np.minimum((ages_s - youngest) * (_QUARTERS / span), _QUARTERS - 1).astype(np.uint8)
     return bool(np.min(np.bincount(quarter, minlength=_QUARTERS)) >= _EVEN * len(ages_s) / _QUARTERS)
 
