@@ -191,9 +191,13 @@ def reading(netns: str | None, how: str, skipped: list[str]) -> Callable[[], lis
     return read
 
 
-def looked(netns: str | None, *, read_by: str | None = None, instant: bool = False) -> tuple[list[Looks], list[str]]:
+def looked(
+    netns: str | None, *, read_by: str | None = None, instant: bool = False, shown_by: str
+) -> tuple[list[Looks], list[str]]:
     """The namespaces meant, without a row per request, and a line for each that was skipped; a second look at those
     where there is something to judge, unless `instant`.
+
+    shown_by: the module that shows them, which is imported during a long reading, as are the rules that judge.
 
     Raises: HalfopenError.
     """
@@ -204,7 +208,10 @@ def looked(netns: str | None, *, read_by: str | None = None, instant: bool = Fal
     bpf_object.preload(*LOADED_FIRST.get(read_by or "auto", ()))
     if proc.has_open_files(proc.MANY_FILES):
         bpf_object.preload("owners")
+    from halfopen.linux.read_ahead import import_meanwhile
     from halfopen.ops.looks import looks
+
+    import_meanwhile("halfopen.core.findings.judging", "halfopen.ops.closing.in_passing", shown_by)
 
     how = read_by or "auto"
     skipped: list[str] = []

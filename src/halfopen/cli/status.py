@@ -26,7 +26,8 @@ def command(
             if not as_json:
                 served.show_incidents(netns)
             ctx.exit(code)
-    seen, skipped = looked(netns, read_by=read_by, instant=instant)
+    shown_by = "halfopen.present.statusjson" if as_json else "halfopen.present.status"
+    seen, skipped = looked(netns, read_by=read_by, instant=instant, shown_by=shown_by)
     from halfopen.core.findings.verdict import judge
 
     found = [one.now for one in seen]

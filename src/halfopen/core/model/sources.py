@@ -103,11 +103,14 @@ def top_sources(
         prefixes += len(found[0])
         counted += _largest(*found, top, 6)
     counted.sort(key=lambda c: -c[0])
-    ages_v6 = ages_s[~is_v4] if len(high) else ages_s[:0]
+    prefix_v4 = v4 >> np.uint32(32 - V4_PREFIX)
+    ages_v4, ages_v6 = ages_s, ages_s[:0]
+    if len(high):
+        prefix_v4, ages_v4, ages_v6 = prefix_v4[is_v4], ages_s[is_v4], ages_s[~is_v4]
     views = []
     for count, version, value in counted[:top]:
         if version == 4:
-            oldest = ages_s[(v4 >> np.uint32(32 - V4_PREFIX) == value) & is_v4].max()
+            oldest = ages_v4[prefix_v4 == value].max()
             text = str(ipaddress.IPv4Network((value << (32 - V4_PREFIX), V4_PREFIX)))
         else:
             oldest = ages_v6[high == value].max()
