@@ -309,7 +309,7 @@ def test_destroy_ends_close_wait_alone(pairs: Pairs, refused: str, monkeypatch: 
     assert any("descriptor" in note for note in done["notes"])
     assert (done["window_ms"] > 0) is bool(refused)
     # Where the kernel cannot check under the lock, that is said, and what it means.
-    for words in ("not under the connection's lock: ", "a connection that became active in that time was hit"):
+    for words in ("not under the connection's lock: ", "a connection that became active in that time was ended"):
         assert any(words in note for note in done["notes"]) is bool(refused), done["notes"]
     pairs.clients[5].send(b"x")
     assert pairs.servers[5].recv(10) == b"x"

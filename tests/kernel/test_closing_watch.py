@@ -78,7 +78,8 @@ def test_a_watch_tells_of_a_leak_and_keeps_it_as_an_incident(lab: Lab, ends: End
             events += [json.loads(line) for line in lines.lines(report)]
             metrics.alarm(report.action)
             if isinstance(report.action, Clear):
-                assert "connections are let go again" in "".join(TextLines(colour=False).lines(report))
+                lines = "".join(TextLines(colour=False).lines(report))
+                assert "connections are closed and opened as usual again" in lines
                 watch.stop.set()
         elif isinstance(report, Reading):
             metrics.reading(report.model, report.verdict)

@@ -27,7 +27,7 @@ def decided(because: str) -> str:
         case Because.VERDICT.value:
             return tr("clients do not get in")
         case Because.CONNECTIONS.value:
-            return tr("connections are not let go, or cannot be made")
+            return tr("connections are not closed, or cannot be opened")
     return ""
 
 
@@ -58,16 +58,16 @@ def sign(action: Rising) -> str:
         case Because.DROPS.value:
             return tr("a client was turned away")
         case Because.ACCEPT_QUEUE.value:
-            return tr("the accept queue is full for a moment")
+            return tr("the accept queue was full for a moment")
         case Because.VERDICT.value:
-            return tr("the verdict is critical for a moment")
+            return tr("the verdict was critical for a moment")
     return tr("{n:,} half-open: more than the traffic explains", n=action.half_open)
 
 
 def still(n: int, *, connections: bool, gone: str = "") -> str:
     """What there is at the end of an alarm: of half-open connections, or (connections) of open and closing ones."""
     if connections:
-        return tr("connections are let go again")
+        return tr("connections are closed and opened as usual again")
     return tr("nothing listens any more") if gone else tr("{n:,} half-open", n=n)
 
 

@@ -26,16 +26,17 @@ def costs(before: MachineMemory, *, inodes: bool) -> list[str]:
     what = tr("Drops up to {size} of file contents, of every program on the whole machine", **values)
     if inodes:
         what = tr(
-            "Drops up to {size} of file contents and what can go of {slab} of inodes and dentries, of every program on "
-            "the whole machine",
+            "Drops up to {size} of file contents, and as much as can be freed of {slab} of inodes "
+            "and dentries, of every program on the whole machine",
             **values,
         )
     first = tr(
-        "before that {size} are written to disk, for however long the disk takes.", size=show_bytes(before.dirty)
+        "before that, {size} of dirty data is written to disk, however long the disk takes.",
+        size=show_bytes(before.dirty),
     )
     then = tr(
-        "Every program then reads its files from disk again. No socket is freed, and the kernel gives up file contents "
-        "by itself where memory is needed."
+        "Every program then reads its files from disk again. No socket is freed, and the kernel "
+        "drops file contents of its own accord when memory is needed."
     )
     return [listed([what, first]), then]
 
@@ -68,10 +69,10 @@ def lines(outcome: CachesDropped) -> Iterator[str]:
     }
     yield tr("page cache {cached_then} before, {cached_now} after; free {free_then} before, {free_now} after", **sizes)
     times = {"sync": f"{outcome.sync_s:.1f}", "drop": f"{outcome.drop_s:.1f}"}
-    yield tr("{sync} s to write what was dirty, {drop} s to drop", **times)
+    yield tr("{sync} s to write dirty data, {drop} s to drop", **times)
     if before.reclaimable:
         yield tr(
-            "reclaimable slab {then} before, {now} after, of which the objects of open sockets cannot go",
+            "reclaimable slab {then} before, {now} after; objects of open sockets in it cannot be freed",
             then=show_bytes(before.reclaimable),
             now=show_bytes(after.reclaimable),
         )

@@ -75,9 +75,9 @@ def headline(told: HistoryAnswer) -> str:
     if not n:
         words = tr("No incident {period}", period=_period(told))
     if on and n > 1:
-        words += tr_n(", {n:,} of them goes on", ", {n:,} of them go on", on)
+        words += tr_n(", {n:,} of them is still going on", ", {n:,} of them are still going on", on)
     elif on:
-        words += tr(", and it goes on")
+        words += tr(", and it is still going on")
     seen = [slot.max for s in told.series if s.magnitude == "half_open" for slot in s.slots]
     seen += [one.peak.half_open for one in told.incidents if not one.about_connections]
     if seen:  # without values and incidents nothing is known of it
@@ -277,7 +277,7 @@ def _outcome(one: Incident, now_s: float) -> str:
     if one.alarm_s is None and one.over:
         return tr("a rise of {time} that passed without an alarm", time=time)
     if one.alarm_s is None:
-        return tr("a rise of {time} that goes on", time=time)
+        return tr("a rise that has lasted {time} so far", time=time)
     if one.over:
         return tr("{cause}, lasted {time}", cause=cause, time=time)
     if lost(one, now_s):
@@ -324,7 +324,7 @@ def _releases(out: Console, one: Incident, releases: Sequence[ReleaseSeen]) -> N
         out.print(f"{clock(made.first_s)}  {words}")
         out.print(Text("  " + tr("last reason: {reason}", reason=reworded(made.reason)), style="dim"))
     if releases and len(releases) < sum(made.times for made in one.releases):
-        kept = tr_n("{n:,} of them is kept by itself", "{n:,} of them are kept one by one", len(releases))
+        kept = tr_n("{n:,} of them is recorded individually", "{n:,} of them are recorded individually", len(releases))
         out.print(Text(f"  {kept}", style="dim"))
 
 

@@ -72,7 +72,7 @@ def _limits(out: Console, sample: Sample, model: MemoryModel) -> None:
     most = f"{reading.most_orphans:,}" if reading.most_orphans else "?"
     paragraph(out, tr("Orphans"), tr("{n:,} of {most} on the machine", n=reading.orphans, most=most))
     counted = [f"{name} {sample.counters[name]:,}" for name in COUNTERS if sample.counters.get(name)]
-    nothing = tr("nothing was thrown away since the namespace was made")
+    nothing = tr("nothing was discarded since the namespace was made")
     paragraph(out, tr("Counters"), tr(", ").join(counted) or nothing)
     if reading.cgroup_limit is not None and reading.cgroup_used is not None:
         values = {"used": show_bytes(reading.cgroup_used), "limit": show_bytes(reading.cgroup_limit)}
@@ -85,7 +85,7 @@ def _calm(model: MemoryModel) -> str:
     if not reading.limits[1]:
         return tr("TCP holds {size} of buffers", size=size)
     share = f"{reading.share:.1%}"
-    return tr("TCP holds {size} of buffers, {share} of what begins memory pressure", size=size, share=share)
+    return tr("TCP holds {size} of buffers, {share} of the threshold of memory pressure", size=size, share=share)
 
 
 def _page_cache(out: Console, model: MemoryModel) -> None:
@@ -94,13 +94,20 @@ def _page_cache(out: Console, model: MemoryModel) -> None:
         return
     told = [
         tr(
-            "{size} on the machine, given up by itself where memory is needed; dropping it frees no socket",
+            "{size} on the machine, which the kernel frees of its own accord when memory is needed; "
+            "dropping it frees no socket",
             size=show_bytes(machine["Cached"]),
         )
     ]
     if model.pinned_bytes >= 1024 * 1024:
         pinned = show_bytes(model.pinned_bytes)
-        told.append(tr("{size} of inodes and dentries of open sockets count as reclaimable and are not", size=pinned))
+        told.append(
+            tr(
+                "{size} of inodes and dentries belong to open sockets: they count as "
+                "reclaimable, but cannot be reclaimed",
+                size=pinned,
+            )
+        )
     paragraph(out, tr("Page cache"), listed(told))
 
 

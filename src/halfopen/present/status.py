@@ -141,8 +141,8 @@ def beside_line(beside: Beside) -> str:
     if n := beside.syn_full:
         told.append(tr_n("{n} has a full SYN queue", "{n} have a full SYN queue", n))
     return tr_n(
-        "Beside  of {n:,} other network namespace, {told} ({first}): halfopen status --netns all",
-        "Beside  of {n:,} other network namespaces, {told} ({first}): halfopen status --netns all",
+        "Elsewhere  of {n:,} other network namespace, {told} ({first}): halfopen status --netns all",
+        "Elsewhere  of {n:,} other network namespaces, {told} ({first}): halfopen status --netns all",
         beside.others - beside.unseen,
         told=tr(" and ").join(told),
         first=beside.first,
@@ -209,7 +209,7 @@ def _sources(out: Console, model: Model, most: int) -> None:
         largest = model.sources[0]
         values = {"share": f"{largest.share:.1%}", "prefix": largest.prefix}
         if largest.half_open == 1 and model.distinct_sources > 1:
-            more = tr("no two are of one prefix")
+            more = tr("no two share a prefix")
         elif model.distinct_sources == 1:
             more = tr("all from {prefix}", prefix=largest.prefix)
         elif top:
@@ -304,7 +304,9 @@ def _table(out: Console, found: Sequence[JudgedNamespace], skipped: Sequence[str
         out.print()
         columns.show(out, EVERYWHERE, rows[-MAX_NAMESPACES:])
     if len(rows) > MAX_NAMESPACES:
-        less = tr_n("{n:,} less bad one is not shown", "{n:,} less bad ones are not shown", len(rows) - MAX_NAMESPACES)
+        less = tr_n(
+            "{n:,} less severe one is not shown", "{n:,} less severe ones are not shown", len(rows) - MAX_NAMESPACES
+        )
         out.print(Text(less, style="dim"))
     if quiet := len(found) - len(rows):
         none = tr_n("{n:,} of them has no half-open connections", "{n:,} of them have no half-open connections", quiet)

@@ -260,7 +260,7 @@ class TextLines(Lines):
         """An incident that an earlier watch did not see end."""
         word = tr("RISING") if one.alarm_s is None else tr("ALARM")
         line = self._head(model, word, one.where, one.listener)
-        line += tr("goes on since {time}, before this watch began", time=_clock(one.began_s))
+        line += tr("going on since {time}, before this watch began", time=_clock(one.began_s))
         line += f": {one.cause}" if one.cause else ""
         painted = [self._paint(_RED, part) for part in self._filled(line)]
         return [*painted, _INDENT + tr("incident {id}", id=one.id)]

@@ -87,13 +87,13 @@ def test_a_fact_without_words_of_its_own_shows_its_name() -> None:
 def test_a_process_is_one_phrase() -> None:
     stuck = (Fact("why", "stopped"), Fact("process", "web"), Fact("pid", 4711), Fact("inside", "web.service"))
     both = (*stuck, Fact("processes", 4), Fact("stuck_processes", 2), Fact("descriptors", 52, 52))
-    assert phrases(both) == "web 4711 (web.service), 2 of 4 processes alike, open files 52 of 52"
+    assert phrases(both) == "web 4711 (web.service), 2 of 4 processes in the same state, open files 52 of 52"
     assert phrases((*stuck, Fact("processes", 1), Fact("stuck_processes", 1))) == "web 4711 (web.service)"
 
 
 def test_facts_that_belong_together_are_told_together() -> None:
     lasting = (Fact("lasting", 1200), Fact("lasting_since_s", 3.0, unit="s"), Fact("repeated", 0))
-    assert phrases(lasting) == "1,200 half-open for more than 3 s, none asks again"
+    assert phrases(lasting) == "1,200 half-open for more than 3 s, none has retransmitted its SYN"
     assert phrases((Fact("prefix", "198.51.100.0/24"), Fact("share", 0.5))) == "50% from 198.51.100.0/24"
     assert phrases((Fact("unanswered_share", 0.9996, 0.5),)).startswith("at least 99% of arrivals")
 

@@ -82,7 +82,7 @@ def test_a_high_screen_shows_more() -> None:
 
 def test_sources_that_say_nothing_are_one_line() -> None:
     lines = shown(*flooded(), height=60)
-    assert "600 distinct sources; no two are of one prefix" in lines
+    assert "600 distinct sources; no two share a prefix" in lines
     assert not any("SHARE" in line for line in lines)
 
 
@@ -187,7 +187,7 @@ def test_many_namespaces_are_cut_to_the_worst() -> None:
     out = terminal(120, 60)
     everywhere(out, [judged(f"n{i}", silent(60 + i), listener(limit=4096)) for i in range(MAX_NAMESPACES + 3)], [])
     lines = written(out)
-    assert "3 less bad ones are not shown" in lines
+    assert "3 less severe ones are not shown" in lines
     assert sum(line.startswith("n") and "cannot-tell" in line for line in lines) == MAX_NAMESPACES
 
 

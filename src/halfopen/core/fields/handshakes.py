@@ -167,7 +167,7 @@ HANDSHAKES: Final[tuple[Field[Handshakes], ...]] = (
         "SYN-ACKs retransmitted, also to those that did not finish",
         lambda h: h.synack_retransmits,
         kind=Kind.COUNTER,
-        title="SYN-ACKS AGAIN",
+        title="SYN-ACKS RESENT",
         show=lambda h: f"{h.synack_retransmits:,}",
         spare=4,
     ),

@@ -17,7 +17,7 @@ from halfopen.core.findings.ended import FloodEnd, come_again, ended
 from halfopen.core.findings.evidence import FEW, Evidence
 from halfopen.core.findings.few_hosts import HELD, few_hosts, hosts_beside, of_hosts
 from halfopen.core.findings.full_queues import at_full_queues, come_at_full_queues
-from halfopen.core.findings.lasting import SHORT_S, Lasting
+from halfopen.core.findings.lasting import SHORT_S, Lasting, which_last
 from halfopen.core.findings.lost import LEAST_LOST_PER_S
 from halfopen.core.findings.sources import SOME
 from halfopen.core.findings.unfollowed import unfollowed
@@ -40,6 +40,10 @@ _LEAST_PER_S: Final = 2.0
 # So many of a few hosts that last are enough, if all of theirs, however young, are FEW.
 _FEWEST: Final = 10
 _SECOND_S: Final = 1.0
+# Standard deviations by which more came lately than came before: no chance.
+_FASTER: Final = 3.0
+# And by how many times, before the youngest are mentioned: some of them are clients about to finish.
+_MUCH: Final = 2.0
 # More are told together: they fit no screen.
 _APART: Final = 3
 # As if drawn: hardly an address twice, or too many addresses for one prefix to stand out.
@@ -57,15 +61,19 @@ _NO_CHANCE: Final = 10.0
 
 @dataclass(frozen=True, slots=True)
 class SilentSources:
-    """A flood. id: of the finding. silent: those that last, of its sources. hosts: the prefixes of its hosts, the most
-    first, where they are a few; prefix: the one it comes from, where it is one and nobody there finishes.
+    """A flood.
 
-    unanswered_per_s: what its sources begin a second, or began while it lasted, by cookie as well; completions_per_s:
-    what finishes at `where`, the listener that it goes to (None: several). share: the first of both. counted: that none
-    of these sources finishes is counted, not concluded from totals. cookies_per_s: of what they begin, answered by
-    cookie. ended: None while it goes on. limit: the share that decided. near_clients: the part of its sources that are
-    of a network from which anybody finishes, where that decided as well. shared: other listeners have a part of
-    unanswered_per_s, and of cookies_per_s, that was not counted.
+    id: the id of the finding. silent: the lasting connections of its sources. unanswered_per_s: handshakes a second
+    that its sources begin (began, once the flood is over), those answered by cookie included. completions_per_s:
+    handshakes that finish at `where`, the listener under attack (None: several). share: the part of all arrivals that
+    is not answered, at least; limit: the share that decided. counted: each source was counted, and none of them
+    finishes (else that follows from totals). cookies_per_s: the part of unanswered_per_s that is answered by cookie.
+    hosts: the prefixes of its hosts, where they are few, the one with the most connections first. prefix: the one
+    prefix that it comes from, if nobody there finishes. ended: None while the flood goes on. near_clients: the part of
+    its sources in networks from which anybody finishes, if that decided as well. shared: part of unanswered_per_s and
+    of cookies_per_s belongs to other listeners, and it was not counted how much. entering_per_s: connections a second
+    that came between the looks, too young to be told from those of clients, if clearly a multiple of unanswered_per_s;
+    else 0.
     """
 
     id: str
@@ -82,6 +90,7 @@ class SilentSources:
     limit: float = MOST
     near_clients: float | None = None
     shared: bool = False
+    entering_per_s: float = 0.0
 
 
 def unanswered_per_s(e: Evidence, silent: Lasting) -> float:
@@ -200,7 +209,7 @@ def _spread(e: Evidence, scope: NDArray[np.bool_]) -> SilentSources | None:
         return None
     even = strangers.sources.distinct >= _MANY_ADDRESSES and strangers.sources.top[0].share <= _STANDS_OUT
     if even or strangers.sources.distinct >= strangers.count * _SPREAD:
-        return _judged(e, "spoofed-flood", mask)
+        return _judged(e, "spoofed-flood", scope)
     return None
 
 
@@ -276,8 +285,26 @@ def _judged(
     if not enough or not (share >= MOST or (none_finishes and counts) or near is not None):
         return None
     limit = MOST if near is None else _WEIGHTY
+    entering = 0.0
+    if over is None:
+        rate = max(rate, _lately_per_s(e, theirs, silent.per_s))
+        entering = _entering_per_s(e, theirs, rate)
     return SilentSources(
-        id, silent, rate, finished, share, none_finishes, cookies, where, hosts, prefix, over, limit, near, shared
+        id,
+        silent,
+        rate,
+        finished,
+        share,
+        none_finishes,
+        cookies,
+        where,
+        hosts,
+        prefix,
+        over,
+        limit,
+        near,
+        shared,
+        entering,
     )
 
 
@@ -304,6 +331,32 @@ def _near_clients(e: Evidence, mask: NDArray[np.bool_]) -> float | None:
         return None
     near = float(np.mean(are_in(networks(e.sources.numbers[mask]), clients)))
     return near if near <= _APART_FROM_CLIENTS else None
+
+
+def _lately_per_s(e: Evidence, theirs: NDArray[np.bool_], before_per_s: float) -> float:
+    """The rate of these requests, by a mask (N,), that wait for a second or more and do not last yet; 0 where it does
+    not clearly exceed before_per_s, the rate of those that last: while a queue was full, hardly any was admitted.
+    """
+    columns, asked = e.now.columns, e.sources
+    span_s = asked.since - _SECOND_S
+    if columns is None or span_s < _SECOND_S:
+        return 0.0
+    of_late = which_last(e.now, _SECOND_S) & (columns.ages_s < asked.since) & ~asked.known
+    per_s = int(np.count_nonzero(theirs & of_late)) / span_s
+    return per_s if _clearly_more(per_s, before_per_s, span_s) else 0.0
+
+
+def _entering_per_s(e: Evidence, theirs: NDArray[np.bool_], known_per_s: float) -> float:
+    """The rate of these requests, by a mask (N,), that came between the looks; 0 where it is not clearly a multiple of
+    known_per_s.
+    """
+    per_s = e.entered_per_s(theirs & ~e.sources.known)
+    return per_s if _clearly_more(per_s, _MUCH * known_per_s, e.interval_s) else 0.0
+
+
+def _clearly_more(per_s: float, than_per_s: float, seconds: float) -> bool:
+    """Whether the difference of two rates, counted over this time, is no chance."""
+    return (per_s - than_per_s) * seconds >= _FASTER * math.sqrt((per_s + than_per_s) * seconds)
 
 
 def _of_a_second(e: Evidence, theirs: NDArray[np.bool_]) -> int:

@@ -1,10 +1,10 @@
-"""What is to be known of a change to connections beside its numbers, with the places of values in braces."""
+"""Notes on a change to connections, shown beside its numbers; values go where the braces are."""
 
 from __future__ import annotations
 
 from typing import Final
 
-STAYS: Final = 'the descriptors stay with their programs until these close them: it cures no "too many open files"'
+STAYS: Final = 'the programs keep the descriptors until they close them: this does not cure "too many open files"'
 NOT_LOCKED: Final = "not under the connection's lock: {why}"
 UNSET: Final = (
     "the kernel cannot unset TCP_KEEPIDLE, TCP_KEEPINTVL and TCP_KEEPCNT: an undo writes the numbers of the sysctls "
@@ -20,7 +20,8 @@ NOT_ASKED: Final = (
     "the closed window, and `halfopen closing` tells from that whether the peer is there"
 )
 WINDOW: Final = (
-    "by netlink, {ms} ms after the last look at most: a connection that became active in that time was hit all the same"
+    "by netlink, at most {ms} ms after the last look: a connection that became active in that time "
+    "was ended all the same"
 )
 RECORD_KEPT: Final = "the record {id} is kept: the undo can be tried again"
 RECORD: Final = "record {id}"

@@ -62,7 +62,7 @@ def _files(f: Finding) -> str:
 def _close_wait_leak(f: Finding) -> tuple[str, str]:
     values = {"owner": _owner(f), "connections": _connections(f)}
     if f.has("end_read"):
-        brief = tr("{owner} leaks descriptors: it read the end of {connections} and never closed", **values)
+        brief = tr("{owner} leaks descriptors: it read the end of {connections} and never closed them", **values)
     else:
         brief = tr("{owner} leaks connections: {connections} in CLOSE_WAIT, and none is closed", **values)
     unread = tr("nothing unread")
@@ -73,8 +73,10 @@ def _close_wait_leak(f: Finding) -> tuple[str, str]:
 
 @lead("close-wait-stuck")
 def _close_wait_stuck(f: Finding) -> tuple[str, str]:
-    brief = tr("{owner} does not look at {connections} that hung up", owner=_owner(f), connections=_connections(f))
-    stuck = tr("its event loop or threads are stuck, or busy for longer")
+    brief = tr(
+        "{owner} ignores that the clients of {connections} hung up", owner=_owner(f), connections=_connections(f)
+    )
+    stuck = tr("its event loop or threads are stuck or too busy")
     return brief, listed([_growth(f), _oldest(f), stuck, _files(f)])
 
 
@@ -116,7 +118,7 @@ def _close_wait_undecided(f: Finding) -> str:
 @lead("close-wait-memory")
 def _close_wait_memory(f: Finding) -> tuple[str, str]:
     text = tr(
-        "{connections} in CLOSE_WAIT with an end that nobody read hold {held} pages of TCP's memory",
+        "{connections} in CLOSE_WAIT whose FIN nobody read hold {held} pages of TCP's memory",
         connections=_n(f),
         held=held(f, "pages"),
     )
@@ -270,6 +272,6 @@ def _orphans_near_limit(f: Finding) -> tuple[str, str]:
 def _receiver_pruned(f: Finding) -> tuple[str, str]:
     counted = ", ".join(f"{fact.name} {fact.value:,}" for fact in f.facts)
     text = tr(
-        "received data was thrown away for want of memory ({counters}, since the namespace was made)", counters=counted
+        "received data was discarded for lack of memory ({counters}, since the namespace was made)", counters=counted
     )
     return text, ""

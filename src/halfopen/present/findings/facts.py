@@ -58,8 +58,8 @@ def _plain(fact: Fact) -> str:
 
 def _retrying(fact: Fact, known: ByName) -> str:
     if "late" in known:
-        return tr("{n} wait after one was", n=amount(fact))
-    return tr("{n} wait after a SYN-ACK was sent again", n=amount(fact))
+        return tr("{n} still wait after one", n=amount(fact))
+    return tr("{n} wait after a retransmitted SYN-ACK", n=amount(fact))
 
 
 def _setting(fact: Fact, _: ByName) -> str:
@@ -105,7 +105,7 @@ def _cookies(fact: Fact, _: ByName) -> str:
 
 
 def _came(fact: Fact, _: ByName) -> str:
-    return tr("{n} SYNs that nobody followed up", n=amount(fact)) if fact.value else tr("no SYN of it")
+    return tr("{n} SYNs that nobody followed up", n=amount(fact)) if fact.value else tr("no further SYN")
 
 
 def _stuck(fact: Fact, _: ByName) -> str:
@@ -122,13 +122,13 @@ def _processes(fact: Fact, known: ByName) -> str:
     alike = known.get("stuck_processes")
     if alike is None or fact.value == 1:
         return ""
-    return tr("{n} of {all} processes alike", n=amount(alike), all=amount(fact))
+    return tr("{n} of {all} processes in the same state", n=amount(alike), all=amount(fact))
 
 
 def _repeated(fact: Fact, _: ByName) -> str:
     if not fact.value:
-        return tr("none asks again")
-    return tr_n("{n:,} asks again", "{n:,} ask again", int(fact.value))
+        return tr("none has retransmitted its SYN")
+    return tr_n("{n:,} has retransmitted its SYN", "{n:,} have retransmitted their SYN", int(fact.value))
 
 
 def _prefix(fact: Fact, known: ByName) -> str:
@@ -147,7 +147,7 @@ def _source(fact: Fact, known: ByName) -> str:
 
 def _finished_lately(fact: Fact, _: ByName) -> str:
     return tr_n(
-        "{n:,} address finished handshakes lately", "{n:,} addresses finished handshakes lately", int(fact.value)
+        "{n:,} address finished handshakes recently", "{n:,} addresses finished handshakes recently", int(fact.value)
     )
 
 
@@ -167,6 +167,7 @@ PHRASES: Final[Mapping[str, Phrase]] = {
     "came_by": lambda f, _: tr("SYNs come in by {device}", device=f.value),
     "no_way_back": lambda f, _: tr("no route back ({error})", error=f.value),
     "unanswered_per_s": _unanswered,
+    "entering_per_s": lambda f, _: tr("{n} arrive now, too recently to judge", n=amount(f)),
     "came_per_s": lambda f, _: tr("{n} came while it lasted", n=amount(f)),
     "last_syn_s": lambda f, _: tr("the last SYN {time} ago", time=amount(f)),
     "given_up_s": lambda f, _: tr("the last one is given up within {time}", time=amount(f)),
@@ -175,17 +176,17 @@ PHRASES: Final[Mapping[str, Phrase]] = {
     "cookies_unanswered_per_s": _cookies,
     "completions_per_s": lambda f, _: tr("{n} finish", n=amount(f)),
     "completions_of": _told_elsewhere,
-    "given_up_at_once": lambda f, _: tr("{n} given up at the second SYN-ACK", n=amount(f)),
+    "given_up_at_once": lambda f, _: tr("{n} given up when the second SYN-ACK was due", n=amount(f)),
     "no_route_per_s": lambda f, _: tr("{n} packets without a route out", n=amount(f)),
     "ruled_out_per_s": lambda f, _: tr("rules drop {n}", n=amount(f)),
     "unanswered_of": _told_elsewhere,
-    "finish_others": lambda f, _: tr("{n} of sources that finish others, or did lately", n=amount(f)),
-    "silenced": lambda f, _: tr("{n} of sources that finished lately", n=amount(f)),
-    "finished_by_them": lambda f, _: tr("{n} handshakes of these sources finished", n=amount(f)),
+    "finish_others": lambda f, _: tr("{n} from sources that finish other handshakes, or did so recently", n=amount(f)),
+    "silenced": lambda f, _: tr("{n} from sources that finished handshakes recently", n=amount(f)),
+    "finished_by_them": lambda f, _: tr("{n} handshakes from these sources finished", n=amount(f)),
     "finished_lately": _finished_lately,
     "last_finished_s": lambda f, _: tr("the last one {time} ago", time=amount(f)),
     "finished": lambda f, _: tr("{n} finished", n=amount(f)),
-    "late": lambda f, _: tr("{n} after a SYN-ACK was sent again", n=amount(f)),
+    "late": lambda f, _: tr("{n} after a retransmitted SYN-ACK", n=amount(f)),
     "retrying": _retrying,
     "late_share": lambda f, _: tr("{share} finish late or do not finish{limit}", share=_percent(f), limit=_limit(f)),
     "rtt_s": lambda f, _: tr("round trip {time}", time=amount(f)),
@@ -197,7 +198,7 @@ PHRASES: Final[Mapping[str, Phrase]] = {
     "ports": lambda f, _: tr_n("{n:,} listener", "{n:,} listeners", int(f.value)),
     "syns_per_s": lambda f, _: tr("{n} SYNs", n=amount(f)),
     "resets_per_s": lambda f, _: tr("{n} RSTs", n=amount(f)),
-    "syns_again_per_s": lambda f, _: tr("{n} SYNs sent again", n=amount(f)),
+    "syns_again_per_s": lambda f, _: tr("{n} retransmitted SYNs", n=amount(f)),
     "reset_per_s": lambda f, _: tr("{n} handshakes reset", n=amount(f)),
     "EmbryonicRsts_per_s": lambda f, _: tr("{n} handshakes reset", n=amount(f)),
     "backlog_needed": lambda f, _: tr("a backlog of {n} would have been enough", n=amount(f)),
@@ -211,9 +212,9 @@ PHRASES: Final[Mapping[str, Phrase]] = {
     "conntrack_drops_per_s": lambda f, _: tr("{n} packets dropped by connection tracking", n=amount(f)),
     "lost_per_s": lambda f, _: tr("{n} packets lost before TCP", n=amount(f)),
     "lost_share": lambda f, _: tr("{share} of all packets", share=f"{float(f.value):.1%}"),
-    "squeezed_per_s": lambda f, _: tr("{n} softirqs left packets for later", n=amount(f)),
+    "squeezed_per_s": lambda f, _: tr("{n} softirqs ran out of budget or time", n=amount(f)),
     "device": lambda f, _: tr("device {name}", name=f.value),
-    "where": lambda f, _: tr("lost behind the device") if f.value == "cpu" else tr("lost by the device"),
+    "where": lambda f, _: tr("lost after the device") if f.value == "cpu" else tr("lost by the device"),
     "state": lambda f, _: tr("state {state}", state=f.value),
     "tracer": lambda f, _: tr("traced by process {pid}", pid=f.value),
     "frozen": lambda f, _: tr("frozen by {file}", file=f.value) if f.value else tr("frozen by its cgroup"),
@@ -236,7 +237,7 @@ PHRASES: Final[Mapping[str, Phrase]] = {
     "open_files": lambda f, _: tr("open files of the whole system {held}", held=_of(f)),
     "cpu_share": lambda f, _: tr("{share} of a CPU", share=_percent(f)),
     "waited_for_cpu_share": lambda f, _: tr("waited for a CPU {share} of the time", share=_percent(f)),
-    "throttled_periods": lambda f, _: tr("throttled in periods {held}", held=_of(f)),
+    "throttled_periods": lambda f, _: tr("throttled in {held} periods", held=_of(f)),
     "waits_in": lambda f, _: tr("waits in {function}", function=f.value),
     "drops": lambda f, _: tr("{n} dropped at this listener", n=amount(f)),
     "dropped_syns": lambda f, _: tr_n("{n:,} SYN dropped", "{n:,} SYNs dropped", int(f.value)),

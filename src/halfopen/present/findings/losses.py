@@ -12,7 +12,7 @@ def _conntrack_full(f: Finding) -> tuple[str, str]:
     tracked = held(f, "tracked")
     if not (f.has("conntrack_drops_per_s") and f.number("conntrack_drops_per_s")):
         brief = tr("the table of tracked connections is nearly full ({tracked})", tracked=tracked)
-        return brief, tr("when it is full, netfilter drops what is new before TCP sees it")
+        return brief, tr("once it is full, netfilter drops new connections before TCP sees them")
     brief = tr(
         "the table of tracked connections is full ({tracked}): netfilter drops {rate} packets",
         tracked=tracked,
@@ -46,7 +46,7 @@ def _nic_drops(f: Finding) -> tuple[str, str]:
     )
     parts = [tr("TCP never sees them")]
     if f.number("squeezed_per_s"):
-        parts.append(tr("softirqs leave packets for later ({rate})", rate=per_s(f, "squeezed_per_s")))
+        parts.append(tr("softirqs run out of budget or time ({rate})", rate=per_s(f, "squeezed_per_s")))
     return brief, listed(parts)
 
 
@@ -64,20 +64,22 @@ def _health_checks(f: Finding) -> str:
     rates = {"rate": per_s(f, "EmbryonicRsts_per_s"), "finished": per_s(f, "completions_per_s")}
     if f.has("resetting_sources"):
         return tr(
-            "clients reset handshakes before they end ({rate}, while {finished} finish), from {n:,} sources: clients "
-            "that begin two connections and keep the faster one do that, and leave nothing half-open",
+            "clients reset handshakes before they complete ({rate}, while {finished} finish), from "
+            "{n:,} sources: clients that begin two connections and keep the faster one do that, and "
+            "leave nothing half-open",
             n=f.count("resetting_sources"),
             **rates,
         )
     text = tr(
-        "clients reset handshakes before they end ({rate}, while {finished} finish): health checks of a load balancer "
-        "do that, and leave nothing half-open",
+        "clients reset handshakes before they complete ({rate}, while {finished} finish): health "
+        "checks of a load balancer do that, and leave nothing half-open",
         **rates,
     )
     if not f.has("source"):
         return tr(
-            "clients reset handshakes before they end ({rate}, while {finished} finish): health checks of a load "
-            "balancer do that, or clients that begin two connections and keep the faster one; nothing stays half-open",
+            "clients reset handshakes before they complete ({rate}, while {finished} finish): health "
+            "checks of a load balancer do that, and so do clients that begin two connections and "
+            "keep the faster one; nothing stays half-open",
             **rates,
         )
     values = {"share": f"{f.number('source_share'):.0%}", "source": f.text("source")}

@@ -10,7 +10,7 @@ from halfopen.present.language import listed, tr, tr_n
 
 @sentence("cannot-tell")
 def _cannot_tell(f: Finding) -> str:
-    return tr("cannot tell yet why: {seen}. {decides}", seen=listed(_seen(f)), decides=_would_decide(f))
+    return tr("the cause cannot be told yet: {seen}. {decides}", seen=listed(_seen(f)), decides=_would_decide(f))
 
 
 def _seen(f: Finding) -> list[str]:
@@ -22,7 +22,8 @@ def _seen(f: Finding) -> list[str]:
     if f.has("EmbryonicRsts_per_s"):
         seen.append(
             tr(
-                "{resets} handshakes are reset by their clients, and {others} RSTs answer other packets, as in a scan",
+                "clients reset {resets} handshakes, and this host sends {others} RSTs in answer to "
+                "other packets, as in a scan",
                 resets=per_s(f, "EmbryonicRsts_per_s"),
                 others=per_s(f, "OutRsts_per_s"),
             )
@@ -30,17 +31,16 @@ def _seen(f: Finding) -> list[str]:
     elif f.has("dropped_syns"):
         seen.append(
             tr_n(
-                "{n:,} SYN was dropped, not for a full accept queue",
-                "{n:,} SYNs were dropped, not for a full accept queue",
+                "{n:,} SYN was dropped, and not because of a full accept queue",
+                "{n:,} SYNs were dropped, and not because of a full accept queue",
                 f.count("dropped_syns"),
             )
         )
     elif f.has("unanswered_per_s"):
-        of_them = tr("{n:,} are half-open, {long:,} of them for long", n=f.count("half_open"), long=f.count("lasting"))
-        seen += [of_them, unanswered(f)]
+        seen += [_how_many(f), unanswered(f) if f.number("unanswered_per_s") else _finished(f)]
         if f.has("reset_per_s"):
             rate = per_s(f, "reset_per_s")
-            seen.append(tr("{rate} are reset by their clients before they end", rate=rate))
+            seen.append(tr("clients reset handshakes before they complete ({rate})", rate=rate))
     else:
         seen.append(tr("{n:,} are half-open", n=f.count("half_open")))
     if f.has("ruled_out_per_s"):
@@ -48,18 +48,32 @@ def _seen(f: Finding) -> list[str]:
     return seen
 
 
+def _how_many(f: Finding) -> str:
+    if not f.count("lasting"):
+        return tr("{n:,} are half-open, none of them for long", n=f.count("half_open"))
+    return tr("{n:,} are half-open, {long:,} of them for long", n=f.count("half_open"), long=f.count("lasting"))
+
+
+def _finished(f: Finding) -> str:
+    if not f.number("completions_per_s"):
+        return tr("no handshake finished meanwhile")
+    return tr("{n} finish", n=per_s(f, "completions_per_s"))
+
+
 def _would_decide(f: Finding) -> str:
     if f.has("ruled_out_per_s"):
-        return tr("Whether the last ACKs of clients are among these decides")
+        return tr("The cause depends on whether the last ACKs of clients are among these packets")
     if f.has("EmbryonicRsts_per_s"):
-        return tr("Whose they are decides, which eBPF counts")
+        return tr("The cause depends on who sends them, which eBPF would count")
     if f.has("dropped_syns"):
-        return tr("Whether more are dropped decides")
+        return tr("The cause depends on whether more SYNs are dropped")
     if f.has("reset_per_s"):
-        return tr("Why clients give up decides: they may be far away, and wait for less than a round trip")
+        return tr(
+            "The cause depends on why these clients give up: they may be far away and wait for less than a round trip"
+        )
     if f.has("lasting") and not f.count("lasting"):
-        return tr("They are young: whether they finish within seconds decides")
-    return tr("Whether handshakes from the same sources finish decides")
+        return tr("All of them are young; the next few seconds show whether they finish")
+    return tr("The cause depends on whether other handshakes from the same sources finish")
 
 
 @sentence("answered")
@@ -77,8 +91,8 @@ def _answered(f: Finding) -> str:
 @sentence("may-have-answered")
 def _may_have_answered(f: Finding) -> str:
     return tr(
-        "{n:,} of them may have answered: {doubt}, and the kernel ignores the last ACK of a handshake then; only eBPF "
-        "can tell whether they did, and release leaves them alone",
+        "{n:,} of them may have answered: {doubt}, and the kernel then ignores the last ACK of a "
+        "handshake; only eBPF can tell whether they did, and release leaves them alone",
         n=f.count("may_have_answered"),
         doubt=f.text("doubt"),
     )

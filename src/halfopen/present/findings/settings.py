@@ -44,8 +44,8 @@ def _release_time_short(f: Finding) -> str:
 
 def _not_sent_back(f: Finding) -> str:
     return tr(
-        "{sent} are sent now, and {back} come back: a flood, or clients that do not hear the SYN-ACK. A longer look "
-        "with eBPF, which counts packets, tells which",
+        "{sent} are sent now, and {back} come back: either a flood, or clients that do not receive "
+        "the SYN-ACK. A longer look with eBPF, which counts packets, tells which",
         sent=per_s(f, "SyncookiesSent_per_s"),
         back=per_s(f, "SyncookiesRecv_per_s"),
     )

@@ -38,7 +38,16 @@ def _flood(f: Finding, now: str, over: str, *, named: bool = False) -> tuple[str
             **values,
         )
         return brief, listed([_meanwhile(f), _last(f, sources=not named), _in_doubt(f)]) + _room(f)
-    brief = tr("{who}: {rate} are never answered, {clients}", who=now, rate=rate, clients=_clients(f))
+    values = {"who": now, "rate": rate, "clients": _clients(f)}
+    if f.has("entering_per_s"):
+        young = per_s(f, "entering_per_s")
+        brief = tr(
+            "{who}: {young} arrive now, too recently to judge; of those before, {rate} were never answered; {clients}",
+            young=young,
+            **values,
+        )
+    else:
+        brief = tr("{who}: {rate} are never answered, {clients}", **values)
     return brief, listed([_meanwhile(f), _last(f, sources=not named), _in_doubt(f)]) + _room(f)
 
 
@@ -90,7 +99,11 @@ def _last(f: Finding, *, sources: bool = True) -> str:
     if not n:
         return tr("they come from {hosts}, each of them once", hosts=hosts)
     again = f.count("repeated")
-    told = tr("{n:,} of them ask again", n=again) if again else tr("none of them asks again")
+    told = (
+        tr("{n:,} of them have retransmitted their SYN", n=again)
+        if again
+        else tr("none of them has retransmitted its SYN")
+    )
     if not sources:
         return tr("{n:,} half-open for more than {since}; {again}", n=n, since=since, again=told)
     return tr("{n:,} half-open for more than {since}, from {hosts}; {again}", n=n, since=since, hosts=hosts, again=told)
@@ -115,10 +128,13 @@ def _room(f: Finding) -> str:
         return ""
     # A place that becomes free is taken by the next SYN, one that is dropped now as well.
     dropped = f.number("dropped_syns_per_s") if f.has("dropped_syns_per_s") else 0.0
-    rate, limit = f.number("unanswered_per_s") + dropped, f.fact("syn_queue").limit or 0
+    coming = f.number("entering_per_s") if f.has("entering_per_s") else f.number("unanswered_per_s")
+    rate, limit = coming + dropped, f.fact("syn_queue").limit or 0
     if rate < 1 or limit / rate > 60:
         return ""
-    return tr(". A release would be filled up again within {time}", time=lasted(max(0.1, round(limit / rate, 1))))
+    return tr(
+        ". After a release, the queue would be full again within {time}", time=lasted(max(0.1, round(limit / rate, 1)))
+    )
 
 
 @lead("spoofed-flood")
@@ -185,7 +201,7 @@ def _synacks_lost(f: Finding) -> str:
     if f.has("prefix"):
         whom = tr("clients of {at} in {prefix}", at=at(f), prefix=f.text("prefix"))
     text = tr(
-        "SYN-ACKs do not reach {whom}: {again:,} of {n:,} waiting clients have sent their SYN again{up_to}; {why}",
+        "SYN-ACKs do not reach {whom}: {again:,} of {n:,} waiting clients have retransmitted their SYN{up_to}; {why}",
         whom=whom,
         again=f.count("repeated"),
         n=f.count("lasting"),
@@ -200,8 +216,9 @@ def _synacks_lost(f: Finding) -> str:
 @sentence("synacks-unsent")
 def _synacks_unsent(f: Finding) -> str:
     return tr(
-        "SYN-ACKs of {at} do not leave this host: in {time} the kernel gave up {n:,} handshakes at their second "
-        "SYN-ACK, which it could not send, and none of these clients gets in; a rule drops what goes out, perhaps",
+        "SYN-ACKs of {at} do not leave this host: in {time} the kernel gave up {n:,} handshakes "
+        "because it could not send their second SYN-ACK, and none of these clients gets in; perhaps "
+        "a firewall rule drops outgoing packets",
         at=at(f),
         time=lasted(f.number("interval_s")),
         n=f.count("given_up_at_once"),
@@ -222,8 +239,9 @@ def _no_route_back(f: Finding) -> str:
 @sentence("acks-lost")
 def _acks_lost(f: Finding) -> str:
     return tr(
-        "the last ACKs of {whose} do not arrive: {n:,} handshakes last{up_to}, and none of these clients sends its SYN "
-        "again, so they hear the SYN-ACK; {before} of theirs finished handshakes before, the last one {time} ago",
+        "the last ACKs of {whose} do not arrive: {n:,} handshakes stay half-open{up_to}, and none of "
+        "these clients retransmits its SYN, so the SYN-ACKs do reach them; {before} of theirs "
+        "finished handshakes before, the last one {time} ago",
         whose=tr("clients in {prefix}", prefix=f.text("prefix")) if f.has("prefix") else tr("clients"),
         n=f.count("lasting"),
         up_to=_up_to(f),
@@ -253,8 +271,8 @@ def _slow_path(f: Finding) -> str:
         )
     if not f.has("finished"):
         return tr_n(
-            "{where}: {n:,} handshake waits after a SYN-ACK was sent again, of clients that finish others",
-            "{where}: {n:,} handshakes wait after a SYN-ACK was sent again, of clients that finish others",
+            "{where}: {n:,} handshake of clients that finish others waits after a retransmitted SYN-ACK",
+            "{where}: {n:,} handshakes of clients that finish others wait after a retransmitted SYN-ACK",
             f.count("retrying"),
             where=where,
         )
@@ -262,17 +280,17 @@ def _slow_path(f: Finding) -> str:
     text = tr("{where}: {n:,} handshakes finished in {time}", where=where, n=f.count("finished"), time=seconds)
     if not f.count("late"):
         return tr_n(
-            "{text}, none of them late; {n:,} more waits after its SYN-ACK was sent again",
-            "{text}, none of them late; {n:,} more wait after their SYN-ACKs were sent again",
+            "{text}, none of them late; {n:,} more waits after a retransmitted SYN-ACK",
+            "{text}, none of them late; {n:,} more wait after a retransmitted SYN-ACK",
             f.count("retrying"),
             text=text,
         )
-    text = tr("{text}, {n:,} of them after a SYN-ACK was sent again", text=text, n=f.count("late"))
+    text = tr("{text}, {n:,} of them after a retransmitted SYN-ACK", text=text, n=f.count("late"))
     if not f.count("retrying"):
         return text
     return tr_n(
-        "{text}; {n:,} more waits after one was",
-        "{text}; {n:,} more wait after one was",
+        "{text}; {n:,} more still waits after one",
+        "{text}; {n:,} more still wait after one",
         f.count("retrying"),
         text=text,
     )
@@ -281,7 +299,7 @@ def _slow_path(f: Finding) -> str:
 @sentence("scan")
 def _scan(f: Finding) -> str:
     text = tr(
-        "{source} sends SYNs ({syns}) to {n:,} listeners and resets what answers ({resets})",
+        "{source} sends SYNs ({syns}) to {n:,} listeners and resets each connection that is answered ({resets})",
         source=f.text("source"),
         n=f.count("ports"),
         syns=per_s(f, "syns_per_s"),

@@ -60,7 +60,7 @@ def _summary(told: IncidentStory) -> str:
     elif told.lost:
         text = tr("{time} ({lasted}), {place}; the end was not seen.", **values)
     else:
-        text = tr("Since {time}, {place}; it goes on.", time=moment(one.began_s), place=place(told))
+        text = tr("Since {time}, {place}; it is still going on.", time=moment(one.began_s), place=place(told))
     said = [text]
     last = told.causes[-1] if told.causes else None
     if last is not None and last.finding is not None:
@@ -144,7 +144,7 @@ def _unknown(told: IncidentStory) -> Iterator[str]:
     if told.lost:
         yield tr("The end: the watch ended first.")
     elif not told.incident.over:
-        yield tr("The end: the incident goes on, and every figure counts up to now.")
+        yield tr("The end: the incident is still going on, and every figure counts up to now.")
     if told.around.step_s > 1:
         yield tr("Values by the second: only those by {step} are kept of that time.", step=long(told.around.step_s))
     if record is None:
@@ -160,7 +160,7 @@ def _unknown(told: IncidentStory) -> Iterator[str]:
         yield tr("Whether today's rules would find the same: the findings are those recorded at the time.")
     made = sum(one.times for one in told.incident.releases)
     if told.releases and len(told.releases) < made:
-        yield tr("Some releases one by one: {kept} of {n} are kept.", kept=len(told.releases), n=made)
+        yield tr("Some individual releases: {kept} of {n} are recorded.", kept=len(told.releases), n=made)
 
 
 def _again(told: IncidentStory, file: str) -> Iterator[tuple[str, str]]:

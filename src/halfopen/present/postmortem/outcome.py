@@ -94,7 +94,7 @@ def _harm_words(told: IncidentStory) -> str:
     if not harm.releases:
         return tr("0: nothing was released, and nothing else that the watch does ends a connection")
     if harm.most is None and harm.kept < harm.releases:
-        return tr("not known: {kept} of {n} releases are kept one by one", kept=harm.kept, n=harm.releases)
+        return tr("not known: only {kept} of {n} releases are recorded individually", kept=harm.kept, n=harm.releases)
     if harm.most is None:
         return tr("not known: resets could not be counted during a release")
     if harm.behind_door == harm.releases:

@@ -46,7 +46,7 @@ def _of_replay() -> Iterator[tuple[str, str]]:
 
 
 def _leaving() -> Iterator[tuple[str, str]]:
-    yield "Ctrl-L, Ctrl-Z", tr("draw the screen anew; suspend")
+    yield "Ctrl-L, Ctrl-Z", tr("redraw the screen; suspend")
     yield "Esc, Backspace", tr("back")
     yield "q", tr("back; from the first page, quit")
 
@@ -61,4 +61,4 @@ def _notes() -> Iterator[str]:
         "half-open + cookies + drops. Without it, eBPF counted packets, which it does while there is something to "
         "decide."
     )
-    yield tr("COMPLETE/S: handshakes from that prefix that finish; - where nothing counted them in the last minute.")
+    yield tr("COMPLETE/S: handshakes from that prefix that finish; -: they were not counted in the last minute.")

@@ -189,7 +189,7 @@ def _outcome(one: Incident, now_s: float) -> list[str]:
     elif lost(one, now_s):
         lines = [tr("Its end was not seen: the watch ended first.")]
     else:
-        lines = [tr("It goes on.")]
+        lines = [tr("It is still going on.")]
     if one.released:
         lines.append(
             tr_n(

@@ -85,7 +85,7 @@ def test_syns_that_are_dropped_are_part_of_the_rate() -> None:
     said = say(found)
     assert ": 960/s are dropped, those of clients among them, and " in said
     assert "more find room and are never answered; " in said
-    assert "A release would be filled up again within 0.2 s" in said
+    assert "After a release, the queue would be full again within 0.2 s" in said
     assert "dropped" not in say(second_look(silent(200))[0].findings[0])
 
 
@@ -192,7 +192,7 @@ def test_a_rate_is_named_for_a_port_only_where_it_was_counted_there(packets: boo
             assert one.number("unanswered_per_s") >= 4000
             assert (one.text("unanswered_of"), one.text("completions_of")) == ("namespace", "namespace")
             assert "/s in the whole namespace are never answered" in say(one)
-            assert "filled up again" not in say(one)
+            assert "full again within" not in say(one)
 
 
 def test_a_flood_of_two_ports_is_not_said_to_be_of_one() -> None:
@@ -217,6 +217,25 @@ def test_cookies_that_come_back_are_those_of_clients() -> None:
         silent(17), listener(limit=16), rates={"SyncookiesSent": 5000, "SyncookiesRecv": 5000, "PassiveOpens": 5000}
     )
     assert not any("flood" in id for id in ids)
+
+
+def test_the_rate_is_that_of_now_where_a_full_queue_admitted_hardly_any_before() -> None:
+    """As after `tune listener --backlog`: those that last are the few of the short queue."""
+    young = still_coming(3000)[3000:]
+    verdict, ids = second_look([*silent(60), *young])
+    assert ids[0] == "spoofed-flood"
+    assert verdict.findings[0].number("unanswered_per_s") == pytest.approx(1000, rel=0.01)
+    assert verdict.findings[0].count("lasting") == 60
+    # Just after, all that are more are too young to be told from clients.
+    found = second_look([*silent(60), *young[:900]])[0].findings[0]
+    assert found.number("unanswered_per_s") == pytest.approx(60 / 3.5, rel=0.01)
+    assert found.number("entering_per_s") == pytest.approx(1000, rel=0.01)
+    said = say(found)
+    assert ": 1,000/s arrive now, too recently to judge; of those before, 17/s were never answered; " in said
+    # At a steady rate, the rate of those that last is more certain.
+    steady = second_look(still_coming(200))[0].findings[0]
+    assert steady.number("unanswered_per_s") == pytest.approx(200 / 3.5, rel=0.01)
+    assert not steady.has("entering_per_s")
 
 
 def test_one_look_accuses_nobody() -> None:

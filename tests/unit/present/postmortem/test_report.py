@@ -176,7 +176,7 @@ def test_what_was_ruled_out_and_the_owner_come_from_the_flight_record(kept: tupl
     directory, id = kept
     text = run("--incident", id, "--file", f"{directory}/")
     assert "- How sure: certain" in text
-    assert re.search(r"^\| synacks-lost \| .*none asks again \|$", text, re.MULTILINE)
+    assert re.search(r"^\| synacks-lost \| .*none has retransmitted its SYN \|$", text, re.MULTILINE)
     assert "halfopen tune apply --release-time 7s" in text
     assert "4711 (web.service)" in text
     without = tmp_path / "history.db"

@@ -137,7 +137,7 @@ def close_wait_leak(e: Evidence) -> Iterator[Hit]:
 @rule(
     "close-wait-stuck",
     *(Level.NOTICE, Level.WARNING, Level.CRITICAL),
-    title="a server does not look at clients that hung up",
+    title="a server ignores clients that hung up",
     doc="in CLOSE_WAIT, accepted by a program and unread for more than 10 s: its event loop or the threads that serve "
     "these clients are stuck, or busy for longer than clients wait",
     unless="the program read the end, or no accepted connection is in CLOSE_WAIT for long",
@@ -204,7 +204,7 @@ def close_wait_undecided(e: Evidence) -> Iterator[Hit]:
 @rule(
     "close-wait-memory",
     *(Level.WARNING, Level.CRITICAL),
-    title="ends that nobody read hold much of TCP's memory",
+    title="unread FINs hold much of TCP's memory",
     doc="connections in CLOSE_WAIT whose end was not read hold a tenth of what `tcp_mem` allows before pressure; each "
     "holds a page",
     unless="they hold less",

@@ -88,7 +88,11 @@ def _rate(found: SilentSources) -> tuple[Fact, ...]:
     """The handshakes that its sources begin a second; of a flood that is over, its former rate and its end."""
     rate, over = round(found.unanswered_per_s, 1), found.ended
     if over is None:
-        return (Fact("unanswered_per_s", rate, unit="per_s", between=_by_packets(found)),)
+        entering = round(found.entering_per_s, 1)
+        return (
+            Fact("unanswered_per_s", rate, unit="per_s", between=_by_packets(found)),
+            *((Fact("entering_per_s", entering, unit="per_s", between=True),) if entering else ()),
+        )
     return (
         Fact("came_per_s", rate, unit="per_s"),
         Fact("last_syn_s", round(over.last_syn_s, 1), unit="s"),

@@ -61,7 +61,7 @@ def orphans_near_limit(e: Evidence) -> Iterator[Hit]:
 @rule(
     "receiver-pruned",
     *(Level.OK, Level.NOTICE),
-    title="received data was thrown away for want of memory",
+    title="received data was discarded for lack of memory",
     doc="`PruneCalled`, `RcvPruned`, `OfoPruned` or `TCPRcvQDrop` have counted since the namespace was made: to the "
     "sender it looks like loss; a notice from a hundred on",
     unless="none of them counted",

@@ -169,7 +169,7 @@ def slow_peer(e: Evidence) -> Iterator[Hit]:
 @rule(
     "fin-wait-held",
     *(Level.NOTICE, Level.WARNING),
-    title="a program waits for ever for its peer to close",
+    title="a program waits forever for its peer to close",
     doc="in FIN_WAIT2 for more than a minute, held by a program: it sent its FIN by shutdown() and keeps the "
     "descriptor, so `tcp_fin_timeout` does not apply",
     unless="no process holds it, or it is younger",
