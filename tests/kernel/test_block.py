@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from halfopen.change import blocks
+from halfopen.core.units import prefix
 from peers import until
 from run import document, halfopen, one_line
 
@@ -85,6 +87,53 @@ def test_who_must_not_be_blocked_is_not(lab: Lab, tmp_path: Path) -> None:
     for everybody in ("0.0.0.0/0", "::/0", "2000::/3", "192.0.0.0/7"):
         assert "covers far more than one network" in refused(everybody)
     assert lab.server.exec(["nft", "list", "tables"]).stdout == ""
+
+
+def test_blocks_that_overlap_are_refused_in_words(lab: Lab) -> None:
+    assert halfopen("block", "203.0.113.0/24", *inside(lab)).returncode == 0
+    assert halfopen("block", "198.51.100.0/24", "--port", "80", *inside(lab)).returncode == 0
+    for words, said in (
+        (("203.0.113.7",), "203.0.113.7/32 overlaps 203.0.113.0/24, which is blocked for another "),
+        (("203.0.113.7", "--port", "443"), "first: halfopen unblock 203.0.113.0/24"),
+        (("203.0.112.0/23",), "203.0.112.0/23 overlaps 203.0.113.0/24"),
+        (("198.51.100.7",), "198.51.100.7/32 overlaps 198.51.100.0/24 to :80"),
+        (("100.64.9.0/25", "100.64.9.9"), "100.64.9.9/32 and 100.64.9.0/25 overlap"),
+    ):
+        assert said in one_line(halfopen("block", *words, *inside(lab)), 3)
+    assert "overlaps" in one_line(halfopen("block", "203.0.113.7", "--dry-run", *inside(lab)), 3)
+    assert halfopen("block", "198.51.100.7", "--port", "443", *inside(lab)).returncode == 0
+
+
+def test_what_others_do_to_the_table_meanwhile(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A block ends, and a firewall is loaded anew, between the look at the blocks and their change."""
+    one, other = prefix("203.0.113.0/24"), prefix("2001:db8::/32")
+
+    def meanwhile(*words: str) -> None:
+        look = blocks.blocked
+
+        def looked() -> list[blocks.BlockedSource]:
+            found = look()
+            monkeypatch.setattr(blocks, "blocked", look)
+            blocks._nft("\n".join(words))
+            return found
+
+        monkeypatch.setattr(blocks, "blocked", looked)
+
+    def work() -> list[list[str]]:
+        left = []
+        blocks.block([one, other], None, 60)
+        ended = blocks.BlockedSource(one, None, 1)
+        for act in (lambda: blocks.block([one], None, 60), lambda: blocks.unblock([ended])):
+            meanwhile("delete element inet halfopen_blocks sources_v4 { 203.0.113.0/24 . 0-65535 }")
+            act()
+            left.append([str(found.source) for found in blocks.blocked()])
+        for act in (lambda: blocks.block([one], None, 60), lambda: blocks.unblock(blocks.blocked())):
+            meanwhile("flush ruleset")
+            act()
+            left.append([str(found.source) for found in blocks.blocked()])
+        return left
+
+    assert lab.server.run(work) == [["203.0.113.0/24", "2001:db8::/32"], ["2001:db8::/32"], ["203.0.113.0/24"], []]
 
 
 @pytest.mark.parametrize(

@@ -7,13 +7,16 @@ from __future__ import annotations
 import ipaddress
 import json
 import math
+import os
 import subprocess
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Final
 
-from halfopen.core.errors import HalfopenError, KernelError, NotPermitted, Unsupported
-from halfopen.core.units import Network
+from halfopen.core.errors import HalfopenError, MustNotBlock, NotPermitted, Unsupported
+from halfopen.core.units import Network, show_duration
+from halfopen.linux import files
 
 TABLE: Final = "halfopen_blocks"
 _SETS: Final = {4: "sources_v4", 6: "sources_v6"}
@@ -21,6 +24,10 @@ _ALL_PORTS: Final = "0-65535"
 # Before connection tracking, so that a flood does not fill its table.
 _PRIORITY: Final = -300
 _WITHIN_S: Final = 30.0
+# Another command's turn. Any process of the namespace can keep others from theirs, so it is not waited for longer.
+_TURN_S: Final = 5.0
+# A firewall that is loaded anew (`nft flush ruleset`) takes our table with it.
+_TRIES: Final = 5
 _MAKE: Final = f"""
 table inet {TABLE} {{
   set {_SETS[4]} {{ type ipv4_addr . inet_service; flags interval, timeout; }}
@@ -44,7 +51,7 @@ class BlockedSource:
 
 
 def blocked() -> list[BlockedSource]:
-    """The blocks of this namespace. Raises: Unsupported without the nft command, NotPermitted, KernelError."""
+    """The blocks of this namespace. Raises: Unsupported without the nft command, NotPermitted, HalfopenError "nft"."""
     found: list[BlockedSource] = []
     document = _document()
     for one in document:
@@ -53,33 +60,80 @@ def blocked() -> list[BlockedSource]:
     return sorted(found, key=lambda one: (one.source.version, one.source.network_address, one.source.prefixlen))
 
 
-def block(sources: Iterable[Network], port: int | None, for_s: float) -> None:
+def block(sources: Sequence[Network], port: int | None, for_s: float) -> None:
     """Block sources from now on for so long; a block that is there already is set anew.
 
-    All of them or, where that fails, none. Raises: as `blocked`.
+    All of them or, where that fails, none. Raises: MustNotBlock where a block overlaps another; else as `blocked`.
     """
-    there = {(one.source, one.port) for one in blocked()}
-    lines = [] if _document() else [_MAKE]
-    for source in sources:
-        if (source, port) in there:
-            lines.append(f"delete element inet {TABLE} {_SETS[source.version]} {{ {_element(source, port)} }}")
-        timeout = f"timeout {math.ceil(for_s)}s"
-        lines.append(f"add element inet {TABLE} {_SETS[source.version]} {{ {_element(source, port)} {timeout} }}")
-    _nft("\n".join(lines))
+    with _alone():
+        for tries_left in reversed(range(_TRIES)):
+            there = blocked()
+            must_not_overlap(sources, port, there)
+            lines = [] if _document() else [_MAKE]
+            for source in sources:
+                # One that is there already goes first; its time may be up before nft has looked for it.
+                lines += [_change("add", source, port), _change("delete", source, port)]
+                lines.append(_change("add", source, port, f" timeout {math.ceil(for_s)}s"))
+            try:
+                _nft("\n".join(lines))
+                return
+            except _Missing:
+                if not tries_left:
+                    raise HalfopenError("nft", f"another program removes the table {TABLE} of nf_tables") from None
 
 
 def unblock(gone: Iterable[BlockedSource]) -> None:
     """Take these blocks away; with the last of them, the table. Raises: as `blocked`."""
-    gone = list(gone)
-    if len(gone) == len(blocked()):
-        _nft(f"delete table inet {TABLE}")
-        return
-    _nft(
-        "\n".join(
-            f"delete element inet {TABLE} {_SETS[one.source.version]} {{ {_element(one.source, one.port)} }}"
-            for one in gone
-        )
-    )
+    ends = {(one.source, one.port) for one in gone}
+    with _alone():
+        try:
+            if ends.issuperset((one.source, one.port) for one in blocked()):
+                _nft(f"delete table inet {TABLE}")
+                return
+            # The time of one may be up before nft has looked for it.
+            _nft("\n".join(_change(word, *one) for one in ends for word in ("add", "delete")))
+        except _Missing:  # the table is gone, and so are they
+            return
+
+
+@contextmanager
+def _alone() -> Iterator[None]:
+    """No other command changes the blocks of this namespace meanwhile."""
+    fd = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        files.lock(fd, _TURN_S)
+        yield
+    finally:
+        os.close(fd)
+
+
+def must_not_overlap(sources: Sequence[Network], port: int | None, there: Iterable[BlockedSource]) -> None:
+    """See that nf_tables would take these blocks beside those that are there. Raises: MustNotBlock."""
+    for i, source in enumerate(sources):
+        for other in sources[:i]:
+            if _overlap(source, other):
+                raise MustNotBlock(f"{source} and {other} overlap", hint="name the wider one alone")
+        for one in there:
+            if (one.source, one.port) == (source, port) or not _overlap(source, one.source):
+                continue
+            if port is None or one.port is None or port == one.port:
+                raise MustNotBlock(
+                    f"{source} overlaps {one.source}{_to(one.port)}, which is blocked for another "
+                    f"{show_duration(round(one.left_s))}",
+                    hint=f"to block it otherwise, first: halfopen unblock {one.source}",
+                )
+
+
+def _overlap(one: Network, other: Network) -> bool:
+    return one.version == other.version and one.overlaps(other)
+
+
+def _to(port: int | None) -> str:
+    return "" if port is None else f" to :{port}"
+
+
+def _change(word: str, source: Network, port: int | None, timeout: str = "") -> str:
+    return f"{word} element inet {TABLE} {_SETS[source.version]} {{ {_element(source, port)}{timeout} }}"
 
 
 def _element(source: Network, port: int | None) -> str:
@@ -131,4 +185,4 @@ def _nft(script: str, *words: str) -> str:
         raise _Missing
     if "Operation not permitted" in done.stderr or "must be root" in done.stderr:
         raise NotPermitted("changing nf_tables is refused", hint="run as root (it needs CAP_NET_ADMIN)")
-    raise KernelError("nft", done.returncode, said)
+    raise HalfopenError("nft", f"nft refused it: {said}")

@@ -29,13 +29,15 @@ _WIDEST: Final = {4: 8, 6: 19}
 def block(action: Block, ns: Netns, never: Sequence[Network] = (), *, dry_run: bool = False) -> BlocksChanged:
     """Block the sources of an action, all of them or none. never: prefixes that must not be touched.
 
-    Raises: MustNotBlock, Unsupported, NotPermitted, UnknownTarget, KernelError.
+    Raises: MustNotBlock, Unsupported, NotPermitted, UnknownTarget, HalfopenError "nft".
     """
 
     def work() -> None:
         for source in action.sources:
             _may_block(source, never)
-        if not dry_run:
+        if dry_run:
+            blocks.must_not_overlap(action.sources, action.port, blocks.blocked())
+        else:
             blocks.block(action.sources, action.port, action.for_s)
 
     ns.run(work)
@@ -45,7 +47,7 @@ def block(action: Block, ns: Netns, never: Sequence[Network] = (), *, dry_run: b
 def unblock(action: Unblock, ns: Netns) -> BlocksChanged:
     """Take the blocks of these sources away, whatever the port; with none named, all.
 
-    Raises: MustNotBlock where one is not blocked, Unsupported, NotPermitted, UnknownTarget, KernelError.
+    Raises: MustNotBlock where one is not blocked, Unsupported, NotPermitted, UnknownTarget, HalfopenError "nft".
     """
 
     def work() -> tuple[str, ...]:
@@ -65,7 +67,7 @@ def unblock(action: Unblock, ns: Netns) -> BlocksChanged:
 
 
 def listed(ns: Netns) -> list[BlockedSource]:
-    """The blocks of a namespace. Raises: Unsupported, NotPermitted, UnknownTarget, KernelError."""
+    """The blocks of a namespace. Raises: Unsupported, NotPermitted, UnknownTarget, HalfopenError "nft"."""
     return ns.run(blocks.blocked)
 
 
