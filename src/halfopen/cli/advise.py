@@ -18,9 +18,9 @@ from halfopen.cli.progress import progress
 def command(ctx: click.Context, netns: str | None, duration: str, listener: tuple[str, ...], as_json: bool) -> None:
     """Watch handshakes for a while (eBPF) and recommend settings for each listener.
 
-    These are the release time (from how late real clients finish, with an upper bound of the share of clients it would
-    cost), the backlog (from the lengths of both queues) and SYN cookies. Nothing is changed; the commands to do so are
-    printed last. Ctrl-C ends the look early and uses what was seen.
+    The settings are the release time (from how late real clients finish, with an upper bound on the share of clients
+    that a shorter one would lose), the backlog (from the lengths of both queues) and SYN cookies. Nothing is changed;
+    the commands that would change them are printed last. Ctrl-C ends the look early and uses what was seen.
     """
     from halfopen import api
     from halfopen.ops.advise import advise_on

@@ -72,11 +72,11 @@ def command(
 ) -> None:
     """Check half-open connections, as a plugin for Nagios, Icinga, Checkmk and others.
 
-    Prints one line with performance data and exits with 0 OK, 1 WARNING, 2 CRITICAL or 3 UNKNOWN. Without thresholds
-    the verdict of status decides, and that of closing where fifty or more connections are in CLOSE_WAIT or half of the
-    local ports may be taken; with thresholds, only the thresholds. NAME is half_open, oldest (seconds), drops_per_s,
-    accept_queue or close_wait. RANGE alerts as in other plugins: 10 (above 10), 10: (below 10), 10:20 (outside),
-    @10:20 (inside). Values that cannot be read give UNKNOWN.
+    Prints one line with performance data and exits with 0 OK, 1 WARNING, 2 CRITICAL or 3 UNKNOWN. Without thresholds,
+    the verdict of status decides; the verdict of closing counts too if fifty or more connections are in CLOSE_WAIT or
+    half of the local ports may be taken. With thresholds, only the thresholds decide. NAME is half_open, oldest
+    (seconds), drops_per_s, accept_queue or close_wait. RANGE alerts as in other plugins: 10 (above 10), 10: (below 10),
+    10:20 (outside), @10:20 (inside). If a value cannot be read, the result is UNKNOWN.
     """
     from halfopen.core.check import Thresholds, level, outcome, ranges
 

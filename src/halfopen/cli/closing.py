@@ -18,7 +18,7 @@ _WAYS = ("bpf", "diag")
 @click.group(cls=Suggesting, invoke_without_command=True)
 @closing_filter_options
 @one_netns_option
-@click.option("--for", "duration", metavar="T", help="Look twice, so long apart, and compare (as in 10s).")
+@click.option("--for", "duration", metavar="T", help="Look twice, this long apart (as in 10s), and compare.")
 @click.option("--read-by", type=click.Choice(_WAYS), help="Read by eBPF or sock_diag alone (default: the best).")
 @click.option("--json", "as_json", is_flag=True, help="One JSON document (halfopen.closing/1).")
 @click.pass_context

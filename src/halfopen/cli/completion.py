@@ -99,6 +99,7 @@ def answer(cli: click.Command, words: list[str]) -> None:
 def command(shell: str) -> None:
     """Print the script that lets SHELL complete commands, options and names.
 
-    It completes commands, options, and the names of namespaces, listeners and files, and looks up nothing but names.
+    The script completes commands, options, and the names of network namespaces, listeners and files. Completion reads
+    names only, and changes nothing.
     """
     click.echo(SCRIPTS[shell], nl=False)

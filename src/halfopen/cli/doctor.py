@@ -10,7 +10,7 @@ import click
 def command(as_json: bool) -> None:
     """Report what halfopen can and cannot do on this machine, why, and what would grant it.
 
-    Every feature is really tried, without risk: eBPF programs are loaded and unloaded, no connection is touched.
+    Every feature is actually tried, without risk: eBPF programs are loaded and unloaded, and no connection is touched.
     """
     from halfopen.ops.doctor import examine
 

@@ -144,8 +144,8 @@ def replay(
 ) -> None:
     """Show an incident again exactly as it was seen.
 
-    The lines of watch, or screens of status, from a minute before the first sign to a minute after the end, made by the
-    same functions as then.
+    Prints the lines of watch, or the screens of status, from a minute before the first sign to a minute after the end,
+    made by the same functions that made them at the time.
     """
     from halfopen.core.errors import UnknownTarget, UsageError
     from halfopen.ops.history import place_of, record_of, relative_s

@@ -39,15 +39,15 @@ def command(ctx: click.Context, netns: str | None, as_json: bool) -> None:
 
 @command.command("drop-caches")
 @click.option("--inodes", is_flag=True, help="Drop unused inodes and dentries as well.")
-@click.option("--dry-run", is_flag=True, help="Say what it would cost, and change nothing.")
-@click.option("--yes", is_flag=True, help="Do not ask.")
-@click.option("--reason", metavar="TEXT", help="Why, for the audit log.")
+@click.option("--dry-run", is_flag=True, help="Show what it would cost and change nothing.")
+@click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
+@click.option("--reason", metavar="TEXT", help="Reason to record in the audit log.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON document (halfopen.drop-caches/1).")
 def drop_caches(inodes: bool, dry_run: bool, yes: bool, reason: str | None, as_json: bool) -> None:
-    """Write what is dirty to disk and drop the page cache of the whole machine, measured before and after.
+    """Write dirty data to disk and drop the page cache of the whole machine, measured before and after.
 
-    It frees no socket, and every program then reads its files from disk again. The kernel gives up file contents by
-    itself where memory is needed: drop them for a measurement, not for memory.
+    This frees no socket, and every program then reads its files from disk again. The kernel drops cached file contents
+    of its own accord when memory is needed, so use this for a measurement, not to gain memory.
     """
     from halfopen.core.policy.caches import DropCaches
     from halfopen.ops.executor import Executor

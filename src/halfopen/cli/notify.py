@@ -24,8 +24,8 @@ def command() -> None:
 def test(ctx: click.Context, config: str, names: tuple[str, ...]) -> None:
     """Send a test message to every receiver, or to those named, and show what each answered.
 
-    Exit code 0 when all of them took it, 1 otherwise. Every receiver gets the message, whatever causes and levels it
-    asks for.
+    Exits with 0 if every receiver accepted the message, otherwise with 1. The message goes to receivers whatever causes
+    and levels they are configured for.
     """
     from halfopen.cli.watch_config import load
     from halfopen.core.errors import UsageError

@@ -60,10 +60,11 @@ def command(
 ) -> None:
     """Let honest clients connect during a SYN flood.
 
-    While a listener's SYN queue is fuller than --at, an eBPF program (the guard) answers SYNs without keeping any
-    state: its SYN-ACK carries a cookie that encodes the client's options, and the connection is made when the ACK
-    brings the cookie back. Below --at, and after the command has ended, the kernel handles SYNs as usual; open
-    connections are not affected. The command runs in the foreground, prints a line a second, and leaves nothing behind.
+    While a listener's SYN queue is at least as full as --at says, an eBPF program (the guard) answers SYNs without
+    keeping any state: its SYN-ACK carries a cookie that encodes the client's options, and the connection is made when
+    the ACK brings the cookie back. Below --at, and after the command has ended, the kernel handles SYNs as usual; open
+    connections are not affected. The command runs in the foreground, prints a line a second, and leaves nothing
+    behind.
 
     `protect status` shows the guards of this machine, `protect off` ends those of the network namespace.
     """

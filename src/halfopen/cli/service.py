@@ -102,7 +102,7 @@ def mode(word: str) -> None:
     )
 
 
-_reason_option = click.option("--reason", metavar="TEXT", default="", help="Why, for the record.")
+_reason_option = click.option("--reason", metavar="TEXT", default="", help="Reason to record in the audit log.")
 
 
 @command.command()
@@ -110,10 +110,10 @@ _reason_option = click.option("--reason", metavar="TEXT", default="", help="Why,
 @click.option("--for", "for_time", metavar="T", help="For this long (default: until the incident is over).")
 @_reason_option
 def ack(incident: str, for_time: str | None, reason: str) -> None:
-    """Acknowledge an incident: receivers are told nothing more of it but its end.
+    """Acknowledge an incident: receivers are then told only of its end.
 
-    INCIDENT is its id, or a part that is its own, as halfopen service status shows it. What was asked for is recorded
-    in the audit log and shown with the incident in halfopen history. Only root may.
+    INCIDENT is its ID as shown by halfopen service status, or a unique part of it. The acknowledgement is recorded in
+    the audit log and shown with the incident by halfopen history. Only root may do this.
     """
     answer = ask({"command": "acknowledge", "incident": incident, "reason": reason, **_asker(), **_seconds(for_time)})
     until = _until(answer)
@@ -127,10 +127,10 @@ def ack(incident: str, for_time: str | None, reason: str) -> None:
 @click.option("--for", "for_time", metavar="T", required=True, help="For this long, as in 1h (at most 30d).")
 @_reason_option
 def silence(listener: str, for_time: str, reason: str) -> None:
-    """Have nobody told of incidents at a listener for a time, as during work on it.
+    """Send no notice of incidents at a listener for a time, as during maintenance.
 
-    Incidents are found, shown and kept in history as ever, and release policies do as they are configured. Who was told
-    of an incident before is told of its end. Only root may.
+    Incidents are still detected, shown and recorded in history, and policies act as configured. Receivers that were
+    told of an incident before the silence are told of its end. Only root may do this.
     """
     answer = ask({"command": "silence", "listener": listener, "reason": reason, **_asker(), **_seconds(for_time)})
     name = answer["name"]
@@ -142,7 +142,8 @@ def silence(listener: str, for_time: str, reason: str) -> None:
 def unsilence(name: str) -> None:
     """End an acknowledgement or a silence.
 
-    Receivers are told of an incident that goes on. halfopen service status lists what is silenced. Only root may.
+    Receivers are then told of an incident that is still going on. halfopen service status lists acknowledgements and
+    silences. Only root may do this.
     """
     answer = ask({"command": "unsilence", "name": name, **_asker()})
     click.echo(f"alarms of {answer['name']} are told again")

@@ -12,7 +12,9 @@ from halfopen.cli.options import direct_option, looked, netns_option, no_source_
 @netns_option
 @read_by_option
 @no_source_option
-@click.option("--instant", is_flag=True, help="Look once, not twice within half a second: less can be judged.")
+@click.option(
+    "--instant", is_flag=True, help="Read once instead of twice within half a second; fewer causes can then be told."
+)
 @click.option("--json", "as_json", is_flag=True, help="One JSON document (halfopen.status/1).")
 @direct_option
 @click.pass_context

@@ -56,10 +56,10 @@ def command(
 ) -> None:
     """Show a live screen: the verdict, listeners with both queues, rates of the last minute, sources and incidents.
 
-    Enter and d look closer, r releases and t tunes: what would change is shown first, needs a confirmation, and is
-    recorded as by the commands. ? lists the keys. If the service is running, the screen shows what the service reads,
-    which needs no privileges, unless --direct, --read-by or --interval is given. With --replay the screen shows what
-    was seen during an incident, and nothing is read or changed.
+    Enter and d look closer, r releases and t tunes: the screen shows first what would change, asks for confirmation,
+    and records the change as the commands do. ? lists the keys. If the service is running, the screen shows what the
+    service reads, which needs no privileges, unless --direct, --read-by or --interval is given. With --replay the
+    screen shows what was seen during an incident, and nothing is read or changed.
     """
     from halfopen.core.errors import UsageError
     from halfopen.linux import tty

@@ -40,11 +40,11 @@ def command(
     yes: bool,
     as_json: bool,
 ) -> None:
-    """Change settings now, the given ones or else those that `tune show` recommends.
+    """Change settings now: the given ones, or else those that `tune show` recommends.
 
     Each change is journalled and can be undone. If the kernel refuses a value, that setting is left as it is; after any
-    other failure all changes are reverted. --persist also keeps settings that already have the wanted value: those of
-    the goals, or without goals those that changes in force have set.
+    other failure all changes are reverted. --persist also covers settings that already have the wanted value: those
+    that the goals ask for or, without goals, those set by changes that are still in force.
     """
     from halfopen.core.tune import wanted_settings
     from halfopen.core.tune.plan import Request

@@ -159,9 +159,11 @@ KINDS: Final = (
     ),
     SinkKind(
         (
-            SinkOption("--history", "FILE|DIR", "Keep values, incidents and their records here.", name="history_path"),
+            SinkOption(
+                "--history", "FILE|DIR", "Record values, incidents and their flight records here.", name="history_path"
+            ),
             SinkOption("--history-keep", "T", "Keep them for this long (default 400d)."),
-            SinkOption("--history-anew", "", "Move a damaged history file aside and begin another."),
+            SinkOption("--history-anew", "", "Move a damaged history file aside and begin a new one."),
         ),
         _history,
         _check_history,
