@@ -245,12 +245,13 @@ def _costs(e: Evidence, found: Stuck) -> float:
     Level.WARNING,
     Level.CRITICAL,
     title="the program does not accept",
-    doc="an accept queue is full or overflows (critical), or connections wait in it and none was accepted between two "
-    "looks, or they wait for a second or more while it does not get shorter (a warning from 3 s on). `why`: the "
-    "process is `stopped` (by a signal, a debugger or the freezer of its cgroup), it or the whole system has no file "
-    "descriptors left (`out-of-descriptors`), its cgroup has used up its CPU quota (`throttled`), it gets no CPU "
-    "(`starved`), it computes or waits for something else (`blocked`), it accepts fewer than come (`slow`), or that is "
-    "`unknown`",
+    doc="an accept queue is full or overflows (critical), or connections wait in it and none was "
+    "accepted between two looks, or they wait for a second or more while the queue does not get "
+    "shorter (a warning from 3 s on). `why`: the process is `stopped` (by a signal, a debugger "
+    "or the freezer of its cgroup), it or the whole system has no file descriptors left "
+    "(`out-of-descriptors`), its cgroup has used up its CPU quota (`throttled`), it gets no CPU "
+    "(`starved`), it computes or waits for something else (`blocked`), it accepts fewer "
+    "connections than arrive (`slow`), or the reason is `unknown`",
     unless="the queue drains between bursts",
     advice="run the proposed command, which looks at the process; neither a release nor a longer queue helps",
     on_release=OnRelease.FORBIDS,
@@ -268,9 +269,9 @@ def app_not_accepting(e: Evidence) -> Iterator[Hit]:
     Level.WARNING,
     Level.CRITICAL,
     title="one of several sockets or workers does not accept",
-    doc="the same of some sockets of a `SO_REUSEPORT` group, while the others drain, or of some workers of a pre-fork "
-    "server",
-    unless="all of them are stuck",
+    doc="the same at some sockets of a `SO_REUSEPORT` group while the others drain, or for some "
+    "workers of a pre-fork server",
+    unless="all sockets or workers are stuck",
     advice="run the proposed command, which looks at the worker; its share of the clients hangs",
     rare=True,
     on_release=OnRelease.FORBIDS,
@@ -289,7 +290,7 @@ def member_not_accepting(e: Evidence) -> Iterator[Hit]:
     title="clients are reset when an accept queue overflows",
     doc="`tcp_abort_on_overflow` is 1 and accept queues overflowed; critical while they do",
     unless="no accept queue overflowed",
-    advice="set it to 0: the client's ACK is ignored then, and it gets in when there is room",
+    advice="set it to 0: the kernel then ignores the client's ACK, and the client gets in when there is room",
     rare=True,
 )
 def abort_on_overflow(e: Evidence) -> Iterator[Hit]:

@@ -23,10 +23,11 @@ _WEIGHTY: Final = 0.1
     Level.CRITICAL,
     needs=(Need.RATES,),
     title="a few hosts acknowledge SYN-ACKs and send nothing more",
-    doc="on a listener with `TCP_DEFER_ACCEPT`, by eBPF: a host holds 50 or more connections past the time that the "
-    "listener waits for data, although their SYN-ACK was sent again then, and begins more of them; a warning from a "
-    "tenth of the SYN queue on, critical while it is full",
-    unless="anything of that host finishes, now or lately, or it begins no more (a host that is gone)",
+    doc="on a listener with `TCP_DEFER_ACCEPT`, by eBPF: a host holds 50 or more connections past "
+    "the time that the listener waits for data, although their SYN-ACK was then retransmitted, "
+    "and begins more of them; a warning from a tenth of the SYN queue on, critical while the "
+    "queue is full",
+    unless="any handshake of that host finishes, now or recently, or the host begins no more (it is gone)",
     advice="run the proposed `halfopen block …`: these sources are not forged; a release leaves such connections alone",
     rare=True,
 )

@@ -17,9 +17,9 @@ def _answered(e: Evidence) -> list[ListenerView]:
 @rule(
     "answered",
     Level.NOTICE,
-    title="they answered, and there was no room",
+    title="clients answered, and there was no room",
     note=True,
-    advice="as where the program does not accept",
+    advice="the same as for a program that does not accept",
     doc="clients answered a listener whose accept queue was full, and the kernel ignored the ACK",
 )
 def answered(e: Evidence) -> Iterator[Hit]:

@@ -26,8 +26,8 @@ _MANY: Final = 0.05
     Level.WARNING,
     Level.CRITICAL,
     title="the table of tracked connections is full",
-    doc="connection tracking (netfilter) drops packets, and its table holds 90 % or more of `nf_conntrack_max` "
-    "(critical), or it is 95 % full",
+    doc="connection tracking (netfilter) drops packets and its table holds 90 % or more of "
+    "`nf_conntrack_max` (critical), or the table is 95 % full",
     unless="the table has room",
     advice="raise `nf_conntrack_max`, or exempt the port from tracking (`notrack`)",
 )
@@ -51,9 +51,10 @@ def conntrack_full(e: Evidence) -> Iterator[Hit]:
     Level.WARNING,
     needs=(Need.RATES,),
     title="the reverse path filter drops packets",
-    doc="`IPReversePathFilter` rises by 2 a second or more: packets came in by a device that does not lead back to "
-    "their source; a warning where they are 5 % or more of the handshakes that finish",
-    unless="the counter stands still",
+    doc="`IPReversePathFilter` rises by 2 a second or more: packets came in by a device that does "
+    "not lead back to their source; a warning if they are as many as 5 % of the handshakes that "
+    "finish, or more",
+    unless="the counter does not move",
     advice="repair the route back, or set `rp_filter` of the device to 2 (loose); `log_martians` names the sources",
 )
 def reverse_path_filter(e: Evidence) -> Iterator[Hit]:
@@ -76,9 +77,10 @@ def reverse_path_filter(e: Evidence) -> Iterator[Hit]:
     Level.WARNING,
     title="packets are dropped because the queue of a device or of a CPU is full",
     rare=True,
-    doc="a device reports packets that its own queue had no room for, or packets were dropped behind it while the "
-    "packet queue of a CPU was full, 10 a second or more and one in a thousand; a warning from one in a hundred on",
-    unless="the counters stand still; totals of the past are no accusation",
+    doc="a device reports packets that its own queue had no room for, or packets were dropped after "
+    "it while the packet queue of a CPU was full: 10 a second or more, and at least one in a "
+    "thousand; a warning from one in a hundred on",
+    unless="the counters do not move; past totals prove nothing",
     advice="a longer ring (`ethtool -G`), more queues or RPS; for a CPU's queue `net.core.netdev_max_backlog`",
 )
 def nic_drops(e: Evidence) -> Iterator[Hit]:
@@ -103,10 +105,12 @@ def nic_drops(e: Evidence) -> Iterator[Hit]:
     title="rules drop packets before TCP sees them",
     note=True,
     rare=True,
-    doc="IP received packets and delivered them to no protocol, 10 a second or more and one in twenty, for none of the "
-    "reasons that the kernel counts: netfilter rules drop them; on a host that faces the Internet often as they should",
-    unless="what IP receives it delivers, forwards, or counts as dropped for another reason",
-    advice="`nft list ruleset` with counters shows which rule; where clients complain, see that it means others",
+    doc="IP received packets and delivered them to no protocol, 10 a second or more and at least one "
+    "in twenty, for none of the reasons that the kernel counts: netfilter rules drop them, often "
+    "rightly on a host that faces the Internet",
+    unless="IP delivers, forwards, or counts as dropped for another reason all packets that it receives",
+    advice="`nft list ruleset` shows which rule, if the rules have counters; if clients complain, "
+    "check that the rule does not match them",
 )
 def dropped_by_rules(e: Evidence) -> Iterator[Hit]:
     rates = e.before_tcp_rates

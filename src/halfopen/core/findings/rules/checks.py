@@ -24,14 +24,14 @@ _CHECKS: Final = 0.1
     "health-checks",
     Level.NOTICE,
     needs=(Need.RATES,),
-    title="handshakes are reset by their clients before they end",
+    title="clients reset handshakes before they complete",
     rare=True,
-    doc="handshakes are reset by their client (`EmbryonicRsts`), fewer than finish, and hardly a SYN comes to a port "
-    "that nobody listens on",
-    unless="SYNs come to closed ports as well, most of these RSTs are those of a scan, accept queues overflow, "
-    "handshakes finish late, or most are never answered",
-    advice="nothing: a load balancer's checks do that, or, from many addresses, clients that begin two connections and "
-    "keep the faster one; nothing stays half-open",
+    doc="clients reset handshakes (`EmbryonicRsts`), fewer than finish, and hardly any SYN comes to "
+    "a port on which nobody listens",
+    unless="SYNs come to closed ports as well, most of these RSTs are those of a scan, accept queues "
+    "overflow, handshakes finish late, or most SYN-ACKs are never answered",
+    advice="nothing: health checks of a load balancer do that and, from many addresses, clients that "
+    "begin two connections and keep the faster one; nothing stays half-open",
 )
 def health_checks(e: Evidence) -> Iterator[Hit]:
     reset = e.rate("EmbryonicRsts")

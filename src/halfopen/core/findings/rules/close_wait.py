@@ -115,11 +115,11 @@ def _beside_stuck(e: Evidence, group: SocketGroup) -> bool:
     "close-wait-leak",
     *(Level.NOTICE, Level.WARNING, Level.CRITICAL),
     title="a program never closes connections that its peer closed",
-    doc="in CLOSE_WAIT, opened by a program: more come, none is closed, there are 10 or more and the program opens "
-    "about as many without using any again, or there are 50 or more (after one look: ages spread evenly, and that "
-    "many); or accepted by a program that read the end (nothing is unread) more than 10 s ago, and leaves few others "
-    "unread",
-    unless="all are of one age and none comes: an idle pool; some are closed again",
+    doc="in CLOSE_WAIT, opened by a program: more come, none is closed, and either there are 10 or "
+    "more and the program opens about as many as come without using any again, or there are 50 "
+    "or more (after one look: 50 or more whose ages are spread evenly); or accepted by a program "
+    "that read the end (nothing is unread) more than 10 s ago, and leaves few others unread",
+    unless="all are of one age and none comes, as in an idle pool; or some are closed again",
     advice="close the response or give the connection back in every path of the program, errors included; restart "
     "frees the descriptors",
     needs=NEEDS,
@@ -138,10 +138,11 @@ def close_wait_leak(e: Evidence) -> Iterator[Hit]:
     "close-wait-stuck",
     *(Level.NOTICE, Level.WARNING, Level.CRITICAL),
     title="a server ignores clients that hung up",
-    doc="in CLOSE_WAIT, accepted by a program and unread for more than 10 s: its event loop or the threads that serve "
-    "these clients are stuck, or busy for longer than clients wait",
+    doc="in CLOSE_WAIT, accepted by a program, with an end that was not read for more than 10 s: its "
+    "event loop or the threads that serve these clients are stuck, or busy for longer than "
+    "clients wait",
     unless="the program read the end, or no accepted connection is in CLOSE_WAIT for long",
-    advice="look where the threads of the process wait; `halfopen diagnose` if it does not accept either",
+    advice="see where the threads of the process wait; run `halfopen diagnose` if it does not accept either",
     needs=NEEDS,
     rare=True,
 )
@@ -154,7 +155,7 @@ def close_wait_stuck(e: Evidence) -> Iterator[Hit]:
     "close-wait-unaccepted",
     *(Level.NOTICE, Level.WARNING),
     title="clients hung up while they waited for accept()",
-    doc="in CLOSE_WAIT, and no process holds the connection yet: the client gave up in the accept queue",
+    doc="in CLOSE_WAIT, and no process holds the connection yet: the client gave up while it was in the accept queue",
     unless="a process holds each connection in CLOSE_WAIT",
     advice="the program that listens accepts too slowly: `halfopen status`, `halfopen diagnose`",
     needs=NEEDS,
@@ -169,9 +170,10 @@ def close_wait_unaccepted(e: Evidence) -> Iterator[Hit]:
     "close-wait-idle-pool",
     Level.OK,
     title="an idle pool whose server hung up",
-    doc="in CLOSE_WAIT, opened by a program: none comes, or fewer than 50 beside others that are used again (after one "
-    "look: all of one age, or none younger than 10 s): the pool finds out at the next use",
-    unless="more come and none is closed, as of a leak",
+    doc="in CLOSE_WAIT, opened by a program: none comes, or there are fewer than 50 beside others "
+    "that are used again (after one look: all are of one age, or none is younger than 10 s): the "
+    "pool notices at the next use",
+    unless="more come and none is closed, as in a leak",
     advice="nothing; a shorter idle time in the pool than in the server avoids a failed first request",
     needs=NEEDS,
     note=True,
@@ -186,11 +188,11 @@ def close_wait_idle_pool(e: Evidence) -> Iterator[Hit]:
 @rule(
     "close-wait-undecided",
     Level.NOTICE,
-    title="CLOSE_WAIT of a pool or of a leak: a longer look is needed to tell",
+    title="a pool or a leak in CLOSE_WAIT: a longer look is needed to tell",
     doc="in CLOSE_WAIT, opened by a program, some younger than 10 s, but not more than a pool may have, "
     "or not evenly spread; after two looks: some came, none left, none is used again, and there are fewer than 10",
     unless="two looks were taken, and none came, some left, or there are 10 or more",
-    advice="look twice: `halfopen closing --for 10s`; for longer where few came",
+    advice="look twice: `halfopen closing --for 10s`, or longer if few came",
     needs=NEEDS,
     note=True,
     rare=True,
@@ -207,8 +209,8 @@ def close_wait_undecided(e: Evidence) -> Iterator[Hit]:
     title="unread FINs hold much of TCP's memory",
     doc="connections in CLOSE_WAIT whose end was not read hold a tenth of what `tcp_mem` allows before pressure; each "
     "holds a page",
-    unless="they hold less",
-    advice="have the program read to the end, or close",
+    unless="these connections hold less",
+    advice="make the program read to the end, or close",
     needs=NEEDS,
     rare=True,
 )

@@ -25,9 +25,9 @@ _DEFER_S: Final = 1
     Level.WARNING,
     Level.CRITICAL,
     title="connections that wait for data fill the SYN queue (`TCP_DEFER_ACCEPT`)",
-    doc="a SYN queue is full, and at least half of it are connections that finished the handshake and wait for data: "
-    "new clients get a SYN cookie (a warning), or are turned away where cookies are off (critical); only a notice "
-    "while the queue is not full",
+    doc="a SYN queue is full, and at least half of its connections finished the handshake and wait "
+    "for data: new clients get a SYN cookie (a warning) or, with cookies off, are turned away "
+    "(critical); only a notice while the queue is not full",
     unless="the queue is not full, the accept queue is full too, or hosts are proven to send nothing (`acked-flood`)",
     advice="a shorter `TCP_DEFER_ACCEPT`: `halfopen tune listener :443 --defer-accept 1s`; a longer queue",
     rare=True,

@@ -209,12 +209,14 @@ def _hit(e: Evidence, id: str, rules_out: tuple[str, ...]) -> Iterator[Hit]:
     Level.CRITICAL,
     needs=(Need.RATES,),
     title="SYN flood from forged addresses",
-    doc="most SYN-ACKs are never answered, hardly a client asks again, and the sources are spread as if drawn; a tenth "
-    "of all SYNs is enough where packets were counted and hardly any source is in a network of clients that finish; "
-    "only a notice once no SYN of it has come for a second. Where no request lasts (`tcp_syncookies` is 2, or a single "
-    "SYN-ACK is sent) it takes 2.5 s in which packets are counted, as by `halfopen diagnose`",
-    unless="handshakes finish at about the rate at which they arrive, the same clients ask again, or all clients "
-    "stopped finishing at once though there is room: that is an outage",
+    doc="most SYN-ACKs are never answered, hardly any client retransmits its SYN, and the sources "
+    "look as if drawn at random; if packets were counted and hardly any source is in a network "
+    "whose clients finish handshakes, a tenth of all SYNs is enough; once no SYN of the flood "
+    "has come for a second, only a notice. If no request lasts (`tcp_syncookies` is 2, or a "
+    "single SYN-ACK is sent), packets must be counted for 2.5 s, as `halfopen diagnose` does",
+    unless="handshakes finish at about the rate at which they arrive, the same clients retransmit "
+    "their SYNs, or all clients stopped finishing at once although there is room, which is an "
+    "outage",
     advice="leave SYN cookies on; `halfopen tune apply --release-time 7s`; a longer queue. `halfopen watch "
     "--release-older-than 5s` keeps the queue short meanwhile",
     on_release=OnRelease.REASON,
@@ -230,9 +232,9 @@ def spoofed_flood(e: Evidence) -> Iterator[Hit]:
     Level.CRITICAL,
     needs=(Need.RATES, Need.LASTING),
     title="a few hosts flood or are broken",
-    doc="at most 8 addresses hold those that last; it is counted that none of them finishes a handshake, or most "
-    "SYN-ACKs are never answered",
-    unless="they finish handshakes, now or lately (a proxy, a load balancer), or ask again",
+    doc="at most 8 addresses hold the connections that last; handshakes were counted by source and "
+    "none of these finishes any, or most SYN-ACKs are never answered",
+    unless="they finish handshakes, now or recently (a proxy, a load balancer), or retransmit their SYNs",
     advice="run the proposed `halfopen release --source …`; `halfopen block` only a prefix that you know, because a "
     "SYN does not prove its source",
     on_release=OnRelease.REASON,
@@ -248,9 +250,10 @@ def few_sources_flood(e: Evidence) -> Iterator[Hit]:
     Level.CRITICAL,
     needs=(Need.RATES, Need.LASTING),
     title="one network floods or is broken",
-    doc="one prefix, an IPv4 /16 to /28 or an IPv6 /48 to /64, holds those that last; it is counted that nobody there "
-    "finishes a handshake, or most SYN-ACKs are never answered",
-    unless="anybody there finishes handshakes, now or lately, or they ask again",
+    doc="one prefix, an IPv4 /16 to /28 or an IPv6 /48 to /64, holds the connections that last; "
+    "handshakes were counted by source and nobody there finishes any, or most SYN-ACKs are never "
+    "answered",
+    unless="anybody there finishes handshakes, now or recently, or these clients retransmit their SYNs",
     advice="run the proposed `halfopen release --source …`; `halfopen block` only a prefix that you know, because a "
     "SYN does not prove its source",
     rare=True,

@@ -22,10 +22,11 @@ PRUNED: Final = ("PruneCalled", "RcvPruned", "OfoPruned", "TCPRcvQDrop")
     "memory-pressure",
     *(Level.WARNING, Level.CRITICAL),
     title="TCP is short of memory",
-    doc="TCP is under pressure (`/proc/net/protocols`), or uses four fifths of what begins it (`tcp_mem`); critical "
-    "from the pressure on: windows shrink, and above the last limit connections are reset",
+    doc="TCP is under memory pressure (`/proc/net/protocols`), or uses four fifths of the threshold "
+    "of pressure (`tcp_mem`); critical under pressure: windows shrink, and above the highest "
+    "limit connections are reset",
     unless="TCP uses less and is under no pressure",
-    advice="`halfopen memory` says whose connections hold it: have the programs read; a larger `tcp_mem`",
+    advice="`halfopen memory` shows whose connections hold the memory: make the programs read; a larger `tcp_mem`",
     needs=_NEEDS,
     rare=True,
 )
@@ -42,8 +43,8 @@ def memory_pressure(e: Evidence) -> Iterator[Hit]:
     "orphans-near-limit",
     *(Level.WARNING, Level.CRITICAL),
     title="connections that no process holds reach their limit",
-    doc="half of `tcp_max_orphans` are in use; critical from four fifths on: above the limit they are reset "
-    "(`TCPAbortOnMemory`)",
+    doc="connections that no process holds reach half of `tcp_max_orphans`; critical from four "
+    "fifths on: above the limit they are reset (`TCPAbortOnMemory`)",
     unless="there are fewer",
     advice="peers vanish while connections are closed towards them: `halfopen closing list --kind retrying`",
     needs=_NEEDS,
@@ -62,9 +63,9 @@ def orphans_near_limit(e: Evidence) -> Iterator[Hit]:
     "receiver-pruned",
     *(Level.OK, Level.NOTICE),
     title="received data was discarded for lack of memory",
-    doc="`PruneCalled`, `RcvPruned`, `OfoPruned` or `TCPRcvQDrop` have counted since the namespace was made: to the "
-    "sender it looks like loss; a notice from a hundred on",
-    unless="none of them counted",
+    doc="`PruneCalled`, `RcvPruned`, `OfoPruned` or `TCPRcvQDrop` have risen since the namespace was "
+    "made: to the sender it looks like packet loss; a notice from a hundred on",
+    unless="none of these counters has risen",
     advice="a program that reads too slowly, a small receive buffer (`tcp_rmem`), or a memory limit of its cgroup",
     needs=_NEEDS,
     rare=True,

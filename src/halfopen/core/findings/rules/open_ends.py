@@ -46,8 +46,9 @@ def _also_active(e: Evidence, group: SocketGroup) -> bool:
     "idle-leak",
     *(Level.WARNING, Level.CRITICAL),
     title="a program opens connections, uses each once, and keeps them",
-    doc="ESTABLISHED, opened by a program, idle; as many bytes came on nine of ten; more come, none is used again and "
-    "none is closed (after one look: ages spread evenly, and more than any pool has)",
+    doc="ESTABLISHED, opened by a program, idle; nine of ten received the same number of bytes; more "
+    "come, none is used again and none is closed (after one look: ages are spread evenly, and "
+    "there are more than any pool has)",
     unless="some are used again or closed, or none comes",
     advice="close the response or give the connection back in every path of the program, errors included",
     needs=NEEDS,
@@ -79,8 +80,8 @@ def is_idle_leak(e: Evidence, group: SocketGroup) -> bool:
     doc="ESTABLISHED, ten or more that a program opened to one peer, and none of them was used for a minute: the pool "
     "is larger than needed, or callers wait while its connections are never returned",
     unless="one of them was used within a minute",
-    advice="compare with the pool's own count of borrowed connections: its settings by kind of peer are in "
-    "[docs/closing.md](closing.md)",
+    advice="compare with the pool's own count of borrowed connections; [docs/closing.md](closing.md) "
+    "lists the settings by kind of peer",
     needs=NEEDS,
     note=True,
     rare=True,
@@ -103,8 +104,8 @@ def pool_all_idle(e: Evidence) -> Iterator[Hit]:
     "idle-unproven",
     Level.OK,
     title="nobody can tell whether idle connections still have a peer",
-    doc="ESTABLISHED, idle for more than 10 min without keepalive: a peer that vanished looks the same as one that has "
-    "nothing to say",
+    doc="ESTABLISHED, idle for more than 10 min without keepalive: a peer that vanished looks the "
+    "same as one that has nothing to send",
     unless="keepalive is on, or data came",
     advice="`halfopen closing probe` asks the peer; `halfopen closing keepalive` keeps asking",
     needs=NEEDS,
@@ -137,10 +138,10 @@ def peer_silent(e: Evidence) -> Iterator[Hit]:
 @rule(
     "slow-reader",
     *(Level.NOTICE, Level.WARNING),
-    title="a program here does not read what came",
-    doc="ESTABLISHED, 16 KiB or more wait for the program, and nothing came for 5 s",
-    unless="less waits, or data still comes",
-    advice="look where the threads of the process wait",
+    title="a program here does not read received data",
+    doc="ESTABLISHED, 16 KiB or more are unread, and nothing came for 5 s",
+    unless="less is unread, or data still comes",
+    advice="see where the threads of the process wait",
     needs=NEEDS,
     rare=True,
 )
@@ -152,7 +153,7 @@ def slow_reader(e: Evidence) -> Iterator[Hit]:
 @rule(
     "slow-peer",
     *(Level.NOTICE, Level.WARNING),
-    title="the peer does not read what is sent",
+    title="the peer does not read the data sent to it",
     doc="ESTABLISHED, data waits behind a window that the peer closed, and the peer answers the probes",
     unless="the probes are not answered: the peer is gone",
     advice="the program at the other end is slow or stuck; a timeout for sending in the program here frees the thread",
@@ -173,7 +174,7 @@ def slow_peer(e: Evidence) -> Iterator[Hit]:
     doc="in FIN_WAIT2 for more than a minute, held by a program: it sent its FIN by shutdown() and keeps the "
     "descriptor, so `tcp_fin_timeout` does not apply",
     unless="no process holds it, or it is younger",
-    advice="a timeout for the read that follows shutdown() in the program; the peer has the CLOSE_WAIT",
+    advice="a timeout for the read that follows shutdown() in the program; the peer is in CLOSE_WAIT",
     needs=NEEDS,
     rare=True,
 )
@@ -190,7 +191,7 @@ def fin_wait2_held(e: Evidence) -> Iterator[Hit]:
     doc="in FIN_WAIT2, 100 or more without a process: the peer has not closed, and the kernel ends them after "
     "`tcp_fin_timeout`",
     unless="a process holds them",
-    advice="nothing: they go by themselves",
+    advice="nothing: they end on their own",
     needs=NEEDS,
     note=True,
     rare=True,
@@ -211,7 +212,7 @@ def fin_wait2_orphan(e: Evidence) -> Iterator[Hit]:
     doc="in FIN_WAIT1, LAST_ACK or CLOSING, the FIN or data retransmitted twice or more; a warning from half of "
     "`tcp_max_orphans` on",
     unless="the peer acknowledges",
-    advice="they end after `tcp_orphan_retries`; their number tells how many peers vanished",
+    advice="they end after `tcp_orphan_retries`; their number shows how many peers vanished",
     needs=NEEDS,
     rare=True,
 )

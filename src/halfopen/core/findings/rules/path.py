@@ -34,10 +34,11 @@ SMALL: Final = 0.1
     Level.WARNING,
     needs=(Need.LASTING,),
     title="SYN-ACKs do not reach clients",
-    doc="most of those that last on a listener, or from one prefix, ask again: the SYN-ACK was sent more often than "
-    "the timer sends it; the route back is read, and the device by which their SYNs come in",
-    unless="they do not ask again, as forged sources never do; or more of the same sources finish; or the listener "
-    "sends a single SYN-ACK",
+    doc="most of the clients whose connections last, at a listener or from one prefix, retransmit "
+    "their SYNs: the SYN-ACK was sent more often than the timer sends it; halfopen reads the "
+    "route back, and the device by which these SYNs come in",
+    unless="the clients do not retransmit their SYNs (forged sources never do), more handshakes of "
+    "the same sources finish, or the listener sends a single SYN-ACK",
     advice="repair the way back: an asymmetric route, a firewall, a wrong source address; never release these clients",
     on_release=OnRelease.FORBIDS,
 )
@@ -101,10 +102,11 @@ def _way_back(e: Evidence, lasting: Lasting, way: WayBack | None, reason: str) -
     Level.WARNING,
     needs=(Need.RATES,),
     title="SYN-ACKs do not leave this host",
-    doc="five or more half-open connections of a listener came to their second SYN-ACK between two looks, and none of "
-    "them is left, though none finished and more retries are allowed: the kernel gives up what it cannot send",
-    unless="any of them is older than a second, or they finish",
-    advice="`nft list ruleset` shows whether a rule drops what goes out; never release these clients",
+    doc="between two looks the second SYN-ACK of five or more half-open connections of a listener "
+    "was due, and none of these is left, although none finished and more retries are allowed: "
+    "the kernel gives up a request whose SYN-ACK it cannot send",
+    unless="any of these connections is older than a second, or they finish",
+    advice="`nft list ruleset` shows whether a rule drops outgoing packets; never release these clients",
     rare=True,
     on_release=OnRelease.FORBIDS,
 )
@@ -129,8 +131,8 @@ _NO_ROUTE: Final = 0.5
     Level.WARNING,
     needs=(Need.RATES,),
     title="no route back to clients",
-    doc="SYNs are dropped, not for a full queue, and at least half as many packets had no route out (`OutNoRoutes`): "
-    "the kernel drops a SYN where it finds no route for the SYN-ACK",
+    doc="SYNs are dropped although no queue is full, and at least half as many packets had no route "
+    "out (`OutNoRoutes`): the kernel drops a SYN if it finds no route for the SYN-ACK",
     unless="a queue is full, or hardly any packet had no route",
     advice="`ip route get ADDRESS` with the address of a client: an `unreachable`, `blackhole` or `prohibit` route, or "
     "no default route",
@@ -158,11 +160,12 @@ def no_route_back(e: Evidence) -> Iterator[Hit]:
     Level.WARNING,
     needs=(Need.RATES, Need.LASTING),
     title="last ACKs do not arrive",
-    doc="clients that finished handshakes lately, of one prefix or of all, finish none now, and do not ask again: they "
-    "hear the SYN-ACK",
-    unless="they finish handshakes, or ask again; or the kernel remembers none of them",
-    advice="see whether the ACKs arrive at the host (the proposed `tcpdump`): if so, its own firewall drops them, else "
-    "one on the way here that lets SYNs through and has lost its state; never release these clients",
+    doc="clients that finished handshakes recently, of one prefix or of all, finish none now and do "
+    "not retransmit their SYNs, so the SYN-ACKs reach them",
+    unless="they finish handshakes or retransmit their SYNs, or the kernel remembers none of them",
+    advice="see whether the ACKs arrive at the host (the proposed `tcpdump`): if so, its own "
+    "firewall drops them; if not, a firewall on the way, which lets SYNs through, has lost "
+    "its state; never release these clients",
     rare=True,
     on_release=OnRelease.FORBIDS,
 )
@@ -196,10 +199,11 @@ def acks_lost(e: Evidence) -> Iterator[Hit]:
     Level.NOTICE,
     needs=(Need.RATES,),
     title="slow or lossy path",
-    doc="of the handshakes of one time, of clients that do finish, 5 % or more finish only after a SYN-ACK was sent "
-    "again, or not at all",
-    unless="hardly any does, none of those sources finishes, far fewer finish late than stay, accept queues overflow "
-    "(the kernel ignores ACKs then), or this host itself loses packets",
+    doc="of the handshakes that clients who do finish began in the same period, 5 % or more finish "
+    "only after a retransmitted SYN-ACK, or not at all",
+    unless="hardly any handshake is late, none of these sources finishes, far fewer finish late than "
+    "stay half-open, accept queues overflow (the kernel then ignores ACKs), or this host "
+    "itself loses packets",
     advice="nothing, while the queue is not filling",
     on_release=OnRelease.FORBIDS,
     fills=False,
@@ -249,7 +253,7 @@ def small_share(e: Evidence) -> bool:
     needs=(Need.RATES,),
     title="many far clients, whose handshakes finish",
     doc="50 or more are half-open, hardly any lasts, and handshakes finish fast enough for all of them within 3 s",
-    unless="they last, or fewer finish",
+    unless="connections last, or fewer handshakes finish",
     advice="nothing",
 )
 def handshakes_finish(e: Evidence) -> Iterator[Hit]:

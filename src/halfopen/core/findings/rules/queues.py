@@ -58,8 +58,8 @@ def _backlogs(e: Evidence, view: ListenerView) -> list[Fact]:
     Level.NOTICE,
     Level.WARNING,
     title="the queue is too short for the traffic",
-    doc="accept queues overflow and none is stuck, or cookies were sent that clients sent back; a warning while it "
-    "happens",
+    doc="accept queues overflow and none is stuck, or SYN cookies were sent and clients returned "
+    "them; a warning while it happens",
     unless="the accept queue does not drain, or a flood or connections that wait for data fill the SYN queue",
     advice="`halfopen tune listener :443 --backlog 4096`; where `somaxconn` caps it, the command says so",
 )
@@ -160,8 +160,8 @@ def _over(e: Evidence) -> bool:
     Level.NOTICE,
     title="accept queues overflowed in the past",
     note=True,
-    doc="accept queues overflowed since the namespace was made, none overflows or is stuck now, and no SYN cookie was "
-    "sent: the program stalled, or met a burst",
+    doc="accept queues overflowed since the namespace was made, none overflows or is stuck now, and "
+    "no SYN cookie was sent: the program stalled, or there was a burst",
     unless="an accept queue overflows now",
     advice="nothing now; `halfopen watch` tells when it happens again",
 )
@@ -181,8 +181,8 @@ def past_overflows(e: Evidence) -> Iterator[Hit]:
     Level.NOTICE,
     Level.WARNING,
     title="`somaxconn` caps the queue",
-    doc="a queue that is too short for the traffic, or full, is exactly as long as `net.core.somaxconn` allows; a "
-    "warning while clients meet it full",
+    doc="a queue that is too short for the traffic, or full, is exactly as long as "
+    "`net.core.somaxconn` allows; a warning while clients find it full",
     unless="the queue never fills, or the program does not accept",
     advice="run both proposed commands: `somaxconn` first, then the backlog of the listener",
     rare=True,
@@ -216,8 +216,7 @@ def _dropped_syns(e: Evidence) -> int:
     Level.WARNING,
     Level.CRITICAL,
     title="SYN cookies are off",
-    doc="`tcp_syncookies` is 0; a warning where SYNs were dropped, critical while a SYN queue is full "
-    "or they are dropped",
+    doc="`tcp_syncookies` is 0; a warning if SYNs were dropped, critical while SYNs are dropped or a SYN queue is full",
     unless="cookies are on",
     advice="`halfopen tune apply --cookies on`: it costs nothing while no queue is full",
 )
@@ -244,8 +243,8 @@ def cookies_off(e: Evidence) -> Iterator[Hit]:
     Level.WARNING,
     title="`tcp_max_syn_backlog` keeps its last quarter back",
     doc="SYN cookies are off, and a SYN queue is as full as three quarters of `tcp_max_syn_backlog` allow",
-    unless="cookies are on: the setting does nothing then",
-    advice="cookies on; without them a larger `tcp_max_syn_backlog`",
+    unless="cookies are on: the setting then does nothing",
+    advice="switch SYN cookies on; without them, a larger `tcp_max_syn_backlog`",
     rare=True,
 )
 def syn_backlog_reserve(e: Evidence) -> Iterator[Hit]:
@@ -262,10 +261,11 @@ def syn_backlog_reserve(e: Evidence) -> Iterator[Hit]:
     "timewait-reopen",
     Level.NOTICE,
     title="connections in TIME_WAIT are reopened",
-    doc="a SYN queue holds more than its limit and one more a member: the kernel admits a SYN that reopens a "
-    "connection in TIME_WAIT without looking at the limit; half as many more where the queue is counted, not read",
+    doc="a SYN queue holds more than its limit plus one for each socket: the kernel admits a SYN "
+    "that reopens a connection in TIME_WAIT without looking at the limit; if the queue was "
+    "counted rather than read, half as many more are needed",
     unless="the SYN queue holds at most its limit and one more",
-    advice="nothing, while the number falls again; a backlog that was lowered meanwhile looks the same",
+    advice="nothing, if the number falls again; a backlog that was lowered meanwhile looks the same",
     rare=True,
 )
 def timewait_reopen(e: Evidence) -> Iterator[Hit]:

@@ -16,8 +16,9 @@ from halfopen.core.policy.actions import Look
     Level.WARNING,
     title="they may have answered",
     note=True,
-    doc="without eBPF it cannot be told whether clients answered while an accept queue was full; no cause is named "
-    "and no release offered for these; a warning while one is full",
+    doc="without eBPF, halfopen cannot tell whether clients answered while an accept queue was full; "
+    "it names no cause and proposes no release for these connections; a warning while an accept "
+    "queue is full",
 )
 def may_have_answered(e: Evidence) -> Iterator[Hit]:
     if e.now.may_have_answered:
@@ -41,8 +42,8 @@ def incomplete_reading(e: Evidence) -> Iterator[Hit]:
     Level.OK,
     title="something is hidden",
     note=True,
-    doc="who listens, or a release time of its own, is hidden for lack of a privilege, or was not looked for to the "
-    "end for lack of time",
+    doc="for lack of a privilege or of time, halfopen could not see which programs listen, or "
+    "whether a listener has a release time of its own",
 )
 def not_shown(e: Evidence) -> Iterator[Hit]:
     for note in e.now.sample.completeness.notes:

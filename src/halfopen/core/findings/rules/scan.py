@@ -38,10 +38,11 @@ def scanners(e: Evidence) -> NDArray[np.uint64]:
     Level.NOTICE,
     needs=(Need.RATES,),
     title="a scan",
-    doc="one source sends SYNs to three or more listeners, resets most of what answers, and finishes next to nothing",
-    unless="it finishes handshakes, or goes to one or two listeners",
-    advice="nothing: what it resets is not half-open any longer. `halfopen block` only a source that you know: the "
-    "owner of a forged address answers with RSTs as well",
+    doc="one source sends SYNs to three or more listeners, resets most connections that are "
+    "answered, and finishes next to none",
+    unless="the source finishes handshakes, or sends SYNs to one or two listeners only",
+    advice="nothing: a connection that was reset is no longer half-open. `halfopen block` only a "
+    "source that you know: the owner of a forged address answers with RSTs as well",
     rare=True,
 )
 def scan(e: Evidence) -> Iterator[Hit]:

@@ -28,9 +28,9 @@ _LATE = 0.1
     Level.NOTICE,
     needs=(Need.RATES, Need.LASTING),
     title="the release time is long",
-    doc="in a flood, while `tcp_synack_retries` is 5 or more; without one where it is more than the default of 5, and "
-    "connections last that nobody answers",
-    unless="it is 5 or less, and there is no flood: the default harms nobody then",
+    doc="in a flood, while `tcp_synack_retries` is 5 or more; without a flood, if it is more than "
+    "the default of 5 and unanswered connections last",
+    unless="it is 5 or less and there is no flood: the default then harms nobody",
     advice="a release time of 7 s",
     rare=True,
 )
@@ -50,10 +50,10 @@ def release_time_long(e: Evidence) -> Iterator[Hit]:
     Level.NOTICE,
     Level.WARNING,
     title="the release time is too short",
-    doc="a listener sends a single SYN-ACK (0 retries); a warning while handshakes time out and ACKs come too late: "
-    "they are answered by RST (`OutRsts`)",
-    unless="at least one SYN-ACK is sent again",
-    advice="a release time of 7 s; where handshakes time out and hardly an RST is sent, look for a flood first",
+    doc="a listener sends a single SYN-ACK (0 retries); a warning while handshakes time out and ACKs "
+    "come too late, which the kernel answers with an RST (`OutRsts`)",
+    unless="the SYN-ACK is retransmitted at least once",
+    advice="a release time of 7 s; if handshakes time out and hardly any RST is sent, look for a flood first",
     rare=True,
 )
 def release_time_short(e: Evidence) -> Iterator[Hit]:
@@ -84,9 +84,9 @@ def _more_retries(e: Evidence, view: ListenerView) -> tuple[Cure, ...]:
     "cookies-always",
     Level.NOTICE,
     title="every SYN is answered by a cookie",
-    doc="`tcp_syncookies` is 2; with eBPF it is counted how many handshakes finish without TCP timestamps: for those a "
-    "cookie keeps neither window scaling nor SACK. Where most cookies do not come back, a flood and clients that hear "
-    "no SYN-ACK look the same without eBPF, and no cause is named",
+    doc="`tcp_syncookies` is 2; eBPF counts how many handshakes finish without TCP timestamps: for "
+    "those a cookie keeps neither window scaling nor SACK. If most cookies do not come back, a "
+    "flood looks the same without eBPF as clients that receive no SYN-ACK, and no cause is named",
     unless="it is 0 or 1",
     advice="`halfopen tune apply --cookies on`: cookies only when a queue is full",
     rare=True,

@@ -38,9 +38,10 @@ def _reset_elsewhere(e: Evidence) -> tuple[Fact, ...]:
     Level.NOTICE,
     Level.WARNING,
     title="cannot tell yet",
-    doc="50 or more are half-open, a queue is more than half full, SYNs were dropped, or handshakes are reset and it "
-    "was not counted by whom, and the facts decide for no cause; a warning while a queue is more than half full",
-    unless="a cause is named, and where a queue is full, more than a slow path",
+    doc="50 or more connections are half-open, a queue is more than half full, SYNs were dropped, or "
+    "handshakes were reset and the senders of the RSTs were not counted; and the facts do not "
+    "decide for any cause; a warning while a queue is more than half full",
+    unless="a cause is named (while a queue is full, more than a slow path)",
     advice="run the proposed command, which looks for longer",
     fallback=True,
 )
