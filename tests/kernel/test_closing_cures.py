@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 
 import capabilities
+from connection_pairs import PORT, Pairs, options
 from halfopen.change import options_record
 from halfopen.change.closers import Closers, meant
 from halfopen.core.closing_filter import ClosingFilter
@@ -26,11 +27,10 @@ from halfopen.core.policy.connection_actions import (
     ChangedConnections,
     KeepaliveOptions,
 )
-from halfopen.core.sample.closing import ALL_STATES, CLOSE_WAIT
+from halfopen.core.sample.closing import CLOSE_WAIT
 from halfopen.linux.identity import identify
 from halfopen.linux.netns import resolve
 from halfopen.ops.closing import cure, proving
-from halfopen.read import closing
 from run import halfopen
 
 if TYPE_CHECKING:
@@ -38,43 +38,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.root
 
-PORT = 8080
-OPTIONS = ((1, 9), (6, 4), (6, 5), (6, 6), (6, 18))
 WAYS = pytest.mark.parametrize("refused", ["", "closers"])
-
-
-class Pairs:
-    """Connections from the lab's client to its server, whose ends this process holds; the cures act on the client's."""
-
-    def __init__(self, lab: Lab, n: int) -> None:
-        self.lab = lab
-        self.listener = lab.server.run(lambda: socket.create_server(("192.0.2.1", PORT), backlog=64))
-        self.clients = [lab.client.run(lambda: socket.create_connection(("192.0.2.1", PORT), 5)) for _ in range(n)]
-        self.servers = [self.listener.accept()[0] for _ in range(n)]
-
-    def hang_up(self, n: int) -> None:
-        """The server closes the first n."""
-        for one in self.servers[:n]:
-            one.close()
-        end = time.monotonic() + 60
-        while self.states().count(CLOSE_WAIT) < n:
-            assert time.monotonic() < end, self.states()
-            time.sleep(0.02)
-
-    def states(self) -> list[int]:
-        read = self.lab.client.run(lambda: closing.read("diag", ALL_STATES, with_owners=False, notes=[]))
-        found: list[int] = read.rows["state"].tolist()
-        return found
-
-    def cure(self, *words: str) -> dict[str, Any]:
-        done = self.lab.client.run(lambda: halfopen("closing", *words, "--yes", "--json"))
-        assert done.stdout, done.stderr
-        document: dict[str, Any] = json.loads(done.stdout)
-        return document
-
-    def close(self) -> None:
-        for one in (self.listener, *self.clients, *self.servers):
-            one.close()
 
 
 @pytest.fixture
@@ -82,10 +46,6 @@ def pairs(lab: Lab) -> Iterator[Pairs]:
     made = Pairs(lab, 6)
     yield made
     made.close()
-
-
-def options(s: socket.socket) -> list[int]:
-    return [s.getsockopt(level, name) for level, name in OPTIONS]
 
 
 @WAYS
@@ -250,7 +210,7 @@ def test_keepalive_stops_where_the_old_options_cannot_be_kept(pairs: Pairs, monk
         raise JournalError("the record of the old options cannot be written: no space left on device")
 
     ns = resolve(f"{pairs.lab.client.netns_path}")
-    monkeypatch.setattr(options_record, "add", full)
+    monkeypatch.setattr(options_record.OpenRecord, "add", full)
     done = cure.execute(ChangeConnections(identify(ns), KEEPALIVE_ON, ClosingFilter(), "test", 1000), ns)
     assert done.done == 6
     [problem] = done.problems

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import uuid
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -18,9 +19,13 @@ from halfopen.change.journal_file import default_directory
 from halfopen.core.errors import JournalError, UnknownTarget
 from halfopen.core.where import Namespace
 from halfopen.linux import files, small_files
+from halfopen.linux.closable import Closable
 from halfopen.wire.bpf_records import ACTED
 
 _ID: Final = re.compile(r"[0-9a-f]{8}")
+_PREFIX: Final = "connections-"
+# Of a record whose change is still being made. Nobody has it locked where halfopen was killed meanwhile.
+_OPEN: Final = ".open"
 _MOST_BYTES: Final = 256 * 1024 * 1024
 _MOST_HEAD: Final = 4096
 
@@ -33,72 +38,158 @@ class OptionsRecord:
     rows: NDArray[Any]
 
 
-def _path(id: str) -> str:
-    return os.path.join(default_directory(), f"connections-{id}")
-
-
-def begin(id: str, where: Namespace) -> None:
-    """Make an empty record, 0600 in a directory 0700, before anything is changed. Those of earlier boots, whose
-    connections are gone, are removed. Raises: JournalError.
+class OpenRecord(Closable):
+    """A record while the change is made. `begin` it, and `keep` it for an undo, or `drop` it where there is nothing to
+    undo. One that was begun and is only closed, or whose process is killed, is among those that `left_open` names.
     """
-    _tidy(where.boot_id)
-    head = {"boot": where.boot_id, "inode": where.inode, "cookie": where.cookie}
-    _append(id, json.dumps(head).encode() + b"\n")
 
-
-def add(id: str, rows: NDArray[Any] | memoryview) -> None:
-    """Add what was changed, (K,) ACTED or the bytes of these. Raises: JournalError."""
-    _append(id, rows if isinstance(rows, memoryview) else np.ascontiguousarray(rows).view(np.uint8).data)
-
-
-def _append(id: str, data: bytes | memoryview) -> None:
-    try:
-        files.make_directory(default_directory())
-        fd = files.open_to_append(_path(id))
+    def __init__(self, where: Namespace) -> None:
+        """Make an empty record, 0600 in a directory 0700, before anything is changed. Those of earlier boots, whose
+        connections are gone, are removed. Raises: JournalError.
+        """
+        self.id = uuid.uuid4().hex[:8]
+        self._fd, self._begun = -1, False
+        _tidy(where.boot_id)
+        head = {"boot": where.boot_id, "inode": where.inode, "cookie": where.cookie}
         try:
-            files.append(fd, data, durable=False)
-        finally:
-            os.close(fd)
-    except (OSError, files.Unsafe) as e:
-        what, remedy = files.what_and_remedy(e, _path(id))
-        raise JournalError(f"the record of the old options cannot be written: {what}", hint=remedy) from None
+            files.make_directory(default_directory())
+            self._fd = files.open_to_append(_path(self.id) + _OPEN)
+            files.lock(self._fd, 0)
+        except (OSError, files.Unsafe) as e:
+            raise _problem(e, self.id) from None
+        try:
+            self._append(json.dumps(head).encode() + b"\n")
+        except JournalError:
+            self.close()
+            raise
+
+    def begin(self, rows: NDArray[Any] | None = None) -> None:
+        """The change begins now. rows: what is going to be changed, (K,) ACTED, where that is known. Raises:
+        JournalError before it begins.
+        """
+        if rows is not None:
+            self._append(np.ascontiguousarray(rows).view(np.uint8).data)
+        self._begun = True
+
+    def add(self, rows: memoryview) -> None:
+        """Add what was changed, the bytes of (K,) ACTED. Raises: JournalError."""
+        self._append(rows)
+
+    def _append(self, data: bytes | memoryview) -> None:
+        try:
+            files.append(self._fd, data, durable=False)
+        except OSError as e:
+            raise _problem(e, self.id) from None
+
+    def keep(self) -> None:
+        """The change was made: an undo may take the record. Raises: JournalError."""
+        try:
+            os.rename(_path(self.id) + _OPEN, _path(self.id))
+        except OSError as e:
+            raise _problem(e, self.id) from None
+
+    def drop(self) -> None:
+        """Nothing is left to undo."""
+        drop(self.id)
+
+    def close(self) -> None:
+        """Let go of the file, and remove it where the change did not begin."""
+        if self._fd >= 0:
+            if not self._begun:
+                self.drop()
+            os.close(self._fd)
+            self._fd = -1
+
+
+def _path(id: str) -> str:
+    return os.path.join(default_directory(), f"{_PREFIX}{id}")
+
+
+def _problem(e: OSError | files.Unsafe, id: str) -> JournalError:
+    what, remedy = files.what_and_remedy(e, _path(id))
+    return JournalError(f"the record of the old options cannot be written: {what}", hint=remedy)
 
 
 def load(id: str) -> OptionsRecord:
-    """A record by its id. Raises: UnknownTarget, JournalError when it is damaged."""
-    found = small_files.read(_path(id), _MOST_BYTES) if _ID.fullmatch(id) else None
+    """A record by its id. Raises: UnknownTarget, JournalError when it is damaged, or its change is still being made."""
+    found = None
+    for path in (_path(id), _path(id) + _OPEN) if _ID.fullmatch(id) else ():
+        if found is None:
+            found = small_files.read(path, _MOST_BYTES)
     if found is None:
         raise UnknownTarget(f"there is no record {id!r} of changed connections", hint="closing keepalive prints its id")
+    if _in_use(_path(id) + _OPEN):
+        raise JournalError(f"the change of the record {id} is still being made", hint="try again when it has ended")
     head, _, rest = found.partition(b"\n")
     try:
-        told = json.loads(head)
-        where = Namespace(str(told["boot"]), int(told["inode"]), told["cookie"])
-        return OptionsRecord(where, np.frombuffer(rest, dtype=ACTED))
+        # A line that was being written when halfopen was killed is of connections that were not changed yet.
+        whole = rest[: len(rest) // ACTED.itemsize * ACTED.itemsize]
+        return OptionsRecord(_where(head), np.frombuffer(whole, dtype=ACTED))
     except (ValueError, KeyError, TypeError):
         raise JournalError(f"the record {id} of changed connections is damaged") from None
 
 
-def _tidy(boot: str) -> None:
+def left_open(where: Namespace) -> list[str]:
+    """The ids of records in a namespace whose change was broken off."""
+    found = []
+    for id, is_open in _records():
+        if is_open and not _in_use(_path(id) + _OPEN) and _head_of(_path(id) + _OPEN) == (where.boot_id, where.inode):
+            found.append(id)
+    return sorted(found)
+
+
+def _where(head: bytes) -> Namespace:
+    """Raises: ValueError, KeyError, TypeError."""
+    told = json.loads(head)
+    return Namespace(str(told["boot"]), int(told["inode"]), told["cookie"])
+
+
+def _head_of(path: str) -> tuple[str, int] | None:
+    """The boot and the namespace of a record; None of a damaged one."""
+    try:
+        found = _where((small_files.read(path, _MOST_HEAD) or b"").partition(b"\n")[0])
+    except (ValueError, KeyError, TypeError):
+        return None
+    return found.boot_id, found.inode
+
+
+def _in_use(path: str) -> bool:
+    """Whether a halfopen that lives writes to a record."""
+    try:
+        fd = files.open_to_read(path)
+    except (OSError, files.Unsafe):
+        return False
+    try:
+        return not files.lock(fd, 0)
+    finally:
+        os.close(fd)
+
+
+def _records() -> list[tuple[str, bool]]:
+    """The id of each record, and whether its change is still being made, or was when halfopen was killed."""
     try:
         names = os.listdir(default_directory())
     except OSError:
-        return  # it is made when the first record is
+        return []  # it is made when the first record is
+    found = []
     for name in names:
-        id = name.removeprefix("connections-")
-        if id == name or not _ID.fullmatch(id):
-            continue
-        try:
-            with open(_path(id), "rb") as file:
-                told = json.loads(file.readline(_MOST_HEAD))
-            if told["boot"] != boot:
-                drop(id)
-        except (OSError, ValueError, KeyError, TypeError):
-            pass  # damaged: `load` says so to who asks for it
+        id = name.removeprefix(_PREFIX).removesuffix(_OPEN)
+        if name.startswith(_PREFIX) and _ID.fullmatch(id):
+            found.append((id, name.endswith(_OPEN)))
+    return found
+
+
+def _tidy(boot: str) -> None:
+    for id, is_open in _records():
+        head = _head_of(_path(id) + (_OPEN if is_open else ""))
+        if head is not None and head[0] != boot:  # of a damaged one `load` says so to who asks for it
+            drop(id)
 
 
 def drop(id: str) -> None:
     """Remove a record that is done with."""
-    try:
-        os.unlink(_path(id))
-    except OSError:
-        pass
+    for path in (_path(id), _path(id) + _OPEN):
+        try:
+            os.unlink(path)
+        except OSError:
+            pass

@@ -24,6 +24,10 @@ WINDOW: Final = (
     "was ended all the same"
 )
 RECORD_KEPT: Final = "the record {id} is kept: the undo can be tried again"
+LEFT_OPEN: Final = (
+    "halfopen was stopped while it changed options of connections: `halfopen closing keepalive --undo {id}{netns}` "
+    "restores them"
+)
 RECORD: Final = "record {id}"
 OUR_PORT: Final = "no peer has that port, which is a local one: for the clients of a listener give {option}"
-NOTES: Final = (STAYS, NOT_LOCKED, UNSET, IN_BURSTS, NOT_ASKED, WINDOW, RECORD_KEPT, RECORD, OUR_PORT)
+NOTES: Final = (STAYS, NOT_LOCKED, UNSET, IN_BURSTS, NOT_ASKED, WINDOW, RECORD_KEPT, LEFT_OPEN, RECORD, OUR_PORT)

@@ -56,6 +56,7 @@ def execute(
 
     outcome = ns.run(work)
     notes = (*outcome.notes, *retrofitting.in_bursts(outcome)) if action.how == KEEPALIVE_ON else outcome.notes
+    notes += retrofitting.left_open(action.where)
     return replace(outcome, seconds=time.monotonic() - began, notes=notes)
 
 
@@ -67,9 +68,9 @@ def _probe(
     outcome = replace(outcome, notes=tuple(notes))
     if programs is None:
         by_hand = by_descriptor.Duplicates(found.sockets)
-        return proving.probe(by_hand, found.sockets, states, outcome, retrofitting.as_they_were, stop)
+        return proving.probe(by_hand, action.where, found.sockets, states, outcome, retrofitting.as_they_were, stop)
     with programs:
-        return proving.probe(programs, found.sockets, states, outcome, retrofitting.as_they_were, stop)
+        return proving.probe(programs, action.where, found.sockets, states, outcome, retrofitting.as_they_were, stop)
 
 
 def _shut_down(

@@ -19,6 +19,7 @@ from halfopen.core.policy.actions import Look
 from halfopen.core.sample import Sample
 from halfopen.core.sample.closing import ALL_STATES, OpenSockets
 from halfopen.linux.netns import Netns
+from halfopen.ops.closing.retrofitting import left_open
 from halfopen.read import closing, reader
 
 
@@ -54,6 +55,9 @@ def look(
 
 def _sample(ns: Netns | None, filter: ClosingFilter, way: str) -> Sample:
     sample = reader.read(ns, [closing.probe(ALL_STATES)], way=way, with_owners=False)
+    if left := left_open(sample.where):
+        whole = sample.completeness
+        sample = replace(sample, completeness=replace(whole, notes=(*whole.notes, *left)))
     if filter.empty:
         return sample
     sockets = _sockets(sample)

@@ -11,9 +11,11 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from halfopen.change import options_record
 from halfopen.change.closers import Closers, meant
 from halfopen.core.policy.connection_actions import ChangedConnections, KeepaliveOptions
 from halfopen.core.sample.closing import OpenSockets
+from halfopen.core.where import Namespace
 from halfopen.linux import small_files
 from halfopen.ops.closing.by_descriptor import Duplicates
 from halfopen.read import closing
@@ -40,6 +42,7 @@ def keepalive_settings() -> tuple[int, int, int]:
 
 def probe(
     programs: Closers | Duplicates,
+    where: Namespace,
     sockets: OpenSockets,
     states: int,
     outcome: ChangedConnections,
@@ -47,23 +50,27 @@ def probe(
     stop: threading.Event,
 ) -> ChangedConnections:
     """Send a probe on each connection, wait for two seconds, and tell which peers answered; then the options are set
-    as they were. A peer that has forgotten the connection answers with an RST, which ends it.
+    as they were, also where the wait ends in an error. A peer that has forgotten the connection answers with an RST,
+    which ends it.
 
     as_they_were: of K connections, (K,) dtype ACTED with what their options were, the rows (K,) MEANT that set them
-    back. Raises: KernelError.
+    back. where: their namespace, for the record of the options, which stays where halfopen is killed meanwhile.
+    Raises: JournalError before anything is changed; KernelError.
     """
     cookies = sockets.rows["cookie"]
     before = _heard_at(sockets)
-    records = programs.retrofit(cookies, meant(len(cookies), KeepaliveOptions(True, _IDLE_S)), states, slowly=True)
-    began, failed = time.monotonic(), programs.failures
-    answered: NDArray[np.bool_] = np.zeros(len(records), dtype=bool)
-    gone = answered.copy()
-    while time.monotonic() - began < _WAIT_S and not stop.is_set():
-        stop.wait(_STEP_S)
-        answered, gone = _look(records["cookie"], states, sockets, before)
-        if (answered | gone).all():
-            break
-    programs.retrofit(records["cookie"], as_they_were(records), states)
+    with options_record.OpenRecord(where) as record:
+        known = programs.retrofit(cookies, meant(len(cookies)), states)
+        record.begin(known)
+        try:
+            records = programs.retrofit(
+                known["cookie"], meant(len(known), KeepaliveOptions(True, _IDLE_S)), states, slowly=True
+            )
+            failed = programs.failures
+            answered, gone = _awaited(records["cookie"], states, sockets, before, stop)
+        finally:
+            programs.retrofit(known["cookie"], as_they_were(known), states)
+            record.drop()
     return replace(
         outcome,
         done=len(records),
@@ -75,6 +82,21 @@ def probe(
         forgotten=int(np.count_nonzero(gone)),
         silent=int(np.count_nonzero(~(answered | gone))),
     )
+
+
+def _awaited(
+    cookies: NDArray[Any], states: int, sockets: OpenSockets, before: NDArray[Any], stop: threading.Event
+) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """As `_look`, once all were heard or are gone, or it is over."""
+    began = time.monotonic()
+    answered: NDArray[np.bool_] = np.zeros(len(cookies), dtype=bool)
+    gone = answered.copy()
+    while time.monotonic() - began < _WAIT_S and not stop.is_set():
+        stop.wait(_STEP_S)
+        answered, gone = _look(cookies, states, sockets, before)
+        if (answered | gone).all():
+            break
+    return answered, gone
 
 
 def _look(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-import uuid
 from dataclasses import replace
 from typing import Any, Final
 
@@ -23,9 +22,10 @@ from halfopen.core.policy.connection_actions import (
     KeepaliveOptions,
     RestoreOptions,
 )
-from halfopen.core.policy.connection_notes import IN_BURSTS, RECORD, RECORD_KEPT, UNSET
+from halfopen.core.policy.connection_notes import IN_BURSTS, LEFT_OPEN, RECORD, RECORD_KEPT, UNSET
 from halfopen.core.sample.closing import FIN_WAIT2, MINI, STATES
-from halfopen.core.units import plural
+from halfopen.core.units import netns_words, plural
+from halfopen.core.where import Namespace
 from halfopen.linux import small_files
 from halfopen.linux.identity import of_thread
 from halfopen.linux.netns import Netns
@@ -36,6 +36,8 @@ from halfopen.ops.closing.victims import USUAL, MeantConnections, may_change, wi
 from halfopen.read import closing, procfs
 from halfopen.wire.bpf_records import ACTED
 
+NOTHING: Final = KeepaliveOptions(None)
+"""Set on a connection, it tells what its options are."""
 # Packets that a CPU takes from loopback and veth at a time, where the setting is not shown.
 _BACKLOG: Final = 1000
 
@@ -52,6 +54,11 @@ def in_bursts(outcome: ChangedConnections) -> tuple[str, ...]:
     if outcome.matched <= room:
         return ()
     return (IN_BURSTS.format(connections=plural(outcome.matched, "connection"), room=f"{room:,}"),)
+
+
+def left_open(where: Namespace) -> tuple[str, ...]:
+    """How the changes of a halfopen that was killed meanwhile are undone."""
+    return tuple(LEFT_OPEN.format(id=id, netns=netns_words(where.name)) for id in options_record.left_open(where))
 
 
 def is_plain(filter: ClosingFilter) -> bool:
@@ -82,22 +89,22 @@ def onto_all(
         raise
     except HalfopenError:
         return None  # the other ways are tried, and say why
-    with programs:
-        id, n = uuid.uuid4().hex[:8], 0
-        problems: tuple[str, ...] = ()
-        options_record.begin(id, action.where)
+    with programs, options_record.OpenRecord(action.where) as record:
+        n, problems = 0, tuple[str, ...]()
+        record.begin()
         pieces = programs.retrofit_all(options, states, in_jiffies(action.filter.idle_s or 0.0))
         with contextlib.closing(pieces):
             for piece in pieces:
                 n += len(piece) // ACTED.itemsize
                 try:
-                    options_record.add(id, piece)
+                    record.add(piece)
                 except HalfopenError as e:
                     problems = (f"stopped after {plural(n, 'connection')}: {e.line()}",)
                     break
         if not n:
-            options_record.drop(id)
+            record.drop()
             return outcome
+        record.keep()
         done = replace(
             outcome,
             matched=max(matched, n),
@@ -107,7 +114,7 @@ def onto_all(
             way="bpf",
             problems=(*refused(programs), *problems),
         )
-    return _with_record(done, id, options)
+    return _with_record(done, record.id, options)
 
 
 def _how_many(filter: ClosingFilter, states: int) -> int:
@@ -124,34 +131,37 @@ def _how_many(filter: ClosingFilter, states: int) -> int:
 def keepalive(
     action: ChangeConnections, states: int, found: MeantConnections, outcome: ChangedConnections, stop: threading.Event
 ) -> ChangedConnections:
+    """Set options on the connections that were found, each after what they are was written to the record.
+
+    Raises: JournalError before anything is changed; KernelError.
+    """
     options, notes = action.options or KeepaliveOptions(), list(outcome.notes)
-    id = uuid.uuid4().hex[:8]
-    options_record.begin(id, action.where)
-    programs = closers(len(found), notes)
-    if programs is None:
-        rows, failed = by_descriptor.set_options(found.sockets, options, stop)
-        done = replace(outcome, done=len(rows), failed=failed, spared=len(found) - len(rows) - failed, way="descriptor")
-    else:
-        with programs:
-            rows = programs.retrofit(found.sockets.rows["cookie"], meant(len(found), options), states)
+    with options_record.OpenRecord(action.where) as record:
+        programs = closers(len(found), notes)
+        if programs is None:
+            known, failed = by_descriptor.set_options(found.sockets, NOTHING, stop)
+            record.begin(known)
+            recorded = found.sockets.chosen(np.isin(found.sockets.rows["cookie"], known["cookie"]))
+            rows, refusals = by_descriptor.set_options(recorded, options, stop)
+            failed += refusals
             done = replace(
-                outcome,
-                done=len(rows),
-                spared=outcome.matched - len(rows),
-                failed=programs.failures,
-                way="bpf",
-                problems=refused(programs),
+                outcome, done=len(rows), failed=failed, spared=len(found) - len(rows) - failed, way="descriptor"
             )
-    return _recorded(replace(done, notes=tuple(notes)), id, rows, options)
-
-
-def _recorded(done: ChangedConnections, id: str, rows: NDArray[Any], options: KeepaliveOptions) -> ChangedConnections:
-    """The outcome of a keepalive with its record, which an undo takes."""
-    try:
-        options_record.add(id, rows)
-    except HalfopenError as e:
-        done = replace(done, problems=(*done.problems, e.line()))
-    return _with_record(done, id, options)
+        else:
+            with programs:
+                known = programs.retrofit(found.sockets.rows["cookie"], meant(len(found)), states)
+                record.begin(known)
+                rows = programs.retrofit(known["cookie"], meant(len(known), options), states)
+                done = replace(
+                    outcome,
+                    done=len(rows),
+                    spared=outcome.matched - len(rows),
+                    failed=programs.failures,
+                    way="bpf",
+                    problems=refused(programs),
+                )
+        record.keep()
+    return _with_record(replace(done, notes=tuple(notes)), record.id, options)
 
 
 def _with_record(done: ChangedConnections, id: str, options: KeepaliveOptions) -> ChangedConnections:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
@@ -11,21 +12,27 @@ import pytest
 from halfopen.change.closers import Closers
 from halfopen.core.policy.connection_actions import PROBE_PEERS, ChangedConnections
 from halfopen.core.sample.closing import ADDRESSES, SOCKET, OpenSockets
+from halfopen.core.where import Namespace
 from halfopen.ops.closing import proving
 from halfopen.wire.bpf_records import ACTED
 
 ACKED_AT, PROBED_AT = 90.0, 100.0
 
 
+@pytest.fixture(autouse=True)
+def _records_elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HALFOPEN_STATE_DIR", str(tmp_path))
+
+
 class Programs:
     """Closers that set nothing."""
 
     failures, way = 0, "bpf"
-    slowly: bool | None = None
+    slowly = False
 
     def retrofit(self, cookies: Any, options: Any, states: int, *, slowly: bool = False) -> Any:
-        # Probes leave at the first call; the second sets the options back.
-        self.slowly = slowly if self.slowly is None else self.slowly
+        # The first call tells what the options are, probes leave at the second, and the third sets the options back.
+        self.slowly = slowly or self.slowly
         records = np.zeros(len(cookies), dtype=ACTED)
         records["cookie"] = cookies
         return records
@@ -48,7 +55,8 @@ def probed(monkeypatch: pytest.MonkeyPatch, took_s: float, heard_at: list[float]
     monkeypatch.setattr(threading.Event, "wait", lambda self, timeout=None: False)
     outcome = ChangedConnections(PROBE_PEERS, "host", "", matched=4)
     programs = Programs()
-    done = proving.probe(cast("Closers", programs), before, 2, outcome, lambda records: records, threading.Event())
+    where = Namespace("now", 1, 7)
+    done = proving.probe(cast("Closers", programs), where, before, 2, outcome, lambda one: one, threading.Event())
     assert programs.slowly, "thousands of probes in one jiffy are more than loopback takes"
     return done
 
