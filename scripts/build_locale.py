@@ -17,12 +17,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+import locale_sources
+
 if TYPE_CHECKING:
     from halfopen.core.fields.field import Field
 
 ROOT: Final = Path(__file__).resolve().parents[1]
 SOURCE: Final = ROOT / "src/halfopen"
 LOCALES: Final = SOURCE / "locale"
+TEMPLATES: Final = LOCALES / "templates.txt"
 REPAIR: Final = "run: make locale"
 _STRING: Final = re.compile(r'"((?:[^"\\]|\\.)*)"')
 _ESCAPES: Final = {"\\": "\\\\", '"': '\\"', "\n": "\\n", "\t": "\\t"}
@@ -44,7 +47,7 @@ Translated = tuple[str, ...]
 def messages() -> dict[str, Message]:
     """Every sentence of the code by its text, in the order of the files, and the words of the registries."""
     found: dict[str, Message] = {}
-    for path in sorted((SOURCE / "present").rglob("*.py")):
+    for path in sorted(path for room in ("cli", "present") for path in (SOURCE / room).rglob("*.py")):
         where = path.relative_to(SOURCE).as_posix()
         for one, many in _called(path):
             known = found.setdefault(one, Message(one, many, where))
@@ -53,7 +56,14 @@ def messages() -> dict[str, Message]:
     for where, texts in _registries():
         for text in texts:
             found.setdefault(text, Message(text, "", where))
+    for where, text in locale_sources.sentences():
+        found.setdefault(text, Message(text, "", where))
     return found
+
+
+def templates() -> str:
+    """The sentences that `present.told` recognises, a line each."""
+    return "".join(f"{text}\n" for text in dict.fromkeys(text for _, text in locale_sources.sentences()))
 
 
 def _called(path: Path) -> Iterator[tuple[str, str]]:
@@ -226,6 +236,11 @@ def _names(text: str) -> list[str]:
 def main(arguments: list[str]) -> int:
     """Carry out the command; 0 when all is well."""
     failed = False
+    if arguments != ["check"]:
+        TEMPLATES.write_text(templates(), encoding="utf-8")
+    elif not TEMPLATES.exists() or TEMPLATES.read_text(encoding="utf-8") != templates():
+        print(f"{TEMPLATES.relative_to(ROOT)}: not made from the code ({REPAIR})")
+        failed = True
     for path in catalogues():
         if arguments == ["check"]:
             for line in problems(path):

@@ -170,7 +170,7 @@ def _failed(error: Exception) -> int:
         return error.exit_code
     if isinstance(error, click.UsageError):
         where = error.ctx.command_path if error.ctx else "halfopen"
-        return _fail(f"{_said(error)} (see {where} --help)", EXIT_USAGE)
+        return _fail(f"{saying.told(_said(error))} (see {where} --help)", EXIT_USAGE)
     if isinstance(error, click.ClickException):
         return _fail(error.format_message(), EXIT_USAGE)
     _forget_output()

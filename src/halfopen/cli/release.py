@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from halfopen.cli import signals
+from halfopen.cli import saying, signals
 from halfopen.cli.options import audit_log_option, chosen, filter_options, here, netns_option, reason_option
 from halfopen.cli.saying import say
 
@@ -134,7 +134,6 @@ def _of(ns: Netns, others: int, message: str) -> str:
 
 def _confirm(filter: Filter, targets: list[Netns]) -> None:
     from halfopen.cli.asking import confirm, need_terminal
-    from halfopen.core.units import printable
     from halfopen.present.language import spoken
     from halfopen.present.text import release_question
 
@@ -144,7 +143,7 @@ def _confirm(filter: Filter, targets: list[Netns]) -> None:
     if not matched:
         return
     for note in dict.fromkeys(note for o in outcomes for note in o.notes):
-        click.echo(printable(note), err=True)
+        click.echo(saying.told(note), err=True)
     with spoken():
         question, nothing = release_question(matched, filter)
     confirm(question, nothing)

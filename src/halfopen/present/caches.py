@@ -10,9 +10,10 @@ from rich.console import Console
 from halfopen.core.fields.caches import DROPPED
 from halfopen.core.fields.field import json_object
 from halfopen.core.policy.caches import CachesDropped, MachineMemory
-from halfopen.core.units import printable, show_bytes
+from halfopen.core.units import show_bytes
 from halfopen.present.language import listed, spoken, tr
 from halfopen.present.prose import rows
+from halfopen.present.told import told
 
 
 def document(outcome: CachesDropped) -> dict[str, Any]:
@@ -76,4 +77,4 @@ def lines(outcome: CachesDropped) -> Iterator[str]:
             then=show_bytes(before.reclaimable),
             now=show_bytes(after.reclaimable),
         )
-    yield from map(printable, outcome.problems)
+    yield from map(told, outcome.problems)

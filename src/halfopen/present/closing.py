@@ -31,6 +31,7 @@ from halfopen.present.level_style import STYLE
 from halfopen.present.prose import bullets
 from halfopen.present.statusjson import json_verdict
 from halfopen.present.text import level_head, propose
+from halfopen.present.told import told
 
 _MOST_GROUPS: Final = 12
 # Reasons in all, and of one kind.
@@ -94,7 +95,7 @@ def _show(out: Console, sample: Sample, model: ClosingModel, verdict: Verdict) -
     out.print(level.append(Text(printable(headline(model, verdict)), style="bold")))
     _reasons(out, verdict.findings, first)
     for note in (*sample.completeness.problems, *sample.completeness.notes):
-        out.print(Text(f"  - {printable(note)}", style="dim"))
+        out.print(Text(f"  - {told(note)}", style="dim"))
     shown = worst_first(model.groups, verdict)[:_MOST_GROUPS]
     if shown:
         out.print()

@@ -70,6 +70,11 @@ def spoken(language: str | None = None) -> Iterator[None]:
         _spoken.reset(token)
 
 
+def is_english() -> bool:
+    """True where nothing is translated."""
+    return _spoken.get() is None
+
+
 def tr(text: str, /, **values: object) -> str:
     """A text in the language that is spoken, with these values in the places of their names."""
     catalogue = _spoken.get()

@@ -23,6 +23,7 @@ from halfopen.present.language import listed, spoken, tr
 from halfopen.present.level_style import STYLE
 from halfopen.present.prose import paragraph
 from halfopen.present.text import level_head, propose
+from halfopen.present.told import told
 
 _MOST: Final = 8
 COUNTERS: Final = ("PruneCalled", "RcvPruned", "OfoPruned", "TCPRcvQDrop", "TCPAbortOnMemory", "TCPMemoryPressures")
@@ -45,7 +46,7 @@ def _show(out: Console, sample: Sample, model: MemoryModel, verdict: Verdict) ->
         if text:
             out.print(Text(f"  - {printable(text)}", style=STYLE[finding.level]))
     for note in (*sample.completeness.problems, *sample.completeness.notes):
-        out.print(Text(f"  - {printable(note)}", style="dim"))
+        out.print(Text(f"  - {told(note)}", style="dim"))
     out.print()
     columns.show(out, USE, [use for use in model.uses if use.count])
     if model.by_process:

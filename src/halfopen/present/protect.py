@@ -15,6 +15,7 @@ from halfopen.present.chosen_words import reworded, why_guarded
 from halfopen.present.findings.words import lasted
 from halfopen.present.guards import summary
 from halfopen.present.language import tr, tr_n
+from halfopen.present.told import told
 
 SCHEMA: Final = "halfopen.protect/1"
 _MOST_NAMED: Final = 3
@@ -73,7 +74,7 @@ def begun(outcome: Protected) -> Iterator[str]:
         else:
             how = tr("SYNs are answered without keeping state")
         yield tr("guarding {listeners} {until}: {how}, {when}", listeners=what, until=until, how=how, when=when)
-    yield from outcome.notes
+    yield from map(told, outcome.notes)
 
 
 def ending(seconds: float) -> str:
@@ -169,7 +170,7 @@ def ended(outcome: Protected) -> Iterator[str]:
     odd = _odd(counts)
     if odd:
         yield tr(", ").join(odd)
-    yield from outcome.problems
+    yield from map(told, outcome.problems)
 
 
 def _why(counts: GuardCounts) -> str:

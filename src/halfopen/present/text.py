@@ -18,6 +18,7 @@ from halfopen.present import commands, terminal
 from halfopen.present.chosen_words import chosen
 from halfopen.present.language import tr, tr_n
 from halfopen.present.level_style import STYLE, level_column
+from halfopen.present.told import told
 
 if TYPE_CHECKING:
     from halfopen.core.filters import Filter
@@ -160,4 +161,4 @@ def released(out: Console, outcome: Released) -> None:
     if deferred:
         out.print(tr("{n:,} spared: their clients answered, or may have", n=deferred))
     for line in (*outcome.problems, *outcome.notes):
-        out.print(printable(line))
+        out.print(told(line))

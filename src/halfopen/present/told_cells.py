@@ -1,4 +1,4 @@
-"""Cells of tables, and what a watch says of itself, in the language that a screen or the page speaks."""
+"""Cells of tables in the language that a screen or the page speaks."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import re
 from typing import Final, TypeVar
 
 from halfopen.core.fields.field import Field, cell
-from halfopen.present.findings.words import in_units
 from halfopen.present.language import tr
 
 S = TypeVar("S")
@@ -30,26 +29,3 @@ def told_cell(field: Field[S], subject: S) -> str:
 def _beside(match: re.Match[str]) -> str:
     n = match["n"]
     return tr(" (+{n} answered)", n=n) if match["kind"] == "answered" else tr(" (+{n} deferred)", n=n)
-
-
-# Of `core.policy.spacing`.
-_SPACED: Final = re.compile(
-    r"watch: a reading takes (?P<used>\d+) ms of processor time: readings are (?P<time>.+) apart now, to use at most "
-    r"(?P<share>[\d.]+%) of a processor; raise max_cpu, or watch fewer namespaces"
-)
-_AGAIN: Final = re.compile(r"watch: readings are (?P<time>.+) apart again")
-
-
-def told_trouble(text: str) -> str:
-    """The trouble of a watch (`core.live.Live.trouble`); what the kernel or a file says of one, as it is."""
-    if (match := _AGAIN.fullmatch(text)) is not None:
-        return tr("watch: readings are {time} apart again", time=in_units(match["time"]))
-    if (match := _SPACED.fullmatch(text)) is None:
-        return text
-    return tr(
-        "watch: a reading takes {used} ms of processor time: readings are {time} apart now, to use at most {share} of "
-        "a processor; raise max_cpu, or watch fewer namespaces",
-        used=match["used"],
-        time=in_units(match["time"]),
-        share=match["share"],
-    )

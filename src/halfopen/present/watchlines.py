@@ -43,7 +43,7 @@ from halfopen.present.findings.sentences import listener_name, say
 from halfopen.present.findings.words import lasted
 from halfopen.present.language import spoken, tr, tr_n, wrapped
 from halfopen.present.protect import guard_line, guard_withheld_line
-from halfopen.present.told_cells import told_trouble
+from halfopen.present.told import told
 from halfopen.present.withheld import decided_by, withheld_words
 
 # Under the text, beside the time.
@@ -324,7 +324,7 @@ class TextLines(Lines):
             line += tr(" (gone {gone:,}, failed {failed:,})", gone=outcome.gone, failed=outcome.failed)
         if outcome.resets:
             line += tr_n(", {n:,} RST sent meanwhile", ", {n:,} RSTs sent meanwhile", outcome.resets)
-        problems = [part for p in outcome.problems for part in self._filled(f"{_INDENT}{printable(p)}")]
+        problems = [part for p in outcome.problems for part in self._filled(f"{_INDENT}{told(p)}")]
         return [*(self._paint(_YELLOW, part) for part in self._filled(line)), *problems]
 
     def withheld(self, model: Model, action: Withheld) -> list[str]:
@@ -337,7 +337,7 @@ class TextLines(Lines):
         """A guard is armed, or off again."""
         line = f"{_clock()}  {self._where(outcome.action.where)}{guard_line(outcome)}"
         more = [*outcome.problems, *(() if outcome.ended else outcome.notes)]
-        notes = [part for one in more for part in self._filled(f"{_INDENT}{printable(one)}")]
+        notes = [part for one in more for part in self._filled(f"{_INDENT}{told(one)}")]
         return [*(self._paint(_YELLOW, part) for part in self._filled(line)), *notes]
 
     def guard_withheld(self, action: GuardWithheld) -> list[str]:
@@ -347,7 +347,7 @@ class TextLines(Lines):
 
     def trouble(self, netns: str, error: HalfopenError) -> list[str]:
         """An error that does not end the watch."""
-        line = f"{_clock()}  {printable(told_trouble(f'{netns}: {error.line()}'))}"
+        line = f"{_clock()}  {told(f'{netns}: {error.line()}')}"
         return [self._paint(_RED, part) for part in self._filled(line)]
 
     def round(self, watched: Collection[Namespace]) -> list[str]:

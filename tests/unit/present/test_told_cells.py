@@ -10,9 +10,8 @@ import pytest
 from halfopen.core.fields.field import Field, chosen
 from halfopen.core.fields.listener import LISTENER
 from halfopen.core.model.model import build
-from halfopen.core.policy.spacing import Spacing
 from halfopen.present.language import spoken
-from halfopen.present.told_cells import told_cell, told_trouble
+from halfopen.present.told_cells import told_cell
 from rows import listener, request, sample
 
 
@@ -43,19 +42,3 @@ def test_cells_of_a_listener_hold_no_english() -> None:
     [one] = chosen(LISTENER, "retransmits")
     with spoken("zh"):
         assert told_cell(one, view) == "9（4 次）"
-
-
-def test_a_watch_that_is_spaced_out_is_told_in_chinese() -> None:
-    spacing = Spacing(1.0, share=0.001)
-    for _ in range(50):
-        spacing.took(0.005)
-    news = spacing.news()
-    assert news is not None
-    text = f"watch: {news.line()}"
-    assert told_trouble(text) == text
-    with spoken("zh"):
-        assert told_trouble(text) == (
-            "监视：每次读取占用 5 毫秒处理器时间，为不超过处理器的 0.1%，现每 5.0 秒读取一次；"
-            "可调高 max_cpu，或少监视一些命名空间"
-        )
-        assert told_trouble("watch: the file is gone") == "watch: the file is gone"

@@ -6,6 +6,7 @@ from halfopen.core.findings.finding import Finding
 from halfopen.present.findings.traffic import unanswered
 from halfopen.present.findings.words import at, held, per_s, sentence
 from halfopen.present.language import listed, tr, tr_n
+from halfopen.present.told import told
 
 
 @sentence("cannot-tell")
@@ -100,7 +101,7 @@ def _may_have_answered(f: Finding) -> str:
 
 @sentence("incomplete-reading")
 def _incomplete_reading(f: Finding) -> str:
-    return tr("this reading is incomplete: {problem}", problem=f.text("problem"))
+    return tr("this reading is incomplete: {problem}", problem=told(f.text("problem")))
 
 
 @sentence("not-shown")

@@ -9,7 +9,7 @@ from typing import Final
 from halfopen.core.findings.finding import Finding, Level
 from halfopen.core.model.listeners import ListenerView
 from halfopen.core.units import listener_text, show_duration
-from halfopen.present.language import listed, tr
+from halfopen.present.language import is_english, listed, tr
 
 Sentence = Callable[[Finding], str]
 
@@ -91,15 +91,26 @@ def lasted(seconds: float) -> str:
 
 def in_units(text: str) -> str:
     """A text with the durations in it as the language writes them."""
-    return _UNIT.sub(_duration, text)
+    if is_english():
+        return text
+    return _UNIT.sub(_duration, _COMPACT.sub(r"\1 \2", text) if _WHOLE.fullmatch(text) else text)
 
 
-_UNIT: Final = re.compile("([0-9.]+) (h|min|s)")
+_UNIT: Final = re.compile(r"([0-9.]+) (d|h|min|ms|m|s)\b")
+# As `core.units.duration_words` writes it; only where it is all of the text, because commands have it as well.
+_WHOLE: Final = re.compile(r"(\d+d)?(\d+h)?(\d+m)?([\d.]+s)?|\d+ms")
+_COMPACT: Final = re.compile(r"([\d.]+)(ms|d|h|m|s)")
 
 
 def _duration(match: re.Match[str]) -> str:
     n, unit = match.groups()
-    return tr("{n} h", n=n) if unit == "h" else tr("{n} min", n=n) if unit == "min" else tr("{n} s", n=n)
+    if unit == "d":
+        return tr("{n} d", n=n)
+    if unit == "h":
+        return tr("{n} h", n=n)
+    if unit == "ms":
+        return tr("{n} ms", n=n)
+    return tr("{n} s", n=n) if unit == "s" else tr("{n} min", n=n)
 
 
 def held(f: Finding, name: str) -> str:

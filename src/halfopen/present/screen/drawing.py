@@ -20,7 +20,7 @@ from halfopen.present.screen.overview import missing_lines, overview, verdict_li
 from halfopen.present.screen.state import NOTICE_MOST, Page, Question, ScreenState
 from halfopen.present.screen.styled import StyledLine, cells, cut, styled
 from halfopen.present.screen.tables import table
-from halfopen.present.told_cells import told_trouble
+from halfopen.present.told import told
 
 _QUESTION_MOST: Final = 12
 
@@ -129,7 +129,7 @@ def _said(live: Live, state: ScreenState, columns: int) -> list[StyledLine]:
         return [styled((state.working, "bold cyan"))]
     if state.notice:
         return [styled((text, "bold")) for text in wrapped(printable(state.notice), columns, "")[:NOTICE_MOST]]
-    return [styled((printable(told_trouble(live.trouble)), "yellow"))] if live.trouble else []
+    return [styled((told(live.trouble), "yellow"))] if live.trouble else []
 
 
 def _asked(question: Question, columns: int) -> list[StyledLine]:

@@ -27,6 +27,7 @@ from halfopen.present.screen.state import ScreenState
 from halfopen.present.screen.styled import StyledLine, cut, padded, sparkline, styled
 from halfopen.present.screen.tables import Bar, table
 from halfopen.present.timechart import columns_for, time_chart
+from halfopen.present.told import told
 
 _HEAD_LINES: Final = 3
 _INDENT: Final = "          "
@@ -114,7 +115,7 @@ def missing_lines(space: LiveNamespace, width: int) -> list[StyledLine]:
     if space.model.sample.depths and space.model.half_open and space.ages_are_s > _AGED_S:
         ago = tr("ages and sources were read {time} ago", time=lasted(round(space.ages_are_s)))
         words.append((ago, "dim"))
-    return [styled((text, style)) for line, style in words for text in wrapped(printable(line), width, "  ")]
+    return [styled((text, style)) for line, style in words for text in wrapped(told(line), width, "  ")]
 
 
 def overview(

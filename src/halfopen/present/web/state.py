@@ -27,7 +27,7 @@ from halfopen.present.findings.headline import headline
 from halfopen.present.findings.sentences import say
 from halfopen.present.findings.words import level_word
 from halfopen.present.language import ENGLISH, listed, spoken, tr, tr_n
-from halfopen.present.told_cells import told_trouble
+from halfopen.present.told import told
 from halfopen.present.web.kept import cause_title
 from halfopen.present.web.tables import table, texts
 
@@ -54,7 +54,7 @@ def state(live: Live, language: str = ENGLISH) -> dict[str, Any]:
             "kernel": "" if host is None else printable(host.kernel),
             "time": live.wall_s,
             "interval_s": live.interval_s,
-            "trouble": printable(told_trouble(live.trouble)),
+            "trouble": told(live.trouble),
             "spaces": [_space(one) for one in spaces[:_SPACES_MOST]],
             "left_out": _left_out(len(spaces) - _SPACES_MOST),
         }
@@ -140,7 +140,7 @@ def _missing(space: LiveNamespace) -> list[str]:
     lines = [line for line in (space.trouble, *complete.problems, *complete.notes) if line]
     if space.model.sample.depths and space.model.half_open and space.ages_are_s > _AGED_S:
         lines.append(tr("ages and sources were read {time} ago", time=show_duration(round(space.ages_are_s))))
-    return [printable(line) for line in lines]
+    return [told(line) for line in lines]
 
 
 def _rate(field: Field[Moment], minute: Sequence[Moment]) -> dict[str, Any]:
