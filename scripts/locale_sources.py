@@ -82,7 +82,7 @@ _OF_COMMAND: Final = re.compile(
 )
 # Markdown of the docs, and a module of Python's.
 _NO_TEXT: Final = re.compile(r"\]\(#|^a .*`|<frozen")
-_SQL: Final = re.compile(r"[A-Z]{4,} .*\b(FROM|INTO|TABLE|WHERE|SET)\b|table inet|, \w+_\w+, ")
+_SQL: Final = re.compile(r"[A-Z]{4,} .*\b(FROM|INTO|TABLE|WHERE|SET)\b|table inet|element inet|, \w+_\w+, ")
 
 
 # What the system says of a failure, where no sentence of ours does.
