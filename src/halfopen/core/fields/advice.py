@@ -47,7 +47,7 @@ CHOICE: Final[tuple[Field[ShownChoice], ...]] = (
     ),
     Field(
         "release_time_s",
-        "when the kernel gives up with that many retries",
+        "time after which the kernel gives up with that many retries",
         lambda c: c.one.release_time_s,
         unit="s",
         title="RELEASED AFTER",
@@ -55,7 +55,7 @@ CHOICE: Final[tuple[Field[ShownChoice], ...]] = (
     ),
     Field(
         "lost",
-        "upper bound of the observed handshakes that would have been lost; null where no observation tells",
+        "upper bound of the observed handshakes that would have been lost; null where no observation tells this",
         lambda c: c.one.lost,
         "number or null",
         kind=Kind.COUNTER,
@@ -64,8 +64,8 @@ CHOICE: Final[tuple[Field[ShownChoice], ...]] = (
     ),
     Field(
         "share_at_most",
-        "upper bound of the share of clients that it costs (Clopper-Pearson, 95 % for all six choices together); null "
-        "as `lost`",
+        "upper bound of the share of clients that this choice would lose (Clopper-Pearson, 95 % for "
+        "all six choices together); null where `lost` is",
         lambda c: None if c.one.share is None else round(c.one.share, 9),
         "number or null",
         title="LOSES AT MOST",
@@ -73,7 +73,7 @@ CHOICE: Final[tuple[Field[ShownChoice], ...]] = (
     ),
     Field(
         "independent_share_at_most",
-        "the same by independent handshakes; null as well where sources were not counted",
+        "the same, computed from independent handshakes; also null where sources were not counted",
         lambda c: None if c.one.independent_share is None else round(c.one.independent_share, 9),
         "number or null",
         title="BY SOURCES",
@@ -88,25 +88,26 @@ CHOICE: Final[tuple[Field[ShownChoice], ...]] = (
         show=lambda c: f"{c.one.holds:,.0f}" if c.one.holds >= 10 else f"{c.one.holds:.1f}",
         spare=1,
     ),
-    Field("advised", "the one that is advised", lambda c: c.advised, "boolean", kind=Kind.LABEL),
+    Field("advised", "whether this choice is advised", lambda c: c.advised, "boolean", kind=Kind.LABEL),
 )
 
 ROOM: Final[tuple[Field[Room], ...]] = (
-    Field("length", "on average, by Little's law (rate x time)", lambda r: round(r.length, 3)),
-    Field("peak", "the longest that was read", lambda r: r.peak),
-    Field("needed", "room that it needs, with bursts and headroom", lambda r: r.needed),
-    Field("limit", "room that it has; null where it is not known", lambda r: r.limit, "number or null"),
+    Field("length", "average length, by Little's law (rate x time)", lambda r: round(r.length, 3)),
+    Field("peak", "the longest length that was read", lambda r: r.peak),
+    Field("needed", "length that the queue needs, including bursts and headroom", lambda r: r.needed),
+    Field("limit", "length that the queue may have; null where it is not known", lambda r: r.limit, "number or null"),
     Field("enough", "`needed` is within `limit`", lambda r: r.enough, "boolean", kind=Kind.LABEL),
     Field(
         "full_in_s",
-        "when it is full at the present growth, 0 where it is; null where it does not grow, or levels off",
+        "time until the queue is full at its present growth; 0 where it is full; null where it does "
+        "not grow, or levels off",
         lambda r: None if r.full_in_s is None else round(r.full_in_s, 1),
         "number or null",
         "s",
     ),
     Field(
         "levels_off_at",
-        "the length at which it stays, where it grows and does not become full",
+        "the length at which the queue levels off without becoming full; null where it does not",
         lambda r: r.levels_off,
         "number or null",
     ),
@@ -155,25 +156,25 @@ LISTENER: Final[tuple[Field[ListenerAdvice], ...]] = (
     ),
     Field(
         "independent",
-        "as how many independent handshakes they count: at most 30 of one prefix; null as `prefixes`",
+        "how many independent handshakes they count as, at most 30 of one prefix; null where `prefixes` is",
         lambda a: None if a.seen.rests is None else min(a.seen.rests.independent, a.finished),
         "number or null",
     ),
     Field("synack_retries", "retries configured: `TCP_SYNCNT` or the sysctl", lambda a: a.seen.view.retries),
     Field(
         "fewest_retries",
-        "the fewest that the kernel gave in this time: it prunes a queue more than half full",
+        "the fewest retries that the kernel made in this time: it makes fewer in a queue more than half full",
         lambda a: a.in_force,
     ),
-    Field("pruned_s", "for so long it gave fewer than configured", lambda a: round(a.pruned_s, 1), unit="s"),
+    Field("pruned_s", "for how long it made fewer than configured", lambda a: round(a.pruned_s, 1), unit="s"),
     Field(
         "server_speaks_first",
-        "the protocol, where clients that are lost hang; null where none is known",
+        "the protocol, if it is one in which the server speaks first, so that clients that are lost hang; else null",
         lambda a: a.silent or None,
         "string or null",
         kind=Kind.LABEL,
     ),
-    Field("tolerated", "the share of clients that a release time may cost here", lambda a: a.tolerated),
+    Field("tolerated", "the share of clients that a release time may lose here", lambda a: a.tolerated),
     Field(
         "choices",
         "release times, the shortest first, see below",
@@ -182,28 +183,29 @@ LISTENER: Final[tuple[Field[ListenerAdvice], ...]] = (
     ),
     Field(
         "release_time_s",
-        "the shortest that is proved to cost no more than `tolerated`; null where none is",
+        "the shortest release time that is proved to lose no more than `tolerated`; null where none is",
         lambda a: None if a.release is None else a.release.release_time_s,
         "number or null",
         "s",
     ),
     Field(
         "too_late_at_least",
-        "at least this share finished only after the last SYN-ACK: others may come too late; 0 where that is not shown",
+        "at least this share finished only after the last SYN-ACK, so others may come too late; 0 "
+        "where that is not proved",
         lambda a: round(a.too_short, 6),
     ),
     Field("syn_queue", "the SYN queue, see below", lambda a: json_object(ROOM, a.syn_queue), "object"),
-    Field("accept_queue", "the accept queue, likewise", lambda a: json_object(ROOM, a.accept_queue), "object"),
+    Field("accept_queue", "the accept queue, see below", lambda a: json_object(ROOM, a.accept_queue), "object"),
     Field(
         "accept_wait_s",
-        "how long a connection waits for accept(), on average; null where none came",
+        "how long a connection waits for accept() on average; null where none came",
         lambda a: None if a.accept_wait_s is None else round(a.accept_wait_s, 6),
         "number or null",
         "s",
     ),
     Field(
         "overflows",
-        "connections that found an accept queue full in this time, at most",
+        "at most this many connections found an accept queue full in this time",
         lambda a: a.seen.overflows,
         kind=Kind.COUNTER,
     ),
@@ -215,17 +217,23 @@ LISTENER: Final[tuple[Field[ListenerAdvice], ...]] = (
         "boolean",
         kind=Kind.LABEL,
     ),
-    Field("backlog", "that it has, of each socket; null where it is not known", lambda a: a.backlog, "number or null"),
-    Field("needed_backlog", "that it needs, for the larger of both queues", lambda a: a.needed_backlog),
+    Field(
+        "backlog",
+        "the present backlog of each socket; null where it is not known",
+        lambda a: a.backlog,
+        "number or null",
+    ),
+    Field("needed_backlog", "the backlog that it needs, for the larger of both queues", lambda a: a.needed_backlog),
 )
 
 ADVICE: Final[tuple[Field[AdviceGiven], ...]] = (
-    Field("seconds", "for how long it was watched", lambda a: round(a.seconds, 3), unit="s"),
-    Field("interrupted", "ended before the time asked for", lambda a: a.interrupted, "boolean"),
+    Field("seconds", "for how long halfopen watched", lambda a: round(a.seconds, 3), unit="s"),
+    Field("interrupted", "the look ended before the time asked for", lambda a: a.interrupted, "boolean"),
     Field("missing", "what could not be counted, and why", lambda a: list(a.missing), "array of strings"),
     Field(
         "rto_max_caps_synacks",
-        "whether this kernel lets `TCP_RTO_MAX_MS` cap the wait between SYN-ACKs; null: could not be told",
+        "whether this kernel lets `TCP_RTO_MAX_MS` cap the wait between SYN-ACKs; null where that "
+        "could not be determined",
         lambda a: a.capped,
         "boolean or null",
         kind=Kind.LABEL,
@@ -238,6 +246,6 @@ ADVICE: Final[tuple[Field[AdviceGiven], ...]] = (
         "number or null",
     ),
     Field("cookies_sent", "SYN cookies sent meanwhile", lambda a: a.cookies_sent, kind=Kind.COUNTER),
-    Field("cookies_back", "of clients that sent theirs back", lambda a: a.cookies_back, kind=Kind.COUNTER),
+    Field("cookies_back", "ACKs that brought one back", lambda a: a.cookies_back, kind=Kind.COUNTER),
     Field("quiet", "listeners at which nothing finished and nothing waits; not in `listeners`", lambda a: a.quiet),
 )

@@ -8,10 +8,10 @@ from halfopen.core.fields.field import Field
 from halfopen.core.policy.caches import CachesDropped
 
 DROPPED: Final[tuple[Field[CachesDropped], ...]] = (
-    Field("inodes", "whether unused inodes and dentries were meant too", lambda o: o.action.inodes, "boolean"),
+    Field("inodes", "whether unused inodes and dentries were to be dropped too", lambda o: o.action.inodes, "boolean"),
     Field("dry_run", "nothing was changed", lambda o: o.after is None, "boolean"),
     Field("droppable_bytes", "file contents that no program had mapped", lambda o: o.before.droppable, unit="bytes"),
-    Field("dirty_bytes", "of them, not yet written to disk", lambda o: o.before.dirty, unit="bytes"),
+    Field("dirty_bytes", "file contents not yet written to disk", lambda o: o.before.dirty, unit="bytes"),
     Field("page_cache_before_bytes", "`Cached` before", lambda o: o.before.cached, unit="bytes"),
     Field(
         "page_cache_after_bytes",
@@ -29,12 +29,14 @@ DROPPED: Final[tuple[Field[CachesDropped], ...]] = (
     ),
     Field(
         "reclaimable_less_bytes",
-        "by how much `SReclaimable` shrank; the objects of open sockets are in it, and stay",
+        "by how much `SReclaimable` shrank; it includes the objects of open sockets, which cannot be freed",
         lambda o: None if o.after is None else o.before.reclaimable - o.after.reclaimable,
         "number or null",
         "bytes",
     ),
-    Field("sync_s", "how long it took to write what was dirty", lambda o: round(o.sync_s, 3), unit="s"),
+    Field("sync_s", "how long it took to write dirty data", lambda o: round(o.sync_s, 3), unit="s"),
     Field("drop_s", "how long it took to drop", lambda o: round(o.drop_s, 3), unit="s"),
-    Field("problems", "what was not complete; the exit code is 1", lambda o: list(o.problems), "array of strings"),
+    Field(
+        "problems", "what could not be done; the exit code is then 1", lambda o: list(o.problems), "array of strings"
+    ),
 )

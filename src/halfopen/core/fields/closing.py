@@ -52,8 +52,8 @@ GROUP: Final[tuple[Field[SocketGroup], ...]] = (
     ),
     Field(
         "peer",
-        "remote address and port; of connections that came to a listener, the port that they came to; `212 peers` "
-        "where the process has few connections to each of so many",
+        "remote address and port; for connections that came to a listener, the port that they came "
+        "to; `212 peers` where the process has few connections to each of 212 peers",
         lambda g: g.peer,
         "string",
         kind=Kind.LABEL,
@@ -69,7 +69,8 @@ GROUP: Final[tuple[Field[SocketGroup], ...]] = (
     Field("count", "connections", lambda g: g.count, title="COUNT", show=lambda g: f"{g.count:,}"),
     Field(
         "growth_per_s",
-        "connections younger than 10 s, by the second: the rate of a leak, of which nothing goes",
+        "connections that came in the last 10 s (or since the oldest came), per second: the rate of a leak, as none of "
+        "its connections go",
         lambda g: round(g.per_s, 3),
         unit="1/s",
         title="GROWTH",
@@ -78,7 +79,7 @@ GROUP: Final[tuple[Field[SocketGroup], ...]] = (
     ),
     Field(
         "oldest_s",
-        "the longest time in the state; of an ESTABLISHED one, without data either way",
+        "the longest time in the state; for ESTABLISHED, the longest time without data in either direction",
         lambda g: round(g.oldest_s, 3),
         unit="s",
         title="OLDEST",
@@ -253,7 +254,7 @@ SOCKETS: Final[tuple[Field[SocketChunk], ...]] = (
     ),
     Field(
         "age_s",
-        "seconds in the state, at least; of an ESTABLISHED one, without data either way",
+        "seconds in the state, at least; for ESTABLISHED, seconds without data in either direction",
         lambda c: c.ages(most=False),
         unit="s",
         title="AGE",
@@ -271,11 +272,11 @@ SOCKETS: Final[tuple[Field[SocketChunk], ...]] = (
     Field("received_s", "seconds since data came", lambda c: c.seconds("received_ms"), unit="s"),
     Field("sent_s", "seconds since data was sent", lambda c: c.seconds("sent_ms"), unit="s"),
     Field("heard_s", "seconds since an ACK came", lambda c: c.seconds("heard_ms"), unit="s"),
-    Field("retransmits", "retransmissions of what is sent now", lambda c: c.of_rows("retransmits")),
+    Field("retransmits", "retransmissions of the data being sent now", lambda c: c.of_rows("retransmits")),
     Field("keepalive", "whether keepalive is on", lambda c: c.marked(KEEPALIVE), "boolean"),
     Field("orphan", "whether no process holds it any more", lambda c: c.marked(ORPHAN), "boolean"),
     Field("pages", "pages of TCP's memory that it holds", lambda c: c.of_rows("pages")),
     Field("inode", "inode of the socket; 0 where no process holds it", lambda c: c.of_rows("inode")),
     Field("uid", "user of the socket", lambda c: c.of_rows("uid")),
-    Field("cookie", "socket cookie; 0 where none was given out yet", lambda c: c.of_rows("cookie")),
+    Field("cookie", "socket cookie; 0 where the kernel has not assigned one yet", lambda c: c.of_rows("cookie")),
 )

@@ -10,12 +10,14 @@ from halfopen.core.policy.connection_actions import ChangedConnections
 CHANGED: Final[tuple[Field[ChangedConnections], ...]] = (
     Field("netns", "network namespace", lambda o: o.netns, "string", kind=Kind.LABEL),
     Field("how", "`keepalive`, `probe`, `shutdown`, `destroy` or `undo`", lambda o: o.how, "string", kind=Kind.LABEL),
-    Field("filter", "which connections were meant, in words", lambda o: o.filter, "string", kind=Kind.LABEL),
-    Field("matched", "connections that were meant; in a dry run: that would be", lambda o: o.matched),
+    Field("filter", "which connections were selected, in words", lambda o: o.filter, "string", kind=Kind.LABEL),
+    Field(
+        "matched", "connections that the filter selected; in a dry run, those that it would select", lambda o: o.matched
+    ),
     Field("done", "changed or ended", lambda o: o.done),
     Field(
         "spared",
-        "not any more as they were looked at, or gone: left alone",
+        "no longer as they were at the look, or gone: left alone",
         lambda o: o.spared,
     ),
     Field("failed", "refused by the kernel", lambda o: o.failed),
@@ -34,7 +36,7 @@ CHANGED: Final[tuple[Field[ChangedConnections], ...]] = (
         unit="ms",
     ),
     Field("answered", "of a probe: peers that answered; else null", lambda o: o.answered, "number or null"),
-    Field("silent", "of a probe: peers that did not; else null", lambda o: o.silent, "number or null"),
+    Field("silent", "of a probe: peers that did not answer; else null", lambda o: o.silent, "number or null"),
     Field(
         "forgotten",
         "of a probe: connections that ended, as the peer did not know them; else null",
@@ -44,6 +46,8 @@ CHANGED: Final[tuple[Field[ChangedConnections], ...]] = (
     Field("undo", "the id that `--undo` takes; empty where there is none", lambda o: o.record, "string"),
     Field("dry_run", "nothing was changed", lambda o: o.dry_run, "boolean"),
     Field("seconds", "how long it took", lambda o: round(o.seconds, 4), unit="s"),
-    Field("problems", "what was not complete; the exit code is 1", lambda o: list(o.problems), "array of strings"),
-    Field("notes", "what else there is to know", lambda o: list(o.notes), "array of strings"),
+    Field(
+        "problems", "what could not be done; the exit code is then 1", lambda o: list(o.problems), "array of strings"
+    ),
+    Field("notes", "further remarks", lambda o: list(o.notes), "array of strings"),
 )

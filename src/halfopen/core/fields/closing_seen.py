@@ -11,14 +11,14 @@ from halfopen.core.model.closing_glance import ClosingGlance
 SEEN: Final[tuple[Field[ClosingGlance], ...]] = (
     Field(
         "close_wait",
-        "connections in CLOSE_WAIT; null where fewer than 50 sockets are open: not counted",
+        "connections in CLOSE_WAIT; null (not counted) where fewer than 50 sockets are open",
         lambda s: s.close_wait,
         "number or null",
     ),
     Field("time_wait", "connections in TIME_WAIT, and orphans in FIN_WAIT2", lambda s: s.waiting),
     Field(
         "local_ports",
-        "ports of `ip_local_port_range`; null where fewer than 50 connections are in TIME_WAIT: not read",
+        "ports of `ip_local_port_range`; null (not read) where fewer than 50 connections are in TIME_WAIT",
         lambda s: s.ports or None,
         "number or null",
     ),

@@ -20,8 +20,9 @@ FACT: Final[tuple[Field[Fact], ...]] = (
     Field("unit", "`s`, `per_s`; empty for a count, a ratio or a text", lambda f: f.unit, "string", kind=Kind.LABEL),
     Field(
         "base",
-        "when it is from: `now` (the last look), `between` (the `seconds` between the looks), `ever` (since the "
-        "namespace was made), `ages` (computed from the ages of those that last)",
+        "what time it refers to: `now` (the last look), `between` (the `seconds` between the looks), "
+        "`ever` (since the namespace was made), `ages` (computed from the ages of half-open "
+        "connections)",
         lambda f: time_base(f).value,
         "string",
         kind=Kind.LABEL,
@@ -63,14 +64,15 @@ FINDING: Final[tuple[Field[Told], ...]] = (
     Field("level", "`ok`, `notice`, `warning` or `critical`", lambda t: t.one.finding.level.name.lower(), "string"),
     Field(
         "confidence",
-        "`certain`: the facts state the cause, and each cause that looks the same is ruled out or was found as well; "
-        "`likely`: one of those in `rivals` is not, or there is a `doubt`; `cannot tell`",
+        "`certain`: the facts show the cause, and each cause that looks the same is ruled out or was "
+        "found as well; `likely`: a cause in `rivals` is not ruled out, or there is a `doubt`; "
+        "`cannot tell`",
         lambda t: t.one.confidence.value,
         "string",
         kind=Kind.LABEL,
     ),
     Field("rivals", "ids of causes that look the same and are not ruled out", lambda t: list(t.one.rivals), "array"),
-    Field("doubt", "what else is in doubt; empty where nothing is", lambda t: t.one.doubt, "string"),
+    Field("doubt", "what else is in doubt; empty where nothing else is", lambda t: t.one.doubt, "string"),
     Field("text", "the finding in words, with its evidence", lambda t: t.text, "string"),
     Field("facts", "the evidence, see below", lambda t: _facts(t.one.finding.facts), "array"),
     Field("rules_out", "ids of causes that these facts exclude", lambda t: list(t.one.finding.rules_out), "array"),

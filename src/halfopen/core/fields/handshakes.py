@@ -88,7 +88,7 @@ def _listening(one: ListenerHandshakes) -> NamedListener:
 HANDSHAKES: Final[tuple[Field[Handshakes], ...]] = (
     Field(
         "arrivals",
-        "requests put into the SYN queue; null: not counted, see `missing`",
+        "requests put into the SYN queue; null where they were not counted, see `missing`",
         lambda h: h.arrivals,
         "number or null",
         kind=Kind.COUNTER,
@@ -112,7 +112,7 @@ HANDSHAKES: Final[tuple[Field[Handshakes], ...]] = (
     ),
     Field(
         "given_up",
-        "taken out of the SYN queue unfinished: time ran out, reset or released; null as for `arrivals`",
+        "requests that left the SYN queue unfinished: they timed out, were reset or released; null where `arrivals` is",
         lambda h: h.given_up,
         "number or null",
         kind=Kind.COUNTER,
@@ -164,7 +164,7 @@ HANDSHAKES: Final[tuple[Field[Handshakes], ...]] = (
     ),
     Field(
         "synack_retransmits",
-        "SYN-ACKs retransmitted, also to those that did not finish",
+        "SYN-ACKs retransmitted, including those of handshakes that did not finish",
         lambda h: h.synack_retransmits,
         kind=Kind.COUNTER,
         title="SYN-ACKS RESENT",

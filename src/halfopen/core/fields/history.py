@@ -63,7 +63,7 @@ FACT: Final[tuple[Field[Fact], ...]] = (
     Field("unit", "`s`, `per_s`; empty for a count, a ratio or a text", lambda f: f.unit, "string"),
 )
 CAUSE: Final[tuple[Field[CauseFound], ...]] = (
-    Field("time", "when it was told", lambda c: c.at_s),
+    Field("time", "when it was reported", lambda c: c.at_s),
     Field("id", "the id of the finding ([ids](verdicts.md)); empty: none explained it", lambda c: c.id, "string"),
     Field("level", "`notice`, `warning` or `critical`; empty without a finding", lambda c: c.level, "string"),
     Field("facts", "the evidence, as in halfopen.status/1", lambda c: [json_object(FACT, f) for f in c.facts], "array"),
@@ -96,7 +96,7 @@ def _share(fill: float | None) -> str:
 INCIDENT: Final[tuple[Field[Incident], ...]] = (
     Field(
         "id",
-        "the id of the incident; a part that is its own will do on the command line",
+        "the id of the incident; on the command line a unique part of it is enough",
         lambda i: i.id,
         "string",
         kind=Kind.LABEL,
@@ -115,7 +115,7 @@ INCIDENT: Final[tuple[Field[Incident], ...]] = (
     Field(
         "alarm", "when the alarm was raised; null for a rise without an alarm", lambda i: i.alarm_s, "number or null"
     ),
-    Field("ended", "when it was over; null while it goes on", lambda i: i.ended_s, "number or null"),
+    Field("ended", "when it ended; null while it goes on", lambda i: i.ended_s, "number or null"),
     Field(
         "lasted_s",
         "from the first sign to the end, or until now",
@@ -128,7 +128,7 @@ INCIDENT: Final[tuple[Field[Incident], ...]] = (
     Field("because", "the sign that decided, as in halfopen.watch/1", lambda i: i.because, "string"),
     Field(
         "cause",
-        "the id of the finding that explains it, the one told last; empty if none does",
+        "the id of the finding that explains it, as reported last; empty if none does",
         lambda i: i.cause,
         "string",
         kind=Kind.LABEL,
@@ -144,7 +144,7 @@ INCIDENT: Final[tuple[Field[Incident], ...]] = (
     ),
     Field(
         "peak_connections",
-        "the most open or closing connections concerned, where the incident is about these; else 0",
+        "the most open or closing connections concerned, if the incident is about such; else 0",
         lambda i: i.peak.connections,
     ),
     Field(
@@ -158,13 +158,13 @@ INCIDENT: Final[tuple[Field[Incident], ...]] = (
     ),
     Field(
         "peak_drops_per_s",
-        "the most SYNs and handshakes dropped a second, those of a flood among them",
+        "the most SYNs and handshakes dropped a second, including those of a flood",
         lambda i: i.peak.drops_per_s,
         unit="per_s",
     ),
     Field(
         "turned_away",
-        "SYNs and handshakes dropped meanwhile, those of a flood among them",
+        "SYNs and handshakes dropped during it, including those of a flood",
         lambda i: i.turned_away,
         title="DROPS",
         show=lambda i: f"{i.turned_away:,}",
@@ -183,7 +183,7 @@ INCIDENT: Final[tuple[Field[Incident], ...]] = (
     Field("gone", "it ended because the `listener` or the `namespace` is gone; else empty", lambda i: i.gone, "string"),
     Field(
         "causes",
-        "each cause that was told, in order, see below",
+        "each cause that was reported, in order, see below",
         lambda i: [json_object(CAUSE, c) for c in i.causes],
         "array",
     ),
@@ -209,7 +209,7 @@ SLOT: Final[tuple[Field[Slot], ...]] = (
     Field("last", "the last value", lambda s: s.last),
     Field(
         "count",
-        "how many readings were kept: where the value was not 0, and the 0 before and behind them",
+        "how many readings were recorded: those whose value was not 0, and the 0 before and after them",
         lambda s: s.count,
     ),
 )
@@ -228,19 +228,19 @@ SERIES: Final[tuple[Field[KeptSeries], ...]] = (
 WATCHED: Final[tuple[Field[WatchedSpan], ...]] = (
     *(field.of(lambda w: (w.where, None)) for field in PLACED[:2]),
     Field("began", "from when", lambda w: w.began_s),
-    Field("ended", "until when; a value that is missing in between was 0", lambda w: w.ended_s),
+    Field("ended", "until when; a value missing in between was 0", lambda w: w.ended_s),
 )
 CHANGED: Final[tuple[Field[SettingChanged], ...]] = (
     *(field.of(lambda c: (c.where, None)) for field in PLACED[:2]),
     Field("time", "when the new value was seen first", lambda c: c.at_s),
     Field("name", "the setting, as in `settings` of halfopen.status/1", lambda c: c.name, "string"),
-    Field("before", "the value before; null: it was not there", lambda c: c.before, "number or null"),
-    Field("after", "the value since; null: it is not there", lambda c: c.after, "number or null"),
+    Field("before", "the value before; null: the setting did not exist", lambda c: c.before, "number or null"),
+    Field("after", "the value since; null: the setting does not exist", lambda c: c.after, "number or null"),
 )
 RELEASED_THEN: Final[tuple[Field[ReleaseSeen], ...]] = (
     Field("time", "when it was done", lambda r: r.at_s),
     Field("filter", "which connections, in words", lambda r: r.filter, "string"),
     Field("reason", "why, as in the audit log", lambda r: r.reason, "string"),
     Field("policy", "the policy that decided it; empty for none", lambda r: r.policy, "string"),
-    Field("outcome", "what it came to, an object of `namespaces` of halfopen.release/1", lambda r: r.outcome, "object"),
+    Field("outcome", "the outcome, an object of `namespaces` of halfopen.release/1", lambda r: r.outcome, "object"),
 )

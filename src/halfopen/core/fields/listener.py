@@ -10,7 +10,9 @@ from halfopen.core.fields.process import PROCESS, processes, processes_cell
 from halfopen.core.model.listeners import Ages, ListenerView
 from halfopen.core.units import family_text, listener_text, show_age
 
-_KNOWN: Final = "false: `TCP_SYNCNT` could not be read, and may override the sysctl, of which the retries are"
+_KNOWN: Final = (
+    "false: `TCP_SYNCNT` could not be read; it may override the sysctl, whose value `synack_retries` then shows"
+)
 
 
 class NamedListener(Protocol):
@@ -178,8 +180,8 @@ LISTENER: Final[tuple[Field[ListenerView], ...]] = (
     ),
     Field(
         "drops",
-        "SYNs and handshakes dropped here since the listener was opened, at most: with `TCP_DEFER_ACCEPT` "
-        "also last ACKs without data",
+        "upper bound of the SYNs and handshakes dropped here since the listener was opened; with "
+        "`TCP_DEFER_ACCEPT`, last ACKs without data count as well",
         lambda v: v.drops,
         kind=Kind.COUNTER,
         title="DROPS",
@@ -191,13 +193,13 @@ LISTENER: Final[tuple[Field[ListenerView], ...]] = (
     Field("synack_retries_known", _KNOWN, lambda v: v.retries_known, "boolean", kind=Kind.LABEL),
     Field(
         "defer_accept_s",
-        "`TCP_DEFER_ACCEPT`, as the kernel rounded it; 1 when only known from a request; 0: off or not known",
+        "`TCP_DEFER_ACCEPT`, as the kernel rounded it; 1 where it is only known from a request; 0: off or not known",
         lambda v: v.defer_accept_s,
         unit="s",
     ),
     Field(
         "release_time_s",
-        "when the kernel gives up here",
+        "time after which the kernel gives up a half-open connection here",
         lambda v: v.release_time_s,
         unit="s",
         title="RELEASE",
@@ -206,7 +208,7 @@ LISTENER: Final[tuple[Field[ListenerView], ...]] = (
     ),
     Field(
         "effective_release_time_s",
-        "the same with the pruning of a queue more than half full",
+        "the same, including the earlier end in a queue more than half full",
         lambda v: v.effective_release_time_s,
         unit="s",
     ),
@@ -235,10 +237,15 @@ RELEASE_TIME: Final[tuple[Field[ListenerView], ...]] = (
     Field("synack_retries", "retries in force: `TCP_SYNCNT` or the sysctl", lambda v: v.retries),
     Field("overridden", "`TCP_SYNCNT` is set", lambda v: v.overridden, "boolean", kind=Kind.LABEL),
     Field("known", _KNOWN, lambda v: v.retries_known, "boolean", kind=Kind.LABEL),
-    Field("release_time_s", "when the kernel gives up here", lambda v: v.release_time_s, unit="s"),
+    Field(
+        "release_time_s",
+        "time after which the kernel gives up a half-open connection here",
+        lambda v: v.release_time_s,
+        unit="s",
+    ),
     Field(
         "effective_release_time_s",
-        "the same with the pruning of a queue more than half full",
+        "the same, including the earlier end in a queue more than half full",
         lambda v: v.effective_release_time_s,
         unit="s",
     ),

@@ -22,7 +22,7 @@ USE: Final[tuple[Field[MemoryUse], ...]] = (
     ),
     Field(
         "slab_bytes",
-        "the same of all",
+        "the same for all of them",
         lambda u: u.slab_bytes,
         unit="bytes",
         title="OBJECTS",
@@ -100,7 +100,7 @@ MEMORY_OF_LISTENER: Final[tuple[Field[ListenerMemory], ...]] = (
 
 MEMORY: Final[tuple[Field[MemoryModel], ...]] = (
     Field("page_bytes", "size of a page", lambda m: m.reading.page_bytes, unit="bytes"),
-    Field("pages", "pages that TCP holds, of the machine", lambda m: m.reading.pages),
+    Field("pages", "pages that TCP holds on the whole machine", lambda m: m.reading.pages),
     Field(
         "limits_pages",
         "`tcp_mem`: low, pressure, high",
@@ -109,27 +109,27 @@ MEMORY: Final[tuple[Field[MemoryModel], ...]] = (
     ),
     Field(
         "under_pressure",
-        "whether TCP is under pressure; null where that is not shown",
+        "whether TCP is under memory pressure; null where that cannot be read",
         lambda m: m.reading.pressed,
         "boolean or null",
     ),
-    Field("orphans", "full sockets that no process holds, of the machine", lambda m: m.reading.orphans),
+    Field("orphans", "full sockets on the whole machine that no process holds", lambda m: m.reading.orphans),
     Field("orphans_limit", "`tcp_max_orphans`", lambda m: m.reading.most_orphans),
     Field(
         "slabs_known",
-        "false where /proc/slabinfo is not shown, and sizes are those of Linux 6.18",
+        "false where /proc/slabinfo cannot be read and the sizes are those of Linux 6.18",
         lambda m: bool(m.reading.slabs),
         "boolean",
     ),
     Field(
         "pinned_bytes",
-        "inodes and dentries of open sockets, which count as reclaimable and are not",
+        "inodes and dentries of open sockets, which count as reclaimable but cannot be reclaimed",
         lambda m: m.pinned_bytes,
         unit="bytes",
     ),
     Field(
         "cgroup_limit_bytes",
-        "of the cgroup of halfopen itself; null without a limit",
+        "memory limit of the cgroup that halfopen runs in; null without a limit",
         lambda m: m.reading.cgroup_limit,
         "number or null",
         "bytes",
@@ -137,7 +137,7 @@ MEMORY: Final[tuple[Field[MemoryModel], ...]] = (
     Field("cgroup_used_bytes", "the same", lambda m: m.reading.cgroup_used, "number or null", "bytes"),
     Field(
         "page_cache_bytes",
-        "`Cached` of the machine: file contents, given up by itself where memory is needed",
+        "`Cached` of the machine: file contents, which the kernel frees of its own accord when memory is needed",
         lambda m: m.reading.machine.get("Cached"),
         "number or null",
         "bytes",

@@ -109,7 +109,7 @@ NAMESPACE_METRICS: Final[tuple[Field[Watched], ...]] = (
     ),
     Field(
         "readable",
-        "1 when the last reading succeeded, else 0; stale numbers are then left out",
+        "1 if the last reading succeeded; else 0, and stale numbers are left out",
         lambda w: w.readable,
     ),
     Field(
@@ -132,9 +132,9 @@ NAMESPACE_METRICS: Final[tuple[Field[Watched], ...]] = (
     ),
     Field(
         "handshake_duration_seconds",
-        "time from the first SYN-ACK to the last ACK, of handshakes that finished; those by SYN cookie are not timed. "
-        "Edges at 1, 3, 7, 15, 31 and 63 s, where the SYN-ACK is retransmitted: what is above one would not have "
-        "finished with a shorter release time",
+        "time from the first SYN-ACK to the last ACK of handshakes that finished; those by SYN "
+        "cookie are not timed. Buckets end at 1, 3, 7, 15, 31 and 63 s, when the SYN-ACK is "
+        "retransmitted: handshakes above such an edge would not have finished with that release time",
         lambda w: w.handshakes,
         unit="s",
         kind=Kind.HISTOGRAM,
@@ -143,13 +143,13 @@ NAMESPACE_METRICS: Final[tuple[Field[Watched], ...]] = (
     Field("alarms_raised", "alarms that began since the watch began", lambda w: w.alarms, kind=Kind.COUNTER),
     Field(
         "alarm_cause",
-        "label `cause`: 1 while an alarm is on that this finding explains ([ids](verdicts.md)), or none (`unknown`), "
-        "else 0; every cause is there",
+        "label `cause`: 1 while an alarm is on that this finding explains ([ids](verdicts.md)), else "
+        "0; `unknown`: an alarm that no finding explains. Every cause has a series",
         _causes,
     ),
     Field(
         "verdict",
-        "the verdict, as `status` gives it, and on open and closing connections: 0 ok, 1 notice, 2 warning, 3 critical",
+        "the verdict, as of `status`, including open and closing connections: 0 ok, 1 notice, 2 warning, 3 critical",
         _level,
     ),
     Field(
@@ -163,8 +163,9 @@ NAMESPACE_METRICS: Final[tuple[Field[Watched], ...]] = (
     Field("release_failures", "connections that could not be released", lambda w: w.failed, kind=Kind.COUNTER),
     Field(
         "namespace_info",
-        "1; labels `inode`: the kernel's identity of the namespace, `lives_in`: a process in it, with its unit or "
-        "container, empty where not looked for (without `--netns all`)",
+        "always 1; labels `inode`: the kernel's identity of the namespace, `lives_in`: a process in "
+        "it, with its unit or container; empty where halfopen did not look for one (without `--netns "
+        "all`)",
         lambda w: (((str(w.inode), w.lives_in), 1.0),),
     ),
     Field(
@@ -204,7 +205,8 @@ LISTENER_METRICS: Final[tuple[Field[ListenerView], ...]] = (
     Field("listener_sockets", "sockets that listen here", lambda v: v.members),
     Field(
         "listener_release_time_seconds",
-        "when the kernel gives up, including its pruning of a queue more than half full",
+        "time after which the kernel gives up a half-open connection, including the earlier end in a "
+        "queue more than half full",
         lambda v: v.effective_release_time_s,
         unit="s",
     ),
@@ -213,7 +215,7 @@ LISTENER_METRICS: Final[tuple[Field[ListenerView], ...]] = (
 WATCH_METRICS: Final[tuple[Field[Watching], ...]] = (
     Field(
         "build_info",
-        "1; labels `version`: of halfopen, `kernel`: the release of the running kernel",
+        "always 1; labels `version`: of halfopen, `kernel`: the release of the running kernel",
         lambda w: (((w.version, w.kernel), 1.0),),
     ),
     Field("start_time_seconds", "when the watch began, since 1970", lambda w: w.began, unit="s"),
@@ -224,12 +226,12 @@ WATCH_METRICS: Final[tuple[Field[Watching], ...]] = (
     Field("namespaces", "network namespaces that are watched", lambda w: w.namespaces),
     Field(
         "namespaces_left_out",
-        "of these, not shown here: at most 500 are, those with an alarm first",
+        "watched namespaces that are not shown here: at most 500 are shown, those with an alarm first",
         lambda w: w.namespaces_left_out,
     ),
     Field(
         "listeners_left_out",
-        "listeners that are not shown here: at most 4,000 are, the fullest of each namespace first",
+        "listeners that are not shown here: at most 4,000 are shown, the fullest of each namespace first",
         lambda w: w.listeners_left_out,
     ),
     Field(
@@ -261,30 +263,30 @@ WATCH_METRICS: Final[tuple[Field[Watching], ...]] = (
     ),
     Field(
         "face_restarts",
-        "of the service: how often this process died, or hung, and was replaced",
+        "of the service: how often this process died or hung, and was replaced",
         lambda w: w.face_restarts,
         kind=Kind.COUNTER,
     ),
     Field(
         "notices_delivered",
-        "of the service: messages about incidents that a receiver took; label `receiver`: its name",
+        "of the service: messages about incidents that a receiver accepted; label `receiver`: its name",
         lambda w: _by_receiver(w, lambda one: one.delivered),
         kind=Kind.COUNTER,
     ),
     Field(
         "notices_failed",
-        "of the service: tries to deliver that failed; label `receiver`",
+        "of the service: failed attempts to deliver; label `receiver`",
         lambda w: _by_receiver(w, lambda one: one.failed),
         kind=Kind.COUNTER,
     ),
     Field(
         "notices_waiting",
-        "of the service: incidents with news that a receiver was not told yet; label `receiver`",
+        "of the service: incidents with news that a receiver has not been sent yet; label `receiver`",
         lambda w: _by_receiver(w, lambda one: one.waiting),
     ),
     Field(
         "messages_dropped",
-        "of the service: messages to the outside that found no room in a queue",
+        "of the service: outgoing messages dropped because a queue was full",
         lambda w: w.dropped,
         kind=Kind.COUNTER,
     ),

@@ -16,14 +16,14 @@ from halfopen.core.where import Namespace
 COMPLETENESS: Final[tuple[Field[Model], ...]] = (
     Field(
         "source",
-        "`bpf` (eBPF iterator), `diag` (sock_diag) where that is refused, `proc` where both are",
+        "`bpf` (eBPF); `diag` (sock_diag), where eBPF is refused; `proc`, where both are",
         lambda m: m.sample.completeness.source,
         "string",
         kind=Kind.LABEL,
     ),
     Field(
         "whole",
-        "false when anything below says that something may be missing",
+        "false if anything below says that something may be missing",
         lambda m: m.sample.completeness.whole,
         "boolean",
     ),
@@ -47,8 +47,9 @@ COMPLETENESS: Final[tuple[Field[Model], ...]] = (
     ),
     Field(
         "ages_from",
-        "`synack`: the kernel's own time of the first SYN-ACK, exact; `timeouts`: computed from timers, "
-        "`/proc/net/tcp` was asked as well; `retransmits`: it was not ([why](how-it-reads.md#when-the-age-is-wrong))",
+        "`synack`: the kernel's own time of the first SYN-ACK, exact; `timeouts`: computed from "
+        "timers, with the help of `/proc/net/tcp`; `retransmits`: computed from timers alone "
+        "([why](how-it-reads.md#when-the-age-is-wrong))",
         lambda m: m.ages_from,
         "string",
         kind=Kind.LABEL,
@@ -88,8 +89,8 @@ NAMESPACE: Final[tuple[Field[Model], ...]] = (
     ),
     Field(
         "deferred",
-        "finished, waiting for data (`TCP_DEFER_ACCEPT`) or, with a full accept queue, for room in it; not in "
-        "`half_open`",
+        "connections whose handshake is finished and that wait for data (`TCP_DEFER_ACCEPT`) or for "
+        "room in a full accept queue; not in `half_open`",
         lambda m: m.deferred,
     ),
     Field(
@@ -99,12 +100,17 @@ NAMESPACE: Final[tuple[Field[Model], ...]] = (
     ),
     Field("orphans", "of `half_open`, those whose listener is gone", lambda m: m.orphans),
     Field("oldest_s", "age of the oldest; 0 without any", lambda m: round(m.oldest_s, 3), unit="s"),
-    Field("arrivals_per_s", "how many are younger than 1 s", lambda m: m.arrivals_per_s),
-    Field("release_time_s", "when the kernel gives up, by `tcp_synack_retries`", lambda m: m.release_time_s, unit="s"),
+    Field("arrivals_per_s", "connections younger than 1 s", lambda m: m.arrivals_per_s),
+    Field(
+        "release_time_s",
+        "time after which the kernel gives up a half-open connection, by `tcp_synack_retries`",
+        lambda m: m.release_time_s,
+        unit="s",
+    ),
     Field(
         "settings",
-        "the sysctls that bear on it, by last name; those this kernel lacks are left out; with `--netns all` empty "
-        "where nothing listens and no TCP segment ever came",
+        "the relevant sysctls by the last part of their name; those this kernel lacks are left out; "
+        "with `--netns all` empty where nothing listens and no TCP segment ever came",
         lambda m: dict(m.sample.settings),
         "object",
     ),

@@ -9,7 +9,11 @@ from halfopen.core.policy.actions import Released
 
 RELEASED: Final[tuple[Field[Released], ...]] = (
     Field("netns", "network namespace", lambda o: o.action.netns, "string", kind=Kind.LABEL),
-    Field("matched", "half-open connections tried; in a dry run: that would be", lambda o: o.matched),
+    Field(
+        "matched",
+        "half-open connections that halfopen tried to release; in a dry run, that it would try to release",
+        lambda o: o.matched,
+    ),
     Field("released", "dropped", lambda o: o.released),
     Field("gone", "completed or expired between the last look and the release", lambda o: o.gone),
     Field(
@@ -19,21 +23,22 @@ RELEASED: Final[tuple[Field[Released], ...]] = (
     ),
     Field(
         "resets",
-        "RSTs the namespace sent meanwhile, for whatever reason; at most that many completed connections were hit. "
-        "Null when it cannot be read",
+        "RSTs that the namespace sent meanwhile, for whatever reason; at most that many completed "
+        "connections were reset. Null where this cannot be read",
         lambda o: o.resets,
         "number or null",
     ),
-    Field("left", "matching ones the last look saw", lambda o: o.left),
+    Field("left", "matching connections that the last look still saw", lambda o: o.left),
     Field(
         "spared",
-        "matching ones left alone because their clients answered or may have: deferred ones, and those of a full "
-        "accept queue",
+        "matching connections left alone because their clients answered, or may have: deferred ones, "
+        "and those of a full accept queue",
         lambda o: o.spared,
     ),
     Field(
         "untouched",
-        "matching ones left alone because `watch` is to spare them: never-touch lists, and sources known to be clients",
+        "matching connections left alone because `watch` is to spare them: those of `[never]`, and "
+        "of sources known to be clients",
         lambda o: o.untouched,
     ),
     Field(
@@ -66,13 +71,13 @@ RELEASED: Final[tuple[Field[Released], ...]] = (
     Field("window_max_ms", "the longest such time", lambda o: round(o.window_max_ms, 3), unit="ms"),
     Field(
         "problems",
-        "what was not complete; the exit code is 1 when there are any",
+        "what could not be done; the exit code is then 1",
         lambda o: list(o.problems),
         "array of strings",
     ),
     Field(
         "notes",
-        "what was done in another way than usual, and what follows",
+        "what was done in another way than usual, and what follows from it",
         lambda o: list(o.notes),
         "array of strings",
     ),

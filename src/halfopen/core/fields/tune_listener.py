@@ -40,7 +40,7 @@ LISTENER: Final[tuple[Field[InNamespace], ...]] = (
     Field("port", "port", lambda i: i.running.socket.port, kind=Kind.LABEL),
     Field("ifindex", "the device it is bound to, 0 for none", lambda i: i.running.ifindex, kind=Kind.LABEL),
     Field("inode", "the socket's inode", lambda i: i.running.socket.inode, kind=Kind.LABEL),
-    Field("cookie", "the kernel's name for this very socket", lambda i: i.running.socket.cookie, kind=Kind.LABEL),
+    Field("cookie", "the kernel's identity of this socket", lambda i: i.running.socket.cookie, kind=Kind.LABEL),
     Field("backlog", "how many connections each of its two queues holds", lambda i: i.running.backlog),
     Field("accept_queue", "finished connections that wait for `accept()`", lambda i: i.running.accept_queue),
     Field("retries", "`TCP_SYNCNT`; null where it is not set", lambda i: i.running.retries, "number or null"),
@@ -60,7 +60,7 @@ LISTENER: Final[tuple[Field[InNamespace], ...]] = (
     ),
     Field(
         "mptcp",
-        "it speaks Multipath TCP as well; null where it cannot be read",
+        "whether it also speaks Multipath TCP; null where that cannot be read",
         lambda i: i.if_known(i.running.mptcp),
         "boolean or null",
     ),

@@ -30,14 +30,14 @@ SETTING: Final[tuple[Field[tuple[Shown, Advice]], ...]] = (
     Field("effect", "what it does, given the values of the other settings", lambda s: s[1].effect, "string"),
     Field(
         "idle",
-        "it does nothing for half-open connections, or nothing given the values of the other settings",
+        "whether it has no effect on half-open connections, at all or given the values of the other settings",
         lambda s: s[1].idle,
         "boolean",
     ),
     Field(
         "needed",
-        "it should be changed now (`status` says the same) or, with a goal, for that goal; false for what is only "
-        "worth changing before a flood",
+        "it should be changed now (`status` says the same) or, with a goal, to reach that goal; "
+        "false if it is only worth changing before a flood",
         lambda s: s[0].should_change(s[1]),
         "boolean",
     ),
@@ -71,7 +71,7 @@ SUMMARY: Final[tuple[Field[ListenerSummary], ...]] = (
 NO_CURE: Final[tuple[Field[tuple[FalseCure, int | None]], ...]] = (
     Field("key", "full name", lambda c: c[0].key, "string", kind=Kind.LABEL),
     Field("value", "the value now; null where there is no such setting", lambda c: c[1], "number or null"),
-    Field("truth", "what became of it, or what it concerns", lambda c: c[0].truth, "string"),
+    Field("truth", "what became of this setting, or what it really concerns", lambda c: c[0].truth, "string"),
 )
 OVERRIDE: Final[tuple[Field[Override], ...]] = (
     Field("key", "full name of the setting", lambda o: o.key, "string", kind=Kind.LABEL),
@@ -114,12 +114,14 @@ UNDONE: Final[tuple[Field[ChangeRow], ...]] = (
         lambda r: r.state,
         "string",
     ),
-    Field("reason", "why it was to be changed; empty where it was undone", lambda r: r.reason, "string"),
-    Field("why", "what happened, where the state does not say it", lambda r: r.why, "string"),
+    Field("reason", "why it was changed; empty where it was undone", lambda r: r.reason, "string"),
+    Field("why", "what happened, if the state does not say it", lambda r: r.why, "string"),
 )
 MADE: Final[tuple[Field[ChangeRow], ...]] = (
     *UNDONE,
-    Field("cost", "what is worse afterwards; empty where nothing is, or nothing changes", lambda r: r.cost, "string"),
+    Field(
+        "cost", "what the change costs; empty where it costs nothing, or nothing changes", lambda r: r.cost, "string"
+    ),
 )
 LOGGED: Final[tuple[Field[tuple[Change, Now | None]], ...]] = (
     Field("id", "the change's number", lambda c: c[0].id),
@@ -131,11 +133,13 @@ LOGGED: Final[tuple[Field[tuple[Change, Now | None]], ...]] = (
         "string or null",
     ),
     Field("uid", "user id; null where that is not known", lambda c: c[0].began.who.get("uid"), "number or null"),
-    Field("netns", "the namespace, as it was named then", lambda c: c[0].began.place.name, "string", kind=Kind.LABEL),
+    Field(
+        "netns", "the namespace, by its name at that time", lambda c: c[0].began.place.name, "string", kind=Kind.LABEL
+    ),
     Field("netns_inode", "the kernel's identity of the namespace", lambda c: c[0].began.place.inode),
     Field(
         "netns_cookie",
-        "the kernel's other one, never used again within a boot; null on kernels before 5.14",
+        "the kernel's other identity of the namespace, never used again within a boot; null on kernels before 5.14",
         lambda c: c[0].began.place.cookie,
         "number or null",
     ),
@@ -163,7 +167,7 @@ LOGGED: Final[tuple[Field[tuple[Change, Now | None]], ...]] = (
     Field("reason", "`--reason` of the change; empty without", lambda c: c[0].began.reason, "string"),
     Field(
         "why",
-        "what happened, where the state does not say it; `--reason` of the undo as well",
+        "what happened, if the state does not say it; also `--reason` of the undo",
         lambda c: c[0].why,
         "string",
     ),

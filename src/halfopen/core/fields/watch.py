@@ -32,7 +32,7 @@ READING: Final[tuple[Field[Model], ...]] = (
     ),
     Field(
         "arrivals_per_s",
-        "how many are younger than 1 s; null when only depths were read",
+        "connections younger than 1 s; null when only depths were read",
         lambda m: _unless_depths(m, m.arrivals_per_s),
         "number or null",
     ),
