@@ -17,7 +17,6 @@ from halfopen.core.errors import HalfopenError
 from halfopen.linux import files, small_files, state
 
 ENVIRONMENT: Final = "HALFOPEN_AUDIT_LOG"
-_ROOT_DIRECTORY: Final = "/var/log/halfopen"
 _NAME: Final = "audit.jsonl"
 # The commands that take the path as an option, by the action they record.
 _OPTION: Final = {"release": "--audit-log PATH or "}
@@ -30,7 +29,7 @@ def default_path() -> str:
     """$HALFOPEN_AUDIT_LOG, else /var/log/halfopen/audit.jsonl for root and ~/.local/state/halfopen/audit.jsonl for
     others.
     """
-    return os.environ.get(ENVIRONMENT) or os.path.join(state.directory(_ROOT_DIRECTORY), _NAME)
+    return os.environ.get(ENVIRONMENT) or os.path.join(state.directory(state.LOGS_OF_ROOT), _NAME)
 
 
 def who() -> dict[str, Any]:

@@ -13,17 +13,10 @@ from halfopen.core.tune.ledger import Ledger, replay
 from halfopen.core.tune.records import MAX_BYTES, Record, encode, whole_lines
 from halfopen.linux import files, state
 
-ENVIRONMENT: Final = "HALFOPEN_STATE_DIR"
-_ROOT_DIRECTORY: Final = "/var/lib/halfopen"
 _NAME: Final = "tune.jsonl"
 _WAIT_S: Final = 20.0
 # Past this, and with nothing in force, the file starts anew; the one before is kept.
 _ROTATE_BYTES: Final = 1024 * 1024
-
-
-def default_directory() -> str:
-    """$HALFOPEN_STATE_DIR, else /var/lib/halfopen for root and ~/.local/state/halfopen for others."""
-    return os.environ.get(ENVIRONMENT) or state.directory(_ROOT_DIRECTORY)
 
 
 def hidden_from_us() -> str:
@@ -31,15 +24,15 @@ def hidden_from_us() -> str:
 
     Nobody but root may look into its directory: the directory is what can be seen.
     """
-    there = os.path.isdir(_ROOT_DIRECTORY) and not os.access(_ROOT_DIRECTORY, os.R_OK | os.X_OK)
-    return os.path.join(_ROOT_DIRECTORY, _NAME) if there and not files.is_root() else ""
+    there = os.path.isdir(state.STATE_OF_ROOT) and not os.access(state.STATE_OF_ROOT, os.R_OK | os.X_OK)
+    return os.path.join(state.STATE_OF_ROOT, _NAME) if there and not files.is_root() else ""
 
 
 class Journal:
     """One file, 0600 in a directory 0700; records are appended and pushed to the disk before `append` returns."""
 
     def __init__(self, directory: str | None = None) -> None:
-        self.directory = default_directory() if directory is None else directory
+        self.directory = state.state_directory() if directory is None else directory
         self.path = os.path.join(self.directory, _NAME)
         # Where the one before it is kept; a crash may leave it as a second name of this one.
         self._before = f"{self.path}.1"
@@ -183,7 +176,7 @@ class Journal:
 
     def _problem(self, e: OSError | files.Unsafe) -> JournalError | NotPermitted:
         # Another directory has another journal: what is in this one could not be undone from there.
-        elsewhere = "" if os.path.lexists(self.path) else f"choose another directory with {ENVIRONMENT}"
+        elsewhere = "" if os.path.lexists(self.path) else f"choose another directory with {state.ENVIRONMENT}"
         what, remedy = files.what_and_remedy(e, self.path, elsewhere)
         message = f"the journal {self.path!r} cannot be used: {what}"
         return (NotPermitted if isinstance(e, PermissionError) else JournalError)(message, hint=remedy)

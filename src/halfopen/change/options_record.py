@@ -15,10 +15,9 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from halfopen.change.journal_file import default_directory
 from halfopen.core.errors import JournalError, UnknownTarget
 from halfopen.core.where import Namespace
-from halfopen.linux import files, small_files
+from halfopen.linux import files, small_files, state
 from halfopen.linux.closable import Closable
 from halfopen.wire.bpf_records import ACTED
 
@@ -52,7 +51,7 @@ class OpenRecord(Closable):
         _tidy(where.boot_id)
         head = {"boot": where.boot_id, "inode": where.inode, "cookie": where.cookie}
         try:
-            files.make_directory(default_directory())
+            files.make_directory(state.state_directory())
             self._fd = files.open_to_append(_path(self.id) + _OPEN)
             files.lock(self._fd, 0)
         except (OSError, files.Unsafe) as e:
@@ -102,7 +101,7 @@ class OpenRecord(Closable):
 
 
 def _path(id: str) -> str:
-    return os.path.join(default_directory(), f"{_PREFIX}{id}")
+    return os.path.join(state.state_directory(), f"{_PREFIX}{id}")
 
 
 def _problem(e: OSError | files.Unsafe, id: str) -> JournalError:
@@ -168,7 +167,7 @@ def _in_use(path: str) -> bool:
 def _records() -> list[tuple[str, bool]]:
     """The id of each record, and whether its change is still being made, or was when halfopen was killed."""
     try:
-        names = os.listdir(default_directory())
+        names = os.listdir(state.state_directory())
     except OSError:
         return []  # it is made when the first record is
     found = []

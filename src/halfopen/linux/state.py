@@ -1,10 +1,23 @@
-"""Where the audit log and the journal are kept unless somebody chooses another place."""
+"""Where records are kept unless somebody chooses another place: one directory for state, one for the audit log."""
 
 from __future__ import annotations
 
 import os
+from typing import Final
 
 from halfopen.linux.files import is_root
+
+ENVIRONMENT: Final = "HALFOPEN_STATE_DIR"
+STATE_OF_ROOT: Final = "/var/lib/halfopen"
+LOGS_OF_ROOT: Final = "/var/log/halfopen"
+# The service, a user of its own, writes below those of root.
+STATE_OF_SERVICE: Final = f"{STATE_OF_ROOT}/service"
+LOGS_OF_SERVICE: Final = f"{LOGS_OF_ROOT}/service"
+
+
+def state_directory() -> str:
+    """$HALFOPEN_STATE_DIR, else /var/lib/halfopen for root and ~/.local/state/halfopen for others."""
+    return os.environ.get(ENVIRONMENT) or directory(STATE_OF_ROOT)
 
 
 def directory(of_root: str) -> str:

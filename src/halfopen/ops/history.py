@@ -16,8 +16,7 @@ from halfopen.store import flights
 from halfopen.store.database import ENVIRONMENT, HistoryPlace
 from halfopen.store.reader import History, HistoryWanted
 
-OF_SERVICE: Final = "/var/lib/halfopen/service/history/"
-_ROOT_DIRECTORY: Final = "/var/lib/halfopen"
+OF_SERVICE: Final = f"{state.STATE_OF_SERVICE}/history/"
 # A chart has two hundred columns at most, and each slot is a row of the answer.
 _SLOTS_MOST: Final = 3600
 
@@ -29,7 +28,7 @@ def place_of(file: str | None) -> HistoryPlace:
     service = HistoryPlace.of(os.environ.get(ENVIRONMENT) or OF_SERVICE)
     if os.access(service.file, os.R_OK):
         return service
-    return HistoryPlace.of(f"{state.directory(_ROOT_DIRECTORY)}/history/")
+    return HistoryPlace.of(f"{state.directory(state.STATE_OF_ROOT)}/history/")
 
 
 def moment_s(text: str, now_s: float, *, what: str) -> float:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from halfopen.core.errors import HalfopenError, NotPermitted, Unsupported
-from halfopen.linux import files, small_files
+from halfopen.linux import files, small_files, state
 from halfopen.linux.replacing import replace
 from halfopen.service.unit import CONFIG, DROP_IN, MADE_BY, UNIT, ServiceFile, service_files
 
@@ -92,7 +92,7 @@ def uninstall(root: str) -> Laid:
     done = _removed(root, [])
     if not root and done:
         _run(["systemctl", "daemon-reload"])
-    kept = [path for path in (CONFIG, "/var/lib/halfopen", "/var/log/halfopen") if os.path.exists(root + path)]
+    kept = [path for path in (CONFIG, state.STATE_OF_ROOT, state.LOGS_OF_ROOT) if os.path.exists(root + path)]
     done += [f"kept     {root}{path}" for path in kept]
     return Laid(tuple(done) or ("nothing was installed",))
 

@@ -19,8 +19,6 @@ from halfopen.service.face_keeper import FaceKeeper, face_user
 from halfopen.service.notify_part import settings_of
 from halfopen.service.running import RunningService
 
-_ENVIRONMENT: Final = "HALFOPEN_STATE_DIR"
-_OF_ROOT: Final = "/var/lib/halfopen"
 _FILE: Final = "notify.db"
 
 
@@ -81,7 +79,7 @@ def spool_path() -> str:
     """Where the spool is: in the state directory, or where root's process is told by another user, in a directory of
     that user beside it. Raises: HalfopenError.
     """
-    directory = os.environ.get(_ENVIRONMENT) or state.directory(_OF_ROOT)
+    directory = state.state_directory()
     user = face_user()
     if user is None:
         return os.path.join(directory, _FILE)

@@ -15,13 +15,11 @@ from halfopen.linux import state
 from halfopen.service.requests import AskAcknowledge, AskSilence
 
 _PART_LEAST: Final = 4
-_ENVIRONMENT: Final = "HALFOPEN_STATE_DIR"
-_OF_ROOT: Final = "/var/lib/halfopen"
 
 
 def file_path() -> str:
     """The file that keeps silences: in the service's state directory."""
-    return os.path.join(os.environ.get(_ENVIRONMENT) or state.directory(_OF_ROOT), "silences.json")
+    return os.path.join(state.state_directory(), "silences.json")
 
 
 def user(uid: int) -> str:

@@ -10,13 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from halfopen.linux import state
+
 MADE_BY: Final = "# made by halfopen service install"
 """The first line of the files that an uninstall removes again."""
 CONFIG: Final = "/etc/halfopen/halfopen.toml"
 UNIT: Final = "halfopen.service"
 DROP_IN: Final = "10-all-namespaces.conf"
-_STATE: Final = "/var/lib/halfopen/service"
-_LOGS: Final = "/var/log/halfopen/service"
 
 # In the order of docs/service.md, which says what each is for.
 # Without CAP_DAC_READ_SEARCH and pidfd_getfd(2): eBPF tells who listens and with which options.
@@ -165,9 +165,9 @@ def service_files(
     """
     lib = "/usr/lib" if packaged else "/etc"
     environment = [
-        f"HALFOPEN_AUDIT_LOG={_LOGS}/audit.jsonl",
-        f"HALFOPEN_STATE_DIR={_STATE}",
-        f"HALFOPEN_HISTORY={_STATE}/history/",
+        f"HALFOPEN_AUDIT_LOG={state.LOGS_OF_SERVICE}/audit.jsonl",
+        f"{state.ENVIRONMENT}={state.STATE_OF_SERVICE}",
+        f"HALFOPEN_HISTORY={state.STATE_OF_SERVICE}/history/",
         "OPENBLAS_NUM_THREADS=1",
         *([f"PYTHONPATH={python_path}"] if python_path else []),
     ]
@@ -175,7 +175,7 @@ def service_files(
         "made_by": MADE_BY,
         "program": program,
         "config": CONFIG,
-        "logs": _LOGS,
+        "logs": state.LOGS_OF_SERVICE,
         "capabilities": _CAPABILITIES,
         "environment": "\n".join(f"Environment={one}" for one in environment),
     }

@@ -13,6 +13,7 @@ from halfopen.change.journal_file import Journal
 from halfopen.core.errors import HalfopenError, JournalError
 from halfopen.core.tune.records import Began, Then
 from halfopen.core.tune.spots import Place
+from halfopen.linux import state
 
 PLACE = Place("boot", 7, 1, "/run/netns/web", "web")
 
@@ -119,4 +120,4 @@ def test_an_existing_journal_is_not_to_be_left_for_another(journal: Journal) -> 
     new = Journal(f"{journal.path}/below")
     with pytest.raises(JournalError, match="not a directory") as raised, new.locked():
         pass
-    assert act.ENVIRONMENT in raised.value.hint
+    assert state.ENVIRONMENT in raised.value.hint

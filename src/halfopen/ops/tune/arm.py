@@ -18,10 +18,9 @@ from pathlib import Path
 from typing import Final
 
 from halfopen.change import audit
-from halfopen.change.journal_file import ENVIRONMENT
 from halfopen.core.errors import HalfopenError, Unsupported
 from halfopen.core.tune.records import Began
-from halfopen.linux import proc
+from halfopen.linux import proc, state
 from halfopen.read import netns_lookup
 
 _TIMER: Final = "halfopen.ops.tune.timer"
@@ -40,7 +39,7 @@ def arm(begun: Sequence[Began], netns_fd: int, directory: str, audit_log: str) -
     """
     ids, at_s = [b.id for b in begun], begun[0].until_s or 0.0
     environment = {
-        ENVIRONMENT: os.path.abspath(directory),
+        state.ENVIRONMENT: os.path.abspath(directory),
         audit.ENVIRONMENT: os.path.abspath(audit_log),
         "PYTHONPATH": _python_path(),
     }
