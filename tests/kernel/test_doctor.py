@@ -12,6 +12,7 @@ import pytest
 
 import capabilities
 from halfopen.core.errors import HalfopenError, NotPermitted, Unsupported
+from halfopen.linux import proc
 from halfopen.linux.bpf import libbpf
 from halfopen.linux.bpf.bpf_object import REFUSE
 from halfopen.ops.doctor import PROGRAMS, examine
@@ -229,7 +230,7 @@ def test_what_goes_wrong_has_a_grant_or_is_unknown(error: Exception, outcome: st
 
 
 def test_in_a_user_namespace_no_capability_would_help_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(features, "in_user_namespace", lambda: True)
+    monkeypatch.setattr(proc, "in_user_namespace", lambda: True)
 
     def work() -> str:
         raise NotPermitted("no")

@@ -24,7 +24,7 @@ def possible() -> bool:
     """Whether this host can arm a guard; a user namespace cannot."""
     from halfopen.read import guards
 
-    return guards.possible()
+    return bool(guards.possible())
 
 
 def let_in(lab: Lab, web: LabListener, clients: int, patience_s: float) -> tuple[int, int]:

@@ -19,10 +19,18 @@ _THREAD: Final = "/proc/thread-self/ns/net"
 _SHORTAGES: Final = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS)
 
 
-@lru_cache(maxsize=1)
 def boot_id() -> str:
-    """The kernel's name for this boot; empty where /proc does not say."""
-    return small_files.text("/proc/sys/kernel/random/boot_id")
+    """The kernel's name for this boot; empty where /proc does not say, or cannot be asked for lack of descriptors."""
+    try:
+        return _boot_id()
+    except OSError:
+        return ""
+
+
+# Only an answer is kept: a shortage passes, and a boot without a name would be another one.
+@lru_cache(maxsize=1)
+def _boot_id() -> str:
+    return small_files.must_read("/proc/sys/kernel/random/boot_id").decode("ascii", "replace").strip()
 
 
 def host() -> Host:

@@ -13,6 +13,8 @@ MANY_FILES: Final = 10_000
 # include/linux/proc_ns.h: PROC_PID_INIT_INO and PROC_USER_INIT_INO, the namespaces that were booted.
 BOOTED_PIDS: Final = 0xEFFFFFFC
 _BOOTED_USERS: Final = 0xEFFFFFFD
+# /proc/self/uid_map where every user is mapped to itself.
+_EVERY_USER: Final = ["0", "0", "4294967295"]
 
 
 def on_the_host() -> bool:
@@ -22,6 +24,14 @@ def on_the_host() -> bool:
     except OSError:
         return False
     return found == (BOOTED_PIDS, _BOOTED_USERS)
+
+
+def in_user_namespace() -> bool | None:
+    """Whether this process lives in a user namespace of its own: there, no capability counts for the machine. None
+    where /proc does not say.
+    """
+    mapped = text("/proc/self/uid_map").split()
+    return mapped != _EVERY_USER if mapped else None
 
 
 def pids() -> list[int]:

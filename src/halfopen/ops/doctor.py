@@ -9,7 +9,7 @@ from halfopen.change import destroy, nft_door
 from halfopen.core.errors import CannotGuard, HalfopenError, Unsupported
 from halfopen.core.features import RELEASE, Checkup, Feature
 from halfopen.core.sample.guard import FIRST_SYN, GEN_COOKIE, TC, XDP
-from halfopen.linux import identity
+from halfopen.linux import identity, proc
 from halfopen.ops.protect import fronts, space
 from halfopen.ops.protect.trial import trial
 from halfopen.read import bpf_features, features
@@ -110,7 +110,7 @@ def examine() -> Checkup:
     return Checkup(
         host=identity.host(),
         uid=os.geteuid(),
-        user_namespace=features.in_user_namespace(),
+        user_namespace=bool(proc.in_user_namespace()),
         features=(
             *features.reading(),
             _release(),

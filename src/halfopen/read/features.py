@@ -20,12 +20,6 @@ from halfopen.read.listener_options import duplicate
 
 _NO_DESCRIPTOR: Final = 2**31 - 1
 _PF_KTHREAD: Final = 0x200000
-_WHOLE_MACHINE: Final = ["0", "0", "4294967295"]
-
-
-def in_user_namespace() -> bool:
-    """Whether this process lives in a user namespace of its own: there, no capability counts for the machine."""
-    return small_files.text("/proc/self/uid_map").split() not in (_WHOLE_MACHINE, [])
 
 
 def tried(id: str, purpose: str, work: Callable[[], str], needs: tuple[str, ...] = ()) -> Feature:
@@ -47,7 +41,7 @@ def tried(id: str, purpose: str, work: Callable[[], str], needs: tuple[str, ...]
 
 def _privileges(needs: tuple[str, ...]) -> tuple[Grant, ...]:
     missing = tuple(Grant("capability", name) for name in proc.lacking(needs))
-    if in_user_namespace():
+    if proc.in_user_namespace():
         return (*missing, Grant("host", "running outside of this user namespace"))
     return missing or (Grant("host", "a security module, kernel lockdown or seccomp filter that allows it"),)
 

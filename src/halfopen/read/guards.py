@@ -17,7 +17,6 @@ from halfopen.read.probe import Draft, Probe
 _DATA: Final = ".data"
 _LINK: Final = "anon_inode:bpf_link"
 _KFUNC: Final = "bpf_sk_assign_tcp_reqsk"
-_WHOLE_MACHINE: Final = ["0", "0", "4294967295"]
 # Looking at all eBPF links of the machine takes a fifth of a millisecond, and more where there are many.
 _LOOK_S: Final = 2.0
 _NO_GUARDS: Final = Guards((), None)
@@ -64,15 +63,23 @@ class GuardsSeen:
         return Guards(tuple(one for one in self._found if one.netns_inode == inode), None)
 
 
-@lru_cache(maxsize=1)
-def possible() -> bool:
-    """Whether this kernel has what a guard needs, and this process the privileges; a trial may still show otherwise."""
-    try:
-        # The capabilities of a user namespace load no program.
-        may = small_files.text("/proc/self/uid_map").split() == _WHOLE_MACHINE and not proc.lacking(_NEEDS)
-        return may and loader.kernel_has_function(_KFUNC)
-    except HalfopenError:
+def possible() -> bool | None:
+    """Whether this kernel has what a guard needs, and this process the privileges; a trial may still show otherwise.
+    None where that could not be told: it is asked anew the next time.
+    """
+    # The capabilities of a user namespace load no program.
+    if (elsewhere := proc.in_user_namespace()) or proc.lacking(_NEEDS):
         return False
+    try:
+        return None if elsewhere is None else _kernel_can()
+    except HalfopenError:
+        return None
+
+
+# The kernel's types are some megabytes to read.
+@lru_cache(maxsize=1)
+def _kernel_can() -> bool:
+    return loader.kernel_has_function(_KFUNC)
 
 
 def guards(*, holders: bool = True) -> list[FoundGuard]:

@@ -58,3 +58,11 @@ def test_without_proc_no_files_are_open(monkeypatch: pytest.MonkeyPatch) -> None
 
     monkeypatch.setattr(os, "listdir", refused)
     assert not proc.has_open_files(0)
+
+
+@pytest.mark.parametrize(
+    ("mapped", "told"), [("         0          0 4294967295\n", False), ("0 1000 1\n", True), ("", None)]
+)
+def test_a_user_namespace_is_told_by_its_map(monkeypatch: pytest.MonkeyPatch, mapped: str, told: bool | None) -> None:
+    monkeypatch.setattr(proc, "text", lambda path: mapped.strip())
+    assert proc.in_user_namespace() is told

@@ -134,8 +134,8 @@ class FoundGuard:
 
 @dataclass(frozen=True, slots=True)
 class Guards:
-    """The guards that are armed in a namespace; possible: this host and user could arm one, None: not looked for;
-    earlier: the same guards at the look before, where that had no part of its own.
+    """The guards that are armed in a namespace; possible: this host and user could arm one, None: not looked for, or it
+    could not be told; earlier: the same guards at the look before, where that had no part of its own.
     """
 
     found: tuple[FoundGuard, ...] = ()
