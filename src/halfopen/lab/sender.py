@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from halfopen.core.errors import KernelError, NotPermitted, Unsupported
 from halfopen.lab.frames import Bytes
 from halfopen.lab.host import LabHost
+from halfopen.lab.mmsg import SENDMMSG
 
 # Half of the kernel's default netdev_max_backlog (1000), and small enough that times are good to a millisecond.
 BATCH: Final = 256
@@ -56,8 +57,6 @@ class Sender:
         # Open for good: a pread() gives fresh counters of the namespace it was opened in.
         self._counters = host.run(lambda: os.open("/proc/thread-self/net/dev", os.O_RDONLY | os.O_CLOEXEC))
         self._device = f"{host.device}:".encode()
-        self._libc = ctypes.CDLL(None, use_errno=True)
-        self._libc.sendmmsg.argtypes = [ctypes.c_int, ctypes.c_void_p, ctypes.c_uint, ctypes.c_int]
         self._refused = 0
 
     def _dropped(self) -> int:
@@ -113,7 +112,7 @@ class Sender:
         while done < n:
             want = min(BATCH, n - done)
             begun = time.monotonic()
-            sent = self._libc.sendmmsg(fd, base + done * _MMSGHDR, want, 0)
+            sent = SENDMMSG(fd, base + done * _MMSGHDR, want, 0)
             if sent < want:
                 self._refused += 1
                 if sent < 0 and ctypes.get_errno() not in (errno.ENOBUFS, errno.EAGAIN, errno.EINTR):

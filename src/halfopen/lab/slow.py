@@ -22,6 +22,7 @@ from halfopen.lab.background import Background
 from halfopen.lab.flood import MAX_DURATION_S, keys_of, path_to, timestamp
 from halfopen.lab.frames import ETH, Bytes, Path, parse_syn_acks
 from halfopen.lab.listener import LabListener
+from halfopen.lab.mmsg import RECVMMSG
 from halfopen.lab.raw_host import RawHost
 from halfopen.lab.sender import BATCH, Sender, packet_socket
 from halfopen.lab.sources import SLOW, SLOW_V4, SLOW_V6
@@ -68,8 +69,6 @@ class Capture:
         self._headers = np.zeros((BATCH, _MSGHDR_WORDS), dtype=np.uint64)
         self._headers[:, 2] = turn * np.uint64(16) + np.uint64(self._vectors.ctypes.data)
         self._headers[:, 3] = 1
-        self._libc = ctypes.CDLL(None, use_errno=True)
-        self._libc.recvmmsg.argtypes = [ctypes.c_int, ctypes.c_void_p, ctypes.c_uint, ctypes.c_int, ctypes.c_void_p]
         self._poll = select.poll()
         self._poll.register(self.socket.fileno(), select.POLLIN)
 
@@ -78,8 +77,8 @@ class Capture:
         self._poll.poll(max(0.0, seconds) * 1000)
 
     def take(self) -> Bytes:
-        """The frames that are here now, at most a batch; a view that the next call overwrites."""
-        n = self._libc.recvmmsg(self.socket.fileno(), self._headers.ctypes.data, BATCH, socket.MSG_DONTWAIT, None)
+        """The n frames that are here now, (n, 128), at most a batch; a view that the next call overwrites."""
+        n = RECVMMSG(self.socket.fileno(), self._headers.ctypes.data, BATCH, socket.MSG_DONTWAIT, None)
         return self._frames[: max(0, n)]
 
     def close(self) -> None:

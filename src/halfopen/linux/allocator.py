@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import ctypes
 from typing import Final
+
+from halfopen.linux.libc import LIBC
 
 # <malloc.h>
 _M_MMAP_THRESHOLD: Final = -3
@@ -35,7 +36,7 @@ def share_one_heap() -> None:
 
 def _set(parameter: int, value: int) -> None:
     try:
-        ctypes.CDLL(None).mallopt(parameter, value)
+        LIBC.mallopt(parameter, value)
     except AttributeError:
         pass
 
@@ -45,6 +46,6 @@ def give_back() -> None:
 
     Since glibc 2.8 malloc_trim(3) looks into every arena.
     """
-    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    trim = getattr(LIBC, "malloc_trim", None)
     if trim is not None:
         trim(0)

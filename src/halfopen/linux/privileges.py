@@ -10,6 +10,7 @@ from typing import Final
 
 from halfopen.core.errors import KernelError
 from halfopen.linux import small_files
+from halfopen.linux.libc import LIBC
 
 _SET_PDEATHSIG: Final = 1
 _CAPBSET_READ: Final = 23
@@ -19,8 +20,6 @@ _CAP_AMBIENT: Final = 47
 _CAP_AMBIENT_CLEAR_ALL: Final = 4
 _CAPABILITY_VERSION_3: Final = 0x20080522
 _LAST: Final = 63
-
-_libc = ctypes.CDLL(None, use_errno=True)
 
 
 def give_up_all(user: tuple[int, int] | None = None) -> None:
@@ -43,7 +42,7 @@ def give_up_all(user: tuple[int, int] | None = None) -> None:
     _prctl("PR_CAP_AMBIENT_CLEAR_ALL", _CAP_AMBIENT, _CAP_AMBIENT_CLEAR_ALL)
     head = (ctypes.c_uint32 * 2)(_CAPABILITY_VERSION_3, 0)
     sets = (ctypes.c_uint32 * 6)()  # effective, permitted and inheritable, in two halves
-    if _libc.capset(ctypes.byref(head), ctypes.byref(sets)) != 0:
+    if LIBC.capset(ctypes.byref(head), ctypes.byref(sets)) != 0:
         raise KernelError("capset", ctypes.get_errno())
 
 
@@ -78,10 +77,10 @@ def user_of(names: Sequence[str]) -> tuple[int, int]:
 
 def _drop_bounding_set() -> None:
     for capability in range(_LAST + 1):
-        if _libc.prctl(_CAPBSET_READ, capability, 0, 0, 0) == 1:
-            _libc.prctl(_CAPBSET_DROP, capability, 0, 0, 0)  # without CAP_SETPCAP it stays; no_new_privs suffices
+        if LIBC.prctl(_CAPBSET_READ, capability, 0, 0, 0) == 1:
+            LIBC.prctl(_CAPBSET_DROP, capability, 0, 0, 0)  # without CAP_SETPCAP it stays; no_new_privs suffices
 
 
 def _prctl(name: str, option: int, value: int) -> None:
-    if _libc.prctl(option, value, 0, 0, 0) != 0:
+    if LIBC.prctl(option, value, 0, 0, 0) != 0:
         raise KernelError(f"prctl({name})", ctypes.get_errno())

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import ctypes
 import fcntl
 import os
 from typing import Final
 
 from halfopen.core.errors import HalfopenError
 from halfopen.linux import proc
+from halfopen.linux.libc import LIBC
 from halfopen.linux.netns import resolve
 
 _CLONE_NEWUSER: Final = 0x10000000
@@ -41,6 +41,6 @@ def join_owner(spec: str) -> None:
         os.close(fd)
     try:
         if not os.path.samestat(os.fstat(owner), os.stat("/proc/self/ns/user")):
-            ctypes.CDLL(None).setns(owner, _CLONE_NEWUSER)
+            LIBC.setns(owner, _CLONE_NEWUSER)
     finally:
         os.close(owner)

@@ -130,14 +130,14 @@ def _table(path: str) -> bytearray:
     return text
 
 
-def sockets(files: tuple[str, ...] = ("tcp", "tcp6")) -> tuple[NDArray[Any], NDArray[Any], int]:
-    """Of `files` of /proc/net (see wire.procnet): request sockets, (N,) dtype REQUEST; listeners, (L,) dtype LISTENER;
-    and how many full sockets are in SYN_RECV.
+def sockets() -> tuple[NDArray[Any], NDArray[Any], int]:
+    """Of /proc/net/tcp and tcp6 (see wire.procnet), a walk each: request sockets, (N,) dtype REQUEST; listeners, (L,)
+    dtype LISTENER; and how many full sockets are in SYN_RECV.
 
     Raises: Unsupported when there is no such file, NotPermitted when it cannot be read, WireError.
     """
     requests, listeners, full = [], [], 0
-    for name in files:
+    for name in ("tcp", "tcp6"):
         try:
             data = _table(f"{_NET}/{name}")
         except FileNotFoundError:

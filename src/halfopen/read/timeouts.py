@@ -44,14 +44,10 @@ def key(row: Any) -> Key:
     )
 
 
-def read(families: frozenset[int] = frozenset((2, 10))) -> Table:
-    """The timeouts of the requests of the calling thread's namespace; empty where /proc does not show it.
-
-    families: of the sockets that are asked for (2, 10): each is a file of its own, and a walk.
-    """
-    files = tuple(name for family, name in ((2, "tcp"), (10, "tcp6")) if family in families)
+def read() -> Table:
+    """The timeouts of the requests of the calling thread's namespace; empty where /proc does not show it."""
     try:
-        rows, _, _ = procfs.sockets(files)
+        rows, _, _ = procfs.sockets()
     except HalfopenError:
         return {}
     return {key(row): int(row["retransmits"]) for row in rows}

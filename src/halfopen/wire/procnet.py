@@ -13,6 +13,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from halfopen.core.addresses import AF_INET, AF_INET6
 from halfopen.core.errors import WireError
 from halfopen.core.sample import LISTENER, REQUEST
 
@@ -49,7 +50,7 @@ def parse_tcp(data: bytes | bytearray) -> tuple[NDArray[Any], NDArray[Any], int]
     listeners, full = [], 0
     for match in _LINE.finditer(data):
         local, lport, remote, rport, state, _, rx_queue, _, when, retries, uid, inode, rest = match.groups()
-        family = 10 if len(local) == 32 else 2
+        family = AF_INET6 if len(local) == 32 else AF_INET
         if state == b"0A":
             who = min(int(inode), 2**32 - 1), min(int(uid), 2**32 - 1)
             listeners.append(

@@ -22,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from halfopen.lab.frames import Bytes
+from halfopen.lab.mmsg import RECVMMSG, SENDMMSG
 from halfopen.lab.wire.rules import WireRule, WireRules, parse
 
 MAX_S: Final = 600.0
@@ -37,9 +38,6 @@ _IDLE_S: Final = 0.05
 # The page of counters: carried, too long or no room, losses by rule from RULES on, the greatest delay too much in µs.
 CARRIED, REFUSED, LATE_US, RULES = 0, 1, 2, 8
 PAGE: Final = 4096
-_LIBC: Final = ctypes.CDLL(None, use_errno=True)
-_LIBC.recvmmsg.argtypes = [ctypes.c_int, ctypes.c_void_p, ctypes.c_uint, ctypes.c_int, ctypes.c_void_p]
-_LIBC.sendmmsg.argtypes = [ctypes.c_int, ctypes.c_void_p, ctypes.c_uint, ctypes.c_int]
 
 
 class Batch:
@@ -60,7 +58,7 @@ class Batch:
 
         The frames are a view that the next call overwrites.
         """
-        n = max(0, _LIBC.recvmmsg(fd, self.headers.ctypes.data, _BATCH, socket.MSG_DONTWAIT | socket.MSG_TRUNC, None))
+        n = max(0, RECVMMSG(fd, self.headers.ctypes.data, _BATCH, socket.MSG_DONTWAIT | socket.MSG_TRUNC, None))
         return self.frames[:n], (self.headers[:n, 7] & np.uint64(0xFFFFFFFF)).astype(np.int64)
 
     def send(self, fd: int, frames: Bytes, lengths: NDArray[np.int64]) -> None:
@@ -72,7 +70,7 @@ class Batch:
         self.frames[:n] = frames
         self.vectors[:n, 1] = lengths
         while done < n:
-            sent = _LIBC.sendmmsg(fd, self.headers.ctypes.data + done * _MMSGHDR, n - done, 0)
+            sent = SENDMMSG(fd, self.headers.ctypes.data + done * _MMSGHDR, n - done, 0)
             if sent <= 0:
                 if ctypes.get_errno() not in (errno.ENOBUFS, errno.EAGAIN, errno.EINTR, errno.ENETDOWN):
                     raise OSError(ctypes.get_errno(), "sendmmsg")

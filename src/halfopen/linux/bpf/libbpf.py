@@ -12,6 +12,7 @@ from functools import lru_cache
 from typing import Any, Final
 
 from halfopen.core.errors import HalfopenError, KernelError, NotPermitted, Unsupported
+from halfopen.linux.libc import LIBC
 
 _SONAME: Final = "libbpf.so.1"
 # A verifier's log comes as one message, and its end is what tells.
@@ -76,15 +77,15 @@ _hearing_lock: Final = threading.Lock()
 
 def _hear() -> Any:
     """The print callback: what libbpf says is kept for the error it may lead to."""
-    libc = ctypes.CDLL(None)
-    libc.vsnprintf.argtypes = (c_char_p, c_size_t, c_char_p, c_void_p)
+    print_to = LIBC.vsnprintf
+    print_to.argtypes = (c_char_p, c_size_t, c_char_p, c_void_p)
 
     # A va_list is handed on as the pointer that it is, or is passed as, on all of Linux's 64-bit architectures.
     def hear(level: int, template: bytes, arguments: int) -> int:
         lines: list[str] | None = getattr(_said, "lines", None)
         if lines is not None and (level <= 1 or template.startswith(_WHY_NO_BTF)):
             try:
-                libc.vsnprintf(_said.buffer, _MESSAGE_BYTES, template, arguments)
+                print_to(_said.buffer, _MESSAGE_BYTES, template, arguments)
                 lines.append(_said.buffer.value.decode(errors="replace"))
             except MemoryError:  # nobody could be told: C called
                 lines.append(_NO_MEMORY)

@@ -6,23 +6,21 @@ import ctypes
 import mmap
 import os
 import weakref
-from functools import lru_cache
 from typing import Any, Final
 
 from halfopen.core.errors import KernelError
+from halfopen.linux.libc import LIBC
 
 _MAP_FIXED: Final = 0x10
 _FAILED: Final = ctypes.c_void_p(-1).value
 _BOTH: Final = mmap.PROT_READ | mmap.PROT_WRITE
 
 
-@lru_cache(maxsize=1)
-def _libc() -> ctypes.CDLL:
-    libc = ctypes.CDLL(None, use_errno=True)
-    libc.mmap.restype = ctypes.c_void_p
-    libc.mmap.argtypes = (ctypes.c_void_p, ctypes.c_size_t, *[ctypes.c_int] * 3, ctypes.c_long)
-    libc.munmap.argtypes = (ctypes.c_void_p, ctypes.c_size_t)
-    return libc
+_map: Final = LIBC.mmap
+_map.restype = ctypes.c_void_p
+_map.argtypes = (ctypes.c_void_p, ctypes.c_size_t, *[ctypes.c_int] * 3, ctypes.c_long)
+_unmap: Final = LIBC.munmap
+_unmap.argtypes = (ctypes.c_void_p, ctypes.c_size_t)
 
 
 class Window:
@@ -31,14 +29,14 @@ class Window:
     def __init__(self, fd: int, size: int = mmap.PAGESIZE) -> None:
         """Raises: KernelError."""
         self._size = size
-        self._address = _libc().mmap(None, size, _BOTH, mmap.MAP_SHARED, fd, 0)
+        self._address = _map(None, size, _BOTH, mmap.MAP_SHARED, fd, 0)
         if self._address == _FAILED:
             raise KernelError("mapping an eBPF map", ctypes.get_errno(), os.strerror(ctypes.get_errno()))
         self.memory: Any = (ctypes.c_char * size).from_address(self._address)
         # When the last array over it is gone.
-        weakref.finalize(self.memory, _libc().munmap, self._address, size).atexit = False
+        weakref.finalize(self.memory, _unmap, self._address, size).atexit = False
 
     def close(self) -> None:
         """Let go of the map. What looks through the window sees zeros from now on, and nobody sees what it writes."""
         anonymous = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | _MAP_FIXED
-        _libc().mmap(self._address, self._size, _BOTH, anonymous, -1, 0)
+        _map(self._address, self._size, _BOTH, anonymous, -1, 0)
