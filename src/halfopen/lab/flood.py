@@ -69,11 +69,6 @@ class Sent:
         """How many SYNs were sent."""
         return len(self.seq)
 
-    @property
-    def elapsed_s(self) -> float:
-        """From the first to the last."""
-        return float(self.sent_at_s[-1] - self.sent_at_s[0]) if self.count else 0.0
-
     def addresses(self) -> list[str]:
         """The sources as text, v4-mapped ones as plain IPv4. For few: it makes an object each."""
         from halfopen.core.units import address_text

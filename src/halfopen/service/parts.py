@@ -5,25 +5,18 @@ A new part is a class that takes bodies, and an entry in `PARTS`.
 
 from __future__ import annotations
 
-import queue
 import socket
-import threading
 from collections.abc import Callable, Mapping
 from typing import Any, Final, Protocol
 
-from halfopen.core.errors import HalfopenError, words
 from halfopen.core.metrics_text import MetricsText
 from halfopen.core.notice import ReceiverStanding
-from halfopen.linux import threads
 
 METRICS: Final = "metrics"
 # The part of its text about each listener, which seldom changes and is long.
 METRICS_LISTENERS: Final = "metrics-listeners"
 NOTIFY: Final = "notify"
 WEB: Final = "web"
-
-# Of parcels that a part which may have to wait for others has not looked at yet.
-_WAITING_MOST: Final = 256
 
 
 class FacePart(Protocol):
@@ -72,60 +65,6 @@ class MetricsPart:
 
     def close(self) -> None:
         self._server.close()
-
-
-class PatientPart:
-    """A part in a thread of its own: it may wait for others as long as it likes, and holds up nobody meanwhile."""
-
-    def __init__(self, part: FacePart, kind: str) -> None:
-        """Raises: KernelError."""
-        self._part, self._kind = part, kind
-        self._bodies: queue.Queue[bytes | None] = queue.Queue(_WAITING_MOST)
-        self.dropped = 0
-        self._troubles: list[str] = []
-        self._thread = threading.Thread(target=self._run, name=f"halfopen-{kind}", daemon=True)
-        threads.start(self._thread)
-
-    def take(self, body: bytes) -> None:
-        """Raises: HalfopenError for what went wrong with an earlier one."""
-        while True:
-            try:
-                self._bodies.put_nowait(body)
-                break
-            except queue.Full:
-                self._drop()
-        if self._troubles:
-            raise HalfopenError(self._kind, self._troubles.pop(0))
-
-    def told(self) -> list[str]:
-        return self._part.told()
-
-    def receivers(self) -> list[ReceiverStanding]:
-        return self._part.receivers()
-
-    def _drop(self) -> None:
-        try:
-            self._bodies.get_nowait()
-            self.dropped += 1
-        except queue.Empty:
-            pass
-
-    def _run(self) -> None:
-        while (body := self._bodies.get()) is not None:
-            try:
-                self._part.take(body)
-            except Exception as e:  # of a library that talks to some service: the next one may fare better
-                if len(self._troubles) < _WAITING_MOST:
-                    self._troubles.append(words(e))
-
-    def close(self) -> None:
-        self._drop()
-        try:
-            self._bodies.put_nowait(None)
-        except queue.Full:
-            return
-        self._thread.join(timeout=2)
-        self._part.close()
 
 
 def _notify(settings: Mapping[str, Any]) -> FacePart:

@@ -18,8 +18,6 @@ from halfopen.core.units import Address, Network, duration_s, duration_words, en
 _BARE: Final = re.compile(r"\d{1,9}(?:\.\d{1,6})?", re.ASCII)
 _SHARE: Final = re.compile(r"(\d{1,3}(?:\.\d{1,3})?) ?%", re.ASCII)
 _RATE: Final = re.compile(r"(\d{1,9}) ?/ ?s", re.ASCII)
-_SIZE: Final = re.compile(r"(\d{1,9}) ?(B|KiB|MiB|GiB)", re.ASCII)
-_UNITS: Final = {"B": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}
 # No number of connections, readings or deviations is higher.
 MOST: Final = 10**9
 
@@ -102,18 +100,6 @@ def _read_rate(raw: Any) -> int:
     return int(found[1])
 
 
-def _read_size(raw: Any) -> int:
-    found = _SIZE.fullmatch(raw.strip()) if isinstance(raw, str) else None
-    if found is None:
-        raise UsageError(f"{_shown(raw)} is not a size", hint='write it as "64MiB" (B, KiB, MiB, GiB)')
-    return int(found[1]) * _UNITS[found[2]]
-
-
-def _write_size(size: int) -> str:
-    unit = next(name for name in ("GiB", "MiB", "KiB", "B") if size % _UNITS[name] == 0 and (size or name == "B"))
-    return quoted(f"{size // _UNITS[unit]}{unit}")
-
-
 def whole(least: int = 0, most: int = MOST) -> Word:
     """A whole number within bounds; its `read` raises UsageError."""
 
@@ -143,12 +129,6 @@ def number(least: float = 0.0, most: float = MOST) -> Word:
 def _read_text(raw: Any) -> str:
     if not isinstance(raw, str):
         raise UsageError(f"{_shown(raw)} is not a text", hint="write it in quotes")
-    return raw
-
-
-def _read_secret(raw: Any) -> str:
-    if not isinstance(raw, str):
-        raise UsageError("is not a text", hint="write it in quotes")
     return raw
 
 
@@ -196,7 +176,6 @@ Endpoint = tuple[Address | None, int]
 """A listener as a filter names it: an address, None for any, and a port."""
 
 TEXT: Final = Word("a text", _read_text, quoted)
-SECRET: Final = Word("a text, never shown", _read_secret, lambda text: '"(not shown)"' if text else '""')
 FLAG: Final = Word("`true` or `false`", _read_flag, lambda value: str(value).lower())
 ENDPOINT: Final = Word(
     'a listener, as in `":443"`, `"192.0.2.1:443"` or `"[::1]:443"`', _read_endpoint, _write_endpoint
@@ -209,9 +188,5 @@ Share = Annotated[float, share()]
 """A share of 1, written as `"80%"`."""
 PerSecond = Annotated[int, Word("a rate", _read_rate, lambda rate: quoted(f"{rate}/s"))]
 """Written as `"500/s"`."""
-Size = Annotated[int, Word("a size", _read_size, _write_size)]
-"""Bytes, written as `"64MiB"`."""
-Secret = Annotated[str, SECRET]
-"""A text that nothing shows."""
 Endpoints = tuple[Annotated[Endpoint, ENDPOINT], ...]
 Prefixes = tuple[Annotated[Network, PREFIX], ...]

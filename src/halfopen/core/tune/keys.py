@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Final
 
-IPV4: Final = "net.ipv4."
 SYNACK: Final = "net.ipv4.tcp_synack_retries"
 COOKIES: Final = "net.ipv4.tcp_syncookies"
 SYN_BACKLOG: Final = "net.ipv4.tcp_max_syn_backlog"

@@ -34,7 +34,7 @@ def test_a_setting_with_advice_is_not_called_a_false_cure_as_well() -> None:
 
 
 def of(key: str, goals: Goals | None = None, **more: int) -> Advice:
-    values = {**DEBIAN, **{keys.IPV4 + k: v for k, v in more.items()}}
+    values = {**DEBIAN, **{f"net.ipv4.{k}": v for k, v in more.items()}}
     return next(a for a in advise(values, goals or Goals()) if a.key == key)
 
 
