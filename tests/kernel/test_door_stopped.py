@@ -7,8 +7,10 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING
 
 import pytest
 
@@ -45,27 +47,34 @@ run_in(resolve(sys.argv[1]).open(), hold)
 """
 
 
-def test_kill_9_while_it_is_held_opens_it(lab: Lab) -> None:
-    lab.server.listen(8080)
-    port = 40_000
+@contextmanager
+def _holding(lab: Lab, port: int) -> Iterator[tuple[subprocess.Popen[str], IO[str]]]:
+    """A process that holds the door for the connection from this port, and what it says."""
     words = [sys.executable, "-c", _HOLD, path_of(lab), row_of(lab, port).tobytes().hex()]
     environment = {**os.environ, "PYTHONPATH": str(SRC)}
     with subprocess.Popen(words, stdout=subprocess.PIPE, env=environment, text=True) as holder:
         try:
             assert holder.stdout is not None
             assert holder.stdout.readline() == "held\n"
-            ours = held_programs(holder.pid)
-            assert ours & loaded_programs()
-            with connecting(lab, port) as held, connecting(lab, port + 1) as other:
-                until(lambda: connected(other))
-                assert not connected(held)
-                holder.send_signal(signal.SIGKILL)
-                holder.wait()
-                until(lambda: not ours & loaded_programs())
-                # Its SYN goes again after a second.
-                until(lambda: connected(held), timeout=30)
+            yield holder, holder.stdout
         finally:
             holder.kill()
+
+
+def test_kill_9_while_it_is_held_opens_it(lab: Lab) -> None:
+    lab.server.listen(8080)
+    port = 40_000
+    with _holding(lab, port) as (holder, _):
+        ours = held_programs(holder.pid)
+        assert ours & loaded_programs()
+        with connecting(lab, port) as held, connecting(lab, port + 1) as other:
+            until(lambda: connected(other))
+            assert not connected(held)
+            holder.send_signal(signal.SIGKILL)
+            holder.wait()
+            until(lambda: not ours & loaded_programs())
+            # Its SYN goes again after a second.
+            until(lambda: connected(held), timeout=30)
 
 
 @pytest.mark.slow
@@ -73,23 +82,16 @@ def test_stopped_while_it_is_held_it_opens_by_itself(lab: Lab) -> None:
     """Ctrl-Z, or a frozen container: the holder cannot open it, and must not count on it any more when it goes on."""
     lab.server.listen(8080)
     port = 40_000
-    words = [sys.executable, "-c", _HOLD, path_of(lab), row_of(lab, port).tobytes().hex()]
-    environment = {**os.environ, "PYTHONPATH": str(SRC)}
-    with subprocess.Popen(words, stdout=subprocess.PIPE, env=environment, text=True) as holder:
-        try:
-            assert holder.stdout is not None
-            assert holder.stdout.readline() == "held\n"
-            with connecting(lab, port) as held_one, connecting(lab, port + 1) as other:
-                until(lambda: connected(other))
-                holder.send_signal(signal.SIGSTOP)
-                assert not connected(held_one)
-                # Its SYN goes again after 1, 3, 7 s, and the door opens after 3.
-                until(lambda: connected(held_one), timeout=60)
-            holder.send_signal(signal.SIGCONT)
-            assert holder.stdout.readline() == "lapsed\n"
-            assert holder.wait(60) == 0
-        finally:
-            holder.kill()
+    with _holding(lab, port) as (holder, says):
+        with connecting(lab, port) as held_one, connecting(lab, port + 1) as other:
+            until(lambda: connected(other))
+            holder.send_signal(signal.SIGSTOP)
+            assert not connected(held_one)
+            # Its SYN goes again after 1, 3, 7 s, and the door opens after 3.
+            until(lambda: connected(held_one), timeout=60)
+        holder.send_signal(signal.SIGCONT)
+        assert says.readline() == "lapsed\n"
+        assert holder.wait(60) == 0
 
 
 _STOPPED_IN_BETWEEN = """

@@ -59,6 +59,7 @@ def show(out: Console, outcome: CachesDropped) -> None:
 
 
 def lines(outcome: CachesDropped) -> Iterator[str]:
+    """The outcome as lines, in the language that is spoken."""
     if outcome.after is None:
         yield from costs(outcome.before, inodes=outcome.action.inodes)
         yield tr("nothing was changed")

@@ -170,6 +170,7 @@ def _grid(lines: Sequence[tuple[str, str]], *, most: int = 80) -> Table:
 
 
 def confidence(one: Explained) -> str:
+    """How sure a cause is, and what keeps it from being certain, in the language that is spoken."""
     if one.confidence is Confidence.CERTAIN:
         return tr("certain")
     if one.confidence is Confidence.CANNOT_TELL:

@@ -73,6 +73,7 @@ def _support(e: Unsupported) -> Grant:
 
 
 def switched_off(name: str) -> Grant | None:
+    """What would let an eBPF program load that the user refuses by name; None for any other."""
     return Grant("setting", f"not naming it in {REFUSE}", f"unset {REFUSE}") if refused_by_name(name) else None
 
 

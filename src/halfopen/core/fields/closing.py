@@ -152,10 +152,12 @@ class SocketChunk:
 
     @cached_property
     def local(self) -> list[str]:
+        """Their local addresses as text."""
         return self._addresses("local")
 
     @cached_property
     def remote(self) -> list[str]:
+        """Their peers as text."""
         return self._addresses("remote")
 
     def _addresses(self, side: str) -> list[str]:
@@ -165,11 +167,13 @@ class SocketChunk:
 
     @cached_property
     def pids(self) -> list[int | None]:
+        """The process that holds each; None where none does, or none was looked for."""
         pids = self.model.sockets.pids
         return [None] * len(self.rows) if pids is None else [pid or None for pid in pids[self.places].tolist()]
 
     @cached_property
     def names(self) -> list[str | None]:
+        """The name of that process; None where it is not known."""
         known = self.model.sockets.processes
         return [known[pid].name if pid is not None and pid in known else None for pid in self.pids]
 
@@ -196,6 +200,7 @@ class SocketChunk:
 
     @cached_property
     def processes(self) -> list[str]:
+        """Name and number of that process as text, `-` where there is none."""
         pairs = zip(self.names, self.pids, strict=True)
         return ["-" if pid is None else f"{name} {pid}" if name else str(pid) for name, pid in pairs]
 

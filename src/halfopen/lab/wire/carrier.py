@@ -145,6 +145,7 @@ class Carrier:
         self._judged.lost[: len(old)] = old
 
     def run(self) -> None:
+        """Carry frames until the standard input ends, or for the longest time."""
         poll = select.poll()
         for fd in (0, self._server, self._client):
             poll.register(fd, select.POLLIN)

@@ -68,7 +68,10 @@ def put(fd: int, key: NDArray[Any] | bytes, value: NDArray[Any] | bytes, *, what
 
 
 def drop(fd: int, key: NDArray[Any] | bytes, *, what: str) -> None:
-    """Remove a key, if it is there. Raises: KernelError."""
+    """Remove a key (bytes, or an array (1,) of its dtype), if it is there.
+
+    what: names the contents in an error. Raises: KernelError.
+    """
     code = -libbpf.library().bpf_map_delete_elem(fd, _address(key))
     if code not in (0, errno.ENOENT):
         raise KernelError(f"writing {what}", code)

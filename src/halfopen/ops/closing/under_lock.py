@@ -17,6 +17,7 @@ def closers(n: int, notes: list[str]) -> Closers | None:
 
 
 def refused(programs: Closers) -> tuple[str, ...]:
+    """What the kernel said of the connections that it did not let be changed; empty where there are none."""
     if not programs.failures:
         return ()
     return (KernelError("changing connections", programs.errno).message,)

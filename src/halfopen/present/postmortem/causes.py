@@ -28,6 +28,7 @@ _CAUSES_MOST: Final = 6
 
 
 def causes(told: IncidentStory) -> Iterator[DocumentBlock]:
+    """Each cause that was reported, with its evidence, and which causes were ruled out."""
     if not told.causes:
         yield Paragraph(tr("None was reported: it was a rise that passed without an alarm."))
         return

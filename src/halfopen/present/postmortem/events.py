@@ -21,6 +21,7 @@ _CAUSES_MOST: Final = 6
 
 
 def events(told: IncidentStory) -> list[tuple[str, str]]:
+    """When and what: the signs, the alarm, causes, changes and the end, in order."""
     one, span = told.incident, (told.around.since_s, told.around.until_s)
     found = [(one.began_s, tr("First sign"))]
     if one.alarm_s is not None:
@@ -67,6 +68,7 @@ def _released(filter: str, times: int, released: int, last_s: float, span: tuple
 
 
 def plots(told: IncidentStory) -> Plots:
+    """The charts of an incident, with its alarm and the releases marked."""
     one, time = told.incident, told.around
     view = None if told.record is None else told.record.view
     blank = Plot(

@@ -33,14 +33,17 @@ def cause_title(id: str) -> str:
 
 
 def named_cause(id: str) -> str:
+    """The title of a cause, with its id."""
     rule = RULES.get(id)
     return tr("none of the known ones explains it") if rule is None else f"{tr(rule.title).replace('`', '')} ({id})"
 
 
 def value_words(value: int | None) -> str:
+    """The value of a setting as text; None: not set."""
     return tr("not set") if value is None else str(value)
 
 
 def end_s(told: IncidentStory) -> float:
+    """When the incident ended, or, while it is on, until when it is known; since 1970."""
     one = told.incident
     return one.ended_s if one.ended_s is not None else one.began_s + one.lasted_s

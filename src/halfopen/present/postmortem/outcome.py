@@ -25,6 +25,7 @@ _SUMS: Final = ("matched", "released", "spared", "failed")
 
 
 def done(told: IncidentStory) -> Iterator[DocumentBlock]:
+    """The releases of the watch, what was decided and not carried out, and where other changes are recorded."""
     span = (told.around.since_s, told.around.until_s)
     if told.releases:
         head = (tr("Time"), tr("Which connections"), tr("Matched"), tr("Released"), tr("Spared"), tr("Failed"))
@@ -68,6 +69,7 @@ def seen(time: KeptTime, value: int) -> str:
 
 
 def clients(told: IncidentStory) -> Iterator[tuple[str, str]]:
+    """What clients met with, as names and values."""
     one, during = told.incident, told.during
     served = during.total("finished")
     finished = tr_n(
@@ -106,6 +108,7 @@ def _harm_words(told: IncidentStory) -> str:
 
 
 def harmed(told: IncidentStory) -> str:
+    """How many connections releases may have reset, as text."""
     harm = _harm(told).most
     return "?" if harm is None else f"{harm:,}" if not harm else tr("at most {n:,}", n=harm)
 
