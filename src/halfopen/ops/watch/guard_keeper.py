@@ -17,6 +17,7 @@ from halfopen.core.policy.guard_policy import GuardStanding, GuardState
 from halfopen.core.policy.guarding import GuardReading
 from halfopen.core.reports import Guarding, Trouble
 from halfopen.core.where import Namespace
+from halfopen.linux import threads
 from halfopen.linux.netns import Netns
 from halfopen.linux.stopping import StopEvent
 from halfopen.ops.executor import Executor
@@ -47,10 +48,14 @@ class GuardKeeper:
 
     def arm(self, action: Protect, ns: Netns) -> None:
         """Begin to arm a guard; whether it came to be is news."""
-        kept = _Kept(GuardStanding(GuardState.ARMED, action, time.monotonic()))
-        kept.thread = threading.Thread(target=self._guard, args=(kept, action, ns), name="halfopen-guard", daemon=True)
-        self._of[action.where] = kept
-        kept.thread.start()
+        kept = self._of[action.where] = _Kept(GuardStanding(GuardState.ARMED, action, time.monotonic()))
+        thread = threading.Thread(target=self._guard, args=(kept, action, ns), name="halfopen-guard", daemon=True)
+        try:
+            threads.start(thread)
+            kept.thread = thread
+        except HalfopenError as e:
+            self._trouble(action, e)
+            self._over(kept, action, "failed")
 
     def end(self, action: EndGuard) -> None:
         """Begin to take a guard off; that it is off is news."""
@@ -112,6 +117,9 @@ class GuardKeeper:
             ended = outcome.ended
             self._failed.pop(action.where, None)
             self._news.append(Guarding(outcome))
+        self._over(kept, action, ended)
+
+    def _over(self, kept: _Kept, action: Protect, ended: str) -> None:
         kept.standing = GuardStanding(GuardState.OVER, action, time.monotonic(), ended)
         if kept.forgotten:
             self._of.pop(action.where, None)
