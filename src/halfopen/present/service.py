@@ -84,11 +84,17 @@ def _part(text: str) -> str:
 
 
 def _service(answer: Mapping[str, Any]) -> str:
-    where = tr("every network namespace") if answer["everywhere"] else tr("its own network namespace")
     acts = tr("releases by its configuration") if answer["releases"] else tr("releases nothing")
     up = lasted(round(max(0.0, time.time() - float(answer["began"]))))
-    said = {"version": answer["version"], "pid": answer["pid"], "time": up, "where": where, "acts": acts}
+    said = {"version": answer["version"], "pid": answer["pid"], "time": up, "where": _watched(answer), "acts": acts}
     return tr("halfopen {version}, pid {pid}, for {time}; watches {where}, {acts}", **said)
+
+
+def _watched(answer: Mapping[str, Any]) -> str:
+    if answer["everywhere"]:
+        return tr("every network namespace")
+    name = printable(str(answer.get("netns", "self")))
+    return tr("its own network namespace") if name == "self" else tr("the network namespace {name}", name=name)
 
 
 def _readings(answer: Mapping[str, Any]) -> str:

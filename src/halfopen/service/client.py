@@ -15,6 +15,13 @@ _PIECE: Final = 256 * 1024
 # The output of a command is at most half of this, before it is quoted.
 _ANSWER_MOST: Final = 32 * 1024 * 1024
 _SELF: Final = "/proc/self/ns/net"
+# Where systemd looks for units of the system (systemd.unit(5)).
+_UNITS: Final = (
+    "/etc/systemd/system",
+    "/run/systemd/system",
+    "/usr/local/lib/systemd/system",
+    "/usr/lib/systemd/system",
+)
 
 
 def ask(path: str, request: dict[str, Any], patience_s: float = _PATIENCE_S) -> dict[str, Any] | None:
@@ -52,7 +59,9 @@ def why_not(path: str) -> str:
     except PermissionError:
         return f"{path}: only root and members of the group halfopen may ask the service; run as root (sudo)"
     except OSError:
-        return f"the halfopen service does not run (nobody listens at {path}); systemctl start halfopen starts it"
+        there = any(os.path.exists(f"{place}/halfopen.service") for place in _UNITS)
+        starts = "systemctl start halfopen starts it" if there else "sudo halfopen service install installs it"
+        return f"the halfopen service does not run (nobody listens at {path}); {starts}"
     return f"{path}: the service closed the connection"
 
 

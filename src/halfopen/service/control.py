@@ -106,14 +106,18 @@ class Control:
         *,
         group: int | None = None,
         everywhere: bool = False,
+        watched: int | None = None,
         answers: Answers | None = None,
         feed: ReadingsFeed | None = None,
     ) -> None:
         """group: whose members may read, beside root and this process's own user. everywhere: every network namespace
-        is watched. feed: what is read. Raises: KernelError.
+        is watched; else the one with the inode `watched` (None: this process's own). feed: what is read.
+
+        Raises: KernelError.
         """
         self._listener, self._service, self._group = listener, service, group
         self._everywhere, self._own = everywhere, netns.current().inode
+        self._watched = self._own if watched is None else watched
         self._answers = Answers() if answers is None else answers
         self._feed = ReadingsFeed("") if feed is None else feed
         listener.setblocking(False)
@@ -318,6 +322,8 @@ class Control:
         """Send every reading from now on. Raises: HalfopenError where that is not watched, or by too many."""
         self._must_be_watched(request)
         inode = self._own if request.netns in (None, "self") else None
+        if not self._everywhere and inode != self._watched:
+            raise HalfopenError("elsewhere", "the service watches another network namespace", exit_code=EXIT_REFUSED)
         if request.netns not in (None, "self", "all"):
             inode = netns.resolve(request.netns or "").inode
         there = [one for one in self._clients.values() if one.streams]

@@ -146,7 +146,15 @@ class RunningService:
             raise HalfopenError("control", f"{Path(path).parent}: {e.strerror}", hint=hint) from None
         listener = unix_listener(path, _CONTROL_BACKLOG, id="control", group=self.group)
         self._path = path
-        self._control = Control(listener, self, group=self.group, everywhere=self._watch.everywhere, feed=self._feed)
+        one = self._watch.ns
+        self._control = Control(
+            listener,
+            self,
+            group=self.group,
+            everywhere=self._watch.everywhere,
+            watched=None if one is None else one.inode,
+            feed=self._feed,
+        )
         self._keeper.begin(self._settings, self._descriptors)
         self._output = PatientOutput(sys.stdout.fileno())
         sys.stdout = self._output
@@ -228,6 +236,7 @@ class RunningService:
             "began": self._began,
             "status": self._line,
             "everywhere": self._watch.everywhere,
+            "netns": "self" if self._watch.ns is None else self._watch.ns.name,
             "readings": self._watch.done,
             "last_reading_s": round(time.monotonic() - self._at, 3) if self._rounds else None,
             "interval_s": spacing.interval_s,

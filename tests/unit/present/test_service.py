@@ -56,6 +56,12 @@ def test_in_english_the_state_is_that_of_systemd() -> None:
     assert "Readings  1 reading, 2.5 s apart, the last 0.4 s ago; 0.21% of a processor, with everything" in lines
     assert "Face      pid 6, 1.0 MiB, replaced 2 times, 1 message dropped" in lines
     assert "Alarms    hook (webhook): 3 messages delivered, 1 incident waiting, 2 incidents dropped; why" in lines
+    for more, where in (
+        ({"everywhere": True}, "every network namespace"),
+        ({"everywhere": False, "netns": "self"}, "its own network namespace"),
+        ({"everywhere": False, "netns": "/proc/7/fd/3"}, "the network namespace /proc/7/fd/3"),
+    ):
+        assert any(f"watches {where}, releases" in line for line in health_lines(answer(**more), "/c.sock"))
     for status in ("OK: 1 half-open connection, 1 alarm", "reading for the first time", "something else"):
         assert health_lines(answer(status=status), "/c.sock")[0] == f"State     {status}"
 

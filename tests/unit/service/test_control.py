@@ -247,6 +247,15 @@ def test_a_screen_is_sent_what_is_known_and_every_reading(tmp_path: Path) -> Non
         assert asked(path, HEALTH)[0]["ok"]
 
 
+def test_a_screen_gets_nothing_of_a_namespace_that_is_not_watched(tmp_path: Path) -> None:
+    with controlled(tmp_path, watched=netns.current().inode + 1) as (path, _), connect(path) as one:
+        refused = begin(one)
+        assert (refused["error"]["id"], refused["error"]["exit_code"]) == ("elsewhere", 3)
+        assert asked(path, {"command": "status"})[0]["ok"]  # a command reads the kernel itself
+    with controlled(tmp_path, watched=netns.current().inode) as (path, _), connect(path) as one:
+        assert begin(one)["ok"]
+
+
 def test_screens_are_few_and_of_the_group(tmp_path: Path) -> None:
     with controlled(tmp_path) as (path, control), ExitStack() as there:
         screens = [there.enter_context(connect(path)) for _ in range(5)]
