@@ -116,6 +116,18 @@ def test_lab_command_runs_a_command_inside() -> None:
     assert look == f"Look  halfopen status --netns {path}"
 
 
+def test_lab_command_finds_halfopen_by_its_name_where_it_is_not_on_the_path() -> None:
+    done = subprocess.run(
+        _halfopen("lab", "--half-open", "1", "--", "halfopen", "--version"),
+        capture_output=True,
+        text=True,
+        env=_environment(PATH="/usr/sbin:/usr/bin:/sbin:/bin"),
+        timeout=30,
+        check=False,
+    )
+    assert (done.stdout.split()[:1], done.returncode) == (["halfopen"], 0), done.stderr
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_lab_command_ends_in_order_on_a_signal(number: signal.Signals) -> None:
     with (

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import select
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,6 +17,7 @@ import click
 from halfopen.cli import signals
 from halfopen.cli.options import old_for_option
 from halfopen.core.errors import UsageError
+from halfopen.present import commands
 
 if TYPE_CHECKING:
     from halfopen.lab import Lab, LabListener
@@ -105,7 +107,8 @@ def command(
         told = _begin(lab, plan)
         out = sys.stderr if command else sys.stdout
         print(f"lab: {told}", file=out)
-        print(f"Look  halfopen status --netns {lab.server.netns_path}", file=out, flush=True)
+        look = commands.runnable(f"halfopen status --netns {lab.server.netns_path}")
+        print(f"Look  {look}", file=out, flush=True)
         if command:
             return _run(lab.server, command)
         _stay(stay_s)
@@ -205,8 +208,16 @@ def _ended(process: subprocess.Popen[str]) -> int:
     return process.wait()
 
 
+def _let_it_find_us() -> None:
+    """Let the command call halfopen by its name where PATH does not lead to it: in a clone, and by sudo with pipx."""
+    if shutil.which("halfopen") is None:
+        here = os.path.dirname(os.path.abspath(commands.started_as() or sys.executable))
+        os.environ["PATH"] = f"{os.environ.get('PATH', os.defpath)}{os.pathsep}{here}"
+
+
 def _run(server: LabHost, words: tuple[str, ...]) -> int:
     """Run the command inside the server's namespace; its exit code (128 + N when signal N ended it)."""
+    _let_it_find_us()
     signals.take_first(_interrupted)
     process = server.spawn(list(words), stdin=None, env={**os.environ, "HALFOPEN_NETNS": server.netns_path})
     try:

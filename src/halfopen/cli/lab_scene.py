@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import IO, TYPE_CHECKING
 
+from halfopen.present.commands import runnable
+
 if TYPE_CHECKING:
     from halfopen.lab.scenes import Stage
     from halfopen.lab.scenes.truth import Truth
@@ -45,9 +47,10 @@ def print_truth(stage: Stage, out: IO[str]) -> None:
     print(f"Right  {', '.join(truth.causes) or 'nothing is wrong'}", file=out)
     for line in facts(truth):
         print(f"       {line}", file=out)
-    print(f"Look   halfopen status --netns {stage.server.netns_path}", file=out)
+    look = runnable("halfopen status --netns")
+    print(f"Look   {look} {stage.server.netns_path}", file=out)
     for path in stage.beside:
-        print(f"       halfopen status --netns {path}", file=out)
+        print(f"       {look} {path}", file=out)
     out.flush()
 
 

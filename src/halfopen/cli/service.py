@@ -182,7 +182,9 @@ def _absolute(root: str) -> str:
 
 
 def _tell(laid: Any) -> None:
+    from halfopen.present.commands import runnable
+
     for line in laid.done:
         click.echo(line)
     for words in laid.next:
-        click.echo(f"Next  {words}")
+        click.echo(f"Next  {runnable(words)}")

@@ -11,6 +11,8 @@ from halfopen.cli.options import one_netns_option, tune_reason_option
 from halfopen.cli.suggesting import Suggesting
 from halfopen.cli.tune_words import command_words, end, goal_options, goals_of, namespace, return_overdue
 from halfopen.linux.netns import SELF
+from halfopen.present.commands import runnable
+from halfopen.present.language import tr
 
 
 class _ChangeID(click.types.IntParamType):
@@ -34,7 +36,7 @@ def command(ctx: click.Context) -> None:
     """
     if ctx.invoked_subcommand is None:
         ctx.invoke(show)
-        click.echo("Help  halfopen tune --help")
+        click.echo(f"{tr('Help')}  {runnable('halfopen tune --help')}")
 
 
 @command.command()

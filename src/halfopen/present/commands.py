@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import shutil
+import sys
 from typing import Final
 
 from halfopen.core.capabilities import CAPABILITIES
@@ -16,6 +18,7 @@ _CHANGES: Final = re.compile(
 )
 _BY_EBPF: Final = re.compile(r"\bhalfopen (?=(?:advise|handshakes)\b)")
 _SUDO: Final = "sudo halfopen "
+_WRITES: Final = re.compile(r"(echo \S+) > (.+)")
 # Where sudo looks on every system.
 _EVERYBODYS: Final = ("/usr/bin", "/usr/sbin", "/bin", "/sbin")
 
@@ -53,23 +56,53 @@ def _has(capability: str) -> bool:
 
 
 def runnable(command: str) -> str:
-    """The command as this user can run it: by sudo, where it needs a privilege that this process does not have.
+    """The command as it works for whoever reads it here: by sudo where needed, by path where no shell knows it."""
+    if _came_by_sudo():
+        return " && ".join(_by_sudo(one) for one in command.split(" && "))
+    if command.startswith(_SUDO):
+        return _by_sudo(command)
+    for words, may in ((_CHANGES, may_change), (_BY_EBPF, may_load)):
+        if words.search(command) and not may():
+            command = words.sub(lambda _: f"sudo {_name(by_sudo=True)} ", command)
+    return " && ".join(_named(one, _name(by_sudo=False)) for one in command.split(" && "))
 
-    sudo does not look where pip and pipx put halfopen for one user.
-    """
-    by_sudo = command.startswith(_SUDO)
-    lacks = [
-        words for words, may in ((_CHANGES, may_change), (_BY_EBPF, may_load)) if words.search(command) and not may()
-    ]
-    if not by_sudo and not lacks:
-        return command
+
+def _by_sudo(command: str) -> str:
+    command = command.removeprefix("sudo ")
+    writes = _WRITES.fullmatch(command)
+    if writes is not None:
+        return f"{writes[1]} | sudo tee {writes[2]}"  # the shell opens the file behind >, and that is not root's
+    return f"sudo {_named(command, _name(by_sudo=True))}"
+
+
+def _named(command: str, name: str) -> str:
+    first, space, rest = command.partition(" ")
+    return f"{name}{space}{rest}" if first == "halfopen" else command
+
+
+def _name(*, by_sudo: bool) -> str:
+    """What a shell calls this program. sudo does not look where pip and pipx put it for one user."""
     found = shutil.which("halfopen")
-    name = "halfopen" if found is None or os.path.dirname(found) in _EVERYBODYS else "$(command -v halfopen)"
-    if by_sudo:
-        return f"sudo {name} {command.removeprefix(_SUDO)}"
-    for words in lacks:
-        command = words.sub(lambda _: f"sudo {name} ", command)
-    return command
+    if found is not None:
+        return "$(command -v halfopen)" if by_sudo and os.path.dirname(found) not in _EVERYBODYS else "halfopen"
+    return shlex.quote(started_as()) if started_as() and not os.environ.get(terminal.FOR_OTHERS) else "halfopen"
+
+
+def started_as() -> str:
+    """The path by which a shell started this program; empty where it was started in another way."""
+    path = sys.argv[0]
+    return path if os.path.basename(path) == "halfopen" and os.access(path, os.X_OK) else ""
+
+
+def _came_by_sudo() -> bool:
+    """Whether sudo started this very command, so that the shell it was typed in is not root's."""
+    if os.environ.get("SUDO_UID", "0") == "0" or os.environ.get(terminal.FOR_OTHERS):
+        return False
+    try:
+        with open(f"/proc/{os.getppid()}/comm", encoding="ascii", errors="replace") as f:
+            return f.read().strip() == "sudo"
+    except OSError:
+        return False
 
 
 def for_anybody(command: str) -> str:

@@ -59,9 +59,11 @@ def why_not(path: str) -> str:
     except PermissionError:
         return f"{path}: only root and members of the group halfopen may ask the service; run as root (sudo)"
     except OSError:
-        there = any(os.path.exists(f"{place}/halfopen.service") for place in _UNITS)
-        starts = "systemctl start halfopen starts it" if there else "sudo halfopen service install installs it"
-        return f"the halfopen service does not run (nobody listens at {path}); {starts}"
+        if any(os.path.exists(f"{place}/halfopen.service") for place in _UNITS):
+            return f"the halfopen service does not run (nobody listens at {path}); systemctl start halfopen starts it"
+        return (
+            f"the halfopen service does not run (nobody listens at {path}); sudo halfopen service install installs it"
+        )
     return f"{path}: the service closed the connection"
 
 

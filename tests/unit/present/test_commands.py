@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from pathlib import Path
 
 import pytest
 
@@ -47,3 +48,61 @@ def test_who_may_not_load_ebpf_is_told_how(monkeypatch: pytest.MonkeyPatch) -> N
     assert commands.runnable("halfopen watch") == "halfopen watch"
     monkeypatch.setattr(commands, "may_load", lambda: True)
     assert commands.runnable("halfopen handshakes --for 10s") == "halfopen handshakes --for 10s"
+
+
+def test_in_a_clone_the_command_is_called_as_it_was_started(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    ours = _program(tmp_path, "bin dir/halfopen")
+    monkeypatch.setattr(commands.sys, "argv", [ours, "status"])
+    monkeypatch.setattr(commands.shutil, "which", lambda _: None)
+    monkeypatch.setattr(commands, "may_change", lambda: True)
+    assert commands.runnable("halfopen watch") == f"'{ours}' watch"
+    assert commands.runnable(TWO).count(f"'{ours}' tune ") == 2
+    assert commands.runnable("kill -CONT 7") == "kill -CONT 7"
+    monkeypatch.setattr(commands, "may_change", lambda: False)
+    assert commands.runnable("halfopen release --all") == f"sudo '{ours}' release --all"
+    monkeypatch.setattr(commands.shutil, "which", lambda _: "/usr/bin/halfopen")
+    assert commands.runnable("halfopen watch") == "halfopen watch"
+
+
+def test_a_module_or_another_program_is_no_way_to_call_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(commands.shutil, "which", lambda _: None)
+    for path in (_program(tmp_path, "pytest"), str(tmp_path / "gone/halfopen"), "-m"):
+        monkeypatch.setattr(commands.sys, "argv", [path])
+        assert commands.runnable("halfopen watch") == "halfopen watch"
+
+
+def test_after_sudo_every_command_is_by_sudo(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The shell in which `sudo halfopen status` was typed is not root's."""
+    monkeypatch.setattr(commands, "_came_by_sudo", lambda: True)
+    monkeypatch.setattr(commands.shutil, "which", lambda _: "/usr/bin/halfopen")
+    assert commands.runnable("halfopen watch") == "sudo halfopen watch"
+    assert commands.runnable("sudo halfopen tune log") == "sudo halfopen tune log"
+    assert commands.runnable(TWO).count("sudo halfopen tune ") == 2
+    assert commands.runnable("kill -CONT 7") == "sudo kill -CONT 7"
+    assert commands.runnable("echo 0 > '/sys/a b'") == "echo 0 | sudo tee '/sys/a b'"
+    ours = _program(tmp_path, "halfopen")
+    monkeypatch.setattr(commands.sys, "argv", [ours])
+    monkeypatch.setattr(commands.shutil, "which", lambda _: None)
+    assert commands.runnable("halfopen watch") == f"sudo {ours} watch"
+
+
+def test_sudo_is_seen_only_right_above(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SUDO_UID", "1000")
+    assert commands.runnable("kill -CONT 7") == "kill -CONT 7"  # a shell that sudo started is root's
+    above = Path("/proc/self/comm")
+    monkeypatch.setattr(commands.os, "getppid", lambda: "self")
+    mine = above.read_text(encoding="ascii")
+    above.write_text("sudo", encoding="ascii")
+    try:
+        assert commands.runnable("kill -CONT 7") == "sudo kill -CONT 7"
+        monkeypatch.setenv("SUDO_UID", "0")
+        assert commands.runnable("kill -CONT 7") == "kill -CONT 7"
+    finally:
+        above.write_text(mine.rstrip("\n"), encoding="ascii")
+
+
+def _program(tmp_path: Path, name: str) -> str:
+    path = tmp_path / name
+    path.parent.mkdir(exist_ok=True)
+    path.touch(mode=0o755)
+    return str(path)
