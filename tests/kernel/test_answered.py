@@ -164,7 +164,7 @@ def test_ages_that_may_be_too_high_are_said_to_be(lab: Lab, refused: None, monke
     web = lab.server.listen(8080)
     lab.client.half_open(web, 5).settled()
     time.sleep(0.2)  # until they are old enough
-    said = "ages are upper bounds for clients that sent their SYN again"
+    said = "ages are upper bounds for clients that retransmitted their SYN"
     assert said not in "".join(halfopen.release(older_than="0.1s", netns=lab.server.netns_path).notes)
     lab.client.half_open(web, 5).settled()
     time.sleep(0.2)  # until they are old enough

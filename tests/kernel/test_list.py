@@ -185,7 +185,7 @@ def test_ages_without_ebpf_are_said_to_be_bounds(lab: Lab) -> None:
         return halfopen("list", "--netns", lab.server.netns_path, "--read-by", way).stdout
 
     for way in ("diag", "proc"):
-        assert "without eBPF, AGE is a lower bound for clients that sent their SYN again" in said(way)
+        assert "without eBPF, AGE is a lower bound for clients that retransmitted their SYN" in said(way)
     with pytest.MonkeyPatch.context() as patch:
         # More requests than /proc/net/tcp is asked for.
         patch.setattr(timeouts, "MAX_REQUESTS", 0)

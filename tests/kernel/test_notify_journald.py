@@ -95,7 +95,7 @@ def test_a_real_journald(tmp_path: Path) -> None:
     # A stopped reader takes as many as its queue holds; the others wait, and nobody waits for them.
     assert found["waiting"]["journald"] > 50
     assert found["waiting"]["chat"] == 0
-    assert any("its reader takes nothing at the moment" in line for line in found["said"])
+    assert any("its reader is not reading at the moment" in line for line in found["said"])
     assert "notify: journald: takes messages again" in found["said"]
     by_fields = {one["HALFOPEN_INCIDENT"]: one for one in found["kept"] if "HALFOPEN_INCIDENT" in one}
     assert len(by_fields) == 101

@@ -180,7 +180,7 @@ def test_one_that_listens_no_more_is_not_made_to(lab: Lab, monkeypatch: pytest.M
     with pytest.raises(HalfopenError):
         change(lab, backlog=64)
     assert states() in ([], ["refused"])
-    with web.sockets[0].dup() as s, pytest.raises(UnknownTarget, match="does not listen any more"):
+    with web.sockets[0].dup() as s, pytest.raises(UnknownTarget, match="no longer listens"):
         listener_option.write(s, "listener.backlog", 64)
     assert len(lab.server.run(listener_socket.rows)) == 0
     assert row["port"] == 8080

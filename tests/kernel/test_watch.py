@@ -216,7 +216,7 @@ def test_what_is_watched_may_stand_in_the_file(lab: Lab, tmp_path: Path) -> None
         assert f"{count} half-open" in done.stdout, done
     config.write_text('listener = [":8080"]\n[release]\nolder_than = "1s"\nlistener = [":443"]\n')
     done = command("watch", "--config", str(config), "--count", "1")
-    assert (done.returncode, "no connection is of :8080 and :443" in done.stderr) == (2, True)
+    assert (done.returncode, "no connection can match :8080 and :443" in done.stderr) == (2, True)
 
 
 def test_it_reads_as_it_is_told(lab: Lab) -> None:

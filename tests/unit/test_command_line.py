@@ -25,7 +25,7 @@ TABLE = [
     (("status", "--source", "10.0.0.0/8"), 2, "halfopen list --source"),
     (("release", "--source", "bpf", "--yes"), 2, "--read-by bpf of status, list or watch"),
     (("list", "--read-by", "magic"), 2, "--read-by"),
-    (("list", "--listener", ":80", "--listener", ":443"), 2, "no connection is of :80 and :443"),
+    (("list", "--listener", ":80", "--listener", ":443"), 2, "no connection can match :80 and :443"),
     (("release", "--source", "10.0.0.0/8", "--source", "::/0", "--dry-run"), 2, "10.0.0.0/8 and ::/0"),
     (("watch", "--listener", "10.0.0.1:80", "--listener", "10.0.0.2:80"), 2, "10.0.0.1:80 and 10.0.0.2:80"),
     (("release", "--all", "--yes", "--reason", " "), 2, "--reason is empty"),

@@ -42,7 +42,7 @@ def release(
     from halfopen.ops.executor import Executor
 
     if filter is not None and conditions:
-        raise UsageError("a filter and conditions beside it", hint="put all conditions into one of them")
+        raise UsageError("both a filter and separate conditions are given", hint="put all conditions into one of them")
     chosen = filter if filter is not None else make_filter(**conditions)
     if chosen.empty and not all:
         raise UsageError(

@@ -48,7 +48,7 @@ def checked(made: Filter) -> Filter:
     listeners, sources = tuple(dict.fromkeys(made.listeners)), tuple(dict.fromkeys(made.sources))
     made = replace(made, listeners=listeners, sources=sources)
     if both := made.contradiction():
-        raise UsageError(f"no connection is of {both}: all conditions must hold", hint="use one of them at a time")
+        raise UsageError(f"no connection can match {both}: all conditions must hold", hint="use one of them at a time")
     return made
 
 

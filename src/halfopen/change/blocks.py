@@ -120,7 +120,7 @@ def must_not_overlap(sources: Sequence[Network], port: int | None, there: Iterab
                 raise MustNotBlock(
                     f"{source} overlaps {one.source}{_to(one.port)}, which is blocked for another "
                     f"{show_duration(round(one.left_s))}",
-                    hint=f"to block it otherwise, first: halfopen unblock {one.source}",
+                    hint=f"to change that block, first run halfopen unblock {one.source}",
                 )
 
 

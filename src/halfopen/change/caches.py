@@ -21,7 +21,7 @@ def may_drop(path: str = PATH) -> None:
     if not proc.on_the_host():
         raise NotPermitted(
             "the page cache is the whole machine's, and this process is in a container (PID or user namespace)",
-            hint="run it on the host; in a container, its own memory limit is the thing to look at",
+            hint="run it on the host; in a container, look at the container's own memory limit",
         )
     try:
         os.close(os.open(path, os.O_WRONLY | os.O_CLOEXEC))

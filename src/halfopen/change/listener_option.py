@@ -24,7 +24,7 @@ def write(s: socket.socket, key: str, value: int) -> None:
     """
     # On a socket that was shut down, listen() would open it again.
     if s.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0] != _TCP_LISTEN:
-        raise UnknownTarget("it does not listen any more")
+        raise UnknownTarget("the socket no longer listens")
     try:
         if key == BACKLOG:
             s.listen(value)

@@ -83,7 +83,7 @@ def _only_file(ctx: click.Context) -> None:
         given = ctx.get_parameter_source(parameter.name or "") is ParameterSource.COMMANDLINE
         if given and parameter.name != "file":
             option = parameter.opts[0]
-            raise UsageError(f"{option} before {ctx.invoked_subcommand} has no effect", hint=f"put {option} behind it")
+            raise UsageError(f"{option} before {ctx.invoked_subcommand} has no effect", hint=f"put {option} after it")
 
 
 def _above(ctx: click.Context) -> str | None:

@@ -16,7 +16,7 @@ def command(ctx: click.Context, netns: str | None, as_json: bool) -> None:
     """Show how much memory TCP uses, by kind of socket, process and port, and how close it is to the limits."""
     if ctx.invoked_subcommand is not None:
         if netns or as_json:
-            raise click.UsageError(f"options go behind the command: memory {ctx.invoked_subcommand} …", ctx)
+            raise click.UsageError(f"options go after the command: memory {ctx.invoked_subcommand} …", ctx)
         return
     from halfopen.linux.bpf import bpf_object
 

@@ -83,7 +83,7 @@ def reload() -> None:
     Only root may do this. If the new configuration has an error, the service keeps the former one.
     """
     ask({"command": "reload"})
-    click.echo("the configuration is read again; the service's log says whether it is in force")
+    click.echo("the configuration is being read again; the service's log says whether it took effect")
 
 
 @command.command()
@@ -118,7 +118,7 @@ def ack(incident: str, for_time: str | None, reason: str) -> None:
     answer = ask({"command": "acknowledge", "incident": incident, "reason": reason, **_asker(), **_seconds(for_time)})
     until = _until(answer)
     click.echo(
-        f"nobody is told of {answer['name']} {until}; halfopen service unsilence {answer['name'][-6:]} ends that"
+        f"no notices of {answer['name']} are sent {until}; halfopen service unsilence {answer['name'][-6:]} ends that"
     )
 
 
@@ -134,7 +134,9 @@ def silence(listener: str, for_time: str, reason: str) -> None:
     """
     answer = ask({"command": "silence", "listener": listener, "reason": reason, **_asker(), **_seconds(for_time)})
     name = answer["name"]
-    click.echo(f"nobody is told of incidents at {name} {_until(answer)}; halfopen service unsilence {name} ends that")
+    click.echo(
+        f"no notices of incidents at {name} are sent {_until(answer)}; halfopen service unsilence {name} ends that"
+    )
 
 
 @command.command()
@@ -146,7 +148,7 @@ def unsilence(name: str) -> None:
     silences. Only root may do this.
     """
     answer = ask({"command": "unsilence", "name": name, **_asker()})
-    click.echo(f"alarms of {answer['name']} are told again")
+    click.echo(f"notices of alarms of {answer['name']} are sent again")
 
 
 def _asker() -> dict[str, str]:

@@ -101,7 +101,7 @@ def _show(ns: Netns, outcome: Tuned, as_json: bool) -> None:
         not_on = overriding(ns, outcome)
     except HalfopenError as e:
         # The changes are made all the same.
-        unread = f"which listeners have a TCP_SYNCNT of their own could not be read: {e.line()}"
+        unread = f"could not read which listeners have a TCP_SYNCNT of their own: {e.line()}"
     if as_json:
         click.echo(jsonout.dumps(changes.apply_document(outcome, here, not_on, unread)))
     else:

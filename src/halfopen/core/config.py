@@ -169,7 +169,7 @@ def _targets(
                 raise place.error("unknown key", hint=f"{nearest(part, known)}known here: {', '.join(known)}")
             value = inner.pop(part)
             if key in found:
-                raise place.error(f"is there twice, as {key} too")
+                raise place.error(f"is given twice, also as {key}")
             found[key], places[key] = value, place
     for key, value in found.items():
         if type(value) is not sinks[key]:

@@ -134,7 +134,7 @@ class Delivery:
             outlet.expire(now_s)
             if outlet.dropped > outlet.dropped_told:
                 lost, outlet.dropped_told = outlet.dropped - outlet.dropped_told, outlet.dropped
-                self._say(f"notify: {outlet.name}: was not told of {lost:,} incidents: too many, or too old")
+                self._say(f"notify: {outlet.name}: {lost:,} incidents were not sent: too many, or too old")
         # What is to be told is on the disk before it goes out.
         self._save(now_s)
         busy = False
@@ -197,7 +197,7 @@ class Delivery:
             except HalfopenError as e:
                 error = e
             except Exception as e:  # a defect of one receiver is no end of the others
-                error = HalfopenError("receiver", f"failed by a defect: {type(e).__name__}")
+                error = HalfopenError("receiver", f"failed because of a bug: {type(e).__name__}")
             self._results.put(_Result(outlet, messages, error))
             self._wake.set()
 

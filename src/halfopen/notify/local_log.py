@@ -62,7 +62,7 @@ def _send(path: str, data: bytes) -> None:
             one.connect(path)
             one.send(data)
         except BlockingIOError:
-            raise Undelivered(f"{path}: its reader takes nothing at the moment") from None
+            raise Undelivered(f"{path}: its reader is not reading at the moment") from None
         except OSError as e:
             raise Undelivered(f"{path}: {e.strerror or e}") from None
 

@@ -61,7 +61,7 @@ def _of_file(path: str) -> bytes:
         fd = os.open(path, _FLAGS)
     except (OSError, ValueError) as e:
         # Also where root's watch has another user do the telling.
-        hint = f"it has to be the file of the user who tells: chown {_us()} {path}" if _refused(e) else ""
+        hint = f"it must belong to the user that sends the notices: chown {_us()} {path}" if _refused(e) else ""
         raise _error(path, getattr(e, "strerror", None) or str(e), hint) from None
     try:
         facts = os.fstat(fd)

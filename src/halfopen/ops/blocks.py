@@ -77,7 +77,7 @@ def _may_block(source: Network, never: Sequence[Network]) -> None:
     if source.prefixlen < widest:
         raise MustNotBlock(
             f"{source} is not blocked: a prefix shorter than /{widest} covers far more than one network",
-            hint="block the sources alone that halfopen diagnose names",
+            hint="block only the sources that halfopen diagnose names",
         )
     for one in never:
         if one.version == source.version and one.overlaps(source):
@@ -92,7 +92,7 @@ def _may_block(source: Network, never: Sequence[Network]) -> None:
     if served:
         raise MustNotBlock(
             f"{source} is not blocked: {served} there finished a handshake within the last hour or is connected",
-            hint="block the sources alone that halfopen diagnose names",
+            hint="block only the sources that halfopen diagnose names",
         )
 
 

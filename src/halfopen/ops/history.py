@@ -122,5 +122,5 @@ def relative_s(text: str, began_s: float) -> float:
         seconds = duration_s(text[1:], what="--at")
         return began_s - seconds if text[0] == "-" else began_s + seconds
     if ":" not in text:
-        raise UsageError(f"--at {text!r} is no moment", hint="write it as 00:45:12, +5s or -10s")
+        raise UsageError(f"--at {text!r} is not a time", hint="write it as 00:45:12, +5s or -10s")
     return moment_s(text, began_s, what="--at")

@@ -37,7 +37,7 @@ from halfopen.store.reader import History, HistoryWanted
 AROUND_S: Final = 60.0
 # Of a time with many incidents, so many are told in full: those that dropped most, then the largest.
 TOLD_MOST: Final = 8
-_UNRECORDED: Final = "no flight record of it is kept"
+_UNRECORDED: Final = "it has no flight record"
 
 
 def of_incident(place: HistoryPlace, id: str, now_s: float) -> PostMortem:

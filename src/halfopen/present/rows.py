@@ -102,11 +102,11 @@ def foot(parts: Sequence[Part], bounds: Set[str], doubts: Sequence[str]) -> Iter
     shown = sum(part.count for part in parts)
     yield tr("{words}, {n:,} shown (--limit 0 shows all)", words=words, n=shown) if shown < total else words
     if bounds == {"lower"}:
-        yield tr("without eBPF, AGE is a lower bound for clients that sent their SYN again")
+        yield tr("without eBPF, AGE is a lower bound for clients that retransmitted their SYN")
     elif bounds == {"upper"}:
-        yield tr("without eBPF, AGE is an upper bound for clients that sent their SYN again")
+        yield tr("without eBPF, AGE is an upper bound for clients that retransmitted their SYN")
     elif bounds:
-        yield tr("without eBPF, AGE is a lower bound or an upper bound for clients that sent their SYN again")
+        yield tr("without eBPF, AGE is a lower bound or an upper bound for clients that retransmitted their SYN")
     if doubtful:
         whys = listed(list(doubts))
         yield tr("{n:,} of them may have answered (?): {whys}, and only eBPF can tell", n=doubtful, whys=whys)

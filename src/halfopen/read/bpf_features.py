@@ -61,7 +61,7 @@ PROGRAMS: Final = (
     BpfProgram(
         "arrivals",
         "halfopen.read.bpf.arrivals:ArrivalPrograms",
-        "telling which sources finish handshakes and which ask again, between the two looks of status",
+        "telling which sources finish handshakes and which retransmit their SYN, between the two looks of status",
     ),
     BpfProgram(
         "handshakes",

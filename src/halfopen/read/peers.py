@@ -31,7 +31,7 @@ def read(most: int = MOST) -> Peers:
             s.send(tcp_metrics.family_request())
             number = tcp_metrics.family(buffer[: s.recv_into(buffer)])
             if not number:
-                raise Unsupported("tcp_metrics", "the kernel does not tell what it remembers of addresses")
+                raise Unsupported("tcp_metrics", "the kernel does not show which addresses it remembers")
             s.send(tcp_metrics.dump_request(number))
             ended = False
             while not ended and count < most:

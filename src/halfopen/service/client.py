@@ -83,7 +83,7 @@ def _line(one: socket.socket) -> bytes:
             raise _silent("it closed the connection")
         taken += piece
         if len(taken) > _ANSWER_MOST:
-            raise _silent("an answer without end")
+            raise _silent("an endless answer")
     return bytes(taken)
 
 

@@ -40,7 +40,7 @@ def program() -> str:
         if path.startswith(_HIDDEN):
             raise HalfopenError(
                 "service",
-                f"halfopen lies in {os.path.dirname(path)}, where the service cannot read it",
+                f"halfopen is installed in {os.path.dirname(path)}, where the service cannot read it",
                 hint="install it for the whole system, as with pipx install --global, or in /opt",
             )
     return words

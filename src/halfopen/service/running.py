@@ -289,13 +289,13 @@ class RunningService:
             raise HalfopenError("silence", "this watch keeps no silences")
         if isinstance(request, AskUnsilence):
             ended = silences.end(Unsilence(silencing.named(request.name), by))
-            self._news.append(f"alarms of {ended.name} are told again: asked for by {by}")
+            self._news.append(f"notices of alarms of {ended.name} are sent again: asked for by {by}")
             return {"name": ended.name, "until": None}
         action = silencing.wanted(request, self._on, by, time.time())
         silences.begin(action)
         until = "it is over" if action.until_s is None else f"{clock(action.until_s)}"
         why = f": {action.reason}" if action.reason else ""
-        self._news.append(f"nobody is told of alarms of {action.name} until {until}: asked for by {by}{why}")
+        self._news.append(f"no notices of alarms of {action.name} are sent until {until}: asked for by {by}{why}")
         return {"name": action.name, "until": action.until_s}
 
     @property

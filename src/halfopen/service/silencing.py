@@ -60,6 +60,6 @@ def _found(part: str, on: Sequence[Incident]) -> Incident:
         return found[0]
     names = " and ".join(one.id for one in found[:2])
     raise UnknownTarget(
-        f"{part!r} is part of several ids: {names}" if found else f"no incident {part!r} is on",
-        hint="give more of it" if found else "halfopen service status shows those that are",
+        f"{part!r} is part of several ids: {names}" if found else f"there is no open incident {part!r}",
+        hint="give more of it" if found else "halfopen service status shows the open ones",
     )

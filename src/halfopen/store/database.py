@@ -131,7 +131,7 @@ def _check_header(path: str) -> None:
     if not head:
         return
     if len(head) < _HEADER_BYTES or not head.startswith(_HEADER):
-        raise _not_ours(path, "no SQLite file")
+        raise _not_ours(path, "not an SQLite file")
     # https://sqlite.org/fileformat.html: the user version, and the application id.
     version, ours = int.from_bytes(head[60:64], "big"), int.from_bytes(head[68:72], "big")
     if ours != schema.APPLICATION_ID and (ours or version):
@@ -165,7 +165,7 @@ def problem(path: str, e: Exception) -> HalfopenError:
 def _of_sqlite(path: str, e: sqlite3.Error) -> HalfopenError:
     code = getattr(e, "sqlite_errorcode", 0) & 0xFF
     if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
-        hint = f"move it aside (halfopen watch --history-anew does), or mend it: sqlite3 {path} .recover"
+        hint = f"move it aside (halfopen watch --history-anew does), or repair it: sqlite3 {path} .recover"
         return HistoryError(f"the history {path} is damaged: {e}", hint=hint)
     if code == sqlite3.SQLITE_FULL:
         return HistoryError(f"the history {path} cannot grow: {e}", hint="make room", passing=True)

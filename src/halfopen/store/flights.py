@@ -24,7 +24,7 @@ _FLAGS: Final = os.O_WRONLY | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
 def path_of(directory: str, incident: str) -> str:
     """The file of the record of an incident. Raises: UnknownTarget for what is no id."""
     if not incident.replace("-", "").isalnum():
-        raise UnknownTarget(f"{incident!r} is no id of an incident")
+        raise UnknownTarget(f"{incident!r} is not the id of an incident")
     return os.path.join(directory, incident + _SUFFIX)
 
 

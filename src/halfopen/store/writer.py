@@ -155,7 +155,7 @@ class Writer:
             self._forget_most()
             return False
         except Exception as e:  # a defect ends history, never the watch
-            self._trouble = HistoryError(f"history is written no more: {words(e)}")
+            self._trouble = HistoryError(f"history is no longer written: {words(e)}")
             self._forget_most()
             return False
         self._trouble, self._pending = None, HistoryBatch(watched=None)

@@ -55,14 +55,14 @@ def test_moments_of_an_incident() -> None:
     assert relative_s("+5s", NOON) == NOON + 5
     assert relative_s("-1m", NOON) == NOON - 60
     assert relative_s("12:00:05", NOON) == NOON + 5
-    with pytest.raises(UsageError, match="is no moment"):
+    with pytest.raises(UsageError, match="is not a time"):
         relative_s("5", NOON)
     with pytest.raises(UsageError, match="--since is not before --until"):
         wanted_of("1h", "2h", None, (), NOON)
 
 
 def test_options_without_effect_are_refused() -> None:
-    assert refused("--since", "2h", "export").line() == "--since before export has no effect; put --since behind it"
+    assert refused("--since", "2h", "export").line() == "--since before export has no effect; put --since after it"
     assert refused("--json", "show", "x").exit_code == 2
 
 

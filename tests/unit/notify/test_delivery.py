@@ -123,7 +123,7 @@ def test_troubles_are_told_once_and_their_end_too(
     until(lambda: bool(friend.got) and len(one.said) == 3)
     assert one.said == [
         "notify: chat: answered 500",
-        "notify: chat: failed by a defect: ValueError",
+        "notify: chat: failed because of a bug: ValueError",
         "notify: chat: takes messages again",
     ]
     assert one.delivery.standing()[0].failed == 3
@@ -161,7 +161,7 @@ def test_incidents_that_make_room_are_told_of(running: Callable[..., Running], m
     for n in range(8):
         one.delivery.take(notice(incident=f"i-{n}"))
     until(lambda: bool(one.said))
-    assert one.said == ["notify: chat: was not told of 3 incidents: too many, or too old"]
+    assert one.said == ["notify: chat: 3 incidents were not sent: too many, or too old"]
     assert one.delivery.standing()[0].dropped == 3
     ever.set()
 

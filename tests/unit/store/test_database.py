@@ -49,8 +49,8 @@ def test_the_file_is_for_its_owner_and_group(place: HistoryPlace, db: sqlite3.Co
 @pytest.mark.parametrize(
     ("content", "says"),
     [
-        (b"not a database at all" * 20, "is no SQLite file; it was left as it is"),
-        (b"short", "is no SQLite file"),
+        (b"not a database at all" * 20, "is not an SQLite file; it was left as it is"),
+        (b"short", "is not an SQLite file"),
         ("CREATE TABLE t (a); PRAGMA user_version = 3", "is a file of another program"),
         (
             f"PRAGMA application_id = {schema.APPLICATION_ID}; PRAGMA user_version = 99",

@@ -11,9 +11,9 @@ UNSET: Final = (
     "where they were not set"
 )
 IN_BURSTS: Final = (
-    "keepalive probes of {connections} leave in bursts, as the kernel rounds long timers: over loopback and veth "
-    "{room} packets are taken at a time (netdev_max_backlog), and a connection that loses all its probes is reset, "
-    "although its peer is there"
+    "keepalive probes of {connections} leave in bursts, because the kernel rounds long timers: "
+    "loopback and veth take {room} packets at a time (netdev_max_backlog), and a connection that "
+    "loses all its probes is reset although its peer is there"
 )
 NOT_ASKED: Final = (
     "not probed: {connections} with data that the peer has not acknowledged; the kernel retransmits the data or probes "

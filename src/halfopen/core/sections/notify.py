@@ -175,11 +175,15 @@ class NotifySettings:
         if self.name and not _NAME.fullmatch(self.name):
             raise Unfit("name", "is not a name", hint="letters, digits and . _ -, at most 63")
         if self.secret_file and self.credential:
-            raise Unfit("credential", "is there beside secret_file", hint="keep one of them")
+            raise Unfit("credential", "is given together with secret_file", hint="keep one of them")
         if self.secret_file and not self.secret_file.startswith("/"):
             raise Unfit("secret_file", "is not an absolute path", hint='as in "/etc/halfopen/secrets/chat"')
         if self.credential and not _CREDENTIAL.fullmatch(self.credential):
-            raise Unfit("credential", "is not the name of a credential", hint="it is no path: LoadCredential=NAME:PATH")
+            raise Unfit(
+                "credential",
+                "is not the name of a credential",
+                hint="give its name, not a path: LoadCredential=NAME:PATH",
+            )
         if self.url:
             _check_url(self.url, bool(self.secret_file or self.credential) and self.kind == "alertmanager")
         if self.command and not self.command[0].startswith("/"):
@@ -195,7 +199,7 @@ class NotifySettings:
         kind = KINDS[self.kind]
         for key in _SPECIAL:
             if getattr(self, key) and key not in kind.keys:
-                raise Unfit(key, f"is of no use with kind {self.kind}", hint=f"that has {', '.join(kind.keys)}")
+                raise Unfit(key, f"has no effect with kind {self.kind}", hint=f"that has {', '.join(kind.keys)}")
         if kind.needs and not any(getattr(self, key) for key in kind.needs):
             raise Unfit("", kind.lacks, hint=kind.hint)
 
@@ -208,7 +212,7 @@ def _check_causes(causes: Iterable[str]) -> None:
     for cause in causes:
         if cause not in RULES:
             hint = f"{nearest(cause, RULES)}docs/verdicts.md has the causes"
-            raise Unfit("causes", f'"{cause}" is no cause', hint=hint)
+            raise Unfit("causes", f'"{cause}" is not a cause', hint=hint)
 
 
 def _check_url(url: str, authorized: bool) -> None:
@@ -223,7 +227,7 @@ def _check_url(url: str, authorized: bool) -> None:
     if parts.username is not None or parts.password is not None:
         raise Unfit("url", "holds a password", hint="put it into secret_file, and the user into user")
     if parts.fragment:
-        raise Unfit("url", "has a part behind #")
+        raise Unfit("url", "has a part after #")
     local = host in ("localhost", "127.0.0.1", "::1")
     if authorized and parts.scheme == "http" and not local:
         raise Unfit("url", "would send the secret unencrypted", hint="use https")

@@ -54,7 +54,7 @@ class WebSettings:
             if not self.listen.startswith("/"):
                 raise Unfit("listen", "is not an absolute path", hint='as in "/run/halfopen/web.sock"')
             if self.listen_anywhere:
-                raise Unfit("listen_anywhere", "is of no use with a Unix socket")
+                raise Unfit("listen_anywhere", "has no effect with a Unix socket")
             return
         address = served_address(self.listen, anywhere=self.listen_anywhere)
         if address.is_unspecified and not self.hosts:

@@ -24,7 +24,7 @@ _NOT_TAKEN: Final = (
     *(errno.EOPNOTSUPP, errno.ENOTSUP, errno.E2BIG, errno.ENOSYS, _ENOTSUPP),
 )
 _SHORT: Final = re.compile(r"^libbpf: .*(: -12|: -ENOMEM|\(-12\))$", re.MULTILINE)
-_NO_MEMORY: Final = "libbpf: no memory for what it says: -ENOMEM"
+_NO_MEMORY: Final = "libbpf: no memory for its messages: -ENOMEM"
 # A remark on the way, though it is the only one that tells why.
 _WHY_NO_BTF: Final = b"libbpf: loading kernel BTF"
 GRANT: Final = "run as root, or with the capabilities that halfopen doctor names"

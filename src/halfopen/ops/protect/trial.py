@@ -62,7 +62,7 @@ def _inside(rung: str) -> None:
         except OSError as e:
             raise _failed(e.strerror or str(e)) from None
         if came != b"?" or not _came_by(guard, rung):
-            raise _failed("the connection did not come by the guard")
+            raise _failed("the connection was not made by the guard")
 
 
 def _came_by(guard: Guard, rung: str) -> bool:
@@ -86,7 +86,7 @@ def _always_cookies() -> None:
 
 def _failed(why: str) -> CannotGuard:
     return CannotGuard(
-        f"in a trial on a private host a client did not get in by the guard ({why})",
+        f"in a trial on a private host a client did not get in through the guard ({why})",
         hint="the kernel's own SYN cookies are the next best: halfopen tune apply --cookies on",
     )
 

@@ -48,8 +48,8 @@ _WINDOW_S: Final = 0.005
 _CLOSE_BATCH: Final = 128
 
 _UPPER: Final = (
-    "without eBPF, ages are upper bounds for clients that sent their SYN again: some of those released may have been "
-    "younger"
+    "without eBPF, ages are upper bounds for clients that retransmitted their SYN: some of those "
+    "released may have been younger"
 )
 
 

@@ -66,7 +66,8 @@ def risk(path: str) -> str:
     if os.getpid() == 1:
         raise Unsupported(
             "timer",
-            "halfopen is process 1 of this container (PID namespace): what would undo the change ends with it",
+            "halfopen is process 1 of this container (PID namespace): the process that would undo "
+            "the change ends with it",
             hint=instead,
         )
     pids = _namespace("pid")

@@ -88,7 +88,7 @@ class MetricsServer:
         """Answer with this text from now on. Raises: HalfopenError when the thread ended by a defect."""
         self._text = text.whole
         if not self._thread.is_alive():
-            raise HalfopenError("metrics-listen", "metrics are served no more: the thread that served them ended")
+            raise HalfopenError("metrics-listen", "metrics are no longer served: the thread that served them ended")
 
     def close(self) -> None:
         """Stop listening, and end what is under way."""

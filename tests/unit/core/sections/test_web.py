@@ -22,7 +22,7 @@ def refusal(text: str) -> str:
         ('listen = ":9765"', "names no address"),
         ('listen = "localhost:9765"', "is not an address"),
         ('listen = "run/web.sock"', "not an absolute path"),
-        ('listen = "/run/web.sock"\nlisten_anywhere = true', "of no use with a Unix socket"),
+        ('listen = "/run/web.sock"\nlisten_anywhere = true', "has no effect with a Unix socket"),
         ('listen = "0.0.0.0:9765"\nlisten_anywhere = true', "name.in.the.browser"),
         ("listen_anywhere = true", "lacks listen"),
         ('listen = "127.0.0.1:9765"\nhosts = ["Panel:80"]', "not a host name"),

@@ -66,7 +66,7 @@ def test_a_key_of_a_sink_may_stand_in_a_section() -> None:
     assert parsed.sinks == {"mail_to": "ops@example.org", "mail_now": True}
     for text, said in (
         ("[mail]\nfrom = 1\n", "mail.from: unknown key; known here: to, now"),
-        ('mail_to = "a"\n[mail]\nto = "b"\n', "mail.to: is there twice, as mail_to too"),
+        ('mail_to = "a"\n[mail]\nto = "b"\n', "mail.to: is given twice, also as mail_to"),
         ("[mail]\nnow = 1\n", "mail.now: is not true or false"),
         ("mail_to = true\n", "mail_to: is not a text"),
         ('mail = "x"\n', "mail: unknown key"),

@@ -184,7 +184,7 @@ def test_what_was_ruled_out_and_the_owner_come_from_the_flight_record(kept: tupl
     text = run("--incident", id, "--file", str(without))
     assert "- Program: not recorded" in text
     assert "What was ruled out is not known" in text
-    assert "The readings around it, and so how sure the cause is: no flight record of it is kept." in text
+    assert "The readings around it, and so how sure the cause is: it has no flight record." in text
     # The evidence is in the history as well.
     assert "- Evidence: 60 half-open for more than 3 s" in text
     assert "--replay" not in text
