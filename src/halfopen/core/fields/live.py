@@ -20,7 +20,8 @@ from halfopen.core.policy.stages import AlarmStage
 
 def per_s(rate: float) -> str:
     """A rate in a few characters: `0`, `0.4`, `512`, `1,204`."""
-    return f"{rate:.1f}" if 0 < rate < 9.95 and rate != int(rate) else f"{rate:,.0f}"
+    text = f"{rate:.1f}" if 0 < rate < 9.95 else f"{rate:,.0f}"
+    return text[:-2] if text.endswith(".0") and text != "0.0" else text
 
 
 _SPARE: Final = {

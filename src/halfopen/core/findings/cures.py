@@ -124,3 +124,8 @@ ForHost = LookAtRoute | LookAtHost | LookAtPackets | RaiseConntrack | RaiseOpenF
 CureStep = Release | ChangeConnections | Protect | Block | ChangeSetting | ChangeListener | Look | ForProcess | ForHost
 # Actions that only help together, in the order in which they are carried out.
 Cure = tuple[CureStep, ...]
+
+
+def stays_on_watch(cure: Cure) -> bool:
+    """Whether the advice is to watch on, as the live screen and the page do already."""
+    return isinstance(cure[0], Look) and cure[0].command == "watch"

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from typing import Final
 
 from halfopen.core.live import Live
 from halfopen.linux.tty import Screen
 from halfopen.ops.release.steady import steady
 from halfopen.present.language import spoken
-from halfopen.present.screen.drawing import draw
+from halfopen.present.screen.drawing import draw, scrolled_most
 from halfopen.present.screen.keyboard import KeyDecoder
 from halfopen.present.screen.painting import Painter
 from halfopen.present.screen.pressing import press
@@ -73,7 +74,12 @@ class KeyLoop:
 
     def _press(self, key: str) -> None:
         with spoken():
-            self._state, wish = press(self._state, key, self._shown, self._screen.size()[1])
+            columns, rows = self._screen.size()
+            self._state, wish = press(self._state, key, self._shown, rows)
+            if self._state.top:
+                # No key is to be pressed twice because another one went past the end.
+                most = scrolled_most(self._shown, self._state, columns, rows)
+                self._state = replace(self._state, top=min(self._state.top, most))
             if wish is Wish.QUIT:
                 self.quit()
             elif wish is Wish.REDRAW:

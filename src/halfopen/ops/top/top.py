@@ -103,7 +103,8 @@ class Top(KeyLoop):
         return _TICK_S if self._state.working else None
 
     def _newest(self) -> Live:
-        return self._shown if self._state.paused else self._kept.live
+        # Before the first reading there is nothing to hold.
+        return self._shown if self._state.paused and self._shown.spaces else self._kept.live
 
     def _drawn_state(self) -> ScreenState:
         self._work.columns = self._screen.size()[0]

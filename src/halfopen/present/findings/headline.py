@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from halfopen.core.findings.finding import Finding, Level
 from halfopen.core.findings.verdict import Verdict
 from halfopen.core.model.model import Model
@@ -16,7 +18,7 @@ def headline(model: Model, verdict: Verdict | None = None) -> str:
     worst = None if verdict is None else leading(model, verdict)
     text = counted(model) if worst is None else _brief(worst)
     where = model.sample.where
-    if where.lives_in and where.name != "self":
+    if where.lives_in and where.name != "self" and not re.search(rf"\b{re.escape(where.lives_in)}\b", text):
         text = tr("{text} in {place}", text=text, place=where.lives_in)
     return text
 

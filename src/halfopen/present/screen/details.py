@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from halfopen.core.fields.field import cell, chosen
+from halfopen.core.fields.field import chosen
 from halfopen.core.fields.listener import LISTENER
+from halfopen.core.findings.cures import stays_on_watch
 from halfopen.core.live import AGE_EDGES_S, LiveDetails, LiveNamespace
 from halfopen.core.model.handshakes import Handshakes
 from halfopen.core.model.histogram import Histogram
@@ -22,9 +23,14 @@ from halfopen.present.findings.words import lasted
 from halfopen.present.language import cell_width, listed, tr, tr_n, wrapped
 from halfopen.present.level_style import STYLE
 from halfopen.present.screen.overview import missing_lines, queue_bars
-from halfopen.present.screen.styled import StyledLine, gauge, padded, styled
+from halfopen.present.screen.styled import StyledLine, cells, gauge, padded, styled
+from halfopen.present.told_cells import told_cell
 
 _SUMMARY: Final = chosen(LISTENER, "half_open", "oldest", "p50", "drops", "release_time_s")
+_RELEASE_TIME: Final = _SUMMARY[-1]
+# Cells between two figures of the summary.
+_APART: Final = 3
+_QUEUE_NAME: Final = 15
 _QUEUE_BAR: Final = 24
 _BAR_MOST: Final = 40
 _MOST_WORKERS: Final = 8
@@ -34,7 +40,7 @@ _MOST_OCTAVES: Final = 8
 
 def details(space: LiveNamespace, view: ListenerView, found: LiveDetails | None, columns: int) -> list[StyledLine]:
     """The lines of the page, as many as there are."""
-    lines = [*_queues(view, columns), styled("  ", *_summary(view))]
+    lines = [*_queues(view, columns), *_summary(view, columns)]
     lines += [*((("  ", ""), *line) for line in missing_lines(space, columns - 2)), ()]
     lines += _beside(_ages(view, found, columns // 2), _retransmits(view, columns // 2), columns)
     lines += [(), *_handshakes(found, columns), (), *_holders(view, found, columns)]
@@ -43,20 +49,37 @@ def details(space: LiveNamespace, view: ListenerView, found: LiveDetails | None,
 
 def _queues(view: ListenerView, columns: int) -> list[StyledLine]:
     fields = chosen(LISTENER, "syn_queue", "accept_queue")
-    bars = queue_bars()
+    bars, width = queue_bars(), min(_QUEUE_BAR, columns // 2 - _QUEUE_NAME - 1)
     made = []
     for field in fields:
         share, style = bars[field.name](view)
-        made.append((*padded(styled("  " + tr(field.title)), 15), *gauge(cell(field, view), share, _QUEUE_BAR, style)))
+        name = padded(styled("  " + tr(field.title)), _QUEUE_NAME)
+        made.append((*name, *gauge(told_cell(field, view), share, width, style)))
     return [(*padded(made[0], columns // 2), *made[1])]
 
 
-def _summary(view: ListenerView) -> list[tuple[str, str]]:
-    made = []
+def _summary(view: ListenerView, columns: int) -> list[StyledLine]:
+    """Figures with their names, as many in a line as fit."""
+    lines: list[StyledLine] = [()]
     for field in _SUMMARY:
-        name = tr("release time") if field.name == "release_time_s" else tr(field.title).lower()
-        made += [(f"{name} ", "dim"), (f"{cell(field, view)}   ", "")]
-    return made
+        release = field.name == "release_time_s"
+        name = tr("release time") if release else tr(field.title).lower()
+        figure = _release_time(view) if release else told_cell(field, view)
+        piece = styled((f"{name} ", "dim"), figure)
+        apart: StyledLine = ((" " * _APART, ""),) if lines[-1] else (("  ", ""),)
+        if len(apart[0][0]) == _APART and cells((*lines[-1], *apart, *piece)) > columns:
+            lines.append((("  ", ""), *piece))
+        else:
+            lines[-1] = (*lines[-1], *apart, *piece)
+    return lines
+
+
+def _release_time(view: ListenerView) -> str:
+    """With the time that holds once the queue is less full: else it seems less than the age of the oldest."""
+    now = told_cell(_RELEASE_TIME, view)
+    if not view.retries_known or view.effective_release_time_s >= view.release_time_s:
+        return now
+    return tr("{now} while more than half full, else {time}", now=now, time=lasted(view.release_time_s))
 
 
 def _ages(view: ListenerView, found: LiveDetails | None, width: int) -> list[StyledLine]:
@@ -116,7 +139,7 @@ def _handshakes(found: LiveDetails | None, columns: int) -> list[StyledLine]:
     seen = found.handshakes
     if not seen.completed:
         return [styled(title), styled("  " + tr("none finished in {time}", time=lasted(round(seen.seconds))))]
-    return [styled(title), styled(f"  {_times(seen)}"), *_octaves(seen.times, columns)]
+    return [styled(title), *_wrapped("  ", _times(seen), columns), *_octaves(seen.times, columns)]
 
 
 def _times(seen: Handshakes) -> str:
@@ -124,9 +147,14 @@ def _times(seen: Handshakes) -> str:
     words = tr_n("{n:,} handshake in {time}", "{n:,} handshakes in {time}", seen.completed, time=time)
     if seen.times.total:
         half, most = (show_time(seen.times.quantile_s(share)) for share in (0.5, 0.99))
-        words += tr(", half of them within {half}, 99 % within {most}", half=half, most=most)
+        # Of a SYN cookie the kernel keeps no time.
+        timed = tr(", half of them within {half}, 99 % within {most}", half=half, most=most)
+        if seen.untimed:
+            timed = tr(", half of those timed within {half}, 99 % within {most}", half=half, most=most)
+        words += timed
     again = tr("{n:,} needed a retransmitted SYN-ACK", n=seen.retransmitted) if seen.retransmitted else ""
-    return listed([words, again])
+    untimed = tr_n("{n:,} by SYN cookie, not timed", "{n:,} by SYN cookie, not timed", seen.untimed)
+    return listed([words, again, untimed if seen.untimed else ""])
 
 
 def _octaves(times: Histogram, columns: int) -> list[StyledLine]:
@@ -198,7 +226,7 @@ def _findings(space: LiveNamespace, view: ListenerView, columns: int) -> list[St
     lines: list[StyledLine] = [(), styled(("  " + tr("Findings"), "bold"))] if mine else []
     for finding in mine:
         lines += _wrapped("  - ", say(finding), columns, STYLE[finding.level])
-        for cure in finding.cures[:2]:
+        for cure in [one for one in finding.cures if not stays_on_watch(one)][:2]:
             lines.append(styled("    ", (commands.runnable(command(cure)), "cyan")))
     return lines
 

@@ -51,7 +51,10 @@ def _head(live: Live, space: LiveNamespace, state: ScreenState, columns: int) ->
         right = [f"{live.reader}, {every}" if live.reader else every, clock]
     if state.paused:
         right.insert(0, tr("PAUSED"))
-    return frame.head(_subject(live, space, state), "  ".join(right), columns)
+    left = _subject(live, space, state)
+    if live.replayed is None and not frame.head_fits(left, "  ".join(right), columns):
+        right[-2:-1] = [live.reader] if live.reader else []
+    return frame.head(left, "  ".join(right), columns)
 
 
 def _subject(live: Live, space: LiveNamespace, state: ScreenState) -> str:
@@ -79,21 +82,43 @@ def _subject(live: Live, space: LiveNamespace, state: ScreenState) -> str:
 def _body(
     live: Live, space: LiveNamespace, state: ScreenState, columns: int, room: int, ascii_only: bool
 ) -> list[StyledLine]:
-    if state.page is Page.TEXT and state.shown is not None:
-        lines = list(state.shown.lines)
-        return lines[min(state.top, max(0, len(lines) - room)) :]
+    if (lines := _text(live, space, state, columns)) is not None:
+        return _scrolled(lines, state.top, room)
     if state.page is Page.NAMESPACES:
         return _spaces(live, state, columns, room)
-    if state.page is Page.DETAILS:
-        view = space.view(state.listener)
-        if view is None:
-            return [styled(("  " + tr("the listener is gone"), "dim"))]
-        view = next(v for v in choosing_rows.model_of(space).listeners if v.key == view.key)
-        found = live.details
-        mine = found if found is not None and found.key == view.key else None
-        lines = details(space, view, mine, columns)
-        return lines[min(state.top, max(0, len(lines) - room)) :]
     return overview(space, state, columns, room, ascii_only=ascii_only)
+
+
+def _text(live: Live, space: LiveNamespace, state: ScreenState, columns: int) -> list[StyledLine] | None:
+    """All lines of a page that is scrolled as a whole; None: of a table."""
+    if state.page is Page.TEXT and state.shown is not None:
+        return list(state.shown.lines)
+    if state.page is not Page.DETAILS:
+        return None
+    view = space.view(state.listener)
+    if view is None:
+        return [styled(("  " + tr("the listener is gone"), "dim"))]
+    view = next(v for v in choosing_rows.model_of(space).listeners if v.key == view.key)
+    found = live.details
+    mine = found if found is not None and found.key == view.key else None
+    return details(space, view, mine, columns)
+
+
+def _scrolled(lines: list[StyledLine], top: int, room: int) -> list[StyledLine]:
+    """The lines from `top` on; the last line of the screen says how many more there are."""
+    first = min(top, max(0, len(lines) - room))
+    more = len(lines) - first - room
+    if more <= 0 or room < 2:
+        return lines[first:]
+    words = tr_n("... {n:,} more line below", "... {n:,} more lines below", more + 1)
+    return [*lines[first : first + room - 1], styled(("  " + words, "dim"))]
+
+
+def scrolled_most(live: Live, state: ScreenState, columns: int, rows: int) -> int:
+    """The last line that a page which is scrolled can begin with; 0 on the others."""
+    space = choosing_rows.space_of(live, state)
+    lines = None if space is None else _text(live, space, state, columns)
+    return 0 if lines is None else max(0, len(lines) - (rows - 2 - len(_said(live, state, columns))))
 
 
 def _spaces(live: Live, state: ScreenState, columns: int, room: int) -> list[StyledLine]:

@@ -24,6 +24,11 @@ def too_small(columns: int, rows: int) -> list[StyledLine]:
     return [cut(styled(line), columns) for line in wrapped(words, columns, "")][:rows]
 
 
+def head_fits(left: str, right: str, columns: int) -> bool:
+    """Whether the first line has room for both of its parts."""
+    return cells(styled(("halfopen top", ""), f"  {left} {right}")) <= columns
+
+
 def head(left: str, right: str, columns: int) -> StyledLine:
     """The first line: the name of the program, what is watched, and the time at the right."""
     begin = styled(("halfopen top", "bold"), f"  {left}")

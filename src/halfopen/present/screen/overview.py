@@ -8,12 +8,12 @@ from rich.cells import cell_len
 
 from halfopen.core.fields.field import Field
 from halfopen.core.fields.live import LIVE_INCIDENT, LIVE_LISTENER, LIVE_SOURCE, MOMENT, per_s
+from halfopen.core.findings.cures import stays_on_watch
 from halfopen.core.findings.finding import Level
 from halfopen.core.live import LiveNamespace
 from halfopen.core.model.listeners import ListenerView
 from halfopen.core.model.moments import KEPT_S, Moment
 from halfopen.core.model.sources import standing_out
-from halfopen.core.policy.actions import Look
 from halfopen.core.units import printable
 from halfopen.present import commands
 from halfopen.present.findings.cures import next_commands
@@ -77,8 +77,8 @@ def verdict_lines(space: LiveNamespace, width: int, most: int) -> list[StyledLin
 
 
 def _next(space: LiveNamespace, width: int) -> list[StyledLine]:
-    if space.verdict.next[0] == (Look(space.model.sample.where.name, "watch", "stay on watch"),):
-        return []  # that is what this screen does
+    if stays_on_watch(space.verdict.next[0]):
+        return []
     best = commands.runnable(next_commands(space.verdict)[0])
     label = tr("Next")
     first, *more = commands.filled(f"{label}  ", best, width, indent=6).split("\n")

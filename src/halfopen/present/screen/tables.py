@@ -22,8 +22,9 @@ _NO_BARS: Final[Mapping[str, Bar[object]]] = {}
 # A bar is wider than its figures where there is room, up to this.
 _BAR_MOST: Final = 28
 _BAR_LEAST: Final = 12
-# The last column may be cut to this.
+# Words in the last column may be cut to this, and those in the first one where the rest would not fit otherwise.
 _LAST_LEAST: Final = 14
+_FIRST_LEAST: Final = 16
 
 
 def table(
@@ -46,9 +47,12 @@ def table(
     first = next(iter(window(len(subjects), at or 0, room - 1)))
     texts = [[told_cell(field, subject) for subject in seen] for field in shown]
     widths = [_width(field, column, field.name in bars) for field, column in zip(shown, texts, strict=True)]
-    # The last column takes what is left.
-    kept = fitting(shown, [*widths[:-1], min(widths[-1], _LAST_LEAST)], width - GAP)
+    # Words in the last column take what is left.
+    least = [*widths[:-1], min(widths[-1], _LAST_LEAST) if shown[-1].kind is Kind.LABEL else widths[-1]]
+    widths[0] = least[0] = _first(shown, least, width - GAP)
+    kept = fitting(shown, least, width - GAP)
     widths = _filled(shown, widths, kept, width - GAP, bars)
+    texts[0] = [_shorter(text, widths[0]) for text in texts[0]]
     titles = [(_aligned(shown[i], tr(shown[i].title), widths[i]), shown[i].name) for i in kept]
     made = [_titles(titles, by)]
     for row, subject in enumerate(seen):
@@ -74,6 +78,21 @@ def _width(field: Field[S], column: Sequence[str], has_bar: bool) -> int:
     return max(wide, _BAR_LEAST) if has_bar else wide
 
 
+def _first(shown: Sequence[Field[S]], least: Sequence[int], room: int) -> int:
+    """The width of the first column: less than its longest name where a number beside it would be cut off otherwise."""
+    over = sum(wide + GAP for field, wide in zip(shown, least, strict=True) if not field.spare) - GAP - room
+    return least[0] if over <= 0 else min(least[0], max(_FIRST_LEAST, least[0] - over))
+
+
+def _shorter(name: str, width: int) -> str:
+    """A name without its middle: its end is the port."""
+    if len(name) <= width or not name.isascii():
+        return name
+    end = width // 2
+    begin = "".join(piece for piece, _ in cut(styled(name), width - end))
+    return begin + name[-end:]
+
+
 def _filled(
     shown: Sequence[Field[S]], widths: list[int], kept: Sequence[int], room: int, bars: Mapping[str, Bar[S]]
 ) -> list[int]:
@@ -82,7 +101,8 @@ def _filled(
     last = kept[-1]
     left = room - sum(widths[i] + GAP for i in kept) + GAP
     if left < 0:
-        widths[last] = max(_LAST_LEAST, widths[last] + left)
+        if shown[last].kind is Kind.LABEL:
+            widths[last] = max(_LAST_LEAST, widths[last] + left)
         return widths
     with_bars = [i for i in kept if shown[i].name in bars]
     for i in with_bars:
@@ -93,7 +113,7 @@ def _filled(
 def _aligned(field: Field[S], text: str, width: int) -> str:
     missing = max(0, width - cell_len(text))
     if field.kind is Kind.LABEL:
-        return ("".join(piece for piece, _ in cut(styled(text), width))) + " " * missing
+        return "".join(piece for piece, _ in cut(styled(text), width)) + " " * missing
     return " " * missing + text
 
 

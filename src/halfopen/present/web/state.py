@@ -9,13 +9,13 @@ from halfopen.core.fields.field import Field
 from halfopen.core.fields.kernel import SETTINGS_SAID
 from halfopen.core.fields.live import LIVE_INCIDENT, LIVE_LISTENER, LIVE_SOURCE, MOMENT, per_s
 from halfopen.core.findings.all_rules import RULES, is_note
+from halfopen.core.findings.cures import stays_on_watch
 from halfopen.core.findings.finding import Finding, Level
 from halfopen.core.live import Live, LiveNamespace, with_ages
 from halfopen.core.model.listeners import ListenerView
 from halfopen.core.model.model import Model
 from halfopen.core.model.moments import Moment
 from halfopen.core.model.sources import standing_out
-from halfopen.core.policy.actions import Look
 from halfopen.core.tune.settings import advise
 from halfopen.core.units import printable, show_duration
 from halfopen.present import commands
@@ -98,8 +98,7 @@ def _space(space: LiveNamespace) -> dict[str, Any]:
 
 def _next(space: LiveNamespace) -> list[str]:
     """The next commands, the best first; none where the advice is to stay on watch, as the service does."""
-    best = space.verdict.next[0][0]
-    if isinstance(best, Look) and best.command == "watch":
+    if stays_on_watch(space.verdict.next[0]):
         return []
     return [commands.for_anybody(line) for line in next_commands(space.verdict)]
 

@@ -9,17 +9,26 @@ from datetime import UTC, datetime, tzinfo
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from rich.cells import cell_len
 
 import live as made
-from halfopen.core.live import Live, LiveDetails
+from halfopen.core.fields.live import LIVE_SOURCE
+from halfopen.core.findings.verdict import judge
+from halfopen.core.live import Live, LiveDetails, LiveSource
+from halfopen.core.model.handshakes import Handshakes
+from halfopen.core.model.histogram import Histogram
+from halfopen.core.policy.actions import Look
 from halfopen.core.sample import Completeness
+from halfopen.core.sample.handshakes import BUCKETS, RETRANSMITS
 from halfopen.core.sample.workers import Workers, WorkerState
-from halfopen.present.screen.drawing import draw
+from halfopen.present.language import spoken
+from halfopen.present.screen.drawing import draw, scrolled_most
 from halfopen.present.screen.help import help_lines
 from halfopen.present.screen.state import Page, Question, ScreenState
 from halfopen.present.screen.styled import plain, styled
+from halfopen.present.screen.tables import table
 
 HERE = Path(__file__).parent
 SIZES = ((80, 24), (140, 40))
@@ -167,3 +176,80 @@ def test_a_long_address_on_a_narrow_screen_costs_columns_and_cuts_none() -> None
         lines = text(live=made.live(made.space(model)), columns=60).splitlines()
         [titles] = [line for line in lines if "SYN QUEUE" in line]
         assert titles.endswith(last)
+
+
+def of_listener(live: Live | None = None, columns: int = 60, rows: int = 40, **state: Any) -> str:
+    page = ScreenState(page=Page.DETAILS, listener=made.KEY, **state)
+    return text(page, live or made.live(details=details()), columns=columns, rows=rows)
+
+
+def with_address(address: str) -> Live:
+    views = made.flooded().listeners
+    model = replace(made.flooded(), listeners=(replace(views[0], address=address), *views[1:]))
+    return made.live(made.space(model))
+
+
+def test_a_name_that_is_wider_than_the_screen_loses_its_middle_and_no_figure() -> None:
+    lines = text(live=with_address("2001:db8:aaaa:bbbb:cccc:dddd:eeee:ffff"), columns=60).splitlines()
+    [row] = [line for line in lines if line.startswith("> [2001")]
+    assert row.split()[2] == "300"
+    assert "?/320" in row.replace("«", "").replace("»", "")
+    assert row.split()[1].endswith(":8080")
+    assert "…" in row.split()[1]
+
+
+def test_a_figure_in_the_last_column_is_never_cut() -> None:
+    source = replace(made.space().sources[0].source, prefix="2001:db8:77:eb00::/64")
+    [_, row] = table(LIVE_SOURCE, [LiveSource(source, 1234.0)], 60, 2)
+    assert plain(row).endswith("1,234")
+
+
+def test_a_narrow_page_of_a_listener_has_every_figure() -> None:
+    found = of_listener()
+    assert "?/3" in found
+    assert "0/320" in found
+    assert "release time 7 s while more than half full, else 63 s" in " ".join(found.split())
+    assert "…" not in found
+
+
+def test_handshakes_by_syn_cookie_are_said_to_be_untimed_and_no_word_is_cut() -> None:
+    times = np.zeros(BUCKETS, np.int64)
+    times[60] = 6
+    again = np.zeros(RETRANSMITS, np.int64)
+    again[:2] = 8, 5
+    seen = Handshakes(2.0, again, Histogram(times, 0.2, 0.04), Histogram(times * 0, 0.0, 0.0), 13, 7, 0, 5, None, None)
+    found = " ".join(of_listener(made.live(details=replace(details(), handshakes=seen))).split())
+    assert "13 handshakes in 2 s, half of those timed within" in found
+    assert "5 needed a retransmitted SYN-ACK; 7 by SYN cookie, not timed" in found
+
+
+def test_a_page_that_goes_on_below_says_so() -> None:
+    assert "more lines below" in of_listener(rows=15)
+    assert "more lines below" not in of_listener(rows=60)
+    live, state = made.live(details=details()), ScreenState(page=Page.DETAILS, listener=made.KEY)
+    most = scrolled_most(live, state, 60, 15)
+    assert 0 < most < 40
+    assert "more lines below" not in of_listener(live, rows=15, top=most)
+    assert of_listener(live, rows=15, top=most) == of_listener(live, rows=15, top=most + 9)
+
+
+def test_where_the_first_line_is_short_the_interval_gives_way() -> None:
+    wide = made.space(made.flooded(where=made.named("/proc/16906/fd/3")))
+    first = text(live=made.live(wide), columns=60).splitlines()[0]
+    assert "3 listeners, by" in first
+    assert "every" not in first
+    assert "every 1 s" in text(live=made.live(wide), columns=80).splitlines()[0]
+
+
+def test_connections_beside_the_half_open_ones_are_named_in_the_language_of_the_reader() -> None:
+    views = made.flooded().listeners
+    model = replace(made.flooded(), listeners=(replace(views[0], deferred=7, defers=False), *views[1:]))
+    with spoken("zh"):
+        found = of_listener(made.live(replace(made.space(model), whole=None)))
+    assert "+7 已应答" in found
+
+
+def test_the_advice_to_stay_on_watch_is_not_given_by_a_screen_that_watches() -> None:
+    model = made.flooded()
+    wait = replace(judge(model), next=((Look("self", "watch", "the flood is over"),),))
+    assert "halfopen watch" not in text(live=made.live(replace(made.space(model), verdict=wait)))
