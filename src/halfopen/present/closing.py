@@ -28,9 +28,9 @@ from halfopen.present.findings.sentences import say
 from halfopen.present.findings.words import LEADS
 from halfopen.present.language import spoken, tr, tr_n
 from halfopen.present.level_style import STYLE
-from halfopen.present.prose import bullets
+from halfopen.present.prose import bullets, headed, titled
 from halfopen.present.statusjson import json_verdict
-from halfopen.present.text import level_head, propose
+from halfopen.present.text import propose, verdict_line
 from halfopen.present.told import told
 
 _MOST_GROUPS: Final = 12
@@ -88,14 +88,11 @@ def show(out: Console, sample: Sample, model: ClosingModel, verdict: Verdict) ->
 
 
 def _show(out: Console, sample: Sample, model: ClosingModel, verdict: Verdict) -> None:
-    level = level_head(verdict.level)
-    if sample.where.name != "self":
-        level.append(f"[{printable(sample.where.name)}] ")
     first = next((one for one in verdict.findings if one.id in LEADS), None)
-    out.print(level.append(Text(printable(headline(model, verdict)), style="bold")))
+    verdict_line(out, verdict.level, sample.where, headline(model, verdict))
     _reasons(out, verdict.findings, first)
     for note in (*sample.completeness.problems, *sample.completeness.notes):
-        out.print(Text(f"  - {told(note)}", style="dim"))
+        headed(out, Text("  - ", style="dim"), told(note), "dim")
     shown = worst_first(model.groups, verdict)[:_MOST_GROUPS]
     if shown:
         out.print()
@@ -104,7 +101,7 @@ def _show(out: Console, sample: Sample, model: ClosingModel, verdict: Verdict) -
             more = len(model.groups) - len(shown)
             out.print(Text(tr_n("and {n:,} more group", "and {n:,} more groups", more), style="dim"))
     out.print()
-    out.print(states_line(model))
+    titled(out, states_line(model))
     best, *others = next_commands(verdict)
     for command in others[:2]:
         propose(out, tr("Also"), command)

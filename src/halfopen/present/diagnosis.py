@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Final
 
+from rich.cells import cell_len
 from rich.console import Console
 from rich.padding import Padding
 from rich.table import Table
@@ -24,11 +25,12 @@ from halfopen.present.findings.sentences import listener_name, say
 from halfopen.present.findings.words import lasted, level_word
 from halfopen.present.language import listed, spoken, tr, tr_n
 from halfopen.present.level_style import STYLE
+from halfopen.present.prose import beside, headed
 from halfopen.present.text import level_head, propose
 
 _READ_BY: Final = {"bpf": "eBPF", "diag": "sock_diag", "proc": "/proc/net/tcp"}
-# Above, right, below, left.
-_INDENT: Final = (0, 0, 0, 3)
+_INDENT: Final = 3
+_GAP: Final = 2
 _MOST_IDS: Final = 36
 MAX_PROPOSED: Final = 3
 
@@ -65,11 +67,9 @@ def show(out: Console, all: Sequence[Diagnosis], skipped: Sequence[str], *, verb
 
 def _namespace(out: Console, found: Diagnosis, *, several: bool, verbose: bool) -> None:
     level, where = found.verdict.level, found.now.sample.where
-    head = level_head(level)
-    if several or where.name != "self":
-        head.append(f"[{printable(where.name)}] ")
-    out.print(head.append(Text(headline(found), style="bold")))
-    out.print(Text(_looked(found), style="dim"))
+    place = f"[{printable(where.name)}] " if several or where.name != "self" else ""
+    headed(out, level_head(level), headline(found), "bold", first=Text(place, style=STYLE[level]))
+    headed(out, Text(), _looked(found), "dim")
     for number, one in enumerate(found.causes, 1):
         if number == 1 or verbose:
             out.print()
@@ -79,7 +79,7 @@ def _namespace(out: Console, found: Diagnosis, *, several: bool, verbose: bool) 
     if found.notes:
         out.print()
         for finding in found.notes:
-            out.print(Text(printable(say(finding)), style="dim"))
+            headed(out, Text(), printable(say(finding)), "dim")
     _excluded(out, found) if verbose else _excluded_ids(out, found)
     out.print()
     best, *others = next_commands(found.verdict)
@@ -105,7 +105,7 @@ def _excluded_ids(out: Console, found: Diagnosis) -> None:
 
 
 def _named(out: Console, title: str, ids: str) -> None:
-    out.print(Text(title, style="bold").append(Text(f"  {ids}", style="not bold")))
+    headed(out, Text(f"{title}  ", style="bold"), ids)
 
 
 def _excluded(out: Console, found: Diagnosis) -> None:
@@ -117,7 +117,7 @@ def _excluded(out: Console, found: Diagnosis) -> None:
     if told:
         out.print(Text(tr("Ruled out"), style="bold"))
         lines = [(", ".join(one.ids), phrases(one.facts)) for one in told]
-        out.print(Padding(_grid(lines, most=_MOST_IDS), _INDENT))
+        _grid(out, lines, most=_MOST_IDS)
     for title, ids in (
         (tr("Ruled out as well") if told else tr("Ruled out"), named),
         (tr("Not decided"), found.undecided),
@@ -139,34 +139,28 @@ def _finding(out: Console, number: int, one: Explained, found: Diagnosis, *, bri
     finding = one.finding
     title = Text(f"{number}  ", style=STYLE[finding.level]).append(Text(finding.id, style="bold"))
     if brief:
-        grid = Table.grid(padding=(0, 0, 0, 0))
-        grid.add_column()
-        grid.add_column(overflow="fold")
-        grid.add_row(Text(f"{number}  ", style=STYLE[finding.level]), _briefly(finding))
-        out.print(grid)
+        first = Text(f"{finding.id}  ", style="bold")
+        headed(out, Text(f"{number}  ", style=STYLE[finding.level]), printable(say(finding)), first=first)
         return
     out.print(title.append(f"  {level_word(finding.level)}{tr(', ')}{confidence(one)}"))
-    out.print(Padding(Text(printable(say(finding))), _INDENT))
+    headed(out, Text(" " * _INDENT), printable(say(finding)))
     lines = _evidence(finding, found.seconds)
     if finding.listener is not None and finding.listener.processes:
         lines.insert(0, (listener_name(finding.listener), printable(processes_cell(finding.listener.processes))))
     if lines:
-        out.print(Padding(_grid(lines), _INDENT))
+        _grid(out, lines)
 
 
-def _briefly(finding: Finding) -> Text:
-    return Text(finding.id, style="bold").append(Text(f"  {printable(say(finding))}", style="not bold"))
-
-
-def _grid(lines: Sequence[tuple[str, str]], *, most: int = 80) -> Table:
+def _grid(out: Console, lines: Sequence[tuple[str, str]], *, most: int = 80) -> None:
     """Short words, in a column at most so wide, with prose beside them."""
-    grid = Table.grid(padding=(0, 2, 0, 0))
-    grid.add_column(max_width=most, style="dim")
-    # The usual overflow cuts off the end of some lines with characters of East Asia.
+    wide = min(most, max(cell_len(head) for head, _ in lines))
+    grid = Table.grid(padding=(0, _GAP, 0, 0))
+    grid.add_column(max_width=wide, style="dim")
     grid.add_column(overflow="fold")
     for head, text in lines:
-        grid.add_row(head, Text(text))
-    return grid
+        # Rich would break lines between words alone, of which Chinese has none.
+        grid.add_row(head, beside(text, out.width - _INDENT - wide - 2 * _GAP))
+    out.print(Padding(grid, (0, 0, 0, _INDENT)))
 
 
 def confidence(one: Explained) -> str:

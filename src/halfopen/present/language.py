@@ -107,7 +107,11 @@ def cell_width(text: str) -> int:
 _WIDE: Final = r"\u2e80-\u9fff\uff00-\uffef"
 # A line does not begin with these: the East Asian comma, semicolon, colon, full stop, closing bracket.
 _CLOSING: Final = r"[\u3001\u3002\uff01\uff09\uff0c\uff1a\uff1b\uff1f]"
-_PIECE: Final = rf"[{_WIDE}]{_CLOSING}*|[^\s{_WIDE}]+{_CLOSING}*\s*|\s+"
+# It does not end with these: opening brackets and quotation marks.
+_OPENING: Final = r"\u201c\u300a\u300c\uff08"
+_PIECE: Final = (
+    rf"[{_OPENING}]*[^\s{_WIDE}{_OPENING}]+{_CLOSING}*\s*|[{_OPENING}]*[{_WIDE}]{_CLOSING}*|[{_OPENING}]+|\s+"
+)
 
 
 def wrapped(line: str, width: int, indent: str) -> list[str]:

@@ -21,8 +21,8 @@ from halfopen.present.findings.sentences import say
 from halfopen.present.findings.words import LEADS
 from halfopen.present.language import listed, spoken, tr
 from halfopen.present.level_style import STYLE
-from halfopen.present.prose import paragraph
-from halfopen.present.text import level_head, propose
+from halfopen.present.prose import bullets, headed, paragraph
+from halfopen.present.text import propose, verdict_line
 from halfopen.present.told import told
 
 _MOST: Final = 8
@@ -36,17 +36,14 @@ def show(out: Console, sample: Sample, model: MemoryModel, verdict: Verdict) -> 
 
 
 def _show(out: Console, sample: Sample, model: MemoryModel, verdict: Verdict) -> None:
-    level = level_head(verdict.level)
-    if sample.where.name != "self":
-        level.append(f"[{printable(sample.where.name)}] ")
     first = next((one for one in verdict.findings if one.id in LEADS and one.level > Level.NOTICE), None)
-    out.print(level.append(Text(printable(LEADS[first.id](first)[0] if first else _calm(model)), style="bold")))
+    verdict_line(out, verdict.level, sample.where, LEADS[first.id](first)[0] if first else _calm(model))
     for finding in verdict.findings:
         text = LEADS[finding.id](finding)[1] if finding is first else say(finding)
         if text:
-            out.print(Text(f"  - {printable(text)}", style=STYLE[finding.level]))
+            bullets(out, [(STYLE[finding.level], printable(text))])
     for note in (*sample.completeness.problems, *sample.completeness.notes):
-        out.print(Text(f"  - {told(note)}", style="dim"))
+        headed(out, Text("  - ", style="dim"), told(note), "dim")
     out.print()
     columns.show(out, USE, [use for use in model.uses if use.count])
     if model.by_process:

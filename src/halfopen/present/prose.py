@@ -53,10 +53,34 @@ def _head(line: Sequence[str], widths: Mapping[int, int]) -> str:
     return "".join(line[i] + " " * (width - cell_len(line[i]) + _GAP) for i, width in widths.items())
 
 
-def paragraph(out: Console, title: str, text: str) -> None:
+def paragraph(out: Console, title: str, text: str, style: str = "") -> None:
     """Print `Title  text`, its further lines below the text."""
     for line in _beside(f"{title}  ", text, out.width):
-        out.print(line, soft_wrap=True)
+        out.print(Text(line, style=style), soft_wrap=True)
+
+
+def titled(out: Console, line: str, style: str = "") -> None:
+    """Print a line that begins with a title and two spaces, further lines below the text."""
+    title, _, text = line.partition("  ")
+    paragraph(out, title, text, style)
+
+
+def headed(out: Console, head: Text, text: str, style: str = "", *, first: Text | None = None) -> None:
+    """Print a text behind its head, further lines below the text. first: the begin of the text, in a style of its
+    own.
+    """
+    begin = Text() if first is None else first
+    lines = _beside(" " * head.cell_len, begin.plain + text, out.width)
+    made = [Text(line[head.cell_len :], style=style) for line in lines]
+    if made[0].plain.startswith(begin.plain):
+        made[0] = begin + made[0][len(begin.plain) :]
+    indent = " " * head.cell_len
+    out.print(Text("\n").join([head + made[0], *(Text(indent) + line for line in made[1:])]), soft_wrap=True)
+
+
+def beside(text: str, width: int) -> Text:
+    """A text in lines of at most so many cells."""
+    return Text("\n".join(_wrapped(text, width)))
 
 
 def bullets(out: Console, lines: Iterable[tuple[str, str]]) -> None:

@@ -28,8 +28,8 @@ from halfopen.present.findings.reasons import reasons
 from halfopen.present.findings.words import lasted, listener_name
 from halfopen.present.language import listed, spoken, tr, tr_n
 from halfopen.present.level_style import STYLE
-from halfopen.present.prose import bullets
-from halfopen.present.text import level_head, propose
+from halfopen.present.prose import bullets, headed, titled
+from halfopen.present.text import level_head, propose, verdict_line
 
 if TYPE_CHECKING:
     from halfopen.core.sample.guard import FoundGuard
@@ -150,10 +150,7 @@ def beside_line(beside: Beside) -> str:
 
 
 def _screen(out: Console, model: Model, verdict: Verdict, lines: ScreenRows, elsewhere: str) -> None:
-    level = level_head(verdict.level)
-    if model.sample.where.name != "self":
-        level.append(f"[{printable(model.sample.where.name)}] ")
-    out.print(level.append(Text(printable(headline(model, verdict)), style="bold")))
+    verdict_line(out, verdict.level, model.sample.where, headline(model, verdict))
     _reasons(out, model, verdict)
     _listeners(out, model, lines.listeners)
     if model.orphans:
@@ -176,9 +173,9 @@ def _screen(out: Console, model: Model, verdict: Verdict, lines: ScreenRows, els
         out.print()
         _sources(out, model, lines.sources)
     out.print()
-    out.print(_release_time_line(model))
+    titled(out, _release_time_line(model))
     for line in filter(None, elsewhere.split("\n")):
-        out.print(Text(printable(line), style=STYLE[Level.WARNING]))
+        titled(out, printable(line), STYLE[Level.WARNING])
     best, *others = next_commands(verdict)
     for command in others[: lines.commands]:
         propose(out, tr("Also"), command)
@@ -296,9 +293,9 @@ def _table(out: Console, found: Sequence[JudgedNamespace], skipped: Sequence[str
     total = sum(one.model.half_open for one in found)
     text = tr_n("{n:,} half-open connection", "{n:,} half-open connections", total)
     many = tr_n("{n:,} network namespace", "{n:,} network namespaces", len(found))
-    out.print(level_head(level).append(Text(tr("{text} in {place}", text=text, place=many))))
+    headed(out, level_head(level), tr("{text} in {place}", text=text, place=many))
     for line in skipped:
-        out.print(Text(f"  - {printable(line)}", style="dim"))
+        headed(out, Text("  - ", style="dim"), printable(line), "dim")
     rows = sorted((one for one in found if not one.quiet), key=_badness)
     if rows:
         out.print()
@@ -312,7 +309,7 @@ def _table(out: Console, found: Sequence[JudgedNamespace], skipped: Sequence[str
         none = tr_n("{n:,} of them has no half-open connections", "{n:,} of them have no half-open connections", quiet)
         out.print(none)
     for line in filter(None, map(_closing_there, found)):
-        out.print(Text(printable(line), style=STYLE[Level.WARNING]))
+        titled(out, printable(line), STYLE[Level.WARNING])
 
 
 def _closing_there(one: JudgedNamespace) -> str:

@@ -18,11 +18,13 @@ from halfopen.present import commands, terminal
 from halfopen.present.chosen_words import chosen
 from halfopen.present.language import tr, tr_n
 from halfopen.present.level_style import STYLE, level_column
+from halfopen.present.prose import headed
 from halfopen.present.told import told
 
 if TYPE_CHECKING:
     from halfopen.core.filters import Filter
     from halfopen.core.policy.actions import Released
+    from halfopen.core.where import Namespace
 
 _UNPRINTABLE = re.compile(r"[^\n\x20-\x7e]")
 _PLAIN_WIDTH = 200
@@ -73,6 +75,12 @@ def console() -> Console:
 def level_head(level: Level) -> Text:
     """The level as the first word of a screen, in a column of its own."""
     return Text(level_column(level), style=STYLE[level])
+
+
+def verdict_line(out: Console, level: Level, where: Namespace, words: str) -> None:
+    """The first line of a screen: the level, the namespace where it is not one's own, and the verdict."""
+    place = "" if where.name == "self" else f"[{printable(where.name)}] "
+    headed(out, level_head(level), printable(words), "bold", first=Text(place, style=STYLE[level]))
 
 
 def console_on(file: io.StringIO, width: int) -> Console:

@@ -17,6 +17,8 @@ from halfopen.core.model.model import build
 from halfopen.core.sample import Process
 from halfopen.present.diagnosis import _grid, document, headline, show
 from halfopen.present.findings.facts import phrases
+from halfopen.present.findings.sentences import say
+from halfopen.present.language import cell_width, spoken
 from rows import listener, named, sample
 from verdicts import nothing_lost
 
@@ -109,6 +111,28 @@ def test_no_chinese_sentence_is_cut_off() -> None:
     text = "秒内新增 49 条没有减少最老的 22 秒未读数据 178 B 该进程已用描述符 188/20,000"
     for width in range(24, 120):
         out = Console(file=io.StringIO(), width=width, highlight=False)
-        out.print(_grid([("-", text)]))
+        _grid(out, [("-", text)])
         assert isinstance(out.file, io.StringIO)
         assert "".join(out.file.getvalue().split()) == "-" + "".join(text.split())
+
+
+@pytest.mark.parametrize("language", ["en", "zh"])
+def test_a_narrow_screen_is_filled_and_lines_go_on_under_their_begin(
+    language: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Chinese has no spaces between words, where rich breaks lines."""
+    out = Console(file=io.StringIO(), width=52, highlight=False)
+    monkeypatch.setattr("halfopen.present.language._preferred", language)
+    show(out, [found()], ())
+    with spoken():
+        sentence = say(found().causes[0].finding)
+    assert isinstance(out.file, io.StringIO)
+    lines = out.file.getvalue().splitlines()
+    assert max(map(cell_width, lines)) <= 52
+    at = next(i for i, line in enumerate(lines) if line.startswith("   "))
+    told = []
+    while not "".join(told).endswith("".join(sentence.split())):
+        assert lines[at].startswith("   ")
+        told.append("".join(lines[at].split()))
+        at += 1
+    assert all(cell_width(line) > 40 for line in lines[at - len(told) : at - 1])

@@ -210,3 +210,11 @@ def test_the_catalogue_names_no_value_that_its_sentence_has_not() -> None:
     for text, given in build_locale.read_po(PO.read_text(encoding="utf-8")).items():
         names = {name for _, name, _, _ in string.Formatter().parse(text + (wanted[text].many if text else "")) if name}
         assert all({n for _, n, _, _ in string.Formatter().parse(one) if n} <= names for one in given if text), text
+
+
+def test_an_opening_bracket_does_not_end_a_line() -> None:
+    text = "已被暂停（python）再等“一下”（中文）"
+    for width in range(8, 30):
+        lines = wrapped(text, width, "")
+        assert not any(line.endswith(("（", "“")) for line in lines)
+        assert "".join(lines) == text

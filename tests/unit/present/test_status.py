@@ -222,3 +222,13 @@ def test_a_pruned_queue_does_not_claim_the_configured_release_time() -> None:
     text = " ".join(" ".join(shown(now, before, height=60)).split())
     assert "stays 63 s while the queue is at most half full (tcp_synack_retries = 5), and 7 s now" in text
     assert "Release time 7 s on :8080 while its queue is more than half full, else 63 s" in text
+
+
+def test_the_verdict_and_the_lines_with_a_title_go_on_under_their_text() -> None:
+    now, before = flooded(sources=600)
+    lines = shown(now, before, width=60, height=60)
+    assert lines[0].startswith("NOTICE    [a-namespace-with-a-name] 600 half-open")
+    assert lines[1].startswith(" " * 10)
+    at = next(i for i, line in enumerate(lines) if line.startswith("Release time  "))
+    assert lines[at + 1].startswith(" " * 14)
+    assert all(len(line) <= 60 for line in lines if not line.startswith((" ", "Next", "Also")))
