@@ -72,7 +72,8 @@ def _prepare(s: socket.socket) -> None:
 def probe(s: socket.socket) -> None:
     """Learn whether the kernel would destroy sockets for us in the calling thread's namespace, without destroying any.
 
-    Raises: NotPermitted without CAP_NET_ADMIN over the namespace, Unsupported without CONFIG_INET_DIAG_DESTROY.
+    Raises: NotPermitted without CAP_NET_ADMIN over the namespace, Unsupported without CONFIG_INET_DIAG_DESTROY,
+    KernelError where there was no answer.
     """
     import numpy as np
 
@@ -86,8 +87,12 @@ def probe(s: socket.socket) -> None:
     nobody["family"] = AF_INET
     nobody["local_port"] = nobody["remote_port"] = 1
     nobody["cookie"] = 1
-    s.send(exact_sockets.destroy_requests(nobody))
-    for _, code in _answers(s):
+    try:
+        s.send(exact_sockets.destroy_requests(nobody))
+        answers = _answers(s)
+    except OSError as e:
+        raise KernelError("SOCK_DESTROY", e.errno or 0, os.strerror(e.errno or 0)) from None
+    for _, code in answers:
         check(code)
 
 

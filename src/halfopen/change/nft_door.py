@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from halfopen.core.addresses import V4_MAPPED
 from halfopen.core.errors import KernelError, NotPermitted, Unsupported
 from halfopen.core.sample import REQUEST
+from halfopen.linux.sockets import must_not_lack
 from halfopen.wire import nft
 
 # Set, nf_tables is left alone.
@@ -99,6 +100,7 @@ def _open() -> socket.socket:
             "opening an nf_tables socket is refused", hint="allow AF_NETLINK in the seccomp filter"
         ) from None
     except OSError as e:
+        must_not_lack(e, "opening an nf_tables socket")
         raise Unsupported("nf_tables", f"this kernel has no nf_tables: {os.strerror(e.errno or 0)}") from None
     s.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("ll", _TIMEOUT_S, 0))
     for option in (getattr(socket, "SO_SNDBUFFORCE", 32), socket.SO_SNDBUF):

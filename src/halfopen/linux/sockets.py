@@ -2,23 +2,31 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 import struct
 from typing import Final
 
-from halfopen.core.errors import NotPermitted, Unsupported
+from halfopen.core.errors import KernelError, NotPermitted, Unsupported
 
 _NETLINK_SOCK_DIAG: Final = 4
 _TCP_REPAIR: Final = 19
 # A silent kernel is a bug; better to report it than to hang an operator's terminal.
 ANSWER_WITHIN_S: Final = 30
+_TOO_LITTLE: Final = {
+    errno.EMFILE: "raise the limit (ulimit -n)",
+    errno.ENFILE: "raise the limit (sysctl fs.file-max)",
+    errno.ENOMEM: "free some memory",
+    errno.ENOBUFS: "free some memory",
+}
 
 
 def open_sock_diag() -> socket.socket:
     """A sock_diag socket in the calling thread's network namespace.
 
-    Raises: Unsupported when the kernel has no sock_diag, NotPermitted when it is refused (seccomp, LSM).
+    Raises: Unsupported when the kernel has no sock_diag, NotPermitted when it is refused (seccomp, LSM), KernelError
+    when there was too little to tell.
     """
     try:
         s = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, _NETLINK_SOCK_DIAG)
@@ -27,12 +35,22 @@ def open_sock_diag() -> socket.socket:
             "opening a sock_diag socket is refused", hint="allow AF_NETLINK in the seccomp filter"
         ) from None
     except OSError as e:
+        must_not_lack(e, "opening a sock_diag socket")
         raise Unsupported(
             "sock_diag", f"no sock_diag socket: {os.strerror(e.errno or 0)}", hint="modprobe tcp_diag"
         ) from None
     # A receive timeout in the kernel; Python's own would cost a poll() for every recv().
     s.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("ll", ANSWER_WITHIN_S, 0))
     return s
+
+
+def must_not_lack(error: OSError, op: str) -> None:
+    """See that an error tells what the kernel can do, not that there were too few files or too little memory just now.
+
+    Raises: KernelError.
+    """
+    if error.errno in _TOO_LITTLE:
+        raise KernelError(op, error.errno, os.strerror(error.errno), hint=_TOO_LITTLE[error.errno]) from None
 
 
 def has_net_admin() -> bool:
