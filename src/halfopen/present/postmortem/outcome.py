@@ -8,6 +8,7 @@ from typing import Final
 from halfopen.core.postmortem import Harm, IncidentStory, KeptTime, harm_of
 from halfopen.core.units import printable
 from halfopen.present.chosen_words import rephrased, reworded
+from halfopen.present.harm import harm_words
 from halfopen.present.language import listed, tr, tr_n
 from halfopen.present.postmortem.blocks import (
     BulletList,
@@ -88,23 +89,7 @@ def clients(told: IncidentStory) -> Iterator[tuple[str, str]]:
     if one.listener is not None and (all := during.total("drops")) != one.turned_away:
         counted = tr_n("{n:,} SYN or handshake dropped", "{n:,} SYNs and handshakes dropped", all)
         yield tr("In the whole namespace"), tr("{dropped} (ListenDrops)", dropped=counted)
-    yield tr("Harmed"), _harm_words(told)
-
-
-def _harm_words(told: IncidentStory) -> str:
-    harm = _harm(told)
-    if not harm.releases:
-        return tr("0: nothing was released, and nothing else that the watch does ends a connection")
-    if harm.most is None and harm.kept < harm.releases:
-        return tr("not known: only {kept} of {n} releases are recorded individually", kept=harm.kept, n=harm.releases)
-    if harm.most is None:
-        return tr("not known: resets could not be counted during a release")
-    if harm.behind_door == harm.releases:
-        return tr("0: with the door held, no connection could complete during a release and be reset")
-    return tr(
-        "at most {n:,}: RSTs that the namespace sent, for any reason, during {m} of {all} releases without the door",
-        n=harm.most, m=harm.releases - harm.behind_door, all=harm.releases,
-    )  # fmt: skip
+    yield tr("Harmed"), harm_words(_harm(told))
 
 
 def harmed(told: IncidentStory) -> str:

@@ -66,7 +66,9 @@ def _block(block: DocumentBlock) -> Iterator[str]:
             lines = (f"<li>{_purpose(purpose)}<code>{_text(command)}</code></li>" for command, purpose in block.lines)
             yield f'<ul class="commands">{"".join(lines)}</ul>'
         case Plots():
-            drawn = (f"<h4>{_text(plot.title)}</h4>{svg(plot, tall=not i)}" for i, plot in enumerate(block.plots))
+            drawn = (
+                f'<p class="over">{_text(plot.title)}</p>{svg(plot, tall=not i)}' for i, plot in enumerate(block.plots)
+            )
             words = " ".join(filter(None, (block.key, block.caption)))
             caption = f"<figcaption>{_text(words)}</figcaption>" if words else ""
             yield f"<figure>{''.join(drawn)}{caption}</figure>"
@@ -80,7 +82,7 @@ def _purpose(words: str) -> str:
 
 def _table(block: TableRows) -> Iterator[str]:
     head = "".join(f"<th{_right(block, i)}>{_text(name)}</th>" for i, name in enumerate(block.head))
-    yield f'<div class="wide"><table><thead><tr>{head}</tr></thead><tbody>'
+    yield f'<div class="wide" tabindex="0"><table><thead><tr>{head}</tr></thead><tbody>'
     for row in block.rows:
         cells = "".join(f"<td{_right(block, i, text)}>{_text(text)}</td>" for i, text in enumerate(row))
         yield f"<tr>{cells}</tr>"

@@ -9,11 +9,13 @@ from halfopen.core.fields.history import place_name
 from halfopen.core.findings.all_rules import RULES
 from halfopen.core.history import HistoryAnswer, ReleaseSeen, SettingChanged, lost
 from halfopen.core.policy.incidents import CauseFound, Incident, ReleasesMade
+from halfopen.core.postmortem import harm_of
 from halfopen.core.timeline import Timeline, namespaces
 from halfopen.core.units import printable
 from halfopen.present.chosen_words import rephrased, reworded
 from halfopen.present.findings.facts import phrases
 from halfopen.present.findings.words import lasted
+from halfopen.present.harm import harm_words
 from halfopen.present.language import ENGLISH, listed, spoken, tr, tr_n
 
 INCIDENTS_MOST: Final = 200
@@ -107,7 +109,7 @@ def incident(
         return {
             **_row(one, told.now_s),
             "headline": _headline(one, told.now_s),
-            "facts": [{"name": name, "text": text} for name, text in _facts(one, told.now_s).items() if text],
+            "facts": [{"name": name, "text": text} for name, text in _facts(one, releases).items() if text],
             "causes": [_cause(cause) for cause in one.causes],
             "made": [_made(made) for made in one.releases],
             "actions": [*map(_released, releases), *map(_changed, told.settings)][:_ACTIONS_MOST],
@@ -137,7 +139,7 @@ def _headline(one: Incident, now_s: float) -> str:
     return tr("{cause}; on for {time}", cause=cause, time=time)
 
 
-def _facts(one: Incident, now_s: float) -> Mapping[str, str]:
+def _facts(one: Incident, releases: Sequence[ReleaseSeen]) -> Mapping[str, str]:
     """What was seen, by its title."""
     peak = tr("{n:,} half-open", n=one.peak.half_open)
     fill = tr("the SYN queue {share} full", share=f"{one.peak.fill:.0%}") if one.peak.fill is not None else ""
@@ -147,11 +149,14 @@ def _facts(one: Incident, now_s: float) -> Mapping[str, str]:
     dropped = (
         tr("{n:,}, at most {rate}/s", n=one.turned_away, rate=f"{one.peak.drops_per_s:,.0f}") if one.turned_away else ""
     )
+    made = sum(made.times for made in one.releases)
+    harm = harm_words(harm_of(tuple(releases), made)) if made else ""
     return {
         tr("Listener"): place_name(one.where, one.listener),
         tr("Peak"): listed([peak, fill]),
         tr("At the alarm"): unanswered,
         tr("SYNs and handshakes dropped"): dropped,
+        tr("Harmed"): harm,
     }
 
 
@@ -193,8 +198,8 @@ def _outcome(one: Incident, now_s: float) -> list[str]:
     if one.released:
         lines.append(
             tr_n(
-                "{n:,} half-open connection was released; no completed connection is ever touched.",
-                "{n:,} half-open connections were released; no completed connection is ever touched.",
+                "{n:,} half-open connection was released.",
+                "{n:,} half-open connections were released.",
                 one.released,
             )
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import re
@@ -24,6 +25,7 @@ from halfopen.core.postmortem import harm_of
 from halfopen.ops import postmortem
 from halfopen.present.postmortem.document import document
 from halfopen.present.postmortem.markdown import markdown
+from halfopen.present.web.kept import _facts, _outcome
 from halfopen.store.database import HistoryPlace
 
 HERE = Path(__file__).parent
@@ -135,6 +137,11 @@ def test_the_page_is_whole_and_needs_nothing_from_elsewhere(kept: tuple[Path, st
         assert "size: A4" in text
         assert found.tags[0] == ("html", {"lang": "en" if language == "en" else "zh-CN"})
         assert sum(tag == "svg" for tag, _ in found.tags) >= 4
+        # For readers who go from heading to heading, and by keys through a table that is wider than the screen.
+        levels = [int(tag[1]) for tag, _ in found.tags if re.fullmatch(r"h\d", tag)]
+        assert levels[0] == 1
+        assert all(later - earlier <= 1 for earlier, later in itertools.pairwise(levels))
+        assert all(at.get("tabindex") == "0" for _, at in found.tags if at.get("class") == "wide")
 
 
 def test_the_figures_are_those_of_history(kept: tuple[Path, str]) -> None:
@@ -269,6 +276,12 @@ def test_harm_is_counted_where_the_door_was_not_held(kept: tuple[Path, str]) -> 
     unknown = type(one)(one.where, one.at_s, "", "", {**one.outcome, "held": False, "resets": None})
     assert harm_of((unknown, two), 2).most is None
     assert harm_of((two,), 2).most is None
+    # The page of the service says the same.
+    incident = found.told[0].incident
+    assert _facts(incident, (one, two))["Harmed"].startswith("0: with the door held")
+    assert _facts(incident, (open_door, two))["Harmed"].startswith("at most 3: RSTs")
+    assert _facts(incident, ())["Harmed"].startswith("not known")
+    assert not any("ever touched" in line for line in _outcome(incident, NOW_S))
 
 
 def test_nothing_in_markdown_is_what_it_was_not_meant_to_be(kept: tuple[Path, str]) -> None:

@@ -41,8 +41,8 @@ function keep(key, value) {
 
 function duration(seconds) {
   const s = Math.round(seconds);
-  if (s < 120) return `${s} s`;
-  return s < 7200 ? `${Math.round(s / 60)} min` : `${Math.round(s / 3600)} h`;
+  if (s < 120) return put(W.seconds, { n: s });
+  return s < 7200 ? put(W.minutes, { n: Math.round(s / 60) }) : put(W.hours, { n: Math.round(s / 3600) });
 }
 
 function out() {
@@ -74,7 +74,8 @@ function bar() {
   else if (connection === "live") words = W.live;
   live.className = `live ${late || connection === "lost" || connection === "full" ? "bad" : connection}`;
   say(live, words);
-  document.title = state && state.spaces.length && connection !== "out" ? `${state.spaces[0].level_word}: ${state.host}, halfopen` : "halfopen";
+  const known = state && state.spaces.length && connection !== "out";
+  document.title = known ? `${late || connection === "lost" ? words : state.spaces[0].level_word}: ${state.host}, halfopen` : "halfopen";
   document.body.classList.toggle("old", Boolean(late));
 }
 
