@@ -108,7 +108,7 @@ def _about_all(given: AdviceGiven) -> list[str]:
     if given.where.name != "self":
         lines.insert(0, f"Network namespace {printable(given.where.name)}")
     if given.quiet and given.listeners:
-        lines.append(f"{plural(given.quiet, 'listener')} at which nothing finished and nothing waits not shown")
+        lines.append(f"Not shown: {plural(given.quiet, 'listener')} at which nothing finished and nothing waits")
     if given.capped is None:
         lines.append("Could not tell whether this kernel lets TCP_RTO_MAX_MS cap the wait between SYN-ACKs")
     return lines
@@ -174,14 +174,14 @@ def _too_little(one: ListenerAdvice) -> str:
     if best is None:
         return "the kernel gives up too early here for anything shorter to be judged"
     if not one.finished:
-        return "no handshake was timed, and nothing is proved"
+        return "no handshake was timed, so nothing can be proved"
     rests = one.seen.rests
     n = one.finished if rests is None else min(rests.independent, one.finished)
     kind = "handshakes" if rests is None else "independent handshakes"
     lost = math.ceil((best.lost or 0) * n / one.finished)
     proved = f"{lost} of {n:,} {kind} later than {show_duration(best.release_time_s)} proves only"
     text = f"{proved} fewer than {one_in(best.proved or 1.0)}"
-    text += f", and {one_in(one.tolerated)} is asked for"
+    text += f", and {one_in(one.tolerated)} is required"
     if rests is not None and rests.exhausted:
         text += "; handshakes of other sources would prove more, a longer look at these would not"
     return text
@@ -231,7 +231,7 @@ def _cookies(given: AdviceGiven) -> str:
         return "this kernel has none: the backlog alone is the room"
     text = f"when a queue is full, {'as it is' if value == 1 else f'not {_COOKIES.get(value, str(value))}'}"
     if given.cookies_sent:
-        text += f" ({given.cookies_sent:,} sent meanwhile, {plural(given.cookies_back, 'ACK')} with one)"
+        text += f" ({given.cookies_sent:,} sent meanwhile, {plural(given.cookies_back, 'ACK')} brought one back)"
     return text
 
 
@@ -245,13 +245,13 @@ def _remarks(one: ListenerAdvice, given: AdviceGiven) -> Iterator[str]:
         yield (
             f"probably {one.silent}, by its port or program: the server speaks first then, so a client that is lost "
             "hangs and sees no error; "
-            f"{one_in(choices.TOLERATED_SILENT)} is asked for here, not {one_in(choices.TOLERATED)}"
+            f"{one_in(choices.TOLERATED_SILENT)} is required here, not {one_in(choices.TOLERATED)}"
         )
     under_way = _under_way(one)
     yield _queue("SYN queue", one.syn_queue, under_way and f" by rate x time ({under_way})")
     if one.seen.unanswered_per_s and given.settings.get("tcp_syncookies"):
         more = _more(given)
-        yield f"those that nobody answers need no room: SYN cookies let clients in while the queue is full{more}"
+        yield f"unanswered connections need no room: SYN cookies let clients in while the queue is full{more}"
     wait = "" if not one.accept_wait_s else f" (a connection waits {show_time(one.accept_wait_s)} to be accepted)"
     yield _queue("accept queue", one.accept_queue, wait)
 
@@ -271,10 +271,14 @@ def _rests(one: ListenerAdvice) -> str:
 
 def _censored(one: ListenerAdvice, given: AdviceGiven) -> str:
     after = show_duration(timing.release_time_s(one.seen.view.retries, one.seen.rto_max_s))
-    text = f"nothing is seen beyond {after}, when the kernel gives up here: the table counts clients lost beside those"
+    text = (
+        f"the kernel gives up after {after} here, so clients that need longer are lost already and not seen: the table "
+        "counts further losses alone"
+    )
     if one.pruned_s:
         sooner = show_duration(timing.release_time_s(one.in_force, one.seen.rto_max_s))
-        text += f"; for {show_duration(round(one.pruned_s, 1))} the queue was more than half full, and it was {sooner}"
+        pruned = show_duration(round(one.pruned_s, 1))
+        text += f"; for {pruned}, with the queue more than half full, it gave up after {sooner}"
     if given.released:
         text += f"; halfopen released {given.released:,} meanwhile, which may have been clients"
     return text
@@ -284,7 +288,9 @@ def _more(given: AdviceGiven) -> str:
     """The flood that no queue shows."""
     if given.unanswered_cookies_per_s < 1:
         return ""
-    return f"; {_rate(given.unanswered_cookies_per_s)} more got one, in the whole namespace, and did not send it back"
+    return (
+        f"; in the whole namespace, {_rate(given.unanswered_cookies_per_s)} more got a cookie and did not send it back"
+    )
 
 
 def _under_way(one: ListenerAdvice) -> str:
@@ -295,7 +301,7 @@ def _under_way(one: ListenerAdvice) -> str:
         parts.append(f"{_rate(shakes.per_s(one.finished) or 0.0)} x {show_time(shakes.times.mean_s)} a handshake")
     if one.seen.unanswered_per_s:
         now = show_duration(one.given_up_s)
-        parts.append(f"{_rate(one.seen.unanswered_per_s)} that find room and nobody answers x {now}")
+        parts.append(f"{_rate(one.seen.unanswered_per_s)} admitted and never answered x {now}")
     return " + ".join(parts)
 
 
@@ -316,7 +322,7 @@ def _queue(name: str, queue: Room, why: str) -> str:
     if queue.full_in_s == 0:
         return f"{text}; it is full"
     if queue.full_in_s is not None:
-        return f"{text}; at the present growth it is full in {show_duration(queue.full_in_s)}"
+        return f"{text}; at the present growth it will be full in {show_duration(queue.full_in_s)}"
     if queue.levels_off is not None:
         return f"{text}; it grows and levels off at {queue.levels_off:,}"
     return text
