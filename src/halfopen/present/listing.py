@@ -15,6 +15,8 @@ from halfopen.present.columns import GAP, fitting, left_out
 from halfopen.present.language import cell_width, tr
 
 C = TypeVar("C")
+CellColumns = list[list[str]]
+"""The cells of some rows, by column."""
 
 
 def _valued(fields: Sequence[Field[C]]) -> list[Field[C]]:
@@ -31,17 +33,28 @@ def table(fields: Sequence[Field[C]], found: Sequence[C], width: int | None) -> 
     """
     shown = columns(fields)
     cells = [[_cells(field, chunk) for field in shown] for chunk in found]
-    widest = [max((cell_width(text) for chunk in cells for text in chunk[i]), default=0) for i in range(len(shown))]
-    titles = [tr(field.title) for field in shown]
+    return laid_out(shown, cells, widest_of(len(shown), cells), width)
+
+
+def widest_of(count: int, cells: Iterable[CellColumns]) -> list[int]:
+    """The width of the widest cell of each of `count` columns, in cells of a terminal."""
+    return [max((cell_width(text) for chunk in cells for text in chunk[i]), default=0) for i in range(count)]
+
+
+def laid_out(
+    fields: Sequence[Field[C]], cells: Iterable[CellColumns], widest: Sequence[int], width: int | None
+) -> Iterator[str]:
+    """The lines of `table`, of the cells of each chunk by column. widest: how wide the cells of each column may be."""
+    titles = [tr(field.title) for field in fields]
     widths = [
-        max(cell_width(title), field.least, most) for title, field, most in zip(titles, shown, widest, strict=True)
+        max(cell_width(title), field.least, most) for title, field, most in zip(titles, fields, widest, strict=True)
     ]
-    kept = fitting(shown, widths, width)
-    yield line(shown, widths, kept, titles)
+    kept = fitting(fields, widths, width)
+    yield _line(fields, widths, kept, titles)
     for chunk in cells:
         for row in zip(*chunk, strict=True):
-            yield line(shown, widths, kept, row)
-    if words := left_out([field for i, field in enumerate(shown) if i not in kept], width):
+            yield _line(fields, widths, kept, row)
+    if words := left_out([field for i, field in enumerate(fields) if i not in kept], width):
         yield words
 
 
@@ -50,8 +63,8 @@ def _cells(field: Field[C], chunk: C) -> list[str]:
     return [] if show is None else [printable(str(value)) for value in show(chunk)]
 
 
-def line(fields: Sequence[Field[C]], widths: Sequence[int], kept: Sequence[int], cells: Sequence[str]) -> str:
-    """A line of a table: the cells of the columns that are kept, each as wide as its column, in cells of a terminal."""
+def _line(fields: Sequence[Field[C]], widths: Sequence[int], kept: Sequence[int], cells: Sequence[str]) -> str:
+    """The cells of the columns that are kept, each as wide as its column, in cells of a terminal."""
     texts = (_padded(cells[i], widths[i], left=fields[i].kind is Kind.LABEL) for i in kept)
     return (" " * GAP).join(texts).rstrip()
 

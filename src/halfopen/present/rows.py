@@ -12,7 +12,6 @@ from halfopen.core.fields.field import Field, columns
 from halfopen.core.model.listing import Collected
 from halfopen.core.units import json_text, printable
 from halfopen.present import listing
-from halfopen.present.columns import fitting, left_out
 from halfopen.present.language import cell_width, listed, tr, tr_n
 
 # Rows that are Python objects at a time, at half a kilobyte each.
@@ -69,25 +68,13 @@ def table(parts: list[Part], netns_column: bool, width: int | None = None) -> It
     """
     parts = _readable(parts)
     fields = [field for field in columns(LIST) if netns_column or field.name != "netns"]
-    cells: Iterable[list[list[str]]] = (_cells(fields, chunk) for chunk in chunks(parts))
+    cells: Iterable[listing.CellColumns] = (_cells(fields, chunk) for chunk in chunks(parts))
     if sum(part.count for part in parts) <= _FEW:
         cells = list(cells)
-        widest = [
-            max((cell_width(text) for chunk in cells for text in chunk[i]), default=0) for i in range(len(fields))
-        ]
+        widest = listing.widest_of(len(fields), cells)
     else:
         widest = [_most(field, parts) for field in fields]
-    titles = [tr(field.title) for field in fields]
-    widths = [
-        max(cell_width(title), field.least, most) for title, field, most in zip(titles, fields, widest, strict=True)
-    ]
-    kept = fitting(fields, widths, width)
-    yield listing.line(fields, widths, kept, titles)
-    for chunk in cells:
-        for line in zip(*chunk, strict=True):
-            yield listing.line(fields, widths, kept, line)
-    if words := left_out([field for i, field in enumerate(fields) if i not in kept], width):
-        yield words
+    return listing.laid_out(fields, cells, widest, width)
 
 
 def foot(parts: Sequence[Part], bounds: Set[str], doubts: Sequence[str]) -> Iterator[str]:
@@ -119,7 +106,7 @@ def _most(field: Field[Chunk], parts: Iterable[Part]) -> int:
     return field.most_ipv6 if any(part.collected.any_ipv6 for part in parts) else field.most
 
 
-def _cells(fields: Sequence[Field[Chunk]], chunk: Chunk) -> list[list[str]]:
+def _cells(fields: Sequence[Field[Chunk]], chunk: Chunk) -> listing.CellColumns:
     """The cells of each column."""
     found = []
     for field in fields:
