@@ -181,6 +181,13 @@ def execute(
         counts.problems.append("stopped on request")
     if counts.interrupted:
         counts.problems.append("the kernel flagged a dump as interrupted: some connections may have been missed")
+    return _outcome(action, counts, resets, time.monotonic() - started, dry_run=dry_run, stopped=stop.is_set())
+
+
+def _outcome(
+    action: Release, counts: ReleaseCounts, resets: list[int | None], seconds: float, *, dry_run: bool, stopped: bool
+) -> Released:
+    """What came of a release. resets: RSTs that the namespace had sent before and after it."""
     before, after = resets
     return Released(
         action=action,
@@ -195,11 +202,11 @@ def execute(
         may_have_answered=counts.may_have_answered,
         dry_run=dry_run,
         held=counts.held,
-        seconds=time.monotonic() - started,
+        seconds=seconds,
         window_ms=sorted(counts.windows_s)[len(counts.windows_s) // 2] * 1000 if counts.windows_s else 0.0,
         window_max_ms=max(counts.windows_s, default=0.0) * 1000,
         interrupted=counts.interrupted,
-        stopped=stop.is_set(),
+        stopped=stopped,
         problems=tuple(counts.problems),
         notes=tuple(counts.notes),
     )
