@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from halfopen.core.errors import UsageError
 from halfopen.core.policy.connection_notes import OUR_PORT
-from halfopen.core.units import Address, Network, endpoint, endpoint_words, prefix, shell_word, show_duration
+from halfopen.core.units import Endpoint, Network, endpoint, endpoint_words, prefix, shell_word, show_duration
 
 if TYPE_CHECKING:
     import numpy as np
@@ -89,7 +89,7 @@ class ClosingFilter:
     peers: tuple[Peer, ...] = ()
     idle_s: float | None = None
     kinds: tuple[str, ...] = ()
-    listeners: tuple[tuple[Address | None, int], ...] = ()
+    listeners: tuple[Endpoint, ...] = ()
 
     @property
     def empty(self) -> bool:

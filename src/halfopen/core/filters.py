@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from halfopen.core.addresses import AF_INET6, MAPPED_LOW
-from halfopen.core.units import Address, Network, duration_s, endpoint, endpoint_text, prefix, show_duration
+from halfopen.core.units import Address, Endpoint, Network, duration_s, endpoint, endpoint_text, prefix, show_duration
 
 if TYPE_CHECKING:
     import numpy as np
@@ -23,7 +23,7 @@ class Filter:
 
     older_than_s: float | None = None
     retransmits: int | None = None
-    listeners: tuple[tuple[Address | None, int], ...] = ()
+    listeners: tuple[Endpoint, ...] = ()
     sources: tuple[Network, ...] = ()
 
     @property

@@ -18,9 +18,7 @@ from halfopen.core.model.sources import SourceView
 from halfopen.core.policy.incidents import Incident
 from halfopen.core.sample.workers import Workers
 from halfopen.core.units import prefix
-
-# The family, address, port and device of a listener.
-ViewKey = tuple[int, str, int, int]
+from halfopen.core.where import ListenerKey
 
 # When the timer of the SYN-ACK runs out: the ages at which a client is sent another one.
 AGE_EDGES_S: Final = (0.0, 1.0, 3.0, 7.0, 15.0, 31.0, 63.0)
@@ -57,7 +55,7 @@ class LiveNamespace:
         """How long before the last reading the ages were read."""
         return 0.0 if self.whole is None else self.model.sample.monotonic_s - self.whole.sample.monotonic_s
 
-    def view(self, key: ViewKey | None) -> ListenerView | None:
+    def view(self, key: ListenerKey | None) -> ListenerView | None:
         """The listener of that key; None where it is gone."""
         return next((view for view in self.model.listeners if view.key == key), None)
 
@@ -70,7 +68,7 @@ class LiveDetails:
     """
 
     inode: int
-    key: ViewKey
+    key: ListenerKey
     ages: tuple[int, ...] | None = None
     handshakes: Handshakes | None = None
     uncounted: str = ""
@@ -130,7 +128,7 @@ def _aged(view: ListenerView, old: ListenerView | None) -> ListenerView:
     return replace(view, ages=old.ages, retransmits=old.retransmits, may_have_answered=old.may_have_answered)
 
 
-def ages_by_listener(model: Model) -> dict[ViewKey, tuple[int, ...]] | None:
+def ages_by_listener(model: Model) -> dict[ListenerKey, tuple[int, ...]] | None:
     """How many half-open connections of each listener are of each age (`AGE_EDGES_S`), for those that have any; None
     where ages were not read.
     """
@@ -144,7 +142,7 @@ def ages_by_listener(model: Model) -> dict[ViewKey, tuple[int, ...]] | None:
     return {model.views[i].key: tuple(counts[i].tolist()) for i in np.flatnonzero(counts.any(axis=1))}
 
 
-def ages_of(model: Model, key: ViewKey) -> tuple[int, ...] | None:
+def ages_of(model: Model, key: ListenerKey) -> tuple[int, ...] | None:
     """The same of one listener; None where it has none, or ages were not read."""
     found = ages_by_listener(model)
     return None if found is None else found.get(key)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from halfopen.core.filters import Filter
-from halfopen.core.units import Address, Network, duration_words, endpoint_text
+from halfopen.core.units import Endpoint, Network, duration_words, endpoint_text
 
 if TYPE_CHECKING:
     import numpy as np
@@ -22,7 +22,7 @@ class Sparing:
     seconds; None: that is not asked.
     """
 
-    listeners: tuple[tuple[Address | None, int], ...] = ()
+    listeners: tuple[Endpoint, ...] = ()
     sources: tuple[Network, ...] = ()
     clients_s: float | None = None
 

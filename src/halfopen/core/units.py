@@ -170,6 +170,8 @@ def json_text(document: str) -> str:
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+Endpoint = tuple[Address | None, int]
+"""Listeners as a filter names them: an address, None for any, and a port."""
 
 
 def _zone(what: str, text: str) -> UsageError:
@@ -201,7 +203,7 @@ def port_number(text: str, *, what: str = "port") -> int:
     return int(text)
 
 
-def endpoint(text: str, *, what: str = "--listener") -> tuple[Address | None, int]:
+def endpoint(text: str, *, what: str = "--listener") -> Endpoint:
     """Address (None when left out) and port in `:443`, `443`, `192.0.2.1:443` or `[2001:db8::1]:443`.
 
     Raises: UsageError.
@@ -226,7 +228,7 @@ def endpoint(text: str, *, what: str = "--listener") -> tuple[Address | None, in
     return address, number
 
 
-def endpoint_words(place: tuple[Address | None, int]) -> str:
+def endpoint_words(place: Endpoint) -> str:
     """What `endpoint` takes: `:443` or, with the address, `192.0.2.1:443`."""
     address, number = place
     return f":{number}" if address is None else endpoint_text(str(address), number)

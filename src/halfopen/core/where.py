@@ -1,8 +1,16 @@
-"""Which network namespace of which boot, on which host: the identity for programs, the names for people."""
+"""Which listener, in which network namespace of which boot, on which host: the identity for programs, the names for
+people.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+
+ListenerKey = tuple[int, str, int, int]
+"""A listener, or a SO_REUSEPORT group, within its namespace: family, address, port and device. A program that is
+started again listens under the same key, so its alarm and its history go on; a change is written to one socket, which
+its cookie tells from every other (`core.tune.spots.ListeningSocket`).
+"""
 
 
 @dataclass(frozen=True, slots=True)

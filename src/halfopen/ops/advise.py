@@ -19,11 +19,12 @@ from halfopen.core.findings.lasting import since_s
 from halfopen.core.model import join, timing
 from halfopen.core.model.columns import Builder
 from halfopen.core.model.handshakes import Handshakes, Observed, collect
-from halfopen.core.model.listeners import ListenerKey, ListenerView
+from halfopen.core.model.listeners import ListenerView
 from halfopen.core.model.model import Model, build
 from halfopen.core.model.narrowed import only
 from halfopen.core.sample import Sample
 from halfopen.core.sample.arrivals import Arrivals
+from halfopen.core.where import ListenerKey
 from halfopen.linux import small_files
 from halfopen.linux.netns import Netns, current
 from halfopen.ops.handshakes import observe

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from halfopen.core.addresses import AF_INET, AF_INET6
 from halfopen.core.errors import WireError
 from halfopen.core.sample import LISTENER, REQUEST
-from halfopen.core.units import Address, Network
+from halfopen.core.units import Address, Endpoint, Network
 from halfopen.wire import netlink
 
 TCPDIAG_GETSOCK: Final = 18
@@ -86,7 +86,7 @@ def _host_condition(op: int, address: Address | None, prefix_length: int, port: 
     return struct.pack("=BxxxBBxxi", op, family, prefix_length, port) + packed
 
 
-def bytecode(listeners: Sequence[tuple[Address | None, int]], sources: Sequence[Network]) -> bytes:
+def bytecode(listeners: Sequence[Endpoint], sources: Sequence[Network]) -> bytes:
     """A filter the kernel runs before it copies a socket: every listener endpoint and every source prefix must hold.
 
     Addresses match v4-mapped sockets too; a wildcard address stands for any. It carries MAX_CONDITIONS different ones

@@ -23,6 +23,7 @@ from halfopen.core.sample.closing import OpenSockets
 from halfopen.core.sample.guard import Guards
 from halfopen.core.sample.memory import MemoryReading
 from halfopen.core.sample.workers import Workers
+from halfopen.core.where import ListenerKey
 
 T = TypeVar("T")
 
@@ -287,7 +288,7 @@ class Evidence:
         return tuple(view for view in asked if view.held >= max(1, _FULL * (view.syn_queue_limit or 0)))
 
     @cached_property
-    def _rows(self) -> dict[tuple[int, str, int, int], tuple[int, ...]]:
+    def _rows(self) -> dict[ListenerKey, tuple[int, ...]]:
         groups = join.groups(self.now.sample.listeners)
         return {view.key: group.rows for view, group in zip(self.now.views, groups, strict=True)}
 

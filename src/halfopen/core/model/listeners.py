@@ -13,10 +13,10 @@ from halfopen.core.model import join, timing
 from halfopen.core.model.columns import Columns
 from halfopen.core.sample import Process, Sample
 from halfopen.core.units import address_text
+from halfopen.core.where import ListenerKey
 
 DEFAULT_SYNACK_RETRIES: Final = 5
 # What tells listeners of a namespace apart: address family, address, port, index of the device.
-ListenerKey = tuple[int, str, int, int]
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Final
 
-from halfopen.core.model.listeners import ListenerKey, ListenerView
+from halfopen.core.model.listeners import ListenerView
+from halfopen.core.where import ListenerKey
 
 # A queue that is full has a place or two at the moment of a reading: requests run out, a program accepts.
 _FULL: Final = 0.9

@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Any, Final
 
 from halfopen.core.policy.look import Look as Look
 from halfopen.core.sparing import Sparing
-from halfopen.core.where import Namespace
+from halfopen.core.where import ListenerKey, Namespace
 
 if TYPE_CHECKING:
     from halfopen.core.filters import Filter
     from halfopen.core.sample.guard import GuardCounts
     from halfopen.core.tune.spots import Spot
-    from halfopen.core.units import Address, Network
+    from halfopen.core.units import Endpoint, Network
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +66,7 @@ class Withheld:
     """
 
     release: Release
-    listener: tuple[int, str, int, int] | None
+    listener: ListenerKey | None
     why: Withholding
     matching: int | None = None
     detail: str = ""
@@ -87,13 +87,13 @@ class Protect:
     """
 
     where: Namespace
-    listeners: tuple[tuple[Address | None, int], ...]
+    listeners: tuple[Endpoint, ...]
     reason: str
     share: float = 0.25
     for_s: float | None = None
     policy: str = ""
     incidents: tuple[str, ...] = ()
-    never: tuple[tuple[Address | None, int], ...] = ()
+    never: tuple[Endpoint, ...] = ()
     rung: str = AUTO
 
     @property

@@ -17,6 +17,7 @@ from halfopen.core.policy.counts import CONNECTIONS, ListenerCounts, Subject
 from halfopen.core.policy.events import Seen
 from halfopen.core.policy.release_policy import MOST_LISTENERS, ReleasePolicy
 from halfopen.core.units import Network, prefix
+from halfopen.core.where import ListenerKey
 
 # So long after the first sign of an alarm its cause is looked for as fast as can be.
 _LOOKED_FOR_S: Final = 10.0
@@ -142,7 +143,7 @@ class _Chosen:
                 else:
                     yield Candidate(policy, subject, release)
 
-    def _at(self, subject: tuple[int, str, int, int], counts: ListenerCounts) -> Iterator[Candidate]:
+    def _at(self, subject: ListenerKey, counts: ListenerCounts) -> Iterator[Candidate]:
         policy, event = self._policy, self._event
         places = policy.places(subject[1], subject[2])
         if not places:
@@ -194,7 +195,7 @@ class _Chosen:
             return "", None
         return one.cause, self._targets.get(subject)
 
-    def _withhold(self, subject: tuple[int, str, int, int], why: Withholding, detail: str) -> None:
+    def _withhold(self, subject: ListenerKey, why: Withholding, detail: str) -> None:
         policy = self._policy
         chosen = replace(policy.filter, listeners=policy.places(subject[1], subject[2])[:1])
         release = Release(self._event.where, chosen, "", sparing=policy.sparing, policy=policy.name)

@@ -7,7 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-Subject = tuple[int, str, int, int] | None
+from halfopen.core.where import ListenerKey
+
+Subject = ListenerKey | None
 """A listener (`ListenerView.key`), or None for what concerns the namespace as a whole."""
 CONNECTIONS: Final[Subject] = (-1, "connections", 0, 0)
 """The open and closing connections of the namespace: no listener has such a family."""

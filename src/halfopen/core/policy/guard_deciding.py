@@ -11,6 +11,7 @@ from halfopen.core.policy.actions import EndGuard, GuardWithheld, Protect, Withh
 from halfopen.core.policy.alarms import WatchedListener, WatchedListeners
 from halfopen.core.policy.events import Seen
 from halfopen.core.policy.guard_policy import NAME, GuardPolicy, GuardStanding, GuardState
+from halfopen.core.where import ListenerKey
 
 # A guard that ended by itself, or could not be armed, is tried again after so long: what stood against it may be gone.
 _AGAIN_S: Final = 60.0
@@ -113,9 +114,7 @@ def _reason(policy: GuardPolicy, event: Seen, alarms: WatchedListeners) -> tuple
     return forbidden
 
 
-def _alarmed(
-    policy: GuardPolicy, alarms: WatchedListeners
-) -> Iterator[tuple[tuple[int, str, int, int], WatchedListener]]:
+def _alarmed(policy: GuardPolicy, alarms: WatchedListeners) -> Iterator[tuple[ListenerKey, WatchedListener]]:
     """The listeners of the policy at which an alarm is on."""
     for subject, one in alarms.items():
         if subject is not None and one.watcher.alarmed and policy.concerns(subject[1], subject[2]):

@@ -8,12 +8,10 @@ from enum import Enum
 from typing import Final
 
 from halfopen.core.policy.actions import Protect
-from halfopen.core.units import Address, endpoint_words
+from halfopen.core.units import Endpoint, endpoint_words
 
 NAME: Final = "protect"
 """How lines and records name the policy."""
-
-GuardedPlace = tuple[Address | None, int]
 
 
 class GuardState(Enum):
@@ -42,11 +40,11 @@ class GuardPolicy:
     incident. acts: False: it only observes. never: listeners that it leaves alone.
     """
 
-    listeners: tuple[GuardedPlace, ...]
+    listeners: tuple[Endpoint, ...]
     share: float = 0.25
     always: bool = False
     acts: bool = False
-    never: tuple[GuardedPlace, ...] = ()
+    never: tuple[Endpoint, ...] = ()
 
     def concerns(self, address: str, port: int) -> bool:
         """Whether it means the listener at an address ("0.0.0.0" and "::": any) and port."""
@@ -61,7 +59,7 @@ class GuardPolicy:
         return ", ".join(words)
 
 
-def covers(places: Iterable[GuardedPlace], address: str, port: int) -> bool:
+def covers(places: Iterable[Endpoint], address: str, port: int) -> bool:
     """Whether places mean, or may mean, the listener at an address ("0.0.0.0" and "::": any) and port."""
     anywhere = address in ("0.0.0.0", "::")
     return any(

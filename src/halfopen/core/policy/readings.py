@@ -7,11 +7,12 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from halfopen.core.findings.all_rules import RULES, is_note
 from halfopen.core.findings.finding import Finding, Level
 from halfopen.core.findings.verdict import Verdict
-from halfopen.core.model.listeners import ListenerKey, ListenerView
+from halfopen.core.model.listeners import ListenerView
 from halfopen.core.model.model import Model
 from halfopen.core.model.turned_away import turned_away
 from halfopen.core.policy.counts import CONNECTIONS, ListenerCounts, Subject
 from halfopen.core.units import listener_text
+from halfopen.core.where import ListenerKey
 
 
 def subject_text(subject: Subject) -> str:

@@ -8,7 +8,7 @@ from typing import Final
 
 from halfopen.core.filters import Filter
 from halfopen.core.sparing import Sparing
-from halfopen.core.units import Address, Network, endpoint_text
+from halfopen.core.units import Endpoint, Network, endpoint_text
 
 _NOBODY: Final = Sparing()
 # One reading decides at so many listeners for each policy, the longest queue first; the others have their turn.
@@ -36,17 +36,17 @@ class ReleasePolicy:
     by_listener: bool = True
     fuller_than: float | None = None
     causes: frozenset[str] = frozenset()
-    listeners: tuple[tuple[Address | None, int], ...] = ()
+    listeners: tuple[Endpoint, ...] = ()
     sources: tuple[Network, ...] = ()
     budget_per_s: int | None = None
 
-    def places(self, address: str, port: int) -> tuple[tuple[Address | None, int], ...]:
+    def places(self, address: str, port: int) -> tuple[Endpoint, ...]:
         """Of the listener at an address ("0.0.0.0" and "::": any) and port, what it concerns; () for nothing."""
         anywhere = address in ("0.0.0.0", "::")
-        own: tuple[Address | None, int] = (None if anywhere else ip_address(address), port)
+        own: Endpoint = (None if anywhere else ip_address(address), port)
         if not self.listeners:
             return (own,)
-        found: list[tuple[Address | None, int]] = []
+        found: list[Endpoint] = []
         for wanted, at in self.listeners:
             if at == port and (wanted is None or wanted.is_unspecified or str(wanted) == address):
                 return (own,)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Annotated, Any, Final
 
 from halfopen.core.errors import UsageError
-from halfopen.core.units import Address, Network, duration_s, duration_words, endpoint, endpoint_text, prefix
+from halfopen.core.units import Endpoint, Network, duration_s, duration_words, endpoint, endpoint_text, prefix
 
 _BARE: Final = re.compile(r"\d{1,9}(?:\.\d{1,6})?", re.ASCII)
 _SHARE: Final = re.compile(r"(\d{1,3}(?:\.\d{1,3})?) ?%", re.ASCII)
@@ -171,9 +171,6 @@ def _write_endpoint(value: Endpoint) -> str:
 def _read_prefix(raw: Any) -> Network:
     return prefix(_word(raw, '"198.51.100.0/24"'), what="")
 
-
-Endpoint = tuple[Address | None, int]
-"""A listener as a filter names it: an address, None for any, and a port."""
 
 TEXT: Final = Word("a text", _read_text, quoted)
 FLAG: Final = Word("`true` or `false`", _read_flag, lambda value: str(value).lower())

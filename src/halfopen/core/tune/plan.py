@@ -11,7 +11,7 @@ from halfopen.core.tune.goals import Goals, WantedSetting
 from halfopen.core.tune.listener import ListenerSummary
 from halfopen.core.tune.spots import ListeningSocket, Place, Spot
 from halfopen.core.tune.sysctl_d import Override
-from halfopen.core.units import Address
+from halfopen.core.units import Endpoint
 
 _NO_GOALS: Final = Goals()
 # The longest `--reason` of a change or an undo, in characters.
@@ -47,7 +47,7 @@ class Plan:
     changes: tuple[PlannedChange, ...]
     reason: str = ""
     for_s: float | None = None
-    meant: tuple[Address | None, int] | None = None
+    meant: Endpoint | None = None
     overrides: tuple[Override, ...] = ()
     notes: tuple[str, ...] = ()
     keep: tuple[ListenerSummary, ...] = ()

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from halfopen.core.errors import HalfopenError
-from halfopen.core.live import LiveDetails, ViewKey, ages_of
+from halfopen.core.live import LiveDetails, ages_of
 from halfopen.core.model.handshakes import Handshakes, by_listener, collect, difference
 from halfopen.core.model.listeners import ListenerView
 from halfopen.core.model.model import Model
 from halfopen.core.sample.handshakes import HandshakeCounters
 from halfopen.core.sample.workers import Workers
+from halfopen.core.where import ListenerKey
 from halfopen.read import workers
 from halfopen.read.bpf.handshakes import HandshakePrograms
 
@@ -16,7 +17,7 @@ from halfopen.read.bpf.handshakes import HandshakePrograms
 class Focus:
     """What is found out about one listener. Used by the thread that reads alone."""
 
-    def __init__(self, inode: int, key: ViewKey, ages: tuple[int, ...] | None = None) -> None:
+    def __init__(self, inode: int, key: ListenerKey, ages: tuple[int, ...] | None = None) -> None:
         """ages: as they were read last."""
         self.inode, self.key = inode, key
         self._programs: HandshakePrograms | None = None

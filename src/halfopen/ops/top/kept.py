@@ -11,7 +11,6 @@ from halfopen.core.live import (
     LiveDetails,
     LiveNamespace,
     LiveSource,
-    ViewKey,
     ages_by_listener,
     finished_by_prefix,
 )
@@ -19,6 +18,7 @@ from halfopen.core.model.model import Model
 from halfopen.core.model.moments import last_minute, moment_of
 from halfopen.core.policy.spacing import as_wanted_again
 from halfopen.core.reports import Begun, Reading, Report, Round, Trouble
+from halfopen.core.where import ListenerKey
 from halfopen.ops.top.focus import Focus
 
 # What was counted of sources is shown for so long.
@@ -34,12 +34,12 @@ class KeptLive:
         self._spaces: dict[int, LiveNamespace] = {}
         self._finished: dict[int, tuple[float, dict[str, float]]] = {}
         # Of the last reading of every request, whose requests are not kept.
-        self._ages: dict[int, dict[ViewKey, tuple[int, ...]]] = {}
+        self._ages: dict[int, dict[ListenerKey, tuple[int, ...]]] = {}
         self._focus: Focus | None = None
         self._details: LiveDetails | None = None
         self._trouble = ""
 
-    def focus(self, inode: int | None, key: ViewKey | None) -> None:
+    def focus(self, inode: int | None, key: ListenerKey | None) -> None:
         """Look at this listener in detail from now on; None: at no one."""
         self.close()
         if inode is not None and key is not None:

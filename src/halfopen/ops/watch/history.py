@@ -25,7 +25,6 @@ from halfopen.core.history import (
     SettingChanged,
     ValueSeen,
 )
-from halfopen.core.model.listeners import ListenerKey
 from halfopen.core.model.model import Model
 from halfopen.core.model.turned_away import turned_away
 from halfopen.core.policy.counts import Subject
@@ -47,7 +46,7 @@ from halfopen.core.reports import (
 )
 from halfopen.core.sample.closing import CLOSE_WAIT, TIME_WAIT, SocketCounts
 from halfopen.core.units import duration_s
-from halfopen.core.where import Namespace
+from halfopen.core.where import ListenerKey, Namespace
 from halfopen.ops.watch.flights import Flights
 from halfopen.store import flights
 from halfopen.store.batch import HistoryBatch

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Final
 
+from halfopen.core.where import ListenerKey
 from halfopen.present.screen.styled import StyledLine
 
 
@@ -73,7 +74,7 @@ class ScreenState:
     replay: bool = False
     page: Page = Page.LISTENERS
     space: int | None = None
-    listener: tuple[int, str, int, int] | None = None
+    listener: ListenerKey | None = None
     top: int = 0
     filter: str = ""
     typing: bool = False
