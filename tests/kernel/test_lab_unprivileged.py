@@ -19,7 +19,7 @@ def as_nobody() -> Callable[..., subprocess.CompletedProcess[str]]:
         pytest.skip("needs root to become somebody else")
     python = readable.python(starts_others=True)
     environment = {
-        "PATH": os.environ["PATH"],
+        "PATH": "/usr/local/bin:/usr/bin:/bin",  # as Debian gives it to a user: tc is in /usr/sbin
         "PYTHONPATH": readable.path(),
         "PYTHONDONTWRITEBYTECODE": "1",
         "OPENBLAS_NUM_THREADS": "1",

@@ -161,6 +161,22 @@ def test_taken_off_in_order_under_a_flood_it_resets_nobody(lab: Lab) -> None:
     assert heard == [1.0]
 
 
+def test_handshakes_after_the_last_reading_count_in_the_end(lab: Lab) -> None:
+    """A guard that let 20 clients in and was stopped at once said "0 handshakes finished in all"."""
+    listener = lab.server.listen(8080)
+    ns, wanted = action(lab, 8080, share=0)
+    stop, alive = StopEvent(), list[int]()
+
+    def connect_and_stop(_: Any) -> None:
+        alive.append(lab.client.connect(listener, 5, timeout=PATIENCE_S).alive(PATIENCE_S))
+        stop.set()
+
+    done = protect.execute(wanted, ns, stop=stop, begun=connect_and_stop, linger_s=0.1)
+    assert alive == [5]
+    assert done.counts.accepted == 5
+    assert done.completions == 5
+
+
 def test_it_ends_when_syn_cookies_are_switched_off(lab: Lab) -> None:
     lab.server.listen(8080)
     ns, wanted = action(lab, 8080, share=0)

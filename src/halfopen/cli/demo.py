@@ -187,6 +187,7 @@ def guard(lab: Lab, web: LabListener) -> None:
     say("A SYN cookie costs a client without timestamps its window scaling; the guard of protect keeps it")
     protect = demo_guard.ProtectProcess(lab.server.netns_path, _PORT, "2%")
     try:
+        protect.show(2)
         alive, scaled = demo_guard.let_in(lab, web, NEWCOMERS, _PATIENCE_S)
         print(f"{alive} of {NEWCOMERS} clients without timestamps got in, {scaled} of them with window scaling")
     finally:

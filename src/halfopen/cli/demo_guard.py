@@ -59,12 +59,23 @@ class ProtectProcess:
             raise HalfopenError("demo", f"halfopen protect did not arm its guard: {first.strip()}")
         print(f"  protect | {first}", end="", flush=True)
 
+    def show(self, lines: int) -> None:
+        """Show the next lines of its table, as they come: one a second, below the titles."""
+        for _ in range(lines + 1):
+            line = self._process.stdout.readline() if self._process.stdout is not None else ""
+            if not line:
+                raise HalfopenError("demo", "halfopen protect ended too soon")
+            print(f"  protect | {line}", end="", flush=True)
+
     def stop(self) -> None:
         """End it in order, and show its last lines."""
         if self._process.poll() is None:
             self._process.send_signal(signal.SIGTERM)
         said, _ = self._process.communicate(timeout=_ENDS_WITHIN_S)
         lines = said.splitlines()
-        first = next((i for i, line in enumerate(lines) if line.startswith("the guard is off")), len(lines))
+        first = next(
+            (i for i, line in enumerate(lines) if line.startswith(("no SYN is answered", "the guard is off"))),
+            len(lines),
+        )
         for line in lines[first:]:
             print(f"  protect | {line}", flush=True)

@@ -20,6 +20,8 @@ T = TypeVar("T")
 
 _CHILD: Final = [sys.executable, "-I", "-S", child.__file__]
 _ENDS_WITHIN_S: Final = 2.0
+# Where Debian has tc and nft; no ordinary user's PATH leads there.
+_SYSTEM_PLACES: Final = "/usr/sbin:/sbin"
 
 
 class Keeper:
@@ -153,9 +155,10 @@ class LabHost:
         text: bool = True,
     ) -> subprocess.Popen[Any]:
         """Start a command inside the namespace. It dies with the lab, and with this process, SIGKILL included."""
-        if not command or shutil.which(command[0]) is None:
-            raise LabError(f"{command[0] if command else ''!r}: no such command")
-        return self.start(["exec", *command], stdin=stdin, stdout=stdout, stderr=stderr, env=env, text=text)
+        words = _findable(command)
+        if not words or shutil.which(words[0]) is None:
+            raise LabError(f"{words[0] if words else ''!r}: no such command")
+        return self.start(["exec", *words], stdin=stdin, stdout=stdout, stderr=stderr, env=env, text=text)
 
     def start(self, words: Sequence[str], **options: Any) -> subprocess.Popen[Any]:
         """Start `child.py` in a role (its words after the parent's pid); the lab ends it. Internal to the lab."""
@@ -172,7 +175,7 @@ class LabHost:
 
         Raises: LabError when there is no such command, or it takes longer than 30 seconds.
         """
-        words = list(command)
+        words = _findable(command)
         given: dict[str, Any] = {"stdin": subprocess.DEVNULL} if input is None else {"input": input}
         try:
             return self.run(
@@ -229,6 +232,14 @@ class LabHost:
         self._keeper.close()
         os.close(self._fd)
         self._fd = -1
+
+
+def _findable(command: Sequence[str]) -> list[str]:
+    """The command, by its path where only root's PATH leads to it."""
+    words = list(command)
+    if words and shutil.which(words[0]) is None:
+        words[0] = shutil.which(words[0], path=_SYSTEM_PLACES) or words[0]
+    return words
 
 
 def _sysctl_path(key: str) -> str:

@@ -31,8 +31,11 @@ _PLAIN_WIDTH = 200
 _AT_LINE_END = re.compile(r"[ ]+$", re.MULTILINE)
 
 
-class _Trimmed(io.TextIOBase):
-    """Standard output without the spaces that tables leave at the ends of lines."""
+class _Trimmed:
+    """Standard output without the spaces that tables leave at the ends of lines.
+
+    No class of `io`: those flush when they are collected, which may be after this module's names are gone.
+    """
 
     def write(self, text: str) -> int:
         sys.stdout.write(_AT_LINE_END.sub("", text))

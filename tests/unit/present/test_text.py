@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import io
+import sys
 from typing import Any
 
 import pytest
@@ -34,3 +36,16 @@ def test_how_sure_it_is_that_nothing_else_was_hit() -> None:
     assert "; 1.00 s, 3.0 ms between look and release (at most 9.0 ms)\n" in said(
         matched=2, seconds=1.0, window_ms=3.0, window_max_ms=9.0
     )
+
+
+def test_a_console_that_outlives_the_names_of_its_module_ends_in_silence(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As at the end of Python: since 3.13, a traceback stood below the output of a command that had done well."""
+    failures: list[Any] = []
+    monkeypatch.setattr(sys, "unraisablehook", failures.append)
+    console = text.console()
+    console.print("one line")
+    with monkeypatch.context() as ending:
+        ending.setattr(text, "sys", None)
+        del console
+        gc.collect()
+    assert failures == []

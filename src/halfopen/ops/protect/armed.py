@@ -63,6 +63,7 @@ class Armed:
             self.chosen = replace(self.chosen, notes=(*fronts.notes(seen, self._no_front), *self.chosen.notes))
         guard.set_mode(ANSWERS)
         self._at, self._completions = time.monotonic(), procfs.counters().get("PassiveOpens")
+        self._finished_before = self._completions
 
     def _tell(self, guard: Guard, seen: GuardSpace) -> None:
         guard.tell(seen.guard_settings(self._share, self._mss, self.rung))
@@ -125,6 +126,14 @@ class Armed:
         )
         self._total, self._completions, self._by_listener = total, completions, by_listener
         return reading
+
+    def completions(self) -> int | None:
+        """How many handshakes finished in its namespace since it was armed; None where the kernel does not tell.
+
+        Raises: KernelError, NotPermitted.
+        """
+        now = run_in(self._fd, lambda: procfs.counters().get("PassiveOpens"))
+        return None if now is None or self._finished_before is None else now - self._finished_before
 
     def counts(self) -> GuardCounts:
         """What it counted since it was armed. Raises: KernelError."""

@@ -73,8 +73,7 @@ def execute(
         if begun is not None:
             notes = (*tried, *armed.chosen.notes)
             begun(Protected(action, armed.chosen.guarded, GuardCounts(), notes=notes, rung=rung))
-        loop = _Loop(armed, action.for_s, stop, tell)
-        ended = loop.run(began)
+        ended = _Loop(armed, action.for_s, stop, tell).run(began)
         if ended in ("time", "stopped"):
             armed.stop_answering()
             if ending is not None:
@@ -86,7 +85,7 @@ def execute(
             reason = why()
             notes = (*notes, f"taken off: {reason}")
         made = Protected(action, armed.chosen.guarded, armed.counts(), ended, notes=notes, rung=rung, why=reason)
-        return replace(made, completions=loop.completions, seconds=time.monotonic() - began)
+        return replace(made, completions=armed.completions(), seconds=time.monotonic() - began)
     finally:
         armed.close()
 
@@ -98,7 +97,6 @@ class _Loop:
         self._stop = stop
         self._tell = tell
         self._judging = Judging()
-        self.completions: int | None = None
 
     def run(self, began: float) -> str:
         """Keep the guard going; why it ends."""
@@ -120,8 +118,6 @@ class _Loop:
                 return "stopped"
 
     def _is_futile(self, reading: GuardReading) -> bool:
-        if reading.completions is not None:
-            self.completions = (self.completions or 0) + reading.completions
         if self._tell is not None:
             self._tell(reading)
         return self._judging.take(reading)
