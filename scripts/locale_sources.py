@@ -32,7 +32,7 @@ _ERRORS_ONLY: Final = (
 )
 # A template needs as many letters of its own, lest it fit sentences that are others.
 _LEAST_LETTERS: Final = 9
-_SAFE: Final = re.compile(r"(give|reading|writing|at most|add|is) |\{op\} failed: |\{n\} \w")
+_SAFE: Final = re.compile(r"(give|reading|writing|rung|loading|at most|add|is) |\{op\} failed: |\{n\} \w")
 # The lab and the demo are for those who try; the page and the files of others have sentences of their own.
 _LEFT_OUT: Final = (
     "cli/demo",
@@ -67,7 +67,7 @@ _SILENT: Final = frozenset(
 )
 _OF_HELP: Final = frozenset({"COMMANDS", "doc", "help", "short_help", "epilog"})
 _CLASS: Final = re.compile(r"^ *class (\w+)\((\w+)\)", re.MULTILINE)
-_SEVERAL: Final = re.compile(r"[a-z]{2,}[,:]? \(?[a-z]{2,}|[a-z]{2,} \{\}|\{\} [a-z]{2,}")
+_SEVERAL: Final = re.compile(r"[a-z]{3,} an? [A-Za-z]|[a-z]{2,}[,:]? \(?[a-z]{2,}|[a-z]{2,} \{\}|\{\} [a-z]{2,}")
 _ONE: Final = re.compile(
     r"[a-z]{2,} [a-z0-9-]+|^(\{\}|-)[^a-z]* [a-z]{2,}|[a-z]{2,}:? \{\}|\b(give|use|as in|at most) "
 )
@@ -78,7 +78,7 @@ _COMMAND: Final = re.compile(
 )
 _OF_COMMAND: Final = re.compile(
     r"\b(lists|shows|keeps|names|makes|prints|needs|is|are|does|do|not|contradict|set|takes|ends|brings|checks|starts|"
-    r"has|was|read|applies|would|holds|works|says|guards|watches|before|or|let|changes)\b"
+    r"has|can|was|read|applies|would|holds|works|says|guards|watches|before|or|let|changes)\b"
 )
 # Markdown of the docs, and a module of Python's.
 _NO_TEXT: Final = re.compile(r"\]\(#|^a .*`|<frozen")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from typing import Any
 
 import click
@@ -35,9 +36,9 @@ def command(
     allocator.map_large_blocks()
     bpf_object.preload("closing", "owners")
     from halfopen.api import namespace
-    from halfopen.core.units import plural
     from halfopen.ops.closing.look import look, sorted_places
     from halfopen.present import closing
+    from halfopen.present.language import spoken, tr, tr_n
 
     form = "json" if as_json else form
     seen = look(here() if netns is None else namespace(netns), words.filter())
@@ -57,12 +58,14 @@ def command(
         }
         _print(closing.list_document(head, name, seen.model, places))
         return
-    _print(closing.list_lines(form, name, seen.model, places, _width()))
-    for line in told:
-        say(line)
-    if form == "table":
-        more = f", {len(places):,} shown (--limit 0 shows all)" if len(places) < total else ""
-        click.echo(f"{plural(total, 'connection')}{more}")
+    with spoken() if form == "table" else nullcontext():
+        _print(closing.list_lines(form, name, seen.model, places, _width()))
+        for line in told:
+            say(line)
+        if form == "table":
+            counted = tr_n("{n:,} connection", "{n:,} connections", total)
+            shown = tr("{words}, {n:,} shown (--limit 0 shows all)", words=counted, n=len(places))
+            click.echo(shown if len(places) < total else counted)
 
 
 def _width() -> int | None:

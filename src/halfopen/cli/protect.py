@@ -133,7 +133,8 @@ def _guard(action: Protect, ns: Netns, executor: Executor, as_json: bool) -> Non
             click.echo(json.dumps(protect.reading_document(reading)))
             return
         if next(told) % _HEADER_EVERY == 0:
-            click.echo(protect.header())
+            with spoken():
+                click.echo(protect.header())
         with spoken():
             click.echo(printable(protect.line(reading)))
 

@@ -67,13 +67,19 @@ def answer(checkup: Checkup) -> str:
     loaded = sum(f.outcome is Outcome.YES for f in programs)
     if not lacking(checkup):
         return f"Everything works here, with all {len(programs)} eBPF programs."
+    release = checkup.works(RELEASE)
     if checkup.works("sock_diag"):
-        read = "are read"
+        does = "are read and released here" if release else "are read here, not released"
+    elif checkup.works("proc_net_tcp"):
+        does = (
+            "are read from /proc alone and released here" if release else "are read from /proc alone here, not released"
+        )
     else:
-        read = "are read from /proc alone" if checkup.works("proc_net_tcp") else "cannot be read"
-    release = "and released here" if checkup.works(RELEASE) else "here, not released"
-    count = f"all {len(programs)}" if loaded == len(programs) else f"{loaded} of {len(programs)}"
-    return f"Half-open connections {read} {release}; {count} eBPF programs load."
+        does = "cannot be read and released here" if release else "cannot be read here, not released"
+    load = f"all {loaded} eBPF programs load"
+    if loaded != len(programs):
+        load = f"{loaded} of {len(programs)} eBPF programs load"
+    return f"Half-open connections {does}; {load}."
 
 
 def lacking(checkup: Checkup) -> tuple[Feature, ...]:

@@ -68,6 +68,9 @@ def _table() -> Feature:
     )
 
 
+_OF_TC: Final = "rung tc: the guard at tc ingress, tried with one client"
+
+
 def _protect() -> Feature:
     """Which rung of the guard this host has, tried with one client; else what is missing for it, and what is left."""
 
@@ -76,7 +79,7 @@ def _protect() -> Feature:
             trial(TC)
         except (CannotGuard, Unsupported) as e:
             return _lower(e)
-        return f"rung tc: the guard at tc ingress, tried with one client; {_front()}"
+        return f"{_OF_TC}; {_front()}"
 
     needs = ("CAP_BPF", "CAP_PERFMON", "CAP_NET_ADMIN", "CAP_SYS_ADMIN")
     return features.tried("protect", "letting honest clients in during a flood", work, needs)

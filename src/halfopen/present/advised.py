@@ -12,6 +12,7 @@ from typing import Final
 
 from halfopen.present.findings.words import in_units
 from halfopen.present.language import listed, tr
+from halfopen.present.told import told
 
 CLAUSES: Final = (
     # tcp_synack_retries
@@ -59,11 +60,13 @@ def _patterns() -> tuple[tuple[re.Pattern[str], str], ...]:
 
 def advised(text: str) -> str:
     """The clauses of a text, each as the language has it; one that nobody translated as it is."""
-    return listed([_clause(one) for one in text.split("; ")]) if text else ""
+    clauses = [_clause(one) for one in text.split("; ")] if text else []
+    # A clause of which none is a pattern here is one of a sentence that `told` knows.
+    return told(text) if None in clauses else listed(list(filter(None, clauses)))
 
 
-def _clause(text: str) -> str:
+def _clause(text: str) -> str | None:
     for pattern, clause in _patterns():
         if (match := pattern.fullmatch(text)) is not None:
             return tr(clause, **{name: in_units(value) for name, value in match.groupdict().items()})
-    return text
+    return None

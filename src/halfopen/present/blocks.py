@@ -6,7 +6,9 @@ from collections.abc import Iterator, Sequence
 from typing import Any, Protocol
 
 from halfopen.core.policy.actions import Block, BlocksChanged
-from halfopen.core.units import Network, netns_words, show_duration
+from halfopen.core.units import Network, netns_words
+from halfopen.present.findings.words import lasted
+from halfopen.present.language import aloud, tr
 
 
 class BlockShown(Protocol):
@@ -20,29 +22,39 @@ class BlockShown(Protocol):
     def left_s(self) -> float: ...
 
 
-def changed(outcome: BlocksChanged) -> Iterator[str]:
+@aloud
+def changed(outcome: BlocksChanged) -> list[str]:
     """The outcome of a block or an unblock."""
+    return list(_changed(outcome))
+
+
+def _changed(outcome: BlocksChanged) -> Iterator[str]:
     action, sources = outcome.action, ", ".join(outcome.sources)
     if not isinstance(action, Block):
-        yield f"{sources} no longer blocked"
+        yield tr("{sources} no longer blocked", sources=sources)
         return
-    where = "" if action.port is None else f" to :{action.port}"
-    what, time = f"TCP packets from {sources}{where}", show_duration(action.for_s)
+    where = "" if action.port is None else tr(" to :{port}", port=action.port)
+    what, time = tr("TCP packets from {sources}{where}", sources=sources, where=where), lasted(action.for_s)
     if outcome.dry_run:
-        yield f"{what} would be dropped for {time}; nothing was changed"
+        yield tr("{what} would be dropped for {time}; nothing was changed", what=what, time=time)
         return
-    yield f"{what} are dropped for {time}"
-    yield "Sources of SYNs are easily forged: whoever has these addresses cannot connect meanwhile"
-    yield f"Undo  halfopen unblock {' '.join(outcome.sources)}{netns_words(action.where.name)}"
+    yield tr("{what} are dropped for {time}", what=what, time=time)
+    yield tr("Sources of SYNs are easily forged: whoever has these addresses cannot connect meanwhile")
+    yield f"{tr('Undo')}  halfopen unblock {' '.join(outcome.sources)}{netns_words(action.where.name)}"
 
 
-def lines(found: Sequence[BlockShown]) -> Iterator[str]:
+@aloud
+def lines(found: Sequence[BlockShown]) -> list[str]:
     """The blocks of a namespace, a line each."""
+    return list(_lines(found))
+
+
+def _lines(found: Sequence[BlockShown]) -> Iterator[str]:
     if not found:
-        yield "halfopen blocks no source here"
+        yield tr("{program} blocks no source here", program="halfopen")
     for one in found:
-        where = "" if one.port is None else f" to :{one.port}"
-        yield f"{one.source}{where}, for {show_duration(round(one.left_s))} more"
+        where = "" if one.port is None else tr(" to :{port}", port=one.port)
+        yield tr("{source}{where}, for {time} more", source=one.source, where=where, time=lasted(round(one.left_s)))
 
 
 def document(outcome: BlocksChanged) -> dict[str, Any]:

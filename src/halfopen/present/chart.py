@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 from halfopen.core.model.histogram import Histogram
 from halfopen.core.sample.handshakes import BUCKETS, PARTS, edges_s
 from halfopen.core.units import show_time
+from halfopen.present.language import ended_at, tr
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -37,7 +38,11 @@ def chart(times: Histogram, width: int, *, ascii_only: bool = False) -> list[Tex
     # What stands beside the bar: the time, two figures and the spaces between.
     bar = max(10, min(_BAR_MOST, width - figures - 35))
     lines = [
-        Text(f"{'TOOK UP TO':>10}  {'':<{bar}}  {'COUNT':>{figures}}  {'SHARE':>7}  {'CUMULATIVE':>10}", style="dim")
+        Text(
+            f"{ended_at(tr('TOOK UP TO'), 10)}  {'':<{bar}}  {ended_at(tr('COUNT'), figures)}  "
+            f"{ended_at(tr('SHARE'), 7)}  {ended_at(tr('CUMULATIVE'), 10)}",
+            style="dim",
+        )
     ]
     done, empty = 0, 0
     for i, (_, to, n) in enumerate(rows):
@@ -47,8 +52,8 @@ def chart(times: Histogram, width: int, *, ascii_only: bool = False) -> list[Tex
             if empty == 1:
                 lines.append(Text(f"{'...':>10}", style="dim"))
             continue
-        upto = "more" if to == float("inf") else show_time(to)
-        line = Text(f"{upto:>10}  ")
+        upto = tr("more") if to == float("inf") else show_time(to)
+        line = Text(f"{ended_at(upto, 10)}  ")
         line.append(f"{_bar(n / most, bar, ascii_only):<{bar}}", style="cyan")
         lines.append(line.append(f"  {n:>{figures},}  {_share(n, total):>7}  {_share(done, total):>10}"))
     return lines

@@ -11,9 +11,11 @@ from halfopen.core.findings.closing_seen import ClosingSeen
 from halfopen.core.findings.finding import Level
 from halfopen.core.findings.verdict import Verdict
 from halfopen.core.model.model import Model
-from halfopen.core.units import plural, printable
+from halfopen.core.units import printable
 from halfopen.present.findings.headline import headline, leading
 from halfopen.present.findings.sentences import say
+from halfopen.present.language import aloud, listed, tr, tr_n
+from halfopen.present.told import told as _told
 
 _NAME: Final = "HALFOPEN"
 # A monitoring system shows a line, and cuts one that is too long.
@@ -26,6 +28,7 @@ def line(state: CheckState, text: str, performance: str = "") -> str:
     return f"{_NAME} {state.name} - {said}" + (f" | {performance}" if performance else "")
 
 
+@aloud
 def told(
     found: Sequence[tuple[Model, Verdict, ClosingSeen]],
     values: CheckedValues,
@@ -41,24 +44,35 @@ def told(
         # The worse of the two comes first.
         parts.insert(int(level(verdict) >= closing.level), _closing.headline(closing.model, closing.verdict))
     if len(found) > 1:
-        parts[0] += f" ({model.sample.where.name}, the worst of {plural(len(found), 'namespace')})"
+        parts[0] += tr(
+            " ({name}, the worst of {namespaces})",
+            name=model.sample.where.name,
+            namespaces=tr_n("{n:,} namespace", "{n:,} namespaces", len(found)),
+        )
     by_name = {one.name: one for one in CHECKED}
     for name, asked in outcome.crossed:
         get = by_name[name].get
-        parts.append(f"{name} is {_number(get(values) if get else None)} (told at {asked.text})")
-    problems = [problem for one, _, _ in found for problem in one.sample.completeness.problems]
-    problems = [*dict.fromkeys(problems), *(f"not read: {one}" for one in skipped)]
+        parts.append(
+            tr(
+                "{name} is {more} (told at {text})",
+                name=name,
+                more=_number(get(values) if get else None),
+                text=asked.text,
+            )
+        )
+    problems = [_told(problem) for one, _, _ in found for problem in one.sample.completeness.problems]
+    problems = [*dict.fromkeys(problems), *(tr("not read: {one}", one=_told(one)) for one in skipped)]
     parts += problems[:_PROBLEMS_MOST]
     if len(problems) > _PROBLEMS_MOST:
-        parts.append(f"and {len(problems) - _PROBLEMS_MOST:,} more")
-    return "; ".join(parts)
+        parts.append(tr("and {more:,} more", more=len(problems) - _PROBLEMS_MOST))
+    return listed(parts)
 
 
 def _verdict(model: Model, verdict: Verdict) -> str:
     text, found = headline(model, verdict), causes(verdict)
     if level(verdict) < Level.WARNING or leading(model, verdict) is not None:
         return text
-    return f"{text}: {say(found[0])}"
+    return tr("{text}: {cause}", text=text, cause=say(found[0]))
 
 
 def performance(values: CheckedValues, thresholds: Thresholds) -> str:

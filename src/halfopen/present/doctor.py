@@ -11,52 +11,59 @@ from rich.text import Text
 from halfopen.core.features import EBPF, Checkup, Feature, Grant, Outcome, answer, capabilities, next_command
 from halfopen.core.fields.features import FEATURE
 from halfopen.core.fields.field import json_object
+from halfopen.present.language import aloud, tr
 from halfopen.present.text import propose
+from halfopen.present.told import told
 
 _STYLE = {Outcome.YES: "green", Outcome.NO: "bold red", Outcome.UNKNOWN: "bold yellow"}
 _MARK = {Outcome.YES: "yes", Outcome.NO: "no", Outcome.UNKNOWN: "?"}
 _A_LINE = 3
-_BECAUSE = {Outcome.NO: "no, because ", Outcome.UNKNOWN: "could not tell: "}
 
 
 def _granted_by(grants: tuple[Grant, ...]) -> str:
-    return "granted by " + ", ".join(g.command if g.kind == "package" and g.command else g.name for g in grants)
+    return tr(
+        "granted by {grants}",
+        grants=tr(", ").join(g.command if g.kind == "package" and g.command else told(g.name) for g in grants),
+    )
 
 
 def _lines(feature: Feature) -> Text:
     if feature.outcome is Outcome.YES:
-        return Text(f"{feature.purpose} ({feature.why})" if feature.why else feature.purpose)
-    cell = Text(feature.purpose)
-    cell.append(f"\n{_BECAUSE[feature.outcome]}{feature.why}")
+        return Text(told(feature.purpose) + (tr(" ({reasons})", reasons=told(feature.why)) if feature.why else ""))
+    cell = Text(told(feature.purpose))
+    why = told(feature.why)
+    said = tr("no, because {why}", why=why) if feature.outcome is Outcome.NO else tr("could not tell: {why}", why=why)
+    cell.append(f"\n{said}")
     if feature.grants:
         cell.append(f"\n{_granted_by(feature.grants)}", style="bold")
     return cell
 
 
+@aloud
 def show(out: Console, checkup: Checkup) -> None:
     """Every feature, in the order of the checkup."""
-    out.print(answer(checkup))
+    out.print(told(answer(checkup)))
     out.print()
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), show_edge=False)
     table.add_column("", no_wrap=True)
-    table.add_column("FEATURE", no_wrap=True, header_style="dim")
-    table.add_column("WHAT FOR", header_style="dim")
+    table.add_column(tr("FEATURE"), no_wrap=True, header_style="dim")
+    table.add_column(tr("WHAT FOR"), header_style="dim")
     ids = {feature.id for feature in checkup.features}
     for feature in checkup.features:
         name = feature.id.removeprefix(EBPF)
         if name != feature.id and name in ids:
             name = feature.id
-        mark = Text(_MARK[feature.outcome], style=_STYLE[feature.outcome])
+        mark = Text(tr(_MARK[feature.outcome]), style=_STYLE[feature.outcome])
         table.add_row(mark, Text(name), _lines(feature))
     out.print(table)
     out.print()
     needed = capabilities(checkup)
     if needed:
         # systemd joins several such lines.
-        out.print("In a service:")
+        out.print(tr("In a service:"))
         for start in range(0, len(needed), _A_LINE):
             out.print(f"    AmbientCapabilities={' '.join(needed[start : start + _A_LINE])}", soft_wrap=True)
-    propose(out, "Next", next_command(checkup))
+    propose(out, tr("Next"), next_command(checkup))
 
 
 def document(checkup: Checkup) -> dict[str, Any]:

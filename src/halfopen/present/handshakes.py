@@ -13,9 +13,13 @@ from halfopen.core.fields.handshakes import HANDSHAKES, LISTENER
 from halfopen.core.fields.namespace import PLACE
 from halfopen.core.model.handshakes import Handshakes, NetnsHandshakes, Observed
 from halfopen.core.sample.handshakes import RETRANSMITS
-from halfopen.core.units import plural, printable, show_duration, show_time
+from halfopen.core.units import printable
 from halfopen.present import columns
 from halfopen.present.chart import chart
+from halfopen.present.findings.words import lasted, timed
+from halfopen.present.language import aloud, tr, tr_n
+from halfopen.present.prose import capital
+from halfopen.present.told import told
 
 MAX_LISTENERS: Final = 12
 # A 99th percentile of fewer is the slowest one.
@@ -24,28 +28,39 @@ _ENOUGH_FOR_P99: Final = 100
 
 def headline(all: Handshakes, seconds: float) -> str:
     """The answer in a sentence."""
-    during = show_duration(round(seconds, 1))
-    gave_up = f"; {all.given_up:,} gave up" if all.given_up else ""
+    during = lasted(round(seconds, 1))
+    gave_up = tr("; {given_up:,} gave up", given_up=all.given_up) if all.given_up else ""
     if not all.completed:
-        return f"No handshake finished in {during}{gave_up}"
+        return tr("No handshake finished in {during}{gave_up}", during=during, gave_up=gave_up)
     times = all.times
-    line = f"{plural(all.completed, 'handshake')} finished in {during}"
-    if times.total > 1:
-        line += f", half of them within {show_time(times.quantile_s(0.5))}"
-    if times.total >= _ENOUGH_FOR_P99:
-        line += f", 1 % took over {show_time(times.quantile_s(0.99))}"
-    elif times.total:
-        line += f", the slowest {show_time(times.max_s)}" if times.total > 1 else f", in {show_time(times.max_s)}"
-    again = (
-        f"{all.retransmitted:,} needed a retransmitted SYN-ACK" if all.retransmitted else "no SYN-ACK was retransmitted"
+    line = tr(
+        "{handshakes} finished in {during}",
+        handshakes=tr_n("{n:,} handshake", "{n:,} handshakes", all.completed),
+        during=during,
     )
-    return f"{line}: {again}{gave_up}"
+    if times.total > 1:
+        line += tr(", half of them within {time}", time=timed(times.quantile_s(0.5)))
+    if times.total >= _ENOUGH_FOR_P99:
+        line += tr(", 1 % took over {time}", time=timed(times.quantile_s(0.99)))
+    elif times.total:
+        line += (
+            tr(", the slowest {time}", time=timed(times.max_s))
+            if times.total > 1
+            else tr(", in {time}", time=timed(times.max_s))
+        )
+    again = (
+        tr("{retransmitted:,} needed a retransmitted SYN-ACK", retransmitted=all.retransmitted)
+        if all.retransmitted
+        else tr("no SYN-ACK was retransmitted")
+    )
+    return tr("{line}: {again}{gave_up}", line=line, again=again, gave_up=gave_up)
 
 
+@aloud
 def show(out: Console, seen: Observed) -> None:
     """Everything that was seen, a namespace after the other."""
     if not seen.namespaces:
-        out.print(Text(f"No handshake finished in {show_duration(round(seen.seconds, 1))}", style="bold"))
+        out.print(Text(tr("No handshake finished in {time}", time=lasted(round(seen.seconds, 1))), style="bold"))
     several = len(seen.namespaces) > 1
     for i, one in enumerate(seen.namespaces):
         if i:
@@ -66,8 +81,8 @@ def _namespace(out: Console, one: NetnsHandshakes) -> None:
     shown = one.listeners[:MAX_LISTENERS]
     columns.show(out, LISTENER, shown)
     if len(one.listeners) > len(shown):
-        more = plural(len(one.listeners) - len(shown), "more listener", "more listeners")
-        out.print(Text(f"and {more}", style="dim"))
+        more = tr_n("{n:,} more listener", "{n:,} more listeners", len(one.listeners) - len(shown))
+        out.print(Text(tr("and {more}", more=more), style="dim"))
     if one.all.times.total:
         out.print()
         for bar in chart(one.all.times, min(out.width, 100), ascii_only=out.options.ascii_only):
@@ -83,26 +98,42 @@ def _again(all: Handshakes) -> str:
     words = []
     for n, count in enumerate(all.by_retransmits.tolist()):
         if n and count:
-            more = " or more" if n == RETRANSMITS - 1 else ""
-            words.append(f"{plural(count, 'handshake')} after {plural(n, 'retransmit')}{more}")
-    return f"SYN-ACK retransmitted: {', '.join(words)}"
+            more = tr(" or more") if n == RETRANSMITS - 1 else ""
+            words.append(
+                tr(
+                    "{handshakes} after {retransmits}{more}",
+                    handshakes=tr_n("{n:,} handshake", "{n:,} handshakes", count),
+                    retransmits=tr_n("{n:,} retransmit", "{n:,} retransmits", n),
+                    more=more,
+                )
+            )
+    return tr("SYN-ACK retransmitted: {words}", words=tr(", ").join(words))
 
 
 def _remarks(all: Handshakes) -> Iterator[str]:
     if all.untimed:
         yield (
-            f"{plural(all.untimed, 'handshake')} finished by a SYN cookie, which does not tell the time "
-            "taken: not in the chart"
+            tr(
+                "{handshakes} finished by a SYN cookie, which does not tell the time taken: not in the chart",
+                handshakes=tr_n("{n:,} handshake", "{n:,} handshakes", all.untimed),
+            )
         )
     if all.approximate:
-        times = "1 time is" if all.approximate == 1 else f"{all.approximate:,} times are"
-        yield f"{times} a lower bound: the time of the first SYN-ACK is unknown"
+        times = (
+            tr("1 time is") if all.approximate == 1 else tr("{approximate:,} times are", approximate=all.approximate)
+        )
+        yield tr("{times} a lower bound: the time of the first SYN-ACK is unknown", times=times)
 
 
 def _notes(seen: Observed) -> list[str]:
-    notes = [f"{line[0].upper()}{line[1:]}" for line in (*seen.missing, *seen.skipped)]
+    notes = [capital(told(line)) for line in (*seen.missing, *seen.skipped)]
     if seen.unfit:
-        notes.append(f"{seen.unfit:,} events were not counted: there are more listening addresses than the table holds")
+        notes.append(
+            tr(
+                "{unfit:,} events were not counted: there are more listening addresses than the table holds",
+                unfit=seen.unfit,
+            )
+        )
     return notes
 
 

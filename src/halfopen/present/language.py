@@ -9,11 +9,14 @@ from __future__ import annotations
 import gettext
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
-from functools import lru_cache
-from typing import Final
+from functools import lru_cache, wraps
+from typing import Final, ParamSpec, TypeVar
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 DOMAIN: Final = "halfopen"
 LOCALES: Final = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "locale")
@@ -70,6 +73,17 @@ def spoken(language: str | None = None) -> Iterator[None]:
         _spoken.reset(token)
 
 
+def aloud(shown: Callable[P, R]) -> Callable[P, R]:
+    """Have a function speak the preferred language: of functions that write for a person, never of a generator."""
+
+    @wraps(shown)
+    def speaking(*arguments: P.args, **named: P.kwargs) -> R:
+        with spoken():
+            return shown(*arguments, **named)
+
+    return speaking
+
+
 def is_english() -> bool:
     """True where nothing is translated."""
     return _spoken.get() is None
@@ -101,6 +115,11 @@ def cell_width(text: str) -> int:
     from unicodedata import east_asian_width
 
     return sum(1 + (east_asian_width(c) in "WF") for c in text)
+
+
+def ended_at(text: str, width: int) -> str:
+    """The text at the right end of so many cells."""
+    return " " * (width - cell_width(text)) + text
 
 
 # A word with the spaces behind it; between two characters of East Asia a line may break as well.

@@ -119,3 +119,8 @@ def _wrapped(text: str, width: int) -> list[str]:
     if not text.isascii():
         return [line.rstrip() for line in wrapped(text, max(width, 20), "")]
     return textwrap.wrap(text, max(width, 20), break_long_words=False, break_on_hyphens=False)
+
+
+def capital(text: str) -> str:
+    """The text as a sentence begins."""
+    return f"{text[:1].upper()}{text[1:]}"

@@ -14,7 +14,7 @@ from halfopen.core.units import endpoint_words
 from halfopen.present.chosen_words import reworded, why_guarded
 from halfopen.present.findings.words import lasted
 from halfopen.present.guards import summary
-from halfopen.present.language import tr, tr_n
+from halfopen.present.language import cell_width, ended_at, tr, tr_n
 from halfopen.present.told import told
 
 SCHEMA: Final = "halfopen.protect/1"
@@ -123,7 +123,15 @@ def guard_withheld_line(action: GuardWithheld) -> str:
 
 def header() -> str:
     """The line above those of seconds."""
-    return f"{'TIME':8}  {'SYNS/S':>9}  {'ANSWERED/S':>10}  {'LET IN/S':>8}  {'CONNECTED/S':>11}  {'US A SYN':>8}"
+    time_ = tr("TIME")
+    titles = (
+        (tr("SYNS/S"), 9),
+        (tr("ANSWERED/S"), 10),
+        (tr("LET IN/S"), 8),
+        (tr("CONNECTED/S"), 11),
+        (tr("US A SYN"), 8),
+    )
+    return "  ".join([time_ + " " * (8 - cell_width(time_)), *(ended_at(title, width) for title, width in titles)])
 
 
 def line(reading: GuardReading) -> str:

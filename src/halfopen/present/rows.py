@@ -13,6 +13,7 @@ from halfopen.core.model.listing import Collected
 from halfopen.core.units import json_text, printable
 from halfopen.present import listing
 from halfopen.present.language import cell_width, listed, tr, tr_n
+from halfopen.present.told import told
 
 # Rows that are Python objects at a time, at half a kilobyte each.
 _CHUNK: Final = 2048
@@ -95,7 +96,7 @@ def foot(parts: Sequence[Part], bounds: Set[str], doubts: Sequence[str]) -> Iter
     elif bounds:
         yield tr("without eBPF, AGE is a lower bound or an upper bound for clients that retransmitted their SYN")
     if doubtful:
-        whys = listed(list(doubts))
+        whys = listed([told(why) for why in doubts])
         yield tr("{n:,} of them may have answered (?): {whys}, and only eBPF can tell", n=doubtful, whys=whys)
 
 

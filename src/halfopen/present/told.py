@@ -20,6 +20,12 @@ from halfopen.core.units import printable
 from halfopen.present.findings.words import in_units
 from halfopen.present.language import LOCALES, is_english, tr
 
+# What stands in the places of these names; anything does in those of others.
+_HOLES: Final = {
+    "n": r"([\d,.]+)",
+    "duration": r"([\d.]+ (?:ms|s|min|h|d)(?: \d+ (?:s|min))?)",
+    **dict.fromkeys(("path", "key", "pid", "id"), r"(\S+?)"),
+}
 _IN_BRACKETS: Final = re.compile(r" \((.*)\)", re.DOTALL)
 TEMPLATES: Final = os.path.join(LOCALES, "templates.txt")
 
@@ -44,11 +50,11 @@ class Template:
 @cache
 def _pattern(text: str) -> re.Pattern[str]:
     template = _read(text)
-    holes = [
-        r"([\d,.]+)" if name == "n" else "(.*?)" if behind or name is template.names[-1] else r"(\S*)"
-        for name, behind in zip(template.names, template.between[1:], strict=True)
-    ]
-    pieces = [part for pair in zip(map(re.escape, template.between), [*holes, ""], strict=True) for part in pair]
+    pieces = [re.escape(template.between[0])]
+    for i, name in enumerate(template.names):
+        # Of two values beside each other the first is a word.
+        beside = not template.between[i + 1] and i + 1 < len(template.names)
+        pieces += [r"(\S*)" if beside else _HOLES.get(name, "(.*?)"), re.escape(template.between[i + 1])]
     return re.compile("".join(pieces), re.DOTALL)
 
 
@@ -120,11 +126,11 @@ def _value(value: str) -> str:
 
 def _in_parts(text: str) -> str:
     """Each sentence of several, or what follows a name and a colon; empty where neither is known."""
-    for mark in ("; ", ": "):
+    for mark in ("; ", ": ", ", "):
         if mark in text:
             first, rest = text.split(mark, 1)
             parts = _told(first), _told(rest)
-            if parts != (first, rest):
+            if parts != (first, rest) and (mark != ", " or (parts[0] != first and parts[1] != rest)):
                 # Where a file and a line are named, the colon is theirs.
-                return (tr(mark) if mark == "; " or parts[0] != first else mark).join(parts)
+                return (tr(mark) if mark != ": " or parts[0] != first else mark).join(parts)
     return ""

@@ -6,11 +6,11 @@ from typing import Final, TypeVar
 
 from halfopen.core.fields.field import Field, Kind, json_object
 from halfopen.core.fields.process import PROCESS
-from halfopen.core.model.memory import ListenerMemory, MemoryModel, MemoryUse, ProcessMemory
+from halfopen.core.model.memory import KINDS, ListenerMemory, MemoryModel, MemoryUse, ProcessMemory
 from halfopen.core.units import show_bytes
 
 USE: Final[tuple[Field[MemoryUse], ...]] = (
-    Field("what", "kind of socket", lambda u: u.what, "string", kind=Kind.LABEL, title="SOCKETS"),
+    Field("what", "kind of socket", lambda u: u.what, "string", kind=Kind.LABEL, title="SOCKETS", words=KINDS),
     Field("count", "how many, in the namespace", lambda u: u.count, title="COUNT", show=lambda u: f"{u.count:,}"),
     Field(
         "each_bytes",

@@ -27,6 +27,10 @@ _SIZES: Final = {
 }
 
 
+# Of MemoryUse.what, in this order.
+KINDS: Final = ("listeners", "half-open", "held by a process", "not accepted, or orphaned", "minisockets (TIME_WAIT)")
+
+
 @dataclass(frozen=True, slots=True)
 class MemoryUse:
     """Things of one kind: how many, bytes of slab each, and pages of tcp_mem in all (None: none of their own)."""
@@ -104,11 +108,11 @@ def build_memory(
         return int(rows["pages"][mask].sum(dtype=np.int64))
 
     uses = (
-        MemoryUse("listeners", listeners, with_file),
-        MemoryUse("half-open", half_open, size("request_sock_TCP")),
-        MemoryUse("held by a process", int(np.count_nonzero(held)), with_file, pages(held)),
-        MemoryUse("not accepted, or orphaned", int(np.count_nonzero(orphaned)), size("TCP"), pages(orphaned)),
-        MemoryUse("minisockets (TIME_WAIT)", int(np.count_nonzero(is_mini)), size("tw_sock_TCP")),
+        MemoryUse(KINDS[0], listeners, with_file),
+        MemoryUse(KINDS[1], half_open, size("request_sock_TCP")),
+        MemoryUse(KINDS[2], int(np.count_nonzero(held)), with_file, pages(held)),
+        MemoryUse(KINDS[3], int(np.count_nonzero(orphaned)), size("TCP"), pages(orphaned)),
+        MemoryUse(KINDS[4], int(np.count_nonzero(is_mini)), size("tw_sock_TCP")),
     )
     # Files and inodes of open sockets count as reclaimable, and are not.
     pinned = int(np.count_nonzero(held)) * (size("sock_inode_cache") + size("dentry"))

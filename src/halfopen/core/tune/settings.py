@@ -226,7 +226,8 @@ KEYS: Final = (*_OURS, *(CONNTRACK + state for state in _CONNTRACK_STATES))
 def _conntrack(key: str, values: Values) -> Advice:
     now = values[key]
     what = _CONNTRACK_STATES[key.removeprefix(CONNTRACK)]
-    effect = f"conntrack forgets an entry {what} {show_duration(now)} later"
+    duration = show_duration(now)
+    effect = f"conntrack forgets an entry {what} {duration} later"
     if not key.endswith("syn_recv"):
         return Advice(key, now, f"{effect}; does nothing for half-open connections", idle=True)
     return Advice(key, now, f"{effect}; the socket itself stays as long as tcp_synack_retries says", idle=True)

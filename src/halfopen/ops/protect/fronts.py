@@ -17,7 +17,7 @@ def of(space: GuardSpace) -> tuple[Device, ...]:
     """Those that a front may be attached to. Raises: CannotGuard where there is none, with the reasons."""
     found, reasons = look(space)
     if not found:
-        raise CannotGuard("no device can have a front in the driver: " + "; ".join(reasons), hint=_TC)
+        raise CannotGuard(f"no device can have a front in the driver: {'; '.join(reasons)}", hint=_TC)
     return found
 
 
@@ -27,7 +27,7 @@ def look(space: GuardSpace, ours: frozenset[int] = frozenset()) -> tuple[tuple[D
     for device in space.devices:
         why = _against(replace(device, xdp=False) if device.index in ours else device, space)
         if why:
-            reasons.append(f"{device.name} {why}")
+            reasons.append(why)
         elif device.index != LOOPBACK:
             found.append(device)
     return tuple(found), tuple(reasons)
@@ -35,15 +35,15 @@ def look(space: GuardSpace, ours: frozenset[int] = frozenset()) -> tuple[tuple[D
 
 def _against(device: Device, space: GuardSpace) -> str:
     if device.index == LOOPBACK:
-        return "is the loopback device"
+        return f"{device.name} is the loopback device"
     if device.kind or not device.ethernet:
         # What veth sends from there is lost unless its peer runs an XDP program too.
-        return f"is a virtual device ({device.kind or 'without Ethernet header'})"
+        return f"{device.name} is a virtual device ({device.kind or 'without Ethernet header'})"
     if device.xdp:
-        return "has another XDP program"
+        return f"{device.name} has another XDP program"
     if space.tagged:
         # A card may take the tag off before the program sees the frame, and the answer would go out without it.
-        return "may have VLANs (there is a VLAN device in this namespace)"
+        return f"{device.name} may have VLANs (there is a VLAN device in this namespace)"
     return ""
 
 

@@ -8,7 +8,7 @@ from typing import Final
 
 from halfopen.core.findings.finding import Finding, Level
 from halfopen.core.model.listeners import ListenerView
-from halfopen.core.units import listener_text, show_duration
+from halfopen.core.units import listener_text, show_duration, show_time
 from halfopen.present.language import is_english, listed, tr
 
 Sentence = Callable[[Finding], str]
@@ -89,6 +89,11 @@ def lasted(seconds: float) -> str:
     return in_units(show_duration(seconds))
 
 
+def timed(seconds: float) -> str:
+    """A time of any size for a person: `1.3 ms`, `1.02 s`."""
+    return in_units(show_time(seconds))
+
+
 def in_units(text: str) -> str:
     """A text with the durations in it as the language writes them."""
     if is_english():
@@ -96,9 +101,10 @@ def in_units(text: str) -> str:
     return _UNIT.sub(_duration, _COMPACT.sub(r"\1 \2", text) if _WHOLE.fullmatch(text) else text)
 
 
-_UNIT: Final = re.compile(r"([0-9.]+) (d|h|min|ms|m|s)\b")
+_UNIT: Final = re.compile(r"([0-9.]+) (d|h|min|µs|ms|m|s)\b")
 # As `core.units.duration_words` writes it; only where it is all of the text, because commands have it as well.
 _WHOLE: Final = re.compile(r"(\d+d)?(\d+h)?(\d+m)?([\d.]+s)?|\d+ms")
+_SECONDS: Final = re.compile(r" [0-9.]+ s\b")
 _COMPACT: Final = re.compile(r"([\d.]+)(ms|d|h|m|s)")
 
 
@@ -108,9 +114,15 @@ def _duration(match: re.Match[str]) -> str:
         return tr("{n} d", n=n)
     if unit == "h":
         return tr("{n} h", n=n)
+    if unit == "µs":
+        return tr("{n} µs", n=n)
     if unit == "ms":
         return tr("{n} ms", n=n)
-    return tr("{n} s", n=n) if unit == "s" else tr("{n} min", n=n)
+    if unit == "s":
+        return tr("{n} s", n=n)
+    # Chinese has one word for minutes alone, another before seconds.
+    before_seconds = _SECONDS.match(match.string, match.end()) is not None
+    return tr("{n} min", n=n) if before_seconds else tr("{n} minutes", n=n)
 
 
 def held(f: Finding, name: str) -> str:

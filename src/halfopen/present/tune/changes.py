@@ -21,8 +21,9 @@ from halfopen.core.units import listener_text, netns_words, printable
 from halfopen.present import prose
 from halfopen.present.advised import advised
 from halfopen.present.findings.words import lasted
-from halfopen.present.language import tr, tr_n
+from halfopen.present.language import aloud, tr, tr_n
 from halfopen.present.text import propose
+from halfopen.present.told import told
 from halfopen.present.tune.rows import (
     alike,
     applied_rows,
@@ -41,6 +42,7 @@ from halfopen.present.tune.rows import (
 _MOST_LISTENERS: Final = 4
 
 
+@aloud
 def plan(out: Console, planned: Plan) -> None:
     """The plan of `apply` with its costs, also for --dry-run."""
     rows = planned_rows(planned.changes)
@@ -79,7 +81,7 @@ def _warn(out: Console, overrides: Sequence[Override], notes: Sequence[str]) -> 
         text = tr("{key}: {place} is read later and {what}{when}", key=short(o.key), place=place, what=what, when=when)
         prose.paragraph(out, tr("Overridden"), text)
     for note in notes:
-        prose.paragraph(out, tr("Note"), printable(note))
+        prose.paragraph(out, tr("Note"), told(note))
 
 
 def _rows(out: Console, rows: Sequence[ChangeRow]) -> None:
@@ -91,7 +93,7 @@ def _rows(out: Console, rows: Sequence[ChangeRow]) -> None:
                 named(r.key, r.listener, r.file),
                 shown_change(r.key, r.from_, r.to),
                 state_word(r.state),
-                joined(advised(r.reason), r.why),
+                joined(advised(r.reason), told(r.why)),
             )
             for r in rows
         ],
@@ -118,9 +120,10 @@ def _keeping(out: Console, rows: Sequence[ChangeRow], planned: Plan) -> None:
         propose(out, tr("Also"), f"halfopen tune listener {name} --backlog {backlog}{here}")
     if (more := len(names) - _MOST_LISTENERS) > 0:
         words = tr_n("and {n:,} more listener", "and {n:,} more listeners", more)
-        out.print(f"{words}: halfopen tune show{here}", soft_wrap=True)
+        out.print(tr("{words}: halfopen tune show{here}", words=words, here=here), soft_wrap=True)
 
 
+@aloud
 def applied(
     out: Console, outcome: Tuned, here: Place | None = None, not_on: Sequence[ListenerSummary] = (), unread: str = ""
 ) -> None:
@@ -171,6 +174,7 @@ def state_word(state: str) -> str:
         "undone": tr("undone"),
         "left": tr("left"),
         "gone": tr("gone"),
+        "begun": tr("begun"),
     }
     return words.get(state, state)
 
@@ -186,11 +190,12 @@ def returns(out: Console, for_s: float, returns_by: str) -> None:
     out.print(tr("Reverts automatically in {time} (by {by})", time=lasted(for_s), by=by))
 
 
+@aloud
 def undid(out: Console, outcome: Undid, here: Place | None) -> None:
     """The outcome of `undo`. here: the namespace of this process."""
     undone(out, undone_rows(outcome.undone, here))
     if outcome.overdue:
-        undone(out, undone_rows(outcome.overdue, here), "Overdue: ")
+        undone(out, undone_rows(outcome.overdue, here), tr("Overdue: "))
 
 
 def undone(out: Console, rows: Sequence[ChangeRow], title: str = "") -> None:
@@ -207,7 +212,7 @@ def undone(out: Console, rows: Sequence[ChangeRow], title: str = "") -> None:
         r = group[0]
         where = r.where or ("" if r.netns == "self" else printable(r.netns))
         what, value = named(r.key, r.listener, r.file, both), shown_change(r.key, r.from_, r.to)
-        words = printable(joined(sockets_text(len(group)), r.why))
+        words = joined(sockets_text(len(group)), told(r.why))
         lines.append((f"  {shown_ids([r.id for r in group])}", what, value, where, state_word(r.state), words))
     prose.rows(out, lines)
     failed = [str(r.id) for r in rows if r.state == "failed"]

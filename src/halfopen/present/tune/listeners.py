@@ -20,11 +20,13 @@ from halfopen.core.tune.listener import Running, deferring, holders_text, recomm
 from halfopen.core.tune.outcomes import Tuned
 from halfopen.core.tune.plan import Plan
 from halfopen.core.tune.spots import Place
-from halfopen.core.units import netns_words, printable, show_duration
+from halfopen.core.units import netns_words, printable
 from halfopen.present import prose
 from halfopen.present.advised import advised
-from halfopen.present.language import tr, tr_n
+from halfopen.present.findings.words import lasted
+from halfopen.present.language import aloud, tr, tr_n
 from halfopen.present.text import propose
+from halfopen.present.told import told, told_error
 from halfopen.present.tune.changes import costs, head, returns, state_word, undone
 from halfopen.present.tune.rows import (
     alike,
@@ -53,6 +55,7 @@ def _groups(sockets: Sequence[Running]) -> list[list[Running]]:
 # --- as they are ------------------------------------------------------------------------------------------------------
 
 
+@aloud
 def show(out: Console, netns: str, sockets: Sequence[Running], somaxconn: int | None, synack: int) -> None:
     """The listeners, and the command that would help."""
     helps: list[str] = []
@@ -63,7 +66,7 @@ def show(out: Console, netns: str, sockets: Sequence[Running], somaxconn: int | 
         helps += _show_group(out, netns, group, somaxconn, synack, both)
     if helps:
         out.print()
-        propose(out, "Next", helps[0])
+        propose(out, tr("Next"), helps[0])
 
 
 def _show_group(
@@ -71,32 +74,40 @@ def _show_group(
 ) -> list[str]:
     first = group[0]
     name = listener_named(first.socket.address, first.socket.port, both)
-    device = f" on device {first.ifindex}" if first.ifindex else ""
-    release = show_duration(timing.release_time_s(synack if first.retries is None else first.retries))
-    size = f", {len(group)} sockets" if len(group) > 1 else ""
-    after = f"half-open connections are released after {release}"
+    device = tr(" on device {ifindex}", ifindex=first.ifindex) if first.ifindex else ""
+    release = lasted(timing.release_time_s(synack if first.retries is None else first.retries))
+    size = tr(", {n} sockets", n=len(group)) if len(group) > 1 else ""
+    after = tr("half-open connections are released after {release}", release=release)
     if first.problem is not None:
-        after = "cannot tell when half-open connections are released"
-    out.print(f"{name}{device}{_where(netns)}{size}: {after}")
-    limit = "" if somaxconn is None else f"; somaxconn allows {somaxconn}"
+        after = tr("cannot tell when half-open connections are released")
+    out.print(tr("{name}: {after}", name=f"{name}{device}{_where(netns)}{size}", after=after))
+    limit = "" if somaxconn is None else tr("; somaxconn allows {somaxconn}", somaxconn=somaxconn)
     backlog = _one(str(s.backlog) for s in group)
-    whose = "their" if len(group) > 1 else "its"
-    lines = [("  backlog", backlog, f"each of {whose} two queues holds this many connections{limit}")]
+    whose = tr("their") if len(group) > 1 else tr("its")
+    lines = [
+        (
+            "  backlog",
+            backlog,
+            tr("each of {whose} two queues holds this many connections{limit}", whose=whose, limit=limit),
+        )
+    ]
     if first.problem is not None:
-        lines.append(("  retries", "?", first.problem.line()))
+        lines.append(("  retries", "?", told_error(first.problem)))
     else:
-        retries = _one("not set" if s.retries is None else str(s.retries) for s in group)
-        words = f"tcp_synack_retries = {synack} is in force"
+        retries = _one(tr("not set") if s.retries is None else str(s.retries) for s in group)
+        words = tr("tcp_synack_retries = {synack} is in force", synack=synack)
         if first.mptcp:
-            words += ": a Multipath TCP listener has none of its own"
+            words += tr(": a Multipath TCP listener has none of its own")
         elif first.retries == synack:
-            words = "TCP_SYNCNT, the same as tcp_synack_retries"
+            words = tr("TCP_SYNCNT, the same as tcp_synack_retries")
         elif first.retries is not None:
-            words = f"TCP_SYNCNT: tcp_synack_retries = {synack} is not in force here"
+            words = tr("TCP_SYNCNT: tcp_synack_retries = {synack} is not in force here", synack=synack)
         lines.append(("  retries", retries, words))
         defer = _one(shown_change(DEFER, s.defer_accept_s, s.defer_accept_s) for s in group)
-        lines.append(("  defer_accept", defer, deferring(first.defer_accept_s)))
-    lines.append(("  held by", "", printable(holders_text(_processes(group))) or "no process visible from here"))
+        lines.append(("  defer_accept", defer, told(deferring(first.defer_accept_s))))
+    lines.append(
+        (tr("  held by"), "", printable(holders_text(_processes(group))) or tr("no process visible from here"))
+    )
     prose.rows(out, lines)
     # A change is refused for the reason for which the options cannot be read.
     return [] if first.problem is not None else _help(first, synack, somaxconn, netns_words(netns))
@@ -124,6 +135,7 @@ def _help(s: Running, synack: int, somaxconn: int | None, more: str) -> list[str
 # --- changes ----------------------------------------------------------------------------------------------------------
 
 
+@aloud
 def plan(out: Console, planned: Plan) -> None:
     """The planned changes."""
     rows = [replace(r, state="") for r in planned_rows(planned.changes) if r.state == "wanted"]
@@ -141,7 +153,7 @@ def plan(out: Console, planned: Plan) -> None:
 
 def _why_not(planned: Plan) -> str:
     first = planned.changes[0]
-    return first.why if isinstance(first, ChangeListener) else ""
+    return told(first.why) if isinstance(first, ChangeListener) else ""
 
 
 def _rows(out: Console, rows: Sequence[ChangeRow]) -> None:
@@ -150,7 +162,7 @@ def _rows(out: Console, rows: Sequence[ChangeRow]) -> None:
     lines = []
     for group in alike(rows):
         r = group[0]
-        words = joined(advised(r.reason), r.why)
+        words = joined(advised(r.reason), told(r.why))
         what, value = named(r.key, r.listener, r.file, both), shown_change(r.key, r.from_, r.to)
         lines.append((f"  {shown_ids([r.id for r in group])}", what, value, state_word(r.state), words))
     prose.rows(out, lines)
@@ -168,6 +180,7 @@ def _counted(rows: Sequence[ChangeRow]) -> str:
     return tr("{options} of {listeners}", options=options, listeners=listeners)
 
 
+@aloud
 def changed(out: Console, outcome: Tuned, here: Place | None) -> None:
     """What was changed, what was not and why, and the command that undoes it. here: the namespace of this process."""
     if outcome.overdue:

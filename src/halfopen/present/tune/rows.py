@@ -12,7 +12,10 @@ from halfopen.core.tune.outcomes import Applied, Undone
 from halfopen.core.tune.plan import found, is_open
 from halfopen.core.tune.spots import ListeningSocket, Place
 from halfopen.core.tune.undoing import shown
-from halfopen.core.units import endpoint_text, listener_text, printable, show_duration
+from halfopen.core.units import endpoint_text, listener_text, printable
+from halfopen.present.findings.words import lasted
+from halfopen.present.language import listed, tr
+from halfopen.present.told import told
 
 
 def planned_rows(changes: Iterable[PlannedChange]) -> list[ChangeRow]:
@@ -56,10 +59,10 @@ def _undone(u: Undone, here: Place | None) -> ChangeRow:
 def where(place: Place, file: str | None, here: Place | None) -> str:
     """The namespace of a change as a person knows it: its name, or `this namespace` for this process's own."""
     if file is not None:
-        return "the machine"
+        return tr("the machine")
     if place.name != "self":
         return printable(place.name)
-    return "this namespace" if here is not None and place.identity == here.identity else f"net:[{place.inode}]"
+    return tr("this namespace") if here is not None and place.identity == here.identity else f"net:[{place.inode}]"
 
 
 def short(key: str) -> str:
@@ -74,7 +77,9 @@ def named(key: str, listener: ListeningSocket | None, file: str | None, twins: C
     """
     if listener is not None:
         return f"{listener_named(listener.address, listener.port, twins)} {short(key)}"
-    return short(key) if file is None else f"{short(key)} in {printable(file.rpartition('/')[2])}"
+    return (
+        short(key) if file is None else tr("{key} in {more}", key=short(key), more=printable(file.rpartition("/")[2]))
+    )
 
 
 def listener_named(address: str, port: int, twins: Container[int]) -> str:
@@ -96,8 +101,8 @@ def shown_change(key: str, from_: int | None, to: int | None) -> str:
 
 def _value(key: str, value: int | None) -> str:
     if key == DEFER and value is not None:
-        return show_duration(value) if value else "off"
-    return shown(value)
+        return lasted(value) if value else tr("off")
+    return told(shown(value))
 
 
 def alike(rows: Sequence[ChangeRow]) -> list[list[ChangeRow]]:
@@ -119,9 +124,9 @@ def shown_ids(ids: Sequence[int | None]) -> str:
 
 def joined(*words: str) -> str:
     """The non-empty words, as one line."""
-    return "; ".join(filter(None, words))
+    return listed(words)
 
 
 def sockets_text(n: int) -> str:
     """`4 sockets`; empty for one."""
-    return f"{n} sockets" if n > 1 else ""
+    return tr("{n} sockets", n=n) if n > 1 else ""
