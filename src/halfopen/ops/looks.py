@@ -222,4 +222,4 @@ def _counted_again(model: Model, before: _Counted, parts: list[Probe]) -> Looks:
     told = model.sample.completeness
     told = replace(told, notes=(*told.notes, _once(_took_s(model))))
     model = _with_workers(replace(model, sample=replace(model.sample.with_part(now.lost), completeness=told)))
-    return Looks(replace(_with_ways(with_parts(model, *found)), rates=rates), None, seconds)
+    return Looks(_with_ways(replace(with_parts(model, *found), rates=rates)), None, seconds)

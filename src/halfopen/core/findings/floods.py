@@ -13,12 +13,12 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from halfopen.core.findings.contrast import told_from_clients
 from halfopen.core.findings.ended import FloodEnd, come_again, ended
 from halfopen.core.findings.evidence import FEW, Evidence
 from halfopen.core.findings.few_hosts import HELD, few_hosts, hosts_beside, of_hosts
 from halfopen.core.findings.full_queues import at_full_queues, come_at_full_queues
 from halfopen.core.findings.lasting import SHORT_S, Lasting, which_last
-from halfopen.core.findings.lost import LEAST_LOST_PER_S
 from halfopen.core.findings.sources import SOME
 from halfopen.core.findings.unfollowed import unfollowed
 from halfopen.core.model.arrived import are_in
@@ -73,7 +73,7 @@ class SilentSources:
     its sources in networks from which anybody finishes, if that decided as well. shared: part of unanswered_per_s and
     of cookies_per_s belongs to other listeners, and it was not counted how much. entering_per_s: connections a second
     that came between the looks, too young to be told from those of clients, if clearly a multiple of unanswered_per_s;
-    else 0.
+    else 0. doubtful: the sources may as well be clients whose last ACKs are lost.
     """
 
     id: str
@@ -91,6 +91,7 @@ class SilentSources:
     near_clients: float | None = None
     shared: bool = False
     entering_per_s: float = 0.0
+    doubtful: bool = False
 
 
 def unanswered_per_s(e: Evidence, silent: Lasting) -> float:
@@ -119,7 +120,7 @@ def many(e: Evidence, silent: Lasting) -> bool:
 
 def floods(e: Evidence) -> tuple[SilentSources, ...]:
     """The floods that the evidence shows, the one at the highest rate first."""
-    return e.once(_floods)
+    return tuple(one for one in e.once(_floods) if not one.doubtful)
 
 
 def flood(e: Evidence) -> SilentSources | None:
@@ -127,20 +128,24 @@ def flood(e: Evidence) -> SilentSources | None:
     return next(iter(floods(e)), None)
 
 
-def _floods(e: Evidence) -> tuple[SilentSources, ...]:
-    if not e.rates or rules_may_drop_acks(e):
-        return ()
-    return _that_last(e) or _counted(e)
+def doubtful(e: Evidence) -> SilentSources | None:
+    """The silent sources that begin most handshakes a second and may as well be clients whose last ACKs are lost."""
+    return next((one for one in e.once(_floods) if one.doubtful), None)
 
 
-def rules_may_drop_acks(e: Evidence) -> bool:
-    """Whether nobody finishes a handshake while rules of this host drop packets behind IP, as many as are not answered:
-    these may be the ACKs of clients, which nothing behind the rules sees.
+def unnamed(e: Evidence) -> bool:
+    """Whether many silent sources wait that are no flood, and that no path explains: they are not known to finish, nor
+    neighbours of clients that are cut off.
     """
-    dropped = e.before_tcp_rates.ruled_out
-    if e.completions_per_s or dropped < LEAST_LOST_PER_S:
+    asked = e.sources
+    if not e.rates or floods(e) or asked.cut_everywhere or _clients_ask_again(e) or not many(e, asked.strangers):
         return False
-    return dropped * 2 >= e.entered_per_s() + e.cookies_unanswered_per_s
+    rate = unanswered_per_s(e, asked.strangers)
+    return unanswered_share(e, rate, e.completions_per_s) >= _WEIGHTY
+
+
+def _floods(e: Evidence) -> tuple[SilentSources, ...]:
+    return (_that_last(e) or _counted(e)) if e.rates else ()
 
 
 def _counted(e: Evidence) -> tuple[SilentSources, ...]:
@@ -152,7 +157,8 @@ def _counted(e: Evidence) -> tuple[SilentSources, ...]:
     silent = Lasting(since_s=SHORT_S, per_s=found.per_s, sources=Sources(distinct=found.distinct))
     cookies = min(found.per_s, e.cookies_unanswered_per_s)
     rates = found.per_s, found.finished_per_s, share
-    one = SilentSources("spoofed-flood", silent, *rates, False, cookies, found.where)
+    doubt = not told_from_clients(e, found.where, found.numbers, found.per_s)
+    one = SilentSources("spoofed-flood", silent, *rates, False, cookies, found.where, doubtful=doubt)
     return (one,) if share >= MOST else ()
 
 
@@ -289,6 +295,7 @@ def _judged(
     if over is None:
         rate = max(rate, _lately_per_s(e, theirs, silent.per_s))
         entering = _entering_per_s(e, theirs, rate)
+    doubt = not told_from_clients(e, where, asked.numbers[mask], rate)
     return SilentSources(
         id,
         silent,
@@ -305,6 +312,7 @@ def _judged(
         near,
         shared,
         entering,
+        doubt,
     )
 
 

@@ -8,6 +8,7 @@ from halfopen.core.findings import rules as _rules  # noqa: F401  (fills the reg
 from halfopen.core.findings.concluding import verdict_on
 from halfopen.core.findings.evidence import Evidence, Need
 from halfopen.core.findings.finding import Finding, Hit, Verdict
+from halfopen.core.findings.floods import unnamed
 from halfopen.core.findings.registry import RULES, is_note
 
 _PARTS = tuple(f.name for f in fields(Hit))
@@ -26,6 +27,6 @@ def judged(evidence: Evidence, about: Need | None = None) -> Verdict:
 
 
 def _explained(evidence: Evidence, found: list[Finding]) -> bool:
-    """Whether a cause was found, and where a queue is full, one that fills it."""
+    """Whether a cause was found that leaves no crowd of silent sources over, and fills the queue that is full."""
     full = any(evidence.full())
-    return any(not is_note(f) and (RULES[f.id].fills or not full) for f in found)
+    return any(not is_note(f) and (RULES[f.id].fills or not full) for f in found) and not unnamed(evidence)

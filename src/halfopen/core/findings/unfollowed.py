@@ -5,10 +5,11 @@ No queue shows such a flood. It is told by packets alone: SYNs from ever new add
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from halfopen.core.findings.evidence import FEW, Evidence
 from halfopen.core.model.arrived import ArrivedFlow
@@ -27,16 +28,21 @@ _ONCE: Final = 0.8
 _HELD: Final = 0.8
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class UnfollowedSyns:
-    """SYNs a second at a listener that no ACK follows, from so many addresses, each of which came once; handshakes a
-    second that finish there.
+    """SYNs a second at a listener that no ACK follows; handshakes a second that finish there; and the addresses, as
+    numbers (N,), from which most of these SYNs came once.
     """
 
     where: ListenerView
     per_s: float
     finished_per_s: float
-    distinct: int
+    numbers: NDArray[np.uint64] = field(repr=False)
+
+    @property
+    def distinct(self) -> int:
+        """From how many addresses they came."""
+        return len(self.numbers)
 
 
 def unfollowed(e: Evidence) -> UnfollowedSyns | None:
@@ -68,4 +74,4 @@ def _at(e: Evidence, view: ListenerView, flow: ArrivedFlow) -> UnfollowedSyns | 
     once = int(np.count_nonzero(theirs["syns"] == 1))
     if once < _ONCE * int(theirs["syns"].sum()) or once < FEW or narrowest(theirs["number"], _HELD) is not None:
         return None
-    return UnfollowedSyns(view, flow.per_s(silent), flow.per_s(flow.finished), len(theirs))
+    return UnfollowedSyns(view, flow.per_s(silent), flow.per_s(flow.finished), theirs["number"])

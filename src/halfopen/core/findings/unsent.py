@@ -40,8 +40,9 @@ def _unsent(e: Evidence) -> tuple[Unsent, ...]:
     if columns is None or before is None or before.columns is None or not e.rates:
         return ()
     earlier = {view.key: place for place, view in enumerate(before.views)}
-    # Who finished or was reset is gone as well; where it is not counted by listener, all may be of this one.
-    reset = e.rate("EmbryonicRsts") * e.interval_s
+    # Who finished or was reset is gone as well; where it is not counted by source, all may be of these.
+    others = e.rate("EmbryonicRsts") * e.interval_s
+    others += 0.0 if e.counted else e.completions_per_s * e.interval_s
     found = []
     for place, view in enumerate(e.now.views):
         at = earlier.get(view.key)
@@ -59,9 +60,11 @@ def _unsent(e: Evidence) -> tuple[Unsent, ...]:
             continue
         # They begin again at once, unlike whom a release drops, or who has gone away.
         young = e.sources.numbers[here & (columns.ages_s < e.interval_s)]
-        again = int(np.count_nonzero(are_in(numbers_of(before.columns)[theirs][due], young)))
-        gone = again - round(e.finished_per_s(view) * e.interval_s + reset)
+        asked = numbers_of(before.columns)[theirs][due]
+        asked = asked[~e.sources.completers.finished_now(asked)]
+        again = int(np.count_nonzero(are_in(asked, young)))
+        gone = again - round(others)
         # In a longer time some wait before they try once more.
-        if gone >= max(SOME, _AGAIN * np.count_nonzero(due)):
+        if gone >= max(SOME, _AGAIN * len(asked)):
             found.append(Unsent(view, gone))
     return tuple(found)

@@ -64,10 +64,28 @@ def _finished(f: Finding) -> str:
 def _would_decide(f: Finding) -> str:
     if f.has("ruled_out_per_s"):
         return tr("The cause depends on whether the last ACKs of clients are among these packets")
+    if f.has("finished_ever"):
+        return tr(
+            "No handshake has ever finished here: a flood looks the same as clients whose last ACKs are lost on the "
+            "way. The cause depends on whether their ACKs arrive"
+        )
+    if f.has("finish_others"):
+        return tr(
+            "{n:,} of these come from sources that finish other handshakes, such as a proxy or a NAT gateway: the last "
+            "ACKs of some clients behind it are lost, or a host behind it floods. The cause depends on whether their "
+            "ACKs arrive",
+            n=f.count("finish_others"),
+        )
     if f.has("EmbryonicRsts_per_s"):
         return tr("The cause depends on who sends them, which eBPF would count")
     if f.has("dropped_syns"):
         return tr("The cause depends on whether more SYNs are dropped")
+    if f.has("resetting_sources"):
+        return tr(
+            "The RSTs come from {n:,} sources: clients that wait for less than a round trip, or the owners of forged "
+            "addresses. Either leaves nothing half-open",
+            n=f.count("resetting_sources"),
+        )
     if f.has("reset_per_s"):
         return tr(
             "The cause depends on why these clients give up: they may be far away and wait for less than a round trip"
@@ -79,6 +97,15 @@ def _would_decide(f: Finding) -> str:
 
 @sentence("answered")
 def _answered(f: Finding) -> str:
+    if f.has("ListenOverflows"):
+        return tr_n(
+            "{n:,} client of {at} answered, and the kernel made no connection of the ACK, though no accept queue has "
+            "overflowed: as where it finds no route back to the client, or no memory",
+            "{n:,} clients of {at} answered, and the kernel made no connection of the ACKs, though no accept queue has "
+            "overflowed: as where it finds no route back to the clients, or no memory",
+            f.count("answered"),
+            at=at(f),
+        )
     return tr_n(
         "{n:,} client of {at} answered while its accept queue was full, and the kernel ignored the ACK: not "
         "half-open; it gets in once there is room and it sends data",

@@ -227,7 +227,28 @@ def _synacks_unsent(f: Finding) -> str:
 
 @sentence("no-route-back")
 def _no_route_back(f: Finding) -> str:
-    values = {"rate": per_s(f, "dropped_syns_per_s"), "lost": per_s(f, "no_route_per_s")}
+    text = _no_route(f)
+    if not f.has("drawn_sources"):
+        return text
+    drawn = tr(
+        "these SYNs come from {n:,} addresses that look drawn at random: forged ones rather than clients",
+        n=f.count("drawn_sources"),
+    )
+    return listed([text, drawn])
+
+
+def _no_route(f: Finding) -> str:
+    values = {"rate": per_s(f, "dropped_syns_per_s")}
+    if f.has("no_way_back"):
+        return tr(
+            "{rate} SYNs to {at} are dropped because this host has no route back to their sources: for {source} the "
+            "kernel finds none ({error}); an unreachable or blackhole route, or no default route",
+            at=at(f) if f.listener is not None else tr("this host"),
+            source=f.text("source"),
+            error=f.text("no_way_back"),
+            **values,
+        )
+    values["lost"] = per_s(f, "no_route_per_s")
     return tr(
         "{rate} SYNs to {at} are dropped because this host has no route back to their sources: {lost} packets find "
         "none; an unreachable or blackhole route, or no default route",
@@ -298,13 +319,23 @@ def _slow_path(f: Finding) -> str:
 
 @sentence("scan")
 def _scan(f: Finding) -> str:
-    text = tr(
-        "{source} sends SYNs ({syns}) to {n:,} listeners and resets each connection that is answered ({resets})",
-        source=f.text("source"),
-        n=f.count("ports"),
-        syns=per_s(f, "syns_per_s"),
-        resets=per_s(f, "resets_per_s"),
-    )
+    rates = {"syns": per_s(f, "syns_per_s"), "resets": per_s(f, "resets_per_s")}
+    if f.has("scanners"):
+        text = tr(
+            "{sources:,} sources, most of all {source}, send SYNs ({syns}) to {n:,} listeners and reset each "
+            "connection that is answered ({resets})",
+            sources=f.count("scanners"),
+            source=f.text("source"),
+            n=f.count("ports"),
+            **rates,
+        )
+    else:
+        text = tr(
+            "{source} sends SYNs ({syns}) to {n:,} listeners and resets each connection that is answered ({resets})",
+            source=f.text("source"),
+            n=f.count("ports"),
+            **rates,
+        )
     return listed([text, tr_n("{n:,} handshake finished", "{n:,} handshakes finished", f.count("finished"))])
 
 

@@ -206,3 +206,17 @@ def test_handshakes_that_their_clients_reset_are_told_where_nobody_gets_in() -> 
     assert "clients reset handshakes before they complete (72/s)" in said
     assert "young" not in said
     assert "reset" not in say(second_look(many(77, expires_ms=400))[0].findings[0])
+
+
+def test_checks_of_a_few_hosts_are_known_as_such_on_an_idle_server_too() -> None:
+    checks = arrivals({"192.0.2.9": {"syns": 10, "resets": 10}, "192.0.2.10": {"syns": 10, "resets": 10}})
+    assert second_look([], rates={"EmbryonicRsts": 40, "PassiveOpens": 2}, parts=[checks])[1] == ["health-checks"]
+
+
+def test_most_handshakes_reset_by_many_are_told_though_nothing_stays() -> None:
+    """A flood with the addresses of hosts that are there: each answers the SYN-ACK with a RST."""
+    owners = arrivals({f"20.{i}.1.7": {"syns": 1, "resets": 1} for i in range(250)})
+    verdict, ids = second_look([], rates={"EmbryonicRsts": 500, "PassiveOpens": 6}, parts=[owners])
+    assert ids == ["cannot-tell"]
+    assert "The RSTs come from 250 sources: clients that wait for less than a round trip" in say(verdict.findings[0])
+    assert verdict.level is Level.NOTICE

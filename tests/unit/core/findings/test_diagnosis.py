@@ -68,7 +68,7 @@ def test_a_flood_is_certain_where_all_that_look_the_same_are_ruled_out() -> None
 
 def test_a_few_hosts_rule_out_forged_sources() -> None:
     one_host = [request(retransmits=2, expires_ms=500, source_port=i + 1024, cookie=i + 1) for i in range(60)]
-    found = of(one_host)
+    found = of(one_host, counters={"PassiveOpens": 9})
     assert found.causes[0].finding.id == "few-sources-flood"
     assert facts_against(found, "spoofed-flood") == {"distinct_sources": 1}
 
@@ -141,7 +141,14 @@ def test_who_finishes_must_be_counted_to_be_sure_of_a_few_hosts() -> None:
     found = of(one_host, rates={"PassiveOpens": 2}).causes[0]
     assert (found.finding.id, found.confidence) == ("few-sources-flood", Confidence.LIKELY)
     assert found.doubt == "which sources finish handshakes was not counted"
-    assert of(one_host).causes[0].confidence is Confidence.CERTAIN
+
+
+def test_a_few_hosts_may_be_clients_that_never_got_in() -> None:
+    """Their last ACKs may have been lost from the beginning: then the kernel remembers none of them."""
+    one_host = [request(retransmits=2, expires_ms=500, source_port=i + 1024, cookie=i + 1) for i in range(60)]
+    found = of(one_host, counters={"PassiveOpens": 9}, parts=[peers({"99.1.1.1": 5.0})]).causes[0]
+    assert (found.finding.id, found.confidence) == ("few-sources-flood", Confidence.LIKELY)
+    assert found.rivals == ("acks-lost",)
 
 
 def test_a_slow_path_is_ruled_out_by_what_finishes_alone() -> None:

@@ -254,3 +254,11 @@ def test_a_few_hosts_of_one_network_are_released_together() -> None:
     verdict, ids = second_look(from_hosts(hosts, 30), rates={"PassiveOpens": 42}, parts=[seen])
     assert ids[0] == "few-sources-flood"
     assert {str(s) for action in releases(verdict) for s in action.filter.sources} <= {f"{host}/32" for host in hosts}
+
+
+def test_many_scanners_are_told_together() -> None:
+    rows = {f"99.9.9.{i} {port}": {"syns": 4 + i, "resets": 4 + i} for i in range(1, 31) for port in (22, 23, 25, 8080)}
+    verdict, ids = second_look([], rates={"EmbryonicRsts": 480}, parts=[arrivals(rows)])
+    assert ids == ["scan"]
+    assert "30 sources, most of all 99.9.9.30, send SYNs" in say(verdict.findings[0])
+    assert verdict.findings[0].count("ports") == 4

@@ -10,7 +10,7 @@ import pytest
 
 from halfopen.core.findings.cures import LookAtRoute
 from halfopen.core.findings.ways import wanted
-from halfopen.core.model.model import with_parts
+from halfopen.core.model.model import build, with_parts
 from halfopen.core.sample.ways import AskedWay, WayBack, WaysBack
 from halfopen.present.findings.sentences import say
 from rows import listener, request
@@ -89,3 +89,27 @@ def test_the_route_to_an_ipv6_client_is_shown_as_well() -> None:
     parts = (WaysBack((WayBack(number(client), "eth1"),)),)
     verdict, _ = second_look(again(deaf(client)), listener("::", limit=1000), parts=parts)
     assert (LookAtRoute("self", "2001:db8:7:8::", "synacks-lost"),) in verdict.findings[0].cures
+
+
+def test_sources_whose_syns_are_dropped_are_asked_for_and_a_missing_route_is_the_cause() -> None:
+    """IPv6: no counter tells of a route that is unreachable (`ip6_dst_lookup_tail()`)."""
+    lost = {f"2001:db8:7:{i:x}::1": {"syns": 3, "ifindex": 3} for i in range(1, 20)}
+    seen = arrivals({**lost, "2001:db8:1::1": {"syns": 9, "finished": 9, "ifindex": 3}})
+    dropping = model_of([], counters={"ListenDrops": 100}, monotonic_s=100.5)
+    before = model_of([], counters={"ListenDrops": 43}, monotonic_s=100.0)
+    model = with_parts(build(dropping.sample, before.sample), seen)
+    assert [one.number for one in wanted(model)] == [number(source) for source in list(lost)[:4]]
+    calm = with_parts(build(dropping.sample, dropping.sample), seen)
+    assert wanted(calm) == ()
+    for errors, found in (((errno.ENETUNREACH,) * 3, True), ((errno.ENETUNREACH, 0, 0), False)):
+        ways = WaysBack(
+            tuple(
+                WayBack(number(source), "" if error else "eth0", error=error)
+                for source, error in zip(lost, errors, strict=False)
+            )
+        )
+        verdict, ids = second_look([], rates={"ListenDrops": 57 / 0.5}, parts=[seen, ways])
+        assert (ids == ["no-route-back"]) is found
+        if found:
+            assert "for 2001:db8:7:1:: the kernel finds none (ENETUNREACH)" in say(verdict.findings[0])
+            assert verdict.next == ((LookAtRoute("self", "2001:db8:7:1::", "no-route-back"),),)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from halfopen.core.addresses import AF_INET6
+from halfopen.core.findings.contrast import as_drawn
 from halfopen.core.findings.evidence import FEW, Evidence
 from halfopen.core.findings.exclusions import Against, excluded
 from halfopen.core.findings.few_hosts import FEW_HOSTS
@@ -141,9 +142,10 @@ def no_lost_acks(e: Evidence) -> Against:
     asked = e.sources
     if e.now.columns is None or not len(asked.completers.lately) or not asked.completers.whole:
         return ()
-    # The kernel remembers clients, and none of these.
+    # The kernel remembers clients, and none of these. Clients of a few networks may never have got in.
     silenced = int(np.count_nonzero(asked.silenced))
-    return (Fact("lasting", e.lasting.count), Fact("silenced", silenced, SOME)) if silenced < SOME else ()
+    none_known = silenced < SOME and as_drawn(asked.numbers[asked.last])
+    return (Fact("lasting", e.lasting.count), Fact("silenced", silenced, SOME)) if none_known else ()
 
 
 @excluded("slow-path", rivals=(*_FLOODS, "synacks-lost", "acks-lost"))

@@ -8,6 +8,7 @@ from typing import Final
 import numpy as np
 
 from halfopen.core.findings.evidence import Evidence, Need
+from halfopen.core.findings.few_hosts import FEW_HOSTS, HELD
 from halfopen.core.findings.finding import Fact, Hit, Level
 from halfopen.core.findings.registry import rule
 from halfopen.core.findings.rules.flood import is_flood
@@ -26,8 +27,8 @@ _CHECKS: Final = 0.1
     needs=(Need.RATES,),
     title="clients reset handshakes before they complete",
     rare=True,
-    doc="clients reset handshakes (`EmbryonicRsts`), fewer than finish, and hardly any SYN comes to "
-    "a port on which nobody listens",
+    doc="clients reset handshakes (`EmbryonicRsts`), fewer than finish or, by eBPF, from at most "
+    "8 addresses, and hardly any SYN comes to a port on which nobody listens",
     unless="SYNs come to closed ports as well, most of these RSTs are those of a scan, accept queues "
     "overflow, handshakes finish late, or most SYN-ACKs are never answered",
     advice="nothing: health checks of a load balancer do that and, from many addresses, clients that "
@@ -35,7 +36,9 @@ _CHECKS: Final = 0.1
 )
 def health_checks(e: Evidence) -> Iterator[Hit]:
     reset = e.rate("EmbryonicRsts")
-    if reset < _LEAST_PER_S or is_flood(e) or reset > e.completions_per_s or e.rate("OutRsts") > reset:
+    if reset < _LEAST_PER_S or is_flood(e) or e.rate("OutRsts") > reset:
+        return
+    if reset > e.completions_per_s and not 0 < resetting(e)[1] <= FEW_HOSTS:
         return
     if slow(e) is not None:
         return  # clients that wait for too long give up, and reset what comes later
@@ -48,6 +51,17 @@ def health_checks(e: Evidence) -> Iterator[Hit]:
     )
     if not _mostly_scanned(e):
         yield Hit(Level.NOTICE, (*facts, *_by_whom(e)))
+
+
+def resetting(e: Evidence) -> tuple[int, int]:
+    """How many sources reset handshakes, and how many of them send most of these RSTs; 0 where it was not counted."""
+    arrived = e.now.arrived
+    if arrived is None or not arrived.packets or not arrived.sources["resets"].any():
+        return 0, 0
+    place = np.unique(arrived.sources["number"], return_inverse=True)[1]
+    counts = -np.sort(-np.bincount(place, arrived.sources["resets"]))
+    most = int(np.searchsorted(np.cumsum(counts), HELD * counts.sum())) + 1
+    return int(np.count_nonzero(counts)), most
 
 
 def _mostly_scanned(e: Evidence) -> bool:

@@ -216,7 +216,9 @@ def _hit(e: Evidence, id: str, rules_out: tuple[str, ...]) -> Iterator[Hit]:
     "single SYN-ACK is sent), packets must be counted for 2.5 s, as `halfopen diagnose` does",
     unless="handshakes finish at about the rate at which they arrive, the same clients retransmit "
     "their SYNs, or all clients stopped finishing at once although there is room, which is an "
-    "outage",
+    "outage; nor if sources that do "
+    "not look drawn at random may be clients whose last ACKs are lost, because nobody has ever "
+    "finished, or because rules of this host drop packets while nobody finishes at that listener",
     advice="leave SYN cookies on; `halfopen tune apply --release-time 7s`; a longer queue. `halfopen watch "
     "--release-older-than 5s` keeps the queue short meanwhile",
     on_release=OnRelease.REASON,
@@ -234,13 +236,16 @@ def spoofed_flood(e: Evidence) -> Iterator[Hit]:
     title="a few hosts flood or are broken",
     doc="at most 8 addresses hold the connections that last; handshakes were counted by source and "
     "none of these finishes any, or most SYN-ACKs are never answered",
-    unless="they finish handshakes, now or recently (a proxy, a load balancer), or retransmit their SYNs",
+    unless="they finish handshakes, now or recently (a proxy, a load balancer), or retransmit their SYNs; or "
+    "if they may be "
+    "clients whose last ACKs are lost, because nobody has ever finished, or because rules of this host "
+    "drop packets while nobody finishes at that listener",
     advice="run the proposed `halfopen release --source …`; `halfopen block` only a prefix that you know, because a "
     "SYN does not prove its source",
     on_release=OnRelease.REASON,
 )
 def few_sources_flood(e: Evidence) -> Iterator[Hit]:
-    return _hit(e, "few-sources-flood", ("spoofed-flood", "synacks-lost", "acks-lost"))
+    return _hit(e, "few-sources-flood", ("spoofed-flood", "synacks-lost"))
 
 
 @rule(
@@ -253,11 +258,14 @@ def few_sources_flood(e: Evidence) -> Iterator[Hit]:
     doc="one prefix, an IPv4 /16 to /28 or an IPv6 /48 to /64, holds the connections that last; "
     "handshakes were counted by source and nobody there finishes any, or most SYN-ACKs are never "
     "answered",
-    unless="anybody there finishes handshakes, now or recently, or these clients retransmit their SYNs",
+    unless="anybody there finishes handshakes, now or recently, or these clients retransmit their SYNs; "
+    "or if they may be "
+    "clients whose last ACKs are lost, because nobody has ever finished, or because rules of this host "
+    "drop packets while nobody finishes at that listener",
     advice="run the proposed `halfopen release --source …`; `halfopen block` only a prefix that you know, because a "
     "SYN does not prove its source",
     rare=True,
     on_release=OnRelease.REASON,
 )
 def prefix_flood(e: Evidence) -> Iterator[Hit]:
-    return _hit(e, "prefix-flood", ("spoofed-flood", "synacks-lost", "acks-lost"))
+    return _hit(e, "prefix-flood", ("spoofed-flood", "synacks-lost"))

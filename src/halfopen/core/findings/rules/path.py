@@ -8,6 +8,7 @@ from typing import Final
 
 import numpy as np
 
+from halfopen.core.findings.contrast import as_drawn
 from halfopen.core.findings.costs import dropped_syns_per_s
 from halfopen.core.findings.cures import Cure, LookAtHost, LookAtPackets, LookAtRoute
 from halfopen.core.findings.evidence import FEW, Evidence, Need
@@ -21,8 +22,9 @@ from halfopen.core.findings.slow import slow
 from halfopen.core.findings.sources import SOME
 from halfopen.core.findings.unheard import MOST, Unheard, unheard
 from halfopen.core.findings.unsent import unsent
-from halfopen.core.findings.ways import way_of
-from halfopen.core.model.prefixes import Prefix
+from halfopen.core.findings.ways import no_ways, unheeded, way_of
+from halfopen.core.model.listeners import ListenerView
+from halfopen.core.model.prefixes import Prefix, is_v4
 from halfopen.core.model.turned_away import turned_away
 from halfopen.core.sample.ways import WayBack
 
@@ -93,8 +95,14 @@ def _way(way: WayBack | None) -> tuple[Fact, ...]:
 def _way_back(e: Evidence, lasting: Lasting, way: WayBack | None, reason: str) -> tuple[Cure, ...]:
     address = lasting.address
     if way is not None and not address:
-        address = Prefix(6, way.number, 64).text.partition("/")[0]
+        address = _address(way)
     return ((LookAtRoute(e.netns, address, reason),),) if address else ()
+
+
+def _address(way: WayBack) -> str:
+    """The address of a client; of an IPv6 one, the first of its network."""
+    version, bits = (4, 32) if is_v4(np.array([way.number], dtype=np.uint64))[0] else (6, 64)
+    return Prefix(version, way.number, bits).text.partition("/")[0]
 
 
 @rule(
@@ -103,7 +111,7 @@ def _way_back(e: Evidence, lasting: Lasting, way: WayBack | None, reason: str) -
     needs=(Need.RATES,),
     title="SYN-ACKs do not leave this host",
     doc="between two looks the second SYN-ACK of five or more half-open connections of a listener "
-    "was due, and none of these is left, although none finished and more retries are allowed: "
+    "was due, and none of these is left, although their sources finish none and more retries are allowed: "
     "the kernel gives up a request whose SYN-ACK it cannot send",
     unless="any of these connections is older than a second, or they finish",
     advice="`nft list ruleset` shows whether a rule drops outgoing packets; never release these clients",
@@ -124,15 +132,19 @@ def synacks_unsent(e: Evidence) -> Iterator[Hit]:
 
 # Of the SYNs that were dropped: a program of this host may have no route for packets of its own as well.
 _NO_ROUTE: Final = 0.5
+_MANY_FORGED: Final = 200
 
 
 @rule(
     "no-route-back",
+    Level.NOTICE,
     Level.WARNING,
     needs=(Need.RATES,),
     title="no route back to clients",
     doc="SYNs are dropped although no queue is full, and at least half as many packets had no route "
-    "out (`OutNoRoutes`): the kernel drops a SYN if it finds no route for the SYN-ACK",
+    "out (`OutNoRoutes`) or, by eBPF, the kernel has no route to most of a few sources whose SYNs leave "
+    "nothing behind: the kernel drops a SYN if it finds no route for the SYN-ACK; only a notice if 200 or more such "
+    "sources look drawn at random, as forged ones do",
     unless="a queue is full, or hardly any packet had no route",
     advice="`ip route get ADDRESS` with the address of a client: an `unreachable`, `blackhole` or `prohibit` route, or "
     "no default route",
@@ -140,19 +152,28 @@ _NO_ROUTE: Final = 0.5
     on_release=OnRelease.FORBIDS,
 )
 def no_route_back(e: Evidence) -> Iterator[Hit]:
-    dropped, lost = dropped_syns_per_s(e), e.before_tcp_rates.no_route
-    if dropped * e.interval_s < SOME or lost < _NO_ROUTE * dropped or any(e.full()):
+    dropped, lost, ways = dropped_syns_per_s(e), e.before_tcp_rates.no_route, no_ways(e.now)
+    # Of IPv6 the kernel does not count them.
+    if dropped * e.interval_s < SOME or any(e.full()) or not (ways or lost >= _NO_ROUTE * dropped):
         return
-    facts = (
-        Fact("dropped_syns_per_s", round(dropped, 1), unit="per_s"),
-        Fact("no_route_per_s", round(lost, 1), round(_NO_ROUTE * dropped, 1), "per_s"),
-    )
+    facts = [Fact("dropped_syns_per_s", round(dropped, 1), unit="per_s")]
+    if lost:
+        facts.append(Fact("no_route_per_s", round(lost, 1), round(_NO_ROUTE * dropped, 1), "per_s"))
+    address = _address(ways[0]) if ways else "ADDRESS"
+    if ways:
+        facts += [*_way(ways[0]), Fact("source", address)]
+    numbers = unheeded(e.now)["number"]
+    forged = as_drawn(numbers, _MANY_FORGED)
+    if forged:
+        facts.append(Fact("drawn_sources", len(numbers), _MANY_FORGED))
     before = e.now if e.before is None else e.before
     theirs = turned_away(e.now.views, before.views, e.now.sample.counters, before.sample.counters)
     at = [view for view in e.now.views if view.key in theirs]
-    cures = ((LookAtRoute(e.netns, "ADDRESS", "no-route-back"),),)
+    cures = ((LookAtRoute(e.netns, address, "no-route-back"),),)
     view = at[0] if len(at) == 1 else None
-    yield Hit(Level.WARNING, facts, view, ("synacks-lost",), cures, costs_per_s=min(dropped, lost))
+    costs = 0.0 if forged else dropped if ways else min(dropped, lost)
+    level = Level.NOTICE if forged else Level.WARNING
+    yield Hit(level, tuple(facts), view, ("synacks-lost",), cures, costs_per_s=costs)
 
 
 @rule(
@@ -252,7 +273,8 @@ def small_share(e: Evidence) -> bool:
     Level.OK,
     needs=(Need.RATES,),
     title="many far clients, whose handshakes finish",
-    doc="50 or more are half-open, hardly any lasts, and handshakes finish fast enough for all of them within 3 s",
+    doc="50 or more are half-open, hardly any lasts, and handshakes finish fast enough for all of them within 3 s; by "
+    "eBPF, no more of them wait than the duration of a handshake explains",
     unless="connections last, or fewer handshakes finish",
     advice="nothing",
 )
@@ -273,10 +295,22 @@ def finish(e: Evidence) -> bool:
         return False
     # Those at one listener are not under way because others finish at another one.
     return not any(
-        view.half_open >= FEW and view.half_open > e.finished_per_s(view) * e.lasting.since_s for view in e.now.views
+        view.half_open >= FEW and (view.half_open > e.finished_per_s(view) * e.lasting.since_s or _too_many(e, view))
+        for view in e.now.views
     ) and not _younger_than_handshakes(e, n / rate)
 
 
+def _too_many(e: Evidence, view: ListenerView) -> bool:
+    """Whether far more wait than the handshakes that finish explain, by the time that these take (Little's law)."""
+    took_s = e.arrivals_at(view)[1]
+    # Who finishes by cookie is not among those that were timed.
+    if not took_s or e.rate("SyncookiesRecv"):
+        return False
+    return view.half_open - _TIMES * e.finished_per_s(view) * took_s >= FEW
+
+
+# A crowd that is still growing has so many times as many under way as finish.
+_TIMES: Final = 2.0
 # Lengths of time that are counted in half a second are this uncertain.
 _MUCH: Final = 1.5
 

@@ -3,17 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Final
 
-from halfopen.core.findings.cures import Cure, LookAtHost
+import numpy as np
+
+from halfopen.core.findings.contrast import rules_drop
+from halfopen.core.findings.cures import Cure, LookAtHost, LookAtPackets
 from halfopen.core.findings.deferred import filled
 from halfopen.core.findings.evidence import FEW, Evidence
+from halfopen.core.findings.few_hosts import FEW_HOSTS, HELD
 from halfopen.core.findings.finding import Fact, Hit, Level
-from halfopen.core.findings.floods import rules_may_drop_acks
+from halfopen.core.findings.floods import MOST, doubtful, unanswered_per_s
 from halfopen.core.findings.registry import rule
 from halfopen.core.findings.remedies import longer_queues, look_closer
+from halfopen.core.findings.rules.checks import resetting
 from halfopen.core.findings.rules.flood import flow
 from halfopen.core.findings.sources import SOME
 from halfopen.core.model.listeners import ListenerView
+from halfopen.core.model.prefixes import narrowest
+
+_ID: Final = "cannot-tell"
 
 
 def _pressed(view: ListenerView) -> bool:
@@ -33,6 +42,28 @@ def _reset_elsewhere(e: Evidence) -> tuple[Fact, ...]:
     )
 
 
+def _acks(e: Evidence) -> tuple[tuple[Fact, ...], tuple[Cure, ...]]:
+    """The reason to think that those that last may be clients whose last ACKs are lost, and where to look for these;
+    neither where there is none.
+    """
+    silent = doubtful(e) if e.rates else None
+    rate = silent.unanswered_per_s if silent is not None else unanswered_per_s(e, e.lasting)
+    nobody = silent is not None or (e.lasting.count >= SOME and not e.completions_per_s)
+    if e.rates and nobody and rules_drop(e, rate):
+        dropped = Fact("ruled_out_per_s", round(e.before_tcp_rates.ruled_out, 1), unit="per_s")
+        return (dropped,), ((LookAtHost(e.netns, "firewall", "", "cannot-tell"),),)
+    asked = e.sources
+    proxied = asked.last & (asked.finishing if e.counted else asked.known) & ~asked.repeated
+    others = int(np.count_nonzero(proxied)) if e.completions_per_s else 0
+    if silent is None:
+        enough = others >= FEW and others >= MOST * e.lasting.count
+        return ((Fact("finish_others", others, e.lasting.count),) if enough else ()), ()
+    prefix = narrowest(asked.numbers[asked.strange], HELD) if asked.strange.any() else None
+    port = None if silent.where is None else silent.where.port
+    look = LookAtPackets(e.netns, "" if prefix is None else prefix.text, port, _ID)
+    return (Fact("finished_ever", 0),), ((look,),)
+
+
 @rule(
     "cannot-tell",
     Level.NOTICE,
@@ -40,8 +71,9 @@ def _reset_elsewhere(e: Evidence) -> tuple[Fact, ...]:
     title="cannot tell yet",
     doc="50 or more connections are half-open, a queue is more than half full, SYNs were dropped, or "
     "handshakes were reset and the senders of the RSTs were not counted; and the facts do not "
-    "decide for any cause; a warning while a queue is more than half full",
-    unless="a cause is named (while a queue is full, more than a slow path)",
+    "decide for any cause, or the cause that is named does not "
+    "explain a crowd of silent sources; a warning while a queue is more than half full",
+    unless="a cause is named that explains the connections that last (while a queue is full, more than a slow path)",
     advice="run the proposed command, which looks for longer",
     fallback=True,
 )
@@ -52,8 +84,10 @@ def cannot_tell(e: Evidence) -> Iterator[Hit]:
     waiting = [v for v in held for q in e.accept_queues(v) if q.held * 2 > q.cap and q.before is None]
     many = e.certain.half_open >= FEW
     unexplained = e.total("ListenDrops") - e.total("ListenOverflows")
-    resets = _reset_elsewhere(e)
-    if not (pressed or waiting or many or unexplained > 0 or resets):
+    resets, reset = _reset_elsewhere(e), e.rate("EmbryonicRsts")
+    # Of many clients, more than finish: no age tells of them.
+    most_reset = reset >= FEW and reset > e.completions_per_s and resetting(e)[1] > FEW_HOSTS
+    if not (pressed or waiting or many or unexplained > 0 or resets or most_reset):
         return
     facts = [Fact("half_open", e.certain.half_open), *(flow(e, e.lasting) if e.rates else ())]
     fullest = max(pressed, key=lambda view: view.fill or 0.0, default=None)
@@ -63,20 +97,18 @@ def cannot_tell(e: Evidence) -> Iterator[Hit]:
         facts.append(Fact("accept_queue", waiting[0].accept_queue, waiting[0].accept_queue_limit))
     elif unexplained > 0 and not many:
         facts.append(Fact("dropped_syns", unexplained))
-    reset = e.rate("EmbryonicRsts")
     if not resets and reset >= SOME and reset > e.completions_per_s:
-        # Most handshakes end so: no age tells of them.
         facts.append(Fact("reset_per_s", round(reset, 1), unit="per_s"))
+    if most_reset:
+        facts.append(Fact("resetting_sources", resetting(e)[0], FEW_HOSTS))
     if resets and not (many or fullest is not None or waiting):
         facts += resets
     cures: tuple[Cure, ...] = look_closer(e, "cannot-tell")
-    ruled_out = bool(e.rates) and rules_may_drop_acks(e)
-    if ruled_out:
-        facts.append(Fact("ruled_out_per_s", round(e.before_tcp_rates.ruled_out, 1), unit="per_s"))
-        cures = ((LookAtHost(e.netns, "firewall", "", "cannot-tell"),),)
+    facts_of, cures_of = _acks(e)
+    facts, cures = [*facts, *facts_of], cures_of or cures
     where = fullest or next(iter(waiting), None)
     level = Level.WARNING if pressed else Level.NOTICE
     # Whether those who fill a queue are clients is what is not decided.
-    full = () if ruled_out else e.full()
+    full = () if facts_of else e.full()
     longer = [cure for view in full if view in pressed for cure in longer_queues(e, view, "cannot-tell")][:1]
     yield Hit(level, tuple(facts), where, cures=(*cures, *longer))

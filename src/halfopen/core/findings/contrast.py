@@ -1,0 +1,74 @@
+"""Whether silent sources can be told from clients whose last ACKs are lost: either leave the same behind.
+
+Clients tell it that do finish at the same place: their ACKs arrive. So does how sources are spread, where they are as
+if drawn from all addresses: clients live in networks, and come again from the same address.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Final
+
+import numpy as np
+
+from halfopen.core.findings.evidence import FEW, Evidence
+from halfopen.core.findings.lost import LEAST_LOST_PER_S
+from halfopen.core.model.distinct import distinct
+from halfopen.core.model.listeners import ListenerView
+from halfopen.core.model.prefixes import Numbers, Prefix, is_v4
+
+# Networks that a forged address may be of (IPv4 /16, IPv6 /32 of 2000::/3), and the part of those that as many drawn
+# addresses would be of, at least.
+_PLACES: Final = {4: 56_000, 6: 2**29}
+_SPREAD: Final = 0.95
+_ONCE: Final = 0.99
+# Load generators have these addresses, and no client (RFC 2544, RFC 6890).
+_TEST_TRAFFIC: Final = Prefix(4, 0xC6120000, 15)
+# Where rules drop packets, a few addresses that happen to be spread do not do.
+_MANY: Final = 200
+
+
+def as_drawn(numbers: Numbers, least: int = FEW) -> bool:
+    """Whether N sources, `least` or more, are spread as if drawn from all addresses, each of them once."""
+    if len(numbers) < least:
+        return False
+    v4 = is_v4(numbers)
+    mine, version = (numbers[v4], 4) if np.count_nonzero(v4) * 2 >= len(numbers) else (numbers[~v4], 6)
+    networks = mine.astype(np.uint64) >> np.uint64(16 if version == 4 else 32)
+    expected = _PLACES[version] * -math.expm1(-len(mine) / _PLACES[version])
+    return len(distinct(numbers)) >= _ONCE * len(numbers) and len(distinct(networks)) >= _SPREAD * expected
+
+
+def told_from_clients(e: Evidence, where: ListenerView | None, numbers: Numbers, rate: float) -> bool:
+    """Whether silent sources, numbers (N,), which begin `rate` handshakes a second at a listener (None: at several),
+    are certainly no clients whose last ACKs are lost.
+    """
+    if len(numbers) and _TEST_TRAFFIC.holds(numbers).all():
+        return True
+    ruled_out = rules_drop(e, rate)
+    if as_drawn(numbers, _MANY if ruled_out else FEW):
+        return True
+    if ruled_out:
+        return _finish_there(e, where)
+    return not never_finished(e)
+
+
+def never_finished(e: Evidence) -> bool:
+    """Whether no handshake has finished since the namespace was made, as far as its counters tell."""
+    counted = "PassiveOpens" in e.now.sample.counters
+    return counted and not e.total("PassiveOpens") and not len(e.sources.completers.lately)
+
+
+def rules_drop(e: Evidence, rate: float) -> bool:
+    """Whether rules of this host drop packets behind IP, half of `rate` a second or more: these may be the ACKs of
+    clients, which nothing behind the rules sees.
+    """
+    dropped = e.before_tcp_rates.ruled_out
+    return dropped >= LEAST_LOST_PER_S and dropped * 2 >= rate
+
+
+def _finish_there(e: Evidence, where: ListenerView | None) -> bool:
+    """Whether clients certainly finish at a listener: rules tell ports apart."""
+    if where is not None and e.now.arrived is None and len(e.now.views) > 1:
+        return False
+    return e.finished_per_s(where) > 0
