@@ -75,6 +75,7 @@ def test_short_and_long_version() -> None:
         (("list", "--sort", "sorce"), "Did you mean 'source'?"),
         (("list", "--format", "jsn"), "Did you mean 'json'?"),
         (("status", "--read-by", "bfp"), "Did you mean 'bpf'?"),
+        (("tune", "undo", "1", "--yes"), "No such option '--yes'. (see halfopen tune undo --help)"),
     ],
 )
 def test_a_word_that_is_nearly_right(words: tuple[str, ...], says: str) -> None:

@@ -73,6 +73,11 @@ class Commands(Suggesting):
 
 def _said(e: click.UsageError) -> str:
     """The message; for a word that is not among those an option knows, with the one that is near."""
+    if isinstance(e, click.NoSuchOption) and e.possibilities:
+        # click compares the dashes as well, and asks for --yes whether --reason was meant.
+        name = e.option_name.lstrip("-")
+        near = [one for one in e.possibilities if did_you_mean(name, [one.lstrip("-")])]
+        e = click.NoSuchOption(e.option_name, possibilities=near, ctx=e.ctx)
     said = e.format_message().replace("is not a valid integer range", "is not an integer")
     said = said.replace("is not a valid float range", "is not a number")
     given = re.search(r"'([^']*)' is not one of", said)
