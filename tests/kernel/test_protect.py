@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shlex
@@ -9,8 +10,11 @@ import signal
 import socket
 import subprocess
 import threading
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,9 +22,10 @@ import pytest
 
 import capabilities
 from guarding import action
+from halfopen.core.errors import KernelError
 from halfopen.lab.scenes import scene
 from halfopen.linux.stopping import StopEvent
-from halfopen.ops.protect import protect
+from halfopen.ops.protect import armed, protect, space
 from halfopen.read.guards import guards_in
 from peers import until
 from run import Begun, begin, document, halfopen, one_line
@@ -204,6 +209,46 @@ def test_it_ends_where_a_firewall_drops_what_it_lets_in(lab: Lab) -> None:
         s.send(b"?")
     runs.join(PATIENCE_S)
     assert outcome[0].ended == "futile"
+
+
+@pytest.mark.parametrize("fails_s", [0.4, 60.0])
+def test_a_namespace_that_cannot_be_read_for_a_moment_does_not_end_it(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch, fails_s: float
+) -> None:
+    """As under a flood that takes the memory or the descriptors; where that lasts, it ends."""
+    listener = lab.server.listen(8080)
+    look, armed_at = space.look, [0.0]
+
+    def failing(*given: Any) -> Any:
+        if armed_at[0] and time.monotonic() < armed_at[0] + fails_s:
+            raise KernelError("the sock_diag dump", errno.ENOBUFS)
+        return look(*given)
+
+    monkeypatch.setattr(space, "look", failing)
+    monkeypatch.setattr(protect, "_READ_EVERY_S", 0.1)
+    monkeypatch.setattr(armed, "ANSWERS_FOR_S", 2.0)
+    ns, wanted = action(lab, 8080, share=0)
+    begun = threading.Event()
+
+    def tell_begun(_: object) -> None:
+        armed_at[0] = time.monotonic()
+        begun.set()
+
+    def guard() -> Any:
+        return protect.execute(replace(wanted, for_s=1.5), ns, begun=tell_begun, linger_s=0.0)
+
+    with ThreadPoolExecutor(1) as pool:
+        made = pool.submit(guard)
+        assert begun.wait(PATIENCE_S)
+        assert lab.client.connect(listener, 3, timeout=PATIENCE_S).connected == 3
+        if fails_s > PATIENCE_S:
+            monkeypatch.setattr(armed, "ANSWERS_FOR_S", 0.5)
+            with pytest.raises(KernelError):
+                made.result()
+            return
+        outcome = made.result()
+    assert (outcome.ended, outcome.counts.accepted) == ("time", 3)
+    assert "the guard went on with what it knew before: the sock_diag dump failed: ENOBUFS" in outcome.notes[-1]
 
 
 def test_three_capabilities_arm_it(lab: Lab) -> None:

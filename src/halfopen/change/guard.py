@@ -41,8 +41,8 @@ _RECORDS: Final = {
 }
 # 2^36 ns: the slot of time that a secret is for (SLOT_BITS).
 _SLOT_BITS: Final = 36
-# The guard ceases to answer by itself so long after `renew` was last called.
-_ANSWERS_FOR_S: Final = 10.0
+ANSWERS_FOR_S: Final = 10.0
+"""The guard ceases to answer by itself so long after `renew` was last called."""
 _FULL_SHARE: Final = 256
 _WHAT: Final = "the guard's maps"
 
@@ -165,7 +165,7 @@ class Guard:
     def renew(self) -> None:
         """Let the guard answer for some seconds more, with secrets of this time."""
         self._renew_secrets()
-        self._settings["until"] = time.monotonic_ns() + int(_ANSWERS_FOR_S * 1e9)
+        self._settings["until"] = time.monotonic_ns() + int(ANSWERS_FOR_S * 1e9)
 
     def _renew_secrets(self) -> None:
         """A secret for every slot that is new; those of this slot and the one before stay."""

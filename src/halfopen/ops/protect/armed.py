@@ -6,8 +6,8 @@ import os
 import time
 from dataclasses import replace
 
-from halfopen.change.guard import Guard
-from halfopen.core.errors import KernelError, UnknownTarget
+from halfopen.change.guard import ANSWERS_FOR_S, Guard
+from halfopen.core.errors import HalfopenError, KernelError, UnknownTarget, words
 from halfopen.core.policy.actions import Protect
 from halfopen.core.policy.guarding import GuardReading
 from halfopen.core.sample.guard import ACKS, ANSWERS, OFF, TC, XDP, GuardCounts
@@ -33,6 +33,9 @@ class Armed:
         self._total = GuardCounts()
         self._by_listener: dict[tuple[bytes, int], tuple[int, int, int]] = {}
         self._no_front: dict[int, str] = {}
+        # How often what the guard has to know could not be read, and why it could not the last time.
+        self.unread, self.why_unread = 0, ""
+        self._renewed_at = 0.0
         self._fd = ns.open()
         self._cookies: CookiesSetting | None = None
         self._guard: Guard | None = None
@@ -53,7 +56,7 @@ class Armed:
         self._guard = guard = Guard(self.rung)
         guard.is_in(os.stat("/proc/thread-self/ns/net").st_ino, by_policy=bool(self._action.policy))
         self._tell(guard, seen)
-        guard.renew()
+        self._renew(guard)
         # A SYN that is answered on one device may be followed by its ACK on another: first all take ACKs.
         guard.set_mode(ACKS)
         for device in seen.devices:
@@ -81,9 +84,19 @@ class Armed:
         """tcp_syncookies of its namespace now."""
         return None if self._cookies is None else self._cookies.read()
 
-    def refresh(self) -> GuardReading:
-        """Let it go on: with what changed in its namespace, and what it counted. Raises: KernelError, NotPermitted."""
-        return run_in(self._fd, self._refresh)
+    def refresh(self) -> GuardReading | None:
+        """Let it go on: with what changed in its namespace, and what it counted. None where that cannot be read now, as
+        where a flood takes the memory: then the guard goes on as it is.
+
+        Raises: HalfopenError, OSError where that lasts for longer than a guard answers that is not renewed.
+        """
+        try:
+            return run_in(self._fd, self._refresh)
+        except (HalfopenError, OSError) as e:
+            if time.monotonic() - self._renewed_at > ANSWERS_FOR_S:
+                raise
+            self.unread, self.why_unread = self.unread + 1, e.line() if isinstance(e, HalfopenError) else words(e)
+            return None
 
     def _refresh(self) -> GuardReading:
         guard, seen = self.guard, space.look(self._most_mss)
@@ -102,8 +115,12 @@ class Armed:
                 pass  # gone since it was looked at; else it is tried again in a second
         if self.rung == XDP:
             fronts.keep(guard, seen, self._no_front)
-        guard.renew()
+        self._renew(guard)
         return self._reading()
+
+    def _renew(self, guard: Guard) -> None:
+        guard.renew()
+        self._renewed_at = time.monotonic()
 
     def _reading(self) -> GuardReading:
         now, total = time.monotonic(), self.guard.counts()

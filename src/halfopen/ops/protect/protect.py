@@ -12,6 +12,7 @@ from halfopen.core.errors import CannotGuard
 from halfopen.core.policy.actions import Protect, Protected
 from halfopen.core.policy.guarding import GuardReading, Judging
 from halfopen.core.sample.guard import FIRST_SYN, XDP, GuardCounts
+from halfopen.core.units import plural
 from halfopen.linux.netns import Netns
 from halfopen.linux.stopping import StopEvent
 from halfopen.ops.protect import fronts, rungs, space
@@ -80,7 +81,7 @@ def execute(
                 ending(linger_s)
             # A second Ctrl-C ends the process, and the guard with it.
             time.sleep(linger_s)
-        notes, reason = armed.chosen.notes, ""
+        notes, reason = (*armed.chosen.notes, *_unread(armed)), ""
         if why is not None and ended == "stopped":
             reason = why()
             notes = (*notes, f"taken off: {reason}")
@@ -88,6 +89,13 @@ def execute(
         return replace(made, completions=armed.completions(), seconds=time.monotonic() - began)
     finally:
         armed.close()
+
+
+def _unread(armed: Armed) -> tuple[str, ...]:
+    if not armed.unread:
+        return ()
+    times = plural(armed.unread, "reading")
+    return (f"{times} failed, and the guard went on with what it knew before: {armed.why_unread}",)
 
 
 class _Loop:
@@ -109,7 +117,8 @@ class _Loop:
                 return "cookies-off"
             if now >= due:
                 due = max(due + _READ_EVERY_S, now)
-                if self._is_futile(self._armed.refresh()):
+                reading = self._armed.refresh()
+                if reading is not None and self._is_futile(reading):
                     return "futile"
             if until is not None and now >= until:
                 return "time"
