@@ -83,6 +83,7 @@ def test_without_privileges_everything_is_seen_and_nothing_changed(lab: Lab, con
         running.send_signal(signal.SIGINT)
         running.wait(timeout=60)
         until(lambda: "the halfopen service is gone" in seen(t), timeout=30)
+        assert seen(t).count("the halfopen service is gone") == 1
         with service(lab, control):
             until(lambda: "is gone" not in seen(t), timeout=30)
             t.answer("q")

@@ -114,18 +114,33 @@ class Live:
 
 
 def with_ages(model: Model, whole: Model | None) -> Model:
-    """A reading of depths alone with the ages and retransmits of the last reading of every request."""
+    """A reading of depths alone with the ages and retransmits of the last reading of every request, and without those
+    that had answered then: the kernel counts them in the depth of the queue.
+    """
     if whole is None or not model.sample.depths or not model.half_open:
         return model
     old = {view.key: view for view in whole.listeners}
     views = tuple(_aged(view, old.get(view.key)) for view in model.listeners)
-    return replace(model, oldest_s=whole.oldest_s, listeners=views, sources=whole.sources)
+    answered = sum(view.deferred for view in views)
+    half_open = max(0, model.half_open - answered)
+    return replace(
+        model, half_open=half_open, deferred=answered, oldest_s=whole.oldest_s, listeners=views, sources=whole.sources
+    )
 
 
 def _aged(view: ListenerView, old: ListenerView | None) -> ListenerView:
     if old is None or not view.half_open:
         return view
-    return replace(view, ages=old.ages, retransmits=old.retransmits, may_have_answered=old.may_have_answered)
+    deferred = min(old.deferred, view.half_open)
+    return replace(
+        view,
+        half_open=view.half_open - deferred,
+        deferred=deferred,
+        defers=old.defers,
+        ages=old.ages,
+        retransmits=old.retransmits,
+        may_have_answered=old.may_have_answered,
+    )
 
 
 def ages_by_listener(model: Model) -> dict[ListenerKey, tuple[int, ...]] | None:

@@ -92,10 +92,10 @@ class FollowedReadings:
             if not stop.wait_for(self._socket.fileno(), patience_s):
                 if stop.is_set():
                     return
-                raise _lost(f"no reading for {patience_s:.0f} s")
+                raise HalfopenError("service", f"no reading for {patience_s:.0f} s")
             data = self._socket.recv(_PIECE)
             if not data:
-                raise _lost("it ended the connection")
+                raise OSError
 
     def _again(self, stop: Between) -> bool:
         """Connect again, as soon as that is possible; False where it is told to stop first."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from halfopen.core.fields.field import cell, chosen
+from halfopen.core.fields.listener import LISTENER
 from halfopen.core.live import AGE_EDGES_S, ages_of, finished_by_prefix, with_ages
 from halfopen.core.model.model import build
 from rows import listener, request, sample
@@ -49,3 +51,21 @@ def test_depths_take_the_ages_of_the_last_whole_reading() -> None:
     assert (aged.oldest_s, aged.listeners[0].ages) == (whole.oldest_s, whole.listeners[0].ages)
     assert with_ages(whole, whole) is whole
     assert with_ages(depths, None) is depths
+
+
+def test_connections_that_had_answered_are_not_half_open_because_the_queue_holds_them() -> None:
+    """The page showed 9 half-open connections, the oldest 0.0 s, where status showed none and 9 that answered."""
+    whole = build(sample(silent(20), [listener(limit=40)]))
+    [view] = whole.listeners
+    whole = replace(whole, listeners=(replace(view, half_open=12, deferred=8, defers=False),))
+    depths = build(sample([], [listener(limit=40)], depths=True))
+    later = replace(depths, half_open=21, listeners=(replace(depths.listeners[0], half_open=21),))
+    shown = with_ages(later, whole)
+    [now] = shown.listeners
+    assert (shown.half_open, shown.deferred) == (13, 8)
+    assert (now.half_open, now.deferred, now.defers) == (13, 8, False)
+    cells = {field.name: cell(field, now) for field in chosen(LISTENER, "half_open", "oldest")}
+    assert cells == {"half_open": "13 (+8 answered)", "oldest": "6.5 s"}
+    # Whose ages were never read have none.
+    [unread] = with_ages(later, replace(whole, listeners=())).listeners
+    assert cell(chosen(LISTENER, "oldest")[0], unread) == "-"

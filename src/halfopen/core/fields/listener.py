@@ -77,7 +77,8 @@ def _of(held: int | None, limit: int | None) -> str:
 
 
 def _age(view: ListenerView, seconds: float) -> str:
-    return show_age(seconds) if view.half_open else "-"
+    # A reading of the depths of queues alone has no ages, and no retransmits either.
+    return show_age(seconds) if view.half_open and view.retransmits else "-"
 
 
 NAMED: Final[tuple[Field[NamedListener], ...]] = (

@@ -31,6 +31,9 @@ from halfopen.present.screen.state import Page, ScreenState, Wish
 # Of work that is told to end.
 _PATIENCE_S: Final = 15.0
 _TICK_S: Final = 1.0
+# So many readings late, or after this time, the last one is called old, as on the page.
+_LATE: Final = 4
+_LATE_LEAST_S: Final = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,8 +102,20 @@ class Top(KeyLoop):
     # --- the main thread ----------------------------------------------------------------------------------------------
 
     def _patience_s(self) -> float | None:
-        """Work that goes on says how long it has taken."""
-        return _TICK_S if self._state.working else None
+        """Work that goes on says how long it has taken, and a reading that is late how old the last one is."""
+        if self._state.working:
+            return _TICK_S
+        age_s = self._age_s()
+        return None if age_s is None else max(_TICK_S, self._late_after_s() - age_s)
+
+    def _age_s(self) -> float | None:
+        """How old the last reading is; None before the first, and while the screen is paused."""
+        spaces = () if self._state.paused else self._kept.live.spaces
+        taken_s = max((space.model.sample.monotonic_s for space in spaces), default=None)
+        return None if taken_s is None else time.monotonic() - taken_s
+
+    def _late_after_s(self) -> float:
+        return max(_LATE_LEAST_S, _LATE * self._kept.live.interval_s)
 
     def _newest(self) -> Live:
         # Before the first reading there is nothing to hold.
@@ -108,7 +123,8 @@ class Top(KeyLoop):
 
     def _drawn_state(self) -> ScreenState:
         self._work.columns = self._screen.size()[0]
-        state = self._state
+        age_s = self._age_s() or 0.0
+        state = replace(self._state, late_s=age_s if age_s > self._late_after_s() else 0.0)
         if not state.working:
             return state
         return replace(state, working=f"{state.working} ({time.monotonic() - self._working_since_s:.0f} s)")

@@ -154,7 +154,10 @@ def _said(live: Live, state: ScreenState, columns: int) -> list[StyledLine]:
         return [styled((state.working, "bold cyan"))]
     if state.notice:
         return [styled((text, "bold")) for text in wrapped(printable(state.notice), columns, "")[:NOTICE_MOST]]
-    return [styled((told(live.trouble), "yellow"))] if live.trouble else []
+    wrong = [told(live.trouble)] if live.trouble else []
+    if state.late_s:
+        wrong.append(tr("The last reading is {time} old", time=lasted(round(state.late_s))))
+    return [styled((text, "yellow")) for line in wrong for text in wrapped(line, columns, "  ")[:NOTICE_MOST]]
 
 
 def _asked(question: Question, columns: int) -> list[StyledLine]:

@@ -66,7 +66,7 @@ class ScreenState:
     shown, and nothing is read. space: the inode of the one that is shown, None: the first there is. listener: the key
     of the selected one, None: the first row. top: the first line of a text that is shown. typing: keys go into the
     filter. reverse: the last row of the order comes first. working: what is being done, notice: what came of it, each
-    in a line.
+    in a line. late_s: the age of the last reading where the next one is late, else 0.
     """
 
     several: bool = False
@@ -85,6 +85,7 @@ class ScreenState:
     question: Question | None = None
     working: str = ""
     notice: str = ""
+    late_s: float = 0.0
 
     def with_text(self, title: str, lines: tuple[StyledLine, ...]) -> ScreenState:
         """A text instead of the page, with a way back to it."""

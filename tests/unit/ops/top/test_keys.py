@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
+
+import pytest
 
 import live as made
 from halfopen.core.live import Live
 from halfopen.ops.top.keys import KeyLoop
 from halfopen.ops.top.top import ReadingSource, Top
+from halfopen.present.screen.drawing import draw
 from halfopen.present.screen.help import help_lines
 from halfopen.present.screen.painting import Painter
 from halfopen.present.screen.state import ScreenState
@@ -42,3 +46,20 @@ def test_a_pause_before_the_first_reading_does_not_hold_an_empty_screen() -> Non
     top._shown = made.live()
     top._kept.live = Live()
     assert top._newest().spaces
+
+
+def test_a_reading_that_is_late_is_waited_for_and_said_to_be_old(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A service that hangs sends nothing: the screen has to look at the clock itself."""
+    screen: Any = _Small()
+    work: Any = SimpleNamespace(columns=0)
+    top = Top(ReadingSource(lambda _: iter(())), work, screen, Painter(colour=False), ascii_only=True)
+    assert top._patience_s() is None
+    top._kept.live = made.live()
+    taken_s = top._kept.live.spaces[0].model.sample.monotonic_s
+    for age_s, late_s, patience_s in ((0.5, 0.0, 4.5), (4.9, 0.0, 1.0), (12.0, 12.0, 1.0)):
+        monkeypatch.setattr("halfopen.ops.top.top.time.monotonic", lambda now=taken_s + age_s: now)
+        assert top._drawn_state().late_s == pytest.approx(late_s)
+        assert top._patience_s() == pytest.approx(patience_s)
+    assert "The last reading is 12 s old" in made.shown(draw(top._kept.live, top._drawn_state(), 80, 24))
+    top._press("p")
+    assert top._drawn_state().late_s == 0

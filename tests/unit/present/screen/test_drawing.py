@@ -253,3 +253,11 @@ def test_the_advice_to_stay_on_watch_is_not_given_by_a_screen_that_watches() -> 
     model = made.flooded()
     wait = replace(judge(model), next=((Look("self", "watch", "the flood is over"),),))
     assert "halfopen watch" not in text(live=made.live(replace(made.space(model), verdict=wait)))
+
+
+def test_trouble_that_is_longer_than_a_line_is_not_cut() -> None:
+    words = (
+        "service: the halfopen service is gone: it ended the connection (q and halfopen top --direct read the kernel)"
+    )
+    found = text(live=replace(made.live(), trouble=words), columns=80)
+    assert words in " ".join(found.split())

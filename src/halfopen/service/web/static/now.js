@@ -9,7 +9,14 @@ const LISTENERS_AT_ONCE = 20;
 
 const QUEUES = ["syn_queue", "accept_queue"];
 
-function queueCell(column, text, i, data) {
+/** Figures with slashes between them, which may be broken behind each. */
+function broken(text) {
+  const [first, ...rest] = text.split("/");
+  return el("span", { class: "breaks" }, first, rest.map((figure) => ["/", el("wbr"), figure]).flat());
+}
+
+function listenerCell(column, text, i, data) {
+  if (column.name === "retransmits") return { key: text, element: () => broken(text) };
   if (!QUEUES.includes(column.name)) return null;
   const share = data.bars[i][column.name];
   const level = share === null ? "" : share >= 0.9 ? "critical" : share >= 0.5 ? "warning" : "ok";
@@ -34,7 +41,7 @@ export class Now {
   constructor(draw) {
     this.draw = draw;
     const fold = { most: LISTENERS_AT_ONCE, all: (n) => put(W.all_rows, { n: n.toLocaleString(W.language) }), fewer: () => W.fewer_rows };
-    this.listeners = new Table(W.listeners, queueCell, fold);
+    this.listeners = new Table(W.listeners, listenerCell, fold);
     this.incidents = new Table(W.incidents, incidentCell);
     this.sources = new Table(W.sources);
     this.ofSources = el("p", { class: "note" });
