@@ -32,7 +32,9 @@ _ERRORS_ONLY: Final = (
 )
 # A template needs as many letters of its own, lest it fit sentences that are others.
 _LEAST_LETTERS: Final = 9
-_SAFE: Final = re.compile(r"(give|reading|writing|rung|loading|at most|add|is) |\{op\} failed: |\{n\} \w")
+_SAFE: Final = re.compile(
+    r"(give|reading|writing|rung|loading|change|wrote|updated|removed|kept|at most|add|is) |\{op\} failed: |\{n\} \w"
+)
 # The lab and the demo are for those who try; the page and the files of others have sentences of their own.
 _LEFT_OUT: Final = (
     "cli/demo",
@@ -67,7 +69,7 @@ _SILENT: Final = frozenset(
 )
 _OF_HELP: Final = frozenset({"COMMANDS", "doc", "help", "short_help", "epilog"})
 _CLASS: Final = re.compile(r"^ *class (\w+)\((\w+)\)", re.MULTILINE)
-_SEVERAL: Final = re.compile(r"[a-z]{3,} an? [A-Za-z]|[a-z]{2,}[,:]? \(?[a-z]{2,}|[a-z]{2,} \{\}|\{\} [a-z]{2,}")
+_SEVERAL: Final = re.compile(r"[a-z]{3,} an? [A-Za-z]|[a-z]{2,}[,:]? \(?[a-z]{2,}|[a-z]{2,} +\{\}|\{\} [a-z]{2,}")
 _ONE: Final = re.compile(
     r"[a-z]{2,} [a-z0-9-]+|^(\{\}|-)[^a-z]* [a-z]{2,}|[a-z]{2,}:? \{\}|\b(give|use|as in|at most) "
 )
@@ -119,7 +121,9 @@ _OF_CLICK: Final = (
 
 
 # The parts of halfopen that a trouble may be of, with a colon behind them.
-_PARTS: Final = ("watch", "notify", "memory")
+_PARTS: Final = ("watch", "notify", "memory", "overdue", "warning")
+# What became of a change (`core.tune.outcomes`).
+_STATES: Final = ("done", "already", "clamped", "refused", "failed", "undone", "left", "gone")
 
 
 @lru_cache(maxsize=1)
@@ -133,6 +137,7 @@ def _all() -> Iterator[tuple[str, str]]:
     yield from (("core/errors.py", os.strerror(code)) for code in _OF_SYSTEM)
     yield from (("cli/main.py", text) for text in _OF_CLICK)
     yield from (("ops/watch/loop.py", text) for text in _PARTS)
+    yield from (("core/tune/outcomes.py", text) for text in _STATES)
 
 
 def _of_files() -> Iterator[tuple[str, str]]:

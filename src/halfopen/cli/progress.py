@@ -10,7 +10,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
 
-from halfopen.core.units import show_duration
+from halfopen.present.findings.words import lasted
+from halfopen.present.language import cell_width, spoken, tr
+from halfopen.present.told import told
 
 # A command that takes longer shows its progress.
 _PATIENCE_S: Final = 2.0
@@ -43,8 +45,11 @@ def progress(what: str, seconds: float | None = None) -> Iterator[None]:
 
 def line(what: str, passed_s: float, seconds: float | None) -> str:
     """The words of the line: `watching handshakes: 3 s of 10 s`."""
-    passed = show_duration(int(passed_s))
-    return f"{what}: {passed}" if seconds is None else f"{what}: {passed} of {show_duration(seconds)}"
+    with spoken():
+        passed = lasted(int(passed_s))
+        if seconds is not None:
+            passed = tr("{passed} of {time}", passed=passed, time=lasted(seconds))
+        return tr("{name}: {after}", name=told(what), after=passed)
 
 
 def _draw(what: str, seconds: float | None, ended: threading.Event) -> None:
@@ -54,10 +59,11 @@ def _draw(what: str, seconds: float | None, ended: threading.Event) -> None:
             return
         while True:
             words = line(what, min(time.monotonic() - began, seconds or float("inf")), seconds)
-            words = words[: max(1, shutil.get_terminal_size().columns - 1)]
-            sys.stderr.write(f"\r{words:<{drawn}}")
+            while cell_width(words) >= max(2, shutil.get_terminal_size().columns):
+                words = words[:-1]
+            sys.stderr.write(f"\r{words}{' ' * max(0, drawn - cell_width(words))}")
             sys.stderr.flush()
-            drawn = max(drawn, len(words))
+            drawn = max(drawn, cell_width(words))
             if ended.wait(_REDRAW_S):
                 break
         # Also what the terminal echoed for Ctrl-C.

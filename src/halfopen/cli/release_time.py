@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from halfopen.cli import saying
 from halfopen.cli.options import one_netns_option
 from halfopen.cli.progress import progress
 from halfopen.cli.tune_words import namespace
@@ -101,6 +102,7 @@ def _measured(timing: _Timing) -> dict[int, float]:
     from halfopen.core.units import show_duration
 
     if not sys.stderr or not sys.stderr.isatty():
-        click.echo(f"Measuring in a private namespace, {show_duration(timing.seconds)} …", err=True)
+        words = f"Measuring in a private namespace, {show_duration(timing.seconds)} …"
+        click.echo(saying.told(words), err=True)
     with progress("measuring in a private namespace", timing.seconds):
         return dict(timing.wait())

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from halfopen.cli.completing import files
+from halfopen.present.language import spoken, tr
 
 if TYPE_CHECKING:
     from halfopen.core.postmortem import PostMortem
@@ -67,7 +68,8 @@ def command(
         click.echo(text, nl=False)
     else:
         _write(output, text.encode(errors="replace"), force=force)
-        click.echo(f"{output} written")
+        with spoken():
+            click.echo(tr("{output} written", output=output))
 
 
 def _form_of(output: str) -> str:

@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from halfopen.cli import saying
 from halfopen.cli.service_asking import ask
 from halfopen.cli.suggesting import Suggesting
 
@@ -83,7 +84,7 @@ def reload() -> None:
     Only root may do this. If the new configuration has an error, the service keeps the former one.
     """
     ask({"command": "reload"})
-    click.echo("the configuration is being read again; the service's log says whether it took effect")
+    click.echo(saying.told("the configuration is being read again; the service's log says whether it took effect"))
 
 
 @command.command()
@@ -95,11 +96,8 @@ def mode(word: str) -> None:
     configured: policies act as configured. Only root may do this.
     """
     ask({"command": "mode", "mode": word})
-    click.echo(
-        "no release policy acts from now on; halfopen service mode configured allows releases again"
-        if word == "observe"
-        else "release policies act as configured"
-    )
+    observes = "no release policy acts from now on; halfopen service mode configured allows releases again"
+    click.echo(saying.told(observes if word == "observe" else "release policies act as configured"))
 
 
 _reason_option = click.option("--reason", metavar="TEXT", default="", help="Reason to record in the audit log.")
@@ -117,9 +115,10 @@ def ack(incident: str, for_time: str | None, reason: str) -> None:
     """
     answer = ask({"command": "acknowledge", "incident": incident, "reason": reason, **_asker(), **_seconds(for_time)})
     until = _until(answer)
-    click.echo(
+    said = (
         f"no notices of {answer['name']} are sent {until}; halfopen service unsilence {answer['name'][-6:]} ends that"
     )
+    click.echo(saying.told(said))
 
 
 @command.command()
@@ -134,9 +133,8 @@ def silence(listener: str, for_time: str, reason: str) -> None:
     """
     answer = ask({"command": "silence", "listener": listener, "reason": reason, **_asker(), **_seconds(for_time)})
     name = answer["name"]
-    click.echo(
-        f"no notices of incidents at {name} are sent {_until(answer)}; halfopen service unsilence {name} ends that"
-    )
+    said = f"no notices of incidents at {name} are sent {_until(answer)}; halfopen service unsilence {name} ends that"
+    click.echo(saying.told(said))
 
 
 @command.command()
@@ -148,7 +146,7 @@ def unsilence(name: str) -> None:
     silences. Only root may do this.
     """
     answer = ask({"command": "unsilence", "name": name, **_asker()})
-    click.echo(f"notices of alarms of {answer['name']} are sent again")
+    click.echo(saying.told(f"notices of alarms of {answer['name']} are sent again"))
 
 
 def _asker() -> dict[str, str]:
@@ -185,8 +183,10 @@ def _absolute(root: str) -> str:
 
 def _tell(laid: Any) -> None:
     from halfopen.present.commands import runnable
+    from halfopen.present.language import spoken, tr
 
     for line in laid.done:
-        click.echo(line)
-    for words in laid.next:
-        click.echo(f"Next  {runnable(words)}")
+        click.echo(saying.told(line))
+    with spoken():
+        for words in laid.next:
+            click.echo(f"{tr('Next')}  {runnable(words)}")

@@ -112,8 +112,9 @@ def command(
     if check_config:
         if config is None:
             raise UsageError("--check-config checks a file", hint="add --config FILE")
-        for line in checked_lines(config, wanted):
-            click.echo(line)
+        with language.spoken():
+            for line in checked_lines(config, wanted):
+                click.echo(line)
         return
     if settings.language or as_service:
         # A journal that is searched stays as it is, wherever the host stands.

@@ -69,21 +69,32 @@ def checked_lines(path: str, wanted: InForce) -> Iterator[str]:
     """What a check of the file prints: whatever it sets; secrets are never shown. Raises: ConfigError."""
     from halfopen.core.config import set_by
     from halfopen.core.units import printable
+    from halfopen.present.chosen_words import rephrased
+    from halfopen.present.language import tr
 
     _check_secrets(path, wanted.settings)
     found = set_by(wanted.settings)
-    yield f"{printable(path)}: valid; it sets{'' if found else ' nothing'}"
+    valid = tr("{path}: valid; it sets", path=printable(path))
+    yield valid if found else tr("{path}: valid; it sets nothing", path=printable(path))
     for title, lines in found:
         if title:
             yield f"  {title}"
         yield from (f"  {'  ' if title else ''}{line}" for line in lines)
-    yield "Every other key has its default."
+    yield tr("Every other key has its default.")
     for one in wanted.policy.releases:
-        does = "releases" if one.acts else "only observes"
-        yield f"{f'Policy {one.name}' if one.name else 'The release by age'} {does}: {one.describe()}."
+        name = tr("Policy {name}", name=one.name) if one.name else tr("The release by age")
+        what = rephrased(one.describe())
+        yield tr("{name} releases: {what}.", name=name, what=what) if one.acts else _observes(name, what)
     guard = wanted.policy.protect
     if guard is not None:
-        yield f"The policy [protect] {'arms a guard' if guard.acts else 'only observes'}: {guard.describe()}."
+        name, what = tr("The policy [protect]"), rephrased(guard.describe())
+        yield tr("{name} arms a guard: {what}.", name=name, what=what) if guard.acts else _observes(name, what)
+
+
+def _observes(name: str, what: str) -> str:
+    from halfopen.present.language import tr
+
+    return tr("{name} only observes: {what}.", name=name, what=what)
 
 
 def _check_secrets(path: str, settings: WatchSettings) -> None:

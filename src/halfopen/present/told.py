@@ -113,15 +113,15 @@ def _by_template(text: str, *, several: bool) -> str:
     for template in _templates()[1]:
         values = template.values(text)
         if values is not None and (several or not any("; " in value for value in values.values())):
-            return tr(template.text, **{name: _value(value) for name, value in values.items()})
+            return tr(template.text, **{name: _value(value, word=name == "state") for name, value in values.items()})
     return ""
 
 
-def _value(value: str) -> str:
+def _value(value: str, *, word: bool = False) -> str:
     if (bracketed := _IN_BRACKETS.fullmatch(value)) is not None:
         return tr(" ({reasons})", reasons=_value(bracketed[1]))
     # A single word is a name, or what somebody typed.
-    return _told(value) if " " in value else value
+    return _told(value) if word or " " in value else value
 
 
 def _in_parts(text: str) -> str:

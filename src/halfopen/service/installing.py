@@ -142,7 +142,7 @@ def _write(one: ServiceFile, root: str) -> str:
             os.close(directory)
     except (OSError, files.Unsafe) as e:
         raise _problem(path, e) from None
-    return f"{'wrote' if before is None else 'updated'}{' ' * (4 if before is None else 2)}{path}"
+    return f"wrote    {path}" if before is None else f"updated  {path}"
 
 
 def _give_to_group(path: str) -> None:
