@@ -20,7 +20,8 @@ ENVIRONMENT: Final = "HALFOPEN_AUDIT_LOG"
 _NAME: Final = "audit.jsonl"
 # The commands that take the path as an option, by the action they record.
 _OPTION: Final = {"release": "--audit-log PATH or "}
-# Another writer's turn is a push to the disk. Without a turn a line is appended all the same: see `files.append`.
+# How long to wait for the lock: another writer holds it while it pushes a line to the disk. Without the lock the line
+# is appended all the same, see `files.append`.
 _WAIT_S: Final = 5.0
 _JOURNAL: Final = "/run/systemd/journal/socket"
 
@@ -58,7 +59,7 @@ class AuditLog:
         Raises: HalfopenError "audit" when it cannot be written; the caller must then leave the system as it is.
         """
         stamped = {"schema": "halfopen.audit/1", "time": time.time(), **record}
-        # A word of the command line that is no UTF-8 stands there as the escape JSON has for it.
+        # A word of the command line that is not UTF-8 is written as a JSON escape.
         line = json.dumps(stamped, ensure_ascii=False, separators=(",", ":")).encode(errors="backslashreplace") + b"\n"
         try:
             self._append(line)
@@ -67,7 +68,7 @@ class AuditLog:
         _to_journal(stamped)
 
     def check(self) -> None:
-        """See whether it could be written, without making or changing anything. Raises: as `write`."""
+        """Check whether the log can be written, without creating or changing anything. Raises: as `write`."""
         try:
             files.check_append(self.path, private=False, devices=True)
         except (OSError, ValueError, files.Unsafe) as e:
@@ -85,17 +86,17 @@ class AuditLog:
         files.make_directory(directory)
         fd = files.open_to_append(self.path, devices=True)
         try:
-            # A device is everybody's: somebody else may hold it for good.
+            # A device is shared: another process may hold its lock forever.
             alone = stat.S_ISREG(os.fstat(fd).st_mode) and files.lock(fd, _WAIT_S)
-            # A line that was left torn is not to swallow this one.
+            # Begin a new line if the last one was left torn, or this record would be lost in it.
             files.append(fd, line if files.ends_in_a_line(fd) else b"\n" + line, alone=alone)
         finally:
             os.close(fd)
 
 
 def _to_journal(record: dict[str, Any]) -> None:
-    """Hand a record to systemd's journal where there is one; the file is the record, the journal a courtesy: nobody
-    waits for it, and nothing fails with it.
+    """Hand a record to systemd's journal, if there is one. The file is the record and the journal a courtesy: halfopen
+    does not wait for the journal, and nothing fails because of it.
     """
     try:
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as s:

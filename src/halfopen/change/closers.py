@@ -19,7 +19,7 @@ from halfopen.wire import bpf_records
 
 LEAVE: Final = 0xFFFFFFFF
 """Of an option in MEANT: leave it. Of `state` and `unread`: any will do."""
-# Of changes that are made slowly: so many in the longest jiffy there is.
+# How many changes are made per jiffy when they are made slowly, for the longest jiffy (HZ = 100).
 _A_JIFFY: Final = 500
 _JIFFY_S: Final = 0.01
 
@@ -42,7 +42,7 @@ def meant(n: int, options: KeepaliveOptions | None = None) -> NDArray[Any]:
 
 
 class Closers(Closable):
-    """The loaded programs, with room for so many victims: Linux 6.5. Close it, or use it as a context manager.
+    """The loaded programs, with room for that many victims (Linux 6.5). Close it, or use it as a context manager.
 
     Every method acts on the calling thread's namespace and gives the records ACTED of the connections that were still
     as they were meant to be, (n,) unless it says otherwise.
@@ -71,12 +71,12 @@ class Closers(Closable):
 
     @property
     def failures(self) -> int:
-        """How often the kernel refused an option or a destroy."""
+        """How often the kernel refused to set an option or to destroy a connection."""
         return int(self._refused[0])
 
     @property
     def errno(self) -> int:
-        """The last errno of these."""
+        """The errno of the last refusal."""
         return int(self._last_errno[0])
 
     def retrofit(
@@ -92,9 +92,9 @@ class Closers(Closable):
     def retrofit_all(
         self, options: KeepaliveOptions, states: int, least_quiet: int
     ) -> Generator[memoryview, None, None]:
-        """Set options on every connection in these states (a bit each) that was quiet for so many jiffies. Yields the
-        records ACTED of those that were set, as bytes, a stretch at a time; overwritten by the next. Whoever stops
-        asking has the rest left as they are.
+        """Set options on every connection in these states (a bit each) that has been quiet for that many jiffies.
+        Yields the records ACTED of the connections that were set, as bytes, some at a time; the next ones overwrite
+        them. A caller that stops iterating leaves the remaining connections unchanged.
 
         Raises: KernelError.
         """
@@ -103,8 +103,8 @@ class Closers(Closable):
         yield from self._pieces("retrofit", states, least_quiet)
 
     def destroy(self, cookies: NDArray[np.uint64], rows: NDArray[Any], states: int, least_quiet: int) -> NDArray[Any]:
-        """End the connections with these cookies (K,) that are still as rows (K,) MEANT says, and were quiet for so
-        many jiffies. Raises: KernelError; ValueError for one without a cookie.
+        """End the connections with these cookies (K,) that are still as the rows (K,) MEANT say, and have been quiet
+        for that many jiffies. Raises: KernelError; ValueError for one without a cookie.
         """
         if not cookies.all():
             raise ValueError("a connection without a cookie is never destroyed")

@@ -1,4 +1,6 @@
-"""A line on the terminal while a command looks for long; it is gone when the look ends, and never in a pipe."""
+"""A line on the terminal while a command takes long. It disappears when the command is done, and is never written to a
+pipe.
+"""
 
 from __future__ import annotations
 
@@ -23,8 +25,8 @@ _REDRAW_S: Final = 0.25
 def progress(what: str, seconds: float | None = None) -> Iterator[None]:
     """Show `what` ("watching handshakes") and how long it has taken (of `seconds`, where known) on standard error.
 
-    Nothing is shown when standard error is no terminal, or `seconds` are few. The line is drawn by a thread: enter a
-    user namespace before.
+    Nothing is shown if standard error is not a terminal, or if it takes only a few `seconds`. A thread draws the line,
+    so enter a user namespace before.
     """
     if sys.stderr is None or not sys.stderr.isatty() or (seconds is not None and seconds <= _PATIENCE_S):
         yield
@@ -66,7 +68,7 @@ def _draw(what: str, seconds: float | None, ended: threading.Event) -> None:
             drawn = max(drawn, cell_width(words))
             if ended.wait(_REDRAW_S):
                 break
-        # Also what the terminal echoed for Ctrl-C.
+        # Clear what the terminal echoed for Ctrl-C as well.
         sys.stderr.write("\r" + " " * (drawn + 2) + "\r")
         sys.stderr.flush()
     except (OSError, ValueError):

@@ -56,14 +56,14 @@ def command(
         )
     if everything and not filter.empty:
         raise UsageError("--all and a filter contradict each other", hint="leave one of them out")
-    # What is imported next takes longer than loading them.
+    # The imports that follow take longer than loading the programs.
     bpf_object.preload("walk", "door")
     targets = _targets(netns)
     if not yes and not dry_run:
         _confirm(filter, targets)
     signals.stop_between(steady.alone)
     outcomes, errors = _release(filter, targets, dry_run, audit_log, reason)
-    # Whatever ended it, the releases before are reported first.
+    # Report the completed releases first, whatever ended the command.
     _show(outcomes, as_json, len(targets) > 1)
     for e in errors:
         if not isinstance(e, HalfopenError):
@@ -89,7 +89,7 @@ def _targets(netns: str | None) -> list[Netns]:
 def _release(
     filter: Filter, targets: list[Netns], dry_run: bool, audit_log: str | None, reason: str | None
 ) -> tuple[list[Released], list[BaseException]]:
-    """What came of it in each namespace, and what kept it from others. Raises: what kept it from all of them."""
+    """The outcome in each namespace, and the errors of the others. Raises: the error, if every namespace failed."""
     from halfopen import api
     from halfopen.core.errors import HalfopenError, UnknownTarget
 
@@ -115,7 +115,7 @@ def _release(
             if len(targets) > 1:
                 e.message = _of(ns, len(targets) - i - 1 if e.id == "audit" else 0, e.message)
             errors.append(e)
-            if e.id == "audit":  # what cannot be recorded is not done, in the others neither
+            if e.id == "audit":  # the other namespaces could not be recorded either
                 break
         except BaseException as e:
             errors.append(e)

@@ -51,7 +51,8 @@ def command(netns: str | None, retries: str | None, measure: bool, as_json: bool
 
     ns = namespace(netns)
     wanted = list(range(9)) if retries is None else _retries(retries)
-    # Begun before numpy is there: where it takes a user namespace, that is for a process without threads.
+    # The measurement begins before numpy is imported: it may need a user namespace, which only a process without
+    # threads can enter.
     timing = _begin(list(_MEASURE_DEFAULT) if retries is None else wanted, ns) if measure else None
     from halfopen import api
 
@@ -71,7 +72,9 @@ def command(netns: str | None, retries: str | None, measure: bool, as_json: bool
 
 @dataclass(frozen=True, slots=True)
 class _Timing:
-    """A measurement: about how many seconds it takes, and what to call for its end: retries and seconds, in pairs."""
+    """A measurement: about how many seconds it takes, and the function that waits for its result, pairs of retries and
+    seconds.
+    """
 
     seconds: float
     wait: Callable[[], Any]

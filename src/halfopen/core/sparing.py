@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Sparing:
-    """listeners: local (address, port), no address meaning any; sources: remote prefixes; one that fits is enough.
-    clients_s: so are sources that are known to be clients (`core.model.clients`) by what they did in the last clients_s
-    seconds; None: that is not asked.
+    """A connection is spared if any of these fits. listeners: local (address, port), no address meaning any; sources:
+    remote prefixes. clients_s: sources that are known to be clients (`core.model.clients`) by what they did in the
+    last clients_s seconds; None: clients are not looked up.
     """
 
     listeners: tuple[Endpoint, ...] = ()
@@ -32,7 +32,7 @@ class Sparing:
         return self == Sparing()
 
     def describe(self) -> str:
-        """As in `never :22, 10.0.0.0/8, clients of the last 1h`; empty when nothing is spared."""
+        """The words for it, as in `never :22, 10.0.0.0/8, clients of the last 1h`; empty if nothing is spared."""
         words = [f":{port}" if a is None else endpoint_text(str(a), port) for a, port in self.listeners]
         words += [str(network) for network in self.sources]
         if self.clients_s is not None:
@@ -44,7 +44,7 @@ class Sparing:
     ) -> NDArray[np.bool_] | None:
         """Which of N requests (dtype REQUEST) are spared, (N,); None: none of them.
 
-        Raises: ValueError when clients are to be spared and nobody says who they are.
+        Raises: ValueError if clients are to be spared but `clients` is None.
         """
         if self.empty:
             return None

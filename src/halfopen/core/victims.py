@@ -1,10 +1,10 @@
 """The victims of a release: every condition of the filter holds, and the client has certainly not answered.
 
-The only place for that rule, and for whom a release leaves alone whatever its filter says (`core.sparing`). A request
-whose last ACK came (a deferred-accept one, or one that waits for room in the accept queue) belongs to an established
-connection of the client and is never released. Where the kernel says so (eBPF), that is `acked`; otherwise a timer that
-ran out more often than the SYN-ACK was sent again shows it (`by_timers`), and whatever else may have answered
-(`answered.Doubt`, listeners that defer) is in doubt.
+The only place for that rule, and for the connections that a release leaves alone whatever its filter says
+(`core.sparing`). A request whose last ACK came (a deferred-accept one, or one that waits for room in the accept queue)
+belongs to an established connection of the client and is never released. With eBPF, the kernel's mark `acked` shows
+it; otherwise a timer that expired more often than the SYN-ACK was retransmitted shows it (`by_timers`), and all others
+that may have answered (`answered.Doubt`, listeners that defer) are in doubt.
 """
 
 from __future__ import annotations
@@ -51,8 +51,8 @@ def select(
 ) -> Victims:
     """Of N requests (dtype REQUEST) of these ages (N,) the victims of a release by the filter.
 
-    may_have_answered (N,): those that answered, or of which that cannot be ruled out. sparing, clients: who is left
-    alone whatever the filter says.
+    may_have_answered (N,): those that answered, or of which that cannot be ruled out. sparing, clients: the sources
+    left alone whatever the filter says.
     """
     matching = chosen.mask(requests, ages_s)
     left_alone = sparing.mask(requests, ages_s, clients)
@@ -64,7 +64,9 @@ def select(
 
 
 def certain(matching: NDArray[np.bool_], may_have_answered: NDArray[np.bool_]) -> Victims:
-    """Of requests that the filter let through before (`matching`, (N,)), those that have certainly not answered."""
+    """Of requests that the filter let through before (`matching`, (N,)), those whose clients have certainly not
+    answered.
+    """
     return Victims(matching & ~may_have_answered, int(np.count_nonzero(matching & may_have_answered)))
 
 
@@ -73,8 +75,8 @@ def by_timers(
 ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
     """The ages of N requests in s (N,), and which have answered for certain (N,), as far as their timers tell.
 
-    A timer that ran out more often than a SYN-ACK was sent again is a deferred request's. cap_s, timeouts: as for
-    `timing.waits`.
+    A timer that expired more often than the SYN-ACK was retransmitted belongs to a deferred request. cap_s, timeouts:
+    as for `timing.waits`.
     """
     retransmits, expires_ms = (np.ascontiguousarray(requests[name]) for name in ("retransmits", "expires_ms"))
     count = timing.waits(retransmits, expires_ms, cap_s, timeouts)

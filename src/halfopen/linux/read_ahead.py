@@ -14,7 +14,8 @@ _wanted: list[str] = []
 def import_meanwhile(*modules: str) -> None:
     """Have these modules imported during the next reading that is long enough to be received ahead.
 
-    The caller of such a reading mostly waits for the kernel. An error is left to whoever imports the module by name.
+    The caller of such a reading mostly waits for the kernel. An error is left to the code that imports the module
+    itself.
     """
     _wanted.extend(modules)
 

@@ -9,16 +9,16 @@ import weakref
 
 
 class StopEvent(threading.Event):
-    """A `threading.Event` without locks, set once and for all, from any thread and from a signal handler.
+    """A `threading.Event` without locks, which can be set once, from any thread and from a signal handler.
 
-    The handler runs in the main thread between any two steps of it. Where it interrupts `threading.Event.wait`, which
-    holds the event's lock for a moment, `set` would wait for that lock for ever.
+    The handler runs in the main thread between any two steps of it. If it interrupts `threading.Event.wait`, which
+    holds the event's lock for a moment, `set` would wait for that lock forever.
     """
 
     def __init__(self) -> None:
         super().__init__()
         self._set = False
-        # Readable from the first write on, for everybody who waits.
+        # Readable from the first write on, for every thread that waits.
         self._fd = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         weakref.finalize(self, os.close, self._fd)
 
@@ -33,7 +33,7 @@ class StopEvent(threading.Event):
             os.eventfd_write(self._fd, 1)
 
     def clear(self) -> None:
-        """Never: nothing goes on that was stopped. Raises: NotImplementedError."""
+        """Not possible: nothing resumes that was stopped. Raises: NotImplementedError."""
         raise NotImplementedError("what was stopped does not go on")
 
     def wait(self, timeout: float | None = None) -> bool:

@@ -1,7 +1,7 @@
-"""Alertmanager's API v2: alerts that are sent again as long as they fire, and for a while once they are resolved.
+"""Alertmanager's API v2: alerts are resent as long as they fire, and for a while after they are resolved.
 
-Alertmanager keeps what it was sent until `endsAt`. So a firing alert has an `endsAt` four intervals ahead, and ends by
-itself when nobody sends it any more (prometheus/alertmanager, docs/alerts_api.md).
+Alertmanager keeps what it was sent until `endsAt`. So a firing alert has an `endsAt` four intervals ahead, and ends on
+its own once it is no longer sent (prometheus/alertmanager, docs/alerts_api.md).
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class Alertmanager:
 
 
 def alerts_of(message: Message, now_s: float, interval_s: float) -> Iterator[dict[str, Any]]:
-    """The alert of an incident; before it the end of the one that it was before, where the labels are others now."""
+    """The alert of an incident; if its labels have changed, the end of its former alert comes first."""
     notice, before = message.notice, message.before
     if before is not None and labels(before) != labels(notice) and not before.over:
         yield _alert(before, now_s)
@@ -51,7 +51,7 @@ def alerts_of(message: Message, now_s: float, interval_s: float) -> Iterator[dic
 
 
 def labels(notice: Notice) -> dict[str, str]:
-    """What identifies the alert: nothing that changes with every reading."""
+    """The labels that identify the alert: nothing that changes with every reading."""
     found = {
         "alertname": "HalfOpenTest" if notice.test else "HalfOpen" if notice.alarmed else "HalfOpenRising",
         "severity": notice.level,
@@ -75,7 +75,7 @@ def _alert(notice: Notice, ends_s: float) -> dict[str, Any]:
         "labels": labels(notice),
         "annotations": {name: text for name, text in annotations.items() if text},
         "startsAt": _time(notice.began_s),
-        # Never before its begin, whatever the clock did meanwhile.
+        # Never before its beginning, even if the clock was set back meanwhile.
         "endsAt": _time(max(ends_s, notice.began_s + 0.001)),
     }
 

@@ -18,13 +18,13 @@ from halfopen.core.sections.notify import url_shown
 from halfopen.core.version import __version__
 from halfopen.notify.secrets import hide, parts_of
 
-# For a connection, for each address of the server.
+# Time to connect, for each address of the server.
 _CONNECT_S: Final = 5.0
-# Of an answer: enough to say why.
+# How much of an answer is read: enough to show the reason.
 _ANSWER: Final = 4096
 _SHOWN: Final = 200
 _RETRY_MOST_S: Final = 3600.0
-# Answers that another try may change (RFC 9110); all other 4xx refuse the message itself.
+# Answers after which another try may succeed (RFC 9110); all other 4xx refuse the message itself.
 _AGAIN: Final = frozenset({408, 425, 429})
 
 
@@ -32,7 +32,7 @@ _AGAIN: Final = frozenset({408, 425, 429})
 class PostTarget:
     """Where to post. url: http or https; ca_file: certificates of authorities instead of the system's, "" for those.
 
-    secrets: texts that no message of ours may hold, besides the parts of the URL.
+    secrets: texts that no message of halfopen may contain, besides the parts of the URL.
     """
 
     url: str
@@ -46,7 +46,9 @@ class PostTarget:
 
 
 def post(target: PostTarget, body: bytes, headers: Mapping[str, str], within_s: float) -> str:
-    """Post the body; the answer's status in words. No redirect is followed. Raises: HalfopenError, Undelivered."""
+    """Post the body. Returns the answer's status in words. No redirect is followed. Raises: HalfopenError,
+    Undelivered.
+    """
     parts = urlsplit(target.url)
     host = parts.hostname or ""
     path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
@@ -131,7 +133,7 @@ def _context(ca_file: str) -> ssl.SSLContext:
 
 
 class _Deadline:
-    """Ends what is under way on a socket at a time: a server that sends a byte a second never runs into a time-out."""
+    """Shuts a socket down at a set time: a server that sends a byte a second never runs into a timeout."""
 
     def __init__(self, sock: socket.socket, seconds: float, late: threading.Event) -> None:
         self._sock, self._late = sock, late
@@ -147,7 +149,7 @@ class _Deadline:
     def _end(self) -> None:
         self._late.set()
         try:
-            # Of the socket below TLS, which takes part in nothing else here.
+            # Shut down the socket below TLS; it is used for nothing else here.
             socket.socket.shutdown(self._sock, socket.SHUT_RDWR)
         except OSError:
             pass

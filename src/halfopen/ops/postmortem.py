@@ -1,4 +1,4 @@
-"""What `report` does: put together what history and flight records have of an incident, or of a time."""
+"""The work of `report`: it puts together what history and flight records have of an incident, or of a period."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ from halfopen.store.database import HistoryPlace
 from halfopen.store.reader import History, HistoryWanted
 
 AROUND_S: Final = 60.0
-# Of a time with many incidents, so many are told in full: those that dropped most, then the largest.
+# How many incidents of a period are told in full: those with the most drops, then the largest.
 TOLD_MOST: Final = 8
 _UNRECORDED: Final = "it has no flight record"
 
@@ -51,7 +51,7 @@ def of_incident(place: HistoryPlace, id: str, now_s: float) -> PostMortem:
 
 
 def of_time(place: HistoryPlace, wanted: HistoryWanted, now_s: float) -> PostMortem:
-    """The post-mortem of a time: the worst of its incidents in full. Raises: HistoryError, NotPermitted."""
+    """The post-mortem of a period: the worst of its incidents in full. Raises: HistoryError, NotPermitted."""
     # Whole seconds, so that `history --since … --until …` can ask for the same.
     wanted = replace(wanted, since_s=math.floor(wanted.since_s), until_s=math.ceil(wanted.until_s))
     with History(place) as kept:
@@ -71,7 +71,9 @@ def of_time(place: HistoryPlace, wanted: HistoryWanted, now_s: float) -> PostMor
 
 
 def _host(incidents: Iterable[Incident], boots: Iterable[str] = ()) -> str:
-    """The name of this machine, where all was seen since it booted last; history may have been copied from another."""
+    """The name of this machine, if everything was seen since it last booted; history may have been copied from another
+    one.
+    """
     seen = {*(one.where.boot_id for one in incidents), *boots}
     return identity.host().name if seen == {identity.boot_id()} else ""
 
@@ -127,7 +129,7 @@ def _with_record(made: IncidentStory, entries: list[FlightEntry], problem: str) 
 
 
 class _Seen:
-    """What is gathered while a record is played."""
+    """The facts gathered while a record is played."""
 
     def __init__(self, listener: Subject, cause: str) -> None:
         self.version = ""
@@ -160,7 +162,7 @@ class _Seen:
         alike = [] if verdict is None else [f for f in verdict.findings if f.id == id]
         mine = [f for f in alike if f.listener is not None and f.listener.key == self._listener]
         finding = next(iter((*mine, *alike)), None)
-        # What was recorded in part may not rule out what the whole would not have.
+        # A reading recorded in part might rule out a cause that the whole reading would not.
         whole = one.again and not one.left_out
         found = diagnosis(Evidence(one.model, before)) if whole else None
         level = "" if finding is None else finding.level.name.lower()
@@ -187,5 +189,5 @@ def _held(view: ListenerView) -> int:
 
 
 def _stays(cure: Cure) -> bool:
-    """Whether it says no more than to stay on watch."""
+    """Whether the command only says to stay on watch."""
     return all(isinstance(step, Look) and step.command == "watch" for step in cure)

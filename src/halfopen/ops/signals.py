@@ -1,4 +1,4 @@
-"""Signals that would end the process wait until what was begun has its end in the record."""
+"""Delays signals that would end the process until the outcome of what was begun is recorded."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import Any, Final
 
-# Those that end a process and can be met (Python itself ignores SIGPIPE and SIGXFSZ).
+# Signals that end a process and can be caught (Python itself ignores SIGPIPE and SIGXFSZ).
 _ENDING: Final = (
     *(signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT),
     *(signal.SIGALRM, signal.SIGUSR1, signal.SIGUSR2, signal.SIGXCPU),
@@ -19,11 +19,11 @@ _LEFT_ALONE: Final = (signal.SIG_IGN, None)
 
 @contextmanager
 def held_off(stop: threading.Event) -> Iterator[None]:
-    """Within, a signal that would end the process sets `stop` instead; it ends the process behind.
+    """Inside the block, a signal that would end the process only sets `stop`; the process ends after the block.
 
-    Ctrl-C only sets `stop`, whoever handles it. A handler of the program's own is called at once; what it raises is
-    raised behind, but for KeyboardInterrupt. Ignored signals stay ignored. In another thread than the main one
-    nothing changes: Python runs no handler there.
+    Ctrl-C only sets `stop`, whoever handles it. A handler of the program's own is called at once; an exception that it
+    raises, except KeyboardInterrupt, is raised after the block. Ignored signals stay ignored. In another thread than
+    the main one nothing changes: Python runs no handler there.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -32,7 +32,7 @@ def held_off(stop: threading.Event) -> Iterator[None]:
     before = {number: signal.getsignal(number) for number in _ENDING}
     try:
         for number, handler in before.items():
-            # None: set by somebody else than Python, and not to be put back from here.
+            # None: the handler was not set by Python and cannot be restored from here.
             if handler not in _LEFT_ALONE:
                 signal.signal(number, _stopping(stop, handler, later))
         yield

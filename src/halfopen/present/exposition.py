@@ -1,4 +1,4 @@
-"""Prometheus's text format, version 0.0.4, for metrics of which few change from one time to the next.
+"""Prometheus's text format, version 0.0.4, for metrics of which few change between two scrapes.
 
 The format is a few rules of escapes (https://prometheus.io/docs/instrumenting/exposition_formats/). Its client library
 would bring an HTTP server and TLS into the process that has the capabilities.
@@ -18,7 +18,7 @@ from halfopen.core.model.handshake_times import LE_S, HandshakeTimes
 S = TypeVar("S")
 
 _PREFIX: Final = "halfopen_"
-# No value of a metric is this one.
+# A value that no metric has.
 _UNSET: Final = object()
 
 _TYPES: Final = {Kind.COUNTER: "counter", Kind.SUMMARY: "summary", Kind.HISTOGRAM: "histogram"}
@@ -35,8 +35,8 @@ class _Shown(Generic[S]):
 
 
 class MetricTable(Generic[S]):
-    """The metrics of subjects of one sort as text. Only the lines with another value than before are made anew: of a
-    thousand idle listeners, eight thousand lines stay as they are.
+    """The metrics of subjects of one sort as text. Only lines whose value changed are rebuilt: for a thousand idle
+    listeners, eight thousand lines stay as they are.
     """
 
     def __init__(self, fields: Sequence[Field[S]], labels: tuple[str, ...] = (), *, frozen: bool = False) -> None:
@@ -114,7 +114,7 @@ def _name(field: Field[Any]) -> str:
 
 
 def _head(field: Field[Any]) -> bytes:
-    """What stands above the lines of a metric."""
+    """The lines above those of a metric."""
     name, text = _name(field), field.plain_help.replace("\\", r"\\").replace("\n", r"\n")
     return _bytes(f"# HELP {name} {text}\n# TYPE {name} {_TYPES.get(field.kind, 'gauge')}\n")
 

@@ -1,4 +1,6 @@
-"""Who is known to be a client of a namespace: sources of established connections, addresses that finished lately."""
+"""The known clients of a namespace: sources of established connections, and addresses that finished handshakes
+recently.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,7 @@ from halfopen.linux.sockets import open_sock_diag
 from halfopen.read import peers, sockdiag
 from halfopen.wire import inet_diag
 
-# 96 MB of netlink, and a second; with more it is not told who has one.
+# This many take 96 MB of netlink messages, and a second; above it halfopen does not read whose they are.
 MOST: Final = 1_000_000
 
 

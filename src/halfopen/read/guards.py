@@ -24,8 +24,9 @@ _NEEDS: Final = ("CAP_BPF", "CAP_PERFMON", "CAP_NET_ADMIN")
 
 
 def probe(*, wanted: bool = False) -> Probe:
-    """The probe of the guards in the namespace of the reading; wanted: also of whether one could be armed, and of what
-    they have counted when the probe is made."""
+    """The probe of the guards in the namespace of the reading. wanted: also probe whether one could be armed, and what
+    the guards have counted by the time the probe is made.
+    """
     earlier = _guards_or_none() if wanted else []
 
     def looked(_: Draft) -> Guards:
@@ -37,8 +38,8 @@ def probe(*, wanted: bool = False) -> Probe:
 
 
 class GuardsSeen:
-    """The guards of this machine for a process that reads again and again: where there are none, they are looked for
-    again after a while.
+    """The guards of this machine for a process that reads repeatedly: if there are none, it looks for them again only
+    after a while.
     """
 
     def __init__(self) -> None:
@@ -65,7 +66,7 @@ class GuardsSeen:
 
 def possible() -> bool | None:
     """Whether this kernel has what a guard needs, and this process the privileges; a trial may still show otherwise.
-    None where that could not be told: it is asked anew the next time.
+    None if that could not be determined: the next call asks again.
     """
     # The capabilities of a user namespace load no program.
     if (elsewhere := proc.in_user_namespace()) or proc.lacking(_NEEDS):
@@ -102,7 +103,7 @@ def guards(*, holders: bool = True) -> list[FoundGuard]:
 
 
 def guards_in(inode: int, *, holders: bool = False) -> list[FoundGuard]:
-    """Those of one namespace; none where they cannot be seen. holders: as for `guards`."""
+    """The guards of one namespace; none if they cannot be seen. holders: as for `guards`."""
     return [one for one in _guards_or_none(holders=holders) if one.netns_inode == inode]
 
 

@@ -13,9 +13,9 @@ from halfopen.linux import proc, small_files
 from halfopen.read import cgroups
 from halfopen.read.probe import Draft, Probe
 
-# A process takes about 0.2 ms, a thread 0.03 ms; more on a busy machine.
+# Reading a process takes about 0.2 ms, a thread 0.03 ms; more on a busy machine.
 BUDGET_S: Final = 0.1
-# Of one process; a server may have thousands.
+# The most threads looked at of one process; a server may have thousands.
 _THREADS: Final = 256
 _TICKS: Final = os.sysconf("SC_CLK_TCK")
 _FILES: Final = "Max open files"
@@ -44,7 +44,7 @@ def read(pids: Sequence[int], earlier: Workers | None = None, budget_s: float = 
 
 
 def worker(pid: int, until_s: float) -> WorkerState | None:
-    """One process, of its threads as many as there is time for; None when it ended."""
+    """The state of one process, with as many of its threads as there is time for; None if it ended."""
     fields = proc.stat_fields(pid)
     if len(fields) < 13:
         return None

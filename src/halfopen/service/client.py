@@ -1,4 +1,4 @@
-"""Asking the service that runs. Imports nothing heavy: a command that is answered needs nothing else."""
+"""Asks the running service. Imports nothing heavy: a command that the service answers needs nothing else."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def ask(path: str, request: dict[str, Any], patience_s: float = _PATIENCE_S) -> 
 
 
 def why_not(path: str) -> str:
-    """Why nobody answers at `path`, and what to do."""
+    """The reason why nobody answers at `path`, and what to do."""
     try:
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as one:
             one.settimeout(CONNECT_S)

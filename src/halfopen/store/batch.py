@@ -1,4 +1,4 @@
-"""What a watch hands to the writer of history: everything of one second, and the statements that write it."""
+"""A batch that a watch hands to the writer of history: everything of one second, and the statements that write it."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class HistoryBatch:
     watched: frozenset[Namespace] | None = None
 
     def add(self, later: HistoryBatch) -> None:
-        """Take in what came after it."""
+        """Add a later batch to this one."""
         self.at_s = later.at_s
         self.values += later.values
         self.incidents.update(later.incidents)
@@ -66,7 +66,7 @@ class RowWriter:
     def write(self, batch: HistoryBatch) -> None:
         """Write a batch. Raises: sqlite3.Error: the caller rolls back, and calls `forget`."""
         if self._interrupted:
-            # Nothing is known of the time since the last transaction.
+            # Nothing is known about the time since the last transaction.
             self._db.execute(
                 "UPDATE spans SET ended = (SELECT ended FROM runs WHERE id = run) WHERE run = ? AND ended IS NULL",
                 (self._run,),
@@ -90,7 +90,7 @@ class RowWriter:
         self._db.execute("UPDATE runs SET ended = ? WHERE id = ?", (batch.at_s, self._run))
 
     def forget(self) -> None:
-        """A transaction was rolled back: what was inserted in it is not there."""
+        """A transaction was rolled back: rows inserted in it do not exist."""
         self._places.clear()
         self._seen.clear()
         self._spans.clear()

@@ -1,4 +1,6 @@
-"""From seconds to minutes to hours, and what is old goes: small steps, each within a transaction of the writer."""
+"""Rolls values up from seconds to minutes to hours and deletes old ones, in small steps, each within a transaction of
+the writer.
+"""
 
 from __future__ import annotations
 
@@ -8,9 +10,9 @@ from typing import Final
 from halfopen.core.history import Retention, Tier
 from halfopen.store import schema
 
-# So many old rows of a table go in one transaction: a few milliseconds.
+# How many old rows of a table are deleted in one transaction: a few milliseconds.
 SLICE: Final = 5_000
-# Free pages that are given back to the file system at a time, of 4 KiB.
+# How many free pages of 4 KiB are given back to the file system at a time.
 _PAGES: Final = 256
 _SERIES: Final = (1 << schema.SERIES_BITS) - 1
 
@@ -45,7 +47,7 @@ def not_rolled_up(db: sqlite3.Connection, tier: Tier) -> set[int]:
     if finer is None:
         return set()
     last = db.execute(f"SELECT max(id) FROM {tier.value}").fetchone()[0]  # noqa: S608
-    # The last slot may have been made while it went on.
+    # The last slot may have been made before it was over.
     first = 0 if last is None else last >> schema.SERIES_BITS
     found = db.execute(
         f"SELECT DISTINCT (id >> {schema.SERIES_BITS}) / {tier.step_s} FROM {finer.value} WHERE id >= ?",  # noqa: S608
@@ -68,7 +70,7 @@ def expire(db: sqlite3.Connection, now_s: float, keep: Retention) -> bool:
         more |= _delete(db, f"{table} WHERE {column} < ?", "rowid", old)
     more |= _delete(db, "spans WHERE coalesce(ended, 0) < ? AND run NOT IN (SELECT id FROM runs)", "id", 2**62)
     more |= _delete(db, "spans WHERE ended < ?", "id", old)
-    # Values are not looked through for those that remain: a place is needed as long as it was seen within that time.
+    # The values are not searched for places still in use: a place is kept as long as it was seen within that time.
     more |= _delete(db, "places WHERE seen < ?", "id", int(old // 3600) - 1)
     return more
 

@@ -1,9 +1,9 @@
-"""The choices of a release time, and how many real clients each would cost, by handshakes that finished.
+"""The possible release times, and how many real clients each would lose, judged by handshakes that finished.
 
-A client is lost with r retries exactly when its handshake finishes after r + 1 timeouts or more: the kernel has dropped
-the request by then (`reqsk_timer_handler()`). Two counts bound their number from above: the SYN-ACKs that were sent
-again, which a client that repeats its SYN raises as well, and the time taken, as r + 1 timeouts take at least the
-release time of r retries. The smaller of the two is used.
+A client is lost with r retries exactly when its handshake finishes after r + 1 timeouts or more: the kernel has
+dropped the request by then (`reqsk_timer_handler()`). Two counts bound the number of such clients from above:
+retransmitted SYN-ACKs, which a client that retransmits its SYN raises as well, and the time taken, because r + 1
+timeouts take at least the release time of r retries. The smaller bound is used.
 """
 
 from __future__ import annotations
@@ -23,19 +23,20 @@ from halfopen.core.sample.handshakes import edges_s
 from halfopen.core.tune.goals import GOOD_RETRIES
 
 RETRIES: Final = (0, 1, 2, 3, 4, 5)
-# Each of the choices is looked at, and one of them taken: they share the 5 % in which a bound may be wrong.
+# All choices are compared and one is taken, so together they share the 5 % of cases in which a bound may be wrong.
 ALPHA: Final = (1 - binomial.CONFIDENCE) / len(RETRIES)
-# The share of real clients that a release time may cost, and where the server speaks first and they hang.
+# The share of real clients that a release time may lose; and that share where the server speaks first, so that lost
+# clients hang.
 TOLERATED: Final = 1 / 1000
 TOLERATED_SILENT: Final = 1 / 10_000
-# Handshakes of one source prefix count as so many independent ones at most.
+# Handshakes of one source prefix count as at most this many independent ones.
 MOST_OF_ONE: Final = 30
 
 
 @dataclass(frozen=True, slots=True)
 class Rests:
-    """On what a bound rests: source prefixes, and as how many independent handshakes theirs count, the sum of
-    min(n, 30).
+    """The basis of a bound: the number of source prefixes, and how many independent handshakes theirs count as, the
+    sum of min(n, 30).
     """
 
     prefixes: int
@@ -43,7 +44,9 @@ class Rests:
 
     @property
     def exhausted(self) -> bool:
-        """Whether most of these prefixes count for all they can: a longer look proves more only by other sources."""
+        """Whether most of these prefixes count for as much as they can, so that a longer look proves more only if it
+        sees other sources.
+        """
         return self.independent * 2 >= self.prefixes * MOST_OF_ONE
 
 
@@ -62,18 +65,19 @@ def finished_by_prefix(sources: NDArray[Any], port: int) -> list[int]:
 
 
 def rests_on(finished: Sequence[int]) -> Rests:
-    """The independent handshakes in those of each source prefix."""
+    """The number of independent handshakes, given how many each source prefix finished."""
     counts = [n for n in finished if n]
     return Rests(len(counts), sum(min(n, MOST_OF_ONE) for n in counts))
 
 
 @dataclass(frozen=True, slots=True)
 class RetriesChoice:
-    """One number of retries: the release time, how many of the handshakes seen it would have cost at most, and the
-    upper bound of the share it costs; None where nothing that was seen tells, as the kernel gives up no later.
+    """One number of retries: its release time, how many of the observed handshakes it would have lost at most, and the
+    upper bound of the share that it loses. Both are None where no observation tells, because the kernel gives up no
+    later than that.
 
-    independent_share: the same bound by independent handshakes; None as well where the sources were not counted.
-    holds: half-open connections that then wait on average.
+    independent_share: the same bound by independent handshakes; None also where sources were not counted. holds: the
+    average number of half-open connections with that release time.
     """
 
     retries: int
@@ -85,19 +89,19 @@ class RetriesChoice:
 
     @property
     def proved(self) -> float | None:
-        """The bound that counts: by independent handshakes where these are known."""
+        """The bound to go by: that of independent handshakes where these are known."""
         return self.share if self.independent_share is None else self.independent_share
 
 
 def timed(seen: Handshakes) -> int:
-    """The handshakes that the release time bears on: not those by SYN cookie."""
+    """The handshakes that the release time affects: all but those by SYN cookie."""
     return seen.completed - seen.untimed
 
 
 def lost_with(seen: Handshakes, retries: int, rto_max_s: float) -> int:
-    """How many of the handshakes seen would have been lost with so many retries, at most."""
+    """At most how many of the observed handshakes would have been lost with this number of retries."""
     again = int(seen.by_retransmits[retries + 1 :].sum())
-    # A bucket that only ends after the release time may hold some that took as long.
+    # A bucket that ends after the release time may hold handshakes that took longer than that.
     late = int(seen.times.counts[edges_s()[1:] > timing.release_time_s(retries, rto_max_s)].sum())
     return min(again, late)
 
@@ -110,8 +114,8 @@ def choices(
     unanswered_per_s: float,
     room: int | None = None,
 ) -> tuple[RetriesChoice, ...]:
-    """Each choice, the shortest release time first. in_force: the fewest retries that the kernel gave meanwhile. room:
-    as many as the queue holds at most; None: not known.
+    """Each choice, the shortest release time first. in_force: the fewest retries that the kernel made meanwhile. room:
+    how many the queue holds at most; None: not known.
     """
     found = (_choice(seen, r, in_force, rests, rto_max_s, unanswered_per_s) for r in RETRIES)
     return tuple(one if room is None else replace(one, holds=min(one.holds, float(room))) for one in found)
@@ -128,7 +132,7 @@ def _choice(
     share = binomial.upper_bound(lost, n, ALPHA) if n else 1.0
     independent = None
     if rests is not None:
-        # Of independent ones as many in proportion, and never fewer than one where one was lost.
+        # The same proportion of the independent handshakes is lost, and at least one if any handshake was.
         n_eff = min(rests.independent, n)
         independent = binomial.upper_bound(math.ceil(lost * n_eff / n), n_eff, ALPHA) if n_eff else 1.0
     return RetriesChoice(retries, after_s, lost, share, independent, holds)
@@ -137,16 +141,17 @@ def _choice(
 def shortest(found: Sequence[RetriesChoice], tolerated: float) -> RetriesChoice | None:
     """The shortest release time that is proved to cost no more than `tolerated`; None: none is.
 
-    Never with fewer than GOOD_RETRIES: paths change, and then one or two lost packets would cost a client.
+    Never fewer than GOOD_RETRIES: paths change, and then one or two lost packets would lose a client.
     """
     kept = (one for one in found if one.retries >= GOOD_RETRIES and one.proved is not None)
     return next((one for one in kept if (one.proved or 0.0) <= tolerated), None)
 
 
 def cut_off(seen: Handshakes, in_force: int) -> float:
-    """At least this share finished only after the last SYN-ACK that the kernel sends: as many more may come too late.
+    """At least this share of the handshakes finished only after the last SYN-ACK that the kernel sends, so as many
+    more may come too late.
 
-    0 where none is certain to, and where the kernel counts no further (7 retransmits and more are one).
+    0 if that is certain of none, or if retransmissions are not counted that far (7 and more are counted as one).
     """
     if not timed(seen) or in_force >= len(seen.by_retransmits) - 1 or in_force < 1:
         return 0.0

@@ -16,29 +16,29 @@ from halfopen.core.findings.evidence import Evidence
 from halfopen.core.model.arrived import are_in
 from halfopen.core.model.listeners import ListenerView
 
-# A gap that is shorter is chance, or a pulse.
+# A shorter gap may be chance, or the pause of a pulsing flood.
 _QUIET_S: Final = 1.0
-# Of what would have come: clients that are about to finish are young as well.
+# The share of the expected arrivals that may still come: clients that are about to finish are young as well.
 _REST: Final = 0.25
-# Standard deviations by which what came falls short of what would have come.
+# By how many standard deviations the arrivals must fall short of the expected ones.
 _SURE: Final = 3.0
-# Of SYNs that were counted, as many would have come at least.
+# Counted SYNs decide only if at least this many were to be expected.
 _EXPECTED: Final = 4.0
-# The rate is taken over so long at least, however short the burst was.
+# The rate is taken over at least this time, however short the burst was.
 _SPAN_S: Final = 1.0
-# Of the connections that wait, so many SYNs of their sources in the interval are no chance.
+# If the sources of waiting connections sent SYNs for this share of them in the interval, that is no chance.
 _AGAIN: Final = 0.05
-# The last SYN is the youngest among as many as come within this time at a part of the rate.
+# The last SYN is the youngest connection that has, within this time, as many neighbours as a part of the rate gives.
 _NEAR_S: Final = 0.25
 _NEAR: Final = 10
 
 
 @dataclass(frozen=True, slots=True)
 class FloodEnd:
-    """A flood that is over. came_per_s: its rate while it lasted. last_syn_s: so long ago its last SYN came.
+    """A flood that is over. came_per_s: its rate while it lasted. last_syn_s: how long ago its last SYN came.
 
-    given_up_s: within that time the kernel gives up the last of its connections. came: SYNs that were counted since and
-    that nobody has followed up; None: they were not counted.
+    given_up_s: the time within which the kernel gives up the last of its connections. came: SYNs counted since that
+    were not followed up; None: they were not counted.
     """
 
     came_per_s: float
@@ -50,7 +50,8 @@ class FloodEnd:
 def ended(e: Evidence, silent: NDArray[np.bool_], where: ListenerView | None) -> FloodEnd | None:
     """The end of the flood whose lasting connections these are, by a mask (N,), at a listener (None: at several).
 
-    None: it goes on, or that cannot be told: where cookies are sent or SYNs dropped, ages tell nothing of what comes.
+    None: the flood goes on, or that cannot be determined: while cookies are sent or SYNs are dropped, ages say nothing
+    about arrivals.
     """
     columns = e.now.columns
     if columns is None or _young_are_hidden(e, silent):
@@ -99,12 +100,12 @@ def come_again(e: Evidence, silent: NDArray[np.bool_]) -> float:
 
 
 def _falls_short(came: float, expected: float) -> bool:
-    """Whether so few are no chance."""
+    """Whether so few arrivals cannot be chance."""
     return came <= _REST * expected and expected - came >= _SURE * math.sqrt(expected + came)
 
 
 def _quiet_s(young: NDArray[np.float32], came_per_s: float, most_s: float) -> float:
-    """For how long hardly any came: the longest of some times up to most_s; 0 where they go on coming."""
+    """For how long hardly any came: the longest of several times up to most_s; 0 if they keep coming."""
     times = {most_s, *np.arange(_QUIET_S, most_s, _QUIET_S / 2).tolist()}
     for seconds in sorted(times, reverse=True):
         if _falls_short(int(np.count_nonzero(young < seconds)), came_per_s * seconds):
@@ -113,17 +114,17 @@ def _quiet_s(young: NDArray[np.float32], came_per_s: float, most_s: float) -> fl
 
 
 def _came(e: Evidence, where: ListenerView | None, since_s: float) -> int | None:
-    """The SYNs that came and that nobody followed up; None where none were counted, or from before the last SYN on."""
+    """The SYNs that came and were not followed up; None if none were counted, or if the count includes the last SYN."""
     arrived = e.now.arrived
     if arrived is None or not arrived.packets or arrived.all.seconds > since_s:
         return None
     flow = arrived.all if where is None else arrived.by_view[e.now.views.index(where)]
-    # As many finish that began before as begin and finish later.
+    # Handshakes that began before and finish now make up for those that begin now and finish later.
     return max(0, flow.syns - flow.repeats - flow.finished)
 
 
 def _last_s(ages_s: NDArray[np.float32], came_per_s: float, quiet_s: float) -> float:
-    """The age of the youngest with others about as old; stragglers and clients under way have none."""
+    """The age of the youngest connection with others of about its age; stragglers and clients under way have none."""
     ages = np.sort(ages_s[ages_s >= quiet_s * (1 - _REST)])
     near_s = max(_NEAR_S, _NEAR / came_per_s)
     enough = min(len(ages), max(3, math.ceil(came_per_s * near_s * _REST)))

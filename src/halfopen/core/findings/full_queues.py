@@ -12,8 +12,8 @@ from halfopen.core.findings.evidence import Evidence
 
 @dataclass(frozen=True, slots=True)
 class AtFullQueues:
-    """SYNs a second of a flood where queues are full, and of them, those that were answered by cookie and not followed
-    up. shared: those of other listeners are among them.
+    """SYNs a second of a flood at full queues, and how many of these were answered by a cookie that did not come back.
+    shared: SYNs to other listeners are included.
     """
 
     per_s: float = 0.0
@@ -22,7 +22,7 @@ class AtFullQueues:
 
 
 def at_full_queues(e: Evidence) -> NDArray[np.bool_]:
-    """The requests at listeners whose SYN queue is full, (N,); all where none is any longer."""
+    """The requests at listeners whose SYN queue is full, (N,); all requests if no queue is full any longer."""
     full = np.zeros(len(e.sources.numbers), dtype=bool)
     for view in e.full():
         full |= e.at(e.now.views.index(view))
@@ -30,10 +30,11 @@ def at_full_queues(e: Evidence) -> NDArray[np.bool_]:
 
 
 def come_at_full_queues(e: Evidence, mask: NDArray[np.bool_]) -> AtFullQueues:
-    """What comes of these strangers, by a mask (N,), where queues are full.
+    """The SYNs a second of these strangers, by a mask (N,), at full queues.
 
-    Of one queue their part is that of the places they have, as whoever comes takes the next free place. Of several
-    queues the places tell nothing: a long one at which few come has as many as one that is flooded.
+    In one queue, their share of the SYNs is their share of the places, because every SYN takes the next free place.
+    Across several queues places tell nothing: a long queue at which few SYNs arrive holds as many as one that is
+    flooded.
     """
     if not e.cookies_unanswered_per_s:
         return AtFullQueues()

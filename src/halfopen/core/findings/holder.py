@@ -1,4 +1,4 @@
-"""Why a process does not accept: what it was doing while connections waited."""
+"""Why a process does not accept, judged by what it was doing while connections waited."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ BLOCKED: Final = "blocked"
 SLOW: Final = "slow"
 UNKNOWN: Final = "unknown"
 WORST: Final = (STOPPED, NO_DESCRIPTORS, THROTTLED, BLOCKED, STARVED, SLOW, UNKNOWN)
-# Functions in which a server waits for the next event (include/linux/poll.h, fs/eventpoll.c, net/ipv4): there, and
-# with connections waiting, its own rules keep it from accepting.
+# Functions in which a server waits for the next event (include/linux/poll.h, fs/eventpoll.c, net/ipv4): a server that
+# waits there while connections wait is kept from accepting by its own logic.
 FOR_EVENTS: Final = frozenset(
     {
         *("ep_poll", "do_epoll_wait", "do_poll", "do_sys_poll", "do_select", "core_sys_select"),
         *("poll_schedule_timeout", "io_cqring_wait", "inet_csk_accept", "inet_csk_wait_for_connect"),
     }
 )
-# Where a task waits that the freezer of its cgroup stops (kernel/freezer.c; do_freezer_trap(), kernel/signal.c).
+# Where a task waits while the freezer of its cgroup stops it (kernel/freezer.c; do_freezer_trap(), kernel/signal.c).
 _FREEZER: Final = frozenset({"__refrigerator", "do_freezer_trap"})
-# Of the periods of a quota, or of the interval.
+# A share of the periods of a quota, or of the interval.
 _MOST: Final = 0.5
-# Of one CPU: it computes.
+# A share of one CPU, above which a process computes.
 _BUSY: Final = 0.9
 
 
@@ -40,9 +40,9 @@ _BUSY: Final = 0.9
 class Holder:
     """A process that accepts on a socket, as it is now and as it was in the look before, where it was looked at.
 
-    interval_s: between the two. stranger: it may have the socket without accepting on it: another program than its
-    parent, which holds the socket as well, or perhaps the parent of a worker that was not looked at. files: open ones
-    of the whole system.
+    interval_s: the time between the two. stranger: it may hold the socket without accepting on it, because it is
+    another program than its parent, which holds the socket as well, or perhaps the parent of a worker that was not
+    looked at. files: open files of the whole system.
     """
 
     process: Process
@@ -63,7 +63,7 @@ class Obstacle:
 
 
 def holders(e: Evidence, inodes: Iterable[int]) -> list[Holder]:
-    """The processes that may accept on these sockets; not those that only watch over them.
+    """The processes that may accept on these sockets, without those that only supervise them.
 
     A pre-fork server opens its sockets before it forks; the parent keeps them and accepts nothing. Where the child is
     another program, either may be the one that accepts: the parent counts when something keeps it from accepting.
@@ -80,7 +80,7 @@ def holders(e: Evidence, inodes: Iterable[int]) -> list[Holder]:
     unseen = any(one.now is None for one in everyone.values())
     for pid, one in everyone.items():
         if unseen and one.now is not None and one.now.parent not in everyone:
-            # It may be the parent of one that there was no time for.
+            # This may be the parent of a process that there was no time to look at.
             everyone[pid] = replace(one, stranger=True)
         parent = everyone.get(one.now.parent) if one.now is not None else None
         if parent is None:
@@ -94,14 +94,14 @@ def holders(e: Evidence, inodes: Iterable[int]) -> list[Holder]:
 
 
 def _program(process: Process) -> str:
-    """The name without the part of a process in it: `gunicorn: worker`, `uWSGI worker 1`."""
+    """The name without the part that says which process it is: `gunicorn: worker`, `uWSGI worker 1`."""
     return re.split("[ :]", process.name, maxsplit=1)[0]
 
 
 def reason(one: Holder, accepted: int | None) -> Obstacle | None:
-    """The obstacle that keeps a process from accepting, by the facts about it alone; None where they do not tell.
+    """The obstacle that keeps a process from accepting, by the facts about it alone; None if these do not show one.
 
-    accepted: how many connections were, at most, between the looks; None: not known.
+    accepted: how many connections were accepted at most between the looks; None: not known.
     """
     now = one.now
     if now is None:
@@ -137,7 +137,7 @@ def _short_of_cpu(one: Holder, now: WorkerState) -> Obstacle | None:
 
 
 def _blocked(one: Holder, now: WorkerState) -> Obstacle | None:
-    """Whether no thread of it waits for events: all wait for something else, or it computes."""
+    """Whether none of its threads waits for events: all wait for something else, or the process computes."""
     before = one.before
     if before is None:
         return None
@@ -158,7 +158,7 @@ def _waits(now: WorkerState) -> tuple[Fact, ...]:
 
 
 def otherwise(one: Holder, accepted: int | None) -> Obstacle:
-    """The reason where nothing keeps the process from accepting: it is slow, or that cannot be told."""
+    """The reason if nothing keeps the process from accepting: it is slow, or the reason is not known."""
     now, before = one.now, one.before
     facts: list[Fact] = []
     if now is not None and before is not None:

@@ -1,4 +1,4 @@
-"""Clients that do not hear the SYN-ACK: they ask again, and hardly any of them finishes."""
+"""Clients that do not receive the SYN-ACK: they retransmit their SYN, and hardly any of them finishes."""
 
 from __future__ import annotations
 
@@ -14,21 +14,23 @@ from halfopen.core.findings.sources import SOME
 from halfopen.core.model.listeners import ListenerView
 from halfopen.core.model.prefixes import Prefix, narrowest
 
-# Of those that last.
+# A share of the connections that last.
 MOST: Final = 0.5
 # A prefix that holds most of them is named.
 _NAMED: Final = 0.9
-# Of those who finish, late; and of those who ask again, finished.
+# Of the handshakes that finish, the share that is late; and of clients that retransmit their SYN, the share that
+# finishes.
 _FAR: Final = 0.5
-# Without eBPF: who finished in this time finishes now.
+# Without eBPF, a source that finished a handshake within this time counts as one that finishes now.
 _RECENT_S: Final = 3.0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Unheard:
-    """The unheard clients of one listener, from one prefix or (None) from everywhere.
+    """The clients of one listener that receive no SYN-ACK, from one prefix or (None) from everywhere.
 
-    place: of the listener in the Model's `views`. lasting: those that last. requests (N,): all, however young.
+    place: the listener's place in the Model's `views`. lasting: their connections that last. requests (N,): a mask of
+    all their requests, however young.
     """
 
     view: ListenerView
@@ -39,14 +41,15 @@ class Unheard:
 
 
 def unheard(e: Evidence) -> tuple[Unheard, ...]:
-    """The unheard clients of each listener that has some."""
+    """The clients that receive no SYN-ACK, for each listener that has any."""
     return e.once(_unheard)
 
 
 def _unheard(e: Evidence) -> tuple[Unheard, ...]:
     found = []
     for place, view in enumerate(e.now.views):
-        # With no retry it is given up within a second, as the client's own first timeout: it asks again in any case.
+        # With no retry the kernel gives a request up after a second, the time of the client's own first timeout: every
+        # client then retransmits its SYN.
         if not view.half_open or view.retries == 0:
             continue
         theirs = e.at(place)
@@ -63,14 +66,15 @@ def _unheard(e: Evidence) -> tuple[Unheard, ...]:
 
 
 def _more_finish(e: Evidence, view: ListenerView, place: int, prefix: Prefix | None, again: NDArray[np.bool_]) -> bool:
-    """Whether more of these clients get through than ask again for long: then the path loses a part of the packets.
+    """Whether more of these clients get through than keep retransmitting: then the path loses only a part of the
+    packets.
 
-    Where most of those who finish do so late, their round trips are longer than the timers of a client, and each of
-    them asks again: about as many finish as ask.
+    If most of the handshakes that finish are late, round trips are longer than a client's timer, and every client
+    retransmits: then about as many finish as retransmit.
     """
     rate, arrived, known = e.sources.among(again).per_s, e.now.arrived, e.sources.completers
     if arrived is None:
-        # Addresses that finished are known, their ports are not.
+        # The addresses that finished handshakes are known, their ports are not.
         return prefix is not None and known.lately_within(prefix, _RECENT_S) >= int(np.count_nonzero(again))
     flow = arrived.by_view[place]
     finished = flow.finished if prefix is None else known.now_within(prefix, view.port)

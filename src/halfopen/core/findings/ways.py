@@ -1,4 +1,4 @@
-"""Whose way back is worth reading: clients that ask again, as they hear nothing."""
+"""Whose route back is worth reading: clients that retransmit their SYN because they receive nothing."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ from halfopen.core.sample.arrivals import SOURCE
 from halfopen.core.sample.ways import AskedWay, WayBack, WaysBack
 from halfopen.core.units import address_text
 
-# Each is a question to the kernel.
+# Each address costs a request to the kernel.
 _MOST: Final = 4
 
 
 def wanted(model: Model) -> tuple[AskedWay, ...]:
-    """The client that asks again most at each listener where several do, of a few listeners; and a few sources whose
-    SYNs leave nothing behind, where SYNs are dropped.
+    """For a few listeners at which several clients retransmit their SYN, the client that does so most; and, where SYNs
+    are dropped, a few sources whose SYNs leave nothing behind.
     """
     return (*_that_ask_again(model), *_turned_away(model))[:_MOST]
 
 
 def _turned_away(model: Model) -> list[AskedWay]:
-    """The sources that sent most SYNs and none of which is half-open or finished, where SYNs are dropped."""
+    """Where SYNs are dropped: the sources that sent most SYNs and have no half-open or finished connection."""
     rates, arrived = model.rates or {}, model.arrived
     dropped = rates.get("ListenDrops", 0.0) - rates.get("ListenOverflows", 0.0)
     if arrived is None or dropped * arrived.all.seconds < SOME:
@@ -98,7 +98,7 @@ def no_ways(model: Model) -> list[WayBack]:
 
 
 def way_of(model: Model, numbers: Numbers) -> WayBack | None:
-    """The way back to one of the clients numbers (N,); None where none of theirs was read."""
+    """The route back to one of the clients with these numbers (N,); None if none of their routes was read."""
     part = model.sample.part(WaysBack)
     for way in part.ways if part is not None else ():
         if np.any(numbers == way.number):

@@ -1,4 +1,4 @@
-"""Arrivals between two looks, and the handshakes of them that finished: by listener, and by source."""
+"""Arrivals between two looks, and how many of their handshakes finished: by listener, and by source."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from halfopen.core.sample.peers import PEER, Peers
 
 @dataclass(frozen=True, slots=True)
 class ArrivedFlow:
-    """Packets for one listener, or all, and handshakes of it that finished, in `seconds`; fields as in `SOURCE`, and of
-    the finished ones no_timestamps: without TCP timestamps.
+    """Packets for one listener, or for all, and its handshakes that finished, in `seconds`; fields as in `SOURCE`.
+    no_timestamps: finished handshakes without TCP timestamps.
 
-    Where packets were not counted, those four are 0.
+    If packets were not counted, the four counts of packets are 0.
     """
 
     seconds: float
@@ -35,16 +35,16 @@ class ArrivedFlow:
     no_timestamps: int = 0
 
     def per_s(self, count: int) -> float:
-        """A count of it as a rate."""
+        """One of its counts as a rate."""
         return count / self.seconds if self.seconds > 0 else 0.0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Arrived:
-    """The counts of the programs between two looks: of all, and by listener in the order of the Model's `views`.
+    """The counts of the programs between two looks: in all, and by listener in the order of the Model's `views`.
 
-    sources: (S,) SOURCE, one row for each source and port. packets: whether packets were counted, not finished
-    handshakes alone. whole: no source is missing from the rows.
+    sources: (S,) SOURCE, one row for each source and port. packets: whether packets were counted, or only finished
+    handshakes. whole: no source is missing from the rows.
     """
 
     all: ArrivedFlow
@@ -71,7 +71,7 @@ def _flow(part: Arrivals, rows: NDArray[np.bool_]) -> ArrivedFlow:
 
 
 def _merged(rows: NDArray[Any]) -> NDArray[Any]:
-    """Of rows (N,) SOURCE, one for each source and port, (K,), with the sums of their counts."""
+    """One row for each source and port of rows (N,) SOURCE, (K,), with the sums of their counts."""
     if not len(rows):
         return rows
     order = np.lexsort((rows["port"], rows["number"]))
@@ -88,7 +88,7 @@ def _merged(rows: NDArray[Any]) -> NDArray[Any]:
 
 
 _NEARLY_ALL: Final = 0.9
-# `np.isin` would sort all of a million numbers.
+# `np.isin` would sort all the numbers, which may be a million.
 _STRETCH: Final = 65_536
 
 
@@ -107,10 +107,10 @@ def are_in(numbers: Numbers, known: Numbers) -> NDArray[np.bool_]:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Completers:
-    """Sources that finish handshakes: between the two looks, and lately by what the kernel remembers of addresses.
+    """Sources that finish handshakes: between the two looks, and recently, by the addresses that the kernel remembers.
 
-    now: (S,) SOURCE, None where nothing was counted. lately: (N,) PEER. whole: an address that is missing from `lately`
-    is not remembered.
+    now: (S,) SOURCE, None if nothing was counted. lately: (N,) PEER. whole: the kernel does not remember any address
+    that is missing from `lately`.
     """
 
     now: NDArray[Any] | None
@@ -124,7 +124,7 @@ class Completers:
         return are_in(numbers, self.now["number"][self.now["finished"] > 0])
 
     def finished_lately(self, numbers: Numbers) -> NDArray[np.bool_]:
-        """Which of N sources did so within the last hour or so, (N,)."""
+        """Which of N sources finished a handshake within the last hour or so, (N,)."""
         return are_in(numbers, self.lately["number"])
 
     def now_within(self, prefix: Prefix, port: int | None = None) -> int:
@@ -134,7 +134,7 @@ class Completers:
         return int(self._now(prefix, port)["finished"].sum())
 
     def late_within(self, prefix: Prefix, port: int | None = None) -> int:
-        """How many of them finished after a SYN-ACK was sent again."""
+        """How many of these handshakes finished after a retransmitted SYN-ACK."""
         return 0 if self.now is None else int(self._now(prefix, port)["late"].sum())
 
     def _now(self, prefix: Prefix, port: int | None) -> NDArray[Any]:
@@ -151,17 +151,17 @@ class Completers:
         return int(np.count_nonzero(rows["age_s"] <= within_s))
 
     def share_within(self, prefix: Prefix, within_s: float) -> float:
-        """Of the addresses that did so in the last `within_s`, the share within a prefix."""
+        """Of the addresses that ended a connection in good order in the last `within_s`, the share within a prefix."""
         everybody = self.lately_within(None, within_s)
         return self.lately_within(prefix, within_s) / everybody if everybody else 0.0
 
     def youngest_s(self, prefix: Prefix | None) -> float:
-        """How long ago somebody within a prefix, or anybody, last did so; infinity where nobody is remembered."""
+        """How long ago an address within a prefix, or any address, last did so; infinity if none is remembered."""
         rows = self._remembered(prefix)
         return float(rows["age_s"].min(initial=np.inf))
 
     def round_trip_s(self) -> float:
-        """A round trip that nine in ten of those who finish, or did lately, are within; 0 where none is known."""
+        """The round trip that nine in ten of the sources that finish, or did recently, do not exceed; 0: none known."""
         known = [self.lately["rtt_s"][self.lately["rtt_s"] > 0]]
         if self.now is not None:
             timed = self.now[self.now["timed"] > 0]
@@ -176,7 +176,7 @@ class Completers:
 
 
 def completers_of(sample: Sample, arrived: Arrived | None) -> Completers:
-    """The sources of which a Sample knows that they finish handshakes."""
+    """The sources that, according to a Sample, finish handshakes."""
     peers = sample.part(Peers)
     now = None if arrived is None else arrived.sources
     if peers is None:

@@ -1,4 +1,4 @@
-"""What TCP's memory is made of, from a reading of it and of the connections. Pure."""
+"""The parts of TCP's memory, computed from a reading of the memory and of the connections. Pure."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from halfopen.core.sample.memory import MemoryReading
 # Slab objects behind a socket that a process holds: sock_inode_cache, filp, dentry, and what its security module adds.
 _WITH_FILE: Final = ("sock_inode_cache", "filp", "dentry")
 _SECURITY_BYTES: Final = 56
-# Sizes where slabinfo is not shown, as on Linux 6.18 (docs/closing.md).
+# Sizes to use where slabinfo cannot be read: those of Linux 6.18 (docs/closing.md).
 _SIZES: Final = {
     "request_sock_TCP": 320,
     "tw_sock_TCP": 256,
@@ -33,7 +33,9 @@ KINDS: Final = ("listeners", "half-open", "held by a process", "not accepted, or
 
 @dataclass(frozen=True, slots=True)
 class MemoryUse:
-    """Things of one kind: how many, bytes of slab each, and pages of tcp_mem in all (None: none of their own)."""
+    """Objects of one kind: how many there are, bytes of slab of each, and pages of tcp_mem of all (None: the kind has
+    none).
+    """
 
     what: str
     count: int
@@ -62,8 +64,8 @@ class ProcessMemory:
 
 @dataclass(frozen=True, slots=True)
 class ListenerMemory:
-    """What came to a port that is listened on: half-open connections, others (those in TIME_WAIT among them), bytes of
-    slab of both, and of the others pages of tcp_mem and bytes that the program has not read.
+    """The connections to a port on which a program listens: half-open ones, others (including TIME_WAIT), bytes of
+    slab of both, and the pages of tcp_mem and unread bytes of the others.
     """
 
     port: int
@@ -114,7 +116,7 @@ def build_memory(
         MemoryUse(KINDS[3], int(np.count_nonzero(orphaned)), size("TCP"), pages(orphaned)),
         MemoryUse(KINDS[4], int(np.count_nonzero(is_mini)), size("tw_sock_TCP")),
     )
-    # Files and inodes of open sockets count as reclaimable, and are not.
+    # Files and inodes of open sockets count as reclaimable but cannot be reclaimed.
     pinned = int(np.count_nonzero(held)) * (size("sock_inode_cache") + size("dentry"))
     each = np.where(is_mini, size("tw_sock_TCP"), np.where(held, with_file, size("TCP")))
     processes = (

@@ -1,4 +1,4 @@
-"""What halfopen may do to existing connections, and the outcome: keepalive, probes, an orderly end, a reset."""
+"""The actions on existing connections and their outcome: keepalive, probes, an orderly end, a reset."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ class KeepaliveOptions:
     user_timeout_ms: int | None = None
 
     def as_record(self) -> dict[str, Any]:
-        """Those that are set, by name."""
+        """The options that are set, by name."""
         named = ("keepalive", self.on), *((name, getattr(self, name)) for name in _NUMBERS)
         return {name: value for name, value in named if value is not None}
 
 
 _NUMBERS: Final = ("idle_s", "interval_s", "probes", "user_timeout_ms")
-# How existing connections are changed, the gentlest first.
+# The ways to change existing connections, the gentlest first.
 KEEPALIVE_ON: Final = "keepalive"
 PROBE_PEERS: Final = "probe"
 SHUT_DOWN: Final = "shutdown"
@@ -72,11 +72,11 @@ class RestoreOptions:
 class ChangedConnections:
     """The outcome of a ChangeConnections or RestoreOptions.
 
-    matched: connections that were meant. done: changed or ended. spared: no more as they were looked at, so left alone,
-    or gone by themselves. failed: refused by the kernel. way: "bpf" (each was checked under its lock), "descriptor" (a
-    duplicate of the program's descriptor) or "netlink". window_ms: the longest time between look and change; 0 under
-    the lock. answered, silent, forgotten: of a probe, peers that answered, did not, or answered with an RST. record:
-    the id that an undo takes; empty without one.
+    matched: connections that the filter selected. done: changed or ended. spared: left alone because they were no
+    longer as at the look, or gone. failed: refused by the kernel. way: "bpf" (each was checked under its lock),
+    "descriptor" (a duplicate of the program's descriptor) or "netlink". window_ms: the longest time between look and
+    change; 0 under the lock. answered, silent, forgotten: after a probe, the peers that answered, did not answer, or
+    answered with an RST. record: the id that an undo takes; empty if there is none.
     """
 
     how: str
@@ -98,6 +98,6 @@ class ChangedConnections:
     notes: tuple[str, ...] = field(default=())
 
     def as_record(self) -> dict[str, Any]:
-        """For the audit log, whose line of an undo names the record that it took."""
+        """The outcome for the audit log; that of an undo names the record that it used."""
         left_out = ("netns", "filter", "how", *(() if self.record else ("record",)))
         return {name: getattr(self, name) for name in self.__slots__ if name not in left_out}

@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True, slots=True)
 class Quota:
-    """A CPU quota: the cgroup's directory, for how many periods it was in force, and in how many it was used up.
+    """A CPU quota: the cgroup's directory, the number of periods in which it was in force, and of those in which it
+    was used up.
 
     Source: cpu_cfs_stat_show(), kernel/sched/core.c.
     """
@@ -24,10 +25,10 @@ class WorkerState:
 
     parent: its parent's pid. state: the letter of /proc/PID/stat, of its main thread. waits_in: the kernel functions
     its threads wait in, each once; "" stands for a thread that runs or whose function is hidden. whole: all threads
-    were looked at. descriptors, descriptor_limit: open ones and RLIMIT_NOFILE; None where hidden. ran_s: CPU time used
-    so far. queued_s: how long the threads looked at were ready to run and had no CPU (run_delay). quotas: of its cgroup
-    and of those above it. cpu_stalled_s, io_stalled_s: how long tasks of its cgroup waited for CPU or I/O (PSI, cgroup
-    v2); None where that is not to be had. exempt: it may open files past the limit of the whole system
+    were looked at. descriptors, descriptor_limit: open descriptors and RLIMIT_NOFILE; None where hidden. ran_s: CPU
+    time used so far. queued_s: how long the threads looked at were ready to run and had no CPU (run_delay). quotas: of
+    its cgroup and of those above it. cpu_stalled_s, io_stalled_s: how long tasks of its cgroup waited for CPU or I/O
+    (PSI, cgroup v2); None where that is not to be had. exempt: it may open files past the limit of the whole system
     (CAP_SYS_ADMIN, `alloc_empty_file()`). tracer: the process that traces it, as a debugger does; 0 for none, or one
     out of sight. frozen: the file that thaws the cgroup whose freezer stops it; "" for none, or one out of sight.
     """
@@ -59,8 +60,9 @@ class OpenFiles:
 
 @dataclass(frozen=True, slots=True)
 class Workers:
-    """The processes looked at, by pid. monotonic_s: when. left_out: how many there was no time for. earlier: the same
-    processes in the look before, where there was one. files: of the whole system; None where that is hidden.
+    """The processes that were looked at, by pid. monotonic_s: the time of the look. left_out: how many there was no
+    time for. earlier: the same processes at the look before, if there was one. files: open files of the whole system;
+    None where hidden.
     """
 
     monotonic_s: float

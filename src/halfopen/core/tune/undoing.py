@@ -1,6 +1,7 @@
-"""The decision what an undo writes, and what an interrupted command left behind, from the value that is there now.
+"""Decides what an undo writes, and how to settle what an interrupted command left behind, from the value that is there
+now.
 
-A change always sets another value than it found, so the value alone decides.
+A change always sets a value different from the one it found, so the present value alone decides.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from halfopen.core.tune.spots import Spot
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One step of an undo: `value` to be written first where `writes`, then the state to record."""
+    """One step of an undo: if `writes`, `value` is written first; then the state is recorded."""
 
     state: ChangeState
     why: str = ""
@@ -47,7 +48,7 @@ def shown(value: int | None) -> str:
 
 
 def foreign(current: int | None) -> str:
-    """The words for a value that is not ours."""
+    """The words for a value that halfopen did not set."""
     return "somebody else removed it" if current is None else f"somebody else set it to {current}"
 
 
@@ -69,9 +70,10 @@ def resolve(ledger: Ledger, change: Change, current: int | None) -> Step | None:
 
 
 def overtaken(ledger: Ledger, spot: Spot, current: int | None) -> list[Change]:
-    """Live changes that are not in force any more, as somebody else changed the setting since; none when it is ours.
+    """Live changes that are no longer in force because somebody else has changed the setting since; none if the value
+    is still ours.
 
-    Before a new change: its way back is the value it finds, not what was there before somebody else came.
+    Asked before a new change, whose undo has to restore the value that it finds, not an older one.
     """
     stack = ledger.stack(spot)
     return stack if stack and stack[-1].value != current else []

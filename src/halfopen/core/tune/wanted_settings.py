@@ -1,4 +1,4 @@
-"""From what the user asks for, settings by name and goals, to the values to set."""
+"""Turns what the user asks for, settings by name and goals, into the values to set."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from halfopen.core.tune.settings import KEYS, advise, range_of
 def full_key(word: str) -> str:
     """The full name of a setting given with or without its first parts, with dots or slashes.
 
-    Raises: UsageError for one that is not in the registry; one that articles recommend is told apart.
+    Raises: UsageError for one that is not in the registry; the error says so if it is one that articles recommend.
     """
     name = word.strip().removeprefix("/proc/sys/").replace("/", ".")
     for key in KEYS:
@@ -72,7 +72,7 @@ def changes(
 
 
 def _priced(w: WantedSetting, values: Values) -> WantedSetting:
-    """The same with what it does and what it costs; values: as they will be, but for this one."""
+    """The same change with its effect and its cost; values: those that will be set, but for this one."""
     effect = next((a.effect for a in advise({**values, w.key: w.value}) if a.key == w.key), w.reason)
     return WantedSetting(w.key, w.value, effect if w.reason == AS_ASKED else w.reason, price(w.key, w.value, values))
 

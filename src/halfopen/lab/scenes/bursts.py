@@ -1,4 +1,4 @@
-"""Bursts of packets that a CPU is too slow for: its queue overflows, and handshakes lose packets as well.
+"""Bursts of packets for which a CPU is too slow: its queue overflows, and handshakes lose packets as well.
 
 The server's device hands its packets to one CPU (RPS), where a long ruleset makes each of them cost time, and another
 CPU sends. The queue holds 1,000 packets (net.core.netdev_max_backlog), for all namespaces together.
@@ -27,7 +27,7 @@ _MAX_S: Final = 600.0
 
 
 def datagrams(n: int, source_mac: str) -> Bytes:
-    """n UDP datagrams to a port of the server that nobody has, as frames (n, 60)."""
+    """n UDP datagrams to an unused port of the server, as frames (n, 60)."""
     addresses = socket.inet_aton(CLIENT.v4) + socket.inet_aton(SERVER.v4)
     ip = struct.pack("!BBHHHBBH", 0x45, 0, 46, 0, 0, 64, socket.IPPROTO_UDP, 0) + addresses
     total = sum(struct.unpack("!10H", ip))
@@ -41,9 +41,9 @@ def datagrams(n: int, source_mac: str) -> Bytes:
 
 
 def slow_down(host: LabHost, cpu: int) -> None:
-    """Have one CPU take the packets of the host's device, and a ruleset cost time for each.
+    """Make one CPU process the packets of the host's device, and a ruleset cost time for each.
 
-    Raises: Unsupported without nft, or where RPS may not be set.
+    Raises: Unsupported without nft, or if RPS may not be set.
     """
     drops = "".join(f"  udp sport {1000 + i} udp dport {20_000 + i} drop\n" for i in range(_RULES))
     rules = f"table inet lab {{\n chain first {{\n  type filter hook prerouting priority -300;\n{drops} }}\n}}\n"

@@ -1,4 +1,4 @@
-"""How a verdict is scored: by what was measured in the scene, never by the rules that made it. Pure."""
+"""Scores a verdict by what was measured in the scene, never by the rules that made it. Pure."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from halfopen.core.errors import UsageError
 from halfopen.core.units import duration_s
 from halfopen.lab.scenes.truth import Truth
 
-# The ids that name a cause; every other id is an effect, a note on the reading, or unknown here.
+# The ids that name a cause. Every other id is an effect, a note on the reading, or unknown here.
 CAUSES: Final = frozenset(
     {
         *("spoofed-flood", "few-sources-flood", "prefix-flood", "acked-flood", "scan", "slow-path", "synacks-lost"),
@@ -32,11 +32,11 @@ CAUSES: Final = frozenset(
     }
 )
 HOSTILE: Final = frozenset({"spoofed-flood", "few-sources-flood", "prefix-flood", "acked-flood", "scan"})
-# Ids that say nothing wrong whatever is true.
+# Ids that are never wrong, whatever is true.
 NEUTRAL: Final = frozenset({"cannot-tell", "not-shown", "incomplete-reading", "may-have-answered", "answered"})
 _BAD: Final = frozenset({"warning", "critical"})
 _PREFIX: Final = re.compile(r"(?<![\w.:])(?:\d+(?:\.\d+){3}|[0-9a-f]*:[0-9a-f:]+:[0-9a-f:]*)(?:/\d+)?(?![\w.:])")
-# A guard (`protect`) is not among them: behind it clients get in.
+# A guard (`protect`) is not destructive: clients get in through it.
 _DESTRUCTIVE: Final = ("release", "block", "close")
 
 
@@ -86,7 +86,7 @@ def _right(wanted: list[tuple[str, ...]], causes: list[dict[str, Any]], reasons:
     asked = [set(one) for one in wanted if one]
     if not asked:
         return not causes and not any(r["level"] in _BAD for r in reasons)
-    # A note on the reading explains nothing, and may stand anywhere; an effect that comes first hides the cause.
+    # A note on the reading explains nothing and may come anywhere; an effect that comes first hides the cause.
     named = [means(r["id"]) for r in reasons if r["id"] not in NEUTRAL or means(r["id"])]
     if len(asked) == 1:
         return bool(named) and bool(named[0] & asked[0])
@@ -103,7 +103,7 @@ def _true(truth: Truth, id: str) -> bool:
         "cookies-off": truth.settings.get("tcp_syncookies") == "0" and drops > 0,
         "cookies-always": truth.settings.get("tcp_syncookies") == "2",
         "abort-on-overflow": truth.settings.get("tcp_abort_on_overflow") == "1",
-        # What stays is of no client: the default is too long for it.
+        # No client is behind the connections that stay: the default is too long for them.
         "release-time-long": nobody_there(truth) and truth.half_open > 0,
         "handshakes-finish": any(stream.honest and stream.connected for stream in truth.streams),
     }
@@ -116,7 +116,9 @@ def nobody_there(truth: Truth) -> bool:
 
 
 def _accuses(truth: Truth, reason: dict[str, Any]) -> bool:
-    """Whether it calls traffic hostile where nobody is, or names as silent a source that completes."""
+    """Whether the finding calls traffic hostile although nobody is, or names as silent a source that completes
+    handshakes.
+    """
     if not means(reason["id"]) & HOSTILE:
         return False
     if not truth.hostile:
@@ -135,7 +137,7 @@ def _completes(truth: Truth, prefix: str) -> bool:
     return truth.completes(prefix) > 0
 
 
-# Facts of another name than the counter that they are read from.
+# Facts whose name differs from that of the counter that they are read from.
 _OF: Final = {
     "completions": "PassiveOpens",
     "cookies_unanswered": "SyncookiesSent",
@@ -153,7 +155,7 @@ _INTERVAL_S: Final = 0.45
 
 
 def contradicted(before: Mapping[str, int], after: Mapping[str, int], verdict: dict[str, Any]) -> list[str]:
-    """The facts of a verdict that the kernel's counters contradict; read before and after it, since the kernel began.
+    """The facts of a verdict that contradict the kernel's counters, which were read before and after it.
 
     A total lies between the two, a rate or a count between two looks is no more than the counter moved.
     """
@@ -180,7 +182,7 @@ def contradicted(before: Mapping[str, int], after: Mapping[str, int], verdict: d
 
 
 def harms(truth: Truth, command: str) -> bool:
-    """Whether a command would take from clients that complete: a source that does, or all whatever their age."""
+    """Whether a command would harm clients that complete: it names such a source, or takes connections of any age."""
     words = shlex.split(command)
     if words[:1] != ["halfopen"] or not set(words[1:2]) & set(_DESTRUCTIVE) or "--dry-run" in words:
         return False

@@ -1,4 +1,4 @@
-"""The stage of a scene: the ground, what was put on it, what is drawn, and what is true."""
+"""The stage of a scene: the hosts, the programs and clients on them, the numbers drawn, and the truth."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ T = TypeVar("T")
 _POLL_S: Final = 0.05
 _READY_S: Final = 40.0
 _PORTS: Final = (22, 25, 80, 110, 143, 443, 465, 587, 993, 1883, 3306, 5060, 5432, 6379, 8080, 8443, 9000, 9735, 27017)
-# Where hostile prefixes are drawn: never real clients' addresses.
+# Hostile prefixes are drawn from here, never from real clients' addresses.
 _HOSTILE_V4: Final = "172.16.0.0/12"
 _HOSTILE_V6: Final = "2001:db8:6600::/40"
 
 
 def _kernel_counters() -> dict[str, int]:
-    # Not by the product's reader: it is judged by what is read here.
+    # Read without the product's reader, which is judged by what is read here.
     with open("/proc/thread-self/net/dev", encoding="ascii") as f:
         devices = [line.partition(":")[2].split() for line in f if ":" in line]
     made = {"DeviceRxDropped": sum(int(columns[3]) for columns in devices)}
@@ -129,7 +129,7 @@ class Stage:
         self.wire.add(WireRule(client=client, delay_s=seconds / 2, spread_s=spread_s / 2, jitter_s=seconds / 20))
 
     def silent(self, app: App, kind: str, rate: float, prefixes: tuple[str, ...] = (), addresses: int = 1) -> raw.Raw:
-        """SYNs that nobody follows up, straight to the server. kind: "spoofed", "few" or "prefix"."""
+        """SYNs that nobody follows up, sent straight to the server. kind: "spoofed", "few" or "prefix"."""
         draw = raw.within(list(prefixes), addresses) if prefixes else raw.spoofed(self.family == 6)
         return self._send(self.ground.inlet, SERVER_END.mac, draw, kind, rate, (app.port,), prefixes)
 
@@ -206,7 +206,7 @@ class Stage:
             time.sleep(_POLL_S)
 
     def wait(self, seconds: float) -> None:
-        """Let the scene run for so long: what is seen needs a past."""
+        """Let the scene run for this long, because what is to be seen needs a past."""
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
             time.sleep(min(_POLL_S, max(0.0, deadline - time.monotonic())))
@@ -238,12 +238,12 @@ class Stage:
         return b"".join(packed(row[4].rpartition(":")[0].strip("[]")) for row in waiting)
 
     def ready(self) -> None:
-        """There is something to see from now on."""
+        """From now on there is something to see."""
         self.ready_at = time.monotonic()
 
     def truth(self) -> Truth:
         """The truth now, measured."""
-        # Beginnings first: whoever finishes while this is read is not taken for one who cannot.
+        # The handshakes begun are read first, so a client that finishes meanwhile is not taken for one that cannot.
         began = [clients.truth() for clients in self.clients]
         now, begun = self.counters(), self._begun
         served = []

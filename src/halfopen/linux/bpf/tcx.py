@@ -24,7 +24,7 @@ _MOST_MAPS: Final = 64
 
 
 class _LinkInfo(ctypes.Structure):
-    # The beginning of struct bpf_link_info, with what it has of a tcx link; of an XDP link likewise.
+    # The beginning of struct bpf_link_info with its fields of a tcx link, which an XDP link has as well.
     _fields_ = (
         *((name, ctypes.c_uint32) for name in ("type", "id", "program_id", "padding", "ifindex", "attach_type")),
         ("rest", ctypes.c_uint8 * 40),
@@ -54,7 +54,7 @@ def attach(program: int, ifindex: int) -> int:
     """Attach a program (its descriptor) at tc ingress of a device of the calling thread's network namespace, behind
     those that are there; the descriptor of the link. Closing it detaches the program.
 
-    libbpf before 1.3 knows no tcx, and passes the number on as it is. Source: tcx_link_attach(), Linux 6.6.
+    libbpf before 1.3 does not know tcx, but passes the number on as it is. Source: tcx_link_attach(), Linux 6.6.
     Raises: Unsupported, NotPermitted, KernelError.
     """
     fd: int = libbpf.library().bpf_link_create(program, ifindex, _BPF_TCX_INGRESS, None)
@@ -70,8 +70,9 @@ def attach(program: int, ifindex: int) -> int:
 
 @dataclass(frozen=True, slots=True)
 class TcxLink:
-    """A link of any process: its id, the device (of a namespace that the kernel does not tell), the program, and the
-    ids of its maps by their names."""
+    """A link of any process: its id, the index of the device (the kernel does not say in which namespace), the
+    program, and the ids of the program's maps by name.
+    """
 
     id: int
     ifindex: int
@@ -80,13 +81,13 @@ class TcxLink:
     maps: tuple[tuple[str, int], ...]
 
 
-# The links that are of another type, and stay so: an id is given to another link only after all of 31 bits were given
-# (idr_alloc_cyclic() in kernel/bpf/syscall.c). A watch looks at all links again and again.
+# Links of other types, which need no second look: an id is reused only after all of 31 bits were given out
+# (idr_alloc_cyclic() in kernel/bpf/syscall.c). A watch looks at all links over and over.
 _others: Final[set[int]] = set()
 
 
 def links(prefix: str) -> list[TcxLink]:
-    """The tcx and XDP links of this machine whose program's name begins so.
+    """The tcx and XDP links of this machine whose program's name begins with `prefix`.
 
     Raises: NotPermitted without CAP_SYS_ADMIN, Unsupported, KernelError.
     """
@@ -162,9 +163,9 @@ def _program(id: int) -> tuple[str, tuple[tuple[str, int], ...]]:
 
 
 def open_map(id: int, value_bytes: int) -> int:
-    """A descriptor of a map of any process, by its id, whose values are so long.
+    """A descriptor of a map of any process, by its id.
 
-    Raises: Unsupported where they are of another length, NotPermitted, KernelError.
+    Raises: Unsupported if its values have another length, NotPermitted, KernelError.
     """
     fd: int = libbpf.library().bpf_map_get_fd_by_id(id)
     if fd < 0:

@@ -25,7 +25,7 @@ from halfopen.read import closing, reader
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ClosingLook:
-    """What was seen of a namespace, and the verdict on it. sample: of the last look."""
+    """The result of looking at a namespace, and the verdict on it. sample: that of the last look."""
 
     sample: Sample
     model: ClosingModel

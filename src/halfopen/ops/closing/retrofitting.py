@@ -1,4 +1,4 @@
-"""Keepalive onto connections that are already open, and back as it was."""
+"""Sets keepalive on connections that are already open, and restores it."""
 
 from __future__ import annotations
 
@@ -38,12 +38,12 @@ from halfopen.wire.bpf_records import ACTED
 
 NOTHING: Final = KeepaliveOptions(None)
 """Set on a connection, it tells what its options are."""
-# Packets that a CPU takes from loopback and veth at a time, where the setting is not shown.
+# How many packets a CPU takes from loopback and veth at a time, if the setting cannot be read.
 _BACKLOG: Final = 1000
 
 
 def in_bursts(outcome: ChangedConnections) -> tuple[str, ...]:
-    """What is to be known of so many connections with keepalive.
+    """A warning about keepalive on very many connections.
 
     The kernel rounds a timer up by as much as an eighth (kernel/time/timer.c), so thousands of probes leave within one
     jiffy, and `enqueue_to_backlog()` takes netdev_max_backlog of them: 390,731 of 400,000 healthy connections over
@@ -57,26 +57,26 @@ def in_bursts(outcome: ChangedConnections) -> tuple[str, ...]:
 
 
 def left_open(where: Namespace) -> tuple[str, ...]:
-    """How the changes of a halfopen that was killed meanwhile are undone."""
+    """How to undo the changes of a halfopen that was killed meanwhile."""
     return tuple(LEFT_OPEN.format(id=id, netns=netns_words(where.name)) for id in options_record.left_open(where))
 
 
 def is_plain(filter: ClosingFilter) -> bool:
-    """Whether the program in the kernel can judge the filter by itself."""
+    """Whether the program in the kernel can apply the filter on its own."""
     return replace(filter, states=(), idle_s=None).empty
 
 
 def onto_all(
     action: ChangeConnections, states: int, outcome: ChangedConnections, *, dry_run: bool
 ) -> ChangedConnections | None:
-    """Keepalive onto every connection in some states, of which neither processes nor cookies are asked: the program in
-    the kernel judges each as it comes to it. None where that may not be used.
+    """Set keepalive on every connection in some states, without asking for processes or cookies: the program in the
+    kernel judges each connection as it comes to it. None if that program may not be used.
 
     Connections that wait for accept() and those that nobody holds are set as well, which does no harm.
     """
     options = action.options or KeepaliveOptions()
     try:
-        # To count a million takes a tenth of a second. That is needed only where there may be more than are allowed.
+        # Counting a million takes a tenth of a second, and is needed only if there may be more than are allowed.
         matched = 0
         if dry_run or sum(procfs.socket_totals()) > action.most:
             matched = _how_many(action.filter, states)
@@ -118,7 +118,7 @@ def onto_all(
 
 
 def _how_many(filter: ClosingFilter, states: int) -> int:
-    """Connections that a plain filter means. Raises: as `closing.read`."""
+    """How many connections a plain filter selects. Raises: as `closing.read`."""
     if filter.idle_s is None:
         counts = closing.count()
         return sum(counts.of(state) for state in range(STATES) if states >> state & 1) - (
@@ -131,7 +131,7 @@ def _how_many(filter: ClosingFilter, states: int) -> int:
 def keepalive(
     action: ChangeConnections, states: int, found: MeantConnections, outcome: ChangedConnections, stop: threading.Event
 ) -> ChangedConnections:
-    """Set options on the connections that were found, each after what they are was written to the record.
+    """Set options on the connections that were found, after writing the present ones to the record.
 
     Raises: JournalError before anything is changed; KernelError.
     """
@@ -173,7 +173,8 @@ def _with_record(done: ChangedConnections, id: str, options: KeepaliveOptions) -
 
 
 def restore(action: RestoreOptions, ns: Netns, *, dry_run: bool = False) -> ChangedConnections:
-    """Undo a keepalive by its record. In a dry run, those match that still exist; else all of the record.
+    """Undo a keepalive by its record. In a dry run, only connections that still exist match; otherwise all of the
+    record.
 
     Raises: UnknownTarget, NotPermitted, Unsupported, KernelError, JournalError.
     """
@@ -222,8 +223,8 @@ def _set_back(rows: NDArray[Any], outcome: ChangedConnections, notes: list[str])
 
 
 def as_they_were(rows: NDArray[Any]) -> NDArray[Any]:
-    """MEANT rows (K,) that set the options of K records (dtype ACTED) again; a number of the sysctls stands for "not
-    set", which the kernel does not take.
+    """MEANT rows (K,) that set the options of K records (dtype ACTED) again; a value of the sysctls stands for "not
+    set", which the kernel cannot restore.
     """
     usual = proving.keepalive_settings()
     wanted = meant(len(rows))

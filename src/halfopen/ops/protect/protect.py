@@ -20,17 +20,17 @@ from halfopen.ops.protect.armed import Armed
 from halfopen.ops.protect.space import Chosen
 from halfopen.read.guards import guards_in
 
-# Behind the last SYN-ACK the ACK part stays so long: the longest round trip, and a client's first retransmission.
+# How long ACKs are still taken after the last SYN-ACK: the longest round trip, and a client's first retransmission.
 LINGER_S: Final = 3.0
 _READ_EVERY_S: Final = 1.0
-# A client is reset for every SYN-ACK that goes out behind this.
+# How often tcp_syncookies is read: once it is 0, every SYN-ACK that the guard sends resets its client.
 _COOKIES_EVERY_S: Final = 0.1
 
 Tell = Callable[[GuardReading], None]
 
 
 def preview(action: Protect, ns: Netns) -> Protected:
-    """What a Protect would guard; nothing is changed. Raises: as `execute`."""
+    """The listeners that a Protect would guard; nothing is changed. Raises: as `execute`."""
     rung, notes = rungs.choose(action.rung)
     chosen = ns.run(lambda: _chosen(action, rung))
     return Protected(action, chosen.guarded, GuardCounts(), dry_run=True, notes=(*notes, *chosen.notes), rung=rung)
@@ -54,10 +54,10 @@ def execute(
     why: Callable[[], str] | None = None,
     linger_s: float = LINGER_S,
 ) -> Protected:
-    """Guard until the time is up, `stop` is set or the guard has to end; `tell` hears a reading a second.
+    """Guard until the time is up, `stop` is set or the guard has to end; `tell` is called with a reading every second.
 
-    begun: hears what is guarded once the guard is armed. ending: hears for how long clients may still finish, once no
-    SYN is answered any more. why: says why `stop` was set, for the record. linger_s: that time.
+    begun: called with what is guarded, once the guard is armed. ending: called with the time for which clients may
+    still finish (linger_s), once no SYN is answered any more. why: returns why `stop` was set, for the record.
 
     Raises: CannotGuard, UnknownTarget, Unsupported, NotPermitted, KernelError before anything is changed.
     """

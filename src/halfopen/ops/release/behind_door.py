@@ -1,11 +1,10 @@
 """Releasing with the door held: no victim can finish its handshake between the look and the destroy.
 
-A census finds the victims. Then each is given its cookie, by which SOCK_DESTROY will know it, and the door is held for
-them: from there on none of them can complete. A second census, with the door held, shows which of them are half-open
-still. A request whose last ACK came in between is not: it was turned into a connection, or it waits for data
+A census finds the victims. Then each is given its cookie, by which SOCK_DESTROY will identify it, and the door is held
+for them: from then on none of them can complete. A second census, with the door held, shows which of them are
+half-open still. A request whose last ACK came in between is not: it was turned into a connection, or it waits for data
 (TCP_DEFER_ACCEPT) or for room in the accept queue, and the kernel says so (`acked`). The others are destroyed as they
-are met,
-and the door is opened again.
+are met, and the door is opened again.
 """
 
 from __future__ import annotations
@@ -32,10 +31,10 @@ from halfopen.read.requests import kernel_code
 
 # Connections are passed over where others come and go around them; a few rounds find them all.
 MAX_ROUNDS: Final = 5
-# Up to so many victims are given their cookies one by one. Asking for one takes as long as _ONE_OF of a dump.
+# Up to this many victims are given their cookies one by one: asking for one takes as long as _ONE_OF of a dump.
 _FEW: Final = 16 * 1024
 _ONE_OF: Final = 6
-# The clock is asked before a census asks it: who was old enough for the first one is so for the second.
+# The clock is read before the census, so a connection that was old enough for the first census is so for the second.
 _SLACK_S: Final = 0.01
 
 
@@ -68,8 +67,8 @@ class _Found:
         return sum(len(part) for part in self.hashes)
 
     def keep(self, rows: NDArray[Any], chains: NDArray[np.uint32], *, all_rows: bool) -> None:
-        """Keep rows (N,) REQUEST, and chains (N,), the hash chain of each. all_rows False: the rows of a few only; of
-        more, their hashes alone.
+        """Keep rows (N,) REQUEST, and chains (N,), the hash chain of each. all_rows False: keep rows only while they
+        are few; of more, keep only the hashes.
         """
         self.hashes.append(hashes(rows))
         if all_rows or self.kept <= _FEW:
@@ -125,7 +124,7 @@ def count(census: Census, meant: Meant, counts: ReleaseCounts) -> None:
 
 
 def run(kill: socket, census: Census, door: AnyDoor, meant: Meant, counts: ReleaseCounts, stop: Stop) -> None:
-    """Release what is meant at this moment."""
+    """Release the connections that are selected at this moment."""
     begun = time.monotonic()
     left_at_first = 0
     rounds = 0
@@ -144,7 +143,7 @@ def run(kill: socket, census: Census, door: AnyDoor, meant: Meant, counts: Relea
 
 
 def _as_of(meant: Meant, begun: float, slack_s: float = 0.0) -> Meant:
-    """Who was meant at `begun`: connections that came, or reached the age limit, later are not."""
+    """Which were selected at `begun`: connections that came or reached the age limit later are not."""
     return meant.older(time.monotonic() - begun - slack_s)
 
 

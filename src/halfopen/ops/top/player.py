@@ -1,4 +1,4 @@
-"""Where a replay is: pure but for the clock that it is given."""
+"""The position of a replay. Pure: the clock is an argument."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ class Player:
     speed: float = 1.0
     paused: bool = False
     at: int = 0
-    # What is shown on the clock of the record, at this time of the clock that is given.
+    # The time of the record that is shown at this time of the given clock.
     _position_s: float = 0.0
     _since_s: float = 0.0
-    # At the end, also of what is still to come.
+    # Stay at the end, also when more moments come.
     _at_end: bool = False
 
     def begin(self, now_s: float) -> None:
@@ -37,7 +37,7 @@ class Player:
         return bool(self.moments)
 
     def advance(self, now_s: float) -> None:
-        """Go on to what is to be shown at this time."""
+        """Go on to the moment that is to be shown at this time."""
         if self._at_end:
             self._position_s = self.moments[-1]
         elif not self.paused:

@@ -1,4 +1,4 @@
-"""What a watch keeps of a namespace between its readings, and the verdict on each."""
+"""The state that a watch keeps of a namespace between readings, and the verdict on each reading."""
 
 from __future__ import annotations
 
@@ -27,18 +27,18 @@ from halfopen.core.where import Namespace
 from halfopen.linux.netns import Netns
 from halfopen.read import before_tcp, ways, workers
 
-# What an idle namespace shows, of its settings alone, is judged again after so long; after the longer time also where
-# nothing changed that a rule reads: for a thousand listeners all rules take 40 ms.
+# An idle namespace, whose findings come from its settings alone, is judged again after this time; after the longer
+# time even if nothing changed that a rule reads, because all rules take 40 ms for a thousand listeners.
 _IDLE_S: Final = 60.0
 _AT_REST_S: Final = 600.0
 # Looking at the processes on whose sockets connections wait may take this share of the time at most.
 _WORKERS_SHARE: Final = 0.01
-# The same of what is before TCP: it takes a third of a millisecond.
+# The same for reading losses before TCP, which takes a third of a millisecond.
 _LOST_SHARE: Final = 0.002
-# A route that was repaired is seen after so long.
+# A repaired route is noticed after this time.
 _WAYS_S: Final = 5.0
 _NEARLY_FULL: Final = 0.9
-# Rates over a longer time than this tell nothing of now.
+# Rates over a longer time than this say nothing about the present.
 _LOST_S: Final = 90.0
 _EVENTS: Final = ("ListenDrops", "ListenOverflows", "SyncookiesSent", "TCPReqQFullDrop", "IPReversePathFilter")
 
@@ -72,7 +72,8 @@ class Known:
     verdict: Verdict | None = None
     rest: Model | None = None
     looked_at_s: float = float("-inf")
-    # Of these listeners it is known whether something waits: a thousand idle ones are the very same at each reading.
+    # The listeners of which it is known whether something waits: a thousand idle ones are the same objects at each
+    # reading.
     _listeners: tuple[ListenerView, ...] = ()
     _something_waits: bool = False
 
@@ -85,7 +86,7 @@ class Known:
         """The verdict on a reading, against the one before it, and the reading with all that was judged; None where
         nothing is to be judged, or where only depths were read of a queue that holds requests.
 
-        A verdict that cannot tell gives way to the last one that could, while that still stands.
+        If a verdict cannot tell the cause, the last one that could takes its place while it still holds.
         """
         if model.sample.depths and model.half_open:
             return model, None
@@ -112,19 +113,19 @@ class Known:
         return model, kept
 
     def _with_ways(self, model: Model) -> Model:
-        """With the routes back to clients that ask again, now and then anew."""
+        """The Sample with the routes back to clients that retransmit their SYN, read anew now and then."""
         now, where = time.monotonic(), model.sample.where
         if now >= self.ways_again_at_s:
             asked, ns = _ways_back.wanted(model), Netns(where.name, where.inode, where.path, where.lives_in)
             try:
                 self.ways = ns.run(lambda: ways.read(asked)) if asked else None
             except HalfopenError:
-                self.ways = None  # the verdict rests on who asks again
+                self.ways = None  # the verdict depends on which clients retransmit
             self.ways_again_at_s = now + _WAYS_S
         return model if self.ways is None else replace(model, sample=model.sample.with_part(self.ways))
 
     def _with_workers(self, model: Model) -> Model:
-        """With what the processes do on whose sockets connections wait, if there is time for it."""
+        """The Sample with the activity of processes on whose sockets connections wait, if there is time for it."""
         began = time.monotonic()
         pids = holders(model) if began >= self.workers_again_at_s else []
         if not pids:
@@ -136,7 +137,7 @@ class Known:
         return replace(model, sample=model.sample.with_part(self.workers))
 
     def _with_lost(self, model: Model) -> Model:
-        """With what is lost before TCP, if there is time for it: no queue of a listener shows that."""
+        """The Sample with the losses before TCP, if there is time for it; no queue of a listener shows them."""
         began, where = time.monotonic(), model.sample.where
         if began < self.lost_again_at_s:
             return model if self.lost is None else replace(model, sample=model.sample.with_part(self.lost))
@@ -153,7 +154,7 @@ class Known:
         return replace(model, sample=model.sample.with_part(self.lost))
 
     def keep(self, model: Model, verdict: Verdict | None) -> None:
-        """A reading was decided on."""
+        """Keep a reading that was decided on."""
         self.last = model.bare()
         self.previous = self.last.sample
         if verdict is not None:
@@ -161,12 +162,12 @@ class Known:
             self.judged_at_s, self.busy = model.sample.monotonic_s, self._is_busy(model) or self._losing()
 
     def _rests(self, model: Model) -> bool:
-        """Whether a reading shows nothing of the moment."""
+        """Whether a reading shows nothing that is going on."""
         lost = LostRates() if self.lost is None else lost_rates(self.lost)
         return not self._table_nearly_full() and at_rest(model, lost)
 
     def _holds(self, model: Model) -> bool:
-        """Whether the last verdict holds for a reading at rest, so that no rule need be asked."""
+        """Whether the last verdict still holds for a reading at rest, so that no rule need be evaluated."""
         soon = model.sample.monotonic_s < self.judged_at_s + _AT_REST_S
         return soon and self.rest is not None and verdict_holds(self.rest, model)
 

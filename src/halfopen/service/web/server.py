@@ -1,7 +1,7 @@
 """Serves the page: HTTP/1.1, one request a connection, in a thread with a loop of its own.
 
-Everything is bounded, whoever connects: how many connections there are, the head of a request, the time for one, the
-time for an answer, how many streams there are and how far one may be behind.
+Everything is bounded: the number of connections, the head of a request, the time for a request and for an answer, the
+number of streams and how far one may lag.
 """
 
 from __future__ import annotations
@@ -26,12 +26,13 @@ HEAD_S: Final = 10.0
 SLOW_S: Final = 10.0
 """A client has so long to take what it is sent."""
 _BACKLOG: Final = 128
-# What the kernel keeps of a stream that nobody reads; the loop itself keeps one event.
+# How much the kernel buffers of a stream that nobody reads; the loop itself keeps one event.
 _SEND_BUFFER: Final = 64 * 1024
 _LINGER_S: Final = 1.0
 _REST_MOST: Final = 64 * 1024
 
-# Of every answer. The page has no inline script or style, loads nothing from elsewhere, and nobody may frame it.
+# Headers of every answer. The page has no inline script or style, loads nothing from elsewhere, and nobody may frame
+# it.
 _ALWAYS: Final = (
     "Content-Security-Policy: default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
     "img-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; "
@@ -65,7 +66,7 @@ class EventStream:
 
 
 class Site(Protocol):
-    """What there is to see."""
+    """The content that is served."""
 
     async def answer(self, request: HttpRequest) -> HttpAnswer | EventStream:
         """The answer to a request. Raises: HttpRefusal."""
@@ -94,7 +95,7 @@ class PageServer:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
     def call(self, what: Callable[[], None]) -> None:
-        """Have the loop do something, from any thread."""
+        """Run something in the loop, from any thread."""
         with suppress(RuntimeError):  # the loop has ended
             self._loop.call_soon_threadsafe(what)
 
@@ -104,7 +105,7 @@ class PageServer:
         return self._thread.is_alive()
 
     def close(self) -> None:
-        """Serve no more."""
+        """Stop serving."""
         self.call(self._end.set)
         self._thread.join(timeout=2)
 
@@ -157,7 +158,7 @@ class PageServer:
             await self._stream(writer, found)
 
     def _room(self) -> bool:
-        """Have one that can make room do so. Returns whether there was one."""
+        """Close a connection that can make room. Returns whether there was one."""
         for those in (self._answered, self._asking):
             for oldest in those:
                 del those[oldest]
@@ -189,7 +190,9 @@ class PageServer:
             await writer.drain()
 
     async def _rest(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Take what a client still sends, for a moment, lest the kernel resets the connection before it has read."""
+        """Read what a client still sends, for a moment, or the kernel would reset the connection before the client has
+        read the answer.
+        """
         writer.write_eof()
         self._answered[writer] = None
         try:
