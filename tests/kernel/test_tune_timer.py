@@ -16,12 +16,12 @@ import pytest
 import tuning
 from halfopen.core.tune import keys
 from halfopen.core.tune.goals import WantedSetting
-from halfopen.linux import netns
+from halfopen.linux import netns, systemd
 from halfopen.linux.netns import resolve
 from halfopen.ops.tune import arm, tune
 from halfopen.ops.tune.timer import undo_at
 from peers import until
-from run import SRC, halfopen
+from run import halfopen
 
 if TYPE_CHECKING:
     from halfopen.lab import Lab
@@ -108,7 +108,7 @@ def test_systemd_sees_to_it_where_it_runs(
     run = 'for w; do case $w in --setenv=*) e="$e ${w#--setenv=}";; --) break;; esac; done\n'
     run += f'while [ "$1" != -- ]; do shift; done; shift\nenv -i {_mark()} $e "$@" >/dev/null 2>&1 &'
     _systemd_run(tmp_path, f"{keep}\n{run}")
-    monkeypatch.setattr(arm, "SYSTEMD", str(tmp_path))
+    monkeypatch.setattr(systemd, "RUNS", str(tmp_path))
     monkeypatch.setattr(arm, "_systemd_is_first", lambda: True)
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
     there = lab.server.spawn(["cat"], stdin=subprocess.PIPE)
@@ -136,7 +136,7 @@ def test_a_child_sees_to_it_where_systemd_refuses(
     lab: Lab, state: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     _systemd_run(tmp_path, "exit 1")
-    monkeypatch.setattr(arm, "SYSTEMD", str(tmp_path))
+    monkeypatch.setattr(systemd, "RUNS", str(tmp_path))
     monkeypatch.setattr(arm, "_systemd_is_first", lambda: True)
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
     there = lab.server.spawn(["cat"], stdin=subprocess.PIPE)
@@ -157,7 +157,3 @@ def test_nothing_is_changed_when_nobody_would_undo_it(space: str, monkeypatch: p
         tuning.apply([WantedSetting(keys.SYNACK, 1, "test")], resolve(space), for_s=600.0)
     assert tuning.held(space) == before
     assert [c.state for c, _ in tune.log()[1]] == ["refused"]
-
-
-def test_the_checkout_is_what_the_child_runs() -> None:
-    assert arm._python_path().split(os.pathsep)[0] == str(SRC)

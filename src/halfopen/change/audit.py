@@ -14,7 +14,7 @@ import time
 from typing import Any, Final
 
 from halfopen.core.errors import HalfopenError
-from halfopen.linux import files, small_files, state
+from halfopen.linux import files, small_files, state, systemd
 
 ENVIRONMENT: Final = "HALFOPEN_AUDIT_LOG"
 _NAME: Final = "audit.jsonl"
@@ -23,7 +23,6 @@ _OPTION: Final = {"release": "--audit-log PATH or "}
 # How long to wait for the lock: another writer holds it while it pushes a line to the disk. Without the lock the line
 # is appended all the same, see `files.append`.
 _WAIT_S: Final = 5.0
-_JOURNAL: Final = "/run/systemd/journal/socket"
 
 
 def default_path() -> str:
@@ -100,7 +99,7 @@ def _to_journal(record: dict[str, Any]) -> None:
     """
     try:
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as s:
-            s.sendto(_datagram(record), socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL, _JOURNAL)
+            s.sendto(_datagram(record), socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL, systemd.JOURNAL)
     except Exception:
         return
 

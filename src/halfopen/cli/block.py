@@ -8,6 +8,7 @@ import click
 
 from halfopen.cli.completing import files
 from halfopen.cli.options import audit_log_option, here, one_netns_option, reason_option
+from halfopen.service.unit import CONFIG
 
 if TYPE_CHECKING:
     from halfopen.core.units import Network
@@ -15,7 +16,6 @@ if TYPE_CHECKING:
 
 _LIST: Final = "list"
 _LONGEST_S: Final = 7 * 86400.0
-_CONFIG: Final = "/etc/halfopen/halfopen.toml"
 
 
 @click.command()
@@ -28,7 +28,7 @@ _CONFIG: Final = "/etc/halfopen/halfopen.toml"
     "--config",
     metavar="FILE",
     shell_complete=files,
-    help=f"Configuration with never.sources (default {_CONFIG}, if it exists).",
+    help=f"Configuration with never.sources (default {CONFIG}, if it exists).",
 )
 @reason_option
 @click.option("--json", "as_json", is_flag=True, help="One JSON document (halfopen.block/1).")
@@ -103,9 +103,9 @@ def _never(config: str | None) -> tuple[Network, ...]:
 
     from halfopen.cli.watch_config import load
 
-    if config is None and not os.path.exists(_CONFIG):
+    if config is None and not os.path.exists(CONFIG):
         return ()
-    return tuple(load(config or _CONFIG).never.sources)
+    return tuple(load(config or CONFIG).never.sources)
 
 
 def _show(ns: Netns, as_json: bool) -> None:

@@ -6,8 +6,7 @@ import click
 
 from halfopen.cli.completing import files
 from halfopen.cli.suggesting import Suggesting
-
-CONFIG = "/etc/halfopen/halfopen.toml"
+from halfopen.service.unit import CONFIG
 
 
 @click.group(cls=Suggesting)

@@ -14,9 +14,7 @@ from typing import Any, Final
 from halfopen.core.errors import EXIT_FAILED, HalfopenError, LabError, Unsupported
 from halfopen.lab.child import die_with
 from halfopen.linux.netns import CLONE_NEWNET, unshare
-from halfopen.linux.userns import may_enter_namespaces
-
-CLONE_NEWUSER: Final = 0x10000000
+from halfopen.linux.userns import CLONE_NEWUSER, may_enter_namespaces
 
 # A setting that forbids it, the value that does, and how to allow it.
 _FORBIDS: Final = (

@@ -11,7 +11,7 @@ from halfopen.linux import proc
 from halfopen.linux.libc import LIBC
 from halfopen.linux.netns import resolve
 
-_CLONE_NEWUSER: Final = 0x10000000
+CLONE_NEWUSER: Final = 0x10000000
 _NS_GET_USERNS: Final = 0xB701  # linux/nsfs.h, since 4.9
 
 
@@ -41,6 +41,6 @@ def join_owner(spec: str) -> None:
         os.close(fd)
     try:
         if not os.path.samestat(os.fstat(owner), os.stat("/proc/self/ns/user")):
-            LIBC.setns(owner, _CLONE_NEWUSER)
+            LIBC.setns(owner, CLONE_NEWUSER)
     finally:
         os.close(owner)

@@ -11,9 +11,9 @@ from typing import Final
 from halfopen.core.errors import Undelivered
 from halfopen.core.notice import Notice
 from halfopen.core.sections.notify import NotifySettings
+from halfopen.linux import systemd
 from halfopen.notify.receiver import Message
 
-_JOURNAL: Final = "/run/systemd/journal/socket"
 _SYSLOG: Final = "/dev/log"
 # Every record of an incident, for `journalctl MESSAGE_ID=…`.
 MESSAGE_ID: Final = "9f0f6e3c5d0b4c5b8a6f2a1f5f6d7c31"
@@ -32,7 +32,7 @@ class SystemdJournal:
     batch = 1
 
     def __init__(self, settings: NotifySettings) -> None:
-        self._path = settings.path or _JOURNAL
+        self._path = settings.path or systemd.JOURNAL
 
     def send(self, messages: Sequence[Message], within_s: float) -> str:
         """Hand one message to the journal."""

@@ -96,12 +96,9 @@ def _by_diag(states: int, notes: list[str]) -> _Table:
                 part.rows["remote"][part.rows["flags"] & WIDE != 0] += wide.count
                 wide.add(part.wide)
             rows.add(part.rows)
-            if part.interrupted and _SHAKEN not in notes:
-                notes.append(_SHAKEN)
+            if part.interrupted and sockdiag.INTERRUPTED not in notes:
+                notes.append(sockdiag.INTERRUPTED)
     return rows.take(), wide.take()
-
-
-_SHAKEN: Final = "the kernel flagged the dump as interrupted: some connections may be missing or shown twice"
 
 
 def _with_owners(found: OpenSockets, states: int, notes: list[str]) -> OpenSockets:

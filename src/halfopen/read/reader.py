@@ -12,7 +12,7 @@ from halfopen.core.units import plural
 from halfopen.core.where import Namespace
 from halfopen.linux import identity, netns
 from halfopen.linux.netns import Netns
-from halfopen.read import head, procfs
+from halfopen.read import head, procfs, sockdiag
 from halfopen.read.probe import Draft, Probe, as_root
 from halfopen.read.who_listens import add_owners
 
@@ -20,8 +20,6 @@ T = TypeVar("T")
 
 SETTINGS_S: Final = 5.0
 """Where nothing changes of the listeners, settings are read again so often."""
-
-_INTERRUPTED = "the kernel flagged the dump as interrupted: some connections may be missing or shown twice"
 
 
 def read(
@@ -103,7 +101,7 @@ def _read(
         return where, draft, same, parts, _settings(draft, old, at_rest)
 
     where, draft, same, parts, settings = (ns or netns.current()).run(work)
-    problems = [*draft.problems, _INTERRUPTED] if draft.interrupted else draft.problems
+    problems = [*draft.problems, sockdiag.INTERRUPTED] if draft.interrupted else draft.problems
     # What a search for who listens said of the same listeners.
     told = same.completeness if same is not None and not draft.notes else Completeness(notes=tuple(draft.notes))
     return Sample(

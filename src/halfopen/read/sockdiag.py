@@ -25,6 +25,7 @@ RECV_BYTES: Final = 32 * 1024
 # cache.
 _STRETCH: Final = 512 * 1024
 
+INTERRUPTED: Final = "the kernel flagged the dump as interrupted: some connections may be missing or shown twice"
 SYN_RECV_STATES: Final = 1 << inet_diag.TCP_SYN_RECV
 LISTEN_STATES: Final = 1 << inet_diag.TCP_LISTEN
 _SKMEMINFO: Final = 1 << (inet_diag.INET_DIAG_SKMEMINFO - 1)

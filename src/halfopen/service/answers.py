@@ -17,16 +17,15 @@ import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import IO, Final
 
 from halfopen.core.errors import HalfopenError
 from halfopen.core.units import show_bytes
 from halfopen.linux import threads
+from halfopen.linux.own_code import python_path
 from halfopen.present import terminal
 from halfopen.present.language import CATALOGUES, ENGLISH
 
-_SOURCE: Final = Path(__file__).resolve().parents[2]
 # Of processor time.
 _SHARE: Final = 0.2
 _PATIENCE_S: Final = 30.0
@@ -138,8 +137,7 @@ class Answers:
 
 def run(wanted: Wanted, patience_s: float = _PATIENCE_S) -> Answered:
     """Run `halfopen` with these words, and wait for it. Raises: HalfopenError when it prints or takes too much."""
-    path = os.pathsep.join([str(_SOURCE), *filter(None, [os.environ.get("PYTHONPATH")])])
-    env = {**os.environ, "PYTHONPATH": path, "LC_ALL": "C.UTF-8", "PYTHONUTF8": "1"}
+    env = {**os.environ, "PYTHONPATH": python_path(), "LC_ALL": "C.UTF-8", "PYTHONUTF8": "1"}
     if wanted.language in CATALOGUES:
         # Whether or not that locale is installed here.
         env |= {"LC_ALL": f"{CATALOGUES[wanted.language]}.UTF-8", "LANGUAGE": wanted.language}

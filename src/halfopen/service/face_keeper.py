@@ -24,6 +24,7 @@ from typing import Any, Final
 from halfopen.core.errors import WireError
 from halfopen.core.notice import ReceiverStanding
 from halfopen.linux import files, privileges, threads
+from halfopen.linux.own_code import python_path
 from halfopen.service.messages import PING, SETTINGS, FaceReport, Frames, Parcel, encode
 from halfopen.service.outbox import Outbox
 from halfopen.service.parts import METRICS
@@ -50,7 +51,6 @@ _PIECE: Final = 64 * 1024
 _MODULE: Final = "halfopen.service.face"
 # Accounts that the face may become where the eyes are root's; the first that exists.
 _USERS: Final = ("halfopen", "nobody")
-_SOURCE: Final = Path(__file__).resolve().parents[2]
 
 
 @dataclass(slots=True)
@@ -205,13 +205,12 @@ class FaceKeeper:
     def _started(self, theirs: socket.socket) -> subprocess.Popen[bytes]:
         words = [sys.executable, "-P", "-m", _MODULE, str(theirs.fileno()), str(os.getpid())]
         words += map(str, face_user() or ())
-        path = os.pathsep.join([str(_SOURCE), *filter(None, [os.environ.get("PYTHONPATH")])])
         # Not one of this process's own descriptors but these; they were all opened to be closed on exec.
         return subprocess.Popen(
             words,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
-            env={**os.environ, "PYTHONPATH": path},
+            env={**os.environ, "PYTHONPATH": python_path()},
             cwd="/",
             pass_fds=(theirs.fileno(), *self._descriptors),
         )

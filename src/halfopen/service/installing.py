@@ -12,11 +12,10 @@ from pathlib import Path
 from typing import Final
 
 from halfopen.core.errors import HalfopenError, NotPermitted, Unsupported
-from halfopen.linux import files, small_files, state
+from halfopen.linux import files, small_files, state, systemd
 from halfopen.linux.replacing import replace
 from halfopen.service.unit import CONFIG, DROP_IN, MADE_BY, UNIT, ServiceFile, service_files
 
-SYSTEMD: Final = "/run/systemd/system"
 _PACKAGED: Final = "/usr/bin/halfopen"
 # The unit hides these (ProtectHome, PrivateTmp).
 _HIDDEN: Final = ("/home/", "/root/", "/run/user/", "/tmp/", "/var/tmp/")  # noqa: S108
@@ -161,7 +160,7 @@ def _problem(path: str, error: OSError | files.Unsafe) -> HalfopenError:
 
 
 def _need_systemd() -> None:
-    if not os.path.isdir(SYSTEMD):
+    if not os.path.isdir(systemd.RUNS):
         raise Unsupported(
             "systemd",
             "systemd does not run here",

@@ -14,11 +14,12 @@ from numpy.typing import NDArray
 
 from halfopen.core.addresses import AF_INET6, MAPPED_LOW, V4_MAPPED
 from halfopen.core.filters import Filter
+from halfopen.core.sample.closing import ADDRESSES
 from halfopen.core.sample.growing import Growing
 from halfopen.core.sample.requests import Rows
 
 SORTS: Final = ("age", "expires", "retransmits", "source", "listener")
-# remote and local: the IPv4 address as a number, of a v4-mapped one too; a WIDE record has its place among the wide
+# remote and local: the IPv4 address as a number, of a v4-mapped one too; an IS_WIDE record has its place among the wide
 # addresses in `remote`. form: the bits below.
 RECORD: Final[np.dtype[Any]] = np.dtype(
     [
@@ -32,7 +33,6 @@ RECORD: Final[np.dtype[Any]] = np.dtype(
         ("form", "u1"),
     ]
 )
-WIDE: Final[np.dtype[Any]] = np.dtype([("remote", "V16"), ("local", "V16")])
 IS_IPV6, IS_WIDE, IS_DEFERRED, IS_DOUBTFUL = 1, 2, 4, 8
 _MAPPED_WORDS: Final = np.frombuffer(V4_MAPPED, dtype=">u4")
 _ADDRESS_WORDS: Final = 4
@@ -63,7 +63,7 @@ class Collected:
         self.total = self.deferred = self.doubtful = 0
         self._listing = listing
         self._records = Growing(RECORD)
-        self._wide = Growing(WIDE)
+        self._wide = Growing(ADDRESSES)
 
     def __len__(self) -> int:
         limit = self._listing.limit
@@ -106,7 +106,7 @@ class Collected:
 
     def in_order(self, most: int | None = None, chunk: int = _CHUNK) -> Iterator[tuple[NDArray[Any], NDArray[Any]]]:
         """The first `most` in the order of the listing, a chunk at a time: n records (n,) RECORD, and the addresses of
-        the m WIDE ones among them, in their order (m,) WIDE. Equals are in the order in which they came.
+        the m IS_WIDE ones among them, in their order (m,) ADDRESSES. Equals are in the order in which they came.
         """
         end = len(self) if most is None else min(len(self), most)
         if not end:
@@ -142,7 +142,7 @@ class Collected:
             made[side][at[mapped]] = ours[f"{side}_low"][mapped] & _LOW
         if mapped.all():
             return
-        wide = np.empty(len(at) - int(np.count_nonzero(mapped)), dtype=WIDE)
+        wide = np.empty(len(at) - int(np.count_nonzero(mapped)), dtype=ADDRESSES)
         for side in ("remote", "local"):
             wide[side] = ours[f"{side}_address"][~mapped]
         made["form"][at[~mapped]] |= IS_WIDE

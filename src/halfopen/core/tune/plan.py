@@ -7,13 +7,12 @@ from typing import Any, Final
 
 from halfopen.core.errors import UsageError
 from halfopen.core.policy.actions import FoundValue, PlannedChange
-from halfopen.core.tune.goals import Goals, WantedSetting
+from halfopen.core.tune.goals import NO_GOALS, Goals, WantedSetting
 from halfopen.core.tune.listener import ListenerSummary
 from halfopen.core.tune.spots import ListeningSocket, Place, Spot
 from halfopen.core.tune.sysctl_d import Override
 from halfopen.core.units import Endpoint
 
-_NO_GOALS: Final = Goals()
 # The longest `--reason` of a change or an undo, in characters.
 MOST_REASON: Final = 500
 
@@ -25,7 +24,7 @@ class Request:
     for_s: revert it after this many seconds. persist: keep it across reboots. reason: why, for the records.
     """
 
-    goals: Goals = _NO_GOALS
+    goals: Goals = NO_GOALS
     sets: tuple[WantedSetting, ...] = ()
     only: tuple[str, ...] = ()
     for_s: float | None = None

@@ -11,7 +11,6 @@ import socket
 import struct
 import subprocess
 import sys
-from pathlib import Path
 from typing import Final
 
 from halfopen.core.errors import LabError, Unsupported
@@ -19,8 +18,8 @@ from halfopen.lab.host import LabHost
 from halfopen.lab.wire import carrier
 from halfopen.lab.wire.rules import WireRule
 from halfopen.lab.wiring import CLIENT
+from halfopen.linux.own_code import SOURCE
 
-_SRC: Final = str(Path(__file__).resolve().parents[3])
 _MOST_RULES: Final = carrier.PAGE // 8 - carrier.RULES
 _SIOCETHTOOL: Final = 0x8946
 _ETHTOOL_STXCSUM: Final = 0x17
@@ -103,7 +102,7 @@ class Wire:
         self._process: subprocess.Popen[bytes] | None = None
         with _tap(host, to_server, _FOR_THE_CLIENT) as server, _tap(host, to_client, ()) as client:
             fds = [server.fileno(), client.fileno(), memory]
-            env = {**os.environ, "PYTHONPATH": _SRC, "OPENBLAS_NUM_THREADS": "1"}
+            env = {**os.environ, "PYTHONPATH": SOURCE, "OPENBLAS_NUM_THREADS": "1"}
             words = ["exec", sys.executable, "-P", "-m", "halfopen.lab.wire.carrier"]
             pipe = subprocess.PIPE
             self._process = host.start(words, stdin=pipe, stdout=pipe, pass_fds=fds, env=env)

@@ -14,17 +14,16 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Final
 
 from halfopen.change import audit
 from halfopen.core.errors import HalfopenError, Unsupported
 from halfopen.core.tune.records import Began
-from halfopen.linux import proc, state
+from halfopen.linux import proc, state, systemd
+from halfopen.linux.own_code import python_path
 from halfopen.read import netns_lookup
 
 _TIMER: Final = "halfopen.ops.tune.timer"
-SYSTEMD: Final = "/run/systemd/system"
 _ARMED_WITHIN_S: Final = 15.0
 # As process 1 these start one command and end with it.
 _ENDS_WITH_US: Final = ("tini", "docker-init", "dumb-init", "catatonit", "podman-init", "bwrap", "(sd-stubinit)")
@@ -41,7 +40,7 @@ def arm(begun: Sequence[Began], netns_fd: int, directory: str, audit_log: str) -
     environment = {
         state.ENVIRONMENT: os.path.abspath(directory),
         audit.ENVIRONMENT: os.path.abspath(audit_log),
-        "PYTHONPATH": _python_path(),
+        "PYTHONPATH": python_path(),
     }
     if _systemd_reaches(begun[0].place.path) and _with_systemd(ids, at_s, _left_s(begun[0]), environment):
         return "systemd"
@@ -111,7 +110,7 @@ def _systemd_reaches(path: str) -> bool:
     A container may be shown the host's /run/systemd: what it has started would run there, without our files.
     """
     ours = ("/proc/self/fd/", "/proc/thread-self/fd/", "/dev/fd/", f"/proc/{os.getpid()}/fd/")
-    here = os.path.isdir(SYSTEMD) and os.geteuid() == 0 and shutil.which("systemd-run") is not None
+    here = os.path.isdir(systemd.RUNS) and os.geteuid() == 0 and shutil.which("systemd-run") is not None
     return here and not path.startswith(ours) and _systemd_is_first()
 
 
@@ -124,12 +123,6 @@ def _systemd_is_first() -> bool:
 
 def _command(ids: Sequence[int], at_s: float) -> list[str]:
     return [sys.executable, "-P", "-m", _TIMER, *map(str, ids), "--at", f"{at_s:.3f}"]
-
-
-def _python_path() -> str:
-    # This very code again, also where it runs from a checkout.
-    here = str(Path(__file__).resolve().parents[3])
-    return os.pathsep.join([here, *filter(None, [os.environ.get("PYTHONPATH")])])
 
 
 def _with_systemd(ids: Sequence[int], at_s: float, left_s: float, environment: Mapping[str, str]) -> bool:

@@ -1,0 +1,8 @@
+"""Where systemd is met: the directory by which it is told (sd_booted(3)), and the socket of its journal."""
+
+from __future__ import annotations
+
+from typing import Final
+
+RUNS: Final = "/run/systemd/system"
+JOURNAL: Final = "/run/systemd/journal/socket"
