@@ -9,6 +9,11 @@ from collections.abc import Iterator
 # Before anything loads numpy: its threads would keep this process from entering a user namespace.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
+# Ordinary users of Debian and Ubuntu have 002, with which a test makes files that halfopen refuses.
+os.umask(0o022)
+# Commands that sudo started propose commands with sudo; those of a test are not meant.
+os.environ.pop("SUDO_UID", None)
+
 # What is compiled, rewritten assertions too, is kept for the other workers and the processes that tests start.
 sys.dont_write_bytecode = False
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)

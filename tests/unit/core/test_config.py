@@ -72,7 +72,7 @@ def refused(text: str) -> str:
         ("source = ['1.2.3']", "w.toml:1: source[1]: '1.2.3' is not"),
         ("[release]\nsource = [1]", "w.toml:2: release.source[1]: 1 is not a text"),
         ("[metrics]\nfiel = 'x'", 'w.toml:2: metrics.fiel: unknown key; did you mean "file"?'),
-        ("metrics_file = 'x'\n[metrics]\nfile = 'x'", "w.toml:3: metrics.file: is there twice"),
+        ("metrics_file = 'x'\n[metrics]\nfile = 'x'", "w.toml:3: metrics.file: is given twice, also as metrics_file"),
         ("metrics_file = 1", "w.toml:1: metrics_file: is not a text"),
         ("[metric]\nfile = 'x'", 'w.toml:1: metric: unknown key; did you mean "metrics"?'),
         ("'' = 1", "w.toml:1: "),
