@@ -96,7 +96,7 @@ def _registries() -> Iterator[tuple[str, list[str]]]:
     from halfopen.core.findings import rules as rules  # fills the registry
     from halfopen.core.findings.diagnosis import DOUBTS
     from halfopen.core.findings.registry import RULES
-    from halfopen.core.policy.connection_notes import NOTES
+    from halfopen.core.policy.connection_notes import RECORD
     from halfopen.present.screen.state import SORTS
     from halfopen.present.web.state import registry_texts
 
@@ -112,8 +112,7 @@ def _registries() -> Iterator[tuple[str, list[str]]]:
     )
     yield "core/fields", [text for table in of_commands for f in table for text in (f.title, *f.words) if text]
     yield "present/screen/state.py", list(SORTS)
-    yield "core/closing_filter.py", list(CONDITIONS)
-    yield "core/policy/connection_notes.py", list(NOTES)
+    yield "core/closing_filter.py", [*CONDITIONS, RECORD]
 
 
 # --- halfopen.po ------------------------------------------------------------------------------------------------------

@@ -12,12 +12,13 @@ from halfopen.core.closing_filter import CONDITIONS
 from halfopen.core.fields.closing_changes import CHANGED
 from halfopen.core.fields.field import json_object
 from halfopen.core.policy.connection_actions import ChangedConnections
-from halfopen.core.policy.connection_notes import NOTES, RECORD
+from halfopen.core.policy.connection_notes import RECORD
 from halfopen.core.units import netns_words, printable
 from halfopen.present.findings.words import in_units
 from halfopen.present.language import spoken, tr, tr_n
 from halfopen.present.prose import rows
 from halfopen.present.text import propose
+from halfopen.present.told import told
 
 
 def document(outcome: ChangedConnections) -> dict[str, Any]:
@@ -179,7 +180,6 @@ def _patterns(texts: tuple[str, ...]) -> list[tuple[re.Pattern[str], str]]:
 
 
 _CONDITIONS: Final = _patterns((*CONDITIONS, RECORD))
-_NOTES: Final = _patterns(NOTES)
 _N: Final = re.compile(r"([\d,]+) connections?")
 
 
@@ -189,8 +189,8 @@ def chosen(described: str) -> str:
 
 
 def notes(outcome: ChangedConnections) -> list[str]:
-    """What was not complete, and what else there is to know, as the language has it where it is one of NOTES."""
-    return [_reworded(printable(one), _NOTES) for one in (*outcome.problems, *outcome.notes)]
+    """What was not complete, and what else there is to know, in the language of the reader."""
+    return [told(one) for one in (*outcome.problems, *outcome.notes)]
 
 
 def _reworded(text: str, patterns: list[tuple[re.Pattern[str], str]]) -> str:
