@@ -117,7 +117,7 @@ def _needed(files: list[str]) -> set[str]:
 
 
 def _modules(root: Path, kernel: Path) -> None:
-    (whole,) = kernel.glob("lib/modules/*")
+    (whole,) = (*kernel.glob("lib/modules/*"), *kernel.glob("usr/lib/modules/*"))
     to = root / "lib/modules" / whole.name
     for part in MODULES:
         for found in (*(whole / part).rglob("*.ko*"), *whole.glob(f"{part}*")):
@@ -127,6 +127,8 @@ def _modules(root: Path, kernel: Path) -> None:
             at.parent.mkdir(parents=True, exist_ok=True)
             if found.suffix == ".xz":
                 at.with_suffix("").write_bytes(lzma.decompress(found.read_bytes()))
+            elif found.suffix == ".zst":  # Ubuntu
+                subprocess.run(["zstd", "-qd", str(found), "-o", str(at.with_suffix(""))], check=True)
             else:
                 shutil.copy(found, at)
     for found in whole.glob("modules.builtin*"):

@@ -20,8 +20,8 @@ from halfopen.read import features
 from run import document
 from run import halfopen as command
 
-EBPF = [f"bpf:{p.name}" for p in PROGRAMS] + [f"bpf:{p.name}.{part}" for p in PROGRAMS for part, _ in p.parts]
-PARTS = {f"{p.name}.{part}" for p in PROGRAMS for part, _ in p.parts}
+EBPF = [f"bpf:{p.name}" for p in PROGRAMS] + [f"bpf:{p.name}.{part}" for p in PROGRAMS for part, _, _ in p.parts]
+PARTS = {f"{p.name}.{part}" for p in PROGRAMS for part, _, _ in p.parts}
 REFUSABLE = [name.removeprefix("bpf:") for name in EBPF]
 
 

@@ -8,6 +8,7 @@ from halfopen.core.errors import Unsupported
 from halfopen.lab import requests, wiring
 from halfopen.lab.host import LabHost
 from halfopen.lab.listener import MAX_BACKLOG, LabListener, ListenerSpec, Mode
+from halfopen.linux import kernel_release
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -84,10 +85,7 @@ class Server(LabHost):
 def _since_5_4() -> bool:
     # Only where the setting is hidden, so that nothing but the kernel's default (SOMAXCONN) can be meant:
     # since commit 19f92a030ca6 ("net: increase SOMAXCONN to 4096") (in v5.4).
-    import os
-
-    major, minor = os.uname().release.split(".")[:2]
-    return (int(major), int("".join(c for c in minor if c.isdigit()))) >= (5, 4)
+    return kernel_release.running() >= (5, 4)
 
 
 __all__ = ["Server"]

@@ -34,6 +34,7 @@ PROGRAMS: Final = (
         "halfopen.change.door:Door",
         "releases that never reset a completed connection",
         needs=("CAP_BPF", "CAP_PERFMON", "CAP_NET_ADMIN"),
+        since=bpf_features.CGROUP_LINK,
     ),
     bpf_features.BpfProgram(
         "guard",
@@ -45,6 +46,7 @@ PROGRAMS: Final = (
         "closers",
         "halfopen.change.closers:Closers",
         "closing keepalive, probe and destroy, each connection under its own lock",
+        since=(6, 5),  # commit 4ddbcb886268 ("bpf: Add bpf_sock_destroy kfunc")
     ),
 )
 

@@ -12,7 +12,7 @@ from typing import Final
 from halfopen.core.errors import HalfopenError, NotPermitted, Unsupported
 from halfopen.core.features import Feature, Grant, Outcome
 from halfopen.core.units import plural
-from halfopen.linux import netns, proc, small_files
+from halfopen.linux import kernel_release, netns, proc, small_files
 from halfopen.linux.bpf.bpf_object import REFUSE, refused_by_name
 from halfopen.linux.sockets import has_net_admin, open_sock_diag
 from halfopen.read import discover, sockdiag
@@ -20,6 +20,8 @@ from halfopen.read.listener_options import duplicate
 
 _NO_DESCRIPTOR: Final = 2**31 - 1
 _PF_KTHREAD: Final = 0x200000
+# The grant where nothing says which kernel has a feature.
+NEWER_KERNEL: Final = Grant("kernel", "a newer kernel, or one built with it")
 
 
 def tried(id: str, purpose: str, work: Callable[[], str], needs: tuple[str, ...] = ()) -> Feature:
@@ -54,6 +56,8 @@ def _support(e: Unsupported) -> Grant:
         return off
     if kind == "tcx" or name == "guard":
         return Grant("kernel", "Linux 6.9 with CONFIG_SYN_COOKIES")
+    if kind == "nf_tables" and kernel_release.running() < (5, 12):
+        return Grant("kernel", "Linux 5.12")
     if kind == "bpf" and e.hint:
         return Grant("package", "halfopen", "pip install --force-reinstall halfopen")
     if kind == "libbpf":
@@ -69,7 +73,7 @@ def _support(e: Unsupported) -> Grant:
         "pidfd_getfd": ("kernel", "Linux 5.6"),
         "cgroup2": ("host", "running where the root of the cgroup2 tree is mounted, as on the host itself"),
     }
-    return Grant(*known.get(kind, ("kernel", "a newer kernel, or one built with it")))
+    return Grant(*known[kind]) if kind in known else NEWER_KERNEL
 
 
 def switched_off(name: str) -> Grant | None:

@@ -26,6 +26,8 @@ TELLING = {
     "func": (errno.ESRCH, "func: failed to find kernel BTF type ID of 'no_such_function_anywhere': -3"),
     # Linux 5.15, and a program of ours. That the kernel's types are there is no reason, though it is said first.
     "ksym": (errno.EINVAL, "extern (func ksym) 'bpf_rdonly_cast': not found in kernel or module BTFs"),
+    # Linux 5.4, and a program of ours: that libbpf tries again is no reason.
+    "map": (errno.EINVAL, "map 'bits': failed to create: Invalid argument(-22)"),
     # A million instructions: the log is cut short, the verdict with it.
     "loop": (errno.E2BIG, "loop: BPF program load failed: Argument list too long"),
     # The kernel dislikes a type first; libbpf goes on without, and fails for another reason.

@@ -157,7 +157,7 @@ _WALK: Final = re.compile(
 # What libbpf says besides and afterwards.
 _ASIDE: Final = re.compile(
     r"skipping|failed to load object|failed to load: -|failed to prepare load attributes|BTF is optional|"
-    r"BTF loading error|BPF program load failed|-- (BEGIN|END) "
+    r"BTF loading error|BPF program load failed|Retrying without BTF|-- (BEGIN|END) "
 )
 # Said of success as well, before what fails for another reason.
 _BTF_IS_THERE: Final = re.compile(r"^loading kernel BTF '[^']*': 0$")
