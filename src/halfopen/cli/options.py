@@ -39,6 +39,10 @@ one_netns_option = _netns_option("NAME|PATH|pid:N", "Network namespace (default:
 
 
 WAYS: Final = ("bpf", "diag", "proc")
+_JUDGING: Final = (
+    *("halfopen.core.findings.all_rules", "halfopen.core.findings.judging"),
+    "halfopen.ops.closing.in_passing",
+)
 # The eBPF programs of each way to read.
 LOADED_FIRST: Final = {"auto": ("walk", "pulse"), "bpf": ("walk", "pulse"), "diag": ("pulse",)}
 read_by_option = click.option(
@@ -192,12 +196,12 @@ def reading(netns: str | None, how: str, skipped: list[str]) -> Callable[[], lis
 
 
 def looked(
-    netns: str | None, *, read_by: str | None = None, instant: bool = False, shown_by: str
+    netns: str | None, *, read_by: str | None = None, instant: bool = False, then: tuple[str, ...] = ()
 ) -> tuple[list[Looks], list[str]]:
     """The namespaces meant, without a row per request, and a line for each that was skipped; a second look at those
     where there is something to judge, unless `instant`.
 
-    shown_by: the module that shows them, which is imported during a long reading, as are the rules that judge.
+    then: the modules that show them, which are imported during a long reading, as are the rules that judge.
 
     Raises: HalfopenError.
     """
@@ -211,7 +215,7 @@ def looked(
     from halfopen.linux.read_ahead import import_meanwhile
     from halfopen.ops.looks import looks
 
-    import_meanwhile("halfopen.core.findings.judging", "halfopen.ops.closing.in_passing", shown_by)
+    import_meanwhile(*_JUDGING, *then)
 
     how = read_by or "auto"
     skipped: list[str] = []
