@@ -10,8 +10,11 @@ from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
+from halfopen.core import errors
+
 SRC = Path(__file__).parents[2] / "src"
-# Found by their text: to walk every tree for them takes seconds.
+# Public classes with their bases, and imports, found by their text: to walk every tree for them takes seconds.
+_CLASSES = re.compile(r"^class ([A-Za-z]\w*)\(([^()]+)\):", re.MULTILINE)
 _IMPORTS = re.compile(r"^[ \t]*from halfopen[\w.]* import (?:\([^()]*\)|[^(\n]+)$", re.MULTILINE)
 
 
@@ -65,3 +68,17 @@ def test_no_import_is_renamed_to_dodge_a_clash() -> None:
     found = {path: [f"{one.name} as {one.asname}" for one in _renamed(source)] for path, source in _sources().items()}
     assert {path: names for path, names in found.items() if names} == {}
     assert sum(len(_IMPORTS.findall(source)) for source in _sources().values()) > 1000
+
+
+def test_every_error_is_a_class_of_core_errors() -> None:
+    """An error for people, with its id, exit code and hint. Private ones, and these, never leave the files that catch
+    them."""
+    own = {"halfopen/linux/files.py": {"Unsafe"}, "halfopen/service/web/http_request.py": {"HttpRefusal"}}
+    known = {name for name in vars(errors) if isinstance(getattr(errors, name), type)} | {"Exception", "BaseException"}
+    found: dict[str, set[str]] = defaultdict(set)
+    for path, source in _sources().items():
+        for name, bases in _CLASSES.findall(source):
+            if known & {base.strip() for base in bases.split(",")}:
+                found[str(path.relative_to(SRC))].add(name)
+    assert len(found.pop("halfopen/core/errors.py")) > 10
+    assert dict(found) == own

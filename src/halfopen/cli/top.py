@@ -199,10 +199,11 @@ def _own(
 
 def _followed(netns: str | None) -> tuple[ReadingSource | None, str]:
     """The readings of the service; None where it does not hand them out, with what a person is to know of that."""
+    from halfopen.core.errors import NoReadings
     from halfopen.ops.top.top import ReadingSource
     from halfopen.present.screen import phrases
     from halfopen.service import mode
-    from halfopen.service.followed import FollowedReadings, NoReadings
+    from halfopen.service.followed import FollowedReadings
 
     try:
         one = FollowedReadings(mode.control_path(), netns)

@@ -9,13 +9,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Annotated, Any, Literal
 
-from halfopen.core.errors import ConfigError
+from halfopen.core.errors import ConfigError, Unfit
 from halfopen.core.sections.alarm import AlarmSettings
 from halfopen.core.sections.lines import lines_of
 from halfopen.core.sections.notify import NotifySettings, check_all
 from halfopen.core.sections.option import option, options, section
 from halfopen.core.sections.protect import ProtectSettings
-from halfopen.core.sections.reading import KeyPlace, Unfit, read
+from halfopen.core.sections.reading import KeyPlace, read
 from halfopen.core.sections.release import ByAgeSettings, NeverSettings, ReleaseSettings
 from halfopen.core.sections.web import WebSettings
 from halfopen.core.sections.words import FLAG, Endpoints, Prefixes, duration, nearest, quoted, share

@@ -48,6 +48,14 @@ class ConfigError(HalfopenError):
         self.key = key
 
 
+class Unfit(UsageError):
+    """Options of a section of the configuration that do not go together: which `key`, and why. Exit code 2."""
+
+    def __init__(self, key: str, message: str, *, hint: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.key = key
+
+
 class Changed(HalfopenError):
     """A value is not what it was when the plan was made. Exit code 1; nothing was changed."""
 
@@ -152,6 +160,17 @@ class LabError(HalfopenError):
 
     def __init__(self, message: str, *, hint: str = "") -> None:
         super().__init__("lab", message, hint=hint)
+
+
+class NoReadings(HalfopenError):
+    """The service does not hand its readings to this process. Exit code 1.
+
+    expected: it does not run, or does not watch that place: nothing to speak of.
+    """
+
+    def __init__(self, message: str, hint: str = "", *, expected: bool = False) -> None:
+        super().__init__("service", message, hint=hint)
+        self.expected = expected
 
 
 class Undelivered(HalfopenError):

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from typing import Any, Final
 
-from halfopen.core.errors import HalfopenError
+from halfopen.core.errors import HalfopenError, NoReadings
 from halfopen.core.reports import Report, Round, Trouble
 from halfopen.ops.top.between import Between
 from halfopen.ops.top.received import ReceivedReadings
@@ -24,16 +24,6 @@ _AGAIN_S: Final = 1.0
 # Whoever asks for another namespace gets the error from the kernel, not from the service; whoever asks for every one is
 # told that the service does not watch them.
 _EXPECTED: Final = ("elsewhere", "unknown-target")
-
-
-class NoReadings(HalfopenError):
-    """The service does not hand its readings to this process. expected: it does not run, or does not watch that place:
-    nothing to speak of.
-    """
-
-    def __init__(self, message: str, hint: str = "", *, expected: bool = False) -> None:
-        super().__init__("service", message, hint=hint)
-        self.expected = expected
 
 
 class FollowedReadings:

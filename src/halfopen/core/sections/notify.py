@@ -12,9 +12,8 @@ from dataclasses import dataclass
 from typing import Annotated, Any, Final, Literal
 from urllib.parse import urlsplit
 
-from halfopen.core.errors import UsageError
+from halfopen.core.errors import Unfit, UsageError
 from halfopen.core.sections.option import needed, option
-from halfopen.core.sections.reading import Unfit
 from halfopen.core.sections.words import TEXT, Word, duration, nearest, one_of, quoted, whole
 from halfopen.core.units import printable
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
+from halfopen.core.errors import Unfit
 from halfopen.core.policy.guard_policy import GuardPolicy
 from halfopen.core.sections.option import option
-from halfopen.core.sections.reading import Unfit
 from halfopen.core.sections.release import NeverSettings
 from halfopen.core.sections.words import Endpoints, share
 

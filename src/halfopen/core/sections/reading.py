@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
-from halfopen.core.errors import ConfigError, UsageError
+from halfopen.core.errors import ConfigError, Unfit, UsageError
 from halfopen.core.sections.lines import KeyPath
 from halfopen.core.sections.option import Option, options
 from halfopen.core.sections.words import nearest
@@ -35,14 +35,6 @@ class KeyPlace:
         while path and path not in self.lines:
             path = path[:-1]
         return ConfigError(self.file, name, message, hint=hint, line=self.lines.get(path))
-
-
-class Unfit(UsageError):
-    """Options of a section that do not go together: which key, and why."""
-
-    def __init__(self, key: str, message: str, *, hint: str = "") -> None:
-        super().__init__(message, hint=hint)
-        self.key = key
 
 
 def read(kind: type[T], raw: Any, spot: KeyPlace, beside: Sequence[str] = ()) -> T:

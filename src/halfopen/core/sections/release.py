@@ -5,13 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, Any, Final, Literal
 
-from halfopen.core.errors import UsageError
+from halfopen.core.errors import Unfit, UsageError
 from halfopen.core.filters import Filter
 from halfopen.core.findings import rules as _rules  # noqa: F401  (fills the registry)
 from halfopen.core.findings.registry import RULES, OnRelease
 from halfopen.core.policy.release_policy import ReleasePolicy
 from halfopen.core.sections.option import needed, option
-from halfopen.core.sections.reading import Unfit
 from halfopen.core.sections.words import Duration, Endpoints, PerSecond, Prefixes, Share, Word, duration, one_of, whole
 from halfopen.core.sparing import Sparing
 

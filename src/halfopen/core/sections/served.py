@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from ipaddress import IPv4Address, IPv6Address
 
-from halfopen.core.errors import UsageError
-from halfopen.core.sections.reading import Unfit
+from halfopen.core.errors import Unfit, UsageError
 from halfopen.core.units import endpoint
 
 

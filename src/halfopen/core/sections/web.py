@@ -6,9 +6,8 @@ import re
 from dataclasses import dataclass
 from typing import Annotated, Any, Final
 
-from halfopen.core.errors import UsageError
+from halfopen.core.errors import Unfit, UsageError
 from halfopen.core.sections.option import option
-from halfopen.core.sections.reading import Unfit
 from halfopen.core.sections.served import served_address
 from halfopen.core.sections.words import Word, duration, quoted
 

@@ -10,8 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Protocol
 
-from halfopen.core.errors import UsageError
-from halfopen.core.sections.reading import Unfit
+from halfopen.core.errors import Unfit, UsageError
 from halfopen.core.sections.words import duration
 
 if TYPE_CHECKING:
