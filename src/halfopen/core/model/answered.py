@@ -132,6 +132,9 @@ class Doubt:
         return doubtful, count
 
     def _fitting(self, rows: NDArray[Any]) -> Iterator[tuple[int, NDArray[np.bool_]]]:
+        """For each doubtful group, its place and which of the requests rows (N,) REQUEST are its own, (N,) bool; for
+        requests whose listener is gone, `join.NONE` and theirs.
+        """
         ports = set(distinct(rows["local_port"]).tolist()) if len(rows) else set()
         for place in np.flatnonzero(self.since_s != _NEVER).tolist():
             if self.groups[place].port in ports:

@@ -66,6 +66,7 @@ def arrived_of(sample: Sample, groups: Sequence[join.Group]) -> Arrived | None:
 
 
 def _flow(part: Arrivals, rows: NDArray[np.bool_]) -> ArrivedFlow:
+    """The sum of the counters of some listeners. rows: a mask over `part.counters`, (L,)."""
     mine = part.counters[rows]
     return ArrivedFlow(part.seconds, **{name: int(mine[name].sum()) for name in mine.dtype.names or ()})
 
@@ -138,11 +139,15 @@ class Completers:
         return 0 if self.now is None else int(self._now(prefix, port)["late"].sum())
 
     def _now(self, prefix: Prefix, port: int | None) -> NDArray[Any]:
+        """Rows (n,) SOURCE of the sources within a prefix, counted between the two looks, at one port or (None) at
+        all.
+        """
         rows = np.empty(0, dtype=SOURCE) if self.now is None else self.now
         rows = rows[prefix.holds(rows["number"])]
         return rows if port is None else rows[rows["port"] == port]
 
     def _remembered(self, prefix: Prefix | None) -> NDArray[Any]:
+        """Rows (n,) PEER of the remembered addresses within a prefix, or (None) of all."""
         return self.lately if prefix is None else self.lately[prefix.holds(self.lately["number"])]
 
     def lately_within(self, prefix: Prefix | None, within_s: float) -> int:

@@ -184,6 +184,9 @@ def build_closing(now: OpenSockets, ports: NDArray[Any], before: OpenSockets | N
 
 
 def _groups(now: OpenSockets, found: StateAges, kinds: NDArray[Any], incoming: NDArray[Any]) -> list[SocketGroup]:
+    """The N sockets of a reading in groups by process, peer, state and kind. kinds (N,): `Signature` of each; incoming
+    (N,): which came to a listener.
+    """
     rows = now.rows
     if not len(rows):
         return []
@@ -238,6 +241,9 @@ def _group(
     members: NDArray[np.intp],
     peers: int,
 ) -> SocketGroup:
+    """The group of some of the N sockets. kinds, incoming: (N,). members: the places of its n sockets, (n,). peers:
+    how many different peers they have.
+    """
     at = int(members[0])
     # A column at a time: whole rows are gathered four times as slowly.
     rows = {name: now.rows[name][members] for name in _OF_A_GROUP}
@@ -335,6 +341,7 @@ def _compared(
 
 
 def _same_remote(now: OpenSockets, at: int, before: OpenSockets) -> NDArray[np.bool_]:
+    """Which of the M sockets of an earlier reading have the remote address of the socket at a place of this one, (M,)."""
     row = now.rows[at]
     is_wide = before.rows["flags"] & WIDE != 0
     if not row["flags"] & WIDE:

@@ -50,6 +50,10 @@ def difference(later: HandshakeCounters, earlier: HandshakeCounters) -> Handshak
 
 
 def _longest_us(gained: NDArray[Any], now: int, then: int, edges: NDArray[np.float64]) -> int:
+    """The longest time in us among those counted between two readings: the maximum `now` if it exceeds the former one,
+    `then`; else the upper edge of the highest bucket that gained, at most `now`. gained: (BUCKETS,); edges: in
+    seconds.
+    """
     if now > then:
         return now
     highest = np.flatnonzero(gained)
@@ -121,6 +125,7 @@ def collect(reading: HandshakeCounters, rows: NDArray[np.intp] | slice = slice(N
 
 
 def _histogram(counters: NDArray[Any]) -> Histogram:
+    """The times of all rows of counters (n,) together; their `times` are (n, BUCKETS)."""
     return Histogram(
         counters["times"].sum(axis=0).astype(np.int64),
         float(counters["sum_us"].sum()) * 1e-6,

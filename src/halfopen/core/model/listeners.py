@@ -218,6 +218,9 @@ def _view(
     retries: int,
     cap_s: float,
 ) -> ListenerView:
+    """What is shown of a listener. ages: of its H half-open requests in seconds, (H,). profile: how many of them had
+    their SYN-ACK retransmitted 0, 1, 2 … times. cap_s: the longest wait between two SYN-ACKs.
+    """
     rows = sample.listeners[list(group.rows)]
     accept_limit = int(rows["accept_queue_limit"].sum())
     exact = sample.completeness.source != "proc"
@@ -272,6 +275,7 @@ def _syn_queue_limit(accept_limit: int, members: int, settings: Mapping[str, int
 
 
 def _ages(ages: NDArray[np.float32]) -> Ages:
+    """Median, 99th percentile and maximum of ages in seconds, (H,)."""
     n = len(ages)
     if not n:
         return Ages()

@@ -117,6 +117,7 @@ class Collected:
             yield found, wide[found["remote"][found["form"] & IS_WIDE != 0]]
 
     def _kept(self) -> NDArray[Any]:
+        """The records that are kept, (K,) RECORD; a view."""
         return self._records.kept
 
     def _recorded(self, requests: NDArray[Any], ages_s: NDArray[np.float32], marks: NDArray[np.uint8]) -> NDArray[Any]:
@@ -133,6 +134,9 @@ class Collected:
         return made
 
     def _record_v6(self, made: NDArray[Any], requests: NDArray[Any], at: NDArray[np.intp]) -> None:
+        """Enter the addresses of the IPv6 requests among requests (n,) REQUEST into their records `made` (n,) RECORD.
+        at: their places, (m,). Addresses other than v4-mapped ones go into `_wide`, and the record says where.
+        """
         made["form"][at] |= IS_IPV6
         ours = requests[at]
         mapped = np.ones(len(at), dtype=bool)
@@ -151,6 +155,7 @@ class Collected:
         self._wide.add(wide)
 
     def _forget_all_but(self, places: NDArray[Any]) -> None:
+        """Keep only the records at these places, (k,), in this order, and number their wide addresses anew."""
         records = self._kept()[places]
         is_wide = records["form"] & IS_WIDE != 0
         wide = self._wide.kept[records["remote"][is_wide]]
@@ -235,12 +240,14 @@ class Listed:
 
 
 def _age(records: NDArray[Any]) -> NDArray[np.uint32]:
+    """A word for each of records (N,) RECORD, (N,): the older, the smaller."""
     # As numbers the bits of floats from 0 up are in the floats' order. -0.0 is a 0.0 here; nothing is younger.
     bits: NDArray[np.uint32] = np.maximum(records["age_s"], np.float32(0)).view(np.uint32)
     return ~(bits & np.uint32(0x7FFFFFFF))
 
 
 def _parts(records: NDArray[Any]) -> Iterator[NDArray[Any]]:
+    """Records (N,) in slices of at most _CHUNK."""
     return (records[start : start + _CHUNK] for start in range(0, len(records), _CHUNK))
 
 

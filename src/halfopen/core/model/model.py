@@ -169,6 +169,10 @@ def _build(
     rates: Mapping[str, float] | None,
     before: Model | None,
 ) -> Model:
+    """The Model of a Sample whose N requests are `columns`. is_deferred (N,): which of them finished their handshake.
+    top: how many source prefixes are named. before: the Model of the reading before, whose views are taken over where
+    nothing changed.
+    """
     cap_s = timing.RTO_MAX_S
     retries = sample.settings.get("tcp_synack_retries", DEFAULT_SYNACK_RETRIES)
     waiting = ~is_deferred
@@ -212,6 +216,9 @@ def _fullest_first(views: list[ListenerView]) -> tuple[ListenerView, ...]:
 def _sources(
     columns: Columns, waiting: NDArray[np.bool_], half_open: int, ages: NDArray[np.float32], top: int
 ) -> Sources:
+    """The sources of the half-open requests. waiting (N,): which of the N requests these are; ages (half_open,):
+    theirs.
+    """
     if not half_open:
         return Sources()
     if half_open == len(waiting):

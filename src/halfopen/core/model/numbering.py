@@ -37,5 +37,6 @@ def numbered(keys: NDArray[np.uint64]) -> tuple[NDArray[Any], NDArray[np.intp]]:
 
 
 def _sorted(keys: NDArray[np.uint64]) -> tuple[NDArray[Any], NDArray[np.intp]]:
+    """For keys (N,): the number of each key's value, (N,), and the first place of each value, (K,), by sorting."""
     _, first, numbers = np.unique(keys, return_index=True, return_inverse=True)
     return numbers, first

@@ -120,5 +120,6 @@ def top_sources(
 
 
 def _largest(values: NDArray[Any], counts: NDArray[np.intp], top: int, version: int) -> list[tuple[int, int, int]]:
+    """The `top` values with the highest counts, as (count, version, value). values, counts: (K,)."""
     at = np.argsort(-counts, kind="stable")[:top]
     return [(int(counts[i]), version, int(values[i])) for i in at]

@@ -78,4 +78,5 @@ def _differ(rows: NDArray[Any], others: NDArray[Any]) -> NDArray[np.bool_]:
 
 
 def _octets(rows: NDArray[Any], size: int) -> NDArray[np.uint8]:
+    """Structured rows (N,) as bytes, (N, size)."""
     return np.ascontiguousarray(rows).view(np.uint8).reshape(len(rows), size)
