@@ -167,7 +167,7 @@ class Door(Closable):
             self._lapsed[0] = 0
             self._until[0] = _in_ns(_OPENS_AFTER_S)
             with self._loaded.attached_cgroup("door", self._cgroup):
-                # What was let in before may still be on its way through the handshake, on another CPU.
+                # A packet that was let in before may still be completing a handshake on another CPU.
                 barrier()
                 yield
         finally:

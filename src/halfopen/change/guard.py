@@ -100,7 +100,7 @@ class Guard:
 
     def close(self) -> None:
         """Detach the guard from every device and unload it."""
-        # What answers goes first: what takes the ACKs is behind it.
+        # The programs that answer SYNs are detached first, because those that take the ACKs must outlive them.
         for links in (self._fronts, self._links):
             for link in links.values():
                 os.close(link)

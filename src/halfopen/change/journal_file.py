@@ -123,7 +123,7 @@ class Journal:
                         "another halfopen tune command holds the journal",
                         hint=f"wait for it, or end it (fuser {self.path} shows it)",
                     )
-                # Whoever held it may have begun a new file meanwhile.
+                # The process that held the lock may have begun a new file meanwhile.
                 if os.path.samestat(os.fstat(fd), os.stat(self.path)):
                     break
             except FileNotFoundError:

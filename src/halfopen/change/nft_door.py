@@ -29,14 +29,14 @@ from halfopen.wire import nft
 
 # Set, nf_tables is left alone.
 REFUSE: Final = "HALFOPEN_REFUSE_NFT"
-# So many at a time: then holding them takes tens of milliseconds, and the time they are held for is enough.
+# How many are held at a time: adding them takes tens of milliseconds, well within the time for which they are held.
 MOST: Final = 64 * 1024
 _FORGOTTEN_AFTER_MS: Final = 5000
-# Who comes later must not count on it any more.
+# A caller that comes later than this must not rely on the door any more.
 _TOO_LATE_S: Final = 3.0
 # Behind address translation, which comes in at another hook, and before any other filter.
 _PRIORITY: Final = -300
-# What one send() takes without a privilege over the machine is about 200 KB.
+# One send() takes about 200 KB without a privilege over the machine.
 _MESSAGES_A_BATCH: Final = {4: 6, 6: 3}
 _INET6: Final = 10
 _TIMEOUT_S: Final = 30

@@ -23,7 +23,7 @@ from halfopen.wire.bpf_records import ACTED
 
 _ID: Final = re.compile(r"[0-9a-f]{8}")
 _PREFIX: Final = "connections-"
-# Of a record whose change is still being made. Nobody has it locked where halfopen was killed meanwhile.
+# The suffix of a record whose change is still being made. If halfopen was killed meanwhile, no process holds its lock.
 _OPEN: Final = ".open"
 _MOST_BYTES: Final = 256 * 1024 * 1024
 _MOST_HEAD: Final = 4096

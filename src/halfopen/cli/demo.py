@@ -267,7 +267,7 @@ def main() -> NoReturn:
         enter_user_namespace()
         begun = time.monotonic()
         with tempfile.TemporaryDirectory(prefix="halfopen-demo-") as scratch, Lab() as lab:
-            # What the commands record goes with the rest.
+            # The records of the commands are deleted with everything else.
             os.environ |= {"HALFOPEN_STATE_DIR": f"{scratch}/state", "HALFOPEN_AUDIT_LOG": f"{scratch}/audit.jsonl"}
             story(lab, scratch)
         print(f"\nDone in {time.monotonic() - begun:.0f} s; the namespaces are gone.")

@@ -208,7 +208,7 @@ def looked(
     from halfopen.linux import proc
     from halfopen.linux.bpf import bpf_object
 
-    # What is imported next takes longer than loading these.
+    # The imports that follow take longer than loading these programs.
     bpf_object.preload(*LOADED_FIRST.get(read_by or "auto", ()))
     if proc.has_open_files(proc.MANY_FILES):
         bpf_object.preload("owners")

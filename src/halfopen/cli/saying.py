@@ -10,7 +10,7 @@ from typing import Final
 from halfopen.present import language
 
 _PREFIX: Final = "halfopen: "
-# Of further lines.
+# The indentation of further lines.
 _INDENT: Final = "  "
 # A narrower terminal breaks lines itself.
 _LEAST: Final = 30

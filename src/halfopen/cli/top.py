@@ -174,7 +174,8 @@ def _load_first(read_by: str | None) -> None:
     from halfopen.linux import allocator
     from halfopen.linux.bpf import bpf_object
 
-    # What libbpf reads of the kernel's types is given back when it is freed: the screen is open for hours.
+    # Make the allocator return the memory for the kernel's types to the system once libbpf frees it: the screen is
+    # open for hours.
     allocator.map_large_blocks()
     allocator.share_one_heap()
     bpf_object.preload(*LOADED_FIRST.get(read_by or "auto", ()))

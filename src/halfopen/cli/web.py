@@ -10,7 +10,7 @@ from typing import Final
 import click
 
 _LOCAL: Final = "localhost"
-# What ssh -L forwards at the near end where the page is at a Unix socket.
+# The local port that ssh -L forwards if the page is at a Unix socket.
 _PORT: Final = 9765
 # A browser has read the file by then.
 _OPENED_S: Final = 10

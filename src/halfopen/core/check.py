@@ -24,7 +24,7 @@ class CheckState(IntEnum):
     UNKNOWN = 3
 
 
-# What is worse hides what is not.
+# A worse state hides a better one.
 _RISING: Final = (CheckState.OK, CheckState.UNKNOWN, CheckState.WARNING, CheckState.CRITICAL)
 _OF_LEVEL: Final = {Level.WARNING: CheckState.WARNING, Level.CRITICAL: CheckState.CRITICAL}
 

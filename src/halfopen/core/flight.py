@@ -24,8 +24,8 @@ from halfopen.core.sample.arrivals import Arrivals
 from halfopen.core.sample.peers import Peers
 from halfopen.core.where import Namespace
 
-# Of more requests than these the columns (15 bytes each) are left out; then the depths of the queues and the findings
-# tell.
+# If there are more requests than this, their columns (15 bytes each) are left out; only queue depths and findings
+# remain.
 REQUESTS_MOST: Final = 10_000
 # The same of the sources of packets and of the addresses that are remembered.
 SOURCES_MOST: Final = 4_096

@@ -12,7 +12,7 @@ from halfopen.lab.child import SPARE_DESCRIPTORS, open_files
 from halfopen.lab.host import LabHost
 
 MAX_CLIENTS: Final = 20_000
-# So many at once: a burst beyond a small backlog would be dropped and cost each a second.
+# How many connect at once: a larger burst would not fit into a small backlog and would cost each client a second.
 _GROUP: Final = 64
 _GROUP_PATIENCE_S: Final = 0.25
 

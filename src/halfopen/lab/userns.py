@@ -80,7 +80,7 @@ def apart(work: Callable[[], Any]) -> Callable[[], Any]:
             _write_all(writer, json.dumps(_outcome(work, parent)).encode())
             code = 0
         finally:
-            # Nothing that the parent has buffered is written twice.
+            # Exit without flushing, or output that the parent has buffered would be written twice.
             os._exit(code)
     os.close(writer)
     return lambda: _result(reader, pid)

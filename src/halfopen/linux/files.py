@@ -65,7 +65,7 @@ def _walk(path: str, *, make: bool) -> os.stat_result:
     """Follow a path name by name, links included, and look at every directory on it."""
     here, names, links = "/", _names(path if path.startswith("/") else os.path.join(os.getcwd(), path)), 0
     facts = os.stat(here)
-    # Whoever has the root directory has everything (in a user namespace it belongs to a user without a number).
+    # The owner of the root directory controls everything (in a user namespace it belongs to a user without a number).
     trusted = {0, os.geteuid(), facts.st_uid}
     while names:
         name = names.pop()

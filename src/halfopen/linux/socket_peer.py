@@ -10,7 +10,7 @@ from typing import Final
 # Since Linux 4.13; not in Python's socket module.
 _SO_PEERGROUPS: Final = 59
 _UCRED: Final = struct.Struct("3i")
-# Of 256 groups: Python's getsockopt() takes no more.
+# Room for 256 groups, the most that Python's getsockopt() takes.
 _GROUP_BYTES: Final = 1024
 
 

@@ -40,7 +40,7 @@ def send(order: dict[str, str]) -> dict[str, Any]:
 
 def main() -> None:
     """Carry out the order on standard input."""
-    # What a library prints must not end up in the answer.
+    # Output of a library must not end up in the answer.
     answer, sys.stdout = sys.stdout, sys.stderr
     order = json.loads(sys.stdin.read())
     try:

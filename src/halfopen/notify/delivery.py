@@ -135,7 +135,7 @@ class Delivery:
             if outlet.dropped > outlet.dropped_told:
                 lost, outlet.dropped_told = outlet.dropped - outlet.dropped_told, outlet.dropped
                 self._say(f"notify: {outlet.name}: {lost:,} incidents were not sent: too many, or too old")
-        # What is to be told is on the disk before it goes out.
+        # Messages are on the disk before they go out.
         self._save(now_s)
         busy = False
         for place, outlet in enumerate(self._outlets):

@@ -13,7 +13,7 @@ from halfopen.core.units import printable
 from halfopen.notify import process
 from halfopen.notify.receiver import Message
 
-# Nothing else of our environment is a command's business, least of all where credentials are.
+# A command gets no other variable of our environment, above all not the place of credentials.
 _PASSED: Final = ("PATH", "LANG", "LC_ALL", "TZ", "HOME")
 _PATH: Final = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _SHOWN: Final = 200

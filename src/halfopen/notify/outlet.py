@@ -127,7 +127,8 @@ class Outlet:
         """When the receiver has to be told of it; None: there is nothing to tell any more, or not yet."""
         every_s = self.settings.repeat()
         if entry.notice.silenced and not (entry.over_s is not None and entry.told is not None):
-            # Who was told is told of the end. One that would take silence for the end hears what it heard before.
+            # A receiver that was told of the incident is told of its end. One that would take silence for the end gets
+            # the same message as before.
             if entry.told is None or not every_s or not self.linger_s:
                 return None
             due_s = entry.told_s + every_s

@@ -111,7 +111,7 @@ def parts_of(url: str) -> set[str]:
     """Whatever in a URL may be a secret: user, password, the parts of its path, values of its query."""
     try:
         parts = urlsplit(url)
-        # Of an Apprise URL the host may be the token.
+        # In an Apprise URL the host may be the token.
         found = {parts.netloc.rpartition("@")[2]} if parts.scheme not in ("http", "https") else set()
         found |= {parts.username or "", parts.password or "", *parts.path.split("/")}
     except ValueError:

@@ -16,7 +16,7 @@ from halfopen.core.errors import HalfopenError
 from halfopen.linux import files
 
 _VERSION: Final = 1
-# Of the file: 20 MB are 2,000 incidents of the usual size.
+# The size limit of the file; 20 MB hold 2,000 incidents of the usual size.
 MOST_BYTES: Final = 64 * 1024 * 1024
 _PAGE: Final = 4096
 _ASIDE: Final = ".damaged"

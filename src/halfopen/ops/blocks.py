@@ -18,7 +18,7 @@ from halfopen.core.units import Network
 from halfopen.linux.netns import Netns
 from halfopen.read import addresses, clients
 
-# Whoever finished a handshake in this time is a client.
+# A source that finished a handshake within this time is a client.
 _LATELY_S: Final = 3600.0
 # Where sshd tells who is connected to it.
 _SSH: Final = ("SSH_CONNECTION", "SSH_CLIENT")

@@ -21,7 +21,7 @@ def execute(action: DropCaches, *, dry_run: bool = False, path: str = caches.PAT
     if dry_run:
         return CachesDropped(action, before)
     began = time.monotonic()
-    # What is dirty cannot be dropped.
+    # Dirty pages cannot be dropped.
     os.sync()
     synced = time.monotonic()
     caches.drop(action.inodes, path)

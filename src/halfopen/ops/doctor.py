@@ -20,7 +20,7 @@ _LOWER: Final = (
     (GEN_COOKIE, "the kernel's cookies, made in front of the kernel"),
     (FIRST_SYN, "the second SYN of each client, at the price of 1 s (only with --rung first-syn)"),
 )
-# What is left where there is no guard, by tcp_syncookies.
+# The protection that remains without a guard, by tcp_syncookies.
 _COOKIES: Final = {
     0: "SYN cookies are off, too (halfopen tune apply --cookies on)",
     1: "the kernel's own SYN cookies are left (tcp_syncookies = 1)",

@@ -31,7 +31,7 @@ _MANY: Final = 20_000
 _VERY_SLOW_S: Final = 1.5
 # More namespaces are not looked into once more to see what moves.
 _FEW: Final = 8
-# What was lost or reset shows by its packets alone: they are counted for so much longer.
+# Lost and reset handshakes show only in packet counts, so packets are counted this many times longer.
 _RARE: Final = 2
 
 
@@ -97,7 +97,7 @@ def _counting(inodes: list[int], way: str) -> Iterator[list[Probe]]:
 
     Nothing is counted where eBPF is refused, or other means are insisted on.
     """
-    # Nothing of it is needed where nothing is to be judged.
+    # These are not needed if there is nothing to judge.
     from halfopen.read import guards, peers
     from halfopen.read.bpf import arrivals
 

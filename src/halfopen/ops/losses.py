@@ -12,7 +12,7 @@ from halfopen.linux.netns import Netns
 from halfopen.read import before_tcp, procfs
 
 _COUNTERS: Final = ("IPReversePathFilter", "EmbryonicRsts")
-# Of the handshakes that finished, and of the table of tracked connections.
+# A share of the handshakes that finished, and of the table of tracked connections.
 _OFTEN: Final = 0.01
 _LEAST: Final = 10
 _FULL: Final = 0.9

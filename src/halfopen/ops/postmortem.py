@@ -150,7 +150,7 @@ class _Seen:
         self._left_out.update(dict.fromkeys(one.left_out))
         self._again &= one.again or bool(one.left_out)
         verdict = one.verdict
-        # Of a large flood, readings with fewer requests are recorded whole.
+        # In a large flood, only readings with fewer requests are recorded whole.
         if verdict is not None and one.again and not one.left_out and self._cause in (f.id for f in verdict.findings):
             self._cures_beside = tuple(cure for cure in verdict.next if not _stays(cure))
         view = next((v for v in one.model.listeners if v.key == self._listener), None)

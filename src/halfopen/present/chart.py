@@ -35,7 +35,7 @@ def chart(times: Histogram, width: int, *, ascii_only: bool = False) -> list[Tex
     rows = octaves(times)
     most, total = max(n for *_, n in rows), times.total
     figures = max(5, len(f"{most:,}"))
-    # What stands beside the bar: the time, two figures and the spaces between.
+    # The space beside the bar is for the time, two figures and the gaps between them.
     bar = max(10, min(_BAR_MOST, width - figures - 35))
     lines = [
         Text(

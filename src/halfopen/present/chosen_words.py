@@ -21,7 +21,7 @@ CONDITIONS: Final = (
     "from {share} of a SYN queue on",
     "from {place}",
     "all",
-    # Of policies, in the lines of `watch`.
+    # Words about policies, in the lines of `watch`.
     "during an incident",
     "during {causes}",
     "in a SYN queue more than {share} full",

@@ -56,7 +56,7 @@ _ORDER: Final = (
     Signature.WAITING,
     Signature.ACTIVE,
 )
-# Of a finding's group: process, state, signature, peer.
+# The group of a finding: process, state, signature, peer.
 _Named = tuple[int, str, str, str]
 _RANK: Final = {one: rank for rank, one in enumerate(_ORDER)}
 

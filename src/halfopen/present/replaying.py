@@ -50,7 +50,7 @@ def screens(out: Console, replayed: Iterable[ReplayedEntry], began_s: float, at_
             continue
         if at_s is not None and chosen is not None and one.model.sample.wall_s > at_s:
             break
-        # What was not judged anew stood as it was.
+        # If a reading was not judged anew, the former verdict stood.
         verdict = one.verdict or verdict or judge(one.model)
         chosen = one, verdict
         if at_s is None:

@@ -13,7 +13,7 @@ from halfopen.present.findings.words import lasted
 from halfopen.present.language import cell_width, spoken, tr, tr_n
 
 _TITLE: Final = 10
-# Of the line that systemd has too, which stays English: `service.running`.
+# The beginning of the line that systemd gets too, which stays English (`service.running`).
 _LEVEL: Final = re.compile(r"(OK|NOTICE|WARNING|CRITICAL): (.+)")
 _COUNTED: Final = re.compile(
     r"([\d,]+) (half-open connections?|alarms?|namespaces? could not be read)(?: in ([\d,]+) .+)?"

@@ -47,7 +47,7 @@ class ScreenRows:
     commands: int = 2
 
 
-# What a low screen gives up, step by step.
+# The parts that a screen with few lines gives up, step by step.
 _LOWER: Final = (
     ScreenRows(),
     ScreenRows(12, 3),

@@ -20,7 +20,7 @@ from halfopen.core.units import printable
 from halfopen.present.findings.words import in_units
 from halfopen.present.language import LOCALES, is_english, tr
 
-# What stands in the places of these names; anything does in those of others.
+# Patterns for the values of these names; the values of other names may be any text.
 _HOLES: Final = {
     "n": r"([\d,.]+)",
     "duration": r"([\d.]+ (?:ms|s|min|h|d)(?: \d+ (?:s|min))?)",
@@ -52,7 +52,7 @@ def _pattern(text: str) -> re.Pattern[str]:
     template = _read(text)
     pieces = [re.escape(template.between[0])]
     for i, name in enumerate(template.names):
-        # Of two values beside each other the first is a word.
+        # If two values are adjacent, the first is a single word.
         beside = not template.between[i + 1] and i + 1 < len(template.names)
         pieces += [r"(\S*)" if beside else _HOLES.get(name, "(.*?)"), re.escape(template.between[i + 1])]
     return re.compile("".join(pieces), re.DOTALL)

@@ -136,7 +136,7 @@ class JsonLines(Lines):
     def _told(self, event: str, model: Model, action: Telling, **values: Any) -> list[str]:
         where = {"netns": action.where.name, "incident": action.incident}
         about = action.listener == CONNECTIONS
-        # Of an alarm about open and closing connections none is half-open.
+        # An alarm about open and closing connections counts no half-open ones.
         many = {"half_open": 0, "connections": action.half_open} if about else {"half_open": action.half_open}
         return self._line(event, model.sample.wall_s, **where, **_place(action.listener), **many, **values)
 

@@ -10,7 +10,7 @@ from halfopen.core.model.beside import Beside, full_queues
 from halfopen.linux.netns import Netns
 from halfopen.read import discover, head
 
-# Of a command that takes a quarter of a second; a namespace takes about 0.5 ms.
+# The command takes a quarter of a second in all; a namespace takes about 0.5 ms.
 BUDGET_S: Final = 0.02
 
 

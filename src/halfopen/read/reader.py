@@ -102,7 +102,7 @@ def _read(
 
     where, draft, same, parts, settings = (ns or netns.current()).run(work)
     problems = [*draft.problems, sockdiag.INTERRUPTED] if draft.interrupted else draft.problems
-    # What a search for who listens said of the same listeners.
+    # The notes of an earlier search for the owners of the same listeners.
     told = same.completeness if same is not None and not draft.notes else Completeness(notes=tuple(draft.notes))
     return Sample(
         where=where,

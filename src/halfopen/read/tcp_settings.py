@@ -10,7 +10,7 @@ from halfopen.linux import small_files
 
 _SYS: Final = "/proc/sys/net"
 _COOKIES: Final = f"{_SYS}/ipv4/tcp_syncookies"
-# Of the first namespace alone on older kernels: the kernel's default stands for it elsewhere.
+# Older kernels show this setting in the first namespace only; elsewhere the kernel's default stands for it.
 _RMEM_MAX: Final = 212_992
 _TCP_RMEM_MAX: Final = 6_291_456
 _HOPS: Final = 64

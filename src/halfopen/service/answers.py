@@ -26,7 +26,7 @@ from halfopen.linux.own_code import python_path
 from halfopen.present import terminal
 from halfopen.present.language import CATALOGUES, ENGLISH
 
-# Of processor time.
+# A share of processor time.
 _SHARE: Final = 0.2
 _PATIENCE_S: Final = 30.0
 _OUTPUT_MOST: Final = 8 * 1024 * 1024

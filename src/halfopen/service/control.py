@@ -45,7 +45,7 @@ _STREAMS_OF_ONE_USER: Final = 4
 _IDLE_S: Final = 10.0
 # For an answer to be made and to be read.
 _ANSWER_S: Final = 75.0
-# Of the time, for all clients together; commands that are run for them have a share of their own.
+# The share of the time for all clients together; commands that are run for them have a share of their own.
 _SHARE: Final = 0.05
 # A client may send so much more while it is answered.
 _AHEAD_MOST: Final = 4 * LINE_MOST
@@ -172,7 +172,7 @@ class Control:
                 self._deliver()
                 self._hand_on()
                 self._expire()
-                # Whoever floods the socket waits, not the loop.
+                # A client that floods the socket waits; the loop does not.
                 time.sleep((time.thread_time() - used_s) * (1 / _SHARE - 1))
             for client in list(self._clients.values()):
                 self._end(client)
@@ -224,7 +224,7 @@ class Control:
                 self._send(client)
             else:
                 piece = client.socket.recv(_PIECE)
-                # Whoever is sent readings has no more to say.
+                # Input from a client that is being sent readings is ignored.
                 client.line += b"" if client.streams else piece
                 if not piece or len(client.line) > _AHEAD_MOST:
                     self._end(client)

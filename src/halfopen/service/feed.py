@@ -105,7 +105,7 @@ class ReadingsFeed:
         if kept is None:
             self._of[where] = kept = _Kept(one)
         else:
-            # Of depths, the parts weigh nothing.
+            # If only depths were read, the parts are small.
             head = kept.last.sample if kept.last.sample.depths else kept.last.sample.bare()
             kept.last, kept.before, kept.fresh = one, FlightReading(head, glance=True), True
         kept.incidents = report.incidents
@@ -123,7 +123,7 @@ class ReadingsFeed:
             watched, troubled = tuple(report.watched), tuple(report.troubled)
             troubles = tuple(self._troubles.values())
             self._round = FlightRound(self._interval_s, watched, troubled, incidents, troubles)
-            # Of a namespace it is reported once, when it begins.
+            # For each namespace this is reported once, when it begins.
             names = {where.name for where in troubled}
             self._troubles = {name: words for name, words in self._troubles.items() if name in names}
         self.has_news, wake = True, self.wake

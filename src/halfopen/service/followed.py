@@ -21,8 +21,8 @@ _LINE_MOST: Final = 64 * 1024
 # An answer, and a reading, are due within this time; readings are spaced out to 10 s at most.
 _PATIENCE_S: Final = 20.0
 _AGAIN_S: Final = 1.0
-# Whoever asks for another namespace gets the error from the kernel, not from the service; whoever asks for every one is
-# told that the service does not watch them.
+# A command that asks for another namespace gets its error from the kernel, not from the service; one that asks for all
+# is told that the service does not watch them.
 _EXPECTED: Final = ("elsewhere", "unknown-target")
 
 

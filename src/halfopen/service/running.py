@@ -90,7 +90,7 @@ class RunningService:
         self._output: PatientOutput | None = None
         self._of: dict[Namespace, tuple[int, Level]] = {}
         self._incidents: dict[Namespace, tuple[Incident, ...]] = {}
-        # What other threads see: replaced as a whole, once a round.
+        # Read by other threads: replaced as a whole, once a round.
         self._on: tuple[Incident, ...] = ()
         self._line = "reading for the first time"
         self._news: deque[str] = deque()

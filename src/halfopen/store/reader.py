@@ -31,7 +31,7 @@ _PLACE: Final = "boot, inode, cookie, netns, path, lives_in, family, address, po
 ROWS_MOST: Final = 1_000_000
 _SERIES: Final = (1 << schema.SERIES_BITS) - 1
 _ID_PART_LEAST: Final = 4
-# Of places that a condition names.
+# The most places that one condition names.
 _PLACES_MOST: Final = 1000
 
 

@@ -89,7 +89,7 @@ def _rows(data: memoryview, starts: list[int], length: int, page_size: int) -> t
         held = np.ascontiguousarray(raw[:, at : at + _MEMORY.itemsize]).view(_MEMORY)[:, 0]
         total = held["rmem"].astype(np.int64) + held["queued"] + held["forward"]
         rows["pages"] = np.minimum(total // page_size, 0xFFFF)
-    # What the kernel does not say here: a socket that waits for accept() has no inode either.
+    # Not quite what the kernel knows: a socket that waits for accept() has no inode either.
     orphaned = (rows["inode"] == 0) & np.isin(rows["state"], (_STATE_FIN_WAIT1, _STATE_LAST_ACK, _STATE_CLOSING))
     rows["flags"][orphaned] |= ORPHAN
     # Hidden while another timer is pending.

@@ -17,7 +17,7 @@ from halfopen.core.units import endpoint, endpoint_words, listener_text, prefix
 from halfopen.core.where import Namespace
 
 RawCure = tuple[tuple[str, Mapping[str, Any]], ...]
-# Those that hold words and numbers alone.
+# Classes that hold only words and numbers.
 _PLAIN: Final[Mapping[str, type[Any]]] = {
     one.__name__: one
     for one in (
@@ -96,7 +96,7 @@ def _change_connections(values: dict[str, Any]) -> ChangeConnections:
         tuple(peer(one) for one in given["peers"]),
         given["idle_s"],
         tuple(given["kinds"]),
-        # What an earlier version recorded has none.
+        # Records of an earlier version have none.
         tuple(endpoint(one) for one in given.get("listeners", ())),
     )
     return ChangeConnections(**{**values, "filter": filter})

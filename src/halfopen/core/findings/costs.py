@@ -33,5 +33,5 @@ def overflows_per_s(e: Evidence, view: ListenerView) -> float:
     earlier = next((one for one in e.before.views if one.key == view.key), view)
     if view.defers and not (may_be_full(view) or may_be_full(earlier)):
         return 0.0
-    # What is dropped at a listener for other reasons is counted there as well.
+    # SYNs that a listener drops for other reasons are counted there as well.
     return min(rate, max(0, view.drops - earlier.drops) / e.interval_s)

@@ -16,13 +16,13 @@ from halfopen.core.model.arrived import ArrivedFlow
 from halfopen.core.model.listeners import ListenerView
 from halfopen.core.model.prefixes import narrowest
 
-# Of all that arrive.
+# A share of all arrivals.
 _MOST: Final = 0.5
 # Clients that hear nothing ask again after 1 s and 2 s more: in a shorter time most of their SYNs seem to come once.
 # A client that does hear answers within two round trips.
 _LEAST_S: Final = 2.5
 _ROUND_TRIPS: Final = 2.0
-# Of forged addresses hardly any comes twice.
+# Hardly any forged address comes twice.
 _ONCE: Final = 0.8
 # One network holds this share of them, where it is one.
 _HELD: Final = 0.8

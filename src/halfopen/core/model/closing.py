@@ -32,7 +32,7 @@ from halfopen.core.units import endpoint_text
 # A leak's rate is taken from the ages below this.
 LATELY_S: Final = 10.0
 _LEAST_SPAN_S: Final = 1.0
-# Those of a pool whose server hung up on all of it at once lie within so many seconds.
+# If a server hangs up on a whole pool at once, the ages of its connections lie within this many seconds.
 CLUMP_S: Final = 1.0
 # Groups that are made into objects: the largest ones.
 _MOST_GROUPS: Final = 400
@@ -191,14 +191,14 @@ def _groups(now: OpenSockets, found: StateAges, kinds: NDArray[Any], incoming: N
     if not len(rows):
         return []
     pids = now.pids if now.pids is not None else np.zeros(len(rows), dtype=np.uint32)
-    # Of an incoming connection the listener's port stands for all clients.
+    # For an incoming connection, the listener's port stands for all clients.
     peers = np.where(incoming, 0, peer_ids(now)).astype(np.uint64)
     port = np.where(incoming, rows["local_port"], rows["remote_port"]).astype(np.uint64)
     peer, _ = numbered(peers << np.uint64(17) | port << np.uint64(1) | incoming)
     low = peer.astype(np.uint64) << np.uint64(8) | rows["state"].astype(np.uint64) << np.uint64(4) | kinds
     group, first = numbered(pids.astype(np.uint64) << np.uint64(32) | low & np.uint64(0xFFFFFFFF))
     pid, state = pids[first].astype(np.uint64), rows["state"][first].astype(np.uint64)
-    # Of connections without a process, those that a program may still hold may be of several programs.
+    # Connections for which no process was found, but which a program may still hold, may belong to several programs.
     may = ~incoming[first] & ((pid != 0) | ~np.isin(state, _HELD))
     group, how_many = _with_few_each(group, pid << np.uint64(8) | state << np.uint64(4) | kinds[first], may)
     order = np.argsort(group, kind="stable")
@@ -335,13 +335,13 @@ def _compared(
         left=int(np.count_nonzero(~np.isin(old, all_now))),
         moved=int(np.count_nonzero(moved)),
         opened=int(np.count_nonzero(~there)),
-        # What is under way at the first look is over by then.
+        # A request that was under way at the first look is over by then.
         reused=int(np.count_nonzero((quiet_s < seconds / 2) & there)),
     )
 
 
 def _same_remote(now: OpenSockets, at: int, before: OpenSockets) -> NDArray[np.bool_]:
-    """Which of the M sockets of an earlier reading have the remote address of the socket at a place of this one, (M,)."""
+    """Which of the M sockets of an earlier reading have the remote address of the one at `at` in this reading, (M,)."""
     row = now.rows[at]
     is_wide = before.rows["flags"] & WIDE != 0
     if not row["flags"] & WIDE:

@@ -16,7 +16,7 @@ from halfopen.core.units import address_text
 from halfopen.core.where import ListenerKey
 
 DEFAULT_SYNACK_RETRIES: Final = 5
-# What tells listeners of a namespace apart: address family, address, port, index of the device.
+# The key that tells listeners of a namespace apart: address family, address, port, index of the device.
 
 
 @dataclass(frozen=True, slots=True)

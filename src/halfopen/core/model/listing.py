@@ -39,7 +39,7 @@ _ADDRESS_WORDS: Final = 4
 _CHUNK: Final = 16 * 1024
 _LOW: Final = np.uint64(0xFFFFFFFF)
 
-# Of n records: a number for each, (n,) uint32.
+# For n records, a number for each, (n,) uint32.
 _Word = Callable[[NDArray[Any]], NDArray[np.uint32]]
 
 

@@ -27,7 +27,7 @@ _SIZES: Final = {
 }
 
 
-# Of MemoryUse.what, in this order.
+# The values of MemoryUse.what, in this order.
 KINDS: Final = ("listeners", "half-open", "held by a process", "not accepted, or orphaned", "minisockets (TIME_WAIT)")
 
 

@@ -36,7 +36,7 @@ def moment_of(model: Model) -> Moment:
     if arrived is not None and arrived.packets:
         syns, counted = arrived.all.per_s(arrived.all.syns), True
     else:
-        # Who came back with a cookie was counted when the cookie was sent.
+        # A client that returned a cookie was counted when the cookie was sent.
         by_queue = max(0.0, finished - max(0.0, rates.get("SyncookiesRecv", 0.0)))
         syns, counted = by_queue + cookies + drops + _new_per_s(model), False
     return Moment(at_s, model.half_open, syns, counted, finished, cookies, drops)

@@ -9,7 +9,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-# Of 64 bits, or of 32 where all are IPv4 addresses.
+# Addresses as numbers of 64 bits, or of 32 if all are IPv4.
 Numbers = NDArray[np.unsignedinteger[Any]]
 
 # An IPv6 address below ::1:0:0:0:0 would look like an IPv4 address; none of them is routed.

@@ -19,7 +19,7 @@ from halfopen.core.policy.release_policy import MOST_LISTENERS, ReleasePolicy
 from halfopen.core.units import Network, prefix
 from halfopen.core.where import ListenerKey
 
-# So long after the first sign of an alarm its cause is looked for as fast as can be.
+# For this long after the first sign of an alarm, its cause is looked for as fast as possible.
 _LOOKED_FOR_S: Final = 10.0
 
 

@@ -20,13 +20,13 @@ from halfopen.core.policy.stages import ALARMED, AlarmStage, Signal, StageTold, 
 # The share of arrivals that honest clients leave unanswered, until it was learned, and the most that is learned.
 _FIRST_USUAL: Final = 0.003
 _MOST_USUAL: Final = 0.2
-# What is learned moves so slowly, and by one reading no further than to twice what it was.
+# The time constant of learning; one reading at most doubles a learned value.
 _LEARN_S: Final = 1800.0
 _LEARN_MOST: Final = 2.0
 # Below this share of the arrivals no stock of unanswered ones is an alarm.
 _LEAST_SHARE: Final = 0.005
 _KEPT_S: Final = 3.5
-# So long it watches before a stock is judged: at the first reading nobody knows what arrives.
+# How long to watch before a stock is judged: at the first reading arrivals are not known.
 WARM_UP_S: Final = 2.0
 # Clients turned away, or cookies sent, in three seconds: one may be chance.
 _TURNED_AWAY: Final = 3
@@ -143,7 +143,7 @@ def step(
     signal = Signal.SURE
     if because is Because.NOTHING:
         because = _sign(counts, points, pressed_s, grows)
-        # What arrives is not known yet where an alarm was taken up; until it is, the stock holds it.
+        # Arrivals are not known yet if an alarm was taken up; until they are, the stock keeps the alarm on.
         held = counts.syn_full or ((warm or watcher.alarmed) and unanswered >= limit / 2)
         signal = Signal.SIGNS if because is not Because.NOTHING else Signal.HELD if held else Signal.CALM
     standing, told = advance(watcher.standing, now.at_s, signal, s.timing)

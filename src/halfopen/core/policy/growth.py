@@ -8,7 +8,7 @@ from halfopen.core.policy.counts import Point
 
 Points = tuple[Point, ...]
 
-# Of what came in the last seconds: a share that handshakes under way do not reach, unless a crowd began just now.
+# A share of the arrivals of the last seconds that handshakes under way do not reach, unless a crowd began just now.
 _GROWTH_SHARE: Final = 0.1
 _SUSPECT_SHARE: Final = 0.15
 # The same of a fraction of a second, in which chance weighs more.

@@ -11,7 +11,7 @@ from halfopen.core.sample.guard import GuardCounts
 # Cookies that came back in so long; fewer than this many tell nothing.
 _JUDGED_S: Final = 5.0
 _FEWEST: Final = 10
-# Of the cookies that came back so few became connections, and so many came back once more.
+# The share of returned cookies below which hardly any became a connection, and above which many came back again.
 _HARDLY: Final = 0.1
 _AGAIN: Final = 0.5
 

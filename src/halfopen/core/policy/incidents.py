@@ -18,7 +18,8 @@ from halfopen.core.policy.silence import Silence, held
 from halfopen.core.policy.stages import AlarmStage
 from halfopen.core.where import Namespace
 
-# Of an incident that goes on for days: causes told first and last, and releases by different filters.
+# For an incident that goes on for days, this many of the causes reported first and last, and of releases by different
+# filters.
 _CAUSES_MOST: Final = 32
 _RELEASES_MOST: Final = 16
 

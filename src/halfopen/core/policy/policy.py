@@ -157,7 +157,7 @@ def _released(state: State, event: Released) -> State:
     after = _with(state, action.where, replace(known, failures=known.failures + 1 if failed else 0))
     if action.most is None or action.policy not in after.budgets:
         return after
-    # What was taken from the budget for it and not used goes back.
+    # The unused part of what was taken from the budget goes back.
     unused = after.budgets[action.policy].after(event.released - action.most)
     return replace(after, budgets={**after.budgets, action.policy: unused})
 

@@ -55,5 +55,5 @@ def held(before: tuple[Silence, ...], now: tuple[Silence, ...], now_s: float) ->
     return (*ended, *(one for one in now if one not in before))[-_KEPT:]
 
 
-# Of one incident.
+# The most that are kept of one incident.
 _KEPT: Final = 8

@@ -10,8 +10,8 @@ from halfopen.core.units import show_duration
 
 LONGEST_S: Final = 10.0
 """Readings are spaced out no further than this, unless their interval is longer anyway."""
-# Of the last reading in the average: a single long one, for programs that are loaded or a page that is swapped in,
-# spaces out nothing.
+# The weight of the last reading in the average: a single long reading, because programs are loaded or a page is
+# swapped in, spaces nothing out.
 _WEIGHT: Final = 0.1
 # From so much more than the interval on it is told; and again when it has doubled or halved.
 _TOLD: Final = 1.5

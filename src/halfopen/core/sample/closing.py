@@ -32,7 +32,7 @@ STATE_NAMES: Final[Mapping[int, str]] = {
     CLOSING: "CLOSING",
 }
 ALL_STATES: Final = sum(1 << state for state in STATE_NAMES)
-# Of these names below /proc/sys/net/ipv4.
+# Files of these names below /proc/sys/net/ipv4.
 SOCKET_SETTINGS: Final = (
     "ip_local_port_range",
     "ip_local_reserved_ports",

@@ -27,10 +27,10 @@ LISTENER: Final[np.dtype[Any]] = np.dtype(
 )
 
 
-# What only eBPF reads of a listener, as `struct pulse_record` of bpf/events.h lays it out (compared when the program is
-# loaded): the length of its SYN queue, how many in it were never retransmitted (young), TCP_SYNCNT (0: not set) and
-# TCP_DEFER_ACCEPT in retransmissions; and of the connection that accept() takes next its initial sequence number (0:
-# none waits), and when its first SYN-ACK was sent, in us of the monotonic clock (0: by cookie).
+# The fields of a listener that only eBPF can read, as laid out in `struct pulse_record` of bpf/events.h (compared when
+# the program is loaded): the length of its SYN queue, how many in it were never retransmitted (young), TCP_SYNCNT (0:
+# not set) and TCP_DEFER_ACCEPT in retransmissions; and of the connection that accept() takes next its initial sequence
+# number (0: none waits), and when its first SYN-ACK was sent, in us of the monotonic clock (0: by cookie).
 PULSE: Final[np.dtype[Any]] = np.dtype(
     [
         ("cookie", "<u8"),

@@ -15,7 +15,7 @@ TW_REUSE: Final = "net.ipv4.tcp_tw_reuse"
 RTO_MAX: Final = "net.ipv4.tcp_rto_max_ms"
 FASTOPEN: Final = "net.ipv4.tcp_fastopen"
 MIGRATE: Final = "net.ipv4.tcp_migrate_req"
-# Of use to tell what others amount to.
+# Needed to compute the effect of other settings.
 SYN_LINEAR: Final = "net.ipv4.tcp_syn_linear_timeouts"
 CONNTRACK: Final = "net.netfilter.nf_conntrack_tcp_timeout_"
 

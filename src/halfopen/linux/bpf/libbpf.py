@@ -154,7 +154,7 @@ _WALK: Final = re.compile(
     r"parent |arg#|func '|func#|[Vv]alidating |R\d+(_w)?=|frame\d+:|caller:|callee:|safe$|propagating |"
     r"reg type unsupported)"
 )
-# What libbpf says besides and afterwards.
+# Messages of libbpf that say nothing about the cause.
 _ASIDE: Final = re.compile(
     r"skipping|failed to load object|failed to load: -|failed to prepare load attributes|BTF is optional|"
     r"BTF loading error|BPF program load failed|Retrying without BTF|-- (BEGIN|END) "

@@ -106,7 +106,7 @@ def _look(action: ChangeConnections, states: int, notes: list[str]) -> MeantConn
             notes.append(NOT_ASKED.format(connections=plural(n, "connection")))
         keep &= asked
     if action.how in (SHUT_DOWN, DESTROY):
-        # What was sent lately may be an answer, what came lately may be about to be read.
+        # Data sent recently may be an answer; data received recently may be about to be read.
         quiet_s = np.minimum(rows["received_ms"], rows["sent_ms"]) / 1000
         keep &= quiet_s >= (LEAST_AGE_S if action.filter.idle_s is None else action.filter.idle_s)
     return MeantConnections(sockets.chosen(keep), sockets.looked_at_s)

@@ -37,7 +37,7 @@ def _against(device: Device, space: GuardSpace) -> str:
     if device.index == LOOPBACK:
         return f"{device.name} is the loopback device"
     if device.kind or not device.ethernet:
-        # What veth sends from there is lost unless its peer runs an XDP program too.
+        # Packets that veth sends from an XDP program are lost unless its peer runs one, too.
         return f"{device.name} is a virtual device ({device.kind or 'without Ethernet header'})"
     if device.xdp:
         return f"{device.name} has another XDP program"

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
 
-# Who is inside has a batch to destroy; nobody waits longer for what has gone wrong.
+# The thread inside has one batch to destroy; if something has gone wrong, the other waits no longer than this.
 _PATIENCE_S: Final = 2.0
 
 

@@ -21,7 +21,7 @@ from halfopen.core.reports import Begun, Reading, Report, Round, Trouble
 from halfopen.core.where import ListenerKey
 from halfopen.ops.top.focus import Focus
 
-# What was counted of sources is shown for so long.
+# How long the counts of sources are shown.
 _COUNTED_S: Final = 60.0
 
 
@@ -33,7 +33,7 @@ class KeptLive:
         self.live = Live(interval_s=interval_s, reader=reader)
         self._spaces: dict[int, LiveNamespace] = {}
         self._finished: dict[int, tuple[float, dict[str, float]]] = {}
-        # Of the last reading of every request, whose requests are not kept.
+        # From the last reading of every request; the requests themselves are not kept.
         self._ages: dict[int, dict[ListenerKey, tuple[int, ...]]] = {}
         self._focus: Focus | None = None
         self._details: LiveDetails | None = None

@@ -24,7 +24,7 @@ from halfopen.present.screen.captured import captured
 from halfopen.present.screen.painting import Painter
 from halfopen.present.screen.state import Page, ScreenState, Wish
 
-# What was told on a reading stays on the screen for so long, by the clock of the record.
+# How long a line that was printed at a reading stays on the screen, by the clock of the record.
 _TOLD_FOR_S: Final = 5.0
 
 

@@ -28,10 +28,10 @@ from halfopen.present.screen import choosing_rows, phrases
 from halfopen.present.screen.painting import Painter
 from halfopen.present.screen.state import Page, ScreenState, Wish
 
-# Of work that is told to end.
+# How long to wait for work that was asked to end.
 _PATIENCE_S: Final = 15.0
 _TICK_S: Final = 1.0
-# So many readings late, or after this time, the last one is called old, as on the page.
+# After this many missing readings, or after this time, the last reading is called old, as on the page.
 _LATE: Final = 4
 _LATE_LEAST_S: Final = 5.0
 

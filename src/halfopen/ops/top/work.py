@@ -193,7 +193,8 @@ class TopWork:
 
 
 def _captured(show: Callable[[Console], None], columns: int) -> tuple[StyledLine, ...]:
-    # What prints on consoles is imported when a key asks for it: a screen that only watches stays smaller by 2 MB.
+    # Modules that print on consoles are imported when a key needs them: a screen that only watches stays smaller by 2
+    # MB.
     from halfopen.present.screen.captured import captured
 
     return captured(show, columns)

@@ -166,7 +166,7 @@ def _refuse(session: Session, begun: Sequence[Began], why: str) -> None:
     try:
         session.append([Then(b.id, time.time(), "refused", b.old, why[:1000]) for b in open_still])
     except JournalError:
-        # Nothing was written, or it was taken back: the next command sees that from the values.
+        # The value was not written, or was taken back: the next command sees which from the values.
         pass
 
 

@@ -17,7 +17,7 @@ from halfopen.core.units import listener_text, netns_words
 from halfopen.ops.tune.spaces import Spaces
 from halfopen.read import listener_socket, owners
 
-# Who is not found in a short look is looked for longer before a change is given up.
+# If a short search does not find the holder of a socket, search for this long before giving up the change.
 _AGAIN_S: Final = 5.0
 
 

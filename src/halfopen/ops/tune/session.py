@@ -140,7 +140,7 @@ class Session(View):
             self.record(change, change.state, change.value, e.message)
             return
         if now not in self.ledger.instead[spot.identity]:
-            # Nothing was written in the first place, or somebody else has set it since.
+            # Either the value was never written, or somebody else has set it since.
             self.record(change, change.state, now, change.why)
         elif now != wanted and wanted is not None:
             self.record(change, change.state, wanted, STANDS.format(wanted), wanted)

@@ -18,9 +18,10 @@ from halfopen.read import netns_lookup
 
 def undo_all(session: Session, ids: Iterable[int], reason: str = "") -> list[Undone]:
     """Undo these changes, whatever their state; the outcome of each, by id. reason: why, for the journal."""
-    # Lines of the file first: should the machine go down in between, it does not set again what was undone.
-    # Listeners last: what somaxconn lets one have, and what stands for an unset TCP_SYNCNT, follow from settings.
-    # Of one spot the lower ones first: they write nothing, and the topmost goes straight to where it ends.
+    # Lines of the file first: should the machine go down in between, it does not set again what was undone. Listeners
+    # last: what somaxconn lets one have, and what stands for an unset TCP_SYNCNT, follow from settings. Of several
+    # changes of one spot, the lower ones first: they write nothing, and the topmost is undone straight to the final
+    # value.
     changes = (session.ledger.changes[id] for id in ids)
     order = sorted(changes, key=lambda c: (not c.spot.lasting, c.spot.listener is not None, c.id))
     undone = [_undo(session, c, reason) for c in order]

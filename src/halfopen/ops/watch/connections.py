@@ -20,7 +20,7 @@ from halfopen.read import closing, procfs
 # A namespace is looked at so rarely, and all of them together for at most so much of the time.
 _EVERY_S: Final = 30.0
 _SHARE: Final = 0.005
-# What was read of so many is kept for the next look.
+# Up to this many connections are kept for comparison with the next look.
 _KEPT_MOST: Final = 100_000
 # The first look has nothing to be held against; two more find what lasts.
 _TELL: Final = 3

@@ -17,9 +17,9 @@ from halfopen.present.metrics import Metrics
 
 # Writing may take this share of the time at most: a thousand listeners are eight thousand lines.
 _SHARE: Final = 0.05
-# Of processor time less, but the text is never more than fifteen seconds old for that: as often as it is scraped. While
-# nothing is half-open, nothing changes that anybody waits for. To hand it over, in the service to the other process,
-# takes longer than to make it, and is not in this share.
+# The share of processor time is smaller, but it never makes the text more than fifteen seconds old, a usual interval
+# between scrapes: while nothing is half-open, no change is urgent. Handing the text over (in the service, to the other
+# process) takes longer than making it, and is not part of this share.
 _CPU_SHARE: Final = 0.005
 _IDLE_SHARE: Final = 0.00015
 _MOST_S: Final = 15.0

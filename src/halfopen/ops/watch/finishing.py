@@ -54,7 +54,7 @@ class Finishing:
         group_of = join.assign(requests_of(read.keys[at]), list(model.columns.groups))
         found: dict[Subject, int] = {}
         for group, count in zip(group_of.tolist(), more[at].tolist(), strict=True):
-            # Of a listener that is gone nothing is judged.
+            # Nothing is judged for a listener that is gone.
             if group != join.NONE:
                 key = model.views[group].key
                 found[key] = found.get(key, 0) + count

@@ -124,7 +124,7 @@ class Flights:
         sparse = record.until_s is None and now_s - record.since_s > _DENSE_S
         if sparse and now_s - record.sparse_s < _SPARSE_S:
             return
-        # Of a long incident one reading in a while, and whatever was told.
+        # During a long incident, record one reading now and then, and each one at which something was reported.
         if sparse:
             after = next((n for n, at_s, e in reversed(held.entries) if isinstance(e, FlightReading)), number) - 1
             record.sparse_s = now_s

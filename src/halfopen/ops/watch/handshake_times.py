@@ -24,7 +24,7 @@ class WatchedTimes:
         self._programs: HandshakePrograms | None = None
         self._refused = False
         self._inodes: frozenset[int] = frozenset()
-        # What was counted under keys that were forgotten since.
+        # The counts under keys that the program has forgotten since.
         self._kept: dict[int, HandshakeTimes] = {}
 
     @property

@@ -55,7 +55,7 @@ from halfopen.store.reader import History
 from halfopen.store.writer import Writer
 
 GROUP: Final = "halfopen"
-# Of one reading, the fullest: so there is a bound, whatever listens on the machine.
+# Of one reading, only the fullest listeners are written, so the size has a bound however many there are.
 LISTENERS_MOST: Final = 256
 _COUNTERS: Final = ((DROPS, "ListenDrops"), (COOKIES, "SyncookiesSent"), (FINISHED, "PassiveOpens"))
 _DAY_S: Final = 86400.0

@@ -24,13 +24,14 @@ from halfopen.ops.watch.http_answer import HEAD_MOST, answer
 # A scrape of 4,000 listeners is 3 MB: a moment on loopback. Prometheus itself gives up after ten seconds.
 _CLIENT_S: Final = 10.0
 _CLIENTS_MOST: Final = 32
-# Of 200 connections a second at most the loop hardly notices anything, whoever makes them.
+# At most 200 connections a second are taken, which the loop hardly notices.
 _BETWEEN_S: Final = 0.005
 # After a failure to accept, as for want of descriptors.
 _PAUSE_S: Final = 0.2
 _BACKLOG: Final = 256
 _PIECE: Final = 64 * 1024
-# What a client still sends when it has its answer is read so far, lest the kernel resets the connection.
+# How much of what a client still sends after its answer is read; unread data would make the kernel reset the
+# connection.
 _REST_MOST: Final = 256 * 1024
 
 

@@ -89,7 +89,7 @@ class NamespaceReader:
                 return whole_sample, its_columns
         if _as_before(sample, previous):
             return sample, columns
-        # What is alike stays the very same object: so it is held in memory once, and need not be compared again.
+        # Equal parts stay the same object, so they are in memory once and need not be compared again.
         queues, completeness = sample.queues, sample.completeness
         if queues is not None and previous.queues is not None:
             queues = kept_if_alike(queues, previous.queues)

@@ -80,12 +80,12 @@ _LOOKS: Final = {
     "stack": "cat /proc/{pid}/stack",
     "others": "top -o %CPU",
 }
-# What a runtime calls the cgroup of a container: the word of the runtime, before 64 digits.
+# The names that runtimes give the cgroup of a container: a word of the runtime, followed by 64 digits.
 _RUNTIMES: Final = (
     (re.compile(r"/(?:docker-|docker/)[0-9a-f]{64}(?:\.scope)?/"), "docker"),
     (re.compile(r"/libpod-[0-9a-f]{64}(?:\.scope)?/"), "podman"),
 )
-# Of a user's own manager or runtime, of which the commands of root know nothing.
+# Cgroups of a user's own manager or runtime, which root's commands do not know.
 _OF_A_USER: Final = re.compile(r"/user@[0-9]+\.service/|/user-[0-9]+\.slice/")
 # systemd freezes by cgroup v2 alone; a scope with 64 digits in its name is a container's.
 _UNIT: Final = re.compile(r"/([^/]+\.(?:service|scope|slice))/cgroup\.freeze")

@@ -15,9 +15,9 @@ def unanswered(f: Finding) -> str:
     return tr("{rate} are never answered while {finished} finish", **rates)
 
 
-# Of a SYN queue.
+# A share of a SYN queue.
 _FULL: Final = 0.9
-# Of the SYNs; shown as 100 %.
+# A share of the SYNs; from here on it is shown as 100 %.
 _ALL: Final = 0.995
 
 

@@ -21,7 +21,7 @@ from halfopen.present.withheld import withheld_words
 
 _RELEASES_MOST: Final = 12
 _WITHHELD_MOST: Final = 6
-# Of the outcome of a release: the numbers in its row.
+# The numbers of a release's outcome that are in its row.
 _SUMS: Final = ("matched", "released", "spared", "failed")
 
 

@@ -147,7 +147,7 @@ def _times(seen: Handshakes) -> str:
     words = tr_n("{n:,} handshake in {time}", "{n:,} handshakes in {time}", seen.completed, time=time)
     if seen.times.total:
         half, most = (show_time(seen.times.quantile_s(share)) for share in (0.5, 0.99))
-        # Of a SYN cookie the kernel keeps no time.
+        # For a handshake by SYN cookie the kernel keeps no time.
         timed = tr(", half of them within {half}, 99 % within {most}", half=half, most=most)
         if seen.untimed:
             timed = tr(", half of those timed within {half}, 99 % within {most}", half=half, most=most)

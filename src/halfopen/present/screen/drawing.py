@@ -230,7 +230,7 @@ _TOLD_MOST: Final = 2
 
 def _replayed(at: ReplayedAt, wall_s: float, columns: int, *, ascii_only: bool) -> list[StyledLine]:
     """What was told on the reading, and where in the record it is."""
-    # What is told begins at the edge; its evidence is indented.
+    # Reported lines begin at the left edge; their evidence is indented.
     told = [line for line in at.told if not line.startswith(" ")]
     lines = [styled((text, "bold")) for text in wrapped(printable(told[-1]), columns, "  ")] if told else []
     after = wall_s - at.began_s

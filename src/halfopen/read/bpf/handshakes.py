@@ -27,7 +27,7 @@ _OPTIONAL: Final = {
     "given_up": "give-ups are not counted",
     "cookies": "handshakes by SYN cookies are guessed from their timestamps",
 }
-# Those that run for every SYN, in a flood too.
+# Programs that run for every SYN, also in a flood.
 _OF_ARRIVALS: Final = ("arrived", "given_up")
 _NOT_WANTED: Final = "not asked for"
 _NO_HOOKS: Final = "this host lets no eBPF program hook kernel functions (fentry)"
@@ -140,7 +140,7 @@ def _load(room: int, unwanted: tuple[str, ...]) -> tuple[Loaded, dict[str, str]]
             raise
         # Not `e` itself: its traceback would keep this frame, and what it loads, until the collector comes by.
         is_privilege = isinstance(e, NotPermitted)
-    # What this raises is the caller's: even what is needed is refused.
+    # If this raises, the error goes to the caller: even the required programs are refused.
     bare = _loaded(room, frozenset(_OPTIONAL))
     if is_privilege:
         return bare, dict.fromkeys(_OPTIONAL, _NO_HOOKS) | refused

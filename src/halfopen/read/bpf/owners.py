@@ -24,7 +24,7 @@ from halfopen.wire.inet_diag import TCP_LISTEN
 
 _ROOM: Final = 4096
 _LISTENING: Final = 1 << TCP_LISTEN
-# What the program has found since the last read(), as it lies there.
+# The rows that the program has found since the last read(), as they lie in memory.
 _FOUND: Final = np.dtype([("rows", bpf_records.HOLDER, (_ROOM,))])
 
 

@@ -141,7 +141,7 @@ class PageServer:
 
     async def _one(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Answer the request of a connection."""
-        # Nothing is kept for a client but what is being sent.
+        # For a client, only the data being sent is kept.
         writer.transport.set_write_buffer_limits(high=0)
         if (raw := writer.get_extra_info("socket")) is not None:
             raw.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER)
