@@ -108,6 +108,20 @@ def test_one_that_vanishes_meanwhile_is_skipped_and_mentioned(lab: Lab, monkeypa
     assert any(line.startswith("ghost: skipped:") for line in skipped)
 
 
+def test_one_that_ceased_to_exist_meanwhile_is_not_spoken_of(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nor is one left out whose process ended, while another process leads there."""
+    from halfopen.read import discover as discover_
+    from halfopen.read import reader
+
+    here, server = netns.current(), netns.resolve(lab.server.netns_path)
+    dead = "/proc/1/fd/99999/gone"
+    first = [here, netns.Netns("gone", 1, dead), netns.Netns("pid:2", server.inode, dead)]
+    looks = iter((first, [here, server]))
+    monkeypatch.setattr(discover_, "discover", lambda: discover_.Discovered(list(next(looks))))
+    found, skipped = reader.read_all(lambda: ((), None))
+    assert ([sample.where.inode for sample, _ in found], skipped) == ([here.inode, server.inode], [])
+
+
 def test_reading_elsewhere_leaves_the_main_thread_where_it_is(lab: Lab) -> None:
     before = os.stat(netns.SELF).st_ino
     halfopen.snapshot(lab.server.netns_path)

@@ -65,6 +65,16 @@ def _open(path: str, name: str) -> int:
         ) from None
 
 
+def is_gone(ns: Netns) -> bool:
+    """Whether the namespace is no longer where it was found."""
+    if ns.path == SELF:
+        return False  # the main thread never leaves its own
+    try:
+        return os.stat(ns.path).st_ino != ns.inode
+    except OSError:
+        return True
+
+
 def _opening() -> str:
     if os.geteuid() != 0:
         return "run as root (sudo), or as the owner of its processes"

@@ -52,7 +52,8 @@ def read_all(
     with_owners: bool = True,
     with_options: bool = False,
 ) -> tuple[list[tuple[Sample, T]], list[str]]:
-    """A Sample of every namespace of the machine, and a line for each that vanished or refused meanwhile.
+    """A Sample of every namespace of the machine, and a line for each that could not be read. One that ceased to exist
+    meanwhile is none of the machine.
 
     asked: called for each namespace, gives the probes and what is to stand beside the Sample they make. The settings of
     a namespace in which nothing listens and to which no segment ever came bear on nothing, and are not read: hundreds
@@ -71,13 +72,23 @@ def read_all(
             f"{plural(found.passed_over, 'process', 'processes')} with very many descriptors not searched: a "
             "namespace that only one of them holds may be missing"
         )
-    for ns in found.namespaces:
-        probes, one = asked()
-        try:
-            samples.append(_read(ns, probes, way, at_rest=False))
-            beside.append(one)
-        except HalfopenError as e:
-            skipped.append(f"{ns.name}: skipped: {e.message}")
+    moved: set[int] = set()
+
+    def take(namespaces: Sequence[Netns], *, last: bool) -> None:
+        for ns in namespaces:
+            probes, one = asked()
+            try:
+                samples.append(_read(ns, probes, way, at_rest=False))
+                beside.append(one)
+            except HalfopenError as e:
+                if last or not netns.is_gone(ns):
+                    skipped.append(f"{ns.name}: skipped: {e.message}")
+                else:
+                    moved.add(ns.inode)
+
+    take(found.namespaces, last=False)
+    if moved:  # the process that led there has ended; another one may lead there as well
+        take([ns for ns in discover().namespaces if ns.inode in moved], last=True)
     if with_owners or with_options:
         samples = add_owners(samples, names=with_owners)
     return list(zip(samples, beside, strict=True)), skipped

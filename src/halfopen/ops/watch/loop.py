@@ -16,7 +16,7 @@ from halfopen.core.policy.policy import Policy
 from halfopen.core.policy.spacing import Spacing
 from halfopen.core.reports import Begun, Ended, Report, Round, Trouble
 from halfopen.core.where import Namespace
-from halfopen.linux.netns import SELF, Netns, current
+from halfopen.linux.netns import Netns, current, is_gone
 from halfopen.linux.stopping import StopEvent
 from halfopen.ops.executor import Executor
 from halfopen.ops.protect import rungs
@@ -179,7 +179,7 @@ class Watch:
             except HalfopenError as e:
                 if not self.done and not self.everywhere:
                     raise
-                if self.everywhere and _gone(ns):
+                if self.everywhere and is_gone(ns):
                     continue  # between looking for namespaces and reading this one: no trouble
                 # Once when it begins, not at every interval.
                 if self._troubled.get(ns.inode) != e.message:
@@ -239,7 +239,7 @@ class Watch:
     def _forget(self, targets: Sequence[Netns]) -> Iterator[Report]:
         """Forget what is known of namespaces that are gone; an alarm there is over."""
         found = {ns.inode for ns in targets}
-        there = found if self.everywhere else {ns.inode for ns in targets if not _gone(ns)}
+        there = found if self.everywhere else {ns.inode for ns in targets if not is_gone(ns)}
         for inode in self._turns.known.keys() - there:
             yield from self._turns.end(inode)
         self._turns.reader.keep(there)
@@ -253,13 +253,3 @@ def _again(ns: Netns) -> Netns:
     except OSError:
         return ns
     return ns if inode == ns.inode else replace(ns, inode=inode)
-
-
-def _gone(ns: Netns) -> bool:
-    """Whether the namespace is no longer where it was found."""
-    if ns.path == SELF:
-        return False  # the main thread never leaves its own
-    try:
-        return os.stat(ns.path).st_ino != ns.inode
-    except OSError:
-        return True
