@@ -13,6 +13,7 @@ MANY_FILES: Final = 10_000
 # include/linux/proc_ns.h: PROC_PID_INIT_INO and PROC_USER_INIT_INO, the namespaces that were booted.
 BOOTED_PIDS: Final = 0xEFFFFFFC
 _BOOTED_USERS: Final = 0xEFFFFFFD
+_FILES: Final = "Max open files"
 # /proc/self/uid_map where every user is mapped to itself.
 _EVERY_USER: Final = ["0", "0", "4294967295"]
 
@@ -39,21 +40,35 @@ def pids() -> list[int]:
     return sorted(int(name) for name in os.listdir("/proc") if name.isdigit())
 
 
-def has_open_files(most: int) -> bool:
-    """Whether all processes together have more than so many open files; False where the kernel does not tell.
+def open_files(pid: int) -> int | None:
+    """How many files a process has open, 0 also where the kernel does not tell; None when it ended, or is hidden.
 
     Since commit f1f1f2569901 ("proc: report open files as size in stat() for /proc/pid/fd") (in v6.2).
     """
+    try:
+        return os.stat(f"/proc/{pid}/fd").st_size
+    except OSError:
+        return None
+
+
+def open_files_limit(limits: str) -> int | None:
+    """The soft limit of open files in the text of /proc/PID/limits; None where it is not told."""
+    for line in limits.splitlines():
+        if line.startswith(_FILES):
+            soft = line[len(_FILES) :].split()[:1]
+            return int(soft[0]) if soft and soft[0].isdigit() else None
+    return None
+
+
+def has_open_files(most: int) -> bool:
+    """Whether all processes together have more than so many open files; False where the kernel does not tell."""
     count = 0
     try:
         names = os.listdir("/proc")
     except OSError:  # not mounted
         return False
     for pid in filter(str.isdigit, names):
-        try:
-            count += os.stat(f"/proc/{pid}/fd").st_size
-        except OSError:  # ended meanwhile, or hidden
-            continue
+        count += open_files(int(pid)) or 0
         if count > most:
             return True
     return False

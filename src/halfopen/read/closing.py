@@ -115,7 +115,7 @@ def _with_owners(found: OpenSockets, states: int, notes: list[str]) -> OpenSocke
     pids = np.flatnonzero(counts)
     most = pids[np.argsort(-counts[pids], kind="stable")].tolist()
     processes = {pid: one for pid in most[:_NAMED] if (one := owners.process(pid)) is not None}
-    files = {pid: held_of for pid in most[:_WITH_FILES] if (held_of := socket_owners.open_files(pid)) is not None}
+    files = {pid: held_of for pid in most[:_WITH_FILES] if (held_of := socket_owners.files_of(pid)) is not None}
     if len(most) > _NAMED:
         notes.append(f"of {len(most):,} processes that hold connections, {_NAMED:,} have a name")
     return replace(

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Final
 
+from halfopen.linux import proc
 from halfopen.linux.mounts import mounts
 from halfopen.read.owners import namespace_files
 
@@ -90,10 +91,10 @@ def held_by_mounts(pids: Iterable[int], until_s: float) -> Iterator[tuple[int, s
 
 def held_by_descriptors(pids: Iterable[int], until_s: float) -> tuple[dict[int, str], int]:
     """Namespaces that descriptors of these processes are open for: inode → path; and how many processes there was no
-    time for. Those with few descriptors come first (`/proc/PID/fd` tells its size since Linux 6.2).
+    time for. Those with few descriptors come first, where the kernel tells how many.
     """
     found: dict[int, str] = {}
-    mine = sorted((size, pid) for pid in pids if (size := _size(pid)) is not None)
+    mine = sorted((size, pid) for pid in pids if (size := proc.open_files(pid)) is not None)
     for at, (_, pid) in enumerate(mine):
         if time.monotonic() > until_s or not _look_into(pid, until_s, found):
             return found, len(mine) - at
@@ -115,13 +116,6 @@ def _told_by_bpf() -> dict[int, str] | None:
         if is_net:
             found.setdefault(inode, path)
     return found
-
-
-def _size(pid: int) -> int | None:
-    try:
-        return os.stat(f"/proc/{pid}/fd").st_size
-    except OSError:
-        return None
 
 
 def _look_into(pid: int, until_s: float, found: dict[int, str]) -> bool:

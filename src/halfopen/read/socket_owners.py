@@ -103,16 +103,12 @@ def _holders(wanted: NDArray[Any], states: int, begun: float, budget_s: float) -
     return np.array(pairs, dtype=HOLDER), not (found.broken_off or found.refused)
 
 
-def open_files(pid: int) -> tuple[int, int] | None:
+def files_of(pid: int) -> tuple[int, int] | None:
     """How many descriptors a process has open, and how many it may have; None where that is not shown."""
-    limits = small_files.text(f"/proc/{pid}/limits")
-    line = next((line for line in limits.splitlines() if line.startswith("Max open files")), "")
-    words = line.split()
-    if len(words) < 5 or not words[3].isdigit():
+    limit = proc.open_files_limit(small_files.text(f"/proc/{pid}/limits"))
+    if limit is None:
         return None
     try:
-        # Since commit f1f1f2569901 ("proc: report open files as size in stat() for /proc/pid/fd") (in v6.2).
-        count = os.stat(f"/proc/{pid}/fd").st_size or len(os.listdir(f"/proc/{pid}/fd"))
+        return proc.open_files(pid) or len(os.listdir(f"/proc/{pid}/fd")), limit
     except OSError:
         return None
-    return count, int(words[3])

@@ -18,7 +18,6 @@ BUDGET_S: Final = 0.1
 # The most threads looked at of one process; a server may have thousands.
 _THREADS: Final = 256
 _TICKS: Final = os.sysconf("SC_CLK_TCK")
-_FILES: Final = "Max open files"
 
 
 def probe(pids: Sequence[int], earlier: Workers | None = None) -> Probe:
@@ -32,7 +31,7 @@ def probe(pids: Sequence[int], earlier: Workers | None = None) -> Probe:
 
 def read(pids: Sequence[int], earlier: Workers | None = None, budget_s: float = BUDGET_S) -> Workers:
     """These processes as they are now, as many as the time allows; those that ended are left out."""
-    began, files = time.monotonic(), open_files(small_files.text("/proc/sys/fs/file-nr"))
+    began, files = time.monotonic(), files_of_system(small_files.text("/proc/sys/fs/file-nr"))
     found: dict[int, WorkerState] = {}
     for at, pid in enumerate(pids):
         if time.monotonic() > began + budget_s:
@@ -58,7 +57,7 @@ def worker(pid: int, until_s: float) -> WorkerState | None:
         waits_in=waits_in,
         whole=whole,
         descriptors=_descriptors(pid, until_s),
-        descriptor_limit=descriptor_limit(small_files.text(f"/proc/{pid}/limits")),
+        descriptor_limit=proc.open_files_limit(small_files.text(f"/proc/{pid}/limits")),
         # utime and stime, of all threads (do_task_stat()).
         ran_s=(int(fields[11]) + int(fields[12])) / _TICKS,
         queued_s=queued_s,
@@ -94,7 +93,7 @@ def waits_in(wchan: str) -> str:
     return "" if wchan == "0" else wchan.partition(".")[0]
 
 
-def open_files(file_nr: str) -> OpenFiles | None:
+def files_of_system(file_nr: str) -> OpenFiles | None:
     """The open files in the text of /proc/sys/fs/file-nr: allocated, free (0 since Linux 2.6) and the limit."""
     numbers = file_nr.split()
     if len(numbers) != 3 or not all(map(str.isdigit, numbers)):
@@ -118,26 +117,12 @@ def tracer(status: str) -> int:
     return 0
 
 
-def descriptor_limit(limits: str) -> int | None:
-    """The soft limit of open files in the text of /proc/PID/limits; None where it is not told."""
-    for line in limits.splitlines():
-        if line.startswith(_FILES):
-            soft = line[len(_FILES) :].split()[:1]
-            return int(soft[0]) if soft and soft[0].isdigit() else None
-    return None
-
-
 def _descriptors(pid: int, until_s: float) -> int | None:
-    """How many descriptors a process has open; None where that is hidden or takes too long.
-
-    Since commit f1f1f2569901 ("proc: report open files as size in stat() for /proc/pid/fd") (in v6.2) the size tells.
-    """
-    path = f"/proc/{pid}/fd"
+    """How many descriptors a process has open; None where that is hidden or takes too long."""
+    if told := proc.open_files(pid):
+        return told
     try:
-        size = os.stat(path).st_size
-        if size:
-            return size
-        with os.scandir(path) as found:
+        with os.scandir(f"/proc/{pid}/fd") as found:
             count = 0
             for count, _ in enumerate(found, 1):
                 if count % 1024 == 0 and time.monotonic() > until_s:

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from halfopen.core.sample.workers import OpenFiles, Quota
+from halfopen.linux import proc
 from halfopen.read import cgroups, workers
 from peers import until
 
@@ -28,12 +29,12 @@ Max open files            1024                 524288               files
     ids=["a number", "none", "hidden"],
 )
 def test_the_limit_of_open_files(text: str, limit: int | None) -> None:
-    assert workers.descriptor_limit(text) == limit
+    assert proc.open_files_limit(text) == limit
 
 
 def test_open_files_of_the_whole_system_and_who_may_pass_their_limit() -> None:
-    assert workers.open_files("1984\t0\t9223372036854775807\n") == OpenFiles(1984, 2**63 - 1)
-    assert workers.open_files("") is None
+    assert workers.files_of_system("1984\t0\t9223372036854775807\n") == OpenFiles(1984, 2**63 - 1)
+    assert workers.files_of_system("") is None
     status = "Name:\tx\nCapInh:\t0000000000000000\nCapEff:\t{}\n"
     assert workers.may_pass(status.format("000001ffffffffff"))
     assert not workers.may_pass(status.format("0000000000000400"))
