@@ -218,3 +218,8 @@ def test_an_opening_bracket_does_not_end_a_line() -> None:
         lines = wrapped(text, width, "")
         assert not any(line.endswith(("（", "“")) for line in lines)
         assert "".join(lines) == text
+
+
+def test_the_release_time_has_one_name_in_chinese() -> None:
+    """放弃: the kernel gives up; 释放 is what `halfopen release` does."""
+    assert "释放时间" not in PO.read_text("utf-8")
