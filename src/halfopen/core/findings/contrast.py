@@ -28,6 +28,11 @@ _TEST_TRAFFIC: Final = Prefix(4, 0xC6120000, 15)
 _MANY: Final = 200
 
 
+def of_no_client(numbers: Numbers, least: int = FEW) -> bool:
+    """Whether N sources have addresses that clients do not have: those of load generators, or as if drawn."""
+    return as_drawn(numbers, least) or (len(numbers) > 0 and bool(_TEST_TRAFFIC.holds(numbers).all()))
+
+
 def as_drawn(numbers: Numbers, least: int = FEW) -> bool:
     """Whether N sources, `least` or more, are spread as if drawn from all addresses, each of them once."""
     if len(numbers) < least:
@@ -43,10 +48,8 @@ def told_from_clients(e: Evidence, where: ListenerView | None, numbers: Numbers,
     """Whether silent sources, numbers (N,), which begin `rate` handshakes a second at a listener (None: at several),
     are certainly no clients whose last ACKs are lost.
     """
-    if len(numbers) and _TEST_TRAFFIC.holds(numbers).all():
-        return True
     ruled_out = rules_drop(e, rate)
-    if as_drawn(numbers, _MANY if ruled_out else FEW):
+    if of_no_client(numbers, _MANY if ruled_out else FEW):
         return True
     if ruled_out:
         return _finish_there(e, where)

@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from halfopen.core.findings.chance import keep_failing
 from halfopen.core.findings.evidence import Evidence
 from halfopen.core.findings.unheard import unheard
 from halfopen.core.model.prefixes import Prefix, narrowest
+from halfopen.core.sample.arrivals import SOURCE
 
 # That many are no chance.
 _LEAST: Final = 3
 # Of the handshakes of a good path, a few in a hundred need a second SYN-ACK.
 _LATE: Final = 0.05
-# Where so many late ones are expected, a third of them or none is no chance.
-_NO_CHANCE: Final = 5.0
-_FAR_FEWER: Final = 3
 _THEIRS: Final = 0.8
 # Without eBPF: who finished in this time finishes now.
 _RECENT_S: Final = 3.0
@@ -70,19 +68,10 @@ def _slow(e: Evidence) -> LatePath | None:
     share = (finished_late + stay) / (finished + stay)
     if share < _LATE or finished_late + waiting < _LEAST:
         return None
-    if counted and _too_few_are_late(finished, finished_late, stay):
+    if counted and keep_failing(finished, finished_late, stay):
         return None
     rtt_s = 0.0 if prefix is None else e.sources.completers.rtt_s(prefix)
     return LatePath(round(finished), finished_late, waiting, share, _LATE, prefix, rtt_s, counted)
-
-
-def _too_few_are_late(finished: float, late: int, stay: float) -> bool:
-    """Whether those who stay have another reason than a path that loses packets: it makes the second SYN-ACK fail as
-    often as the first one, so that more are late than stay.
-    """
-    twice = stay / (finished + stay)
-    expected = (math.sqrt(twice) - twice) * (finished + stay)
-    return expected >= _NO_CHANCE and late * _FAR_FEWER < expected
 
 
 def _stay_per_s(e: Evidence, retrying: NDArray[np.bool_], *, counted: bool) -> float:
@@ -105,6 +94,9 @@ def _retrying(e: Evidence) -> NDArray[np.bool_]:
     if columns is None:
         return np.zeros(0, dtype=bool)
     found = (columns.retransmits > 0) & ~e.now.is_deferred
+    for place, view in enumerate(e.now.views):
+        if view.defers:
+            found &= ~e.at(place)
     if len(e.now.is_doubtful):
         found &= ~e.now.is_doubtful
     cut = e.sources.cut
@@ -118,10 +110,20 @@ def _retrying(e: Evidence) -> NDArray[np.bool_]:
 
 def _late(e: Evidence) -> NDArray[np.uint64]:
     """The sources of handshakes that finished late, one for each."""
+    now = _counted(e)
+    return np.repeat(now["number"], now["late"])
+
+
+def _counted(e: Evidence) -> NDArray[Any]:
+    """The sources that finished, rows (N,) SOURCE; not at a listener that defers (TCP_DEFER_ACCEPT), whose SYN-ACK is
+    sent again to clients that answered and sent no data in time.
+    """
     now = e.sources.completers.now
     if now is None:
-        return np.empty(0, dtype=np.uint64)
-    return np.repeat(now["number"], now["late"])
+        return np.empty(0, dtype=SOURCE)
+    deferring = [view.port for view in e.now.views if view.defers]
+    found: NDArray[Any] = now[~np.isin(now["port"], deferring)] if deferring else now
+    return found
 
 
 def _finished(e: Evidence, prefix: Prefix | None) -> tuple[float, int]:
@@ -129,8 +131,11 @@ def _finished(e: Evidence, prefix: Prefix | None) -> tuple[float, int]:
     completers, arrived = e.sources.completers, e.now.arrived
     if arrived is not None:
         if prefix is None:
-            return arrived.all.finished, arrived.all.late
-        return completers.now_within(prefix), completers.late_within(prefix)
+            flows = [f for view, f in zip(e.now.views, arrived.by_view, strict=True) if not view.defers]
+            return sum(flow.finished for flow in flows), sum(flow.late for flow in flows)
+        rows = _counted(e)
+        rows = rows[prefix.holds(rows["number"])]
+        return int(rows["finished"].sum()), int(rows["late"].sum())
     finished = e.completions_per_s * e.interval_s
     if prefix is not None and prefix.bits < _HOST[prefix.version]:
         # Its part of those addresses that finished in the last seconds. Of one address that would be no part of what

@@ -58,6 +58,18 @@ def unfollowed(e: Evidence) -> UnfollowedSyns | None:
     return max(found, key=lambda one: one.per_s, default=None)
 
 
+def sources_again(e: Evidence) -> int:
+    """How many sources sent several SYNs, and neither an ACK nor anything else, in a time in which clients that hear
+    nothing ask again; 0 where packets were not counted for that long.
+    """
+    arrived = e.now.arrived
+    if arrived is None or not arrived.packets or arrived.all.seconds < _LEAST_S:
+        return 0
+    rows = arrived.sources
+    silent = (rows["acks"] == 0) & (rows["finished"] == 0) & (rows["resets"] == 0)
+    return int(np.count_nonzero(silent & (rows["syns"] > 1)))
+
+
 def _nothing_lasts(e: Evidence, view: ListenerView) -> bool:
     return e.cookies == 2 or view.retries == 0
 

@@ -8,6 +8,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from halfopen.core.findings.chance import keep_failing
 from halfopen.core.findings.evidence import Evidence
 from halfopen.core.findings.lasting import Lasting
 from halfopen.core.findings.sources import SOME
@@ -21,6 +22,8 @@ _NAMED: Final = 0.9
 # Of the handshakes that finish, the share that is late; and of clients that retransmit their SYN, the share that
 # finishes.
 _FAR: Final = 0.5
+# Of the handshakes of these clients: a smaller share that never hears anything is no news on the Internet.
+_PART: Final = 0.03
 # Without eBPF, a source that finished a handshake within this time counts as one that finishes now.
 _RECENT_S: Final = 3.0
 
@@ -30,7 +33,8 @@ class Unheard:
     """The clients of one listener that receive no SYN-ACK, from one prefix or (None) from everywhere.
 
     place: the listener's place in the Model's `views`. lasting: their connections that last. requests (N,): a mask of
-    all their requests, however young.
+    all their requests, however young. beside_per_s: handshakes a second of the same sources that do finish, if only
+    a part of their connections never does.
     """
 
     view: ListenerView
@@ -38,6 +42,7 @@ class Unheard:
     prefix: Prefix | None
     lasting: Lasting
     requests: NDArray[np.bool_]
+    beside_per_s: float = 0.0
 
 
 def unheard(e: Evidence) -> tuple[Unheard, ...]:
@@ -60,9 +65,28 @@ def _unheard(e: Evidence) -> tuple[Unheard, ...]:
         if prefix is not None:
             theirs &= e.sources.within(prefix)
         lasting = e.sources.among(theirs & e.sources.last)
-        if lasting.repeated >= lasting.count * MOST and not _more_finish(e, view, place, prefix, again):
-            found.append(Unheard(view, place, prefix, lasting, theirs))
+        if lasting.repeated < lasting.count * MOST:
+            continue
+        beside = _finish_beside(e, place, prefix, again) if _more_finish(e, view, place, prefix, again) else 0.0
+        if beside is not None:
+            found.append(Unheard(view, place, prefix, lasting, theirs, beside))
     return tuple(found)
+
+
+def _finish_beside(e: Evidence, place: int, prefix: Prefix | None, again: NDArray[np.bool_]) -> float | None:
+    """The handshakes a second of these clients that finish, where those who ask again have no chance to: a part of
+    their connections goes another way, as by one of two links. None where that is not known, or hardly any is cut.
+    """
+    arrived, known, port = e.now.arrived, e.sources.completers, e.now.views[place].port
+    if arrived is None:
+        return None
+    flow = arrived.by_view[place]
+    finished = flow.finished if prefix is None else known.now_within(prefix, port)
+    late = flow.late if prefix is None else known.late_within(prefix, port)
+    stay = e.sources.among(again).per_s * flow.seconds
+    if stay < _PART * (finished + stay) or not keep_failing(finished, late, stay):
+        return None
+    return flow.per_s(finished)
 
 
 def _more_finish(e: Evidence, view: ListenerView, place: int, prefix: Prefix | None, again: NDArray[np.bool_]) -> bool:

@@ -180,6 +180,8 @@ PHRASES: Final[Mapping[str, Phrase]] = {
     "no_route_per_s": lambda f, _: tr("{n} packets without a route out", n=amount(f)),
     "ruled_out_per_s": lambda f, _: tr("rules drop {n}", n=amount(f)),
     "unanswered_of": _told_elsewhere,
+    "beside_per_s": lambda f, _: tr("{n} of the same sources finish", n=amount(f)),
+    "sources_again": lambda f, _: tr("{n} sources sent several SYNs and no ACK", n=amount(f)),
     "scanners": lambda f, _: tr("{n} scanners", n=amount(f)),
     "drawn_sources": lambda f, _: tr("{n} sources that look drawn at random", n=amount(f)),
     "finished_ever": lambda f, _: tr("no handshake has finished since the namespace was made"),

@@ -71,9 +71,9 @@ def _would_decide(f: Finding) -> str:
         )
     if f.has("finish_others"):
         return tr(
-            "{n:,} of these come from sources that finish other handshakes, such as a proxy or a NAT gateway: the last "
-            "ACKs of some clients behind it are lost, or a host behind it floods. The cause depends on whether their "
-            "ACKs arrive",
+            "{n:,} of these come from sources that finish other handshakes, or did so recently, such as a proxy or a "
+            "NAT gateway: the last ACKs of some are lost, or somebody floods with their addresses. The cause depends "
+            "on whether these ACKs arrive",
             n=f.count("finish_others"),
         )
     if f.has("EmbryonicRsts_per_s"):

@@ -43,6 +43,14 @@ def _release_time_short(f: Finding) -> str:
 
 
 def _not_sent_back(f: Finding) -> str:
+    if f.has("sources_again"):
+        return tr(
+            "{sent} are sent now, and {back} come back; {n:,} sources sent several SYNs and no ACK: clients that do "
+            "not receive the SYN-ACK do that, each from the same port, and so do hosts that flood, from ever new ports",
+            sent=per_s(f, "SyncookiesSent_per_s"),
+            back=per_s(f, "SyncookiesRecv_per_s"),
+            n=f.count("sources_again"),
+        )
     return tr(
         "{sent} are sent now, and {back} come back: either a flood, or clients that do not receive "
         "the SYN-ACK. A longer look with eBPF, which counts packets, tells which",

@@ -208,6 +208,13 @@ def _synacks_lost(f: Finding) -> str:
         up_to=_up_to(f),
         why=_way_back(f),
     )
+    if f.has("beside_per_s"):
+        beside = tr(
+            "others of the same sources finish at {rate}, so a part of the connections goes a way that is cut, such as "
+            "one of several links",
+            rate=per_s(f, "beside_per_s"),
+        )
+        return listed([text, beside])
     if f.has("completions_per_s") and f.number("completions_per_s"):
         text = listed([text, tr("others finish at {rate}", rate=per_s(f, "completions_per_s"))])
     return text

@@ -145,7 +145,9 @@ def test_who_finishes_must_be_counted_to_be_sure_of_a_few_hosts() -> None:
 
 def test_a_few_hosts_may_be_clients_that_never_got_in() -> None:
     """Their last ACKs may have been lost from the beginning: then the kernel remembers none of them."""
-    one_host = [request(retransmits=2, expires_ms=500, source_port=i + 1024, cookie=i + 1) for i in range(60)]
+    one_host = [
+        request("20.1.1.1", retransmits=2, expires_ms=500, source_port=i + 1024, cookie=i + 1) for i in range(60)
+    ]
     found = of(one_host, counters={"PassiveOpens": 9}, parts=[peers({"99.1.1.1": 5.0})]).causes[0]
     assert (found.finding.id, found.confidence) == ("few-sources-flood", Confidence.LIKELY)
     assert found.rivals == ("acks-lost",)

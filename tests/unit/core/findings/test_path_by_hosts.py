@@ -7,6 +7,7 @@ import pytest
 
 from halfopen.core.findings.finding import Level
 from halfopen.core.sample.arrivals import Arrivals
+from halfopen.core.sample.listeners import ListenerOptions
 from halfopen.present.findings.cures import next_commands
 from halfopen.present.findings.sentences import say
 from hosts_made import PROXY, asked, from_hosts, honest, late
@@ -152,3 +153,24 @@ def test_where_some_ask_again_the_others_have_not_yet() -> None:
     timers = {"timeouts": np.full(len(deaf), 2, dtype=np.uint8)}
     _, ids = second_look(deaf, parts=[peers(dict.fromkeys(cut_off(), 9.0))], **timers)
     assert ids == ["synacks-lost"]
+
+
+@pytest.mark.parametrize(("late", "ids"), [(0, ["synacks-lost"]), (12, ["slow-path"])], ids=["one of two ways", "loss"])
+def test_a_part_of_the_connections_of_a_gateway_that_never_hears_anything(late: int, ids: list[str]) -> None:
+    """One in twenty behind a NAT gateway: where packets are lost by chance, many more would finish late."""
+    cut = from_hosts([PROXY], 48, retransmits=8)
+    seen = arrivals({PROXY: {"syns": 120, "finished": 100, "late": late}})
+    again = {"timeouts": np.full(48, 2, dtype=np.uint8)}
+    verdict, found = second_look(cut, rates={"PassiveOpens": 200}, parts=[seen], **again)
+    assert found == ids
+    if not late:
+        assert "others of the same sources finish at 200/s" in say(verdict.findings[0])
+        assert not releases(verdict)
+
+
+def test_handshakes_at_a_listener_that_waits_for_data_are_not_late_because_of_the_path() -> None:
+    """TCP_DEFER_ACCEPT: clients that send nothing for some seconds are sent the SYN-ACK again."""
+    patient = arrivals({f"10.9.{i}.7": {"syns": 1, "finished": 1, "late": 1} for i in range(30)})
+    assert second_look([], listener(inode=1), rates={"PassiveOpens": 60}, parts=[patient])[1] == ["slow-path"]
+    waits = {"options": {1: ListenerOptions(defer_accept_s=3)}}
+    assert second_look([], listener(inode=1), rates={"PassiveOpens": 60}, parts=[patient], **waits)[1] == []

@@ -9,6 +9,7 @@ import pytest
 
 from halfopen.core.findings.diagnosis import TimeBase, time_base
 from halfopen.core.findings.finding import Level
+from halfopen.present.findings.cures import command
 from halfopen.present.findings.sentences import say
 from verdicts import arrivals, many, peers, releases, second_look
 
@@ -95,3 +96,15 @@ def test_clients_that_hear_nothing_are_not_called_forged(seconds: float) -> None
     """In two seconds most of their SYNs seem to be the only one: those before it were not seen."""
     how = {**ALWAYS, "rates": {"SyncookiesSent": 130}}
     assert "spoofed-flood" not in looked(cut_off(seconds), how, seconds)[1]
+
+
+def test_after_a_long_look_no_longer_one_is_asked_for_but_the_packets() -> None:
+    """Clients that hear nothing and hosts that flood differ in their ports, which are not counted."""
+    how = {**ALWAYS, "rates": {"SyncookiesSent": 130}}
+    again = {f"10.9.{i}.7": {"syns": 4} for i in range(40)}
+    found = next(one for one in looked(again, how)[0].findings if one.id == "cookies-always")
+    assert found.count("sources_again") == 40
+    assert "40 sources sent several SYNs and no ACK" in say(found)
+    assert command(found.cures[0]).startswith("tcpdump")
+    short = next(one for one in looked(again, how, 0.5)[0].findings if one.id == "cookies-always")
+    assert "A longer look with eBPF" in say(short)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from halfopen.core.addresses import AF_INET6
-from halfopen.core.findings.contrast import as_drawn
+from halfopen.core.findings.contrast import as_drawn, of_no_client
 from halfopen.core.findings.evidence import FEW, Evidence
 from halfopen.core.findings.exclusions import Against, excluded
 from halfopen.core.findings.few_hosts import FEW_HOSTS
@@ -62,7 +62,7 @@ def _no_flood(e: Evidence) -> Against:
     return calm(e) or _finishes(e) or _asks_again(e) or _finish_others(e)
 
 
-@excluded("spoofed-flood", rivals=("few-sources-flood", "prefix-flood", "synacks-lost", "slow-path"))
+@excluded("spoofed-flood", rivals=("few-sources-flood", "prefix-flood", "synacks-lost", "acks-lost", "slow-path"))
 def no_spoofed_flood(e: Evidence) -> Against:
     return _no_flood(e) or (() if e.lasting.count < SOME else _hosts(e) or _network(e))
 
@@ -139,13 +139,14 @@ def routes_back(e: Evidence) -> Against:
 def no_lost_acks(e: Evidence) -> Against:
     if found := calm(e) or _asks_again(e):
         return found
-    asked = e.sources
-    if e.now.columns is None or not len(asked.completers.lately) or not asked.completers.whole:
+    # Clients of a few networks may never have got in, so that the kernel remembers none of them.
+    last = e.sources.numbers[e.sources.last]
+    if e.now.columns is None or not of_no_client(last, SOME):
         return ()
-    # The kernel remembers clients, and none of these. Clients of a few networks may never have got in.
-    silenced = int(np.count_nonzero(asked.silenced))
-    none_known = silenced < SOME and as_drawn(asked.numbers[asked.last])
-    return (Fact("lasting", e.lasting.count), Fact("silenced", silenced, SOME)) if none_known else ()
+    silenced = int(np.count_nonzero(e.sources.silenced))
+    drawn = (Fact("drawn_sources", e.lasting.sources.distinct),) if as_drawn(last, SOME) else ()
+    found = Fact("lasting", e.lasting.count), *drawn, Fact("silenced", silenced, SOME)
+    return found if silenced < SOME else ()
 
 
 @excluded("slow-path", rivals=(*_FLOODS, "synacks-lost", "acks-lost"))

@@ -40,7 +40,8 @@ SMALL: Final = 0.1
     "their SYNs: the SYN-ACK was sent more often than the timer sends it; halfopen reads the "
     "route back, and the device by which these SYNs come in",
     unless="the clients do not retransmit their SYNs (forged sources never do), more handshakes of "
-    "the same sources finish, or the listener sends a single SYN-ACK",
+    "the same sources finish (unless some never do, and hardly any finishes late), or the listener "
+    "sends a single SYN-ACK",
     advice="repair the way back: an asymmetric route, a firewall, a wrong source address; never release these clients",
     on_release=OnRelease.FORBIDS,
 )
@@ -71,7 +72,9 @@ def _lost(e: Evidence, one: Unheard, way: WayBack | None) -> tuple[Fact, ...]:
     if e.now.arrived is not None and e.now.arrived.packets:
         flow = e.now.arrived.by_view[one.place]
         found.append(Fact("syns_again_per_s", round(flow.per_s(flow.repeats), 1), unit="per_s"))
-    if e.rates:
+    if one.beside_per_s:
+        found.append(Fact("beside_per_s", round(one.beside_per_s, 1), unit="per_s"))
+    elif e.rates:
         found.append(Fact("completions_per_s", round(e.finished_per_s(one.view), 1), unit="per_s"))
     return tuple(found)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
-from halfopen.core.findings.cures import Cure
+from halfopen.core.findings.cures import Cure, LookAtPackets
 from halfopen.core.findings.evidence import FEW, Evidence, Need
 from halfopen.core.findings.finding import Fact, Hit, Level
 from halfopen.core.findings.floods import MOST, floods
@@ -13,6 +13,7 @@ from halfopen.core.findings.registry import rule
 from halfopen.core.findings.remedies import look_closer, shorter_release_time
 from halfopen.core.findings.rules.flood import is_flood
 from halfopen.core.findings.sources import SOME
+from halfopen.core.findings.unfollowed import sources_again
 from halfopen.core.model.listeners import DEFAULT_SYNACK_RETRIES, ListenerView
 from halfopen.core.policy.actions import ChangeListener, ChangeSetting
 from halfopen.core.tune.goals import GOOD_RETRIES
@@ -102,7 +103,11 @@ def cookies_always(e: Evidence) -> Iterator[Hit]:
         if lost >= max(FEW, MOST * e.rate("SyncookiesSent")) and not is_flood(e):
             # No request is left behind that would tell whose they are.
             facts += [Fact(f"{name}_per_s", round(e.rate(name), 1), unit="per_s") for name in _BY_COOKIE]
-            cures = (*look_closer(e, "cookies-always"), *cures)
+            again = sources_again(e)
+            if again:
+                facts.append(Fact("sources_again", again))
+            closer = ((LookAtPackets(e.netns, "", None, "cookies-always"),),) if again else ()
+            cures = (*(closer or look_closer(e, "cookies-always")), *cures)
         yield Hit(Level.NOTICE, tuple(facts), cures=cures)
 
 

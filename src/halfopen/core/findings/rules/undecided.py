@@ -53,7 +53,7 @@ def _acks(e: Evidence) -> tuple[tuple[Fact, ...], tuple[Cure, ...]]:
         dropped = Fact("ruled_out_per_s", round(e.before_tcp_rates.ruled_out, 1), unit="per_s")
         return (dropped,), ((LookAtHost(e.netns, "firewall", "", "cannot-tell"),),)
     asked = e.sources
-    proxied = asked.last & (asked.finishing if e.counted else asked.known) & ~asked.repeated
+    proxied = asked.last & asked.known & ~asked.repeated
     others = int(np.count_nonzero(proxied)) if e.completions_per_s else 0
     if silent is None:
         enough = others >= FEW and others >= MOST * e.lasting.count
