@@ -69,7 +69,9 @@ _SILENT: Final = frozenset(
 )
 _OF_HELP: Final = frozenset({"COMMANDS", "doc", "help", "short_help", "epilog"})
 _CLASS: Final = re.compile(r"^ *class (\w+)\((\w+)\)", re.MULTILINE)
-_SEVERAL: Final = re.compile(r"[a-z]{3,} an? [A-Za-z]|[a-z]{2,}[,:]? \(?[a-z]{2,}|[a-z]{2,} +\{\}|\{\} [a-z]{2,}")
+_SEVERAL: Final = re.compile(
+    r"^[a-z]{3,} eBPF|[a-z]{3,} an? [A-Za-z]|[a-z]{2,}[,:]? \(?[a-z]{2,}|[a-z]{2,} +\{\}|\{\} [a-z]{2,}"
+)
 _ONE: Final = re.compile(
     r"[a-z]{2,} [a-z0-9-]+|^(\{\}|-)[^a-z]* [a-z]{2,}|[a-z]{2,}:? \{\}|\b(give|use|as in|at most) "
 )

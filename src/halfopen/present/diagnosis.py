@@ -27,6 +27,7 @@ from halfopen.present.language import listed, spoken, tr, tr_n
 from halfopen.present.level_style import STYLE
 from halfopen.present.prose import beside, headed
 from halfopen.present.text import level_head, propose
+from halfopen.present.told import told as in_language
 
 _READ_BY: Final = {"bpf": "eBPF", "diag": "sock_diag", "proc": "/proc/net/tcp"}
 _INDENT: Final = 3
@@ -58,7 +59,7 @@ def show(out: Console, all: Sequence[Diagnosis], skipped: Sequence[str], *, verb
     """Every namespace, the worst last, next to the prompt; verbose: with every fact, those that rule causes out too."""
     with spoken():
         for line in skipped:
-            out.print(Text(tr("Skipped  {line}", line=line), style="dim"))
+            out.print(beside(tr("Skipped  {line}", line=in_language(line)), out.width), style="dim")
         for i, found in enumerate(sorted(all, key=lambda one: one.verdict.level)):
             if i:
                 out.print()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from rich.cells import cell_len
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -12,6 +13,7 @@ from halfopen.core.features import EBPF, Checkup, Feature, Grant, Outcome, answe
 from halfopen.core.fields.features import FEATURE
 from halfopen.core.fields.field import json_object
 from halfopen.present.language import aloud, tr
+from halfopen.present.prose import beside
 from halfopen.present.text import propose
 from halfopen.present.told import told
 
@@ -27,16 +29,26 @@ def _granted_by(grants: tuple[Grant, ...]) -> str:
     )
 
 
-def _lines(feature: Feature) -> Text:
+def _lines(feature: Feature, width: int) -> Text:
     if feature.outcome is Outcome.YES:
-        return Text(told(feature.purpose) + (tr(" ({reasons})", reasons=told(feature.why)) if feature.why else ""))
-    cell = Text(told(feature.purpose))
+        why = tr(" ({reasons})", reasons=told(feature.why)) if feature.why else ""
+        return beside(told(feature.purpose) + why, width)
+    cell = beside(told(feature.purpose), width)
     why = told(feature.why)
     said = tr("no, because {why}", why=why) if feature.outcome is Outcome.NO else tr("could not tell: {why}", why=why)
-    cell.append(f"\n{said}")
+    cell.append("\n").append(beside(said, width))
     if feature.grants:
-        cell.append(f"\n{_granted_by(feature.grants)}", style="bold")
+        granted = beside(_granted_by(feature.grants), width)
+        granted.stylize("bold")
+        cell.append("\n").append(granted)
     return cell
+
+
+def _names(checkup: Checkup) -> list[str]:
+    """The names of the features; those of eBPF programs without what they have in common, where that is clear."""
+    ids = {feature.id for feature in checkup.features}
+    bare = [(feature.id, feature.id.removeprefix(EBPF)) for feature in checkup.features]
+    return [id if name != id and name in ids else name for id, name in bare]
 
 
 @aloud
@@ -48,13 +60,12 @@ def show(out: Console, checkup: Checkup) -> None:
     table.add_column("", no_wrap=True)
     table.add_column(tr("FEATURE"), no_wrap=True, header_style="dim")
     table.add_column(tr("WHAT FOR"), header_style="dim")
-    ids = {feature.id for feature in checkup.features}
-    for feature in checkup.features:
-        name = feature.id.removeprefix(EBPF)
-        if name != feature.id and name in ids:
-            name = feature.id
-        mark = Text(tr(_MARK[feature.outcome]), style=_STYLE[feature.outcome])
-        table.add_row(mark, Text(name), _lines(feature))
+    names = _names(checkup)
+    marks = {outcome: tr(mark) for outcome, mark in _MARK.items()}
+    before = max(map(cell_len, marks.values())) + max(map(cell_len, (*names, tr("FEATURE")))) + 4
+    for name, feature in zip(names, checkup.features, strict=True):
+        mark = Text(marks[feature.outcome], style=_STYLE[feature.outcome])
+        table.add_row(mark, Text(name), _lines(feature, out.width - before))
     out.print(table)
     out.print()
     needed = capabilities(checkup)

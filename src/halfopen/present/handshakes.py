@@ -14,7 +14,7 @@ from halfopen.core.fields.namespace import PLACE
 from halfopen.core.model.handshakes import Handshakes, NetnsHandshakes, Observed
 from halfopen.core.sample.handshakes import RETRANSMITS
 from halfopen.core.units import printable
-from halfopen.present import columns
+from halfopen.present import columns, prose
 from halfopen.present.chart import chart
 from halfopen.present.findings.words import lasted, timed
 from halfopen.present.language import aloud, tr, tr_n
@@ -73,7 +73,7 @@ def show(out: Console, seen: Observed) -> None:
     if notes:
         out.print()
         for note in notes:
-            out.print(Text(note, style="dim"))
+            out.print(prose.beside(note, out.width), style="dim")
 
 
 def _namespace(out: Console, one: NetnsHandshakes) -> None:

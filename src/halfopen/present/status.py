@@ -30,6 +30,7 @@ from halfopen.present.language import listed, spoken, tr, tr_n
 from halfopen.present.level_style import STYLE
 from halfopen.present.prose import bullets, headed, titled
 from halfopen.present.text import level_head, propose, verdict_line
+from halfopen.present.told import told
 
 if TYPE_CHECKING:
     from halfopen.core.sample.guard import FoundGuard
@@ -295,7 +296,7 @@ def _table(out: Console, found: Sequence[JudgedNamespace], skipped: Sequence[str
     many = tr_n("{n:,} network namespace", "{n:,} network namespaces", len(found))
     headed(out, level_head(level), tr("{text} in {place}", text=text, place=many))
     for line in skipped:
-        headed(out, Text("  - ", style="dim"), printable(line), "dim")
+        headed(out, Text("  - ", style="dim"), told(line), "dim")
     rows = sorted((one for one in found if not one.quiet), key=_badness)
     if rows:
         out.print()

@@ -18,7 +18,7 @@ from halfopen.present import commands, terminal
 from halfopen.present.chosen_words import chosen
 from halfopen.present.language import tr, tr_n
 from halfopen.present.level_style import STYLE, level_column
-from halfopen.present.prose import headed
+from halfopen.present.prose import beside, headed
 from halfopen.present.told import told
 
 if TYPE_CHECKING:
@@ -167,9 +167,9 @@ def released(out: Console, outcome: Released) -> None:
         )
     else:
         for line in _done(outcome, what):
-            out.print(line)
+            out.print(beside(line, out.width))
     deferred = outcome.spared - outcome.may_have_answered
     if deferred:
         out.print(tr("{n:,} spared: their clients answered, or may have", n=deferred))
     for line in (*outcome.problems, *outcome.notes):
-        out.print(told(line))
+        out.print(beside(told(line), out.width))

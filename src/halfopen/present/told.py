@@ -112,7 +112,7 @@ def _by_template(text: str, *, several: bool) -> str:
     """The text by the first template that fits; empty where none does. several: a value may be several sentences."""
     for template in _templates()[1]:
         values = template.values(text)
-        if values is not None and (several or not any("; " in value for value in values.values())):
+        if values is not None and (several or not any("; " in f"{value} " for value in values.values())):
             return tr(template.text, **{name: _value(value, word=name == "state") for name, value in values.items()})
     return ""
 

@@ -48,6 +48,10 @@ def english_again() -> Iterator[None]:
         ("watch: readings are 2 s apart again", "监控：读数间隔已恢复为 2 秒"),
         ("/etc/x.toml:3: watch.foo: unknown key", "/etc/x.toml:3: watch.foo: 未知的键"),
         ("No such option '--foo'. (see halfopen status --help)", "没有选项 '--foo'。（见 halfopen status --help）"),
+        (
+            "no listener has :9999; halfopen status shows the listeners",
+            "没有监听在 :9999；halfopen status 列出各个监听",
+        ),
         # A sentence of nobody's, and a name that is also a word of the catalogue.
         ("a sentence that no template fits", "a sentence that no template fits"),
         (
