@@ -43,7 +43,7 @@ table inet {TABLE} {{
 
 @dataclass(frozen=True, slots=True)
 class BlockedSource:
-    """A source that is blocked: to one port or to all (None), for so many seconds more."""
+    """A source that is blocked: to one port or to all (None), for this many seconds more."""
 
     source: Network
     port: int | None
@@ -61,7 +61,7 @@ def blocked() -> list[BlockedSource]:
 
 
 def block(sources: Sequence[Network], port: int | None, for_s: float) -> None:
-    """Block sources from now on for so long; a block that is there already is set anew.
+    """Block sources from now on for that long; a block that is there already is set anew.
 
     All of them or, where that fails, none. Raises: MustNotBlock where a block overlaps another; else as `blocked`.
     """

@@ -98,7 +98,7 @@ def barrier() -> None:
 
 
 def _in_ns(seconds: float) -> int:
-    """CLOCK_MONOTONIC so many seconds from now, as the program reads it."""
+    """CLOCK_MONOTONIC that many seconds from now, as the program reads it."""
     return time.monotonic_ns() + int(seconds * 1e9)
 
 

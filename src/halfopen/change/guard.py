@@ -42,7 +42,7 @@ _RECORDS: Final = {
 # 2^36 ns: the slot of time that a secret is for (SLOT_BITS).
 _SLOT_BITS: Final = 36
 ANSWERS_FOR_S: Final = 10.0
-"""The guard ceases to answer by itself so long after `renew` was last called."""
+"""The guard ceases to answer by itself this long after `renew` was last called."""
 _FULL_SHARE: Final = 256
 _WHAT: Final = "the guard's maps"
 

@@ -17,7 +17,7 @@ from halfopen.cli.options import (
 )
 from halfopen.cli.progress import progress
 
-# The service looks for so long at most.
+# The service looks for this long at most.
 _SERVED_MOST_S = 20
 
 

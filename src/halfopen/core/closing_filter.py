@@ -80,7 +80,7 @@ class ClosingFilter:
     """Conditions on open and closing connections; of the repeated ones of a kind, one must hold. Empty: all.
 
     processes: PIDs, or names of processes, units or containers. states: their numbers. peers: remote ends. idle_s: no
-    data either way for so long. kinds: words of signatures. listeners: local (address, port), no or the wildcard
+    data either way for this long. kinds: words of signatures. listeners: local (address, port), no or the wildcard
     address meaning any. IPv4 addresses hold for v4-mapped connections too.
     """
 

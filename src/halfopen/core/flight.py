@@ -33,8 +33,8 @@ SOURCES_MOST: Final = 4_096
 
 @dataclass(frozen=True, slots=True)
 class FlightRoom:
-    """How much of a reading is taken: so many requests, and so many sources of packets. whole_verdict: also its cures,
-    and findings that cannot be judged again from what is taken: of open and closing connections, and of memory.
+    """How much of a reading is taken: this many requests, and this many sources of packets. whole_verdict: also its
+    cures, and findings that cannot be judged again from what is taken: of open and closing connections, and of memory.
     """
 
     requests: int = REQUESTS_MOST

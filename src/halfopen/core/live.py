@@ -77,7 +77,7 @@ class LiveDetails:
 
 @dataclass(frozen=True, slots=True)
 class ReplayedAt:
-    """Where a replay of an incident is: its id, the reading `at` of `count` (0 is the first), played so many times as
+    """Where a replay of an incident is: its id, the reading `at` of `count` (0 is the first), played this many times as
     fast. whole: every reading is there, else more are being read. since_s, until_s: of the first and the last one,
     began_s: of the first sign. ends: the last reading is shown. told: what was told and done on that reading, in lines.
     """

@@ -149,7 +149,7 @@ class Harm:
 
 
 def harm_of(releases: tuple[ReleaseSeen, ...], made: int) -> Harm:
-    """What can have been hit by releases that are kept one by one, of so many that were made."""
+    """What can have been hit by releases that are kept one by one, of that many that were made."""
     most: int | None = 0 if len(releases) >= made else None
     behind = 0
     for one in releases:

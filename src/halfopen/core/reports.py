@@ -128,7 +128,7 @@ class Round:
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """The watch ended after so many readings."""
+    """The watch ended after this many readings."""
 
     readings: int
 

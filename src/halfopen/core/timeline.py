@@ -31,7 +31,7 @@ class Timeline:
 
 
 def timeline(told: HistoryAnswer, parts: int) -> Timeline:
-    """The values of a time in at most so many parts, none shorter than the slots that history has; the sum of all
+    """The values of a time in at most that many parts, none shorter than the slots that history has; the sum of all
     namespaces in the answer, or, where it was narrowed to listeners, of these.
     """
     each_s = max((told.until_s - told.since_s) / parts, float(told.step_s))

@@ -123,7 +123,7 @@ def serve(listeners: list[socket.socket], echo: bool, stop: int, count: Callable
 
 def _accept_all(listener: socket.socket, held: dict[int, socket.socket], poll: select.epoll | None, most: int) -> int:
     n = 0
-    # At most so many a round: a flood of real clients must not starve those already here.
+    # At most this many a round: a flood of real clients must not starve those already here.
     while n < _ROUND and len(held) < most:
         try:
             s, _ = listener.accept()

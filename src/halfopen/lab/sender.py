@@ -71,7 +71,7 @@ class Sender:
         """Send frames (N, length) in order; returns when each went out (N, time.monotonic) and how many were lost.
 
         What the receiving side's full backlog dropped is sent again, up to three times. patient: for some 2.5 s after
-        that as well; on a busy machine ksoftirqd may not run for so long, and the backlog is every namespace's.
+        that as well; on a busy machine ksoftirqd may not run for that long, and the backlog is every namespace's.
 
         Raises: KernelError.
         """

@@ -49,7 +49,7 @@ class Server(LabHost):
 
         address: `0.0.0.0`, `::` (both families unless `v6only`) or one of the host's own (`lab.server.v4`, `.v6`).
         mode: "accept" echoes what comes, "hold" accepts and keeps silent, "never" leaves the accept queue to fill.
-        reuseport: so many sockets share the port. defer_accept_s: TCP_DEFER_ACCEPT. retries: TCP_SYNCNT, its own
+        reuseport: that many sockets share the port. defer_accept_s: TCP_DEFER_ACCEPT. retries: TCP_SYNCNT, its own
         number of SYN-ACK retransmits. other_process: only a child process has the sockets. device: SO_BINDTODEVICE.
 
         Raises: UsageError for what cannot be, LabError when the port is taken or the lab closed, KernelError.

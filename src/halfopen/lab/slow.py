@@ -73,7 +73,7 @@ class Capture:
         self._poll.register(self.socket.fileno(), select.POLLIN)
 
     def wait(self, seconds: float) -> None:
-        """Wait until there is something to take, at most so long."""
+        """Wait until there is something to take, at most that long."""
         self._poll.poll(max(0.0, seconds) * 1000)
 
     def take(self) -> Bytes:
@@ -217,12 +217,12 @@ class Slow(Background):
 
     @property
     def least_s(self) -> NDArray[np.float64]:
-        """Each handshake took at least so long, in s: (count,), NaN of one that has not finished."""
+        """Each handshake took at least that long, in s: (count,), NaN of one that has not finished."""
         return self._clients.least_s
 
     @property
     def most_s(self) -> NDArray[np.float64]:
-        """Each handshake took at most so long, in s: (count,), NaN of one that has not finished."""
+        """Each handshake took at most that long, in s: (count,), NaN of one that has not finished."""
         return self._clients.most_s
 
     def _send(self) -> None:

@@ -61,7 +61,7 @@ def open_files_limit(limits: str) -> int | None:
 
 
 def has_open_files(most: int) -> bool:
-    """Whether all processes together have more than so many open files; False where the kernel does not tell."""
+    """Whether all processes together have more than that many open files; False where the kernel does not tell."""
     count = 0
     try:
         names = os.listdir("/proc")

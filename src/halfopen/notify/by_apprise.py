@@ -39,7 +39,7 @@ class Apprise:
             raise HalfopenError("apprise", "Apprise is not installed", hint=_MISSING)
 
     def send(self, messages: Sequence[Message], within_s: float) -> str:
-        """Send the one message, within so many seconds. Raises: HalfopenError "secret", Undelivered."""
+        """Send the one message, within that many seconds. Raises: HalfopenError "secret", Undelivered."""
         words = secrets.of(self._settings)
         if len(words) > 1:
             raise HalfopenError("secret", f"{len(words)} URLs in one secret", hint="add a [[notify]] section for each")

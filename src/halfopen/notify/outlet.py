@@ -20,9 +20,9 @@ from halfopen.notify.pace import GIVE_UP_S, HOPELESS_S, SendPace
 from halfopen.notify.receiver import Message, Receiver
 
 MOST_INCIDENTS: Final = 2_000
-"""A receiver that is away keeps so many incidents; the oldest make room."""
+"""A receiver that is away keeps this many incidents; the oldest make room."""
 LOST_S: Final = 600.0
-"""An incident of which nothing is heard for so long is told as over: whoever watched it does so no more."""
+"""An incident of which nothing is heard for this long is told as over: whoever watched it does so no more."""
 
 
 @dataclass(slots=True)
@@ -52,7 +52,7 @@ class OutletEntry:
 
 @dataclass(slots=True)
 class Outlet:
-    """A receiver, its settings, its pace, and its incidents by id. linger_s: an end is told again for so long.
+    """A receiver, its settings, its pace, and its incidents by id. linger_s: an end is told again for this long.
 
     busy: messages are under way. changed: incidents that are not in the spool as they are here. The counts: messages
     delivered, tries that failed, incidents dropped, and how many of them the operator was told.
@@ -213,7 +213,7 @@ class Outlet:
         self.pace = self.pace.failed(now_s, retry_after_s, chance)
 
     def stood_still(self, seconds: float) -> None:
-        """Nothing could be heard of any incident for so long."""
+        """Nothing could be heard of any incident for that long."""
         for entry in self.entries.values():
             entry.heard_s += seconds
 

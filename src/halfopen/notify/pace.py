@@ -1,4 +1,4 @@
-"""When a receiver may be tried: backoff after failures, and so many messages a minute. Pure; times are arguments."""
+"""When a receiver may be tried: backoff after failures, and a limit of messages a minute. Pure; times are arguments."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ MOST_S: Final = 300.0
 HOPELESS_S: Final = 1800.0
 """Until a message that was refused is tried again: somebody may have mended the receiver, or its secret."""
 GIVE_UP_S: Final = 24 * 3600.0
-"""News that could not be delivered for so long is dropped."""
+"""News that could not be delivered for this long is dropped."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,10 +25,10 @@ class Receiver(Protocol):
     """One receiver. Its methods are called by one thread at a time, which may wait for it."""
 
     batch: int
-    """So many messages it takes at once."""
+    """This many messages it takes at once."""
 
     def send(self, messages: Sequence[Message], within_s: float) -> str:
-        """Deliver 1 to `batch` messages within about so many seconds. The answer, in a few words.
+        """Deliver 1 to `batch` messages within about that many seconds. The answer, in a few words.
 
         Raises: HalfopenError (Undelivered where the receiver refused, or did not answer). No text holds a secret.
         """

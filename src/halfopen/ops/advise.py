@@ -47,7 +47,7 @@ class DepthReadings:
         self.first_s: dict[int, float] = {}
 
     def wait(self, seconds: float) -> bool:
-        """Read for so many seconds; whether `stop` ended it. Raises: as `reader.read`."""
+        """Read for that many seconds; whether `stop` ended it. Raises: as `reader.read`."""
         until = time.monotonic() + seconds
         while not self._stop.is_set():
             self._read()

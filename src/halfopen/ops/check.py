@@ -21,7 +21,7 @@ def checked(
     seen: Sequence[Looks], closing: Sequence[ClosingSeen], *, pause: Callable[[float], None] = time.sleep
 ) -> list[CheckedValues]:
     """The values of each look, in its order. Where one look was enough, the counters are read once more, half a second
-    after it. closing: of each in turn. pause: waits so many seconds.
+    after it. closing: of each in turn. pause: waits that many seconds.
     """
     quiet = [one.now for one in seen if _rate(one.now) is None]
     if quiet:

@@ -29,7 +29,7 @@ def observe(
 ) -> Observed:
     """Count for `seconds`, or until `stop` is set, in a namespace (None: this process's) or everywhere.
 
-    wait: waits so many seconds, in the place of `stop`, and says whether it ended early.
+    wait: waits that many seconds, in the place of `stop`, and says whether it ended early.
 
     Raises: Unsupported, NotPermitted, KernelError, UnknownTarget.
     """

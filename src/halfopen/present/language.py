@@ -96,7 +96,7 @@ def tr(text: str, /, **values: object) -> str:
 
 
 def tr_n(one: str, many: str, n: int, /, **values: object) -> str:
-    """The same of a number, `{n:,}`: the form that the language has for so many."""
+    """The same of a number, `{n:,}`: the form that the language has for that many."""
     catalogue = _spoken.get()
     text = (one if n == 1 else many) if catalogue is None else catalogue.ngettext(one, many, n)
     return text.format(n=n, **values)
@@ -118,7 +118,7 @@ def cell_width(text: str) -> int:
 
 
 def ended_at(text: str, width: int) -> str:
-    """The text at the right end of so many cells."""
+    """The text at the right end of that many cells."""
     return " " * (width - cell_width(text)) + text
 
 

@@ -44,7 +44,7 @@ class Metrics:
         self._text = b""
 
     def reading(self, model: Model, verdict: Verdict | None = None, seconds: float = 0.0) -> None:
-        """A namespace was read in so many seconds; None: not judged, so that the verdict before holds."""
+        """A namespace was read in that many seconds; None: not judged, so that the verdict before holds."""
         watched = self._watched(model.sample.where)
         watched.model = model if model.sample.depths else model.bare()
         watched.guards = model.sample.part(Guards)

@@ -43,7 +43,7 @@ def rows(out: Console, lines: Sequence[Sequence[str]], titles: Sequence[str] = (
 
 
 def fits(lines: Sequence[Sequence[str]], titles: Sequence[str], width: int) -> bool:
-    """Whether every cell of a row has room in one line of so many columns, the prose beside or below."""
+    """Whether every cell of a row has room in one line of that many columns, the prose beside or below."""
     columns = zip(*[line[:-1] for line in lines], strict=True)
     wide = [max(map(cell_len, (*cells, title))) for title, cells in zip(titles, columns, strict=False) if any(cells)]
     return sum(wide) + _GAP * (len(wide) - 1) <= width
@@ -79,7 +79,7 @@ def headed(out: Console, head: Text, text: str, style: str = "", *, first: Text 
 
 
 def beside(text: str, width: int) -> Text:
-    """A text in lines of at most so many cells."""
+    """A text in lines of at most that many cells."""
     return Text("\n".join(_wrapped(text, width)))
 
 

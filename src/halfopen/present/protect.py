@@ -78,7 +78,7 @@ def begun(outcome: Protected) -> Iterator[str]:
 
 
 def ending(seconds: float) -> str:
-    """The line once the guard answers no SYN any more: its clients may finish for so long."""
+    """The line once the guard answers no SYN any more: its clients may finish for that long."""
     time = lasted(seconds)
     return tr("no SYN is answered any more; clients that were answered may finish for {time}", time=time)
 

@@ -18,8 +18,8 @@ _ENOUGH_BYTES: Final = 16 * 1024 * 1024
 
 
 def glance(ns: Netns, listeners: int, *, least: int = MANY) -> ClosingGlance:
-    """A glance at a namespace that has so many listeners; empty where it cannot be had. Connections in CLOSE_WAIT are
-    counted where at least so many sockets are open.
+    """A glance at a namespace that has that many listeners; empty where it cannot be had. Connections in CLOSE_WAIT are
+    counted where at least that many sockets are open.
     """
     try:
         return ns.run(lambda: _glance(listeners, least))

@@ -13,7 +13,7 @@ from halfopen.linux import proc
 from halfopen.linux.mounts import mounts
 from halfopen.read.owners import namespace_files
 
-# A machine may have a million descriptors, at some 10 us each: so long at most, and this share of the time where the
+# A machine may have a million descriptors, at some 10 us each: this long at most, and this share of the time where the
 # search is made again and again.
 _BUDGET_S: Final = 0.3
 _SHARE: Final = 0.05

@@ -19,7 +19,7 @@ _CONTAINER_ID: Final = re.compile(r"(?<![0-9a-f])([0-9a-f]{64})(?![0-9a-f])")
 _LXC: Final = re.compile(r"/lxc(?:\.payload)?[./]([^/]+)")
 
 
-# A look by /proc may take so long, one by eBPF longer, as that is nearly always whole by then. One that is not is
+# A look by /proc may take this long, one by eBPF longer, as that is nearly always whole by then. One that is not is
 # broken off, and that is told.
 BUDGET_S: Final = 0.5
 _BPF_BUDGET: Final = 4

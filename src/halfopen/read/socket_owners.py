@@ -18,7 +18,8 @@ from halfopen.read.bpf import programs
 # A million descriptors take half a second by eBPF; by /proc, forty times as long.
 BUDGET_S: Final = 3.0
 _PROC_BUDGET_S: Final = 1.0
-# A table has room for so many inodes for each descriptor, and so many besides: 32 bytes for each descriptor, and 4 MB.
+# A table has room for this many inodes for each descriptor, and this many besides: 32 bytes for each descriptor, and 4
+# MB.
 _SPREAD: Final = 8
 _TABLE: Final = 1 << 20
 

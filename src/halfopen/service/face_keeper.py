@@ -33,7 +33,7 @@ from halfopen.service.parts import METRICS
 # both processes is a tenth of what an idle service costs.
 _TICK_S: Final = 1.0
 _QUIET_TICK_S: Final = 5.0
-# Without a word for so long, though it was asked at each tick: the face hangs. Added up from ticks, so that a stop of
+# Without a word for this long, though it was asked at each tick: the face hangs. Added up from ticks, so that a stop of
 # this whole process (SIGSTOP, a suspended machine) is not held against it.
 _SILENT_S: Final = 15.0
 # Before its first word: under heavy load a process takes that long to start, and another one would take as long again.
@@ -42,7 +42,7 @@ _STARTS_WITHIN_S: Final = 120.0
 _SILENT_AT_END_S: Final = 2.0
 _FIRST_PAUSE_S: Final = 0.25
 _LONGEST_PAUSE_S: Final = 60.0
-# A face that lived for so long begins again with the shortest pause.
+# A face that lived for this long begins again with the shortest pause.
 _LIVED_S: Final = 60.0
 # The face has that long to end: one that hangs, and one that has news to tell at the end of the service.
 _HANGING_S: Final = 1.0

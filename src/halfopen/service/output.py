@@ -52,7 +52,7 @@ class PatientOutput(io.TextIOBase):
         """Nothing to do: the thread writes as soon as it can."""
 
     def end(self, patience_s: float = 2.0) -> None:
-        """Write what waits, for so long, and no more after that."""
+        """Write what waits, for that long, and no more after that."""
         with self._changed:
             self._ends = True
             self._changed.notify_all()

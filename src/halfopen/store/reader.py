@@ -163,7 +163,7 @@ class History:
         return found
 
     def tier(self, since_s: float, until_s: float, most: int) -> Tier:
-        """The finest tier that has that time with at most so many slots, as far as it goes back."""
+        """The finest tier that has that time with at most that many slots, as far as it goes back."""
         for tier, coarser in ((Tier.SECONDS, Tier.MINUTES), (Tier.MINUTES, Tier.HOURS)):
             if (until_s - since_s) / tier.step_s <= most and not self._older(tier, coarser, since_s):
                 return tier

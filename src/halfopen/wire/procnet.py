@@ -17,7 +17,7 @@ from halfopen.core.addresses import AF_INET, AF_INET6
 from halfopen.core.errors import WireError
 from halfopen.core.sample import LISTENER, REQUEST
 
-# The heading begins within so many bytes. So many rows are Python objects at a time, at 400 bytes each.
+# The heading begins within this many bytes. This many rows are Python objects at a time, at 400 bytes each.
 _HEADING: Final = 256
 _MANY: Final = 8192
 _MS_PER_TICK: Final = 10  # USER_HZ is 100 for every user of /proc

@@ -35,8 +35,8 @@ class ListenerWatched:
 
     unanswered_per_s: connections a second that find room in the queue and that nobody answers; what is answered by a
     SYN cookie is not among them. rto_max_s: the longest wait between SYN-ACKs here. overflows: connections that found
-    an accept queue full. backlogs: of each of its sockets. opened_s: its sockets were opened so many seconds before the
-    end, where that was meanwhile.
+    an accept queue full. backlogs: of each of its sockets. opened_s: its sockets were opened this many seconds before
+    the end, where that was meanwhile.
     """
 
     view: ListenerView

@@ -47,7 +47,7 @@ class Watched:
 class Watching:
     """The watch itself. began: since 1970; interval_s: between the starts of readings; cpu_s: of its process;
     memory_bytes: resident, None where that is not known. handshakes: whether their times are counted. namespaces:
-    watched; the next two: so many are not shown.
+    watched; the next two: this many are not shown.
 
     Of the service alone, else None. spacing_s: between readings, as max_cpu allows; reading_cpu_s: of one reading.
     face_memory_bytes, face_cpu_s: of the process that talks to the world; face_restarts: how often it was replaced;

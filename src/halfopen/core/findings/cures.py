@@ -54,7 +54,7 @@ class ThawProcess:
 
 @dataclass(frozen=True, slots=True)
 class RaiseDescriptors:
-    """Let a running process have so many open files (RLIMIT_NOFILE)."""
+    """Let a running process have this many open files (RLIMIT_NOFILE)."""
 
     pid: int
     limit: int
@@ -104,7 +104,7 @@ class LookAtPackets:
 
 @dataclass(frozen=True, slots=True)
 class RaiseOpenFiles:
-    """Let so many files be open on the whole system (fs.file-max)."""
+    """Let this many files be open on the whole system (fs.file-max)."""
 
     limit: int
     reason: str
@@ -112,7 +112,7 @@ class RaiseOpenFiles:
 
 @dataclass(frozen=True, slots=True)
 class RaiseConntrack:
-    """Let so many connections be tracked (nf_conntrack_max)."""
+    """Let this many connections be tracked (nf_conntrack_max)."""
 
     netns: str
     limit: int

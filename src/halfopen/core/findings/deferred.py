@@ -17,8 +17,8 @@ _MOST: Final = 0.5
 
 @dataclass(frozen=True, slots=True)
 class Filled:
-    """A listener whose SYN queue is taken by deferred connections, at least so many, more than by others; full: no SYN
-    finds room.
+    """A listener whose SYN queue is taken by deferred connections, at least this many, more than by others; full: no
+    SYN finds room.
     """
 
     view: ListenerView

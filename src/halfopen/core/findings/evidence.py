@@ -32,7 +32,7 @@ FEW: Final = 50
 # Of an accept queue.
 NEARLY_FULL: Final = 0.75
 _FULL: Final = 0.95
-# An answer is awaited for so many round trips of clients that are known, or so long where none is.
+# An answer is awaited for this many round trips of clients that are known, or this long where none is.
 _ROUND_TRIPS: Final = 2.0
 _STRANGERS_S: Final = 1.5
 

@@ -41,7 +41,7 @@ class Hit:
     """The result of a rule: a finding without the rule's id.
 
     listener: the listener concerned, None when it concerns the namespace. rules_out: ids of the causes that these facts
-    exclude. cures: the best first. costs_per_s: so many clients a second do not get in because of it, as far as is
+    exclude. cures: the best first. costs_per_s: this many clients a second do not get in because of it, as far as is
     known. past: it rests on counters alone, which stand still now.
     """
 

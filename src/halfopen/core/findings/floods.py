@@ -29,7 +29,7 @@ from halfopen.core.model.sources import Sources
 # Of all arrivals; below it the sources may be those of clients on a bad path.
 MOST: Final = 0.5
 # Or less, of addresses that have nothing to do with those of clients: hardly any is of a network from which anybody
-# finishes, and so many networks are known. Clients that do not get through have neighbours who do.
+# finishes, and this many networks are known. Clients that do not get through have neighbours who do.
 _APART_FROM_CLIENTS: Final = 0.02
 _FEWEST_NETWORKS: Final = 5
 _ONCE: Final = 0.9
@@ -37,7 +37,7 @@ _ONCE: Final = 0.9
 _WEIGHTY: Final = 0.1
 # Below this many a second that nobody answers is what any public address sees.
 _LEAST_PER_S: Final = 2.0
-# So many of a few hosts that last are enough, if all of theirs, however young, are FEW.
+# This many of a few hosts that last are enough, if all of theirs, however young, are FEW.
 _FEWEST: Final = 10
 _SECOND_S: Final = 1.0
 # Standard deviations by which more came lately than came before: no chance.
@@ -52,7 +52,7 @@ _MANY_ADDRESSES: Final = 1000
 _STANDS_OUT: Final = 0.02
 # Real clients ask again when they hear nothing; among forged ones a chance repetition is rare.
 _ASK_AGAIN: Final = 0.05
-# Clients that finished until so long ago, by what came in the seconds before, at least.
+# Clients that finished until this long ago, by what came in the seconds before, at least.
 _GONE_S: Final = 1.0
 _FORGOTTEN_S: Final = 120.0
 _BEFORE_S: Final = 5.0
@@ -113,7 +113,7 @@ def unanswered_share(e: Evidence, unanswered: float, completions_per_s: float) -
 
 
 def many(e: Evidence, silent: Lasting) -> bool:
-    """Whether so many last that it takes an explanation."""
+    """Whether that many last that it takes an explanation."""
     enough = silent.count >= FEW or (silent.count >= SOME and e.cookies_unanswered_per_s >= FEW)
     return enough and (unanswered_per_s(e, silent) >= _LEAST_PER_S or e.fullest >= 0.5)
 

@@ -60,7 +60,7 @@ def asked_again(model: Model, columns: Columns) -> NDArray[np.bool_]:
 
 def repeats(columns: Columns, retries: NDArray[np.uint8], took_s: float = 0.0) -> NDArray[np.bool_]:
     """Which of N requests had their SYN sent again by the client; shape (N,). retries (N,): of their listeners. took_s:
-    the SYN-ACKs were counted at most so many seconds after the moment that the ages are of.
+    the SYN-ACKs were counted at most that many seconds after the moment that the ages are of.
 
     The timer alone sends the k-th SYN-ACK again at 2^k - 1 s (`reqsk_timer_handler()`); it fires late, never early. It
     sends no more than `retries`, which tells where ages are worked out from timers. Where the kernel said how old they

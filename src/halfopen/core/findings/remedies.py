@@ -16,7 +16,7 @@ from halfopen.core.tune.keys import BACKLOG, COOKIES, SOMAXCONN, SYN_BACKLOG, SY
 from halfopen.core.units import endpoint, listener_text, prefix
 from halfopen.core.where import Namespace
 
-# A look for longer tells no more than one that took so many seconds.
+# A look for longer tells no more than one that took this many seconds.
 _LONG_LOOK_S: Final = 4.5
 # How long a proposed guard stays, unless it is told otherwise.
 _PROTECTED_S: Final = 600.0

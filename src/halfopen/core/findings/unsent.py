@@ -24,7 +24,7 @@ _AGAIN: Final = 0.1
 
 @dataclass(frozen=True, slots=True)
 class Unsent:
-    """gone: so many of a listener's requests came to their second SYN-ACK between the looks, and each began anew."""
+    """gone: this many of a listener's requests came to their second SYN-ACK between the looks, and each began anew."""
 
     view: ListenerView
     gone: int

@@ -37,7 +37,7 @@ CLUMP_S: Final = 1.0
 # Groups that are made into objects: the largest ones.
 _MOST_GROUPS: Final = 400
 _MOST_DESTINATIONS: Final = 10
-# More than so many peers, with fewer connections each than this, make one group.
+# More than this many peers, with fewer connections each than this, make one group.
 _MANY_PEERS: Final = 20
 _FEW_EACH: Final = 10
 # A comparison with the look before takes a pass over all sockets.
@@ -46,7 +46,7 @@ _MOST_COMPARED: Final = 40
 _EVEN: Final = 0.25
 _QUARTERS: Final = 4
 _OF_A_GROUP: Final = ("bytes_received", "flags", "pages", "retransmits", "unacked", "unread")
-# Answers that differ by less than so many bytes and this share are of one size.
+# Answers that differ by less than this many bytes and this share are of one size.
 _SOME_BYTES: Final = 4
 _SAME_SIZE: Final = 0.01
 # States in which a program holds a connection.

@@ -65,9 +65,9 @@ class Handshakes:
     """The handshakes of one listener (or SO_REUSEPORT group), or of several together, in `seconds`.
 
     completed: all that finished, by how many SYN-ACK retransmissions they took: (RETRANSMITS,). ipv4, ipv6: their
-    times. untimed: finished by SYN cookies, in no histogram. approximate: of the times, so many are the least possible.
-    synack_retransmits: SYN-ACKs sent again, to whoever. arrivals: requests put into the SYN queue; given_up: taken out
-    of it unfinished (time ran out, reset or released); None where that could not be counted.
+    times. untimed: finished by SYN cookies, in no histogram. approximate: of the times, this many are the least
+    possible. synack_retransmits: SYN-ACKs sent again, to whoever. arrivals: requests put into the SYN queue; given_up:
+    taken out of it unfinished (time ran out, reset or released); None where that could not be counted.
     """
 
     seconds: float

@@ -27,9 +27,9 @@ class Release:
     """Drop the half-open connections of a namespace that a filter lets through. There is no undo: a client that still
     wants to connect retransmits its SYN.
 
-    sparing: whom it leaves alone all the same. most: no more than so many; None: all. policy: the name of the policy of
-    `watch` that decided it, "" where none did; decided_by: the numbers and words that it decided by; incidents: the ids
-    of those that were on.
+    sparing: whom it leaves alone all the same. most: no more than this many; None: all. policy: the name of the policy
+    of `watch` that decided it, "" where none did; decided_by: the numbers and words that it decided by; incidents: the
+    ids of those that were on.
     """
 
     where: Namespace

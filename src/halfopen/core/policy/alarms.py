@@ -19,10 +19,10 @@ from halfopen.core.policy.readings import cause_of, still_explains
 from halfopen.core.policy.stages import AlarmStage, StageTold
 from halfopen.core.where import Namespace
 
-# Another cause is told when it was the first one for so long; at once where none was known before.
+# Another cause is told when it was the first one for this long; at once where none was known before.
 _CAUSE_LASTS_S: Final = 2.0
 _UNDECIDED: Final = ("", "cannot-tell")
-# A quiet listener of which nothing was seen for so long is forgotten.
+# A quiet listener of which nothing was seen for this long is forgotten.
 _FORGET_S: Final = 3600.0
 
 

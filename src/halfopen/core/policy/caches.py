@@ -55,7 +55,7 @@ class CachesDropped:
 
     @property
     def freed(self) -> int:
-        """By so many bytes more memory is free; what programs took meanwhile is missing in it."""
+        """By that many bytes more memory is free; what programs took meanwhile is missing in it."""
         return 0 if self.after is None else self.after.free - self.before.free
 
     def as_record(self) -> dict[str, Any]:

@@ -54,7 +54,7 @@ class Flow:
     fade_s: float = 63.0
 
     def after(self, at_s: float, finished: float, fade_s: float) -> Flow:
-        """The flow at the next reading, with so many more finished."""
+        """The flow at the next reading, with that many more finished."""
         kept = math.exp((self.at_s - at_s) / fade_s)
         return Flow(self.began_s, at_s, self.total + finished, finished, self.recent * kept + finished, fade_s)
 

@@ -53,7 +53,7 @@ class Sensitivity:
     """When the number of unanswered connections is abnormal.
 
     minimum: never below this. room: never below this share of the SYN queue's limit, unless it grows fast. factor: at
-    least so many times the usual. sigmas: and so many standard deviations above it. timing: of the stages.
+    least this many times the usual. sigmas: and this many standard deviations above it. timing: of the stages.
     """
 
     minimum: int = 50

@@ -13,7 +13,8 @@ from halfopen.core.policy.events import Seen
 from halfopen.core.policy.guard_policy import NAME, GuardPolicy, GuardStanding, GuardState
 from halfopen.core.where import ListenerKey
 
-# A guard that ended by itself, or could not be armed, is tried again after so long: what stood against it may be gone.
+# A guard that ended by itself, or could not be armed, is tried again after this long: what stood against it may be
+# gone.
 _AGAIN_S: Final = 60.0
 # Longer where a firewall dropped what the guard let in: each trial costs the clients of some seconds.
 _AGAIN_AFTER_FUTILE_S: Final = 600.0
@@ -30,7 +31,8 @@ class GuardDecision:
 def decide_guard(
     policy: GuardPolicy | None, event: Seen, alarms: WatchedListeners, calm_s: float, said: frozenset[str]
 ) -> GuardDecision:
-    """Decide on the guard of a namespace after a reading. calm_s: an incident, and a guard, are over after so long."""
+    """Decide on the guard of a namespace after a reading. calm_s: an incident, and a guard, are over after that
+    long."""
     standing = event.guard
     if standing is not None and standing.state is GuardState.ENDING:
         return GuardDecision(said=said)

@@ -8,7 +8,7 @@ from typing import Final
 
 from halfopen.core.sample.guard import GuardCounts
 
-# Cookies that came back in so long; fewer than this many tell nothing.
+# Cookies that came back in this long; fewer than this many tell nothing.
 _JUDGED_S: Final = 5.0
 _FEWEST: Final = 10
 # The share of returned cookies below which hardly any became a connection, and above which many came back again.

@@ -11,7 +11,7 @@ from halfopen.core.sparing import Sparing
 from halfopen.core.units import Endpoint, Network, endpoint_text
 
 _NOBODY: Final = Sparing()
-# One reading decides at so many listeners for each policy, the longest queue first; the others have their turn.
+# One reading decides at this many listeners for each policy, the longest queue first; the others have their turn.
 MOST_LISTENERS: Final = 8
 
 

@@ -35,7 +35,7 @@ class Spacing:
         self._told_s = self.interval_s
 
     def took(self, used_s: float) -> None:
-        """A reading took so many seconds of processor time."""
+        """A reading took that many seconds of processor time."""
         if self.alert:
             return
         self._average_s += (used_s - self._average_s) * _WEIGHT

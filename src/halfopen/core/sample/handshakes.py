@@ -13,7 +13,7 @@ FIRST_OCTAVE: Final = 4
 OCTAVES: Final = 23
 PARTS: Final = 4
 BUCKETS: Final = OCTAVES * PARTS + 2
-# When the timer of the SYN-ACK runs out, in s; those that took so long or longer are counted besides.
+# When the timer of the SYN-ACK runs out, in s; those that took this long or longer are counted besides.
 TIMERS_S: Final = (1, 3, 7, 15, 31, 63)
 # Finished after 0, 1 … SYN-ACK retransmissions; the last one: or more.
 RETRANSMITS: Final = 8

@@ -23,7 +23,7 @@ class AlarmSettings:
         _USUAL.factor, "an alarm needs at least this many times the usual number"
     )
     sigmas: Annotated[float, number()] = option(
-        _USUAL.sigmas, "and at least so many standard deviations above the usual"
+        _USUAL.sigmas, "and at least this many standard deviations above the usual"
     )
     calm_s: Duration = option(_USUAL.timing.clears_s, "an alarm ends after this long without a sign")
     FORMER: ClassVar[Mapping[str, str]] = {

@@ -40,7 +40,7 @@ class WebSettings:
         (), "further names that a browser may know the page by, as behind a proxy; `localhost` needs none", restart=True
     )
     session_s: Annotated[float, duration(60, _LONGEST_S)] = option(
-        43200.0, "a browser that opened a link may look for so long", restart=True
+        43200.0, "how long a browser that opened a link may look", restart=True
     )
 
     def check(self) -> None:

@@ -91,7 +91,7 @@ class Held:
         self._turn = 0
 
     def put(self, frames: Bytes, lengths: NDArray[np.int64], due: NDArray[np.float64], inward: bool) -> int:
-        """Take in frames (n, FRAME) of so many bytes (n,), each due at a time (n,) in s of the monotonic clock.
+        """Take in frames (n, FRAME) of that many bytes (n,), each due at a time (n,) in s of the monotonic clock.
 
         Returns how many there was no room for.
         """

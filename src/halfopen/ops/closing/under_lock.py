@@ -8,7 +8,7 @@ from halfopen.core.policy.connection_notes import NOT_LOCKED
 
 
 def closers(n: int, notes: list[str]) -> Closers | None:
-    """The eBPF programs with room for so many; None, and why, where they may not be used."""
+    """The eBPF programs with room for that many; None, and why, where they may not be used."""
     try:
         return Closers(n)
     except HalfopenError as e:

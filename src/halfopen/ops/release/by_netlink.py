@@ -43,7 +43,7 @@ MAX_PASSES: Final = 5
 _TIMEOUTS_KEEP_S: Final = 1.5
 # Moves once for each request that an ACK makes a deferred one (`tcp_check_req()`).
 _DEFERRED: Final = "TCPDeferAcceptDrop"
-# A slice that is older than this when it is to be destroyed is looked at again, so many at a time.
+# A slice that is older than this when it is to be destroyed is looked at again, this many at a time.
 _WINDOW_S: Final = 0.005
 _CLOSE_BATCH: Final = 128
 

@@ -42,7 +42,7 @@ class AnyDoor(Protocol):
     by_rows: bool
 
     def expect(self, count: int) -> None:
-        """Get ready, while the caller has other work, to be held for about so many connections."""
+        """Get ready, while the caller has other work, to be held for about that many connections."""
 
     def close(self) -> None:
         """Let go of what was got ready and not used."""
@@ -129,7 +129,7 @@ class _Ahead(threading.Thread):
             self._made = _large(self._count)
 
     def take(self, count: int) -> Door | None:
-        """The door, if it was loaded and does for so many connections; else it is closed."""
+        """The door, if it was loaded and does for that many connections; else it is closed."""
         self.join()
         made, self._made = self._made, None
         if made is None or USUAL < count <= made.capacity * _ROUGHLY:
@@ -140,7 +140,7 @@ class _Ahead(threading.Thread):
 
 @contextmanager
 def _door(capacity: int, large: Door | None = None) -> Iterator[Door]:
-    """The one that is kept where it tells so many connections from others; a larger one goes after its use."""
+    """The one that is kept where it tells that many connections from others; a larger one goes after its use."""
     if capacity <= USUAL:
         yield kept.get(Door)
         return

@@ -38,7 +38,7 @@ class Meant:
         )
 
     def room(self, tried: int) -> int | None:
-        """How many more may be released after so many were tried; None: any number."""
+        """How many more may be released after that many were tried; None: any number."""
         return None if self.most is None else max(0, self.most - tried)
 
 

@@ -115,7 +115,7 @@ def plan_listener(
 ) -> Plan:
     """The changes that set what is wished for on every socket that listens on [address]:port (None: any address).
 
-    for_s: revert them after so many seconds. reason: why, for the records. directory, audit_log: see `Executor`.
+    for_s: revert them after that many seconds. reason: why, for the records. directory, audit_log: see `Executor`.
 
     Raises: UnknownTarget when nobody listens there, NotPermitted and Unsupported with what refuses, HalfopenError for
     what somaxconn does not allow, UsageError, JournalError, KernelError, HalfopenError "audit".

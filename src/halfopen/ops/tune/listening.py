@@ -15,7 +15,7 @@ from halfopen.read.listeners import owned_listeners
 
 def keep_backlog(ns: Netns, limit: int, most: int | None) -> list[ListenerSummary]:
     """The listeners that keep their backlog when somaxconn is raised from `limit`: those that have all it lets them
-    have, or (most) whose backlog is at most so long.
+    have, or (most) whose backlog is at most that long.
 
     Raises: UnknownTarget, NotPermitted, Unsupported, KernelError.
     """

@@ -36,7 +36,7 @@ _SOON: Final = 0.5
 _FULL: Final = 0.9
 _SOURCES: Final = 3
 _INCIDENTS: Final = 3
-# A screen with so many lines has room to say more.
+# A screen with this many lines has room to say more.
 _TALL: Final = 32
 # A chart of fewer lines shows nothing.
 _CHART_LEAST: Final = 9
@@ -57,7 +57,7 @@ def _filling(share: float | None) -> tuple[float | None, str]:
 
 
 def verdict_lines(space: LiveNamespace, width: int, most: int) -> list[StyledLine]:
-    """The level and the first sentence, why, and the command that is next, in at most so many lines."""
+    """The level and the first sentence, why, and the command that is next, in at most that many lines."""
     model, verdict = model_of(space), space.verdict
     level = verdict.level
     head = level_column(level)
@@ -121,7 +121,7 @@ def missing_lines(space: LiveNamespace, width: int) -> list[StyledLine]:
 def overview(
     space: LiveNamespace, state: ScreenState, columns: int, rows: int, *, ascii_only: bool
 ) -> list[StyledLine]:
-    """The page in exactly so many rows, or fewer."""
+    """The page in exactly that many rows, or fewer."""
     tall = rows >= _TALL
     top = verdict_lines(space, columns, 10 if tall else 6)
     top += [(), *rate_lines(space.minute, columns, ascii_only=ascii_only), ()]

@@ -22,7 +22,7 @@ _FILTER_MOST: Final = 60
 
 
 def press(state: ScreenState, key: str, live: Live, rows: int) -> Pressed:
-    """The state after a key, on a terminal with so many rows."""
+    """The state after a key, on a terminal with that many rows."""
     if key == "redraw":
         return state, Wish.REDRAW
     if state.question is not None:

@@ -42,7 +42,7 @@ def plain(line: StyledLine) -> str:
 
 
 def cut(line: StyledLine, width: int, end: str = "…") -> StyledLine:
-    """The line in at most so many cells, with a mark where something is left out."""
+    """The line in at most that many cells, with a mark where something is left out."""
     if cells(line) <= width:
         return line
     room, made = max(0, width - cell_len(end)), list[Piece]()
@@ -56,7 +56,7 @@ def cut(line: StyledLine, width: int, end: str = "…") -> StyledLine:
 
 
 def padded(line: StyledLine, width: int) -> StyledLine:
-    """The line, cut or filled with spaces to exactly so many cells."""
+    """The line, cut or filled with spaces to exactly that many cells."""
     line = cut(line, width)
     missing = width - cells(line)
     return (*line, (" " * missing, "")) if missing > 0 else line

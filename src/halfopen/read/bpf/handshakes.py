@@ -45,7 +45,7 @@ class HandshakePrograms(Closable):
     """
 
     def __init__(self, netns_inode: int = 0, *, room: int = ROOM, arrivals: bool = True) -> None:
-        """netns_inode: count this network namespace alone; 0: every one of the machine. room: for so many keys.
+        """netns_inode: count this network namespace alone; 0: every one of the machine. room: for that many keys.
         arrivals: count them, and give-ups, as well.
 
         Raises: Unsupported, NotPermitted, KernelError.

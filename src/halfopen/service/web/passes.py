@@ -38,7 +38,7 @@ def now_ns() -> int:
 
 
 def make(key: bytes, kind: PassKind, lasts_s: float, at_ns: int | None = None) -> str:
-    """A new pass for so long, from now on or from at_ns on (`now_ns`)."""
+    """A new pass for that long, from now on or from at_ns on (`now_ns`)."""
     made_ns = now_ns() if at_ns is None else at_ns
     body = made_ns.to_bytes(8, "big") + (made_ns + int(lasts_s * _NS)).to_bytes(8, "big") + os.urandom(_NONCE)
     return base64.urlsafe_b64encode(body + _signed(key, kind, body)).decode()

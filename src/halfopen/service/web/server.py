@@ -22,9 +22,9 @@ from halfopen.service.web.http_request import HEAD_MOST, HttpRefusal, HttpReques
 CONNECTIONS_MOST: Final = 128
 STREAMS_MOST: Final = 32
 HEAD_S: Final = 10.0
-"""A client has so long to ask."""
+"""A client has this long to ask."""
 SLOW_S: Final = 10.0
-"""A client has so long to take what it is sent."""
+"""A client has this long to take what it is sent."""
 _BACKLOG: Final = 128
 # How much the kernel buffers of a stream that nobody reads; the loop itself keeps one event.
 _SEND_BUFFER: Final = 64 * 1024

@@ -43,7 +43,7 @@ STATIC: Final[Mapping[str, tuple[str, str]]] = {
 _LOOPBACK: Final = frozenset({"localhost", "127.0.0.1", "[::1]"})
 # A stream says so often that it is there, where there is nothing new.
 _ALIVE_S: Final = 5.0
-# An answer from history is kept so long for whoever asks the same.
+# An answer from history is kept this long for whoever asks the same.
 _KEPT_S: Final = 2.0
 _KEPT_MOST: Final = 32
 _ASKING_MOST: Final = 8

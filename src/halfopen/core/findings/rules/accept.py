@@ -59,7 +59,7 @@ class Stuck:
 
 # A burst is accepted sooner.
 _NO_BURST_S: Final = 3.0
-# A program that keeps up accepts sooner, and where only counters tell how long connections wait, so many tell it.
+# A program that keeps up accepts sooner, and where only counters tell how long connections wait, this many tell it.
 _KEEPS_UP_S: Final = 1.0
 _SOME: Final = 10
 # More processes than these are not named in one command.

@@ -25,9 +25,9 @@ from halfopen.core.model.closing_kinds import Signature
 from halfopen.core.policy.connection_actions import SHUT_DOWN
 from halfopen.core.sample.closing import CLOSE_WAIT, ESTABLISHED
 
-# A thread that is at work may leave a client that hung up unread for so long.
+# A thread that is at work may leave a client that hung up unread for this long.
 _AT_WORK_S: Final = 10.0
-# A stuck server leaves one end in so many unread, or more.
+# A stuck server leaves one end in this many unread, or more.
 _SOME_UNREAD: Final = 4
 # A share of the memory of all TCP, held by ends that nobody read.
 _MUCH_MEMORY: Final = 0.1

@@ -312,7 +312,7 @@ def _too_many(e: Evidence, view: ListenerView) -> bool:
     return view.half_open - _TIMES * e.finished_per_s(view) * took_s >= FEW
 
 
-# A crowd that is still growing has so many times as many under way as finish.
+# A crowd that is still growing has this many times as many under way as finish.
 _TIMES: Final = 2.0
 # Lengths of time that are counted in half a second are this uncertain.
 _MUCH: Final = 1.5

@@ -63,7 +63,7 @@ def scan(e: Evidence) -> Iterator[Hit]:
 
 
 def _facts(e: Evidence, rows: NDArray[Any], first: np.uint64, sources: int) -> tuple[Fact, ...]:
-    """rows (N,) SOURCE: of so many scanners; first: the one that sends most."""
+    """rows (N,) SOURCE: of that many scanners; first: the one that sends most."""
     flow = ArrivedFlow(0.0) if e.now.arrived is None else e.now.arrived.all
     version, bits = (4, 32) if is_v4(np.array([first]))[0] else (6, 64)
     return (
