@@ -29,6 +29,8 @@ from halfopen.core.where import Namespace
 REQUESTS_MOST: Final = 10_000
 # The same of the sources of packets and of the addresses that are remembered.
 SOURCES_MOST: Final = 4_096
+AROUND_S: Final = 60.0
+"""An incident is recorded, and told, from so long before its first sign to so long after its end."""
 
 
 @dataclass(frozen=True, slots=True)

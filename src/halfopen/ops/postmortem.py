@@ -12,6 +12,7 @@ from halfopen.core.findings.cures import Cure
 from halfopen.core.findings.diagnosis import diagnosis
 from halfopen.core.findings.evidence import Evidence
 from halfopen.core.flight import (
+    AROUND_S,
     FlightEntry,
     FlightHead,
     FlightTold,
@@ -34,7 +35,6 @@ from halfopen.store import flights
 from halfopen.store.database import HistoryPlace
 from halfopen.store.reader import History, HistoryWanted
 
-AROUND_S: Final = 60.0
 # How many incidents of a period are told in full: those with the most drops, then the largest.
 TOLD_MOST: Final = 8
 _UNRECORDED: Final = "it has no flight record"

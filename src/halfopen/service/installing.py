@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from halfopen.core.errors import HalfopenError, NotPermitted, Unsupported
-from halfopen.linux import files, small_files, state, systemd
+from halfopen.linux import files, privileges, small_files, state, systemd
 from halfopen.linux.replacing import replace
 from halfopen.service.unit import CONFIG, DROP_IN, MADE_BY, UNIT, ServiceFile, service_files
 
@@ -149,7 +149,7 @@ def _give_to_group(path: str) -> None:
     import grp
 
     try:
-        os.chown(path, 0, grp.getgrnam("halfopen").gr_gid)
+        os.chown(path, 0, grp.getgrnam(privileges.GROUP).gr_gid)
     except (KeyError, OSError) as e:
         raise HalfopenError("service", f"{path}: cannot be given to the group halfopen: {e}") from None
 

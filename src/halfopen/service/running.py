@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import grp
 import os
 import sys
 import time
@@ -24,7 +23,7 @@ from halfopen.core.policy.silence import Unsilence
 from halfopen.core.reports import Begun, Ended, Reading, Report, Round, Trouble
 from halfopen.core.units import plural
 from halfopen.core.where import Namespace
-from halfopen.linux import sd_notify
+from halfopen.linux import privileges, sd_notify
 from halfopen.linux.served_address import ServedAddress
 from halfopen.linux.unix_listener import unix_listener
 from halfopen.ops.watch import metrics_server
@@ -38,7 +37,6 @@ from halfopen.service.mode import CONTROL, control_path
 from halfopen.service.output import PatientOutput
 from halfopen.service.requests import AskAcknowledge, AskSilence, AskUnsilence
 
-GROUP: Final = "halfopen"
 """Whose members may ask the service."""
 # A face that does not take what it is sent is replaced well before this.
 _STUCK_S: Final = 60.0
@@ -332,9 +330,8 @@ class RunningService:
 
 
 def _group() -> int | None:
-    try:
-        gid = grp.getgrnam(GROUP).gr_gid
-    except KeyError:
+    gid = privileges.members()
+    if gid is None:
         return None
     # Another group than one's own is root's to give.
     return gid if os.geteuid() == 0 or gid in (os.getegid(), *os.getgroups()) else None

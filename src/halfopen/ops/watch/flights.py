@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from halfopen.core.flight import (
+    AROUND_S,
     FlightEntry,
     FlightHead,
     FlightReading,
@@ -22,7 +23,6 @@ from halfopen.core.flight import (
 from halfopen.core.policy.incidents import Incident
 from halfopen.core.where import Namespace
 
-AROUND_S: Final = 60.0
 # A rise may last; what was seen since it began is held as long as this allows.
 _HELD_MOST: Final = 300
 HELD_BYTES_MOST: Final = 32 * 1024 * 1024

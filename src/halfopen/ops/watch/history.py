@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import grp
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -47,6 +46,7 @@ from halfopen.core.reports import (
 from halfopen.core.sample.closing import CLOSE_WAIT, TIME_WAIT, SocketCounts
 from halfopen.core.units import duration_s
 from halfopen.core.where import ListenerKey, Namespace
+from halfopen.linux import privileges
 from halfopen.ops.watch.flights import Flights
 from halfopen.store import flights
 from halfopen.store.batch import HistoryBatch
@@ -54,7 +54,6 @@ from halfopen.store.database import HistoryPlace, move_aside, prepare
 from halfopen.store.reader import History
 from halfopen.store.writer import Writer
 
-GROUP: Final = "halfopen"
 # Of one reading, only the fullest listeners are written, so the size has a bound however many there are.
 LISTENERS_MOST: Final = 256
 _COUNTERS: Final = ((DROPS, "ListenDrops"), (COOKIES, "SyncookiesSent"), (FINISHED, "PassiveOpens"))
@@ -73,7 +72,7 @@ def make(path: str, keep: str | None, version: str, *, anew: bool = False) -> Hi
         if not _DAY_S <= seconds <= 3650 * _DAY_S:
             raise UsageError(f"--history-keep {keep} is out of range", hint="give 1d to 3650d")
         kept = Retention(hours_s=seconds)
-    place, group = HistoryPlace.of(path), _group()
+    place, group = HistoryPlace.of(path), privileges.members()
     prepare(place, group)
     try:
         writer = Writer(place, kept, version, group=group)
@@ -94,13 +93,6 @@ def earlier(path: str) -> dict[Namespace, tuple[Incident, ...]]:
             return unfinished(history.unfinished(), time.time())
     except HalfopenError:
         return {}
-
-
-def _group() -> int | None:
-    try:
-        return grp.getgrnam(GROUP).gr_gid
-    except KeyError:
-        return None
 
 
 @dataclass(slots=True)
