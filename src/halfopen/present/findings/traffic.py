@@ -132,9 +132,7 @@ def _room(f: Finding) -> str:
     rate, limit = coming + dropped, f.fact("syn_queue").limit or 0
     if rate < 1 or limit / rate > 60:
         return ""
-    return tr(
-        ". After a release, the queue would be full again within {time}", time=lasted(max(0.1, round(limit / rate, 1)))
-    )
+    return tr(". After a release, the queue fills up within {time}", time=lasted(max(0.1, round(limit / rate, 1))))
 
 
 @lead("spoofed-flood")

@@ -85,7 +85,7 @@ def test_syns_that_are_dropped_are_part_of_the_rate() -> None:
     said = say(found)
     assert ": 960/s are dropped, those of clients among them, and " in said
     assert "more find room and are never answered; " in said
-    assert "After a release, the queue would be full again within 0.2 s" in said
+    assert "After a release, the queue fills up within 0.2 s" in said
     assert "dropped" not in say(second_look(silent(200))[0].findings[0])
 
 
@@ -192,7 +192,7 @@ def test_a_rate_is_named_for_a_port_only_where_it_was_counted_there(packets: boo
             assert one.number("unanswered_per_s") >= 4000
             assert (one.text("unanswered_of"), one.text("completions_of")) == ("namespace", "namespace")
             assert "/s in the whole namespace are never answered" in say(one)
-            assert "full again within" not in say(one)
+            assert "fills up within" not in say(one)
 
 
 def test_a_flood_of_two_ports_is_not_said_to_be_of_one() -> None:
