@@ -6,7 +6,12 @@ import numpy as np
 
 from halfopen.core.model.handshakes import Handshakes
 from halfopen.core.model.histogram import Histogram
-from halfopen.core.sample.handshakes import BUCKETS, RETRANSMITS, bucket_of
+from halfopen.core.sample.handshakes import BUCKETS, RETRANSMITS, edges_s
+
+
+def bucket_of(seconds: float) -> int:
+    """The bucket a time falls into, as the eBPF program has it."""
+    return int(np.searchsorted(edges_s(), seconds, side="right")) - 1
 
 
 def handshakes(*kinds: tuple[int, int, float], untimed: int = 0, seconds: float = 60.0) -> Handshakes:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
 from string import Formatter
@@ -93,11 +92,6 @@ def told_error(error: BaseException) -> str:
         if error.hint
         else told(error.message)
     )
-
-
-def all_told(texts: Iterable[str]) -> list[str]:
-    """The same of each."""
-    return [told(text) for text in texts]
 
 
 def _told(text: str) -> str:

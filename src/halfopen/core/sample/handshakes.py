@@ -26,11 +26,6 @@ def edges_s() -> NDArray[np.float64]:
     return np.concatenate(([0.0], inner, [2.0 ** (FIRST_OCTAVE + OCTAVES) * 1e-6, np.inf]))
 
 
-def bucket_of(seconds: float) -> int:
-    """The bucket a time falls into."""
-    return int(np.searchsorted(edges_s(), seconds, side="right")) - 1
-
-
 @dataclass(frozen=True, slots=True, eq=False)
 class HandshakeCounters:
     """The counters at one moment, or what came between two. Only differences mean anything: counting began when the

@@ -8,8 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from halfopen.core.model.handshake_times import LE_S, HandshakeTimes, handshake_times
-from halfopen.core.sample.handshakes import TIMERS_S, bucket_of, edges_s
+from halfopen.core.sample.handshakes import TIMERS_S, edges_s
 from halfopen.wire.bpf_records import HANDSHAKE_COUNTERS
+from shaken import bucket_of
 
 
 def counted(*times_us: int) -> HandshakeTimes:

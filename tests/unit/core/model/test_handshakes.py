@@ -15,13 +15,14 @@ from halfopen.core.filters import Filter
 from halfopen.core.model.handshakes import Observed, by_listener, chosen, collect, difference
 from halfopen.core.model.histogram import Histogram
 from halfopen.core.sample import Process
-from halfopen.core.sample.handshakes import BUCKETS, TIMERS_S, HandshakeCounters, bucket_of, edges_s
+from halfopen.core.sample.handshakes import BUCKETS, TIMERS_S, HandshakeCounters, edges_s
 from halfopen.core.units import endpoint, show_time
 from halfopen.core.where import Host, Namespace
 from halfopen.present import handshakes as present
 from halfopen.present.chart import chart
 from halfopen.wire.bpf_records import HANDSHAKE_COUNTERS, HANDSHAKE_KEY, handshake_counters
 from rows import listener, raw
+from shaken import bucket_of
 
 NETNS = 4026531840
 WHERE = Namespace("boot", NETNS)
