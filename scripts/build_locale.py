@@ -221,11 +221,16 @@ def problems(path: Path) -> list[str]:
         message = wanted[text]
         names = {*_names(message.one), *_names(message.many)}
         found += [f"other values than the sentence: {text}" for one in given if not {*_names(one)} <= names]
+    found += [f"a value without a name: {text}" for text in wanted if "" in _holes(text)]
     compiled = path.with_suffix(".mo")
     made = compile_mo(header, translated, wanted)
     if not compiled.exists() or compiled.read_bytes() != made:
         found.append(f"{compiled.name} is not made from {path.name}")
     return found
+
+
+def _holes(text: str) -> list[str | None]:
+    return [name for _, name, _, _ in string.Formatter().parse(text)]
 
 
 def _names(text: str) -> list[str]:

@@ -50,6 +50,8 @@ def flooded(shared: Lab) -> Lab:
         ("tune", "show", "--all"),
         ("tune", "apply", "--release-time", "7s", "--dry-run"),
         ("tune", "listener", ":8080"),
+        ("tune", "listener", ":8080", "--retries", "2", "--yes"),
+        ("tune", "apply", "--release-time", "7s", "--yes"),
         ("block", "198.51.100.0/24", "--dry-run"),
         ("block", "list"),
         ("protect", ":8080", "--dry-run"),
@@ -73,6 +75,16 @@ def test_a_screen_is_chinese(flooded: Lab, words: tuple[str, ...]) -> None:
     assert "Traceback" not in said
     assert HAN.search(said), said
     assert english(said) == [], said
+
+
+def test_changes_that_are_undone(flooded: Lab) -> None:
+    env, where = {"LC_ALL": "zh_CN.UTF-8"}, ("--netns", flooded.server.netns_path)
+    assert halfopen("tune", "listener", ":8080", "--retries", "3", "--yes", *where).returncode == 0
+    for words in (("tune", "log"), ("tune", "undo", "--all"), ("tune", "log")):
+        done = halfopen(*words, env=env)
+        assert done.returncode == 0, done.stderr
+        assert english(done.stdout) == [], done.stdout
+    assert "TCP_SYNCNT 无法取消设置" in done.stdout
 
 
 def test_a_document_is_english(flooded: Lab) -> None:

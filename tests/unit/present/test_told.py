@@ -113,10 +113,9 @@ def test_every_template_finds_itself() -> None:
     with spoken("zh"):
         for template in templates:
             names = {name for _, name, _, _ in Formatter().parse(template) if name is not None}
-            if "" not in names:
-                text = template.format(**dict.fromkeys(names, "7") | {"duration": "7 s"})
-                if not HAN.search(told(text)):
-                    unsaid.append(template)
+            text = template.format(**dict.fromkeys(names, "7") | {"duration": "7 s"})
+            if not HAN.search(told(text)):
+                unsaid.append(template)
     # Names of commands, as another sentence has them.
     assert unsaid == ["closing undo", "memory drop-caches", "the sock_diag dump"]
 

@@ -21,7 +21,7 @@ from halfopen.ops.tune.spot_io import Spots
 from halfopen.read import netns_lookup
 
 # Why a number is there though nothing was set before.
-STANDS: Final = "TCP_SYNCNT cannot be unset: {} stands in for it, and follows tcp_synack_retries"
+STANDS: Final = "TCP_SYNCNT cannot be unset: {value} stands in for it, and follows tcp_synack_retries"
 
 
 class View:
@@ -143,6 +143,6 @@ class Session(View):
             # Either the value was never written, or somebody else has set it since.
             self.record(change, change.state, now, change.why)
         elif now != wanted and wanted is not None:
-            self.record(change, change.state, wanted, STANDS.format(wanted), wanted)
+            self.record(change, change.state, wanted, STANDS.format(value=wanted), wanted)
             self.checkpoint("follow.recorded")
             self.spots.write(spot, wanted)

@@ -84,7 +84,7 @@ def _write(session: Session, change: Change, to: int | None, reason: str) -> Und
     try:
         why = _stays(session, change) if held == to else _made_of(held, to)
         if instead is not None and held == instead:
-            why = STANDS.format(held)
+            why = STANDS.format(value=held)
         return _end(session, change, "undone", held, why, reason, wrote=True)
     except JournalError:
         # An undo that cannot be recorded is not carried out.
