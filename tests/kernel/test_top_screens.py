@@ -43,11 +43,10 @@ def scenes() -> Iterator[dict[str, Play]]:
         server["shop"].listen(443, other_process=True)
         mail = server["mail"].listen(25, backlog=16, mode="never", other_process=True)
         web = server["api"].listen(443, other_process=True)
-        api = server["api"].listen(8443, backlog=200, other_process=True)
+        server["api"].listen(8443, backlog=200, other_process=True)
         calm = [server["db"].listen(port, other_process=True) for port in (5432, 22)]
         on["shop"].lab.client.flood(shop, 100, 300, sources="few")
         on["mail"].lab.client.connect(mail, 17)
-        on["api"].lab.client.half_open(api, 90).settled()
         on["api"].lab.client.connect(web, 10)
         on["db"].lab.client.connect(calm[0], 5)
         yield on
@@ -127,6 +126,10 @@ def test_an_accept_queue_that_is_full(scenes: dict[str, Play], patch: pytest.Mon
 
 def test_two_listeners_one_of_them_in_trouble(scenes: dict[str, Play], patch: pytest.MonkeyPatch) -> None:
     two = scenes["api"]
+    if not two.lab.server.half_open(8443):
+        # Only now: they stay for a minute, which other tests may take on a busy machine.
+        api = next(one for one in two.lab.server.listeners if one.port == 8443)
+        two.lab.client.half_open(api, 90).settled()
     two.until(lambda space: "spoofed-flood" in found(space.verdict) and bool(space.incidents))
     come_to_show("two-listeners", patch, stable([two]), two.live)
 
