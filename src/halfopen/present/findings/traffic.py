@@ -33,8 +33,8 @@ def _flood(f: Finding, now: str, over: str, *, named: bool = False) -> tuple[str
     if f.has("dropped_syns_per_s") and f.number("dropped_syns_per_s") > f.number("unanswered_per_s"):
         values = {"who": now, "rate": rate, "dropped": _of_all(f, "dropped_syns_per_s")}
         brief = tr(
-            "{who}: {dropped} are dropped, those of clients among them, and {rate} more find room and are never "
-            "answered",
+            "{who}: {dropped} are dropped, including those of clients, and {rate} more find room but "
+            "are never answered",
             **values,
         )
         return brief, listed([_meanwhile(f), _last(f, sources=not named), _in_doubt(f)]) + _room(f)
@@ -65,7 +65,7 @@ def _clients(f: Finding) -> str:
         rate = tr("{rate} in the whole namespace", rate=rate)
     if f.has("dropped_syns_per_s"):
         dropped = _of_all(f, "dropped_syns_per_s")
-        return tr("{rate} more are dropped, those of clients among them", rate=dropped)
+        return tr("{rate} more are dropped, including those of clients", rate=dropped)
     if f.number("cookies_unanswered_per_s"):
         if finished:
             return tr("clients get in by SYN cookie ({rate})", rate=rate)

@@ -83,7 +83,7 @@ def clients(told: IncidentStory) -> Iterator[tuple[str, str]]:
         yield tr("Answered by a cookie"), tr_n("{n:,} SYN", "{n:,} SYNs", cookies)
     dropped = tr_n("{n:,} SYN or handshake dropped", "{n:,} SYNs and handshakes dropped", one.turned_away)
     if one.turned_away:
-        most = tr("at most {rate}/s; those of a flood are among them", rate=f"{one.peak.drops_per_s:,.0f}")
+        most = tr("at most {rate}/s, including those of a flood", rate=f"{one.peak.drops_per_s:,.0f}")
         dropped = listed([dropped, most])
     yield tr("Turned away"), dropped
     if one.listener is not None and (all := during.total("drops")) != one.turned_away:

@@ -83,8 +83,8 @@ def test_syns_that_are_dropped_are_part_of_the_rate() -> None:
     found = verdict.findings[0]
     assert found.number("dropped_syns_per_s") == 960
     said = say(found)
-    assert ": 960/s are dropped, those of clients among them, and " in said
-    assert "more find room and are never answered; " in said
+    assert ": 960/s are dropped, including those of clients, and " in said
+    assert "more find room but are never answered; " in said
     assert "After a release, the queue fills up within 0.2 s" in said
     assert "dropped" not in say(second_look(silent(200))[0].findings[0])
 
