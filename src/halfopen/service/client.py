@@ -43,7 +43,7 @@ def ask(path: str, request: dict[str, Any], patience_s: float = _PATIENCE_S) -> 
             raise _silent(e.strerror or "no answer in time") from None
     try:
         answer = json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
         raise _silent("an answer that is not JSON") from None
     if not isinstance(answer, dict):
         raise _silent("an answer that is not an object")

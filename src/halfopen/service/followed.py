@@ -129,7 +129,7 @@ class FollowedReadings:
             answer = json.loads(line)
             error = answer.get("error") or {}
             ok, self._all_there = bool(answer.get("ok")), bool(answer.get("everywhere"))
-        except (ValueError, AttributeError, TypeError):
+        except (ValueError, AttributeError, TypeError, RecursionError):
             raise NoReadings("the halfopen service gave an answer that is not JSON") from None
         if not ok:
             words, hint = str(error.get("message") or ""), str(error.get("hint") or "")

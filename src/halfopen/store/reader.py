@@ -119,7 +119,7 @@ class History:
             where, _ = self._places.get(place, _GONE)
             ids = tuple(incidents.split())
             if wanted.means(where, None) and (incident is None or incident in ids):
-                found.append(ReleaseSeen(where, at_s, filter, reason, msgspec.json.decode(document), ids, policy))
+                found.append(ReleaseSeen(where, at_s, filter, reason, self._outcome(document), ids, policy))
         return found
 
     def settings(self, wanted: HistoryWanted) -> list[SettingChanged]:
@@ -225,11 +225,19 @@ class History:
     def _incident(self, document: str) -> Incident:
         try:
             return _INCIDENTS.decode(document)
-        except msgspec.MsgspecError as e:
+        except (msgspec.MsgspecError, TypeError, RecursionError) as e:
             raise HistoryError(f"an incident in {self.place.file} is damaged: {e}") from None
+
+    def _outcome(self, document: str) -> dict[str, Any]:
+        try:
+            outcome: dict[str, Any] = _OUTCOMES.decode(document)
+        except (msgspec.MsgspecError, TypeError, RecursionError) as e:
+            raise HistoryError(f"a release in {self.place.file} is damaged: {e}") from None
+        return outcome
 
 
 _INCIDENTS: Final = msgspec.json.Decoder(Incident)
+_OUTCOMES: Final = msgspec.json.Decoder(dict[str, Any])
 _GONE: Final[tuple[Namespace, Subject]] = (Namespace("", 0, name="?"), None)
 
 

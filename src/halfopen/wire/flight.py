@@ -204,17 +204,23 @@ def checksum_of(kind: int, payload: bytes | memoryview) -> int:
     return zlib.crc32(payload, zlib.crc32(bytes((kind,))))
 
 
+def unpacked(payload: memoryview, at: int, most: int) -> bytes:
+    """The payload of a frame, at a place, unpacked. Raises: WireError for more bytes than `most`, zlib.error."""
+    unpacker = zlib.decompressobj()
+    packed = unpacker.decompress(payload, most)
+    if unpacker.unconsumed_tail:
+        raise WireError("an entry is too large", at)
+    return packed
+
+
 def entry_of(kind: int, payload: memoryview, at: int, most: int = _UNPACKED_MOST) -> FlightEntry:
     """The entry of a frame, at a place. most: bytes of its payload, unpacked. Raises: WireError."""
     try:
-        unpacker = zlib.decompressobj()
-        packed = unpacker.decompress(payload, most)
-        if unpacker.unconsumed_tail:
-            raise WireError("an entry is too large", at)
+        packed = unpacked(payload, at, most)
         if kind not in _DECODERS:
             raise WireError(f"an entry is of the unknown kind {kind}", at)
         return _made(kind, _DECODERS[kind].decode(packed))
-    except (zlib.error, msgspec.MsgspecError, UsageError, KeyError, TypeError, ValueError) as e:
+    except (zlib.error, msgspec.MsgspecError, UsageError, KeyError, TypeError, ValueError, RecursionError) as e:
         raise WireError(f"an entry is not as halfopen writes it ({e})", at) from None
 
 

@@ -52,13 +52,13 @@ class FrameTaker:
             if flight.checksum_of(kind, payload) != checksum:
                 raise WireError("a frame has another checksum than its bytes", at)
             at = begin + length
-            yield _round(payload) if kind == _ROUND else flight.entry_of(kind, payload, at, FRAME_MOST)
+            yield _round(payload, at) if kind == _ROUND else flight.entry_of(kind, payload, at, FRAME_MOST)
         del self._held[:at]
 
 
-def _round(payload: memoryview) -> FlightRound:
+def _round(payload: memoryview, at: int) -> FlightRound:
     try:
-        made: FlightRound = _decoder.decode(zlib.decompress(payload))
-    except (zlib.error, msgspec.MsgspecError) as e:
+        made: FlightRound = _decoder.decode(flight.unpacked(payload, at, FRAME_MOST))
+    except (zlib.error, msgspec.MsgspecError, RecursionError) as e:
         raise WireError(f"a round is not as halfopen writes it ({e})") from None
     return made

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sqlite3
 
 import pytest
 
-from halfopen.core.errors import UnknownTarget, UsageError
+from halfopen.core.errors import HistoryError, UnknownTarget, UsageError
 from halfopen.core.history import DROPS, HALF_OPEN, ReleaseSeen, SettingChanged, Tier, ValueSeen
 from halfopen.core.where import Namespace
 from halfopen.store import schema, tiers
@@ -46,6 +47,21 @@ def test_everything_comes_back_as_it_was(place: HistoryPlace, db: sqlite3.Connec
             (s.listener, s.magnitude): [(x.at_s - T0, x.max) for x in s.slots] for s in kept.series(ALL, Tier.SECONDS)
         }
         assert found == {(None, "half_open"): [(0, 0), (1, 5), (2, 7)], (OTHER, "drops"): [(0, 3)]}
+
+
+@pytest.mark.parametrize(
+    "document", ["", "null", "[1]", '"x"', "{", '{"a":' * 100_000, None], ids=lambda it: str(it)[:9]
+)
+def test_a_document_that_is_damaged_is_an_error_of_ours(
+    place: HistoryPlace, db: sqlite3.Connection, document: str | None
+) -> None:
+    release = ReleaseSeen(SELF, T0, "all", "why", {"released": 3}, ("one",), "")
+    write(db, HistoryBatch(T0 + 1, incidents={"one": incident("one", T0)}, releases=[release]))
+    for table in ("incidents", "releases"):
+        with contextlib.suppress(sqlite3.IntegrityError):  # NULL is refused there
+            db.execute(f"UPDATE {table} SET document = ?", (document,))
+            with History(place) as kept, pytest.raises(HistoryError, match="is damaged"):
+                kept.incidents(ALL) if table == "incidents" else kept.releases(ALL)
 
 
 def test_what_is_asked_for_alone_is_told(place: HistoryPlace, db: sqlite3.Connection) -> None:

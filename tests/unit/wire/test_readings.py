@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import zlib
+
 import pytest
 
 from halfopen.core.errors import WireError
@@ -47,6 +49,17 @@ def test_a_flood_that_no_record_has_room_for_reaches_a_screen() -> None:
     assert isinstance(back, FlightReading)
     assert back.columns is not None
     assert len(back.columns.ages_s) == len(rows)
+
+
+def test_what_cannot_be_unpacked_ends_the_stream(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A small frame that unpacks to very much, or that is nested without end."""
+    bomb, nested = zlib.compress(bytes(4 * 1024 * 1024), 9), zlib.compress(b"\x91" * 1_000_000)
+    monkeypatch.setattr(readings, "FRAME_MOST", 2 * 1024 * 1024)
+    for payload, says in ((bomb, "too large"), (nested, "as halfopen writes it")):
+        for kind in (1, 2, 3, 128):
+            data = flight.FRAME.pack(len(payload), flight.checksum_of(kind, payload), kind) + payload
+            with pytest.raises(WireError, match=says):
+                list(readings.FrameTaker().take(data))
 
 
 def test_what_is_damaged_or_endless_ends_the_stream() -> None:
