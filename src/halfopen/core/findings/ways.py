@@ -30,12 +30,14 @@ def wanted(model: Model) -> tuple[AskedWay, ...]:
 
 
 def _turned_away(model: Model) -> list[AskedWay]:
-    """Where SYNs are dropped: the sources that sent most SYNs and have no half-open or finished connection."""
+    """Where SYNs are dropped: the sources that sent most SYNs and finished no handshake."""
     rates, arrived = model.rates or {}, model.arrived
     dropped = rates.get("ListenDrops", 0.0) - rates.get("ListenOverflows", 0.0)
     if arrived is None or dropped * arrived.all.seconds < SOME:
         return []
-    rows = unheeded(model)
+    # Of an IPv6 network some may wait, or have answered, since before the route was lost; none finishes.
+    rows = arrived.sources[(arrived.sources["syns"] > 0) & (arrived.sources["ifindex"] > 0)]
+    rows = rows[rows["finished"] == 0]
     first = rows[np.argsort(-rows["syns"].astype(np.int64), kind="stable")[:_MOST]]
     return [_by(row, bool(row["is_v4"]), 0) for row in first]
 

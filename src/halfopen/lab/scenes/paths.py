@@ -2,10 +2,30 @@
 
 from __future__ import annotations
 
-from halfopen.lab.scenes.ground import run
+from typing import Final
+
+from halfopen.core.errors import LabError, Unsupported
+from halfopen.lab.host import LabHost
+from halfopen.lab.scenes.ground import run, run_command
 from halfopen.lab.scenes.registry import entry
 from halfopen.lab.scenes.stage import Stage
 from halfopen.lab.wire.rules import WireRule
+
+_SYN_ACK: Final = "tcp flags & (syn|ack|rst) == syn|ack"
+
+
+def _to(at: Stage, prefix: str) -> str:
+    """The part of a rule that matches packets to a prefix."""
+    return f"{'ip6' if at.family == 6 else 'ip'} daddr {prefix}"
+
+
+def _rule(host: LabHost, chain: str, rule: str) -> None:
+    """Add a rule to a host. Raises: Unsupported where nft or what the rule needs is missing."""
+    text = f"table inet lab {{\n chain {chain} {{\n type filter hook {chain} priority 0;\n {rule}\n }}\n}}\n"
+    try:
+        run_command(host, ["nft", "-f", "-"], text)
+    except LabError as e:
+        raise Unsupported("nftables", e.message) from e
 
 
 def _two_prefixes(at: Stage, backlog: int) -> tuple[str, float]:
@@ -61,6 +81,29 @@ def acks_lost(at: Stage) -> None:
     ill, _ = _two_prefixes(at, at.pick(1024, 4096))
     at.wire.add(*(WireRule("in", kind, client=ill, loss=1) for kind in ("ack", "data", "rst")))
     at.wait(at.between(7, 10))
+
+
+@entry("one-of-two-links", "half of the connections of one prefix never get an answer", "synacks-lost")
+def one_of_two_links(at: Stage) -> None:
+    ill, _ = _two_prefixes(at, 4096)
+    _rule(at.ground.client, "input", f"{_to(at, ill)} jhash tcp dport mod 2 == 1 {_SYN_ACK} drop")
+    at.wait(at.between(7, 10))
+
+
+@entry("output-rule", "a rule of the server drops the SYN-ACKs to one prefix", "synacks-unsent")
+def output_rule(at: Stage) -> None:
+    ill, _ = _two_prefixes(at, at.pick(1024, 4096))
+    _rule(at.server, "output", f"{_to(at, ill)} {_SYN_ACK} drop")
+    at.wait(at.between(4, 8))
+
+
+@entry("no-route", "the server has no route back to one prefix", "no-route-back")
+def no_route(at: Stage) -> None:
+    ill, _ = _two_prefixes(at, at.pick(1024, 4096))
+    # A blackhole is not told by any counter: the SYN is dropped in silence.
+    kind = at.pick("unreachable", "prohibit")
+    run(at.server, f"route add {kind} {ill}\n")
+    at.until(lambda: at.moved("ListenDrops") > 30, "SYNs were dropped", 30)
 
 
 @entry("one-port-cut", "a few clients, none of whom gets an answer from one port", "synacks-lost")

@@ -18,7 +18,7 @@ from halfopen.lab.scenes.truth import Truth
 CAUSES: Final = frozenset(
     {
         *("spoofed-flood", "few-sources-flood", "prefix-flood", "acked-flood", "scan", "slow-path", "synacks-lost"),
-        "acks-lost",
+        *("acks-lost", "synacks-unsent", "no-route-back"),
         *("app-not-accepting", "member-not-accepting", "backlog-small", "somaxconn-clamp", "cookies-off"),
         *("syn-backlog-reserve", "cookies-always", "release-time-long", "release-time-short", "deferred-accept"),
         *(

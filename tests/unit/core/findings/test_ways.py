@@ -99,6 +99,9 @@ def test_sources_whose_syns_are_dropped_are_asked_for_and_a_missing_route_is_the
     before = model_of([], counters={"ListenDrops": 43}, monotonic_s=100.0)
     model = with_parts(build(dropping.sample, before.sample), seen)
     assert [one.number for one in wanted(model)] == [number(source) for source in list(lost)[:4]]
+    # Others of the same /64 answered before the route was lost.
+    answered = arrivals({"2001:db8:7:1::1": {"syns": 9, "acks": 2, "ifindex": 3}})
+    assert len(wanted(with_parts(build(dropping.sample, before.sample), answered))) == 1
     calm = with_parts(build(dropping.sample, dropping.sample), seen)
     assert wanted(calm) == ()
     for errors, found in (((errno.ENETUNREACH,) * 3, True), ((errno.ENETUNREACH, 0, 0), False)):

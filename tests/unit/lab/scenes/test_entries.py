@@ -12,7 +12,7 @@ from halfopen.lab.scenes.scenes import find, listed
 # The stable ids of causes: a scene that named another could never be found right.
 CAUSES = {
     *("spoofed-flood", "few-sources-flood", "prefix-flood", "acked-flood", "scan", "slow-path"),
-    *("synacks-lost", "acks-lost"),
+    *("synacks-lost", "acks-lost", "synacks-unsent", "no-route-back"),
     *("app-not-accepting", "member-not-accepting", "backlog-small", "somaxconn-clamp", "cookies-off"),
     *("syn-backlog-reserve", "cookies-always", "release-time-long", "release-time-short", "deferred-accept"),
     *("timewait-reopen", "abort-on-overflow", "conntrack-full", "reverse-path-filter", "nic-drops", "health-checks"),
