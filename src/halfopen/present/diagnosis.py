@@ -27,7 +27,7 @@ from halfopen.present.language import listed, spoken, tr, tr_n
 from halfopen.present.level_style import STYLE
 from halfopen.present.prose import beside, headed
 from halfopen.present.text import level_head, propose
-from halfopen.present.told import told as in_language
+from halfopen.present.told import told
 
 _READ_BY: Final = {"bpf": "eBPF", "diag": "sock_diag", "proc": "/proc/net/tcp"}
 _INDENT: Final = 3
@@ -59,7 +59,7 @@ def show(out: Console, all: Sequence[Diagnosis], skipped: Sequence[str], *, verb
     """Every namespace, the worst last, next to the prompt; verbose: with every fact, those that rule causes out too."""
     with spoken():
         for line in skipped:
-            out.print(beside(tr("Skipped  {line}", line=in_language(line)), out.width), style="dim")
+            out.print(beside(tr("Skipped  {line}", line=told(line)), out.width), style="dim")
         for i, found in enumerate(sorted(all, key=lambda one: one.verdict.level)):
             if i:
                 out.print()
@@ -191,7 +191,7 @@ def _evidence(finding: Finding, seconds: float | None) -> list[tuple[str, str]]:
     return found
 
 
-def told(one: Explained) -> Told:
+def _worded(one: Explained) -> Told:
     """A finding with its words and commands."""
     return Told(one, say(one.finding), tuple(map(command, one.finding.cures)))
 
@@ -217,7 +217,7 @@ def _document(found: Diagnosis) -> dict[str, Any]:
         **json_object(PLACE, found.now.sample.where),
         **json_object(DIAGNOSIS, found),
         "headline": headline(found),
-        "findings": [json_object(FINDING, told(one)) for one in found.findings],
+        "findings": [json_object(FINDING, _worded(one)) for one in found.findings],
         "ruled_out": [json_object(RULED_OUT, (one, phrases(one.facts))) for one in found.ruled_out],
         "next": next_commands(found.verdict),
     }
