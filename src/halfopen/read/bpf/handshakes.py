@@ -25,7 +25,7 @@ _NEEDED: Final = ("finished", "sent_again")
 _OPTIONAL: Final = {
     "arrived": "arrivals are not counted",
     "given_up": "give-ups are not counted",
-    "cookies": "handshakes by SYN cookies are guessed from their timestamps",
+    "cookies": "handshakes by SYN cookie are told from others by their timestamps alone",
 }
 # Programs that run for every SYN, also in a flood.
 _OF_ARRIVALS: Final = ("arrived", "given_up")
