@@ -77,8 +77,9 @@ def test_a_screen_is_chinese(flooded: Lab, words: tuple[str, ...]) -> None:
     assert english(said) == [], said
 
 
-def test_changes_that_are_undone(flooded: Lab) -> None:
-    env, where = {"LC_ALL": "zh_CN.UTF-8"}, ("--netns", flooded.server.netns_path)
+def test_changes_that_are_undone(lab: Lab) -> None:
+    lab.server.listen(8080)
+    env, where = {"LC_ALL": "zh_CN.UTF-8"}, ("--netns", lab.server.netns_path)
     assert halfopen("tune", "listener", ":8080", "--retries", "3", "--yes", *where).returncode == 0
     for words in (("tune", "log"), ("tune", "undo", "--all"), ("tune", "log")):
         done = halfopen(*words, env=env)

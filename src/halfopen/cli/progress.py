@@ -12,9 +12,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
 
-from halfopen.present.findings.words import lasted
-from halfopen.present.language import cell_width, spoken, tr
-from halfopen.present.told import told
+from halfopen.core.units import show_duration
+from halfopen.present import language
+from halfopen.present.language import cell_width, tr
 
 # A command that takes longer shows its progress.
 _PATIENCE_S: Final = 2.0
@@ -47,7 +47,14 @@ def progress(what: str, seconds: float | None = None) -> Iterator[None]:
 
 def line(what: str, passed_s: float, seconds: float | None) -> str:
     """The words of the line: `watching handshakes: 3 s of 10 s`."""
-    with spoken():
+    if language.preferred() == language.ENGLISH:
+        passed = show_duration(int(passed_s))
+        return f"{what}: {passed}" if seconds is None else f"{what}: {passed} of {show_duration(seconds)}"
+    # Only here: sentences load numpy, which a command that makes a user namespace must not have before.
+    from halfopen.present.findings.words import lasted
+    from halfopen.present.told import told
+
+    with language.spoken():
         passed = lasted(int(passed_s))
         if seconds is not None:
             passed = tr("{passed} of {time}", passed=passed, time=lasted(seconds))

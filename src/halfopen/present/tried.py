@@ -13,7 +13,7 @@ from halfopen.present.told import told
 def tried_line(name: str, kind: str, delivered: bool, answer: str, seconds: float, names: Sequence[str]) -> str:
     """The line of one receiver; names: of all, so that the lines stand below each other."""
     width = max(map(len, names), default=0)
-    of_kind = "" if kind == name else f" ({kind})"
+    of_kind = "" if kind == name else tr(" ({reasons})", reasons=kind)
     said, time = told(answer), timed(seconds)
     if delivered:
         return tr("{name}  ok: {said}{kind}, {time}", name=f"{name:<{width}}", said=said, kind=of_kind, time=time)

@@ -1,4 +1,5 @@
 """Commands tell their outcome in the language of the reader."""
+# ruff: noqa: RUF001 (Chinese punctuation is meant)
 
 from __future__ import annotations
 
@@ -6,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from halfopen.cli import release
+from halfopen.cli import progress, release
 from halfopen.core.errors import HalfopenError
 from halfopen.core.filters import Filter
 from halfopen.core.policy.actions import Release, Released
@@ -45,3 +46,10 @@ def test_the_lines_of_a_watch() -> None:
     [line] = lines.lines(Did(done))
     assert "已释放 7 个半连接" in line
     assert line.endswith("其间发送了 2 个 RST")
+
+
+def test_how_long_a_command_takes() -> None:
+    assert progress.line("watching handshakes", 3.4, 10.0) == "正在观察握手：3 秒 / 10 秒"
+    assert progress.line("looking for causes", 70.0, None) == "正在查找原因：70 秒"
+    language.prefer(language.ENGLISH)
+    assert progress.line("watching handshakes", 3.4, 10.0) == "watching handshakes: 3 s of 10 s"
