@@ -251,6 +251,36 @@ def test_a_namespace_that_cannot_be_read_for_a_moment_does_not_end_it(
     assert "the guard went on with what it knew before: the sock_diag dump failed: ENOBUFS" in outcome.notes[-1]
 
 
+@pytest.mark.parametrize("told", ["begun", "tell", "ending"])
+def test_clients_may_finish_where_nobody_reads_the_output_any_more(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch, told: str
+) -> None:
+    """A pager or a tee that ended: the guard ends, but not at once."""
+    lab.server.listen(8080)
+    stopped: list[float] = []
+    stop, close = armed.Armed.stop_answering, armed.Armed.close
+
+    def stop_answering(self: armed.Armed) -> None:
+        stopped.append(time.monotonic())
+        stop(self)
+
+    def closed(self: armed.Armed) -> None:
+        stopped.append(time.monotonic())
+        close(self)
+
+    def unread(*_: object) -> None:
+        raise BrokenPipeError
+
+    monkeypatch.setattr(armed.Armed, "stop_answering", stop_answering)
+    monkeypatch.setattr(armed.Armed, "close", closed)
+    monkeypatch.setattr(protect, "_READ_EVERY_S", 0.1)
+    ns, wanted = action(lab, 8080, share=0)
+    hears: dict[str, Any] = {told: unread}
+    with pytest.raises(BrokenPipeError):
+        protect.execute(replace(wanted, for_s=0.3 if told == "ending" else PATIENCE_S), ns, linger_s=0.4, **hears)
+    assert stopped[-1] - stopped[-2] >= 0.4
+
+
 def test_three_capabilities_arm_it(lab: Lab) -> None:
     lab.server.listen(8080)
     code = """

@@ -71,16 +71,17 @@ def execute(
     began = time.monotonic()
     armed = Armed(ns, action, rung)
     try:
-        if begun is not None:
-            notes = (*tried, *armed.chosen.notes)
-            begun(Protected(action, armed.chosen.guarded, GuardCounts(), notes=notes, rung=rung))
-        ended = _Loop(armed, action.for_s, stop, tell).run(began)
-        if ended in ("time", "stopped"):
-            armed.stop_answering()
-            if ending is not None:
-                ending(linger_s)
-            # A second Ctrl-C ends the process, and the guard with it.
-            time.sleep(linger_s)
+        try:
+            if begun is not None:
+                notes = (*tried, *armed.chosen.notes)
+                begun(Protected(action, armed.chosen.guarded, GuardCounts(), notes=notes, rung=rung))
+            ended = _Loop(armed, action.for_s, stop, tell).run(began)
+            if ended in ("time", "stopped"):
+                _let_finish(armed, linger_s, ending)
+        except Exception:
+            # Also where nobody reads what is told any more.
+            _let_finish(armed, linger_s)
+            raise
         notes, reason = (*armed.chosen.notes, *_unread(armed)), ""
         if why is not None and ended == "stopped":
             reason = why()
@@ -89,6 +90,16 @@ def execute(
         return replace(made, completions=armed.completions(), seconds=time.monotonic() - began)
     finally:
         armed.close()
+
+
+def _let_finish(armed: Armed, linger_s: float, ending: Callable[[float], None] | None = None) -> None:
+    """Answer no SYN any more, and let clients that have a cookie finish. A second Ctrl-C ends the process, and the
+    guard with it.
+    """
+    armed.stop_answering()
+    if ending is not None:
+        ending(linger_s)
+    time.sleep(linger_s)
 
 
 def _unread(armed: Armed) -> tuple[str, ...]:
