@@ -138,7 +138,8 @@ def _during_a_flood(lab: Lab, temporary: Path, directory: Path) -> list[Path]:
         flood = lab.client.flood(web, RATE, FLOOD_S)
         time.sleep(SEEN_S)
         for one in tops.values():
-            one.until_it_shows("incident")
+            # The id of the cause, which is the same in every language.
+            one.until_it_shows("-flood")
         made = [_svg(directory / name, one.frame()) for name, one in tops.items()]
         made += _service_page(lab.server, temporary, directory)
         flood.wait(_PATIENCE_S)

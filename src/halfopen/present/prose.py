@@ -73,9 +73,11 @@ def headed(out: Console, head: Text, text: str, style: str = "", *, first: Text 
     lines = _beside(" " * head.cell_len, begin.plain + text, out.width)
     made = [Text(line[head.cell_len :], style=style) for line in lines]
     if made[0].plain.startswith(begin.plain):
-        made[0] = begin + made[0][len(begin.plain) :]
+        made[0] = Text.assemble(begin, made[0][len(begin.plain) :])
     indent = " " * head.cell_len
-    out.print(Text("\n").join([head + made[0], *(Text(indent) + line for line in made[1:])]), soft_wrap=True)
+    # Assembled, not added: the style of the head is not that of what comes behind it.
+    lines_made = [Text.assemble(head, made[0]), *(Text.assemble(indent, line) for line in made[1:])]
+    out.print(Text("\n").join(lines_made), soft_wrap=True)
 
 
 def beside(text: str, width: int) -> Text:
@@ -89,7 +91,7 @@ def bullets(out: Console, lines: Iterable[tuple[str, str]]) -> None:
     """
     for style, text in lines:
         first, *more = _beside("  - ", text, out.width)
-        line = Text("  -", style=style) + Text(first.removeprefix("  -"))
+        line = Text.assemble(("  -", style), first.removeprefix("  -"))
         out.print(Text("\n").join([line, *map(Text, more)]), soft_wrap=True)
 
 

@@ -232,3 +232,17 @@ def test_the_verdict_and_the_lines_with_a_title_go_on_under_their_text() -> None
     at = next(i for i, line in enumerate(lines) if line.startswith("Release time  "))
     assert lines[at + 1].startswith(" " * 14)
     assert all(len(line) <= 60 for line in lines if not line.startswith((" ", "Next", "Also")))
+
+
+def test_colour_is_of_the_level_and_of_the_dash_alone() -> None:
+    """Else the first line of a reason is coloured, and the next one is not."""
+    now, before = flooded(sources=600)
+    out = Console(file=io.StringIO(), width=60, height=60, force_terminal=True, color_system="standard")
+    status(out, now, judge(now, before))
+    assert isinstance(out.file, io.StringIO)
+    lines = out.file.getvalue().splitlines()
+    assert re.fullmatch(r"\x1b\[[0-9;]*mNOTICE *(\[a-namespace-with-a-name\] )?\x1b\[0m.*", lines[0])
+    assert "\x1b[1m600 half-open" in lines[0]
+    dashes = [line for line in lines if "-" in line[:14] and "  - " in _STYLES.sub("", line)]
+    assert dashes
+    assert all(re.match(r"\x1b\[[0-9;]*m  -\x1b\[0m [^\x1b]+$", line) for line in dashes)
