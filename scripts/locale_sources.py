@@ -33,7 +33,8 @@ _ERRORS_ONLY: Final = (
 # A template needs as many letters of its own, lest it fit sentences that are others.
 _LEAST_LETTERS: Final = 9
 _SAFE: Final = re.compile(
-    r"(give|reading|writing|rung|loading|change|wrote|updated|removed|kept|at most|add|is) |\{op\} failed: |\{n\} \w"
+    r"(give|reading|writing|rung|loading|until|change|wrote|updated|removed|kept|at most|add|is) |\{op\} failed: "
+    r"|\{n\} \w"
 )
 # The lab and the demo are for those who try; the page and the files of others have sentences of their own.
 _LEFT_OUT: Final = (
