@@ -293,3 +293,22 @@ def test_a_machine_without_proc_is_told_to_mount_it(
     monkeypatch.setattr(os.path, "exists", lambda path: not str(path).startswith("/proc"))
     assert main._failed(missing) == 1
     assert capsys.readouterr().err.endswith("; /proc is not mounted here: mount -t proc proc /proc\n")
+
+
+_LOADING = [("OSError(23, 'x', 'y')", "Too many open files in system"), ("MemoryError()", "not enough memory")]
+
+
+@pytest.mark.parametrize(("error", "says"), _LOADING)
+def test_a_program_that_cannot_be_loaded_says_why(error: str, says: str) -> None:
+    code = f"""
+import sys
+class Finder:
+    def find_spec(self, name, path=None, target=None):
+        if name == "halfopen.cli.main":
+            raise {error}
+sys.meta_path.insert(0, Finder())
+from halfopen.cli.entry import main
+main()
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment(), check=False)
+    assert (done.returncode, done.stderr) == (1, f"halfopen: the program cannot be loaded: {says}\n")

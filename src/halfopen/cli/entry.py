@@ -16,7 +16,13 @@ def main() -> NoReturn:
     """Run the command of the process's arguments and end the process with its exit code."""
     signals.begin()
     _open_standard_descriptors()
-    from halfopen.cli.main import outcome
+    try:
+        from halfopen.cli.main import outcome
+    except (OSError, MemoryError) as e:
+        # Where the machine has no descriptors or no memory left, a traceback would tell of imports.
+        why = os.strerror(e.errno or 0) if isinstance(e, OSError) else "not enough memory"
+        sys.stderr.write(f"halfopen: the program cannot be loaded: {why}\n")
+        os._exit(1)
 
     try:
         try:
