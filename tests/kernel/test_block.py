@@ -94,7 +94,7 @@ def test_blocks_that_overlap_are_refused_in_words(lab: Lab) -> None:
     assert halfopen("block", "198.51.100.0/24", "--port", "80", *inside(lab)).returncode == 0
     for words, said in (
         (("203.0.113.7",), "203.0.113.7/32 overlaps 203.0.113.0/24, which is blocked for another "),
-        (("203.0.113.7", "--port", "443"), "first: halfopen unblock 203.0.113.0/24"),
+        (("203.0.113.7", "--port", "443"), "first run halfopen unblock 203.0.113.0/24"),
         (("203.0.112.0/23",), "203.0.112.0/23 overlaps 203.0.113.0/24"),
         (("198.51.100.7",), "198.51.100.7/32 overlaps 198.51.100.0/24 to :80"),
         (("100.64.9.0/25", "100.64.9.9"), "100.64.9.9/32 and 100.64.9.0/25 overlap"),
