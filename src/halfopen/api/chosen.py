@@ -28,16 +28,28 @@ def make_filter(
     """
     if isinstance(older_than, str):
         older_than = duration_s(older_than, what="--older-than")
-    if older_than is not None and not older_than >= 0:  # NaN too
+    if older_than is not None and not (_is_number(older_than) and older_than >= 0):  # NaN too
         raise UsageError(f"--older-than {older_than} is not possible", hint="give a number of seconds from 0 up")
-    if retransmits is not None and not 0 <= retransmits <= 255:
+    if retransmits is not None and not (_is_number(retransmits) and 0 <= retransmits <= 255):
         raise UsageError(f"--retransmits {retransmits} is not possible", hint="give a number from 0 to 255")
-    listeners = (listener,) if isinstance(listener, str) else tuple(listener)
-    sources = (source,) if isinstance(source, str) else tuple(source)
-    listeners, sources = (tuple(dict.fromkeys(words)) for words in (listeners, sources))
+    listeners, sources = _words(listener, "listener", ":443"), _words(source, "source", "10.0.0.0/8")
     return checked(
         Filter(older_than, retransmits, tuple(endpoint(x) for x in listeners), tuple(prefix(x) for x in sources))
     )
+
+
+def _is_number(value: object) -> bool:
+    """True and False are none: `older_than=True` would be one second."""
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _words(given: object, name: str, example: str) -> tuple[str, ...]:
+    """One word, or several, without those that come twice. Raises: UsageError for anything else, such as a port."""
+    words = (given,) if isinstance(given, str) else tuple(given) if isinstance(given, Iterable) else (given,)
+    found = tuple(dict.fromkeys(word for word in words if isinstance(word, str)))
+    if not all(isinstance(word, str) for word in words):
+        raise UsageError(f"{name} must be text, not {given!r}", hint=f'for example {name}="{example}"')
+    return found
 
 
 def checked(made: Filter) -> Filter:
@@ -63,6 +75,8 @@ def namespace(netns: str | Netns | None) -> Netns | None:
         if netns == "self":
             return current()
         return resolve(netns)
+    if netns is not None and not isinstance(netns, Netns):
+        raise UsageError(f"netns must be text, not {netns!r}", hint='NAME, PATH or pid:N; for example netns="pid:4711"')
     return netns
 
 
@@ -72,6 +86,6 @@ def seconds_of(time: str | float | None, name: str) -> float | None:
     Raises: UsageError.
     """
     seconds = duration_s(time, what=name) if isinstance(time, str) else time
-    if seconds is not None and not 0 < seconds <= 365 * 86400:  # NaN too
+    if seconds is not None and not (_is_number(seconds) and 0 < seconds <= 365 * 86400):  # NaN too
         raise UsageError(f"{name} = {time} is not possible", hint="give a time as 10s or 2h, or a number of seconds")
     return seconds
