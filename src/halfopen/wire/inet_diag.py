@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from halfopen.core.addresses import AF_INET, AF_INET6
 from halfopen.core.errors import WireError
 from halfopen.core.sample import LISTENER, REQUEST
+from halfopen.core.sample.growing import plain
 from halfopen.core.units import Address, Endpoint, Network
 from halfopen.wire import netlink
 
@@ -130,7 +131,9 @@ class Slice:
         """All request sockets of the stretch, (N,) REQUEST."""
         if len(self.parts) == 1:
             return self.parts[0]
-        return np.concatenate(self.parts) if self.parts else np.empty(0, dtype=REQUEST)
+        if not self.parts:
+            return np.empty(0, dtype=REQUEST)
+        return np.concatenate([plain(rows) for rows in self.parts]).view(REQUEST)
 
 
 def _run_dtype(length: int) -> np.dtype[Any]:

@@ -1,6 +1,4 @@
-"""Destroying on two threads. With the door held, one of them goes on while the other looks for more victims; without
-any door, both destroy what was just looked at.
-"""
+"""Destroying on two threads with the door held: one of them goes on while the other looks for more victims."""
 
 from __future__ import annotations
 
@@ -9,7 +7,7 @@ from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from socket import socket
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from numpy.typing import NDArray
 
@@ -50,35 +48,6 @@ def second() -> Iterator[Second | None]:
         yield made
     finally:
         made.close()
-
-
-# Handing over to the second thread takes as long as destroying about as many.
-_WORTH_SHARING: Final = 128
-
-
-def destroy_shared(
-    kill: socket, second: Second | None, victims: NDArray[Any], counts: ReleaseCounts, read_at: float
-) -> None:
-    """Destroy victims, (N,) REQUEST, without a door, half of them on the second thread, and count the results.
-
-    read_at: as for `ReleaseCounts.destroy`. Both threads have ended when it returns. Raises: as `destroy.destroy`.
-    """
-    if second is None or len(victims) < _WORTH_SHARING:
-        counts.destroy(kill, victims, read_at)
-        return
-    half, beside = len(victims) // 2, ReleaseCounts()
-    try:
-        running = second.pool.submit(beside.destroy, second.kill, victims[half:], read_at)
-    except RuntimeError:  # no thread is to be had
-        counts.destroy(kill, victims, read_at)
-        return
-    try:
-        counts.destroy(kill, victims[:half], read_at)
-    finally:
-        # The rows are those of a buffer, which the next look overwrites.
-        running.exception()
-        counts.add(beside)
-    running.result()
 
 
 class Destroying:

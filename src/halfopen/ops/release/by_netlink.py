@@ -3,13 +3,12 @@
 With a door (`ops.release.doors`): a dump finds the victims, the door is held for them, each is asked for once more and
 destroyed if it is half-open still. Without any, through a narrow window: a half-open connection that completes between
 look and destroy would be reset as an established one, because the child keeps its request's cookie. So the two are kept
-about a millisecond apart: one recv() of the dump, one send() of destroys on each of two threads.
+about a millisecond apart: one recv() of the dump, one send() of destroys.
 """
 
 from __future__ import annotations
 
 import time
-from contextlib import nullcontext
 from dataclasses import dataclass, field
 from socket import socket
 from typing import Any, Final
@@ -26,7 +25,6 @@ from halfopen.core.sample import REQUEST
 from halfopen.core.victims import by_timers, certain
 from halfopen.linux.sockets import open_sock_diag
 from halfopen.ops.release import doors
-from halfopen.ops.release.beside import Second, destroy_shared, second
 from halfopen.ops.release.counts import ReleaseCounts, Stop, slices
 from halfopen.ops.release.doors import AnyDoor
 from halfopen.ops.release.meant import Meant
@@ -58,8 +56,7 @@ class _Scene:
     """What must be known before anything is destroyed: the listeners, which of them defer, and which ignored ACKs.
 
     may_defer: groups of listeners that do, or may for all that is known. exact: timeouts are cheap enough to be asked
-    for every request. door: None where none can be held. second: destroys too, without a door. upper: victims were
-    chosen by ages that may be too high.
+    for every request. door: None where none can be held. upper: victims were chosen by ages that may be too high.
     """
 
     listeners: NDArray[Any]
@@ -72,7 +69,6 @@ class _Scene:
     overflows: Overflows
     deferred: procfs.Counter
     door: AnyDoor | None
-    second: Second | None = None
     spared: int = 0
     untouched: int = 0
     room: int | None = None
@@ -221,7 +217,7 @@ def _slice_by_slice(kill: socket, scene: _Scene, counts: ReleaseCounts, stop: St
         stop.begin()
         counts.matched += len(victims)
         if time.monotonic() - read_at < _WINDOW_S:
-            destroy_shared(kill, scene.second, victims, counts, read_at)
+            counts.destroy(kill, victims, read_at)
             continue
         # The walk to fill this slice took long: other namespaces share the hash, or the machine is busy.
         for start in range(0, len(victims), _CLOSE_BATCH):
@@ -253,12 +249,11 @@ def run(
     """Release what is meant, pass after pass. calm: what earlier readings tell of ignored ACKs."""
     scene = _scene(meant, calm, door)
     try:
-        with second() if door is None else nullcontext() as scene.second:
-            for _ in range(MAX_PASSES):
-                if not _pass(kill, scene, counts, stop) and not stop.is_set():
-                    return
-                if stop.is_set():
-                    break
+        for _ in range(MAX_PASSES):
+            if not _pass(kill, scene, counts, stop) and not stop.is_set():
+                return
+            if stop.is_set():
+                break
         counts.left = _count(scene, counts)
     finally:
         scene.close(counts)

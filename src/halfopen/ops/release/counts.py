@@ -107,6 +107,7 @@ def slices(code: bytes, counts: ReleaseCounts, *, stretch: int | None = 0) -> It
         filled = asked = time.monotonic()
         for part in sockdiag.slices(look, code, stretch=stretch):
             counts.interrupted |= part.interrupted
-            for rows in part.parts:
+            # A look of its own is destroyed as a whole; of a long stretch, a copy would cost more than its pieces.
+            for rows in part.parts if stretch is None else (part.requests,):
                 yield filled, rows
             filled, asked = asked, time.monotonic()

@@ -169,12 +169,12 @@ class ByTable:
         """Raises: Unsupported, NotPermitted, KernelError."""
         self._door = nft_door.NftDoor()
         self._known = np.empty(0, dtype=np.uint64)
-        barrier()
         here = os.stat("/proc/thread-self/ns/net").st_ino
         if here not in _proven or nft_door.refused():
             # As in earnest, for nobody.
             nft_door.try_out()
             _proven.add(here)
+        barrier()
 
     def expect(self, count: int) -> None:
         """As `AnyDoor.expect`: a table is soon made."""

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from halfopen.core.model import answered, join
 from halfopen.core.sample import REQUEST
+from halfopen.core.sample.growing import plain
 from halfopen.core.victims import certain
 from halfopen.linux.sockets import open_sock_diag
 from halfopen.ops.release.counts import ReleaseCounts
@@ -77,7 +78,7 @@ class Overflows:
             self._spared += count
             victims = victims[certain(np.ones(len(victims), dtype=bool), may).mask] if may.any() else victims
         if destroyed:
-            self._last = victims.copy()
+            self._last = plain(victims).copy().view(REQUEST)
         return victims
 
     def end(self, counts: ReleaseCounts) -> None:

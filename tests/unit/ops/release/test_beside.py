@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import threading
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from halfopen.change import destroy as change
 from halfopen.change.destroy import BATCH
 from halfopen.core.errors import KernelError
 from halfopen.core.sample import REQUEST
 from halfopen.ops.release import beside, doors
-from halfopen.ops.release.beside import Destroying, destroy_shared
+from halfopen.ops.release.beside import Destroying
 from halfopen.ops.release.counts import ReleaseCounts, Stop
 
 
@@ -126,49 +125,3 @@ def _run_whole(second: Any) -> None:
     with Destroying(socket, door, ReleaseCounts(), Stop(threading.Event()), second) as destroying:
         destroying.take(rows(BATCH * 8))
         destroying.finish()
-
-
-@pytest.mark.parametrize("n", [0, 1, 127, 128, BATCH + 1])
-def test_without_a_door_both_threads_destroy_what_was_just_looked_at(
-    n: int, second: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    done: dict[bool, list[int]] = {True: [], False: []}
-
-    def destroy(kill: Any, victims: NDArray[Any], counts: Any) -> Any:
-        done[kill == "first"] += victims["cookie"].tolist()
-        counts.released += len(victims)
-        return counts
-
-    monkeypatch.setattr(change, "destroy", destroy)
-    if second is not None:
-        second.kill.close()
-        second.kill = _Socket()
-    counts, kill = ReleaseCounts(), cast(Any, "first")
-    destroy_shared(kill, second, rows(n), counts, read_at=0.0)
-    assert sorted(done[True] + done[False]) == list(range(1, n + 1))
-    assert len(done[False]) == (n // 2 + n % 2 if second is not None and n >= 128 else 0)
-    assert counts.released == n
-    assert counts.windows_s
-
-
-class _Socket:
-    def close(self) -> None:
-        pass
-
-
-def test_without_a_door_an_error_of_either_thread_leaves_what_both_did_counted(monkeypatch: pytest.MonkeyPatch) -> None:
-    made = beside.Second()
-    for refused in ("first", "second"):
-
-        def destroy(kill: Any, victims: NDArray[Any], counts: Any, refused: str = refused) -> Any:
-            if (kill == "first") == (refused == "first"):
-                raise KernelError("SOCK_DESTROY", 105, "No buffer space available")
-            counts.released += len(victims)
-            return counts
-
-        monkeypatch.setattr(change, "destroy", destroy)
-        counts, kill = ReleaseCounts(), cast(Any, "first")
-        with pytest.raises(KernelError, match="No buffer space"):
-            destroy_shared(kill, made, rows(400), counts, read_at=0.0)
-        assert counts.released == 200
-    made.close()
