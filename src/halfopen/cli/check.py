@@ -86,7 +86,7 @@ def command(
             ctx.exit(code)
     thresholds = Thresholds(ranges(warning, what="--warning"), ranges(critical, what="--critical"))
     for _ in range(_TRIES):
-        seen, skipped = looked(netns, read_by=read_by, then=("halfopen.present.check",))
+        seen, skipped = looked(netns, read_by=read_by)
         if not skipped and not any(one.now.sample.completeness.interrupted for one in seen):
             break
     from functools import reduce

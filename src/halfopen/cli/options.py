@@ -39,10 +39,6 @@ one_netns_option = _netns_option("NAME|PATH|pid:N", "Network namespace (default:
 
 
 WAYS: Final = ("bpf", "diag", "proc")
-_JUDGING: Final = (
-    *("halfopen.core.findings.all_rules", "halfopen.core.findings.judging"),
-    "halfopen.ops.closing.in_passing",
-)
 # The eBPF programs of each way to read.
 LOADED_FIRST: Final = {"auto": ("walk", "pulse"), "bpf": ("walk", "pulse"), "diag": ("pulse",)}
 read_by_option = click.option(
@@ -195,13 +191,9 @@ def reading(netns: str | None, how: str, skipped: list[str]) -> Callable[[], lis
     return read
 
 
-def looked(
-    netns: str | None, *, read_by: str | None = None, instant: bool = False, then: tuple[str, ...] = ()
-) -> tuple[list[Looks], list[str]]:
+def looked(netns: str | None, *, read_by: str | None = None, instant: bool = False) -> tuple[list[Looks], list[str]]:
     """The namespaces meant, without a row per request, and a line for each that was skipped; a second look at those
     where there is something to judge, unless `instant`.
-
-    then: the modules that show them, which are imported during a long reading, as are the rules that judge.
 
     Raises: HalfopenError.
     """
@@ -212,10 +204,7 @@ def looked(
     bpf_object.preload(*LOADED_FIRST.get(read_by or "auto", ()))
     if proc.has_open_files(proc.MANY_FILES):
         bpf_object.preload("owners")
-    from halfopen.linux.read_ahead import import_meanwhile
     from halfopen.ops.looks import looks
-
-    import_meanwhile(*_JUDGING, *then)
 
     how = read_by or "auto"
     skipped: list[str] = []

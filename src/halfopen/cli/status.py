@@ -2,18 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Final
-
 import click
 
 from halfopen.cli import served
 from halfopen.cli.options import direct_option, looked, netns_option, no_source_option, read_by_option
-
-_SCREEN: Final = (
-    *("halfopen.present.status", "halfopen.present.findings.sentences", "rich.table"),
-    *("halfopen.read.beside", "halfopen.read.guards"),
-)
-_JSON: Final = ("halfopen.present.statusjson",)
 
 
 @click.command()
@@ -36,7 +28,7 @@ def command(
             if not as_json:
                 served.show_incidents(netns)
             ctx.exit(code)
-    seen, skipped = looked(netns, read_by=read_by, instant=instant, then=_JSON if as_json else _SCREEN)
+    seen, skipped = looked(netns, read_by=read_by, instant=instant)
     from halfopen.core.findings.verdict import judge
 
     found = [one.now for one in seen]

@@ -3,35 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-import importlib
 import queue
 import threading
 from collections.abc import Iterator
-
-_wanted: list[str] = []
-
-
-def import_meanwhile(*modules: str) -> None:
-    """Have these modules imported during the next reading that is long enough to be received ahead.
-
-    The caller of such a reading mostly waits for the kernel. An error is left to the code that imports the module
-    itself.
-    """
-    _wanted.extend(modules)
-
-
-def _import_wanted() -> None:
-    modules, _wanted[:] = [*_wanted], []
-
-    def work() -> None:
-        for module in modules:
-            with contextlib.suppress(Exception):
-                importlib.import_module(module)
-
-    if modules:
-        # Modules that could not be imported here are imported where they are used.
-        with contextlib.suppress(RuntimeError):
-            threading.Thread(target=work, name="halfopen-import").start()
 
 
 def read_ahead(pieces: Iterator[memoryview]) -> Iterator[memoryview]:
@@ -58,7 +32,6 @@ def read_ahead(pieces: Iterator[memoryview]) -> Iterator[memoryview]:
     except RuntimeError:
         yield from pieces  # no thread could be started: one after the other
         return
-    _import_wanted()
     try:
         while (piece := ready.get()) is not None:
             if isinstance(piece, BaseException):
