@@ -278,7 +278,7 @@ def test_nothing_is_left_when_it_is_killed(lab: Lab) -> None:
 
 
 def test_each_program_that_may_be_missing(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
-    words = {"arrived": "arrivals are not counted", "given_up": "give-ups", "cookies": "guessed"}
+    words = {"arrived": "arrivals are not counted", "given_up": "give-ups", "cookies": "by their timestamps alone"}
     for program, word in words.items():
         monkeypatch.setenv("HALFOPEN_REFUSE_BPF", f"handshakes.{program}")
         with HandshakePrograms() as made:

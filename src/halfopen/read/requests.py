@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import replace
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +19,10 @@ from halfopen.read import head, sockdiag, timeouts
 from halfopen.read.bpf import programs
 from halfopen.read.probe import Draft, Probe, as_root
 from halfopen.wire import inet_diag
+
+# Room for fewer is soon grown; for more, it is left to grow.
+_MANY: Final = 20_000
+_MOST_EXPECTED: Final = 4_000_000
 
 
 def probe(*takers: Taker, chosen: Filter | None = None, rows: bool = False) -> Probe:
@@ -40,6 +44,12 @@ def kernel_code(chosen: Filter | None) -> bytes:
 def _prepare(way: str) -> None:
     if way in ("auto", "bpf"):
         programs.begin()
+
+
+def _expected(queues: NDArray[Any] | None) -> int:
+    """About how many request sockets there are: a few more than the queues held a moment ago. 0: too few to matter."""
+    held = 0 if queues is None else int(queues["qlen"].sum(dtype=np.int64))
+    return min(held + held // 64, _MOST_EXPECTED) if held > _MANY else 0
 
 
 class _Reading:
@@ -79,8 +89,9 @@ class _Reading:
         self._began = time.monotonic()
         draft.looked_at = looked_at or (self._began, time.time())
         self._count, self._any_retransmitted = 0, False
+        expected = _expected(draft.queues) if not self._code else 0
         for taker in self._takers:
-            taker.begin(draft.listeners)
+            taker.begin(draft.listeners, expected)
 
     def _add(self, rows: NDArray[Any], **beside: NDArray[Any] | None) -> None:
         self._count += len(rows)

@@ -16,6 +16,7 @@ import pytest
 
 from halfopen.change import audit
 from halfopen.core.errors import HalfopenError
+from halfopen.linux import systemd
 from run import environment
 
 
@@ -117,7 +118,7 @@ def test_a_journal_that_does_not_read_is_not_waited_for(tmp_path: Path, monkeypa
     ):
         journal.bind(where)
         fill(other, where)
-        monkeypatch.setattr(audit, "_JOURNAL", where)
+        monkeypatch.setattr(systemd, "JOURNAL", where)
         log = audit.AuditLog(str(tmp_path / "audit.jsonl"))
         writer = threading.Thread(target=log.write, args=({"action": "release"},), daemon=True)
         writer.start()
@@ -131,7 +132,7 @@ def test_the_journal_gets_it_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as journal:
         journal.bind(where)
         journal.settimeout(5)
-        monkeypatch.setattr(audit, "_JOURNAL", where)
+        monkeypatch.setattr(systemd, "JOURNAL", where)
         audit.AuditLog(str(tmp_path / "audit.jsonl")).write({"action": "release", "reason": "two\nlines"})
         fields = dict(line.split("=", 1) for line in journal.recv(65536).decode().splitlines())
     assert fields["SYSLOG_IDENTIFIER"] == "halfopen"

@@ -64,15 +64,15 @@ class Builder:
         self.cap_s = cap_s
         self.begin(np.empty(0, dtype=LISTENER))
 
-    def begin(self, listeners: NDArray[Any]) -> None:
+    def begin(self, listeners: NDArray[Any], expected: int = 0) -> None:
         """As `Taker.begin`."""
         self.groups = join.groups(listeners)
-        self._group_of = Growing(np.int32)
-        self._retransmits = Growing(np.uint8)
-        self._ages_s = Growing(np.float32)
-        self._is_deferred = Growing(np.bool_)
-        self._v4 = Growing(np.uint32)
-        self._is_v4 = Growing(np.bool_)
+        self._group_of = Growing(np.int32, expected)
+        self._retransmits = Growing(np.uint8, expected)
+        self._ages_s = Growing(np.float32, expected)
+        self._is_deferred = Growing(np.bool_, expected)
+        self._v4 = Growing(np.uint32, expected)
+        self._is_v4 = Growing(np.bool_, expected)
         self._high = Growing(np.uint64)
         self._exact = self._timeouts = False
 

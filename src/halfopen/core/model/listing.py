@@ -206,7 +206,7 @@ class Collecting:
         self._listing = listing
         self.begin(np.empty(0))
 
-    def begin(self, listeners: NDArray[Any]) -> None:
+    def begin(self, listeners: NDArray[Any], expected: int = 0) -> None:
         """As `Taker.begin`."""
         self.collected, self.rows = Collected(self._listing), Rows()
 

@@ -81,8 +81,11 @@ class Requests:
 class Taker(Protocol):
     """Takes request sockets while they are read, so that their rows need not be kept."""
 
-    def begin(self, listeners: NDArray[Any]) -> None:
-        """A look at the request sockets of these L listeners (dtype LISTENER) begins; forget an earlier one."""
+    def begin(self, listeners: NDArray[Any], expected: int = 0) -> None:
+        """A look at the request sockets of these L listeners (dtype LISTENER) begins; forget an earlier one.
+
+        expected: about how many there will be, where that is known.
+        """
 
     def add(
         self,
@@ -101,9 +104,9 @@ class Rows:
     def __init__(self) -> None:
         self.begin(np.empty(0))
 
-    def begin(self, listeners: NDArray[Any]) -> None:
+    def begin(self, listeners: NDArray[Any], expected: int = 0) -> None:
         """As `Taker.begin`."""
-        self._rows = Growing(REQUEST)
+        self._rows = Growing(REQUEST, expected)
         self._beside: dict[str, Growing] = {}
 
     def add(
