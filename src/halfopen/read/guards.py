@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import time
 from functools import lru_cache
@@ -19,6 +20,7 @@ _LINK: Final = "anon_inode:bpf_link"
 _KFUNC: Final = "bpf_sk_assign_tcp_reqsk"
 # Looking at all eBPF links of the machine takes a fifth of a millisecond, and more where there are many.
 _LOOK_S: Final = 2.0
+_LOOK_SOON_S: Final = 0.1
 _NO_GUARDS: Final = Guards((), None)
 _NEEDS: Final = ("CAP_BPF", "CAP_PERFMON", "CAP_NET_ADMIN")
 
@@ -38,26 +40,27 @@ def probe(*, wanted: bool = False) -> Probe:
 
 
 class GuardsSeen:
-    """The guards of this machine for a process that reads repeatedly: if there are none, it looks for them again only
-    after a while.
+    """The guards of this machine for a process that reads repeatedly: if there are none, and no connection waits whose
+    flood a guard could now answer instead, it looks for them again only after a while.
     """
 
     def __init__(self) -> None:
         self._found: list[FoundGuard] = []
-        self._again_s = 0.0
+        self._looked_s = -math.inf
 
     def probe(self) -> Probe:
         """As the function `probe`."""
         return Probe("guards", ("CAP_SYS_ADMIN",), self._looked)
 
-    def _looked(self, _: Draft) -> Guards:
+    def _looked(self, draft: Draft) -> Guards:
         now = time.monotonic()
-        if now >= self._again_s:
+        waits = draft.queues is None or bool(draft.queues["qlen"].any())
+        if self._found or now - self._looked_s >= (_LOOK_SOON_S if waits else _LOOK_S):
             try:
                 self._found = guards(holders=False)
             except HalfopenError:
                 self._found = []
-            self._again_s = now if self._found else now + _LOOK_S
+            self._looked_s = now
         if not self._found:
             return _NO_GUARDS
         inode = os.stat("/proc/thread-self/ns/net").st_ino

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import numpy as np
 import pytest
 
 from halfopen.core.errors import HalfopenError, KernelError
+from halfopen.core.sample import LISTENER, QUEUES
+from halfopen.core.sample.guard import FoundGuard
 from halfopen.linux import proc
 from halfopen.linux.bpf import loader
 from halfopen.read import guards
+from halfopen.read.probe import Draft
 
 
 @pytest.fixture(autouse=True)
@@ -42,3 +46,31 @@ def test_what_this_process_may(
     monkeypatch.setattr(proc, "lacking", lambda needs: lacks)
     monkeypatch.setattr(loader, "kernel_has_function", lambda name: True)
     assert guards.possible() is said
+
+
+def _draft(*waiting: int) -> Draft:
+    queues = np.zeros(len(waiting), dtype=QUEUES)
+    queues["qlen"] = waiting
+    return Draft("auto", "bpf", np.zeros(len(waiting), dtype=LISTENER), queues, (0.0, 0.0))
+
+
+@pytest.mark.parametrize(
+    ("draft", "looks"), [(_draft(0, 0), [0.0, 2.0]), (_draft(0, 3), [0.0, 0.5, 1.0, 1.5, 2.0])], ids=["idle", "waiting"]
+)
+def test_where_connections_wait_a_guard_is_looked_for_at_each_reading(
+    monkeypatch: pytest.MonkeyPatch, draft: Draft, looks: list[float]
+) -> None:
+    """A guard that was armed a moment ago answers the flood: without it, the flood would seem to be over."""
+    now = [0.0]
+    looked: list[float] = []
+
+    def found(*, holders: bool) -> list[FoundGuard]:
+        looked.append(now[0])
+        return []
+
+    monkeypatch.setattr(guards, "guards", found)
+    monkeypatch.setattr(guards.time, "monotonic", lambda: now[0])
+    seen = guards.GuardsSeen()
+    for now[0] in (0.0, 0.5, 1.0, 1.5, 2.0):
+        seen._looked(draft)
+    assert looked == looks

@@ -50,11 +50,11 @@ class FloodEnd:
 def ended(e: Evidence, silent: NDArray[np.bool_], where: ListenerView | None) -> FloodEnd | None:
     """The end of the flood whose lasting connections these are, by a mask (N,), at a listener (None: at several).
 
-    None: the flood goes on, or that cannot be determined: while cookies are sent or SYNs are dropped, ages say nothing
-    about arrivals.
+    None: the flood goes on, or that cannot be determined: while cookies are sent, by the kernel or a guard, or SYNs are
+    dropped, ages say nothing about arrivals.
     """
     columns = e.now.columns
-    if columns is None or _young_are_hidden(e, silent):
+    if columns is None or e.a_guard_is_new or _young_are_hidden(e, silent):
         return None
     theirs = columns.ages_s[silent]
     came_per_s = len(theirs) / max(float(np.ptp(theirs)), _SPAN_S)

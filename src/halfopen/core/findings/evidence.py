@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
@@ -20,7 +21,7 @@ from halfopen.core.model.listeners import ListenerView
 from halfopen.core.model.model import Model
 from halfopen.core.sample.before_tcp import BeforeTcp
 from halfopen.core.sample.closing import OpenSockets
-from halfopen.core.sample.guard import Guards
+from halfopen.core.sample.guard import FoundGuard, GuardCounts, Guards
 from halfopen.core.sample.memory import MemoryReading
 from halfopen.core.sample.workers import Workers
 from halfopen.core.where import ListenerKey
@@ -253,12 +254,27 @@ class Evidence:
     @cached_property
     def _guard_cookies_per_s(self) -> float:
         """The same of guards alone: no counter of the kernel has these."""
+        now, earlier = self._guards
+        counts = [one.counts.since(earlier[one.began_s]) for one in now if one.began_s in earlier]
+        return sum(one.answered - one.accepted for one in counts) / self.interval_s
+
+    @property
+    def a_guard_is_new(self) -> bool:
+        """Whether a guard is here that the look before should have seen: how much it answered since is not known."""
+        now, earlier = self._guards
+        return any(one.began_s not in earlier for one in now)
+
+    @cached_property
+    def _guards(self) -> tuple[tuple[FoundGuard, ...], dict[float, GuardCounts]]:
+        """The guards now, and what each had counted at the look before, by when it began."""
         now, before = (None if model is None else model.sample.part(Guards) for model in (self.now, self.before))
         if now is None:
-            return 0.0
-        earlier = {one.began_s: one.counts for one in (before.found if before else now.earlier)}
-        counts = [one.counts.since(earlier[one.began_s]) for one in now.found if one.began_s in earlier]
-        return sum(one.answered - one.accepted for one in counts) / self.interval_s
+            return (), {}
+        known = {one.began_s: one.counts for one in (before.found if before else now.earlier)}
+        looked_s = math.inf if self.before is None else self.before.sample.monotonic_s
+        # All that a younger one counted came since.
+        known |= {one.began_s: GuardCounts() for one in now.found if one.began_s >= looked_s}
+        return now.found, known
 
     def entered_per_s(self, among: NDArray[np.bool_] | None = None) -> float:
         """Requests a second that came since the look before and wait; of some by a mask, (N,)."""

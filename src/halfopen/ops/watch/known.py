@@ -21,6 +21,7 @@ from halfopen.core.model.model import Model
 from halfopen.core.model.waiting import holders
 from halfopen.core.sample import Sample
 from halfopen.core.sample.before_tcp import BeforeTcp
+from halfopen.core.sample.guard import Guards
 from halfopen.core.sample.ways import WaysBack
 from halfopen.core.sample.workers import Workers
 from halfopen.core.where import Namespace
@@ -155,7 +156,9 @@ class Known:
 
     def keep(self, model: Model, verdict: Verdict | None) -> None:
         """Keep a reading that was decided on."""
-        self.last = model.bare()
+        bare, guards = model.bare(), model.sample.part(Guards)
+        # Of the parts, the next verdict needs what guards had counted by now.
+        self.last = bare if guards is None else replace(bare, sample=bare.sample.with_part(guards))
         self.previous = self.last.sample
         if verdict is not None:
             self.verdict = verdict

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -81,6 +82,21 @@ def test_a_flood_whose_syns_a_guard_answers_is_not_over() -> None:
     for later in (earlier, armed(1300, 340)):
         verdict, _ = second_look(silent(200), queue, parts=[Guards((later,), earlier=(earlier,))])
         assert verdict.findings[0].has("last_syn_s")
+
+
+def test_a_flood_is_not_over_where_a_guard_came_since_the_look_before() -> None:
+    """The guard answered SYNs of the flood since it was armed; how many in this interval is not known."""
+    new = FoundGuard(7, 1, (1,), (3,), 5.0, True, 0.25, GuardCounts(answered=600))
+    queue = listener(limit=1000)
+    more: Any
+    for more in ({"parts": [Guards((new,))]}, {"parts": [Guards((new,))], "first_parts": [Guards()]}):
+        verdict, ids = second_look(silent(200), queue, **more)
+        assert ids[0] == "spoofed-flood"
+        assert not verdict.findings[0].has("last_syn_s")
+    # Armed since the look before: all that it answered came in this interval.
+    [found, *_] = second_look(silent(200), queue, parts=[Guards((replace(new, began_s=1e9),))])[0].findings
+    assert not found.has("last_syn_s")
+    assert found.number("cookies_unanswered_per_s") == pytest.approx(600 / INTERVAL_S, rel=0.01)
 
 
 def test_where_a_listener_defers_timers_hide_the_young() -> None:

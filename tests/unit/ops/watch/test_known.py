@@ -13,17 +13,22 @@ from halfopen.core.findings.verdict import Verdict
 from halfopen.core.model.model import build
 from halfopen.core.sample import QUEUES, Process
 from halfopen.core.sample.before_tcp import BeforeTcp
+from halfopen.core.sample.guard import FoundGuard, GuardCounts, Guards
 from halfopen.ops.watch import known as module
 from halfopen.ops.watch.known import Known
 from rows import listener, sample
-from verdicts import many, still_coming
+from verdicts import many, silent, still_coming
 
 WEB = listener(limit=100_000)
 
 
-def read(known: Known | None, rows: list[Any], at_s: float, finished: int = 0) -> tuple[Known, Verdict | None]:
-    """A reading so much later, up to which so many handshakes had finished."""
+def read(
+    known: Known | None, rows: list[Any], at_s: float, finished: int = 0, guarded: Guards | None = None
+) -> tuple[Known, Verdict | None]:
+    """A reading so much later, up to which so many handshakes had finished, and guards had counted that."""
     now = sample(rows, [WEB], counters={"PassiveOpens": finished, "ListenDrops": 0}, monotonic_s=at_s)
+    if guarded is not None:
+        now = now.with_part(guarded)
     if known is None:
         known = Known(now.bare())
     model, verdict = known.judged(build(now, known.previous if known.last is not None else None))
@@ -48,6 +53,27 @@ def test_in_the_middle_of_a_flood_its_cause_stays_named() -> None:
     # All of them finish.
     known, verdict = read(known, many(150), 105.0, 400)
     assert (first(verdict), known.undecided) == ("handshakes-finish", False)
+
+
+def test_a_flood_that_a_guard_answers_goes_on() -> None:
+    """It fills no queue, and no counter of the kernel moves."""
+
+    def armed(answered: int) -> Guards:
+        return Guards((FoundGuard(7, 1, (1,), (3,), 101.5, True, 0.1, GuardCounts(answered=answered)),))
+
+    known, _ = read(None, still_coming(300), 100.0, guarded=Guards())
+    known, verdict = read(known, still_coming(300), 101.0, guarded=Guards())
+    assert first(verdict) == "spoofed-flood"
+    for at_s, answered in ((102.0, 500), (103.0, 1500), (104.0, 2500)):
+        known, verdict = read(known, silent(300), at_s, guarded=armed(answered))
+        assert verdict is not None
+        assert first(verdict) == "spoofed-flood"
+        assert verdict.findings[0].number("cookies_unanswered_per_s") == pytest.approx(min(answered, 1000), rel=0.01)
+        assert not verdict.findings[0].has("last_syn_s")
+    # It answers no more, as no SYN comes.
+    _, verdict = read(known, silent(300), 105.0, guarded=armed(2500))
+    assert verdict is not None
+    assert verdict.findings[0].has("last_syn_s")
 
 
 def test_it_is_not_named_again_once_it_is_over() -> None:
