@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from numpy.typing import NDArray
 
 import halfopen
 from capabilities import NOBODY
@@ -153,15 +154,15 @@ def test_whatever_breaks_it_off_what_was_released_is_told(
     web = lab.server.listen(8080, backlog=4096)
     lab.client.half_open(web, 2000).settled()
     destroyed = []
-    answers = release.destroy._answers
+    refusals = release.destroy._refusals
 
-    def second(s: socket.socket) -> Any:
+    def second(s: socket.socket, requests: NDArray[Any]) -> list[int]:
         destroyed.append(s)
         if len(destroyed) == 3:  # the first is the probe
             raise error
-        return answers(s)
+        return refusals(s, requests)
 
-    monkeypatch.setattr(release.destroy, "_answers", second)
+    monkeypatch.setattr(release.destroy, "_refusals", second)
     if way == "narrow":
         monkeypatch.setattr(release, "_census", lambda: None)
     outcome = halfopen.release(all=True, netns=lab.server.netns_path)

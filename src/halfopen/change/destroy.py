@@ -87,12 +87,7 @@ def probe(s: socket.socket) -> None:
     nobody["family"] = AF_INET
     nobody["local_port"] = nobody["remote_port"] = 1
     nobody["cookie"] = 1
-    try:
-        s.send(exact_sockets.destroy_requests(nobody))
-        answers = _answers(s)
-    except OSError as e:
-        raise KernelError("SOCK_DESTROY", e.errno or 0, os.strerror(e.errno or 0)) from None
-    for _, code in answers:
+    for code in _refusals(s, nobody):
         check(code)
 
 
@@ -127,19 +122,15 @@ def destroy(s: socket.socket, requests: NDArray[Any], counts: Counts | None = No
     counts = Counts() if counts is None else counts
     for start in range(0, len(requests), BATCH):
         batch = requests[start : start + BATCH]
-        try:
-            s.send(exact_sockets.destroy_requests(batch))
-            errors = _answers(s)
-        except OSError as e:
-            raise KernelError("SOCK_DESTROY", e.errno or 0, os.strerror(e.errno or 0)) from None
-        for _, code in errors:
+        refusals = _refusals(s, batch)
+        for code in refusals:
             if code == errno.ENOENT:
                 counts.gone += 1
             else:
                 check(code)
                 counts.failed += 1
                 counts.errno = code
-        counts.released += len(batch) - len(errors)
+        counts.released += len(batch) - len(refusals)
     return counts
 
 
@@ -163,9 +154,16 @@ def look_again(s: socket.socket, requests: NDArray[Any]) -> NDArray[Any]:
         raise KernelError("the second look", e.errno or 0, os.strerror(e.errno or 0)) from None
 
 
-def _answers(s: socket.socket) -> list[tuple[int, int]]:
-    """The refusals of the batch just sent."""
-    return [error for data in _received(s) for error in exact_sockets.destroy_errors(data)]
+def _refusals(s: socket.socket, requests: NDArray[Any]) -> list[int]:
+    """Ask the kernel to destroy N requests, (N,) REQUEST, at most BATCH; the errno of each that it refused.
+
+    Raises: KernelError when the request was not sent, or its answers were lost.
+    """
+    try:
+        s.send(exact_sockets.destroy_requests(requests))
+        return [code for data in _received(s) for _, code in exact_sockets.destroy_errors(data)]
+    except OSError as e:
+        raise KernelError("SOCK_DESTROY", e.errno or 0, os.strerror(e.errno or 0)) from None
 
 
 def _received(s: socket.socket) -> Iterator[memoryview]:

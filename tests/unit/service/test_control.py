@@ -375,33 +375,6 @@ def test_the_asker_may_go_before_the_answer_comes(tmp_path: Path) -> None:
         assert asked(path, {"command": "status"})[0]["ok"]
 
 
-def test_the_same_question_has_one_answer_for_a_while() -> None:
-    runs: list[Wanted] = []
-
-    def costly(wanted: Wanted) -> Answered:
-        runs.append(wanted)
-        return Answered(0, "x", "", time.monotonic(), 100.0)
-
-    answers = Answers(run=costly)
-    came: list[Answered | HalfopenError] = []
-    done = threading.Semaphore(0)
-
-    def then(made: Answered | HalfopenError) -> None:
-        came.append(made)
-        done.release()
-
-    for _ in range(5):
-        answers.ask(Wanted(("status",)), then)
-        assert done.acquire(timeout=60)
-    assert len(runs) == 1
-    # Another question waits until the share allows it, and no more than a few wait.
-    for i in range(16):
-        answers.ask(Wanted(("list", str(i))), then)
-    with pytest.raises(HalfopenError, match="too much to answer"):
-        answers.ask(Wanted(("list",)), then)
-    answers.close()
-
-
 def test_signals_wake_the_main_thread_not_this_one(path: str) -> None:
     control = next(t for t in threading.enumerate() if t.name == "halfopen-control")
     status = Path(f"/proc/self/task/{control.native_id}/status").read_text()

@@ -1,7 +1,7 @@
-"""Whether silent sources can be told from clients whose last ACKs are lost: either leave the same behind.
+"""Whether silent sources can be told from clients whose last ACKs are lost: both leave the same requests behind.
 
-Clients tell it that do finish at the same place: their ACKs arrive. So does how sources are spread, where they are as
-if drawn from all addresses: clients live in networks, and come again from the same address.
+Two facts tell them apart. If other clients finish at the same listener, ACKs do arrive there. If the sources are spread
+as if drawn from all addresses, they are no clients: clients live in networks, and come again from the same address.
 """
 
 from __future__ import annotations
@@ -17,19 +17,19 @@ from halfopen.core.model.distinct import distinct
 from halfopen.core.model.listeners import ListenerView
 from halfopen.core.model.prefixes import Numbers, Prefix, is_v4
 
-# Networks that a forged address may be of (IPv4 /16, IPv6 /32 of 2000::/3), and the part of those that as many drawn
-# addresses would be of, at least.
+# The number of networks that a forged address may be in (IPv4 /16, IPv6 /32 of 2000::/3). Sources count as drawn if
+# they are in at least this part of the networks in which as many drawn addresses would be.
 _PLACES: Final = {4: 56_000, 6: 2**29}
 _SPREAD: Final = 0.95
 _ONCE: Final = 0.99
-# Load generators have these addresses, and no client (RFC 2544, RFC 6890).
+# Reserved for load generators: no client on the Internet has one of these addresses (RFC 2544, RFC 6890).
 _TEST_TRAFFIC: Final = Prefix(4, 0xC6120000, 15)
-# Where rules drop packets, a few addresses that happen to be spread do not do.
+# If rules drop packets, a few addresses that happen to be spread are not enough.
 _MANY: Final = 200
 
 
 def of_no_client(numbers: Numbers, least: int = FEW) -> bool:
-    """Whether N sources have addresses that clients do not have: those of load generators, or as if drawn."""
+    """Whether the addresses of N sources are not those of clients: reserved for load generators, or as if drawn."""
     return as_drawn(numbers, least) or (len(numbers) > 0 and bool(_TEST_TRAFFIC.holds(numbers).all()))
 
 

@@ -51,7 +51,7 @@ def _acks(e: Evidence) -> tuple[tuple[Fact, ...], tuple[Cure, ...]]:
     nobody = silent is not None or (e.lasting.count >= SOME and not e.completions_per_s)
     if e.rates and nobody and rules_drop(e, rate):
         dropped = Fact("ruled_out_per_s", round(e.before_tcp_rates.ruled_out, 1), unit="per_s")
-        return (dropped,), ((LookAtHost(e.netns, "firewall", "", "cannot-tell"),),)
+        return (dropped,), ((LookAtHost(e.netns, "firewall", "", _ID),),)
     asked = e.sources
     proxied = asked.last & asked.known & ~asked.repeated
     others = int(np.count_nonzero(proxied)) if e.completions_per_s else 0
@@ -65,7 +65,7 @@ def _acks(e: Evidence) -> tuple[tuple[Fact, ...], tuple[Cure, ...]]:
 
 
 @rule(
-    "cannot-tell",
+    _ID,
     Level.NOTICE,
     Level.WARNING,
     title="cannot tell yet",
@@ -103,12 +103,12 @@ def cannot_tell(e: Evidence) -> Iterator[Hit]:
         facts.append(Fact("resetting_sources", resetting(e)[0], FEW_HOSTS))
     if resets and not (many or fullest is not None or waiting):
         facts += resets
-    cures: tuple[Cure, ...] = look_closer(e, "cannot-tell")
+    cures: tuple[Cure, ...] = look_closer(e, _ID)
     facts_of, cures_of = _acks(e)
     facts, cures = [*facts, *facts_of], cures_of or cures
     where = fullest or next(iter(waiting), None)
     level = Level.WARNING if pressed else Level.NOTICE
     # Whether those who fill a queue are clients is what is not decided.
     full = () if facts_of else e.full()
-    longer = [cure for view in full if view in pressed for cure in longer_queues(e, view, "cannot-tell")][:1]
+    longer = [cure for view in full if view in pressed for cure in longer_queues(e, view, _ID)][:1]
     yield Hit(level, tuple(facts), where, cures=(*cures, *longer))
