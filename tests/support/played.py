@@ -129,6 +129,7 @@ class Stable:
 
     def steady(self, patch: pytest.MonkeyPatch) -> None:
         """Have every sentence, command, cell and rate pass the rules on its way to the screen."""
+        from halfopen.core import live
         from halfopen.present import commands, told_cells
         from halfopen.present.screen import drawing, overview, tables
 
@@ -139,7 +140,7 @@ class Stable:
         patch.setattr(tables, "told_cell", lambda field, subject: self.cell(field.name, told(field, subject)))
         patch.setattr(overview, "per_s", lambda _: "#")
         # On a busy machine ages are read less often, and the screen says so.
-        patch.setattr(overview, "_AGED_S", math.inf)
+        patch.setattr(live, "_AGED_S", math.inf)
 
     def _before(self, wrapped: Callable[[str, int, str], list[str]]) -> Callable[[str, int, str], list[str]]:
         return lambda line, width, indent: wrapped(self.text(line), width, indent)

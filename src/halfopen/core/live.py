@@ -22,16 +22,19 @@ from halfopen.core.where import ListenerKey
 
 # When the timer of the SYN-ACK runs out: the ages at which a client is sent another one.
 AGE_EDGES_S: Final = (0.0, 1.0, 3.0, 7.0, 15.0, 31.0, 63.0)
+# Ages that were read longer ago than that are not shown as those of now.
+_AGED_S: Final = 1.5
 
 
 @dataclass(frozen=True, slots=True)
 class LiveSource:
     """A prefix that half-open connections come from. finished_per_s: handshakes from there, None where nothing counted
-    them lately.
+    them lately. aged_s: as `LiveNamespace.aged_s`.
     """
 
     source: SourceView
     finished_per_s: float | None = None
+    aged_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -51,9 +54,9 @@ class LiveNamespace:
     trouble: str = ""
 
     @property
-    def ages_are_s(self) -> float:
-        """How long before the last reading the ages were read."""
-        return 0.0 if self.whole is None else self.model.sample.monotonic_s - self.whole.sample.monotonic_s
+    def aged_s(self) -> float:
+        """How long before the last reading ages and sources were read; 0 where that is about the same time."""
+        return aged_s(self.model, self.whole)
 
     def view(self, key: ListenerKey | None) -> ListenerView | None:
         """The listener of that key; None where it is gone."""
@@ -113,14 +116,24 @@ class Live:
         return next((one for one in self.spaces if one.model.sample.where.inode == inode), None)
 
 
+def aged_s(model: Model, whole: Model | None) -> float:
+    """How long before a reading of depths the last one of every request was; 0 where that is about the same time, and
+    where there are no ages to show.
+    """
+    if whole is None or not model.sample.depths or not model.half_open:
+        return 0.0
+    seconds = model.sample.monotonic_s - whole.sample.monotonic_s
+    return seconds if seconds > _AGED_S else 0.0
+
+
 def with_ages(model: Model, whole: Model | None) -> Model:
     """A reading of depths alone with the ages and retransmits of the last reading of every request, and without those
     that had answered then: the kernel counts them in the depth of the queue.
     """
     if whole is None or not model.sample.depths or not model.half_open:
         return model
-    old = {view.key: view for view in whole.listeners}
-    views = tuple(_aged(view, old.get(view.key)) for view in model.listeners)
+    old, seconds = {view.key: view for view in whole.listeners}, aged_s(model, whole)
+    views = tuple(_aged(view, old.get(view.key), seconds) for view in model.listeners)
     answered = sum(view.deferred for view in views)
     half_open = max(0, model.half_open - answered)
     return replace(
@@ -128,7 +141,7 @@ def with_ages(model: Model, whole: Model | None) -> Model:
     )
 
 
-def _aged(view: ListenerView, old: ListenerView | None) -> ListenerView:
+def _aged(view: ListenerView, old: ListenerView | None, seconds: float) -> ListenerView:
     if old is None or not view.half_open:
         return view
     deferred = min(old.deferred, view.half_open)
@@ -140,6 +153,7 @@ def _aged(view: ListenerView, old: ListenerView | None) -> ListenerView:
         ages=old.ages,
         retransmits=old.retransmits,
         may_have_answered=old.may_have_answered,
+        aged_s=seconds,
     )
 
 

@@ -81,6 +81,11 @@ def _age(view: ListenerView, seconds: float) -> str:
     return show_age(seconds) if view.half_open and view.retransmits else "-"
 
 
+def _oldest(view: ListenerView) -> str:
+    """The age of the oldest; at most what it is by now, where ages were read a while ago: it may be gone."""
+    return ("≤" if view.aged_s and view.retransmits else "") + _age(view, view.ages.max + view.aged_s)
+
+
 NAMED: Final[tuple[Field[NamedListener], ...]] = (
     Field("listener", "", kind=Kind.LABEL, title="LISTENER", show=name_cell),
     Field("address", "address listened on", lambda v: v.address, "string", kind=Kind.LABEL),
@@ -148,7 +153,7 @@ LISTENER: Final[tuple[Field[ListenerView], ...]] = (
         "object",
         "s",
     ),
-    Field("oldest", "", unit="s", title="OLDEST", show=lambda v: _age(v, v.ages.max)),
+    Field("oldest", "", unit="s", title="OLDEST", show=_oldest),
     Field("p50", "", unit="s", title="P50", show=lambda v: _age(v, v.ages.p50), spare=5),
     Field("p99", "", unit="s", title="P99", show=lambda v: _age(v, v.ages.p99), spare=6),
     Field(

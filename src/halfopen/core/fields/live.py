@@ -16,6 +16,7 @@ from halfopen.core.model.sources import SourceView
 from halfopen.core.policy.incidents import Incident
 from halfopen.core.policy.readings import subject_text
 from halfopen.core.policy.stages import AlarmStage
+from halfopen.core.units import show_age
 
 
 def per_s(rate: float) -> str:
@@ -48,8 +49,18 @@ def _source(one: LiveSource) -> SourceView:
     return one.source
 
 
+def _oldest(one: LiveSource) -> str:
+    """As the column of that name of the listeners."""
+    return ("≤" if one.aged_s else "") + show_age(one.source.oldest_s + one.aged_s)
+
+
+def _of_source(field: Field[SourceView]) -> Field[LiveSource]:
+    made = field.of(_source)
+    return replace(made, show=_oldest) if field.name == "oldest_s" else made
+
+
 LIVE_SOURCE: Final[tuple[Field[LiveSource], ...]] = (
-    *(field.of(_source) for field in SOURCE),
+    *map(_of_source, SOURCE),
     Field(
         "finished_per_s",
         "handshakes from there that finish, a second",

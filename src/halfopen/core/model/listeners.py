@@ -41,7 +41,7 @@ class ListenerView:
     full. overridden: TCP_SYNCNT is set; retries_known False: it could not be read, and the retries are those of the
     setting, which it may override. drops: at most as many SYNs and handshakes were turned away at this listener
     since it was opened (`_turned_away`; between two readings: `turned_away.py`). queues: (members,) QUEUES, None unless
-    eBPF met every member.
+    eBPF met every member. aged_s: the ages were read that long before the depths of the queues; 0: with them.
     """
 
     family: int
@@ -70,6 +70,7 @@ class ListenerView:
     defers: bool | None = None
     queues: NDArray[Any] | None = field(default=None, repr=False, compare=False)
     retries_known: bool = True
+    aged_s: float = 0.0
 
     @property
     def fill(self) -> float | None:

@@ -11,6 +11,7 @@ from halfopen.core.live import (
     LiveDetails,
     LiveNamespace,
     LiveSource,
+    aged_s,
     ages_by_listener,
     finished_by_prefix,
 )
@@ -99,7 +100,10 @@ class KeptLive:
             self._finished[inode] = now_s, dict(found)
         at_s, finished = self._finished.get(inode, (0.0, {}))
         known = finished if now_s - at_s < _COUNTED_S else {}
-        return tuple(LiveSource(one, known.get(one.prefix)) for one in (whole.sources if whole is not None else ()))
+        if whole is None:
+            return ()
+        seconds = aged_s(model, whole)
+        return tuple(LiveSource(one, known.get(one.prefix), seconds) for one in whole.sources)
 
     def _troubled(self, report: Trouble) -> None:
         if as_wanted_again(report.error):

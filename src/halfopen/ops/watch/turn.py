@@ -6,7 +6,7 @@ import time
 from collections.abc import Generator, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from threading import Event
-from typing import Final
+from typing import Final, NamedTuple
 
 from halfopen.core.errors import HalfopenError, UnknownTarget
 from halfopen.core.findings.concluding import verdict_on
@@ -37,12 +37,30 @@ from halfopen.ops.watch.guard_keeper import GuardKeeper
 from halfopen.ops.watch.known import Known
 from halfopen.ops.watch.reading import NamespaceReader
 
-# Reading every request may take at most this share of the time; in between, the depths of the queues tell how many.
+# Reading every request may take at most this share of a processor; in between, the depths of the queues tell how many.
 _CENSUS_SHARE: Final = 0.05
 # The same while a cause is looked for.
 _DECIDING_SHARE: Final = 0.2
+# And at most this share of the time, most of which is waiting for a processor on a busy machine.
+_CENSUS_TIME: Final = 0.5
 # A release may take this share of an interval, and the next one continues it: the interval is kept under a flood too.
 _RELEASE_SHARE: Final = 0.5
+
+
+class _Began(NamedTuple):
+    """When a reading began, by the clock and by the processor time of this process."""
+
+    at_s: float
+    used_s: float
+
+    @staticmethod
+    def now() -> _Began:
+        return _Began(time.monotonic(), time.process_time())
+
+    def rest_s(self, share: float) -> float:
+        """How long to wait now that the reading has ended, for it to take that share of a processor."""
+        taken_s, used_s = time.monotonic() - self.at_s, time.process_time() - self.used_s
+        return max(used_s * (1 / share - 1), taken_s * (1 / _CENSUS_TIME - 1))
 
 
 @dataclass(slots=True)
@@ -80,7 +98,7 @@ class NamespaceTurns:
 
         Raises: HalfopenError when it cannot be read.
         """
-        began = time.monotonic()
+        began = _Began.now()
         known, previous, sample, columns = yield from self._recognised(ns)
         model = self._model(known, sample, columns, previous, began)
         if previous is None:
@@ -101,7 +119,7 @@ class NamespaceTurns:
         if verdict is not None or fresh:
             verdict = lasting.added(model, verdict or known.verdict or verdict_on(model, ()))
         if not closer or told:
-            yield Reading(model, verdict, time.monotonic() - began, on, known.calm)
+            yield Reading(model, verdict, time.monotonic() - began.at_s, on, known.calm)
         else:
             yield Glance(model, verdict, known.calm)
         now = {one.id: one for one in on}
@@ -198,7 +216,7 @@ class NamespaceTurns:
             if not missing:
                 return model, verdict, state, actions
             if Missing.REQUESTS in missing:
-                began = time.monotonic()
+                began = _Began.now()
                 sample, columns = self._read(ns, previous, whole=True)
                 if sample.where != seen.where:
                     raise UnknownTarget(f"network namespace {ns.name} was replaced by another one while it was read")
@@ -276,14 +294,14 @@ class NamespaceTurns:
         return Did(outcome, self._incidents.did(outcome, time.time()))
 
     def _model(
-        self, known: Known, sample: Sample, columns: Columns | None, previous: Sample | None, began: float
+        self, known: Known, sample: Sample, columns: Columns | None, previous: Sample | None, began: _Began
     ) -> Model:
         """What a sample, whose reading began then, shows of what is watched."""
         now = time.monotonic()
         # The first reading took longer for the programs that were loaded.
         if not sample.depths and previous is not None:
             share = _DECIDING_SHARE if self.reader.counting.active(known.where.inode) else _CENSUS_SHARE
-            known.whole_again_at_s = now + (now - began) * (1 / share - 1)
+            known.whole_again_at_s = now + began.rest_s(share)
         # A reading tells of what came after it; one that shows the very same tells nothing new.
         old = known.previous
         if known.calm is None or sample.listeners is not old.listeners or sample.counters is not old.counters:

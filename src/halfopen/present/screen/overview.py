@@ -40,7 +40,10 @@ _INCIDENTS: Final = 3
 _TALL: Final = 32
 # A chart of fewer lines shows nothing.
 _CHART_LEAST: Final = 9
-_AGED_S: Final = 1.5
+# Ages that are older are told like trouble.
+_STALE_S: Final = 5.0
+# Lines of what could not be read that are shown at any rate.
+_MISSING: Final = 2
 
 
 def queue_bars() -> dict[str, Bar[ListenerView]]:
@@ -108,13 +111,13 @@ def _value(field: Field[Moment], one: Moment) -> float:
 
 
 def missing_lines(space: LiveNamespace, width: int) -> list[StyledLine]:
-    """What could not be read and what would grant it, and how old the ages are."""
-    complete = space.model.sample.completeness
-    words = [(line, "yellow") for line in (space.trouble, *complete.problems) if line]
+    """How old the ages are, what could not be read, and what would grant it."""
+    complete, words = space.model.sample.completeness, []
+    if seconds := space.aged_s:
+        ago = tr("ages and sources were read {time} ago", time=lasted(round(seconds)))
+        words.append((ago, "yellow" if seconds >= _STALE_S else "dim"))
+    words += [(line, "yellow") for line in (space.trouble, *complete.problems) if line]
     words += [(line, "dim") for line in complete.notes]
-    if space.model.sample.depths and space.model.half_open and space.ages_are_s > _AGED_S:
-        ago = tr("ages and sources were read {time} ago", time=lasted(round(space.ages_are_s)))
-        words.append((ago, "dim"))
     return [styled((text, style)) for line, style in words for text in wrapped(told(line), width, "  ")]
 
 
@@ -129,7 +132,7 @@ def overview(
     below = _below(space, columns, tall)
     views = listeners(space, state)
     at = place_of([view.key for view in views], state.listener)
-    room = rows - len(top) - min(1, len(missing))
+    room = rows - len(top) - min(_MISSING, len(missing))
     # The listeners first: two rows of them at least, before what stands below.
     wanted = min(len(views) + 1, max(3, room - len(below) - 1))
     body = _listeners(views, at, state, columns, min(room, wanted)) if views else []

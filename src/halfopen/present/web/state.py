@@ -17,7 +17,7 @@ from halfopen.core.model.model import Model
 from halfopen.core.model.moments import Moment
 from halfopen.core.model.sources import standing_out
 from halfopen.core.tune.settings import advise
-from halfopen.core.units import printable, show_duration
+from halfopen.core.units import printable
 from halfopen.present import commands
 from halfopen.present.advised import CLAUSES, advised
 from halfopen.present.chosen_words import CONDITIONS
@@ -25,7 +25,7 @@ from halfopen.present.findings.cures import command, next_commands
 from halfopen.present.findings.facts import phrases
 from halfopen.present.findings.headline import headline
 from halfopen.present.findings.sentences import say
-from halfopen.present.findings.words import level_word
+from halfopen.present.findings.words import lasted, level_word
 from halfopen.present.language import ENGLISH, listed, spoken, tr, tr_n
 from halfopen.present.told import told
 from halfopen.present.web.kept import cause_title
@@ -34,8 +34,6 @@ from halfopen.present.web.tables import table, texts
 LISTENERS_MOST: Final = 500
 """More are left out, the idle ones first, and the page says so."""
 _SPACES_MOST: Final = 200
-# Beyond it, readings are too old to be called the present.
-_AGED_S: Final = 1.5
 
 
 def registry_texts() -> list[str]:
@@ -134,12 +132,11 @@ def _cause(finding: Finding) -> dict[str, Any]:
 
 
 def _missing(space: LiveNamespace) -> list[str]:
-    """What could not be read, and how old the ages are."""
-    complete = space.model.sample.completeness
-    lines = [line for line in (space.trouble, *complete.problems, *complete.notes) if line]
-    if space.model.sample.depths and space.model.half_open and space.ages_are_s > _AGED_S:
-        lines.append(tr("ages and sources were read {time} ago", time=show_duration(round(space.ages_are_s))))
-    return [told(line) for line in lines]
+    """How old the ages are, and what could not be read."""
+    complete, lines = space.model.sample.completeness, []
+    if seconds := space.aged_s:
+        lines.append(tr("ages and sources were read {time} ago", time=lasted(round(seconds))))
+    return [*lines, *(told(line) for line in (space.trouble, *complete.problems, *complete.notes) if line)]
 
 
 def _rate(field: Field[Moment], minute: Sequence[Moment]) -> dict[str, Any]:

@@ -58,12 +58,14 @@ def test_a_verdict_stays_until_there_is_another() -> None:
 
 
 def test_ages_stay_where_only_depths_were_read() -> None:
-    live = kept(reading(40, 100.0), reading(40, 103.0, depths=True)).live
+    depths = reading(40, 103.0, depths=True)
+    live = kept(reading(40, 100.0), replace(depths, model=replace(depths.model, half_open=40))).live
     [space] = live.spaces
     assert space.model.sample.depths
     assert space.whole is not None
-    assert space.ages_are_s == 3.0
+    assert space.aged_s == 3.0
     assert len(space.sources) == 10
+    assert {one.aged_s for one in space.sources} == {3.0}
 
 
 def test_details_have_the_ages_of_the_last_whole_reading_at_once(monkeypatch: pytest.MonkeyPatch) -> None:

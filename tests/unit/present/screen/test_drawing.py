@@ -261,3 +261,19 @@ def test_trouble_that_is_longer_than_a_line_is_not_cut() -> None:
     )
     found = text(live=replace(made.live(), trouble=words), columns=80)
     assert words in " ".join(found.split())
+
+
+def test_ages_that_were_read_a_while_ago_are_shown_as_bounds_with_a_line_that_says_so() -> None:
+    """On a small screen that line was cut off, and ages of fifteen seconds ago looked like those of now."""
+    now = made.flooded()
+    space = made.space(now)
+    later = replace(now.sample.bare(), monotonic_s=now.sample.monotonic_s + 13.0, parts=())
+    problems = replace(later.completeness, problems=("one thing could not be read", "nor another one"))
+    model = replace(now.bare(), sample=replace(later, completeness=problems))
+    sources = tuple(replace(one, aged_s=13.0) for one in space.sources)
+    screen = text(live=made.live(replace(space, model=model, sources=sources)), columns=80, rows=24)
+    assert "ages and sources were read 13 s ago" in screen
+    oldest = now.listeners[0].ages.max
+    [row] = [line for line in screen.splitlines() if line.startswith("> :8080")]
+    assert f"≤{oldest + 13.0:.1f} s" in row
+    assert f" {oldest:.1f} s" in text(columns=80, rows=24)
