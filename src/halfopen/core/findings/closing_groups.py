@@ -12,7 +12,7 @@ from halfopen.core.findings.finding import Fact, Level
 from halfopen.core.model.closing import SocketGroup
 from halfopen.core.model.closing_kinds import Signature
 from halfopen.core.policy.actions import Look
-from halfopen.core.policy.connection_actions import USUAL_MOST, ChangeConnections
+from halfopen.core.policy.connection_actions import DESTROY, USUAL_MOST, ChangeConnections
 
 NEEDS: Final = (Need.CLOSING,)
 # Fewer are a trifle.
@@ -101,7 +101,16 @@ def change_sockets(e: Evidence, group: SocketGroup, how: str, reason: str) -> tu
     """The cure that changes the connections of a group; none where it is not known whose they are."""
     if not group.pid:
         return ()
-    by = ClosingFilter((str(group.pid),), (group.state,))
+    return _changed(e, group, how, reason, ClosingFilter((str(group.pid),), (group.state,)))
+
+
+def end_group(e: Evidence, group: SocketGroup, reason: str) -> tuple[Cure, ...]:
+    """The cure that ends the connections of a group that no process holds."""
+    by = ClosingFilter(states=(group.state,), kinds=(group.signature.word,))
+    return _changed(e, group, DESTROY, reason, by)
+
+
+def _changed(e: Evidence, group: SocketGroup, how: str, reason: str, by: ClosingFilter) -> tuple[Cure, ...]:
     if group.incoming:
         filter = replace(by, listeners=((None, group.local_port),))
     elif group.peers > 1:

@@ -19,6 +19,7 @@ from halfopen.core.sample.closing import (
     CLOSE_WAIT,
     ESTABLISHED,
     KEEPALIVE,
+    PROBE,
     STATE_NAMES,
     STATES,
     SYN_SENT,
@@ -45,7 +46,7 @@ _MOST_COMPARED: Final = 40
 # Ages are even where each quarter of their span has at least this share of what it would have.
 _EVEN: Final = 0.25
 _QUARTERS: Final = 4
-_OF_A_GROUP: Final = ("bytes_received", "flags", "pages", "retransmits", "unacked", "unread")
+_OF_A_GROUP: Final = ("bytes_received", "flags", "pages", "probes", "retransmits", "timer", "unacked", "unread")
 # Answers that differ by less than this many bytes and this share are of one size.
 _SOME_BYTES: Final = 4
 _SAME_SIZE: Final = 0.01
@@ -63,7 +64,8 @@ class SocketGroup:
     above one, the process has few connections to each of many, and `peer` says "212 peers". count: how many. new: of
     them, younger than LATELY_S; oldest_s, youngest_s: by the least each can be. exact: the ages are exact. even: ages
     are spread evenly, as those of a leak are. pages: of tcp_mem. unread, unacked: bytes in all. alike: the share that
-    received about as many bytes as the usual one. keepalive: how many have it on. retransmits: the most of one.
+    received about as many bytes as the usual one. keepalive: how many have it on. retransmits: the most of one,
+    or its most unanswered probes of a closed window.
     came, left: since the look before; None after one look. moved: of them, had data either way since then. opened: of
     those that came, not there in any state before; reused: there before, and had data
     in the second half of the time since then.
@@ -143,6 +145,11 @@ class Destination:
     def share(self) -> float:
         """The share of the local ports that is taken, from 0 to 1."""
         return self.used / self.room if self.room else 0.0
+
+    @property
+    def loops(self) -> bool:
+        """Whether one of the two addresses is of loopback."""
+        return any(text.startswith(("127.", "[::1]:", "::1")) for text in (self.peer, self.local))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -274,7 +281,7 @@ def _group(
         unacked=int(rows["unacked"].sum(dtype=np.int64)),
         alike=_alike(rows["bytes_received"]),
         keepalive=int(np.count_nonzero(rows["flags"] & KEEPALIVE)),
-        retransmits=int(np.max(rows["retransmits"])),
+        retransmits=int(np.max(np.where(rows["timer"] == PROBE, rows["probes"], rows["retransmits"]))),
         members=members,
     )
 

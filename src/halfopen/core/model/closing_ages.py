@@ -14,10 +14,14 @@ from numpy.typing import NDArray
 
 from halfopen.core.sample.closing import (
     CLOSE_WAIT,
+    CLOSING,
     ESTABLISHED,
+    FIN_WAIT1,
     FIN_WAIT2,
     KEEPALIVE,
+    LAST_ACK,
     MINI,
+    PROBE,
     RETRANSMIT,
     STATES,
     TIME_WAIT,
@@ -44,7 +48,8 @@ def ages(rows: NDArray[Any], fin_timeout_s: float = _FIN_TIMEOUT_S) -> StateAges
 
     CLOSE_WAIT: the FIN carried an ACK, so `heard` is its age where keepalive is off; FIN_WAIT2 that a process holds
     likewise, by the ACK of our FIN. Minisockets: by what is left of their timer. Unanswered data: since the peer was
-    last heard; never since data was sent, which each retransmission renews.
+    last heard; never since data was sent, which each retransmission renews. A FIN behind a closed window: since data
+    moved.
     """
     state, flags, timer, retransmits = columns(rows, "state", "flags", "timer", "retransmits")
     heard_ms, received_ms, sent_ms = columns(rows, "heard_ms", "received_ms", "sent_ms")
@@ -56,6 +61,11 @@ def ages(rows: NDArray[Any], fin_timeout_s: float = _FIN_TIMEOUT_S) -> StateAges
         idle = (state == ESTABLISHED) & ((timer != RETRANSMIT) | (retransmits == 0))
         np.copyto(least, np.minimum(received_ms, sent_ms), where=idle, casting="unsafe")
         np.copyto(most, least, where=idle)
+    if there[FIN_WAIT1] or there[LAST_ACK] or there[CLOSING]:
+        # The peer answers probes of the window that it closed: since the last data moved.
+        probed = np.isin(state, (FIN_WAIT1, LAST_ACK, CLOSING)) & (timer == PROBE)
+        np.copyto(least, np.minimum(received_ms, sent_ms), where=probed, casting="unsafe")
+        np.copyto(most, least, where=probed)
     if there[CLOSE_WAIT] or there[FIN_WAIT2]:
         bounded = ((state == CLOSE_WAIT) | (state == FIN_WAIT2)) & (flags & KEEPALIVE != 0) & ~is_mini
         np.copyto(most, np.maximum(received_ms, heard_ms), where=bounded, casting="unsafe")

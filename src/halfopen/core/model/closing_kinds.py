@@ -92,19 +92,26 @@ def signatures(rows: NDArray[Any]) -> NDArray[np.uint8]:
         mark(closed & (unread > 1), Signature.DATA_UNREAD)
     if there[ESTABLISHED] or there[CLOSE_WAIT]:
         mark(((state == ESTABLISHED) | (state == CLOSE_WAIT)) & (inode == 0) & ~orphan, Signature.UNACCEPTED)
+    if there[CLOSE_WAIT]:
+        # It still sends to a peer that closed only its half. A retransmission renews the time at which data was sent.
+        _mark_unheard(rows, (state == CLOSE_WAIT) & (inode != 0), received_ms, mark)
     if there[FIN_WAIT2]:
         mark((state == FIN_WAIT2) & ~orphan, Signature.HELD)
         mark((state == FIN_WAIT2) & orphan, Signature.ORPHANED)
     for one, kind in _BY_STATE.items():
         if there[one]:
             mark(state == one, kind)
+    if any(there[one] for one in _LAST):
+        # Its FIN waits behind a window that the peer closed: the peer is there.
+        last = np.isin(state, _LAST) & (rows["timer"] == PROBE)
+        mark(last & (rows["probes"] < SILENT_RETRANSMITS), Signature.PEER_NOT_READING)
     return found
 
 
+# States in which the last data, or the FIN, waits for the peer.
+_LAST: Final = (FIN_WAIT1, LAST_ACK, CLOSING)
 _BY_STATE: Final = {
-    FIN_WAIT1: Signature.RETRYING,
-    LAST_ACK: Signature.RETRYING,
-    CLOSING: Signature.RETRYING,
+    **dict.fromkeys(_LAST, Signature.RETRYING),
     TIME_WAIT: Signature.WAITING,
     SYN_SENT: Signature.CONNECTING,
 }
@@ -121,10 +128,30 @@ def _mark_waiting(
 
     open_ (N,): which are ESTABLISHED. received_ms, unread (N,): their columns.
     """
-    timer, retransmits = columns(rows, "timer", "retransmits")
-    # Probes are counted up while they are not answered (icsk_probes_out).
-    probed = open_ & (timer == PROBE)
-    mark(probed & (received_ms >= _PROBED_S * 1000), Signature.PEER_NOT_READING)
+    mark(open_ & (rows["timer"] == PROBE) & (received_ms >= _PROBED_S * 1000), Signature.PEER_NOT_READING)
     mark(open_ & (unread >= _MUCH_UNREAD) & (received_ms >= _LEFT_S * 1000), Signature.UNREAD)
-    mark(open_ & (timer == RETRANSMIT) & (retransmits >= SILENT_RETRANSMITS), Signature.PEER_SILENT)
-    mark(probed & (rows["probes"] >= SILENT_RETRANSMITS), Signature.PEER_SILENT)
+    _mark_silent(rows, open_, mark)
+
+
+def _mark_unheard(
+    rows: NDArray[Any],
+    which: NDArray[np.bool_],
+    received_ms: NDArray[Any],
+    mark: Callable[[NDArray[np.bool_], Signature], None],
+) -> None:
+    """Mark, of those of rows (N,) SOCKET that `which` (N,) tells, the ones whose data the peer does not take.
+
+    received_ms (N,): their column.
+    """
+    mark(which & (rows["timer"] == PROBE) & (received_ms >= _PROBED_S * 1000), Signature.PEER_NOT_READING)
+    _mark_silent(rows, which, mark)
+
+
+def _mark_silent(
+    rows: NDArray[Any], which: NDArray[np.bool_], mark: Callable[[NDArray[np.bool_], Signature], None]
+) -> None:
+    """Mark, of those of rows (N,) SOCKET that `which` (N,) tells, the ones whose peer answers nothing."""
+    timer, retransmits = columns(rows, "timer", "retransmits")
+    mark(which & (timer == RETRANSMIT) & (retransmits >= SILENT_RETRANSMITS), Signature.PEER_SILENT)
+    # Probes are counted up while they are not answered (icsk_probes_out).
+    mark(which & (timer == PROBE) & (rows["probes"] >= SILENT_RETRANSMITS), Signature.PEER_SILENT)

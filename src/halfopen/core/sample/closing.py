@@ -40,6 +40,7 @@ SOCKET_SETTINGS: Final = (
     "tcp_max_orphans",
     "tcp_max_tw_buckets",
     "tcp_mem",
+    "tcp_timestamps",
     "tcp_tw_reuse",
 )
 # As many states as the kernel's numbers need.

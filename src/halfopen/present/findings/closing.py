@@ -180,8 +180,11 @@ def _slow_reader(f: Finding) -> tuple[str, str]:
 def _slow_peer(f: Finding) -> tuple[str, str]:
     size = show_bytes(f.number("unacked_bytes")) if f.has("unacked_bytes") else tr("data")
     values = {"owner": _owner(f), "connections": _connections(f), "size": size}
-    brief = tr("the peer of {owner} does not read: {size} wait on {connections}", **values)
-    return brief, tr("it answers the probes of its closed window, so it is alive")
+    alive = tr("it answers the probes of its closed window, so it is alive")
+    if f.has("orphans"):
+        brief = tr("the peer of {connections} that no process holds does not read: {size} wait", **values)
+        return brief, listed([alive, tr("the kernel ends them after some minutes")])
+    return tr("the peer of {owner} does not read: {size} wait on {connections}", **values), alive
 
 
 @lead("fin-wait-held")
@@ -228,12 +231,14 @@ def _ports_near_end(f: Finding) -> tuple[str, str]:
         share=f"{share:.0%}",
         peer=f.text("peer"),
     )
-    waiting = tr("{n:,} of them in TIME_WAIT", n=f.count("waiting"))
+    waiting = tr("by connections that are open")
+    if f.count("waiting"):
+        waiting = tr("{n:,} of them in TIME_WAIT", n=f.count("waiting"))
     slow = tr("connect() there fails")
     if share < 1:
         slow = tr("each connect() there takes about 14 times the CPU time")
     reuse = ""
-    if f.has("tcp_tw_reuse") and f.count("tcp_tw_reuse") == 2:
+    if f.count("waiting") and f.has("tcp_tw_reuse") and f.count("tcp_tw_reuse") == 2:
         reuse = tr("tcp_tw_reuse = 2 reuses ports on loopback only")
     return brief, listed([waiting, slow, reuse])
 

@@ -7,10 +7,20 @@ from typing import Any
 import pytest
 
 from connections import aged, evidence, sockets
-from halfopen.core.findings.finding import Level
+from halfopen.core.findings.finding import Finding, Level
 from halfopen.core.findings.judging import judged
-from halfopen.core.sample.closing import CLOSE_WAIT, ESTABLISHED, FIN_WAIT2, MINI, RETRANSMIT, TIME_WAIT
-from halfopen.present.findings.cures import next_commands
+from halfopen.core.sample.closing import (
+    CLOSE_WAIT,
+    ESTABLISHED,
+    FIN_WAIT1,
+    FIN_WAIT2,
+    MINI,
+    ORPHAN,
+    PROBE,
+    RETRANSMIT,
+    TIME_WAIT,
+)
+from halfopen.present.findings.cures import command, next_commands
 from halfopen.present.findings.sentences import say
 
 LEAK = aged([i / 5 for i in range(200)])
@@ -145,10 +155,29 @@ def test_connections_used_once_and_kept_are_a_leak() -> None:
         ({"state": ESTABLISHED, "unread": 90_000}, "slow-reader"),
         ({"state": FIN_WAIT2, "heard_ms": 90_000, "unread": 0}, "fin-wait-held"),
         ({"state": 9, "inode": 0, "flags": 2, "timer": RETRANSMIT, "retransmits": 4}, "orphans-retrying"),
+        ({"state": 9, "inode": 0, "flags": 2, "timer": PROBE, "probes": 4}, "orphans-retrying"),
+        ({"state": CLOSE_WAIT, "unread": 0, "timer": RETRANSMIT, "retransmits": 4, "sent_ms": 9}, "peer-silent"),
     ],
 )
 def test_each_signature_has_its_verdict(row: dict[str, Any], expected: str) -> None:
     assert list(found([row])) == [expected]
+
+
+def test_closed_connections_whose_peer_does_not_read_can_be_ended() -> None:
+    row = {"state": FIN_WAIT1, "timer": PROBE, "unacked": 700_000, "heard_ms": 200}
+    [kept] = judged(evidence(sockets({**row, "inode": 0, "flags": ORPHAN}))).findings
+    assert kept.id == "slow-peer"
+    assert "that no process holds" in str(say(kept))
+    assert list(map(command, kept.cures)) == [
+        "halfopen closing list --state fin-wait-1 --peer 10.0.0.5:5432",
+        "halfopen closing destroy --state fin-wait-1 --peer 10.0.0.5:5432 --kind peer-not-reading",
+    ]
+    # A program that still reads what comes back: not for us to end.
+    for pid in (4711, 0):
+        [held] = judged(evidence(sockets(row, pids=pid))).findings
+        assert held.id == "slow-peer"
+        assert "no process holds" not in str(say(held))
+        assert len(held.cures) == 1
 
 
 @pytest.mark.parametrize(
@@ -168,6 +197,37 @@ def test_ports_towards_one_destination(share: float, level: Level | None) -> Non
     rows = [{"state": TIME_WAIT, "flags": MINI, "inode": 0, "local_port": 1000 + i} for i in range(n)]
     verdict = judged(evidence(sockets(*rows, ip_local_port_range="1000 1099")))
     assert {one.id: one.level for one in verdict.findings} == ({} if level is None else {"ports-near-end": level})
+
+
+def waiting(*, peer: int = 0x0A000005, **settings: str) -> list[Finding]:
+    rows = [
+        {"state": TIME_WAIT, "flags": MINI, "inode": 0, "local_port": 1000 + i, "remote": peer, "local": peer}
+        for i in range(100)
+    ]
+    return list(judged(evidence(sockets(*rows, ip_local_port_range="1000 1099", **settings))).findings)
+
+
+def test_ports_in_time_wait_that_connect_takes_again_do_not_run_out() -> None:
+    loopback = 0x7F000001
+    assert waiting(tcp_tw_reuse="1", tcp_timestamps="1") == []
+    assert waiting(tcp_tw_reuse="2", tcp_timestamps="1", peer=loopback) == []
+    # The kernel needs timestamps for it, and 2 is for loopback alone.
+    for found in (
+        waiting(tcp_tw_reuse="1", tcp_timestamps="0"),
+        waiting(tcp_tw_reuse="2", tcp_timestamps="1"),
+        waiting(tcp_tw_reuse="0", tcp_timestamps="1", peer=loopback),
+    ):
+        assert [one.level for one in found] == [Level.CRITICAL]
+
+
+def test_ports_that_time_wait_takes_are_given_back_by_a_setting() -> None:
+    [found] = waiting(tcp_tw_reuse="2", tcp_timestamps="1")
+    assert [command(cure) for cure in found.cures] == [
+        "halfopen tune apply --set tcp_tw_reuse=1",
+        "halfopen closing list --peer 10.0.0.5:5432",
+    ]
+    [found] = waiting(tcp_tw_reuse="1", tcp_timestamps="0")
+    assert [command(cure) for cure in found.cures] == ["halfopen closing list --peer 10.0.0.5:5432"]
 
 
 def test_no_room_for_time_wait_is_told_while_it_lasts() -> None:

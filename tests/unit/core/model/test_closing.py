@@ -51,6 +51,14 @@ NOBODY = np.empty(0, dtype=np.uint16)
         ({"state": FIN_WAIT2, "inode": 0, "flags": MINI}, Signature.ORPHANED),
         ({"state": FIN_WAIT1, "inode": 0, "flags": ORPHAN}, Signature.RETRYING),
         ({"state": TIME_WAIT, "inode": 0, "flags": MINI}, Signature.WAITING),
+        # The peer closed its half alone; retransmissions renew the time at which data was sent.
+        ({"unread": 0, "sent_ms": 900, "timer": RETRANSMIT, "retransmits": 4}, Signature.PEER_SILENT),
+        ({"unread": 0, "sent_ms": 900, "timer": RETRANSMIT, "retransmits": 1}, Signature.STILL_SENDING),
+        ({"unread": 0, "timer": PROBE, "unacked": 700_000}, Signature.PEER_NOT_READING),
+        ({"unread": 0, "timer": PROBE, "probes": 4}, Signature.PEER_SILENT),
+        ({"inode": 0, "timer": PROBE}, Signature.UNACCEPTED),
+        ({"state": FIN_WAIT1, "inode": 0, "flags": ORPHAN, "timer": PROBE}, Signature.PEER_NOT_READING),
+        ({"state": FIN_WAIT1, "inode": 0, "flags": ORPHAN, "timer": PROBE, "probes": 4}, Signature.RETRYING),
     ],
 )
 def test_signatures(row: dict[str, Any], expected: Signature) -> None:
@@ -64,6 +72,8 @@ def test_signatures(row: dict[str, Any], expected: Signature) -> None:
         ({"heard_ms": 300, "received_ms": 9400, "flags": KEEPALIVE}, 0.3, 9.4),
         ({"state": ESTABLISHED, "received_ms": 5000, "sent_ms": 7000, "heard_ms": 100}, 5.0, 5.0),
         ({"state": ESTABLISHED, "timer": RETRANSMIT, "retransmits": 4, "sent_ms": 100, "heard_ms": 12_000}, 12.0, 12.0),
+        ({"state": FIN_WAIT1, "timer": PROBE, "sent_ms": 9000, "heard_ms": 100}, 9.0, 9.0),
+        ({"state": FIN_WAIT1, "timer": RETRANSMIT, "sent_ms": 100, "heard_ms": 9000}, 9.0, 9.0),
         ({"state": TIME_WAIT, "flags": MINI, "expires_ms": 45_000}, 15.0, 15.0),
         ({"state": FIN_WAIT2, "flags": MINI, "expires_ms": 45_000}, 5.0, 5.0),
     ],

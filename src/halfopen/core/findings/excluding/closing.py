@@ -8,31 +8,39 @@ from typing import Final
 from halfopen.core.findings.evidence import Evidence
 from halfopen.core.findings.exclusions import Against, excluded
 from halfopen.core.findings.finding import Fact
-from halfopen.core.sample.closing import CLOSE_WAIT, ESTABLISHED, FIN_WAIT2, STATE_NAMES
+from halfopen.core.sample.closing import (
+    CLOSE_WAIT,
+    CLOSING,
+    ESTABLISHED,
+    FIN_WAIT1,
+    FIN_WAIT2,
+    LAST_ACK,
+    STATE_NAMES,
+)
 
 # Causes that are excluded where no connection is in a state, with the causes that look the same.
-_STATES: Final = (
-    (CLOSE_WAIT, "close-wait-leak", ("close-wait-idle-pool",)),
-    (CLOSE_WAIT, "close-wait-stuck", ()),
-    (CLOSE_WAIT, "close-wait-unaccepted", ()),
-    (CLOSE_WAIT, "close-wait-memory", ()),
-    (ESTABLISHED, "idle-leak", ("pool-all-idle",)),
-    (ESTABLISHED, "peer-silent", ()),
-    (ESTABLISHED, "slow-reader", ()),
-    (ESTABLISHED, "slow-peer", ("peer-silent",)),
-    (FIN_WAIT2, "fin-wait-held", ()),
+_STATES: Final[tuple[tuple[tuple[int, ...], str, tuple[str, ...]], ...]] = (
+    ((CLOSE_WAIT,), "close-wait-leak", ("close-wait-idle-pool",)),
+    ((CLOSE_WAIT,), "close-wait-stuck", ()),
+    ((CLOSE_WAIT,), "close-wait-unaccepted", ()),
+    ((CLOSE_WAIT,), "close-wait-memory", ()),
+    ((ESTABLISHED,), "idle-leak", ("pool-all-idle",)),
+    ((ESTABLISHED, CLOSE_WAIT), "peer-silent", ()),
+    ((ESTABLISHED,), "slow-reader", ()),
+    ((ESTABLISHED, CLOSE_WAIT, FIN_WAIT1, LAST_ACK, CLOSING), "slow-peer", ("peer-silent",)),
+    ((FIN_WAIT2,), "fin-wait-held", ()),
 )
 
 
-def _none_in(state: int, e: Evidence) -> Against:
-    """The fact that no connection is in a state; nothing where that was not read, or some are."""
-    if e.closing is None or e.closing.by_state[state]:
+def _none_in(states: tuple[int, ...], e: Evidence) -> Against:
+    """The fact that no connection is in these states; nothing where that was not read, or some are."""
+    if e.closing is None or any(e.closing.by_state[state] for state in states):
         return ()
-    return (Fact(STATE_NAMES[state], 0),)
+    return (Fact(", ".join(STATE_NAMES[state] for state in states), 0),)
 
 
-for _state, _id, _rivals in _STATES:
-    excluded(_id, rivals=_rivals)(partial(_none_in, _state))
+for _states, _id, _rivals in _STATES:
+    excluded(_id, rivals=_rivals)(partial(_none_in, _states))
 
 
 @excluded("orphans-retrying")

@@ -11,6 +11,7 @@ from halfopen.core.findings.closing_groups import (
     NEEDS,
     by_number,
     change_sockets,
+    end_group,
     groups_of,
     most_of_its_files,
     show_sockets,
@@ -23,6 +24,7 @@ from halfopen.core.model.closing import SocketGroup
 from halfopen.core.model.closing_kinds import Signature
 from halfopen.core.policy.actions import Look
 from halfopen.core.policy.connection_actions import PROBE_PEERS
+from halfopen.core.sample.closing import CLOSING, FIN_WAIT1, LAST_ACK
 
 # One request each: as many bytes came on nearly all of them.
 _ALIKE: Final = 0.9
@@ -31,6 +33,8 @@ _POOL_IDLE_S: Final = 60.0
 _UNPROVEN_S: Final = 600.0
 _HELD_S: Final = 60.0
 _RETRIED: Final = 2
+# Closed here, with something left to send.
+_LAST: Final = (FIN_WAIT1, LAST_ACK, CLOSING)
 _MANY_ORPHANS: Final = 0.5
 _MANY_ORPHANED: Final = 100
 
@@ -123,7 +127,8 @@ def idle_unproven(e: Evidence) -> Iterator[Hit]:
     "peer-silent",
     *(Level.NOTICE, Level.WARNING),
     title="the peer does not answer",
-    doc="ESTABLISHED, data was retransmitted four times or more, or as many probes of a closed window are unanswered",
+    doc="ESTABLISHED, or CLOSE_WAIT where the peer closed only its half: data was retransmitted four times or more, or "
+    "as many probes of a closed window are unanswered",
     unless="nothing is retransmitted",
     advice="the path or the peer is gone; the kernel gives up after `tcp_retries2`, or earlier with TCP_USER_TIMEOUT",
     needs=NEEDS,
@@ -154,17 +159,26 @@ def slow_reader(e: Evidence) -> Iterator[Hit]:
     "slow-peer",
     *(Level.NOTICE, Level.WARNING),
     title="the peer does not read the data sent to it",
-    doc="ESTABLISHED, data waits behind a window that the peer closed, and the peer answers the probes",
+    doc="ESTABLISHED, CLOSE_WAIT, FIN_WAIT1, LAST_ACK or CLOSING: data, and perhaps the FIN behind it, waits behind a "
+    "window that the peer closed, and the peer answers the probes",
     unless="the probes are not answered: the peer is gone",
-    advice="the program at the other end is slow or stuck; a timeout for sending in the program here frees the thread",
+    advice="the program at the other end is slow or stuck; a timeout for sending in the program here frees the thread; "
+    "what no process holds is ended by `halfopen closing destroy`, or by the kernel after some minutes",
     needs=NEEDS,
     rare=True,
 )
 def slow_peer(e: Evidence) -> Iterator[Hit]:
     for group in groups_of(e, Signature.PEER_NOT_READING):
-        yield Hit(
-            by_number(group), who(e, group), rules_out=("peer-silent", "slow-reader"), cures=show_sockets(e, group)
-        )
+        cures, facts = show_sockets(e, group), who(e, group)
+        if group.state in _LAST and not _held(e, group):
+            cures += end_group(e, group, "slow-peer")
+            facts += (Fact("orphans", group.count),)
+        yield Hit(by_number(group), facts, rules_out=("peer-silent", "slow-reader"), cures=cures)
+
+
+def _held(e: Evidence, group: SocketGroup) -> bool:
+    """Whether a process holds some of a group, be it one that was not found."""
+    return e.closing is None or bool(e.closing.sockets.rows["inode"][group.members].any())
 
 
 @rule(
