@@ -102,6 +102,12 @@ def _close_wait_idle_pool(f: Finding) -> str:
 
 @sentence("close-wait-undecided")
 def _close_wait_undecided(f: Finding) -> str:
+    if f.has("unknown_processes"):
+        return tr(
+            "{owner} keeps {connections} in CLOSE_WAIT ({growth}, {oldest}): a leak if they are of one process; pools "
+            "of many look the same",
+            **_kept(f),
+        )
     if f.has("came"):
         return tr(
             "{owner} keeps {connections} in CLOSE_WAIT ({growth}, {oldest}): too few to tell a small pool whose server "
@@ -132,18 +138,29 @@ def _idle_leak(f: Finding) -> tuple[str, str]:
         owner=_owner(f),
         connections=_connections(f),
     )
-    return brief, listed([_growth(f), _oldest(f), _files(f)])
+    unless = tr("unless each waits for messages of the peer")
+    return brief, listed([_growth(f), _oldest(f), _files(f), unless])
 
 
 @sentence("pool-all-idle")
 def _pool_all_idle(f: Finding) -> str:
     least, most = lasted(f.number("youngest_s")), lasted(f.number("oldest_s"))
+    values = {
+        "connections": _connections(f),
+        "owner": _owner(f),
+        "time": most if least == most else tr("{least} to {most}", least=least, most=most),
+    }
+    if f.has("clients"):
+        return tr(
+            "all {connections} of {owner} are idle, for {time}: they belong to its own {n:,} clients, as in a proxy, "
+            "or to a pool that is too large or gets none back",
+            n=f.count("clients"),
+            **values,
+        )
     return tr(
         "all {connections} of {owner} are idle, for {time}: the pool is larger than needed, or its connections are "
         "never returned",
-        connections=_connections(f),
-        owner=_owner(f),
-        time=most if least == most else tr("{least} to {most}", least=least, most=most),
+        **values,
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -106,6 +107,32 @@ def test_answers_of_nearly_one_size_are_of_one_kind() -> None:
     now = [{**row, "bytes_received": size} for row, size in zip(rows, sizes, strict=True)]
     now += at(60, [12.0], bytes_received=301, **IN_USE)
     assert found(now, before) == {"idle-leak": Level.WARNING}
+
+
+def test_connections_whose_process_is_hidden_may_be_of_many() -> None:
+    """Without privileges the pools of a hundred workers look like the leak of one."""
+    hidden = replace(sockets(*LEAK, pids=0), owners_whole=False)
+    verdict = judged(evidence(hidden))
+    [told] = verdict.findings
+    assert (told.id, told.level) == ("close-wait-undecided", Level.NOTICE)
+    assert "if they are of one process" in str(say(told))
+    assert next_commands(verdict) == ["sudo halfopen closing"]
+    kept = aged([i / 5 for i in range(400)], state=ESTABLISHED, unread=0, bytes_received=2000)
+    assert not judged(evidence(sockets(*kept, pids=0))).findings
+
+
+def test_a_proxy_does_not_leak_what_belongs_to_its_clients() -> None:
+    """Idle sessions that haproxy passes on are as even and as much alike as a leak."""
+    passed_on = aged([i / 5 for i in range(400)], state=ESTABLISHED, unread=0, bytes_received=2000)
+    clients = aged([i / 5 for i in range(400)], state=ESTABLISHED, unread=0, local_port=8080)
+    assert found([*passed_on, *clients], ports=(8080,)) == {}
+    # Few clients, and many more connections: those are not of these clients.
+    assert found([*passed_on, *clients[:100]], ports=(8080,)) == {"idle-leak": Level.WARNING}
+    older = [
+        {**row, "received_ms": row["received_ms"] + 70_000, "sent_ms": row["sent_ms"] + 70_000} for row in passed_on
+    ]
+    [asleep] = judged(evidence(sockets(*older, *clients), ports=(8080,))).findings
+    assert "as in a proxy" in str(say(asleep))
 
 
 def test_a_leak_that_takes_most_descriptors_is_critical() -> None:

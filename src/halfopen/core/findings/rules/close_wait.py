@@ -22,6 +22,7 @@ from halfopen.core.findings.finding import Fact, Hit, Level
 from halfopen.core.findings.registry import rule
 from halfopen.core.model.closing import CLUMP_S, SocketGroup
 from halfopen.core.model.closing_kinds import Signature
+from halfopen.core.policy.actions import Look
 from halfopen.core.policy.connection_actions import SHUT_DOWN
 from halfopen.core.sample.closing import CLOSE_WAIT, ESTABLISHED
 
@@ -53,7 +54,13 @@ def is_leak(e: Evidence, group: SocketGroup) -> bool | None:
     all of them are dead where the program got no processor for as long as the server waits. Fewer than FEW_SOCKETS may
     be of a small pool that is used now and then: that cannot be told. In one look a leak has even ages, goes on, and is
     larger than any pool. How much is unread makes no difference: a FIN that comes with the last data is read with them.
+    Those of a process that was not found may be of many, each with a pool of its own.
     """
+    leaks = _leaks(e, group)
+    return None if leaks and not group.pid else leaks
+
+
+def _leaks(e: Evidence, group: SocketGroup) -> bool | None:
     alike = [one for one in _groups(e, *_ENDED) if one.owner_and_peer == group.owner_and_peer]
     # A program may well have that many small pools, whose servers hang up at one time or another.
     many = group.peers == 1 and sum(one.count for one in alike) >= LARGER_THAN_A_POOL
@@ -190,8 +197,9 @@ def close_wait_idle_pool(e: Evidence) -> Iterator[Hit]:
     Level.NOTICE,
     title="a pool or a leak in CLOSE_WAIT: a longer look is needed to tell",
     doc="in CLOSE_WAIT, opened by a program, some younger than 10 s, but not more than a pool may have, "
-    "or not evenly spread; after two looks: some came, none left, none is used again, and there are fewer than 10",
-    unless="two looks were taken, and none came, some left, or there are 10 or more",
+    "or not evenly spread; after two looks: some came, none left, none is used again, and there are fewer than 10; or "
+    "it would be a leak, were it of one process, and no process was found",
+    unless="two looks were taken, and none came, some left, or there are 10 or more of a process that was found",
     advice="look twice: `halfopen closing --for 10s`, or longer if few came",
     needs=NEEDS,
     note=True,
@@ -199,8 +207,14 @@ def close_wait_idle_pool(e: Evidence) -> Iterator[Hit]:
 )
 def close_wait_undecided(e: Evidence) -> Iterator[Hit]:
     for group in _ended_by(e, incoming=False):
-        if is_leak(e, group) is None:
-            yield Hit(Level.NOTICE, who(e, group), cures=look_twice(e, "close-wait-undecided"))
+        if is_leak(e, group) is not None:
+            continue
+        facts, cures = who(e, group), look_twice(e, "close-wait-undecided")
+        if _leaks(e, group):
+            facts += (Fact("unknown_processes", 1),)
+            hidden = e.closing is not None and not e.closing.sockets.owners_whole
+            cures = ((Look(e.netns, "closing", "close-wait-undecided", as_root=True),),) if hidden else cures
+        yield Hit(Level.NOTICE, facts, cures=cures)
 
 
 @rule(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Final
 
 from halfopen.core.findings.closing_groups import (
@@ -24,7 +25,7 @@ from halfopen.core.model.closing import SocketGroup
 from halfopen.core.model.closing_kinds import Signature
 from halfopen.core.policy.actions import Look
 from halfopen.core.policy.connection_actions import PROBE_PEERS
-from halfopen.core.sample.closing import CLOSING, FIN_WAIT1, LAST_ACK
+from halfopen.core.sample.closing import CLOSING, ESTABLISHED, FIN_WAIT1, LAST_ACK
 
 # One request each: as many bytes came on nearly all of them.
 _ALIKE: Final = 0.9
@@ -53,8 +54,10 @@ def _also_active(e: Evidence, group: SocketGroup) -> bool:
     doc="ESTABLISHED, opened by a program, idle; nine of ten received the same number of bytes; more "
     "come, none is used again and none is closed (after one look: ages are spread evenly, and "
     "there are more than any pool has)",
-    unless="some are used again or closed, or none comes",
-    advice="close the response or give the connection back in every path of the program, errors included",
+    unless="some are used again or closed, or none comes; or half as many clients or more are connected to the "
+    "process, which may pass their connections on",
+    advice="close the response or give the connection back in every path of the program, errors included; a program "
+    "that subscribes to messages, a connection for each, looks the same until these come",
     needs=NEEDS,
     rare=True,
 )
@@ -62,19 +65,37 @@ def idle_leak(e: Evidence) -> Iterator[Hit]:
     for group in groups_of(e, Signature.IDLE):
         if is_idle_leak(e, group):
             level = Level.CRITICAL if most_of_its_files(e, group) else Level.WARNING
-            yield Hit(level, who(e, group), rules_out=("pool-all-idle",), cures=show_sockets(e, group))
+            opened = (group.came or 0) + sum(one.came or 0 for one in _young(e, group))
+            facts = tuple(replace(fact, value=opened) if fact.name == "came" else fact for fact in who(e, group))
+            yield Hit(level, facts, rules_out=("pool-all-idle",), cures=show_sockets(e, group))
 
 
 def is_idle_leak(e: Evidence, group: SocketGroup) -> bool:
-    """Whether the idle connections of a group are what a leak leaves behind."""
-    if group.incoming or group.alike < _ALIKE or group.count < FEW_SOCKETS:
+    """Whether the idle connections of a group are what a leak leaves behind.
+
+    Those of a process that was not found may be of many, and those of a process that as many clients are connected to
+    may be passed on for these, as a proxy does.
+    """
+    if group.incoming or not group.pid or group.alike < _ALIKE or group.count < FEW_SOCKETS:
         return False
-    # What was opened lately counts as in use.
-    young = [one for one in groups_of(e, Signature.ACTIVE) if one.owner_and_peer == group.owner_and_peer]
+    if clients_of(e, group) >= group.count / 2:
+        return False
+    young = _young(e, group)
     if group.came is not None:
         opened = sum(one.came or 0 for one in young) + group.came
         return opened > 0 and not group.left and not group.moved and all(not one.left for one in young)
     return group.even and group.count >= LARGER_THAN_A_POOL and any(one.alike >= _ALIKE for one in young)
+
+
+def _young(e: Evidence, group: SocketGroup) -> list[SocketGroup]:
+    """What the process opened to the same peer lately counts as in use."""
+    return [one for one in groups_of(e, Signature.ACTIVE) if one.owner_and_peer == group.owner_and_peer]
+
+
+def clients_of(e: Evidence, group: SocketGroup) -> int:
+    """How many clients are connected to the process of a group."""
+    mine = [] if e.closing is None or not group.pid else e.closing.groups
+    return sum(one.count for one in mine if one.pid == group.pid and one.incoming and one.state == ESTABLISHED)
 
 
 @rule(
@@ -82,7 +103,8 @@ def is_idle_leak(e: Evidence, group: SocketGroup) -> bool:
     Level.OK,
     title="all connections of a pool are idle",
     doc="ESTABLISHED, ten or more that a program opened to one peer, and none of them was used for a minute: the pool "
-    "is larger than needed, or callers wait while its connections are never returned",
+    "is larger than needed, or callers wait while its connections are never returned; or the program is a proxy, and "
+    "each belongs to a client",
     unless="one of them was used within a minute",
     advice="compare with the pool's own count of borrowed connections; [docs/closing.md](closing.md) "
     "lists the settings by kind of peer",
@@ -101,7 +123,9 @@ def pool_all_idle(e: Evidence) -> Iterator[Hit]:
         ):
             continue
         if not _also_active(e, group):
-            yield Hit(Level.OK, who(e, group), cures=show_sockets(e, group))
+            clients = clients_of(e, group)
+            facts = (*who(e, group), *((Fact("clients", clients),) if clients >= group.count / 2 else ()))
+            yield Hit(Level.OK, facts, cures=show_sockets(e, group))
 
 
 @rule(
